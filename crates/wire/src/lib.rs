@@ -1,0 +1,64 @@
+//! The network's bytes: generated protobuf code, its conversions, chunks, and every size limit.
+//!
+//! Owns: the contract in `proto/folkmoot/v1` and the code generated from it ([`v1`], client and server), the
+//! conversions to and from the plain types of `protocol` and `secagg`, the session's first two messages
+//! ([`Challenge`], [`Hello`]), how models and masked vectors travel in chunks, what an operator is shown
+//! ([`run_status`]), how errors become gRPC statuses and sentences ([`Refusal`], [`describe`]), and the sizes
+//! that a peer may send ([`limits`]).
+//!
+//! Does not: open sockets, hold TLS keys, or judge a message beyond its shape.
+//!
+//! ```text
+//! protocol::ToClient      --From-->    v1::ServerEnvelope  --TryFrom--> protocol::ToClient
+//! protocol::ToCoordinator --From-->    v1::ClientEnvelope  --TryFrom--> protocol::ToCoordinator
+//! secagg::MaskedUpdate    --upload_chunks--> v1::UploadChunk … --UploadVerifier--> bytes to stage
+//! a model's file          --model_chunks-->  v1::ModelChunk …  --ChunkVerifier---> bytes of the file
+//! ```
+//!
+//! ```
+//! use protocol::{Attempt, ToClient};
+//! use wire::v1::ServerEnvelope;
+//!
+//! let said = ToClient::UploadDurable { at: Attempt { round: 3, attempt: 1 } };
+//! assert_eq!(ToClient::try_from(ServerEnvelope::from(said.clone()))?, said);
+//!
+//! let refused = ToClient::try_from(ServerEnvelope { message: None }).unwrap_err();
+//! assert_eq!(refused.to_string(), "message: missing");
+//! # Ok::<(), wire::ConversionError>(())
+//! ```
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+mod chunks;
+mod convert;
+mod handshake;
+pub mod limits;
+mod operator;
+mod status;
+
+pub use chunks::{ChunkError, ChunkVerifier, Place, UploadVerifier, model_chunks, upload_chunks};
+pub use convert::{CheckpointRecord, ConversionError, Fault, ModelHeader};
+pub use handshake::{Challenge, HandshakeError, Hello, PROTOCOL_VERSION, hello_signed_bytes};
+pub use operator::{ServerFacts, run_status};
+pub use status::{Refusal, ServiceError, describe, reason};
+
+/// The code generated from `proto/folkmoot/v1`; the contract is documented there.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used, clippy::indexing_slicing)]
+pub mod v1 {
+    tonic::include_proto!("folkmoot.v1");
+}
+
+/// The compiled contract, for the server's reflection service.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/folkmoot.v1.bin"));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_compiled_contract_holds_every_service_for_reflection() {
+        for name in ["Federation", "Models", "Operator", "UploadChunk", "google.protobuf"] {
+            let found = FILE_DESCRIPTOR_SET.windows(name.len()).any(|bytes| bytes == name.as_bytes());
+            assert!(found, "{name}");
+        }
+    }
+}

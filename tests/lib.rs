@@ -1,0 +1,1 @@
+//! The tests that span crates, one binary per tier.
