@@ -1,0 +1,166 @@
+//! The least noise that keeps a promise.
+
+use std::fmt;
+
+use crate::budget::Budget;
+use crate::event::{AccountingError, Event};
+use crate::rdp::{ORDER_MAX, ORDER_MIN, RdpCurve, conversion};
+
+const GRID_PER_UNIT: u64 = 10_000;
+const NOISE_MULTIPLIER_MAX: u64 = 1_000_000;
+
+/// A noise multiplier on a grid of 1/10000, so that it is the same number in a plan, in a log and in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NoiseMultiplier {
+    ten_thousandths: u64,
+}
+
+impl NoiseMultiplier {
+    /// The standard deviation of the noise over the sensitivity.
+    pub fn value(self) -> f64 {
+        self.ten_thousandths as f64 / GRID_PER_UNIT as f64
+    }
+}
+
+impl fmt::Display for NoiseMultiplier {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{}.{:04}",
+            self.ten_thousandths / GRID_PER_UNIT,
+            self.ten_thousandths % GRID_PER_UNIT
+        )
+    }
+}
+
+/// Why no noise multiplier keeps a promise.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+pub enum CalibrationError {
+    /// The target or the sampling rate is no such thing.
+    #[error(transparent)]
+    Invalid(#[from] AccountingError),
+    /// A sampling rate of zero or a run of no steps needs no noise: surely a mistake.
+    #[error("a run that releases nothing needs no noise: the sampling rate and the steps must be above zero")]
+    NothingReleased,
+    /// The conversion from RDP alone costs more than the target, whatever the noise.
+    #[error(
+        "epsilon {epsilon} at delta {delta} is out of reach: at integer orders up to 256 even infinite noise \
+         is accounted as epsilon {floor:.4}; raise epsilon or delta"
+    )]
+    BelowConversionFloor {
+        /// The target.
+        epsilon: f64,
+        /// The target.
+        delta: f64,
+        /// Least epsilon that these orders can state at this delta.
+        floor: f64,
+    },
+    /// The noise it takes is above the largest multiplier that is tried.
+    #[error("epsilon {epsilon} over {steps} steps takes a noise multiplier above {NOISE_MULTIPLIER_MAX}")]
+    TooMuchNoise {
+        /// The target.
+        epsilon: f64,
+        /// The length of the run.
+        steps: u64,
+    },
+}
+
+/// The smallest noise multiplier, rounded up to 1/10000, that keeps `steps` sampled releases within the target.
+///
+/// # Errors
+/// Numbers that mean nothing, and targets out of reach: the error says which and why.
+pub fn calibrate(
+    epsilon: f64,
+    delta: f64,
+    sampling_rate: f64,
+    steps: u64,
+) -> Result<NoiseMultiplier, CalibrationError> {
+    let budget = Budget::new(epsilon, delta)?;
+    if sampling_rate == 0.0 || steps == 0 {
+        return Err(CalibrationError::NothingReleased);
+    }
+    let keeps_promise = |multiplier: NoiseMultiplier| {
+        let mut curve = RdpCurve::zero();
+        curve.compose(
+            &Event::PoissonGaussian { sampling_rate, noise_multiplier: multiplier.value() },
+            steps,
+        )?;
+        Ok::<_, AccountingError>(budget.admits(&curve))
+    };
+
+    let mut enough = NoiseMultiplier { ten_thousandths: NOISE_MULTIPLIER_MAX * GRID_PER_UNIT };
+    if !keeps_promise(enough)? {
+        let floor =
+            (ORDER_MIN..=ORDER_MAX).map(|order| conversion(order, delta)).fold(f64::INFINITY, f64::min);
+        return Err(if floor >= epsilon {
+            CalibrationError::BelowConversionFloor { epsilon, delta, floor }
+        } else {
+            CalibrationError::TooMuchNoise { epsilon, steps }
+        });
+    }
+    let mut too_little = NoiseMultiplier { ten_thousandths: 0 };
+    while enough.ten_thousandths - too_little.ten_thousandths > 1 {
+        let middle = NoiseMultiplier {
+            ten_thousandths: too_little.ten_thousandths
+                + (enough.ten_thousandths - too_little.ten_thousandths) / 2,
+        };
+        if keeps_promise(middle)? {
+            enough = middle;
+        } else {
+            too_little = middle;
+        }
+    }
+    Ok(enough)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn epsilon_of(noise_multiplier: f64, delta: f64, sampling_rate: f64, steps: u64) -> f64 {
+        let mut curve = RdpCurve::zero();
+        curve.compose(&Event::PoissonGaussian { sampling_rate, noise_multiplier }, steps).unwrap();
+        curve.epsilon(delta).unwrap().epsilon
+    }
+
+    #[test]
+    fn the_calibrated_noise_keeps_the_promise_and_one_grid_point_less_breaks_it() {
+        for (epsilon, delta, q, steps) in
+            [(2.0, 1e-5, 0.01, 1_000), (8.0, 1e-6, 0.2, 200), (1.0, 1e-5, 1.0, 1), (4.0, 1e-5, 0.05, 300)]
+        {
+            let z = calibrate(epsilon, delta, q, steps).unwrap();
+            assert!(epsilon_of(z.value(), delta, q, steps) <= epsilon);
+            assert!(epsilon_of(z.value() - 1e-4, delta, q, steps) > epsilon, "{z} is not the smallest");
+        }
+    }
+
+    #[test]
+    fn a_target_below_the_conversion_floor_says_so() {
+        let refused = calibrate(0.01, 1e-5, 0.01, 10).unwrap_err();
+        let CalibrationError::BelowConversionFloor { floor, .. } = refused else {
+            panic!("{refused:?}");
+        };
+        assert!((0.01..0.03).contains(&floor));
+        assert!(refused.to_string().contains("even infinite noise"));
+    }
+
+    #[test]
+    fn a_target_that_takes_absurd_noise_says_so() {
+        let refused = calibrate(0.05, 1e-5, 1.0, 1 << 62).unwrap_err();
+        assert!(matches!(refused, CalibrationError::TooMuchNoise { .. }), "{refused:?}");
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        assert_eq!(calibrate(1.0, 1e-5, 0.1, 0), Err(CalibrationError::NothingReleased));
+        assert_eq!(calibrate(1.0, 1e-5, 0.0, 5), Err(CalibrationError::NothingReleased));
+        assert!(matches!(calibrate(-1.0, 1e-5, 0.1, 5), Err(CalibrationError::Invalid(_))));
+        assert!(matches!(calibrate(1.0, 2.0, 0.1, 5), Err(CalibrationError::Invalid(_))));
+        assert!(matches!(calibrate(1.0, 1e-5, 7.0, 5), Err(CalibrationError::Invalid(_))));
+    }
+
+    #[test]
+    fn a_noise_multiplier_prints_the_digits_it_has() {
+        assert_eq!(NoiseMultiplier { ten_thousandths: 10_307 }.to_string(), "1.0307");
+    }
+}

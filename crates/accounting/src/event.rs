@@ -1,0 +1,76 @@
+//! Releases that cost privacy.
+
+use serde::{Deserialize, Serialize};
+
+/// One release of a noised sum, as it is written into a ledger.
+///
+/// Every number is a constant of the plan: an event never depends on a round's cohort or on a silo's data.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Event {
+    /// A Gaussian sum over a Poisson sample whose members stay secret.
+    PoissonGaussian {
+        /// Probability `q` that a record is in the sample.
+        sampling_rate: f64,
+        /// Standard deviation of the noise over the sensitivity, `z`.
+        noise_multiplier: f64,
+    },
+    /// A Gaussian sum over everyone, or over a sample that is public.
+    Gaussian {
+        /// Standard deviation of the noise over the sensitivity, `z`.
+        noise_multiplier: f64,
+    },
+}
+
+impl Event {
+    pub(crate) fn validated(&self) -> Result<(f64, f64), AccountingError> {
+        let (sampling_rate, noise_multiplier) = match *self {
+            Self::PoissonGaussian { sampling_rate, noise_multiplier } => (sampling_rate, noise_multiplier),
+            Self::Gaussian { noise_multiplier } => (1.0, noise_multiplier),
+        };
+        if !(0.0..=1.0).contains(&sampling_rate) {
+            return Err(AccountingError::SamplingRate { sampling_rate });
+        }
+        if !(noise_multiplier.is_finite() && noise_multiplier > 0.0) {
+            return Err(AccountingError::NoiseMultiplier { noise_multiplier });
+        }
+        Ok((sampling_rate, noise_multiplier))
+    }
+}
+
+/// Why numbers describe no privacy loss.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+pub enum AccountingError {
+    /// A sampling rate is no probability.
+    #[error("the sampling rate {sampling_rate} is not between 0 and 1")]
+    SamplingRate {
+        /// As given.
+        sampling_rate: f64,
+    },
+    /// A noise multiplier is zero, negative or not finite.
+    #[error("the noise multiplier {noise_multiplier} is not a positive number")]
+    NoiseMultiplier {
+        /// As given.
+        noise_multiplier: f64,
+    },
+    /// A delta is not strictly between 0 and 1.
+    #[error("delta {delta} is not strictly between 0 and 1")]
+    Delta {
+        /// As given.
+        delta: f64,
+    },
+    /// An epsilon is zero, negative or not finite.
+    #[error("epsilon {epsilon} is not a positive number")]
+    Epsilon {
+        /// As given.
+        epsilon: f64,
+    },
+}
+
+pub(crate) fn valid_delta(delta: f64) -> Result<f64, AccountingError> {
+    if delta > 0.0 && delta < 1.0 { Ok(delta) } else { Err(AccountingError::Delta { delta }) }
+}
+
+pub(crate) fn valid_epsilon(epsilon: f64) -> Result<f64, AccountingError> {
+    if epsilon.is_finite() && epsilon > 0.0 { Ok(epsilon) } else { Err(AccountingError::Epsilon { epsilon }) }
+}

@@ -1,0 +1,275 @@
+//! Updates before they are integers: local, clipped, and sums of clipped gradients.
+
+use std::fmt;
+
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// A silo's trained update, unbounded.
+///
+/// # Shapes
+/// `[d]`, a flat difference of parameters.
+///
+/// # Privacy
+/// Stays in the silo.
+///
+/// # Security
+/// Zeroised on drop, never copied or printed.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct LocalUpdate {
+    values: Vec<f32>,
+}
+
+/// An update whose L2 norm is at most the clip norm.
+///
+/// # Privacy
+/// Stays in the silo.
+///
+/// # Security
+/// Zeroised on drop, never copied or printed.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct ClippedUpdate {
+    values: Vec<f32>,
+    clip_norm: f64,
+}
+
+/// A sum of per-example gradients, each clipped to the clip norm.
+///
+/// # Shapes
+/// `[d]`, flat.
+///
+/// # Privacy
+/// Stays in the silo. How many examples it sums is checked and forgotten.
+///
+/// # Security
+/// Zeroised on drop, never copied or printed.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct ClippedSum {
+    values: Vec<f64>,
+    clip_norm: f64,
+}
+
+/// Why numbers are no update.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+pub enum UpdateError {
+    /// A coordinate is infinite or not a number.
+    #[error("coordinate {index} of the update is not finite")]
+    NonFinite {
+        /// Which.
+        index: usize,
+    },
+    /// An update without coordinates.
+    #[error("the update has no coordinates")]
+    Empty,
+    /// A clip norm is zero, negative or not finite.
+    #[error("the clip norm {clip_norm} is not a positive number")]
+    ClipNorm {
+        /// As given.
+        clip_norm: f64,
+    },
+    /// A sum is longer than its clipped terms can make it.
+    #[error(
+        "the sum is no sum of clipped gradients: its norm is above the number of examples times the clip norm"
+    )]
+    NotClipped,
+}
+
+impl LocalUpdate {
+    /// An update of these coordinates.
+    ///
+    /// # Errors
+    /// No coordinates, or one that is not finite; what was given is zeroised.
+    pub fn new(values: Vec<f32>) -> Result<Self, UpdateError> {
+        let update = Self { values };
+        require_finite(&update.values, |value| value.is_finite())?;
+        Ok(update)
+    }
+
+    /// Scales the update to an L2 norm of at most `clip_norm`; a shorter one is unchanged.
+    ///
+    /// The norm, accumulated in f64, is at most `clip_norm` after rounding to f32 too.
+    ///
+    /// # Errors
+    /// A clip norm that is not positive and finite.
+    pub fn clip(mut self, clip_norm: f64) -> Result<ClippedUpdate, UpdateError> {
+        require_clip_norm(clip_norm)?;
+        let mut values = std::mem::take(&mut self.values);
+        loop {
+            let norm = l2_norm(&values, |value| f64::from(*value));
+            if norm <= clip_norm {
+                return Ok(ClippedUpdate { values, clip_norm });
+            }
+            // Lanes are cut, not rounded: each pass makes the update shorter, so a second one is rare and they end.
+            let factor = (clip_norm / norm).min(1.0_f64.next_down());
+            for value in &mut values {
+                *value = toward_zero(f64::from(*value) * factor);
+            }
+        }
+    }
+
+    pub(crate) fn values(&self) -> &[f32] {
+        &self.values
+    }
+}
+
+impl ClippedUpdate {
+    pub(crate) fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    pub(crate) fn clip_norm(&self) -> f64 {
+        self.clip_norm
+    }
+}
+
+impl ClippedSum {
+    /// A sum of `rows` gradients, each of an L2 norm of at most `clip_norm`.
+    ///
+    /// An empty batch is a sum of zeros. Each gradient's clipping is the trainer's duty; that the sum's norm is
+    /// at most `rows · clip_norm` is checked, with a thousandth of slack for floating point, because a sum that
+    /// was never clipped nearly always breaks it.
+    ///
+    /// # Errors
+    /// No coordinates, a coordinate that is not finite, a clip norm that is not positive and finite, or a sum too
+    /// long; what was given is zeroised.
+    pub fn new(values: Vec<f64>, clip_norm: f64, rows: u64) -> Result<Self, UpdateError> {
+        let sum = Self { values, clip_norm };
+        require_finite(&sum.values, |value| value.is_finite())?;
+        require_clip_norm(clip_norm)?;
+        if l2_norm(&sum.values, |value| *value) > rows as f64 * clip_norm * 1.001 {
+            return Err(UpdateError::NotClipped);
+        }
+        Ok(sum)
+    }
+
+    pub(crate) fn values(&self) -> &[f64] {
+        &self.values
+    }
+
+    pub(crate) fn clip_norm(&self) -> f64 {
+        self.clip_norm
+    }
+}
+
+impl fmt::Debug for LocalUpdate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug_length(formatter, "LocalUpdate", self.values.len())
+    }
+}
+
+impl fmt::Debug for ClippedUpdate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug_length(formatter, "ClippedUpdate", self.values.len())
+    }
+}
+
+impl fmt::Debug for ClippedSum {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug_length(formatter, "ClippedSum", self.values.len())
+    }
+}
+
+pub(crate) fn debug_length(formatter: &mut fmt::Formatter<'_>, name: &str, length: usize) -> fmt::Result {
+    formatter.debug_struct(name).field("length", &length).finish_non_exhaustive()
+}
+
+fn require_finite<T>(values: &[T], finite: impl Fn(&T) -> bool) -> Result<(), UpdateError> {
+    if values.is_empty() {
+        return Err(UpdateError::Empty);
+    }
+    match values.iter().position(|value| !finite(value)) {
+        Some(index) => Err(UpdateError::NonFinite { index }),
+        None => Ok(()),
+    }
+}
+
+fn require_clip_norm(clip_norm: f64) -> Result<(), UpdateError> {
+    if clip_norm.is_finite() && clip_norm > 0.0 { Ok(()) } else { Err(UpdateError::ClipNorm { clip_norm }) }
+}
+
+/// Blocks are summed apart, so that rounding grows with the number of blocks and not of coordinates.
+fn l2_norm<T>(values: &[T], value: impl Fn(&T) -> f64) -> f64 {
+    values
+        .chunks(1024)
+        .map(|block| block.iter().map(|item| value(item).powi(2)).sum::<f64>())
+        .sum::<f64>()
+        .sqrt()
+}
+
+fn toward_zero(value: f64) -> f32 {
+    let rounded = value as f32;
+    if f64::from(rounded).abs() <= value.abs() {
+        rounded
+    } else if rounded > 0.0 {
+        rounded.next_down()
+    } else {
+        rounded.next_up()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn updates_that_are_not_finite_or_empty_are_refused() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let refused = LocalUpdate::new(vec![0.0, 1.0, bad]).unwrap_err();
+            assert_eq!(refused, UpdateError::NonFinite { index: 2 });
+        }
+        assert_eq!(LocalUpdate::new(vec![]).unwrap_err(), UpdateError::Empty);
+        let refused = ClippedSum::new(vec![f64::NAN], 1.0, 1).unwrap_err();
+        assert_eq!(refused, UpdateError::NonFinite { index: 0 });
+    }
+
+    #[test]
+    fn a_clip_norm_that_bounds_nothing_is_refused() {
+        for clip_norm in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(LocalUpdate::new(vec![1.0]).unwrap().clip(clip_norm).is_err());
+            assert!(ClippedSum::new(vec![0.0], clip_norm, 1).is_err());
+        }
+    }
+
+    #[test]
+    fn a_short_update_is_not_touched_and_a_long_one_keeps_its_direction() {
+        let short = LocalUpdate::new(vec![0.25, -0.5]).unwrap().clip(1.0).unwrap();
+        assert_eq!(short.values(), [0.25, -0.5]);
+        let long = LocalUpdate::new(vec![30.0, -40.0]).unwrap().clip(5.0).unwrap();
+        assert!((long.values()[0] - 3.0).abs() < 1e-6 && (long.values()[1] + 4.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn clipping_ends_even_where_floats_run_out() {
+        let tiny = f32::from_bits(1);
+        let clipped = LocalUpdate::new(vec![tiny; 3]).unwrap().clip(f64::from(tiny) * 0.9).unwrap();
+        assert_eq!(clipped.values(), [0.0; 3]);
+        let huge = LocalUpdate::new(vec![f32::MAX; 3]).unwrap().clip(1.0).unwrap();
+        assert!((huge.values()[0] - 0.577_350_3).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_sum_longer_than_its_terms_allow_is_refused() {
+        assert!(ClippedSum::new(vec![3.0, 4.0], 1.0, 5).is_ok());
+        assert_eq!(ClippedSum::new(vec![3.0, 4.1], 1.0, 5).unwrap_err(), UpdateError::NotClipped);
+        assert!(ClippedSum::new(vec![0.0, 0.0], 1.0, 0).is_ok(), "an empty batch is a sum of zeros");
+    }
+
+    #[test]
+    fn debug_shows_a_length_and_no_value() {
+        let update = LocalUpdate::new(vec![31337.0; 4]).unwrap();
+        assert_eq!(format!("{update:?}"), "LocalUpdate { length: 4, .. }");
+        assert!(!format!("{:?}", update.clip(1e9).unwrap()).contains("31337"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_clipped_update_is_never_longer_than_the_clip_norm(
+            values in prop::collection::vec(-1e6_f32..1e6, 1..200), clip_norm in 1e-3..1e3_f64,
+        ) {
+            let clipped = LocalUpdate::new(values).unwrap().clip(clip_norm).unwrap();
+            let norm: f64 = clipped.values().iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+            prop_assert!(norm <= clip_norm * (1.0 + 1e-14));
+        }
+    }
+}
