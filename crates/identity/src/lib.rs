@@ -1,0 +1,42 @@
+//! The documents that silos agree on: identity keys, the roster, the plan and the policy.
+//!
+//! A **roster** says who the members are and is signed by the federation's authority; a **plan** says what a
+//! run asks; a **policy** says what one silo allows. A client goes on only where all three agree, so nothing
+//! that the coordinator says can weaken what the silo's own policy demands.
+//!
+//! This crate reads and checks text; it opens no file and no socket, and it holds no protocol state.
+//!
+//! ```text
+//! authority --signs--> Roster (members, coordinator key)      pinned by every client
+//! author    --writes-> Plan   (model, data, privacy, cohort)  content-addressed: Plan::digest
+//! silo      --writes-> Policy (floors, budget, modes)         local; Policy::check(&Plan)
+//! ```
+//!
+//! ```
+//! use identity::{Policy, Plan};
+//! let policy = Policy::from_toml(
+//!     "cohort_min = 4\nhonest_min = 2\nepsilon_max = 5.0\ndelta_max = 1e-5\n\
+//!      privacy_modes = [\"distributed_dp_sgd\"]\naccepts_undetected_rollback = true\n",
+//! ).unwrap();
+//! assert_eq!(policy.honest_min, 2);
+//! assert!(Plan::from_toml("name = \"x\"\ncolour = 1\n").is_err(), "unknown keys are refused");
+//! ```
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+mod keys;
+mod mechanism;
+mod plan;
+mod policy;
+mod problems;
+mod roster;
+mod validate;
+
+pub use keys::{IdentityKey, KeyError, parse_verifying_key};
+pub use mechanism::{Aggregate, Contribution, Mechanism, ProtectError, Protected};
+pub use plan::{
+    Cohort, Data, Feature, LocalOptimizer, Model, Plan, PlanError, Privacy, PrivacyMode, Timing, Training,
+    Weights,
+};
+pub use policy::{Policy, PolicyError, Refusal};
+pub use problems::{Problem, Problems};
+pub use roster::{Member, Roster, RosterError, SignedRoster};

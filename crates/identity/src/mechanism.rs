@@ -1,0 +1,238 @@
+//! A plan's arithmetic: how an update becomes lanes, how much noise, how a sum becomes a step.
+
+use dp::{
+    ClippedSum, DiscreteGaussian, ExactEncoding, LocalUpdate, MetricRange, NoisedUpdate, Scale, Sigma,
+    Weight, WithoutNoise, dequantize,
+    ring::{require_room_for_exact, require_room_for_sums, require_room_for_updates},
+    sensitivity::{delta_l2_sum, delta_l2_update, sigma_local},
+};
+use rand_core::CryptoRng;
+
+use crate::plan::{Plan, Privacy, Weights};
+
+/// Bits of a lane.
+const RING_BITS: u32 = 32;
+
+/// The constants that both sides compute from the plan, and neither from data.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Mechanism {
+    /// `fedavg`: exact lanes, a weight and metrics, no noise.
+    Exact {
+        /// The lanes.
+        encoding: ExactEncoding,
+        /// How silos count.
+        weights: Weights,
+    },
+    /// `distributed_dp_sgd`: sums of clipped gradients.
+    Sums {
+        /// Lanes per unit.
+        scale: Scale,
+        /// Largest batch that the ring has room for.
+        rows_max: u64,
+        /// Each silo's share of the noise, in lanes.
+        sigma_local: Sigma,
+        /// The sum is divided by this.
+        divisor: f64,
+    },
+    /// `distributed_dp_fedavg`: clipped updates.
+    Updates {
+        /// Lanes per unit.
+        scale: Scale,
+        /// L2 norm.
+        clip_norm: f64,
+        /// Each silo's share of the noise, in lanes.
+        sigma_local: Sigma,
+    },
+}
+
+/// What a silo's training brings to a round, before anything protects it.
+pub enum Contribution {
+    /// A mode that trains locally: how the parameters changed.
+    Update {
+        /// The difference.
+        update: LocalUpdate,
+        /// Rows it was trained on: the weight, where the plan weights by rows.
+        rows: u64,
+        /// Means over the silo's rows, as [`Plan::METRICS`] names them.
+        metrics: [f64; 2],
+    },
+    /// `distributed_dp_sgd`: the sum of clipped gradients of one batch.
+    Sum(ClippedSum),
+}
+
+/// A contribution that may be masked.
+#[derive(Debug)]
+pub struct Protected {
+    /// The lanes.
+    pub update: NoisedUpdate,
+    /// Coordinates that the exact mode clipped; for the silo's own operator.
+    pub clipped_coordinates: usize,
+}
+
+/// Why a contribution cannot be sent. For the silo's own log: it may say something of the data.
+#[derive(Debug, thiserror::Error)]
+pub enum ProtectError {
+    /// The trainer returned the other kind.
+    #[error("the trainer returned another kind of update than the plan's mode sends")]
+    OtherKind,
+    /// The update is not clippable.
+    #[error(transparent)]
+    Update(#[from] dp::UpdateError),
+    /// The integers break a bound.
+    #[error(transparent)]
+    Quantize(#[from] dp::QuantizeError),
+    /// The weight cannot be formed.
+    #[error(transparent)]
+    Weight(#[from] dp::EncodingError),
+}
+
+/// An opened sum, read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Aggregate {
+    /// What the server optimiser steps by, one value per parameter.
+    pub update: Vec<f32>,
+    /// Means of what was summed beside it: name and value.
+    pub metrics: Vec<(&'static str, f64)>,
+}
+
+impl Plan {
+    /// Names of the metric lanes, in their order.
+    pub const METRICS: [&'static str; 2] = ["training_loss", "training_accuracy"];
+
+    /// The plan's arithmetic.
+    ///
+    /// # Errors
+    /// The field at fault and what would mend it: a sum that could wrap, a share of noise too fine or too large
+    /// to be drawn exactly.
+    pub fn mechanism(&self) -> Result<Mechanism, (&'static str, String)> {
+        let dimension = self.architecture().parameter_count();
+        let (cohort_max, honest_min) = (self.cohort.maximum, self.cohort.honest_min);
+        match self.privacy {
+            Privacy::Fedavg { coordinate_max, fraction_bits, weights, evaluate, loss_max } => {
+                let scale = scale("privacy.fraction_bits", fraction_bits)?;
+                let metrics = if evaluate {
+                    let range =
+                        |high| MetricRange::new(0.0, high).map_err(|e| ("privacy.loss_max", e.to_string()));
+                    vec![range(loss_max)?, range(1.0)?]
+                } else {
+                    Vec::new()
+                };
+                let encoding = ExactEncoding::new(scale, coordinate_max, metrics)
+                    .map_err(|e| ("privacy.coordinate_max", e.to_string()))?;
+                require_room_for_exact(RING_BITS, cohort_max, &encoding)
+                    .map_err(|e| ("privacy.fraction_bits", wrap(&e)))?;
+                Ok(Mechanism::Exact { encoding, weights })
+            }
+            Privacy::DistributedDpSgd {
+                noise_multiplier,
+                clip_norm,
+                divisor,
+                scale_bits,
+                batch_rows_max,
+                ..
+            } => {
+                let scale = scale("privacy.scale_bits", scale_bits)?;
+                let sensitivity = delta_l2_sum(scale, clip_norm, dimension);
+                let sigma_local = share(noise_multiplier * sensitivity, honest_min)?;
+                require_room_for_sums(
+                    RING_BITS,
+                    cohort_max,
+                    scale,
+                    clip_norm,
+                    batch_rows_max,
+                    dimension,
+                    sigma_local,
+                )
+                .map_err(|e| ("privacy.scale_bits", wrap(&e)))?;
+                Ok(Mechanism::Sums { scale, rows_max: batch_rows_max, sigma_local, divisor })
+            }
+            Privacy::DistributedDpFedavg { noise_multiplier, clip_norm, scale_bits, .. } => {
+                let scale = scale("privacy.scale_bits", scale_bits)?;
+                let sensitivity = delta_l2_update(scale, clip_norm, dimension);
+                let sigma_local = share(noise_multiplier * sensitivity, honest_min)?;
+                require_room_for_updates(RING_BITS, cohort_max, scale, clip_norm, dimension, sigma_local)
+                    .map_err(|e| ("privacy.scale_bits", wrap(&e)))?;
+                Ok(Mechanism::Updates { scale, clip_norm, sigma_local })
+            }
+        }
+    }
+}
+
+impl Mechanism {
+    /// Clips, rounds to integers, asserts their norm and adds this silo's share of the noise.
+    ///
+    /// # Errors
+    /// [`ProtectError`]; nothing may be sent then.
+    ///
+    /// # Privacy
+    /// `rng` decides rounding and noise: seeded afresh for each call, and by the operating system.
+    pub fn protect(
+        &self,
+        contribution: Contribution,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Protected, ProtectError> {
+        let (update, clipped_coordinates) = match (self, contribution) {
+            (Self::Exact { encoding, weights }, Contribution::Update { update, rows, metrics }) => {
+                let weight = match *weights {
+                    Weights::Uniform => Weight::uniform(encoding.scale()),
+                    Weights::Rows { rows_max } => Weight::of_rows(rows, rows_max, encoding.scale())?,
+                };
+                let wanted = encoding.lanes(0).saturating_sub(1).min(metrics.len());
+                let metrics = metrics.get(..wanted).unwrap_or_default();
+                let exact = update.quantize_exact(encoding, weight, metrics)?;
+                let plan = WithoutNoise::plan_has_no_privacy();
+                (exact.update.without_noise(plan), exact.clipped_coordinates)
+            }
+            (Self::Sums { scale, rows_max, sigma_local, .. }, Contribution::Sum(sum)) => {
+                let quantized = sum.quantize_nearest(*scale, *rows_max)?;
+                (quantized.add_noise(&DiscreteGaussian::new(*sigma_local), rng), 0)
+            }
+            (Self::Updates { scale, clip_norm, sigma_local }, Contribution::Update { update, .. }) => {
+                let quantized = update.clip(*clip_norm)?.quantize_stochastic(*scale, rng)?;
+                (quantized.add_noise(&DiscreteGaussian::new(*sigma_local), rng), 0)
+            }
+            _ => return Err(ProtectError::OtherKind),
+        };
+        Ok(Protected { update, clipped_coordinates })
+    }
+
+    /// Reads an opened sum of `included` silos' lanes as what the server steps by.
+    ///
+    /// # Errors
+    /// A sum that is no mean, in words.
+    ///
+    /// # Shapes
+    /// `lanes` as [`Plan::lanes`] says; the update has one value per parameter.
+    pub fn read_sum(&self, lanes: &[u32], included: usize) -> Result<Aggregate, String> {
+        match self {
+            Self::Exact { encoding, .. } => {
+                let mean = encoding.decode(lanes).map_err(|e| e.to_string())?;
+                let metrics = Plan::METRICS.into_iter().zip(mean.metrics).collect();
+                Ok(Aggregate { update: mean.update, metrics })
+            }
+            Self::Sums { scale, divisor, .. } => Ok(divided(dequantize(lanes, *scale), *divisor)),
+            // The number of silos in the sum is public, so dividing by it spends nothing.
+            Self::Updates { scale, .. } => Ok(divided(dequantize(lanes, *scale), included.max(1) as f64)),
+        }
+    }
+}
+
+fn divided(mut update: Vec<f32>, divisor: f64) -> Aggregate {
+    for value in &mut update {
+        *value = (f64::from(*value) / divisor) as f32;
+    }
+    Aggregate { update, metrics: Vec::new() }
+}
+
+fn scale(field: &'static str, bits: u32) -> Result<Scale, (&'static str, String)> {
+    Scale::from_bits(bits).map_err(|e| (field, e.to_string()))
+}
+
+fn share(sigma_total: f64, honest_min: usize) -> Result<Sigma, (&'static str, String)> {
+    sigma_local(sigma_total, honest_min)
+        .map_err(|e| ("privacy.scale_bits", format!("{e}; choose another scale_bits")))
+}
+
+fn wrap(error: &impl std::fmt::Display) -> String {
+    format!("{error}; lower it, or lower the clip, the batch or cohort.maximum")
+}

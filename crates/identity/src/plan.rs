@@ -1,0 +1,423 @@
+//! What a run asks of its silos: model, data, training, privacy, cohort and time, all fixed before it starts.
+
+use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
+use params::{Architecture, Digest, Params};
+use serde::{Deserialize, Serialize};
+
+use crate::problems::{Problem, Problems};
+use crate::validate;
+
+/// A run's plan. Constant for the whole run and content-addressed by [`Plan::digest`], which is bound into
+/// every mask, so silos that were shown different plans cannot be summed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// A name for people.
+    pub name: String,
+    /// Rounds to commit before the run is complete.
+    pub rounds: u64,
+    /// The model.
+    pub model: Model,
+    /// The table every silo must hold.
+    pub data: Data,
+    /// What a silo does in a round.
+    pub training: Training,
+    /// What the coordinator does with the aggregate.
+    pub server: optim::ServerOptimizer,
+    /// What is promised about the silos' records.
+    pub privacy: Privacy,
+    /// Who must take part.
+    pub cohort: Cohort,
+    /// How long anyone is waited for.
+    pub timing: Timing,
+}
+
+/// A multilayer perceptron; softmax regression where `hidden` is empty.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// Widths of the hidden layers, in order.
+    pub hidden: Vec<usize>,
+    /// The hidden layers' activation.
+    pub activation: params::Activation,
+    /// Seed of the initial values: public, so that anyone can recompute version 0.
+    pub initial_seed: u64,
+}
+
+/// The table every silo must hold, and its public scaling.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// Column of the class, an integer in `0..classes`.
+    pub label: String,
+    /// How many classes.
+    pub classes: usize,
+    /// Every feature's public range is mapped to this interval, values outside it are clipped to it: no
+    /// statistic of any silo's data is needed, so none leaks.
+    pub scaled_to: [f64; 2],
+    /// The feature columns, in the model's order.
+    pub features: Vec<Feature>,
+}
+
+/// One feature column.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Feature {
+    /// Its name in the file's header.
+    pub column: String,
+    /// Public lower end of its range.
+    pub minimum: f64,
+    /// Public upper end of its range.
+    pub maximum: f64,
+}
+
+/// What a silo does in a round of a mode that trains locally. `distributed_dp_sgd` takes one step a round and
+/// uses only `micro_batch`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
+    /// Passes over the silo's rows.
+    pub local_epochs: u32,
+    /// Rows of one local step.
+    pub batch_size: usize,
+    /// The local step's rule.
+    pub optimizer: LocalOptimizer,
+    /// The client learning rate.
+    pub learning_rate: f64,
+    /// Rows whose per-example gradients are held at once (mode `distributed_dp_sgd`).
+    pub micro_batch: usize,
+}
+
+/// The local step's rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LocalOptimizer {
+    /// Stochastic gradient descent.
+    Sgd,
+    /// Adam (Kingma & Ba 2015) with its usual constants.
+    Adam,
+}
+
+/// What is promised about the silos' records.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "mode", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Privacy {
+    /// FedAvg under secure aggregation, exact and without noise.
+    ///
+    /// # Privacy
+    /// The coordinator sees exact sums over at least `honest_min` silos. They can be differenced across rounds.
+    Fedavg {
+        /// Every coordinate of an update is clipped to ± this.
+        coordinate_max: f64,
+        /// Fixed-point bits after the binary point.
+        fraction_bits: u32,
+        /// How silos are weighted.
+        weights: Weights,
+        /// Sum the silos' training loss and accuracy under the mask.
+        evaluate: bool,
+        /// The loss is clipped to `0..=loss_max` before it is summed.
+        loss_max: f64,
+    },
+    /// Distributed DP-SGD: a Poisson batch in each silo, per-example clipping, a share of the noise, one sum.
+    ///
+    /// # Privacy
+    /// Unit: one record; relation: add or remove one. Noise by all silos, `σ²/honest_min` each; trusted: at most
+    /// `corrupt` silos collude.
+    DistributedDpSgd {
+        /// The run stops before it would spend more than this.
+        epsilon: f64,
+        /// At this probability of failure.
+        delta: f64,
+        /// Standard deviation of the calibrated noise over the sensitivity Δ.
+        noise_multiplier: f64,
+        /// A record's gradient is clipped to this L2 norm.
+        clip_norm: f64,
+        /// Probability that a record is in a round's batch.
+        sampling_rate: f64,
+        /// The sum of gradients is divided by this constant, never by a batch's size.
+        divisor: f64,
+        /// One unit of gradient is `2^scale_bits` in the ring.
+        scale_bits: u32,
+        /// Largest batch that the ring has room for; sizes the ring only.
+        batch_rows_max: u64,
+    },
+    /// Distributed DP-FedAvg: a silo's whole update is the unit. Useless below about a thousand silos.
+    ///
+    /// # Privacy
+    /// Unit: one silo; relation: zero-out, no amplification by sampling. Noise and trust as above.
+    DistributedDpFedavg {
+        /// The run stops before it would spend more than this.
+        epsilon: f64,
+        /// At this probability of failure.
+        delta: f64,
+        /// Standard deviation of the calibrated noise over the sensitivity Δ.
+        noise_multiplier: f64,
+        /// A silo's update is clipped to this L2 norm.
+        clip_norm: f64,
+        /// One unit of update is `2^scale_bits` in the ring.
+        scale_bits: u32,
+    },
+}
+
+/// How silos are weighted in the mean.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Weights {
+    /// Every silo counts the same.
+    Uniform,
+    /// By number of rows, `min(rows, rows_max)/rows_max`, summed under the mask.
+    Rows {
+        /// Rows beyond this add no weight.
+        rows_max: u64,
+    },
+}
+
+/// A privacy mode's name, as plans and policies write it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PrivacyMode {
+    /// [`Privacy::Fedavg`]
+    Fedavg,
+    /// [`Privacy::DistributedDpSgd`]
+    DistributedDpSgd,
+    /// [`Privacy::DistributedDpFedavg`]
+    DistributedDpFedavg,
+}
+
+/// Who must take part in a round.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cohort {
+    /// Fewest silos in a cohort, and in an included set.
+    pub minimum: usize,
+    /// Most silos in a cohort; sizes the ring.
+    pub maximum: usize,
+    /// Corrupt silos tolerated among the whole roster, `c`.
+    pub corrupt: usize,
+    /// Honest silos guaranteed in every opened sum; the noise is calibrated to this constant.
+    pub honest_min: usize,
+}
+
+/// How long anyone is waited for. Everything else is derived from `round_deadline_ms`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Timing {
+    /// A round that is not committed by then is aborted.
+    pub round_deadline_ms: u64,
+    /// In each phase everyone is waited for at least this long; after it, a quorum is enough.
+    pub minimum_wait_ms: u64,
+    /// A silo shows that it is ready no sooner than this after a round opens, so that the time of training says
+    /// nothing about its batch. Zero is for demonstrations.
+    pub ready_after_ms: u64,
+    /// Attempts at a round before anything was uploaded.
+    pub attempts_max: u32,
+}
+
+/// Why a text is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The text is not the format, or a key is unknown or of the wrong type.
+    #[error("the plan does not parse: {0}")]
+    Syntax(String),
+    /// The plan parses and means something impossible or unsafe.
+    #[error("the plan is not usable:\n{0}")]
+    Meaning(Problems),
+    /// The bytes decode but are not the plan's one canonical form.
+    #[error("the plan's bytes are not in canonical form; use the bytes that `Plan::to_canonical` made")]
+    NotCanonical,
+    /// Longer than any plan may be.
+    #[error("the plan has {bytes} bytes, more than the {max} that a plan may have")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+}
+
+impl Plan {
+    /// Most bytes of a plan's text or canonical form.
+    pub const BYTES_MAX: usize = 1 << 20;
+
+    /// Reads and validates a plan that a person wrote.
+    ///
+    /// # Errors
+    /// [`PlanError`], with every problem of meaning at once and the line of each.
+    pub fn from_toml(text: &str) -> Result<Self, PlanError> {
+        bounded(text.len())?;
+        let plan: Self = toml::from_str(text).map_err(|e| PlanError::Syntax(e.to_string()))?;
+        plan.validate().map_err(|problems| PlanError::Meaning(problems.with_lines_of(text)))?;
+        Ok(plan)
+    }
+
+    /// Reads and validates the canonical bytes that travel.
+    ///
+    /// # Errors
+    /// [`PlanError`]; bytes that are not exactly what [`Plan::to_canonical`] makes are refused.
+    pub fn from_canonical(bytes: &[u8]) -> Result<Self, PlanError> {
+        bounded(bytes.len())?;
+        let plan: Self = serde_json::from_slice(bytes).map_err(|e| PlanError::Syntax(e.to_string()))?;
+        plan.validate().map_err(PlanError::Meaning)?;
+        if plan.to_canonical() == bytes { Ok(plan) } else { Err(PlanError::NotCanonical) }
+    }
+
+    /// The one byte string of this plan: JSON without spaces, fields in the order declared here, numbers in
+    /// their shortest form that reads back the same.
+    ///
+    /// # Panics
+    /// Never: every field is a number, a text or a list of them.
+    #[allow(clippy::expect_used)]
+    pub fn to_canonical(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a plan holds nothing that JSON cannot")
+    }
+
+    /// As TOML, for people.
+    ///
+    /// # Panics
+    /// Never, for the same reason.
+    #[allow(clippy::expect_used)]
+    pub fn to_toml(&self) -> String {
+        toml::to_string_pretty(self).expect("a plan holds nothing that TOML cannot")
+    }
+
+    /// The plan's name in every transcript.
+    pub fn digest(&self) -> Digest {
+        Digest::of("plan", &[&self.to_canonical()])
+    }
+
+    /// Everything that is wrong with this plan, if anything.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn validate(&self) -> Result<(), Problems> {
+        validate::plan(self)
+    }
+
+    /// The model's shape.
+    pub fn architecture(&self) -> Architecture {
+        Architecture {
+            inputs: self.data.features.len(),
+            hidden: self.model.hidden.clone(),
+            activation: self.model.activation,
+            outputs: self.data.classes,
+        }
+    }
+
+    /// Version 0 of the model. Public: anyone can recompute it from the plan.
+    pub fn initial_model(&self) -> Params {
+        let mut rng = ChaCha20Rng::seed_from_u64(self.model.initial_seed);
+        self.architecture().initialise(&mut rng)
+    }
+
+    /// Which mode.
+    pub fn mode(&self) -> PrivacyMode {
+        match self.privacy {
+            Privacy::Fedavg { .. } => PrivacyMode::Fedavg,
+            Privacy::DistributedDpSgd { .. } => PrivacyMode::DistributedDpSgd,
+            Privacy::DistributedDpFedavg { .. } => PrivacyMode::DistributedDpFedavg,
+        }
+    }
+
+    /// What one upload costs, as an event for the accountant; `None` in the mode without noise.
+    pub fn event(&self) -> Option<accounting::Event> {
+        match self.privacy {
+            Privacy::Fedavg { .. } => None,
+            Privacy::DistributedDpSgd { sampling_rate, noise_multiplier, .. } => {
+                Some(accounting::Event::PoissonGaussian { sampling_rate, noise_multiplier })
+            }
+            Privacy::DistributedDpFedavg { noise_multiplier, .. } => {
+                Some(accounting::Event::Gaussian { noise_multiplier })
+            }
+        }
+    }
+
+    /// (epsilon, delta) that the run may spend; `None` in the mode without noise.
+    pub fn budget(&self) -> Option<(f64, f64)> {
+        match self.privacy {
+            Privacy::Fedavg { .. } => None,
+            Privacy::DistributedDpSgd { epsilon, delta, .. }
+            | Privacy::DistributedDpFedavg { epsilon, delta, .. } => Some((epsilon, delta)),
+        }
+    }
+
+    /// How many metric lanes follow the weight in the masked vector.
+    pub fn metric_lanes(&self) -> usize {
+        match self.privacy {
+            Privacy::Fedavg { evaluate: true, .. } => 2,
+            _ => 0,
+        }
+    }
+
+    /// Lanes of the masked vector: the parameters and, without noise only, one weight and the metrics.
+    pub fn lanes(&self) -> usize {
+        let parameters = self.architecture().parameter_count();
+        match self.privacy {
+            Privacy::Fedavg { .. } => parameters + 1 + self.metric_lanes(),
+            _ => parameters,
+        }
+    }
+}
+
+impl PrivacyMode {
+    /// Its name in plans.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fedavg => "fedavg",
+            Self::DistributedDpSgd => "distributed_dp_sgd",
+            Self::DistributedDpFedavg => "distributed_dp_fedavg",
+        }
+    }
+
+    /// What one unit of the promise is.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Fedavg => "none",
+            Self::DistributedDpSgd => "record",
+            Self::DistributedDpFedavg => "silo",
+        }
+    }
+
+    /// The neighbouring relation of the promise.
+    pub fn relation(self) -> &'static str {
+        match self {
+            Self::Fedavg => "none",
+            Self::DistributedDpSgd => "add or remove one record",
+            Self::DistributedDpFedavg => "zero-out: one silo's contribution replaced by zero",
+        }
+    }
+
+    /// Who adds the noise.
+    pub fn noise_by(self) -> &'static str {
+        match self {
+            Self::Fedavg => "nobody",
+            _ => "every silo, a share each",
+        }
+    }
+
+    /// Who must be trusted for the promise to hold.
+    pub fn trust(self) -> &'static str {
+        match self {
+            Self::Fedavg => "exact sums are seen by the coordinator and can be differenced across rounds",
+            _ => "at most `corrupt` silos collude with the coordinator",
+        }
+    }
+}
+
+impl std::fmt::Display for PrivacyMode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+fn bounded(bytes: usize) -> Result<(), PlanError> {
+    if bytes > Plan::BYTES_MAX {
+        return Err(PlanError::TooLong { bytes, max: Plan::BYTES_MAX });
+    }
+    Ok(())
+}
+
+impl From<Problem> for PlanError {
+    fn from(problem: Problem) -> Self {
+        Self::Meaning(Problems(vec![problem]))
+    }
+}

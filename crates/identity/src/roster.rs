@@ -1,0 +1,192 @@
+//! Who the members are, signed by the federation's authority and pinned by every silo.
+
+use std::collections::BTreeMap;
+
+use ed25519_dalek::{Signature, Signer, VerifyingKey};
+use params::Digest;
+use secagg::ClientId;
+use serde::{Deserialize, Serialize};
+
+use crate::keys::{IdentityKey, parse_verifying_key};
+
+const SIGNATURE_LABEL: &[u8] = b"folkmoot/v1/sig/roster\0";
+
+/// The members of a federation at one epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Roster {
+    /// The federation's name.
+    pub federation: String,
+    /// Grows with every change. A silo never accepts a lower one than the highest it has seen.
+    pub epoch: u64,
+    /// The coordinator's Ed25519 key, hexadecimal: it signs checkpoints. It is trusted for nothing else.
+    pub coordinator_key: String,
+    /// The members by client id.
+    pub members: BTreeMap<ClientId, Member>,
+}
+
+/// One silo.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Member {
+    /// Its name for people.
+    pub name: String,
+    /// Its Ed25519 identity key, hexadecimal.
+    pub identity_key: String,
+    /// The epoch that admitted it.
+    pub admitted: u64,
+}
+
+/// A roster's canonical bytes with the authority's signature over them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignedRoster {
+    /// The roster, as canonical JSON text.
+    pub roster: String,
+    /// Ed25519 signature, hexadecimal.
+    pub signature: String,
+}
+
+/// Why a roster was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum RosterError {
+    /// Not the format.
+    #[error("the roster does not parse: {0}")]
+    Syntax(String),
+    /// The authority's signature does not verify.
+    #[error(
+        "the roster is not signed by the authority that this machine pins; ask the authority for its roster, or mend the pinned key"
+    )]
+    Signature,
+    /// It parses, and means something impossible.
+    #[error("the roster is not usable: {0}")]
+    Meaning(String),
+}
+
+impl Roster {
+    /// The roster's name in every transcript.
+    pub fn digest(&self) -> Digest {
+        Digest::of("roster", &[self.to_canonical().as_bytes()])
+    }
+
+    /// Signs the roster as the federation's authority.
+    pub fn sign(&self, authority: &IdentityKey) -> SignedRoster {
+        let roster = self.to_canonical();
+        let signature = authority.signing_key().sign(&signed_bytes(&roster));
+        SignedRoster { roster, signature: hex::encode(signature.to_bytes()) }
+    }
+
+    /// The members' identity keys, as secure aggregation pins them.
+    ///
+    /// # Errors
+    /// [`RosterError::Meaning`] for an unusable or a repeated key.
+    pub fn member_keys(&self) -> Result<secagg::Members, RosterError> {
+        let mut keys = secagg::Members::new();
+        for (id, member) in &self.members {
+            let key = parse_verifying_key(&member.identity_key)
+                .map_err(|e| RosterError::Meaning(format!("member {id} ({}): {e}", member.name)))?;
+            if keys.values().any(|other| *other == key) {
+                return Err(RosterError::Meaning(format!(
+                    "member {id} ({}) repeats another's key",
+                    member.name
+                )));
+            }
+            keys.insert(*id, key);
+        }
+        Ok(keys)
+    }
+
+    /// The key that signs checkpoints.
+    ///
+    /// # Errors
+    /// [`RosterError::Meaning`] where it is no key.
+    pub fn coordinator_key(&self) -> Result<VerifyingKey, RosterError> {
+        parse_verifying_key(&self.coordinator_key)
+            .map_err(|e| RosterError::Meaning(format!("coordinator_key: {e}")))
+    }
+
+    /// A member's name, or its number where the id is unknown.
+    pub fn name(&self, id: ClientId) -> String {
+        self.members.get(&id).map_or_else(|| format!("client {id}"), |m| m.name.clone())
+    }
+
+    /// # Panics
+    /// Never: it holds only numbers and texts.
+    #[allow(clippy::expect_used)]
+    fn to_canonical(&self) -> String {
+        serde_json::to_string(self).expect("a roster holds nothing that JSON cannot")
+    }
+}
+
+impl SignedRoster {
+    /// Checks the signature against the pinned `authority`, then reads.
+    ///
+    /// # Errors
+    /// [`RosterError`].
+    pub fn open(&self, authority: &VerifyingKey) -> Result<Roster, RosterError> {
+        let mut bytes = [0u8; 64];
+        hex::decode_to_slice(&self.signature, &mut bytes).map_err(|_| RosterError::Signature)?;
+        authority
+            .verify_strict(&signed_bytes(&self.roster), &Signature::from_bytes(&bytes))
+            .map_err(|_| RosterError::Signature)?;
+        let roster: Roster =
+            serde_json::from_str(&self.roster).map_err(|e| RosterError::Syntax(e.to_string()))?;
+        if roster.to_canonical() != self.roster {
+            return Err(RosterError::Syntax("not in canonical form".into()));
+        }
+        roster.coordinator_key()?;
+        roster.member_keys()?;
+        Ok(roster)
+    }
+}
+
+fn signed_bytes(roster: &str) -> Vec<u8> {
+    [SIGNATURE_LABEL, roster.as_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(byte: u8) -> IdentityKey {
+        IdentityKey::from_secret_hex(&hex::encode([byte; 32])).unwrap()
+    }
+
+    fn public(byte: u8) -> String {
+        hex::encode(key(byte).public().as_bytes())
+    }
+
+    fn roster() -> Roster {
+        let member =
+            |byte: u8| Member { name: format!("silo {byte}"), identity_key: public(byte), admitted: 1 };
+        Roster {
+            federation: "test".into(),
+            epoch: 1,
+            coordinator_key: public(9),
+            members: (1..=3).map(|i| (ClientId(i), member(i as u8))).collect(),
+        }
+    }
+
+    #[test]
+    fn a_signed_roster_opens_under_its_own_authority_only() {
+        let signed = roster().sign(&key(100));
+        assert_eq!(signed.open(&key(100).public()).unwrap(), roster());
+        assert!(matches!(signed.open(&key(101).public()), Err(RosterError::Signature)));
+    }
+
+    #[test]
+    fn an_altered_roster_is_refused() {
+        let mut signed = roster().sign(&key(100));
+        signed.roster = signed.roster.replace("silo 2", "silo X");
+        assert!(matches!(signed.open(&key(100).public()), Err(RosterError::Signature)));
+    }
+
+    #[test]
+    fn two_members_with_one_key_are_refused_even_when_signed() {
+        let mut doubled = roster();
+        let twin = doubled.members[&ClientId(1)].clone();
+        doubled.members.insert(ClientId(2), twin);
+        let signed = doubled.sign(&key(100));
+        assert!(matches!(signed.open(&key(100).public()), Err(RosterError::Meaning(_))));
+    }
+}

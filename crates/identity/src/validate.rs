@@ -1,0 +1,197 @@
+//! Whether a plan can be meant: bounds, the inequality of the threshold, the ring's room, the budget.
+
+use accounting::{Event, RdpCurve, calibrate};
+use secagg::{COHORT_MAX, Threshold};
+
+use crate::plan::{Plan, Privacy, Weights};
+use crate::problems::Problems;
+
+const ROUNDS_MAX: u64 = 1_000_000;
+const FEATURES_MAX: usize = 1 << 16;
+const CLASSES_MAX: usize = 1 << 12;
+const EPOCHS_MAX: u32 = 10_000;
+const BATCH_MAX: usize = 1 << 20;
+const DEADLINE_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
+const ATTEMPTS_MAX: u32 = 100;
+const NAME_CHARS_MAX: usize = 128;
+
+/// Everything wrong with the plan.
+pub(crate) fn plan(plan: &Plan) -> Result<(), Problems> {
+    let mut problems = Problems::default();
+    let name_ok = !plan.name.is_empty()
+        && plan.name.chars().count() <= NAME_CHARS_MAX
+        && !plan.name.chars().any(char::is_control);
+    problems.require(name_ok, "name", || format!("must be 1 to {NAME_CHARS_MAX} printable characters"));
+    problems.require((1..=ROUNDS_MAX).contains(&plan.rounds), "rounds", || {
+        format!("must be between 1 and {ROUNDS_MAX}")
+    });
+    data(plan, &mut problems);
+    training(plan, &mut problems);
+    cohort(plan, &mut problems);
+    timing(plan, &mut problems);
+    if let Err(why) = plan.server.validate() {
+        problems.add("server", why.to_string());
+    }
+    match plan.architecture().validate() {
+        // What follows needs the number of parameters.
+        Ok(()) => privacy(plan, &mut problems),
+        Err(why) => problems.add("model", why.to_string()),
+    }
+    problems.into_result()
+}
+
+fn data(plan: &Plan, problems: &mut Problems) {
+    let data = &plan.data;
+    problems.require((2..=CLASSES_MAX).contains(&data.classes), "data.classes", || {
+        format!("must be between 2 and {CLASSES_MAX}")
+    });
+    problems.require((1..=FEATURES_MAX).contains(&data.features.len()), "data.features", || {
+        format!("must list between 1 and {FEATURES_MAX} columns")
+    });
+    let [low, high] = data.scaled_to;
+    problems.require(low.is_finite() && high.is_finite() && low < high, "data.scaled_to", || {
+        format!("[{low}, {high}] is no interval; usual is [0.0, 1.0]")
+    });
+    let mut seen = std::collections::BTreeSet::new();
+    for feature in &data.features {
+        let column = &feature.column;
+        if column.is_empty() || *column == data.label || !seen.insert(column) {
+            problems.add("data.features", format!("column {column:?} is empty, repeated or the label"));
+        }
+        let range = feature.minimum.is_finite()
+            && feature.maximum.is_finite()
+            && feature.minimum < feature.maximum
+            && (feature.maximum - feature.minimum).is_finite();
+        problems.require(range, "data.features", || {
+            format!("column {column:?}: minimum must be below maximum, both finite")
+        });
+    }
+}
+
+fn training(plan: &Plan, problems: &mut Problems) {
+    let training = &plan.training;
+    problems.require((1..=EPOCHS_MAX).contains(&training.local_epochs), "training.local_epochs", || {
+        format!("must be between 1 and {EPOCHS_MAX}")
+    });
+    for (value, field) in
+        [(training.batch_size, "training.batch_size"), (training.micro_batch, "training.micro_batch")]
+    {
+        problems.require((1..=BATCH_MAX).contains(&value), field, || {
+            format!("must be between 1 and {BATCH_MAX}")
+        });
+    }
+    positive(training.learning_rate, "training.learning_rate", problems);
+}
+
+fn cohort(plan: &Plan, problems: &mut Problems) {
+    let cohort = &plan.cohort;
+    problems.require((3..=COHORT_MAX).contains(&cohort.minimum), "cohort.minimum", || {
+        format!("must be between 3 and {COHORT_MAX}: with two silos each can subtract its own update")
+    });
+    problems.require((cohort.minimum..=COHORT_MAX).contains(&cohort.maximum), "cohort.maximum", || {
+        format!("must be between cohort.minimum and {COHORT_MAX}")
+    });
+    problems.require(cohort.honest_min >= 2, "cohort.honest_min", || {
+        "must be at least 2: a sum with one honest update in it is that update".into()
+    });
+    match Threshold::new(cohort.minimum, cohort.corrupt) {
+        Ok(threshold) => {
+            let honest = threshold.honest_in_any_sum();
+            problems.require(honest >= cohort.honest_min, "cohort.honest_min", || {
+                format!(
+                    "a cohort of {} with {} corrupt opens sums with only {honest} honest silos; lower \
+                     honest_min to {honest} or raise cohort.minimum",
+                    cohort.minimum, cohort.corrupt
+                )
+            });
+        }
+        Err(why) => problems.add("cohort.corrupt", why.to_string()),
+    }
+}
+
+fn timing(plan: &Plan, problems: &mut Problems) {
+    let timing = &plan.timing;
+    problems.require(
+        (1_000..=DEADLINE_MS_MAX).contains(&timing.round_deadline_ms),
+        "timing.round_deadline_ms",
+        || format!("must be between 1000 and {DEADLINE_MS_MAX} (a week)"),
+    );
+    problems.require(
+        timing.ready_after_ms.saturating_add(timing.minimum_wait_ms) <= timing.round_deadline_ms / 2,
+        "timing.minimum_wait_ms",
+        || "ready_after_ms and minimum_wait_ms together must fit into half of round_deadline_ms".into(),
+    );
+    problems.require((1..=ATTEMPTS_MAX).contains(&timing.attempts_max), "timing.attempts_max", || {
+        format!("must be between 1 and {ATTEMPTS_MAX}")
+    });
+}
+
+fn privacy(plan: &Plan, problems: &mut Problems) {
+    match plan.privacy {
+        Privacy::Fedavg { coordinate_max, weights, loss_max, .. } => {
+            positive(coordinate_max, "privacy.coordinate_max", problems);
+            positive(loss_max, "privacy.loss_max", problems);
+            if let Weights::Rows { rows_max } = weights {
+                problems.require(rows_max >= 1, "privacy.weights", || "rows_max must be at least 1".into());
+            }
+        }
+        Privacy::DistributedDpSgd { clip_norm, sampling_rate, divisor, batch_rows_max, .. } => {
+            positive(clip_norm, "privacy.clip_norm", problems);
+            positive(divisor, "privacy.divisor", problems);
+            problems.require(sampling_rate > 0.0 && sampling_rate <= 1.0, "privacy.sampling_rate", || {
+                "must be above 0 and at most 1".into()
+            });
+            problems.require(batch_rows_max >= 1, "privacy.batch_rows_max", || "must be at least 1".into());
+            budget(plan, problems);
+        }
+        Privacy::DistributedDpFedavg { clip_norm, .. } => {
+            positive(clip_norm, "privacy.clip_norm", problems);
+            budget(plan, problems);
+        }
+    }
+    if problems.0.is_empty()
+        && let Err((field, why)) = plan.mechanism()
+    {
+        problems.add(field, why);
+    }
+}
+
+/// The noise must keep the promise over the whole run; where it does not, the mend is the calibrated one.
+fn budget(plan: &Plan, problems: &mut Problems) {
+    let (Some(event), Some((epsilon, delta))) = (plan.event(), plan.budget()) else {
+        return;
+    };
+    positive(epsilon, "privacy.epsilon", problems);
+    problems.require(delta > 0.0 && delta < 1.0, "privacy.delta", || {
+        "must lie between 0 and 1; usual is at most one over the number of records".into()
+    });
+    let (rate, noise_multiplier) = match event {
+        Event::PoissonGaussian { sampling_rate, noise_multiplier } => (sampling_rate, noise_multiplier),
+        Event::Gaussian { noise_multiplier } => (1.0, noise_multiplier),
+    };
+    positive(noise_multiplier, "privacy.noise_multiplier", problems);
+    if !problems.0.is_empty() {
+        return;
+    }
+    let mut curve = RdpCurve::zero();
+    let spent = curve.compose(&event, plan.rounds).and_then(|()| curve.epsilon(delta));
+    let spent = spent.map_or(f64::INFINITY, |guarantee| guarantee.epsilon);
+    if spent > epsilon {
+        let mend = match calibrate(epsilon, delta, rate, plan.rounds) {
+            Ok(multiplier) => format!("set noise_multiplier to {multiplier} or more, or lower rounds"),
+            Err(why) => why.to_string(),
+        };
+        problems.add(
+            "privacy.noise_multiplier",
+            format!(
+                "{noise_multiplier} spends epsilon {spent:.3} at delta {delta} over {} rounds, more than the \
+                 plan's {epsilon}; {mend}",
+                plan.rounds
+            ),
+        );
+    }
+}
+
+fn positive(value: f64, field: &str, problems: &mut Problems) {
+    problems.require(value.is_finite() && value > 0.0, field, || "must be a positive number".into());
+}
