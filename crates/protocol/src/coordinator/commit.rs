@@ -1,0 +1,175 @@
+//! Starting a run, and turning an opened sum into the chain's next record.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use checkpoint::{LeftOut, Manifest, PrivacySpent, SignedManifest};
+use params::Digest;
+use rand_core::CryptoRng;
+use secagg::ClientId;
+
+use super::phase::{Phase, Recovering};
+use super::{Artifacts, Coordinator, Effect, Effects, RecoverFailure, RecoverResult, Recovered, send};
+use crate::Timestamp;
+use crate::message::{Attempt, RoundOutcome, ToClient};
+use crate::record::Record;
+use crate::spend::epsilon_of;
+
+impl Coordinator {
+    pub(super) fn start(
+        &mut self,
+        now: Timestamp,
+        rng: &mut dyn CryptoRng,
+        genesis: Artifacts,
+        out: &mut Effects,
+    ) {
+        if !self.is_new() {
+            return;
+        }
+        let mut seed = [0u8; 32];
+        rng.fill_bytes(&mut seed);
+        let (plan, roster) = (self.setup.plan.digest(), self.setup.roster.digest());
+        let run_id = Digest::of("run", &[&seed, plan.as_bytes(), roster.as_bytes()]);
+        let manifest = self.manifest(now, run_id, Attempt { round: 0, attempt: 0 }, genesis);
+        let genesis = self.sign(&manifest);
+        self.commit(Record::RunStarted { run_id, plan, roster, genesis: genesis.clone() }, out);
+        self.idle_since = now;
+        self.started = now;
+        out.push(Effect::Publish(genesis));
+        let connected: Vec<ClientId> = self.links.keys().copied().collect();
+        for client in connected {
+            // Known members that connected before the run began: `connected` cannot refuse them.
+            let _ = self.connected(client, out);
+        }
+    }
+
+    pub(super) fn recovered(
+        &mut self,
+        at: Attempt,
+        result: RecoverResult,
+        now: Timestamp,
+        out: &mut Effects,
+    ) {
+        let Phase::Recovering(phase) = &self.state.phase else {
+            return;
+        };
+        if phase.round.at != at {
+            return;
+        }
+        match result {
+            Ok(recovered) => {
+                let manifest = self.next_manifest(now, phase, recovered);
+                let signed = self.sign(&manifest);
+                let next = at.round + 1;
+                self.commit(Record::Committed { now, manifest: signed.clone() }, out);
+                self.idle_since = now;
+                out.push(Effect::Publish(signed.clone()));
+                for (client, link) in &self.links {
+                    if link.checked_in {
+                        send(out, *client, ToClient::Published(signed.clone()));
+                    }
+                }
+                out.push(Effect::DiscardStaged { before: next });
+            }
+            Err(RecoverFailure::WrongSecret(client)) => {
+                let outcome = RoundOutcome::WrongSecret { client };
+                self.commit(Record::Refused { client, reason: outcome.to_string() }, out);
+                self.abort(now, outcome, out);
+            }
+            Err(RecoverFailure::BadAggregate(why)) => {
+                self.abort(now, RoundOutcome::BadAggregate(why), out);
+            }
+        }
+    }
+
+    fn next_manifest(&self, now: Timestamp, phase: &Recovering, recovered: Recovered) -> Manifest {
+        let ids = |clients: &BTreeSet<ClientId>| clients.iter().map(|client| client.0).collect();
+        let left_out = phase
+            .round
+            .cohort
+            .iter()
+            .filter(|client| !phase.included.contains(client))
+            .map(|client| LeftOut {
+                client: client.0,
+                reason: phase
+                    .round
+                    .dropped
+                    .get(client)
+                    .map_or_else(|| "was not in the included set".to_owned(), ToString::to_string),
+            })
+            .collect();
+        let parent = self.state.head.as_ref();
+        let run_id = parent.map_or(Digest::from_bytes([0; 32]), |head| head.run_id);
+        Manifest {
+            parent: self.state.chain.last().map(SignedManifest::digest),
+            parent_model: parent.map(|head| head.model.params_digest),
+            transcript: Some(Digest::from_bytes(phase.cohort.r2().0)),
+            cohort: ids(&phase.cohort.cohort().u1()),
+            shared: ids(&phase.cohort.u2()),
+            included: ids(&phase.included),
+            left_out,
+            aggregate_digest: Some(recovered.aggregate),
+            metrics: recovered.metrics,
+            previous_rounds_aborted: self.state.aborted_since.clone(),
+            ..self.manifest(now, run_id, phase.round.at, recovered.artifacts)
+        }
+    }
+
+    /// A record with what every record of this run has in common.
+    fn manifest(&self, now: Timestamp, run_id: Digest, at: Attempt, artifacts: Artifacts) -> Manifest {
+        Manifest {
+            format: checkpoint::MANIFEST_FORMAT.to_owned(),
+            run_id,
+            run_name: self.setup.plan.name.clone(),
+            round: at.round,
+            attempt: at.attempt,
+            parent: None,
+            plan_digest: self.setup.plan.digest(),
+            roster_digest: self.setup.roster.digest(),
+            parent_model: None,
+            model: artifacts.model,
+            optimizer: artifacts.optimizer,
+            transcript: None,
+            cohort: Vec::new(),
+            shared: Vec::new(),
+            included: Vec::new(),
+            left_out: Vec::new(),
+            aggregate_digest: None,
+            metrics: BTreeMap::new(),
+            privacy: self.privacy_spent(),
+            created_ms: now.0,
+            previous_rounds_aborted: Vec::new(),
+            public_key: checkpoint::public_key_text(&self.setup.key.verifying_key()),
+        }
+    }
+
+    /// What the run has spent so far, in all the words that a claim of privacy needs.
+    pub(super) fn privacy_spent(&self) -> PrivacySpent {
+        let plan = &self.setup.plan;
+        let mode = plan.mode();
+        let steps = self.state.steps;
+        let spent = plan
+            .event()
+            .zip(plan.budget())
+            .map(|(event, (_, delta))| (epsilon_of([(&event, steps)], delta), delta));
+        PrivacySpent {
+            mode: mode.name().into(),
+            unit: mode.unit().into(),
+            relation: mode.relation().into(),
+            epsilon: spent.map(|(epsilon, _)| epsilon),
+            delta: spent.map(|(_, delta)| delta),
+            accountant: if spent.is_some() { "rdp, integer orders" } else { "none" }.into(),
+            steps,
+            noise_by: mode.noise_by().into(),
+            trust: mode.trust().into(),
+        }
+    }
+
+    fn sign(&self, manifest: &Manifest) -> SignedManifest {
+        match SignedManifest::sign(manifest, &self.setup.key) {
+            Ok(signed) => signed,
+            Err(why) => {
+                panic!("invariant C3 broken: a record of the coordinator's own does not encode: {why}")
+            }
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Opening a sum and stepping the model: what a worker does for a [`RecoverJob`].
+
+use std::collections::BTreeMap;
+
+use identity::Plan;
+use optim::State;
+use params::{Digest, Params};
+use secagg::{MaskRemoval, RecoverError, recover};
+
+use super::{RecoverFailure, RecoverJob};
+
+/// A model and what it came from.
+#[derive(Debug)]
+pub struct NextModel {
+    /// The stepped parameters.
+    pub params: Params,
+    /// The stepped optimiser.
+    pub state: State,
+    /// Of the opened integer sum.
+    pub aggregate: Digest,
+    /// What was summed beside the update, as means.
+    pub metrics: BTreeMap<String, f64>,
+}
+
+impl RecoverJob {
+    /// What turns the wrapping sum of the staged vectors into the sum of the updates.
+    ///
+    /// # Errors
+    /// The dealer of a wrong secret; nothing may be published then.
+    pub fn removal(&self) -> Result<MaskRemoval, RecoverFailure> {
+        recover(&self.cohort, &self.included, &self.answers).map_err(|why| match why {
+            RecoverError::Dealer(client) => RecoverFailure::WrongSecret(client),
+            other => RecoverFailure::BadAggregate(other.to_string()),
+        })
+    }
+}
+
+/// Reads an opened sum and steps the model by it.
+///
+/// # Errors
+/// [`RecoverFailure::BadAggregate`] where the sum is no mean or the stepped model is not finite.
+pub fn next_model(
+    plan: &Plan,
+    sum: &[u32],
+    included: usize,
+    params: &Params,
+    state: State,
+) -> Result<NextModel, RecoverFailure> {
+    let mechanism =
+        plan.mechanism().map_err(|(field, why)| RecoverFailure::BadAggregate(format!("{field}: {why}")))?;
+    let read = mechanism.read_sum(sum, included).map_err(RecoverFailure::BadAggregate)?;
+    let bytes: Vec<u8> = sum.iter().flat_map(|lane| lane.to_le_bytes()).collect();
+    let (params, state) = optim::step(&plan.server, state, params, &read.update)
+        .map_err(|why| RecoverFailure::BadAggregate(why.to_string()))?;
+    let metrics = read.metrics.into_iter().map(|(name, mean)| (name.to_owned(), mean)).collect();
+    Ok(NextModel { params, state, aggregate: Digest::of("aggregate", &[&bytes]), metrics })
+}

@@ -1,0 +1,125 @@
+//! The status: read only.
+
+use secagg::ClientId;
+
+use super::Coordinator;
+use super::phase::Phase;
+use crate::status::{ClientStatus, Status};
+use checkpoint::SignedManifest;
+use params::Digest;
+
+impl Coordinator {
+    /// What an operator sees now.
+    pub fn status(&self) -> Status {
+        let plan = &self.setup.plan;
+        let state = &self.state;
+        let privacy = self.privacy_spent();
+        let at = state.phase.round().map_or(state.next, |round| round.at);
+        let left_out: u64 = state.tallies.values().map(|tally| tally.left_out).sum();
+        Status {
+            run_id: self.run_id().unwrap_or(Digest::from_bytes([0; 32])),
+            run_name: plan.name.clone(),
+            plan: plan.digest(),
+            rounds_planned: plan.rounds,
+            rounds_committed: state.committed,
+            rounds_aborted: state.aborted,
+            round: at.round,
+            attempt: at.attempt,
+            phase: state.phase.name(),
+            deadline: state.phase.deadline(plan),
+            waiting_for: self.waiting_for(),
+            waiting_why: self.waiting_why(),
+            clients: self.setup.roster.members.keys().map(|id| self.client_status(*id)).collect(),
+            dropouts: left_out,
+            epsilon_left: privacy
+                .epsilon
+                .zip(plan.budget())
+                .map(|(spent, (epsilon, _))| (epsilon - spent).max(0.0)),
+            privacy,
+            head: state.chain.last().map(SignedManifest::digest),
+            model: state.head.as_ref().map(|head| head.model.params_digest),
+            head_round: self.state.head_round(),
+            metrics: state.head.as_ref().map(|head| head.metrics.clone()).unwrap_or_default(),
+            last_outcome: state.last_outcome.as_ref().map(ToString::to_string).unwrap_or_default(),
+            ended: match &state.phase {
+                Phase::Ended(reason) => Some(reason.to_string()),
+                _ => None,
+            },
+        }
+    }
+
+    fn client_status(&self, id: ClientId) -> ClientStatus {
+        let tally = self.state.tallies.get(&id).copied().unwrap_or_default();
+        let connected = self.links.contains_key(&id);
+        ClientStatus {
+            id,
+            name: self.setup.roster.name(id),
+            connected,
+            state: self.client_state(id, connected),
+            last_reason: self
+                .state
+                .refused
+                .get(&id)
+                .or_else(|| self.reasons.get(&id))
+                .cloned()
+                .unwrap_or_default(),
+            rounds_included: tally.included,
+            rounds_left_out: tally.left_out,
+        }
+    }
+
+    fn client_state(&self, id: ClientId, connected: bool) -> &'static str {
+        if self.state.refused.contains_key(&id) {
+            return "refuses";
+        }
+        if let Some(round) = self.state.phase.round() {
+            if round.dropped.contains_key(&id) {
+                return "left out";
+            }
+            if round.cohort.contains(&id) {
+                return if self.state.phase.awaited().contains(&id) { "awaited" } else { "answered" };
+            }
+        }
+        match (connected, self.links.get(&id).is_some_and(|link| link.checked_in)) {
+            (_, true) => "checked in",
+            (true, false) => "connected",
+            (false, false) => "not connected",
+        }
+    }
+
+    fn waiting_for(&self) -> Vec<(ClientId, &'static str)> {
+        match &self.state.phase {
+            Phase::Idle => {
+                let here = self.here();
+                self.expected().filter(|id| !here.contains(id)).map(|id| (id, "check-in")).collect()
+            }
+            phase => phase.awaited().into_iter().map(|id| (id, phase.awaits())).collect(),
+        }
+    }
+
+    fn waiting_why(&self) -> String {
+        let plan = &self.setup.plan;
+        match &self.state.phase {
+            Phase::NotStarted => "the run is being started".into(),
+            Phase::Ended(reason) => reason.to_string(),
+            Phase::Recovering(_) => "the sum is being opened".into(),
+            Phase::Idle => {
+                let here = self.here().len();
+                let mut why = format!("{here} silos are here, a cohort needs {}", plan.cohort.minimum);
+                if let Some((client, reason)) = self.state.refused.iter().next() {
+                    why.push_str(&format!(
+                        "; {} refuse, {} says: {reason}",
+                        self.state.refused.len(),
+                        self.setup.roster.name(*client)
+                    ));
+                }
+                why
+            }
+            phase => {
+                let awaited = phase.awaited();
+                let connected = awaited.iter().filter(|id| self.links.contains_key(id)).count();
+                format!("{} silos owe {}, {connected} of them are connected", awaited.len(), phase.awaits())
+            }
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! The journalled state: what `apply` builds from the records, and nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use checkpoint::{AbortedRound, Manifest, SignedManifest};
+use params::Digest;
+use secagg::{Advert, ClientId, Cohort, Ctx0, Floors, Members, RoundBinding};
+
+use super::Setup;
+use super::phase::{Advertising, Consistency, Phase, Recovering, Round, Sharing, Unmasking, Uploading};
+use crate::message::{Attempt, RoundOutcome};
+use crate::record::Record;
+
+/// Everything that survives a crash.
+pub(super) struct State {
+    pub(super) run: Option<Run>,
+    pub(super) phase: Phase,
+    /// Published records, round 0 first.
+    pub(super) chain: Vec<SignedManifest>,
+    /// The newest record, decoded.
+    pub(super) head: Option<Manifest>,
+    /// The attempt that opens next.
+    pub(super) next: Attempt,
+    /// Rounds committed.
+    pub(super) committed: u64,
+    /// Rounds given up.
+    pub(super) aborted: u64,
+    /// Attempts aborted since the newest record.
+    pub(super) aborted_since: Vec<AbortedRound>,
+    /// Rounds in which uploads were asked for: each is charged to the budget, whatever became of it.
+    pub(super) steps: u64,
+    /// The last attempt was aborted: wait before the next.
+    pub(super) backing_off: bool,
+    pub(super) last_outcome: Option<RoundOutcome>,
+    /// Members that refuse the run, with their reason.
+    pub(super) refused: BTreeMap<ClientId, String>,
+    /// Pairs, smaller id first.
+    pub(super) apart: BTreeSet<(ClientId, ClientId)>,
+    /// Rounds that included and that left out each client.
+    pub(super) tallies: BTreeMap<ClientId, Tally>,
+}
+
+pub(super) struct Run {
+    pub(super) id: Digest,
+}
+
+#[derive(Default, Clone, Copy)]
+pub(super) struct Tally {
+    pub(super) included: u64,
+    pub(super) left_out: u64,
+}
+
+/// A record that contradicts those before it: not a peer's fault, so the process stops with the invariant's id.
+macro_rules! broken {
+    ($id:literal, $($why:tt)*) => {
+        panic!(concat!("invariant ", $id, " broken: {}"), format_args!($($why)*))
+    };
+}
+
+impl State {
+    pub(super) fn new() -> Self {
+        Self {
+            run: None,
+            phase: Phase::NotStarted,
+            chain: Vec::new(),
+            head: None,
+            next: Attempt { round: 1, attempt: 1 },
+            committed: 0,
+            aborted: 0,
+            aborted_since: Vec::new(),
+            steps: 0,
+            backing_off: false,
+            last_outcome: None,
+            refused: BTreeMap::new(),
+            apart: BTreeSet::new(),
+            tallies: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn head_round(&self) -> u64 {
+        self.head.as_ref().map_or(0, |head| head.round)
+    }
+
+    /// Records newer than `round`; all of them where `round` is `None`.
+    pub(super) fn chain_after(&self, round: Option<u64>) -> impl Iterator<Item = &SignedManifest> {
+        self.chain.iter().filter(move |signed| match (Manifest::from_bytes(&signed.manifest_bytes), round) {
+            (Ok(manifest), Some(seen)) => manifest.round > seen,
+            _ => true,
+        })
+    }
+
+    pub(super) fn kept_apart(&self, a: ClientId, b: ClientId) -> bool {
+        self.apart.contains(&(a.min(b), a.max(b)))
+    }
+
+    /// The context that every message of an attempt is bound to.
+    pub(super) fn context(&self, setup: &Setup, at: Attempt) -> Ctx0 {
+        let (Some(run), Some(head)) = (&self.run, &self.head) else {
+            broken!("C1", "an attempt before the run started");
+        };
+        RoundBinding {
+            run_id: *run.id.as_bytes(),
+            plan_hash: *setup.plan.digest().as_bytes(),
+            roster_hash: *setup.roster.digest().as_bytes(),
+            round: at.round,
+            attempt: at.attempt,
+            model_hash: *head.model.params_digest.as_bytes(),
+        }
+        .ctx0()
+    }
+
+    /// Applies one journalled fact.
+    ///
+    /// # Panics
+    /// C1: a record that cannot follow those before it.
+    pub(super) fn apply(&mut self, record: &Record, setup: &Setup, members: &Members) {
+        let phase = std::mem::replace(&mut self.phase, Phase::NotStarted);
+        self.phase = match (phase, record) {
+            (Phase::NotStarted, Record::RunStarted { run_id, genesis, .. }) => {
+                self.run = Some(Run { id: *run_id });
+                self.push_head(genesis);
+                Phase::Idle
+            }
+            (Phase::Idle, Record::Opened { now, at, cohort }) => {
+                self.backing_off = false;
+                let model = self.head.as_ref().map(|head| head.model.params_digest);
+                let Some(model) = model else { broken!("C1", "an attempt without a model") };
+                let context = self.context(setup, *at);
+                Phase::Advertising(Advertising {
+                    round: Round {
+                        at: *at,
+                        model,
+                        context,
+                        opened: *now,
+                        since: *now,
+                        cohort: cohort.iter().copied().collect(),
+                        dropped: BTreeMap::new(),
+                    },
+                    adverts: BTreeMap::new(),
+                })
+            }
+            (Phase::Advertising(mut phase), Record::Advertised(advert)) => {
+                phase.adverts.insert(advert.id, advert.clone());
+                Phase::Advertising(phase)
+            }
+            (Phase::Advertising(phase), Record::RosterFixed { now }) => {
+                let adverts: Vec<Advert> = phase.adverts.into_values().collect();
+                let context = phase.round.context;
+                match Cohort::new(context, &adverts, members, &floors(setup)) {
+                    Ok(cohort) => Phase::Sharing(Sharing {
+                        round: phase.round.entered(*now),
+                        cohort,
+                        bundles: BTreeMap::new(),
+                    }),
+                    Err(why) => broken!("C2", "a fixed roster that does not verify: {why}"),
+                }
+            }
+            (Phase::Sharing(mut phase), Record::Shared(bundle)) => {
+                phase.bundles.insert(bundle.sender, bundle.clone());
+                Phase::Sharing(phase)
+            }
+            (Phase::Sharing(phase), Record::SharesFixed { now }) => {
+                self.steps += 1;
+                match phase.cohort.fix_u2(&phase.bundles) {
+                    Ok(cohort) => Phase::Uploading(Uploading {
+                        round: phase.round.entered(*now),
+                        cohort: Arc::new(cohort),
+                        staged: BTreeMap::new(),
+                    }),
+                    Err(why) => broken!("C2", "a fixed U2 that does not verify: {why}"),
+                }
+            }
+            (Phase::Uploading(mut phase), Record::Staged(header)) => {
+                phase.staged.insert(header.client, header.clone());
+                Phase::Uploading(phase)
+            }
+            (Phase::Uploading(phase), Record::IncludedFixed { now }) => Phase::Consistency(Consistency {
+                round: phase.round.entered(*now),
+                included: phase.staged.keys().copied().collect(),
+                cohort: phase.cohort,
+                staged: phase.staged,
+                signatures: BTreeMap::new(),
+            }),
+            (Phase::Consistency(mut phase), Record::IncludedSigned(signature)) => {
+                phase.signatures.insert(signature.id, signature.clone());
+                Phase::Consistency(phase)
+            }
+            (Phase::Consistency(phase), Record::UnmaskRequested { now }) => Phase::Unmasking(Unmasking {
+                round: phase.round.entered(*now),
+                cohort: phase.cohort,
+                included: phase.included,
+                staged: phase.staged,
+                signatures: phase.signatures.into_values().collect(),
+                answers: BTreeMap::new(),
+            }),
+            (Phase::Unmasking(mut phase), Record::Unmasked(shares)) => {
+                phase.answers.insert(shares.id, shares.clone());
+                Phase::Unmasking(phase)
+            }
+            (Phase::Unmasking(phase), Record::SharesComplete { now }) => Phase::Recovering(Recovering {
+                round: phase.round.entered(*now),
+                cohort: phase.cohort,
+                included: phase.included,
+                staged: phase.staged,
+                answers: phase.answers,
+            }),
+            (Phase::Recovering(phase), Record::Committed { manifest, .. }) => {
+                self.tally(&phase);
+                self.push_head(manifest);
+                self.committed += 1;
+                self.aborted_since.clear();
+                self.last_outcome = Some(RoundOutcome::Committed);
+                self.next = Attempt { round: phase.round.at.round + 1, attempt: 1 };
+                Phase::Idle
+            }
+            (phase, Record::Dropped { client, reason }) => {
+                let mut phase = phase;
+                if let Some(round) = phase.round_mut() {
+                    round.dropped.insert(*client, reason.clone());
+                }
+                phase
+            }
+            (phase, Record::Refused { client, reason }) => {
+                self.refused.insert(*client, reason.clone());
+                phase
+            }
+            (phase, Record::KeptApart { accuser, accused }) => {
+                self.apart.insert((*accuser.min(accused), *accuser.max(accused)));
+                phase
+            }
+            (phase, Record::Aborted { outcome, .. }) => self.abort(&phase, outcome, setup),
+            (Phase::Idle, Record::Ended { reason }) => Phase::Ended(reason.clone()),
+            (phase, record) => broken!("C1", "{record:?} cannot follow the phase {}", phase.name()),
+        };
+    }
+
+    fn abort(&mut self, phase: &Phase, outcome: &RoundOutcome, setup: &Setup) -> Phase {
+        let Some(round) = phase.round() else { broken!("C1", "an abort without an attempt") };
+        self.aborted_since.push(AbortedRound {
+            round: round.at.round,
+            attempt: round.at.attempt,
+            outcome: outcome.to_string(),
+        });
+        // Who was told U2 may have uploaded, and a client takes no second attempt after that.
+        let again = phase.before_uploads() && round.at.attempt < setup.plan.timing.attempts_max;
+        self.next = if again {
+            Attempt { round: round.at.round, attempt: round.at.attempt + 1 }
+        } else {
+            self.aborted += 1;
+            Attempt { round: round.at.round + 1, attempt: 1 }
+        };
+        self.last_outcome = Some(outcome.clone());
+        self.backing_off = true;
+        Phase::Idle
+    }
+
+    fn push_head(&mut self, signed: &SignedManifest) {
+        match Manifest::from_bytes(&signed.manifest_bytes) {
+            Ok(manifest) => self.head = Some(manifest),
+            Err(why) => broken!("C3", "a journalled checkpoint record does not decode: {why}"),
+        }
+        self.chain.push(signed.clone());
+    }
+
+    fn tally(&mut self, phase: &Recovering) {
+        for client in &phase.round.cohort {
+            let tally = self.tallies.entry(*client).or_default();
+            if phase.included.contains(client) {
+                tally.included += 1;
+            } else {
+                tally.left_out += 1;
+            }
+        }
+    }
+}
+
+/// The plan's floors, as secure aggregation checks them.
+pub(crate) fn floors(setup: &Setup) -> Floors {
+    let cohort = &setup.plan.cohort;
+    Floors { cohort_min: cohort.minimum, honest_min: cohort.honest_min, corrupt: cohort.corrupt }
+}

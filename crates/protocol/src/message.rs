@@ -1,0 +1,351 @@
+//! What the two sides say to each other. Plain data; `wire` gives it its bytes.
+
+use checkpoint::SignedManifest;
+use params::Digest;
+use secagg::{Advert, ClientId, Complaint, Delivery, IncludedSignature, ShareBundle, UnmaskShares};
+use serde::{Deserialize, Serialize};
+
+/// One try at one round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Attempt {
+    /// The round, counted from 1; an aborted round's number is not used again.
+    pub round: u64,
+    /// The attempt in it, counted from 1.
+    pub attempt: u32,
+}
+
+/// From the coordinator to one client.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ToClient {
+    /// The run that the client is asked to join: the plan's canonical bytes. First on every connection.
+    Welcome {
+        /// The run.
+        run_id: Digest,
+        /// `Plan::to_canonical`.
+        plan: Vec<u8>,
+        /// The roster that the coordinator works with; the client refuses any but its own pinned one.
+        roster: Digest,
+    },
+    /// A published checkpoint's record, in chain order.
+    Published(SignedManifest),
+    /// Train on `model`, then advertise.
+    Open {
+        /// Which attempt.
+        at: Attempt,
+        /// The model to start from: the chain head's.
+        model: Digest,
+    },
+    /// The cohort's adverts, U1.
+    Roster {
+        /// Which attempt.
+        at: Attempt,
+        /// Sorted by client.
+        adverts: Vec<Advert>,
+    },
+    /// U2 and the shares for this client.
+    Deliver {
+        /// Which attempt.
+        at: Attempt,
+        /// See [`Delivery`].
+        delivery: Delivery,
+    },
+    /// The upload is durable; it needs no resending.
+    UploadDurable {
+        /// Which attempt.
+        at: Attempt,
+    },
+    /// The included set U3, to be signed.
+    Included {
+        /// Which attempt.
+        at: Attempt,
+        /// Sorted.
+        included: Vec<ClientId>,
+    },
+    /// A quorum's signatures on U3. There is no request that names two sets.
+    UnmaskRequest {
+        /// Which attempt.
+        at: Attempt,
+        /// U3 again, so that the request stands alone.
+        included: Vec<ClientId>,
+        /// At least the threshold of them.
+        signatures: Vec<IncludedSignature>,
+    },
+    /// The attempt is over without a result.
+    Aborted {
+        /// Which attempt.
+        at: Attempt,
+        /// Why.
+        outcome: RoundOutcome,
+    },
+    /// A message of this client was refused.
+    Refused {
+        /// Why.
+        rejection: Rejection,
+    },
+    /// The run is over.
+    Finished {
+        /// Why.
+        reason: RunEnd,
+    },
+}
+
+/// From one client to the coordinator.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ToCoordinator {
+    /// The client will take part; it has seen the chain up to here.
+    CheckIn {
+        /// Round of the newest record it holds, if any.
+        head: Option<u64>,
+    },
+    /// The client will not take part: in this run, or in this round.
+    Declined {
+        /// The round; `None` for the whole run.
+        round: Option<u64>,
+        /// Why.
+        reason: Decline,
+    },
+    /// Trained, and here are this attempt's keys ("ready" and "advertise" are one message).
+    Advertise {
+        /// Which attempt.
+        at: Attempt,
+        /// See [`Advert`].
+        advert: Advert,
+    },
+    /// Sealed shares for every member of U1.
+    ShareKeys {
+        /// Which attempt.
+        at: Attempt,
+        /// See [`ShareBundle`].
+        bundle: ShareBundle,
+    },
+    /// A peer's shares were bad.
+    Complain {
+        /// Which attempt.
+        at: Attempt,
+        /// See [`Complaint`].
+        complaint: Complaint,
+    },
+    /// The client's signature on U3.
+    SignIncluded {
+        /// Which attempt.
+        at: Attempt,
+        /// See [`IncludedSignature`].
+        signature: IncludedSignature,
+    },
+    /// The shares that open the sum.
+    Unmask {
+        /// Which attempt.
+        at: Attempt,
+        /// See [`UnmaskShares`].
+        shares: UnmaskShares,
+    },
+}
+
+/// What precedes a masked vector's bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadHeader {
+    /// Whose.
+    pub client: ClientId,
+    /// Which attempt.
+    pub at: Attempt,
+    /// The transcript it was masked under.
+    pub r2: Digest,
+    /// SHA-256 over the vector's bytes.
+    pub digest: Digest,
+    /// Lanes of 32 bits.
+    pub lanes: u64,
+    /// The client's signature over R2 and the digest.
+    #[serde(with = "crate::record::bytes64")]
+    pub signature: [u8; 64],
+}
+
+/// Why a client does not take part, in its own words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum Decline {
+    /// Its policy or its budget forbids it. The code is [`identity::Refusal::code`]'s.
+    #[error("{code}: {text}")]
+    Policy {
+        /// For machines.
+        code: String,
+        /// For people.
+        text: String,
+    },
+    /// It was restarted in this round and holds none of the round's secrets any more.
+    #[error("it was restarted in this round and sits it out")]
+    SitsOut,
+    /// It could not train or fetch. No detail leaves the silo: its own log holds it.
+    #[error("it cannot take part in this round; its own log says why")]
+    Unavailable,
+    /// What the coordinator said does not verify.
+    #[error("it does not accept what the coordinator sent: {0}")]
+    CoordinatorFault(CoordinatorFault),
+}
+
+/// What a client found wrong in the coordinator's messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum CoordinatorFault {
+    /// The roster's digest is not the pinned one's.
+    #[error("another roster than the pinned one")]
+    Roster,
+    /// The plan does not parse, or is not the one this run began with.
+    #[error("the plan is not usable or not this run's")]
+    Plan,
+    /// A record does not follow from the chain seen so far.
+    #[error("a record that breaks the checkpoint chain")]
+    Chain,
+    /// The model to train on is not the chain head's.
+    #[error("a model that is not the chain's head")]
+    Model,
+    /// An attempt that is not newer than those the journal has seen.
+    #[error("an attempt that is not new")]
+    Replay,
+    /// The cohort's adverts do not verify or violate the floors.
+    #[error("a cohort that does not verify")]
+    Cohort,
+    /// The delivery does not verify.
+    #[error("a delivery that does not verify")]
+    Delivery,
+    /// A second, different message of the same step.
+    #[error("two different messages of one step")]
+    Equivocation,
+    /// The included set breaks the rules.
+    #[error("an included set that breaks the rules")]
+    Included,
+    /// The unmask request lacks a quorum or does not match what was signed.
+    #[error("an unmask request that does not verify")]
+    UnmaskRequest,
+}
+
+/// Why a client is out of the round.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum DropReason {
+    /// It said so.
+    #[error("declined: {0}")]
+    Declined(Decline),
+    /// It did not advertise in time.
+    #[error("silent: did not advertise keys in time")]
+    SilentAtAdvertise,
+    /// It did not send its shares in time.
+    #[error("silent: did not share keys in time")]
+    SilentAtShareKeys,
+    /// Its masked vector did not arrive in time.
+    #[error("silent: its masked vector did not arrive in time")]
+    SilentAtMaskedInput,
+    /// It sent shares that do not open.
+    #[error("misbehaved: {0}")]
+    Misbehaved(String),
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum RoundOutcome {
+    /// A checkpoint was written.
+    #[error("committed")]
+    Committed,
+    /// Fewer silos than the floor advertised keys.
+    #[error("too few silos advertised keys: {got} of {need}")]
+    TooFewAdverts {
+        /// How many did.
+        got: usize,
+        /// How many are needed.
+        need: usize,
+    },
+    /// Fewer silos than the floor shared keys.
+    #[error("too few silos shared keys: {got} of {need}")]
+    TooFewShares {
+        /// How many did.
+        got: usize,
+        /// How many are needed.
+        need: usize,
+    },
+    /// Fewer masked vectors than the floor arrived.
+    #[error("too few masked vectors arrived: {got} of {need}")]
+    TooFewUploads {
+        /// How many did.
+        got: usize,
+        /// How many are needed.
+        need: usize,
+    },
+    /// No quorum signed the included set.
+    #[error("too few silos signed the included set: {got} of {need}")]
+    TooFewSignatures {
+        /// How many did.
+        got: usize,
+        /// How many are needed.
+        need: usize,
+    },
+    /// Too few silos answered the unmask request.
+    #[error("too few silos answered the unmask request: {got} of {need}")]
+    TooFewUnmaskAnswers {
+        /// How many did.
+        got: usize,
+        /// How many are needed.
+        need: usize,
+    },
+    /// A silo's shared secret is not the one it committed to.
+    #[error("client {client} shared a secret that is not the one it committed to")]
+    WrongSecret {
+        /// Which silo.
+        client: ClientId,
+    },
+    /// A silo's complaint made the attempt useless.
+    #[error("client {accuser} complained about client {accused}")]
+    Complaint {
+        /// Who says so.
+        accuser: ClientId,
+        /// About whom; nothing is proven.
+        accused: ClientId,
+    },
+    /// The opened sum or the stepped model is not a model.
+    #[error("the aggregate is not usable: {0}")]
+    BadAggregate(String),
+}
+
+/// Why a run ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum RunEnd {
+    /// All rounds of the plan are committed.
+    #[error("all rounds of the plan are committed")]
+    Complete,
+    /// One more round would spend more than the plan's epsilon.
+    #[error("one more round would spend more than the plan's epsilon")]
+    BudgetSpent,
+    /// Too many members refuse to take part for any cohort to be met.
+    #[error("{willing} of {needed} silos needed are willing: {first_reason}")]
+    Refused {
+        /// Members that have not refused.
+        willing: usize,
+        /// The plan's smallest cohort.
+        needed: usize,
+        /// What one that refused said.
+        first_reason: String,
+    },
+}
+
+/// One message refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum Rejection {
+    /// The sender is no member.
+    #[error("client {0} is not on the roster")]
+    UnknownClient(ClientId),
+    /// The message is of a step that the round is not in.
+    #[error("{message} does not belong to the current step ({phase})")]
+    OutOfPhase {
+        /// What arrived.
+        message: String,
+        /// Where the round is.
+        phase: String,
+    },
+    /// The message is of an attempt that is over.
+    #[error("the attempt is over or unknown")]
+    StaleAttempt,
+    /// The sender does not take part in this attempt.
+    #[error("the sender is not in this attempt's cohort")]
+    NotInCohort,
+    /// It differs from what the same sender said before.
+    #[error("it differs from what the same sender said before in this step")]
+    Equivocation,
+    /// It does not verify.
+    #[error("it does not verify: {0}")]
+    Invalid(String),
+}

@@ -1,0 +1,202 @@
+//! What a silo's journal says: what it has seen, said and spent. No secrets.
+
+use std::collections::BTreeMap;
+
+use accounting::Event;
+use checkpoint::{ChainError, ChainVerifier, Manifest, SignedManifest};
+use ed25519_dalek::VerifyingKey;
+use params::Digest;
+use secagg::UnmaskShares;
+
+use crate::message::Attempt;
+use crate::record::ClientRecord;
+use crate::spend::epsilon_of;
+
+/// All runs of this silo's journal.
+#[derive(Default)]
+pub(super) struct Facts {
+    runs: BTreeMap<Digest, RunFacts>,
+    /// The run that records without a run's name belong to: the last joined.
+    current: Option<Digest>,
+    pub(super) roster_epoch: u64,
+    /// Uploads of all runs.
+    pub(super) uploads: u64,
+    /// Debits of all runs, equal events together.
+    debits: Vec<(Event, u64)>,
+    /// Uploads without noise, by the model they started from.
+    exact_uploads: BTreeMap<Digest, u32>,
+}
+
+/// One run.
+pub(super) struct RunFacts {
+    pub(super) plan: Digest,
+    chain: ChainVerifier,
+    head: Option<(Digest, Manifest)>,
+    /// The newest attempt that keys were advertised in.
+    seen: Option<Attempt>,
+    /// The newest round that was uploaded in.
+    debited: Option<(Attempt, Digest)>,
+    /// How many rounds were uploaded in.
+    pub(super) debits: u64,
+    answer: Option<(Attempt, Digest, UnmaskShares)>,
+}
+
+/// A record that contradicts those before it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FactError {
+    #[error("it belongs to no run")]
+    NoRun,
+    #[error("it is not newer than those before it")]
+    NotNew,
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    #[error("its run is joined under another plan")]
+    OtherPlan,
+    #[error("it is of another run")]
+    OtherRun,
+}
+
+impl Facts {
+    pub(super) fn run(&self, id: &Digest) -> Option<&RunFacts> {
+        self.runs.get(id)
+    }
+
+    /// The run that the newest records belong to.
+    pub(super) fn current_run(&self) -> Option<Digest> {
+        self.current
+    }
+
+    pub(super) fn uploads_on(&self, model: &Digest) -> u32 {
+        self.exact_uploads.get(model).copied().unwrap_or_default()
+    }
+
+    /// Epsilon at `delta` of everything debited, with one more upload of `next` where given.
+    pub(super) fn epsilon(&self, delta: f64, next: Option<&Event>) -> f64 {
+        let debits = self.debits.iter().map(|(event, count)| (event, *count));
+        epsilon_of(debits.chain(next.map(|event| (event, 1))), delta)
+    }
+
+    /// The one way in which the journalled facts change, live and at recovery.
+    pub(super) fn apply(&mut self, record: &ClientRecord, key: &VerifyingKey) -> Result<(), FactError> {
+        match record {
+            ClientRecord::Joined { run_id, plan, roster_epoch } => {
+                self.roster_epoch = self.roster_epoch.max(*roster_epoch);
+                self.current = Some(*run_id);
+                match self.runs.get(run_id) {
+                    None => {
+                        self.runs.insert(*run_id, RunFacts::new(*plan, *key));
+                        Ok(())
+                    }
+                    Some(run) if run.plan == *plan => Ok(()),
+                    Some(_) => Err(FactError::OtherPlan),
+                }
+            }
+            ClientRecord::ChainHead(signed) => {
+                let id = self.current.ok_or(FactError::NoRun)?;
+                let run = self.runs.get_mut(&id).ok_or(FactError::NoRun)?;
+                let manifest = run.check_next(signed, &id)?;
+                run.chain.push(signed)?;
+                run.head = Some((signed.digest(), manifest));
+                Ok(())
+            }
+            ClientRecord::Advertised { at } => {
+                let run = self.current()?;
+                if !run.is_new(*at) {
+                    return Err(FactError::NotNew);
+                }
+                run.seen = Some(*at);
+                Ok(())
+            }
+            ClientRecord::Debited { at, model, r2, event, .. } => {
+                let run = self.current()?;
+                if run.debited.is_some_and(|(debited, _)| debited.round >= at.round) {
+                    return Err(FactError::NotNew);
+                }
+                run.debited = Some((*at, *r2));
+                run.debits += 1;
+                self.uploads += 1;
+                match event {
+                    Some(event) => self.debit(*event),
+                    None => *self.exact_uploads.entry(*model).or_default() += 1,
+                }
+                Ok(())
+            }
+            ClientRecord::SignedIncluded { .. } => Ok(()),
+            ClientRecord::Unmasked { at, request, shares } => {
+                let run = self.current()?;
+                if run.answer.as_ref().is_some_and(|(answered, _, _)| answered.round >= at.round) {
+                    return Err(FactError::NotNew);
+                }
+                run.answer = Some((*at, *request, shares.clone()));
+                Ok(())
+            }
+        }
+    }
+
+    fn current(&mut self) -> Result<&mut RunFacts, FactError> {
+        let id = self.current.ok_or(FactError::NoRun)?;
+        self.runs.get_mut(&id).ok_or(FactError::NoRun)
+    }
+
+    fn debit(&mut self, event: Event) {
+        match self.debits.iter_mut().find(|(held, _)| *held == event) {
+            Some((_, count)) => *count += 1,
+            None => self.debits.push((event, 1)),
+        }
+    }
+}
+
+impl RunFacts {
+    fn new(plan: Digest, key: VerifyingKey) -> Self {
+        Self {
+            plan,
+            chain: ChainVerifier::new(Some(key)),
+            head: None,
+            seen: None,
+            debited: None,
+            debits: 0,
+            answer: None,
+        }
+    }
+
+    pub(super) fn head_round(&self) -> Option<u64> {
+        self.head.as_ref().map(|(_, head)| head.round)
+    }
+
+    pub(super) fn head_model(&self) -> Option<Digest> {
+        self.head.as_ref().map(|(_, head)| head.model.params_digest)
+    }
+
+    pub(super) fn is_head(&self, signed: &SignedManifest) -> bool {
+        self.head.as_ref().is_some_and(|(digest, _)| *digest == signed.digest())
+    }
+
+    /// The record's content, if it follows from the chain seen so far and is of this run and plan.
+    pub(super) fn check_next(&self, signed: &SignedManifest, run: &Digest) -> Result<Manifest, FactError> {
+        let manifest = self.chain.clone().push(signed)?;
+        if manifest.run_id != *run {
+            return Err(FactError::OtherRun);
+        }
+        if manifest.plan_digest != self.plan {
+            return Err(FactError::OtherPlan);
+        }
+        Ok(manifest)
+    }
+
+    /// Whether this silo may take part in the attempt: newer than all it advertised in, in a round that it has
+    /// not uploaded in.
+    pub(super) fn is_new(&self, at: Attempt) -> bool {
+        self.seen.is_none_or(|seen| at > seen)
+            && self.debited.is_none_or(|(debited, _)| at.round > debited.round)
+    }
+
+    /// The stored unmask answer of this attempt, and the request that it answered.
+    pub(super) fn answer(&self, at: Attempt) -> Option<(&Digest, &UnmaskShares)> {
+        self.answer.as_ref().filter(|(answered, _, _)| *answered == at).map(|(_, r, s)| (r, s))
+    }
+
+    /// R2 of the upload in this attempt.
+    pub(super) fn transcript(&self, at: Attempt) -> Option<Digest> {
+        self.debited.filter(|(debited, _)| *debited == at).map(|(_, r2)| r2)
+    }
+}

@@ -1,0 +1,84 @@
+//! The attempt in progress: the only place where a round's secrets live, in memory and nowhere else.
+
+use std::collections::BTreeSet;
+
+use params::Digest;
+use secagg::{
+    Advert, Advertised, ClientId, Delivery, HeldShares, IncludedSignature, ShareBundle, SharesSent,
+    SignedIncluded,
+};
+
+use crate::Timestamp;
+use crate::message::{Attempt, UploadHeader};
+
+/// One attempt. Dropping it wipes its secrets.
+pub(super) struct Round {
+    pub(super) at: Attempt,
+    pub(super) model: Digest,
+    opened: Timestamp,
+    pub(super) step: Step,
+    /// What was accepted and said, so that a repeated message gets the same bytes and another one none.
+    pub(super) adverts: Vec<Advert>,
+    pub(super) bundle: Option<ShareBundle>,
+    pub(super) delivery: Option<Delivery>,
+}
+
+/// How far it has come. Each step owns the secrets that the next one needs.
+pub(super) enum Step {
+    Training,
+    Trained,
+    Advertised { state: Advertised, advert: Advert },
+    Shared { state: SharesSent },
+    Masking { r2: Digest, held: HeldShares },
+    Uploaded { held: HeldShares, header: UploadHeader, durable: bool },
+    Signed { state: SignedIncluded, included: BTreeSet<ClientId>, signature: IncludedSignature },
+    Answered { included: BTreeSet<ClientId> },
+}
+
+impl Round {
+    pub(super) fn open(at: Attempt, model: Digest, now: Timestamp) -> Self {
+        Self {
+            at,
+            model,
+            opened: now,
+            step: Step::Training,
+            adverts: Vec::new(),
+            bundle: None,
+            delivery: None,
+        }
+    }
+
+    pub(super) fn ready_at(&self, ready_after_ms: u64) -> Option<Timestamp> {
+        Some(self.opened.plus_ms(ready_after_ms))
+    }
+
+    pub(super) fn advert(&self) -> Option<&Advert> {
+        match &self.step {
+            Step::Advertised { advert, .. } => Some(advert),
+            _ => None,
+        }
+    }
+
+    /// Whether this is the first news that the upload is durable.
+    pub(super) fn upload_is_durable(&mut self) -> bool {
+        match &mut self.step {
+            Step::Uploaded { durable, .. } => !std::mem::replace(durable, true),
+            _ => false,
+        }
+    }
+}
+
+impl Step {
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Training => "training",
+            Self::Trained => "trained, holding until it may say so",
+            Self::Advertised { .. } => "keys advertised",
+            Self::Shared { .. } => "shares sent",
+            Self::Masking { .. } => "masking",
+            Self::Uploaded { .. } => "masked vector sent",
+            Self::Signed { .. } => "included set signed",
+            Self::Answered { .. } => "shares returned",
+        }
+    }
+}

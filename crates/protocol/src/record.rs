@@ -1,0 +1,201 @@
+//! What the two sides write down before they act on it.
+
+use checkpoint::SignedManifest;
+use params::Digest;
+use secagg::{Advert, ClientId, IncludedSignature, ShareBundle, UnmaskShares};
+use serde::{Deserialize, Serialize};
+
+use crate::Timestamp;
+use crate::message::{Attempt, DropReason, RoundOutcome, RunEnd, UploadHeader};
+
+/// The coordinator's journal. Applying the records in order is the only way its state changes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Record {
+    /// The run exists; version 0 of the model is published.
+    RunStarted {
+        /// Random name of the run.
+        run_id: Digest,
+        /// Of the plan it was started with; another plan is refused at recovery.
+        plan: Digest,
+        /// Of the roster it was started with.
+        roster: Digest,
+        /// Round 0.
+        genesis: SignedManifest,
+    },
+    /// An attempt is open to these clients.
+    Opened {
+        /// When.
+        now: Timestamp,
+        /// Which.
+        at: Attempt,
+        /// To whom.
+        cohort: Vec<ClientId>,
+    },
+    /// A client's keys.
+    Advertised(Advert),
+    /// U1 is fixed: everyone who advertised.
+    RosterFixed {
+        /// When.
+        now: Timestamp,
+    },
+    /// A client's sealed shares.
+    Shared(ShareBundle),
+    /// U2 is fixed: everyone who shared.
+    SharesFixed {
+        /// When.
+        now: Timestamp,
+    },
+    /// A client's masked vector is durable in staging.
+    Staged(UploadHeader),
+    /// U3 is fixed: everyone whose vector is staged. The point of no return.
+    IncludedFixed {
+        /// When.
+        now: Timestamp,
+    },
+    /// A client's signature on U3.
+    IncludedSigned(IncludedSignature),
+    /// A quorum has signed; the shares may be asked for.
+    UnmaskRequested {
+        /// When.
+        now: Timestamp,
+    },
+    /// A client's shares.
+    Unmasked(UnmaskShares),
+    /// Enough shares: the sum can be opened.
+    SharesComplete {
+        /// When.
+        now: Timestamp,
+    },
+    /// A client is out of the attempt.
+    Dropped {
+        /// Who.
+        client: ClientId,
+        /// Why.
+        reason: DropReason,
+    },
+    /// A client refuses the whole run.
+    Refused {
+        /// Who.
+        client: ClientId,
+        /// Why, in its words.
+        reason: String,
+    },
+    /// Two clients are not put into one cohort again until an operator decides.
+    KeptApart {
+        /// Who complained.
+        accuser: ClientId,
+        /// About whom.
+        accused: ClientId,
+    },
+    /// The round's result.
+    Committed {
+        /// When.
+        now: Timestamp,
+        /// The checkpoint's record.
+        manifest: SignedManifest,
+    },
+    /// The attempt is over without a result.
+    Aborted {
+        /// When.
+        now: Timestamp,
+        /// Why.
+        outcome: RoundOutcome,
+    },
+    /// The run is over.
+    Ended {
+        /// Why.
+        reason: RunEnd,
+    },
+}
+
+/// The client's journal: facts only. No secret, no share as received, no noise and no vector is ever in it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ClientRecord {
+    /// The silo takes part in a run.
+    Joined {
+        /// The run.
+        run_id: Digest,
+        /// Its plan.
+        plan: Digest,
+        /// Epoch of the pinned roster.
+        roster_epoch: u64,
+    },
+    /// A record of the run's chain, verified.
+    ChainHead(SignedManifest),
+    /// Keys of an attempt have left the silo.
+    Advertised {
+        /// Which.
+        at: Attempt,
+    },
+    /// The debit: written before the first byte of the update leaves, never released.
+    Debited {
+        /// Which.
+        at: Attempt,
+        /// The model trained on.
+        model: Digest,
+        /// Transcript of the masks.
+        r2: Digest,
+        /// Of the masked bytes.
+        upload: Digest,
+        /// What it costs; `None` in the mode without noise.
+        event: Option<accounting::Event>,
+    },
+    /// The one included set this silo signed in this attempt.
+    SignedIncluded {
+        /// Which.
+        at: Attempt,
+        /// Digest of (R2, U3).
+        request: Digest,
+    },
+    /// The one unmask answer of this silo in this attempt, to be repeated to the same request.
+    Unmasked {
+        /// Which.
+        at: Attempt,
+        /// Digest of (R2, U3).
+        request: Digest,
+        /// The answer.
+        shares: UnmaskShares,
+    },
+}
+
+/// A record's bytes are damaged, or another version wrote them.
+#[derive(Debug, thiserror::Error)]
+#[error("a journal record does not decode: {0}")]
+pub struct RecordError(#[from] postcard::Error);
+
+macro_rules! codec {
+    ($($record:ty),*) => {$(
+        impl $record {
+            /// The journal's bytes.
+            ///
+            /// # Panics
+            /// Never: these types have no value that the format cannot hold.
+            #[allow(clippy::expect_used)]
+            pub fn encode(&self) -> Vec<u8> {
+                postcard::to_stdvec(self).expect("records hold only encodable values")
+            }
+
+            /// Reads the journal's bytes.
+            ///
+            /// # Errors
+            /// [`RecordError`]
+            pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+                Ok(postcard::from_bytes(bytes)?)
+            }
+        }
+    )*};
+}
+codec!(Record, ClientRecord);
+
+/// Serde for signatures: serde's own arrays end at 32.
+pub(crate) mod bytes64 {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8; 64], s: S) -> Result<S::Ok, S::Error> {
+        bytes.as_slice().serialize(s)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<[u8; 64], D::Error> {
+        Vec::<u8>::deserialize(d)?.try_into().map_err(|_| D::Error::custom("a signature has 64 bytes"))
+    }
+}
