@@ -1,0 +1,388 @@
+//! The journal's file: created whole, appended with fsync, checked from its first byte when opened.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, Read, Seek};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::disk;
+use crate::frame::{
+    self, FRAME_HEAD_BYTES, FrameHead, HASH_BYTES, HEADER_BYTES, Head, HeaderProblem, JournalKind,
+};
+
+/// A journal that refuses or fails.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// A file operation failed.
+    #[error("cannot {action} the journal `{}`: check space and permissions", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The journal.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Another kind of file.
+    #[error("`{}` is not a journal: move it aside, or name another folder", path.display())]
+    NotAJournal {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Written by a newer program.
+    #[error("the journal `{}` has version {version}: use a release that reads it", path.display())]
+    Version {
+        /// The journal.
+        path: PathBuf,
+        /// Its version.
+        version: u16,
+    },
+    /// A coordinator's opened as a client's, or the reverse.
+    #[error("the journal `{}` is not a {expected:?}'s: name another folder", path.display())]
+    Kind {
+        /// The journal.
+        path: PathBuf,
+        /// What it was opened as.
+        expected: JournalKind,
+    },
+    /// Changed before its end: not by a crash.
+    #[error("the journal `{}` is damaged at byte {offset}: restore it from a backup; nothing was changed", path.display())]
+    Damaged {
+        /// The journal.
+        path: PathBuf,
+        /// Where the first bad frame begins.
+        offset: u64,
+    },
+    /// More than one append may hold.
+    #[error("an append to `{}` is above {max} bytes", path.display(), max = frame::APPEND_BYTES_MAX)]
+    TooLong {
+        /// The journal.
+        path: PathBuf,
+    },
+    /// An earlier write failed, so the file's end is unknown.
+    #[error("an earlier write to `{}` failed: open the store again", path.display())]
+    Poisoned {
+        /// The journal.
+        path: PathBuf,
+    },
+}
+
+/// An append that a crash cut short and that was never acknowledged; opening removed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TornTail {
+    /// Where it began, and where the journal now ends.
+    pub offset: u64,
+    /// Its length.
+    pub bytes: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Journal {
+    path: PathBuf,
+    file: File,
+    kind: JournalKind,
+    end: u64,
+    head: Head,
+    // After a failed fsync the kernel may drop the dirty pages and report success next time.
+    poisoned: bool,
+}
+
+impl Journal {
+    /// Opens or creates the journal, removing a torn tail.
+    pub(crate) fn open(path: &Path, kind: JournalKind) -> Result<(Journal, Option<TornTail>), JournalError> {
+        let fails = |action| move |source| JournalError::Io { action, path: path.to_owned(), source };
+        if !path.try_exists().map_err(fails("look for"))? {
+            disk::write_durably(path, &frame::header(kind)).map_err(fails("create"))?;
+        }
+        let file = OpenOptions::new().read(true).write(true).open(path).map_err(fails("open"))?;
+        let Scan { end, head, torn } = scan(&file, path, kind, &mut |_, _| {})?;
+        if let Some(TornTail { offset, bytes }) = torn {
+            file.set_len(offset).and_then(|()| file.sync_all()).map_err(fails("truncate"))?;
+            tracing::warn!(
+                journal = %path.display(), offset, bytes,
+                "removed an append that a crash cut short; it was never acknowledged"
+            );
+        }
+        Ok((Journal { path: path.to_owned(), file, kind, end, head, poisoned: false }, torn))
+    }
+
+    pub(crate) fn head(&self) -> Head {
+        self.head
+    }
+
+    /// Appends records as one frame; durable when this returns.
+    pub(crate) fn append(&mut self, records: &[Vec<u8>]) -> Result<u64, JournalError> {
+        let path = || self.path.clone();
+        if self.poisoned {
+            return Err(JournalError::Poisoned { path: path() });
+        }
+        if !records.is_empty() {
+            let (frame, next) =
+                frame::encode(&self.head, records).ok_or_else(|| JournalError::TooLong { path: path() })?;
+            let written = self.file.write_all_at(&frame, self.end).and_then(|()| self.file.sync_data());
+            if let Err(source) = written {
+                self.poisoned = true;
+                return Err(JournalError::Io { action: "append to", path: path(), source });
+            }
+            self.end += frame.len() as u64;
+            self.head = next;
+        }
+        Ok(self.head.sequence)
+    }
+
+    /// Visits every record with its sequence number, checking the chain again.
+    pub(crate) fn replay(&self, visit: &mut dyn FnMut(u64, &[u8])) -> Result<(), JournalError> {
+        let Scan { end, head, torn } = scan(&self.file, &self.path, self.kind, visit)?;
+        match torn.is_none() && end == self.end && head == self.head {
+            true => Ok(()),
+            false => Err(JournalError::Damaged { path: self.path.clone(), offset: end }),
+        }
+    }
+
+    /// Writes the first `keep` bytes of a frame, as a power cut would leave it.
+    pub(crate) fn append_torn(&mut self, records: &[Vec<u8>], keep: usize) -> io::Result<()> {
+        self.poisoned = true;
+        match frame::encode(&self.head, records) {
+            // At most all but one byte: a whole frame would not be torn.
+            Some((frame, _)) => self.file.write_all_at(&frame[..keep.min(frame.len() - 1)], self.end),
+            None => Ok(()),
+        }
+    }
+}
+
+struct Scan {
+    end: u64,
+    head: Head,
+    torn: Option<TornTail>,
+}
+
+/// Checks every frame. A bad one at the very end is a torn tail; anywhere else it is damage.
+fn scan(
+    file: &File,
+    path: &Path,
+    kind: JournalKind,
+    visit: &mut dyn FnMut(u64, &[u8]),
+) -> Result<Scan, JournalError> {
+    let fails = |source| JournalError::Io { action: "read", path: path.to_owned(), source };
+    let length = file.metadata().map_err(fails)?.len();
+    let mut reader = BufReader::new(file);
+    reader.rewind().map_err(fails)?;
+    if length < HEADER_BYTES as u64 {
+        return Err(JournalError::NotAJournal { path: path.to_owned() });
+    }
+    let header = read_array(&mut reader).map_err(fails)?;
+    frame::check_header(&header, kind).map_err(|problem| match problem {
+        HeaderProblem::Magic => JournalError::NotAJournal { path: path.to_owned() },
+        HeaderProblem::Version(version) => JournalError::Version { path: path.to_owned(), version },
+        HeaderProblem::Kind => JournalError::Kind { path: path.to_owned(), expected: kind },
+    })?;
+
+    let mut head = Head::start(kind);
+    let mut offset = HEADER_BYTES as u64;
+    while offset < length {
+        let bytes = length - offset;
+        let torn = Scan { end: offset, head, torn: Some(TornTail { offset, bytes }) };
+        let damaged = || JournalError::Damaged { path: path.to_owned(), offset };
+        if bytes < FRAME_HEAD_BYTES as u64 {
+            return Ok(torn);
+        }
+        let Some(frame_head) = FrameHead::decode(&read_array(&mut reader).map_err(fails)?) else {
+            // A torn frame is no longer than a frame may be, and nothing comes after it.
+            let longest = frame::APPEND_BYTES_MAX + FRAME_HEAD_BYTES + HASH_BYTES;
+            if bytes > longest as u64 {
+                return Err(damaged());
+            }
+            let mut rest = Vec::new();
+            reader.read_to_end(&mut rest).map_err(fails)?;
+            return if frame::has_frame_after(head.sequence, &rest) { Err(damaged()) } else { Ok(torn) };
+        };
+        if frame_head.sequence != head.sequence + 1 {
+            return Err(damaged());
+        }
+        if frame_head.frame_bytes() > bytes {
+            return Ok(torn);
+        }
+        let mut body = vec![0; frame_head.body_bytes];
+        reader.read_exact(&mut body).map_err(fails)?;
+        let hash = read_array(&mut reader).map_err(fails)?;
+        let Some(next) = frame::verify(&head, &frame_head, &body, &hash) else {
+            return if frame_head.frame_bytes() == bytes { Ok(torn) } else { Err(damaged()) };
+        };
+        let records = frame::records(&body, frame_head.count).ok_or_else(damaged)?;
+        for (sequence, record) in (frame_head.sequence..).zip(records) {
+            visit(sequence, record);
+        }
+        offset += frame_head.frame_bytes();
+        head = next;
+    }
+    Ok(Scan { end: offset, head, torn: None })
+}
+
+fn read_array<const N: usize>(reader: &mut impl Read) -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    reader.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const KIND: JournalKind = JournalKind::Coordinator;
+
+    struct Written {
+        folder: tempfile::TempDir,
+        bytes: Vec<u8>,
+        /// Where each append ended; the first is the header's end.
+        ends: Vec<usize>,
+    }
+
+    fn records() -> [Vec<Vec<u8>>; 4] {
+        let record = |text: &str| text.as_bytes().to_vec();
+        [
+            vec![record("two")],
+            vec![record("three"), record(""), record("five")],
+            vec![record("seven")],
+            vec![record("eleven")],
+        ]
+    }
+
+    fn written() -> Written {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let (mut journal, torn) = Journal::open(&path, KIND).unwrap();
+        assert_eq!(torn, None);
+        let mut ends = vec![fs::read(&path).unwrap().len()];
+        for append in records() {
+            journal.append(&append).unwrap();
+            ends.push(fs::read(&path).unwrap().len());
+        }
+        Written { bytes: fs::read(&path).unwrap(), folder, ends }
+    }
+
+    impl Written {
+        fn open(&self, bytes: &[u8]) -> Result<(Journal, Option<TornTail>), JournalError> {
+            let path = self.folder.path().join("journal");
+            fs::write(&path, bytes).unwrap();
+            Journal::open(&path, KIND)
+        }
+    }
+
+    fn replayed(journal: &Journal) -> Vec<(u64, Vec<u8>)> {
+        let mut all = Vec::new();
+        journal.replay(&mut |sequence, record| all.push((sequence, record.to_vec()))).unwrap();
+        all
+    }
+
+    #[test]
+    fn appends_survive_reopening_with_their_sequence_numbers() {
+        let written = written();
+        let (journal, torn) = written.open(&written.bytes).unwrap();
+        assert_eq!(torn, None);
+        assert_eq!(replayed(&journal), (1..).zip(records().concat()).collect::<Vec<_>>());
+        assert_eq!(journal.head().sequence, 6);
+    }
+
+    #[test]
+    fn a_last_append_cut_at_any_byte_is_removed_and_the_journal_goes_on() {
+        let written = written();
+        let (last, whole) = (written.ends[3], written.ends[4]);
+        for cut in last + 1..whole {
+            // Cut short, and filled up with zeros or ones, as some file systems leave it.
+            let filled = |fill| [&written.bytes[..cut], &vec![fill; whole - cut]].concat();
+            for bytes in [written.bytes[..cut].to_vec(), filled(0), filled(0xff)] {
+                if bytes == written.bytes {
+                    continue;
+                }
+                let (mut journal, torn) = written.open(&bytes).unwrap();
+                let expected = TornTail { offset: last as u64, bytes: (bytes.len() - last) as u64 };
+                assert_eq!(torn, Some(expected), "cut at {cut}");
+                journal.append(&records()[3]).unwrap();
+                assert_eq!(fs::read(written.folder.path().join("journal")).unwrap(), written.bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn a_flipped_byte_anywhere_before_the_last_append_is_refused_with_its_frame() {
+        let written = written();
+        for at in 0..written.ends[3] {
+            for flip in [0x01, 0x80, 0xff] {
+                let mut bytes = written.bytes.clone();
+                bytes[at] ^= flip;
+                let error = written.open(&bytes).unwrap_err();
+                let frame = written.ends.iter().rfind(|&&end| end <= at);
+                match (error, frame) {
+                    (JournalError::Damaged { offset, .. }, Some(&frame)) => assert_eq!(offset, frame as u64),
+                    (JournalError::NotAJournal { .. }, None) => assert!(at < 4),
+                    (JournalError::Version { .. }, None) => assert!((4..6).contains(&at)),
+                    (JournalError::Kind { .. }, None) => assert!((6..8).contains(&at)),
+                    (error, _) => panic!("byte {at}: {error}"),
+                }
+                assert_eq!(fs::read(written.folder.path().join("journal")).unwrap(), bytes, "left as it was");
+            }
+        }
+    }
+
+    #[test]
+    fn a_flipped_byte_in_the_last_append_removes_that_append_alone() {
+        let written = written();
+        for at in written.ends[3]..written.ends[4] {
+            let mut bytes = written.bytes.clone();
+            bytes[at] ^= 1;
+            let (journal, torn) = written.open(&bytes).unwrap();
+            assert_eq!(torn.unwrap().offset, written.ends[3] as u64);
+            assert_eq!(journal.head().sequence, 5);
+        }
+    }
+
+    #[test]
+    fn removed_repeated_and_exchanged_frames_are_refused() {
+        let Written { bytes, ends, .. } = &written();
+        let frame = |i: usize| &bytes[ends[i]..ends[i + 1]];
+        let header = &bytes[..ends[0]];
+        let missing = [header, frame(0), frame(2), frame(3)].concat();
+        // The last one alone would pass for torn, were its sequence number not too high.
+        let missing_before_last = [header, frame(0), frame(1), frame(3)].concat();
+        let repeated = [header, frame(0), frame(0), frame(1)].concat();
+        let exchanged = [header, frame(0), frame(1), frame(3), frame(2)].concat();
+        for (bytes, at) in
+            [(missing, ends[1]), (missing_before_last, ends[2]), (repeated, ends[1]), (exchanged, ends[2])]
+        {
+            match written().open(&bytes) {
+                Err(JournalError::Damaged { offset, .. }) => assert_eq!(offset, at as u64),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn damage_after_opening_is_seen_by_replay() {
+        let written = written();
+        let (journal, _) = written.open(&written.bytes).unwrap();
+        fs::write(written.folder.path().join("journal"), &written.bytes[..written.ends[2]]).unwrap();
+        assert!(matches!(journal.replay(&mut |_, _| {}), Err(JournalError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_header_cut_short_and_another_file_are_refused() {
+        let written = written();
+        for bytes in [&b""[..], b"FMJL\x01", b"SQLite format 3\0"] {
+            assert!(matches!(written.open(bytes), Err(JournalError::NotAJournal { .. })));
+        }
+    }
+
+    #[test]
+    fn after_a_failed_write_nothing_more_is_appended() {
+        let written = written();
+        let (mut journal, _) = written.open(&written.bytes).unwrap();
+        // A handle without write permission fails as a full disk would.
+        journal.file = File::open(written.folder.path().join("journal")).unwrap();
+        assert!(matches!(journal.append(&[vec![1]]), Err(JournalError::Io { .. })));
+        assert!(matches!(journal.append(&[vec![1]]), Err(JournalError::Poisoned { .. })));
+        assert_eq!(journal.head().sequence, 6);
+    }
+}
