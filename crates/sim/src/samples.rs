@@ -1,0 +1,70 @@
+//! Small plans to simulate with.
+
+use identity::{Cohort, Data, Feature, LocalOptimizer, Model, Plan, Privacy, Timing, Training, Weights};
+
+/// Softmax regression of 3 features and 2 classes in the mode without noise: 8 parameters, 3 lanes beside them.
+pub fn plan(members: usize, rounds: u64) -> Plan {
+    Plan {
+        name: "simulated".into(),
+        rounds,
+        model: Model { hidden: Vec::new(), activation: params::Activation::Relu, initial_seed: 7 },
+        data: Data {
+            label: "label".into(),
+            classes: 2,
+            scaled_to: [0.0, 1.0],
+            features: ["a", "b", "c"]
+                .map(|column| Feature { column: column.into(), minimum: 0.0, maximum: 1.0 })
+                .into(),
+        },
+        training: Training {
+            local_epochs: 1,
+            batch_size: 8,
+            optimizer: LocalOptimizer::Sgd,
+            learning_rate: 0.1,
+            micro_batch: 8,
+        },
+        server: optim::ServerOptimizer::FedAvg { learning_rate: 1.0, momentum: 0.0 },
+        privacy: Privacy::Fedavg {
+            coordinate_max: 4.0,
+            fraction_bits: 20,
+            weights: Weights::Rows { rows_max: 1000 },
+            evaluate: true,
+            loss_max: 10.0,
+        },
+        cohort: Cohort {
+            minimum: 3.max(members.saturating_sub(2)),
+            maximum: members,
+            corrupt: 1,
+            honest_min: 2,
+        },
+        timing: Timing {
+            round_deadline_ms: 10_000,
+            minimum_wait_ms: 1_000,
+            ready_after_ms: 100,
+            attempts_max: 2,
+        },
+    }
+}
+
+/// The same model in distributed DP-SGD, with the calibrated noise.
+///
+/// # Panics
+/// Where no noise multiplier keeps the promise: then these constants are wrong.
+pub fn private_plan(members: usize, rounds: u64, epsilon: f64) -> Plan {
+    let (delta, sampling_rate) = (1e-5, 0.5);
+    let multiplier = accounting::calibrate(epsilon, delta, sampling_rate, rounds)
+        .unwrap_or_else(|why| panic!("the sample plan cannot be calibrated: {why}"));
+    Plan {
+        privacy: Privacy::DistributedDpSgd {
+            epsilon,
+            delta,
+            noise_multiplier: multiplier.value(),
+            clip_norm: 1.0,
+            sampling_rate,
+            divisor: 100.0,
+            scale_bits: 16,
+            batch_rows_max: 256,
+        },
+        ..plan(members, rounds)
+    }
+}

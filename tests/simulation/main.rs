@@ -1,0 +1,3 @@
+//! Whole federations in one thread.
+
+mod rounds;
