@@ -48,6 +48,12 @@ impl RdpCurve {
         Ok(())
     }
 
+    /// The same spending, `count` times.
+    #[must_use]
+    pub fn times(&self, count: u64) -> Self {
+        Self { divergences: self.divergences.map(|spent| count as f64 * spent) }
+    }
+
     /// The divergence at `order`, if that order is accounted.
     pub fn at(&self, order: u32) -> Option<f64> {
         let index = usize::try_from(order.checked_sub(ORDER_MIN)?).ok()?;

@@ -282,7 +282,7 @@ impl Plan {
 
     /// The plan's name in every transcript.
     pub fn digest(&self) -> Digest {
-        Digest::of("plan", &[&self.to_canonical()])
+        Digest::of("folkmoot/v1/plan", &[&self.to_canonical()])
     }
 
     /// Everything that is wrong with this plan, if anything.

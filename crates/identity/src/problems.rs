@@ -42,7 +42,8 @@ impl Problems {
     ///
     /// The parser reports lines for its own errors only; a meaning found wrong afterwards is looked up by its
     /// key: inside its table for `table.key`, else anywhere at the top.
-    pub(crate) fn with_lines_of(mut self, text: &str) -> Self {
+    #[must_use]
+    pub fn with_lines_of(mut self, text: &str) -> Self {
         for problem in &mut self.0 {
             problem.line = line_of(text, &problem.field);
         }

@@ -66,7 +66,7 @@ pub enum RosterError {
 impl Roster {
     /// The roster's name in every transcript.
     pub fn digest(&self) -> Digest {
-        Digest::of("roster", &[self.to_canonical().as_bytes()])
+        Digest::of("folkmoot/v1/roster", &[self.to_canonical().as_bytes()])
     }
 
     /// Signs the roster as the federation's authority.

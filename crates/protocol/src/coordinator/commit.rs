@@ -12,7 +12,6 @@ use super::{Artifacts, Coordinator, Effect, Effects, RecoverFailure, RecoverResu
 use crate::Timestamp;
 use crate::message::{Attempt, RoundOutcome, ToClient};
 use crate::record::Record;
-use crate::spend::epsilon_of;
 
 impl Coordinator {
     pub(super) fn start(
@@ -28,7 +27,7 @@ impl Coordinator {
         let mut seed = [0u8; 32];
         rng.fill_bytes(&mut seed);
         let (plan, roster) = (self.setup.plan.digest(), self.setup.roster.digest());
-        let run_id = Digest::of("run", &[&seed, plan.as_bytes(), roster.as_bytes()]);
+        let run_id = Digest::of("folkmoot/v1/run", &[&seed, plan.as_bytes(), roster.as_bytes()]);
         let manifest = self.manifest(now, run_id, Attempt { round: 0, attempt: 0 }, genesis);
         let genesis = self.sign(&manifest);
         self.commit(Record::RunStarted { run_id, plan, roster, genesis: genesis.clone() }, out);
@@ -156,7 +155,7 @@ impl Coordinator {
             unit: mode.unit().into(),
             relation: mode.relation().into(),
             epsilon: spent.map(|(epsilon, _)| epsilon),
-            delta: spent.map(|(_, delta)| delta),
+            delta: spent.map(|(_, (_, delta))| delta),
             accountant: if spent.is_some() { "rdp, integer orders" } else { "none" }.into(),
             steps,
             noise_by: mode.noise_by().into(),

@@ -21,7 +21,7 @@ use crate::message::{
     Attempt, Decline, DropReason, Rejection, RoundOutcome, RunEnd, ToClient, ToCoordinator, UploadHeader,
 };
 use crate::record::Record;
-use crate::spend::epsilon_of;
+use crate::spend::Price;
 pub use opening::{NextModel, next_model};
 use phase::{Phase, Round};
 use state::State;
@@ -196,12 +196,17 @@ pub enum StartError {
     /// The roster's keys are not usable.
     #[error("{0}")]
     Roster(String),
+    /// The plan's privacy cannot be accounted.
+    #[error("{0}")]
+    Plan(String),
 }
 
 /// A run, seen from the coordinator.
 pub struct Coordinator {
     setup: Setup,
     members: Members,
+    /// Of one round; `None` without noise.
+    price: Option<Price>,
     state: State,
     /// Sessions, not part of the journalled state: a restart begins without any.
     links: BTreeMap<ClientId, Link>,
@@ -245,6 +250,7 @@ impl Coordinator {
         }
         let mut coordinator = Self {
             state: State::new(),
+            price: Price::of(&setup.plan).map_err(|why| StartError::Plan(why.to_string()))?,
             members,
             links: BTreeMap::new(),
             reasons: BTreeMap::new(),
@@ -646,8 +652,8 @@ impl Coordinator {
         if self.state.committed >= plan.rounds {
             return Some(RunEnd::Complete);
         }
-        if let (Some(event), Some((epsilon, delta))) = (plan.event(), plan.budget())
-            && epsilon_of([(&event, self.state.steps + 1)], delta) > epsilon
+        if let (Some(price), Some((epsilon, _))) = (&self.price, plan.budget())
+            && price.epsilon(self.state.steps + 1) > epsilon
         {
             return Some(RunEnd::BudgetSpent);
         }

@@ -53,5 +53,5 @@ pub fn next_model(
     let (params, state) = optim::step(&plan.server, state, params, &read.update)
         .map_err(|why| RecoverFailure::BadAggregate(why.to_string()))?;
     let metrics = read.metrics.into_iter().map(|(name, mean)| (name.to_owned(), mean)).collect();
-    Ok(NextModel { params, state, aggregate: Digest::of("aggregate", &[&bytes]), metrics })
+    Ok(NextModel { params, state, aggregate: Digest::of("folkmoot/v1/aggregate", &[&bytes]), metrics })
 }

@@ -1,0 +1,129 @@
+//! Model and optimiser files: staged under their own digests first, published under their round later.
+//!
+//! A crash may fall between the journal's record of a round and its publication, so the files are durable in
+//! staging before the record is written.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use anyhow::Context;
+use bytes::Bytes;
+use checkpoint::{Manifest, ModelArtifact, OptimizerArtifact, SignedManifest};
+use identity::Plan;
+use optim::State;
+use params::{Digest, Params};
+use protocol::{Artifacts, Attempt};
+use store::{StageKey, Store};
+
+/// The bytes of one version.
+pub(crate) struct Files {
+    pub(crate) model: Vec<u8>,
+    pub(crate) optimizer: Vec<u8>,
+}
+
+/// The newest published version, in memory.
+pub(crate) struct Version {
+    pub(crate) round: u64,
+    pub(crate) digest: Digest,
+    pub(crate) file: Bytes,
+    pub(crate) params: Params,
+    pub(crate) state: State,
+}
+
+impl Files {
+    /// Encodes a version for the chain.
+    pub(crate) fn encode(params: &Params, state: &State, run_id: Option<Digest>, round: u64) -> Self {
+        // Version 0 is made before its run has an id.
+        let metadata = run_id.map_or_else(BTreeMap::new, |run_id| checkpoint::model_metadata(&run_id, round));
+        Self { model: checkpoint::model_bytes(params, &metadata), optimizer: state.to_bytes() }
+    }
+
+    /// What the record will say of them.
+    pub(crate) fn artifacts(&self, params: Digest) -> Artifacts {
+        Artifacts {
+            model: ModelArtifact {
+                file: checkpoint::MODEL_FILE.into(),
+                sha256: Digest::sha256(&self.model),
+                bytes: self.model.len() as u64,
+                params_digest: params,
+            },
+            optimizer: Some(OptimizerArtifact {
+                file: checkpoint::OPTIMIZER_FILE.into(),
+                sha256: Digest::sha256(&self.optimizer),
+                bytes: self.optimizer.len() as u64,
+            }),
+        }
+    }
+
+    /// Makes them durable in staging.
+    pub(crate) fn stage(&self, store: &mut dyn Store, at: Attempt) -> anyhow::Result<()> {
+        for bytes in [&self.model, &self.optimizer] {
+            let key = key(at, Digest::sha256(bytes));
+            if store.staged_bytes(&key)?.is_some() {
+                continue;
+            }
+            let mut writer = store.stage(&key)?;
+            writer.restart()?;
+            writer.append(bytes)?;
+            writer.commit()?;
+        }
+        Ok(())
+    }
+}
+
+/// Puts a record and its staged files into the chain's folder. Does nothing where they are there already.
+pub(crate) fn publish(store: &mut dyn Store, signed: &SignedManifest) -> anyhow::Result<()> {
+    let manifest = Manifest::from_bytes(&signed.manifest_bytes)?;
+    let folder = checkpoint::folder_name(manifest.round);
+    if store.list_published()?.contains(&folder) {
+        return Ok(());
+    }
+    let at = Attempt { round: manifest.round, attempt: manifest.attempt };
+    let model = staged(store, at, manifest.model.sha256)?;
+    let optimizer = match &manifest.optimizer {
+        Some(artifact) => Some(staged(store, at, artifact.sha256)?),
+        None => None,
+    };
+    let mut files = vec![
+        (checkpoint::MANIFEST_FILE, signed.manifest_bytes.as_slice()),
+        (checkpoint::SIGNATURE_FILE, signed.signature.as_slice()),
+        (checkpoint::MODEL_FILE, model.as_slice()),
+    ];
+    files.extend(optimizer.as_deref().map(|bytes| (checkpoint::OPTIMIZER_FILE, bytes)));
+    store.publish(&folder, &files)?;
+    Ok(())
+}
+
+/// Reads a published version back and checks it against its record.
+pub(crate) fn read(store: &dyn Store, plan: &Plan, signed: &SignedManifest) -> anyhow::Result<Version> {
+    let manifest = Manifest::from_bytes(&signed.manifest_bytes)?;
+    let folder = checkpoint::folder_name(manifest.round);
+    let model = store.read_published(&folder, checkpoint::MODEL_FILE)?;
+    let optimizer = store.read_published(&folder, checkpoint::OPTIMIZER_FILE)?;
+    let layout = plan.architecture().layout();
+    let (_, params) = checkpoint::verify_checkpoint(signed, &model, Some(&optimizer), Some(&layout))
+        .with_context(|| format!("checkpoint {folder} is damaged; restore it from a copy"))?;
+    let state = State::from_bytes(&optimizer)?;
+    Ok(Version {
+        round: manifest.round,
+        digest: manifest.model.params_digest,
+        file: model.into(),
+        params,
+        state,
+    })
+}
+
+fn staged(store: &dyn Store, at: Attempt, sha256: Digest) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    store
+        .open_staged(&key(at, sha256))
+        .with_context(|| format!("the staged files of round {} are gone", at.round))?
+        .read_to_end(&mut bytes)?;
+    anyhow::ensure!(Digest::sha256(&bytes) == sha256, "a staged file of round {} is damaged", at.round);
+    Ok(bytes)
+}
+
+/// The file's own digest stands where an upload's transcript does, so the two can never be mistaken.
+fn key(at: Attempt, sha256: Digest) -> StageKey {
+    StageKey { round: at.round, attempt: at.attempt, r2: sha256, client: 0 }
+}

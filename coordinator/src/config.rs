@@ -1,0 +1,212 @@
+//! The coordinator's configuration: read whole, checked whole, every problem at once.
+
+use std::net::ToSocketAddrs;
+use std::path::{Path, PathBuf};
+
+use identity::{IdentityKey, Plan, Problems, Roster, SignedRoster, parse_verifying_key};
+use serde::Deserialize;
+
+/// The file as it is written.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where clients and operators connect, `ADDRESS:PORT`.
+    pub listen: String,
+    /// Journal, staged vectors and checkpoints; one run a folder.
+    pub data_dir: PathBuf,
+    /// The run's plan, TOML.
+    pub plan: PathBuf,
+    /// The signed roster, JSON.
+    pub roster: PathBuf,
+    /// The federation authority's public key, hexadecimal.
+    pub authority_key: String,
+    /// The secret key that signs checkpoints, hexadecimal.
+    pub identity_key_file: PathBuf,
+    /// This version has no TLS: to listen beyond loopback must be asked for.
+    #[serde(default)]
+    pub plaintext_outside_loopback: bool,
+    /// Where Prometheus may read metrics, if anywhere.
+    #[serde(default)]
+    pub metrics_listen: Option<String>,
+    /// The log filter.
+    #[serde(default = "default_log")]
+    pub log: String,
+    /// One JSON object a line instead of text.
+    #[serde(default)]
+    pub log_json: bool,
+}
+
+/// The configuration and what it names.
+pub struct Loaded {
+    /// The file.
+    pub config: Config,
+    /// The plan, validated.
+    pub plan: Plan,
+    /// The roster, opened under the authority's key.
+    pub roster: Roster,
+    /// The coordinator's key.
+    pub key: IdentityKey,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read it: {0}")]
+    Read(#[source] std::io::Error),
+    /// The file is not the format, or has an unknown key.
+    #[error("it does not parse: {0}")]
+    Syntax(#[from] toml::de::Error),
+    /// What it says cannot be used.
+    #[error("it cannot be used:\n{0}")]
+    Meaning(Problems),
+}
+
+fn default_log() -> String {
+    "info".into()
+}
+
+impl Config {
+    /// Reads the configuration and everything that it names. Relative paths are relative to the file.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with every problem at once.
+    pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(ConfigError::Read)?;
+        let mut config: Self = toml::from_str(&text)?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        for relative in
+            [&mut config.data_dir, &mut config.plan, &mut config.roster, &mut config.identity_key_file]
+        {
+            *relative = folder.join(&*relative);
+        }
+        let mut problems = Problems::default();
+        config.check_listen(&mut problems);
+        let plan = read(&config.plan, "plan", &mut problems, |text| {
+            Plan::from_toml(&text).map_err(|e| e.to_string())
+        });
+        let roster = config.read_roster(&mut problems);
+        let key = read(&config.identity_key_file, "identity_key_file", &mut problems, |text| {
+            IdentityKey::from_secret_hex(&text).map_err(|e| e.to_string())
+        });
+        check_secret(&config.identity_key_file, &mut problems);
+        match (plan, roster, key) {
+            (Some(plan), Some(roster), Some(key)) if problems.0.is_empty() => {
+                Ok(Loaded { config, plan, roster, key })
+            }
+            _ => Err(ConfigError::Meaning(problems.with_lines_of(&text))),
+        }
+    }
+
+    fn check_listen(&self, problems: &mut Problems) {
+        match self.listen.to_socket_addrs() {
+            Err(why) => problems.add("listen", format!("{:?} is no ADDRESS:PORT: {why}", self.listen)),
+            Ok(mut addresses) => {
+                let outside = addresses.any(|address| !address.ip().is_loopback());
+                problems.require(!outside || self.plaintext_outside_loopback, "listen", || {
+                    "is not a loopback address, and this version has no TLS: masked updates stay secret and \
+                     messages stay signed, but models, plans and who takes part are readable on the way; use a \
+                     private network and set plaintext_outside_loopback = true to accept that"
+                        .into()
+                });
+            }
+        }
+    }
+
+    fn read_roster(&self, problems: &mut Problems) -> Option<Roster> {
+        let authority = match parse_verifying_key(&self.authority_key) {
+            Ok(key) => key,
+            Err(why) => {
+                problems.add("authority_key", why.to_string());
+                return None;
+            }
+        };
+        read(&self.roster, "roster", problems, |text| {
+            let signed: SignedRoster =
+                serde_json::from_str(&text).map_err(|e| format!("it does not parse: {e}"))?;
+            signed.open(&authority).map_err(|e| e.to_string())
+        })
+    }
+}
+
+fn read<T>(
+    path: &Path,
+    field: &str,
+    problems: &mut Problems,
+    parse: impl FnOnce(String) -> Result<T, String>,
+) -> Option<T> {
+    let text = std::fs::read_to_string(path).map_err(|why| format!("cannot be read: {why}"));
+    match text.and_then(parse) {
+        Ok(value) => Some(value),
+        Err(why) => {
+            problems.add(field, format!("`{}`: {why}", path.display()));
+            None
+        }
+    }
+}
+
+/// A key that others on the machine can read is not a secret.
+fn check_secret(path: &Path, problems: &mut Problems) {
+    use std::os::unix::fs::PermissionsExt;
+    if let Ok(metadata) = std::fs::metadata(path) {
+        problems.require(metadata.permissions().mode() & 0o077 == 0, "identity_key_file", || {
+            format!("others can read `{}`; run: chmod 600 '{}'", path.display(), path.display())
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn write(folder: &Path, name: &str, text: &str) {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    fn problems_of(config: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), "coordinator.toml", config);
+        write(folder.path(), "coordinator.key", &hex::encode([7; 32]));
+        match Config::load(&folder.path().join("coordinator.toml")) {
+            Err(why) => why.to_string().replace(&folder.path().display().to_string(), "FOLDER"),
+            Ok(_) => panic!("it was accepted"),
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line() {
+        let why = problems_of("listen = \"127.0.0.1:0\"\ncolour = 1\n");
+        assert!(why.contains("line 2") && why.contains("colour"), "{why}");
+    }
+
+    #[test]
+    fn all_problems_are_reported_at_once_each_with_its_line_and_mend() {
+        let why = problems_of(
+            "listen = \"0.0.0.0:7440\"\ndata_dir = \"d\"\nplan = \"none.toml\"\nroster = \"none.json\"\n\
+             authority_key = \"zz\"\nidentity_key_file = \"coordinator.key\"\n",
+        );
+        for part in [
+            "line 1: listen: is not a loopback address",
+            "plaintext_outside_loopback = true",
+            "line 3: plan: `FOLDER/none.toml`: cannot be read",
+            "line 5: authority_key: a key is 64 hexadecimal digits",
+        ] {
+            assert!(why.contains(part), "no {part:?} in:\n{why}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_refused_with_the_command_that_mends_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("k");
+        std::fs::write(&path, "x").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let mut problems = Problems::default();
+        check_secret(&path, &mut problems);
+        assert!(problems.to_string().contains("chmod 600"), "{problems}");
+    }
+}

@@ -1,0 +1,450 @@
+//! The driver: one task that owns the core and the store, and performs effects in order.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use bytes::Bytes;
+use params::Digest;
+use protocol::{
+    Attempt, Coordinator, Effect, Effects, Input, Record, RecoverFailure, RecoverJob, Recovered, Rejection,
+    Setup, Timestamp, ToClient, ToCoordinator, UploadHeader,
+};
+use rand::rngs::SysRng;
+use rand_core::UnwrapErr;
+use secagg::ClientId;
+use store::{FileStore, JournalKind, StageKey, StageWriter, Store};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::block_in_place;
+use wire::v1::RunStatus;
+use wire::{Refusal, ServiceError};
+
+use crate::artifacts::{self, Files, Version};
+use crate::service::Counters;
+use crate::sessions::{Outbox, SessionId, Sessions};
+use crate::worker::Opening;
+
+/// Events that may wait for the driver. Beyond it, senders wait: that is the back pressure on clients.
+pub(crate) const INBOX_EVENTS: usize = 4096;
+
+/// What the services and workers tell the driver.
+pub(crate) enum Event {
+    Attached { client: ClientId, session: SessionId, outbox: Outbox },
+    Detached { client: ClientId, session: SessionId },
+    Said { client: ClientId, session: SessionId, message: Box<ToCoordinator> },
+    BeginUpload { header: Box<UploadHeader>, reply: oneshot::Sender<Result<Staging, tonic::Status>> },
+    Uploaded { header: Box<UploadHeader>, reply: oneshot::Sender<Result<(), Rejection>> },
+    Opened { at: Attempt, result: Result<Box<NextVersion>, RecoverFailure> },
+    FetchModel { digest: Option<Digest>, reply: oneshot::Sender<Result<ModelFile, tonic::Status>> },
+    Chain { from_round: u64, reply: oneshot::Sender<Vec<wire::CheckpointRecord>> },
+}
+
+/// Where an upload's bytes go.
+pub(crate) enum Staging {
+    /// All of it is durable already.
+    Done,
+    /// Into this writer, after what it holds.
+    Writer(Box<dyn StageWriter>),
+}
+
+/// A published model's file.
+pub(crate) struct ModelFile {
+    pub(crate) round: u64,
+    pub(crate) digest: Digest,
+    pub(crate) file: Bytes,
+}
+
+/// A stepped model, encoded.
+pub(crate) struct NextVersion {
+    next: protocol::NextModel,
+    files: Files,
+}
+
+/// See the module.
+pub(crate) struct Driver {
+    core: Coordinator,
+    store: FileStore,
+    plan: identity::Plan,
+    sessions: Sessions,
+    inbox: mpsc::Sender<Event>,
+    status: watch::Sender<Arc<RunStatus>>,
+    counters: Arc<Counters>,
+    metrics: Arc<telemetry::Metrics>,
+    /// The newest published version.
+    version: Option<Version>,
+    /// Effects not yet performed, in order.
+    effects: VecDeque<Effect>,
+    /// Replies that wait until what they acknowledge is durable.
+    replies: Vec<(oneshot::Sender<Result<(), Rejection>>, Result<(), Rejection>)>,
+    opened_at: Instant,
+    started_ms: u64,
+}
+
+impl Driver {
+    /// Opens the folder, replays its journal, and starts the run where there is none yet.
+    pub(crate) fn open(
+        folder: &Path,
+        setup: Setup,
+        inbox: mpsc::Sender<Event>,
+        status: watch::Sender<Arc<RunStatus>>,
+        counters: Arc<Counters>,
+        metrics: Arc<telemetry::Metrics>,
+    ) -> anyhow::Result<Self> {
+        let opened = FileStore::open(folder, JournalKind::Coordinator, |_, _, _| Ok(()))?;
+        let mut store = opened.store;
+        let journal = store
+            .replay()?
+            .iter()
+            .enumerate()
+            .map(|(index, bytes)| {
+                Record::decode(bytes).with_context(|| format!("journal record {} of this version", index + 1))
+            })
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let plan = setup.plan.clone();
+        let mut effects = Effects::new();
+        let core = Coordinator::recover(setup, &journal, now(), &mut effects)?;
+        let mut driver = Self {
+            core,
+            store,
+            plan,
+            sessions: Sessions::default(),
+            inbox,
+            status,
+            counters,
+            metrics,
+            version: None,
+            effects: effects.into(),
+            replies: Vec::new(),
+            opened_at: Instant::now(),
+            started_ms: now().0,
+        };
+        if driver.core.is_new() {
+            driver.start()?;
+        } else {
+            tracing::info!(records = journal.len(), "resumed from the journal");
+            // What a crash left unpublished comes first: the version to go on from may be among it.
+            driver.perform()?;
+            driver.load_head()?;
+        }
+        driver.publish_status();
+        Ok(driver)
+    }
+
+    /// Runs until the inbox closes or something fails for good.
+    pub(crate) async fn drive(mut self, mut events: mpsc::Receiver<Event>) -> anyhow::Result<()> {
+        loop {
+            let deadline = self.core.deadline(now()).map(|at| at.0.saturating_sub(now().0));
+            let event = tokio::select! {
+                event = events.recv() => event,
+                () = sleep_until(deadline) => {
+                    self.feed(Input::Tick);
+                    block_in_place(|| self.perform())?;
+                    self.publish_status();
+                    continue;
+                }
+            };
+            let Some(event) = event else { return Ok(()) };
+            self.take(event);
+            // Whatever else is here already shares one fsync with it.
+            while let Ok(event) = events.try_recv() {
+                self.take(event);
+            }
+            block_in_place(|| self.perform())?;
+            self.publish_status();
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Attached { client, session, outbox } => {
+                tracing::info!(%client, "connected");
+                self.sessions.attach(client, session, outbox);
+                self.feed(Input::Connected { client });
+            }
+            Event::Detached { client, session } => {
+                if self.sessions.detach(client, session) {
+                    tracing::info!(%client, "disconnected");
+                    self.feed(Input::Disconnected { client });
+                }
+            }
+            Event::Said { client, session, message } => {
+                if self.sessions.is_current(client, session)
+                    && let Err(rejection) = self.input(Input::Message { from: client, message: *message })
+                {
+                    self.sessions.send(client, ToClient::Refused { rejection }.into());
+                }
+            }
+            Event::BeginUpload { header, reply } => {
+                // A receiver that is gone needs no answer.
+                let _ = reply.send(self.begin_upload(&header));
+            }
+            Event::Uploaded { header, reply } => {
+                let result = self.input(Input::Staged(*header));
+                self.replies.push((reply, result));
+            }
+            Event::Opened { at, result } => self.opened(at, result),
+            Event::FetchModel { digest, reply } => {
+                let _ = reply.send(self.fetch(digest));
+            }
+            Event::Chain { from_round, reply } => {
+                let _ = reply.send(self.chain(from_round));
+            }
+        }
+    }
+
+    /// An input that no peer waits to hear about.
+    fn feed(&mut self, input: Input) {
+        // Rejections are logged where they arise.
+        let _ = self.input(input);
+    }
+
+    fn input(&mut self, input: Input) -> Result<(), Rejection> {
+        let mut effects = Effects::new();
+        let result = self.core.handle(now(), &mut UnwrapErr(SysRng), input, &mut effects);
+        if let Err(rejection) = &result {
+            tracing::warn!(%rejection, "refused a message");
+        }
+        self.effects.extend(effects);
+        result
+    }
+
+    /// Performs what is queued, in order; records that stand ready are made durable by one fsync, before
+    /// anything that follows any of them.
+    fn perform(&mut self) -> anyhow::Result<()> {
+        while !self.effects.is_empty() {
+            let records: Vec<Vec<u8>> = self
+                .effects
+                .iter()
+                .filter_map(|effect| match effect {
+                    Effect::Persist(record) => Some(record.encode()),
+                    _ => None,
+                })
+                .collect();
+            if !records.is_empty() {
+                // A failed append is a crash: the process ends and recovers from what is on disk.
+                self.store.append_all(&records).context("cannot write the journal")?;
+            }
+            for effect in std::mem::take(&mut self.effects) {
+                self.perform_one(effect)?;
+            }
+        }
+        for (reply, result) in self.replies.drain(..) {
+            let _ = reply.send(result);
+        }
+        Ok(())
+    }
+
+    fn perform_one(&mut self, effect: Effect) -> anyhow::Result<()> {
+        match effect {
+            Effect::Persist(record) => self.note(&record),
+            Effect::Send { to, message } => {
+                if !self.sessions.send(to, (*message).into()) {
+                    tracing::warn!(client = %to, "does not read its messages; its session is closed");
+                    self.feed(Input::Disconnected { client: to });
+                }
+            }
+            Effect::Compute(job) => self.compute(*job)?,
+            Effect::Publish(signed) => {
+                artifacts::publish(&mut self.store, &signed)?;
+                self.version = None;
+            }
+            Effect::DiscardStaged { before } => self.store.discard_staged_before(before)?,
+        }
+        Ok(())
+    }
+
+    /// Logs and counts what the journal now says.
+    fn note(&mut self, record: &Record) {
+        match record {
+            Record::Opened { at, cohort, .. } => {
+                self.opened_at = Instant::now();
+                tracing::info!(round = at.round, attempt = at.attempt, silos = cohort.len(), "round opened");
+            }
+            Record::Committed { .. } => {
+                let seconds = self.opened_at.elapsed().as_secs_f64();
+                self.metrics.rounds_committed.inc();
+                self.metrics.round_seconds.observe(seconds);
+                let status = self.core.status();
+                tracing::info!(
+                    round = status.head_round,
+                    milliseconds = (seconds * 1000.0) as u64,
+                    epsilon = status.privacy.epsilon,
+                    "round committed"
+                );
+            }
+            Record::Aborted { outcome, .. } => {
+                self.metrics.rounds_aborted.inc();
+                tracing::warn!(%outcome, "round aborted");
+            }
+            Record::Dropped { client, reason } => tracing::warn!(%client, %reason, "left out"),
+            Record::Refused { client, reason } => tracing::warn!(%client, %reason, "refuses the run"),
+            Record::KeptApart { accuser, accused } => {
+                tracing::warn!(%accuser, %accused, "kept apart until an operator decides");
+            }
+            Record::Ended { reason } => tracing::info!(%reason, "the run is over"),
+            _ => {}
+        }
+    }
+
+    /// Stages version 0 and starts the run.
+    fn start(&mut self) -> anyhow::Result<()> {
+        let params = self.plan.initial_model();
+        let state = self.plan.server.initial_state(params.layout().len());
+        let files = Files::encode(&params, &state, None, 0);
+        files.stage(&mut self.store, Attempt { round: 0, attempt: 0 })?;
+        let genesis = files.artifacts(params.digest());
+        self.input(Input::Start { genesis })?;
+        self.perform()?;
+        self.load_head()?;
+        tracing::info!(
+            run = %self.core.run_id().map(|id| id.short()).unwrap_or_default(),
+            plan = %self.plan.digest().short(),
+            "run started"
+        );
+        Ok(())
+    }
+
+    fn load_head(&mut self) -> anyhow::Result<&Version> {
+        if self.version.is_none() {
+            let head = self.core.chain().last().context("the journal holds no checkpoint")?;
+            self.version = Some(artifacts::read(&self.store, &self.plan, head)?);
+        }
+        self.version.as_ref().context("the newest version was just read")
+    }
+
+    fn compute(&mut self, job: RecoverJob) -> anyhow::Result<()> {
+        let vectors = job
+            .uploads
+            .iter()
+            .map(|header| self.store.open_staged(&stage_key(header)))
+            .collect::<Result<_, _>>()?;
+        let plan = self.plan.clone();
+        let (run_id, at) = (self.core.run_id(), job.at);
+        let version = self.load_head()?;
+        let (params, state) = (version.params.clone(), version.state.clone());
+        let opening = Opening { job, plan, vectors, params, state };
+        let inbox = self.inbox.clone();
+        tokio::task::spawn_blocking(move || {
+            let result = opening.run().map(|next| {
+                let files = Files::encode(&next.params, &next.state, run_id, at.round);
+                Box::new(NextVersion { next, files })
+            });
+            // The driver outlives its workers unless the process stops.
+            let _ = inbox.blocking_send(Event::Opened { at, result });
+        });
+        Ok(())
+    }
+
+    fn opened(&mut self, at: Attempt, result: Result<Box<NextVersion>, RecoverFailure>) {
+        let result = result.and_then(|version| {
+            let NextVersion { next, files } = *version;
+            // Durable before the record that names them.
+            block_in_place(|| files.stage(&mut self.store, at)).map_err(|why| {
+                RecoverFailure::BadAggregate(format!("the model cannot be staged: {why:#}"))
+            })?;
+            Ok(Recovered {
+                aggregate: next.aggregate,
+                artifacts: files.artifacts(next.params.digest()),
+                metrics: next.metrics,
+            })
+        });
+        self.feed(Input::Recovered { at, result });
+    }
+
+    fn begin_upload(&mut self, header: &UploadHeader) -> Result<Staging, tonic::Status> {
+        if let Err(rejection) = self.core.admit_upload(header) {
+            self.metrics.reject_upload(rejection.reason());
+            return Err(rejection.to_status());
+        }
+        let key = stage_key(header);
+        let internal = |why: store::StoreError| {
+            tracing::error!(%why, "cannot stage an upload");
+            ServiceError::Internal.to_status()
+        };
+        if block_in_place(|| self.store.staged_bytes(&key)).map_err(internal)?.is_some() {
+            return Ok(Staging::Done);
+        }
+        match block_in_place(|| self.store.stage(&key)) {
+            Ok(writer) => Ok(Staging::Writer(writer)),
+            Err(store::StoreError::StageBusy(_)) => {
+                Err(ServiceError::Busy { retry_after: Duration::from_millis(200) }.to_status())
+            }
+            Err(why) => Err(internal(why)),
+        }
+    }
+
+    fn fetch(&mut self, digest: Option<Digest>) -> Result<ModelFile, tonic::Status> {
+        let found = self.load_model(digest).map_err(|why| {
+            tracing::error!(why = format!("{why:#}"), "cannot read a model");
+            ServiceError::Internal.to_status()
+        })?;
+        found.ok_or_else(|| {
+            ServiceError::NoSuchModel(digest.unwrap_or(Digest::from_bytes([0; 32]))).to_status()
+        })
+    }
+
+    fn load_model(&mut self, digest: Option<Digest>) -> anyhow::Result<Option<ModelFile>> {
+        let head = self.load_head()?;
+        if digest.is_none_or(|digest| digest == head.digest) {
+            return Ok(Some(ModelFile { round: head.round, digest: head.digest, file: head.file.clone() }));
+        }
+        for signed in self.core.chain() {
+            let manifest = checkpoint::Manifest::from_bytes(&signed.manifest_bytes)?;
+            if Some(manifest.model.params_digest) == digest {
+                let version = artifacts::read(&self.store, &self.plan, signed)?;
+                return Ok(Some(ModelFile {
+                    round: version.round,
+                    digest: version.digest,
+                    file: version.file,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn chain(&self, from_round: u64) -> Vec<wire::CheckpointRecord> {
+        self.core
+            .chain()
+            .iter()
+            .filter_map(|signed| {
+                let round = checkpoint::Manifest::from_bytes(&signed.manifest_bytes).ok()?.round;
+                (round >= from_round).then(|| wire::CheckpointRecord { round, signed: signed.clone() })
+            })
+            .collect()
+    }
+
+    fn publish_status(&self) {
+        let status = self.core.status();
+        self.metrics.clients_connected.set(self.sessions.len() as i64);
+        self.metrics.epsilon_spent.set(status.privacy.epsilon.unwrap_or(0.0));
+        self.metrics.enter_phase(status.phase);
+        let facts = wire::ServerFacts {
+            bytes_received: self.counters.received.load(Ordering::Relaxed),
+            bytes_sent: self.counters.sent.load(Ordering::Relaxed),
+            server_version: env!("CARGO_PKG_VERSION").into(),
+            now_ms: now().0,
+            started_ms: self.started_ms,
+        };
+        self.status.send_replace(Arc::new(wire::run_status(&status, &facts)));
+    }
+}
+
+fn stage_key(header: &UploadHeader) -> StageKey {
+    StageKey { round: header.at.round, attempt: header.at.attempt, r2: header.r2, client: header.client.0 }
+}
+
+/// The wall clock. One that stands before 1970 counts as 1970: deadlines only ever compare it with itself.
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+async fn sleep_until(milliseconds: Option<u64>) {
+    match milliseconds {
+        Some(milliseconds) => tokio::time::sleep(Duration::from_millis(milliseconds)).await,
+        None => std::future::pending().await,
+    }
+}

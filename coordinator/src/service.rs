@@ -1,0 +1,302 @@
+//! The gRPC services: they check shapes and identities, and hand everything else to the driver.
+
+use std::io::Read;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use protocol::{ToCoordinator, UploadHeader};
+use rand_core::{Rng, UnwrapErr};
+use secagg::{ClientId, Members};
+use store::StageWriter;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::block_in_place;
+use tokio_stream::wrappers::{ReceiverStream, WatchStream};
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Request, Response, Status, Streaming};
+use wire::v1::federation_server::{Federation, FederationServer};
+use wire::v1::models_server::{Models, ModelsServer};
+use wire::v1::operator_server::{Operator, OperatorServer};
+use wire::{Challenge, Hello, Refusal, ServiceError, UploadVerifier, limits, v1};
+
+use crate::driver::{Event, ModelFile, Staging};
+use crate::sessions::{OUTBOX_MESSAGES, SessionId};
+
+/// How often an idle connection is probed, so that a dead peer does not look like a slow one.
+pub(crate) const KEEPALIVE: Duration = Duration::from_secs(20);
+/// How long a new session may take to say who it is.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Bytes in and out, for the status.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) received: AtomicU64,
+    pub(crate) sent: AtomicU64,
+}
+
+/// All services; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Services {
+    inbox: mpsc::Sender<Event>,
+    status: watch::Receiver<Arc<v1::RunStatus>>,
+    members: Arc<Members>,
+    counters: Arc<Counters>,
+    sessions: Arc<AtomicU64>,
+}
+
+impl Services {
+    pub(crate) fn new(
+        inbox: mpsc::Sender<Event>,
+        status: watch::Receiver<Arc<v1::RunStatus>>,
+        members: Arc<Members>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self { inbox, status, members, counters, sessions: Arc::default() }
+    }
+
+    pub(crate) fn federation(&self) -> FederationServer<Self> {
+        FederationServer::new(self.clone()).max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn models(&self) -> ModelsServer<Self> {
+        ModelsServer::new(self.clone()).max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn operator(&self) -> OperatorServer<Self> {
+        OperatorServer::new(self.clone()).max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+    }
+
+    async fn tell(&self, event: Event) -> Result<(), Status> {
+        self.inbox.send(event).await.map_err(|_| stopping())
+    }
+
+    /// Asks the driver; its answer comes after everything it acknowledges is durable.
+    async fn ask<T>(&self, event: impl FnOnce(oneshot::Sender<T>) -> Event) -> Result<T, Status> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(event(reply)).await?;
+        answer.await.map_err(|_| stopping())
+    }
+
+    /// Reads and checks the client's first message.
+    async fn greet(
+        &self,
+        challenge: Challenge,
+        inbound: &mut Streaming<v1::ClientEnvelope>,
+    ) -> Result<ClientId, Status> {
+        let first = tokio::time::timeout(HELLO_TIMEOUT, inbound.message())
+            .await
+            .map_err(|_| Status::deadline_exceeded("the client did not say hello in time"))??
+            .ok_or_else(|| Status::invalid_argument("the session ended before hello"))?;
+        let hello = Hello::try_from(first).map_err(|why| why.to_status())?;
+        let key = self
+            .members
+            .get(&hello.client)
+            .ok_or_else(|| protocol::Rejection::UnknownClient(hello.client).to_status())?;
+        challenge.verify(&hello, key).map_err(|why| why.to_status())?;
+        Ok(hello.client)
+    }
+
+    /// Reads a session to its end.
+    async fn listen(
+        &self,
+        client: ClientId,
+        session: SessionId,
+        inbound: &mut Streaming<v1::ClientEnvelope>,
+    ) -> Result<(), Status> {
+        while let Some(envelope) = inbound.message().await? {
+            let message = Box::new(ToCoordinator::try_from(envelope).map_err(|why| why.to_status())?);
+            self.tell(Event::Said { client, session, message }).await?;
+        }
+        Ok(())
+    }
+
+    async fn begin(&self, header: UploadHeader) -> Result<Staging, Status> {
+        self.ask(|reply| Event::BeginUpload { header: Box::new(header), reply }).await?
+    }
+
+    async fn receive(
+        &self,
+        header: &UploadHeader,
+        mut writer: Box<dyn StageWriter>,
+        chunks: &mut Streaming<v1::UploadChunk>,
+    ) -> Result<(), Status> {
+        let mut verifier = UploadVerifier::new(header);
+        block_in_place(|| resume(&mut verifier, writer.as_ref()))?;
+        while let Some(chunk) = chunks.message().await? {
+            let bytes = verifier.accept(chunk).map_err(|why| why.to_status())?;
+            self.counters.received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            block_in_place(|| writer.append(&bytes)).map_err(internal)?;
+        }
+        if let Err(why) = verifier.finish() {
+            // A stream that broke off resumes where it stopped; a whole that is wrong begins again.
+            if matches!(why, wire::ChunkError::WholeDigest { .. }) {
+                block_in_place(|| writer.restart()).map_err(internal)?;
+            }
+            return Err(why.to_status());
+        }
+        block_in_place(|| writer.commit()).map_err(internal)
+    }
+}
+
+#[tonic::async_trait]
+impl Federation for Services {
+    type SessionStream = BoxStream<v1::ServerEnvelope>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::ClientEnvelope>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let mut inbound = request.into_inner();
+        let (outbox, outgoing) = mpsc::channel(OUTBOX_MESSAGES);
+        let (failed, failure) = oneshot::channel();
+        let services = self.clone();
+        let mut nonce = [0u8; 32];
+        UnwrapErr(rand::rngs::SysRng).fill_bytes(&mut nonce);
+        tokio::spawn(async move {
+            let challenge = Challenge::new(nonce);
+            // Room for one message in a new channel is certain.
+            let _ = outbox.try_send(challenge.clone().into());
+            let ended = match services.greet(challenge, &mut inbound).await {
+                Err(why) => Err(why),
+                Ok(client) => {
+                    let session = SessionId(services.sessions.fetch_add(1, Ordering::Relaxed));
+                    let attached = services.tell(Event::Attached { client, session, outbox }).await;
+                    let ended = match attached {
+                        Ok(()) => services.listen(client, session, &mut inbound).await,
+                        Err(why) => Err(why),
+                    };
+                    // Where the driver is gone, so are its sessions.
+                    let _ = services.tell(Event::Detached { client, session }).await;
+                    ended
+                }
+            };
+            if let Err(why) = ended {
+                let _ = failed.send(why);
+            }
+        });
+        // What ended the session from this side is the stream's last item.
+        let last = tokio_stream::once(failure).then(|failure| failure).filter_map(Result::ok).map(Err);
+        let messages = ReceiverStream::new(outgoing).map(Ok).chain(last);
+        Ok(Response::new(Box::pin(messages)))
+    }
+
+    async fn begin_upload(
+        &self,
+        request: Request<v1::UploadHeader>,
+    ) -> Result<Response<v1::UploadGrant>, Status> {
+        let header = UploadHeader::try_from(request.into_inner()).map_err(|why| why.to_status())?;
+        let grant = match self.begin(header.clone()).await? {
+            Staging::Writer(writer) => {
+                v1::UploadGrant { received_bytes: writer.received_bytes(), done: false }
+            }
+            Staging::Done => {
+                self.acknowledge(&header).await?;
+                v1::UploadGrant { received_bytes: header.lanes * limits::LANE_BYTES, done: true }
+            }
+        };
+        Ok(Response::new(grant))
+    }
+
+    async fn upload(
+        &self,
+        request: Request<Streaming<v1::UploadChunk>>,
+    ) -> Result<Response<v1::UploadReceipt>, Status> {
+        let mut chunks = request.into_inner();
+        let first = chunks
+            .message()
+            .await?
+            .ok_or_else(|| Status::invalid_argument("an upload begins with its header"))?;
+        let header = UploadHeader::try_from(first).map_err(|why| why.to_status())?;
+        if let Staging::Writer(writer) = self.begin(header.clone()).await? {
+            self.receive(&header, writer, &mut chunks).await?;
+        }
+        self.acknowledge(&header).await?;
+        Ok(Response::new(v1::UploadReceipt {
+            durable: true,
+            received_bytes: header.lanes * limits::LANE_BYTES,
+        }))
+    }
+}
+
+impl Services {
+    /// Counts a durable vector in.
+    async fn acknowledge(&self, header: &UploadHeader) -> Result<(), Status> {
+        self.ask(|reply| Event::Uploaded { header: Box::new(header.clone()), reply })
+            .await?
+            .map_err(|rejection| rejection.to_status())
+    }
+}
+
+#[tonic::async_trait]
+impl Models for Services {
+    type FetchModelStream = BoxStream<v1::ModelChunk>;
+    type ListCheckpointsStream = BoxStream<v1::CheckpointRecord>;
+
+    async fn fetch_model(
+        &self,
+        request: Request<v1::FetchModelRequest>,
+    ) -> Result<Response<Self::FetchModelStream>, Status> {
+        let wanted = request.into_inner().digest;
+        let digest = if wanted.is_empty() {
+            None
+        } else {
+            let bytes: [u8; 32] = wanted
+                .as_slice()
+                .try_into()
+                .map_err(|_| Status::invalid_argument("digest: 32 bytes, or none for the newest model"))?;
+            Some(params::Digest::from_bytes(bytes))
+        };
+        let ModelFile { round, digest, file } =
+            self.ask(|reply| Event::FetchModel { digest, reply }).await??;
+        self.counters.sent.fetch_add(file.len() as u64, Ordering::Relaxed);
+        let chunks = wire::model_chunks(round, digest, file).map(Ok);
+        Ok(Response::new(Box::pin(tokio_stream::iter(chunks))))
+    }
+
+    async fn list_checkpoints(
+        &self,
+        request: Request<v1::ListCheckpointsRequest>,
+    ) -> Result<Response<Self::ListCheckpointsStream>, Status> {
+        let from_round = request.into_inner().from_round;
+        let records = self.ask(|reply| Event::Chain { from_round, reply }).await?;
+        let records = records.into_iter().map(|record| Ok(record.into()));
+        Ok(Response::new(Box::pin(tokio_stream::iter(records))))
+    }
+}
+
+#[tonic::async_trait]
+impl Operator for Services {
+    type WatchStream = BoxStream<v1::RunStatus>;
+
+    async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::RunStatus>, Status> {
+        Ok(Response::new(v1::RunStatus::clone(&self.status.borrow())))
+    }
+
+    async fn watch(&self, _: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let changes = WatchStream::new(self.status.clone()).map(|status| Ok(v1::RunStatus::clone(&status)));
+        Ok(Response::new(Box::pin(changes)))
+    }
+}
+
+/// Hashes what an earlier stream left, so that the digest is over the whole.
+fn resume(verifier: &mut UploadVerifier, writer: &dyn StageWriter) -> Result<(), Status> {
+    let mut held = writer.received().map_err(internal)?;
+    let mut block = vec![0u8; limits::CHUNK_BYTES];
+    loop {
+        let read = held.read(&mut block).map_err(internal)?;
+        let Some(bytes) = block.get(..read).filter(|bytes| !bytes.is_empty()) else { return Ok(()) };
+        verifier.resume(bytes).map_err(|why| why.to_status())?;
+    }
+}
+
+fn internal(why: impl std::fmt::Display) -> Status {
+    tracing::error!(%why, "staging failed");
+    ServiceError::Internal.to_status()
+}
+
+fn stopping() -> Status {
+    ServiceError::Restarting { retry_after: Duration::from_secs(1) }.to_status()
+}

@@ -1,0 +1,69 @@
+//! Opening a sum, away from the driver: read the staged vectors, add them, remove the masks, step the model.
+
+use std::io::{BufReader, Read};
+
+use identity::Plan;
+use optim::State;
+use params::{Digest, Params};
+use protocol::{NextModel, RecoverFailure, RecoverJob, next_model};
+use sha2::{Digest as _, Sha256};
+
+/// Bytes read at once: whole lanes, small enough to stay in cache.
+const READ_BYTES: usize = 64 << 10;
+
+/// What the worker needs, all of it owned.
+pub(crate) struct Opening {
+    pub(crate) job: RecoverJob,
+    pub(crate) plan: Plan,
+    /// One reader for each of the job's uploads, in their order.
+    pub(crate) vectors: Vec<Box<dyn Read + Send>>,
+    pub(crate) params: Params,
+    pub(crate) state: State,
+}
+
+impl Opening {
+    /// Opens the sum. Memory is one vector, however many are summed.
+    ///
+    /// # Errors
+    /// [`RecoverFailure`]; an unreadable staged vector is a bad aggregate too, since its owner was promised that
+    /// it is in the sum.
+    pub(crate) fn run(self) -> Result<NextModel, RecoverFailure> {
+        let mut sum = vec![0u32; self.plan.lanes()];
+        for (header, vector) in self.job.uploads.iter().zip(self.vectors) {
+            add(&mut sum, vector)
+                .and_then(|digest| {
+                    if digest == header.digest {
+                        Ok(())
+                    } else {
+                        Err(std::io::Error::other("its bytes are not the announced ones"))
+                    }
+                })
+                .map_err(|why| {
+                    RecoverFailure::BadAggregate(format!("client {}'s staged vector: {why}", header.client))
+                })?;
+        }
+        self.job.removal()?.remove(&mut sum);
+        next_model(&self.plan, &sum, self.job.included.len(), &self.params, self.state)
+    }
+}
+
+/// Adds a vector's lanes to the sum as they are read, and returns the digest of its bytes.
+fn add(sum: &mut [u32], vector: impl Read) -> std::io::Result<Digest> {
+    let mut reader = BufReader::with_capacity(READ_BYTES, vector);
+    let mut bytes = vec![0u8; READ_BYTES];
+    let mut hash = Sha256::new();
+    for lanes in sum.chunks_mut(READ_BYTES / 4) {
+        let block = &mut bytes[..lanes.len() * 4];
+        reader.read_exact(block)?;
+        hash.update(&*block);
+        for (lane, bytes) in lanes.iter_mut().zip(block.chunks_exact(4)) {
+            let mut word = [0u8; 4];
+            word.copy_from_slice(bytes);
+            *lane = lane.wrapping_add(u32::from_le_bytes(word));
+        }
+    }
+    if reader.read(&mut [0u8; 1])? != 0 {
+        return Err(std::io::Error::other("it is longer than the plan's vector"));
+    }
+    Ok(Digest::from_bytes(hash.finalize().into()))
+}

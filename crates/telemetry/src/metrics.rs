@@ -1,0 +1,201 @@
+//! Every metric of Folkmoot: its name, its help text, its type. There is no other place to add one.
+
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Metric, Registry};
+
+/// Bounds of the round-time histogram's buckets, from a demonstration's second to a slow silo's day.
+///
+/// # Units
+/// Seconds.
+pub const ROUND_SECONDS_BUCKETS: [f64; 12] =
+    [0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 43_200.0, 86_400.0];
+
+/// What a coordinator counts. Clones of a field count into the same metric.
+///
+/// # Privacy
+/// Only what the coordinator's operator may see anyway: no metric is about one client.
+pub struct Metrics {
+    /// Rounds that ended in a checkpoint.
+    pub rounds_committed: Counter,
+    /// Attempts that ended without a result.
+    pub rounds_aborted: Counter,
+    /// From an attempt's opening to its checkpoint.
+    pub round_seconds: Histogram,
+    /// Clients whose connection stands.
+    pub clients_connected: Gauge,
+    /// Bytes of uploads received, resent ones included.
+    pub bytes_received: Counter,
+    /// Bytes of models sent.
+    pub bytes_sent: Counter,
+    /// What the privacy accountant has spent.
+    pub epsilon_spent: Gauge<f64, AtomicU64>,
+    upload_rejections: Family<ReasonLabel, Counter>,
+    phase: Family<PhaseLabel, Gauge>,
+    registry: Registry,
+}
+
+impl Metrics {
+    /// Every metric, at zero.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("folkmoot");
+        let r = &mut registry;
+        // Counters are exposed with `_total` behind their name; the format demands it.
+        let rounds_committed =
+            add(r, "rounds_committed", "Rounds that ended in a checkpoint", Counter::default());
+        let rounds_aborted =
+            add(r, "rounds_aborted", "Attempts at a round that ended without a result", Counter::default());
+        let round_seconds = add(
+            r,
+            "round_seconds",
+            "Seconds from the opening of an attempt to its checkpoint",
+            Histogram::new(ROUND_SECONDS_BUCKETS),
+        );
+        let phase = add(r, "phase", "1 for the phase that the run is in", Family::default());
+        let clients_connected =
+            add(r, "clients_connected", "Clients whose connection stands", Gauge::default());
+        let bytes_received = add(
+            r,
+            "received_bytes",
+            "Bytes of masked vectors received, resent ones included",
+            Counter::default(),
+        );
+        let bytes_sent = add(r, "sent_bytes", "Bytes of models sent to clients", Counter::default());
+        let epsilon_spent =
+            add(r, "epsilon_spent", "Epsilon spent so far, at the delta of the plan", Gauge::default());
+        let upload_rejections = add(
+            r,
+            "upload_rejections",
+            "Uploads refused, by the reason code told to the client",
+            Family::default(),
+        );
+        Self {
+            rounds_committed,
+            rounds_aborted,
+            round_seconds,
+            clients_connected,
+            bytes_received,
+            bytes_sent,
+            epsilon_spent,
+            upload_rejections,
+            phase,
+            registry,
+        }
+    }
+
+    /// The run has moved to `phase`: its gauge is 1, and no other has a sample.
+    pub fn enter_phase(&self, phase: &'static str) {
+        self.phase.clear();
+        self.phase.get_or_create(&PhaseLabel { phase }).set(1);
+    }
+
+    /// An upload was refused with this reason code.
+    pub fn reject_upload(&self, reason: &'static str) {
+        self.upload_rejections.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// The OpenMetrics text of every metric.
+    pub fn encode(&self) -> String {
+        let mut out = String::new();
+        match text::encode(&mut out, &self.registry) {
+            Ok(()) => out,
+            // Writing to a `String` does not fail.
+            Err(fmt::Error) => String::from("# EOF\n"),
+        }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PhaseLabel {
+    phase: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+fn add<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Every metric with at least one sample.
+    fn busy() -> Metrics {
+        let metrics = Metrics::new();
+        metrics.rounds_committed.inc();
+        metrics.round_seconds.observe(3.0);
+        metrics.enter_phase("advertise");
+        metrics.reject_upload("STALE_ATTEMPT");
+        metrics.epsilon_spent.set(0.25);
+        metrics.bytes_received.inc_by(17);
+        metrics
+    }
+
+    #[test]
+    fn names_are_unique_prefixed_and_explained() {
+        let text = busy().encode();
+        let names: Vec<&str> = text
+            .lines()
+            .filter_map(|l| l.strip_prefix("# TYPE "))
+            .filter_map(|l| l.split(' ').next())
+            .collect();
+        assert_eq!(names.len(), 9, "{text}");
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
+        for name in names {
+            assert!(name.starts_with("folkmoot_"), "{name}");
+            let help = text.lines().find_map(|l| l.strip_prefix(&format!("# HELP {name} ")));
+            assert!(help.is_some_and(|h| h.len() > 10), "{name} has no help text");
+        }
+    }
+
+    #[test]
+    fn every_line_is_a_comment_or_a_sample_with_a_number() {
+        let text = busy().encode();
+        assert!(text.ends_with("# EOF\n"), "{text}");
+        for line in text.lines().filter(|l| !l.starts_with('#')) {
+            let (name, value) = line.rsplit_once(' ').expect(line);
+            assert!(name.starts_with("folkmoot_"), "{line}");
+            assert!(value.parse::<f64>().is_ok(), "{line}");
+            assert_eq!(name.contains('{'), name.ends_with('}'), "{line}");
+        }
+        for sample in [
+            "folkmoot_rounds_committed_total 1",
+            "folkmoot_epsilon_spent 0.25",
+            "folkmoot_received_bytes_total 17",
+            "folkmoot_upload_rejections_total{reason=\"STALE_ATTEMPT\"} 1",
+            "folkmoot_round_seconds_bucket{le=\"5.0\"} 1",
+            "folkmoot_round_seconds_bucket{le=\"2.0\"} 0",
+        ] {
+            assert!(text.lines().any(|l| l == sample), "{sample} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn one_phase_is_shown_at_a_time() {
+        let metrics = busy();
+        metrics.enter_phase("share keys");
+        let text = metrics.encode();
+        let phases: Vec<&str> = text.lines().filter(|l| l.starts_with("folkmoot_phase{")).collect();
+        assert_eq!(phases, ["folkmoot_phase{phase=\"share keys\"} 1"]);
+    }
+}

@@ -1,0 +1,325 @@
+//! Messages for the tests: any, one of each kind, and the largest.
+
+use checkpoint::SignedManifest;
+use params::Digest;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use protocol::{
+    Attempt, CoordinatorFault, Decline, Rejection, RoundOutcome, RunEnd, ToClient, ToCoordinator,
+    UploadHeader,
+};
+use secagg::{
+    Advert, ClientId, Complaint, ComplaintReason, DeliveredShare, Delivery, IncludedSignature, OpenedShare,
+    R1, SEALED_SHARE_BYTES, SealedShare, ShareBundle, ShareCommitments, SignedRoot, UnmaskShares,
+};
+
+use super::{CheckpointRecord, ModelHeader, limits};
+
+const AT: Attempt = Attempt { round: 3, attempt: 1 };
+const MEMBERS: usize = limits::COHORT_MAX;
+
+pub(super) fn to_client() -> impl Strategy<Value = ToClient> {
+    prop_oneof![
+        (digest(), vec(any::<u8>(), 0..99), digest()).prop_map(|(run_id, plan, roster)| ToClient::Welcome {
+            run_id,
+            plan,
+            roster
+        }),
+        signed_manifest().prop_map(ToClient::Published),
+        (at(), digest()).prop_map(|(at, model)| ToClient::Open { at, model }),
+        (at(), vec(advert(), 0..9)).prop_map(|(at, adverts)| ToClient::Roster { at, adverts }),
+        (at(), vec(signed_root(), 0..9), vec(delivered_share(), 0..9)).prop_map(|(at, members, shares)| {
+            ToClient::Deliver { at, delivery: Delivery { members, shares } }
+        }),
+        at().prop_map(|at| ToClient::UploadDurable { at }),
+        (at(), vec(client(), 0..9)).prop_map(|(at, included)| ToClient::Included { at, included }),
+        (at(), vec(client(), 0..9), vec(included_signature(), 0..9))
+            .prop_map(|(at, included, signatures)| { ToClient::UnmaskRequest { at, included, signatures } }),
+        (at(), round_outcome()).prop_map(|(at, outcome)| ToClient::Aborted { at, outcome }),
+        rejection().prop_map(|rejection| ToClient::Refused { rejection }),
+        run_end().prop_map(|reason| ToClient::Finished { reason }),
+    ]
+}
+
+pub(super) fn to_coordinator() -> impl Strategy<Value = ToCoordinator> {
+    prop_oneof![
+        any::<Option<u64>>().prop_map(|head| ToCoordinator::CheckIn { head }),
+        (any::<Option<u64>>(), decline())
+            .prop_map(|(round, reason)| ToCoordinator::Declined { round, reason }),
+        (at(), advert()).prop_map(|(at, advert)| ToCoordinator::Advertise { at, advert }),
+        (at(), client(), vec(sealed_share(), 0..9), any::<[u8; 64]>()).prop_map(
+            |(at, sender, shares, signature)| {
+                ToCoordinator::ShareKeys { at, bundle: ShareBundle { sender, shares, signature } }
+            }
+        ),
+        (at(), complaint()).prop_map(|(at, complaint)| ToCoordinator::Complain { at, complaint }),
+        (at(), included_signature())
+            .prop_map(|(at, signature)| ToCoordinator::SignIncluded { at, signature }),
+        (at(), client(), vec(opened_share(), 0..9), vec(opened_share(), 0..9)).prop_map(
+            |(at, id, self_mask, round_seed)| {
+                ToCoordinator::Unmask { at, shares: UnmaskShares { id, self_mask, round_seed } }
+            }
+        ),
+    ]
+}
+
+pub(super) fn upload_header() -> impl Strategy<Value = UploadHeader> {
+    (client(), at(), digest(), digest(), 1..=limits::LANES_MAX, any::<[u8; 64]>()).prop_map(
+        |(client, at, r2, digest, lanes, signature)| UploadHeader {
+            client,
+            at,
+            r2,
+            digest,
+            lanes,
+            signature,
+        },
+    )
+}
+
+pub(super) fn model_header() -> impl Strategy<Value = ModelHeader> {
+    let chunk_bytes = 1..=limits::CHUNK_BYTES_MAX as u32;
+    (any::<u64>(), digest(), digest(), 1..=limits::MODEL_BYTES_MAX, chunk_bytes).prop_map(
+        |(round, model, sha256, total_bytes, chunk_bytes)| ModelHeader {
+            round,
+            model,
+            sha256,
+            total_bytes,
+            chunk_bytes,
+        },
+    )
+}
+
+pub(super) fn checkpoint_record() -> impl Strategy<Value = CheckpointRecord> {
+    (any::<u64>(), signed_manifest()).prop_map(|(round, signed)| CheckpointRecord { round, signed })
+}
+
+pub(super) fn welcome() -> ToClient {
+    ToClient::Welcome { run_id: Digest::sha256(b"run"), plan: vec![1], roster: Digest::sha256(b"roster") }
+}
+
+pub(super) fn published() -> ToClient {
+    ToClient::Published(SignedManifest { manifest_bytes: vec![1], signature: [2; 64] })
+}
+
+pub(super) fn cohort_roster() -> ToClient {
+    ToClient::Roster { at: AT, adverts: vec![an_advert(); 2] }
+}
+
+pub(super) fn deliver() -> ToClient {
+    let members = vec![a_signed_root(); 2];
+    ToClient::Deliver { at: AT, delivery: Delivery { members, shares: vec![a_delivered_share(2)] } }
+}
+
+pub(super) fn unmask_request() -> ToClient {
+    let signatures = vec![IncludedSignature { id: ClientId(1), signature: [1; 64] }];
+    ToClient::UnmaskRequest { at: AT, included: vec![ClientId(1)], signatures }
+}
+
+pub(super) fn share_keys() -> ToCoordinator {
+    ToCoordinator::ShareKeys { at: AT, bundle: a_bundle(2) }
+}
+
+pub(super) fn complain() -> ToCoordinator {
+    let (accuser, accused) = (ClientId(1), ClientId(2));
+    let complaint =
+        Complaint { r1: R1([1; 32]), accuser, accused, reason: ComplaintReason::Sealing, signature: [1; 64] };
+    ToCoordinator::Complain { at: AT, complaint }
+}
+
+pub(super) fn unmask() -> ToCoordinator {
+    ToCoordinator::Unmask { at: AT, shares: some_unmask_shares(1) }
+}
+
+pub(super) fn largest_to_client() -> Vec<ToClient> {
+    let digest = Digest::sha256(b"");
+    let plan = vec![1; limits::PLAN_BYTES_MAX];
+    let manifest_bytes = vec![1; limits::MANIFEST_BYTES_MAX];
+    let included = vec![ClientId(u32::MAX); MEMBERS];
+    let delivery = Delivery {
+        members: vec![a_signed_root(); MEMBERS],
+        shares: vec![a_delivered_share(limits::MERKLE_PATH_MAX); MEMBERS],
+    };
+    let signatures = vec![IncludedSignature { id: ClientId(u32::MAX), signature: [1; 64] }; MEMBERS];
+    vec![
+        ToClient::Welcome { run_id: digest, plan, roster: digest },
+        ToClient::Published(SignedManifest { manifest_bytes, signature: [1; 64] }),
+        ToClient::Roster { at: AT, adverts: vec![an_advert(); MEMBERS] },
+        ToClient::Deliver { at: AT, delivery },
+        ToClient::UnmaskRequest { at: AT, included, signatures },
+    ]
+}
+
+pub(super) fn largest_to_coordinator() -> Vec<ToCoordinator> {
+    let text = "x".repeat(limits::TEXT_BYTES_MAX);
+    vec![
+        ToCoordinator::Declined { round: Some(1), reason: Decline::Policy { code: text.clone(), text } },
+        ToCoordinator::ShareKeys { at: AT, bundle: a_bundle(MEMBERS) },
+        ToCoordinator::Unmask { at: AT, shares: some_unmask_shares(MEMBERS) },
+    ]
+}
+
+fn digest() -> impl Strategy<Value = Digest> {
+    any::<[u8; 32]>().prop_map(Digest::from_bytes)
+}
+
+fn client() -> impl Strategy<Value = ClientId> {
+    any::<u32>().prop_map(ClientId)
+}
+
+fn at() -> impl Strategy<Value = Attempt> {
+    (1..=u64::MAX, 1..=u32::MAX).prop_map(|(round, attempt)| Attempt { round, attempt })
+}
+
+fn signed_manifest() -> impl Strategy<Value = SignedManifest> {
+    (vec(any::<u8>(), 0..99), any::<[u8; 64]>())
+        .prop_map(|(manifest_bytes, signature)| SignedManifest { manifest_bytes, signature })
+}
+
+fn advert() -> impl Strategy<Value = Advert> {
+    (client(), any::<[u8; 32]>(), any::<[u8; 32]>(), any::<[u8; 32]>(), any::<[u8; 64]>()).prop_map(
+        |(id, ek_pub, mk_pub, commitment, signature)| Advert { id, ek_pub, mk_pub, commitment, signature },
+    )
+}
+
+fn commitments() -> impl Strategy<Value = ShareCommitments> {
+    any::<([u8; 32], [u8; 32])>()
+        .prop_map(|(round_seed, self_mask)| ShareCommitments { round_seed, self_mask })
+}
+
+fn sealed_share() -> impl Strategy<Value = SealedShare> {
+    let ciphertext = prop_oneof![Just(Vec::new()), vec(any::<u8>(), SEALED_SHARE_BYTES)];
+    (client(), ciphertext, commitments()).prop_map(|(recipient, ciphertext, commitments)| SealedShare {
+        recipient,
+        ciphertext,
+        commitments,
+    })
+}
+
+fn signed_root() -> impl Strategy<Value = SignedRoot> {
+    (client(), any::<[u8; 32]>(), any::<[u8; 64]>()).prop_map(|(id, merkle_root, signature)| SignedRoot {
+        id,
+        merkle_root,
+        signature,
+    })
+}
+
+fn delivered_share() -> impl Strategy<Value = DeliveredShare> {
+    let path = vec(any::<[u8; 32]>(), 0..=limits::MERKLE_PATH_MAX);
+    (client(), vec(any::<u8>(), SEALED_SHARE_BYTES), commitments(), path).prop_map(
+        |(sender, ciphertext, commitments, merkle_path)| DeliveredShare {
+            sender,
+            ciphertext,
+            commitments,
+            merkle_path,
+        },
+    )
+}
+
+fn included_signature() -> impl Strategy<Value = IncludedSignature> {
+    (client(), any::<[u8; 64]>()).prop_map(|(id, signature)| IncludedSignature { id, signature })
+}
+
+fn opened_share() -> impl Strategy<Value = OpenedShare> {
+    (client(), any::<[u8; 32]>(), any::<[u8; 32]>()).prop_map(|(owner, share, opening)| OpenedShare {
+        owner,
+        share,
+        opening,
+    })
+}
+
+fn complaint() -> impl Strategy<Value = Complaint> {
+    let reason = prop_oneof![Just(ComplaintReason::Sealing), Just(ComplaintReason::Commitment)];
+    (any::<[u8; 32]>(), client(), client(), reason, any::<[u8; 64]>()).prop_map(
+        |(r1, accuser, accused, reason, signature)| Complaint {
+            r1: R1(r1),
+            accuser,
+            accused,
+            reason,
+            signature,
+        },
+    )
+}
+
+fn text() -> impl Strategy<Value = String> {
+    "[ -~é]{0,60}"
+}
+
+fn decline() -> impl Strategy<Value = Decline> {
+    use CoordinatorFault::*;
+    let faults =
+        [Roster, Plan, Chain, Model, Replay, Cohort, Delivery, Equivocation, Included, UnmaskRequest];
+    prop_oneof![
+        (text(), text()).prop_map(|(code, text)| Decline::Policy { code, text }),
+        Just(Decline::SitsOut),
+        Just(Decline::Unavailable),
+        prop::sample::select(faults.to_vec()).prop_map(Decline::CoordinatorFault),
+    ]
+}
+
+fn round_outcome() -> impl Strategy<Value = RoundOutcome> {
+    prop_oneof![
+        Just(RoundOutcome::Committed),
+        any::<(usize, usize)>().prop_map(|(got, need)| RoundOutcome::TooFewAdverts { got, need }),
+        any::<(usize, usize)>().prop_map(|(got, need)| RoundOutcome::TooFewShares { got, need }),
+        any::<(usize, usize)>().prop_map(|(got, need)| RoundOutcome::TooFewUploads { got, need }),
+        any::<(usize, usize)>().prop_map(|(got, need)| RoundOutcome::TooFewSignatures { got, need }),
+        any::<(usize, usize)>().prop_map(|(got, need)| RoundOutcome::TooFewUnmaskAnswers { got, need }),
+        client().prop_map(|client| RoundOutcome::WrongSecret { client }),
+        (client(), client()).prop_map(|(accuser, accused)| RoundOutcome::Complaint { accuser, accused }),
+        text().prop_map(RoundOutcome::BadAggregate),
+    ]
+}
+
+fn run_end() -> impl Strategy<Value = RunEnd> {
+    prop_oneof![
+        Just(RunEnd::Complete),
+        Just(RunEnd::BudgetSpent),
+        (any::<usize>(), any::<usize>(), text()).prop_map(|(willing, needed, first_reason)| {
+            RunEnd::Refused { willing, needed, first_reason }
+        }),
+    ]
+}
+
+fn rejection() -> impl Strategy<Value = Rejection> {
+    prop_oneof![
+        client().prop_map(Rejection::UnknownClient),
+        (text(), text()).prop_map(|(message, phase)| Rejection::OutOfPhase { message, phase }),
+        Just(Rejection::StaleAttempt),
+        Just(Rejection::NotInCohort),
+        Just(Rejection::Equivocation),
+        text().prop_map(Rejection::Invalid),
+    ]
+}
+
+fn an_advert() -> Advert {
+    let key = [1; 32];
+    Advert { id: ClientId(u32::MAX), ek_pub: key, mk_pub: key, commitment: key, signature: [1; 64] }
+}
+
+fn some_commitments() -> ShareCommitments {
+    ShareCommitments { round_seed: [1; 32], self_mask: [2; 32] }
+}
+
+fn a_signed_root() -> SignedRoot {
+    SignedRoot { id: ClientId(u32::MAX), merkle_root: [1; 32], signature: [1; 64] }
+}
+
+fn a_delivered_share(path: usize) -> DeliveredShare {
+    DeliveredShare {
+        sender: ClientId(u32::MAX),
+        ciphertext: vec![1; SEALED_SHARE_BYTES],
+        commitments: some_commitments(),
+        merkle_path: vec![[1; 32]; path],
+    }
+}
+
+fn a_bundle(shares: usize) -> ShareBundle {
+    let ciphertext = vec![1; SEALED_SHARE_BYTES];
+    let share = SealedShare { recipient: ClientId(u32::MAX), ciphertext, commitments: some_commitments() };
+    ShareBundle { sender: ClientId(u32::MAX), shares: vec![share; shares], signature: [1; 64] }
+}
+
+fn some_unmask_shares(count: usize) -> UnmaskShares {
+    let share = OpenedShare { owner: ClientId(u32::MAX), share: [1; 32], opening: [2; 32] };
+    UnmaskShares { id: ClientId(1), self_mask: vec![share.clone(); count], round_seed: vec![share; count] }
+}
