@@ -63,6 +63,12 @@ pub(crate) struct NextVersion {
     files: Files,
 }
 
+/// An answer, and who waits for it.
+struct Reply {
+    to: oneshot::Sender<Result<(), Rejection>>,
+    result: Result<(), Rejection>,
+}
+
 /// See the module.
 pub(crate) struct Driver {
     core: Coordinator,
@@ -78,7 +84,7 @@ pub(crate) struct Driver {
     /// Effects not yet performed, in order.
     effects: VecDeque<Effect>,
     /// Replies that wait until what they acknowledge is durable.
-    replies: Vec<(oneshot::Sender<Result<(), Rejection>>, Result<(), Rejection>)>,
+    replies: Vec<Reply>,
     opened_at: Instant,
     started_ms: u64,
 }
@@ -183,7 +189,7 @@ impl Driver {
             }
             Event::Uploaded { header, reply } => {
                 let result = self.input(Input::Staged(*header));
-                self.replies.push((reply, result));
+                self.replies.push(Reply { to: reply, result });
             }
             Event::Opened { at, result } => self.opened(at, result),
             Event::FetchModel { digest, reply } => {
@@ -231,8 +237,8 @@ impl Driver {
                 self.perform_one(effect)?;
             }
         }
-        for (reply, result) in self.replies.drain(..) {
-            let _ = reply.send(result);
+        for Reply { to, result } in self.replies.drain(..) {
+            let _ = to.send(result);
         }
         Ok(())
     }

@@ -132,7 +132,7 @@ impl Services {
         }
         if let Err(why) = verifier.finish() {
             // A stream that broke off resumes where it stopped; a whole that is wrong begins again.
-            if matches!(why, wire::ChunkError::WholeDigest { .. }) {
+            if matches!(why, wire::ChunkError::WholeDigest) {
                 block_in_place(|| writer.restart()).map_err(internal)?;
             }
             return Err(why.to_status());

@@ -56,7 +56,7 @@ enum Delivery {
     Upload(Box<UploadHeader>),
     ToSilo(ClientId, Box<ToClient>),
     Connect(ClientId),
-    Recovered(Attempt, RecoverResult),
+    Recovered(Attempt, Box<RecoverResult>),
 }
 
 /// Decides what becomes of each moment.
@@ -285,7 +285,7 @@ impl Federation {
                     self.coordinate(Input::Connected { client });
                 }
             }
-            Delivery::Recovered(at, result) => self.coordinate(Input::Recovered { at, result }),
+            Delivery::Recovered(at, result) => self.coordinate(Input::Recovered { at, result: *result }),
         }
     }
 
@@ -359,7 +359,7 @@ impl Federation {
             Effect::Compute(job) => {
                 let at = job.at;
                 let result = self.open(&job);
-                self.queue.push_back(Delivery::Recovered(at, result));
+                self.queue.push_back(Delivery::Recovered(at, Box::new(result)));
             }
             Effect::Publish(signed) => {
                 let manifest =

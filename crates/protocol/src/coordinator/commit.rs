@@ -146,10 +146,7 @@ impl Coordinator {
         let plan = &self.setup.plan;
         let mode = plan.mode();
         let steps = self.state.steps;
-        let spent = plan
-            .event()
-            .zip(plan.budget())
-            .map(|(event, (_, delta))| (epsilon_of([(&event, steps)], delta), delta));
+        let spent = self.price.as_ref().map(|price| price.epsilon(steps)).zip(plan.budget());
         PrivacySpent {
             mode: mode.name().into(),
             unit: mode.unit().into(),

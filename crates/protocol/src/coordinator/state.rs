@@ -183,7 +183,7 @@ impl State {
                 signatures: BTreeMap::new(),
             }),
             (Phase::Consistency(mut phase), Record::IncludedSigned(signature)) => {
-                phase.signatures.insert(signature.id, signature.clone());
+                phase.signatures.insert(signature.id, *signature);
                 Phase::Consistency(phase)
             }
             (Phase::Consistency(phase), Record::UnmaskRequested { now }) => Phase::Unmasking(Unmasking {

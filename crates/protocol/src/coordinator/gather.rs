@@ -1,0 +1,88 @@
+//! Decisions of the idle phase: whether the run is over, and who is in the next round.
+
+use std::collections::BTreeSet;
+
+use rand_core::CryptoRng;
+use secagg::ClientId;
+
+use super::Coordinator;
+use crate::Timestamp;
+use crate::message::RunEnd;
+
+impl Coordinator {
+    pub(super) fn end_reason(&self) -> Option<RunEnd> {
+        let plan = &self.setup.plan;
+        if self.state.committed >= plan.rounds {
+            return Some(RunEnd::Complete);
+        }
+        if let (Some(price), Some((epsilon, _))) = (&self.price, plan.budget())
+            && price.epsilon(self.state.steps + 1) > epsilon
+        {
+            return Some(RunEnd::BudgetSpent);
+        }
+        let willing = self.members.len() - self.state.refused.len();
+        let needed = plan.cohort.minimum;
+        (willing < needed).then(|| RunEnd::Refused {
+            willing,
+            needed,
+            first_reason: self.state.refused.values().next().cloned().unwrap_or_default(),
+        })
+    }
+
+    /// The next cohort, once everyone expected is here, or the minimum wait is over and a quorum is.
+    pub(super) fn next_cohort(&self, now: Timestamp, rng: &mut dyn CryptoRng) -> Option<Vec<ClientId>> {
+        let plan = &self.setup.plan;
+        let waited = now >= self.idle_since.plus_ms(plan.timing.minimum_wait_ms);
+        let here: BTreeSet<ClientId> = self.here();
+        if !waited && (self.state.backing_off || self.expected().any(|client| !here.contains(&client))) {
+            return None;
+        }
+        let cohort = self.choose(here, rng);
+        (cohort.len() >= plan.cohort.minimum).then_some(cohort)
+    }
+
+    /// Willing members whose sessions have checked in.
+    pub(super) fn here(&self) -> BTreeSet<ClientId> {
+        self.links
+            .iter()
+            .filter(|(client, link)| link.checked_in && !self.state.refused.contains_key(client))
+            .map(|(client, _)| *client)
+            .collect()
+    }
+
+    /// Whom the next round waits for: every willing member at the start of the run or of this process, later
+    /// those whose session stands.
+    pub(super) fn expected(&self) -> impl Iterator<Item = ClientId> {
+        let fresh = self.idle_since == self.started;
+        self.members
+            .keys()
+            .copied()
+            .filter(move |client| fresh || self.links.contains_key(client))
+            .filter(|client| !self.state.refused.contains_key(client))
+    }
+
+    /// At most `cohort.maximum` of them, drawn evenly, no two of whom are kept apart.
+    fn choose(&self, here: BTreeSet<ClientId>, rng: &mut dyn CryptoRng) -> Vec<ClientId> {
+        let mut candidates: Vec<ClientId> = here.into_iter().collect();
+        if candidates.len() > self.setup.plan.cohort.maximum || !self.state.apart.is_empty() {
+            shuffle(&mut candidates, rng);
+        }
+        let mut chosen: Vec<ClientId> = Vec::new();
+        for candidate in candidates {
+            let clash = chosen.iter().any(|other| self.state.kept_apart(*other, candidate));
+            if !clash && chosen.len() < self.setup.plan.cohort.maximum {
+                chosen.push(candidate);
+            }
+        }
+        chosen.sort_unstable();
+        chosen
+    }
+}
+
+/// Fisher-Yates. The bias of a 64-bit remainder over at most 255 clients is below 2^-56.
+fn shuffle(clients: &mut [ClientId], rng: &mut dyn CryptoRng) {
+    for last in (1..clients.len()).rev() {
+        let pick = rng.next_u64() % (last as u64 + 1);
+        clients.swap(last, pick as usize);
+    }
+}

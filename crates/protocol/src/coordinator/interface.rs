@@ -1,0 +1,188 @@
+//! What goes into the coordinator and what comes out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use checkpoint::SignedManifest;
+use ed25519_dalek::SigningKey;
+use identity::{Plan, Roster};
+use params::Digest;
+use secagg::{ClientId, SharedCohort, UnmaskShares};
+
+use crate::message::{Attempt, ToClient, ToCoordinator, UploadHeader};
+use crate::record::Record;
+
+/// What a run is made of, all of it fixed.
+pub struct Setup {
+    /// What is asked.
+    pub plan: Plan,
+    /// Of whom.
+    pub roster: Roster,
+    /// Signs the checkpoints; its public half is the roster's `coordinator_key`.
+    pub key: SigningKey,
+}
+
+/// What happened.
+pub enum Input {
+    /// A new run: version 0 of the model is staged. Only where the journal is empty.
+    Start {
+        /// Of the staged files.
+        genesis: Artifacts,
+    },
+    /// A member's session stands and its identity is proven.
+    Connected {
+        /// Who.
+        client: ClientId,
+    },
+    /// Its session ended.
+    Disconnected {
+        /// Who.
+        client: ClientId,
+    },
+    /// It said something.
+    Message {
+        /// Who, as its session has proven.
+        from: ClientId,
+        /// What.
+        message: ToCoordinator,
+    },
+    /// Its masked vector lies in staging, complete, of the announced digest and durable.
+    Staged(UploadHeader),
+    /// A job is done.
+    Recovered {
+        /// Of which attempt.
+        at: Attempt,
+        /// What came out.
+        result: RecoverResult,
+    },
+    /// The deadline that [`Coordinator::deadline`] named has passed.
+    Tick,
+}
+
+/// What the shell must do, in this order.
+#[derive(Debug)]
+pub enum Effect {
+    /// Append to the journal. A barrier: nothing after it may be seen until it is durable.
+    Persist(Record),
+    /// Say this to a client, if its session stands; it is said again when it reconnects.
+    Send {
+        /// To whom.
+        to: ClientId,
+        /// What.
+        message: Box<ToClient>,
+    },
+    /// Open the sum and step the model on a worker; answer with [`Input::Recovered`].
+    Compute(Box<RecoverJob>),
+    /// Put the staged files of this record into the chain's folder, under their names. Idempotent.
+    Publish(SignedManifest),
+    /// Staged vectors of rounds before this one are of no more use.
+    DiscardStaged {
+        /// The first round that still matters.
+        before: u64,
+    },
+}
+
+/// Effects in their order.
+pub type Effects = Vec<Effect>;
+
+/// Opening one sum.
+pub struct RecoverJob {
+    /// Which attempt.
+    pub at: Attempt,
+    /// Its transcript.
+    pub cohort: Arc<SharedCohort>,
+    /// Whose vectors are summed, U3.
+    pub included: BTreeSet<ClientId>,
+    /// The staged vectors.
+    pub uploads: Vec<UploadHeader>,
+    /// The shares that open it.
+    pub answers: BTreeMap<ClientId, UnmaskShares>,
+    /// Round of the checkpoint whose model is stepped.
+    pub parent_round: u64,
+}
+
+impl std::fmt::Debug for RecoverJob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RecoverJob({:?}, {} vectors)", self.at, self.uploads.len())
+    }
+}
+
+/// What a [`RecoverJob`] came to.
+pub type RecoverResult = Result<Recovered, RecoverFailure>;
+
+/// The next version, staged and durable.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recovered {
+    /// Of the opened integer sum.
+    pub aggregate: Digest,
+    /// Of the staged files.
+    pub artifacts: Artifacts,
+    /// What was summed under the mask, as means.
+    pub metrics: BTreeMap<String, f64>,
+}
+
+/// Files that the shell has staged for a checkpoint.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Artifacts {
+    /// The model.
+    pub model: checkpoint::ModelArtifact,
+    /// The server optimiser's state, where it has one.
+    pub optimizer: Option<checkpoint::OptimizerArtifact>,
+}
+
+/// Why a sum could not be opened or used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecoverFailure {
+    /// A client's shares open, and give another secret than it committed to.
+    #[error("client {0} shared a secret that is not the one it committed to")]
+    WrongSecret(ClientId),
+    /// The sum or the stepped model is not finite, or a server step is impossible.
+    #[error("{0}")]
+    BadAggregate(String),
+}
+
+/// Why a run cannot start or go on from its journal.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// The plan is not the journal's.
+    #[error(
+        "this folder's run has plan {journal}, the configured plan is {configured}; start another run in a folder of its own"
+    )]
+    OtherPlan {
+        /// The journal's, short.
+        journal: String,
+        /// The configured one's, short.
+        configured: String,
+    },
+    /// The roster is not the journal's.
+    #[error(
+        "this folder's run has roster {journal}, the configured roster is {configured}; start another run in a folder of its own"
+    )]
+    OtherRoster {
+        /// The journal's, short.
+        journal: String,
+        /// The configured one's, short.
+        configured: String,
+    },
+    /// The roster does not name this coordinator's key.
+    #[error(
+        "the roster names another coordinator key than this machine's; ask the authority for a roster with key {0}"
+    )]
+    OtherKey(String),
+    /// The roster is too small for the plan.
+    #[error(
+        "the roster has {members} members and the plan's cohort needs {needed}; enrol more silos or lower cohort.minimum"
+    )]
+    TooFewMembers {
+        /// On the roster.
+        members: usize,
+        /// The plan's.
+        needed: usize,
+    },
+    /// The roster's keys are not usable.
+    #[error("{0}")]
+    Roster(String),
+    /// The plan's privacy cannot be accounted.
+    #[error("{0}")]
+    Plan(String),
+}

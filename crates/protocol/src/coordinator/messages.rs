@@ -1,0 +1,181 @@
+//! What clients say, admitted or refused.
+
+use secagg::{ClientId, UnmaskShares};
+
+use super::phase::Phase;
+use super::{Coordinator, Effects, Link, send};
+use crate::Timestamp;
+use crate::message::{
+    Attempt, Decline, DropReason, Rejection, RoundOutcome, ToClient, ToCoordinator, UploadHeader,
+};
+use crate::record::Record;
+
+impl Coordinator {
+    pub(super) fn connected(&mut self, client: ClientId, out: &mut Effects) -> Result<(), Rejection> {
+        if !self.members.contains_key(&client) {
+            return Err(Rejection::UnknownClient(client));
+        }
+        self.links.insert(client, Link::default());
+        let Some(run) = &self.state.run else { return Ok(()) };
+        let welcome = ToClient::Welcome {
+            run_id: run.id,
+            plan: self.setup.plan.to_canonical(),
+            roster: self.setup.roster.digest(),
+        };
+        send(out, client, welcome);
+        Ok(())
+    }
+
+    pub(super) fn message(
+        &mut self,
+        from: ClientId,
+        message: ToCoordinator,
+        now: Timestamp,
+        out: &mut Effects,
+    ) -> Result<(), Rejection> {
+        match message {
+            ToCoordinator::CheckIn { head } => self.check_in(from, head, out),
+            ToCoordinator::Declined { round, reason } => self.declined(from, round, reason, out),
+            ToCoordinator::Advertise { at, advert } => match self.state.phase.advertising(at)? {
+                Some(phase) => {
+                    let new = phase.admit(from, &advert, &self.members)?;
+                    self.commit_if(new, Record::Advertised(advert), out);
+                    Ok(())
+                }
+                None => Err(self.out_of_phase("an advert")),
+            },
+            ToCoordinator::ShareKeys { at, bundle } => match self.state.phase.sharing(at)? {
+                Some(phase) => {
+                    let new = phase.admit(from, &bundle)?;
+                    self.commit_if(new, Record::Shared(bundle), out);
+                    Ok(())
+                }
+                None => Err(self.out_of_phase("key shares")),
+            },
+            ToCoordinator::Complain { at, complaint } => {
+                let Some(cohort) = self.state.phase.delivered(at)? else {
+                    return Err(self.out_of_phase("a complaint"));
+                };
+                if complaint.accuser != from {
+                    return Err(Rejection::Invalid("a complaint in another silo's name".into()));
+                }
+                cohort
+                    .cohort()
+                    .verify_complaint(&complaint)
+                    .map_err(|why| Rejection::Invalid(why.to_string()))?;
+                let (accuser, accused) = (complaint.accuser, complaint.accused);
+                self.commit(Record::KeptApart { accuser, accused }, out);
+                self.abort(now, RoundOutcome::Complaint { accuser, accused }, out);
+                Ok(())
+            }
+            ToCoordinator::SignIncluded { at, signature } => match self.state.phase.consistency(at)? {
+                Some(phase) => {
+                    let new = phase.admit(from, &signature)?;
+                    self.commit_if(new, Record::IncludedSigned(signature), out);
+                    Ok(())
+                }
+                // A signature after the quorum is late, not wrong.
+                None if self.state.phase.is_past_consistency() => Ok(()),
+                None => Err(self.out_of_phase("a signature on the included set")),
+            },
+            ToCoordinator::Unmask { at, shares } => self.unmask(from, at, shares, out),
+        }
+    }
+
+    fn check_in(&mut self, from: ClientId, head: Option<u64>, out: &mut Effects) -> Result<(), Rejection> {
+        let newest = self.state.head_round();
+        if head.is_some_and(|seen| seen > newest) {
+            return Err(Rejection::Invalid(format!(
+                "this silo has seen the chain up to round {}, the coordinator holds it up to round {newest}: \
+                 the coordinator's folder was rolled back; restore its newest journal",
+                head.unwrap_or_default()
+            )));
+        }
+        for manifest in self.state.chain_after(head) {
+            send(out, from, ToClient::Published(manifest.clone()));
+        }
+        self.links.insert(from, Link { checked_in: true });
+        if let Phase::Ended(reason) = &self.state.phase {
+            send(out, from, ToClient::Finished { reason: reason.clone() });
+        } else if let Some(message) = self.state.phase.message_for(from) {
+            send(out, from, message);
+        }
+        Ok(())
+    }
+
+    fn declined(
+        &mut self,
+        from: ClientId,
+        round: Option<u64>,
+        reason: Decline,
+        out: &mut Effects,
+    ) -> Result<(), Rejection> {
+        self.reasons.insert(from, reason.to_string());
+        match round {
+            None => {
+                self.drop_client(from, DropReason::Declined(reason.clone()), out);
+                if !self.state.refused.contains_key(&from) {
+                    self.commit(Record::Refused { client: from, reason: reason.to_string() }, out);
+                }
+                if let Some(link) = self.links.get_mut(&from) {
+                    link.checked_in = false;
+                }
+            }
+            Some(round) => {
+                if self.state.phase.round().is_none_or(|r| r.at.round != round) {
+                    return Err(Rejection::StaleAttempt);
+                }
+                self.drop_client(from, DropReason::Declined(reason), out);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn staged(&mut self, header: UploadHeader, out: &mut Effects) -> Result<(), Rejection> {
+        let lanes = self.setup.plan.lanes();
+        let phase = match &self.state.phase {
+            Phase::Uploading(phase) => phase,
+            later if later.has_staged(&header) => {
+                // The acknowledgement was lost; the upload was not.
+                send(out, header.client, ToClient::UploadDurable { at: header.at });
+                return Ok(());
+            }
+            _ => return Err(self.out_of_phase("a masked vector")),
+        };
+        phase.admit(&header, lanes)?;
+        let (client, at) = (header.client, header.at);
+        let new = !phase.staged.contains_key(&client);
+        self.commit_if(new, Record::Staged(header), out);
+        send(out, client, ToClient::UploadDurable { at });
+        Ok(())
+    }
+
+    fn unmask(
+        &mut self,
+        from: ClientId,
+        at: Attempt,
+        shares: UnmaskShares,
+        out: &mut Effects,
+    ) -> Result<(), Rejection> {
+        let Some(phase) = self.state.phase.unmasking(at)? else {
+            // An answer after the threshold is late, not wrong.
+            return if self.state.phase.is_past_unmasking() {
+                Ok(())
+            } else {
+                Err(self.out_of_phase("an unmask answer"))
+            };
+        };
+        match phase.admit(from, &shares) {
+            Ok(new) => {
+                self.commit_if(new, Record::Unmasked(shares), out);
+                Ok(())
+            }
+            Err(rejection) => {
+                if let Rejection::Invalid(why) = &rejection {
+                    self.drop_client(from, DropReason::Misbehaved(why.clone()), out);
+                }
+                Err(rejection)
+            }
+        }
+    }
+}

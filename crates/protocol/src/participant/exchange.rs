@@ -1,0 +1,232 @@
+//! From the cohort's roster to the unmask answer. Every step consumes the secrets of the one before.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use params::Digest;
+use rand_core::CryptoRng;
+use secagg::{Advert, ClientId, Delivery, DeliveryRejection, IncludedSignature, unmask_request_digest};
+use zeroize::Zeroizing;
+
+use super::round::Step;
+use super::{ClientEffect, ClientEffects, MaskJob, Participant};
+use crate::message::{Attempt, CoordinatorFault, Decline, ToCoordinator, UploadHeader};
+use crate::record::ClientRecord;
+
+impl Participant {
+    pub(super) fn roster(
+        &mut self,
+        rng: &mut dyn CryptoRng,
+        at: Attempt,
+        adverts: Vec<Advert>,
+        out: &mut ClientEffects,
+    ) {
+        let Some(mut round) = self.take_round(at, out) else {
+            return;
+        };
+        let identity = self.profile.identity.signing_key();
+        let floors = self.run.as_ref().map(|run| run.plan.cohort.clone()).map(|cohort| secagg::Floors {
+            cohort_min: cohort.minimum.max(self.profile.policy.cohort_min),
+            honest_min: cohort.honest_min.max(self.profile.policy.honest_min),
+            corrupt: cohort.corrupt,
+        });
+        let Some(floors) = floors else { return };
+        match round.step {
+            Step::Advertised { state, .. } => {
+                match state.accept_roster(&adverts, &self.members, &floors, identity, rng) {
+                    Ok((state, bundle)) => {
+                        let message = ToCoordinator::ShareKeys { at, bundle: bundle.clone() };
+                        round.adverts = adverts;
+                        round.bundle = Some(bundle);
+                        round.step = Step::Shared { state };
+                        self.round = Some(round);
+                        out.push(ClientEffect::Send(Box::new(message)));
+                    }
+                    Err(why) => {
+                        self.last_reason = why.to_string();
+                        out.push(ClientEffect::Forget(at));
+                        self.fault(at, CoordinatorFault::Cohort, out);
+                    }
+                }
+            }
+            step if round.bundle.is_some() && round.adverts == adverts => {
+                round.step = step;
+                if let Some(bundle) = round.bundle.clone() {
+                    out.push(ClientEffect::Send(Box::new(ToCoordinator::ShareKeys { at, bundle })));
+                }
+                self.round = Some(round);
+            }
+            _ => self.equivocated(at, out),
+        }
+    }
+
+    pub(super) fn deliver(
+        &mut self,
+        rng: &mut dyn CryptoRng,
+        at: Attempt,
+        delivery: Delivery,
+        out: &mut ClientEffects,
+    ) {
+        let Some(mut round) = self.take_round(at, out) else {
+            return;
+        };
+        let Some(plan) = self.run.as_ref().map(|run| Arc::clone(&run.plan)) else {
+            return;
+        };
+        match round.step {
+            Step::Shared { state } => {
+                match state.accept_delivery(&delivery, self.profile.identity.signing_key()) {
+                    Ok((masking, held)) => {
+                        let mut noise_seed = Zeroizing::new([0u8; 32]);
+                        rng.fill_bytes(noise_seed.as_mut());
+                        round.delivery = Some(delivery);
+                        round.step = Step::Masking { r2: Digest::from_bytes(masking.r2().0), held };
+                        self.round = Some(round);
+                        out.push(ClientEffect::Mask(Box::new(MaskJob { at, plan, masking, noise_seed })));
+                    }
+                    Err(DeliveryRejection::Complain(complaint)) => {
+                        self.last_reason =
+                            format!("client {} sent shares that do not open", complaint.accused);
+                        out.push(ClientEffect::Forget(at));
+                        let message = ToCoordinator::Complain { at, complaint };
+                        out.push(ClientEffect::Send(Box::new(message)));
+                    }
+                    Err(DeliveryRejection::Coordinator(why)) => {
+                        self.last_reason = why.to_string();
+                        out.push(ClientEffect::Forget(at));
+                        self.fault(at, CoordinatorFault::Delivery, out);
+                    }
+                }
+            }
+            step if round.delivery.as_ref() == Some(&delivery) => {
+                if let Step::Uploaded { header, .. } = &step {
+                    // The same bytes under the same transcript: the same upload, no second debit.
+                    out.push(ClientEffect::Upload(header.clone()));
+                }
+                round.step = step;
+                self.round = Some(round);
+            }
+            _ => self.equivocated(at, out),
+        }
+    }
+
+    pub(super) fn masked(&mut self, at: Attempt, digest: Option<Digest>, out: &mut ClientEffects) {
+        let Some(mut round) = self.round.take_if(|round| round.at == at) else {
+            return;
+        };
+        let Some(event) = self.run.as_ref().map(|run| (run.plan.event(), run.plan.lanes())) else {
+            return;
+        };
+        let Step::Masking { r2, held } = round.step else {
+            self.round = Some(round);
+            return;
+        };
+        let Some(digest) = digest else {
+            out.push(ClientEffect::Forget(at));
+            return self.decline(Some(at.round), Decline::Unavailable, out);
+        };
+        let signature =
+            secagg::sign_input(held.r2(), *digest.as_bytes(), self.profile.identity.signing_key());
+        let header = UploadHeader {
+            client: self.profile.id,
+            at,
+            r2,
+            digest,
+            lanes: event.1 as u64,
+            signature: signature.0,
+        };
+        let model = round.model;
+        round.step = Step::Uploaded { held, header: header.clone(), durable: false };
+        self.round = Some(round);
+        // The reservation is the debit, and it is durable before the first byte leaves.
+        self.commit(ClientRecord::Debited { at, model, r2, upload: digest, event: event.0 }, out);
+        out.push(ClientEffect::Upload(header));
+    }
+
+    pub(super) fn included(&mut self, at: Attempt, included: Vec<ClientId>, out: &mut ClientEffects) {
+        let Some(mut round) = self.take_round(at, out) else {
+            return;
+        };
+        let set: BTreeSet<ClientId> = included.iter().copied().collect();
+        match round.step {
+            Step::Uploaded { held, .. } => {
+                let r2 = held.r2();
+                match held.sign_included(&set, self.profile.identity.signing_key()) {
+                    Ok((state, signature)) => {
+                        let request = Digest::from_bytes(unmask_request_digest(r2, &set));
+                        round.step = Step::Signed { state, included: set, signature };
+                        self.round = Some(round);
+                        self.commit(ClientRecord::SignedIncluded { at, request }, out);
+                        out.push(ClientEffect::Send(Box::new(ToCoordinator::SignIncluded { at, signature })));
+                    }
+                    Err(refused) => {
+                        self.last_reason = refused.reason.to_string();
+                        out.push(ClientEffect::Forget(at));
+                        self.fault(at, CoordinatorFault::Included, out);
+                    }
+                }
+            }
+            Step::Signed { state, included: signed, signature } if signed == set => {
+                let message = ToCoordinator::SignIncluded { at, signature };
+                round.step = Step::Signed { state, included: signed, signature };
+                self.round = Some(round);
+                out.push(ClientEffect::Send(Box::new(message)));
+            }
+            Step::Answered { included: signed } if signed == set => {
+                // The quorum is long complete; nothing is owed.
+                round.step = Step::Answered { included: signed };
+                self.round = Some(round);
+            }
+            _ => self.equivocated(at, out),
+        }
+    }
+
+    pub(super) fn unmask(
+        &mut self,
+        at: Attempt,
+        included: Vec<ClientId>,
+        signatures: &[IncludedSignature],
+        out: &mut ClientEffects,
+    ) {
+        let set: BTreeSet<ClientId> = included.iter().copied().collect();
+        let facts = self.run.as_ref().and_then(|run| self.facts.run(&run.id));
+        if let Some((request, shares)) = facts.and_then(|facts| facts.answer(at)) {
+            let r2 = facts.and_then(|facts| facts.transcript(at));
+            let same = r2.is_some_and(|r2| {
+                Digest::from_bytes(unmask_request_digest(secagg::R2(*r2.as_bytes()), &set)) == *request
+            });
+            if same {
+                let message = ToCoordinator::Unmask { at, shares: shares.clone() };
+                out.push(ClientEffect::Send(Box::new(message)));
+            } else {
+                self.fault(at, CoordinatorFault::UnmaskRequest, out);
+            }
+            return;
+        }
+        let Some(mut round) = self.take_round(at, out) else {
+            return;
+        };
+        let Step::Signed { state, included: signed, signature } = round.step else {
+            return self.fault(at, CoordinatorFault::UnmaskRequest, out);
+        };
+        if signed != set {
+            return self.equivocated(at, out);
+        }
+        let r2 = state.r2();
+        match state.unmask(signatures) {
+            Ok(shares) => {
+                round.step = Step::Answered { included: set.clone() };
+                let request = Digest::from_bytes(unmask_request_digest(r2, &set));
+                self.round = Some(round);
+                self.commit(ClientRecord::Unmasked { at, request, shares: shares.clone() }, out);
+                out.push(ClientEffect::Send(Box::new(ToCoordinator::Unmask { at, shares })));
+            }
+            Err(refused) => {
+                // A request without a quorum is refused; the one with a quorum may still come.
+                self.last_reason = refused.reason.to_string();
+                round.step = Step::Signed { state: *refused.state, included: signed, signature };
+                self.round = Some(round);
+            }
+        }
+    }
+}

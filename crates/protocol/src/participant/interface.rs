@@ -1,0 +1,158 @@
+//! What goes into a participant and what comes out.
+
+use std::sync::Arc;
+
+use identity::{IdentityKey, Plan, Policy, Roster};
+use params::Digest;
+use secagg::{ClientId, Masking};
+use zeroize::Zeroizing;
+
+use crate::message::{Attempt, RunEnd, ToClient, ToCoordinator, UploadHeader};
+use crate::record::ClientRecord;
+
+/// Who this silo is and what it pins and allows; all of it from the silo's own disk.
+pub struct Profile {
+    /// Its number on the roster.
+    pub id: ClientId,
+    /// Its key.
+    pub identity: IdentityKey,
+    /// The pinned roster, opened under the authority's key.
+    pub roster: Roster,
+    /// Its rules.
+    pub policy: Policy,
+}
+
+/// What happened.
+pub enum ClientInput {
+    /// The coordinator said something.
+    Message(ToClient),
+    /// The update of this attempt is trained and held by the shell, or could not be.
+    Trained {
+        /// Which.
+        at: Attempt,
+        /// Whether there is an update.
+        ok: bool,
+    },
+    /// The vector of this attempt is masked and held by the shell; `None` where it could not be.
+    Masked {
+        /// Which.
+        at: Attempt,
+        /// SHA-256 of its bytes.
+        digest: Option<Digest>,
+    },
+    /// The deadline that [`Participant::deadline`] named has passed.
+    Tick,
+}
+
+/// What the shell must do, in this order.
+#[derive(Debug)]
+pub enum ClientEffect {
+    /// Append to the journal. A barrier: nothing after it leaves the silo until it is durable.
+    Persist(ClientRecord),
+    /// Say this to the coordinator, if the session stands.
+    Send(Box<ToCoordinator>),
+    /// Fetch the model, check it, train, hold the update; answer with [`ClientInput::Trained`].
+    Train(TrainJob),
+    /// Quantise, add noise and mask the held update; answer with [`ClientInput::Masked`].
+    Mask(Box<MaskJob>),
+    /// Send the masked vector, or what the coordinator lacks of it.
+    Upload(UploadHeader),
+    /// What the shell holds of this attempt is of no more use: wipe it.
+    Forget(Attempt),
+}
+
+/// Effects in their order.
+pub type ClientEffects = Vec<ClientEffect>;
+
+/// Training for one attempt.
+pub struct TrainJob {
+    /// Which.
+    pub at: Attempt,
+    /// The run's plan.
+    pub plan: Arc<Plan>,
+    /// Round of the checkpoint to start from.
+    pub model_round: u64,
+    /// What the fetched parameters must hash to.
+    pub model: Digest,
+    /// For sampling; secret, since it tells which records were in the batch.
+    pub seed: Zeroizing<[u8; 32]>,
+}
+
+impl std::fmt::Debug for TrainJob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TrainJob({:?}, model {})", self.at, self.model.short())
+    }
+}
+
+/// Masking for one attempt. Consumed: its seeds mask one vector.
+pub struct MaskJob {
+    /// Which.
+    pub at: Attempt,
+    /// The run's plan.
+    pub plan: Arc<Plan>,
+    /// The masks' seeds.
+    pub masking: Masking,
+    /// For rounding and noise; used for this attempt only.
+    pub noise_seed: Zeroizing<[u8; 32]>,
+}
+
+impl std::fmt::Debug for MaskJob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "MaskJob({:?})", self.at)
+    }
+}
+
+/// Why a silo cannot take part at all.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ParticipantError {
+    /// The roster does not name this silo.
+    #[error(
+        "the pinned roster has no member {0}; ask the federation's authority for a roster that names this silo"
+    )]
+    NotAMember(ClientId),
+    /// The roster names another key for this silo.
+    #[error("the pinned roster names another identity key for member {0} than this machine holds")]
+    OtherKey(ClientId),
+    /// The roster's keys are not usable.
+    #[error("{0}")]
+    Roster(String),
+    /// The roster is older than one this silo has worked with.
+    #[error(
+        "the pinned roster has epoch {pinned}, this silo has already worked with epoch {seen}; pin the newer one"
+    )]
+    OlderRoster {
+        /// The configured one's.
+        pinned: u64,
+        /// The journal's highest.
+        seen: u64,
+    },
+    /// The journal contradicts itself.
+    #[error(
+        "the silo's journal contradicts itself at record {index}: {why}; restore it, and do not delete it: it holds what this silo has spent"
+    )]
+    Journal {
+        /// Which record, counted from 0.
+        index: usize,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// What the silo's operator sees.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ParticipantStatus {
+    /// The run, once welcomed.
+    pub run_id: Option<Digest>,
+    /// The round it works on or worked on last.
+    pub round: Option<Attempt>,
+    /// What it is doing.
+    pub state: &'static str,
+    /// Uploads debited from this silo's data, over all runs.
+    pub uploads: u64,
+    /// Spent by this silo's data over all runs at the policy's `delta_max`; zero where nothing was noised.
+    pub epsilon_spent: f64,
+    /// The last thing that went wrong, in words.
+    pub last_reason: String,
+    /// Why the run is over, once it is.
+    pub ended: Option<RunEnd>,
+}

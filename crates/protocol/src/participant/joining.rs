@@ -1,0 +1,170 @@
+//! From the welcome to the advert: the run, its chain, the budget, training.
+
+use std::sync::Arc;
+
+use checkpoint::SignedManifest;
+use identity::{Plan, Refusal};
+use params::Digest;
+use rand_core::CryptoRng;
+use secagg::{Advertised, RoundBinding};
+use zeroize::Zeroizing;
+
+use super::round::{Round, Step};
+use super::{ClientEffect, ClientEffects, CurrentRun, Participant, TrainJob, fault, policy};
+use crate::Timestamp;
+use crate::message::{Attempt, CoordinatorFault, Decline, ToCoordinator};
+use crate::record::ClientRecord;
+use crate::spend::epsilon_of;
+
+impl Participant {
+    pub(super) fn welcome(&mut self, run_id: Digest, plan: &[u8], roster: Digest, out: &mut ClientEffects) {
+        if self.run.as_ref().is_some_and(|run| run.id != run_id) {
+            self.erase(out);
+        }
+        self.run = None;
+        self.ended = None;
+        if roster != self.profile.roster.digest() {
+            return self.decline(None, fault(CoordinatorFault::Roster), out);
+        }
+        let Ok(plan) = Plan::from_canonical(plan) else {
+            return self.decline(None, fault(CoordinatorFault::Plan), out);
+        };
+        let digest = plan.digest();
+        if self.facts.run(&run_id).is_some_and(|facts| facts.plan != digest) {
+            return self.decline(None, fault(CoordinatorFault::Plan), out);
+        }
+        if let Err(refusal) = self.profile.policy.check(&plan) {
+            return self.decline(None, policy(&refusal), out);
+        }
+        if self.facts.current_run() != Some(run_id) {
+            let roster_epoch = self.profile.roster.epoch;
+            self.commit(ClientRecord::Joined { run_id, plan: digest, roster_epoch }, out);
+        }
+        self.run = Some(CurrentRun { id: run_id, plan: Arc::new(plan) });
+        let head = self.facts.run(&run_id).and_then(|facts| facts.head_round());
+        out.push(ClientEffect::Send(Box::new(ToCoordinator::CheckIn { head })));
+    }
+
+    pub(super) fn published(&mut self, signed: SignedManifest, out: &mut ClientEffects) {
+        let Some(run) = &self.run else { return };
+        let Some(facts) = self.facts.run(&run.id) else {
+            return;
+        };
+        if facts.is_head(&signed) {
+            return;
+        }
+        if facts.check_next(&signed, &run.id).is_err() {
+            return self.decline(None, fault(CoordinatorFault::Chain), out);
+        }
+        self.commit(ClientRecord::ChainHead(signed), out);
+    }
+
+    pub(super) fn open(
+        &mut self,
+        now: Timestamp,
+        rng: &mut dyn CryptoRng,
+        at: Attempt,
+        model: Digest,
+        out: &mut ClientEffects,
+    ) {
+        if let Some(round) = &self.round
+            && round.at == at
+        {
+            if let (true, Some(advert)) = (round.model == model, round.advert()) {
+                let again = ToCoordinator::Advertise { at, advert: advert.clone() };
+                out.push(ClientEffect::Send(Box::new(again)));
+            } else if round.model != model {
+                self.fault(at, CoordinatorFault::Equivocation, out);
+            }
+            return;
+        }
+        let Some(run) = &self.run else { return };
+        let Some(facts) = self.facts.run(&run.id) else {
+            return;
+        };
+        if !facts.is_new(at) {
+            // Its secrets are gone: this process began after the attempt did, or it was declined before.
+            return self.decline(Some(at.round), Decline::SitsOut, out);
+        }
+        if facts.head_model() != Some(model) {
+            return self.fault(at, CoordinatorFault::Model, out);
+        }
+        let model_round = facts.head_round().unwrap_or_default();
+        let plan = Arc::clone(&run.plan);
+        if let Err(refusal) = self.check_budget(&plan, model) {
+            return self.decline(None, policy(&refusal), out);
+        }
+        self.erase(out);
+        let mut seed = Zeroizing::new([0u8; 32]);
+        rng.fill_bytes(seed.as_mut());
+        self.round = Some(Round::open(at, model, now));
+        out.push(ClientEffect::Train(TrainJob { at, plan, model_round, model, seed }));
+    }
+
+    /// Whether this silo's data may be used once more.
+    fn check_budget(&self, plan: &Plan, model: Digest) -> Result<(), Refusal> {
+        let Some(event) = plan.event() else {
+            let uploads = self.facts.uploads_on(&model);
+            let repeats = self.profile.policy.repeats_without_dp;
+            return if uploads > repeats { Err(Refusal::Repeats { uploads, repeats }) } else { Ok(()) };
+        };
+        let policy = &self.profile.policy;
+        let composed = self.facts.epsilon(policy.delta_max, Some(&event));
+        if composed > policy.epsilon_max {
+            return Err(Refusal::BudgetSpent { after: composed, limit: policy.epsilon_max });
+        }
+        let own = self.run.as_ref().and_then(|run| self.facts.run(&run.id)).map_or(0, |f| f.debits);
+        if let Some((limit, delta)) = plan.budget() {
+            let after = epsilon_of([(&event, own + 1)], delta);
+            if after > limit {
+                return Err(Refusal::BudgetSpent { after, limit });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn trained(&mut self, at: Attempt, ok: bool, out: &mut ClientEffects) {
+        let Some(round) = self.round.as_mut().filter(|round| round.at == at) else {
+            return;
+        };
+        if !matches!(round.step, Step::Training) {
+            return;
+        }
+        if ok {
+            round.step = Step::Trained;
+        } else {
+            self.erase(out);
+            self.decline(Some(at.round), Decline::Unavailable, out);
+        }
+    }
+
+    pub(super) fn advertise_when_ready(
+        &mut self,
+        now: Timestamp,
+        rng: &mut dyn CryptoRng,
+        out: &mut ClientEffects,
+    ) {
+        let (Some(run), Some(round)) = (&self.run, &mut self.round) else {
+            return;
+        };
+        let due = round.ready_at(run.plan.timing.ready_after_ms).is_some_and(|at| now >= at);
+        if !matches!(round.step, Step::Trained) || !due {
+            return;
+        }
+        let at = round.at;
+        let context = RoundBinding {
+            run_id: *run.id.as_bytes(),
+            plan_hash: *run.plan.digest().as_bytes(),
+            roster_hash: *self.profile.roster.digest().as_bytes(),
+            round: at.round,
+            attempt: at.attempt,
+            model_hash: *round.model.as_bytes(),
+        }
+        .ctx0();
+        let (state, advert) =
+            Advertised::new(self.profile.id, context, self.profile.identity.signing_key(), rng);
+        round.step = Step::Advertised { state, advert: advert.clone() };
+        self.commit(ClientRecord::Advertised { at }, out);
+        out.push(ClientEffect::Send(Box::new(ToCoordinator::Advertise { at, advert })));
+    }
+}
