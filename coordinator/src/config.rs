@@ -178,6 +178,30 @@ mod tests {
     }
 
     #[test]
+    fn the_sample_configuration_is_usable_once_its_files_and_keys_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = |byte: u8| IdentityKey::from_secret_hex(&hex::encode([byte; 32])).unwrap();
+        let public = |byte: u8| hex::encode(key(byte).public().as_bytes());
+        let member = identity::Member { name: "silo".into(), identity_key: public(1), admitted: 1 };
+        let roster = Roster {
+            federation: "test".into(),
+            epoch: 1,
+            coordinator_key: public(7),
+            members: [(secagg::ClientId(1), member)].into(),
+        };
+        let sample = include_str!("../../deploy/config/coordinator.toml");
+        let config = sample.replace("REPLACE-WITH-THE-AUTHORITY-KEY", &public(9));
+        write(folder.path(), "coordinator.toml", &config);
+        write(folder.path(), "coordinator.key", &key(7).secret_hex());
+        write(folder.path(), "plan.toml", include_str!("../../deploy/config/plan.toml"));
+        write(folder.path(), "roster.json", &serde_json::to_string(&roster.sign(&key(9))).unwrap());
+        let loaded = Config::load(&folder.path().join("coordinator.toml")).map_err(|e| e.to_string());
+        let loaded = loaded.unwrap_or_else(|why| panic!("{why}"));
+        assert_eq!(loaded.plan.name, "example");
+        assert_eq!(loaded.config.listen, "127.0.0.1:7440");
+    }
+
+    #[test]
     fn an_unknown_key_is_refused_with_its_line() {
         let why = problems_of("listen = \"127.0.0.1:0\"\ncolour = 1\n");
         assert!(why.contains("line 2") && why.contains("colour"), "{why}");

@@ -22,6 +22,9 @@
 //! ```
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+#[doc = include_str!("manual/round.md")]
+pub mod manual {}
+
 mod coordinator;
 mod message;
 mod participant;
