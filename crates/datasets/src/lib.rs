@@ -1,1 +1,35 @@
-//! datasets
+//! A silo's own table: loaded, validated against the plan, named by its content.
+//!
+//! Owns: [`Dataset`], read from a CSV file or a folder of them; [`DatasetError`], which tells the silo's operator
+//! the file, the line, the column and the mend; and [`digits`], the small public table of the examples.
+//!
+//! Does not: train, split, shuffle, or send anything. No statistic of the data is computed: features are scaled by
+//! the public ranges that the plan states.
+//!
+//! ```
+//! use datasets::Dataset;
+//! use identity::{Data, Feature};
+//!
+//! let data = Data {
+//!     label: "ill".into(),
+//!     classes: 2,
+//!     scaled_to: [0.0, 1.0],
+//!     features: vec![Feature { column: "age".into(), minimum: 0.0, maximum: 100.0 }],
+//! };
+//! let silo = Dataset::from_csv("silo.csv", "ill,age\n0,25\n1,150\n".as_bytes(), &data)?;
+//! assert_eq!(silo.features(), [0.25, 1.0]);
+//! assert_eq!(silo.labels(), [0, 1]);
+//! assert_eq!(silo.clipped_values(), 1, "an age of 150 is clipped to 100");
+//! # Ok::<(), datasets::DatasetError>(())
+//! ```
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+mod dataset;
+pub mod digits;
+mod error;
+mod fields;
+mod lines;
+mod table;
+
+pub use dataset::Dataset;
+pub use error::DatasetError;

@@ -190,3 +190,58 @@ impl Policy {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> Policy {
+        Policy {
+            cohort_min: 3,
+            honest_min: 2,
+            epsilon_max: 5.0,
+            delta_max: 1e-5,
+            privacy_modes: [PrivacyMode::DistributedDpSgd].into(),
+            repeats_without_dp: 2,
+            accepts_undetected_rollback: true,
+        }
+    }
+
+    fn plan() -> Plan {
+        Plan::from_toml(include_str!("../../../deploy/config/plan.toml")).unwrap()
+    }
+
+    #[test]
+    fn each_rule_refuses_a_plan_that_violates_it_by_its_code() {
+        assert_eq!(policy().check(&plan()), Ok(()));
+        let cases: [(&str, fn(&mut Policy)); 5] = [
+            ("POLICY_PRIVACY_MODE", |p| p.privacy_modes = [PrivacyMode::Fedavg].into()),
+            ("POLICY_COHORT_MIN", |p| p.cohort_min = 4),
+            ("POLICY_HONEST_MIN", |p| p.honest_min = 3),
+            ("POLICY_EPSILON", |p| p.epsilon_max = 4.8),
+            ("POLICY_DELTA", |p| p.delta_max = 1e-6),
+        ];
+        for (code, stricter) in cases {
+            let mut policy = policy();
+            stricter(&mut policy);
+            assert_eq!(policy.check(&plan()).map_err(|refusal| refusal.code()), Err(code));
+        }
+    }
+
+    #[test]
+    fn a_policy_that_allows_too_little_company_or_hides_a_risk_is_refused() {
+        let text = "cohort_min = 2\nhonest_min = 1\nepsilon_max = 0.0\ndelta_max = 1.0\nprivacy_modes = []\n";
+        let why = Policy::from_toml(text).unwrap_err().to_string();
+        for field in [
+            "cohort_min",
+            "honest_min",
+            "epsilon_max",
+            "delta_max",
+            "privacy_modes",
+            "accepts_undetected_rollback",
+        ] {
+            assert!(why.contains(field), "no {field} in:\n{why}");
+        }
+        assert!(why.contains("line 2: honest_min"), "{why}");
+    }
+}

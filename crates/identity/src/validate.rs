@@ -195,3 +195,77 @@ fn budget(plan: &Plan, problems: &mut Problems) {
 fn positive(value: f64, field: &str, problems: &mut Problems) {
     problems.require(value.is_finite() && value > 0.0, field, || "must be a positive number".into());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::PlanError;
+
+    const SAMPLE: &str = include_str!("../../../deploy/config/plan.toml");
+
+    fn with(from: &str, to: &str) -> Result<Plan, PlanError> {
+        assert!(SAMPLE.contains(from), "the sample has no {from:?}");
+        Plan::from_toml(&SAMPLE.replace(from, to))
+    }
+
+    fn refusal(from: &str, to: &str) -> String {
+        match with(from, to) {
+            Err(why) => why.to_string(),
+            Ok(_) => panic!("{to:?} was accepted"),
+        }
+    }
+
+    #[test]
+    fn the_sample_plan_is_usable_and_its_canonical_bytes_are_the_only_ones() {
+        let plan = Plan::from_toml(SAMPLE).unwrap();
+        let bytes = plan.to_canonical();
+        assert_eq!(Plan::from_canonical(&bytes).unwrap(), plan);
+        let spaced = [b" ", bytes.as_slice()].concat();
+        assert!(matches!(Plan::from_canonical(&spaced), Err(PlanError::NotCanonical)));
+        assert_eq!(Plan::from_toml(&plan.to_toml()).unwrap().digest(), plan.digest());
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line() {
+        let why = refusal("rounds = 30", "rounds = 30\nroundz = 31");
+        assert!(why.contains("roundz") && why.contains("line 6"), "{why}");
+        let why = refusal("clip_norm = 0.5", "clip_norm = 0.5\nclip = 0.5");
+        assert!(why.contains("clip"), "{why}");
+    }
+
+    #[test]
+    fn too_little_noise_is_refused_with_the_multiplier_that_would_do() {
+        let why = refusal("noise_multiplier = 5.324", "noise_multiplier = 2.0");
+        assert!(
+            why.contains("privacy.noise_multiplier") && why.contains("set noise_multiplier to 5.32"),
+            "{why}"
+        );
+        assert!(why.contains("\nline 49: "), "{why}");
+    }
+
+    #[test]
+    fn a_plan_that_could_wrap_is_refused_with_the_bits_it_takes() {
+        let why = refusal("scale_bits = 16", "scale_bits = 24");
+        assert!(
+            why.contains("could wrap in a ring of 32 bits") && why.contains("privacy.scale_bits"),
+            "{why}"
+        );
+        let why = refusal("batch_rows_max = 1024", "batch_rows_max = 1024000");
+        assert!(why.contains("could wrap"), "{why}");
+    }
+
+    #[test]
+    fn floors_that_a_cohort_cannot_keep_are_refused() {
+        let why = refusal("honest_min = 2", "honest_min = 3");
+        assert!(why.contains("only 2 honest silos"), "{why}");
+        assert!(refusal("minimum = 3\nmaximum", "minimum = 2\nmaximum").contains("cohort.minimum"));
+        assert!(refusal("corrupt = 1", "corrupt = 0").contains("cohort.corrupt"));
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_once() {
+        let text = SAMPLE.replace("classes = 2", "classes = 1").replace("maximum = 110.0", "maximum = 0.0");
+        let why = Plan::from_toml(&text).unwrap_err().to_string();
+        assert!(why.contains("data.classes") && why.contains("\"age\""), "{why}");
+    }
+}

@@ -1,1 +1,188 @@
-//! train
+//! A silo's training, with burn: the one crate that holds it, beside those that link the client.
+//!
+//! Owns: softmax regression and multilayer perceptrons on burn tensors, local training (SGD, Adam), and the clipped
+//! sum of per-example gradients by one backward pass. Does not: clip a whole update, round, add noise or mask;
+//! decide anything about rounds.
+//!
+//! ```text
+//! Params, Dataset, seed --train--> Trained::Local { update, rows, metrics }     modes that train locally
+//!                                  Trained::ClippedSum                          distributed DP-SGD: one step
+//! ```
+//!
+//! # Paper
+//! Abadi et al. 2016 (per-example clipping); Bu et al. 2022, arXiv 2210.00038 (book-keeping: norms and clipped sums
+//! from layer inputs and output gradients, without per-example gradients).
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+mod batch;
+mod clipped;
+mod local;
+mod network;
+mod poisson;
+
+use datasets::Dataset;
+use dp::{ClippedSum, LocalUpdate};
+use identity::{Plan, Privacy};
+use params::Params;
+
+use batch::Batch;
+use network::Network;
+
+/// What training brings.
+#[derive(Debug)]
+pub enum Trained {
+    /// How the parameters changed.
+    Local {
+        /// New parameters minus old.
+        update: LocalUpdate,
+        /// Rows trained on.
+        rows: u64,
+        /// Of the received model, on the silo's rows, before training.
+        metrics: Metrics,
+    },
+    /// The sum of clipped descent directions (negated gradients) of one Poisson batch: what the server adds.
+    ClippedSum(ClippedSum),
+}
+
+/// How a model does on a table.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Metrics {
+    /// Mean cross-entropy, in nats.
+    pub loss: f64,
+    /// Share of rows whose largest logit is the label's; the first of equals counts.
+    pub accuracy: f64,
+}
+
+/// Why nothing was trained.
+///
+/// # Privacy
+/// For the silo's own log: some of it may say something of the data.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The model's parameters are not the plan's architecture.
+    #[error("the model has another layout than the plan's architecture")]
+    Layout,
+    /// The table has another number of columns than the model has inputs.
+    #[error("the data has {columns} feature columns, the model {inputs} inputs")]
+    Columns {
+        /// Of the table.
+        columns: usize,
+        /// Of the model.
+        inputs: usize,
+    },
+    /// A label that the model has no output for.
+    #[error("the data has a class beyond the model's {outputs} outputs")]
+    Classes {
+        /// Of the model.
+        outputs: usize,
+    },
+    /// The architecture is out of bounds.
+    #[error(transparent)]
+    Architecture(#[from] params::ArchitectureError),
+    /// The update cannot be used; usually the client learning rate is too large.
+    #[error("the update cannot be used, lower training.learning_rate: {0}")]
+    Update(#[from] dp::UpdateError),
+    /// burn returned something else than was asked for.
+    #[error("the tensor library failed: {0}")]
+    Tensor(String),
+}
+
+/// Trains on a silo's table.
+pub trait Trainer: Send {
+    /// One round's training from `model`. Equal arguments give equal results.
+    ///
+    /// # Errors
+    /// [`TrainError`]
+    ///
+    /// # Privacy
+    /// `seed` decides which rows are in a Poisson batch: fresh from the operating system for each call, and secret.
+    fn train(
+        &mut self,
+        plan: &Plan,
+        model: &Params,
+        data: &Dataset,
+        seed: [u8; 32],
+    ) -> Result<Trained, TrainError>;
+}
+
+/// The trainer of the models that plans declare.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct BurnTrainer;
+
+impl Trainer for BurnTrainer {
+    fn train(
+        &mut self,
+        plan: &Plan,
+        model: &Params,
+        data: &Dataset,
+        seed: [u8; 32],
+    ) -> Result<Trained, TrainError> {
+        check(plan, model, data)?;
+        match plan.privacy {
+            Privacy::DistributedDpSgd { clip_norm, sampling_rate, .. } => {
+                let sum = clipped::sum(plan, model, data, clip_norm, sampling_rate, seed)?;
+                Ok(Trained::ClippedSum(sum))
+            }
+            Privacy::Fedavg { .. } | Privacy::DistributedDpFedavg { .. } => {
+                let metrics = evaluate(plan, model, data)?;
+                let trained = local::train(plan, model, data, seed)?;
+                let update = LocalUpdate::new(trained.difference(model))?;
+                Ok(Trained::Local { update, rows: data.rows() as u64, metrics })
+            }
+        }
+    }
+}
+
+/// How `model` does on `data`.
+///
+/// # Errors
+/// [`TrainError`]
+pub fn evaluate(plan: &Plan, model: &Params, data: &Dataset) -> Result<Metrics, TrainError> {
+    /// Rows in memory as tensors at once.
+    const ROWS: usize = 1024;
+    check(plan, model, data)?;
+    let architecture = plan.architecture();
+    let device = network::inference_device();
+    let network = Network::load(&architecture, model, &device);
+    let (mut loss, mut hits) = (0.0f64, 0usize);
+    let rows: Vec<usize> = (0..data.rows()).collect();
+    for rows in rows.chunks(ROWS) {
+        let batch = Batch::gather(data, rows, rows.len(), architecture.outputs);
+        let logits = network::values(network.forward(batch.inputs(&device)))?;
+        for (row, logits) in rows.iter().zip(logits.chunks_exact(architecture.outputs)) {
+            let label = data.labels().get(*row).copied().map_or(0, usize::from);
+            let (row_loss, hit) = score(logits, label);
+            loss += row_loss;
+            hits += usize::from(hit);
+        }
+    }
+    let count = data.rows().max(1) as f64;
+    Ok(Metrics { loss: loss / count, accuracy: hits as f64 / count })
+}
+
+/// Cross-entropy of one row, and whether its label's logit is the largest.
+fn score(logits: &[f32], label: usize) -> (f64, bool) {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|logit| f64::from(logit - largest).exp()).sum();
+    let own = logits.get(label).copied().unwrap_or(f32::NEG_INFINITY);
+    let first = logits.iter().position(|logit| *logit == largest);
+    (sum.ln() - f64::from(own - largest), first == Some(label))
+}
+
+fn check(plan: &Plan, model: &Params, data: &Dataset) -> Result<(), TrainError> {
+    let architecture = plan.architecture();
+    architecture.validate()?;
+    if *model.layout() != architecture.layout() {
+        return Err(TrainError::Layout);
+    }
+    if data.columns() != architecture.inputs {
+        return Err(TrainError::Columns { columns: data.columns(), inputs: architecture.inputs });
+    }
+    if data.labels().iter().any(|label| usize::from(*label) >= architecture.outputs) {
+        return Err(TrainError::Classes { outputs: architecture.outputs });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! A silo's table in memory, and where it comes from.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use identity::Data;
+use params::Digest;
+
+use crate::error::DatasetError;
+use crate::table::Table;
+
+/// A silo's table, scaled as the plan asks.
+///
+/// # Privacy
+/// Stays in the silo. `Debug` shows the shape only.
+pub struct Dataset {
+    pub(crate) features: Vec<f32>,
+    pub(crate) labels: Vec<u16>,
+    pub(crate) columns: usize,
+    pub(crate) clipped_values: u64,
+    pub(crate) version: Digest,
+}
+
+impl Dataset {
+    /// Reads a CSV file, or every file of a folder that ends in `.csv`, in the order of their names.
+    ///
+    /// Each file has a header line with the label's column and all feature columns, in any order; further columns
+    /// are ignored. A byte-order mark, CRLF, blank lines and quoted fields are fine; a quoted line break is not.
+    ///
+    /// # Errors
+    /// [`DatasetError`], the first that is met.
+    pub fn load(path: &Path, data: &Data) -> Result<Self, DatasetError> {
+        let mut table = Table::new(data);
+        for file in files(path)? {
+            let reader = File::open(&file).map_err(unreadable(&file))?;
+            let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
+            table.append(&name, &file, BufReader::new(reader))?;
+        }
+        table.finish()
+    }
+
+    /// Reads one table from `reader`, under the name that errors shall give it.
+    ///
+    /// # Errors
+    /// [`DatasetError`], the first that is met.
+    pub fn from_csv(name: &str, reader: impl Read, data: &Data) -> Result<Self, DatasetError> {
+        let mut table = Table::new(data);
+        table.append(name, Path::new(name), BufReader::new(reader))?;
+        table.finish()
+    }
+
+    /// All features, scaled.
+    ///
+    /// # Shapes
+    /// `[rows, columns]`, row-major, columns in the plan's order.
+    pub fn features(&self) -> &[f32] {
+        &self.features
+    }
+
+    /// One row's features; empty when there is no such row.
+    ///
+    /// # Shapes
+    /// `[columns]`
+    pub fn row(&self, index: usize) -> &[f32] {
+        let start = index.saturating_mul(self.columns);
+        self.features.get(start..start.saturating_add(self.columns)).unwrap_or_default()
+    }
+
+    /// The class of each row, below the plan's number of classes.
+    ///
+    /// # Shapes
+    /// `[rows]`
+    pub fn labels(&self) -> &[u16] {
+        &self.labels
+    }
+
+    /// How many rows; at least one.
+    pub fn rows(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// How many features.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// How many cells lay outside their column's public range and were clipped to it. For the silo's operator:
+    /// many of them mean a wrong unit or a wrong range in the plan.
+    pub fn clipped_values(&self) -> u64 {
+        self.clipped_values
+    }
+
+    /// Names the content: the plan's columns and every number as it was read.
+    ///
+    /// The same for any spelling of the same numbers, any order of columns, any cut into files, any scaling.
+    ///
+    /// # Privacy
+    /// Stays in the silo: a small table can be guessed from its digest.
+    pub fn version(&self) -> Digest {
+        self.version
+    }
+}
+
+impl fmt::Debug for Dataset {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Dataset")
+            .field("rows", &self.rows())
+            .field("columns", &self.columns)
+            .finish_non_exhaustive()
+    }
+}
+
+fn files(path: &Path) -> Result<Vec<PathBuf>, DatasetError> {
+    if !fs::metadata(path).map_err(unreadable(path))?.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(path).map_err(unreadable(path))? {
+        let file = entry.map_err(unreadable(path))?.path();
+        if file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) {
+            files.push(file);
+        }
+    }
+    if files.is_empty() {
+        return Err(DatasetError::NoFiles { path: path.to_owned() });
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> DatasetError {
+    move |why| DatasetError::Unreadable { path: path.to_owned(), why }
+}

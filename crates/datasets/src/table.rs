@@ -1,0 +1,240 @@
+//! Rows gathered from files: columns found by name, cells checked, scaled and hashed.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::io::BufRead;
+use std::path::Path;
+
+use identity::{Data, Feature};
+use params::Digest;
+use sha2::{Digest as _, Sha256};
+
+use crate::dataset::Dataset;
+use crate::error::DatasetError;
+use crate::fields::fields;
+use crate::lines::{LineError, Lines};
+
+/// Most rows of a table.
+pub(crate) const ROWS_MAX: usize = 1 << 31;
+
+const QUOTED_CHARS_MAX: usize = 32;
+
+/// A table while its files are read.
+pub(crate) struct Table<'a> {
+    data: &'a Data,
+    dataset: Dataset,
+    hasher: Sha256,
+    last_file: String,
+    rows_max: usize,
+}
+
+/// Where a row is, for errors.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    file: &'a str,
+    line: u64,
+}
+
+/// Which fields of a row the plan asks for.
+struct Header {
+    width: usize,
+    label: usize,
+    features: Vec<usize>,
+}
+
+impl<'a> Table<'a> {
+    pub(crate) fn new(data: &'a Data) -> Self {
+        let mut hasher = Sha256::new();
+        hash_text(&mut hasher, "folkmoot/v1/dataset");
+        hash_text(&mut hasher, &data.label);
+        for feature in &data.features {
+            hash_text(&mut hasher, &feature.column);
+        }
+        let dataset = Dataset {
+            features: Vec::new(),
+            labels: Vec::new(),
+            columns: data.features.len(),
+            clipped_values: 0,
+            version: Digest::from_bytes([0; 32]),
+        };
+        Self { data, dataset, hasher, last_file: String::new(), rows_max: ROWS_MAX }
+    }
+
+    /// Adds a file's rows.
+    pub(crate) fn append(
+        &mut self,
+        name: &str,
+        path: &Path,
+        reader: impl BufRead,
+    ) -> Result<(), DatasetError> {
+        name.clone_into(&mut self.last_file);
+        let mut lines = Lines::new(reader);
+        let failed = |(line, why)| line_error(why, Place { file: name, line }, path);
+        let (line, names) = lines
+            .next_line()
+            .map_err(failed)?
+            .ok_or_else(|| DatasetError::NoHeader { file: name.to_owned() })?;
+        let header = self.header(&split(names, Place { file: name, line })?, name)?;
+        while let Some((line, row)) = lines.next_line().map_err(failed)? {
+            let place = Place { file: name, line };
+            self.push(&header, &split(row, place)?, place)?;
+        }
+        Ok(())
+    }
+
+    /// The table, if it has rows.
+    pub(crate) fn finish(mut self) -> Result<Dataset, DatasetError> {
+        if self.dataset.labels.is_empty() {
+            return Err(DatasetError::NoRows { file: self.last_file });
+        }
+        self.dataset.version = Digest::from_bytes(self.hasher.finalize().into());
+        Ok(self.dataset)
+    }
+
+    fn header(&self, names: &[Cow<'_, str>], file: &str) -> Result<Header, DatasetError> {
+        let mut seen = BTreeSet::new();
+        for name in names {
+            if !seen.insert(name.as_ref()) {
+                return Err(DatasetError::RepeatedColumn { file: file.to_owned(), column: shortened(name) });
+            }
+        }
+        let find = |column: &str| {
+            names.iter().position(|name| name == column).ok_or_else(|| DatasetError::MissingColumn {
+                file: file.to_owned(),
+                column: column.to_owned(),
+            })
+        };
+        let features =
+            self.data.features.iter().map(|feature| find(&feature.column)).collect::<Result<_, _>>()?;
+        Ok(Header { width: names.len(), label: find(&self.data.label)?, features })
+    }
+
+    fn push(
+        &mut self,
+        header: &Header,
+        cells: &[Cow<'_, str>],
+        place: Place<'_>,
+    ) -> Result<(), DatasetError> {
+        let Place { file, line } = place;
+        if cells.len() != header.width {
+            let (expected, actual) = (header.width, cells.len());
+            return Err(DatasetError::Ragged { file: file.to_owned(), line, expected, actual });
+        }
+        if self.dataset.labels.len() >= self.rows_max {
+            return Err(DatasetError::TooManyRows { file: file.to_owned(), line });
+        }
+        // The header's positions lie within its width, which the row has: `get` never fails.
+        let cell = |position: usize| cells.get(position).map_or("", |cell| cell.as_ref());
+        let label = self.label(cell(header.label), place)?;
+        self.hasher.update(u64::from(label).to_le_bytes());
+        for (feature, &position) in self.data.features.iter().zip(&header.features) {
+            let value = number(cell(position), &feature.column, place)?;
+            self.hasher.update(value.to_le_bytes());
+            let (scaled, clipped) = scale(value, feature, self.data.scaled_to);
+            self.dataset.features.push(scaled);
+            self.dataset.clipped_values += u64::from(clipped);
+        }
+        self.dataset.labels.push(label);
+        Ok(())
+    }
+
+    fn label(&self, cell: &str, place: Place<'_>) -> Result<u16, DatasetError> {
+        match cell.parse::<u16>() {
+            Ok(label) if usize::from(label) < self.data.classes => Ok(label),
+            _ => Err(DatasetError::Label {
+                file: place.file.to_owned(),
+                line: place.line,
+                column: self.data.label.clone(),
+                cell: shortened(cell),
+                largest: self.data.classes.saturating_sub(1),
+            }),
+        }
+    }
+}
+
+fn number(cell: &str, column: &str, Place { file, line }: Place<'_>) -> Result<f64, DatasetError> {
+    let (file, column) = (file.to_owned(), column.to_owned());
+    match cell.parse::<f64>() {
+        // Adding zero turns minus zero into zero: one number, one digest.
+        Ok(value) if value.is_finite() => Ok(value + 0.0),
+        Ok(_) => Err(DatasetError::NotFinite { file, line, column, cell: shortened(cell) }),
+        Err(_) => Err(DatasetError::NotANumber { file, line, column, cell: shortened(cell) }),
+    }
+}
+
+/// The value clipped to the feature's range and mapped to `low..=high`, and whether it was clipped.
+fn scale(value: f64, feature: &Feature, [low, high]: [f64; 2]) -> (f32, bool) {
+    let inside = value.max(feature.minimum).min(feature.maximum);
+    let share = (inside - feature.minimum) / (feature.maximum - feature.minimum);
+    ((low + share * (high - low)) as f32, inside != value)
+}
+
+fn split<'a>(line: &'a str, place: Place<'_>) -> Result<Vec<Cow<'a, str>>, DatasetError> {
+    fields(line)
+        .collect::<Result<_, _>>()
+        .map_err(|_| DatasetError::Quote { file: place.file.to_owned(), line: place.line })
+}
+
+fn line_error(why: LineError, Place { file, line }: Place<'_>, path: &Path) -> DatasetError {
+    let file = file.to_owned();
+    match why {
+        LineError::Io(why) => DatasetError::Unreadable { path: path.to_owned(), why },
+        LineError::NotUtf8 => DatasetError::NotUtf8 { file, line },
+        LineError::TooLong => DatasetError::LineTooLong { file, line },
+    }
+}
+
+fn shortened(cell: &str) -> String {
+    match cell.char_indices().nth(QUOTED_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", cell.get(..end).unwrap_or_default()),
+        None => cell.to_owned(),
+    }
+}
+
+fn hash_text(hasher: &mut Sha256, text: &str) {
+    hasher.update((text.len() as u64).to_le_bytes());
+    hasher.update(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn data() -> Data {
+        Data {
+            label: "y".into(),
+            classes: 3,
+            scaled_to: [-1.0, 1.0],
+            features: vec![Feature { column: "a".into(), minimum: 0.0, maximum: 8.0 }],
+        }
+    }
+
+    #[test]
+    fn one_row_above_the_limit_is_refused() {
+        let data = data();
+        let read = |text: &str| {
+            let mut table = Table { rows_max: 2, ..Table::new(&data) };
+            table.append("t.csv", Path::new("t.csv"), text.as_bytes())?;
+            table.finish()
+        };
+        assert_eq!(read("a,y\n1,0\n2,1\n").unwrap().rows(), 2);
+        let error = read("a,y\n1,0\n2,1\n3,2\n").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "t.csv, line 4: the table has more than 2147483648 rows; split it over several silos"
+        );
+    }
+
+    #[test]
+    fn the_range_is_mapped_to_the_interval_end_to_end_and_clipping_is_reported() {
+        let feature = &data().features[0];
+        let scaled = [-3.0, 0.0, 2.0, 8.0, 8.5].map(|value| scale(value, feature, [-1.0, 1.0]));
+        assert_eq!(scaled, [(-1.0, true), (-1.0, false), (-0.5, false), (1.0, false), (1.0, true)]);
+    }
+
+    #[test]
+    fn a_long_cell_is_quoted_in_part() {
+        assert_eq!(shortened("short"), "short");
+        assert_eq!(shortened(&"é".repeat(33)), format!("{}…", "é".repeat(32)));
+    }
+}

@@ -1,0 +1,267 @@
+//! What the silo's operator is told about real files on disk.
+
+use std::fs;
+use std::path::PathBuf;
+
+use datasets::{Dataset, DatasetError};
+use identity::{Data, Feature};
+use tempfile::TempDir;
+
+fn data() -> Data {
+    let feature = |column: &str| Feature { column: column.into(), minimum: 0.0, maximum: 10.0 };
+    Data {
+        label: "class".into(),
+        classes: 3,
+        scaled_to: [0.0, 1.0],
+        features: vec![feature("height"), feature("width")],
+    }
+}
+
+struct Silo {
+    folder: TempDir,
+}
+
+impl Silo {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn with(self, name: &str, content: impl AsRef<[u8]>) -> Self {
+        fs::write(self.path(name), content).unwrap();
+        self
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn load(&self, name: &str) -> Result<Dataset, DatasetError> {
+        Dataset::load(&self.path(name), &data())
+    }
+}
+
+fn loaded(content: impl AsRef<[u8]>) -> Dataset {
+    Silo::new().with("silo.csv", content).load("silo.csv").unwrap()
+}
+
+fn error_of(content: impl AsRef<[u8]>) -> String {
+    Silo::new().with("silo.csv", content).load("silo.csv").unwrap_err().to_string()
+}
+
+#[test]
+fn columns_are_found_by_name_and_others_are_ignored() {
+    let silo = loaded("note,width,class,height\nsecret,2,1,5\n\"a, b\",4,0,10\n");
+    assert_eq!(silo.features(), [0.5, 0.2, 1.0, 0.4]);
+    assert_eq!(silo.row(1), [1.0, 0.4]);
+    assert!(silo.row(2).is_empty());
+    assert_eq!(silo.labels(), [1, 0]);
+    assert_eq!((silo.rows(), silo.columns(), silo.clipped_values()), (2, 2, 0));
+}
+
+#[test]
+fn values_outside_the_public_range_are_clipped_and_counted() {
+    let silo = loaded("height,width,class\n-1,11,0\n0,10,0\n5,1e300,0\n");
+    assert_eq!(silo.features(), [0.0, 1.0, 0.0, 1.0, 0.5, 1.0]);
+    assert_eq!(silo.clipped_values(), 3);
+}
+
+#[test]
+fn byte_order_mark_crlf_quotes_and_blank_lines_change_nothing() {
+    let plain = loaded("height,width,class\n1,2,0\n3,4,2\n");
+    let other = loaded("\u{feff}\"height\",width,\"class\"\r\n\r\n\"1\", 2 ,0\r\n3.0,0.4e1,\"2\"\r\n\r\n");
+    assert_eq!(plain.features(), other.features());
+    assert_eq!(plain.labels(), other.labels());
+    assert_eq!(plain.version(), other.version());
+}
+
+#[test]
+fn a_folder_is_read_in_the_order_of_names_each_file_by_its_own_header() {
+    let silo = Silo::new()
+        .with("b.CSV", "class,width,height\n2,2,1\n")
+        .with("a.csv", "height,width,class\n3,4,1\n")
+        .with("notes.txt", "not a table");
+    let folder = Dataset::load(silo.folder.path(), &data()).unwrap();
+    assert_eq!(folder.labels(), [1, 2]);
+    assert_eq!(folder.features(), [0.3, 0.4, 0.1, 0.2]);
+    assert_eq!(folder.version(), loaded("height,width,class\n3,4,1\n1,2,2\n").version());
+}
+
+#[test]
+fn the_version_names_numbers_labels_and_order_and_not_their_scaling() {
+    let base = loaded("height,width,class\n1,2,0\n3,4,2\n").version();
+    for other in [
+        "height,width,class\n1,2,1\n3,4,2\n",
+        "height,width,class\n1,2.5,0\n3,4,2\n",
+        "height,width,class\n3,4,2\n1,2,0\n",
+        "height,width,class\n1,2,0\n",
+    ] {
+        assert_ne!(loaded(other).version(), base, "{other}");
+    }
+    let clipped = loaded("height,width,class\n11,0,0\n").version();
+    assert_ne!(clipped, loaded("height,width,class\n12,0,0\n").version(), "values clipped alike differ");
+    assert_eq!(
+        loaded("height,width,class\n-0.0,1,0\n").version(),
+        loaded("height,width,class\n0,1,0\n").version()
+    );
+
+    let silo = Silo::new().with("silo.csv", "height,width,class\n1,2,0\n3,4,2\n");
+    let scaled = Data { scaled_to: [-1.0, 1.0], ..data() };
+    assert_eq!(Dataset::load(&silo.path("silo.csv"), &scaled).unwrap().version(), base);
+    let mut renamed = data();
+    renamed.features.swap(0, 1);
+    assert_ne!(Dataset::load(&silo.path("silo.csv"), &renamed).unwrap().version(), base);
+}
+
+#[test]
+fn debug_shows_the_shape_and_no_value() {
+    let silo = loaded("height,width,class\n7,7,2\n");
+    assert_eq!(format!("{silo:?}"), "Dataset { rows: 1, columns: 2, .. }");
+}
+
+#[test]
+fn a_missing_path_is_named() {
+    let silo = Silo::new();
+    let path = silo.path("absent.csv");
+    assert_eq!(
+        silo.load("absent.csv").unwrap_err().to_string(),
+        format!(
+            "{}: cannot be read (No such file or directory (os error 2)); check the path and its permissions",
+            path.display()
+        )
+    );
+}
+
+#[test]
+fn an_entry_of_a_folder_that_cannot_be_read_as_a_file_is_named() {
+    let silo = Silo::new();
+    fs::create_dir(silo.path("folder.csv")).unwrap();
+    let error = Dataset::load(silo.folder.path(), &data()).unwrap_err().to_string();
+    let path = silo.path("folder.csv");
+    assert!(error.starts_with(&format!("{}: cannot be read (", path.display())), "{error}");
+}
+
+#[test]
+fn a_folder_without_tables_is_named() {
+    let silo = Silo::new().with("data.parquet", "PAR1");
+    assert_eq!(
+        Dataset::load(silo.folder.path(), &data()).unwrap_err().to_string(),
+        format!(
+            "{}: the folder holds no file that ends in .csv; put the silo's files there",
+            silo.folder.path().display()
+        )
+    );
+}
+
+#[test]
+fn a_file_without_header_or_rows_is_refused() {
+    for empty in ["", "\n\r\n", "\u{feff}"] {
+        assert_eq!(
+            error_of(empty),
+            "silo.csv: the file is empty; its first line must name the columns",
+            "{empty:?}"
+        );
+    }
+    assert_eq!(
+        error_of("height,width,class\n"),
+        "silo.csv: there is a header and no row under it; a silo needs at least one row"
+    );
+}
+
+#[test]
+fn a_missing_or_repeated_column_is_named() {
+    assert_eq!(
+        error_of("height,class\n1,0\n"),
+        "silo.csv: the header has no column width, which the plan asks for; add or rename it"
+    );
+    assert_eq!(
+        error_of("height,width\n1,0\n"),
+        "silo.csv: the header has no column class, which the plan asks for; add or rename it"
+    );
+    assert_eq!(
+        error_of("height,width,class,height\n1,2,0,1\n"),
+        "silo.csv: the header names column height twice; remove or rename one of them"
+    );
+    assert_eq!(
+        error_of("note,height,width,class,note\na,1,2,0,b\n"),
+        "silo.csv: the header names column note twice; remove or rename one of them"
+    );
+}
+
+#[test]
+fn a_bad_feature_is_named_by_line_and_column_and_the_rest_of_its_row_is_not_shown() {
+    assert_eq!(
+        error_of("height,width,class\n1,2,0\n\n73,x1,0\n"),
+        "silo.csv, line 4, column width: \"x1\" is not a number; every feature must be a number, correct the file"
+    );
+    assert_eq!(
+        error_of("height,width,class\r\n1,,0\r\n"),
+        "silo.csv, line 2, column width: \"\" is not a number; every feature must be a number, correct the file"
+    );
+    for cell in ["inf", "-infinity", "NaN", "1e999"] {
+        assert_eq!(
+            error_of(format!("height,width,class\n{cell},2,0\n")),
+            format!(
+                "silo.csv, line 2, column height: {cell:?} is not finite; every feature must be a finite number, \
+                 correct the file"
+            )
+        );
+    }
+}
+
+#[test]
+fn a_label_that_is_no_class_is_named() {
+    for cell in ["3", "-1", "1.5", "cat", "", "70000"] {
+        assert_eq!(
+            error_of(format!("height,width,class\n1,2,{cell}\n")),
+            format!(
+                "silo.csv, line 2, column class: {cell:?} is no class; every label must be a whole number from 0 \
+                 to 2, correct the file"
+            )
+        );
+    }
+}
+
+#[test]
+fn a_ragged_row_is_named() {
+    let error =
+        |fields| format!("silo.csv, line 3: the row has {fields} fields and the header 3; correct the row");
+    assert_eq!(error_of("height,width,class\n1,2,0\n1,2\n"), error(2));
+    assert_eq!(error_of("height,width,class\n1,2,0\n1,2,0,\n"), error(4));
+}
+
+#[test]
+fn an_open_quote_is_named() {
+    assert_eq!(
+        error_of("height,width,class,note\n1,2,0,\"two\nlines\"\n"),
+        "silo.csv, line 2: a quoted field does not end before a comma or the end of the line; close its quote"
+    );
+}
+
+#[test]
+fn a_line_that_is_not_utf8_is_named() {
+    assert_eq!(
+        error_of(b"height,width,class,note\n1,2,0,caf\xe9\n"),
+        "silo.csv, line 2: the line is not UTF-8; save the file as UTF-8"
+    );
+}
+
+#[test]
+fn a_line_without_end_is_refused_before_it_is_read_whole() {
+    let mut content = b"height,width,class\n".to_vec();
+    content.resize(content.len() + (1 << 20) + 1, b'1');
+    assert_eq!(
+        error_of(content),
+        "silo.csv, line 2: the line is longer than 1048576 bytes; end each row with a line break"
+    );
+}
+
+#[test]
+fn the_file_of_a_folder_that_is_wrong_is_the_one_named() {
+    let silo = Silo::new()
+        .with("silo-1.csv", "height,width,class\n1,2,0\n")
+        .with("silo-2.csv", "height,width,class\n1,2,0\n1,x1,0\n");
+    assert_eq!(
+        Dataset::load(silo.folder.path(), &data()).unwrap_err().to_string(),
+        "silo-2.csv, line 3, column width: \"x1\" is not a number; every feature must be a number, correct the file"
+    );
+}

@@ -1,0 +1,247 @@
+//! Claims about training, on small models and on the digits.
+
+use dp::Scale;
+use identity::{Cohort, Feature, LocalOptimizer, Model, Timing, Training, Weights};
+use params::{Activation, Architecture};
+
+use super::*;
+use crate::network::{cross_entropy, training_device};
+
+fn plan(hidden: Vec<usize>, activation: Activation, features: usize, classes: usize) -> Plan {
+    let feature = |index: usize| Feature { column: format!("x{index}"), minimum: -1.0, maximum: 1.0 };
+    Plan {
+        name: "test".into(),
+        rounds: 1,
+        model: Model { hidden, activation, initial_seed: 5 },
+        data: identity::Data {
+            label: "y".into(),
+            classes,
+            scaled_to: [-1.0, 1.0],
+            features: (0..features).map(feature).collect(),
+        },
+        training: Training {
+            local_epochs: 1,
+            batch_size: 32,
+            optimizer: LocalOptimizer::Sgd,
+            learning_rate: 0.1,
+            micro_batch: 4,
+        },
+        server: identity_server(),
+        privacy: Privacy::DistributedDpSgd {
+            epsilon: 100.0,
+            delta: 1e-5,
+            noise_multiplier: 10.0,
+            clip_norm: 0.7,
+            sampling_rate: 1.0,
+            divisor: 1.0,
+            scale_bits: 16,
+            batch_rows_max: 64,
+        },
+        cohort: Cohort { minimum: 3, maximum: 5, corrupt: 1, honest_min: 2 },
+        timing: Timing { round_deadline_ms: 10_000, minimum_wait_ms: 1, ready_after_ms: 0, attempts_max: 1 },
+    }
+}
+
+fn identity_server() -> optim::ServerOptimizer {
+    optim::ServerOptimizer::FedAvg { learning_rate: 1.0, momentum: 0.0 }
+}
+
+fn clip_at(plan: &mut Plan, norm: f64) {
+    if let Privacy::DistributedDpSgd { clip_norm, .. } = &mut plan.privacy {
+        *clip_norm = norm;
+    }
+}
+
+/// Rows that differ in every feature and are of all classes.
+fn table(plan: &Plan, rows: usize) -> Dataset {
+    let features = plan.data.features.len();
+    let mut csv = (0..features).map(|i| format!("x{i},")).collect::<String>() + "y\n";
+    for row in 0..rows {
+        for column in 0..features {
+            let value = (((row * 7 + column * 3 + row * column) % 19) as f64 - 9.0) / 10.0;
+            csv.push_str(&format!("{value},"));
+        }
+        csv.push_str(&format!("{}\n", row % plan.data.classes));
+    }
+    Dataset::from_csv("test.csv", csv.as_bytes(), &plan.data).unwrap()
+}
+
+fn clipped_sum(plan: &Plan, data: &Dataset, seed: u8) -> Vec<i64> {
+    let model = plan.initial_model();
+    let trained = BurnTrainer.train(plan, &model, data, [seed; 32]).unwrap();
+    let Trained::ClippedSum(sum) = trained else { panic!("mode B sums") };
+    lanes(sum)
+}
+
+/// The integers that noise would be added to. Only a test may leave it out: see `WithoutNoise`.
+fn lanes(sum: ClippedSum) -> Vec<i64> {
+    let scale = Scale::from_bits(24).unwrap();
+    let quantized = sum.quantize_nearest(scale, 64).unwrap();
+    let plan = dp::WithoutNoise::plan_has_no_privacy();
+    quantized.without_noise(plan).into_lanes().into_iter().map(|lane| i64::from(lane.cast_signed())).collect()
+}
+
+/// The same by one backward pass for each example, formed and clipped in full.
+fn looped_sum(plan: &Plan, data: &Dataset, clip: f64) -> Vec<f64> {
+    let architecture = plan.architecture();
+    let device = training_device();
+    let model = plan.initial_model();
+    let mut sum = vec![0.0; model.values().len()];
+    for row in 0..data.rows() {
+        let network = Network::load(&architecture, &model, &device).require_grad();
+        let batch = Batch::gather(data, &[row], 1, architecture.outputs);
+        let loss = cross_entropy(network.forward(batch.inputs(&device)), batch.targets(&device));
+        let gradients = loss.backward();
+        let flat: Vec<f64> = network
+            .leaves()
+            .flat_map(|leaf| network::values(leaf.grad(&gradients).unwrap()).unwrap())
+            .map(f64::from)
+            .collect();
+        let norm = flat.iter().map(|g| g * g).sum::<f64>().sqrt();
+        for (sum, gradient) in sum.iter_mut().zip(flat) {
+            *sum -= gradient * (clip / norm).min(1.0);
+        }
+    }
+    sum
+}
+
+#[test]
+fn the_clipped_sum_is_the_sum_over_single_examples_for_every_model_and_clip() {
+    for (hidden, activation) in
+        [(vec![], Activation::Relu), (vec![8], Activation::Relu), (vec![8, 6], Activation::Tanh)]
+    {
+        for clip in [0.05, 0.7, 50.0] {
+            let mut plan = plan(hidden.clone(), activation, 5, 3);
+            clip_at(&mut plan, clip);
+            let data = table(&plan, 11);
+            let expected = looped_sum(&plan, &data, clip);
+            let largest = expected.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+            for (lane, expected) in clipped_sum(&plan, &data, 1).into_iter().zip(expected) {
+                let value = lane as f64 / f64::from(1 << 24);
+                assert!((value - expected).abs() < 1e-5 * largest + 1e-6, "{value} {expected} at {clip}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_size_of_micro_batches_changes_the_sum_by_rounding_only() {
+    let mut plan = plan(vec![8], Activation::Tanh, 5, 3);
+    let data = table(&plan, 13);
+    let expected = clipped_sum(&plan, &data, 1);
+    assert!(expected.iter().any(|lane| *lane != 0));
+    for micro_batch in [1, 5, 13, 16, 64] {
+        plan.training.micro_batch = micro_batch;
+        for (lane, expected) in clipped_sum(&plan, &data, 1).into_iter().zip(&expected) {
+            // 2^-24 a lane; products of another shape may use another kernel.
+            assert!((lane - expected).abs() <= 16, "{lane} {expected} in micro-batches of {micro_batch}");
+        }
+    }
+}
+
+#[test]
+fn an_examples_gradient_does_not_depend_on_its_place_or_its_company() {
+    // What the sensitivity rests on: see `clipped`. Bit for bit, over sizes around the kernels' tiles.
+    let device = training_device();
+    for hidden in [vec![], vec![33]] {
+        let plan = plan(hidden, Activation::Relu, 65, 10);
+        let architecture = plan.architecture();
+        let data = table(&plan, 70);
+        let network = Network::load(&architecture, &plan.initial_model(), &device);
+        let deltas = |rows: &[usize]| -> Vec<Vec<u32>> {
+            let batch = Batch::gather(&data, rows, 64, architecture.outputs);
+            let tapped = network.forward_tapped(batch.inputs(&device), &device);
+            let gradients = cross_entropy(tapped.logits, batch.targets(&device)).backward();
+            let first = tapped.taps[0].grad(&gradients).unwrap();
+            let width = first.dims()[1];
+            let values = network::values(first).unwrap();
+            values.chunks(width).map(|row| row.iter().map(|v| v.to_bits()).collect()).collect()
+        };
+        let all: Vec<usize> = (0..64).collect();
+        let reference = deltas(&all);
+        let without_first: Vec<usize> = (1..65).collect();
+        let moved = deltas(&without_first);
+        for row in 1..64 {
+            assert_eq!(reference[row], moved[row - 1], "row {row} after one is removed");
+        }
+        let alone = deltas(&[17]);
+        assert_eq!(alone[0], reference[17], "alone");
+    }
+}
+
+#[test]
+fn an_empty_batch_gives_a_zero_sum() {
+    let mut plan = plan(vec![], Activation::Relu, 5, 3);
+    if let Privacy::DistributedDpSgd { sampling_rate, .. } = &mut plan.privacy {
+        *sampling_rate = 1e-12;
+    }
+    let data = table(&plan, 11);
+    assert!(clipped_sum(&plan, &data, 1).iter().all(|lane| *lane == 0));
+}
+
+#[test]
+fn equal_seeds_give_equal_bits_and_others_other_batches() {
+    let mut plan = plan(vec![8], Activation::Relu, 5, 3);
+    if let Privacy::DistributedDpSgd { sampling_rate, .. } = &mut plan.privacy {
+        *sampling_rate = 0.5;
+    }
+    let data = table(&plan, 40);
+    assert_eq!(clipped_sum(&plan, &data, 1), clipped_sum(&plan, &data, 1));
+    assert_ne!(clipped_sum(&plan, &data, 1), clipped_sum(&plan, &data, 2));
+}
+
+#[test]
+fn data_that_does_not_fit_the_model_is_refused() {
+    let small = plan(vec![], Activation::Relu, 5, 3);
+    let wide = plan(vec![], Activation::Relu, 6, 3);
+    let data = table(&small, 5);
+    let refused = BurnTrainer.train(&wide, &wide.initial_model(), &data, [0; 32]).unwrap_err();
+    assert!(matches!(refused, TrainError::Columns { columns: 5, inputs: 6 }), "{refused}");
+    let refused = BurnTrainer.train(&small, &wide.initial_model(), &data, [0; 32]).unwrap_err();
+    assert!(matches!(refused, TrainError::Layout), "{refused}");
+}
+
+#[test]
+fn a_model_of_zeros_guesses_and_its_loss_is_the_logarithm_of_the_classes() {
+    let plan = plan(vec![], Activation::Relu, 5, 3);
+    let data = table(&plan, 9);
+    let zeros = Params::zeros(Architecture::layout(&plan.architecture()));
+    let metrics = evaluate(&plan, &zeros, &data).unwrap();
+    assert!((metrics.loss - 3f64.ln()).abs() < 1e-6, "{metrics:?}");
+    assert!((metrics.accuracy - 1.0 / 3.0).abs() < 1e-9, "ties go to the first class: {metrics:?}");
+}
+
+#[test]
+fn a_perceptron_learns_the_digits() {
+    let mut plan = plan(vec![64], Activation::Relu, 64, 10);
+    plan.data = datasets::digits::data_section([-0.3, 0.7]);
+    plan.privacy = Privacy::Fedavg {
+        coordinate_max: 4.0,
+        fraction_bits: 20,
+        weights: Weights::Uniform,
+        evaluate: true,
+        loss_max: 10.0,
+    };
+    plan.training.local_epochs = 15;
+    plan.training.optimizer = LocalOptimizer::Adam;
+    plan.training.learning_rate = 0.002;
+    let load = |csv: String| Dataset::from_csv("digits.csv", csv.as_bytes(), &plan.data).unwrap();
+    let training = load(datasets::digits::table(datasets::digits::training_rows()));
+    let held_out = load(datasets::digits::table(datasets::digits::held_out_rows()));
+    let model = plan.initial_model();
+    let before = evaluate(&plan, &model, &held_out).unwrap();
+    let Trained::Local { update, rows, metrics } =
+        BurnTrainer.train(&plan, &model, &training, [3; 32]).unwrap()
+    else {
+        panic!("fedavg trains locally")
+    };
+    assert_eq!(rows, 1438);
+    assert!(metrics.accuracy < 0.3 && before.accuracy < 0.3, "an untrained model guesses: {metrics:?}");
+    let encoding = dp::ExactEncoding::new(Scale::from_bits(24).unwrap(), 8.0, Vec::new()).unwrap();
+    let weight = dp::Weight::uniform(encoding.scale());
+    let exact = update.quantize_exact(&encoding, weight, &[]).unwrap();
+    let lanes = exact.update.without_noise(dp::WithoutNoise::plan_has_no_privacy()).into_lanes();
+    let trained = model.add(&encoding.decode(&lanes).unwrap().update).unwrap();
+    let after = evaluate(&plan, &trained, &held_out).unwrap();
+    assert!(after.accuracy >= 0.95, "{after:?}");
+}
