@@ -1,3 +1,4 @@
 //! Whole federations in one thread.
 
+mod participant;
 mod rounds;

@@ -6,26 +6,25 @@ use std::rc::Rc;
 use protocol::{Effect, Record, ToCoordinator};
 use sim::{Fate, Federation, Moment, plan, private_plan};
 
-/// Where a silo is lost.
+/// What a silo is lost before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Loss {
-    BeforeAdvert,
-    BeforeShares,
-    BeforeUpload,
-    BeforeSignature,
-    BeforeUnmask,
+    Advert,
+    Shares,
+    Upload,
+    Signature,
+    Unmask,
 }
 
-const LOSSES: [Loss; 5] =
-    [Loss::BeforeAdvert, Loss::BeforeShares, Loss::BeforeUpload, Loss::BeforeSignature, Loss::BeforeUnmask];
+const LOSSES: [Loss; 5] = [Loss::Advert, Loss::Shares, Loss::Upload, Loss::Signature, Loss::Unmask];
 
 fn is_at(loss: Loss, moment: &Moment<'_>) -> Option<u32> {
     match (loss, moment) {
-        (Loss::BeforeAdvert, Moment::SiloSays(id, ToCoordinator::Advertise { .. }))
-        | (Loss::BeforeShares, Moment::SiloSays(id, ToCoordinator::ShareKeys { .. }))
-        | (Loss::BeforeSignature, Moment::SiloSays(id, ToCoordinator::SignIncluded { .. }))
-        | (Loss::BeforeUnmask, Moment::SiloSays(id, ToCoordinator::Unmask { .. }))
-        | (Loss::BeforeUpload, Moment::SiloUploads(id, _)) => Some(id.0),
+        (Loss::Advert, Moment::SiloSays(id, ToCoordinator::Advertise { .. }))
+        | (Loss::Shares, Moment::SiloSays(id, ToCoordinator::ShareKeys { .. }))
+        | (Loss::Signature, Moment::SiloSays(id, ToCoordinator::SignIncluded { .. }))
+        | (Loss::Unmask, Moment::SiloSays(id, ToCoordinator::Unmask { .. }))
+        | (Loss::Upload, Moment::SiloUploads(id, _)) => Some(id.0),
         _ => None,
     }
 }
@@ -57,7 +56,7 @@ fn the_unmasked_sum_is_the_plaintext_sum_for_every_cohort_size_and_dropout_step(
             assert_eq!(status.rounds_committed, 1, "n = {members}, {loss:?}: {}", status.last_outcome);
             assert_eq!(federation.opened().len(), 1);
             assert_sums_are_exact(&federation);
-            let after_upload = matches!(loss, Loss::BeforeSignature | Loss::BeforeUnmask);
+            let after_upload = matches!(loss, Loss::Signature | Loss::Unmask);
             let expected = if after_upload { members } else { members - lost };
             assert_eq!(federation.opened()[0].included.len() as u32, expected, "n = {members}, {loss:?}");
         }
@@ -81,15 +80,14 @@ fn more_losses_after_upload_than_tolerated_abort_the_round_by_name_and_the_run_g
     // n = 5, c = 1: t = 4. Two silos die in round 1 after their upload; restarted, they join round 2.
     let died = Rc::new(Cell::new(0));
     let counter = Rc::clone(&died);
-    let mut federation = Federation::new(plan(5, 2), 5, 3).with_faults(move |moment| {
-        match is_at(Loss::BeforeSignature, moment) {
+    let mut federation =
+        Federation::new(plan(5, 2), 5, 3).with_faults(move |moment| match is_at(Loss::Signature, moment) {
             Some(id) if id <= 2 && counter.get() < 2 => {
                 counter.set(counter.get() + 1);
                 Fate::Restart
             }
             _ => Fate::Pass,
-        }
-    });
+        });
     federation.run();
     assert_eq!(died.get(), 2);
     let status = federation.coordinator().status();
@@ -181,12 +179,11 @@ fn an_included_set_is_persisted_before_anyone_is_asked_to_sign_it() {
 fn a_silo_that_restarts_in_a_round_sits_it_out_and_joins_the_next() {
     let died = Rc::new(Cell::new(false));
     let once = Rc::clone(&died);
-    let mut federation = Federation::new(plan(5, 2), 5, 8).with_faults(move |moment| {
-        match is_at(Loss::BeforeUpload, moment) {
+    let mut federation =
+        Federation::new(plan(5, 2), 5, 8).with_faults(move |moment| match is_at(Loss::Upload, moment) {
             Some(3) if !once.replace(true) => Fate::Restart,
             _ => Fate::Pass,
-        }
-    });
+        });
     federation.run();
     let included: Vec<usize> = federation.opened().iter().map(|opened| opened.included.len()).collect();
     assert_eq!(included, [4, 5]);

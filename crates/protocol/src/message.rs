@@ -196,9 +196,6 @@ pub enum CoordinatorFault {
     /// The model to train on is not the chain head's.
     #[error("a model that is not the chain's head")]
     Model,
-    /// An attempt that is not newer than those the journal has seen.
-    #[error("an attempt that is not new")]
-    Replay,
     /// The cohort's adverts do not verify or violate the floors.
     #[error("a cohort that does not verify")]
     Cohort,

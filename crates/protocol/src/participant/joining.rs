@@ -18,31 +18,38 @@ use crate::spend::epsilon_of;
 
 impl Participant {
     pub(super) fn welcome(&mut self, run_id: Digest, plan: &[u8], roster: Digest, out: &mut ClientEffects) {
-        if self.run.as_ref().is_some_and(|run| run.id != run_id) {
-            self.erase(out);
-        }
-        self.run = None;
+        let same_run = self.run.take().is_some_and(|run| run.id == run_id);
         self.ended = None;
-        if roster != self.profile.roster.digest() {
-            return self.decline(None, fault(CoordinatorFault::Roster), out);
-        }
-        let Ok(plan) = Plan::from_canonical(plan) else {
-            return self.decline(None, fault(CoordinatorFault::Plan), out);
+        let plan = match self.admit(run_id, plan, roster) {
+            Ok(plan) => plan,
+            Err(reason) => {
+                self.erase(out);
+                return self.decline(None, reason, out);
+            }
         };
-        let digest = plan.digest();
-        if self.facts.run(&run_id).is_some_and(|facts| facts.plan != digest) {
-            return self.decline(None, fault(CoordinatorFault::Plan), out);
-        }
-        if let Err(refusal) = self.profile.policy.check(&plan) {
-            return self.decline(None, policy(&refusal), out);
+        if !same_run {
+            self.erase(out);
         }
         if self.facts.current_run() != Some(run_id) {
             let roster_epoch = self.profile.roster.epoch;
-            self.commit(ClientRecord::Joined { run_id, plan: digest, roster_epoch }, out);
+            self.commit(ClientRecord::Joined { run_id, plan: plan.digest(), roster_epoch }, out);
         }
         self.run = Some(CurrentRun { id: run_id, plan: Arc::new(plan) });
         let head = self.facts.run(&run_id).and_then(|facts| facts.head_round());
         out.push(ClientEffect::Send(Box::new(ToCoordinator::CheckIn { head })));
+    }
+
+    /// The plan, if this silo takes part in the run.
+    fn admit(&self, run_id: Digest, plan: &[u8], roster: Digest) -> Result<Plan, Decline> {
+        if roster != self.profile.roster.digest() {
+            return Err(fault(CoordinatorFault::Roster));
+        }
+        let plan = Plan::from_canonical(plan).map_err(|_| fault(CoordinatorFault::Plan))?;
+        if self.facts.run(&run_id).is_some_and(|facts| facts.plan != plan.digest()) {
+            return Err(fault(CoordinatorFault::Plan));
+        }
+        self.profile.policy.check(&plan).map_err(|refusal| policy(&refusal))?;
+        Ok(plan)
     }
 
     pub(super) fn published(&mut self, signed: SignedManifest, out: &mut ClientEffects) {
@@ -53,7 +60,11 @@ impl Participant {
         if facts.is_head(&signed) {
             return;
         }
-        if facts.check_next(&signed, &run.id).is_err() {
+        let follows = facts.check_next(&signed, &run.id).is_ok_and(|manifest| {
+            // Version 0 is public: anyone can recompute it, so no silo starts from another one.
+            manifest.round > 0 || manifest.model.params_digest == run.plan.initial_model().digest()
+        });
+        if !follows {
             return self.decline(None, fault(CoordinatorFault::Chain), out);
         }
         self.commit(ClientRecord::ChainHead(signed), out);

@@ -58,7 +58,7 @@ macro_rules! faults {
         }
     };
 }
-faults!(Roster, Plan, Chain, Model, Replay, Cohort, Delivery, Equivocation, Included, UnmaskRequest);
+faults!(Roster, Plan, Chain, Model, Cohort, Delivery, Equivocation, Included, UnmaskRequest);
 
 impl From<RoundOutcome> for v1::RoundOutcome {
     fn from(outcome: RoundOutcome) -> Self {

@@ -1,0 +1,273 @@
+//! The program as its users run it: real processes, real sockets, real files.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+const KEYS: [&str; 12] = [
+    "rounds",
+    "test_accuracy",
+    "epsilon",
+    "delta",
+    "privacy_unit",
+    "clients",
+    "dropouts",
+    "wall_seconds",
+    "seconds_per_round_median",
+    "model_path",
+    "model_sha256",
+    "chain_verified",
+];
+
+fn folkmoot(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_folkmoot")).args(args).output().unwrap()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A demonstration in `folder`; the object that it ends with.
+fn demo(folder: &Path, args: &[&str]) -> Value {
+    let output = folkmoot(&[&["demo", "--json", "--data", text(folder)], args].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(stdout.lines().count(), 1, "progress belongs on standard error:\n{stdout}");
+    serde_json::from_str(stdout.trim()).unwrap()
+}
+
+/// A finished demonstration of few rounds, with everything kept.
+fn kept(folder: &Path) -> PathBuf {
+    demo(folder, &["--clients", "3", "--rounds", "2", "--keep"]);
+    folder.join("coordinator")
+}
+
+/// An error as the program's users see it: this exit code, and all these words.
+fn assert_refused(output: &Output, code: i32, words: &[&str]) {
+    let why = stderr(output);
+    assert_eq!(output.status.code(), Some(code), "{why}");
+    for word in words {
+        assert!(why.contains(word), "no {word:?} in:\n{why}");
+    }
+}
+
+/// A coordinator that runs until it is dropped.
+struct Coordinator {
+    child: Child,
+    url: String,
+}
+
+impl Coordinator {
+    fn start(config: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_folkmoot"))
+            .args(["coordinator", "--config", text(config)])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("listening on ").expect("the line that says where").to_owned();
+        Self { child, url: format!("http://{address}") }
+    }
+}
+
+impl Drop for Coordinator {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_demonstration_ends_with_the_documented_object_and_a_verified_chain() {
+    let folder = tempfile::tempdir().unwrap();
+    let result = demo(folder.path(), &["--rounds", "3"]);
+    let mut keys: Vec<&str> = result.as_object().unwrap().keys().map(String::as_str).collect();
+    let mut expected = KEYS.to_vec();
+    keys.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(keys, expected);
+    assert_eq!(result["chain_verified"], true);
+    assert_eq!(result["rounds"], 3);
+    assert_eq!(result["clients"], 5);
+    assert_eq!(result["privacy_unit"], "record");
+    assert!(result["epsilon"].as_f64().unwrap() <= 4.9);
+    assert!(result["test_accuracy"].as_f64().unwrap() > 0.3, "chance is 0.1: {result}");
+    assert!(fs::metadata(result["model_path"].as_str().unwrap()).unwrap().len() > 2600);
+    assert!(!folder.path().join("silo-1").exists(), "a silo's data is removed");
+    let verified = folkmoot(&["verify", text(&folder.path().join("coordinator"))]);
+    assert!(verified.status.success(), "{}", stderr(&verified));
+    assert!(stderr(&verified).contains("no key is pinned"));
+}
+
+#[test]
+fn without_noise_the_result_claims_no_privacy() {
+    let folder = tempfile::tempdir().unwrap();
+    let result = demo(folder.path(), &["--clients", "3", "--rounds", "2", "--privacy", "none"]);
+    assert!(result["epsilon"].is_null() && result["delta"].is_null(), "{result}");
+    assert_eq!(result["privacy_unit"], "none");
+}
+
+#[test]
+fn a_silo_killed_in_a_round_does_not_stop_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let result = demo(folder.path(), &["--rounds", "4", "--kill-client-at-round", "2"]);
+    assert_eq!(result["rounds"], 4);
+    assert!(result["dropouts"].as_u64().unwrap() >= 1, "{result}");
+    assert_eq!(result["chain_verified"], true);
+}
+
+#[test]
+fn one_flipped_byte_in_any_file_of_a_chain_is_found_and_the_file_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = kept(folder.path());
+    for name in ["manifest.json", "manifest.sig", "model.safetensors", "optimizer.state"] {
+        let file = data.join("checkpoints/000001").join(name);
+        let good = fs::read(&file).unwrap();
+        let mut bad = good.clone();
+        let middle = bad.len() / 2;
+        bad[middle] ^= 1;
+        fs::write(&file, bad).unwrap();
+        assert_refused(&folkmoot(&["verify", text(&data), "--quiet"]), 3, &[text(&file)]);
+        fs::write(&file, good).unwrap();
+    }
+    assert!(folkmoot(&["verify", text(&data), "--quiet"]).status.success());
+}
+
+#[test]
+fn a_finished_run_goes_on_to_answer_status_and_to_serve_its_models() {
+    let folder = tempfile::tempdir().unwrap();
+    kept(folder.path());
+    let coordinator = Coordinator::start(&folder.path().join("coordinator.toml"));
+    let status = folkmoot(&["status", "--coordinator", &coordinator.url, "--json"]);
+    let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(status["rounds_committed"], 2);
+    let out = folder.path().join("fetched");
+    let fetch = ["model", "fetch", "--coordinator", &coordinator.url, "--out", text(&out)];
+    let fetched = folkmoot(&fetch);
+    assert!(fetched.status.success(), "{}", stderr(&fetched));
+    assert_eq!(fs::read(&out).unwrap(), fs::read(folder.path().join("model.safetensors")).unwrap());
+    let none = folkmoot(&[&fetch[..], &["--round", "9"]].concat());
+    assert_refused(&none, 2, &["no checkpoint of this run", "the newest is of round 2"]);
+}
+
+#[test]
+fn a_port_in_use_is_an_error_that_names_it_and_the_mend() {
+    let folder = tempfile::tempdir().unwrap();
+    kept(folder.path());
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let config = folder.path().join("coordinator.toml");
+    let other = fs::read_to_string(&config).unwrap().replace("127.0.0.1:0", &address);
+    fs::write(&config, other).unwrap();
+    let refused = folkmoot(&["coordinator", "--config", text(&config)]);
+    assert_refused(&refused, 1, &[&address, "set another `listen` address"]);
+}
+
+#[test]
+fn an_unreachable_coordinator_has_an_exit_code_and_a_mend_of_its_own() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let refused = folkmoot(&["status", "--coordinator", &format!("http://{free}")]);
+    assert_refused(&refused, 4, &[&free.to_string(), "check the address"]);
+}
+
+#[test]
+fn a_plan_that_cannot_be_meant_is_refused_with_line_and_mend() {
+    let folder = tempfile::tempdir().unwrap();
+    kept(folder.path());
+    let good = fs::read_to_string(folder.path().join("plan.toml")).unwrap();
+    let file = folder.path().join("bad.toml");
+    fs::write(&file, format!("colour = 1\n{good}")).unwrap();
+    assert_refused(&folkmoot(&["plan", "check", text(&file)]), 2, &["bad.toml", "line 1", "colour"]);
+    let wrapping: String =
+        good.lines()
+            .map(|line| {
+                if line.starts_with("scale_bits") { "scale_bits = 24\n".into() } else { format!("{line}\n") }
+            })
+            .collect();
+    fs::write(&file, wrapping).unwrap();
+    assert_refused(&folkmoot(&["plan", "check", text(&file)]), 2, &["privacy.scale_bits", "lower it"]);
+}
+
+#[test]
+fn a_silos_data_without_a_column_of_the_plan_is_an_error_that_names_file_and_column() {
+    let folder = tempfile::tempdir().unwrap();
+    kept(folder.path());
+    let silo = folder.path().join("silo-1");
+    let data = silo.join("silo.csv");
+    let renamed = fs::read_to_string(&data).unwrap().replacen("pixel_3_4", "pixel_3_four", 1);
+    fs::write(&data, renamed).unwrap();
+    // The run is over: a fresh one is needed for the silo to look at its data.
+    let coordinator_data = folder.path().join("coordinator");
+    fs::remove_dir_all(&coordinator_data).unwrap();
+    let coordinator = Coordinator::start(&folder.path().join("coordinator.toml"));
+    let config = silo.join("client.toml");
+    let lines = fs::read_to_string(&config).unwrap();
+    let moved: String = lines
+        .lines()
+        .map(|line| match line.split_once(" = ") {
+            Some(("coordinator", _)) => format!("coordinator = \"{}\"\n", coordinator.url),
+            Some(("state_dir", _)) => "state_dir = \"fresh\"\n".into(),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    fs::write(&config, moved).unwrap();
+    let refused = folkmoot(&["client", "--config", text(&config)]);
+    let why = stderr(&refused);
+    assert!(!refused.status.success(), "{why}");
+    assert!(why.contains("silo.csv") && why.contains("pixel_3_4"), "{why}");
+}
+
+#[test]
+fn nothing_in_a_folder_that_is_in_use_is_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("thesis.tex"), "x").unwrap();
+    let refused = folkmoot(&["demo", "--data", text(folder.path())]);
+    assert_refused(&refused, 2, &["is not empty"]);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn keys_and_rosters_made_by_hand_are_ones_that_daemons_take() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = |name: &str| {
+        let file = folder.path().join(name);
+        let made = folkmoot(&["keys", "new", text(&file)]);
+        assert!(made.status.success(), "{}", stderr(&made));
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        String::from_utf8(made.stdout).unwrap().trim().to_owned()
+    };
+    let (authority, coordinator) = (key("authority.key"), key("coordinator.key"));
+    let members: Vec<String> =
+        (1..=3).map(|id| format!("{id}:silo-{id}:{}", key(&format!("{id}.key")))).collect();
+    let (roster, authority_file) = (folder.path().join("roster.json"), folder.path().join("authority.key"));
+    let mut args = vec!["roster", "sign", "--authority", text(&authority_file), "--federation", "by hand"];
+    args.extend(["--epoch", "1", "--coordinator-key", &coordinator, "--out", text(&roster)]);
+    members.iter().for_each(|member| args.extend(["--member", member]));
+    let signed = folkmoot(&args);
+    assert!(signed.status.success(), "{}", stderr(&signed));
+    let demonstration = folder.path().join("demo");
+    kept(&demonstration);
+    fs::copy(demonstration.join("plan.toml"), folder.path().join("plan.toml")).unwrap();
+    let config = folder.path().join("coordinator.toml");
+    fs::write(
+        &config,
+        format!(
+            "listen = \"127.0.0.1:0\"\ndata_dir = \"data\"\nplan = \"plan.toml\"\nroster = \"roster.json\"\n\
+             authority_key = \"{authority}\"\nidentity_key_file = \"coordinator.key\"\n"
+        ),
+    )
+    .unwrap();
+    let checked = folkmoot(&["coordinator", "--config", text(&config), "--check"]);
+    assert!(checked.status.success(), "{}", stderr(&checked));
+}

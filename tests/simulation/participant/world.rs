@@ -1,0 +1,388 @@
+//! One real participant among peers made of `secagg`'s own types; the test itself is the coordinator.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
+use checkpoint::{MANIFEST_FORMAT, Manifest, ModelArtifact, PrivacySpent, SignedManifest};
+use ed25519_dalek::SigningKey;
+use identity::{IdentityKey, Member, Plan, Policy, PrivacyMode, Roster};
+use params::Digest;
+use protocol::{
+    Attempt, ClientEffect, ClientEffects, ClientInput, ClientRecord, Decline, MaskJob, Participant, Profile,
+    Timestamp, ToClient, ToCoordinator, UploadHeader,
+};
+use secagg::{
+    Advert, Advertised, ClientId, Cohort, Floors, HeldShares, IncludedSignature, RoundBinding, ShareBundle,
+    SharedCohort, SharesSent, SignedIncluded,
+};
+
+pub(super) const OWN: ClientId = ClientId(1);
+pub(super) const AT: Attempt = Attempt { round: 1, attempt: 1 };
+const MEMBERS: u32 = 4;
+
+pub(super) struct World {
+    pub(super) plan: Plan,
+    pub(super) roster: Roster,
+    pub(super) run: Digest,
+    pub(super) participant: Participant,
+    /// Every record persisted so far.
+    pub(super) journal: Vec<ClientRecord>,
+    policy: Policy,
+    keys: BTreeMap<ClientId, SigningKey>,
+    coordinator_key: SigningKey,
+    now: Timestamp,
+    rng: ChaCha20Rng,
+}
+
+/// Everyone has advertised.
+pub(super) struct Keyed {
+    pub(super) adverts: Vec<Advert>,
+    peers: BTreeMap<ClientId, Advertised>,
+}
+
+/// Everyone has accepted the roster and dealt shares.
+pub(super) struct Dealt {
+    pub(super) bundles: BTreeMap<ClientId, ShareBundle>,
+    pub(super) cohort: Cohort,
+    peers: BTreeMap<ClientId, SharesSent>,
+}
+
+/// Everyone in U2 has its shares; the participant has been told to mask.
+pub(super) struct Delivered {
+    pub(super) shared: SharedCohort,
+    pub(super) mask: Box<MaskJob>,
+    peers: BTreeMap<ClientId, HeldShares>,
+}
+
+/// The participant's vector is on its way.
+pub(super) struct Uploaded {
+    pub(super) shared: SharedCohort,
+    pub(super) header: UploadHeader,
+    peers: BTreeMap<ClientId, HeldShares>,
+}
+
+/// Everyone has signed the included set.
+pub(super) struct Agreed {
+    pub(super) included: Vec<ClientId>,
+    pub(super) signatures: Vec<IncludedSignature>,
+}
+
+/// What the silos of these tests allow.
+pub(super) fn policy() -> Policy {
+    Policy {
+        cohort_min: 3,
+        honest_min: 2,
+        epsilon_max: 5.0,
+        delta_max: 1e-5,
+        privacy_modes: [PrivacyMode::Fedavg, PrivacyMode::DistributedDpSgd].into(),
+        repeats_without_dp: 2,
+        accepts_undetected_rollback: true,
+    }
+}
+
+pub(super) fn ids(numbers: impl IntoIterator<Item = u32>) -> Vec<ClientId> {
+    numbers.into_iter().map(ClientId).collect()
+}
+
+impl World {
+    /// Not welcomed yet.
+    pub(super) fn new(plan: Plan, policy: Policy) -> Self {
+        let coordinator_key = SigningKey::from_bytes(&[99; 32]);
+        let keys: BTreeMap<ClientId, SigningKey> =
+            (1..=MEMBERS).map(|id| (ClientId(id), SigningKey::from_bytes(&[id as u8; 32]))).collect();
+        let member = |id: &ClientId, key: &SigningKey| Member {
+            name: format!("silo {id}"),
+            identity_key: hex::encode(key.verifying_key().as_bytes()),
+            admitted: 1,
+        };
+        let roster = Roster {
+            federation: "attacked".into(),
+            epoch: 1,
+            coordinator_key: hex::encode(coordinator_key.verifying_key().as_bytes()),
+            members: keys.iter().map(|(id, key)| (*id, member(id, key))).collect(),
+        };
+        Self {
+            participant: recovered(&roster, &policy, &keys[&OWN], &[]),
+            plan,
+            roster,
+            run: Digest::sha256(b"run"),
+            journal: Vec::new(),
+            policy,
+            keys,
+            coordinator_key,
+            now: Timestamp(1_700_000_000_000),
+            rng: ChaCha20Rng::from_seed([5; 32]),
+        }
+    }
+
+    /// In a run of `sim::plan`, with its genesis record.
+    pub(super) fn in_a_run() -> Self {
+        let mut world = Self::new(sim::plan(MEMBERS as usize, 9), policy());
+        world.join();
+        world
+    }
+
+    /// Says the welcome and the genesis record.
+    pub(super) fn join(&mut self) {
+        let checked_in = self.say(self.welcome());
+        assert!(matches!(messages(&checked_in)[..], [ToCoordinator::CheckIn { .. }]), "{checked_in:?}");
+        let genesis = self.signed(&self.genesis());
+        assert!(messages(&self.say(ToClient::Published(genesis))).is_empty());
+    }
+
+    /// The process is killed and started again from its journal's bytes.
+    pub(super) fn restart(&mut self) {
+        let decoded = |record: &ClientRecord| ClientRecord::decode(&record.encode()).unwrap();
+        let journal: Vec<ClientRecord> = self.journal.iter().map(decoded).collect();
+        self.participant = recovered(&self.roster, &self.policy, &self.keys[&OWN], &journal);
+    }
+
+    pub(super) fn say(&mut self, message: ToClient) -> ClientEffects {
+        self.input(ClientInput::Message(message))
+    }
+
+    pub(super) fn input(&mut self, input: ClientInput) -> ClientEffects {
+        let mut effects = ClientEffects::new();
+        self.participant.handle(self.now, &mut self.rng, input, &mut effects);
+        for effect in &effects {
+            if let ClientEffect::Persist(record) = effect {
+                self.journal.push(record.clone());
+            }
+        }
+        effects
+    }
+
+    pub(super) fn welcome(&self) -> ToClient {
+        ToClient::Welcome { run_id: self.run, plan: self.plan.to_canonical(), roster: self.roster.digest() }
+    }
+
+    pub(super) fn open(&self, at: Attempt) -> ToClient {
+        ToClient::Open { at, model: self.model() }
+    }
+
+    /// The model of the genesis record.
+    pub(super) fn model(&self) -> Digest {
+        self.plan.initial_model().digest()
+    }
+
+    pub(super) fn signed(&self, manifest: &Manifest) -> SignedManifest {
+        SignedManifest::sign(manifest, &self.coordinator_key).unwrap()
+    }
+
+    pub(super) fn genesis(&self) -> Manifest {
+        Manifest {
+            format: MANIFEST_FORMAT.into(),
+            run_id: self.run,
+            run_name: self.plan.name.clone(),
+            round: 0,
+            attempt: 0,
+            parent: None,
+            plan_digest: self.plan.digest(),
+            roster_digest: self.roster.digest(),
+            parent_model: None,
+            model: ModelArtifact {
+                file: checkpoint::MODEL_FILE.into(),
+                sha256: Digest::sha256(b"model"),
+                bytes: 5,
+                params_digest: self.model(),
+            },
+            optimizer: None,
+            transcript: None,
+            cohort: vec![],
+            shared: vec![],
+            included: vec![],
+            left_out: vec![],
+            aggregate_digest: None,
+            metrics: BTreeMap::new(),
+            privacy: PrivacySpent {
+                mode: "fedavg".into(),
+                unit: "record".into(),
+                relation: "add-or-remove-one".into(),
+                epsilon: None,
+                delta: None,
+                accountant: "none".into(),
+                steps: 0,
+                noise_by: "nobody".into(),
+                trust: "none".into(),
+            },
+            created_ms: self.now.0,
+            previous_rounds_aborted: vec![],
+            public_key: checkpoint::public_key_text(&self.coordinator_key.verifying_key()),
+        }
+    }
+
+    /// Opens [`AT`] and lets everyone advertise.
+    pub(super) fn advertise(&mut self) -> Keyed {
+        let opened = self.say(self.open(AT));
+        assert!(matches!(opened[..], [ClientEffect::Train(_)]), "{opened:?}");
+        assert!(messages(&self.input(ClientInput::Trained { at: AT, ok: true })).is_empty());
+        self.now = self.participant.deadline().unwrap();
+        let advertised = self.input(ClientInput::Tick);
+        let own = match &advertised[..] {
+            [ClientEffect::Persist(ClientRecord::Advertised { at: AT }), ClientEffect::Send(said)] => {
+                match &**said {
+                    ToCoordinator::Advertise { at: AT, advert } => advert.clone(),
+                    other => panic!("{other:?}"),
+                }
+            }
+            other => panic!("keys leave before it is written that they did: {other:?}"),
+        };
+        let context = RoundBinding {
+            run_id: *self.run.as_bytes(),
+            plan_hash: *self.plan.digest().as_bytes(),
+            roster_hash: *self.roster.digest().as_bytes(),
+            round: AT.round,
+            attempt: AT.attempt,
+            model_hash: *self.model().as_bytes(),
+        }
+        .ctx0();
+        let mut keyed = Keyed { adverts: vec![own], peers: BTreeMap::new() };
+        for (id, key) in self.keys.iter().filter(|(id, _)| **id != OWN) {
+            let (peer, advert) = Advertised::new(*id, context, key, &mut self.rng);
+            keyed.peers.insert(*id, peer);
+            keyed.adverts.push(advert);
+        }
+        keyed
+    }
+
+    /// Everyone accepts the one roster.
+    pub(super) fn share(&mut self, keyed: Keyed) -> Dealt {
+        let effects = self.say(ToClient::Roster { at: AT, adverts: keyed.adverts.clone() });
+        let own = match &messages(&effects)[..] {
+            [ToCoordinator::ShareKeys { at: AT, bundle }] => bundle.clone(),
+            other => panic!("{other:?}"),
+        };
+        let members = self.roster.member_keys().unwrap();
+        let cohort = &self.plan.cohort;
+        let floors =
+            Floors { cohort_min: cohort.minimum, honest_min: cohort.honest_min, corrupt: cohort.corrupt };
+        let mut bundles = BTreeMap::from([(OWN, own)]);
+        let (mut peers, mut cohort) = (BTreeMap::new(), None);
+        for (id, peer) in keyed.peers {
+            let (sent, bundle) = peer
+                .accept_roster(&keyed.adverts, &members, &floors, &self.keys[&id], &mut self.rng)
+                .unwrap();
+            cohort = Some(sent.cohort().clone());
+            peers.insert(id, sent);
+            bundles.insert(id, bundle);
+        }
+        Dealt { bundles, cohort: cohort.unwrap(), peers }
+    }
+
+    /// The bundles of `silent` never arrive; all others take delivery.
+    pub(super) fn deliver(&mut self, mut dealt: Dealt, silent: &[u32]) -> Delivered {
+        dealt.bundles.retain(|id, _| !silent.contains(&id.0));
+        let shared = dealt.cohort.fix_u2(&dealt.bundles).unwrap();
+        let delivery = shared.delivery_for(OWN).unwrap();
+        let effects = self.say(ToClient::Deliver { at: AT, delivery });
+        let mask = match effects.into_iter().next() {
+            Some(ClientEffect::Mask(job)) => job,
+            other => panic!("{other:?}"),
+        };
+        let mut peers = BTreeMap::new();
+        for (id, peer) in dealt.peers.into_iter().filter(|(id, _)| dealt.bundles.contains_key(id)) {
+            let delivery = shared.delivery_for(id).unwrap();
+            peers.insert(id, peer.accept_delivery(&delivery, &self.keys[&id]).unwrap().1);
+        }
+        Delivered { shared, mask, peers }
+    }
+
+    /// The participant masks zeros, and says that it will upload them.
+    pub(super) fn upload(&mut self, delivered: Delivered) -> Uploaded {
+        let masked = delivered.mask.masking.mask(vec![0; self.plan.lanes()]);
+        let digest = Some(Digest::from_bytes(masked.digest()));
+        let header = match &self.input(ClientInput::Masked { at: AT, digest })[..] {
+            [ClientEffect::Persist(ClientRecord::Debited { at: AT, .. }), ClientEffect::Upload(header)] => {
+                header.clone()
+            }
+            other => panic!("an upload starts before its debit is durable: {other:?}"),
+        };
+        Uploaded { shared: delivered.shared, header, peers: delivered.peers }
+    }
+
+    /// Everyone, the participant included, signs the whole of U2.
+    pub(super) fn agree(&mut self, uploaded: Uploaded) -> Agreed {
+        let set: BTreeSet<ClientId> = uploaded.shared.u2();
+        let included: Vec<ClientId> = set.iter().copied().collect();
+        let own = match &self.say(ToClient::Included { at: AT, included: included.clone() })[..] {
+            [
+                ClientEffect::Persist(ClientRecord::SignedIncluded { at: AT, .. }),
+                ClientEffect::Send(said),
+            ] => match **said {
+                ToCoordinator::SignIncluded { at: AT, signature } => signature,
+                ref other => panic!("{other:?}"),
+            },
+            other => panic!("a set is signed before it is written that it was: {other:?}"),
+        };
+        let mut signatures = vec![own];
+        for (id, held) in uploaded.peers {
+            let (_, signature): (SignedIncluded, _) = held.sign_included(&set, &self.keys[&id]).unwrap();
+            signatures.push(signature);
+        }
+        Agreed { included, signatures }
+    }
+
+    pub(super) fn keyed() -> (Self, Keyed) {
+        let mut world = Self::in_a_run();
+        let keyed = world.advertise();
+        (world, keyed)
+    }
+
+    pub(super) fn dealt() -> (Self, Dealt) {
+        let (mut world, keyed) = Self::keyed();
+        let dealt = world.share(keyed);
+        (world, dealt)
+    }
+
+    pub(super) fn delivered() -> (Self, Delivered) {
+        let (mut world, dealt) = Self::dealt();
+        let delivered = world.deliver(dealt, &[]);
+        (world, delivered)
+    }
+
+    pub(super) fn uploaded() -> (Self, Uploaded) {
+        let (mut world, delivered) = Self::delivered();
+        let uploaded = world.upload(delivered);
+        (world, uploaded)
+    }
+
+    pub(super) fn agreed() -> (Self, Agreed) {
+        let (mut world, uploaded) = Self::uploaded();
+        let agreed = world.agree(uploaded);
+        (world, agreed)
+    }
+}
+
+impl Agreed {
+    pub(super) fn request(&self) -> ToClient {
+        self.request_with(self.signatures.clone())
+    }
+
+    pub(super) fn request_with(&self, signatures: Vec<IncludedSignature>) -> ToClient {
+        ToClient::UnmaskRequest { at: AT, included: self.included.clone(), signatures }
+    }
+}
+
+pub(super) fn messages(effects: &[ClientEffect]) -> Vec<&ToCoordinator> {
+    effects
+        .iter()
+        .filter_map(|effect| match effect {
+            ClientEffect::Send(message) => Some(&**message),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The refusal is all that is said, and nothing but wiping goes with it: no debit, no upload, no signature.
+pub(super) fn assert_refuses(effects: &[ClientEffect], round: Option<u64>, reason: Decline, case: &str) {
+    assert_eq!(messages(effects), [&ToCoordinator::Declined { round, reason }], "{case}");
+    for effect in effects {
+        assert!(matches!(effect, ClientEffect::Send(_) | ClientEffect::Forget(_)), "{case}: {effect:?}");
+    }
+}
+
+fn recovered(roster: &Roster, policy: &Policy, key: &SigningKey, journal: &[ClientRecord]) -> Participant {
+    let identity = IdentityKey::from_secret_hex(&hex::encode(key.to_bytes())).unwrap();
+    let profile = Profile { id: OWN, identity, roster: roster.clone(), policy: policy.clone() };
+    Participant::recover(profile, journal).unwrap()
+}

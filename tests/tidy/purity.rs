@@ -1,0 +1,56 @@
+//! Crates of the layers 0 to 2 compute from their arguments alone, and do not panic on what a peer sent.
+
+use toml::{Table, Value};
+
+use crate::tree;
+
+const PURE: [&str; 8] =
+    ["accounting", "checkpoint", "dp", "identity", "optim", "params", "protocol", "secagg"];
+
+/// What each must forbid; one of a row is enough.
+const FORBIDDEN: [(&str, &[&str]); 9] = [
+    ("random order", &["std::collections::HashMap"]),
+    ("random order", &["std::collections::HashSet"]),
+    ("the clock", &["std::time::Instant", "std::time::Instant::now"]),
+    ("the clock", &["std::time::SystemTime", "std::time::SystemTime::now"]),
+    ("threads", &["std::thread::spawn"]),
+    ("the environment", &["std::env::var"]),
+    ("files", &["std::fs::read"]),
+    ("files", &["std::fs::write"]),
+    ("files", &["std::fs::File", "std::fs::File::open"]),
+];
+
+const DENIED: &str =
+    "#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]";
+
+#[test]
+fn every_pure_crate_forbids_clocks_random_order_threads_files_and_the_environment() {
+    for name in PURE {
+        let path = format!("crates/{name}/clippy.toml");
+        let text = tree::read(&path).unwrap_or_else(|| panic!("{path} is missing"));
+        let table: Table = toml::from_str(&text).unwrap();
+        let entries: Vec<&Value> = ["disallowed-types", "disallowed-methods"]
+            .iter()
+            .filter_map(|kind| table.get(*kind).and_then(Value::as_array))
+            .flatten()
+            .collect();
+        for (what, any_of) in FORBIDDEN {
+            let bans = |entry: &&&Value| entry["path"].as_str().is_some_and(|path| any_of.contains(&path));
+            assert!(entries.iter().any(|entry| bans(&entry)), "{path} does not forbid {any_of:?} ({what})");
+        }
+        for entry in entries {
+            let reason = entry.get("reason").and_then(Value::as_str).unwrap_or_default();
+            assert!(!reason.is_empty(), "{path}: {} has no reason", entry["path"]);
+        }
+    }
+}
+
+#[test]
+fn every_pure_crate_denies_what_panics_on_a_peers_input() {
+    for name in PURE {
+        let path = format!("crates/{name}/src/lib.rs");
+        let text = tree::read(&path).unwrap();
+        let one_line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(one_line.contains(DENIED), "{path} lacks {DENIED}");
+    }
+}
