@@ -1,1 +1,207 @@
-//! client
+//! A silo's shell: sockets, disk and clock around `protocol::Participant`.
+//!
+//! ```text
+//!   coordinator <--one HTTP/2 connection--> link --News--> driver (one task, owner of the core and the journal)
+//!                                                           |  ^
+//!                                                 fetch, train, mask, upload            (jobs)
+//! ```
+//!
+//! Owns: the configuration ([`Config`]), the driver that performs effects in order, the session and its
+//! reconnection, the jobs. Decides nothing about a round and keeps no secret on disk: both are the core's. It
+//! opens one outbound connection and listens nowhere.
+//!
+//! ```
+//! let nowhere = client::Config::load(std::path::Path::new("no-such-folder/client.toml")).unwrap_err();
+//! assert!(nowhere.to_string().starts_with("cannot read it: "));
+//! ```
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+mod backoff;
+mod config;
+mod driver;
+mod jobs;
+mod link;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use datasets::DatasetError;
+use protocol::{Decline, ParticipantError, RecordError, RunEnd};
+use store::StoreError;
+use tokio::sync::mpsc;
+
+pub use config::{Config, ConfigError};
+use driver::{Driver, Parts};
+use link::Link;
+
+/// News that may wait for the driver; beyond it the link stops reading, and the coordinator waits.
+const NEWS_WAITING: usize = 256;
+
+const EXIT_FAILURE: u8 = 1;
+const EXIT_CONFIGURATION: u8 = 2;
+const EXIT_REFUSED: u8 = 3;
+const EXIT_DATA: u8 = 4;
+
+/// The command line of the daemon.
+#[derive(clap::Args, Debug)]
+#[command(
+    after_help = "Exit codes: 0 the run is over or the daemon was stopped, 1 a failure while running, 2 the \
+                  configuration cannot be used, 3 refused by the coordinator or by this silo's policy, 4 the \
+                  silo's data cannot be used.\n\
+                  The log goes to standard error; FOLKMOOT_LOG overrides its filter."
+)]
+pub struct Args {
+    /// The configuration file; deploy/ holds a commented sample.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Check the configuration, the roster, the key and the data's path, and exit.
+    #[arg(long)]
+    check: bool,
+}
+
+/// How the daemon ended without an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// The coordinator said that the run is over.
+    Finished(RunEnd),
+    /// It was asked to stop.
+    ShutDown,
+}
+
+/// What ends the daemon.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration, or what it names, cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The address cannot be used.
+    #[error("the coordinator's address cannot be used: {0}")]
+    Address(#[source] tonic::transport::Error),
+    /// The roster, the key and the journal do not fit together.
+    #[error(transparent)]
+    Participant(#[from] ParticipantError),
+    /// The journal cannot be opened or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A record of the journal is of another version.
+    #[error(
+        "{0}; start the release that wrote the journal, and do not delete it: it holds what this silo spent"
+    )]
+    Record(#[source] RecordError),
+    /// The silo's table is not what the plan asks for.
+    #[error(transparent)]
+    Data(DatasetError),
+    /// The coordinator does not talk to this silo.
+    #[error("the coordinator refused this silo: {0}")]
+    RefusedByCoordinator(String),
+    /// This silo does not take part in the run that it is offered.
+    #[error("this silo refused the run: {0}; change the plan or, if that is meant, this silo's policy")]
+    RefusedRun(Decline),
+}
+
+impl RunError {
+    /// The process's exit code, as `--help` lists them.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Address(_) => EXIT_CONFIGURATION,
+            Self::Participant(ParticipantError::Journal { .. }) => EXIT_FAILURE,
+            Self::Participant(_) => EXIT_CONFIGURATION,
+            Self::Store(_) | Self::Record(_) => EXIT_FAILURE,
+            Self::Data(_) => EXIT_DATA,
+            Self::RefusedByCoordinator(_) | Self::RefusedRun(_) => EXIT_REFUSED,
+        }
+    }
+}
+
+/// The whole program behind `folkmoot-client` and `folkmoot client`.
+#[allow(clippy::print_stderr, clippy::print_stdout)]
+pub fn main_with(args: Args) -> ExitCode {
+    let config = match Config::load(&args.config) {
+        Ok(config) => config,
+        Err(why) => {
+            eprintln!("error: {}: {why}", args.config.display());
+            return ExitCode::from(EXIT_CONFIGURATION);
+        }
+    };
+    if args.check {
+        println!("{}: the configuration can be used", args.config.display());
+        return ExitCode::SUCCESS;
+    }
+    if let Err(why) = telemetry::init(&config.log, config.log_json) {
+        eprintln!("error: {why}");
+        return ExitCode::from(EXIT_CONFIGURATION);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(why) => {
+            eprintln!("error: cannot start worker threads: {why}");
+            return ExitCode::from(EXIT_FAILURE);
+        }
+    };
+    let ended = runtime.block_on(run(config, terminated()));
+    // A training in progress is of no more use, and is not waited for.
+    runtime.shutdown_background();
+    match ended {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("error: {why}");
+            ExitCode::from(why.exit_code())
+        }
+    }
+}
+
+/// Takes part in the coordinator's run until it is over, until `shutdown`, or until it cannot.
+///
+/// # Errors
+/// [`RunError`]. A coordinator that cannot be reached is none: it is tried again for as long as it takes.
+///
+/// # Panics
+/// Outside a multi-threaded runtime of tokio.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<Ended, RunError> {
+    let profile = config.profile().map_err(ConfigError::Meaning)?;
+    let channel = link::channel(&config.coordinator).map_err(RunError::Address)?;
+    let (news, heard) = mpsc::channel(NEWS_WAITING);
+    let link = Link {
+        coordinator: config.coordinator,
+        channel: channel.clone(),
+        client: profile.id,
+        key: profile.identity.signing_key().clone(),
+        news,
+    };
+    // The journal is opened and locked before the first word is said.
+    let driver = Driver::open(Parts {
+        profile,
+        state_dir: config.state_dir,
+        data: config.data,
+        channel,
+        news: heard,
+    })?;
+    let link = tokio::spawn(link.keep());
+    let ended = driver.drive(shutdown).await;
+    link.abort();
+    ended
+}
+
+#[cfg(unix)]
+async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return interrupted().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        () = interrupted() => {}
+    }
+}
+
+#[cfg(not(unix))]
+async fn terminated() {
+    interrupted().await;
+}
+
+/// Where the signal cannot be listened to, nothing asks the daemon to stop.
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending().await
+    }
+}

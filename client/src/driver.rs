@@ -1,0 +1,408 @@
+//! The driver: one task that owns the participant and the journal, and performs effects in order.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use identity::Contribution;
+use params::Digest;
+use protocol::{
+    Attempt, ClientEffect, ClientEffects, ClientInput, ClientRecord, Decline, Participant, Profile,
+    Timestamp, ToClient, ToCoordinator, UploadHeader,
+};
+use rand::rngs::SysRng;
+use rand_core::UnwrapErr;
+use secagg::MaskedUpdate;
+use store::{FileStore, JournalKind, Store};
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinError, JoinSet, block_in_place};
+use tokio::time::{Duration, Instant};
+use tonic::transport::Channel;
+use wire::v1::ClientEnvelope;
+
+use crate::jobs::{self, Done, Table, TrainFailure};
+use crate::link::News;
+use crate::{Ended, RunError};
+
+/// How long a session may take to end once everything was said.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// What the driver works with.
+pub(crate) struct Parts {
+    pub(crate) profile: Profile,
+    pub(crate) state_dir: PathBuf,
+    pub(crate) data: PathBuf,
+    pub(crate) channel: Channel,
+    pub(crate) news: mpsc::Receiver<News>,
+}
+
+/// See the module.
+pub(crate) struct Driver {
+    participant: Participant,
+    store: FileStore,
+    clock: Clock,
+    data: PathBuf,
+    channel: Channel,
+    news: mpsc::Receiver<News>,
+    /// The session, while it stands.
+    outbox: Option<mpsc::Sender<ClientEnvelope>>,
+    jobs: JoinSet<Done>,
+    /// The one attempt that anything is held of.
+    held: Option<Held>,
+    table: Option<Table>,
+    /// Effects not yet performed, in order.
+    effects: VecDeque<ClientEffect>,
+    /// Set once the daemon is to end, after the effects.
+    ended: Option<Result<Ended, RunError>>,
+}
+
+/// What the shell holds of an attempt, in memory only. Dropping it stops its job and wipes its contribution.
+struct Held {
+    at: Attempt,
+    contribution: Option<Contribution>,
+    masked: Option<Arc<MaskedUpdate>>,
+    job: Option<AbortHandle>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Held {
+    fn stop(&mut self) {
+        if let Some(job) = self.job.take() {
+            job.abort();
+        }
+    }
+}
+
+/// Something to react to.
+enum Event {
+    News(News),
+    Done(Result<Done, JoinError>),
+    Tick,
+}
+
+/// Counts on from one reading of the system's clock, so that setting the clock moves no deadline.
+struct Clock {
+    started: Instant,
+    started_ms: u64,
+}
+
+impl Clock {
+    fn new() -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { started: Instant::now(), started_ms: since_epoch.as_millis() as u64 }
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp(self.started_ms).plus_ms(self.started.elapsed().as_millis() as u64)
+    }
+
+    async fn reached(&self, at: Option<Timestamp>) {
+        match at {
+            Some(at) => {
+                let from_start = Duration::from_millis(at.0.saturating_sub(self.started_ms));
+                tokio::time::sleep_until(self.started + from_start).await;
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Driver {
+    /// Opens the journal and recovers the participant from it.
+    ///
+    /// # Errors
+    /// [`RunError`] of the journal, or of what it contradicts.
+    pub(crate) fn open(parts: Parts) -> Result<Self, RunError> {
+        let opened = FileStore::open(&parts.state_dir, JournalKind::Client, |_, _, _| Ok(()))?;
+        if opened.torn_tail.is_some() {
+            tracing::warn!("the journal's last append was cut short by a crash; nothing of it had been sent");
+        }
+        let mut store = opened.store;
+        let journal = store
+            .replay()?
+            .iter()
+            .map(|bytes| ClientRecord::decode(bytes))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(RunError::Record)?;
+        let participant = Participant::recover(parts.profile, &journal)?;
+        Ok(Self {
+            participant,
+            store,
+            clock: Clock::new(),
+            data: parts.data,
+            channel: parts.channel,
+            news: parts.news,
+            outbox: None,
+            jobs: JoinSet::new(),
+            held: None,
+            table: None,
+            effects: VecDeque::new(),
+            ended: None,
+        })
+    }
+
+    /// Runs until the run is over, `shutdown`, or something fails for good.
+    pub(crate) async fn drive(mut self, shutdown: impl Future<Output = ()>) -> Result<Ended, RunError> {
+        tokio::pin!(shutdown);
+        loop {
+            let deadline = self.participant.deadline();
+            let event = tokio::select! {
+                () = &mut shutdown => {
+                    tracing::info!("stopping; the journal holds everything that was said");
+                    self.say_goodbye().await;
+                    return Ok(Ended::ShutDown);
+                }
+                Some(news) = self.news.recv() => Event::News(news),
+                Some(done) = self.jobs.join_next() => Event::Done(done),
+                () = self.clock.reached(deadline) => Event::Tick,
+            };
+            self.take(event)?;
+            // Whatever else is here already shares one fsync with it.
+            while let Some(event) = self.ready() {
+                self.take(event)?;
+            }
+            self.perform()?;
+            if let Some(ended) = self.ended.take() {
+                self.say_goodbye().await;
+                return ended;
+            }
+        }
+    }
+
+    fn ready(&mut self) -> Option<Event> {
+        if let Ok(news) = self.news.try_recv() {
+            return Some(Event::News(news));
+        }
+        self.jobs.try_join_next().map(Event::Done)
+    }
+
+    fn take(&mut self, event: Event) -> Result<(), RunError> {
+        match event {
+            Event::News(News::Attached(outbox)) => {
+                // What answers an earlier session is not said in this one.
+                self.perform()?;
+                self.outbox = Some(outbox);
+                tracing::info!("connected to the coordinator");
+            }
+            Event::News(News::Detached) => {
+                self.perform()?;
+                self.outbox = None;
+            }
+            Event::News(News::Refused(why)) => self.ended = Some(Err(RunError::RefusedByCoordinator(why))),
+            Event::News(News::Said(message)) => self.said(*message),
+            Event::Tick => self.feed(ClientInput::Tick),
+            Event::Done(Ok(done)) => self.done(done),
+            Event::Done(Err(why)) if why.is_cancelled() => {}
+            Event::Done(Err(why)) => std::panic::resume_unwind(why.into_panic()),
+        }
+        Ok(())
+    }
+
+    fn said(&mut self, message: ToClient) {
+        match &message {
+            ToClient::Aborted { at, outcome } => {
+                tracing::info!(round = at.round, attempt = at.attempt, "the round was aborted: {outcome}");
+            }
+            ToClient::Refused { rejection } => tracing::warn!(
+                code = wire::Refusal::reason(rejection),
+                "the coordinator refused a message: {rejection}"
+            ),
+            ToClient::Finished { reason } => {
+                tracing::info!("the run is over: {reason}");
+                self.ended = Some(Ok(Ended::Finished(reason.clone())));
+            }
+            _ => {}
+        }
+        self.feed(ClientInput::Message(message));
+    }
+
+    fn done(&mut self, done: Done) {
+        match done {
+            Done::Trained { at, table, result } => {
+                self.table = table.or(self.table.take());
+                let Some(held) = self.held.as_mut().filter(|held| held.at == at) else { return };
+                let ok = match result {
+                    Ok(contribution) => {
+                        held.contribution = Some(contribution);
+                        true
+                    }
+                    Err(why) => {
+                        tracing::error!(round = at.round, "not trained: {why}");
+                        if let TrainFailure::Data(why) = why {
+                            self.ended = Some(Err(RunError::Data(why)));
+                        }
+                        false
+                    }
+                };
+                self.feed(ClientInput::Trained { at, ok });
+            }
+            Done::Masked { at, result } => {
+                let Some(held) = self.held.as_mut().filter(|held| held.at == at) else { return };
+                let digest = match result {
+                    Ok(masked) => {
+                        let digest = Digest::from_bytes(masked.digest());
+                        held.masked = Some(Arc::new(masked));
+                        Some(digest)
+                    }
+                    Err(why) => {
+                        tracing::error!(round = at.round, "not masked: {why}");
+                        None
+                    }
+                };
+                self.feed(ClientInput::Masked { at, digest });
+            }
+            Done::Uploaded { at, result: Ok(()) } => tracing::info!(
+                round = at.round,
+                attempt = at.attempt,
+                epsilon_spent = self.participant.status().epsilon_spent,
+                "uploaded"
+            ),
+            Done::Uploaded { at, result: Err(why) } => {
+                tracing::warn!(
+                    round = at.round,
+                    attempt = at.attempt,
+                    "the coordinator refused the upload: {why}"
+                );
+            }
+        }
+    }
+
+    fn feed(&mut self, input: ClientInput) {
+        let mut effects = ClientEffects::new();
+        self.participant.handle(self.clock.now(), &mut UnwrapErr(SysRng), input, &mut effects);
+        self.effects.extend(effects);
+    }
+
+    /// Makes everything durable that stands ready, then does the rest in its order.
+    fn perform(&mut self) -> Result<(), RunError> {
+        while !self.effects.is_empty() {
+            self.perform_ready()?;
+        }
+        Ok(())
+    }
+
+    fn perform_ready(&mut self) -> Result<(), RunError> {
+        let effects = std::mem::take(&mut self.effects);
+        let records: Vec<Vec<u8>> = effects
+            .iter()
+            .filter_map(|effect| match effect {
+                ClientEffect::Persist(record) => Some(record.encode()),
+                _ => None,
+            })
+            .collect();
+        if !records.is_empty() {
+            block_in_place(|| self.store.append_all(&records))?;
+        }
+        for effect in effects {
+            match effect {
+                ClientEffect::Persist(record) => note(&record),
+                ClientEffect::Send(message) => self.send(*message),
+                ClientEffect::Train(job) => self.train(job),
+                ClientEffect::Mask(job) => self.mask(job),
+                ClientEffect::Upload(header) => self.upload(header),
+                ClientEffect::Forget(at) => {
+                    self.held.take_if(|held| held.at == at);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, message: ToCoordinator) {
+        if let ToCoordinator::Declined { round, reason } = &message {
+            tracing::warn!(round, code = decline_code(reason), "declined: {}", self.reason(reason));
+            if round.is_none() && self.ended.is_none() {
+                self.ended = Some(Err(RunError::RefusedRun(reason.clone())));
+            }
+        }
+        // Without a session nothing is owed: the coordinator asks again in the next one.
+        let Some(outbox) = &self.outbox else { return };
+        if outbox.try_send(message.into()).is_err() {
+            tracing::warn!("the coordinator does not read; the session is opened anew");
+            self.outbox = None;
+        }
+    }
+
+    /// The participant's own words where it knows more than it says.
+    fn reason(&self, decline: &Decline) -> String {
+        match decline {
+            Decline::CoordinatorFault(_) => self.participant.status().last_reason,
+            told => told.to_string(),
+        }
+    }
+
+    fn train(&mut self, job: protocol::TrainJob) {
+        tracing::info!(round = job.at.round, attempt = job.at.attempt, "training");
+        let at = job.at;
+        let training = jobs::train(self.channel.clone(), self.data.clone(), self.table.clone(), job);
+        let job = self.jobs.spawn(training);
+        self.held = Some(Held { at, contribution: None, masked: None, job: Some(job) });
+    }
+
+    fn mask(&mut self, job: Box<protocol::MaskJob>) {
+        let Some(held) = self.held.as_mut().filter(|held| held.at == job.at) else {
+            // The core masks only what it was told is held.
+            tracing::error!(round = job.at.round, "not masked: no trained update is held for this attempt");
+            return self.feed(ClientInput::Masked { at: job.at, digest: None });
+        };
+        held.job = Some(self.jobs.spawn(jobs::mask(held.contribution.take(), job)));
+    }
+
+    fn upload(&mut self, header: UploadHeader) {
+        let held = self.held.as_mut().filter(|held| held.at == header.at);
+        let Some((held, masked)) = held.and_then(|held| held.masked.clone().map(|masked| (held, masked)))
+        else {
+            // It was durable, and forgotten for that.
+            return tracing::debug!(round = header.at.round, "nothing to upload any more");
+        };
+        held.stop();
+        held.job = Some(self.jobs.spawn(jobs::upload(self.channel.clone(), header, masked)));
+    }
+
+    /// Ends the session and waits until the coordinator has read what was said in it.
+    async fn say_goodbye(&mut self) {
+        if self.outbox.take().is_none() {
+            return;
+        }
+        let over = async {
+            while let Some(news) = self.news.recv().await {
+                if matches!(news, News::Detached | News::Refused(_)) {
+                    break;
+                }
+            }
+        };
+        if tokio::time::timeout(GOODBYE, over).await.is_err() {
+            tracing::debug!("the coordinator did not end the session in time");
+        }
+    }
+}
+
+fn note(record: &ClientRecord) {
+    match record {
+        ClientRecord::Joined { run_id, plan, .. } => {
+            tracing::info!(run = run_id.short(), plan = plan.short(), "joined the run");
+        }
+        ClientRecord::SignedIncluded { at, .. } => {
+            tracing::info!(round = at.round, attempt = at.attempt, "included in the sum");
+        }
+        ClientRecord::Advertised { at } => tracing::debug!(round = at.round, "keys advertised"),
+        ClientRecord::Debited { at, .. } => tracing::debug!(round = at.round, "debited, uploading"),
+        ClientRecord::Unmasked { at, .. } => tracing::debug!(round = at.round, "shares returned"),
+        ClientRecord::ChainHead(_) => tracing::debug!("a checkpoint's record follows from the chain"),
+    }
+}
+
+fn decline_code(decline: &Decline) -> &str {
+    match decline {
+        Decline::Policy { code, .. } => code,
+        Decline::SitsOut => "SITS_OUT",
+        Decline::Unavailable => "UNAVAILABLE",
+        Decline::CoordinatorFault(_) => "COORDINATOR_FAULT",
+    }
+}

@@ -1,0 +1,170 @@
+//! The session with the coordinator: opened, kept, and opened again whenever it is lost.
+
+use std::time::Duration;
+
+use ed25519_dalek::SigningKey;
+use protocol::ToClient;
+use secagg::ClientId;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Status, Streaming};
+use wire::v1::federation_client::FederationClient;
+use wire::{Challenge, Refusal, describe, limits, v1};
+
+use crate::backoff::Backoff;
+
+/// A connection that takes longer is tried again rather than waited for.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often an idle connection is probed, and how long the answer may take: a peer that vanished without a word
+/// is noticed within the sum, well inside a round.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A server that accepts a session and says nothing is no coordinator that works.
+const CHALLENGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Messages that may wait to be sent. A round is five, and all but one of them wait for an answer.
+const OUTBOX_MESSAGES: usize = 64;
+/// Refusals that no repetition mends.
+const FOR_GOOD: [&str; 3] = ["UNKNOWN_CLIENT", "IDENTITY_KEY", "PROTOCOL_VERSION"];
+
+/// What the driver hears.
+pub(crate) enum News {
+    /// A session stands; it ends when this sender is dropped.
+    Attached(mpsc::Sender<v1::ClientEnvelope>),
+    /// The coordinator said something.
+    Said(Box<ToClient>),
+    /// The session is over.
+    Detached,
+    /// The coordinator will not talk to this silo; the reason, in words.
+    Refused(String),
+}
+
+/// Why a session ended.
+enum End {
+    /// It broke, or was never opened.
+    Lost(String),
+    /// See [`News::Refused`].
+    Refused(String),
+    /// The driver is gone.
+    Unheard,
+}
+
+impl From<Status> for End {
+    fn from(status: Status) -> Self {
+        let why = describe(&status);
+        match wire::reason(&status) {
+            Some(reason) if FOR_GOOD.contains(&reason.as_str()) => Self::Refused(why),
+            _ => Self::Lost(why),
+        }
+    }
+}
+
+/// Keeps the session.
+pub(crate) struct Link {
+    pub(crate) coordinator: String,
+    pub(crate) channel: Channel,
+    pub(crate) client: ClientId,
+    pub(crate) key: SigningKey,
+    pub(crate) news: mpsc::Sender<News>,
+}
+
+/// The one connection that everything travels on. It opens itself when it is first used, and again after it broke.
+///
+/// # Errors
+/// An address that is none.
+pub(crate) fn channel(coordinator: &str) -> Result<Channel, tonic::transport::Error> {
+    Ok(Endpoint::from_shared(coordinator.to_owned())?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .tcp_nodelay(true)
+        .connect_lazy())
+}
+
+impl Link {
+    /// Until the driver is gone or the coordinator refuses for good.
+    pub(crate) async fn keep(self) {
+        let mut backoff = Backoff::new();
+        loop {
+            let (Ok(end) | Err(end)) = self.session(&mut backoff).await.map(|()| {
+                End::Lost("the coordinator closed the session; it may be stopping or restarting".into())
+            });
+            match end {
+                End::Unheard => return,
+                End::Refused(why) => {
+                    // A driver that is gone needs no reason any more.
+                    let _ = self.news.send(News::Refused(why)).await;
+                    return;
+                }
+                End::Lost(why) => {
+                    if self.news.send(News::Detached).await.is_err() {
+                        return;
+                    }
+                    let wait = backoff.wait();
+                    let coordinator = &self.coordinator;
+                    tracing::warn!(
+                        retry_in_ms = wait.as_millis() as u64,
+                        "no session with the coordinator at {coordinator}: {why}; is it running, and is its port \
+                         open to this machine?"
+                    );
+                    tokio::time::sleep(wait).await;
+                }
+            }
+        }
+    }
+
+    /// One session, from the challenge to its end.
+    async fn session(&self, backoff: &mut Backoff) -> Result<(), End> {
+        let (outbox, outgoing) = mpsc::channel(OUTBOX_MESSAGES);
+        let mut federation =
+            FederationClient::new(self.channel.clone()).max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
+        let opening = async {
+            let mut inbound = federation.session(ReceiverStream::new(outgoing)).await?.into_inner();
+            let challenge = challenge(&mut inbound).await?;
+            Ok::<_, End>((inbound, challenge))
+        };
+        let (mut inbound, challenge) = tokio::time::timeout(CHALLENGE_TIMEOUT, opening)
+            .await
+            .map_err(|_| End::Lost("it accepted the connection and said nothing".into()))??;
+        let hello = challenge.answer(self.client, &self.key).map_err(|why| End::Refused(why.to_string()))?;
+        // Room for one message in a new channel is certain.
+        let _ = outbox.try_send(hello.into());
+        tracing::debug!("hello said");
+        self.tell(News::Attached(outbox)).await?;
+        while let Some(envelope) = inbound.message().await? {
+            // Whoever goes on talking after hello has accepted it.
+            *backoff = Backoff::new();
+            let message = ToClient::try_from(envelope).map_err(|why| End::from(why.to_status()))?;
+            self.tell(News::Said(Box::new(message))).await?;
+        }
+        Ok(())
+    }
+
+    async fn tell(&self, news: News) -> Result<(), End> {
+        self.news.send(news).await.map_err(|_| End::Unheard)
+    }
+}
+
+async fn challenge(inbound: &mut Streaming<v1::ServerEnvelope>) -> Result<Challenge, End> {
+    let first = inbound.message().await?.ok_or_else(|| End::Lost("it closed the session at once".into()))?;
+    Challenge::try_from(first).map_err(|why| End::from(why.to_status()))
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::HandshakeError;
+
+    use super::*;
+
+    #[test]
+    fn a_refused_hello_is_final_and_everything_else_is_tried_again() {
+        let refused = |status: Status| matches!(End::from(status), End::Refused(_));
+        assert!(refused(HandshakeError::Signature(ClientId(1)).to_status()));
+        assert!(refused(HandshakeError::Version { client: 1, coordinator: 2 }.to_status()));
+        assert!(refused(protocol::Rejection::UnknownClient(ClientId(1)).to_status()));
+        assert!(!refused(wire::ServiceError::Internal.to_status()));
+        assert!(!refused(Status::unavailable("connection refused")));
+        assert!(!refused(Status::unauthenticated("not by folkmoot")));
+    }
+}
