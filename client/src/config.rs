@@ -289,6 +289,18 @@ mod tests {
     }
 
     #[test]
+    fn the_sample_configuration_is_usable_once_its_files_and_keys_are() {
+        let folder = folder();
+        let sample = include_str!("../../deploy/config/client.toml")
+            .replace("REPLACE-WITH-THE-AUTHORITY-KEY", &public(100))
+            .replace("/srv/silo/data.csv", "silo.csv")
+            .replace("client.key", "silo.key");
+        let config = load(folder.path(), &sample).unwrap();
+        let plan = identity::Plan::from_toml(include_str!("../../deploy/config/plan.toml")).unwrap();
+        assert_eq!(config.policy.check(&plan), Ok(()), "the samples are made for each other");
+    }
+
+    #[test]
     fn neither_the_configuration_nor_an_error_shows_the_secret_key() {
         let folder = folder();
         let secret = hex::encode([1; 32]);

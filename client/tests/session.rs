@@ -353,7 +353,7 @@ async fn a_model_with_a_flipped_bit_is_declined_and_only_the_silos_log_names_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sound_model_is_trained_on_and_keys_are_advertised_once_the_journal_says_so() {
+async fn a_sound_model_is_trained_on_and_keys_are_advertised() {
     let folder = tempfile::tempdir().unwrap();
     let plan = sim::plan(3, 2);
     let (genesis, file) = genesis(&plan);

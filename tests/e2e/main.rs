@@ -60,31 +60,35 @@ fn assert_refused(output: &Output, code: i32, words: &[&str]) {
     }
 }
 
-/// A coordinator that runs until it is dropped.
+/// The program as a daemon.
+fn role(role: &str, config: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_folkmoot"));
+    command.args([role, "--config", text(config)]).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// A daemon that runs until it is dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
 struct Coordinator {
-    child: Child,
     url: String,
+    _running: Running,
 }
 
 impl Coordinator {
     fn start(config: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_folkmoot"))
-            .args(["coordinator", "--config", text(config)])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut running = Running(role("coordinator", config).stdout(Stdio::piped()).spawn().unwrap());
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening on ").expect("the line that says where").to_owned();
-        Self { child, url: format!("http://{address}") }
-    }
-}
-
-impl Drop for Coordinator {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        BufReader::new(running.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("listening on ").expect("the line that says where");
+        Self { url: format!("http://{address}"), _running: running }
     }
 }
 
@@ -203,29 +207,29 @@ fn a_plan_that_cannot_be_meant_is_refused_with_line_and_mend() {
 fn a_silos_data_without_a_column_of_the_plan_is_an_error_that_names_file_and_column() {
     let folder = tempfile::tempdir().unwrap();
     kept(folder.path());
-    let silo = folder.path().join("silo-1");
-    let data = silo.join("silo.csv");
+    let data = folder.path().join("silo-1/silo.csv");
     let renamed = fs::read_to_string(&data).unwrap().replacen("pixel_3_4", "pixel_3_four", 1);
     fs::write(&data, renamed).unwrap();
-    // The run is over: a fresh one is needed for the silo to look at its data.
-    let coordinator_data = folder.path().join("coordinator");
-    fs::remove_dir_all(&coordinator_data).unwrap();
+    // A silo reads its data when a round asks for it: a new run, with all three silos.
+    fs::remove_dir_all(folder.path().join("coordinator")).unwrap();
     let coordinator = Coordinator::start(&folder.path().join("coordinator.toml"));
-    let config = silo.join("client.toml");
-    let lines = fs::read_to_string(&config).unwrap();
-    let moved: String = lines
-        .lines()
-        .map(|line| match line.split_once(" = ") {
-            Some(("coordinator", _)) => format!("coordinator = \"{}\"\n", coordinator.url),
-            Some(("state_dir", _)) => "state_dir = \"fresh\"\n".into(),
-            _ => format!("{line}\n"),
-        })
-        .collect();
-    fs::write(&config, moved).unwrap();
-    let refused = folkmoot(&["client", "--config", text(&config)]);
-    let why = stderr(&refused);
-    assert!(!refused.status.success(), "{why}");
-    assert!(why.contains("silo.csv") && why.contains("pixel_3_4"), "{why}");
+    let config = |silo: &str| {
+        let file = folder.path().join(silo).join("client.toml");
+        let moved: String = fs::read_to_string(&file)
+            .unwrap()
+            .lines()
+            .map(|line| match line.split_once(" = ") {
+                Some(("coordinator", _)) => format!("coordinator = \"{}\"\n", coordinator.url),
+                Some(("state_dir", _)) => "state_dir = \"fresh\"\n".into(),
+                _ => format!("{line}\n"),
+            })
+            .collect();
+        fs::write(&file, moved).unwrap();
+        file
+    };
+    let _others = ["silo-2", "silo-3"].map(|silo| Running(role("client", &config(silo)).spawn().unwrap()));
+    let refused = folkmoot(&["client", "--config", text(&config("silo-1"))]);
+    assert_refused(&refused, 4, &["silo.csv", "pixel_3_4"]);
 }
 
 #[test]

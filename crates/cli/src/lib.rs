@@ -1,1 +1,164 @@
-//! cli
+//! The `folkmoot` program: a demonstration, both daemons, and an operator's tools.
+//!
+//! Owns: the command line, what it prints, its exit codes ([`Failure`]), and the offline check of a chain of
+//! checkpoints ([`verify_folder`]). Does not: decide anything about a round, or hold state between calls.
+//!
+//! ```text
+//! folkmoot demo ── starts itself as ──> folkmoot coordinator, folkmoot client × N   (child processes)
+//! folkmoot status | watch | model fetch ── gRPC ──> any coordinator
+//! folkmoot verify | keys | roster | plan           files only
+//! ```
+//!
+//! ```
+//! let nowhere = cli::verify_folder(std::path::Path::new("no-such-folder"), None).unwrap_err();
+//! assert!(nowhere.to_string().contains("no-such-folder"));
+//! ```
+// To print is this crate's job.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+mod connect;
+mod demo;
+mod failure;
+mod keys;
+mod model;
+mod plan;
+mod roster;
+mod status;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use failure::Failure;
+pub use verify::{Verified, VerifyError, verify_folder};
+
+/// Federated learning with secure aggregation and distributed differential privacy.
+#[derive(Parser, Debug)]
+#[command(
+    name = "folkmoot",
+    version,
+    after_help = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 verification failed, \
+                  4 the coordinator cannot be reached.\n\n\
+                  Examples:\n  \
+                  folkmoot demo\n  \
+                  folkmoot status --coordinator http://127.0.0.1:7440\n  \
+                  folkmoot verify /var/lib/folkmoot/coordinator --key HEX"
+)]
+struct Command {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand, Debug)]
+enum What {
+    /// Train one model over real data on this machine: a coordinator and its clients as separate processes.
+    Demo(demo::Args),
+    /// Run the coordinator daemon.
+    Coordinator(coordinator::Args),
+    /// Run a silo's client daemon.
+    Client(client::Args),
+    /// Show a run at this moment.
+    Status(status::StatusArgs),
+    /// Show a run whenever it changes.
+    Watch(status::WatchArgs),
+    /// Models that a coordinator has published.
+    #[command(subcommand)]
+    Model(model::Model),
+    /// Check a chain of checkpoints offline.
+    Verify(verify::Args),
+    /// Identity keys.
+    #[command(subcommand)]
+    Keys(keys::Keys),
+    /// Rosters: who the members of a federation are.
+    #[command(subcommand)]
+    Roster(roster::Roster),
+    /// Plans: what a run asks of its silos.
+    #[command(subcommand)]
+    Plan(plan::Plan),
+}
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let done = match Command::parse().what {
+        What::Coordinator(args) => return coordinator::main_with(args),
+        What::Client(args) => return client::main_with(args),
+        What::Demo(args) => on_runtime(demo::run(args)),
+        What::Status(args) => on_runtime(status::status(args)),
+        What::Watch(args) => on_runtime(status::watch(args)),
+        What::Model(model) => on_runtime(model::run(model)),
+        What::Verify(args) => verify::run(&args),
+        What::Keys(keys) => keys::run(&keys),
+        What::Roster(roster) => roster::run(&roster),
+        What::Plan(plan) => plan::run(&plan),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("error: {why}");
+            why.exit_code()
+        }
+    }
+}
+
+fn on_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|why| Failure::failed(format!("cannot start worker threads: {why}")))?
+        .block_on(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, clap::Error> {
+        Command::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Command::command().debug_assert();
+    }
+
+    #[test]
+    fn every_documented_call_parses() {
+        for line in [
+            "folkmoot demo",
+            "folkmoot demo --clients 3 --rounds 7 --epsilon 2.5 --privacy distributed_dp_sgd --json",
+            "folkmoot demo --privacy none --kill-client-at-round 5 --data dir --keep",
+            "folkmoot coordinator --config c.toml --check",
+            "folkmoot client --config c.toml",
+            "folkmoot status --coordinator http://127.0.0.1:1 --json",
+            "folkmoot watch --coordinator http://127.0.0.1:1",
+            "folkmoot model fetch --coordinator http://127.0.0.1:1 --out m --round 3",
+            "folkmoot verify dir --key 00 --quiet",
+            "folkmoot keys new f",
+            "folkmoot keys show f",
+            "folkmoot plan check p --policy q",
+        ] {
+            assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());
+        }
+    }
+
+    #[test]
+    fn impossible_calls_are_usage_errors() {
+        for line in [
+            "folkmoot",
+            "folkmoot demo --clients 2",
+            "folkmoot demo --clients many",
+            "folkmoot demo --rounds 0",
+            "folkmoot demo --epsilon -1",
+            "folkmoot demo --epsilon nan",
+            "folkmoot demo --privacy local",
+            "folkmoot status",
+            "folkmoot model fetch --coordinator http://127.0.0.1:1 --out m --round 3 --digest 00",
+        ] {
+            assert_eq!(parse(line).map(|_| ()).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The demonstration's processes: this program in its other roles, none of which outlives it.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::timeout;
+
+use crate::Failure;
+use crate::connect::printable;
+
+/// How long a daemon may take to listen, and to stop.
+const PATIENCE: Duration = Duration::from_secs(30);
+const LOG_LINES_SHOWN: usize = 12;
+const LOG_BYTES_READ: u64 = 16 << 10;
+
+/// One child process. Killed when dropped.
+pub(super) struct Daemon {
+    name: String,
+    child: Child,
+    log: PathBuf,
+    /// Held open, so that the daemon may print to it.
+    stdout: Option<BufReader<ChildStdout>>,
+    expected_to_end: bool,
+}
+
+impl Daemon {
+    /// Starts this program as `role` with a configuration.
+    pub(super) fn start(role: &str, name: &str, config: &Path, log: PathBuf) -> Result<Self, Failure> {
+        let failed = |why| Failure::failed(format!("{name} cannot be started: {why}"));
+        let program = std::env::current_exe().map_err(failed)?;
+        let stderr = File::create(&log).map_err(failed)?;
+        let mut child = Command::new(program)
+            .arg(role)
+            .arg("--config")
+            .arg(config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(failed)?;
+        let stdout = child.stdout.take().map(BufReader::new);
+        Ok(Self { name: name.to_owned(), child, log, stdout, expected_to_end: false })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The address in the one line that a coordinator prints when it listens.
+    pub(super) async fn address(&mut self) -> Result<String, Failure> {
+        let mut line = String::new();
+        if let Some(stdout) = &mut self.stdout {
+            // A read that fails or takes too long leaves the line empty.
+            let _ = timeout(PATIENCE, stdout.read_line(&mut line)).await;
+        }
+        match line.trim().strip_prefix("listening on ") {
+            Some(address) => Ok(address.to_owned()),
+            None => Err(self.failure("did not say where it listens")),
+        }
+    }
+
+    /// An error if the process ended by itself and not well.
+    pub(super) fn check(&mut self) -> Result<(), Failure> {
+        match self.child.try_wait() {
+            Ok(Some(status)) if !self.expected_to_end && !status.success() => {
+                Err(self.failure(&format!("ended unexpectedly ({status})")))
+            }
+            Ok(_) => Ok(()),
+            Err(why) => Err(self.failure(&format!("cannot be watched: {why}"))),
+        }
+    }
+
+    /// Ends the process by SIGKILL: it has no chance to say or to save anything.
+    pub(super) async fn kill(&mut self) -> Result<(), Failure> {
+        self.expected_to_end = true;
+        self.child
+            .kill()
+            .await
+            .map_err(|why| Failure::failed(format!("{} cannot be killed: {why}", self.name)))
+    }
+
+    /// Asks the process to stop, waits, and kills it if it does not.
+    pub(super) async fn stop(&mut self) -> Result<(), Failure> {
+        self.expected_to_end = true;
+        let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            // It may have ended a moment ago.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        match timeout(PATIENCE, self.child.wait()).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(why)) => Err(self.failure(&format!("cannot be waited for: {why}"))),
+            Err(_) => {
+                let _ = self.child.kill().await;
+                Err(self.failure("did not stop when asked to, and was killed"))
+            }
+        }
+    }
+
+    /// What went wrong, with the end of the log.
+    pub(super) fn failure(&self, what: &str) -> Failure {
+        let tail = tail(&self.log);
+        Failure::failed(format!("{} {what}; the end of its log `{}`:\n{tail}", self.name, self.log.display()))
+    }
+}
+
+fn tail(log: &Path) -> String {
+    let read = || -> std::io::Result<String> {
+        let start = fs::metadata(log)?.len().saturating_sub(LOG_BYTES_READ);
+        let mut file = File::open(log)?;
+        file.seek(SeekFrom::Start(start))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let text = read().unwrap_or_else(|why| format!("(cannot be read: {why})"));
+    let lines: Vec<&str> = text.lines().collect();
+    let shown = lines.get(lines.len().saturating_sub(LOG_LINES_SHOWN)..).unwrap_or_default();
+    shown.iter().map(|line| format!("  {}\n", printable(line))).collect::<String>().trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_log_is_shown_and_not_the_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        fs::write(&log, (0..9000).map(|line| format!("line {line}\n")).collect::<String>()).unwrap();
+        let shown = tail(&log);
+        assert_eq!(shown.lines().count(), LOG_LINES_SHOWN);
+        assert!(shown.ends_with("line 8999"), "{shown}");
+    }
+
+    #[test]
+    fn a_log_that_is_gone_is_said_to_be() {
+        assert!(tail(Path::new("no-such-log")).contains("cannot be read"));
+    }
+}

@@ -1,0 +1,95 @@
+//! The published models as they appear, each judged on rows that no silo has.
+
+use std::sync::Arc;
+
+use checkpoint::Manifest;
+use datasets::{Dataset, digits};
+use ed25519_dalek::VerifyingKey;
+use identity::Plan;
+use tokio::sync::{mpsc, watch};
+use tonic::transport::Channel;
+
+use crate::Failure;
+use crate::failure::with_causes;
+use crate::model::Models;
+
+/// Checkpoints that wait to be shown; evaluation pauses when nobody takes them.
+const WAITING_MAX: usize = 64;
+
+/// A published version and how well it does.
+#[derive(Debug, Clone)]
+pub(super) struct Checkpoint {
+    pub(super) manifest: Manifest,
+    /// Fraction of the held-out rows that it classifies correctly.
+    pub(super) accuracy: f64,
+}
+
+/// Fetches, checks and evaluates every checkpoint up to the round that `head` last named, until `head` is dropped.
+///
+/// In a task of its own: the rounds, and whoever watches them, do not wait for it.
+pub(super) fn follow(
+    channel: Channel,
+    key: VerifyingKey,
+    plan: Plan,
+    mut head: watch::Receiver<Option<u64>>,
+) -> mpsc::Receiver<Result<Checkpoint, Failure>> {
+    let (found, checkpoints) = mpsc::channel(WAITING_MAX);
+    tokio::spawn(async move {
+        let mut follower = match Follower::new(channel, key, plan) {
+            Ok(follower) => follower,
+            Err(why) => {
+                let _ = found.send(Err(why)).await;
+                return;
+            }
+        };
+        // A checkpoint may have been published between the first look and the first change.
+        while head.changed().await.is_ok() {
+            if let Err(why) = follower.catch_up(&found).await {
+                let _ = found.send(Err(why)).await;
+                return;
+            }
+        }
+    });
+    checkpoints
+}
+
+struct Follower {
+    models: Models,
+    plan: Arc<Plan>,
+    held_out: Arc<Dataset>,
+}
+
+impl Follower {
+    fn new(channel: Channel, key: VerifyingKey, plan: Plan) -> Result<Self, Failure> {
+        let table = digits::table(digits::held_out_rows());
+        let held_out = Dataset::from_csv("held-out rows", table.as_bytes(), &plan.data)
+            .map_err(|why| Failure::failed(with_causes(&why)))?;
+        Ok(Self {
+            models: Models::new(channel, Some(key)),
+            plan: Arc::new(plan),
+            held_out: Arc::new(held_out),
+        })
+    }
+
+    async fn catch_up(&mut self, found: &mpsc::Sender<Result<Checkpoint, Failure>>) -> Result<(), Failure> {
+        for manifest in self.models.new_records().await? {
+            let file = self.models.fetch(&manifest).await?;
+            let (plan, held_out) = (self.plan.clone(), self.held_out.clone());
+            let accuracy = tokio::task::spawn_blocking(move || accuracy(&plan, &file, &held_out))
+                .await
+                .map_err(|why| Failure::failed(format!("the evaluation of a model stopped: {why}")))??;
+            if found.send(Ok(Checkpoint { manifest, accuracy })).await.is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn accuracy(plan: &Plan, file: &[u8], held_out: &Dataset) -> Result<f64, Failure> {
+    let params = checkpoint::read_model(file, &plan.architecture().layout())
+        .map_err(|why| Failure::verification(with_causes(&why)))?;
+    let metrics =
+        train::evaluate(plan, &params, held_out).map_err(|why| Failure::failed(with_causes(&why)))?;
+    Ok(metrics.accuracy)
+}

@@ -1,0 +1,218 @@
+//! The demonstration's plans, one for each privacy mode.
+
+use datasets::digits;
+use identity::{Cohort, LocalOptimizer, Model, Plan, Privacy, Timing, Training, Weights};
+use optim::ServerOptimizer;
+use params::Activation;
+
+use crate::Failure;
+
+/// The delta at which every epsilon of the demonstration counts: below one over the number of records.
+pub(crate) const DELTA: f64 = 1e-5;
+/// Honest silos that the noise is calibrated to.
+pub(crate) const HONEST_MIN: usize = 2;
+
+const ROWS_MAX: u64 = 1024;
+const NOISY_SCALE_BITS_MAX: u32 = 20;
+const EXACT_FRACTION_BITS_MAX: u32 = 24;
+
+/// What the demonstration promises about the silos' records.
+#[derive(clap::ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Per-example clipping, noise by every silo; the unit is one record.
+    #[value(name = "distributed_dp_sgd")]
+    DistributedDpSgd,
+    /// Exact sums: secure aggregation without differential privacy.
+    #[value(name = "none")]
+    None,
+    /// Whole updates clipped, noise by every silo; the unit is one silo. Useless with few silos.
+    #[value(name = "distributed_dp_fedavg")]
+    DistributedDpFedavg,
+}
+
+/// The demonstration's plan for so many silos.
+///
+/// # Errors
+/// [`Failure::Usage`] for an epsilon that no noise reaches, or one where there is no noise.
+pub(crate) fn demo_plan(
+    mode: Mode,
+    clients: usize,
+    rounds: Option<u64>,
+    epsilon: Option<f64>,
+) -> Result<Plan, Failure> {
+    let (bits_max, plan): (u32, Box<dyn Fn(u32) -> Plan>) = match mode {
+        Mode::DistributedDpSgd => {
+            let (rounds, epsilon) = (rounds.unwrap_or(30), epsilon.unwrap_or(4.9));
+            let noise = noise(epsilon, rounds)?;
+            (NOISY_SCALE_BITS_MAX, Box::new(move |bits| dp_sgd(clients, rounds, epsilon, noise, bits)))
+        }
+        Mode::DistributedDpFedavg => {
+            let (rounds, epsilon) = (rounds.unwrap_or(20), epsilon.unwrap_or(50.0));
+            let noise = noise(epsilon, rounds)?;
+            (NOISY_SCALE_BITS_MAX, Box::new(move |bits| dp_fedavg(clients, rounds, epsilon, noise, bits)))
+        }
+        Mode::None => {
+            if epsilon.is_some() {
+                return Err(Failure::usage(
+                    "--epsilon means nothing with --privacy none: exact sums carry no differential privacy; leave \
+                     one of the two out",
+                ));
+            }
+            let rounds = rounds.unwrap_or(40);
+            (EXACT_FRACTION_BITS_MAX, Box::new(move |bits| fedavg(clients, rounds, bits)))
+        }
+    };
+    // The finest scale at which no sum can wrap.
+    let mut problems = String::new();
+    for bits in (0..=bits_max).rev() {
+        let plan = plan(bits);
+        match plan.validate() {
+            Ok(()) => return Ok(plan),
+            Err(why) => problems = why.to_string(),
+        }
+    }
+    Err(Failure::usage(format!("these options make no usable plan:\n{problems}")))
+}
+
+fn noise(epsilon: f64, rounds: u64) -> Result<f64, Failure> {
+    // Every record is in every batch, so no amplification by sampling is claimed.
+    accounting::calibrate(epsilon, DELTA, 1.0, rounds)
+        .map(accounting::NoiseMultiplier::value)
+        .map_err(|why| Failure::usage(format!("--epsilon {epsilon}: {why}")))
+}
+
+fn dp_sgd(clients: usize, rounds: u64, epsilon: f64, noise_multiplier: f64, scale_bits: u32) -> Plan {
+    let privacy = Privacy::DistributedDpSgd {
+        epsilon,
+        delta: DELTA,
+        noise_multiplier,
+        clip_norm: 0.5,
+        sampling_rate: 1.0,
+        divisor: 1437.0,
+        scale_bits,
+        batch_rows_max: ROWS_MAX,
+    };
+    let server = ServerOptimizer::FedAvg { learning_rate: 7.0, momentum: 0.8 };
+    // One step a round: of the training section only `micro_batch` counts.
+    plan(clients, rounds, Vec::new(), [-0.3, 0.7], training(1, LocalOptimizer::Sgd, 0.5), server, privacy)
+}
+
+fn dp_fedavg(clients: usize, rounds: u64, epsilon: f64, noise_multiplier: f64, scale_bits: u32) -> Plan {
+    let privacy =
+        Privacy::DistributedDpFedavg { epsilon, delta: DELTA, noise_multiplier, clip_norm: 1.0, scale_bits };
+    let server = ServerOptimizer::FedAvg { learning_rate: 1.0, momentum: 0.0 };
+    plan(clients, rounds, Vec::new(), [-0.3, 0.7], training(5, LocalOptimizer::Sgd, 0.5), server, privacy)
+}
+
+fn fedavg(clients: usize, rounds: u64, fraction_bits: u32) -> Plan {
+    let privacy = Privacy::Fedavg {
+        coordinate_max: 4.0,
+        fraction_bits,
+        weights: Weights::Rows { rows_max: ROWS_MAX },
+        evaluate: true,
+        loss_max: 10.0,
+    };
+    let server = ServerOptimizer::FedAvg { learning_rate: 1.0, momentum: 0.0 };
+    plan(clients, rounds, vec![64], [0.0, 1.0], training(5, LocalOptimizer::Adam, 0.002), server, privacy)
+}
+
+fn training(local_epochs: u32, optimizer: LocalOptimizer, learning_rate: f64) -> Training {
+    Training { local_epochs, batch_size: 32, optimizer, learning_rate, micro_batch: 256 }
+}
+
+fn plan(
+    clients: usize,
+    rounds: u64,
+    hidden: Vec<usize>,
+    scaled_to: [f64; 2],
+    training: Training,
+    server: ServerOptimizer,
+    privacy: Privacy,
+) -> Plan {
+    Plan {
+        name: "handwritten digits".into(),
+        rounds,
+        model: Model { hidden, activation: Activation::Relu, initial_seed: 1 },
+        data: digits::data_section(scaled_to),
+        training,
+        server,
+        privacy,
+        // One silo may be lost, where three are left.
+        cohort: Cohort {
+            minimum: clients.saturating_sub(1).max(3),
+            maximum: clients,
+            corrupt: 1,
+            honest_min: HONEST_MIN,
+        },
+        timing: Timing {
+            round_deadline_ms: 20_000,
+            minimum_wait_ms: 500,
+            ready_after_ms: 0,
+            attempts_max: 3,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use identity::PrivacyMode;
+
+    use super::*;
+
+    #[test]
+    fn every_mode_has_a_plan_for_three_to_twelve_silos() {
+        for (mode, named) in [
+            (Mode::DistributedDpSgd, PrivacyMode::DistributedDpSgd),
+            (Mode::None, PrivacyMode::Fedavg),
+            (Mode::DistributedDpFedavg, PrivacyMode::DistributedDpFedavg),
+        ] {
+            for clients in 3..=12 {
+                let plan = demo_plan(mode, clients, None, None).unwrap();
+                assert_eq!(plan.mode(), named);
+                let again = Plan::from_toml(&plan.to_toml()).unwrap();
+                assert_eq!(again, plan, "{mode:?} with {clients} silos does not survive its text");
+            }
+        }
+    }
+
+    #[test]
+    fn the_released_demonstration_stays_below_epsilon_five_at_its_delta() {
+        let plan = demo_plan(Mode::DistributedDpSgd, 5, None, None).unwrap();
+        assert_eq!(plan.budget(), Some((4.9, 1e-5)));
+        assert_eq!(plan.rounds, 30);
+        let Privacy::DistributedDpSgd { noise_multiplier, .. } = plan.privacy else { panic!() };
+        assert!((noise_multiplier - 5.324).abs() < 0.01, "{noise_multiplier}");
+    }
+
+    #[test]
+    fn other_rounds_or_another_epsilon_change_the_noise() {
+        let noise =
+            |rounds, epsilon| match demo_plan(Mode::DistributedDpSgd, 5, rounds, epsilon).unwrap().privacy {
+                Privacy::DistributedDpSgd { noise_multiplier, .. } => noise_multiplier,
+                _ => panic!(),
+            };
+        assert!(noise(Some(60), None) > noise(None, None));
+        assert!(noise(None, Some(2.0)) > noise(None, None));
+    }
+
+    #[test]
+    fn one_bit_more_could_wrap_or_is_the_most_that_is_tried() {
+        let plan = demo_plan(Mode::None, 5, None, None).unwrap();
+        let Privacy::Fedavg { fraction_bits, .. } = plan.privacy else { panic!() };
+        assert!(
+            fraction_bits == EXACT_FRACTION_BITS_MAX || fedavg(5, 40, fraction_bits + 1).validate().is_err()
+        );
+        assert!(fraction_bits >= 16, "{fraction_bits} bits are too coarse to train");
+    }
+
+    #[test]
+    fn options_that_mean_nothing_are_usage_errors() {
+        let none = demo_plan(Mode::None, 5, None, Some(1.0)).unwrap_err();
+        assert!(matches!(none, Failure::Usage(_)));
+        let unreachable = demo_plan(Mode::DistributedDpSgd, 5, None, Some(0.001)).unwrap_err();
+        assert!(
+            matches!(&unreachable, Failure::Usage(text) if text.contains("--epsilon 0.001")),
+            "{unreachable}"
+        );
+    }
+}

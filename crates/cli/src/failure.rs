@@ -1,0 +1,79 @@
+//! How a command ends when it does not end well: the exit code for scripts, the sentence for people.
+
+use std::process::ExitCode;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Something went wrong on the way.
+    #[error("{0}")]
+    Failed(String),
+    /// The call, or a file that it names, cannot be meant.
+    #[error("{0}")]
+    Usage(String),
+    /// What was checked is not what was signed.
+    #[error("{0}")]
+    Verification(String),
+    /// Nobody answers at the coordinator's address.
+    #[error("{0}")]
+    Unreachable(String),
+}
+
+impl Failure {
+    /// The program's exit code for it; documented in `folkmoot --help`.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.code())
+    }
+
+    pub(crate) fn failed(why: impl ToString) -> Self {
+        Self::Failed(why.to_string())
+    }
+
+    pub(crate) fn usage(why: impl ToString) -> Self {
+        Self::Usage(why.to_string())
+    }
+
+    pub(crate) fn verification(why: impl ToString) -> Self {
+        Self::Verification(why.to_string())
+    }
+
+    fn code(&self) -> u8 {
+        match self {
+            Self::Failed(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Verification(_) => 3,
+            Self::Unreachable(_) => 4,
+        }
+    }
+}
+
+/// An error with its causes, as one line.
+pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        // Transparent errors repeat their source.
+        if !line.ends_with(&cause_text) {
+            line = format!("{line}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_has_the_documented_code() {
+        let kinds = [
+            Failure::failed(""),
+            Failure::usage(""),
+            Failure::verification(""),
+            Failure::Unreachable(String::new()),
+        ];
+        assert_eq!(kinds.map(|kind| kind.code()), [1, 2, 3, 4]);
+    }
+}

@@ -1,0 +1,237 @@
+//! `folkmoot model fetch`: a published model, checked against the signed chain, on disk whole or not at all.
+
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use checkpoint::{ChainVerifier, Manifest, SignedManifest};
+use clap::Subcommand;
+use ed25519_dalek::VerifyingKey;
+use params::Digest;
+use tonic::transport::Channel;
+use wire::v1::models_client::ModelsClient;
+use wire::v1::{FetchModelRequest, ListCheckpointsRequest, model_chunk};
+use wire::{ChunkVerifier, ModelHeader, limits};
+
+use crate::Failure;
+use crate::connect::{connect, refused};
+use crate::failure::with_causes;
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Model {
+    /// Fetch the newest model, or another, with the signed record that vouches for it.
+    #[command(
+        after_help = "The file is replaced in one step, once every chunk and the signed chain have been checked.\n\n\
+                      Examples:\n  \
+                      folkmoot model fetch --coordinator http://127.0.0.1:7440 --out model.safetensors --key HEX\n  \
+                      folkmoot model fetch --coordinator http://127.0.0.1:7440 --out round-12.safetensors --round 12"
+    )]
+    Fetch(FetchArgs),
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct FetchArgs {
+    /// The coordinator's address.
+    #[arg(long, value_name = "URL")]
+    coordinator: String,
+    /// Where the model goes.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// The model of this round instead of the newest.
+    #[arg(long, value_name = "N", conflicts_with = "digest")]
+    round: Option<u64>,
+    /// The model with these parameters instead of the newest.
+    #[arg(long, value_name = "HEX")]
+    digest: Option<String>,
+    /// The coordinator's public key, as the roster names it.
+    #[arg(long, value_name = "HEX")]
+    key: Option<String>,
+}
+
+pub(crate) async fn run(model: Model) -> Result<(), Failure> {
+    let Model::Fetch(args) = model;
+    let key = args.key.as_deref().map(identity::parse_verifying_key).transpose();
+    let key = key.map_err(|why| Failure::usage(format!("--key: {why}")))?;
+    let mut models = Models::new(connect(&args.coordinator).await?, key);
+    let chain = models.new_records().await?;
+    let wanted = |manifest: &&Manifest| {
+        args.round.is_none_or(|round| manifest.round == round)
+            && args.digest.as_ref().is_none_or(|hex| manifest.model.params_digest.to_string() == *hex)
+    };
+    let manifest = chain.iter().rev().find(wanted).ok_or_else(|| {
+        let newest = chain.last().map_or(0, |manifest| manifest.round);
+        Failure::usage(format!("no checkpoint of this run has that model; the newest is of round {newest}"))
+    })?;
+    let bytes = models.fetch(manifest).await?;
+    write_whole(&args.out, &bytes)
+        .map_err(|why| Failure::failed(format!("`{}` cannot be written: {why}", args.out.display())))?;
+    println!(
+        "{}: round {}, {} bytes, sha256 {}",
+        args.out.display(),
+        manifest.round,
+        bytes.len(),
+        manifest.model.sha256
+    );
+    if key.is_none() {
+        eprintln!(
+            "warning: no key is pinned, so this shows that one key signed the whole chain, not whose it is: {}",
+            manifest.public_key
+        );
+    }
+    Ok(())
+}
+
+/// A coordinator's models, believed only as far as its signed chain goes.
+pub(crate) struct Models {
+    client: ModelsClient<Channel>,
+    chain: ChainVerifier,
+}
+
+impl Models {
+    pub(crate) fn new(channel: Channel, key: Option<VerifyingKey>) -> Self {
+        let client = ModelsClient::new(channel).max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
+        Self { client, chain: ChainVerifier::new(key) }
+    }
+
+    /// Records that were not seen before, verified, oldest first.
+    pub(crate) async fn new_records(&mut self) -> Result<Vec<Manifest>, Failure> {
+        let from_round = self.chain.head().map_or(0, |head| head.round + 1);
+        let request = ListCheckpointsRequest { from_round };
+        let answer = self.client.list_checkpoints(request).await.map_err(|why| refused(&why))?;
+        let mut records = answer.into_inner();
+        let mut manifests = Vec::new();
+        while let Some(record) = records.message().await.map_err(|why| refused(&why))? {
+            let signed = record.signed.ok_or_else(|| Failure::verification("a record holds no manifest"))?;
+            let signed =
+                SignedManifest::try_from(signed).map_err(|why| Failure::verification(with_causes(&why)))?;
+            let manifest = self.chain.push(&signed).map_err(|why| {
+                Failure::verification(format!(
+                    "the coordinator's chain does not verify: {}",
+                    with_causes(&why)
+                ))
+            })?;
+            manifests.push(manifest);
+        }
+        Ok(manifests)
+    }
+
+    /// The file of a record's model.
+    pub(crate) async fn fetch(&mut self, manifest: &Manifest) -> Result<Vec<u8>, Failure> {
+        let request = FetchModelRequest { digest: manifest.model.params_digest.as_bytes().to_vec() };
+        let answer = self.client.fetch_model(request).await.map_err(|why| refused(&why))?;
+        let mut chunks = answer.into_inner();
+        let mut assembly: Option<Assembly> = None;
+        while let Some(chunk) = chunks.message().await.map_err(|why| refused(&why))? {
+            match &mut assembly {
+                None => assembly = Some(Assembly::begin(chunk)?),
+                Some(assembly) => assembly.add(chunk)?,
+            }
+        }
+        let assembly = assembly.ok_or_else(|| Failure::verification("the model's stream was empty"))?;
+        assembly.finish(manifest.model.sha256)
+    }
+}
+
+/// A model's bytes as its chunks arrive, each checked.
+struct Assembly {
+    verifier: ChunkVerifier,
+    bytes: Vec<u8>,
+}
+
+impl Assembly {
+    fn begin(first: wire::v1::ModelChunk) -> Result<Self, Failure> {
+        let Some(model_chunk::Part::Header(header)) = first.part else {
+            return Err(Failure::verification("the model's stream does not begin with its header"));
+        };
+        let header = ModelHeader::try_from(header).map_err(Failure::verification)?;
+        Ok(Self { verifier: ChunkVerifier::new(header), bytes: Vec::new() })
+    }
+
+    fn add(&mut self, chunk: wire::v1::ModelChunk) -> Result<(), Failure> {
+        let data = self.verifier.accept(chunk).map_err(Failure::verification)?;
+        self.bytes.extend_from_slice(&data);
+        Ok(())
+    }
+
+    fn finish(self, signed: Digest) -> Result<Vec<u8>, Failure> {
+        self.verifier.finish().map_err(Failure::verification)?;
+        let actual = Digest::sha256(&self.bytes);
+        if actual != signed {
+            return Err(Failure::verification(format!(
+                "the model that arrived has sha256 {actual}, signed was {signed}"
+            )));
+        }
+        Ok(self.bytes)
+    }
+}
+
+/// Writes beside the target, then renames: a reader sees the old file or the whole new one.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file =
+        tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o644)).tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|why| why.error)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assemble(file: &[u8], damage: impl Fn(usize, &mut wire::v1::ModelChunk)) -> Result<Vec<u8>, Failure> {
+        let chunks = wire::model_chunks(3, Digest::sha256(b"params"), file.to_vec().into());
+        let mut assembly: Option<Assembly> = None;
+        for (index, mut chunk) in chunks.enumerate() {
+            damage(index, &mut chunk);
+            match &mut assembly {
+                None => assembly = Some(Assembly::begin(chunk)?),
+                Some(assembly) => assembly.add(chunk)?,
+            }
+        }
+        assembly.unwrap().finish(Digest::sha256(file))
+    }
+
+    fn file() -> Vec<u8> {
+        (0..limits::CHUNK_BYTES * 2 + 9).map(|i| (i % 251) as u8).collect()
+    }
+
+    #[test]
+    fn whole_chunks_make_the_signed_file() {
+        assert_eq!(assemble(&file(), |_, _| {}).unwrap(), file());
+    }
+
+    #[test]
+    fn a_flipped_bit_is_an_error_that_names_the_chunk() {
+        let why = assemble(&file(), |index, chunk| {
+            if let (2, Some(model_chunk::Part::Data(data))) = (index, &mut chunk.part) {
+                let mut bytes = data.data.to_vec();
+                bytes[5] ^= 1;
+                data.data = bytes.into();
+            }
+        })
+        .unwrap_err();
+        assert!(matches!(&why, Failure::Verification(text) if text.contains("chunk 2 of 3")), "{why}");
+    }
+
+    #[test]
+    fn another_file_than_the_signed_one_is_refused_though_its_chunks_agree() {
+        let chunks = wire::model_chunks(3, Digest::sha256(b"params"), b"other".to_vec().into());
+        let mut chunks = chunks.collect::<Vec<_>>().into_iter();
+        let mut assembly = Assembly::begin(chunks.next().unwrap()).unwrap();
+        assembly.add(chunks.next().unwrap()).unwrap();
+        let why = assembly.finish(Digest::sha256(b"signed")).unwrap_err();
+        assert!(matches!(why, Failure::Verification(_)), "{why}");
+    }
+
+    #[test]
+    fn a_model_replaces_the_file_whole_and_leaves_nothing_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model");
+        std::fs::write(&path, "old").unwrap();
+        write_whole(&path, b"new").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,151 @@
+//! `folkmoot roster`: what the federation's authority signs.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use identity::{Member, SignedRoster};
+use secagg::ClientId;
+
+use crate::Failure;
+use crate::keys;
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Roster {
+    /// Sign a roster as the federation's authority.
+    #[command(after_help = "Example:\n  \
+                  folkmoot roster sign --authority authority.key --federation hospitals --epoch 1 \
+                  --coordinator-key HEX --member 1:north:HEX --member 2:south:HEX --member 3:west:HEX \
+                  --out roster.json")]
+    Sign(SignArgs),
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct SignArgs {
+    /// The authority's secret key.
+    #[arg(long, value_name = "FILE")]
+    authority: PathBuf,
+    /// The federation's name.
+    #[arg(long, value_name = "NAME")]
+    federation: String,
+    /// Must grow with every roster of this federation.
+    #[arg(long, value_name = "N")]
+    epoch: u64,
+    /// The coordinator's public key.
+    #[arg(long, value_name = "HEX")]
+    coordinator_key: String,
+    /// A member: its number, its name, its public key. Once for each.
+    #[arg(long = "member", value_name = "ID:NAME:HEX", required = true, value_parser = parse_member)]
+    members: Vec<(ClientId, String, String)>,
+    /// Where the signed roster goes; must not exist.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+pub(crate) fn run(roster: &Roster) -> Result<(), Failure> {
+    let Roster::Sign(args) = roster;
+    let authority = keys::read(&args.authority)?;
+    let mut members = BTreeMap::new();
+    for (id, name, identity_key) in &args.members {
+        let member = Member { name: name.clone(), identity_key: identity_key.clone(), admitted: args.epoch };
+        if members.insert(*id, member).is_some() {
+            return Err(Failure::usage(format!("--member: the number {id} is given twice")));
+        }
+    }
+    let roster = identity::Roster {
+        federation: args.federation.clone(),
+        epoch: args.epoch,
+        coordinator_key: args.coordinator_key.clone(),
+        members,
+    };
+    let signed = roster.sign(&authority);
+    // Read back as every silo will: what they would refuse is not written.
+    signed.open(&authority.public()).map_err(Failure::usage)?;
+    write_new(&args.out, &signed)?;
+    println!("roster {}", roster.digest());
+    println!("authority_key = \"{}\"", keys::public_text(&authority));
+    Ok(())
+}
+
+/// Writes a signed roster to a new file.
+pub(crate) fn write_new(path: &Path, signed: &SignedRoster) -> Result<(), Failure> {
+    let json = serde_json::to_string(signed).map_err(Failure::failed)?;
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(path)
+        .and_then(|mut file| writeln!(file, "{json}"));
+    written.map_err(|why| match why.kind() {
+        io::ErrorKind::AlreadyExists => {
+            Failure::usage(format!("`{}` exists; write the new roster beside it", path.display()))
+        }
+        _ => Failure::failed(format!("`{}` cannot be written: {why}", path.display())),
+    })
+}
+
+fn parse_member(text: &str) -> Result<(ClientId, String, String), String> {
+    let mut parts = text.splitn(3, ':');
+    let (Some(id), Some(name), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err("a member is ID:NAME:HEX, such as 1:north:9f86…".into());
+    };
+    let id: u32 = id.parse().map_err(|_| format!("`{id}` is no number"))?;
+    if name.is_empty() {
+        return Err("the name is empty".into());
+    }
+    identity::parse_verifying_key(key).map_err(|why| why.to_string())?;
+    Ok((ClientId(id), name.to_owned(), key.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sign(folder: &Path, members: &[(u32, &str)]) -> Result<SignedRoster, Failure> {
+        let public = |name: &str| {
+            let file = folder.join(name);
+            let key = if file.exists() { keys::read(&file) } else { keys::create(&file) };
+            keys::public_text(&key.unwrap())
+        };
+        let out = folder.join("roster.json");
+        let authority = public("authority");
+        run(&Roster::Sign(SignArgs {
+            authority: folder.join("authority"),
+            federation: "test".into(),
+            epoch: 4,
+            coordinator_key: public("coordinator"),
+            members: members.iter().map(|(id, name)| (ClientId(*id), (*name).into(), public(name))).collect(),
+            out: out.clone(),
+        }))?;
+        let signed: SignedRoster = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
+        let roster = signed.open(&identity::parse_verifying_key(&authority).unwrap()).unwrap();
+        assert_eq!(roster.members.len(), members.len());
+        Ok(signed)
+    }
+
+    #[test]
+    fn a_signed_roster_opens_under_the_authority_and_is_never_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        sign(folder.path(), &[(1, "a"), (2, "b")]).unwrap();
+        let again = sign(folder.path(), &[(1, "a")]).unwrap_err().to_string();
+        assert!(again.contains("exists"), "{again}");
+    }
+
+    #[test]
+    fn a_roster_that_silos_would_refuse_is_not_signed() {
+        let folder = tempfile::tempdir().unwrap();
+        let number = sign(folder.path(), &[(1, "a"), (1, "b")]).unwrap_err().to_string();
+        assert!(number.contains("given twice"), "{number}");
+        let key = sign(folder.path(), &[(1, "a"), (2, "a")]).unwrap_err().to_string();
+        assert!(key.contains("repeats another's key"), "{key}");
+        assert!(!folder.path().join("roster.json").exists());
+    }
+
+    #[test]
+    fn a_mistyped_member_is_refused_with_its_form() {
+        assert!(parse_member("1:north").unwrap_err().contains("ID:NAME:HEX"));
+        assert!(parse_member("x:north:00").unwrap_err().contains("no number"));
+        assert!(parse_member("1:north:zz").unwrap_err().contains("64 hexadecimal digits"));
+    }
+}

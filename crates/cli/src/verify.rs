@@ -1,0 +1,410 @@
+//! `folkmoot verify`: a chain of checkpoints, checked offline from its files alone.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use checkpoint::{
+    ArtifactError, CHECKPOINTS_FOLDER, ChainError, ChainVerifier, MANIFEST_FILE, MODEL_FILE, Manifest,
+    OPTIMIZER_FILE, SIGNATURE_FILE, SignatureError, SignedManifest, folder_name, round_of_folder,
+    verify_checkpoint,
+};
+use ed25519_dalek::VerifyingKey;
+use params::Digest;
+
+use crate::Failure;
+use crate::connect::printable;
+use crate::failure::with_causes;
+
+/// Largest manifest that is read: the limit that manifests have on the network.
+const MANIFEST_BYTES_MAX: u64 = wire::limits::MANIFEST_BYTES_MAX as u64;
+
+#[derive(clap::Args, Debug)]
+#[command(
+    after_help = "A chain that is cut off at its end cannot be told from a shorter run: compare the head with what \
+                  `folkmoot status` shows.\n\n\
+                  Examples:\n  \
+                  folkmoot verify /var/lib/folkmoot/coordinator --key HEX\n  \
+                  folkmoot verify backup/checkpoints --quiet"
+)]
+pub(crate) struct Args {
+    /// The coordinator's data folder, or its folder `checkpoints`.
+    folder: PathBuf,
+    /// The coordinator's public key, as the roster names it.
+    #[arg(long, value_name = "HEX")]
+    key: Option<String>,
+    /// Print nothing but errors and warnings.
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// A chain that holds.
+#[derive(Debug, Clone)]
+pub struct Verified {
+    /// Committed rounds: checkpoints without the initial model's.
+    pub rounds: u64,
+    /// Digest of the newest checkpoint's record.
+    pub head: Digest,
+    /// The newest model.
+    pub model_path: PathBuf,
+    /// SHA-256 of its file.
+    pub model_sha256: Digest,
+    /// What the newest record says has been spent.
+    pub privacy: checkpoint::PrivacySpent,
+    /// All records, oldest first.
+    pub manifests: Vec<Manifest>,
+}
+
+/// The first thing wrong with a chain.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// A file or folder cannot be read.
+    #[error("`{}`: cannot be read: {why}", file.display())]
+    Unreadable {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        why: std::io::Error,
+    },
+    /// There is no chain.
+    #[error("`{}`: holds no checkpoints; name a coordinator's data folder, or its folder `checkpoints`", folder.display())]
+    Empty {
+        /// Where.
+        folder: PathBuf,
+    },
+    /// A file is not what was signed.
+    #[error("`{}`: {why}", file.display())]
+    File {
+        /// The first bad file.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A checkpoint is missing that no record explains.
+    #[error(
+        "`{}`: is missing, and the next record does not list round {round} as aborted; restore it from a copy",
+        folder.display()
+    )]
+    Gap {
+        /// The missing folder.
+        folder: PathBuf,
+        /// Its round.
+        round: u64,
+    },
+}
+
+/// Checks every checkpoint in `folder`, or in the folder `checkpoints` in it.
+///
+/// Without a `key` the first record's is taken: that proves one author, not which.
+///
+/// # Errors
+/// [`VerifyError`], the first that is met, from the oldest checkpoint on.
+pub fn verify_folder(folder: &Path, key: Option<VerifyingKey>) -> Result<Verified, VerifyError> {
+    let inner = folder.join(CHECKPOINTS_FOLDER);
+    let folder = if inner.is_dir() { inner } else { folder.to_owned() };
+    let mut chain = ChainVerifier::new(key);
+    let mut manifests: Vec<Manifest> = Vec::new();
+    for round in rounds_in(&folder)? {
+        let here = folder.join(folder_name(round));
+        let manifest = verify_one(&here, &mut chain)?;
+        if manifest.round != round {
+            let why = format!("is the record of round {}, in the folder of round {round}", manifest.round);
+            return Err(VerifyError::File { file: here.join(MANIFEST_FILE), why });
+        }
+        let first_missing = manifests.last().map_or(0, |previous| previous.round + 1);
+        let explained = |missing: &u64| manifest.previous_rounds_aborted.iter().any(|a| a.round == *missing);
+        if let Some(missing) = (first_missing..round).find(|missing| !explained(missing)) {
+            return Err(VerifyError::Gap { folder: folder.join(folder_name(missing)), round: missing });
+        }
+        manifests.push(manifest);
+    }
+    match (manifests.last(), chain.head_digest()) {
+        (Some(newest), Some(head)) => Ok(Verified {
+            rounds: manifests.iter().filter(|manifest| manifest.round > 0).count() as u64,
+            head,
+            model_path: folder.join(folder_name(newest.round)).join(MODEL_FILE),
+            model_sha256: newest.model.sha256,
+            privacy: newest.privacy.clone(),
+            manifests,
+        }),
+        _ => Err(VerifyError::Empty { folder }),
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let key = args.key.as_deref().map(identity::parse_verifying_key).transpose();
+    let key = key.map_err(|why| Failure::usage(format!("--key: {why}")))?;
+    let verified = verify_folder(&args.folder, key).map_err(Failure::verification)?;
+    if !args.quiet {
+        for manifest in &verified.manifests {
+            println!("{}", line(manifest));
+        }
+        println!(
+            "verified: {} rounds, head {}, model sha256 {}",
+            verified.rounds, verified.head, verified.model_sha256
+        );
+    }
+    if key.is_none() {
+        let signer = verified.manifests.last().map_or("", |manifest| manifest.public_key.as_str());
+        eprintln!(
+            "warning: no key is pinned, so this shows that one key wrote the whole chain, not whose it is; the \
+             roster names the coordinator's key: folkmoot verify --key {signer} if that is the one"
+        );
+    }
+    Ok(())
+}
+
+fn line(manifest: &Manifest) -> String {
+    let spent =
+        manifest.privacy.epsilon.map_or_else(String::new, |epsilon| format!(", epsilon {epsilon:.4}"));
+    let left_out: Vec<String> = manifest
+        .left_out
+        .iter()
+        .map(|left_out| format!("client {} ({})", left_out.client, printable(&left_out.reason)))
+        .collect();
+    let left_out =
+        if left_out.is_empty() { String::new() } else { format!(", left out: {}", left_out.join(", ")) };
+    format!(
+        "round {:>6}: {} silos{left_out}, model {}{spent}",
+        manifest.round,
+        manifest.included.len(),
+        manifest.model.params_digest.short()
+    )
+}
+
+/// Rounds that have a folder, ascending. Other entries, such as one that a crash left half-written, are none.
+fn rounds_in(folder: &Path) -> Result<Vec<u64>, VerifyError> {
+    let unreadable = |why| VerifyError::Unreadable { file: folder.to_owned(), why };
+    let mut rounds = Vec::new();
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let name = entry.map_err(unreadable)?.file_name();
+        rounds.extend(name.to_str().and_then(round_of_folder));
+    }
+    rounds.sort_unstable();
+    Ok(rounds)
+}
+
+fn verify_one(here: &Path, chain: &mut ChainVerifier) -> Result<Manifest, VerifyError> {
+    let manifest_path = here.join(MANIFEST_FILE);
+    let signature_path = here.join(SIGNATURE_FILE);
+    let signature = read(&signature_path, 64)?;
+    let signature = <[u8; 64]>::try_from(signature.as_slice()).map_err(|_| VerifyError::File {
+        file: signature_path.clone(),
+        why: format!("has {} bytes, a signature has 64", signature.len()),
+    })?;
+    let signed = SignedManifest { manifest_bytes: read(&manifest_path, MANIFEST_BYTES_MAX)?, signature };
+    let manifest = chain.push(&signed).map_err(|why| match why {
+        ChainError::Signature(SignatureError::Signature) => VerifyError::File {
+            file: manifest_path.clone(),
+            why: format!(
+                "does not match its signature `{}`: one of the two was changed",
+                signature_path.display()
+            ),
+        },
+        why => VerifyError::File { file: manifest_path.clone(), why: with_causes(&why) },
+    })?;
+    let model = read(&here.join(MODEL_FILE), wire::limits::MODEL_BYTES_MAX)?;
+    let optimizer_path = here.join(OPTIMIZER_FILE);
+    let optimizer =
+        optimizer_path.exists().then(|| read(&optimizer_path, wire::limits::MODEL_BYTES_MAX)).transpose()?;
+    verify_checkpoint(&signed, &model, optimizer.as_deref(), None)
+        .map_err(|why| VerifyError::File { file: here.join(file_of(&why)), why: with_causes(&why) })?;
+    Ok(manifest)
+}
+
+fn file_of(error: &ArtifactError) -> &'static str {
+    match error {
+        ArtifactError::Manifest(_) => MANIFEST_FILE,
+        ArtifactError::Missing { file }
+        | ArtifactError::Unexpected { file }
+        | ArtifactError::Sha256 { file, .. } => file,
+        ArtifactError::Model(_) | ArtifactError::Params { .. } => MODEL_FILE,
+    }
+}
+
+/// Reads a file no longer than `bytes_max`.
+fn read(file: &Path, bytes_max: u64) -> Result<Vec<u8>, VerifyError> {
+    let unreadable = |why| VerifyError::Unreadable { file: file.to_owned(), why };
+    let length = fs::metadata(file).map_err(unreadable)?.len();
+    if length > bytes_max {
+        let why = format!("has {length} bytes, more than the {bytes_max} that it may have");
+        return Err(VerifyError::File { file: file.to_owned(), why });
+    }
+    fs::read(file).map_err(unreadable)
+}
+
+#[cfg(test)]
+mod tests {
+    use checkpoint::{AbortedRound, MANIFEST_FORMAT, ModelArtifact, OptimizerArtifact, PrivacySpent};
+    use ed25519_dalek::SigningKey;
+    use params::{Activation, Architecture, Params};
+
+    use super::*;
+
+    const OPTIMIZER: &[u8] = b"moments";
+
+    fn key() -> SigningKey {
+        SigningKey::from_bytes(&[7; 32])
+    }
+
+    fn params(round: u64) -> Params {
+        let layout =
+            Architecture { inputs: 2, hidden: vec![], activation: Activation::Relu, outputs: 3 }.layout();
+        let values = (0..layout.len()).map(|lane| (round * 10 + lane as u64) as f32).collect();
+        Params::new(layout, values).unwrap()
+    }
+
+    /// Rounds 0, 1 and 3; round 2 was aborted.
+    fn chain(edit: impl Fn(&mut Manifest)) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let run_id = Digest::sha256(b"run");
+        let mut parent: Option<(SignedManifest, u64)> = None;
+        for round in [0, 1, 3] {
+            let model = checkpoint::model_bytes(&params(round), &checkpoint::model_metadata(&run_id, round));
+            let ids = if round == 0 { vec![] } else { vec![1, 2, 3] };
+            let mut manifest = Manifest {
+                format: MANIFEST_FORMAT.into(),
+                run_id,
+                run_name: "test".into(),
+                round,
+                attempt: 1,
+                parent: parent.as_ref().map(|(signed, _)| signed.digest()),
+                plan_digest: Digest::sha256(b"plan"),
+                roster_digest: Digest::sha256(b"roster"),
+                parent_model: parent.as_ref().map(|(_, round)| params(*round).digest()),
+                model: ModelArtifact {
+                    file: MODEL_FILE.into(),
+                    sha256: Digest::sha256(&model),
+                    bytes: model.len() as u64,
+                    params_digest: params(round).digest(),
+                },
+                optimizer: Some(OptimizerArtifact {
+                    file: OPTIMIZER_FILE.into(),
+                    sha256: Digest::sha256(OPTIMIZER),
+                    bytes: OPTIMIZER.len() as u64,
+                }),
+                transcript: None,
+                cohort: ids.clone(),
+                shared: ids.clone(),
+                included: ids,
+                left_out: vec![],
+                aggregate_digest: None,
+                metrics: Default::default(),
+                privacy: PrivacySpent {
+                    mode: "fedavg".into(),
+                    unit: "none".into(),
+                    relation: "none".into(),
+                    epsilon: None,
+                    delta: None,
+                    accountant: "none".into(),
+                    steps: round,
+                    noise_by: "nobody".into(),
+                    trust: "nobody".into(),
+                },
+                created_ms: 1000 + round,
+                previous_rounds_aborted: if round == 3 {
+                    vec![AbortedRound { round: 2, attempt: 1, outcome: "too few".into() }]
+                } else {
+                    vec![]
+                },
+                public_key: checkpoint::public_key_text(&key().verifying_key()),
+            };
+            edit(&mut manifest);
+            let signed = SignedManifest::sign(&manifest, &key()).unwrap();
+            let here = folder.path().join(CHECKPOINTS_FOLDER).join(folder_name(round));
+            fs::create_dir_all(&here).unwrap();
+            fs::write(here.join(MANIFEST_FILE), &signed.manifest_bytes).unwrap();
+            fs::write(here.join(SIGNATURE_FILE), signed.signature).unwrap();
+            fs::write(here.join(MODEL_FILE), model).unwrap();
+            fs::write(here.join(OPTIMIZER_FILE), OPTIMIZER).unwrap();
+            parent = Some((signed, round));
+        }
+        folder
+    }
+
+    fn refused(folder: &Path) -> String {
+        verify_folder(folder, None).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_good_chain_verifies_from_either_folder_and_names_its_newest_model() {
+        let folder = chain(|_| {});
+        for start in [folder.path().to_owned(), folder.path().join(CHECKPOINTS_FOLDER)] {
+            let verified = verify_folder(&start, Some(key().verifying_key())).unwrap();
+            assert_eq!(verified.rounds, 2);
+            let model = fs::read(&verified.model_path).unwrap();
+            assert_eq!(Digest::sha256(&model), verified.model_sha256);
+            assert!(verified.model_path.ends_with("000003/model.safetensors"));
+        }
+    }
+
+    #[test]
+    fn every_flipped_byte_of_every_file_is_found_and_its_file_named() {
+        let folder = chain(|_| {});
+        for round in [0, 1, 3] {
+            let here = folder.path().join(CHECKPOINTS_FOLDER).join(folder_name(round));
+            for name in [MANIFEST_FILE, SIGNATURE_FILE, MODEL_FILE, OPTIMIZER_FILE] {
+                let file = here.join(name);
+                let good = fs::read(&file).unwrap();
+                for at in (0..good.len()).step_by(7) {
+                    let mut bad = good.clone();
+                    bad[at] ^= 1;
+                    fs::write(&file, &bad).unwrap();
+                    let why = refused(folder.path());
+                    assert!(why.contains(&file.display().to_string()), "{name} at {at}: {why}");
+                }
+                fs::write(&file, &good).unwrap();
+            }
+        }
+        verify_folder(folder.path(), None).unwrap();
+    }
+
+    #[test]
+    fn every_missing_file_is_named() {
+        let folder = chain(|_| {});
+        let here = folder.path().join(CHECKPOINTS_FOLDER).join(folder_name(1));
+        for name in [MANIFEST_FILE, SIGNATURE_FILE, MODEL_FILE, OPTIMIZER_FILE] {
+            let file = here.join(name);
+            let good = fs::read(&file).unwrap();
+            fs::remove_file(&file).unwrap();
+            let why = refused(folder.path());
+            assert!(why.contains(&file.display().to_string()), "{name}: {why}");
+            fs::write(&file, good).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_missing_round_that_was_not_aborted_is_a_gap() {
+        let folder = chain(|manifest| manifest.previous_rounds_aborted.clear());
+        let why = verify_folder(folder.path(), None).unwrap_err();
+        assert!(matches!(why, VerifyError::Gap { round: 2, .. }), "{why}");
+    }
+
+    #[test]
+    fn a_removed_checkpoint_breaks_the_chain() {
+        let folder = chain(|_| {});
+        fs::remove_dir_all(folder.path().join(CHECKPOINTS_FOLDER).join(folder_name(1))).unwrap();
+        assert!(refused(folder.path()).contains("its parent is"));
+    }
+
+    #[test]
+    fn a_checkpoint_in_another_rounds_folder_is_refused() {
+        let folder = chain(|_| {});
+        let root = folder.path().join(CHECKPOINTS_FOLDER);
+        fs::rename(root.join(folder_name(3)), root.join(folder_name(4))).unwrap();
+        assert!(refused(folder.path()).contains("is the record of round 3, in the folder of round 4"));
+    }
+
+    #[test]
+    fn another_key_than_the_pinned_one_is_refused() {
+        let folder = chain(|_| {});
+        let other = SigningKey::from_bytes(&[8; 32]).verifying_key();
+        let why = verify_folder(folder.path(), Some(other)).unwrap_err().to_string();
+        assert!(why.contains("another key"), "{why}");
+    }
+
+    #[test]
+    fn a_folder_without_checkpoints_says_what_to_name() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(refused(folder.path()).contains("name a coordinator's data folder"));
+    }
+}
