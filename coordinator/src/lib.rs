@@ -25,8 +25,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 
 pub use config::{Config, ConfigError, Loaded};
 use driver::{Driver, INBOX_EVENTS};
@@ -131,7 +131,6 @@ pub async fn run(
         // Memory is decided by the windows: many clients uploading at once must not each hold a large one.
         .initial_stream_window_size(64 << 10)
         .http2_keepalive_interval(Some(service::KEEPALIVE))
-        .tcp_nodelay(true)
         .add_service(health_service)
         .add_service(reflection)
         .add_service(services.federation())
@@ -140,11 +139,15 @@ pub async fn run(
 
     let (stop, stopped) = watch::channel(false);
     let mut serving = stopped.clone();
-    let server =
-        tokio::spawn(server.serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
+    let server = tokio::spawn(server.serve_with_incoming_shutdown(
+        // A round is many small messages: with Nagle's algorithm each waits for an acknowledgement, and a round takes
+        // seven times as long.
+        TcpIncoming::from(listener).with_nodelay(Some(true)),
+        async move {
             // An error says that the sender is gone: stop as well.
             let _ = serving.wait_for(|stop| *stop).await;
-        }));
+        },
+    ));
     tracing::info!(%address, "listening");
     listening(address);
 

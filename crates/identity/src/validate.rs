@@ -11,6 +11,8 @@ const FEATURES_MAX: usize = 1 << 16;
 const CLASSES_MAX: usize = 1 << 12;
 const EPOCHS_MAX: u32 = 10_000;
 const BATCH_MAX: usize = 1 << 20;
+/// Beyond it the rounding of a batch's sum is no longer covered by the margin of clipping (see `train`).
+const BATCH_ROWS_MAX: u64 = 1 << 15;
 const DEADLINE_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
 const ATTEMPTS_MAX: u32 = 100;
 const NAME_CHARS_MAX: usize = 128;
@@ -141,7 +143,11 @@ fn privacy(plan: &Plan, problems: &mut Problems) {
             problems.require(sampling_rate > 0.0 && sampling_rate <= 1.0, "privacy.sampling_rate", || {
                 "must be above 0 and at most 1".into()
             });
-            problems.require(batch_rows_max >= 1, "privacy.batch_rows_max", || "must be at least 1".into());
+            problems.require(
+                (1..=BATCH_ROWS_MAX).contains(&batch_rows_max),
+                "privacy.batch_rows_max",
+                || format!("must be between 1 and {BATCH_ROWS_MAX}"),
+            );
             budget(plan, problems);
         }
         Privacy::DistributedDpFedavg { clip_norm, .. } => {
@@ -250,7 +256,7 @@ mod tests {
             why.contains("could wrap in a ring of 32 bits") && why.contains("privacy.scale_bits"),
             "{why}"
         );
-        let why = refusal("batch_rows_max = 1024", "batch_rows_max = 1024000");
+        let why = refusal("batch_rows_max = 1024", "batch_rows_max = 32768");
         assert!(why.contains("could wrap"), "{why}");
     }
 

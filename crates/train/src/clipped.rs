@@ -7,9 +7,9 @@
 //! # Privacy
 //! Two tables that differ by one record must give sums that differ by at most C. Micro-batches have a fixed shape,
 //! and in it an output row of a matrix product depends on its own input row only, at whatever place it stands (a
-//! test holds burn to that, bit for bit). So the sums differ by that record's term and by the rounding of f64
-//! additions, at most `B² 2^-53 C` for batches of B rows. Terms are clipped to `C (1 - 2^-20)`, which leaves room
-//! for that up to B = 2^16.
+//! test holds burn to that, bit for bit). So the sums differ by that record's term and by the rounding of the f64
+//! additions in both, at most `2 B² 2^-53 C` for batches of B rows. Terms are clipped to `C (1 - 2^-20)`: that leaves
+//! four times the room at B = 2^15, the largest `batch_rows_max` of a plan, and a larger batch is refused.
 
 use chacha20::ChaCha20Rng;
 use datasets::Dataset;
@@ -36,9 +36,13 @@ pub(crate) fn sum(
     data: &Dataset,
     clip_norm: f64,
     sampling_rate: f64,
+    rows_max: u64,
     seed: [u8; 32],
 ) -> Result<ClippedSum, TrainError> {
     let batch = poisson::sample(data.rows(), sampling_rate, &mut ChaCha20Rng::from_seed(seed));
+    if batch.len() as u64 > rows_max {
+        return Err(TrainError::Batch { rows_max });
+    }
     let architecture = plan.architecture();
     let device = network::training_device();
     let network = Network::load(&architecture, model, &device);
@@ -111,11 +115,10 @@ fn add_clipped(sum: &mut [f64], layers: &[Layer], row: usize, clip_norm: f64) {
         let (weights, behind) = rest.split_at_mut((input.len() * outer.len()).min(rest.len()));
         let (bias, behind) = behind.split_at_mut(outer.len().min(behind.len()));
         for (input, weights) in input.iter().zip(weights.chunks_exact_mut(outer.len().max(1))) {
+            // Zeros are multiplied like everything else: skipping them would make time tell how sparse a record is.
             let scaled = factor * f64::from(*input);
-            if scaled != 0.0 {
-                for (weight, outer) in weights.iter_mut().zip(outer) {
-                    *weight -= scaled * f64::from(*outer);
-                }
+            for (weight, outer) in weights.iter_mut().zip(outer) {
+                *weight -= scaled * f64::from(*outer);
             }
         }
         for (bias, outer) in bias.iter_mut().zip(outer) {
@@ -127,4 +130,38 @@ fn add_clipped(sum: &mut [f64], layers: &[Layer], row: usize, clip_norm: f64) {
 
 fn squared_norm(values: &[f32]) -> f64 {
     values.iter().map(|value| f64::from(*value) * f64::from(*value)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(input: [f32; 2], outer: [f32; 1]) -> Layer {
+        Layer { input: input.into(), outer: outer.into(), width_in: 2, width_out: 1 }
+    }
+
+    #[test]
+    fn an_example_that_is_not_finite_adds_nothing() {
+        for bad in [f32::NAN, f32::INFINITY, f32::MAX] {
+            let mut sum = [1.0, 2.0, 3.0];
+            add_clipped(&mut sum, &[layer([bad, 1.0], [bad])], 0, 1.0);
+            if bad == f32::MAX {
+                // Its norm fits f64, so it is a gradient like any other: clipped, and no longer.
+                let moved = (sum[0] - 1.0).hypot(sum[1] - 2.0).hypot(sum[2] - 3.0);
+                assert!(moved <= 1.0 && moved > 0.99, "{moved}");
+            } else {
+                assert_eq!(sum, [1.0, 2.0, 3.0]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_term_never_exceeds_the_clip_norm() {
+        for clip in [1e-3, 0.5, 7.0] {
+            let mut sum = [0.0; 3];
+            add_clipped(&mut sum, &[layer([3.0, -4.0], [5.0])], 0, clip);
+            let norm = sum[0].hypot(sum[1]).hypot(sum[2]);
+            assert!(norm <= clip && norm > 0.999 * clip, "{norm} of {clip}");
+        }
+    }
 }

@@ -76,6 +76,17 @@ pub enum TrainError {
         /// Of the model.
         outputs: usize,
     },
+    /// A batch that the ring and the sensitivity have no room for.
+    #[error(
+        "a batch has more rows than privacy.batch_rows_max ({rows_max}) allows; raise it, or lower sampling_rate"
+    )]
+    Batch {
+        /// The plan's.
+        rows_max: u64,
+    },
+    /// The model is not finite.
+    #[error("the model has a parameter that is not finite")]
+    Model,
     /// The architecture is out of bounds.
     #[error(transparent)]
     Architecture(#[from] params::ArchitectureError),
@@ -119,8 +130,8 @@ impl Trainer for BurnTrainer {
     ) -> Result<Trained, TrainError> {
         check(plan, model, data)?;
         match plan.privacy {
-            Privacy::DistributedDpSgd { clip_norm, sampling_rate, .. } => {
-                let sum = clipped::sum(plan, model, data, clip_norm, sampling_rate, seed)?;
+            Privacy::DistributedDpSgd { clip_norm, sampling_rate, batch_rows_max, .. } => {
+                let sum = clipped::sum(plan, model, data, clip_norm, sampling_rate, batch_rows_max, seed)?;
                 Ok(Trained::ClippedSum(sum))
             }
             Privacy::Fedavg { .. } | Privacy::DistributedDpFedavg { .. } => {
@@ -174,6 +185,9 @@ fn check(plan: &Plan, model: &Params, data: &Dataset) -> Result<(), TrainError> 
     architecture.validate()?;
     if *model.layout() != architecture.layout() {
         return Err(TrainError::Layout);
+    }
+    if !model.is_finite() {
+        return Err(TrainError::Model);
     }
     if data.columns() != architecture.inputs {
         return Err(TrainError::Columns { columns: data.columns(), inputs: architecture.inputs });

@@ -246,8 +246,7 @@ fn text() -> impl Strategy<Value = String> {
 
 fn decline() -> impl Strategy<Value = Decline> {
     use CoordinatorFault::*;
-    let faults =
-        [Roster, Plan, Chain, Model, Cohort, Delivery, Equivocation, Included, UnmaskRequest];
+    let faults = [Roster, Plan, Chain, Model, Cohort, Delivery, Equivocation, Included, UnmaskRequest];
     prop_oneof![
         (text(), text()).prop_map(|(code, text)| Decline::Policy { code, text }),
         Just(Decline::SitsOut),
