@@ -246,7 +246,7 @@ fn genesis(plan: &Plan) -> (SignedManifest, Vec<u8>) {
             accountant: "none".into(),
             steps: 0,
             noise_by: mode.noise_by().into(),
-            trust: mode.trust().into(),
+            trust: plan.trust(),
         },
         created_ms: 1,
         previous_rounds_aborted: vec![],

@@ -81,7 +81,10 @@ impl Config {
             *relative = folder.join(&*relative);
         }
         let mut problems = Problems::default();
-        config.check_listen(&mut problems);
+        config.check_address("listen", &config.listen, &mut problems);
+        if let Some(listen) = &config.metrics_listen {
+            config.check_address("metrics_listen", listen, &mut problems);
+        }
         let plan = read(&config.plan, "plan", &mut problems, |text| {
             Plan::from_toml(&text).map_err(|e| e.to_string())
         });
@@ -90,6 +93,14 @@ impl Config {
             IdentityKey::from_secret_hex(&text).map_err(|e| e.to_string())
         });
         check_secret(&config.identity_key_file, &mut problems);
+        if let (Some(roster), Some(key)) = (&roster, &key) {
+            problems.require(roster.coordinator_key().ok() == Some(key.public()), "identity_key_file", || {
+                format!(
+                    "the roster names another coordinator key than this one; ask the authority for a roster with {}",
+                    checkpoint::public_key_text(&key.public())
+                )
+            });
+        }
         match (plan, roster, key) {
             (Some(plan), Some(roster), Some(key)) if problems.0.is_empty() => {
                 Ok(Loaded { config, plan, roster, key })
@@ -98,12 +109,12 @@ impl Config {
         }
     }
 
-    fn check_listen(&self, problems: &mut Problems) {
-        match self.listen.to_socket_addrs() {
-            Err(why) => problems.add("listen", format!("{:?} is no ADDRESS:PORT: {why}", self.listen)),
+    fn check_address(&self, field: &str, listen: &str, problems: &mut Problems) {
+        match listen.to_socket_addrs() {
+            Err(why) => problems.add(field, format!("{listen:?} is no ADDRESS:PORT: {why}")),
             Ok(mut addresses) => {
                 let outside = addresses.any(|address| !address.ip().is_loopback());
-                problems.require(!outside || self.plaintext_outside_loopback, "listen", || {
+                problems.require(!outside || self.plaintext_outside_loopback, field, || {
                     "is not a loopback address, and this version has no TLS: masked updates stay secret and \
                      messages stay signed, but models, plans and who takes part are readable on the way; use a \
                      private network and set plaintext_outside_loopback = true to accept that"
@@ -198,6 +209,17 @@ mod tests {
         let loaded = Config::load(&folder.path().join("coordinator.toml")).map_err(|e| e.to_string());
         let loaded = loaded.unwrap_or_else(|why| panic!("{why}"));
         assert_eq!(loaded.plan.name, "example");
+        // A key that the roster does not name, and metrics for the whole world.
+        write(folder.path(), "coordinator.key", &key(8).secret_hex());
+        let config =
+            config.replace("# metrics_listen = \"127.0.0.1:9440\"", "metrics_listen = \"0.0.0.0:9440\"");
+        write(folder.path(), "coordinator.toml", &config);
+        let why = match Config::load(&folder.path().join("coordinator.toml")) {
+            Err(why) => why.to_string(),
+            Ok(_) => panic!("it was accepted"),
+        };
+        assert!(why.contains("identity_key_file: the roster names another coordinator key"), "{why}");
+        assert!(why.contains("metrics_listen: is not a loopback address"), "{why}");
         assert_eq!(loaded.config.listen, "127.0.0.1:7440");
     }
 

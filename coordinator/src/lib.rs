@@ -8,6 +8,7 @@
 //!
 //! Owns: configuration, the driver that performs effects in order, the gRPC services, staging of uploads, the
 //! worker that opens sums. Decides nothing about a round: that is the core's.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used))]
 
 mod artifacts;
 mod config;

@@ -233,6 +233,35 @@ fn a_silos_data_without_a_column_of_the_plan_is_an_error_that_names_file_and_col
 }
 
 #[test]
+fn data_that_cannot_be_read_stops_a_silo_at_once_with_the_path() {
+    let folder = tempfile::tempdir().unwrap();
+    kept(folder.path());
+    fs::remove_file(folder.path().join("silo-1/silo.csv")).unwrap();
+    let refused = folkmoot(&["client", "--config", text(&folder.path().join("silo-1/client.toml"))]);
+    assert_refused(&refused, 2, &["silo.csv"]);
+}
+
+#[test]
+fn an_oversized_message_is_refused_unread_and_the_coordinator_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    kept(folder.path());
+    let coordinator = Coordinator::start(&folder.path().join("coordinator.toml"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let refused = runtime.block_on(async {
+        let endpoint = tonic::transport::Endpoint::from_shared(coordinator.url.clone()).unwrap();
+        let mut models = wire::v1::models_client::ModelsClient::new(endpoint.connect().await.unwrap());
+        let digest = vec![0; wire::limits::MESSAGE_BYTES_MAX + 1];
+        models.fetch_model(wire::v1::FetchModelRequest { digest }).await.unwrap_err()
+    });
+    let why = wire::describe(&refused);
+    for word in ["larger than its receiver takes", "4194304", "same release"] {
+        assert!(why.contains(word), "no {word:?} in {why}");
+    }
+    let status = folkmoot(&["status", "--coordinator", &coordinator.url]);
+    assert!(status.status.success(), "{}", stderr(&status));
+}
+
+#[test]
 fn nothing_in_a_folder_that_is_in_use_is_touched() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("thesis.tex"), "x").unwrap();

@@ -13,7 +13,7 @@ const CRATES: [(&str, u8, &[&str]); 17] = [
     ("optim", 1, &["params"]),
     ("secagg", 1, &[]),
     ("identity", 2, &["accounting", "dp", "optim", "params", "secagg"]),
-    ("protocol", 2, &["accounting", "checkpoint", "dp", "identity", "optim", "params", "secagg"]),
+    ("protocol", 2, &["accounting", "checkpoint", "identity", "optim", "params", "secagg"]),
     ("datasets", 3, &["identity", "params"]),
     ("sim", 3, &["accounting", "checkpoint", "dp", "identity", "optim", "params", "protocol", "secagg"]),
     ("store", 3, &["params"]),

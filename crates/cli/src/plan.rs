@@ -14,11 +14,11 @@ const LANE_BYTES: u64 = wire::limits::LANE_BYTES;
 #[derive(Subcommand, Debug)]
 pub(crate) enum Plan {
     /// Print what a plan promises and costs, or everything that is wrong with it.
-    #[command(after_help = "Example:\n  folkmoot plan check plan.toml --policy policy.toml")]
+    #[command(after_help = "Example:\n  folkmoot plan check plan.toml --policy client.toml")]
     Check {
         /// The plan, TOML.
         file: PathBuf,
-        /// A silo's policy, TOML: would that silo take part?
+        /// A silo's policy, or its client.toml with the table [policy]: would that silo take part?
         #[arg(long, value_name = "FILE")]
         policy: Option<PathBuf>,
     },
@@ -30,12 +30,18 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
         .map_err(|why| Failure::usage(format!("`{}`: {why}", file.display())))?;
     print!("{}", report(&plan));
     if let Some(file) = policy {
-        let policy = Policy::from_toml(&read(file)?)
+        let policy = Policy::from_toml(&policy_table(&read(file)?))
             .map_err(|why| Failure::usage(format!("`{}`: {why}", file.display())))?;
         policy.check(&plan).map_err(|why| Failure::usage(format!("the policy refuses the plan: {why}")))?;
         println!("policy        accepts the plan");
     }
     Ok(())
+}
+
+/// The table `[policy]` of a client's configuration, or the whole text where there is none.
+fn policy_table(text: &str) -> String {
+    let table = text.parse::<toml::Table>().ok().and_then(|mut table| table.remove("policy"));
+    table.and_then(|policy| toml::to_string(&policy).ok()).unwrap_or_else(|| text.to_owned())
 }
 
 fn read(file: &Path) -> Result<String, Failure> {
@@ -61,11 +67,27 @@ fn report(plan: &identity::Plan) -> String {
     row("unit", mode.unit().into());
     row("relation", mode.relation().into());
     row("noise by", mode.noise_by().into());
-    row("trust", mode.trust().into());
+    row("trust", plan.trust());
+    let cohort = &plan.cohort;
+    row(
+        "cohort",
+        format!(
+            "{} to {} silos, {} corrupt, at least {} honest in any sum",
+            cohort.minimum, cohort.maximum, cohort.corrupt, cohort.honest_min
+        ),
+    );
+    row("dropouts", format!("a round of {} survives {}", cohort.maximum, dropouts_survived(cohort)));
     row("parameters", plan.architecture().parameter_count().to_string());
     row("lanes", lanes.to_string());
     row("upload", format!("{} bytes a silo and round", lanes as u64 * LANE_BYTES));
     text
+}
+
+/// Silos of the largest cohort that may be lost after they shared their keys.
+fn dropouts_survived(cohort: &identity::Cohort) -> usize {
+    let threshold = secagg::Threshold::new(cohort.maximum, cohort.corrupt);
+    let tolerated = threshold.map_or(0, secagg::Threshold::dropouts_tolerated);
+    tolerated.min(cohort.maximum.saturating_sub(cohort.minimum))
 }
 
 #[cfg(test)]
@@ -98,6 +120,23 @@ mod tests {
         let plan = demo_plan(Mode::DistributedDpSgd, 5, None, None).unwrap().to_toml();
         let why = check(&format!("colour = 1\n{plan}"), None).unwrap_err().to_string();
         assert!(why.contains("line 1") && why.contains("colour"), "{why}");
+    }
+
+    #[test]
+    fn the_samples_of_deploy_accept_each_other() {
+        let client = include_str!("../../../deploy/config/client.toml");
+        check(include_str!("../../../deploy/config/plan.toml"), Some(client)).unwrap();
+        let stricter = client.replace("epsilon_max = 5.0", "epsilon_max = 1.0");
+        let why = check(include_str!("../../../deploy/config/plan.toml"), Some(&stricter)).unwrap_err();
+        assert!(why.to_string().contains("this silo's epsilon_max is 1"), "{why}");
+    }
+
+    #[test]
+    fn the_dropouts_that_a_round_survives_are_capped_by_the_smallest_cohort() {
+        let of = |minimum, maximum| {
+            dropouts_survived(&identity::Cohort { minimum, maximum, corrupt: 1, honest_min: 2 })
+        };
+        assert_eq!([of(3, 3), of(4, 5), of(5, 5), of(3, 12)], [0, 1, 0, 5]);
     }
 
     #[test]

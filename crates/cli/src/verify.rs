@@ -147,7 +147,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         let signer = verified.manifests.last().map_or("", |manifest| manifest.public_key.as_str());
         eprintln!(
             "warning: no key is pinned, so this shows that one key wrote the whole chain, not whose it is; the \
-             roster names the coordinator's key: folkmoot verify --key {signer} if that is the one"
+             roster names the coordinator's key: add --key {signer} if that is the one"
         );
     }
     Ok(())

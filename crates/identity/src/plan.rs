@@ -340,6 +340,18 @@ impl Plan {
         }
     }
 
+    /// Who must be trusted for the promise to hold.
+    pub fn trust(&self) -> String {
+        match self.privacy {
+            Privacy::Fedavg { .. } => {
+                "exact sums are seen by the coordinator and can be differenced across rounds".into()
+            }
+            _ => {
+                format!("at most {} of the roster's silos collude with the coordinator", self.cohort.corrupt)
+            }
+        }
+    }
+
     /// How many metric lanes follow the weight in the masked vector.
     pub fn metric_lanes(&self) -> usize {
         match self.privacy {
@@ -391,14 +403,6 @@ impl PrivacyMode {
         match self {
             Self::Fedavg => "nobody",
             _ => "every silo, a share each",
-        }
-    }
-
-    /// Who must be trusted for the promise to hold.
-    pub fn trust(self) -> &'static str {
-        match self {
-            Self::Fedavg => "exact sums are seen by the coordinator and can be differenced across rounds",
-            _ => "at most `corrupt` silos collude with the coordinator",
         }
     }
 }

@@ -214,7 +214,8 @@ mod tests {
     #[test]
     fn each_rule_refuses_a_plan_that_violates_it_by_its_code() {
         assert_eq!(policy().check(&plan()), Ok(()));
-        let cases: [(&str, fn(&mut Policy)); 5] = [
+        type Edit = fn(&mut Policy);
+        let cases: [(&str, Edit); 5] = [
             ("POLICY_PRIVACY_MODE", |p| p.privacy_modes = [PrivacyMode::Fedavg].into()),
             ("POLICY_COHORT_MIN", |p| p.cohort_min = 4),
             ("POLICY_HONEST_MIN", |p| p.honest_min = 3),

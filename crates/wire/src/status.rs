@@ -196,6 +196,10 @@ pub fn describe(status: &Status) -> String {
         }
         (None, Code::DeadlineExceeded) => "the coordinator did not answer in time".to_owned(),
         (None, Code::Cancelled) => "the connection was closed".to_owned(),
+        (None, Code::OutOfRange) => format!(
+            "a message was larger than its receiver takes, and was not read; install the same release of folkmoot on \
+             both sides, and lower what the plan makes large ({message})"
+        ),
         (None, Code::Unimplemented) => {
             "the other side does not offer this; install the same release of folkmoot on both sides"
                 .to_owned()

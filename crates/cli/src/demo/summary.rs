@@ -60,8 +60,8 @@ impl Summary {
         })
     }
 
-    /// For people.
-    pub(super) fn text(&self, plan: &Plan, folder: &Path) -> String {
+    /// For people; `check` is the command that verifies the chain.
+    pub(super) fn text(&self, plan: &Plan, check: &str) -> String {
         let mode = plan.mode();
         let model = if plan.model.hidden.is_empty() { "a softmax regression" } else { "a neural network" };
         let parameters = plan.architecture().parameter_count();
@@ -116,7 +116,7 @@ impl Summary {
                     .into(),
             ),
             ("model", self.model_path.clone()),
-            ("check it", format!("folkmoot verify {}", folder.display())),
+            ("check it", check.to_owned()),
         ];
         rows.map(|(name, value)| format!("{name:<13} {value}\n")).concat()
     }
@@ -204,7 +204,7 @@ mod tests {
         assert!(json["epsilon"].is_null() && json["delta"].is_null());
         assert_eq!(json["privacy_unit"], "none");
         let plan = demo_plan(Mode::None, 5, None, None).unwrap();
-        assert!(summary.text(&plan, Path::new("f")).contains("NO differential privacy"));
+        assert!(summary.text(&plan, "").contains("NO differential privacy"));
     }
 
     #[test]
@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn the_text_says_what_a_newcomer_must_know() {
         let plan = demo_plan(Mode::DistributedDpSgd, 5, None, None).unwrap();
-        let text = summary(&[checkpoint(0, &[]), checkpoint(1, &ALL)]).text(&plan, Path::new("/m"));
+        let text = summary(&[checkpoint(0, &[]), checkpoint(1, &ALL)]).text(&plan, "folkmoot verify /m");
         for part in [
             "softmax regression",
             "1438 rows",

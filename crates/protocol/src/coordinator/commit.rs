@@ -156,7 +156,7 @@ impl Coordinator {
             accountant: if spent.is_some() { "rdp, integer orders" } else { "none" }.into(),
             steps,
             noise_by: mode.noise_by().into(),
-            trust: mode.trust().into(),
+            trust: plan.trust(),
         }
     }
 
