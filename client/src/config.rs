@@ -224,7 +224,7 @@ mod tests {
 
     use super::*;
 
-    const POLICY: &str = "[policy]\ncohort_min = 3\nhonest_min = 2\nepsilon_max = 5.0\ndelta_max = 1e-5\n\
+    const POLICY: &str = "[policy]\ncohort_min = 3\nhonest_min = 2\ncorrupt_min = 1\nepsilon_max = 5.0\ndelta_max = 1e-5\n\
                           privacy_modes = [\"fedavg\"]\naccepts_undetected_rollback = true\n";
 
     fn key(byte: u8) -> IdentityKey {

@@ -194,6 +194,7 @@ fn silo(folder: &Path, coordinator: SocketAddr, cohort_min: usize) -> Config {
         policy: Policy {
             cohort_min,
             honest_min: 2,
+            corrupt_min: 1,
             epsilon_max: 1.0,
             delta_max: 1e-5,
             privacy_modes: BTreeSet::from([PrivacyMode::Fedavg]),

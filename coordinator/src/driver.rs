@@ -1,6 +1,7 @@
 //! The driver: one task that owns the core and the store, and performs effects in order.
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -85,6 +86,10 @@ pub(crate) struct Driver {
     effects: VecDeque<Effect>,
     /// Replies that wait until what they acknowledge is durable.
     replies: Vec<Reply>,
+    /// Answers that wait until what they tell is durable.
+    chains: Vec<(u64, oneshot::Sender<Vec<wire::CheckpointRecord>>)>,
+    /// The clock that the core judged by last: a deadline that passed since then is due.
+    judged: Timestamp,
     opened_at: Instant,
     started_ms: u64,
 }
@@ -124,6 +129,8 @@ impl Driver {
             version: None,
             effects: effects.into(),
             replies: Vec::new(),
+            chains: Vec::new(),
+            judged: now(),
             opened_at: Instant::now(),
             started_ms: now().0,
         };
@@ -134,6 +141,9 @@ impl Driver {
             // What a crash left unpublished comes first: the version to go on from may be among it.
             driver.perform()?;
             driver.load_head()?;
+            // A step's deadline may have passed while nobody was here.
+            driver.feed(Input::Tick);
+            driver.perform()?;
         }
         driver.publish_status();
         Ok(driver)
@@ -142,7 +152,7 @@ impl Driver {
     /// Runs until the inbox closes or something fails for good.
     pub(crate) async fn drive(mut self, mut events: mpsc::Receiver<Event>) -> anyhow::Result<()> {
         loop {
-            let deadline = self.core.deadline(now()).map(|at| at.0.saturating_sub(now().0));
+            let deadline = self.core.deadline(self.judged).map(|at| at.0.saturating_sub(now().0));
             let event = tokio::select! {
                 event = events.recv() => event,
                 () = sleep_until(deadline) => {
@@ -153,17 +163,17 @@ impl Driver {
                 }
             };
             let Some(event) = event else { return Ok(()) };
-            self.take(event);
+            self.take(event)?;
             // Whatever else is here already shares one fsync with it.
             while let Ok(event) = events.try_recv() {
-                self.take(event);
+                self.take(event)?;
             }
             block_in_place(|| self.perform())?;
             self.publish_status();
         }
     }
 
-    fn take(&mut self, event: Event) {
+    fn take(&mut self, event: Event) -> anyhow::Result<()> {
         match event {
             Event::Attached { client, session, outbox } => {
                 tracing::info!(%client, "connected");
@@ -180,7 +190,7 @@ impl Driver {
                 if self.sessions.is_current(client, session)
                     && let Err(rejection) = self.input(Input::Message { from: client, message: *message })
                 {
-                    self.sessions.send(client, ToClient::Refused { rejection }.into());
+                    self.send(client, ToClient::Refused { rejection });
                 }
             }
             Event::BeginUpload { header, reply } => {
@@ -191,14 +201,13 @@ impl Driver {
                 let result = self.input(Input::Staged(*header));
                 self.replies.push(Reply { to: reply, result });
             }
-            Event::Opened { at, result } => self.opened(at, result),
+            Event::Opened { at, result } => self.opened(at, result)?,
             Event::FetchModel { digest, reply } => {
                 let _ = reply.send(self.fetch(digest));
             }
-            Event::Chain { from_round, reply } => {
-                let _ = reply.send(self.chain(from_round));
-            }
+            Event::Chain { from_round, reply } => self.chains.push((from_round, reply)),
         }
+        Ok(())
     }
 
     /// An input that no peer waits to hear about.
@@ -209,7 +218,8 @@ impl Driver {
 
     fn input(&mut self, input: Input) -> Result<(), Rejection> {
         let mut effects = Effects::new();
-        let result = self.core.handle(now(), &mut UnwrapErr(SysRng), input, &mut effects);
+        self.judged = now();
+        let result = self.core.handle(self.judged, &mut UnwrapErr(SysRng), input, &mut effects);
         if let Err(rejection) = &result {
             tracing::warn!(%rejection, "refused a message");
         }
@@ -240,18 +250,16 @@ impl Driver {
         for Reply { to, result } in self.replies.drain(..) {
             let _ = to.send(result);
         }
+        for (from_round, reply) in std::mem::take(&mut self.chains) {
+            let _ = reply.send(self.chain(from_round));
+        }
         Ok(())
     }
 
     fn perform_one(&mut self, effect: Effect) -> anyhow::Result<()> {
         match effect {
             Effect::Persist(record) => self.note(&record),
-            Effect::Send { to, message } => {
-                if !self.sessions.send(to, (*message).into()) {
-                    tracing::warn!(client = %to, "does not read its messages; its session is closed");
-                    self.feed(Input::Disconnected { client: to });
-                }
-            }
+            Effect::Send { to, message } => self.send(to, *message),
             Effect::Compute(job) => self.compute(*job)?,
             Effect::Publish(signed) => {
                 artifacts::publish(&mut self.store, &signed)?;
@@ -260,6 +268,13 @@ impl Driver {
             Effect::DiscardStaged { before } => self.store.discard_staged_before(before)?,
         }
         Ok(())
+    }
+
+    fn send(&mut self, to: ClientId, message: ToClient) {
+        if !self.sessions.send(to, message.into()) {
+            tracing::warn!(client = %to, "does not read its messages; its session is closed");
+            self.feed(Input::Disconnected { client: to });
+        }
     }
 
     /// Logs and counts what the journal now says.
@@ -322,42 +337,59 @@ impl Driver {
     }
 
     fn compute(&mut self, job: RecoverJob) -> anyhow::Result<()> {
-        let vectors = job
-            .uploads
-            .iter()
-            .map(|header| self.store.open_staged(&stage_key(header)))
-            .collect::<Result<_, _>>()?;
+        let at = job.at;
+        let opened = job.uploads.iter().map(|header| self.store.open_staged(&stage_key(header))).collect();
+        let vectors: Vec<_> = match opened {
+            Ok(vectors) => vectors,
+            Err(why) => {
+                // Trying again would fail again: the round ends by name, and the run goes on.
+                let why: store::StoreError = why;
+                let result = Err(RecoverFailure::BadAggregate(format!("a staged vector is gone: {why}")));
+                self.feed(Input::Recovered { at, result });
+                return Ok(());
+            }
+        };
         let plan = self.plan.clone();
-        let (run_id, at) = (self.core.run_id(), job.at);
+        let run_id = self.core.run_id();
         let version = self.load_head()?;
         let (params, state) = (version.params.clone(), version.state.clone());
         let opening = Opening { job, plan, vectors, params, state };
         let inbox = self.inbox.clone();
         tokio::task::spawn_blocking(move || {
-            let result = opening.run().map(|next| {
-                let files = Files::encode(&next.params, &next.state, run_id, at.round);
-                Box::new(NextVersion { next, files })
-            });
+            // A round must end, even where opening it shows a fault of this program.
+            let result = std::panic::catch_unwind(AssertUnwindSafe(|| opening.run()))
+                .unwrap_or_else(|_| Err(RecoverFailure::BadAggregate("opening the sum failed inside".into())))
+                .map(|next| {
+                    let files = Files::encode(&next.params, &next.state, run_id, at.round);
+                    Box::new(NextVersion { next, files })
+                });
             // The driver outlives its workers unless the process stops.
             let _ = inbox.blocking_send(Event::Opened { at, result });
         });
         Ok(())
     }
 
-    fn opened(&mut self, at: Attempt, result: Result<Box<NextVersion>, RecoverFailure>) {
-        let result = result.and_then(|version| {
-            let NextVersion { next, files } = *version;
-            // Durable before the record that names them.
-            block_in_place(|| files.stage(&mut self.store, at)).map_err(|why| {
-                RecoverFailure::BadAggregate(format!("the model cannot be staged: {why:#}"))
-            })?;
-            Ok(Recovered {
-                aggregate: next.aggregate,
-                artifacts: files.artifacts(next.params.digest()),
-                metrics: next.metrics,
-            })
-        });
+    fn opened(
+        &mut self,
+        at: Attempt,
+        result: Result<Box<NextVersion>, RecoverFailure>,
+    ) -> anyhow::Result<()> {
+        let result = match result {
+            Err(why) => Err(why),
+            Ok(version) => {
+                let NextVersion { next, files } = *version;
+                // Durable before the record that names them. A disk that fails is a crash: the round's shares are
+                // journalled, so that recovery opens the same sum again, and nobody's budget is lost.
+                block_in_place(|| files.stage(&mut self.store, at)).context("cannot stage the model")?;
+                Ok(Recovered {
+                    aggregate: next.aggregate,
+                    artifacts: files.artifacts(next.params.digest()),
+                    metrics: next.metrics,
+                })
+            }
+        };
         self.feed(Input::Recovered { at, result });
+        Ok(())
     }
 
     fn begin_upload(&mut self, header: &UploadHeader) -> Result<Staging, tonic::Status> {

@@ -21,7 +21,7 @@ use wire::v1::operator_server::{Operator, OperatorServer};
 use wire::{Challenge, Hello, Refusal, ServiceError, UploadVerifier, limits, v1};
 
 use crate::driver::{Event, ModelFile, Staging};
-use crate::sessions::{OUTBOX_MESSAGES, SessionId};
+use crate::sessions::{OUTBOX_MESSAGES, Outbox, SessionId};
 
 /// How often an idle connection is probed, so that a dead peer does not look like a slow one.
 pub(crate) const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -163,9 +163,16 @@ impl Federation for Services {
                 Err(why) => Err(why),
                 Ok(client) => {
                     let session = SessionId(services.sessions.fetch_add(1, Ordering::Relaxed));
+                    let (alive, over) = oneshot::channel();
+                    let outbox = Outbox { messages: outbox, _alive: alive };
                     let attached = services.tell(Event::Attached { client, session, outbox }).await;
                     let ended = match attached {
-                        Ok(()) => services.listen(client, session, &mut inbound).await,
+                        Ok(()) => tokio::select! {
+                            ended = services.listen(client, session, &mut inbound) => ended,
+                            _ = over => {
+                                Err(Status::aborted("the session was replaced by a newer one, or was not read"))
+                            }
+                        },
                         Err(why) => Err(why),
                     };
                     // Where the driver is gone, so are its sessions.

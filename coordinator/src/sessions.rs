@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use secagg::ClientId;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use wire::v1::ServerEnvelope;
 
 /// Distinguishes a client's sessions: a late end of an old one must not end the new one.
@@ -11,7 +11,11 @@ use wire::v1::ServerEnvelope;
 pub(crate) struct SessionId(pub(crate) u64);
 
 /// Where the driver puts messages for a client.
-pub(crate) type Outbox = mpsc::Sender<ServerEnvelope>;
+pub(crate) struct Outbox {
+    pub(crate) messages: mpsc::Sender<ServerEnvelope>,
+    /// Dropped with the session: it ends the reading side too, so that the client notices and reconnects.
+    pub(crate) _alive: oneshot::Sender<()>,
+}
 
 /// Messages that may wait for one slow client. A whole round is six; a chain's catch-up may be longer, and then
 /// the session is closed and continues after reconnecting.
@@ -42,7 +46,7 @@ impl Sessions {
     /// Whether the message was taken; a client that does not read loses its session, not the round.
     pub(crate) fn send(&mut self, client: ClientId, message: ServerEnvelope) -> bool {
         let Some((_, outbox)) = self.0.get(&client) else { return true };
-        let taken = outbox.try_send(message).is_ok();
+        let taken = outbox.messages.try_send(message).is_ok();
         if !taken {
             self.0.remove(&client);
         }

@@ -1,4 +1,5 @@
 //! Whole federations in one thread.
 
+mod coordinator;
 mod participant;
 mod rounds;

@@ -78,10 +78,11 @@ fn a_known_run_does_not_change_its_plan_even_across_a_restart() {
 #[test]
 fn each_rule_of_the_policy_refuses_a_plan_that_violates_it_with_its_own_code() {
     type Rule = fn(&mut Policy);
-    let rules: [(&str, Rule); 5] = [
+    let rules: [(&str, Rule); 6] = [
         ("POLICY_PRIVACY_MODE", |policy| policy.privacy_modes = [PrivacyMode::Fedavg].into()),
         ("POLICY_COHORT_MIN", |policy| policy.cohort_min = 4),
         ("POLICY_HONEST_MIN", |policy| policy.honest_min = 3),
+        ("POLICY_CORRUPT", |policy| policy.corrupt_min = 2),
         ("POLICY_EPSILON", |policy| policy.epsilon_max = 2.9),
         ("POLICY_DELTA", |policy| policy.delta_max = 9e-6),
     ];
@@ -330,11 +331,30 @@ fn an_unmask_request_for_another_set_than_the_signed_one_ends_the_attempt() {
 }
 
 #[test]
-fn an_unmask_request_before_the_signature_ends_the_attempt() {
+fn an_unmask_request_that_comes_first_is_signed_and_journalled_before_it_is_answered() {
+    // Of a silo that was away while the set was said: it signs the set like everyone else, then answers.
     let (_, agreed) = World::agreed();
     let (mut world, _) = World::uploaded();
     let effects = world.say(agreed.request());
-    assert_refuses(&effects, Some(1), fault(CoordinatorFault::UnmaskRequest), "nothing was signed");
+    let kinds: Vec<&str> = effects
+        .iter()
+        .map(|effect| match effect {
+            ClientEffect::Persist(ClientRecord::SignedIncluded { .. }) => "journal: signed",
+            ClientEffect::Persist(ClientRecord::Unmasked { .. }) => "journal: answered",
+            ClientEffect::Send(message) => match **message {
+                ToCoordinator::SignIncluded { .. } => "say: signature",
+                ToCoordinator::Unmask { .. } => "say: answer",
+                _ => "say: something else",
+            },
+            _ => "something else",
+        })
+        .collect();
+    assert_eq!(kinds, ["journal: signed", "say: signature", "journal: answered", "say: answer"]);
+
+    // Without a quorum it signs the set, which it may once, and answers nothing.
+    let (mut world, _) = World::uploaded();
+    let effects = world.say(agreed.request_with(Vec::new()));
+    assert!(matches!(messages(&effects)[..], [ToCoordinator::SignIncluded { .. }]), "{effects:?}");
 }
 
 #[test]

@@ -192,3 +192,40 @@ fn a_silo_that_restarts_in_a_round_sits_it_out_and_joins_the_next() {
     // The debit was durable before the upload was tried, so it counts although nothing arrived.
     assert_eq!(federation.participant(3).unwrap().status().uploads, 2);
 }
+
+#[test]
+fn a_silo_that_was_away_while_the_included_set_was_said_still_helps_to_open_the_sum() {
+    // n = 5, t = 4. Silo 5 loses its link before it signs; silo 1 dies before it answers: without silo 5's answer
+    // there are three. Back after the quorum signed, silo 5 hears the unmask request first.
+    let away = Rc::new(Cell::new(false));
+    let left = Rc::clone(&away);
+    let mut federation = Federation::new(plan(5, 1), 5, 11).with_faults(move |moment| {
+        match (is_at(Loss::Signature, moment), is_at(Loss::Unmask, moment)) {
+            (Some(5), _) if !left.replace(true) => Fate::Lose,
+            (_, Some(1)) => Fate::Kill,
+            _ => Fate::Pass,
+        }
+    });
+    federation.run();
+    assert!(away.get());
+    let status = federation.coordinator().status();
+    assert_eq!((status.rounds_committed, status.rounds_aborted), (1, 0), "{}", status.last_outcome);
+    assert_sums_are_exact(&federation);
+}
+
+#[test]
+fn too_few_willing_silos_end_the_run_by_name_after_a_rounds_time() {
+    // A plan that silos 1 to 3 of five refuse: two are left, three are needed.
+    let mut a_plan = plan(5, 1);
+    a_plan.cohort.minimum = 3;
+    let mut federation = Federation::with_policies(a_plan, 5, 12, |id, policy| {
+        if id <= 3 {
+            policy.cohort_min = 4;
+        }
+    });
+    federation.run();
+    let status = federation.coordinator().status();
+    let ended = status.ended.unwrap_or_default();
+    assert!(ended.contains("2 of 3 silos needed are willing: POLICY_COHORT_MIN"), "{ended}");
+    assert_eq!(status.clients[0].state, "refuses");
+}

@@ -144,7 +144,7 @@ mod tests {
         let plan = demo_plan(Mode::DistributedDpSgd, 5, None, None).unwrap().to_toml();
         let policy = |epsilon: f64| {
             format!(
-                "cohort_min = 3\nhonest_min = 2\nepsilon_max = {epsilon:?}\ndelta_max = 1e-5\n\
+                "cohort_min = 3\nhonest_min = 2\ncorrupt_min = 1\nepsilon_max = {epsilon:?}\ndelta_max = 1e-5\n\
                  privacy_modes = [\"distributed_dp_sgd\"]\naccepts_undetected_rollback = true\n"
             )
         };

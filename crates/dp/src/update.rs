@@ -38,7 +38,7 @@ pub struct ClippedUpdate {
 /// `[d]`, flat.
 ///
 /// # Privacy
-/// Stays in the silo. How many examples it sums is checked and forgotten.
+/// Stays in the silo, and so does the number of examples that it sums.
 ///
 /// # Security
 /// Zeroised on drop, never copied or printed.
@@ -46,6 +46,7 @@ pub struct ClippedUpdate {
 pub struct ClippedSum {
     values: Vec<f64>,
     clip_norm: f64,
+    rows: u64,
 }
 
 /// Why numbers are no update.
@@ -132,13 +133,18 @@ impl ClippedSum {
     /// No coordinates, a coordinate that is not finite, a clip norm that is not positive and finite, or a sum too
     /// long; what was given is zeroised.
     pub fn new(values: Vec<f64>, clip_norm: f64, rows: u64) -> Result<Self, UpdateError> {
-        let sum = Self { values, clip_norm };
+        let sum = Self { values, clip_norm, rows };
         require_finite(&sum.values, |value| value.is_finite())?;
         require_clip_norm(clip_norm)?;
         if l2_norm(&sum.values, |value| *value) > rows as f64 * clip_norm * 1.001 {
             return Err(UpdateError::NotClipped);
         }
         Ok(sum)
+    }
+
+    /// How many gradients are summed; secret.
+    pub fn rows(&self) -> u64 {
+        self.rows
     }
 
     pub(crate) fn values(&self) -> &[f64] {

@@ -15,7 +15,7 @@
 //! ```
 //! use identity::{Policy, Plan};
 //! let policy = Policy::from_toml(
-//!     "cohort_min = 4\nhonest_min = 2\nepsilon_max = 5.0\ndelta_max = 1e-5\n\
+//!     "cohort_min = 4\nhonest_min = 2\ncorrupt_min = 1\nepsilon_max = 5.0\ndelta_max = 1e-5\n\
 //!      privacy_modes = [\"distributed_dp_sgd\"]\naccepts_undetected_rollback = true\n",
 //! ).unwrap();
 //! assert_eq!(policy.honest_min, 2);

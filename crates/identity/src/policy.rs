@@ -16,6 +16,9 @@ pub struct Policy {
     pub cohort_min: usize,
     /// Fewest honest silos guaranteed in any sum that holds this silo's update.
     pub honest_min: usize,
+    /// Fewest corrupt silos that a plan must reckon with, `c`. The threshold and the noise rest on the plan's number,
+    /// so this is what keeps a coordinator from naming too small a one.
+    pub corrupt_min: usize,
     /// Most epsilon that this silo's data may spend, over all runs together.
     pub epsilon_max: f64,
     /// Largest delta at which an epsilon counts.
@@ -57,6 +60,14 @@ pub enum Refusal {
     /// The plan guarantees fewer honest silos than the silo demands.
     #[error("the plan guarantees {plan} honest silos in a sum, this silo's honest_min is {policy}")]
     HonestMin {
+        /// The plan's.
+        plan: usize,
+        /// The silo's.
+        policy: usize,
+    },
+    /// The plan reckons with fewer corrupt silos than the silo does.
+    #[error("the plan tolerates {plan} corrupt silos, this silo's corrupt_min is {policy}")]
+    Corrupt {
         /// The plan's.
         plan: usize,
         /// The silo's.
@@ -105,6 +116,7 @@ impl Refusal {
             Self::PrivacyMode { .. } => "POLICY_PRIVACY_MODE",
             Self::CohortMin { .. } => "POLICY_COHORT_MIN",
             Self::HonestMin { .. } => "POLICY_HONEST_MIN",
+            Self::Corrupt { .. } => "POLICY_CORRUPT",
             Self::Epsilon { .. } => "POLICY_EPSILON",
             Self::Delta { .. } => "POLICY_DELTA",
             Self::BudgetSpent { .. } => "BUDGET_SPENT",
@@ -147,6 +159,9 @@ impl Policy {
         problems.require(self.honest_min >= 2, "honest_min", || {
             "must be at least 2: a sum with one honest update in it is that update".into()
         });
+        problems.require(self.corrupt_min >= 1, "corrupt_min", || {
+            "must be at least 1: any member can subtract its own update from a sum".into()
+        });
         problems.require(self.epsilon_max.is_finite() && self.epsilon_max > 0.0, "epsilon_max", || {
             "must be a positive number".into()
         });
@@ -155,6 +170,12 @@ impl Policy {
         });
         problems.require(!self.privacy_modes.is_empty(), "privacy_modes", || {
             "allows nothing: list at least one of distributed_dp_sgd, distributed_dp_fedavg, fedavg".into()
+        });
+        let exact = self.privacy_modes.contains(&PrivacyMode::Fedavg);
+        problems.require(!exact || self.privacy_modes.len() == 1, "privacy_modes", || {
+            "lists fedavg beside a mode that promises privacy: exact sums of the same data are in no epsilon, so the \
+             promise would not hold; allow one or the other"
+                .into()
         });
         problems.require(self.accepts_undetected_rollback, "accepts_undetected_rollback", || {
             "no anchor outside this machine can be configured in this version, so a restored snapshot would \
@@ -179,6 +200,9 @@ impl Policy {
         if plan.cohort.honest_min < self.honest_min {
             return Err(Refusal::HonestMin { plan: plan.cohort.honest_min, policy: self.honest_min });
         }
+        if plan.cohort.corrupt < self.corrupt_min {
+            return Err(Refusal::Corrupt { plan: plan.cohort.corrupt, policy: self.corrupt_min });
+        }
         if let Some((epsilon, delta)) = plan.budget() {
             if epsilon > self.epsilon_max {
                 return Err(Refusal::Epsilon { plan: epsilon, policy: self.epsilon_max });
@@ -199,6 +223,7 @@ mod tests {
         Policy {
             cohort_min: 3,
             honest_min: 2,
+            corrupt_min: 1,
             epsilon_max: 5.0,
             delta_max: 1e-5,
             privacy_modes: [PrivacyMode::DistributedDpSgd].into(),
@@ -215,10 +240,11 @@ mod tests {
     fn each_rule_refuses_a_plan_that_violates_it_by_its_code() {
         assert_eq!(policy().check(&plan()), Ok(()));
         type Edit = fn(&mut Policy);
-        let cases: [(&str, Edit); 5] = [
+        let cases: [(&str, Edit); 6] = [
             ("POLICY_PRIVACY_MODE", |p| p.privacy_modes = [PrivacyMode::Fedavg].into()),
             ("POLICY_COHORT_MIN", |p| p.cohort_min = 4),
             ("POLICY_HONEST_MIN", |p| p.honest_min = 3),
+            ("POLICY_CORRUPT", |p| p.corrupt_min = 2),
             ("POLICY_EPSILON", |p| p.epsilon_max = 4.8),
             ("POLICY_DELTA", |p| p.delta_max = 1e-6),
         ];
@@ -230,8 +256,17 @@ mod tests {
     }
 
     #[test]
+    fn exact_sums_and_a_promise_on_the_same_data_do_not_go_together() {
+        let mut policy = policy();
+        assert_eq!(policy.validate(), Ok(()));
+        policy.privacy_modes.insert(PrivacyMode::Fedavg);
+        let why = policy.validate().unwrap_err().to_string();
+        assert!(why.contains("exact sums of the same data are in no epsilon"), "{why}");
+    }
+
+    #[test]
     fn a_policy_that_allows_too_little_company_or_hides_a_risk_is_refused() {
-        let text = "cohort_min = 2\nhonest_min = 1\nepsilon_max = 0.0\ndelta_max = 1.0\nprivacy_modes = []\n";
+        let text = "cohort_min = 2\nhonest_min = 1\ncorrupt_min = 0\nepsilon_max = 0.0\ndelta_max = 1.0\nprivacy_modes = []\n";
         let why = Policy::from_toml(text).unwrap_err().to_string();
         for field in [
             "cohort_min",

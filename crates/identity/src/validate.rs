@@ -11,8 +11,9 @@ const FEATURES_MAX: usize = 1 << 16;
 const CLASSES_MAX: usize = 1 << 12;
 const EPOCHS_MAX: u32 = 10_000;
 const BATCH_MAX: usize = 1 << 20;
-/// Beyond it the rounding of a batch's sum is no longer covered by the margin of clipping (see `train`).
-const BATCH_ROWS_MAX: u64 = 1 << 15;
+const BATCH_ROWS_MAX: u64 = 1 << 20;
+/// A micro-batch is held in memory once a layer, in f32: a plan must not fill a silo's.
+const MICRO_BATCH_VALUES_MAX: usize = 1 << 26;
 const DEADLINE_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
 const ATTEMPTS_MAX: u32 = 100;
 const NAME_CHARS_MAX: usize = 128;
@@ -82,6 +83,12 @@ fn training(plan: &Plan, problems: &mut Problems) {
             format!("must be between 1 and {BATCH_MAX}")
         });
     }
+    let widest = plan.model.hidden.iter().copied().chain([plan.data.features.len(), plan.data.classes]).max();
+    problems.require(
+        training.micro_batch.saturating_mul(widest.unwrap_or(1)) <= MICRO_BATCH_VALUES_MAX,
+        "training.micro_batch",
+        || format!("times the widest layer must be at most {MICRO_BATCH_VALUES_MAX} values; lower it"),
+    );
     positive(training.learning_rate, "training.learning_rate", problems);
 }
 
@@ -256,7 +263,7 @@ mod tests {
             why.contains("could wrap in a ring of 32 bits") && why.contains("privacy.scale_bits"),
             "{why}"
         );
-        let why = refusal("batch_rows_max = 1024", "batch_rows_max = 32768");
+        let why = refusal("batch_rows_max = 1024", "batch_rows_max = 1000000");
         assert!(why.contains("could wrap"), "{why}");
     }
 

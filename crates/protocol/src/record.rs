@@ -80,6 +80,18 @@ pub enum Record {
         /// Why, in its words.
         reason: String,
     },
+    /// A client that refused the run has checked in after all.
+    Willing {
+        /// Who.
+        client: ClientId,
+    },
+    /// A client is put into no cohort any more.
+    Barred {
+        /// Who.
+        client: ClientId,
+        /// For what.
+        reason: String,
+    },
     /// Two clients are not put into one cohort again until an operator decides.
     KeptApart {
         /// Who complained.

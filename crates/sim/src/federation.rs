@@ -93,6 +93,14 @@ impl Federation {
     /// # Panics
     /// Where the plan is not usable.
     pub fn new(plan: Plan, members: u32, seed: u64) -> Self {
+        Self::with_policies(plan, members, seed, |_, _| {})
+    }
+
+    /// The same, with silos whose rules `edit` changes.
+    ///
+    /// # Panics
+    /// Where the plan is not usable.
+    pub fn with_policies(plan: Plan, members: u32, seed: u64, edit: impl Fn(u32, &mut Policy)) -> Self {
         plan.validate().unwrap_or_else(|why| panic!("{why}"));
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let keys: BTreeMap<ClientId, IdentityKey> =
@@ -113,6 +121,7 @@ impl Federation {
         let policy = Policy {
             cohort_min: 3,
             honest_min: 2,
+            corrupt_min: 1,
             epsilon_max: 1000.0,
             delta_max: 1e-3,
             privacy_modes: [
@@ -127,7 +136,9 @@ impl Federation {
         let silos = keys
             .iter()
             .map(|(id, key)| {
-                (*id, Silo::new(*id, key.secret_hex().to_string(), roster.clone(), policy.clone()))
+                let mut policy = policy.clone();
+                edit(id.0, &mut policy);
+                (*id, Silo::new(*id, key.secret_hex().to_string(), roster.clone(), policy))
             })
             .collect();
         let now = Timestamp(START_MS);

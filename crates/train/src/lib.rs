@@ -76,13 +76,11 @@ pub enum TrainError {
         /// Of the model.
         outputs: usize,
     },
-    /// A batch that the ring and the sensitivity have no room for.
-    #[error(
-        "a batch has more rows than privacy.batch_rows_max ({rows_max}) allows; raise it, or lower sampling_rate"
-    )]
+    /// A batch whose sum would round by more than the clipping's margin.
+    #[error("a batch has more than {rows_max} rows; split the silo's data, or lower sampling_rate")]
     Batch {
-        /// The plan's.
-        rows_max: u64,
+        /// The most that are summed.
+        rows_max: usize,
     },
     /// The model is not finite.
     #[error("the model has a parameter that is not finite")]
@@ -130,8 +128,8 @@ impl Trainer for BurnTrainer {
     ) -> Result<Trained, TrainError> {
         check(plan, model, data)?;
         match plan.privacy {
-            Privacy::DistributedDpSgd { clip_norm, sampling_rate, batch_rows_max, .. } => {
-                let sum = clipped::sum(plan, model, data, clip_norm, sampling_rate, batch_rows_max, seed)?;
+            Privacy::DistributedDpSgd { clip_norm, sampling_rate, .. } => {
+                let sum = clipped::sum(plan, model, data, clip_norm, sampling_rate, seed)?;
                 Ok(Trained::ClippedSum(sum))
             }
             Privacy::Fedavg { .. } | Privacy::DistributedDpFedavg { .. } => {

@@ -72,6 +72,7 @@ pub(super) fn policy() -> Policy {
     Policy {
         cohort_min: 3,
         honest_min: 2,
+        corrupt_min: 1,
         epsilon_max: 5.0,
         delta_max: 1e-5,
         privacy_modes: [PrivacyMode::Fedavg, PrivacyMode::DistributedDpSgd].into(),

@@ -161,6 +161,7 @@ fn silo_policy(plan: &Plan) -> Policy {
     Policy {
         cohort_min: plan.cohort.minimum,
         honest_min: HONEST_MIN,
+        corrupt_min: plan.cohort.corrupt,
         // Without noise no epsilon is spent, and the field still wants a number.
         epsilon_max: plan.budget().map_or(1.0, |(epsilon, _)| epsilon),
         delta_max: DELTA,

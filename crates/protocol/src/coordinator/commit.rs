@@ -71,7 +71,7 @@ impl Coordinator {
             }
             Err(RecoverFailure::WrongSecret(client)) => {
                 let outcome = RoundOutcome::WrongSecret { client };
-                self.commit(Record::Refused { client, reason: outcome.to_string() }, out);
+                self.commit(Record::Barred { client, reason: outcome.to_string() }, out);
                 self.abort(now, outcome, out);
             }
             Err(RecoverFailure::BadAggregate(why)) => {

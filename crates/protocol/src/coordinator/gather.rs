@@ -10,7 +10,7 @@ use crate::Timestamp;
 use crate::message::RunEnd;
 
 impl Coordinator {
-    pub(super) fn end_reason(&self) -> Option<RunEnd> {
+    pub(super) fn end_reason(&self, now: Timestamp) -> Option<RunEnd> {
         let plan = &self.setup.plan;
         if self.state.committed >= plan.rounds {
             return Some(RunEnd::Complete);
@@ -22,10 +22,12 @@ impl Coordinator {
         }
         let willing = self.members.len() - self.state.refused.len();
         let needed = plan.cohort.minimum;
-        (willing < needed).then(|| RunEnd::Refused {
+        // For a round's time an operator may still mend what makes a silo refuse.
+        let waited = now >= self.idle_since.plus_ms(plan.timing.round_deadline_ms);
+        (willing < needed && waited).then(|| RunEnd::Refused {
             willing,
             needed,
-            first_reason: self.state.refused.values().next().cloned().unwrap_or_default(),
+            first_reason: self.state.refused.values().next().map_or_else(String::new, |a| a.reason.clone()),
         })
     }
 
@@ -67,6 +69,11 @@ impl Coordinator {
         if candidates.len() > self.setup.plan.cohort.maximum || !self.state.apart.is_empty() {
             shuffle(&mut candidates, rng);
         }
+        // Whoever clashes with many comes last, so that one complaint costs one silo and not a cohort.
+        let present = candidates.clone();
+        candidates.sort_by_key(|candidate| {
+            present.iter().filter(|other| self.state.kept_apart(**other, *candidate)).count()
+        });
         let mut chosen: Vec<ClientId> = Vec::new();
         for candidate in candidates {
             let clash = chosen.iter().any(|other| self.state.kept_apart(*other, candidate));

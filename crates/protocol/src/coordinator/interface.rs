@@ -55,7 +55,7 @@ pub enum Input {
         /// What came out.
         result: RecoverResult,
     },
-    /// The deadline that [`Coordinator::deadline`] named has passed.
+    /// The deadline that [`crate::Coordinator::deadline`] named has passed.
     Tick,
 }
 

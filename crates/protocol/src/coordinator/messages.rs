@@ -83,6 +83,11 @@ impl Coordinator {
     }
 
     fn check_in(&mut self, from: ClientId, head: Option<u64>, out: &mut Effects) -> Result<(), Rejection> {
+        if self.state.refused.get(&from).is_some_and(|refusal| refusal.own) {
+            // It refused by its own word, and takes it back by checking in.
+            self.commit(Record::Willing { client: from }, out);
+            self.reasons.remove(&from);
+        }
         let newest = self.state.head_round();
         if head.is_some_and(|seen| seen > newest) {
             return Err(Rejection::Invalid(format!(
@@ -123,6 +128,13 @@ impl Coordinator {
             }
             Some(round) => {
                 if self.state.phase.round().is_none_or(|r| r.at.round != round) {
+                    return Err(Rejection::StaleAttempt);
+                }
+                // Who sits out lost the secrets of keys that it advertised: of an earlier attempt, if of none here.
+                if reason == Decline::SitsOut
+                    && let Phase::Advertising(phase) = &self.state.phase
+                    && !phase.adverts.contains_key(&from)
+                {
                     return Err(Rejection::StaleAttempt);
                 }
                 self.drop_client(from, DropReason::Declined(reason), out);

@@ -154,14 +154,16 @@ impl Coordinator {
         phase.admit(header, self.setup.plan.lanes())
     }
 
-    /// When after `now` [`Input::Tick`] is due, if at all.
+    /// When after `now` [`Input::Tick`] is due, if at all. `now` is that of the last [`Coordinator::handle`]: a
+    /// deadline that passed since then is due at once.
     pub fn deadline(&self, now: Timestamp) -> Option<Timestamp> {
         let plan = &self.setup.plan;
-        let patience = match &self.state.phase {
-            Phase::Idle => Some(self.idle_since.plus_ms(plan.timing.minimum_wait_ms)),
-            phase => phase.patience(plan),
+        let [patience, end] = match &self.state.phase {
+            Phase::Idle => [plan.timing.minimum_wait_ms, plan.timing.round_deadline_ms]
+                .map(|ms| Some(self.idle_since.plus_ms(ms))),
+            phase => [phase.patience(plan), phase.deadline(plan)],
         };
-        [patience, self.state.phase.deadline(plan)].into_iter().flatten().filter(|at| *at > now).min()
+        [patience, end].into_iter().flatten().filter(|at| *at > now).min()
     }
 
     /// The published chain, oldest first.
@@ -212,7 +214,7 @@ impl Coordinator {
             match &self.state.phase {
                 Phase::NotStarted | Phase::Ended(_) | Phase::Recovering(_) => return,
                 Phase::Idle => {
-                    if let Some(reason) = self.end_reason() {
+                    if let Some(reason) = self.end_reason(now) {
                         self.commit(Record::Ended { reason: reason.clone() }, out);
                         for client in self.links.keys() {
                             send(out, *client, ToClient::Finished { reason: reason.clone() });

@@ -4,6 +4,7 @@ use secagg::ClientId;
 
 use super::Coordinator;
 use super::phase::Phase;
+use super::state::Absence;
 use crate::status::{ClientStatus, Status};
 use checkpoint::SignedManifest;
 use params::Digest;
@@ -60,6 +61,7 @@ impl Coordinator {
                 .state
                 .refused
                 .get(&id)
+                .map(|absence| &absence.reason)
                 .or_else(|| self.reasons.get(&id))
                 .cloned()
                 .unwrap_or_default(),
@@ -106,7 +108,14 @@ impl Coordinator {
             Phase::Idle => {
                 let here = self.here().len();
                 let mut why = format!("{here} silos are here, a cohort needs {}", plan.cohort.minimum);
-                if let Some((client, reason)) = self.state.refused.iter().next() {
+                for (one, other) in &self.state.apart {
+                    let names = [one, other].map(|client| self.setup.roster.name(*client));
+                    why.push_str(&format!(
+                        "; {} and {} are kept apart after a complaint",
+                        names[0], names[1]
+                    ));
+                }
+                if let Some((client, Absence { reason, .. })) = self.state.refused.iter().next() {
                     why.push_str(&format!(
                         "; {} refuse, {} says: {reason}",
                         self.state.refused.len(),

@@ -33,8 +33,8 @@ pub(super) struct State {
     /// The last attempt was aborted: wait before the next.
     pub(super) backing_off: bool,
     pub(super) last_outcome: Option<RoundOutcome>,
-    /// Members that refuse the run, with their reason.
-    pub(super) refused: BTreeMap<ClientId, String>,
+    /// Members that take no part in the run.
+    pub(super) refused: BTreeMap<ClientId, Absence>,
     /// Pairs, smaller id first.
     pub(super) apart: BTreeSet<(ClientId, ClientId)>,
     /// Rounds that included and that left out each client.
@@ -43,6 +43,13 @@ pub(super) struct State {
 
 pub(super) struct Run {
     pub(super) id: Digest,
+}
+
+/// Why a member takes no part.
+pub(super) struct Absence {
+    pub(super) reason: String,
+    /// Its own word, that it can take back.
+    pub(super) own: bool,
 }
 
 #[derive(Default, Clone, Copy)]
@@ -222,7 +229,15 @@ impl State {
                 phase
             }
             (phase, Record::Refused { client, reason }) => {
-                self.refused.insert(*client, reason.clone());
+                self.refused.insert(*client, Absence { reason: reason.clone(), own: true });
+                phase
+            }
+            (phase, Record::Willing { client }) => {
+                self.refused.remove(client);
+                phase
+            }
+            (phase, Record::Barred { client, reason }) => {
+                self.refused.insert(*client, Absence { reason: reason.clone(), own: false });
                 phase
             }
             (phase, Record::KeptApart { accuser, accused }) => {

@@ -206,6 +206,15 @@ impl Participant {
         let Some(mut round) = self.take_round(at, out) else {
             return;
         };
+        if matches!(round.step, Step::Uploaded { .. }) {
+            // The request stands alone: a silo that was away while U3 was said signs it now, like everyone else.
+            self.round = Some(round);
+            self.included(at, included.clone(), out);
+            if self.round.as_ref().is_some_and(|round| round.at == at) {
+                self.unmask(at, included, signatures, out);
+            }
+            return;
+        }
         let Step::Signed { state, included: signed, signature } = round.step else {
             return self.fault(at, CoordinatorFault::UnmaskRequest, out);
         };

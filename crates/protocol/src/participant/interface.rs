@@ -40,7 +40,7 @@ pub enum ClientInput {
         /// SHA-256 of its bytes.
         digest: Option<Digest>,
     },
-    /// The deadline that [`Participant::deadline`] named has passed.
+    /// The deadline that [`crate::Participant::deadline`] named has passed.
     Tick,
 }
 

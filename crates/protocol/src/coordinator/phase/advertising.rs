@@ -29,10 +29,11 @@ impl Advertising {
         }
         verify_advert(self.round.context, advert, members)
             .map_err(|why| Rejection::Invalid(why.to_string()))?;
-        let repeats =
-            self.adverts.values().any(|other| other.ek_pub == advert.ek_pub || other.mk_pub == advert.mk_pub);
-        if repeats {
-            return Err(Rejection::Invalid("it repeats another silo's key".into()));
+        // Both kinds of key are one set to the cohort: what is admitted here must make one that verifies.
+        let taken =
+            |key: &[u8; 32]| self.adverts.values().any(|other| other.ek_pub == *key || other.mk_pub == *key);
+        if advert.ek_pub == advert.mk_pub || taken(&advert.ek_pub) || taken(&advert.mk_pub) {
+            return Err(Rejection::Invalid("it repeats a key".into()));
         }
         Ok(true)
     }

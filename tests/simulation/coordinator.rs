@@ -1,0 +1,180 @@
+//! Hostile silos and an unlucky clock against the coordinator itself.
+
+use chacha20::ChaCha20Rng;
+use chacha20::rand_core::SeedableRng;
+use ed25519_dalek::Signer;
+use identity::{IdentityKey, Member, Roster};
+use params::Digest;
+use protocol::{
+    Artifacts, Attempt, Coordinator, Effect, Effects, Input, Record, Rejection, Setup, Timestamp, ToClient,
+    ToCoordinator,
+};
+use secagg::{Advert, ClientId};
+use sha2::{Digest as _, Sha256};
+use sim::plan;
+
+const SILOS: u32 = 4;
+const AT: Attempt = Attempt { round: 1, attempt: 1 };
+
+fn key(id: u32) -> IdentityKey {
+    IdentityKey::generate(&mut ChaCha20Rng::seed_from_u64(u64::from(id)))
+}
+
+fn public(id: u32) -> String {
+    checkpoint::public_key_text(&key(id).public())
+}
+
+struct Bench {
+    coordinator: Coordinator,
+    journal: Vec<Record>,
+    said: Vec<(ClientId, ToClient)>,
+    rng: ChaCha20Rng,
+    now: Timestamp,
+}
+
+fn setup() -> Setup {
+    let member = |id: u32| Member { name: format!("silo {id}"), identity_key: public(id), admitted: 1 };
+    let mut plan = plan(SILOS as usize, 3);
+    plan.cohort.minimum = 3;
+    Setup {
+        plan,
+        roster: Roster {
+            federation: "bench".into(),
+            epoch: 1,
+            coordinator_key: public(100),
+            members: (1..=SILOS).map(|id| (ClientId(id), member(id))).collect(),
+        },
+        key: key(100).signing_key().clone(),
+    }
+}
+
+impl Bench {
+    /// A run whose first attempt is open to everyone.
+    fn opened() -> Self {
+        let now = Timestamp(1_000_000);
+        let coordinator = Coordinator::recover(setup(), &[], now, &mut Effects::new()).unwrap();
+        let rng = ChaCha20Rng::seed_from_u64(7);
+        let mut bench = Self { coordinator, journal: Vec::new(), said: Vec::new(), rng, now };
+        let model = setup().plan.initial_model();
+        let genesis = Artifacts {
+            model: checkpoint::ModelArtifact {
+                file: checkpoint::MODEL_FILE.into(),
+                sha256: Digest::sha256(b"model"),
+                bytes: 5,
+                params_digest: model.digest(),
+            },
+            optimizer: None,
+        };
+        bench.feed(Input::Start { genesis }).unwrap();
+        for id in 1..=SILOS {
+            bench.feed(Input::Connected { client: ClientId(id) }).unwrap();
+            bench.says(id, ToCoordinator::CheckIn { head: None }).unwrap();
+        }
+        assert!(bench.said.iter().any(|(_, message)| matches!(message, ToClient::Open { .. })));
+        bench
+    }
+
+    fn feed(&mut self, input: Input) -> Result<(), Rejection> {
+        let mut effects = Effects::new();
+        let result = self.coordinator.handle(self.now, &mut self.rng, input, &mut effects);
+        for effect in effects {
+            match effect {
+                Effect::Persist(record) => self.journal.push(record),
+                Effect::Send { to, message } => self.said.push((to, *message)),
+                _ => {}
+            }
+        }
+        result
+    }
+
+    fn says(&mut self, id: u32, message: ToCoordinator) -> Result<(), Rejection> {
+        self.feed(Input::Message { from: ClientId(id), message })
+    }
+
+    /// What a silo signs for this attempt, with keys of its choice.
+    fn advert(&self, id: u32, ek: [u8; 32], mk: [u8; 32]) -> ToCoordinator {
+        let head = checkpoint::Manifest::from_bytes(&self.coordinator.chain()[0].manifest_bytes).unwrap();
+        let context = secagg::RoundBinding {
+            run_id: *head.run_id.as_bytes(),
+            plan_hash: *head.plan_digest.as_bytes(),
+            roster_hash: *head.roster_digest.as_bytes(),
+            round: AT.round,
+            attempt: AT.attempt,
+            model_hash: *head.model.params_digest.as_bytes(),
+        }
+        .ctx0();
+        let mut advert =
+            Advert { id: ClientId(id), ek_pub: ek, mk_pub: mk, commitment: [3; 32], signature: [0; 64] };
+        advert.signature = key(id).signing_key().sign(&signed_bytes(&context.0, &advert)).to_bytes();
+        ToCoordinator::Advertise { at: AT, advert }
+    }
+}
+
+/// What an advert's signature is over, written from the protocol's definition.
+fn signed_bytes(context: &[u8; 32], advert: &Advert) -> Vec<u8> {
+    let label = "folkmoot/secagg/v1/advert".as_bytes();
+    let id = advert.id.0.to_le_bytes();
+    let mut payload = Sha256::new();
+    for field in [label, &id, &advert.ek_pub, &advert.mk_pub, &advert.commitment] {
+        payload.update((field.len() as u64).to_le_bytes());
+        payload.update(field);
+    }
+    let payload: [u8; 32] = payload.finalize().into();
+    [b"folkmoot/secagg/v1/sig/advert\0", context.as_slice(), &payload].concat()
+}
+
+/// A sound public key: the base point times a small scalar, by its own generation.
+fn sound(byte: u8) -> [u8; 32] {
+    *x25519_dalek::PublicKey::from(&x25519_dalek::StaticSecret::from([byte; 32])).as_bytes()
+}
+
+#[test]
+fn an_advert_with_one_key_in_both_places_is_refused_and_never_journalled() {
+    let mut bench = Bench::opened();
+    let before = bench.journal.len();
+    let same = bench.advert(1, sound(9), sound(9));
+    assert_eq!(bench.says(1, same), Err(Rejection::Invalid("it repeats a key".into())));
+    let first = bench.advert(1, sound(1), sound(2));
+    bench.says(1, first).unwrap();
+    // Another silo's transport key as the own mask key: one set to the cohort.
+    let crossed = bench.advert(2, sound(3), sound(1));
+    assert_eq!(bench.says(2, crossed), Err(Rejection::Invalid("it repeats a key".into())));
+    assert_eq!(bench.journal.len(), before + 1);
+    // The step ends without them, by name, and the process lives.
+    bench.now = bench.now.plus_ms(60_000);
+    bench.feed(Input::Tick).unwrap();
+    assert!(matches!(bench.journal.last(), Some(Record::Aborted { .. })), "{:?}", bench.journal.last());
+}
+
+#[test]
+fn a_deadline_that_passed_since_the_last_input_is_still_due() {
+    let bench = Bench::opened();
+    let due = bench.coordinator.deadline(bench.now).expect("a step has a deadline");
+    // The driver's clock has gone on, the core has not judged by it: the deadline does not vanish.
+    assert!(due > bench.now);
+    assert_eq!(bench.coordinator.deadline(bench.now), Some(due));
+    let late = due.plus_ms(1);
+    assert_ne!(bench.coordinator.deadline(late), Some(due), "which is why drivers ask by the judged time");
+}
+
+#[test]
+fn a_silo_that_refused_by_its_own_word_takes_it_back_by_checking_in() {
+    let mut bench = Bench::opened();
+    let reason = protocol::Decline::Policy { code: "POLICY_EPSILON".into(), text: "too much".into() };
+    bench.says(1, ToCoordinator::Declined { round: None, reason }).unwrap();
+    assert_eq!(bench.coordinator.status().clients[0].state, "refuses");
+    bench.feed(Input::Connected { client: ClientId(1) }).unwrap();
+    bench.says(1, ToCoordinator::CheckIn { head: Some(0) }).unwrap();
+    assert_ne!(bench.coordinator.status().clients[0].state, "refuses");
+    let mut recovered = Effects::new();
+    let again = Coordinator::recover(setup(), &bench.journal, bench.now, &mut recovered).unwrap();
+    assert_ne!(again.status().clients[0].state, "refuses", "the journal says so too");
+}
+
+#[test]
+fn a_late_word_of_sitting_out_does_not_cost_a_silo_the_next_attempt() {
+    let mut bench = Bench::opened();
+    let late = ToCoordinator::Declined { round: Some(1), reason: protocol::Decline::SitsOut };
+    assert_eq!(bench.says(1, late), Err(Rejection::StaleAttempt));
+    assert_eq!(bench.coordinator.status().clients[0].state, "awaited");
+}
