@@ -6,6 +6,7 @@
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::frame::Head;
 use crate::{StoreError, disk};
@@ -14,6 +15,8 @@ use crate::{StoreError, disk};
 const CLOSED_AT: &str = "closed at";
 const TREE_PREFIX: &str = "index ";
 const CACHE_BYTES: u64 = 16 << 20;
+const LOCK_WAIT: Duration = Duration::from_millis(5);
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// The index of a [`FileStore`](crate::FileStore), handed to the function that rebuilds it.
 #[derive(Debug)]
@@ -47,7 +50,7 @@ impl Index {
     }
 
     pub(crate) fn open(path: &Path, head: &Head) -> Result<OpenedIndex, StoreError> {
-        match Index::open_at(path, head) {
+        match Index::open_unlocked(path, head) {
             Ok((index, must_rebuild)) => Ok(OpenedIndex { index, must_rebuild, set_aside: None }),
             Err(error) => {
                 let aside = set_aside(path)?;
@@ -69,6 +72,21 @@ impl Index {
 
     pub(crate) fn flush(&self) -> Result<(), StoreError> {
         self.db.flush().map(drop).map_err(|error| failed(&self.path, error))
+    }
+
+    /// sled lets go of its files a moment after its handle is dropped. The store's own lock says that nobody else
+    /// has the folder, so files that are still locked are an earlier store's of this process: not damaged, only late.
+    fn open_unlocked(path: &Path, head: &Head) -> sled::Result<(Index, bool)> {
+        let mut waited = Duration::ZERO;
+        loop {
+            match Index::open_at(path, head) {
+                Err(sled::Error::Io(why)) if is_locked(&why) && waited < LOCK_WAIT_MAX => {
+                    std::thread::sleep(LOCK_WAIT);
+                    waited += LOCK_WAIT;
+                }
+                opened => return opened,
+            }
+        }
     }
 
     fn open_at(path: &Path, head: &Head) -> sled::Result<(Index, bool)> {
@@ -95,6 +113,11 @@ impl Index {
     fn tree(&self, name: &str) -> sled::Result<sled::Tree> {
         self.db.open_tree(format!("{TREE_PREFIX}{name}"))
     }
+}
+
+/// sled names the lock in words only.
+fn is_locked(why: &std::io::Error) -> bool {
+    why.to_string().contains("could not acquire lock")
 }
 
 fn mark(head: &Head) -> Vec<u8> {
