@@ -14,6 +14,8 @@ mod metrics;
 
 pub use metrics::{Metrics, ROUND_SECONDS_BUCKETS};
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::filter::{EnvFilter, ParseError};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
@@ -49,7 +51,9 @@ pub enum InitError {
 pub fn init(filter: &str, json: bool) -> Result<(), InitError> {
     let filter = choose(filter, std::env::var(LOG_VARIABLE).ok())?;
     let registry = tracing_subscriber::registry().with(filter);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // Colours are for people: in a file or a journal they would be noise.
+    let colours = std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     if json {
         registry.with(lines.json().flatten_event(true)).try_init()
     } else {
