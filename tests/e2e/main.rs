@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -89,6 +90,36 @@ impl Coordinator {
         BufReader::new(running.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.trim().strip_prefix("listening on ").expect("the line that says where");
         Self { url: format!("http://{address}"), _running: running }
+    }
+}
+
+/// A kept silo's configuration for another run: another address, an empty journal.
+fn rejoin(folder: &Path, silo: &str, url: &str) -> PathBuf {
+    let file = folder.join(silo).join("client.toml");
+    let moved: String = fs::read_to_string(&file)
+        .unwrap()
+        .lines()
+        .map(|line| match line.split_once(" = ") {
+            Some(("coordinator", _)) => format!("coordinator = \"{url}\"\n"),
+            Some(("state_dir", _)) => "state_dir = \"fresh\"\n".into(),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    fs::write(&file, moved).unwrap();
+    file
+}
+
+/// Asks until `done` says so of the status; two minutes are a hang.
+fn status_until(url: &str, done: impl Fn(&Value) -> bool) -> Value {
+    let started = Instant::now();
+    loop {
+        assert!(started.elapsed() < Duration::from_secs(120), "the run at {url} does not get on");
+        let output = folkmoot(&["status", "--coordinator", url, "--json"]);
+        if let Ok(status) = serde_json::from_slice::<Value>(&output.stdout)
+            && done(&status)
+        {
+            return status;
+        }
     }
 }
 
@@ -213,22 +244,10 @@ fn a_silos_data_without_a_column_of_the_plan_is_an_error_that_names_file_and_col
     // A silo reads its data when a round asks for it: a new run, with all three silos.
     fs::remove_dir_all(folder.path().join("coordinator")).unwrap();
     let coordinator = Coordinator::start(&folder.path().join("coordinator.toml"));
-    let config = |silo: &str| {
-        let file = folder.path().join(silo).join("client.toml");
-        let moved: String = fs::read_to_string(&file)
-            .unwrap()
-            .lines()
-            .map(|line| match line.split_once(" = ") {
-                Some(("coordinator", _)) => format!("coordinator = \"{}\"\n", coordinator.url),
-                Some(("state_dir", _)) => "state_dir = \"fresh\"\n".into(),
-                _ => format!("{line}\n"),
-            })
-            .collect();
-        fs::write(&file, moved).unwrap();
-        file
-    };
-    let _others = ["silo-2", "silo-3"].map(|silo| Running(role("client", &config(silo)).spawn().unwrap()));
-    let refused = folkmoot(&["client", "--config", text(&config("silo-1"))]);
+    let _others = ["silo-2", "silo-3"]
+        .map(|silo| Running(role("client", &rejoin(folder.path(), silo, &coordinator.url)).spawn().unwrap()));
+    let config = rejoin(folder.path(), "silo-1", &coordinator.url);
+    let refused = folkmoot(&["client", "--config", text(&config)]);
     assert_refused(&refused, 4, &["silo.csv", "pixel_3_4"]);
 }
 
@@ -259,6 +278,35 @@ fn an_oversized_message_is_refused_unread_and_the_coordinator_goes_on() {
     }
     let status = folkmoot(&["status", "--coordinator", &coordinator.url]);
     assert!(status.status.success(), "{}", stderr(&status));
+}
+
+#[test]
+fn a_coordinator_killed_by_sigkill_resumes_its_run_and_the_chain_stays_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    demo(folder.path(), &["--clients", "4", "--rounds", "40", "--keep"]);
+    fs::remove_dir_all(folder.path().join("coordinator")).unwrap();
+    // Clients come back to the same address, so it must be one.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let config = folder.path().join("coordinator.toml");
+    let fixed = fs::read_to_string(&config).unwrap().replace("127.0.0.1:0", &address);
+    fs::write(&config, fixed).unwrap();
+    let mut coordinator = Coordinator::start(&config);
+    let url = coordinator.url.clone();
+    let _silos = ["silo-1", "silo-2", "silo-3", "silo-4"]
+        .map(|silo| Running(role("client", &rejoin(folder.path(), silo, &url)).spawn().unwrap()));
+    for kills in 1..=3 {
+        status_until(&url, |status| status["rounds_committed"].as_u64() >= Some(kills * 3));
+        // Dropping it is SIGKILL; wherever the round stands, the journal is all that is left of it.
+        drop(coordinator);
+        coordinator = Coordinator::start(&config);
+    }
+    let status = status_until(&url, |status| !status["ended"].is_null());
+    // A round that a kill made hopeless is aborted by name and charged; all others are committed.
+    let count = |name: &str| status[name].as_u64().unwrap();
+    let (committed, aborted) = (count("rounds_committed"), count("rounds_aborted"));
+    assert!(committed >= 37 && committed + aborted >= 40, "{status}");
+    let verified = folkmoot(&["verify", text(&folder.path().join("coordinator"))]);
+    assert!(verified.status.success(), "{}", stderr(&verified));
 }
 
 #[test]
