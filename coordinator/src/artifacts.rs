@@ -94,6 +94,18 @@ pub(crate) fn publish(store: &mut dyn Store, signed: &SignedManifest) -> anyhow:
     Ok(())
 }
 
+/// Reads a published record back, unverified.
+pub(crate) fn read_record(store: &dyn Store, round: u64) -> anyhow::Result<SignedManifest> {
+    let folder = checkpoint::folder_name(round);
+    let signature = store.read_published(&folder, checkpoint::SIGNATURE_FILE)?;
+    Ok(SignedManifest {
+        manifest_bytes: store.read_published(&folder, checkpoint::MANIFEST_FILE)?,
+        signature: signature
+            .try_into()
+            .map_err(|_| anyhow::anyhow!("the signature of checkpoint {folder} has another length"))?,
+    })
+}
+
 /// Reads a published version back and checks it against its record.
 pub(crate) fn read(store: &dyn Store, plan: &Plan, signed: &SignedManifest) -> anyhow::Result<Version> {
     let manifest = Manifest::from_bytes(&signed.manifest_bytes)?;

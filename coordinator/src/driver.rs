@@ -31,6 +31,9 @@ use crate::worker::Opening;
 /// Events that may wait for the driver. Beyond it, senders wait: that is the back pressure on clients.
 pub(crate) const INBOX_EVENTS: usize = 4096;
 
+/// The index's tree from a model's digest to the round that published it.
+const MODELS: &str = "models";
+
 /// What the services and workers tell the driver.
 pub(crate) enum Event {
     Attached { client: ClientId, session: SessionId, outbox: Outbox },
@@ -104,7 +107,12 @@ impl Driver {
         counters: Arc<Counters>,
         metrics: Arc<telemetry::Metrics>,
     ) -> anyhow::Result<Self> {
-        let opened = FileStore::open(folder, JournalKind::Coordinator, |_, _, _| Ok(()))?;
+        let opened = FileStore::open(folder, JournalKind::Coordinator, |index, _, record| {
+            match published_model(record) {
+                Some((model, round)) => index.put(MODELS, model.as_bytes(), &round.to_le_bytes()),
+                None => Ok(()),
+            }
+        })?;
         let mut store = opened.store;
         let journal = store
             .replay()?
@@ -258,7 +266,12 @@ impl Driver {
 
     fn perform_one(&mut self, effect: Effect) -> anyhow::Result<()> {
         match effect {
-            Effect::Persist(record) => self.note(&record),
+            Effect::Persist(record) => {
+                if let Some((model, round)) = published_model(&record.encode()) {
+                    self.store.index_put(MODELS, model.as_bytes(), &round.to_le_bytes())?;
+                }
+                self.note(&record);
+            }
             Effect::Send { to, message } => self.send(to, *message),
             Effect::Compute(job) => self.compute(*job)?,
             Effect::Publish(signed) => {
@@ -429,18 +442,13 @@ impl Driver {
         if digest.is_none_or(|digest| digest == head.digest) {
             return Ok(Some(ModelFile { round: head.round, digest: head.digest, file: head.file.clone() }));
         }
-        for signed in self.core.chain() {
-            let manifest = checkpoint::Manifest::from_bytes(&signed.manifest_bytes)?;
-            if Some(manifest.model.params_digest) == digest {
-                let version = artifacts::read(&self.store, &self.plan, signed)?;
-                return Ok(Some(ModelFile {
-                    round: version.round,
-                    digest: version.digest,
-                    file: version.file,
-                }));
-            }
-        }
-        Ok(None)
+        let Some(digest) = digest else { return Ok(None) };
+        let Some(round) = self.store.index_get(MODELS, digest.as_bytes())? else { return Ok(None) };
+        let round = round.as_slice().try_into().map(u64::from_le_bytes)?;
+        // The index says where to look; what is there is verified like everything else.
+        let signed = artifacts::read_record(&self.store, round)?;
+        let version = artifacts::read(&self.store, &self.plan, &signed)?;
+        Ok(Some(ModelFile { round: version.round, digest: version.digest, file: version.file }))
     }
 
     fn chain(&self, from_round: u64) -> Vec<wire::CheckpointRecord> {
@@ -468,6 +476,17 @@ impl Driver {
         };
         self.status.send_replace(Arc::new(wire::run_status(&status, &facts)));
     }
+}
+
+/// Which model a journal record publishes, and in which round: what the index holds, and is rebuilt from.
+fn published_model(record: &[u8]) -> Option<(Digest, u64)> {
+    let signed = match Record::decode(record).ok()? {
+        Record::RunStarted { genesis, .. } => genesis,
+        Record::Committed { manifest, .. } => manifest,
+        _ => return None,
+    };
+    let manifest = checkpoint::Manifest::from_bytes(&signed.manifest_bytes).ok()?;
+    Some((manifest.model.params_digest, manifest.round))
 }
 
 fn stage_key(header: &UploadHeader) -> StageKey {

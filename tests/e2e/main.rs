@@ -192,6 +192,11 @@ fn a_finished_run_goes_on_to_answer_status_and_to_serve_its_models() {
     let fetched = folkmoot(&fetch);
     assert!(fetched.status.success(), "{}", stderr(&fetched));
     assert_eq!(fs::read(&out).unwrap(), fs::read(folder.path().join("model.safetensors")).unwrap());
+    // An older one, found by the index after a restart.
+    let older = folkmoot(&[&fetch[..], &["--round", "1"]].concat());
+    assert!(older.status.success(), "{}", stderr(&older));
+    let kept_file = folder.path().join("coordinator/checkpoints/000001/model.safetensors");
+    assert_eq!(fs::read(&out).unwrap(), fs::read(kept_file).unwrap());
     let none = folkmoot(&[&fetch[..], &["--round", "9"]].concat());
     assert_refused(&none, 2, &["no checkpoint of this run", "the newest is of round 2"]);
 }
