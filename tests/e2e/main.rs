@@ -1,8 +1,8 @@
 //! The program as its users run it: real processes, real sockets, real files.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -312,6 +312,34 @@ fn a_coordinator_killed_by_sigkill_resumes_its_run_and_the_chain_stays_whole() {
     assert!(committed >= 37 && committed + aborted >= 40, "{status}");
     let verified = folkmoot(&["verify", text(&folder.path().join("coordinator"))]);
     assert!(verified.status.success(), "{}", stderr(&verified));
+}
+
+#[test]
+fn health_checks_and_metrics_are_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    kept(folder.path());
+    let metrics = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = folder.path().join("coordinator.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, format!("metrics_listen = \"{metrics}\"\n{text}")).unwrap();
+    let coordinator = Coordinator::start(&config);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let health = runtime.block_on(async {
+        let endpoint = tonic::transport::Endpoint::from_shared(coordinator.url.clone()).unwrap();
+        let channel = endpoint.connect().await.unwrap();
+        let service = "folkmoot.v1.Federation".to_owned();
+        let request = tonic_health::pb::HealthCheckRequest { service };
+        tonic_health::pb::health_client::HealthClient::new(channel).check(request).await.unwrap()
+    });
+    assert_eq!(health.into_inner().status(), tonic_health::pb::health_check_response::ServingStatus::Serving);
+    let mut stream = TcpStream::connect(metrics).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).unwrap();
+    assert!(page.starts_with("HTTP/1.1 200"), "{page}");
+    for line in ["folkmoot_rounds_committed_total 0", "# EOF"] {
+        assert!(page.contains(line), "no {line:?} in\n{page}");
+    }
 }
 
 #[test]
