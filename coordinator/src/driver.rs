@@ -107,8 +107,9 @@ impl Driver {
         counters: Arc<Counters>,
         metrics: Arc<telemetry::Metrics>,
     ) -> anyhow::Result<Self> {
-        let opened = FileStore::open(folder, JournalKind::Coordinator, |index, _, record| {
-            match published_model(record) {
+        let opened = FileStore::open(folder, JournalKind::Coordinator, |index, _, bytes| {
+            // A record that does not decode is reported by the replay below.
+            match Record::decode(bytes).ok().as_ref().and_then(published_model) {
                 Some((model, round)) => index.put(MODELS, model.as_bytes(), &round.to_le_bytes()),
                 None => Ok(()),
             }
@@ -267,7 +268,7 @@ impl Driver {
     fn perform_one(&mut self, effect: Effect) -> anyhow::Result<()> {
         match effect {
             Effect::Persist(record) => {
-                if let Some((model, round)) = published_model(&record.encode()) {
+                if let Some((model, round)) = published_model(&record) {
                     self.store.index_put(MODELS, model.as_bytes(), &round.to_le_bytes())?;
                 }
                 self.note(&record);
@@ -479,8 +480,8 @@ impl Driver {
 }
 
 /// Which model a journal record publishes, and in which round: what the index holds, and is rebuilt from.
-fn published_model(record: &[u8]) -> Option<(Digest, u64)> {
-    let signed = match Record::decode(record).ok()? {
+fn published_model(record: &Record) -> Option<(Digest, u64)> {
+    let signed = match record {
         Record::RunStarted { genesis, .. } => genesis,
         Record::Committed { manifest, .. } => manifest,
         _ => return None,

@@ -4,7 +4,7 @@ use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use params::{Architecture, Digest, Params};
 use serde::{Deserialize, Serialize};
 
-use crate::problems::{Problem, Problems};
+use crate::problems::Problems;
 use crate::validate;
 
 /// A run's plan. Constant for the whole run and content-addressed by [`Plan::digest`], which is bound into
@@ -418,10 +418,4 @@ fn bounded(bytes: usize) -> Result<(), PlanError> {
         return Err(PlanError::TooLong { bytes, max: Plan::BYTES_MAX });
     }
     Ok(())
-}
-
-impl From<Problem> for PlanError {
-    fn from(problem: Problem) -> Self {
-        Self::Meaning(Problems(vec![problem]))
-    }
 }

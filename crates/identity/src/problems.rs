@@ -76,10 +76,8 @@ impl fmt::Display for Problems {
             if index > 0 {
                 writeln!(f)?;
             }
-            match problem.line {
-                Some(line) => write!(f, "line {line}: ")?,
-                None if problem.field.is_empty() => {}
-                None => {}
+            if let Some(line) = problem.line {
+                write!(f, "line {line}: ")?;
             }
             if !problem.field.is_empty() {
                 write!(f, "{}: ", problem.field)?;

@@ -136,9 +136,6 @@ impl Coordinator {
             }
             Input::Tick => Ok(()),
         };
-        if let Err(rejection) = &result {
-            self.note_rejection(rejection);
-        }
         self.advance(now, rng, out);
         result
     }
@@ -273,12 +270,6 @@ impl Coordinator {
 
     fn out_of_phase(&self, message: &str) -> Rejection {
         Rejection::OutOfPhase { message: message.into(), phase: self.state.phase.name().into() }
-    }
-
-    fn note_rejection(&mut self, rejection: &Rejection) {
-        if let Rejection::UnknownClient(client) = rejection {
-            self.reasons.insert(*client, rejection.to_string());
-        }
     }
 
     fn check_setup(&self, record: &Record) -> Result<(), StartError> {
