@@ -1,7 +1,7 @@
-//! The journal's file: created whole, appended with fsync, checked from its first byte when opened.
+//! The journal: created whole, appended with fsync, checked from its first byte when opened.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, Read, Seek};
+use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -77,10 +77,66 @@ pub struct TornTail {
     pub bytes: u64,
 }
 
+/// What a journal's bytes lie on: a file, or the disk of a simulation.
+pub trait Medium {
+    /// How many bytes there are.
+    ///
+    /// # Errors
+    /// A medium that fails.
+    fn length(&self) -> io::Result<u64>;
+
+    /// Fills `bytes` from `offset` on.
+    ///
+    /// # Errors
+    /// Fewer bytes than that; a medium that fails.
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Writes all of `bytes` at `offset`; durable only after [`Medium::sync`].
+    ///
+    /// # Errors
+    /// A medium that fails.
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Forgets what lies behind `length`; durable only after [`Medium::sync`].
+    ///
+    /// # Errors
+    /// A medium that fails.
+    fn truncate(&mut self, length: u64) -> io::Result<()>;
+
+    /// Makes everything written so far durable.
+    ///
+    /// # Errors
+    /// A medium that fails: what was written since the last success may then be there, in part or not at all.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+impl Medium for File {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        self.read_exact_at(bytes, offset)
+    }
+
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_at(bytes, offset)
+    }
+
+    fn truncate(&mut self, length: u64) -> io::Result<()> {
+        self.set_len(length)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
+/// An append-only, hash-chained list of records.
 #[derive(Debug)]
-pub(crate) struct Journal {
+pub struct Journal<M = File> {
     path: PathBuf,
-    file: File,
+    medium: M,
     kind: JournalKind,
     end: u64,
     head: Head,
@@ -89,30 +145,61 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Opens or creates the journal, removing a torn tail.
+    /// Opens or creates the journal's file, removing a torn tail.
     pub(crate) fn open(path: &Path, kind: JournalKind) -> Result<(Journal, Option<TornTail>), JournalError> {
         let fails = |action| move |source| JournalError::Io { action, path: path.to_owned(), source };
         if !path.try_exists().map_err(fails("look for"))? {
-            disk::write_durably(path, &frame::header(kind)).map_err(fails("create"))?;
+            disk::write_durably(path, &Journal::empty(kind)).map_err(fails("create"))?;
         }
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(fails("open"))?;
-        let Scan { end, head, torn } = scan(&file, path, kind, &mut |_, _| {})?;
+        Journal::mount(file, path, kind)
+    }
+
+    /// The bytes of a journal without records.
+    pub fn empty(kind: JournalKind) -> Vec<u8> {
+        frame::header(kind).to_vec()
+    }
+}
+
+impl<M: Medium> Journal<M> {
+    /// Takes up the journal that lies on `medium`, removing a torn tail; errors and warnings call it `path`.
+    ///
+    /// # Errors
+    /// [`JournalError`]: no journal of this kind and version, damage before its last append, or a medium that
+    /// fails. Nothing was changed then.
+    pub fn mount(
+        mut medium: M,
+        path: &Path,
+        kind: JournalKind,
+    ) -> Result<(Journal<M>, Option<TornTail>), JournalError> {
+        let fails = |action| move |source| JournalError::Io { action, path: path.to_owned(), source };
+        let Scan { end, head, torn } = scan(&medium, path, kind, &mut |_, _| {})?;
         if let Some(TornTail { offset, bytes }) = torn {
-            file.set_len(offset).and_then(|()| file.sync_all()).map_err(fails("truncate"))?;
+            medium.truncate(offset).and_then(|()| medium.sync()).map_err(fails("truncate"))?;
             tracing::warn!(
                 journal = %path.display(), offset, bytes,
                 "removed an append that a crash cut short; it was never acknowledged"
             );
         }
-        Ok((Journal { path: path.to_owned(), file, kind, end, head, poisoned: false }, torn))
+        Ok((Journal { path: path.to_owned(), medium, kind, end, head, poisoned: false }, torn))
     }
 
-    pub(crate) fn head(&self) -> Head {
+    /// Sequence number and chain hash of the last record.
+    pub fn head(&self) -> Head {
         self.head
     }
 
-    /// Appends records as one frame; durable when this returns.
-    pub(crate) fn append(&mut self, records: &[Vec<u8>]) -> Result<u64, JournalError> {
+    /// What it lies on.
+    pub fn into_medium(self) -> M {
+        self.medium
+    }
+
+    /// Appends records as one frame, all or none; durable when this returns. Gives the last one's sequence
+    /// number.
+    ///
+    /// # Errors
+    /// More than [`crate::APPEND_BYTES_MAX`]; a medium that fails, now or at an earlier append.
+    pub fn append(&mut self, records: &[Vec<u8>]) -> Result<u64, JournalError> {
         let path = || self.path.clone();
         if self.poisoned {
             return Err(JournalError::Poisoned { path: path() });
@@ -120,7 +207,7 @@ impl Journal {
         if !records.is_empty() {
             let (frame, next) =
                 frame::encode(&self.head, records).ok_or_else(|| JournalError::TooLong { path: path() })?;
-            let written = self.file.write_all_at(&frame, self.end).and_then(|()| self.file.sync_data());
+            let written = self.medium.write_at(&frame, self.end).and_then(|()| self.medium.sync());
             if let Err(source) = written {
                 self.poisoned = true;
                 return Err(JournalError::Io { action: "append to", path: path(), source });
@@ -132,8 +219,11 @@ impl Journal {
     }
 
     /// Visits every record with its sequence number, checking the chain again.
-    pub(crate) fn replay(&self, visit: &mut dyn FnMut(u64, &[u8])) -> Result<(), JournalError> {
-        let Scan { end, head, torn } = scan(&self.file, &self.path, self.kind, visit)?;
+    ///
+    /// # Errors
+    /// Damage since it was opened; a medium that fails.
+    pub fn replay(&self, visit: &mut dyn FnMut(u64, &[u8])) -> Result<(), JournalError> {
+        let Scan { end, head, torn } = scan(&self.medium, &self.path, self.kind, visit)?;
         match torn.is_none() && end == self.end && head == self.head {
             true => Ok(()),
             false => Err(JournalError::Damaged { path: self.path.clone(), offset: end }),
@@ -145,9 +235,26 @@ impl Journal {
         self.poisoned = true;
         match frame::encode(&self.head, records) {
             // At most all but one byte: a whole frame would not be torn.
-            Some((frame, _)) => self.file.write_all_at(&frame[..keep.min(frame.len() - 1)], self.end),
+            Some((frame, _)) => self.medium.write_at(&frame[..keep.min(frame.len() - 1)], self.end),
             None => Ok(()),
         }
+    }
+}
+
+/// A medium read from its first byte to its last.
+struct FromStart<'a, M> {
+    medium: &'a M,
+    offset: u64,
+    length: u64,
+}
+
+impl<M: Medium> Read for FromStart<'_, M> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.length - self.offset).unwrap_or(usize::MAX);
+        let count = bytes.len().min(left);
+        self.medium.read_at(&mut bytes[..count], self.offset)?;
+        self.offset += count as u64;
+        Ok(count)
     }
 }
 
@@ -158,16 +265,15 @@ struct Scan {
 }
 
 /// Checks every frame. A bad one at the very end is a torn tail; anywhere else it is damage.
-fn scan(
-    file: &File,
+fn scan<M: Medium>(
+    medium: &M,
     path: &Path,
     kind: JournalKind,
     visit: &mut dyn FnMut(u64, &[u8]),
 ) -> Result<Scan, JournalError> {
     let fails = |source| JournalError::Io { action: "read", path: path.to_owned(), source };
-    let length = file.metadata().map_err(fails)?.len();
-    let mut reader = BufReader::new(file);
-    reader.rewind().map_err(fails)?;
+    let length = medium.length().map_err(fails)?;
+    let mut reader = BufReader::new(FromStart { medium, offset: 0, length });
     if length < HEADER_BYTES as u64 {
         return Err(JournalError::NotAJournal { path: path.to_owned() });
     }
@@ -380,7 +486,7 @@ mod tests {
         let written = written();
         let (mut journal, _) = written.open(&written.bytes).unwrap();
         // A handle without write permission fails as a full disk would.
-        journal.file = File::open(written.folder.path().join("journal")).unwrap();
+        journal.medium = File::open(written.folder.path().join("journal")).unwrap();
         assert!(matches!(journal.append(&[vec![1]]), Err(JournalError::Io { .. })));
         assert!(matches!(journal.append(&[vec![1]]), Err(JournalError::Poisoned { .. })));
         assert_eq!(journal.head().sequence, 6);

@@ -49,7 +49,7 @@ pub use faulty::{Fault, FaultyStore, Tear};
 pub use file_store::{FileStore, Opened};
 pub use frame::{APPEND_BYTES_MAX, Head, JournalKind};
 pub use index::Index;
-pub use journal::{JournalError, TornTail};
+pub use journal::{Journal, JournalError, Medium, TornTail};
 pub use memory::MemoryStore;
 
 /// Durable storage of one run or one silo.
