@@ -120,6 +120,24 @@ pub enum Record {
     },
 }
 
+impl Record {
+    /// When it was written, where it says so. A coordinator's clock that stands before the newest of these was
+    /// set back.
+    pub fn time(&self) -> Option<Timestamp> {
+        match self {
+            Self::Opened { now, .. }
+            | Self::RosterFixed { now }
+            | Self::SharesFixed { now }
+            | Self::IncludedFixed { now }
+            | Self::UnmaskRequested { now }
+            | Self::SharesComplete { now }
+            | Self::Committed { now, .. }
+            | Self::Aborted { now, .. } => Some(*now),
+            _ => None,
+        }
+    }
+}
+
 /// The client's journal: facts only. No secret, no share as received, no noise and no vector is ever in it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum ClientRecord {

@@ -34,8 +34,8 @@ use crate::unmask::HeldShares;
 /// the client drops and must not lead to the others. All are zeroised on drop and redacted in `Debug`.
 #[derive(Debug)]
 pub struct Advertised {
-    ctx0: Ctx0,
-    advert: Advert,
+    pub(crate) ctx0: Ctx0,
+    pub(crate) advert: Advert,
     round_seed: Secret,
     self_mask: Secret,
     transport: Secret,

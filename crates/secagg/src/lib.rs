@@ -49,6 +49,8 @@ extern crate self as secagg;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+#[cfg(feature = "adversary")]
+pub mod adversary;
 mod client;
 mod cohort;
 mod gf256;

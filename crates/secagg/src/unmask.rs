@@ -107,6 +107,20 @@ impl HeldShares {
         let signed = IncludedSignature { id: self.own, signature };
         Ok((SignedIncluded { shares: self, u3: u3.clone() }, signed))
     }
+
+    /// One of the two shares of each member of U2, as `u3` asks for.
+    pub(crate) fn open(&self, u3: &BTreeSet<ClientId>) -> Result<UnmaskShares, UnmaskRejection> {
+        let mut shares = UnmaskShares { id: self.own, self_mask: Vec::new(), round_seed: Vec::new() };
+        for owner in self.sharers.roots().keys() {
+            let pair = self.held.get(owner).ok_or(UnmaskRejection::NotHeld(*owner))?;
+            if u3.contains(owner) {
+                shares.self_mask.push(pair.self_mask.open(*owner));
+            } else {
+                shares.round_seed.push(pair.round_seed.open(*owner));
+            }
+        }
+        Ok(shares)
+    }
 }
 
 /// The shares that a client holds, after it signed an included set.
@@ -187,7 +201,7 @@ impl SignedIncluded {
         self,
         signatures: &[IncludedSignature],
     ) -> Result<UnmaskShares, Refused<Self, UnmaskRejection>> {
-        match self.verify_quorum(signatures).and_then(|()| self.open()) {
+        match self.verify_quorum(signatures).and_then(|()| self.shares.open(&self.u3)) {
             Ok(shares) => Ok(shares),
             Err(reason) => Err(Refused { state: Box::new(self), reason }),
         }
@@ -206,18 +220,5 @@ impl SignedIncluded {
             return Err(UnmaskRejection::BelowQuorum { signatures: signers.len(), needed });
         }
         Ok(())
-    }
-
-    fn open(&self) -> Result<UnmaskShares, UnmaskRejection> {
-        let mut shares = UnmaskShares { id: self.shares.own, self_mask: Vec::new(), round_seed: Vec::new() };
-        for owner in self.shares.sharers.roots().keys() {
-            let pair = self.shares.held.get(owner).ok_or(UnmaskRejection::NotHeld(*owner))?;
-            if self.u3.contains(owner) {
-                shares.self_mask.push(pair.self_mask.open(*owner));
-            } else {
-                shares.round_seed.push(pair.round_seed.open(*owner));
-            }
-        }
-        Ok(shares)
     }
 }

@@ -1,91 +1,55 @@
-//! The world around the state machines.
+//! A whole federation in one thread: what is said to whom, and in which order things happen.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
-use dp::{ClippedSum, LocalUpdate};
-use identity::{Contribution, IdentityKey, Member, Plan, Policy, Privacy, PrivacyMode, Roster};
-use optim::State;
-use params::{Digest, Params};
+use identity::{IdentityKey, Member, Plan, Policy, PrivacyMode, Roster};
+use params::Digest;
 use protocol::{
-    Artifacts, Attempt, ClientInput, ClientRecord, Coordinator, Effect, Effects, Input, Participant, Record,
-    RecoverJob, RecoverResult, Recovered, Rejection, Setup, Timestamp, ToClient, ToCoordinator, UploadHeader,
-    next_model,
+    ClientInput, ClientRecord, Coordinator, Input, Participant, Record, Rejection, ToClient,
 };
 use secagg::ClientId;
 
-use crate::silo::{Silo, Wish};
+use crate::agenda::{Agenda, Event};
+use crate::center::{Center, OpenedSum};
+use crate::deceiver::Deceiver;
+use crate::faults::{Fate, Faults, Moment};
+use crate::liar::{Lie, Liar};
+use crate::oracle::{Oracle, Violation};
+use crate::silo::Silo;
+use crate::trace::{Place, Row, Trace, short};
 
-/// What may go wrong, at the moment before it would go right.
-pub enum Moment<'a> {
-    /// A silo is about to say something.
-    SiloSays(ClientId, &'a ToCoordinator),
-    /// A silo is about to send its masked vector.
-    SiloUploads(ClientId, &'a UploadHeader),
-    /// The coordinator is about to perform an effect; what precedes it is done and durable.
-    CoordinatorDoes(&'a Effect),
-}
-
-/// What becomes of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    /// It happens.
-    Pass,
-    /// The message is lost, with its sender's connection: it reconnects at once.
-    Lose,
-    /// The process dies before doing it, and stays dead.
-    Kill,
-    /// The process dies before doing it, and is started again.
-    Restart,
-}
-
-/// A sum that was opened, and what went into it.
-pub struct OpenedSum {
-    /// In which attempt.
-    pub at: Attempt,
-    /// Whose vectors.
-    pub included: BTreeSet<ClientId>,
-    /// The opened lanes.
-    pub sum: Vec<u32>,
-    /// The wrapping sum of the included silos' lanes before masking.
-    pub plaintext: Vec<u32>,
-}
-
-enum Delivery {
-    ToCoordinator(ClientId, Box<ToCoordinator>),
-    Upload(Box<UploadHeader>),
-    ToSilo(ClientId, Box<ToClient>),
-    Connect(ClientId),
-    Recovered(Attempt, Box<RecoverResult>),
-}
-
-/// Decides what becomes of each moment.
-type Faults = Box<dyn FnMut(&Moment<'_>) -> Fate>;
+/// The wall clock at the start.
+pub(crate) const START_MS: u64 = 1_700_000_000_000;
+/// A run that takes more events than this goes round in circles.
+const EVENTS_MAX: u64 = 2_000_000;
+/// How long a dead connection can look alive: the daemons' keepalive.
+pub(crate) const KEEPALIVE_MS: u64 = 20_000;
 
 /// A whole federation.
 pub struct Federation {
-    plan: Plan,
-    roster: Roster,
-    coordinator_key: String,
-    coordinator: Coordinator,
-    silos: BTreeMap<ClientId, Silo>,
-    queue: VecDeque<Delivery>,
-    now: Timestamp,
-    rng: ChaCha20Rng,
-    faults: Faults,
-    /// The coordinator's disk.
-    journal: Vec<Record>,
-    staged: BTreeMap<(Attempt, ClientId), Vec<u32>>,
-    models: BTreeMap<Digest, (Params, State)>,
-    published: BTreeMap<u64, Digest>,
-    opened: Vec<OpenedSum>,
-    rejections: Vec<Rejection>,
+    pub(crate) center: Center,
+    pub(crate) silos: BTreeMap<ClientId, Silo>,
+    pub(crate) agenda: Agenda,
+    /// Milliseconds after the start.
+    pub(crate) now_ms: u64,
+    pub(crate) rng: ChaCha20Rng,
+    pub(crate) faults: Box<dyn Faults>,
+    pub(crate) oracle: Oracle,
+    pub(crate) trace: Trace,
+    /// Set where the coordinator lies.
+    pub(crate) deceiver: Option<Deceiver>,
+    pub(crate) rejections: Vec<Rejection>,
+    /// Counts sessions.
+    pub(crate) sessions: u64,
+    /// When the last message of a connection arrives, in each direction: those after it come later.
+    pub(crate) last_arrival: BTreeMap<(ClientId, bool), u64>,
+    /// Sessions that are dead and look alive.
+    pub(crate) half_open: std::collections::BTreeSet<u64>,
+    /// The coordinator's effects are being performed: what comes up meanwhile waits its turn.
+    pub(crate) performing: bool,
     events: u64,
 }
-
-/// A run that takes more events than this hangs.
-const EVENTS_MAX: u64 = 2_000_000;
-const START_MS: u64 = 1_700_000_000_000;
 
 impl Federation {
     /// `members` silos under one plan; the seed decides every key, share and noise draw.
@@ -118,57 +82,65 @@ impl Federation {
                 })
                 .collect(),
         };
-        let policy = Policy {
-            cohort_min: 3,
-            honest_min: 2,
-            corrupt_min: 1,
-            epsilon_max: 1000.0,
-            delta_max: 1e-3,
-            privacy_modes: [
-                PrivacyMode::Fedavg,
-                PrivacyMode::DistributedDpSgd,
-                PrivacyMode::DistributedDpFedavg,
-            ]
-            .into(),
-            repeats_without_dp: 2,
-            accepts_undetected_rollback: true,
-        };
         let silos = keys
             .iter()
             .map(|(id, key)| {
-                let mut policy = policy.clone();
+                let mut policy = policy();
                 edit(id.0, &mut policy);
                 (*id, Silo::new(*id, key.secret_hex().to_string(), roster.clone(), policy))
             })
             .collect();
-        let now = Timestamp(START_MS);
-        let coordinator_key = coordinator_key.secret_hex().to_string();
-        let coordinator = recover(&plan, &roster, &coordinator_key, &[], now, &mut Effects::new());
+        let corrupt = plan.cohort.corrupt;
         let mut federation = Self {
-            plan,
-            roster,
-            coordinator_key,
-            coordinator,
+            center: Center::new(plan, roster, coordinator_key.secret_hex().to_string()),
             silos,
-            queue: VecDeque::new(),
-            now,
+            agenda: Agenda::default(),
+            now_ms: 0,
             rng,
-            faults: Box::new(|_| Fate::Pass),
-            journal: Vec::new(),
-            staged: BTreeMap::new(),
-            models: BTreeMap::new(),
-            published: BTreeMap::new(),
-            opened: Vec::new(),
+            faults: Box::new(|_: &Moment<'_>| Fate::Pass),
+            oracle: Oracle::new(corrupt),
+            trace: Trace::default(),
+            deceiver: None,
             rejections: Vec::new(),
+            sessions: 0,
+            last_arrival: BTreeMap::new(),
+            half_open: std::collections::BTreeSet::new(),
+            performing: false,
             events: 0,
         };
-        federation.start();
+        federation.agenda.add(0, Event::StartCoordinator);
+        for id in federation.silos.keys() {
+            federation.agenda.add(0, Event::StartSilo(*id));
+        }
         federation
     }
 
     /// From now on, `faults` decides about each moment.
-    pub fn with_faults(mut self, faults: impl FnMut(&Moment<'_>) -> Fate + 'static) -> Self {
+    pub fn with_faults(mut self, faults: impl Faults + 'static) -> Self {
         self.faults = Box::new(faults);
+        self
+    }
+
+    /// This silo runs a changed program that tells this lie.
+    pub fn with_liar(mut self, id: u32, lie: Lie) -> Self {
+        let id = ClientId(id);
+        self.oracle.lies(id);
+        if let Some(silo) = self.silos.get_mut(&id) {
+            silo.liar = Some(Liar::new(id, lie));
+        }
+        self
+    }
+
+    /// The coordinator lies, as the seed decides.
+    pub fn with_deceiver(mut self, seed: u64) -> Self {
+        self.deceiver = Some(Deceiver::new(seed));
+        self.oracle.coordinator_lies();
+        self
+    }
+
+    /// From now on, what happens is kept, for [`Federation::into_trace`].
+    pub fn with_trace(mut self) -> Self {
+        self.trace = Trace::kept();
         self
     }
 
@@ -177,51 +149,80 @@ impl Federation {
     /// # Panics
     /// When an invariant breaks, or the federation goes round in circles.
     pub fn run(&mut self) {
-        loop {
-            while let Some(delivery) = self.queue.pop_front() {
-                self.events += 1;
-                assert!(self.events < EVENTS_MAX, "the federation goes round in circles");
-                self.deliver(delivery);
-            }
-            if self.coordinator.status().ended.is_some() {
-                return;
-            }
-            let next = self
-                .silos
-                .values()
-                .filter_map(Silo::deadline)
-                .chain(self.coordinator.deadline(self.now))
-                .filter(|at| *at > self.now)
-                .min();
-            let Some(next) = next else { return };
-            self.now = next;
-            self.tick();
+        self.run_until(u64::MAX);
+        if let Some(violation) = self.violation() {
+            panic!("{violation}");
         }
     }
 
+    /// The same, but not beyond this many milliseconds, and without panicking at a broken invariant.
+    ///
+    /// # Panics
+    /// When the federation goes round in circles.
+    pub fn run_until(&mut self, end_ms: u64) {
+        while self.violation().is_none() && !(self.agenda_is_empty() && self.has_ended()) {
+            let deadline = self.next_deadline_ms();
+            let next = [self.agenda.next_ms(), deadline].into_iter().flatten().min();
+            let Some(next) = next.filter(|next| *next <= end_ms) else { return };
+            self.events += 1;
+            assert!(self.events < EVENTS_MAX, "the federation goes round in circles");
+            if self.agenda.next_ms() == Some(next) {
+                let Some((at, event)) = self.agenda.pop() else { return };
+                self.now_ms = at.max(self.now_ms);
+                self.happen(event);
+            } else {
+                self.now_ms = next.max(self.now_ms);
+                self.tick();
+            }
+        }
+    }
+
+    /// The invariant that was broken, if one was.
+    pub fn violation(&self) -> Option<&Violation> {
+        self.oracle.violation()
+    }
+
+    /// What happened, where [`Federation::with_trace`] was asked for.
+    pub fn into_trace(self) -> Vec<Row> {
+        self.trace.into_rows()
+    }
+
+    /// Milliseconds since the start.
+    pub fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    /// Events so far.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
     /// The coordinator as it is.
+    ///
+    /// # Panics
+    /// While its process is dead.
     pub fn coordinator(&self) -> &Coordinator {
-        &self.coordinator
+        &self.center.process.as_ref().expect("the coordinator's process is dead").core
     }
 
     /// A silo's participant, while its process lives.
     pub fn participant(&self, id: u32) -> Option<&Participant> {
-        self.silos.get(&ClientId(id)).and_then(Silo::participant)
+        self.silos.get(&ClientId(id)).and_then(|silo| silo.process.as_ref()).map(|process| &process.participant)
     }
 
     /// A silo's journal.
     pub fn silo_journal(&self, id: u32) -> &[ClientRecord] {
-        self.silos.get(&ClientId(id)).map(Silo::journal).unwrap_or_default()
+        self.silos.get(&ClientId(id)).map(|silo| silo.acknowledged.as_slice()).unwrap_or_default()
     }
 
     /// The coordinator's journal.
     pub fn journal(&self) -> &[Record] {
-        &self.journal
+        &self.center.acknowledged
     }
 
     /// Every sum that was opened.
     pub fn opened(&self) -> &[OpenedSum] {
-        &self.opened
+        &self.center.opened
     }
 
     /// Every message that the coordinator refused.
@@ -231,228 +232,222 @@ impl Federation {
 
     /// Rounds published, with their model's digest.
     pub fn published(&self) -> &BTreeMap<u64, Digest> {
-        &self.published
+        &self.center.published
     }
 
-    /// Starts a dead silo's process again.
-    pub fn restart_silo(&mut self, id: u32) {
-        if let Some(silo) = self.silos.get_mut(&ClientId(id)) {
-            silo.start();
-            self.queue.push_back(Delivery::Connect(ClientId(id)));
-        }
+    fn agenda_is_empty(&self) -> bool {
+        self.agenda.next_ms().is_none()
     }
 
-    /// What a silo brings: one-hot in its own lane, a prime in another, so that a sum that counts somebody
-    /// twice, not at all or with the wrong sign is not the right one by accident.
-    pub fn contribute(plan: &Plan, id: ClientId, at: Attempt) -> Contribution {
-        const PRIMES: [u16; 8] = [2, 3, 5, 7, 11, 13, 17, 19];
-        let lanes = plan.architecture().parameter_count();
-        let mut values = vec![0f32; lanes];
-        let own = id.0 as usize % lanes;
-        let prime = f32::from(PRIMES[id.0 as usize % PRIMES.len()]);
-        values[own] = 1.0 / 16.0;
-        values[(own + 1 + at.round as usize) % lanes] -= prime / 64.0;
-        match plan.privacy {
-            Privacy::DistributedDpSgd { clip_norm, .. } => {
-                let values = values.into_iter().map(f64::from).collect();
-                Contribution::Sum(ClippedSum::new(values, clip_norm, 8).expect("finite values"))
-            }
-            _ => Contribution::Update {
-                update: LocalUpdate::new(values).expect("finite values"),
-                rows: u64::from(id.0) * 10,
-                metrics: [0.25 * f64::from(id.0), 0.5],
-            },
-        }
+    pub(crate) fn has_ended(&self) -> bool {
+        self.center.process.as_ref().is_some_and(|process| process.core.status().ended.is_some())
     }
 
-    fn start(&mut self) {
-        let params = self.plan.initial_model();
-        let state = self.plan.server.initial_state(params.layout().len());
-        let genesis = artifacts(&params, &state);
-        self.models.insert(params.digest(), (params, state));
-        self.coordinate(Input::Start { genesis });
-        for id in self.silos.keys() {
-            self.queue.push_back(Delivery::Connect(*id));
-        }
+    fn next_deadline_ms(&self) -> Option<u64> {
+        let silos = self.silos.values().filter_map(|silo| silo.deadline_ms(START_MS));
+        let due = silos.chain(self.center.deadline_ms(START_MS)).min();
+        due.map(|due| due.max(self.now_ms))
     }
 
     fn tick(&mut self) {
-        let ids: Vec<ClientId> = self.silos.keys().copied().collect();
-        for id in ids {
-            self.silo(id, ClientInput::Tick);
+        let due = |at: Option<u64>| at.is_some_and(|at| at <= self.now_ms);
+        let silos: Vec<ClientId> =
+            self.silos.values().filter(|silo| due(silo.deadline_ms(START_MS))).map(|silo| silo.id).collect();
+        let center = due(self.center.deadline_ms(START_MS));
+        for id in silos {
+            self.silo_input(id, ClientInput::Tick);
         }
-        self.coordinate(Input::Tick);
+        if center {
+            self.feed(Input::Tick);
+            self.center_performs();
+        }
     }
 
-    fn deliver(&mut self, delivery: Delivery) {
-        match delivery {
-            Delivery::ToCoordinator(from, message) => {
-                self.coordinate(Input::Message { from, message: *message });
-            }
-            Delivery::Upload(header) => self.upload(*header),
-            Delivery::ToSilo(to, message) => self.silo(to, ClientInput::Message(*message)),
-            Delivery::Connect(client) => {
-                if self.silos.get(&client).is_some_and(Silo::alive) {
-                    self.coordinate(Input::Connected { client });
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Connect(id) => self.connect(id),
+            Event::Broken { client, session } => self.broken(client, session),
+            Event::ToSilo { to, session, bytes } => self.deliver_to_silo(to, session, &bytes),
+            Event::Done { id, life, input } => {
+                if self.silos.get(&id).is_some_and(|silo| silo.life == life) {
+                    self.silo_input(id, *input);
                 }
             }
-            Delivery::Recovered(at, result) => self.coordinate(Input::Recovered { at, result: *result }),
+            Event::StartSilo(id) => self.start_silo(id),
+            Event::StartCoordinator => self.start_center(),
+            for_the_coordinator => {
+                self.for_center(for_the_coordinator);
+                // Whatever else is here already shares one fsync with it, as in the shell.
+                let more = self.faults.batch();
+                for _ in 1..more {
+                    if !self.agenda.more_for_the_coordinator(self.now_ms) {
+                        break;
+                    }
+                    if let Some((_, event)) = self.agenda.pop() {
+                        self.for_center(event);
+                    }
+                }
+                self.center_performs();
+            }
         }
     }
 
-    fn upload(&mut self, header: UploadHeader) {
-        if let Err(rejection) = self.coordinator.admit_upload(&header) {
-            self.rejections.push(rejection);
+    fn for_center(&mut self, event: Event) {
+        match event {
+            Event::ToCoordinator { from, session, bytes } => self.deliver_to_center(from, session, &bytes),
+            Event::Upload { life, job, header } => self.upload_arrives(life, job, *header),
+            Event::Opened { life, at, result } if life == self.center.life => {
+                self.feed(Input::Recovered { at, result: *result });
+            }
+            _ => {}
+        }
+    }
+
+    fn connect(&mut self, id: ClientId) {
+        let Some(silo) = self.silos.get(&id).filter(|silo| silo.alive() && silo.session.is_none()) else {
+            return;
+        };
+        let id = silo.id;
+        let fate = self.faults.fate(self.now_ms, &Moment::SiloConnects(id));
+        let reachable = self.center.process.is_some() && !self.faults.is_cut_off(self.now_ms, id);
+        if !reachable || matches!(fate, Fate::Lose | Fate::Vanish) {
+            return self.connect_later(id);
+        }
+        self.sessions += 1;
+        let session = self.sessions;
+        self.note(Place::Silo(id), || format!("connects, session {session}"));
+        if let Some(silo) = self.silos.get_mut(&id) {
+            silo.session = Some(session);
+        }
+        if let Some(process) = &mut self.center.process {
+            process.sessions.insert(id, session);
+        }
+        self.feed(Input::Connected { client: id });
+        self.center_performs();
+    }
+
+    /// After a failed attempt or a lost connection: never at once where the coordinator is away, or nothing would
+    /// ever happen in between.
+    pub(crate) fn connect_later(&mut self, id: ClientId) {
+        let floor = if self.center.process.is_some() && !self.faults.is_cut_off(self.now_ms, id) { 0 } else { 50 };
+        let wait = self.faults.backoff_ms().max(floor);
+        self.agenda.add(self.now_ms + wait, Event::Connect(id));
+    }
+
+    /// Both sides notice that the connection is gone.
+    pub(crate) fn broken(&mut self, client: ClientId, session: u64) {
+        self.half_open.remove(&session);
+        if let Some(silo) = self.silos.get_mut(&client)
+            && silo.session == Some(session)
+        {
+            silo.session = None;
+            self.note(Place::Silo(client), || format!("session {session} is lost"));
+            self.connect_later(client);
+        }
+        let process = self.center.process.as_mut();
+        if process.is_some_and(|process| process.sessions.get(&client) == Some(&session)) {
+            if let Some(process) = &mut self.center.process {
+                process.sessions.remove(&client);
+            }
+            self.feed(Input::Disconnected { client });
+            self.center_performs();
+        }
+    }
+
+    /// Breaks every connection: what faults left half open is noticed, and everyone connects again.
+    pub fn reset_connections(&mut self) {
+        let sessions: Vec<(ClientId, u64)> =
+            self.silos.values().filter_map(|silo| silo.session.map(|session| (silo.id, session))).collect();
+        for (client, session) in sessions {
+            self.broken(client, session);
+        }
+    }
+
+    /// Starts whatever process is dead.
+    pub fn start_the_dead(&mut self) {
+        if self.center.process.is_none() {
+            self.agenda.add(self.now_ms, Event::StartCoordinator);
+        }
+        for silo in self.silos.values().filter(|silo| !silo.alive()) {
+            self.agenda.add(self.now_ms, Event::StartSilo(silo.id));
+        }
+    }
+
+    /// Puts bytes on their way; `up` towards the coordinator. Gives the fate, for what else it means.
+    pub(crate) fn transmit(&mut self, client: ClientId, session: u64, up: bool, fate: Fate, bytes: Vec<u8>) {
+        if self.half_open.contains(&session) {
             return;
         }
-        let masked = self.silos.get(&header.client).and_then(|silo| silo.masked(header.at));
-        if let Some(masked) = masked {
-            self.staged.insert((header.at, header.client), masked.lanes().to_vec());
-            self.coordinate(Input::Staged(header));
+        if self.faults.is_cut_off(self.now_ms, client) || fate == Fate::Vanish {
+            self.half_open.insert(session);
+            self.agenda.add(self.now_ms + KEEPALIVE_MS, Event::Broken { client, session });
+            return;
+        }
+        let delay = if let Fate::Late(ms) = fate { ms } else { 0 };
+        let mut arrival = self.now_ms + delay;
+        if !self.faults.reorders() {
+            let last = self.last_arrival.entry((client, up)).or_default();
+            arrival = arrival.max(*last);
+            *last = arrival;
+        }
+        let event = |bytes: Vec<u8>| match up {
+            true => Event::ToCoordinator { from: client, session, bytes },
+            false => Event::ToSilo { to: client, session, bytes },
+        };
+        if let Fate::Twice(ms) = fate {
+            self.agenda.add(arrival + ms, event(bytes.clone()));
+        }
+        self.agenda.add(arrival, event(bytes));
+    }
+
+    fn deliver_to_silo(&mut self, to: ClientId, session: u64, bytes: &[u8]) {
+        if self.silos.get(&to).is_none_or(|silo| silo.session != Some(session)) {
+            return;
+        }
+        match wire::read_to_client(bytes) {
+            Ok(message) => self.silo_hears(to, message),
+            Err(why) => {
+                // As the daemon: a session that carries what cannot be read is ended.
+                self.note(Place::Silo(to), || format!("hears what is no message: {why}"));
+                self.broken(to, session);
+            }
         }
     }
 
-    fn silo(&mut self, id: ClientId, input: ClientInput) {
-        let Some(silo) = self.silos.get_mut(&id) else { return };
-        let plan = &self.plan;
-        let mut contribute = |id, at| Self::contribute(plan, id, at);
-        let wishes = silo.handle(self.now, &mut self.rng, input, &mut contribute);
-        for wish in wishes {
-            let fate = match &wish {
-                Wish::Say(message) => (self.faults)(&Moment::SiloSays(id, message)),
-                Wish::Upload(header) => (self.faults)(&Moment::SiloUploads(id, header)),
-            };
-            match fate {
-                Fate::Pass => self.queue.push_back(match wish {
-                    Wish::Say(message) => Delivery::ToCoordinator(id, Box::new(message)),
-                    Wish::Upload(header) => Delivery::Upload(Box::new(header)),
-                }),
-                Fate::Lose => {
-                    self.coordinate(Input::Disconnected { client: id });
-                    self.queue.push_back(Delivery::Connect(id));
-                    return;
+    fn deliver_to_center(&mut self, from: ClientId, session: u64, bytes: &[u8]) {
+        let current = self.center.process.as_ref().and_then(|process| process.sessions.get(&from));
+        if current != Some(&session) {
+            return;
+        }
+        match wire::read_to_coordinator(bytes) {
+            Ok(message) => {
+                self.note(Place::Coordinator, || format!("hears {} from silo {from}", short(&format!("{message:?}"))));
+                if let Err(rejection) = self.coordinate(Input::Message { from, message }) {
+                    self.center_says(from, ToClient::Refused { rejection }, Fate::Pass);
                 }
-                Fate::Kill | Fate::Restart => {
-                    let Some(silo) = self.silos.get_mut(&id) else { return };
-                    silo.kill();
-                    self.coordinate(Input::Disconnected { client: id });
-                    if fate == Fate::Restart {
-                        self.restart_silo(id.0);
-                    }
-                    return;
-                }
+            }
+            Err(why) => {
+                self.note(Place::Coordinator, || format!("hears no message from silo {from}: {why}"));
+                self.broken(from, session);
             }
         }
     }
 
-    fn coordinate(&mut self, input: Input) {
-        let mut effects = Effects::new();
-        if let Err(rejection) = self.coordinator.handle(self.now, &mut self.rng, input, &mut effects) {
-            self.rejections.push(rejection);
-        }
-        self.perform(effects);
-    }
-
-    fn perform(&mut self, effects: Effects) {
-        for effect in effects {
-            match (self.faults)(&Moment::CoordinatorDoes(&effect)) {
-                Fate::Pass => self.perform_one(effect),
-                Fate::Lose => {}
-                Fate::Kill | Fate::Restart => return self.restart_coordinator(),
-            }
-        }
-    }
-
-    fn perform_one(&mut self, effect: Effect) {
-        match effect {
-            Effect::Persist(record) => self.journal.push(record),
-            Effect::Send { to, message } => self.queue.push_back(Delivery::ToSilo(to, message)),
-            Effect::Compute(job) => {
-                let at = job.at;
-                let result = self.open(&job);
-                self.queue.push_back(Delivery::Recovered(at, Box::new(result)));
-            }
-            Effect::Publish(signed) => {
-                let manifest =
-                    checkpoint::Manifest::from_bytes(&signed.manifest_bytes).expect("its own record");
-                let digest = manifest.model.params_digest;
-                assert!(self.models.contains_key(&digest), "a published model that was never staged");
-                let before = self.published.insert(manifest.round, digest);
-                assert!(before.is_none_or(|before| before == digest), "round {} forked", manifest.round);
-            }
-            Effect::DiscardStaged { before } => self.staged.retain(|(at, _), _| at.round >= before),
-        }
-    }
-
-    /// Everything in memory is gone, messages on their way included; the journal is read again.
-    fn restart_coordinator(&mut self) {
-        self.queue.clear();
-        let journal: Vec<Record> = self
-            .journal
-            .iter()
-            .map(|record| Record::decode(&record.encode()).expect("its own bytes"))
-            .collect();
-        let mut effects = Effects::new();
-        self.coordinator =
-            recover(&self.plan, &self.roster, &self.coordinator_key, &journal, self.now, &mut effects);
-        if self.coordinator.is_new() {
-            self.start();
-        } else {
-            self.perform(effects);
-            for id in self.silos.keys() {
-                self.queue.push_back(Delivery::Connect(*id));
-            }
-        }
-    }
-
-    fn open(&mut self, job: &RecoverJob) -> RecoverResult {
-        let lanes = self.plan.lanes();
-        let (mut sum, mut plaintext) = (vec![0u32; lanes], vec![0u32; lanes]);
-        for header in &job.uploads {
-            let staged = self.staged.get(&(header.at, header.client)).expect("a staged vector is durable");
-            secagg::sum_into(&mut sum, staged).expect("admitted lanes");
-            if let Some(own) = self.silos.get(&header.client).and_then(|silo| silo.plaintext.get(&job.at)) {
-                secagg::sum_into(&mut plaintext, own).expect("admitted lanes");
-            }
-        }
-        job.removal()?.remove(&mut sum);
-        let parent = self.published.get(&job.parent_round).expect("the parent is published");
-        let (params, state) = &self.models[parent];
-        let next = next_model(&self.plan, &sum, job.included.len(), params, state.clone())?;
-        self.opened.push(OpenedSum { at: job.at, included: job.included.clone(), sum, plaintext });
-        let artifacts = artifacts(&next.params, &next.state);
-        self.models.insert(next.params.digest(), (next.params, next.state));
-        Ok(Recovered { aggregate: next.aggregate, artifacts, metrics: next.metrics })
+    pub(crate) fn note(&mut self, place: Place, what: impl FnOnce() -> String) {
+        self.trace.note(self.now_ms, place, what);
     }
 }
 
-fn recover(
-    plan: &Plan,
-    roster: &Roster,
-    key: &str,
-    journal: &[Record],
-    now: Timestamp,
-    effects: &mut Effects,
-) -> Coordinator {
-    let key = IdentityKey::from_secret_hex(key).expect("a key made by the simulation");
-    let setup = Setup { plan: plan.clone(), roster: roster.clone(), key: key.signing_key().clone() };
-    Coordinator::recover(setup, journal, now, effects).expect("the journal's own plan and roster")
-}
-
-fn artifacts(params: &Params, state: &State) -> Artifacts {
-    let bytes = checkpoint::model_bytes(params, &BTreeMap::new());
-    let state = state.to_bytes();
-    Artifacts {
-        model: checkpoint::ModelArtifact {
-            file: checkpoint::MODEL_FILE.into(),
-            sha256: Digest::sha256(&bytes),
-            bytes: bytes.len() as u64,
-            params_digest: params.digest(),
-        },
-        optimizer: Some(checkpoint::OptimizerArtifact {
-            file: checkpoint::OPTIMIZER_FILE.into(),
-            sha256: Digest::sha256(&state),
-            bytes: state.len() as u64,
-        }),
+/// The rules of a silo that allows what a simulation asks.
+fn policy() -> Policy {
+    Policy {
+        cohort_min: 3,
+        honest_min: 2,
+        corrupt_min: 1,
+        epsilon_max: 1000.0,
+        delta_max: 1e-3,
+        privacy_modes: [PrivacyMode::Fedavg, PrivacyMode::DistributedDpSgd, PrivacyMode::DistributedDpFedavg].into(),
+        repeats_without_dp: 2,
+        accepts_undetected_rollback: true,
     }
 }

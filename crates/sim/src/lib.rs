@@ -1,10 +1,19 @@
 //! Whole federations in one thread: coordinator, silos, network, journals and clock, from one seed.
 //!
-//! The core's state machines run as they are; what is simulated is everything around them. A [`Fate`] decides
-//! about each message and each effect, so a test loses, kills and restarts where it likes. After each run
-//! [`Federation::opened`] holds every opened sum beside the plaintext integers that went into it.
+//! The core's state machines run as they are, over the real journal and the real encoding of every message; what
+//! is simulated is the network, the disks under the journals and the clocks. [`Faults`] decides about each
+//! message, each write and each effect, so a test loses, kills and restarts where it likes; [`Scenario`] draws
+//! faults, liars and lying coordinators from a seed. After every event an oracle checks what must hold
+//! ([`Invariant`]).
 //!
-//! Not here: sockets, files and training; silos contribute what [`Federation::contribute`] makes up.
+//! Not here: sockets, files and training; silos contribute numbers that are made up.
+//!
+//! ```text
+//! Scenario (seed) --> Federation --> agenda: events by time
+//!                       |  center: Coordinator + Journal over Disk      Faults: what becomes of each moment
+//!                       |  silos:  Participant + Journal over Disk      Oracle: what must hold, after each
+//!                       |          or a Liar; a Deceiver at the center  Trace:  what happened, for people
+//! ```
 //!
 //! ```
 //! let mut federation = sim::Federation::new(sim::plan(5, 2), 5, 1);
@@ -12,9 +21,28 @@
 //! assert_eq!(federation.coordinator().status().rounds_committed, 2);
 //! ```
 
+mod agenda;
+mod center;
+mod contribution;
+mod deceiver;
+mod disk;
+mod faults;
 mod federation;
+mod liar;
+mod oracle;
+mod processes;
 mod samples;
+mod scenario;
 mod silo;
+mod swarm;
+mod trace;
 
-pub use federation::{Fate, Federation, Moment, OpenedSum};
+pub use center::OpenedSum;
+pub use faults::{Fate, Faults, Moment};
+pub use federation::Federation;
+pub use liar::Lie;
+pub use oracle::{Invariant, Violation};
 pub use samples::{plan, private_plan};
+pub use scenario::{Report, Scenario};
+pub use swarm::FaultKind;
+pub use trace::{Place, Row};

@@ -1,141 +1,143 @@
-//! One silo: the real participant, a journal that survives kills, vectors that do not.
+//! One silo: the real participant or a liar, a journal on a disk that survives, vectors that do not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
 
-use identity::{IdentityKey, Policy, Roster};
+use identity::{Contribution, IdentityKey, Policy, Roster};
 use params::Digest;
-use protocol::{
-    Attempt, ClientEffect, ClientEffects, ClientInput, ClientRecord, MaskJob, Participant, Profile,
-    Timestamp, ToCoordinator, UploadHeader,
-};
+use protocol::{Attempt, ClientEffect, ClientRecord, MaskJob, Participant, Profile, Timestamp};
 use rand_core::CryptoRng;
 use secagg::{ClientId, MaskedUpdate};
+use store::{Journal, JournalKind};
 
-/// What a silo's process and disk hold.
+use crate::disk::Disk;
+use crate::liar::Liar;
+
+/// What a silo's machine holds.
 pub(crate) struct Silo {
-    id: ClientId,
+    pub(crate) id: ClientId,
     key: String,
     roster: Roster,
-    policy: Policy,
-    /// On disk.
-    journal: Vec<ClientRecord>,
+    pub(crate) policy: Policy,
+    pub(crate) disk: Disk,
+    /// Set where this silo's program is not the real one.
+    pub(crate) liar: Option<Liar>,
     /// The process; `None` while it is dead.
-    participant: Option<Participant>,
-    /// In memory: masked vectors of attempts in progress.
-    masked: BTreeMap<Attempt, MaskedUpdate>,
+    pub(crate) process: Option<Process>,
+    /// Counts processes: what an older one began does not reach a newer one.
+    pub(crate) life: u64,
+    /// The session, while this side holds it for alive.
+    pub(crate) session: Option<u64>,
+    /// By how much its clock is off, in milliseconds.
+    pub(crate) clock_error_ms: i64,
+    /// Records whose write was acknowledged.
+    pub(crate) acknowledged: Vec<ClientRecord>,
     /// What went into the mask, kept by the simulation only, to check sums with.
     pub(crate) plaintext: BTreeMap<Attempt, Vec<u32>>,
 }
 
-/// What a silo wants from the world.
-pub(crate) enum Wish {
-    Say(ToCoordinator),
-    Upload(UploadHeader),
+/// The process.
+pub(crate) struct Process {
+    pub(crate) participant: Participant,
+    pub(crate) journal: Journal<Disk>,
+    /// Masked vectors of attempts in progress.
+    pub(crate) masked: BTreeMap<Attempt, MaskedUpdate>,
+    pub(crate) effects: VecDeque<ClientEffect>,
+    /// Counts upload jobs: a new one ends the one before.
+    pub(crate) upload_job: u64,
 }
 
 impl Silo {
     pub(crate) fn new(id: ClientId, key: String, roster: Roster, policy: Policy) -> Self {
-        let mut silo = Self {
+        Self {
             id,
             key,
             roster,
             policy,
-            journal: Vec::new(),
-            participant: None,
-            masked: BTreeMap::new(),
+            disk: Disk::new(Journal::empty(JournalKind::Client)),
+            liar: None,
+            process: None,
+            life: 0,
+            session: None,
+            clock_error_ms: 0,
+            acknowledged: Vec::new(),
             plaintext: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn identity(&self) -> IdentityKey {
+        IdentityKey::from_secret_hex(&self.key).expect("a key made by the simulation")
+    }
+
+    /// Starts the process from what is on disk; gives the records found there.
+    ///
+    /// # Errors
+    /// What the journal or the participant says against it.
+    pub(crate) fn start(&mut self, clock_error_ms: i64) -> Result<Vec<ClientRecord>, String> {
+        let (journal, _) = Journal::mount(self.disk.clone(), Path::new("silo's journal"), JournalKind::Client)
+            .map_err(|why| why.to_string())?;
+        let mut records = Vec::new();
+        journal
+            .replay(&mut |_, bytes| records.push(ClientRecord::decode(bytes)))
+            .map_err(|why| why.to_string())?;
+        let records = records.into_iter().collect::<Result<Vec<_>, _>>().map_err(|why| why.to_string())?;
+        let profile = Profile {
+            id: self.id,
+            identity: self.identity(),
+            roster: self.roster.clone(),
+            policy: self.policy.clone(),
         };
-        silo.start();
-        silo
+        let participant = Participant::recover(profile, &records).map_err(|why| why.to_string())?;
+        self.life += 1;
+        self.clock_error_ms = clock_error_ms;
+        self.process = Some(Process {
+            participant,
+            journal,
+            masked: BTreeMap::new(),
+            effects: VecDeque::new(),
+            upload_job: 0,
+        });
+        Ok(records)
     }
 
-    /// Starts the process from what is on disk.
-    pub(crate) fn start(&mut self) {
-        let identity = IdentityKey::from_secret_hex(&self.key).expect("a key made by the simulation");
-        let profile =
-            Profile { id: self.id, identity, roster: self.roster.clone(), policy: self.policy.clone() };
-        let journal: Vec<ClientRecord> = self
-            .journal
-            .iter()
-            .map(|record| ClientRecord::decode(&record.encode()).expect("its own bytes"))
-            .collect();
-        self.participant = Some(Participant::recover(profile, &journal).expect("its own journal"));
-    }
-
-    /// SIGKILL: what was in memory is gone.
+    /// What was in memory is gone.
     pub(crate) fn kill(&mut self) {
-        self.participant = None;
-        self.masked.clear();
+        self.process = None;
+        self.session = None;
+        if let Some(liar) = &mut self.liar {
+            liar.forget();
+        }
     }
 
     pub(crate) fn alive(&self) -> bool {
-        self.participant.is_some()
+        self.process.is_some()
     }
 
-    pub(crate) fn participant(&self) -> Option<&Participant> {
-        self.participant.as_ref()
+    /// What its clock says at this time.
+    pub(crate) fn clock(&self, start_ms: u64, now_ms: u64) -> Timestamp {
+        Timestamp((start_ms + now_ms).saturating_add_signed(self.clock_error_ms))
     }
 
-    pub(crate) fn journal(&self) -> &[ClientRecord] {
-        &self.journal
+    /// When its participant wants to be called, in milliseconds after the start.
+    pub(crate) fn deadline_ms(&self, start_ms: u64) -> Option<u64> {
+        let due = self.process.as_ref()?.participant.deadline()?;
+        Some(due.0.saturating_add_signed(-self.clock_error_ms).saturating_sub(start_ms))
     }
 
-    pub(crate) fn masked(&self, at: Attempt) -> Option<&MaskedUpdate> {
-        self.masked.get(&at)
-    }
-
-    pub(crate) fn deadline(&self) -> Option<Timestamp> {
-        self.participant.as_ref().and_then(Participant::deadline)
-    }
-
-    /// Feeds one input and performs the effects that stay inside the silo.
-    pub(crate) fn handle(
-        &mut self,
-        now: Timestamp,
-        rng: &mut dyn CryptoRng,
-        input: ClientInput,
-        contribute: &mut dyn FnMut(ClientId, Attempt) -> identity::Contribution,
-    ) -> Vec<Wish> {
-        let mut wishes = Vec::new();
-        let mut inputs = vec![input];
-        while let Some(input) = inputs.pop() {
-            let Some(participant) = &mut self.participant else { return wishes };
-            let mut effects = ClientEffects::new();
-            participant.handle(now, rng, input, &mut effects);
-            for effect in effects {
-                match effect {
-                    ClientEffect::Persist(record) => self.journal.push(record),
-                    ClientEffect::Send(message) => wishes.push(Wish::Say(*message)),
-                    ClientEffect::Train(job) => inputs.push(ClientInput::Trained { at: job.at, ok: true }),
-                    ClientEffect::Mask(job) => {
-                        let at = job.at;
-                        let digest = self.mask(*job, rng, contribute);
-                        inputs.push(ClientInput::Masked { at, digest: Some(digest) });
-                    }
-                    ClientEffect::Upload(header) => wishes.push(Wish::Upload(header)),
-                    ClientEffect::Forget(at) => {
-                        self.masked.remove(&at);
-                    }
-                }
-            }
-        }
-        wishes
-    }
-
-    fn mask(
+    /// Protects and masks; the vector is held by the process.
+    pub(crate) fn mask(
         &mut self,
         job: MaskJob,
+        contribution: Contribution,
         rng: &mut dyn CryptoRng,
-        contribute: &mut dyn FnMut(ClientId, Attempt) -> identity::Contribution,
-    ) -> Digest {
+    ) -> Option<Digest> {
         let mechanism = job.plan.mechanism().expect("a validated plan");
-        let protected =
-            mechanism.protect(contribute(self.id, job.at), rng).expect("a contribution within bounds");
+        let protected = mechanism.protect(contribution, rng).expect("a contribution within bounds");
         let lanes = protected.update.into_lanes();
         self.plaintext.insert(job.at, lanes.clone());
         let masked = job.masking.mask(lanes);
         let digest = Digest::from_bytes(masked.digest());
-        self.masked.insert(job.at, masked);
-        digest
+        self.process.as_mut()?.masked.insert(job.at, masked);
+        Some(digest)
     }
 }

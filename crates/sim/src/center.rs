@@ -1,0 +1,199 @@
+//! The central site: the real coordinator, its journal's disk, what is staged and published.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::Path;
+
+use checkpoint::SignedManifest;
+use identity::{IdentityKey, Plan, Roster};
+use optim::State;
+use params::{Digest, Params};
+use protocol::{
+    Artifacts, Attempt, Coordinator, Effect, Effects, Record, RecoverJob, RecoverResult, Recovered, Setup,
+    Timestamp, next_model,
+};
+use secagg::ClientId;
+use store::{Journal, JournalKind};
+
+use crate::disk::Disk;
+use crate::silo::Silo;
+
+/// A sum that was opened, and what went into it.
+pub struct OpenedSum {
+    /// In which attempt.
+    pub at: Attempt,
+    /// Whose vectors.
+    pub included: BTreeSet<ClientId>,
+    /// The opened lanes.
+    pub sum: Vec<u32>,
+    /// The wrapping sum of the included silos' lanes before masking.
+    pub plaintext: Vec<u32>,
+    /// Digest of the opened lanes, as the round's record names it.
+    pub aggregate: Digest,
+}
+
+/// Where a masked vector lies.
+pub(crate) type Staged = (Attempt, Digest, ClientId);
+
+/// What the coordinator's machine holds.
+pub(crate) struct Center {
+    pub(crate) plan: Plan,
+    pub(crate) roster: Roster,
+    key: String,
+    pub(crate) disk: Disk,
+    /// The process; `None` while it is dead.
+    pub(crate) process: Option<Process>,
+    /// Counts processes: what an older one began does not reach a newer one.
+    pub(crate) life: u64,
+    clock_error_ms: i64,
+    /// Records whose write was acknowledged.
+    pub(crate) acknowledged: Vec<Record>,
+    pub(crate) staged: BTreeMap<Staged, Vec<u32>>,
+    models: BTreeMap<Digest, (Params, State)>,
+    pub(crate) published: BTreeMap<u64, Digest>,
+    pub(crate) opened: Vec<OpenedSum>,
+}
+
+/// The process.
+pub(crate) struct Process {
+    pub(crate) core: Coordinator,
+    pub(crate) journal: Journal<Disk>,
+    pub(crate) effects: VecDeque<Effect>,
+    pub(crate) sessions: BTreeMap<ClientId, u64>,
+    /// The clock that the core judged by last: a deadline that passed since then is due.
+    pub(crate) judged: Timestamp,
+}
+
+impl Center {
+    pub(crate) fn new(plan: Plan, roster: Roster, key: String) -> Self {
+        Self {
+            plan,
+            roster,
+            key,
+            disk: Disk::new(Journal::empty(JournalKind::Coordinator)),
+            process: None,
+            life: 0,
+            clock_error_ms: 0,
+            acknowledged: Vec::new(),
+            staged: BTreeMap::new(),
+            models: BTreeMap::new(),
+            published: BTreeMap::new(),
+            opened: Vec::new(),
+        }
+    }
+
+    /// What its clock says at this time.
+    pub(crate) fn clock(&self, start_ms: u64, now_ms: u64) -> Timestamp {
+        Timestamp((start_ms + now_ms).saturating_add_signed(self.clock_error_ms))
+    }
+
+    /// When its core wants to be called, in milliseconds after the start: at once, where that time has passed.
+    pub(crate) fn deadline_ms(&self, start_ms: u64) -> Option<u64> {
+        let process = self.process.as_ref()?;
+        let due = process.core.deadline(process.judged)?;
+        Some(due.0.saturating_add_signed(-self.clock_error_ms).saturating_sub(start_ms))
+    }
+
+    /// Starts the process from what is on disk; gives the records found there.
+    ///
+    /// # Errors
+    /// What the journal or the core says against it.
+    pub(crate) fn start(
+        &mut self,
+        start_ms: u64,
+        now_ms: u64,
+        error_ms: i64,
+    ) -> Result<Vec<Record>, String> {
+        let path = Path::new("coordinator's journal");
+        let (journal, _) = Journal::mount(self.disk.clone(), path, JournalKind::Coordinator)
+            .map_err(|why| why.to_string())?;
+        let mut records = Vec::new();
+        journal.replay(&mut |_, bytes| records.push(Record::decode(bytes))).map_err(|why| why.to_string())?;
+        let records = records.into_iter().collect::<Result<Vec<_>, _>>().map_err(|why| why.to_string())?;
+        // As the shell's clock: never before what its own journal says.
+        let newest = records.iter().filter_map(Record::time).max().map_or(0, |newest| newest.0);
+        let clock = (start_ms + now_ms).saturating_add_signed(error_ms).max(newest);
+        self.clock_error_ms = clock as i64 - (start_ms + now_ms) as i64;
+        let mut effects = Effects::new();
+        let judged = Timestamp(clock);
+        let core = Coordinator::recover(self.setup(), &records, judged, &mut effects)
+            .map_err(|why| why.to_string())?;
+        self.life += 1;
+        let effects = effects.into();
+        self.process = Some(Process { core, journal, effects, sessions: BTreeMap::new(), judged });
+        Ok(records)
+    }
+
+    pub(crate) fn setup(&self) -> Setup {
+        let key = IdentityKey::from_secret_hex(&self.key).expect("a key made by the simulation");
+        Setup { plan: self.plan.clone(), roster: self.roster.clone(), key: key.signing_key().clone() }
+    }
+
+    /// Stages version 0.
+    pub(crate) fn genesis(&mut self) -> Artifacts {
+        let params = self.plan.initial_model();
+        let state = self.plan.server.initial_state(params.layout().len());
+        let genesis = artifacts(&params, &state);
+        self.models.insert(params.digest(), (params, state));
+        genesis
+    }
+
+    /// Publishes a record.
+    ///
+    /// # Errors
+    /// In words, where another record has that round already or its model was never staged.
+    pub(crate) fn publish(&mut self, signed: &SignedManifest) -> Result<(), String> {
+        let manifest =
+            checkpoint::Manifest::from_bytes(&signed.manifest_bytes).map_err(|why| why.to_string())?;
+        let digest = manifest.model.params_digest;
+        if !self.models.contains_key(&digest) {
+            return Err(format!("round {} publishes a model that was never staged", manifest.round));
+        }
+        match self.published.insert(manifest.round, digest) {
+            Some(before) if before != digest => Err(format!("round {} is published twice", manifest.round)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Opens a sum and steps the model, as the shell's worker does.
+    pub(crate) fn open(&mut self, job: &RecoverJob, silos: &BTreeMap<ClientId, Silo>) -> RecoverResult {
+        let lanes = self.plan.lanes();
+        let (mut sum, mut plaintext) = (vec![0u32; lanes], vec![0u32; lanes]);
+        for header in &job.uploads {
+            let staged = self.staged.get(&(header.at, header.r2, header.client));
+            secagg::sum_into(&mut sum, staged.expect("a staged vector is durable")).expect("admitted lanes");
+            if let Some(own) = silos.get(&header.client).and_then(|silo| silo.plaintext.get(&job.at)) {
+                secagg::sum_into(&mut plaintext, own).expect("admitted lanes");
+            }
+        }
+        job.removal()?.remove(&mut sum);
+        let parent = self.published.get(&job.parent_round).expect("the parent is published");
+        let (params, state) = &self.models[parent];
+        let next = next_model(&self.plan, &sum, job.included.len(), params, state.clone());
+        let included = job.included.clone();
+        let aggregate =
+            next.as_ref().map_or_else(|_| Digest::from_bytes([0; 32]), |next| next.aggregate);
+        self.opened.push(OpenedSum { at: job.at, included, sum, plaintext, aggregate });
+        let next = next?;
+        let artifacts = artifacts(&next.params, &next.state);
+        self.models.insert(next.params.digest(), (next.params, next.state));
+        Ok(Recovered { aggregate: next.aggregate, artifacts, metrics: next.metrics })
+    }
+}
+
+fn artifacts(params: &Params, state: &State) -> Artifacts {
+    let bytes = checkpoint::model_bytes(params, &BTreeMap::new());
+    let state = state.to_bytes();
+    Artifacts {
+        model: checkpoint::ModelArtifact {
+            file: checkpoint::MODEL_FILE.into(),
+            sha256: Digest::sha256(&bytes),
+            bytes: bytes.len() as u64,
+            params_digest: params.digest(),
+        },
+        optimizer: Some(checkpoint::OptimizerArtifact {
+            file: checkpoint::OPTIMIZER_FILE.into(),
+            sha256: Digest::sha256(&state),
+            bytes: state.len() as u64,
+        }),
+    }
+}

@@ -1,0 +1,237 @@
+//! What one seed stands for: a federation, its faults, its liars, and what must come of it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::OnceLock;
+
+use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
+use identity::Plan;
+use rand_core::Rng;
+
+use crate::federation::Federation;
+use crate::liar::Lie;
+use crate::oracle::{Invariant, Violation};
+use crate::samples::{plan, private_plan};
+use crate::swarm::{FaultKind, Swarm};
+use crate::trace::Row;
+
+/// Rounds of a simulated federation before its faults heal.
+const ROUNDS: u64 = 10;
+/// Milliseconds after which faults heal even if fewer rounds were reached.
+const HEALS_MS: u64 = 240_000;
+/// Rounds' deadlines within which a healed federation commits a round: one that was doomed when it healed, one that
+/// a silo sits out, and time to gather.
+const PATIENCE_ROUNDS: u64 = 6;
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scenario {
+    /// Decides everything.
+    pub seed: u64,
+    /// Members of the roster.
+    pub silos: u32,
+    /// Whether the plan is one with noise.
+    pub private: bool,
+    /// A silo that lies, and how.
+    pub liar: Option<(u32, Lie)>,
+    /// Whether the coordinator lies.
+    pub deceived: bool,
+    /// Kinds of faults.
+    pub faults: BTreeSet<FaultKind>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Report {
+    /// What was simulated.
+    pub scenario: Scenario,
+    /// Rounds committed.
+    pub rounds_committed: u64,
+    /// Rounds aborted.
+    pub rounds_aborted: u64,
+    /// Events.
+    pub events: u64,
+    /// Simulated milliseconds.
+    pub simulated_ms: u64,
+    /// The first invariant that broke, if any.
+    pub violation: Option<Violation>,
+    /// What happened, where it was asked for.
+    pub trace: Vec<Row>,
+}
+
+impl Scenario {
+    /// The scenario of a seed.
+    pub fn of_seed(seed: u64) -> Self {
+        let mut rng = ChaCha20Rng::seed_from_u64(seed);
+        let mut draw = |below: u32| rng.next_u32() % below;
+        let silos = [3, 4, 4, 5, 5, 6, 7][draw(7) as usize];
+        let private = draw(4) == 0;
+        let faults = FaultKind::ALL.into_iter().filter(|_| draw(3) == 0).collect();
+        let (kind, who, lie) = (draw(10), 1 + draw(silos), Lie::ALL[draw(Lie::ALL.len() as u32) as usize]);
+        Self {
+            seed,
+            silos,
+            private,
+            // Three silos tolerate no loss at all, so no lie either.
+            liar: (silos > 3 && matches!(kind, 0..=2)).then_some((who, lie)),
+            deceived: matches!(kind, 2 | 3),
+            faults,
+        }
+    }
+
+    /// Simulates it; `traced` keeps what happened.
+    pub fn run(&self, traced: bool) -> Report {
+        let plan = self.plan();
+        let deadline_ms = plan.timing.round_deadline_ms;
+        let swarm = Swarm::new(self.seed, &self.faults, self.silos, deadline_ms, HEALS_MS);
+        let mut federation = Federation::with_policies(plan, self.silos, self.seed, |_, policy| {
+            // So that aborted rounds do not end the run; what the rule itself does is tested elsewhere.
+            policy.repeats_without_dp = 1000;
+        })
+        .with_faults(swarm);
+        if traced {
+            federation = federation.with_trace();
+        }
+        if let Some((id, lie)) = self.liar {
+            federation = federation.with_liar(id, lie);
+        }
+        if self.deceived {
+            federation = federation.with_deceiver(self.seed);
+        }
+        federation.run_rounds(ROUNDS, HEALS_MS);
+        if !self.deceived {
+            federation.heal(PATIENCE_ROUNDS * deadline_ms);
+        }
+        federation.report(self)
+    }
+
+    fn plan(&self) -> Plan {
+        // Calibration takes longer than a federation, and depends on no seed.
+        static PRIVATE: OnceLock<Plan> = OnceLock::new();
+        let rounds = 10 * ROUNDS;
+        let sized = plan(self.silos as usize, rounds);
+        let mut plan = match self.private {
+            true => {
+                let private = PRIVATE.get_or_init(|| private_plan(5, 10 * ROUNDS, 8.0)).clone();
+                Plan { cohort: sized.cohort, ..private }
+            }
+            false => sized,
+        };
+        if self.liar.is_some() {
+            // One that is kept apart or barred must not end the run.
+            plan.cohort.minimum = 3;
+        }
+        plan
+    }
+
+    /// The smallest scenario, by leaving out one kind of fault or lie after the other, that breaks the same
+    /// invariant.
+    pub fn shrunk(&self) -> Self {
+        let Some(invariant) = self.run(false).violation.map(|violation| violation.invariant) else {
+            return self.clone();
+        };
+        let breaks = |scenario: &Self| {
+            scenario.run(false).violation.is_some_and(|violation| violation.invariant == invariant)
+        };
+        let mut smallest = self.clone();
+        for kind in FaultKind::ALL {
+            let mut smaller = smallest.clone();
+            if smaller.faults.remove(&kind) && breaks(&smaller) {
+                smallest = smaller;
+            }
+        }
+        for smaller in [
+            Self { liar: None, ..smallest.clone() },
+            Self { deceived: false, ..smallest.clone() },
+            Self { private: false, ..smallest.clone() },
+        ] {
+            if smaller != smallest && breaks(&smaller) {
+                smallest = smaller;
+            }
+        }
+        smallest
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "seed {}: {} silos", self.seed, self.silos)?;
+        if self.private {
+            write!(f, ", with noise")?;
+        }
+        if let Some((id, lie)) = self.liar {
+            write!(f, ", silo {id} lies ({lie:?})")?;
+        }
+        if self.deceived {
+            write!(f, ", the coordinator lies")?;
+        }
+        let faults: Vec<&str> = self.faults.iter().map(|kind| kind.name()).collect();
+        write!(f, ", faults: {}", if faults.is_empty() { "none".into() } else { faults.join(", ") })
+    }
+}
+
+impl Federation {
+    /// Runs until this many rounds were tried, or so much time has passed.
+    fn run_rounds(&mut self, rounds: u64, most_ms: u64) {
+        while self.violation().is_none() && self.now_ms() < most_ms && self.oracle.rounds_opened() < rounds {
+            let before = self.now_ms();
+            self.run_until((before + 500).min(most_ms));
+            if self.now_ms() == before {
+                self.now_ms = (before + 500).min(most_ms);
+            }
+            if self.has_ended() {
+                return;
+            }
+        }
+    }
+
+    /// Ends all faults, and expects a round to be committed within this time.
+    fn heal(&mut self, patience_ms: u64) {
+        if self.violation().is_some() || self.has_ended() {
+            return;
+        }
+        self.faults = Box::new(Healed);
+        self.start_the_dead();
+        self.reset_connections();
+        let before = self.oracle.committed();
+        let end = self.now_ms() + patience_ms;
+        while self.violation().is_none() && self.now_ms() < end && self.oracle.committed() == before {
+            let step = (self.now_ms() + 100).min(end);
+            self.run_until(step);
+            self.now_ms = self.now_ms.max(step);
+            if self.has_ended() {
+                return;
+            }
+        }
+        if self.violation().is_none() && self.oracle.committed() == before {
+            let why = self.center.process.as_ref().map(|process| process.core.status().waiting_why);
+            let what = format!("no round was committed within {patience_ms} ms after all faults healed: {why:?}");
+            self.oracle.broken(Invariant::Liveness, what);
+        }
+    }
+
+    fn report(self, scenario: &Scenario) -> Report {
+        Report {
+            scenario: scenario.clone(),
+            rounds_committed: self.oracle.committed() as u64,
+            rounds_aborted: self.oracle.rounds_aborted(),
+            events: self.events(),
+            simulated_ms: self.now_ms(),
+            violation: self.violation().cloned(),
+            trace: self.into_trace(),
+        }
+    }
+}
+
+/// A network without faults, and silos that take their time to come back.
+struct Healed;
+
+impl crate::faults::Faults for Healed {
+    fn fate(&mut self, _now_ms: u64, _moment: &crate::faults::Moment<'_>) -> crate::faults::Fate {
+        crate::faults::Fate::Late(5)
+    }
+
+    fn backoff_ms(&mut self) -> u64 {
+        200
+    }
+}
