@@ -101,7 +101,7 @@ fn noise_of(plan: &Plan, opened: &OpenedSum) -> Vec<f64> {
     let Ok(Mechanism::Sums { scale, rows_max, .. }) = plan.mechanism() else { panic!("a private plan") };
     let mut noise = opened.sum.clone();
     for id in &opened.included {
-        let Contribution::Sum(sum) = Federation::contribute(plan, *id, opened.at) else {
+        let Contribution::Sum(sum) = sim::contribute(plan, *id, opened.at) else {
             panic!("a private plan contributes sums");
         };
         let integers = sum.quantize_nearest(scale, rows_max).unwrap();

@@ -1,5 +1,7 @@
 //! Whole federations in one thread.
 
+mod adversaries;
 mod coordinator;
 mod participant;
 mod rounds;
+mod swarm;

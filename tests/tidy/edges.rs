@@ -15,7 +15,22 @@ const CRATES: [(&str, u8, &[&str]); 17] = [
     ("identity", 2, &["accounting", "dp", "optim", "params", "secagg"]),
     ("protocol", 2, &["accounting", "checkpoint", "identity", "optim", "params", "secagg"]),
     ("datasets", 3, &["identity", "params"]),
-    ("sim", 3, &["accounting", "checkpoint", "dp", "identity", "optim", "params", "protocol", "secagg"]),
+    (
+        "sim",
+        3,
+        &[
+            "accounting",
+            "checkpoint",
+            "dp",
+            "identity",
+            "optim",
+            "params",
+            "protocol",
+            "secagg",
+            "store",
+            "wire",
+        ],
+    ),
     ("store", 3, &["params"]),
     ("telemetry", 3, &[]),
     ("train", 3, &["datasets", "dp", "identity", "params"]),
@@ -57,6 +72,7 @@ const CRATES: [(&str, u8, &[&str]); 17] = [
             "params",
             "protocol",
             "secagg",
+            "sim",
             "train",
             "wire",
         ],
@@ -64,9 +80,11 @@ const CRATES: [(&str, u8, &[&str]); 17] = [
 ];
 
 /// Edges inside one layer, each with its reason. Any other edge points downward.
-const SIDEWAYS: [(&str, &str, &str); 4] = [
+const SIDEWAYS: [(&str, &str, &str); 6] = [
     ("protocol", "identity", "a round is run under a plan, a roster and a policy"),
     ("train", "datasets", "training reads the tables that datasets parsed"),
+    ("sim", "store", "the simulated processes write the real journal, over simulated disks"),
+    ("sim", "wire", "every simulated message is encoded and decoded"),
     ("cli", "client", "the demo starts whole federations"),
     ("cli", "coordinator", "the demo starts whole federations"),
 ];

@@ -7,6 +7,7 @@
 //! folkmoot demo ── starts itself as ──> folkmoot coordinator, folkmoot client × N   (child processes)
 //! folkmoot status | watch | model fetch ── gRPC ──> any coordinator
 //! folkmoot verify | keys | roster | plan           files only
+//! folkmoot simulate                                nothing but a seed
 //! ```
 //!
 //! ```
@@ -24,6 +25,7 @@ mod keys;
 mod model;
 mod plan;
 mod roster;
+mod simulate;
 mod status;
 mod verify;
 
@@ -77,6 +79,8 @@ enum What {
     /// Plans: what a run asks of its silos.
     #[command(subcommand)]
     Plan(plan::Plan),
+    /// Simulate whole federations under faults and lies, each from a seed, and check what must hold.
+    Simulate(simulate::Args),
 }
 
 /// The whole program.
@@ -92,6 +96,7 @@ pub fn main() -> ExitCode {
         What::Keys(keys) => keys::run(&keys),
         What::Roster(roster) => roster::run(&roster),
         What::Plan(plan) => plan::run(&plan),
+        What::Simulate(args) => simulate::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -140,6 +145,8 @@ mod tests {
             "folkmoot keys new f",
             "folkmoot keys show f",
             "folkmoot plan check p --policy q",
+            "folkmoot simulate --seed 3 --trace --without loss,liar",
+            "folkmoot simulate --seeds 0..2000 --jobs 2 --json",
         ] {
             assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());
         }
@@ -156,6 +163,9 @@ mod tests {
             "folkmoot demo --epsilon nan",
             "folkmoot demo --privacy local",
             "folkmoot status",
+            "folkmoot simulate",
+            "folkmoot simulate --seeds 0..9 --trace",
+            "folkmoot simulate --seed 1 --without weather",
             "folkmoot model fetch --coordinator http://127.0.0.1:1 --out m --round 3 --digest 00",
         ] {
             assert_eq!(parse(line).map(|_| ()).unwrap_err().exit_code(), 2, "{line}");

@@ -97,12 +97,7 @@ impl Center {
     ///
     /// # Errors
     /// What the journal or the core says against it.
-    pub(crate) fn start(
-        &mut self,
-        start_ms: u64,
-        now_ms: u64,
-        error_ms: i64,
-    ) -> Result<Vec<Record>, String> {
+    pub(crate) fn start(&mut self, start_ms: u64, now_ms: u64, error_ms: i64) -> Result<Vec<Record>, String> {
         let path = Path::new("coordinator's journal");
         let (journal, _) = Journal::mount(self.disk.clone(), path, JournalKind::Coordinator)
             .map_err(|why| why.to_string())?;
@@ -170,8 +165,7 @@ impl Center {
         let (params, state) = &self.models[parent];
         let next = next_model(&self.plan, &sum, job.included.len(), params, state.clone());
         let included = job.included.clone();
-        let aggregate =
-            next.as_ref().map_or_else(|_| Digest::from_bytes([0; 32]), |next| next.aggregate);
+        let aggregate = next.as_ref().map_or_else(|_| Digest::from_bytes([0; 32]), |next| next.aggregate);
         self.opened.push(OpenedSum { at: job.at, included, sum, plaintext, aggregate });
         let next = next?;
         let artifacts = artifacts(&next.params, &next.state);

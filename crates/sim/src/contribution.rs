@@ -5,9 +5,12 @@ use identity::{Contribution, Plan, Privacy};
 use protocol::Attempt;
 use secagg::ClientId;
 
-/// One-hot in the silo's own lane, a prime in another, so that a sum that counts somebody twice, not at all or
+/// What a silo brings to an attempt: one-hot in its own lane, a prime in another, so that a sum that counts somebody twice, not at all or
 /// with the wrong sign is not the right one by accident.
-pub(crate) fn contribute(plan: &Plan, id: ClientId, at: Attempt) -> Contribution {
+///
+/// # Panics
+/// Where these constants are no contribution under the plan: then they are wrong.
+pub fn contribute(plan: &Plan, id: ClientId, at: Attempt) -> Contribution {
     const PRIMES: [u16; 8] = [2, 3, 5, 7, 11, 13, 17, 19];
     let lanes = plan.architecture().parameter_count();
     let mut values = vec![0f32; lanes];

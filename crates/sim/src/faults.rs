@@ -46,6 +46,11 @@ pub enum Fate {
 }
 
 impl Fate {
+    /// Whether it ends the process.
+    pub(crate) fn kills(self) -> bool {
+        matches!(self, Self::Kill | Self::Restart | Self::Down(_) | Self::PowerCut(_) | Self::SyncFails(_))
+    }
+
     /// In a trace.
     pub(crate) fn words(self) -> String {
         match self {
@@ -64,7 +69,7 @@ impl Fate {
 }
 
 /// Decides about each moment.
-pub trait Faults {
+pub(crate) trait Faults {
     /// What becomes of `moment`, `now_ms` after the start.
     fn fate(&mut self, now_ms: u64, moment: &Moment<'_>) -> Fate;
 
@@ -94,8 +99,11 @@ pub trait Faults {
     }
 }
 
-impl<F: FnMut(&Moment<'_>) -> Fate> Faults for F {
+/// Faults that a test spells out, whatever the time.
+pub(crate) struct Scripted<F>(pub(crate) F);
+
+impl<F: FnMut(&Moment<'_>) -> Fate> Faults for Scripted<F> {
     fn fate(&mut self, _now_ms: u64, moment: &Moment<'_>) -> Fate {
-        self(moment)
+        (self.0)(moment)
     }
 }

@@ -1,20 +1,18 @@
 //! A whole federation in one thread: what is said to whom, and in which order things happen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use identity::{IdentityKey, Member, Plan, Policy, PrivacyMode, Roster};
 use params::Digest;
-use protocol::{
-    ClientInput, ClientRecord, Coordinator, Input, Participant, Record, Rejection, ToClient,
-};
+use protocol::{ClientInput, ClientRecord, Coordinator, Input, Participant, Record, Rejection, ToClient};
 use secagg::ClientId;
 
 use crate::agenda::{Agenda, Event};
 use crate::center::{Center, OpenedSum};
 use crate::deceiver::Deceiver;
-use crate::faults::{Fate, Faults, Moment};
-use crate::liar::{Lie, Liar};
+use crate::faults::{Fate, Faults, Moment, Scripted};
+use crate::liar::{Liar, Lie};
 use crate::oracle::{Oracle, Violation};
 use crate::silo::Silo;
 use crate::trace::{Place, Row, Trace, short};
@@ -45,7 +43,7 @@ pub struct Federation {
     /// When the last message of a connection arrives, in each direction: those after it come later.
     pub(crate) last_arrival: BTreeMap<(ClientId, bool), u64>,
     /// Sessions that are dead and look alive.
-    pub(crate) half_open: std::collections::BTreeSet<u64>,
+    pub(crate) half_open: BTreeSet<u64>,
     /// The coordinator's effects are being performed: what comes up meanwhile waits its turn.
     pub(crate) performing: bool,
     events: u64,
@@ -97,14 +95,14 @@ impl Federation {
             agenda: Agenda::default(),
             now_ms: 0,
             rng,
-            faults: Box::new(|_: &Moment<'_>| Fate::Pass),
+            faults: Box::new(Scripted(|_: &Moment<'_>| Fate::Pass)),
             oracle: Oracle::new(corrupt),
             trace: Trace::default(),
             deceiver: None,
             rejections: Vec::new(),
             sessions: 0,
             last_arrival: BTreeMap::new(),
-            half_open: std::collections::BTreeSet::new(),
+            half_open: BTreeSet::new(),
             performing: false,
             events: 0,
         };
@@ -116,7 +114,12 @@ impl Federation {
     }
 
     /// From now on, `faults` decides about each moment.
-    pub fn with_faults(mut self, faults: impl Faults + 'static) -> Self {
+    pub fn with_faults(self, faults: impl FnMut(&Moment<'_>) -> Fate + 'static) -> Self {
+        self.under(Scripted(faults))
+    }
+
+    /// The same, for faults that know the time.
+    pub(crate) fn under(mut self, faults: impl Faults + 'static) -> Self {
         self.faults = Box::new(faults);
         self
     }
@@ -207,7 +210,10 @@ impl Federation {
 
     /// A silo's participant, while its process lives.
     pub fn participant(&self, id: u32) -> Option<&Participant> {
-        self.silos.get(&ClientId(id)).and_then(|silo| silo.process.as_ref()).map(|process| &process.participant)
+        self.silos
+            .get(&ClientId(id))
+            .and_then(|silo| silo.process.as_ref())
+            .map(|process| &process.participant)
     }
 
     /// A silo's journal.
@@ -329,7 +335,8 @@ impl Federation {
     /// After a failed attempt or a lost connection: never at once where the coordinator is away, or nothing would
     /// ever happen in between.
     pub(crate) fn connect_later(&mut self, id: ClientId) {
-        let floor = if self.center.process.is_some() && !self.faults.is_cut_off(self.now_ms, id) { 0 } else { 50 };
+        let floor =
+            if self.center.process.is_some() && !self.faults.is_cut_off(self.now_ms, id) { 0 } else { 50 };
         let wait = self.faults.backoff_ms().max(floor);
         self.agenda.add(self.now_ms + wait, Event::Connect(id));
     }
@@ -421,7 +428,9 @@ impl Federation {
         }
         match wire::read_to_coordinator(bytes) {
             Ok(message) => {
-                self.note(Place::Coordinator, || format!("hears {} from silo {from}", short(&format!("{message:?}"))));
+                self.note(Place::Coordinator, || {
+                    format!("hears {} from silo {from}", short(&format!("{message:?}")))
+                });
                 if let Err(rejection) = self.coordinate(Input::Message { from, message }) {
                     self.center_says(from, ToClient::Refused { rejection }, Fate::Pass);
                 }
@@ -446,7 +455,8 @@ fn policy() -> Policy {
         corrupt_min: 1,
         epsilon_max: 1000.0,
         delta_max: 1e-3,
-        privacy_modes: [PrivacyMode::Fedavg, PrivacyMode::DistributedDpSgd, PrivacyMode::DistributedDpFedavg].into(),
+        privacy_modes: [PrivacyMode::Fedavg, PrivacyMode::DistributedDpSgd, PrivacyMode::DistributedDpFedavg]
+            .into(),
         repeats_without_dp: 2,
         accepts_undetected_rollback: true,
     }

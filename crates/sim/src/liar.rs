@@ -68,7 +68,11 @@ impl Lie {
 pub(crate) enum Act {
     Say(ToCoordinator),
     /// A header, the vector that goes with it, and what was masked.
-    Upload { header: UploadHeader, masked: MaskedUpdate, plaintext: Vec<u32> },
+    Upload {
+        header: UploadHeader,
+        masked: MaskedUpdate,
+        plaintext: Vec<u32>,
+    },
 }
 
 /// See the module.

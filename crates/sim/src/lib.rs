@@ -1,7 +1,7 @@
 //! Whole federations in one thread: coordinator, silos, network, journals and clock, from one seed.
 //!
 //! The core's state machines run as they are, over the real journal and the real encoding of every message; what
-//! is simulated is the network, the disks under the journals and the clocks. [`Faults`] decides about each
+//! is simulated is the network, the disks under the journals and the clocks. A [`Fate`] decides about each
 //! message, each write and each effect, so a test loses, kills and restarts where it likes; [`Scenario`] draws
 //! faults, liars and lying coordinators from a seed. After every event an oracle checks what must hold
 //! ([`Invariant`]).
@@ -23,6 +23,7 @@
 
 mod agenda;
 mod center;
+mod center_process;
 mod contribution;
 mod deceiver;
 mod disk;
@@ -30,15 +31,17 @@ mod faults;
 mod federation;
 mod liar;
 mod oracle;
-mod processes;
 mod samples;
 mod scenario;
 mod silo;
+mod silo_process;
 mod swarm;
 mod trace;
+mod uploads;
 
 pub use center::OpenedSum;
-pub use faults::{Fate, Faults, Moment};
+pub use contribution::contribute;
+pub use faults::{Fate, Moment};
 pub use federation::Federation;
 pub use liar::Lie;
 pub use oracle::{Invariant, Violation};

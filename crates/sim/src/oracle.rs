@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use params::Digest;
-use protocol::{Attempt, ClientRecord, DropReason, Record, RoundOutcome, ToClient, ToCoordinator, UploadHeader};
+use protocol::{
+    Attempt, ClientRecord, DropReason, Record, RoundOutcome, ToClient, ToCoordinator, UploadHeader,
+};
 use secagg::{ClientId, OpenedShare, UnmaskShares};
 
 use crate::center::OpenedSum;
@@ -36,6 +38,8 @@ pub enum Invariant {
     Blame,
     /// S11: what a message asserts is written down before the message is sent.
     PersistBeforeSend,
+    /// S12: no input of a peer makes a process panic.
+    NoPanic,
 }
 
 impl Invariant {
@@ -53,6 +57,7 @@ impl Invariant {
             Self::Durable => "S9",
             Self::Blame => "S10",
             Self::PersistBeforeSend => "S11",
+            Self::NoPanic => "S12",
         }
     }
 }
@@ -89,6 +94,7 @@ pub(crate) struct Oracle {
     facts: CenterFacts,
     chain: BTreeMap<u64, Digest>,
     charged: u64,
+    attempts_aborted: u64,
 }
 
 /// What a silo's journal says.
@@ -133,9 +139,9 @@ impl Oracle {
         self.facts.at.map_or(0, |at| at.round)
     }
 
-    /// Rounds that were tried and are not in the chain.
-    pub(crate) fn rounds_aborted(&self) -> u64 {
-        self.rounds_opened().saturating_sub(self.committed() as u64)
+    /// Attempts aborted so far.
+    pub(crate) fn attempts_aborted(&self) -> u64 {
+        self.attempts_aborted
     }
 
     /// Rounds committed so far.
@@ -350,6 +356,7 @@ impl Oracle {
 
     fn aborted(&mut self, outcome: &RoundOutcome) {
         self.accepted.clear();
+        self.attempts_aborted += 1;
         if let RoundOutcome::WrongSecret { client } = outcome {
             self.blamed(&[*client], "a wrong secret");
         }

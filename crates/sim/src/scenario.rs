@@ -47,8 +47,8 @@ pub struct Report {
     pub scenario: Scenario,
     /// Rounds committed.
     pub rounds_committed: u64,
-    /// Rounds aborted.
-    pub rounds_aborted: u64,
+    /// Attempts aborted.
+    pub attempts_aborted: u64,
     /// Events.
     pub events: u64,
     /// Simulated milliseconds.
@@ -88,7 +88,7 @@ impl Scenario {
             // So that aborted rounds do not end the run; what the rule itself does is tested elsewhere.
             policy.repeats_without_dp = 1000;
         })
-        .with_faults(swarm);
+        .under(swarm);
         if traced {
             federation = federation.with_trace();
         }
@@ -103,6 +103,21 @@ impl Scenario {
             federation.heal(PATIENCE_ROUNDS * deadline_ms);
         }
         federation.report(self)
+    }
+
+    /// What is reported where the simulation itself panicked: the core does, with an id, where its journal is
+    /// contradicted.
+    pub fn panicked(&self, message: &str) -> Report {
+        let what = format!("a panic: {message}");
+        Report {
+            scenario: self.clone(),
+            rounds_committed: 0,
+            attempts_aborted: 0,
+            events: 0,
+            simulated_ms: 0,
+            violation: Some(Violation { invariant: Invariant::NoPanic, what }),
+            trace: Vec::new(),
+        }
     }
 
     fn plan(&self) -> Plan {
@@ -124,15 +139,9 @@ impl Scenario {
         plan
     }
 
-    /// The smallest scenario, by leaving out one kind of fault or lie after the other, that breaks the same
-    /// invariant.
-    pub fn shrunk(&self) -> Self {
-        let Some(invariant) = self.run(false).violation.map(|violation| violation.invariant) else {
-            return self.clone();
-        };
-        let breaks = |scenario: &Self| {
-            scenario.run(false).violation.is_some_and(|violation| violation.invariant == invariant)
-        };
+    /// The smallest scenario, by leaving out one kind of fault or lie after the other, of which `breaks` says that
+    /// it fails in the same way.
+    pub fn shrunk(&self, breaks: impl Fn(&Self) -> bool) -> Self {
         let mut smallest = self.clone();
         for kind in FaultKind::ALL {
             let mut smaller = smallest.clone();
@@ -205,7 +214,8 @@ impl Federation {
         }
         if self.violation().is_none() && self.oracle.committed() == before {
             let why = self.center.process.as_ref().map(|process| process.core.status().waiting_why);
-            let what = format!("no round was committed within {patience_ms} ms after all faults healed: {why:?}");
+            let what =
+                format!("no round was committed within {patience_ms} ms after all faults healed: {why:?}");
             self.oracle.broken(Invariant::Liveness, what);
         }
     }
@@ -214,7 +224,7 @@ impl Federation {
         Report {
             scenario: scenario.clone(),
             rounds_committed: self.oracle.committed() as u64,
-            rounds_aborted: self.oracle.rounds_aborted(),
+            attempts_aborted: self.oracle.attempts_aborted(),
             events: self.events(),
             simulated_ms: self.now_ms(),
             violation: self.violation().cloned(),

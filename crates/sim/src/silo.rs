@@ -74,8 +74,9 @@ impl Silo {
     /// # Errors
     /// What the journal or the participant says against it.
     pub(crate) fn start(&mut self, clock_error_ms: i64) -> Result<Vec<ClientRecord>, String> {
-        let (journal, _) = Journal::mount(self.disk.clone(), Path::new("silo's journal"), JournalKind::Client)
-            .map_err(|why| why.to_string())?;
+        let (journal, _) =
+            Journal::mount(self.disk.clone(), Path::new("silo's journal"), JournalKind::Client)
+                .map_err(|why| why.to_string())?;
         let mut records = Vec::new();
         journal
             .replay(&mut |_, bytes| records.push(ClientRecord::decode(bytes)))

@@ -102,7 +102,13 @@ const HOUR_MS: i64 = 3_600_000;
 
 impl Swarm {
     /// The mixture of this seed, out of `kinds`, among `silos`, for a plan with this deadline.
-    pub(crate) fn new(seed: u64, kinds: &BTreeSet<FaultKind>, silos: u32, deadline_ms: u64, heals_ms: u64) -> Self {
+    pub(crate) fn new(
+        seed: u64,
+        kinds: &BTreeSet<FaultKind>,
+        silos: u32,
+        deadline_ms: u64,
+        heals_ms: u64,
+    ) -> Self {
         let stream = |number: u64| {
             let mut rng = ChaCha20Rng::seed_from_u64(seed);
             rng.set_stream(number);
@@ -130,7 +136,8 @@ impl Swarm {
                 let from_ms = rng.next_u64() % heals_ms.max(1);
                 // Up to two rounds long: minutes, where a round is.
                 let to_ms = from_ms + rng.next_u64() % (2 * deadline_ms);
-                let cut_off = (1..=silos).filter(|_| rng.next_u32().is_multiple_of(2)).map(ClientId).collect();
+                let cut_off =
+                    (1..=silos).filter(|_| rng.next_u32().is_multiple_of(2)).map(ClientId).collect();
                 partitions.push(Partition { from_ms, to_ms: to_ms.min(heals_ms), cut_off });
             }
         }
@@ -188,13 +195,11 @@ impl Faults for Swarm {
             return Fate::Late(5);
         }
         let crashed = match moment {
-            Moment::CoordinatorDoes(Effect::Persist(_)) => [
-                FaultKind::CoordinatorCrash,
-                FaultKind::PowerCut,
-                FaultKind::SyncFailure,
-            ]
-            .into_iter()
-            .find_map(|kind| self.crash(kind)),
+            Moment::CoordinatorDoes(Effect::Persist(_)) => {
+                [FaultKind::CoordinatorCrash, FaultKind::PowerCut, FaultKind::SyncFailure]
+                    .into_iter()
+                    .find_map(|kind| self.crash(kind))
+            }
             Moment::CoordinatorDoes(_) => [FaultKind::CoordinatorCrash, FaultKind::PowerCut]
                 .into_iter()
                 .find_map(|kind| self.crash(kind)),

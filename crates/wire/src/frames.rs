@@ -36,7 +36,13 @@ macro_rules! frames {
 frames!(
     (to_client_bytes, read_to_client, ToClient, v1::ServerEnvelope, "what the coordinator says"),
     (to_coordinator_bytes, read_to_coordinator, ToCoordinator, v1::ClientEnvelope, "what a client says"),
-    (upload_header_bytes, read_upload_header, UploadHeader, v1::UploadHeader, "what precedes a masked vector")
+    (
+        upload_header_bytes,
+        read_upload_header,
+        UploadHeader,
+        v1::UploadHeader,
+        "what precedes a masked vector"
+    )
 );
 
 #[cfg(test)]

@@ -39,8 +39,8 @@ mod status;
 pub use chunks::{ChunkError, ChunkVerifier, Place, UploadVerifier, model_chunks, upload_chunks};
 pub use convert::{CheckpointRecord, ConversionError, Fault, ModelHeader};
 pub use frames::{
-    FrameError, read_to_client, read_to_coordinator, read_upload_header, to_client_bytes, to_coordinator_bytes,
-    upload_header_bytes,
+    FrameError, read_to_client, read_to_coordinator, read_upload_header, to_client_bytes,
+    to_coordinator_bytes, upload_header_bytes,
 };
 pub use handshake::{Challenge, HandshakeError, Hello, PROTOCOL_VERSION, hello_signed_bytes};
 pub use operator::{ServerFacts, run_status};

@@ -1,0 +1,241 @@
+//! A silo's process: started, fed, its effects performed in order, and killed at any moment between.
+
+use protocol::{ClientEffect, ClientInput, ToClient, ToCoordinator, UploadHeader};
+use secagg::{ClientId, MaskedUpdate};
+
+use crate::agenda::Event;
+use crate::contribution::contribute;
+use crate::faults::{Fate, Moment};
+use crate::federation::{Federation, START_MS};
+use crate::liar::Act;
+use crate::oracle::Invariant;
+use crate::trace::{Place, short};
+
+impl Federation {
+    pub(crate) fn start_silo(&mut self, id: ClientId) {
+        let error_ms = self.faults.clock_error_ms();
+        let Some(silo) = self.silos.get_mut(&id).filter(|silo| !silo.alive()) else { return };
+        let acknowledged = std::mem::take(&mut silo.acknowledged);
+        let records = match silo.start(error_ms) {
+            Ok(records) => records,
+            Err(why) => {
+                return self.oracle.broken(Invariant::Durable, format!("silo {id} does not start: {why}"));
+            }
+        };
+        silo.acknowledged.clone_from(&records);
+        self.note(Place::Silo(id), || format!("starts from {} records", records.len()));
+        let who = format!("silo {id}");
+        self.oracle.recovered(&who, acknowledged.len(), records.starts_with(&acknowledged));
+        for record in records.iter().skip(acknowledged.len()) {
+            self.oracle.silo_wrote(id, record);
+        }
+        self.check_budget(id);
+        self.agenda.add(self.now_ms, Event::Connect(id));
+    }
+
+    pub(crate) fn kill_silo(&mut self, id: ClientId, how: Fate) {
+        self.note(Place::Silo(id), || how.words());
+        let Some(silo) = self.silos.get_mut(&id) else { return };
+        let session = silo.session;
+        silo.kill();
+        let down = match how {
+            Fate::PowerCut(ms) | Fate::SyncFails(ms) => {
+                silo.disk.cut_power(&mut self.rng);
+                Some(ms)
+            }
+            Fate::Down(ms) => Some(ms),
+            Fate::Restart => Some(0),
+            _ => None,
+        };
+        if let Some(session) = session {
+            self.broken(id, session);
+        }
+        if let Some(down) = down {
+            self.agenda.add(self.now_ms + down, Event::StartSilo(id));
+        }
+    }
+
+    pub(crate) fn silo_hears(&mut self, id: ClientId, message: ToClient) {
+        let Some(silo) = self.silos.get_mut(&id) else { return };
+        self.trace.note(self.now_ms, Place::Silo(id), || format!("hears {}", short(&format!("{message:?}"))));
+        if let Some(mut liar) = silo.liar.take() {
+            let identity = silo.identity();
+            let acts = liar.hear(message, &self.center.roster, &identity, &mut self.rng);
+            silo.liar = Some(liar);
+            for act in acts {
+                match act {
+                    Act::Say(message) => self.silo_says(id, message),
+                    Act::Upload { header, masked, plaintext } => {
+                        self.liar_uploads(id, header, masked, plaintext)
+                    }
+                }
+            }
+            return;
+        }
+        let over = matches!(message, ToClient::Finished { .. });
+        self.silo_input(id, ClientInput::Message(message));
+        if over {
+            // As the daemon: the run is over, and so is the process.
+            self.kill_silo(id, Fate::Kill);
+        }
+    }
+
+    fn liar_uploads(
+        &mut self,
+        id: ClientId,
+        header: UploadHeader,
+        masked: MaskedUpdate,
+        plaintext: Vec<u32>,
+    ) {
+        let Some(silo) = self.silos.get_mut(&id) else { return };
+        silo.plaintext.insert(header.at, plaintext);
+        let Some(process) = &mut silo.process else { return };
+        process.masked.insert(header.at, masked);
+        self.silo_uploads(id, header);
+    }
+
+    pub(crate) fn silo_input(&mut self, id: ClientId, input: ClientInput) {
+        let Some(silo) = self.silos.get_mut(&id) else { return };
+        let clock = silo.clock(START_MS, self.now_ms);
+        let Some(process) = &mut silo.process else { return };
+        let mut effects = protocol::ClientEffects::new();
+        process.participant.handle(clock, &mut self.rng, input, &mut effects);
+        process.effects.extend(effects);
+        self.silo_performs(id);
+    }
+
+    fn silo_performs(&mut self, id: ClientId) {
+        loop {
+            let Some(process) = self.silos.get_mut(&id).and_then(|silo| silo.process.as_mut()) else {
+                return;
+            };
+            let effects = std::mem::take(&mut process.effects);
+            if effects.is_empty() {
+                return;
+            }
+            let mut written = Vec::new();
+            for effect in &effects {
+                let ClientEffect::Persist(record) = effect else { continue };
+                let fate = self.faults.fate(self.now_ms, &Moment::SiloPersists(id, record));
+                if fate.kills() {
+                    if matches!(fate, Fate::SyncFails(_)) {
+                        self.failing_append(id, &effects);
+                    }
+                    return self.kill_silo(id, fate);
+                }
+                written.push(record.clone());
+            }
+            if !written.is_empty() {
+                let Some(silo) = self.silos.get_mut(&id) else { return };
+                let bytes: Vec<Vec<u8>> = written.iter().map(protocol::ClientRecord::encode).collect();
+                let Some(process) = &mut silo.process else { return };
+                if let Err(why) = process.journal.append(&bytes) {
+                    return self.oracle.broken(Invariant::Durable, format!("a sound disk refuses: {why}"));
+                }
+                silo.acknowledged.extend(written.iter().cloned());
+                for record in &written {
+                    self.note(Place::Silo(id), || format!("writes {}", short(&format!("{record:?}"))));
+                    self.oracle.silo_wrote(id, record);
+                }
+                if written.iter().any(|record| matches!(record, protocol::ClientRecord::Debited { .. })) {
+                    self.check_budget(id);
+                }
+            }
+            for effect in effects {
+                if !self.silos.get(&id).is_some_and(crate::silo::Silo::alive) {
+                    return;
+                }
+                self.silo_does(id, effect);
+            }
+        }
+    }
+
+    fn failing_append<'a>(&mut self, id: ClientId, effects: impl IntoIterator<Item = &'a ClientEffect>) {
+        let bytes: Vec<Vec<u8>> =
+            effects
+                .into_iter()
+                .filter_map(|effect| {
+                    if let ClientEffect::Persist(record) = effect { Some(record.encode()) } else { None }
+                })
+                .collect();
+        let Some(silo) = self.silos.get_mut(&id) else { return };
+        silo.disk.fail_sync();
+        let Some(process) = &mut silo.process else { return };
+        if process.journal.append(&bytes).is_ok() {
+            self.oracle.broken(Invariant::Durable, "a failed fsync was taken for a success".into());
+        }
+    }
+
+    fn silo_does(&mut self, id: ClientId, effect: ClientEffect) {
+        match effect {
+            ClientEffect::Persist(_) => {}
+            ClientEffect::Send(message) => self.silo_says(id, *message),
+            ClientEffect::Train(job) => self.done_later(id, ClientInput::Trained { at: job.at, ok: true }),
+            ClientEffect::Mask(job) => {
+                let at = job.at;
+                let contribution = contribute(&job.plan, id, at);
+                let Some(silo) = self.silos.get_mut(&id) else { return };
+                let digest = silo.mask(*job, contribution, &mut self.rng);
+                self.done_later(id, ClientInput::Masked { at, digest });
+            }
+            ClientEffect::Upload(header) => self.silo_uploads(id, header),
+            ClientEffect::Forget(at) => {
+                if let Some(process) = self.silos.get_mut(&id).and_then(|silo| silo.process.as_mut()) {
+                    process.masked.remove(&at);
+                }
+            }
+        }
+    }
+
+    fn done_later(&mut self, id: ClientId, input: ClientInput) {
+        let delay = match self.faults.fate(self.now_ms, &Moment::SiloWorks(id)) {
+            Fate::Late(ms) => ms,
+            _ => 0,
+        };
+        let Some(life) = self.silos.get(&id).map(|silo| silo.life) else { return };
+        self.agenda.add(self.now_ms + delay, Event::Done { id, life, input: Box::new(input) });
+    }
+
+    fn silo_says(&mut self, id: ClientId, message: ToCoordinator) {
+        let fate = self.faults.fate(self.now_ms, &Moment::SiloSays(id, &message));
+        if fate.kills() {
+            return self.kill_silo(id, fate);
+        }
+        self.oracle.silo_says(id, &message);
+        let refuses_the_run = matches!(message, ToCoordinator::Declined { round: None, .. });
+        let session = self.silos.get(&id).and_then(|silo| silo.session);
+        if let Some(session) = session {
+            self.note(Place::Silo(id), || {
+                let passes = if fate == Fate::Pass { String::new() } else { format!(" ({})", fate.words()) };
+                format!("says {}{passes}", short(&format!("{message:?}")))
+            });
+            if fate == Fate::Lose {
+                return self.broken(id, session);
+            }
+            self.transmit(id, session, true, fate, wire::to_coordinator_bytes(message));
+        }
+        if refuses_the_run && self.silos.get(&id).is_some_and(|silo| silo.liar.is_none()) {
+            // As the daemon, after its last words are read: whoever refuses the run has nothing left to do.
+            self.retire(id);
+        }
+    }
+
+    /// The process ends by itself; its last words are on their way, so its session ends after them.
+    fn retire(&mut self, id: ClientId) {
+        self.note(Place::Silo(id), || "refuses the run and ends".into());
+        let Some(silo) = self.silos.get_mut(&id) else { return };
+        let session = silo.session;
+        silo.kill();
+        if let Some(session) = session {
+            let last = self.last_arrival.get(&(id, true)).copied().unwrap_or(self.now_ms).max(self.now_ms);
+            self.agenda.add(last, Event::Broken { client: id, session });
+        }
+    }
+
+    fn check_budget(&mut self, id: ClientId) {
+        let Some(silo) = self.silos.get(&id).filter(|silo| silo.liar.is_none()) else { return };
+        let Some(process) = &silo.process else { return };
+        let status = process.participant.status();
+        self.oracle.silo_spent(id, status.uploads, status.epsilon_spent, silo.policy.epsilon_max);
+    }
+}

@@ -1,0 +1,97 @@
+//! A masked vector's way: its own connection, tried again until the coordinator has it or does not want it.
+
+use protocol::{Input, UploadHeader};
+use secagg::{ClientId, MaskedUpdate};
+
+use crate::agenda::Event;
+use crate::faults::{Fate, Moment};
+use crate::federation::Federation;
+use crate::oracle::Invariant;
+use crate::trace::Place;
+
+/// How long an upload that broke off waits before it goes on.
+const UPLOAD_RETRY_MS: u64 = 200;
+
+impl Federation {
+    pub(crate) fn silo_uploads(&mut self, id: ClientId, header: UploadHeader) {
+        let Some(process) = self.silos.get_mut(&id).and_then(|silo| silo.process.as_mut()) else { return };
+        process.upload_job += 1;
+        let job = process.upload_job;
+        self.try_upload(id, job, header);
+    }
+
+    fn try_upload(&mut self, id: ClientId, job: u64, header: UploadHeader) {
+        let fate = self.faults.fate(self.now_ms, &Moment::SiloUploads(id, &header));
+        if fate.kills() {
+            return self.kill_silo(id, fate);
+        }
+        self.oracle.silo_uploads(&header);
+        let Some(life) = self.silos.get(&id).map(|silo| silo.life) else { return };
+        let event = || Event::Upload { life, job, header: Box::new(header.clone()) };
+        let away = self.faults.is_cut_off(self.now_ms, id) || self.center.process.is_none();
+        self.note(Place::Silo(id), || format!("uploads in round {} ({})", header.at.round, fate.words()));
+        match fate {
+            Fate::Lose | Fate::Vanish => {
+                let session = self.silos.get(&id).and_then(|silo| silo.session);
+                self.agenda.add(self.now_ms + UPLOAD_RETRY_MS, event());
+                if let (Some(session), Fate::Lose) = (session, fate) {
+                    self.broken(id, session);
+                }
+            }
+            _ if away => self.agenda.add(self.now_ms + UPLOAD_RETRY_MS, event()),
+            Fate::Late(ms) => self.agenda.add(self.now_ms + ms, event()),
+            Fate::Twice(ms) => {
+                self.agenda.add(self.now_ms, event());
+                self.agenda.add(self.now_ms + ms, event());
+            }
+            _ => self.agenda.add(self.now_ms, event()),
+        }
+    }
+
+    /// The vector arrives, if its job still lives and the coordinator does: as the shell's upload service, header
+    /// first, then chunks whose digests are checked.
+    pub(crate) fn upload_arrives(&mut self, life: u64, job: u64, header: UploadHeader) {
+        let (id, at) = (header.client, header.at);
+        let Some(silo) = self.silos.get(&id).filter(|silo| silo.life == life) else { return };
+        let Some(masked) =
+            silo.process.as_ref().filter(|p| p.upload_job == job).and_then(|p| p.masked.get(&at))
+        else {
+            return;
+        };
+        let Some(process) = &self.center.process else {
+            return self
+                .agenda
+                .add(self.now_ms + UPLOAD_RETRY_MS, Event::Upload { life, job, header: Box::new(header) });
+        };
+        let header = match wire::read_upload_header(&wire::upload_header_bytes(header)) {
+            Ok(header) => header,
+            Err(why) => {
+                return self
+                    .oracle
+                    .broken(Invariant::UploadKept, format!("a header that does not convert: {why}"));
+            }
+        };
+        if let Err(rejection) = process.core.admit_upload(&header) {
+            self.rejections.push(rejection);
+            return;
+        }
+        let key = (at, header.r2, id);
+        if !self.center.staged.contains_key(&key) {
+            if let Err(why) = receive(&header, masked) {
+                return self.note(Place::Coordinator, || format!("refuses silo {id}'s vector: {why}"));
+            }
+            let lanes = masked.lanes().to_vec();
+            self.center.staged.insert(key, lanes);
+        }
+        self.feed(Input::Staged(header));
+    }
+}
+
+/// The vector in its chunks, each checked as the shell does; the first message is the header alone.
+fn receive(header: &UploadHeader, masked: &MaskedUpdate) -> Result<(), wire::ChunkError> {
+    let mut verifier = wire::UploadVerifier::new(header);
+    for chunk in wire::upload_chunks(header, masked, 0).skip(1) {
+        verifier.accept(chunk)?;
+    }
+    verifier.finish()
+}
