@@ -36,7 +36,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FROM..TO", value_parser = range)]
     seeds: Option<Range<u64>>,
     /// Print everything that happened, as a table.
-    #[arg(long, requires = "seed")]
+    #[arg(long, conflicts_with = "seeds")]
     trace: bool,
     /// Leave out kinds of faults or lies, to see which one matters.
     #[arg(long, value_delimiter = ',', value_name = "KIND", value_parser = part)]

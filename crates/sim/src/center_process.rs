@@ -1,6 +1,6 @@
 //! The coordinator's process: started, fed, its effects performed in order, and killed at any moment between.
 
-use protocol::{Effect, Effects, Input, Rejection, ToClient};
+use protocol::{Effect, Effects, Input, Record, Rejection, ToClient};
 use secagg::ClientId;
 
 use crate::agenda::Event;
@@ -77,7 +77,8 @@ impl Federation {
         let _ = self.coordinate(input);
     }
 
-    /// As the shell: records that stand ready are written by one append, before anything that follows any of them.
+    /// Performs what is queued. A record is durable before anything that follows it; where the faults say so, all
+    /// that stand ready are written by one append before everything else, as the shell does.
     pub(crate) fn center_performs(&mut self) {
         if !std::mem::replace(&mut self.performing, true) {
             self.perform_all();
@@ -86,66 +87,69 @@ impl Federation {
     }
 
     fn perform_all(&mut self) {
-        loop {
-            let Some(process) = &mut self.center.process else { return };
-            let effects = std::mem::take(&mut process.effects);
+        while let Some(process) = &mut self.center.process {
+            let mut effects: Vec<Effect> = std::mem::take(&mut process.effects).into();
             if effects.is_empty() {
                 return;
             }
-            let mut written = Vec::new();
-            for effect in &effects {
-                if let Effect::Persist(record) = effect {
-                    let fate = self.faults.fate(self.now_ms, &Moment::CoordinatorDoes(effect));
-                    if matches!(fate, Fate::SyncFails(_)) {
-                        self.center.disk.fail_sync();
-                        let bytes: Vec<Vec<u8>> = records(&effects).map(|record| record.encode()).collect();
-                        let refused =
-                            self.center.process.as_mut().map(|process| process.journal.append(&bytes));
-                        let failed = matches!(refused, Some(Err(_)));
-                        if !failed {
-                            self.oracle
-                                .broken(Invariant::Durable, "a failed fsync was taken for a success".into());
-                        }
-                        return self.kill_center(fate);
-                    }
-                    if fate.kills() {
-                        return self.kill_center(fate);
-                    }
-                    written.push(record.clone());
-                }
+            if self.faults.writes_first() {
+                effects.sort_by_key(|effect| !is_record(effect));
             }
-            if !written.is_empty() {
-                let bytes: Vec<Vec<u8>> = written.iter().map(protocol::Record::encode).collect();
-                let Some(process) = &mut self.center.process else { return };
-                if let Err(why) = process.journal.append(&bytes) {
-                    return self.oracle.broken(Invariant::Durable, format!("a sound disk refuses: {why}"));
+            for run in effects.chunk_by(|one, next| is_record(one) && is_record(next)) {
+                if self.center.process.is_none() {
+                    return;
                 }
-                for record in &written {
-                    self.note(Place::Coordinator, || format!("writes {}", short(&format!("{record:?}"))));
-                    self.oracle.center_wrote(record);
+                match run {
+                    [effect] if !is_record(effect) => self.center_does(effect),
+                    records => self.center_writes(records),
                 }
-                self.center.acknowledged.extend(written);
-            }
-            for effect in effects {
-                if matches!(effect, Effect::Persist(_)) {
-                    continue;
-                }
-                let fate = self.faults.fate(self.now_ms, &Moment::CoordinatorDoes(&effect));
-                if fate.kills() {
-                    return self.kill_center(fate);
-                }
-                self.center_does(effect, fate);
             }
         }
     }
 
-    fn center_does(&mut self, effect: Effect, fate: Fate) {
+    fn center_writes(&mut self, effects: &[Effect]) {
+        let records: Vec<&Record> = effects
+            .iter()
+            .filter_map(|effect| if let Effect::Persist(record) = effect { Some(record) } else { None })
+            .collect();
+        let bytes: Vec<Vec<u8>> = records.iter().map(|record| record.encode()).collect();
+        let fates: Vec<Fate> = effects
+            .iter()
+            .map(|effect| self.faults.fate(self.now_ms, &Moment::CoordinatorDoes(effect)))
+            .collect();
+        let killed = fates.into_iter().find(|fate| fate.kills());
+        if let Some(fate @ (Fate::SyncFails(_) | Fate::PowerCut(_))) = killed {
+            // Some of it may reach the disk all the same, and none of it is acknowledged.
+            self.center.disk.fail_sync();
+            let failed = self.center.process.as_mut().is_none_or(|p| p.journal.append(&bytes).is_err());
+            self.oracle.failed_append(failed);
+            return self.kill_center(fate);
+        }
+        if let Some(fate) = killed {
+            return self.kill_center(fate);
+        }
+        let Some(process) = &mut self.center.process else { return };
+        if let Err(why) = process.journal.append(&bytes) {
+            return self.oracle.broken(Invariant::Durable, format!("a sound disk refuses: {why}"));
+        }
+        for record in records {
+            self.note(Place::Coordinator, || format!("writes {}", short(&format!("{record:?}"))));
+            self.oracle.center_wrote(record);
+            self.center.acknowledged.push(record.clone());
+        }
+    }
+
+    fn center_does(&mut self, effect: &Effect) {
+        let fate = self.faults.fate(self.now_ms, &Moment::CoordinatorDoes(effect));
+        if fate.kills() {
+            return self.kill_center(fate);
+        }
         match effect {
             Effect::Persist(_) => {}
-            Effect::Send { to, message } => self.center_says(to, *message, fate),
+            Effect::Send { to, message } => self.center_says(*to, ToClient::clone(message), fate),
             Effect::Compute(job) => {
                 let at = job.at;
-                let result = self.center.open(&job, &self.silos);
+                let result = self.center.open(job, &self.silos);
                 if let Some(opened) = self.center.opened.last().filter(|opened| opened.at == at) {
                     self.oracle.sum_opened(opened);
                 }
@@ -155,12 +159,12 @@ impl Federation {
                 self.agenda.add(self.now_ms + delay, Event::Opened { life, at, result: Box::new(result) });
             }
             Effect::Publish(signed) => {
-                if let Err(why) = self.center.publish(&signed) {
+                if let Err(why) = self.center.publish(signed) {
                     self.oracle.broken(Invariant::OneChain, why);
                 }
             }
             Effect::DiscardStaged { before } => {
-                self.center.staged.retain(|(at, _, _), _| at.round >= before);
+                self.center.staged.retain(|(at, _, _), _| at.round >= *before);
             }
         }
     }
@@ -189,8 +193,6 @@ impl Federation {
     }
 }
 
-fn records<'a>(effects: impl IntoIterator<Item = &'a Effect>) -> impl Iterator<Item = &'a protocol::Record> {
-    effects
-        .into_iter()
-        .filter_map(|effect| if let Effect::Persist(record) = effect { Some(record) } else { None })
+fn is_record(effect: &Effect) -> bool {
+    matches!(effect, Effect::Persist(_))
 }

@@ -93,6 +93,12 @@ pub(crate) trait Faults {
         false
     }
 
+    /// Whether processes write all records that stand ready before they perform anything else. Both this and strict
+    /// order keep to the core's contract.
+    fn writes_first(&self) -> bool {
+        false
+    }
+
     /// How many inputs the coordinator takes before it performs their effects.
     fn batch(&mut self) -> usize {
         1

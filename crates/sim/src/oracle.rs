@@ -403,6 +403,11 @@ impl Oracle {
         });
     }
 
+    /// An append whose fsync failed was refused, or not.
+    pub(crate) fn failed_append(&mut self, refused: bool) {
+        self.check(refused, Invariant::Durable, || "a failed fsync was taken for a success".into());
+    }
+
     /// A process found fewer or other records than it had been told were written.
     pub(crate) fn recovered(&mut self, who: &str, acknowledged: usize, same: bool) {
         self.check(same, Invariant::Durable, || {

@@ -1,6 +1,6 @@
 //! A silo's process: started, fed, its effects performed in order, and killed at any moment between.
 
-use protocol::{ClientEffect, ClientInput, ToClient, ToCoordinator, UploadHeader};
+use protocol::{ClientEffect, ClientInput, ClientRecord, ToClient, ToCoordinator, UploadHeader};
 use secagg::{ClientId, MaskedUpdate};
 
 use crate::agenda::Event;
@@ -9,6 +9,7 @@ use crate::faults::{Fate, Moment};
 use crate::federation::{Federation, START_MS};
 use crate::liar::Act;
 use crate::oracle::Invariant;
+use crate::silo::Silo;
 use crate::trace::{Place, short};
 
 impl Federation {
@@ -105,64 +106,64 @@ impl Federation {
     }
 
     fn silo_performs(&mut self, id: ClientId) {
-        loop {
-            let Some(process) = self.silos.get_mut(&id).and_then(|silo| silo.process.as_mut()) else {
-                return;
-            };
-            let effects = std::mem::take(&mut process.effects);
+        while let Some(process) = self.silos.get_mut(&id).and_then(|silo| silo.process.as_mut()) {
+            let mut effects: Vec<ClientEffect> = std::mem::take(&mut process.effects).into();
             if effects.is_empty() {
                 return;
             }
-            let mut written = Vec::new();
-            for effect in &effects {
-                let ClientEffect::Persist(record) = effect else { continue };
-                let fate = self.faults.fate(self.now_ms, &Moment::SiloPersists(id, record));
-                if fate.kills() {
-                    if matches!(fate, Fate::SyncFails(_)) {
-                        self.failing_append(id, &effects);
-                    }
-                    return self.kill_silo(id, fate);
-                }
-                written.push(record.clone());
+            if self.faults.writes_first() {
+                effects.sort_by_key(|effect| !is_record(effect));
             }
-            if !written.is_empty() {
-                let Some(silo) = self.silos.get_mut(&id) else { return };
-                let bytes: Vec<Vec<u8>> = written.iter().map(protocol::ClientRecord::encode).collect();
-                let Some(process) = &mut silo.process else { return };
-                if let Err(why) = process.journal.append(&bytes) {
-                    return self.oracle.broken(Invariant::Durable, format!("a sound disk refuses: {why}"));
-                }
-                silo.acknowledged.extend(written.iter().cloned());
-                for record in &written {
-                    self.note(Place::Silo(id), || format!("writes {}", short(&format!("{record:?}"))));
-                    self.oracle.silo_wrote(id, record);
-                }
-                if written.iter().any(|record| matches!(record, protocol::ClientRecord::Debited { .. })) {
-                    self.check_budget(id);
-                }
-            }
+            let mut records = Vec::new();
             for effect in effects {
-                if !self.silos.get(&id).is_some_and(crate::silo::Silo::alive) {
-                    return;
+                match effect {
+                    ClientEffect::Persist(record) => records.push(record),
+                    other => {
+                        self.silo_writes(id, std::mem::take(&mut records));
+                        if !self.silos.get(&id).is_some_and(Silo::alive) {
+                            return;
+                        }
+                        self.silo_does(id, other);
+                    }
                 }
-                self.silo_does(id, effect);
             }
+            self.silo_writes(id, records);
         }
     }
 
-    fn failing_append<'a>(&mut self, id: ClientId, effects: impl IntoIterator<Item = &'a ClientEffect>) {
-        let bytes: Vec<Vec<u8>> =
-            effects
-                .into_iter()
-                .filter_map(|effect| {
-                    if let ClientEffect::Persist(record) = effect { Some(record.encode()) } else { None }
-                })
-                .collect();
+    /// One append, and what becomes of it.
+    fn silo_writes(&mut self, id: ClientId, records: Vec<ClientRecord>) {
+        if records.is_empty() {
+            return;
+        }
+        let fates: Vec<Fate> = records
+            .iter()
+            .map(|record| self.faults.fate(self.now_ms, &Moment::SiloPersists(id, record)))
+            .collect();
+        let killed = fates.into_iter().find(|fate| fate.kills());
+        let bytes: Vec<Vec<u8>> = records.iter().map(ClientRecord::encode).collect();
         let Some(silo) = self.silos.get_mut(&id) else { return };
-        silo.disk.fail_sync();
         let Some(process) = &mut silo.process else { return };
-        if process.journal.append(&bytes).is_ok() {
-            self.oracle.broken(Invariant::Durable, "a failed fsync was taken for a success".into());
+        if let Some(fate @ (Fate::SyncFails(_) | Fate::PowerCut(_))) = killed {
+            // Some of it may reach the disk all the same, and none of it is acknowledged.
+            silo.disk.fail_sync();
+            let failed = process.journal.append(&bytes).is_err();
+            self.oracle.failed_append(failed);
+            return self.kill_silo(id, fate);
+        }
+        if let Some(fate) = killed {
+            return self.kill_silo(id, fate);
+        }
+        if let Err(why) = process.journal.append(&bytes) {
+            return self.oracle.broken(Invariant::Durable, format!("a sound disk refuses: {why}"));
+        }
+        silo.acknowledged.extend(records.iter().cloned());
+        for record in &records {
+            self.note(Place::Silo(id), || format!("writes {}", short(&format!("{record:?}"))));
+            self.oracle.silo_wrote(id, record);
+        }
+        if records.iter().any(|record| matches!(record, ClientRecord::Debited { .. })) {
+            self.check_budget(id);
         }
     }
 
@@ -238,4 +239,8 @@ impl Federation {
         let status = process.participant.status();
         self.oracle.silo_spent(id, status.uploads, status.epsilon_spent, silo.policy.epsilon_max);
     }
+}
+
+fn is_record(effect: &ClientEffect) -> bool {
+    matches!(effect, ClientEffect::Persist(_))
 }

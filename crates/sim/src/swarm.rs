@@ -37,7 +37,8 @@ pub enum FaultKind {
     SlowSilo,
     /// Machines start with a clock that is off by up to two hours.
     ClockJump,
-    /// The coordinator takes several inputs before it performs their effects.
+    /// Processes write all records that stand ready at once, and the coordinator takes several inputs before it
+    /// performs their effects, as the shells do.
     Batching,
 }
 
@@ -245,6 +246,10 @@ impl Faults for Swarm {
 
     fn reorders(&self) -> bool {
         self.has(FaultKind::Reordering)
+    }
+
+    fn writes_first(&self) -> bool {
+        self.has(FaultKind::Batching)
     }
 
     fn batch(&mut self) -> usize {
