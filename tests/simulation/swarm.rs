@@ -35,25 +35,25 @@ fn assert_sound(reports: &[Report]) {
 
 #[test]
 fn no_mixture_of_faults_and_lies_breaks_an_invariant() {
-    let reports = simulate(0..160, Scenario::of_seed);
+    let reports = simulate(0..100, Scenario::of_seed);
     assert_sound(&reports);
     // Nothing of this would mean much if the faults were mild, or if nothing ever worked.
     let (committed, aborted) = reports.iter().fold((0, 0), |(committed, aborted), report| {
         (committed + report.rounds_committed, aborted + report.attempts_aborted)
     });
-    assert!(committed > 400 && aborted > 200, "{committed} rounds committed, {aborted} attempts aborted");
+    assert!(committed > 250 && aborted > 120, "{committed} rounds committed, {aborted} attempts aborted");
     let kinds: BTreeSet<FaultKind> =
         reports.iter().flat_map(|report| report.scenario.faults.iter().copied()).collect();
     assert_eq!(kinds.len(), FaultKind::ALL.len());
     assert!(reports.iter().any(|report| report.scenario.deceived));
     let lies: Vec<Lie> =
         reports.iter().filter_map(|report| report.scenario.liar.map(|(_, lie)| lie)).collect();
-    assert!(Lie::ALL.iter().filter(|lie| lies.contains(lie)).count() > 10, "{lies:?}");
+    assert!(Lie::ALL.iter().filter(|lie| lies.contains(lie)).count() > 8, "{lies:?}");
 }
 
 #[test]
 fn a_coordinator_that_lies_in_every_federation_learns_nothing_and_makes_nobody_repeat_himself() {
-    let reports = simulate(20_000..20_080, |seed| {
+    let reports = simulate(20_000..20_050, |seed| {
         let scenario = Scenario::of_seed(seed);
         // Without other faults its lies reach further.
         Scenario { deceived: true, faults: BTreeSet::new(), ..scenario }

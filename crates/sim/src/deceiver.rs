@@ -3,7 +3,7 @@
 //! It holds the coordinator's key, so nothing that the coordinator alone signs stops it; it forges no silo's
 //! signature. Whatever it does, silos may only refuse.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use identity::Plan;
@@ -20,6 +20,8 @@ const REMEMBERED: usize = 200;
 /// See the module.
 pub(crate) struct Deceiver {
     rng: ChaCha20Rng,
+    /// It has two minds, each of which speaks the truth; otherwise one that lies.
+    split: bool,
     said: Vec<ToClient>,
     /// What it told each silo of an attempt, to tell another the same.
     views: BTreeMap<ClientId, ToClient>,
@@ -29,12 +31,26 @@ impl Deceiver {
     pub(crate) fn new(seed: u64) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         rng.set_stream(0xdece);
-        Self { rng, said: Vec::new(), views: BTreeMap::new() }
+        let split = rng.next_u32().is_multiple_of(2);
+        Self { rng, split, said: Vec::new(), views: BTreeMap::new() }
+    }
+
+    /// Whether it becomes two at this moment.
+    pub(crate) fn splits(&mut self) -> bool {
+        self.split && self.draw(80) == 0
+    }
+
+    /// Whom its second mind speaks to: most of all silos, since few get it nowhere.
+    pub(crate) fn audience(&mut self, silos: impl Iterator<Item = ClientId>) -> BTreeSet<ClientId> {
+        silos.filter(|_| self.draw(5) != 0).collect()
     }
 
     /// What is said in place of `message`.
     pub(crate) fn say(&mut self, to: ClientId, message: ToClient) -> Vec<ToClient> {
         let mut said = vec![message.clone()];
+        if self.split {
+            return said;
+        }
         if self.draw(ONE_IN) == 0 {
             let lie = self.lie(to, message.clone());
             match self.draw(3) {

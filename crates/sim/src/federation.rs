@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use identity::{IdentityKey, Member, Plan, Policy, PrivacyMode, Roster};
 use params::Digest;
-use protocol::{ClientInput, ClientRecord, Coordinator, Input, Participant, Record, Rejection, ToClient};
+use protocol::{
+    ClientInput, ClientRecord, Coordinator, Input, Participant, Record, Rejection, Timestamp, ToClient,
+};
 use secagg::ClientId;
 
 use crate::agenda::{Agenda, Event};
@@ -16,6 +18,7 @@ use crate::liar::{Liar, Lie};
 use crate::oracle::{Oracle, Violation};
 use crate::silo::Silo;
 use crate::trace::{Place, Row, Trace, short};
+use crate::twin::{Said, Twin};
 
 /// The wall clock at the start.
 pub(crate) const START_MS: u64 = 1_700_000_000_000;
@@ -37,6 +40,8 @@ pub struct Federation {
     pub(crate) trace: Trace,
     /// Set where the coordinator lies.
     pub(crate) deceiver: Option<Deceiver>,
+    /// A lying coordinator's second mind, once it has one.
+    pub(crate) twin: Option<Twin>,
     pub(crate) rejections: Vec<Rejection>,
     /// Counts sessions.
     pub(crate) sessions: u64,
@@ -99,6 +104,7 @@ impl Federation {
             oracle: Oracle::new(corrupt),
             trace: Trace::default(),
             deceiver: None,
+            twin: None,
             rejections: Vec::new(),
             sessions: 0,
             last_arrival: BTreeMap::new(),
@@ -266,6 +272,7 @@ impl Federation {
         if center {
             self.feed(Input::Tick);
             self.center_performs();
+            self.twin(|twin, now, rng| twin.tick(now, rng));
         }
     }
 
@@ -431,14 +438,41 @@ impl Federation {
                 self.note(Place::Coordinator, || {
                     format!("hears {} from silo {from}", short(&format!("{message:?}")))
                 });
+                let heard = message.clone();
                 if let Err(rejection) = self.coordinate(Input::Message { from, message }) {
                     self.center_says(from, ToClient::Refused { rejection }, Fate::Pass);
                 }
+                self.twin(|twin, now, rng| twin.hears(now, rng, from, heard));
             }
             Err(why) => {
                 self.note(Place::Coordinator, || format!("hears no message from silo {from}: {why}"));
                 self.broken(from, session);
             }
+        }
+    }
+
+    /// Lets a lying coordinator's second mind speak, or gives it one.
+    pub(crate) fn twin(&mut self, work: impl FnOnce(&mut Twin, Timestamp, &mut ChaCha20Rng) -> Said) {
+        let Some(deceiver) = &mut self.deceiver else { return };
+        let now = self.center.clock(START_MS, self.now_ms);
+        let said = match &mut self.twin {
+            Some(twin) => work(twin, now, &mut self.rng),
+            None if deceiver.splits() => {
+                let audience = deceiver.audience(self.silos.keys().copied());
+                let Some((twin, said)) = Twin::of(&self.center, audience, now, &mut self.rng) else { return };
+                self.note(Place::Coordinator, || "splits in two".into());
+                self.twin = Some(twin);
+                said
+            }
+            None => return,
+        };
+        for (to, message) in said {
+            let session = self.center.process.as_ref().and_then(|process| process.sessions.get(&to)).copied();
+            let Some(session) = session else { continue };
+            self.note(Place::Coordinator, || {
+                format!("says {} to silo {to}, of its other mind", short(&format!("{message:?}")))
+            });
+            self.transmit(to, session, false, Fate::Pass, wire::to_client_bytes(message));
         }
     }
 

@@ -37,6 +37,7 @@ mod silo;
 mod silo_process;
 mod swarm;
 mod trace;
+mod twin;
 mod uploads;
 
 pub use center::OpenedSum;

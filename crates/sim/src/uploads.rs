@@ -83,7 +83,8 @@ impl Federation {
             let lanes = masked.lanes().to_vec();
             self.center.staged.insert(key, lanes);
         }
-        self.feed(Input::Staged(header));
+        self.feed(Input::Staged(header.clone()));
+        self.twin(|twin, now, rng| twin.staged(now, rng, header));
     }
 }
 

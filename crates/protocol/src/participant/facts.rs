@@ -1,6 +1,6 @@
 //! What a silo's journal says: what it has seen, said and spent. No secrets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use accounting::Event;
 use checkpoint::{ChainError, ChainVerifier, Manifest, SignedManifest};
@@ -32,6 +32,8 @@ pub(super) struct RunFacts {
     pub(super) plan: Digest,
     chain: ChainVerifier,
     head: Option<(Digest, Manifest)>,
+    /// Digests of the chain's records.
+    seen_records: BTreeSet<Digest>,
     /// The newest attempt that keys were advertised in.
     seen: Option<Attempt>,
     /// The newest round that was uploaded in.
@@ -96,6 +98,7 @@ impl Facts {
                 let run = self.runs.get_mut(&id).ok_or(FactError::NoRun)?;
                 let manifest = run.check_next(signed, &id)?;
                 run.chain.push(signed)?;
+                run.seen_records.insert(signed.digest());
                 run.head = Some((signed.digest(), manifest));
                 Ok(())
             }
@@ -152,6 +155,7 @@ impl RunFacts {
             plan,
             chain: ChainVerifier::new(Some(key)),
             head: None,
+            seen_records: BTreeSet::new(),
             seen: None,
             debited: None,
             debits: 0,
@@ -167,8 +171,18 @@ impl RunFacts {
         self.head.as_ref().map(|(_, head)| head.model.params_digest)
     }
 
-    pub(super) fn is_head(&self, signed: &SignedManifest) -> bool {
-        self.head.as_ref().is_some_and(|(digest, _)| *digest == signed.digest())
+    /// Whether this record is in the chain seen so far.
+    pub(super) fn holds(&self, signed: &SignedManifest) -> bool {
+        self.seen_records.contains(&signed.digest())
+    }
+
+    /// Whether it is the coordinator's own, of a later round, and does not name this chain's head as its parent:
+    /// records between may not have arrived.
+    pub(super) fn misses_some_before(&self, signed: &SignedManifest) -> bool {
+        matches!(
+            self.chain.clone().push(signed),
+            Err(ChainError::Parent { round, .. }) if self.head_round().is_some_and(|head| round > head)
+        )
     }
 
     /// The record's content, if it follows from the chain seen so far and is of this run and plan.

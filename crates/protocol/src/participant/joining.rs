@@ -20,6 +20,7 @@ impl Participant {
     pub(super) fn welcome(&mut self, run_id: Digest, plan: &[u8], roster: Digest, out: &mut ClientEffects) {
         let same_run = self.run.take().is_some_and(|run| run.id == run_id);
         self.ended = None;
+        self.asked_again = false;
         let plan = match self.admit(run_id, plan, roster) {
             Ok(plan) => plan,
             Err(reason) => {
@@ -57,7 +58,7 @@ impl Participant {
         let Some(facts) = self.facts.run(&run.id) else {
             return;
         };
-        if facts.is_head(&signed) {
+        if facts.holds(&signed) {
             return;
         }
         let follows = facts.check_next(&signed, &run.id).is_ok_and(|manifest| {
@@ -65,8 +66,14 @@ impl Participant {
             manifest.round > 0 || manifest.model.params_digest == run.plan.initial_model().digest()
         });
         if !follows {
+            // Those between may be lost or still on their way; a coordinator of two chains has none to say.
+            if facts.misses_some_before(&signed) && !std::mem::replace(&mut self.asked_again, true) {
+                let head = facts.head_round();
+                return out.push(ClientEffect::Send(Box::new(ToCoordinator::CheckIn { head })));
+            }
             return self.decline(None, fault(CoordinatorFault::Chain), out);
         }
+        self.asked_again = false;
         self.commit(ClientRecord::ChainHead(signed), out);
     }
 

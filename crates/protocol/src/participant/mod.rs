@@ -36,6 +36,8 @@ pub struct Participant {
     round: Option<Round>,
     last_reason: String,
     ended: Option<RunEnd>,
+    /// A record did not follow from the chain, and those before it were asked for.
+    asked_again: bool,
 }
 
 struct CurrentRun {
@@ -80,6 +82,7 @@ impl Participant {
             round: None,
             last_reason: String::new(),
             ended: None,
+            asked_again: false,
         })
     }
 

@@ -1,0 +1,78 @@
+//! A coordinator of two minds: a second core from the same journal and key, that hears what the first hears and
+//! decides for itself who is in the cohort, in the included set, in the sum.
+//!
+//! Each of the two is sound; a silo that answered both would sign two sets, open both of a peer's secrets, or help
+//! to two sums that differ by one silo.
+
+use std::collections::BTreeSet;
+
+use protocol::{Coordinator, Effect, Effects, Input, Timestamp, ToClient, ToCoordinator, UploadHeader};
+use rand_core::CryptoRng;
+use secagg::ClientId;
+
+use crate::center::Center;
+
+/// See the module.
+pub(crate) struct Twin {
+    core: Coordinator,
+    /// Whom it hears and speaks to.
+    audience: BTreeSet<ClientId>,
+}
+
+/// What it says.
+pub(crate) type Said = Vec<(ClientId, ToClient)>;
+
+impl Twin {
+    /// The second mind of this center, as its journal stands.
+    pub(crate) fn of(
+        center: &Center,
+        audience: BTreeSet<ClientId>,
+        now: Timestamp,
+        rng: &mut dyn CryptoRng,
+    ) -> Option<(Self, Said)> {
+        let core =
+            Coordinator::recover(center.setup(), &center.acknowledged, now, &mut Effects::new()).ok()?;
+        let mut twin = Self { core, audience };
+        let mut said = Said::new();
+        for client in twin.audience.clone() {
+            said.extend(twin.take(now, rng, Input::Connected { client }));
+        }
+        Some((twin, said))
+    }
+
+    pub(crate) fn hears(
+        &mut self,
+        now: Timestamp,
+        rng: &mut dyn CryptoRng,
+        from: ClientId,
+        message: ToCoordinator,
+    ) -> Said {
+        match self.audience.contains(&from) {
+            true => self.take(now, rng, Input::Message { from, message }),
+            false => Said::new(),
+        }
+    }
+
+    /// A vector reached the staging that both share.
+    pub(crate) fn staged(&mut self, now: Timestamp, rng: &mut dyn CryptoRng, header: UploadHeader) -> Said {
+        match self.core.admit_upload(&header) {
+            Ok(()) => self.take(now, rng, Input::Staged(header)),
+            Err(_) => Said::new(),
+        }
+    }
+
+    pub(crate) fn tick(&mut self, now: Timestamp, rng: &mut dyn CryptoRng) -> Said {
+        self.take(now, rng, Input::Tick)
+    }
+
+    fn take(&mut self, now: Timestamp, rng: &mut dyn CryptoRng, input: Input) -> Said {
+        let mut effects = Effects::new();
+        // It takes refusals as they come; whom it may not ask, it does not.
+        let _ = self.core.handle(now, rng, input, &mut effects);
+        let says = |effect| match effect {
+            Effect::Send { to, message } => Some((to, *message)),
+            _ => None,
+        };
+        effects.into_iter().filter_map(says).filter(|(to, _)| self.audience.contains(to)).collect()
+    }
+}

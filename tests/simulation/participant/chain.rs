@@ -1,0 +1,82 @@
+//! What a silo makes of the records of the chain.
+
+use ed25519_dalek::SigningKey;
+use params::Digest;
+use protocol::{ClientEffect, ClientRecord, CoordinatorFault, ToClient, ToCoordinator};
+
+use super::fault;
+use super::world::{World, assert_refuses, messages};
+
+#[test]
+fn a_record_that_breaks_the_chain_is_refused_and_the_head_stays() {
+    let mut world = World::in_a_run();
+    let genesis = world.signed(&world.genesis());
+    let mut next = world.genesis();
+    (next.round, next.attempt) = (1, 1);
+    next.parent = Some(genesis.digest());
+    next.parent_model = Some(world.model());
+    next.model.params_digest = Digest::sha256(b"poisoned");
+
+    let mut fork = world.genesis();
+    fork.created_ms += 1;
+    let (mut orphan, mut elsewhere, mut replanned, mut rebased) =
+        (next.clone(), next.clone(), next.clone(), next.clone());
+    orphan.parent = Some(Digest::sha256(b"nobody"));
+    elsewhere.run_id = Digest::sha256(b"another run");
+    replanned.plan_digest = Digest::sha256(b"another plan");
+    rebased.parent_model = Some(Digest::sha256(b"another model"));
+    let mut cases: Vec<(&str, checkpoint::SignedManifest)> = [
+        ("a second genesis", &fork),
+        ("no such parent", &orphan),
+        ("another run", &elsewhere),
+        ("another plan", &replanned),
+        ("another parent's model", &rebased),
+    ]
+    .map(|(case, manifest)| (case, world.signed(manifest)))
+    .into();
+    let stranger = SigningKey::from_bytes(&[66; 32]);
+    next.public_key = checkpoint::public_key_text(&stranger.verifying_key());
+    cases.push(("another key", checkpoint::SignedManifest::sign(&next, &stranger).unwrap()));
+    let mut forged = genesis;
+    forged.signature[0] ^= 1;
+    cases.push(("a broken signature", forged));
+
+    for (case, record) in cases {
+        let mut effects = world.say(ToClient::Published(record.clone()));
+        if case == "no such parent" {
+            // One before it may be lost: it is asked for, once.
+            assert!(
+                matches!(messages(&effects)[..], [ToCoordinator::CheckIn { head: Some(0) }]),
+                "{effects:?}"
+            );
+            effects = world.say(ToClient::Published(record));
+        }
+        assert_refuses(&effects, None, fault(CoordinatorFault::Chain), case);
+    }
+    world.advertise();
+}
+
+#[test]
+fn records_that_come_late_twice_or_in_another_order_cost_a_silo_nothing() {
+    let mut world = World::in_a_run();
+    let genesis = world.signed(&world.genesis());
+    let next = |round: u64, parent: &checkpoint::SignedManifest| {
+        let mut manifest = world.genesis();
+        (manifest.round, manifest.attempt) = (round, 1);
+        manifest.parent = Some(parent.digest());
+        manifest.parent_model = Some(world.model());
+        world.signed(&manifest)
+    };
+    let one = next(1, &genesis);
+    let two = next(2, &one);
+    // The second overtakes the first: the silo says what it holds and hears both.
+    let effects = world.say(ToClient::Published(two.clone()));
+    assert!(matches!(messages(&effects)[..], [ToCoordinator::CheckIn { head: Some(0) }]), "{effects:?}");
+    for record in [&one, &two] {
+        let effects = world.say(ToClient::Published(record.clone()));
+        assert!(matches!(effects[..], [ClientEffect::Persist(ClientRecord::ChainHead(_))]), "{effects:?}");
+    }
+    for again in [genesis, one, two] {
+        assert!(world.say(ToClient::Published(again)).is_empty());
+    }
+}
