@@ -62,6 +62,7 @@ enum Part {
 #[derive(Default, Serialize)]
 struct Summary {
     federations: u64,
+    rounds: u64,
     rounds_committed: u64,
     attempts_aborted: u64,
     events: u64,
@@ -98,7 +99,8 @@ fn one(args: &Args, seed: u64) -> Result<(), Failure> {
     let mut summary = Summary::default();
     let shrunk = shrunk(&report);
     let text = format!(
-        "{scenario}\n{} rounds committed, {} attempts aborted, {} events, {:.1} simulated seconds",
+        "{scenario}\n{} rounds, {} committed, {} attempts aborted, {} events, {:.1} simulated seconds",
+        report.rounds,
         report.rounds_committed,
         report.attempts_aborted,
         report.events,
@@ -148,10 +150,10 @@ fn campaign(args: &Args, seeds: Range<u64>) -> Result<(), Failure> {
                     if said.elapsed() >= PROGRESS {
                         *said = Instant::now();
                         eprintln!(
-                            "{} of {} federations, {} rounds committed, {} failures",
+                            "{} of {} federations, {} rounds, {} failures",
                             summary.federations,
                             seeds.end - seeds.start,
-                            summary.rounds_committed,
+                            summary.rounds,
                             summary.failures.len()
                         );
                     }
@@ -236,6 +238,7 @@ impl Part {
 impl Summary {
     fn add(&mut self, report: Report, shrunk: Option<Scenario>, without: &[Part]) {
         self.federations += 1;
+        self.rounds += report.rounds;
         self.rounds_committed += report.rounds_committed;
         self.attempts_aborted += report.attempts_aborted;
         self.events += report.events;
@@ -264,9 +267,10 @@ impl Summary {
 
     fn table(&self) -> String {
         let mut text = format!(
-            "federations   {}\nrounds        {} committed, {} attempts aborted\nevents        {}\nsimulated     {:.1} hours in \
+            "federations   {}\nrounds        {}, {} committed, {} attempts aborted\nevents        {}\nsimulated     {:.1} hours in \
              {:.1} s\n",
             self.federations,
+            self.rounds,
             self.rounds_committed,
             self.attempts_aborted,
             self.events,

@@ -16,7 +16,7 @@ use crate::swarm::{FaultKind, Swarm};
 use crate::trace::Row;
 
 /// Rounds of a simulated federation before its faults heal.
-const ROUNDS: u64 = 10;
+const ROUNDS: u64 = 11;
 /// Milliseconds after which faults heal even if fewer rounds were reached.
 const HEALS_MS: u64 = 240_000;
 /// Rounds' deadlines within which a healed federation commits a round: one that was doomed when it healed, one that
@@ -45,7 +45,9 @@ pub struct Scenario {
 pub struct Report {
     /// What was simulated.
     pub scenario: Scenario,
-    /// Rounds committed.
+    /// Rounds opened.
+    pub rounds: u64,
+    /// Those of them that were committed.
     pub rounds_committed: u64,
     /// Attempts aborted.
     pub attempts_aborted: u64,
@@ -111,6 +113,7 @@ impl Scenario {
         let what = format!("a panic: {message}");
         Report {
             scenario: self.clone(),
+            rounds: 0,
             rounds_committed: 0,
             attempts_aborted: 0,
             events: 0,
@@ -223,6 +226,7 @@ impl Federation {
     fn report(self, scenario: &Scenario) -> Report {
         Report {
             scenario: scenario.clone(),
+            rounds: self.oracle.rounds_opened(),
             rounds_committed: self.oracle.committed() as u64,
             attempts_aborted: self.oracle.attempts_aborted(),
             events: self.events(),
