@@ -91,10 +91,12 @@ impl State {
 
     /// Records newer than `round`; all of them where `round` is `None`.
     pub(super) fn chain_after(&self, round: Option<u64>) -> impl Iterator<Item = &SignedManifest> {
-        self.chain.iter().filter(move |signed| match (Manifest::from_bytes(&signed.manifest_bytes), round) {
-            (Ok(manifest), Some(seen)) => manifest.round > seen,
-            _ => true,
-        })
+        let seen = |signed: &SignedManifest, seen: u64| {
+            Manifest::from_bytes(&signed.manifest_bytes).is_ok_and(|manifest| manifest.round <= seen)
+        };
+        // Rounds ascend along the chain, so that only few records are decoded to find where to begin.
+        let begin = round.map_or(0, |round| self.chain.partition_point(|signed| seen(signed, round)));
+        self.chain.iter().skip(begin)
     }
 
     pub(super) fn kept_apart(&self, a: ClientId, b: ClientId) -> bool {
