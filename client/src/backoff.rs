@@ -5,26 +5,24 @@ use std::time::Duration;
 use rand::rngs::SysRng;
 use rand_core::{Rng, UnwrapErr};
 
-/// After the first failure: a coordinator that restarts is back within about this.
-const FIRST: Duration = Duration::from_millis(200);
-/// At most: a round's deadline is longer, so a coordinator that comes back finds its silos within the round.
-const LONGEST: Duration = Duration::from_secs(15);
+use crate::patience::RETRY_FIRST;
 
-/// Doubles from [`FIRST`] to [`LONGEST`].
+/// Doubles from [`RETRY_FIRST`] to the longest.
 pub(crate) struct Backoff {
     next: Duration,
+    longest: Duration,
 }
 
 impl Backoff {
-    pub(crate) fn new() -> Self {
-        Self { next: FIRST }
+    pub(crate) fn new(longest: Duration) -> Self {
+        Self { next: RETRY_FIRST.min(longest), longest }
     }
 
     /// The next wait: half of it certain, half random, so that silos that lost one coordinator at one moment do
     /// not come back to it at one moment.
     pub(crate) fn wait(&mut self) -> Duration {
         let full = self.next;
-        self.next = full.saturating_mul(2).min(LONGEST);
+        self.next = full.saturating_mul(2).min(self.longest);
         let share = f64::from(UnwrapErr(SysRng).next_u32()) / f64::from(u32::MAX);
         full.mul_f64(0.5 + 0.5 * share)
     }
@@ -36,7 +34,7 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_the_longest_and_are_never_less_than_half() {
-        let mut backoff = Backoff::new();
+        let mut backoff = Backoff::new(Duration::from_secs(15));
         for full in [200u64, 400, 800, 1600, 3200, 6400, 12_800, 15_000, 15_000] {
             let full = Duration::from_millis(full);
             let wait = backoff.wait();

@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use identity::{IdentityKey, Policy, Problems, Roster, SignedRoster, parse_verifying_key};
+use daemon::ConfigError;
+use identity::{Policy, Problems};
 use protocol::{Participant, ParticipantError, Profile};
 use secagg::ClientId;
 use serde::Deserialize;
 use tonic::codegen::http::Uri;
-use zeroize::Zeroizing;
 
 /// The file as it is written, with its paths resolved.
 #[derive(Debug, Clone, Deserialize)]
@@ -32,7 +32,7 @@ pub struct Config {
     #[serde(default)]
     pub plaintext_outside_loopback: bool,
     /// The log filter.
-    #[serde(default = "default_log")]
+    #[serde(default = "daemon::default_log")]
     pub log: String,
     /// One JSON object a line instead of text.
     #[serde(default)]
@@ -41,38 +41,17 @@ pub struct Config {
     pub policy: Policy,
 }
 
-/// Why a configuration cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read it: {0}")]
-    Read(#[source] std::io::Error),
-    /// The file is not the format, or has an unknown key.
-    #[error("it does not parse: {0}")]
-    Syntax(#[from] toml::de::Error),
-    /// What it says cannot be used.
-    #[error("it cannot be used:\n{0}")]
-    Meaning(Problems),
-}
-
-fn default_log() -> String {
-    "info".into()
-}
-
 impl Config {
     /// Reads the configuration and everything that it names. Relative paths are relative to the file.
     ///
     /// # Errors
     /// [`ConfigError`], with every problem at once.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(ConfigError::Read)?;
-        let mut config: Self = toml::from_str(&text)?;
-        let folder = path.parent().unwrap_or(Path::new("."));
-        for relative in
-            [&mut config.data, &mut config.state_dir, &mut config.roster, &mut config.identity_key_file]
-        {
-            *relative = folder.join(&*relative);
-        }
+        let (mut config, text) = daemon::load::<Self>(path)?;
+        daemon::resolve(
+            path,
+            [&mut config.data, &mut config.state_dir, &mut config.roster, &mut config.identity_key_file],
+        );
         config
             .profile()
             .and_then(Config::check_membership)
@@ -89,11 +68,8 @@ impl Config {
         self.check_coordinator(&mut problems);
         self.check_data(&mut problems);
         self.check_policy(&mut problems);
-        let roster = self.read_roster(&mut problems);
-        let key = read(&self.identity_key_file, "identity_key_file", &mut problems, |text| {
-            IdentityKey::from_secret_hex(&text).map_err(|e| e.to_string())
-        });
-        check_secret(&self.identity_key_file, &mut problems);
+        let roster = daemon::read_roster(&self.roster, &self.authority_key, &mut problems);
+        let key = daemon::read_key(&self.identity_key_file, &mut problems);
         match (roster, key) {
             (Some(roster), Some(identity)) if problems.0.is_empty() => {
                 Ok(Profile { id: ClientId(self.client_id), identity, roster, policy: self.policy.clone() })
@@ -131,12 +107,8 @@ impl Config {
         problems.require(scheme == "http", "coordinator", || {
             format!("this version has no TLS and speaks http only, not {scheme}; write \"http://HOST:PORT\"")
         });
-        problems.require(is_loopback(host) || self.plaintext_outside_loopback, "coordinator", || {
-            "is not a loopback address, and this version has no TLS: masked updates stay secret and messages \
-             stay signed, but models, plans and who takes part are readable on the way; use a private network \
-             and set plaintext_outside_loopback = true to accept that"
-                .into()
-        });
+        let accepted = is_loopback(host) || self.plaintext_outside_loopback;
+        problems.require(accepted, "coordinator", || daemon::PLAINTEXT.into());
     }
 
     /// Only whether it can be opened: what must be in it is known when the coordinator sends its plan.
@@ -162,21 +134,6 @@ impl Config {
             }
         }
     }
-
-    fn read_roster(&self, problems: &mut Problems) -> Option<Roster> {
-        let authority = match parse_verifying_key(&self.authority_key) {
-            Ok(key) => key,
-            Err(why) => {
-                problems.add("authority_key", why.to_string());
-                return None;
-            }
-        };
-        read(&self.roster, "roster", problems, |text| {
-            let signed: SignedRoster =
-                serde_json::from_str(&text).map_err(|e| format!("it does not parse: {e}"))?;
-            signed.open(&authority).map_err(|e| e.to_string())
-        })
-    }
 }
 
 /// A name that must be looked up is taken for another machine's: what it resolves to can change.
@@ -185,42 +142,11 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || literal.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
-fn read<T>(
-    path: &Path,
-    field: &str,
-    problems: &mut Problems,
-    parse: impl FnOnce(Zeroizing<String>) -> Result<T, String>,
-) -> Option<T> {
-    let text = std::fs::read_to_string(path).map_err(|why| format!("cannot be read: {why}"));
-    match text.map(Zeroizing::new).and_then(parse) {
-        Ok(value) => Some(value),
-        Err(why) => {
-            problems.add(field, format!("`{}`: {why}", path.display()));
-            None
-        }
-    }
-}
-
-/// A key that others on the machine can read is not a secret.
-#[cfg(unix)]
-fn check_secret(path: &Path, problems: &mut Problems) {
-    use std::os::unix::fs::PermissionsExt;
-    if let Ok(metadata) = std::fs::metadata(path) {
-        problems.require(metadata.permissions().mode() & 0o077 == 0, "identity_key_file", || {
-            format!("others can read `{}`; run: chmod 600 '{}'", path.display(), path.display())
-        });
-    }
-}
-
-/// Elsewhere than on Unix the folder's own access rules are all there is.
-#[cfg(not(unix))]
-fn check_secret(_: &Path, _: &mut Problems) {}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use identity::Member;
+    use identity::{IdentityKey, Member, Roster};
 
     use super::*;
 

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use daemon::Clock;
 use identity::Contribution;
 use params::Digest;
 use protocol::{
@@ -14,24 +14,23 @@ use protocol::{
 use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
 use secagg::MaskedUpdate;
-use store::{FileStore, JournalKind, Store};
+use store::Store;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinError, JoinSet, block_in_place};
-use tokio::time::{Duration, Instant};
+use tokio::time::Duration;
 use tonic::transport::Channel;
 use wire::v1::ClientEnvelope;
 
 use crate::jobs::{self, Done, Table, TrainFailure};
 use crate::link::News;
+use crate::patience::Patience;
 use crate::{Ended, RunError};
-
-/// How long a session may take to end once everything was said.
-const GOODBYE: Duration = Duration::from_secs(2);
 
 /// What the driver works with.
 pub(crate) struct Parts {
     pub(crate) profile: Profile,
-    pub(crate) state_dir: PathBuf,
+    pub(crate) store: Box<dyn Store>,
+    pub(crate) patience: Patience,
     pub(crate) data: PathBuf,
     pub(crate) channel: Channel,
     pub(crate) news: mpsc::Receiver<News>,
@@ -40,7 +39,8 @@ pub(crate) struct Parts {
 /// See the module.
 pub(crate) struct Driver {
     participant: Participant,
-    store: FileStore,
+    store: Box<dyn Store>,
+    patience: Patience,
     clock: Clock,
     data: PathBuf,
     channel: Channel,
@@ -60,6 +60,8 @@ pub(crate) struct Driver {
 /// What the shell holds of an attempt, in memory only. Dropping it stops its job and wipes its contribution.
 struct Held {
     at: Attempt,
+    /// How long the coordinator may be silent under the attempt's plan.
+    patience: Duration,
     contribution: Option<Contribution>,
     masked: Option<Arc<MaskedUpdate>>,
     job: Option<AbortHandle>,
@@ -86,44 +88,13 @@ enum Event {
     Tick,
 }
 
-/// Counts on from one reading of the system's clock, so that setting the clock moves no deadline.
-struct Clock {
-    started: Instant,
-    started_ms: u64,
-}
-
-impl Clock {
-    fn new() -> Self {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { started: Instant::now(), started_ms: since_epoch.as_millis() as u64 }
-    }
-
-    fn now(&self) -> Timestamp {
-        Timestamp(self.started_ms).plus_ms(self.started.elapsed().as_millis() as u64)
-    }
-
-    async fn reached(&self, at: Option<Timestamp>) {
-        match at {
-            Some(at) => {
-                let from_start = Duration::from_millis(at.0.saturating_sub(self.started_ms));
-                tokio::time::sleep_until(self.started + from_start).await;
-            }
-            None => std::future::pending().await,
-        }
-    }
-}
-
 impl Driver {
     /// Opens the journal and recovers the participant from it.
     ///
     /// # Errors
     /// [`RunError`] of the journal, or of what it contradicts.
     pub(crate) fn open(parts: Parts) -> Result<Self, RunError> {
-        let opened = FileStore::open(&parts.state_dir, JournalKind::Client, |_, _, _| Ok(()))?;
-        if opened.torn_tail.is_some() {
-            tracing::warn!("the journal's last append was cut short by a crash; nothing of it had been sent");
-        }
-        let mut store = opened.store;
+        let mut store = parts.store;
         let journal = store
             .replay()?
             .iter()
@@ -134,7 +105,9 @@ impl Driver {
         Ok(Self {
             participant,
             store,
-            clock: Clock::new(),
+            patience: parts.patience,
+            // No record of a silo holds a time: nothing is owed to an earlier start.
+            clock: Clock::not_before(Timestamp(0)),
             data: parts.data,
             channel: parts.channel,
             news: parts.news,
@@ -297,7 +270,7 @@ impl Driver {
             })
             .collect();
         if !records.is_empty() {
-            block_in_place(|| self.store.append_all(&records))?;
+            block_in_place(|| self.store.append_all(&records)).map_err(RunError::Append)?;
         }
         for effect in effects {
             match effect {
@@ -340,9 +313,11 @@ impl Driver {
     fn train(&mut self, job: protocol::TrainJob) {
         tracing::info!(round = job.at.round, attempt = job.at.attempt, "training");
         let at = job.at;
-        let training = jobs::train(self.channel.clone(), self.data.clone(), self.table.clone(), job);
+        let patience = self.patience.learn(&job.plan);
+        let training =
+            jobs::train(self.channel.clone(), self.data.clone(), self.table.clone(), job, patience);
         let job = self.jobs.spawn(training);
-        self.held = Some(Held { at, contribution: None, masked: None, job: Some(job) });
+        self.held = Some(Held { at, patience, contribution: None, masked: None, job: Some(job) });
     }
 
     fn mask(&mut self, job: Box<protocol::MaskJob>) {
@@ -362,7 +337,7 @@ impl Driver {
             return tracing::debug!(round = header.at.round, "nothing to upload any more");
         };
         held.stop();
-        held.job = Some(self.jobs.spawn(jobs::upload(self.channel.clone(), header, masked)));
+        held.job = Some(self.jobs.spawn(jobs::upload(self.channel.clone(), header, masked, held.patience)));
     }
 
     /// Ends the session and waits until the coordinator has read what was said in it.
@@ -377,7 +352,7 @@ impl Driver {
                 }
             }
         };
-        if tokio::time::timeout(GOODBYE, over).await.is_err() {
+        if tokio::time::timeout(daemon::GOODBYE, over).await.is_err() {
             tracing::debug!("the coordinator did not end the session in time");
         }
     }

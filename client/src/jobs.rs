@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::SeedableRng;
@@ -21,9 +22,11 @@ use wire::v1::models_client::ModelsClient;
 use wire::{ChunkError, ChunkVerifier, ConversionError, ModelHeader, describe, limits, v1};
 
 use crate::backoff::Backoff;
+use crate::patience::retry_longest;
 
-/// Chunks of an upload made before the network takes them.
-const CHUNKS_AHEAD: usize = 4;
+/// Chunks of an upload made before the network takes them. No more than one: each may take a patience to go out, and
+/// only those that are not made yet count as progress.
+const CHUNKS_AHEAD: usize = 1;
 
 /// How a job ended.
 pub(crate) enum Done {
@@ -73,13 +76,19 @@ pub(crate) enum FetchError {
 }
 
 /// Fetches the model, loads the table where `table` is not of this plan, and trains.
-pub(crate) async fn train(channel: Channel, path: PathBuf, table: Option<Table>, job: TrainJob) -> Done {
+pub(crate) async fn train(
+    channel: Channel,
+    path: PathBuf,
+    table: Option<Table>,
+    job: TrainJob,
+    patience: Duration,
+) -> Done {
     let at = job.at;
     let table = match load(path, table, &job.plan).await {
         Ok(table) => table,
         Err(why) => return Done::Trained { at, table: None, result: Err(why) },
     };
-    let result = match fetch(channel, job.model, &job.plan).await {
+    let result = match fetch(channel, job.model, &job.plan, patience).await {
         Err(why) => Err(TrainFailure::Fetch(job.model.short(), why)),
         Ok(model) => {
             let data = Arc::clone(&table.data);
@@ -114,11 +123,16 @@ pub(crate) async fn mask(contribution: Option<Contribution>, job: Box<MaskJob>) 
 }
 
 /// Sends the masked vector, as often as it takes, until the coordinator has it or does not want it any more.
-pub(crate) async fn upload(channel: Channel, header: UploadHeader, masked: Arc<MaskedUpdate>) -> Done {
+pub(crate) async fn upload(
+    channel: Channel,
+    header: UploadHeader,
+    masked: Arc<MaskedUpdate>,
+    patience: Duration,
+) -> Done {
     let at = header.at;
-    let mut backoff = Backoff::new();
+    let mut backoff = Backoff::new(retry_longest(patience));
     let result = loop {
-        match upload_once(channel.clone(), &header, &masked).await {
+        match upload_once(channel.clone(), &header, &masked, patience).await {
             Ok(()) => break Ok(()),
             Err(why) if may_pass(&why) => {
                 let wait = backoff.wait();
@@ -136,28 +150,43 @@ pub(crate) async fn upload(channel: Channel, header: UploadHeader, masked: Arc<M
     Done::Uploaded { at, result }
 }
 
-async fn upload_once(channel: Channel, header: &UploadHeader, masked: &MaskedUpdate) -> Result<(), Status> {
+async fn upload_once(
+    channel: Channel,
+    header: &UploadHeader,
+    masked: &MaskedUpdate,
+    patience: Duration,
+) -> Result<(), Status> {
     let mut federation = FederationClient::new(channel);
-    let grant = federation.begin_upload(v1::UploadHeader::from(header.clone())).await?.into_inner();
+    let begun = federation.begin_upload(v1::UploadHeader::from(header.clone()));
+    let grant = within(patience, begun).await?.into_inner();
     if grant.done {
         return Ok(());
     }
     let (chunks, outgoing) = mpsc::channel(CHUNKS_AHEAD);
     let feed = async {
         for chunk in wire::upload_chunks(header, masked, grant.received_bytes) {
-            if chunks.send(chunk).await.is_err() {
+            // Where the other end is gone, the receipt says why.
+            if within(patience, async { Ok(chunks.send(chunk).await) }).await?.is_err() {
                 break;
             }
         }
         drop(chunks);
-        // The receipt ends the upload, not the last chunk.
-        std::future::pending::<()>().await;
+        // The last two chunks are still on their way, and the whole is made durable.
+        within(patience * 3, std::future::pending::<Result<(), Status>>()).await
     };
     let receipt = tokio::select! {
         receipt = federation.upload(ReceiverStream::new(outgoing)) => receipt?.into_inner(),
-        () = feed => return Err(Status::internal("the upload ended without a receipt")),
+        fed = feed => return fed,
     };
     if receipt.durable { Ok(()) } else { Err(Status::aborted("the coordinator did not keep the upload")) }
+}
+
+/// What comes next, unless the coordinator owes it for too long: then the stream is given up for a new one.
+async fn within<T>(patience: Duration, next: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    tokio::time::timeout(patience, next).await.unwrap_or_else(|_| {
+        let seconds = patience.as_secs_f64();
+        Err(Status::deadline_exceeded(format!("nothing moved for {seconds} s")))
+    })
 }
 
 async fn load(path: PathBuf, table: Option<Table>, plan: &Arc<Plan>) -> Result<Table, TrainFailure> {
@@ -173,10 +202,15 @@ async fn load(path: PathBuf, table: Option<Table>, plan: &Arc<Plan>) -> Result<T
     Ok(Table { plan: digest, data: Arc::new(data) })
 }
 
-async fn fetch(channel: Channel, model: Digest, plan: &Plan) -> Result<Params, FetchError> {
-    let mut backoff = Backoff::new();
+async fn fetch(
+    channel: Channel,
+    model: Digest,
+    plan: &Plan,
+    patience: Duration,
+) -> Result<Params, FetchError> {
+    let mut backoff = Backoff::new(retry_longest(patience));
     loop {
-        match fetch_once(channel.clone(), model, plan).await {
+        match fetch_once(channel.clone(), model, plan, patience).await {
             Err(FetchError::Status(why)) if may_pass(&why) => {
                 let wait = backoff.wait();
                 tracing::warn!(
@@ -191,11 +225,16 @@ async fn fetch(channel: Channel, model: Digest, plan: &Plan) -> Result<Params, F
     }
 }
 
-async fn fetch_once(channel: Channel, model: Digest, plan: &Plan) -> Result<Params, FetchError> {
+async fn fetch_once(
+    channel: Channel,
+    model: Digest,
+    plan: &Plan,
+    patience: Duration,
+) -> Result<Params, FetchError> {
     let mut models = ModelsClient::new(channel).max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
     let wanted = v1::FetchModelRequest { digest: model.as_bytes().to_vec() };
-    let mut chunks = models.fetch_model(wanted).await?.into_inner();
-    let header = match chunks.message().await?.and_then(|first| first.part) {
+    let mut chunks = within(patience, models.fetch_model(wanted)).await?.into_inner();
+    let header = match within(patience, chunks.message()).await?.and_then(|first| first.part) {
         Some(v1::model_chunk::Part::Header(header)) => ModelHeader::try_from(header)?,
         _ => return Err(FetchError::NoHeader),
     };
@@ -206,7 +245,7 @@ async fn fetch_once(channel: Channel, model: Digest, plan: &Plan) -> Result<Para
     }
     let mut file = Vec::with_capacity(header.total_bytes as usize);
     let mut verifier = ChunkVerifier::new(header);
-    while let Some(chunk) = chunks.message().await? {
+    while let Some(chunk) = within(patience, chunks.message()).await? {
         file.extend_from_slice(&verifier.accept(chunk)?);
     }
     verifier.finish()?;

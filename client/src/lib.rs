@@ -21,18 +21,21 @@ mod config;
 mod driver;
 mod jobs;
 mod link;
+mod patience;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use datasets::DatasetError;
 use protocol::{Decline, ParticipantError, RecordError, RunEnd};
-use store::StoreError;
+use store::{FileStore, JournalKind, Opened, Store, StoreError};
 use tokio::sync::mpsc;
 
-pub use config::{Config, ConfigError};
+pub use config::Config;
+pub use daemon::ConfigError;
 use driver::{Driver, Parts};
 use link::Link;
+use patience::Patience;
 
 /// News that may wait for the driver; beyond it the link stops reading, and the coordinator waits.
 const NEWS_WAITING: usize = 256;
@@ -80,9 +83,14 @@ pub enum RunError {
     /// The roster, the key and the journal do not fit together.
     #[error(transparent)]
     Participant(#[from] ParticipantError),
-    /// The journal cannot be opened or written.
+    /// The journal cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The journal cannot be written.
+    #[error(
+        "{0}; stopped before anything was said that the journal does not hold: mend that and start again"
+    )]
+    Append(#[source] StoreError),
     /// A record of the journal is of another version.
     #[error(
         "{0}; start the release that wrote the journal, and do not delete it: it holds what this silo spent"
@@ -106,7 +114,7 @@ impl RunError {
             Self::Config(_) | Self::Address(_) => EXIT_CONFIGURATION,
             Self::Participant(ParticipantError::Journal { .. }) => EXIT_FAILURE,
             Self::Participant(_) => EXIT_CONFIGURATION,
-            Self::Store(_) | Self::Record(_) => EXIT_FAILURE,
+            Self::Store(_) | Self::Append(_) | Self::Record(_) => EXIT_FAILURE,
             Self::Data(_) => EXIT_DATA,
             Self::RefusedByCoordinator(_) | Self::RefusedRun(_) => EXIT_REFUSED,
         }
@@ -131,23 +139,33 @@ pub fn main_with(args: Args) -> ExitCode {
         eprintln!("error: {why}");
         return ExitCode::from(EXIT_CONFIGURATION);
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match daemon::runtime() {
         Ok(runtime) => runtime,
         Err(why) => {
-            eprintln!("error: cannot start worker threads: {why}");
+            eprintln!("error: {why}");
             return ExitCode::from(EXIT_FAILURE);
         }
     };
-    let ended = runtime.block_on(run(config, terminated()));
+    let ended = runtime.block_on(async { run(config, daemon::terminated()).await });
     // A training in progress is of no more use, and is not waited for.
     runtime.shutdown_background();
     match ended {
         Ok(_) => ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("error: {why}");
+            eprintln!("error: {}", with_causes(&why));
             ExitCode::from(why.exit_code())
         }
     }
+}
+
+/// An error and what caused it, as one line: a full disk is a cause, the journal what it stopped.
+fn with_causes(error: &RunError) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.fold(error.to_string(), |line, cause| {
+        let cause = cause.to_string();
+        // Most errors here say their cause themselves.
+        if line.contains(&cause) { line } else { format!("{line}: {cause}") }
+    })
 }
 
 /// Takes part in the coordinator's run until it is over, until `shutdown`, or until it cannot.
@@ -158,20 +176,43 @@ pub fn main_with(args: Args) -> ExitCode {
 /// # Panics
 /// Outside a multi-threaded runtime of tokio.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<Ended, RunError> {
+    run_on(config, |store| Box::new(store), shutdown).await
+}
+
+/// [`run`] on a store that `wrap` makes of the folder's: one that fails where a test wants it to.
+///
+/// # Errors
+/// As [`run`].
+///
+/// # Panics
+/// As [`run`].
+pub async fn run_on(
+    config: Config,
+    wrap: impl FnOnce(FileStore) -> Box<dyn Store>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<Ended, RunError> {
     let profile = config.profile().map_err(ConfigError::Meaning)?;
     let channel = link::channel(&config.coordinator).map_err(RunError::Address)?;
     let (news, heard) = mpsc::channel(NEWS_WAITING);
+    let patience = Patience::default();
     let link = Link {
         coordinator: config.coordinator,
         channel: channel.clone(),
         client: profile.id,
         key: profile.identity.signing_key().clone(),
         news,
+        patience: patience.clone(),
     };
     // The journal is opened and locked before the first word is said.
+    let Opened { store, torn_tail, .. } =
+        FileStore::open(&config.state_dir, JournalKind::Client, |_, _, _| Ok(()))?;
+    if torn_tail.is_some() {
+        tracing::warn!("the journal's last append was cut short by a crash; nothing of it had been sent");
+    }
     let driver = Driver::open(Parts {
         profile,
-        state_dir: config.state_dir,
+        store: wrap(store),
+        patience,
         data: config.data,
         channel,
         news: heard,
@@ -180,28 +221,4 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<E
     let ended = driver.drive(shutdown).await;
     link.abort();
     ended
-}
-
-#[cfg(unix)]
-async fn terminated() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return interrupted().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        () = interrupted() => {}
-    }
-}
-
-#[cfg(not(unix))]
-async fn terminated() {
-    interrupted().await;
-}
-
-/// Where the signal cannot be listened to, nothing asks the daemon to stop.
-async fn interrupted() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending().await
-    }
 }

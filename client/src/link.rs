@@ -1,7 +1,5 @@
 //! The session with the coordinator: opened, kept, and opened again whenever it is lost.
 
-use std::time::Duration;
-
 use ed25519_dalek::SigningKey;
 use protocol::ToClient;
 use secagg::ClientId;
@@ -13,15 +11,8 @@ use wire::v1::federation_client::FederationClient;
 use wire::{Challenge, Refusal, describe, limits, v1};
 
 use crate::backoff::Backoff;
+use crate::patience::{CONNECT, PROBE, Patience};
 
-/// A connection that takes longer is tried again rather than waited for.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often an idle connection is probed, and how long the answer may take: a peer that vanished without a word
-/// is noticed within the sum, well inside a round.
-const KEEPALIVE: Duration = Duration::from_secs(10);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// A server that accepts a session and says nothing is no coordinator that works.
-const CHALLENGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Messages that may wait to be sent. A round is five, and all but one of them wait for an answer.
 const OUTBOX_MESSAGES: usize = 64;
 /// Refusals that no repetition mends.
@@ -66,6 +57,7 @@ pub(crate) struct Link {
     pub(crate) client: ClientId,
     pub(crate) key: SigningKey,
     pub(crate) news: mpsc::Sender<News>,
+    pub(crate) patience: Patience,
 }
 
 /// The one connection that everything travels on. It opens itself when it is first used, and again after it broke.
@@ -74,9 +66,9 @@ pub(crate) struct Link {
 /// An address that is none.
 pub(crate) fn channel(coordinator: &str) -> Result<Channel, tonic::transport::Error> {
     Ok(Endpoint::from_shared(coordinator.to_owned())?
-        .connect_timeout(CONNECT_TIMEOUT)
-        .http2_keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .connect_timeout(CONNECT)
+        .http2_keep_alive_interval(PROBE)
+        .keep_alive_timeout(PROBE)
         .keep_alive_while_idle(true)
         .tcp_nodelay(true)
         .connect_lazy())
@@ -85,7 +77,7 @@ pub(crate) fn channel(coordinator: &str) -> Result<Channel, tonic::transport::Er
 impl Link {
     /// Until the driver is gone or the coordinator refuses for good.
     pub(crate) async fn keep(self) {
-        let mut backoff = Backoff::new();
+        let mut backoff = Backoff::new(self.patience.retry_longest());
         loop {
             let (Ok(end) | Err(end)) = self.session(&mut backoff).await.map(|()| {
                 End::Lost("the coordinator closed the session; it may be stopping or restarting".into())
@@ -124,7 +116,7 @@ impl Link {
             let challenge = challenge(&mut inbound).await?;
             Ok::<_, End>((inbound, challenge))
         };
-        let (mut inbound, challenge) = tokio::time::timeout(CHALLENGE_TIMEOUT, opening)
+        let (mut inbound, challenge) = tokio::time::timeout(PROBE, opening)
             .await
             .map_err(|_| End::Lost("it accepted the connection and said nothing".into()))??;
         let hello = challenge.answer(self.client, &self.key).map_err(|why| End::Refused(why.to_string()))?;
@@ -134,7 +126,7 @@ impl Link {
         self.tell(News::Attached(outbox)).await?;
         while let Some(envelope) = inbound.message().await? {
             // Whoever goes on talking after hello has accepted it.
-            *backoff = Backoff::new();
+            *backoff = Backoff::new(self.patience.retry_longest());
             let message = ToClient::try_from(envelope).map_err(|why| End::from(why.to_status()))?;
             self.tell(News::Said(Box::new(message))).await?;
         }

@@ -3,7 +3,8 @@
 use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
 
-use identity::{IdentityKey, Plan, Problems, Roster, SignedRoster, parse_verifying_key};
+use daemon::ConfigError;
+use identity::{IdentityKey, Plan, Problems, Roster};
 use serde::Deserialize;
 
 /// The file as it is written.
@@ -29,7 +30,7 @@ pub struct Config {
     #[serde(default)]
     pub metrics_listen: Option<String>,
     /// The log filter.
-    #[serde(default = "default_log")]
+    #[serde(default = "daemon::default_log")]
     pub log: String,
     /// One JSON object a line instead of text.
     #[serde(default)]
@@ -48,51 +49,27 @@ pub struct Loaded {
     pub key: IdentityKey,
 }
 
-/// Why a configuration cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read it: {0}")]
-    Read(#[source] std::io::Error),
-    /// The file is not the format, or has an unknown key.
-    #[error("it does not parse: {0}")]
-    Syntax(#[from] toml::de::Error),
-    /// What it says cannot be used.
-    #[error("it cannot be used:\n{0}")]
-    Meaning(Problems),
-}
-
-fn default_log() -> String {
-    "info".into()
-}
-
 impl Config {
     /// Reads the configuration and everything that it names. Relative paths are relative to the file.
     ///
     /// # Errors
     /// [`ConfigError`], with every problem at once.
     pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(ConfigError::Read)?;
-        let mut config: Self = toml::from_str(&text)?;
-        let folder = path.parent().unwrap_or(Path::new("."));
-        for relative in
-            [&mut config.data_dir, &mut config.plan, &mut config.roster, &mut config.identity_key_file]
-        {
-            *relative = folder.join(&*relative);
-        }
+        let (mut config, text) = daemon::load::<Self>(path)?;
+        daemon::resolve(
+            path,
+            [&mut config.data_dir, &mut config.plan, &mut config.roster, &mut config.identity_key_file],
+        );
         let mut problems = Problems::default();
         config.check_address("listen", &config.listen, &mut problems);
         if let Some(listen) = &config.metrics_listen {
             config.check_address("metrics_listen", listen, &mut problems);
         }
-        let plan = read(&config.plan, "plan", &mut problems, |text| {
-            Plan::from_toml(&text).map_err(|e| e.to_string())
+        let plan = daemon::read(&config.plan, "plan", &mut problems, |text| {
+            Plan::from_toml(text).map_err(|e| e.to_string())
         });
-        let roster = config.read_roster(&mut problems);
-        let key = read(&config.identity_key_file, "identity_key_file", &mut problems, |text| {
-            IdentityKey::from_secret_hex(&text).map_err(|e| e.to_string())
-        });
-        check_secret(&config.identity_key_file, &mut problems);
+        let roster = daemon::read_roster(&config.roster, &config.authority_key, &mut problems);
+        let key = daemon::read_key(&config.identity_key_file, &mut problems);
         if let (Some(roster), Some(key)) = (&roster, &key) {
             problems.require(roster.coordinator_key().ok() == Some(key.public()), "identity_key_file", || {
                 format!(
@@ -114,55 +91,10 @@ impl Config {
             Err(why) => problems.add(field, format!("{listen:?} is no ADDRESS:PORT: {why}")),
             Ok(mut addresses) => {
                 let outside = addresses.any(|address| !address.ip().is_loopback());
-                problems.require(!outside || self.plaintext_outside_loopback, field, || {
-                    "is not a loopback address, and this version has no TLS: masked updates stay secret and \
-                     messages stay signed, but models, plans and who takes part are readable on the way; use a \
-                     private network and set plaintext_outside_loopback = true to accept that"
-                        .into()
-                });
+                let accepted = !outside || self.plaintext_outside_loopback;
+                problems.require(accepted, field, || daemon::PLAINTEXT.into());
             }
         }
-    }
-
-    fn read_roster(&self, problems: &mut Problems) -> Option<Roster> {
-        let authority = match parse_verifying_key(&self.authority_key) {
-            Ok(key) => key,
-            Err(why) => {
-                problems.add("authority_key", why.to_string());
-                return None;
-            }
-        };
-        read(&self.roster, "roster", problems, |text| {
-            let signed: SignedRoster =
-                serde_json::from_str(&text).map_err(|e| format!("it does not parse: {e}"))?;
-            signed.open(&authority).map_err(|e| e.to_string())
-        })
-    }
-}
-
-fn read<T>(
-    path: &Path,
-    field: &str,
-    problems: &mut Problems,
-    parse: impl FnOnce(String) -> Result<T, String>,
-) -> Option<T> {
-    let text = std::fs::read_to_string(path).map_err(|why| format!("cannot be read: {why}"));
-    match text.and_then(parse) {
-        Ok(value) => Some(value),
-        Err(why) => {
-            problems.add(field, format!("`{}`: {why}", path.display()));
-            None
-        }
-    }
-}
-
-/// A key that others on the machine can read is not a secret.
-fn check_secret(path: &Path, problems: &mut Problems) {
-    use std::os::unix::fs::PermissionsExt;
-    if let Ok(metadata) = std::fs::metadata(path) {
-        problems.require(metadata.permissions().mode() & 0o077 == 0, "identity_key_file", || {
-            format!("others can read `{}`; run: chmod 600 '{}'", path.display(), path.display())
-        });
     }
 }
 
@@ -243,16 +175,5 @@ mod tests {
         ] {
             assert!(why.contains(part), "no {part:?} in:\n{why}");
         }
-    }
-
-    #[test]
-    fn a_key_that_others_can_read_is_refused_with_the_command_that_mends_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("k");
-        std::fs::write(&path, "x").unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        let mut problems = Problems::default();
-        check_secret(&path, &mut problems);
-        assert!(problems.to_string().contains("chmod 600"), "{problems}");
     }
 }

@@ -5,67 +5,39 @@ use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use anyhow::Context;
-use bytes::Bytes;
+use daemon::Clock;
 use params::Digest;
 use protocol::{
     Attempt, Coordinator, Effect, Effects, Input, Record, RecoverFailure, RecoverJob, Recovered, Rejection,
-    Setup, Timestamp, ToClient, ToCoordinator, UploadHeader,
+    Setup, Timestamp, ToClient, UploadHeader,
 };
 use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
 use secagg::ClientId;
-use store::{FileStore, JournalKind, StageKey, StageWriter, Store};
+use store::{FileStore, JournalKind, Opened, StageKey, Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::block_in_place;
 use wire::v1::RunStatus;
 use wire::{Refusal, ServiceError};
 
 use crate::artifacts::{self, Files, Version};
-use crate::service::Counters;
-use crate::sessions::{Outbox, SessionId, Sessions};
+use crate::events::{Event, ModelFile, NextVersion, Staging};
+use crate::service::{Counters, RETRY_AFTER};
+use crate::sessions::Sessions;
 use crate::worker::Opening;
 
 /// Events that may wait for the driver. Beyond it, senders wait: that is the back pressure on clients.
 pub(crate) const INBOX_EVENTS: usize = 4096;
 
+/// Said of an append that failed; the store names the file and what to look at.
+const APPEND_FAILED: &str = "stopped before anything was said that the journal does not hold; mend what follows and start \
+                             again, the run goes on from there";
+
 /// The index's tree from a model's digest to the round that published it.
 const MODELS: &str = "models";
-
-/// What the services and workers tell the driver.
-pub(crate) enum Event {
-    Attached { client: ClientId, session: SessionId, outbox: Outbox },
-    Detached { client: ClientId, session: SessionId },
-    Said { client: ClientId, session: SessionId, message: Box<ToCoordinator> },
-    BeginUpload { header: Box<UploadHeader>, reply: oneshot::Sender<Result<Staging, tonic::Status>> },
-    Uploaded { header: Box<UploadHeader>, reply: oneshot::Sender<Result<(), Rejection>> },
-    Opened { at: Attempt, result: Result<Box<NextVersion>, RecoverFailure> },
-    FetchModel { digest: Option<Digest>, reply: oneshot::Sender<Result<ModelFile, tonic::Status>> },
-    Chain { from_round: u64, reply: oneshot::Sender<Vec<wire::CheckpointRecord>> },
-}
-
-/// Where an upload's bytes go.
-pub(crate) enum Staging {
-    /// All of it is durable already.
-    Done,
-    /// Into this writer, after what it holds.
-    Writer(Box<dyn StageWriter>),
-}
-
-/// A published model's file.
-pub(crate) struct ModelFile {
-    pub(crate) round: u64,
-    pub(crate) digest: Digest,
-    pub(crate) file: Bytes,
-}
-
-/// A stepped model, encoded.
-pub(crate) struct NextVersion {
-    next: protocol::NextModel,
-    files: Files,
-}
 
 /// An answer, and who waits for it.
 struct Reply {
@@ -76,7 +48,7 @@ struct Reply {
 /// See the module.
 pub(crate) struct Driver {
     core: Coordinator,
-    store: FileStore,
+    store: Box<dyn Store>,
     plan: identity::Plan,
     sessions: Sessions,
     inbox: mpsc::Sender<Event>,
@@ -93,28 +65,20 @@ pub(crate) struct Driver {
     chains: Vec<(u64, oneshot::Sender<Vec<wire::CheckpointRecord>>)>,
     /// The clock that the core judged by last: a deadline that passed since then is due.
     judged: Timestamp,
+    clock: Clock,
     opened_at: Instant,
-    started_ms: u64,
 }
 
 impl Driver {
-    /// Opens the folder, replays its journal, and starts the run where there is none yet.
+    /// Replays the store's journal, and starts the run where there is none yet.
     pub(crate) fn open(
-        folder: &Path,
+        mut store: Box<dyn Store>,
         setup: Setup,
         inbox: mpsc::Sender<Event>,
         status: watch::Sender<Arc<RunStatus>>,
         counters: Arc<Counters>,
         metrics: Arc<telemetry::Metrics>,
     ) -> anyhow::Result<Self> {
-        let opened = FileStore::open(folder, JournalKind::Coordinator, |index, _, bytes| {
-            // A record that does not decode is reported by the replay below.
-            match Record::decode(bytes).ok().as_ref().and_then(published_model) {
-                Some((model, round)) => index.put(MODELS, model.as_bytes(), &round.to_le_bytes()),
-                None => Ok(()),
-            }
-        })?;
-        let mut store = opened.store;
         let journal = store
             .replay()?
             .iter()
@@ -125,7 +89,8 @@ impl Driver {
             .collect::<anyhow::Result<Vec<_>>>()?;
         let plan = setup.plan.clone();
         let mut effects = Effects::new();
-        let core = Coordinator::recover(setup, &journal, now(), &mut effects)?;
+        let clock = Clock::not_before(newest_time(&journal));
+        let core = Coordinator::recover(setup, &journal, clock.now(), &mut effects)?;
         let mut driver = Self {
             core,
             store,
@@ -139,9 +104,9 @@ impl Driver {
             effects: effects.into(),
             replies: Vec::new(),
             chains: Vec::new(),
-            judged: now(),
+            judged: clock.now(),
+            clock,
             opened_at: Instant::now(),
-            started_ms: now().0,
         };
         if driver.core.is_new() {
             driver.start()?;
@@ -161,10 +126,10 @@ impl Driver {
     /// Runs until the inbox closes or something fails for good.
     pub(crate) async fn drive(mut self, mut events: mpsc::Receiver<Event>) -> anyhow::Result<()> {
         loop {
-            let deadline = self.core.deadline(self.judged).map(|at| at.0.saturating_sub(now().0));
+            let deadline = self.core.deadline(self.judged);
             let event = tokio::select! {
                 event = events.recv() => event,
-                () = sleep_until(deadline) => {
+                () = self.clock.reached(deadline) => {
                     self.feed(Input::Tick);
                     block_in_place(|| self.perform())?;
                     self.publish_status();
@@ -227,7 +192,7 @@ impl Driver {
 
     fn input(&mut self, input: Input) -> Result<(), Rejection> {
         let mut effects = Effects::new();
-        self.judged = now();
+        self.judged = self.clock.now();
         let result = self.core.handle(self.judged, &mut UnwrapErr(SysRng), input, &mut effects);
         if let Err(rejection) = &result {
             tracing::warn!(%rejection, "refused a message");
@@ -250,7 +215,7 @@ impl Driver {
                 .collect();
             if !records.is_empty() {
                 // A failed append is a crash: the process ends and recovers from what is on disk.
-                self.store.append_all(&records).context("cannot write the journal")?;
+                self.store.append_all(&records).context(APPEND_FAILED)?;
             }
             for effect in std::mem::take(&mut self.effects) {
                 self.perform_one(effect)?;
@@ -276,7 +241,7 @@ impl Driver {
             Effect::Send { to, message } => self.send(to, *message),
             Effect::Compute(job) => self.compute(*job)?,
             Effect::Publish(signed) => {
-                artifacts::publish(&mut self.store, &signed)?;
+                artifacts::publish(self.store.as_mut(), &signed)?;
                 self.version = None;
             }
             Effect::DiscardStaged { before } => self.store.discard_staged_before(before)?,
@@ -329,7 +294,7 @@ impl Driver {
         let params = self.plan.initial_model();
         let state = self.plan.server.initial_state(params.layout().len());
         let files = Files::encode(&params, &state, None, 0);
-        files.stage(&mut self.store, Attempt { round: 0, attempt: 0 })?;
+        files.stage(self.store.as_mut(), Attempt { round: 0, attempt: 0 })?;
         let genesis = files.artifacts(params.digest());
         self.input(Input::Start { genesis })?;
         self.perform()?;
@@ -345,7 +310,7 @@ impl Driver {
     fn load_head(&mut self) -> anyhow::Result<&Version> {
         if self.version.is_none() {
             let head = self.core.chain().last().context("the journal holds no checkpoint")?;
-            self.version = Some(artifacts::read(&self.store, &self.plan, head)?);
+            self.version = Some(artifacts::read(self.store.as_ref(), &self.plan, head)?);
         }
         self.version.as_ref().context("the newest version was just read")
     }
@@ -357,7 +322,7 @@ impl Driver {
             Ok(vectors) => vectors,
             Err(why) => {
                 // Trying again would fail again: the round ends by name, and the run goes on.
-                let why: store::StoreError = why;
+                let why: StoreError = why;
                 let result = Err(RecoverFailure::BadAggregate(format!("a staged vector is gone: {why}")));
                 self.feed(Input::Recovered { at, result });
                 return Ok(());
@@ -394,7 +359,7 @@ impl Driver {
                 let NextVersion { next, files } = *version;
                 // Durable before the record that names them. A disk that fails is a crash: the round's shares are
                 // journalled, so that recovery opens the same sum again, and nobody's budget is lost.
-                block_in_place(|| files.stage(&mut self.store, at)).context("cannot stage the model")?;
+                block_in_place(|| files.stage(self.store.as_mut(), at)).context("cannot stage the model")?;
                 Ok(Recovered {
                     aggregate: next.aggregate,
                     artifacts: files.artifacts(next.params.digest()),
@@ -412,7 +377,7 @@ impl Driver {
             return Err(rejection.to_status());
         }
         let key = stage_key(header);
-        let internal = |why: store::StoreError| {
+        let internal = |why: StoreError| {
             tracing::error!(%why, "cannot stage an upload");
             ServiceError::Internal.to_status()
         };
@@ -421,9 +386,7 @@ impl Driver {
         }
         match block_in_place(|| self.store.stage(&key)) {
             Ok(writer) => Ok(Staging::Writer(writer)),
-            Err(store::StoreError::StageBusy(_)) => {
-                Err(ServiceError::Busy { retry_after: Duration::from_millis(200) }.to_status())
-            }
+            Err(StoreError::StageBusy(_)) => Err(ServiceError::Busy { retry_after: RETRY_AFTER }.to_status()),
             Err(why) => Err(internal(why)),
         }
     }
@@ -447,18 +410,22 @@ impl Driver {
         let Some(round) = self.store.index_get(MODELS, digest.as_bytes())? else { return Ok(None) };
         let round = round.as_slice().try_into().map(u64::from_le_bytes)?;
         // The index says where to look; what is there is verified like everything else.
-        let signed = artifacts::read_record(&self.store, round)?;
-        let version = artifacts::read(&self.store, &self.plan, &signed)?;
+        let signed = artifacts::read_record(self.store.as_ref(), round)?;
+        let version = artifacts::read(self.store.as_ref(), &self.plan, &signed)?;
         Ok(Some(ModelFile { round: version.round, digest: version.digest, file: version.file }))
     }
 
     fn chain(&self, from_round: u64) -> Vec<wire::CheckpointRecord> {
-        self.core
-            .chain()
-            .iter()
+        let round = |signed: &checkpoint::SignedManifest| {
+            checkpoint::Manifest::from_bytes(&signed.manifest_bytes).ok().map(|manifest| manifest.round)
+        };
+        // Rounds ascend along the chain, so that only few records are decoded to find where to begin.
+        let chain = self.core.chain();
+        let begin = chain.partition_point(|signed| round(signed).is_some_and(|round| round < from_round));
+        let records = chain.iter().skip(begin);
+        records
             .filter_map(|signed| {
-                let round = checkpoint::Manifest::from_bytes(&signed.manifest_bytes).ok()?.round;
-                (round >= from_round).then(|| wire::CheckpointRecord { round, signed: signed.clone() })
+                Some(wire::CheckpointRecord { round: round(signed)?, signed: signed.clone() })
             })
             .collect()
     }
@@ -472,11 +439,29 @@ impl Driver {
             bytes_received: self.counters.received.load(Ordering::Relaxed),
             bytes_sent: self.counters.sent.load(Ordering::Relaxed),
             server_version: env!("CARGO_PKG_VERSION").into(),
-            now_ms: now().0,
-            started_ms: self.started_ms,
+            now_ms: self.clock.now().0,
+            started_ms: self.clock.started().0,
         };
         self.status.send_replace(Arc::new(wire::run_status(&status, &facts)));
     }
+}
+
+/// Opens the folder, whose index is rebuilt from the journal where it is in doubt.
+pub(crate) fn open_store(folder: &Path) -> Result<FileStore, StoreError> {
+    let Opened { store, torn_tail, .. } =
+        FileStore::open(folder, JournalKind::Coordinator, |index, _, bytes| {
+            // A record that does not decode is reported by the replay.
+            match Record::decode(bytes).ok().as_ref().and_then(published_model) {
+                Some((model, round)) => index.put(MODELS, model.as_bytes(), &round.to_le_bytes()),
+                None => Ok(()),
+            }
+        })?;
+    if torn_tail.is_some() {
+        tracing::warn!(
+            "the journal's last append was cut short by a crash; nothing of it had been acknowledged"
+        );
+    }
+    Ok(store)
 }
 
 /// Which model a journal record publishes, and in which round: what the index holds, and is rebuilt from.
@@ -494,15 +479,21 @@ fn stage_key(header: &UploadHeader) -> StageKey {
     StageKey { round: header.at.round, attempt: header.at.attempt, r2: header.r2, client: header.client.0 }
 }
 
-/// The wall clock. One that stands before 1970 counts as 1970: deadlines only ever compare it with itself.
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+/// The newest time that the journal names: no clock of this run may stand before it.
+fn newest_time(journal: &[Record]) -> Timestamp {
+    let times = journal.iter().filter_map(|record| match record {
+        Record::Opened { now, .. }
+        | Record::RosterFixed { now }
+        | Record::SharesFixed { now }
+        | Record::IncludedFixed { now }
+        | Record::UnmaskRequested { now }
+        | Record::SharesComplete { now }
+        | Record::Committed { now, .. }
+        | Record::Aborted { now, .. } => Some(*now),
+        _ => None,
+    });
+    times.max().unwrap_or(Timestamp(0))
 }
 
-async fn sleep_until(milliseconds: Option<u64>) {
-    match milliseconds {
-        Some(milliseconds) => tokio::time::sleep(Duration::from_millis(milliseconds)).await,
-        None => std::future::pending().await,
-    }
-}
+#[cfg(test)]
+mod tests;

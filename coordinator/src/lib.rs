@@ -13,6 +13,7 @@
 mod artifacts;
 mod config;
 mod driver;
+mod events;
 mod service;
 mod sessions;
 mod worker;
@@ -29,9 +30,11 @@ use tokio::sync::{mpsc, watch};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
-pub use config::{Config, ConfigError, Loaded};
-use driver::{Driver, INBOX_EVENTS};
+pub use config::{Config, Loaded};
+pub use daemon::ConfigError;
+use driver::{Driver, INBOX_EVENTS, open_store};
 use service::Services;
+use store::{FileStore, Store};
 
 /// Exit code of a configuration that cannot be used.
 const EXIT_CONFIGURATION: u8 = 2;
@@ -72,14 +75,17 @@ pub fn main_with(args: Args) -> ExitCode {
         eprintln!("error: {why}");
         return ExitCode::from(EXIT_CONFIGURATION);
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match daemon::runtime() {
         Ok(runtime) => runtime,
         Err(why) => {
-            eprintln!("error: cannot start worker threads: {why}");
+            eprintln!("error: {why}");
             return ExitCode::from(EXIT_FAILURE);
         }
     };
-    let ended = runtime.block_on(run(loaded, |address| println!("listening on {address}"), terminated()));
+    let listening = |address| println!("listening on {address}");
+    let ended = runtime.block_on(async { run(loaded, listening, daemon::terminated()).await });
+    // A sum that is being opened is of no more use: it is opened again from the journal.
+    runtime.shutdown_background();
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
@@ -98,16 +104,33 @@ pub async fn run(
     listening: impl FnOnce(SocketAddr),
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
+    run_on(loaded, |store| Box::new(store), listening, shutdown).await
+}
+
+/// [`run`] on a store that `wrap` makes of the folder's: one that fails where a test wants it to.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_on(
+    loaded: Loaded,
+    wrap: impl FnOnce(FileStore) -> Box<dyn Store>,
+    listening: impl FnOnce(SocketAddr),
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
     let Loaded { config, plan, roster, key } = loaded;
     let members = Arc::new(roster.member_keys()?);
     let (inbox, events) = mpsc::channel(INBOX_EVENTS);
     let (status, watched) = watch::channel(Arc::new(wire::v1::RunStatus::default()));
     let counters = Arc::new(service::Counters::default());
     let metrics = Arc::new(telemetry::Metrics::new());
+    let patience = daemon::patience(&plan);
     let setup = protocol::Setup { plan, roster, key: key.signing_key().clone() };
-    let driver =
-        Driver::open(&config.data_dir, setup, inbox.clone(), status, counters.clone(), metrics.clone())
-            .with_context(|| format!("cannot run from `{}`", config.data_dir.display()))?;
+    let driver = open_store(&config.data_dir)
+        .map_err(anyhow::Error::from)
+        .and_then(|store| {
+            Driver::open(wrap(store), setup, inbox.clone(), status, counters.clone(), metrics.clone())
+        })
+        .with_context(|| format!("cannot run from `{}`", config.data_dir.display()))?;
 
     // Bound after the folder is locked: whoever answers on the address is the one that owns the journal.
     let listener = TcpListener::bind(&config.listen).await.with_context(|| {
@@ -127,20 +150,22 @@ pub async fn run(
         .register_encoded_file_descriptor_set(wire::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
-    let services = Services::new(inbox, watched, members, counters);
+    let (stop, stopped) = watch::channel(false);
+    let services = Services::new(inbox, watched, members, counters, patience, stopped.clone());
     let server = Server::builder()
         // Memory is decided by the windows: many clients uploading at once must not each hold a large one.
         .initial_stream_window_size(64 << 10)
-        .http2_keepalive_interval(Some(service::KEEPALIVE))
+        // So that a dead peer does not look like a slow one.
+        .http2_keepalive_interval(Some(patience))
+        .http2_keepalive_timeout(Some(patience))
         .add_service(health_service)
         .add_service(reflection)
         .add_service(services.federation())
         .add_service(services.models())
         .add_service(services.operator());
 
-    let (stop, stopped) = watch::channel(false);
-    let mut serving = stopped.clone();
-    let server = tokio::spawn(server.serve_with_incoming_shutdown(
+    let mut serving = stopped;
+    let mut server = tokio::spawn(server.serve_with_incoming_shutdown(
         // A round is many small messages: with Nagle's algorithm each waits for an acknowledgement, and a round takes
         // seven times as long.
         TcpIncoming::from(listener).with_nodelay(Some(true)),
@@ -152,16 +177,26 @@ pub async fn run(
     tracing::info!(%address, "listening");
     listening(address);
 
-    let driven = tokio::select! {
-        driven = driver.drive(events) => driven,
-        () = shutdown => {
-            tracing::info!("stopping; the journal holds everything that was acknowledged");
-            Ok(())
-        }
+    let driven = {
+        let drive = driver.drive(events);
+        tokio::pin!(drive);
+        let driven = tokio::select! {
+            driven = &mut drive => driven,
+            // The driver stops between two events, with all effects performed of those before.
+            () = shutdown => {
+                tracing::info!("stopping; the journal holds everything that was acknowledged");
+                Ok(())
+            }
+        };
+        // Before the sessions end with the driver, so that each can say why.
+        let _ = stop.send(true);
+        driven
     };
-    // Sessions never end by themselves, so the server is not waited for beyond its own answer to the signal.
-    let _ = stop.send(true);
-    server.abort();
+    // No stream is begun any more, and those that stand end now: clients come back when the daemon does.
+    if tokio::time::timeout(daemon::GOODBYE, &mut server).await.is_err() {
+        tracing::debug!("a peer did not let go of its connection in time");
+        server.abort();
+    }
     if let Some(task) = metrics_task {
         task.abort();
     }
@@ -183,15 +218,4 @@ async fn serve_metrics(
             tracing::warn!(%why, "metrics are no longer served");
         }
     }))
-}
-
-async fn terminated() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
 }

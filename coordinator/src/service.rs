@@ -20,13 +20,11 @@ use wire::v1::models_server::{Models, ModelsServer};
 use wire::v1::operator_server::{Operator, OperatorServer};
 use wire::{Challenge, Hello, Refusal, ServiceError, UploadVerifier, limits, v1};
 
-use crate::driver::{Event, ModelFile, Staging};
+use crate::events::{Event, ModelFile, Staging};
 use crate::sessions::{OUTBOX_MESSAGES, Outbox, SessionId};
 
-/// How often an idle connection is probed, so that a dead peer does not look like a slow one.
-pub(crate) const KEEPALIVE: Duration = Duration::from_secs(20);
-/// How long a new session may take to say who it is.
-const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a client that came too early is told; a hint, by which nothing is judged.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(200);
 
 type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -45,6 +43,10 @@ pub(crate) struct Services {
     members: Arc<Members>,
     counters: Arc<Counters>,
     sessions: Arc<AtomicU64>,
+    /// How long a peer that owes a message may be silent: the plan's.
+    patience: Duration,
+    /// Turns true when the daemon is to end.
+    stopped: watch::Receiver<bool>,
 }
 
 impl Services {
@@ -53,8 +55,10 @@ impl Services {
         status: watch::Receiver<Arc<v1::RunStatus>>,
         members: Arc<Members>,
         counters: Arc<Counters>,
+        patience: Duration,
+        stopped: watch::Receiver<bool>,
     ) -> Self {
-        Self { inbox, status, members, counters, sessions: Arc::default() }
+        Self { inbox, status, members, counters, sessions: Arc::default(), patience, stopped }
     }
 
     pub(crate) fn federation(&self) -> FederationServer<Self> {
@@ -67,6 +71,14 @@ impl Services {
 
     pub(crate) fn operator(&self) -> OperatorServer<Self> {
         OperatorServer::new(self.clone()).max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+    }
+
+    /// Why the driver let go of a session.
+    fn over(&self) -> Status {
+        if *self.stopped.borrow() {
+            return stopping();
+        }
+        Status::aborted("the session was replaced by a newer one, or was not read")
     }
 
     async fn tell(&self, event: Event) -> Result<(), Status> {
@@ -86,7 +98,7 @@ impl Services {
         challenge: Challenge,
         inbound: &mut Streaming<v1::ClientEnvelope>,
     ) -> Result<ClientId, Status> {
-        let first = tokio::time::timeout(HELLO_TIMEOUT, inbound.message())
+        let first = tokio::time::timeout(self.patience, inbound.message())
             .await
             .map_err(|_| Status::deadline_exceeded("the client did not say hello in time"))??
             .ok_or_else(|| Status::invalid_argument("the session ended before hello"))?;
@@ -113,6 +125,22 @@ impl Services {
         Ok(())
     }
 
+    /// A stream that stands still is ended: it keeps its vector from the stream that goes on with it.
+    async fn next_chunk(
+        &self,
+        chunks: &mut Streaming<v1::UploadChunk>,
+    ) -> Result<Option<v1::UploadChunk>, Status> {
+        let mut stopped = self.stopped.clone();
+        tokio::select! {
+            next = tokio::time::timeout(self.patience, chunks.message()) => next.map_err(|_| {
+                let seconds = self.patience.as_secs_f64();
+                Status::aborted(format!("no part of the upload arrived for {seconds} s; send the rest in a new stream"))
+            })?,
+            // Where nobody can stop the daemon any more, it is stopped.
+            _ = stopped.wait_for(|stopped| *stopped) => Err(stopping()),
+        }
+    }
+
     async fn begin(&self, header: UploadHeader) -> Result<Staging, Status> {
         self.ask(|reply| Event::BeginUpload { header: Box::new(header), reply }).await?
     }
@@ -125,7 +153,7 @@ impl Services {
     ) -> Result<(), Status> {
         let mut verifier = UploadVerifier::new(header);
         block_in_place(|| resume(&mut verifier, writer.as_ref()))?;
-        while let Some(chunk) = chunks.message().await? {
+        while let Some(chunk) = self.next_chunk(chunks).await? {
             let bytes = verifier.accept(chunk).map_err(|why| why.to_status())?;
             self.counters.received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             block_in_place(|| writer.append(&bytes)).map_err(internal)?;
@@ -169,9 +197,7 @@ impl Federation for Services {
                     let ended = match attached {
                         Ok(()) => tokio::select! {
                             ended = services.listen(client, session, &mut inbound) => ended,
-                            _ = over => {
-                                Err(Status::aborted("the session was replaced by a newer one, or was not read"))
-                            }
+                            _ = over => Err(services.over()),
                         },
                         Err(why) => Err(why),
                     };
@@ -212,8 +238,8 @@ impl Federation for Services {
         request: Request<Streaming<v1::UploadChunk>>,
     ) -> Result<Response<v1::UploadReceipt>, Status> {
         let mut chunks = request.into_inner();
-        let first = chunks
-            .message()
+        let first = self
+            .next_chunk(&mut chunks)
             .await?
             .ok_or_else(|| Status::invalid_argument("an upload begins with its header"))?;
         let header = UploadHeader::try_from(first).map_err(|why| why.to_status())?;
@@ -305,5 +331,5 @@ fn internal(why: impl std::fmt::Display) -> Status {
 }
 
 fn stopping() -> Status {
-    ServiceError::Restarting { retry_after: Duration::from_secs(1) }.to_status()
+    ServiceError::Restarting { retry_after: RETRY_AFTER }.to_status()
 }

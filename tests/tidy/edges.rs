@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::tree::{self, Crate};
 
 /// Every crate with its layer and the crates of the workspace that it may depend on.
-const CRATES: [(&str, u8, &[&str]); 17] = [
+const CRATES: [(&str, u8, &[&str]); 18] = [
     ("accounting", 0, &[]),
     ("params", 0, &[]),
     ("checkpoint", 1, &["params"]),
@@ -14,6 +14,7 @@ const CRATES: [(&str, u8, &[&str]); 17] = [
     ("secagg", 1, &[]),
     ("identity", 2, &["accounting", "dp", "optim", "params", "secagg"]),
     ("protocol", 2, &["accounting", "checkpoint", "identity", "optim", "params", "secagg"]),
+    ("daemon", 3, &["identity", "protocol"]),
     ("datasets", 3, &["identity", "params"]),
     (
         "sim",
@@ -41,6 +42,7 @@ const CRATES: [(&str, u8, &[&str]); 17] = [
         &[
             "accounting",
             "checkpoint",
+            "daemon",
             "datasets",
             "dp",
             "identity",
@@ -56,7 +58,18 @@ const CRATES: [(&str, u8, &[&str]); 17] = [
     (
         "coordinator",
         4,
-        &["checkpoint", "identity", "optim", "params", "protocol", "secagg", "store", "telemetry", "wire"],
+        &[
+            "checkpoint",
+            "daemon",
+            "identity",
+            "optim",
+            "params",
+            "protocol",
+            "secagg",
+            "store",
+            "telemetry",
+            "wire",
+        ],
     ),
     (
         "cli",

@@ -1,0 +1,124 @@
+//! The driver on a disk that fails, and after a restart with a clock set back.
+
+use std::path::Path;
+
+use identity::{IdentityKey, Member, Roster};
+use protocol::{ToClient, ToCoordinator};
+use store::{Fault, FaultyStore};
+use tokio::sync::mpsc::Receiver;
+use wire::v1::ServerEnvelope;
+
+use super::*;
+use crate::sessions::{Outbox, SessionId};
+
+const SILOS: u32 = 3;
+const HOURS_10_MS: u64 = 36_000_000;
+
+fn key(byte: u8) -> IdentityKey {
+    IdentityKey::from_secret_hex(&hex::encode([byte; 32])).unwrap()
+}
+
+fn setup() -> Setup {
+    let public = |byte: u8| hex::encode(key(byte).public().as_bytes());
+    let member = |id: u32| Member { name: format!("s{id}"), identity_key: public(id as u8), admitted: 1 };
+    let roster = Roster {
+        federation: "test".into(),
+        epoch: 1,
+        coordinator_key: public(9),
+        members: (1..=SILOS).map(|id| (ClientId(id), member(id))).collect(),
+    };
+    Setup { plan: sim::plan(SILOS as usize, 2), roster, key: key(9).signing_key().clone() }
+}
+
+fn open(store: Box<dyn Store>) -> anyhow::Result<Driver> {
+    let (inbox, _) = mpsc::channel(16);
+    let (status, _) = watch::channel(Arc::default());
+    Driver::open(store, setup(), inbox, status, Arc::default(), Arc::new(telemetry::Metrics::new()))
+}
+
+fn said(outbox: &mut Receiver<ServerEnvelope>) -> Vec<ToClient> {
+    std::iter::from_fn(|| outbox.try_recv().ok()).map(|said| ToClient::try_from(said).unwrap()).collect()
+}
+
+fn journal(folder: &Path) -> Vec<Record> {
+    let mut store = open_store(folder).unwrap();
+    store.replay().unwrap().iter().map(|bytes| Record::decode(bytes).unwrap()).collect()
+}
+
+/// Every silo connects and checks in on a disk that fails in its nth write; what the silos were told, and the failure.
+fn first_round(folder: &Path, operation: u64, fault: Fault) -> (Vec<ToClient>, Option<anyhow::Error>) {
+    let store = FaultyStore::new(open_store(folder).unwrap(), operation, fault);
+    let mut driver = match open(Box::new(store)) {
+        Ok(driver) => driver,
+        Err(why) => return (Vec::new(), Some(why)),
+    };
+    let mut outboxes = Vec::new();
+    let mut alive = Vec::new();
+    for id in 1..=SILOS {
+        let (client, session) = (ClientId(id), SessionId(u64::from(id)));
+        let (messages, outbox) = mpsc::channel(64);
+        let (_alive, over) = oneshot::channel();
+        outboxes.push(outbox);
+        alive.push(over);
+        driver.take(Event::Attached { client, session, outbox: Outbox { messages, _alive } }).unwrap();
+        let message = Box::new(ToCoordinator::CheckIn { head: None });
+        driver.take(Event::Said { client, session, message }).unwrap();
+    }
+    let failed = driver.perform().err();
+    (outboxes.iter_mut().flat_map(said).collect(), failed)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whichever_write_fails_no_silo_is_told_what_the_journal_does_not_hold_and_a_restart_goes_on() {
+    for fault in [Fault::Lost, Fault::Unacknowledged, Fault::Torn { keep: 7 }] {
+        let mut failures = 0;
+        for operation in 1.. {
+            let folder = tempfile::tempdir().unwrap();
+            let (said, failed) = first_round(folder.path(), operation, fault);
+            let journal = journal(folder.path());
+            let opened = |record: &Record| matches!(record, Record::Opened { .. });
+            if said.iter().any(|message| matches!(message, ToClient::Open { .. })) {
+                assert!(journal.iter().any(opened), "{fault:?} in write {operation}: {journal:?}");
+            }
+            let Some(why) = failed else {
+                let opens = said.iter().filter(|message| matches!(message, ToClient::Open { .. })).count();
+                assert_eq!(opens, SILOS as usize, "without a fault the round opens: {said:?}");
+                break;
+            };
+            failures += 1;
+            assert!(format!("{why:#}").contains("injected crash"), "{why:#}");
+            open(Box::new(open_store(folder.path()).unwrap())).unwrap_or_else(|why| panic!("{why:#}"));
+        }
+        assert!(failures >= 4, "a start stages two files, appends and publishes: {failures}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_append_ends_the_driver_with_the_mend_beside_the_cause() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(Box::new(open_store(folder.path()).unwrap())).unwrap());
+    // The run is on disk: the first write of this start is the round's opening.
+    let (said, failed) = first_round(folder.path(), 1, Fault::Lost);
+    let why = format!("{:#}", failed.unwrap());
+    assert!(why.contains("start again, the run goes on from there"), "{why}");
+    assert!(!said.iter().any(|message| matches!(message, ToClient::Open { .. })), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restart_with_the_clock_set_back_deadlines_still_count_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let driver = open(Box::new(open_store(folder.path()).unwrap())).unwrap();
+    let before_it_was_set_back = driver.clock.now().plus_ms(HOURS_10_MS);
+    drop(driver);
+    let opened = Record::Opened {
+        now: before_it_was_set_back,
+        at: Attempt { round: 1, attempt: 1 },
+        cohort: (1..=SILOS).map(ClientId).collect(),
+    };
+    open_store(folder.path()).unwrap().append(&opened.encode()).unwrap();
+    let driver = open(Box::new(open_store(folder.path()).unwrap())).unwrap();
+    assert_eq!(driver.clock.started(), before_it_was_set_back);
+    let deadline = driver.core.deadline(driver.judged).unwrap();
+    let round_ms = driver.plan.timing.round_deadline_ms;
+    assert!(deadline.0 - driver.clock.now().0 <= round_ms, "{deadline:?} is hours away");
+}

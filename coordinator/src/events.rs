@@ -1,0 +1,44 @@
+//! What the driver is told, and what it answers.
+
+use bytes::Bytes;
+use params::Digest;
+use protocol::{Attempt, RecoverFailure, Rejection, ToCoordinator, UploadHeader};
+use secagg::ClientId;
+use store::StageWriter;
+use tokio::sync::oneshot;
+
+use crate::artifacts::Files;
+use crate::sessions::{Outbox, SessionId};
+
+/// What the services and workers tell the driver.
+pub(crate) enum Event {
+    Attached { client: ClientId, session: SessionId, outbox: Outbox },
+    Detached { client: ClientId, session: SessionId },
+    Said { client: ClientId, session: SessionId, message: Box<ToCoordinator> },
+    BeginUpload { header: Box<UploadHeader>, reply: oneshot::Sender<Result<Staging, tonic::Status>> },
+    Uploaded { header: Box<UploadHeader>, reply: oneshot::Sender<Result<(), Rejection>> },
+    Opened { at: Attempt, result: Result<Box<NextVersion>, RecoverFailure> },
+    FetchModel { digest: Option<Digest>, reply: oneshot::Sender<Result<ModelFile, tonic::Status>> },
+    Chain { from_round: u64, reply: oneshot::Sender<Vec<wire::CheckpointRecord>> },
+}
+
+/// Where an upload's bytes go.
+pub(crate) enum Staging {
+    /// All of it is durable already.
+    Done,
+    /// Into this writer, after what it holds.
+    Writer(Box<dyn StageWriter>),
+}
+
+/// A published model's file.
+pub(crate) struct ModelFile {
+    pub(crate) round: u64,
+    pub(crate) digest: Digest,
+    pub(crate) file: Bytes,
+}
+
+/// A stepped model, encoded.
+pub(crate) struct NextVersion {
+    pub(crate) next: protocol::NextModel,
+    pub(crate) files: Files,
+}

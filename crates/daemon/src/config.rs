@@ -1,0 +1,133 @@
+//! What both configurations need: files read, addresses and keys checked, every problem kept for one report.
+
+use std::path::{Path, PathBuf};
+
+use identity::{IdentityKey, Problems, Roster, SignedRoster, parse_verifying_key};
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+/// What is said of an address outside loopback that was not asked for.
+pub const PLAINTEXT: &str = "is not a loopback address, and this version has no TLS: masked updates stay secret and \
+                             messages stay signed, but models, plans and who takes part are readable on the way; use a \
+                             private network and set plaintext_outside_loopback = true to accept that";
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read it: {0}")]
+    Read(#[source] std::io::Error),
+    /// The file is not the format, or has an unknown key.
+    #[error("it does not parse: {0}")]
+    Syntax(#[from] toml::de::Error),
+    /// What it says cannot be used.
+    #[error("it cannot be used:\n{0}")]
+    Meaning(Problems),
+}
+
+/// The log filter where none is configured.
+pub fn default_log() -> String {
+    "info".into()
+}
+
+/// A configuration as it is written, and its text.
+///
+/// # Errors
+/// A file that cannot be read, or is not the format.
+pub fn load<C: DeserializeOwned>(path: &Path) -> Result<(C, String), ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(ConfigError::Read)?;
+    Ok((toml::from_str(&text)?, text))
+}
+
+/// Makes relative paths relative to the file that names them.
+pub fn resolve<'a>(file: &Path, paths: impl IntoIterator<Item = &'a mut PathBuf>) {
+    let folder = file.parent().unwrap_or(Path::new("."));
+    for path in paths {
+        *path = folder.join(&*path);
+    }
+}
+
+/// Reads and parses the file that `field` names. What is read is wiped.
+pub fn read<T>(
+    path: &Path,
+    field: &str,
+    problems: &mut Problems,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Option<T> {
+    let text = std::fs::read_to_string(path).map_err(|why| format!("cannot be read: {why}"));
+    match text.map(Zeroizing::new).and_then(|text| parse(&text)) {
+        Ok(value) => Some(value),
+        Err(why) => {
+            problems.add(field, format!("`{}`: {why}", path.display()));
+            None
+        }
+    }
+}
+
+/// Reads `identity_key_file`, which nobody else on the machine may be able to read.
+pub fn read_key(path: &Path, problems: &mut Problems) -> Option<IdentityKey> {
+    let field = "identity_key_file";
+    let key =
+        read(path, field, problems, |text| IdentityKey::from_secret_hex(text).map_err(|e| e.to_string()));
+    check_secret(path, field, problems);
+    key
+}
+
+/// Reads `roster`, signed by `authority_key`.
+pub fn read_roster(path: &Path, authority_key: &str, problems: &mut Problems) -> Option<Roster> {
+    let authority = match parse_verifying_key(authority_key) {
+        Ok(key) => key,
+        Err(why) => {
+            problems.add("authority_key", why.to_string());
+            return None;
+        }
+    };
+    read(path, "roster", problems, |text| {
+        let signed: SignedRoster =
+            serde_json::from_str(text).map_err(|e| format!("it does not parse: {e}"))?;
+        signed.open(&authority).map_err(|e| e.to_string())
+    })
+}
+
+/// A key that others on the machine can read is not a secret.
+#[cfg(unix)]
+fn check_secret(path: &Path, field: &str, problems: &mut Problems) {
+    use std::os::unix::fs::PermissionsExt;
+    if let Ok(metadata) = std::fs::metadata(path) {
+        problems.require(metadata.permissions().mode() & 0o077 == 0, field, || {
+            format!("others can read `{}`; run: chmod 600 '{}'", path.display(), path.display())
+        });
+    }
+}
+
+/// Elsewhere than on Unix the folder's own access rules are all there is.
+#[cfg(not(unix))]
+fn check_secret(_: &Path, _: &str, _: &mut Problems) {}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_key_that_others_can_read_is_refused_with_the_command_that_mends_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("k");
+        std::fs::write(&path, hex::encode([1; 32])).unwrap();
+        for (mode, problems_found) in [(0o600, 0), (0o640, 1), (0o604, 1)] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let mut problems = Problems::default();
+            assert!(read_key(&path, &mut problems).is_some());
+            assert_eq!(problems.0.len(), problems_found, "{mode:o}");
+            assert!(problems.0.iter().all(|problem| problem.text.contains("chmod 600")), "{problems}");
+        }
+    }
+
+    #[test]
+    fn relative_paths_are_beside_their_file_and_absolute_ones_stay() {
+        let (mut relative, mut absolute) = (PathBuf::from("a"), PathBuf::from("/b"));
+        resolve(Path::new("/etc/x.toml"), [&mut relative, &mut absolute]);
+        assert_eq!((relative, absolute), ("/etc/a".into(), "/b".into()));
+    }
+}

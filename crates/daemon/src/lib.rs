@@ -1,0 +1,22 @@
+//! What the two daemons share: their clock, the end that a signal asks for, and how a configuration is read.
+//!
+//! Owns: the time that deadlines are judged by ([`Clock`]), how long a silent peer is waited for ([`patience`]), the
+//! termination signals ([`terminated`]), and the checks that both configurations need. Does not: know a socket, a
+//! journal or a round.
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! let clock = daemon::Clock::not_before(protocol::Timestamp(0));
+//! let first = clock.now();
+//! assert!(clock.now() >= first);
+//! # });
+//! ```
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+mod clock;
+mod config;
+mod process;
+
+pub use clock::{Clock, patience};
+pub use config::{ConfigError, PLAINTEXT, default_log, load, read, read_key, read_roster, resolve};
+pub use process::{GOODBYE, runtime, terminated};
