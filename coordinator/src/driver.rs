@@ -89,7 +89,8 @@ impl Driver {
             .collect::<anyhow::Result<Vec<_>>>()?;
         let plan = setup.plan.clone();
         let mut effects = Effects::new();
-        let clock = Clock::not_before(newest_time(&journal));
+        let newest = journal.iter().filter_map(Record::time).max().unwrap_or(Timestamp(0));
+        let clock = Clock::not_before(newest);
         let core = Coordinator::recover(setup, &journal, clock.now(), &mut effects)?;
         let mut driver = Self {
             core,
@@ -477,22 +478,6 @@ fn published_model(record: &Record) -> Option<(Digest, u64)> {
 
 fn stage_key(header: &UploadHeader) -> StageKey {
     StageKey { round: header.at.round, attempt: header.at.attempt, r2: header.r2, client: header.client.0 }
-}
-
-/// The newest time that the journal names: no clock of this run may stand before it.
-fn newest_time(journal: &[Record]) -> Timestamp {
-    let times = journal.iter().filter_map(|record| match record {
-        Record::Opened { now, .. }
-        | Record::RosterFixed { now }
-        | Record::SharesFixed { now }
-        | Record::IncludedFixed { now }
-        | Record::UnmaskRequested { now }
-        | Record::SharesComplete { now }
-        | Record::Committed { now, .. }
-        | Record::Aborted { now, .. } => Some(*now),
-        _ => None,
-    });
-    times.max().unwrap_or(Timestamp(0))
 }
 
 #[cfg(test)]
