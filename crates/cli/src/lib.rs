@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! folkmoot demo ── starts itself as ──> folkmoot coordinator, folkmoot client × N   (child processes)
+//! folkmoot bench ── likewise, for a thousand rounds
 //! folkmoot status | watch | model fetch ── gRPC ──> any coordinator
 //! folkmoot verify | keys | roster | plan           files only
 //! folkmoot simulate                                nothing but a seed
@@ -18,6 +19,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod bench;
 mod connect;
 mod demo;
 mod failure;
@@ -57,6 +59,9 @@ struct Command {
 enum What {
     /// Train one model over real data on this machine: a coordinator and its clients as separate processes.
     Demo(demo::Args),
+    /// Measure the program on this machine.
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Run the coordinator daemon.
     Coordinator(coordinator::Args),
     /// Run a silo's client daemon.
@@ -89,6 +94,7 @@ pub fn main() -> ExitCode {
         What::Coordinator(args) => return coordinator::main_with(args),
         What::Client(args) => return client::main_with(args),
         What::Demo(args) => on_runtime(demo::run(args)),
+        What::Bench(bench) => on_runtime(bench::run(bench)),
         What::Status(args) => on_runtime(status::status(args)),
         What::Watch(args) => on_runtime(status::watch(args)),
         What::Model(model) => on_runtime(model::run(model)),
@@ -136,6 +142,8 @@ mod tests {
             "folkmoot demo",
             "folkmoot demo --clients 3 --rounds 7 --epsilon 2.5 --privacy distributed_dp_sgd --json",
             "folkmoot demo --privacy none --kill-client-at-round 5 --data dir --keep",
+            "folkmoot bench soak",
+            "folkmoot bench soak --rounds 1000 --clients 5 --churn 10 --seed 7 --data dir --json",
             "folkmoot coordinator --config c.toml --check",
             "folkmoot client --config c.toml",
             "folkmoot status --coordinator http://127.0.0.1:1 --json",
@@ -159,6 +167,8 @@ mod tests {
             "folkmoot demo --clients 2",
             "folkmoot demo --clients many",
             "folkmoot demo --rounds 0",
+            "folkmoot bench",
+            "folkmoot bench soak --clients 3",
             "folkmoot demo --epsilon -1",
             "folkmoot demo --epsilon nan",
             "folkmoot demo --privacy local",

@@ -20,7 +20,7 @@ const LOG_LINES_SHOWN: usize = 12;
 const LOG_BYTES_READ: u64 = 16 << 10;
 
 /// One child process. Killed when dropped.
-pub(super) struct Daemon {
+pub(crate) struct Daemon {
     name: String,
     child: Child,
     log: PathBuf,
@@ -31,10 +31,11 @@ pub(super) struct Daemon {
 
 impl Daemon {
     /// Starts this program as `role` with a configuration.
-    pub(super) fn start(role: &str, name: &str, config: &Path, log: PathBuf) -> Result<Self, Failure> {
+    pub(crate) fn start(role: &str, name: &str, config: &Path, log: PathBuf) -> Result<Self, Failure> {
         let failed = |why| Failure::failed(format!("{name} cannot be started: {why}"));
         let program = std::env::current_exe().map_err(failed)?;
-        let stderr = File::create(&log).map_err(failed)?;
+        // A daemon that is started again goes on in its log.
+        let stderr = File::options().create(true).append(true).open(&log).map_err(failed)?;
         let mut child = Command::new(program)
             .arg(role)
             .arg("--config")
@@ -49,12 +50,12 @@ impl Daemon {
         Ok(Self { name: name.to_owned(), child, log, stdout, expected_to_end: false })
     }
 
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// The address in the one line that a coordinator prints when it listens.
-    pub(super) async fn address(&mut self) -> Result<String, Failure> {
+    pub(crate) async fn address(&mut self) -> Result<String, Failure> {
         let mut line = String::new();
         if let Some(stdout) = &mut self.stdout {
             // A read that fails or takes too long leaves the line empty.
@@ -66,8 +67,16 @@ impl Daemon {
         }
     }
 
+    /// Memory that the process holds in RAM.
+    pub(crate) fn resident_bytes(&self) -> Result<u64, Failure> {
+        let read = self.child.id().and_then(|id| fs::read_to_string(format!("/proc/{id}/status")).ok());
+        read.as_deref().and_then(resident_bytes).ok_or_else(|| {
+            self.failure("has no resident memory in /proc: it has ended, or this system is no Linux")
+        })
+    }
+
     /// An error if the process ended by itself and not well.
-    pub(super) fn check(&mut self) -> Result<(), Failure> {
+    pub(crate) fn check(&mut self) -> Result<(), Failure> {
         match self.child.try_wait() {
             Ok(Some(status)) if !self.expected_to_end && !status.success() => {
                 Err(self.failure(&format!("ended unexpectedly ({status})")))
@@ -78,7 +87,7 @@ impl Daemon {
     }
 
     /// Ends the process by SIGKILL: it has no chance to say or to save anything.
-    pub(super) async fn kill(&mut self) -> Result<(), Failure> {
+    pub(crate) async fn kill(&mut self) -> Result<(), Failure> {
         self.expected_to_end = true;
         self.child
             .kill()
@@ -87,7 +96,7 @@ impl Daemon {
     }
 
     /// Asks the process to stop, waits, and kills it if it does not.
-    pub(super) async fn stop(&mut self) -> Result<(), Failure> {
+    pub(crate) async fn stop(&mut self) -> Result<(), Failure> {
         self.expected_to_end = true;
         let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         if let Some(pid) = pid {
@@ -105,10 +114,17 @@ impl Daemon {
     }
 
     /// What went wrong, with the end of the log.
-    pub(super) fn failure(&self, what: &str) -> Failure {
+    pub(crate) fn failure(&self, what: &str) -> Failure {
         let tail = tail(&self.log);
         Failure::failed(format!("{} {what}; the end of its log `{}`:\n{tail}", self.name, self.log.display()))
     }
+}
+
+/// The figure in a process's status file.
+fn resident_bytes(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes << 10)
 }
 
 fn tail(log: &Path) -> String {
@@ -138,6 +154,13 @@ mod tests {
         let shown = tail(&log);
         assert_eq!(shown.lines().count(), LOG_LINES_SHOWN);
         assert!(shown.ends_with("line 8999"), "{shown}");
+    }
+
+    #[test]
+    fn resident_memory_is_read_in_bytes_or_not_at_all() {
+        let status = "Name:\tfolkmoot\nVmHWM:\t   20480 kB\nVmRSS:\t   10240 kB\nThreads:\t3\n";
+        assert_eq!(resident_bytes(status), Some(10 << 20));
+        assert_eq!(resident_bytes("Name:\tzombie\n"), None);
     }
 
     #[test]

@@ -19,7 +19,7 @@ const PLAN: &str = "plan.toml";
 const ROSTER: &str = "roster.json";
 
 /// Everything that the demonstration's processes need on disk.
-pub(super) struct Folder {
+pub(crate) struct Folder {
     path: PathBuf,
     clients: usize,
     authority: String,
@@ -29,7 +29,7 @@ pub(super) struct Folder {
 impl Folder {
     /// Fills a fresh folder: the chosen one, which must be empty or absent, or one under the system's for temporary
     /// files.
-    pub(super) fn create(chosen: Option<&Path>, plan: &Plan, clients: usize) -> Result<Self, Failure> {
+    pub(crate) fn create(chosen: Option<&Path>, plan: &Plan, clients: usize) -> Result<Self, Failure> {
         let path = match chosen {
             Some(path) => empty(path)?,
             None => {
@@ -66,7 +66,7 @@ impl Folder {
     }
 
     /// Writes the silos' configurations, once the coordinator's address is known.
-    pub(super) fn configure_silos(&self, coordinator: &str, plan: &Plan) -> Result<(), Failure> {
+    pub(crate) fn configure_silos(&self, coordinator: &str, plan: &Plan) -> Result<(), Failure> {
         let policy = silo_policy(plan);
         let policy = toml::to_string(&policy).map_err(Failure::failed)?;
         for index in 0..self.clients {
@@ -77,47 +77,47 @@ impl Folder {
         Ok(())
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    pub(super) fn coordinator_key(&self) -> VerifyingKey {
+    pub(crate) fn coordinator_key(&self) -> VerifyingKey {
         self.coordinator_key
     }
 
-    pub(super) fn coordinator_config(&self) -> PathBuf {
+    pub(crate) fn coordinator_config(&self) -> PathBuf {
         self.path.join("coordinator.toml")
     }
 
-    pub(super) fn client_config(&self, index: usize) -> PathBuf {
+    pub(crate) fn client_config(&self, index: usize) -> PathBuf {
         self.path.join(silo_name(index)).join("client.toml")
     }
 
-    pub(super) fn log(&self, daemon: &str) -> PathBuf {
+    pub(crate) fn log(&self, daemon: &str) -> PathBuf {
         self.path.join(format!("{daemon}.log"))
     }
 
     /// The coordinator's data folder, which holds the checkpoints.
-    pub(super) fn coordinator_data(&self) -> PathBuf {
+    pub(crate) fn coordinator_data(&self) -> PathBuf {
         self.path.join(COORDINATOR)
     }
 
     /// Puts the final model where it is easily found.
-    pub(super) fn publish_model(&self, checkpoint: &Path) -> io::Result<PathBuf> {
+    pub(crate) fn publish_model(&self, checkpoint: &Path) -> io::Result<PathBuf> {
         let target = self.path.join(MODEL);
         fs::copy(checkpoint, &target)?;
         target.canonicalize()
     }
 
     /// Removes all but what is public: model, checkpoints, plan and roster.
-    pub(super) fn remove_private(&self) -> io::Result<()> {
+    pub(crate) fn remove_private(&self) -> io::Result<()> {
         remove_all_but(&self.path, &[MODEL, PLAN, ROSTER, COORDINATOR])?;
         remove_all_but(&self.coordinator_data(), &[CHECKPOINTS_FOLDER])
     }
 }
 
 /// A silo's name; its folder and its log have the same.
-pub(super) fn silo_name(index: usize) -> String {
+pub(crate) fn silo_name(index: usize) -> String {
     format!("silo-{}", index + 1)
 }
 

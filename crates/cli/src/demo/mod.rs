@@ -6,8 +6,8 @@
 //!              └─ folkmoot client × N  ─┘
 //! ```
 
-mod daemons;
-mod folder;
+pub(crate) mod daemons;
+pub(crate) mod folder;
 mod follow;
 mod plan;
 mod progress;
