@@ -1,5 +1,7 @@
 //! The program as its users run it: real processes, real sockets, real files.
 
+mod kills;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -80,7 +82,7 @@ impl Drop for Running {
 
 struct Coordinator {
     url: String,
-    _running: Running,
+    running: Running,
 }
 
 impl Coordinator {
@@ -89,7 +91,7 @@ impl Coordinator {
         let mut line = String::new();
         BufReader::new(running.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.trim().strip_prefix("listening on ").expect("the line that says where");
-        Self { url: format!("http://{address}"), _running: running }
+        Self { url: format!("http://{address}"), running }
     }
 }
 
