@@ -8,12 +8,17 @@ use tokio::runtime::{Builder, Runtime};
 /// How long a daemon that is asked to stop waits for its peers to let go.
 pub const GOODBYE: Duration = Duration::from_secs(2);
 
+/// Threads beside the workers, for what waits on a disk or calculates. Each costs the allocator an arena of its own, which is
+/// never given back: with tokio's 512 a daemon grows for days.
+const BLOCKING_THREADS_MAX: usize = 4;
+
 /// The runtime that a daemon runs on.
 ///
 /// # Errors
 /// A machine that starts no threads; the text says so.
 pub fn runtime() -> Result<Runtime, String> {
-    let built: io::Result<Runtime> = Builder::new_multi_thread().enable_all().build();
+    let built: io::Result<Runtime> =
+        Builder::new_multi_thread().max_blocking_threads(BLOCKING_THREADS_MAX).enable_all().build();
     built.map_err(|why| format!("cannot start worker threads: {why}"))
 }
 
