@@ -6,6 +6,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use checkpoint::{Manifest, ModelArtifact, PrivacySpent, SignedManifest};
@@ -65,6 +66,8 @@ impl Session {
 struct Mock {
     sessions: mpsc::Sender<Session>,
     model: Arc<Vec<v1::ModelChunk>>,
+    /// How many fetches of the model stand still after their header.
+    stalls: Arc<AtomicUsize>,
 }
 
 #[tonic::async_trait]
@@ -102,6 +105,11 @@ impl Models for Mock {
         _: Request<v1::FetchModelRequest>,
     ) -> Result<Response<Self::FetchModelStream>, Status> {
         let chunks = self.model.as_ref().clone();
+        let stall = self.stalls.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+        if stall {
+            let header = tokio_stream::iter(chunks).take(1).map(Ok);
+            return Ok(Response::new(Box::pin(header.chain(tokio_stream::pending()))));
+        }
         Ok(Response::new(Box::pin(tokio_stream::iter(chunks).map(Ok))))
     }
 
@@ -118,6 +126,7 @@ struct Process {
     runtime: Option<Runtime>,
     address: SocketAddr,
     sessions: mpsc::Receiver<Session>,
+    stalls: Arc<AtomicUsize>,
 }
 
 impl Process {
@@ -126,7 +135,8 @@ impl Process {
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let (opened, sessions) = mpsc::channel(4);
-        let mock = Mock { sessions: opened, model: Arc::new(model) };
+        let stalls = Arc::new(AtomicUsize::new(0));
+        let mock = Mock { sessions: opened, model: Arc::new(model), stalls: Arc::clone(&stalls) };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.unwrap();
         runtime.spawn(async move {
@@ -138,7 +148,7 @@ impl Process {
                 .await
                 .unwrap();
         });
-        Self { runtime: Some(runtime), address, sessions }
+        Self { runtime: Some(runtime), address, sessions, stalls }
     }
 
     async fn session(&mut self) -> Session {
@@ -367,6 +377,26 @@ async fn a_sound_model_is_trained_on_and_keys_are_advertised() {
     session.say(ToClient::Open { at: FIRST, model }).await;
     let said = session.heard().await;
     let ToCoordinator::Advertise { at: FIRST, .. } = said else { panic!("{said:?}") };
+    daemon.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_stands_still_on_its_way_is_fetched_again_within_the_round() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut plan = sim::plan(3, 2);
+    plan.timing.round_deadline_ms = 3_000;
+    let (genesis, file) = genesis(&plan);
+    let model = plan.initial_model().digest();
+    let mut process = Process::start("127.0.0.1:0", wire::model_chunks(0, model, file.into()).collect());
+    process.stalls.store(2, SeqCst);
+    let daemon = start(silo(folder.path(), process.address, 3));
+    let mut session = process.session().await;
+    session.welcome(&plan).await;
+    session.say(ToClient::Published(genesis)).await;
+    session.say(ToClient::Open { at: FIRST, model }).await;
+    let said = session.heard().await;
+    let ToCoordinator::Advertise { at: FIRST, .. } = said else { panic!("{said:?}") };
+    assert_eq!(process.stalls.load(SeqCst), 0, "both fetches that stood still were given up");
     daemon.abort();
 }
 

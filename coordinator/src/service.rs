@@ -73,6 +73,16 @@ impl Services {
         OperatorServer::new(self.clone()).max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
     }
 
+    /// What a peer owes; none where it was silent for too long.
+    async fn owed<T>(&self, next: impl Future<Output = T>) -> Result<Option<T>, Status> {
+        let mut stopped = self.stopped.clone();
+        tokio::select! {
+            next = tokio::time::timeout(self.patience, next) => Ok(next.ok()),
+            // Where nobody can stop the daemon any more, it is stopped.
+            _ = stopped.wait_for(|stopped| *stopped) => Err(stopping()),
+        }
+    }
+
     /// Why the driver let go of a session.
     fn over(&self) -> Status {
         if *self.stopped.borrow() {
@@ -98,9 +108,10 @@ impl Services {
         challenge: Challenge,
         inbound: &mut Streaming<v1::ClientEnvelope>,
     ) -> Result<ClientId, Status> {
-        let first = tokio::time::timeout(self.patience, inbound.message())
-            .await
-            .map_err(|_| Status::deadline_exceeded("the client did not say hello in time"))??
+        let first = self
+            .owed(inbound.message())
+            .await?
+            .ok_or_else(|| Status::deadline_exceeded("the client did not say hello in time"))??
             .ok_or_else(|| Status::invalid_argument("the session ended before hello"))?;
         let hello = Hello::try_from(first).map_err(|why| why.to_status())?;
         let key = self

@@ -38,7 +38,7 @@ pub(crate) struct Federation {
     coordinator: JoinHandle<anyhow::Result<()>>,
 }
 
-fn key(byte: u32) -> IdentityKey {
+pub(crate) fn key(byte: u32) -> IdentityKey {
     IdentityKey::from_secret_hex(&hex::encode([byte as u8; 32])).unwrap()
 }
 
@@ -151,13 +151,18 @@ impl Federation {
         records.iter().filter(|bytes| debited(bytes)).count()
     }
 
+    /// Stops the coordinator, which must return by itself.
+    pub(crate) async fn stop(&mut self) {
+        let (stop, _) = oneshot::channel();
+        std::mem::replace(&mut self.stop, stop).send(()).unwrap();
+        (&mut self.coordinator).await.unwrap().unwrap();
+    }
+
     /// Stops the coordinator; the round's record, and the bytes that it took in from all silos.
     pub(crate) async fn finish(&mut self) -> (Manifest, u64) {
         let mut operator = OperatorClient::connect(format!("http://{}", self.address)).await.unwrap();
         let status = operator.status(wire::v1::StatusRequest {}).await.unwrap().into_inner();
-        let (stop, _) = oneshot::channel();
-        std::mem::replace(&mut self.stop, stop).send(()).unwrap();
-        (&mut self.coordinator).await.unwrap().unwrap();
+        self.stop().await;
         let verified = cli::verify_folder(&self.data_dir(), Some(key(90).public())).unwrap();
         (verified.manifests.into_iter().nth(1).unwrap(), status.bytes_received)
     }

@@ -2,6 +2,8 @@
 
 mod federation;
 mod proxy;
+mod soak;
+mod stopping;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
