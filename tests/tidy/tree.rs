@@ -38,7 +38,7 @@ pub(crate) fn crates() -> Vec<Crate> {
         let name = manifest["package"]["name"].as_str().unwrap().to_owned();
         Some(Crate { folder, name, manifest })
     });
-    manifests.filter(|a_crate| a_crate.name != "tests").collect()
+    manifests.filter(|a_crate| !a_crate.folder.starts_with("tests")).collect()
 }
 
 /// A file of the repository, where it exists.

@@ -190,8 +190,14 @@ pub enum ClientRecord {
 
 /// A record's bytes are damaged, or another version wrote them.
 #[derive(Debug, thiserror::Error)]
-#[error("a journal record does not decode: {0}")]
-pub struct RecordError(#[from] postcard::Error);
+pub enum RecordError {
+    /// They hold no record.
+    #[error("a journal record does not decode: {0}")]
+    Content(#[from] postcard::Error),
+    /// They hold a record and more.
+    #[error("a journal record ends {0} bytes before its frame does")]
+    Longer(usize),
+}
 
 macro_rules! codec {
     ($($record:ty),*) => {$(
@@ -210,7 +216,10 @@ macro_rules! codec {
             /// # Errors
             /// [`RecordError`]
             pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
-                Ok(postcard::from_bytes(bytes)?)
+                match postcard::take_from_bytes(bytes)? {
+                    (record, []) => Ok(record),
+                    (_, rest) => Err(RecordError::Longer(rest.len())),
+                }
             }
         }
     )*};
@@ -227,5 +236,19 @@ pub(crate) mod bytes64 {
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<[u8; 64], D::Error> {
         Vec::<u8>::deserialize(d)?.try_into().map_err(|_| D::Error::custom("a signature has 64 bytes"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_with_anything_behind_it_is_refused() {
+        let record = ClientRecord::Advertised { at: Attempt { round: 3, attempt: 1 } };
+        let mut bytes = record.encode();
+        assert_eq!(ClientRecord::decode(&bytes).unwrap(), record);
+        bytes.push(0);
+        assert!(matches!(ClientRecord::decode(&bytes), Err(RecordError::Longer(1))));
     }
 }

@@ -2,13 +2,24 @@
 //!
 //! A limit is checked before the bytes behind it are copied into a domain type. [`MESSAGE_BYTES_MAX`] comes
 //! before all others: tonic refuses a longer frame before it is decoded.
+//!
+//! While a decoder reads hostile bytes it holds at most 64 KiB and 96 bytes for each byte that has arrived, and
+//! nothing for what a length only announces; `tests/fuzz/smoke.rs` counts it for every decoder. The factor is that
+//! of a protobuf list of empty entries, two bytes each, which is decoded whole before it is counted: the reason
+//! why [`MESSAGE_BYTES_MAX`] leaves no room to spare.
+//!
+//! What files may hold is limited beside their readers, in crates that this one does not know or must not:
+//! `identity::Plan::BYTES_MAX` (equal to [`PLAN_BYTES_MAX`]), `checkpoint::HEADER_BYTES_MAX` of a model's file,
+//! `store::APPEND_BYTES_MAX` of a journal's append, a megabyte for a line of a silo's table, and
+//! `params::Architecture::validate` for the model that a plan describes, the one thing that a short message makes
+//! large.
 
 /// Members of one cohort: shares are points of GF(2^8), and zero is not one of them.
 pub const COHORT_MAX: usize = secagg::COHORT_MAX;
 
 /// One gRPC message. The largest legitimate ones are a chunk of [`CHUNK_BYTES_MAX`] and a plan of
-/// [`PLAN_BYTES_MAX`]; a full cohort's delivery is smaller than both.
-pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
+/// [`PLAN_BYTES_MAX`], each with a little around it; a full cohort's delivery is smaller than both.
+pub const MESSAGE_BYTES_MAX: usize = CHUNK_BYTES_MAX + (64 << 10);
 
 /// A plan's canonical bytes: the limit that plans themselves have.
 pub const PLAN_BYTES_MAX: usize = 1 << 20;

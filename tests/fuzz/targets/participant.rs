@@ -1,0 +1,448 @@
+//! A real participant under an arbitrary coordinator that holds the coordinator's key and all other silos'.
+//!
+//! An input is a script: an operation a byte, arguments behind it. Whatever it says, the silo says each thing once,
+//! and nothing before it is written down.
+
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
+
+use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
+use checkpoint::{MANIFEST_FORMAT, Manifest, ModelArtifact, PrivacySpent, SignedManifest, public_key_text};
+use identity::{IdentityKey, Plan};
+use params::Digest;
+use protocol::{
+    Attempt, ClientEffect, ClientEffects, ClientInput, ClientRecord, Participant, Profile, Rejection,
+    RoundOutcome, RunEnd, Timestamp, ToClient, ToCoordinator,
+};
+use secagg::{Advert, ShareBundle, UnmaskShares};
+
+use super::edits::edited;
+use super::peers::{Exchange, OWN};
+use super::script::{Script, piece};
+use super::seeds::{plans, policy, roster, signing_key};
+
+const STEPS_MAX: usize = 96;
+const RUNS: usize = 3;
+
+/// Operations, by number.
+const WELCOME: u8 = 0;
+const GENESIS: u8 = 1;
+const NEXT_RECORD: u8 = 2;
+const OPEN: u8 = 3;
+const TRAINED: u8 = 4;
+const TICK: u8 = 5;
+const ROSTER: u8 = 6;
+const DELIVER: u8 = 7;
+const MASKED: u8 = 8;
+const INCLUDED: u8 = 9;
+const REQUEST: u8 = 10;
+const REPEAT: u8 = 11;
+const EDIT: u8 = 12;
+const RESTART: u8 = 13;
+const RAW: u8 = 14;
+const OTHER: u8 = 15;
+
+pub(crate) fn drive(bytes: &[u8]) {
+    let mut world = World::new();
+    let mut script = Script::new(bytes);
+    for _ in 0..STEPS_MAX {
+        let Some(operation) = script.byte() else { break };
+        world.step(operation % 16, &mut script);
+    }
+    world.restart();
+}
+
+/// A coordinator's script that comes as far as a round goes, then further lies.
+pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
+    let joined = vec![WELCOME, 0, GENESIS, OPEN, 0];
+    let keyed = [&joined[..], &[TRAINED, 0, TICK, 4, ROSTER, 0]].concat();
+    let uploaded = [&keyed[..], &[DELIVER, 0, MASKED, 0]].concat();
+    let answered = [&uploaded[..], &[INCLUDED, 0, REQUEST, 0]].concat();
+    let raw = wire::to_client_bytes(ToClient::Finished { reason: RunEnd::Complete });
+    vec![
+        ("joined", joined.clone()),
+        ("refused-roster", [&keyed[..9], &[ROSTER, 2, REPEAT, 3, ROSTER, 0]].concat()),
+        ("dropout", [&keyed[..], &[DELIVER, 8, MASKED, 0, INCLUDED, 4, REQUEST, 4]].concat()),
+        ("other-delivery", [&uploaded[..], &[DELIVER, 8, DELIVER, 0]].concat()),
+        ("two-sets", [&uploaded[..], &[INCLUDED, 0, INCLUDED, 4, REQUEST, 4, REQUEST, 0]].concat()),
+        ("no-quorum", [&uploaded[..], &[REQUEST, 0xf0, REQUEST, 0, REQUEST, 4]].concat()),
+        (
+            "restart-after-upload",
+            [&uploaded[..], &[RESTART, WELCOME, 0, OPEN, 0, OPEN, 3, INCLUDED, 0]].concat(),
+        ),
+        ("restart-after-answer", [&answered[..], &[RESTART, WELCOME, 0, REQUEST, 0, REQUEST, 4]].concat()),
+        (
+            "second-round",
+            [&answered[..], &[NEXT_RECORD, 0, OPEN, 1, TRAINED, 0, TICK, 4, ROSTER, 0]].concat(),
+        ),
+        (
+            "other-run",
+            [&keyed[..], &[WELCOME, 1, GENESIS, OPEN, 0, WELCOME, 3, WELCOME, 0, OPEN, 3]].concat(),
+        ),
+        ("edited", [&answered[..], &[EDIT, 3, 1, 40, 0, 1, 60, 0, 255, REPEAT, 3]].concat()),
+        ("raw", [&joined[..], &[RAW], &piece(&raw), &[OTHER, 0, OTHER, 1, OTHER, 2, OTHER, 3]].concat()),
+    ]
+}
+
+struct World {
+    participant: Participant,
+    oracle: Oracle,
+    now: Timestamp,
+    rng: ChaCha20Rng,
+    /// The run that the coordinator speaks of.
+    run: usize,
+    plan: Plan,
+    /// What it has published, by run.
+    chains: [Vec<SignedManifest>; RUNS],
+    model: Digest,
+    /// What it has said, to say it again.
+    said: Vec<ToClient>,
+    exchange: Option<Exchange>,
+    masked: Option<(Attempt, Digest)>,
+}
+
+impl World {
+    fn new() -> Self {
+        let [plan, _] = plans();
+        Self {
+            participant: recovered(&[]),
+            oracle: Oracle::default(),
+            now: Timestamp(1_700_000_000_000),
+            rng: ChaCha20Rng::from_seed([5; 32]),
+            run: 0,
+            model: plan.initial_model().digest(),
+            plan,
+            chains: Default::default(),
+            said: Vec::new(),
+            exchange: None,
+            masked: None,
+        }
+    }
+
+    fn step(&mut self, operation: u8, script: &mut Script<'_>) {
+        if operation == RESTART {
+            return self.restart();
+        }
+        if operation == GENESIS {
+            let genesis = self.record(0, None, self.plan.initial_model().digest());
+            self.chains[self.run] = vec![genesis.clone()];
+            return self.say(ToClient::Published(genesis));
+        }
+        let argument = script.byte().unwrap_or(0);
+        match operation {
+            WELCOME => self.welcome(argument),
+            NEXT_RECORD => self.next_record(argument),
+            OPEN => {
+                let model = if argument & 0x80 == 0 { self.model } else { Digest::sha256(b"another model") };
+                self.say(ToClient::Open { at: attempt(argument), model });
+            }
+            TRAINED => {
+                let at = self.participant.status().round.unwrap_or(attempt(argument >> 1));
+                self.input(ClientInput::Trained { at, ok: argument & 1 == 0 });
+            }
+            TICK => {
+                self.now = self.now.plus_ms(u64::from(argument) * 50);
+                self.input(ClientInput::Tick);
+            }
+            MASKED => {
+                let (at, digest) = self.masked.unwrap_or((attempt(argument), Digest::sha256(b"masked")));
+                let digest = match argument {
+                    0xff => None,
+                    0x80.. => Some(Digest::sha256(&[argument])),
+                    _ => Some(digest),
+                };
+                self.input(ClientInput::Masked { at, digest });
+            }
+            ROSTER | DELIVER | INCLUDED | REQUEST => self.exchanged(operation, argument),
+            REPEAT => {
+                if let Some(message) = self.earlier(argument) {
+                    self.input(ClientInput::Message(message));
+                }
+            }
+            EDIT => {
+                if let Some(message) = self.earlier(argument) {
+                    let bytes = edited(wire::to_client_bytes(message), script);
+                    self.raw(&bytes);
+                }
+            }
+            RAW => {
+                let rest = script.piece().unwrap_or_default();
+                self.raw(rest);
+            }
+            _ => self.other(argument),
+        }
+    }
+
+    fn welcome(&mut self, argument: u8) {
+        self.run = usize::from(argument) % RUNS;
+        let [exact, private] = plans();
+        self.plan = if argument & 0x10 == 0 { exact } else { private };
+        if argument & 0x20 != 0 {
+            self.plan.rounds += 1;
+        }
+        if argument & 0x40 != 0 {
+            self.plan.cohort.corrupt = 0;
+        }
+        self.model = self.plan.initial_model().digest();
+        let roster = if argument & 0x80 == 0 { roster().digest() } else { Digest::sha256(b"another roster") };
+        self.say(ToClient::Welcome { run_id: self.run_id(), plan: self.plan.to_canonical(), roster });
+    }
+
+    /// The chain's next record, or one that leaves rounds out, or does not follow.
+    fn next_record(&mut self, argument: u8) {
+        let Some(head) = self.chains[self.run].last() else { return };
+        let before = Manifest::from_bytes(&head.manifest_bytes).expect("its own record");
+        let parent = (argument & 0x80 == 0).then(|| (head.digest(), before.model.params_digest));
+        let model = Digest::sha256(&[b"model", &[argument][..]].concat());
+        let next = self.record(before.round + 1 + u64::from(argument % 4), parent, model);
+        if parent.is_some() {
+            self.chains[self.run].push(next.clone());
+            self.model = model;
+        }
+        self.say(ToClient::Published(next));
+    }
+
+    fn exchanged(&mut self, operation: u8, argument: u8) {
+        let Some(exchange) = &mut self.exchange else { return };
+        let message = match operation {
+            ROSTER => Some(exchange.roster(argument, &mut self.rng)),
+            DELIVER => exchange.deliver(argument),
+            INCLUDED => Some(exchange.included(argument)),
+            _ => exchange.request(argument),
+        };
+        if let Some(message) = message {
+            self.say(message);
+        }
+    }
+
+    fn other(&mut self, argument: u8) {
+        let at = self.participant.status().round.unwrap_or(attempt(argument));
+        self.say(match argument % 4 {
+            0 => ToClient::UploadDurable { at },
+            1 => ToClient::Refused { rejection: Rejection::StaleAttempt },
+            2 => ToClient::Aborted { at, outcome: RoundOutcome::TooFewAdverts { got: 1, need: 3 } },
+            _ => ToClient::Finished { reason: RunEnd::Complete },
+        });
+    }
+
+    fn earlier(&self, argument: u8) -> Option<ToClient> {
+        // The newest first: a script need not know how long it is.
+        self.said.iter().rev().nth(usize::from(argument) % self.said.len().max(1)).cloned()
+    }
+
+    fn raw(&mut self, bytes: &[u8]) {
+        if let Ok(message) = wire::read_to_client(bytes) {
+            self.say(message);
+        }
+    }
+
+    fn say(&mut self, message: ToClient) {
+        self.said.push(message.clone());
+        self.input(ClientInput::Message(message));
+    }
+
+    fn input(&mut self, input: ClientInput) {
+        let mut effects = ClientEffects::new();
+        self.participant.handle(self.now, &mut self.rng, input, &mut effects);
+        for effect in effects {
+            self.oracle.judge(&effect);
+            match effect {
+                ClientEffect::Send(message) => self.heard(*message),
+                ClientEffect::Mask(job) => {
+                    let masked = job.masking.mask(vec![0; job.plan.lanes()]);
+                    self.masked = Some((job.at, Digest::from_bytes(masked.digest())));
+                }
+                _ => {}
+            }
+        }
+        let status = self.participant.status();
+        assert_eq!(status.uploads, self.oracle.debits, "what is spent is what the journal says");
+    }
+
+    fn heard(&mut self, message: ToCoordinator) {
+        match (message, &mut self.exchange) {
+            (ToCoordinator::Advertise { at, advert }, exchange)
+                if exchange.as_ref().is_none_or(|exchange| exchange.at != at) =>
+            {
+                let run = Digest::sha256(&[self.run as u8]);
+                let fresh = Exchange::new(at, advert, run, &self.plan, self.model, &mut self.rng);
+                *exchange = Some(fresh);
+            }
+            (ToCoordinator::ShareKeys { bundle, .. }, Some(exchange)) => exchange.shares(bundle),
+            (ToCoordinator::SignIncluded { signature, .. }, Some(exchange)) => exchange.signed(signature),
+            _ => {}
+        }
+    }
+
+    /// The process is killed and started again from its journal's bytes.
+    fn restart(&mut self) {
+        let before = self.participant.status();
+        let decoded = |record: &ClientRecord| ClientRecord::decode(&record.encode()).expect("its own bytes");
+        let journal: Vec<ClientRecord> = self.oracle.journal.iter().map(decoded).collect();
+        self.participant = recovered(&journal);
+        let after = self.participant.status();
+        assert_eq!((before.uploads, before.epsilon_spent), (after.uploads, after.epsilon_spent));
+        self.masked = None;
+    }
+
+    fn run_id(&self) -> Digest {
+        Digest::sha256(&[self.run as u8])
+    }
+
+    fn record(&self, round: u64, parent: Option<(Digest, Digest)>, model: Digest) -> SignedManifest {
+        let key = signing_key(99);
+        let manifest = Manifest {
+            format: MANIFEST_FORMAT.into(),
+            run_id: self.run_id(),
+            run_name: self.plan.name.clone(),
+            round,
+            attempt: 1,
+            parent: parent.map(|(digest, _)| digest),
+            plan_digest: self.plan.digest(),
+            roster_digest: roster().digest(),
+            parent_model: parent.map(|(_, model)| model),
+            model: ModelArtifact {
+                file: checkpoint::MODEL_FILE.into(),
+                sha256: Digest::sha256(b"file"),
+                bytes: 5,
+                params_digest: model,
+            },
+            optimizer: None,
+            transcript: None,
+            cohort: vec![],
+            shared: vec![],
+            included: vec![],
+            left_out: vec![],
+            aggregate_digest: None,
+            metrics: BTreeMap::new(),
+            privacy: PrivacySpent {
+                mode: "fedavg".into(),
+                unit: "record".into(),
+                relation: "add-or-remove-one".into(),
+                epsilon: None,
+                delta: None,
+                accountant: "none".into(),
+                steps: round,
+                noise_by: "nobody".into(),
+                trust: "none".into(),
+            },
+            created_ms: self.now.0,
+            previous_rounds_aborted: vec![],
+            public_key: public_key_text(&key.verifying_key()),
+        };
+        SignedManifest::sign(&manifest, &key).expect("a sound manifest")
+    }
+}
+
+fn recovered(journal: &[ClientRecord]) -> Participant {
+    let key = hex::encode(signing_key(1).to_bytes());
+    let identity = IdentityKey::from_secret_hex(&key).expect("a key");
+    let profile = Profile { id: OWN, identity, roster: roster(), policy: policy() };
+    Participant::recover(profile, journal).expect("its own journal")
+}
+
+fn attempt(argument: u8) -> Attempt {
+    Attempt { round: 1 + u64::from(argument % 3), attempt: 1 + u32::from(argument / 3 % 3) }
+}
+
+/// What a silo may say at most once, by run: a key of two parts and the one value that it may have.
+type Once<K, V> = BTreeMap<(Digest, K), V>;
+
+/// What must hold of everything that leaves the silo, over all its restarts.
+#[derive(Default)]
+struct Oracle {
+    journal: Vec<ClientRecord>,
+    debits: u64,
+    run: Option<Digest>,
+    newest: BTreeMap<Digest, Attempt>,
+    adverts: Once<Attempt, Advert>,
+    bundles: Once<Attempt, ShareBundle>,
+    masks: BTreeSet<(Digest, Attempt)>,
+    uploads: Once<u64, (Attempt, Digest, Digest)>,
+    signatures: Once<u64, [u8; 64]>,
+    answers: Once<u64, UnmaskShares>,
+}
+
+impl Oracle {
+    fn judge(&mut self, effect: &ClientEffect) {
+        match effect {
+            ClientEffect::Persist(record) => self.persisted(record),
+            ClientEffect::Send(message) => self.sent(message),
+            ClientEffect::Mask(job) => {
+                assert!(self.masks.insert((self.current(), job.at)), "one vector is masked in {:?}", job.at);
+            }
+            ClientEffect::Upload(header) => {
+                let debited = |record: &ClientRecord| {
+                    matches!(record, ClientRecord::Debited { at, r2, upload, .. }
+                        if (*at, *r2, *upload) == (header.at, header.r2, header.digest))
+                };
+                assert!(self.holds(debited), "an upload starts before its debit is durable");
+                let upload = (header.at, header.r2, header.digest);
+                once(&mut self.uploads, (self.run, header.at.round), upload, "upload");
+            }
+            ClientEffect::Train(_) | ClientEffect::Forget(_) => {}
+        }
+    }
+
+    fn persisted(&mut self, record: &ClientRecord) {
+        match record {
+            ClientRecord::Joined { run_id, .. } => self.run = Some(*run_id),
+            ClientRecord::Advertised { at } => {
+                let before = self.newest.insert(self.current(), *at);
+                assert!(before.is_none_or(|before| before < *at), "attempts only go up: {before:?}, {at:?}");
+            }
+            ClientRecord::Debited { .. } => self.debits += 1,
+            _ => {}
+        }
+        self.journal.push(record.clone());
+    }
+
+    fn sent(&mut self, message: &ToCoordinator) {
+        match message {
+            ToCoordinator::Advertise { at, advert } => {
+                let written = |r: &ClientRecord| matches!(r, ClientRecord::Advertised { at: w } if w == at);
+                assert!(self.holds(written), "keys leave before it is written that they did");
+                once(&mut self.adverts, (self.run, *at), advert.clone(), "advert");
+            }
+            ToCoordinator::ShareKeys { at, bundle } => {
+                once(&mut self.bundles, (self.run, *at), bundle.clone(), "bundle");
+            }
+            ToCoordinator::SignIncluded { at, signature } => {
+                let written =
+                    |r: &ClientRecord| matches!(r, ClientRecord::SignedIncluded { at: w, .. } if w == at);
+                assert!(self.holds(written), "a set is signed before it is written that it was");
+                once(&mut self.signatures, (self.run, at.round), signature.signature, "signature");
+            }
+            ToCoordinator::Unmask { at, shares } => {
+                let written = |r: &ClientRecord| matches!(r, ClientRecord::Unmasked { at: w, shares: s, .. } if w == at && s == shares);
+                assert!(self.holds(written), "shares leave before it is written that they did");
+                once(&mut self.answers, (self.run, at.round), shares.clone(), "unmask answer");
+                let spent = self.uploads.contains_key(&(self.current(), at.round));
+                assert!(spent, "an answer in a round without an upload");
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether such a record is durable, in the run of this session.
+    fn holds(&self, wanted: impl Fn(&ClientRecord) -> bool) -> bool {
+        let mut run = None;
+        self.journal.iter().any(|record| {
+            if let ClientRecord::Joined { run_id, .. } = record {
+                run = Some(*run_id);
+            }
+            run == self.run && wanted(record)
+        })
+    }
+
+    fn current(&self) -> Digest {
+        self.run.expect("a silo acts in a run")
+    }
+}
+
+fn once<K: Ord, V: PartialEq>(said: &mut Once<K, V>, (run, key): (Option<Digest>, K), value: V, what: &str) {
+    match said.entry((run.expect("a silo speaks in a run"), key)) {
+        Entry::Vacant(free) => drop(free.insert(value)),
+        Entry::Occupied(taken) => assert!(*taken.get() == value, "a second, different {what}"),
+    }
+}
