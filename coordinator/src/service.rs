@@ -141,15 +141,12 @@ impl Services {
         &self,
         chunks: &mut Streaming<v1::UploadChunk>,
     ) -> Result<Option<v1::UploadChunk>, Status> {
-        let mut stopped = self.stopped.clone();
-        tokio::select! {
-            next = tokio::time::timeout(self.patience, chunks.message()) => next.map_err(|_| {
-                let seconds = self.patience.as_secs_f64();
-                Status::aborted(format!("no part of the upload arrived for {seconds} s; send the rest in a new stream"))
-            })?,
-            // Where nobody can stop the daemon any more, it is stopped.
-            _ = stopped.wait_for(|stopped| *stopped) => Err(stopping()),
-        }
+        self.owed(chunks.message()).await?.ok_or_else(|| {
+            let seconds = self.patience.as_secs_f64();
+            Status::aborted(format!(
+                "no part of the upload arrived for {seconds} s; send the rest in a new stream"
+            ))
+        })?
     }
 
     async fn begin(&self, header: UploadHeader) -> Result<Staging, Status> {
