@@ -436,3 +436,59 @@ async fn a_refused_hello_ends_the_daemon_with_3_instead_of_a_loop() {
     assert_eq!(why.exit_code(), 3);
     assert!(why.to_string().contains("the client's key is the one on the roster"), "{why}");
 }
+
+/// Joined in a run and told its genesis; the session of a script that now lies.
+async fn joined(process: &mut Process, plan: &Plan) -> Session {
+    let mut session = process.session().await;
+    assert_eq!(session.welcome(plan).await, ToCoordinator::CheckIn { head: None });
+    session.say(ToClient::Published(genesis(plan).0)).await;
+    session
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_model_than_the_chains_is_declined_before_anything_is_trained() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = sim::plan(3, 2);
+    let mut process = Process::start("127.0.0.1:0", vec![]);
+    let daemon = start(silo(folder.path(), process.address, 3));
+    let mut session = joined(&mut process, &plan).await;
+    session.say(ToClient::Open { at: FIRST, model: Digest::sha256(b"for this silo alone") }).await;
+    let said = session.heard().await;
+    let ToCoordinator::Declined { round: Some(1), reason: Decline::CoordinatorFault(_) } = said else {
+        panic!("{said:?}")
+    };
+    daemon.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_genesis_that_another_key_signed_ends_the_daemon_before_any_round() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = sim::plan(3, 2);
+    let mut forged = genesis(&plan).0;
+    forged.signature[0] ^= 1;
+    let mut process = Process::start("127.0.0.1:0", vec![]);
+    let daemon = start(silo(folder.path(), process.address, 3));
+    let mut session = process.session().await;
+    session.welcome(&plan).await;
+    session.say(ToClient::Published(forged)).await;
+    let said = session.heard().await;
+    let ToCoordinator::Declined { round: None, reason: Decline::CoordinatorFault(_) } = said else {
+        panic!("{said:?}")
+    };
+    drop(session);
+    assert_eq!(daemon.await.unwrap().unwrap_err().exit_code(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_plan_under_the_name_of_a_joined_run_is_declined() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = sim::plan(3, 2);
+    let mut process = Process::start("127.0.0.1:0", vec![]);
+    let daemon = start(silo(folder.path(), process.address, 3));
+    drop(joined(&mut process, &plan).await);
+    let mut session = process.session().await;
+    let said = session.welcome(&sim::plan(3, 7)).await;
+    let ToCoordinator::Declined { round: None, .. } = said else { panic!("{said:?}") };
+    drop(session);
+    assert_eq!(daemon.await.unwrap().unwrap_err().exit_code(), 3);
+}
