@@ -192,6 +192,8 @@ fn a_coordinator_killed_at_each_phase_with_up_to_two_silos_finishes_the_round_wi
     let start = |place: usize| Running(role("client", &configs[place]).spawn().unwrap());
     let mut running: Vec<Running> = (0..configs.len()).map(start).collect();
 
+    // Rounds that everybody was in when the coordinator was killed: four of six are left, which is enough at every step.
+    let mut caught_in = BTreeMap::new();
     let mut killed_in: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
     let mut fixed: BTreeMap<u64, BTreeSet<ClientId>> = BTreeMap::new();
     let (mut last, mut next) = (0, 0);
@@ -199,6 +201,7 @@ fn a_coordinator_killed_at_each_phase_with_up_to_two_silos_finishes_the_round_wi
         for lost in 0..=LOST_MAX {
             let caught = catch(&coordinator, &data, phase, last);
             last = caught.at.round;
+            caught_in.insert(last, (phase, lost));
             fixed.extend(caught.included.map(|included| (last, included)));
             // Dropping is SIGKILL.
             drop(coordinator);
@@ -231,12 +234,14 @@ fn a_coordinator_killed_at_each_phase_with_up_to_two_silos_finishes_the_round_wi
     let count = |name: &str| status[name].as_u64().unwrap();
     assert_eq!(count("rounds_committed"), committed.len() as u64);
     assert!(count("rounds_committed") + count("rounds_aborted") >= ROUNDS, "{status}");
+    for (round, cell) in &caught_in {
+        assert!(committed.contains_key(round), "round {round}, killed at {cell:?}, was not committed");
+    }
     // Once it is fixed, neither the crash nor the silos lost with it change who is in the sum.
     assert_eq!(fixed.len(), 3 * (LOST_MAX + 1));
     for (round, included) in &fixed {
         let included: Vec<u32> = included.iter().map(|client| client.0).collect();
-        let manifest = committed.get(round).unwrap_or_else(|| panic!("round {round} was not committed"));
-        assert_eq!(manifest.included, included, "round {round}");
+        assert_eq!(committed[round].included, included, "round {round}");
     }
     for (place, _) in configs.iter().enumerate() {
         let state = folder.path().join(format!("silo-{}/fresh", place + 1));

@@ -280,7 +280,8 @@ fn an_oversized_message_is_refused_unread_and_the_coordinator_goes_on() {
         models.fetch_model(wire::v1::FetchModelRequest { digest }).await.unwrap_err()
     });
     let why = wire::describe(&refused);
-    for word in ["larger than its receiver takes", "4194304", "same release"] {
+    let limit = wire::limits::MESSAGE_BYTES_MAX.to_string();
+    for word in ["larger than its receiver takes", &limit, "same release"] {
         assert!(why.contains(word), "no {word:?} in {why}");
     }
     let status = folkmoot(&["status", "--coordinator", &coordinator.url]);
