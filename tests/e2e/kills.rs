@@ -1,35 +1,23 @@
-//! The coordinator killed at each phase, together with as many silos as the threshold tolerates.
+//! Daemons killed and stopped in the middle of a round: the coordinator at each phase, together with as many silos as the
+//! threshold tolerates.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io;
 use std::net::TcpListener;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
 
-use protocol::{Attempt, ClientRecord, Record};
+use protocol::{ClientRecord, Record};
 use rustix::process::{Pid, Signal, kill_process};
 use secagg::ClientId;
-use store::{Journal, JournalKind, Medium};
+use store::JournalKind;
 
+use super::journals::{Phase, catch, journal};
 use super::{Coordinator, Running, demo, folkmoot, rejoin, role, status_until, stderr, text};
 
 const SILOS: u32 = 6;
 /// `n - t`: of six with one corrupt, four open a sum.
 const LOST_MAX: usize = 2;
 const ROUNDS: u64 = 70;
-
-/// The phases in which a coordinator can be killed, by the record that began them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
-    Idle,
-    Advertising,
-    SharingKeys,
-    MaskedInput,
-    Consistency,
-    Unmasking,
-    OpeningTheSum,
-}
 
 const KILLED_AT: [Phase; 6] = [
     Phase::Advertising,
@@ -39,127 +27,6 @@ const KILLED_AT: [Phase; 6] = [
     Phase::Unmasking,
     Phase::OpeningTheSum,
 ];
-
-/// A copy of a journal's bytes: what is read must not be changed, though a torn tail is cut off.
-struct Copied(Vec<u8>);
-
-impl Medium for Copied {
-    fn length(&self) -> io::Result<u64> {
-        Ok(self.0.len() as u64)
-    }
-
-    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
-        let from = self.0.get(offset as usize..).and_then(|rest| rest.get(..bytes.len()));
-        bytes.copy_from_slice(from.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
-
-    fn write_at(&mut self, _: &[u8], _: u64) -> io::Result<()> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn truncate(&mut self, length: u64) -> io::Result<()> {
-        self.0.truncate(length as usize);
-        Ok(())
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn journal<T>(folder: &Path, kind: JournalKind, decode: impl Fn(&[u8]) -> T) -> Vec<T> {
-    let path = folder.join("journal");
-    let (journal, _) = Journal::mount(Copied(fs::read(&path).unwrap()), &path, kind).unwrap();
-    let mut records = Vec::new();
-    journal.replay(&mut |_, bytes| records.push(decode(bytes))).unwrap();
-    records
-}
-
-/// Where a run stands by its journal.
-#[derive(Debug, Clone)]
-struct Standing {
-    phase: Phase,
-    at: Attempt,
-    /// The included set, once it is fixed.
-    included: Option<BTreeSet<ClientId>>,
-    /// Whether nobody is missing: what is tolerated is counted from there.
-    complete: bool,
-}
-
-fn standing(data: &Path) -> Standing {
-    let at = Attempt { round: 0, attempt: 0 };
-    let mut standing = Standing { phase: Phase::Idle, at, included: None, complete: true };
-    let (mut advertised, mut shared, mut staged) = (0, 0, BTreeSet::new());
-    for record in journal(data, JournalKind::Coordinator, |bytes| Record::decode(bytes).unwrap()) {
-        match record {
-            Record::Opened { at, cohort, .. } => {
-                let complete = cohort.len() == SILOS as usize;
-                standing = Standing { phase: Phase::Advertising, at, included: None, complete };
-                (advertised, shared) = (0, 0);
-                staged.clear();
-            }
-            Record::Advertised(_) => advertised += 1,
-            Record::RosterFixed { .. } => {
-                standing.phase = Phase::SharingKeys;
-                standing.complete &= advertised == SILOS;
-            }
-            Record::Shared(_) => shared += 1,
-            Record::SharesFixed { .. } => {
-                standing.phase = Phase::MaskedInput;
-                standing.complete &= shared == SILOS;
-            }
-            Record::Staged(header) => drop(staged.insert(header.client)),
-            Record::IncludedFixed { .. } => {
-                standing.phase = Phase::Consistency;
-                standing.complete &= staged.len() == SILOS as usize;
-                standing.included = Some(staged.clone());
-            }
-            Record::UnmaskRequested { .. } => standing.phase = Phase::Unmasking,
-            Record::SharesComplete { .. } => standing.phase = Phase::OpeningTheSum,
-            Record::Committed { .. } | Record::Aborted { .. } => standing.phase = Phase::Idle,
-            _ => {}
-        }
-    }
-    standing
-}
-
-/// Stops a process, and waits until it stands still.
-fn freeze(pid: Pid) {
-    kill_process(pid, Signal::STOP).unwrap();
-    let stat = format!("/proc/{}/stat", pid.as_raw_nonzero());
-    // The state follows the name in parentheses.
-    while !fs::read_to_string(&stat).unwrap().rsplit(") ").next().unwrap().starts_with('T') {
-        std::thread::yield_now();
-    }
-}
-
-/// Lets a frozen process go on until its journal has grown, or for a moment where nothing is due.
-fn step(pid: Pid, data: &Path) {
-    let length = || fs::metadata(data.join("journal")).unwrap().len();
-    let before = length();
-    kill_process(pid, Signal::CONT).unwrap();
-    let began = Instant::now();
-    while length() == before && began.elapsed() < Duration::from_millis(5) {
-        std::thread::yield_now();
-    }
-}
-
-/// Freezes the coordinator again and again until a round after `round`, with everybody in it, stands in `phase`; it stays
-/// frozen.
-fn catch(coordinator: &Coordinator, data: &Path, phase: Phase, round: u64) -> Standing {
-    let pid = Pid::from_child(&coordinator.running.0);
-    let began = Instant::now();
-    loop {
-        freeze(pid);
-        let standing = standing(data);
-        if standing.phase == phase && standing.complete && standing.at.round > round {
-            return standing;
-        }
-        assert!(began.elapsed() < Duration::from_secs(120), "no round comes to {phase:?}: {standing:?}");
-        step(pid, data);
-    }
-}
 
 /// Replaces the one place of `from` in a file.
 fn edit(file: &Path, from: &str, to: &str) {
@@ -199,7 +66,7 @@ fn a_coordinator_killed_at_each_phase_with_up_to_two_silos_finishes_the_round_wi
     let (mut last, mut next) = (0, 0);
     for phase in KILLED_AT {
         for lost in 0..=LOST_MAX {
-            let caught = catch(&coordinator, &data, phase, last);
+            let caught = catch(&coordinator, &data, SILOS, phase, last);
             last = caught.at.round;
             caught_in.insert(last, (phase, lost));
             fixed.extend(caught.included.map(|included| (last, included)));
@@ -263,4 +130,90 @@ fn a_coordinator_killed_at_each_phase_with_up_to_two_silos_finishes_the_round_wi
             assert!(debited.iter().any(|later| later > round), "silo {} after round {round}", place + 1);
         }
     }
+}
+
+/// The plan of a demonstration of four silos, to be run anew at an address that stays.
+struct Four {
+    folder: tempfile::TempDir,
+    config: PathBuf,
+    data: PathBuf,
+    silos: Vec<PathBuf>,
+}
+
+impl Four {
+    fn new(rounds: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        demo(folder.path(), &["--clients", "4", "--rounds", &rounds.to_string(), "--keep"]);
+        let data = folder.path().join("coordinator");
+        fs::remove_dir_all(&data).unwrap();
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let config = folder.path().join("coordinator.toml");
+        edit(&config, "127.0.0.1:0", &address);
+        let url = format!("http://{address}");
+        let silos = (1..=4).map(|id| rejoin(folder.path(), &format!("silo-{id}"), &url)).collect();
+        Self { folder, config, data, silos }
+    }
+
+    fn start(&self) -> Vec<Running> {
+        self.silos.iter().map(|config| Running(role("client", config).spawn().unwrap())).collect()
+    }
+
+    /// What the chain says of a round.
+    fn manifest(&self, round: u64) -> checkpoint::Manifest {
+        let file = self.data.join(format!("checkpoints/{round:06}/manifest.json"));
+        checkpoint::Manifest::from_bytes(&fs::read(&file).unwrap()).unwrap()
+    }
+}
+
+fn signal(running: &Running, signal: Signal) {
+    kill_process(Pid::from_child(&running.0), signal).unwrap();
+}
+
+#[test]
+fn a_coordinator_asked_to_stop_in_a_round_ends_well_and_finishes_the_same_attempt_when_it_is_back() {
+    let four = Four::new(12);
+    let mut coordinator = Coordinator::start(&four.config);
+    let _silos = four.start();
+    let caught = catch(&coordinator, &four.data, 4, Phase::MaskedInput, 2);
+    signal(&coordinator.running, Signal::TERM);
+    signal(&coordinator.running, Signal::CONT);
+    let ended = coordinator.running.0.wait().unwrap();
+    assert_eq!(ended.code(), Some(0), "{ended}");
+    drop(coordinator);
+    let coordinator = Coordinator::start(&four.config);
+    let status = status_until(&coordinator.url, |status| !status["ended"].is_null());
+    assert_eq!((&status["rounds_committed"], &status["rounds_aborted"]), (&12.into(), &0.into()), "{status}");
+    let manifest = four.manifest(caught.at.round);
+    assert_eq!((manifest.attempt, manifest.included), (caught.at.attempt, vec![1, 2, 3, 4]));
+}
+
+#[test]
+fn a_silo_asked_to_stop_in_a_round_ends_well_is_left_out_by_name_and_joins_the_next() {
+    let four = Four::new(16);
+    let coordinator = Coordinator::start(&four.config);
+    let mut silos = four.start();
+    // Everybody's keys are in the cohort; silo 3 ends before anyone has sent a vector.
+    let caught = catch(&coordinator, &four.data, 4, Phase::SharingKeys, 2);
+    signal(&silos[2], Signal::TERM);
+    let ended = silos[2].0.wait().unwrap();
+    assert_eq!(ended.code(), Some(0), "{ended}");
+    signal(&coordinator.running, Signal::CONT);
+    silos[2] = Running(role("client", &four.silos[2]).spawn().unwrap());
+    let status = status_until(&coordinator.url, |status| !status["ended"].is_null());
+    assert_eq!(status["rounds_aborted"], 0, "{status}");
+    let manifest = four.manifest(caught.at.round);
+    assert_eq!(manifest.included, [1, 2, 4]);
+    let left_out: Vec<(u32, &str)> =
+        manifest.left_out.iter().map(|left| (left.client, left.reason.as_str())).collect();
+    assert!(
+        matches!(left_out[..], [(3, why)] if why.contains("restarted") || why.contains("silent")),
+        "{left_out:?}"
+    );
+    let state = four.folder.path().join("silo-3/fresh");
+    let records = journal(&state, JournalKind::Client, |bytes| ClientRecord::decode(bytes).unwrap());
+    let debited = |round: u64| {
+        records.iter().any(|record| matches!(record, ClientRecord::Debited { at, .. } if at.round == round))
+    };
+    assert!(!debited(caught.at.round), "it left before its vector");
+    assert!((caught.at.round + 1..=16).any(debited), "it never came back");
 }
