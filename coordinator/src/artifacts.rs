@@ -106,6 +106,24 @@ pub(crate) fn read_record(store: &dyn Store, round: u64) -> anyhow::Result<Signe
     })
 }
 
+/// The published records after this round, oldest first; all of them where there is none. Unverified: whoever
+/// receives them verifies the chain.
+pub(crate) fn read_chain(
+    store: &dyn Store,
+    after: Option<u64>,
+) -> anyhow::Result<Vec<wire::CheckpointRecord>> {
+    let rounds = store.list_published()?.into_iter().filter_map(|name| checkpoint::round_of_folder(&name));
+    rounds
+        .filter(|round| after.is_none_or(|after| *round > after))
+        .map(|round| {
+            let signed = read_record(store, round).with_context(|| {
+                format!("the record of checkpoint {round} cannot be read; restore it from a copy")
+            })?;
+            Ok(wire::CheckpointRecord { round, signed })
+        })
+        .collect()
+}
+
 /// Reads a published version back and checks it against its record.
 pub(crate) fn read(store: &dyn Store, plan: &Plan, signed: &SignedManifest) -> anyhow::Result<Version> {
     let manifest = Manifest::from_bytes(&signed.manifest_bytes)?;

@@ -24,7 +24,7 @@ use wire::v1::RunStatus;
 use wire::{Refusal, ServiceError};
 
 use crate::artifacts::{self, Files, Version};
-use crate::events::{Event, ModelFile, NextVersion, Staging};
+use crate::events::{ChainReply, Event, ModelFile, NextVersion, Staging};
 use crate::service::{Counters, RETRY_AFTER};
 use crate::sessions::Sessions;
 use crate::worker::Opening;
@@ -62,7 +62,7 @@ pub(crate) struct Driver {
     /// Replies that wait until what they acknowledge is durable.
     replies: Vec<Reply>,
     /// Answers that wait until what they tell is durable.
-    chains: Vec<(u64, oneshot::Sender<Vec<wire::CheckpointRecord>>)>,
+    chains: Vec<(u64, ChainReply)>,
     /// The clock that the core judged by last: a deadline that passed since then is due.
     judged: Timestamp,
     clock: Clock,
@@ -226,7 +226,12 @@ impl Driver {
             let _ = to.send(result);
         }
         for (from_round, reply) in std::mem::take(&mut self.chains) {
-            let _ = reply.send(self.chain(from_round));
+            let records =
+                artifacts::read_chain(self.store.as_ref(), from_round.checked_sub(1)).map_err(|why| {
+                    tracing::error!(why = format!("{why:#}"), "cannot read the chain");
+                    ServiceError::Internal.to_status()
+                });
+            let _ = reply.send(records);
         }
         Ok(())
     }
@@ -240,6 +245,11 @@ impl Driver {
                 self.note(&record);
             }
             Effect::Send { to, message } => self.send(to, *message),
+            Effect::SendChain { to, after } => {
+                for record in artifacts::read_chain(self.store.as_ref(), after)? {
+                    self.send(to, ToClient::Published(record.signed));
+                }
+            }
             Effect::Compute(job) => self.compute(*job)?,
             Effect::Publish(signed) => {
                 artifacts::publish(self.store.as_mut(), &signed)?;
@@ -310,7 +320,7 @@ impl Driver {
 
     fn load_head(&mut self) -> anyhow::Result<&Version> {
         if self.version.is_none() {
-            let head = self.core.chain().last().context("the journal holds no checkpoint")?;
+            let head = self.core.head_record().context("the journal holds no checkpoint")?;
             self.version = Some(artifacts::read(self.store.as_ref(), &self.plan, head)?);
         }
         self.version.as_ref().context("the newest version was just read")
@@ -414,21 +424,6 @@ impl Driver {
         let signed = artifacts::read_record(self.store.as_ref(), round)?;
         let version = artifacts::read(self.store.as_ref(), &self.plan, &signed)?;
         Ok(Some(ModelFile { round: version.round, digest: version.digest, file: version.file }))
-    }
-
-    fn chain(&self, from_round: u64) -> Vec<wire::CheckpointRecord> {
-        let round = |signed: &checkpoint::SignedManifest| {
-            checkpoint::Manifest::from_bytes(&signed.manifest_bytes).ok().map(|manifest| manifest.round)
-        };
-        // Rounds ascend along the chain, so that only few records are decoded to find where to begin.
-        let chain = self.core.chain();
-        let begin = chain.partition_point(|signed| round(signed).is_some_and(|round| round < from_round));
-        let records = chain.iter().skip(begin);
-        records
-            .filter_map(|signed| {
-                Some(wire::CheckpointRecord { round: round(signed)?, signed: signed.clone() })
-            })
-            .collect()
     }
 
     fn publish_status(&self) {

@@ -10,6 +10,9 @@ use tokio::sync::oneshot;
 use crate::artifacts::Files;
 use crate::sessions::{Outbox, SessionId};
 
+/// Who waits for records of the chain.
+pub(crate) type ChainReply = oneshot::Sender<Result<Vec<wire::CheckpointRecord>, tonic::Status>>;
+
 /// What the services and workers tell the driver.
 pub(crate) enum Event {
     Attached { client: ClientId, session: SessionId, outbox: Outbox },
@@ -19,7 +22,7 @@ pub(crate) enum Event {
     Uploaded { header: Box<UploadHeader>, reply: oneshot::Sender<Result<(), Rejection>> },
     Opened { at: Attempt, result: Result<Box<NextVersion>, RecoverFailure> },
     FetchModel { digest: Option<Digest>, reply: oneshot::Sender<Result<ModelFile, tonic::Status>> },
-    Chain { from_round: u64, reply: oneshot::Sender<Vec<wire::CheckpointRecord>> },
+    Chain { from_round: u64, reply: ChainReply },
 }
 
 /// Where an upload's bytes go.

@@ -302,7 +302,7 @@ impl Models for Services {
         request: Request<v1::ListCheckpointsRequest>,
     ) -> Result<Response<Self::ListCheckpointsStream>, Status> {
         let from_round = request.into_inner().from_round;
-        let records = self.ask(|reply| Event::Chain { from_round, reply }).await?;
+        let records = self.ask(|reply| Event::Chain { from_round, reply }).await??;
         let records = records.into_iter().map(|record| Ok(record.into()));
         Ok(Response::new(Box::pin(tokio_stream::iter(records))))
     }

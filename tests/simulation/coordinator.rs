@@ -93,7 +93,8 @@ impl Bench {
 
     /// What a silo signs for this attempt, with keys of its choice.
     fn advert(&self, id: u32, ek: [u8; 32], mk: [u8; 32]) -> ToCoordinator {
-        let head = checkpoint::Manifest::from_bytes(&self.coordinator.chain()[0].manifest_bytes).unwrap();
+        let head = checkpoint::Manifest::from_bytes(&self.coordinator.head_record().unwrap().manifest_bytes)
+            .unwrap();
         let context = secagg::RoundBinding {
             run_id: *head.run_id.as_bytes(),
             plan_hash: *head.plan_digest.as_bytes(),

@@ -1,6 +1,7 @@
 //! The central site: the real coordinator, its journal's disk, what is staged and published.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::path::Path;
 
 use checkpoint::SignedManifest;
@@ -50,6 +51,7 @@ pub(crate) struct Center {
     pub(crate) staged: BTreeMap<Staged, Vec<u32>>,
     models: BTreeMap<Digest, (Params, State)>,
     pub(crate) published: BTreeMap<u64, Digest>,
+    records: BTreeMap<u64, SignedManifest>,
     pub(crate) opened: Vec<OpenedSum>,
 }
 
@@ -77,6 +79,7 @@ impl Center {
             staged: BTreeMap::new(),
             models: BTreeMap::new(),
             published: BTreeMap::new(),
+            records: BTreeMap::new(),
             opened: Vec::new(),
         }
     }
@@ -143,10 +146,17 @@ impl Center {
         if !self.models.contains_key(&digest) {
             return Err(format!("round {} publishes a model that was never staged", manifest.round));
         }
+        self.records.insert(manifest.round, signed.clone());
         match self.published.insert(manifest.round, digest) {
             Some(before) if before != digest => Err(format!("round {} is published twice", manifest.round)),
             _ => Ok(()),
         }
+    }
+
+    /// The published records after this round, as the shell reads them from the chain's folder.
+    pub(crate) fn chain_after(&self, after: Option<u64>) -> Vec<SignedManifest> {
+        let newer = self.records.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded));
+        newer.map(|(_, signed)| signed.clone()).collect()
     }
 
     /// Opens a sum and steps the model, as the shell's worker does.

@@ -147,6 +147,11 @@ impl Federation {
         match effect {
             Effect::Persist(_) => {}
             Effect::Send { to, message } => self.center_says(*to, ToClient::clone(message), fate),
+            Effect::SendChain { to, after } => {
+                for signed in self.center.chain_after(*after) {
+                    self.center_says(*to, ToClient::Published(signed), fate);
+                }
+            }
             Effect::Compute(job) => {
                 let at = job.at;
                 let result = self.center.open(job, &self.silos);

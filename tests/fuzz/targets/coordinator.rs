@@ -317,6 +317,22 @@ impl World {
                     }
                 }
                 Effect::Compute(job) => self.job = Some(job.at),
+                Effect::SendChain { to, after } => {
+                    let records = self.journal.iter().filter_map(|record| match record {
+                        Record::RunStarted { genesis, .. } => Some(genesis),
+                        Record::Committed { manifest, .. } => Some(manifest),
+                        _ => None,
+                    });
+                    let newer = records.filter(|signed| {
+                        let manifest = checkpoint::Manifest::from_bytes(&signed.manifest_bytes);
+                        let round = manifest.expect("its own record").round;
+                        after.is_none_or(|after| round > after)
+                    });
+                    let newer: Vec<ToClient> = newer.cloned().map(ToClient::Published).collect();
+                    if let Some(silo) = self.silos.get_mut(&to) {
+                        silo.inbox.extend(newer);
+                    }
+                }
                 Effect::Publish(signed) => {
                     signed.verify_strict().expect("its own record");
                 }

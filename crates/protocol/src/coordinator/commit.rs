@@ -99,7 +99,7 @@ impl Coordinator {
         let parent = self.state.head.as_ref();
         let run_id = parent.map_or(Digest::from_bytes([0; 32]), |head| head.run_id);
         Manifest {
-            parent: self.state.chain.last().map(SignedManifest::digest),
+            parent: self.state.head_record.as_ref().map(SignedManifest::digest),
             parent_model: parent.map(|head| head.model.params_digest),
             transcript: Some(Digest::from_bytes(phase.cohort.r2().0)),
             cohort: ids(&phase.cohort.cohort().u1()),

@@ -71,6 +71,14 @@ pub enum Effect {
         /// What.
         message: Box<ToClient>,
     },
+    /// Say to a client every published record after this round, oldest first; all of them where there is none. The
+    /// chain grows with the run, so it is kept where it is published and not in here.
+    SendChain {
+        /// To whom.
+        to: ClientId,
+        /// The round of the newest record that it holds.
+        after: Option<u64>,
+    },
     /// Open the sum and step the model on a worker; answer with [`Input::Recovered`].
     Compute(Box<RecoverJob>),
     /// Put the staged files of this record into the chain's folder, under their names. Idempotent.

@@ -3,7 +3,7 @@
 use secagg::{ClientId, UnmaskShares};
 
 use super::phase::Phase;
-use super::{Coordinator, Effects, Link, send};
+use super::{Coordinator, Effect, Effects, Link, send};
 use crate::Timestamp;
 use crate::message::{
     Attempt, Decline, DropReason, Rejection, RoundOutcome, ToClient, ToCoordinator, UploadHeader,
@@ -96,8 +96,8 @@ impl Coordinator {
                 head.unwrap_or_default()
             )));
         }
-        for manifest in self.state.chain_after(head) {
-            send(out, from, ToClient::Published(manifest.clone()));
+        if head.is_none_or(|seen| seen < newest) {
+            out.push(Effect::SendChain { to: from, after: head });
         }
         self.links.insert(from, Link { checked_in: true });
         if let Phase::Ended(reason) = &self.state.phase {

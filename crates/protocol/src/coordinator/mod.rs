@@ -89,7 +89,7 @@ impl Coordinator {
             coordinator.check_setup(record)?;
             coordinator.apply(record);
         }
-        if let Some(head) = coordinator.state.chain.last() {
+        if let Some(head) = &coordinator.state.head_record {
             // The crash may have fallen between the record and its publication.
             out.push(Effect::Publish(head.clone()));
         }
@@ -163,9 +163,9 @@ impl Coordinator {
         [patience, end].into_iter().flatten().filter(|at| *at > now).min()
     }
 
-    /// The published chain, oldest first.
-    pub fn chain(&self) -> &[SignedManifest] {
-        &self.state.chain
+    /// The newest record of the chain, once the run has begun.
+    pub fn head_record(&self) -> Option<&SignedManifest> {
+        self.state.head_record.as_ref()
     }
 
     /// The one way in which journalled state changes, live and at recovery.

@@ -37,7 +37,7 @@ impl Coordinator {
                 .zip(plan.budget())
                 .map(|(spent, (epsilon, _))| (epsilon - spent).max(0.0)),
             privacy,
-            head: state.chain.last().map(SignedManifest::digest),
+            head: state.head_record.as_ref().map(SignedManifest::digest),
             model: state.head.as_ref().map(|head| head.model.params_digest),
             head_round: self.state.head_round(),
             metrics: state.head.as_ref().map(|head| head.metrics.clone()).unwrap_or_default(),

@@ -16,9 +16,9 @@ use crate::record::Record;
 pub(super) struct State {
     pub(super) run: Option<Run>,
     pub(super) phase: Phase,
-    /// Published records, round 0 first.
-    pub(super) chain: Vec<SignedManifest>,
-    /// The newest record, decoded.
+    /// The newest record, as it is published.
+    pub(super) head_record: Option<SignedManifest>,
+    /// The same, decoded.
     pub(super) head: Option<Manifest>,
     /// The attempt that opens next.
     pub(super) next: Attempt,
@@ -70,7 +70,7 @@ impl State {
         Self {
             run: None,
             phase: Phase::NotStarted,
-            chain: Vec::new(),
+            head_record: None,
             head: None,
             next: Attempt { round: 1, attempt: 1 },
             committed: 0,
@@ -87,16 +87,6 @@ impl State {
 
     pub(super) fn head_round(&self) -> u64 {
         self.head.as_ref().map_or(0, |head| head.round)
-    }
-
-    /// Records newer than `round`; all of them where `round` is `None`.
-    pub(super) fn chain_after(&self, round: Option<u64>) -> impl Iterator<Item = &SignedManifest> {
-        let seen = |signed: &SignedManifest, seen: u64| {
-            Manifest::from_bytes(&signed.manifest_bytes).is_ok_and(|manifest| manifest.round <= seen)
-        };
-        // Rounds ascend along the chain, so that only few records are decoded to find where to begin.
-        let begin = round.map_or(0, |round| self.chain.partition_point(|signed| seen(signed, round)));
-        self.chain.iter().skip(begin)
     }
 
     pub(super) fn kept_apart(&self, a: ClientId, b: ClientId) -> bool {
@@ -277,7 +267,7 @@ impl State {
             Ok(manifest) => self.head = Some(manifest),
             Err(why) => broken!("C3", "a journalled checkpoint record does not decode: {why}"),
         }
-        self.chain.push(signed.clone());
+        self.head_record = Some(signed.clone());
     }
 
     fn tally(&mut self, phase: &Recovering) {
