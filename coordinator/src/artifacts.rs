@@ -13,7 +13,7 @@ use identity::Plan;
 use optim::State;
 use params::{Digest, Params};
 use protocol::{Artifacts, Attempt};
-use store::{StageKey, Store};
+use store::{StageKey, Store, StoreError};
 
 /// The bytes of one version.
 pub(crate) struct Files {
@@ -75,7 +75,7 @@ impl Files {
 pub(crate) fn publish(store: &mut dyn Store, signed: &SignedManifest) -> anyhow::Result<()> {
     let manifest = Manifest::from_bytes(&signed.manifest_bytes)?;
     let folder = checkpoint::folder_name(manifest.round);
-    if store.list_published()?.contains(&folder) {
+    if is_published(store, &folder)? {
         return Ok(());
     }
     let at = Attempt { round: manifest.round, attempt: manifest.attempt };
@@ -106,22 +106,37 @@ pub(crate) fn read_record(store: &dyn Store, round: u64) -> anyhow::Result<Signe
     })
 }
 
-/// The published records after this round, oldest first; all of them where there is none. Unverified: whoever
-/// receives them verifies the chain.
+/// The published records after this round up to `newest`, oldest first; from the first where there is none.
+///
+/// # Errors
+/// A record that cannot be read, is not validly signed, or does not follow from the one before it.
 pub(crate) fn read_chain(
     store: &dyn Store,
     after: Option<u64>,
+    newest: u64,
 ) -> anyhow::Result<Vec<wire::CheckpointRecord>> {
-    let rounds = store.list_published()?.into_iter().filter_map(|name| checkpoint::round_of_folder(&name));
-    rounds
-        .filter(|round| after.is_none_or(|after| *round > after))
-        .map(|round| {
-            let signed = read_record(store, round).with_context(|| {
-                format!("the record of checkpoint {round} cannot be read; restore it from a copy")
-            })?;
-            Ok(wire::CheckpointRecord { round, signed })
-        })
-        .collect()
+    let mut records: Vec<wire::CheckpointRecord> = Vec::new();
+    for round in after.map_or(0, |after| after.saturating_add(1))..=newest {
+        // A round that was aborted has no record.
+        if is_published(store, &checkpoint::folder_name(round))? {
+            let damaged =
+                || format!("checkpoint {round} is damaged or one before it is gone; restore it from a copy");
+            let signed = read_record(store, round).with_context(damaged)?;
+            let manifest = signed.verify_strict().with_context(damaged)?;
+            let before = records.last().map(|record| record.signed.digest());
+            anyhow::ensure!(before.is_none() || manifest.parent == before, damaged());
+            records.push(wire::CheckpointRecord { round, signed });
+        }
+    }
+    Ok(records)
+}
+
+fn is_published(store: &dyn Store, folder: &str) -> Result<bool, StoreError> {
+    match store.read_published(folder, checkpoint::MANIFEST_FILE) {
+        Ok(_) => Ok(true),
+        Err(StoreError::NotPublished { .. }) => Ok(false),
+        Err(why) => Err(why),
+    }
 }
 
 /// Reads a published version back and checks it against its record.

@@ -226,11 +226,10 @@ impl Driver {
             let _ = to.send(result);
         }
         for (from_round, reply) in std::mem::take(&mut self.chains) {
-            let records =
-                artifacts::read_chain(self.store.as_ref(), from_round.checked_sub(1)).map_err(|why| {
-                    tracing::error!(why = format!("{why:#}"), "cannot read the chain");
-                    ServiceError::Internal.to_status()
-                });
+            let records = self.read_chain(from_round.checked_sub(1)).map_err(|why| {
+                tracing::error!(why = format!("{why:#}"), "cannot read the chain");
+                ServiceError::Internal.to_status()
+            });
             let _ = reply.send(records);
         }
         Ok(())
@@ -246,8 +245,19 @@ impl Driver {
             }
             Effect::Send { to, message } => self.send(to, *message),
             Effect::SendChain { to, after } => {
-                for record in artifacts::read_chain(self.store.as_ref(), after)? {
-                    self.send(to, ToClient::Published(record.signed));
+                match self.read_chain(after) {
+                    Ok(records) => {
+                        for record in records {
+                            self.send(to, ToClient::Published(record.signed));
+                        }
+                    }
+                    // The round that the others are in goes on; this silo comes back, and hears the same until it is
+                    // mended.
+                    Err(why) => {
+                        tracing::error!(client = %to, "cannot show the chain to a silo: {why:#}");
+                        self.sessions.close(to);
+                        self.feed(Input::Disconnected { client: to });
+                    }
                 }
             }
             Effect::Compute(job) => self.compute(*job)?,
@@ -424,6 +434,10 @@ impl Driver {
         let signed = artifacts::read_record(self.store.as_ref(), round)?;
         let version = artifacts::read(self.store.as_ref(), &self.plan, &signed)?;
         Ok(Some(ModelFile { round: version.round, digest: version.digest, file: version.file }))
+    }
+
+    fn read_chain(&self, after: Option<u64>) -> anyhow::Result<Vec<wire::CheckpointRecord>> {
+        artifacts::read_chain(self.store.as_ref(), after, self.core.status().head_round)
     }
 
     fn publish_status(&self) {

@@ -53,6 +53,11 @@ impl Sessions {
         taken
     }
 
+    /// Ends a client's session.
+    pub(crate) fn close(&mut self, client: ClientId) {
+        self.0.remove(&client);
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }

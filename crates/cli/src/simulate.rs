@@ -36,7 +36,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FROM..TO", value_parser = range)]
     seeds: Option<Range<u64>>,
     /// Print everything that happened, as a table.
-    #[arg(long, conflicts_with = "seeds")]
+    #[arg(long, conflicts_with_all = ["seeds", "json"])]
     trace: bool,
     /// Leave out kinds of faults or lies, to see which one matters.
     #[arg(long, value_delimiter = ',', value_name = "KIND", value_parser = part)]
@@ -93,6 +93,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 fn one(args: &Args, seed: u64) -> Result<(), Failure> {
+    let started = Instant::now();
     let scenario = scenario(seed, &args.without);
     let mut report = simulate(&scenario, args.trace);
     print_rows(&std::mem::take(&mut report.trace))?;
@@ -107,6 +108,7 @@ fn one(args: &Args, seed: u64) -> Result<(), Failure> {
         report.simulated_ms as f64 / 1000.0
     );
     summary.add(report, shrunk, &args.without);
+    summary.seconds = started.elapsed().as_secs_f64();
     if args.json {
         println!("{}", json(&summary)?);
     } else {
@@ -198,8 +200,10 @@ fn shrunk(report: &Report) -> Option<Scenario> {
 
 /// A panic is an invariant too: the core panics with the id of what it holds for impossible.
 fn simulate(scenario: &Scenario, traced: bool) -> Report {
-    catch_unwind(AssertUnwindSafe(|| scenario.run(traced)))
-        .unwrap_or_else(|panic| scenario.panicked(panic.downcast_ref::<String>().map_or("", String::as_str)))
+    catch_unwind(AssertUnwindSafe(|| scenario.run(traced))).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str);
+        scenario.panicked(said.or(panic.downcast_ref::<&str>().copied()).unwrap_or("without a message"))
+    })
 }
 
 fn range(text: &str) -> Result<Range<u64>, String> {

@@ -1,7 +1,8 @@
 //! What a lying client needs and an honest one has no use for: simulations and attack tests are made of it.
 //!
-//! Nothing here opens anyone else's secret or weakens a check. A client that calls these functions breaks its
-//! own word only, which any modified client can; that nothing comes of it is what the tests are about.
+//! A client that calls these functions breaks its own word, which any modified client can: it signs what it likes and
+//! opens the shares that it holds without a quorum. That nothing comes of it as long as `c` of them do so is what the
+//! tests are about. No program of this project may name this module; the repository's own tests check that.
 
 use std::collections::BTreeSet;
 

@@ -15,8 +15,10 @@ pub(crate) enum Event {
     ToCoordinator { from: ClientId, session: u64, bytes: Vec<u8> },
     /// Bytes for a silo.
     ToSilo { to: ClientId, session: u64, bytes: Vec<u8> },
-    /// A silo's upload job tries.
+    /// A silo's vector arrives.
     Upload { life: u64, job: u64, header: Box<UploadHeader> },
+    /// A silo's upload job tries again.
+    UploadAgain { life: u64, job: u64, header: Box<UploadHeader> },
     /// A silo's training or masking is done.
     Done { id: ClientId, life: u64, input: Box<ClientInput> },
     /// A sum is opened.

@@ -118,14 +118,14 @@ impl Federation {
             .map(|effect| self.faults.fate(self.now_ms, &Moment::CoordinatorDoes(effect)))
             .collect();
         let killed = fates.into_iter().find(|fate| fate.kills());
-        if let Some(fate @ (Fate::SyncFails(_) | Fate::PowerCut(_))) = killed {
-            // Some of it may reach the disk all the same, and none of it is acknowledged.
-            self.center.disk.fail_sync();
-            let failed = self.center.process.as_mut().is_none_or(|p| p.journal.append(&bytes).is_err());
-            self.oracle.failed_append(failed);
-            return self.kill_center(fate);
-        }
         if let Some(fate) = killed {
+            // Killed before the write, or between the write and its fsync: then some of it may be on the disk, and none
+            // of it is acknowledged.
+            if fate.is_of_the_disk() || self.faults.writes_before_it_dies() {
+                self.center.disk.fail_sync();
+                let failed = self.center.process.as_mut().is_none_or(|p| p.journal.append(&bytes).is_err());
+                self.oracle.failed_append(failed);
+            }
             return self.kill_center(fate);
         }
         let Some(process) = &mut self.center.process else { return };

@@ -1,6 +1,6 @@
 //! A coordinator that lies: what the real one would say, changed, left out, repeated, or said to the wrong silo.
 //!
-//! It holds the coordinator's key, so nothing that the coordinator alone signs stops it; it forges no silo's
+//! Or it has two minds ([`crate::twin`]), both of which sign with the coordinator's key. It forges no silo's
 //! signature. Whatever it does, silos may only refuse.
 
 use std::collections::{BTreeMap, BTreeSet};

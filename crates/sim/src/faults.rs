@@ -51,6 +51,11 @@ impl Fate {
         matches!(self, Self::Kill | Self::Restart | Self::Down(_) | Self::PowerCut(_) | Self::SyncFails(_))
     }
 
+    /// Whether it strikes while the disk is being written.
+    pub(crate) fn is_of_the_disk(self) -> bool {
+        matches!(self, Self::PowerCut(_) | Self::SyncFails(_))
+    }
+
     /// In a trace.
     pub(crate) fn words(self) -> String {
         match self {
@@ -96,6 +101,11 @@ pub(crate) trait Faults {
     /// Whether processes write all records that stand ready before they perform anything else. Both this and strict
     /// order keep to the core's contract.
     fn writes_first(&self) -> bool {
+        false
+    }
+
+    /// Whether a process that is killed while it writes a record dies between the write and its fsync.
+    fn writes_before_it_dies(&mut self) -> bool {
         false
     }
 

@@ -24,7 +24,7 @@ use crate::twin::{Said, Twin};
 pub(crate) const START_MS: u64 = 1_700_000_000_000;
 /// A run that takes more events than this goes round in circles.
 const EVENTS_MAX: u64 = 2_000_000;
-/// How long a dead connection can look alive: the daemons' keepalive.
+/// How long a dead connection looks alive, at most: probes of both daemons, generously.
 pub(crate) const KEEPALIVE_MS: u64 = 20_000;
 
 /// A whole federation.
@@ -286,6 +286,7 @@ impl Federation {
                     self.silo_input(id, *input);
                 }
             }
+            Event::UploadAgain { life, job, header } => self.upload_again(life, job, *header),
             Event::StartSilo(id) => self.start_silo(id),
             Event::StartCoordinator => self.start_center(),
             for_the_coordinator => {
@@ -482,7 +483,7 @@ impl Federation {
 }
 
 /// The rules of a silo that allows what a simulation asks.
-fn policy() -> Policy {
+pub(crate) fn policy() -> Policy {
     Policy {
         cohort_min: 3,
         honest_min: 2,

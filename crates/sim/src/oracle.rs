@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use accounting::{Event, RdpCurve};
 use params::Digest;
 use protocol::{
     Attempt, ClientRecord, DropReason, Record, RoundOutcome, ToClient, ToCoordinator, UploadHeader,
@@ -94,7 +95,16 @@ pub(crate) struct Oracle {
     facts: CenterFacts,
     chain: BTreeMap<u64, Digest>,
     charged: u64,
+    /// Digests of the opened sums, and whose vectors are in them.
+    sums: BTreeMap<Attempt, (Digest, BTreeSet<ClientId>)>,
     attempts_aborted: u64,
+}
+
+/// Epsilon at `delta` of this many equal uploads.
+pub(crate) fn epsilon(event: &Event, uploads: u64, delta: f64) -> f64 {
+    let mut curve = RdpCurve::zero();
+    let composed = curve.compose(event, uploads).and_then(|()| curve.epsilon(delta));
+    composed.map_or(f64::INFINITY, |guarantee| guarantee.epsilon)
 }
 
 /// What a silo's journal says.
@@ -102,6 +112,8 @@ pub(crate) struct Oracle {
 struct SiloFacts {
     advertised: BTreeSet<Attempt>,
     uploads: BTreeMap<Attempt, Digest>,
+    /// What one upload costs; every one of a run costs the same.
+    event: Option<Event>,
     signed: BTreeSet<Attempt>,
     answered: BTreeSet<Attempt>,
 }
@@ -110,6 +122,9 @@ struct SiloFacts {
 #[derive(Default)]
 struct CenterFacts {
     at: Option<Attempt>,
+    opened: BTreeSet<Attempt>,
+    aborted: BTreeSet<Attempt>,
+    ended: bool,
     roster_fixed: BTreeSet<Attempt>,
     shares_fixed: BTreeSet<Attempt>,
     staged: BTreeSet<(Attempt, ClientId)>,
@@ -179,8 +194,9 @@ impl Oracle {
                     format!("silo {id} advertised in {at:?} after {newest:?}")
                 });
             }
-            ClientRecord::Debited { at, upload, .. } => {
+            ClientRecord::Debited { at, upload, event, .. } => {
                 facts.uploads.insert(*at, *upload);
+                facts.event = *event;
             }
             ClientRecord::SignedIncluded { at, .. } => {
                 facts.signed.insert(*at);
@@ -199,14 +215,19 @@ impl Oracle {
         }
     }
 
-    /// How much of a silo's budget is gone, and what it may spend.
-    pub(crate) fn silo_spent(&mut self, id: ClientId, uploads: u64, epsilon: f64, limit: f64) {
-        let debits = self.silos.get(&id).map_or(0, |facts| facts.uploads.len()) as u64;
+    /// How much of a silo's budget it says is gone, and what it may spend at this delta.
+    pub(crate) fn silo_spent(&mut self, id: ClientId, uploads: u64, told: f64, limit: f64, delta: f64) {
+        let facts = self.silos.entry(id).or_default();
+        let debits = facts.uploads.len() as u64;
+        let spent = facts.event.map_or(0.0, |event| epsilon(&event, debits, delta));
+        self.check(told >= spent, Invariant::Budget, || {
+            format!("silo {id} says that it spent epsilon {told}, its debits come to {spent}")
+        });
         self.check(uploads >= debits, Invariant::Budget, || {
             format!("silo {id} counts {uploads} debits of {debits} that it made: a refund")
         });
-        self.check(epsilon <= limit, Invariant::Budget, || {
-            format!("silo {id} spent epsilon {epsilon} of {limit}")
+        self.check(spent <= limit * (1.0 + 1e-12), Invariant::Budget, || {
+            format!("silo {id} spent epsilon {spent} of {limit}")
         });
     }
 
@@ -253,7 +274,8 @@ impl Oracle {
         self.check(same, Invariant::SaidOnce, || format!("silo {id} answered twice in round {}", at.round));
         let own = self.dealt.get(&(at, id)).copied().unwrap_or_default();
         let included: Vec<ClientId> = shares.self_mask.iter().map(|share| share.owner).collect();
-        let honest = included.iter().filter(|member| self.honest(**member)).count();
+        // Whoever lies in earnest does not say so: as many members as may be corrupt are taken to be.
+        let honest = included.len().saturating_sub(self.corrupt);
         let floor = self.threshold(own).saturating_sub(self.corrupt);
         self.check(honest >= floor, Invariant::HonestInputs, || {
             format!("silo {id} helped to open a sum of {included:?} in {at:?}: {honest} honest of {floor}")
@@ -303,6 +325,7 @@ impl Oracle {
             }
             Record::Opened { at, .. } => {
                 self.facts.at = Some(*at);
+                self.facts.opened.insert(*at);
             }
             Record::RosterFixed { .. } => {
                 self.facts.roster_fixed.extend(self.facts.at);
@@ -317,7 +340,11 @@ impl Oracle {
             Record::IncludedFixed { .. } => self.facts.included_fixed.extend(self.facts.at),
             Record::UnmaskRequested { .. } => self.facts.unmask_requested.extend(self.facts.at),
             Record::Committed { manifest, .. } => self.committed_record(manifest),
-            Record::Aborted { outcome, .. } => self.aborted(outcome),
+            Record::Aborted { outcome, .. } => {
+                self.facts.aborted.extend(self.facts.at);
+                self.aborted(outcome);
+            }
+            Record::Ended { .. } => self.facts.ended = true,
             // A coordinator that lies to a silo takes its answer for a lie.
             Record::Dropped { client, reason: DropReason::Misbehaved(why) } if !self.deceived => {
                 self.blamed(&[*client], why);
@@ -348,6 +375,17 @@ impl Oracle {
             format!("round {round} was committed without the accepted uploads of {left:?}")
         });
         self.accepted.clear();
+        if !self.deceived {
+            let summed = self.sums.get(&Attempt { round, attempt: manifest.attempt });
+            let same = summed.is_some_and(|(aggregate, members)| {
+                manifest.aggregate_digest == Some(*aggregate)
+                    && members.iter().all(|m| included.contains(&m.0))
+                    && members.len() == included.len()
+            });
+            self.check(same, Invariant::ExactSum, || {
+                format!("round {round}'s record names another sum or other silos than were summed")
+            });
+        }
         let (steps, charged) = (manifest.privacy.steps, self.charged);
         self.check(steps == charged, Invariant::Budget, || {
             format!("round {round}'s record charges {steps} rounds, uploads were asked for in {charged}")
@@ -376,6 +414,9 @@ impl Oracle {
     /// The coordinator says this.
     pub(crate) fn center_says(&mut self, to: ClientId, message: &ToClient) {
         let (written, what) = match message {
+            ToClient::Open { at, .. } => (self.facts.opened.contains(at), "an opening"),
+            ToClient::Aborted { at, .. } => (self.facts.aborted.contains(at), "an abort"),
+            ToClient::Finished { .. } => (self.facts.ended, "the run's end"),
             ToClient::Roster { at, .. } => (self.facts.roster_fixed.contains(at), "a roster"),
             ToClient::Deliver { at, .. } => (self.facts.shares_fixed.contains(at), "a delivery"),
             ToClient::UploadDurable { at } => {
@@ -398,6 +439,7 @@ impl Oracle {
     /// A sum was opened.
     pub(crate) fn sum_opened(&mut self, opened: &OpenedSum) {
         let at = opened.at;
+        self.sums.insert(at, (opened.aggregate, opened.included.clone()));
         self.check(self.deceived || opened.sum == opened.plaintext, Invariant::ExactSum, || {
             format!("the opened sum of {at:?} is not the sum of its included set {:?}", opened.included)
         });

@@ -8,8 +8,9 @@ use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use identity::Plan;
 use rand_core::Rng;
 
-use crate::federation::Federation;
+use crate::federation::{Federation, policy};
 use crate::liar::Lie;
+use crate::oracle::epsilon;
 use crate::oracle::{Invariant, Violation};
 use crate::samples::{plan, private_plan};
 use crate::swarm::{FaultKind, Swarm};
@@ -22,6 +23,8 @@ const HEALS_MS: u64 = 240_000;
 /// Rounds' deadlines within which a healed federation commits a round: one that was doomed when it healed, one that
 /// a silo sits out, and time to gather.
 const PATIENCE_ROUNDS: u64 = 6;
+/// Uploads that a tight budget is for.
+const TIGHT_ROUNDS: u64 = 4;
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub struct Scenario {
     pub silos: u32,
     /// Whether the plan is one with noise.
     pub private: bool,
+    /// Whether the silos' own budgets are for a few rounds only: they leave the run when they are spent.
+    pub tight: bool,
     /// A silo that lies, and how.
     pub liar: Option<(u32, Lie)>,
     /// Whether the coordinator lies.
@@ -68,12 +73,14 @@ impl Scenario {
         let mut draw = |below: u32| rng.next_u32() % below;
         let silos = [3, 4, 4, 5, 5, 6, 7][draw(7) as usize];
         let private = draw(4) == 0;
+        let tight = private && draw(3) == 0;
         let faults = FaultKind::ALL.into_iter().filter(|_| draw(3) == 0).collect();
         let (kind, who, lie) = (draw(10), 1 + draw(silos), Lie::ALL[draw(Lie::ALL.len() as u32) as usize]);
         Self {
             seed,
             silos,
             private,
+            tight,
             // Three silos tolerate no loss at all, so no lie either.
             liar: (silos > 3 && matches!(kind, 0..=2)).then_some((who, lie)),
             deceived: matches!(kind, 2 | 3),
@@ -86,9 +93,11 @@ impl Scenario {
         let plan = self.plan();
         let deadline_ms = plan.timing.round_deadline_ms;
         let swarm = Swarm::new(self.seed, &self.faults, self.silos, deadline_ms, HEALS_MS);
+        let budget = self.budget(&plan);
         let mut federation = Federation::with_policies(plan, self.silos, self.seed, |_, policy| {
             // So that aborted rounds do not end the run; what the rule itself does is tested elsewhere.
             policy.repeats_without_dp = 1000;
+            policy.epsilon_max = budget;
         })
         .under(swarm);
         if traced {
@@ -101,7 +110,7 @@ impl Scenario {
             federation = federation.with_deceiver(self.seed);
         }
         federation.run_rounds(ROUNDS, HEALS_MS);
-        if !self.deceived {
+        if !self.deceived && !self.tight {
             federation.heal(PATIENCE_ROUNDS * deadline_ms);
         }
         federation.report(self)
@@ -120,6 +129,14 @@ impl Scenario {
             simulated_ms: 0,
             violation: Some(Violation { invariant: Invariant::NoPanic, what }),
             trace: Vec::new(),
+        }
+    }
+
+    /// What a silo may spend: all that a run can, or a few rounds' worth.
+    fn budget(&self, plan: &Plan) -> f64 {
+        match plan.event() {
+            Some(event) if self.tight => epsilon(&event, TIGHT_ROUNDS, policy().delta_max),
+            _ => policy().epsilon_max,
         }
     }
 
@@ -155,7 +172,7 @@ impl Scenario {
         for smaller in [
             Self { liar: None, ..smallest.clone() },
             Self { deceived: false, ..smallest.clone() },
-            Self { private: false, ..smallest.clone() },
+            Self { private: false, tight: false, ..smallest.clone() },
         ] {
             if smaller != smallest && breaks(&smaller) {
                 smallest = smaller;
@@ -169,7 +186,7 @@ impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "seed {}: {} silos", self.seed, self.silos)?;
         if self.private {
-            write!(f, ", with noise")?;
+            write!(f, ", with noise{}", if self.tight { " and a tight budget" } else { "" })?;
         }
         if let Some((id, lie)) = self.liar {
             write!(f, ", silo {id} lies ({lie:?})")?;
@@ -199,7 +216,7 @@ impl Federation {
 
     /// Ends all faults, and expects a round to be committed within this time.
     fn heal(&mut self, patience_ms: u64) {
-        if self.violation().is_some() || self.has_ended() {
+        if self.violation().is_some() {
             return;
         }
         self.faults = Box::new(Healed);
@@ -211,12 +228,11 @@ impl Federation {
             let step = (self.now_ms() + 100).min(end);
             self.run_until(step);
             self.now_ms = self.now_ms.max(step);
-            if self.has_ended() {
-                return;
-            }
         }
         if self.violation().is_none() && self.oracle.committed() == before {
-            let why = self.center.process.as_ref().map(|process| process.core.status().waiting_why);
+            let status = self.center.process.as_ref().map(|process| process.core.status());
+            // Nothing that these faults do may end a run, so one that has ended is as bad as one that hangs.
+            let why = status.map(|status| status.ended.unwrap_or(status.waiting_why));
             let what =
                 format!("no round was committed within {patience_ms} ms after all faults healed: {why:?}");
             self.oracle.broken(Invariant::Liveness, what);

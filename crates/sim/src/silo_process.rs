@@ -144,14 +144,13 @@ impl Federation {
         let bytes: Vec<Vec<u8>> = records.iter().map(ClientRecord::encode).collect();
         let Some(silo) = self.silos.get_mut(&id) else { return };
         let Some(process) = &mut silo.process else { return };
-        if let Some(fate @ (Fate::SyncFails(_) | Fate::PowerCut(_))) = killed {
-            // Some of it may reach the disk all the same, and none of it is acknowledged.
-            silo.disk.fail_sync();
-            let failed = process.journal.append(&bytes).is_err();
-            self.oracle.failed_append(failed);
-            return self.kill_silo(id, fate);
-        }
         if let Some(fate) = killed {
+            // As the coordinator's.
+            if fate.is_of_the_disk() || self.faults.writes_before_it_dies() {
+                silo.disk.fail_sync();
+                let failed = process.journal.append(&bytes).is_err();
+                self.oracle.failed_append(failed);
+            }
             return self.kill_silo(id, fate);
         }
         if let Err(why) = process.journal.append(&bytes) {
@@ -237,7 +236,8 @@ impl Federation {
         let Some(silo) = self.silos.get(&id).filter(|silo| silo.liar.is_none()) else { return };
         let Some(process) = &silo.process else { return };
         let status = process.participant.status();
-        self.oracle.silo_spent(id, status.uploads, status.epsilon_spent, silo.policy.epsilon_max);
+        let (limit, delta) = (silo.policy.epsilon_max, silo.policy.delta_max);
+        self.oracle.silo_spent(id, status.uploads, status.epsilon_spent, limit, delta);
     }
 }
 

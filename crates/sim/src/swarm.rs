@@ -134,7 +134,9 @@ impl Swarm {
         if kinds.contains_key(&FaultKind::Partition) {
             let mut rng = stream(2);
             for _ in 0..4 {
-                let from_ms = rng.next_u64() % heals_ms.max(1);
+                // Half of them early: where little else fails, eleven rounds are over in seconds.
+                let span_ms = if rng.next_u32().is_multiple_of(2) { 2 * deadline_ms } else { heals_ms };
+                let from_ms = rng.next_u64() % span_ms.max(1);
                 // Up to two rounds long: minutes, where a round is.
                 let to_ms = from_ms + rng.next_u64() % (2 * deadline_ms);
                 let cut_off =
@@ -216,9 +218,9 @@ impl Faults for Swarm {
             return fate;
         }
         match moment {
-            Moment::CoordinatorDoes(Effect::Send { .. }) | Moment::SiloSays(..) | Moment::SiloUploads(..) => {
-                self.message()
-            }
+            Moment::CoordinatorDoes(Effect::Send { .. } | Effect::SendChain { .. })
+            | Moment::SiloSays(..)
+            | Moment::SiloUploads(..) => self.message(),
             Moment::SiloWorks(_) if self.strikes(FaultKind::SlowSilo) => {
                 Fate::Late(self.draw(FaultKind::SlowSilo, 12_000))
             }
@@ -246,6 +248,10 @@ impl Faults for Swarm {
 
     fn reorders(&self) -> bool {
         self.has(FaultKind::Reordering)
+    }
+
+    fn writes_before_it_dies(&mut self) -> bool {
+        self.latency.next_u32().is_multiple_of(2)
     }
 
     fn writes_first(&self) -> bool {

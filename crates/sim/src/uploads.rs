@@ -28,23 +28,33 @@ impl Federation {
         self.oracle.silo_uploads(&header);
         let Some(life) = self.silos.get(&id).map(|silo| silo.life) else { return };
         let event = || Event::Upload { life, job, header: Box::new(header.clone()) };
+        let again = || Event::UploadAgain { life, job, header: Box::new(header.clone()) };
         let away = self.faults.is_cut_off(self.now_ms, id) || self.center.process.is_none();
         self.note(Place::Silo(id), || format!("uploads in round {} ({})", header.at.round, fate.words()));
         match fate {
             Fate::Lose | Fate::Vanish => {
                 let session = self.silos.get(&id).and_then(|silo| silo.session);
-                self.agenda.add(self.now_ms + UPLOAD_RETRY_MS, event());
+                self.agenda.add(self.now_ms + UPLOAD_RETRY_MS, again());
                 if let (Some(session), Fate::Lose) = (session, fate) {
                     self.broken(id, session);
                 }
             }
-            _ if away => self.agenda.add(self.now_ms + UPLOAD_RETRY_MS, event()),
+            _ if away => self.agenda.add(self.now_ms + UPLOAD_RETRY_MS, again()),
             Fate::Late(ms) => self.agenda.add(self.now_ms + ms, event()),
             Fate::Twice(ms) => {
                 self.agenda.add(self.now_ms, event());
                 self.agenda.add(self.now_ms + ms, event());
             }
             _ => self.agenda.add(self.now_ms, event()),
+        }
+    }
+
+    /// The job tries once more, if it is still the silo's.
+    pub(crate) fn upload_again(&mut self, life: u64, job: u64, header: UploadHeader) {
+        let silo = self.silos.get(&header.client).filter(|silo| silo.life == life);
+        let process = silo.and_then(|silo| silo.process.as_ref()).filter(|process| process.upload_job == job);
+        if process.is_some_and(|process| process.masked.contains_key(&header.at)) {
+            self.try_upload(header.client, job, header);
         }
     }
 
@@ -58,10 +68,10 @@ impl Federation {
         else {
             return;
         };
-        let Some(process) = &self.center.process else {
-            return self
-                .agenda
-                .add(self.now_ms + UPLOAD_RETRY_MS, Event::Upload { life, job, header: Box::new(header) });
+        let process = self.center.process.as_ref().filter(|_| !self.faults.is_cut_off(self.now_ms, id));
+        let Some(process) = process else {
+            let again = Event::UploadAgain { life, job, header: Box::new(header) };
+            return self.agenda.add(self.now_ms + UPLOAD_RETRY_MS, again);
         };
         let header = match wire::read_upload_header(&wire::upload_header_bytes(header)) {
             Ok(header) => header,

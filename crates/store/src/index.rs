@@ -3,6 +3,7 @@
 //! sled calls itself beta and may fail to open after a crash, so it is trusted only when the last process
 //! closed it in order, at the journal's very head; otherwise it is emptied or set aside, and rebuilt.
 
+use std::cell::Cell;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -14,7 +15,9 @@ use crate::{StoreError, disk};
 // In the default tree, which callers cannot name.
 const CLOSED_AT: &str = "closed at";
 const TREE_PREFIX: &str = "index ";
-const CACHE_BYTES: u64 = 16 << 20;
+const CACHE_BYTES: u64 = 1 << 20;
+/// What is not flushed stays in memory: without this the index of a long run grows by a kilobyte a round.
+const PUTS_UNFLUSHED_MAX: u32 = 1;
 const LOCK_WAIT: Duration = Duration::from_millis(5);
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -23,6 +26,8 @@ const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
 pub struct Index {
     db: sled::Db,
     path: PathBuf,
+    /// Puts since the last flush.
+    unflushed: Cell<u32>,
 }
 
 /// What opening found.
@@ -41,7 +46,9 @@ impl Index {
     /// An index that fails.
     pub fn put(&self, tree: &str, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         let put = || self.tree(tree)?.insert(key, value).map(drop);
-        put().map_err(|error| failed(&self.path, error))
+        put().map_err(|error| failed(&self.path, error))?;
+        self.unflushed.set(self.unflushed.get() + 1);
+        if self.unflushed.get() >= PUTS_UNFLUSHED_MAX { self.flush() } else { Ok(()) }
     }
 
     pub(crate) fn get(&self, tree: &str, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
@@ -71,6 +78,7 @@ impl Index {
     }
 
     pub(crate) fn flush(&self) -> Result<(), StoreError> {
+        self.unflushed.set(0);
         self.db.flush().map(drop).map_err(|error| failed(&self.path, error))
     }
 
@@ -105,7 +113,7 @@ impl Index {
             }
             // Before anything is put: a crash from here on must find the mark gone.
             db.flush()?;
-            Ok((Index { db, path: path.to_owned() }, !complete))
+            Ok((Index { db, path: path.to_owned(), unflushed: Cell::new(0) }, !complete))
         }))
         .unwrap_or_else(|_| Err(sled::Error::ReportableBug("panicked while opening".into())))
     }

@@ -175,12 +175,15 @@ impl<M: Medium> Journal<M> {
         let fails = |action| move |source| JournalError::Io { action, path: path.to_owned(), source };
         let Scan { end, head, torn } = scan(&medium, path, kind, &mut |_, _| {})?;
         if let Some(TornTail { offset, bytes }) = torn {
-            medium.truncate(offset).and_then(|()| medium.sync()).map_err(fails("truncate"))?;
+            medium.truncate(offset).map_err(fails("truncate"))?;
             tracing::warn!(
                 journal = %path.display(), offset, bytes,
                 "removed an append that a crash cut short; it was never acknowledged"
             );
         }
+        // What is read here is acted on. A process that was killed between its write and its fsync left it in the page
+        // cache alone.
+        medium.sync().map_err(fails("sync"))?;
         Ok((Journal { path: path.to_owned(), medium, kind, end, head, poisoned: false }, torn))
     }
 
@@ -490,5 +493,44 @@ mod tests {
         assert!(matches!(journal.append(&[vec![1]]), Err(JournalError::Io { .. })));
         assert!(matches!(journal.append(&[vec![1]]), Err(JournalError::Poisoned { .. })));
         assert_eq!(journal.head().sequence, 6);
+    }
+
+    /// Bytes that a killed process left, and whether they were synced since.
+    struct Left {
+        bytes: Vec<u8>,
+        synced: std::rc::Rc<std::cell::Cell<bool>>,
+    }
+
+    impl Medium for Left {
+        fn length(&self) -> io::Result<u64> {
+            Ok(self.bytes.len() as u64)
+        }
+
+        fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+            bytes.copy_from_slice(&self.bytes[offset as usize..][..bytes.len()]);
+            Ok(())
+        }
+
+        fn write_at(&mut self, _: &[u8], _: u64) -> io::Result<()> {
+            unreachable!("nothing is appended")
+        }
+
+        fn truncate(&mut self, _: u64) -> io::Result<()> {
+            unreachable!("nothing is torn")
+        }
+
+        fn sync(&mut self) -> io::Result<()> {
+            self.synced.set(true);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_a_killed_process_left_in_the_page_cache_is_synced_before_anyone_acts_on_it() {
+        let synced = std::rc::Rc::default();
+        let left = Left { bytes: written().bytes, synced: std::rc::Rc::clone(&synced) };
+        let (journal, torn) = Journal::mount(left, Path::new("left"), KIND).unwrap();
+        assert_eq!((journal.head().sequence, torn), (6, None));
+        assert!(synced.get());
     }
 }

@@ -1,0 +1,280 @@
+//! A coordinator's process that does what the test says, and the silo that it talks to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use checkpoint::{Manifest, ModelArtifact, PrivacySpent, SignedManifest};
+use client::{Config, Ended, RunError};
+use identity::{IdentityKey, Member, Plan, Policy, PrivacyMode, Roster};
+use params::Digest;
+use protocol::{Attempt, ToClient, ToCoordinator, UploadHeader};
+use secagg::ClientId;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Request, Response, Status, Streaming};
+use wire::v1::federation_server::{Federation, FederationServer};
+use wire::v1::models_server::{Models, ModelsServer};
+use wire::{Challenge, Hello, v1};
+
+pub(crate) const ME: ClientId = ClientId(1);
+pub(crate) const FIRST: Attempt = Attempt { round: 1, attempt: 1 };
+
+type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// One session as the script sees it.
+pub(crate) struct Session {
+    pub(crate) say: mpsc::Sender<Result<v1::ServerEnvelope, Status>>,
+    pub(crate) heard: Streaming<v1::ClientEnvelope>,
+}
+
+impl Session {
+    pub(crate) async fn greet(&mut self) {
+        let challenge = Challenge::new([5; 32]);
+        self.say.send(Ok(challenge.clone().into())).await.unwrap();
+        let hello = Hello::try_from(self.heard.message().await.unwrap().unwrap()).unwrap();
+        assert_eq!(hello.client, ME);
+        challenge.verify(&hello, &key(1).public()).unwrap();
+    }
+
+    pub(crate) async fn say(&self, message: ToClient) {
+        self.say.send(Ok(message.into())).await.unwrap();
+    }
+
+    pub(crate) async fn heard(&mut self) -> ToCoordinator {
+        ToCoordinator::try_from(self.heard.message().await.unwrap().unwrap()).unwrap()
+    }
+
+    pub(crate) async fn welcome(&mut self, plan: &Plan) -> ToCoordinator {
+        self.greet().await;
+        let run_id = Digest::sha256(b"run");
+        self.say(ToClient::Welcome { run_id, plan: plan.to_canonical(), roster: roster().digest() }).await;
+        self.heard().await
+    }
+}
+
+/// What the coordinator's process does without the script.
+#[derive(Clone)]
+struct Mock {
+    sessions: mpsc::Sender<Session>,
+    model: Arc<Vec<v1::ModelChunk>>,
+    /// How many fetches of the model stand still after their header.
+    stalls: Arc<AtomicUsize>,
+    uploads: mpsc::Sender<UploadHeader>,
+}
+
+#[tonic::async_trait]
+impl Federation for Mock {
+    type SessionStream = BoxStream<v1::ServerEnvelope>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::ClientEnvelope>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let (say, said) = mpsc::channel(16);
+        self.sessions.send(Session { say, heard: request.into_inner() }).await.unwrap();
+        Ok(Response::new(Box::pin(ReceiverStream::new(said))))
+    }
+
+    async fn begin_upload(&self, _: Request<v1::UploadHeader>) -> Result<Response<v1::UploadGrant>, Status> {
+        Ok(Response::new(v1::UploadGrant { received_bytes: 0, done: false }))
+    }
+
+    async fn upload(
+        &self,
+        request: Request<Streaming<v1::UploadChunk>>,
+    ) -> Result<Response<v1::UploadReceipt>, Status> {
+        let mut chunks = request.into_inner();
+        let header = UploadHeader::try_from(chunks.message().await?.unwrap()).unwrap();
+        let mut verifier = wire::UploadVerifier::new(&header);
+        while let Some(chunk) = chunks.message().await? {
+            verifier.accept(chunk).unwrap();
+        }
+        verifier.finish().unwrap();
+        let received_bytes = header.lanes * wire::limits::LANE_BYTES;
+        self.uploads.send(header).await.unwrap();
+        Ok(Response::new(v1::UploadReceipt { durable: true, received_bytes }))
+    }
+}
+
+#[tonic::async_trait]
+impl Models for Mock {
+    type FetchModelStream = BoxStream<v1::ModelChunk>;
+    type ListCheckpointsStream = BoxStream<v1::CheckpointRecord>;
+
+    async fn fetch_model(
+        &self,
+        _: Request<v1::FetchModelRequest>,
+    ) -> Result<Response<Self::FetchModelStream>, Status> {
+        let chunks = self.model.as_ref().clone();
+        let stall = self.stalls.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+        if stall {
+            let header = tokio_stream::iter(chunks).take(1).map(Ok);
+            return Ok(Response::new(Box::pin(header.chain(tokio_stream::pending()))));
+        }
+        Ok(Response::new(Box::pin(tokio_stream::iter(chunks).map(Ok))))
+    }
+
+    async fn list_checkpoints(
+        &self,
+        _: Request<v1::ListCheckpointsRequest>,
+    ) -> Result<Response<Self::ListCheckpointsStream>, Status> {
+        panic!("clients follow the chain in their session")
+    }
+}
+
+/// A coordinator's process: its connections die with its runtime.
+pub(crate) struct Process {
+    runtime: Option<Runtime>,
+    pub(crate) address: SocketAddr,
+    sessions: mpsc::Receiver<Session>,
+    pub(crate) stalls: Arc<AtomicUsize>,
+    /// Vectors that arrived whole.
+    pub(crate) uploads: mpsc::Receiver<UploadHeader>,
+}
+
+impl Process {
+    pub(crate) fn start(at: &str, model: Vec<v1::ModelChunk>) -> Self {
+        let listener = std::net::TcpListener::bind(at).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (opened, sessions) = mpsc::channel(4);
+        let stalls = Arc::new(AtomicUsize::new(0));
+        let (uploaded, uploads) = mpsc::channel(4);
+        let mock =
+            Mock { sessions: opened, model: Arc::new(model), stalls: Arc::clone(&stalls), uploads: uploaded };
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.unwrap();
+        runtime.spawn(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            tonic::transport::Server::builder()
+                .add_service(FederationServer::new(mock.clone()))
+                .add_service(ModelsServer::new(mock))
+                .serve_with_incoming(TcpListenerStream::new(listener))
+                .await
+                .unwrap();
+        });
+        Self { runtime: Some(runtime), address, sessions, stalls, uploads }
+    }
+
+    pub(crate) async fn session(&mut self) -> Session {
+        self.sessions.recv().await.unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Waits until the port is free; a runtime may not be dropped on another one's thread.
+        let runtime = self.runtime.take();
+        std::thread::spawn(move || drop(runtime)).join().unwrap();
+    }
+}
+
+pub(crate) fn key(byte: u8) -> IdentityKey {
+    IdentityKey::from_secret_hex(&hex::encode([byte; 32])).unwrap()
+}
+
+pub(crate) fn public(byte: u8) -> String {
+    hex::encode(key(byte).public().as_bytes())
+}
+
+pub(crate) fn roster() -> Roster {
+    let member = |byte: u8| Member { name: format!("silo {byte}"), identity_key: public(byte), admitted: 1 };
+    let members: BTreeMap<_, _> = (1..=4).map(|id| (ClientId(u32::from(id)), member(id))).collect();
+    Roster { federation: "test".into(), epoch: 1, coordinator_key: public(9), members }
+}
+
+pub(crate) fn write_secret(path: &Path, text: &str) {
+    use std::os::unix::fs::OpenOptionsExt;
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    file.unwrap().write_all(text.as_bytes()).unwrap();
+}
+
+/// A silo that joins `sim::plan(3, _)`, unless its `cohort_min` forbids it.
+pub(crate) fn silo(folder: &Path, coordinator: SocketAddr, cohort_min: usize) -> Config {
+    std::fs::write(folder.join("silo.csv"), "label,a,b,c\n0,0.1,0.2,0.3\n1,0.9,0.8,0.7\n").unwrap();
+    let signed = serde_json::to_string(&roster().sign(&key(100))).unwrap();
+    std::fs::write(folder.join("roster.json"), signed).unwrap();
+    write_secret(&folder.join("silo.key"), &hex::encode([1; 32]));
+    Config {
+        coordinator: format!("http://{coordinator}"),
+        client_id: ME.0,
+        data: folder.join("silo.csv"),
+        state_dir: folder.join("state"),
+        roster: folder.join("roster.json"),
+        authority_key: public(100),
+        identity_key_file: folder.join("silo.key"),
+        plaintext_outside_loopback: false,
+        log: "info".into(),
+        log_json: false,
+        policy: Policy {
+            cohort_min,
+            honest_min: 2,
+            corrupt_min: 1,
+            epsilon_max: 1.0,
+            delta_max: 1e-5,
+            privacy_modes: BTreeSet::from([PrivacyMode::Fedavg]),
+            repeats_without_dp: 2,
+            accepts_undetected_rollback: true,
+        },
+    }
+}
+
+pub(crate) fn start(config: Config) -> JoinHandle<Result<Ended, RunError>> {
+    tokio::spawn(client::run(config, std::future::pending()))
+}
+
+/// The record of version 0, as this plan's coordinator signs it.
+pub(crate) fn genesis(plan: &Plan) -> (SignedManifest, Vec<u8>) {
+    let params = plan.initial_model();
+    let run_id = Digest::sha256(b"run");
+    let file = checkpoint::model_bytes(&params, &checkpoint::model_metadata(&run_id, 0));
+    let mode = plan.mode();
+    let manifest = Manifest {
+        format: checkpoint::MANIFEST_FORMAT.into(),
+        run_id,
+        run_name: plan.name.clone(),
+        round: 0,
+        attempt: 0,
+        parent: None,
+        plan_digest: plan.digest(),
+        roster_digest: roster().digest(),
+        parent_model: None,
+        model: ModelArtifact {
+            file: checkpoint::MODEL_FILE.into(),
+            sha256: Digest::sha256(&file),
+            bytes: file.len() as u64,
+            params_digest: params.digest(),
+        },
+        optimizer: None,
+        transcript: None,
+        cohort: vec![],
+        shared: vec![],
+        included: vec![],
+        left_out: vec![],
+        aggregate_digest: None,
+        metrics: BTreeMap::new(),
+        privacy: PrivacySpent {
+            mode: mode.name().into(),
+            unit: mode.unit().into(),
+            relation: mode.relation().into(),
+            epsilon: None,
+            delta: None,
+            accountant: "none".into(),
+            steps: 0,
+            noise_by: mode.noise_by().into(),
+            trust: plan.trust(),
+        },
+        created_ms: 1,
+        previous_rounds_aborted: vec![],
+        public_key: public(9),
+    };
+    (SignedManifest::sign(&manifest, key(9).signing_key()).unwrap(), file)
+}
