@@ -15,7 +15,7 @@ use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
 use secagg::MaskedUpdate;
 use store::Store;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinError, JoinSet, block_in_place};
 use tokio::time::Duration;
 use tonic::transport::Channel;
@@ -47,6 +47,8 @@ pub(crate) struct Driver {
     news: mpsc::Receiver<News>,
     /// The session, while it stands.
     outbox: Option<mpsc::Sender<ClientEnvelope>>,
+    /// Gives the session up whose coordinator does not read.
+    give_up: Arc<Notify>,
     jobs: JoinSet<Done>,
     /// The one attempt that anything is held of.
     held: Option<Held>,
@@ -112,6 +114,7 @@ impl Driver {
             channel: parts.channel,
             news: parts.news,
             outbox: None,
+            give_up: Arc::default(),
             jobs: JoinSet::new(),
             held: None,
             table: None,
@@ -157,10 +160,11 @@ impl Driver {
 
     fn take(&mut self, event: Event) -> Result<(), RunError> {
         match event {
-            Event::News(News::Attached(outbox)) => {
+            Event::News(News::Attached(outbox, give_up)) => {
                 // What answers an earlier session is not said in this one.
                 self.perform()?;
                 self.outbox = Some(outbox);
+                self.give_up = give_up;
                 tracing::info!("connected to the coordinator");
             }
             Event::News(News::Detached) => {
@@ -299,6 +303,7 @@ impl Driver {
         if outbox.try_send(message.into()).is_err() {
             tracing::warn!("the coordinator does not read; the session is opened anew");
             self.outbox = None;
+            self.give_up.notify_one();
         }
     }
 

@@ -1,9 +1,11 @@
 //! The session with the coordinator: opened, kept, and opened again whenever it is lost.
 
+use std::sync::Arc;
+
 use ed25519_dalek::SigningKey;
 use protocol::ToClient;
 use secagg::ClientId;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
@@ -20,8 +22,9 @@ const FOR_GOOD: [&str; 3] = ["UNKNOWN_CLIENT", "IDENTITY_KEY", "PROTOCOL_VERSION
 
 /// What the driver hears.
 pub(crate) enum News {
-    /// A session stands; it ends when this sender is dropped.
-    Attached(mpsc::Sender<v1::ClientEnvelope>),
+    /// A session stands; it ends when this sender is dropped and the coordinator has read what was sent, or at once
+    /// when the driver gives it up.
+    Attached(mpsc::Sender<v1::ClientEnvelope>, Arc<Notify>),
     /// The coordinator said something.
     Said(Box<ToClient>),
     /// The session is over.
@@ -123,14 +126,20 @@ impl Link {
         // Room for one message in a new channel is certain.
         let _ = outbox.try_send(hello.into());
         tracing::debug!("hello said");
-        self.tell(News::Attached(outbox)).await?;
-        while let Some(envelope) = inbound.message().await? {
+        let given_up = Arc::new(Notify::new());
+        self.tell(News::Attached(outbox, Arc::clone(&given_up))).await?;
+        loop {
+            let envelope = tokio::select! {
+                envelope = inbound.message() => envelope?,
+                // Whoever reads nothing does not see that the sender is gone either.
+                () = given_up.notified() => return Err(End::Lost("it does not read what it is told".into())),
+            };
+            let Some(envelope) = envelope else { return Ok(()) };
             // Whoever goes on talking after hello has accepted it.
             *backoff = Backoff::new(self.patience.retry_longest());
             let message = ToClient::try_from(envelope).map_err(|why| End::from(why.to_status()))?;
             self.tell(News::Said(Box::new(message))).await?;
         }
-        Ok(())
     }
 
     async fn tell(&self, news: News) -> Result<(), End> {

@@ -1,4 +1,5 @@
-//! A coordinator's process that does what the test says, and the silo that it talks to.
+//! A coordinator that is a script, for the daemon to talk to over a socket.
+#![allow(missing_docs, dead_code, unreachable_pub, reason = "each target of these tests uses a part")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -6,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 use checkpoint::{Manifest, ModelArtifact, PrivacySpent, SignedManifest};
 use client::{Config, Ended, RunError};
@@ -15,28 +16,28 @@ use params::Digest;
 use protocol::{Attempt, ToClient, ToCoordinator, UploadHeader};
 use secagg::ClientId;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 use wire::v1::federation_server::{Federation, FederationServer};
 use wire::v1::models_server::{Models, ModelsServer};
-use wire::{Challenge, Hello, v1};
+use wire::{Challenge, Hello, UploadVerifier, v1};
 
-pub(crate) const ME: ClientId = ClientId(1);
-pub(crate) const FIRST: Attempt = Attempt { round: 1, attempt: 1 };
+pub const ME: ClientId = ClientId(1);
+pub const FIRST: Attempt = Attempt { round: 1, attempt: 1 };
 
 type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// One session as the script sees it.
-pub(crate) struct Session {
-    pub(crate) say: mpsc::Sender<Result<v1::ServerEnvelope, Status>>,
-    pub(crate) heard: Streaming<v1::ClientEnvelope>,
+pub struct Session {
+    pub say: mpsc::Sender<Result<v1::ServerEnvelope, Status>>,
+    pub heard: Streaming<v1::ClientEnvelope>,
 }
 
 impl Session {
-    pub(crate) async fn greet(&mut self) {
+    pub async fn greet(&mut self) {
         let challenge = Challenge::new([5; 32]);
         self.say.send(Ok(challenge.clone().into())).await.unwrap();
         let hello = Hello::try_from(self.heard.message().await.unwrap().unwrap()).unwrap();
@@ -44,15 +45,15 @@ impl Session {
         challenge.verify(&hello, &key(1).public()).unwrap();
     }
 
-    pub(crate) async fn say(&self, message: ToClient) {
+    pub async fn say(&self, message: ToClient) {
         self.say.send(Ok(message.into())).await.unwrap();
     }
 
-    pub(crate) async fn heard(&mut self) -> ToCoordinator {
+    pub async fn heard(&mut self) -> ToCoordinator {
         ToCoordinator::try_from(self.heard.message().await.unwrap().unwrap()).unwrap()
     }
 
-    pub(crate) async fn welcome(&mut self, plan: &Plan) -> ToCoordinator {
+    pub async fn welcome(&mut self, plan: &Plan) -> ToCoordinator {
         self.greet().await;
         let run_id = Digest::sha256(b"run");
         self.say(ToClient::Welcome { run_id, plan: plan.to_canonical(), roster: roster().digest() }).await;
@@ -62,12 +63,16 @@ impl Session {
 
 /// What the coordinator's process does without the script.
 #[derive(Clone)]
-struct Mock {
+pub struct Mock {
     sessions: mpsc::Sender<Session>,
     model: Arc<Vec<v1::ModelChunk>>,
     /// How many fetches of the model stand still after their header.
     stalls: Arc<AtomicUsize>,
-    uploads: mpsc::Sender<UploadHeader>,
+    /// Uploads that were announced, accepted or not.
+    begun: watch::Sender<usize>,
+    /// Whether no announced upload is granted.
+    withheld: Arc<AtomicBool>,
+    uploaded: mpsc::UnboundedSender<UploadHeader>,
 }
 
 #[tonic::async_trait]
@@ -84,6 +89,10 @@ impl Federation for Mock {
     }
 
     async fn begin_upload(&self, _: Request<v1::UploadHeader>) -> Result<Response<v1::UploadGrant>, Status> {
+        self.begun.send_modify(|begun| *begun += 1);
+        if self.withheld.load(SeqCst) {
+            std::future::pending::<()>().await;
+        }
         Ok(Response::new(v1::UploadGrant { received_bytes: 0, done: false }))
     }
 
@@ -92,14 +101,17 @@ impl Federation for Mock {
         request: Request<Streaming<v1::UploadChunk>>,
     ) -> Result<Response<v1::UploadReceipt>, Status> {
         let mut chunks = request.into_inner();
-        let header = UploadHeader::try_from(chunks.message().await?.unwrap()).unwrap();
-        let mut verifier = wire::UploadVerifier::new(&header);
+        // A stream that breaks off was given up by the silo, which is the script's to expect.
+        let first = chunks.message().await?.ok_or_else(|| Status::aborted("no header"))?;
+        let header = UploadHeader::try_from(first).unwrap();
+        let mut verifier = UploadVerifier::new(&header);
         while let Some(chunk) = chunks.message().await? {
             verifier.accept(chunk).unwrap();
         }
+        let received_bytes = verifier.received_bytes();
         verifier.finish().unwrap();
-        let received_bytes = header.lanes * wire::limits::LANE_BYTES;
-        self.uploads.send(header).await.unwrap();
+        // A script that is over needs no news.
+        let _ = self.uploaded.send(header);
         Ok(Response::new(v1::UploadReceipt { durable: true, received_bytes }))
     }
 }
@@ -131,25 +143,59 @@ impl Models for Mock {
 }
 
 /// A coordinator's process: its connections die with its runtime.
-pub(crate) struct Process {
+pub struct Process {
     runtime: Option<Runtime>,
-    pub(crate) address: SocketAddr,
-    sessions: mpsc::Receiver<Session>,
-    pub(crate) stalls: Arc<AtomicUsize>,
-    /// Vectors that arrived whole.
-    pub(crate) uploads: mpsc::Receiver<UploadHeader>,
+    pub address: SocketAddr,
+    pub sessions: mpsc::Receiver<Session>,
+    pub stalls: Arc<AtomicUsize>,
+    begun: watch::Receiver<usize>,
+    withheld: Arc<AtomicBool>,
+    uploaded: mpsc::UnboundedReceiver<UploadHeader>,
 }
 
 impl Process {
-    pub(crate) fn start(at: &str, model: Vec<v1::ModelChunk>) -> Self {
+    /// The next vector that is here as a whole and sound.
+    pub async fn uploaded(&mut self) -> UploadHeader {
+        self.uploaded.recv().await.unwrap()
+    }
+
+    /// One that nobody waited for.
+    pub fn further_upload(&mut self) -> Option<UploadHeader> {
+        self.uploaded.try_recv().ok()
+    }
+
+    /// How many uploads were announced, accepted or not.
+    pub fn begun(&self) -> usize {
+        *self.begun.borrow()
+    }
+
+    /// Until an upload is announced.
+    pub async fn announced(&mut self) {
+        self.begun.wait_for(|begun| *begun > 0).await.unwrap();
+    }
+
+    /// No byte of an upload is let through.
+    pub fn withhold_grants(&self) {
+        self.withheld.store(true, SeqCst);
+    }
+
+    pub fn start(at: &str, model: Vec<v1::ModelChunk>) -> Self {
         let listener = std::net::TcpListener::bind(at).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let (opened, sessions) = mpsc::channel(4);
         let stalls = Arc::new(AtomicUsize::new(0));
-        let (uploaded, uploads) = mpsc::channel(4);
-        let mock =
-            Mock { sessions: opened, model: Arc::new(model), stalls: Arc::clone(&stalls), uploads: uploaded };
+        let (begin, begun) = watch::channel(0);
+        let withheld = Arc::new(AtomicBool::new(false));
+        let (staged, uploaded) = mpsc::unbounded_channel();
+        let mock = Mock {
+            sessions: opened,
+            model: Arc::new(model),
+            stalls: Arc::clone(&stalls),
+            begun: begin,
+            withheld: Arc::clone(&withheld),
+            uploaded: staged,
+        };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.unwrap();
         runtime.spawn(async move {
@@ -161,10 +207,10 @@ impl Process {
                 .await
                 .unwrap();
         });
-        Self { runtime: Some(runtime), address, sessions, stalls, uploads }
+        Self { runtime: Some(runtime), address, sessions, stalls, begun, withheld, uploaded }
     }
 
-    pub(crate) async fn session(&mut self) -> Session {
+    pub async fn session(&mut self) -> Session {
         self.sessions.recv().await.unwrap()
     }
 }
@@ -177,28 +223,28 @@ impl Drop for Process {
     }
 }
 
-pub(crate) fn key(byte: u8) -> IdentityKey {
+pub fn key(byte: u8) -> IdentityKey {
     IdentityKey::from_secret_hex(&hex::encode([byte; 32])).unwrap()
 }
 
-pub(crate) fn public(byte: u8) -> String {
+pub fn public(byte: u8) -> String {
     hex::encode(key(byte).public().as_bytes())
 }
 
-pub(crate) fn roster() -> Roster {
+pub fn roster() -> Roster {
     let member = |byte: u8| Member { name: format!("silo {byte}"), identity_key: public(byte), admitted: 1 };
     let members: BTreeMap<_, _> = (1..=4).map(|id| (ClientId(u32::from(id)), member(id))).collect();
     Roster { federation: "test".into(), epoch: 1, coordinator_key: public(9), members }
 }
 
-pub(crate) fn write_secret(path: &Path, text: &str) {
+fn write_secret(path: &Path, text: &str) {
     use std::os::unix::fs::OpenOptionsExt;
     let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     file.unwrap().write_all(text.as_bytes()).unwrap();
 }
 
 /// A silo that joins `sim::plan(3, _)`, unless its `cohort_min` forbids it.
-pub(crate) fn silo(folder: &Path, coordinator: SocketAddr, cohort_min: usize) -> Config {
+pub fn silo(folder: &Path, coordinator: SocketAddr, cohort_min: usize) -> Config {
     std::fs::write(folder.join("silo.csv"), "label,a,b,c\n0,0.1,0.2,0.3\n1,0.9,0.8,0.7\n").unwrap();
     let signed = serde_json::to_string(&roster().sign(&key(100))).unwrap();
     std::fs::write(folder.join("roster.json"), signed).unwrap();
@@ -227,12 +273,12 @@ pub(crate) fn silo(folder: &Path, coordinator: SocketAddr, cohort_min: usize) ->
     }
 }
 
-pub(crate) fn start(config: Config) -> JoinHandle<Result<Ended, RunError>> {
+pub fn start(config: Config) -> JoinHandle<Result<Ended, RunError>> {
     tokio::spawn(client::run(config, std::future::pending()))
 }
 
 /// The record of version 0, as this plan's coordinator signs it.
-pub(crate) fn genesis(plan: &Plan) -> (SignedManifest, Vec<u8>) {
+pub fn genesis(plan: &Plan) -> (SignedManifest, Vec<u8>) {
     let params = plan.initial_model();
     let run_id = Digest::sha256(b"run");
     let file = checkpoint::model_bytes(&params, &checkpoint::model_metadata(&run_id, 0));

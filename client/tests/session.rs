@@ -1,4 +1,7 @@
-//! What the daemon says, and what it does when it is lied to at the door or left.
+//! The daemon against a coordinator that is a script: what it says, and what it does when it is lied to or left.
+#![allow(missing_docs)]
+
+mod mock;
 
 use std::io::Write;
 use std::sync::atomic::Ordering::SeqCst;
@@ -6,11 +9,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use client::Ended;
 use identity::Plan;
+use mock::{FIRST, ME, Process, Session, genesis, silo, start};
 use params::Digest;
 use protocol::{Decline, RunEnd, ToClient, ToCoordinator};
 use wire::{HandshakeError, Refusal, v1};
-
-use super::mock::{FIRST, ME, Process, Session, genesis, silo, start};
 
 /// All log lines of this process.
 #[derive(Clone, Default)]

@@ -1,0 +1,9 @@
+//! A lying coordinator against the daemon over a socket: what it says, what it uploads, and what its journal holds
+//! afterwards.
+#![allow(missing_docs)]
+
+mod federation;
+#[path = "../mock/mod.rs"]
+mod mock;
+mod rounds;
+mod transport;
