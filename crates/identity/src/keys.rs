@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 pub struct IdentityKey(SigningKey);
 
 /// Why a key's text was refused.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, thiserror::Error, PartialEq, Eq)]
 pub enum KeyError {
     /// Not 64 hexadecimal digits.
     #[error("a key is 64 hexadecimal digits, this text is not; copy it again from where it was printed")]

@@ -23,14 +23,19 @@
 //! ```
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod access;
+mod authority;
 mod keys;
 mod mechanism;
 mod plan;
 mod policy;
 mod problems;
 mod roster;
+mod token;
 mod validate;
 
+pub use access::{Role, Subject, SubjectError, is_name};
+pub use authority::{Authority, AuthorityError, identity_fingerprint, spoken};
 pub use keys::{IdentityKey, KeyError, parse_verifying_key};
 pub use mechanism::{Aggregate, Contribution, Mechanism, ProtectError, Protected};
 pub use plan::{
@@ -40,3 +45,4 @@ pub use plan::{
 pub use policy::{Policy, PolicyError, Refusal};
 pub use problems::{Problem, Problems};
 pub use roster::{Member, Roster, RosterError, SignedRoster};
+pub use token::{JoinToken, TokenError, secret_hash, secret_matches};
