@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::tree::{self, Crate};
 
 /// Every crate with its layer and the crates of the workspace that it may depend on.
-const CRATES: [(&str, u8, &[&str]); 18] = [
+const CRATES: [(&str, u8, &[&str]); 19] = [
     ("accounting", 0, &[]),
     ("params", 0, &[]),
     ("checkpoint", 1, &["params"]),
@@ -16,6 +16,7 @@ const CRATES: [(&str, u8, &[&str]); 18] = [
     ("protocol", 2, &["accounting", "checkpoint", "identity", "optim", "params", "secagg"]),
     ("daemon", 3, &["identity", "protocol"]),
     ("datasets", 3, &["identity", "params"]),
+    ("pki", 3, &["identity", "params"]),
     (
         "sim",
         3,
