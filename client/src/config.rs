@@ -71,9 +71,13 @@ impl Config {
         let roster = daemon::read_roster(&self.roster, &self.authority_key, &mut problems);
         let key = daemon::read_key(&self.identity_key_file, &mut problems);
         match (roster, key) {
-            (Some(roster), Some(identity)) if problems.0.is_empty() => {
-                Ok(Profile { id: ClientId(self.client_id), identity, roster, policy: self.policy.clone() })
-            }
+            (Some((roster, authority)), Some(identity)) if problems.0.is_empty() => Ok(Profile {
+                id: ClientId(self.client_id),
+                identity,
+                authority,
+                roster,
+                policy: self.policy.clone(),
+            }),
             _ => Err(problems),
         }
     }
@@ -151,7 +155,8 @@ mod tests {
     use super::*;
 
     const POLICY: &str = "[policy]\ncohort_min = 3\nhonest_min = 2\ncorrupt_min = 1\nepsilon_max = 5.0\ndelta_max = 1e-5\n\
-                          privacy_modes = [\"fedavg\"]\naccepts_undetected_rollback = true\n";
+                          privacy_modes = [\"fedavg\"]\naccepts_undetected_rollback = true\n\
+                          authors = [\"d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a\"]\n";
 
     fn key(byte: u8) -> IdentityKey {
         IdentityKey::from_secret_hex(&hex::encode([byte; 32])).unwrap()
@@ -219,6 +224,7 @@ mod tests {
         let folder = folder();
         let sample = include_str!("../../deploy/config/client.toml")
             .replace("REPLACE-WITH-THE-AUTHORITY-KEY", &public(100))
+            .replace("REPLACE-WITH-THE-AUTHORS-KEY", &public(101))
             .replace("/srv/silo/data.csv", "silo.csv")
             .replace("client.key", "silo.key");
         let config = load(folder.path(), &sample).unwrap();

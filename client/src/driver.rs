@@ -9,7 +9,7 @@ use identity::Contribution;
 use params::Digest;
 use protocol::{
     Attempt, ClientEffect, ClientEffects, ClientInput, ClientRecord, Decline, Participant, Profile,
-    Timestamp, ToClient, ToCoordinator, UploadHeader,
+    Timestamp, ToClient, ToCoordinator, TrainOutcome, UploadHeader,
 };
 use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
@@ -21,8 +21,10 @@ use tokio::time::Duration;
 use tonic::transport::Channel;
 use wire::v1::ClientEnvelope;
 
-use crate::jobs::{self, Done, Table, TrainFailure};
+use crate::jobs::{self, Done, Kept, TrainFailure};
 use crate::link::News;
+use crate::models::FetchError;
+use crate::offers::Offers;
 use crate::patience::Patience;
 use crate::{Ended, RunError};
 
@@ -34,6 +36,7 @@ pub(crate) struct Parts {
     pub(crate) data: PathBuf,
     pub(crate) channel: Channel,
     pub(crate) news: mpsc::Receiver<News>,
+    pub(crate) offers: Offers,
 }
 
 /// See the module.
@@ -45,6 +48,7 @@ pub(crate) struct Driver {
     data: PathBuf,
     channel: Channel,
     news: mpsc::Receiver<News>,
+    offers: Offers,
     /// The session, while it stands.
     outbox: Option<mpsc::Sender<ClientEnvelope>>,
     /// Gives the session up whose coordinator does not read.
@@ -52,7 +56,8 @@ pub(crate) struct Driver {
     jobs: JoinSet<Done>,
     /// The one attempt that anything is held of.
     held: Option<Held>,
-    table: Option<Table>,
+    /// The table, and the version of the model that this silo has computed or fetched last.
+    kept: Kept,
     /// Effects not yet performed, in order.
     effects: VecDeque<ClientEffect>,
     /// Set once the daemon is to end, after the effects.
@@ -87,6 +92,7 @@ impl Held {
 enum Event {
     News(News),
     Done(Result<Done, JoinError>),
+    Accepted(Digest),
     Tick,
 }
 
@@ -113,11 +119,12 @@ impl Driver {
             data: parts.data,
             channel: parts.channel,
             news: parts.news,
+            offers: parts.offers,
             outbox: None,
             give_up: Arc::default(),
             jobs: JoinSet::new(),
             held: None,
-            table: None,
+            kept: Kept::default(),
             effects: VecDeque::new(),
             ended: None,
         })
@@ -136,6 +143,7 @@ impl Driver {
                 }
                 Some(news) = self.news.recv() => Event::News(news),
                 Some(done) = self.jobs.join_next() => Event::Done(done),
+                roster = self.offers.accepted() => Event::Accepted(roster),
                 () = self.clock.reached(deadline) => Event::Tick,
             };
             self.take(event)?;
@@ -173,6 +181,10 @@ impl Driver {
             }
             Event::News(News::Refused(why)) => self.ended = Some(Err(RunError::RefusedByCoordinator(why))),
             Event::News(News::Said(message)) => self.said(*message),
+            Event::Accepted(roster) => {
+                self.offers.settle();
+                self.feed(ClientInput::AcceptRoster { roster });
+            }
             Event::Tick => self.feed(ClientInput::Tick),
             Event::Done(Ok(done)) => self.done(done),
             Event::Done(Err(why)) if why.is_cancelled() => {}
@@ -201,23 +213,28 @@ impl Driver {
 
     fn done(&mut self, done: Done) {
         match done {
-            Done::Trained { at, table, result } => {
-                self.table = table.or(self.table.take());
+            Done::Trained { at, table, version, result } => {
+                self.kept.table = table.or(self.kept.table.take());
+                self.kept.version = version.or(self.kept.version.take());
                 let Some(held) = self.held.as_mut().filter(|held| held.at == at) else { return };
-                let ok = match result {
+                let outcome = match result {
                     Ok(contribution) => {
                         held.contribution = Some(contribution);
-                        true
+                        TrainOutcome::Ready
                     }
                     Err(why) => {
                         tracing::error!(round = at.round, "not trained: {why}");
-                        if let TrainFailure::Data(why) = why {
-                            self.ended = Some(Err(RunError::Data(why)));
+                        match why {
+                            TrainFailure::Data(why) => {
+                                self.ended = Some(Err(RunError::Data(why)));
+                                TrainOutcome::Unavailable
+                            }
+                            TrainFailure::Model(_, FetchError::Step(_)) => TrainOutcome::DoesNotFollow,
+                            _ => TrainOutcome::Unavailable,
                         }
-                        false
                     }
                 };
-                self.feed(ClientInput::Trained { at, ok });
+                self.feed(ClientInput::Trained { at, outcome });
             }
             Done::Masked { at, result } => {
                 let Some(held) = self.held.as_mut().filter(|held| held.at == at) else { return };
@@ -283,6 +300,7 @@ impl Driver {
                 ClientEffect::Train(job) => self.train(job),
                 ClientEffect::Mask(job) => self.mask(job),
                 ClientEffect::Upload(header) => self.upload(header),
+                ClientEffect::Offer(offer) => self.offers.offer(&offer),
                 ClientEffect::Forget(at) => {
                     self.held.take_if(|held| held.at == at);
                 }
@@ -294,7 +312,8 @@ impl Driver {
     fn send(&mut self, message: ToCoordinator) {
         if let ToCoordinator::Declined { round, reason } = &message {
             tracing::warn!(round, code = decline_code(reason), "declined: {}", self.reason(reason));
-            if round.is_none() && self.ended.is_none() {
+            let waits = matches!(reason, Decline::AwaitsOperator(_));
+            if round.is_none() && !waits && self.ended.is_none() {
                 self.ended = Some(Err(RunError::RefusedRun(reason.clone())));
             }
         }
@@ -319,8 +338,7 @@ impl Driver {
         tracing::info!(round = job.at.round, attempt = job.at.attempt, "training");
         let at = job.at;
         let patience = self.patience.learn(&job.plan);
-        let training =
-            jobs::train(self.channel.clone(), self.data.clone(), self.table.clone(), job, patience);
+        let training = jobs::train(self.channel.clone(), self.data.clone(), self.kept.clone(), job, patience);
         let job = self.jobs.spawn(training);
         self.held = Some(Held { at, patience, contribution: None, masked: None, job: Some(job) });
     }
@@ -374,6 +392,7 @@ fn note(record: &ClientRecord) {
         ClientRecord::Advertised { at } => tracing::debug!(round = at.round, "keys advertised"),
         ClientRecord::Debited { at, .. } => tracing::debug!(round = at.round, "debited, uploading"),
         ClientRecord::Unmasked { at, .. } => tracing::debug!(round = at.round, "shares returned"),
+        ClientRecord::RosterAdopted { epoch, .. } => tracing::info!(epoch, "a later roster is in force here"),
         ClientRecord::ChainHead(_) => tracing::debug!("a checkpoint's record follows from the chain"),
     }
 }
@@ -383,6 +402,7 @@ fn decline_code(decline: &Decline) -> &str {
         Decline::Policy { code, .. } => code,
         Decline::SitsOut => "SITS_OUT",
         Decline::Unavailable => "UNAVAILABLE",
+        Decline::AwaitsOperator(_) => "ROSTER_AWAITS_APPROVAL",
         Decline::CoordinatorFault(_) => "COORDINATOR_FAULT",
     }
 }

@@ -21,6 +21,8 @@ mod config;
 mod driver;
 mod jobs;
 mod link;
+mod models;
+mod offers;
 mod patience;
 
 use std::path::PathBuf;
@@ -35,6 +37,7 @@ pub use config::Config;
 pub use daemon::ConfigError;
 use driver::{Driver, Parts};
 use link::Link;
+use offers::Offers;
 use patience::Patience;
 
 /// News that may wait for the driver; beyond it the link stops reading, and the coordinator waits.
@@ -216,6 +219,7 @@ pub async fn run_on(
         data: config.data,
         channel,
         news: heard,
+        offers: Offers::new(&config.state_dir),
     })?;
     let link = tokio::spawn(link.keep());
     let ended = driver.drive(shutdown).await;

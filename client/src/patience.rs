@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tonic::Status;
+
 /// A connection that takes longer is tried again rather than waited for.
 pub(crate) const CONNECT: Duration = Duration::from_secs(5);
 /// How often an idle connection is probed, how long the answer may take, and how long a coordinator that accepted a
@@ -38,6 +40,17 @@ impl Patience {
 /// See [`Patience::retry_longest`].
 pub(crate) fn retry_longest(patience: Duration) -> Duration {
     (patience / 4).clamp(RETRY_FIRST, RETRY_LONGEST)
+}
+
+/// What comes next, unless the coordinator owes it for too long: then the stream is given up for a new one.
+pub(crate) async fn within<T>(
+    patience: Duration,
+    next: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    tokio::time::timeout(patience, next).await.unwrap_or_else(|_| {
+        let seconds = patience.as_secs_f64();
+        Err(Status::deadline_exceeded(format!("nothing moved for {seconds} s")))
+    })
 }
 
 #[cfg(test)]

@@ -12,13 +12,15 @@ use checkpoint::{Manifest, ModelArtifact, OptimizerArtifact, SignedManifest};
 use identity::Plan;
 use optim::State;
 use params::{Digest, Params};
-use protocol::{Artifacts, Attempt};
+use protocol::{Artifacts, Attempt, NextModel};
 use store::{StageKey, Store, StoreError};
 
 /// The bytes of one version.
 pub(crate) struct Files {
     pub(crate) model: Vec<u8>,
     pub(crate) optimizer: Vec<u8>,
+    /// The opened sum and its name in the record; the initial model has none.
+    pub(crate) aggregate: Option<(Digest, Vec<u8>)>,
 }
 
 /// The newest published version, in memory.
@@ -31,11 +33,17 @@ pub(crate) struct Version {
 }
 
 impl Files {
-    /// Encodes a version for the chain.
-    pub(crate) fn encode(params: &Params, state: &State, run_id: Option<Digest>, round: u64) -> Self {
-        // Version 0 is made before its run has an id.
-        let metadata = run_id.map_or_else(BTreeMap::new, |run_id| checkpoint::model_metadata(&run_id, round));
-        Self { model: checkpoint::model_bytes(params, &metadata), optimizer: state.to_bytes() }
+    /// Encodes version 0, which is made before its run has an id.
+    pub(crate) fn initial(params: &Params, state: &State) -> Self {
+        let model = checkpoint::model_bytes(params, &BTreeMap::new());
+        Self { model, optimizer: state.to_bytes(), aggregate: None }
+    }
+
+    /// Encodes a stepped version for the chain.
+    pub(crate) fn stepped(next: &NextModel, run_id: &Digest, round: u64) -> Self {
+        let model = checkpoint::model_bytes(&next.params, &checkpoint::model_metadata(run_id, round));
+        let aggregate = Some((next.aggregate, next.sum.clone()));
+        Self { model, optimizer: next.state.to_bytes(), aggregate }
     }
 
     /// What the record will say of them.
@@ -57,8 +65,10 @@ impl Files {
 
     /// Makes them durable in staging.
     pub(crate) fn stage(&self, store: &mut dyn Store, at: Attempt) -> anyhow::Result<()> {
-        for bytes in [&self.model, &self.optimizer] {
-            let key = key(at, Digest::sha256(bytes));
+        let files = [&self.model, &self.optimizer].map(|bytes| (Digest::sha256(bytes), bytes));
+        let aggregate = self.aggregate.iter().map(|(name, bytes)| (*name, bytes));
+        for (name, bytes) in files.into_iter().chain(aggregate) {
+            let key = key(at, name);
             if store.staged_bytes(&key)?.is_some() {
                 continue;
             }
@@ -79,9 +89,13 @@ pub(crate) fn publish(store: &mut dyn Store, signed: &SignedManifest) -> anyhow:
         return Ok(());
     }
     let at = Attempt { round: manifest.round, attempt: manifest.attempt };
-    let model = staged(store, at, manifest.model.sha256)?;
+    let model = staged(store, at, manifest.model.sha256, Digest::sha256)?;
     let optimizer = match &manifest.optimizer {
-        Some(artifact) => Some(staged(store, at, artifact.sha256)?),
+        Some(artifact) => Some(staged(store, at, artifact.sha256, Digest::sha256)?),
+        None => None,
+    };
+    let aggregate = match manifest.aggregate_digest {
+        Some(name) => Some(staged(store, at, name, protocol::aggregate_digest)?),
         None => None,
     };
     let mut files = vec![
@@ -90,6 +104,7 @@ pub(crate) fn publish(store: &mut dyn Store, signed: &SignedManifest) -> anyhow:
         (checkpoint::MODEL_FILE, model.as_slice()),
     ];
     files.extend(optimizer.as_deref().map(|bytes| (checkpoint::OPTIMIZER_FILE, bytes)));
+    files.extend(aggregate.as_deref().map(|bytes| (checkpoint::AGGREGATE_FILE, bytes)));
     store.publish(&folder, &files)?;
     Ok(())
 }
@@ -158,17 +173,22 @@ pub(crate) fn read(store: &dyn Store, plan: &Plan, signed: &SignedManifest) -> a
     })
 }
 
-fn staged(store: &dyn Store, at: Attempt, sha256: Digest) -> anyhow::Result<Vec<u8>> {
+fn staged(
+    store: &dyn Store,
+    at: Attempt,
+    name: Digest,
+    digest: fn(&[u8]) -> Digest,
+) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     store
-        .open_staged(&key(at, sha256))
+        .open_staged(&key(at, name))
         .with_context(|| format!("the staged files of round {} are gone", at.round))?
         .read_to_end(&mut bytes)?;
-    anyhow::ensure!(Digest::sha256(&bytes) == sha256, "a staged file of round {} is damaged", at.round);
+    anyhow::ensure!(digest(&bytes) == name, "a staged file of round {} is damaged", at.round);
     Ok(bytes)
 }
 
 /// The file's own digest stands where an upload's transcript does, so the two can never be mistaken.
-fn key(at: Attempt, sha256: Digest) -> StageKey {
-    StageKey { round: at.round, attempt: at.attempt, r2: sha256, client: 0 }
+fn key(at: Attempt, name: Digest) -> StageKey {
+    StageKey { round: at.round, attempt: at.attempt, r2: name, client: 0 }
 }

@@ -4,7 +4,8 @@ use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
 
 use daemon::ConfigError;
-use identity::{IdentityKey, Plan, Problems, Roster};
+use ed25519_dalek::VerifyingKey;
+use identity::{AuthoredPlan, AuthorisedRoster, IdentityKey, Problems, SignedPlan};
 use serde::Deserialize;
 
 /// The file as it is written.
@@ -15,7 +16,7 @@ pub struct Config {
     pub listen: String,
     /// Journal, staged vectors and checkpoints; one run a folder.
     pub data_dir: PathBuf,
-    /// The run's plan, TOML.
+    /// The run's plan, as `folkmoot plan sign` wrote it.
     pub plan: PathBuf,
     /// The signed roster, JSON.
     pub roster: PathBuf,
@@ -41,10 +42,12 @@ pub struct Config {
 pub struct Loaded {
     /// The file.
     pub config: Config,
-    /// The plan, validated.
-    pub plan: Plan,
+    /// The plan, verified and validated.
+    pub plan: AuthoredPlan,
     /// The roster, opened under the authority's key.
-    pub roster: Roster,
+    pub roster: AuthorisedRoster,
+    /// The authority's key.
+    pub authority: VerifyingKey,
     /// The coordinator's key.
     pub key: IdentityKey,
 }
@@ -66,12 +69,12 @@ impl Config {
             config.check_address("metrics_listen", listen, &mut problems);
         }
         let plan = daemon::read(&config.plan, "plan", &mut problems, |text| {
-            Plan::from_toml(text).map_err(|e| e.to_string())
+            SignedPlan::from_json(text).and_then(SignedPlan::open).map_err(|e| e.to_string())
         });
         let roster = daemon::read_roster(&config.roster, &config.authority_key, &mut problems);
         let key = daemon::read_key(&config.identity_key_file, &mut problems);
-        if let (Some(roster), Some(key)) = (&roster, &key) {
-            problems.require(roster.coordinator_key().ok() == Some(key.public()), "identity_key_file", || {
+        if let (Some((roster, _)), Some(key)) = (&roster, &key) {
+            problems.require(roster.coordinator() == key.public(), "identity_key_file", || {
                 format!(
                     "the roster names another coordinator key than this one; ask the authority for a roster with {}",
                     checkpoint::public_key_text(&key.public())
@@ -79,8 +82,8 @@ impl Config {
             });
         }
         match (plan, roster, key) {
-            (Some(plan), Some(roster), Some(key)) if problems.0.is_empty() => {
-                Ok(Loaded { config, plan, roster, key })
+            (Some(plan), Some((roster, authority)), Some(key)) if problems.0.is_empty() => {
+                Ok(Loaded { config, plan, roster, authority, key })
             }
             _ => Err(ConfigError::Meaning(problems.with_lines_of(&text))),
         }
@@ -126,7 +129,7 @@ mod tests {
         let key = |byte: u8| IdentityKey::from_secret_hex(&hex::encode([byte; 32])).unwrap();
         let public = |byte: u8| hex::encode(key(byte).public().as_bytes());
         let member = identity::Member { name: "silo".into(), identity_key: public(1), admitted: 1 };
-        let roster = Roster {
+        let roster = identity::Roster {
             federation: "test".into(),
             epoch: 1,
             coordinator_key: public(7),
@@ -136,7 +139,9 @@ mod tests {
         let config = sample.replace("REPLACE-WITH-THE-AUTHORITY-KEY", &public(9));
         write(folder.path(), "coordinator.toml", &config);
         write(folder.path(), "coordinator.key", &key(7).secret_hex());
-        write(folder.path(), "plan.toml", include_str!("../../deploy/config/plan.toml"));
+        let plan = identity::Plan::from_toml(include_str!("../../deploy/config/plan.toml")).unwrap();
+        let plan = serde_json::to_string(plan.sign(&key(5)).signed()).unwrap();
+        write(folder.path(), "plan.json", &plan);
         write(folder.path(), "roster.json", &serde_json::to_string(&roster.sign(&key(9))).unwrap());
         let loaded = Config::load(&folder.path().join("coordinator.toml")).map_err(|e| e.to_string());
         let loaded = loaded.unwrap_or_else(|why| panic!("{why}"));

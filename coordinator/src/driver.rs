@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use daemon::Clock;
+use identity::AuthoredPlan;
 use params::Digest;
 use protocol::{
     Attempt, Coordinator, Effect, Effects, Input, Record, RecoverFailure, RecoverJob, Recovered, Rejection,
@@ -16,7 +17,7 @@ use protocol::{
 };
 use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
-use secagg::ClientId;
+use secagg::{ClientId, Members};
 use store::{FileStore, JournalKind, Opened, StageKey, Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::block_in_place;
@@ -24,7 +25,7 @@ use wire::v1::RunStatus;
 use wire::{Refusal, ServiceError};
 
 use crate::artifacts::{self, Files, Version};
-use crate::events::{ChainReply, Event, ModelFile, NextVersion, Staging};
+use crate::events::{ChainReply, Event, NextVersion, Staging};
 use crate::service::{Counters, RETRY_AFTER};
 use crate::sessions::Sessions;
 use crate::worker::Opening;
@@ -45,16 +46,23 @@ struct Reply {
     result: Result<(), Rejection>,
 }
 
+/// What the driver keeps up to date for the rest of the daemon.
+pub(crate) struct Outward {
+    pub(crate) status: watch::Sender<Arc<RunStatus>>,
+    /// The identity keys under the newest roster.
+    pub(crate) members: watch::Sender<Arc<Members>>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) metrics: Arc<telemetry::Metrics>,
+}
+
 /// See the module.
 pub(crate) struct Driver {
     core: Coordinator,
     store: Box<dyn Store>,
-    plan: identity::Plan,
+    plan: AuthoredPlan,
     sessions: Sessions,
     inbox: mpsc::Sender<Event>,
-    status: watch::Sender<Arc<RunStatus>>,
-    counters: Arc<Counters>,
-    metrics: Arc<telemetry::Metrics>,
+    outward: Outward,
     /// The newest published version.
     version: Option<Version>,
     /// Effects not yet performed, in order.
@@ -75,9 +83,7 @@ impl Driver {
         mut store: Box<dyn Store>,
         setup: Setup,
         inbox: mpsc::Sender<Event>,
-        status: watch::Sender<Arc<RunStatus>>,
-        counters: Arc<Counters>,
-        metrics: Arc<telemetry::Metrics>,
+        outward: Outward,
     ) -> anyhow::Result<Self> {
         let journal = store
             .replay()?
@@ -98,9 +104,7 @@ impl Driver {
             plan,
             sessions: Sessions::default(),
             inbox,
-            status,
-            counters,
-            metrics,
+            outward,
             version: None,
             effects: effects.into(),
             replies: Vec::new(),
@@ -177,8 +181,8 @@ impl Driver {
                 self.replies.push(Reply { to: reply, result });
             }
             Event::Opened { at, result } => self.opened(at, result)?,
-            Event::FetchModel { digest, reply } => {
-                let _ = reply.send(self.fetch(digest));
+            Event::FetchModel { wanted, reply } => {
+                let _ = reply.send(self.fetch(&wanted));
             }
             Event::Chain { from_round, reply } => self.chains.push((from_round, reply)),
         }
@@ -286,8 +290,8 @@ impl Driver {
             }
             Record::Committed { .. } => {
                 let seconds = self.opened_at.elapsed().as_secs_f64();
-                self.metrics.rounds_committed.inc();
-                self.metrics.round_seconds.observe(seconds);
+                self.outward.metrics.rounds_committed.inc();
+                self.outward.metrics.round_seconds.observe(seconds);
                 let status = self.core.status();
                 tracing::info!(
                     round = status.head_round,
@@ -297,7 +301,7 @@ impl Driver {
                 );
             }
             Record::Aborted { outcome, .. } => {
-                self.metrics.rounds_aborted.inc();
+                self.outward.metrics.rounds_aborted.inc();
                 tracing::warn!(%outcome, "round aborted");
             }
             Record::Dropped { client, reason } => tracing::warn!(%client, %reason, "left out"),
@@ -314,7 +318,7 @@ impl Driver {
     fn start(&mut self) -> anyhow::Result<()> {
         let params = self.plan.initial_model();
         let state = self.plan.server.initial_state(params.layout().len());
-        let files = Files::encode(&params, &state, None, 0);
+        let files = Files::initial(&params, &state);
         files.stage(self.store.as_mut(), Attempt { round: 0, attempt: 0 })?;
         let genesis = files.artifacts(params.digest());
         self.input(Input::Start { genesis })?;
@@ -326,14 +330,6 @@ impl Driver {
             "run started"
         );
         Ok(())
-    }
-
-    fn load_head(&mut self) -> anyhow::Result<&Version> {
-        if self.version.is_none() {
-            let head = self.core.head_record().context("the journal holds no checkpoint")?;
-            self.version = Some(artifacts::read(self.store.as_ref(), &self.plan, head)?);
-        }
-        self.version.as_ref().context("the newest version was just read")
     }
 
     fn compute(&mut self, job: RecoverJob) -> anyhow::Result<()> {
@@ -350,7 +346,7 @@ impl Driver {
             }
         };
         let plan = self.plan.clone();
-        let run_id = self.core.run_id();
+        let run_id = self.core.run_id().context("a sum is opened before the run started")?;
         let version = self.load_head()?;
         let (params, state) = (version.params.clone(), version.state.clone());
         let opening = Opening { job, plan, vectors, params, state };
@@ -360,7 +356,7 @@ impl Driver {
             let result = std::panic::catch_unwind(AssertUnwindSafe(|| opening.run()))
                 .unwrap_or_else(|_| Err(RecoverFailure::BadAggregate("opening the sum failed inside".into())))
                 .map(|next| {
-                    let files = Files::encode(&next.params, &next.state, run_id, at.round);
+                    let files = Files::stepped(&next, &run_id, at.round);
                     Box::new(NextVersion { next, files })
                 });
             // The driver outlives its workers unless the process stops.
@@ -394,7 +390,7 @@ impl Driver {
 
     fn begin_upload(&mut self, header: &UploadHeader) -> Result<Staging, tonic::Status> {
         if let Err(rejection) = self.core.admit_upload(header) {
-            self.metrics.reject_upload(rejection.reason());
+            self.outward.metrics.reject_upload(rejection.reason());
             return Err(rejection.to_status());
         }
         let key = stage_key(header);
@@ -412,47 +408,27 @@ impl Driver {
         }
     }
 
-    fn fetch(&mut self, digest: Option<Digest>) -> Result<ModelFile, tonic::Status> {
-        let found = self.load_model(digest).map_err(|why| {
-            tracing::error!(why = format!("{why:#}"), "cannot read a model");
-            ServiceError::Internal.to_status()
-        })?;
-        found.ok_or_else(|| {
-            ServiceError::NoSuchModel(digest.unwrap_or(Digest::from_bytes([0; 32]))).to_status()
-        })
-    }
-
-    fn load_model(&mut self, digest: Option<Digest>) -> anyhow::Result<Option<ModelFile>> {
-        let head = self.load_head()?;
-        if digest.is_none_or(|digest| digest == head.digest) {
-            return Ok(Some(ModelFile { round: head.round, digest: head.digest, file: head.file.clone() }));
-        }
-        let Some(digest) = digest else { return Ok(None) };
-        let Some(round) = self.store.index_get(MODELS, digest.as_bytes())? else { return Ok(None) };
-        let round = round.as_slice().try_into().map(u64::from_le_bytes)?;
-        // The index says where to look; what is there is verified like everything else.
-        let signed = artifacts::read_record(self.store.as_ref(), round)?;
-        let version = artifacts::read(self.store.as_ref(), &self.plan, &signed)?;
-        Ok(Some(ModelFile { round: version.round, digest: version.digest, file: version.file }))
-    }
-
-    fn read_chain(&self, after: Option<u64>) -> anyhow::Result<Vec<wire::CheckpointRecord>> {
-        artifacts::read_chain(self.store.as_ref(), after, self.core.status().head_round)
-    }
-
     fn publish_status(&self) {
+        let members = self.core.newest_roster().keys();
+        self.outward.members.send_if_modified(|known| {
+            let new = **known != *members;
+            if new {
+                *known = Arc::new(members.clone());
+            }
+            new
+        });
         let status = self.core.status();
-        self.metrics.clients_connected.set(self.sessions.len() as i64);
-        self.metrics.epsilon_spent.set(status.privacy.epsilon.unwrap_or(0.0));
-        self.metrics.enter_phase(status.phase);
+        self.outward.metrics.clients_connected.set(self.sessions.len() as i64);
+        self.outward.metrics.epsilon_spent.set(status.privacy.epsilon.unwrap_or(0.0));
+        self.outward.metrics.enter_phase(status.phase);
         let facts = wire::ServerFacts {
-            bytes_received: self.counters.received.load(Ordering::Relaxed),
-            bytes_sent: self.counters.sent.load(Ordering::Relaxed),
+            bytes_received: self.outward.counters.received.load(Ordering::Relaxed),
+            bytes_sent: self.outward.counters.sent.load(Ordering::Relaxed),
             server_version: env!("CARGO_PKG_VERSION").into(),
             now_ms: self.clock.now().0,
             started_ms: self.clock.started().0,
         };
-        self.status.send_replace(Arc::new(wire::run_status(&status, &facts)));
+        self.outward.status.send_replace(Arc::new(wire::run_status(&status, &facts)));
     }
 }
 
@@ -489,5 +465,6 @@ fn stage_key(header: &UploadHeader) -> StageKey {
     StageKey { round: header.at.round, attempt: header.at.attempt, r2: header.r2, client: header.client.0 }
 }
 
+mod models;
 #[cfg(test)]
 mod tests;

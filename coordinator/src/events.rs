@@ -21,7 +21,7 @@ pub(crate) enum Event {
     BeginUpload { header: Box<UploadHeader>, reply: oneshot::Sender<Result<Staging, tonic::Status>> },
     Uploaded { header: Box<UploadHeader>, reply: oneshot::Sender<Result<(), Rejection>> },
     Opened { at: Attempt, result: Result<Box<NextVersion>, RecoverFailure> },
-    FetchModel { digest: Option<Digest>, reply: oneshot::Sender<Result<ModelFile, tonic::Status>> },
+    FetchModel { wanted: Wanted, reply: oneshot::Sender<Result<ModelFile, tonic::Status>> },
     Chain { from_round: u64, reply: ChainReply },
 }
 
@@ -33,7 +33,15 @@ pub(crate) enum Staging {
     Writer(Box<dyn StageWriter>),
 }
 
-/// A published model's file.
+/// What is asked for of the chain.
+pub(crate) enum Wanted {
+    /// A model by its digest; the newest where there is none.
+    Model(Option<Digest>),
+    /// A file of the record of a round.
+    File { round: u64, file: &'static str },
+}
+
+/// A published file.
 pub(crate) struct ModelFile {
     pub(crate) round: u64,
     pub(crate) digest: Digest,

@@ -32,7 +32,7 @@ use tonic::transport::server::TcpIncoming;
 
 pub use config::{Config, Loaded};
 pub use daemon::ConfigError;
-use driver::{Driver, INBOX_EVENTS, open_store};
+use driver::{Driver, INBOX_EVENTS, Outward, open_store};
 use service::Services;
 use store::{FileStore, Store};
 
@@ -117,18 +117,19 @@ pub async fn run_on(
     listening: impl FnOnce(SocketAddr),
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
-    let Loaded { config, plan, roster, key } = loaded;
-    let members = Arc::new(roster.member_keys()?);
+    let Loaded { config, plan, roster, authority, key } = loaded;
+    let (members, admitted) = watch::channel(Arc::new(roster.keys().clone()));
     let (inbox, events) = mpsc::channel(INBOX_EVENTS);
     let (status, watched) = watch::channel(Arc::new(wire::v1::RunStatus::default()));
     let counters = Arc::new(service::Counters::default());
     let metrics = Arc::new(telemetry::Metrics::new());
     let patience = daemon::patience(&plan);
-    let setup = protocol::Setup { plan, roster, key: key.signing_key().clone() };
+    let setup = protocol::Setup { plan, roster, authority, key: key.signing_key().clone() };
     let driver = open_store(&config.data_dir)
         .map_err(anyhow::Error::from)
         .and_then(|store| {
-            Driver::open(wrap(store), setup, inbox.clone(), status, counters.clone(), metrics.clone())
+            let outward = Outward { status, members, counters: counters.clone(), metrics: metrics.clone() };
+            Driver::open(wrap(store), setup, inbox.clone(), outward)
         })
         .with_context(|| format!("cannot run from `{}`", config.data_dir.display()))?;
 
@@ -151,7 +152,7 @@ pub async fn run_on(
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
     let (stop, stopped) = watch::channel(false);
-    let services = Services::new(inbox, watched, members, counters, patience, stopped.clone());
+    let services = Services::new(inbox, watched, admitted, counters, patience, stopped.clone());
     let server = Server::builder()
         // Memory is decided by the windows: many clients uploading at once must not each hold a large one.
         .initial_stream_window_size(64 << 10)

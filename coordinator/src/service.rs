@@ -20,7 +20,7 @@ use wire::v1::models_server::{Models, ModelsServer};
 use wire::v1::operator_server::{Operator, OperatorServer};
 use wire::{Challenge, Hello, Refusal, ServiceError, UploadVerifier, limits, v1};
 
-use crate::events::{Event, ModelFile, Staging};
+use crate::events::{Event, ModelFile, Staging, Wanted};
 use crate::sessions::{OUTBOX_MESSAGES, Outbox, SessionId};
 
 /// What a client that came too early is told; a hint, by which nothing is judged.
@@ -40,7 +40,7 @@ pub(crate) struct Counters {
 pub(crate) struct Services {
     inbox: mpsc::Sender<Event>,
     status: watch::Receiver<Arc<v1::RunStatus>>,
-    members: Arc<Members>,
+    members: watch::Receiver<Arc<Members>>,
     counters: Arc<Counters>,
     sessions: Arc<AtomicU64>,
     /// How long a peer that owes a message may be silent: the plan's.
@@ -53,7 +53,7 @@ impl Services {
     pub(crate) fn new(
         inbox: mpsc::Sender<Event>,
         status: watch::Receiver<Arc<v1::RunStatus>>,
-        members: Arc<Members>,
+        members: watch::Receiver<Arc<Members>>,
         counters: Arc<Counters>,
         patience: Duration,
         stopped: watch::Receiver<bool>,
@@ -114,8 +114,8 @@ impl Services {
             .ok_or_else(|| Status::deadline_exceeded("the client did not say hello in time"))??
             .ok_or_else(|| Status::invalid_argument("the session ended before hello"))?;
         let hello = Hello::try_from(first).map_err(|why| why.to_status())?;
-        let key = self
-            .members
+        let members = Arc::clone(&self.members.borrow());
+        let key = members
             .get(&hello.client)
             .ok_or_else(|| protocol::Rejection::UnknownClient(hello.client).to_status())?;
         challenge.verify(&hello, key).map_err(|why| why.to_status())?;
@@ -280,18 +280,9 @@ impl Models for Services {
         &self,
         request: Request<v1::FetchModelRequest>,
     ) -> Result<Response<Self::FetchModelStream>, Status> {
-        let wanted = request.into_inner().digest;
-        let digest = if wanted.is_empty() {
-            None
-        } else {
-            let bytes: [u8; 32] = wanted
-                .as_slice()
-                .try_into()
-                .map_err(|_| Status::invalid_argument("digest: 32 bytes, or none for the newest model"))?;
-            Some(params::Digest::from_bytes(bytes))
-        };
+        let wanted = wanted(&request.into_inner())?;
         let ModelFile { round, digest, file } =
-            self.ask(|reply| Event::FetchModel { digest, reply }).await??;
+            self.ask(|reply| Event::FetchModel { wanted, reply }).await??;
         self.counters.sent.fetch_add(file.len() as u64, Ordering::Relaxed);
         let chunks = wire::model_chunks(round, digest, file).map(Ok);
         Ok(Response::new(Box::pin(tokio_stream::iter(chunks))))
@@ -319,6 +310,29 @@ impl Operator for Services {
     async fn watch(&self, _: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let changes = WatchStream::new(self.status.clone()).map(|status| Ok(v1::RunStatus::clone(&status)));
         Ok(Response::new(Box::pin(changes)))
+    }
+}
+
+fn wanted(request: &v1::FetchModelRequest) -> Result<Wanted, Status> {
+    use v1::ModelPart;
+    let file = match ModelPart::try_from(request.part) {
+        Ok(ModelPart::Unspecified | ModelPart::Parameters) => checkpoint::MODEL_FILE,
+        Ok(ModelPart::Optimizer) => checkpoint::OPTIMIZER_FILE,
+        Ok(ModelPart::Aggregate) => checkpoint::AGGREGATE_FILE,
+        Ok(ModelPart::Signature | ModelPart::Evidence) | Err(_) => {
+            return Err(Status::invalid_argument(format!("part: there is no part {}", request.part)));
+        }
+    };
+    match (request.round, request.digest.as_slice()) {
+        (Some(round), _) => Ok(Wanted::File { round, file }),
+        (None, _) if file != checkpoint::MODEL_FILE => {
+            Err(Status::invalid_argument("round: a part other than the parameters is asked for by its round"))
+        }
+        (None, []) => Ok(Wanted::Model(None)),
+        (None, bytes) => bytes
+            .try_into()
+            .map(|bytes| Wanted::Model(Some(params::Digest::from_bytes(bytes))))
+            .map_err(|_| Status::invalid_argument("digest: 32 bytes, or none for the newest model")),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{BufReader, Read};
 
-use identity::Plan;
+use identity::AuthoredPlan;
 use optim::State;
 use params::{Digest, Params};
 use protocol::{NextModel, RecoverFailure, RecoverJob, next_model};
@@ -14,7 +14,7 @@ const READ_BYTES: usize = 64 << 10;
 /// What the worker needs, all of it owned.
 pub(crate) struct Opening {
     pub(crate) job: RecoverJob,
-    pub(crate) plan: Plan,
+    pub(crate) plan: AuthoredPlan,
     /// One reader for each of the job's uploads, in their order.
     pub(crate) vectors: Vec<Box<dyn Read + Send>>,
     pub(crate) params: Params,

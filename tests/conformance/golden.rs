@@ -8,7 +8,7 @@ use checkpoint::{
     public_key_text,
 };
 use ed25519_dalek::SigningKey;
-use identity::Privacy;
+use identity::{Privacy, Roster};
 use params::Digest;
 use prost::Message;
 use protocol::{
@@ -154,7 +154,13 @@ fn no_message_of_the_coordinator_has_changed_a_byte_on_the_wire() {
     let sent = |message: ToClient| digest(&ServerEnvelope::from(message).encode_to_vec());
     let included: Vec<ClientId> = session.included.iter().copied().collect();
     let named = Digest::from_bytes([9; 32]);
-    let welcome = ToClient::Welcome { run_id: named, plan: sim::plan(4, 2).to_canonical(), roster: named };
+    let roster = Roster {
+        federation: "golden".into(),
+        epoch: 1,
+        coordinator_key: sim::author_text(),
+        members: BTreeMap::new(),
+    };
+    let welcome = sim::welcome(named, &sim::plan(4, 2), &roster);
     let request = ToClient::UnmaskRequest {
         at: AT,
         included: included.clone(),
@@ -163,7 +169,7 @@ fn no_message_of_the_coordinator_has_changed_a_byte_on_the_wire() {
     let outcome = RoundOutcome::TooFewUploads { got: 2, need: 3 };
     let delivery = session.deliveries[&ClientId(1)].clone();
     assert_unchanged(&[
-        ("welcome", sent(welcome), "c5b728711c2a2f051fe2929d7884ae89a11540fa9248eb93b9db46bdf9d35aad"),
+        ("welcome", sent(welcome), "847ab1fba1f053bd508c3b6c3f88bf8572888791548d5c36fc41d33d2ad49f2a"),
         (
             "published",
             sent(ToClient::Published(signed())),

@@ -47,7 +47,12 @@ fn a_coordinator_killed_at_each_phase_with_up_to_two_silos_finishes_the_round_wi
     let config = folder.path().join("coordinator.toml");
     edit(&config, "127.0.0.1:0", &address);
     // Two of six may be lost at every step.
-    edit(&folder.path().join("plan.toml"), "minimum = 5\n", "minimum = 4\n");
+    let (plan, signed) = (folder.path().join("plan.toml"), folder.path().join("plan.json"));
+    edit(&plan, "minimum = 5\n", "minimum = 4\n");
+    fs::remove_file(&signed).unwrap();
+    let author = folder.path().join("author.key");
+    let resigned = folkmoot(&["plan", "sign", text(&plan), "--key", text(&author), "--out", text(&signed)]);
+    assert!(resigned.status.success(), "{}", stderr(&resigned));
     let mut coordinator = Coordinator::start(&config);
     let configs: Vec<_> = (1..=SILOS)
         .map(|id| {

@@ -376,12 +376,17 @@ fn keys_and_rosters_made_by_hand_are_ones_that_daemons_take() {
     assert!(signed.status.success(), "{}", stderr(&signed));
     let demonstration = folder.path().join("demo");
     kept(&demonstration);
-    fs::copy(demonstration.join("plan.toml"), folder.path().join("plan.toml")).unwrap();
+    let (plan, author) = (demonstration.join("plan.toml"), folder.path().join("author.key"));
+    key("author.key");
+    let signed_plan = folder.path().join("plan.json");
+    let args = ["plan", "sign", text(&plan), "--key", text(&author), "--out", text(&signed_plan)];
+    let signed = folkmoot(&args);
+    assert!(signed.status.success(), "{}", stderr(&signed));
     let config = folder.path().join("coordinator.toml");
     fs::write(
         &config,
         format!(
-            "listen = \"127.0.0.1:0\"\ndata_dir = \"data\"\nplan = \"plan.toml\"\nroster = \"roster.json\"\n\
+            "listen = \"127.0.0.1:0\"\ndata_dir = \"data\"\nplan = \"plan.json\"\nroster = \"roster.json\"\n\
              authority_key = \"{authority}\"\nidentity_key_file = \"coordinator.key\"\n"
         ),
     )

@@ -60,7 +60,7 @@ impl Federation {
         let config = coordinator::Config {
             listen: "127.0.0.1:0".into(),
             data_dir: folder.path().join("coordinator"),
-            plan: "plan.toml".into(),
+            plan: "plan.json".into(),
             roster: "roster.json".into(),
             authority_key: public(100),
             identity_key_file: "coordinator.key".into(),
@@ -69,7 +69,14 @@ impl Federation {
             log: "info".into(),
             log_json: false,
         };
-        let loaded = coordinator::Loaded { config, plan: plan.clone(), roster: roster(), key: key(90) };
+        let authority = key(100).public();
+        let loaded = coordinator::Loaded {
+            config,
+            plan: plan.clone().sign(&key(101)),
+            roster: roster().sign(&key(100)).authorise(&authority).unwrap(),
+            authority,
+            key: key(90),
+        };
         let (say, address) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
         let listening = move |address| say.send(address).unwrap();
@@ -113,14 +120,9 @@ impl Federation {
             log: "info".into(),
             log_json: false,
             policy: Policy {
-                cohort_min: 3,
-                honest_min: 2,
-                corrupt_min: 1,
-                epsilon_max: 1.0,
                 delta_max: 1e-5,
                 privacy_modes: BTreeSet::from([PrivacyMode::Fedavg]),
-                repeats_without_dp: 2,
-                accepts_undetected_rollback: true,
+                ..Policy::for_authors([public(101)])
             },
         };
         tokio::spawn(client::run_on(config, wrap, std::future::pending()))

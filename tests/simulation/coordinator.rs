@@ -37,13 +37,14 @@ fn setup() -> Setup {
     let mut plan = plan(SILOS as usize, 3);
     plan.cohort.minimum = 3;
     Setup {
-        plan,
-        roster: Roster {
+        plan: sim::authored(plan),
+        roster: sim::authorised(&Roster {
             federation: "bench".into(),
             epoch: 1,
             coordinator_key: public(100),
             members: (1..=SILOS).map(|id| (ClientId(id), member(id))).collect(),
-        },
+        }),
+        authority: sim::authority().public(),
         key: key(100).signing_key().clone(),
     }
 }

@@ -3,5 +3,6 @@
 mod adversaries;
 mod coordinator;
 mod participant;
+mod rosters;
 mod rounds;
 mod swarm;

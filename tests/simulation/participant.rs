@@ -1,12 +1,14 @@
 //! A hostile coordinator against one real participant: whatever it says, the silo fails closed.
 
 mod chain;
-mod world;
+pub(crate) mod world;
 
-use identity::{Plan, Policy, PrivacyMode};
+use ed25519_dalek::Signer;
+use identity::{Plan, Policy, PrivacyMode, SignedPlan};
 use params::Digest;
 use protocol::{
-    Attempt, ClientEffect, ClientInput, ClientRecord, CoordinatorFault, Decline, ToClient, ToCoordinator,
+    Attempt, ClientEffect, ClientInput, ClientRecord, CoordinatorFault, Decline, Timestamp, ToClient,
+    ToCoordinator,
 };
 use secagg::{ClientId, IncludedSignature};
 
@@ -30,11 +32,10 @@ fn refusal_code(effects: &[ClientEffect]) -> String {
 #[test]
 fn a_run_under_another_roster_than_the_pinned_one_is_refused() {
     let mut world = World::new(sim::plan(4, 1), policy());
-    let mut other = world.roster.clone();
-    other.epoch += 1;
-    let plan = world.plan.to_canonical();
-    let effects = world.say(ToClient::Welcome { run_id: world.run, plan, roster: other.digest() });
-    assert_refuses(&effects, None, fault(CoordinatorFault::Roster), "a newer epoch");
+    let mut renamed = world.roster.clone();
+    renamed.members.get_mut(&OWN).unwrap().name.push('x');
+    let effects = world.say(sim::welcome(world.run, &world.plan, &renamed));
+    assert_refuses(&effects, None, fault(CoordinatorFault::Roster), "another roster of the same epoch");
     assert!(world.say(world.open(AT)).is_empty(), "no run was joined");
 }
 
@@ -58,7 +59,14 @@ fn a_plan_that_is_not_usable_is_refused() {
         ("empty", Vec::new()),
     ] {
         let mut world = World::new(good.clone(), policy());
-        let effects = world.say(ToClient::Welcome { run_id: world.run, plan, roster: world.roster.digest() });
+        let plan = String::from_utf8(plan).unwrap();
+        // The author's own signature does not make it usable.
+        let signature =
+            sim::author().signing_key().sign(&[b"folkmoot/v1/sig/plan\0", plan.as_bytes()].concat());
+        let signature = hex::encode(signature.to_bytes());
+        let plan = Box::new(SignedPlan { plan, author: sim::author_text(), signature });
+        let roster = Box::new(world.roster.sign(&sim::authority()));
+        let effects = world.say(ToClient::Welcome { run_id: world.run, plan, roster });
         assert_refuses(&effects, None, fault(CoordinatorFault::Plan), case);
     }
 }
@@ -420,12 +428,7 @@ fn a_silo_that_was_restarted_in_an_attempt_sits_it_out_at_every_step() {
 #[test]
 fn a_refused_welcome_wipes_the_attempt_in_progress() {
     let (mut world, _) = World::uploaded();
-    let refused = ToClient::Welcome {
-        run_id: world.run,
-        plan: world.plan.to_canonical(),
-        roster: Digest::sha256(b"another roster"),
-    };
-    let effects = world.say(refused);
+    let effects = world.say(world.refused_welcome());
     assert_refuses(&effects, None, fault(CoordinatorFault::Roster), "another roster");
     assert!(effects.iter().any(|effect| matches!(effect, ClientEffect::Forget(AT))), "{effects:?}");
     let effects = world.say(ToClient::Included { at: AT, included: ids([1, 2, 3, 4]) });
@@ -441,11 +444,9 @@ fn an_update_of_one_run_is_never_debited_at_the_price_of_another() {
     let delivered = world.deliver(dealt, &[]);
 
     // While the private update is being masked: a welcome that is refused, then one to a run without noise.
-    let roster = Digest::sha256(b"another roster");
-    world.say(ToClient::Welcome { run_id: world.run, plan: world.plan.to_canonical(), roster });
-    let free = sim::plan(4, 9).to_canonical();
+    world.say(world.refused_welcome());
     let run_id = Digest::sha256(b"a run that costs nothing");
-    world.say(ToClient::Welcome { run_id, plan: free, roster: world.roster.digest() });
+    world.say(sim::welcome(run_id, &sim::plan(4, 9), &world.roster));
 
     let digest = Digest::from_bytes(delivered.mask.masking.mask(vec![0; world.plan.lanes()]).digest());
     let effects = world.input(ClientInput::Masked { at: AT, digest: Some(digest) });
@@ -455,6 +456,7 @@ fn an_update_of_one_run_is_never_debited_at_the_price_of_another() {
 /// An upload in `round` of a run of `plan`, started from its first model.
 fn debit(plan: &Plan, round: u64) -> ClientRecord {
     ClientRecord::Debited {
+        now: Timestamp(1_700_000_000_000),
         at: Attempt { round, attempt: 1 },
         model: plan.initial_model().digest(),
         r2: Digest::sha256(&round.to_le_bytes()),

@@ -36,7 +36,7 @@ const CRATES: [(&str, u8, &[&str]); 19] = [
     ("store", 3, &["params"]),
     ("telemetry", 3, &[]),
     ("train", 3, &["datasets", "dp", "identity", "params"]),
-    ("wire", 3, &["checkpoint", "params", "protocol", "secagg"]),
+    ("wire", 3, &["checkpoint", "identity", "params", "protocol", "secagg"]),
     (
         "client",
         4,
@@ -47,6 +47,7 @@ const CRATES: [(&str, u8, &[&str]); 19] = [
             "datasets",
             "dp",
             "identity",
+            "optim",
             "params",
             "protocol",
             "secagg",

@@ -322,6 +322,7 @@ pub(crate) fn records(folder: &TempDir) -> Vec<ClientRecord> {
 fn kind(record: &ClientRecord) -> &'static str {
     match record {
         ClientRecord::Joined { .. } => "joined",
+        ClientRecord::RosterAdopted { .. } => "roster",
         ClientRecord::ChainHead(_) => "chain",
         ClientRecord::Advertised { .. } => "advertised",
         ClientRecord::Debited { .. } => "debited",

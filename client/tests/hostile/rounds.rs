@@ -234,8 +234,8 @@ async fn a_plan_that_is_made_weaker_after_joining_ends_the_daemon() {
         let (mut all, _) = Federation::keyed_in(strict.clone()).await;
         weaken(&mut strict);
         let run_id = params::Digest::sha256(b"run");
-        let welcome =
-            ToClient::Welcome { run_id, plan: strict.to_canonical(), roster: crate::mock::roster().digest() };
+        // Even if its author signs the weaker one too: this run began with the other.
+        let welcome = crate::mock::welcome(run_id, &strict, &crate::mock::roster());
         let reason = fault(CoordinatorFault::Plan);
         assert_eq!(all.say(welcome).await, ToCoordinator::Declined { round: None, reason }, "{case}");
         all.ends_refusing(&ADVERTISED, case).await;
@@ -248,7 +248,7 @@ async fn an_older_roster_ends_the_daemon() {
     let mut older = crate::mock::roster();
     older.epoch = 0;
     let run_id = params::Digest::sha256(b"run");
-    let welcome = ToClient::Welcome { run_id, plan: all.plan.to_canonical(), roster: older.digest() };
+    let welcome = crate::mock::welcome(run_id, &all.plan, &older);
     let reason = fault(CoordinatorFault::Roster);
     assert_eq!(all.say(welcome).await, ToCoordinator::Declined { round: None, reason });
     all.ends_refusing(&JOINED, "an older roster").await;

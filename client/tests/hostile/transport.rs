@@ -12,7 +12,8 @@ use crate::mock::{FIRST, Process, silo};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreadable_message_costs_the_session_and_nothing_else() {
-    let too_large = v1::Welcome { plan: vec![0; 2 * wire::limits::MESSAGE_BYTES_MAX], ..Default::default() };
+    let too_large =
+        v1::Welcome { run_id: vec![0; 2 * wire::limits::MESSAGE_BYTES_MAX], ..Default::default() };
     let short = v1::Welcome { run_id: vec![1; 31], ..Default::default() };
     for (case, message) in [
         ("oversized", Some(v1::server_envelope::Message::Welcome(too_large))),

@@ -56,7 +56,7 @@ impl Session {
     pub async fn welcome(&mut self, plan: &Plan) -> ToCoordinator {
         self.greet().await;
         let run_id = Digest::sha256(b"run");
-        self.say(ToClient::Welcome { run_id, plan: plan.to_canonical(), roster: roster().digest() }).await;
+        self.say(welcome(run_id, plan, &roster())).await;
         self.heard().await
     }
 }
@@ -262,15 +262,17 @@ pub fn silo(folder: &Path, coordinator: SocketAddr, cohort_min: usize) -> Config
         log_json: false,
         policy: Policy {
             cohort_min,
-            honest_min: 2,
-            corrupt_min: 1,
-            epsilon_max: 1.0,
             delta_max: 1e-5,
             privacy_modes: BTreeSet::from([PrivacyMode::Fedavg]),
-            repeats_without_dp: 2,
-            accepts_undetected_rollback: true,
+            ..Policy::for_authors([public(101)])
         },
     }
+}
+
+/// The welcome to a run of this plan, as its author signed it, under this roster, as the authority signed it.
+pub fn welcome(run_id: Digest, plan: &Plan, roster: &Roster) -> ToClient {
+    let plan = Box::new(plan.clone().sign(&key(101)).signed().clone());
+    ToClient::Welcome { run_id, plan, roster: Box::new(roster.sign(&key(100))) }
 }
 
 pub fn start(config: Config) -> JoinHandle<Result<Ended, RunError>> {

@@ -27,7 +27,12 @@ fn setup() -> Setup {
         coordinator_key: public(9),
         members: (1..=SILOS).map(|id| (ClientId(id), member(id))).collect(),
     };
-    Setup { plan: sim::plan(SILOS as usize, 2), roster, key: key(9).signing_key().clone() }
+    Setup {
+        plan: sim::authored(sim::plan(SILOS as usize, 2)),
+        roster: sim::authorised(&roster),
+        authority: sim::authority().public(),
+        key: key(9).signing_key().clone(),
+    }
 }
 
 fn open(store: Box<dyn Store>) -> anyhow::Result<Driver> {

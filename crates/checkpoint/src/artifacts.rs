@@ -16,6 +16,8 @@ pub const SIGNATURE_FILE: &str = "manifest.sig";
 pub const MODEL_FILE: &str = "model.safetensors";
 /// State of the server optimiser.
 pub const OPTIMIZER_FILE: &str = "optimizer.state";
+/// The opened sum, lanes of 32 bits, little endian; [`Manifest::aggregate_digest`] is its name.
+pub const AGGREGATE_FILE: &str = "aggregate.bin";
 
 /// A file of a checkpoint that is missing or not the signed one.
 #[derive(Debug, thiserror::Error)]

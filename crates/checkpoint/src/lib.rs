@@ -12,6 +12,7 @@
 //!                      manifest.sig         64 bytes, Ed25519 over label and SHA-256 of manifest.json
 //!                      model.safetensors    F32 tensors in layout order
 //!                      optimizer.state      when the server optimiser remembers anything
+//!                      aggregate.bin        the opened sum: members step the model by themselves with it
 //!
 //! manifest 0 <--parent-- manifest 1 <--parent-- manifest 3      (round 2 aborted)
 //! ```
@@ -42,8 +43,8 @@ mod model;
 mod signed;
 
 pub use artifacts::{
-    ArtifactError, CHECKPOINTS_FOLDER, MANIFEST_FILE, MODEL_FILE, OPTIMIZER_FILE, SIGNATURE_FILE, file_path,
-    folder_name, round_of_folder, verify_checkpoint,
+    AGGREGATE_FILE, ArtifactError, CHECKPOINTS_FOLDER, MANIFEST_FILE, MODEL_FILE, OPTIMIZER_FILE,
+    SIGNATURE_FILE, file_path, folder_name, round_of_folder, verify_checkpoint,
 };
 pub use chain::{ChainError, ChainVerifier};
 pub use manifest::{

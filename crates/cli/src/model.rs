@@ -10,7 +10,7 @@ use ed25519_dalek::VerifyingKey;
 use params::Digest;
 use tonic::transport::Channel;
 use wire::v1::models_client::ModelsClient;
-use wire::v1::{FetchModelRequest, ListCheckpointsRequest, model_chunk};
+use wire::v1::{FetchModelRequest, ListCheckpointsRequest, ModelPart, model_chunk};
 use wire::{ChunkVerifier, ModelHeader, limits};
 
 use crate::Failure;
@@ -117,7 +117,11 @@ impl Models {
 
     /// The file of a record's model.
     pub(crate) async fn fetch(&mut self, manifest: &Manifest) -> Result<Vec<u8>, Failure> {
-        let request = FetchModelRequest { digest: manifest.model.params_digest.as_bytes().to_vec() };
+        let request = FetchModelRequest {
+            digest: Vec::new(),
+            round: Some(manifest.round),
+            part: ModelPart::Parameters.into(),
+        };
         let answer = self.client.fetch_model(request).await.map_err(|why| refused(&why))?;
         let mut chunks = answer.into_inner();
         let mut assembly: Option<Assembly> = None;

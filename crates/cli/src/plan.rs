@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use identity::Policy;
+use identity::{AuthoredPlan, Policy, SignedPlan};
 
 use crate::Failure;
+use crate::keys;
 
 /// A lane is 32 bits on the way.
 const LANE_BYTES: u64 = wire::limits::LANE_BYTES;
@@ -22,20 +23,81 @@ pub(crate) enum Plan {
         #[arg(long, value_name = "FILE")]
         policy: Option<PathBuf>,
     },
+    /// Sign a plan as its author: what a coordinator is given, and what silos hold against their policy.
+    #[command(after_help = "Example:\n  folkmoot plan sign plan.toml --key author.key --out plan.json")]
+    Sign {
+        /// The plan, TOML.
+        file: PathBuf,
+        /// The author's secret key, from `folkmoot keys new`.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// Where the signed plan goes; must not exist.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
 }
 
 pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
-    let Plan::Check { file, policy } = plan;
-    let plan = identity::Plan::from_toml(&read(file)?)
-        .map_err(|why| Failure::usage(format!("`{}`: {why}", file.display())))?;
-    print!("{}", report(&plan));
-    if let Some(file) = policy {
-        let policy = Policy::from_toml(&policy_table(&read(file)?))
-            .map_err(|why| Failure::usage(format!("`{}`: {why}", file.display())))?;
-        policy.check(&plan).map_err(|why| Failure::usage(format!("the policy refuses the plan: {why}")))?;
-        println!("policy        accepts the plan");
+    match plan {
+        Plan::Check { file, policy } => check(file, policy.as_deref()),
+        Plan::Sign { file, key, out } => sign(file, key, out),
+    }
+}
+
+/// A plan as a person wrote it, or as its author signed it.
+enum Found {
+    Written(identity::Plan),
+    Signed(AuthoredPlan),
+}
+
+fn check(file: &Path, policy: Option<&Path>) -> Result<(), Failure> {
+    let plan = find(file)?;
+    match &plan {
+        Found::Written(plan) => {
+            print!("{}", report(plan));
+            println!("author        nobody yet: `folkmoot plan sign` signs it");
+        }
+        Found::Signed(plan) => {
+            print!("{}", report(plan));
+            println!("author        {}", plan.signed().author);
+        }
+    }
+    let Some(file) = policy else { return Ok(()) };
+    let policy = Policy::from_toml(&policy_table(&read(file)?)).map_err(|why| named(file, why))?;
+    let checked = match &plan {
+        Found::Written(plan) => policy.check_unsigned(plan),
+        Found::Signed(plan) => policy.check(plan),
+    };
+    checked.map_err(|why| Failure::usage(format!("the policy refuses the plan: {}: {why}", why.code())))?;
+    match plan {
+        Found::Written(_) => println!("policy        accepts the plan, if one of its authors signs it"),
+        Found::Signed(_) => println!("policy        accepts the plan"),
     }
     Ok(())
+}
+
+fn sign(file: &Path, key: &Path, out: &Path) -> Result<(), Failure> {
+    let plan = identity::Plan::from_toml(&read(file)?).map_err(|why| named(file, why))?;
+    let author = keys::read(key)?;
+    let signed = plan.sign(&author);
+    let json = serde_json::to_string(signed.signed()).map_err(Failure::failed)?;
+    crate::roster::write_new_text(out, &json)?;
+    println!("plan {}", signed.digest());
+    println!("authors = [\"{}\"]", signed.signed().author);
+    Ok(())
+}
+
+fn find(file: &Path) -> Result<Found, Failure> {
+    let text = read(file)?;
+    if text.trim_start().starts_with('{') {
+        let signed = SignedPlan::from_json(&text).and_then(SignedPlan::open);
+        return signed.map(Found::Signed).map_err(|why| named(file, why));
+    }
+    identity::Plan::from_toml(&text).map(Found::Written).map_err(|why| named(file, why))
+}
+
+fn named(file: &Path, why: impl std::fmt::Display) -> Failure {
+    Failure::usage(format!("`{}`: {why}", file.display()))
 }
 
 /// The table `[policy]` of a client's configuration, or the whole text where there is none.
@@ -104,7 +166,38 @@ mod tests {
             fs::write(&file, text).unwrap();
             file
         });
-        run(&Plan::Check { file, policy })
+        super::check(&file, policy.as_deref())
+    }
+
+    fn key(byte: u8) -> identity::IdentityKey {
+        identity::IdentityKey::from_secret_hex(&hex::encode([byte; 32])).unwrap()
+    }
+
+    fn author(byte: u8) -> String {
+        keys::public_text(&key(byte))
+    }
+
+    #[test]
+    fn a_signed_plan_is_checked_under_its_author_and_refused_once_altered() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("plan.toml"), include_str!("../../../deploy/config/plan.toml")).unwrap();
+        let author_key = keys::create(&path("author.key")).unwrap();
+        sign(&path("plan.toml"), &path("author.key"), &path("plan.json")).unwrap();
+        let client = include_str!("../../../deploy/config/client.toml");
+        let policy = |key: &str| {
+            let file = path("client.toml");
+            fs::write(&file, client.replace("REPLACE-WITH-THE-AUTHORS-KEY", key)).unwrap();
+            file
+        };
+        super::check(&path("plan.json"), Some(&policy(&keys::public_text(&author_key)))).unwrap();
+        let why = super::check(&path("plan.json"), Some(&policy(&author(2)))).unwrap_err().to_string();
+        assert!(why.contains("POLICY_AUTHOR"), "{why}");
+        let weaker =
+            fs::read_to_string(path("plan.json")).unwrap().replace("honest_min\\\":2", "honest_min\\\":1");
+        fs::write(path("plan.json"), weaker).unwrap();
+        let why = super::check(&path("plan.json"), None).unwrap_err().to_string();
+        assert!(why.contains("not what its author signed"), "{why}");
     }
 
     #[test]
@@ -124,8 +217,9 @@ mod tests {
 
     #[test]
     fn the_samples_of_deploy_accept_each_other() {
-        let client = include_str!("../../../deploy/config/client.toml");
-        check(include_str!("../../../deploy/config/plan.toml"), Some(client)).unwrap();
+        let client = include_str!("../../../deploy/config/client.toml")
+            .replace("REPLACE-WITH-THE-AUTHORS-KEY", &author(1));
+        check(include_str!("../../../deploy/config/plan.toml"), Some(&client)).unwrap();
         let stricter = client.replace("epsilon_max = 5.0", "epsilon_max = 1.0");
         let why = check(include_str!("../../../deploy/config/plan.toml"), Some(&stricter)).unwrap_err();
         assert!(why.to_string().contains("this silo's epsilon_max is 1"), "{why}");
@@ -145,7 +239,9 @@ mod tests {
         let policy = |epsilon: f64| {
             format!(
                 "cohort_min = 3\nhonest_min = 2\ncorrupt_min = 1\nepsilon_max = {epsilon:?}\ndelta_max = 1e-5\n\
-                 privacy_modes = [\"distributed_dp_sgd\"]\naccepts_undetected_rollback = true\n"
+                 privacy_modes = [\"distributed_dp_sgd\"]\naccepts_undetected_rollback = true\n\
+                 authors = [\"{}\"]\n",
+                author(1)
             )
         };
         check(&plan, Some(&policy(5.0))).unwrap();

@@ -71,7 +71,11 @@ pub(crate) fn run(roster: &Roster) -> Result<(), Failure> {
 
 /// Writes a signed roster to a new file.
 pub(crate) fn write_new(path: &Path, signed: &SignedRoster) -> Result<(), Failure> {
-    let json = serde_json::to_string(signed).map_err(Failure::failed)?;
+    write_new_text(path, &serde_json::to_string(signed).map_err(Failure::failed)?)
+}
+
+/// Writes a signed document to a new file.
+pub(crate) fn write_new_text(path: &Path, json: &str) -> Result<(), Failure> {
     let written = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -79,7 +83,7 @@ pub(crate) fn write_new(path: &Path, signed: &SignedRoster) -> Result<(), Failur
         .and_then(|mut file| writeln!(file, "{json}"));
     written.map_err(|why| match why.kind() {
         io::ErrorKind::AlreadyExists => {
-            Failure::usage(format!("`{}` exists; write the new roster beside it", path.display()))
+            Failure::usage(format!("`{}` exists; write the new one beside it", path.display()))
         }
         _ => Failure::failed(format!("`{}` cannot be written: {why}", path.display())),
     })

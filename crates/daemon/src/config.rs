@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use identity::{IdentityKey, Problems, Roster, SignedRoster, parse_verifying_key};
+use ed25519_dalek::VerifyingKey;
+use identity::{AuthorisedRoster, IdentityKey, Problems, SignedRoster, parse_verifying_key};
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
@@ -73,8 +74,12 @@ pub fn read_key(path: &Path, problems: &mut Problems) -> Option<IdentityKey> {
     key
 }
 
-/// Reads `roster`, signed by `authority_key`.
-pub fn read_roster(path: &Path, authority_key: &str, problems: &mut Problems) -> Option<Roster> {
+/// Reads `roster`, signed by `authority_key`; gives the key too.
+pub fn read_roster(
+    path: &Path,
+    authority_key: &str,
+    problems: &mut Problems,
+) -> Option<(AuthorisedRoster, VerifyingKey)> {
     let authority = match parse_verifying_key(authority_key) {
         Ok(key) => key,
         Err(why) => {
@@ -85,8 +90,9 @@ pub fn read_roster(path: &Path, authority_key: &str, problems: &mut Problems) ->
     read(path, "roster", problems, |text| {
         let signed: SignedRoster =
             serde_json::from_str(text).map_err(|e| format!("it does not parse: {e}"))?;
-        signed.open(&authority).map_err(|e| e.to_string())
+        signed.authorise(&authority).map_err(|e| e.to_string())
     })
+    .map(|roster| (roster, authority))
 }
 
 /// A key that others on the machine can read is not a secret.

@@ -158,7 +158,7 @@ mod tests {
             "folkmoot:silo/+7",
             "folkmoot:silo/4294967296",
             "folkmoot:operator/alice",
-            "folkmoot:operator/root/alice",
+            "folkmoot:operator/owner/alice",
             "folkmoot:operator/client/alice",
             "folkmoot:operator/admin/",
             "folkmoot:operator/admin/a/b",

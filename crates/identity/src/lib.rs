@@ -8,33 +8,38 @@
 //!
 //! ```text
 //! authority --signs--> Roster (members, coordinator key)      pinned by every client
-//! author    --writes-> Plan   (model, data, privacy, cohort)  content-addressed: Plan::digest
+//! author    --signs--> Plan   (model, data, privacy, cohort)  content-addressed: Plan::digest
 //! silo      --writes-> Policy (floors, budget, modes)         local; Policy::check(&Plan)
 //! ```
 //!
 //! ```
 //! use identity::{Policy, Plan};
-//! let policy = Policy::from_toml(
+//! let author = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+//! let policy = Policy::from_toml(&format!(
 //!     "cohort_min = 4\nhonest_min = 2\ncorrupt_min = 1\nepsilon_max = 5.0\ndelta_max = 1e-5\n\
-//!      privacy_modes = [\"distributed_dp_sgd\"]\naccepts_undetected_rollback = true\n",
-//! ).unwrap();
+//!      privacy_modes = [\"distributed_dp_sgd\"]\naccepts_undetected_rollback = true\n\
+//!      authors = [\"{author}\"]\n",
+//! )).unwrap();
 //! assert_eq!(policy.honest_min, 2);
 //! assert!(Plan::from_toml("name = \"x\"\ncolour = 1\n").is_err(), "unknown keys are refused");
 //! ```
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 mod access;
+mod authored;
 mod authority;
 mod keys;
 mod mechanism;
 mod plan;
 mod policy;
 mod problems;
+mod refusal;
 mod roster;
 mod token;
 mod validate;
 
 pub use access::{Role, Subject, SubjectError, is_name};
+pub use authored::{AuthorError, AuthoredPlan, SignedPlan};
 pub use authority::{Authority, AuthorityError, identity_fingerprint, spoken};
 pub use keys::{IdentityKey, KeyError, parse_verifying_key};
 pub use mechanism::{Aggregate, Contribution, Mechanism, ProtectError, Protected};
@@ -42,7 +47,8 @@ pub use plan::{
     Cohort, Data, Feature, LocalOptimizer, Model, Plan, PlanError, Privacy, PrivacyMode, Timing, Training,
     Weights,
 };
-pub use policy::{Policy, PolicyError, Refusal};
+pub use policy::{Hours, ModelKind, Period, Policy, PolicyError, RosterChanges};
 pub use problems::{Problem, Problems};
-pub use roster::{Member, Roster, RosterError, SignedRoster};
+pub use refusal::Refusal;
+pub use roster::{AuthorisedRoster, Member, Roster, RosterChange, RosterError, SignedRoster};
 pub use token::{JoinToken, TokenError, secret_hash, secret_matches};

@@ -4,8 +4,11 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::authored::AuthoredPlan;
+use crate::keys::parse_verifying_key;
 use crate::plan::{Plan, PrivacyMode};
 use crate::problems::Problems;
+use crate::refusal::Refusal;
 
 /// A silo's own rules. They are read from the silo's disk, never from the network, and they fail closed: a plan
 /// that violates one is refused before any data is opened.
@@ -23,6 +26,36 @@ pub struct Policy {
     pub epsilon_max: f64,
     /// Largest delta at which an epsilon counts.
     pub delta_max: f64,
+    /// Whose plans this silo runs: Ed25519 keys, hexadecimal.
+    pub authors: BTreeSet<String>,
+    /// Most epsilon that one run may spend, where that is less than `epsilon_max`.
+    #[serde(default)]
+    pub epsilon_per_run_max: Option<f64>,
+    /// Most epsilon that this silo's data may spend in any period of so many days, all runs together.
+    #[serde(default)]
+    pub period: Option<Period>,
+    /// Most rounds that a run may have.
+    #[serde(default)]
+    pub rounds_max: Option<u64>,
+    /// Most bytes that this silo's updates may take in a run, in MiB.
+    #[serde(default)]
+    pub upload_mib_max: Option<u64>,
+    /// Most parameters that a model may have: this silo's memory holds several times as many numbers of 4 bytes.
+    #[serde(default = "default_parameters")]
+    pub parameters_max: usize,
+    /// The kinds of models allowed.
+    #[serde(default = "ModelKind::all")]
+    pub models: BTreeSet<ModelKind>,
+    /// The hours, UTC, in which a round may begin here.
+    #[serde(default)]
+    pub hours: Option<Hours>,
+    /// How a later roster, signed by the authority, takes effect here.
+    #[serde(default)]
+    pub roster_changes: RosterChanges,
+    /// How many other members must have cosigned the coordinator's audit log, in a state that this silo's own view of
+    /// it agrees with, before it takes part in a round beyond the run's first.
+    #[serde(default)]
+    pub witnesses_min: usize,
     /// The modes allowed. `fedavg` adds no noise: list it only where exact sums may be seen.
     pub privacy_modes: BTreeSet<PrivacyMode>,
     /// In `fedavg`: uploads on one and the same model, beyond the first. Two sums on one model can be
@@ -39,89 +72,103 @@ fn default_repeats() -> u32 {
     2
 }
 
-/// Why a silo does not take part: a code for machines, a sentence for people.
-#[derive(Debug, Clone, PartialEq, thiserror::Error, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Refusal {
-    /// The plan's mode is not in `privacy_modes`.
-    #[error("the plan's privacy mode {mode} is not among this silo's privacy_modes")]
-    PrivacyMode {
-        /// The plan's.
-        mode: PrivacyMode,
-    },
-    /// The plan's smallest cohort is below the silo's.
-    #[error("the plan admits cohorts of {plan} silos, this silo's cohort_min is {policy}")]
-    CohortMin {
-        /// The plan's.
-        plan: usize,
-        /// The silo's.
-        policy: usize,
-    },
-    /// The plan guarantees fewer honest silos than the silo demands.
-    #[error("the plan guarantees {plan} honest silos in a sum, this silo's honest_min is {policy}")]
-    HonestMin {
-        /// The plan's.
-        plan: usize,
-        /// The silo's.
-        policy: usize,
-    },
-    /// The plan reckons with fewer corrupt silos than the silo does.
-    #[error("the plan tolerates {plan} corrupt silos, this silo's corrupt_min is {policy}")]
-    Corrupt {
-        /// The plan's.
-        plan: usize,
-        /// The silo's.
-        policy: usize,
-    },
-    /// The plan may spend more than the silo allows.
-    #[error("the plan may spend epsilon {plan}, this silo's epsilon_max is {policy}")]
-    Epsilon {
-        /// The plan's.
-        plan: f64,
-        /// The silo's.
-        policy: f64,
-    },
-    /// The plan counts epsilon at a larger delta than the silo allows.
-    #[error("the plan's delta is {plan}, this silo's delta_max is {policy}")]
-    Delta {
-        /// The plan's.
-        plan: f64,
-        /// The silo's.
-        policy: f64,
-    },
-    /// This data's budget has no room for another round.
-    #[error("one more round would bring this silo's data to epsilon {after:.4}, its limit is {limit}")]
-    BudgetSpent {
-        /// Composed over all runs, after one more upload.
-        after: f64,
-        /// The smaller of the policy's and the plan's.
-        limit: f64,
-    },
-    /// Another exact sum on the same model.
-    #[error(
-        "this silo has uploaded {uploads} times on this model without noise; repeats_without_dp is {repeats}"
-    )]
-    Repeats {
-        /// Uploads so far.
-        uploads: u32,
-        /// The policy's.
-        repeats: u32,
-    },
+fn default_parameters() -> usize {
+    1 << 24
 }
 
-impl Refusal {
-    /// The code that status and journals carry.
-    pub fn code(&self) -> &'static str {
+/// A budget for any stretch of time of one length.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Period {
+    /// Its length.
+    pub days: u32,
+    /// Most epsilon in it.
+    pub epsilon_max: f64,
+}
+
+/// A kind of model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelKind {
+    /// No hidden layer.
+    SoftmaxRegression,
+    /// One hidden layer or more.
+    MultilayerPerceptron,
+}
+
+impl ModelKind {
+    fn all() -> BTreeSet<Self> {
+        [Self::SoftmaxRegression, Self::MultilayerPerceptron].into()
+    }
+
+    /// The plan's.
+    pub fn of(plan: &Plan) -> Self {
+        if plan.model.hidden.is_empty() { Self::SoftmaxRegression } else { Self::MultilayerPerceptron }
+    }
+
+    /// Its name in policies.
+    pub fn name(self) -> &'static str {
         match self {
-            Self::PrivacyMode { .. } => "POLICY_PRIVACY_MODE",
-            Self::CohortMin { .. } => "POLICY_COHORT_MIN",
-            Self::HonestMin { .. } => "POLICY_HONEST_MIN",
-            Self::Corrupt { .. } => "POLICY_CORRUPT",
-            Self::Epsilon { .. } => "POLICY_EPSILON",
-            Self::Delta { .. } => "POLICY_DELTA",
-            Self::BudgetSpent { .. } => "BUDGET_SPENT",
-            Self::Repeats { .. } => "REPEATS_WITHOUT_DP",
+            Self::SoftmaxRegression => "softmax_regression",
+            Self::MultilayerPerceptron => "multilayer_perceptron",
         }
+    }
+}
+
+/// How a later roster takes effect at a silo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RosterChanges {
+    /// The silo waits until its operator has looked at who joins and leaves.
+    #[default]
+    ByHand,
+    /// At once, on the authority's signature.
+    Auto,
+}
+
+/// A daily stretch of time, UTC, such as `22:00-06:00`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Hours {
+    /// Minute of the day, in it.
+    from: u32,
+    /// Minute of the day, no longer in it.
+    to: u32,
+}
+
+impl Hours {
+    /// Whether this moment, in milliseconds since the Unix epoch, is in it.
+    pub fn contain(&self, now_ms: u64) -> bool {
+        let minute = (now_ms / 60_000 % (24 * 60)) as u32;
+        if self.from <= self.to {
+            (self.from..self.to).contains(&minute)
+        } else {
+            minute >= self.from || minute < self.to
+        }
+    }
+}
+
+impl TryFrom<String> for Hours {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let minute = |text: &str| {
+            let (hour, minute) = text.trim().split_once(':')?;
+            let (hour, minute): (u32, u32) = (hour.parse().ok()?, minute.parse().ok()?);
+            (hour < 24 && minute < 60).then_some(hour * 60 + minute)
+        };
+        text.split_once('-')
+            .and_then(|(from, to)| Some(Self { from: minute(from)?, to: minute(to)? }))
+            .filter(|hours| hours.from != hours.to)
+            .ok_or_else(|| format!("{text:?} are no hours; write them as \"22:00-06:00\", UTC"))
+    }
+}
+
+impl From<Hours> for String {
+    fn from(hours: Hours) -> Self {
+        let [from, to] =
+            [hours.from, hours.to].map(|minute| format!("{:02}:{:02}", minute / 60, minute % 60));
+        format!("{from}-{to}")
     }
 }
 
@@ -137,6 +184,31 @@ pub enum PolicyError {
 }
 
 impl Policy {
+    /// The least that a silo can allow: the smallest floors there are, epsilon 1 at 1e-6 in the mode with the best
+    /// utility, rosters by the authority's word. For tests and demonstrations to start from; a silo writes its own.
+    pub fn for_authors(authors: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            cohort_min: 3,
+            honest_min: 2,
+            corrupt_min: 1,
+            epsilon_max: 1.0,
+            delta_max: 1e-6,
+            authors: authors.into_iter().collect(),
+            epsilon_per_run_max: None,
+            period: None,
+            rounds_max: None,
+            upload_mib_max: None,
+            parameters_max: default_parameters(),
+            models: ModelKind::all(),
+            hours: None,
+            roster_changes: RosterChanges::Auto,
+            witnesses_min: 0,
+            privacy_modes: [PrivacyMode::DistributedDpSgd].into(),
+            repeats_without_dp: default_repeats(),
+            accepts_undetected_rollback: true,
+        }
+    }
+
     /// Reads and validates a policy.
     ///
     /// # Errors
@@ -177,6 +249,23 @@ impl Policy {
              promise would not hold; allow one or the other"
                 .into()
         });
+        problems.require(!self.authors.is_empty(), "authors", || {
+            "allows nobody's plans: list the keys of the authors whose plans this silo runs".into()
+        });
+        for author in &self.authors {
+            if let Err(why) = parse_verifying_key(author) {
+                problems.add("authors", format!("{author:?}: {why}"));
+            }
+        }
+        let positive = |value: f64| value.is_finite() && value > 0.0;
+        problems.require(self.epsilon_per_run_max.is_none_or(positive), "epsilon_per_run_max", || {
+            "must be a positive number".into()
+        });
+        let period = self.period.is_none_or(|period| period.days > 0 && positive(period.epsilon_max));
+        problems.require(period, "period", || "must have at least one day and a positive epsilon_max".into());
+        problems.require(!self.models.is_empty(), "models", || {
+            "allows nothing: list softmax_regression, multilayer_perceptron or both".into()
+        });
         problems.require(self.accepts_undetected_rollback, "accepts_undetected_rollback", || {
             "no anchor outside this machine can be configured in this version, so a restored snapshot would \
              forget spent budget unseen; set it to true to accept that"
@@ -189,7 +278,20 @@ impl Policy {
     ///
     /// # Errors
     /// The first rule that the plan violates.
-    pub fn check(&self, plan: &Plan) -> Result<(), Refusal> {
+    pub fn check(&self, plan: &AuthoredPlan) -> Result<(), Refusal> {
+        let author = hex::encode(plan.author().as_bytes());
+        // Compared as text: `validate` has read each entry as a key, and hex reads capitals too.
+        if !self.authors.iter().any(|allowed| allowed.eq_ignore_ascii_case(&author)) {
+            return Err(Refusal::Author { author });
+        }
+        self.check_unsigned(plan)
+    }
+
+    /// The rules of [`Policy::check`] that do not ask who signed.
+    ///
+    /// # Errors
+    /// The first rule that the plan violates.
+    pub fn check_unsigned(&self, plan: &Plan) -> Result<(), Refusal> {
         let mode = plan.mode();
         if !self.privacy_modes.contains(&mode) {
             return Err(Refusal::PrivacyMode { mode });
@@ -210,14 +312,39 @@ impl Policy {
             if delta > self.delta_max {
                 return Err(Refusal::Delta { plan: delta, policy: self.delta_max });
             }
+            if let Some(policy) = self.epsilon_per_run_max.filter(|policy| epsilon > *policy) {
+                return Err(Refusal::EpsilonPerRun { plan: epsilon, policy });
+            }
         }
-        Ok(())
+        self.check_size(plan)
+    }
+
+    fn check_size(&self, plan: &Plan) -> Result<(), Refusal> {
+        if let Some(policy) = self.rounds_max.filter(|policy| plan.rounds > *policy) {
+            return Err(Refusal::Rounds { plan: plan.rounds, policy });
+        }
+        let kind = ModelKind::of(plan);
+        if !self.models.contains(&kind) {
+            return Err(Refusal::Model { plan: kind.name().into() });
+        }
+        let parameters = plan.architecture().parameter_count();
+        if parameters > self.parameters_max {
+            return Err(Refusal::Parameters { plan: parameters, policy: self.parameters_max });
+        }
+        // A round is uploaded in once at most, whatever becomes of it.
+        let bytes = u128::from(plan.rounds) * plan.lanes() as u128 * 4;
+        let mebibytes = u64::try_from(bytes.div_ceil(1 << 20)).unwrap_or(u64::MAX);
+        match self.upload_mib_max.filter(|policy| mebibytes > *policy) {
+            Some(policy) => Err(Refusal::UploadBytes { plan: mebibytes, policy }),
+            None => Ok(()),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::IdentityKey;
 
     fn policy() -> Policy {
         Policy {
@@ -227,20 +354,34 @@ mod tests {
             epsilon_max: 5.0,
             delta_max: 1e-5,
             privacy_modes: [PrivacyMode::DistributedDpSgd].into(),
-            repeats_without_dp: 2,
-            accepts_undetected_rollback: true,
+            authors: [author(1)].into(),
+            ..Policy::for_authors([author(1)])
         }
     }
 
-    fn plan() -> Plan {
-        Plan::from_toml(include_str!("../../../deploy/config/plan.toml")).unwrap()
+    fn key(byte: u8) -> IdentityKey {
+        IdentityKey::from_secret_hex(&hex::encode([byte; 32])).unwrap()
+    }
+
+    fn author(byte: u8) -> String {
+        hex::encode(key(byte).public().as_bytes())
+    }
+
+    fn plan() -> AuthoredPlan {
+        Plan::from_toml(include_str!("../../../deploy/config/plan.toml")).unwrap().sign(&key(1))
     }
 
     #[test]
     fn each_rule_refuses_a_plan_that_violates_it_by_its_code() {
         assert_eq!(policy().check(&plan()), Ok(()));
         type Edit = fn(&mut Policy);
-        let cases: [(&str, Edit); 6] = [
+        let cases: [(&str, Edit); 12] = [
+            ("POLICY_AUTHOR", |p| p.authors = [author(2)].into()),
+            ("POLICY_EPSILON_PER_RUN", |p| p.epsilon_per_run_max = Some(4.8)),
+            ("POLICY_ROUNDS", |p| p.rounds_max = Some(29)),
+            ("POLICY_PARAMETERS", |p| p.parameters_max = 3),
+            ("POLICY_MODEL", |p| p.models = [ModelKind::MultilayerPerceptron].into()),
+            ("POLICY_UPLOAD_BYTES", |p| p.upload_mib_max = Some(0)),
             ("POLICY_PRIVACY_MODE", |p| p.privacy_modes = [PrivacyMode::Fedavg].into()),
             ("POLICY_COHORT_MIN", |p| p.cohort_min = 4),
             ("POLICY_HONEST_MIN", |p| p.honest_min = 3),
@@ -265,8 +406,23 @@ mod tests {
     }
 
     #[test]
+    fn hours_run_over_midnight_and_have_one_spelling() {
+        let hours = |text: &str| Hours::try_from(text.to_owned());
+        let at = |hour: u64, minute: u64| (20_000 * 24 * 60 + hour * 60 + minute) * 60_000;
+        let night = hours("22:00-06:00").unwrap();
+        assert!(night.contain(at(22, 0)) && night.contain(at(3, 30)) && night.contain(at(5, 59)));
+        assert!(!night.contain(at(6, 0)) && !night.contain(at(21, 59)));
+        let day = hours("08:30-17:00").unwrap();
+        assert!(day.contain(at(8, 30)) && !day.contain(at(17, 0)) && !day.contain(at(0, 0)));
+        assert_eq!(String::from(night), "22:00-06:00");
+        for wrong in ["", "8-17", "24:00-06:00", "08:60-09:00", "08:00-08:00"] {
+            assert!(hours(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn a_policy_that_allows_too_little_company_or_hides_a_risk_is_refused() {
-        let text = "cohort_min = 2\nhonest_min = 1\ncorrupt_min = 0\nepsilon_max = 0.0\ndelta_max = 1.0\nprivacy_modes = []\n";
+        let text = "cohort_min = 2\nhonest_min = 1\ncorrupt_min = 0\nepsilon_max = 0.0\ndelta_max = 1.0\nprivacy_modes = []\nauthors = []\n";
         let why = Policy::from_toml(text).unwrap_err().to_string();
         for field in [
             "cohort_min",
@@ -274,6 +430,7 @@ mod tests {
             "epsilon_max",
             "delta_max",
             "privacy_modes",
+            "authors",
             "accepts_undetected_rollback",
         ] {
             assert!(why.contains(field), "no {field} in:\n{why}");

@@ -47,6 +47,29 @@ pub struct SignedRoster {
     pub signature: String,
 }
 
+/// A roster whose authority's signature verified, with its keys read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AuthorisedRoster {
+    roster: Roster,
+    signed: SignedRoster,
+    members: secagg::Members,
+    coordinator_key: VerifyingKey,
+    digest: Digest,
+}
+
+/// Who joins and who leaves between two rosters, for a person to decide on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RosterChange {
+    /// The older epoch and the newer.
+    pub epochs: (u64, u64),
+    /// New members: number, name and fingerprint of the identity key.
+    pub joins: Vec<(ClientId, String, String)>,
+    /// Members that are gone.
+    pub leaves: Vec<(ClientId, String)>,
+    /// Members whose name or key is another under the same number.
+    pub changed: Vec<(ClientId, String)>,
+}
+
 /// Why a roster was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum RosterError {
@@ -140,6 +163,118 @@ impl SignedRoster {
     }
 }
 
+impl SignedRoster {
+    /// [`SignedRoster::open`], keeping the signature beside what it signs.
+    ///
+    /// # Errors
+    /// [`RosterError`].
+    pub fn authorise(self, authority: &VerifyingKey) -> Result<AuthorisedRoster, RosterError> {
+        let roster = self.open(authority)?;
+        Ok(AuthorisedRoster {
+            members: roster.member_keys()?,
+            coordinator_key: roster.coordinator_key()?,
+            digest: roster.digest(),
+            roster,
+            signed: self,
+        })
+    }
+}
+
+impl AuthorisedRoster {
+    /// As it travels.
+    pub fn signed(&self) -> &SignedRoster {
+        &self.signed
+    }
+
+    /// The members' identity keys.
+    pub fn keys(&self) -> &secagg::Members {
+        &self.members
+    }
+
+    /// The key that signs checkpoints.
+    pub fn coordinator(&self) -> VerifyingKey {
+        self.coordinator_key
+    }
+
+    /// [`Roster::digest`], computed once.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Whether this roster may take the place of `older`: the same federation and coordinator, a later epoch.
+    ///
+    /// # Errors
+    /// [`RosterError::Meaning`] with the rule that it breaks.
+    pub fn succeeds(&self, older: &AuthorisedRoster) -> Result<(), RosterError> {
+        let rules = [
+            (self.federation == older.federation, "it is of another federation"),
+            (self.coordinator_key == older.coordinator_key, "it names another coordinator key"),
+            (self.epoch > older.epoch, "its epoch is not later than that of the roster in force"),
+        ];
+        match rules.into_iter().find(|(holds, _)| !holds) {
+            Some((_, why)) => Err(RosterError::Meaning(why.into())),
+            None => Ok(()),
+        }
+    }
+
+    /// Who joins and who leaves with this roster after `older`.
+    pub fn change_from(&self, older: &Roster) -> RosterChange {
+        let named = |id: &ClientId, member: &Member| (*id, member.name.clone());
+        let joins = self.members.iter().filter(|(id, _)| !older.members.contains_key(id));
+        RosterChange {
+            epochs: (older.epoch, self.epoch),
+            joins: joins
+                .map(|(id, key)| {
+                    let name = self.name(*id);
+                    let fingerprint = crate::spoken(&crate::identity_fingerprint(&name, key));
+                    (*id, name, fingerprint)
+                })
+                .collect(),
+            leaves: older
+                .members
+                .iter()
+                .filter(|(id, _)| !self.roster.members.contains_key(id))
+                .map(|(id, member)| named(id, member))
+                .collect(),
+            changed: self
+                .roster
+                .members
+                .iter()
+                .filter(|(id, member)| {
+                    older.members.get(id).is_some_and(|old| {
+                        (&old.name, &old.identity_key) != (&member.name, &member.identity_key)
+                    })
+                })
+                .map(|(id, member)| named(id, member))
+                .collect(),
+        }
+    }
+}
+
+impl std::ops::Deref for AuthorisedRoster {
+    type Target = Roster;
+
+    fn deref(&self) -> &Roster {
+        &self.roster
+    }
+}
+
+impl std::fmt::Display for RosterChange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "roster epoch {} after {}", self.epochs.1, self.epochs.0)?;
+        for (id, name, fingerprint) in &self.joins {
+            write!(f, "; joins: {id} {name} ({fingerprint})")?;
+        }
+        for (id, name) in &self.leaves {
+            write!(f, "; leaves: {id} {name}")?;
+        }
+        for (id, name) in &self.changed {
+            write!(f, "; has another name or key: {id} {name}")?;
+        }
+        Ok(())
+    }
+}
+
 fn signed_bytes(roster: &str) -> Vec<u8> {
     [SIGNATURE_LABEL, roster.as_bytes()].concat()
 }
@@ -172,6 +307,33 @@ mod tests {
         let signed = roster().sign(&key(100));
         assert_eq!(signed.open(&key(100).public()).unwrap(), roster());
         assert!(matches!(signed.open(&key(101).public()), Err(RosterError::Signature)));
+    }
+
+    #[test]
+    fn a_later_roster_of_the_same_federation_says_who_joins_and_who_leaves() {
+        let older = roster().sign(&key(100)).authorise(&key(100).public()).unwrap();
+        let mut next = roster();
+        next.epoch = 2;
+        next.members.remove(&ClientId(2));
+        next.members
+            .insert(ClientId(4), Member { name: "silo 4".into(), identity_key: public(4), admitted: 2 });
+        let newer = next.clone().sign(&key(100)).authorise(&key(100).public()).unwrap();
+        newer.succeeds(&older).unwrap();
+        let text = newer.change_from(&older).to_string();
+        assert!(text.starts_with("roster epoch 2 after 1; joins: 4 silo 4 ("), "{text}");
+        assert!(text.ends_with("; leaves: 2 silo 2"), "{text}");
+        type Edit = fn(&mut Roster);
+        let edits: [(&str, Edit); 3] = [
+            ("another federation", |r| r.federation.push('x')),
+            ("another coordinator key", |r| r.coordinator_key = public(8)),
+            ("not later", |r| r.epoch = 1),
+        ];
+        for (why, edit) in edits {
+            let mut other = next.clone();
+            edit(&mut other);
+            let other = other.sign(&key(100)).authorise(&key(100).public()).unwrap();
+            assert!(other.succeeds(&older).unwrap_err().to_string().contains(why), "{why}");
+        }
     }
 
     #[test]

@@ -31,10 +31,11 @@ mod participant;
 mod record;
 mod spend;
 mod status;
+mod step;
 
 pub use coordinator::{
     Artifacts, Coordinator, Effect, Effects, Input, NextModel, RecoverFailure, RecoverJob, RecoverResult,
-    Recovered, Setup, StartError, next_model,
+    Recovered, Setup, StartError, aggregate_digest, next_model,
 };
 pub use message::{
     Attempt, CoordinatorFault, Decline, DropReason, Rejection, RoundOutcome, RunEnd, ToClient, ToCoordinator,
@@ -42,10 +43,11 @@ pub use message::{
 };
 pub use participant::{
     ClientEffect, ClientEffects, ClientInput, MaskJob, Participant, ParticipantError, ParticipantStatus,
-    Profile, TrainJob,
+    Profile, RosterOffer, TrainJob, TrainOutcome,
 };
 pub use record::{ClientRecord, Record, RecordError};
 pub use status::{ClientStatus, Status};
+pub use step::{StepFault, check_step};
 
 /// Milliseconds since the Unix epoch, as the driver's clock says. The core compares and adds, nothing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]

@@ -1,6 +1,7 @@
 //! What the two sides say to each other. Plain data; `wire` gives it its bytes.
 
 use checkpoint::SignedManifest;
+use identity::{SignedPlan, SignedRoster};
 use params::Digest;
 use secagg::{Advert, ClientId, Complaint, Delivery, IncludedSignature, ShareBundle, UnmaskShares};
 use serde::{Deserialize, Serialize};
@@ -17,14 +18,14 @@ pub struct Attempt {
 /// From the coordinator to one client.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ToClient {
-    /// The run that the client is asked to join: the plan's canonical bytes. First on every connection.
+    /// The run that the client is asked to join. First on every connection, and again when the roster changes.
     Welcome {
         /// The run.
         run_id: Digest,
-        /// `Plan::to_canonical`.
-        plan: Vec<u8>,
-        /// The roster that the coordinator works with; the client refuses any but its own pinned one.
-        roster: Digest,
+        /// As its author signed it.
+        plan: Box<SignedPlan>,
+        /// As the authority signed it: the one that the client pins, or a later one.
+        roster: Box<SignedRoster>,
     },
     /// A published checkpoint's record, in chain order.
     Published(SignedManifest),
@@ -176,6 +177,9 @@ pub enum Decline {
     /// It could not train or fetch. No detail leaves the silo: its own log holds it.
     #[error("it cannot take part in this round; its own log says why")]
     Unavailable,
+    /// A later roster waits for a person at this silo to look at it.
+    #[error("its operator has not accepted {0}")]
+    AwaitsOperator(String),
     /// What the coordinator said does not verify.
     #[error("it does not accept what the coordinator sent: {0}")]
     CoordinatorFault(CoordinatorFault),
@@ -184,11 +188,11 @@ pub enum Decline {
 /// What a client found wrong in the coordinator's messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum CoordinatorFault {
-    /// The roster's digest is not the pinned one's.
-    #[error("another roster than the pinned one")]
+    /// The roster is not signed by the authority, is older than one seen, or does not name this silo.
+    #[error("a roster that is not this federation's newest, or does not name this silo")]
     Roster,
-    /// The plan does not parse, or is not the one this run began with.
-    #[error("the plan is not usable or not this run's")]
+    /// The plan is not what its author signed, does not parse, or is not the one this run began with.
+    #[error("the plan is not usable, not as its author signed it, or not this run's")]
     Plan,
     /// A record does not follow from the chain seen so far.
     #[error("a record that breaks the checkpoint chain")]
@@ -211,6 +215,9 @@ pub enum CoordinatorFault {
     /// The unmask request lacks a quorum or does not match what was signed.
     #[error("an unmask request that does not verify")]
     UnmaskRequest,
+    /// The published model is not what the published aggregate and the model before it give.
+    #[error("a model that does not follow from the published aggregate")]
+    Step,
 }
 
 /// Why a client is out of the round.

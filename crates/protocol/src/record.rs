@@ -1,6 +1,7 @@
 //! What the two sides write down before they act on it.
 
 use checkpoint::SignedManifest;
+use identity::SignedRoster;
 use params::Digest;
 use secagg::{Advert, ClientId, IncludedSignature, ShareBundle, UnmaskShares};
 use serde::{Deserialize, Serialize};
@@ -17,8 +18,8 @@ pub enum Record {
         run_id: Digest,
         /// Of the plan it was started with; another plan is refused at recovery.
         plan: Digest,
-        /// Of the roster it was started with.
-        roster: Digest,
+        /// The roster it was started with.
+        roster: SignedRoster,
         /// Round 0.
         genesis: SignedManifest,
     },
@@ -118,6 +119,11 @@ pub enum Record {
         /// Why.
         reason: RunEnd,
     },
+    /// The authority has signed a later roster; it is in force from the next attempt on.
+    RosterChanged {
+        /// Verified before it is written.
+        roster: SignedRoster,
+    },
 }
 
 impl Record {
@@ -159,6 +165,8 @@ pub enum ClientRecord {
     },
     /// The debit: written before the first byte of the update leaves, never released.
     Debited {
+        /// When.
+        now: Timestamp,
         /// Which.
         at: Attempt,
         /// The model trained on.
@@ -185,6 +193,13 @@ pub enum ClientRecord {
         request: Digest,
         /// The answer.
         shares: UnmaskShares,
+    },
+    /// A later roster is in force here.
+    RosterAdopted {
+        /// Its epoch.
+        epoch: u64,
+        /// Verified before it is written.
+        roster: SignedRoster,
     },
 }
 

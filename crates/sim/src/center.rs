@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::path::Path;
 
 use checkpoint::SignedManifest;
-use identity::{IdentityKey, Plan, Roster};
+use identity::{AuthoredPlan, AuthorisedRoster, IdentityKey};
 use optim::State;
 use params::{Digest, Params};
 use protocol::{
@@ -16,6 +16,7 @@ use secagg::ClientId;
 use store::{Journal, JournalKind};
 
 use crate::disk::Disk;
+use crate::samples::authority;
 use crate::silo::Silo;
 
 /// A sum that was opened, and what went into it.
@@ -37,8 +38,8 @@ pub(crate) type Staged = (Attempt, Digest, ClientId);
 
 /// What the coordinator's machine holds.
 pub(crate) struct Center {
-    pub(crate) plan: Plan,
-    pub(crate) roster: Roster,
+    pub(crate) plan: AuthoredPlan,
+    pub(crate) roster: AuthorisedRoster,
     key: String,
     pub(crate) disk: Disk,
     /// The process; `None` while it is dead.
@@ -66,7 +67,7 @@ pub(crate) struct Process {
 }
 
 impl Center {
-    pub(crate) fn new(plan: Plan, roster: Roster, key: String) -> Self {
+    pub(crate) fn new(plan: AuthoredPlan, roster: AuthorisedRoster, key: String) -> Self {
         Self {
             plan,
             roster,
@@ -123,7 +124,12 @@ impl Center {
 
     pub(crate) fn setup(&self) -> Setup {
         let key = IdentityKey::from_secret_hex(&self.key).expect("a key made by the simulation");
-        Setup { plan: self.plan.clone(), roster: self.roster.clone(), key: key.signing_key().clone() }
+        Setup {
+            plan: self.plan.clone(),
+            roster: self.roster.clone(),
+            authority: authority().public(),
+            key: key.signing_key().clone(),
+        }
     }
 
     /// Stages version 0.

@@ -39,7 +39,7 @@ impl Federation {
         self.center_performs();
     }
 
-    fn kill_center(&mut self, how: Fate) {
+    pub(crate) fn kill_center(&mut self, how: Fate) {
         self.note(Place::Coordinator, || how.words());
         self.center.process = None;
         let down = match how {

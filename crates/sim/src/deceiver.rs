@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
-use identity::Plan;
+use identity::{IdentityKey, Plan, Roster, SignedPlan, SignedRoster};
 use params::Digest;
 use protocol::{Attempt, ToClient};
 use rand_core::Rng;
@@ -131,27 +131,34 @@ impl Deceiver {
         }
     }
 
-    fn other_run(&mut self, run_id: Digest, plan: Vec<u8>, roster: Digest) -> ToClient {
+    fn other_run(
+        &mut self,
+        run_id: Digest,
+        mut plan: Box<SignedPlan>,
+        mut roster: Box<SignedRoster>,
+    ) -> ToClient {
         let edited = |edit: fn(&mut Plan)| {
-            let mut other = Plan::from_canonical(&plan).expect("the coordinator's own plan");
+            let mut other = Plan::from_canonical(plan.plan.as_bytes()).expect("the coordinator's own plan");
             edit(&mut other);
-            other.to_canonical()
+            other
         };
-        match self.draw(4) {
-            0 => ToClient::Welcome { run_id, plan, roster: Digest::sha256(b"an older roster") },
-            1 => {
-                let plan = edited(|plan| plan.cohort.corrupt = 0);
-                ToClient::Welcome { run_id, plan, roster }
+        // The author's key is not the coordinator's: it can leave the old signature, or sign with a key of its own.
+        match self.draw(5) {
+            0 => {
+                let mut other: Roster = serde_json::from_str(&roster.roster).expect("a roster of its own");
+                other.members.pop_first();
+                other.epoch += 1;
+                *roster = other.sign(&IdentityKey::generate(&mut self.rng));
             }
-            2 => {
-                let plan = edited(|plan| plan.cohort.minimum = 2);
-                ToClient::Welcome { run_id, plan, roster }
+            1 => plan.plan = text(&edited(|plan| plan.cohort.corrupt = 0)),
+            2 => plan.plan = text(&edited(|plan| plan.cohort.minimum = 2)),
+            3 => {
+                let other = edited(|plan| plan.timing.minimum_wait_ms += 1);
+                *plan = other.sign(&IdentityKey::generate(&mut self.rng)).signed().clone();
             }
-            _ => {
-                let plan = edited(|plan| plan.timing.minimum_wait_ms += 1);
-                ToClient::Welcome { run_id, plan, roster }
-            }
+            _ => plan.plan = text(&edited(|plan| plan.timing.minimum_wait_ms += 1)),
         }
+        ToClient::Welcome { run_id, plan, roster }
     }
 
     fn other_set(&mut self, included: &mut Vec<ClientId>) {
@@ -174,4 +181,8 @@ impl Deceiver {
         let one = self.draw(length as u32) as usize;
         (one, (one + 1) % length.max(1))
     }
+}
+
+fn text(plan: &Plan) -> String {
+    String::from_utf8(plan.to_canonical()).expect("JSON")
 }

@@ -16,6 +16,7 @@ use crate::deceiver::Deceiver;
 use crate::faults::{Fate, Faults, Moment, Scripted};
 use crate::liar::{Liar, Lie};
 use crate::oracle::{Oracle, Violation};
+use crate::samples::{author_text, authored, authorised};
 use crate::silo::Silo;
 use crate::trace::{Place, Row, Trace, short};
 use crate::twin::{Said, Twin};
@@ -85,6 +86,7 @@ impl Federation {
                 })
                 .collect(),
         };
+        let roster = authorised(&roster);
         let silos = keys
             .iter()
             .map(|(id, key)| {
@@ -95,7 +97,7 @@ impl Federation {
             .collect();
         let corrupt = plan.cohort.corrupt;
         let mut federation = Self {
-            center: Center::new(plan, roster, coordinator_key.secret_hex().to_string()),
+            center: Center::new(authored(plan), roster, coordinator_key.secret_hex().to_string()),
             silos,
             agenda: Agenda::default(),
             now_ms: 0,
@@ -485,14 +487,10 @@ impl Federation {
 /// The rules of a silo that allows what a simulation asks.
 pub(crate) fn policy() -> Policy {
     Policy {
-        cohort_min: 3,
-        honest_min: 2,
-        corrupt_min: 1,
         epsilon_max: 1000.0,
         delta_max: 1e-3,
         privacy_modes: [PrivacyMode::Fedavg, PrivacyMode::DistributedDpSgd, PrivacyMode::DistributedDpFedavg]
             .into(),
-        repeats_without_dp: 2,
-        accepts_undetected_rollback: true,
+        ..Policy::for_authors([author_text()])
     }
 }

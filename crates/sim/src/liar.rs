@@ -138,7 +138,7 @@ impl Liar {
         let say = |message| Some(vec![Act::Say(message)]);
         match message {
             ToClient::Welcome { run_id, plan, .. } => {
-                self.run = Some((run_id, Plan::from_canonical(&plan).ok()?));
+                self.run = Some((run_id, Plan::from_canonical(plan.plan.as_bytes()).ok()?));
                 say(ToCoordinator::CheckIn { head: None })
             }
             ToClient::Open { at, model } => {

@@ -211,7 +211,7 @@ impl Oracle {
                     format!("silo {id} holds a record of round {} that the chain does not", manifest.round)
                 });
             }
-            ClientRecord::Joined { .. } => {}
+            ClientRecord::Joined { .. } | ClientRecord::RosterAdopted { .. } => {}
         }
     }
 

@@ -1,6 +1,11 @@
 //! Small plans to simulate with.
 
-use identity::{Cohort, Data, Feature, LocalOptimizer, Model, Plan, Privacy, Timing, Training, Weights};
+use identity::{
+    AuthoredPlan, AuthorisedRoster, Cohort, Data, Feature, IdentityKey, LocalOptimizer, Model, Plan, Privacy,
+    Roster, Timing, Training, Weights,
+};
+use params::Digest;
+use protocol::ToClient;
 
 /// Softmax regression of 3 features and 2 classes in the mode without noise: 8 parameters, 3 lanes beside them.
 pub fn plan(members: usize, rounds: u64) -> Plan {
@@ -67,4 +72,51 @@ pub fn private_plan(members: usize, rounds: u64, epsilon: f64) -> Plan {
         },
         ..plan(members, rounds)
     }
+}
+
+/// Signs the rosters of simulated federations.
+///
+/// # Panics
+/// Never: the key is a constant.
+pub fn authority() -> IdentityKey {
+    constant_key(0xa0)
+}
+
+/// Signs the plans of simulated federations.
+///
+/// # Panics
+/// Never: the key is a constant.
+pub fn author() -> IdentityKey {
+    constant_key(0xa1)
+}
+
+/// The author's key as policies list it.
+pub fn author_text() -> String {
+    hex::encode(author().public().as_bytes())
+}
+
+/// The plan, signed by [`author`].
+pub fn authored(plan: Plan) -> AuthoredPlan {
+    plan.sign(&author())
+}
+
+/// The roster, signed by [`authority`].
+///
+/// # Panics
+/// Where the roster's keys cannot be used.
+pub fn authorised(roster: &Roster) -> AuthorisedRoster {
+    roster
+        .sign(&authority())
+        .authorise(&authority().public())
+        .unwrap_or_else(|why| panic!("the roster is not usable: {why}"))
+}
+
+fn constant_key(byte: u8) -> IdentityKey {
+    IdentityKey::from_secret_hex(&hex::encode([byte; 32])).expect("64 hexadecimal digits")
+}
+
+/// The welcome to a run of this plan, signed by [`author`], under this roster, signed by [`authority`].
+pub fn welcome(run_id: Digest, plan: &Plan, roster: &Roster) -> ToClient {
+    let plan = Box::new(authored(plan.clone()).signed().clone());
+    ToClient::Welcome { run_id, plan, roster: Box::new(roster.sign(&authority())) }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 
-use identity::{Contribution, IdentityKey, Policy, Roster};
+use identity::{AuthorisedRoster, Contribution, IdentityKey, Policy};
 use params::Digest;
 use protocol::{Attempt, ClientEffect, ClientRecord, MaskJob, Participant, Profile, Timestamp};
 use rand_core::CryptoRng;
@@ -12,12 +12,13 @@ use store::{Journal, JournalKind};
 
 use crate::disk::Disk;
 use crate::liar::Liar;
+use crate::samples::authority;
 
 /// What a silo's machine holds.
 pub(crate) struct Silo {
     pub(crate) id: ClientId,
     key: String,
-    roster: Roster,
+    roster: AuthorisedRoster,
     pub(crate) policy: Policy,
     pub(crate) disk: Disk,
     /// Set where this silo's program is not the real one.
@@ -48,7 +49,7 @@ pub(crate) struct Process {
 }
 
 impl Silo {
-    pub(crate) fn new(id: ClientId, key: String, roster: Roster, policy: Policy) -> Self {
+    pub(crate) fn new(id: ClientId, key: String, roster: AuthorisedRoster, policy: Policy) -> Self {
         Self {
             id,
             key,
@@ -85,6 +86,7 @@ impl Silo {
         let profile = Profile {
             id: self.id,
             identity: self.identity(),
+            authority: authority().public(),
             roster: self.roster.clone(),
             policy: self.policy.clone(),
         };

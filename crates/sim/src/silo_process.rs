@@ -1,6 +1,8 @@
 //! A silo's process: started, fed, its effects performed in order, and killed at any moment between.
 
-use protocol::{ClientEffect, ClientInput, ClientRecord, ToClient, ToCoordinator, UploadHeader};
+use protocol::{
+    ClientEffect, ClientInput, ClientRecord, ToClient, ToCoordinator, TrainOutcome, UploadHeader,
+};
 use secagg::{ClientId, MaskedUpdate};
 
 use crate::agenda::Event;
@@ -170,7 +172,14 @@ impl Federation {
         match effect {
             ClientEffect::Persist(_) => {}
             ClientEffect::Send(message) => self.silo_says(id, *message),
-            ClientEffect::Train(job) => self.done_later(id, ClientInput::Trained { at: job.at, ok: true }),
+            ClientEffect::Train(job) => {
+                let outcome = TrainOutcome::Ready;
+                self.done_later(id, ClientInput::Trained { at: job.at, outcome });
+            }
+            // A simulated operator looks at it and accepts.
+            ClientEffect::Offer(offer) => {
+                self.done_later(id, ClientInput::AcceptRoster { roster: offer.roster.digest() });
+            }
             ClientEffect::Mask(job) => {
                 let at = job.at;
                 let contribution = contribute(&job.plan, id, at);

@@ -37,6 +37,14 @@ mod journal;
 mod memory;
 mod staging;
 
+/// Replaces a small file: after a crash it holds the old content or the new, whole.
+///
+/// # Errors
+/// A disk that fails.
+pub fn write_replacing(path: &std::path::Path, bytes: &[u8]) -> Result<(), StoreError> {
+    disk::write_durably(path, bytes).map_err(disk::failed("write", path))
+}
+
 #[cfg(test)]
 mod suite;
 

@@ -5,6 +5,7 @@
 //! of a round to be judged is judged by whoever owns that.
 
 mod aggregation;
+mod documents;
 mod outcome;
 mod published;
 mod session;
@@ -113,7 +114,11 @@ fn bounded(field: &str, bytes: Vec<u8>, max: usize) -> Result<Vec<u8>, Conversio
 }
 
 fn text(field: &str, text: String) -> Result<String, ConversionError> {
-    at_most(field, text.len() as u64, limits::TEXT_BYTES_MAX as u64, "bytes")?;
+    text_at_most(field, text, limits::TEXT_BYTES_MAX)
+}
+
+fn text_at_most(field: &str, text: String, max: usize) -> Result<String, ConversionError> {
+    at_most(field, text.len() as u64, max as u64, "bytes")?;
     Ok(text)
 }
 

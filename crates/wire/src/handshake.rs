@@ -16,7 +16,7 @@ use crate::convert::{ConversionError, Fault, fixed};
 use crate::v1;
 
 /// The version that this build speaks. Another one is another protocol: there is no fallback.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 const HELLO_LABEL: &[u8] = b"folkmoot/v1/sig/hello\0";
 

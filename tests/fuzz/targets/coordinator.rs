@@ -11,7 +11,7 @@ use params::Digest;
 use protocol::{
     Artifacts, Attempt, ClientEffect, ClientEffects, ClientInput, Coordinator, Effect, Effects, Input,
     Participant, Profile, Record, RecoverFailure, Recovered, Setup, Status, Timestamp, ToClient,
-    ToCoordinator, UploadHeader,
+    ToCoordinator, TrainOutcome, UploadHeader,
 };
 use secagg::ClientId;
 
@@ -225,7 +225,7 @@ impl World {
                     ClientEffect::Persist(record) => silo.journal.push(record),
                     ClientEffect::Send(message) => self.outbox.push_back((id, *message)),
                     ClientEffect::Train(job) => {
-                        inputs.push_back(ClientInput::Trained { at: job.at, ok: true });
+                        inputs.push_back(ClientInput::Trained { at: job.at, outcome: TrainOutcome::Ready });
                     }
                     ClientEffect::Mask(job) => {
                         let masked = job.masking.mask(vec![0; job.plan.lanes()]);
@@ -237,7 +237,7 @@ impl World {
                             self.uploads.push(header);
                         }
                     }
-                    ClientEffect::Forget(_) => {}
+                    ClientEffect::Forget(_) | ClientEffect::Offer(_) => {}
                 }
             }
         }
@@ -394,13 +394,24 @@ fn durable(mut status: Status) -> Status {
 
 fn setup() -> Setup {
     let [plan, _] = plans();
-    Setup { plan, roster: roster(), key: signing_key(99) }
+    Setup {
+        plan: sim::authored(plan),
+        roster: sim::authorised(&roster()),
+        authority: sim::authority().public(),
+        key: signing_key(99),
+    }
 }
 
 fn participant(id: u32, journal: &[protocol::ClientRecord]) -> Participant {
     let key = hex::encode(signing_key(id as u8).to_bytes());
     let identity = IdentityKey::from_secret_hex(&key).expect("a key");
-    let profile = Profile { id: ClientId(id), identity, roster: roster(), policy: policy() };
+    let profile = Profile {
+        id: ClientId(id),
+        identity,
+        authority: sim::authority().public(),
+        roster: sim::authorised(&roster()),
+        policy: policy(),
+    };
     Participant::recover(profile, journal).expect("its own journal")
 }
 

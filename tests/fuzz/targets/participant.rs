@@ -12,7 +12,7 @@ use identity::{IdentityKey, Plan};
 use params::Digest;
 use protocol::{
     Attempt, ClientEffect, ClientEffects, ClientInput, ClientRecord, Participant, Profile, Rejection,
-    RoundOutcome, RunEnd, Timestamp, ToClient, ToCoordinator,
+    RoundOutcome, RunEnd, Timestamp, ToClient, ToCoordinator, TrainOutcome,
 };
 use secagg::{Advert, ShareBundle, UnmaskShares};
 
@@ -138,7 +138,14 @@ impl World {
             }
             TRAINED => {
                 let at = self.participant.status().round.unwrap_or(attempt(argument >> 1));
-                self.input(ClientInput::Trained { at, ok: argument & 1 == 0 });
+                self.input(ClientInput::Trained {
+                    at,
+                    outcome: match argument % 3 {
+                        0 => TrainOutcome::Ready,
+                        1 => TrainOutcome::Unavailable,
+                        _ => TrainOutcome::DoesNotFollow,
+                    },
+                });
             }
             TICK => {
                 self.now = self.now.plus_ms(u64::from(argument) * 50);
@@ -184,8 +191,13 @@ impl World {
             self.plan.cohort.corrupt = 0;
         }
         self.model = self.plan.initial_model().digest();
-        let roster = if argument & 0x80 == 0 { roster().digest() } else { Digest::sha256(b"another roster") };
-        self.say(ToClient::Welcome { run_id: self.run_id(), plan: self.plan.to_canonical(), roster });
+        let mut roster = roster();
+        if argument & 0x80 != 0 {
+            // A later one, without a member.
+            roster.epoch += 1;
+            roster.members.pop_last();
+        }
+        self.say(sim::welcome(self.run_id(), &self.plan, &roster));
     }
 
     /// The chain's next record, or one that leaves rounds out, or does not follow.
@@ -337,7 +349,13 @@ impl World {
 fn recovered(journal: &[ClientRecord]) -> Participant {
     let key = hex::encode(signing_key(1).to_bytes());
     let identity = IdentityKey::from_secret_hex(&key).expect("a key");
-    let profile = Profile { id: OWN, identity, roster: roster(), policy: policy() };
+    let profile = Profile {
+        id: OWN,
+        identity,
+        authority: sim::authority().public(),
+        roster: sim::authorised(&roster()),
+        policy: policy(),
+    };
     Participant::recover(profile, journal).expect("its own journal")
 }
 
@@ -380,7 +398,7 @@ impl Oracle {
                 let upload = (header.at, header.r2, header.digest);
                 once(&mut self.uploads, (self.run, header.at.round), upload, "upload");
             }
-            ClientEffect::Train(_) | ClientEffect::Forget(_) => {}
+            ClientEffect::Train(_) | ClientEffect::Forget(_) | ClientEffect::Offer(_) => {}
         }
     }
 

@@ -140,10 +140,13 @@ impl Seeds {
             self.add("plan", &format!("{name}-toml"), plan.to_toml().into_bytes());
         }
         self.add("plan", "sample-toml", include_bytes!("../../../deploy/config/plan.toml").to_vec());
-        let policy = "cohort_min = 3\nhonest_min = 2\ncorrupt_min = 1\nepsilon_max = 5.0\ndelta_max = 1e-5\n\
-                      privacy_modes = [\"distributed_dp_sgd\"]\nrepeats_without_dp = 2\n\
-                      accepts_undetected_rollback = true\n";
-        self.add("policy", "policy", policy.into());
+        let policy = format!(
+            "cohort_min = 3\nhonest_min = 2\ncorrupt_min = 1\nepsilon_max = 5.0\ndelta_max = 1e-5\n\
+             privacy_modes = [\"distributed_dp_sgd\"]\nrepeats_without_dp = 2\nhours = \"22:00-06:00\"\n\
+             accepts_undetected_rollback = true\nauthors = [\"{}\"]\nperiod = {{ days = 30, epsilon_max = 1.0 }}\n",
+            sim::author_text()
+        );
+        self.add("policy", "policy", policy.into_bytes());
         let authority = IdentityKey::from_secret_hex(&hex::encode([100; 32])).expect("a key");
         let signed = roster().sign(&authority);
         self.add("roster", "unsigned", signed.roster.clone().into_bytes());
@@ -179,14 +182,10 @@ pub(crate) fn roster() -> Roster {
 /// What a silo allows: both modes, which no policy file may say, so that one corpus reaches both.
 pub(crate) fn policy() -> Policy {
     Policy {
-        cohort_min: 3,
-        honest_min: 2,
-        corrupt_min: 1,
         epsilon_max: 5.0,
         delta_max: 1e-5,
         privacy_modes: [PrivacyMode::Fedavg, PrivacyMode::DistributedDpSgd].into(),
-        repeats_without_dp: 2,
-        accepts_undetected_rollback: true,
+        ..Policy::for_authors([sim::author_text()])
     }
 }
 
@@ -245,13 +244,13 @@ fn to_coordinator(session: &Session) -> Vec<(&'static str, ToCoordinator)> {
 fn to_client(session: &Session) -> Vec<(&'static str, ToClient)> {
     let included: Vec<ClientId> = session.included.iter().copied().collect();
     let named = Digest::from_bytes([9; 32]);
-    let [plan, _] = plans().map(|plan| plan.to_canonical());
+    let [plan, _] = plans();
     let delivery = session.deliveries[&ClientId(1)].clone();
     let signatures = session.signatures.clone();
     let outcome = RoundOutcome::TooFewUploads { got: 2, need: 3 };
     let refused = RunEnd::Refused { willing: 1, needed: 3, first_reason: "too much".into() };
     vec![
-        ("welcome", ToClient::Welcome { run_id: named, plan, roster: named }),
+        ("welcome", sim::welcome(named, &plan, &roster())),
         ("published", ToClient::Published(signed(4))),
         ("open", ToClient::Open { at: AT, model: named }),
         ("roster", ToClient::Roster { at: AT, adverts: session.adverts.clone() }),
@@ -270,7 +269,16 @@ fn records(session: &Session) -> Vec<(&'static str, Record)> {
     let reason = DropReason::Misbehaved("sent shares that do not open".into());
     let cohort = session.adverts.iter().map(|advert| advert.id).collect();
     vec![
-        ("started", Record::RunStarted { run_id: named, plan: named, roster: named, genesis: signed(0) }),
+        (
+            "started",
+            Record::RunStarted {
+                run_id: named,
+                plan: named,
+                roster: roster().sign(&sim::authority()),
+                genesis: signed(0),
+            },
+        ),
+        ("roster-changed", Record::RosterChanged { roster: roster().sign(&sim::authority()) }),
         ("opened", Record::Opened { now: NOW, at: AT, cohort }),
         ("advertised", Record::Advertised(session.adverts[0].clone())),
         ("shared", Record::Shared(session.bundles[&ClientId(1)].clone())),
@@ -286,8 +294,14 @@ fn records(session: &Session) -> Vec<(&'static str, Record)> {
 fn client_records(session: &Session) -> Vec<(&'static str, ClientRecord)> {
     let named = Digest::from_bytes([9; 32]);
     let [_, private] = plans();
-    let debit =
-        ClientRecord::Debited { at: AT, model: named, r2: named, upload: named, event: private.event() };
+    let debit = ClientRecord::Debited {
+        now: NOW,
+        at: AT,
+        model: named,
+        r2: named,
+        upload: named,
+        event: private.event(),
+    };
     vec![
         ("joined", ClientRecord::Joined { run_id: named, plan: named, roster_epoch: 1 }),
         ("head", ClientRecord::ChainHead(signed(4))),

@@ -9,24 +9,24 @@ use identity::{IdentityKey, Member, Plan, Policy, PrivacyMode, Roster};
 use params::Digest;
 use protocol::{
     Attempt, ClientEffect, ClientEffects, ClientInput, ClientRecord, Decline, MaskJob, Participant, Profile,
-    Timestamp, ToClient, ToCoordinator, UploadHeader,
+    Timestamp, ToClient, ToCoordinator, TrainOutcome, UploadHeader,
 };
 use secagg::{
     Advert, Advertised, ClientId, Cohort, Floors, HeldShares, IncludedSignature, RoundBinding, ShareBundle,
     SharedCohort, SharesSent, SignedIncluded,
 };
 
-pub(super) const OWN: ClientId = ClientId(1);
-pub(super) const AT: Attempt = Attempt { round: 1, attempt: 1 };
+pub(crate) const OWN: ClientId = ClientId(1);
+pub(crate) const AT: Attempt = Attempt { round: 1, attempt: 1 };
 const MEMBERS: u32 = 4;
 
-pub(super) struct World {
-    pub(super) plan: Plan,
-    pub(super) roster: Roster,
-    pub(super) run: Digest,
-    pub(super) participant: Participant,
+pub(crate) struct World {
+    pub(crate) plan: Plan,
+    pub(crate) roster: Roster,
+    pub(crate) run: Digest,
+    pub(crate) participant: Participant,
     /// Every record persisted so far.
-    pub(super) journal: Vec<ClientRecord>,
+    pub(crate) journal: Vec<ClientRecord>,
     policy: Policy,
     keys: BTreeMap<ClientId, SigningKey>,
     coordinator_key: SigningKey,
@@ -35,59 +35,55 @@ pub(super) struct World {
 }
 
 /// Everyone has advertised.
-pub(super) struct Keyed {
-    pub(super) adverts: Vec<Advert>,
+pub(crate) struct Keyed {
+    pub(crate) adverts: Vec<Advert>,
     peers: BTreeMap<ClientId, Advertised>,
 }
 
 /// Everyone has accepted the roster and dealt shares.
-pub(super) struct Dealt {
-    pub(super) bundles: BTreeMap<ClientId, ShareBundle>,
-    pub(super) cohort: Cohort,
+pub(crate) struct Dealt {
+    pub(crate) bundles: BTreeMap<ClientId, ShareBundle>,
+    pub(crate) cohort: Cohort,
     peers: BTreeMap<ClientId, SharesSent>,
 }
 
 /// Everyone in U2 has its shares; the participant has been told to mask.
-pub(super) struct Delivered {
-    pub(super) shared: SharedCohort,
-    pub(super) mask: Box<MaskJob>,
+pub(crate) struct Delivered {
+    pub(crate) shared: SharedCohort,
+    pub(crate) mask: Box<MaskJob>,
     peers: BTreeMap<ClientId, HeldShares>,
 }
 
 /// The participant's vector is on its way.
-pub(super) struct Uploaded {
-    pub(super) shared: SharedCohort,
-    pub(super) header: UploadHeader,
+pub(crate) struct Uploaded {
+    pub(crate) shared: SharedCohort,
+    pub(crate) header: UploadHeader,
     peers: BTreeMap<ClientId, HeldShares>,
 }
 
 /// Everyone has signed the included set.
-pub(super) struct Agreed {
-    pub(super) included: Vec<ClientId>,
-    pub(super) signatures: Vec<IncludedSignature>,
+pub(crate) struct Agreed {
+    pub(crate) included: Vec<ClientId>,
+    pub(crate) signatures: Vec<IncludedSignature>,
 }
 
 /// What the silos of these tests allow.
-pub(super) fn policy() -> Policy {
+pub(crate) fn policy() -> Policy {
     Policy {
-        cohort_min: 3,
-        honest_min: 2,
-        corrupt_min: 1,
         epsilon_max: 5.0,
         delta_max: 1e-5,
         privacy_modes: [PrivacyMode::Fedavg, PrivacyMode::DistributedDpSgd].into(),
-        repeats_without_dp: 2,
-        accepts_undetected_rollback: true,
+        ..Policy::for_authors([sim::author_text()])
     }
 }
 
-pub(super) fn ids(numbers: impl IntoIterator<Item = u32>) -> Vec<ClientId> {
+pub(crate) fn ids(numbers: impl IntoIterator<Item = u32>) -> Vec<ClientId> {
     numbers.into_iter().map(ClientId).collect()
 }
 
 impl World {
     /// Not welcomed yet.
-    pub(super) fn new(plan: Plan, policy: Policy) -> Self {
+    pub(crate) fn new(plan: Plan, policy: Policy) -> Self {
         let coordinator_key = SigningKey::from_bytes(&[99; 32]);
         let keys: BTreeMap<ClientId, SigningKey> =
             (1..=MEMBERS).map(|id| (ClientId(id), SigningKey::from_bytes(&[id as u8; 32]))).collect();
@@ -117,14 +113,14 @@ impl World {
     }
 
     /// In a run of `sim::plan`, with its genesis record.
-    pub(super) fn in_a_run() -> Self {
+    pub(crate) fn in_a_run() -> Self {
         let mut world = Self::new(sim::plan(MEMBERS as usize, 9), policy());
         world.join();
         world
     }
 
     /// Says the welcome and the genesis record.
-    pub(super) fn join(&mut self) {
+    pub(crate) fn join(&mut self) {
         let checked_in = self.say(self.welcome());
         assert!(matches!(messages(&checked_in)[..], [ToCoordinator::CheckIn { .. }]), "{checked_in:?}");
         let genesis = self.signed(&self.genesis());
@@ -132,17 +128,17 @@ impl World {
     }
 
     /// The process is killed and started again from its journal's bytes.
-    pub(super) fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         let decoded = |record: &ClientRecord| ClientRecord::decode(&record.encode()).unwrap();
         let journal: Vec<ClientRecord> = self.journal.iter().map(decoded).collect();
         self.participant = recovered(&self.roster, &self.policy, &self.keys[&OWN], &journal);
     }
 
-    pub(super) fn say(&mut self, message: ToClient) -> ClientEffects {
+    pub(crate) fn say(&mut self, message: ToClient) -> ClientEffects {
         self.input(ClientInput::Message(message))
     }
 
-    pub(super) fn input(&mut self, input: ClientInput) -> ClientEffects {
+    pub(crate) fn input(&mut self, input: ClientInput) -> ClientEffects {
         let mut effects = ClientEffects::new();
         self.participant.handle(self.now, &mut self.rng, input, &mut effects);
         for effect in &effects {
@@ -153,24 +149,31 @@ impl World {
         effects
     }
 
-    pub(super) fn welcome(&self) -> ToClient {
-        ToClient::Welcome { run_id: self.run, plan: self.plan.to_canonical(), roster: self.roster.digest() }
+    pub(crate) fn welcome(&self) -> ToClient {
+        sim::welcome(self.run, &self.plan, &self.roster)
     }
 
-    pub(super) fn open(&self, at: Attempt) -> ToClient {
+    /// A welcome under a roster that an authority of somebody else's has signed.
+    pub(crate) fn refused_welcome(&self) -> ToClient {
+        let roster = Box::new(self.roster.sign(&sim::author()));
+        let ToClient::Welcome { run_id, plan, .. } = self.welcome() else { unreachable!() };
+        ToClient::Welcome { run_id, plan, roster }
+    }
+
+    pub(crate) fn open(&self, at: Attempt) -> ToClient {
         ToClient::Open { at, model: self.model() }
     }
 
     /// The model of the genesis record.
-    pub(super) fn model(&self) -> Digest {
+    pub(crate) fn model(&self) -> Digest {
         self.plan.initial_model().digest()
     }
 
-    pub(super) fn signed(&self, manifest: &Manifest) -> SignedManifest {
+    pub(crate) fn signed(&self, manifest: &Manifest) -> SignedManifest {
         SignedManifest::sign(manifest, &self.coordinator_key).unwrap()
     }
 
-    pub(super) fn genesis(&self) -> Manifest {
+    pub(crate) fn genesis(&self) -> Manifest {
         Manifest {
             format: MANIFEST_FORMAT.into(),
             run_id: self.run,
@@ -213,10 +216,12 @@ impl World {
     }
 
     /// Opens [`AT`] and lets everyone advertise.
-    pub(super) fn advertise(&mut self) -> Keyed {
+    pub(crate) fn advertise(&mut self) -> Keyed {
         let opened = self.say(self.open(AT));
         assert!(matches!(opened[..], [ClientEffect::Train(_)]), "{opened:?}");
-        assert!(messages(&self.input(ClientInput::Trained { at: AT, ok: true })).is_empty());
+        assert!(
+            messages(&self.input(ClientInput::Trained { at: AT, outcome: TrainOutcome::Ready })).is_empty()
+        );
         self.now = self.participant.deadline().unwrap();
         let advertised = self.input(ClientInput::Tick);
         let own = match &advertised[..] {
@@ -247,7 +252,7 @@ impl World {
     }
 
     /// Everyone accepts the one roster.
-    pub(super) fn share(&mut self, keyed: Keyed) -> Dealt {
+    pub(crate) fn share(&mut self, keyed: Keyed) -> Dealt {
         let effects = self.say(ToClient::Roster { at: AT, adverts: keyed.adverts.clone() });
         let own = match &messages(&effects)[..] {
             [ToCoordinator::ShareKeys { at: AT, bundle }] => bundle.clone(),
@@ -271,7 +276,7 @@ impl World {
     }
 
     /// The bundles of `silent` never arrive; all others take delivery.
-    pub(super) fn deliver(&mut self, mut dealt: Dealt, silent: &[u32]) -> Delivered {
+    pub(crate) fn deliver(&mut self, mut dealt: Dealt, silent: &[u32]) -> Delivered {
         dealt.bundles.retain(|id, _| !silent.contains(&id.0));
         let shared = dealt.cohort.fix_u2(&dealt.bundles).unwrap();
         let delivery = shared.delivery_for(OWN).unwrap();
@@ -289,7 +294,7 @@ impl World {
     }
 
     /// The participant masks zeros, and says that it will upload them.
-    pub(super) fn upload(&mut self, delivered: Delivered) -> Uploaded {
+    pub(crate) fn upload(&mut self, delivered: Delivered) -> Uploaded {
         let masked = delivered.mask.masking.mask(vec![0; self.plan.lanes()]);
         let digest = Some(Digest::from_bytes(masked.digest()));
         let header = match &self.input(ClientInput::Masked { at: AT, digest })[..] {
@@ -302,7 +307,7 @@ impl World {
     }
 
     /// Everyone, the participant included, signs the whole of U2.
-    pub(super) fn agree(&mut self, uploaded: Uploaded) -> Agreed {
+    pub(crate) fn agree(&mut self, uploaded: Uploaded) -> Agreed {
         let set: BTreeSet<ClientId> = uploaded.shared.u2();
         let included: Vec<ClientId> = set.iter().copied().collect();
         let own = match &self.say(ToClient::Included { at: AT, included: included.clone() })[..] {
@@ -323,31 +328,31 @@ impl World {
         Agreed { included, signatures }
     }
 
-    pub(super) fn keyed() -> (Self, Keyed) {
+    pub(crate) fn keyed() -> (Self, Keyed) {
         let mut world = Self::in_a_run();
         let keyed = world.advertise();
         (world, keyed)
     }
 
-    pub(super) fn dealt() -> (Self, Dealt) {
+    pub(crate) fn dealt() -> (Self, Dealt) {
         let (mut world, keyed) = Self::keyed();
         let dealt = world.share(keyed);
         (world, dealt)
     }
 
-    pub(super) fn delivered() -> (Self, Delivered) {
+    pub(crate) fn delivered() -> (Self, Delivered) {
         let (mut world, dealt) = Self::dealt();
         let delivered = world.deliver(dealt, &[]);
         (world, delivered)
     }
 
-    pub(super) fn uploaded() -> (Self, Uploaded) {
+    pub(crate) fn uploaded() -> (Self, Uploaded) {
         let (mut world, delivered) = Self::delivered();
         let uploaded = world.upload(delivered);
         (world, uploaded)
     }
 
-    pub(super) fn agreed() -> (Self, Agreed) {
+    pub(crate) fn agreed() -> (Self, Agreed) {
         let (mut world, uploaded) = Self::uploaded();
         let agreed = world.agree(uploaded);
         (world, agreed)
@@ -355,16 +360,16 @@ impl World {
 }
 
 impl Agreed {
-    pub(super) fn request(&self) -> ToClient {
+    pub(crate) fn request(&self) -> ToClient {
         self.request_with(self.signatures.clone())
     }
 
-    pub(super) fn request_with(&self, signatures: Vec<IncludedSignature>) -> ToClient {
+    pub(crate) fn request_with(&self, signatures: Vec<IncludedSignature>) -> ToClient {
         ToClient::UnmaskRequest { at: AT, included: self.included.clone(), signatures }
     }
 }
 
-pub(super) fn messages(effects: &[ClientEffect]) -> Vec<&ToCoordinator> {
+pub(crate) fn messages(effects: &[ClientEffect]) -> Vec<&ToCoordinator> {
     effects
         .iter()
         .filter_map(|effect| match effect {
@@ -375,7 +380,7 @@ pub(super) fn messages(effects: &[ClientEffect]) -> Vec<&ToCoordinator> {
 }
 
 /// The refusal is all that is said, and nothing but wiping goes with it: no debit, no upload, no signature.
-pub(super) fn assert_refuses(effects: &[ClientEffect], round: Option<u64>, reason: Decline, case: &str) {
+pub(crate) fn assert_refuses(effects: &[ClientEffect], round: Option<u64>, reason: Decline, case: &str) {
     assert_eq!(messages(effects), [&ToCoordinator::Declined { round, reason }], "{case}");
     for effect in effects {
         assert!(matches!(effect, ClientEffect::Send(_) | ClientEffect::Forget(_)), "{case}: {effect:?}");
@@ -384,6 +389,8 @@ pub(super) fn assert_refuses(effects: &[ClientEffect], round: Option<u64>, reaso
 
 fn recovered(roster: &Roster, policy: &Policy, key: &SigningKey, journal: &[ClientRecord]) -> Participant {
     let identity = IdentityKey::from_secret_hex(&hex::encode(key.to_bytes())).unwrap();
-    let profile = Profile { id: OWN, identity, roster: roster.clone(), policy: policy.clone() };
+    let authority = sim::authority().public();
+    let roster = sim::authorised(roster);
+    let profile = Profile { id: OWN, identity, authority, roster, policy: policy.clone() };
     Participant::recover(profile, journal).unwrap()
 }

@@ -15,7 +15,9 @@ use crate::{Failure, keys, roster};
 
 const COORDINATOR: &str = "coordinator";
 const MODEL: &str = "model.safetensors";
+/// As its author wrote it, and as its author signed it.
 const PLAN: &str = "plan.toml";
+const SIGNED_PLAN: &str = "plan.json";
 const ROSTER: &str = "roster.json";
 
 /// Everything that the demonstration's processes need on disk.
@@ -23,6 +25,7 @@ pub(crate) struct Folder {
     path: PathBuf,
     clients: usize,
     authority: String,
+    author: String,
     coordinator_key: VerifyingKey,
 }
 
@@ -60,14 +63,21 @@ impl Folder {
         };
         roster::write_new(&path.join(ROSTER), &members.sign(&authority))?;
         fs::write(path.join(PLAN), plan.to_toml()).map_err(unwritable)?;
+        let author = keys::create(&path.join("author.key"))?;
+        let signed = plan.clone().sign(&author);
+        roster::write_new_text(
+            &path.join(SIGNED_PLAN),
+            &serde_json::to_string(signed.signed()).map_err(Failure::failed)?,
+        )?;
+        let author = keys::public_text(&author);
         let authority = keys::public_text(&authority);
         fs::write(path.join("coordinator.toml"), coordinator_config(&authority)).map_err(unwritable)?;
-        Ok(Self { path, clients, authority, coordinator_key: coordinator.public() })
+        Ok(Self { path, clients, authority, author, coordinator_key: coordinator.public() })
     }
 
     /// Writes the silos' configurations, once the coordinator's address is known.
     pub(crate) fn configure_silos(&self, coordinator: &str, plan: &Plan) -> Result<(), Failure> {
-        let policy = silo_policy(plan);
+        let policy = silo_policy(plan, &self.author);
         let policy = toml::to_string(&policy).map_err(Failure::failed)?;
         for index in 0..self.clients {
             let file = self.client_config(index);
@@ -111,7 +121,7 @@ impl Folder {
 
     /// Removes all but what is public: model, checkpoints, plan and roster.
     pub(crate) fn remove_private(&self) -> io::Result<()> {
-        remove_all_but(&self.path, &[MODEL, PLAN, ROSTER, COORDINATOR])?;
+        remove_all_but(&self.path, &[MODEL, PLAN, SIGNED_PLAN, ROSTER, COORDINATOR])?;
         remove_all_but(&self.coordinator_data(), &[CHECKPOINTS_FOLDER])
     }
 }
@@ -157,7 +167,7 @@ fn remove_all_but(folder: &Path, kept: &[&str]) -> io::Result<()> {
     Ok(())
 }
 
-fn silo_policy(plan: &Plan) -> Policy {
+fn silo_policy(plan: &Plan, author: &str) -> Policy {
     Policy {
         cohort_min: plan.cohort.minimum,
         honest_min: HONEST_MIN,
@@ -166,8 +176,7 @@ fn silo_policy(plan: &Plan) -> Policy {
         epsilon_max: plan.budget().map_or(1.0, |(epsilon, _)| epsilon),
         delta_max: DELTA,
         privacy_modes: [plan.mode()].into(),
-        repeats_without_dp: 2,
-        accepts_undetected_rollback: true,
+        ..Policy::for_authors([author.to_owned()])
     }
 }
 
@@ -176,7 +185,7 @@ fn coordinator_config(authority: &str) -> String {
         "# Written by `folkmoot demo`. Paths are relative to this file.\n\
          listen = \"127.0.0.1:0\"\n\
          data_dir = \"{COORDINATOR}\"\n\
-         plan = \"{PLAN}\"\n\
+         plan = \"{SIGNED_PLAN}\"\n\
          roster = \"{ROSTER}\"\n\
          authority_key = \"{authority}\"\n\
          identity_key_file = \"coordinator.key\"\n"
@@ -216,7 +225,7 @@ mod tests {
         let folder = Folder::create(Some(&chosen.path().join("new")), &plan(), 3).unwrap();
         let loaded = coordinator::Config::load(&folder.coordinator_config()).map_err(|e| e.to_string());
         let loaded = loaded.unwrap_or_else(|why| panic!("{why}"));
-        assert_eq!(loaded.plan, plan());
+        assert_eq!(*loaded.plan, plan());
         assert_eq!(loaded.roster.members.len(), 3);
         assert_eq!(loaded.roster.coordinator_key().unwrap(), folder.coordinator_key());
     }
@@ -236,8 +245,9 @@ mod tests {
     fn a_silos_policy_reads_back_and_accepts_the_plan() {
         for mode in [Mode::DistributedDpSgd, Mode::None, Mode::DistributedDpFedavg] {
             let plan = demo_plan(mode, 5, None, None).unwrap();
-            let text = toml::to_string(&silo_policy(&plan)).unwrap();
-            Policy::from_toml(&text).unwrap().check(&plan).unwrap();
+            let author = identity::IdentityKey::from_secret_hex(&hex::encode([1; 32])).unwrap();
+            let text = toml::to_string(&silo_policy(&plan, &keys::public_text(&author))).unwrap();
+            Policy::from_toml(&text).unwrap().check(&plan.sign(&author)).unwrap();
         }
     }
 
@@ -268,7 +278,7 @@ mod tests {
             names.sort();
             names
         };
-        assert_eq!(names(chosen.path()), [COORDINATOR, MODEL, PLAN, ROSTER]);
+        assert_eq!(names(chosen.path()), [COORDINATOR, MODEL, SIGNED_PLAN, PLAN, ROSTER]);
         assert_eq!(names(&folder.coordinator_data()), [CHECKPOINTS_FOLDER]);
     }
 }

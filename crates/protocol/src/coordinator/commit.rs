@@ -26,8 +26,9 @@ impl Coordinator {
         }
         let mut seed = [0u8; 32];
         rng.fill_bytes(&mut seed);
-        let (plan, roster) = (self.setup.plan.digest(), self.setup.roster.digest());
-        let run_id = Digest::of("folkmoot/v1/run", &[&seed, plan.as_bytes(), roster.as_bytes()]);
+        let (plan, roster) = (self.setup.plan.digest(), self.state.roster.signed().clone());
+        let members = self.state.roster.digest();
+        let run_id = Digest::of("folkmoot/v1/run", &[&seed, plan.as_bytes(), members.as_bytes()]);
         let manifest = self.manifest(now, run_id, Attempt { round: 0, attempt: 0 }, genesis);
         let genesis = self.sign(&manifest);
         self.commit(Record::RunStarted { run_id, plan, roster, genesis: genesis.clone() }, out);
@@ -123,7 +124,7 @@ impl Coordinator {
             attempt: at.attempt,
             parent: None,
             plan_digest: self.setup.plan.digest(),
-            roster_digest: self.setup.roster.digest(),
+            roster_digest: self.state.roster.digest(),
             parent_model: None,
             model: artifacts.model,
             optimizer: artifacts.optimizer,

@@ -20,11 +20,13 @@ impl Coordinator {
         {
             return Some(RunEnd::BudgetSpent);
         }
-        let willing = self.members.len() - self.state.refused.len();
+        let members = self.state.roster.keys();
+        let willing = members.keys().filter(|client| !self.state.refused.contains_key(client)).count();
         let needed = plan.cohort.minimum;
         // For a round's time an operator may still mend what makes a silo refuse.
         let waited = now >= self.idle_since.plus_ms(plan.timing.round_deadline_ms);
-        (willing < needed && waited).then(|| RunEnd::Refused {
+        // A roster that is too small yet is no refusal: silos are still being enrolled.
+        (members.len() >= needed && willing < needed && waited).then(|| RunEnd::Refused {
             willing,
             needed,
             first_reason: self.state.refused.values().next().map_or_else(String::new, |a| a.reason.clone()),
@@ -56,7 +58,9 @@ impl Coordinator {
     /// those whose session stands.
     pub(super) fn expected(&self) -> impl Iterator<Item = ClientId> {
         let fresh = self.idle_since == self.started;
-        self.members
+        self.state
+            .roster
+            .keys()
             .keys()
             .copied()
             .filter(move |client| fresh || self.links.contains_key(client))

@@ -4,20 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use checkpoint::SignedManifest;
-use ed25519_dalek::SigningKey;
-use identity::{Plan, Roster};
+use ed25519_dalek::{SigningKey, VerifyingKey};
+use identity::{AuthoredPlan, AuthorisedRoster};
 use params::Digest;
 use secagg::{ClientId, SharedCohort, UnmaskShares};
 
 use crate::message::{Attempt, ToClient, ToCoordinator, UploadHeader};
 use crate::record::Record;
 
-/// What a run is made of, all of it fixed.
+/// What a run is made of. All of it is fixed but the roster, which the authority may replace ([`Input::Roster`]).
 pub struct Setup {
     /// What is asked.
-    pub plan: Plan,
-    /// Of whom.
-    pub roster: Roster,
+    pub plan: AuthoredPlan,
+    /// Of whom: the roster to begin with, or a later one than the journal's.
+    pub roster: AuthorisedRoster,
+    /// Signs rosters.
+    pub authority: VerifyingKey,
     /// Signs the checkpoints; its public half is the roster's `coordinator_key`.
     pub key: SigningKey,
 }
@@ -55,6 +57,8 @@ pub enum Input {
         /// What came out.
         result: RecoverResult,
     },
+    /// The authority has signed a later roster. It is in force once the attempt in progress has ended.
+    Roster(Box<AuthorisedRoster>),
     /// The deadline that [`crate::Coordinator::deadline`] named has passed.
     Tick,
 }
@@ -162,34 +166,24 @@ pub enum StartError {
         /// The configured one's, short.
         configured: String,
     },
-    /// The roster is not the journal's.
+    /// The configured roster is neither the journal's, nor one before it, nor one that may follow it.
     #[error(
-        "this folder's run has roster {journal}, the configured roster is {configured}; start another run in a folder of its own"
+        "this folder's run has roster {journal} and the configured one, {configured}, cannot follow it: {why}; ask the \
+         authority for a later roster, or start another run in a folder of its own"
     )]
     OtherRoster {
         /// The journal's, short.
         journal: String,
         /// The configured one's, short.
         configured: String,
+        /// The rule that it breaks.
+        why: String,
     },
     /// The roster does not name this coordinator's key.
     #[error(
         "the roster names another coordinator key than this machine's; ask the authority for a roster with key {0}"
     )]
     OtherKey(String),
-    /// The roster is too small for the plan.
-    #[error(
-        "the roster has {members} members and the plan's cohort needs {needed}; enrol more silos or lower cohort.minimum"
-    )]
-    TooFewMembers {
-        /// On the roster.
-        members: usize,
-        /// The plan's.
-        needed: usize,
-    },
-    /// The roster's keys are not usable.
-    #[error("{0}")]
-    Roster(String),
     /// The plan's privacy cannot be accounted.
     #[error("{0}")]
     Plan(String),

@@ -12,18 +12,25 @@ use crate::record::Record;
 
 impl Coordinator {
     pub(super) fn connected(&mut self, client: ClientId, out: &mut Effects) -> Result<(), Rejection> {
-        if !self.members.contains_key(&client) {
+        if !self.state.newest_roster().keys().contains_key(&client) {
             return Err(Rejection::UnknownClient(client));
         }
         self.links.insert(client, Link::default());
-        let Some(run) = &self.state.run else { return Ok(()) };
+        // Who is on the next roster only is welcomed when that one is in force.
+        if self.state.roster.keys().contains_key(&client) {
+            self.welcome(client, out);
+        }
+        Ok(())
+    }
+
+    pub(super) fn welcome(&self, client: ClientId, out: &mut Effects) {
+        let Some(run) = &self.state.run else { return };
         let welcome = ToClient::Welcome {
             run_id: run.id,
-            plan: self.setup.plan.to_canonical(),
-            roster: self.setup.roster.digest(),
+            plan: Box::new(self.setup.plan.signed().clone()),
+            roster: Box::new(self.state.roster.signed().clone()),
         };
         send(out, client, welcome);
-        Ok(())
     }
 
     pub(super) fn message(
@@ -33,12 +40,15 @@ impl Coordinator {
         now: Timestamp,
         out: &mut Effects,
     ) -> Result<(), Rejection> {
+        if !self.state.roster.keys().contains_key(&from) {
+            return Err(Rejection::UnknownClient(from));
+        }
         match message {
             ToCoordinator::CheckIn { head } => self.check_in(from, head, out),
             ToCoordinator::Declined { round, reason } => self.declined(from, round, reason, out),
             ToCoordinator::Advertise { at, advert } => match self.state.phase.advertising(at)? {
                 Some(phase) => {
-                    let new = phase.admit(from, &advert, &self.members)?;
+                    let new = phase.admit(from, &advert, self.state.roster.keys())?;
                     self.commit_if(new, Record::Advertised(advert), out);
                     Ok(())
                 }
@@ -119,7 +129,9 @@ impl Coordinator {
         match round {
             None => {
                 self.drop_client(from, DropReason::Declined(reason.clone()), out);
-                if !self.state.refused.contains_key(&from) {
+                // Who waits for its operator comes back by itself: it has refused nothing.
+                let waits = matches!(reason, Decline::AwaitsOperator(_));
+                if !waits && !self.state.refused.contains_key(&from) {
                     self.commit(Record::Refused { client: from, reason: reason.to_string() }, out);
                 }
                 if let Some(link) = self.links.get_mut(&from) {

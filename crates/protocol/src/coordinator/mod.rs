@@ -7,6 +7,7 @@ mod messages;
 mod opening;
 mod phase;
 mod report;
+mod roster;
 mod state;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use std::collections::BTreeMap;
 use checkpoint::SignedManifest;
 use params::Digest;
 use rand_core::CryptoRng;
-use secagg::{ClientId, Members};
+use secagg::ClientId;
 
 use crate::Timestamp;
 use crate::message::{DropReason, Rejection, RoundOutcome, ToClient, UploadHeader};
@@ -24,19 +25,20 @@ pub use interface::{
     Artifacts, Effect, Effects, Input, RecoverFailure, RecoverJob, RecoverResult, Recovered, Setup,
     StartError,
 };
-pub use opening::{NextModel, next_model};
+pub use opening::{NextModel, aggregate_digest, next_model};
 use phase::{Phase, Round};
 use state::State;
 
 /// A run, seen from the coordinator.
 pub struct Coordinator {
     setup: Setup,
-    members: Members,
     /// Of one round; `None` without noise.
     price: Option<Price>,
     state: State,
     /// Sessions, not part of the journalled state: a restart begins without any.
     links: BTreeMap<ClientId, Link>,
+    /// The roster that those with sessions were welcomed under.
+    welcomed: Digest,
     /// The last thing that went wrong with a client, for the status only.
     reasons: BTreeMap<ClientId, String>,
     /// Since when this process waits in the idle phase, at the earliest its own start.
@@ -64,31 +66,26 @@ impl Coordinator {
         now: Timestamp,
         out: &mut Effects,
     ) -> Result<Self, StartError> {
-        let members = setup.roster.member_keys().map_err(|e| StartError::Roster(e.to_string()))?;
         let own = setup.key.verifying_key();
-        if setup.roster.coordinator_key().ok() != Some(own) {
+        if setup.roster.coordinator() != own {
             return Err(StartError::OtherKey(checkpoint::public_key_text(&own)));
         }
-        if members.len() < setup.plan.cohort.minimum {
-            return Err(StartError::TooFewMembers {
-                members: members.len(),
-                needed: setup.plan.cohort.minimum,
-            });
-        }
         let mut coordinator = Self {
-            state: State::new(),
+            state: State::new(setup.roster.clone()),
             price: Price::of(&setup.plan).map_err(|why| StartError::Plan(why.to_string()))?,
-            members,
             links: BTreeMap::new(),
+            welcomed: setup.roster.digest(),
             reasons: BTreeMap::new(),
             idle_since: now,
             started: now,
             setup,
         };
         for record in journal {
-            coordinator.check_setup(record)?;
+            coordinator.check_plan(record)?;
             coordinator.apply(record);
         }
+        coordinator.take_configured_roster(out)?;
+        coordinator.welcomed = coordinator.state.roster.digest();
         if let Some(head) = &coordinator.state.head_record {
             // The crash may have fallen between the record and its publication.
             out.push(Effect::Publish(head.clone()));
@@ -134,6 +131,7 @@ impl Coordinator {
                 self.recovered(at, result, now, out);
                 Ok(())
             }
+            Input::Roster(roster) => self.change_roster(&roster, out),
             Input::Tick => Ok(()),
         };
         self.advance(now, rng, out);
@@ -170,7 +168,7 @@ impl Coordinator {
 
     /// The one way in which journalled state changes, live and at recovery.
     fn apply(&mut self, record: &Record) {
-        self.state.apply(record, &self.setup, &self.members);
+        self.state.apply(record, &self.setup);
     }
 
     /// Journals a fact and applies it.
@@ -208,6 +206,7 @@ impl Coordinator {
     /// Moves on as far as what is known allows.
     fn advance(&mut self, now: Timestamp, rng: &mut dyn CryptoRng, out: &mut Effects) {
         loop {
+            self.welcome_under_new_roster(out);
             match &self.state.phase {
                 Phase::NotStarted | Phase::Ended(_) | Phase::Recovering(_) => return,
                 Phase::Idle => {
@@ -272,16 +271,13 @@ impl Coordinator {
         Rejection::OutOfPhase { message: message.into(), phase: self.state.phase.name().into() }
     }
 
-    fn check_setup(&self, record: &Record) -> Result<(), StartError> {
-        let Record::RunStarted { plan, roster, .. } = record else {
+    fn check_plan(&self, record: &Record) -> Result<(), StartError> {
+        let Record::RunStarted { plan, .. } = record else {
             return Ok(());
         };
-        let (own_plan, own_roster) = (self.setup.plan.digest(), self.setup.roster.digest());
-        if *plan != own_plan {
-            return Err(StartError::OtherPlan { journal: plan.short(), configured: own_plan.short() });
-        }
-        if *roster != own_roster {
-            return Err(StartError::OtherRoster { journal: roster.short(), configured: own_roster.short() });
+        let own = self.setup.plan.digest();
+        if *plan != own {
+            return Err(StartError::OtherPlan { journal: plan.short(), configured: own.short() });
         }
         Ok(())
     }

@@ -18,6 +18,8 @@ pub struct NextModel {
     pub state: State,
     /// Of the opened integer sum.
     pub aggregate: Digest,
+    /// The opened sum, lanes of 32 bits, little endian: what members step the model by themselves with.
+    pub sum: Vec<u8>,
     /// What was summed beside the update, as means.
     pub metrics: BTreeMap<String, f64>,
 }
@@ -49,9 +51,14 @@ pub fn next_model(
     let mechanism =
         plan.mechanism().map_err(|(field, why)| RecoverFailure::BadAggregate(format!("{field}: {why}")))?;
     let read = mechanism.read_sum(sum, included).map_err(RecoverFailure::BadAggregate)?;
-    let bytes: Vec<u8> = sum.iter().flat_map(|lane| lane.to_le_bytes()).collect();
+    let sum: Vec<u8> = sum.iter().flat_map(|lane| lane.to_le_bytes()).collect();
     let (params, state) = optim::step(&plan.server, state, params, &read.update)
         .map_err(|why| RecoverFailure::BadAggregate(why.to_string()))?;
     let metrics = read.metrics.into_iter().map(|(name, mean)| (name.to_owned(), mean)).collect();
-    Ok(NextModel { params, state, aggregate: Digest::of("folkmoot/v1/aggregate", &[&bytes]), metrics })
+    Ok(NextModel { params, state, aggregate: aggregate_digest(&sum), sum, metrics })
+}
+
+/// The name of an opened sum, of its lanes as bytes.
+pub fn aggregate_digest(sum: &[u8]) -> Digest {
+    Digest::of("folkmoot/v1/aggregate", &[sum])
 }

@@ -30,7 +30,7 @@ impl Coordinator {
             deadline: state.phase.deadline(plan),
             waiting_for: self.waiting_for(),
             waiting_why: self.waiting_why(),
-            clients: self.setup.roster.members.keys().map(|id| self.client_status(*id)).collect(),
+            clients: self.state.roster.members.keys().map(|id| self.client_status(*id)).collect(),
             dropouts: left_out,
             epsilon_left: privacy
                 .epsilon
@@ -54,7 +54,7 @@ impl Coordinator {
         let connected = self.links.contains_key(&id);
         ClientStatus {
             id,
-            name: self.setup.roster.name(id),
+            name: self.state.roster.name(id),
             connected,
             state: self.client_state(id, connected),
             last_reason: self
@@ -107,9 +107,13 @@ impl Coordinator {
             Phase::Recovering(_) => "the sum is being opened".into(),
             Phase::Idle => {
                 let here = self.here().len();
-                let mut why = format!("{here} silos are here, a cohort needs {}", plan.cohort.minimum);
+                let (members, needed) = (self.state.roster.keys().len(), plan.cohort.minimum);
+                let mut why = format!("{here} silos are here, a cohort needs {needed}");
+                if members < needed {
+                    why.push_str(&format!("; the roster has {members} members: enrol more silos"));
+                }
                 for (one, other) in &self.state.apart {
-                    let names = [one, other].map(|client| self.setup.roster.name(*client));
+                    let names = [one, other].map(|client| self.state.roster.name(*client));
                     why.push_str(&format!(
                         "; {} and {} are kept apart after a complaint",
                         names[0], names[1]
@@ -119,7 +123,7 @@ impl Coordinator {
                     why.push_str(&format!(
                         "; {} refuse, {} says: {reason}",
                         self.state.refused.len(),
-                        self.setup.roster.name(*client)
+                        self.state.roster.name(*client)
                     ));
                 }
                 why

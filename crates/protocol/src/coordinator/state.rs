@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use checkpoint::{AbortedRound, Manifest, SignedManifest};
+use identity::{AuthorisedRoster, SignedRoster};
 use params::Digest;
-use secagg::{Advert, ClientId, Cohort, Ctx0, Floors, Members, RoundBinding};
+use secagg::{Advert, ClientId, Cohort, Ctx0, Floors, RoundBinding};
 
 use super::Setup;
 use super::phase::{Advertising, Consistency, Phase, Recovering, Round, Sharing, Unmasking, Uploading};
@@ -15,6 +16,10 @@ use crate::record::Record;
 /// Everything that survives a crash.
 pub(super) struct State {
     pub(super) run: Option<Run>,
+    /// The roster in force: constant while an attempt is in progress.
+    pub(super) roster: AuthorisedRoster,
+    /// A later one, to be in force when the attempt in progress has ended.
+    next_roster: Option<AuthorisedRoster>,
     pub(super) phase: Phase,
     /// The newest record, as it is published.
     pub(super) head_record: Option<SignedManifest>,
@@ -66,9 +71,11 @@ macro_rules! broken {
 }
 
 impl State {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(roster: AuthorisedRoster) -> Self {
         Self {
             run: None,
+            roster,
+            next_roster: None,
             phase: Phase::NotStarted,
             head_record: None,
             head: None,
@@ -83,6 +90,11 @@ impl State {
             apart: BTreeSet::new(),
             tallies: BTreeMap::new(),
         }
+    }
+
+    /// The latest roster that the authority has signed, in force or not yet.
+    pub(super) fn newest_roster(&self) -> &AuthorisedRoster {
+        self.next_roster.as_ref().unwrap_or(&self.roster)
     }
 
     pub(super) fn head_round(&self) -> u64 {
@@ -101,7 +113,7 @@ impl State {
         RoundBinding {
             run_id: *run.id.as_bytes(),
             plan_hash: *setup.plan.digest().as_bytes(),
-            roster_hash: *setup.roster.digest().as_bytes(),
+            roster_hash: *self.roster.digest().as_bytes(),
             round: at.round,
             attempt: at.attempt,
             model_hash: *head.model.params_digest.as_bytes(),
@@ -113,10 +125,20 @@ impl State {
     ///
     /// # Panics
     /// C1: a record that cannot follow those before it.
-    pub(super) fn apply(&mut self, record: &Record, setup: &Setup, members: &Members) {
+    pub(super) fn apply(&mut self, record: &Record, setup: &Setup) {
+        self.advance_phase(record, setup);
+        if matches!(self.phase, Phase::Idle | Phase::Ended(_))
+            && let Some(roster) = self.next_roster.take()
+        {
+            self.roster = roster;
+        }
+    }
+
+    fn advance_phase(&mut self, record: &Record, setup: &Setup) {
         let phase = std::mem::replace(&mut self.phase, Phase::NotStarted);
         self.phase = match (phase, record) {
-            (Phase::NotStarted, Record::RunStarted { run_id, genesis, .. }) => {
+            (Phase::NotStarted, Record::RunStarted { run_id, roster, genesis, .. }) => {
+                self.roster = opened(roster, setup);
                 self.run = Some(Run { id: *run_id });
                 self.push_head(genesis);
                 Phase::Idle
@@ -146,7 +168,7 @@ impl State {
             (Phase::Advertising(phase), Record::RosterFixed { now }) => {
                 let adverts: Vec<Advert> = phase.adverts.into_values().collect();
                 let context = phase.round.context;
-                match Cohort::new(context, &adverts, members, &floors(setup)) {
+                match Cohort::new(context, &adverts, self.roster.keys(), &floors(setup)) {
                     Ok(cohort) => Phase::Sharing(Sharing {
                         round: phase.round.entered(*now),
                         cohort,
@@ -236,6 +258,10 @@ impl State {
                 self.apart.insert((*accuser.min(accused), *accuser.max(accused)));
                 phase
             }
+            (phase, Record::RosterChanged { roster }) => {
+                self.next_roster = Some(opened(roster, setup));
+                phase
+            }
             (phase, Record::Aborted { outcome, .. }) => self.abort(&phase, outcome, setup),
             (Phase::Idle, Record::Ended { reason }) => Phase::Ended(reason.clone()),
             (phase, record) => broken!("C1", "{record:?} cannot follow the phase {}", phase.name()),
@@ -279,6 +305,14 @@ impl State {
                 tally.left_out += 1;
             }
         }
+    }
+}
+
+/// A roster that was admitted under the authority's signature before it was journalled.
+fn opened(roster: &SignedRoster, setup: &Setup) -> AuthorisedRoster {
+    match roster.clone().authorise(&setup.authority) {
+        Ok(roster) => roster,
+        Err(why) => broken!("C1", "a journalled roster does not open: {why}"),
     }
 }
 

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::round::Step;
 use super::{ClientEffect, ClientEffects, MaskJob, Participant};
+use crate::Timestamp;
 use crate::message::{Attempt, CoordinatorFault, Decline, ToCoordinator, UploadHeader};
 use crate::record::ClientRecord;
 
@@ -33,7 +34,7 @@ impl Participant {
         let Some(floors) = floors else { return };
         match round.step {
             Step::Advertised { state, .. } => {
-                match state.accept_roster(&adverts, &self.members, &floors, identity, rng) {
+                match state.accept_roster(&adverts, self.roster.keys(), &floors, identity, rng) {
                     Ok((state, bundle)) => {
                         let message = ToCoordinator::ShareKeys { at, bundle: bundle.clone() };
                         round.adverts = adverts;
@@ -110,7 +111,13 @@ impl Participant {
         }
     }
 
-    pub(super) fn masked(&mut self, at: Attempt, digest: Option<Digest>, out: &mut ClientEffects) {
+    pub(super) fn masked(
+        &mut self,
+        now: Timestamp,
+        at: Attempt,
+        digest: Option<Digest>,
+        out: &mut ClientEffects,
+    ) {
         let Some(mut round) = self.round.take_if(|round| round.at == at) else {
             return;
         };
@@ -139,7 +146,7 @@ impl Participant {
         round.step = Step::Uploaded { held, header: header.clone(), durable: false };
         self.round = Some(round);
         // The reservation is the debit, and it is durable before the first byte leaves.
-        self.commit(ClientRecord::Debited { at, model, r2, upload: digest, event: event.0 }, out);
+        self.commit(ClientRecord::Debited { now, at, model, r2, upload: digest, event: event.0 }, out);
         out.push(ClientEffect::Upload(header));
     }
 

@@ -1,13 +1,16 @@
 //! What a silo's journal says: what it has seen, said and spent. No secrets.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use accounting::Event;
 use checkpoint::{ChainError, ChainVerifier, Manifest, SignedManifest};
 use ed25519_dalek::VerifyingKey;
+use identity::{Period, SignedRoster};
 use params::Digest;
 use secagg::UnmaskShares;
 
+use crate::Timestamp;
 use crate::message::Attempt;
 use crate::record::ClientRecord;
 use crate::spend::epsilon_of;
@@ -19,10 +22,14 @@ pub(super) struct Facts {
     /// The run that records without a run's name belong to: the last joined.
     current: Option<Digest>,
     pub(super) roster_epoch: u64,
+    /// The last one adopted, if any was.
+    pub(super) roster: Option<SignedRoster>,
     /// Uploads of all runs.
     pub(super) uploads: u64,
     /// Debits of all runs, equal events together.
     debits: Vec<(Event, u64)>,
+    /// When each was debited, in the journal's order.
+    times: Vec<(Timestamp, Event)>,
     /// Uploads without noise, by the model they started from.
     exact_uploads: BTreeMap<Digest, u32>,
 }
@@ -31,7 +38,9 @@ pub(super) struct Facts {
 pub(super) struct RunFacts {
     pub(super) plan: Digest,
     chain: ChainVerifier,
-    head: Option<(Digest, Manifest)>,
+    head: Option<Arc<Manifest>>,
+    /// The record before the head.
+    parent: Option<Arc<Manifest>>,
     /// Digests of the chain's records.
     seen_records: BTreeSet<Digest>,
     /// The newest attempt that keys were advertised in.
@@ -99,7 +108,7 @@ impl Facts {
                 let manifest = run.check_next(signed, &id)?;
                 run.chain.push(signed)?;
                 run.seen_records.insert(signed.digest());
-                run.head = Some((signed.digest(), manifest));
+                run.parent = run.head.replace(Arc::new(manifest));
                 Ok(())
             }
             ClientRecord::Advertised { at } => {
@@ -110,7 +119,12 @@ impl Facts {
                 run.seen = Some(*at);
                 Ok(())
             }
-            ClientRecord::Debited { at, model, r2, event, .. } => {
+            ClientRecord::RosterAdopted { epoch, roster } => {
+                self.roster_epoch = self.roster_epoch.max(*epoch);
+                self.roster = Some(roster.clone());
+                Ok(())
+            }
+            ClientRecord::Debited { now, at, model, r2, event, .. } => {
                 let run = self.current()?;
                 if run.debited.is_some_and(|(debited, _)| debited.round >= at.round) {
                     return Err(FactError::NotNew);
@@ -119,7 +133,7 @@ impl Facts {
                 run.debits += 1;
                 self.uploads += 1;
                 match event {
-                    Some(event) => self.debit(*event),
+                    Some(event) => self.debit(*now, *event),
                     None => *self.exact_uploads.entry(*model).or_default() += 1,
                 }
                 Ok(())
@@ -141,11 +155,31 @@ impl Facts {
         self.runs.get_mut(&id).ok_or(FactError::NoRun)
     }
 
-    fn debit(&mut self, event: Event) {
-        match self.debits.iter_mut().find(|(held, _)| *held == event) {
-            Some((_, count)) => *count += 1,
-            None => self.debits.push((event, 1)),
+    /// Epsilon at `delta` of what was debited within the period that ends now, with one more upload of `next`.
+    ///
+    /// A clock that was set back does not bring a budget back: the newest debit's time counts as now at least.
+    pub(super) fn epsilon_since(&self, period: Period, now: Timestamp, delta: f64, next: &Event) -> f64 {
+        let now = self.times.iter().map(|(at, _)| *at).max().map_or(now, |newest| newest.max(now));
+        let length_ms = u64::from(period.days) * 24 * 3_600_000;
+        let recent = self.times.iter().filter(|(at, _)| at.plus_ms(length_ms) > now);
+        let mut spent: Vec<(Event, u64)> = vec![(*next, 1)];
+        for (_, event) in recent {
+            add(&mut spent, *event);
         }
+        epsilon_of(spent.iter().map(|(event, count)| (event, *count)), delta)
+    }
+
+    fn debit(&mut self, now: Timestamp, event: Event) {
+        self.times.push((now, event));
+        add(&mut self.debits, event);
+    }
+}
+
+/// Equal events together: composing a thousand of one costs what composing one does.
+fn add(spent: &mut Vec<(Event, u64)>, event: Event) {
+    match spent.iter_mut().find(|(held, _)| *held == event) {
+        Some((_, count)) => *count += 1,
+        None => spent.push((event, 1)),
     }
 }
 
@@ -155,6 +189,7 @@ impl RunFacts {
             plan,
             chain: ChainVerifier::new(Some(key)),
             head: None,
+            parent: None,
             seen_records: BTreeSet::new(),
             seen: None,
             debited: None,
@@ -164,11 +199,16 @@ impl RunFacts {
     }
 
     pub(super) fn head_round(&self) -> Option<u64> {
-        self.head.as_ref().map(|(_, head)| head.round)
+        self.head.as_ref().map(|head| head.round)
     }
 
     pub(super) fn head_model(&self) -> Option<Digest> {
-        self.head.as_ref().map(|(_, head)| head.model.params_digest)
+        self.head.as_ref().map(|head| head.model.params_digest)
+    }
+
+    /// The newest record and the one before it.
+    pub(super) fn head_and_parent(&self) -> Option<(Arc<Manifest>, Option<Arc<Manifest>>)> {
+        Some((Arc::clone(self.head.as_ref()?), self.parent.clone()))
     }
 
     /// Whether this record is in the chain seen so far.

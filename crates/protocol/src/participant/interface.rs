@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use identity::{IdentityKey, Plan, Policy, Roster};
+use checkpoint::Manifest;
+use ed25519_dalek::VerifyingKey;
+use identity::{AuthoredPlan, AuthorisedRoster, IdentityKey, Policy};
 use params::Digest;
 use secagg::{ClientId, Masking};
 use zeroize::Zeroizing;
@@ -16,8 +18,10 @@ pub struct Profile {
     pub id: ClientId,
     /// Its key.
     pub identity: IdentityKey,
-    /// The pinned roster, opened under the authority's key.
-    pub roster: Roster,
+    /// The federation's authority, pinned.
+    pub authority: VerifyingKey,
+    /// The roster that the silo was given; the journal may hold a later one.
+    pub roster: AuthorisedRoster,
     /// Its rules.
     pub policy: Policy,
 }
@@ -31,7 +35,7 @@ pub enum ClientInput {
         /// Which.
         at: Attempt,
         /// Whether there is an update.
-        ok: bool,
+        outcome: TrainOutcome,
     },
     /// The vector of this attempt is masked and held by the shell; `None` where it could not be.
     Masked {
@@ -40,8 +44,29 @@ pub enum ClientInput {
         /// SHA-256 of its bytes.
         digest: Option<Digest>,
     },
+    /// The silo's operator has looked at the roster of [`ClientEffect::Offer`] and accepts it.
+    AcceptRoster {
+        /// Of the roster that was shown.
+        roster: Digest,
+    },
+    /// So many other members have cosigned a state of the coordinator's audit log that this silo's view agrees with.
+    Witnessed {
+        /// So many.
+        members: usize,
+    },
     /// The deadline that [`crate::Participant::deadline`] named has passed.
     Tick,
+}
+
+/// How a [`ClientEffect::Train`] ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrainOutcome {
+    /// The shell holds an update.
+    Ready,
+    /// It could not be made; the silo's own log says why.
+    Unavailable,
+    /// The published model does not follow from the published aggregate and the model before it.
+    DoesNotFollow,
 }
 
 /// What the shell must do, in this order.
@@ -59,28 +84,39 @@ pub enum ClientEffect {
     Upload(UploadHeader),
     /// What the shell holds of this attempt is of no more use: wipe it.
     Forget(Attempt),
+    /// Show this later roster to the silo's operator, who decides; answer with [`ClientInput::AcceptRoster`].
+    Offer(Box<RosterOffer>),
 }
 
 /// Effects in their order.
 pub type ClientEffects = Vec<ClientEffect>;
+
+/// A later roster that waits for the silo's operator.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RosterOffer {
+    /// The roster.
+    pub roster: AuthorisedRoster,
+    /// Who joins and who leaves.
+    pub change: String,
+}
 
 /// Training for one attempt.
 pub struct TrainJob {
     /// Which.
     pub at: Attempt,
     /// The run's plan.
-    pub plan: Arc<Plan>,
-    /// Round of the checkpoint to start from.
-    pub model_round: u64,
-    /// What the fetched parameters must hash to.
-    pub model: Digest,
+    pub plan: Arc<AuthoredPlan>,
+    /// The chain's head: the record of the model to start from.
+    pub head: Arc<Manifest>,
+    /// The record before it; `None` for the initial model.
+    pub parent: Option<Arc<Manifest>>,
     /// For sampling; secret, since it tells which records were in the batch.
     pub seed: Zeroizing<[u8; 32]>,
 }
 
 impl std::fmt::Debug for TrainJob {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "TrainJob({:?}, model {})", self.at, self.model.short())
+        write!(f, "TrainJob({:?}, model {})", self.at, self.head.model.params_digest.short())
     }
 }
 
@@ -89,7 +125,7 @@ pub struct MaskJob {
     /// Which.
     pub at: Attempt,
     /// The run's plan.
-    pub plan: Arc<Plan>,
+    pub plan: Arc<AuthoredPlan>,
     /// The masks' seeds.
     pub masking: Masking,
     /// For rounding and noise; used for this attempt only.

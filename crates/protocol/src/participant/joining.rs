@@ -3,25 +3,33 @@
 use std::sync::Arc;
 
 use checkpoint::SignedManifest;
-use identity::{Plan, Refusal};
+use identity::{AuthoredPlan, Plan, Refusal, SignedPlan, SignedRoster};
 use params::Digest;
 use rand_core::CryptoRng;
 use secagg::{Advertised, RoundBinding};
 use zeroize::Zeroizing;
 
 use super::round::{Round, Step};
-use super::{ClientEffect, ClientEffects, CurrentRun, Participant, TrainJob, fault, policy};
+use super::{ClientEffect, ClientEffects, CurrentRun, Participant, TrainJob, TrainOutcome, fault, policy};
 use crate::Timestamp;
 use crate::message::{Attempt, CoordinatorFault, Decline, ToCoordinator};
 use crate::record::ClientRecord;
 use crate::spend::epsilon_of;
 
 impl Participant {
-    pub(super) fn welcome(&mut self, run_id: Digest, plan: &[u8], roster: Digest, out: &mut ClientEffects) {
+    pub(super) fn welcome(
+        &mut self,
+        run_id: Digest,
+        plan: Box<SignedPlan>,
+        roster: Box<SignedRoster>,
+        out: &mut ClientEffects,
+    ) {
         let same_run = self.run.take().is_some_and(|run| run.id == run_id);
         self.ended = None;
         self.asked_again = false;
-        let plan = match self.admit(run_id, plan, roster) {
+        let admitted =
+            self.admit_roster(run_id, &plan, &roster, out).and_then(|()| self.admit_plan(run_id, *plan));
+        let plan = match admitted {
             Ok(plan) => plan,
             Err(reason) => {
                 self.erase(out);
@@ -32,7 +40,7 @@ impl Participant {
             self.erase(out);
         }
         if self.facts.current_run() != Some(run_id) {
-            let roster_epoch = self.profile.roster.epoch;
+            let roster_epoch = self.roster.epoch;
             self.commit(ClientRecord::Joined { run_id, plan: plan.digest(), roster_epoch }, out);
         }
         self.run = Some(CurrentRun { id: run_id, plan: Arc::new(plan) });
@@ -41,11 +49,11 @@ impl Participant {
     }
 
     /// The plan, if this silo takes part in the run.
-    fn admit(&self, run_id: Digest, plan: &[u8], roster: Digest) -> Result<Plan, Decline> {
-        if roster != self.profile.roster.digest() {
-            return Err(fault(CoordinatorFault::Roster));
-        }
-        let plan = Plan::from_canonical(plan).map_err(|_| fault(CoordinatorFault::Plan))?;
+    fn admit_plan(&mut self, run_id: Digest, plan: SignedPlan) -> Result<AuthoredPlan, Decline> {
+        let plan = plan.open().map_err(|why| {
+            self.last_reason = why.to_string();
+            fault(CoordinatorFault::Plan)
+        })?;
         if self.facts.run(&run_id).is_some_and(|facts| facts.plan != plan.digest()) {
             return Err(fault(CoordinatorFault::Plan));
         }
@@ -107,8 +115,11 @@ impl Participant {
         if facts.head_model() != Some(model) {
             return self.fault(at, CoordinatorFault::Model, out);
         }
-        let model_round = facts.head_round().unwrap_or_default();
+        let Some((head, parent)) = facts.head_and_parent() else { return };
         let plan = Arc::clone(&run.plan);
+        if let Err(refusal) = self.check_moment(&plan, now, head.round) {
+            return self.decline(Some(at.round), policy(&refusal), out);
+        }
         if let Err(refusal) = self.check_budget(&plan, model) {
             return self.decline(None, policy(&refusal), out);
         }
@@ -116,7 +127,26 @@ impl Participant {
         let mut seed = Zeroizing::new([0u8; 32]);
         rng.fill_bytes(seed.as_mut());
         self.round = Some(Round::open(at, model, now));
-        out.push(ClientEffect::Train(TrainJob { at, plan, model_round, model, seed }));
+        out.push(ClientEffect::Train(TrainJob { at, plan, head, parent, seed }));
+    }
+
+    /// Whether this silo takes part at this moment: what a later round may find otherwise.
+    fn check_moment(&self, plan: &Plan, now: Timestamp, head_round: u64) -> Result<(), Refusal> {
+        let policy = &self.profile.policy;
+        if let Some(hours) = policy.hours.filter(|hours| !hours.contain(now.0)) {
+            return Err(Refusal::Hours { hours });
+        }
+        // Before the first round's end nothing is logged that a witness could have missed.
+        if head_round > 0 && self.witnesses < policy.witnesses_min {
+            return Err(Refusal::Witnesses { witnesses: self.witnesses, policy: policy.witnesses_min });
+        }
+        if let (Some(period), Some(event)) = (policy.period, plan.event()) {
+            let after = self.facts.epsilon_since(period, now, policy.delta_max, &event);
+            if after > period.epsilon_max {
+                return Err(Refusal::PeriodSpent { after, limit: period.epsilon_max, days: period.days });
+            }
+        }
+        Ok(())
     }
 
     /// Whether this silo's data may be used once more.
@@ -141,19 +171,23 @@ impl Participant {
         Ok(())
     }
 
-    pub(super) fn trained(&mut self, at: Attempt, ok: bool, out: &mut ClientEffects) {
+    pub(super) fn trained(&mut self, at: Attempt, outcome: TrainOutcome, out: &mut ClientEffects) {
         let Some(round) = self.round.as_mut().filter(|round| round.at == at) else {
             return;
         };
         if !matches!(round.step, Step::Training) {
             return;
         }
-        if ok {
-            round.step = Step::Trained;
-        } else {
-            self.erase(out);
-            self.decline(Some(at.round), Decline::Unavailable, out);
-        }
+        let reason = match outcome {
+            TrainOutcome::Ready => {
+                round.step = Step::Trained;
+                return;
+            }
+            TrainOutcome::Unavailable => Decline::Unavailable,
+            TrainOutcome::DoesNotFollow => fault(CoordinatorFault::Step),
+        };
+        self.erase(out);
+        self.decline(Some(at.round), reason, out);
     }
 
     pub(super) fn advertise_when_ready(
@@ -173,7 +207,7 @@ impl Participant {
         let context = RoundBinding {
             run_id: *run.id.as_bytes(),
             plan_hash: *run.plan.digest().as_bytes(),
-            roster_hash: *self.profile.roster.digest().as_bytes(),
+            roster_hash: *self.roster.digest().as_bytes(),
             round: at.round,
             attempt: at.attempt,
             model_hash: *round.model.as_bytes(),

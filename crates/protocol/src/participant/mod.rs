@@ -4,30 +4,30 @@ mod exchange;
 mod facts;
 mod interface;
 mod joining;
+mod rosters;
 mod round;
 
 use std::sync::Arc;
 
-use ed25519_dalek::VerifyingKey;
-use identity::{Plan, Refusal};
+use identity::{AuthoredPlan, AuthorisedRoster, Refusal, SignedPlan, SignedRoster};
 use params::Digest;
 use rand_core::CryptoRng;
-use secagg::Members;
 
 use crate::Timestamp;
 use crate::message::{Attempt, CoordinatorFault, Decline, Rejection, RunEnd, ToClient, ToCoordinator};
 use crate::record::ClientRecord;
 use facts::Facts;
 pub use interface::{
-    ClientEffect, ClientEffects, ClientInput, MaskJob, ParticipantError, ParticipantStatus, Profile, TrainJob,
+    ClientEffect, ClientEffects, ClientInput, MaskJob, ParticipantError, ParticipantStatus, Profile,
+    RosterOffer, TrainJob, TrainOutcome,
 };
 use round::{Round, Step};
 
 /// A silo in a run.
 pub struct Participant {
     profile: Profile,
-    members: Members,
-    coordinator_key: VerifyingKey,
+    /// The newest roster that this silo has accepted.
+    roster: AuthorisedRoster,
     /// What the journal says.
     facts: Facts,
     /// The run of this session.
@@ -38,11 +38,23 @@ pub struct Participant {
     ended: Option<RunEnd>,
     /// A record did not follow from the chain, and those before it were asked for.
     asked_again: bool,
+    /// A welcome under a later roster, which the silo's operator has not accepted yet.
+    offered: Option<Offered>,
+    /// Other members that have cosigned the coordinator's audit log as this silo sees it.
+    witnesses: usize,
 }
 
 struct CurrentRun {
     id: Digest,
-    plan: Arc<Plan>,
+    plan: Arc<AuthoredPlan>,
+}
+
+struct Offered {
+    run_id: Digest,
+    plan: Box<SignedPlan>,
+    roster: Box<SignedRoster>,
+    /// Of the roster.
+    digest: Digest,
 }
 
 impl Participant {
@@ -51,39 +63,39 @@ impl Participant {
     /// # Errors
     /// [`ParticipantError`]
     pub fn recover(profile: Profile, journal: &[ClientRecord]) -> Result<Self, ParticipantError> {
-        let members = profile.roster.member_keys().map_err(|e| ParticipantError::Roster(e.to_string()))?;
-        let coordinator_key =
-            profile.roster.coordinator_key().map_err(|e| ParticipantError::Roster(e.to_string()))?;
-        match members.get(&profile.id) {
-            None => return Err(ParticipantError::NotAMember(profile.id)),
-            Some(key) if *key != profile.identity.public() => {
-                return Err(ParticipantError::OtherKey(profile.id));
-            }
-            Some(_) => {}
-        }
+        // A roster names the same coordinator key as those before it, so the records verify under the pinned one's.
+        let coordinator_key = profile.roster.coordinator();
         let mut facts = Facts::default();
         for (index, record) in journal.iter().enumerate() {
             facts
                 .apply(record, &coordinator_key)
                 .map_err(|why| ParticipantError::Journal { index, why: why.to_string() })?;
         }
-        if facts.roster_epoch > profile.roster.epoch {
-            return Err(ParticipantError::OlderRoster {
-                pinned: profile.roster.epoch,
-                seen: facts.roster_epoch,
-            });
+        let roster = newest_roster(&profile, &facts)?;
+        match roster.keys().get(&profile.id) {
+            None => return Err(ParticipantError::NotAMember(profile.id)),
+            Some(key) if *key != profile.identity.public() => {
+                return Err(ParticipantError::OtherKey(profile.id));
+            }
+            Some(_) => {}
         }
         Ok(Self {
             profile,
-            members,
-            coordinator_key,
+            roster,
             facts,
             run: None,
             round: None,
             last_reason: String::new(),
             ended: None,
             asked_again: false,
+            offered: None,
+            witnesses: 0,
         })
+    }
+
+    /// The newest roster that this silo has accepted.
+    pub fn current_roster(&self) -> &AuthorisedRoster {
+        &self.roster
     }
 
     /// Takes one input and appends what is to be done. Nothing the coordinator says is an error of this
@@ -97,8 +109,10 @@ impl Participant {
     ) {
         match input {
             ClientInput::Message(message) => self.message(now, rng, message, out),
-            ClientInput::Trained { at, ok } => self.trained(at, ok, out),
-            ClientInput::Masked { at, digest } => self.masked(at, digest, out),
+            ClientInput::Trained { at, outcome } => self.trained(at, outcome, out),
+            ClientInput::Masked { at, digest } => self.masked(now, at, digest, out),
+            ClientInput::AcceptRoster { roster } => self.accept_roster(roster, out),
+            ClientInput::Witnessed { members } => self.witnesses = members,
             ClientInput::Tick => {}
         }
         self.advertise_when_ready(now, rng, out);
@@ -138,7 +152,7 @@ impl Participant {
         out: &mut ClientEffects,
     ) {
         match message {
-            ToClient::Welcome { run_id, plan, roster } => self.welcome(run_id, &plan, roster, out),
+            ToClient::Welcome { run_id, plan, roster } => self.welcome(run_id, plan, roster, out),
             ToClient::Published(signed) => self.published(signed, out),
             ToClient::Open { at, model } => self.open(now, rng, at, model, out),
             ToClient::Roster { at, adverts } => self.roster(rng, at, adverts, out),
@@ -207,11 +221,30 @@ impl Participant {
 
     /// Journals a fact and applies it.
     fn commit(&mut self, record: ClientRecord, out: &mut ClientEffects) {
-        if let Err(why) = self.facts.apply(&record, &self.coordinator_key) {
+        if let Err(why) = self.facts.apply(&record, &self.roster.coordinator()) {
             panic!("invariant P1 broken: a new fact contradicts the journal: {why}");
         }
         out.push(ClientEffect::Persist(record));
     }
+}
+
+/// The later one of the configured roster and the journal's.
+fn newest_roster(profile: &Profile, facts: &Facts) -> Result<AuthorisedRoster, ParticipantError> {
+    let pinned = &profile.roster;
+    let roster = match &facts.roster {
+        Some(adopted) => {
+            let adopted = adopted
+                .clone()
+                .authorise(&profile.authority)
+                .map_err(|why| ParticipantError::Roster(why.to_string()))?;
+            if adopted.epoch > pinned.epoch { adopted } else { pinned.clone() }
+        }
+        None => pinned.clone(),
+    };
+    if facts.roster_epoch > roster.epoch {
+        return Err(ParticipantError::OlderRoster { pinned: pinned.epoch, seen: facts.roster_epoch });
+    }
+    Ok(roster)
 }
 
 fn fault(what: CoordinatorFault) -> Decline {

@@ -15,6 +15,7 @@ impl From<Decline> for v1::Decline {
             }
             Decline::SitsOut => Reason::SitsOut(()),
             Decline::Unavailable => Reason::Unavailable(()),
+            Decline::AwaitsOperator(change) => Reason::AwaitsOperator(cut(change)),
             Decline::CoordinatorFault(fault) => {
                 Reason::CoordinatorFault(v1::CoordinatorFault::from(fault).into())
             }
@@ -35,6 +36,7 @@ impl TryFrom<v1::Decline> for Decline {
             },
             Reason::SitsOut(()) => Self::SitsOut,
             Reason::Unavailable(()) => Self::Unavailable,
+            Reason::AwaitsOperator(change) => Self::AwaitsOperator(text("awaits_operator", change)?),
             Reason::CoordinatorFault(number) => Self::CoordinatorFault(fault_from(number)?),
         })
     }
@@ -58,7 +60,7 @@ macro_rules! faults {
         }
     };
 }
-faults!(Roster, Plan, Chain, Model, Cohort, Delivery, Equivocation, Included, UnmaskRequest);
+faults!(Roster, Plan, Chain, Model, Cohort, Delivery, Equivocation, Included, UnmaskRequest, Step);
 
 impl From<RoundOutcome> for v1::RoundOutcome {
     fn from(outcome: RoundOutcome) -> Self {

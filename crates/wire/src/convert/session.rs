@@ -2,7 +2,7 @@
 
 use protocol::{Attempt, ToClient, ToCoordinator};
 
-use super::{ConversionError, Fault, bounded, clients, digest, list, required};
+use super::{ConversionError, Fault, clients, digest, list, required};
 use crate::{limits, v1};
 
 impl From<Attempt> for v1::Attempt {
@@ -29,8 +29,8 @@ impl From<ToClient> for v1::ServerEnvelope {
         let message = match message {
             ToClient::Welcome { run_id, plan, roster } => Message::Welcome(v1::Welcome {
                 run_id: run_id.as_bytes().to_vec(),
-                plan,
-                roster: roster.as_bytes().to_vec(),
+                plan: Some((*plan).into()),
+                roster: Some((*roster).into()),
             }),
             ToClient::Published(signed) => Message::Published(signed.into()),
             ToClient::Open { at, model } => {
@@ -77,8 +77,8 @@ impl TryFrom<v1::ServerEnvelope> for ToClient {
             Message::Welcome(m) => within("welcome", || {
                 Ok(Self::Welcome {
                     run_id: digest("run_id", &m.run_id)?,
-                    plan: bounded("plan", m.plan, limits::PLAN_BYTES_MAX)?,
-                    roster: digest("roster", &m.roster)?,
+                    plan: Box::new(required("plan", m.plan)?),
+                    roster: Box::new(required("roster", m.roster)?),
                 })
             }),
             Message::Published(m) => within("published", || m.try_into().map(Self::Published)),

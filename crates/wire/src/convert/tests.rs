@@ -134,8 +134,14 @@ macro_rules! refused {
 fn every_malformed_field_of_the_coordinator_is_refused_by_its_name() {
     refused!(server_with, server_envelope, arbitrary::welcome(), Welcome as Welcome, [
         |m| m.run_id.push(0) => "welcome.run_id: 33 bytes instead of 32",
-        |m| m.roster.clear() => "welcome.roster: 0 bytes instead of 32",
-        |m| m.plan = vec![0; 1_048_577] => "welcome.plan: 1048577 bytes, at most 1048576 are allowed",
+        |m| m.roster = None => "welcome.roster: missing",
+        |m| m.plan = None => "welcome.plan: missing",
+        |m| m.plan.as_mut().unwrap().plan = "x".repeat(1_048_577)
+            => "welcome.plan.text: 1048577 bytes, at most 1048576 are allowed",
+        |m| m.plan.as_mut().unwrap().author = "0".repeat(129)
+            => "welcome.plan.author: 129 bytes, at most 128 are allowed",
+        |m| m.roster.as_mut().unwrap().roster = "x".repeat(262_145)
+            => "welcome.roster.text: 262145 bytes, at most 262144 are allowed",
     ]);
     refused!(server_with, server_envelope, ToClient::Open { at: AT, model: Digest::sha256(b"") }, Open as Open, [
         |m| m.at = None => "open.at: missing",

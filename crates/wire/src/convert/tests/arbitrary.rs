@@ -1,6 +1,7 @@
 //! Messages for the tests: any, one of each kind, and the largest.
 
 use checkpoint::SignedManifest;
+use identity::{SignedPlan, SignedRoster};
 use params::Digest;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -20,10 +21,10 @@ const MEMBERS: usize = limits::COHORT_MAX;
 
 pub(super) fn to_client() -> impl Strategy<Value = ToClient> {
     prop_oneof![
-        (digest(), vec(any::<u8>(), 0..99), digest()).prop_map(|(run_id, plan, roster)| ToClient::Welcome {
+        (digest(), signed_plan(), signed_roster()).prop_map(|(run_id, plan, roster)| ToClient::Welcome {
             run_id,
-            plan,
-            roster
+            plan: Box::new(plan),
+            roster: Box::new(roster)
         }),
         signed_manifest().prop_map(ToClient::Published),
         (at(), digest()).prop_map(|(at, model)| ToClient::Open { at, model }),
@@ -94,7 +95,24 @@ pub(super) fn checkpoint_record() -> impl Strategy<Value = CheckpointRecord> {
 }
 
 pub(super) fn welcome() -> ToClient {
-    ToClient::Welcome { run_id: Digest::sha256(b"run"), plan: vec![1], roster: Digest::sha256(b"roster") }
+    let [plan, author, signature, roster] = ["p", "a", "s", "r"].map(String::from);
+    ToClient::Welcome {
+        run_id: Digest::sha256(b"run"),
+        plan: Box::new(SignedPlan { plan, author, signature: signature.clone() }),
+        roster: Box::new(SignedRoster { roster, signature }),
+    }
+}
+
+fn signed_plan() -> impl Strategy<Value = SignedPlan> {
+    (".{0,99}", "[0-9a-f]{64}", "[0-9a-f]{128}").prop_map(|(plan, author, signature)| SignedPlan {
+        plan,
+        author,
+        signature,
+    })
+}
+
+fn signed_roster() -> impl Strategy<Value = SignedRoster> {
+    (".{0,99}", "[0-9a-f]{128}").prop_map(|(roster, signature)| SignedRoster { roster, signature })
 }
 
 pub(super) fn published() -> ToClient {
@@ -132,7 +150,14 @@ pub(super) fn unmask() -> ToCoordinator {
 
 pub(super) fn largest_to_client() -> Vec<ToClient> {
     let digest = Digest::sha256(b"");
-    let plan = vec![1; limits::PLAN_BYTES_MAX];
+    let hex = |bytes: usize| "0".repeat(bytes);
+    let plan = SignedPlan {
+        plan: "x".repeat(limits::PLAN_BYTES_MAX),
+        author: hex(limits::HEX_BYTES_MAX),
+        signature: hex(limits::HEX_BYTES_MAX),
+    };
+    let roster =
+        SignedRoster { roster: "x".repeat(limits::ROSTER_BYTES_MAX), signature: hex(limits::HEX_BYTES_MAX) };
     let manifest_bytes = vec![1; limits::MANIFEST_BYTES_MAX];
     let included = vec![ClientId(u32::MAX); MEMBERS];
     let delivery = Delivery {
@@ -141,7 +166,7 @@ pub(super) fn largest_to_client() -> Vec<ToClient> {
     };
     let signatures = vec![IncludedSignature { id: ClientId(u32::MAX), signature: [1; 64] }; MEMBERS];
     vec![
-        ToClient::Welcome { run_id: digest, plan, roster: digest },
+        ToClient::Welcome { run_id: digest, plan: Box::new(plan), roster: Box::new(roster) },
         ToClient::Published(SignedManifest { manifest_bytes, signature: [1; 64] }),
         ToClient::Roster { at: AT, adverts: vec![an_advert(); MEMBERS] },
         ToClient::Deliver { at: AT, delivery },

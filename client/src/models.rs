@@ -1,0 +1,168 @@
+//! The model to train on: fetched, and shown to follow from the one before it.
+//!
+//! A member does the server's step again, from the published aggregate, and trains on what it computed itself. It
+//! takes the coordinator's word for a model only where there is no step to do: at its first round, where the model
+//! before is the chain's, and after a rollback, whose model is an earlier one of the chain.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use checkpoint::Manifest;
+use identity::Plan;
+use optim::State;
+use params::{Digest, Params};
+use protocol::{StepFault, TrainJob, check_step};
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+use wire::v1::models_client::ModelsClient;
+use wire::{ChunkError, ChunkVerifier, ConversionError, ModelHeader, describe, limits, v1};
+
+use crate::backoff::Backoff;
+use crate::patience::{retry_longest, within};
+
+/// A version of the model that this silo holds.
+#[derive(Clone)]
+pub(crate) struct Version {
+    pub(crate) params: Params,
+    state: State,
+}
+
+/// Why a model is not used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FetchError {
+    #[error("{}", describe(.0))]
+    Status(#[from] Status),
+    #[error("the coordinator sent no header")]
+    NoHeader,
+    #[error("the header is not usable: {0}")]
+    Header(#[from] ConversionError),
+    #[error("the header announces {got} bytes; this file of this plan has {most} at most")]
+    TooLarge { got: u64, most: u64 },
+    #[error("{0}")]
+    Chunk(#[from] ChunkError),
+    #[error("all chunks are sound and the file is not a model of this plan: {0}")]
+    File(#[from] checkpoint::ModelError),
+    #[error("the parameters have the digest {}; the coordinator sent another model than it signed", .0.short())]
+    OtherModel(Digest),
+    #[error("the optimiser's state is not the one that the record of round {0} names")]
+    OtherState(u64),
+    #[error("{0}")]
+    Step(#[from] StepFault),
+}
+
+/// The version that the job starts from. `held` is the one of an earlier job.
+pub(crate) async fn obtain(
+    channel: Channel,
+    job: &TrainJob,
+    held: Option<Version>,
+    patience: Duration,
+) -> Result<Version, FetchError> {
+    let (plan, head) = (&job.plan, &job.head);
+    let model = head.model.params_digest;
+    let source = Source { channel, plan, patience };
+    let held = held.map(|version| (version.params.digest(), version));
+    let (Some(parent), Some(_)) = (&job.parent, head.aggregate_digest) else {
+        return match held {
+            Some((digest, version)) if digest == model => Ok(version),
+            _ => source.version(head).await,
+        };
+    };
+    let before = match held {
+        // Another attempt on the same model.
+        Some((digest, version)) if digest == model => return Ok(version),
+        Some((digest, version)) if digest == parent.model.params_digest => version,
+        _ => source.version(parent).await?,
+    };
+    let sum =
+        source.file(head.round, v1::ModelPart::Aggregate, plan.lanes() as u64 * limits::LANE_BYTES).await?;
+    let (params, state) = check_step(plan, head, &before.params, before.state, &sum)?;
+    Ok(Version { params, state })
+}
+
+/// Where files come from, and how long each part of one is waited for.
+struct Source<'a> {
+    channel: Channel,
+    plan: &'a Plan,
+    patience: Duration,
+}
+
+impl Source<'_> {
+    /// The files of a record, each held against what the coordinator has signed.
+    async fn version(&self, manifest: &Manifest) -> Result<Version, FetchError> {
+        let layout = self.plan.architecture().layout();
+        let most = (layout.len() as u64) * 4 + checkpoint::HEADER_BYTES_MAX as u64;
+        let file = self.file(manifest.round, v1::ModelPart::Parameters, most).await?;
+        let params = checkpoint::read_model(&file, &layout)?;
+        if params.digest() != manifest.model.params_digest {
+            return Err(FetchError::OtherModel(params.digest()));
+        }
+        let initial = self.plan.server.initial_state(layout.len());
+        let state = match &manifest.optimizer {
+            // Version 0's is known without asking.
+            Some(artifact) if Digest::sha256(&initial.to_bytes()) != artifact.sha256 => {
+                let bytes = self.file(manifest.round, v1::ModelPart::Optimizer, artifact.bytes).await?;
+                if Digest::sha256(&bytes) != artifact.sha256 {
+                    return Err(FetchError::OtherState(manifest.round));
+                }
+                State::from_bytes(&bytes).map_err(|_| FetchError::OtherState(manifest.round))?
+            }
+            _ => initial,
+        };
+        Ok(Version { params, state })
+    }
+
+    /// A file of a record, as often as it takes.
+    async fn file(&self, round: u64, part: v1::ModelPart, most: u64) -> Result<Bytes, FetchError> {
+        let mut backoff = Backoff::new(retry_longest(self.patience));
+        loop {
+            match self.file_once(round, part, most).await {
+                Err(FetchError::Status(why)) if may_pass(&why) => {
+                    let wait = backoff.wait();
+                    tracing::warn!(
+                        retry_in_ms = wait.as_millis() as u64,
+                        "fetching the model broke off: {}",
+                        describe(&why)
+                    );
+                    tokio::time::sleep(wait).await;
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    async fn file_once(&self, round: u64, part: v1::ModelPart, most: u64) -> Result<Bytes, FetchError> {
+        let patience = self.patience;
+        let mut models =
+            ModelsClient::new(self.channel.clone()).max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
+        let wanted = v1::FetchModelRequest { digest: Vec::new(), round: Some(round), part: part.into() };
+        let mut chunks = within(patience, models.fetch_model(wanted)).await?.into_inner();
+        let header = match within(patience, chunks.message()).await?.and_then(|first| first.part) {
+            Some(v1::model_chunk::Part::Header(header)) => ModelHeader::try_from(header)?,
+            _ => return Err(FetchError::NoHeader),
+        };
+        if header.total_bytes > most {
+            return Err(FetchError::TooLarge { got: header.total_bytes, most });
+        }
+        let mut file = Vec::with_capacity(header.total_bytes as usize);
+        let mut verifier = ChunkVerifier::new(header);
+        while let Some(chunk) = within(patience, chunks.message()).await? {
+            file.extend_from_slice(&verifier.accept(chunk)?);
+        }
+        verifier.finish()?;
+        Ok(file.into())
+    }
+}
+
+/// Whether the same request may succeed later: the network's failures, and the server's passing ones.
+pub(crate) fn may_pass(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::Unavailable
+            | Code::ResourceExhausted
+            | Code::Aborted
+            | Code::Cancelled
+            | Code::DeadlineExceeded
+            | Code::Unknown
+            | Code::DataLoss
+    )
+}

@@ -1,0 +1,173 @@
+//! Why a silo does not take part.
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::PrivacyMode;
+use crate::policy::Hours;
+
+/// Why a silo does not take part: a code for machines, a sentence for people.
+#[derive(Debug, Clone, PartialEq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// The plan's mode is not in `privacy_modes`.
+    #[error("the plan's privacy mode {mode} is not among this silo's privacy_modes")]
+    PrivacyMode {
+        /// The plan's.
+        mode: PrivacyMode,
+    },
+    /// The plan's smallest cohort is below the silo's.
+    #[error("the plan admits cohorts of {plan} silos, this silo's cohort_min is {policy}")]
+    CohortMin {
+        /// The plan's.
+        plan: usize,
+        /// The silo's.
+        policy: usize,
+    },
+    /// The plan guarantees fewer honest silos than the silo demands.
+    #[error("the plan guarantees {plan} honest silos in a sum, this silo's honest_min is {policy}")]
+    HonestMin {
+        /// The plan's.
+        plan: usize,
+        /// The silo's.
+        policy: usize,
+    },
+    /// The plan reckons with fewer corrupt silos than the silo does.
+    #[error("the plan tolerates {plan} corrupt silos, this silo's corrupt_min is {policy}")]
+    Corrupt {
+        /// The plan's.
+        plan: usize,
+        /// The silo's.
+        policy: usize,
+    },
+    /// The plan may spend more than the silo allows.
+    #[error("the plan may spend epsilon {plan}, this silo's epsilon_max is {policy}")]
+    Epsilon {
+        /// The plan's.
+        plan: f64,
+        /// The silo's.
+        policy: f64,
+    },
+    /// The plan counts epsilon at a larger delta than the silo allows.
+    #[error("the plan's delta is {plan}, this silo's delta_max is {policy}")]
+    Delta {
+        /// The plan's.
+        plan: f64,
+        /// The silo's.
+        policy: f64,
+    },
+    /// The plan's author is not among the silo's.
+    #[error("the plan is signed by {author}, who is not among this silo's authors")]
+    Author {
+        /// Its key, hexadecimal.
+        author: String,
+    },
+    /// The run may spend more than one run may here.
+    #[error("the plan may spend epsilon {plan}, this silo's epsilon_per_run_max is {policy}")]
+    EpsilonPerRun {
+        /// The plan's.
+        plan: f64,
+        /// The silo's.
+        policy: f64,
+    },
+    /// The run is longer than one may be here.
+    #[error("the plan has {plan} rounds, this silo's rounds_max is {policy}")]
+    Rounds {
+        /// The plan's.
+        plan: u64,
+        /// The silo's.
+        policy: u64,
+    },
+    /// The run's updates are larger than they may be here.
+    #[error("the plan's updates take up to {plan} MiB, this silo's upload_mib_max is {policy}")]
+    UploadBytes {
+        /// The plan's, rounded up.
+        plan: u64,
+        /// The silo's.
+        policy: u64,
+    },
+    /// The model is larger than one may be here.
+    #[error("the plan's model has {plan} parameters, this silo's parameters_max is {policy}")]
+    Parameters {
+        /// The plan's.
+        plan: usize,
+        /// The silo's.
+        policy: usize,
+    },
+    /// The model is of a kind that is not allowed here.
+    #[error("the plan's model is a {plan}, which is not among this silo's models")]
+    Model {
+        /// The plan's kind.
+        plan: String,
+    },
+    /// Not at this time of day.
+    #[error("rounds begin here between {} UTC only", String::from(*hours))]
+    Hours {
+        /// The silo's.
+        hours: Hours,
+    },
+    /// The data's budget for the period has no room for another round.
+    #[error(
+        "one more round would bring this silo's data to epsilon {after:.4} within {days} days, its limit is {limit}"
+    )]
+    PeriodSpent {
+        /// Composed over the period, after one more upload.
+        after: f64,
+        /// The policy's.
+        limit: f64,
+        /// The period's length.
+        days: u32,
+    },
+    /// Too few others have seen the same log.
+    #[error(
+        "{witnesses} members have cosigned the coordinator's log as this silo sees it, witnesses_min is {policy}"
+    )]
+    Witnesses {
+        /// So many.
+        witnesses: usize,
+        /// The silo's.
+        policy: usize,
+    },
+    /// This data's budget has no room for another round.
+    #[error("one more round would bring this silo's data to epsilon {after:.4}, its limit is {limit}")]
+    BudgetSpent {
+        /// Composed over all runs, after one more upload.
+        after: f64,
+        /// The smaller of the policy's and the plan's.
+        limit: f64,
+    },
+    /// Another exact sum on the same model.
+    #[error(
+        "this silo has uploaded {uploads} times on this model without noise; repeats_without_dp is {repeats}"
+    )]
+    Repeats {
+        /// Uploads so far.
+        uploads: u32,
+        /// The policy's.
+        repeats: u32,
+    },
+}
+
+impl Refusal {
+    /// The code that status and journals carry.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::PrivacyMode { .. } => "POLICY_PRIVACY_MODE",
+            Self::CohortMin { .. } => "POLICY_COHORT_MIN",
+            Self::HonestMin { .. } => "POLICY_HONEST_MIN",
+            Self::Corrupt { .. } => "POLICY_CORRUPT",
+            Self::Epsilon { .. } => "POLICY_EPSILON",
+            Self::Delta { .. } => "POLICY_DELTA",
+            Self::Author { .. } => "POLICY_AUTHOR",
+            Self::EpsilonPerRun { .. } => "POLICY_EPSILON_PER_RUN",
+            Self::Rounds { .. } => "POLICY_ROUNDS",
+            Self::UploadBytes { .. } => "POLICY_UPLOAD_BYTES",
+            Self::Parameters { .. } => "POLICY_PARAMETERS",
+            Self::Model { .. } => "POLICY_MODEL",
+            Self::Hours { .. } => "POLICY_HOURS",
+            Self::PeriodSpent { .. } => "PERIOD_SPENT",
+            Self::Witnesses { .. } => "POLICY_WITNESSES",
+            Self::BudgetSpent { .. } => "BUDGET_SPENT",
+            Self::Repeats { .. } => "REPEATS_WITHOUT_DP",
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! A later roster: accepted by the authority's signature and by a rule of the silo's own policy, never otherwise.
+
+use identity::{AuthorisedRoster, RosterChanges, SignedPlan, SignedRoster};
+use params::Digest;
+
+use super::{ClientEffect, ClientEffects, Offered, Participant, RosterOffer, fault};
+use crate::message::{CoordinatorFault, Decline};
+use crate::record::ClientRecord;
+
+impl Participant {
+    /// Whether the roster of a welcome is this silo's, or becomes it now.
+    pub(super) fn admit_roster(
+        &mut self,
+        run_id: Digest,
+        plan: &SignedPlan,
+        signed: &SignedRoster,
+        out: &mut ClientEffects,
+    ) -> Result<(), Decline> {
+        let roster = self.later_roster(signed)?;
+        let Some(roster) = roster else { return Ok(()) };
+        let accepted = self.offered.as_ref().is_some_and(|offered| offered.digest == roster.digest());
+        if accepted || self.profile.policy.roster_changes == RosterChanges::Auto {
+            self.adopt(roster, out);
+            return Ok(());
+        }
+        let change = roster.change_from(&self.roster).to_string();
+        self.offered = Some(Offered {
+            run_id,
+            plan: Box::new(plan.clone()),
+            roster: Box::new(signed.clone()),
+            digest: roster.digest(),
+        });
+        out.push(ClientEffect::Offer(Box::new(RosterOffer { roster, change: change.clone() })));
+        Err(Decline::AwaitsOperator(change))
+    }
+
+    /// The silo's operator accepts the roster that was offered.
+    pub(super) fn accept_roster(&mut self, roster: Digest, out: &mut ClientEffects) {
+        let Some(offered) = self.offered.take_if(|offered| offered.digest == roster) else {
+            self.last_reason = format!("the accepted roster {} is not the one on offer", roster.short());
+            return;
+        };
+        let (run_id, plan, signed) = (offered.run_id, offered.plan.clone(), offered.roster.clone());
+        self.offered = Some(offered);
+        self.welcome(run_id, plan, signed, out);
+        self.offered = None;
+    }
+
+    /// A roster that may follow this silo's; `None` where it is this silo's.
+    fn later_roster(&mut self, signed: &SignedRoster) -> Result<Option<AuthorisedRoster>, Decline> {
+        let refuse = |participant: &mut Self, why: String| {
+            participant.last_reason = why;
+            Err(fault(CoordinatorFault::Roster))
+        };
+        if signed == self.roster.signed() {
+            return Ok(None);
+        }
+        let roster = match signed.clone().authorise(&self.profile.authority) {
+            Ok(roster) => roster,
+            Err(why) => return refuse(self, why.to_string()),
+        };
+        if let Err(why) = roster.succeeds(&self.roster) {
+            return refuse(self, why.to_string());
+        }
+        match roster.keys().get(&self.profile.id) {
+            Some(key) if *key == self.profile.identity.public() => Ok(Some(roster)),
+            _ => refuse(
+                self,
+                format!("the authority's roster {} does not name this silo any more", roster.epoch),
+            ),
+        }
+    }
+
+    /// An attempt under the roster before it is over: its masks are bound to that one.
+    fn adopt(&mut self, roster: AuthorisedRoster, out: &mut ClientEffects) {
+        self.erase(out);
+        let record = ClientRecord::RosterAdopted { epoch: roster.epoch, roster: roster.signed().clone() };
+        self.commit(record, out);
+        self.roster = roster;
+    }
+}

@@ -1,0 +1,70 @@
+//! Whether a published model follows from the published aggregate: the server's step, done again by a member.
+
+use checkpoint::Manifest;
+use identity::Plan;
+use optim::State;
+use params::{Digest, Params};
+
+use crate::coordinator::{RecoverFailure, aggregate_digest, next_model};
+
+/// Why a published version does not follow.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StepFault {
+    /// The record is of no round: there is no step to check.
+    #[error("the record of round {0} is of no aggregation")]
+    NoAggregate(u64),
+    /// Other bytes than the record names.
+    #[error("the aggregate that was sent is not the one that the record of round {0} names")]
+    OtherAggregate(u64),
+    /// The step cannot be done.
+    #[error("the aggregate gives no model: {0}")]
+    Impossible(#[from] RecoverFailure),
+    /// Done, and it gives another model or another state of the server's optimiser.
+    #[error(
+        "the model of round {round} does not follow from its aggregate: it gives {actual}, published is {published}"
+    )]
+    OtherModel {
+        /// Of the record.
+        round: u64,
+        /// What the step gives.
+        actual: String,
+        /// What the record says.
+        published: String,
+    },
+}
+
+/// Steps `params` and `state`, those of the record before `manifest`, by the published aggregate, and holds the result
+/// against the record.
+///
+/// # Shapes
+/// `sum`: the opened sum's lanes of 32 bits, little endian, as the checkpoint's aggregate file holds them.
+///
+/// # Errors
+/// [`StepFault`]: the model must not be trained on.
+pub fn check_step(
+    plan: &Plan,
+    manifest: &Manifest,
+    params: &Params,
+    state: State,
+    sum: &[u8],
+) -> Result<(Params, State), StepFault> {
+    let round = manifest.round;
+    let published = manifest.aggregate_digest.ok_or(StepFault::NoAggregate(round))?;
+    let (lanes, rest) = sum.as_chunks::<4>();
+    if !rest.is_empty() || lanes.len() != plan.lanes() || aggregate_digest(sum) != published {
+        return Err(StepFault::OtherAggregate(round));
+    }
+    let lanes: Vec<u32> = lanes.iter().map(|lane| u32::from_le_bytes(*lane)).collect();
+    let next = next_model(plan, &lanes, manifest.included.len(), params, state)?;
+    let actual = next.params.digest();
+    let optimizer = manifest.optimizer.as_ref().map(|artifact| artifact.sha256);
+    let same_state = optimizer.is_none_or(|sha256| Digest::sha256(&next.state.to_bytes()) == sha256);
+    if actual != manifest.model.params_digest || !same_state {
+        return Err(StepFault::OtherModel {
+            round,
+            actual: actual.short(),
+            published: manifest.model.params_digest.short(),
+        });
+    }
+    Ok((next.params, next.state))
+}

@@ -1,0 +1,183 @@
+//! A later roster while a run goes on: silos come and go, and nobody else notices.
+
+use identity::{Policy, RosterChanges};
+use protocol::{ClientRecord, CoordinatorFault, Decline, Record, ToCoordinator};
+use secagg::ClientId;
+use sim::{Federation, plan};
+
+use crate::participant::world::{OWN, World, assert_refuses, messages, policy};
+
+const ROUND_MS: u64 = 2_000;
+
+/// Five silos may be in a cohort, three must.
+fn growing(rounds: u64) -> identity::Plan {
+    let mut plan = plan(5, rounds);
+    plan.cohort.minimum = 3;
+    plan
+}
+
+fn run_rounds(federation: &mut Federation, rounds: u64) {
+    let mut until = federation.now_ms();
+    // So that the coordinator's process stands.
+    federation.run_until(until);
+    let end = federation.coordinator().status().rounds_committed + rounds;
+    while federation.coordinator().status().rounds_committed < end {
+        until += ROUND_MS / 100;
+        assert!(until < 1000 * ROUND_MS, "{}", federation.coordinator().status().waiting_why);
+        federation.run_until(until);
+        assert_eq!(federation.violation().map(ToString::to_string), None);
+    }
+}
+
+/// Who is in the sum of the newest round.
+fn included(federation: &Federation) -> Vec<u32> {
+    federation.opened().last().unwrap().included.iter().map(|id| id.0).collect()
+}
+
+#[test]
+fn a_silo_that_is_enrolled_during_a_run_is_in_its_next_rounds_and_nobody_starts_again() {
+    let mut federation = Federation::new(growing(8), 3, 77);
+    run_rounds(&mut federation, 2);
+    assert_eq!(included(&federation), [1, 2, 3]);
+    let fourth = federation.enrol();
+    run_rounds(&mut federation, 3);
+    assert_eq!(included(&federation), [1, 2, 3, fourth]);
+    federation.run();
+    let status = federation.coordinator().status();
+    assert_eq!((status.rounds_committed, status.rounds_aborted), (8, 0), "{}", status.last_outcome);
+    for id in 1..=3 {
+        let joined = |record: &&ClientRecord| matches!(record, ClientRecord::Joined { .. });
+        assert_eq!(federation.silo_journal(id).iter().filter(joined).count(), 1, "silo {id} started anew");
+    }
+}
+
+#[test]
+fn a_silo_that_leaves_is_in_no_later_round_and_the_run_goes_on_without_it() {
+    let mut federation = Federation::new(growing(6), 4, 78);
+    run_rounds(&mut federation, 2);
+    assert_eq!(included(&federation), [1, 2, 3, 4]);
+    federation.expel(2);
+    run_rounds(&mut federation, 3);
+    assert_eq!(included(&federation), [1, 3, 4]);
+    federation.run();
+    assert_eq!(federation.coordinator().status().rounds_committed, 6);
+}
+
+#[test]
+fn the_coordinator_goes_on_under_the_later_roster_after_a_crash_even_from_its_old_configuration() {
+    let mut federation = Federation::new(growing(6), 3, 79);
+    run_rounds(&mut federation, 1);
+    let fourth = federation.enrol();
+    federation.crash_the_coordinator();
+    federation.run();
+    let status = federation.coordinator().status();
+    assert_eq!((status.rounds_committed, federation.coordinator().roster().epoch), (6, 2));
+    assert_eq!(included(&federation), [1, 2, 3, fourth]);
+    let changes = federation.journal().iter().filter(|r| matches!(r, Record::RosterChanged { .. })).count();
+    assert_eq!(changes, 1);
+}
+
+#[test]
+fn a_roster_that_may_not_follow_is_refused_and_changes_nothing() {
+    let mut federation = Federation::new(growing(2), 3, 80);
+    run_rounds(&mut federation, 1);
+    let mut older = federation.next_roster();
+    older.epoch -= 1;
+    older.members.pop_last();
+    let why = federation.submit(&older).unwrap_err().to_string();
+    assert!(why.contains("not later"), "{why}");
+    let mut foreign = federation.next_roster();
+    foreign.federation.push('x');
+    assert!(federation.submit(&foreign).unwrap_err().to_string().contains("another federation"));
+    assert_eq!(federation.coordinator().roster().epoch, 1);
+    federation.run();
+    assert_eq!(federation.coordinator().status().rounds_committed, 2);
+}
+
+/// The roster of `world`, one epoch later, without its last member.
+fn smaller(world: &World) -> identity::Roster {
+    let mut roster = world.roster.clone();
+    roster.epoch += 1;
+    roster.members.pop_last();
+    roster
+}
+
+#[test]
+fn a_silo_that_decides_by_hand_waits_shows_who_leaves_and_goes_on_once_its_operator_accepts() {
+    let by_hand = Policy { roster_changes: RosterChanges::ByHand, ..policy() };
+    let mut world = World::new(sim::plan(4, 9), by_hand);
+    world.join();
+    let later = smaller(&world);
+    let effects = world.say(sim::welcome(world.run, &world.plan, &later));
+    let [ToCoordinator::Declined { round: None, reason: Decline::AwaitsOperator(change) }] =
+        messages(&effects)[..]
+    else {
+        panic!("{effects:?}")
+    };
+    assert!(change.contains("roster epoch 2 after 1; leaves: 4 silo 4"), "{change}");
+    let adopted = |world: &World| {
+        world.journal.iter().any(|record| matches!(record, ClientRecord::RosterAdopted { epoch: 2, .. }))
+    };
+    assert!(!adopted(&world), "nobody has accepted it");
+
+    // Another roster than the one that was shown is not accepted in its place.
+    let other = params::Digest::sha256(b"another roster");
+    let effects = world.input(protocol::ClientInput::AcceptRoster { roster: other });
+    assert!(effects.is_empty() && !adopted(&world), "{effects:?}");
+
+    let roster = sim::authorised(&later).digest();
+    let effects = world.input(protocol::ClientInput::AcceptRoster { roster });
+    assert!(matches!(messages(&effects)[..], [ToCoordinator::CheckIn { .. }]), "{effects:?}");
+    assert!(adopted(&world));
+    world.restart();
+    assert_eq!(world.participant.current_roster().epoch, 2, "the journal holds what was accepted");
+}
+
+#[test]
+fn an_adopted_roster_is_never_given_up_for_an_older_one_even_across_a_restart() {
+    for restart in [false, true] {
+        let mut world = World::in_a_run();
+        let first = world.welcome();
+        let later = smaller(&world);
+        let effects = world.say(sim::welcome(world.run, &world.plan, &later));
+        assert!(matches!(messages(&effects)[..], [ToCoordinator::CheckIn { .. }]), "{effects:?}");
+        if restart {
+            world.restart();
+        }
+        let fault = Decline::CoordinatorFault(CoordinatorFault::Roster);
+        assert_refuses(&world.say(first), None, fault, "the first roster again");
+    }
+}
+
+#[test]
+fn a_roster_that_does_not_name_this_silo_or_names_another_key_for_it_is_refused() {
+    type Edit = fn(&mut identity::Roster);
+    let edits: [(&str, Edit); 3] = [
+        ("left out", |roster| drop(roster.members.remove(&OWN))),
+        ("another key", |roster| {
+            roster.members.get_mut(&OWN).unwrap().identity_key = sim::author_text();
+        }),
+        ("another coordinator", |roster| roster.coordinator_key = sim::author_text()),
+    ];
+    for (case, edit) in edits {
+        let mut world = World::in_a_run();
+        let mut roster = world.roster.clone();
+        roster.epoch += 1;
+        edit(&mut roster);
+        let fault = Decline::CoordinatorFault(CoordinatorFault::Roster);
+        let effects = world.say(sim::welcome(world.run, &world.plan, &roster));
+        assert_refuses(&effects, None, fault, case);
+    }
+}
+
+#[test]
+fn a_roster_that_comes_in_the_middle_of_a_round_wipes_the_rounds_secrets() {
+    let (mut world, uploaded) = World::uploaded();
+    let later = smaller(&world);
+    let effects = world.say(sim::welcome(world.run, &world.plan, &later));
+    assert!(effects.iter().any(|effect| matches!(effect, protocol::ClientEffect::Forget(_))), "{effects:?}");
+    let included: Vec<ClientId> = uploaded.shared.u2().into_iter().collect();
+    let at = crate::participant::world::AT;
+    let effects = world.say(protocol::ToClient::Included { at, included });
+    assert_refuses(&effects, Some(1), Decline::SitsOut, "its masks were bound to the roster before");
+}
