@@ -8,6 +8,7 @@ use crate::tree::{self, Crate};
 const CRATES: [(&str, u8, &[&str]); 19] = [
     ("accounting", 0, &[]),
     ("params", 0, &[]),
+    ("attest", 1, &["checkpoint", "params"]),
     ("checkpoint", 1, &["params"]),
     ("dp", 1, &[]),
     ("optim", 1, &["params"]),
@@ -95,7 +96,8 @@ const CRATES: [(&str, u8, &[&str]); 19] = [
 ];
 
 /// Edges inside one layer, each with its reason. Any other edge points downward.
-const SIDEWAYS: [(&str, &str, &str); 6] = [
+const SIDEWAYS: [(&str, &str, &str); 7] = [
+    ("attest", "checkpoint", "evidence restates a signed record, and is checked against it"),
     ("protocol", "identity", "a round is run under a plan, a roster and a policy"),
     ("train", "datasets", "training reads the tables that datasets parsed"),
     ("sim", "store", "the simulated processes write the real journal, over simulated disks"),
@@ -107,12 +109,14 @@ const SIDEWAYS: [(&str, &str, &str); 6] = [
 /// All that the layers 0 to 2 may use from outside: arithmetic, cryptography, text. Whatever reaches a clock, a
 /// socket, a thread, a file or the machine's randomness is absent.
 const PURE_EXTERNALS: [&str; 16] = [
+const PURE_EXTERNALS: [&str; 17] = [
     "base64",
     "chacha20",
     "chacha20poly1305",
     "ed25519-dalek",
     "hex",
     "hkdf",
+    "p256",
     "postcard",
     "rand_core",
     "serde",

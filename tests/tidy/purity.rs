@@ -4,8 +4,8 @@ use toml::{Table, Value};
 
 use crate::tree;
 
-const PURE: [&str; 8] =
-    ["accounting", "checkpoint", "dp", "identity", "optim", "params", "protocol", "secagg"];
+const PURE: [&str; 9] =
+    ["accounting", "attest", "checkpoint", "dp", "identity", "optim", "params", "protocol", "secagg"];
 
 /// What each must forbid; one of a row is enough.
 const FORBIDDEN: [(&str, &[&str]); 9] = [

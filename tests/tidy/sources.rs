@@ -16,8 +16,8 @@ const NOWHERE: [&str; 4] = ["todo!", "unimplemented!", "dbg!", "#[ignore"];
 const SLEEPS: [&str; 3] = ["thread::sleep", "time::sleep", "sleep_until"];
 
 /// Where a panic on a peer's input would be an attack.
-const NO_UNWRAP: [&str; 9] =
-    ["accounting", "checkpoint", "dp", "identity", "optim", "params", "protocol", "secagg", "wire"];
+const NO_UNWRAP: [&str; 10] =
+    ["accounting", "attest", "checkpoint", "dp", "identity", "optim", "params", "protocol", "secagg", "wire"];
 
 #[test]
 fn nothing_is_left_unfinished_or_switched_off() {
