@@ -16,6 +16,9 @@ pub const EVIDENCE_FILE: &str = "evidence.dsse.json";
 /// The predicate of an evidence.
 pub const ROUND_PREDICATE: &str = "https://folkmoot.dev/attestation/round/v1";
 
+/// Longer evidence is refused unread: the limit is some ten thousand metrics.
+pub const EVIDENCE_BYTES_MAX: usize = 1 << 20;
+
 const INCLUDED_LABEL: &str = "folkmoot/v1/included";
 
 /// The facts of one published round, in the order in which they are written.
@@ -93,6 +96,12 @@ pub enum EvidenceError {
     /// The signature, or the statement under it, is refused.
     #[error("the evidence's statement is refused")]
     Statement(#[from] StatementError),
+    /// More than [`EVIDENCE_BYTES_MAX`].
+    #[error("the evidence has {bytes} bytes, more than {EVIDENCE_BYTES_MAX}; take the published file again")]
+    TooLong {
+        /// How many.
+        bytes: usize,
+    },
     /// A number that JSON cannot carry.
     #[error("the evidence's `{field}` is not finite; a model with such a number is not published")]
     NotFinite {
@@ -236,7 +245,7 @@ pub fn included_commitment(transcript: &Digest, included: &[u32]) -> Digest {
 ///
 /// # Errors
 ///
-/// A number that is not finite.
+/// A number that is not finite, or more than [`EVIDENCE_BYTES_MAX`].
 pub fn sign_round(
     name: &str,
     root: &Digest,
@@ -246,7 +255,10 @@ pub fn sign_round(
     evidence.check_finite()?;
     let subject = Subject { name: name.to_owned(), digest: SubjectDigest { sha256: *root } };
     let envelope = statement::sign(subject, ROUND_PREDICATE, evidence, key)?;
-    Ok(envelope.to_json().map_err(StatementError::from)?)
+    let bytes = envelope.to_json().map_err(StatementError::from)?;
+    // What could never be verified must not be published.
+    check_length(&bytes)?;
+    Ok(bytes)
 }
 
 /// The evidence about the folder of this bundle, if the same key signed it.
@@ -259,6 +271,7 @@ pub fn verify_round(
     bundle: &ModelStatement,
     key: &ModelPublicKey,
 ) -> Result<RoundEvidence, EvidenceError> {
+    check_length(evidence)?;
     let envelope =
         Envelope::from_json(evidence).map_err(|error: EnvelopeError| StatementError::from(error))?;
     let (subject, evidence): (Subject, RoundEvidence) = statement::open(&envelope, ROUND_PREDICATE, key)?;
@@ -270,6 +283,13 @@ pub fn verify_round(
         return Err(EvidenceError::Name { expected: bundle.name.clone(), actual: subject.name });
     }
     Ok(evidence)
+}
+
+fn check_length(bytes: &[u8]) -> Result<(), EvidenceError> {
+    if bytes.len() > EVIDENCE_BYTES_MAX {
+        return Err(EvidenceError::TooLong { bytes: bytes.len() });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -48,8 +48,8 @@ mod statement;
 
 pub use envelope::{Envelope, EnvelopeError};
 pub use evidence::{
-    EVIDENCE_FILE, EvidenceError, Parent, ROUND_PREDICATE, RoundEvidence, RoundKind, included_commitment,
-    sign_round, verify_round,
+    EVIDENCE_BYTES_MAX, EVIDENCE_FILE, EvidenceError, Parent, ROUND_PREDICATE, RoundEvidence, RoundKind,
+    included_commitment, sign_round, verify_round,
 };
 pub use key::{ModelKey, ModelKeyError, ModelPublicKey};
 pub use lineage::{LineageError, verify_lineage};

@@ -106,6 +106,16 @@ fn numbers_that_json_cannot_carry_are_not_signed() {
 }
 
 #[test]
+fn evidence_longer_than_the_limit_is_neither_signed_nor_read() {
+    let mut evidence = samples::evidence(1);
+    evidence.metrics = (0..EVIDENCE_BYTES_MAX / 16).map(|n| (format!("metric {n}"), 0.5)).collect();
+    let signed = sign_round("000001", &bundle(1).root, &evidence, &samples::key(1));
+    assert!(matches!(signed, Err(EvidenceError::TooLong { .. })));
+    let read = verify(&vec![b' '; EVIDENCE_BYTES_MAX + 1], 1);
+    assert!(matches!(read, Err(EvidenceError::TooLong { .. })));
+}
+
+#[test]
 fn evidence_that_says_otherwise_than_the_record_is_refused_by_field() {
     type Edit = fn(&mut RoundEvidence);
     let edits: [(&str, Edit); 18] = [
