@@ -4,6 +4,7 @@
 //! that reads back the same; what is refused changed nothing. `main.rs` gives them to libFuzzer, `smoke.rs` runs
 //! them as a test of the workspace, on the kept corpus and on a few mutations of it.
 
+mod attested;
 mod chunks;
 mod coordinator;
 mod edits;
@@ -37,6 +38,8 @@ pub(crate) const DECODERS: &[Target] = &[
     ("client_record", journal::client_record),
     ("manifest", files::manifest),
     ("chain", files::chain),
+    ("bundle", attested::bundle),
+    ("evidence", attested::evidence),
     ("model_file", files::model_file),
     ("optimizer_state", files::optimizer_state),
     ("plan", files::plan),

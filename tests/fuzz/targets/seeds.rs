@@ -20,7 +20,7 @@ use wire::{Challenge, Refusal, v1};
 
 use super::script::piece;
 use super::session::Session;
-use super::{coordinator, participant};
+use super::{attested, coordinator, participant};
 
 /// A target's name, the seed's own name, its bytes.
 pub(crate) type Seed = (&'static str, String, Vec<u8>);
@@ -38,6 +38,9 @@ pub(crate) fn all() -> Vec<Seed> {
     seeds.chunks(&session);
     seeds.journals(&session);
     seeds.files();
+    for (target, name, bytes) in attested::seeds() {
+        seeds.add(target, name, bytes);
+    }
     for (name, bytes) in participant::seeds() {
         seeds.add("participant", name, bytes);
     }
@@ -312,7 +315,7 @@ fn client_records(session: &Session) -> Vec<(&'static str, ClientRecord)> {
     ]
 }
 
-fn signed(round: u64) -> SignedManifest {
+pub(crate) fn signed(round: u64) -> SignedManifest {
     let key = signing_key(99);
     let later = |digest| (round > 0).then_some(digest);
     let manifest = Manifest {
