@@ -61,8 +61,9 @@ fn evidence_of_another_folder_name_key_or_predicate_is_refused_by_name() {
     let (model, signed) = samples::published(1, |_| {});
     assert!(matches!(verify(&signed, 2), Err(EvidenceError::Subject { .. })));
     let root = bundle(1).root;
-    let renamed = sign_round("000002", &root, &samples::evidence(1), &samples::key(1)).unwrap();
-    assert!(matches!(verify(&renamed, 1), Err(EvidenceError::Name { .. })));
+    let moved = sign_round("000002", &root, &samples::evidence(1), &samples::key(1)).unwrap();
+    assert!(matches!(verify(&moved, 2), Err(EvidenceError::Subject { .. })));
+    assert!(matches!(verify(&moved, 1), Err(EvidenceError::Name { .. })));
     let other = sign_round("000001", &root, &samples::evidence(1), &samples::key(2)).unwrap();
     let refused = verify(&other, 1);
     assert!(matches!(
