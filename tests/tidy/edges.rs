@@ -13,6 +13,7 @@ const CRATES: [(&str, u8, &[&str]); 19] = [
     ("dp", 1, &[]),
     ("optim", 1, &["params"]),
     ("secagg", 1, &[]),
+    ("tlog", 1, &[]),
     ("identity", 2, &["accounting", "dp", "optim", "params", "secagg"]),
     ("protocol", 2, &["accounting", "checkpoint", "identity", "optim", "params", "secagg"]),
     ("daemon", 3, &["identity", "protocol"]),
@@ -111,6 +112,7 @@ const SIDEWAYS: [(&str, &str, &str); 7] = [
 const PURE_EXTERNALS: [&str; 16] = [
 const PURE_EXTERNALS: [&str; 17] = [
     "base64",
+    "base64ct",
     "chacha20",
     "chacha20poly1305",
     "ed25519-dalek",
