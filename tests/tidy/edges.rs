@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::tree::{self, Crate};
 
 /// Every crate with its layer and the crates of the workspace that it may depend on.
-const CRATES: [(&str, u8, &[&str]); 19] = [
+const CRATES: [(&str, u8, &[&str]); 20] = [
     ("accounting", 0, &[]),
     ("params", 0, &[]),
     ("attest", 1, &["checkpoint", "params"]),
@@ -16,6 +16,7 @@ const CRATES: [(&str, u8, &[&str]); 19] = [
     ("tlog", 1, &[]),
     ("identity", 2, &["accounting", "dp", "optim", "params", "secagg"]),
     ("protocol", 2, &["accounting", "checkpoint", "identity", "optim", "params", "secagg"]),
+    ("audit", 3, &["store", "tlog"]),
     ("daemon", 3, &["identity", "protocol"]),
     ("datasets", 3, &["identity", "params"]),
     ("pki", 3, &["identity", "params"]),
@@ -99,6 +100,7 @@ const CRATES: [(&str, u8, &[&str]); 19] = [
 /// Edges inside one layer, each with its reason. Any other edge points downward.
 const SIDEWAYS: [(&str, &str, &str); 7] = [
     ("attest", "checkpoint", "evidence restates a signed record, and is checked against it"),
+    ("audit", "store", "an audit log's truth is a journal"),
     ("protocol", "identity", "a round is run under a plan, a roster and a policy"),
     ("train", "datasets", "training reads the tables that datasets parsed"),
     ("sim", "store", "the simulated processes write the real journal, over simulated disks"),

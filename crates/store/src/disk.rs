@@ -6,8 +6,12 @@ use std::path::{Path, PathBuf};
 
 use crate::StoreError;
 
-/// Creates a file with this content: it appears whole, or not at all.
-pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Creates a file with this content, or gives it this content: all of it, or none.
+///
+/// # Errors
+///
+/// A disk that fails.
+pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
     write_synced(&temporary, bytes)?;
     fs::rename(&temporary, path)?;
@@ -22,7 +26,11 @@ pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Creates a folder below an existing one, unless it is there.
-pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
+///
+/// # Errors
+///
+/// A disk that fails; a file of that name.
+pub fn create_folder(path: &Path) -> io::Result<()> {
     match fs::create_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(error) => Err(error),

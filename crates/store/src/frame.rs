@@ -30,6 +30,8 @@ pub enum JournalKind {
     Coordinator = 1,
     /// Of one silo.
     Client = 2,
+    /// Of an audit log, at either.
+    Audit = 3,
 }
 
 /// The end of a journal: equal heads mean equal journals.

@@ -146,7 +146,10 @@ pub struct Journal<M = File> {
 
 impl Journal {
     /// Opens or creates the journal's file, removing a torn tail.
-    pub(crate) fn open(path: &Path, kind: JournalKind) -> Result<(Journal, Option<TornTail>), JournalError> {
+    ///
+    /// # Errors
+    /// As [`Journal::mount`].
+    pub fn open(path: &Path, kind: JournalKind) -> Result<(Journal, Option<TornTail>), JournalError> {
         let fails = |action| move |source| JournalError::Io { action, path: path.to_owned(), source };
         if !path.try_exists().map_err(fails("look for"))? {
             disk::write_durably(path, &Journal::empty(kind)).map_err(fails("create"))?;

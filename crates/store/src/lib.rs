@@ -53,6 +53,7 @@ use std::path::PathBuf;
 
 use params::Digest;
 
+pub use disk::{create_folder, write_durably};
 pub use faulty::{Fault, FaultyStore, Tear};
 pub use file_store::{FileStore, Opened};
 pub use frame::{APPEND_BYTES_MAX, Head, JournalKind};
