@@ -81,6 +81,7 @@ const CRATES: [(&str, u8, &[&str]); 20] = [
         4,
         &[
             "accounting",
+            "audit",
             "checkpoint",
             "client",
             "coordinator",
@@ -91,6 +92,7 @@ const CRATES: [(&str, u8, &[&str]); 20] = [
             "protocol",
             "secagg",
             "sim",
+            "tlog",
             "train",
             "wire",
         ],

@@ -4,7 +4,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use tlog::{Checkpoint, NoteError, Row, TILE_WIDTH, Tile, VerifierKey, leaf_hash};
+use tlog::{Checkpoint, Note, NoteError, Row, TILE_WIDTH, Tile, VerifierKey, leaf_hash};
 
 use crate::event::{Event, EventError};
 use crate::folder::{self, CHECKPOINT, FolderError, Grown, failed};
@@ -95,7 +95,7 @@ pub struct Report {
 ///
 /// The first entry, tile or checkpoint that does not hold.
 pub fn verify_folder(folder: &Path, log: &VerifierKey, others: &[Checkpoint]) -> Result<Report, VerifyError> {
-    let (checkpoint, note) = open_checkpoint(folder, log)?;
+    let (checkpoint, note) = read_checkpoint(folder, Some(log))?;
     let size = checkpoint.size;
     if let Some(longer) = others.iter().find(|other| other.size > size) {
         return Err(VerifyError::Shorter { size, other: longer.size });
@@ -148,20 +148,19 @@ pub fn verify_folder(folder: &Path, log: &VerifierKey, others: &[Checkpoint]) ->
 ///
 /// A checkpoint that is no checkpoint; a tile that is missing or holds something else.
 pub fn read_entries(folder: &Path, range: Range<u64>) -> Result<Vec<Vec<u8>>, VerifyError> {
-    let text = read_checkpoint(folder)?;
-    let note = tlog::Note::parse(&text).and_then(|note| Checkpoint::parse(note.text()));
-    let checkpoint = note.map_err(|source| VerifyError::Checkpoint { folder: folder.to_owned(), source })?;
+    let (checkpoint, _) = read_checkpoint(folder, None)?;
     let end = range.end.min(checkpoint.size);
     Ok(read_entries_of(folder, range.start.min(end)..end, checkpoint.size)?)
 }
 
-/// Copies what an auditor needs into a new folder below an existing one: the tiles and the checkpoint, no journal.
+/// Copies what an auditor needs into a new folder below an existing one: the tiles and the checkpoint, no journal;
+/// unverified.
 ///
 /// # Errors
 ///
 /// A folder that is there already; a file that cannot be read or written.
-pub fn export(folder: &Path, log: &VerifierKey, out: &Path) -> Result<Checkpoint, VerifyError> {
-    let (checkpoint, note) = open_checkpoint(folder, log)?;
+pub fn export(folder: &Path, out: &Path) -> Result<Checkpoint, VerifyError> {
+    let (checkpoint, note) = read_checkpoint(folder, None)?;
     fs::create_dir(out).map_err(failed("create", out))?;
     for tile in Tile::of_tree(checkpoint.size) {
         folder::write(out, &tile.to_string(), &read_tile(folder, &tile)?)?;
@@ -190,20 +189,16 @@ pub(crate) fn read_entries_of(
     Ok(entries)
 }
 
-fn open_checkpoint(folder: &Path, log: &VerifierKey) -> Result<(Checkpoint, String), VerifyError> {
-    let text = read_checkpoint(folder)?;
-    match Checkpoint::open(&text, log) {
-        Ok((checkpoint, _)) => Ok((checkpoint, text)),
-        Err(source) => Err(VerifyError::Checkpoint { folder: folder.to_owned(), source }),
-    }
-}
-
-fn read_checkpoint(folder: &Path) -> Result<String, VerifyError> {
+/// The checkpoint and its note; verified where the log's key is given.
+fn read_checkpoint(folder: &Path, log: Option<&VerifierKey>) -> Result<(Checkpoint, String), VerifyError> {
+    let not_its = |source| VerifyError::Checkpoint { folder: folder.to_owned(), source };
     let bytes = folder::read(&folder.join(CHECKPOINT))?;
-    String::from_utf8(bytes).map_err(|_| VerifyError::Checkpoint {
-        folder: folder.to_owned(),
-        source: NoteError::Malformed("a checkpoint that is no text"),
-    })
+    let text = String::from_utf8(bytes).map_err(|_| not_its(NoteError::Malformed("no text")))?;
+    let checkpoint = match log {
+        Some(log) => Checkpoint::open(&text, log).map(|(checkpoint, _)| checkpoint),
+        None => Note::parse(&text).and_then(|note| Checkpoint::parse(note.text())),
+    };
+    Ok((checkpoint.map_err(not_its)?, text))
 }
 
 fn read_tile(folder: &Path, tile: &Tile) -> Result<Vec<u8>, FolderError> {

@@ -7,7 +7,7 @@
 //! folkmoot demo ── starts itself as ──> folkmoot coordinator, folkmoot client × N   (child processes)
 //! folkmoot bench ── likewise, for a thousand rounds
 //! folkmoot status | watch | model fetch ── gRPC ──> any coordinator
-//! folkmoot verify | keys | roster | plan           files only
+//! folkmoot verify | audit | keys | roster | plan   files only
 //! folkmoot simulate                                nothing but a seed
 //! ```
 //!
@@ -19,6 +19,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod audit;
 mod bench;
 mod connect;
 mod demo;
@@ -75,6 +76,9 @@ enum What {
     Model(model::Model),
     /// Check a chain of checkpoints offline.
     Verify(verify::Args),
+    /// Tamper-evident audit logs: checked, read and copied offline.
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Identity keys.
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -99,6 +103,7 @@ pub fn main() -> ExitCode {
         What::Watch(args) => on_runtime(status::watch(args)),
         What::Model(model) => on_runtime(model::run(model)),
         What::Verify(args) => verify::run(&args),
+        What::Audit(audit) => audit::run(&audit),
         What::Keys(keys) => keys::run(&keys),
         What::Roster(roster) => roster::run(&roster),
         What::Plan(plan) => plan::run(&plan),
@@ -150,6 +155,11 @@ mod tests {
             "folkmoot watch --coordinator http://127.0.0.1:1",
             "folkmoot model fetch --coordinator http://127.0.0.1:1 --out m --round 3",
             "folkmoot verify dir --key 00 --quiet",
+            "folkmoot audit verify dir --key PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW",
+            "folkmoot audit verify dir --against c --receipt r \
+             --key PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW",
+            "folkmoot audit show dir --action upload.received --round 3 --json",
+            "folkmoot audit export dir --out copy",
             "folkmoot keys new f",
             "folkmoot keys show f",
             "folkmoot plan check p --policy q",
@@ -177,6 +187,8 @@ mod tests {
             "folkmoot simulate --seeds 0..9 --trace",
             "folkmoot simulate --seed 1 --without weather",
             "folkmoot model fetch --coordinator http://127.0.0.1:1 --out m --round 3 --digest 00",
+            "folkmoot audit verify dir",
+            "folkmoot audit verify dir --key PeterNeumann+00000000+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW",
         ] {
             assert_eq!(parse(line).map(|_| ()).unwrap_err().exit_code(), 2, "{line}");
         }

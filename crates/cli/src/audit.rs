@@ -1,0 +1,203 @@
+//! `folkmoot audit`: a tamper-evident log, checked, read and copied offline from its files alone.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use audit::{Event, FolderError, Status, VerifyError};
+use tlog::{Checkpoint, Receipt, VerifierKey};
+
+use crate::Failure;
+use crate::connect::printable;
+use crate::failure::with_causes;
+
+#[derive(clap::Subcommand, Debug)]
+pub(crate) enum Audit {
+    /// Check every entry, tile and signature of an audit log.
+    #[command(
+        after_help = "A log that was rolled back as a whole, or shown to others with another history, holds by \
+                            itself: compare it with what was seen elsewhere, by --against or --receipt.\n\n\
+                            Examples:\n  \
+                            folkmoot audit verify audit --key NAME+HEX+BASE64\n  \
+                            folkmoot audit verify audit --key KEY --against seen/checkpoint --receipt mine.tlog-proof"
+    )]
+    Verify(Box<VerifyArgs>),
+    /// Print the events of an audit log; nothing is verified.
+    Show(ShowArgs),
+    /// Copy an audit log without its journal, for an auditor.
+    Export(ExportArgs),
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct VerifyArgs {
+    /// The log's folder, or an export of it.
+    folder: PathBuf,
+    /// The log's verifier key.
+    #[arg(long, value_name = "NAME+HEX+BASE64", value_parser = VerifierKey::parse)]
+    key: VerifierKey,
+    /// A checkpoint of the same log that was seen elsewhere, such as a silo's memory of it: the log must continue it.
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+    /// A receipt: its entry must be in the log, at its place.
+    #[arg(long, value_name = "FILE")]
+    receipt: Option<PathBuf>,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct ShowArgs {
+    /// The log's folder, or an export of it.
+    folder: PathBuf,
+    /// Only this action, such as `upload.received`.
+    #[arg(long)]
+    action: Option<String>,
+    /// Only this round.
+    #[arg(long)]
+    round: Option<u64>,
+    /// One JSON object a line, with each entry's index.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct ExportArgs {
+    /// The log's folder.
+    folder: PathBuf,
+    /// The folder to make.
+    #[arg(long, value_name = "FOLDER")]
+    out: PathBuf,
+}
+
+pub(crate) fn run(audit: &Audit) -> Result<(), Failure> {
+    match audit {
+        Audit::Verify(args) => verify(args),
+        Audit::Show(args) => show(args),
+        Audit::Export(args) => export(args),
+    }
+}
+
+fn verify(args: &VerifyArgs) -> Result<(), Failure> {
+    let (folder, key) = (&args.folder, &args.key);
+    check_is_log(folder)?;
+    let mut others = Vec::new();
+    if let Some(file) = &args.against {
+        let (checkpoint, _) = Checkpoint::open(&read(file)?, key).map_err(|why| not_its(file, &why))?;
+        others.push(checkpoint);
+    }
+    let receipt = match &args.receipt {
+        None => None,
+        Some(file) => {
+            let receipt = Receipt::parse(&read(file)?).map_err(|why| not_its(file, &why))?;
+            let note = receipt.checkpoint.to_string();
+            let (checkpoint, _) = Checkpoint::open(&note, key).map_err(|why| not_its(file, &why))?;
+            others.push(checkpoint);
+            Some((file, receipt))
+        }
+    };
+    let report = audit::verify_folder(folder, key, &others).map_err(|why| failure(&why))?;
+    let size = report.checkpoint.size;
+    println!("{} entries of {} hold; {} tiles recomputed", size, printable(key.name()), report.tiles);
+    println!("checkpoint: size {size}, root {}", hex::encode(report.checkpoint.root));
+    if let Some(file) = &args.against {
+        println!("`{}`: this log continues it", file.display());
+    }
+    if let Some((file, receipt)) = receipt {
+        // The log was found to continue the receipt's checkpoint, so that its entry is here if it was there.
+        let entry = audit::read_entries(folder, receipt.index..receipt.index.saturating_add(1));
+        let entry = entry.map_err(|why| failure(&why))?.pop().unwrap_or_default();
+        receipt.verify(&entry, key).map_err(|why| not_its(file, &why))?;
+        println!("`{}`: entry {} is in it: {}", file.display(), receipt.index, printable(&text(&entry)));
+    }
+    Ok(())
+}
+
+fn show(args: &ShowArgs) -> Result<(), Failure> {
+    check_is_log(&args.folder)?;
+    let entries = audit::read_entries(&args.folder, 0..u64::MAX).map_err(|why| failure(&why))?;
+    for (index, entry) in (0u64..).zip(entries) {
+        let unreadable = |source| failure(&VerifyError::NotAnEvent { index, source });
+        let event = Event::decode(&entry).map_err(unreadable)?;
+        let wanted = args.action.as_ref().is_none_or(|action| *action == event.action)
+            && args.round.is_none_or(|round| event.round == Some(round));
+        match (wanted, args.json) {
+            (false, _) => {}
+            (true, true) => println!("{{\"index\":{index},\"event\":{}}}", text(&entry)),
+            (true, false) => println!("{}", line(index, &event)),
+        }
+    }
+    Ok(())
+}
+
+fn export(args: &ExportArgs) -> Result<(), Failure> {
+    check_is_log(&args.folder)?;
+    let checkpoint = audit::export(&args.folder, &args.out).map_err(|why| failure(&why))?;
+    println!("{} entries copied to `{}`", checkpoint.size, args.out.display());
+    Ok(())
+}
+
+/// One event as people read it.
+fn line(index: u64, event: &Event) -> String {
+    let mut line = format!("{index:>8}  {}  {}", event.time_ms, printable(&event.action));
+    if event.status == Status::Refused {
+        line.push_str(" REFUSED");
+    }
+    line.push_str(&format!("  {} ({})", printable(&event.actor.id), printable(&event.actor.role)));
+    let round = event.round.map(|round| round.to_string());
+    let bytes = event.bytes.map(|bytes| bytes.to_string());
+    let attempt = event.attempt.map(|attempt| attempt.to_string());
+    let fields = [
+        ("address", event.actor.address.as_deref()),
+        ("run", event.run.as_deref()),
+        ("round", round.as_deref()),
+        ("attempt", attempt.as_deref()),
+        ("digest", event.digest.as_deref()),
+        ("bytes", bytes.as_deref()),
+        ("peer", event.peer.as_deref()),
+    ];
+    let details = event.details.iter().map(|(name, value)| (name.as_str(), Some(value.as_str())));
+    for (name, value) in fields.into_iter().chain(details) {
+        if let Some(value) = value {
+            line.push_str(&format!("  {}={}", printable(name), printable(value)));
+        }
+    }
+    line
+}
+
+fn text(entry: &[u8]) -> String {
+    String::from_utf8_lossy(entry).into_owned()
+}
+
+fn read(file: &Path) -> Result<String, Failure> {
+    fs::read_to_string(file)
+        .map_err(|why| Failure::usage(format!("`{}`: cannot be read: {why}", file.display())))
+}
+
+/// A wrong path is a mistake in the call; a log that has lost its checkpoint is not.
+fn check_is_log(folder: &Path) -> Result<(), Failure> {
+    match folder.join("checkpoint").exists() || folder.join("tile").exists() {
+        true => Ok(()),
+        false => Err(Failure::usage(format!(
+            "`{}`: holds no published audit log; name its folder",
+            folder.display()
+        ))),
+    }
+}
+
+fn not_its(file: &Path, why: &tlog::NoteError) -> Failure {
+    Failure::verification(format!("`{}`: {why}", file.display()))
+}
+
+/// A log that does not hold, or lacks a file, is a failed verification; a disk that fails is not.
+fn failure(why: &VerifyError) -> Failure {
+    let text = with_causes(why);
+    match why {
+        VerifyError::Folder(FolderError::Io { action: "read", source, .. })
+            if source.kind() == std::io::ErrorKind::NotFound =>
+        {
+            Failure::Verification(text)
+        }
+        VerifyError::Folder(FolderError::Io { .. }) => Failure::Failed(text),
+        _ => Failure::Verification(text),
+    }
+}
+
+#[cfg(test)]
+mod tests;
