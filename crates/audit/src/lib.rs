@@ -56,6 +56,9 @@ mod log;
 mod verify;
 mod witness;
 
+#[cfg(test)]
+mod samples;
+
 pub use event::{Actor, Event, EventError, Status};
 pub use folder::FolderError;
 pub use log::{Log, LogError};

@@ -422,3 +422,6 @@ fn lock(folder: &Path) -> Result<File, LogError> {
         Err(TryLockError::Error(source)) => Err(failed("lock", &path)(source).into()),
     }
 }
+
+#[cfg(test)]
+mod tests;

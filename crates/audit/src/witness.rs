@@ -156,3 +156,6 @@ fn told(checkpoint: &Checkpoint) -> String {
     let root: String = checkpoint.root.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     format!("size {} with root {root}", checkpoint.size)
 }
+
+#[cfg(test)]
+mod tests;
