@@ -6,6 +6,7 @@ use crate::tree::{self, Crate};
 
 /// Every crate with its layer and the crates of the workspace that it may depend on.
 const CRATES: [(&str, u8, &[&str]); 20] = [
+const CRATES: [(&str, u8, &[&str]); 19] = [
     ("accounting", 0, &[]),
     ("params", 0, &[]),
     ("attest", 1, &["checkpoint", "params"]),
@@ -36,10 +37,12 @@ const CRATES: [(&str, u8, &[&str]); 20] = [
             "wire",
         ],
     ),
-    ("store", 3, &["params"]),
+    ("store", 3, &["params", "vault"]),
     ("telemetry", 3, &[]),
     ("train", 3, &["datasets", "dp", "identity", "params"]),
     ("wire", 3, &["checkpoint", "identity", "params", "protocol", "secagg"]),
+    ("vault", 3, &[]),
+    ("wire", 3, &["checkpoint", "params", "protocol", "secagg"]),
     (
         "client",
         4,
@@ -94,6 +97,7 @@ const CRATES: [(&str, u8, &[&str]); 20] = [
             "sim",
             "tlog",
             "train",
+            "vault",
             "wire",
         ],
     ),
@@ -107,6 +111,7 @@ const SIDEWAYS: [(&str, &str, &str); 7] = [
     ("train", "datasets", "training reads the tables that datasets parsed"),
     ("sim", "store", "the simulated processes write the real journal, over simulated disks"),
     ("sim", "wire", "every simulated message is encoded and decoded"),
+    ("store", "vault", "what lies on a disk is sealed where it is written"),
     ("cli", "client", "the demo starts whole federations"),
     ("cli", "coordinator", "the demo starts whole federations"),
 ];
