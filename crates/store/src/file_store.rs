@@ -3,12 +3,16 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use vault::Vault;
 
 use crate::disk::{self, failed};
 use crate::faulty::Tear;
-use crate::frame::{Head, JournalKind};
+use crate::frame::{Form, Head, JournalKind};
 use crate::index::{Index, OpenedIndex};
 use crate::journal::{Journal, TornTail};
+use crate::seal::Seal;
 use crate::staging::Staging;
 use crate::{StageKey, StageWriter, Store, StoreError, check_name};
 
@@ -19,6 +23,7 @@ pub struct FileStore {
     index: Index,
     staging: Staging,
     checkpoints: PathBuf,
+    seal: Option<Seal>,
     // Held until the store is dropped; the file itself stays.
     _lock: File,
 }
@@ -47,39 +52,79 @@ impl FileStore {
     pub fn open(
         folder: &Path,
         kind: JournalKind,
+        rebuild: impl FnMut(&Index, u64, &[u8]) -> Result<(), StoreError>,
+    ) -> Result<Opened, StoreError> {
+        FileStore::open_with(folder, kind, None, rebuild)
+    }
+
+    /// As [`FileStore::open`], for a folder whose records, vectors and published files are sealed by `vault`.
+    ///
+    /// What lies in the clear is how many, how large and when, the names of files (rounds, attempts, digests of
+    /// cohorts, clients' numbers) and the index: put nothing into it that only silos may know. Every record is opened
+    /// before the store is used, so that a wrong keyring never appends to it.
+    ///
+    /// # Errors
+    ///
+    /// As [`FileStore::open`]; a folder whose journal is in the clear; a record that the vault does not open.
+    pub fn open_sealed(
+        folder: &Path,
+        kind: JournalKind,
+        vault: Arc<Vault>,
+        rebuild: impl FnMut(&Index, u64, &[u8]) -> Result<(), StoreError>,
+    ) -> Result<Opened, StoreError> {
+        FileStore::open_with(folder, kind, Some(Seal::new(vault, kind)), rebuild)
+    }
+
+    /// Whether `folder` holds a sealed store, whose keyring is never to be made anew.
+    ///
+    /// # Errors
+    ///
+    /// A journal that cannot be read.
+    pub fn is_sealed(folder: &Path) -> Result<bool, StoreError> {
+        Ok(Journal::is_sealed(&folder.join("journal"))?)
+    }
+
+    fn open_with(
+        folder: &Path,
+        kind: JournalKind,
+        seal: Option<Seal>,
         mut rebuild: impl FnMut(&Index, u64, &[u8]) -> Result<(), StoreError>,
     ) -> Result<Opened, StoreError> {
         fs::create_dir_all(folder).map_err(failed("create", folder))?;
         disk::sync_parent(folder).map_err(failed("fsync the parent of", folder))?;
         let lock = lock(folder)?;
-        let (journal, torn_tail) = Journal::open(&folder.join("journal"), kind)?;
+        let (journal, torn_tail) =
+            Journal::open(&folder.join("journal"), Form { kind, sealed: seal.is_some() })?;
         let OpenedIndex { index, must_rebuild, set_aside } =
             Index::open(&folder.join("index"), &journal.head())?;
-        if must_rebuild {
-            let mut result = Ok(());
-            journal.replay(&mut |sequence, record| {
-                if result.is_ok() {
-                    result = rebuild(&index, sequence, record);
-                }
+        if must_rebuild || seal.is_some() {
+            visit(&journal, seal.as_ref(), |sequence, record| match must_rebuild {
+                true => rebuild(&index, sequence, record),
+                false => Ok(()),
             })?;
-            result?;
         }
-        let staging = Staging::open(folder.join("staged"))?;
+        let staging = Staging::open(folder.join("staged"), seal.clone())?;
         let checkpoints = folder.join("checkpoints");
         disk::create_folder(&checkpoints).map_err(failed("create", &checkpoints))?;
-        let store = FileStore { journal, index, staging, checkpoints, _lock: lock };
+        let store = FileStore { journal, index, staging, checkpoints, seal, _lock: lock };
         Ok(Opened { store, torn_tail, index_set_aside: set_aside })
     }
 }
 
 impl Store for FileStore {
     fn append_all(&mut self, records: &[Vec<u8>]) -> Result<u64, StoreError> {
-        Ok(self.journal.append(records)?)
+        match self.sealed(records)? {
+            Some(sealed) => Ok(self.journal.append(&sealed)?),
+            None => Ok(self.journal.append(records)?),
+        }
     }
 
     fn replay(&mut self) -> Result<Vec<Vec<u8>>, StoreError> {
         let mut records = Vec::new();
-        self.journal.replay(&mut |_, record| records.push(record.to_vec()))?;
+        visit(&self.journal, self.seal.as_ref(), |_, record| {
+            records.push(record.to_vec());
+            Ok(())
+        })?;
         Ok(records)
     }
 
@@ -121,7 +166,11 @@ impl Store for FileStore {
             fs::create_dir(&temporary).map_err(failed("create", &temporary))?;
             for (file, bytes) in files {
                 let path = temporary.join(file);
-                disk::write_synced(&path, bytes).map_err(failed("write", &path))?;
+                let written = match &self.seal {
+                    Some(seal) => disk::write_synced(&path, &seal.published(name, file, bytes)?),
+                    None => disk::write_synced(&path, bytes),
+                };
+                written.map_err(failed("write", &path))?;
             }
             disk::sync_folder(&temporary).map_err(failed("fsync", &temporary))?;
             fs::rename(&temporary, &target).map_err(failed("rename to", &target))?;
@@ -135,7 +184,10 @@ impl Store for FileStore {
         check_name(file)?;
         let path = self.checkpoints.join(name).join(file);
         match fs::read(&path) {
-            Ok(bytes) => Ok(bytes),
+            Ok(bytes) => match &self.seal {
+                Some(seal) => seal.open_published(name, file, &bytes),
+                None => Ok(bytes),
+            },
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err(StoreError::NotPublished { name: name.to_owned(), file: file.to_owned() })
             }
@@ -160,6 +212,8 @@ impl Store for FileStore {
 
 impl Tear for FileStore {
     fn append_torn(&mut self, records: &[Vec<u8>], keep: usize) -> Result<(), StoreError> {
+        let sealed = self.sealed(records)?;
+        let records = sealed.as_deref().unwrap_or(records);
         self.journal.append_torn(records, keep).map_err(failed("tear", Path::new("journal")))
     }
 }
@@ -174,6 +228,17 @@ impl Drop for FileStore {
 }
 
 impl FileStore {
+    /// The records as a sealed journal holds them; none when it holds them as they are.
+    fn sealed(&self, records: &[Vec<u8>]) -> Result<Option<Vec<Vec<u8>>>, StoreError> {
+        let Some(seal) = &self.seal else { return Ok(None) };
+        let sequences = self.journal.head().sequence + 1..;
+        sequences
+            .zip(records)
+            .map(|(sequence, record)| seal.record(sequence, record))
+            .collect::<Result<_, _>>()
+            .map(Some)
+    }
+
     fn check_same(&self, name: &str, files: &[(&str, &[u8])]) -> Result<(), StoreError> {
         let differs =
             |file: &str| StoreError::PublishedDiffers { name: name.to_owned(), file: file.to_owned() };
@@ -191,6 +256,24 @@ impl FileStore {
             None => Ok(()),
         }
     }
+}
+
+/// Visits every record as it was appended, until the first error.
+fn visit(
+    journal: &Journal,
+    seal: Option<&Seal>,
+    mut act: impl FnMut(u64, &[u8]) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut result = Ok(());
+    journal.replay(&mut |sequence, record| {
+        if result.is_ok() {
+            result = match seal {
+                Some(seal) => seal.open_record(sequence, record).and_then(|record| act(sequence, &record)),
+                None => act(sequence, record),
+            };
+        }
+    })?;
+    result
 }
 
 fn lock(folder: &Path) -> Result<File, StoreError> {
@@ -357,6 +440,41 @@ mod tests {
         drop(open_counting(folder.path()));
         let error = FileStore::open(folder.path(), JournalKind::Client, |_, _, _| Ok(())).unwrap_err();
         assert!(error.to_string().contains("Client"), "{error}");
+    }
+
+    #[test]
+    fn sealed_records_that_were_moved_are_refused_although_their_checksums_are_right() {
+        let folder = tempfile::tempdir().unwrap();
+        let master = folder.path().join("master.key");
+        vault::make_master(&master).unwrap();
+        let vault = Vault::create(folder.path(), vault::MasterSource::File(master)).unwrap();
+        let vault = Arc::new(vault);
+        let opened =
+            |folder: &Path, kind| FileStore::open_sealed(folder, kind, vault.clone(), |_, _, _| Ok(()));
+        opened(folder.path(), KIND).unwrap().store.append_all(&[b"two".to_vec(), b"six".to_vec()]).unwrap();
+        let form = Form { kind: KIND, sealed: true };
+        let (journal, _) = Journal::open(&folder.path().join("journal"), form).unwrap();
+        let mut records = Vec::new();
+        journal.replay(&mut |_, record| records.push(record.to_vec())).unwrap();
+
+        // Who owns the disk can frame anything: as it was, exchanged, repeated, or as another kind's.
+        let (two, six) = (&records[0], &records[1]);
+        for (kind, forged, refused) in [
+            (KIND, [two, six], None),
+            (KIND, [six, two], Some("record 1 ")),
+            (KIND, [two, two], Some("record 2 ")),
+            (JournalKind::Client, [two, six], Some("record 1 ")),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let (mut journal, _) =
+                Journal::open(&folder.path().join("journal"), Form { kind, sealed: true }).unwrap();
+            journal.append(&forged.map(Vec::clone)).unwrap();
+            match (opened(folder.path(), kind), refused) {
+                (Ok(_), None) => {}
+                (Err(error), Some(named)) => assert!(error.to_string().contains(named), "{error}"),
+                (opened, _) => panic!("{refused:?}: {opened:?}"),
+            }
+        }
     }
 
     fn copy_folder(from: &Path, to: &Path) {

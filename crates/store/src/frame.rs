@@ -7,7 +7,7 @@
 //!         chain hash [32]: over the previous hash, the frame's head and its body
 //! ```
 //!
-//! All little endian. One append is one frame, so it is there whole or not at all. The CRC is what tells a
+//! All little endian. The version is 1, or 2 where each record is sealed. One append is one frame, so it is there whole or not at all. The CRC is what tells a
 //! damaged length in the middle from a last frame cut short: without it, one flipped bit could pass for a
 //! torn tail and cost every record after it.
 
@@ -22,6 +22,7 @@ pub(crate) const HASH_BYTES: usize = 32;
 
 const MAGIC: &[u8; 4] = b"FMJL";
 const VERSION: u16 = 1;
+const VERSION_SEALED: u16 = 2;
 
 /// Whose journal it is; one kind is never opened as the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,19 @@ pub enum JournalKind {
     Client = 2,
     /// Of an audit log, at either.
     Audit = 3,
+}
+
+/// What a journal's header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Form {
+    pub(crate) kind: JournalKind,
+    pub(crate) sealed: bool,
+}
+
+impl From<JournalKind> for Form {
+    fn from(kind: JournalKind) -> Form {
+        Form { kind, sealed: false }
+    }
 }
 
 /// The end of a journal: equal heads mean equal journals.
@@ -45,8 +59,8 @@ pub struct Head {
 
 impl Head {
     /// The head of a journal without records.
-    pub(crate) fn start(kind: JournalKind) -> Head {
-        Head { sequence: 0, hash: Digest::of("folkmoot/v1/journal", &[&header(kind)]) }
+    pub(crate) fn start(form: impl Into<Form>) -> Head {
+        Head { sequence: 0, hash: Digest::of("folkmoot/v1/journal", &[&header(form)]) }
     }
 
     /// The head after one more frame.
@@ -57,10 +71,12 @@ impl Head {
 }
 
 /// The first bytes of a journal.
-pub(crate) fn header(kind: JournalKind) -> [u8; HEADER_BYTES] {
+pub(crate) fn header(form: impl Into<Form>) -> [u8; HEADER_BYTES] {
+    let Form { kind, sealed } = form.into();
+    let version = if sealed { VERSION_SEALED } else { VERSION };
     let mut bytes = [0; HEADER_BYTES];
     bytes[..4].copy_from_slice(MAGIC);
-    bytes[4..6].copy_from_slice(&VERSION.to_le_bytes());
+    bytes[4..6].copy_from_slice(&version.to_le_bytes());
     bytes[6..].copy_from_slice(&(kind as u16).to_le_bytes());
     bytes
 }
@@ -71,14 +87,19 @@ pub(crate) enum HeaderProblem {
     Magic,
     Version(u16),
     Kind,
+    Sealed,
+    NotSealed,
 }
 
-pub(crate) fn check_header(bytes: &[u8; HEADER_BYTES], kind: JournalKind) -> Result<(), HeaderProblem> {
+pub(crate) fn check_header(bytes: &[u8; HEADER_BYTES], form: impl Into<Form>) -> Result<(), HeaderProblem> {
+    let form = form.into();
     let version = u16::from_le_bytes([bytes[4], bytes[5]]);
     match bytes {
         _ if !bytes.starts_with(MAGIC) => Err(HeaderProblem::Magic),
-        _ if version != VERSION => Err(HeaderProblem::Version(version)),
-        _ if *bytes != header(kind) => Err(HeaderProblem::Kind),
+        _ if ![VERSION, VERSION_SEALED].contains(&version) => Err(HeaderProblem::Version(version)),
+        _ if bytes[6..] != header(form)[6..] => Err(HeaderProblem::Kind),
+        _ if *bytes != header(form) && form.sealed => Err(HeaderProblem::NotSealed),
+        _ if *bytes != header(form) => Err(HeaderProblem::Sealed),
         _ => Ok(()),
     }
 }
@@ -188,7 +209,11 @@ mod tests {
         assert_eq!(check_header(&header, JournalKind::Client), Ok(()));
         assert_eq!(check_header(&header, JournalKind::Coordinator), Err(HeaderProblem::Kind));
         assert_eq!(check_header(b"FMJX\x01\0\x02\0", JournalKind::Client), Err(HeaderProblem::Magic));
-        assert_eq!(check_header(b"FMJL\x02\0\x02\0", JournalKind::Client), Err(HeaderProblem::Version(2)));
+        assert_eq!(check_header(b"FMJL\x03\0\x02\0", JournalKind::Client), Err(HeaderProblem::Version(3)));
+        let sealed = Form { kind: JournalKind::Client, sealed: true };
+        assert_eq!(check_header(b"FMJL\x02\0\x02\0", sealed), Ok(()));
+        assert_eq!(check_header(b"FMJL\x02\0\x02\0", JournalKind::Client), Err(HeaderProblem::Sealed));
+        assert_eq!(check_header(&header, sealed), Err(HeaderProblem::NotSealed));
     }
 
     #[test]

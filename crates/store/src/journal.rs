@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::disk;
 use crate::frame::{
-    self, FRAME_HEAD_BYTES, FrameHead, HASH_BYTES, HEADER_BYTES, Head, HeaderProblem, JournalKind,
+    self, FRAME_HEAD_BYTES, Form, FrameHead, HASH_BYTES, HEADER_BYTES, Head, HeaderProblem, JournalKind,
 };
 
 /// A journal that refuses or fails.
@@ -45,6 +45,22 @@ pub enum JournalError {
         path: PathBuf,
         /// What it was opened as.
         expected: JournalKind,
+    },
+    /// Its records are sealed, and no vault was given.
+    #[error("the journal `{}` is sealed: configure the master key that it was made with", path.display())]
+    Sealed {
+        /// The journal.
+        path: PathBuf,
+    },
+    /// Its records are in the clear, and a vault was given.
+    #[error(
+        "the journal `{}` is in the clear, and is never mixed with what is sealed: name another folder, or go on without a \
+         master key",
+        path.display()
+    )]
+    NotSealed {
+        /// The journal.
+        path: PathBuf,
     },
     /// Changed before its end: not by a crash.
     #[error("the journal `{}` is damaged at byte {offset}: restore it from a backup; nothing was changed", path.display())]
@@ -137,7 +153,7 @@ impl Medium for File {
 pub struct Journal<M = File> {
     path: PathBuf,
     medium: M,
-    kind: JournalKind,
+    form: Form,
     end: u64,
     head: Head,
     // After a failed fsync the kernel may drop the dirty pages and report success next time.
@@ -146,16 +162,30 @@ pub struct Journal<M = File> {
 
 impl Journal {
     /// Opens or creates the journal's file, removing a torn tail.
-    ///
-    /// # Errors
-    /// As [`Journal::mount`].
-    pub fn open(path: &Path, kind: JournalKind) -> Result<(Journal, Option<TornTail>), JournalError> {
+    pub(crate) fn open(
+        path: &Path,
+        form: impl Into<Form>,
+    ) -> Result<(Journal, Option<TornTail>), JournalError> {
+        let form = form.into();
         let fails = |action| move |source| JournalError::Io { action, path: path.to_owned(), source };
         if !path.try_exists().map_err(fails("look for"))? {
-            disk::write_durably(path, &Journal::empty(kind)).map_err(fails("create"))?;
+            disk::write_durably(path, &frame::header(form)).map_err(fails("create"))?;
         }
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(fails("open"))?;
-        Journal::mount(file, path, kind)
+        Journal::mount_as(file, path, form)
+    }
+
+    /// Whether a journal is there, and sealed.
+    pub(crate) fn is_sealed(path: &Path) -> Result<bool, JournalError> {
+        let fails = |action| move |source| JournalError::Io { action, path: path.to_owned(), source };
+        let mut file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(fails("open")(error)),
+        };
+        let header = read_array(&mut file).map_err(fails("read"))?;
+        let sealed = |kind| frame::check_header(&header, Form { kind, sealed: true }).is_ok();
+        Ok([JournalKind::Coordinator, JournalKind::Client].into_iter().any(sealed))
     }
 
     /// The bytes of a journal without records.
@@ -171,12 +201,20 @@ impl<M: Medium> Journal<M> {
     /// [`JournalError`]: no journal of this kind and version, damage before its last append, or a medium that
     /// fails. Nothing was changed then.
     pub fn mount(
-        mut medium: M,
+        medium: M,
         path: &Path,
         kind: JournalKind,
     ) -> Result<(Journal<M>, Option<TornTail>), JournalError> {
+        Journal::mount_as(medium, path, kind.into())
+    }
+
+    fn mount_as(
+        mut medium: M,
+        path: &Path,
+        form: Form,
+    ) -> Result<(Journal<M>, Option<TornTail>), JournalError> {
         let fails = |action| move |source| JournalError::Io { action, path: path.to_owned(), source };
-        let Scan { end, head, torn } = scan(&medium, path, kind, &mut |_, _| {})?;
+        let Scan { end, head, torn } = scan(&medium, path, form, &mut |_, _| {})?;
         if let Some(TornTail { offset, bytes }) = torn {
             medium.truncate(offset).map_err(fails("truncate"))?;
             tracing::warn!(
@@ -187,7 +225,7 @@ impl<M: Medium> Journal<M> {
         // What is read here is acted on. A process that was killed between its write and its fsync left it in the page
         // cache alone.
         medium.sync().map_err(fails("sync"))?;
-        Ok((Journal { path: path.to_owned(), medium, kind, end, head, poisoned: false }, torn))
+        Ok((Journal { path: path.to_owned(), medium, form, end, head, poisoned: false }, torn))
     }
 
     /// Sequence number and chain hash of the last record.
@@ -229,7 +267,7 @@ impl<M: Medium> Journal<M> {
     /// # Errors
     /// Damage since it was opened; a medium that fails.
     pub fn replay(&self, visit: &mut dyn FnMut(u64, &[u8])) -> Result<(), JournalError> {
-        let Scan { end, head, torn } = scan(&self.medium, &self.path, self.kind, visit)?;
+        let Scan { end, head, torn } = scan(&self.medium, &self.path, self.form, visit)?;
         match torn.is_none() && end == self.end && head == self.head {
             true => Ok(()),
             false => Err(JournalError::Damaged { path: self.path.clone(), offset: end }),
@@ -274,7 +312,7 @@ struct Scan {
 fn scan<M: Medium>(
     medium: &M,
     path: &Path,
-    kind: JournalKind,
+    form: Form,
     visit: &mut dyn FnMut(u64, &[u8]),
 ) -> Result<Scan, JournalError> {
     let fails = |source| JournalError::Io { action: "read", path: path.to_owned(), source };
@@ -284,13 +322,15 @@ fn scan<M: Medium>(
         return Err(JournalError::NotAJournal { path: path.to_owned() });
     }
     let header = read_array(&mut reader).map_err(fails)?;
-    frame::check_header(&header, kind).map_err(|problem| match problem {
+    frame::check_header(&header, form).map_err(|problem| match problem {
         HeaderProblem::Magic => JournalError::NotAJournal { path: path.to_owned() },
         HeaderProblem::Version(version) => JournalError::Version { path: path.to_owned(), version },
-        HeaderProblem::Kind => JournalError::Kind { path: path.to_owned(), expected: kind },
+        HeaderProblem::Kind => JournalError::Kind { path: path.to_owned(), expected: form.kind },
+        HeaderProblem::Sealed => JournalError::Sealed { path: path.to_owned() },
+        HeaderProblem::NotSealed => JournalError::NotSealed { path: path.to_owned() },
     })?;
 
-    let mut head = Head::start(kind);
+    let mut head = Head::start(form);
     let mut offset = HEADER_BYTES as u64;
     while offset < length {
         let bytes = length - offset;

@@ -14,6 +14,9 @@
 //!          checkpoints/000012/...                 published, all files at once, never changed
 //! ```
 //!
+//! Opened with a vault ([`FileStore::open_sealed`]), records, vectors and published files are sealed where they are
+//! written, each to its own place; the folder's layout is the same. A folder is sealed from its first day or never.
+//!
 //! A store belongs to one run (coordinator) or one silo (client).
 //!
 //! # Example
@@ -35,6 +38,7 @@ mod frame;
 mod index;
 mod journal;
 mod memory;
+mod seal;
 mod staging;
 
 /// Replaces a small file: after a crash it holds the old content or the new, whole.
@@ -52,6 +56,7 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use params::Digest;
+use vault::VaultError;
 
 pub use disk::{create_folder, write_durably};
 pub use faulty::{Fault, FaultyStore, Tear};
@@ -241,6 +246,15 @@ pub enum StoreError {
         /// Why.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The vault refuses or fails.
+    #[error("{what} cannot be sealed or opened")]
+    Vault {
+        /// What it was about.
+        what: String,
+        /// Why not.
+        #[source]
+        source: VaultError,
     },
     /// A name that could lead elsewhere.
     #[error("`{0}` is no name for a published file: use letters, digits, `.`, `-`, `_`, and no dot in front")]

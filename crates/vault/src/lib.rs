@@ -153,6 +153,14 @@ pub enum VaultError {
     TooLong,
 }
 
+impl VaultError {
+    /// Whether it is about what was sealed, and not about the keys or the machine.
+    fn is_of_content(&self) -> bool {
+        use VaultError::{CutShort, Form, NotSealed, Refused, UnknownKey};
+        matches!(self, NotSealed | Form(_) | UnknownKey(_) | Refused | CutShort)
+    }
+}
+
 impl From<VaultError> for io::Error {
     fn from(error: VaultError) -> io::Error {
         match error {

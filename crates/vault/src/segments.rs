@@ -43,7 +43,7 @@ pub struct FileSealer {
 /// What became of a file that was cut short.
 #[derive(Debug)]
 pub struct Resumed {
-    /// Seals what comes next; none when not even the header is whole, and the file must begin anew.
+    /// Seals what comes next; none when not even the header is genuine, and the file must begin anew.
     pub sealer: Option<FileSealer>,
     /// How many bytes of the file hold; what follows them is to be cut off.
     pub sealed_bytes: u64,
@@ -70,34 +70,36 @@ impl Vault {
         })
     }
 
-    /// Takes up a file that was never finished, after its last whole segment.
+    /// Takes up a file that a crash cut short, after its last genuine segment; a trailer is cut off too.
+    ///
+    /// What a power cut left behind that segment may be anything, and so may the whole file: then it begins anew.
     ///
     /// # Errors
     ///
-    /// A file that was not sealed, or for another context; a whole segment that was changed; a finished file; a reader
-    /// that fails.
+    /// A changed keyring that does not open; a reader that fails.
     pub fn resume_file(&self, context: &[u8], sealed: impl Read) -> Result<Resumed, VaultError> {
         let mut reader = match self.read_file(context, sealed) {
             Ok(reader) => reader,
-            Err(VaultError::CutShort) => {
+            Err(why) if why.is_of_content() => {
                 return Ok(Resumed { sealer: None, sealed_bytes: 0, plain_bytes: 0 });
             }
             Err(why) => return Err(why),
         };
         let mut sealed_bytes = FILE_HEADER_BYTES as u64;
-        loop {
+        let previous = loop {
+            let previous = reader.state.previous.clone();
             match reader.next_segment() {
                 Ok(Some(segment)) => {
                     sealed_bytes += (LENGTH_BYTES + NONCE_BYTES + segment.len() + TAG_BYTES) as u64;
                 }
-                // Finished: nothing may be appended.
-                Ok(None) => return Err(VaultError::Refused),
-                Err(VaultError::CutShort) => break,
+                Ok(None) => break previous,
+                Err(why) if why.is_of_content() => break previous,
                 Err(why) => return Err(why),
             }
-        }
-        let plain_bytes = reader.state.plain_bytes;
-        Ok(Resumed { sealer: Some(reader.state), sealed_bytes, plain_bytes })
+        };
+        let sealer = FileSealer { previous, ..reader.state };
+        let plain_bytes = sealer.plain_bytes;
+        Ok(Resumed { sealer: Some(sealer), sealed_bytes, plain_bytes })
     }
 
     /// Reads a finished file as a stream. What it gives is genuine; that it is whole is known only at its end, which

@@ -122,28 +122,37 @@ fn segments_left_out_repeated_exchanged_or_of_another_file_are_refused() {
     }
 }
 
+/// How a resumed file ends, when it goes on from where it was.
+fn ended(vault: &Vault, start: &[u8]) -> (u64, Vec<u8>) {
+    let resumed = vault.resume_file(b"here", start).unwrap();
+    let (mut sealer, mut file) = match resumed.sealer {
+        Some(sealer) => (sealer, start[..resumed.sealed_bytes as usize].to_vec()),
+        None => vault.begin_file(b"here").unwrap(),
+    };
+    file.extend(sealer.append(&b"threefiveseven"[resumed.plain_bytes as usize..]).unwrap());
+    file.extend(sealer.finish().unwrap());
+    (resumed.plain_bytes, vault.open_file(b"here", &file).unwrap().to_vec())
+}
+
 #[test]
-fn a_file_resumed_after_any_cut_goes_on_after_its_last_whole_segment() {
+fn a_file_cut_or_damaged_anywhere_is_resumed_after_its_last_genuine_segment() {
     let folder = tempfile::tempdir().unwrap();
     let vault = new_vault(folder.path());
     let (file, ends) = sealed_in_parts(&vault, &[b"three", b"five"]);
-    for kept in 0..file.len() {
-        let resumed = vault.resume_file(b"here", &file[..kept]).unwrap();
-        let whole = ends.iter().rposition(|end| *end <= kept);
-        let Some(mut sealer) = resumed.sealer else {
-            assert_eq!((whole, resumed.sealed_bytes, resumed.plain_bytes), (None, 0, 0), "at {kept}");
-            continue;
-        };
-        assert_eq!(resumed.sealed_bytes, ends[whole.unwrap()] as u64);
-        assert_eq!(resumed.plain_bytes, [0, 5, 9][whole.unwrap()]);
-        let mut ended = file[..resumed.sealed_bytes as usize].to_vec();
-        ended.extend(sealer.append(&b"threefiveseven"[resumed.plain_bytes as usize..]).unwrap());
-        ended.extend(sealer.finish().unwrap());
-        assert_eq!(vault.open_file(b"here", &ended).unwrap().as_slice(), b"threefiveseven", "at {kept}");
+    // How much plaintext is genuine when all before `at` is: a trailer is cut off.
+    let plain = |at: usize| [0, 5, 9, 9][ends.iter().rposition(|end| *end <= at).unwrap_or(0)];
+    for at in 0..=file.len() {
+        assert_eq!(ended(&vault, &file[..at]), (plain(at), b"threefiveseven".to_vec()), "cut at {at}");
     }
-    assert!(matches!(vault.resume_file(b"here", &file[..]), Err(VaultError::Refused)), "it is finished");
-    assert!(matches!(vault.resume_file(b"there", &file[..ends[1]]), Err(VaultError::Refused)));
-    assert!(matches!(vault.resume_file(b"here", &b"plain"[..]), Err(VaultError::NotSealed)));
+    for at in 0..file.len() {
+        let mut bad = file.clone();
+        bad[at] ^= 1;
+        assert_eq!(ended(&vault, &bad), (plain(at), b"threefiveseven".to_vec()), "damaged at {at}");
+    }
+    for (context, start) in [(&b"there"[..], &file[..ends[1]]), (b"here", b"plain"), (b"here", &[0; 500])] {
+        let resumed = vault.resume_file(context, start).unwrap();
+        assert_eq!(resumed.plain_bytes, 0);
+    }
 }
 
 #[test]

@@ -1,0 +1,98 @@
+//! What a sealed store gives its vault, and to which place each thing is bound.
+//!
+//! ```text
+//! record           kind u16, sequence number u64
+//! staged vector    round, attempt, R2's digest, client: the file's name
+//! published file   name/file
+//! ```
+
+use std::fs::File;
+use std::io::Read;
+use std::sync::Arc;
+
+use vault::{FileSealer, Resumed, Vault, VaultError};
+
+use crate::StoreError;
+use crate::frame::JournalKind;
+
+/// The vault of one store; it is shared with the writers that the store gave out.
+#[derive(Clone, Debug)]
+pub(crate) struct Seal {
+    vault: Arc<Vault>,
+    kind: JournalKind,
+}
+
+impl Seal {
+    pub(crate) fn new(vault: Arc<Vault>, kind: JournalKind) -> Seal {
+        Seal { vault, kind }
+    }
+
+    pub(crate) fn record(&self, sequence: u64, record: &[u8]) -> Result<Vec<u8>, StoreError> {
+        self.vault.seal(&self.record_context(sequence), record).map_err(of_record(sequence))
+    }
+
+    pub(crate) fn open_record(&self, sequence: u64, sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let opened = self.vault.open(&self.record_context(sequence), sealed);
+        opened.map(|mut record| std::mem::take(&mut *record)).map_err(of_record(sequence))
+    }
+
+    pub(crate) fn published(&self, name: &str, file: &str, bytes: &[u8]) -> Result<Vec<u8>, StoreError> {
+        self.vault.seal_file(&published_context(name, file), bytes).map_err(of_published(name, file))
+    }
+
+    pub(crate) fn open_published(
+        &self,
+        name: &str,
+        file: &str,
+        sealed: &[u8],
+    ) -> Result<Vec<u8>, StoreError> {
+        let opened = self.vault.open_file(&published_context(name, file), sealed);
+        opened.map(|mut bytes| std::mem::take(&mut *bytes)).map_err(of_published(name, file))
+    }
+
+    pub(crate) fn begin_vector(&self, name: &str) -> Result<(FileSealer, Vec<u8>), StoreError> {
+        self.vault.begin_file(&vector_context(name)).map_err(of_vector(name))
+    }
+
+    pub(crate) fn resume_vector(&self, name: &str, sealed: impl Read) -> Result<Resumed, StoreError> {
+        self.vault.resume_file(&vector_context(name), sealed).map_err(of_vector(name))
+    }
+
+    pub(crate) fn read_vector(
+        &self,
+        name: &str,
+        sealed: impl Read + Send + 'static,
+    ) -> Result<Box<dyn Read + Send>, StoreError> {
+        let reader = self.vault.read_file(&vector_context(name), sealed).map_err(of_vector(name))?;
+        Ok(Box::new(reader))
+    }
+
+    pub(crate) fn vector_bytes(&self, name: &str, sealed: File) -> Result<u64, StoreError> {
+        self.vault.file_plain_bytes(&vector_context(name), sealed).map_err(of_vector(name))
+    }
+
+    fn record_context(&self, sequence: u64) -> Vec<u8> {
+        [b"journal record\0", &(self.kind as u16).to_le_bytes()[..], &sequence.to_le_bytes()].concat()
+    }
+}
+
+/// For `map_err`: names the staged vector.
+pub(crate) fn of_vector(name: &str) -> impl FnOnce(VaultError) -> StoreError + '_ {
+    move |source| StoreError::Vault { what: format!("the staged vector `{name}`"), source }
+}
+
+fn of_record(sequence: u64) -> impl FnOnce(VaultError) -> StoreError {
+    move |source| StoreError::Vault { what: format!("record {sequence} of the journal"), source }
+}
+
+fn of_published<'a>(name: &'a str, file: &'a str) -> impl FnOnce(VaultError) -> StoreError + 'a {
+    move |source| StoreError::Vault { what: format!("the published `{name}/{file}`"), source }
+}
+
+fn vector_context(name: &str) -> Vec<u8> {
+    [b"staged vector\0", name.as_bytes()].concat()
+}
+
+fn published_context(name: &str, file: &str) -> Vec<u8> {
+    [b"published file\0", name.as_bytes(), b"/", file.as_bytes()].concat()
+}
