@@ -1,4 +1,4 @@
-//! `folkmoot keys`: a party's identity key, made on its own machine.
+//! `folkmoot keys`: a party's identity key, made on its own machine, and the keys that seal what lies on its disk.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use identity::IdentityKey;
 use rand::rand_core::UnwrapErr;
+use vault::{MasterRotation, MasterSource, Vault, VaultError};
 
 use crate::Failure;
+use crate::failure::with_causes;
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Keys {
@@ -25,15 +27,99 @@ pub(crate) enum Keys {
         /// The secret key's file.
         file: PathBuf,
     },
+    /// Make a master key, under which data folders are sealed: write it to FILE, readable by its owner only.
+    #[command(after_help = "Keep a copy of it elsewhere: without it nothing that is sealed can be read.\n\n\
+                            Example:\n  folkmoot keys master master.key")]
+    Master {
+        /// Where it goes; must not exist.
+        file: PathBuf,
+    },
+    /// Seal data folders under a new key from now on. Daemons that use them go on, and adopt it.
+    Rotate(Rotate),
+}
+
+#[derive(clap::Args, Debug)]
+#[command(
+    after_help = "What is sealed already stays under the key that sealed it, which the folder's keyring keeps.\n\n\
+                  A master key in a file is replaced there, and the old one kept beside it as FILE.previous: delete \
+                  that once no other folder needs it. Any other source is rotated in two calls: --new-master, then, \
+                  with the new key in its place, --end.\n\n\
+                  SOURCE: FILE, credential:NAME, environment:NAME, passphrase_file:FILE or \
+                  passphrase_credential:NAME.\n\n\
+                  Examples:\n  \
+                  folkmoot keys rotate --data /var/lib/folkmoot/coordinator --master master.key\n  \
+                  folkmoot keys rotate --data silo --master master.key --new-master new.key"
+)]
+pub(crate) struct Rotate {
+    /// A daemon's data folder; name every one that is sealed under the master key.
+    #[arg(long, value_name = "DIR", required = true)]
+    data: Vec<PathBuf>,
+    /// The master key, as the daemon's configuration names it.
+    #[arg(long, value_name = "SOURCE")]
+    master: MasterSource,
+    /// A new master key, made with `folkmoot keys master`, in place of the old one.
+    #[arg(long, value_name = "FILE")]
+    new_master: Option<PathBuf>,
+    /// Forget every other master key: ends a rotation once the new one is in place.
+    #[arg(long, conflicts_with = "new_master")]
+    end: bool,
 }
 
 pub(crate) fn run(keys: &Keys) -> Result<(), Failure> {
     let key = match keys {
         Keys::New { file } => create(file)?,
         Keys::Show { file } => read(file)?,
+        Keys::Master { file } => {
+            return vault::make_master(file).map_err(|why| Failure::usage(with_causes(&why)));
+        }
+        Keys::Rotate(rotate) => return rotate.run(),
     };
     println!("{}", public_text(&key));
     Ok(())
+}
+
+impl Rotate {
+    fn run(&self) -> Result<(), Failure> {
+        self.rotate().map_err(|why| match why {
+            VaultError::Io { .. } | VaultError::Busy(_) => Failure::failed(with_causes(&why)),
+            why => Failure::usage(with_causes(&why)),
+        })
+    }
+
+    fn rotate(&self) -> Result<(), VaultError> {
+        if let Some(new) = &self.new_master {
+            let Some(rotation) = MasterRotation::new(&self.data, &self.master, new) else {
+                return self.add_master(new);
+            };
+            rotation.run()?;
+            println!("{} is replaced; the old key is kept beside it, as `.previous`", self.master);
+        }
+        for folder in &self.data {
+            let vault = Vault::open_folder(folder, self.master.clone())?;
+            if self.end {
+                vault.retire_other_masters()?;
+            }
+            println!("{}: data key {} seals from now on", folder.display(), vault.rotate_data_key()?);
+        }
+        Ok(())
+    }
+
+    /// The first half, where this command cannot put the new key in its place.
+    fn add_master(&self, new: &Path) -> Result<(), VaultError> {
+        let new = match &self.master {
+            MasterSource::PassphraseCredential(_) => MasterSource::PassphraseFile(new.to_owned()),
+            _ => MasterSource::File(new.to_owned()),
+        };
+        for folder in &self.data {
+            Vault::open_folder(folder, self.master.clone())?.add_master(&new)?;
+            println!("{}: both master keys open it", folder.display());
+        }
+        println!(
+            "now put the new key where {} is, restart what reads it there, and run this with --end",
+            self.master
+        );
+        Ok(())
+    }
 }
 
 /// Makes a key and writes its secret half to a new file.
@@ -94,6 +180,48 @@ mod tests {
         let again = create(&file).unwrap_err();
         assert!(matches!(&again, Failure::Usage(text) if text.contains("is not overwritten")), "{again}");
         assert_eq!(read(&file).unwrap().public(), first.public());
+    }
+
+    /// A folder with a keyring, and a new master key beside the old one.
+    fn sealed_folder() -> (tempfile::TempDir, PathBuf, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let (master, new) = (folder.path().join("master.key"), folder.path().join("new.key"));
+        for file in [&master, &new] {
+            run(&Keys::Master { file: file.clone() }).unwrap();
+        }
+        Vault::create(folder.path(), MasterSource::File(master.clone())).unwrap();
+        (folder, master, new)
+    }
+
+    #[test]
+    fn a_rotation_is_adopted_by_a_vault_that_is_open_and_what_was_sealed_stays_readable() {
+        let (folder, master, new) = sealed_folder();
+        let source = MasterSource::File(master.clone());
+        let open = Vault::open_folder(folder.path(), source.clone()).unwrap();
+        let sealed = open.seal(b"here", b"three").unwrap();
+        for (new_master, active) in [(None, 2), (Some(new.clone()), 3), (Some(new.clone()), 4)] {
+            let data = vec![folder.path().to_owned()];
+            run(&Keys::Rotate(Rotate { data, master: source.clone(), new_master, end: false })).unwrap();
+            assert_eq!(open.active_key().unwrap(), active);
+        }
+        assert_eq!(open.open(b"here", &sealed).unwrap().as_slice(), b"three");
+        assert_eq!(fs::read(&master).unwrap(), fs::read(&new).unwrap());
+    }
+
+    #[test]
+    fn a_rotation_in_two_calls_ends_with_the_new_master_key_alone() {
+        let (folder, master, new) = sealed_folder();
+        let data = || vec![folder.path().to_owned()];
+        let (old, new) = (MasterSource::File(master), MasterSource::File(new));
+        Vault::open_folder(folder.path(), old.clone()).unwrap().add_master(&new).unwrap();
+        let rotate = |master: &MasterSource, end| {
+            run(&Keys::Rotate(Rotate { data: data(), master: master.clone(), new_master: None, end }))
+        };
+        let why = rotate(&old, false).unwrap_err();
+        assert!(why.to_string().contains("end that rotation first"), "{why}");
+        rotate(&new, true).unwrap();
+        let why = rotate(&old, false).unwrap_err();
+        assert!(matches!(&why, Failure::Usage(text) if text.contains("is not the master key")), "{why}");
     }
 
     #[test]

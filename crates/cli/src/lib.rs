@@ -79,7 +79,7 @@ enum What {
     /// Tamper-evident audit logs: checked, read and copied offline.
     #[command(subcommand)]
     Audit(audit::Audit),
-    /// Identity keys.
+    /// Identity keys, and the keys that seal what lies on disk.
     #[command(subcommand)]
     Keys(keys::Keys),
     /// Rosters: who the members of a federation are.
@@ -162,6 +162,10 @@ mod tests {
             "folkmoot audit export dir --out copy",
             "folkmoot keys new f",
             "folkmoot keys show f",
+            "folkmoot keys master f",
+            "folkmoot keys rotate --data d --master f",
+            "folkmoot keys rotate --data d --data e --master f --new-master n",
+            "folkmoot keys rotate --data d --master credential:c --end",
             "folkmoot plan check p --policy q",
             "folkmoot simulate --seed 3 --trace --without loss,liar",
             "folkmoot simulate --seeds 0..2000 --jobs 2 --json",
@@ -183,6 +187,9 @@ mod tests {
             "folkmoot demo --epsilon nan",
             "folkmoot demo --privacy local",
             "folkmoot status",
+            "folkmoot keys rotate --master f",
+            "folkmoot keys rotate --data d",
+            "folkmoot keys rotate --data d --master f --new-master n --end",
             "folkmoot simulate",
             "folkmoot simulate --seeds 0..9 --trace",
             "folkmoot simulate --seed 1 --without weather",
