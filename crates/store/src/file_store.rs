@@ -1,7 +1,7 @@
 //! The default store: a folder on a local disk.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,9 +12,10 @@ use crate::faulty::Tear;
 use crate::frame::{Form, Head, JournalKind};
 use crate::index::{Index, OpenedIndex};
 use crate::journal::{Journal, TornTail};
+use crate::published::Published;
 use crate::seal::Seal;
 use crate::staging::Staging;
-use crate::{StageKey, StageWriter, Store, StoreError, check_name};
+use crate::{StageKey, StageWriter, Store, StoreError};
 
 /// A store in a folder; see the crate's documentation for what lies in it.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ pub struct FileStore {
     journal: Journal,
     index: Index,
     staging: Staging,
-    checkpoints: PathBuf,
+    published: Published,
     seal: Option<Seal>,
     // Held until the store is dropped; the file itself stays.
     _lock: File,
@@ -106,7 +107,8 @@ impl FileStore {
         let staging = Staging::open(folder.join("staged"), seal.clone())?;
         let checkpoints = folder.join("checkpoints");
         disk::create_folder(&checkpoints).map_err(failed("create", &checkpoints))?;
-        let store = FileStore { journal, index, staging, checkpoints, seal, _lock: lock };
+        let published = Published::new(checkpoints, seal.as_ref().map(Seal::vault));
+        let store = FileStore { journal, index, staging, published, seal, _lock: lock };
         Ok(Opened { store, torn_tail, index_set_aside: set_aside })
     }
 }
@@ -149,56 +151,15 @@ impl Store for FileStore {
     }
 
     fn publish(&mut self, name: &str, files: &[(&str, &[u8])]) -> Result<(), StoreError> {
-        check_name(name)?;
-        files.iter().try_for_each(|(file, _)| check_name(file))?;
-        let target = self.checkpoints.join(name);
-        if target.try_exists().map_err(failed("look for", &target))? {
-            self.check_same(name, files)?;
-        } else {
-            // A leading dot: no published name has one, so a crash leaves nothing that looks published.
-            let temporary = self.checkpoints.join(format!(".{name}.tmp"));
-            match fs::remove_dir_all(&temporary) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(failed("delete", &temporary)(error));
-                }
-                _ => {}
-            }
-            fs::create_dir(&temporary).map_err(failed("create", &temporary))?;
-            for (file, bytes) in files {
-                let path = temporary.join(file);
-                let written = match &self.seal {
-                    Some(seal) => disk::write_synced(&path, &seal.published(name, file, bytes)?),
-                    None => disk::write_synced(&path, bytes),
-                };
-                written.map_err(failed("write", &path))?;
-            }
-            disk::sync_folder(&temporary).map_err(failed("fsync", &temporary))?;
-            fs::rename(&temporary, &target).map_err(failed("rename to", &target))?;
-        }
-        // Also when it was there: a crash may have come between rename and fsync.
-        disk::sync_folder(&self.checkpoints).map_err(failed("fsync", &self.checkpoints))
+        self.published.publish(name, files)
     }
 
     fn read_published(&self, name: &str, file: &str) -> Result<Vec<u8>, StoreError> {
-        check_name(name)?;
-        check_name(file)?;
-        let path = self.checkpoints.join(name).join(file);
-        match fs::read(&path) {
-            Ok(bytes) => match &self.seal {
-                Some(seal) => seal.open_published(name, file, &bytes),
-                None => Ok(bytes),
-            },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Err(StoreError::NotPublished { name: name.to_owned(), file: file.to_owned() })
-            }
-            Err(error) => Err(failed("read", &path)(error)),
-        }
+        self.published.read(name, file)
     }
 
     fn list_published(&self) -> Result<Vec<String>, StoreError> {
-        let mut names = disk::names(&self.checkpoints).map_err(failed("list", &self.checkpoints))?;
-        names.retain(|name| check_name(name).is_ok());
-        Ok(names)
+        self.published.names()
     }
 
     fn index_put(&mut self, tree: &str, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
@@ -237,24 +198,6 @@ impl FileStore {
             .map(|(sequence, record)| seal.record(sequence, record))
             .collect::<Result<_, _>>()
             .map(Some)
-    }
-
-    fn check_same(&self, name: &str, files: &[(&str, &[u8])]) -> Result<(), StoreError> {
-        let differs =
-            |file: &str| StoreError::PublishedDiffers { name: name.to_owned(), file: file.to_owned() };
-        for (file, bytes) in files {
-            match self.read_published(name, file) {
-                Ok(published) if published == *bytes => {}
-                Ok(_) | Err(StoreError::NotPublished { .. }) => return Err(differs(file)),
-                Err(error) => return Err(error),
-            }
-        }
-        let folder = self.checkpoints.join(name);
-        let present = disk::names(&folder).map_err(failed("list", &folder))?;
-        match present.iter().find(|file| !files.iter().any(|(known, _)| known == file)) {
-            Some(extra) => Err(differs(extra)),
-            None => Ok(()),
-        }
     }
 }
 

@@ -38,6 +38,7 @@ mod frame;
 mod index;
 mod journal;
 mod memory;
+mod published;
 mod seal;
 mod staging;
 
@@ -65,6 +66,7 @@ pub use frame::{APPEND_BYTES_MAX, Head, JournalKind};
 pub use index::Index;
 pub use journal::{Journal, JournalError, Medium, TornTail};
 pub use memory::MemoryStore;
+pub use published::Published;
 
 /// Durable storage of one run or one silo.
 ///

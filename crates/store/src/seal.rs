@@ -1,9 +1,8 @@
-//! What a sealed store gives its vault, and to which place each thing is bound.
+//! What a sealed store gives its vault, and to which place each thing is bound; published files bind themselves.
 //!
 //! ```text
-//! record           kind u16, sequence number u64
-//! staged vector    round, attempt, R2's digest, client: the file's name
-//! published file   name/file
+//! record         kind u16, sequence number u64
+//! staged vector  round, attempt, R2's digest, client: the file's name
 //! ```
 
 use std::fs::File;
@@ -27,6 +26,10 @@ impl Seal {
         Seal { vault, kind }
     }
 
+    pub(crate) fn vault(&self) -> Arc<Vault> {
+        self.vault.clone()
+    }
+
     pub(crate) fn record(&self, sequence: u64, record: &[u8]) -> Result<Vec<u8>, StoreError> {
         self.vault.seal(&self.record_context(sequence), record).map_err(of_record(sequence))
     }
@@ -34,20 +37,6 @@ impl Seal {
     pub(crate) fn open_record(&self, sequence: u64, sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
         let opened = self.vault.open(&self.record_context(sequence), sealed);
         opened.map(|mut record| std::mem::take(&mut *record)).map_err(of_record(sequence))
-    }
-
-    pub(crate) fn published(&self, name: &str, file: &str, bytes: &[u8]) -> Result<Vec<u8>, StoreError> {
-        self.vault.seal_file(&published_context(name, file), bytes).map_err(of_published(name, file))
-    }
-
-    pub(crate) fn open_published(
-        &self,
-        name: &str,
-        file: &str,
-        sealed: &[u8],
-    ) -> Result<Vec<u8>, StoreError> {
-        let opened = self.vault.open_file(&published_context(name, file), sealed);
-        opened.map(|mut bytes| std::mem::take(&mut *bytes)).map_err(of_published(name, file))
     }
 
     pub(crate) fn begin_vector(&self, name: &str) -> Result<(FileSealer, Vec<u8>), StoreError> {
@@ -85,14 +74,6 @@ fn of_record(sequence: u64) -> impl FnOnce(VaultError) -> StoreError {
     move |source| StoreError::Vault { what: format!("record {sequence} of the journal"), source }
 }
 
-fn of_published<'a>(name: &'a str, file: &'a str) -> impl FnOnce(VaultError) -> StoreError + 'a {
-    move |source| StoreError::Vault { what: format!("the published `{name}/{file}`"), source }
-}
-
 fn vector_context(name: &str) -> Vec<u8> {
     [b"staged vector\0", name.as_bytes()].concat()
-}
-
-fn published_context(name: &str, file: &str) -> Vec<u8> {
-    [b"published file\0", name.as_bytes(), b"/", file.as_bytes()].concat()
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use params::Digest;
-use store::{FileStore, JournalError, JournalKind, StageKey, Store, StoreError};
+use store::{FileStore, JournalError, JournalKind, Published, StageKey, Store, StoreError};
 use vault::{KEYRING_FILE, MasterSource, Vault, VaultError, make_master};
 
 const KIND: JournalKind = JournalKind::Coordinator;
@@ -163,6 +163,18 @@ fn exchanged_published_files_and_vectors_are_refused() {
     let mut read = Vec::new();
     assert!(store.open_staged(&key(9)).unwrap().read_to_end(&mut read).is_err());
     assert!(read.is_empty());
+}
+
+#[test]
+fn published_files_are_read_beside_the_store_that_holds_the_lock() {
+    let (folder, vault) = filled();
+    let _held = open(folder.path(), &vault).unwrap();
+    let published = |vault| Published::new(folder.path().join("checkpoints"), vault);
+    let beside = published(Some(vault.clone()));
+    assert_eq!(beside.names().unwrap(), ["000001", "000002"]);
+    assert_eq!(beside.read("000001", "model").unwrap(), MARKER);
+    assert!(matches!(beside.read("000001", "absent"), Err(StoreError::NotPublished { .. })));
+    assert_ne!(published(None).read("000001", "model").unwrap(), MARKER);
 }
 
 #[test]
