@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::key::Key;
 use crate::keyring::{self, DataKeys, KEYRING_FILE, Keyring, Stamp};
-use crate::{MasterSource, VaultError, failed};
+use crate::{MasterSource, VaultError, disk, failed};
 
 /// How often a keyring that keeps changing is read anew.
 const READS_MAX: usize = 8;
@@ -148,6 +148,15 @@ impl fmt::Debug for Vault {
 }
 
 fn load(folder: &Path, source: &MasterSource) -> Result<Current, VaultError> {
+    let current = read(folder, source)?;
+    // Who rotated may have been killed between its rename and its fsync. What is sealed from here on must not outlive
+    // the keyring that opens it.
+    let path = folder.join(KEYRING_FILE);
+    disk::sync_parent(&path).map_err(failed("fsync the folder of", &path))?;
+    Ok(current)
+}
+
+fn read(folder: &Path, source: &MasterSource) -> Result<Current, VaultError> {
     let mut keyring = Keyring::read(folder)?;
     for _ in 1..READS_MAX {
         match keyring.open(source) {
