@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::aead::{Aead, AeadInOut, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use hkdf::Hkdf;
 use rand::TryRng;
@@ -45,16 +45,32 @@ impl Key {
         derived
     }
 
-    /// Nonce, ciphertext and tag.
-    pub(crate) fn seal(&self, context: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, VaultError> {
+    /// Appends nonce, ciphertext and tag to `out`.
+    pub(crate) fn seal_onto(
+        &self,
+        context: &[u8],
+        plaintext: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), VaultError> {
         let nonce: [u8; NONCE_BYTES] = random()?;
-        let payload = Payload { msg: plaintext, aad: context };
-        let sealed = self.cipher().encrypt(&XNonce::from(nonce), payload);
-        let sealed = sealed.map_err(|_| VaultError::TooLong)?;
-        Ok([&nonce[..], &sealed].concat())
+        out.reserve(NONCE_BYTES + plaintext.len() + TAG_BYTES);
+        out.extend_from_slice(&nonce);
+        let start = out.len();
+        out.extend_from_slice(plaintext);
+        let body = out.get_mut(start..).unwrap_or_default();
+        match self.cipher().encrypt_inout_detached(&XNonce::from(nonce), context, body.into()) {
+            Ok(tag) => {
+                out.extend_from_slice(&tag);
+                Ok(())
+            }
+            Err(_) => {
+                out.truncate(start);
+                Err(VaultError::TooLong)
+            }
+        }
     }
 
-    /// The reverse of [`Key::seal`]; none when a bit of either argument differs.
+    /// The reverse of [`Key::seal_onto`]; none when a bit of either argument differs.
     pub(crate) fn open(&self, context: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>()?;
         let payload = Payload { msg: sealed, aad: context };

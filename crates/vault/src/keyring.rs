@@ -285,7 +285,8 @@ impl Entry {
             plain.extend(id.to_le_bytes());
             plain.extend(key.expose());
         }
-        let sealed = wrapping.seal(&self.context(), &plain)?;
+        let mut sealed = Vec::new();
+        wrapping.seal_onto(&self.context(), &plain, &mut sealed)?;
         Ok(Entry { keys: hex::encode(sealed), ..self.clone() })
     }
 

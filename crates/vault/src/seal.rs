@@ -29,8 +29,10 @@ impl Vault {
     pub fn seal(&self, context: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, VaultError> {
         self.with_active(|id, key| {
             let header = header(SMALL, id);
-            let sealed = small_key(key).seal(&[&header, context].concat(), plaintext)?;
-            Ok([&header[..], &sealed].concat())
+            let mut sealed = Vec::with_capacity(plaintext.len() + Vault::SEAL_BYTES);
+            sealed.extend_from_slice(&header);
+            small_key(key).seal_onto(&[&header, context].concat(), plaintext, &mut sealed)?;
+            Ok(sealed)
         })
     }
 

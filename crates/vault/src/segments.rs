@@ -131,8 +131,11 @@ impl Vault {
     ///
     /// As [`Vault::begin_file`].
     pub fn seal_file(&self, context: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, VaultError> {
-        let (mut sealer, mut sealed) = self.begin_file(context)?;
-        sealed.extend(sealer.append(plaintext)?);
+        let (mut sealer, header) = self.begin_file(context)?;
+        let mut sealed =
+            Vec::with_capacity(header.len() + segments_bytes(plaintext.len()) + TRAILER_BYTES as usize);
+        sealed.extend(header);
+        sealer.append_onto(plaintext, &mut sealed)?;
         sealed.extend(sealer.finish()?);
         Ok(sealed)
     }
@@ -194,11 +197,8 @@ impl FileSealer {
     ///
     /// No randomness.
     pub fn append(&mut self, plaintext: &[u8]) -> Result<Vec<u8>, VaultError> {
-        let mut sealed = Vec::with_capacity(plaintext.len() + plaintext.len() / 1024 + 64);
-        for segment in plaintext.chunks(SEGMENT_BYTES_MAX) {
-            sealed.extend(self.segment(segment.len() as u32, segment)?);
-            self.plain_bytes += segment.len() as u64;
-        }
+        let mut sealed = Vec::with_capacity(segments_bytes(plaintext.len()));
+        self.append_onto(plaintext, &mut sealed)?;
         Ok(sealed)
     }
 
@@ -209,13 +209,23 @@ impl FileSealer {
     /// No randomness.
     pub fn finish(mut self) -> Result<Vec<u8>, VaultError> {
         let total = self.plain_bytes.to_le_bytes();
-        self.segment(TRAILER_LENGTH, &total)
+        let mut sealed = Vec::with_capacity(TRAILER_BYTES as usize);
+        self.segment(TRAILER_LENGTH, &total, &mut sealed)?;
+        Ok(sealed)
     }
 
-    fn segment(&mut self, length: u32, plaintext: &[u8]) -> Result<Vec<u8>, VaultError> {
-        let sealed = self.key.seal(&self.context(length), plaintext)?;
-        self.remember(&sealed)?;
-        Ok([&length.to_le_bytes()[..], &sealed].concat())
+    fn append_onto(&mut self, plaintext: &[u8], sealed: &mut Vec<u8>) -> Result<(), VaultError> {
+        for segment in plaintext.chunks(SEGMENT_BYTES_MAX) {
+            self.segment(segment.len() as u32, segment, sealed)?;
+            self.plain_bytes += segment.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn segment(&mut self, length: u32, plaintext: &[u8], sealed: &mut Vec<u8>) -> Result<(), VaultError> {
+        sealed.extend_from_slice(&length.to_le_bytes());
+        self.key.seal_onto(&self.context(length), plaintext, sealed)?;
+        self.remember(sealed)
     }
 
     fn open(&mut self, length: u32, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, VaultError> {
@@ -287,6 +297,11 @@ impl<R: Read> Read for SealedReader<R> {
         self.at += count;
         Ok(count)
     }
+}
+
+/// How long the segments of that much plaintext are.
+fn segments_bytes(plain_bytes: usize) -> usize {
+    plain_bytes + plain_bytes.div_ceil(SEGMENT_BYTES_MAX) * (LENGTH_BYTES + NONCE_BYTES + TAG_BYTES)
 }
 
 fn file_key(data_key: &Key, file_id: &[u8], context: &[u8]) -> Key {
