@@ -81,6 +81,11 @@ pub(crate) fn header(form: impl Into<Form>) -> [u8; HEADER_BYTES] {
     bytes
 }
 
+/// Whether a header is a sealed journal's, of any kind.
+pub(crate) fn is_sealed(header: &[u8; HEADER_BYTES]) -> bool {
+    header.starts_with(MAGIC) && header[4..6] == VERSION_SEALED.to_le_bytes()
+}
+
 /// Why a header is not this program's for this kind.
 #[derive(Debug, PartialEq)]
 pub(crate) enum HeaderProblem {

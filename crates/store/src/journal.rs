@@ -162,11 +162,14 @@ pub struct Journal<M = File> {
 
 impl Journal {
     /// Opens or creates the journal's file, removing a torn tail.
-    pub(crate) fn open(
-        path: &Path,
-        form: impl Into<Form>,
-    ) -> Result<(Journal, Option<TornTail>), JournalError> {
-        let form = form.into();
+    ///
+    /// # Errors
+    /// As [`Journal::mount`].
+    pub fn open(path: &Path, kind: JournalKind) -> Result<(Journal, Option<TornTail>), JournalError> {
+        Journal::open_as(path, kind.into())
+    }
+
+    pub(crate) fn open_as(path: &Path, form: Form) -> Result<(Journal, Option<TornTail>), JournalError> {
         let fails = |action| move |source| JournalError::Io { action, path: path.to_owned(), source };
         if !path.try_exists().map_err(fails("look for"))? {
             disk::write_durably(path, &frame::header(form)).map_err(fails("create"))?;
@@ -184,8 +187,7 @@ impl Journal {
             Err(error) => return Err(fails("open")(error)),
         };
         let header = read_array(&mut file).map_err(fails("read"))?;
-        let sealed = |kind| frame::check_header(&header, Form { kind, sealed: true }).is_ok();
-        Ok([JournalKind::Coordinator, JournalKind::Client].into_iter().any(sealed))
+        Ok(frame::is_sealed(&header))
     }
 
     /// The bytes of a journal without records.
