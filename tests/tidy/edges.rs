@@ -96,6 +96,7 @@ const CRATES: [(&str, u8, &[&str]); 19] = [
             "secagg",
             "sim",
             "tlog",
+            "store",
             "train",
             "vault",
             "wire",

@@ -7,7 +7,7 @@
 //! folkmoot demo ── starts itself as ──> folkmoot coordinator, folkmoot client × N   (child processes)
 //! folkmoot bench ── likewise, for a thousand rounds
 //! folkmoot status | watch | model fetch ── gRPC ──> any coordinator
-//! folkmoot verify | audit | keys | roster | plan   files only
+//! folkmoot verify | audit | keys | roster | plan   files only, as `model export`
 //! folkmoot simulate                                nothing but a seed
 //! ```
 //!
@@ -23,6 +23,7 @@ mod audit;
 mod bench;
 mod connect;
 mod demo;
+mod export;
 mod failure;
 mod keys;
 mod model;
@@ -154,6 +155,7 @@ mod tests {
             "folkmoot status --coordinator http://127.0.0.1:1 --json",
             "folkmoot watch --coordinator http://127.0.0.1:1",
             "folkmoot model fetch --coordinator http://127.0.0.1:1 --out m --round 3",
+            "folkmoot model export --data d --master f out",
             "folkmoot verify dir --key 00 --quiet",
             "folkmoot audit verify dir --key PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW",
             "folkmoot audit verify dir --against c --receipt r \

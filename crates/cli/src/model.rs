@@ -13,9 +13,9 @@ use wire::v1::models_client::ModelsClient;
 use wire::v1::{FetchModelRequest, ListCheckpointsRequest, ModelPart, model_chunk};
 use wire::{ChunkVerifier, ModelHeader, limits};
 
-use crate::Failure;
 use crate::connect::{connect, refused};
 use crate::failure::with_causes;
+use crate::{Failure, export};
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Model {
@@ -27,6 +27,8 @@ pub(crate) enum Model {
                       folkmoot model fetch --coordinator http://127.0.0.1:7440 --out round-12.safetensors --round 12"
     )]
     Fetch(FetchArgs),
+    /// Write the models of a sealed data folder in the clear, for whoever checks them offline.
+    Export(export::Args),
 }
 
 #[derive(clap::Args, Debug)]
@@ -49,7 +51,10 @@ pub(crate) struct FetchArgs {
 }
 
 pub(crate) async fn run(model: Model) -> Result<(), Failure> {
-    let Model::Fetch(args) = model;
+    let args = match model {
+        Model::Fetch(args) => args,
+        Model::Export(args) => return export::run(&args),
+    };
     let key = args.key.as_deref().map(identity::parse_verifying_key).transpose();
     let key = key.map_err(|why| Failure::usage(format!("--key: {why}")))?;
     let mut models = Models::new(connect(&args.coordinator).await?, key);

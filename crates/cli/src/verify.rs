@@ -1,6 +1,7 @@
 //! `folkmoot verify`: a chain of checkpoints, checked offline from its files alone.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use checkpoint::{
@@ -224,6 +225,13 @@ fn file_of(error: &ArtifactError) -> &'static str {
 /// Reads a file no longer than `bytes_max`.
 fn read(file: &Path, bytes_max: u64) -> Result<Vec<u8>, VerifyError> {
     let unreadable = |why| VerifyError::Unreadable { file: file.to_owned(), why };
+    let mut start = Vec::new();
+    let opened = fs::File::open(file).map_err(unreadable)?;
+    opened.take(vault::MAGIC_BYTES).read_to_end(&mut start).map_err(unreadable)?;
+    if vault::is_sealed(&start) {
+        let why = "is sealed: write the models in the clear with `folkmoot model export`, and verify those";
+        return Err(VerifyError::File { file: file.to_owned(), why: why.into() });
+    }
     let length = fs::metadata(file).map_err(unreadable)?.len();
     if length > bytes_max {
         let why = format!("has {length} bytes, more than the {bytes_max} that it may have");

@@ -35,6 +35,17 @@ impl Published {
         Ok(names)
     }
 
+    /// The files of one publication, ascending.
+    ///
+    /// # Errors
+    ///
+    /// Nothing published there; a disk that fails.
+    pub fn files(&self, name: &str) -> Result<Vec<String>, StoreError> {
+        check_name(name)?;
+        let folder = self.folder.join(name);
+        disk::names(&folder).map_err(failed("list", &folder))
+    }
+
     /// A published file.
     ///
     /// # Errors
@@ -108,9 +119,7 @@ impl Published {
                 Err(error) => return Err(error),
             }
         }
-        let folder = self.folder.join(name);
-        let present = disk::names(&folder).map_err(failed("list", &folder))?;
-        match present.iter().find(|file| !files.iter().any(|(known, _)| known == file)) {
+        match self.files(name)?.iter().find(|file| !files.iter().any(|(known, _)| known == file)) {
             Some(extra) => Err(differs(extra)),
             None => Ok(()),
         }

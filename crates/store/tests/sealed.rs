@@ -172,6 +172,7 @@ fn published_files_are_read_beside_the_store_that_holds_the_lock() {
     let published = |vault| Published::new(folder.path().join("checkpoints"), vault);
     let beside = published(Some(vault.clone()));
     assert_eq!(beside.names().unwrap(), ["000001", "000002"]);
+    assert_eq!(beside.files("000001").unwrap(), ["manifest", "model"]);
     assert_eq!(beside.read("000001", "model").unwrap(), MARKER);
     assert!(matches!(beside.read("000001", "absent"), Err(StoreError::NotPublished { .. })));
     assert_ne!(published(None).read("000001", "model").unwrap(), MARKER);

@@ -54,6 +54,7 @@ use std::path::{Path, PathBuf};
 
 pub use keyring::{KEYRING_FILE, MasterRotation};
 pub use master::{MasterSource, make_master};
+pub use seal::{MAGIC_BYTES, is_sealed};
 pub use secret_file::{read_secret, replace_secret, write_secret};
 pub use segments::{FileSealer, Resumed, SEGMENT_BYTES_MAX, SealedReader};
 pub use vault::Vault;

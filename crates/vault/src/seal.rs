@@ -50,6 +50,14 @@ impl Vault {
     }
 }
 
+/// How many bytes [`is_sealed`] looks at.
+pub const MAGIC_BYTES: u64 = MAGIC.len() as u64;
+
+/// Whether these bytes begin as everything does that a vault sealed.
+pub fn is_sealed(bytes: &[u8]) -> bool {
+    bytes.starts_with(MAGIC)
+}
+
 fn small_key(data_key: &Key) -> Key {
     data_key.derive(b"", "folkmoot/v1/vault-small", b"")
 }

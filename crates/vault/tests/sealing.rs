@@ -50,6 +50,7 @@ fn what_is_sealed_opens_only_in_its_own_context() {
         assert!(matches!(vault.file_plain_bytes(b"there", Cursor::new(&sealed)), Err(VaultError::Refused)));
         assert!(matches!(vault.open(b"here", &sealed), Err(VaultError::Refused)), "a file is no small thing");
     }
+    assert!(vault::is_sealed(&vault.seal(b"here", b"").unwrap()) && !vault::is_sealed(b"plain text"));
     assert!(matches!(vault.open(b"here", b"plain text"), Err(VaultError::NotSealed)));
     assert!(matches!(vault.open_file(b"here", b"plain text"), Err(VaultError::NotSealed)));
 }
