@@ -1,7 +1,7 @@
 //! The keyring's file: every data key, sealed under one master key, or under two while one replaces the other.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -73,6 +73,8 @@ impl Keyring {
     pub(crate) fn create(folder: &Path, source: &MasterSource) -> Result<(), VaultError> {
         let keys = DataKeys { active: 1, keys: BTreeMap::from([(1, Key::random()?)]) };
         let entry = Entry::new(&source.read()?, &keys)?;
+        fs::create_dir_all(folder).map_err(failed("create", folder))?;
+        disk::sync_parent(folder).map_err(failed("fsync the parent of", folder))?;
         disk::create_private(&folder.join(KEYRING_FILE), Written::text(vec![entry])?.as_bytes())
     }
 
@@ -310,7 +312,7 @@ impl Entry {
 }
 
 impl Stamp {
-    pub(crate) fn of(metadata: &std::fs::Metadata) -> Stamp {
+    pub(crate) fn of(metadata: &fs::Metadata) -> Stamp {
         Stamp(
             metadata.dev(),
             metadata.ino(),
@@ -330,7 +332,7 @@ fn commitment(wrapping: &Key) -> String {
 }
 
 fn read_secret_text(path: &Path) -> Result<Zeroizing<String>, VaultError> {
-    std::fs::read_to_string(path).map(Zeroizing::new).map_err(failed("read", path))
+    fs::read_to_string(path).map(Zeroizing::new).map_err(failed("read", path))
 }
 
 /// One process changes a keyring at a time; readers need no lock, because it is replaced whole.
@@ -340,7 +342,7 @@ fn lock(folder: &Path) -> Result<File, VaultError> {
     let file = opened.map_err(failed("open", &path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(VaultError::Busy(folder.to_owned())),
-        Err(std::fs::TryLockError::Error(source)) => Err(failed("lock", &path)(source)),
+        Err(fs::TryLockError::WouldBlock) => Err(VaultError::Busy(folder.to_owned())),
+        Err(fs::TryLockError::Error(source)) => Err(failed("lock", &path)(source)),
     }
 }

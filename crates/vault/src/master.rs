@@ -48,9 +48,10 @@ pub enum MasterSource {
 ///
 /// A file that exists; a disk that fails; no randomness.
 pub fn make_master(path: &Path) -> Result<(), VaultError> {
-    let mut text = Zeroizing::new(hex::encode(Key::random()?.expose()));
-    text.push('\n');
-    disk::create_private(path, text.as_bytes())
+    let mut text = Zeroizing::new([b'\n'; 2 * KEY_BYTES + 1]);
+    let (digits, _) = text.split_at_mut(2 * KEY_BYTES);
+    hex::encode_to_slice(Key::random()?.expose(), digits).map_err(|_| VaultError::TooLong)?;
+    disk::create_private(path, &*text)
 }
 
 impl MasterSource {

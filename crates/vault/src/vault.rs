@@ -29,7 +29,7 @@ struct Current {
 }
 
 impl Vault {
-    /// Makes a keyring with its first data key in `folder`, and opens it.
+    /// Makes a keyring with its first data key in `folder`, which is created where it is not there, and opens it.
     ///
     /// # Errors
     ///

@@ -110,6 +110,19 @@ fn a_missing_keyring_beside_sealed_data_is_never_made_anew() {
 }
 
 #[test]
+fn a_new_folder_is_made_only_once_the_master_key_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, file) = (folder.path().join("a/b"), folder.path().join("master.key"));
+    let missing = Vault::open_or_create(&data, source(&file), false);
+    assert!(matches!(missing, Err(VaultError::MasterMissing { .. })));
+    assert!(!folder.path().join("a").exists());
+    make_master(&file).unwrap();
+    assert_eq!(Vault::open_or_create(&data, source(&file), false).unwrap().active_key().unwrap(), 1);
+    let again = Vault::open_or_create(&data, source(&file), false).unwrap();
+    assert_eq!(again.rotate_data_key().unwrap(), 2, "the same keyring, and no new one");
+}
+
+#[test]
 fn a_keyring_is_never_replaced_by_a_new_one() {
     let sealed = Sealed::new();
     let before = sealed.files();
