@@ -2,8 +2,34 @@
 //!
 //! Owns: certificates, their renewal, the TLS settings of servers and clients, and who a connection's peer is
 //! ([`Peer`]). Does not: decide what a peer may do, or vouch for a silo's updates; those are signed under the roster.
+//!
+//! ```text
+//! TransportKey --request_der--> CertificateAuthority::issue --chain_pem--> ServerTls, ClientTls (both replaceable)
+//! ServerTls -> Incoming -> tonic: every request carries its Peer
+//! ClientTls -> Connector -> tonic      UnpinnedConnection --pin--> ClientTls: a silo's first contact
+//! ```
+//!
+//! Sessions are never resumed and data is never sent early: every connection shows its certificate anew, so that an
+//! expired or revoked one cannot come back by a ticket.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod authority;
+mod client;
+mod contact;
+mod explain;
+mod incoming;
+mod key;
+mod leaf;
 mod peer;
+mod server;
+mod verify;
 
+pub use authority::{CertificateAuthority, IssueError, Issued};
+pub use client::{ClientTls, Connector, TlsIo};
+pub use contact::{ContactError, UnpinnedConnection};
+pub use explain::explain;
+pub use incoming::{Connection, Incoming};
+pub use key::{KeyError, TransportKey};
+pub use leaf::{Leaf, LeafError, inspect, renew_at};
 pub use peer::{Peer, PeerCertificate};
+pub use server::{Denied, ServerTls, TlsError};
