@@ -175,11 +175,7 @@ impl CertificateAuthority {
 
 impl fmt::Debug for CertificateAuthority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = f
-            .debug_struct("CertificateAuthority")
-            .field("not_after_s", &self.not_after_s)
-            .finish_non_exhaustive();
-        shown
+        f.debug_struct("CertificateAuthority").field("not_after_s", &self.not_after_s).finish_non_exhaustive()
     }
 }
 

@@ -16,10 +16,11 @@ use crate::verify::FirstContact;
 /// secret on it**. The join token's fingerprint says which authority is the right one:
 ///
 /// ```no_run
+/// # async fn fetch_authority(_: tonic::transport::Channel) -> String { String::new() }
 /// # async fn enrol(expected: params::Digest) -> Result<(), Box<dyn std::error::Error>> {
 /// let contact = pki::UnpinnedConnection::open("https://coordinator.example:8443").await?;
-/// # async fn fetch_authority(_: tonic::transport::Channel) -> identity::Authority { unimplemented!() }
-/// let authority = fetch_authority(contact.public_questions_only()).await;
+/// let text = fetch_authority(contact.public_questions_only()).await;
+/// let authority = identity::Authority::from_canonical(&text)?;
 /// assert_eq!(authority.fingerprint(), expected); // over `ca_certificate` too
 /// let tls = contact.pin(&authority.ca_certificate)?; // from here on, speak over `tls`
 /// # Ok(()) }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
@@ -24,6 +24,8 @@ use crate::verify::peer_certificate;
 
 /// A handshake takes two round trips and a few signatures; who needs longer is stuck or hostile.
 pub(crate) const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// For a client that was refused to read why.
+const LINGER_TIME: Duration = Duration::from_secs(1);
 /// Handshakes at once: a whole federation that reconnects passes, a flood waits in the listener's queue.
 const HANDSHAKES: usize = 256;
 /// After an error of the listener itself, such as too many open files: it is still there the next instant.
@@ -91,25 +93,43 @@ async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, send: mpsc
             match shake(stream, address, acceptor).await {
                 // A server that shuts down takes no more.
                 Ok(connection) => drop(send.send(connection).await),
-                Err(error) => tracing::info!(peer = %address, "connection refused: {}", explain(&error)),
+                Err((error, left)) => {
+                    tracing::info!(peer = %address, "connection refused: {}", explain(&error));
+                    if let Some(stream) = left {
+                        let _ = timeout(LINGER_TIME, hang_up(stream)).await;
+                    }
+                }
             }
             drop(place);
         });
     }
 }
 
+/// A connection, or why there is none and what is left of it.
 async fn shake(
     stream: TcpStream,
     address: SocketAddr,
     acceptor: Option<TlsAcceptor>,
-) -> io::Result<Connection> {
-    stream.set_nodelay(true)?;
+) -> Result<Connection, (io::Error, Option<TcpStream>)> {
+    stream.set_nodelay(true).map_err(|error| (error, None))?;
     let Some(acceptor) = acceptor else {
         return Ok(Connection { io: Io::Plain(stream), peer: Peer { address, certificate: None } });
     };
-    let stream = timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await??;
-    let certificate = shown(&stream)?;
+    let stream = timeout(HANDSHAKE_TIME, acceptor.accept(stream).into_fallible())
+        .await
+        .map_err(|late| (late.into(), None))?
+        .map_err(|(error, stream)| (error, Some(stream)))?;
+    let certificate = shown(&stream).map_err(|error| (error, None))?;
     Ok(Connection { io: Io::Tls(Box::new(stream)), peer: Peer { address, certificate } })
+}
+
+/// Reads on until the client hangs up. Closing while its first request is on the way would reset the connection, and
+/// the client would hear of that and not of the reason that was sent.
+async fn hang_up(mut stream: TcpStream) -> io::Result<()> {
+    stream.shutdown().await?;
+    let mut unread = [0; 1024];
+    while stream.read(&mut unread).await? > 0 {}
+    Ok(())
 }
 
 fn shown(stream: &TlsStream<TcpStream>) -> io::Result<Option<PeerCertificate>> {

@@ -16,6 +16,7 @@
 mod authority;
 mod client;
 mod contact;
+mod doctor;
 mod explain;
 mod incoming;
 mod key;
@@ -27,6 +28,7 @@ mod verify;
 pub use authority::{CertificateAuthority, IssueError, Issued};
 pub use client::{ClientTls, Connector, TlsIo};
 pub use contact::{ContactError, UnpinnedConnection};
+pub use doctor::{Finding, doctor};
 pub use explain::explain;
 pub use incoming::{Connection, Incoming};
 pub use key::{KeyError, TransportKey};

@@ -97,6 +97,33 @@ impl ClientCertVerifier for Clients {
     }
 }
 
+/// The signature checks of a verifier that has no authority to ask: whoever shows a certificate holds its key.
+macro_rules! signatures {
+    () => {
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            cert: &CertificateDer<'_>,
+            dss: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            verify_tls12_signature(message, cert, dss, &provider().signature_verification_algorithms)
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            cert: &CertificateDer<'_>,
+            dss: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            verify_tls13_signature(message, cert, dss, &provider().signature_verification_algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            provider().signature_verification_algorithms.supported_schemes()
+        }
+    };
+}
+
 /// A server that nobody vouches for yet: its certificate must follow from the authority that it sends along itself,
 /// and that authority may not change from one connection to the next.
 #[derive(Debug, Default)]
@@ -127,25 +154,31 @@ impl ServerCertVerifier for FirstContact {
         Ok(verified)
     }
 
-    fn verify_tls12_signature(
+    signatures!();
+}
+
+/// Believes anyone, and keeps what it was shown: for a diagnosis that then hangs up. Nothing is said over such a
+/// connection.
+#[derive(Debug, Default)]
+pub(crate) struct Recorder {
+    pub(crate) chain: OnceLock<Vec<CertificateDer<'static>>>,
+}
+
+impl ServerCertVerifier for Recorder {
+    fn verify_server_cert(
         &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &provider().signature_verification_algorithms)
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.chain.get_or_init(|| {
+            let chain = std::iter::once(end_entity).chain(intermediates);
+            chain.map(|certificate| certificate.clone().into_owned()).collect()
+        });
+        Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &provider().signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider().signature_verification_algorithms.supported_schemes()
-    }
+    signatures!();
 }

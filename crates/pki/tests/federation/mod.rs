@@ -1,5 +1,5 @@
 //! A federation with one coordinator that answers health checks, over real sockets.
-#![allow(dead_code, unreachable_pub)] // Each test program uses its part of it.
+#![allow(dead_code, unreachable_pub, reason = "each target of these tests uses a part")]
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
