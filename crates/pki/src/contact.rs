@@ -8,6 +8,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::client::ClientTls;
 use crate::explain::explain;
+use crate::incoming::HANDSHAKE_TIME;
 use crate::leaf::{LeafError, certificates};
 use crate::server::TlsError;
 use crate::verify::FirstContact;
@@ -67,7 +68,7 @@ impl UnpinnedConnection {
         let tls = ClientTls::with_verifier(Arc::clone(&verifier) as _)?;
         let endpoint = Endpoint::from_shared(address.to_owned())
             .map_err(|_| ContactError::Address(address.to_owned()))?;
-        let channel = endpoint.connect_with_connector(tls.connector()).await;
+        let channel = endpoint.connect_timeout(HANDSHAKE_TIME).connect_with_connector(tls.connector()).await;
         let channel = channel.map_err(|error| ContactError::Connect(explain(&error)))?;
         let authority = verifier.authority.get().cloned().ok_or(ContactError::Impostor)?;
         Ok(Self { channel, authority })

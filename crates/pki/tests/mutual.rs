@@ -2,9 +2,8 @@
 
 mod federation;
 
-use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
 
 use federation::{Coordinator, DAY_S, Federation, Identity, check, dial, now_s, silo};
 use identity::{Role, Subject};
@@ -13,32 +12,6 @@ use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::transport::Endpoint;
-
-/// What the process logs while the guard lives.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-
-    fn capture(&self) -> tracing::subscriber::DefaultGuard {
-        use tracing_subscriber::util::SubscriberInitExt;
-        let log = self.clone();
-        tracing_subscriber::fmt().with_ansi(false).with_writer(move || log.clone()).set_default()
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        Write::write(&mut *self.0.lock().unwrap(), bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
 
 async fn refused(coordinator: &Coordinator, tls: &ClientTls, reason: &str) {
     let error = coordinator.call(tls).await.unwrap_err();
@@ -87,19 +60,6 @@ async fn a_server_refuses_a_client_of_another_authority_and_the_client_hears_why
         refused(&coordinator, &ours.client_tls(Some(&stranger)), "authority of our certificate").await;
     }
     assert!(coordinator.callers.lock().unwrap().is_empty());
-}
-
-#[tokio::test]
-async fn an_expired_client_is_refused_and_both_sides_say_so() {
-    let log = Log::default();
-    let _guard = log.capture();
-    let federation = Federation::new();
-    let coordinator = Coordinator::serve(federation.server_tls(&federation.coordinator())).await;
-    let late = federation.issue_at(&silo(1), &[], now_s() - 2 * DAY_S);
-    refused(&coordinator, &federation.client_tls(Some(&late)), "our certificate has expired").await;
-    let text = log.text();
-    assert!(text.contains("INFO") && text.contains("peer=127.0.0.1:"), "{text}");
-    assert!(text.contains("certificate has expired: it was valid until"), "{text}");
 }
 
 #[tokio::test]
@@ -153,8 +113,8 @@ async fn a_silo_cannot_pass_for_the_coordinator_nor_the_coordinator_for_a_caller
     let caller = federation.coordinator();
     refused(&coordinator, &federation.client_tls(Some(&caller)), "other side of a connection").await;
     let impostor = Coordinator::serve(federation.server_tls(&federation.issue(&silo(1), &[]))).await;
-    let error = impostor.call(&federation.client_tls(None)).await.unwrap_err();
-    assert!(!error.is_empty() && impostor.callers.lock().unwrap().is_empty(), "{error}");
+    refused(&impostor, &federation.client_tls(None), "other side of a connection").await;
+    assert!(impostor.callers.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -192,21 +152,6 @@ async fn a_client_that_offers_only_tls_1_2_is_refused() {
     let mut answer = [0; 7];
     stream.read_exact(&mut answer).await.unwrap();
     assert_eq!((answer[0], answer[5], answer[6]), (21, 2, 70), "a fatal alert: protocol version");
-}
-
-#[tokio::test]
-async fn plain_text_to_a_tls_port_is_explained_on_both_sides() {
-    let log = Log::default();
-    let _guard = log.capture();
-    let federation = Federation::new();
-    let coordinator = Coordinator::serve(federation.server_tls(&federation.coordinator())).await;
-    let endpoint = Endpoint::from_shared(format!("http://{}", coordinator.address)).unwrap();
-    let error = match endpoint.connect().await {
-        Ok(channel) => check(channel).await.unwrap_err(),
-        Err(error) => pki::explain(&error),
-    };
-    assert!(error.contains("TLS"), "{error}");
-    assert!(log.text().contains("the other end does not speak TLS"), "{}", log.text());
 }
 
 #[tokio::test]
