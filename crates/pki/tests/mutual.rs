@@ -217,3 +217,13 @@ async fn an_operator_is_known_by_name_and_role() {
     coordinator.call(&federation.client_tls(Some(&federation.issue(&alice, &[])))).await.unwrap();
     assert_eq!(coordinator.last_caller().certificate.unwrap().subject, alice);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_never_finishes_its_handshake_is_hung_up_on() {
+    let federation = Federation::new();
+    let coordinator = Coordinator::serve(federation.server_tls(&federation.coordinator())).await;
+    let mut silent = TcpStream::connect(coordinator.address).await.unwrap();
+    let since = tokio::time::Instant::now();
+    assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
+    assert_eq!(since.elapsed().as_secs(), 10);
+}
