@@ -51,4 +51,4 @@ pub use policy::{Hours, ModelKind, Period, Policy, PolicyError, RosterChanges};
 pub use problems::{Problem, Problems};
 pub use refusal::Refusal;
 pub use roster::{AuthorisedRoster, Member, Roster, RosterChange, RosterError, SignedRoster};
-pub use token::{JoinToken, TokenError, secret_hash, secret_matches};
+pub use token::{AccessToken, JoinToken, TokenError, join_signed_bytes, secret_hash, secret_matches};

@@ -10,6 +10,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use crate::access::is_name;
 
 const PREFIX: &str = "fmjoin1.";
+const ACCESS_PREFIX: &str = "fmtoken1.";
+const JOIN_SIGNATURE_LABEL: &[u8] = b"folkmoot/v1/sig/join\0";
 const SECRET_BYTES: usize = 32;
 
 /// A one-use permission to ask for admission, which pins the federation's authority.
@@ -87,6 +89,58 @@ impl JoinToken {
     }
 }
 
+/// What a silo signs with its identity key when it asks for admission: the token's secret, its name and its
+/// certificate request, so that neither can be put beside another's key.
+pub fn join_signed_bytes(secret: &[u8], silo: &str, certificate_request: &[u8]) -> Vec<u8> {
+    let digest = Digest::of("folkmoot/v1/join", &[secret, silo.as_bytes(), certificate_request]);
+    [JOIN_SIGNATURE_LABEL, digest.as_bytes()].concat()
+}
+
+/// An operator's token, which a person or a program shows with each call instead of a certificate.
+///
+/// # Security
+/// Zeroised on drop and redacted in `Debug`; the coordinator keeps only [`AccessToken::secret_hash`].
+#[derive(PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+pub struct AccessToken([u8; SECRET_BYTES]);
+
+impl AccessToken {
+    /// A fresh token.
+    pub fn generate(rng: &mut dyn CryptoRng) -> Self {
+        let mut secret = [0; SECRET_BYTES];
+        rng.fill_bytes(&mut secret);
+        Self(secret)
+    }
+
+    /// The text to hand over, and what follows `Bearer ` in a call.
+    ///
+    /// # Security
+    /// The only way out of this type; the buffer is wiped when dropped.
+    pub fn to_text(&self) -> Zeroizing<String> {
+        Zeroizing::new(format!("{ACCESS_PREFIX}{}", Zeroizing::new(URL_SAFE_NO_PAD.encode(self.0)).as_str()))
+    }
+
+    /// Reads the text.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub fn from_text(text: &str) -> Result<Self, TokenError> {
+        let encoded = text.trim().strip_prefix(ACCESS_PREFIX).ok_or(TokenError)?;
+        let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(encoded).map_err(|_| TokenError)?);
+        Ok(Self(bytes.as_slice().try_into().map_err(|_| TokenError)?))
+    }
+
+    /// What the coordinator keeps: enough to recognise the secret, not to use it.
+    pub fn secret_hash(&self) -> Digest {
+        secret_hash(&self.0)
+    }
+}
+
+impl std::fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AccessToken(hidden)")
+    }
+}
+
 /// The stored form of a token's secret. A fast hash is enough: the secret has 256 random bits.
 pub fn secret_hash(secret: &[u8]) -> Digest {
     Digest::of("folkmoot/v1/token", &[secret])
@@ -131,6 +185,27 @@ mod tests {
         let shown = format!("{token:?}");
         assert!(!shown.contains(&hex::encode(token.secret())));
         assert!(!shown.contains(&URL_SAFE_NO_PAD.encode(token.secret())[..10]));
+    }
+
+    #[test]
+    fn an_operators_token_survives_its_own_text_and_debug_hides_it() {
+        let join = token();
+        let token = AccessToken::generate(&mut ChaCha20Rng::seed_from_u64(1));
+        let text = token.to_text();
+        assert_eq!(AccessToken::from_text(&text).unwrap(), token);
+        assert_eq!(AccessToken::from_text(&text[..text.len() - 2]), Err(TokenError));
+        assert!(AccessToken::from_text(&join.to_text()).is_err(), "a join token is another kind");
+        assert_eq!(token.secret_hash(), secret_hash(&token.0));
+        assert_eq!(format!("{token:?}"), "AccessToken(hidden)");
+    }
+
+    #[test]
+    fn secret_name_and_request_are_each_under_the_join_signature() {
+        let good = join_signed_bytes(&[1; 32], "north", b"csr");
+        assert!(good.starts_with(b"folkmoot/v1/sig/join\0"));
+        assert_ne!(join_signed_bytes(&[2; 32], "north", b"csr"), good);
+        assert_ne!(join_signed_bytes(&[1; 32], "south", b"csr"), good);
+        assert_ne!(join_signed_bytes(&[1; 32], "nort", b"hcsr"), good);
     }
 
     #[test]
