@@ -7,6 +7,7 @@ use crate::tree::{self, Crate};
 /// Every crate with its layer and the crates of the workspace that it may depend on.
 const CRATES: [(&str, u8, &[&str]); 20] = [
 const CRATES: [(&str, u8, &[&str]); 19] = [
+    ("access", 3, &["identity", "params", "pki", "secagg", "wire"]),
     ("accounting", 0, &[]),
     ("params", 0, &[]),
     ("attest", 1, &["checkpoint", "params"]),
@@ -108,6 +109,9 @@ const CRATES: [(&str, u8, &[&str]); 19] = [
 const SIDEWAYS: [(&str, &str, &str); 7] = [
     ("attest", "checkpoint", "evidence restates a signed record, and is checked against it"),
     ("audit", "store", "an audit log's truth is a journal"),
+const SIDEWAYS: [(&str, &str, &str); 8] = [
+    ("access", "pki", "a caller is who its certificate names"),
+    ("access", "wire", "it serves enrolment and administration, and refuses in statuses"),
     ("protocol", "identity", "a round is run under a plan, a roster and a policy"),
     ("train", "datasets", "training reads the tables that datasets parsed"),
     ("sim", "store", "the simulated processes write the real journal, over simulated disks"),

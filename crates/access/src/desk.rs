@@ -1,0 +1,185 @@
+//! The services of enrolment and administration.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ed25519_dalek::VerifyingKey;
+use identity::{Authority, AuthorityError, Roster, SignedRoster, Subject};
+use secagg::ClientId;
+use tonic::{Request, Status, async_trait};
+use wire::v1::admin_server::AdminServer;
+use wire::v1::enrolment_server::EnrolmentServer;
+use wire::{Refusal, limits, v1};
+
+use crate::error::{AccessError, RegistryError};
+use crate::guard::{Caller, Clock};
+use crate::registry::Registry;
+
+mod admin;
+mod enrolment;
+
+/// What the desk asks of the run that it stands in front of. Each answer comes once what it says is durable; a text is
+/// a sentence for the operator.
+#[async_trait]
+pub trait Operations: Send + Sync + 'static {
+    /// The signed roster in force.
+    async fn current_roster(&self) -> Result<SignedRoster, Status>;
+    /// Puts a roster in force that the desk has checked against the current one.
+    async fn put_roster(&self, roster: SignedRoster) -> Result<(), Status>;
+    /// Begins no round any more.
+    async fn pause(&self, reason: &str, by: &str) -> Result<String, Status>;
+    /// Begins rounds again.
+    async fn resume(&self, by: &str) -> Result<String, Status>;
+    /// Stops the use of a round's model.
+    async fn quarantine(&self, round: u64, reason: &str, by: &str) -> Result<String, Status>;
+    /// Goes on from an earlier round's model.
+    async fn rollback(&self, to_round: u64, reason: &str, by: &str) -> Result<String, Status>;
+    /// Ends a barred member's sessions and leaves it out of the round.
+    async fn remove(&self, client: ClientId) -> Result<(), Status>;
+    /// Changes the keys that protect what is stored.
+    async fn rotate_keys(&self, by: &str) -> Result<String, Status>;
+    /// The members that are connected.
+    async fn connected(&self) -> Result<BTreeSet<ClientId>, Status>;
+}
+
+/// Who signs certificates.
+pub trait Issuer: Send + Sync + 'static {
+    /// A certificate for this subject, from a PKCS#10 request in DER.
+    ///
+    /// # Errors
+    /// Why not, in words for who made the request.
+    fn issue(
+        &self,
+        request: &[u8],
+        subject: &Subject,
+        lifetime: Duration,
+    ) -> Result<IssuedCertificate, String>;
+}
+
+/// A certificate, fresh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuedCertificate {
+    /// PEM: the leaf, then what signed it.
+    pub chain: String,
+    /// When it expires. Seconds since the Unix epoch.
+    pub not_after_s: u64,
+}
+
+/// How long certificates are good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// A silo's.
+    pub silo: Duration,
+    /// An operator's, at most.
+    pub operator_max: Duration,
+}
+
+impl Lifetimes {
+    const HOUR: Duration = Duration::from_secs(3600);
+}
+
+impl Default for Lifetimes {
+    /// A day for silos, which renew by themselves; 90 days for people, who do not.
+    fn default() -> Self {
+        Self { silo: Self::HOUR * 24, operator_max: Self::HOUR * 24 * 90 }
+    }
+}
+
+/// Both services; cheap to clone. It expects the [`crate::Guard`] in front of it, and serves nobody without.
+#[derive(Clone)]
+pub struct Desk(Arc<Parts>);
+
+struct Parts {
+    registry: Arc<Registry>,
+    /// Canonical.
+    authority: String,
+    federation: String,
+    authority_key: VerifyingKey,
+    operations: Arc<dyn Operations>,
+    issuer: Arc<dyn Issuer>,
+    lifetimes: Lifetimes,
+    clock: Clock,
+    /// Held from the check of a roster until it is in force.
+    submitting: tokio::sync::Mutex<()>,
+}
+
+impl Desk {
+    /// The desk of this authority's federation.
+    ///
+    /// # Errors
+    /// [`AuthorityError`] for one whose key cannot be used.
+    pub fn new(
+        registry: Arc<Registry>,
+        authority: &Authority,
+        operations: Arc<dyn Operations>,
+        issuer: Arc<dyn Issuer>,
+        lifetimes: Lifetimes,
+        clock: Clock,
+    ) -> Result<Self, AuthorityError> {
+        Ok(Self(Arc::new(Parts {
+            registry,
+            authority: authority.to_canonical(),
+            federation: authority.federation.clone(),
+            authority_key: authority.verifying_key()?,
+            operations,
+            issuer,
+            lifetimes,
+            clock,
+            submitting: tokio::sync::Mutex::default(),
+        })))
+    }
+
+    /// The service of enrolment.
+    pub fn enrolment(&self) -> EnrolmentServer<Self> {
+        EnrolmentServer::new(self.clone()).max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+    }
+
+    /// The service of administration.
+    pub fn admin(&self) -> AdminServer<Self> {
+        AdminServer::new(self.clone()).max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+    }
+
+    fn now_ms(&self) -> u64 {
+        (self.0.clock)()
+    }
+
+    fn now_s(&self) -> u64 {
+        self.now_ms() / 1000
+    }
+
+    /// The roster in force, as it was signed and as it reads.
+    async fn roster(&self) -> Result<(SignedRoster, Roster), Status> {
+        let signed = self.0.operations.current_roster().await?;
+        let roster = signed.open(&self.0.authority_key).map_err(|why| {
+            tracing::error!(%why, "the roster in force is not this authority's");
+            wire::ServiceError::Internal.to_status()
+        })?;
+        Ok((signed, roster))
+    }
+
+    fn issue(
+        &self,
+        request: &[u8],
+        subject: &Subject,
+        lifetime: Duration,
+    ) -> Result<v1::Certificate, Status> {
+        let issued = self.0.issuer.issue(request, subject, lifetime);
+        let IssuedCertificate { chain, not_after_s } =
+            issued.map_err(|why| RegistryError::Issue(why).to_status())?;
+        Ok(v1::Certificate { chain, not_after_s })
+    }
+}
+
+/// Who called, as the guard found it.
+fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
+    request.extensions().get::<Caller>().cloned().ok_or_else(|| {
+        tracing::error!("a call reached the desk past the guard");
+        AccessError::Unauthenticated { path: "this call".into(), needs: "a guard in front of it".into() }
+            .to_status()
+    })
+}
+
+fn status(why: RegistryError) -> Status {
+    why.to_status()
+}

@@ -1,0 +1,277 @@
+//! What people do to a federation and its run.
+
+use std::time::Duration;
+
+use identity::{
+    Role, Roster, RosterError, SignedRoster, Subject, identity_fingerprint, parse_verifying_key, spoken,
+};
+use params::Digest;
+use secagg::ClientId;
+use tonic::{Request, Response, Status, async_trait};
+use wire::v1;
+use wire::v1::admin_server::Admin;
+use wire::v1::register_token_request::Purpose as SentPurpose;
+
+use super::{Desk, caller, status};
+use crate::error::RegistryError;
+use crate::registry::{Incident, Purpose, RequestState, Token, Whom};
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[async_trait]
+impl Admin for Desk {
+    async fn register_token(&self, request: Request<v1::RegisterTokenRequest>) -> Answer<v1::Done> {
+        let v1::RegisterTokenRequest { secret_hash, expires_s, purpose } = request.into_inner();
+        let hash = <[u8; 32]>::try_from(&secret_hash[..]);
+        let hash = hash.map_err(|_| invalid("the hash of a token's secret has 32 bytes"))?;
+        let purpose = match purpose {
+            Some(SentPurpose::Silo(name)) => Purpose::Silo { name },
+            Some(SentPurpose::Operator(v1::OperatorToken { name, role })) => {
+                Purpose::Operator { name, role: role_of(&role)? }
+            }
+            None => return Err(invalid("a token is for a silo or for an operator; say which")),
+        };
+        let registered =
+            self.0.registry.register_token(Digest::from_bytes(hash), purpose, expires_s, self.now_s());
+        let token = registered.map_err(status)?;
+        done(format!("token {} for {} is registered", token.id(), purpose_text(&token.purpose)))
+    }
+
+    async fn list_tokens(&self, _: Request<v1::ListTokensRequest>) -> Answer<v1::Tokens> {
+        let now_s = self.now_s();
+        let shown = |token: &Token| v1::TokenState {
+            id: token.id(),
+            purpose: purpose_text(&token.purpose),
+            expires_s: token.expires_s,
+            state: token.standing(now_s).to_owned(),
+        };
+        let tokens = self.0.registry.tokens().iter().map(shown).collect();
+        Ok(Response::new(v1::Tokens { tokens }))
+    }
+
+    async fn withdraw_token(&self, request: Request<v1::WithdrawTokenRequest>) -> Answer<v1::Done> {
+        let by = caller(&request)?.name;
+        let token = self.0.registry.withdraw_token(&request.into_inner().id, &by).map_err(status)?;
+        done(format!("token {} for {} is withdrawn", token.id(), purpose_text(&token.purpose)))
+    }
+
+    async fn issue_operator(&self, request: Request<v1::IssueOperatorRequest>) -> Answer<v1::Certificate> {
+        let v1::IssueOperatorRequest { name, role, certificate_request, lifetime_s } = request.into_inner();
+        let subject = Subject::operator(&name, role_of(&role)?).map_err(|why| invalid(&why.to_string()))?;
+        self.0.registry.check_operator(&name).map_err(status)?;
+        let lifetime = Duration::from_secs(lifetime_s);
+        let most = self.0.lifetimes.operator_max;
+        if lifetime.is_zero() || lifetime > most {
+            let days = most.as_secs() / 86_400;
+            return Err(invalid(&format!("an operator's certificate lives for 1 second to {days} days")));
+        }
+        self.issue(&certificate_request, &subject, lifetime).map(Response::new)
+    }
+
+    async fn list_clients(&self, _: Request<v1::ListClientsRequest>) -> Answer<v1::Clients> {
+        let (signed, roster) = self.roster().await?;
+        let connected = self.0.operations.connected().await?;
+        let denied = self.0.registry.denied().now();
+        let mut clients = Vec::new();
+        for (id, member) in &roster.members {
+            let barred = denied.subject(&Subject::Silo(*id)).is_some();
+            let key = parse_verifying_key(&member.identity_key);
+            clients.push(v1::ClientEntry {
+                id: id.0,
+                name: member.name.clone(),
+                identity_key: member.identity_key.clone(),
+                fingerprint: key
+                    .map_or_else(|_| String::new(), |key| spoken(&identity_fingerprint(&member.name, &key))),
+                state: if barred { "revoked" } else { "member" }.to_owned(),
+                connected: connected.contains(id),
+            });
+        }
+        for admission in self.0.registry.admissions() {
+            let state = match admission.state {
+                RequestState::Awaiting => "awaiting approval",
+                RequestState::Refused { .. } => "refused",
+                RequestState::Admitted => continue,
+            };
+            clients.push(v1::ClientEntry {
+                id: 0,
+                name: admission.name,
+                identity_key: admission.identity_key,
+                fingerprint: admission.fingerprint,
+                state: state.to_owned(),
+                connected: false,
+            });
+        }
+        let roster = serde_json::to_string(&signed).map_err(|_| Status::internal("a roster"))?;
+        Ok(Response::new(v1::Clients { clients, roster }))
+    }
+
+    async fn submit_roster(&self, request: Request<v1::SubmitRosterRequest>) -> Answer<v1::Done> {
+        let by = caller(&request)?.name;
+        let text = request.into_inner().roster;
+        let signed: SignedRoster = serde_json::from_str(&text).map_err(|_| {
+            roster_refused("it is no signed roster; send the file that `folkmoot roster sign` wrote")
+        })?;
+        let next = signed.open(&self.0.authority_key).map_err(|why| match why {
+            RosterError::Signature => status(RegistryError::RosterSignature),
+            why => roster_refused(&why.to_string()),
+        })?;
+        let _one_at_a_time = self.0.submitting.lock().await;
+        let (current_signed, current) = self.roster().await?;
+        // The same one again completes what a crash may have left undone.
+        if signed != current_signed {
+            if next.federation != self.0.federation {
+                return Err(roster_refused("it is of another federation"));
+            }
+            follows(&current, &next).map_err(status)?;
+            self.0.registry.check_roster(&next).map_err(status)?;
+            self.0.operations.put_roster(signed).await?;
+        }
+        self.0.registry.settle_roster(&next, &by, self.now_s()).map_err(status)?;
+        for id in current.members.keys().filter(|id| !next.members.contains_key(id)) {
+            self.0.operations.remove(*id).await?;
+        }
+        done(format!("the roster of epoch {} with {} members is in force", next.epoch, next.members.len()))
+    }
+
+    async fn refuse_client(&self, request: Request<v1::RefuseClientRequest>) -> Answer<v1::Done> {
+        let v1::RefuseClientRequest { name, reason } = request.into_inner();
+        self.0.registry.refuse_request(&name, &reason).map_err(status)?;
+        done(format!("the request of `{name}` is refused"))
+    }
+
+    async fn revoke_client(&self, request: Request<v1::RevokeClientRequest>) -> Answer<v1::Done> {
+        let by = caller(&request)?.name;
+        let v1::RevokeClientRequest { client, reason } = request.into_inner();
+        let id = ClientId(client);
+        match self.0.registry.deny(Whom::Client(id), &reason, &by, self.now_s()) {
+            // Barred before: what follows may not have been done.
+            Ok(()) | Err(RegistryError::Settled { .. }) => {}
+            Err(why) => return Err(status(why)),
+        }
+        self.0.operations.remove(id).await?;
+        done(format!("silo {id} is barred and its calls are ended; a new roster should leave it out"))
+    }
+
+    async fn revoke_access(&self, request: Request<v1::RevokeAccessRequest>) -> Answer<v1::Done> {
+        let by = caller(&request)?.name;
+        let v1::RevokeAccessRequest { whom: text, reason } = request.into_inner();
+        let whom = Whom::operator_or_certificate(&text).map_err(status)?;
+        self.0.registry.deny(whom, &reason, &by, self.now_s()).map_err(status)?;
+        done(format!("`{text}` is barred and its calls are ended"))
+    }
+
+    async fn pause(&self, request: Request<v1::PauseRequest>) -> Answer<v1::Done> {
+        let by = caller(&request)?.name;
+        done(self.0.operations.pause(&reason(request.into_inner().reason)?, &by).await?)
+    }
+
+    async fn resume(&self, request: Request<v1::ResumeRequest>) -> Answer<v1::Done> {
+        let by = caller(&request)?.name;
+        done(self.0.operations.resume(&by).await?)
+    }
+
+    async fn quarantine(&self, request: Request<v1::QuarantineRequest>) -> Answer<v1::Done> {
+        let by = caller(&request)?.name;
+        let v1::QuarantineRequest { round, reason: why } = request.into_inner();
+        done(self.0.operations.quarantine(round, &reason(why)?, &by).await?)
+    }
+
+    async fn rollback(&self, request: Request<v1::RollbackRequest>) -> Answer<v1::Done> {
+        let by = caller(&request)?.name;
+        let v1::RollbackRequest { to_round, reason: why } = request.into_inner();
+        done(self.0.operations.rollback(to_round, &reason(why)?, &by).await?)
+    }
+
+    async fn rotate_keys(&self, request: Request<v1::RotateKeysRequest>) -> Answer<v1::Done> {
+        let by = caller(&request)?.name;
+        done(self.0.operations.rotate_keys(&by).await?)
+    }
+
+    async fn open_incident(&self, request: Request<v1::OpenIncidentRequest>) -> Answer<v1::Incident> {
+        let by = caller(&request)?.name;
+        let title = request.into_inner().title;
+        incident(self.0.registry.open_incident(&title, &by, self.now_ms()))
+    }
+
+    async fn note_incident(&self, request: Request<v1::NoteIncidentRequest>) -> Answer<v1::Incident> {
+        let by = caller(&request)?.name;
+        let v1::NoteIncidentRequest { id, text } = request.into_inner();
+        incident(self.0.registry.note_incident(&id, &text, &by, self.now_ms()))
+    }
+
+    async fn close_incident(&self, request: Request<v1::CloseIncidentRequest>) -> Answer<v1::Incident> {
+        let by = caller(&request)?.name;
+        let v1::CloseIncidentRequest { id, resolution } = request.into_inner();
+        incident(self.0.registry.close_incident(&id, &resolution, &by, self.now_ms()))
+    }
+
+    async fn list_incidents(&self, _: Request<v1::ListIncidentsRequest>) -> Answer<v1::Incidents> {
+        let incidents = self.0.registry.incidents().into_iter().map(shown).collect();
+        Ok(Response::new(v1::Incidents { incidents }))
+    }
+}
+
+/// Whether a roster can take the current one's place.
+fn follows(current: &Roster, next: &Roster) -> Result<(), RegistryError> {
+    let refused = |why: String| Err(RegistryError::Roster(why));
+    if next.federation != current.federation {
+        return refused("it is of another federation".into());
+    }
+    if next.epoch <= current.epoch {
+        return Err(RegistryError::RosterEpoch { got: next.epoch, in_force: current.epoch });
+    }
+    if next.coordinator_key != current.coordinator_key {
+        return refused("it names another key of the coordinator; keep the one in force".into());
+    }
+    for (id, member) in &next.members {
+        let before = current.members.iter().find(|(_, old)| old.identity_key == member.identity_key);
+        if before.is_some_and(|(old, _)| old != id) {
+            return refused(format!("it gives `{}` another number; members keep theirs", member.name));
+        }
+        if current.members.get(id).is_some_and(|old| old.identity_key != member.identity_key) {
+            return refused(format!("it gives the number {id} another key; members keep theirs"));
+        }
+    }
+    Ok(())
+}
+
+fn role_of(text: &str) -> Result<Role, Status> {
+    text.parse().map_err(|why: identity::SubjectError| invalid(&why.to_string()))
+}
+
+fn purpose_text(purpose: &Purpose) -> String {
+    match purpose {
+        Purpose::Silo { name } => format!("silo {name}"),
+        Purpose::Operator { name, role } => format!("{role} {name}"),
+    }
+}
+
+fn reason(text: String) -> Result<String, Status> {
+    crate::registry::text("a reason", &text).map_err(status)
+}
+
+fn invalid(why: &str) -> Status {
+    status(RegistryError::Invalid(why.to_owned()))
+}
+
+fn roster_refused(why: &str) -> Status {
+    status(RegistryError::Roster(why.to_owned()))
+}
+
+fn done(text: String) -> Answer<v1::Done> {
+    Ok(Response::new(v1::Done { text }))
+}
+
+fn incident(edited: Result<Incident, RegistryError>) -> Answer<v1::Incident> {
+    edited.map(shown).map(Response::new).map_err(status)
+}
+
+fn shown(incident: Incident) -> v1::Incident {
+    let Incident { id, title, opened_ms, opened_by, notes, closed_ms } = incident;
+    let notes = notes.into_iter().map(|note| v1::IncidentNote {
+        time_ms: note.time_ms,
+        by: note.by,
+        text: note.text,
+    });
+    v1::Incident { id, title, opened_ms, opened_by, notes: notes.collect(), closed_ms }
+}

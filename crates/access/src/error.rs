@@ -1,0 +1,276 @@
+//! Every refusal of this crate: its sentence for people and its code for programs.
+
+use std::time::Duration;
+
+use identity::Role;
+use secagg::ClientId;
+use tonic::Code;
+
+/// Why a caller was refused before its call was read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AccessError {
+    /// It showed neither a certificate nor a token.
+    #[error(
+        "{path} needs {needs}, and this caller did not say who it is; connect with a certificate of the federation \
+         or send an operator's token"
+    )]
+    Unauthenticated {
+        /// The RPC.
+        path: String,
+        /// The roles that it needs, in words.
+        needs: String,
+    },
+    /// Its token is none of this federation's.
+    #[error("this operator's token is not known here; ask an administrator for one, or send it whole")]
+    UnknownToken,
+    /// Its token's time is over.
+    #[error("this operator's token has expired; ask an administrator for another")]
+    TokenExpired,
+    /// An administrator withdrew its token.
+    #[error("this operator's token was withdrawn; ask an administrator why, or for another")]
+    TokenWithdrawn,
+    /// The connection outlived the certificate that opened it.
+    #[error("the certificate of this connection has expired; renew it and connect again")]
+    CertificateExpired,
+    /// An administrator barred it.
+    #[error("{who} is barred: {reason}; ask the federation's administrator")]
+    Denied {
+        /// The caller.
+        who: String,
+        /// In the administrator's words.
+        reason: String,
+    },
+    /// It has another role.
+    #[error("{path} needs {needs}, and {who} has {has}; ask an administrator for that role")]
+    WrongRole {
+        /// The RPC.
+        path: String,
+        /// The roles that it needs, in words.
+        needs: String,
+        /// The caller.
+        who: String,
+        /// Its role, in words.
+        has: String,
+    },
+    /// It calls too often.
+    #[error("{who} calls {path} too often")]
+    TooOften {
+        /// The caller.
+        who: String,
+        /// The RPC.
+        path: String,
+        /// When the next call is served.
+        retry_after: Duration,
+    },
+    /// No row of the table names it.
+    #[error("{0} is not offered here; install the same release of folkmoot on both sides")]
+    UnknownRpc(String),
+}
+
+impl wire::Refusal for AccessError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Unauthenticated { .. }
+            | Self::UnknownToken
+            | Self::TokenExpired
+            | Self::TokenWithdrawn
+            | Self::CertificateExpired => Code::Unauthenticated,
+            Self::Denied { .. } | Self::WrongRole { .. } => Code::PermissionDenied,
+            Self::TooOften { .. } => Code::ResourceExhausted,
+            Self::UnknownRpc(_) => Code::Unimplemented,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Unauthenticated { .. } => "UNAUTHENTICATED",
+            Self::UnknownToken => "ACCESS_TOKEN_UNKNOWN",
+            Self::TokenExpired => "ACCESS_TOKEN_EXPIRED",
+            Self::TokenWithdrawn => "ACCESS_TOKEN_WITHDRAWN",
+            Self::CertificateExpired => "CERTIFICATE_EXPIRED",
+            Self::Denied { .. } => "DENIED",
+            Self::WrongRole { .. } => "WRONG_ROLE",
+            Self::TooOften { .. } => "TOO_OFTEN",
+            Self::UnknownRpc(_) => "UNKNOWN_RPC",
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TooOften { retry_after, .. } => Some(*retry_after),
+            _ => None,
+        }
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Unauthenticated { path, needs } => {
+                vec![("rpc", path.clone()), ("needs", needs.clone())]
+            }
+            Self::WrongRole { path, needs, has, .. } => {
+                vec![("rpc", path.clone()), ("needs", needs.clone()), ("has", has.clone())]
+            }
+            Self::TooOften { path, .. } => vec![("rpc", path.clone())],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Why a request to the registry was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RegistryError {
+    /// Nobody made this token here.
+    #[error("this join token is not known here; ask the administrator for one of this federation")]
+    TokenUnknown,
+    /// Its time was over before it was used.
+    #[error("this join token has expired; ask the administrator for another")]
+    TokenExpired,
+    /// An administrator withdrew it.
+    #[error("this join token was withdrawn; ask the administrator for another")]
+    TokenWithdrawn,
+    /// Somebody else used it.
+    #[error(
+        "this join token was used already, with other keys; if it was not you, tell the administrator that the \
+         token was stolen, and ask for another"
+    )]
+    TokenReplayed,
+    /// It was made for another name.
+    #[error("this join token is for another silo than `{0}`; use the name that the token was made for")]
+    TokenForAnother(String),
+    /// The identity key did not sign the request.
+    #[error("the identity key did not sign this request; run the enrolment again with the silo's own key")]
+    JoinSignature,
+    /// A request of the same name is undecided.
+    #[error(
+        "`{0}` already asks for admission with other keys; an administrator must refuse that request first"
+    )]
+    NameAwaiting(String),
+    /// Somebody else of that name is a member.
+    #[error("`{0}` is a member with another identity key; enrol under another name")]
+    NameTaken(String),
+    /// Two tokens begin alike, or the same one came twice.
+    #[error("a token with the id {0} is registered already; create another")]
+    TokenRepeated(String),
+    /// No such token, request, incident.
+    #[error("there is no {what} `{id}`; list them to see what there is")]
+    NoSuch {
+        /// What was looked for.
+        what: &'static str,
+        /// Under which name.
+        id: String,
+    },
+    /// It was decided, closed or withdrawn before.
+    #[error("{what} `{id}` is {state} already")]
+    Settled {
+        /// What it is.
+        what: &'static str,
+        /// Its name.
+        id: String,
+        /// What became of it.
+        state: &'static str,
+    },
+    /// The request says something impossible.
+    #[error("{0}")]
+    Invalid(String),
+    /// The registry is full.
+    #[error("there are {most} {what} already, the most that are kept; {mend}")]
+    Full {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        most: usize,
+        /// What makes room.
+        mend: &'static str,
+    },
+    /// A member that was barred.
+    #[error("silo {0} is barred; ask the federation's administrator")]
+    Barred(ClientId),
+    /// Not on the roster in force.
+    #[error("silo {0} is not on the roster in force; ask the federation's administrator")]
+    NotAMember(ClientId),
+    /// Only silos renew.
+    #[error("a {0}'s certificate is not renewed by this call; ask an administrator to issue another")]
+    NotRenewed(String),
+    /// The roster is not the authority's, or contradicts the one in force.
+    #[error("the roster cannot be put in force: {0}")]
+    Roster(String),
+    /// A roster that is not newer.
+    #[error(
+        "the roster's epoch {got} is not above {in_force}, the one in force; sign one with a higher epoch"
+    )]
+    RosterEpoch {
+        /// The one that was sent.
+        got: u64,
+        /// The one in force.
+        in_force: u64,
+    },
+    /// The authority's signature does not verify.
+    #[error("the roster is not signed by this federation's authority; sign it with the authority's key")]
+    RosterSignature,
+    /// No certificate could be issued.
+    #[error("no certificate was issued: {0}")]
+    Issue(String),
+    /// The file could not be written; nothing changed.
+    #[error("the change could not be saved, and was not made; the coordinator's log says why")]
+    NotSaved,
+}
+
+impl wire::Refusal for RegistryError {
+    fn code(&self) -> Code {
+        match self {
+            Self::TokenUnknown | Self::JoinSignature => Code::Unauthenticated,
+            Self::TokenExpired
+            | Self::TokenWithdrawn
+            | Self::TokenReplayed
+            | Self::TokenForAnother(_)
+            | Self::Barred(_)
+            | Self::NotAMember(_)
+            | Self::NotRenewed(_)
+            | Self::RosterSignature => Code::PermissionDenied,
+            Self::NameAwaiting(_) | Self::NameTaken(_) | Self::TokenRepeated(_) => Code::AlreadyExists,
+            Self::NoSuch { .. } => Code::NotFound,
+            Self::Settled { .. } | Self::Roster(_) | Self::RosterEpoch { .. } => Code::FailedPrecondition,
+            Self::Invalid(_) | Self::Issue(_) => Code::InvalidArgument,
+            Self::Full { .. } => Code::ResourceExhausted,
+            Self::NotSaved => Code::Internal,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::TokenUnknown => "JOIN_TOKEN_UNKNOWN",
+            Self::TokenExpired => "JOIN_TOKEN_EXPIRED",
+            Self::TokenWithdrawn => "JOIN_TOKEN_WITHDRAWN",
+            Self::TokenReplayed => "JOIN_TOKEN_REPLAYED",
+            Self::TokenForAnother(_) => "JOIN_TOKEN_FOR_ANOTHER",
+            Self::JoinSignature => "JOIN_SIGNATURE",
+            Self::NameAwaiting(_) => "NAME_AWAITING",
+            Self::NameTaken(_) => "NAME_TAKEN",
+            Self::TokenRepeated(_) => "TOKEN_REPEATED",
+            Self::NoSuch { .. } => "NO_SUCH_ENTRY",
+            Self::Settled { .. } => "SETTLED",
+            Self::Invalid(_) => "INVALID",
+            Self::Full { .. } => "REGISTRY_FULL",
+            Self::Barred(_) => "BARRED",
+            Self::NotAMember(_) => "NOT_A_MEMBER",
+            Self::NotRenewed(_) => "NOT_RENEWED",
+            Self::Roster(_) => "ROSTER",
+            Self::RosterEpoch { .. } => "ROSTER_EPOCH",
+            Self::RosterSignature => "ROSTER_SIGNATURE",
+            Self::Issue(_) => "NOT_ISSUED",
+            Self::NotSaved => "NOT_SAVED",
+        }
+    }
+}
+
+/// `admin or operator`: roles in a sentence.
+pub(crate) fn in_words(roles: &[Role]) -> String {
+    match roles {
+        [] => "no role".to_owned(),
+        [one] => format!("the role {one}"),
+        [many @ .., last] => {
+            let many: Vec<&str> = many.iter().map(|role| role.name()).collect();
+            format!("the role {} or {last}", many.join(", "))
+        }
+    }
+}

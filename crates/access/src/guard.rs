@@ -1,0 +1,370 @@
+//! The gate in front of every service: who calls, whether it may, and how often.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use governor::clock::DefaultClock;
+use http::header::AUTHORIZATION;
+use http::{Extensions, HeaderMap, Request, Response};
+use identity::{AccessToken, Role, Subject};
+use params::Digest;
+use pki::Peer;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::transport::server::TcpConnectInfo;
+use tower::{Layer, Service};
+use wire::Refusal;
+
+use crate::denied::Denied;
+use crate::error::{AccessError, in_words};
+use crate::limits::{Key, Limits, Rates};
+use crate::registry::Registry;
+use crate::requirements::{RateClass, Requirement, Row, requirement};
+
+mod ending;
+
+use ending::EndsWhenBarred;
+
+/// The wall clock, in milliseconds since the Unix epoch.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// What is told of each refusal and each recorded call. It must return soon: calls wait for it.
+pub type Hook = Arc<dyn Fn(&CallRecord) + Send + Sync>;
+
+/// What a caller without certificate and token may be in plain text: what a silo and who watches it need. A session
+/// still proves the silo's identity by its signed hello.
+const PLAINTEXT_ROLES: [Role; 2] = [Role::Client, Role::Viewer];
+
+/// Who made a call. Every request that passed the [`Guard`] has it in its extensions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// For people: an operator's name, `silo/7`, or an address.
+    pub name: String,
+    /// What it proved to be; `None` where it proved nothing.
+    pub subject: Option<Subject>,
+    /// In what role it acts.
+    pub role: Option<Role>,
+    /// How it proved it.
+    pub proof: Proof,
+    /// Where it calls from, where the transport knows.
+    pub address: Option<SocketAddr>,
+}
+
+/// How a caller proved who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// Not at all.
+    Nothing,
+    /// By a certificate of the federation.
+    Certificate {
+        /// SHA-256 over its DER bytes.
+        fingerprint: Digest,
+    },
+    /// By an operator's token.
+    Token {
+        /// The token's id, which is no secret.
+        id: String,
+    },
+}
+
+impl Caller {
+    fn proven(subject: Subject, proof: Proof, address: Option<SocketAddr>) -> Self {
+        let name = match &subject {
+            Subject::Coordinator => "the coordinator".to_owned(),
+            Subject::Silo(id) => format!("silo/{id}"),
+            Subject::Operator { name, .. } => name.clone(),
+        };
+        Self { name, role: subject.role(), subject: Some(subject), proof, address }
+    }
+
+    fn nobody(address: Option<SocketAddr>) -> Self {
+        let name =
+            address.map_or_else(|| "a caller without address".to_owned(), |address| address.to_string());
+        Self { name, subject: None, role: None, proof: Proof::Nothing, address }
+    }
+}
+
+/// One call, for the audit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallRecord {
+    /// The RPC's path.
+    pub rpc: String,
+    /// Who made it.
+    pub caller: Caller,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is handed to its service now; a [`Outcome::Failed`] follows where that refuses it.
+    Begun,
+    /// The guard refused it.
+    Refused {
+        /// For programs.
+        reason: String,
+        /// For people.
+        text: String,
+    },
+    /// Its service refused it.
+    Failed {
+        /// For programs.
+        reason: String,
+        /// For people.
+        text: String,
+    },
+}
+
+/// The layer for `Server::builder().layer(…)`.
+///
+/// It reads the caller from the connection's [`Peer`] or from `authorization: Bearer TOKEN`; refuses whoever is
+/// barred, whose certificate or token has expired, and whose role is not in the RPC's row of
+/// [`crate::REQUIREMENTS`]; counts its calls; and ends the calls in progress of whoever is barred meanwhile. A token
+/// that is sent must be good, whatever the certificate says.
+#[derive(Clone)]
+pub struct Guard(Arc<Shared>);
+
+struct Shared {
+    registry: Arc<Registry>,
+    denied: Denied,
+    limits: Limits<DefaultClock>,
+    plaintext: bool,
+    clock: Clock,
+    hook: Hook,
+}
+
+impl Guard {
+    /// For connections over TLS.
+    pub fn new(registry: Arc<Registry>, rates: &Rates, clock: Clock, hook: Hook) -> Self {
+        Self::build(registry, rates, clock, hook, false)
+    }
+
+    /// For plain text: loopback only, chosen explicitly. A caller without token acts as a client and a viewer.
+    pub fn plaintext(registry: Arc<Registry>, rates: &Rates, clock: Clock, hook: Hook) -> Self {
+        Self::build(registry, rates, clock, hook, true)
+    }
+
+    fn build(registry: Arc<Registry>, rates: &Rates, clock: Clock, hook: Hook, plaintext: bool) -> Self {
+        let limits = Limits::new(rates, DefaultClock::default());
+        let denied = registry.denied();
+        Self(Arc::new(Shared { registry, denied, limits, plaintext, clock, hook }))
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").field("plaintext", &self.0.plaintext).finish_non_exhaustive()
+    }
+}
+
+impl<S> Layer<S> for Guard {
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Guarded<S> {
+        Guarded { inner, shared: Arc::clone(&self.0) }
+    }
+}
+
+/// A service behind the [`Guard`].
+#[derive(Clone)]
+pub struct Guarded<S> {
+    inner: S,
+    shared: Arc<Shared>,
+}
+
+impl<S> Service<Request<Body>> for Guarded<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let (caller, row) = match self.shared.admit(&request) {
+            Ok(admitted) => admitted,
+            Err(why) => return Box::pin(std::future::ready(Ok(why.to_status().into_http()))),
+        };
+        request.extensions_mut().insert(caller.clone());
+        // The service that is ready is the one that was asked; the clone takes its place.
+        let clone = self.inner.clone();
+        let inner = std::mem::replace(&mut self.inner, clone).call(request);
+        Box::pin(Arc::clone(&self.shared).watch(caller, row, inner))
+    }
+}
+
+impl Shared {
+    /// Everything that is decided before a service sees the call.
+    fn admit(&self, request: &Request<Body>) -> Result<(Caller, &'static Row), AccessError> {
+        let path = request.uri().path();
+        let peer = peer(request.extensions());
+        let mut caller = Caller::nobody(peer.as_ref().map(|peer| peer.address));
+        let admitted = self.judge(path, peer, request.headers(), &mut caller);
+        match &admitted {
+            Err(why) => self.report_refusal(path, &caller, why),
+            Ok(row) if row.recorded => self.report(path, &caller, Outcome::Begun),
+            Ok(_) => {}
+        }
+        admitted.map(|row| (caller, row))
+    }
+
+    fn judge(
+        &self,
+        path: &str,
+        peer: Option<Peer>,
+        headers: &HeaderMap,
+        caller: &mut Caller,
+    ) -> Result<&'static Row, AccessError> {
+        let row = requirement(path).ok_or_else(|| AccessError::UnknownRpc(path.to_owned()))?;
+        self.identify(peer, headers, caller)?;
+        self.require(row, caller)?;
+        self.count(row, caller)?;
+        Ok(row)
+    }
+
+    /// Who it is, and whether that still holds.
+    fn identify(
+        &self,
+        peer: Option<Peer>,
+        headers: &HeaderMap,
+        caller: &mut Caller,
+    ) -> Result<(), AccessError> {
+        let now_s = (self.clock)() / 1000;
+        let address = caller.address;
+        if let Some(certificate) = peer.and_then(|peer| peer.certificate) {
+            let proof = Proof::Certificate { fingerprint: certificate.fingerprint };
+            *caller = Caller::proven(certificate.subject, proof, address);
+            self.refuse_barred(caller)?;
+            if now_s >= certificate.expires_s {
+                return Err(AccessError::CertificateExpired);
+            }
+        }
+        if let Some(value) = headers.get(AUTHORIZATION) {
+            let text = value.to_str().ok().and_then(|text| text.strip_prefix("Bearer "));
+            let token = text.and_then(|text| AccessToken::from_text(text).ok());
+            let token = token.ok_or(AccessError::UnknownToken)?;
+            let (subject, id) = self.registry.operator(&token, now_s)?;
+            *caller = Caller::proven(subject, Proof::Token { id }, address);
+            self.refuse_barred(caller)?;
+        }
+        Ok(())
+    }
+
+    fn refuse_barred(&self, caller: &Caller) -> Result<(), AccessError> {
+        match self.denied.now().caller(caller) {
+            None => Ok(()),
+            Some(reason) => Err(AccessError::Denied { who: caller.name.clone(), reason: reason.to_owned() }),
+        }
+    }
+
+    fn require(&self, row: &Row, caller: &Caller) -> Result<(), AccessError> {
+        let (needs, may) = match row.requirement {
+            Requirement::Anyone => return Ok(()),
+            Requirement::Certificate => (
+                "a certificate of this federation".to_owned(),
+                matches!(caller.proof, Proof::Certificate { .. }),
+            ),
+            Requirement::AnyOf(roles) => {
+                let may = match caller.role {
+                    Some(role) => roles.contains(&role),
+                    None => {
+                        self.plaintext
+                            && caller.proof == Proof::Nothing
+                            && PLAINTEXT_ROLES.iter().any(|role| roles.contains(role))
+                    }
+                };
+                (in_words(roles), may)
+            }
+        };
+        if may {
+            return Ok(());
+        }
+        let path = row.path.to_owned();
+        if caller.proof == Proof::Nothing {
+            return Err(AccessError::Unauthenticated { path, needs });
+        }
+        let has = caller.role.map_or_else(|| "no role".to_owned(), |role| in_words(&[role]));
+        Err(AccessError::WrongRole { path, needs, who: caller.name.clone(), has })
+    }
+
+    fn count(&self, row: &'static Row, caller: &Caller) -> Result<(), AccessError> {
+        let key = match (&caller.subject, caller.address, row.requirement) {
+            (Some(subject), _, _) => Key::Identity(subject.to_string()),
+            (None, None, _) => Key::Rest,
+            (None, Some(address), Requirement::Anyone) => Key::network(address.ip()),
+            // Plain text, on one machine: its callers differ by their ports alone.
+            (None, Some(address), _) => Key::Connection(address),
+        };
+        self.limits.check(key, row.rate, row.path).map_err(|retry_after| AccessError::TooOften {
+            who: caller.name.clone(),
+            path: row.path.to_owned(),
+            retry_after,
+        })
+    }
+
+    fn report(&self, path: &str, caller: &Caller, outcome: Outcome) {
+        (self.hook)(&CallRecord { rpc: path.to_owned(), caller: caller.clone(), outcome });
+    }
+
+    /// So many of one network as an audit log can bear: who is refused without end must not fill it.
+    fn report_refusal(&self, path: &str, caller: &Caller, why: &AccessError) {
+        tracing::debug!(rpc = path, caller = caller.name, %why, "refused a call");
+        let key = caller.address.map_or(Key::Rest, |address| Key::network(address.ip()));
+        if self.limits.check(key, RateClass::Change, "refusals").is_ok() {
+            let outcome = Outcome::Refused { reason: why.reason().to_owned(), text: why.to_string() };
+            self.report(path, caller, outcome);
+        }
+    }
+
+    /// Runs an admitted call, until its end or until its caller is barred.
+    async fn watch<E>(
+        self: Arc<Self>,
+        caller: Caller,
+        row: &'static Row,
+        call: impl Future<Output = Result<Response<Body>, E>> + Send,
+    ) -> Result<Response<Body>, E> {
+        let mut barred = Box::pin(self.clone().barred(caller.clone()));
+        let mut call = Box::pin(call);
+        let first = poll_fn(|cx| match barred.as_mut().poll(cx) {
+            Poll::Ready(status) => Poll::Ready(Err(status)),
+            Poll::Pending => call.as_mut().poll(cx).map(Ok),
+        });
+        let response = match first.await {
+            Ok(response) => response?,
+            Err(status) => status.into_http(),
+        };
+        if row.recorded
+            && let Some(status) = Status::from_header_map(response.headers())
+            && status.code() != tonic::Code::Ok
+        {
+            let reason = wire::reason(&status).unwrap_or_else(|| status.code().description().to_owned());
+            self.report(row.path, &caller, Outcome::Failed { reason, text: status.message().to_owned() });
+        }
+        Ok(response.map(|body| Body::new(EndsWhenBarred::new(body, barred))))
+    }
+
+    /// Ends when this caller is barred.
+    async fn barred(self: Arc<Self>, caller: Caller) -> Status {
+        let reason = self.denied.wait_for_caller(&caller).await;
+        AccessError::Denied { who: caller.name, reason }.to_status()
+    }
+}
+
+/// The connection's other end: as `pki`'s transport says, or as plain TCP does.
+fn peer(extensions: &Extensions) -> Option<Peer> {
+    extensions.get::<Peer>().cloned().or_else(|| {
+        let address = extensions.get::<TcpConnectInfo>()?.remote_addr()?;
+        Some(Peer { address, certificate: None })
+    })
+}

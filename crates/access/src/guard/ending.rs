@@ -1,0 +1,54 @@
+//! A response that ends when its caller is barred.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Frame, SizeHint};
+use tonic::Status;
+use tonic::body::Body;
+
+type Barred = Pin<Box<dyn Future<Output = Status> + Send>>;
+
+/// A body that is cut short by the status that `barred` ends with. What the service still held for it is dropped, and
+/// with it the service's side of the stream.
+pub(super) struct EndsWhenBarred {
+    body: Body,
+    barred: Option<Barred>,
+}
+
+impl EndsWhenBarred {
+    pub(super) fn new(body: Body, barred: Barred) -> Self {
+        Self { body, barred: Some(barred) }
+    }
+}
+
+impl http_body::Body for EndsWhenBarred {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let Some(barred) = &mut self.barred else { return Poll::Ready(None) };
+        if let Poll::Ready(status) = barred.as_mut().poll(cx) {
+            self.barred = None;
+            self.body = Body::empty();
+            let mut trailers = HeaderMap::new();
+            return Poll::Ready(Some(status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))));
+        }
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.barred.is_none() || self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // None promised: it may be cut.
+        SizeHint::default()
+    }
+}

@@ -1,0 +1,42 @@
+//! Who may call what, and who became a member how: the coordinator's gate and its enrolment desk.
+//!
+//! Owns: the table of roles that each RPC needs ([`REQUIREMENTS`]), the layer that enforces it before any service sees
+//! a call ([`Guard`]), the registry of tokens, requests for admission, barred callers and incidents ([`Registry`]), and
+//! the services of enrolment and administration over it ([`Desk`]).
+//!
+//! Does not: run rounds, hold a private key, or write the audit log; those are reached through [`Operations`],
+//! [`Issuer`] and a [`Hook`].
+//!
+//! ```text
+//! connection --pki::Peer--> Guard: who? barred? role? how often? --Caller--> services --> Registry, Operations
+//!                             |  each refusal and each recorded call
+//!                             +--CallRecord--> hook (audit log)
+//! ```
+//!
+//! ```
+//! use access::{Requirement, requirement};
+//! use identity::Role;
+//!
+//! let row = requirement("/folkmoot.v1.Admin/SubmitRoster").unwrap();
+//! assert_eq!(row.requirement, Requirement::AnyOf(&[Role::Admin]));
+//! ```
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+mod denied;
+mod desk;
+mod error;
+mod guard;
+mod limits;
+mod registry;
+mod requirements;
+
+pub use denied::{Denied, DeniedSet};
+pub use desk::{Desk, IssuedCertificate, Issuer, Lifetimes, Operations};
+pub use error::{AccessError, RegistryError};
+pub use guard::{CallRecord, Caller, Clock, Guard, Guarded, Hook, Outcome, Proof};
+pub use limits::{Rate, Rates};
+pub use registry::{
+    Admission, Denial, Incident, JoinRequest, Note, Purpose, Registry, RegistryFileError, RequestState,
+    Standing, Token, TokenState, Whom,
+};
+pub use requirements::{REQUIREMENTS, RateClass, Requirement, Row, requirement};

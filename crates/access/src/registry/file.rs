@@ -1,0 +1,134 @@
+//! The registry's file: canonical JSON under a digest, replaced whole.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use params::Digest;
+use serde::{Deserialize, Serialize};
+
+use super::state::State;
+
+/// Version of the file's format.
+const VERSION: u32 = 1;
+/// Everything the registry may hold is far smaller.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// What the file holds.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sealed {
+    version: u32,
+    /// Over the canonical text of the state: a file that was cut, flipped or edited is told from a good one.
+    digest: Digest,
+    state: State,
+}
+
+/// A registry's file that cannot be used. It is left as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryFileError {
+    /// It cannot be read.
+    #[error("the registry `{path}` cannot be read; check who owns it and the disk", path = .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It cannot be written.
+    #[error("the registry `{path}` cannot be written; check who owns its folder and the disk", path = .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It is not what was written.
+    #[error(
+        "the registry `{path}` is damaged or was edited by hand; put its last good copy back: without it nobody knows \
+         who is barred (it was not touched)",
+        path = .path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A later release wrote it.
+    #[error(
+        "the registry `{path}` has version {version}, and this release reads version {VERSION}; install the release \
+         that wrote it",
+        path = .path.display()
+    )]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: u32,
+    },
+}
+
+/// Where the registry is kept.
+#[derive(Debug)]
+pub(super) struct RegistryFile {
+    path: PathBuf,
+}
+
+impl RegistryFile {
+    /// Reads the file, or begins one where there is none.
+    pub(super) fn open(path: &Path) -> Result<(Self, State), RegistryFileError> {
+        let file = Self { path: path.to_owned() };
+        let state = match fs::metadata(path) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => {
+                let state = State::default();
+                file.save(&state)
+                    .map_err(|source| RegistryFileError::Write { path: path.to_owned(), source })?;
+                state
+            }
+            found => {
+                let read = |source| RegistryFileError::Read { path: path.to_owned(), source };
+                if found.map_err(read)?.len() > FILE_BYTES_MAX {
+                    return Err(RegistryFileError::Damaged { path: path.to_owned() });
+                }
+                let bytes = fs::read(path).map_err(read)?;
+                file.parse(&bytes)?
+            }
+        };
+        Ok((file, state))
+    }
+
+    fn parse(&self, bytes: &[u8]) -> Result<State, RegistryFileError> {
+        /// The one field that later versions keep.
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        let damaged = || RegistryFileError::Damaged { path: self.path.clone() };
+        let text = std::str::from_utf8(bytes).map_err(|_| damaged())?;
+        let Versioned { version } = serde_json::from_str(text).map_err(|_| damaged())?;
+        if version != VERSION {
+            return Err(RegistryFileError::Version { path: self.path.clone(), version });
+        }
+        let sealed: Sealed = serde_json::from_str(text).map_err(|_| damaged())?;
+        match encode(&sealed.state) {
+            Ok(canonical) if canonical == text => Ok(sealed.state),
+            _ => Err(damaged()),
+        }
+    }
+
+    /// Replaces the file; durable when it returns.
+    pub(super) fn save(&self, state: &State) -> io::Result<()> {
+        let text = encode(state)?;
+        let temporary = self.path.with_extension("tmp");
+        let mut file = File::create(&temporary)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&temporary, &self.path)?;
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    }
+}
+
+fn encode(state: &State) -> io::Result<String> {
+    let digest = Digest::of("folkmoot/v1/registry", &[&serde_json::to_vec(state)?]);
+    Ok(serde_json::to_string(&Sealed { version: VERSION, digest, state: state.clone() })? + "\n")
+}
