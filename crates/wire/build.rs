@@ -22,6 +22,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         // Chunks are sliced out of the received frame instead of copied.
         .bytes(".folkmoot.v1.ModelData.data")
         .bytes(".folkmoot.v1.UploadData.data")
+        // It carries a secret: what it shows is written by hand.
+        .skip_debug([".folkmoot.v1.JoinRequest"])
         .compile_fds(compiler.file_descriptor_set())?;
     emit(&format!("cargo:rerun-if-changed={}", package.display()));
     Ok(())
