@@ -13,6 +13,7 @@ use http::{Extensions, HeaderMap, Request, Response};
 use identity::{AccessToken, Role, Subject};
 use params::Digest;
 use pki::Peer;
+use secagg::ClientId;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::transport::server::TcpConnectInfo;
@@ -72,6 +73,12 @@ pub enum Proof {
 }
 
 impl Caller {
+    /// Whether a session or an upload of this silo may be this caller's: a certificate speaks for its own silo only.
+    /// Where nothing was proven, in plain text, the silo's signature inside the stream alone decides.
+    pub fn may_be(&self, silo: ClientId) -> bool {
+        self.subject.as_ref().is_none_or(|subject| *subject == Subject::Silo(silo))
+    }
+
     fn proven(subject: Subject, proof: Proof, address: Option<SocketAddr>) -> Self {
         let name = match &subject {
             Subject::Coordinator => "the coordinator".to_owned(),
@@ -126,6 +133,8 @@ pub enum Outcome {
 /// barred, whose certificate or token has expired, and whose role is not in the RPC's row of
 /// [`crate::REQUIREMENTS`]; counts its calls; and ends the calls in progress of whoever is barred meanwhile. A token
 /// that is sent must be good, whatever the certificate says.
+///
+/// A certificate or a token that expires ends no call in progress; the next one is refused.
 #[derive(Clone)]
 pub struct Guard(Arc<Shared>);
 
@@ -367,4 +376,19 @@ fn peer(extensions: &Extensions) -> Option<Peer> {
         let address = extensions.get::<TcpConnectInfo>()?.remote_addr()?;
         Some(Peer { address, certificate: None })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_speaks_for_its_own_silo_only_and_an_operator_for_none() {
+        let proven = |subject| Caller::proven(subject, Proof::Nothing, None);
+        assert!(proven(Subject::Silo(ClientId(3))).may_be(ClientId(3)));
+        assert!(!proven(Subject::Silo(ClientId(3))).may_be(ClientId(4)));
+        assert!(!proven(Subject::operator("ada", Role::Admin).unwrap()).may_be(ClientId(3)));
+        assert!(!proven(Subject::Coordinator).may_be(ClientId(3)));
+        assert!(Caller::nobody(None).may_be(ClientId(3)));
+    }
 }

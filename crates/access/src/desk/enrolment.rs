@@ -7,6 +7,7 @@ use tonic::{Request, Response, Status, async_trait};
 use wire::v1;
 use wire::v1::enrolment_server::Enrolment;
 use wire::v1::join_reply::State;
+use zeroize::Zeroizing;
 
 use super::{Desk, caller, status};
 use crate::error::RegistryError;
@@ -24,6 +25,7 @@ impl Enrolment for Desk {
     async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinReply>, Status> {
         let v1::JoinRequest { secret, silo, identity_key, certificate_request, signature } =
             request.into_inner();
+        let secret = Zeroizing::new(secret);
         let key = hex::encode(&identity_key);
         let identity_key =
             parse_verifying_key(&key).map_err(|why| status(RegistryError::Invalid(why.to_string())))?;

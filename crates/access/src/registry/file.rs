@@ -132,3 +132,35 @@ fn encode(state: &State) -> io::Result<String> {
     let digest = Digest::of("folkmoot/v1/registry", &[&serde_json::to_vec(state)?]);
     Ok(serde_json::to_string(&Sealed { version: VERSION, digest, state: state.clone() })? + "\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use secagg::ClientId;
+
+    use super::super::state::{Denial, Whom};
+    use super::*;
+
+    #[test]
+    fn a_file_with_any_flipped_bit_or_cut_anywhere_is_refused() {
+        let denial = Denial {
+            whom: Whom::Client(ClientId(7)),
+            reason: "stolen".into(),
+            by: "ada".into(),
+            time_s: 1_700_000_000,
+            left: false,
+        };
+        let state = State { denied: vec![denial], ..State::default() };
+        let file = RegistryFile { path: PathBuf::from("access.json") };
+        let good = encode(&state).unwrap().into_bytes();
+        assert_eq!(file.parse(&good).unwrap(), state);
+        for at in 0..good.len() {
+            assert!(file.parse(&good[..at]).is_err(), "cut at {at}");
+            for bit in 0..8 {
+                let mut flipped = good.clone();
+                flipped[at] ^= 1 << bit;
+                assert!(file.parse(&flipped).is_err(), "bit {bit} of byte {at}");
+            }
+        }
+        assert!(file.parse(&[&good[..], b" "].concat()).is_err());
+    }
+}

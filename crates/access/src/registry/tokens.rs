@@ -64,24 +64,7 @@ impl Registry {
             return Err(RegistryError::Invalid("the token expires in the past; give it some time".into()));
         }
         let token = Token { secret_hash, purpose, expires_s, state: TokenState::Good };
-        self.change(|state| {
-            match &token.purpose {
-                Purpose::Silo { name } if !is_name(name) => return Err(bad_name(name)),
-                Purpose::Silo { .. } => {}
-                Purpose::Operator { name, role } => {
-                    Subject::operator(name, *role).map_err(|why| RegistryError::Invalid(why.to_string()))?;
-                    state.refuse_barred_operator(name)?;
-                }
-            }
-            if state.tokens.iter().any(|kept| kept.id() == token.id()) {
-                return Err(RegistryError::TokenRepeated(token.id()));
-            }
-            if state.tokens.len() >= TOKENS_MAX {
-                state.forget_spent(now_s)?;
-            }
-            state.tokens.push(token.clone());
-            Ok(())
-        })?;
+        self.change(|state| state.register(token.clone(), now_s))?;
         Ok(token)
     }
 
@@ -173,6 +156,25 @@ impl Registry {
 }
 
 impl State {
+    fn register(&mut self, token: Token, now_s: u64) -> Result<(), RegistryError> {
+        match &token.purpose {
+            Purpose::Silo { name } if !is_name(name) => return Err(bad_name(name)),
+            Purpose::Silo { .. } => {}
+            Purpose::Operator { name, role } => {
+                Subject::operator(name, *role).map_err(|why| RegistryError::Invalid(why.to_string()))?;
+                self.refuse_barred_operator(name)?;
+            }
+        }
+        if self.tokens.iter().any(|kept| kept.id() == token.id()) {
+            return Err(RegistryError::TokenRepeated(token.id()));
+        }
+        if self.tokens.len() >= TOKENS_MAX {
+            self.forget_spent(now_s)?;
+        }
+        self.tokens.push(token);
+        Ok(())
+    }
+
     /// The token with this hash, each compared in constant time.
     fn token(&self, hash: &Digest) -> Option<&Token> {
         let same = |token: &&Token| bool::from(token.secret_hash.as_bytes().ct_eq(hash.as_bytes()));
@@ -278,4 +280,56 @@ fn bad_name(name: &str) -> RegistryError {
 
 pub(super) fn settled(what: &'static str, id: &str, state: &'static str) -> RegistryError {
     RegistryError::Settled { what, id: id.to_owned(), state }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(i: usize, expires_s: u64) -> Token {
+        Token {
+            secret_hash: Digest::sha256(&i.to_be_bytes()),
+            purpose: Purpose::Silo { name: format!("silo-{i}") },
+            expires_s,
+            state: TokenState::Good,
+        }
+    }
+
+    fn full() -> State {
+        State { tokens: (0..TOKENS_MAX).map(|i| token(i, 100)).collect(), ..State::default() }
+    }
+
+    /// Token `i` is used, and its request became this.
+    fn used(state: &mut State, i: usize, became: RequestState) {
+        state.tokens[i].state = TokenState::Used { identity_key: "aa".into() };
+        state.requests.push(Request {
+            name: format!("silo-{i}"),
+            identity_key: "aa".into(),
+            certificate_request: "bb".into(),
+            token: state.tokens[i].secret_hash,
+            first_seen_s: 1,
+            state: became,
+        });
+    }
+
+    #[test]
+    fn a_full_registry_forgets_spent_tokens_with_their_requests_and_nothing_that_is_still_open() {
+        let mut state = full();
+        assert!(matches!(state.register(token(5000, 100), 0), Err(RegistryError::Full { .. })));
+        used(&mut state, 7, RequestState::Awaiting);
+        assert!(matches!(state.register(token(5000, 100), 0), Err(RegistryError::Full { .. })));
+        used(&mut state, 8, RequestState::Admitted);
+        state.register(token(5000, 100), 0).unwrap();
+        assert_eq!(state.tokens.len(), TOKENS_MAX);
+        assert!(!state.tokens.contains(&token(8, 100)));
+        let [open] = &state.requests[..] else { panic!("one request") };
+        assert_eq!(open.name, "silo-7");
+    }
+
+    #[test]
+    fn a_full_registry_of_expired_tokens_has_room_for_new_ones() {
+        let mut state = full();
+        state.register(token(5000, 200), 100).unwrap();
+        assert_eq!(state.tokens, [token(5000, 200)]);
+    }
 }

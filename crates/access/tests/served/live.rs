@@ -1,0 +1,153 @@
+//! Calls in progress, when their caller is barred.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use access::Whom;
+use identity::{Role, Subject};
+use secagg::ClientId;
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status, Streaming, async_trait};
+use wire::v1;
+use wire::v1::federation_client::FederationClient;
+use wire::v1::federation_server::{Federation, FederationServer};
+
+use crate::harness::{NOW_S, Served, certificate, rates, reason, silo, with_token};
+
+/// Says one word in a session, then nothing for ever; reads uploads to their end.
+struct Endless {
+    told: Option<mpsc::UnboundedSender<()>>,
+}
+
+pub(crate) fn federation(told: Option<mpsc::UnboundedSender<()>>) -> FederationServer<impl Federation> {
+    FederationServer::new(Endless { told })
+}
+
+struct Said {
+    one: Option<v1::ServerEnvelope>,
+    ended: Option<mpsc::UnboundedSender<()>>,
+}
+
+impl Stream for Said {
+    type Item = Result<v1::ServerEnvelope, Status>;
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        match self.one.take() {
+            Some(one) => std::task::Poll::Ready(Some(Ok(one))),
+            None => std::task::Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Said {
+    fn drop(&mut self) {
+        if let Some(ended) = &self.ended {
+            let _ = ended.send(());
+        }
+    }
+}
+
+#[async_trait]
+impl Federation for Endless {
+    type SessionStream = Said;
+
+    async fn session(&self, _: Request<Streaming<v1::ClientEnvelope>>) -> Result<Response<Said>, Status> {
+        Ok(Response::new(Said { one: Some(v1::ServerEnvelope::default()), ended: self.told.clone() }))
+    }
+
+    async fn begin_upload(&self, _: Request<v1::UploadHeader>) -> Result<Response<v1::UploadGrant>, Status> {
+        Ok(Response::new(v1::UploadGrant::default()))
+    }
+
+    async fn upload(
+        &self,
+        request: Request<Streaming<v1::UploadChunk>>,
+    ) -> Result<Response<v1::UploadReceipt>, Status> {
+        if let Some(told) = &self.told {
+            let _ = told.send(());
+        }
+        let mut chunks = request.into_inner();
+        while chunks.message().await?.is_some() {}
+        Ok(Response::new(v1::UploadReceipt::default()))
+    }
+}
+
+fn endless<T: Send + 'static>() -> impl Stream<Item = T> + Send + 'static {
+    tokio_stream::pending()
+}
+
+#[tokio::test]
+async fn a_session_in_progress_ends_when_its_silo_is_barred_and_its_service_lets_go() {
+    let (left, mut let_go) = mpsc::unbounded_channel();
+    let served = Served::new(&rates(100));
+    *served.told.lock().unwrap() = Some(left);
+    let north = served.connect(Some(silo(1))).await;
+    let south = served.connect(Some(silo(2))).await;
+    let mut barred = FederationClient::new(north).session(endless()).await.unwrap().into_inner();
+    let mut other = FederationClient::new(south).session(endless()).await.unwrap().into_inner();
+    assert!(barred.message().await.unwrap().is_some());
+    assert!(other.message().await.unwrap().is_some());
+
+    served.registry.deny(Whom::Client(ClientId(1)), "its key was stolen", "alice", NOW_S).unwrap();
+    let ended = barred.message().await.unwrap_err();
+    assert!(ended.message().contains("its key was stolen"), "{ended}");
+    assert_eq!(reason::<()>(Err(ended)), "DENIED");
+    let_go.recv().await.unwrap();
+
+    // The other's goes on: it ends for a reason of its own only.
+    let whom = Whom::Client(ClientId(2));
+    served.registry.deny(whom, "another reason", "alice", NOW_S).unwrap();
+    assert!(other.message().await.unwrap_err().message().contains("another reason"));
+}
+
+#[tokio::test]
+async fn an_upload_in_progress_ends_when_its_silo_leaves_the_roster() {
+    let (told, mut began) = mpsc::unbounded_channel();
+    let served = Served::new(&rates(100));
+    *served.told.lock().unwrap() = Some(told);
+    let mut north = FederationClient::new(served.connect(Some(silo(1))).await);
+    let registry = Arc::clone(&served.registry);
+    let uploading = tokio::spawn(async move { north.upload(endless()).await });
+    began.recv().await.unwrap();
+    let next = crate::harness::roster(2, &[(2, "south", 2)]);
+    registry.settle_roster(&next, "alice", NOW_S).unwrap();
+    assert_eq!(reason(uploading.await.unwrap()), "DENIED");
+}
+
+#[tokio::test]
+async fn a_call_in_progress_ends_when_its_certificate_is_barred_or_its_token_withdrawn() {
+    let served = Served::new(&rates(100));
+    let channel = served.connect(Some(silo(1))).await;
+    let mut session = FederationClient::new(channel).session(endless()).await.unwrap().into_inner();
+    assert!(session.message().await.unwrap().is_some());
+    let fingerprint = Whom::Certificate(silo(1).fingerprint);
+    served.registry.deny(fingerprint, "lost laptop", "alice", NOW_S).unwrap();
+    assert_eq!(reason(session.message().await), "DENIED");
+    // The silo itself is not barred: another certificate of its is good.
+    let again = served.connect(Some(certificate(&Subject::Silo(ClientId(1)), b"another"))).await;
+    assert!(FederationClient::new(again).session(endless()).await.is_ok());
+
+    let (token, id) = served.token("viv", Role::Viewer);
+    let mut health = tonic_health::pb::health_client::HealthClient::new(served.connect(None).await);
+    let watch = with_token(tonic_health::pb::HealthCheckRequest::default(), &token);
+    let mut watching = health.watch(watch).await.unwrap().into_inner();
+    assert!(watching.message().await.unwrap().is_some());
+    served.registry.withdraw_token(&id, "alice").unwrap();
+    assert_eq!(reason(watching.message().await), "DENIED");
+}
+
+#[tokio::test]
+async fn a_service_can_wait_for_a_silo_that_named_itself_inside_its_stream() {
+    let served = Served::plaintext(&rates(100));
+    let denied = served.registry.denied();
+    let waiting = tokio::spawn(async move { denied.wait_for(&Subject::Silo(ClientId(2))).await });
+    served.registry.deny(Whom::Client(ClientId(1)), "someone else", "alice", NOW_S).unwrap();
+    served.registry.deny(Whom::Client(ClientId(2)), "at once", "alice", NOW_S).unwrap();
+    assert_eq!(waiting.await.unwrap(), "at once");
+    // Who asks too late is told at once.
+    assert_eq!(served.registry.denied().wait_for(&Subject::Silo(ClientId(2))).await, "at once");
+}
