@@ -55,6 +55,15 @@ pub trait Issuer: Send + Sync + 'static {
         subject: &Subject,
         lifetime: Duration,
     ) -> Result<IssuedCertificate, String>;
+
+    /// Whether a certificate could be issued from this request. Asked before a join token is used up by it.
+    ///
+    /// # Errors
+    /// Why not, likewise.
+    fn check(&self, request: &[u8]) -> Result<(), String> {
+        // One that nobody gets, for a silo that is none.
+        self.issue(request, &Subject::Silo(ClientId(0)), Duration::from_secs(1)).map(drop)
+    }
 }
 
 /// A certificate, fresh.

@@ -39,7 +39,11 @@ impl Enrolment for Desk {
             certificate_request: &certificate_request,
             signature: &signature,
         };
-        let standing = self.0.registry.join(&join, &roster, self.now_s()).map_err(status)?;
+        let standing = self
+            .0
+            .registry
+            .join(&join, &roster, |request| self.0.issuer.check(request), self.now_s())
+            .map_err(status)?;
         let state = match (standing, member(&roster, &silo, &key)) {
             // The roster decides: the registry follows it, and may be a crash behind.
             (Standing::Awaiting { .. } | Standing::Admitted, Some(id)) => {

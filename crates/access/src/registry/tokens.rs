@@ -109,8 +109,9 @@ impl Registry {
         Ok((subject, token.id()))
     }
 
-    /// Asks for admission under the roster in force, or again how far that is. The first identity key that uses a token has it: the same key with
-    /// the same certificate request may ask for ever, and no other may.
+    /// Asks for admission under the roster in force, or again how far that is. The first identity key that uses a token
+    /// has it: the same key with the same certificate request may ask for ever, and no other may. `check` says whether
+    /// a certificate could be issued from a request.
     ///
     /// # Errors
     /// [`RegistryError`].
@@ -118,6 +119,7 @@ impl Registry {
         &self,
         join: &JoinRequest<'_>,
         roster: &Roster,
+        check: impl FnOnce(&[u8]) -> Result<(), String>,
         now_s: u64,
     ) -> Result<Standing, RegistryError> {
         // Looked up before anything is changed: who guesses never reaches the disk.
@@ -136,7 +138,7 @@ impl Registry {
                  the enrolment makes"
             )));
         }
-        self.change(|state| state.join(join, &hash, roster, now_s))
+        self.change(|state| state.join(join, &hash, roster, check, now_s))
     }
 
     /// Says no to a request for admission.
@@ -186,6 +188,7 @@ impl State {
         join: &JoinRequest<'_>,
         hash: &Digest,
         roster: &Roster,
+        check: impl FnOnce(&[u8]) -> Result<(), String>,
         now_s: u64,
     ) -> Result<Standing, RegistryError> {
         let key = hex::encode(join.identity_key.as_bytes());
@@ -216,6 +219,8 @@ impl State {
         if roster.members.values().any(taken) {
             return Err(RegistryError::NameTaken(join.silo.to_owned()));
         }
+        // Last: a token is used up by nothing less than a request that can lead to a certificate.
+        check(join.certificate_request).map_err(RegistryError::Issue)?;
         token.state = TokenState::Used { identity_key: key.clone() };
         let request = Request {
             name: join.silo.to_owned(),

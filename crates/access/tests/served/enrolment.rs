@@ -102,7 +102,7 @@ async fn a_join_token_is_used_up_by_the_first_keys_that_show_it() {
 }
 
 #[tokio::test]
-async fn a_request_that_its_identity_key_did_not_sign_uses_up_no_token() {
+async fn a_request_that_is_unsigned_or_leads_to_no_certificate_uses_up_no_token() {
     let served = Served::new(&rates(100));
     let channel = served.connect(None).await;
     let token = token(&served, 1, "west");
@@ -118,6 +118,8 @@ async fn a_request_that_its_identity_key_did_not_sign_uses_up_no_token() {
     }
     let weak = v1::JoinRequest { identity_key: [&[1][..], &[0; 31]].concat(), ..good.clone() };
     assert_eq!(reason(join(&channel, weak).await), "INVALID");
+    let unusable = request(&token, "west", 7, b"");
+    assert_eq!(reason(join(&channel, unusable).await), "NOT_ISSUED");
     let long = request(&token, "west", 7, &[0; 5000]);
     assert_eq!(reason(join(&channel, long).await), "INVALID");
     assert!(join(&channel, good).await.is_ok());
