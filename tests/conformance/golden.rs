@@ -290,6 +290,7 @@ fn signed() -> SignedManifest {
         run_name: "golden".into(),
         round: 4,
         attempt: 1,
+        action: None,
         parent: Some(Digest::sha256(b"parent")),
         plan_digest: Digest::sha256(b"plan"),
         roster_digest: Digest::sha256(b"roster"),

@@ -291,6 +291,7 @@ pub fn genesis(plan: &Plan) -> (SignedManifest, Vec<u8>) {
         run_name: plan.name.clone(),
         round: 0,
         attempt: 0,
+        action: None,
         parent: None,
         plan_digest: plan.digest(),
         roster_digest: roster().digest(),

@@ -1,7 +1,7 @@
 //! Checkpoints: canonical bytes of a model, the signed manifest about it, and the chain of manifests.
 //!
 //! Owns: the model file ([`model_bytes`], [`read_model`]: safetensors), the [`Manifest`] of a round, its
-//! signature ([`SignedManifest`]), the rules between rounds ([`ChainVerifier`]) and the names of a
+//! signature ([`SignedManifest`]), the operators' [`Action`]s in it, the rules between rounds ([`ChainVerifier`]) and the names of a
 //! checkpoint's files ([`folder_name`]). What an auditor checks offline is checked here
 //! ([`verify_checkpoint`]).
 //!
@@ -15,6 +15,7 @@
 //!                      aggregate.bin        the opened sum: members step the model by themselves with it
 //!
 //! manifest 0 <--parent-- manifest 1 <--parent-- manifest 3      (round 2 aborted)
+//!                                               ^--parent-- manifest 4 is an action: round 3's model is quarantined
 //! ```
 //!
 //! # Example
@@ -36,12 +37,14 @@
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod action;
 mod artifacts;
 mod chain;
 mod manifest;
 mod model;
 mod signed;
 
+pub use action::{Action, OPERATOR_BYTES_MAX, REASON_BYTES_MAX};
 pub use artifacts::{
     AGGREGATE_FILE, ArtifactError, CHECKPOINTS_FOLDER, MANIFEST_FILE, MODEL_FILE, OPTIMIZER_FILE,
     SIGNATURE_FILE, file_path, folder_name, round_of_folder, verify_checkpoint,

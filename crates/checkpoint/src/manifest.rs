@@ -6,6 +6,7 @@ use ed25519_dalek::VerifyingKey;
 use params::Digest;
 use serde::{Deserialize, Serialize};
 
+use crate::action::{Action, OPERATOR_BYTES_MAX, REASON_BYTES_MAX};
 use crate::artifacts::{MODEL_FILE, OPTIMIZER_FILE};
 
 /// The value of [`Manifest::format`].
@@ -29,6 +30,9 @@ pub struct Manifest {
     pub round: u64,
     /// The attempt of the round that succeeded.
     pub attempt: u32,
+    /// The operator's action that this record is about, where it is not about a round's result: then it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<Action>,
     /// [`SignedManifest::digest`](crate::SignedManifest::digest) of the previous checkpoint.
     pub parent: Option<Digest>,
     /// The signed plan; constant along a chain.
@@ -199,10 +203,23 @@ impl Manifest {
             .ok_or(field("public_key", "an Ed25519 key in 64 lowercase hexadecimal digits"))
     }
 
+    /// Whether it is of no round: nobody took part, nothing was added up or measured.
+    fn sums_nothing(&self) -> bool {
+        self.parent.is_some()
+            && self.transcript.is_none()
+            && self.aggregate_digest.is_none()
+            && self.metrics.is_empty()
+            && self.left_out.is_empty()
+            && [&self.cohort, &self.shared, &self.included].into_iter().all(Vec::is_empty)
+    }
+
     fn validate(&self) -> Result<(), ManifestError> {
         let left_out: Vec<u32> = self.left_out.iter().map(|left_out| left_out.client).collect();
         let privacy = [self.privacy.epsilon, self.privacy.delta];
         let optimizer_file = self.optimizer.as_ref().map(|optimizer| optimizer.file.as_str());
+        let said = |what: fn(&Action) -> &str, bytes_max| {
+            self.action.as_ref().map(what).is_none_or(|text| (1..=bytes_max).contains(&text.len()))
+        };
         let rules = [
             ("format", "folkmoot-checkpoint/1", self.format == MANIFEST_FORMAT),
             ("model.file", "model.safetensors", self.model.file == MODEL_FILE),
@@ -232,6 +249,13 @@ impl Manifest {
                 "finite and not negative",
                 privacy.into_iter().flatten().all(|value| value.is_finite() && value >= 0.0),
             ),
+            (
+                "action",
+                "in a record with a parent that sums nothing",
+                self.action.is_none() || self.sums_nothing(),
+            ),
+            ("action.reason", "of 1 to 1000 bytes", said(Action::reason, REASON_BYTES_MAX)),
+            ("action.by", "of 1 to 200 bytes", said(Action::by, OPERATOR_BYTES_MAX)),
         ];
         match rules.into_iter().find(|(_, _, holds)| !holds) {
             Some((name, rule, _)) => Err(field(name, rule)),
@@ -301,6 +325,52 @@ mod tests {
         assert!(matches!(refused(&text.replacen("\"run_name\":\"demo\",", "", 1)), ManifestError::Json(_)));
         // Optional fields are spelled out as null, and their absence is another spelling.
         assert!(matches!(refused(&text.replacen("\"optimizer\":null,", "", 1)), ManifestError::NotCanonical));
+        // Records of rounds are older than actions, so the absence of one is not spelled out.
+        let spelled = text.replacen("\"attempt\":0,", "\"attempt\":0,\"action\":null,", 1);
+        assert_ne!(spelled, text);
+        assert!(matches!(refused(&spelled), ManifestError::NotCanonical));
+    }
+
+    #[test]
+    fn an_action_survives_its_bytes_and_has_one_spelling() {
+        for action in [samples::quarantine(1), samples::rollback(0)] {
+            let manifest = samples::acted(2, action);
+            let bytes = manifest.to_bytes().unwrap();
+            assert_eq!(Manifest::from_bytes(&bytes).unwrap(), manifest);
+            let text = String::from_utf8(bytes).unwrap();
+            assert!(matches!(
+                refused(&text.replacen("\"reason\":", "\"x\":1,\"reason\":", 1)),
+                ManifestError::Json(_)
+            ));
+        }
+    }
+
+    #[test]
+    fn a_record_of_an_action_that_sums_anything_is_refused() {
+        type Edit = fn(&mut Manifest);
+        let edits: [(&str, Edit); 9] = [
+            ("action", |m| m.transcript = Some(Digest::sha256(b"x"))),
+            ("action", |m| m.aggregate_digest = Some(Digest::sha256(b"x"))),
+            ("action", |m| m.metrics = [("loss".into(), 0.5)].into()),
+            ("action", |m| m.left_out = vec![LeftOut { client: 2, reason: "x".into() }]),
+            ("action", |m| (m.cohort, m.shared, m.included) = (vec![2], vec![2], vec![2])),
+            ("action", |m| (m.parent, m.parent_model) = (None, None)),
+            ("action.reason", |m| m.action = Some(samples::because(""))),
+            ("action.reason", |m| m.action = Some(samples::because(&"x".repeat(REASON_BYTES_MAX + 1)))),
+            ("action.by", |m| {
+                let (to_round, reason) = (0, "r".to_owned());
+                m.action =
+                    Some(Action::Rollback { to_round, reason, by: "x".repeat(OPERATOR_BYTES_MAX + 1) });
+            }),
+        ];
+        for (name, edit) in edits {
+            let mut manifest = samples::acted(2, samples::rollback(0));
+            edit(&mut manifest);
+            match manifest.to_bytes() {
+                Err(ManifestError::Field { field, .. }) => assert_eq!(field, name),
+                other => panic!("{name}: {other:?}"),
+            }
+        }
     }
 
     #[test]

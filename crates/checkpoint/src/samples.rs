@@ -31,6 +31,7 @@ pub(crate) fn manifest(round: u64) -> Manifest {
         run_name: "demo".into(),
         round,
         attempt: 0,
+        action: None,
         parent: parent.map(|signed| signed.digest()),
         plan_digest: Digest::sha256(b"plan"),
         roster_digest: Digest::sha256(b"roster"),
@@ -68,4 +69,38 @@ pub(crate) fn manifest(round: u64) -> Manifest {
 
 pub(crate) fn signed(round: u64) -> SignedManifest {
     SignedManifest::sign(&manifest(round), &key()).unwrap()
+}
+
+pub(crate) fn quarantine(round: u64) -> Action {
+    let (model, reason, by) = (params(round as f32).digest(), "poisoned".to_owned(), "ops".to_owned());
+    Action::Quarantine { model, round, reason, by }
+}
+
+pub(crate) fn rollback(to_round: u64) -> Action {
+    Action::Rollback { to_round, reason: "poisoned".into(), by: "ops".into() }
+}
+
+pub(crate) fn because(reason: &str) -> Action {
+    Action::Rollback { to_round: 0, reason: reason.into(), by: "ops".into() }
+}
+
+/// Round `round`, an action after round `round - 1`: it holds the model of the round that it rolls back to, or of
+/// the one before it.
+pub(crate) fn acted(round: u64, action: Action) -> Manifest {
+    let source = match action {
+        Action::Rollback { to_round, .. } => to_round,
+        Action::Quarantine { .. } => round - 1,
+    };
+    Manifest {
+        action: Some(action),
+        model: manifest(source).model,
+        transcript: None,
+        cohort: vec![],
+        shared: vec![],
+        included: vec![],
+        left_out: vec![],
+        aggregate_digest: None,
+        metrics: Default::default(),
+        ..manifest(round)
+    }
 }

@@ -120,7 +120,7 @@ pub fn verify_folder(folder: &Path, key: Option<VerifyingKey>) -> Result<Verifie
     }
     match (manifests.last(), chain.head_digest()) {
         (Some(newest), Some(head)) => Ok(Verified {
-            rounds: manifests.iter().filter(|manifest| manifest.round > 0).count() as u64,
+            rounds: manifests.iter().filter(|m| m.round > 0 && m.action.is_none()).count() as u64,
             head,
             model_path: folder.join(folder_name(newest.round)).join(MODEL_FILE),
             model_sha256: newest.model.sha256,
@@ -155,6 +155,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 fn line(manifest: &Manifest) -> String {
+    if let Some(action) = &manifest.action {
+        return format!("round {:>6}: {}", manifest.round, printable(&action.to_string()));
+    }
     let spent =
         manifest.privacy.epsilon.map_or_else(String::new, |epsilon| format!(", epsilon {epsilon:.4}"));
     let left_out: Vec<String> = manifest
@@ -275,6 +278,7 @@ mod tests {
                 run_name: "test".into(),
                 round,
                 attempt: 1,
+                action: None,
                 parent: parent.as_ref().map(|(signed, _)| signed.digest()),
                 plan_digest: Digest::sha256(b"plan"),
                 roster_digest: Digest::sha256(b"roster"),
@@ -343,6 +347,17 @@ mod tests {
             assert_eq!(Digest::sha256(&model), verified.model_sha256);
             assert!(verified.model_path.ends_with("000003/model.safetensors"));
         }
+    }
+
+    #[test]
+    fn an_operators_action_is_told_in_its_own_words_on_one_line() {
+        let folder = chain(|_| {});
+        let mut manifest = verify_folder(folder.path(), None).unwrap().manifests.pop().unwrap();
+        let (reason, by) = ("bad\nrows".to_owned(), "ops".to_owned());
+        manifest.action = Some(checkpoint::Action::Rollback { to_round: 1, reason, by });
+        let told = line(&manifest);
+        assert!(told.contains("rolled back to the model of round 1 by ops: bad"), "{told}");
+        assert!(!told.contains('\n'), "{told}");
     }
 
     #[test]

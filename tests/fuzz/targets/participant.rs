@@ -309,6 +309,7 @@ impl World {
             run_name: self.plan.name.clone(),
             round,
             attempt: 1,
+            action: None,
             parent: parent.map(|(digest, _)| digest),
             plan_digest: self.plan.digest(),
             roster_digest: roster().digest(),

@@ -324,6 +324,7 @@ pub(crate) fn signed(round: u64) -> SignedManifest {
         run_name: "seed".into(),
         round,
         attempt: 1,
+        action: None,
         parent: later(Digest::sha256(b"parent")),
         plan_digest: Digest::sha256(b"plan"),
         roster_digest: Digest::sha256(b"roster"),

@@ -180,6 +180,7 @@ impl World {
             run_name: self.plan.name.clone(),
             round: 0,
             attempt: 0,
+            action: None,
             parent: None,
             plan_digest: self.plan.digest(),
             roster_digest: self.roster.digest(),

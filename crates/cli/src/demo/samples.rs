@@ -18,6 +18,7 @@ pub(super) fn checkpoint(round: u64, included: &[u32]) -> Checkpoint {
         run_name: "test".into(),
         round,
         attempt: 1,
+        action: None,
         parent: None,
         plan_digest: digest,
         roster_digest: digest,

@@ -122,6 +122,7 @@ impl Coordinator {
             run_name: self.setup.plan.name.clone(),
             round: at.round,
             attempt: at.attempt,
+            action: None,
             parent: None,
             plan_digest: self.setup.plan.digest(),
             roster_digest: self.state.roster.digest(),
