@@ -173,6 +173,13 @@ pub(crate) fn read(store: &dyn Store, plan: &Plan, signed: &SignedManifest) -> a
     })
 }
 
+/// A published version's files, as a record that goes on from the same ones needs them.
+impl From<&Version> for Files {
+    fn from(version: &Version) -> Self {
+        Self { model: version.file.to_vec(), optimizer: version.state.to_bytes(), aggregate: None }
+    }
+}
+
 fn staged(
     store: &dyn Store,
     at: Attempt,

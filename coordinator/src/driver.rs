@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use anyhow::Context;
+use checkpoint::Manifest;
 use daemon::Clock;
 use identity::AuthoredPlan;
 use params::Digest;
@@ -185,6 +186,7 @@ impl Driver {
                 let _ = reply.send(self.fetch(&wanted));
             }
             Event::Chain { from_round, reply } => self.chains.push((from_round, reply)),
+            Event::Act { act, reply } => block_in_place(|| self.act(act, reply))?,
         }
         Ok(())
     }
@@ -310,6 +312,13 @@ impl Driver {
                 tracing::warn!(%accuser, %accused, "kept apart until an operator decides");
             }
             Record::Ended { reason } => tracing::info!(%reason, "the run is over"),
+            Record::Barred { client, reason } => tracing::warn!(%client, %reason, "in no cohort any more"),
+            Record::Paused { by, reason, .. } => tracing::warn!(%by, %reason, "paused"),
+            Record::Resumed { by, .. } => tracing::info!(%by, "resumed"),
+            Record::Acted { manifest, .. } => {
+                let action = Manifest::from_bytes(&manifest.manifest_bytes).ok().and_then(|m| m.action);
+                tracing::warn!(action = action.map(|action| action.to_string()), "an operator's action");
+            }
             _ => {}
         }
     }
@@ -465,6 +474,7 @@ fn stage_key(header: &UploadHeader) -> StageKey {
     StageKey { round: header.at.round, attempt: header.at.attempt, r2: header.r2, client: header.client.0 }
 }
 
+mod act;
 mod models;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use params::Digest;
-use protocol::{Attempt, RecoverFailure, Rejection, ToCoordinator, UploadHeader};
+use protocol::{Act, Attempt, RecoverFailure, Rejection, ToCoordinator, UploadHeader};
 use secagg::ClientId;
 use store::StageWriter;
 use tokio::sync::oneshot;
@@ -13,16 +13,51 @@ use crate::sessions::{Outbox, SessionId};
 /// Who waits for records of the chain.
 pub(crate) type ChainReply = oneshot::Sender<Result<Vec<wire::CheckpointRecord>, tonic::Status>>;
 
+/// Who waits for an operator's action: what holds the run back now, in words, or why nothing was done.
+pub(crate) type ActReply = oneshot::Sender<Result<Vec<String>, Rejection>>;
+
 /// What the services and workers tell the driver.
 pub(crate) enum Event {
-    Attached { client: ClientId, session: SessionId, outbox: Outbox },
-    Detached { client: ClientId, session: SessionId },
-    Said { client: ClientId, session: SessionId, message: Box<ToCoordinator> },
-    BeginUpload { header: Box<UploadHeader>, reply: oneshot::Sender<Result<Staging, tonic::Status>> },
-    Uploaded { header: Box<UploadHeader>, reply: oneshot::Sender<Result<(), Rejection>> },
-    Opened { at: Attempt, result: Result<Box<NextVersion>, RecoverFailure> },
-    FetchModel { wanted: Wanted, reply: oneshot::Sender<Result<ModelFile, tonic::Status>> },
-    Chain { from_round: u64, reply: ChainReply },
+    Attached {
+        client: ClientId,
+        session: SessionId,
+        outbox: Outbox,
+    },
+    Detached {
+        client: ClientId,
+        session: SessionId,
+    },
+    Said {
+        client: ClientId,
+        session: SessionId,
+        message: Box<ToCoordinator>,
+    },
+    BeginUpload {
+        header: Box<UploadHeader>,
+        reply: oneshot::Sender<Result<Staging, tonic::Status>>,
+    },
+    Uploaded {
+        header: Box<UploadHeader>,
+        reply: oneshot::Sender<Result<(), Rejection>>,
+    },
+    Opened {
+        at: Attempt,
+        result: Result<Box<NextVersion>, RecoverFailure>,
+    },
+    FetchModel {
+        wanted: Wanted,
+        reply: oneshot::Sender<Result<ModelFile, tonic::Status>>,
+    },
+    Chain {
+        from_round: u64,
+        reply: ChainReply,
+    },
+    /// The sender has checked that the operator may.
+    #[cfg_attr(not(test), expect(dead_code, reason = "until a service takes operators' actions"))]
+    Act {
+        act: Act,
+        reply: ActReply,
+    },
 }
 
 /// Where an upload's bytes go.

@@ -278,7 +278,7 @@ fn an_oversized_message_is_refused_unread_and_the_coordinator_goes_on() {
         let endpoint = tonic::transport::Endpoint::from_shared(coordinator.url.clone()).unwrap();
         let mut models = wire::v1::models_client::ModelsClient::new(endpoint.connect().await.unwrap());
         let digest = vec![0; wire::limits::MESSAGE_BYTES_MAX + 1];
-        models.fetch_model(wire::v1::FetchModelRequest { digest }).await.unwrap_err()
+        models.fetch_model(wire::v1::FetchModelRequest { digest, ..Default::default() }).await.unwrap_err()
     });
     let why = wire::describe(&refused);
     let limit = wire::limits::MESSAGE_BYTES_MAX.to_string();

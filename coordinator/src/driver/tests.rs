@@ -127,3 +127,68 @@ async fn after_a_restart_with_the_clock_set_back_deadlines_still_count_on() {
     let round_ms = driver.plan.timing.round_deadline_ms;
     assert!(deadline.0 - driver.clock.now().0 <= round_ms, "{deadline:?} is hours away");
 }
+
+/// What an operator is told.
+fn act(driver: &mut Driver, act: protocol::Act) -> anyhow::Result<Result<Vec<String>, Rejection>> {
+    let (reply, mut told) = oneshot::channel();
+    driver.take(Event::Act { act, reply })?;
+    Ok(told.try_recv()?)
+}
+
+fn quarantine(round: u64) -> protocol::Act {
+    protocol::Act::Quarantine { round, by: "ops".into(), reason: "poisoned".into() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quarantine_is_published_with_its_files_or_not_at_all_whichever_write_fails() {
+    for fault in [Fault::Lost, Fault::Unacknowledged, Fault::Torn { keep: 7 }] {
+        let mut failures = 0;
+        for operation in 1.. {
+            let folder = tempfile::tempdir().unwrap();
+            drop(open(Box::new(open_store(folder.path()).unwrap())).unwrap());
+            let store = FaultyStore::new(open_store(folder.path()).unwrap(), operation, fault);
+            let told = open(Box::new(store)).and_then(|mut driver| act(&mut driver, quarantine(0)));
+            let journalled = journal(folder.path()).iter().any(|r| matches!(r, Record::Acted { .. }));
+            // Whatever was written down is published by the next start, and its model can be fetched.
+            let mut driver = open(Box::new(open_store(folder.path()).unwrap())).unwrap();
+            assert_eq!(
+                driver.core.status().head_round,
+                u64::from(journalled),
+                "{fault:?}, write {operation}"
+            );
+            let chain = driver.read_chain(None).unwrap();
+            assert_eq!(chain.len(), 1 + usize::from(journalled), "{fault:?}, write {operation}");
+            assert_eq!(driver.fetch(None).unwrap().digest, driver.plan.initial_model().digest());
+            let Err(why) = told else {
+                assert!(journalled, "an operator was told what the journal does not hold");
+                break;
+            };
+            failures += 1;
+            assert!(format!("{why:#}").contains("injected crash"), "{why:#}");
+        }
+        assert!(failures >= 3, "two files staged, a record, a folder: {failures}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_hears_why_nothing_was_done_and_what_holds_the_run_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut driver = open(Box::new(open_store(folder.path()).unwrap())).unwrap();
+    let refused = |told: Result<Vec<String>, Rejection>| told.unwrap_err().to_string();
+    let rollback =
+        |to_round| protocol::Act::Rollback { to_round, by: "ops".into(), reason: "poisoned".into() };
+    assert!(refused(act(&mut driver, quarantine(3)).unwrap()).contains("round 3 has no result"));
+    assert!(refused(act(&mut driver, rollback(3)).unwrap()).contains("round 3 has no result"));
+    assert!(refused(act(&mut driver, rollback(0)).unwrap()).contains("already"));
+
+    let told = act(&mut driver, quarantine(0)).unwrap().unwrap();
+    assert!(told.last().unwrap().contains("no round opens until a rollback"), "{told:?}");
+    assert!(told[0].contains("quarantined by ops: poisoned"), "{told:?}");
+    assert!(refused(act(&mut driver, quarantine(0)).unwrap()).contains("already"));
+
+    let damaged = folder.path().join("checkpoints").join("000001").join(checkpoint::MODEL_FILE);
+    std::fs::write(damaged, b"other bytes").unwrap();
+    driver.version = None;
+    assert!(refused(act(&mut driver, quarantine(0)).unwrap()).contains("damaged"));
+    assert_eq!(driver.core.status().head_round, 1);
+}

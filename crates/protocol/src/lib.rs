@@ -34,8 +34,8 @@ mod status;
 mod step;
 
 pub use coordinator::{
-    Artifacts, Coordinator, Effect, Effects, Input, NextModel, RecoverFailure, RecoverJob, RecoverResult,
-    Recovered, Setup, StartError, aggregate_digest, next_model,
+    Act, Artifacts, Coordinator, Effect, Effects, Input, NextModel, RecoverFailure, RecoverJob,
+    RecoverResult, Recovered, Setup, StartError, aggregate_digest, next_model,
 };
 pub use message::{
     Attempt, CoordinatorFault, Decline, DropReason, Rejection, RoundOutcome, RunEnd, ToClient, ToCoordinator,

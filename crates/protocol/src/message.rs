@@ -218,6 +218,9 @@ pub enum CoordinatorFault {
     /// The published model is not what the published aggregate and the model before it give.
     #[error("a model that does not follow from the published aggregate")]
     Step,
+    /// The model to train on is quarantined.
+    #[error("a model that is quarantined")]
+    Quarantined,
 }
 
 /// Why a client is out of the round.
@@ -238,6 +241,9 @@ pub enum DropReason {
     /// It sent shares that do not open.
     #[error("misbehaved: {0}")]
     Misbehaved(String),
+    /// An operator removed it.
+    #[error("removed: {0}")]
+    Removed(String),
 }
 
 /// How an attempt ended.
@@ -303,6 +309,18 @@ pub enum RoundOutcome {
     /// The opened sum or the stepped model is not a model.
     #[error("the aggregate is not usable: {0}")]
     BadAggregate(String),
+    /// An operator quarantined a model.
+    #[error("an operator quarantined the model of round {round}")]
+    Quarantined {
+        /// Whose result it was.
+        round: u64,
+    },
+    /// An operator went back to an earlier model.
+    #[error("an operator rolled the run back to round {to_round}")]
+    RolledBack {
+        /// Whose result it goes on from.
+        to_round: u64,
+    },
 }
 
 /// Why a run ended.
@@ -352,4 +370,7 @@ pub enum Rejection {
     /// It does not verify.
     #[error("it does not verify: {0}")]
     Invalid(String),
+    /// An operator's action that makes no sense now.
+    #[error("not possible: {0}")]
+    NotPossible(String),
 }

@@ -124,6 +124,29 @@ pub enum Record {
         /// Verified before it is written.
         roster: SignedRoster,
     },
+    /// An operator has paused the run.
+    Paused {
+        /// When.
+        now: Timestamp,
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// An operator has ended the pause.
+    Resumed {
+        /// When.
+        now: Timestamp,
+        /// Who.
+        by: String,
+    },
+    /// An operator's action that the chain tells: a quarantine or a rollback.
+    Acted {
+        /// When.
+        now: Timestamp,
+        /// The chain's record.
+        manifest: SignedManifest,
+    },
 }
 
 impl Record {
@@ -138,7 +161,10 @@ impl Record {
             | Self::UnmaskRequested { now }
             | Self::SharesComplete { now }
             | Self::Committed { now, .. }
-            | Self::Aborted { now, .. } => Some(*now),
+            | Self::Aborted { now, .. }
+            | Self::Paused { now, .. }
+            | Self::Resumed { now, .. }
+            | Self::Acted { now, .. } => Some(*now),
             _ => None,
         }
     }

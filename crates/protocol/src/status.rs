@@ -32,6 +32,9 @@ pub struct Status {
     pub waiting_for: Vec<(ClientId, &'static str)>,
     /// In words: why nothing happens at this moment.
     pub waiting_why: String,
+    /// What operators have done that still matters, in words: who paused the run and why, which models are quarantined.
+    /// In `waiting_why` too.
+    pub notices: Vec<String>,
     /// Every member.
     pub clients: Vec<ClientStatus>,
     /// Clients left out of committed rounds so far, counted once a round.

@@ -133,6 +133,7 @@ mod tests {
             deadline: Some(Timestamp(43)),
             waiting_for: vec![(ClientId(7), "its masked vector")],
             waiting_why: "one vector is missing".into(),
+            notices: vec!["paused by ops: looking".into()],
             clients: vec![client],
             dropouts: 47,
             privacy,

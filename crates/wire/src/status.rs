@@ -161,7 +161,9 @@ impl Refusal for Rejection {
     fn code(&self) -> Code {
         match self {
             Self::UnknownClient(_) | Self::NotInCohort => Code::PermissionDenied,
-            Self::OutOfPhase { .. } | Self::StaleAttempt | Self::Equivocation => Code::FailedPrecondition,
+            Self::OutOfPhase { .. } | Self::StaleAttempt | Self::Equivocation | Self::NotPossible(_) => {
+                Code::FailedPrecondition
+            }
             Self::Invalid(_) => Code::InvalidArgument,
         }
     }
@@ -174,6 +176,7 @@ impl Refusal for Rejection {
             Self::NotInCohort => "NOT_IN_COHORT",
             Self::Equivocation => "EQUIVOCATION",
             Self::Invalid(_) => "DOES_NOT_VERIFY",
+            Self::NotPossible(_) => "NOT_POSSIBLE",
         }
     }
 }
@@ -248,6 +251,7 @@ mod tests {
             Box::new(Rejection::NotInCohort),
             Box::new(Rejection::Equivocation),
             Box::new(Rejection::Invalid("a signature".into())),
+            Box::new(Rejection::NotPossible("the run is not paused".into())),
         ]
     }
 

@@ -115,7 +115,13 @@ impl Coordinator {
     }
 
     /// A record with what every record of this run has in common.
-    fn manifest(&self, now: Timestamp, run_id: Digest, at: Attempt, artifacts: Artifacts) -> Manifest {
+    pub(super) fn manifest(
+        &self,
+        now: Timestamp,
+        run_id: Digest,
+        at: Attempt,
+        artifacts: Artifacts,
+    ) -> Manifest {
         Manifest {
             format: checkpoint::MANIFEST_FORMAT.to_owned(),
             run_id,
@@ -162,7 +168,7 @@ impl Coordinator {
         }
     }
 
-    fn sign(&self, manifest: &Manifest) -> SignedManifest {
+    pub(super) fn sign(&self, manifest: &Manifest) -> SignedManifest {
         match SignedManifest::sign(manifest, &self.setup.key) {
             Ok(signed) => signed,
             Err(why) => {

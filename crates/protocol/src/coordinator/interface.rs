@@ -9,6 +9,7 @@ use identity::{AuthoredPlan, AuthorisedRoster};
 use params::Digest;
 use secagg::{ClientId, SharedCohort, UnmaskShares};
 
+use super::actions::Act;
 use crate::message::{Attempt, ToClient, ToCoordinator, UploadHeader};
 use crate::record::Record;
 
@@ -59,6 +60,14 @@ pub enum Input {
     },
     /// The authority has signed a later roster. It is in force once the attempt in progress has ended.
     Roster(Box<AuthorisedRoster>),
+    /// An operator, who may, wants this.
+    Act {
+        /// What.
+        act: Act,
+        /// For a rollback: copies of the earlier round's published files, staged at [`crate::Coordinator::action_at`].
+        /// For a quarantine the newest ones' are staged there, and not named.
+        staged: Option<Artifacts>,
+    },
     /// The deadline that [`crate::Coordinator::deadline`] named has passed.
     Tick,
 }

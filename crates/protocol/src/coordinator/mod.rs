@@ -1,5 +1,6 @@
 //! The coordinator's side of a run.
 
+mod actions;
 mod commit;
 mod gather;
 mod interface;
@@ -21,6 +22,7 @@ use crate::Timestamp;
 use crate::message::{DropReason, Rejection, RoundOutcome, ToClient, UploadHeader};
 use crate::record::Record;
 use crate::spend::Price;
+pub use actions::Act;
 pub use interface::{
     Artifacts, Effect, Effects, Input, RecoverFailure, RecoverJob, RecoverResult, Recovered, Setup,
     StartError,
@@ -86,10 +88,8 @@ impl Coordinator {
         }
         coordinator.take_configured_roster(out)?;
         coordinator.welcomed = coordinator.state.roster.digest();
-        if let Some(head) = &coordinator.state.head_record {
-            // The crash may have fallen between the record and its publication.
-            out.push(Effect::Publish(head.clone()));
-        }
+        // The crash may have fallen between a record and its publication.
+        out.extend(coordinator.state.acted.recent.iter().cloned().map(Effect::Publish));
         coordinator.announce_job(out);
         Ok(coordinator)
     }
@@ -132,6 +132,7 @@ impl Coordinator {
                 Ok(())
             }
             Input::Roster(roster) => self.change_roster(&roster, out),
+            Input::Act { act, staged } => self.act(act, staged, now, out),
             Input::Tick => Ok(()),
         };
         self.advance(now, rng, out);
@@ -209,6 +210,7 @@ impl Coordinator {
             self.welcome_under_new_roster(out);
             match &self.state.phase {
                 Phase::NotStarted | Phase::Ended(_) | Phase::Recovering(_) => return,
+                Phase::Idle if self.state.is_held() => return,
                 Phase::Idle => {
                     if let Some(reason) = self.end_reason(now) {
                         self.commit(Record::Ended { reason: reason.clone() }, out);

@@ -29,7 +29,8 @@ impl Coordinator {
             phase: state.phase.name(),
             deadline: state.phase.deadline(plan),
             waiting_for: self.waiting_for(),
-            waiting_why: self.waiting_why(),
+            waiting_why: [vec![self.waiting_why()], state.notices()].concat().join("; "),
+            notices: state.notices(),
             clients: self.state.roster.members.keys().map(|id| self.client_status(*id)).collect(),
             dropouts: left_out,
             epsilon_left: privacy

@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use checkpoint::{AbortedRound, Manifest, SignedManifest};
+use checkpoint::{AbortedRound, ChainVerifier, Manifest, SignedManifest};
 use identity::{AuthorisedRoster, SignedRoster};
 use params::Digest;
 use secagg::{Advert, ClientId, Cohort, Ctx0, Floors, RoundBinding};
 
 use super::Setup;
+use super::actions::Acted;
 use super::phase::{Advertising, Consistency, Phase, Recovering, Round, Sharing, Unmasking, Uploading};
-use crate::message::{Attempt, RoundOutcome};
+use crate::message::{Attempt, DropReason, RoundOutcome};
 use crate::record::Record;
 
 /// Everything that survives a crash.
@@ -25,6 +26,10 @@ pub(super) struct State {
     pub(super) head_record: Option<SignedManifest>,
     /// The same, decoded.
     pub(super) head: Option<Manifest>,
+    /// The rules of the chain, and what they need of earlier records.
+    pub(super) chain: ChainVerifier,
+    /// What operators did.
+    pub(super) acted: Acted,
     /// The attempt that opens next.
     pub(super) next: Attempt,
     /// Rounds committed.
@@ -79,6 +84,8 @@ impl State {
             phase: Phase::NotStarted,
             head_record: None,
             head: None,
+            chain: ChainVerifier::new(None),
+            acted: Acted::default(),
             next: Attempt { round: 1, attempt: 1 },
             committed: 0,
             aborted: 0,
@@ -240,6 +247,9 @@ impl State {
                 if let Some(round) = phase.round_mut() {
                     round.dropped.insert(*client, reason.clone());
                 }
+                if matches!(reason, DropReason::Removed(_)) {
+                    phase.take_back(client);
+                }
                 phase
             }
             (phase, Record::Refused { client, reason }) => {
@@ -264,6 +274,20 @@ impl State {
             }
             (phase, Record::Aborted { outcome, .. }) => self.abort(&phase, outcome, setup),
             (Phase::Idle, Record::Ended { reason }) => Phase::Ended(reason.clone()),
+            (phase, Record::Paused { by, reason, .. }) => {
+                self.acted.pause(by, reason);
+                phase
+            }
+            (phase, Record::Resumed { .. }) => {
+                self.acted.resume();
+                phase
+            }
+            (phase @ (Phase::Idle | Phase::Ended(_)), Record::Acted { manifest, .. }) => {
+                self.push_head(manifest);
+                self.aborted_since.clear();
+                self.next = Attempt { round: self.head_round() + 1, attempt: 1 };
+                phase
+            }
             (phase, record) => broken!("C1", "{record:?} cannot follow the phase {}", phase.name()),
         };
     }
@@ -275,23 +299,33 @@ impl State {
             attempt: round.at.attempt,
             outcome: outcome.to_string(),
         });
-        // Who was told U2 may have uploaded, and a client takes no second attempt after that.
-        let again = phase.before_uploads() && round.at.attempt < setup.plan.timing.attempts_max;
-        self.next = if again {
-            Attempt { round: round.at.round, attempt: round.at.attempt + 1 }
-        } else {
+        self.next = self.next_after(phase, setup);
+        if self.next.round > round.at.round {
             self.aborted += 1;
-            Attempt { round: round.at.round + 1, attempt: 1 }
-        };
+        }
         self.last_outcome = Some(outcome.clone());
         self.backing_off = true;
         Phase::Idle
     }
 
+    /// The attempt that would open next if the one in progress were aborted now.
+    pub(super) fn next_after(&self, phase: &Phase, setup: &Setup) -> Attempt {
+        let Some(Round { at, .. }) = phase.round() else { return self.next };
+        // Who was told U2 may have uploaded, and a client takes no second attempt after that.
+        if phase.before_uploads() && at.attempt < setup.plan.timing.attempts_max {
+            Attempt { round: at.round, attempt: at.attempt + 1 }
+        } else {
+            Attempt { round: at.round + 1, attempt: 1 }
+        }
+    }
+
     fn push_head(&mut self, signed: &SignedManifest) {
-        match Manifest::from_bytes(&signed.manifest_bytes) {
-            Ok(manifest) => self.head = Some(manifest),
-            Err(why) => broken!("C3", "a journalled checkpoint record does not decode: {why}"),
+        match self.chain.push(signed) {
+            Ok(manifest) => {
+                self.acted.chained(signed, &manifest);
+                self.head = Some(manifest);
+            }
+            Err(why) => broken!("C3", "a journalled checkpoint record does not continue the chain: {why}"),
         }
         self.head_record = Some(signed.clone());
     }

@@ -202,6 +202,11 @@ impl RunFacts {
         self.head.as_ref().map(|head| head.round)
     }
 
+    /// Whether a record of the run's chain has put this model out of use.
+    pub(super) fn is_quarantined(&self, model: &Digest) -> bool {
+        self.chain.is_quarantined(model)
+    }
+
     pub(super) fn head_model(&self) -> Option<Digest> {
         self.head.as_ref().map(|head| head.model.params_digest)
     }
@@ -220,14 +225,14 @@ impl RunFacts {
     /// records between may not have arrived.
     pub(super) fn misses_some_before(&self, signed: &SignedManifest) -> bool {
         matches!(
-            self.chain.clone().push(signed),
+            self.chain.check(signed),
             Err(ChainError::Parent { round, .. }) if self.head_round().is_some_and(|head| round > head)
         )
     }
 
     /// The record's content, if it follows from the chain seen so far and is of this run and plan.
     pub(super) fn check_next(&self, signed: &SignedManifest, run: &Digest) -> Result<Manifest, FactError> {
-        let manifest = self.chain.clone().push(signed)?;
+        let manifest = self.chain.check(signed)?;
         if manifest.run_id != *run {
             return Err(FactError::OtherRun);
         }

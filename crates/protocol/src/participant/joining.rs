@@ -83,6 +83,18 @@ impl Participant {
         }
         self.asked_again = false;
         self.commit(ClientRecord::ChainHead(signed), out);
+        self.leave_quarantined(out);
+    }
+
+    /// Gives up the attempt in progress where its model is out of use by now. After the upload there is nothing left to
+    /// withhold: the debit is made, and the attempt ends as the coordinator says.
+    fn leave_quarantined(&mut self, out: &mut ClientEffects) {
+        let facts = self.run.as_ref().and_then(|run| self.facts.run(&run.id));
+        let Some((facts, round)) = facts.zip(self.round.as_ref()) else { return };
+        if round.step.before_upload() && facts.is_quarantined(&round.model) {
+            self.last_reason = format!("the model that round {} trains on was quarantined", round.at.round);
+            self.erase(out);
+        }
     }
 
     pub(super) fn open(
@@ -111,6 +123,9 @@ impl Participant {
         if !facts.is_new(at) {
             // Its secrets are gone: this process began after the attempt did, or it was declined before.
             return self.decline(Some(at.round), Decline::SitsOut, out);
+        }
+        if facts.is_quarantined(&model) {
+            return self.fault(at, CoordinatorFault::Quarantined, out);
         }
         if facts.head_model() != Some(model) {
             return self.fault(at, CoordinatorFault::Model, out);

@@ -69,6 +69,18 @@ impl Round {
 }
 
 impl Step {
+    /// Whether nothing of the update has been debited yet.
+    pub(super) fn before_upload(&self) -> bool {
+        matches!(
+            self,
+            Self::Training
+                | Self::Trained
+                | Self::Advertised { .. }
+                | Self::Shared { .. }
+                | Self::Masking { .. }
+        )
+    }
+
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Training => "training",

@@ -60,7 +60,19 @@ macro_rules! faults {
         }
     };
 }
-faults!(Roster, Plan, Chain, Model, Cohort, Delivery, Equivocation, Included, UnmaskRequest, Step);
+faults!(
+    Roster,
+    Plan,
+    Chain,
+    Model,
+    Cohort,
+    Delivery,
+    Equivocation,
+    Included,
+    UnmaskRequest,
+    Step,
+    Quarantined
+);
 
 impl From<RoundOutcome> for v1::RoundOutcome {
     fn from(outcome: RoundOutcome) -> Self {
@@ -80,6 +92,8 @@ impl From<RoundOutcome> for v1::RoundOutcome {
                 Outcome::Complaint(v1::Accusation { accuser: accuser.0, accused: accused.0 })
             }
             RoundOutcome::BadAggregate(why) => Outcome::BadAggregate(cut(why)),
+            RoundOutcome::Quarantined { round } => Outcome::Quarantined(round),
+            RoundOutcome::RolledBack { to_round } => Outcome::RolledBack(to_round),
         };
         Self { outcome: Some(outcome) }
     }
@@ -107,6 +121,8 @@ impl TryFrom<v1::RoundOutcome> for RoundOutcome {
                 Self::Complaint { accuser: ClientId(a.accuser), accused: ClientId(a.accused) }
             }
             Outcome::BadAggregate(why) => Self::BadAggregate(text("bad_aggregate", why)?),
+            Outcome::Quarantined(round) => Self::Quarantined { round },
+            Outcome::RolledBack(to_round) => Self::RolledBack { to_round },
         })
     }
 }
@@ -156,6 +172,7 @@ impl From<Rejection> for v1::Rejection {
             Rejection::NotInCohort => Reason::NotInCohort(()),
             Rejection::Equivocation => Reason::Equivocation(()),
             Rejection::Invalid(why) => Reason::Invalid(cut(why)),
+            Rejection::NotPossible(why) => Reason::NotPossible(cut(why)),
         };
         Self { reason: Some(reason) }
     }
@@ -176,6 +193,7 @@ impl TryFrom<v1::Rejection> for Rejection {
             Reason::NotInCohort(()) => Self::NotInCohort,
             Reason::Equivocation(()) => Self::Equivocation,
             Reason::Invalid(why) => Self::Invalid(text("invalid", why)?),
+            Reason::NotPossible(why) => Self::NotPossible(text("not_possible", why)?),
         })
     }
 }

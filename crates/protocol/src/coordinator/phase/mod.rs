@@ -185,6 +185,17 @@ impl Phase {
         }
     }
 
+    /// What this client said in the step in progress is as if it had not: for one that is removed before the step's
+    /// set is fixed.
+    pub(super) fn take_back(&mut self, client: &ClientId) {
+        match self {
+            Self::Advertising(phase) => drop(phase.adverts.remove(client)),
+            Self::Sharing(phase) => drop(phase.bundles.remove(client)),
+            Self::Uploading(phase) => drop(phase.staged.remove(client)),
+            _ => {}
+        }
+    }
+
     /// What this client should be told now: on entering the step, and again whenever it reconnects.
     pub(super) fn message_for(&self, client: ClientId) -> Option<ToClient> {
         if self.round()?.dropped.contains_key(&client) {

@@ -271,7 +271,8 @@ fn text() -> impl Strategy<Value = String> {
 
 fn decline() -> impl Strategy<Value = Decline> {
     use CoordinatorFault::*;
-    let faults = [Roster, Plan, Chain, Model, Cohort, Delivery, Equivocation, Included, UnmaskRequest];
+    let faults =
+        [Roster, Plan, Chain, Model, Cohort, Delivery, Equivocation, Included, UnmaskRequest, Quarantined];
     prop_oneof![
         (text(), text()).prop_map(|(code, text)| Decline::Policy { code, text }),
         Just(Decline::SitsOut),
@@ -291,6 +292,8 @@ fn round_outcome() -> impl Strategy<Value = RoundOutcome> {
         client().prop_map(|client| RoundOutcome::WrongSecret { client }),
         (client(), client()).prop_map(|(accuser, accused)| RoundOutcome::Complaint { accuser, accused }),
         text().prop_map(RoundOutcome::BadAggregate),
+        any::<u64>().prop_map(|round| RoundOutcome::Quarantined { round }),
+        any::<u64>().prop_map(|to_round| RoundOutcome::RolledBack { to_round }),
     ]
 }
 
@@ -312,6 +315,7 @@ fn rejection() -> impl Strategy<Value = Rejection> {
         Just(Rejection::NotInCohort),
         Just(Rejection::Equivocation),
         text().prop_map(Rejection::Invalid),
+        text().prop_map(Rejection::NotPossible),
     ]
 }
 

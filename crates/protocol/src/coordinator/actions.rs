@@ -1,0 +1,284 @@
+//! What operators do to a run: pause it, take a model out of use, go back to an earlier one, remove a member.
+//!
+//! The shell has checked who may. Whatever an action changes is a record first, like everything else.
+
+use std::collections::BTreeMap;
+
+use checkpoint::{Action, Manifest, OPERATOR_BYTES_MAX, REASON_BYTES_MAX, SignedManifest};
+use secagg::ClientId;
+
+use super::phase::Phase;
+use super::state::State;
+use super::{Artifacts, Coordinator, Effect, Effects, send};
+use crate::Timestamp;
+use crate::message::{Attempt, DropReason, Rejection, RoundOutcome, ToClient};
+use crate::record::Record;
+
+/// What an operator wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Act {
+    /// No attempt opens until [`Act::Resume`]; the one in progress goes on to its end.
+    Pause {
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// Rounds open again.
+    Resume {
+        /// Who.
+        by: String,
+    },
+    /// Nobody trains any more on the model that was this round's result. The attempt in progress ends at once, since
+    /// the signed record takes the next place in the chain. Where it is the newest model, no round opens until a
+    /// [`Act::Rollback`].
+    Quarantine {
+        /// The round whose result it was.
+        round: u64,
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// The run goes on from the model that was this round's result. The attempt in progress ends at once. What was
+    /// spent since stays spent, and rounds since stay counted.
+    Rollback {
+        /// The round whose result it was.
+        to_round: u64,
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// A member is out of the attempt in progress, and in no later one. What it said is taken back as far as the set
+    /// that it would be in is not fixed.
+    Remove {
+        /// Which member.
+        client: ClientId,
+        /// Why.
+        reason: String,
+    },
+}
+
+const HELD: &str = "the newest model is quarantined: no round opens until a rollback";
+
+/// What the records of actions come to.
+#[derive(Default)]
+pub(super) struct Acted {
+    /// Who paused the run, and why.
+    paused: Option<(String, String)>,
+    /// In words, by the round that published the model.
+    quarantined: BTreeMap<u64, String>,
+    /// From each round with a result to the one whose model it started from.
+    origins: BTreeMap<u64, u64>,
+    /// The round whose result the newest model is.
+    base: u64,
+    /// The record of the newest result, and those of actions since: what a crash may have left unpublished, since
+    /// actions follow each other without a silo's answer between.
+    pub(super) recent: Vec<SignedManifest>,
+}
+
+impl Acted {
+    /// A record of the chain is applied.
+    pub(super) fn chained(&mut self, signed: &SignedManifest, manifest: &Manifest) {
+        match &manifest.action {
+            None => {
+                self.origins.insert(manifest.round, self.base);
+                self.base = manifest.round;
+                self.recent.clear();
+            }
+            Some(action @ Action::Quarantine { round, .. }) => {
+                self.quarantined.insert(*round, action.to_string());
+            }
+            Some(Action::Rollback { to_round, .. }) => self.base = *to_round,
+        }
+        self.recent.push(signed.clone());
+    }
+
+    pub(super) fn pause(&mut self, by: &str, reason: &str) {
+        self.paused = Some((by.to_owned(), reason.to_owned()));
+    }
+
+    pub(super) fn resume(&mut self) {
+        self.paused = None;
+    }
+
+    /// Whether the newest model came from this round's result, or is it.
+    fn descends_from(&self, round: u64) -> bool {
+        let mut at = self.base;
+        while at > round {
+            // An origin is an earlier round, so this ends.
+            at = self.origins.get(&at).copied().unwrap_or_default();
+        }
+        at == round
+    }
+}
+
+impl State {
+    /// Whether no round may open until an operator acts.
+    pub(super) fn is_held(&self) -> bool {
+        self.acted.paused.is_some() || self.head_is_quarantined()
+    }
+
+    fn head_is_quarantined(&self) -> bool {
+        self.head.as_ref().is_some_and(|head| self.chain.is_quarantined(&head.model.params_digest))
+    }
+
+    /// What operators have done that still matters, in words.
+    pub(super) fn notices(&self) -> Vec<String> {
+        let paused = self.acted.paused.iter().map(|(by, reason)| format!("paused by {by}: {reason}"));
+        let quarantined = self.acted.quarantined.iter().map(|(round, what)| {
+            let descends = if self.acted.descends_from(*round) { "descends" } else { "does not descend" };
+            match self.acted.base == *round {
+                true => what.clone(),
+                false => format!("{what}; the newest model {descends} from it"),
+            }
+        });
+        let held = self.head_is_quarantined().then(|| HELD.to_owned());
+        paused.chain(quarantined).chain(held).collect()
+    }
+}
+
+impl Coordinator {
+    /// The place in the chain that an action's record takes now: the shell stages its files under it.
+    pub fn action_at(&self) -> Attempt {
+        self.state.next_after(&self.state.phase, &self.setup)
+    }
+
+    pub(super) fn act(
+        &mut self,
+        act: Act,
+        staged: Option<Artifacts>,
+        now: Timestamp,
+        out: &mut Effects,
+    ) -> Result<(), Rejection> {
+        if self.is_new() {
+            return impossible("the run has not begun");
+        }
+        match act {
+            Act::Pause { by, reason } => self.pause(by, reason, now, out),
+            Act::Resume { by } => {
+                if self.state.acted.paused.is_none() {
+                    return impossible("the run is not paused");
+                }
+                check_words(&by, OPERATOR_BYTES_MAX, "the operator's name")?;
+                self.commit(Record::Resumed { now, by }, out);
+                self.idle_since = now;
+                Ok(())
+            }
+            Act::Quarantine { round, by, reason } => {
+                let Some(model) = self.state.chain.model_of(round) else {
+                    return impossible(format!(
+                        "round {round} has no result; name the round whose result it was"
+                    ));
+                };
+                let outcome = RoundOutcome::Quarantined { round };
+                self.chain_action(Action::Quarantine { model, round, reason, by }, outcome, None, now, out)
+            }
+            Act::Rollback { to_round, by, reason } => {
+                if self.state.chain.model_of(to_round).is_none() {
+                    return impossible(format!("round {to_round} has no result to go back to"));
+                }
+                if self.state.acted.base == to_round {
+                    return impossible(format!("the newest model is round {to_round}'s already"));
+                }
+                let Some(staged) = staged else {
+                    return impossible(format!("the files of round {to_round} are not there"));
+                };
+                let outcome = RoundOutcome::RolledBack { to_round };
+                self.chain_action(Action::Rollback { to_round, reason, by }, outcome, Some(staged), now, out)
+            }
+            Act::Remove { client, reason } => self.remove(client, reason, out),
+        }
+    }
+
+    fn pause(
+        &mut self,
+        by: String,
+        reason: String,
+        now: Timestamp,
+        out: &mut Effects,
+    ) -> Result<(), Rejection> {
+        if let Some((by, reason)) = &self.state.acted.paused {
+            return impossible(format!("the run is paused already, by {by}: {reason}"));
+        }
+        if matches!(self.state.phase, Phase::Ended(_)) {
+            return impossible("the run is over");
+        }
+        check_words(&by, OPERATOR_BYTES_MAX, "the operator's name")?;
+        check_words(&reason, REASON_BYTES_MAX, "the reason")?;
+        self.commit(Record::Paused { now, by, reason }, out);
+        Ok(())
+    }
+
+    /// Signs and publishes an action's record, after the attempt in progress. The chain's own rules say whether it
+    /// makes sense, before anything is ended.
+    fn chain_action(
+        &mut self,
+        action: Action,
+        outcome: RoundOutcome,
+        staged: Option<Artifacts>,
+        now: Timestamp,
+        out: &mut Effects,
+    ) -> Result<(), Rejection> {
+        check_words(action.by(), OPERATOR_BYTES_MAX, "the operator's name")?;
+        check_words(action.reason(), REASON_BYTES_MAX, "the reason")?;
+        let Some(head) = self.state.head.as_ref() else { return impossible("the run has no model") };
+        let files = staged
+            .unwrap_or_else(|| Artifacts { model: head.model.clone(), optimizer: head.optimizer.clone() });
+        let tried = self.sign(&self.action_manifest(now, action.clone(), files.clone()));
+        if let Err(why) = self.state.chain.check(&tried) {
+            return impossible(why.to_string());
+        }
+        self.abort(now, outcome, out);
+        // Again: it names the attempt that it ended.
+        let signed = self.sign(&self.action_manifest(now, action, files));
+        let next = self.state.next.round + 1;
+        self.commit(Record::Acted { now, manifest: signed.clone() }, out);
+        self.idle_since = now;
+        out.push(Effect::Publish(signed.clone()));
+        for (client, link) in &self.links {
+            if link.checked_in {
+                send(out, *client, ToClient::Published(signed.clone()));
+            }
+        }
+        out.push(Effect::DiscardStaged { before: next });
+        Ok(())
+    }
+
+    fn action_manifest(&self, now: Timestamp, action: Action, files: Artifacts) -> Manifest {
+        let head = self.state.head.as_ref();
+        let run_id = self.run_id().unwrap_or(params::Digest::from_bytes([0; 32]));
+        Manifest {
+            action: Some(action),
+            parent: self.state.head_record.as_ref().map(SignedManifest::digest),
+            parent_model: head.map(|head| head.model.params_digest),
+            previous_rounds_aborted: self.state.aborted_since.clone(),
+            ..self.manifest(now, run_id, self.action_at(), files)
+        }
+    }
+
+    fn remove(&mut self, client: ClientId, reason: String, out: &mut Effects) -> Result<(), Rejection> {
+        if !self.state.newest_roster().keys().contains_key(&client) {
+            return Err(Rejection::UnknownClient(client));
+        }
+        check_words(&reason, REASON_BYTES_MAX, "the reason")?;
+        self.drop_client(client, DropReason::Removed(reason.clone()), out);
+        if self.state.refused.get(&client).is_none_or(|absence| absence.own) {
+            self.commit(Record::Barred { client, reason }, out);
+        }
+        self.links.remove(&client);
+        Ok(())
+    }
+}
+
+fn check_words(text: &str, bytes_max: usize, what: &str) -> Result<(), Rejection> {
+    if (1..=bytes_max).contains(&text.len()) {
+        return Ok(());
+    }
+    impossible(format!("{what} has {} bytes; it needs 1 to {bytes_max}", text.len()))
+}
+
+fn impossible(why: impl Into<String>) -> Result<(), Rejection> {
+    Err(Rejection::NotPossible(why.into()))
+}
