@@ -10,6 +10,7 @@ mod coordinator;
 mod edits;
 mod files;
 mod journal;
+mod logs;
 mod messages;
 mod participant;
 mod peers;
@@ -47,6 +48,9 @@ pub(crate) const DECODERS: &[Target] = &[
     ("roster", files::roster),
     ("keys", files::keys),
     ("csv", files::csv),
+    ("log_texts", logs::texts),
+    ("log_entries", logs::entries),
+    ("log_proofs", logs::proofs),
 ];
 
 /// The core of each side against whatever the other one says.

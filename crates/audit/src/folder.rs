@@ -1,13 +1,16 @@
 //! A log's folder: its derived files, read, written and compared, and the tree that grows over them.
 
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use tlog::{Edge, Row, TILE_WIDTH, Tile, TileError, encode_bundle, leaf_hash};
+use tlog::{ENTRY_BYTES_MAX, Edge, Row, TILE_WIDTH, Tile, TileError, encode_bundle, leaf_hash};
 
 /// The signed checkpoint's name in a log's folder.
 pub(crate) const CHECKPOINT: &str = "checkpoint";
+
+/// The longest file of a log: a bundle of the longest entries.
+const FILE_BYTES_MAX: u64 = TILE_WIDTH * (2 + ENTRY_BYTES_MAX as u64);
 
 /// A file of a log that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -35,14 +38,24 @@ pub(crate) fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io
 
 /// A file's bytes.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, FolderError> {
-    fs::read(path).map_err(failed("read", path))
+    read_limited(path).map_err(failed("read", path))
 }
 
 /// A file's bytes, or none where there is no file.
 pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, FolderError> {
-    match fs::read(path) {
+    match read_limited(path) {
         Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
         other => other.map(Some).map_err(failed("read", path)),
+    }
+}
+
+fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // An auditor's memory is not the log's to fill.
+    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 <= FILE_BYTES_MAX {
+        true => Ok(bytes),
+        false => Err(io::Error::new(io::ErrorKind::FileTooLarge, "longer than any file of a log")),
     }
 }
 
@@ -87,5 +100,23 @@ impl Grown {
             tiles.push((bundle, encode_bundle(&self.bundle)?));
         }
         Ok(tiles)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::tempdir;
+
+    use super::*;
+
+    #[test]
+    fn a_file_longer_than_any_of_a_log_is_refused_and_not_held() {
+        let scratch = tempdir().unwrap();
+        let path = scratch.path().join("tile");
+        // Sparse, so that it costs nothing.
+        File::create(&path).unwrap().set_len(FILE_BYTES_MAX).unwrap();
+        assert_eq!(read(&path).unwrap().len() as u64, FILE_BYTES_MAX);
+        File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        assert!(read(&path).is_err() && read_if_there(&path).is_err());
     }
 }

@@ -20,7 +20,7 @@ use wire::{Challenge, Refusal, v1};
 
 use super::script::piece;
 use super::session::Session;
-use super::{attested, coordinator, participant};
+use super::{attested, coordinator, logs, participant};
 
 /// A target's name, the seed's own name, its bytes.
 pub(crate) type Seed = (&'static str, String, Vec<u8>);
@@ -41,6 +41,7 @@ pub(crate) fn all() -> Vec<Seed> {
     for (target, name, bytes) in attested::seeds() {
         seeds.add(target, name, bytes);
     }
+    seeds.logs();
     for (name, bytes) in participant::seeds() {
         seeds.add("participant", name, bytes);
     }
@@ -163,6 +164,36 @@ impl Seeds {
             "quoted",
             b"\xef\xbb\xbfnote,label,c,b,a\r\n\"x, \"\"y\"\"\",1,0.1,0.2,0.3\r\n\r\n".to_vec(),
         );
+    }
+
+    fn logs(&mut self) {
+        let actor = audit::Actor { id: "silo 1".into(), role: "client".into(), address: None };
+        let mut event = audit::Event::new(NOW.0, actor, "upload.received", audit::Status::Ok);
+        event.round = Some(4);
+        event.details.insert("epsilon".into(), "1.5".into());
+        let entry = event.encode().expect("a short event");
+        self.add("log_entries", "event", entry.clone());
+        self.add("log_entries", "bundle", tlog::encode_bundle(&[&entry[..], b""]).expect("short entries"));
+
+        let leaves = [&entry[..], b"second", b"third"].map(tlog::leaf_hash);
+        let pair = tlog::node_hash(&leaves[0], &leaves[1]);
+        let root = tlog::node_hash(&pair, &leaves[2]);
+        let checkpoint = tlog::Checkpoint { origin: "log".into(), size: 3, root };
+        let mut note = tlog::Note::sign(checkpoint.text(), "log", &signing_key(99)).expect("a name");
+        let line = note.cosign("silo-1", &signing_key(1), NOW.0 / 1000).expect("a name");
+        let witness = tlog::VerifierKey::new("silo-1", signing_key(1).verifying_key()).expect("a name");
+        note.add_cosignature(&line, &witness).expect("its own line");
+        let receipt = tlog::Receipt { index: 1, proof: vec![leaves[0], leaves[2]], checkpoint: note.clone() };
+        self.add("log_texts", "note", note.to_string().into_bytes());
+        self.add("log_texts", "checkpoint", checkpoint.text().into_bytes());
+        self.add("log_texts", "receipt", receipt.to_string().into_bytes());
+        self.add("log_texts", "key", logs::log_key().to_string().into_bytes());
+
+        let numbers = |size: u64, index: u64| [size.to_be_bytes(), index.to_be_bytes()].concat();
+        let inclusion = [leaves[1], root, leaves[0], leaves[2]].concat();
+        self.add("log_proofs", "inclusion", [numbers(3, 1), inclusion].concat());
+        let consistency = [pair, root, leaves[2]].concat();
+        self.add("log_proofs", "consistency", [numbers(3, 2), consistency].concat());
     }
 }
 
