@@ -133,10 +133,16 @@ async fn a_barred_silo_operator_or_certificate_is_refused_everything() {
     assert_eq!(shut_out(&call(&by_certificate, STATUS, None).await), None);
     served.registry.deny(Whom::Operator("eve".into()), "left us", "ada", NOW_S).unwrap();
     served.registry.deny(Whom::Certificate(silo(1).fingerprint), "stolen", "ada", NOW_S).unwrap();
-    for path in [STATUS, AUTHORITY] {
+    served.reported();
+    for path in [PAUSE, AUTHORITY] {
         assert_eq!(reason(call(&by_certificate, path, None).await), "DENIED");
         assert_eq!(reason(call(&by_token, path, Some(&token)).await), "DENIED");
         assert_eq!(reason(call(&north, path, None).await), "DENIED");
+    }
+    let outcomes: Vec<Outcome> = served.reported().into_iter().map(|record| record.outcome).collect();
+    assert_eq!(outcomes.len(), 6);
+    for outcome in outcomes {
+        assert!(matches!(&outcome, Outcome::Refused { reason, .. } if reason == "DENIED"), "{outcome:?}");
     }
     // A good token does not help a barred certificate.
     let (good, _) = served.token("ada", Role::Admin);
