@@ -69,7 +69,7 @@ impl Config {
         self.check_data(&mut problems);
         self.check_policy(&mut problems);
         let roster = daemon::read_roster(&self.roster, &self.authority_key, &mut problems);
-        let key = daemon::read_key(&self.identity_key_file, &mut problems);
+        let key = daemon::read_identity(&self.identity_key_file, None, &mut problems);
         match (roster, key) {
             (Some((roster, authority)), Some(identity)) if problems.0.is_empty() => Ok(Profile {
                 id: ClientId(self.client_id),

@@ -72,7 +72,7 @@ impl Config {
             SignedPlan::from_json(text).and_then(SignedPlan::open).map_err(|e| e.to_string())
         });
         let roster = daemon::read_roster(&config.roster, &config.authority_key, &mut problems);
-        let key = daemon::read_key(&config.identity_key_file, &mut problems);
+        let key = daemon::read_identity(&config.identity_key_file, None, &mut problems);
         if let (Some((roster, _)), Some(key)) = (&roster, &key) {
             problems.require(roster.coordinator() == key.public(), "identity_key_file", || {
                 format!(

@@ -18,7 +18,7 @@ const CRATES: [(&str, u8, &[&str]); 24] = [
     ("protocol", 2, &["accounting", "checkpoint", "identity", "optim", "params", "secagg"]),
     ("access", 3, &["identity", "params", "pki", "secagg", "wire"]),
     ("audit", 3, &["store", "tlog"]),
-    ("daemon", 3, &["identity", "protocol"]),
+    ("daemon", 3, &["identity", "protocol", "vault"]),
     ("datasets", 3, &["identity", "params"]),
     ("pki", 3, &["identity", "params"]),
     (
@@ -102,12 +102,13 @@ const CRATES: [(&str, u8, &[&str]); 24] = [
 ];
 
 /// Edges inside one layer, each with its reason. Any other edge points downward.
-const SIDEWAYS: [(&str, &str, &str); 11] = [
+const SIDEWAYS: [(&str, &str, &str); 12] = [
     ("attest", "checkpoint", "evidence restates a signed record, and is checked against it"),
     ("protocol", "identity", "a round is run under a plan, a roster and a policy"),
     ("access", "pki", "a caller is who its certificate names"),
     ("access", "wire", "it serves enrolment and administration, and refuses in statuses"),
     ("audit", "store", "an audit log's truth is a journal"),
+    ("daemon", "vault", "both daemons open their sealed folders and keys in one way"),
     ("sim", "store", "the simulated processes write the real journal, over simulated disks"),
     ("sim", "wire", "every simulated message is encoded and decoded"),
     ("store", "vault", "what lies on a disk is sealed where it is written"),

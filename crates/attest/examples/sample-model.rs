@@ -76,6 +76,7 @@ fn checkpoint() -> Result<(SignedManifest, Contents), Box<dyn Error>> {
         round: ROUND,
         attempt: 0,
         parent: Some(Digest::sha256(b"record of round 0")),
+        action: None,
         plan_digest: Digest::sha256(b"plan"),
         roster_digest: Digest::sha256(b"roster"),
         parent_model: Some(Digest::sha256(b"model of round 0")),

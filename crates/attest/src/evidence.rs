@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use checkpoint::{MANIFEST_FILE, MODEL_FILE, PrivacySpent, SIGNATURE_FILE, SignatureError, SignedManifest};
+use checkpoint::{
+    Action, MANIFEST_FILE, MODEL_FILE, PrivacySpent, SIGNATURE_FILE, SignatureError, SignedManifest,
+};
 use params::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +77,10 @@ pub enum RoundKind {
     Initial,
     /// A round of training.
     Training,
+    /// An operator quarantined a model; the files are those of the record before.
+    Quarantine,
+    /// An operator rolled back; the files are those of an earlier record.
+    Rollback,
 }
 
 /// The round before.
@@ -156,7 +162,12 @@ impl RoundEvidence {
             run_name: manifest.run_name,
             round: manifest.round,
             attempt: manifest.attempt,
-            kind: if parent.is_some() { RoundKind::Training } else { RoundKind::Initial },
+            kind: match (&manifest.action, &parent) {
+                (Some(Action::Quarantine { .. }), _) => RoundKind::Quarantine,
+                (Some(Action::Rollback { .. }), _) => RoundKind::Rollback,
+                (None, Some(_)) => RoundKind::Training,
+                (None, None) => RoundKind::Initial,
+            },
             record: signed.digest(),
             model: manifest.model.params_digest,
             parent: parent.map(|(record, model)| Parent { record, model }),

@@ -3,14 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::VerifyingKey;
-use identity::{AuthorisedRoster, IdentityKey, Problems, SignedRoster, parse_verifying_key};
+use identity::{AuthorisedRoster, Problems, SignedRoster, parse_verifying_key};
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-/// What is said of an address outside loopback that was not asked for.
-pub const PLAINTEXT: &str = "is not a loopback address, and this version has no TLS: masked updates stay secret and \
-                             messages stay signed, but models, plans and who takes part are readable on the way; use a \
-                             private network and set plaintext_outside_loopback = true to accept that";
+/// What is said of an address outside loopback without TLS.
+pub const PLAINTEXT: &str = "is not a loopback address, and plaintext = true is for this machine alone: use the table \
+                             [tls], which `folkmoot-coordinator init` and `folkmoot-client enroll` write";
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -65,15 +64,6 @@ pub fn read<T>(
     }
 }
 
-/// Reads `identity_key_file`, which nobody else on the machine may be able to read.
-pub fn read_key(path: &Path, problems: &mut Problems) -> Option<IdentityKey> {
-    let field = "identity_key_file";
-    let key =
-        read(path, field, problems, |text| IdentityKey::from_secret_hex(text).map_err(|e| e.to_string()));
-    check_secret(path, field, problems);
-    key
-}
-
 /// Reads `roster`, signed by `authority_key`; gives the key too.
 pub fn read_roster(
     path: &Path,
@@ -97,7 +87,7 @@ pub fn read_roster(
 
 /// A key that others on the machine can read is not a secret.
 #[cfg(unix)]
-fn check_secret(path: &Path, field: &str, problems: &mut Problems) {
+pub(crate) fn check_secret(path: &Path, field: &str, problems: &mut Problems) {
     use std::os::unix::fs::PermissionsExt;
     if let Ok(metadata) = std::fs::metadata(path) {
         problems.require(metadata.permissions().mode() & 0o077 == 0, field, || {
@@ -108,7 +98,7 @@ fn check_secret(path: &Path, field: &str, problems: &mut Problems) {
 
 /// Elsewhere than on Unix the folder's own access rules are all there is.
 #[cfg(not(unix))]
-fn check_secret(_: &Path, _: &str, _: &mut Problems) {}
+pub(crate) fn check_secret(_: &Path, _: &str, _: &mut Problems) {}
 
 #[cfg(test)]
 mod tests {
@@ -124,7 +114,7 @@ mod tests {
         for (mode, problems_found) in [(0o600, 0), (0o640, 1), (0o604, 1)] {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             let mut problems = Problems::default();
-            assert!(read_key(&path, &mut problems).is_some());
+            assert!(crate::read_identity(&path, None, &mut problems).is_some());
             assert_eq!(problems.0.len(), problems_found, "{mode:o}");
             assert!(problems.0.iter().all(|problem| problem.text.contains("chmod 600")), "{problems}");
         }

@@ -15,8 +15,10 @@
 
 mod clock;
 mod config;
+mod encryption;
 mod process;
 
 pub use clock::{Clock, patience};
-pub use config::{ConfigError, PLAINTEXT, default_log, load, read, read_key, read_roster, resolve};
+pub use config::{ConfigError, PLAINTEXT, default_log, load, read, read_roster, resolve};
+pub use encryption::{Encryption, read_identity, read_secret_text};
 pub use process::{GOODBYE, runtime, terminated};

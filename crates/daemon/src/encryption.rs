@@ -1,0 +1,73 @@
+//! What lies on a daemon's disk, sealed: its data folder and its secret keys, under one master key.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use identity::{IdentityKey, Problems};
+use serde::Deserialize;
+use vault::{MasterSource, Vault};
+use zeroize::Zeroizing;
+
+use crate::config::{check_secret, read};
+
+/// The table `[encryption]` of both configurations.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Encryption {
+    /// Where the master key comes from: `{ file = "…" }`, `{ credential = "…" }` (systemd), `{ environment = "…" }`,
+    /// `{ passphrase_file = "…" }` or `{ passphrase_credential = "…" }`.
+    pub master_key: MasterSource,
+}
+
+impl Encryption {
+    /// Makes the master key's path relative to the configuration that names it.
+    pub fn resolve(&mut self, file: &Path) {
+        if let Some(path) = self.master_key.path_mut() {
+            crate::config::resolve(file, [path]);
+        }
+    }
+
+    /// Opens the keyring of `folder`, which `init` or `enroll` has made.
+    pub fn open(&self, folder: &Path, problems: &mut Problems) -> Option<Arc<Vault>> {
+        match Vault::open_folder(folder, self.master_key.clone()) {
+            Ok(vault) => Some(Arc::new(vault)),
+            Err(why) => {
+                problems.add("encryption.master_key", why.to_string());
+                None
+            }
+        }
+    }
+}
+
+/// Reads a secret's text: sealed where the daemon has a vault, and else from a file that nobody else can read.
+pub fn read_secret_text(
+    path: &Path,
+    field: &str,
+    vault: Option<&Vault>,
+    problems: &mut Problems,
+) -> Option<Zeroizing<String>> {
+    let Some(vault) = vault else {
+        check_secret(path, field, problems);
+        return read(path, field, problems, |text| Ok(Zeroizing::new(text.to_owned())));
+    };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let opened = vault::read_secret(path, vault, &name).map_err(|why| why.to_string());
+    let text = opened.and_then(|bytes| {
+        let text = std::str::from_utf8(&bytes).map_err(|_| "it holds no text".to_owned())?;
+        Ok(Zeroizing::new(text.to_owned()))
+    });
+    text.map_err(|why| problems.add(field, format!("`{}`: {why}", path.display()))).ok()
+}
+
+/// Reads `identity_key_file`.
+pub fn read_identity(path: &Path, vault: Option<&Vault>, problems: &mut Problems) -> Option<IdentityKey> {
+    let field = "identity_key_file";
+    let text = read_secret_text(path, field, vault, problems)?;
+    match IdentityKey::from_secret_hex(&text) {
+        Ok(key) => Some(key),
+        Err(why) => {
+            problems.add(field, format!("`{}`: {why}", path.display()));
+            None
+        }
+    }
+}
