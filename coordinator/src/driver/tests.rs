@@ -38,7 +38,9 @@ fn setup() -> Setup {
 fn open(store: Box<dyn Store>) -> anyhow::Result<Driver> {
     let (inbox, _) = mpsc::channel(16);
     let (status, _) = watch::channel(Arc::default());
-    Driver::open(store, setup(), inbox, status, Arc::default(), Arc::new(telemetry::Metrics::new()))
+    let (members, _) = watch::channel(Arc::default());
+    let metrics = Arc::new(telemetry::Metrics::new());
+    Driver::open(store, setup(), inbox, Outward { status, members, counters: Arc::default(), metrics })
 }
 
 fn said(outbox: &mut Receiver<ServerEnvelope>) -> Vec<ToClient> {
@@ -158,7 +160,10 @@ async fn a_quarantine_is_published_with_its_files_or_not_at_all_whichever_write_
             );
             let chain = driver.read_chain(None).unwrap();
             assert_eq!(chain.len(), 1 + usize::from(journalled), "{fault:?}, write {operation}");
-            assert_eq!(driver.fetch(None).unwrap().digest, driver.plan.initial_model().digest());
+            assert_eq!(
+                driver.fetch(&crate::events::Wanted::Model(None)).unwrap().digest,
+                driver.plan.initial_model().digest()
+            );
             let Err(why) = told else {
                 assert!(journalled, "an operator was told what the journal does not hold");
                 break;
