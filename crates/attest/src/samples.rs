@@ -49,6 +49,7 @@ pub(crate) fn record(round: u64) -> SignedManifest {
         run_name: "demo".into(),
         round,
         attempt: 0,
+        action: None,
         parent: trained.then(|| record(round - 1).digest()),
         plan_digest: Digest::sha256(b"plan"),
         roster_digest: Digest::sha256(b"roster"),
