@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 use anyhow::Context;
+use attest::ModelKey;
 use bytes::Bytes;
 use checkpoint::{Manifest, ModelArtifact, OptimizerArtifact, SignedManifest};
 use identity::Plan;
@@ -82,7 +83,11 @@ impl Files {
 }
 
 /// Puts a record and its staged files into the chain's folder. Does nothing where they are there already.
-pub(crate) fn publish(store: &mut dyn Store, signed: &SignedManifest) -> anyhow::Result<()> {
+pub(crate) fn publish(
+    store: &mut dyn Store,
+    signed: &SignedManifest,
+    key: Option<&ModelKey>,
+) -> anyhow::Result<()> {
     let manifest = Manifest::from_bytes(&signed.manifest_bytes)?;
     let folder = checkpoint::folder_name(manifest.round);
     if is_published(store, &folder)? {
@@ -105,8 +110,29 @@ pub(crate) fn publish(store: &mut dyn Store, signed: &SignedManifest) -> anyhow:
     ];
     files.extend(optimizer.as_deref().map(|bytes| (checkpoint::OPTIMIZER_FILE, bytes)));
     files.extend(aggregate.as_deref().map(|bytes| (checkpoint::AGGREGATE_FILE, bytes)));
+    let attested = key.map(|key| attest_files(&folder, &files, signed, key)).transpose()?;
+    if let Some((bundle, evidence)) = &attested {
+        files.push((attest::BUNDLE_FILE, bundle));
+        files.push((attest::EVIDENCE_FILE, evidence));
+    }
     store.publish(&folder, &files)?;
     Ok(())
+}
+
+/// The files' signature for public tools, and the round's evidence about the same files. Both are deterministic: after a
+/// crash the same bytes are published.
+fn attest_files(
+    folder: &str,
+    files: &[(&str, &[u8])],
+    signed: &SignedManifest,
+    key: &ModelKey,
+) -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
+    let digests: Vec<(String, Digest)> =
+        files.iter().map(|(name, bytes)| ((*name).to_owned(), Digest::sha256(bytes))).collect();
+    let model = attest::sign_model(folder, &digests, &attest::IGNORED_PATHS, key)?;
+    let evidence = attest::RoundEvidence::of(signed, env!("CARGO_PKG_VERSION"))?;
+    let evidence = attest::sign_round(folder, &model.root, &evidence, key)?;
+    Ok((model.bundle, evidence))
 }
 
 /// Reads a published record back, unverified.

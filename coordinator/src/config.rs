@@ -2,11 +2,15 @@
 
 use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use daemon::ConfigError;
+use attest::ModelKey;
+use daemon::{ConfigError, Encryption};
 use ed25519_dalek::VerifyingKey;
-use identity::{AuthoredPlan, AuthorisedRoster, IdentityKey, Problems, SignedPlan};
+use identity::{AuthoredPlan, AuthorisedRoster, Authority, IdentityKey, Problems, SignedPlan};
+use pki::{CertificateAuthority, TransportKey};
 use serde::Deserialize;
+use vault::Vault;
 
 /// The file as it is written.
 #[derive(Debug, Clone, Deserialize)]
@@ -24,9 +28,18 @@ pub struct Config {
     pub authority_key: String,
     /// The secret key that signs checkpoints, hexadecimal.
     pub identity_key_file: PathBuf,
-    /// This version has no TLS: to listen beyond loopback must be asked for.
+    /// Plain text, on loopback only. In place of the table `[tls]`.
     #[serde(default)]
-    pub plaintext_outside_loopback: bool,
+    pub plaintext: bool,
+    /// What connections are secured with.
+    #[serde(default)]
+    pub tls: Option<Tls>,
+    /// What lies on this machine's disk is sealed with.
+    #[serde(default)]
+    pub encryption: Option<Encryption>,
+    /// The key that signs published models for public tools, PKCS#8 PEM; none, and they carry no such signature.
+    #[serde(default)]
+    pub model_key_file: Option<PathBuf>,
     /// Where Prometheus may read metrics, if anywhere.
     #[serde(default)]
     pub metrics_listen: Option<String>,
@@ -36,6 +49,32 @@ pub struct Config {
     /// One JSON object a line instead of text.
     #[serde(default)]
     pub log_json: bool,
+}
+
+/// The table `[tls]`, all of it made by `folkmoot-coordinator init`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// This server's certificate and its issuer's, PEM. Renewed here.
+    pub certificate: PathBuf,
+    /// Its secret key, PKCS#8 PEM.
+    pub key_file: PathBuf,
+    /// What join tokens pin: `authority.json`.
+    pub authority: PathBuf,
+    /// The secret key that signs certificates, PKCS#8 PEM.
+    pub ca_key_file: PathBuf,
+}
+
+/// What the table `[tls]` names.
+pub struct LoadedTls {
+    /// What join tokens pin.
+    pub authority: Authority,
+    /// Signs certificates.
+    pub issuer: Arc<CertificateAuthority>,
+    /// This server's, with its issuer's.
+    pub chain: String,
+    /// Its key.
+    pub key: TransportKey,
 }
 
 /// The configuration and what it names.
@@ -50,6 +89,12 @@ pub struct Loaded {
     pub authority: VerifyingKey,
     /// The coordinator's key.
     pub key: IdentityKey,
+    /// What seals the data folder.
+    pub vault: Option<Arc<Vault>>,
+    /// What secures connections; none in plain text.
+    pub tls: Option<LoadedTls>,
+    /// Signs published models.
+    pub model_key: Option<ModelKey>,
 }
 
 impl Config {
@@ -63,16 +108,30 @@ impl Config {
             path,
             [&mut config.data_dir, &mut config.plan, &mut config.roster, &mut config.identity_key_file],
         );
-        let mut problems = Problems::default();
-        config.check_address("listen", &config.listen, &mut problems);
-        if let Some(listen) = &config.metrics_listen {
-            config.check_address("metrics_listen", listen, &mut problems);
+        daemon::resolve(path, &mut config.model_key_file);
+        if let Some(tls) = &mut config.tls {
+            let files = [&mut tls.certificate, &mut tls.key_file, &mut tls.authority, &mut tls.ca_key_file];
+            daemon::resolve(path, files);
         }
+        if let Some(encryption) = &mut config.encryption {
+            encryption.resolve(path);
+        }
+        let mut problems = Problems::default();
+        check_address("listen", &config.listen, config.plaintext, &mut problems);
+        if let Some(listen) = &config.metrics_listen {
+            check_address("metrics_listen", listen, true, &mut problems);
+        }
+        problems.require(config.plaintext != config.tls.is_some(), "tls", || {
+            "name the table [tls], which `folkmoot-coordinator init` writes, or, on one machine, plaintext = true"
+                .into()
+        });
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let vault = config.encryption.as_ref().and_then(|sealed| sealed.open(folder, &mut problems));
         let plan = daemon::read(&config.plan, "plan", &mut problems, |text| {
             SignedPlan::from_json(text).and_then(SignedPlan::open).map_err(|e| e.to_string())
         });
         let roster = daemon::read_roster(&config.roster, &config.authority_key, &mut problems);
-        let key = daemon::read_identity(&config.identity_key_file, None, &mut problems);
+        let key = daemon::read_identity(&config.identity_key_file, vault.as_deref(), &mut problems);
         if let (Some((roster, _)), Some(key)) = (&roster, &key) {
             problems.require(roster.coordinator() == key.public(), "identity_key_file", || {
                 format!(
@@ -81,22 +140,59 @@ impl Config {
                 )
             });
         }
+        let tls = config
+            .tls
+            .as_ref()
+            .and_then(|tls| tls.load(&config.authority_key, vault.as_deref(), &mut problems));
+        let model_key = config.model_key_file.as_ref().and_then(|path| {
+            let pem = daemon::read_secret_text(path, "model_key_file", vault.as_deref(), &mut problems)?;
+            parsed(ModelKey::from_pem(&pem), path, "model_key_file", &mut problems)
+        });
         match (plan, roster, key) {
             (Some(plan), Some((roster, authority)), Some(key)) if problems.0.is_empty() => {
-                Ok(Loaded { config, plan, roster, authority, key })
+                Ok(Loaded { config, plan, roster, authority, key, vault, tls, model_key })
             }
             _ => Err(ConfigError::Meaning(problems.with_lines_of(&text))),
         }
     }
+}
 
-    fn check_address(&self, field: &str, listen: &str, problems: &mut Problems) {
-        match listen.to_socket_addrs() {
-            Err(why) => problems.add(field, format!("{listen:?} is no ADDRESS:PORT: {why}")),
-            Ok(mut addresses) => {
-                let outside = addresses.any(|address| !address.ip().is_loopback());
-                let accepted = !outside || self.plaintext_outside_loopback;
-                problems.require(accepted, field, || daemon::PLAINTEXT.into());
-            }
+impl Tls {
+    fn load(&self, authority_key: &str, vault: Option<&Vault>, problems: &mut Problems) -> Option<LoadedTls> {
+        let authority = daemon::read(&self.authority, "tls.authority", problems, |text| {
+            Authority::from_canonical(text.trim_end()).map_err(|why| why.to_string())
+        })?;
+        problems.require(authority.key.eq_ignore_ascii_case(authority_key), "authority_key", || {
+            format!("`{}` names another authority's key than this one", self.authority.display())
+        });
+        let key = daemon::read_secret_text(&self.key_file, "tls.key_file", vault, problems)?;
+        let key = parsed(TransportKey::from_pem(&key), &self.key_file, "tls.key_file", problems)?;
+        let ca_key = daemon::read_secret_text(&self.ca_key_file, "tls.ca_key_file", vault, problems)?;
+        let issuer = CertificateAuthority::load(&authority.ca_certificate, &ca_key);
+        let issuer = Arc::new(parsed(issuer, &self.ca_key_file, "tls.ca_key_file", problems)?);
+        let chain = daemon::read(&self.certificate, "tls.certificate", problems, |text| {
+            pki::inspect(text).map(|_| text.to_owned()).map_err(|why| why.to_string())
+        })?;
+        Some(LoadedTls { authority, issuer, chain, key })
+    }
+}
+
+fn parsed<T, E: std::fmt::Display>(
+    value: Result<T, E>,
+    path: &Path,
+    field: &str,
+    problems: &mut Problems,
+) -> Option<T> {
+    value.map_err(|why| problems.add(field, format!("`{}`: {why}", path.display()))).ok()
+}
+
+/// What is served in plain text is served to this machine alone.
+fn check_address(field: &str, listen: &str, plaintext: bool, problems: &mut Problems) {
+    match listen.to_socket_addrs() {
+        Err(why) => problems.add(field, format!("{listen:?} is no ADDRESS:PORT: {why}")),
+        Ok(mut addresses) => {
+            let outside = addresses.any(|address| !address.ip().is_loopback());
+            problems.require(!(outside && plaintext), field, || daemon::PLAINTEXT.into());
         }
     }
 }
@@ -124,40 +220,53 @@ mod tests {
     }
 
     #[test]
-    fn the_sample_configuration_is_usable_once_its_files_and_keys_are() {
+    fn the_sample_configuration_is_usable_once_init_has_made_what_it_names() {
         let folder = tempfile::tempdir().unwrap();
-        let key = |byte: u8| IdentityKey::from_secret_hex(&hex::encode([byte; 32])).unwrap();
-        let public = |byte: u8| hex::encode(key(byte).public().as_bytes());
-        let member = identity::Member { name: "silo".into(), identity_key: public(1), admitted: 1 };
-        let roster = identity::Roster {
+        let dir = folder.path().join("new");
+        let init = crate::Init {
+            dir: dir.clone(),
             federation: "test".into(),
-            epoch: 1,
-            coordinator_key: public(7),
-            members: [(secagg::ClientId(1), member)].into(),
+            address: "localhost:7440".into(),
+            listen: None,
+            names: Vec::new(),
+            admin: "admin".into(),
         };
-        let sample = include_str!("../../deploy/config/coordinator.toml");
-        let config = sample.replace("REPLACE-WITH-THE-AUTHORITY-KEY", &public(9));
-        write(folder.path(), "coordinator.toml", &config);
-        write(folder.path(), "coordinator.key", &key(7).secret_hex());
+        let made = init.run().unwrap();
+        let key = |byte: u8| IdentityKey::from_secret_hex(&hex::encode([byte; 32])).unwrap();
         let plan = identity::Plan::from_toml(include_str!("../../deploy/config/plan.toml")).unwrap();
-        let plan = serde_json::to_string(plan.sign(&key(5)).signed()).unwrap();
-        write(folder.path(), "plan.json", &plan);
-        write(folder.path(), "roster.json", &serde_json::to_string(&roster.sign(&key(9))).unwrap());
-        let loaded = Config::load(&folder.path().join("coordinator.toml")).map_err(|e| e.to_string());
+        write(&dir, "plan.json", &serde_json::to_string(plan.sign(&key(5)).signed()).unwrap());
+        let sample = include_str!("../../deploy/config/coordinator.toml")
+            .replace("REPLACE-WITH-THE-AUTHORITY-KEY", &made.authority.key);
+        write(&dir, "coordinator.toml", &sample);
+        let loaded = Config::load(&dir.join("coordinator.toml")).map_err(|e| e.to_string());
         let loaded = loaded.unwrap_or_else(|why| panic!("{why}"));
         assert_eq!(loaded.plan.name, "example");
-        // A key that the roster does not name, and metrics for the whole world.
-        write(folder.path(), "coordinator.key", &key(8).secret_hex());
+        assert_eq!(loaded.config.listen, "127.0.0.1:7440");
+        // Metrics for the whole world, and an authority of somebody else's.
         let config =
-            config.replace("# metrics_listen = \"127.0.0.1:9440\"", "metrics_listen = \"0.0.0.0:9440\"");
-        write(folder.path(), "coordinator.toml", &config);
-        let why = match Config::load(&folder.path().join("coordinator.toml")) {
+            sample.replace("# metrics_listen = \"127.0.0.1:9440\"", "metrics_listen = \"0.0.0.0:9440\"");
+        let other = hex::encode(key(9).public().as_bytes());
+        write(&dir, "coordinator.toml", &config.replace(&made.authority.key, &other));
+        let why = match Config::load(&dir.join("coordinator.toml")) {
             Err(why) => why.to_string(),
             Ok(_) => panic!("it was accepted"),
         };
-        assert!(why.contains("identity_key_file: the roster names another coordinator key"), "{why}");
         assert!(why.contains("metrics_listen: is not a loopback address"), "{why}");
-        assert_eq!(loaded.config.listen, "127.0.0.1:7440");
+        assert!(why.contains("authority_key: `") && why.contains("names another authority"), "{why}");
+        assert!(why.contains("roster: ") && why.contains("not signed by the authority"), "{why}");
+    }
+
+    #[test]
+    fn plain_text_and_tls_exclude_each_other_and_one_of_them_is_needed() {
+        let rest = "data_dir = \"d\"\nplan = \"p\"\nroster = \"r\"\nauthority_key = \"zz\"\n\
+                    identity_key_file = \"coordinator.key\"\n";
+        let neither = problems_of(&format!("listen = \"127.0.0.1:0\"\n{rest}"));
+        assert!(neither.contains("tls: name the table [tls]"), "{neither}");
+        let both = problems_of(&format!(
+            "plaintext = true\nlisten = \"127.0.0.1:0\"\n{rest}[tls]\ncertificate = \"c\"\nkey_file = \"k\"\n\
+             authority = \"a\"\nca_key_file = \"ca\"\n"
+        ));
+        assert!(both.contains("tls: name the table [tls]"), "{both}");
     }
 
     #[test]
@@ -169,14 +278,14 @@ mod tests {
     #[test]
     fn all_problems_are_reported_at_once_each_with_its_line_and_mend() {
         let why = problems_of(
-            "listen = \"0.0.0.0:7440\"\ndata_dir = \"d\"\nplan = \"none.toml\"\nroster = \"none.json\"\n\
+            "listen = \"0.0.0.0:7440\"\nplaintext = true\ndata_dir = \"d\"\nplan = \"none.toml\"\nroster = \"none.json\"\n\
              authority_key = \"zz\"\nidentity_key_file = \"coordinator.key\"\n",
         );
         for part in [
             "line 1: listen: is not a loopback address",
-            "plaintext_outside_loopback = true",
-            "line 3: plan: `FOLDER/none.toml`: cannot be read",
-            "line 5: authority_key: a key is 64 hexadecimal digits",
+            "use the table [tls]",
+            "line 4: plan: `FOLDER/none.toml`: cannot be read",
+            "line 6: authority_key: a key is 64 hexadecimal digits",
         ] {
             assert!(why.contains(part), "no {part:?} in:\n{why}");
         }

@@ -8,9 +8,11 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use anyhow::Context;
+use attest::ModelKey;
 use checkpoint::Manifest;
 use daemon::Clock;
-use identity::AuthoredPlan;
+use ed25519_dalek::SigningKey;
+use identity::{AuthoredPlan, AuthorisedRoster};
 use params::Digest;
 use protocol::{
     Attempt, Coordinator, Effect, Effects, Input, Record, RecoverFailure, RecoverJob, Recovered, Rejection,
@@ -18,14 +20,16 @@ use protocol::{
 };
 use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
-use secagg::{ClientId, Members};
-use store::{FileStore, JournalKind, Opened, StageKey, Store, StoreError};
+use secagg::ClientId;
+use store::{FileStore, Index, JournalKind, Opened, StageKey, Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::block_in_place;
+use vault::Vault;
 use wire::v1::RunStatus;
 use wire::{Refusal, ServiceError};
 
 use crate::artifacts::{self, Files, Version};
+use crate::audit_log::{self, AuditLog};
 use crate::events::{ChainReply, Event, NextVersion, Staging};
 use crate::service::{Counters, RETRY_AFTER};
 use crate::sessions::Sessions;
@@ -47,11 +51,19 @@ struct Reply {
     result: Result<(), Rejection>,
 }
 
+/// What the coordinator signs with beside its checkpoints.
+pub(crate) struct Keys {
+    /// The audit log's checkpoints: the coordinator's own key again.
+    pub(crate) audit: SigningKey,
+    /// Published models, for public tools.
+    pub(crate) model: Option<ModelKey>,
+}
+
 /// What the driver keeps up to date for the rest of the daemon.
 pub(crate) struct Outward {
     pub(crate) status: watch::Sender<Arc<RunStatus>>,
-    /// The identity keys under the newest roster.
-    pub(crate) members: watch::Sender<Arc<Members>>,
+    /// The newest roster, in force or about to be.
+    pub(crate) roster: watch::Sender<Arc<AuthorisedRoster>>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) metrics: Arc<telemetry::Metrics>,
 }
@@ -64,6 +76,8 @@ pub(crate) struct Driver {
     sessions: Sessions,
     inbox: mpsc::Sender<Event>,
     outward: Outward,
+    audit: AuditLog,
+    model_key: Option<ModelKey>,
     /// The newest published version.
     version: Option<Version>,
     /// Effects not yet performed, in order.
@@ -83,9 +97,11 @@ impl Driver {
     pub(crate) fn open(
         mut store: Box<dyn Store>,
         setup: Setup,
+        folder: &Path,
+        keys: Keys,
         inbox: mpsc::Sender<Event>,
         outward: Outward,
-    ) -> anyhow::Result<Self> {
+    ) -> anyhow::Result<(Self, AuditLog)> {
         let journal = store
             .replay()?
             .iter()
@@ -95,6 +111,8 @@ impl Driver {
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
         let plan = setup.plan.clone();
+        let origin = audit_log::origin(&setup.roster.federation);
+        let audit = AuditLog::open(&folder.join("audit"), &origin, keys.audit, &journal)?;
         let mut effects = Effects::new();
         let newest = journal.iter().filter_map(Record::time).max().unwrap_or(Timestamp(0));
         let clock = Clock::not_before(newest);
@@ -106,6 +124,8 @@ impl Driver {
             sessions: Sessions::default(),
             inbox,
             outward,
+            audit: audit.clone(),
+            model_key: keys.model,
             version: None,
             effects: effects.into(),
             replies: Vec::new(),
@@ -126,7 +146,7 @@ impl Driver {
             driver.perform()?;
         }
         driver.publish_status();
-        Ok(driver)
+        Ok((driver, audit))
     }
 
     /// Runs until the inbox closes or something fails for good.
@@ -185,6 +205,10 @@ impl Driver {
             Event::FetchModel { wanted, reply } => {
                 let _ = reply.send(self.fetch(&wanted));
             }
+            Event::Roster { roster, reply } => {
+                let result = self.input(Input::Roster(roster));
+                self.replies.push(Reply { to: reply, result });
+            }
             Event::Chain { from_round, reply } => self.chains.push((from_round, reply)),
             Event::Act { act, reply } => block_in_place(|| self.act(act, reply))?,
         }
@@ -212,17 +236,16 @@ impl Driver {
     /// anything that follows any of them.
     fn perform(&mut self) -> anyhow::Result<()> {
         while !self.effects.is_empty() {
-            let records: Vec<Vec<u8>> = self
-                .effects
-                .iter()
-                .filter_map(|effect| match effect {
-                    Effect::Persist(record) => Some(record.encode()),
-                    _ => None,
-                })
-                .collect();
-            if !records.is_empty() {
+            let records = self.effects.iter().filter_map(|effect| match effect {
+                Effect::Persist(record) => Some(record),
+                _ => None,
+            });
+            let (records, bytes): (Vec<&Record>, Vec<Vec<u8>>) =
+                records.map(|record| (record, record.encode())).unzip();
+            if !bytes.is_empty() {
                 // A failed append is a crash: the process ends and recovers from what is on disk.
-                self.store.append_all(&records).context(APPEND_FAILED)?;
+                let last = self.store.append_all(&bytes).context(APPEND_FAILED)?;
+                self.audit.journalled(last - bytes.len() as u64, &records);
             }
             for effect in std::mem::take(&mut self.effects) {
                 self.perform_one(effect)?;
@@ -268,7 +291,7 @@ impl Driver {
             }
             Effect::Compute(job) => self.compute(*job)?,
             Effect::Publish(signed) => {
-                artifacts::publish(self.store.as_mut(), &signed)?;
+                artifacts::publish(self.store.as_mut(), &signed, self.model_key.as_ref())?;
                 self.version = None;
             }
             Effect::DiscardStaged { before } => self.store.discard_staged_before(before)?,
@@ -418,11 +441,11 @@ impl Driver {
     }
 
     fn publish_status(&self) {
-        let members = self.core.newest_roster().keys();
-        self.outward.members.send_if_modified(|known| {
-            let new = **known != *members;
+        let newest = self.core.newest_roster();
+        self.outward.roster.send_if_modified(|known| {
+            let new = known.digest() != newest.digest();
             if new {
-                *known = Arc::new(members.clone());
+                *known = Arc::new(newest.clone());
             }
             new
         });
@@ -441,16 +464,26 @@ impl Driver {
     }
 }
 
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.audit.close();
+    }
+}
+
 /// Opens the folder, whose index is rebuilt from the journal where it is in doubt.
-pub(crate) fn open_store(folder: &Path) -> Result<FileStore, StoreError> {
-    let Opened { store, torn_tail, .. } =
-        FileStore::open(folder, JournalKind::Coordinator, |index, _, bytes| {
-            // A record that does not decode is reported by the replay.
-            match Record::decode(bytes).ok().as_ref().and_then(published_model) {
-                Some((model, round)) => index.put(MODELS, model.as_bytes(), &round.to_le_bytes()),
-                None => Ok(()),
-            }
-        })?;
+pub(crate) fn open_store(folder: &Path, vault: Option<Arc<Vault>>) -> Result<FileStore, StoreError> {
+    let rebuild = |index: &Index, _: u64, bytes: &[u8]| {
+        // A record that does not decode is reported by the replay.
+        match Record::decode(bytes).ok().as_ref().and_then(published_model) {
+            Some((model, round)) => index.put(MODELS, model.as_bytes(), &round.to_le_bytes()),
+            None => Ok(()),
+        }
+    };
+    let kind = JournalKind::Coordinator;
+    let Opened { store, torn_tail, .. } = match vault {
+        Some(vault) => FileStore::open_sealed(folder, kind, vault, rebuild)?,
+        None => FileStore::open(folder, kind, rebuild)?,
+    };
     if torn_tail.is_some() {
         tracing::warn!(
             "the journal's last append was cut short by a crash; nothing of it had been acknowledged"

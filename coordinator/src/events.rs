@@ -1,6 +1,7 @@
 //! What the driver is told, and what it answers.
 
 use bytes::Bytes;
+use identity::AuthorisedRoster;
 use params::Digest;
 use protocol::{Act, Attempt, RecoverFailure, Rejection, ToCoordinator, UploadHeader};
 use secagg::ClientId;
@@ -52,8 +53,12 @@ pub(crate) enum Event {
         from_round: u64,
         reply: ChainReply,
     },
+    /// The authority has signed it.
+    Roster {
+        roster: Box<AuthorisedRoster>,
+        reply: oneshot::Sender<Result<(), Rejection>>,
+    },
     /// The sender has checked that the operator may.
-    #[cfg_attr(not(test), expect(dead_code, reason = "until a service takes operators' actions"))]
     Act {
         act: Act,
         reply: ActReply,

@@ -11,9 +11,14 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used))]
 
 mod artifacts;
+mod audit_log;
+mod audit_service;
+mod certificates;
 mod config;
 mod driver;
 mod events;
+mod init;
+mod operations;
 mod service;
 mod sessions;
 mod worker;
@@ -28,11 +33,13 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
-pub use config::{Config, Loaded};
+use access::Registry;
+use audit_log::AuditLog;
+pub use config::{Config, Loaded, LoadedTls, Tls};
 pub use daemon::ConfigError;
 use driver::{Driver, INBOX_EVENTS, Outward, open_store};
+pub use init::{Init, Made};
 use service::Services;
 use store::{FileStore, Store};
 
@@ -44,31 +51,52 @@ const EXIT_FAILURE: u8 = 1;
 /// The command line of the daemon.
 #[derive(clap::Args, Debug)]
 #[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
     after_help = "Exit codes: 0 stopped as asked, 1 a failure while running, 2 the configuration cannot be used.\n\
                   The log goes to standard error; FOLKMOOT_LOG overrides its filter. When the daemon listens it \
                   prints one line, `listening on ADDRESS`, to standard output."
 )]
 pub struct Args {
-    /// The configuration file; deploy/ holds a commented sample.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
-    /// Check the configuration, the plan, the roster and the key, and exit.
+    /// The configuration file; `init` writes one, deploy/ holds a commented sample.
+    #[arg(long, value_name = "FILE", required = true)]
+    config: Option<PathBuf>,
+    /// Check the configuration, the plan, the roster and the keys, and exit.
     #[arg(long)]
     check: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    /// Make a federation: its authority, certificates, keys and a configuration.
+    Init(Init),
 }
 
 /// The whole program behind `folkmoot-coordinator` and `folkmoot coordinator`.
 #[allow(clippy::print_stderr, clippy::print_stdout)]
 pub fn main_with(args: Args) -> ExitCode {
-    let loaded = match Config::load(&args.config) {
+    if let Some(Command::Init(init)) = &args.command {
+        return match init.run_aloud() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                eprintln!("error: {why:#}");
+                ExitCode::from(EXIT_CONFIGURATION)
+            }
+        };
+    }
+    // Required where there is no subcommand.
+    let config = args.config.unwrap_or_default();
+    let loaded = match Config::load(&config) {
         Ok(loaded) => loaded,
         Err(why) => {
-            eprintln!("error: {}: {why}", args.config.display());
+            eprintln!("error: {}: {why}", config.display());
             return ExitCode::from(EXIT_CONFIGURATION);
         }
     };
     if args.check {
-        println!("{}: the configuration can be used; plan {}", args.config.display(), loaded.plan.digest());
+        println!("{}: the configuration can be used; plan {}", config.display(), loaded.plan.digest());
         return ExitCode::SUCCESS;
     }
     if let Err(why) = telemetry::init(&loaded.config.log, loaded.config.log_json) {
@@ -117,21 +145,23 @@ pub async fn run_on(
     listening: impl FnOnce(SocketAddr),
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
-    let Loaded { config, plan, roster, authority, key } = loaded;
-    let (members, admitted) = watch::channel(Arc::new(roster.keys().clone()));
+    let Loaded { config, plan, roster, authority, key, vault, tls, model_key } = loaded;
     let (inbox, events) = mpsc::channel(INBOX_EVENTS);
     let (status, watched) = watch::channel(Arc::new(wire::v1::RunStatus::default()));
+    let (newest, rosters) = watch::channel(Arc::new(roster.clone()));
     let counters = Arc::new(service::Counters::default());
     let metrics = Arc::new(telemetry::Metrics::new());
     let patience = daemon::patience(&plan);
+    let federation = roster.federation.clone();
     let setup = protocol::Setup { plan, roster, authority, key: key.signing_key().clone() };
-    let driver = open_store(&config.data_dir)
+    let outward = Outward { status, roster: newest, counters: counters.clone(), metrics: metrics.clone() };
+    let keys = driver::Keys { audit: key.signing_key().clone(), model: model_key };
+    let (driver, audit) = open_store(&config.data_dir, vault.clone())
         .map_err(anyhow::Error::from)
-        .and_then(|store| {
-            let outward = Outward { status, members, counters: counters.clone(), metrics: metrics.clone() };
-            Driver::open(wrap(store), setup, inbox.clone(), outward)
-        })
+        .and_then(|store| Driver::open(wrap(store), setup, &config.data_dir, keys, inbox.clone(), outward))
         .with_context(|| format!("cannot run from `{}`", config.data_dir.display()))?;
+    let registry = Arc::new(Registry::open(&config.data_dir.join("access.json"))?);
+    registry.settle_roster(&rosters.borrow().clone(), "start", now_s())?;
 
     // Bound after the folder is locked: whoever answers on the address is the one that owns the journal.
     let listener = TcpListener::bind(&config.listen).await.with_context(|| {
@@ -152,29 +182,56 @@ pub async fn run_on(
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
     let (stop, stopped) = watch::channel(false);
-    let services = Services::new(inbox, watched, admitted, counters, patience, stopped.clone());
+    let run = operations::Run {
+        inbox: inbox.clone(),
+        roster: rosters.clone(),
+        status: watched.clone(),
+        authority,
+        vault,
+    };
+    let secured = certificates::Secured::new(tls, &federation, &authority, registry.denied())?;
+    let desk = access::Desk::new(
+        Arc::clone(&registry),
+        &secured.authority,
+        Arc::new(run),
+        Arc::new(secured.issuer()),
+        access::Lifetimes::default(),
+        Arc::new(now_ms),
+    )?;
+    let guard = guard(&registry, &audit, secured.is_plain());
+    let services = Services::new(
+        inbox,
+        watched,
+        rosters.clone(),
+        counters,
+        patience,
+        stopped.clone(),
+        registry.denied(),
+    );
+    let audit = audit_service::AuditService::new(audit, rosters);
     let server = Server::builder()
         // Memory is decided by the windows: many clients uploading at once must not each hold a large one.
         .initial_stream_window_size(64 << 10)
         // So that a dead peer does not look like a slow one.
         .http2_keepalive_interval(Some(patience))
         .http2_keepalive_timeout(Some(patience))
+        .layer(guard)
         .add_service(health_service)
         .add_service(reflection)
         .add_service(services.federation())
         .add_service(services.models())
-        .add_service(services.operator());
+        .add_service(services.operator())
+        .add_service(desk.enrolment())
+        .add_service(desk.admin())
+        .add_service(audit.server());
 
     let mut serving = stopped;
-    let mut server = tokio::spawn(server.serve_with_incoming_shutdown(
-        // A round is many small messages: with Nagle's algorithm each waits for an acknowledgement, and a round takes
-        // seven times as long.
-        TcpIncoming::from(listener).with_nodelay(Some(true)),
-        async move {
-            // An error says that the sender is gone: stop as well.
-            let _ = serving.wait_for(|stop| *stop).await;
-        },
-    ));
+    let incoming = secured.incoming(listener);
+    let renewal = secured.keep_renewed();
+    let mut server = tokio::spawn(server.serve_with_incoming_shutdown(incoming, async move {
+        // An error says that the sender is gone: stop as well.
+        let _ = serving.wait_for(|stop| *stop).await;
+    }));
     tracing::info!(%address, "listening");
     listening(address);
 
@@ -198,10 +255,32 @@ pub async fn run_on(
         tracing::debug!("a peer did not let go of its connection in time");
         server.abort();
     }
-    if let Some(task) = metrics_task {
+    for task in metrics_task.into_iter().chain(renewal) {
         task.abort();
     }
     driven
+}
+
+/// In front of every service; what it refuses, and what changes anything, is in the audit log.
+fn guard(registry: &Arc<Registry>, audit: &AuditLog, plain: bool) -> access::Guard {
+    let audit = audit.clone();
+    let hook = Arc::new(move |call: &access::CallRecord| audit.called(protocol::Timestamp(now_ms()), call));
+    let (rates, clock) = (access::Rates::default(), Arc::new(now_ms));
+    if plain {
+        access::Guard::plaintext(Arc::clone(registry), &rates, clock, hook)
+    } else {
+        access::Guard::new(Arc::clone(registry), &rates, clock, hook)
+    }
+}
+
+/// The wall clock: certificates and tokens are judged by it, rounds are not.
+fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn now_s() -> u64 {
+    now_ms() / 1000
 }
 
 async fn serve_metrics(

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use access::{Caller, Denied};
+use identity::{AuthorisedRoster, Subject};
 use protocol::{ToCoordinator, UploadHeader};
 use rand_core::{Rng, UnwrapErr};
-use secagg::{ClientId, Members};
+use secagg::ClientId;
 use store::StageWriter;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::block_in_place;
@@ -40,7 +42,8 @@ pub(crate) struct Counters {
 pub(crate) struct Services {
     inbox: mpsc::Sender<Event>,
     status: watch::Receiver<Arc<v1::RunStatus>>,
-    members: watch::Receiver<Arc<Members>>,
+    roster: watch::Receiver<Arc<AuthorisedRoster>>,
+    denied: Denied,
     counters: Arc<Counters>,
     sessions: Arc<AtomicU64>,
     /// How long a peer that owes a message may be silent: the plan's.
@@ -53,12 +56,13 @@ impl Services {
     pub(crate) fn new(
         inbox: mpsc::Sender<Event>,
         status: watch::Receiver<Arc<v1::RunStatus>>,
-        members: watch::Receiver<Arc<Members>>,
+        roster: watch::Receiver<Arc<AuthorisedRoster>>,
         counters: Arc<Counters>,
         patience: Duration,
         stopped: watch::Receiver<bool>,
+        denied: Denied,
     ) -> Self {
-        Self { inbox, status, members, counters, sessions: Arc::default(), patience, stopped }
+        Self { inbox, status, roster, denied, counters, sessions: Arc::default(), patience, stopped }
     }
 
     pub(crate) fn federation(&self) -> FederationServer<Self> {
@@ -106,6 +110,7 @@ impl Services {
     async fn greet(
         &self,
         challenge: Challenge,
+        caller: Option<&Caller>,
         inbound: &mut Streaming<v1::ClientEnvelope>,
     ) -> Result<ClientId, Status> {
         let first = self
@@ -114,11 +119,13 @@ impl Services {
             .ok_or_else(|| Status::deadline_exceeded("the client did not say hello in time"))??
             .ok_or_else(|| Status::invalid_argument("the session ended before hello"))?;
         let hello = Hello::try_from(first).map_err(|why| why.to_status())?;
-        let members = Arc::clone(&self.members.borrow());
-        let key = members
+        let roster = Arc::clone(&self.roster.borrow());
+        let key = roster
+            .keys()
             .get(&hello.client)
             .ok_or_else(|| protocol::Rejection::UnknownClient(hello.client).to_status())?;
         challenge.verify(&hello, key).map_err(|why| why.to_status())?;
+        check_caller(caller, hello.client)?;
         Ok(hello.client)
     }
 
@@ -185,6 +192,7 @@ impl Federation for Services {
         &self,
         request: Request<Streaming<v1::ClientEnvelope>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
+        let caller = request.extensions().get::<Caller>().cloned();
         let mut inbound = request.into_inner();
         let (outbox, outgoing) = mpsc::channel(OUTBOX_MESSAGES);
         let (failed, failure) = oneshot::channel();
@@ -195,9 +203,10 @@ impl Federation for Services {
             let challenge = Challenge::new(nonce);
             // Room for one message in a new channel is certain.
             let _ = outbox.try_send(challenge.clone().into());
-            let ended = match services.greet(challenge, &mut inbound).await {
+            let ended = match services.greet(challenge, caller.as_ref(), &mut inbound).await {
                 Err(why) => Err(why),
                 Ok(client) => {
+                    let subject = Subject::Silo(client);
                     let session = SessionId(services.sessions.fetch_add(1, Ordering::Relaxed));
                     let (alive, over) = oneshot::channel();
                     let outbox = Outbox { messages: outbox, _alive: alive };
@@ -206,6 +215,10 @@ impl Federation for Services {
                         Ok(()) => tokio::select! {
                             ended = services.listen(client, session, &mut inbound) => ended,
                             _ = over => Err(services.over()),
+                            // In plain text the guard does not know which silo this is.
+                            why = services.denied.wait_for(&subject) => {
+                                Err(Status::permission_denied(format!("silo {client} is barred: {why}")))
+                            }
                         },
                         Err(why) => Err(why),
                     };
@@ -228,7 +241,9 @@ impl Federation for Services {
         &self,
         request: Request<v1::UploadHeader>,
     ) -> Result<Response<v1::UploadGrant>, Status> {
+        let caller = request.extensions().get::<Caller>().cloned();
         let header = UploadHeader::try_from(request.into_inner()).map_err(|why| why.to_status())?;
+        check_caller(caller.as_ref(), header.client)?;
         let grant = match self.begin(header.clone()).await? {
             Staging::Writer(writer) => {
                 v1::UploadGrant { received_bytes: writer.received_bytes(), done: false }
@@ -245,12 +260,14 @@ impl Federation for Services {
         &self,
         request: Request<Streaming<v1::UploadChunk>>,
     ) -> Result<Response<v1::UploadReceipt>, Status> {
+        let caller = request.extensions().get::<Caller>().cloned();
         let mut chunks = request.into_inner();
         let first = self
             .next_chunk(&mut chunks)
             .await?
             .ok_or_else(|| Status::invalid_argument("an upload begins with its header"))?;
         let header = UploadHeader::try_from(first).map_err(|why| why.to_status())?;
+        check_caller(caller.as_ref(), header.client)?;
         if let Staging::Writer(writer) = self.begin(header.clone()).await? {
             self.receive(&header, writer, &mut chunks).await?;
         }
@@ -313,13 +330,26 @@ impl Operator for Services {
     }
 }
 
+/// A certificate speaks for its own silo only.
+fn check_caller(caller: Option<&Caller>, silo: ClientId) -> Result<(), Status> {
+    match caller {
+        Some(caller) if caller.may_be(silo) => Ok(()),
+        Some(caller) => {
+            Err(Status::permission_denied(format!("{} cannot speak for silo {silo}", caller.name)))
+        }
+        None => Err(Status::permission_denied("this call reached no guard")),
+    }
+}
+
 fn wanted(request: &v1::FetchModelRequest) -> Result<Wanted, Status> {
     use v1::ModelPart;
     let file = match ModelPart::try_from(request.part) {
         Ok(ModelPart::Unspecified | ModelPart::Parameters) => checkpoint::MODEL_FILE,
         Ok(ModelPart::Optimizer) => checkpoint::OPTIMIZER_FILE,
         Ok(ModelPart::Aggregate) => checkpoint::AGGREGATE_FILE,
-        Ok(ModelPart::Signature | ModelPart::Evidence) | Err(_) => {
+        Ok(ModelPart::Signature) => attest::BUNDLE_FILE,
+        Ok(ModelPart::Evidence) => attest::EVIDENCE_FILE,
+        Err(_) => {
             return Err(Status::invalid_argument(format!("part: there is no part {}", request.part)));
         }
     };

@@ -386,7 +386,7 @@ fn keys_and_rosters_made_by_hand_are_ones_that_daemons_take() {
     fs::write(
         &config,
         format!(
-            "listen = \"127.0.0.1:0\"\ndata_dir = \"data\"\nplan = \"plan.json\"\nroster = \"roster.json\"\n\
+            "plaintext = true\nlisten = \"127.0.0.1:0\"\ndata_dir = \"data\"\nplan = \"plan.json\"\nroster = \"roster.json\"\n\
              authority_key = \"{authority}\"\nidentity_key_file = \"coordinator.key\"\n"
         ),
     )

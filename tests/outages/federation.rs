@@ -64,7 +64,10 @@ impl Federation {
             roster: "roster.json".into(),
             authority_key: public(100),
             identity_key_file: "coordinator.key".into(),
-            plaintext_outside_loopback: false,
+            plaintext: true,
+            tls: None,
+            encryption: None,
+            model_key_file: None,
             metrics_listen: None,
             log: "info".into(),
             log_json: false,
@@ -76,6 +79,9 @@ impl Federation {
             roster: roster().sign(&key(100)).authorise(&authority).unwrap(),
             authority,
             key: key(90),
+            vault: None,
+            tls: None,
+            model_key: None,
         };
         let (say, address) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();

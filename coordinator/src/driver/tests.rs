@@ -35,12 +35,14 @@ fn setup() -> Setup {
     }
 }
 
-fn open(store: Box<dyn Store>) -> anyhow::Result<Driver> {
+fn open(folder: &Path, store: Box<dyn Store>) -> anyhow::Result<Driver> {
     let (inbox, _) = mpsc::channel(16);
     let (status, _) = watch::channel(Arc::default());
-    let (members, _) = watch::channel(Arc::default());
+    let (roster, _) = watch::channel(Arc::new(setup().roster));
     let metrics = Arc::new(telemetry::Metrics::new());
-    Driver::open(store, setup(), inbox, Outward { status, members, counters: Arc::default(), metrics })
+    let keys = Keys { audit: key(9).signing_key().clone(), model: None };
+    let outward = Outward { status, roster, counters: Arc::default(), metrics };
+    Driver::open(store, setup(), folder, keys, inbox, outward).map(|(driver, _)| driver)
 }
 
 fn said(outbox: &mut Receiver<ServerEnvelope>) -> Vec<ToClient> {
@@ -48,14 +50,14 @@ fn said(outbox: &mut Receiver<ServerEnvelope>) -> Vec<ToClient> {
 }
 
 fn journal(folder: &Path) -> Vec<Record> {
-    let mut store = open_store(folder).unwrap();
+    let mut store = open_store(folder, None).unwrap();
     store.replay().unwrap().iter().map(|bytes| Record::decode(bytes).unwrap()).collect()
 }
 
 /// Every silo connects and checks in on a disk that fails in its nth write; what the silos were told, and the failure.
 fn first_round(folder: &Path, operation: u64, fault: Fault) -> (Vec<ToClient>, Option<anyhow::Error>) {
-    let store = FaultyStore::new(open_store(folder).unwrap(), operation, fault);
-    let mut driver = match open(Box::new(store)) {
+    let store = FaultyStore::new(open_store(folder, None).unwrap(), operation, fault);
+    let mut driver = match open(folder, Box::new(store)) {
         Ok(driver) => driver,
         Err(why) => return (Vec::new(), Some(why)),
     };
@@ -94,7 +96,8 @@ async fn whichever_write_fails_no_silo_is_told_what_the_journal_does_not_hold_an
             };
             failures += 1;
             assert!(format!("{why:#}").contains("injected crash"), "{why:#}");
-            open(Box::new(open_store(folder.path()).unwrap())).unwrap_or_else(|why| panic!("{why:#}"));
+            open(folder.path(), Box::new(open_store(folder.path(), None).unwrap()))
+                .unwrap_or_else(|why| panic!("{why:#}"));
         }
         assert!(failures >= 4, "a start stages two files, appends and publishes: {failures}");
     }
@@ -103,7 +106,7 @@ async fn whichever_write_fails_no_silo_is_told_what_the_journal_does_not_hold_an
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_append_ends_the_driver_with_the_mend_beside_the_cause() {
     let folder = tempfile::tempdir().unwrap();
-    drop(open(Box::new(open_store(folder.path()).unwrap())).unwrap());
+    drop(open(folder.path(), Box::new(open_store(folder.path(), None).unwrap())).unwrap());
     // The run is on disk: the first write of this start is the round's opening.
     let (said, failed) = first_round(folder.path(), 1, Fault::Lost);
     let why = format!("{:#}", failed.unwrap());
@@ -114,7 +117,7 @@ async fn a_failed_append_ends_the_driver_with_the_mend_beside_the_cause() {
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_restart_with_the_clock_set_back_deadlines_still_count_on() {
     let folder = tempfile::tempdir().unwrap();
-    let driver = open(Box::new(open_store(folder.path()).unwrap())).unwrap();
+    let driver = open(folder.path(), Box::new(open_store(folder.path(), None).unwrap())).unwrap();
     let before_it_was_set_back = driver.clock.now().plus_ms(HOURS_10_MS);
     drop(driver);
     let opened = Record::Opened {
@@ -122,8 +125,8 @@ async fn after_a_restart_with_the_clock_set_back_deadlines_still_count_on() {
         at: Attempt { round: 1, attempt: 1 },
         cohort: (1..=SILOS).map(ClientId).collect(),
     };
-    open_store(folder.path()).unwrap().append(&opened.encode()).unwrap();
-    let driver = open(Box::new(open_store(folder.path()).unwrap())).unwrap();
+    open_store(folder.path(), None).unwrap().append(&opened.encode()).unwrap();
+    let driver = open(folder.path(), Box::new(open_store(folder.path(), None).unwrap())).unwrap();
     assert_eq!(driver.clock.started(), before_it_was_set_back);
     let deadline = driver.core.deadline(driver.judged).unwrap();
     let round_ms = driver.plan.timing.round_deadline_ms;
@@ -147,12 +150,13 @@ async fn a_quarantine_is_published_with_its_files_or_not_at_all_whichever_write_
         let mut failures = 0;
         for operation in 1.. {
             let folder = tempfile::tempdir().unwrap();
-            drop(open(Box::new(open_store(folder.path()).unwrap())).unwrap());
-            let store = FaultyStore::new(open_store(folder.path()).unwrap(), operation, fault);
-            let told = open(Box::new(store)).and_then(|mut driver| act(&mut driver, quarantine(0)));
+            drop(open(folder.path(), Box::new(open_store(folder.path(), None).unwrap())).unwrap());
+            let store = FaultyStore::new(open_store(folder.path(), None).unwrap(), operation, fault);
+            let told =
+                open(folder.path(), Box::new(store)).and_then(|mut driver| act(&mut driver, quarantine(0)));
             let journalled = journal(folder.path()).iter().any(|r| matches!(r, Record::Acted { .. }));
             // Whatever was written down is published by the next start, and its model can be fetched.
-            let mut driver = open(Box::new(open_store(folder.path()).unwrap())).unwrap();
+            let mut driver = open(folder.path(), Box::new(open_store(folder.path(), None).unwrap())).unwrap();
             assert_eq!(
                 driver.core.status().head_round,
                 u64::from(journalled),
@@ -178,7 +182,7 @@ async fn a_quarantine_is_published_with_its_files_or_not_at_all_whichever_write_
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_hears_why_nothing_was_done_and_what_holds_the_run_back() {
     let folder = tempfile::tempdir().unwrap();
-    let mut driver = open(Box::new(open_store(folder.path()).unwrap())).unwrap();
+    let mut driver = open(folder.path(), Box::new(open_store(folder.path(), None).unwrap())).unwrap();
     let refused = |told: Result<Vec<String>, Rejection>| told.unwrap_err().to_string();
     let rollback =
         |to_round| protocol::Act::Rollback { to_round, by: "ops".into(), reason: "poisoned".into() };

@@ -30,6 +30,11 @@ impl DeniedSet {
         }
     }
 
+    /// Why the certificate of this fingerprint is barred, if it is.
+    pub fn certificate(&self, fingerprint: &Digest) -> Option<&str> {
+        self.certificates.get(fingerprint).map(String::as_str)
+    }
+
     /// Why this caller is barred: itself, or what it proved itself with.
     pub fn caller(&self, caller: &Caller) -> Option<&str> {
         let by_subject = caller.subject.as_ref().and_then(|subject| self.subject(subject));

@@ -183,6 +183,7 @@ fn silo_policy(plan: &Plan, author: &str) -> Policy {
 fn coordinator_config(authority: &str) -> String {
     format!(
         "# Written by `folkmoot demo`. Paths are relative to this file.\n\
+         plaintext = true\n\
          listen = \"127.0.0.1:0\"\n\
          data_dir = \"{COORDINATOR}\"\n\
          plan = \"{SIGNED_PLAN}\"\n\

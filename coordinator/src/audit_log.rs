@@ -1,0 +1,373 @@
+//! The coordinator's tamper-evident log: what the journal says, and who called what.
+//!
+//! One thread owns the log. What happened in the run is taken from the journal's own records, each event with its
+//! record's number: after a crash, what the log lacks of the journal is written again, and nothing twice.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use access::{CallRecord, Caller, Outcome};
+use anyhow::Context;
+use audit::{Actor, Event, Log, Status};
+use ed25519_dalek::SigningKey;
+use protocol::{Record, RoundOutcome, Timestamp};
+use secagg::ClientId;
+use tlog::VerifierKey;
+use tokio::sync::oneshot;
+
+/// The detail that holds the journal record's number.
+const JOURNAL: &str = "journal";
+/// The event that a silo gets a receipt for.
+const UPLOAD: &str = "upload.received";
+/// How many of its newest uploads a silo can still ask receipts for.
+const RECEIPTS: usize = 1024;
+/// Receipts in one answer.
+const RECEIPTS_AT_ONCE: usize = 16;
+/// Entries read or sent at once.
+const ENTRIES_AT_ONCE: u64 = 256;
+/// After so long without anything new, what is not published is.
+const QUIET: Duration = Duration::from_millis(500);
+
+/// The log's name in its checkpoints; a space or a plus sign cannot stand in one.
+pub(crate) fn origin(federation: &str) -> String {
+    let allowed = |c: char| if c == '+' || c.is_whitespace() || c.is_control() { '-' } else { c };
+    format!("folkmoot/{}", federation.chars().map(allowed).collect::<String>())
+}
+
+/// What the log's thread is asked.
+enum Command {
+    Append(Vec<Event>),
+    Witness { client: ClientId, seen: u64, after: Option<u64>, reply: Reply<View> },
+    Cosign { line: String, witness: Box<VerifierKey>, reply: Reply<()> },
+    Entries { from: u64, reply: Reply<Vec<(u64, Vec<u8>)>> },
+    Close,
+}
+
+type Reply<T> = oneshot::Sender<Result<T, audit::LogError>>;
+
+/// What a witness is shown.
+pub(crate) struct View {
+    pub(crate) checkpoint: String,
+    pub(crate) proof: Vec<tlog::Hash>,
+    /// Index, entry and proof of each.
+    pub(crate) receipts: Vec<(u64, Vec<u8>, String)>,
+}
+
+/// The way to the log's thread; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct AuditLog {
+    commands: Sender<Command>,
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+impl AuditLog {
+    /// Opens the log in `folder`, brings it up to the journal and begins its thread.
+    pub(crate) fn open(
+        folder: &Path,
+        origin: &str,
+        key: SigningKey,
+        journal: &[Record],
+    ) -> anyhow::Result<Self> {
+        let log = Log::open(folder, origin, key)
+            .with_context(|| format!("the audit log in `{}` cannot be used", folder.display()))?;
+        let mut keeper = Keeper { log, uploads: BTreeMap::new(), unpublished: false };
+        let known = keeper.read_back()?;
+        let missing = journal.iter().enumerate().skip(known);
+        let events: Vec<Event> =
+            missing.filter_map(|(index, record)| event_of(index as u64, record)).collect();
+        keeper.append(&events)?;
+        keeper.publish()?;
+        let (send, commands) = channel();
+        let thread = std::thread::Builder::new()
+            .name("audit log".into())
+            .spawn(move || keeper.run(&commands))
+            .context("the audit log's thread cannot be started")?;
+        Ok(Self { commands: send, thread: Arc::new(Mutex::new(Some(thread))) })
+    }
+
+    /// Writes and publishes what was said so far and lets go of the folder.
+    pub(crate) fn close(&self) {
+        // A thread that is gone has said why.
+        let _ = self.commands.send(Command::Close);
+        let thread = self.thread.lock().map(|mut thread| thread.take());
+        if let Ok(Some(thread)) = thread {
+            let _ = thread.join();
+        }
+    }
+
+    /// Records of the journal, durable there; `first` is the first one's number.
+    pub(crate) fn journalled(&self, first: u64, records: &[&Record]) {
+        let events = (first..).zip(records).filter_map(|(number, record)| event_of(number, record)).collect();
+        self.append(events);
+    }
+
+    /// A call that was refused, or that changes something.
+    pub(crate) fn called(&self, now: Timestamp, call: &CallRecord) {
+        let (status, text) = match &call.outcome {
+            Outcome::Begun => (Status::Ok, None),
+            Outcome::Refused { reason, text } | Outcome::Failed { reason, text } => {
+                (Status::Refused, Some((reason, text)))
+            }
+        };
+        let action = call.rpc.trim_start_matches('/').replace("folkmoot.v1.", "").replace('/', ".");
+        let mut event = Event::new(now.0, actor_of(&call.caller), format!("call.{action}"), status);
+        if let Some((reason, text)) = text {
+            event.details.insert("reason".into(), reason.clone());
+            event.details.insert("text".into(), text.clone());
+        }
+        self.append(vec![event]);
+    }
+
+    fn append(&self, events: Vec<Event>) {
+        // Where the thread is gone it has said why, and the process is about to end.
+        if !events.is_empty() && self.commands.send(Command::Append(events)).is_err() {
+            tracing::error!("the audit log is not written any more");
+        }
+    }
+
+    pub(crate) async fn witness(
+        &self,
+        client: ClientId,
+        seen: u64,
+        after: Option<u64>,
+    ) -> Option<Result<View, audit::LogError>> {
+        self.ask(|reply| Command::Witness { client, seen, after, reply }).await
+    }
+
+    pub(crate) async fn cosign(
+        &self,
+        line: String,
+        witness: VerifierKey,
+    ) -> Option<Result<(), audit::LogError>> {
+        self.ask(|reply| Command::Cosign { line, witness: Box::new(witness), reply }).await
+    }
+
+    /// Some entries from this index on, with their indices; none at the end.
+    pub(crate) async fn entries(&self, from: u64) -> Option<Result<Vec<(u64, Vec<u8>)>, audit::LogError>> {
+        self.ask(|reply| Command::Entries { from, reply }).await
+    }
+
+    async fn ask<T>(&self, question: impl FnOnce(Reply<T>) -> Command) -> Option<Result<T, audit::LogError>> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(question(reply)).ok()?;
+        answer.await.ok()
+    }
+}
+
+/// The log and what its thread keeps beside it.
+struct Keeper {
+    log: Log,
+    /// Indices of each silo's newest uploads.
+    uploads: BTreeMap<ClientId, VecDeque<u64>>,
+    unpublished: bool,
+}
+
+impl Keeper {
+    /// Reads what is there; gives how many records of the journal it knows.
+    fn read_back(&mut self) -> anyhow::Result<usize> {
+        let (mut known, mut at) = (0, 0);
+        while at < self.log.size() {
+            let end = self.log.size().min(at + ENTRIES_AT_ONCE);
+            for (index, entry) in (at..).zip(self.log.entries(at..end)?) {
+                let event = Event::decode(&entry).with_context(|| format!("audit log entry {index}"))?;
+                let number = event.details.get(JOURNAL).and_then(|number| number.parse::<usize>().ok());
+                known = known.max(number.map_or(0, |number| number + 1));
+                self.note(index, &event);
+            }
+            at = end;
+        }
+        Ok(known)
+    }
+
+    fn note(&mut self, index: u64, event: &Event) {
+        let silo = event.actor.id.strip_prefix("silo-").and_then(|id| id.parse().ok());
+        if let (UPLOAD, Some(id)) = (event.action.as_str(), silo) {
+            let uploads = self.uploads.entry(ClientId(id)).or_default();
+            uploads.push_back(index);
+            if uploads.len() > RECEIPTS {
+                uploads.pop_front();
+            }
+        }
+    }
+
+    fn append(&mut self, events: &[Event]) -> Result<(), audit::LogError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let indices = self.log.append(events)?;
+        for (index, event) in indices.zip(events) {
+            self.note(index, event);
+        }
+        self.unpublished = true;
+        Ok(())
+    }
+
+    fn publish(&mut self) -> Result<(), audit::LogError> {
+        if self.unpublished || self.log.checkpoint().is_none() {
+            self.log.publish()?;
+            self.unpublished = false;
+        }
+        Ok(())
+    }
+
+    fn run(mut self, commands: &Receiver<Command>) {
+        loop {
+            let done = match commands.recv_timeout(QUIET) {
+                Err(RecvTimeoutError::Timeout) => self.publish(),
+                Ok(Command::Close) | Err(RecvTimeoutError::Disconnected) => {
+                    if let Err(why) = self.publish() {
+                        tracing::error!(%why, "the audit log's last entries are not published; they are at the next start");
+                    }
+                    return;
+                }
+                Ok(command) => self.obey(command),
+            };
+            if let Err(why) = done {
+                tracing::error!(%why, "the audit log cannot be written; mend that and start again");
+                return;
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) -> Result<(), audit::LogError> {
+        match command {
+            Command::Append(events) => {
+                // A round's end is published at once: a cosignature is asked for once a round.
+                let ends = events.iter().any(|event| {
+                    matches!(event.action.as_str(), "model.published" | "round.aborted" | "run.ended")
+                });
+                self.append(&events)?;
+                return if ends { self.publish() } else { Ok(()) };
+            }
+            Command::Witness { client, seen, after, reply } => {
+                let _ = reply.send(self.view(client, seen, after));
+            }
+            Command::Cosign { line, witness, reply } => {
+                let _ = reply.send(self.log.add_cosignature(&line, &witness));
+            }
+            Command::Entries { from, reply } => {
+                let end = self.log.published_size().min(from.saturating_add(ENTRIES_AT_ONCE));
+                let entries = if from >= end { Ok(Vec::new()) } else { self.log.entries(from..end) };
+                let _ = reply.send(entries.map(|entries| (from..).zip(entries).collect()));
+            }
+            // The loop takes it.
+            Command::Close => {}
+        }
+        Ok(())
+    }
+
+    fn view(&self, client: ClientId, seen: u64, after: Option<u64>) -> Result<View, audit::LogError> {
+        let size = self.log.published_size();
+        let proof = if seen == 0 { Vec::new() } else { self.log.prove_consistency(seen, size)? };
+        let new = self.uploads.get(&client).into_iter().flatten().copied();
+        let new = new.filter(|index| *index < size && after.is_none_or(|after| *index > after));
+        let receipts = new
+            .take(RECEIPTS_AT_ONCE)
+            .map(|index| {
+                let entry = self.log.entries(index..index + 1)?.pop().unwrap_or_default();
+                Ok((index, entry, self.log.prove_inclusion(index)?))
+            })
+            .collect::<Result<_, audit::LogError>>()?;
+        Ok(View { checkpoint: self.log.checkpoint().unwrap_or_default(), proof, receipts })
+    }
+}
+
+fn actor_of(caller: &Caller) -> Actor {
+    Actor {
+        id: caller.name.replace("silo/", "silo-"),
+        role: caller.role.map_or_else(|| "none".to_owned(), |role| role.to_string()),
+        address: caller.address.map(|address| address.to_string()),
+    }
+}
+
+/// What an auditor reads of a journal record; none where it says nothing to outsiders that a later one does not.
+fn event_of(number: u64, record: &Record) -> Option<Event> {
+    let coordinator = || Actor { id: "coordinator".into(), role: "coordinator".into(), address: None };
+    let silo = |id: ClientId| Actor { id: format!("silo-{id}"), role: "client".into(), address: None };
+    let now = record.time().map_or(0, |now| now.0);
+    let event = |actor, action: &str, status| Event::new(now, actor, action, status);
+    let ok = |action: &str| event(coordinator(), action, Status::Ok);
+    let mut event = match record {
+        Record::RunStarted { run_id, plan, .. } => {
+            let mut event = ok("run.started");
+            event.run = Some(run_id.to_string());
+            event.details.insert("plan".into(), plan.to_string());
+            event
+        }
+        Record::Opened { at, cohort, .. } => {
+            let mut event = ok("round.opened");
+            event.round = Some(at.round);
+            event.attempt = Some(at.attempt);
+            let ids: Vec<String> = cohort.iter().map(ToString::to_string).collect();
+            event.details.insert("cohort".into(), ids.join(" "));
+            event
+        }
+        Record::Staged(header) => {
+            let mut event = event(silo(header.client), UPLOAD, Status::Ok);
+            event.round = Some(header.at.round);
+            event.attempt = Some(header.at.attempt);
+            event.digest = Some(header.digest.to_string());
+            event.bytes = Some(header.lanes * wire::limits::LANE_BYTES);
+            event
+        }
+        Record::Committed { manifest, .. } | Record::Acted { manifest, .. } => {
+            let decoded = checkpoint::Manifest::from_bytes(&manifest.manifest_bytes).ok()?;
+            let mut event = ok(match &decoded.action {
+                None => "model.published",
+                Some(checkpoint::Action::Quarantine { .. }) => "model.quarantined",
+                Some(checkpoint::Action::Rollback { .. }) => "model.rolled_back",
+            });
+            event.round = Some(decoded.round);
+            event.digest = Some(decoded.model.params_digest.to_string());
+            event.details.insert("record".into(), manifest.digest().to_string());
+            if let Some(epsilon) = decoded.privacy.epsilon {
+                event.details.insert("epsilon".into(), epsilon.to_string());
+            }
+            event
+        }
+        Record::Aborted { outcome, .. } => {
+            let mut event = ok("round.aborted");
+            event.details.insert("outcome".into(), RoundOutcome::to_string(outcome));
+            event
+        }
+        Record::Refused { client, reason } => {
+            let mut event = event(silo(*client), "run.refused", Status::Refused);
+            event.details.insert("reason".into(), reason.clone());
+            event
+        }
+        Record::Barred { client, reason } => {
+            let mut event = ok("silo.barred");
+            event.peer = Some(format!("silo-{client}"));
+            event.details.insert("reason".into(), reason.clone());
+            event
+        }
+        Record::RosterChanged { roster } => {
+            let mut event = ok("roster.signed");
+            event.digest = Some(params::Digest::sha256(roster.roster.as_bytes()).to_string());
+            event
+        }
+        Record::Paused { by, reason, .. } => {
+            let mut event = ok("run.paused");
+            event.details.insert("by".into(), by.clone());
+            event.details.insert("reason".into(), reason.clone());
+            event
+        }
+        Record::Resumed { by, .. } => {
+            let mut event = ok("run.resumed");
+            event.details.insert("by".into(), by.clone());
+            event
+        }
+        Record::Ended { reason } => {
+            let mut event = ok("run.ended");
+            event.details.insert("reason".into(), reason.to_string());
+            event
+        }
+        _ => return None,
+    };
+    event.details.insert(JOURNAL.into(), number.to_string());
+    Some(event)
+}

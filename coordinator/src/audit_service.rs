@@ -1,0 +1,120 @@
+//! The audit log as a service: witnesses, receipts, entries.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use access::Caller;
+use identity::{AuthorisedRoster, Subject};
+use secagg::ClientId;
+use tlog::VerifierKey;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+use wire::Refusal;
+use wire::v1::audit_server::{Audit, AuditServer};
+use wire::{ServiceError, limits, v1};
+
+use crate::audit_log::AuditLog;
+
+/// Entries that may wait for a slow reader.
+const ENTRIES_WAITING: usize = 64;
+
+/// See the module; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct AuditService {
+    log: AuditLog,
+    roster: watch::Receiver<Arc<AuthorisedRoster>>,
+}
+
+impl AuditService {
+    pub(crate) fn new(log: AuditLog, roster: watch::Receiver<Arc<AuthorisedRoster>>) -> Self {
+        Self { log, roster }
+    }
+
+    pub(crate) fn server(&self) -> AuditServer<Self> {
+        AuditServer::new(self.clone()).max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+    }
+}
+
+#[tonic::async_trait]
+impl Audit for AuditService {
+    type EntriesStream = Pin<Box<dyn tokio_stream::Stream<Item = Result<v1::AuditEntry, Status>> + Send>>;
+
+    async fn witness(
+        &self,
+        request: Request<v1::WitnessRequest>,
+    ) -> Result<Response<v1::WitnessReply>, Status> {
+        let client = silo(&request)?;
+        let v1::WitnessRequest { seen, receipts_after } = request.into_inner();
+        let view = answered(self.log.witness(client, seen, receipts_after).await)?;
+        let receipts = view
+            .receipts
+            .into_iter()
+            .map(|(index, entry, proof)| v1::Receipt { index, entry, proof })
+            .collect();
+        let proof = view.proof.into_iter().map(|hash| hash.to_vec()).collect();
+        Ok(Response::new(v1::WitnessReply { checkpoint: view.checkpoint, proof, receipts }))
+    }
+
+    async fn cosign(&self, request: Request<v1::CosignRequest>) -> Result<Response<v1::CosignReply>, Status> {
+        let client = silo(&request)?;
+        let line = request.into_inner().line;
+        let roster = Arc::clone(&self.roster.borrow());
+        let key = roster
+            .keys()
+            .get(&client)
+            .ok_or_else(|| protocol::Rejection::UnknownClient(client).to_status())?;
+        let name = format!("folkmoot/{}/silo-{client}", roster.federation);
+        let witness =
+            VerifierKey::new(&name, *key).map_err(|why| Status::failed_precondition(why.to_string()))?;
+        answered(self.log.cosign(line, witness).await)?;
+        Ok(Response::new(v1::CosignReply {}))
+    }
+
+    async fn entries(
+        &self,
+        request: Request<v1::EntriesRequest>,
+    ) -> Result<Response<Self::EntriesStream>, Status> {
+        let mut at = request.into_inner().from;
+        let log = self.log.clone();
+        let (send, entries) = mpsc::channel(ENTRIES_WAITING);
+        tokio::spawn(async move {
+            loop {
+                let block = match answered(log.entries(at).await) {
+                    Ok(block) if block.is_empty() => return,
+                    Ok(block) => block,
+                    Err(why) => {
+                        let _ = send.send(Err(why)).await;
+                        return;
+                    }
+                };
+                for (index, entry) in block {
+                    at = index + 1;
+                    if send.send(Ok(v1::AuditEntry { index, entry })).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(entries))))
+    }
+}
+
+/// Which silo calls. In plain text, where nobody proves who calls, nobody is a witness.
+fn silo<T>(request: &Request<T>) -> Result<ClientId, Status> {
+    match request.extensions().get::<Caller>().and_then(|caller| caller.subject.as_ref()) {
+        Some(Subject::Silo(id)) => Ok(*id),
+        _ => Err(Status::unimplemented("the audit log is witnessed over TLS, by silos with a certificate")),
+    }
+}
+
+fn answered<T>(answer: Option<Result<T, audit::LogError>>) -> Result<T, Status> {
+    match answer {
+        Some(Ok(answer)) => Ok(answer),
+        Some(Err(why)) => Err(Status::failed_precondition(why.to_string())),
+        None => {
+            tracing::error!("the audit log's thread has ended");
+            Err(ServiceError::Internal.to_status())
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What administrators ask of the run, over the driver.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use access::{IssuedCertificate, Issuer, Operations};
+use ed25519_dalek::VerifyingKey;
+use identity::{AuthorisedRoster, SignedRoster, Subject};
+use pki::CertificateAuthority;
+use protocol::{Act, Rejection};
+use secagg::ClientId;
+use tokio::sync::{mpsc, oneshot, watch};
+use tonic::Status;
+use vault::Vault;
+use wire::{Refusal, ServiceError, v1};
+
+use crate::events::Event;
+use crate::service::RETRY_AFTER;
+
+/// See the module.
+pub(crate) struct Run {
+    pub(crate) inbox: mpsc::Sender<Event>,
+    pub(crate) roster: watch::Receiver<Arc<AuthorisedRoster>>,
+    pub(crate) status: watch::Receiver<Arc<v1::RunStatus>>,
+    pub(crate) authority: VerifyingKey,
+    pub(crate) vault: Option<Arc<Vault>>,
+}
+
+impl Run {
+    async fn act(&self, act: Act, done: &str) -> Result<String, Status> {
+        let notices = self.ask(|reply| Event::Act { act, reply }).await?;
+        Ok(std::iter::once(done.to_owned()).chain(notices).collect::<Vec<_>>().join("; "))
+    }
+
+    async fn ask<T>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<Result<T, Rejection>>) -> Event,
+    ) -> Result<T, Status> {
+        let stopping = || ServiceError::Restarting { retry_after: RETRY_AFTER }.to_status();
+        let (reply, answer) = oneshot::channel();
+        self.inbox.send(question(reply)).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())?.map_err(|why| why.to_status())
+    }
+}
+
+#[tonic::async_trait]
+impl Operations for Run {
+    async fn current_roster(&self) -> Result<SignedRoster, Status> {
+        Ok(self.roster.borrow().signed().clone())
+    }
+
+    async fn put_roster(&self, roster: SignedRoster) -> Result<(), Status> {
+        let roster =
+            roster.authorise(&self.authority).map_err(|why| Status::invalid_argument(why.to_string()))?;
+        self.ask(|reply| Event::Roster { roster: Box::new(roster), reply }).await
+    }
+
+    async fn pause(&self, reason: &str, by: &str) -> Result<String, Status> {
+        let act = Act::Pause { by: by.to_owned(), reason: reason.to_owned() };
+        self.act(act, "paused: the round in progress goes on to its end, no other begins").await
+    }
+
+    async fn resume(&self, by: &str) -> Result<String, Status> {
+        self.act(Act::Resume { by: by.to_owned() }, "resumed").await
+    }
+
+    async fn quarantine(&self, round: u64, reason: &str, by: &str) -> Result<String, Status> {
+        let act = Act::Quarantine { round, by: by.to_owned(), reason: reason.to_owned() };
+        self.act(act, &format!("the model of round {round} is quarantined: no silo trains on it any more"))
+            .await
+    }
+
+    async fn rollback(&self, to_round: u64, reason: &str, by: &str) -> Result<String, Status> {
+        let act = Act::Rollback { to_round, by: by.to_owned(), reason: reason.to_owned() };
+        self.act(
+            act,
+            &format!("the run goes on from the model of round {to_round}; what was spent stays spent"),
+        )
+        .await
+    }
+
+    async fn remove(&self, client: ClientId) -> Result<(), Status> {
+        let act = Act::Remove { client, reason: "revoked".into() };
+        self.ask(|reply| Event::Act { act, reply }).await.map(drop)
+    }
+
+    async fn rotate_keys(&self, by: &str) -> Result<String, Status> {
+        let vault = self.vault.as_ref().ok_or_else(|| {
+            Status::failed_precondition(
+                "nothing is encrypted here: the configuration has no table [encryption]",
+            )
+        })?;
+        let id = vault.rotate_data_key().map_err(|why| {
+            tracing::error!(%why, "the data key cannot be rotated");
+            Status::failed_precondition(why.to_string())
+        })?;
+        tracing::info!(by, key = id, "a new data key seals what is written from now on");
+        Ok(format!("data key {id} seals what is written from now on; older ones still open what they sealed"))
+    }
+
+    async fn connected(&self) -> Result<BTreeSet<ClientId>, Status> {
+        let status = self.status.borrow();
+        Ok(status
+            .clients
+            .iter()
+            .filter(|client| client.connected)
+            .map(|client| ClientId(client.id))
+            .collect())
+    }
+}
+
+/// Signs transport certificates; without TLS there is nothing to sign.
+pub(crate) struct Certificates {
+    pub(crate) authority: Option<Arc<CertificateAuthority>>,
+    pub(crate) now_s: fn() -> u64,
+}
+
+impl Issuer for Certificates {
+    fn issue(
+        &self,
+        request: &[u8],
+        subject: &Subject,
+        lifetime: Duration,
+    ) -> Result<IssuedCertificate, String> {
+        let authority =
+            self.authority.as_ref().ok_or("this coordinator runs in plain text and signs no certificates")?;
+        let issued = authority
+            .issue(request, subject, &[], (self.now_s)(), lifetime.as_secs())
+            .map_err(|why| why.to_string())?;
+        Ok(IssuedCertificate { chain: issued.chain_pem, not_after_s: issued.not_after_s })
+    }
+}
