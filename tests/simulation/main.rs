@@ -2,6 +2,7 @@
 
 mod adversaries;
 mod coordinator;
+mod operators;
 mod participant;
 mod rosters;
 mod rounds;

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use protocol::{Attempt, ClientInput, RecoverResult, UploadHeader};
 use secagg::ClientId;
 
+use crate::operators::Deed;
+
 /// Something on its way.
 pub(crate) enum Event {
     /// A silo tries to open a session.
@@ -23,6 +25,8 @@ pub(crate) enum Event {
     Done { id: ClientId, life: u64, input: Box<ClientInput> },
     /// A sum is opened.
     Opened { life: u64, at: Attempt, result: Box<RecoverResult> },
+    /// An operator sets out to do something.
+    Operator(Deed),
     /// A silo's process is started.
     StartSilo(ClientId),
     /// The coordinator's process is started.

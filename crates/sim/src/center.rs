@@ -52,7 +52,7 @@ pub(crate) struct Center {
     pub(crate) staged: BTreeMap<Staged, Vec<u32>>,
     models: BTreeMap<Digest, (Params, State)>,
     pub(crate) published: BTreeMap<u64, Digest>,
-    records: BTreeMap<u64, SignedManifest>,
+    pub(crate) records: BTreeMap<u64, SignedManifest>,
     pub(crate) opened: Vec<OpenedSum>,
 }
 

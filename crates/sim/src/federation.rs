@@ -216,6 +216,16 @@ impl Federation {
         &self.center.process.as_ref().expect("the coordinator's process is dead").core
     }
 
+    /// Whether the coordinator's process lives and its run has begun.
+    pub fn coordinator_is_up(&self) -> bool {
+        self.center.process.as_ref().is_some_and(|process| !process.core.is_new())
+    }
+
+    /// What the coordinator's process is started with.
+    pub fn setup(&self) -> protocol::Setup {
+        self.center.setup()
+    }
+
     /// A silo's participant, while its process lives.
     pub fn participant(&self, id: u32) -> Option<&Participant> {
         self.silos
@@ -290,6 +300,7 @@ impl Federation {
             }
             Event::UploadAgain { life, job, header } => self.upload_again(life, job, *header),
             Event::StartSilo(id) => self.start_silo(id),
+            Event::Operator(deed) => self.operate(deed),
             Event::StartCoordinator => self.start_center(),
             for_the_coordinator => {
                 self.for_center(for_the_coordinator);

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use accounting::{Event, RdpCurve};
+use checkpoint::Manifest;
 use params::Digest;
 use protocol::{
     Attempt, ClientRecord, DropReason, Record, RoundOutcome, ToClient, ToCoordinator, UploadHeader,
@@ -13,6 +14,7 @@ use protocol::{
 use secagg::{ClientId, OpenedShare, UnmaskShares};
 
 use crate::center::OpenedSum;
+use crate::holds::Holds;
 
 /// What must hold, by its id in ARCHITECTURE.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +43,8 @@ pub enum Invariant {
     PersistBeforeSend,
     /// S12: no input of a peer makes a process panic.
     NoPanic,
+    /// S13: what an operator stopped stays stopped.
+    Stopped,
 }
 
 impl Invariant {
@@ -59,6 +63,7 @@ impl Invariant {
             Self::Blame => "S10",
             Self::PersistBeforeSend => "S11",
             Self::NoPanic => "S12",
+            Self::Stopped => "S13",
         }
     }
 }
@@ -98,6 +103,9 @@ pub(crate) struct Oracle {
     /// Digests of the opened sums, and whose vectors are in them.
     sums: BTreeMap<Attempt, (Digest, BTreeSet<ClientId>)>,
     attempts_aborted: u64,
+    committed: usize,
+    /// What operators did.
+    pub(crate) holds: Holds,
 }
 
 /// Epsilon at `delta` of this many equal uploads.
@@ -161,7 +169,7 @@ impl Oracle {
 
     /// Rounds committed so far.
     pub(crate) fn committed(&self) -> usize {
-        self.chain.len().saturating_sub(1)
+        self.committed
     }
 
     pub(crate) fn broken(&mut self, invariant: Invariant, what: String) {
@@ -183,8 +191,16 @@ impl Oracle {
         (members + self.corrupt) / 2 + 1
     }
 
+    /// An operator removes this member.
+    pub(crate) fn removes(&mut self, client: ClientId) {
+        self.holds.removes(client);
+    }
+
     /// A silo's record is durable.
     pub(crate) fn silo_wrote(&mut self, id: ClientId, record: &ClientRecord) {
+        if let Err(what) = self.holds.silo_wrote(id, record) {
+            self.broken(Invariant::Stopped, what);
+        }
         let facts = self.silos.entry(id).or_default();
         match record {
             ClientRecord::Advertised { at } => {
@@ -205,7 +221,7 @@ impl Oracle {
                 facts.answered.insert(*at);
             }
             ClientRecord::ChainHead(signed) => {
-                let Ok(manifest) = checkpoint::Manifest::from_bytes(&signed.manifest_bytes) else { return };
+                let Ok(manifest) = Manifest::from_bytes(&signed.manifest_bytes) else { return };
                 let expected = self.chain.get(&manifest.round).copied();
                 self.check(expected == Some(signed.digest()), Invariant::OneChain, || {
                     format!("silo {id} holds a record of round {} that the chain does not", manifest.round)
@@ -319,6 +335,9 @@ impl Oracle {
 
     /// The coordinator's record is durable.
     pub(crate) fn center_wrote(&mut self, record: &Record) {
+        if let Err(what) = self.holds.center_wrote(record) {
+            self.broken(Invariant::Stopped, what);
+        }
         match record {
             Record::RunStarted { genesis, .. } => {
                 self.chain.insert(0, genesis.digest());
@@ -340,6 +359,12 @@ impl Oracle {
             Record::IncludedFixed { .. } => self.facts.included_fixed.extend(self.facts.at),
             Record::UnmaskRequested { .. } => self.facts.unmask_requested.extend(self.facts.at),
             Record::Committed { manifest, .. } => self.committed_record(manifest),
+            Record::Acted { manifest, .. } => drop(self.chain_record(manifest)),
+            // What it said is taken back, and not the coordinator's to keep.
+            Record::Dropped { client, reason: DropReason::Removed(_) } => {
+                self.accepted.retain(|(_, accepted)| accepted != client);
+            }
+            Record::Barred { client, .. } if self.holds.is_removed(*client) => {}
             Record::Aborted { outcome, .. } => {
                 self.facts.aborted.extend(self.facts.at);
                 self.aborted(outcome);
@@ -355,15 +380,28 @@ impl Oracle {
         }
     }
 
-    fn committed_record(&mut self, signed: &checkpoint::SignedManifest) {
-        let Ok(manifest) = checkpoint::Manifest::from_bytes(&signed.manifest_bytes) else {
-            return self.broken(Invariant::OneChain, "a record that does not decode".into());
+    /// Of a round or of an action: it follows the chain, and charges what was asked for.
+    fn chain_record(&mut self, signed: &checkpoint::SignedManifest) -> Option<Manifest> {
+        let Ok(manifest) = Manifest::from_bytes(&signed.manifest_bytes) else {
+            self.broken(Invariant::OneChain, "a record that does not decode".into());
+            return None;
         };
         let round = manifest.round;
         let newest = self.chain.last_key_value().map(|(round, digest)| (*round, *digest));
         let follows = newest.is_some_and(|(last, digest)| last < round && manifest.parent == Some(digest));
         self.check(follows, Invariant::OneChain, || format!("round {round} does not follow the chain"));
         self.chain.insert(round, signed.digest());
+        let (steps, charged) = (manifest.privacy.steps, self.charged);
+        self.check(steps == charged, Invariant::Budget, || {
+            format!("round {round}'s record charges {steps} rounds, uploads were asked for in {charged}")
+        });
+        Some(manifest)
+    }
+
+    fn committed_record(&mut self, signed: &checkpoint::SignedManifest) {
+        let Some(manifest) = self.chain_record(signed) else { return };
+        let round = manifest.round;
+        self.committed += 1;
         let included: BTreeSet<u32> = manifest.included.iter().copied().collect();
         let left: Vec<ClientId> = self
             .accepted
@@ -386,10 +424,6 @@ impl Oracle {
                 format!("round {round}'s record names another sum or other silos than were summed")
             });
         }
-        let (steps, charged) = (manifest.privacy.steps, self.charged);
-        self.check(steps == charged, Invariant::Budget, || {
-            format!("round {round}'s record charges {steps} rounds, uploads were asked for in {charged}")
-        });
     }
 
     fn aborted(&mut self, outcome: &RoundOutcome) {

@@ -10,6 +10,7 @@ use rand_core::Rng;
 
 use crate::federation::{Federation, policy};
 use crate::liar::Lie;
+use crate::operators::deeds;
 use crate::oracle::epsilon;
 use crate::oracle::{Invariant, Violation};
 use crate::samples::{plan, private_plan};
@@ -74,8 +75,14 @@ impl Scenario {
         let silos = [3, 4, 4, 5, 5, 6, 7][draw(7) as usize];
         let private = draw(4) == 0;
         let tight = private && draw(3) == 0;
-        let faults = FaultKind::ALL.into_iter().filter(|_| draw(3) == 0).collect();
+        let of_operators = |kind: &FaultKind| *kind == FaultKind::Operators;
+        let mut faults: BTreeSet<FaultKind> =
+            FaultKind::ALL.into_iter().filter(|kind| !of_operators(kind) && draw(3) == 0).collect();
         let (kind, who, lie) = (draw(10), 1 + draw(silos), Lie::ALL[draw(Lie::ALL.len() as u32) as usize]);
+        // Drawn last: the rest of a seed's scenario is older.
+        if draw(3) == 0 {
+            faults.insert(FaultKind::Operators);
+        }
         Self {
             seed,
             silos,
@@ -102,6 +109,12 @@ impl Scenario {
         .under(swarm);
         if traced {
             federation = federation.with_trace();
+        }
+        if self.faults.contains(&FaultKind::Operators) {
+            let mut rng = ChaCha20Rng::seed_from_u64(self.seed);
+            rng.set_stream(0x0b5);
+            // Whom a liar gets barred or kept apart, and who is removed, may together be too many.
+            federation.plan_deeds(deeds(&mut rng, self.silos, self.liar.is_none(), HEALS_MS));
         }
         if let Some((id, lie)) = self.liar {
             federation = federation.with_liar(id, lie);
@@ -225,6 +238,7 @@ impl Federation {
         let before = self.oracle.committed();
         let end = self.now_ms() + patience_ms;
         while self.violation().is_none() && self.now_ms() < end && self.oracle.committed() == before {
+            self.release();
             let step = (self.now_ms() + 100).min(end);
             self.run_until(step);
             self.now_ms = self.now_ms.max(step);

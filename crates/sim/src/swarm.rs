@@ -40,11 +40,13 @@ pub enum FaultKind {
     /// Processes write all records that stand ready at once, and the coordinator takes several inputs before it
     /// performs their effects, as the shells do.
     Batching,
+    /// Operators pause the run, quarantine models, go back to earlier ones and remove silos.
+    Operators,
 }
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Loss,
         Self::HalfOpen,
         Self::Delay,
@@ -58,6 +60,7 @@ impl FaultKind {
         Self::SlowSilo,
         Self::ClockJump,
         Self::Batching,
+        Self::Operators,
     ];
 
     /// On a command line.
@@ -76,6 +79,7 @@ impl FaultKind {
             Self::SlowSilo => "slow-silo",
             Self::ClockJump => "clock-jump",
             Self::Batching => "batching",
+            Self::Operators => "operators",
         }
     }
 }
