@@ -21,6 +21,11 @@
 
 mod audit;
 mod bench;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "`verify` reads folders once checkpoints are published signed")
+)]
+mod bundle;
 mod connect;
 mod demo;
 mod export;
