@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use checkpoint::{
-    LeftOut, MANIFEST_FORMAT, MODEL_FILE, Manifest, ModelArtifact, PrivacySpent, SignedManifest,
+    Action, LeftOut, MANIFEST_FORMAT, MODEL_FILE, Manifest, ModelArtifact, PrivacySpent, SignedManifest,
     public_key_text,
 };
 use ed25519_dalek::SigningKey;
@@ -222,7 +222,18 @@ fn no_message_of_the_coordinator_has_changed_a_byte_on_the_wire() {
 #[test]
 fn a_checkpoints_manifest_and_signature_have_not_changed_a_byte() {
     let signed = signed();
+    let [quarantine, rollback] = actions().map(|action| acted(action).manifest_bytes);
     assert_unchanged(&[
+        (
+            "a quarantine's manifest.json",
+            digest(&quarantine),
+            "018acbb9472dcb13c29e5625b2d99560b906ca0adad5e827ec71dd9a9a328099",
+        ),
+        (
+            "a rollback's manifest.json",
+            digest(&rollback),
+            "ccd4d535583253f6d0d0578d628c49a8d85b2234cbfdb25ec6b5d0b84956247e",
+        ),
         (
             "manifest.json",
             digest(&signed.manifest_bytes),
@@ -325,6 +336,35 @@ fn signed() -> SignedManifest {
         public_key: public_key_text(&key.verifying_key()),
     };
     SignedManifest::sign(&manifest, &key).unwrap()
+}
+
+fn actions() -> [Action; 2] {
+    let (reason, by) = ("poisoned".to_owned(), "ops".to_owned());
+    [
+        Action::Quarantine {
+            model: Digest::sha256(b"bad"),
+            round: 3,
+            reason: reason.clone(),
+            by: by.clone(),
+        },
+        Action::Rollback { to_round: 2, reason, by },
+    ]
+}
+
+/// The record of an action, in the place of [`signed`].
+fn acted(action: Action) -> SignedManifest {
+    let manifest = Manifest {
+        action: Some(action),
+        transcript: None,
+        cohort: vec![],
+        shared: vec![],
+        included: vec![],
+        left_out: vec![],
+        aggregate_digest: None,
+        metrics: BTreeMap::new(),
+        ..signed().verify_strict().unwrap()
+    };
+    SignedManifest::sign(&manifest, &SigningKey::from_bytes(&[7; 32])).unwrap()
 }
 
 fn digest(bytes: &[u8]) -> String {

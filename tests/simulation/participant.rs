@@ -1,6 +1,7 @@
 //! A hostile coordinator against one real participant: whatever it says, the silo fails closed.
 
 mod chain;
+mod quarantine;
 pub(crate) mod world;
 
 use ed25519_dalek::Signer;
