@@ -349,7 +349,7 @@ mod tests {
     }
 
     /// Pushes this manifest after rounds 0 and 1 and `before`.
-    fn after(before: &[Manifest], manifest: &Manifest) -> Result<Manifest, ChainError> {
+    fn after(before: &[&Manifest], manifest: &Manifest) -> Result<Manifest, ChainError> {
         let mut verifier = verifier();
         for manifest in before {
             verifier.push(&SignedManifest::sign(manifest, &samples::key()).unwrap()).unwrap();
@@ -376,7 +376,7 @@ mod tests {
         let quarantine = samples::acted(2, samples::quarantine(1));
         assert!(after(&[], &quarantine).is_ok());
         let trained = chained(&quarantine, samples::manifest(3));
-        assert!(matches!(after(&[quarantine.clone()], &trained), Err(ChainError::Quarantined { round: 3 })));
+        assert!(matches!(after(&[&quarantine], &trained), Err(ChainError::Quarantined { round: 3 })));
 
         let mut other = quarantine;
         other.model = samples::manifest(0).model;
@@ -394,7 +394,7 @@ mod tests {
     fn a_quarantine_of_an_older_model_lets_the_run_go_on() {
         let quarantine = samples::acted(2, samples::quarantine(0));
         let trained = chained(&quarantine, samples::manifest(3));
-        assert!(after(&[quarantine], &trained).is_ok());
+        assert!(after(&[&quarantine], &trained).is_ok());
     }
 
     #[test]
@@ -411,11 +411,11 @@ mod tests {
         let again = chained(&quarantine, samples::acted(3, samples::quarantine(1)));
         let mut again = again;
         again.model = quarantine.model.clone();
-        assert!(rule(after(&[quarantine.clone()], &again)).contains("already"));
+        assert!(rule(after(&[&quarantine], &again)).contains("already"));
         // A record of an action is no round's result.
         let mut named = again;
         named.action = of(2, second).action;
-        assert!(rule(after(&[quarantine], &named)).contains("not the result of the round"));
+        assert!(rule(after(&[&quarantine], &named)).contains("not the result of the round"));
     }
 
     #[test]
@@ -423,12 +423,9 @@ mod tests {
         let rollback = samples::acted(2, samples::rollback(0));
         assert!(after(&[], &rollback).is_ok());
         let trained = chained(&rollback, samples::manifest(3));
-        assert!(after(&[rollback.clone()], &trained).is_ok());
+        assert!(after(&[&rollback], &trained).is_ok());
         assert!(matches!(
-            after(
-                &[rollback.clone()],
-                &Manifest { parent_model: Some(samples::params(1.0).digest()), ..trained }
-            ),
+            after(&[&rollback], &Manifest { parent_model: Some(samples::params(1.0).digest()), ..trained }),
             Err(ChainError::ParentModel { round: 3 })
         ));
 
@@ -444,14 +441,14 @@ mod tests {
         let quarantine = samples::acted(2, samples::quarantine(1));
         let rollback = chained(&quarantine, samples::acted(3, samples::rollback(0)));
         let trained = chained(&rollback, samples::manifest(4));
-        assert!(after(&[quarantine.clone(), rollback], &trained).is_ok());
+        assert!(after(&[&quarantine, &rollback], &trained).is_ok());
         let back = chained(&quarantine, samples::acted(3, samples::rollback(1)));
-        assert!(rule(after(&[quarantine.clone()], &back)).contains("quarantined"));
+        assert!(rule(after(&[&quarantine], &back)).contains("quarantined"));
         for missing in [2, 3, 9] {
             let nowhere = samples::acted(3, samples::because("r"));
             let action = Action::Rollback { to_round: missing, reason: "r".into(), by: "b".into() };
             let nowhere = chained(&quarantine, Manifest { action: Some(action), ..nowhere });
-            assert!(rule(after(&[quarantine.clone()], &nowhere)).contains("without a result"));
+            assert!(rule(after(&[&quarantine], &nowhere)).contains("without a result"));
         }
     }
 
