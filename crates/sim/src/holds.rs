@@ -16,7 +16,9 @@ pub(crate) struct Holds {
     /// Models by the round whose result they are.
     results: BTreeMap<u64, Digest>,
     quarantined: BTreeSet<Digest>,
-    removed: BTreeSet<ClientId>,
+    /// Whom an operator wanted out; a crash may have come before it was written down.
+    unwanted: BTreeSet<ClientId>,
+    barred: BTreeSet<ClientId>,
     /// What each silo's own journal says of quarantines.
     silos: BTreeMap<ClientId, BTreeSet<Digest>>,
 }
@@ -27,6 +29,9 @@ impl Holds {
         match record {
             Record::Paused { .. } => self.paused = true,
             Record::Resumed { .. } => self.paused = false,
+            Record::Barred { client, .. } => {
+                self.barred.insert(*client);
+            }
             Record::RunStarted { genesis: signed, .. }
             | Record::Committed { manifest: signed, .. }
             | Record::Acted { manifest: signed, .. } => {
@@ -41,8 +46,8 @@ impl Holds {
                 if self.head.is_some_and(|head| self.quarantined.contains(&head)) {
                     return Err(format!("{at:?} is opened on a model that is quarantined"));
                 }
-                if let Some(client) = cohort.iter().find(|client| self.removed.contains(client)) {
-                    return Err(format!("{at:?} is opened to silo {client}, which was removed"));
+                if let Some(client) = cohort.iter().find(|client| self.barred.contains(client)) {
+                    return Err(format!("{at:?} is opened to silo {client}, which is barred"));
                 }
             }
             _ => {}
@@ -100,11 +105,11 @@ impl Holds {
     }
 
     pub(crate) fn removes(&mut self, client: ClientId) {
-        self.removed.insert(client);
+        self.unwanted.insert(client);
     }
 
-    pub(crate) fn is_removed(&self, client: ClientId) -> bool {
-        self.removed.contains(&client)
+    pub(crate) fn is_unwanted(&self, client: ClientId) -> bool {
+        self.unwanted.contains(&client)
     }
 
     pub(crate) fn is_paused(&self) -> bool {

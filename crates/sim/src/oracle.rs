@@ -364,7 +364,7 @@ impl Oracle {
             Record::Dropped { client, reason: DropReason::Removed(_) } => {
                 self.accepted.retain(|(_, accepted)| accepted != client);
             }
-            Record::Barred { client, .. } if self.holds.is_removed(*client) => {}
+            Record::Barred { client, .. } if self.holds.is_unwanted(*client) => {}
             Record::Aborted { outcome, .. } => {
                 self.facts.aborted.extend(self.facts.at);
                 self.aborted(outcome);
