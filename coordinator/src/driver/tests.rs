@@ -1,5 +1,7 @@
 //! The driver on a disk that fails, and after a restart with a clock set back.
 
+mod rollback;
+
 use std::path::Path;
 
 use identity::{IdentityKey, Member, Roster};

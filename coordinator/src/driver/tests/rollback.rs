@@ -1,0 +1,158 @@
+//! Three real participants, the real driver and its files: back to an earlier model in the middle of a round.
+
+use checkpoint::ChainVerifier;
+use identity::{Policy, PrivacyMode};
+use protocol::{Act, ClientEffect, ClientEffects, ClientInput, Participant, Profile};
+use secagg::MaskedUpdate;
+
+use super::*;
+
+struct Silo {
+    id: ClientId,
+    participant: Participant,
+    outbox: Receiver<ServerEnvelope>,
+    masked: Option<MaskedUpdate>,
+    /// So far ahead that nothing is waited for.
+    now: Timestamp,
+    _alive: oneshot::Receiver<()>,
+}
+
+fn policy() -> Policy {
+    Policy {
+        cohort_min: 3,
+        honest_min: 2,
+        corrupt_min: 1,
+        epsilon_max: 5.0,
+        delta_max: 1e-5,
+        privacy_modes: [PrivacyMode::Fedavg].into(),
+        repeats_without_dp: 9,
+        accepts_undetected_rollback: true,
+    }
+}
+
+fn session(id: ClientId) -> SessionId {
+    SessionId(u64::from(id.0))
+}
+
+impl Silo {
+    fn connect(driver: &mut Driver, id: u32) -> Self {
+        let client = ClientId(id);
+        let profile =
+            Profile { id: client, identity: key(id as u8), roster: setup().roster, policy: policy() };
+        let participant = Participant::recover(profile, &[]).unwrap();
+        let (messages, outbox) = mpsc::channel(64);
+        let (alive, _alive) = oneshot::channel();
+        let attached =
+            Event::Attached { client, session: session(client), outbox: Outbox { messages, _alive: alive } };
+        driver.take(attached).unwrap();
+        Self { id: client, participant, outbox, masked: None, now: Timestamp(0), _alive }
+    }
+
+    fn input(&mut self, driver: &mut Driver, input: ClientInput) {
+        self.now = self.now.plus_ms(1000);
+        let mut effects = ClientEffects::new();
+        self.participant.handle(self.now, &mut UnwrapErr(SysRng), input, &mut effects);
+        for effect in effects {
+            match effect {
+                ClientEffect::Persist(_) | ClientEffect::Forget(_) => {}
+                ClientEffect::Send(message) => {
+                    driver.take(Event::Said { client: self.id, session: session(self.id), message }).unwrap();
+                }
+                ClientEffect::Train(job) => {
+                    self.input(driver, ClientInput::Trained { at: job.at, ok: true });
+                    self.input(driver, ClientInput::Tick);
+                }
+                ClientEffect::Mask(job) => {
+                    let mechanism = job.plan.mechanism().unwrap();
+                    let contribution = sim::contribute(&job.plan, self.id, job.at);
+                    let protected = mechanism.protect(contribution, &mut UnwrapErr(SysRng)).unwrap();
+                    let (at, masked) = (job.at, job.masking.mask(protected.update.into_lanes()));
+                    let digest = Some(Digest::from_bytes(masked.digest()));
+                    self.masked = Some(masked);
+                    self.input(driver, ClientInput::Masked { at, digest });
+                }
+                ClientEffect::Upload(header) => {
+                    let Ok(Staging::Writer(mut writer)) = driver.begin_upload(&header) else {
+                        panic!("the coordinator does not want the vector of {:?}", header.at);
+                    };
+                    for chunk in self.masked.take().unwrap().chunks(4096) {
+                        writer.append(&chunk).unwrap();
+                    }
+                    writer.commit().unwrap();
+                    let (reply, _) = oneshot::channel();
+                    driver.take(Event::Uploaded { header: Box::new(header), reply }).unwrap();
+                }
+            }
+        }
+    }
+}
+
+/// Lets everyone speak until so many rounds are committed.
+async fn run_to(driver: &mut Driver, silos: &mut [Silo], events: &mut mpsc::Receiver<Event>, rounds: u64) {
+    loop {
+        driver.perform().unwrap();
+        if driver.core.status().rounds_committed >= rounds {
+            return;
+        }
+        let mut heard = false;
+        for silo in silos.iter_mut() {
+            while let Ok(said) = silo.outbox.try_recv() {
+                heard = true;
+                silo.input(driver, ClientInput::Message(ToClient::try_from(said).unwrap()));
+                driver.perform().unwrap();
+            }
+        }
+        if !heard {
+            // Nobody has anything to say: a worker opens the sum, or an ended attempt's backing off runs out.
+            let deadline = driver.core.deadline(driver.judged);
+            tokio::select! {
+                event = events.recv() => driver.take(event.unwrap()).unwrap(),
+                () = driver.clock.reached(deadline) => driver.feed(Input::Tick),
+            }
+        }
+    }
+}
+
+/// The published records, each with the files that it names.
+fn verified(driver: &Driver) -> Vec<Manifest> {
+    let mut chain = ChainVerifier::new(Some(setup().key.verifying_key()));
+    let records = driver.read_chain(None).unwrap();
+    let verify = |record: wire::CheckpointRecord| {
+        artifacts::read(driver.store.as_ref(), &driver.plan, &record.signed).unwrap();
+        chain.push(&record.signed).unwrap()
+    };
+    records.into_iter().map(verify).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_the_middle_of_a_round_a_run_goes_back_to_the_files_of_an_earlier_one_and_on_from_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let (inbox, mut events) = mpsc::channel(64);
+    let (status, _watched) = watch::channel(Arc::default());
+    let plan = || sim::plan(SILOS as usize, 3);
+    let store = Box::new(open_store(folder.path()).unwrap());
+    let metrics = Arc::new(telemetry::Metrics::new());
+    let with_plan = Setup { plan: plan(), ..setup() };
+    let mut driver = Driver::open(store, with_plan, inbox, status, Arc::default(), metrics).unwrap();
+    let mut silos: Vec<Silo> = (1..=SILOS).map(|id| Silo::connect(&mut driver, id)).collect();
+    run_to(&mut driver, &mut silos, &mut events, 2).await;
+    assert_eq!(driver.core.status().phase, "training", "round 3 is open");
+
+    act(&mut driver, quarantine(2)).unwrap().unwrap();
+    let back = Act::Rollback { to_round: 1, by: "ops".into(), reason: "poisoned".into() };
+    act(&mut driver, back).unwrap().unwrap();
+    run_to(&mut driver, &mut silos, &mut events, 3).await;
+
+    let chain = verified(&driver);
+    let [_, first, second, stopped, back, last] = &chain[..] else { panic!("{chain:?}") };
+    assert_eq!((&stopped.model, &stopped.optimizer), (&second.model, &second.optimizer));
+    assert_eq!((&back.model, &back.optimizer), (&first.model, &first.optimizer));
+    assert_eq!(last.parent_model, Some(first.model.params_digest));
+    assert_ne!(last.model, first.model);
+    assert_eq!(last.privacy.steps, 3, "nothing is refunded");
+    // Either model can still be fetched, by its name.
+    for wanted in [first, second, last] {
+        let digest = wanted.model.params_digest;
+        assert_eq!(Digest::sha256(&driver.fetch(Some(digest)).unwrap().file), wanted.model.sha256);
+    }
+}
