@@ -38,13 +38,21 @@ fn setup() -> Setup {
 }
 
 fn open(folder: &Path, store: Box<dyn Store>) -> anyhow::Result<Driver> {
-    let (inbox, _) = mpsc::channel(16);
+    open_with(folder, store, setup(), mpsc::channel(16).0)
+}
+
+fn open_with(
+    folder: &Path,
+    store: Box<dyn Store>,
+    setup: Setup,
+    inbox: mpsc::Sender<Event>,
+) -> anyhow::Result<Driver> {
     let (status, _) = watch::channel(Arc::default());
-    let (roster, _) = watch::channel(Arc::new(setup().roster));
+    let (roster, _) = watch::channel(Arc::new(setup.roster.clone()));
     let metrics = Arc::new(telemetry::Metrics::new());
     let keys = Keys { audit: key(9).signing_key().clone(), model: None };
     let outward = Outward { status, roster, counters: Arc::default(), metrics };
-    Driver::open(store, setup(), folder, keys, inbox, outward).map(|(driver, _)| driver)
+    Driver::open(store, setup, folder, keys, inbox, outward).map(|(driver, _)| driver)
 }
 
 fn said(outbox: &mut Receiver<ServerEnvelope>) -> Vec<ToClient> {

@@ -2,7 +2,7 @@
 
 use checkpoint::ChainVerifier;
 use identity::{Policy, PrivacyMode};
-use protocol::{Act, ClientEffect, ClientEffects, ClientInput, Participant, Profile};
+use protocol::{Act, ClientEffect, ClientEffects, ClientInput, Participant, Profile, TrainOutcome};
 use secagg::MaskedUpdate;
 
 use super::*;
@@ -19,14 +19,9 @@ struct Silo {
 
 fn policy() -> Policy {
     Policy {
-        cohort_min: 3,
-        honest_min: 2,
-        corrupt_min: 1,
-        epsilon_max: 5.0,
-        delta_max: 1e-5,
         privacy_modes: [PrivacyMode::Fedavg].into(),
         repeats_without_dp: 9,
-        accepts_undetected_rollback: true,
+        ..Policy::for_authors([sim::author_text()])
     }
 }
 
@@ -37,8 +32,8 @@ fn session(id: ClientId) -> SessionId {
 impl Silo {
     fn connect(driver: &mut Driver, id: u32) -> Self {
         let client = ClientId(id);
-        let profile =
-            Profile { id: client, identity: key(id as u8), roster: setup().roster, policy: policy() };
+        let Setup { roster, authority, .. } = setup();
+        let profile = Profile { id: client, identity: key(id as u8), authority, roster, policy: policy() };
         let participant = Participant::recover(profile, &[]).unwrap();
         let (messages, outbox) = mpsc::channel(64);
         let (alive, _alive) = oneshot::channel();
@@ -59,7 +54,7 @@ impl Silo {
                     driver.take(Event::Said { client: self.id, session: session(self.id), message }).unwrap();
                 }
                 ClientEffect::Train(job) => {
-                    self.input(driver, ClientInput::Trained { at: job.at, ok: true });
+                    self.input(driver, ClientInput::Trained { at: job.at, outcome: TrainOutcome::Ready });
                     self.input(driver, ClientInput::Tick);
                 }
                 ClientEffect::Mask(job) => {
@@ -128,12 +123,10 @@ fn verified(driver: &Driver) -> Vec<Manifest> {
 async fn in_the_middle_of_a_round_a_run_goes_back_to_the_files_of_an_earlier_one_and_on_from_there() {
     let folder = tempfile::tempdir().unwrap();
     let (inbox, mut events) = mpsc::channel(64);
-    let (status, _watched) = watch::channel(Arc::default());
     let plan = || sim::plan(SILOS as usize, 3);
-    let store = Box::new(open_store(folder.path()).unwrap());
-    let metrics = Arc::new(telemetry::Metrics::new());
-    let with_plan = Setup { plan: plan(), ..setup() };
-    let mut driver = Driver::open(store, with_plan, inbox, status, Arc::default(), metrics).unwrap();
+    let store = Box::new(open_store(folder.path(), None).unwrap());
+    let with_plan = Setup { plan: sim::authored(plan()), ..setup() };
+    let mut driver = open_with(folder.path(), store, with_plan, inbox).unwrap();
     let mut silos: Vec<Silo> = (1..=SILOS).map(|id| Silo::connect(&mut driver, id)).collect();
     run_to(&mut driver, &mut silos, &mut events, 2).await;
     assert_eq!(driver.core.status().phase, "training", "round 3 is open");
@@ -153,6 +146,9 @@ async fn in_the_middle_of_a_round_a_run_goes_back_to_the_files_of_an_earlier_one
     // Either model can still be fetched, by its name.
     for wanted in [first, second, last] {
         let digest = wanted.model.params_digest;
-        assert_eq!(Digest::sha256(&driver.fetch(Some(digest)).unwrap().file), wanted.model.sha256);
+        assert_eq!(
+            Digest::sha256(&driver.fetch(&crate::events::Wanted::Model(Some(digest))).unwrap().file),
+            wanted.model.sha256
+        );
     }
 }
