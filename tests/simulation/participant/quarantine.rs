@@ -52,7 +52,7 @@ fn leaves(world: &mut World, step: &str) {
         "{step}: it is written down, and what is held is wiped: {effects:?}"
     );
     for late in [
-        ClientInput::Trained { at: AT, ok: true },
+        ClientInput::Trained { at: AT, outcome: protocol::TrainOutcome::Ready },
         ClientInput::Masked { at: AT, digest: Some(Digest::sha256(b"vector")) },
         ClientInput::Tick,
     ] {
@@ -72,7 +72,7 @@ fn a_quarantine_before_the_upload_ends_the_attempt_at_the_silo_and_nothing_is_de
 
     let mut world = World::in_a_run();
     world.say(world.open(AT));
-    world.input(ClientInput::Trained { at: AT, ok: true });
+    world.input(ClientInput::Trained { at: AT, outcome: protocol::TrainOutcome::Ready });
     leaves(&mut world, "trained");
 
     leaves(&mut World::keyed().0, "advertised");
@@ -129,6 +129,9 @@ fn after_a_rollback_a_silo_trains_on_the_earlier_model_and_not_on_the_one_left_b
     let effects = world.say(ToClient::Open { at: LATER, model: Digest::sha256(b"poisoned") });
     assert_refuses(&effects, Some(9), fault(CoordinatorFault::Quarantined), "the one left behind");
     let effects = world.say(world.open(LATER));
-    assert!(matches!(&effects[..], [ClientEffect::Train(job)] if job.model == world.model()), "{effects:?}");
+    assert!(
+        matches!(&effects[..], [ClientEffect::Train(job)] if job.head.model.params_digest == world.model()),
+        "{effects:?}"
+    );
     assert!(messages(&effects).is_empty());
 }

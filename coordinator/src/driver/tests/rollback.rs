@@ -49,7 +49,7 @@ impl Silo {
         self.participant.handle(self.now, &mut UnwrapErr(SysRng), input, &mut effects);
         for effect in effects {
             match effect {
-                ClientEffect::Persist(_) | ClientEffect::Forget(_) => {}
+                ClientEffect::Persist(_) | ClientEffect::Forget(_) | ClientEffect::Offer(_) => {}
                 ClientEffect::Send(message) => {
                     driver.take(Event::Said { client: self.id, session: session(self.id), message }).unwrap();
                 }
