@@ -2,19 +2,23 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use daemon::ConfigError;
+use daemon::{ConfigError, Encryption};
 use identity::{Policy, Problems};
 use protocol::{Participant, ParticipantError, Profile};
 use secagg::ClientId;
 use serde::Deserialize;
 use tonic::codegen::http::Uri;
+use vault::Vault;
+
+use crate::transport::{Tls, Transport};
 
 /// The file as it is written, with its paths resolved.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where the coordinator listens: `http://HOST:PORT`.
+    /// Where the coordinator listens: `https://HOST:PORT`.
     pub coordinator: String,
     /// This silo's number on the roster.
     pub client_id: u32,
@@ -26,11 +30,17 @@ pub struct Config {
     pub roster: PathBuf,
     /// The federation authority's public key, hexadecimal.
     pub authority_key: String,
-    /// This silo's secret key, hexadecimal.
+    /// This silo's secret key, hexadecimal; sealed where `encryption` is.
     pub identity_key_file: PathBuf,
-    /// This version has no TLS: a coordinator beyond loopback must be asked for.
+    /// Without TLS, to a coordinator on this machine alone.
     #[serde(default)]
-    pub plaintext_outside_loopback: bool,
+    pub plaintext: bool,
+    /// The authority that the coordinator's certificate must come from, and the one that this silo shows.
+    #[serde(default)]
+    pub tls: Option<Tls>,
+    /// Seals the journal and the secret keys.
+    #[serde(default)]
+    pub encryption: Option<Sealing>,
     /// The log filter.
     #[serde(default = "daemon::default_log")]
     pub log: String,
@@ -41,45 +51,97 @@ pub struct Config {
     pub policy: Policy,
 }
 
+/// The table `[encryption]`. The keyring lies beside the file that holds it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(from = "Encryption")]
+pub struct Sealing {
+    encryption: Encryption,
+    folder: PathBuf,
+}
+
+impl From<Encryption> for Sealing {
+    fn from(encryption: Encryption) -> Self {
+        Self { encryption, folder: PathBuf::new() }
+    }
+}
+
+/// What the configuration names, opened.
+pub(crate) struct Loaded {
+    pub(crate) profile: Profile,
+    pub(crate) vault: Option<Arc<Vault>>,
+    pub(crate) transport: Option<Transport>,
+}
+
 impl Config {
     /// Reads the configuration and everything that it names. Relative paths are relative to the file.
     ///
     /// # Errors
     /// [`ConfigError`], with every problem at once.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let (config, text) = Self::read(path)?;
+        config
+            .open()
+            .and_then(|loaded| Self::check_membership(loaded.profile))
+            .map_err(|problems| ConfigError::Meaning(problems.with_lines_of(&text)))?;
+        Ok(config)
+    }
+
+    /// Reads the file alone, and gives its text too.
+    pub(crate) fn read(path: &Path) -> Result<(Self, String), ConfigError> {
         let (mut config, text) = daemon::load::<Self>(path)?;
         daemon::resolve(
             path,
             [&mut config.data, &mut config.state_dir, &mut config.roster, &mut config.identity_key_file],
         );
-        config
-            .profile()
-            .and_then(Config::check_membership)
-            .map_err(|problems| ConfigError::Meaning(problems.with_lines_of(&text)))?;
-        Ok(config)
+        if let Some(tls) = &mut config.tls {
+            daemon::resolve(path, [&mut tls.authority, &mut tls.certificate, &mut tls.key_file]);
+        }
+        if let Some(sealing) = &mut config.encryption {
+            sealing.encryption.resolve(path);
+            sealing.folder = path.parent().unwrap_or(Path::new(".")).to_owned();
+        }
+        Ok((config, text))
     }
 
-    /// Reads what the participant pins and allows, and checks the rest.
+    /// Opens the vault, once; reads what the participant pins and allows, and checks the rest.
     ///
     /// # Errors
     /// Every problem at once.
-    pub(crate) fn profile(&self) -> Result<Profile, Problems> {
+    pub(crate) fn open(&self) -> Result<Loaded, Problems> {
         let mut problems = Problems::default();
         self.check_coordinator(&mut problems);
         self.check_data(&mut problems);
         self.check_policy(&mut problems);
         let roster = daemon::read_roster(&self.roster, &self.authority_key, &mut problems);
-        let key = daemon::read_identity(&self.identity_key_file, None, &mut problems);
+        let vault = self.open_vault(&mut problems);
+        if self.encryption.is_some() && vault.is_none() {
+            // Without it no secret can be read, and each would be one more line for the same fault.
+            return Err(problems);
+        }
+        let vault_ref = vault.as_deref();
+        let key = daemon::read_identity(&self.identity_key_file, vault_ref, &mut problems);
+        let transport = self
+            .tls
+            .as_ref()
+            .and_then(|tls| Transport::open(tls, &self.authority_key, vault.clone(), &mut problems));
         match (roster, key) {
-            (Some((roster, authority)), Some(identity)) if problems.0.is_empty() => Ok(Profile {
-                id: ClientId(self.client_id),
-                identity,
-                authority,
-                roster,
-                policy: self.policy.clone(),
+            (Some((roster, authority)), Some(identity)) if problems.0.is_empty() => Ok(Loaded {
+                profile: Profile {
+                    id: ClientId(self.client_id),
+                    identity,
+                    authority,
+                    roster,
+                    policy: self.policy.clone(),
+                },
+                vault,
+                transport,
             }),
             _ => Err(problems),
         }
+    }
+
+    pub(crate) fn open_vault(&self, problems: &mut Problems) -> Option<Arc<Vault>> {
+        self.encryption.as_ref().and_then(|sealing| sealing.encryption.open(&sealing.folder, problems))
     }
 
     /// A participant without a journal accepts the profile or says what is wrong with it.
@@ -104,15 +166,37 @@ impl Config {
         else {
             problems.add(
                 "coordinator",
-                format!("{:?} is no address; write it as \"http://HOST:PORT\"", self.coordinator),
+                format!("{:?} is no address; write it as \"https://HOST:PORT\"", self.coordinator),
             );
             return;
         };
-        problems.require(scheme == "http", "coordinator", || {
-            format!("this version has no TLS and speaks http only, not {scheme}; write \"http://HOST:PORT\"")
-        });
-        let accepted = is_loopback(host) || self.plaintext_outside_loopback;
-        problems.require(accepted, "coordinator", || daemon::PLAINTEXT.into());
+        match (scheme, &self.tls, self.plaintext) {
+            ("https", Some(_), false) => {}
+            (_, Some(_), true) => {
+                problems.add("plaintext", "contradicts the table [tls]: remove one of the two");
+            }
+            ("http", Some(_), false) => problems.add(
+                "coordinator",
+                "http is not encrypted, and the table [tls] asks for TLS; write \"https://HOST:PORT\"",
+            ),
+            ("http", None, true) => {
+                problems.require(is_loopback(host), "coordinator", || daemon::PLAINTEXT.into());
+            }
+            ("http", None, false) => problems.add(
+                "coordinator",
+                "http is not encrypted: enrol this silo (`folkmoot-client enroll` writes the table [tls]), or, for a \
+                 coordinator on this machine alone, set plaintext = true",
+            ),
+            ("https", None, _) => problems.add(
+                "coordinator",
+                "https needs the table [tls] with authority, certificate and key_file, which `folkmoot-client enroll` \
+                 writes",
+            ),
+            (other, ..) => problems.add(
+                "coordinator",
+                format!("the daemon does not speak {other}; write \"https://HOST:PORT\""),
+            ),
+        }
     }
 
     /// Only whether it can be opened: what must be in it is known when the coordinator sends its plan.
@@ -189,7 +273,7 @@ mod tests {
     fn text() -> String {
         format!(
             "coordinator = \"http://127.0.0.1:7440\"\nclient_id = 1\ndata = \"silo.csv\"\nstate_dir = \"s\"\n\
-             roster = \"roster.json\"\nauthority_key = \"{}\"\nidentity_key_file = \"silo.key\"\n{POLICY}",
+             roster = \"roster.json\"\nauthority_key = \"{}\"\nidentity_key_file = \"silo.key\"\nplaintext = true\n{POLICY}",
             public(100)
         )
     }
@@ -216,7 +300,7 @@ mod tests {
         let config = load(folder.path(), &text()).unwrap();
         assert_eq!(config.data, folder.path().join("silo.csv"));
         assert_eq!((config.log.as_str(), config.log_json), ("info", false));
-        assert!(!config.plaintext_outside_loopback);
+        assert!(config.plaintext && config.tls.is_none() && config.encryption.is_none());
     }
 
     #[test]
@@ -253,20 +337,19 @@ mod tests {
             (
                 "http://127.0.0.1:7440",
                 "127.0.0.1",
-                "line 1: coordinator: \"127.0.0.1\" is no address; write it as \"http://HOST:PORT\"",
+                "line 1: coordinator: \"127.0.0.1\" is no address; write it as \"https://HOST:PORT\"",
             ),
             (
                 "http://127.0.0.1:7440",
                 "https://127.0.0.1:7440",
-                "line 1: coordinator: this version has no TLS and speaks http only, not https; write \
-                 \"http://HOST:PORT\"",
+                "line 1: coordinator: https needs the table [tls] with authority, certificate and key_file, which \
+                 `folkmoot-client enroll` writes",
             ),
             (
                 "http://127.0.0.1:7440",
                 "http://192.0.2.1:7440",
-                "line 1: coordinator: is not a loopback address, and this version has no TLS: masked updates \
-                 stay secret and messages stay signed, but models, plans and who takes part are readable on the \
-                 way; use a private network and set plaintext_outside_loopback = true to accept that",
+                "line 1: coordinator: is not a loopback address, and plaintext = true is for this machine alone: \
+                 use the table [tls], which `folkmoot-coordinator init` and `folkmoot-client enroll` write",
             ),
             (
                 "client_id = 1",
@@ -300,7 +383,7 @@ mod tests {
             (
                 "cohort_min = 3",
                 "cohort_min = 2",
-                "line 9: policy.cohort_min: must be at least 3: with two silos each can subtract its own update \
+                "line 10: policy.cohort_min: must be at least 3: with two silos each can subtract its own update \
                  from the sum",
             ),
             (
@@ -318,18 +401,21 @@ mod tests {
     #[test]
     fn all_problems_are_reported_at_once() {
         let why = refused(&[("silo.csv", "none"), ("7440", "x"), ("honest_min = 2", "honest_min = 0")]);
-        for line in ["line 1: coordinator", "line 3: data", "line 10: policy.honest_min"] {
+        for line in ["line 1: coordinator", "line 3: data", "line 11: policy.honest_min"] {
             assert!(why.contains(line), "no {line:?} in:\n{why}");
         }
     }
 
     #[test]
-    fn a_coordinator_elsewhere_is_accepted_where_plaintext_is() {
-        let folder = folder();
-        let far = text().replace("http://127.0.0.1", "http://coordinator.example");
-        assert!(load(folder.path(), &far).is_err());
-        load(folder.path(), &format!("plaintext_outside_loopback = true\n{far}")).unwrap();
-        load(folder.path(), &text().replace("127.0.0.1", "[::1]")).unwrap();
+    fn the_address_and_the_tables_must_agree() {
+        let tls = "[tls]\nauthority = \"a\"\ncertificate = \"c\"\nkey_file = \"k\"\n[policy]";
+        let why = refused(&[("plaintext = true\n", "")]);
+        assert!(why.contains("line 1: coordinator: http is not encrypted: enrol this silo"), "{why}");
+        let why = refused(&[("[policy]", tls)]);
+        assert!(why.contains("line 8: plaintext: contradicts the table [tls]"), "{why}");
+        let why = refused(&[("plaintext = true\n", ""), ("[policy]", tls)]);
+        assert!(why.contains("line 1: coordinator: http is not encrypted, and the table [tls]"), "{why}");
+        load(folder().path(), &text().replace("127.0.0.1", "[::1]")).unwrap();
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod link;
 mod models;
 mod offers;
 mod patience;
+mod transport;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,12 +34,14 @@ use protocol::{Decline, ParticipantError, RecordError, RunEnd};
 use store::{FileStore, JournalKind, Opened, Store, StoreError};
 use tokio::sync::mpsc;
 
-pub use config::Config;
+use config::Loaded;
+pub use config::{Config, Sealing};
 pub use daemon::ConfigError;
 use driver::{Driver, Parts};
 use link::Link;
 use offers::Offers;
 use patience::Patience;
+pub use transport::Tls;
 
 /// News that may wait for the driver; beyond it the link stops reading, and the coordinator waits.
 const NEWS_WAITING: usize = 256;
@@ -194,8 +197,9 @@ pub async fn run_on(
     wrap: impl FnOnce(FileStore) -> Box<dyn Store>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Ended, RunError> {
-    let profile = config.profile().map_err(ConfigError::Meaning)?;
-    let channel = link::channel(&config.coordinator).map_err(RunError::Address)?;
+    let Loaded { profile, vault, transport } = config.open().map_err(ConfigError::Meaning)?;
+    let tls = transport.as_ref().map(|transport| &transport.tls);
+    let channel = link::channel(&config.coordinator, tls).map_err(RunError::Address)?;
     let (news, heard) = mpsc::channel(NEWS_WAITING);
     let patience = Patience::default();
     let link = Link {
@@ -207,8 +211,12 @@ pub async fn run_on(
         patience: patience.clone(),
     };
     // The journal is opened and locked before the first word is said.
-    let Opened { store, torn_tail, .. } =
-        FileStore::open(&config.state_dir, JournalKind::Client, |_, _, _| Ok(()))?;
+    let Opened { store, torn_tail, .. } = match vault {
+        Some(vault) => {
+            FileStore::open_sealed(&config.state_dir, JournalKind::Client, vault, |_, _, _| Ok(()))?
+        }
+        None => FileStore::open(&config.state_dir, JournalKind::Client, |_, _, _| Ok(()))?,
+    };
     if torn_tail.is_some() {
         tracing::warn!("the journal's last append was cut short by a crash; nothing of it had been sent");
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
+use pki::ClientTls;
 use protocol::ToClient;
 use secagg::ClientId;
 use tokio::sync::{Notify, mpsc};
@@ -67,14 +68,20 @@ pub(crate) struct Link {
 ///
 /// # Errors
 /// An address that is none.
-pub(crate) fn channel(coordinator: &str) -> Result<Channel, tonic::transport::Error> {
-    Ok(Endpoint::from_shared(coordinator.to_owned())?
+pub(crate) fn channel(
+    coordinator: &str,
+    tls: Option<&ClientTls>,
+) -> Result<Channel, tonic::transport::Error> {
+    let endpoint = Endpoint::from_shared(coordinator.to_owned())?
         .connect_timeout(CONNECT)
         .http2_keep_alive_interval(PROBE)
         .keep_alive_timeout(PROBE)
         .keep_alive_while_idle(true)
-        .tcp_nodelay(true)
-        .connect_lazy())
+        .tcp_nodelay(true);
+    Ok(match tls {
+        Some(tls) => endpoint.connect_with_connector_lazy(tls.connector()),
+        None => endpoint.connect_lazy(),
+    })
 }
 
 impl Link {

@@ -122,7 +122,9 @@ impl Federation {
             roster: self.folder.path().join("roster.json"),
             authority_key: public(100),
             identity_key_file: silo.join("silo.key"),
-            plaintext_outside_loopback: false,
+            plaintext: true,
+            tls: None,
+            encryption: None,
             log: "info".into(),
             log_json: false,
             policy: Policy {

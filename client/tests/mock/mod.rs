@@ -257,7 +257,9 @@ pub fn silo(folder: &Path, coordinator: SocketAddr, cohort_min: usize) -> Config
         roster: folder.join("roster.json"),
         authority_key: public(100),
         identity_key_file: folder.join("silo.key"),
-        plaintext_outside_loopback: false,
+        plaintext: true,
+        tls: None,
+        encryption: None,
         log: "info".into(),
         log_json: false,
         policy: Policy {

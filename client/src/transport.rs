@@ -1,0 +1,171 @@
+//! The silo's transport certificate and its key: read, replaced together, and read again after a crash between.
+//!
+//! A new pair is written as `*.next` beside the old one, key first, and then takes its place, key first. Whatever a
+//! crash leaves, one of three pairings fits, and [`Transport::open`] finds it.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use identity::{Authority, Problems};
+use pki::{ClientTls, Leaf, TransportKey};
+use serde::Deserialize;
+use vault::Vault;
+use zeroize::Zeroizing;
+
+/// The table `[tls]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The federation's authority, as its document was pinned at enrolment.
+    pub authority: PathBuf,
+    /// This silo's certificate, PEM; renewed by the daemon.
+    pub certificate: PathBuf,
+    /// The certificate's key, PEM; sealed where `[encryption]` is.
+    pub key_file: PathBuf,
+}
+
+/// What a connection is made with.
+pub(crate) struct Transport {
+    pub(crate) tls: ClientTls,
+    pub(crate) authority: Authority,
+    pub(crate) leaf: Leaf,
+    pub(crate) chain: String,
+    pub(crate) key: TransportKey,
+    pub(crate) files: Files,
+}
+
+impl Transport {
+    pub(crate) fn open(
+        tls: &Tls,
+        authority_key: &str,
+        vault: Option<Arc<Vault>>,
+        problems: &mut Problems,
+    ) -> Option<Self> {
+        let authority = daemon::read(&tls.authority, "tls.authority", problems, |text| {
+            Authority::from_canonical(text.trim_end()).map_err(|why| why.to_string())
+        })?;
+        problems.require(authority.key == authority_key, "authority_key", || {
+            format!("`{}` names another key; both come from one enrolment", tls.authority.display())
+        });
+        let files = Files { certificate: tls.certificate.clone(), key: tls.key_file.clone(), vault };
+        match files.load(&authority.ca_certificate) {
+            Ok((tls, leaf, chain, key)) => Some(Self { tls, authority, leaf, chain, key, files }),
+            Err((field, why)) => {
+                problems.add(field, why);
+                None
+            }
+        }
+    }
+}
+
+/// Where the pair lies.
+#[derive(Clone)]
+pub(crate) struct Files {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+    pub(crate) vault: Option<Arc<Vault>>,
+}
+
+type Pair = (ClientTls, Leaf, String, TransportKey);
+type Fault = (&'static str, String);
+
+impl Files {
+    /// The newest pair that fits; one that a crash left half in place is put there.
+    fn load(&self, ca: &str) -> Result<Pair, Fault> {
+        let (key_next, certificate_next) = (next(&self.key), next(&self.certificate));
+        for key in [&key_next, &self.key] {
+            if let Ok(pair) = self.pair(ca, &certificate_next, key) {
+                self.settle().map_err(|why| ("tls.certificate", why))?;
+                return Ok(pair);
+            }
+        }
+        self.pair(ca, &self.certificate, &self.key)
+    }
+
+    fn pair(&self, ca: &str, certificate: &Path, key: &Path) -> Result<Pair, Fault> {
+        let fault =
+            |field, path: &Path, why: &dyn std::fmt::Display| (field, format!("`{}`: {why}", path.display()));
+        let of_certificate = |why: &dyn std::fmt::Display| fault("tls.certificate", certificate, why);
+        let chain = std::fs::read_to_string(certificate).map_err(|why| of_certificate(&why))?;
+        let leaf = pki::inspect(&chain).map_err(|why| of_certificate(&why))?;
+        let pem = self.read_key(key)?;
+        let key = TransportKey::from_pem(&pem).map_err(|why| fault("tls.key_file", key, &why))?;
+        let tls = ClientTls::new(ca, Some((&chain, &key))).map_err(|why| of_certificate(&why))?;
+        Ok((tls, leaf, chain, key))
+    }
+
+    fn read_key(&self, path: &Path) -> Result<Zeroizing<String>, Fault> {
+        let fault = |why: String| ("tls.key_file", why);
+        let Some(vault) = &self.vault else {
+            let mut problems = Problems::default();
+            let text = daemon::read_secret_text(path, "tls.key_file", None, &mut problems);
+            // The next key is written private too, so that a problem is one of the file in place.
+            return match (text, problems.0.is_empty()) {
+                (Some(text), true) => Ok(text),
+                _ => Err(fault(problems.0.into_iter().map(|p| p.text).collect::<Vec<_>>().join("; "))),
+            };
+        };
+        // Sealed under the name of its final place, so that it can be put there.
+        let bytes = vault::read_secret(path, vault, &self.name())
+            .map_err(|why| fault(format!("`{}`: {why}", path.display())))?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| fault("it holds no text".into()))?;
+        Ok(Zeroizing::new(text.to_owned()))
+    }
+
+    /// Puts a new pair in the place of the old one.
+    pub(crate) fn replace(&self, chain: &str, key: &TransportKey) -> Result<(), String> {
+        // Of an older attempt, and never to be taken for the new one's.
+        match std::fs::remove_file(next(&self.certificate)) {
+            Err(why) if why.kind() != std::io::ErrorKind::NotFound => return Err(why.to_string()),
+            _ => {}
+        }
+        let (path, pem) = (next(&self.key), key.to_pem());
+        match &self.vault {
+            Some(vault) => vault::replace_secret(&path, vault, &self.name(), pem.as_bytes())
+                .map_err(|why| why.to_string())?,
+            None => write_private(&path, pem.as_bytes()).map_err(|why| why.to_string())?,
+        }
+        store::write_replacing(&next(&self.certificate), chain.as_bytes()).map_err(|why| why.to_string())?;
+        self.settle()
+    }
+
+    /// Moves what is next into its place, key first.
+    fn settle(&self) -> Result<(), String> {
+        for path in [&self.key, &self.certificate] {
+            match std::fs::rename(next(path), path) {
+                Err(why) if why.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(format!("`{}` cannot be replaced: {why}", path.display()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn name(&self) -> String {
+        self.key.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+}
+
+/// The name under which the successor of a file is written.
+fn next(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".next");
+    name.into()
+}
+
+/// Writes a new file that nobody else can read.
+fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(why) if why.kind() != std::io::ErrorKind::NotFound => return Err(why),
+        _ => {}
+    }
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
