@@ -88,7 +88,9 @@ const CRATES: [(&str, u8, &[&str]); 24] = [
         "cli",
         4,
         &[
+            "access",
             "accounting",
+            "attest",
             "audit",
             "checkpoint",
             "client",
@@ -97,6 +99,7 @@ const CRATES: [(&str, u8, &[&str]); 24] = [
             "identity",
             "optim",
             "params",
+            "pki",
             "protocol",
             "secagg",
             "sim",

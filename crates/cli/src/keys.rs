@@ -11,6 +11,7 @@ use rand::rand_core::UnwrapErr;
 use vault::{MasterRotation, MasterSource, Vault, VaultError};
 
 use crate::Failure;
+use crate::connect::Remote;
 use crate::failure::with_causes;
 
 #[derive(Subcommand, Debug)]
@@ -46,23 +47,40 @@ pub(crate) enum Keys {
                   with the new key in its place, --end.\n\n\
                   SOURCE: FILE, credential:NAME, environment:NAME, passphrase_file:FILE or \
                   passphrase_credential:NAME.\n\n\
+                  With --as or --coordinator a running coordinator changes the key of its own folder.\n\n\
                   Examples:\n  \
+                  folkmoot keys rotate --as admin\n  \
                   folkmoot keys rotate --data /var/lib/folkmoot/coordinator --master master.key\n  \
                   folkmoot keys rotate --data silo --master master.key --new-master new.key"
 )]
 pub(crate) struct Rotate {
     /// A daemon's data folder; name every one that is sealed under the master key.
-    #[arg(long, value_name = "DIR", required = true)]
+    #[arg(long, value_name = "DIR", required_unless_present_any = REMOTE, conflicts_with_all = REMOTE)]
     data: Vec<PathBuf>,
     /// The master key, as the daemon's configuration names it.
-    #[arg(long, value_name = "SOURCE")]
-    master: MasterSource,
+    #[arg(long, value_name = "SOURCE", required_unless_present_any = REMOTE, conflicts_with_all = REMOTE)]
+    master: Option<MasterSource>,
     /// A new master key, made with `folkmoot keys master`, in place of the old one.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "data")]
     new_master: Option<PathBuf>,
     /// Forget every other master key: ends a rotation once the new one is in place.
-    #[arg(long, conflicts_with = "new_master")]
+    #[arg(long, conflicts_with = "new_master", requires = "data")]
     end: bool,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// What says that a running coordinator is to do it, and not this command.
+const REMOTE: [&str; 2] = ["coordinator", "folder"];
+
+impl Keys {
+    /// The coordinator that is to rotate its own keys, if that is what was asked.
+    pub(crate) fn remote(&self) -> Option<&Remote> {
+        match self {
+            Self::Rotate(rotate) if rotate.master.is_none() => Some(&rotate.remote),
+            _ => None,
+        }
+    }
 }
 
 pub(crate) fn run(keys: &Keys) -> Result<(), Failure> {
@@ -87,15 +105,17 @@ impl Rotate {
     }
 
     fn rotate(&self) -> Result<(), VaultError> {
+        // Without one it is the coordinator that was asked.
+        let Some(master) = &self.master else { return Ok(()) };
         if let Some(new) = &self.new_master {
-            let Some(rotation) = MasterRotation::new(&self.data, &self.master, new) else {
-                return self.add_master(new);
+            let Some(rotation) = MasterRotation::new(&self.data, master, new) else {
+                return self.add_master(master, new);
             };
             rotation.run()?;
-            println!("{} is replaced; the old key is kept beside it, as `.previous`", self.master);
+            println!("{master} is replaced; the old key is kept beside it, as `.previous`");
         }
         for folder in &self.data {
-            let vault = Vault::open_folder(folder, self.master.clone())?;
+            let vault = Vault::open_folder(folder, master.clone())?;
             if self.end {
                 vault.retire_other_masters()?;
             }
@@ -105,18 +125,17 @@ impl Rotate {
     }
 
     /// The first half, where this command cannot put the new key in its place.
-    fn add_master(&self, new: &Path) -> Result<(), VaultError> {
-        let new = match &self.master {
+    fn add_master(&self, master: &MasterSource, new: &Path) -> Result<(), VaultError> {
+        let new = match master {
             MasterSource::PassphraseCredential(_) => MasterSource::PassphraseFile(new.to_owned()),
             _ => MasterSource::File(new.to_owned()),
         };
         for folder in &self.data {
-            Vault::open_folder(folder, self.master.clone())?.add_master(&new)?;
+            Vault::open_folder(folder, master.clone())?.add_master(&new)?;
             println!("{}: both master keys open it", folder.display());
         }
         println!(
-            "now put the new key where {} is, restart what reads it there, and run this with --end",
-            self.master
+            "now put the new key where {master} is, restart what reads it there, and run this with --end"
         );
         Ok(())
     }
@@ -201,7 +220,8 @@ mod tests {
         let sealed = open.seal(b"here", b"three").unwrap();
         for (new_master, active) in [(None, 2), (Some(new.clone()), 3), (Some(new.clone()), 4)] {
             let data = vec![folder.path().to_owned()];
-            run(&Keys::Rotate(Rotate { data, master: source.clone(), new_master, end: false })).unwrap();
+            let (master, remote) = (Some(source.clone()), Remote::default());
+            run(&Keys::Rotate(Rotate { data, master, new_master, end: false, remote })).unwrap();
             assert_eq!(open.active_key().unwrap(), active);
         }
         assert_eq!(open.open(b"here", &sealed).unwrap().as_slice(), b"three");
@@ -215,7 +235,8 @@ mod tests {
         let (old, new) = (MasterSource::File(master), MasterSource::File(new));
         Vault::open_folder(folder.path(), old.clone()).unwrap().add_master(&new).unwrap();
         let rotate = |master: &MasterSource, end| {
-            run(&Keys::Rotate(Rotate { data: data(), master: master.clone(), new_master: None, end }))
+            let (master, remote) = (Some(master.clone()), Remote::default());
+            run(&Keys::Rotate(Rotate { data: data(), master, new_master: None, end, remote }))
         };
         let why = rotate(&old, false).unwrap_err();
         assert!(why.to_string().contains("end that rotation first"), "{why}");

@@ -7,6 +7,8 @@
 //! folkmoot demo ── starts itself as ──> folkmoot coordinator, folkmoot client × N   (child processes)
 //! folkmoot bench ── likewise, for a thousand rounds
 //! folkmoot status | watch | model fetch ── gRPC ──> any coordinator
+//! folkmoot tokens | operators | clients | access | run | incident ── gRPC, as an operator ──> its own coordinator
+//! folkmoot doctor ── TLS only ──> a coordinator that cannot be reached
 //! folkmoot verify | audit | keys | roster | plan   files only, as `model export`
 //! folkmoot simulate                                nothing but a seed
 //! ```
@@ -26,16 +28,22 @@ mod bench;
     expect(dead_code, reason = "`verify` reads folders once checkpoints are published signed")
 )]
 mod bundle;
+mod clients;
 mod connect;
 mod demo;
+mod doctor;
 mod export;
 mod failure;
+mod incident;
 mod keys;
 mod model;
+mod operators;
 mod plan;
 mod roster;
+mod run;
 mod simulate;
 mod status;
+mod tokens;
 mod verify;
 
 use std::process::ExitCode;
@@ -80,6 +88,26 @@ enum What {
     /// Models that a coordinator has published.
     #[command(subcommand)]
     Model(model::Model),
+    /// Stop a run and let it go on.
+    #[command(subcommand)]
+    Run(run::Run),
+    /// Tokens: what a silo joins with, and what operators without a certificate call with.
+    #[command(subcommand)]
+    Tokens(tokens::Tokens),
+    /// Certificates of people and programs.
+    #[command(subcommand)]
+    Operators(operators::Operators),
+    /// Silos: who asks to join, who is let in, who is put out.
+    #[command(subcommand)]
+    Clients(clients::Clients),
+    /// What people and programs may no longer do.
+    #[command(subcommand)]
+    Access(run::Access),
+    /// Incidents: what happened, and what was done.
+    #[command(subcommand)]
+    Incident(incident::Incident),
+    /// Find out why the coordinator cannot be reached.
+    Doctor(doctor::Args),
     /// Check a chain of checkpoints offline.
     Verify(verify::Args),
     /// Tamper-evident audit logs: checked, read and copied offline.
@@ -110,7 +138,17 @@ pub fn main() -> ExitCode {
         What::Model(model) => on_runtime(model::run(model)),
         What::Verify(args) => verify::run(&args),
         What::Audit(audit) => audit::run(&audit),
-        What::Keys(keys) => keys::run(&keys),
+        What::Run(run) => on_runtime(run::run(run)),
+        What::Tokens(tokens) => on_runtime(tokens::run(tokens)),
+        What::Operators(operators) => on_runtime(operators::run(operators)),
+        What::Clients(clients) => on_runtime(clients::run(clients)),
+        What::Access(access) => on_runtime(run::access(access)),
+        What::Incident(incident) => on_runtime(incident::run(incident)),
+        What::Doctor(args) => on_runtime(doctor::run(args)),
+        What::Keys(keys) => match keys.remote() {
+            Some(remote) => on_runtime(run::rotate_keys(remote)),
+            None => keys::run(&keys),
+        },
         What::Roster(roster) => roster::run(&roster),
         What::Plan(plan) => plan::run(&plan),
         What::Simulate(args) => simulate::run(&args),
@@ -158,9 +196,32 @@ mod tests {
             "folkmoot coordinator --config c.toml --check",
             "folkmoot client --config c.toml",
             "folkmoot status --coordinator http://127.0.0.1:1 --json",
+            "folkmoot status --as admin",
+            "folkmoot watch --coordinator https://h:1 --authority-file a.json",
             "folkmoot watch --coordinator http://127.0.0.1:1",
             "folkmoot model fetch --coordinator http://127.0.0.1:1 --out m --round 3",
             "folkmoot model export --data d --master f out",
+            "folkmoot run pause --reason why --as admin",
+            "folkmoot run resume --coordinator https://h:1 --authority-file a.json",
+            "folkmoot model quarantine 12 --reason why --as admin",
+            "folkmoot model rollback 11 --reason why --as admin",
+            "folkmoot tokens create --silo north --expires 24h --as admin",
+            "folkmoot tokens create --operator olga --role viewer --expires 30d --as admin",
+            "folkmoot tokens list --as admin",
+            "folkmoot tokens withdraw 01234567 --as admin",
+            "folkmoot operators issue --name olga --role operator --out olga --days 30 --as admin",
+            "folkmoot clients list --as admin",
+            "folkmoot clients approve north south --as admin --authority a --fingerprint 1-2 --fingerprint 3-4",
+            "folkmoot clients approve north --as admin --authority a --yes --number 9",
+            "folkmoot clients refuse north --reason why --as admin",
+            "folkmoot clients revoke 3 --reason why --as admin --authority a",
+            "folkmoot access revoke olga --reason why --as admin",
+            "folkmoot incident open --title t --as admin",
+            "folkmoot incident note 1 text --as admin",
+            "folkmoot incident close 1 --resolution r --as admin",
+            "folkmoot incident list --as admin",
+            "folkmoot doctor --as admin",
+            "folkmoot keys rotate --as admin",
             "folkmoot verify dir --key 00 --quiet",
             "folkmoot audit verify dir --key PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW",
             "folkmoot audit verify dir --against c --receipt r \
@@ -193,9 +254,22 @@ mod tests {
             "folkmoot demo --epsilon -1",
             "folkmoot demo --epsilon nan",
             "folkmoot demo --privacy local",
-            "folkmoot status",
             "folkmoot keys rotate --master f",
             "folkmoot keys rotate --data d",
+            "folkmoot keys rotate --data d --master f --as admin",
+            "folkmoot keys rotate",
+            "folkmoot tokens create --expires 24h --as admin",
+            "folkmoot tokens create --silo north --operator olga --role viewer --expires 24h",
+            "folkmoot tokens create --operator olga --expires 24h",
+            "folkmoot tokens create --operator olga --role owner --expires 24h",
+            "folkmoot tokens create --silo north --expires soon",
+            "folkmoot clients approve --authority a",
+            "folkmoot clients approve north",
+            "folkmoot clients approve north --authority a --yes --fingerprint 1-2",
+            "folkmoot clients revoke north",
+            "folkmoot operators issue --name olga --role operator --out olga --days 91",
+            "folkmoot run pause",
+            "folkmoot model rollback --reason why",
             "folkmoot keys rotate --data d --master f --new-master n --end",
             "folkmoot simulate",
             "folkmoot simulate --seeds 0..9 --trace",

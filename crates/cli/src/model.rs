@@ -8,13 +8,15 @@ use checkpoint::{ChainVerifier, Manifest, SignedManifest};
 use clap::Subcommand;
 use ed25519_dalek::VerifyingKey;
 use params::Digest;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use wire::v1::models_client::ModelsClient;
 use wire::v1::{FetchModelRequest, ListCheckpointsRequest, ModelPart, model_chunk};
 use wire::{ChunkVerifier, ModelHeader, limits};
 
-use crate::connect::{connect, refused};
+use crate::connect::{Bearer, Link, Remote, refused};
 use crate::failure::with_causes;
+use crate::run::{self, RoundArgs};
 use crate::{Failure, export};
 
 #[derive(Subcommand, Debug)]
@@ -27,15 +29,24 @@ pub(crate) enum Model {
                       folkmoot model fetch --coordinator http://127.0.0.1:7440 --out round-12.safetensors --round 12"
     )]
     Fetch(FetchArgs),
+    /// Stop the use of a round's model: the run goes on from the one before, and silos are told.
+    #[command(
+        after_help = "Example:\n  folkmoot model quarantine 12 --reason 'poisoned by north' --as admin"
+    )]
+    Quarantine(RoundArgs),
+    /// Go on from an earlier round's model. Privacy that was spent stays spent.
+    #[command(
+        after_help = "Example:\n  folkmoot model rollback 11 --reason 'rounds 12 and 13 are poisoned' --as admin"
+    )]
+    Rollback(RoundArgs),
     /// Write the models of a sealed data folder in the clear, for whoever checks them offline.
     Export(export::Args),
 }
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct FetchArgs {
-    /// The coordinator's address.
-    #[arg(long, value_name = "URL")]
-    coordinator: String,
+    #[command(flatten)]
+    remote: Remote,
     /// Where the model goes.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -53,11 +64,13 @@ pub(crate) struct FetchArgs {
 pub(crate) async fn run(model: Model) -> Result<(), Failure> {
     let args = match model {
         Model::Fetch(args) => args,
+        Model::Quarantine(args) => return run::quarantine(args).await,
+        Model::Rollback(args) => return run::rollback(args).await,
         Model::Export(args) => return export::run(&args),
     };
     let key = args.key.as_deref().map(identity::parse_verifying_key).transpose();
     let key = key.map_err(|why| Failure::usage(format!("--key: {why}")))?;
-    let mut models = Models::new(connect(&args.coordinator).await?, key);
+    let mut models = Models::over(args.remote.connect().await?, key);
     let chain = models.new_records().await?;
     let wanted = |manifest: &&Manifest| {
         args.round.is_none_or(|round| manifest.round == round)
@@ -88,13 +101,17 @@ pub(crate) async fn run(model: Model) -> Result<(), Failure> {
 
 /// A coordinator's models, believed only as far as its signed chain goes.
 pub(crate) struct Models {
-    client: ModelsClient<Channel>,
+    client: ModelsClient<Link>,
     chain: ChainVerifier,
 }
 
 impl Models {
     pub(crate) fn new(channel: Channel, key: Option<VerifyingKey>) -> Self {
-        let client = ModelsClient::new(channel).max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
+        Self::over(InterceptedService::new(channel, Bearer::NONE), key)
+    }
+
+    pub(crate) fn over(link: Link, key: Option<VerifyingKey>) -> Self {
+        let client = ModelsClient::new(link).max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
         Self { client, chain: ChainVerifier::new(key) }
     }
 

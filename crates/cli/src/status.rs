@@ -7,14 +7,15 @@ use wire::v1::operator_client::OperatorClient;
 use wire::v1::{RunStatus, StatusRequest, WatchRequest};
 
 use crate::Failure;
-use crate::connect::{connect, printable, refused};
+use crate::connect::{Remote, printable, refused};
 
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Example:\n  folkmoot status --coordinator http://127.0.0.1:7440 --json")]
+#[command(
+    after_help = "Examples:\n  folkmoot status --as admin\n  folkmoot status --coordinator http://127.0.0.1:7440 --json"
+)]
 pub(crate) struct StatusArgs {
-    /// The coordinator's address.
-    #[arg(long, value_name = "URL")]
-    coordinator: String,
+    #[command(flatten)]
+    remote: Remote,
     /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -22,15 +23,14 @@ pub(crate) struct StatusArgs {
 
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Ends when the coordinator does, or at Ctrl-C.\n\n\
-                        Example:\n  folkmoot watch --coordinator http://127.0.0.1:7440")]
+                        Example:\n  folkmoot watch --as admin")]
 pub(crate) struct WatchArgs {
-    /// The coordinator's address.
-    #[arg(long, value_name = "URL")]
-    coordinator: String,
+    #[command(flatten)]
+    remote: Remote,
 }
 
 pub(crate) async fn status(args: StatusArgs) -> Result<(), Failure> {
-    let mut operator = OperatorClient::new(connect(&args.coordinator).await?);
+    let mut operator = OperatorClient::new(args.remote.connect().await?);
     let status = operator.status(StatusRequest {}).await.map_err(|why| refused(&why))?.into_inner();
     let text = if args.json { format!("{}\n", to_json(&status)) } else { render(&status) };
     print!("{text}");
@@ -38,7 +38,7 @@ pub(crate) async fn status(args: StatusArgs) -> Result<(), Failure> {
 }
 
 pub(crate) async fn watch(args: WatchArgs) -> Result<(), Failure> {
-    let mut operator = OperatorClient::new(connect(&args.coordinator).await?);
+    let mut operator = OperatorClient::new(args.remote.connect().await?);
     let mut changes = operator.watch(WatchRequest {}).await.map_err(|why| refused(&why))?.into_inner();
     while let Some(status) = changes.message().await.map_err(|why| refused(&why))? {
         // A reader that has gone, as of `watch | head`, is no failure.

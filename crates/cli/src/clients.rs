@@ -1,0 +1,324 @@
+//! `folkmoot clients`: who asks to join, who is let in, and who is put out.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use ed25519_dalek::VerifyingKey;
+use identity::{
+    IdentityKey, Member, Roster, SignedRoster, identity_fingerprint, parse_verifying_key, spoken,
+};
+use secagg::ClientId;
+use vault::{MasterSource, Vault};
+use wire::v1::admin_client::AdminClient;
+use wire::v1::{
+    ClientEntry, Clients as Listed, ListClientsRequest, RefuseClientRequest, RevokeClientRequest,
+    SubmitRosterRequest,
+};
+
+use crate::Failure;
+use crate::connect::{
+    AUTHORITY_FILE, Link, Remote, printable, read_authority, refused, roster_key, unusable,
+};
+use crate::failure::with_causes;
+
+/// As the coordinator says it of a request.
+const AWAITING: &str = "awaiting approval";
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Clients {
+    /// Show the members and who asks to become one.
+    #[command(after_help = "Example:\n  folkmoot clients list --as admin")]
+    List {
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Admit silos that ask: sign the roster that names them, and put it in force.
+    #[command(
+        after_help = "Compare the fingerprint with what the silo's own machine shows, by telephone for example: it is \
+                      what keeps another in the middle out. Several names make one roster.\n\n\
+                      Examples:\n  \
+                      folkmoot clients approve north --as admin --authority authority\n  \
+                      folkmoot clients approve north --as admin --authority authority --fingerprint 3f9a-22c1-…"
+    )]
+    Approve(ApproveArgs),
+    /// Say no to a silo that asks.
+    #[command(after_help = "Example:\n  folkmoot clients refuse north --reason 'no contract yet' --as admin")]
+    Refuse {
+        /// The name that it asks under.
+        name: String,
+        /// Why; the silo is told.
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Bar a member at once, on live connections too, and leave it out of the roster.
+    #[command(
+        after_help = "Without --authority the member is barred just as well, but the roster still names it: other \
+                      silos learn of it from the next roster.\n\n\
+                      Example:\n  folkmoot clients revoke north --reason 'poisoned updates' --as admin --authority authority"
+    )]
+    Revoke(RevokeArgs),
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct ApproveArgs {
+    /// The names that they ask under.
+    #[arg(value_name = "NAME", required = true)]
+    names: Vec<String>,
+    #[command(flatten)]
+    remote: Remote,
+    /// The authority's folder.
+    #[arg(long, value_name = "FOLDER")]
+    authority: PathBuf,
+    /// The fingerprint that the silo's machine shows, once for each name: asks nothing, and fails where one differs.
+    #[arg(long = "fingerprint", value_name = "XXXX-…", conflicts_with = "yes")]
+    fingerprints: Vec<String>,
+    /// Admit them without a comparison.
+    #[arg(long)]
+    yes: bool,
+    /// The first new member's number, where the next after the highest was a former member's.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    number: Option<u32>,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct RevokeArgs {
+    /// The member's name, or its number.
+    #[arg(value_name = "NAME|ID")]
+    whom: String,
+    /// Why; the silo is told.
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    remote: Remote,
+    /// The authority's folder, to sign the roster without it.
+    #[arg(long, value_name = "FOLDER")]
+    authority: Option<PathBuf>,
+}
+
+pub(crate) async fn run(clients: Clients) -> Result<(), Failure> {
+    match clients {
+        Clients::List { remote } => list(&remote).await,
+        Clients::Approve(args) => approve(args, &mut std::io::stdin().lock()).await,
+        Clients::Refuse { name, reason, remote } => {
+            let request = RefuseClientRequest { name, reason };
+            let done = remote.admin().await?.refuse_client(request).await.map_err(|why| refused(&why))?;
+            println!("{}", printable(&done.into_inner().text));
+            Ok(())
+        }
+        Clients::Revoke(args) => revoke(args).await,
+    }
+}
+
+async fn list(remote: &Remote) -> Result<(), Failure> {
+    let listed = listed(&mut remote.admin().await?).await?;
+    if listed.clients.is_empty() {
+        println!(
+            "no member, and nobody asks to become one; `folkmoot tokens create --silo NAME` invites one"
+        );
+    }
+    for client in &listed.clients {
+        println!("{}", line(client));
+    }
+    Ok(())
+}
+
+fn line(client: &ClientEntry) -> String {
+    let number = if client.id == 0 { "-".to_owned() } else { client.id.to_string() };
+    let link = if client.connected { "connected" } else { "" };
+    let (name, state) = (printable(&client.name), printable(&client.state));
+    let line = format!("{number:>4}  {name:<16}  {state:<17}  {}  {link}", printable(&client.fingerprint));
+    line.trim_end().to_owned()
+}
+
+async fn listed(admin: &mut AdminClient<Link>) -> Result<Listed, Failure> {
+    Ok(admin.list_clients(ListClientsRequest {}).await.map_err(|why| refused(&why))?.into_inner())
+}
+
+async fn approve(args: ApproveArgs, answers: &mut impl BufRead) -> Result<(), Failure> {
+    let key = open_authority(&args.authority)?;
+    let mut admin = args.remote.admin().await?;
+    let listed = listed(&mut admin).await?;
+    let current = roster_in_force(&listed, &key.public())?;
+    let asking = asking(&listed.clients, &args.names)?;
+    for newcomer in &asking {
+        confirm(newcomer, &args, answers)?;
+    }
+    let next = admit(&current, &asking, args.number)?;
+    submit(&mut admin, &next.sign(&key), &key).await?;
+    for (id, member) in next.members.iter().filter(|(_, member)| member.admitted == next.epoch) {
+        println!("silo {id} is {}", printable(&member.name));
+    }
+    Ok(())
+}
+
+async fn revoke(args: RevokeArgs) -> Result<(), Failure> {
+    // A wrong folder is found before anybody is barred.
+    let key = args.authority.as_deref().map(open_authority).transpose()?;
+    let mut admin = args.remote.admin().await?;
+    let before = listed(&mut admin).await?;
+    let id = member(&before.clients, &args.whom)?;
+    let request = RevokeClientRequest { client: id.0, reason: args.reason };
+    let done = admin.revoke_client(request).await.map_err(|why| refused(&why))?.into_inner();
+    println!("{}", printable(&done.text));
+    let Some(key) = key else {
+        eprintln!(
+            "warning: the roster still names it; with the authority's folder run this again with --authority FOLDER, \
+             so that every silo learns of it"
+        );
+        return Ok(());
+    };
+    let mut next = roster_in_force(&listed(&mut admin).await?, &key.public())?;
+    if next.members.remove(&id).is_none() {
+        return Ok(());
+    }
+    next.epoch = next_epoch(&next)?;
+    submit(&mut admin, &next.sign(&key), &key).await
+}
+
+/// Opens the authority's key in its own folder.
+pub(crate) fn open_authority(folder: &Path) -> Result<IdentityKey, Failure> {
+    let file = folder.join("authority.key");
+    let secret = Vault::open_folder(folder, MasterSource::File(folder.join("master.key")))
+        .and_then(|vault| vault::read_secret(&file, &vault, "authority.key"))
+        .map_err(|why| Failure::usage(format!("--authority: {}", with_causes(&why))))?;
+    let text = std::str::from_utf8(&secret).map_err(|_| unusable(&file, &"holds no key"))?;
+    let key = IdentityKey::from_secret_hex(text).map_err(|why| unusable(&file, &why))?;
+    let document = folder.join(AUTHORITY_FILE);
+    if document.exists() && roster_key(&read_authority(&document)?)? != key.public() {
+        return Err(unusable(
+            &file,
+            &"is not the key of the authority.json beside it; restore both from one backup",
+        ));
+    }
+    Ok(key)
+}
+
+/// The roster in force, which the coordinator cannot make up: the authority signed it.
+pub(crate) fn roster_in_force(listed: &Listed, authority: &VerifyingKey) -> Result<Roster, Failure> {
+    let unbelievable =
+        |why: String| Failure::verification(format!("the coordinator's roster is not believed: {why}"));
+    let signed: SignedRoster =
+        serde_json::from_str(&listed.roster).map_err(|why| unbelievable(why.to_string()))?;
+    signed.open(authority).map_err(|why| unbelievable(why.to_string()))
+}
+
+/// One that asks, with the fingerprint computed here: the coordinator's word for it is not enough.
+#[derive(Debug)]
+struct Newcomer {
+    name: String,
+    identity_key: String,
+    fingerprint: String,
+}
+
+fn asking(clients: &[ClientEntry], names: &[String]) -> Result<Vec<Newcomer>, Failure> {
+    let mut found = Vec::new();
+    for name in names.iter().collect::<BTreeSet<_>>() {
+        let mut of_name = clients.iter().filter(|client| client.name == *name && client.state == AWAITING);
+        let Some(client) = of_name.next() else {
+            return Err(Failure::usage(format!(
+                "nobody asks to join as `{name}`; `folkmoot clients list` shows who does"
+            )));
+        };
+        if of_name.next().is_some() {
+            return Err(Failure::usage(format!(
+                "two ask to join as `{name}`; refuse it, and have the right one enrol again under another name"
+            )));
+        }
+        let key = parse_verifying_key(&client.identity_key)
+            .map_err(|why| Failure::verification(format!("`{name}` asks with a key that is none: {why}")))?;
+        found.push(Newcomer {
+            name: name.clone(),
+            identity_key: client.identity_key.clone(),
+            fingerprint: spoken(&identity_fingerprint(name, &key)),
+        });
+    }
+    Ok(found)
+}
+
+fn confirm(newcomer: &Newcomer, args: &ApproveArgs, answers: &mut impl BufRead) -> Result<(), Failure> {
+    let Newcomer { name, fingerprint, .. } = newcomer;
+    if args.yes {
+        return Ok(());
+    }
+    if !args.fingerprints.is_empty() {
+        let same = |given: &String| given.trim().eq_ignore_ascii_case(fingerprint);
+        return match args.fingerprints.iter().any(same) {
+            true => Ok(()),
+            false => Err(Failure::verification(format!(
+                "who asks as `{name}` has the fingerprint {fingerprint}, which is not what was given; if the silo's \
+                 machine shows another, somebody else asks in its name: folkmoot clients refuse {name}"
+            ))),
+        };
+    }
+    println!("`{name}` asks to join. Its machine must show this fingerprint:\n  {fingerprint}");
+    print!("Does it? [y/N] ");
+    let mut answer = String::new();
+    std::io::stdout().flush().map_err(Failure::failed)?;
+    answers.read_line(&mut answer).map_err(Failure::failed)?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(Failure::failed(format!(
+            "`{name}` is not admitted; folkmoot clients refuse {name} tells it so"
+        ))),
+    }
+}
+
+/// The roster that admits these, each under a number that no member has.
+fn admit(current: &Roster, asking: &[Newcomer], number: Option<u32>) -> Result<Roster, Failure> {
+    let mut next = current.clone();
+    next.epoch = next_epoch(current)?;
+    let highest = current.members.keys().map(|id| id.0).max().unwrap_or(0);
+    let mut id = number.or_else(|| highest.checked_add(1));
+    for newcomer in asking {
+        if let Some((id, _)) = current.members.iter().find(|(_, member)| member.name == newcomer.name) {
+            return Err(Failure::usage(format!(
+                "silo {id} is `{}` already; refuse this one, and have it enrol under another name",
+                newcomer.name
+            )));
+        }
+        let here = id.ok_or_else(|| Failure::failed("the roster has no number left"))?;
+        let (name, identity_key) = (newcomer.name.clone(), newcomer.identity_key.clone());
+        let member = Member { name, identity_key, admitted: next.epoch };
+        if next.members.insert(ClientId(here), member).is_some() {
+            return Err(Failure::usage(format!(
+                "--number: silo {here} is a member; begin with a higher number"
+            )));
+        }
+        id = here.checked_add(1);
+    }
+    Ok(next)
+}
+
+fn next_epoch(current: &Roster) -> Result<u64, Failure> {
+    current.epoch.checked_add(1).ok_or_else(|| Failure::failed("the roster has no epoch left"))
+}
+
+async fn submit(
+    admin: &mut AdminClient<Link>,
+    signed: &SignedRoster,
+    key: &IdentityKey,
+) -> Result<(), Failure> {
+    // Read back as every silo will: what they would refuse is not sent.
+    signed.open(&key.public()).map_err(Failure::usage)?;
+    let roster = serde_json::to_string(signed).map_err(Failure::failed)?;
+    let done = admin.submit_roster(SubmitRosterRequest { roster }).await.map_err(|why| refused(&why))?;
+    println!("{}", printable(&done.into_inner().text));
+    Ok(())
+}
+
+/// A member's number, from it or from its name.
+fn member(clients: &[ClientEntry], whom: &str) -> Result<ClientId, Failure> {
+    let members = || clients.iter().filter(|client| client.id != 0);
+    let by_name = members().find(|client| client.name == whom);
+    let found = by_name.or_else(|| members().find(|client| whom.parse() == Ok(client.id)));
+    found.map(|client| ClientId(client.id)).ok_or_else(|| {
+        Failure::usage(format!("no member is `{whom}`; `folkmoot clients list` shows names and numbers"))
+    })
+}
+
+#[cfg(test)]
+mod tests;

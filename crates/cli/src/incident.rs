@@ -1,0 +1,125 @@
+//! `folkmoot incident`: what happened, in the words of who dealt with it.
+
+use clap::Subcommand;
+use wire::v1::{
+    CloseIncidentRequest, Incident as Told, ListIncidentsRequest, NoteIncidentRequest, OpenIncidentRequest,
+};
+
+use crate::Failure;
+use crate::connect::{Remote, printable, refused};
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Incident {
+    /// Open an incident and print its id.
+    #[command(after_help = "Example:\n  folkmoot incident open --title 'north may be poisoned' --as admin")]
+    Open {
+        /// What seems to be wrong, in a line.
+        #[arg(long)]
+        title: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Add a note.
+    #[command(after_help = "Example:\n  folkmoot incident note 1 'loss jumped in round 12' --as admin")]
+    Note {
+        /// The incident.
+        id: String,
+        /// What was found or done.
+        text: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Close it.
+    #[command(
+        after_help = "Example:\n  folkmoot incident close 1 --resolution 'north is out, round 11 is in use' --as admin"
+    )]
+    Close {
+        /// The incident.
+        id: String,
+        /// How it ended.
+        #[arg(long)]
+        resolution: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Show every incident with its notes.
+    #[command(after_help = "Example:\n  folkmoot incident list --as admin")]
+    List {
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+pub(crate) async fn run(incident: Incident) -> Result<(), Failure> {
+    let told = match incident {
+        Incident::Open { title, remote } => {
+            let opened = remote.admin().await?.open_incident(OpenIncidentRequest { title }).await;
+            // Alone, for scripts.
+            println!("{}", printable(&opened.map_err(|why| refused(&why))?.into_inner().id));
+            return Ok(());
+        }
+        Incident::Note { id, text, remote } => {
+            remote.admin().await?.note_incident(NoteIncidentRequest { id, text }).await
+        }
+        Incident::Close { id, resolution, remote } => {
+            remote.admin().await?.close_incident(CloseIncidentRequest { id, resolution }).await
+        }
+        Incident::List { remote } => {
+            let listed = remote.admin().await?.list_incidents(ListIncidentsRequest {}).await;
+            let incidents = listed.map_err(|why| refused(&why))?.into_inner().incidents;
+            if incidents.is_empty() {
+                println!("no incident was opened");
+            }
+            for incident in &incidents {
+                print!("{}", text(incident));
+            }
+            return Ok(());
+        }
+    };
+    print!("{}", text(&told.map_err(|why| refused(&why))?.into_inner()));
+    Ok(())
+}
+
+/// An incident as people read it.
+fn text(incident: &Told) -> String {
+    let state = if incident.closed_ms.is_some() { "closed" } else { "open" };
+    let (id, title) = (printable(&incident.id), printable(&incident.title));
+    let by = printable(&incident.opened_by);
+    let mut text = format!("incident {id}, {state}: {title}\n  {}  opened by {by}\n", incident.opened_ms);
+    for note in &incident.notes {
+        let (by, said) = (printable(&note.by), printable(&note.text));
+        text.push_str(&format!("  {}  {by}: {said}\n", note.time_ms));
+    }
+    if let Some(closed_ms) = incident.closed_ms {
+        text.push_str(&format!("  {closed_ms}  closed\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::v1::IncidentNote;
+
+    use super::*;
+
+    #[test]
+    fn an_incident_is_told_with_its_notes_in_order_and_no_note_drives_the_terminal() {
+        let note = |time_ms, text: &str| IncidentNote { time_ms, by: "olga".into(), text: text.into() };
+        let mut incident = Told {
+            id: "3".into(),
+            title: "odd losses".into(),
+            opened_ms: 17,
+            opened_by: "ada".into(),
+            notes: vec![note(18, "paused"), note(19, "\u{1b}[2Jgone")],
+            closed_ms: None,
+        };
+        let told = text(&incident);
+        assert_eq!(
+            told,
+            "incident 3, open: odd losses\n  17  opened by ada\n  18  olga: paused\n  19  olga: \u{fffd}[2Jgone\n"
+        );
+        incident.closed_ms = Some(20);
+        assert!(text(&incident).starts_with("incident 3, closed"));
+        assert!(text(&incident).ends_with("  20  closed\n"));
+    }
+}

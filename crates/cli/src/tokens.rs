@@ -1,0 +1,200 @@
+//! `folkmoot tokens`: what a silo joins with, and what a person or a program without a certificate calls with.
+
+use clap::Subcommand;
+use identity::{AccessToken, JoinToken, Role};
+use params::Digest;
+use rand::rand_core::UnwrapErr;
+use wire::v1::register_token_request::Purpose;
+use wire::v1::{ListTokensRequest, OperatorToken, RegisterTokenRequest, WithdrawTokenRequest};
+use zeroize::Zeroizing;
+
+use crate::Failure;
+use crate::connect::{Remote, now_s, printable, refused};
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Tokens {
+    /// Make a token on this machine and register its hash: for a silo that joins, or for an operator.
+    #[command(
+        after_help = "The token is printed once, alone on standard output: the coordinator keeps only a hash of it.\n\n\
+                      Examples:\n  \
+                      folkmoot tokens create --as admin --silo north --expires 24h\n  \
+                      folkmoot tokens create --as admin --operator grafana --role viewer --expires 30d"
+    )]
+    Create(CreateArgs),
+    /// Show every token that is kept, and what became of it.
+    #[command(after_help = "Example:\n  folkmoot tokens list --as admin")]
+    List {
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Make a token worthless.
+    #[command(after_help = "Example:\n  folkmoot tokens withdraw 1f0c99ab --as admin")]
+    Withdraw {
+        /// Its id, as `folkmoot tokens list` shows it.
+        id: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct CreateArgs {
+    #[command(flatten)]
+    remote: Remote,
+    /// For a silo that will be admitted under this name; good once.
+    #[arg(long, value_name = "NAME", required_unless_present = "operator", conflicts_with = "operator")]
+    silo: Option<String>,
+    /// For a person or a program of this name, which calls with it.
+    #[arg(long, value_name = "NAME", requires = "role")]
+    operator: Option<String>,
+    /// What the operator may do: admin, operator, author, auditor or viewer.
+    #[arg(long, value_name = "ROLE", requires = "operator")]
+    role: Option<Role>,
+    /// How long it is good: a number with s, m, h or d.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    expires: u64,
+}
+
+pub(crate) async fn run(tokens: Tokens) -> Result<(), Failure> {
+    match tokens {
+        Tokens::Create(args) => create(args).await,
+        Tokens::List { remote } => {
+            let mut admin = remote.admin().await?;
+            let tokens = admin.list_tokens(ListTokensRequest {}).await.map_err(|why| refused(&why))?;
+            let tokens = tokens.into_inner().tokens;
+            if tokens.is_empty() {
+                println!("no token is kept");
+            }
+            let now_s = now_s()?;
+            for token in tokens {
+                let (id, state) = (printable(&token.id), printable(&token.state));
+                let left = left(token.expires_s, now_s);
+                println!("{id}  {state:<9}  {:<28}  {left}", printable(&token.purpose));
+            }
+            Ok(())
+        }
+        Tokens::Withdraw { id, remote } => {
+            let mut admin = remote.admin().await?;
+            let done =
+                admin.withdraw_token(WithdrawTokenRequest { id }).await.map_err(|why| refused(&why))?;
+            println!("{}", printable(&done.into_inner().text));
+            Ok(())
+        }
+    }
+}
+
+async fn create(args: CreateArgs) -> Result<(), Failure> {
+    let expires_s = now_s()?.saturating_add(args.expires);
+    let Made { text, secret_hash, purpose, next } = args.make()?;
+    let mut admin = args.remote.admin().await?;
+    let request = RegisterTokenRequest {
+        secret_hash: secret_hash.as_bytes().to_vec(),
+        expires_s,
+        purpose: Some(purpose),
+    };
+    let done = admin.register_token(request).await.map_err(|why| refused(&why))?;
+    eprintln!("{}; {next}", printable(&done.into_inner().text));
+    println!("{}", text.as_str());
+    Ok(())
+}
+
+struct Made {
+    text: Zeroizing<String>,
+    secret_hash: Digest,
+    purpose: Purpose,
+    /// What its owner does with it.
+    next: String,
+}
+
+impl CreateArgs {
+    fn make(&self) -> Result<Made, Failure> {
+        let rng = &mut UnwrapErr(rand::rngs::SysRng);
+        match (&self.silo, &self.operator, self.role) {
+            (Some(silo), None, _) => {
+                let authority = self.remote.authority()?;
+                let token = JoinToken::generate(silo, authority.fingerprint(), rng).map_err(|_| {
+                    Failure::usage(format!(
+                        "--silo `{silo}`: a name has letters, digits, `-`, `_` and `.`, at most 64"
+                    ))
+                })?;
+                let url = self.remote.url()?;
+                Ok(Made {
+                    text: token.to_text(),
+                    secret_hash: token.secret_hash(),
+                    purpose: Purpose::Silo(silo.clone()),
+                    next: format!(
+                        "hand it to the silo by a way that you trust, who runs\n  \
+                         folkmoot-client enroll --coordinator {url} --token TOKEN --dir DIR\n\
+                         then compare fingerprints and run `folkmoot clients approve {silo}`"
+                    ),
+                })
+            }
+            (None, Some(name), Some(role)) => {
+                identity::Subject::operator(name, role)
+                    .map_err(|why| Failure::usage(format!("--operator: {why}")))?;
+                let token = AccessToken::generate(rng);
+                Ok(Made {
+                    text: token.to_text(),
+                    secret_hash: token.secret_hash(),
+                    purpose: Purpose::Operator(OperatorToken { name: name.clone(), role: role.to_string() }),
+                    next: format!(
+                        "hand it to {name}, who puts it in the variable FOLKMOOT_TOKEN and gives each command \
+                         --coordinator and --authority-file"
+                    ),
+                })
+            }
+            _ => Err(Failure::usage(
+                "a token is for a silo, or for an operator with a role; give --silo or --operator",
+            )),
+        }
+    }
+}
+
+/// A time such as `24h`, in seconds.
+pub(crate) fn parse_time(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is no time; write a number with s, m, h or d, such as 24h");
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text.strip_suffix(unit).and_then(|number| number.parse().ok()).ok_or_else(wrong)?;
+    number.checked_mul(seconds).filter(|time| *time > 0).ok_or_else(wrong)
+}
+
+/// What is left until then, in the largest unit that says it.
+fn left(then_s: u64, now_s: u64) -> String {
+    let seconds = then_s.saturating_sub(now_s);
+    match seconds {
+        0 => "over".to_owned(),
+        1..=119 => format!("{seconds} s left"),
+        120..=7_199 => format!("{} min left", seconds / 60),
+        7_200..=172_799 => format!("{} h left", seconds / 3_600),
+        _ => format!("{} days left", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_numbers_with_a_unit_and_nothing_else_is() {
+        assert_eq!(
+            [parse_time("24h"), parse_time("30d"), parse_time("5m"), parse_time("9s")],
+            [Ok(86_400), Ok(2_592_000), Ok(300), Ok(9)]
+        );
+        for text in ["", "h", "24", "0h", "-1h", "1.5h", "24H", "1é", "999999999999999999d"] {
+            assert!(parse_time(text).is_err_and(|why| why.contains("such as 24h")), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_is_said_in_a_fitting_unit() {
+        let said = [0, 90, 600, 90_000, 864_000].map(|seconds| left(1_000 + seconds, 1_000));
+        assert_eq!(said, ["over", "90 s left", "10 min left", "25 h left", "10 days left"]);
+    }
+}
