@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use daemon::Clock;
-use identity::Contribution;
+use identity::{AuthorisedRoster, Contribution};
 use params::Digest;
 use protocol::{
     Attempt, ClientEffect, ClientEffects, ClientInput, ClientRecord, Decline, Participant, Profile,
@@ -15,17 +15,19 @@ use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
 use secagg::MaskedUpdate;
 use store::Store;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet, block_in_place};
 use tokio::time::Duration;
 use tonic::transport::Channel;
 use wire::v1::ClientEnvelope;
 
+use crate::departures::Departures;
 use crate::jobs::{self, Done, Kept, TrainFailure};
 use crate::link::News;
 use crate::models::FetchError;
 use crate::offers::Offers;
 use crate::patience::Patience;
+use crate::witness::Seen;
 use crate::{Ended, RunError};
 
 /// What the driver works with.
@@ -37,6 +39,12 @@ pub(crate) struct Parts {
     pub(crate) channel: Channel,
     pub(crate) news: mpsc::Receiver<News>,
     pub(crate) offers: Offers,
+    pub(crate) departures: Departures,
+    /// The newest roster of this silo, for the watchman.
+    pub(crate) roster: watch::Sender<Arc<AuthorisedRoster>>,
+    /// Rung at each round's end, and what the watchman sees.
+    pub(crate) bell: Arc<Notify>,
+    pub(crate) seen: mpsc::Receiver<Seen>,
 }
 
 /// See the module.
@@ -49,6 +57,10 @@ pub(crate) struct Driver {
     channel: Channel,
     news: mpsc::Receiver<News>,
     offers: Offers,
+    departures: Departures,
+    roster: watch::Sender<Arc<AuthorisedRoster>>,
+    bell: Arc<Notify>,
+    seen: mpsc::Receiver<Seen>,
     /// The session, while it stands.
     outbox: Option<mpsc::Sender<ClientEnvelope>>,
     /// Gives the session up whose coordinator does not read.
@@ -93,6 +105,7 @@ enum Event {
     News(News),
     Done(Result<Done, JoinError>),
     Accepted(Digest),
+    Seen(Seen),
     Tick,
 }
 
@@ -110,6 +123,7 @@ impl Driver {
             .collect::<Result<Vec<_>, _>>()
             .map_err(RunError::Record)?;
         let participant = Participant::recover(parts.profile, &journal)?;
+        parts.roster.send_replace(Arc::new(participant.current_roster().clone()));
         Ok(Self {
             participant,
             store,
@@ -120,6 +134,10 @@ impl Driver {
             channel: parts.channel,
             news: parts.news,
             offers: parts.offers,
+            departures: parts.departures,
+            roster: parts.roster,
+            bell: parts.bell,
+            seen: parts.seen,
             outbox: None,
             give_up: Arc::default(),
             jobs: JoinSet::new(),
@@ -144,6 +162,7 @@ impl Driver {
                 Some(news) = self.news.recv() => Event::News(news),
                 Some(done) = self.jobs.join_next() => Event::Done(done),
                 roster = self.offers.accepted() => Event::Accepted(roster),
+                Some(seen) = self.seen.recv() => Event::Seen(seen),
                 () = self.clock.reached(deadline) => Event::Tick,
             };
             self.take(event)?;
@@ -185,6 +204,8 @@ impl Driver {
                 self.offers.settle();
                 self.feed(ClientInput::AcceptRoster { roster });
             }
+            Event::Seen(Seen::Members(members)) => self.feed(ClientInput::Witnessed { members }),
+            Event::Seen(Seen::Contradiction(why)) => self.ended = Some(Err(RunError::History(why))),
             Event::Tick => self.feed(ClientInput::Tick),
             Event::Done(Ok(done)) => self.done(done),
             Event::Done(Err(why)) if why.is_cancelled() => {}
@@ -293,9 +314,10 @@ impl Driver {
         if !records.is_empty() {
             block_in_place(|| self.store.append_all(&records)).map_err(RunError::Append)?;
         }
+        self.log_departures(&effects)?;
         for effect in effects {
             match effect {
-                ClientEffect::Persist(record) => note(&record),
+                ClientEffect::Persist(record) => self.note(&record),
                 ClientEffect::Send(message) => self.send(*message),
                 ClientEffect::Train(job) => self.train(job),
                 ClientEffect::Mask(job) => self.mask(job),
@@ -307,6 +329,34 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    /// Writes down what is about to leave, before any of it does.
+    fn log_departures(&mut self, effects: &VecDeque<ClientEffect>) -> Result<(), RunError> {
+        let now = self.clock.now();
+        for effect in effects {
+            match effect {
+                // Without a session it does not leave.
+                ClientEffect::Send(message) if self.outbox.is_some() => self.departures.message(now, message),
+                ClientEffect::Upload(header) => {
+                    let epsilon = self.participant.status().epsilon_spent;
+                    self.departures.upload(now, header, epsilon);
+                }
+                _ => {}
+            }
+        }
+        block_in_place(|| self.departures.settle()).map_err(RunError::Departures)
+    }
+
+    fn note(&self, record: &ClientRecord) {
+        note(record);
+        match record {
+            ClientRecord::ChainHead(_) => self.bell.notify_one(),
+            ClientRecord::RosterAdopted { .. } => {
+                self.roster.send_replace(Arc::new(self.participant.current_roster().clone()));
+            }
+            _ => {}
+        }
     }
 
     fn send(&mut self, message: ToCoordinator) {
@@ -363,8 +413,11 @@ impl Driver {
         held.job = Some(self.jobs.spawn(jobs::upload(self.channel.clone(), header, masked, held.patience)));
     }
 
-    /// Ends the session and waits until the coordinator has read what was said in it.
+    /// Ends the session, signs the log's last checkpoint, and waits until the coordinator has read what was said in it.
     async fn say_goodbye(&mut self) {
+        if let Err(why) = block_in_place(|| self.departures.publish()) {
+            tracing::error!(%why, "the log of what left is whole, its last checkpoint is not; it is at the next start");
+        }
         if self.outbox.take().is_none() {
             return;
         }

@@ -18,6 +18,7 @@
 
 mod backoff;
 mod config;
+mod departures;
 mod driver;
 mod jobs;
 mod link;
@@ -25,26 +26,32 @@ mod models;
 mod offers;
 mod patience;
 mod transport;
+mod witness;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use datasets::DatasetError;
 use protocol::{Decline, ParticipantError, RecordError, RunEnd};
 use store::{FileStore, JournalKind, Opened, Store, StoreError};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc, watch};
 
 use config::Loaded;
 pub use config::{Config, Sealing};
 pub use daemon::ConfigError;
+use departures::Departures;
 use driver::{Driver, Parts};
 use link::Link;
 use offers::Offers;
 use patience::Patience;
 pub use transport::Tls;
+use witness::Watchman;
 
 /// News that may wait for the driver; beyond it the link stops reading, and the coordinator waits.
 const NEWS_WAITING: usize = 256;
+/// What the watchman has seen, waiting for the driver: only the newest matters.
+const SEEN_WAITING: usize = 1;
 
 const EXIT_FAILURE: u8 = 1;
 const EXIT_CONFIGURATION: u8 = 2;
@@ -105,6 +112,17 @@ pub enum RunError {
     /// The silo's table is not what the plan asks for.
     #[error(transparent)]
     Data(DatasetError),
+    /// What leaves cannot be written down.
+    #[error(
+        "{0}; stopped before anything left that the silo's own log does not tell: mend that and start again"
+    )]
+    Departures(#[source] audit::LogError),
+    /// The silo's memory of the coordinator's audit log cannot be used.
+    #[error(transparent)]
+    Memory(#[from] audit::WitnessError),
+    /// The coordinator's audit log contradicts what was signed before.
+    #[error("this silo takes no further part: {0}")]
+    History(String),
     /// The coordinator does not talk to this silo.
     #[error("the coordinator refused this silo: {0}")]
     RefusedByCoordinator(String),
@@ -120,9 +138,11 @@ impl RunError {
             Self::Config(_) | Self::Address(_) => EXIT_CONFIGURATION,
             Self::Participant(ParticipantError::Journal { .. }) => EXIT_FAILURE,
             Self::Participant(_) => EXIT_CONFIGURATION,
-            Self::Store(_) | Self::Append(_) | Self::Record(_) => EXIT_FAILURE,
+            Self::Store(_) | Self::Append(_) | Self::Record(_) | Self::Departures(_) | Self::Memory(_) => {
+                EXIT_FAILURE
+            }
             Self::Data(_) => EXIT_DATA,
-            Self::RefusedByCoordinator(_) | Self::RefusedRun(_) => EXIT_REFUSED,
+            Self::RefusedByCoordinator(_) | Self::RefusedRun(_) | Self::History(_) => EXIT_REFUSED,
         }
     }
 }
@@ -220,6 +240,29 @@ pub async fn run_on(
     if torn_tail.is_some() {
         tracing::warn!("the journal's last append was cut short by a crash; nothing of it had been sent");
     }
+    let own = profile.id;
+    let key = profile.identity.signing_key().clone();
+    let federation = profile.roster.federation.clone();
+    let departures = Departures::open(&config.state_dir, &federation, &format!("silo-{own}"), key.clone())
+        .map_err(RunError::Departures)?;
+    let origin = departures::log_name(&federation, "");
+    let log = tlog::VerifierKey::new(origin.trim_end_matches('/'), profile.roster.coordinator())
+        .map_err(|why| RunError::Departures(why.into()))?;
+    let (newest, roster) = watch::channel(Arc::new(profile.roster.clone()));
+    let (report, seen) = mpsc::channel(SEEN_WAITING);
+    let bell = Arc::new(Notify::new());
+    let watchman = Watchman {
+        channel: channel.clone(),
+        memory: audit::Witness::open(&config.state_dir.join("witness"), log.clone())?,
+        log,
+        key,
+        own,
+        roster,
+        patience: patience.clone(),
+        bell: Arc::clone(&bell),
+        receipts: config.state_dir.join("receipts"),
+        report,
+    };
     let driver = Driver::open(Parts {
         profile,
         store: wrap(store),
@@ -228,9 +271,18 @@ pub async fn run_on(
         channel,
         news: heard,
         offers: Offers::new(&config.state_dir),
+        departures,
+        roster: newest,
+        bell,
+        seen,
     })?;
+    // In plain text nobody proves who calls, so that nobody can be a witness.
+    let watching = (!config.plaintext).then(|| tokio::spawn(watchman.keep()));
     let link = tokio::spawn(link.keep());
     let ended = driver.drive(shutdown).await;
     link.abort();
+    if let Some(watching) = watching {
+        watching.abort();
+    }
     ended
 }

@@ -28,6 +28,14 @@ impl Patience {
         patience
     }
 
+    /// How long the coordinator may be silent: the plan's, or a constant before there is one.
+    pub(crate) fn current(&self) -> Duration {
+        match self.0.load(Ordering::Relaxed) {
+            0 => PROBE,
+            patience_ms => Duration::from_millis(patience_ms),
+        }
+    }
+
     /// Between two repetitions, at most: within one round a lost session is tried for again many times.
     pub(crate) fn retry_longest(&self) -> Duration {
         match self.0.load(Ordering::Relaxed) {

@@ -76,9 +76,14 @@ impl AuditLog {
             .with_context(|| format!("the audit log in `{}` cannot be used", folder.display()))?;
         let mut keeper = Keeper { log, uploads: BTreeMap::new(), unpublished: false };
         let known = keeper.read_back()?;
-        let missing = journal.iter().enumerate().skip(known);
-        let events: Vec<Event> =
-            missing.filter_map(|(index, record)| event_of(index as u64, record)).collect();
+        let mut now = Timestamp(0);
+        let events: Vec<Event> = (0..)
+            .zip(journal)
+            .filter_map(|(number, record)| {
+                now = record.time().unwrap_or(now);
+                event_of(number, record, now).filter(|_| number >= known as u64)
+            })
+            .collect();
         keeper.append(&events)?;
         keeper.publish()?;
         let (send, commands) = channel();
@@ -99,9 +104,10 @@ impl AuditLog {
         }
     }
 
-    /// Records of the journal, durable there; `first` is the first one's number.
-    pub(crate) fn journalled(&self, first: u64, records: &[&Record]) {
-        let events = (first..).zip(records).filter_map(|(number, record)| event_of(number, record)).collect();
+    /// Records of the journal, durable there; `first` is the first one's number. Those that say no time are of now.
+    pub(crate) fn journalled(&self, first: u64, now: Timestamp, records: &[&Record]) {
+        let numbered = (first..).zip(records);
+        let events = numbered.filter_map(|(number, record)| event_of(number, record, now)).collect();
         self.append(events);
     }
 
@@ -262,7 +268,9 @@ impl Keeper {
 
     fn view(&self, client: ClientId, seen: u64, after: Option<u64>) -> Result<View, audit::LogError> {
         let size = self.log.published_size();
-        let proof = if seen == 0 { Vec::new() } else { self.log.prove_consistency(seen, size)? };
+        // Whoever has seen more than there is finds that out from the checkpoint.
+        let proof =
+            if (1..=size).contains(&seen) { self.log.prove_consistency(seen, size)? } else { Vec::new() };
         let new = self.uploads.get(&client).into_iter().flatten().copied();
         let new = new.filter(|index| *index < size && after.is_none_or(|after| *index > after));
         let receipts = new
@@ -285,10 +293,10 @@ fn actor_of(caller: &Caller) -> Actor {
 }
 
 /// What an auditor reads of a journal record; none where it says nothing to outsiders that a later one does not.
-fn event_of(number: u64, record: &Record) -> Option<Event> {
+fn event_of(number: u64, record: &Record, now: Timestamp) -> Option<Event> {
     let coordinator = || Actor { id: "coordinator".into(), role: "coordinator".into(), address: None };
     let silo = |id: ClientId| Actor { id: format!("silo-{id}"), role: "client".into(), address: None };
-    let now = record.time().map_or(0, |now| now.0);
+    let now = record.time().unwrap_or(now).0;
     let event = |actor, action: &str, status| Event::new(now, actor, action, status);
     let ok = |action: &str| event(coordinator(), action, Status::Ok);
     let mut event = match record {

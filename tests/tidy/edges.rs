@@ -46,6 +46,7 @@ const CRATES: [(&str, u8, &[&str]); 24] = [
         "client",
         4,
         &[
+            "audit",
             "checkpoint",
             "daemon",
             "datasets",
@@ -57,6 +58,7 @@ const CRATES: [(&str, u8, &[&str]); 24] = [
             "secagg",
             "store",
             "telemetry",
+            "tlog",
             "train",
             "vault",
             "wire",
@@ -88,7 +90,6 @@ const CRATES: [(&str, u8, &[&str]); 24] = [
         "cli",
         4,
         &[
-            "access",
             "accounting",
             "attest",
             "audit",

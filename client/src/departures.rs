@@ -1,0 +1,113 @@
+//! What left this building: the silo's own tamper-evident log.
+//!
+//! An entry is durable before the bytes that it tells of are handed to the network. It names the message's type, its
+//! size and digest, never what is in it.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use audit::{Actor, Event, Log, LogError, Status};
+use ed25519_dalek::SigningKey;
+use params::Digest;
+use protocol::{Attempt, Decline, Timestamp, ToCoordinator, UploadHeader};
+
+/// Tiles and checkpoint are made at most this often, and when the daemon ends: they can be made again from the log.
+const PUBLISH_EVERY: Duration = Duration::from_secs(5);
+
+/// See the module.
+pub(crate) struct Departures {
+    log: Log,
+    silo: String,
+    published: Instant,
+    waiting: Vec<Event>,
+}
+
+impl Departures {
+    /// Opens the log in the silo's state folder.
+    pub(crate) fn open(
+        state: &Path,
+        federation: &str,
+        silo: &str,
+        key: SigningKey,
+    ) -> Result<Self, LogError> {
+        let log = Log::open(&state.join("audit"), &log_name(federation, silo), key)?;
+        Ok(Self { log, silo: silo.to_owned(), published: Instant::now(), waiting: Vec::new() })
+    }
+
+    /// A message is about to be said.
+    pub(crate) fn message(&mut self, now: Timestamp, message: &ToCoordinator) {
+        let bytes = wire::to_coordinator_bytes(message.clone());
+        let (kind, at, refusal) = describe(message);
+        let mut event = self.event(now, "message.sent", refusal.is_some());
+        event.digest = Some(Digest::sha256(&bytes).to_string());
+        event.bytes = Some(bytes.len() as u64);
+        event.details.insert("type".into(), kind.into());
+        if let Some(reason) = refusal {
+            event.details.insert("refused".into(), reason);
+        }
+        self.keep(event, at);
+    }
+
+    /// A masked vector is about to be uploaded; `epsilon` is what this silo's data has spent with it, over all runs.
+    pub(crate) fn upload(&mut self, now: Timestamp, header: &UploadHeader, epsilon: f64) {
+        let mut event = self.event(now, "upload.sent", false);
+        event.digest = Some(header.digest.to_string());
+        event.bytes = Some(header.lanes * wire::limits::LANE_BYTES);
+        event.details.insert("transcript".into(), header.r2.to_string());
+        event.details.insert("epsilon".into(), epsilon.to_string());
+        self.keep(event, Some(header.at));
+    }
+
+    /// Makes everything durable that was announced.
+    pub(crate) fn settle(&mut self) -> Result<(), LogError> {
+        if !self.waiting.is_empty() {
+            self.log.append(&self.waiting)?;
+            self.waiting.clear();
+        }
+        if self.published.elapsed() >= PUBLISH_EVERY {
+            self.publish()?;
+        }
+        Ok(())
+    }
+
+    /// Signs a checkpoint over all entries.
+    pub(crate) fn publish(&mut self) -> Result<(), LogError> {
+        self.published = Instant::now();
+        self.log.publish().map(drop)
+    }
+
+    fn event(&self, now: Timestamp, action: &str, refused: bool) -> Event {
+        let actor = Actor { id: self.silo.clone(), role: "client".into(), address: None };
+        Event::new(now.0, actor, action, if refused { Status::Refused } else { Status::Ok })
+    }
+
+    fn keep(&mut self, mut event: Event, at: Option<Attempt>) {
+        event.round = at.map(|at| at.round);
+        event.attempt = at.map(|at| at.attempt);
+        self.waiting.push(event);
+    }
+}
+
+/// A silo's log and its cosignatures have this name; a space or a plus sign cannot stand in one.
+pub(crate) fn log_name(federation: &str, silo: &str) -> String {
+    let allowed = |c: char| if c == '+' || c.is_whitespace() || c.is_control() { '-' } else { c };
+    format!("folkmoot/{}/{silo}", federation.chars().map(allowed).collect::<String>())
+}
+
+fn describe(message: &ToCoordinator) -> (&'static str, Option<Attempt>, Option<String>) {
+    match message {
+        ToCoordinator::CheckIn { .. } => ("check-in", None, None),
+        ToCoordinator::Declined { reason, .. } => {
+            let code = match reason {
+                Decline::Policy { code, .. } => code.clone(),
+                other => other.to_string(),
+            };
+            ("declined", None, Some(code))
+        }
+        ToCoordinator::Advertise { at, .. } => ("advert", Some(*at), None),
+        ToCoordinator::ShareKeys { at, .. } => ("key shares", Some(*at), None),
+        ToCoordinator::Complain { at, .. } => ("complaint", Some(*at), None),
+        ToCoordinator::SignIncluded { at, .. } => ("signature on the included set", Some(*at), None),
+        ToCoordinator::Unmask { at, .. } => ("unmask shares", Some(*at), None),
+    }
+}
