@@ -101,6 +101,7 @@ impl Held {
 }
 
 /// Something to react to.
+#[allow(clippy::large_enum_variant, reason = "one is held at a time")]
 enum Event {
     News(News),
     Done(Result<Done, JoinError>),

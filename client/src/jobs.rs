@@ -29,6 +29,7 @@ use crate::patience::{retry_longest, within};
 const CHUNKS_AHEAD: usize = 1;
 
 /// How a job ended.
+#[allow(clippy::large_enum_variant, reason = "one is held at a time")]
 pub(crate) enum Done {
     /// Training; the table comes back to be used again.
     Trained {

@@ -17,14 +17,17 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 mod backoff;
+mod commands;
 mod config;
 mod departures;
 mod driver;
+mod enroll;
 mod jobs;
 mod link;
 mod models;
 mod offers;
 mod patience;
+mod renewal;
 mod transport;
 mod witness;
 
@@ -36,12 +39,14 @@ use datasets::DatasetError;
 use protocol::{Decline, ParticipantError, RecordError, RunEnd};
 use store::{FileStore, JournalKind, Opened, Store, StoreError};
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
 
 use config::Loaded;
 pub use config::{Config, Sealing};
 pub use daemon::ConfigError;
 use departures::Departures;
 use driver::{Driver, Parts};
+pub use enroll::EnrollError;
 use link::Link;
 use offers::Offers;
 use patience::Patience;
@@ -64,15 +69,19 @@ const EXIT_DATA: u8 = 4;
     after_help = "Exit codes: 0 the run is over or the daemon was stopped, 1 a failure while running, 2 the \
                   configuration cannot be used, 3 refused by the coordinator or by this silo's policy, 4 the \
                   silo's data cannot be used.\n\
-                  The log goes to standard error; FOLKMOOT_LOG overrides its filter."
+                  The log goes to standard error; FOLKMOOT_LOG overrides its filter.",
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
 )]
 pub struct Args {
     /// The configuration file; deploy/ holds a commented sample.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[arg(long, value_name = "FILE", required = true)]
+    config: Option<PathBuf>,
     /// Check the configuration, the roster, the key and the data's path, and exit.
     #[arg(long)]
     check: bool,
+    #[command(subcommand)]
+    command: Option<commands::Command>,
 }
 
 /// How the daemon ended without an error.
@@ -150,15 +159,20 @@ impl RunError {
 /// The whole program behind `folkmoot-client` and `folkmoot client`.
 #[allow(clippy::print_stderr, clippy::print_stdout)]
 pub fn main_with(args: Args) -> ExitCode {
-    let config = match Config::load(&args.config) {
+    if let Some(command) = args.command {
+        return commands::run(command);
+    }
+    // Without a subcommand there is one.
+    let path = args.config.unwrap_or_default();
+    let config = match Config::load(&path) {
         Ok(config) => config,
         Err(why) => {
-            eprintln!("error: {}: {why}", args.config.display());
+            eprintln!("error: {}: {why}", path.display());
             return ExitCode::from(EXIT_CONFIGURATION);
         }
     };
     if args.check {
-        println!("{}: the configuration can be used", args.config.display());
+        println!("{}: the configuration can be used", path.display());
         return ExitCode::SUCCESS;
     }
     if let Err(why) = telemetry::init(&config.log, config.log_json) {
@@ -220,6 +234,7 @@ pub async fn run_on(
     let Loaded { profile, vault, transport } = config.open().map_err(ConfigError::Meaning)?;
     let tls = transport.as_ref().map(|transport| &transport.tls);
     let channel = link::channel(&config.coordinator, tls).map_err(RunError::Address)?;
+    let renewing = channel.clone();
     let (news, heard) = mpsc::channel(NEWS_WAITING);
     let patience = Patience::default();
     let link = Link {
@@ -276,13 +291,14 @@ pub async fn run_on(
         bell,
         seen,
     })?;
-    // In plain text nobody proves who calls, so that nobody can be a witness.
-    let watching = (!config.plaintext).then(|| tokio::spawn(watchman.keep()));
-    let link = tokio::spawn(link.keep());
-    let ended = driver.drive(shutdown).await;
-    link.abort();
-    if let Some(watching) = watching {
-        watching.abort();
+    let mut tasks = JoinSet::new();
+    if let Some(transport) = transport {
+        tasks.spawn(renewal::keep(transport, renewing));
+        // In plain text nobody proves who calls, so that nobody can be a witness.
+        tasks.spawn(watchman.keep());
     }
+    tasks.spawn(link.keep());
+    let ended = driver.drive(shutdown).await;
+    tasks.shutdown().await;
     ended
 }

@@ -15,6 +15,8 @@ use store::write_replacing;
 const OFFERED: &str = "roster-offered.json";
 /// The digest of the roster that the operator has looked at, hexadecimal.
 const ACCEPTED: &str = "roster-accepted";
+/// The roster that was accepted last, to hold the next one against.
+const IN_FORCE: &str = "roster-in-force.json";
 /// How often an answer is looked for.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -58,13 +60,12 @@ impl Offers {
         }
     }
 
-    /// What was accepted is in force: neither file is of any more use.
+    /// What was accepted is in force: the offer is what the next one is held against.
     pub(crate) fn settle(&mut self) {
         self.pending = None;
-        for name in [OFFERED, ACCEPTED] {
-            // One that stays is harmless: it names a roster that is no longer on offer.
-            let _ = std::fs::remove_file(self.folder.join(name));
-        }
+        // Files that stay are harmless: they name a roster that is no longer on offer.
+        let _ = std::fs::rename(self.folder.join(OFFERED), self.folder.join(IN_FORCE));
+        let _ = std::fs::remove_file(self.folder.join(ACCEPTED));
     }
 }
 
@@ -73,8 +74,19 @@ impl Offers {
 /// # Errors
 /// A file that cannot be read, or holds no signed roster; in words.
 pub(crate) fn offered(folder: &Path) -> Result<Option<SignedRoster>, String> {
-    let path = folder.join(OFFERED);
-    let text = match std::fs::read_to_string(&path) {
+    read(&folder.join(OFFERED))
+}
+
+/// The roster that was accepted last in a silo's state folder, if any was.
+///
+/// # Errors
+/// As [`offered`].
+pub(crate) fn in_force(folder: &Path) -> Result<Option<SignedRoster>, String> {
+    read(&folder.join(IN_FORCE))
+}
+
+fn read(path: &Path) -> Result<Option<SignedRoster>, String> {
+    let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(why) => return Err(format!("`{}` cannot be read: {why}", path.display())),

@@ -30,8 +30,6 @@ pub(crate) struct Transport {
     pub(crate) tls: ClientTls,
     pub(crate) authority: Authority,
     pub(crate) leaf: Leaf,
-    pub(crate) chain: String,
-    pub(crate) key: TransportKey,
     pub(crate) files: Files,
 }
 
@@ -50,7 +48,7 @@ impl Transport {
         });
         let files = Files { certificate: tls.certificate.clone(), key: tls.key_file.clone(), vault };
         match files.load(&authority.ca_certificate) {
-            Ok((tls, leaf, chain, key)) => Some(Self { tls, authority, leaf, chain, key, files }),
+            Ok((tls, leaf, ..)) => Some(Self { tls, authority, leaf, files }),
             Err((field, why)) => {
                 problems.add(field, why);
                 None
@@ -168,4 +166,54 @@ fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut file = options.open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use identity::Subject;
+    use pki::CertificateAuthority;
+    use secagg::ClientId;
+
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn pair(authority: &CertificateAuthority) -> (String, TransportKey) {
+        let key = TransportKey::generate().unwrap();
+        let request = key.request_der().unwrap();
+        let issued = authority.issue(&request, &Subject::Silo(ClientId(1)), &[], NOW, 86_400).unwrap();
+        (issued.chain_pem, key)
+    }
+
+    #[test]
+    fn wherever_a_renewal_is_cut_off_a_pair_that_fits_is_found() {
+        let authority = CertificateAuthority::create("f", NOW).unwrap();
+        let ((old_chain, old_key), (new_chain, new_key)) = (pair(&authority), pair(&authority));
+        // What has happened of: next key, next certificate, key in place, certificate in place.
+        for steps in 0..=4 {
+            let folder = tempfile::tempdir().unwrap();
+            let files = Files {
+                certificate: folder.path().join("silo.crt"),
+                key: folder.path().join("transport.key"),
+                vault: None,
+            };
+            files.replace(&old_chain, &old_key).unwrap();
+            if steps >= 1 {
+                write_private(&next(&files.key), new_key.to_pem().as_bytes()).unwrap();
+            }
+            if steps >= 2 {
+                std::fs::write(next(&files.certificate), &new_chain).unwrap();
+            }
+            if steps >= 3 {
+                std::fs::rename(next(&files.key), &files.key).unwrap();
+            }
+            if steps >= 4 {
+                std::fs::rename(next(&files.certificate), &files.certificate).unwrap();
+            }
+            let (_, _, chain, _) = files.load(authority.certificate_pem()).unwrap();
+            assert_eq!(chain, if steps >= 2 { &*new_chain } else { &*old_chain }, "after {steps} steps");
+            let (_, _, again, _) = files.load(authority.certificate_pem()).unwrap();
+            assert_eq!(again, chain, "after {steps} steps, at the second start");
+        }
+    }
 }

@@ -106,7 +106,7 @@ async fn a_model_with_a_flipped_bit_is_declined_and_only_the_silos_log_names_the
         ToCoordinator::Declined { round: Some(1), reason: Decline::Unavailable }
     );
     let text = log.text();
-    assert!(text.contains("could not be fetched: chunk 1 of 1 arrived damaged"), "{text}");
+    assert!(text.contains("is not trained on: chunk 1 of 1 arrived damaged"), "{text}");
     assert!(!text.contains(&hex::encode([1; 32])), "the secret key is in the log");
     daemon.abort();
 }

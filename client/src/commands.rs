@@ -1,0 +1,176 @@
+//! The commands beside the daemon: enrolment, the roster that waits for its operator, and the diagnosis.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use identity::{AuthorisedRoster, Authority, Problems};
+use pki::TransportKey;
+
+use crate::enroll::Enroll;
+use crate::{Config, EXIT_CONFIGURATION, EXIT_FAILURE, EXIT_REFUSED, EnrollError, offers, renewal};
+
+/// See the module.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Join a federation with a token, and write this silo's folder.
+    Enroll(Enroll),
+    /// The later roster that waits for you.
+    #[command(subcommand)]
+    Roster(RosterCommand),
+    /// Say step by step what keeps this silo from its coordinator.
+    Doctor {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+}
+
+/// What is done about a later roster.
+#[derive(Subcommand, Debug)]
+pub(crate) enum RosterCommand {
+    /// Show who joins and who leaves.
+    Show {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Accept what `roster show` showed.
+    Accept {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// The digest that `roster show` printed.
+        digest: String,
+        /// Do not ask again.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+pub(crate) fn run(command: Command) -> ExitCode {
+    let ended = match command {
+        Command::Enroll(enroll) => run_enroll(enroll),
+        Command::Roster(RosterCommand::Show { config }) => show(&config).map(|_| ()).map_err(failed),
+        Command::Roster(RosterCommand::Accept { config, digest, yes }) => {
+            accept(&config, &digest, yes).map_err(failed)
+        }
+        Command::Doctor { config } => doctor(&config),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((code, why)) => {
+            eprintln!("error: {why}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn failed(why: String) -> (u8, String) {
+    (EXIT_FAILURE, why)
+}
+
+fn run_enroll(enroll: Enroll) -> Result<(), (u8, String)> {
+    let runtime = daemon::runtime().map_err(failed)?;
+    let ended = runtime.block_on(async {
+        tokio::select! {
+            ended = enroll.run() => ended.map(|_| ()),
+            () = daemon::terminated() => {
+                println!("stopped; run this again with the same folder to go on");
+                Ok(())
+            }
+        }
+    });
+    ended.map_err(|why| match why {
+        EnrollError::Other(_) => (EXIT_FAILURE, why.to_string()),
+        _ => (EXIT_REFUSED, why.to_string()),
+    })
+}
+
+/// Prints the change; gives the roster on offer and the state folder.
+fn show(path: &std::path::Path) -> Result<Option<(AuthorisedRoster, Config)>, String> {
+    let (config, _) = Config::read(path).map_err(|why| why.to_string())?;
+    let mut problems = Problems::default();
+    let pinned = daemon::read_roster(&config.roster, &config.authority_key, &mut problems);
+    let (pinned, authority) = pinned.ok_or_else(|| problems.to_string())?;
+    let Some(offered) = offers::offered(&config.state_dir)? else {
+        println!("no later roster waits for this silo");
+        return Ok(None);
+    };
+    let offered = offered.authorise(&authority).map_err(|why| why.to_string())?;
+    let accepted = offers::in_force(&config.state_dir)?
+        .map(|roster| roster.authorise(&authority))
+        .transpose()
+        .map_err(|why| why.to_string())?;
+    let newest = accepted.filter(|roster| roster.epoch > pinned.epoch).unwrap_or(pinned);
+    println!("{}", offered.change_from(&newest));
+    println!("digest  {}", offered.digest());
+    Ok(Some((offered, config)))
+}
+
+fn accept(path: &std::path::Path, digest: &str, yes: bool) -> Result<(), String> {
+    let Some((offered, config)) = show(path)? else { return Err("there is nothing to accept".into()) };
+    if offered.digest().to_string() != digest.trim() {
+        return Err(
+            "another roster is on offer than the one of this digest: look at it with `roster show`".into()
+        );
+    }
+    if !yes {
+        print!("accept it? [y/N] ");
+        std::io::stdout().flush().map_err(|why| why.to_string())?;
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).map_err(|why| why.to_string())?;
+        if !matches!(answer.trim(), "y" | "Y" | "yes") {
+            return Err("not accepted".into());
+        }
+    }
+    offers::accept(&config.state_dir, &offered.digest())?;
+    println!("accepted; a daemon that runs takes it up within seconds");
+    Ok(())
+}
+
+fn doctor(path: &std::path::Path) -> Result<(), (u8, String)> {
+    let (config, _) =
+        Config::read(path).map_err(|why| (EXIT_CONFIGURATION, format!("{}: {why}", path.display())))?;
+    let mut fails = 0;
+    match Config::load(path) {
+        Ok(_) => println!("ok    configuration, roster, keys and data path"),
+        Err(why) => {
+            fails += 1;
+            println!("FAIL  configuration: {why}");
+        }
+    }
+    let Some(tls) = &config.tls else {
+        println!("note  plaintext: there is no certificate to look at");
+        return ended(fails);
+    };
+    let mut problems = Problems::default();
+    let authority = daemon::read(&tls.authority, "tls.authority", &mut problems, |text| {
+        Authority::from_canonical(text.trim_end()).map_err(|why| why.to_string())
+    });
+    let Some(authority) = authority else { return Err(failed(problems.to_string())) };
+    let vault = config.open_vault(&mut problems);
+    let key = daemon::read_secret_text(&tls.key_file, "tls.key_file", vault.as_deref(), &mut problems)
+        .and_then(|pem| TransportKey::from_pem(&pem).ok());
+    let chain = std::fs::read_to_string(&tls.certificate).ok();
+    let identity = chain.as_deref().zip(key.as_ref());
+    let runtime = daemon::runtime().map_err(failed)?;
+    let looked = pki::doctor(&config.coordinator, &authority.ca_certificate, identity, renewal::now_s());
+    for finding in runtime.block_on(looked) {
+        fails += usize::from(!finding.ok);
+        println!("{}  {}: {}", if finding.ok { "ok  " } else { "FAIL" }, finding.what, finding.detail);
+        if let Some(mend) = finding.mend {
+            println!("      {mend}");
+        }
+    }
+    ended(fails)
+}
+
+fn ended(fails: usize) -> Result<(), (u8, String)> {
+    match fails {
+        0 => Ok(()),
+        _ => Err(failed(format!("{fails} of these steps failed"))),
+    }
+}

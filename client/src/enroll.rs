@@ -1,0 +1,361 @@
+//! `folkmoot-client enroll`: a silo's first contact, which ends with a folder that the daemon runs from.
+//!
+//! Keys are made here and stay here, sealed. The token's secret is said only to a server whose authority is the one
+//! that the token pins. Everything can be asked again with the same folder: the keys are then the same.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use ed25519_dalek::Signer;
+use identity::{
+    AuthorisedRoster, Authority, IdentityKey, JoinToken, SignedRoster, Subject, identity_fingerprint,
+    join_signed_bytes, spoken,
+};
+use pki::{ClientTls, TransportKey, UnpinnedConnection};
+use rand::rngs::SysRng;
+use rand_core::UnwrapErr;
+use secagg::ClientId;
+use tonic::transport::Channel;
+use vault::{MasterSource, Vault};
+use wire::v1::enrolment_client::EnrolmentClient;
+use wire::v1::join_reply::State;
+use wire::{describe, v1};
+use zeroize::Zeroizing;
+
+use crate::transport::Files;
+use crate::{Config, link};
+
+const POLL: Duration = Duration::from_secs(2);
+const MASTER: &str = "master.key";
+const IDENTITY: &str = "identity.key";
+const KEY: &str = "transport.key";
+const CONFIG: &str = "client.toml";
+
+/// Asks a coordinator for admission, and writes the silo's folder.
+#[derive(Args, Debug)]
+pub(crate) struct Enroll {
+    /// The coordinator: `https://HOST:PORT`.
+    #[arg(long, value_name = "URL")]
+    coordinator: String,
+    /// The join token; other users of this machine can read a command line, so prefer --token-file.
+    #[arg(long, value_name = "TOKEN", required_unless_present = "token_file", conflicts_with = "token_file")]
+    token: Option<Secret>,
+    /// The file that holds the join token.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// The silo's folder, made where it is not there.
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// The silo's table: a CSV file, or a folder of them.
+    #[arg(long, value_name = "PATH", default_value = "data.csv")]
+    data: PathBuf,
+    /// The public key of an author whose plans this silo runs; may be repeated.
+    #[arg(long, value_name = "HEX", conflicts_with = "policy")]
+    author: Vec<String>,
+    /// A file with the table [policy] to use instead of the strict one.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Ask once, and exit where an administrator has not decided yet.
+    #[arg(long, conflicts_with = "wait")]
+    no_wait: bool,
+    /// Wait for the administrator's decision; this is the default.
+    #[arg(long)]
+    wait: bool,
+}
+
+/// A text that no log shows.
+#[derive(Clone)]
+pub(crate) struct Secret(Zeroizing<String>);
+
+impl std::str::FromStr for Secret {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(Zeroizing::new(text.to_owned())))
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(hidden)")
+    }
+}
+
+/// Why a silo is not enrolled.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrollError {
+    /// The coordinator belongs to another federation than the token.
+    #[error(
+        "the coordinator is not the one that the token was made for: its authority is {found}, the token's is \
+         {expected}; nothing secret was said; check the address, and ask the administrator for the fingerprint"
+    )]
+    OtherAuthority {
+        /// As spoken.
+        found: String,
+        /// As spoken.
+        expected: String,
+    },
+    /// An administrator said no.
+    #[error("an administrator refused this silo: {0}")]
+    Refused(String),
+    /// The coordinator's answer does not hold.
+    #[error("the coordinator's admission does not hold: {0}; nothing was written")]
+    Admission(String),
+    /// A file, a key or a connection.
+    #[error("{0}")]
+    Other(String),
+}
+
+fn other(why: impl std::fmt::Display) -> EnrollError {
+    EnrollError::Other(why.to_string())
+}
+
+/// The keys of one silo, made once.
+struct Keys {
+    vault: Arc<Vault>,
+    identity: IdentityKey,
+    transport: TransportKey,
+}
+
+impl Keys {
+    fn open_or_make(dir: &Path) -> Result<Self, EnrollError> {
+        std::fs::create_dir_all(dir).map_err(|why| other(format!("`{}`: {why}", dir.display())))?;
+        let master = dir.join(MASTER);
+        if !master.exists() {
+            vault::make_master(&master).map_err(other)?;
+        }
+        let has_sealed = dir.join(IDENTITY).exists();
+        let vault = Vault::open_or_create(dir, MasterSource::File(master), has_sealed).map_err(other)?;
+        let identity =
+            secret(dir, IDENTITY, &vault, || Ok(IdentityKey::generate(&mut UnwrapErr(SysRng)).secret_hex()))?;
+        let identity = IdentityKey::from_secret_hex(&identity).map_err(other)?;
+        let transport = secret(dir, KEY, &vault, || Ok(TransportKey::generate().map_err(other)?.to_pem()))?;
+        let transport = TransportKey::from_pem(&transport).map_err(other)?;
+        Ok(Self { vault: Arc::new(vault), identity, transport })
+    }
+}
+
+/// A sealed secret of the folder, made where there is none.
+fn secret(
+    dir: &Path,
+    name: &str,
+    vault: &Vault,
+    make: impl FnOnce() -> Result<Zeroizing<String>, EnrollError>,
+) -> Result<Zeroizing<String>, EnrollError> {
+    let path = dir.join(name);
+    if !path.exists() {
+        vault::write_secret(&path, vault, name, make()?.as_bytes()).map_err(other)?;
+    }
+    let bytes = vault::read_secret(&path, vault, name).map_err(other)?;
+    let text =
+        std::str::from_utf8(&bytes).map_err(|_| other(format!("`{}` holds no text", path.display())))?;
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+impl Enroll {
+    /// Until the silo is admitted and its folder written; `false` where nobody has decided yet and none is waited for.
+    #[allow(clippy::print_stdout)]
+    pub(crate) async fn run(self) -> Result<bool, EnrollError> {
+        let text = match (&self.token, &self.token_file) {
+            (Some(token), _) => token.0.clone(),
+            (None, Some(path)) => Zeroizing::new(
+                std::fs::read_to_string(path).map_err(|why| other(format!("`{}`: {why}", path.display())))?,
+            ),
+            (None, None) => return Err(other("give --token-file FILE or --token TOKEN")),
+        };
+        let token = JoinToken::from_text(&text).map_err(other)?;
+        let keys = Keys::open_or_make(&self.dir)?;
+        let (authority, tls) = first_contact(&self.coordinator, &token).await?;
+        let fingerprint = identity_fingerprint(&token.silo, &keys.identity.public());
+        println!("federation   {}", authority.federation);
+        println!("silo         {}", token.silo);
+        println!("fingerprint  {}", spoken(&fingerprint));
+        println!(
+            "Read the fingerprint to the administrator by telephone or in person: it must be what they see."
+        );
+        let channel = link::channel(&self.coordinator, Some(&tls)).map_err(other)?;
+        let Some(admission) = self.ask(channel, &token, &keys).await? else { return Ok(false) };
+        let number = ClientId(admission.client);
+        let (chain, roster) = check(&admission, &authority, &token, &keys)?;
+        self.write(&authority, number, &chain, &roster, &keys)?;
+        println!("admitted as silo {number}; wrote `{}`", self.dir.display());
+        let config = self.dir.join(CONFIG);
+        match Config::load(&config) {
+            Ok(_) => println!("start it: folkmoot-client --config '{}'", config.display()),
+            Err(why) => println!("before it can start, edit `{}`: {why}", config.display()),
+        }
+        Ok(true)
+    }
+
+    #[allow(clippy::print_stdout)]
+    async fn ask(
+        &self,
+        channel: Channel,
+        token: &JoinToken,
+        keys: &Keys,
+    ) -> Result<Option<v1::Admission>, EnrollError> {
+        let certificate_request = keys.transport.request_der().map_err(other)?;
+        let signed = join_signed_bytes(token.secret(), &token.silo, &certificate_request);
+        let signature = keys.identity.signing_key().sign(&signed).to_bytes().to_vec();
+        let request = v1::JoinRequest {
+            secret: token.secret().to_vec(),
+            silo: token.silo.clone(),
+            identity_key: keys.identity.public().as_bytes().to_vec(),
+            certificate_request,
+            signature,
+        };
+        let mut enrolment = EnrolmentClient::new(channel);
+        let mut told = false;
+        loop {
+            match enrolment.join(request.clone()).await.map(|reply| reply.into_inner().state) {
+                Ok(Some(State::Admitted(admission))) => return Ok(Some(admission)),
+                Ok(Some(State::Refused(why))) => return Err(EnrollError::Refused(why)),
+                Ok(Some(State::Awaiting(_))) if self.no_wait => {
+                    println!("an administrator has not decided yet; run this again");
+                    return Ok(None);
+                }
+                Ok(Some(State::Awaiting(_))) => {
+                    if !told {
+                        println!("waiting for an administrator; this can be stopped, and run again");
+                    }
+                    told = true;
+                }
+                Ok(None) => return Err(EnrollError::Admission("it says nothing".into())),
+                Err(why) if told && why.code() == tonic::Code::Unavailable => {}
+                Err(why) => return Err(other(describe(&why))),
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// The configuration last: a folder that has one is whole.
+    fn write(
+        &self,
+        authority: &Authority,
+        number: ClientId,
+        chain: &str,
+        roster: &AuthorisedRoster,
+        keys: &Keys,
+    ) -> Result<(), EnrollError> {
+        let replace = |name: &str, text: &str| {
+            store::write_replacing(&self.dir.join(name), text.as_bytes()).map_err(other)
+        };
+        replace("authority.json", &authority.to_canonical())?;
+        replace("roster.json", &serde_json::to_string(roster.signed()).map_err(other)?)?;
+        let files = Files {
+            certificate: self.dir.join("silo.crt"),
+            key: self.dir.join(KEY),
+            vault: Some(Arc::clone(&keys.vault)),
+        };
+        files.replace(chain, &keys.transport).map_err(other)?;
+        // What its operator has written since stays.
+        if self.dir.join(CONFIG).exists() {
+            return Ok(());
+        }
+        replace(CONFIG, &self.configuration(authority, number)?)
+    }
+
+    fn configuration(&self, authority: &Authority, number: ClientId) -> Result<String, EnrollError> {
+        let data = std::path::absolute(&self.data).map_err(other)?;
+        let policy = match &self.policy {
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|why| other(format!("`{}`: {why}", path.display())))?;
+                if text.contains("[policy]") { text } else { format!("[policy]\n{text}") }
+            }
+            None => STRICT.replace("AUTHORS", &format!("{:?}", self.author)),
+        };
+        Ok(format!(
+            "# Folkmoot client daemon: one silo. Relative paths are relative to this file.\n\
+             coordinator = {:?}\n\
+             # This silo's number on the roster.\n\
+             client_id = {number}\n\
+             # The data: a CSV file, or a folder of them. It is read, never written, never sent.\n\
+             data = {:?}\n\
+             # What this silo has seen, said and spent. Back it up, and never restore an old copy.\n\
+             state_dir = \"state\"\n\
+             roster = \"roster.json\"\n\
+             # Signs rosters; it came with the join token's authority.\n\
+             authority_key = {:?}\n\
+             identity_key_file = {IDENTITY:?}\n\n\
+             [tls]\nauthority = \"authority.json\"\ncertificate = \"silo.crt\"\nkey_file = {KEY:?}\n\n\
+             # Keep the master key apart from backups of this folder.\n\
+             [encryption]\nmaster_key = {{ file = {MASTER:?} }}\n\n{policy}",
+            self.coordinator,
+            data.display().to_string(),
+            authority.key,
+        ))
+    }
+}
+
+/// Asks who the authority is, and believes it only where the token pins it.
+async fn first_contact(coordinator: &str, token: &JoinToken) -> Result<(Authority, ClientTls), EnrollError> {
+    let contact = UnpinnedConnection::open(coordinator).await.map_err(other)?;
+    let document = EnrolmentClient::new(contact.public_questions_only())
+        .describe_authority(v1::DescribeAuthorityRequest {})
+        .await
+        .map_err(|why| other(describe(&why)))?
+        .into_inner();
+    let authority = Authority::from_canonical(&document.authority).map_err(other)?;
+    if authority.fingerprint() != token.authority {
+        return Err(EnrollError::OtherAuthority {
+            found: spoken(&authority.fingerprint()),
+            expected: spoken(&token.authority),
+        });
+    }
+    let tls = contact.pin(&authority.ca_certificate).map_err(other)?;
+    Ok((authority, tls))
+}
+
+/// What was admitted is this silo, under this authority, with these keys.
+fn check(
+    admission: &v1::Admission,
+    authority: &Authority,
+    token: &JoinToken,
+    keys: &Keys,
+) -> Result<(String, AuthorisedRoster), EnrollError> {
+    let wrong = |why: String| EnrollError::Admission(why);
+    let number = ClientId(admission.client);
+    let key = authority.verifying_key().map_err(other)?;
+    let signed: SignedRoster =
+        serde_json::from_str(&admission.roster).map_err(|why| wrong(format!("the roster: {why}")))?;
+    let roster = signed.authorise(&key).map_err(|why| wrong(why.to_string()))?;
+    let named = roster.keys().get(&number) == Some(&keys.identity.public())
+        && roster.name(number) == token.silo
+        && roster.federation == authority.federation;
+    if !named {
+        return Err(wrong(format!("the roster does not name {} with this silo's key", token.silo)));
+    }
+    let chain = admission.certificate.as_ref().map(|certificate| certificate.chain.clone());
+    let chain = chain.ok_or_else(|| wrong("it has no certificate".into()))?;
+    let leaf = pki::inspect(&chain).map_err(|why| wrong(why.to_string()))?;
+    if leaf.subject != Subject::Silo(number) {
+        return Err(wrong("the certificate is of somebody else".into()));
+    }
+    ClientTls::new(&authority.ca_certificate, Some((&chain, &keys.transport)))
+        .map_err(|why| wrong(why.to_string()))?;
+    Ok((chain, roster))
+}
+
+/// What a silo allows that has not said otherwise.
+const STRICT: &str = "\
+# What this silo allows, whoever asks. A plan that violates one line is refused, and both sides see why.
+[policy]
+cohort_min = 3
+honest_min = 2
+corrupt_min = 1
+# Most epsilon that this silo's data may spend, over all runs together, at a delta of at most delta_max.
+epsilon_max = 5.0
+delta_max = 1e-5
+privacy_modes = [\"distributed_dp_sgd\"]
+# Whose plans this silo runs: the authors' public keys. Until one stands here, none is.
+authors = AUTHORS
+# A later roster waits until you have looked at it: folkmoot-client roster show, roster accept.
+roster_changes = \"by_hand\"
+# So many other silos must have cosigned the coordinator's audit log, as this silo sees it, before it goes on.
+witnesses_min = 1
+# A journal restored from a snapshot cannot be told from the newest one: by this line you accept that.
+accepts_undetected_rollback = true
+";
