@@ -23,10 +23,6 @@
 
 mod audit;
 mod bench;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "`verify` reads folders once checkpoints are published signed")
-)]
 mod bundle;
 mod clients;
 mod connect;
@@ -203,6 +199,7 @@ mod tests {
             "folkmoot model export --data d --master f out",
             "folkmoot run pause --reason why --as admin",
             "folkmoot run resume --coordinator https://h:1 --authority-file a.json",
+            "folkmoot model fetch --as admin --bundle dir --round 3",
             "folkmoot model quarantine 12 --reason why --as admin",
             "folkmoot model rollback 11 --reason why --as admin",
             "folkmoot tokens create --silo north --expires 24h --as admin",
@@ -223,6 +220,7 @@ mod tests {
             "folkmoot doctor --as admin",
             "folkmoot keys rotate --as admin",
             "folkmoot verify dir --key 00 --quiet",
+            "folkmoot verify dir --key 00 --model-key m.pem --plan plan.json",
             "folkmoot audit verify dir --key PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW",
             "folkmoot audit verify dir --against c --receipt r \
              --key PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW",
@@ -275,6 +273,8 @@ mod tests {
             "folkmoot simulate --seeds 0..9 --trace",
             "folkmoot simulate --seed 1 --without weather",
             "folkmoot model fetch --coordinator http://127.0.0.1:1 --out m --round 3 --digest 00",
+            "folkmoot model fetch --as admin",
+            "folkmoot model fetch --as admin --out m --bundle dir",
             "folkmoot audit verify dir",
             "folkmoot audit verify dir --key PeterNeumann+00000000+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW",
         ] {

@@ -10,6 +10,7 @@ use ed25519_dalek::VerifyingKey;
 use params::Digest;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
+use tonic::{Code, Status};
 use wire::v1::models_client::ModelsClient;
 use wire::v1::{FetchModelRequest, ListCheckpointsRequest, ModelPart, model_chunk};
 use wire::{ChunkVerifier, ModelHeader, limits};
@@ -26,7 +27,8 @@ pub(crate) enum Model {
         after_help = "The file is replaced in one step, once every chunk and the signed chain have been checked.\n\n\
                       Examples:\n  \
                       folkmoot model fetch --coordinator http://127.0.0.1:7440 --out model.safetensors --key HEX\n  \
-                      folkmoot model fetch --coordinator http://127.0.0.1:7440 --out round-12.safetensors --round 12"
+                      folkmoot model fetch --coordinator http://127.0.0.1:7440 --out round-12.safetensors --round 12\n  \
+                      folkmoot model fetch --as admin --bundle round-12 --round 12"
     )]
     Fetch(FetchArgs),
     /// Stop the use of a round's model: the run goes on from the one before, and silos are told.
@@ -48,8 +50,11 @@ pub(crate) struct FetchArgs {
     #[command(flatten)]
     remote: Remote,
     /// Where the model goes.
-    #[arg(long, value_name = "FILE")]
-    out: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "bundle", conflicts_with = "bundle")]
+    out: Option<PathBuf>,
+    /// A folder to make instead, with everything that was published with the model: records, signatures, evidence.
+    #[arg(long, value_name = "DIR")]
+    bundle: Option<PathBuf>,
     /// The model of this round instead of the newest.
     #[arg(long, value_name = "N", conflicts_with = "digest")]
     round: Option<u64>,
@@ -71,25 +76,37 @@ pub(crate) async fn run(model: Model) -> Result<(), Failure> {
     let key = args.key.as_deref().map(identity::parse_verifying_key).transpose();
     let key = key.map_err(|why| Failure::usage(format!("--key: {why}")))?;
     let mut models = Models::over(args.remote.connect().await?, key);
-    let chain = models.new_records().await?;
-    let wanted = |manifest: &&Manifest| {
+    let chain = models.new_signed().await?;
+    let wanted = |(_, manifest): &(SignedManifest, Manifest)| {
         args.round.is_none_or(|round| manifest.round == round)
             && args.digest.as_ref().is_none_or(|hex| manifest.model.params_digest.to_string() == *hex)
     };
-    let manifest = chain.iter().rev().find(wanted).ok_or_else(|| {
-        let newest = chain.last().map_or(0, |manifest| manifest.round);
+    let newest = chain.last().map_or(0, |(_, manifest)| manifest.round);
+    let (signed, manifest) = chain.into_iter().rev().find(wanted).ok_or_else(|| {
         Failure::usage(format!("no checkpoint of this run has that model; the newest is of round {newest}"))
     })?;
-    let bytes = models.fetch(manifest).await?;
-    write_whole(&args.out, &bytes)
-        .map_err(|why| Failure::failed(format!("`{}` cannot be written: {why}", args.out.display())))?;
-    println!(
-        "{}: round {}, {} bytes, sha256 {}",
-        args.out.display(),
-        manifest.round,
-        bytes.len(),
-        manifest.model.sha256
-    );
+    let bytes = models.fetch(&manifest).await?;
+    if let Some(out) = &args.out {
+        write_whole(out, &bytes).map_err(|why| cannot_write(out, &why))?;
+        let (out, sha256) = (out.display(), manifest.model.sha256);
+        println!("{out}: round {}, {} bytes, sha256 {sha256}", manifest.round, bytes.len());
+    }
+    if let Some(folder) = &args.bundle {
+        let files = models.bundle(&signed, &manifest, bytes).await?;
+        write_folder(folder, &files)?;
+        println!("{}: round {}, {} files", folder.display(), manifest.round, files.len());
+        if files.iter().any(|(name, _)| *name == attest::BUNDLE_FILE) {
+            println!(
+                "model_signing verify key {0} --signature {0}/{1} --public_key model.pub.pem",
+                folder.display(),
+                attest::BUNDLE_FILE
+            );
+        } else {
+            eprintln!(
+                "warning: this coordinator signs no models for public tools: its configuration has no model_key_file"
+            );
+        }
+    }
     if key.is_none() {
         eprintln!(
             "warning: no key is pinned, so this shows that one key signed the whole chain, not whose it is: {}",
@@ -117,6 +134,11 @@ impl Models {
 
     /// Records that were not seen before, verified, oldest first.
     pub(crate) async fn new_records(&mut self) -> Result<Vec<Manifest>, Failure> {
+        Ok(self.new_signed().await?.into_iter().map(|(_, manifest)| manifest).collect())
+    }
+
+    /// [`Models::new_records`], each with its signed bytes.
+    pub(crate) async fn new_signed(&mut self) -> Result<Vec<(SignedManifest, Manifest)>, Failure> {
         let from_round = self.chain.head().map_or(0, |head| head.round + 1);
         let request = ListCheckpointsRequest { from_round };
         let answer = self.client.list_checkpoints(request).await.map_err(|why| refused(&why))?;
@@ -132,29 +154,73 @@ impl Models {
                     with_causes(&why)
                 ))
             })?;
-            manifests.push(manifest);
+            manifests.push((signed, manifest));
         }
         Ok(manifests)
     }
 
     /// The file of a record's model.
     pub(crate) async fn fetch(&mut self, manifest: &Manifest) -> Result<Vec<u8>, Failure> {
-        let request = FetchModelRequest {
-            digest: Vec::new(),
-            round: Some(manifest.round),
-            part: ModelPart::Parameters.into(),
-        };
-        let answer = self.client.fetch_model(request).await.map_err(|why| refused(&why))?;
-        let mut chunks = answer.into_inner();
-        let mut assembly: Option<Assembly> = None;
-        while let Some(chunk) = chunks.message().await.map_err(|why| refused(&why))? {
-            match &mut assembly {
-                None => assembly = Some(Assembly::begin(chunk)?),
-                Some(assembly) => assembly.add(chunk)?,
+        let file = self.part(manifest.round, ModelPart::Parameters).await.map_err(|why| refused(&why))??;
+        file.finish(manifest.model.sha256)
+    }
+
+    /// All files of a checkpoint by name, each held against the signed record, or against what of them was signed.
+    async fn bundle(
+        &mut self,
+        signed: &SignedManifest,
+        manifest: &Manifest,
+        model: Vec<u8>,
+    ) -> Result<Vec<(&'static str, Vec<u8>)>, Failure> {
+        let mut files = vec![
+            (checkpoint::MANIFEST_FILE, signed.manifest_bytes.clone()),
+            (checkpoint::SIGNATURE_FILE, signed.signature.to_vec()),
+            (checkpoint::MODEL_FILE, model),
+        ];
+        let round = manifest.round;
+        if let Some(artifact) = &manifest.optimizer {
+            let part = self.part(round, ModelPart::Optimizer).await.map_err(|why| refused(&why))??;
+            files.push((checkpoint::OPTIMIZER_FILE, part.finish(artifact.sha256)?));
+        }
+        if let Some(named) = manifest.aggregate_digest {
+            let part = self.part(round, ModelPart::Aggregate).await.map_err(|why| refused(&why))??;
+            let sum = part.whole()?;
+            if protocol::aggregate_digest(&sum) != named {
+                return Err(Failure::verification(format!(
+                    "the sum that arrived is not that of round {round}"
+                )));
+            }
+            files.push((checkpoint::AGGREGATE_FILE, sum));
+        }
+        for (name, part) in
+            [(attest::BUNDLE_FILE, ModelPart::Signature), (attest::EVIDENCE_FILE, ModelPart::Evidence)]
+        {
+            match self.part(round, part).await {
+                Ok(part) => files.push((name, part?.whole()?)),
+                // A coordinator without a model key has neither.
+                Err(why) if why.code() == Code::NotFound => {}
+                Err(why) => return Err(refused(&why)),
             }
         }
-        let assembly = assembly.ok_or_else(|| Failure::verification("the model's stream was empty"))?;
-        assembly.finish(manifest.model.sha256)
+        Ok(files)
+    }
+
+    /// One file of a checkpoint: the outer failure is the coordinator's answer, the inner one a broken stream.
+    async fn part(&mut self, round: u64, part: ModelPart) -> Result<Result<Assembly, Failure>, Status> {
+        let request = FetchModelRequest { digest: Vec::new(), round: Some(round), part: part.into() };
+        let answer = self.client.fetch_model(request).await?;
+        let mut chunks = answer.into_inner();
+        let mut assembly: Option<Assembly> = None;
+        while let Some(chunk) = chunks.message().await? {
+            let taken = match &mut assembly {
+                None => Assembly::begin(chunk).map(|begun| assembly = Some(begun)),
+                Some(assembly) => assembly.add(chunk),
+            };
+            if let Err(why) = taken {
+                return Ok(Err(why));
+            }
+        }
+        Ok(assembly.ok_or_else(|| Failure::verification("the model's stream was empty")))
     }
 }
 
@@ -179,16 +245,41 @@ impl Assembly {
         Ok(())
     }
 
-    fn finish(self, signed: Digest) -> Result<Vec<u8>, Failure> {
+    fn whole(self) -> Result<Vec<u8>, Failure> {
         self.verifier.finish().map_err(Failure::verification)?;
-        let actual = Digest::sha256(&self.bytes);
+        Ok(self.bytes)
+    }
+
+    fn finish(self, signed: Digest) -> Result<Vec<u8>, Failure> {
+        let bytes = self.whole()?;
+        let actual = Digest::sha256(&bytes);
         if actual != signed {
             return Err(Failure::verification(format!(
                 "the model that arrived has sha256 {actual}, signed was {signed}"
             )));
         }
-        Ok(self.bytes)
+        Ok(bytes)
     }
+}
+
+/// Makes a folder of files in one step, so that a reader sees none or all of it.
+fn write_folder(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<(), Failure> {
+    if folder.exists() {
+        let text = format!("`{}` exists and is not overwritten: choose another name", folder.display());
+        return Err(Failure::usage(text));
+    }
+    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let wrong = |why: std::io::Error| cannot_write(folder, &why);
+    let permissions = std::fs::Permissions::from_mode(0o755);
+    let made = tempfile::Builder::new().permissions(permissions).tempdir_in(parent).map_err(wrong)?;
+    for (name, bytes) in files {
+        std::fs::write(made.path().join(name), bytes).map_err(wrong)?;
+    }
+    std::fs::rename(made.path(), folder).map_err(wrong)
+}
+
+fn cannot_write(path: &Path, why: &std::io::Error) -> Failure {
+    Failure::failed(format!("`{}` cannot be written: {why}", path.display()))
 }
 
 /// Writes beside the target, then renames: a reader sees the old file or the whole new one.
@@ -249,6 +340,18 @@ mod tests {
         assembly.add(chunks.next().unwrap()).unwrap();
         let why = assembly.finish(Digest::sha256(b"signed")).unwrap_err();
         assert!(matches!(why, Failure::Verification(_)), "{why}");
+    }
+
+    #[test]
+    fn a_folder_is_made_whole_and_never_over_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("round-1");
+        let files = [("manifest.json", b"{}".to_vec()), ("model.sig", b"sig".to_vec())];
+        write_folder(&out, &files).unwrap();
+        assert_eq!(std::fs::read(out.join("model.sig")).unwrap(), b"sig");
+        let again = write_folder(&out, &files).unwrap_err();
+        assert!(matches!(&again, Failure::Usage(text) if text.contains("not overwritten")), "{again}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

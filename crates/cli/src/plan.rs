@@ -96,6 +96,11 @@ fn find(file: &Path) -> Result<Found, Failure> {
     identity::Plan::from_toml(&text).map(Found::Written).map_err(|why| named(file, why))
 }
 
+/// A signed plan, under its author's signature.
+pub(crate) fn read_signed(file: &Path) -> Result<AuthoredPlan, Failure> {
+    SignedPlan::from_json(&read(file)?).and_then(SignedPlan::open).map_err(|why| named(file, why))
+}
+
 fn named(file: &Path, why: impl std::fmt::Display) -> Failure {
     Failure::usage(format!("`{}`: {why}", file.display()))
 }

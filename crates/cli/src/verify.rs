@@ -1,15 +1,19 @@
 //! `folkmoot verify`: a chain of checkpoints, checked offline from its files alone.
 
+mod evidence;
+
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use attest::ModelPublicKey;
 use checkpoint::{
     ArtifactError, CHECKPOINTS_FOLDER, ChainError, ChainVerifier, MANIFEST_FILE, MODEL_FILE, Manifest,
     OPTIMIZER_FILE, SIGNATURE_FILE, SignatureError, SignedManifest, folder_name, round_of_folder,
     verify_checkpoint,
 };
 use ed25519_dalek::VerifyingKey;
+use identity::AuthoredPlan;
 use params::Digest;
 
 use crate::Failure;
@@ -25,6 +29,7 @@ const MANIFEST_BYTES_MAX: u64 = wire::limits::MANIFEST_BYTES_MAX as u64;
                   `folkmoot status` shows.\n\n\
                   Examples:\n  \
                   folkmoot verify /var/lib/folkmoot/coordinator --key HEX\n  \
+                  folkmoot verify out --key HEX --model-key model.pub.pem --plan plan.json\n  \
                   folkmoot verify backup/checkpoints --quiet"
 )]
 pub(crate) struct Args {
@@ -33,6 +38,12 @@ pub(crate) struct Args {
     /// The coordinator's public key, as the roster names it.
     #[arg(long, value_name = "HEX")]
     key: Option<String>,
+    /// The coordinator's model.pub.pem: checks model.sig and the evidence of every checkpoint, and prints the lineage.
+    #[arg(long, value_name = "FILE")]
+    model_key: Option<PathBuf>,
+    /// The signed plan: does the server's step of each round again, from the sums that lie there.
+    #[arg(long, value_name = "FILE")]
+    plan: Option<PathBuf>,
     /// Print nothing but errors and warnings.
     #[arg(long)]
     quiet: bool,
@@ -100,8 +111,7 @@ pub enum VerifyError {
 /// # Errors
 /// [`VerifyError`], the first that is met, from the oldest checkpoint on.
 pub fn verify_folder(folder: &Path, key: Option<VerifyingKey>) -> Result<Verified, VerifyError> {
-    let inner = folder.join(CHECKPOINTS_FOLDER);
-    let folder = if inner.is_dir() { inner } else { folder.to_owned() };
+    let folder = checkpoints_in(folder);
     let mut chain = ChainVerifier::new(key);
     let mut manifests: Vec<Manifest> = Vec::new();
     for round in rounds_in(&folder)? {
@@ -134,11 +144,16 @@ pub fn verify_folder(folder: &Path, key: Option<VerifyingKey>) -> Result<Verifie
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let key = args.key.as_deref().map(identity::parse_verifying_key).transpose();
     let key = key.map_err(|why| Failure::usage(format!("--key: {why}")))?;
+    let model_key = args.model_key.as_deref().map(read_model_key).transpose()?;
+    let plan = args.plan.as_deref().map(crate::plan::read_signed).transpose()?;
     let verified = verify_folder(&args.folder, key).map_err(Failure::verification)?;
     if !args.quiet {
         for manifest in &verified.manifests {
             println!("{}", line(manifest));
         }
+    }
+    further(args, &verified, model_key.as_ref(), plan.as_ref())?;
+    if !args.quiet {
         println!(
             "verified: {} rounds, head {}, model sha256 {}",
             verified.rounds, verified.head, verified.model_sha256
@@ -152,6 +167,56 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         );
     }
     Ok(())
+}
+
+/// What goes beyond the chain itself, where keys and plans are given for it.
+fn further(
+    args: &Args,
+    verified: &Verified,
+    model_key: Option<&ModelPublicKey>,
+    plan: Option<&AuthoredPlan>,
+) -> Result<(), Failure> {
+    let folder = checkpoints_in(&args.folder);
+    if let Some(key) = model_key {
+        let lineage =
+            evidence::check_evidence(&folder, &verified.manifests, key).map_err(Failure::verification)?;
+        if !args.quiet {
+            println!("lineage:");
+            for evidence in &lineage {
+                println!("{}", evidence::line(evidence));
+            }
+        }
+    } else if evidence::is_signed(&folder, &verified.manifests) {
+        eprintln!("warning: model.sig and the evidence were not checked: add --model-key model.pub.pem");
+    }
+    if let Some(plan) = plan {
+        let checked =
+            evidence::check_steps(&folder, &verified.manifests, plan).map_err(Failure::verification)?;
+        let rounds = verified.rounds;
+        if !args.quiet {
+            println!(
+                "steps: {} of {rounds} rounds done again, each gives the published model",
+                checked.len()
+            );
+        }
+        if (checked.len() as u64) < rounds {
+            eprintln!(
+                "warning: the sums of {} rounds are not there, so that their steps were not done again",
+                rounds.saturating_sub(checked.len() as u64)
+            );
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn read_model_key(file: &Path) -> Result<ModelPublicKey, Failure> {
+    ModelPublicKey::from_pem(&crate::connect::read_text(file)?)
+        .map_err(|why| crate::connect::unusable(file, &why))
+}
+
+fn checkpoints_in(folder: &Path) -> PathBuf {
+    let inner = folder.join(CHECKPOINTS_FOLDER);
+    if inner.is_dir() { inner } else { folder.to_owned() }
 }
 
 fn line(manifest: &Manifest) -> String {
@@ -187,15 +252,21 @@ fn rounds_in(folder: &Path) -> Result<Vec<u64>, VerifyError> {
     Ok(rounds)
 }
 
-fn verify_one(here: &Path, chain: &mut ChainVerifier) -> Result<Manifest, VerifyError> {
-    let manifest_path = here.join(MANIFEST_FILE);
+/// A checkpoint's record, unverified.
+fn read_record(here: &Path) -> Result<SignedManifest, VerifyError> {
     let signature_path = here.join(SIGNATURE_FILE);
     let signature = read(&signature_path, 64)?;
     let signature = <[u8; 64]>::try_from(signature.as_slice()).map_err(|_| VerifyError::File {
         file: signature_path.clone(),
         why: format!("has {} bytes, a signature has 64", signature.len()),
     })?;
-    let signed = SignedManifest { manifest_bytes: read(&manifest_path, MANIFEST_BYTES_MAX)?, signature };
+    Ok(SignedManifest { manifest_bytes: read(&here.join(MANIFEST_FILE), MANIFEST_BYTES_MAX)?, signature })
+}
+
+fn verify_one(here: &Path, chain: &mut ChainVerifier) -> Result<Manifest, VerifyError> {
+    let manifest_path = here.join(MANIFEST_FILE);
+    let signature_path = here.join(SIGNATURE_FILE);
+    let signed = read_record(here)?;
     let manifest = chain.push(&signed).map_err(|why| match why {
         ChainError::Signature(SignatureError::Signature) => VerifyError::File {
             file: manifest_path.clone(),
@@ -265,7 +336,7 @@ mod tests {
     }
 
     /// Rounds 0, 1 and 3; round 2 was aborted.
-    fn chain(edit: impl Fn(&mut Manifest)) -> tempfile::TempDir {
+    pub(super) fn chain(edit: impl Fn(&mut Manifest)) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let run_id = Digest::sha256(b"run");
         let mut parent: Option<(SignedManifest, u64)> = None;

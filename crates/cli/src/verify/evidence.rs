@@ -1,0 +1,221 @@
+//! What outsiders are given with a chain: signatures for public tools, the evidence of each round, and the opened sums
+//! that the server's own step can be done again from.
+
+use std::path::{Path, PathBuf};
+
+use attest::{
+    BUNDLE_BYTES_MAX, BUNDLE_FILE, EVIDENCE_BYTES_MAX, EVIDENCE_FILE, ModelPublicKey, RoundEvidence,
+};
+use checkpoint::{
+    AGGREGATE_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, OPTIMIZER_FILE, folder_name, read_model,
+};
+use identity::Plan;
+use optim::State;
+use params::Digest;
+
+use super::{VerifyError, read, read_record};
+use crate::bundle::read_folder;
+use crate::connect::printable;
+use crate::failure::with_causes;
+
+/// Checks every checkpoint's signature for public tools and its evidence, and that the rounds make one history.
+///
+/// # Errors
+/// The first file that is not as signed.
+pub(super) fn check_evidence(
+    folder: &Path,
+    manifests: &[Manifest],
+    key: &ModelPublicKey,
+) -> Result<Vec<RoundEvidence>, VerifyError> {
+    let mut published = Vec::new();
+    for manifest in manifests {
+        let here = folder.join(folder_name(manifest.round));
+        let bundle = read(&here.join(BUNDLE_FILE), BUNDLE_BYTES_MAX as u64)?;
+        let files = read_folder(&here, &[]).map_err(|why| bad(&here, why))?;
+        let statement = attest::verify_model(&bundle, &files, key)
+            .map_err(|why| bad(&here.join(BUNDLE_FILE), with_causes(&why)))?;
+        let evidence = read(&here.join(EVIDENCE_FILE), EVIDENCE_BYTES_MAX as u64)?;
+        let bad_evidence = |why: attest::EvidenceError| bad(&here.join(EVIDENCE_FILE), with_causes(&why));
+        let stated = attest::verify_round(&evidence, &statement, key).map_err(bad_evidence)?;
+        stated.check(&read_record(&here)?, &statement).map_err(bad_evidence)?;
+        published.push((bundle, evidence));
+    }
+    attest::verify_lineage(&published, key).map_err(|why| bad(folder, with_causes(&why)))
+}
+
+/// Whether any checkpoint is signed for public tools.
+pub(super) fn is_signed(folder: &Path, manifests: &[Manifest]) -> bool {
+    manifests.iter().any(|manifest| folder.join(folder_name(manifest.round)).join(BUNDLE_FILE).exists())
+}
+
+/// Does the server's step of each round again, from the model before and the opened sum, where the sum is there. Gives
+/// the rounds that were checked.
+///
+/// # Errors
+/// The first model that does not follow.
+pub(super) fn check_steps(
+    folder: &Path,
+    manifests: &[Manifest],
+    plan: &Plan,
+) -> Result<Vec<u64>, VerifyError> {
+    let mut checked = Vec::new();
+    for (before, manifest) in manifests.iter().zip(manifests.iter().skip(1)) {
+        let here = folder.join(folder_name(manifest.round));
+        if manifest.plan_digest != plan.digest() {
+            return Err(bad(&here.join(MANIFEST_FILE), "is the record of another plan than was given"));
+        }
+        let sum = here.join(AGGREGATE_FILE);
+        if manifest.aggregate_digest.is_none() || !sum.exists() {
+            continue;
+        }
+        let sum = read(&sum, wire::limits::MODEL_BYTES_MAX)?;
+        let earlier = folder.join(folder_name(before.round));
+        let model = earlier.join(MODEL_FILE);
+        let layout = plan.architecture().layout();
+        let params = read_model(&read(&model, wire::limits::MODEL_BYTES_MAX)?, &layout)
+            .map_err(|why| bad(&model, with_causes(&why)))?;
+        let state = match before.optimizer {
+            Some(_) => {
+                let file = earlier.join(OPTIMIZER_FILE);
+                State::from_bytes(&read(&file, wire::limits::MODEL_BYTES_MAX)?)
+                    .map_err(|why| bad(&file, with_causes(&why)))?
+            }
+            None => plan.server.initial_state(layout.len()),
+        };
+        protocol::check_step(plan, manifest, &params, state, &sum)
+            .map_err(|why| bad(&here.join(MODEL_FILE), with_causes(&why)))?;
+        checked.push(manifest.round);
+    }
+    Ok(checked)
+}
+
+/// One round's evidence as people read it.
+pub(super) fn line(evidence: &RoundEvidence) -> String {
+    let short = |digest: Option<Digest>| digest.map_or_else(|| "none".to_owned(), |digest| digest.short());
+    let spent = evidence.privacy.epsilon.map_or_else(
+        || "no differential privacy".to_owned(),
+        |epsilon| format!("epsilon {epsilon:.4} spent"),
+    );
+    format!(
+        "round {:>6}: from {}, plan {}, roster {}, silos in the sum {} ({} of {}), {spent}, by {}",
+        evidence.round,
+        short(evidence.parent.as_ref().map(|parent| parent.record)),
+        evidence.plan.short(),
+        evidence.roster.short(),
+        short(evidence.included_commitment),
+        evidence.included,
+        evidence.cohort,
+        printable(&evidence.code_version),
+    )
+}
+
+fn bad(file: &Path, why: impl ToString) -> VerifyError {
+    VerifyError::File { file: PathBuf::from(file), why: why.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use attest::{IGNORED_PATHS, ModelKey};
+    use rand::rand_core::UnwrapErr;
+
+    use super::super::tests::chain;
+    use super::super::verify_folder;
+    use super::*;
+    use crate::demo::{Mode, demo_plan};
+
+    fn new_key() -> ModelKey {
+        ModelKey::generate(&mut UnwrapErr(rand::rngs::SysRng)).unwrap()
+    }
+
+    /// A chain as a coordinator with a model key publishes it.
+    fn attested(key: &ModelKey) -> (tempfile::TempDir, PathBuf, Vec<Manifest>) {
+        let folder = chain(|_| {});
+        let checkpoints = folder.path().join(checkpoint::CHECKPOINTS_FOLDER);
+        let manifests = verify_folder(folder.path(), None).unwrap().manifests;
+        for manifest in &manifests {
+            let name = folder_name(manifest.round);
+            let here = checkpoints.join(&name);
+            let files = read_folder(&here, &[]).unwrap();
+            let model = attest::sign_model(&name, &files, &IGNORED_PATHS, key).unwrap();
+            let evidence = RoundEvidence::of(&read_record(&here).unwrap(), "1.2.3").unwrap();
+            let evidence = attest::sign_round(&name, &model.root, &evidence, key).unwrap();
+            fs::write(here.join(BUNDLE_FILE), model.bundle).unwrap();
+            fs::write(here.join(EVIDENCE_FILE), evidence).unwrap();
+        }
+        (folder, checkpoints, manifests)
+    }
+
+    #[test]
+    fn a_signed_chain_gives_its_lineage_from_the_first_round_on() {
+        let key = new_key();
+        let (_folder, checkpoints, manifests) = attested(&key);
+        assert!(is_signed(&checkpoints, &manifests));
+        let lineage = check_evidence(&checkpoints, &manifests, key.public()).unwrap();
+        let rounds: Vec<u64> = lineage.iter().map(|evidence| evidence.round).collect();
+        assert_eq!(rounds, [0, 1, 3]);
+        let first_record = lineage[0].record.short();
+        let told = line(&lineage[1]);
+        assert!(told.contains(&format!("from {first_record}")) && told.contains("by 1.2.3"), "{told}");
+    }
+
+    #[test]
+    fn another_key_a_changed_file_and_one_that_is_missing_or_too_much_are_named() {
+        let key = new_key();
+        let (_folder, checkpoints, manifests) = attested(&key);
+        let refused = |key: &ModelKey| {
+            check_evidence(&checkpoints, &manifests, key.public()).map(drop).unwrap_err().to_string()
+        };
+        assert!(refused(&new_key()).contains("000000/model.sig"));
+        let here = checkpoints.join("000001");
+        fs::write(here.join("notes.txt"), "mine").unwrap();
+        assert!(refused(&key).contains("notes.txt"));
+        fs::remove_file(here.join("notes.txt")).unwrap();
+        let evidence = fs::read(here.join(EVIDENCE_FILE)).unwrap();
+        let other = fs::read(checkpoints.join("000000").join(EVIDENCE_FILE)).unwrap();
+        fs::write(here.join(EVIDENCE_FILE), other).unwrap();
+        assert!(refused(&key).contains("000001/evidence.dsse.json"));
+        fs::remove_file(here.join(EVIDENCE_FILE)).unwrap();
+        assert!(refused(&key).contains("000001/evidence.dsse.json"));
+        fs::write(here.join(EVIDENCE_FILE), evidence).unwrap();
+        assert!(check_evidence(&checkpoints, &manifests, key.public()).is_ok());
+    }
+
+    #[test]
+    fn a_model_that_does_not_follow_from_its_sum_is_named_and_one_that_does_passes() {
+        let plan = demo_plan(Mode::DistributedDpSgd, 5, None, None).unwrap();
+        let source = chain(|_| {});
+        let mut manifests = verify_folder(source.path(), None).unwrap().manifests;
+        manifests.truncate(2);
+        let folder = tempfile::tempdir().unwrap();
+        let sum = vec![0; plan.lanes() * 4];
+        let initial = plan.initial_model();
+        for manifest in &mut manifests {
+            (manifest.plan_digest, manifest.optimizer) = (plan.digest(), None);
+            manifest.model.params_digest = initial.digest();
+            let here = folder.path().join(folder_name(manifest.round));
+            fs::create_dir(&here).unwrap();
+            let metadata = checkpoint::model_metadata(&manifest.run_id, manifest.round);
+            fs::write(here.join(MODEL_FILE), checkpoint::model_bytes(&initial, &metadata)).unwrap();
+        }
+        // No sum, no check.
+        manifests[1].aggregate_digest = Some(protocol::aggregate_digest(&sum));
+        assert_eq!(check_steps(folder.path(), &manifests, &plan).unwrap(), Vec::<u64>::new());
+        // A sum of nothing moves nothing.
+        let file = folder.path().join(folder_name(1)).join(AGGREGATE_FILE);
+        fs::write(&file, &sum).unwrap();
+        assert_eq!(check_steps(folder.path(), &manifests, &plan).unwrap(), [1]);
+        let honest = manifests[1].model.params_digest;
+        manifests[1].model.params_digest = Digest::sha256(b"backdoor");
+        let why = check_steps(folder.path(), &manifests, &plan).unwrap_err().to_string();
+        assert!(why.contains("000001/model.safetensors") && why.contains("does not follow"), "{why}");
+        manifests[1].model.params_digest = honest;
+        fs::write(&file, vec![1; sum.len()]).unwrap();
+        let why = check_steps(folder.path(), &manifests, &plan).unwrap_err().to_string();
+        assert!(why.contains("not the one that the record"), "{why}");
+        manifests[1].plan_digest = Digest::sha256(b"another");
+        let why = check_steps(folder.path(), &manifests, &plan).unwrap_err().to_string();
+        assert!(why.contains("another plan"), "{why}");
+    }
+}
