@@ -37,6 +37,8 @@ mod operators;
 mod plan;
 mod roster;
 mod run;
+#[cfg(test)]
+mod served;
 mod simulate;
 mod status;
 mod tokens;
@@ -124,9 +126,16 @@ enum What {
 
 /// The whole program.
 pub fn main() -> ExitCode {
-    let done = match Command::parse().what {
-        What::Coordinator(args) => return coordinator::main_with(args),
-        What::Client(args) => return client::main_with(args),
+    perform(Command::parse().what).unwrap_or_else(|why| {
+        eprintln!("error: {why}");
+        why.exit_code()
+    })
+}
+
+fn perform(what: What) -> Result<ExitCode, Failure> {
+    match what {
+        What::Coordinator(args) => return Ok(coordinator::main_with(args)),
+        What::Client(args) => return Ok(client::main_with(args)),
         What::Demo(args) => on_runtime(demo::run(args)),
         What::Bench(bench) => on_runtime(bench::run(bench)),
         What::Status(args) => on_runtime(status::status(args)),
@@ -148,14 +157,8 @@ pub fn main() -> ExitCode {
         What::Roster(roster) => roster::run(&roster),
         What::Plan(plan) => plan::run(&plan),
         What::Simulate(args) => simulate::run(&args),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            eprintln!("error: {why}");
-            why.exit_code()
-        }
     }
+    .map(|()| ExitCode::SUCCESS)
 }
 
 fn on_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {

@@ -47,7 +47,7 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
 /// A plan as a person wrote it, or as its author signed it.
 enum Found {
     Written(identity::Plan),
-    Signed(AuthoredPlan),
+    Signed(Box<AuthoredPlan>),
 }
 
 fn check(file: &Path, policy: Option<&Path>) -> Result<(), Failure> {
@@ -91,7 +91,7 @@ fn find(file: &Path) -> Result<Found, Failure> {
     let text = read(file)?;
     if text.trim_start().starts_with('{') {
         let signed = SignedPlan::from_json(&text).and_then(SignedPlan::open);
-        return signed.map(Found::Signed).map_err(|why| named(file, why));
+        return signed.map(|plan| Found::Signed(Box::new(plan))).map_err(|why| named(file, why));
     }
     identity::Plan::from_toml(&text).map(Found::Written).map_err(|why| named(file, why))
 }

@@ -1,0 +1,327 @@
+//! The commands against a real desk behind its guard, over TLS.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use access::{Desk, Guard, IssuedCertificate, Issuer, Lifetimes, Operations, Purpose, Rates, Registry};
+use clap::Parser;
+use ed25519_dalek::Signer;
+use identity::{
+    Authority, IdentityKey, JoinToken, Role, Roster, SignedRoster, Subject, identity_fingerprint,
+    join_signed_bytes, spoken,
+};
+use pki::{CertificateAuthority, Incoming, ServerTls, TransportKey};
+use rand::rand_core::UnwrapErr;
+use secagg::ClientId;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tonic::transport::Server;
+use tonic::{Status, async_trait};
+use vault::{MasterSource, Vault};
+use wire::v1;
+use wire::v1::enrolment_client::EnrolmentClient;
+
+use crate::connect::{Remote, now_s};
+use crate::{Command, Failure, perform};
+
+/// A run that does at once what it is told, and remembers it.
+struct FakeRun {
+    roster: Mutex<SignedRoster>,
+    told: Mutex<Vec<String>>,
+}
+
+impl FakeRun {
+    fn tell(&self, what: String) -> Result<String, Status> {
+        self.told.lock().unwrap().push(what.clone());
+        Ok(what)
+    }
+}
+
+#[async_trait]
+impl Operations for FakeRun {
+    async fn current_roster(&self) -> Result<SignedRoster, Status> {
+        Ok(self.roster.lock().unwrap().clone())
+    }
+
+    async fn put_roster(&self, roster: SignedRoster) -> Result<(), Status> {
+        *self.roster.lock().unwrap() = roster;
+        Ok(())
+    }
+
+    async fn pause(&self, reason: &str, by: &str) -> Result<String, Status> {
+        self.tell(format!("paused by {by}: {reason}"))
+    }
+
+    async fn resume(&self, by: &str) -> Result<String, Status> {
+        self.tell(format!("resumed by {by}"))
+    }
+
+    async fn quarantine(&self, round: u64, reason: &str, by: &str) -> Result<String, Status> {
+        self.tell(format!("quarantined {round} by {by}: {reason}"))
+    }
+
+    async fn rollback(&self, to_round: u64, reason: &str, by: &str) -> Result<String, Status> {
+        self.tell(format!("rolled back to {to_round} by {by}: {reason}"))
+    }
+
+    async fn remove(&self, client: ClientId) -> Result<(), Status> {
+        self.tell(format!("removed {client}")).map(drop)
+    }
+
+    async fn rotate_keys(&self, by: &str) -> Result<String, Status> {
+        self.tell(format!("rotated by {by}"))
+    }
+
+    async fn connected(&self) -> Result<BTreeSet<ClientId>, Status> {
+        Ok(BTreeSet::new())
+    }
+}
+
+struct RealIssuer(Arc<CertificateAuthority>);
+
+impl Issuer for RealIssuer {
+    fn issue(
+        &self,
+        request: &[u8],
+        subject: &Subject,
+        lifetime: Duration,
+    ) -> Result<IssuedCertificate, String> {
+        let issued = self.0.issue(request, subject, &[], now_s().unwrap(), lifetime.as_secs());
+        let issued = issued.map_err(|why| why.to_string())?;
+        Ok(IssuedCertificate { chain: issued.chain_pem, not_after_s: issued.not_after_s })
+    }
+}
+
+/// A federation without members, its administrator's folder `admin` and its authority's `authority`.
+struct Federation {
+    folder: TempDir,
+    registry: Arc<Registry>,
+    run: Arc<FakeRun>,
+    authority: Authority,
+    authority_key: IdentityKey,
+    runtime: Runtime,
+}
+
+impl Federation {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let rng = &mut UnwrapErr(rand::rngs::SysRng);
+        let authority_key = IdentityKey::generate(rng);
+        let now = now_s().unwrap();
+        let ca = Arc::new(CertificateAuthority::create("hospitals", now).unwrap());
+        let authority = Authority {
+            federation: "hospitals".into(),
+            key: hex::encode(authority_key.public().as_bytes()),
+            ca_certificate: ca.certificate_pem().to_owned(),
+        };
+        let own = folder.path().join("authority");
+        fs::create_dir(&own).unwrap();
+        vault::make_master(&own.join("master.key")).unwrap();
+        let vault = Vault::create(&own, MasterSource::File(own.join("master.key"))).unwrap();
+        let secret = authority_key.secret_hex();
+        vault::write_secret(&own.join("authority.key"), &vault, "authority.key", secret.as_bytes()).unwrap();
+
+        let roster = Roster {
+            federation: "hospitals".into(),
+            epoch: 1,
+            coordinator_key: hex::encode(IdentityKey::generate(rng).public().as_bytes()),
+            members: [].into(),
+        };
+        let registry = Arc::new(Registry::open(&folder.path().join("access.json")).unwrap());
+        registry.settle_roster(&roster, "init", now).unwrap();
+        let run = FakeRun { roster: Mutex::new(roster.sign(&authority_key)), told: Mutex::default() };
+        let run = Arc::new(run);
+        let clock: access::Clock = Arc::new(|| now_s().unwrap() * 1000);
+        let operations = Arc::clone(&run) as Arc<dyn Operations>;
+        let issuer = Arc::new(RealIssuer(Arc::clone(&ca)));
+        let desk =
+            Desk::new(registry.clone(), &authority, operations, issuer, Lifetimes::default(), clock.clone())
+                .unwrap();
+        let guard = Guard::new(registry.clone(), &Rates::default(), clock, Arc::new(|_| {}));
+
+        let runtime = Runtime::new().unwrap();
+        let key = TransportKey::generate().unwrap();
+        let names = ["localhost".to_owned()];
+        let issued = ca.issue(&key.request_der().unwrap(), &Subject::Coordinator, &names, now, 3600).unwrap();
+        let tls = ServerTls::new(&issued.chain_pem, &key, ca.certificate_pem(), Arc::new(|_| false)).unwrap();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = Server::builder().layer(guard).add_service(desk.admin()).add_service(desk.enrolment());
+        runtime.spawn(async move { server.serve_with_incoming(Incoming::tls(listener, tls)).await });
+
+        let this = Self { folder, registry, run, authority, authority_key, runtime };
+        let admin = this.path("admin");
+        fs::create_dir(&admin).unwrap();
+        let key = TransportKey::generate().unwrap();
+        let ada = Subject::operator("ada", Role::Admin).unwrap();
+        let issued = ca.issue(&key.request_der().unwrap(), &ada, &[], now, 3600).unwrap();
+        fs::write(admin.join("operator.key"), key.to_pem().as_str()).unwrap();
+        fs::write(admin.join("operator.crt"), issued.chain_pem).unwrap();
+        fs::write(admin.join("authority.json"), this.authority.to_canonical()).unwrap();
+        fs::write(admin.join("coordinator"), format!("https://localhost:{port}\n")).unwrap();
+        this
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Runs a command as it would be typed; `@NAME` is that folder here.
+    fn run(&self, line: &str) -> Result<(), Failure> {
+        let words = line.split_whitespace().map(|word| match word.strip_prefix('@') {
+            Some(name) => self.path(name).display().to_string(),
+            None => word.to_owned(),
+        });
+        let command = Command::try_parse_from(std::iter::once("folkmoot".to_owned()).chain(words)).unwrap();
+        perform(command.what).map(drop)
+    }
+
+    fn told(&self) -> Vec<String> {
+        std::mem::take(&mut *self.run.told.lock().unwrap())
+    }
+
+    fn roster(&self) -> Roster {
+        self.run.roster.lock().unwrap().open(&self.authority_key.public()).unwrap()
+    }
+
+    /// A silo asks to join with a token that an administrator made; gives its fingerprint.
+    fn ask(&self, name: &str) -> String {
+        let rng = &mut UnwrapErr(rand::rngs::SysRng);
+        let token = JoinToken::generate(name, self.authority.fingerprint(), rng).unwrap();
+        let (now, purpose) = (now_s().unwrap(), Purpose::Silo { name: name.into() });
+        self.registry.register_token(token.secret_hash(), purpose, now + 60, now).unwrap();
+        let key = IdentityKey::generate(rng);
+        let certificate_request = TransportKey::generate().unwrap().request_der().unwrap();
+        let signed = join_signed_bytes(token.secret(), name, &certificate_request);
+        let join = v1::JoinRequest {
+            secret: token.secret().to_vec(),
+            silo: name.into(),
+            identity_key: key.public().as_bytes().to_vec(),
+            certificate_request,
+            signature: key.signing_key().sign(&signed).to_bytes().to_vec(),
+        };
+        let remote = Remote { folder: Some(self.path("admin")), ..Remote::default() };
+        let joined = async { EnrolmentClient::new(remote.connect().await.unwrap()).join(join).await };
+        self.runtime.block_on(joined).unwrap();
+        spoken(&identity_fingerprint(name, &key.public()))
+    }
+}
+
+fn text(result: Result<(), Failure>) -> String {
+    result.unwrap_err().to_string()
+}
+
+#[test]
+fn silos_are_admitted_by_their_fingerprints_in_one_epoch_and_put_out_in_another() {
+    let federation = Federation::new();
+    let (north, south) = (federation.ask("north"), federation.ask("south"));
+    federation.run("clients list --as @admin").unwrap();
+    let approve = "clients approve north south --as @admin --authority @authority";
+    let wrong = federation.run(&format!("{approve} --fingerprint {north} --fingerprint 0000-0000"));
+    assert!(matches!(wrong, Err(Failure::Verification(_))), "{wrong:?}");
+    assert!(federation.roster().members.is_empty());
+
+    federation.run(&format!("{approve} --fingerprint {north} --fingerprint {south}")).unwrap();
+    let roster = federation.roster();
+    let named: Vec<_> = roster.members.iter().map(|(id, member)| (id.0, member.name.as_str())).collect();
+    assert_eq!((roster.epoch, named), (2, vec![(1, "north"), (2, "south")]));
+
+    // Barred at once; the roster follows when the authority's key is there.
+    federation.run("clients revoke north --reason poisoned --as @admin").unwrap();
+    assert_eq!((federation.told(), federation.roster().epoch), (vec!["removed 1".to_owned()], 2));
+    federation.run("clients revoke 1 --reason poisoned --as @admin --authority @authority").unwrap();
+    let roster = federation.roster();
+    assert_eq!((roster.epoch, roster.members.keys().copied().collect()), (3, vec![ClientId(2)]));
+}
+
+#[test]
+fn a_silo_that_is_refused_asks_no_longer() {
+    let federation = Federation::new();
+    let east = federation.ask("east");
+    federation.run("clients refuse east --reason contract --as @admin").unwrap();
+    let approve = format!("clients approve east --as @admin --authority @authority --fingerprint {east}");
+    assert!(text(federation.run(&approve)).contains("nobody asks"));
+    assert!(text(federation.run("clients refuse east --reason again --as @admin")).contains("east"));
+}
+
+#[test]
+fn a_token_is_registered_by_its_hash_and_withdrawn_by_its_id() {
+    let federation = Federation::new();
+    federation.run("tokens create --silo north --expires 24h --as @admin").unwrap();
+    federation.run("tokens create --operator olga --role viewer --expires 30d --as @admin").unwrap();
+    let tokens = federation.registry.tokens();
+    let purposes: Vec<_> = tokens.iter().map(|token| token.purpose.clone()).collect();
+    let olga = Purpose::Operator { name: "olga".into(), role: Role::Viewer };
+    assert_eq!(purposes, [Purpose::Silo { name: "north".into() }, olga]);
+    assert!(tokens[0].expires_s.abs_diff(now_s().unwrap() + 86_400) < 60);
+    federation.run(&format!("tokens withdraw {} --as @admin", tokens[1].id())).unwrap();
+    federation.run("tokens list --as @admin").unwrap();
+    let now = now_s().unwrap();
+    let standing: Vec<_> = federation.registry.tokens().iter().map(|token| token.standing(now)).collect();
+    assert_eq!(standing, ["good", "withdrawn"]);
+}
+
+#[test]
+fn an_operators_folder_opens_the_coordinator_in_its_role_until_the_name_is_barred() {
+    let federation = Federation::new();
+    federation.run("operators issue --name olga --role operator --out @olga --days 1 --as @admin").unwrap();
+    federation.run("run pause --reason odd --as @olga").unwrap();
+    assert_eq!(federation.told(), ["paused by olga: odd"]);
+    // Her role grants nobody anything.
+    assert!(text(federation.run("tokens list --as @olga")).contains("needs"));
+    let again = text(federation.run("operators issue --name o --role viewer --out @olga --as @admin"));
+    assert!(again.contains("exists"), "{again}");
+    federation.run("access revoke olga --reason lost --as @admin").unwrap();
+    assert!(text(federation.run("run resume --as @olga")).contains("lost"));
+    assert_eq!(federation.told(), Vec::<String>::new());
+}
+
+#[test]
+fn an_incident_is_dealt_with_from_its_opening_to_its_close() {
+    let federation = Federation::new();
+    for line in [
+        "incident open --title odd",
+        "run pause --reason odd",
+        "model quarantine 12 --reason poisoned",
+        "model rollback 11 --reason poisoned",
+        "keys rotate",
+        "incident note INC-0001 paused",
+        "run resume",
+        "incident close INC-0001 --resolution out",
+        "incident list",
+    ] {
+        federation.run(&format!("{line} --as @admin")).unwrap();
+    }
+    let told = [
+        "paused by ada: odd",
+        "quarantined 12 by ada: poisoned",
+        "rolled back to 11 by ada: poisoned",
+        "rotated by ada",
+        "resumed by ada",
+    ];
+    assert_eq!(federation.told(), told);
+    let incident = federation.registry.incidents().pop().unwrap();
+    let notes: Vec<_> = incident.notes.iter().map(|note| note.text.as_str()).collect();
+    assert_eq!(notes, ["paused", "out"]);
+    assert!(incident.closed_ms.is_some());
+}
+
+#[test]
+fn a_coordinator_of_another_federation_is_not_talked_to_and_the_doctor_says_why() {
+    let federation = Federation::new();
+    federation.run("doctor --as @admin").unwrap();
+    let other = CertificateAuthority::create("others", now_s().unwrap()).unwrap();
+    let authority =
+        Authority { ca_certificate: other.certificate_pem().to_owned(), ..federation.authority.clone() };
+    let file = federation.path("other.json");
+    fs::write(&file, authority.to_canonical()).unwrap();
+    let url = fs::read_to_string(federation.path("admin").join("coordinator")).unwrap();
+    let remote = format!("--coordinator {} --authority-file @other.json", url.trim());
+    for command in ["clients list", "doctor"] {
+        let why = federation.run(&format!("{command} {remote}")).unwrap_err();
+        assert!(matches!(why, Failure::Unreachable(_)), "{why}");
+    }
+}
