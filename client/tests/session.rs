@@ -240,3 +240,24 @@ async fn another_plan_under_the_name_of_a_joined_run_is_declined() {
     drop(session);
     assert_eq!(daemon.await.unwrap().unwrap_err().exit_code(), 3);
 }
+
+/// A checkpoint of the coordinator's log that holds one entry, signed by the coordinator.
+fn checkpoint(root: u8) -> String {
+    let text = tlog::Checkpoint { origin: "folkmoot/test".into(), size: 1, root: [root; 32] }.text();
+    tlog::Note::sign(text, "folkmoot/test", mock::key(9).signing_key()).unwrap().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rewritten_audit_log_ends_the_daemon_with_3_and_names_where_both_histories_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = sim::plan(3, 2);
+    let mut process = Process::start("127.0.0.1:0", vec![]);
+    *process.checkpoints.lock().unwrap() = vec![checkpoint(1), checkpoint(2)];
+    let daemon = start(silo(folder.path(), process.address, 3));
+    let _session = joined(&mut process, &plan).await;
+    let why = daemon.await.unwrap().unwrap_err();
+    assert_eq!(why.exit_code(), 3);
+    assert!(why.to_string().contains("equivocation-1.txt"), "{why}");
+    let kept = std::fs::read_to_string(folder.path().join("state/equivocation-1.txt")).unwrap();
+    assert!(kept.contains(checkpoint(1).trim_end()) && kept.contains(checkpoint(2).trim_end()), "{kept}");
+}

@@ -264,6 +264,13 @@ impl Federation {
         (all, Uploaded { dealt, shared })
     }
 
+    /// The journal of what left the silo, as it lies on the disk now.
+    pub(crate) fn outgoing_log(&self) -> String {
+        let files = std::fs::read_dir(self.folder.path().join("state/audit")).unwrap();
+        let paths = files.map(|file| file.unwrap().path()).filter(|path| path.is_file());
+        paths.map(|path| String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned()).collect()
+    }
+
     pub(crate) async fn agreed() -> (Self, Agreed) {
         let (mut all, uploaded) = Self::uploaded(&[]).await;
         let set = uploaded.shared.u2();

@@ -6,8 +6,8 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 
 use checkpoint::{Manifest, ModelArtifact, PrivacySpent, SignedManifest};
 use client::{Config, Ended, RunError};
@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
+use wire::v1::audit_server::{Audit, AuditServer};
 use wire::v1::federation_server::{Federation, FederationServer};
 use wire::v1::models_server::{Models, ModelsServer};
 use wire::{Challenge, Hello, UploadVerifier, v1};
@@ -73,6 +74,30 @@ pub struct Mock {
     /// Whether no announced upload is granted.
     withheld: Arc<AtomicBool>,
     uploaded: mpsc::UnboundedSender<UploadHeader>,
+    /// What witnesses are told, in order; after that there is no audit log here.
+    checkpoints: Arc<Mutex<Vec<String>>>,
+}
+
+#[tonic::async_trait]
+impl Audit for Mock {
+    type EntriesStream = BoxStream<v1::AuditEntry>;
+
+    async fn witness(&self, _: Request<v1::WitnessRequest>) -> Result<Response<v1::WitnessReply>, Status> {
+        let mut checkpoints = self.checkpoints.lock().unwrap();
+        if checkpoints.is_empty() {
+            return Err(Status::unimplemented("no audit log"));
+        }
+        let checkpoint = checkpoints.remove(0);
+        Ok(Response::new(v1::WitnessReply { checkpoint, proof: vec![], receipts: vec![] }))
+    }
+
+    async fn cosign(&self, _: Request<v1::CosignRequest>) -> Result<Response<v1::CosignReply>, Status> {
+        Ok(Response::new(v1::CosignReply {}))
+    }
+
+    async fn entries(&self, _: Request<v1::EntriesRequest>) -> Result<Response<Self::EntriesStream>, Status> {
+        panic!("clients read no entries")
+    }
 }
 
 #[tonic::async_trait]
@@ -151,6 +176,7 @@ pub struct Process {
     begun: watch::Receiver<usize>,
     withheld: Arc<AtomicBool>,
     uploaded: mpsc::UnboundedReceiver<UploadHeader>,
+    pub checkpoints: Arc<Mutex<Vec<String>>>,
 }
 
 impl Process {
@@ -195,19 +221,22 @@ impl Process {
             begun: begin,
             withheld: Arc::clone(&withheld),
             uploaded: staged,
+            checkpoints: Arc::default(),
         };
+        let checkpoints = Arc::clone(&mock.checkpoints);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.unwrap();
         runtime.spawn(async move {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             tonic::transport::Server::builder()
                 .add_service(FederationServer::new(mock.clone()))
+                .add_service(AuditServer::new(mock.clone()))
                 .add_service(ModelsServer::new(mock))
                 .serve_with_incoming(TcpListenerStream::new(listener))
                 .await
                 .unwrap();
         });
-        Self { runtime: Some(runtime), address, sessions, stalls, begun, withheld, uploaded }
+        Self { runtime: Some(runtime), address, sessions, stalls, begun, withheld, uploaded, checkpoints }
     }
 
     pub async fn session(&mut self) -> Session {
