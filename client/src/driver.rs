@@ -42,8 +42,7 @@ pub(crate) struct Parts {
     pub(crate) departures: Departures,
     /// The newest roster of this silo, for the watchman.
     pub(crate) roster: watch::Sender<Arc<AuthorisedRoster>>,
-    /// Rung at each round's end, and what the watchman sees.
-    pub(crate) bell: Arc<Notify>,
+    /// What the watchman sees.
     pub(crate) seen: mpsc::Receiver<Seen>,
 }
 
@@ -59,7 +58,6 @@ pub(crate) struct Driver {
     offers: Offers,
     departures: Departures,
     roster: watch::Sender<Arc<AuthorisedRoster>>,
-    bell: Arc<Notify>,
     seen: mpsc::Receiver<Seen>,
     /// The session, while it stands.
     outbox: Option<mpsc::Sender<ClientEnvelope>>,
@@ -137,7 +135,6 @@ impl Driver {
             offers: parts.offers,
             departures: parts.departures,
             roster: parts.roster,
-            bell: parts.bell,
             seen: parts.seen,
             outbox: None,
             give_up: Arc::default(),
@@ -351,12 +348,8 @@ impl Driver {
 
     fn note(&self, record: &ClientRecord) {
         note(record);
-        match record {
-            ClientRecord::ChainHead(_) => self.bell.notify_one(),
-            ClientRecord::RosterAdopted { .. } => {
-                self.roster.send_replace(Arc::new(self.participant.current_roster().clone()));
-            }
-            _ => {}
+        if let ClientRecord::RosterAdopted { .. } = record {
+            self.roster.send_replace(Arc::new(self.participant.current_roster().clone()));
         }
     }
 

@@ -38,7 +38,7 @@ use std::sync::Arc;
 use datasets::DatasetError;
 use protocol::{Decline, ParticipantError, RecordError, RunEnd};
 use store::{FileStore, JournalKind, Opened, Store, StoreError};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use config::Loaded;
@@ -265,7 +265,6 @@ pub async fn run_on(
         .map_err(|why| RunError::Departures(why.into()))?;
     let (newest, roster) = watch::channel(Arc::new(profile.roster.clone()));
     let (report, seen) = mpsc::channel(SEEN_WAITING);
-    let bell = Arc::new(Notify::new());
     let watchman = Watchman {
         channel: channel.clone(),
         memory: audit::Witness::open(&config.state_dir.join("witness"), log.clone())?,
@@ -274,7 +273,6 @@ pub async fn run_on(
         own,
         roster,
         patience: patience.clone(),
-        bell: Arc::clone(&bell),
         receipts: config.state_dir.join("receipts"),
         report,
     };
@@ -288,15 +286,13 @@ pub async fn run_on(
         offers: Offers::new(&config.state_dir),
         departures,
         roster: newest,
-        bell,
         seen,
     })?;
     let mut tasks = JoinSet::new();
     if let Some(transport) = transport {
         tasks.spawn(renewal::keep(transport, renewing));
-        // In plain text nobody proves who calls, so that nobody can be a witness.
-        tasks.spawn(watchman.keep());
     }
+    tasks.spawn(watchman.keep());
     tasks.spawn(link.keep());
     let ended = driver.drive(shutdown).await;
     tasks.shutdown().await;

@@ -14,7 +14,7 @@ use ed25519_dalek::SigningKey;
 use identity::AuthorisedRoster;
 use secagg::ClientId;
 use tlog::{Receipt, VerifierKey};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use wire::v1::audit_client::AuditClient;
@@ -23,10 +23,6 @@ use wire::{describe, limits, v1};
 use crate::departures::log_name;
 use crate::patience::{Patience, within};
 
-/// Heartbeats are no rarer than this.
-const LONGEST: Duration = Duration::from_secs(30);
-/// And no more frequent.
-const SHORTEST: Duration = Duration::from_secs(1);
 /// Another member's cosignature counts for so long after it was seen.
 const FRESH: Duration = Duration::from_secs(120);
 
@@ -48,8 +44,6 @@ pub(crate) struct Watchman {
     pub(crate) own: ClientId,
     pub(crate) roster: watch::Receiver<Arc<AuthorisedRoster>>,
     pub(crate) patience: Patience,
-    /// Rung when a round has ended.
-    pub(crate) bell: Arc<Notify>,
     pub(crate) receipts: PathBuf,
     pub(crate) report: mpsc::Sender<Seen>,
 }
@@ -60,11 +54,6 @@ impl Watchman {
         let mut cosigned: BTreeMap<ClientId, Instant> = BTreeMap::new();
         let mut newest_receipt = None;
         loop {
-            let interval = self.patience.current().clamp(SHORTEST, LONGEST);
-            tokio::select! {
-                () = tokio::time::sleep(interval) => {}
-                () = self.bell.notified() => {}
-            }
             match self.beat(&mut newest_receipt).await {
                 Ok(members) => {
                     let now = Instant::now();

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use access::{CallRecord, Caller, Outcome};
 use anyhow::Context;
@@ -29,7 +29,7 @@ const RECEIPTS: usize = 1024;
 const RECEIPTS_AT_ONCE: usize = 16;
 /// Entries read or sent at once.
 const ENTRIES_AT_ONCE: u64 = 256;
-/// After so long without anything new, what is not published is.
+/// How often it is asked whether a checkpoint is due while nothing is new.
 const QUIET: Duration = Duration::from_millis(500);
 
 /// The log's name in its checkpoints; a space or a plus sign cannot stand in one.
@@ -71,10 +71,17 @@ impl AuditLog {
         origin: &str,
         key: SigningKey,
         journal: &[Record],
+        publish_every: Duration,
     ) -> anyhow::Result<Self> {
         let log = Log::open(folder, origin, key)
             .with_context(|| format!("the audit log in `{}` cannot be used", folder.display()))?;
-        let mut keeper = Keeper { log, uploads: BTreeMap::new(), unpublished: false };
+        let mut keeper = Keeper {
+            log,
+            uploads: BTreeMap::new(),
+            unpublished: false,
+            published: Instant::now(),
+            publish_every,
+        };
         let known = keeper.read_back()?;
         let mut now = Timestamp(0);
         let events: Vec<Event> = (0..)
@@ -170,6 +177,9 @@ struct Keeper {
     /// Indices of each silo's newest uploads.
     uploads: BTreeMap<ClientId, VecDeque<u64>>,
     unpublished: bool,
+    published: Instant,
+    /// A checkpoint takes the cosignatures of the one before it away, so it comes no sooner than they can be gathered.
+    publish_every: Duration,
 }
 
 impl Keeper {
@@ -216,14 +226,19 @@ impl Keeper {
         if self.unpublished || self.log.checkpoint().is_none() {
             self.log.publish()?;
             self.unpublished = false;
+            self.published = Instant::now();
         }
         Ok(())
+    }
+
+    fn publish_when_due(&mut self) -> Result<(), audit::LogError> {
+        if self.published.elapsed() >= self.publish_every { self.publish() } else { Ok(()) }
     }
 
     fn run(mut self, commands: &Receiver<Command>) {
         loop {
             let done = match commands.recv_timeout(QUIET) {
-                Err(RecvTimeoutError::Timeout) => self.publish(),
+                Err(RecvTimeoutError::Timeout) => self.publish_when_due(),
                 Ok(Command::Close) | Err(RecvTimeoutError::Disconnected) => {
                     if let Err(why) = self.publish() {
                         tracing::error!(%why, "the audit log's last entries are not published; they are at the next start");
@@ -242,12 +257,8 @@ impl Keeper {
     fn obey(&mut self, command: Command) -> Result<(), audit::LogError> {
         match command {
             Command::Append(events) => {
-                // A round's end is published at once: a cosignature is asked for once a round.
-                let ends = events.iter().any(|event| {
-                    matches!(event.action.as_str(), "model.published" | "round.aborted" | "run.ended")
-                });
                 self.append(&events)?;
-                return if ends { self.publish() } else { Ok(()) };
+                return self.publish_when_due();
             }
             Command::Witness { client, seen, after, reply } => {
                 let _ = reply.send(self.view(client, seen, after));
@@ -256,6 +267,8 @@ impl Keeper {
                 let _ = reply.send(self.log.add_cosignature(&line, &witness));
             }
             Command::Entries { from, reply } => {
+                // An auditor reads up to now: what matters in an incident has just happened.
+                self.publish()?;
                 let end = self.log.published_size().min(from.saturating_add(ENTRIES_AT_ONCE));
                 let entries = if from >= end { Ok(Vec::new()) } else { self.log.entries(from..end) };
                 let _ = reply.send(entries.map(|entries| (from..).zip(entries).collect()));

@@ -111,8 +111,9 @@ impl Driver {
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
         let plan = setup.plan.clone();
+        let publish_every = daemon::heartbeat(daemon::patience(&plan)) * 3;
         let origin = audit_log::origin(&setup.roster.federation);
-        let audit = AuditLog::open(&folder.join("audit"), &origin, keys.audit, &journal)?;
+        let audit = AuditLog::open(&folder.join("audit"), &origin, keys.audit, &journal, publish_every)?;
         let mut effects = Effects::new();
         let newest = journal.iter().filter_map(Record::time).max().unwrap_or(Timestamp(0));
         let clock = Clock::not_before(newest);

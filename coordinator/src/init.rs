@@ -116,7 +116,8 @@ impl Init {
         let coordinator = IdentityKey::generate(rng);
         seal("coordinator.key", &coordinator.secret_hex())?;
         let model = ModelKey::generate(rng)?;
-        seal("model.key", &model.to_pem()?)?;
+        let pem = model.to_pem()?;
+        seal("model.key", &pem)?;
         write(&folder.join("model.pub.pem"), &model.public().to_pem(), 0o644)?;
         let coordinator_key = hex::encode(coordinator.public().as_bytes());
         let roster = Roster {

@@ -43,6 +43,9 @@ pub use init::{Init, Made};
 use service::Services;
 use store::{FileStore, Store};
 
+/// A connection takes no new calls after this; those in progress go on, and new ones take a new connection.
+const CONNECTION_AGE: std::time::Duration = std::time::Duration::from_secs(6 * 3600);
+
 /// Exit code of a configuration that cannot be used.
 const EXIT_CONFIGURATION: u8 = 2;
 /// Exit code of everything else that ends the process.
@@ -215,6 +218,8 @@ pub async fn run_on(
         // So that a dead peer does not look like a slow one.
         .http2_keepalive_interval(Some(patience))
         .http2_keepalive_timeout(Some(patience))
+        // A certificate is renewed at two thirds of its day: a connection that showed the old one ends before that does.
+        .max_connection_age(CONNECTION_AGE)
         .layer(guard)
         .add_service(health_service)
         .add_service(reflection)

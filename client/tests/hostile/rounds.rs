@@ -108,7 +108,7 @@ async fn a_second_u2_before_the_first_byte_left_stops_the_upload_and_keeps_the_d
     all.session.say(first.clone()).await;
     all.process.announced().await;
     let log = all.outgoing_log();
-    assert!(log.contains("\"upload.sent\"") && log.contains("\"share_keys\""), "durable first: {log}");
+    assert!(log.contains("\"upload.sent\"") && log.contains("\"key shares\""), "durable first: {log}");
     let other = ToClient::Deliver { at: FIRST, delivery: dealt.delivery(&[4]) };
     all.declines(other, fault(CoordinatorFault::Equivocation), "another U2").await;
     all.declines(first, Decline::SitsOut, "not masked again").await;

@@ -9,6 +9,9 @@ use tokio::time::Instant;
 /// Bounds of [`patience`]: below, a busy machine looks like a dead one; above, a dead peer holds what a live one needs.
 const PATIENCE_MIN: Duration = Duration::from_secs(1);
 const PATIENCE_MAX: Duration = Duration::from_secs(60);
+/// Bounds of [`heartbeat`].
+const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
+const HEARTBEAT_MAX: Duration = Duration::from_secs(30);
 /// A fifth: whoever loses a stream in the middle of a round has time to go on with it more than once.
 const PATIENCE_OF_A_ROUND: u32 = 5;
 
@@ -17,6 +20,12 @@ const PATIENCE_OF_A_ROUND: u32 = 5;
 pub fn patience(plan: &Plan) -> Duration {
     let round = Duration::from_millis(plan.timing.round_deadline_ms);
     (round / PATIENCE_OF_A_ROUND).clamp(PATIENCE_MIN, PATIENCE_MAX)
+}
+
+/// How often a silo looks at the coordinator's audit log, given [`patience`]. The coordinator signs a new checkpoint
+/// three times more rarely, so that the silos can cosign one and see each other's cosignatures before it is replaced.
+pub fn heartbeat(patience: Duration) -> Duration {
+    patience.clamp(HEARTBEAT_MIN, HEARTBEAT_MAX)
 }
 
 /// Counts on from one reading of the system's clock, so that setting the clock moves no deadline.
