@@ -1,5 +1,7 @@
 //! `folkmoot incident`: what happened, in the words of who dealt with it.
 
+mod report;
+
 use clap::Subcommand;
 use wire::v1::{
     CloseIncidentRequest, Incident as Told, ListIncidentsRequest, NoteIncidentRequest, OpenIncidentRequest,
@@ -20,7 +22,9 @@ pub(crate) enum Incident {
         remote: Remote,
     },
     /// Add a note.
-    #[command(after_help = "Example:\n  folkmoot incident note 1 'loss jumped in round 12' --as admin")]
+    #[command(
+        after_help = "Example:\n  folkmoot incident note INC-0001 'loss jumped in round 12' --as admin"
+    )]
     Note {
         /// The incident.
         id: String,
@@ -31,7 +35,7 @@ pub(crate) enum Incident {
     },
     /// Close it.
     #[command(
-        after_help = "Example:\n  folkmoot incident close 1 --resolution 'north is out, round 11 is in use' --as admin"
+        after_help = "Example:\n  folkmoot incident close INC-0001 --resolution 'north is out, round 11 is in use' --as admin"
     )]
     Close {
         /// The incident.
@@ -42,6 +46,15 @@ pub(crate) enum Incident {
         #[command(flatten)]
         remote: Remote,
     },
+    /// Gather an incident's evidence into one signed file: audit log, roster, chain, status.
+    #[command(
+        after_help = "The index of all files is signed with the operator's own key. Models are not in it.\n\n\
+                      Example:\n  folkmoot incident report INC-0001 --out INC-0001.tar --as admin"
+    )]
+    Report(report::ReportArgs),
+    /// Check a report offline: every file, the roster, the chain of records and the audit log's root.
+    #[command(after_help = "Example:\n  folkmoot incident verify INC-0001.tar --key olga.pub.pem")]
+    Verify(report::VerifyArgs),
     /// Show every incident with its notes.
     #[command(after_help = "Example:\n  folkmoot incident list --as admin")]
     List {
@@ -64,6 +77,8 @@ pub(crate) async fn run(incident: Incident) -> Result<(), Failure> {
         Incident::Close { id, resolution, remote } => {
             remote.admin().await?.close_incident(CloseIncidentRequest { id, resolution }).await
         }
+        Incident::Report(args) => return report::report(args).await,
+        Incident::Verify(args) => return report::verify(&args),
         Incident::List { remote } => {
             let listed = remote.admin().await?.list_incidents(ListIncidentsRequest {}).await;
             let incidents = listed.map_err(|why| refused(&why))?.into_inner().incidents;

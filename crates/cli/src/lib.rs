@@ -219,6 +219,8 @@ mod tests {
             "folkmoot incident open --title t --as admin",
             "folkmoot incident note 1 text --as admin",
             "folkmoot incident close 1 --resolution r --as admin",
+            "folkmoot incident report INC-0001 --out r.tar --as admin",
+            "folkmoot incident verify r.tar --key k.pem",
             "folkmoot incident list --as admin",
             "folkmoot doctor --as admin",
             "folkmoot keys rotate --as admin",

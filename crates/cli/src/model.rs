@@ -192,6 +192,13 @@ impl Models {
             }
             files.push((checkpoint::AGGREGATE_FILE, sum));
         }
+        files.extend(self.attestation(round).await?);
+        Ok(files)
+    }
+
+    /// The signatures of a checkpoint for outsiders; none where the coordinator has no model key.
+    pub(crate) async fn attestation(&mut self, round: u64) -> Result<Vec<(&'static str, Vec<u8>)>, Failure> {
+        let mut files = Vec::new();
         for (name, part) in
             [(attest::BUNDLE_FILE, ModelPart::Signature), (attest::EVIDENCE_FILE, ModelPart::Evidence)]
         {
@@ -263,7 +270,7 @@ impl Assembly {
 }
 
 /// Makes a folder of files in one step, so that a reader sees none or all of it.
-fn write_folder(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<(), Failure> {
+pub(crate) fn write_folder(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<(), Failure> {
     if folder.exists() {
         let text = format!("`{}` exists and is not overwritten: choose another name", folder.display());
         return Err(Failure::usage(text));
@@ -273,7 +280,9 @@ fn write_folder(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<(), Failure>
     let permissions = std::fs::Permissions::from_mode(0o755);
     let made = tempfile::Builder::new().permissions(permissions).tempdir_in(parent).map_err(wrong)?;
     for (name, bytes) in files {
-        std::fs::write(made.path().join(name), bytes).map_err(wrong)?;
+        let file = made.path().join(name);
+        file.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(wrong)?;
+        std::fs::write(file, bytes).map_err(wrong)?;
     }
     std::fs::rename(made.path(), folder).map_err(wrong)
 }

@@ -46,7 +46,7 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
 
 /// A plan as a person wrote it, or as its author signed it.
 enum Found {
-    Written(identity::Plan),
+    Written(Box<identity::Plan>),
     Signed(Box<AuthoredPlan>),
 }
 
@@ -93,7 +93,9 @@ fn find(file: &Path) -> Result<Found, Failure> {
         let signed = SignedPlan::from_json(&text).and_then(SignedPlan::open);
         return signed.map(|plan| Found::Signed(Box::new(plan))).map_err(|why| named(file, why));
     }
-    identity::Plan::from_toml(&text).map(Found::Written).map_err(|why| named(file, why))
+    identity::Plan::from_toml(&text)
+        .map(|plan| Found::Written(Box::new(plan)))
+        .map_err(|why| named(file, why))
 }
 
 /// A signed plan, under its author's signature.

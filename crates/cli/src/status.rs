@@ -143,7 +143,7 @@ fn clients(status: &RunStatus, text: &mut String) {
     }
 }
 
-fn to_json(status: &RunStatus) -> Value {
+pub(crate) fn to_json(status: &RunStatus) -> Value {
     let waiting_for: Vec<Value> =
         status.waiting_for.iter().map(|w| json!({ "client": w.client, "what": w.what })).collect();
     let clients: Vec<Value> = status

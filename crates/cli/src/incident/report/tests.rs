@@ -1,0 +1,91 @@
+use identity::{IdentityKey, Roster};
+use rand::rand_core::UnwrapErr;
+
+use super::*;
+
+fn key() -> ModelKey {
+    ModelKey::generate(&mut UnwrapErr(rand::rngs::SysRng)).unwrap()
+}
+
+/// A report on a federation without rounds.
+fn sealed(key: &ModelKey) -> Files {
+    let rng = &mut UnwrapErr(rand::rngs::SysRng);
+    let (own, coordinator) = (IdentityKey::generate(rng), IdentityKey::generate(rng));
+    let public = |key: &IdentityKey| hex::encode(key.public().as_bytes());
+    let authority =
+        Authority { federation: "hospitals".into(), key: public(&own), ca_certificate: String::new() };
+    let roster = Roster {
+        federation: "hospitals".into(),
+        epoch: 1,
+        coordinator_key: public(&coordinator),
+        members: [].into(),
+    };
+    let mut files = Files::new();
+    files.insert(AUTHORITY.into(), authority.to_canonical().into_bytes());
+    files.insert(ROSTER.into(), serde_json::to_vec(&roster.sign(&own)).unwrap());
+    files.insert(ENTRIES.into(), b"{\"a\":1}\n{\"a\":2}\n{\"a\":3}\n".to_vec());
+    seal(&mut files, "INC-0001", &authority, key).unwrap();
+    files
+}
+
+fn refused(files: &Files, pinned: Option<&ModelPublicKey>) -> String {
+    match check(files, pinned) {
+        Err(Failure::Verification(why)) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_report_holds_under_its_makers_key_and_under_no_other() {
+    let own = key();
+    let files = sealed(&own);
+    let index = check(&files, Some(own.public())).unwrap();
+    assert_eq!((index.incident.as_str(), index.audit_size), ("INC-0001", 3));
+    assert!(check(&files, None).is_ok());
+    assert!(refused(&files, Some(key().public())).contains(ENVELOPE));
+}
+
+#[test]
+fn every_file_that_is_changed_missing_or_added_is_named() {
+    let files = sealed(&key());
+    for name in files.keys() {
+        let mut changed = files.clone();
+        changed.get_mut(name).unwrap().push(b' ');
+        // JSON and PEM do not mind a space at their end, but the index does.
+        if name != ENVELOPE {
+            assert!(refused(&changed, None).starts_with(name.as_str()), "{name}");
+        }
+        changed.remove(name);
+        assert_eq!(refused(&changed, None), format!("{name}: is missing"));
+    }
+    let mut added = files.clone();
+    added.insert("notes.txt".into(), vec![]);
+    assert_eq!(refused(&added, None), "notes.txt: is not in the index");
+}
+
+#[test]
+fn a_report_survives_its_archive_and_the_same_files_give_the_same_bytes() {
+    let files = sealed(&key());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("report.tar");
+    let packed = pack(&files).unwrap();
+    assert_eq!(packed, pack(&files).unwrap());
+    fs::write(&file, packed).unwrap();
+    assert_eq!(unpack(&file).unwrap(), files);
+    verify(&VerifyArgs { file, key: None }).unwrap();
+}
+
+#[test]
+fn the_root_is_that_of_the_logs_own_tree() {
+    let lines: Vec<String> = (0..7).map(|n| format!("{{\"n\":{n}}}")).collect();
+    let level = |level: u8, index: u64| -> Result<Hash, ()> {
+        let width = 1usize << level;
+        let start = usize::try_from(index).unwrap() * width;
+        Ok(tree(
+            &lines[start..start + width].iter().map(|line| leaf_hash(line.as_bytes())).collect::<Vec<_>>(),
+        ))
+    };
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    assert_eq!(audit_root(text.as_bytes()), (7, tlog::root(7, &mut { level }).unwrap()));
+    assert_eq!(audit_root(b"").0, 0);
+}
