@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use checkpoint::CHECKPOINTS_FOLDER;
 use store::{Published, StoreError};
-use vault::{MasterSource, Vault};
+use vault::{KEYRING_FILE, MasterSource, Vault};
 
 use crate::Failure;
 use crate::failure::with_causes;
@@ -19,7 +19,7 @@ use crate::failure::with_causes;
                   folkmoot model export --data /var/lib/folkmoot/coordinator --master master.key out\n  \
                   folkmoot verify out --key HEX")]
 pub(crate) struct Args {
-    /// The coordinator's data folder.
+    /// The coordinator's data folder; its keyring is in it, or beside the configuration in the folder above.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// The master key, as the daemon's configuration names it.
@@ -30,7 +30,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let vault = Vault::open_folder(&args.data, args.master.clone());
+    let above = args.data.parent().filter(|_| !args.data.join(KEYRING_FILE).exists());
+    let vault = Vault::open_folder(above.unwrap_or(&args.data), args.master.clone());
     let vault = vault.map_err(|why| Failure::usage(with_causes(&why)))?;
     let published = Published::new(args.data.join(CHECKPOINTS_FOLDER), Some(Arc::new(vault)));
     let names = published.names().map_err(refused)?;
@@ -105,6 +106,15 @@ mod tests {
         }
         let again = run(&args).unwrap_err();
         assert!(matches!(&again, Failure::Usage(text) if text.contains("not overwritten")), "{again}");
+    }
+
+    #[test]
+    fn a_keyring_beside_the_configuration_is_found_above_the_data_folder() {
+        let (_folder, _daemon, args) = sealed_folder();
+        let above = args.data.parent().unwrap().join(KEYRING_FILE);
+        fs::rename(args.data.join(KEYRING_FILE), above).unwrap();
+        run(&args).unwrap();
+        assert_eq!(fs::read_dir(args.out.join(CHECKPOINTS_FOLDER)).unwrap().count(), 2);
     }
 
     #[test]

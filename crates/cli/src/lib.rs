@@ -154,7 +154,7 @@ fn perform(what: What) -> Result<ExitCode, Failure> {
             Some(remote) => on_runtime(run::rotate_keys(remote)),
             None => keys::run(&keys),
         },
-        What::Roster(roster) => roster::run(&roster),
+        What::Roster(roster) => on_runtime(roster::run(roster)),
         What::Plan(plan) => plan::run(&plan),
         What::Simulate(args) => simulate::run(&args),
     }
@@ -237,6 +237,8 @@ mod tests {
             "folkmoot keys rotate --data d --master f",
             "folkmoot keys rotate --data d --data e --master f --new-master n",
             "folkmoot keys rotate --data d --master credential:c --end",
+            "folkmoot roster show --as admin",
+            "folkmoot roster show roster.json --authority-file a.json",
             "folkmoot plan check p --policy q",
             "folkmoot simulate --seed 3 --trace --without loss,liar",
             "folkmoot simulate --seeds 0..2000 --jobs 2 --json",

@@ -6,10 +6,12 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use identity::{Member, SignedRoster};
+use identity::{Member, SignedRoster, identity_fingerprint, spoken};
 use secagg::ClientId;
+use wire::v1::ListClientsRequest;
 
 use crate::Failure;
+use crate::connect::{Remote, printable, read_text, refused, roster_key};
 use crate::keys;
 
 #[derive(Subcommand, Debug)]
@@ -20,6 +22,20 @@ pub(crate) enum Roster {
                   --coordinator-key HEX --member 1:north:HEX --member 2:south:HEX --member 3:west:HEX \
                   --out roster.json")]
     Sign(SignArgs),
+    /// Print a signed roster: a file, or the one in force.
+    #[command(after_help = "Without --authority-file or --as the file is read and not verified.\n\n\
+                  Examples:\n  \
+                  folkmoot roster show --as admin\n  \
+                  folkmoot roster show roster.json --authority-file authority.json")]
+    Show(ShowArgs),
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct ShowArgs {
+    /// A signed roster; without it the coordinator is asked.
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    remote: Remote,
 }
 
 #[derive(clap::Args, Debug)]
@@ -44,8 +60,53 @@ pub(crate) struct SignArgs {
     out: PathBuf,
 }
 
-pub(crate) fn run(roster: &Roster) -> Result<(), Failure> {
-    let Roster::Sign(args) = roster;
+pub(crate) async fn run(roster: Roster) -> Result<(), Failure> {
+    match roster {
+        Roster::Sign(args) => sign(&args),
+        Roster::Show(args) => show(&args).await,
+    }
+}
+
+async fn show(args: &ShowArgs) -> Result<(), Failure> {
+    let text = match &args.file {
+        Some(file) => read_text(file)?,
+        None => {
+            let listed = args.remote.admin().await?.list_clients(ListClientsRequest {}).await;
+            listed.map_err(|why| refused(&why))?.into_inner().roster
+        }
+    };
+    let signed: SignedRoster = serde_json::from_str(&text)
+        .map_err(|why| Failure::usage(format!("this is no signed roster: {why}")))?;
+    let known = args.file.is_none() || args.remote.authority_file.is_some() || args.remote.folder.is_some();
+    let roster = if known {
+        let key = roster_key(&args.remote.authority()?)?;
+        signed.open(&key).map_err(Failure::verification)?
+    } else {
+        eprintln!("warning: the signature is not verified: add --authority-file authority.json");
+        serde_json::from_str(&signed.roster)
+            .map_err(|why| Failure::usage(format!("the roster does not parse: {why}")))?
+    };
+    print!("{}", text_of(&roster));
+    Ok(())
+}
+
+fn text_of(roster: &identity::Roster) -> String {
+    let (federation, coordinator) = (printable(&roster.federation), printable(&roster.coordinator_key));
+    let mut text = format!(
+        "federation   {federation}\nepoch        {}\ncoordinator  {coordinator}\ndigest       {}\n",
+        roster.epoch,
+        roster.digest()
+    );
+    for (id, member) in &roster.members {
+        let fingerprint = identity::parse_verifying_key(&member.identity_key)
+            .map_or_else(|_| "no key".to_owned(), |key| spoken(&identity_fingerprint(&member.name, &key)));
+        let name = printable(&member.name);
+        text.push_str(&format!("{id:>4}  {name:<16}  {fingerprint}  since epoch {}\n", member.admitted));
+    }
+    text
+}
+
+fn sign(args: &SignArgs) -> Result<(), Failure> {
     let authority = keys::read(&args.authority)?;
     let mut members = BTreeMap::new();
     for (id, name, identity_key) in &args.members {
@@ -114,14 +175,14 @@ mod tests {
         };
         let out = folder.join("roster.json");
         let authority = public("authority");
-        run(&Roster::Sign(SignArgs {
+        super::sign(&SignArgs {
             authority: folder.join("authority"),
             federation: "test".into(),
             epoch: 4,
             coordinator_key: public("coordinator"),
             members: members.iter().map(|(id, name)| (ClientId(*id), (*name).into(), public(name))).collect(),
             out: out.clone(),
-        }))?;
+        })?;
         let signed: SignedRoster = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
         let roster = signed.open(&identity::parse_verifying_key(&authority).unwrap()).unwrap();
         assert_eq!(roster.members.len(), members.len());
@@ -134,6 +195,17 @@ mod tests {
         sign(folder.path(), &[(1, "a"), (2, "b")]).unwrap();
         let again = sign(folder.path(), &[(1, "a")]).unwrap_err().to_string();
         assert!(again.contains("exists"), "{again}");
+    }
+
+    #[test]
+    fn a_roster_is_told_with_the_fingerprints_that_people_compare() {
+        let folder = tempfile::tempdir().unwrap();
+        let signed = sign(folder.path(), &[(1, "a"), (2, "b")]).unwrap();
+        let roster: identity::Roster = serde_json::from_str(&signed.roster).unwrap();
+        let told = text_of(&roster);
+        let key = keys::read(&folder.path().join("b")).unwrap().public();
+        assert!(told.contains("epoch        4\n"), "{told}");
+        assert!(told.contains(&spoken(&identity_fingerprint("b", &key))), "{told}");
     }
 
     #[test]

@@ -229,6 +229,8 @@ fn silos_are_admitted_by_their_fingerprints_in_one_epoch_and_put_out_in_another(
     let named: Vec<_> = roster.members.iter().map(|(id, member)| (id.0, member.name.as_str())).collect();
     assert_eq!((roster.epoch, named), (2, vec![(1, "north"), (2, "south")]));
 
+    federation.run("roster show --as @admin").unwrap();
+
     // Barred at once; the roster follows when the authority's key is there.
     federation.run("clients revoke north --reason poisoned --as @admin").unwrap();
     assert_eq!((federation.told(), federation.roster().epoch), (vec!["removed 1".to_owned()], 2));
