@@ -72,9 +72,10 @@ impl Watchman {
                     tracing::debug!("this coordinator shows no audit log");
                 }
                 Err(Missed::Other(why)) => {
-                    tracing::warn!("the coordinator's audit log was not witnessed: {why}")
+                    tracing::warn!("the coordinator's audit log was not witnessed: {why}");
                 }
             }
+            tokio::time::sleep(daemon::heartbeat(self.patience.current())).await;
         }
     }
 
