@@ -30,7 +30,15 @@ impl Departures {
         silo: &str,
         key: SigningKey,
     ) -> Result<Self, LogError> {
-        let log = Log::open(&state.join("audit"), &log_name(federation, silo), key)?;
+        let folder = state.join("audit");
+        let log = Log::open(&folder, &log_name(federation, silo), key)?;
+        // What `folkmoot audit verify --key` is given. It follows from the roster: not having it loses nothing.
+        if let Err(why) = store::write_replacing(
+            &folder.with_extension("pub"),
+            format!("{}\n", log.verifier_key()).as_bytes(),
+        ) {
+            tracing::warn!("the audit log's public key is not written: {why}");
+        }
         Ok(Self { log, silo: silo.to_owned(), published: Instant::now(), waiting: Vec::new() })
     }
 

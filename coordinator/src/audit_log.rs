@@ -75,6 +75,11 @@ impl AuditLog {
     ) -> anyhow::Result<Self> {
         let log = Log::open(folder, origin, key)
             .with_context(|| format!("the audit log in `{}` cannot be used", folder.display()))?;
+        // What `folkmoot audit verify --key` is given.
+        store::write_replacing(
+            &folder.with_extension("pub"),
+            format!("{}\n", log.verifier_key()).as_bytes(),
+        )?;
         let mut keeper = Keeper {
             log,
             uploads: BTreeMap::new(),

@@ -37,10 +37,13 @@ impl Run {
         &self,
         question: impl FnOnce(oneshot::Sender<Result<T, Rejection>>) -> Event,
     ) -> Result<T, Status> {
-        let stopping = || ServiceError::Restarting { retry_after: RETRY_AFTER }.to_status();
         let (reply, answer) = oneshot::channel();
-        self.inbox.send(question(reply)).await.map_err(|_| stopping())?;
+        self.tell(question(reply)).await?;
         answer.await.map_err(|_| stopping())?.map_err(|why| why.to_status())
+    }
+
+    async fn tell(&self, event: Event) -> Result<(), Status> {
+        self.inbox.send(event).await.map_err(|_| stopping())
     }
 }
 
@@ -82,7 +85,13 @@ impl Operations for Run {
 
     async fn remove(&self, client: ClientId) -> Result<(), Status> {
         let act = Act::Remove { client, reason: "revoked".into() };
-        self.ask(|reply| Event::Act { act, reply }).await.map(drop)
+        let (reply, answer) = oneshot::channel();
+        self.tell(Event::Act { act, reply }).await?;
+        match answer.await.map_err(|_| stopping())? {
+            // A roster without it came into force meanwhile: it is out already.
+            Ok(_) | Err(Rejection::UnknownClient(_)) => Ok(()),
+            Err(why) => Err(why.to_status()),
+        }
     }
 
     async fn rotate_keys(&self, by: &str) -> Result<String, Status> {
@@ -108,6 +117,10 @@ impl Operations for Run {
             .map(|client| ClientId(client.id))
             .collect())
     }
+}
+
+fn stopping() -> Status {
+    ServiceError::Restarting { retry_after: RETRY_AFTER }.to_status()
 }
 
 /// Signs transport certificates; without TLS there is nothing to sign.

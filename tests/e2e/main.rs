@@ -2,6 +2,7 @@
 
 mod journals;
 mod kills;
+mod trust;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -197,6 +197,7 @@ fn client_config(id: u32, coordinator: &str, authority: &str, policy: &str) -> S
     format!(
         "# Written by `folkmoot demo`. Paths are relative to this file.\n\
          coordinator = \"{coordinator}\"\n\
+         plaintext = true\n\
          client_id = {id}\n\
          data = \"silo.csv\"\n\
          state_dir = \"state\"\n\

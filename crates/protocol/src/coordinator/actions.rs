@@ -259,7 +259,8 @@ impl Coordinator {
     }
 
     fn remove(&mut self, client: ClientId, reason: String, out: &mut Effects) -> Result<(), Rejection> {
-        if !self.state.newest_roster().keys().contains_key(&client) {
+        let rosters = [&self.state.roster, self.state.newest_roster()];
+        if !rosters.iter().any(|roster| roster.keys().contains_key(&client)) {
             return Err(Rejection::UnknownClient(client));
         }
         check_words(&reason, REASON_BYTES_MAX, "the reason")?;

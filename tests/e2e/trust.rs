@@ -1,0 +1,391 @@
+//! A federation as its people run it: enrolled by token, over TLS, sealed, with an incident in the middle.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::{Running, assert_refused, demo, folkmoot, stderr, text};
+
+const SILOS: usize = 4;
+
+struct Trust {
+    folder: tempfile::TempDir,
+    address: String,
+}
+
+impl Trust {
+    /// `init`, a signed plan that goes on for long, and the silos' tables.
+    fn prepare() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("demo");
+        demo(&data, &["--clients", "4", "--rounds", "1", "--privacy", "none", "--keep"]);
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let trust = Self { folder, address };
+        let made = folkmoot(&[
+            "coordinator",
+            "init",
+            "--dir",
+            text(&trust.path("fed")),
+            "--federation",
+            "e2e",
+            "--address",
+            &trust.address,
+        ]);
+        assert!(made.status.success(), "{}", stderr(&made));
+        let plan: String = fs::read_to_string(data.join("plan.toml"))
+            .unwrap()
+            .lines()
+            .map(|line| match line.split_once(" = ") {
+                Some(("rounds", _)) => "rounds = 100000\n".into(),
+                Some(("minimum", value)) if !value.contains('.') => "minimum = 3\n".into(),
+                Some(("round_deadline_ms", _)) => "round_deadline_ms = 5000\n".into(),
+                Some(("minimum_wait_ms", _)) => "minimum_wait_ms = 100\n".into(),
+                _ => format!("{line}\n"),
+            })
+            .collect();
+        fs::write(trust.path("plan.toml"), plan).unwrap();
+        let key = folkmoot(&["keys", "new", text(&trust.path("author.key"))]);
+        let author = String::from_utf8(key.stdout).unwrap().trim().to_owned();
+        let signed = folkmoot(&[
+            "plan",
+            "sign",
+            text(&trust.path("plan.toml")),
+            "--key",
+            text(&trust.path("author.key")),
+            "--out",
+            text(&trust.path("fed/plan.json")),
+        ]);
+        assert!(signed.status.success(), "{}", stderr(&signed));
+        let policy = format!(
+            "cohort_min = 3\nhonest_min = 2\ncorrupt_min = 1\nepsilon_max = 1.0\ndelta_max = 1e-5\n\
+             privacy_modes = [\"fedavg\"]\nrepeats_without_dp = 1000\nauthors = [\"{author}\"]\n\
+             roster_changes = \"auto\"\nwitnesses_min = 1\naccepts_undetected_rollback = true\n"
+        );
+        fs::write(trust.path("policy.toml"), policy).unwrap();
+        trust
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// An administrator's command.
+    fn admin(&self, args: &[&str]) -> Output {
+        let admin = self.path("fed/admin");
+        folkmoot(&[args, &["--as", text(&admin)]].concat())
+    }
+
+    fn ask(&self, args: &[&str]) -> String {
+        let output = self.admin(args);
+        assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The same for questions that are repeated until the answer is right; none where they came too often.
+    fn poll(&self, args: &[&str]) -> Option<String> {
+        let output = self.admin(args);
+        if stderr(&output).contains("too often; try again") {
+            return None;
+        }
+        assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+        Some(String::from_utf8(output.stdout).unwrap())
+    }
+
+    /// A daemon that writes all it can into its log.
+    fn daemon(&self, name: &str, args: &[&str]) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_folkmoot"))
+            .args(args)
+            .env("FOLKMOOT_LOG", "trace")
+            .stdout(Stdio::piped())
+            .stderr(File::create(self.path(&format!("{name}.log"))).unwrap())
+            .spawn()
+            .unwrap()
+    }
+
+    fn coordinator(&self) -> Running {
+        let mut child = self
+            .daemon("coordinator", &["coordinator", "--config", text(&self.path("fed/coordinator.toml"))]);
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line.trim(), format!("listening on {}", self.address), "{}", self.log("coordinator"));
+        Running(child)
+    }
+
+    fn silo(&self, id: usize) -> Running {
+        let config = self.path(&format!("silo-{id}/client.toml"));
+        Running(self.daemon(&format!("silo-{id}"), &["client", "--config", text(&config)]))
+    }
+
+    fn token(&self, id: usize) -> String {
+        let token = self.ask(&["tokens", "create", "--silo", &format!("silo-{id}"), "--expires", "24h"]);
+        token.trim().to_owned()
+    }
+
+    fn enrolling(&self, id: usize, token: &str) -> Child {
+        let (dir, data) = (
+            self.path(&format!("silo-{id}")),
+            self.path(&format!("demo/silo-{}/silo.csv", (id - 1) % SILOS + 1)),
+        );
+        let (url, policy) = (format!("https://{}", self.address), self.path("policy.toml"));
+        self.daemon(
+            &format!("enroll-{id}"),
+            &[
+                "client",
+                "enroll",
+                "--coordinator",
+                &url,
+                "--token",
+                token,
+                "--dir",
+                text(&dir),
+                "--data",
+                text(&data),
+                "--policy",
+                text(&policy),
+            ],
+        )
+    }
+
+    /// Enrols these silos: each shows a fingerprint, which the administrator confirms.
+    fn enrol(&self, ids: &[usize]) -> Vec<String> {
+        let tokens: Vec<String> = ids.iter().map(|id| self.token(*id)).collect();
+        let mut children: Vec<Child> =
+            ids.iter().zip(&tokens).map(|(id, token)| self.enrolling(*id, token)).collect();
+        let shown: Vec<String> = children
+            .iter_mut()
+            .map(|child| {
+                let lines = BufReader::new(child.stdout.as_mut().unwrap()).lines().map(Result::unwrap);
+                let mut lines =
+                    lines.filter_map(|line| line.strip_prefix("fingerprint").map(|f| f.trim().to_owned()));
+                lines.next().unwrap()
+            })
+            .collect();
+        let until = Instant::now() + Duration::from_secs(60);
+        let all_ask = |list: String| shown.iter().all(|fingerprint| list.contains(fingerprint));
+        while !self.poll(&["clients", "list"]).is_some_and(all_ask) {
+            assert!(Instant::now() < until, "not everyone asks:\n{}", self.log("coordinator"));
+        }
+        let authority = self.path("fed/authority");
+        let names: Vec<String> = ids.iter().map(|id| format!("silo-{id}")).collect();
+        let mut args = vec!["clients", "approve", "--authority", text(&authority)];
+        args.extend(names.iter().map(String::as_str));
+        shown.iter().for_each(|fingerprint| args.extend(["--fingerprint", fingerprint]));
+        self.ask(&args);
+        for (id, child) in ids.iter().zip(&mut children) {
+            assert!(child.wait().unwrap().success(), "{}", self.log(&format!("enroll-{id}")));
+        }
+        tokens
+    }
+
+    fn status_until(&self, what: &str, done: impl Fn(&Value) -> bool) -> Value {
+        let until = Instant::now() + Duration::from_secs(120);
+        loop {
+            assert!(Instant::now() < until, "not {what}:\n{}", self.log("silo-1"));
+            let Some(status) = self.poll(&["status", "--json"]) else { continue };
+            let status: Value = serde_json::from_str(&status).unwrap();
+            if done(&status) {
+                return status;
+            }
+        }
+    }
+
+    /// The last lines of a daemon's log.
+    fn log(&self, name: &str) -> String {
+        let text = fs::read_to_string(self.path(&format!("{name}.log"))).unwrap_or_default();
+        let lines: Vec<&str> =
+            text.lines().filter(|line| !line.contains(" TRACE ") && !line.contains("DEBUG")).collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+}
+
+fn number(value: &Value, key: &str) -> u64 {
+    value[key].as_u64().unwrap_or_else(|| panic!("no {key} in {value:#}"))
+}
+
+fn client(status: &Value, id: u64) -> &Value {
+    let clients = status["clients"].as_array().unwrap();
+    clients.iter().find(|client| number(client, "id") == id).unwrap_or_else(|| panic!("no {id}: {status:#}"))
+}
+
+#[test]
+fn a_federation_is_enrolled_grows_loses_a_silo_and_comes_through_an_incident_with_the_playbooks_commands() {
+    let trust = Trust::prepare();
+    let coordinator = trust.coordinator();
+    let mut tokens = trust.enrol(&[1, 2, 3]);
+
+    // Who has a used token, and who was made for another federation, joins nothing.
+    let mut replayed = trust.enrolling(9, &tokens[0]);
+    assert!(!replayed.wait().unwrap().success(), "a token was used twice");
+    assert!(trust.log("enroll-9").contains("token"), "{}", trust.log("enroll-9"));
+    let elsewhere = folkmoot(&[
+        "coordinator",
+        "init",
+        "--dir",
+        text(&trust.path("other")),
+        "--federation",
+        "other",
+        "--address",
+        &trust.address,
+    ]);
+    assert!(elsewhere.status.success());
+    let foreign = trust.path("other/admin");
+    let refused = folkmoot(&["status", "--as", text(&foreign)]);
+    assert_ne!(refused.status.code(), Some(0), "a foreign authority's operator is believed");
+
+    let mut silos: Vec<Running> = (1..=3).map(|id| trust.silo(id)).collect();
+    trust.status_until("three rounds", |status| number(status, "rounds_committed") >= 3);
+
+    // A fourth joins; nobody starts again.
+    tokens.extend(trust.enrol(&[4]));
+    silos.push(trust.silo(4));
+    trust.status_until("a round with four", |status| {
+        let clients = status["clients"].as_array().unwrap();
+        clients.len() == SILOS && number(client(status, 4), "rounds_included") > 0
+    });
+    for id in 1..=3 {
+        let log = fs::read_to_string(trust.path(&format!("silo-{id}.log"))).unwrap();
+        assert_eq!(log.matches("connected to the coordinator").count(), 1, "silo {id} started again");
+    }
+
+    // The playbook.
+    let incident = trust.ask(&["incident", "open", "--title", "silo-2 sends odd updates"]);
+    let incident = incident.trim();
+    let authority = trust.path("fed/authority");
+    trust.ask(&["clients", "revoke", "silo-2", "--reason", "suspected", "--authority", text(&authority)]);
+    let before = trust.status_until("without silo 2", |status| {
+        status["clients"].as_array().unwrap().iter().all(|client| number(client, "id") != 2)
+    });
+    let committed = number(&before, "rounds_committed");
+    trust.status_until("two more rounds", |status| number(status, "rounds_committed") >= committed + 2);
+    trust.ask(&["run", "pause", "--reason", "looking at it"]);
+    let paused =
+        trust.status_until("paused", |status| status["waiting_why"].as_str().unwrap().contains("paused"));
+    let head = number(&paused, "head_round");
+    let bundle = trust.path("bundle");
+    trust.ask(&["model", "fetch", "--bundle", text(&bundle), "--round", &head.to_string()]);
+    trust.ask(&["model", "quarantine", &head.to_string(), "--reason", "poisoned"]);
+    trust.ask(&["model", "rollback", "1", "--reason", "the last good one"]);
+    trust.ask(&["keys", "rotate"]);
+    trust.ask(&["run", "resume"]);
+    let committed = number(&paused, "rounds_committed");
+    trust.status_until("rounds after the rollback", |status| {
+        number(status, "rounds_committed") >= committed + 2
+    });
+    let report = trust.path("report.tar");
+    trust.ask(&["incident", "report", incident, "--out", text(&report)]);
+    let verified = folkmoot(&["incident", "verify", text(&report)]);
+    assert!(verified.status.success(), "{}", stderr(&verified));
+    trust.ask(&["incident", "close", incident, "--resolution", "silo-2 is out, the model is back"]);
+
+    // What was published holds for outsiders, and a flipped bit does not.
+    let key = trust.path("fed/model.pub.pem");
+    let plan = trust.path("fed/plan.json");
+    let exported = trust.path("exported");
+    stop(silos);
+    stop(vec![coordinator]);
+    let master = trust.path("fed/master.key");
+    let data = trust.path("fed/data");
+    let export =
+        folkmoot(&["model", "export", "--data", text(&data), "--master", text(&master), text(&exported)]);
+    assert!(export.status.success(), "{}", stderr(&export));
+    let verify = ["verify", text(&exported), "--model-key", text(&key), "--plan", text(&plan)];
+    let verified = folkmoot(&verify);
+    assert!(verified.status.success(), "{}", stderr(&verified));
+    assert!(!String::from_utf8_lossy(&verified.stdout).is_empty());
+
+    // Both logs hold; a receipt is in the coordinator's; a flipped byte is found.
+    let pinned = |file: &Path| fs::read_to_string(file).unwrap().trim().to_owned();
+    let log_key = pinned(&trust.path("fed/data/audit.pub"));
+    let audit = trust.path("fed/data/audit");
+    let receipts = fs::read_dir(trust.path("silo-1/state/receipts")).unwrap().map(|e| e.unwrap().path());
+    let receipt = receipts.filter(|path| path.extension().is_some_and(|e| e == "tlog-proof")).max().unwrap();
+    let checked =
+        folkmoot(&["audit", "verify", text(&audit), "--key", &log_key, "--receipt", text(&receipt)]);
+    assert!(checked.status.success(), "{}", stderr(&checked));
+    let own = trust.path("silo-1/state/audit");
+    let own_key = pinned(&trust.path("silo-1/state/audit.pub"));
+    let checked = folkmoot(&["audit", "verify", text(&own), "--key", &own_key]);
+    assert!(checked.status.success(), "{}", stderr(&checked));
+    let told = folkmoot(&["audit", "show", text(&own), "--action", "upload.sent"]);
+    assert!(String::from_utf8_lossy(&told.stdout).contains("upload.sent"), "{}", stderr(&told));
+    let copy = trust.path("tampered");
+    let export = folkmoot(&["audit", "export", text(&audit), "--out", text(&copy)]);
+    assert!(export.status.success(), "{}", stderr(&export));
+    flip_a_byte(&copy.join("tile/entries"));
+    assert_refused(&folkmoot(&["audit", "verify", text(&copy), "--key", &log_key]), 3, &[]);
+
+    no_secret_is_in_any_log(&trust, &tokens);
+}
+
+/// Asks the daemons to end, as systemd does, and waits.
+fn stop(running: Vec<Running>) {
+    for daemon in &running {
+        let pid = daemon.0.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    }
+    for mut daemon in running {
+        // One that was revoked has ended by itself.
+        let _ = daemon.0.wait().unwrap();
+        std::mem::forget(daemon);
+    }
+}
+
+fn flip_a_byte(folder: &Path) {
+    let mut open = vec![folder.to_owned()];
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else {
+            let mut bytes = fs::read(&path).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            return fs::write(&path, bytes).unwrap();
+        }
+    }
+    panic!("nothing to flip in {}", folder.display());
+}
+
+/// Every daemon and every enrolment wrote all it could; none of it may hold a secret that this federation has made.
+fn no_secret_is_in_any_log(trust: &Trust, tokens: &[String]) {
+    let mut secrets: BTreeSet<String> = tokens.iter().cloned().collect();
+    let sealed = |folder: &str, names: &[&str], secrets: &mut BTreeSet<String>| {
+        let folder = trust.path(folder);
+        let source = vault::MasterSource::File(folder.join("master.key"));
+        secrets.insert(fs::read_to_string(folder.join("master.key")).unwrap().trim().to_owned());
+        let vault = vault::Vault::open_folder(&folder, source).unwrap();
+        for name in names {
+            let secret = vault::read_secret(&folder.join(name), &vault, name).unwrap();
+            // A key's text in one line, or the lines of a PEM that are not its frame.
+            let text = String::from_utf8(secret.to_vec()).unwrap();
+            secrets.extend(
+                text.lines().filter(|line| !line.starts_with("-----") && line.len() > 20).map(String::from),
+            );
+        }
+    };
+    sealed("fed", &["ca.key", "server.key", "coordinator.key", "model.key"], &mut secrets);
+    sealed("fed/authority", &["authority.key"], &mut secrets);
+    for id in 1..=SILOS {
+        sealed(&format!("silo-{id}"), &["identity.key", "transport.key"], &mut secrets);
+    }
+    assert!(secrets.len() > 20, "{} secrets are too few", secrets.len());
+    let names = ["coordinator", "enroll", "silo"];
+    let mut read = 0;
+    for entry in fs::read_dir(trust.folder.path()).unwrap().map(Result::unwrap) {
+        let name = entry.file_name().into_string().unwrap();
+        if !name.ends_with(".log") || !names.iter().any(|known| name.starts_with(known)) {
+            continue;
+        }
+        let log = fs::read_to_string(entry.path()).unwrap();
+        read += log.len();
+        for secret in &secrets {
+            assert!(!log.contains(secret.as_str()), "{name} holds a secret");
+        }
+    }
+    assert!(read > 10_000, "the logs are empty");
+}
