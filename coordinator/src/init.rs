@@ -118,7 +118,7 @@ impl Init {
         let model = ModelKey::generate(rng)?;
         let pem = model.to_pem()?;
         seal("model.key", &pem)?;
-        write(&folder.join("model.pub.pem"), &model.public().to_pem(), 0o644)?;
+        write(&folder.join("model.pub.pem"), model.public().to_pem(), 0o644)?;
         let coordinator_key = hex::encode(coordinator.public().as_bytes());
         let roster = Roster {
             federation: self.federation.clone(),
