@@ -62,6 +62,10 @@ pub(crate) async fn obtain(
     let source = Source { channel, plan, patience };
     let held = held.map(|version| (version.params.digest(), version));
     let (Some(parent), Some(_)) = (&job.parent, head.aggregate_digest) else {
+        // A round's record that names no sum, or a chain that begins with one, would get around the step.
+        if head.action.is_none() && model != plan.initial_model().digest() {
+            return Err(StepFault::NoAggregate(head.round).into());
+        }
         return match held {
             Some((digest, version)) if digest == model => Ok(version),
             _ => source.version(head).await,

@@ -7,11 +7,12 @@ use std::io::Write;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, OnceLock};
 
+use checkpoint::SignedManifest;
 use client::Ended;
 use identity::Plan;
 use mock::{FIRST, ME, Process, Session, genesis, silo, start};
-use params::Digest;
-use protocol::{Decline, RunEnd, ToClient, ToCoordinator};
+use params::{Digest, Params};
+use protocol::{Attempt, CoordinatorFault, Decline, RunEnd, ToClient, ToCoordinator};
 use wire::{HandshakeError, Refusal, v1};
 
 /// All log lines of this process.
@@ -225,6 +226,33 @@ async fn a_genesis_that_another_key_signed_ends_the_daemon_before_any_round() {
     };
     drop(session);
     assert_eq!(daemon.await.unwrap().unwrap_err().exit_code(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_that_begins_with_a_round_gets_no_training_on_its_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = sim::plan(3, 2);
+    let mut manifest = genesis(&plan).0.verify_strict().unwrap();
+    let initial = plan.initial_model();
+    let mut values = initial.values().to_vec();
+    values[0] += 1.0;
+    let made_up = Params::new(initial.layout().clone(), values).unwrap();
+    let model = made_up.digest();
+    let file = checkpoint::model_bytes(&made_up, &checkpoint::model_metadata(&manifest.run_id, 1));
+    manifest.round = 1;
+    manifest.model.sha256 = Digest::sha256(&file);
+    manifest.model.params_digest = model;
+    let mut process = Process::start("127.0.0.1:0", vec![]);
+    process.serve(1, v1::ModelPart::Parameters, model, file);
+    let daemon = start(silo(folder.path(), process.address, 3));
+    let mut session = process.session().await;
+    session.welcome(&plan).await;
+    let signed = SignedManifest::sign(&manifest, mock::key(9).signing_key()).unwrap();
+    session.say(ToClient::Published(signed)).await;
+    session.say(ToClient::Open { at: Attempt { round: 2, attempt: 1 }, model }).await;
+    let reason = Decline::CoordinatorFault(CoordinatorFault::Step);
+    assert_eq!(session.heard().await, ToCoordinator::Declined { round: Some(2), reason });
+    daemon.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]

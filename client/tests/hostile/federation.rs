@@ -20,6 +20,8 @@ use crate::mock::{FIRST, ME, Process, Session, genesis, key, roster, silo};
 
 /// The journal of a silo that has joined and knows the genesis record.
 pub(crate) const JOINED: [&str; 2] = ["joined", "chain"];
+/// It knows the record of round 1 too.
+pub(crate) const FOLLOWED: [&str; 3] = ["joined", "chain", "chain"];
 /// Its keys have left.
 pub(crate) const ADVERTISED: [&str; 3] = ["joined", "chain", "advertised"];
 /// Its masked vector may have left.

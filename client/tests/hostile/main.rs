@@ -6,4 +6,5 @@ mod federation;
 #[path = "../mock/mod.rs"]
 mod mock;
 mod rounds;
+mod step;
 mod transport;

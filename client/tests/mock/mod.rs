@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
+use wire::v1::ModelPart;
 use wire::v1::audit_server::{Audit, AuditServer};
 use wire::v1::federation_server::{Federation, FederationServer};
 use wire::v1::models_server::{Models, ModelsServer};
@@ -29,6 +30,8 @@ use wire::{Challenge, Hello, UploadVerifier, v1};
 pub const ME: ClientId = ClientId(1);
 pub const FIRST: Attempt = Attempt { round: 1, attempt: 1 };
 
+/// What there is to fetch.
+type Files = Arc<Mutex<BTreeMap<(u64, ModelPart), Vec<v1::ModelChunk>>>>;
 type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// One session as the script sees it.
@@ -66,7 +69,9 @@ impl Session {
 #[derive(Clone)]
 pub struct Mock {
     sessions: mpsc::Sender<Session>,
-    model: Arc<Vec<v1::ModelChunk>>,
+    files: Files,
+    /// What was asked for, in order.
+    asked: Arc<Mutex<Vec<(u64, ModelPart)>>>,
     /// How many fetches of the model stand still after their header.
     stalls: Arc<AtomicUsize>,
     /// Uploads that were announced, accepted or not.
@@ -148,9 +153,13 @@ impl Models for Mock {
 
     async fn fetch_model(
         &self,
-        _: Request<v1::FetchModelRequest>,
+        request: Request<v1::FetchModelRequest>,
     ) -> Result<Response<Self::FetchModelStream>, Status> {
-        let chunks = self.model.as_ref().clone();
+        let request = request.into_inner();
+        let wanted = (request.round.expect("clients ask by the round"), request.part());
+        self.asked.lock().unwrap().push(wanted);
+        let chunks = self.files.lock().unwrap().get(&wanted).cloned();
+        let chunks = chunks.ok_or_else(|| Status::not_found("no such file"))?;
         let stall = self.stalls.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
         if stall {
             let header = tokio_stream::iter(chunks).take(1).map(Ok);
@@ -173,6 +182,8 @@ pub struct Process {
     pub address: SocketAddr,
     pub sessions: mpsc::Receiver<Session>,
     pub stalls: Arc<AtomicUsize>,
+    files: Files,
+    asked: Arc<Mutex<Vec<(u64, ModelPart)>>>,
     begun: watch::Receiver<usize>,
     withheld: Arc<AtomicBool>,
     uploaded: mpsc::UnboundedReceiver<UploadHeader>,
@@ -205,6 +216,18 @@ impl Process {
         self.withheld.store(true, SeqCst);
     }
 
+    /// A file of a later checkpoint is there to fetch from now on.
+    pub fn serve(&self, round: u64, part: ModelPart, model: Digest, file: Vec<u8>) {
+        let chunks = wire::model_chunks(round, model, file.into()).collect();
+        self.files.lock().unwrap().insert((round, part), chunks);
+    }
+
+    /// What was asked for, in order, there or not.
+    pub fn asked(&self) -> Vec<(u64, ModelPart)> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    /// `model` are the chunks of version 0.
     pub fn start(at: &str, model: Vec<v1::ModelChunk>) -> Self {
         let listener = std::net::TcpListener::bind(at).unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -216,7 +239,8 @@ impl Process {
         let (staged, uploaded) = mpsc::unbounded_channel();
         let mock = Mock {
             sessions: opened,
-            model: Arc::new(model),
+            files: Arc::new(Mutex::new(BTreeMap::from([((0, ModelPart::Parameters), model)]))),
+            asked: Arc::default(),
             stalls: Arc::clone(&stalls),
             begun: begin,
             withheld: Arc::clone(&withheld),
@@ -224,6 +248,7 @@ impl Process {
             checkpoints: Arc::default(),
         };
         let checkpoints = Arc::clone(&mock.checkpoints);
+        let (files, asked) = (Arc::clone(&mock.files), Arc::clone(&mock.asked));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.unwrap();
         runtime.spawn(async move {
@@ -236,7 +261,18 @@ impl Process {
                 .await
                 .unwrap();
         });
-        Self { runtime: Some(runtime), address, sessions, stalls, begun, withheld, uploaded, checkpoints }
+        Self {
+            runtime: Some(runtime),
+            address,
+            sessions,
+            stalls,
+            files,
+            asked,
+            begun,
+            withheld,
+            uploaded,
+            checkpoints,
+        }
     }
 
     pub async fn session(&mut self) -> Session {

@@ -1,0 +1,156 @@
+//! Lies about the server's step, which the silo does again by itself before anything of a round leaves.
+
+use checkpoint::{Manifest, OPTIMIZER_FILE, OptimizerArtifact, SignedManifest};
+use identity::Plan;
+use params::{Digest, Params};
+use protocol::{Attempt, CoordinatorFault, ToClient, ToCoordinator, aggregate_digest, next_model};
+use wire::v1::ModelPart;
+
+use crate::federation::{FOLLOWED, Federation, fault, plan};
+use crate::mock::{FIRST, genesis, key};
+
+const SECOND: Attempt = Attempt { round: 2, attempt: 1 };
+
+/// What the coordinator says of round 1, and what it serves.
+struct Published {
+    manifest: Manifest,
+    model: Params,
+    optimizer: Vec<u8>,
+    sum: Vec<u8>,
+}
+
+impl Published {
+    /// What follows from a sum of the three other silos' vectors.
+    fn honest(plan: &Plan) -> Self {
+        let genesis = genesis(plan).0;
+        let before = genesis.verify_strict().unwrap();
+        let initial = plan.initial_model();
+        let state = plan.server.initial_state(initial.values().len());
+        let lanes: Vec<u32> = (1..=plan.lanes() as u32).map(|lane| lane << 16).collect();
+        let next = next_model(plan, &lanes, 3, &initial, state).unwrap();
+        let optimizer = next.state.to_bytes();
+        let mut published = Self {
+            manifest: Manifest {
+                round: 1,
+                attempt: 1,
+                parent: Some(genesis.digest()),
+                parent_model: Some(initial.digest()),
+                optimizer: Some(OptimizerArtifact {
+                    file: OPTIMIZER_FILE.into(),
+                    sha256: Digest::sha256(&optimizer),
+                    bytes: optimizer.len() as u64,
+                }),
+                transcript: Some(Digest::sha256(b"transcript")),
+                cohort: vec![2, 3, 4],
+                shared: vec![2, 3, 4],
+                included: vec![2, 3, 4],
+                aggregate_digest: Some(next.aggregate),
+                metrics: next.metrics,
+                ..before
+            },
+            model: initial,
+            optimizer,
+            sum: next.sum,
+        };
+        published.release(next.params);
+        published
+    }
+
+    /// Names another model, soundly.
+    fn release(&mut self, model: Params) {
+        let metadata = checkpoint::model_metadata(&self.manifest.run_id, 1);
+        let file = checkpoint::model_bytes(&model, &metadata);
+        self.manifest.model.sha256 = Digest::sha256(&file);
+        self.manifest.model.bytes = file.len() as u64;
+        self.manifest.model.params_digest = model.digest();
+        self.model = model;
+    }
+
+    /// A model made for whoever trains on it, and an optimiser's state of its own.
+    fn made_up(&mut self) {
+        let mut values = self.model.values().to_vec();
+        values[0] += 1.0;
+        self.release(Params::new(self.model.layout().clone(), values).unwrap());
+    }
+
+    async fn say_in(&self, all: &Federation) {
+        let signed = SignedManifest::sign(&self.manifest, key(9).signing_key()).unwrap();
+        all.process.serve(1, ModelPart::Aggregate, self.manifest.model.params_digest, self.sum.clone());
+        all.session.say(ToClient::Published(signed)).await;
+    }
+
+    /// Everything that a silo would need that takes the coordinator's word.
+    fn serve_for_the_credulous(&self, all: &Federation) {
+        let name = self.manifest.model.params_digest;
+        let file =
+            checkpoint::model_bytes(&self.model, &checkpoint::model_metadata(&self.manifest.run_id, 1));
+        all.process.serve(1, ModelPart::Parameters, name, file);
+        all.process.serve(1, ModelPart::Optimizer, name, self.optimizer.clone());
+    }
+
+    fn open(&self) -> ToClient {
+        ToClient::Open { at: SECOND, model: self.manifest.model.params_digest }
+    }
+}
+
+/// The server's optimiser has a state, which is part of the step.
+fn plan_with_momentum() -> Plan {
+    let mut plan = plan();
+    plan.server = optim::ServerOptimizer::FedAvg { learning_rate: 1.0, momentum: 0.5 };
+    plan
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_does_not_follow_from_the_published_aggregate_is_declined_before_any_advert() {
+    type Lie = fn(&mut Published);
+    let lies: [(&str, Lie); 6] = [
+        ("another model", Published::made_up),
+        ("another sum than the record's", |round| round.sum[0] ^= 1),
+        ("a sum that is cut short", |round| round.sum.truncate(4)),
+        ("another optimiser's state", |round| {
+            round.optimizer[0] ^= 1;
+            round.manifest.optimizer.as_mut().unwrap().sha256 = Digest::sha256(&round.optimizer);
+        }),
+        ("another sum, signed, under the same model", |round| {
+            round.sum[0] ^= 1;
+            round.manifest.aggregate_digest = Some(aggregate_digest(&round.sum));
+        }),
+        ("no sum at all", |round| {
+            round.made_up();
+            round.manifest.aggregate_digest = None;
+        }),
+    ];
+    for (case, lie) in lies {
+        let mut all = Federation::of(plan_with_momentum()).await;
+        let mut round = Published::honest(&all.plan);
+        lie(&mut round);
+        round.serve_for_the_credulous(&all);
+        round.say_in(&all).await;
+        let reason = fault(CoordinatorFault::Step);
+        let declined = ToCoordinator::Declined { round: Some(2), reason };
+        assert_eq!(all.say(round.open()).await, declined, "{case}");
+        all.ends_with(&FOLLOWED, case).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silo_trains_on_the_model_that_it_computed_itself_and_fetches_none() {
+    for trained_before in [false, true] {
+        let mut all = Federation::of(plan_with_momentum()).await;
+        if trained_before {
+            let said = all.say(all.open(FIRST)).await;
+            assert!(matches!(said, ToCoordinator::Advertise { at: FIRST, .. }), "{said:?}");
+        }
+        let round = Published::honest(&all.plan);
+        round.say_in(&all).await;
+        let said = all.say(round.open()).await;
+        assert!(matches!(said, ToCoordinator::Advertise { at: SECOND, .. }), "{said:?}");
+        // Version 0 is fetched once, whichever round needs it first.
+        assert_eq!(all.process.asked(), [(0, ModelPart::Parameters), (1, ModelPart::Aggregate)]);
+        let journal = match trained_before {
+            true => &["joined", "chain", "advertised", "chain", "advertised"][..],
+            false => &["joined", "chain", "chain", "advertised"],
+        };
+        all.ends_with(journal, "computed by itself").await;
+    }
+}
