@@ -1,0 +1,91 @@
+//! A later roster at a silo whose operator decides by hand: the daemon waits, and goes on without a restart.
+#![allow(missing_docs)]
+
+mod mock;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use client::Config;
+use identity::{Member, Roster};
+use mock::{Process, public, roster, silo, start};
+use params::Digest;
+use protocol::{Decline, ToClient, ToCoordinator};
+use secagg::ClientId;
+
+/// The silo's operator at the command line.
+fn folkmoot_client(args: &[&str], config: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_folkmoot-client"));
+    command.args(["roster", args[0], "--config"]).arg(config).args(&args[1..]).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
+}
+
+/// A fifth silo joins.
+fn later() -> Roster {
+    let mut later = roster();
+    later.epoch = 2;
+    let member = Member { name: "silo 5".into(), identity_key: public(5), admitted: 2 };
+    later.members.insert(ClientId(5), member);
+    later
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_later_roster_waits_for_the_operator_and_is_in_force_once_accepted_without_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = Process::start("127.0.0.1:0", vec![]);
+    let Config { coordinator, authority_key, .. } = silo(folder.path(), process.address, 3);
+    let path = folder.path().join("client.toml");
+    // The policy says nothing of rosters: by hand is what is meant then.
+    let toml = format!(
+        "coordinator = \"{coordinator}\"\nclient_id = 1\ndata = \"silo.csv\"\nstate_dir = \"state\"\n\
+         roster = \"roster.json\"\nauthority_key = \"{authority_key}\"\nidentity_key_file = \"silo.key\"\n\
+         plaintext = true\n[policy]\ncohort_min = 3\nhonest_min = 2\ncorrupt_min = 1\nepsilon_max = 1.0\n\
+         delta_max = 1e-5\nprivacy_modes = [\"fedavg\"]\nauthors = [\"{}\"]\n\
+         accepts_undetected_rollback = true\n",
+        public(101)
+    );
+    std::fs::write(&path, toml).unwrap();
+    let daemon = start(Config::load(&path).unwrap());
+
+    let plan = sim::plan(3, 2);
+    let later = later();
+    let digest = later.digest().to_string();
+    let welcome = mock::welcome(Digest::sha256(b"run"), &plan, &later);
+    let mut session = process.session().await;
+    session.greet().await;
+    session.say(welcome.clone()).await;
+    let said = session.heard().await;
+    let ToCoordinator::Declined { round: None, reason: Decline::AwaitsOperator(change) } = said else {
+        panic!("{said:?}")
+    };
+    assert!(change.contains("roster epoch 2 after 1; joins: 5 silo 5"), "{change}");
+    let state = folder.path().join("state");
+    assert!(state.join("roster-offered.json").exists(), "shown before it is declined");
+
+    let shown = folkmoot_client(&["show"], &path);
+    assert!(shown.status.success(), "{}", text(&shown));
+    assert!(text(&shown).contains(&change) && text(&shown).contains(&digest), "{}", text(&shown));
+    let other = folkmoot_client(&["accept", &roster().digest().to_string(), "--yes"], &path);
+    assert!(!other.status.success(), "{}", text(&other));
+    assert!(!state.join("roster-accepted").exists(), "another roster than the one on offer");
+
+    let accepted = folkmoot_client(&["accept", &digest, "--yes"], &path);
+    assert!(accepted.status.success(), "{}", text(&accepted));
+    assert_eq!(session.heard().await, ToCoordinator::CheckIn { head: None }, "in the same session");
+    assert!(state.join("roster-in-force.json").exists());
+    assert!(!state.join("roster-offered.json").exists(), "nothing is on offer any more");
+    assert!(!state.join("roster-accepted").exists(), "an answer is used once");
+
+    drop(session);
+    let mut session = process.session().await;
+    session.greet().await;
+    session.say(welcome).await;
+    assert_eq!(session.heard().await, ToCoordinator::CheckIn { head: None }, "and nobody is asked again");
+    session.say(ToClient::Finished { reason: protocol::RunEnd::Complete }).await;
+    assert!(session.heard.message().await.unwrap().is_none());
+    drop(session);
+    assert_eq!(daemon.await.unwrap().unwrap(), client::Ended::Finished(protocol::RunEnd::Complete));
+}
