@@ -71,6 +71,10 @@ async fn a_later_roster_waits_for_the_operator_and_is_in_force_once_accepted_wit
     let other = folkmoot_client(&["accept", &roster().digest().to_string(), "--yes"], &path);
     assert!(!other.status.success(), "{}", text(&other));
     assert!(!state.join("roster-accepted").exists(), "another roster than the one on offer");
+    // It goes on waiting, however often it is asked.
+    session.say(welcome.clone()).await;
+    let again = Decline::AwaitsOperator(change);
+    assert_eq!(session.heard().await, ToCoordinator::Declined { round: None, reason: again });
 
     let accepted = folkmoot_client(&["accept", &digest, "--yes"], &path);
     assert!(accepted.status.success(), "{}", text(&accepted));

@@ -12,7 +12,7 @@ use client::Ended;
 use identity::Plan;
 use mock::{FIRST, ME, Process, Session, genesis, silo, start};
 use params::{Digest, Params};
-use protocol::{Attempt, CoordinatorFault, Decline, RunEnd, ToClient, ToCoordinator};
+use protocol::{CoordinatorFault, Decline, RunEnd, ToClient, ToCoordinator};
 use wire::{HandshakeError, Refusal, v1};
 
 /// All log lines of this process.
@@ -249,10 +249,9 @@ async fn a_chain_that_begins_with_a_round_gets_no_training_on_its_model() {
     session.welcome(&plan).await;
     let signed = SignedManifest::sign(&manifest, mock::key(9).signing_key()).unwrap();
     session.say(ToClient::Published(signed)).await;
-    session.say(ToClient::Open { at: Attempt { round: 2, attempt: 1 }, model }).await;
-    let reason = Decline::CoordinatorFault(CoordinatorFault::Step);
-    assert_eq!(session.heard().await, ToCoordinator::Declined { round: Some(2), reason });
-    daemon.abort();
+    let reason = Decline::CoordinatorFault(CoordinatorFault::Chain);
+    assert_eq!(session.heard().await, ToCoordinator::Declined { round: None, reason });
+    assert_eq!(daemon.await.unwrap().unwrap_err().exit_code(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -119,6 +119,9 @@ fn a_silo_that_decides_by_hand_waits_shows_who_leaves_and_goes_on_once_its_opera
         world.journal.iter().any(|record| matches!(record, ClientRecord::RosterAdopted { epoch: 2, .. }))
     };
     assert!(!adopted(&world), "nobody has accepted it");
+    let again = world.say(sim::welcome(world.run, &world.plan, &later));
+    assert_eq!(messages(&again), messages(&effects), "that the coordinator says it again is no answer");
+    assert!(!adopted(&world), "still nobody");
 
     // Another roster than the one that was shown is not accepted in its place.
     let other = params::Digest::sha256(b"another roster");

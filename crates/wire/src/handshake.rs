@@ -189,12 +189,13 @@ mod tests {
 
     #[test]
     fn another_version_is_named_on_both_sides_before_any_signature() {
-        let newer = Challenge { nonce: [0; 32], protocol_version: 2 };
+        let (own, next) = (PROTOCOL_VERSION, PROTOCOL_VERSION + 1);
+        let newer = Challenge { nonce: [0; 32], protocol_version: next };
         let refused = newer.answer(ClientId(1), &key(1)).unwrap_err();
-        assert_eq!(refused, HandshakeError::Version { client: 1, coordinator: 2 });
+        assert_eq!(refused, HandshakeError::Version { client: own, coordinator: next });
         let older = Hello { client: ClientId(1), protocol_version: 0, signature: [0; 64] };
         let told = Challenge::new([0; 32]).verify(&older, &key(1).verifying_key()).unwrap_err().to_string();
-        assert!(told.contains("version 0") && told.contains("coordinator 1"), "{told}");
+        assert!(told.contains("version 0") && told.contains(&format!("coordinator {own}")), "{told}");
     }
 
     #[test]

@@ -70,8 +70,10 @@ impl Participant {
             return;
         }
         let follows = facts.check_next(&signed, &run.id).is_ok_and(|manifest| {
-            // Version 0 is public: anyone can recompute it, so no silo starts from another one.
-            manifest.round > 0 || manifest.model.params_digest == run.plan.initial_model().digest()
+            // Version 0 is public: anyone can recompute it, so no silo starts from another one, nor in the middle.
+            let first = facts.head_round().is_none();
+            first == (manifest.round == 0)
+                && (!first || manifest.model.params_digest == run.plan.initial_model().digest())
         });
         if !follows {
             // Those between may be lost or still on their way; a coordinator of two chains has none to say.

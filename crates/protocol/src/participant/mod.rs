@@ -55,6 +55,8 @@ struct Offered {
     roster: Box<SignedRoster>,
     /// Of the roster.
     digest: Digest,
+    /// By the operator: that a coordinator says it again is no answer.
+    accepted: bool,
 }
 
 impl Participant {

@@ -18,7 +18,8 @@ impl Participant {
     ) -> Result<(), Decline> {
         let roster = self.later_roster(signed)?;
         let Some(roster) = roster else { return Ok(()) };
-        let accepted = self.offered.as_ref().is_some_and(|offered| offered.digest == roster.digest());
+        let answered = self.offered.as_ref().filter(|offered| offered.accepted);
+        let accepted = answered.is_some_and(|offered| offered.digest == roster.digest());
         if accepted || self.profile.policy.roster_changes == RosterChanges::Auto {
             self.adopt(roster, out);
             return Ok(());
@@ -29,6 +30,7 @@ impl Participant {
             plan: Box::new(plan.clone()),
             roster: Box::new(signed.clone()),
             digest: roster.digest(),
+            accepted: false,
         });
         out.push(ClientEffect::Offer(Box::new(RosterOffer { roster, change: change.clone() })));
         Err(Decline::AwaitsOperator(change))
@@ -41,7 +43,7 @@ impl Participant {
             return;
         };
         let (run_id, plan, signed) = (offered.run_id, offered.plan.clone(), offered.roster.clone());
-        self.offered = Some(offered);
+        self.offered = Some(Offered { accepted: true, ..offered });
         self.welcome(run_id, plan, signed, out);
         self.offered = None;
     }

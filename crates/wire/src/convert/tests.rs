@@ -208,7 +208,7 @@ fn every_malformed_field_of_a_client_is_refused_by_its_name() {
         |m| m.reason = None => "declined.reason: missing",
         |m| m.reason = Some(v1::Decline { reason: None }) => "declined.reason.reason: missing",
         |m| m.reason = Some(fault(0)) => "declined.reason.coordinator_fault: 0 is not a known value",
-        |m| m.reason = Some(fault(11)) => "declined.reason.coordinator_fault: 11 is not a known value",
+        |m| m.reason = Some(fault(12)) => "declined.reason.coordinator_fault: 12 is not a known value",
     ]);
     refused!(client_with, client_envelope, arbitrary::share_keys(), ShareKeys as ShareKeys, [
         |m| m.bundle = None => "share_keys.bundle: missing",
