@@ -246,7 +246,7 @@ impl Driver {
             if !bytes.is_empty() {
                 // A failed append is a crash: the process ends and recovers from what is on disk.
                 let last = self.store.append_all(&bytes).context(APPEND_FAILED)?;
-                self.audit.journalled(last - bytes.len() as u64, self.clock.now(), &records);
+                self.audit.journalled(last - bytes.len() as u64, self.clock.now(), &records)?;
             }
             for effect in std::mem::take(&mut self.effects) {
                 self.perform_one(effect)?;
