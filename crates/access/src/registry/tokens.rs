@@ -110,8 +110,8 @@ impl Registry {
     }
 
     /// Asks for admission under the roster in force, or again how far that is. The first identity key that uses a token
-    /// has it: the same key with the same certificate request may ask for ever, and no other may. `check` says whether
-    /// a certificate could be issued from a request.
+    /// has it: that key may ask for ever, with another transport key too, and no other may. `check` says whether a
+    /// certificate could be issued from a request.
     ///
     /// # Errors
     /// [`RegistryError`].
@@ -202,11 +202,15 @@ impl State {
         match &token.state {
             TokenState::Withdrawn { .. } => return Err(RegistryError::TokenWithdrawn),
             TokenState::Used { .. } => {
-                let mut requests = self.requests.iter();
-                let mine = requests.find(|kept| {
-                    kept.token == *hash && kept.identity_key == key && kept.certificate_request == request
-                });
-                return mine.map(|kept| kept.standing(join)).ok_or(RegistryError::TokenReplayed);
+                let mut requests = self.requests.iter_mut();
+                let mine = requests.find(|kept| kept.token == *hash && kept.identity_key == key);
+                let mine = mine.ok_or(RegistryError::TokenReplayed)?;
+                if mine.certificate_request != request {
+                    // The identity key has signed it: a silo that was stopped, or whose certificate has expired.
+                    check(join.certificate_request).map_err(RegistryError::Issue)?;
+                    mine.certificate_request = request;
+                }
+                return Ok(mine.standing(join));
             }
             TokenState::Good if now_s >= token.expires_s => return Err(RegistryError::TokenExpired),
             TokenState::Good => {}
