@@ -10,6 +10,7 @@ use audit::{Actor, Event, Log, LogError, Status};
 use ed25519_dalek::SigningKey;
 use params::Digest;
 use protocol::{Attempt, Decline, Timestamp, ToCoordinator, UploadHeader};
+use secagg::ClientId;
 
 /// Tiles and checkpoint are made at most this often, and when the daemon ends: they can be made again from the log.
 const PUBLISH_EVERY: Duration = Duration::from_secs(5);
@@ -27,11 +28,11 @@ impl Departures {
     pub(crate) fn open(
         state: &Path,
         federation: &str,
-        silo: &str,
+        silo: ClientId,
         key: SigningKey,
     ) -> Result<Self, LogError> {
         let folder = state.join("audit");
-        let log = Log::open(&folder, &log_name(federation, silo), key)?;
+        let log = Log::open(&folder, &audit::silo_name(federation, silo.0), key)?;
         // What `folkmoot audit verify --key` is given. It follows from the roster: not having it loses nothing.
         if let Err(why) = store::write_replacing(
             &folder.with_extension("pub"),
@@ -39,7 +40,7 @@ impl Departures {
         ) {
             tracing::warn!("the audit log's public key is not written: {why}");
         }
-        Ok(Self { log, silo: silo.to_owned(), published: Instant::now(), waiting: Vec::new() })
+        Ok(Self { log, silo: format!("silo-{silo}"), published: Instant::now(), waiting: Vec::new() })
     }
 
     /// A message is about to be said.
@@ -94,12 +95,6 @@ impl Departures {
         event.attempt = at.map(|at| at.attempt);
         self.waiting.push(event);
     }
-}
-
-/// A silo's log and its cosignatures have this name; a space or a plus sign cannot stand in one.
-pub(crate) fn log_name(federation: &str, silo: &str) -> String {
-    let allowed = |c: char| if c == '+' || c.is_whitespace() || c.is_control() { '-' } else { c };
-    format!("folkmoot/{}/{silo}", federation.chars().map(allowed).collect::<String>())
 }
 
 fn describe(message: &ToCoordinator) -> (&'static str, Option<Attempt>, Option<String>) {

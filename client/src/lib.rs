@@ -258,10 +258,9 @@ pub async fn run_on(
     let own = profile.id;
     let key = profile.identity.signing_key().clone();
     let federation = profile.roster.federation.clone();
-    let departures = Departures::open(&config.state_dir, &federation, &format!("silo-{own}"), key.clone())
-        .map_err(RunError::Departures)?;
-    let origin = departures::log_name(&federation, "");
-    let log = tlog::VerifierKey::new(origin.trim_end_matches('/'), profile.roster.coordinator())
+    let departures =
+        Departures::open(&config.state_dir, &federation, own, key.clone()).map_err(RunError::Departures)?;
+    let log = tlog::VerifierKey::new(&audit::log_name(&federation), profile.roster.coordinator())
         .map_err(|why| RunError::Departures(why.into()))?;
     let (newest, roster) = watch::channel(Arc::new(profile.roster.clone()));
     let (report, seen) = mpsc::channel(SEEN_WAITING);

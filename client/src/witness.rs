@@ -20,7 +20,6 @@ use tonic::{Code, Status};
 use wire::v1::audit_client::AuditClient;
 use wire::{describe, limits, v1};
 
-use crate::departures::log_name;
 use crate::patience::{Patience, within};
 
 /// Another member's cosignature counts for so long after it was seen.
@@ -92,7 +91,7 @@ impl Watchman {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|_| Missed::Other("a hash of the proof has another length".into()))?;
         let roster = Arc::clone(&self.roster.borrow());
-        let name = log_name(&roster.federation, &format!("silo-{}", self.own));
+        let name = audit::silo_name(&roster.federation, self.own.0);
         let before = self.memory.size();
         let line = tokio::task::block_in_place(|| {
             self.memory.observe(&checkpoint, &proof, &self.key, &name, now_s())
@@ -110,7 +109,7 @@ impl Watchman {
             .iter()
             .filter(|(id, _)| **id != self.own)
             .filter_map(|(id, key)| {
-                let name = log_name(&roster.federation, &format!("silo-{id}"));
+                let name = audit::silo_name(&roster.federation, id.0);
                 Some((name.clone(), (*id, VerifierKey::new(&name, *key).ok()?)))
             })
             .collect();

@@ -32,12 +32,6 @@ const ENTRIES_AT_ONCE: u64 = 256;
 /// How often it is asked whether a checkpoint is due while nothing is new.
 const QUIET: Duration = Duration::from_millis(500);
 
-/// The log's name in its checkpoints; a space or a plus sign cannot stand in one.
-pub(crate) fn origin(federation: &str) -> String {
-    let allowed = |c: char| if c == '+' || c.is_whitespace() || c.is_control() { '-' } else { c };
-    format!("folkmoot/{}", federation.chars().map(allowed).collect::<String>())
-}
-
 /// What the log's thread is asked.
 enum Command {
     Append(Vec<Event>),

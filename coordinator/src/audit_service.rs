@@ -64,7 +64,7 @@ impl Audit for AuditService {
             .keys()
             .get(&client)
             .ok_or_else(|| protocol::Rejection::UnknownClient(client).to_status())?;
-        let name = format!("folkmoot/{}/silo-{client}", roster.federation);
+        let name = audit::silo_name(&roster.federation, client.0);
         let witness =
             VerifierKey::new(&name, *key).map_err(|why| Status::failed_precondition(why.to_string()))?;
         answered(self.log.cosign(line, witness).await)?;

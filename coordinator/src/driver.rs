@@ -29,7 +29,7 @@ use wire::v1::RunStatus;
 use wire::{Refusal, ServiceError};
 
 use crate::artifacts::{self, Files, Version};
-use crate::audit_log::{self, AuditLog};
+use crate::audit_log::AuditLog;
 use crate::events::{ChainReply, Event, NextVersion, Staging};
 use crate::service::{Counters, RETRY_AFTER};
 use crate::sessions::Sessions;
@@ -112,7 +112,7 @@ impl Driver {
             .collect::<anyhow::Result<Vec<_>>>()?;
         let plan = setup.plan.clone();
         let publish_every = daemon::heartbeat(daemon::patience(&plan)) * 3;
-        let origin = audit_log::origin(&setup.roster.federation);
+        let origin = audit::log_name(&setup.roster.federation);
         let audit = AuditLog::open(&folder.join("audit"), &origin, keys.audit, &journal, publish_every)?;
         let mut effects = Effects::new();
         let newest = journal.iter().filter_map(Record::time).max().unwrap_or(Timestamp(0));

@@ -53,6 +53,7 @@
 mod event;
 mod folder;
 mod log;
+mod names;
 mod verify;
 mod witness;
 
@@ -62,5 +63,6 @@ mod samples;
 pub use event::{Actor, Event, EventError, Status};
 pub use folder::FolderError;
 pub use log::{Log, LogError};
+pub use names::{log_name, silo_name};
 pub use verify::{Report, VerifyError, export, read_entries, verify_folder};
 pub use witness::{Witness, WitnessError, cosignatures_by};
