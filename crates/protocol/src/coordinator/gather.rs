@@ -21,7 +21,9 @@ impl Coordinator {
             return Some(RunEnd::BudgetSpent);
         }
         let members = self.state.roster.keys();
-        let willing = members.keys().filter(|client| !self.state.refused.contains_key(client)).count();
+        // Who was put out makes room for another silo: the run waits for one, and says so.
+        let refuses = |client: &&ClientId| self.state.refused.get(client).is_some_and(|absence| absence.own);
+        let willing = members.len() - members.keys().filter(refuses).count();
         let needed = plan.cohort.minimum;
         // For a round's time an operator may still mend what makes a silo refuse.
         let waited = now >= self.idle_since.plus_ms(plan.timing.round_deadline_ms);
