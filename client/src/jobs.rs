@@ -16,7 +16,7 @@ use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::transport::Channel;
-use train::{BurnTrainer, Trained, Trainer};
+use train::{BurnTrainer, Trainer};
 use wire::v1::federation_client::FederationClient;
 use wire::{describe, v1};
 
@@ -91,7 +91,7 @@ pub(crate) async fn train(
                 .await
                 .map_err(|panic| panic.to_string())
                 .and_then(|trained| trained.map_err(|why| why.to_string()))
-                .map(contribution)
+                .map(Contribution::from)
                 .map_err(TrainFailure::Training);
             (Some(version), result)
         }
@@ -188,13 +188,4 @@ async fn load(path: PathBuf, table: Option<Table>, plan: &Arc<AuthoredPlan>) -> 
         .map_err(|panic| TrainFailure::Training(panic.to_string()))??;
     tracing::info!(version = data.version().short(), "data loaded");
     Ok(Table { plan: digest, data: Arc::new(data) })
-}
-
-fn contribution(trained: Trained) -> Contribution {
-    match trained {
-        Trained::Local { update, rows, metrics } => {
-            Contribution::Update { update, rows, metrics: [metrics.loss, metrics.accuracy] }
-        }
-        Trained::ClippedSum(sum) => Contribution::Sum(sum),
-    }
 }

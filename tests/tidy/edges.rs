@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::tree::{self, Crate};
 
 /// Every crate with its layer and the crates of the workspace that it may depend on.
-const CRATES: [(&str, u8, &[&str]); 24] = [
+const CRATES: [(&str, u8, &[&str]); 25] = [
     ("accounting", 0, &[]),
     ("params", 0, &[]),
     ("attest", 1, &["checkpoint", "params"]),
@@ -21,6 +21,7 @@ const CRATES: [(&str, u8, &[&str]); 24] = [
     ("daemon", 3, &["identity", "protocol", "vault"]),
     ("datasets", 3, &["identity", "params"]),
     ("pki", 3, &["identity", "params"]),
+    ("rehearsal", 3, &["datasets", "identity", "optim", "params", "protocol", "train"]),
     (
         "sim",
         3,
@@ -114,13 +115,15 @@ const CRATES: [(&str, u8, &[&str]); 24] = [
 ];
 
 /// Edges inside one layer, each with its reason. Any other edge points downward.
-const SIDEWAYS: [(&str, &str, &str); 12] = [
+const SIDEWAYS: [(&str, &str, &str); 14] = [
     ("attest", "checkpoint", "evidence restates a signed record, and is checked against it"),
     ("protocol", "identity", "a round is run under a plan, a roster and a policy"),
     ("access", "pki", "a caller is who its certificate names"),
     ("access", "wire", "it serves enrolment and administration, and refuses in statuses"),
     ("audit", "store", "an audit log's truth is a journal"),
     ("daemon", "vault", "both daemons open their sealed folders and keys in one way"),
+    ("rehearsal", "datasets", "a rehearsal trains on the silos' own tables"),
+    ("rehearsal", "train", "a rehearsal is the real training"),
     ("sim", "store", "the simulated processes write the real journal, over simulated disks"),
     ("sim", "wire", "every simulated message is encoded and decoded"),
     ("store", "vault", "what lies on a disk is sealed where it is written"),

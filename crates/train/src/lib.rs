@@ -22,7 +22,7 @@ mod poisson;
 
 use datasets::Dataset;
 use dp::{ClippedSum, LocalUpdate};
-use identity::{Plan, Privacy};
+use identity::{Contribution, Plan, Privacy};
 use params::Params;
 
 use batch::Batch;
@@ -42,6 +42,17 @@ pub enum Trained {
     },
     /// The sum of clipped descent directions (negated gradients) of one Poisson batch: what the server adds.
     ClippedSum(ClippedSum),
+}
+
+impl From<Trained> for Contribution {
+    fn from(trained: Trained) -> Self {
+        match trained {
+            Trained::Local { update, rows, metrics } => {
+                Self::Update { update, rows, metrics: [metrics.loss, metrics.accuracy] }
+            }
+            Trained::ClippedSum(sum) => Self::Sum(sum),
+        }
+    }
 }
 
 /// How a model does on a table.

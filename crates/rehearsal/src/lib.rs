@@ -1,0 +1,258 @@
+//! A whole run of a plan in one process: the real training, clipping, rounding, noise, sum and server step, without
+//! network, journals and masks.
+//!
+//! Owns: [`Rehearsal`]. Masks cancel bit for bit in every opened sum, so a rehearsed round gives the model that a real
+//! one with the same silos and seeds gives; every silo takes part in every round. It protects nothing: all tables are
+//! in one memory. For measuring what a plan's noise costs and what its promise is worth, on data that may be together.
+//!
+//! ```text
+//! Plan, [Dataset] --Rehearsal::round--> Params v+1    train, Mechanism::protect, wrapping sum, next_model
+//! ```
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+use chacha20::ChaCha20Rng;
+use datasets::Dataset;
+use identity::{Mechanism, Plan, Privacy};
+use optim::State;
+use params::Params;
+use protocol::next_model;
+use rand_core::{Rng, SeedableRng};
+use train::{BurnTrainer, Trainer};
+
+/// How much noise a rehearsal adds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Noise {
+    /// What the plan says.
+    AsPlanned,
+    /// So many times the plan's noise multiplier.
+    ///
+    /// # Privacy
+    /// Below one the plan's promise does not hold: an audit that does not find that out is no audit.
+    Times(f64),
+    /// As little as the sampler can draw.
+    ///
+    /// # Privacy
+    /// None.
+    Off,
+}
+
+/// Why a rehearsal ends.
+#[derive(Debug, thiserror::Error)]
+pub enum RehearsalError {
+    /// The plan's constants make no mechanism.
+    #[error("the plan's {0}: {1}")]
+    Mechanism(&'static str, String),
+    /// A silo cannot train.
+    #[error("silo {silo} cannot train: {why}")]
+    Training {
+        /// Counted from 0.
+        silo: usize,
+        /// What is wrong.
+        #[source]
+        why: train::TrainError,
+    },
+    /// A silo's update cannot be sent.
+    #[error("silo {silo} has no update to send: {why}")]
+    Protect {
+        /// Counted from 0.
+        silo: usize,
+        /// What is wrong.
+        #[source]
+        why: identity::ProtectError,
+    },
+    /// The sum gives no model.
+    #[error("the sum gives no model: {0}")]
+    Step(#[from] protocol::RecoverFailure),
+    /// There is nothing to train on.
+    #[error("there is no silo to rehearse with")]
+    NoSilos,
+}
+
+/// A run in progress.
+pub struct Rehearsal<'a> {
+    plan: Plan,
+    mechanism: Mechanism,
+    silos: &'a [Dataset],
+    rng: ChaCha20Rng,
+    params: Params,
+    state: State,
+    rounds: u64,
+}
+
+impl<'a> Rehearsal<'a> {
+    /// Starts at version 0 of the plan's model. Equal arguments give equal models.
+    ///
+    /// The plan is not validated: a rehearsal may ask what another cohort, or less noise, would do.
+    ///
+    /// # Errors
+    /// [`RehearsalError`]
+    pub fn new(
+        plan: &Plan,
+        silos: &'a [Dataset],
+        noise: Noise,
+        seed: [u8; 32],
+    ) -> Result<Self, RehearsalError> {
+        if silos.is_empty() {
+            return Err(RehearsalError::NoSilos);
+        }
+        let plan = with_noise(plan, noise);
+        let mechanism = plan.mechanism().map_err(|(field, why)| RehearsalError::Mechanism(field, why))?;
+        let params = plan.initial_model();
+        let state = plan.server.initial_state(params.values().len());
+        Ok(Self { plan, mechanism, silos, rng: ChaCha20Rng::from_seed(seed), params, state, rounds: 0 })
+    }
+
+    /// The model so far.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// How many rounds were rehearsed.
+    pub fn rounds(&self) -> u64 {
+        self.rounds
+    }
+
+    /// One round with every silo.
+    ///
+    /// # Errors
+    /// [`RehearsalError`]; the model is then what it was.
+    pub fn round(&mut self) -> Result<&Params, RehearsalError> {
+        let mut sum: Vec<u32> = Vec::new();
+        for (silo, data) in self.silos.iter().enumerate() {
+            let trained = BurnTrainer
+                .train(&self.plan, &self.params, data, seed(&mut self.rng))
+                .map_err(|why| RehearsalError::Training { silo, why })?;
+            let mut noise = ChaCha20Rng::from_seed(seed(&mut self.rng));
+            let protected = self
+                .mechanism
+                .protect(trained.into(), &mut noise)
+                .map_err(|why| RehearsalError::Protect { silo, why })?;
+            let lanes = protected.update.into_lanes();
+            sum.resize(lanes.len(), 0);
+            for (sum, lane) in sum.iter_mut().zip(lanes) {
+                *sum = sum.wrapping_add(lane);
+            }
+        }
+        let next = next_model(&self.plan, &sum, self.silos.len(), &self.params, self.state.clone())?;
+        (self.params, self.state) = (next.params, next.state);
+        self.rounds += 1;
+        Ok(&self.params)
+    }
+
+    /// All the plan's rounds that are left.
+    ///
+    /// # Errors
+    /// [`RehearsalError`]
+    pub fn run(mut self) -> Result<Params, RehearsalError> {
+        while self.rounds < self.plan.rounds {
+            self.round()?;
+        }
+        Ok(self.params)
+    }
+}
+
+/// The plan with this noise in place of its own.
+fn with_noise(plan: &Plan, noise: Noise) -> Plan {
+    let times = |factor: f64| {
+        let mut changed = plan.clone();
+        match &mut changed.privacy {
+            Privacy::DistributedDpSgd { noise_multiplier, .. }
+            | Privacy::DistributedDpFedavg { noise_multiplier, .. } => *noise_multiplier *= factor,
+            Privacy::Fedavg { .. } => {}
+        }
+        changed
+    };
+    match noise {
+        Noise::AsPlanned => plan.clone(),
+        Noise::Times(factor) => times(factor),
+        Noise::Off => {
+            // The sampler refuses what is too fine for it, so the least noise is found by trying.
+            let drawable = (0..64).map(|halvings| times(0.5f64.powi(halvings)));
+            drawable.take_while(|plan| plan.mechanism().is_ok()).last().unwrap_or_else(|| plan.clone())
+        }
+    }
+}
+
+fn seed(rng: &mut ChaCha20Rng) -> [u8; 32] {
+    let mut seed = [0; 32];
+    rng.fill_bytes(&mut seed);
+    seed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(rounds: u64) -> Plan {
+        let text = include_str!("../../../deploy/config/plan.toml");
+        let mut plan = Plan::from_toml(text).unwrap();
+        plan.rounds = rounds;
+        plan.data = datasets::digits::data_section([-0.3, 0.7]);
+        plan.privacy = Privacy::DistributedDpSgd {
+            epsilon: 4.9,
+            delta: 1e-5,
+            noise_multiplier: 5.324,
+            clip_norm: 0.5,
+            sampling_rate: 1.0,
+            divisor: 1437.0,
+            scale_bits: 16,
+            batch_rows_max: 1024,
+        };
+        plan.server = optim::ServerOptimizer::FedAvg { learning_rate: 7.0, momentum: 0.8 };
+        plan
+    }
+
+    fn silos(plan: &Plan) -> Vec<Dataset> {
+        let table = |silo| datasets::digits::table(datasets::digits::silo_rows(silo, 3));
+        (0..3).map(|silo| Dataset::from_csv("silo", table(silo).as_bytes(), &plan.data).unwrap()).collect()
+    }
+
+    fn accuracy(plan: &Plan, params: &Params) -> f64 {
+        let table = datasets::digits::table(datasets::digits::held_out_rows());
+        let held_out = Dataset::from_csv("held out", table.as_bytes(), &plan.data).unwrap();
+        train::evaluate(plan, params, &held_out).unwrap().accuracy
+    }
+
+    #[test]
+    fn a_rehearsed_run_learns_and_equal_seeds_give_equal_models() {
+        let plan = plan(15);
+        let silos = silos(&plan);
+        let run = |seed| Rehearsal::new(&plan, &silos, Noise::AsPlanned, [seed; 32]).unwrap().run().unwrap();
+        let model = run(1);
+        assert!(accuracy(&plan, &model) > 0.7, "guessing is right in one of ten");
+        assert_eq!(model.digest(), run(1).digest());
+        assert_ne!(model.digest(), run(2).digest());
+    }
+
+    #[test]
+    fn noise_is_switched_off_and_made_stronger_as_asked() {
+        // The first round of a convex model is its clipped gradient plus the noise; every row is in the batch, so that
+        // two seeds differ by their noise alone.
+        let plan = plan(1);
+        let silos = silos(&plan);
+        let step = |noise, seed| {
+            let model = Rehearsal::new(&plan, &silos, noise, [seed; 32]).unwrap().run().unwrap();
+            model.into_values()
+        };
+        let spread = |noise| {
+            let (a, b) = (step(noise, 1), step(noise, 2));
+            let squared: f64 = a.iter().zip(&b).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+            (squared / (2.0 * a.len() as f64)).sqrt()
+        };
+        // z C / sqrt(honest_min) a silo, three silos, over the divisor, times the learning rate.
+        let planned = 5.324 * 0.5 * (3.0f64 / 2.0).sqrt() * 7.0 / 1437.0;
+        // 650 differences: five deviations of a standard deviation's estimate are 14 per cent.
+        assert!((spread(Noise::AsPlanned) / planned - 1.0).abs() < 0.14, "{}", spread(Noise::AsPlanned));
+        assert!((spread(Noise::Times(3.0)) / planned - 3.0).abs() < 0.42);
+        assert!(spread(Noise::Off) < planned / 1000.0, "{}", spread(Noise::Off));
+    }
+
+    #[test]
+    fn nobody_and_numbers_without_a_mechanism_are_refused() {
+        let plan = plan(1);
+        assert!(matches!(Rehearsal::new(&plan, &[], Noise::Off, [0; 32]), Err(RehearsalError::NoSilos)));
+        let silos = silos(&plan);
+        let refused = Rehearsal::new(&plan, &silos, Noise::Times(1e-9), [0; 32]).err().unwrap();
+        assert!(refused.to_string().contains("privacy.scale_bits"), "{refused}");
+    }
+}
