@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use identity::{AuthorisedRoster, Authority, Problems};
+use identity::{AuthorisedRoster, Problems};
 use pki::TransportKey;
 
 use crate::enroll::Enroll;
@@ -147,9 +147,7 @@ fn doctor(path: &std::path::Path) -> Result<(), (u8, String)> {
         return ended(fails);
     };
     let mut problems = Problems::default();
-    let authority = daemon::read(&tls.authority, "tls.authority", &mut problems, |text| {
-        Authority::from_canonical(text.trim_end()).map_err(|why| why.to_string())
-    });
+    let authority = daemon::read_authority(&tls.authority, "tls.authority", &mut problems);
     let Some(authority) = authority else { return Err(failed(problems.to_string())) };
     let vault = config.open_vault(&mut problems);
     let key = daemon::read_secret_text(&tls.key_file, "tls.key_file", vault.as_deref(), &mut problems)

@@ -1,6 +1,6 @@
 //! The silo's certificate lasts a day; this task renews it at two thirds of that.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use pki::{ClientTls, Leaf, TransportKey};
 use rand::rngs::SysRng;
@@ -69,5 +69,5 @@ async fn renew(transport: &mut Transport, channel: Channel) -> Result<(), String
 
 /// Seconds since 1970 by the machine's clock, which certificates are judged by.
 pub(crate) fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+    daemon::wall_ms() / 1000
 }

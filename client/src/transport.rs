@@ -40,9 +40,7 @@ impl Transport {
         vault: Option<Arc<Vault>>,
         problems: &mut Problems,
     ) -> Option<Self> {
-        let authority = daemon::read(&tls.authority, "tls.authority", problems, |text| {
-            Authority::from_canonical(text.trim_end()).map_err(|why| why.to_string())
-        })?;
+        let authority = daemon::read_authority(&tls.authority, "tls.authority", problems)?;
         problems.require(authority.key == authority_key, "authority_key", || {
             format!("`{}` names another key; both come from one enrolment", tls.authority.display())
         });

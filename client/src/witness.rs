@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use audit::{Witness, WitnessError};
 use ed25519_dalek::SigningKey;
@@ -94,7 +94,7 @@ impl Watchman {
         let name = audit::silo_name(&roster.federation, self.own.0);
         let before = self.memory.size();
         let line = tokio::task::block_in_place(|| {
-            self.memory.observe(&checkpoint, &proof, &self.key, &name, now_s())
+            self.memory.observe(&checkpoint, &proof, &self.key, &name, daemon::wall_ms() / 1000)
         })
         .map_err(|why| match why {
             WitnessError::Contradiction { .. } => Missed::Contradiction(why.to_string()),
@@ -165,8 +165,4 @@ impl From<Status> for Missed {
             _ => Self::Other(describe(&status)),
         }
     }
-}
-
-fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -159,9 +159,7 @@ impl Config {
 
 impl Tls {
     fn load(&self, authority_key: &str, vault: Option<&Vault>, problems: &mut Problems) -> Option<LoadedTls> {
-        let authority = daemon::read(&self.authority, "tls.authority", problems, |text| {
-            Authority::from_canonical(text.trim_end()).map_err(|why| why.to_string())
-        })?;
+        let authority = daemon::read_authority(&self.authority, "tls.authority", problems)?;
         problems.require(authority.key.eq_ignore_ascii_case(authority_key), "authority_key", || {
             format!("`{}` names another authority's key than this one", self.authority.display())
         });

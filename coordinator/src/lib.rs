@@ -199,7 +199,7 @@ pub async fn run_on(
         Arc::new(run),
         Arc::new(secured.issuer()),
         access::Lifetimes::default(),
-        Arc::new(now_ms),
+        Arc::new(daemon::wall_ms),
     )?;
     let guard = guard(&registry, &audit, secured.is_plain());
     let services = Services::new(
@@ -269,8 +269,9 @@ pub async fn run_on(
 /// In front of every service; what it refuses, and what changes anything, is in the audit log.
 fn guard(registry: &Arc<Registry>, audit: &AuditLog, plain: bool) -> access::Guard {
     let audit = audit.clone();
-    let hook = Arc::new(move |call: &access::CallRecord| audit.called(protocol::Timestamp(now_ms()), call));
-    let (rates, clock) = (access::Rates::default(), Arc::new(now_ms));
+    let hook =
+        Arc::new(move |call: &access::CallRecord| audit.called(protocol::Timestamp(daemon::wall_ms()), call));
+    let (rates, clock) = (access::Rates::default(), Arc::new(daemon::wall_ms));
     if plain {
         access::Guard::plaintext(Arc::clone(registry), &rates, clock, hook)
     } else {
@@ -278,14 +279,8 @@ fn guard(registry: &Arc<Registry>, audit: &AuditLog, plain: bool) -> access::Gua
     }
 }
 
-/// The wall clock: certificates and tokens are judged by it, rounds are not.
-fn now_ms() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}
-
 fn now_s() -> u64 {
-    now_ms() / 1000
+    daemon::wall_ms() / 1000
 }
 
 async fn serve_metrics(

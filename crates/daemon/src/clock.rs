@@ -39,7 +39,7 @@ impl Clock {
     /// Reads the system's clock, and counts from the later of that and `newest`: a journal's own newest time, so that
     /// deadlines count on where the clock was set back between two starts.
     pub fn not_before(newest: Timestamp) -> Self {
-        Self::at(system_ms(), newest)
+        Self::at(wall_ms(), newest)
     }
 
     fn at(system_ms: u64, newest: Timestamp) -> Self {
@@ -67,8 +67,9 @@ impl Clock {
     }
 }
 
-/// One that stands before 1970 counts as 1970: deadlines only ever compare it with itself.
-fn system_ms() -> u64 {
+/// The wall clock: certificates, tokens and ledgers are judged by it, rounds are not. One that stands before 1970 counts as
+/// 1970.
+pub fn wall_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

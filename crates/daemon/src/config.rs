@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::VerifyingKey;
-use identity::{AuthorisedRoster, Problems, SignedRoster, parse_verifying_key};
+use identity::{AuthorisedRoster, Authority, Problems, SignedRoster, parse_verifying_key};
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
@@ -62,6 +62,13 @@ pub fn read<T>(
             None
         }
     }
+}
+
+/// Reads the authority that the field names.
+pub fn read_authority(path: &Path, field: &str, problems: &mut Problems) -> Option<Authority> {
+    read(path, field, problems, |text| {
+        Authority::from_canonical(text.trim_end()).map_err(|why| why.to_string())
+    })
 }
 
 /// Reads `roster`, signed by `authority_key`; gives the key too.

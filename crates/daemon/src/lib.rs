@@ -18,7 +18,7 @@ mod config;
 mod encryption;
 mod process;
 
-pub use clock::{Clock, heartbeat, patience};
-pub use config::{ConfigError, PLAINTEXT, default_log, load, read, read_roster, resolve};
+pub use clock::{Clock, heartbeat, patience, wall_ms};
+pub use config::{ConfigError, PLAINTEXT, default_log, load, read, read_authority, read_roster, resolve};
 pub use encryption::{Encryption, read_identity, read_secret_text};
 pub use process::{GOODBYE, runtime, terminated};
