@@ -103,6 +103,7 @@ const CRATES: [(&str, u8, &[&str]); 25] = [
             "params",
             "pki",
             "protocol",
+            "rehearsal",
             "secagg",
             "sim",
             "store",

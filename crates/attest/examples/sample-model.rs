@@ -60,8 +60,7 @@ type Contents = Vec<(&'static str, Vec<u8>)>;
 
 /// The record of a round, and every file that belongs to it.
 fn checkpoint() -> Result<(SignedManifest, Contents), Box<dyn Error>> {
-    let layout =
-        Architecture { inputs: 4, hidden: vec![], activation: Activation::Relu, outputs: 3 }.layout();
+    let layout = Architecture::perceptron(4, &[], Activation::Relu, 3).layout();
     let values = (0..layout.len()).map(|lane| lane as f32 / 8.0).collect();
     let params = Params::new(layout, values)?;
     let run_id = Digest::sha256(b"sample run");

@@ -195,12 +195,7 @@ mod tests {
 
     #[test]
     fn a_model_of_another_plan_is_refused() {
-        let other = params::Architecture {
-            inputs: 3,
-            hidden: vec![],
-            activation: params::Activation::Relu,
-            outputs: 2,
-        };
+        let other = params::Architecture::perceptron(3, &[], params::Activation::Relu, 2);
         let result = verify_checkpoint(&samples::signed(1), &samples::model(1), None, Some(&other.layout()));
         assert!(matches!(result, Err(ArtifactError::Model(_))));
     }

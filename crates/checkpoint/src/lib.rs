@@ -23,7 +23,7 @@
 //! ```
 //! use params::{Activation, Architecture, Digest, Params};
 //!
-//! let layout = Architecture { inputs: 2, hidden: vec![], activation: Activation::Relu, outputs: 3 }.layout();
+//! let layout = Architecture::perceptron(2, &[], Activation::Relu, 3).layout();
 //! let params = Params::zeros(layout.clone());
 //! let metadata = checkpoint::model_metadata(&Digest::sha256(b"run"), 0);
 //! let bytes = checkpoint::model_bytes(&params, &metadata);

@@ -10,8 +10,7 @@ pub(crate) fn key() -> SigningKey {
 }
 
 pub(crate) fn params(value: f32) -> Params {
-    let layout =
-        Architecture { inputs: 2, hidden: vec![], activation: Activation::Relu, outputs: 3 }.layout();
+    let layout = Architecture::perceptron(2, &[], Activation::Relu, 3).layout();
     let values = (0..layout.len()).map(|lane| value * (lane as f32 + 1.0)).collect();
     Params::new(layout, values).unwrap()
 }

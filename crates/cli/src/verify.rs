@@ -329,8 +329,7 @@ mod tests {
     }
 
     fn params(round: u64) -> Params {
-        let layout =
-            Architecture { inputs: 2, hidden: vec![], activation: Activation::Relu, outputs: 3 }.layout();
+        let layout = Architecture::perceptron(2, &[], Activation::Relu, 3).layout();
         let values = (0..layout.len()).map(|lane| (round * 10 + lane as u64) as f32).collect();
         Params::new(layout, values).unwrap()
     }

@@ -32,16 +32,21 @@ pub struct Plan {
     pub timing: Timing,
 }
 
-/// A multilayer perceptron; softmax regression where `hidden` is empty.
+/// A multilayer perceptron, softmax regression where `hidden` is empty, or any network of the layers there are.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
-    /// Widths of the hidden layers, in order.
+    /// Widths of the hidden layers, in order; left out beside `network`.
+    #[serde(default)]
     pub hidden: Vec<usize>,
-    /// The hidden layers' activation.
+    /// The hidden layers' activation; left out beside `network`.
+    #[serde(default)]
     pub activation: params::Activation,
     /// Seed of the initial values: public, so that anyone can recompute version 0.
     pub initial_seed: u64,
+    /// The layers one by one, in place of `hidden` and `activation`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Architecture>,
 }
 
 /// The table every silo must hold, and its public scaling.
@@ -295,12 +300,10 @@ impl Plan {
 
     /// The model's shape.
     pub fn architecture(&self) -> Architecture {
-        Architecture {
-            inputs: self.data.features.len(),
-            hidden: self.model.hidden.clone(),
-            activation: self.model.activation,
-            outputs: self.data.classes,
-        }
+        let Model { hidden, activation, network, .. } = &self.model;
+        network.clone().unwrap_or_else(|| {
+            Architecture::perceptron(self.data.features.len(), hidden, *activation, self.data.classes)
+        })
     }
 
     /// Version 0 of the model. Public: anyone can recompute it from the plan.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use params::{Layer, Shape};
 use serde::{Deserialize, Serialize};
 
 use crate::authored::AuthoredPlan;
@@ -94,16 +95,30 @@ pub enum ModelKind {
     SoftmaxRegression,
     /// One hidden layer or more.
     MultilayerPerceptron,
+    /// With a convolution.
+    ConvolutionalNetwork,
+    /// Over the positions of a sequence, such as a text's tokens.
+    SequenceModel,
 }
 
 impl ModelKind {
     fn all() -> BTreeSet<Self> {
-        [Self::SoftmaxRegression, Self::MultilayerPerceptron].into()
+        [Self::SoftmaxRegression, Self::MultilayerPerceptron, Self::ConvolutionalNetwork, Self::SequenceModel]
+            .into()
     }
 
     /// The plan's.
     pub fn of(plan: &Plan) -> Self {
-        if plan.model.hidden.is_empty() { Self::SoftmaxRegression } else { Self::MultilayerPerceptron }
+        let network = plan.architecture();
+        if matches!(network.input, Shape::Tokens { .. } | Shape::Positions { .. }) {
+            Self::SequenceModel
+        } else if network.layers.iter().any(|layer| matches!(layer, Layer::Conv2d { .. })) {
+            Self::ConvolutionalNetwork
+        } else if matches!(network.layers.as_slice(), [Layer::Linear { .. }]) {
+            Self::SoftmaxRegression
+        } else {
+            Self::MultilayerPerceptron
+        }
     }
 
     /// Its name in policies.
@@ -111,6 +126,8 @@ impl ModelKind {
         match self {
             Self::SoftmaxRegression => "softmax_regression",
             Self::MultilayerPerceptron => "multilayer_perceptron",
+            Self::ConvolutionalNetwork => "convolutional_network",
+            Self::SequenceModel => "sequence_model",
         }
     }
 }
@@ -264,7 +281,8 @@ impl Policy {
         let period = self.period.is_none_or(|period| period.days > 0 && positive(period.epsilon_max));
         problems.require(period, "period", || "must have at least one day and a positive epsilon_max".into());
         problems.require(!self.models.is_empty(), "models", || {
-            "allows nothing: list softmax_regression, multilayer_perceptron or both".into()
+            "allows nothing: list softmax_regression, multilayer_perceptron, convolutional_network or sequence_model"
+                .into()
         });
         problems.require(self.accepts_undetected_rollback, "accepts_undetected_rollback", || {
             "no anchor outside this machine can be configured in this version, so a restored snapshot would \

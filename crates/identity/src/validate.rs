@@ -1,6 +1,7 @@
 //! Whether a plan can be meant: bounds, the inequality of the threshold, the ring's room, the budget.
 
 use accounting::{Event, RdpCurve, calibrate};
+use params::Shape;
 use secagg::{COHORT_MAX, Threshold};
 
 use crate::plan::{Plan, Privacy, Weights};
@@ -35,6 +36,7 @@ pub(crate) fn plan(plan: &Plan) -> Result<(), Problems> {
     if let Err(why) = plan.server.validate() {
         problems.add("server", why.to_string());
     }
+    network(plan, &mut problems);
     match plan.architecture().validate() {
         // What follows needs the number of parameters.
         Ok(()) => privacy(plan, &mut problems),
@@ -71,6 +73,32 @@ fn data(plan: &Plan, problems: &mut Problems) {
     }
 }
 
+/// What a network is declared for must be the plan's table.
+fn network(plan: &Plan, problems: &mut Problems) {
+    let Some(network) = &plan.model.network else { return };
+    let data = &plan.data;
+    problems.require(plan.model.hidden.is_empty(), "model.hidden", || {
+        "says one model and model.network another; leave one of the two out".into()
+    });
+    let (inputs, outputs) = (network.input.values(), network.outputs());
+    problems.require(inputs == data.features.len(), "model.network", || {
+        format!("an example has {inputs} values, data.features lists {} columns", data.features.len())
+    });
+    problems.require(outputs == data.classes, "model.network", || {
+        format!("the last layer gives {outputs} numbers, data.classes is {}", data.classes)
+    });
+    let Shape::Tokens { vocabulary, .. } = network.input else { return };
+    // Then scaling changes nothing, and a token is the number in the table.
+    let range = [0.0, vocabulary.saturating_sub(1) as f64];
+    let unscaled = data.scaled_to == range && data.features.iter().all(|f| [f.minimum, f.maximum] == range);
+    problems.require(unscaled, "data.features", || {
+        format!(
+            "tokens are not scaled: every column's range, and data.scaled_to, must be [{:?}, {:?}]",
+            range[0], range[1]
+        )
+    });
+}
+
 fn training(plan: &Plan, problems: &mut Problems) {
     let training = &plan.training;
     problems.require((1..=EPOCHS_MAX).contains(&training.local_epochs), "training.local_epochs", || {
@@ -83,11 +111,13 @@ fn training(plan: &Plan, problems: &mut Problems) {
             format!("must be between 1 and {BATCH_MAX}")
         });
     }
-    let widest = plan.model.hidden.iter().copied().chain([plan.data.features.len(), plan.data.classes]).max();
+    let at_once = plan.architecture().values_at_once();
     problems.require(
-        training.micro_batch.saturating_mul(widest.unwrap_or(1)) <= MICRO_BATCH_VALUES_MAX,
+        training.micro_batch.saturating_mul(at_once) <= MICRO_BATCH_VALUES_MAX,
         "training.micro_batch",
-        || format!("times the widest layer must be at most {MICRO_BATCH_VALUES_MAX} values; lower it"),
+        || {
+            format!("times the {at_once} values of the widest layer must be at most {MICRO_BATCH_VALUES_MAX}; lower it")
+        },
     );
     positive(training.learning_rate, "training.learning_rate", problems);
 }

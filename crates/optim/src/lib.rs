@@ -18,7 +18,7 @@
 //! use optim::ServerOptimizer;
 //! use params::{Activation, Architecture, Params};
 //!
-//! let architecture = Architecture { inputs: 1, hidden: vec![], activation: Activation::Relu, outputs: 1 };
+//! let architecture = Architecture::perceptron(1, &[], Activation::Relu, 1);
 //! let params = Params::zeros(architecture.layout());
 //! let config = ServerOptimizer::FedAvg { learning_rate: 0.5, momentum: 0.0 };
 //! let (next, state) = optim::step(&config, config.initial_state(2), &params, &[2.0, 4.0])?;

@@ -3,78 +3,111 @@
 use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 
+use crate::layer::{self, Layer, Parameter, Shape, Start};
 use crate::layout::{Entry, Layout};
 use crate::values::Params;
 
-const WIDTH_MAX: usize = 65_536;
-const HIDDEN_LAYERS_MAX: usize = 16;
+const LAYERS_MAX: usize = 64;
 const PARAMETERS_MAX: usize = 1 << 28;
 
 /// The nonlinearity after each hidden layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Activation {
     /// max(0, x).
+    #[default]
     Relu,
     /// Hyperbolic tangent.
     Tanh,
 }
 
-/// A classifier: softmax regression without hidden layers, a multilayer perceptron with them.
+/// A classifier: what an example is, and the layers it goes through. The last layer gives one number a class.
 ///
 /// # Shapes
 ///
-/// `layers.<i>.weight` is `[in, out]`, row-major; `layers.<i>.bias` is `[out]`; weight before bias, layer by
-/// layer.
+/// `layers.<i>.<tensor>`, where `i` counts the layers that have parameters, from 0. A linear layer's `weight` is
+/// `[in, out]`, a convolution's `[out, in, kernel, kernel]`, row-major; a `bias` is `[out]`; weight before bias.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Architecture {
-    /// Features of one example.
-    pub inputs: usize,
-    /// Widths of the hidden layers, first to last.
-    pub hidden: Vec<usize>,
-    /// After each hidden layer; without effect when there is none.
-    pub activation: Activation,
-    /// Classes.
-    pub outputs: usize,
+    /// One example.
+    pub input: Shape,
+    /// First to last.
+    pub layers: Vec<Layer>,
 }
 
 /// An architecture out of bounds.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ArchitectureError {
-    /// A width of zero, or above the limit.
-    #[error("`{which}` is {width}, and must be from 1 to {WIDTH_MAX}")]
-    Width {
-        /// The field, such as `hidden[1]`.
-        which: String,
-        /// Its value.
-        width: usize,
+    /// Too few or too many layers.
+    #[error("the model has {0} layers, and may have 1 to {LAYERS_MAX}")]
+    Layers(usize),
+    /// What goes in is out of bounds.
+    #[error("input: {0}")]
+    Input(String),
+    /// A layer cannot stand where it stands.
+    #[error("layer {index} ({kind}): {why}")]
+    Layer {
+        /// Counted from 0.
+        index: usize,
+        /// Its name in plans.
+        kind: &'static str,
+        /// What is wrong.
+        why: String,
     },
-    /// Too many hidden layers.
-    #[error("`hidden` lists {0} layers, and may list {HIDDEN_LAYERS_MAX} at most")]
-    HiddenLayers(usize),
+    /// The last layer gives no list of numbers.
+    #[error(
+        "the last layer must give a vector, one number a class: add flatten or mean_positions, then linear"
+    )]
+    Output,
     /// Too many parameters in all.
     #[error("the model has {0} parameters, and may have {PARAMETERS_MAX} at most: narrow its layers")]
     Parameters(usize),
 }
 
+/// A layer with what goes in and what comes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stage<'a> {
+    /// The layer.
+    pub layer: &'a Layer,
+    /// What goes in.
+    pub input: Shape,
+    /// What comes out.
+    pub output: Shape,
+}
+
 impl Architecture {
+    /// Softmax regression where `hidden` is empty, a multilayer perceptron else.
+    pub fn perceptron(inputs: usize, hidden: &[usize], activation: Activation, outputs: usize) -> Self {
+        let mut layers = Vec::with_capacity(2 * hidden.len() + 1);
+        for &width in hidden {
+            layers.push(Layer::Linear { width, tied_to: None });
+            layers.push(match activation {
+                Activation::Relu => Layer::Relu {},
+                Activation::Tanh => Layer::Tanh {},
+            });
+        }
+        layers.push(Layer::Linear { width: outputs, tied_to: None });
+        Self { input: Shape::Vector { width: inputs }, layers }
+    }
+
     /// Checks the bounds; everything else here expects them to hold.
     ///
     /// # Errors
     ///
-    /// The first width, depth or size out of bounds.
+    /// The first layer, width or size out of bounds.
     pub fn validate(&self) -> Result<(), ArchitectureError> {
         // Depth first: the size below is only summed over a bounded number of layers.
-        if self.hidden.len() > HIDDEN_LAYERS_MAX {
-            return Err(ArchitectureError::HiddenLayers(self.hidden.len()));
+        if !(1..=LAYERS_MAX).contains(&self.layers.len()) {
+            return Err(ArchitectureError::Layers(self.layers.len()));
         }
-        let hidden = self.hidden.iter().enumerate().map(|(i, &width)| (format!("hidden[{i}]"), width));
-        let ends = [("inputs".to_owned(), self.inputs), ("outputs".to_owned(), self.outputs)];
-        for (which, width) in ends.into_iter().chain(hidden) {
-            if !(1..=WIDTH_MAX).contains(&width) {
-                return Err(ArchitectureError::Width { which, width });
-            }
+        self.input.check().map_err(ArchitectureError::Input)?;
+        let mut shape = self.input;
+        for stage in self.walk() {
+            shape = stage?.output;
+        }
+        if !matches!(shape, Shape::Vector { .. }) {
+            return Err(ArchitectureError::Output);
         }
         match self.parameter_count() {
             count if count > PARAMETERS_MAX => Err(ArchitectureError::Parameters(count)),
@@ -82,19 +115,24 @@ impl Architecture {
         }
     }
 
+    /// The layers with their shapes, up to the first that cannot stand where it stands.
+    pub fn stages(&self) -> impl Iterator<Item = Stage<'_>> {
+        self.walk().map_while(Result::ok)
+    }
+
+    /// Numbers that the last layer gives: classes.
+    pub fn outputs(&self) -> usize {
+        self.stages().last().map_or(0, |stage| stage.output.values())
+    }
+
     /// The model's tensors.
     pub fn layout(&self) -> Layout {
-        let layers = self.layer_widths().enumerate();
-        Layout::from_distinct(
-            layers
-                .flat_map(|(i, (fan_in, fan_out))| {
-                    [
-                        Entry { name: format!("layers.{i}.weight"), shape: vec![fan_in, fan_out] },
-                        Entry { name: format!("layers.{i}.bias"), shape: vec![fan_out] },
-                    ]
-                })
-                .collect(),
-        )
+        let named = self.trained().enumerate().flat_map(|(i, parameters)| {
+            parameters
+                .into_iter()
+                .map(move |p| Entry { name: format!("layers.{i}.{}", p.name), shape: p.shape })
+        });
+        Layout::from_distinct(named.collect())
     }
 
     /// Number of parameters: the layout's lanes.
@@ -102,10 +140,21 @@ impl Architecture {
         self.layout().len()
     }
 
+    /// The most numbers that one example takes in memory at once in any layer, training with its own gradient.
+    pub fn values_at_once(&self) -> usize {
+        let stage = |stage: Stage<'_>| {
+            let (input, output) = (stage.input.values(), stage.output.values());
+            input
+                .saturating_add(output)
+                .saturating_add(stage.layer.working_values(&stage.input, &stage.output))
+        };
+        self.stages().map(stage).max().unwrap_or(1)
+    }
+
     /// Initial parameters drawn from `rng`: the same generator state gives the same bits everywhere.
     ///
-    /// Weights are uniform, with He's bound before a ReLU and LeCun's before a tanh or the output; biases are
-    /// zero. Softmax regression is convex, so it starts from zeros and draws nothing.
+    /// Weights are uniform, with He's bound before a ReLU and LeCun's before anything else; biases and shifts are
+    /// zero, scales one. Softmax regression is convex, so it starts from zeros and draws nothing.
     ///
     /// # Panics
     ///
@@ -117,25 +166,59 @@ impl Architecture {
     /// Deviation: uniform instead of normal, of the same variance, so that no libm differs between machines.
     pub fn initialise(&self, rng: &mut dyn CryptoRng) -> Params {
         let layout = self.layout();
-        if self.hidden.is_empty() {
+        if matches!(self.layers.as_slice(), [Layer::Linear { .. }]) {
             return Params::zeros(layout);
         }
         let mut values = Vec::with_capacity(layout.len());
-        for (i, (fan_in, fan_out)) in self.layer_widths().enumerate() {
-            let feeds_relu = i < self.hidden.len() && self.activation == Activation::Relu;
-            let variance = if feeds_relu { 2.0 } else { 1.0 } / fan_in as f32;
-            let bound = (3.0 * variance).sqrt();
-            let weights = fan_in.saturating_mul(fan_out);
-            values.extend((0..weights).map(|_| bound * symmetric_uniform(rng)));
-            values.extend(std::iter::repeat_n(0.0, fan_out));
+        for (index, stage) in self.stages().enumerate() {
+            let gain = if self.feeds_relu(index) { 2.0 } else { 1.0 };
+            for parameter in stage.layer.parameters(&stage.input) {
+                let count = layer::lanes(&parameter.shape);
+                match parameter.start {
+                    Start::Zeros => values.extend(std::iter::repeat_n(0.0, count)),
+                    Start::Ones => values.extend(std::iter::repeat_n(1.0, count)),
+                    Start::Uniform { fan_in } => {
+                        let bound = (3.0 * (gain / fan_in as f32)).sqrt();
+                        values.extend((0..count).map(|_| bound * symmetric_uniform(rng)));
+                    }
+                }
+            }
         }
         Params::from_matching(layout, values)
     }
 
-    fn layer_widths(&self) -> impl Iterator<Item = (usize, usize)> {
-        let fan_in = std::iter::once(self.inputs).chain(self.hidden.iter().copied());
-        let fan_out = self.hidden.iter().copied().chain(std::iter::once(self.outputs));
-        fan_in.zip(fan_out)
+    /// Whether a ReLU follows before the next layer with parameters.
+    fn feeds_relu(&self, index: usize) -> bool {
+        let behind = self.layers.iter().skip(index + 1);
+        let between = behind.take_while(|layer| {
+            matches!(
+                layer,
+                Layer::Relu {}
+                    | Layer::Tanh {}
+                    | Layer::MaxPool { .. }
+                    | Layer::AveragePool { .. }
+                    | Layer::Flatten {}
+            )
+        });
+        between.into_iter().any(|layer| matches!(layer, Layer::Relu {}))
+    }
+
+    fn trained(&self) -> impl Iterator<Item = Vec<Parameter>> {
+        self.stages()
+            .map(|stage| stage.layer.parameters(&stage.input))
+            .filter(|parameters| !parameters.is_empty())
+    }
+
+    fn walk(&self) -> impl Iterator<Item = Result<Stage<'_>, ArchitectureError>> {
+        let mut input = self.input;
+        self.layers.iter().enumerate().map(move |(index, layer)| {
+            let output = layer.output(&input).map_err(|why| ArchitectureError::Layer {
+                index,
+                kind: layer.name(),
+                why,
+            })?;
+            Ok(Stage { layer, input: std::mem::replace(&mut input, output), output })
+        })
     }
 }
 
@@ -153,7 +236,7 @@ mod tests {
     use super::*;
 
     fn mlp(activation: Activation) -> Architecture {
-        Architecture { inputs: 7, hidden: vec![11, 13], activation, outputs: 3 }
+        Architecture::perceptron(7, &[11, 13], activation, 3)
     }
 
     #[test]
@@ -176,27 +259,118 @@ mod tests {
 
     #[test]
     fn bounds_hold_at_their_edges() {
-        let softmax =
-            |inputs, outputs| Architecture { inputs, outputs, hidden: vec![], ..mlp(Activation::Relu) };
+        let softmax = |inputs, outputs| Architecture::perceptron(inputs, &[], Activation::Relu, outputs);
         assert_eq!(softmax(65_536, 4_095).validate(), Ok(()));
         assert!(matches!(softmax(65_536, 4_096).validate(), Err(ArchitectureError::Parameters(_))));
-        assert!(matches!(softmax(65_537, 1).validate(), Err(ArchitectureError::Width { .. })));
-        assert!(matches!(softmax(1, 0).validate(), Err(ArchitectureError::Width { .. })));
-        let deep = |layers| Architecture { hidden: vec![1; layers], ..mlp(Activation::Tanh) };
-        assert_eq!(deep(16).validate(), Ok(()));
-        assert_eq!(deep(17).validate(), Err(ArchitectureError::HiddenLayers(17)));
-        let mut wide = mlp(Activation::Relu);
-        wide.hidden[1] = 0;
-        assert_eq!(wide.validate(), Err(ArchitectureError::Width { which: "hidden[1]".into(), width: 0 }));
-        wide.hidden[1] = usize::MAX;
-        assert!(wide.validate().is_err());
-        assert_eq!(wide.parameter_count(), usize::MAX);
+        assert!(matches!(softmax(65_537, 1).validate(), Err(ArchitectureError::Input(_))));
+        assert!(matches!(softmax(1, 0).validate(), Err(ArchitectureError::Layer { index: 0, .. })));
+        let deep = |hidden: usize| Architecture::perceptron(1, &vec![1; hidden], Activation::Tanh, 3);
+        assert_eq!(deep(31).validate(), Ok(()));
+        assert_eq!(deep(32).validate(), Err(ArchitectureError::Layers(65)));
+        let wide = Architecture::perceptron(7, &[11, usize::MAX], Activation::Relu, 3);
+        let refused = wide.validate().unwrap_err();
+        assert!(
+            refused.to_string().starts_with("layer 2 (linear): a side of 18446744073709551615"),
+            "{refused}"
+        );
+    }
+
+    fn image() -> Architecture {
+        let layers = r#"[
+            {"kind": "conv2d", "channels": 4, "kernel": 3, "padding": 1}, {"kind": "group_norm", "groups": 2},
+            {"kind": "relu"}, {"kind": "max_pool", "size": 2},
+            {"kind": "conv2d", "channels": 6, "kernel": 3, "stride": 2}, {"kind": "tanh"}, {"kind": "flatten"},
+            {"kind": "linear", "width": 5}]"#;
+        let input = Shape::Image { channels: 2, height: 9, width: 8 };
+        Architecture { input, layers: serde_json::from_str(layers).unwrap() }
+    }
+
+    fn text(last: &str) -> Architecture {
+        let layers =
+            format!(r#"[{{"kind": "embedding", "width": 3}}, {last}, {{"kind": "linear", "width": 2}}]"#);
+        let layers = serde_json::from_str(&layers).unwrap();
+        Architecture { input: Shape::Tokens { length: 4, vocabulary: 10 }, layers }
+    }
+
+    #[test]
+    fn shapes_follow_from_layer_to_layer() {
+        let image = image();
+        image.validate().unwrap();
+        let outputs: Vec<usize> = image.stages().map(|stage| stage.output.values()).collect();
+        // 9 x 8, halved to 4 x 4, by a kernel of 3 in steps of 2 to 1 x 1.
+        assert_eq!(outputs, [4 * 72, 4 * 72, 4 * 72, 4 * 16, 6, 6, 6, 5]);
+        let names: Vec<_> =
+            image.layout().entries().iter().map(|e| (e.name.clone(), e.shape.clone())).collect();
+        assert_eq!(names[0], ("layers.0.weight".into(), vec![4, 2, 3, 3]));
+        assert_eq!(names[2], ("layers.1.scale".into(), vec![4]));
+        assert_eq!(names[6], ("layers.3.weight".into(), vec![6, 5]));
+        assert_eq!(image.outputs(), 5);
+        for (last, parameters) in [
+            (r#"{"kind": "mean_positions"}"#, 30 + 3 * 2 + 2),
+            (r#"{"kind": "rnn", "width": 5}"#, 30 + 8 * 5 + 5 + 5 * 2 + 2),
+            (r#"{"kind": "gru", "width": 5}"#, 30 + 3 * (8 * 5 + 5) + 5 * 2 + 2),
+        ] {
+            let text = text(last);
+            text.validate().unwrap();
+            assert_eq!(text.parameter_count(), parameters, "{last}");
+            assert_eq!(
+                Layout::new(text.layout().entries().to_vec()),
+                Ok(text.layout()),
+                "names are distinct"
+            );
+        }
+    }
+
+    #[test]
+    fn what_clipping_could_not_bound_is_refused_with_the_reason_and_the_mend() {
+        for (layer, reason, mend) in [
+            (Layer::BatchNorm {}, "couples the examples", "group_norm"),
+            (Layer::Linear { width: 3, tied_to: Some(0) }, "two uses", "leave out tied_to"),
+        ] {
+            let mut model = mlp(Activation::Relu);
+            model.layers.insert(1, layer);
+            let refused = model.validate().unwrap_err().to_string();
+            assert!(
+                refused.starts_with("layer 1 (") && refused.contains(reason) && refused.contains(mend),
+                "{refused}"
+            );
+        }
+    }
+
+    #[test]
+    fn layers_that_do_not_fit_are_named() {
+        let refusal = |edit: fn(&mut Vec<Layer>)| {
+            let mut model = image();
+            edit(&mut model.layers);
+            model.validate().unwrap_err().to_string()
+        };
+        assert!(refusal(|l| l.truncate(6)).contains("must give a vector"));
+        assert!(
+            refusal(|l| {
+                l.remove(6);
+            })
+            .contains("layer 6 (linear): it does not take an image")
+        );
+        assert!(
+            refusal(|l| l[1] = Layer::GroupNorm { groups: 3 }).contains("3 groups do not divide 4 planes")
+        );
+        assert!(refusal(|l| l[3] = Layer::MaxPool { size: 9 }).contains("layer 3 (max_pool)"));
+        assert!(refusal(|l| l[3] = Layer::MaxPool { size: 0 }).contains("layer 3 (max_pool)"));
+        assert!(
+            refusal(|l| l[0] = Layer::Conv2d { channels: 4, kernel: 11, stride: 1, padding: 0 })
+                .contains("larger")
+        );
+        assert!(
+            refusal(|l| l[0] = Layer::Conv2d { channels: 4, kernel: 3, stride: 0, padding: 0 })
+                .contains("stride")
+        );
+        assert!(refusal(|l| l.insert(0, Layer::Embedding { width: 2 })).contains("layer 0 (embedding)"));
     }
 
     #[test]
     fn weights_have_the_stated_bound_and_variance_and_biases_are_zero() {
         for (activation, variances) in [(Activation::Relu, [2.0, 1.0]), (Activation::Tanh, [1.0, 1.0])] {
-            let model = Architecture { inputs: 100, hidden: vec![200], activation, outputs: 150 };
+            let model = Architecture::perceptron(100, &[200], activation, 150);
             let params = model.initialise(&mut ChaCha20Rng::from_seed([3; 32]));
             let tensors: Vec<_> = params.tensors().collect();
             for (layer, fan_in) in [(0, 100.0f64), (1, 200.0)] {
@@ -226,17 +400,21 @@ mod tests {
 
     #[test]
     fn softmax_regression_starts_from_zeros() {
-        let model = Architecture { hidden: vec![], ..mlp(Activation::Relu) };
+        let model = Architecture::perceptron(7, &[], Activation::Relu, 3);
         let params = model.initialise(&mut ChaCha20Rng::from_seed([1; 32]));
         assert_eq!(params.values(), vec![0.0; 7 * 3 + 3]);
     }
 
     #[test]
-    fn unknown_fields_and_activations_are_refused() {
-        let json = r#"{"inputs":7,"hidden":[11,13],"activation":"relu","outputs":3}"#;
-        assert_eq!(serde_json::from_str::<Architecture>(json).unwrap(), mlp(Activation::Relu));
-        assert_eq!(serde_json::to_string(&mlp(Activation::Relu)).unwrap(), json);
+    fn unknown_fields_and_kinds_are_refused() {
+        let json =
+            r#"{"input":{"kind":"vector","width":7},"layers":[{"kind":"linear","width":3},{"kind":"relu"}]}"#;
+        let read: Architecture = serde_json::from_str(json).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), json);
         assert!(serde_json::from_str::<Architecture>(&json.replace("relu", "gelu")).is_err());
-        assert!(serde_json::from_str::<Architecture>(&json.replace("}", r#","dropout":0}"#)).is_err());
+        assert!(
+            serde_json::from_str::<Architecture>(&json.replace(r#""relu""#, r#""relu","slope":1"#)).is_err()
+        );
+        assert!(serde_json::from_str::<Architecture>(&json.replace("}]}", r#"}],"dropout":0}"#)).is_err());
     }
 }

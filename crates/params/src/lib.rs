@@ -17,7 +17,7 @@
 //! ```
 //! use params::{Activation, Architecture, Params};
 //!
-//! let architecture = Architecture { inputs: 2, hidden: vec![], activation: Activation::Relu, outputs: 3 };
+//! let architecture = Architecture::perceptron(2, &[], Activation::Relu, 3);
 //! let base = Params::zeros(architecture.layout());
 //! let next = base.add(&[1.0; 9])?;
 //! assert_eq!(next.difference(&base), vec![1.0; 9]);
@@ -34,10 +34,12 @@
 
 mod architecture;
 mod digest;
+mod layer;
 mod layout;
 mod values;
 
-pub use architecture::{Activation, Architecture, ArchitectureError};
+pub use architecture::{Activation, Architecture, ArchitectureError, Stage};
 pub use digest::{Digest, ParseDigestError};
+pub use layer::{Layer, Shape};
 pub use layout::{Entry, Layout, LayoutError};
 pub use values::{Params, ParamsError};

@@ -12,7 +12,12 @@ pub fn plan(members: usize, rounds: u64) -> Plan {
     Plan {
         name: "simulated".into(),
         rounds,
-        model: Model { hidden: Vec::new(), activation: params::Activation::Relu, initial_seed: 7 },
+        model: Model {
+            hidden: Vec::new(),
+            activation: params::Activation::Relu,
+            initial_seed: 7,
+            network: None,
+        },
         data: Data {
             label: "label".into(),
             classes: 2,

@@ -1,6 +1,6 @@
 //! A silo's training, with burn: the one crate that holds it, beside those that link the client.
 //!
-//! Owns: softmax regression and multilayer perceptrons on burn tensors, local training (SGD, Adam), and the clipped
+//! Owns: the layers that plans declare on burn tensors, local training (SGD, Adam), and the clipped
 //! sum of per-example gradients by one backward pass. Does not: clip a whole update, round, add noise or mask;
 //! decide anything about rounds.
 //!
@@ -16,6 +16,7 @@
 
 mod batch;
 mod clipped;
+mod gradients;
 mod local;
 mod network;
 mod poisson;
@@ -167,9 +168,9 @@ pub fn evaluate(plan: &Plan, model: &Params, data: &Dataset) -> Result<Metrics, 
     let (mut loss, mut hits) = (0.0f64, 0usize);
     let rows: Vec<usize> = (0..data.rows()).collect();
     for rows in rows.chunks(ROWS) {
-        let batch = Batch::gather(data, rows, rows.len(), architecture.outputs);
-        let logits = network::values(network.forward(batch.inputs(&device)))?;
-        for (row, logits) in rows.iter().zip(logits.chunks_exact(architecture.outputs)) {
+        let batch = Batch::gather(data, rows, rows.len(), architecture.outputs());
+        let logits = network::values(network.forward(batch.inputs(&device))?)?;
+        for (row, logits) in rows.iter().zip(logits.chunks_exact(architecture.outputs())) {
             let label = data.labels().get(*row).copied().map_or(0, usize::from);
             let (row_loss, hit) = score(logits, label);
             loss += row_loss;
@@ -198,11 +199,11 @@ fn check(plan: &Plan, model: &Params, data: &Dataset) -> Result<(), TrainError> 
     if !model.is_finite() {
         return Err(TrainError::Model);
     }
-    if data.columns() != architecture.inputs {
-        return Err(TrainError::Columns { columns: data.columns(), inputs: architecture.inputs });
+    if data.columns() != architecture.input.values() {
+        return Err(TrainError::Columns { columns: data.columns(), inputs: architecture.input.values() });
     }
-    if data.labels().iter().any(|label| usize::from(*label) >= architecture.outputs) {
-        return Err(TrainError::Classes { outputs: architecture.outputs });
+    if data.labels().iter().any(|label| usize::from(*label) >= architecture.outputs()) {
+        return Err(TrainError::Classes { outputs: architecture.outputs() });
     }
     Ok(())
 }

@@ -33,8 +33,8 @@ pub(crate) fn train(
         for rows in order.chunks(plan.training.batch_size) {
             let params = with_values(model, &values)?;
             let network = Network::load(&architecture, &params, &device).require_grad();
-            let batch = Batch::gather(data, rows, rows.len(), architecture.outputs);
-            let logits = network.forward(batch.inputs(&device));
+            let batch = Batch::gather(data, rows, rows.len(), architecture.outputs());
+            let logits = network.forward(batch.inputs(&device))?;
             let loss = cross_entropy(logits, batch.targets(&device)) / rows.len() as f64;
             let gradients = loss.backward();
             let mut flat = Vec::with_capacity(values.len());

@@ -2,7 +2,7 @@
 
 use dp::Scale;
 use identity::{Cohort, Feature, LocalOptimizer, Model, Timing, Training, Weights};
-use params::{Activation, Architecture};
+use params::{Activation, Architecture, Layer, Shape};
 
 use super::*;
 use crate::network::{cross_entropy, training_device};
@@ -12,7 +12,7 @@ fn plan(hidden: Vec<usize>, activation: Activation, features: usize, classes: us
     Plan {
         name: "test".into(),
         rounds: 1,
-        model: Model { hidden, activation, initial_seed: 5 },
+        model: Model { hidden, activation, initial_seed: 5, network: None },
         data: identity::Data {
             label: "y".into(),
             classes,
@@ -58,7 +58,10 @@ fn table(plan: &Plan, rows: usize) -> Dataset {
     let mut csv = (0..features).map(|i| format!("x{i},")).collect::<String>() + "y\n";
     for row in 0..rows {
         for column in 0..features {
-            let value = (((row * 7 + column * 3 + row * column) % 19) as f64 - 9.0) / 10.0;
+            let cell = (row * 7 + column * 3 + row * column) % 19;
+            // Tokens are whole numbers from 0; anything else lies around 0.
+            let [low, high] = plan.data.scaled_to;
+            let value = if low == 0.0 { (cell as f64) % (high + 1.0) } else { (cell as f64 - 9.0) / 10.0 };
             csv.push_str(&format!("{value},"));
         }
         csv.push_str(&format!("{}\n", row % plan.data.classes));
@@ -89,8 +92,8 @@ fn looped_sum(plan: &Plan, data: &Dataset, clip: f64) -> Vec<f64> {
     let mut sum = vec![0.0; model.values().len()];
     for row in 0..data.rows() {
         let network = Network::load(&architecture, &model, &device).require_grad();
-        let batch = Batch::gather(data, &[row], 1, architecture.outputs);
-        let loss = cross_entropy(network.forward(batch.inputs(&device)), batch.targets(&device));
+        let batch = Batch::gather(data, &[row], 1, architecture.outputs());
+        let loss = cross_entropy(network.forward(batch.inputs(&device)).unwrap(), batch.targets(&device));
         let gradients = loss.backward();
         let flat: Vec<f64> = network
             .leaves()
@@ -144,29 +147,153 @@ fn the_size_of_micro_batches_changes_the_sum_by_rounding_only() {
 fn an_examples_gradient_does_not_depend_on_its_place_or_its_company() {
     // What the sensitivity rests on: see `clipped`. Bit for bit, over sizes around the kernels' tiles.
     let device = training_device();
-    for hidden in [vec![], vec![33]] {
-        let plan = plan(hidden, Activation::Relu, 65, 10);
+    let mut plans: Vec<Plan> =
+        [vec![], vec![33]].map(|hidden| plan(hidden, Activation::Relu, 65, 10)).into_iter().collect();
+    plans.extend(networks().into_iter().map(|(_, plan)| plan));
+    for plan in plans {
         let architecture = plan.architecture();
         let data = table(&plan, 70);
         let network = Network::load(&architecture, &plan.initial_model(), &device);
-        let deltas = |rows: &[usize]| -> Vec<Vec<u32>> {
-            let batch = Batch::gather(&data, rows, 64, architecture.outputs);
-            let tapped = network.forward_tapped(batch.inputs(&device), &device);
-            let gradients = cross_entropy(tapped.logits, batch.targets(&device)).backward();
-            let first = tapped.taps[0].grad(&gradients).unwrap();
-            let width = first.dims()[1];
-            let values = network::values(first).unwrap();
-            values.chunks(width).map(|row| row.iter().map(|v| v.to_bits()).collect()).collect()
+        // Every layer's own gradient of every example, as it enters the norm and the sum.
+        let gradients = |rows: &[usize]| -> Vec<Vec<Vec<f64>>> {
+            let batch = Batch::gather(&data, rows, 64, architecture.outputs());
+            let (logits, taps) = network.forward_tapped(batch.inputs(&device)).unwrap();
+            let backward = cross_entropy(logits, batch.targets(&device)).backward();
+            let plain = crate::network::inference_device();
+            let layers: Vec<_> =
+                taps.into_iter().map(|tap| tap.gradients(&backward, &plain).unwrap()).collect();
+            let of_row = |row: usize| {
+                let mut factors = vec![0.0; 64];
+                factors[row] = 1.0;
+                let of_layer = |layer: &crate::gradients::LayerGradients| {
+                    let mut sum = vec![0.0; layer.lanes()];
+                    layer.subtract(&mut sum, &factors, &plain).unwrap();
+                    sum.push(layer.squared_norm(row));
+                    sum
+                };
+                layers.iter().map(of_layer).collect()
+            };
+            (0..64).map(of_row).collect()
         };
         let all: Vec<usize> = (0..64).collect();
-        let reference = deltas(&all);
+        let reference = gradients(&all);
+        assert!(reference.iter().flatten().flatten().any(|value| *value != 0.0));
         let without_first: Vec<usize> = (1..65).collect();
-        let moved = deltas(&without_first);
+        let moved = gradients(&without_first);
         for row in 1..64 {
             assert_eq!(reference[row], moved[row - 1], "row {row} after one is removed");
         }
-        let alone = deltas(&[17]);
+        let alone = gradients(&[17]);
         assert_eq!(alone[0], reference[17], "alone");
+    }
+}
+
+/// A plan for each kind of layer, small enough for a loop over examples.
+fn networks() -> Vec<(&'static str, Plan)> {
+    let image = Shape::Image { channels: 2, height: 6, width: 5 };
+    let sequence = Shape::Positions { length: 4, width: 3 };
+    let tokens = Shape::Tokens { length: 5, vocabulary: 7 };
+    let linear = |width| Layer::Linear { width, tied_to: None };
+    let conv = |channels, stride, padding| Layer::Conv2d { channels, kernel: 3, stride, padding };
+    let plan_of = |input: Shape, layers: Vec<Layer>| {
+        let mut plan = plan(vec![], Activation::Relu, input.values(), 3);
+        if let Shape::Tokens { vocabulary, .. } = input {
+            plan.data.scaled_to = [0.0, vocabulary as f64 - 1.0];
+            for feature in &mut plan.data.features {
+                (feature.minimum, feature.maximum) = (0.0, vocabulary as f64 - 1.0);
+            }
+        }
+        plan.model.network = Some(Architecture { input, layers });
+        if let Err(why) = plan.architecture().validate() {
+            panic!("{why}");
+        }
+        plan
+    };
+    let flatten = || Layer::Flatten {};
+    vec![
+        ("convolution", plan_of(image, vec![conv(4, 1, 1), Layer::Tanh {}, flatten(), linear(3)])),
+        ("strides", plan_of(image, vec![conv(3, 2, 0), Layer::Tanh {}, flatten(), linear(3)])),
+        ("wide strides", plan_of(image, vec![conv(3, 3, 2), Layer::Tanh {}, flatten(), linear(3)])),
+        (
+            "pools",
+            plan_of(
+                image,
+                vec![
+                    conv(4, 1, 1),
+                    Layer::Relu {},
+                    Layer::MaxPool { size: 2 },
+                    conv(2, 1, 1),
+                    Layer::Tanh {},
+                    Layer::AveragePool { size: 2 },
+                    flatten(),
+                    linear(3),
+                ],
+            ),
+        ),
+        (
+            "group norm",
+            plan_of(
+                image,
+                vec![conv(4, 1, 0), Layer::GroupNorm { groups: 2 }, Layer::Relu {}, flatten(), linear(3)],
+            ),
+        ),
+        (
+            "layer norm of vectors",
+            plan_of(
+                Shape::Vector { width: 6 },
+                vec![linear(5), Layer::LayerNorm {}, Layer::Tanh {}, linear(3)],
+            ),
+        ),
+        (
+            "linear and norm at positions",
+            plan_of(
+                sequence,
+                vec![linear(6), Layer::LayerNorm {}, Layer::Tanh {}, linear(2), flatten(), linear(3)],
+            ),
+        ),
+        (
+            "embedding and mean",
+            plan_of(tokens, vec![Layer::Embedding { width: 4 }, Layer::MeanPositions {}, linear(3)]),
+        ),
+        ("recurrent", plan_of(sequence, vec![Layer::Rnn { width: 5 }, linear(3)])),
+        (
+            "gated text",
+            plan_of(tokens, vec![Layer::Embedding { width: 3 }, Layer::Gru { width: 4 }, linear(3)]),
+        ),
+    ]
+}
+
+#[test]
+fn the_clipped_sum_is_the_sum_over_single_examples_for_every_kind_of_layer() {
+    for (name, mut plan) in networks() {
+        for clip in [0.05, 0.7, 50.0] {
+            clip_at(&mut plan, clip);
+            let data = table(&plan, 11);
+            let expected = looped_sum(&plan, &data, clip * (1.0 - 2f64.powi(-12)));
+            let largest = expected.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+            let sum = clipped_sum(&plan, &data, 1);
+            assert_eq!(sum.len(), expected.len());
+            for (index, (lane, expected)) in sum.into_iter().zip(expected).enumerate() {
+                let value = lane as f64 / f64::from(1 << 24);
+                assert!(
+                    (value - expected).abs() < 2e-5 * largest + 1e-6,
+                    "{name}, parameter {index}: {value} {expected} at {clip}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_token_that_occurs_twice_has_one_gradient() {
+    // The norm of a sum is not the sum of norms: with equal tokens everywhere the two differ most.
+    let (_, mut plan) = networks().into_iter().find(|(name, _)| *name == "embedding and mean").unwrap();
+    clip_at(&mut plan, 0.01);
+    let csv = "x0,x1,x2,x3,x4,y\n2,2,2,2,2,1\n3,3,0,3,0,2\n";
+    let data = Dataset::from_csv("test.csv", csv.as_bytes(), &plan.data).unwrap();
+    let expected = looped_sum(&plan, &data, 0.01 * (1.0 - 2f64.powi(-12)));
+    for (lane, expected) in clipped_sum(&plan, &data, 1).into_iter().zip(expected) {
+        assert!((lane as f64 / f64::from(1 << 24) - expected).abs() < 1e-6);
     }
 }
 

@@ -132,7 +132,7 @@ fn plan(
     Plan {
         name: "handwritten digits".into(),
         rounds,
-        model: Model { hidden, activation: Activation::Relu, initial_seed: 1 },
+        model: Model { hidden, activation: Activation::Relu, initial_seed: 1, network: None },
         data: digits::data_section(scaled_to),
         training,
         server,

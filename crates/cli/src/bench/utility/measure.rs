@@ -1,0 +1,105 @@
+//! Runs and their accuracies, by seed.
+
+use accounting::{Event, RdpCurve};
+use datasets::Dataset;
+use identity::{Cohort, Data, LocalOptimizer, Model, Plan, Privacy, Timing, Training};
+use optim::ServerOptimizer;
+use rehearsal::{Noise, Rehearsal};
+
+use crate::Failure;
+
+/// The delta of every epsilon in the reports.
+pub(super) const DELTA: f64 = 1e-5;
+
+/// What a report varies.
+pub(super) struct Setup {
+    pub(super) data: Data,
+    pub(super) model: Model,
+    pub(super) training: Training,
+    pub(super) server: ServerOptimizer,
+    pub(super) privacy: Privacy,
+    pub(super) honest_min: usize,
+    pub(super) rounds: u64,
+}
+
+impl Setup {
+    /// The plan for so many silos. A trusted centre is one silo that counts as honest: such a plan cannot be run, only
+    /// rehearsed.
+    pub(super) fn plan(self, silos: usize) -> Plan {
+        Plan {
+            name: "utility".into(),
+            rounds: self.rounds,
+            model: self.model,
+            data: self.data,
+            training: self.training,
+            server: self.server,
+            privacy: self.privacy,
+            cohort: Cohort { minimum: silos, maximum: silos, corrupt: 1, honest_min: self.honest_min },
+            timing: Timing {
+                round_deadline_ms: 20_000,
+                minimum_wait_ms: 500,
+                ready_after_ms: 0,
+                attempts_max: 3,
+            },
+        }
+    }
+}
+
+/// Local training that a mode of one step a round does not use.
+pub(super) fn training(local_epochs: u32, batch_size: usize, learning_rate: f64) -> Training {
+    Training { local_epochs, batch_size, optimizer: LocalOptimizer::Sgd, learning_rate, micro_batch: 64 }
+}
+
+/// Plain averaging of what the silos send, at this rate.
+pub(super) fn averaging(learning_rate: f64, momentum: f64) -> ServerOptimizer {
+    ServerOptimizer::FedAvg { learning_rate, momentum }
+}
+
+/// Held-out accuracy after each of `rounds`, for each of so many seeds.
+///
+/// # Shapes
+/// `[rounds][seeds]`
+pub(super) fn accuracies(
+    plan: &Plan,
+    silos: &[Dataset],
+    held_out: &Dataset,
+    rounds: &[u64],
+    seeds: u8,
+) -> Result<Vec<Vec<f64>>, Failure> {
+    let mut measured = vec![Vec::new(); rounds.len()];
+    for seed in 1..=seeds {
+        let mut run = Rehearsal::new(plan, silos, Noise::AsPlanned, [seed; 32]).map_err(Failure::failed)?;
+        for (until, measured) in rounds.iter().zip(&mut measured) {
+            while run.rounds() < *until {
+                run.round().map_err(Failure::failed)?;
+            }
+            let metrics = train::evaluate(plan, run.params(), held_out).map_err(Failure::failed)?;
+            measured.push(metrics.accuracy);
+        }
+    }
+    Ok(measured)
+}
+
+/// Epsilon at [`DELTA`] of so many steps, as plans are held to: RDP at integer orders.
+pub(super) fn epsilon(sampling_rate: f64, noise_multiplier: f64, steps: u64) -> Result<f64, Failure> {
+    let mut curve = RdpCurve::zero();
+    curve
+        .compose(&Event::PoissonGaussian { sampling_rate, noise_multiplier }, steps)
+        .and_then(|()| curve.epsilon(DELTA))
+        .map(|guarantee| guarantee.epsilon)
+        .map_err(Failure::failed)
+}
+
+pub(super) fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
+/// Mean and standard deviation over the seeds, in per cent.
+pub(super) fn percent(values: &[f64]) -> String {
+    let mean = mean(values);
+    if values.len() < 2 {
+        return format!("{:.1}", 100.0 * mean);
+    }
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    format!("{:.1} ± {:.1}", 100.0 * mean, 100.0 * (squares / (values.len() - 1) as f64).sqrt())
+}

@@ -1,0 +1,74 @@
+//! `folkmoot bench utility`: what privacy costs in accuracy, on public data, as reports that anyone can make again.
+//!
+//! Whole runs are rehearsed in this process: the real training, clipping, noise and server step, without network and
+//! masks, which change no bit of a model.
+
+mod digits;
+mod heart;
+mod measure;
+
+use std::path::{Path, PathBuf};
+
+use crate::Failure;
+
+#[derive(clap::Args, Debug)]
+#[command(
+    after_help = "Reports: digits.md (data in the program) and heart.md (heart/heart_flat.csv of --data). What \
+                  has no data is left as it is, and said.\n\n\
+                  Example:\n  folkmoot bench utility --out reports --data ../shared/data"
+)]
+pub(crate) struct Args {
+    /// The folder that the reports are written into.
+    #[arg(long, value_name = "DIR", default_value = "reports")]
+    out: PathBuf,
+    /// The folder with the optional data sets.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// How many seeds each figure is the mean of.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=100))]
+    seeds: u8,
+    /// Only this report.
+    #[arg(long, value_enum)]
+    only: Option<Report>,
+}
+
+#[derive(clap::ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+enum Report {
+    Digits,
+    Heart,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let wanted = |report| args.only.is_none_or(|only| only == report);
+    std::fs::create_dir_all(&args.out).map_err(|why| unwritable(&args.out, &why))?;
+    if wanted(Report::Digits) {
+        write(&args.out, "digits.md", &digits::report(args.seeds)?)?;
+    }
+    type Made = fn(&Path, u8) -> Result<String, Failure>;
+    let optional: [(Report, &str, &str, Made); 1] =
+        [(Report::Heart, "heart.md", "heart/heart_flat.csv", heart::report)];
+    for (report, file, data, made) in optional {
+        if !wanted(report) {
+            continue;
+        }
+        match args.data.as_deref().map(|folder| folder.join(data)).filter(|path| path.exists()) {
+            Some(path) => write(&args.out, file, &made(&path, args.seeds)?)?,
+            None if args.only == Some(report) => {
+                return Err(Failure::usage(format!("{file} needs {data}: name its folder with --data")));
+            }
+            None => eprintln!("{file} is left as it is: it needs {data} in the folder of --data"),
+        }
+    }
+    Ok(())
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> Result<(), Failure> {
+    let path = folder.join(name);
+    std::fs::write(&path, text).map_err(|why| unwritable(&path, &why))?;
+    eprintln!("wrote {}", path.display());
+    Ok(())
+}
+
+fn unwritable(path: &Path, why: &std::io::Error) -> Failure {
+    Failure::failed(format!("`{}`: {why}", path.display()))
+}

@@ -1,0 +1,382 @@
+//! Per-example gradients of a micro-batch, from each layer's inputs and the gradients at its outputs.
+//!
+//! Three ways, by layer. *Products*: a linear layer's gradient is `a δᵀ`, so its norm is known from theirs and the
+//! clipped sum is one matrix product over all examples: no example's gradient is ever formed. *Lookups*: an
+//! embedding's gradient has a row for each token that occurs. *Formed*: where a parameter meets an example at many
+//! places (convolutions, sequences, normalisations), the example's gradient is formed, in f32 and from that example
+//! alone; it is what it is to the last bit, and from there on everything is f64.
+
+use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
+
+use crate::TrainError;
+use crate::network::values;
+
+/// How a layer's parameters meet its inputs.
+#[derive(Clone, Copy)]
+pub(crate) enum Rule {
+    /// Weight `[input, output]` and bias, at each of so many positions.
+    Dense { input: usize, output: usize, positions: usize },
+    /// Weight `[channels, planes, kernel, kernel]` and bias, over an image.
+    Conv {
+        planes: usize,
+        height: usize,
+        width: usize,
+        channels: usize,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+    },
+    /// Weight `[vocabulary, width]`, looked up.
+    Embedding { vocabulary: usize, width: usize },
+    /// Scale and shift `[width]`, each for `inner` neighbouring values, again and again.
+    Scale { width: usize, inner: usize },
+}
+
+/// A layer's inputs in a forward pass and the zero leaves that were added to its outputs; one of each, or one a
+/// position.
+pub(crate) struct Tap {
+    pub(crate) rule: Rule,
+    /// Each `[rows, …]`
+    pub(crate) inputs: Vec<Tensor<2>>,
+    /// Each `[rows, …]`
+    pub(crate) leaves: Vec<Tensor<2>>,
+}
+
+/// One layer's gradients of a micro-batch, by example.
+pub(crate) enum LayerGradients {
+    /// `a δᵀ`, and δ for the bias.
+    Products { inputs: Vec<f32>, outers: Vec<f32>, input: usize, output: usize },
+    /// δ at the rows of the tokens.
+    Lookups { tokens: Vec<f32>, outers: Vec<f32>, positions: usize, vocabulary: usize, width: usize },
+    /// As they are.
+    Formed { gradients: Vec<f32>, lanes: usize },
+}
+
+impl Tap {
+    /// What the backward pass left at this tap.
+    pub(crate) fn gradients(
+        self,
+        backward: &Gradients,
+        device: &Device,
+    ) -> Result<LayerGradients, TrainError> {
+        let rows = self.leaves.first().map_or(0, |leaf| leaf.dims()[0]);
+        let leaves = self.leaves.iter().map(|leaf| {
+            leaf.grad(backward)
+                .ok_or_else(|| TrainError::Tensor("a tap has no gradient after the backward pass".into()))
+        });
+        let outers = joined(leaves.collect::<Result<_, _>>()?)?;
+        let inputs = joined(self.inputs)?;
+        Ok(match self.rule {
+            Rule::Dense { input, output, positions: 1 } => {
+                LayerGradients::Products { inputs, outers, input, output }
+            }
+            Rule::Dense { input, output, positions } => {
+                let bias = sums(&outers, output, Sum::Strided { count: positions });
+                // The input is turned, so that the product is `[input, output]`.
+                let weight = by_example(
+                    Factor { values: inputs, sides: [positions, input], turned: true },
+                    Factor { values: outers, sides: [positions, output], turned: false },
+                    device,
+                )?;
+                LayerGradients::formed(&weight, input * output, &bias, output)
+            }
+            Rule::Conv { planes, height, width, channels, kernel, stride, padding } => {
+                let image = Image { height, width, kernel, stride, padding };
+                let places = image.places();
+                let bias = sums(&outers, channels, Sum::Neighbours { count: places });
+                let taps = planes * kernel * kernel;
+                let weight = by_example(
+                    Factor { values: outers, sides: [channels, places], turned: false },
+                    Factor { values: image.patches(&inputs), sides: [taps, places], turned: true },
+                    device,
+                )?;
+                LayerGradients::formed(&weight, channels * taps, &bias, channels)
+            }
+            Rule::Embedding { vocabulary, width } => {
+                let positions = inputs.len().checked_div(rows).unwrap_or_default();
+                LayerGradients::Lookups { tokens: inputs, outers, positions, vocabulary, width }
+            }
+            Rule::Scale { width, inner } => scale_gradients(&inputs, &outers, width, inner, rows),
+        })
+    }
+}
+
+impl LayerGradients {
+    /// How many parameters these are gradients of.
+    pub(crate) fn lanes(&self) -> usize {
+        match self {
+            Self::Products { input, output, .. } => (input + 1) * output,
+            Self::Lookups { vocabulary, width, .. } => vocabulary * width,
+            Self::Formed { lanes, .. } => *lanes,
+        }
+    }
+
+    /// The squared norm of one example's gradient.
+    pub(crate) fn squared_norm(&self, row: usize) -> f64 {
+        match self {
+            Self::Products { inputs, outers, input, output } => {
+                (squares(part(inputs, row, *input)) + 1.0) * squares(part(outers, row, *output))
+            }
+            Self::Lookups { width, .. } => {
+                let mut sum = 0.0;
+                let mut total = vec![0.0; *width];
+                self.each_token(row, &mut total, |_, total| sum += total.iter().map(|v| v * v).sum::<f64>());
+                sum
+            }
+            Self::Formed { gradients, lanes } => squares(part(gradients, row, *lanes)),
+        }
+    }
+
+    /// Subtracts every example's gradient times its factor. A factor of zero leaves the example out, whatever it is.
+    ///
+    /// # Shapes
+    /// `sum`: this layer's lanes; `factors`: one a row.
+    pub(crate) fn subtract(
+        &self,
+        sum: &mut [f64],
+        factors: &[f64],
+        device: &Device,
+    ) -> Result<(), TrainError> {
+        match self {
+            Self::Products { inputs, outers, input, output } => {
+                let (weight, bias) = sum.split_at_mut((input * output).min(sum.len()));
+                let mut a = vec![0.0; factors.len() * input];
+                let mut scaled = vec![0.0; factors.len() * output];
+                for (row, factor) in factors.iter().enumerate().filter(|(_, factor)| **factor != 0.0) {
+                    let places = a.iter_mut().skip(row * input);
+                    places
+                        .zip(part(inputs, row, *input))
+                        .for_each(|(place, value)| *place = f64::from(*value));
+                    let places = scaled.iter_mut().skip(row * output).zip(part(outers, row, *output));
+                    for ((place, value), bias) in places.zip(bias.iter_mut()) {
+                        *place = factor * f64::from(*value);
+                        *bias -= *place;
+                    }
+                }
+                let product = product(a, scaled, [factors.len(), *input, *output], device)?;
+                weight.iter_mut().zip(product).for_each(|(sum, value)| *sum -= value);
+            }
+            Self::Lookups { width, .. } => {
+                let mut total = vec![0.0; *width];
+                for (row, factor) in factors.iter().enumerate().filter(|(_, factor)| **factor != 0.0) {
+                    self.each_token(row, &mut total, |token, total| {
+                        let places = sum.iter_mut().skip(token * width);
+                        places.zip(total).for_each(|(sum, value)| *sum -= factor * value);
+                    });
+                }
+            }
+            Self::Formed { gradients, lanes } => {
+                for (row, factor) in factors.iter().enumerate().filter(|(_, factor)| **factor != 0.0) {
+                    for (sum, value) in sum.iter_mut().zip(part(gradients, row, *lanes)) {
+                        *sum -= factor * f64::from(*value);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Each token that occurs in the row, with the sum of its gradients; `total` is room for one.
+    fn each_token(&self, row: usize, total: &mut [f64], mut visit: impl FnMut(usize, &[f64])) {
+        let Self::Lookups { tokens, outers, positions, width, .. } = self else { return };
+        let here = part(tokens, row, *positions).iter().enumerate();
+        let mut here: Vec<(usize, usize)> =
+            here.map(|(position, token)| (*token as usize, position)).collect();
+        here.sort_unstable();
+        for equal in here.chunk_by(|a, b| a.0 == b.0) {
+            total.fill(0.0);
+            for (_, position) in equal {
+                let outer = part(outers, row * positions + position, *width);
+                total.iter_mut().zip(outer).for_each(|(total, value)| *total += f64::from(*value));
+            }
+            if let Some((token, _)) = equal.first() {
+                visit(*token, total);
+            }
+        }
+    }
+
+    /// Weight and bias of each example, side by side.
+    fn formed(weights: &[f32], weight: usize, biases: &[f32], bias: usize) -> Self {
+        let rows = weights.chunks_exact(weight.max(1)).zip(biases.chunks_exact(bias.max(1)));
+        let gradients = rows.flat_map(|(weight, bias)| weight.iter().chain(bias).copied()).collect();
+        Self::Formed { gradients, lanes: weight + bias }
+    }
+}
+
+/// An image and the places that a kernel takes on it.
+struct Image {
+    height: usize,
+    width: usize,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+}
+
+impl Image {
+    /// Rows and columns of the output.
+    fn output(&self) -> [usize; 2] {
+        [self.height, self.width]
+            .map(|side| (side + 2 * self.padding).saturating_sub(self.kernel) / self.stride.max(1) + 1)
+    }
+
+    fn places(&self) -> usize {
+        let [height, width] = self.output();
+        height * width
+    }
+
+    /// What each number of the kernel meets at each place.
+    ///
+    /// # Shapes
+    /// `images`: `[rows, planes, height, width]`; the result: `[rows, planes, kernel, kernel, places]`.
+    fn patches(&self, images: &[f32]) -> Vec<f32> {
+        let [out_height, out_width] = self.output();
+        let plane = self.height * self.width;
+        let planes = images.chunks_exact(plane.max(1));
+        let mut patches = Vec::with_capacity(planes.len() * self.kernel * self.kernel * self.places());
+        for plane in planes {
+            for (dy, dx) in (0..self.kernel).flat_map(|dy| (0..self.kernel).map(move |dx| (dy, dx))) {
+                for y in 0..out_height {
+                    let row =
+                        (y * self.stride + dy).checked_sub(self.padding).filter(|row| *row < self.height);
+                    let row = row.map(|row| part(plane, row, self.width)).unwrap_or_default();
+                    self.append_row(&mut patches, row, dx, out_width);
+                }
+            }
+        }
+        patches
+    }
+
+    /// One row of places: the numbers `stride` apart from `dx` on, zeros beyond the image.
+    fn append_row(&self, patches: &mut Vec<f32>, row: &[f32], dx: usize, out_width: usize) {
+        let end = patches.len() + out_width;
+        // Places whose column lies before the image.
+        let before = self.padding.saturating_sub(dx).div_ceil(self.stride.max(1)).min(out_width);
+        patches.resize(patches.len() + before, 0.0);
+        let first = before * self.stride + dx - self.padding.min(before * self.stride + dx);
+        let inside = row.get(first..).unwrap_or_default();
+        if self.stride == 1 {
+            patches
+                .extend_from_slice(inside.get(..(out_width - before).min(inside.len())).unwrap_or_default());
+        } else {
+            patches.extend(inside.iter().step_by(self.stride.max(1)).take(out_width - before));
+        }
+        patches.resize(end, 0.0);
+    }
+}
+
+/// One side of a product for each example: `[rows, sides]`, turned or not.
+struct Factor {
+    values: Vec<f32>,
+    sides: [usize; 2],
+    turned: bool,
+}
+
+impl Factor {
+    fn tensor(self, device: &Device) -> Tensor<3> {
+        let [a, b] = self.sides;
+        let rows = self.values.len().checked_div(a * b).unwrap_or_default();
+        let tensor = Tensor::from_data(TensorData::new(self.values, [rows, a, b]), device);
+        if self.turned { tensor.swap_dims(1, 2) } else { tensor }
+    }
+}
+
+/// The product of both factors, example by example, in f32.
+fn by_example(left: Factor, right: Factor, device: &Device) -> Result<Vec<f32>, TrainError> {
+    values(left.tensor(device).matmul(right.tensor(device)))
+}
+
+/// `aᵀ b` over all rows, in f64. `sides` are the rows and the widths of a and b.
+fn product(a: Vec<f64>, b: Vec<f64>, sides: [usize; 3], device: &Device) -> Result<Vec<f64>, TrainError> {
+    let [rows, input, output] = sides;
+    let a: Tensor<2> = Tensor::from_data(TensorData::new(a, [rows, input]), (device, DType::F64));
+    let b: Tensor<2> = Tensor::from_data(TensorData::new(b, [rows, output]), (device, DType::F64));
+    let product = a.transpose().matmul(b).into_data();
+    product.try_into_vec::<f64>().map_err(|why| TrainError::Tensor(format!("{why:?}")))
+}
+
+/// Which values a bias is added to.
+#[derive(Clone, Copy)]
+enum Sum {
+    /// Its own, so many side by side.
+    Neighbours { count: usize },
+    /// One of each of so many lists.
+    Strided { count: usize },
+}
+
+/// The gradient of a bias of this width, for each example.
+fn sums(outers: &[f32], width: usize, which: Sum) -> Vec<f32> {
+    match which {
+        Sum::Neighbours { count } => outers
+            .chunks_exact(count.max(1))
+            .map(|own| own.iter().map(|value| f64::from(*value)).sum::<f64>() as f32)
+            .collect(),
+        Sum::Strided { count } => {
+            let examples = outers.chunks_exact((count * width).max(1));
+            examples
+                .flat_map(|example| {
+                    (0..width).map(|at| {
+                        let own = example.iter().skip(at).step_by(width.max(1));
+                        own.map(|value| f64::from(*value)).sum::<f64>() as f32
+                    })
+                })
+                .collect()
+        }
+    }
+}
+
+fn scale_gradients(
+    inputs: &[f32],
+    outers: &[f32],
+    width: usize,
+    inner: usize,
+    rows: usize,
+) -> LayerGradients {
+    let of_one = outers.len().checked_div(rows).unwrap_or_default();
+    let mut gradients = Vec::with_capacity(rows * 2 * width);
+    for row in 0..rows {
+        let mut scale = vec![0.0f64; width];
+        let mut shift = vec![0.0f64; width];
+        let (normed, outer) = (part(inputs, row, of_one), part(outers, row, of_one));
+        for (normed, outer) in normed.chunks(width * inner).zip(outer.chunks(width * inner)) {
+            let own = normed.chunks(inner).zip(outer.chunks(inner)).zip(scale.iter_mut().zip(&mut shift));
+            for ((normed, outer), (scale, shift)) in own {
+                for (normed, outer) in normed.iter().zip(outer) {
+                    *scale += f64::from(*normed) * f64::from(*outer);
+                    *shift += f64::from(*outer);
+                }
+            }
+        }
+        gradients.extend(scale.into_iter().chain(shift).map(|value| value as f32));
+    }
+    LayerGradients::Formed { gradients, lanes: 2 * width }
+}
+
+/// Several `[rows, …]` side by side, row by row.
+fn joined(mut tensors: Vec<Tensor<2>>) -> Result<Vec<f32>, TrainError> {
+    match (tensors.len(), tensors.pop()) {
+        (1, Some(only)) => values(only),
+        (_, Some(last)) => {
+            tensors.push(last);
+            values(Tensor::cat(tensors, 1))
+        }
+        (_, None) => Ok(Vec::new()),
+    }
+}
+
+/// The numbers of one row, `width` each.
+fn part(values: &[f32], row: usize, width: usize) -> &[f32] {
+    let start = row.saturating_mul(width).min(values.len());
+    values.get(start..start.saturating_add(width).min(values.len())).unwrap_or_default()
+}
+
+fn squares(values: &[f32]) -> f64 {
+    // Four sums at once: one alone waits for each addition.
+    let (fours, rest) = values.as_chunks::<4>();
+    let mut sums = [0.0f64; 4];
+    for four in fours {
+        for (sum, value) in sums.iter_mut().zip(four) {
+            *sum += f64::from(*value) * f64::from(*value);
+        }
+    }
+    sums.iter().sum::<f64>() + rest.iter().map(|value| f64::from(*value) * f64::from(*value)).sum::<f64>()
+}
