@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::tree::{self, Crate};
 
 /// Every crate with its layer and the crates of the workspace that it may depend on.
-const CRATES: [(&str, u8, &[&str]); 25] = [
+const CRATES: [(&str, u8, &[&str]); 26] = [
     ("accounting", 0, &[]),
+    ("empirical", 0, &[]),
     ("params", 0, &[]),
     ("attest", 1, &["checkpoint", "params"]),
     ("checkpoint", 1, &["params"]),
@@ -98,6 +99,8 @@ const CRATES: [(&str, u8, &[&str]); 25] = [
             "client",
             "coordinator",
             "datasets",
+            "dp",
+            "empirical",
             "identity",
             "optim",
             "params",

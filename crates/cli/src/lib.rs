@@ -9,7 +9,7 @@
 //! folkmoot status | watch | model fetch ── gRPC ──> any coordinator
 //! folkmoot tokens | operators | clients | access | run | incident ── gRPC, as an operator ──> its own coordinator
 //! folkmoot doctor ── TLS only ──> a coordinator that cannot be reached
-//! folkmoot verify | audit | keys | roster | plan   files only, as `model export`
+//! folkmoot verify | audit | audit-privacy | keys | roster | plan   files only, as `model export`
 //! folkmoot simulate                                nothing but a seed
 //! ```
 //!
@@ -22,6 +22,7 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 mod audit;
+mod audit_privacy;
 mod bench;
 mod bundle;
 mod clients;
@@ -111,6 +112,9 @@ enum What {
     /// Tamper-evident audit logs: checked, read and copied offline.
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Attack a run's models and say what that contradicts: canaries, membership inference, inversion.
+    #[command(subcommand)]
+    AuditPrivacy(audit_privacy::AuditPrivacy),
     /// Identity keys, and the keys that seal what lies on disk.
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -143,6 +147,7 @@ fn perform(what: What) -> Result<ExitCode, Failure> {
         What::Model(model) => on_runtime(model::run(model)),
         What::Verify(args) => verify::run(&args),
         What::Audit(audit) => audit::run(&audit),
+        What::AuditPrivacy(audit) => audit_privacy::run(&audit),
         What::Run(run) => on_runtime(run::run(run)),
         What::Tokens(tokens) => on_runtime(tokens::run(tokens)),
         What::Operators(operators) => on_runtime(operators::run(operators)),

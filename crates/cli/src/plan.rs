@@ -98,6 +98,14 @@ fn find(file: &Path) -> Result<Found, Failure> {
         .map_err(|why| named(file, why))
 }
 
+/// A plan as a person wrote it, or as its author signed it.
+pub(crate) fn read_any(file: &Path) -> Result<identity::Plan, Failure> {
+    Ok(match find(file)? {
+        Found::Written(plan) => *plan,
+        Found::Signed(plan) => identity::Plan::clone(&plan),
+    })
+}
+
 /// A signed plan, under its author's signature.
 pub(crate) fn read_signed(file: &Path) -> Result<AuthoredPlan, Failure> {
     SignedPlan::from_json(&read(file)?).and_then(SignedPlan::open).map_err(|why| named(file, why))

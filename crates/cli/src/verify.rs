@@ -214,7 +214,7 @@ pub(crate) fn read_model_key(file: &Path) -> Result<ModelPublicKey, Failure> {
         .map_err(|why| crate::connect::unusable(file, &why))
 }
 
-fn checkpoints_in(folder: &Path) -> PathBuf {
+pub(crate) fn checkpoints_in(folder: &Path) -> PathBuf {
     let inner = folder.join(CHECKPOINTS_FOLDER);
     if inner.is_dir() { inner } else { folder.to_owned() }
 }
@@ -297,7 +297,7 @@ fn file_of(error: &ArtifactError) -> &'static str {
 }
 
 /// Reads a file no longer than `bytes_max`.
-fn read(file: &Path, bytes_max: u64) -> Result<Vec<u8>, VerifyError> {
+pub(crate) fn read(file: &Path, bytes_max: u64) -> Result<Vec<u8>, VerifyError> {
     let unreadable = |why| VerifyError::Unreadable { file: file.to_owned(), why };
     let mut start = Vec::new();
     let opened = fs::File::open(file).map_err(unreadable)?;

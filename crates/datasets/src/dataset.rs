@@ -46,9 +46,35 @@ impl Dataset {
     /// # Errors
     /// [`DatasetError`], the first that is met.
     pub fn from_csv(name: &str, reader: impl Read, data: &Data) -> Result<Self, DatasetError> {
+        Self::from_csvs([(name, reader)], data)
+    }
+
+    /// Reads several, each with a header of its own, as one table.
+    ///
+    /// # Errors
+    /// [`DatasetError`], the first that is met.
+    pub fn from_csvs<'a, R: Read>(
+        tables: impl IntoIterator<Item = (&'a str, R)>,
+        data: &Data,
+    ) -> Result<Self, DatasetError> {
         let mut table = Table::new(data);
-        table.append(name, Path::new(name), BufReader::new(reader))?;
+        for (name, reader) in tables {
+            table.append(name, Path::new(name), BufReader::new(reader))?;
+        }
         table.finish()
+    }
+
+    /// These rows as a table of their own; those that do not exist are left out.
+    pub fn only(&self, rows: &[usize]) -> Self {
+        let present = || rows.iter().copied().filter(|row| *row < self.rows());
+        let numbers: Vec<u8> = present().flat_map(|row| (row as u64).to_le_bytes()).collect();
+        Self {
+            features: present().flat_map(|row| self.row(row).iter().copied()).collect(),
+            labels: present().filter_map(|row| self.labels.get(row).copied()).collect(),
+            columns: self.columns,
+            clipped_values: 0,
+            version: Digest::of("folkmoot/v1/dataset-rows", &[self.version.as_bytes(), &numbers]),
+        }
     }
 
     /// All features, scaled.

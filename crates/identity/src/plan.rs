@@ -343,6 +343,16 @@ impl Plan {
         }
     }
 
+    /// The L2 norm that the unit's contribution is clipped to; `None` in the mode without noise.
+    pub fn clip_norm(&self) -> Option<f64> {
+        match self.privacy {
+            Privacy::Fedavg { .. } => None,
+            Privacy::DistributedDpSgd { clip_norm, .. } | Privacy::DistributedDpFedavg { clip_norm, .. } => {
+                Some(clip_norm)
+            }
+        }
+    }
+
     /// Who must be trusted for the promise to hold.
     pub fn trust(&self) -> String {
         match self.privacy {

@@ -76,6 +76,7 @@ pub struct Rehearsal<'a> {
     rng: ChaCha20Rng,
     params: Params,
     state: State,
+    aggregate: Vec<f32>,
     rounds: u64,
 }
 
@@ -99,12 +100,26 @@ impl<'a> Rehearsal<'a> {
         let mechanism = plan.mechanism().map_err(|(field, why)| RehearsalError::Mechanism(field, why))?;
         let params = plan.initial_model();
         let state = plan.server.initial_state(params.values().len());
-        Ok(Self { plan, mechanism, silos, rng: ChaCha20Rng::from_seed(seed), params, state, rounds: 0 })
+        Ok(Self {
+            plan,
+            mechanism,
+            silos,
+            rng: ChaCha20Rng::from_seed(seed),
+            params,
+            state,
+            aggregate: Vec::new(),
+            rounds: 0,
+        })
     }
 
     /// The model so far.
     pub fn params(&self) -> &Params {
         &self.params
+    }
+
+    /// What the last round's sum says, as every member of a real run is told it: the server steps by it.
+    pub fn aggregate(&self) -> &[f32] {
+        &self.aggregate
     }
 
     /// How many rounds were rehearsed.
@@ -134,6 +149,8 @@ impl<'a> Rehearsal<'a> {
             }
         }
         let next = next_model(&self.plan, &sum, self.silos.len(), &self.params, self.state.clone())?;
+        let read = self.mechanism.read_sum(&sum, self.silos.len());
+        self.aggregate = read.map_err(protocol::RecoverFailure::BadAggregate)?.update;
         (self.params, self.state) = (next.params, next.state);
         self.rounds += 1;
         Ok(&self.params)

@@ -12,6 +12,8 @@
 //! norm's own rounding (below 2^-24 of it, for 2^28 parameters). 2^19 is a constant of this program and not of the plan:
 //! a silo that refused batches above a number of the plan's would tell the size of its data to whoever chooses the plan.
 
+use std::ops::Range;
+
 use burn::tensor::Device;
 use chacha20::ChaCha20Rng;
 use datasets::Dataset;
@@ -47,10 +49,65 @@ pub(crate) fn sum(
     if batch.len() > ROWS_MAX {
         return Err(TrainError::Batch { rows_max: ROWS_MAX });
     }
+    let sum = of(plan, model, data, &batch, clip_norm)?;
+    Ok(ClippedSum::new(sum, clip_norm, batch.len() as u64)?)
+}
+
+/// The sum of the clipped descent directions of these rows.
+pub(crate) fn of(
+    plan: &Plan,
+    model: &Params,
+    data: &Dataset,
+    batch: &[usize],
+    clip_norm: f64,
+) -> Result<Vec<f64>, TrainError> {
+    let mut sum = vec![0.0f64; model.values().len()];
+    let micro_batch = plan.training.micro_batch;
+    each_micro_batch(plan, model, data, batch, |layers, rows, device| {
+        subtract_clipped(&mut sum, layers, 0..rows, micro_batch, clip_norm, device)
+    })?;
+    Ok(sum)
+}
+
+/// The clipped descent direction of every row by itself.
+///
+/// # Shapes
+/// `[rows][parameters]`
+///
+/// # Privacy
+/// For audits in the silo: nothing of it leaves.
+pub(crate) fn each(
+    plan: &Plan,
+    model: &Params,
+    data: &Dataset,
+    clip_norm: f64,
+) -> Result<Vec<Vec<f64>>, TrainError> {
+    let all: Vec<usize> = (0..data.rows()).collect();
+    let mut descents = Vec::with_capacity(all.len());
+    let micro_batch = plan.training.micro_batch;
+    each_micro_batch(plan, model, data, &all, |layers, rows, device| {
+        for row in 0..rows {
+            let mut descent = vec![0.0; model.values().len()];
+            subtract_clipped(&mut descent, layers, row..row + 1, micro_batch, clip_norm, device)?;
+            descents.push(descent);
+        }
+        Ok(())
+    })?;
+    Ok(descents)
+}
+
+/// One forward and one backward pass for each micro-batch of `batch`, padded to its fixed shape; `visit` gets the
+/// gradients and how many rows are real.
+fn each_micro_batch(
+    plan: &Plan,
+    model: &Params,
+    data: &Dataset,
+    batch: &[usize],
+    mut visit: impl FnMut(&[LayerGradients], usize, &Device) -> Result<(), TrainError>,
+) -> Result<(), TrainError> {
     let architecture = plan.architecture();
     let (device, plain) = (network::training_device(), network::inference_device());
     let network = Network::load(&architecture, model, &device);
-    let mut sum = vec![0.0f64; model.values().len()];
     for rows in batch.chunks(plan.training.micro_batch) {
         let padded = Batch::gather(data, rows, plan.training.micro_batch, architecture.outputs());
         let (logits, taps) = network.forward_tapped(padded.inputs(&device))?;
@@ -58,24 +115,24 @@ pub(crate) fn sum(
         let backward = cross_entropy(logits, padded.targets(&device)).backward();
         let layers =
             taps.into_iter().map(|tap| tap.gradients(&backward, &plain)).collect::<Result<Vec<_>, _>>()?;
-        subtract_clipped(&mut sum, &layers, rows.len(), plan.training.micro_batch, clip_norm, &plain)?;
+        visit(&layers, rows.len(), &plain)?;
     }
-    Ok(ClippedSum::new(sum, clip_norm, batch.len() as u64)?)
+    Ok(())
 }
 
-/// Subtracts the clipped gradients of the first `rows` of a micro-batch from `sum`. One that is not finite
+/// Subtracts the clipped gradients of these rows of a micro-batch from `sum`. One that is not finite
 /// adds nothing. The products are of the whole micro-batch, whatever part of it is padding.
 fn subtract_clipped(
     sum: &mut [f64],
     layers: &[LayerGradients],
-    rows: usize,
+    rows: Range<usize>,
     micro_batch: usize,
     clip_norm: f64,
     device: &Device,
 ) -> Result<(), TrainError> {
     let bound = clip_norm * (1.0 - MARGIN);
     let mut factors = vec![0.0; micro_batch];
-    for (row, factor) in factors.iter_mut().enumerate().take(rows) {
+    for (row, factor) in factors.iter_mut().enumerate().filter(|(row, _)| rows.contains(row)) {
         let norm = layers.iter().map(|layer| layer.squared_norm(row)).sum::<f64>().sqrt();
         if norm.is_finite() {
             *factor = if norm > bound { bound / norm } else { 1.0 };
@@ -104,7 +161,7 @@ mod tests {
 
     fn subtracted(layers: &[LayerGradients; 1], clip: f64) -> [f64; 3] {
         let mut sum = [0.0; 3];
-        subtract_clipped(&mut sum, layers, 1, 1, clip, &network::inference_device()).unwrap();
+        subtract_clipped(&mut sum, layers, 0..1, 1, clip, &network::inference_device()).unwrap();
         sum
     }
 
@@ -137,7 +194,7 @@ mod tests {
     fn padding_adds_nothing() {
         let layers = [LayerGradients::Formed { gradients: vec![0.1, 0.6, 5.0, 0.3], lanes: 1 }];
         let mut sum = [0.0];
-        subtract_clipped(&mut sum, &layers, 3, 4, 1.0, &network::inference_device()).unwrap();
+        subtract_clipped(&mut sum, &layers, 0..3, 4, 1.0, &network::inference_device()).unwrap();
         assert!((sum[0] + 0.7 + 1.0).abs() < 1e-3, "{sum:?}");
     }
 }

@@ -159,26 +159,90 @@ impl Trainer for BurnTrainer {
 /// # Errors
 /// [`TrainError`]
 pub fn evaluate(plan: &Plan, model: &Params, data: &Dataset) -> Result<Metrics, TrainError> {
+    let (mut loss, mut hits) = (0.0f64, 0usize);
+    scores(plan, model, data, |row_loss, hit| {
+        loss += row_loss;
+        hits += usize::from(hit);
+    })?;
+    let count = data.rows().max(1) as f64;
+    Ok(Metrics { loss: loss / count, accuracy: hits as f64 / count })
+}
+
+/// Visits every row's cross-entropy, and whether its label's logit is the largest.
+fn scores(
+    plan: &Plan,
+    model: &Params,
+    data: &Dataset,
+    mut visit: impl FnMut(f64, bool),
+) -> Result<(), TrainError> {
     /// Rows in memory as tensors at once.
     const ROWS: usize = 1024;
     check(plan, model, data)?;
     let architecture = plan.architecture();
     let device = network::inference_device();
     let network = Network::load(&architecture, model, &device);
-    let (mut loss, mut hits) = (0.0f64, 0usize);
     let rows: Vec<usize> = (0..data.rows()).collect();
     for rows in rows.chunks(ROWS) {
         let batch = Batch::gather(data, rows, rows.len(), architecture.outputs());
         let logits = network::values(network.forward(batch.inputs(&device))?)?;
         for (row, logits) in rows.iter().zip(logits.chunks_exact(architecture.outputs())) {
             let label = data.labels().get(*row).copied().map_or(0, usize::from);
-            let (row_loss, hit) = score(logits, label);
-            loss += row_loss;
-            hits += usize::from(hit);
+            let (loss, hit) = score(logits, label);
+            visit(loss, hit);
         }
     }
-    let count = data.rows().max(1) as f64;
-    Ok(Metrics { loss: loss / count, accuracy: hits as f64 / count })
+    Ok(())
+}
+
+/// The cross-entropy of every row of `data`, in nats.
+///
+/// # Errors
+/// [`TrainError`]
+///
+/// # Privacy
+/// Of single records: for the silo itself.
+pub fn losses(plan: &Plan, model: &Params, data: &Dataset) -> Result<Vec<f64>, TrainError> {
+    let mut losses = Vec::with_capacity(data.rows());
+    scores(plan, model, data, |loss, _| losses.push(loss))?;
+    Ok(losses)
+}
+
+/// The descent direction (negated gradient) of every row by itself, clipped to `clip_norm`, in the order of the layout.
+///
+/// # Shapes
+/// `[rows][parameters]`
+///
+/// # Errors
+/// [`TrainError`]
+///
+/// # Privacy
+/// Of single records: for audits in the silo itself.
+pub fn descents(
+    plan: &Plan,
+    model: &Params,
+    data: &Dataset,
+    clip_norm: f64,
+) -> Result<Vec<Vec<f64>>, TrainError> {
+    check(plan, model, data)?;
+    clipped::each(plan, model, data, clip_norm)
+}
+
+/// The sum of [`descents`], without forming each.
+///
+/// # Errors
+/// [`TrainError`]
+///
+/// # Privacy
+/// As [`descents`]: nothing hides a record in it.
+pub fn descent_sum(
+    plan: &Plan,
+    model: &Params,
+    data: &Dataset,
+    clip_norm: f64,
+) -> Result<Vec<f64>, TrainError> {
+    check(plan, model, data)?;
+    let all: Vec<usize> = (0..data.rows()).collect();
+    clipped::of(plan, model, data, &all, clip_norm)
 }
 
 /// Cross-entropy of one row, and whether its label's logit is the largest.

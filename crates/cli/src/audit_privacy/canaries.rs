@@ -1,0 +1,96 @@
+//! Canaries: records that stand out, each in the training by the toss of a coin.
+
+use std::fs;
+use std::path::Path;
+
+use chacha20::ChaCha20Rng;
+use datasets::Dataset;
+use identity::Plan;
+use params::Digest;
+use rand::rand_core::{Rng, SeedableRng};
+use serde::{Deserialize, Serialize};
+
+use crate::Failure;
+use crate::connect::unusable;
+
+/// A silo's canaries for a run: who holds this file can tell which are in the training.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Canaries {
+    /// The plan that they were made for.
+    pub(super) plan: Digest,
+    /// One a canary.
+    pub(super) canaries: Vec<Canary>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Canary {
+    /// A line of a table with [`header`].
+    pub(super) row: String,
+    /// Whether the coin put it into the training.
+    pub(super) included: bool,
+}
+
+/// Draws so many: every feature at one end of its public range, the class and the coin at random. Such records are far
+/// from every real one and from each other, which is what makes them easy to find where nothing hides them.
+pub(super) fn draw(plan: &Plan, count: usize, seed: [u8; 32]) -> Canaries {
+    let mut rng = ChaCha20Rng::from_seed(seed);
+    let canaries = (0..count).map(|_| {
+        let mut row = String::new();
+        for feature in &plan.data.features {
+            let end = if rng.next_u32() & 1 == 1 { feature.maximum } else { feature.minimum };
+            row.push_str(&format!("{end},"));
+        }
+        // The remainder's bias is below 2^-50 for any number of classes.
+        row.push_str(&(rng.next_u64() % plan.data.classes as u64).to_string());
+        Canary { row, included: rng.next_u32() & 1 == 1 }
+    });
+    Canaries { plan: plan.digest(), canaries: canaries.collect() }
+}
+
+/// The columns of a canary's row: the plan's features, then its label.
+fn header(plan: &Plan) -> String {
+    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+    let features = plan.data.features.iter().map(|feature| quoted(&feature.column) + ",");
+    features.chain([quoted(&plan.data.label)]).collect()
+}
+
+/// These canaries as a table; empty text where there is none.
+pub(super) fn csv<'a>(plan: &Plan, canaries: impl IntoIterator<Item = &'a Canary>) -> Option<String> {
+    let rows: String = canaries.into_iter().flat_map(|canary| [&canary.row, "\n"]).collect();
+    (!rows.is_empty()).then(|| format!("{}\n{rows}", header(plan)))
+}
+
+impl Canaries {
+    /// All of them as a table.
+    pub(super) fn table(&self, plan: &Plan) -> Result<Dataset, Failure> {
+        let text = csv(plan, &self.canaries).ok_or_else(|| Failure::usage("there is no canary"))?;
+        Dataset::from_csv("canaries", text.as_bytes(), &plan.data).map_err(Failure::failed)
+    }
+
+    pub(super) fn included(&self) -> Vec<bool> {
+        self.canaries.iter().map(|canary| canary.included).collect()
+    }
+
+    /// Reads the file that [`Canaries::write`] wrote.
+    pub(super) fn read(file: &Path, plan: &Plan) -> Result<Self, Failure> {
+        let text = fs::read_to_string(file).map_err(|why| unusable(file, &why))?;
+        let read: Self = serde_json::from_str(&text).map_err(|why| unusable(file, &why))?;
+        if read.plan != plan.digest() {
+            return Err(unusable(file, &"these canaries were made for another plan"));
+        }
+        Ok(read)
+    }
+
+    /// Writes the secret file, readable by its owner alone.
+    pub(super) fn write(&self, file: &Path) -> Result<(), Failure> {
+        use std::io::Write;
+        use std::os::unix::fs::OpenOptionsExt;
+        let text = serde_json::to_string_pretty(self).map_err(Failure::failed)?;
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        let written = options.open(file).and_then(|mut file| file.write_all(text.as_bytes()));
+        written.map_err(|why| unusable(file, &why))
+    }
+}
