@@ -138,7 +138,7 @@ const SIDEWAYS: [(&str, &str, &str); 14] = [
 
 /// All that the layers 0 to 2 may use from outside: arithmetic, cryptography, text. Whatever reaches a clock, a
 /// socket, a thread, a file or the machine's randomness is absent.
-const PURE_EXTERNALS: [&str; 18] = [
+const PURE_EXTERNALS: [&str; 20] = [
     "base64",
     "base64ct",
     "chacha20",
@@ -146,9 +146,11 @@ const PURE_EXTERNALS: [&str; 18] = [
     "ed25519-dalek",
     "hex",
     "hkdf",
+    "libm",
     "p256",
     "postcard",
     "rand_core",
+    "rustfft",
     "serde",
     "serde_json",
     "sha2",

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::budget::Budget;
-use crate::event::{AccountingError, Event};
+use crate::event::{AccountingError, Event, valid_epsilon};
 use crate::rdp::{ORDER_MAX, ORDER_MIN, RdpCurve, conversion};
 
 const GRID_PER_UNIT: u64 = 10_000;
@@ -76,27 +76,41 @@ pub fn calibrate(
     steps: u64,
 ) -> Result<NoiseMultiplier, CalibrationError> {
     let budget = Budget::new(epsilon, delta)?;
+    let found = calibrate_by(epsilon, sampling_rate, steps, |noise_multiplier| {
+        let mut curve = RdpCurve::zero();
+        curve.compose(&Event::PoissonGaussian { sampling_rate, noise_multiplier }, steps)?;
+        Ok(if budget.admits(&curve) { 0.0 } else { f64::INFINITY })
+    });
+    let floor = (ORDER_MIN..=ORDER_MAX).map(|order| conversion(order, delta)).fold(f64::INFINITY, f64::min);
+    match found {
+        Err(CalibrationError::TooMuchNoise { .. }) if floor >= epsilon => {
+            Err(CalibrationError::BelowConversionFloor { epsilon, delta, floor })
+        }
+        found => found,
+    }
+}
+
+/// The smallest noise multiplier, rounded up to 1/10000, at which `spent` is at most `epsilon`.
+///
+/// `spent` gives the epsilon of the whole run at a noise multiplier, by any accountant, and falls as that grows.
+///
+/// # Errors
+/// What `spent` refuses; a run that releases nothing; a target that no noise up to a million reaches.
+pub fn calibrate_by(
+    epsilon: f64,
+    sampling_rate: f64,
+    steps: u64,
+    spent: impl Fn(f64) -> Result<f64, AccountingError>,
+) -> Result<NoiseMultiplier, CalibrationError> {
+    valid_epsilon(epsilon)?;
     if sampling_rate == 0.0 || steps == 0 {
         return Err(CalibrationError::NothingReleased);
     }
-    let keeps_promise = |multiplier: NoiseMultiplier| {
-        let mut curve = RdpCurve::zero();
-        curve.compose(
-            &Event::PoissonGaussian { sampling_rate, noise_multiplier: multiplier.value() },
-            steps,
-        )?;
-        Ok::<_, AccountingError>(budget.admits(&curve))
-    };
-
+    let keeps_promise =
+        |multiplier: NoiseMultiplier| Ok::<_, AccountingError>(spent(multiplier.value())? <= epsilon);
     let mut enough = NoiseMultiplier { ten_thousandths: NOISE_MULTIPLIER_MAX * GRID_PER_UNIT };
     if !keeps_promise(enough)? {
-        let floor =
-            (ORDER_MIN..=ORDER_MAX).map(|order| conversion(order, delta)).fold(f64::INFINITY, f64::min);
-        return Err(if floor >= epsilon {
-            CalibrationError::BelowConversionFloor { epsilon, delta, floor }
-        } else {
-            CalibrationError::TooMuchNoise { epsilon, steps }
-        });
+        return Err(CalibrationError::TooMuchNoise { epsilon, steps });
     }
     let mut too_little = NoiseMultiplier { ten_thousandths: 0 };
     while enough.ten_thousandths - too_little.ten_thousandths > 1 {

@@ -20,6 +20,13 @@ pub enum Event {
         /// Standard deviation of the noise over the sensitivity, `z`.
         noise_multiplier: f64,
     },
+    /// A Gaussian sum over a batch of fixed size, drawn without replacement; of tables that differ in one replaced record.
+    FixedSizeGaussian {
+        /// Batch over table.
+        sampling_rate: f64,
+        /// Standard deviation of the noise over the sensitivity, `z`.
+        noise_multiplier: f64,
+    },
 }
 
 impl Event {
@@ -27,6 +34,7 @@ impl Event {
         let (sampling_rate, noise_multiplier) = match *self {
             Self::PoissonGaussian { sampling_rate, noise_multiplier } => (sampling_rate, noise_multiplier),
             Self::Gaussian { noise_multiplier } => (1.0, noise_multiplier),
+            Self::FixedSizeGaussian { sampling_rate, noise_multiplier } => (sampling_rate, noise_multiplier),
         };
         if !(0.0..=1.0).contains(&sampling_rate) {
             return Err(AccountingError::SamplingRate { sampling_rate });
@@ -35,6 +43,15 @@ impl Event {
             return Err(AccountingError::NoiseMultiplier { noise_multiplier });
         }
         Ok((sampling_rate, noise_multiplier))
+    }
+
+    /// The sampling rate and the noise of an event of which the continuous Gaussian's accountants know more than a bound.
+    pub(crate) fn continuous(&self) -> Result<(f64, f64), AccountingError> {
+        let valid = self.validated()?;
+        match self {
+            Self::FixedSizeGaussian { .. } => Err(AccountingError::FixedSize),
+            _ => Ok(valid),
+        }
     }
 }
 
@@ -59,6 +76,17 @@ pub enum AccountingError {
         /// As given.
         delta: f64,
     },
+    /// A concentrated divergence is negative or not a number.
+    #[error("rho {rho} is not a number from 0 on")]
+    Rho {
+        /// As given.
+        rho: f64,
+    },
+    /// Batches of fixed size under an accountant that knows Poisson samples only.
+    #[error(
+        "batches of fixed size are accounted by RDP at integer orders only, never as Poisson samples; use that accountant"
+    )]
+    FixedSize,
     /// An epsilon is zero, negative or not finite.
     #[error("epsilon {epsilon} is not a positive number")]
     Epsilon {

@@ -6,11 +6,13 @@
 //! records the events and composes them here.
 //!
 //! ```text
-//! Event --RdpCurve::compose--> RdpCurve (RDP at integer orders 2..=256) --epsilon(delta)--> Guarantee
+//! Event --RdpCurve::compose--> RdpCurve (RDP at integer orders 2..=256) --epsilon(delta)--> Guarantee    gates budgets
+//! [(Event, count)] --fractional_epsilon, pld_epsilon--> epsilon of the continuous Gaussian               is printed beside it
 //! ```
 //!
-//! Only integer orders are used: there the moment bound of the continuous Gaussian carries over to the discrete
-//! one under Poisson sampling, so the epsilon holds for the noise that is really added.
+//! What gates a budget uses integer orders only: there the moment bound of the continuous Gaussian carries over to the
+//! discrete one under Poisson sampling, so the epsilon holds for the noise that is really added. Fractional orders and
+//! privacy loss distributions are sharper, and are the continuous Gaussian's: no proof here carries them over.
 //!
 //! ```
 //! use accounting::{Event, RdpCurve};
@@ -24,17 +26,28 @@
 //!
 //! # Paper
 //! Mironov, Talwar, Zhang 2019 (RDP of the sampled Gaussian); Canonne, Kamath, Steinke 2020, proposition 12
-//! (conversion to epsilon).
+//! (conversion to epsilon); Wang, Balle, Kasiviswanathan 2019 (batches of fixed size); Doroshenko et al. 2022 (privacy
+//! loss distributions); Balle, Wang 2018 (one Gaussian release); Kairouz, Liu, Steinke 2021 (sums of discrete noise).
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 mod budget;
 mod calibrate;
 mod event;
+mod fixed_size;
+mod fractional;
+mod gaussian;
+mod pld;
 mod promise;
 mod rdp;
 
 pub use budget::{Budget, steps_allowed};
-pub use calibrate::{CalibrationError, NoiseMultiplier, calibrate};
+pub use calibrate::{CalibrationError, NoiseMultiplier, calibrate, calibrate_by};
 pub use event::{AccountingError, Event};
+pub use fractional::{FractionalGuarantee, default_orders, fractional_epsilon, rdp_at};
+pub use gaussian::{
+    DiscreteSum, analytic_gaussian_delta, analytic_gaussian_epsilon, analytic_gaussian_noise, rdp_epsilon,
+    zcdp_epsilon,
+};
+pub use pld::{PldRelation, pld_epsilon, pld_epsilon_under};
 pub use promise::{Relation, Unit};
 pub use rdp::{Guarantee, ORDER_MAX, ORDER_MIN, RdpCurve};

@@ -1,6 +1,7 @@
 //! Rényi differential privacy of composed events, at integer orders.
 
 use crate::event::{AccountingError, Event, valid_delta};
+use crate::fixed_size::FixedSize;
 
 /// Lowest order that is accounted.
 pub const ORDER_MIN: u32 = 2;
@@ -42,8 +43,14 @@ impl RdpCurve {
         if count == 0 {
             return Ok(());
         }
+        let fixed_size = matches!(event, Event::FixedSizeGaussian { .. })
+            .then(|| FixedSize::new(sampling_rate, noise_multiplier, ORDER_MAX));
         for (spent, order) in self.divergences.iter_mut().zip(ORDER_MIN..=ORDER_MAX) {
-            *spent += count as f64 * sampled_gaussian(sampling_rate, noise_multiplier, order);
+            *spent += count as f64
+                * match &fixed_size {
+                    Some(fixed_size) => fixed_size.rdp(order),
+                    None => sampled_gaussian(sampling_rate, noise_multiplier, order),
+                };
         }
         Ok(())
     }
@@ -124,27 +131,27 @@ fn sampled_gaussian(sampling_rate: f64, noise_multiplier: f64, order: u32) -> f6
 }
 
 /// `ln(exp(x) − 1)` for x > 0 without overflow.
-fn log_expm1(x: f64) -> f64 {
+pub(crate) fn log_expm1(x: f64) -> f64 {
     if x < 1.0 { x.exp_m1().ln() } else { x + (-(-x).exp()).ln_1p() }
 }
 
 /// `ln(1 + exp(x))` without overflow.
-fn log1p_exp(x: f64) -> f64 {
+pub(crate) fn log1p_exp(x: f64) -> f64 {
     if x > 0.0 { x + (-x).exp().ln_1p() } else { x.exp().ln_1p() }
 }
 
 /// A sum of positive terms that are known, and kept, as logarithms.
-struct LogSum {
+pub(crate) struct LogSum {
     largest: f64,
     sum_over_largest: f64,
 }
 
 impl LogSum {
-    fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         Self { largest: f64::NEG_INFINITY, sum_over_largest: 0.0 }
     }
 
-    fn add(&mut self, logarithm: f64) {
+    pub(crate) fn add(&mut self, logarithm: f64) {
         // Equal infinities would subtract to NaN: an infinite sum stays infinite, a vanished term adds nothing.
         if logarithm == f64::NEG_INFINITY || self.largest == f64::INFINITY {
             return;
@@ -157,7 +164,7 @@ impl LogSum {
         }
     }
 
-    fn logarithm(&self) -> f64 {
+    pub(crate) fn logarithm(&self) -> f64 {
         if self.largest.is_infinite() { self.largest } else { self.largest + self.sum_over_largest.ln() }
     }
 }

@@ -10,7 +10,7 @@
 //! folkmoot tokens | operators | clients | access | run | incident ── gRPC, as an operator ──> its own coordinator
 //! folkmoot doctor ── TLS only ──> a coordinator that cannot be reached
 //! folkmoot verify | audit | audit-privacy | keys | roster | plan   files only, as `model export`
-//! folkmoot simulate                                nothing but a seed
+//! folkmoot simulate | account | calibrate            nothing but numbers
 //! ```
 //!
 //! ```
@@ -21,6 +21,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod account;
 mod audit;
 mod audit_privacy;
 mod bench;
@@ -124,6 +125,10 @@ enum What {
     /// Plans: what a run asks of its silos.
     #[command(subcommand)]
     Plan(plan::Plan),
+    /// What noise is worth: epsilon of a run.
+    Account(account::AccountArgs),
+    /// How much noise keeps a promise.
+    Calibrate(account::CalibrateArgs),
     /// Simulate whole federations under faults and lies, each from a seed, and check what must hold.
     Simulate(simulate::Args),
 }
@@ -146,6 +151,8 @@ fn perform(what: What) -> Result<ExitCode, Failure> {
         What::Watch(args) => on_runtime(status::watch(args)),
         What::Model(model) => on_runtime(model::run(model)),
         What::Verify(args) => verify::run(&args),
+        What::Account(args) => account::account(&args),
+        What::Calibrate(args) => account::calibrate(&args),
         What::Audit(audit) => audit::run(&audit),
         What::AuditPrivacy(audit) => audit_privacy::run(&audit),
         What::Run(run) => on_runtime(run::run(run)),

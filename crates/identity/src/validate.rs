@@ -209,7 +209,8 @@ fn budget(plan: &Plan, problems: &mut Problems) {
         "must lie between 0 and 1; usual is at most one over the number of records".into()
     });
     let (rate, noise_multiplier) = match event {
-        Event::PoissonGaussian { sampling_rate, noise_multiplier } => (sampling_rate, noise_multiplier),
+        Event::PoissonGaussian { sampling_rate, noise_multiplier }
+        | Event::FixedSizeGaussian { sampling_rate, noise_multiplier } => (sampling_rate, noise_multiplier),
         Event::Gaussian { noise_multiplier } => (1.0, noise_multiplier),
     };
     positive(noise_multiplier, "privacy.noise_multiplier", problems);

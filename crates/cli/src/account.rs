@@ -1,0 +1,271 @@
+//! `folkmoot account` and `folkmoot calibrate`: what noise is worth, and how much it takes.
+
+use accounting::{AccountingError, Event, RdpCurve, calibrate_by, fractional_epsilon, pld_epsilon};
+use serde::Serialize;
+
+use crate::Failure;
+
+#[derive(clap::Args, Debug)]
+#[command(
+    after_help = "Relation: one record added or removed; for fixed-size batches, one replaced. With --json one object: \
+                  {\"epsilon\":…,\"accountant\":…,\"order\":…}, where the order is null for pld.\n\n\
+                  Examples:\n  \
+                  folkmoot account --q 0.01 --noise 1.1 --steps 10000 --delta 1e-5\n  \
+                  folkmoot account --q 0.01 --noise 1.1 --steps 10000 --delta 1e-5 --accountant pld --json"
+)]
+pub(crate) struct AccountArgs {
+    #[command(flatten)]
+    run: Run,
+    /// The noise multiplier: standard deviation over sensitivity.
+    #[arg(long, value_name = "Z")]
+    noise: f64,
+    /// How batches are drawn.
+    #[arg(long, value_enum, default_value = "poisson")]
+    sampling: Sampling,
+    #[command(flatten)]
+    by: By,
+}
+
+#[derive(clap::Args, Debug)]
+#[command(
+    after_help = "The noise is rounded up to 1/10000, and the epsilon is what it then spends. With --json one object: \
+                  {\"noise_multiplier\":…,\"epsilon\":…,\"accountant\":…}. A plan is held to RDP at integer orders: what it \
+                  needs is said by --orders integer.\n\n\
+                  Example:\n  folkmoot calibrate --epsilon 4 --delta 1e-5 --q 0.01 --steps 10000"
+)]
+pub(crate) struct CalibrateArgs {
+    /// The most that may be spent.
+    #[arg(long, value_name = "E")]
+    epsilon: f64,
+    #[command(flatten)]
+    run: Run,
+    #[command(flatten)]
+    by: By,
+}
+
+#[derive(clap::Args, Debug)]
+struct Run {
+    /// The sampling rate: the probability that a record is in a batch, or batch over table.
+    #[arg(long, value_name = "Q")]
+    q: f64,
+    /// How many releases.
+    #[arg(long, value_name = "T")]
+    steps: u64,
+    /// The probability of failure.
+    #[arg(long, value_name = "D")]
+    delta: f64,
+}
+
+#[derive(clap::Args, Debug)]
+struct By {
+    /// Which accountant.
+    #[arg(long, value_enum, default_value = "rdp")]
+    accountant: Accountant,
+    /// Of rdp: which orders. At integer ones the bound is proven for the discrete noise that is really added.
+    #[arg(long, value_enum, default_value = "fractional")]
+    orders: Orders,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+enum Sampling {
+    /// Each record is in or out by itself.
+    Poisson,
+    /// So many records, without replacement.
+    FixedSize,
+}
+
+#[derive(clap::ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+enum Accountant {
+    /// Rényi differential privacy.
+    Rdp,
+    /// Privacy loss distribution.
+    Pld,
+}
+
+#[derive(clap::ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+enum Orders {
+    /// 1.1 to 1024, of the continuous Gaussian.
+    Fractional,
+    /// 2 to 256: what plans and ledgers are held to.
+    Integer,
+}
+
+/// An epsilon, and where it comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+struct Spent {
+    epsilon: f64,
+    accountant: &'static str,
+    order: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Calibrated {
+    noise_multiplier: f64,
+    epsilon: f64,
+    accountant: &'static str,
+}
+
+impl By {
+    fn spent(&self, event: Event, steps: u64, delta: f64) -> Result<Spent, AccountingError> {
+        // Batches of fixed size are accounted at integer orders, whatever else is asked of RDP.
+        let integer = self.orders == Orders::Integer || matches!(event, Event::FixedSizeGaussian { .. });
+        match self.accountant {
+            Accountant::Pld => {
+                let epsilon = pld_epsilon(&[(event, steps)], delta)?;
+                Ok(Spent { epsilon, accountant: "pld", order: None })
+            }
+            Accountant::Rdp if integer => {
+                let mut curve = RdpCurve::zero();
+                curve.compose(&event, steps)?;
+                let spent = curve.epsilon(delta)?;
+                Ok(Spent { epsilon: spent.epsilon, accountant: "rdp", order: Some(f64::from(spent.order)) })
+            }
+            Accountant::Rdp => {
+                let spent = fractional_epsilon(&[(event, steps)], delta)?;
+                Ok(Spent { epsilon: spent.epsilon, accountant: "rdp", order: Some(spent.order) })
+            }
+        }
+    }
+}
+
+pub(crate) fn account(args: &AccountArgs) -> Result<(), Failure> {
+    let Run { q, steps, delta } = args.run;
+    let (sampling_rate, noise_multiplier) = (q, args.noise);
+    let event = match args.sampling {
+        Sampling::Poisson => Event::PoissonGaussian { sampling_rate, noise_multiplier },
+        Sampling::FixedSize => Event::FixedSizeGaussian { sampling_rate, noise_multiplier },
+    };
+    let spent = args.by.spent(event, steps, delta).map_err(Failure::usage)?;
+    if !spent.epsilon.is_finite() {
+        return Err(Failure::usage(
+            "no finite epsilon can be stated for these numbers: there is too little noise for so many steps",
+        ));
+    }
+    if args.by.json {
+        return print(&spent);
+    }
+    let order = spent.order.map_or(String::new(), |order| format!(" (order {order})"));
+    println!("epsilon       {:.6} at delta {delta}, by {}{order}", spent.epsilon, spent.accountant);
+    let relation = match args.sampling {
+        Sampling::Poisson => "one record added or removed",
+        Sampling::FixedSize => {
+            "one record replaced: batches of fixed size are not accounted as Poisson samples"
+        }
+    };
+    println!("relation      {relation}");
+    let gating = By { accountant: Accountant::Rdp, orders: Orders::Integer, json: false };
+    let gating = gating.spent(event, steps, delta).map_err(Failure::usage)?;
+    println!("gates budgets {:.6}: RDP at integer orders, proven for the discrete noise", gating.epsilon);
+    if spent != gating {
+        println!("note          the first figure is the continuous Gaussian's: a continuous approximation");
+    }
+    Ok(())
+}
+
+pub(crate) fn calibrate(args: &CalibrateArgs) -> Result<(), Failure> {
+    let Run { q, steps, delta } = args.run;
+    let spent = |noise_multiplier| {
+        args.by.spent(Event::PoissonGaussian { sampling_rate: q, noise_multiplier }, steps, delta)
+    };
+    let noise =
+        calibrate_by(args.epsilon, q, steps, |noise| Ok(spent(noise)?.epsilon)).map_err(Failure::usage)?;
+    let by = spent(noise.value()).map_err(Failure::usage)?;
+    let calibrated =
+        Calibrated { noise_multiplier: noise.value(), epsilon: by.epsilon, accountant: by.accountant };
+    if args.by.json {
+        return print(&calibrated);
+    }
+    println!("noise         {noise} (standard deviation over sensitivity)");
+    println!(
+        "spends        epsilon {:.6} of {} at delta {delta}, by {}",
+        by.epsilon, args.epsilon, by.accountant
+    );
+    match accounting::calibrate(args.epsilon, delta, q, steps) {
+        Ok(plan) => println!("a plan needs  {plan}: plans are held to RDP at integer orders"),
+        Err(why) => println!("no plan can promise this: {why}"),
+    }
+    Ok(())
+}
+
+fn print(object: &impl Serialize) -> Result<(), Failure> {
+    println!("{}", serde_json::to_string(object).map_err(Failure::failed)?);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn by(accountant: Accountant, orders: Orders) -> By {
+        By { accountant, orders, json: true }
+    }
+
+    #[test]
+    fn each_accountant_prints_what_it_is_and_pld_has_no_order() {
+        let event = Event::PoissonGaussian { sampling_rate: 0.01, noise_multiplier: 1.0 };
+        let spent = |accountant, orders| by(accountant, orders).spent(event, 1000, 1e-5).unwrap();
+        let rdp = spent(Accountant::Rdp, Orders::Fractional);
+        assert!((rdp.epsilon - 2.10137).abs() < 1e-4 && rdp.order == Some(7.8), "{rdp:?}");
+        let integer = spent(Accountant::Rdp, Orders::Integer);
+        assert!(integer.epsilon > rdp.epsilon && integer.order == Some(8.0), "{integer:?}");
+        let pld = spent(Accountant::Pld, Orders::Fractional);
+        let json = serde_json::to_string(&pld).unwrap();
+        assert!(
+            json.starts_with("{\"epsilon\":1.8") && json.ends_with(",\"accountant\":\"pld\",\"order\":null}"),
+            "{json}"
+        );
+    }
+
+    #[test]
+    fn numbers_that_mean_nothing_are_usage_errors() {
+        let run = |q, steps, delta| Run { q, steps, delta };
+        let refused = |run, noise, sampling, accountant| {
+            let by = by(accountant, Orders::Fractional);
+            account(&AccountArgs { run, noise, sampling, by }).unwrap_err()
+        };
+        for (run, noise) in [
+            (run(1.5, 10, 1e-5), 1.0),
+            (run(0.1, 10, 0.0), 1.0),
+            (run(0.1, 10, 1e-5), -1.0),
+            (run(0.1, 10, 1e-5), f64::NAN),
+            (run(f64::NAN, 10, 1e-5), 1.0),
+            (run(0.1, 10, 1e-5), 1e-200),
+        ] {
+            for accountant in [Accountant::Rdp, Accountant::Pld] {
+                assert!(matches!(
+                    refused(run_of(&run), noise, Sampling::Poisson, accountant),
+                    Failure::Usage(_)
+                ));
+            }
+        }
+        let fixed = refused(run(0.1, 10, 1e-5), 1.0, Sampling::FixedSize, Accountant::Pld);
+        assert!(fixed.to_string().contains("never as Poisson"), "{fixed}");
+    }
+
+    fn run_of(run: &Run) -> Run {
+        Run { q: run.q, steps: run.steps, delta: run.delta }
+    }
+
+    #[test]
+    fn the_calibrated_noise_keeps_the_promise_under_every_accountant() {
+        for (accountant, orders) in [
+            (Accountant::Rdp, Orders::Fractional),
+            (Accountant::Rdp, Orders::Integer),
+            (Accountant::Pld, Orders::Fractional),
+        ] {
+            let by = by(accountant, orders);
+            let spent = |noise_multiplier| {
+                let event = Event::PoissonGaussian { sampling_rate: 0.05, noise_multiplier };
+                by.spent(event, 100, 1e-5).map(|spent| spent.epsilon)
+            };
+            let noise = calibrate_by(3.0, 0.05, 100, spent).unwrap().value();
+            assert!(
+                spent(noise).unwrap() <= 3.0 && spent(noise - 1e-3).unwrap() > 3.0,
+                "{accountant:?} {noise}"
+            );
+        }
+    }
+}
