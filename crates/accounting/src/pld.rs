@@ -98,8 +98,8 @@ impl Direction {
             }
         }
         planner.plan_fft_inverse(window.points).process(&mut spectrum);
-        // What is cut off at both ends, and the transforms' rounding, which grows with the powers.
-        let rounding = 16.0 * f64::EPSILON * (steps as f64 + (window.points as f64).sqrt());
+        // What is cut off at both ends, and the rounding: a unit in the last place for each power, and the transforms'.
+        let rounding = f64::EPSILON * (steps as f64 + 16.0 * (window.points as f64).sqrt());
         let lost = -log_finite.exp_m1() + 2.0 * delta * CUT + rounding;
         window.read(&spectrum, lost, delta)
     }
