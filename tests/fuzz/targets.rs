@@ -48,6 +48,7 @@ pub(crate) const DECODERS: &[Target] = &[
     ("roster", files::roster),
     ("keys", files::keys),
     ("csv", files::csv),
+    ("idx", files::idx),
     ("log_texts", logs::texts),
     ("log_entries", logs::entries),
     ("log_proofs", logs::proofs),

@@ -1,7 +1,8 @@
 //! A silo's own table: loaded, validated against the plan, named by its content.
 //!
 //! Owns: [`Dataset`], read from a CSV file or a folder of them; [`DatasetError`], which tells the silo's operator
-//! the file, the line, the column and the mend; and [`digits`], the small public table of the examples.
+//! the file, the line, the column and the mend; [`idx`], the reader of pairs of IDX files; and [`digits`], the small
+//! public table of the examples.
 //!
 //! Does not: train, split, shuffle, or send anything. No statistic of the data is computed: features are scaled by
 //! the public ranges that the plan states.
@@ -28,6 +29,7 @@ mod dataset;
 pub mod digits;
 mod error;
 mod fields;
+pub mod idx;
 mod lines;
 mod table;
 

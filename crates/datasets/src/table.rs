@@ -83,12 +83,17 @@ impl<'a> Table<'a> {
     }
 
     /// The table, if it has rows.
-    pub(crate) fn finish(mut self) -> Result<Dataset, DatasetError> {
+    pub(crate) fn finish(self) -> Result<Dataset, DatasetError> {
         if self.dataset.labels.is_empty() {
             return Err(DatasetError::NoRows { file: self.last_file });
         }
+        Ok(self.named())
+    }
+
+    /// The table under the digest of what was pushed.
+    pub(crate) fn named(mut self) -> Dataset {
         self.dataset.version = Digest::from_bytes(self.hasher.finalize().into());
-        Ok(self.dataset)
+        self.dataset
     }
 
     fn header(&self, names: &[Cow<'_, str>], file: &str) -> Result<Header, DatasetError> {
@@ -126,16 +131,25 @@ impl<'a> Table<'a> {
         // The header's positions lie within its width, which the row has: `get` never fails.
         let cell = |position: usize| cells.get(position).map_or("", |cell| cell.as_ref());
         let label = self.label(cell(header.label), place)?;
-        self.hasher.update(u64::from(label).to_le_bytes());
+        self.push_label(label);
         for (feature, &position) in self.data.features.iter().zip(&header.features) {
-            let value = number(cell(position), &feature.column, place)?;
-            self.hasher.update(value.to_le_bytes());
-            let (scaled, clipped) = scale(value, feature, self.data.scaled_to);
-            self.dataset.features.push(scaled);
-            self.dataset.clipped_values += u64::from(clipped);
+            self.push_value(number(cell(position), &feature.column, place)?, feature);
         }
-        self.dataset.labels.push(label);
         Ok(())
+    }
+
+    /// Begins a row; a value for each of the plan's features, in their order, must follow.
+    pub(crate) fn push_label(&mut self, label: u16) {
+        self.hasher.update(u64::from(label).to_le_bytes());
+        self.dataset.labels.push(label);
+    }
+
+    /// The row's next value, which is finite and not minus zero.
+    pub(crate) fn push_value(&mut self, value: f64, feature: &Feature) {
+        self.hasher.update(value.to_le_bytes());
+        let (scaled, clipped) = scale(value, feature, self.data.scaled_to);
+        self.dataset.features.push(scaled);
+        self.dataset.clipped_values += u64::from(clipped);
     }
 
     fn label(&self, cell: &str, place: Place<'_>) -> Result<u16, DatasetError> {

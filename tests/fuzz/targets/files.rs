@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use checkpoint::{
     ChainVerifier, Manifest, SignedManifest, model_bytes, public_key_text, read_layout, read_model,
 };
-use datasets::Dataset;
+use datasets::{Dataset, idx};
 use identity::{IdentityKey, Plan, Policy, SignedRoster, parse_verifying_key};
 use optim::State;
 use params::Digest;
@@ -176,6 +176,28 @@ pub(crate) fn csv(bytes: &[u8]) {
             assert!(table.features().iter().all(|x| (low as f32..=high as f32).contains(x)));
             let again = Dataset::from_csv("again.csv", bytes, &data).expect("the same bytes");
             assert_eq!(again.version(), table.version());
+        }
+        Err(why) => {
+            let shown = why.to_string();
+            assert!(shown.len() <= 2 << 10, "a refusal of {} bytes", shown.len());
+        }
+    }
+}
+
+/// Labels, a piece, and images. Of labels that are plain, the pixels that gzip may unpack are a small multiple.
+pub(crate) fn idx(bytes: &[u8]) {
+    let mut script = Script::new(bytes);
+    let Some(labels) = script.piece() else { return };
+    let data = idx::data_section(4, 3, [0.0, 1.0]);
+    match idx::read(script.rest(), labels, &data) {
+        Ok(table) => {
+            let pixels: Vec<u8> = table.features().iter().map(|x| (x * 255.0).round() as u8).collect();
+            let classes: Vec<u8> = table.labels().iter().map(|label| *label as u8).collect();
+            let labels = super::seeds::idx_file(0x0801, &[table.rows() as u32], &classes);
+            let images = super::seeds::idx_file(0x0803, &[table.rows() as u32, 2, 2], &pixels);
+            let again = idx::read(&images[..], &labels[..], &data).expect("its own numbers");
+            assert_eq!(again.version(), table.version());
+            assert_eq!(table.features().len(), table.rows() * table.columns());
         }
         Err(why) => {
             let shown = why.to_string();

@@ -1,6 +1,7 @@
 //! Genuine inputs, one or more of each kind, for a corpus made anew.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::sync::OnceLock;
 
 use checkpoint::{
@@ -8,6 +9,8 @@ use checkpoint::{
     public_key_text,
 };
 use ed25519_dalek::SigningKey;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use identity::{Data, Feature, IdentityKey, Member, Plan, Policy, PrivacyMode, Roster};
 use params::Digest;
 use prost::Message;
@@ -164,6 +167,12 @@ impl Seeds {
             "quoted",
             b"\xef\xbb\xbfnote,label,c,b,a\r\n\"x, \"\"y\"\"\",1,0.1,0.2,0.3\r\n\r\n".to_vec(),
         );
+        let labels = piece(&idx_file(0x0801, &[2], &[2, 0]));
+        let images = idx_file(0x0803, &[2, 2, 2], &[0, 51, 102, 255, 1, 2, 3, 4]);
+        let mut packed = GzEncoder::new(labels.clone(), Compression::default());
+        packed.write_all(&images).expect("to memory");
+        self.add("idx", "gzip", packed.finish().expect("to memory"));
+        self.add("idx", "plain", [labels, images].concat());
     }
 
     fn logs(&mut self) {
@@ -239,6 +248,12 @@ pub(crate) fn table() -> Data {
             .map(|column| Feature { column: column.into(), minimum: 0.0, maximum: 1.0 })
             .into(),
     }
+}
+
+/// An IDX file of bytes.
+pub(crate) fn idx_file(magic: u32, dimensions: &[u32], values: &[u8]) -> Vec<u8> {
+    let words = [&[magic], dimensions].concat();
+    [words.into_iter().flat_map(u32::to_be_bytes).collect(), values.to_vec()].concat()
 }
 
 fn model_file() -> Vec<u8> {
