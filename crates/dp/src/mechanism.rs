@@ -1,4 +1,5 @@
 //! The discrete Gaussian, sampled exactly.
+#![cfg_attr(not(test), deny(clippy::float_arithmetic))]
 
 use rand_core::CryptoRng;
 
@@ -165,6 +166,7 @@ fn bernoulli_exp_one(bits: &mut RandomBits<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use chacha20::ChaCha20Rng;
+    use num_rational::BigRational;
     use rand_core::SeedableRng;
 
     use super::*;
@@ -188,6 +190,33 @@ mod tests {
                 // The remainder, which the value above leaves out, is less than one unit of the last bit.
                 let last_bit = (2.0_f64).powi(-(gaussian.exponent_bits as i32));
                 assert!((got - want).abs() <= last_bit + 1e-9 * want.max(1e-3), "{sigma}, {magnitude}");
+            }
+        }
+    }
+
+    #[test]
+    fn envelope_and_acceptance_make_the_discrete_gaussian_exactly() {
+        // exp(−m/t) exp(−e) must be exp(−m²/(2σ²)) but for a factor that is the same for every m: exp(−σ²/(2t²)).
+        for sigma in [0.3, 1.0, 3.0, 4.0, 7.3, 64.0, 90.5, 1000.0, 1e6, SIGMA_MAX] {
+            let gaussian = DiscreteGaussian::new(Sigma::at_least(sigma).unwrap());
+            let integer = |number: u64| BigRational::from_integer(number.into());
+            let sigma_squared =
+                integer(gaussian.numerator_squared) / integer(1 << (2 * gaussian.sigma.shift()));
+            let t = integer(1 << gaussian.envelope_bits);
+            let constant = &sigma_squared / (integer(2) * &t * &t);
+            let (step, reach) = ((sigma / 16.0).ceil() as usize, (180.0 * sigma) as u64);
+            for magnitude in (0..40).chain((0..reach).step_by(step)) {
+                let Exponent { whole, fraction, remainder } =
+                    gaussian.acceptance_exponent(magnitude).unwrap();
+                let below = integer(remainder) / integer(gaussian.numerator_squared);
+                let exponent =
+                    integer(whole) + (integer(fraction) + below) / integer(1 << gaussian.exponent_bits);
+                let m = integer(magnitude);
+                assert_eq!(
+                    &m / &t + exponent - &constant,
+                    &m * &m / (integer(2) * &sigma_squared),
+                    "sigma {sigma}, magnitude {magnitude}"
+                );
             }
         }
     }

@@ -1,4 +1,5 @@
 //! The step that makes integers fit to leave the silo, and the reading of a sum of them.
+#![cfg_attr(not(test), deny(clippy::float_arithmetic))]
 
 use std::fmt;
 
@@ -82,6 +83,7 @@ impl fmt::Debug for NoisedUpdate {
 /// Reads a sum's lanes, as two's complement in Z_{2^32}, back into units.
 ///
 /// The sum is not divided: by how much is the plan's business. Every result is finite.
+#[expect(clippy::float_arithmetic, reason = "what is read has its noise already")]
 pub fn dequantize(lanes: &[u32], scale: Scale) -> Vec<f32> {
     lanes.iter().map(|lane| (f64::from(lane.cast_signed()) / scale.factor()) as f32).collect()
 }

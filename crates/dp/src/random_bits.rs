@@ -1,4 +1,5 @@
 //! Random bits out of a bulk buffer.
+#![cfg_attr(not(test), deny(clippy::float_arithmetic))]
 
 use rand_core::CryptoRng;
 use zeroize::{Zeroize, Zeroizing};
