@@ -123,8 +123,7 @@ enum What {
     #[command(subcommand)]
     Roster(roster::Roster),
     /// Plans: what a run asks of its silos.
-    #[command(subcommand)]
-    Plan(plan::Plan),
+    Plan(plan::Args),
     /// What noise is worth: epsilon of a run.
     Account(account::AccountArgs),
     /// How much noise keeps a promise.

@@ -1,4 +1,6 @@
-//! `folkmoot plan`: whether a plan can be meant, and what it costs a silo.
+//! `folkmoot plan`: whether a plan can be meant, what it costs, and what it will do.
+
+mod forecast;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,12 +10,29 @@ use identity::{AuthoredPlan, Policy, SignedPlan};
 
 use crate::Failure;
 use crate::keys;
+use forecast::Forecast;
 
 /// A lane is 32 bits on the way.
 const LANE_BYTES: u64 = wire::limits::LANE_BYTES;
 
+#[derive(clap::Args, Debug)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    arg_required_else_help = true,
+    after_help = "Examples:\n  folkmoot plan plan.toml\n  folkmoot plan check plan.toml --policy client.toml"
+)]
+pub(crate) struct Args {
+    /// A plan, TOML or signed: print what it promises, what it costs, whether it can work, and what would fit.
+    file: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long, requires = "file")]
+    json: bool,
+    #[command(subcommand)]
+    what: Option<Plan>,
+}
+
 #[derive(Subcommand, Debug)]
-pub(crate) enum Plan {
+enum Plan {
     /// Print what a plan promises and costs, or everything that is wrong with it.
     #[command(after_help = "Example:\n  folkmoot plan check plan.toml --policy client.toml")]
     Check {
@@ -37,11 +56,24 @@ pub(crate) enum Plan {
     },
 }
 
-pub(crate) fn run(plan: &Plan) -> Result<(), Failure> {
-    match plan {
-        Plan::Check { file, policy } => check(file, policy.as_deref()),
-        Plan::Sign { file, key, out } => sign(file, key, out),
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    match (&args.what, &args.file) {
+        (Some(Plan::Check { file, policy }), _) => check(file, policy.as_deref()),
+        (Some(Plan::Sign { file, key, out }), _) => sign(file, key, out),
+        (None, Some(file)) => foresee(file, args.json),
+        (None, None) => Err(Failure::usage("name a plan, or a command: `folkmoot plan --help`")),
     }
+}
+
+fn foresee(file: &Path, json: bool) -> Result<(), Failure> {
+    let plan = read_any(file)?;
+    let forecast = Forecast::of(&plan)?;
+    if json {
+        println!("{}", serde_json::to_string(&forecast).map_err(Failure::failed)?);
+    } else {
+        print!("{}{}", report(&plan), forecast.text());
+    }
+    Ok(())
 }
 
 /// A plan as a person wrote it, or as its author signed it.

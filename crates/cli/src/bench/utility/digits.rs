@@ -11,7 +11,7 @@ use crate::Failure;
 
 const SILOS: usize = 5;
 /// `t - c` of five silos, one of them corrupt.
-const HONEST_MIN: usize = 4;
+const HONEST_MIN: usize = 3;
 const CLIP: f64 = 1.0;
 const NOISE: f64 = 1.1;
 const RATE: f64 = 0.0435;
@@ -28,7 +28,7 @@ pub(super) fn report(seeds: u8) -> Result<String, Failure> {
          most one colluder.\n"
     );
     for (name, hidden, learning_rate) in
-        [("Softmax regression", vec![], 1.0), ("Perceptron, 64-32-10", vec![32], 0.7)]
+        [("Softmax regression", vec![], 0.5), ("Perceptron, 64-32-10", vec![32], 0.4)]
     {
         section(&mut text, name, &hidden, learning_rate, seeds)?;
     }

@@ -4,6 +4,7 @@
 //! masks, which change no bit of a model.
 
 mod digits;
+mod fashion;
 mod heart;
 mod measure;
 
@@ -13,8 +14,8 @@ use crate::Failure;
 
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "Reports: digits.md (data in the program) and heart.md (heart/heart_flat.csv of --data). What \
-                  has no data is left as it is, and said.\n\n\
+    after_help = "Reports: digits.md (data in the program), heart.md (heart/heart_flat.csv of --data) and fashion.md \
+                  (fashion-mnist/*.gz of --data). What has no data is left as it is, and said.\n\n\
                   Example:\n  folkmoot bench utility --out reports --data ../shared/data"
 )]
 pub(crate) struct Args {
@@ -36,6 +37,7 @@ pub(crate) struct Args {
 enum Report {
     Digits,
     Heart,
+    Fashion,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
@@ -45,8 +47,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         write(&args.out, "digits.md", &digits::report(args.seeds)?)?;
     }
     type Made = fn(&Path, u8) -> Result<String, Failure>;
-    let optional: [(Report, &str, &str, Made); 1] =
-        [(Report::Heart, "heart.md", "heart/heart_flat.csv", heart::report)];
+    let optional: [(Report, &str, &str, Made); 2] = [
+        (Report::Heart, "heart.md", "heart/heart_flat.csv", heart::report),
+        (Report::Fashion, "fashion.md", "fashion-mnist", fashion::report),
+    ];
     for (report, file, data, made) in optional {
         if !wanted(report) {
             continue;
