@@ -82,11 +82,12 @@ impl Files {
     }
 }
 
-/// Puts a record and its staged files into the chain's folder. Does nothing where they are there already.
+/// Puts a record, its staged files and its model card into the chain's folder. Does nothing where they are there already.
 pub(crate) fn publish(
     store: &mut dyn Store,
     signed: &SignedManifest,
     key: Option<&ModelKey>,
+    card: impl FnOnce(&Manifest) -> anyhow::Result<[(&'static str, Vec<u8>); 2]>,
 ) -> anyhow::Result<()> {
     let manifest = Manifest::from_bytes(&signed.manifest_bytes)?;
     let folder = checkpoint::folder_name(manifest.round);
@@ -110,6 +111,8 @@ pub(crate) fn publish(
     ];
     files.extend(optimizer.as_deref().map(|bytes| (checkpoint::OPTIMIZER_FILE, bytes)));
     files.extend(aggregate.as_deref().map(|bytes| (checkpoint::AGGREGATE_FILE, bytes)));
+    let card = card(&manifest)?;
+    files.extend(card.iter().map(|(name, bytes)| (*name, bytes.as_slice())));
     let attested = key.map(|key| attest_files(&folder, &files, signed, key)).transpose()?;
     if let Some((bundle, evidence)) = &attested {
         files.push((attest::BUNDLE_FILE, bundle));

@@ -31,6 +31,7 @@ use wire::{Refusal, ServiceError};
 use crate::artifacts::{self, Files, Version};
 use crate::audit_log::AuditLog;
 use crate::events::{ChainReply, Event, NextVersion, Staging};
+use crate::model_card::CardWriter;
 use crate::service::{Counters, RETRY_AFTER};
 use crate::sessions::Sessions;
 use crate::worker::Opening;
@@ -57,6 +58,8 @@ pub(crate) struct Keys {
     pub(crate) audit: SigningKey,
     /// Published models, for public tools.
     pub(crate) model: Option<ModelKey>,
+    /// What the model cards say of this coordinator.
+    pub(crate) controls: card::Controls,
 }
 
 /// What the driver keeps up to date for the rest of the daemon.
@@ -78,6 +81,7 @@ pub(crate) struct Driver {
     outward: Outward,
     audit: AuditLog,
     model_key: Option<ModelKey>,
+    card: CardWriter,
     /// The newest published version.
     version: Option<Version>,
     /// Effects not yet performed, in order.
@@ -127,6 +131,7 @@ impl Driver {
             outward,
             audit: audit.clone(),
             model_key: keys.model,
+            card: CardWriter::new(keys.controls, folder),
             version: None,
             effects: effects.into(),
             replies: Vec::new(),
@@ -292,7 +297,11 @@ impl Driver {
             }
             Effect::Compute(job) => self.compute(*job)?,
             Effect::Publish(signed) => {
-                artifacts::publish(self.store.as_mut(), &signed, self.model_key.as_ref())?;
+                let (plan, roster) = (&self.plan, self.outward.roster.borrow().clone());
+                let versions = card::DataVersions::new();
+                artifacts::publish(self.store.as_mut(), &signed, self.model_key.as_ref(), |manifest| {
+                    self.card.files(manifest, plan, &roster, &versions)
+                })?;
                 self.version = None;
             }
             Effect::DiscardStaged { before } => self.store.discard_staged_before(before)?,

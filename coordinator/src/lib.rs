@@ -18,6 +18,7 @@ mod config;
 mod driver;
 mod events;
 mod init;
+mod model_card;
 mod operations;
 mod service;
 mod sessions;
@@ -158,7 +159,15 @@ pub async fn run_on(
     let federation = roster.federation.clone();
     let setup = protocol::Setup { plan, roster, authority, key: key.signing_key().clone() };
     let outward = Outward { status, roster: newest, counters: counters.clone(), metrics: metrics.clone() };
-    let keys = driver::Keys { audit: key.signing_key().clone(), model: model_key };
+    let transport = if tls.is_some() { "mutual TLS 1.3" } else { "PLAIN TEXT on this machine only" };
+    let controls = card::Controls {
+        transport: transport.into(),
+        encrypted_at_rest: vault.is_some(),
+        model_signature: model_key.is_some(),
+        audit_log: audit::log_name(&federation),
+        metrics_endpoint: config.metrics_listen.clone(),
+    };
+    let keys = driver::Keys { audit: key.signing_key().clone(), model: model_key, controls };
     let (driver, audit) = open_store(&config.data_dir, vault.clone())
         .map_err(anyhow::Error::from)
         .and_then(|store| Driver::open(wrap(store), setup, &config.data_dir, keys, inbox.clone(), outward))

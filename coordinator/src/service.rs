@@ -349,6 +349,8 @@ fn wanted(request: &v1::FetchModelRequest) -> Result<Wanted, Status> {
         Ok(ModelPart::Aggregate) => checkpoint::AGGREGATE_FILE,
         Ok(ModelPart::Signature) => attest::BUNDLE_FILE,
         Ok(ModelPart::Evidence) => attest::EVIDENCE_FILE,
+        Ok(ModelPart::Card) => card::CARD_FILE,
+        Ok(ModelPart::Readme) => card::README_FILE,
         Err(_) => {
             return Err(Status::invalid_argument(format!("part: there is no part {}", request.part)));
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::tree::{self, Crate};
 
 /// Every crate with its layer and the crates of the workspace that it may depend on.
-const CRATES: [(&str, u8, &[&str]); 26] = [
+const CRATES: [(&str, u8, &[&str]); 27] = [
     ("accounting", 0, &[]),
     ("empirical", 0, &[]),
     ("params", 0, &[]),
@@ -19,6 +19,7 @@ const CRATES: [(&str, u8, &[&str]); 26] = [
     ("protocol", 2, &["accounting", "checkpoint", "identity", "optim", "params", "secagg"]),
     ("access", 3, &["identity", "params", "pki", "secagg", "wire"]),
     ("audit", 3, &["store", "tlog"]),
+    ("card", 3, &["checkpoint", "identity", "params"]),
     ("daemon", 3, &["identity", "protocol", "vault"]),
     ("datasets", 3, &["identity", "params"]),
     ("pki", 3, &["identity", "params"]),
@@ -73,6 +74,7 @@ const CRATES: [(&str, u8, &[&str]); 26] = [
             "access",
             "attest",
             "audit",
+            "card",
             "checkpoint",
             "daemon",
             "identity",
@@ -95,6 +97,7 @@ const CRATES: [(&str, u8, &[&str]); 26] = [
             "accounting",
             "attest",
             "audit",
+            "card",
             "checkpoint",
             "client",
             "coordinator",

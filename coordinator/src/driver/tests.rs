@@ -37,6 +37,16 @@ fn setup() -> Setup {
     }
 }
 
+fn controls() -> card::Controls {
+    card::Controls {
+        transport: "a test".into(),
+        encrypted_at_rest: false,
+        model_signature: false,
+        audit_log: "test".into(),
+        metrics_endpoint: None,
+    }
+}
+
 fn open(folder: &Path, store: Box<dyn Store>) -> anyhow::Result<Driver> {
     open_with(folder, store, setup(), mpsc::channel(16).0)
 }
@@ -50,7 +60,7 @@ fn open_with(
     let (status, _) = watch::channel(Arc::default());
     let (roster, _) = watch::channel(Arc::new(setup.roster.clone()));
     let metrics = Arc::new(telemetry::Metrics::new());
-    let keys = Keys { audit: key(9).signing_key().clone(), model: None };
+    let keys = Keys { audit: key(9).signing_key().clone(), model: None, controls: controls() };
     let outward = Outward { status, roster, counters: Arc::default(), metrics };
     Driver::open(store, setup, folder, keys, inbox, outward).map(|(driver, _)| driver)
 }
@@ -85,6 +95,35 @@ fn first_round(folder: &Path, operation: u64, fault: Fault) -> (Vec<ToClient>, O
     }
     let failed = driver.perform().err();
     (outboxes.iter_mut().flat_map(said).collect(), failed)
+}
+
+#[test]
+fn a_published_version_has_a_card_that_says_what_its_record_says_and_takes_up_evaluations() {
+    let folder = tempfile::tempdir().unwrap();
+    let evaluations = folder.path().join(crate::model_card::EVALUATIONS_FOLDER);
+    std::fs::create_dir(&evaluations).unwrap();
+    let params = setup().plan.initial_model().digest();
+    let evaluation = card::Evaluation {
+        params_digest: params,
+        data: "hold-out".into(),
+        data_version: Digest::sha256(b"data"),
+        rows: 10,
+        correct: 8,
+        loss: 0.5,
+        loss_deviation: 0.1,
+    };
+    std::fs::write(evaluations.join("a.json"), serde_json::to_vec(&evaluation).unwrap()).unwrap();
+    std::fs::write(evaluations.join("b.json"), "no evaluation").unwrap();
+    let mut driver = open(folder.path(), Box::new(open_store(folder.path(), None).unwrap())).unwrap();
+    let head = driver.core.head_record().unwrap().verify_strict().unwrap();
+    let file = driver.load_file(0, card::CARD_FILE).unwrap().unwrap().file;
+    let read = card::Card::from_yaml(std::str::from_utf8(&file).unwrap()).unwrap();
+    read.check(&head).unwrap();
+    let accuracy = read.metrics.iter().find(|metric| metric.name == "accuracy").unwrap();
+    assert_eq!((accuracy.value, accuracy.over.starts_with("hold-out (10 rows")), (0.8, true));
+    assert_eq!(read.security.transport, "a test");
+    assert!(driver.load_file(0, card::README_FILE).unwrap().is_some());
+    assert!(driver.load_head().is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]

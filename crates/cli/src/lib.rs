@@ -30,6 +30,7 @@ mod clients;
 mod connect;
 mod demo;
 mod doctor;
+mod evaluate;
 mod export;
 mod failure;
 mod incident;
@@ -124,6 +125,8 @@ enum What {
     Roster(roster::Roster),
     /// Plans: what a run asks of its silos.
     Plan(plan::Args),
+    /// Measure a model on data that no silo trained on, for its card.
+    Evaluate(evaluate::Args),
     /// What noise is worth: epsilon of a run.
     Account(account::AccountArgs),
     /// How much noise keeps a promise.
@@ -150,6 +153,7 @@ fn perform(what: What) -> Result<ExitCode, Failure> {
         What::Watch(args) => on_runtime(status::watch(args)),
         What::Model(model) => on_runtime(model::run(model)),
         What::Verify(args) => verify::run(&args),
+        What::Evaluate(args) => evaluate::run(&args),
         What::Account(args) => account::account(&args),
         What::Calibrate(args) => account::calibrate(&args),
         What::Audit(audit) => audit::run(&audit),

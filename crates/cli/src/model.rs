@@ -196,15 +196,18 @@ impl Models {
         Ok(files)
     }
 
-    /// The signatures of a checkpoint for outsiders; none where the coordinator has no model key.
+    /// A checkpoint's model card, and its signatures for outsiders where the coordinator has a model key.
     pub(crate) async fn attestation(&mut self, round: u64) -> Result<Vec<(&'static str, Vec<u8>)>, Failure> {
         let mut files = Vec::new();
-        for (name, part) in
-            [(attest::BUNDLE_FILE, ModelPart::Signature), (attest::EVIDENCE_FILE, ModelPart::Evidence)]
-        {
+        for (name, part) in [
+            (card::CARD_FILE, ModelPart::Card),
+            (card::README_FILE, ModelPart::Readme),
+            (attest::BUNDLE_FILE, ModelPart::Signature),
+            (attest::EVIDENCE_FILE, ModelPart::Evidence),
+        ] {
             match self.part(round, part).await {
                 Ok(part) => files.push((name, part?.whole()?)),
-                // A coordinator without a model key has neither.
+                // A coordinator without a model key has no signatures.
                 Err(why) if why.code() == Code::NotFound => {}
                 Err(why) => return Err(refused(&why)),
             }

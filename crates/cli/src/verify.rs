@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use attest::ModelPublicKey;
+use card::Card;
 use checkpoint::{
     ArtifactError, CHECKPOINTS_FOLDER, ChainError, ChainVerifier, MANIFEST_FILE, MODEL_FILE, Manifest,
     OPTIMIZER_FILE, SIGNATURE_FILE, SignatureError, SignedManifest, folder_name, round_of_folder,
@@ -22,6 +23,8 @@ use crate::failure::with_causes;
 
 /// Largest manifest that is read: the limit that manifests have on the network.
 const MANIFEST_BYTES_MAX: u64 = wire::limits::MANIFEST_BYTES_MAX as u64;
+
+const CARD_BYTES_MAX: u64 = 1 << 20;
 
 #[derive(clap::Args, Debug)]
 #[command(
@@ -283,7 +286,19 @@ fn verify_one(here: &Path, chain: &mut ChainVerifier) -> Result<Manifest, Verify
         optimizer_path.exists().then(|| read(&optimizer_path, wire::limits::MODEL_BYTES_MAX)).transpose()?;
     verify_checkpoint(&signed, &model, optimizer.as_deref(), None)
         .map_err(|why| VerifyError::File { file: here.join(file_of(&why)), why: with_causes(&why) })?;
+    verify_card(here, &manifest)?;
     Ok(manifest)
+}
+
+/// A model card, where there is one, says what its record says.
+fn verify_card(here: &Path, manifest: &Manifest) -> Result<(), VerifyError> {
+    let file = here.join(card::CARD_FILE);
+    if !file.exists() {
+        return Ok(());
+    }
+    let text = read(&file, CARD_BYTES_MAX)?;
+    let checked = Card::from_yaml(&String::from_utf8_lossy(&text)).and_then(|card| card.check(manifest));
+    checked.map_err(|why| VerifyError::File { file, why: with_causes(&why) })
 }
 
 fn file_of(error: &ArtifactError) -> &'static str {

@@ -28,7 +28,7 @@ pub(super) fn report(seeds: u8) -> Result<String, Failure> {
          most one colluder.\n"
     );
     for (name, hidden, learning_rate) in
-        [("Softmax regression", vec![], 0.5), ("Perceptron, 64-32-10", vec![32], 0.4)]
+        [("Softmax regression", vec![], 0.4), ("Perceptron, 64-32-10", vec![32], 0.35)]
     {
         section(&mut text, name, &hidden, learning_rate, seeds)?;
     }

@@ -1,0 +1,61 @@
+//! The model card of each version, made when it is published and signed with it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use card::{Card, Controls, DataVersions, Evaluation};
+use checkpoint::Manifest;
+use identity::{Plan, Roster};
+
+/// The folder of the data folder where evaluations are put for later cards.
+pub(crate) const EVALUATIONS_FOLDER: &str = "evaluations";
+const EVALUATION_BYTES_MAX: u64 = 1 << 16;
+
+/// What cards say of this coordinator.
+pub(crate) struct CardWriter {
+    controls: Controls,
+    evaluations: PathBuf,
+}
+
+impl CardWriter {
+    pub(crate) fn new(controls: Controls, data_folder: &Path) -> Self {
+        Self { controls, evaluations: data_folder.join(EVALUATIONS_FOLDER) }
+    }
+
+    /// The card's files for a record.
+    pub(crate) fn files(
+        &self,
+        manifest: &Manifest,
+        plan: &Plan,
+        roster: &Roster,
+        versions: &DataVersions,
+    ) -> anyhow::Result<[(&'static str, Vec<u8>); 2]> {
+        let card = Card::of(manifest, plan, roster, versions, &self.controls, &self.read_evaluations());
+        Ok([
+            (card::CARD_FILE, card.to_yaml()?.into_bytes()),
+            (card::README_FILE, card.readme()?.into_bytes()),
+        ])
+    }
+
+    /// What lies there, in the order of the names. A file that is none is told to the operator and left out: a run does not
+    /// end for it.
+    fn read_evaluations(&self) -> Vec<Evaluation> {
+        let Ok(entries) = fs::read_dir(&self.evaluations) else { return Vec::new() };
+        let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "json"));
+        files.sort();
+        let read = |file: &PathBuf| -> anyhow::Result<Evaluation> {
+            anyhow::ensure!(fs::metadata(file)?.len() <= EVALUATION_BYTES_MAX, "it is too long for one");
+            Ok(serde_json::from_slice(&fs::read(file)?)?)
+        };
+        let evaluations = files.iter().filter_map(|file| {
+            let why = match read(file) {
+                Ok(evaluation) => return Some(evaluation),
+                Err(why) => why,
+            };
+            tracing::warn!("`{}` is no evaluation and stays out of the model card: {why}", file.display());
+            None
+        });
+        evaluations.collect()
+    }
+}

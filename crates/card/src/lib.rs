@@ -1,0 +1,472 @@
+//! The model card: what an owner, a user and an auditor must know of a published version, written from its records.
+//!
+//! Owns: [`Card`], made from a signed record, its plan, its roster and the controls that were really on; its two
+//! renderings, [`Card::to_yaml`] and a [`Card::readme`] that model hubs read; and the check of a card against its record.
+//! Does not: read files, measure anything or decide. Nothing in it is written by hand but what says so.
+//!
+//! ```text
+//! Manifest, Plan, Roster, Controls, [Evaluation] --Card::of--> model_card.yaml, README.md    beside the model, and signed with it
+//! ```
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+mod evaluation;
+mod readme;
+
+use checkpoint::Manifest;
+use identity::{Plan, Privacy, Roster};
+use params::Digest;
+use serde::{Deserialize, Serialize};
+
+pub use evaluation::Evaluation;
+
+/// The card's file beside a model.
+pub const CARD_FILE: &str = "model_card.yaml";
+/// The card for model hubs beside it.
+pub const README_FILE: &str = "README.md";
+/// The value of [`Card::format`].
+pub const CARD_FORMAT: &str = "folkmoot-model-card/1";
+/// What stands where only the owner knows.
+pub const OWNER: &str = "TO BE FILLED BY THE OWNER";
+const CARD_BYTES_MAX: usize = 1 << 20;
+
+/// Everything about one published version, in the order in which it is written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Card {
+    /// [`CARD_FORMAT`].
+    pub format: String,
+    /// The model.
+    pub model: Model,
+    /// Where it comes from.
+    pub lineage: Lineage,
+    /// What it was trained on.
+    pub training_data: TrainingData,
+    /// What is promised about it.
+    pub privacy: PrivacyFacts,
+    /// How updates were summed.
+    pub secure_aggregation: SecureAggregation,
+    /// What protected the run.
+    pub security: Controls,
+    /// How the model does.
+    pub metrics: Vec<Metric>,
+    /// What to watch.
+    pub monitoring: Vec<String>,
+    /// What is not promised.
+    pub limits: Vec<String>,
+    /// For the owner to fill.
+    pub compliance: Compliance,
+}
+
+/// The model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// Of the run.
+    pub name: String,
+    /// The round whose result it is.
+    pub version: u64,
+    /// The run.
+    pub run: Digest,
+    /// Milliseconds since 1970, by the coordinator's clock.
+    pub created_ms: u64,
+    /// Beside the card.
+    pub file: String,
+    /// Of the file.
+    pub sha256: Digest,
+    /// Of the parameters, whatever file carries them.
+    pub params_digest: Digest,
+    /// How many parameters.
+    pub parameters: u64,
+    /// Its kind, as policies name it.
+    pub architecture: String,
+    /// Its layers, first to last.
+    pub layers: Vec<String>,
+    /// Features of one example.
+    pub inputs: u64,
+    /// Classes.
+    pub outputs: u64,
+}
+
+/// Where a version comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lineage {
+    /// The record before this one's; none of the initial model.
+    pub parent_record: Option<Digest>,
+    /// The model that the round started from.
+    pub parent_model: Option<Digest>,
+    /// The opened sum.
+    pub aggregate: Option<Digest>,
+    /// The signed plan.
+    pub plan: Digest,
+    /// The signed roster.
+    pub roster: Digest,
+    /// The operator's decision, where the version is one.
+    pub decision: Option<String>,
+}
+
+/// What it was trained on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingData {
+    /// The class's column.
+    pub label: String,
+    /// How many feature columns; the plan names them.
+    pub features: u64,
+    /// Silos whose data is in this round's sum, by their number on the roster.
+    pub silos: Vec<Silo>,
+    /// Why there are no numbers of rows.
+    pub note: String,
+}
+
+/// A silo.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Silo {
+    /// Its number.
+    pub id: u32,
+    /// Its name on the roster.
+    pub name: String,
+    /// The commitment to its data's version, where it told one.
+    pub data_version: Option<Digest>,
+}
+
+/// What is promised.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrivacyFacts {
+    /// In a sentence.
+    pub statement: String,
+    /// The plan's mode.
+    pub mode: String,
+    /// What is protected.
+    pub unit: String,
+    /// The neighbouring relation.
+    pub relation: String,
+    /// Spent up to this version.
+    pub epsilon_spent: Option<f64>,
+    /// What the run may spend.
+    pub epsilon_budget: Option<f64>,
+    /// At this probability of failure.
+    pub delta: Option<f64>,
+    /// Which accountant.
+    pub accountant: String,
+    /// Releases so far.
+    pub steps: u64,
+    /// Who adds the noise.
+    pub noise_by: String,
+    /// Who must be trusted.
+    pub trust: String,
+    /// The L2 norm that a unit's contribution is clipped to.
+    pub clip_norm: Option<f64>,
+    /// Noise over sensitivity.
+    pub noise_multiplier: Option<f64>,
+    /// Probability that a record is in a batch.
+    pub sampling_rate: Option<f64>,
+}
+
+/// How updates were summed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecureAggregation {
+    /// The protocol.
+    pub protocol: String,
+    /// Silos in this round's sum.
+    pub included: u64,
+    /// Fewest that a sum may hold.
+    pub cohort_min: u64,
+    /// Honest silos in every sum.
+    pub honest_min: u64,
+    /// Corrupt silos that are tolerated.
+    pub corrupt_max: u64,
+}
+
+/// The controls that were really on when the version was published.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Controls {
+    /// Between silos and coordinator.
+    pub transport: String,
+    /// Whether the coordinator's folder is sealed.
+    pub encrypted_at_rest: bool,
+    /// Whether public tools can verify the published folder.
+    pub model_signature: bool,
+    /// The name of the audit log that silos witness.
+    pub audit_log: String,
+    /// Where metrics are served, if they are.
+    pub metrics_endpoint: Option<String>,
+}
+
+/// One figure.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metric {
+    /// Such as `accuracy`.
+    pub name: String,
+    /// The figure.
+    pub value: f64,
+    /// Its 95 % interval, where one can be stated.
+    pub interval_95: Option<[f64; 2]>,
+    /// How the interval is made, or why there is none.
+    pub method: String,
+    /// What it was measured on.
+    pub over: String,
+}
+
+/// What no record says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "the names are what the owner fills")]
+pub struct Compliance {
+    pub owner: String,
+    pub contact: String,
+    pub intended_use: String,
+    pub out_of_scope_use: String,
+    pub legal_basis: String,
+    pub impact_assessment: String,
+    pub risk_class: String,
+    pub licence: String,
+}
+
+/// Why bytes are no card, or not this record's.
+#[derive(Debug, thiserror::Error)]
+pub enum CardError {
+    /// They hold no card.
+    #[error("the card does not parse: {0}")]
+    Syntax(#[from] serde_norway::Error),
+    /// Longer than any card is.
+    #[error("the card has {0} bytes, more than the {CARD_BYTES_MAX} that a card may have")]
+    TooLong(usize),
+    /// A figure is not the record's.
+    #[error("the card's {field} is not what the record says")]
+    Differs {
+        /// Which.
+        field: &'static str,
+    },
+}
+
+/// A silo's number and the commitment that it told.
+pub type DataVersions = std::collections::BTreeMap<u32, Digest>;
+
+impl Card {
+    /// The card of a version.
+    pub fn of(
+        manifest: &Manifest,
+        plan: &Plan,
+        roster: &Roster,
+        versions: &DataVersions,
+        controls: &Controls,
+        evaluations: &[Evaluation],
+    ) -> Self {
+        let silo = |id: &u32| Silo {
+            id: *id,
+            name: roster
+                .members
+                .iter()
+                .find(|(member, _)| member.0 == *id)
+                .map_or_else(|| "no longer on the roster".into(), |(_, member)| member.name.clone()),
+            data_version: versions.get(id).copied(),
+        };
+        let evaluated = evaluations.iter().flat_map(|evaluation| evaluation.metrics(manifest));
+        Self {
+            format: CARD_FORMAT.into(),
+            model: model(manifest, plan),
+            lineage: Lineage {
+                parent_record: manifest.parent,
+                parent_model: manifest.parent_model,
+                aggregate: manifest.aggregate_digest,
+                plan: manifest.plan_digest,
+                roster: manifest.roster_digest,
+                decision: manifest.action.as_ref().map(|action| format!("{} ({})", action.reason(), action.by())),
+            },
+            training_data: TrainingData {
+                label: plan.data.label.clone(),
+                features: plan.data.features.len() as u64,
+                silos: manifest.included.iter().map(silo).collect(),
+                note: "numbers of rows leave no silo; a data version is a salted commitment that the silo can open to an \
+                       auditor"
+                    .into(),
+            },
+            privacy: privacy(manifest, plan),
+            secure_aggregation: SecureAggregation {
+                protocol: "Bonawitz et al. 2017, for malicious servers, masks bound to the whole transcript".into(),
+                included: manifest.included.len() as u64,
+                cohort_min: plan.cohort.minimum as u64,
+                honest_min: plan.cohort.honest_min as u64,
+                corrupt_max: plan.cohort.corrupt as u64,
+            },
+            security: controls.clone(),
+            metrics: summed_metrics(manifest).chain(evaluated).collect(),
+            monitoring: monitoring(controls),
+            limits: LIMITS.iter().map(|limit| (*limit).to_owned()).collect(),
+            compliance: Compliance::for_the_owner(),
+        }
+    }
+
+    /// The card as YAML.
+    ///
+    /// # Errors
+    /// Numbers that YAML cannot hold.
+    pub fn to_yaml(&self) -> Result<String, CardError> {
+        Ok(serde_norway::to_string(self)?)
+    }
+
+    /// The card for model hubs: YAML front matter, then Markdown.
+    ///
+    /// # Errors
+    /// Numbers that YAML cannot hold.
+    pub fn readme(&self) -> Result<String, CardError> {
+        readme::render(self)
+    }
+
+    /// Reads a card.
+    ///
+    /// # Errors
+    /// [`CardError`]
+    pub fn from_yaml(text: &str) -> Result<Self, CardError> {
+        if text.len() > CARD_BYTES_MAX {
+            return Err(CardError::TooLong(text.len()));
+        }
+        Ok(serde_norway::from_str(text)?)
+    }
+
+    /// Whether the card says what the record says.
+    ///
+    /// # Errors
+    /// The first figure that differs.
+    pub fn check(&self, manifest: &Manifest) -> Result<(), CardError> {
+        let (model, lineage, privacy) = (&self.model, &self.lineage, &self.privacy);
+        let included: Vec<u32> = self.training_data.silos.iter().map(|silo| silo.id).collect();
+        let same = [
+            ("version", model.version == manifest.round),
+            ("run", model.run == manifest.run_id),
+            ("sha256", model.sha256 == manifest.model.sha256),
+            ("params_digest", model.params_digest == manifest.model.params_digest),
+            (
+                "lineage",
+                (lineage.parent_record, lineage.plan, lineage.roster)
+                    == (manifest.parent, manifest.plan_digest, manifest.roster_digest),
+            ),
+            ("epsilon_spent", privacy.epsilon_spent == manifest.privacy.epsilon),
+            ("delta", privacy.delta == manifest.privacy.delta),
+            (
+                "privacy",
+                [&privacy.mode, &privacy.unit, &privacy.relation, &privacy.trust]
+                    == [
+                        &manifest.privacy.mode,
+                        &manifest.privacy.unit,
+                        &manifest.privacy.relation,
+                        &manifest.privacy.trust,
+                    ],
+            ),
+            ("silos", included == manifest.included),
+        ];
+        match same.into_iter().find(|(_, same)| !same) {
+            Some((field, _)) => Err(CardError::Differs { field }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Compliance {
+    fn for_the_owner() -> Self {
+        let fill = || OWNER.to_owned();
+        Self {
+            owner: fill(),
+            contact: fill(),
+            intended_use: fill(),
+            out_of_scope_use: fill(),
+            legal_basis: fill(),
+            impact_assessment: fill(),
+            risk_class: fill(),
+            licence: fill(),
+        }
+    }
+}
+
+/// What secure aggregation and differential privacy do not give.
+const LIMITS: [&str; 4] = [
+    "A silo that takes part can poison the model within its clip; clipping binds honest silos only.",
+    "Who took part, and when, is public to the federation.",
+    "Availability rests on the coordinator.",
+    "Differential privacy bounds what is learned of one unit, not what is learned of a population.",
+];
+
+fn model(manifest: &Manifest, plan: &Plan) -> Model {
+    let architecture = plan.architecture();
+    Model {
+        name: manifest.run_name.clone(),
+        version: manifest.round,
+        run: manifest.run_id,
+        created_ms: manifest.created_ms,
+        file: manifest.model.file.clone(),
+        sha256: manifest.model.sha256,
+        params_digest: manifest.model.params_digest,
+        parameters: architecture.parameter_count() as u64,
+        architecture: identity::ModelKind::of(plan).name().to_owned(),
+        layers: architecture.layers.iter().map(|layer| layer.name().to_owned()).collect(),
+        inputs: architecture.input.values() as u64,
+        outputs: architecture.outputs() as u64,
+    }
+}
+
+fn privacy(manifest: &Manifest, plan: &Plan) -> PrivacyFacts {
+    let spent = &manifest.privacy;
+    let sampling_rate = match plan.privacy {
+        Privacy::DistributedDpSgd { sampling_rate, .. } => Some(sampling_rate),
+        _ => None,
+    };
+    let noise_multiplier = match plan.privacy {
+        Privacy::DistributedDpSgd { noise_multiplier, .. }
+        | Privacy::DistributedDpFedavg { noise_multiplier, .. } => Some(noise_multiplier),
+        Privacy::Fedavg { .. } => None,
+    };
+    let statement = match (spent.epsilon, spent.delta) {
+        (Some(epsilon), Some(delta)) => format!(
+            "({epsilon:.4}, {delta})-differential privacy of this run for one {}; relation: {}; noise by {}; trusted: {}",
+            spent.unit, spent.relation, spent.noise_by, spent.trust
+        ),
+        _ => "NO DIFFERENTIAL PRIVACY: exact sums were opened, and can be differenced across rounds".into(),
+    };
+    PrivacyFacts {
+        statement,
+        mode: spent.mode.clone(),
+        unit: spent.unit.clone(),
+        relation: spent.relation.clone(),
+        epsilon_spent: spent.epsilon,
+        epsilon_budget: plan.budget().map(|(epsilon, _)| epsilon),
+        delta: spent.delta,
+        accountant: spent.accountant.clone(),
+        steps: spent.steps,
+        noise_by: spent.noise_by.clone(),
+        trust: spent.trust.clone(),
+        clip_norm: plan.clip_norm(),
+        noise_multiplier,
+        sampling_rate,
+    }
+}
+
+/// What was summed under the masks.
+fn summed_metrics(manifest: &Manifest) -> impl Iterator<Item = Metric> + '_ {
+    manifest.metrics.iter().map(|(name, value)| Metric {
+        name: name.clone(),
+        value: *value,
+        interval_95: None,
+        method: "none: how many rows it is the mean of leaves no silo".into(),
+        over: "the silos' own training rows, before the round's training".into(),
+    })
+}
+
+fn monitoring(controls: &Controls) -> Vec<String> {
+    let mut hooks = vec![
+        "rounds, refusals and blame: the operator's Watch call, `folkmoot watch`".to_owned(),
+        format!("what was done, by whom: the audit log {}, `folkmoot audit`", controls.audit_log),
+        "the chain from this version to the initial model: `folkmoot verify`".to_owned(),
+        "withdrawal: a quarantined version is named in a later record of the chain".to_owned(),
+    ];
+    hooks.extend(controls.metrics_endpoint.as_ref().map(|at| format!("Prometheus metrics at {at}")));
+    hooks
+}
+
+#[cfg(test)]
+mod tests;

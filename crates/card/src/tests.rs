@@ -1,0 +1,176 @@
+//! A card says what its records say, and nothing that somebody smuggled into a name.
+
+use std::collections::BTreeMap;
+
+use checkpoint::{MANIFEST_FORMAT, MODEL_FILE, ModelArtifact, PrivacySpent};
+use serde_norway::Value;
+
+use super::*;
+
+fn plan() -> Plan {
+    Plan::from_toml(include_str!("../../../deploy/config/plan.toml")).unwrap()
+}
+
+fn manifest(plan: &Plan) -> Manifest {
+    let digest = Digest::sha256(b"x");
+    Manifest {
+        format: MANIFEST_FORMAT.into(),
+        run_id: digest,
+        run_name: plan.name.clone(),
+        round: 7,
+        attempt: 1,
+        action: None,
+        parent: Some(Digest::sha256(b"parent")),
+        plan_digest: plan.digest(),
+        roster_digest: digest,
+        parent_model: Some(digest),
+        model: ModelArtifact { file: MODEL_FILE.into(), sha256: digest, bytes: 9, params_digest: digest },
+        optimizer: None,
+        transcript: None,
+        cohort: vec![1, 2, 3],
+        shared: vec![1, 2, 3],
+        included: vec![1, 3],
+        left_out: Vec::new(),
+        aggregate_digest: Some(digest),
+        metrics: BTreeMap::from([("training_loss".to_owned(), 0.25)]),
+        privacy: PrivacySpent {
+            mode: "distributed_dp_sgd".into(),
+            unit: "record".into(),
+            relation: "add or remove one record".into(),
+            epsilon: Some(1.0 / 3.0),
+            delta: Some(1e-5),
+            accountant: "rdp".into(),
+            steps: 7,
+            noise_by: "every silo, a share each".into(),
+            trust: "at most 1 colludes".into(),
+        },
+        created_ms: 1_700_000_000_000,
+        previous_rounds_aborted: Vec::new(),
+        public_key: String::new(),
+    }
+}
+
+fn roster(first: &str) -> Roster {
+    let member = serde_json::json!({"name": first, "identity_key": "1".repeat(64), "admitted": 1});
+    let roster = serde_json::json!({
+        "federation": "test", "epoch": 1, "coordinator_key": "0".repeat(64), "members": {"1": member},
+    });
+    // Through text: only there is a member's number a key.
+    serde_json::from_str(&roster.to_string()).unwrap()
+}
+
+fn controls() -> Controls {
+    Controls {
+        transport: "mutual TLS 1.3".into(),
+        encrypted_at_rest: true,
+        model_signature: false,
+        audit_log: "folkmoot.test/log".into(),
+        metrics_endpoint: None,
+    }
+}
+
+fn card(manifest: &Manifest, first: &str, evaluations: &[Evaluation]) -> Card {
+    let versions = DataVersions::from([(3, Digest::sha256(b"version"))]);
+    Card::of(manifest, &plan(), &roster(first), &versions, &controls(), evaluations)
+}
+
+#[test]
+fn a_card_reads_back_and_equals_its_records() {
+    let manifest = manifest(&plan());
+    let card = card(&manifest, "St Mary", &[]);
+    let read = Card::from_yaml(&card.to_yaml().unwrap()).unwrap();
+    assert_eq!(read, card);
+    read.check(&manifest).unwrap();
+    assert_eq!(read.privacy.epsilon_spent, Some(1.0 / 3.0), "no digit is lost");
+    assert_eq!((read.privacy.noise_multiplier, read.privacy.epsilon_budget), (Some(5.324), Some(4.9)));
+    let silos = &read.training_data.silos;
+    assert_eq!((silos[0].name.as_str(), silos[0].data_version), ("St Mary", None));
+    assert_eq!(silos[1].data_version, Some(Digest::sha256(b"version")));
+    assert!(read.compliance.legal_basis == OWNER && read.compliance.licence == OWNER);
+}
+
+#[test]
+fn a_card_with_another_figure_than_its_record_is_refused_by_the_figures_name() {
+    let manifest = manifest(&plan());
+    let original = card(&manifest, "St Mary", &[]);
+    type Edit = fn(&mut Card);
+    let edits: [(&str, Edit); 5] = [
+        ("epsilon_spent", |card| card.privacy.epsilon_spent = Some(0.1)),
+        ("delta", |card| card.privacy.delta = None),
+        ("params_digest", |card| card.model.params_digest = Digest::sha256(b"y")),
+        ("silos", |card| drop(card.training_data.silos.pop())),
+        ("privacy", |card| card.privacy.trust = "nobody".into()),
+    ];
+    for (field, edit) in edits {
+        let mut card = original.clone();
+        edit(&mut card);
+        let refused = card.check(&manifest).unwrap_err();
+        assert!(matches!(refused, CardError::Differs { field: named } if named == field), "{refused}");
+    }
+    assert!(Card::from_yaml("format: x\ncolour: red").is_err());
+    assert!(matches!(Card::from_yaml(&" ".repeat(CARD_BYTES_MAX + 1)), Err(CardError::TooLong(_))));
+}
+
+#[test]
+fn a_name_is_nothing_but_a_name_in_yaml_and_in_markdown() {
+    let hostile = "x\n---\nlicense: mit # \"q\": [a](javascript:b) <script>|`";
+    let mut manifest = manifest(&plan());
+    manifest.run_name = hostile.into();
+    let card = card(&manifest, hostile, &[]);
+    let read = Card::from_yaml(&card.to_yaml().unwrap()).unwrap();
+    assert_eq!((read.model.name.as_str(), read.training_data.silos[0].name.as_str()), (hostile, hostile));
+    let readme = card.readme().unwrap();
+    let (front, body) = readme.strip_prefix("---\n").unwrap().split_once("\n---\n").unwrap();
+    let front: Value = serde_norway::from_str(front).unwrap();
+    assert_eq!(front["license"], Value::from("other"));
+    assert_eq!(front["model-index"][0]["name"], Value::from(hostile));
+    assert!(!body.contains("<script>") && !body.contains("[a](") && !body.contains("\n---\n"), "{body}");
+    assert_eq!(body.lines().filter(|line| line.starts_with("# ")).count(), 1, "one title: {body}");
+}
+
+#[test]
+fn hubs_find_what_they_know_and_people_the_promise() {
+    let manifest = manifest(&plan());
+    let evaluation = Evaluation {
+        params_digest: manifest.model.params_digest,
+        data: "hold-out".into(),
+        data_version: Digest::sha256(b"data"),
+        rows: 263,
+        correct: 81,
+        loss: 1.5,
+        loss_deviation: 0.5,
+    };
+    let other = Evaluation { params_digest: Digest::sha256(b"another model"), ..evaluation.clone() };
+    let card = card(&manifest, "St Mary", &[other, evaluation]);
+    let accuracy: Vec<_> = card.metrics.iter().filter(|metric| metric.name == "accuracy").collect();
+    assert_eq!(accuracy.len(), 1, "an evaluation of another model is not this card's");
+    let [low, high] = accuracy[0].interval_95.unwrap();
+    assert!((low - 0.2553).abs() < 1e-4 && (high - 0.3662).abs() < 1e-4);
+    let readme = card.readme().unwrap();
+    let front: Value =
+        serde_norway::from_str(readme.strip_prefix("---\n").unwrap().split_once("\n---\n").unwrap().0)
+            .unwrap();
+    for key in ["license", "license_name", "library_name", "pipeline_tag", "tags", "model-index"] {
+        assert!(!front[key].is_null(), "no {key}");
+    }
+    assert!(front["tags"].as_sequence().unwrap().contains(&Value::from("differential-privacy")));
+    let results = front["model-index"][0]["results"].as_sequence().unwrap();
+    assert!(
+        results
+            .iter()
+            .all(|result| !result["task"]["type"].is_null() && !result["dataset"]["name"].is_null())
+    );
+    for said in ["(0.3333, 0.00001)-differential privacy", "accuracy 0.3080 (95 %: 0.2553 to 0.3662)", OWNER]
+    {
+        assert!(readme.contains(said), "no {said:?} in\n{readme}");
+    }
+}
+
+#[test]
+fn a_run_without_noise_says_so_first() {
+    let mut manifest = manifest(&plan());
+    (manifest.privacy.epsilon, manifest.privacy.delta) = (None, None);
+    let readme = card(&manifest, "St Mary", &[]).readme().unwrap();
+    assert!(readme.contains("\n\nNO DIFFERENTIAL PRIVACY: exact sums were opened"), "{readme}");
+    assert!(!readme.contains("dp-epsilon"));
+}

@@ -1,0 +1,63 @@
+//! `folkmoot evaluate`: how a model does on a table of one's own, as a record that the next model card takes up.
+
+use std::path::PathBuf;
+
+use card::Evaluation;
+use checkpoint::read_model;
+use datasets::Dataset;
+
+use crate::Failure;
+use crate::verify::read;
+
+#[derive(clap::Args, Debug)]
+#[command(
+    after_help = "Measure on data that no silo trained on, and that may be together with the model: a public table, or the \
+                  evaluator's own. The record names the model by its parameters; in a coordinator's folder `evaluations` it \
+                  goes into the card of that version when it is published, and of each later version with the same \
+                  parameters.\n\n\
+                  Example:\n  folkmoot evaluate out/000030/model.safetensors --plan plan.toml --data held-out.csv \
+                  --name 'hold-out 2026' --out evaluation.json"
+)]
+pub(crate) struct Args {
+    /// The model's file.
+    model: PathBuf,
+    /// The run's plan, TOML or signed.
+    #[arg(long, value_name = "FILE")]
+    plan: PathBuf,
+    /// The table, CSV, or a folder of them.
+    #[arg(long, value_name = "FILE")]
+    data: PathBuf,
+    /// What the card shall call the table.
+    #[arg(long, value_name = "TEXT", default_value = "hold-out")]
+    name: String,
+    /// Where the record goes; must not exist. Without it, it is printed only.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let plan = crate::plan::read_any(&args.plan)?;
+    let layout = plan.architecture().layout();
+    let bytes = read(&args.model, wire::limits::MODEL_BYTES_MAX).map_err(Failure::usage)?;
+    let params = read_model(&bytes, &layout).map_err(Failure::usage)?;
+    let data = Dataset::load(&args.data, &plan.data).map_err(Failure::usage)?;
+    let losses = train::losses(&plan, &params, &data).map_err(Failure::usage)?;
+    let metrics = train::evaluate(&plan, &params, &data).map_err(Failure::usage)?;
+    let rows = data.rows() as f64;
+    let squares: f64 = losses.iter().map(|loss| (loss - metrics.loss).powi(2)).sum();
+    let evaluation = Evaluation {
+        params_digest: params.digest(),
+        data: args.name.clone(),
+        data_version: data.version(),
+        rows: data.rows() as u64,
+        correct: (metrics.accuracy * rows).round() as u64,
+        loss: metrics.loss,
+        loss_deviation: (squares / (rows - 1.0).max(1.0)).sqrt(),
+    };
+    let json = serde_json::to_string_pretty(&evaluation).map_err(Failure::failed)?;
+    if let Some(out) = &args.out {
+        crate::roster::write_new_text(out, &json)?;
+    }
+    println!("{json}");
+    Ok(())
+}
