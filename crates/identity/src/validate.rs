@@ -306,6 +306,47 @@ mod tests {
         assert!(refusal("corrupt = 1", "corrupt = 0").contains("cohort.corrupt"));
     }
 
+    /// The sample plan with the layers that README.md shows, and the digits' worth of columns.
+    fn network(edit: impl Fn(&mut Plan)) -> Result<(), Problems> {
+        let readme = include_str!("../../../README.md");
+        let toml = readme.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+        #[derive(serde::Deserialize)]
+        struct Shown {
+            model: crate::plan::Model,
+        }
+        let mut plan = Plan::from_toml(SAMPLE).unwrap();
+        plan.model = toml::from_str::<Shown>(toml).unwrap().model;
+        plan.data.classes = 10;
+        plan.data.features = (0..784)
+            .map(|pixel| crate::plan::Feature { column: format!("p{pixel}"), minimum: 0.0, maximum: 255.0 })
+            .collect();
+        edit(&mut plan);
+        plan.validate()
+    }
+
+    #[test]
+    fn the_layers_that_the_readme_shows_make_a_plan_and_must_be_those_of_its_table() {
+        assert_eq!(network(|_| ()), Ok(()));
+        type Edit = fn(&mut Plan);
+        let edits: [(&str, Edit); 6] = [
+            ("data.features lists 783 columns", |p| drop(p.data.features.pop())),
+            ("data.classes is 9", |p| p.data.classes = 9),
+            ("leave one of the two out", |p| p.model.hidden = vec![3]),
+            ("batch normalisation is refused", |p| {
+                let layers = &mut p.model.network.as_mut().unwrap().layers;
+                layers.insert(1, params::Layer::BatchNorm {});
+            }),
+            ("training.micro_batch", |p| p.training.micro_batch = 1 << 14),
+            ("tokens are not scaled", |p| {
+                p.model.network.as_mut().unwrap().input = Shape::Tokens { length: 784, vocabulary: 9 };
+            }),
+        ];
+        for (expected, edit) in edits {
+            let why = network(edit).unwrap_err().to_string();
+            assert!(why.contains(expected), "no {expected:?} in\n{why}");
+        }
+    }
+
     #[test]
     fn every_problem_is_reported_at_once() {
         let text = SAMPLE.replace("classes = 2", "classes = 1").replace("maximum = 110.0", "maximum = 0.0");
