@@ -28,7 +28,7 @@ use vault::Vault;
 use wire::v1::RunStatus;
 use wire::{Refusal, ServiceError};
 
-use crate::artifacts::{self, Files, Version};
+use crate::artifacts::{Files, Version};
 use crate::audit_log::AuditLog;
 use crate::events::{ChainReply, Event, NextVersion, Staging};
 use crate::model_card::CardWriter;
@@ -297,12 +297,7 @@ impl Driver {
             }
             Effect::Compute(job) => self.compute(*job)?,
             Effect::Publish(signed) => {
-                let (plan, roster) = (&self.plan, self.outward.roster.borrow().clone());
-                let versions = card::DataVersions::new();
-                artifacts::publish(self.store.as_mut(), &signed, self.model_key.as_ref(), |manifest| {
-                    self.card.files(manifest, plan, &roster, &versions)
-                })?;
-                self.version = None;
+                self.publish(&signed)?;
             }
             Effect::DiscardStaged { before } => self.store.discard_staged_before(before)?,
         }

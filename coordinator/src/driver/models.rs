@@ -1,6 +1,7 @@
 //! What is read of the published chain, for the driver itself and for those who fetch.
 
 use anyhow::Context;
+use checkpoint::{Manifest, SignedManifest};
 use params::Digest;
 use store::StoreError;
 use wire::{Refusal, ServiceError};
@@ -16,6 +17,15 @@ impl Driver {
             self.version = Some(artifacts::read(self.store.as_ref(), &self.plan, head)?);
         }
         self.version.as_ref().context("the newest version was just read")
+    }
+
+    /// Publishes a version with its model card.
+    pub(super) fn publish(&mut self, signed: &SignedManifest) -> anyhow::Result<()> {
+        let (plan, roster) = (&self.plan, self.outward.roster.borrow().clone());
+        let card = |manifest: &Manifest| self.card.files(manifest, plan, &roster, &card::DataVersions::new());
+        artifacts::publish(self.store.as_mut(), signed, self.model_key.as_ref(), card)?;
+        self.version = None;
+        Ok(())
     }
 
     pub(super) fn fetch(&mut self, wanted: &Wanted) -> Result<ModelFile, tonic::Status> {

@@ -27,15 +27,20 @@ pub enum Event {
         /// Standard deviation of the noise over the sensitivity, `z`.
         noise_multiplier: f64,
     },
+    /// So many Gaussian sums over Poisson samples, one after the other, released as one: a silo's own DP-SGD.
+    PoissonGaussianSteps {
+        /// Probability `q` that a record is in a step's sample.
+        sampling_rate: f64,
+        /// Standard deviation of the noise over the sensitivity, `z`.
+        noise_multiplier: f64,
+        /// How many.
+        steps: u32,
+    },
 }
 
 impl Event {
     pub(crate) fn validated(&self) -> Result<(f64, f64), AccountingError> {
-        let (sampling_rate, noise_multiplier) = match *self {
-            Self::PoissonGaussian { sampling_rate, noise_multiplier } => (sampling_rate, noise_multiplier),
-            Self::Gaussian { noise_multiplier } => (1.0, noise_multiplier),
-            Self::FixedSizeGaussian { sampling_rate, noise_multiplier } => (sampling_rate, noise_multiplier),
-        };
+        let (sampling_rate, noise_multiplier, _) = self.parts();
         if !(0.0..=1.0).contains(&sampling_rate) {
             return Err(AccountingError::SamplingRate { sampling_rate });
         }
@@ -43,6 +48,26 @@ impl Event {
             return Err(AccountingError::NoiseMultiplier { noise_multiplier });
         }
         Ok((sampling_rate, noise_multiplier))
+    }
+
+    /// Sampling rate, noise multiplier, and how many noised sums one event is.
+    pub fn parts(&self) -> (f64, f64, u64) {
+        match *self {
+            Self::Gaussian { noise_multiplier } => (1.0, noise_multiplier, 1),
+            Self::PoissonGaussian { sampling_rate, noise_multiplier }
+            | Self::FixedSizeGaussian { sampling_rate, noise_multiplier } => {
+                (sampling_rate, noise_multiplier, 1)
+            }
+            Self::PoissonGaussianSteps { sampling_rate, noise_multiplier, steps } => {
+                (sampling_rate, noise_multiplier, u64::from(steps))
+            }
+        }
+    }
+
+    /// How many noised sums so many of these events are (saturating).
+    pub(crate) fn sums(&self, count: u64) -> u64 {
+        let (_, _, steps) = self.parts();
+        count.saturating_mul(steps)
     }
 
     /// The sampling rate and the noise of an event of which the continuous Gaussian's accountants know more than a bound.

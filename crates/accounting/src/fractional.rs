@@ -59,7 +59,7 @@ pub fn fractional_epsilon(
 /// As [`fractional_epsilon`].
 pub fn rdp_at(event: &Event, order: f64) -> Result<f64, AccountingError> {
     let (sampling_rate, noise_multiplier) = event.continuous()?;
-    Ok(sampled_gaussian(sampling_rate, noise_multiplier, order))
+    Ok(event.sums(1) as f64 * sampled_gaussian(sampling_rate, noise_multiplier, order))
 }
 
 /// Mironov, Talwar, Zhang 2019, equation 4: `(α−1) r = ln E[(1 + u)^α]` for x ~ N(0, z²) and

@@ -54,7 +54,7 @@ pub fn pld_epsilon_under(
     for (event, count) in events.iter().filter(|(_, count)| *count > 0) {
         let (sampling_rate, noise_multiplier) = event.continuous()?;
         if sampling_rate > 0.0 {
-            composed.push((sampling_rate, noise_multiplier, *count));
+            composed.push((sampling_rate, noise_multiplier, event.sums(*count)));
         }
     }
     let directions: &[Direction] = match relation {

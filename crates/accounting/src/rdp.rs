@@ -40,6 +40,7 @@ impl RdpCurve {
     /// An event whose numbers are no sampling rate or noise multiplier; the curve is then unchanged.
     pub fn compose(&mut self, event: &Event, count: u64) -> Result<(), AccountingError> {
         let (sampling_rate, noise_multiplier) = event.validated()?;
+        let count = event.sums(count);
         if count == 0 {
             return Ok(());
         }
@@ -200,6 +201,19 @@ mod tests {
         assert_eq!(spent(0.0, 3.0, 1_000), RdpCurve::zero());
         let nearly_everyone = spent(1.0 - 1e-12, 3.0, 1);
         assert!((nearly_everyone.at(36).unwrap() - 2.0).abs() < 1e-9, "no jump at q = 1");
+    }
+
+    #[test]
+    fn five_steps_released_as_one_cost_what_five_releases_do() {
+        let five = Event::PoissonGaussianSteps { sampling_rate: 0.2, noise_multiplier: 1.1, steps: 5 };
+        let one = Event::PoissonGaussian { sampling_rate: 0.2, noise_multiplier: 1.1 };
+        let mut composed = RdpCurve::zero();
+        composed.compose(&five, 20).unwrap();
+        assert_eq!(composed, spent(0.2, 1.1, 100));
+        let by = |event, count| crate::fractional_epsilon(&[(event, count)], 1e-5).unwrap().epsilon;
+        assert!((by(five, 20) / by(one, 100) - 1.0).abs() < 1e-12);
+        let by = |event, count| crate::pld_epsilon(&[(event, count)], 1e-5).unwrap();
+        assert!((by(five, 20) / by(one, 100) - 1.0).abs() < 1e-12);
     }
 
     #[test]

@@ -413,12 +413,15 @@ fn model(manifest: &Manifest, plan: &Plan) -> Model {
 fn privacy(manifest: &Manifest, plan: &Plan) -> PrivacyFacts {
     let spent = &manifest.privacy;
     let sampling_rate = match plan.privacy {
-        Privacy::DistributedDpSgd { sampling_rate, .. } => Some(sampling_rate),
+        Privacy::DistributedDpSgd { sampling_rate, .. } | Privacy::SiloDpSgd { sampling_rate, .. } => {
+            Some(sampling_rate)
+        }
         _ => None,
     };
     let noise_multiplier = match plan.privacy {
         Privacy::DistributedDpSgd { noise_multiplier, .. }
-        | Privacy::DistributedDpFedavg { noise_multiplier, .. } => Some(noise_multiplier),
+        | Privacy::DistributedDpFedavg { noise_multiplier, .. }
+        | Privacy::SiloDpSgd { noise_multiplier, .. } => Some(noise_multiplier),
         Privacy::Fedavg { .. } => None,
     };
     let statement = match (spent.epsilon, spent.delta) {

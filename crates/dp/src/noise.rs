@@ -32,7 +32,7 @@ pub struct NoisedUpdate {
 pub struct WithoutNoise(());
 
 impl WithoutNoise {
-    /// To be called only where the signed plan's mode has no epsilon.
+    /// To be called only where the signed plan's mode has no epsilon, or where the silo has added all its noise itself.
     pub fn plan_has_no_privacy() -> Self {
         Self(())
     }

@@ -42,7 +42,7 @@ pub use access::{Role, Subject, SubjectError, is_name};
 pub use authored::{AuthorError, AuthoredPlan, SignedPlan};
 pub use authority::{Authority, AuthorityError, identity_fingerprint, spoken};
 pub use keys::{IdentityKey, KeyError, parse_verifying_key};
-pub use mechanism::{Aggregate, Contribution, Mechanism, ProtectError, Protected};
+pub use mechanism::{Aggregate, Contribution, Mechanism, ProtectError, Protected, SiloNoise};
 pub use plan::{
     Cohort, Data, Feature, LocalOptimizer, Model, Plan, PlanError, Privacy, PrivacyMode, Timing, Training,
     Weights,

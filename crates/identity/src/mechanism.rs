@@ -16,7 +16,7 @@ const RING_BITS: u32 = 32;
 /// The constants that both sides compute from the plan, and neither from data.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Mechanism {
-    /// `fedavg`: exact lanes, a weight and metrics, no noise.
+    /// `fedavg`: exact lanes, a weight and metrics, no noise; `silo_dp_sgd`: an update that carries all its noise.
     Exact {
         /// The lanes.
         encoding: ExactEncoding,
@@ -43,6 +43,31 @@ pub enum Mechanism {
         /// Each silo's share of the noise, in lanes.
         sigma_local: Sigma,
     },
+}
+
+/// The noise of a silo's own steps: `silo_dp_sgd`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SiloNoise {
+    scale: Scale,
+    rows_max: u64,
+    noise: DiscreteGaussian,
+    divisor: f64,
+}
+
+impl SiloNoise {
+    /// A step's noised mean of clipped descent directions, one value per parameter.
+    ///
+    /// # Errors
+    /// [`ProtectError`]: nothing may be stepped by then.
+    ///
+    /// # Privacy
+    /// The integers get all their noise here, before anything of them is used. `rng`: seeded afresh by the operating system
+    /// for each round.
+    pub fn step(&self, sum: ClippedSum, rng: &mut dyn CryptoRng) -> Result<Vec<f32>, ProtectError> {
+        let rows_max = sum.rows().max(self.rows_max);
+        let noised = sum.quantize_nearest(self.scale, rows_max)?.add_noise(&self.noise, rng);
+        Ok(divided(dequantize(&noised.into_lanes(), self.scale), self.divisor).update)
+    }
 }
 
 /// What a silo's training brings to a round, before anything protects it.
@@ -99,6 +124,31 @@ impl Plan {
     /// Names of the metric lanes, in their order.
     pub const METRICS: [&'static str; 2] = ["training_loss", "training_accuracy"];
 
+    /// The noise of each local step; `None` but in `silo_dp_sgd`.
+    ///
+    /// # Errors
+    /// As [`Plan::mechanism`].
+    pub fn silo_noise(&self) -> Result<Option<SiloNoise>, (&'static str, String)> {
+        let Privacy::SiloDpSgd {
+            noise_multiplier,
+            clip_norm,
+            divisor,
+            scale_bits,
+            batch_rows_max: rows_max,
+            ..
+        } = self.privacy
+        else {
+            return Ok(None);
+        };
+        let dimension = self.architecture().parameter_count();
+        let scale = scale("privacy.scale_bits", scale_bits)?;
+        // All of it, by one silo alone.
+        let sigma = share(noise_multiplier * delta_l2_sum(scale, clip_norm, dimension), 1)?;
+        require_room_for_sums(RING_BITS, 1, scale, clip_norm, rows_max, dimension, sigma)
+            .map_err(|e| ("privacy.scale_bits", wrap(&e)))?;
+        Ok(Some(SiloNoise { scale, rows_max, noise: DiscreteGaussian::new(sigma), divisor }))
+    }
+
     /// The plan's arithmetic.
     ///
     /// # Errors
@@ -122,6 +172,15 @@ impl Plan {
                 require_room_for_exact(RING_BITS, cohort_max, &encoding)
                     .map_err(|e| ("privacy.fraction_bits", wrap(&e)))?;
                 Ok(Mechanism::Exact { encoding, weights })
+            }
+            Privacy::SiloDpSgd { coordinate_max, fraction_bits, .. } => {
+                self.silo_noise()?;
+                let scale = scale("privacy.fraction_bits", fraction_bits)?;
+                let encoding = ExactEncoding::new(scale, coordinate_max, Vec::new())
+                    .map_err(|e| ("privacy.coordinate_max", e.to_string()))?;
+                require_room_for_exact(RING_BITS, cohort_max, &encoding)
+                    .map_err(|e| ("privacy.fraction_bits", wrap(&e)))?;
+                Ok(Mechanism::Exact { encoding, weights: Weights::Uniform })
             }
             Privacy::DistributedDpSgd {
                 noise_multiplier,

@@ -146,6 +146,35 @@ pub enum Privacy {
         /// Largest batch that the ring has room for; sizes the ring only.
         batch_rows_max: u64,
     },
+    /// DP-SGD in each silo: several noised steps on its own rows, then a plain secure sum of what came out.
+    ///
+    /// # Privacy
+    /// Unit: one record; relation: add or remove one. Each silo adds all its noise itself, so that nobody has to be trusted,
+    /// and every silo's update is private by itself.
+    SiloDpSgd {
+        /// The run stops before it would spend more than this, of any silo's records.
+        epsilon: f64,
+        /// At this probability of failure.
+        delta: f64,
+        /// Standard deviation of each step's noise over the sensitivity Δ.
+        noise_multiplier: f64,
+        /// A record's gradient is clipped to this L2 norm.
+        clip_norm: f64,
+        /// Probability that a record is in a step's batch.
+        sampling_rate: f64,
+        /// A step's sum of gradients is divided by this constant, never by a batch's size.
+        divisor: f64,
+        /// Steps of a round, at `training.learning_rate`.
+        local_steps: u32,
+        /// One unit of gradient is `2^scale_bits` in the integers that the noise is added to.
+        scale_bits: u32,
+        /// Largest batch that those integers have room for.
+        batch_rows_max: u64,
+        /// Every coordinate of the update is clipped to ± this, after the noise.
+        coordinate_max: f64,
+        /// Fixed-point bits of the update after the binary point.
+        fraction_bits: u32,
+    },
     /// Distributed DP-FedAvg: a silo's whole update is the unit. Useless below about a thousand silos.
     ///
     /// # Privacy
@@ -187,6 +216,8 @@ pub enum PrivacyMode {
     DistributedDpSgd,
     /// [`Privacy::DistributedDpFedavg`]
     DistributedDpFedavg,
+    /// [`Privacy::SiloDpSgd`]
+    SiloDpSgd,
 }
 
 /// Who must take part in a round.
@@ -318,6 +349,7 @@ impl Plan {
             Privacy::Fedavg { .. } => PrivacyMode::Fedavg,
             Privacy::DistributedDpSgd { .. } => PrivacyMode::DistributedDpSgd,
             Privacy::DistributedDpFedavg { .. } => PrivacyMode::DistributedDpFedavg,
+            Privacy::SiloDpSgd { .. } => PrivacyMode::SiloDpSgd,
         }
     }
 
@@ -331,6 +363,9 @@ impl Plan {
             Privacy::DistributedDpFedavg { noise_multiplier, .. } => {
                 Some(accounting::Event::Gaussian { noise_multiplier })
             }
+            Privacy::SiloDpSgd { sampling_rate, noise_multiplier, local_steps: steps, .. } => {
+                Some(accounting::Event::PoissonGaussianSteps { sampling_rate, noise_multiplier, steps })
+            }
         }
     }
 
@@ -339,7 +374,8 @@ impl Plan {
         match self.privacy {
             Privacy::Fedavg { .. } => None,
             Privacy::DistributedDpSgd { epsilon, delta, .. }
-            | Privacy::DistributedDpFedavg { epsilon, delta, .. } => Some((epsilon, delta)),
+            | Privacy::DistributedDpFedavg { epsilon, delta, .. }
+            | Privacy::SiloDpSgd { epsilon, delta, .. } => Some((epsilon, delta)),
         }
     }
 
@@ -347,9 +383,9 @@ impl Plan {
     pub fn clip_norm(&self) -> Option<f64> {
         match self.privacy {
             Privacy::Fedavg { .. } => None,
-            Privacy::DistributedDpSgd { clip_norm, .. } | Privacy::DistributedDpFedavg { clip_norm, .. } => {
-                Some(clip_norm)
-            }
+            Privacy::DistributedDpSgd { clip_norm, .. }
+            | Privacy::DistributedDpFedavg { clip_norm, .. }
+            | Privacy::SiloDpSgd { clip_norm, .. } => Some(clip_norm),
         }
     }
 
@@ -359,6 +395,7 @@ impl Plan {
             Privacy::Fedavg { .. } => {
                 "exact sums are seen by the coordinator and can be differenced across rounds".into()
             }
+            Privacy::SiloDpSgd { .. } => "nobody: each silo's own machine adds all its noise".into(),
             _ => {
                 format!("at most {} of the roster's silos collude with the coordinator", self.cohort.corrupt)
             }
@@ -373,11 +410,11 @@ impl Plan {
         }
     }
 
-    /// Lanes of the masked vector: the parameters and, without noise only, one weight and the metrics.
+    /// Lanes of the masked vector: the parameters; one weight where silos average; metrics without noise only.
     pub fn lanes(&self) -> usize {
         let parameters = self.architecture().parameter_count();
         match self.privacy {
-            Privacy::Fedavg { .. } => parameters + 1 + self.metric_lanes(),
+            Privacy::Fedavg { .. } | Privacy::SiloDpSgd { .. } => parameters + 1 + self.metric_lanes(),
             _ => parameters,
         }
     }
@@ -390,6 +427,7 @@ impl PrivacyMode {
             Self::Fedavg => "fedavg",
             Self::DistributedDpSgd => "distributed_dp_sgd",
             Self::DistributedDpFedavg => "distributed_dp_fedavg",
+            Self::SiloDpSgd => "silo_dp_sgd",
         }
     }
 
@@ -397,7 +435,7 @@ impl PrivacyMode {
     pub fn unit(self) -> &'static str {
         match self {
             Self::Fedavg => "none",
-            Self::DistributedDpSgd => "record",
+            Self::DistributedDpSgd | Self::SiloDpSgd => "record",
             Self::DistributedDpFedavg => "silo",
         }
     }
@@ -406,7 +444,7 @@ impl PrivacyMode {
     pub fn relation(self) -> &'static str {
         match self {
             Self::Fedavg => "none",
-            Self::DistributedDpSgd => "add or remove one record",
+            Self::DistributedDpSgd | Self::SiloDpSgd => "add or remove one record",
             Self::DistributedDpFedavg => "zero-out: one silo's contribution replaced by zero",
         }
     }
@@ -415,6 +453,7 @@ impl PrivacyMode {
     pub fn noise_by(self) -> &'static str {
         match self {
             Self::Fedavg => "nobody",
+            Self::SiloDpSgd => "every silo, in full",
             _ => "every silo, a share each",
         }
     }

@@ -1,6 +1,6 @@
 //! Whether a plan can be meant: bounds, the inequality of the threshold, the ring's room, the budget.
 
-use accounting::{Event, RdpCurve, calibrate};
+use accounting::{RdpCurve, calibrate};
 use params::Shape;
 use secagg::{COHORT_MAX, Threshold};
 
@@ -11,6 +11,7 @@ const ROUNDS_MAX: u64 = 1_000_000;
 const FEATURES_MAX: usize = 1 << 16;
 const CLASSES_MAX: usize = 1 << 12;
 const EPOCHS_MAX: u32 = 10_000;
+const LOCAL_STEPS_MAX: u32 = 10_000;
 const BATCH_MAX: usize = 1 << 20;
 const BATCH_ROWS_MAX: u64 = 1 << 20;
 /// A micro-batch is held in memory once a layer, in f32: a plan must not fill a silo's.
@@ -177,14 +178,25 @@ fn privacy(plan: &Plan, problems: &mut Problems) {
         Privacy::DistributedDpSgd { clip_norm, sampling_rate, divisor, batch_rows_max, .. } => {
             positive(clip_norm, "privacy.clip_norm", problems);
             positive(divisor, "privacy.divisor", problems);
-            problems.require(sampling_rate > 0.0 && sampling_rate <= 1.0, "privacy.sampling_rate", || {
-                "must be above 0 and at most 1".into()
+            sampled(sampling_rate, batch_rows_max, problems);
+            budget(plan, problems);
+        }
+        Privacy::SiloDpSgd {
+            clip_norm,
+            sampling_rate,
+            divisor,
+            batch_rows_max,
+            coordinate_max,
+            local_steps,
+            ..
+        } => {
+            positive(clip_norm, "privacy.clip_norm", problems);
+            positive(divisor, "privacy.divisor", problems);
+            positive(coordinate_max, "privacy.coordinate_max", problems);
+            sampled(sampling_rate, batch_rows_max, problems);
+            problems.require((1..=LOCAL_STEPS_MAX).contains(&local_steps), "privacy.local_steps", || {
+                format!("must be between 1 and {LOCAL_STEPS_MAX}")
             });
-            problems.require(
-                (1..=BATCH_ROWS_MAX).contains(&batch_rows_max),
-                "privacy.batch_rows_max",
-                || format!("must be between 1 and {BATCH_ROWS_MAX}"),
-            );
             budget(plan, problems);
         }
         Privacy::DistributedDpFedavg { clip_norm, .. } => {
@@ -199,6 +211,15 @@ fn privacy(plan: &Plan, problems: &mut Problems) {
     }
 }
 
+fn sampled(sampling_rate: f64, batch_rows_max: u64, problems: &mut Problems) {
+    problems.require(sampling_rate > 0.0 && sampling_rate <= 1.0, "privacy.sampling_rate", || {
+        "must be above 0 and at most 1".into()
+    });
+    problems.require((1..=BATCH_ROWS_MAX).contains(&batch_rows_max), "privacy.batch_rows_max", || {
+        format!("must be between 1 and {BATCH_ROWS_MAX}")
+    });
+}
+
 /// The noise must keep the promise over the whole run; where it does not, the mend is the calibrated one.
 fn budget(plan: &Plan, problems: &mut Problems) {
     let (Some(event), Some((epsilon, delta))) = (plan.event(), plan.budget()) else {
@@ -208,11 +229,7 @@ fn budget(plan: &Plan, problems: &mut Problems) {
     problems.require(delta > 0.0 && delta < 1.0, "privacy.delta", || {
         "must lie between 0 and 1; usual is at most one over the number of records".into()
     });
-    let (rate, noise_multiplier) = match event {
-        Event::PoissonGaussian { sampling_rate, noise_multiplier }
-        | Event::FixedSizeGaussian { sampling_rate, noise_multiplier } => (sampling_rate, noise_multiplier),
-        Event::Gaussian { noise_multiplier } => (1.0, noise_multiplier),
-    };
+    let (rate, noise_multiplier, steps) = event.parts();
     positive(noise_multiplier, "privacy.noise_multiplier", problems);
     if !problems.0.is_empty() {
         return;
@@ -221,7 +238,7 @@ fn budget(plan: &Plan, problems: &mut Problems) {
     let spent = curve.compose(&event, plan.rounds).and_then(|()| curve.epsilon(delta));
     let spent = spent.map_or(f64::INFINITY, |guarantee| guarantee.epsilon);
     if spent > epsilon {
-        let mend = match calibrate(epsilon, delta, rate, plan.rounds) {
+        let mend = match calibrate(epsilon, delta, rate, plan.rounds.saturating_mul(steps)) {
             Ok(multiplier) => format!("set noise_multiplier to {multiplier} or more, or lower rounds"),
             Err(why) => why.to_string(),
         };

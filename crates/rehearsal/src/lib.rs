@@ -174,7 +174,8 @@ fn with_noise(plan: &Plan, noise: Noise) -> Plan {
         let mut changed = plan.clone();
         match &mut changed.privacy {
             Privacy::DistributedDpSgd { noise_multiplier, .. }
-            | Privacy::DistributedDpFedavg { noise_multiplier, .. } => *noise_multiplier *= factor,
+            | Privacy::DistributedDpFedavg { noise_multiplier, .. }
+            | Privacy::SiloDpSgd { noise_multiplier, .. } => *noise_multiplier *= factor,
             Privacy::Fedavg { .. } => {}
         }
         changed

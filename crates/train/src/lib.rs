@@ -19,6 +19,7 @@ mod clipped;
 mod gradients;
 mod local;
 mod network;
+mod noised;
 mod poisson;
 
 use datasets::Dataset;
@@ -103,6 +104,12 @@ pub enum TrainError {
     /// The update cannot be used; usually the client learning rate is too large.
     #[error("the update cannot be used, lower training.learning_rate: {0}")]
     Update(#[from] dp::UpdateError),
+    /// A local step's sum cannot be noised.
+    #[error("a local step cannot be noised: {0}")]
+    Noise(#[from] identity::ProtectError),
+    /// The plan's constants make no mechanism.
+    #[error("the plan's {0}: {1}")]
+    Mechanism(&'static str, String),
     /// burn returned something else than was asked for.
     #[error("the tensor library failed: {0}")]
     Tensor(String),
@@ -143,6 +150,12 @@ impl Trainer for BurnTrainer {
             Privacy::DistributedDpSgd { clip_norm, sampling_rate, .. } => {
                 let sum = clipped::sum(plan, model, data, clip_norm, sampling_rate, seed)?;
                 Ok(Trained::ClippedSum(sum))
+            }
+            Privacy::SiloDpSgd { .. } => {
+                let trained = noised::train(plan, model, data, seed)?;
+                let update = LocalUpdate::new(trained.difference(model))?;
+                // Nothing of the rows but the noised update: neither how many they are nor how the model does on them.
+                Ok(Trained::Local { update, rows: 0, metrics: Metrics { loss: 0.0, accuracy: 0.0 } })
             }
             Privacy::Fedavg { .. } | Privacy::DistributedDpFedavg { .. } => {
                 let metrics = evaluate(plan, model, data)?;

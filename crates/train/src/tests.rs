@@ -298,6 +298,60 @@ fn a_token_that_occurs_twice_has_one_gradient() {
 }
 
 #[test]
+fn a_silos_own_steps_carry_their_noise_in_full() {
+    let mut plan = plan(vec![], Activation::Relu, 20, 10);
+    let (noise_multiplier, clip_norm, divisor, scale_bits) = (3.0, 0.5, 8.0, 16);
+    plan.privacy = Privacy::SiloDpSgd {
+        epsilon: 100.0,
+        delta: 1e-5,
+        noise_multiplier,
+        clip_norm,
+        sampling_rate: 1.0,
+        divisor,
+        local_steps: 1,
+        scale_bits,
+        batch_rows_max: 64,
+        coordinate_max: 4.0,
+        fraction_bits: 20,
+    };
+    let data = table(&plan, 40);
+    let update = |plan: &Plan, seed: u8| -> Vec<f32> {
+        let model = plan.initial_model();
+        let Trained::Local { update, rows, metrics } =
+            BurnTrainer.train(plan, &model, &data, [seed; 32]).unwrap()
+        else {
+            panic!("silo_dp_sgd brings an update")
+        };
+        assert_eq!(
+            (rows, metrics),
+            (0, Metrics { loss: 0.0, accuracy: 0.0 }),
+            "nothing else of the rows is told"
+        );
+        let encoding = dp::ExactEncoding::new(Scale::from_bits(24).unwrap(), 8.0, Vec::new()).unwrap();
+        let exact = update.quantize_exact(&encoding, dp::Weight::uniform(encoding.scale()), &[]).unwrap();
+        let lanes = exact.update.without_noise(dp::WithoutNoise::plan_has_no_privacy()).into_lanes();
+        encoding.decode(&lanes).unwrap().update
+    };
+    // Every row is in the batch, so two seeds differ by the noise of one step alone.
+    let (a, b) = (update(&plan, 1), update(&plan, 2));
+    assert_eq!(a, update(&plan, 1));
+    let squared: f64 = a.iter().zip(&b).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+    let spread = (squared / (2.0 * a.len() as f64)).sqrt();
+    let dimension = (a.len() as f64).sqrt();
+    let sensitivity = clip_norm + dimension / f64::from(1 << scale_bits);
+    let planned = noise_multiplier * sensitivity / divisor * plan.training.learning_rate;
+    // 210 differences: five deviations of a standard deviation's estimate are a quarter.
+    assert!((spread / planned - 1.0).abs() < 0.25, "{spread} {planned}");
+    if let Privacy::SiloDpSgd { local_steps, .. } = &mut plan.privacy {
+        *local_steps = 9;
+    }
+    let (a, b) = (update(&plan, 1), update(&plan, 2));
+    let squared: f64 = a.iter().zip(&b).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+    let spread = (squared / (2.0 * a.len() as f64)).sqrt();
+    assert!((spread / (3.0 * planned) - 1.0).abs() < 0.3, "nine steps, nine noises: {spread}");
+}
+
+#[test]
 fn an_empty_batch_gives_a_zero_sum() {
     let mut plan = plan(vec![], Activation::Relu, 5, 3);
     if let Privacy::DistributedDpSgd { sampling_rate, .. } = &mut plan.privacy {

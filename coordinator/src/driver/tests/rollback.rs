@@ -113,7 +113,7 @@ fn verified(driver: &Driver) -> Vec<Manifest> {
     let mut chain = ChainVerifier::new(Some(setup().key.verifying_key()));
     let records = driver.read_chain(None).unwrap();
     let verify = |record: wire::CheckpointRecord| {
-        artifacts::read(driver.store.as_ref(), &driver.plan, &record.signed).unwrap();
+        crate::artifacts::read(driver.store.as_ref(), &driver.plan, &record.signed).unwrap();
         chain.push(&record.signed).unwrap()
     };
     records.into_iter().map(verify).collect()

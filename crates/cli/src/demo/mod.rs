@@ -56,10 +56,10 @@ pub(crate) struct Args {
     /// How many silos, 3 to 32.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(3..=32))]
     clients: u64,
-    /// How many rounds; the noise is calibrated to them [default: 30; 40 for none, 20 for distributed_dp_fedavg]
+    /// How many rounds; the noise is calibrated to them [default: 30; 40 for none, else 20]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     rounds: Option<u64>,
-    /// How much the run may spend, at delta 1e-5 [default: 4.9; 50 for distributed_dp_fedavg]
+    /// How much the run may spend, at delta 1e-5 [default: 4.9; 8 for silo_dp_sgd, 50 for distributed_dp_fedavg]
     #[arg(long, value_name = "E", value_parser = parse_epsilon)]
     epsilon: Option<f64>,
     /// What is promised about the silos' records.
@@ -173,7 +173,7 @@ impl Demo<'_> {
             self.plan.cohort.maximum, self.plan.rounds
         ));
         match self.args.privacy {
-            Mode::DistributedDpSgd => {}
+            Mode::DistributedDpSgd | Mode::SiloDpSgd => {}
             Mode::None => self.progress.say(
                 "WARNING: without noise the sums are exact. They carry NO differential privacy, and can be \
                  differenced across rounds.",

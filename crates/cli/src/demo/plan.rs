@@ -13,6 +13,7 @@ pub(crate) const DELTA: f64 = 1e-5;
 pub(crate) const HONEST_MIN: usize = 2;
 
 const ROWS_MAX: u64 = 1024;
+const LOCAL_STEPS: u32 = 5;
 const NOISY_SCALE_BITS_MAX: u32 = 20;
 const EXACT_FRACTION_BITS_MAX: u32 = 24;
 
@@ -25,6 +26,9 @@ pub(crate) enum Mode {
     /// Exact sums: secure aggregation without differential privacy.
     #[value(name = "none")]
     None,
+    /// Every silo adds all its noise itself and trusts nobody; the unit is one record.
+    #[value(name = "silo_dp_sgd")]
+    SiloDpSgd,
     /// Whole updates clipped, noise by every silo; the unit is one silo. Useless with few silos.
     #[value(name = "distributed_dp_fedavg")]
     DistributedDpFedavg,
@@ -45,6 +49,14 @@ pub(crate) fn demo_plan(
             let (rounds, epsilon) = (rounds.unwrap_or(30), epsilon.unwrap_or(4.9));
             let noise = noise(epsilon, rounds)?;
             (NOISY_SCALE_BITS_MAX, Box::new(move |bits| dp_sgd(clients, rounds, epsilon, noise, bits)))
+        }
+        Mode::SiloDpSgd => {
+            let (rounds, epsilon) = (rounds.unwrap_or(20), epsilon.unwrap_or(8.0));
+            let noise = noise(epsilon, rounds * u64::from(LOCAL_STEPS))?;
+            (
+                EXACT_FRACTION_BITS_MAX,
+                Box::new(move |bits| silo_dp_sgd(clients, rounds, epsilon, noise, bits)),
+            )
         }
         Mode::DistributedDpFedavg => {
             let (rounds, epsilon) = (rounds.unwrap_or(20), epsilon.unwrap_or(50.0));
@@ -95,6 +107,24 @@ fn dp_sgd(clients: usize, rounds: u64, epsilon: f64, noise_multiplier: f64, scal
     let server = ServerOptimizer::FedAvg { learning_rate: 7.0, momentum: 0.8 };
     // One step a round: of the training section only `micro_batch` counts.
     plan(clients, rounds, Vec::new(), [-0.3, 0.7], training(1, LocalOptimizer::Sgd, 0.5), server, privacy)
+}
+
+fn silo_dp_sgd(clients: usize, rounds: u64, epsilon: f64, noise_multiplier: f64, fraction_bits: u32) -> Plan {
+    let privacy = Privacy::SiloDpSgd {
+        epsilon,
+        delta: DELTA,
+        noise_multiplier,
+        clip_norm: 0.5,
+        sampling_rate: 1.0,
+        divisor: 1437.0 / clients as f64,
+        local_steps: LOCAL_STEPS,
+        scale_bits: 16,
+        batch_rows_max: ROWS_MAX,
+        coordinate_max: 4.0,
+        fraction_bits,
+    };
+    let server = ServerOptimizer::FedAvg { learning_rate: 1.0, momentum: 0.0 };
+    plan(clients, rounds, Vec::new(), [-0.3, 0.7], training(1, LocalOptimizer::Sgd, 4.0), server, privacy)
 }
 
 fn dp_fedavg(clients: usize, rounds: u64, epsilon: f64, noise_multiplier: f64, scale_bits: u32) -> Plan {
@@ -165,6 +195,7 @@ mod tests {
             (Mode::DistributedDpSgd, PrivacyMode::DistributedDpSgd),
             (Mode::None, PrivacyMode::Fedavg),
             (Mode::DistributedDpFedavg, PrivacyMode::DistributedDpFedavg),
+            (Mode::SiloDpSgd, PrivacyMode::SiloDpSgd),
         ] {
             for clients in 3..=12 {
                 let plan = demo_plan(mode, clients, None, None).unwrap();
@@ -182,6 +213,21 @@ mod tests {
         assert_eq!(plan.rounds, 30);
         let Privacy::DistributedDpSgd { noise_multiplier, .. } = plan.privacy else { panic!() };
         assert!((noise_multiplier - 5.324).abs() < 0.01, "{noise_multiplier}");
+    }
+
+    #[test]
+    fn no_mode_that_promises_privacy_sends_a_lane_of_data_without_noise() {
+        for mode in <Mode as clap::ValueEnum>::value_variants() {
+            let plan = demo_plan(*mode, 5, None, None).unwrap();
+            let beside = plan.lanes() - plan.architecture().parameter_count();
+            match plan.mode() {
+                PrivacyMode::Fedavg => assert_eq!((plan.budget(), beside), (None, 3)),
+                // One weight, the same constant in every silo.
+                PrivacyMode::SiloDpSgd => assert_eq!((plan.metric_lanes(), beside), (0, 1)),
+                _ => assert_eq!((plan.metric_lanes(), beside), (0, 0)),
+            }
+            assert_eq!(plan.event().is_some(), plan.budget().is_some());
+        }
     }
 
     #[test]

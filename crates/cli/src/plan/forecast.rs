@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use accounting::{Budget, Event, calibrate, fractional_epsilon, pld_epsilon, steps_allowed};
+use accounting::{Budget, calibrate, fractional_epsilon, pld_epsilon, steps_allowed};
 use identity::{Mechanism, Plan};
 use serde::Serialize;
 
@@ -256,6 +256,15 @@ fn noise_to_signal(plan: &Plan) -> Result<Option<NoiseToSignal>, Failure> {
     let dimension = plan.architecture().parameter_count() as f64;
     // Every silo of the largest cohort adds its share.
     let norm = |sigma_local: f64, scale: f64| (dimension * silos).sqrt() * sigma_local / scale;
+    if let identity::Privacy::SiloDpSgd { noise_multiplier, clip_norm, divisor, local_steps, .. } =
+        plan.privacy
+    {
+        // Every silo's steps carry all their noise; averaging the silos divides it by their root.
+        let steps = f64::from(local_steps);
+        let noise_norm = noise_multiplier * clip_norm * (dimension * steps / silos).sqrt() / divisor;
+        let signal_norm_max = clip_norm * steps;
+        return Ok(Some(NoiseToSignal { noise_norm, signal_norm_max, ratio: noise_norm / signal_norm_max }));
+    }
     let (noise_norm, signal_norm_max) = match mechanism {
         Mechanism::Exact { .. } => return Ok(None),
         Mechanism::Sums { scale, sigma_local, divisor, .. } => {
@@ -314,13 +323,10 @@ fn seconds(plan: &Plan, noised: bool) -> Seconds {
 /// What would fit the budget exactly.
 fn suggestions(plan: &Plan) -> Result<Vec<String>, Failure> {
     let Some((event, (epsilon, delta))) = plan.event().zip(plan.budget()) else { return Ok(Vec::new()) };
-    let (rate, noise) = match event {
-        Event::PoissonGaussian { sampling_rate, noise_multiplier }
-        | Event::FixedSizeGaussian { sampling_rate, noise_multiplier } => (sampling_rate, noise_multiplier),
-        Event::Gaussian { noise_multiplier } => (1.0, noise_multiplier),
-    };
+    let (rate, noise, steps) = event.parts();
+    let sums = plan.rounds.saturating_mul(steps);
     let mut suggestions = Vec::new();
-    if let Ok(least) = calibrate(epsilon, delta, rate, plan.rounds)
+    if let Ok(least) = calibrate(epsilon, delta, rate, sums)
         && least.value() < 0.999 * noise
     {
         suggestions.push(format!("noise_multiplier = {least} is the least that keeps epsilon {epsilon}"));
@@ -330,7 +336,7 @@ fn suggestions(plan: &Plan) -> Result<Vec<String>, Failure> {
     if most > plan.rounds {
         suggestions.push(format!("rounds = {most} would fit the budget at this noise"));
     }
-    let spread = |share: f64| calibrate(epsilon, delta, rate * share, plan.rounds).ok();
+    let spread = |share: f64| calibrate(epsilon, delta, rate * share, sums).ok();
     if rate > 0.1
         && let Some(least) = spread(0.5)
     {

@@ -1,0 +1,43 @@
+//! DP-SGD in the silo: several steps, each by a noised sum of clipped gradients of one Poisson batch.
+
+use chacha20::ChaCha20Rng;
+use datasets::Dataset;
+use identity::{Plan, Privacy};
+use params::Params;
+use rand_core::{Rng, SeedableRng};
+use zeroize::Zeroizing;
+
+use crate::{TrainError, clipped};
+
+/// The parameters after the plan's local steps.
+///
+/// # Privacy
+/// What is returned is made of noised integers, public constants and the model that was received: it may be told.
+pub(crate) fn train(
+    plan: &Plan,
+    model: &Params,
+    data: &Dataset,
+    seed: [u8; 32],
+) -> Result<Params, TrainError> {
+    let Privacy::SiloDpSgd { clip_norm, sampling_rate, local_steps, .. } = plan.privacy else {
+        return Err(TrainError::Tensor("local noise is for silo_dp_sgd only".into()));
+    };
+    let noise = plan.silo_noise().map_err(|(field, why)| TrainError::Mechanism(field, why))?;
+    let noise = noise.ok_or_else(|| TrainError::Tensor("the plan has no local noise".into()))?;
+    // Wiped when dropped; the batches and the noise of every step come from it.
+    let mut rng = ChaCha20Rng::from_seed(seed);
+    let mut current = model.clone();
+    for _ in 0..local_steps {
+        let mut batch = Zeroizing::new([0; 32]);
+        rng.fill_bytes(batch.as_mut());
+        let sum = clipped::sum(plan, &current, data, clip_norm, sampling_rate, *batch)?;
+        let mut step = noise.step(sum, &mut rng)?;
+        // Descent directions: they are added.
+        step.iter_mut().for_each(|value| *value *= plan.training.learning_rate as f32);
+        current = current.add(&step).map_err(|_| TrainError::Layout)?;
+        if !current.is_finite() {
+            return Err(TrainError::Model);
+        }
+    }
+    Ok(current)
+}
