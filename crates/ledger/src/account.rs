@@ -1,0 +1,393 @@
+//! All entries of a ledger, composed.
+//!
+//! Runs are sub-accounts: each is composed on its own for printing, and all of them together for the limit.
+//!
+//! # Units
+//! Events that hide a record and events that hide more than one (a user, a silo) are composed for the record, the
+//! smallest of them: a record that comes or goes changes one clipped contribution into another, at twice the distance
+//! that its replacement by zero has, so such an event counts with half its noise multiplier. Events of one unit are
+//! composed as they are.
+//!
+//! # Paper
+//! RDP at integer orders (Mironov, Talwar, Zhang 2019; conversion by Canonne, Kamath, Steinke 2020), as `accounting`
+//! states; heterogeneous events add up order by order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use accounting::{AccountingError, Event, RdpCurve};
+use params::Digest;
+
+use crate::entry::{Cost, Entry, Release, What};
+
+/// The unit of which no larger one is hidden by hiding it.
+const RECORD: &str = "record";
+
+/// What a silo's policy allows its data to spend.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// Most epsilon, over everything.
+    pub epsilon_max: f64,
+    /// At this delta.
+    pub delta: f64,
+    /// Most epsilon within any stretch of time.
+    pub period: Option<PeriodLimit>,
+}
+
+/// A limit for any stretch of time of one length.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PeriodLimit {
+    /// Its length.
+    pub days: u32,
+    /// Most epsilon in it.
+    pub epsilon_max: f64,
+}
+
+/// A limit that one more debit would pass.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+pub enum Overspent {
+    /// Of everything.
+    #[error("one more round would bring this silo's data to epsilon {after:.4}, its limit is {limit}")]
+    Total {
+        /// With it.
+        after: f64,
+        /// The policy's.
+        limit: f64,
+    },
+    /// Of a period.
+    #[error(
+        "one more round would bring this silo's data to epsilon {after:.4} within {days} days, its limit is {limit}"
+    )]
+    Period {
+        /// With it.
+        after: f64,
+        /// The policy's.
+        limit: f64,
+        /// The period's length.
+        days: u32,
+    },
+}
+
+/// Everything that a ledger says.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Account {
+    entries: Vec<Entry>,
+}
+
+/// What has been spent, with the words that must stand beside an epsilon.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Total {
+    /// At this delta.
+    pub delta: f64,
+    /// By each accountant; the first is the one that gates the budget.
+    pub bounds: Vec<Bound>,
+    /// Whose presence is hidden.
+    pub unit: String,
+    /// Units of the events, where more than one: then the unit above is the record's.
+    pub mixed: bool,
+    /// Noised releases.
+    pub debits: u64,
+    /// Releases without noise, which no epsilon covers.
+    pub exact_releases: u64,
+}
+
+/// An epsilon, and who says so.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bound {
+    /// The accountant.
+    pub accountant: &'static str,
+    /// Infinite where an event's numbers mean nothing.
+    pub epsilon: f64,
+}
+
+/// One run's part.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunAccount {
+    /// Its newest release: name, plan, mode, unit, relation and who adds the noise stand in it.
+    pub last: Release,
+    /// Rounds that were debited or released.
+    pub rounds: u64,
+    /// Digests of the data's content, in the order of their first use.
+    pub data_versions: Vec<Digest>,
+    /// Its events alone.
+    pub total: Total,
+}
+
+impl Account {
+    /// Of these entries, oldest first.
+    pub fn new(entries: Vec<Entry>) -> Self {
+        Self { entries }
+    }
+
+    /// The entries, oldest first.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    pub(crate) fn into_entries(self) -> Vec<Entry> {
+        self.entries
+    }
+
+    /// The highest round of a run that this daemon has an entry of.
+    pub fn highest_round(&self, daemon: &str, run: &Digest) -> Option<u64> {
+        let releases = self.entries.iter().filter_map(Entry::release);
+        releases
+            .filter(|release| release.daemon == daemon && release.run == *run)
+            .map(|release| release.round)
+            .max()
+    }
+
+    /// Everything together, at `delta`.
+    pub fn total(&self, delta: f64) -> Total {
+        total_of(&self.entries, delta)
+    }
+
+    /// Each run on its own, at `delta`, in the order of their first entries.
+    pub fn runs(&self, delta: f64) -> Vec<RunAccount> {
+        let mut order: Vec<Digest> = Vec::new();
+        let mut entries: BTreeMap<Digest, Vec<Entry>> = BTreeMap::new();
+        for entry in &self.entries {
+            let Some(release) = entry.release() else { continue };
+            if !entries.contains_key(&release.run) {
+                order.push(release.run);
+            }
+            entries.entry(release.run).or_default().push(entry.clone());
+        }
+        let account = |run: &Digest| {
+            let entries = entries.get(run)?;
+            let mut data_versions: Vec<Digest> = Vec::new();
+            for version in entries.iter().filter_map(|entry| entry.release()?.data_version) {
+                if !data_versions.contains(&version) {
+                    data_versions.push(version);
+                }
+            }
+            let last = entries.last()?.release()?.clone();
+            Some(RunAccount {
+                last,
+                rounds: entries.len() as u64,
+                data_versions,
+                total: total_of(entries, delta),
+            })
+        };
+        order.iter().filter_map(account).collect()
+    }
+
+    /// Whether `cost`, for a release that hides `unit`, still fits.
+    ///
+    /// # Errors
+    /// The limit that it would pass.
+    pub fn admits(&self, unit: &str, cost: &Cost, limits: &Limits, now_ms: u64) -> Result<(), Overspent> {
+        let after = epsilon_with(self.entries.iter(), unit, cost, limits.delta);
+        // Not `after > limit`: what is no number is not admitted.
+        if !matches!(after.partial_cmp(&limits.epsilon_max), Some(order) if order.is_le()) {
+            return Err(Overspent::Total { after, limit: limits.epsilon_max });
+        }
+        let Some(period) = limits.period else { return Ok(()) };
+        // A clock that was set back does not bring a budget back.
+        let now_ms = self.entries.last().map_or(now_ms, |newest| newest.time_ms.max(now_ms));
+        let length_ms = u64::from(period.days) * 24 * 3_600_000;
+        let recent = self.entries.iter().filter(|entry| entry.time_ms.saturating_add(length_ms) > now_ms);
+        let after = epsilon_with(recent, unit, cost, limits.delta);
+        match after.partial_cmp(&period.epsilon_max) {
+            Some(order) if order.is_le() => Ok(()),
+            _ => Err(Overspent::Period { after, limit: period.epsilon_max, days: period.days }),
+        }
+    }
+}
+
+impl Total {
+    /// By the accountant that gates the budget.
+    pub fn epsilon(&self) -> f64 {
+        self.bounds.first().map_or(f64::INFINITY, |bound| bound.epsilon)
+    }
+}
+
+fn total_of(entries: &[Entry], delta: f64) -> Total {
+    let costs: Vec<(&str, &Cost)> = entries.iter().filter_map(cost_of).collect();
+    let units: BTreeSet<&str> = costs.iter().map(|(unit, _)| *unit).collect();
+    let mixed = units.len() > 1;
+    let unit = match (mixed, units.first()) {
+        (true, _) => RECORD,
+        (false, Some(unit)) => unit,
+        (false, None) => "none",
+    };
+    let exact = entries.iter().filter(|entry| matches!(entry.what, What::ExactRelease { .. }));
+    Total {
+        delta,
+        bounds: vec![Bound { accountant: "RDP at integer orders", epsilon: epsilon_of(&costs, delta) }],
+        unit: unit.into(),
+        mixed,
+        debits: costs.len() as u64,
+        exact_releases: exact.count() as u64,
+    }
+}
+
+fn cost_of(entry: &Entry) -> Option<(&str, &Cost)> {
+    match &entry.what {
+        What::Debit { release, cost, .. } => Some((&release.unit, cost)),
+        _ => None,
+    }
+}
+
+fn epsilon_with<'a>(
+    entries: impl Iterator<Item = &'a Entry>,
+    unit: &'a str,
+    cost: &'a Cost,
+    delta: f64,
+) -> f64 {
+    let costs: Vec<(&str, &Cost)> = entries.filter_map(cost_of).chain([(unit, cost)]).collect();
+    epsilon_of(&costs, delta)
+}
+
+/// Numbers that mean nothing count as infinitely expensive.
+fn epsilon_of(costs: &[(&str, &Cost)], delta: f64) -> f64 {
+    let mixed = costs.iter().any(|(unit, _)| Some(unit) != costs.first().map(|(first, _)| first));
+    // Equal events together: composing a thousand of one costs what composing one does.
+    let mut events: Vec<(Event, u64)> = Vec::new();
+    for (unit, cost) in costs {
+        let event = if mixed && *unit != RECORD { for_a_record(&cost.event) } else { cost.event };
+        match events.iter_mut().find(|(held, _)| *held == event) {
+            Some((_, count)) => *count = count.saturating_add(cost.count),
+            None => events.push((event, cost.count)),
+        }
+    }
+    let compose = || -> Result<f64, AccountingError> {
+        let mut curve = RdpCurve::zero();
+        for (event, count) in &events {
+            curve.compose(event, *count)?;
+        }
+        Ok(curve.epsilon(delta)?.epsilon)
+    };
+    compose().unwrap_or(f64::INFINITY)
+}
+
+/// See the module on units.
+fn for_a_record(event: &Event) -> Event {
+    match *event {
+        Event::PoissonGaussian { sampling_rate, noise_multiplier } => {
+            Event::PoissonGaussian { sampling_rate, noise_multiplier: noise_multiplier / 2.0 }
+        }
+        Event::Gaussian { noise_multiplier } => Event::Gaussian { noise_multiplier: noise_multiplier / 2.0 },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DELTA: f64 = 1e-5;
+    const DAY_MS: u64 = 24 * 3_600_000;
+
+    fn release(run: &str, unit: &str, round: u64) -> Release {
+        Release {
+            daemon: "a".into(),
+            run: Digest::sha256(run.as_bytes()),
+            run_name: run.into(),
+            plan: Digest::sha256(b"plan"),
+            round,
+            attempt: 1,
+            model: Digest::sha256(b"model"),
+            upload: Digest::sha256(b"upload"),
+            data_version: Some(Digest::sha256(&round.to_le_bytes())),
+            mode: "m".into(),
+            unit: unit.into(),
+            relation: "r".into(),
+            noise_by: "n".into(),
+        }
+    }
+
+    fn gaussian(noise_multiplier: f64, count: u64) -> Cost {
+        Cost { event: Event::Gaussian { noise_multiplier }, count }
+    }
+
+    fn debit(run: &str, unit: &str, round: u64, cost: Cost) -> What {
+        What::Debit { release: release(run, unit, round), cost, delta: DELTA }
+    }
+
+    fn account(whats: Vec<What>) -> Account {
+        let entry =
+            |(index, what)| Entry { sequence: index as u64 + 1, time_ms: index as u64 * DAY_MS, what };
+        Account::new(whats.into_iter().enumerate().map(entry).collect())
+    }
+
+    fn epsilon(events: &[(f64, u64)]) -> f64 {
+        let mut curve = RdpCurve::zero();
+        for (noise_multiplier, count) in events {
+            curve.compose(&Event::Gaussian { noise_multiplier: *noise_multiplier }, *count).unwrap();
+        }
+        curve.epsilon(DELTA).unwrap().epsilon
+    }
+
+    #[test]
+    fn runs_are_sub_accounts_and_the_limit_holds_for_all_of_them_together() {
+        let account = account(vec![
+            debit("one", "silo", 1, gaussian(10.0, 1)),
+            debit("two", "silo", 1, gaussian(30.0, 5)),
+            debit("one", "silo", 2, gaussian(10.0, 1)),
+        ]);
+        let runs = account.runs(DELTA);
+        assert_eq!(
+            runs.iter().map(|run| (&*run.last.run_name, run.rounds)).collect::<Vec<_>>(),
+            [("one", 2), ("two", 1)]
+        );
+        assert_eq!(runs[0].total.epsilon(), epsilon(&[(10.0, 2)]));
+        assert_eq!(runs[1].total.epsilon(), epsilon(&[(30.0, 5)]));
+        assert_eq!(runs[0].data_versions.len(), 2);
+        assert_eq!(account.total(DELTA).epsilon(), epsilon(&[(10.0, 2), (30.0, 5)]));
+        let limits = |epsilon_max| Limits { epsilon_max, delta: DELTA, period: None };
+        let after = epsilon(&[(10.0, 3), (30.0, 5)]);
+        let next = gaussian(10.0, 1);
+        assert_eq!(account.admits("silo", &next, &limits(after), 0), Ok(()));
+        let limit = after - 1e-9;
+        let refused = account.admits("silo", &next, &limits(limit), 0);
+        assert_eq!(refused, Err(Overspent::Total { after, limit }));
+    }
+
+    #[test]
+    fn events_that_hide_a_silo_count_with_half_their_noise_beside_events_that_hide_a_record() {
+        let silo = debit("one", "silo", 1, gaussian(10.0, 1));
+        let alone = account(vec![silo.clone()]).total(DELTA);
+        assert_eq!((alone.epsilon(), &*alone.unit, alone.mixed), (epsilon(&[(10.0, 1)]), "silo", false));
+        let both = account(vec![silo.clone(), debit("two", "record", 1, gaussian(8.0, 1))]).total(DELTA);
+        assert_eq!(
+            (both.epsilon(), &*both.unit, both.mixed),
+            (epsilon(&[(5.0, 1), (8.0, 1)]), "record", true)
+        );
+        let limits = Limits { epsilon_max: both.epsilon() - 1e-9, delta: DELTA, period: None };
+        let next = gaussian(8.0, 1);
+        assert!(account(vec![silo]).admits("record", &next, &limits, 0).is_err(), "the next one mixes them");
+    }
+
+    #[test]
+    fn a_period_forgets_what_is_older_and_a_clock_set_back_brings_nothing_back() {
+        let account = account((1..=3).map(|round| debit("one", "silo", round, gaussian(10.0, 1))).collect());
+        let period = |after: f64| Limits {
+            epsilon_max: 100.0,
+            delta: DELTA,
+            period: Some(PeriodLimit { days: 2, epsilon_max: after }),
+        };
+        let next = gaussian(10.0, 1);
+        // Entries are a day apart: on the last one's day, two of three are within two days.
+        for now in [0, 2 * DAY_MS] {
+            assert_eq!(account.admits("silo", &next, &period(epsilon(&[(10.0, 3)])), now), Ok(()));
+            let limit = epsilon(&[(10.0, 3)]) - 1e-9;
+            let refused = account.admits("silo", &next, &period(limit), now);
+            assert!(matches!(refused, Err(Overspent::Period { days: 2, .. })), "{refused:?}");
+        }
+        assert_eq!(account.admits("silo", &next, &period(epsilon(&[(10.0, 1)])), 9 * DAY_MS), Ok(()));
+    }
+
+    #[test]
+    fn exact_releases_are_counted_beside_the_epsilon_and_cost_that_means_nothing_is_never_admitted() {
+        let exact = What::ExactRelease { release: release("one", "none", 1) };
+        let account = account(vec![exact, debit("one", "silo", 2, gaussian(10.0, 1))]);
+        let total = account.total(DELTA);
+        assert_eq!((total.debits, total.exact_releases, total.mixed), (1, 1, false));
+        assert_eq!(total.epsilon(), epsilon(&[(10.0, 1)]));
+        let limits = Limits { epsilon_max: f64::MAX, delta: DELTA, period: None };
+        for meaningless in [0.0, -1.0, f64::NAN] {
+            assert!(account.admits("silo", &gaussian(meaningless, 1), &limits, 0).is_err());
+        }
+        let unlimited = Limits { epsilon_max: f64::NAN, ..limits };
+        assert!(account.admits("silo", &gaussian(10.0, 1), &unlimited, 0).is_err());
+    }
+}

@@ -1,0 +1,143 @@
+//! One entry: what was released, what it cost, or what an operator accepted.
+
+use accounting::Event;
+use params::Digest;
+use serde::{Deserialize, Serialize};
+
+/// A place in a ledger: equal heads mean equal ledgers up to there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Head {
+    /// The entry's number, from 1; 0 before the first.
+    pub sequence: u64,
+    /// Its hash, over everything up to it.
+    pub hash: Digest,
+}
+
+impl std::fmt::Display for Head {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "entry {} ({})", self.sequence, self.hash.short())
+    }
+}
+
+/// An entry, opened.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// Its number.
+    pub sequence: u64,
+    /// When; never earlier than the entry before it.
+    ///
+    /// # Units
+    /// Milliseconds since the Unix epoch.
+    pub time_ms: u64,
+    /// What it says.
+    pub what: What,
+}
+
+/// What an entry says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum What {
+    /// Data was used behind noise, and its budget is less by that, whatever became of the round.
+    Debit {
+        /// What may have left.
+        release: Release,
+        /// What it costs.
+        cost: Cost,
+        /// The delta at which this silo's policy counts.
+        delta: f64,
+    },
+    /// Data was used without noise: no epsilon covers it.
+    ExactRelease {
+        /// What may have left.
+        release: Release,
+    },
+    /// An operator went on although the ledger, or its anchor, may lack entries.
+    OperatorAcceptsLoss {
+        /// In the operator's words.
+        reason: String,
+        /// The last line of the anchor then, where there was one.
+        anchor: Option<Head>,
+    },
+}
+
+/// An upload that a silo is about to make.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    /// Whose daemon: the public key of its identity, hexadecimal.
+    pub daemon: String,
+    /// The run's identifier.
+    pub run: Digest,
+    /// The run's name, as its plan says; empty where it was copied from a journal.
+    pub run_name: String,
+    /// The run's plan.
+    pub plan: Digest,
+    /// The round.
+    pub round: u64,
+    /// The attempt at it.
+    pub attempt: u32,
+    /// The model that the update starts from.
+    pub model: Digest,
+    /// The masked vector.
+    pub upload: Digest,
+    /// The data's content; none where it was copied from a journal.
+    pub data_version: Option<Digest>,
+    /// The privacy mode.
+    pub mode: String,
+    /// Whose presence is hidden; `none` without noise.
+    pub unit: String,
+    /// The neighbouring relation.
+    pub relation: String,
+    /// Who adds the noise.
+    pub noise_by: String,
+}
+
+/// Equal events that are debited together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cost {
+    /// One of them.
+    pub event: Event,
+    /// How many.
+    pub count: u64,
+}
+
+/// A text that is no entry.
+#[derive(Debug, thiserror::Error)]
+#[error("it does not parse: {0}")]
+pub struct EntryError(#[from] serde_json::Error);
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Text {
+    time_ms: u64,
+    what: What,
+}
+
+impl Entry {
+    /// One line of JSON, without its number, which stands before it.
+    ///
+    /// # Errors
+    /// Numbers that JSON has no words for.
+    pub fn encode(&self) -> Result<String, EntryError> {
+        Ok(serde_json::to_string(&Text { time_ms: self.time_ms, what: self.what.clone() })?)
+    }
+
+    /// The entry of a text.
+    ///
+    /// # Errors
+    /// [`EntryError`]
+    pub fn decode(sequence: u64, text: &[u8]) -> Result<Self, EntryError> {
+        let Text { time_ms, what } = serde_json::from_slice(text)?;
+        Ok(Self { sequence, time_ms, what })
+    }
+
+    /// What may have left, unless an operator wrote the entry.
+    pub fn release(&self) -> Option<&Release> {
+        match &self.what {
+            What::Debit { release, .. } | What::ExactRelease { release } => Some(release),
+            What::OperatorAcceptsLoss { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Why a ledger is not read, not written, or does not admit a debit.
+
+use std::io;
+use std::path::PathBuf;
+
+use vault::VaultError;
+
+use crate::account::Overspent;
+use crate::anchor::AnchorError;
+use crate::chain::ChainError;
+use crate::entry::EntryError;
+
+/// A ledger that refuses or fails. Nothing may leave the silo then.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// A file operation failed.
+    #[error("cannot {action} `{}`: check space and permissions", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The name cannot be a file's.
+    #[error(
+        "{name:?} is no name of a data set: use 1 to 64 letters, digits, `.`, `_` and `-`, and begin with a letter or digit"
+    )]
+    Name {
+        /// As given.
+        name: String,
+    },
+    /// Not the ledger that was written.
+    #[error("the ledger `{}` {why}; restore the newest copy of it, and do not delete it: it holds what this silo's data has spent", path.display())]
+    Chain {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: ChainError,
+    },
+    /// Of other data.
+    #[error("the ledger `{}` is of the data set `{found}`: name the one that the data is of", path.display())]
+    OtherDataset {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        found: String,
+    },
+    /// Sealed, and no vault was given.
+    #[error("the ledger `{}` is sealed: configure the master key that it was made with", path.display())]
+    Sealed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// In the clear, and a vault was given.
+    #[error(
+        "the ledger `{}` is in the clear, and is never mixed with what is sealed: name another folder, or go on without \
+         a master key",
+        path.display()
+    )]
+    NotSealed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// An entry does not open.
+    #[error("entry {sequence} of the ledger `{}` does not open", path.display())]
+    Vault {
+        /// The file.
+        path: PathBuf,
+        /// The entry.
+        sequence: u64,
+        /// Why not.
+        #[source]
+        source: VaultError,
+    },
+    /// An entry's text is not one.
+    #[error("entry {sequence} of the ledger `{}` cannot be read; use a release that reads it", path.display())]
+    Entry {
+        /// The file.
+        path: PathBuf,
+        /// The entry.
+        sequence: u64,
+        /// Why not.
+        #[source]
+        source: EntryError,
+    },
+    /// The anchor tells of another ledger.
+    #[error(
+        "`{}` does not agree with the ledger `{}`: {why}; restore the newer of the two; where it is lost for good, \
+         `folkmoot client ledger accept --config FILE --reason TEXT` goes on without it, and says so in the ledger",
+        anchor.display(),
+        path.display()
+    )]
+    Anchor {
+        /// The ledger.
+        path: PathBuf,
+        /// The anchor.
+        anchor: PathBuf,
+        /// How they differ.
+        why: Box<AnchorError>,
+    },
+    /// The limit is reached.
+    #[error(transparent)]
+    Overspent(#[from] Overspent),
+    /// The daemon has uploaded in this round before.
+    #[error(
+        "entry {sequence} of the ledger already debits round {round} of this run for this daemon, which therefore sits it out"
+    )]
+    AlreadyDebited {
+        /// The entry.
+        sequence: u64,
+        /// The round.
+        round: u64,
+    },
+}

@@ -1,0 +1,334 @@
+//! The ledger's file: shared by all daemons that use the data, locked for each look and each debit.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use vault::Vault;
+
+use crate::account::{Account, Limits};
+use crate::anchor::{self, Anchor, accepted};
+use crate::chain::{Chain, ChainError};
+use crate::entry::{Cost, Entry, EntryError, Head, Release, What};
+use crate::error::LedgerError;
+
+/// What a ledger's file name ends with.
+pub const SUFFIX: &str = ".ledger";
+
+const NAME_BYTES_MAX: usize = 64;
+
+/// Where one data set's ledger lies. Holds no file open and no lock: between two calls others may write.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    dataset: String,
+    path: PathBuf,
+    anchor: Option<PathBuf>,
+    vault: Option<Arc<Vault>>,
+}
+
+/// A ledger as it lies on the disk at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Inspected {
+    /// All entries.
+    pub account: Account,
+    /// Of the last one.
+    pub head: Head,
+}
+
+impl Ledger {
+    /// The ledger of `dataset` in `folder`; sealed where there is a vault. Nothing is read or made yet.
+    ///
+    /// # Errors
+    /// A name that cannot be a file's.
+    pub fn new(
+        folder: &Path,
+        dataset: &str,
+        anchor: Option<PathBuf>,
+        vault: Option<Arc<Vault>>,
+    ) -> Result<Self, LedgerError> {
+        if !is_name(dataset) {
+            return Err(LedgerError::Name { name: dataset.into() });
+        }
+        let path = folder.join(format!("{dataset}{SUFFIX}"));
+        Ok(Self { dataset: dataset.into(), path, anchor, vault })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether a rollback would be noticed.
+    pub fn is_anchored(&self) -> bool {
+        self.anchor.is_some()
+    }
+
+    /// Reads all entries, and checks the chain and the anchor; changes nothing. No file is a ledger without entries.
+    ///
+    /// # Errors
+    /// [`LedgerError`]
+    pub fn inspect(&self) -> Result<Inspected, LedgerError> {
+        let chain = match File::open(&self.path) {
+            Ok(mut file) => {
+                // Shared: nobody is in the middle of writing.
+                file.lock_shared().map_err(self.io("lock"))?;
+                self.read(&mut file)?
+            }
+            Err(why) if why.kind() == io::ErrorKind::NotFound => self.empty(),
+            Err(why) => return Err(self.io("open")(why)),
+        };
+        let entries = self.entries(&chain)?;
+        self.check_anchor(&chain, &entries)?;
+        Ok(Inspected { account: Account::new(entries), head: chain.head() })
+    }
+
+    /// Debits `cost`, or notes an exact release where there is none; durable, and in the anchor, when this returns.
+    /// Only then may anything of it leave. It is never taken back, and what may have been used after a crash counts.
+    ///
+    /// # Errors
+    /// [`LedgerError`]: a limit, damage, an anchor that does not agree, a disk that fails. The debit may have been made
+    /// then; nothing may leave.
+    pub fn reserve(
+        &self,
+        release: Release,
+        cost: Option<Cost>,
+        limits: &Limits,
+        now_ms: u64,
+    ) -> Result<Head, LedgerError> {
+        let mut held = self.hold()?;
+        if let Some(missing) = self.check_anchor(&held.chain, held.account.entries())? {
+            // A crash came between the two writes. The entry is durable before the anchor says that it is.
+            held.file.sync_data().map_err(self.io("sync"))?;
+            self.extend_anchor(&missing)?;
+        }
+        let same = |entry: &&Entry| {
+            entry.release().is_some_and(|made| {
+                (&made.daemon, made.run, made.round) == (&release.daemon, release.run, release.round)
+            })
+        };
+        if let Some(entry) = held.account.entries().iter().find(same) {
+            return Err(LedgerError::AlreadyDebited { sequence: entry.sequence, round: release.round });
+        }
+        let what = match cost {
+            Some(cost) => {
+                held.account.admits(&release.unit, &cost, limits, now_ms)?;
+                What::Debit { release, cost, delta: limits.delta }
+            }
+            None => What::ExactRelease { release },
+        };
+        let head = self.append(&mut held, what, now_ms)?;
+        self.extend_anchor(&anchor::line(&head))?;
+        Ok(head)
+    }
+
+    /// Goes on, by an operator's word, with a ledger that lacks entries or whose anchor does: first adds `missing`, what
+    /// this silo's own journal has debited and the ledger lacks, then an entry with the `reason`.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; damage is not accepted, only absence.
+    pub fn accept_loss(
+        &self,
+        reason: &str,
+        missing: Vec<(u64, What)>,
+        now_ms: u64,
+    ) -> Result<Head, LedgerError> {
+        let mut held = self.hold()?;
+        let anchor = self.read_anchor()?.and_then(|anchor| anchor.last());
+        for (time_ms, what) in missing {
+            self.append(&mut held, what, time_ms)?;
+        }
+        let what = What::OperatorAcceptsLoss { reason: reason.into(), anchor };
+        let head = self.append(&mut held, what, now_ms)?;
+        // The empty line says that what follows does not continue what is before, and ends a line that was cut off.
+        self.extend_anchor(&format!("\n{}", anchor::line(&head)))?;
+        Ok(head)
+    }
+
+    fn empty(&self) -> Chain {
+        Chain::empty(&self.dataset, self.vault.is_some())
+    }
+
+    /// Takes the lock and reads; makes the file where there is none.
+    fn hold(&self) -> Result<Held, LedgerError> {
+        let fresh = !self.path.try_exists().map_err(self.io("look for"))?;
+        if let (true, Some(folder)) = (fresh, self.path.parent()) {
+            fs::create_dir_all(folder).map_err(self.io("make the folder of"))?;
+        }
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&self.path)
+            .map_err(self.io("open"))?;
+        file.lock().map_err(self.io("lock"))?;
+        let chain = self.read(&mut file)?;
+        let entries = self.entries(&chain)?;
+        Ok(Held { file, chain, account: Account::new(entries) })
+    }
+
+    fn read(&self, file: &mut File) -> Result<Chain, LedgerError> {
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(self.io("read"))?;
+        let empty = self.empty();
+        // Making the file was cut short: nothing was ever in it.
+        if empty.header().as_bytes().starts_with(&bytes) {
+            return Ok(empty);
+        }
+        let chain = Chain::read(&bytes).map_err(|why| self.damaged(why))?;
+        if chain.dataset != self.dataset {
+            return Err(LedgerError::OtherDataset { path: self.path.clone(), found: chain.dataset });
+        }
+        match (chain.sealed, self.vault.is_some()) {
+            (true, false) => Err(LedgerError::Sealed { path: self.path.clone() }),
+            (false, true) => Err(LedgerError::NotSealed { path: self.path.clone() }),
+            _ => Ok(chain),
+        }
+    }
+
+    fn entries(&self, chain: &Chain) -> Result<Vec<Entry>, LedgerError> {
+        open_entries(&self.path, chain, self.vault.as_deref())
+    }
+
+    /// Writes an entry behind what holds; durable when this returns.
+    fn append(&self, held: &mut Held, what: What, now_ms: u64) -> Result<Head, LedgerError> {
+        let Held { file, chain, account } = held;
+        let sequence = chain.head().sequence + 1;
+        let newest = account.entries().last().map_or(0, |entry| entry.time_ms);
+        let entry = Entry { sequence, time_ms: now_ms.max(newest), what };
+        let text = entry.encode().map_err(|source| self.no_entry(sequence, source))?;
+        let body = match &self.vault {
+            None => text,
+            Some(vault) => {
+                let sealed = vault.seal(&context(&self.dataset, sequence), text.as_bytes());
+                hex::encode(sealed.map_err(|source| self.not_opened(sequence, source))?)
+            }
+        };
+        let first = sequence == 1;
+        let header = if first { chain.header() } else { String::new() };
+        let at = if first { 0 } else { chain.end as u64 };
+        let (head, line) = chain.push(body);
+        // What a crash left unfinished is overwritten, and what is longer than its successor is cut off first.
+        file.set_len(at).map_err(self.io("truncate"))?;
+        file.seek(SeekFrom::Start(at)).map_err(self.io("seek in"))?;
+        file.write_all(format!("{header}{line}").as_bytes()).map_err(self.io("write to"))?;
+        file.sync_data().map_err(self.io("sync"))?;
+        if first {
+            sync_folder_of(&self.path).map_err(self.io("sync the folder of"))?;
+        }
+        let mut entries = std::mem::take(account).into_entries();
+        entries.push(entry);
+        *account = Account::new(entries);
+        Ok(head)
+    }
+
+    fn check_anchor(&self, chain: &Chain, entries: &[Entry]) -> Result<Option<String>, LedgerError> {
+        let (Some(path), Some(anchor)) = (&self.anchor, self.read_anchor()?) else { return Ok(None) };
+        let missing = anchor.check(chain, &|sequence| accepted(entries, sequence));
+        let refused =
+            |why| LedgerError::Anchor { path: self.path.clone(), anchor: path.clone(), why: Box::new(why) };
+        missing.map_err(refused).map(|missing| Some(missing).filter(|missing| !missing.is_empty()))
+    }
+
+    fn read_anchor(&self) -> Result<Option<Anchor>, LedgerError> {
+        let Some(path) = &self.anchor else { return Ok(None) };
+        match fs::read(path) {
+            Ok(bytes) => Ok(Some(Anchor::read(&bytes))),
+            Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(Some(Anchor::default())),
+            Err(source) => Err(LedgerError::Io { action: "read the anchor", path: path.clone(), source }),
+        }
+    }
+
+    fn extend_anchor(&self, text: &str) -> Result<(), LedgerError> {
+        let Some(path) = &self.anchor else { return Ok(()) };
+        let extend = || {
+            let fresh = !path.try_exists()?;
+            // Appended to and never rewritten: the anchor may lie where nothing can be taken back.
+            let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_data()?;
+            if fresh { sync_folder_of(path) } else { Ok(()) }
+        };
+        extend().map_err(|source| LedgerError::Io { action: "extend the anchor", path: path.clone(), source })
+    }
+
+    fn io(&self, action: &'static str) -> impl FnOnce(io::Error) -> LedgerError + '_ {
+        move |source| LedgerError::Io { action, path: self.path.clone(), source }
+    }
+
+    fn damaged(&self, why: ChainError) -> LedgerError {
+        LedgerError::Chain { path: self.path.clone(), why }
+    }
+
+    fn no_entry(&self, sequence: u64, source: EntryError) -> LedgerError {
+        LedgerError::Entry { path: self.path.clone(), sequence, source }
+    }
+
+    fn not_opened(&self, sequence: u64, source: vault::VaultError) -> LedgerError {
+        LedgerError::Vault { path: self.path.clone(), sequence, source }
+    }
+}
+
+/// A ledger under its lock.
+struct Held {
+    file: File,
+    chain: Chain,
+    account: Account,
+}
+
+/// The entries of a chain; sealed ones with the vault that sealed them. `path` is what errors name.
+///
+/// # Errors
+/// [`LedgerError`]
+pub fn open_entries(path: &Path, chain: &Chain, vault: Option<&Vault>) -> Result<Vec<Entry>, LedgerError> {
+    let open = |(sequence, line): (u64, &crate::Line)| {
+        let unreadable = |source| LedgerError::Entry { path: path.into(), sequence, source };
+        if !chain.sealed {
+            return Entry::decode(sequence, line.body.as_bytes()).map_err(unreadable);
+        }
+        let vault = vault.ok_or_else(|| LedgerError::Sealed { path: path.into() })?;
+        let not_hexadecimal = ChainError::Entry { sequence, why: "is sealed and not hexadecimal" };
+        let sealed = hex::decode(&line.body)
+            .map_err(|_| LedgerError::Chain { path: path.into(), why: not_hexadecimal })?;
+        let text = vault
+            .open(&context(&chain.dataset, sequence), &sealed)
+            .map_err(|source| LedgerError::Vault { path: path.into(), sequence, source })?;
+        Entry::decode(sequence, &text).map_err(unreadable)
+    };
+    (1..).zip(&chain.lines).map(open).collect()
+}
+
+/// The data set's name where none is configured: that of its file or folder, without what no name may hold.
+pub fn dataset_name(data: &Path) -> String {
+    let stem = data.file_stem().unwrap_or_default().to_string_lossy();
+    let mut name: String = stem
+        .chars()
+        .map(|letter| if letter.is_ascii_alphanumeric() || "._-".contains(letter) { letter } else { '-' })
+        .collect();
+    name.truncate(NAME_BYTES_MAX);
+    let name = name.trim_start_matches(|letter: char| !letter.is_ascii_alphanumeric());
+    if name.is_empty() { "data".into() } else { name.into() }
+}
+
+/// Whether a text may name a data set, and so a file.
+pub(crate) fn is_name(name: &str) -> bool {
+    name.len() <= NAME_BYTES_MAX
+        && name.starts_with(|letter: char| letter.is_ascii_alphanumeric())
+        && name.chars().all(|letter| letter.is_ascii_alphanumeric() || "._-".contains(letter))
+}
+
+/// Binds a sealed entry to its place.
+fn context(dataset: &str, sequence: u64) -> Vec<u8> {
+    [b"ledger entry\0", dataset.as_bytes(), b"\0", &sequence.to_le_bytes()].concat()
+}
+
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
+    }
+}
