@@ -42,8 +42,8 @@ pub use message::{
     UploadHeader,
 };
 pub use participant::{
-    ClientEffect, ClientEffects, ClientInput, MaskJob, Participant, ParticipantError, ParticipantStatus,
-    Profile, RosterOffer, TrainJob, TrainOutcome,
+    ClientEffect, ClientEffects, ClientInput, LedgerView, MaskJob, Participant, ParticipantError,
+    ParticipantStatus, Profile, RosterOffer, TrainJob, TrainOutcome,
 };
 pub use record::{ClientRecord, Record, RecordError};
 pub use status::{ClientStatus, Status};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use checkpoint::Manifest;
 use ed25519_dalek::VerifyingKey;
-use identity::{AuthoredPlan, AuthorisedRoster, IdentityKey, Policy};
+use identity::{AuthoredPlan, AuthorisedRoster, IdentityKey, Policy, Refusal};
 use params::Digest;
 use secagg::{ClientId, Masking};
 use zeroize::Zeroizing;
@@ -54,8 +54,23 @@ pub enum ClientInput {
         /// So many.
         members: usize,
     },
+    /// What the ledger of the silo's data says now, before a round is opened on it.
+    Ledger(LedgerView),
     /// The deadline that [`crate::Participant::deadline`] named has passed.
     Tick,
+}
+
+/// What the ledger of the silo's data says of this silo's next round in its run. The journal knows what this daemon has
+/// spent; the ledger knows what every run, daemon and version of the data has.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LedgerView {
+    /// The highest round of the run that the ledger has a debit of for this silo: no attempt at it, nor at one before
+    /// it, is taken, though the journal may have forgotten it.
+    pub round: Option<u64>,
+    /// Epsilon of everything in it, at the policy's `delta_max`.
+    pub epsilon_spent: f64,
+    /// Why one more round of the run's plan is not admitted, where it is not.
+    pub refusal: Option<Refusal>,
 }
 
 /// How a [`ClientEffect::Train`] ended.

@@ -122,7 +122,8 @@ impl Participant {
         let Some(facts) = self.facts.run(&run.id) else {
             return;
         };
-        if !facts.is_new(at) {
+        let ledger_knows = self.ledger.round.is_some_and(|round| at.round <= round);
+        if !facts.is_new(at) || ledger_knows {
             // Its secrets are gone: this process began after the attempt did, or it was declined before.
             return self.decline(Some(at.round), Decline::SitsOut, out);
         }
@@ -157,6 +158,9 @@ impl Participant {
         if head_round > 0 && self.witnesses < policy.witnesses_min {
             return Err(Refusal::Witnesses { witnesses: self.witnesses, policy: policy.witnesses_min });
         }
+        if let Some(refusal @ Refusal::PeriodSpent { .. }) = &self.ledger.refusal {
+            return Err(refusal.clone());
+        }
         if let (Some(period), Some(event)) = (policy.period, plan.event()) {
             let after = self.facts.epsilon_since(period, now, policy.delta_max, &event);
             if after > period.epsilon_max {
@@ -173,6 +177,9 @@ impl Participant {
             let repeats = self.profile.policy.repeats_without_dp;
             return if uploads > repeats { Err(Refusal::Repeats { uploads, repeats }) } else { Ok(()) };
         };
+        if let Some(refusal @ Refusal::BudgetSpent { .. }) = &self.ledger.refusal {
+            return Err(refusal.clone());
+        }
         let policy = &self.profile.policy;
         let composed = self.facts.epsilon(policy.delta_max, Some(&event));
         if composed > policy.epsilon_max {

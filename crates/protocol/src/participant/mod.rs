@@ -18,8 +18,8 @@ use crate::message::{Attempt, CoordinatorFault, Decline, Rejection, RunEnd, ToCl
 use crate::record::ClientRecord;
 use facts::Facts;
 pub use interface::{
-    ClientEffect, ClientEffects, ClientInput, MaskJob, ParticipantError, ParticipantStatus, Profile,
-    RosterOffer, TrainJob, TrainOutcome,
+    ClientEffect, ClientEffects, ClientInput, LedgerView, MaskJob, ParticipantError, ParticipantStatus,
+    Profile, RosterOffer, TrainJob, TrainOutcome,
 };
 use round::{Round, Step};
 
@@ -42,6 +42,8 @@ pub struct Participant {
     offered: Option<Offered>,
     /// Other members that have cosigned the coordinator's audit log as this silo sees it.
     witnesses: usize,
+    /// What the shell said last of the data's ledger.
+    ledger: LedgerView,
 }
 
 struct CurrentRun {
@@ -92,12 +94,24 @@ impl Participant {
             asked_again: false,
             offered: None,
             witnesses: 0,
+            ledger: LedgerView::default(),
         })
     }
 
     /// The newest roster that this silo has accepted.
     pub fn current_roster(&self) -> &AuthorisedRoster {
         &self.roster
+    }
+
+    /// The plan of the run of this session, once welcomed.
+    pub fn plan(&self) -> Option<&AuthoredPlan> {
+        self.run.as_ref().map(|run| run.plan.as_ref())
+    }
+
+    /// Whether this attempt's vector is still wanted: only then is it debited.
+    pub fn awaits_vector(&self, at: Attempt) -> bool {
+        let masking = |round: &Round| round.at == at && matches!(round.step, Step::Masking { .. });
+        self.round.as_ref().is_some_and(masking)
     }
 
     /// Takes one input and appends what is to be done. Nothing the coordinator says is an error of this
@@ -115,6 +129,7 @@ impl Participant {
             ClientInput::Masked { at, digest } => self.masked(now, at, digest, out),
             ClientInput::AcceptRoster { roster } => self.accept_roster(roster, out),
             ClientInput::Witnessed { members } => self.witnesses = members,
+            ClientInput::Ledger(view) => self.ledger = view,
             ClientInput::Tick => {}
         }
         self.advertise_when_ready(now, rng, out);
@@ -140,7 +155,10 @@ impl Participant {
                 (_, None, None) => "waiting to be welcomed",
             },
             uploads: self.facts.uploads,
-            epsilon_spent: self.facts.epsilon(self.profile.policy.delta_max, None),
+            epsilon_spent: self
+                .facts
+                .epsilon(self.profile.policy.delta_max, None)
+                .max(self.ledger.epsilon_spent),
             last_reason: self.last_reason.clone(),
             ended: self.ended.clone(),
         }

@@ -1,0 +1,57 @@
+//! What a silo makes of the ledger of its data, beside its own journal.
+
+use identity::Refusal;
+use protocol::{Attempt, ClientEffect, ClientInput, Decline, LedgerView, RoundOutcome, ToClient};
+
+use super::world::{AT, World, assert_refuses, policy};
+
+fn view(round: Option<u64>, epsilon_spent: f64, refusal: Option<Refusal>) -> ClientInput {
+    ClientInput::Ledger(LedgerView { round, epsilon_spent, refusal })
+}
+
+#[test]
+fn a_round_that_the_ledger_knows_is_sat_out_though_the_journal_has_forgotten_it() {
+    let mut world = World::in_a_run();
+    world.input(view(Some(3), 0.0, None));
+    for round in [1, 3] {
+        let effects = world.say(world.open(Attempt { round, attempt: 9 }));
+        assert_refuses(&effects, Some(round), Decline::SitsOut, "it may have uploaded in it");
+    }
+    let effects = world.say(world.open(Attempt { round: 4, attempt: 1 }));
+    assert!(matches!(effects[..], [ClientEffect::Train(_)]), "{effects:?}");
+}
+
+#[test]
+fn a_budget_that_other_runs_have_spent_refuses_this_one_before_anything_is_trained() {
+    let spent = Refusal::BudgetSpent { after: 5.5, limit: 5.0 };
+    let mut world = World::new(sim::private_plan(4, 4, 3.0), policy());
+    world.join();
+    world.input(view(None, 4.5, Some(spent.clone())));
+    assert_eq!(world.participant.status().epsilon_spent, 4.5, "it is of the data, not of the journal");
+    let effects = world.say(world.open(AT));
+    assert_refuses(&effects, None, policy_decline(&spent), "the run as a whole");
+
+    let spent = Refusal::PeriodSpent { after: 5.5, limit: 5.0, days: 30 };
+    world.input(view(None, 4.5, Some(spent.clone())));
+    let effects = world.say(world.open(AT));
+    assert_refuses(&effects, Some(1), policy_decline(&spent), "a later round may find room");
+
+    world.input(view(None, 4.5, None));
+    let effects = world.say(world.open(AT));
+    assert!(matches!(effects[..], [ClientEffect::Train(_)]), "{effects:?}");
+}
+
+#[test]
+fn a_vector_is_awaited_only_while_its_own_attempt_is_masking() {
+    let (mut world, _) = World::delivered();
+    assert!(world.participant.awaits_vector(AT));
+    assert!(!world.participant.awaits_vector(Attempt { round: 1, attempt: 2 }));
+    world.say(ToClient::Aborted { at: AT, outcome: RoundOutcome::TooFewUploads { got: 1, need: 3 } });
+    assert!(!world.participant.awaits_vector(AT), "nothing is debited for an attempt that is over");
+    let (world, _) = World::uploaded();
+    assert!(!world.participant.awaits_vector(AT));
+}
+
+fn policy_decline(refusal: &Refusal) -> Decline {
+    Decline::Policy { code: refusal.code().into(), text: refusal.to_string() }
+}
