@@ -20,6 +20,9 @@ pub(crate) enum Command {
     /// The later roster that waits for you.
     #[command(subcommand)]
     Roster(RosterCommand),
+    /// The ledger of what this silo's data has spent; `folkmoot ledger` shows and verifies it.
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
     /// Say step by step what keeps this silo from its coordinator.
     Doctor {
         /// The configuration file.
@@ -50,6 +53,22 @@ pub(crate) enum RosterCommand {
     },
 }
 
+/// What is done about a ledger that lost entries.
+#[derive(Subcommand, Debug)]
+pub(crate) enum LedgerCommand {
+    /// Go on with a ledger that lacks entries, or whose anchor does: copies into it what this silo's journal has debited,
+    /// and writes an entry with your reason. What other daemons debited and nobody has a copy of stays lost. Restore the
+    /// newest copy instead where there is one. Stop the daemon first.
+    Accept {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// What happened; it stays in the ledger.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+}
+
 pub(crate) fn run(command: Command) -> ExitCode {
     let ended = match command {
         Command::Enroll(enroll) => run_enroll(enroll),
@@ -57,6 +76,7 @@ pub(crate) fn run(command: Command) -> ExitCode {
         Command::Roster(RosterCommand::Accept { config, digest, yes }) => {
             accept(&config, &digest, yes).map_err(failed)
         }
+        Command::Ledger(LedgerCommand::Accept { config, reason }) => accept_loss(&config, &reason),
         Command::Doctor { config } => doctor(&config),
     };
     match ended {
@@ -128,6 +148,20 @@ fn accept(path: &std::path::Path, digest: &str, yes: bool) -> Result<(), String>
     }
     offers::accept(&config.state_dir, &offered.digest())?;
     println!("accepted; a daemon that runs takes it up within seconds");
+    Ok(())
+}
+
+fn accept_loss(path: &std::path::Path, reason: &str) -> Result<(), (u8, String)> {
+    if reason.trim().is_empty() {
+        return Err((EXIT_CONFIGURATION, "--reason is empty: say what happened".into()));
+    }
+    let config =
+        Config::load(path).map_err(|why| (EXIT_CONFIGURATION, format!("{}: {why}", path.display())))?;
+    let loaded = config.open().map_err(|why| (EXIT_CONFIGURATION, why.to_string()))?;
+    let file = loaded.ledger.path().display().to_string();
+    let accepted = crate::accept_loss(&config, loaded, reason);
+    let (copied, head) = accepted.map_err(|why| failed(crate::with_causes(&why)))?;
+    println!("{file}: copied {copied} debits from the journal; the ledger ends with {head}");
     Ok(())
 }
 

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use daemon::{ConfigError, Encryption};
 use identity::{Policy, Problems};
+use ledger::Ledger;
 use protocol::{Participant, ParticipantError, Profile};
 use secagg::ClientId;
 use serde::Deserialize;
 use tonic::codegen::http::Uri;
 use vault::Vault;
 
+use crate::spending::LedgerConfig;
 use crate::transport::{Tls, Transport};
 
 /// The file as it is written, with its paths resolved.
@@ -24,7 +26,11 @@ pub struct Config {
     pub client_id: u32,
     /// The silo's table: a CSV file, or a folder of them.
     pub data: PathBuf,
-    /// The journal of what this silo's data has spent. Losing it loses that count.
+    /// The name of the data, whatever its version: one ledger counts all that it spends. Without it, that of the file
+    /// or folder.
+    #[serde(default)]
+    pub dataset: Option<String>,
+    /// The journal of what this silo has seen, said and spent.
     pub state_dir: PathBuf,
     /// The signed roster, JSON.
     pub roster: PathBuf,
@@ -41,6 +47,9 @@ pub struct Config {
     /// Seals the journal and the secret keys.
     #[serde(default)]
     pub encryption: Option<Sealing>,
+    /// The ledger of what the data has spent.
+    #[serde(default)]
+    pub ledger: LedgerConfig,
     /// The log filter.
     #[serde(default = "daemon::default_log")]
     pub log: String,
@@ -69,6 +78,7 @@ impl From<Encryption> for Sealing {
 pub(crate) struct Loaded {
     pub(crate) profile: Profile,
     pub(crate) vault: Option<Arc<Vault>>,
+    pub(crate) ledger: Ledger,
     pub(crate) transport: Option<Transport>,
 }
 
@@ -93,6 +103,7 @@ impl Config {
             path,
             [&mut config.data, &mut config.state_dir, &mut config.roster, &mut config.identity_key_file],
         );
+        daemon::resolve(path, [&mut config.ledger.dir, &mut config.ledger.anchor].into_iter().flatten());
         if let Some(tls) = &mut config.tls {
             daemon::resolve(path, [&mut tls.authority, &mut tls.certificate, &mut tls.key_file]);
         }
@@ -112,6 +123,7 @@ impl Config {
         self.check_coordinator(&mut problems);
         self.check_data(&mut problems);
         self.check_policy(&mut problems);
+        self.ledger.check(self, &mut problems);
         let roster = daemon::read_roster(&self.roster, &self.authority_key, &mut problems);
         let vault = self.open_vault(&mut problems);
         if self.encryption.is_some() && vault.is_none() {
@@ -124,18 +136,22 @@ impl Config {
             .tls
             .as_ref()
             .and_then(|tls| Transport::open(tls, &self.authority_key, vault.clone(), &mut problems));
-        match (roster, key) {
-            (Some((roster, authority)), Some(identity)) if problems.0.is_empty() => Ok(Loaded {
-                profile: Profile {
-                    id: ClientId(self.client_id),
-                    identity,
-                    authority,
-                    roster,
-                    policy: self.policy.clone(),
-                },
-                vault,
-                transport,
-            }),
+        let ledger = self.ledger.open(self, vault.clone(), &mut problems);
+        match (roster, key, ledger) {
+            (Some((roster, authority)), Some(identity), Some(ledger)) if problems.0.is_empty() => {
+                Ok(Loaded {
+                    profile: Profile {
+                        id: ClientId(self.client_id),
+                        identity,
+                        authority,
+                        roster,
+                        policy: self.policy.clone(),
+                    },
+                    vault,
+                    ledger,
+                    transport,
+                })
+            }
             _ => Err(problems),
         }
     }
@@ -396,6 +412,40 @@ mod tests {
         for (from, to, expected) in cases {
             assert_eq!(refused(&[(from, to)]), format!("it cannot be used:\n{expected}"));
         }
+    }
+
+    #[test]
+    fn undetected_rollback_is_accepted_in_words_unless_there_is_an_anchor_elsewhere() {
+        let (accepts, does_not) =
+            ("accepts_undetected_rollback = true", "accepts_undetected_rollback = false");
+        let why = refused(&[(accepts, does_not)]);
+        assert!(why.contains("line 16: policy.accepts_undetected_rollback: without an anchor"), "{why}");
+        assert!(refused(&[(accepts, "")]).contains("without an anchor"));
+        let folder = folder();
+        let with = |anchor: &str| {
+            text()
+                .replace(accepts, does_not)
+                .replace("[policy]", &format!("[ledger]\nanchor = \"{anchor}\"\n[policy]"))
+        };
+        let config = load(folder.path(), &with("anchor")).unwrap();
+        assert_eq!(config.ledger.anchor, Some(folder.path().join("anchor")));
+        let why = load(folder.path(), &with("unmounted/anchor")).unwrap_err();
+        assert!(why.contains("line 10: ledger.anchor: `FOLDER/unmounted`: is no folder"), "{why}");
+        std::fs::create_dir(folder.path().join("s")).unwrap();
+        let why = load(folder.path(), &with("s/anchor")).unwrap_err();
+        assert!(why.contains("ledger.anchor: lies beside what it is to watch"), "{why}");
+    }
+
+    #[test]
+    fn a_data_set_is_named_by_the_configuration_or_else_by_its_file() {
+        let folder = folder();
+        let named = |text: &str| load(folder.path(), text).unwrap().open().unwrap().ledger.path().to_owned();
+        assert_eq!(named(&text()), folder.path().join("s/ledger/silo.ledger"));
+        let text = text().replace("client_id = 1", "client_id = 1\ndataset = \"admissions-2025\"");
+        let shared = text.replace("[policy]", "[ledger]\ndir = \"shared\"\n[policy]");
+        assert_eq!(named(&shared), folder.path().join("shared/admissions-2025.ledger"));
+        let why = load(folder.path(), &text.replace("admissions-2025", "../other")).unwrap_err();
+        assert!(why.contains("line 3: dataset: \"../other\" is no name of a data set"), "{why}");
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use daemon::Clock;
-use identity::{AuthorisedRoster, Contribution};
+use identity::{AuthoredPlan, AuthorisedRoster, Contribution};
+use ledger::LedgerError;
 use params::Digest;
 use protocol::{
     Attempt, ClientEffect, ClientEffects, ClientInput, ClientRecord, Decline, Participant, Profile,
@@ -27,12 +28,14 @@ use crate::link::News;
 use crate::models::FetchError;
 use crate::offers::Offers;
 use crate::patience::Patience;
+use crate::spending::{Spending, Upload};
 use crate::witness::Seen;
 use crate::{Ended, RunError};
 
 /// What the driver works with.
 pub(crate) struct Parts {
     pub(crate) profile: Profile,
+    pub(crate) spending: Spending,
     pub(crate) store: Box<dyn Store>,
     pub(crate) patience: Patience,
     pub(crate) data: PathBuf,
@@ -49,6 +52,7 @@ pub(crate) struct Parts {
 /// See the module.
 pub(crate) struct Driver {
     participant: Participant,
+    spending: Spending,
     store: Box<dyn Store>,
     patience: Patience,
     clock: Clock,
@@ -79,6 +83,9 @@ struct Held {
     at: Attempt,
     /// How long the coordinator may be silent under the attempt's plan.
     patience: Duration,
+    /// The plan, and the model that is trained on: what the vector is debited under.
+    plan: Arc<AuthoredPlan>,
+    model: Digest,
     contribution: Option<Contribution>,
     masked: Option<Arc<MaskedUpdate>>,
     job: Option<AbortHandle>,
@@ -122,9 +129,11 @@ impl Driver {
             .collect::<Result<Vec<_>, _>>()
             .map_err(RunError::Record)?;
         let participant = Participant::recover(parts.profile, &journal)?;
+        parts.spending.check(&journal)?;
         parts.roster.send_replace(Arc::new(participant.current_roster().clone()));
         Ok(Self {
             participant,
+            spending: parts.spending,
             store,
             patience: parts.patience,
             // No record of a silo holds a time: nothing is owed to an earlier start.
@@ -197,7 +206,7 @@ impl Driver {
                 self.outbox = None;
             }
             Event::News(News::Refused(why)) => self.ended = Some(Err(RunError::RefusedByCoordinator(why))),
-            Event::News(News::Said(message)) => self.said(*message),
+            Event::News(News::Said(message)) => self.said(*message)?,
             Event::Accepted(roster) => {
                 self.offers.settle();
                 self.feed(ClientInput::AcceptRoster { roster });
@@ -205,14 +214,14 @@ impl Driver {
             Event::Seen(Seen::Members(members)) => self.feed(ClientInput::Witnessed { members }),
             Event::Seen(Seen::Contradiction(why)) => self.ended = Some(Err(RunError::History(why))),
             Event::Tick => self.feed(ClientInput::Tick),
-            Event::Done(Ok(done)) => self.done(done),
+            Event::Done(Ok(done)) => self.done(done)?,
             Event::Done(Err(why)) if why.is_cancelled() => {}
             Event::Done(Err(why)) => std::panic::resume_unwind(why.into_panic()),
         }
         Ok(())
     }
 
-    fn said(&mut self, message: ToClient) {
+    fn said(&mut self, message: ToClient) -> Result<(), RunError> {
         match &message {
             ToClient::Aborted { at, outcome } => {
                 tracing::info!(round = at.round, attempt = at.attempt, "the round was aborted: {outcome}");
@@ -221,6 +230,12 @@ impl Driver {
                 code = wire::Refusal::reason(rejection),
                 "the coordinator refused a message: {rejection}"
             ),
+            ToClient::Open { .. } => {
+                let run = self.participant.status().run_id;
+                let plan = self.participant.plan().map(|plan| &**plan);
+                let view = block_in_place(|| self.spending.view(run, plan, self.clock.now()))?;
+                self.feed(ClientInput::Ledger(view));
+            }
             ToClient::Finished { reason } => {
                 tracing::info!("the run is over: {reason}");
                 self.ended = Some(Ok(Ended::Finished(reason.clone())));
@@ -228,14 +243,15 @@ impl Driver {
             _ => {}
         }
         self.feed(ClientInput::Message(message));
+        Ok(())
     }
 
-    fn done(&mut self, done: Done) {
+    fn done(&mut self, done: Done) -> Result<(), RunError> {
         match done {
             Done::Trained { at, table, version, result } => {
                 self.kept.table = table.or(self.kept.table.take());
                 self.kept.version = version.or(self.kept.version.take());
-                let Some(held) = self.held.as_mut().filter(|held| held.at == at) else { return };
+                let Some(held) = self.held.as_mut().filter(|held| held.at == at) else { return Ok(()) };
                 let outcome = match result {
                     Ok(contribution) => {
                         held.contribution = Some(contribution);
@@ -256,12 +272,12 @@ impl Driver {
                 self.feed(ClientInput::Trained { at, outcome });
             }
             Done::Masked { at, result } => {
-                let Some(held) = self.held.as_mut().filter(|held| held.at == at) else { return };
+                let Some(held) = self.held.as_mut().filter(|held| held.at == at) else { return Ok(()) };
                 let digest = match result {
                     Ok(masked) => {
                         let digest = Digest::from_bytes(masked.digest());
                         held.masked = Some(Arc::new(masked));
-                        Some(digest)
+                        self.debit(at, digest)?.then_some(digest)
                     }
                     Err(why) => {
                         tracing::error!(round = at.round, "not masked: {why}");
@@ -283,6 +299,24 @@ impl Driver {
                     "the coordinator refused the upload: {why}"
                 );
             }
+        }
+        Ok(())
+    }
+
+    /// Debits the data's ledger with the vector that is held, before the core hears of it and it can leave. False where
+    /// it may not leave, which the log explains.
+    fn debit(&mut self, at: Attempt, upload: Digest) -> Result<bool, RunError> {
+        let run = self.participant.status().run_id.filter(|_| self.participant.awaits_vector(at));
+        let (Some(held), Some(run)) = (&self.held, run) else { return Ok(false) };
+        let data_version = self.kept.table.as_ref().map(|table| table.data.version());
+        let debit = Upload { run, plan: &held.plan, at, model: held.model, upload, data_version };
+        match block_in_place(|| self.spending.reserve(debit, self.clock.now())) {
+            Ok(()) => Ok(true),
+            Err(why @ (LedgerError::Overspent(_) | LedgerError::AlreadyDebited { .. })) => {
+                tracing::error!(round = at.round, "not uploaded: {why}");
+                Ok(false)
+            }
+            Err(why) => Err(why.into()),
         }
     }
 
@@ -381,10 +415,12 @@ impl Driver {
     fn train(&mut self, job: protocol::TrainJob) {
         tracing::info!(round = job.at.round, attempt = job.at.attempt, "training");
         let at = job.at;
+        let (plan, model) = (Arc::clone(&job.plan), job.head.model.params_digest);
         let patience = self.patience.learn(&job.plan);
         let training = jobs::train(self.channel.clone(), self.data.clone(), self.kept.clone(), job, patience);
         let job = self.jobs.spawn(training);
-        self.held = Some(Held { at, patience, contribution: None, masked: None, job: Some(job) });
+        self.held =
+            Some(Held { at, patience, plan, model, contribution: None, masked: None, job: Some(job) });
     }
 
     fn mask(&mut self, job: Box<protocol::MaskJob>) {

@@ -28,6 +28,7 @@ mod models;
 mod offers;
 mod patience;
 mod renewal;
+mod spending;
 mod transport;
 mod witness;
 
@@ -36,10 +37,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use datasets::DatasetError;
-use protocol::{Decline, ParticipantError, RecordError, RunEnd};
+use protocol::{ClientRecord, Decline, ParticipantError, RecordError, RunEnd};
 use store::{FileStore, JournalKind, Opened, Store, StoreError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use vault::Vault;
 
 use config::Loaded;
 pub use config::{Config, Sealing};
@@ -50,6 +52,8 @@ pub use enroll::EnrollError;
 use link::Link;
 use offers::Offers;
 use patience::Patience;
+use spending::Spending;
+pub use spending::{LedgerConfig, RolledBack};
 pub use transport::Tls;
 use witness::Watchman;
 
@@ -118,6 +122,12 @@ pub enum RunError {
         "{0}; start the release that wrote the journal, and do not delete it: it holds what this silo spent"
     )]
     Record(#[source] RecordError),
+    /// The ledger of the data cannot be used, or does not agree with its anchor.
+    #[error("{0}; nothing leaves this silo that its ledger does not hold")]
+    Ledger(#[from] ledger::LedgerError),
+    /// The ledger lacks what the journal has.
+    #[error(transparent)]
+    RolledBack(RolledBack),
     /// The silo's table is not what the plan asks for.
     #[error(transparent)]
     Data(DatasetError),
@@ -147,6 +157,7 @@ impl RunError {
             Self::Config(_) | Self::Address(_) => EXIT_CONFIGURATION,
             Self::Participant(ParticipantError::Journal { .. }) => EXIT_FAILURE,
             Self::Participant(_) => EXIT_CONFIGURATION,
+            Self::Ledger(_) | Self::RolledBack(_) => EXIT_FAILURE,
             Self::Store(_) | Self::Append(_) | Self::Record(_) | Self::Departures(_) | Self::Memory(_) => {
                 EXIT_FAILURE
             }
@@ -173,6 +184,9 @@ pub fn main_with(args: Args) -> ExitCode {
     };
     if args.check {
         println!("{}: the configuration can be used", path.display());
+        if config.ledger.anchor.is_none() {
+            println!("note: {}", spending::UNANCHORED);
+        }
         return ExitCode::SUCCESS;
     }
     if let Err(why) = telemetry::init(&config.log, config.log_json) {
@@ -231,14 +245,14 @@ pub async fn run_on(
     wrap: impl FnOnce(FileStore) -> Box<dyn Store>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Ended, RunError> {
-    let Loaded { profile, vault, transport } = config.open().map_err(ConfigError::Meaning)?;
+    let Loaded { profile, vault, ledger, transport } = config.open().map_err(ConfigError::Meaning)?;
     let tls = transport.as_ref().map(|transport| &transport.tls);
     let channel = link::channel(&config.coordinator, tls).map_err(RunError::Address)?;
     let renewing = channel.clone();
     let (news, heard) = mpsc::channel(NEWS_WAITING);
     let patience = Patience::default();
     let link = Link {
-        coordinator: config.coordinator,
+        coordinator: config.coordinator.clone(),
         channel: channel.clone(),
         client: profile.id,
         key: profile.identity.signing_key().clone(),
@@ -246,12 +260,7 @@ pub async fn run_on(
         patience: patience.clone(),
     };
     // The journal is opened and locked before the first word is said.
-    let Opened { store, torn_tail, .. } = match vault {
-        Some(vault) => {
-            FileStore::open_sealed(&config.state_dir, JournalKind::Client, vault, |_, _, _| Ok(()))?
-        }
-        None => FileStore::open(&config.state_dir, JournalKind::Client, |_, _, _| Ok(()))?,
-    };
+    let Opened { store, torn_tail, .. } = open_journal(&config, vault)?;
     if torn_tail.is_some() {
         tracing::warn!("the journal's last append was cut short by a crash; nothing of it had been sent");
     }
@@ -276,6 +285,7 @@ pub async fn run_on(
         report,
     };
     let driver = Driver::open(Parts {
+        spending: Spending::new(ledger, &profile.identity, &profile.policy),
         profile,
         store: wrap(store),
         patience,
@@ -296,4 +306,22 @@ pub async fn run_on(
     let ended = driver.drive(shutdown).await;
     tasks.shutdown().await;
     ended
+}
+
+fn open_journal(config: &Config, vault: Option<Arc<Vault>>) -> Result<Opened, StoreError> {
+    match vault {
+        Some(vault) => {
+            FileStore::open_sealed(&config.state_dir, JournalKind::Client, vault, |_, _, _| Ok(()))
+        }
+        None => FileStore::open(&config.state_dir, JournalKind::Client, |_, _, _| Ok(())),
+    }
+}
+
+/// Goes on with a ledger that lacks entries; gives how many the journal had, and the ledger's new head.
+fn accept_loss(config: &Config, loaded: Loaded, reason: &str) -> Result<(usize, ledger::Head), RunError> {
+    let mut journal = open_journal(config, loaded.vault)?.store;
+    let records: Result<Vec<_>, _> =
+        journal.replay()?.iter().map(|bytes| ClientRecord::decode(bytes)).collect();
+    let spending = Spending::new(loaded.ledger, &loaded.profile.identity, &loaded.profile.policy);
+    Ok(spending.accept_loss(&records.map_err(RunError::Record)?, reason, renewal::now_s() * 1000)?)
 }

@@ -118,6 +118,7 @@ impl Federation {
             coordinator: format!("http://{address}"),
             client_id: id,
             data: silo.join("silo.csv"),
+            dataset: None,
             state_dir: self.state(id),
             roster: self.folder.path().join("roster.json"),
             authority_key: public(100),
@@ -125,6 +126,7 @@ impl Federation {
             plaintext: true,
             tls: None,
             encryption: None,
+            ledger: client::LedgerConfig::default(),
             log: "info".into(),
             log_json: false,
             policy: Policy {

@@ -51,6 +51,7 @@ const CRATES: [(&str, u8, &[&str]); 25] = [
         "client",
         4,
         &[
+            "accounting",
             "audit",
             "checkpoint",
             "daemon",

@@ -1,10 +1,12 @@
 //! One daemon, the coordinator that it talks to, and three genuine peers in that coordinator's hands.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use client::{Config, Ended, RunError};
 use identity::Plan;
+use ledger::Ledger;
 use params::Digest;
 use protocol::{Attempt, ClientRecord, CoordinatorFault, Decline, ToClient, ToCoordinator};
 use secagg::{
@@ -113,9 +115,20 @@ impl Federation {
 
     /// Joined, and told the genesis record; `chunks` are what a fetch of the model gets.
     pub(crate) async fn serving(plan: Plan, chunks: Vec<wire::v1::ModelChunk>) -> Self {
+        Self::configured(plan, chunks, |_| {}).await
+    }
+
+    /// [`Federation::serving`], to a daemon whose configuration is changed.
+    pub(crate) async fn configured(
+        plan: Plan,
+        chunks: Vec<wire::v1::ModelChunk>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut process = Process::start("127.0.0.1:0", chunks);
-        let daemon = Daemon::start(silo(folder.path(), process.address, 3));
+        let mut config = anchored(silo(folder.path(), process.address, 3), &folder);
+        change(&mut config);
+        let daemon = Daemon::start(config);
         let mut session = process.session().await;
         assert_eq!(session.welcome(&plan).await, ToCoordinator::CheckIn { head: None });
         session.say(ToClient::Published(genesis(&plan).0)).await;
@@ -132,19 +145,23 @@ impl Federation {
 
     /// The daemon is stopped as by a signal, and started again on the same folder.
     pub(crate) async fn restarted(self) -> Self {
+        self.restarted_after(Some(0), |_| {}).await
+    }
+
+    /// [`Federation::restarted`], after something happened to the folder; it then knows the chain up to `head`.
+    pub(crate) async fn restarted_after(self, head: Option<u64>, happen: impl FnOnce(&Path)) -> Self {
         let Self { plan, mut process, session, folder, daemon, rng, arrived } = self;
         drop(session);
         daemon.stop.send(()).unwrap();
         assert_eq!(daemon.task.await.unwrap().unwrap(), Ended::ShutDown);
         // Sessions that the daemon opened before it was told to stop.
         while process.sessions.try_recv().is_ok() {}
-        let mut config = silo_again(&folder, &process);
+        happen(folder.path());
+        let mut config = anchored(silo_again(&folder, &process), &folder);
         config.state_dir = folder.path().join("state");
         let daemon = Daemon::start(config);
         let mut session = process.session().await;
-        let ToCoordinator::CheckIn { head: Some(0) } = session.welcome(&plan).await else {
-            panic!("it forgot the chain")
-        };
+        assert_eq!(session.welcome(&plan).await, ToCoordinator::CheckIn { head });
         Self { plan, process, session, folder, daemon, rng, arrived }
     }
 
@@ -188,6 +205,18 @@ impl Federation {
             self.arrived.push(header.digest);
         }
         assert!(self.arrived.iter().all(|digest| debited.contains(digest)), "{case}: {:?}", self.arrived);
+        assert_eq!(ledgered(&self.folder), debited, "{case}: the ledger");
+    }
+
+    /// The daemon ended by itself, with this error.
+    pub(crate) async fn ends_failing(self) -> RunError {
+        drop(self.session);
+        self.daemon.task.await.unwrap().unwrap_err()
+    }
+
+    /// Where the ledger of the daemon's data is.
+    pub(crate) fn ledger(&self) -> Ledger {
+        ledger_in(&self.folder)
     }
 
     /// The daemon ended by itself, as the refused run's code says.
@@ -260,6 +289,7 @@ impl Federation {
         all.session.say(ToClient::Deliver { at: FIRST, delivery }).await;
         let header = all.process.uploaded().await;
         assert_eq!((header.client, header.at), (ME, FIRST));
+        assert_eq!(ledgered(&all.folder), [header.digest], "debited before it left");
         assert_eq!(header.r2.as_bytes(), &shared.r2().0, "masked under the transcript that it was shown");
         all.arrived.push(header.digest);
         all.session.say(ToClient::UploadDurable { at: FIRST }).await;
@@ -311,6 +341,24 @@ pub(crate) fn request(included: Vec<ClientId>, signatures: Vec<IncludedSignature
 /// What a corrupt peer signs: whatever it is asked to.
 pub(crate) fn signed(id: u8, r2: R2, set: &BTreeSet<ClientId>) -> IncludedSignature {
     secagg::adversary::sign_any_included(ClientId(u32::from(id)), r2, set, key(id).signing_key())
+}
+
+/// With the anchor of its ledger beside its folder, and no word that a rollback is accepted.
+fn anchored(mut config: Config, folder: &TempDir) -> Config {
+    config.ledger.anchor = Some(folder.path().join("anchor"));
+    config.policy.accepts_undetected_rollback = false;
+    config
+}
+
+fn ledger_in(folder: &TempDir) -> Ledger {
+    let anchor = Some(folder.path().join("anchor"));
+    Ledger::new(&folder.path().join("state/ledger"), "silo", anchor, None).unwrap()
+}
+
+/// The vectors that the ledger tells of.
+fn ledgered(folder: &TempDir) -> Vec<Digest> {
+    let account = ledger_in(folder).inspect().unwrap().account;
+    account.entries().iter().map(|entry| entry.release().unwrap().upload).collect()
 }
 
 /// All but the journal once more: the helper writes a folder only once.

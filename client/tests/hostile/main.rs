@@ -3,6 +3,7 @@
 #![allow(missing_docs)]
 
 mod federation;
+mod ledger;
 #[path = "../mock/mod.rs"]
 mod mock;
 mod rounds;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use checkpoint::{Manifest, ModelArtifact, PrivacySpent, SignedManifest};
-use client::{Config, Ended, RunError};
+use client::{Config, Ended, LedgerConfig, RunError};
 use identity::{IdentityKey, Member, Plan, Policy, PrivacyMode, Roster};
 use params::Digest;
 use protocol::{Attempt, ToClient, ToCoordinator, UploadHeader};
@@ -318,6 +318,7 @@ pub fn silo(folder: &Path, coordinator: SocketAddr, cohort_min: usize) -> Config
         coordinator: format!("http://{coordinator}"),
         client_id: ME.0,
         data: folder.join("silo.csv"),
+        dataset: None,
         state_dir: folder.join("state"),
         roster: folder.join("roster.json"),
         authority_key: public(100),
@@ -325,6 +326,7 @@ pub fn silo(folder: &Path, coordinator: SocketAddr, cohort_min: usize) -> Config
         plaintext: true,
         tls: None,
         encryption: None,
+        ledger: LedgerConfig::default(),
         log: "info".into(),
         log_json: false,
         policy: Policy {

@@ -63,8 +63,9 @@ pub struct Policy {
     /// differenced; one repeat lets an aborted round be tried again.
     #[serde(default = "default_repeats")]
     pub repeats_without_dp: u32,
-    /// Without an anchor outside this machine, a journal restored from a snapshot cannot be told from the newest
-    /// one, and budget spent since then would be forgotten. Must be set to `true` to run like that.
+    /// Without an anchor outside this machine, a journal and a ledger restored from a snapshot cannot be told from the
+    /// newest ones, and budget spent since then would be forgotten. Whoever runs like that sets it to `true`; whether
+    /// there is an anchor is the daemon's configuration, which checks this.
     #[serde(default)]
     pub accepts_undetected_rollback: bool,
 }
@@ -284,11 +285,6 @@ impl Policy {
             "allows nothing: list softmax_regression, multilayer_perceptron, convolutional_network or sequence_model"
                 .into()
         });
-        problems.require(self.accepts_undetected_rollback, "accepts_undetected_rollback", || {
-            "no anchor outside this machine can be configured in this version, so a restored snapshot would \
-             forget spent budget unseen; set it to true to accept that"
-                .into()
-        });
         problems.into_result()
     }
 
@@ -442,15 +438,7 @@ mod tests {
     fn a_policy_that_allows_too_little_company_or_hides_a_risk_is_refused() {
         let text = "cohort_min = 2\nhonest_min = 1\ncorrupt_min = 0\nepsilon_max = 0.0\ndelta_max = 1.0\nprivacy_modes = []\nauthors = []\n";
         let why = Policy::from_toml(text).unwrap_err().to_string();
-        for field in [
-            "cohort_min",
-            "honest_min",
-            "epsilon_max",
-            "delta_max",
-            "privacy_modes",
-            "authors",
-            "accepts_undetected_rollback",
-        ] {
+        for field in ["cohort_min", "honest_min", "epsilon_max", "delta_max", "privacy_modes", "authors"] {
             assert!(why.contains(field), "no {field} in:\n{why}");
         }
         assert!(why.contains("line 2: honest_min"), "{why}");

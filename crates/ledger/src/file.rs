@@ -70,6 +70,20 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`]
     pub fn inspect(&self) -> Result<Inspected, LedgerError> {
+        let (chain, entries) = self.look()?;
+        self.check_anchor(&chain, &entries)?;
+        Ok(Inspected { account: Account::new(entries), head: chain.head() })
+    }
+
+    /// The entries, whatever the anchor says: what an operator's word may go on from.
+    ///
+    /// # Errors
+    /// [`LedgerError`]
+    pub fn entries_as_they_are(&self) -> Result<Account, LedgerError> {
+        self.look().map(|(_, entries)| Account::new(entries))
+    }
+
+    fn look(&self) -> Result<(Chain, Vec<Entry>), LedgerError> {
         let chain = match File::open(&self.path) {
             Ok(mut file) => {
                 // Shared: nobody is in the middle of writing.
@@ -80,8 +94,7 @@ impl Ledger {
             Err(why) => return Err(self.io("open")(why)),
         };
         let entries = self.entries(&chain)?;
-        self.check_anchor(&chain, &entries)?;
-        Ok(Inspected { account: Account::new(entries), head: chain.head() })
+        Ok((chain, entries))
     }
 
     /// Debits `cost`, or notes an exact release where there is none; durable, and in the anchor, when this returns.

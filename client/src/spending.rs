@@ -1,0 +1,336 @@
+//! The ledger of this silo's data: read before a round is opened, debited before anything can leave.
+//!
+//! The journal tells what this daemon did; the ledger, what all daemons did with the data. Each finds the other rolled
+//! back: a debit of the journal that the ledger lacks ends the daemon, and a round that only the ledger knows of is
+//! sat out.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use identity::{Plan, Policy, Problems, Refusal};
+use ledger::{Cost, Ledger, LedgerError, Limits, Overspent, PeriodLimit, Release, What};
+use params::Digest;
+use protocol::{Attempt, ClientRecord, LedgerView, Timestamp};
+use serde::Deserialize;
+use vault::Vault;
+
+use crate::Config;
+
+/// The table `[ledger]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LedgerConfig {
+    /// Where the ledgers lie: `ledger` in `state_dir`, or a folder that all daemons share which use the data.
+    #[serde(default)]
+    pub dir: Option<PathBuf>,
+    /// A file where no snapshot of this machine reaches, to which the ledger's heads are appended; the same for all
+    /// daemons that share the ledger.
+    #[serde(default)]
+    pub anchor: Option<PathBuf>,
+}
+
+/// What is said of a ledger without an anchor.
+pub(crate) const UNANCHORED: &str = "the ledger has no anchor: what was spent since a snapshot that is restored would be forgotten unseen, which the \
+     policy accepts";
+
+impl LedgerConfig {
+    /// A rollback is noticed, or the policy says that it would not be.
+    pub(crate) fn check(&self, config: &Config, problems: &mut Problems) {
+        let Some(anchor) = &self.anchor else {
+            problems.require(config.policy.accepts_undetected_rollback, "policy.accepts_undetected_rollback", || {
+                "without an anchor, a restored snapshot would forget spent budget unseen; name a file outside of this \
+                 machine as anchor in the table [ledger], or set it to true to accept that"
+                    .into()
+            });
+            return;
+        };
+        let folder = anchor.parent().unwrap_or(Path::new("."));
+        problems.require(folder.is_dir(), "ledger.anchor", || {
+            format!("`{}`: is no folder; mount it, or name an anchor elsewhere", folder.display())
+        });
+        let beside = [Some(&config.state_dir), self.dir.as_ref()];
+        problems.require(!beside.into_iter().flatten().any(|here| anchor.starts_with(here)), "ledger.anchor", || {
+            "lies beside what it is to watch, and would be rolled back with it; name a file on another machine".into()
+        });
+    }
+
+    pub(crate) fn open(
+        &self,
+        config: &Config,
+        vault: Option<Arc<Vault>>,
+        problems: &mut Problems,
+    ) -> Option<Ledger> {
+        let folder = self.dir.clone().unwrap_or_else(|| config.state_dir.join("ledger"));
+        let name = config.dataset.clone().unwrap_or_else(|| ledger::dataset_name(&config.data));
+        match Ledger::new(&folder, &name, self.anchor.clone(), vault) {
+            Ok(ledger) => Some(ledger),
+            Err(why) => {
+                problems.add("dataset", why.to_string());
+                None
+            }
+        }
+    }
+}
+
+/// See the module.
+pub(crate) struct Spending {
+    ledger: Ledger,
+    /// The public key of this silo's identity, hexadecimal.
+    daemon: String,
+    limits: Limits,
+}
+
+/// What is about to be uploaded.
+pub(crate) struct Upload<'a> {
+    pub(crate) run: Digest,
+    pub(crate) plan: &'a Plan,
+    pub(crate) at: Attempt,
+    pub(crate) model: Digest,
+    pub(crate) upload: Digest,
+    pub(crate) data_version: Option<Digest>,
+}
+
+/// A debit of the journal that the ledger does not know.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "this silo's journal holds {count} debits that the ledger `{}` lacks, the first in round {round} of run {run}: the \
+     ledger was rolled back, or is of other data; restore the newest copy of it, or name the data set that this state \
+     folder is of; where it is lost for good, `folkmoot client ledger accept --config FILE --reason TEXT` copies them \
+     from the journal, and says so in the ledger",
+    ledger.display()
+)]
+pub struct RolledBack {
+    count: usize,
+    round: u64,
+    run: String,
+    ledger: PathBuf,
+}
+
+impl Spending {
+    pub(crate) fn new(ledger: Ledger, daemon: &identity::IdentityKey, policy: &Policy) -> Self {
+        let period =
+            policy.period.map(|period| PeriodLimit { days: period.days, epsilon_max: period.epsilon_max });
+        let limits = Limits { epsilon_max: policy.epsilon_max, delta: policy.delta_max, period };
+        Self { ledger, daemon: hex::encode(daemon.public().as_bytes()), limits }
+    }
+
+    /// Compares the ledger with the journal, and says how it stands.
+    pub(crate) fn check(&self, journal: &[ClientRecord]) -> Result<(), crate::RunError> {
+        let found = self.ledger.inspect()?;
+        let ledger = self.ledger.path();
+        let lacking = self.lacking(journal, &found.account);
+        if let Some(first) = lacking.first().and_then(|(_, what)| release_of(what)) {
+            let (round, run) = (first.round, first.run.short());
+            let rolled_back = RolledBack { count: lacking.len(), round, run, ledger: ledger.to_owned() };
+            return Err(crate::RunError::RolledBack(rolled_back));
+        }
+        let total = found.account.total(self.limits.delta);
+        tracing::info!(
+            ledger = %ledger.display(),
+            entries = found.head.sequence,
+            epsilon_spent = total.epsilon(),
+            exact_releases = total.exact_releases,
+            "what this data has spent, over all runs"
+        );
+        if !self.ledger.is_anchored() {
+            tracing::warn!("{}", UNANCHORED);
+        }
+        Ok(())
+    }
+
+    /// What the journal has debited and the account lacks, as entries.
+    pub(crate) fn lacking(&self, journal: &[ClientRecord], account: &ledger::Account) -> Vec<(u64, What)> {
+        let known = |made: &Release| {
+            let same = |release: &Release| {
+                (&release.daemon, release.run, release.round) == (&made.daemon, made.run, made.round)
+            };
+            account.entries().iter().filter_map(|entry| entry.release()).any(same)
+        };
+        let (mut current, mut lacking) = (None, Vec::new());
+        for record in journal {
+            match record {
+                ClientRecord::Joined { run_id, plan, .. } => current = Some((*run_id, *plan)),
+                ClientRecord::Debited { now, at, model, upload, event, .. } => {
+                    let Some((run, plan)) = current else { continue };
+                    let release = self.of_journal(run, plan, *at, *model, *upload, *event);
+                    if known(&release) {
+                        continue;
+                    }
+                    let what = match event {
+                        Some(event) => What::Debit {
+                            release,
+                            cost: Cost { event: *event, count: 1 },
+                            delta: self.limits.delta,
+                        },
+                        None => What::ExactRelease { release },
+                    };
+                    lacking.push((now.0, what));
+                }
+                _ => {}
+            }
+        }
+        lacking
+    }
+
+    /// What the core is told before a round of `plan` is opened.
+    pub(crate) fn view(
+        &self,
+        run: Option<Digest>,
+        plan: Option<&Plan>,
+        now: Timestamp,
+    ) -> Result<LedgerView, LedgerError> {
+        let account = self.ledger.inspect()?.account;
+        let refused = plan.and_then(|plan| {
+            let cost = cost_of(plan)?;
+            account.admits(plan.mode().unit(), &cost, &self.limits, now.0).err()
+        });
+        Ok(LedgerView {
+            round: run.and_then(|run| account.highest_round(&self.daemon, &run)),
+            epsilon_spent: account.total(self.limits.delta).epsilon(),
+            refusal: refused.map(refusal),
+        })
+    }
+
+    /// Debits an upload; durable when this returns, and never taken back.
+    pub(crate) fn reserve(&self, upload: Upload<'_>, now: Timestamp) -> Result<(), LedgerError> {
+        let Upload { run, plan, at, model, upload, data_version } = upload;
+        let mode = plan.mode();
+        let release = Release {
+            daemon: self.daemon.clone(),
+            run,
+            run_name: plan.name.clone(),
+            plan: plan.digest(),
+            round: at.round,
+            attempt: at.attempt,
+            model,
+            upload,
+            data_version,
+            mode: mode.name().into(),
+            unit: mode.unit().into(),
+            relation: mode.relation().into(),
+            noise_by: mode.noise_by().into(),
+        };
+        let head = self.ledger.reserve(release, cost_of(plan), &self.limits, now.0)?;
+        tracing::debug!(round = at.round, entry = head.sequence, "debited in the ledger");
+        Ok(())
+    }
+
+    /// Adds what the journal has and the ledger lacks, and the operator's reason.
+    pub(crate) fn accept_loss(
+        &self,
+        journal: &[ClientRecord],
+        reason: &str,
+        now_ms: u64,
+    ) -> Result<(usize, ledger::Head), LedgerError> {
+        let account = self.ledger.entries_as_they_are()?;
+        let missing = self.lacking(journal, &account);
+        let copied = missing.len();
+        Ok((copied, self.ledger.accept_loss(reason, missing, now_ms)?))
+    }
+
+    /// A journal tells the event, and not under which words it was promised.
+    fn of_journal(
+        &self,
+        run: Digest,
+        plan: Digest,
+        at: Attempt,
+        model: Digest,
+        upload: Digest,
+        event: Option<accounting::Event>,
+    ) -> Release {
+        use identity::PrivacyMode;
+        let mode = match event {
+            None => PrivacyMode::Fedavg,
+            Some(accounting::Event::PoissonGaussian { .. }) => PrivacyMode::DistributedDpSgd,
+            Some(accounting::Event::Gaussian { .. }) => PrivacyMode::DistributedDpFedavg,
+        };
+        Release {
+            daemon: self.daemon.clone(),
+            run,
+            run_name: String::new(),
+            plan,
+            round: at.round,
+            attempt: at.attempt,
+            model,
+            upload,
+            data_version: None,
+            mode: mode.name().into(),
+            unit: mode.unit().into(),
+            relation: mode.relation().into(),
+            noise_by: mode.noise_by().into(),
+        }
+    }
+}
+
+/// What one round of a plan costs; none in the mode without noise.
+fn cost_of(plan: &Plan) -> Option<Cost> {
+    plan.event().map(|event| Cost { event, count: 1 })
+}
+
+fn release_of(what: &What) -> Option<&Release> {
+    match what {
+        What::Debit { release, .. } | What::ExactRelease { release } => Some(release),
+        What::OperatorAcceptsLoss { .. } => None,
+    }
+}
+
+fn refusal(overspent: Overspent) -> Refusal {
+    match overspent {
+        Overspent::Total { after, limit } => Refusal::BudgetSpent { after, limit },
+        Overspent::Period { after, limit, days } => Refusal::PeriodSpent { after, limit, days },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use identity::IdentityKey;
+
+    use super::*;
+    use crate::RunError;
+
+    fn key() -> IdentityKey {
+        IdentityKey::from_secret_hex(&hex::encode([1; 32])).unwrap()
+    }
+
+    fn spending(folder: &Path, anchor: bool) -> Spending {
+        let anchor = anchor.then(|| folder.join("anchor"));
+        let ledger = Ledger::new(&folder.join("ledger"), "d", anchor, None).unwrap();
+        Spending::new(ledger, &key(), &Policy { delta_max: 1e-5, ..Policy::for_authors([]) })
+    }
+
+    /// A journal with a debit in each of these rounds.
+    fn journal(rounds: &[u64]) -> Vec<ClientRecord> {
+        let (run_id, plan) = (Digest::sha256(b"run"), Digest::sha256(b"plan"));
+        let debit = |round: &u64| ClientRecord::Debited {
+            now: Timestamp(*round),
+            at: Attempt { round: *round, attempt: 1 },
+            model: Digest::sha256(b"model"),
+            r2: Digest::sha256(b"r2"),
+            upload: Digest::sha256(b"upload"),
+            event: Some(accounting::Event::Gaussian { noise_multiplier: 20.0 }),
+        };
+        let joined = ClientRecord::Joined { run_id, plan, roster_epoch: 1 };
+        [joined].into_iter().chain(rounds.iter().map(debit)).collect()
+    }
+
+    #[test]
+    fn a_ledger_that_lacks_a_debit_of_the_journal_is_refused_until_an_operator_has_it_copied() {
+        for anchor in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let spending = spending(folder.path(), anchor);
+            spending.check(&journal(&[])).unwrap();
+            let refused = spending.check(&journal(&[1, 2])).unwrap_err();
+            assert!(matches!(refused, RunError::RolledBack(_)) && refused.exit_code() == 1, "{refused}");
+            let text = refused.to_string();
+            assert!(text.contains("holds 2 debits") && text.contains("the first in round 1"), "{text}");
+            let (copied, head) = spending.accept_loss(&journal(&[1, 2]), "the disk broke", 9).unwrap();
+            assert_eq!((copied, head.sequence), (2, 3));
+            spending.check(&journal(&[1, 2])).unwrap();
+            spending.check(&journal(&[1, 2, 3])).unwrap_err();
+            let run = Some(Digest::sha256(b"run"));
+            let view = spending.view(run, None, Timestamp(10)).unwrap();
+            assert_eq!((view.round, view.refusal), (Some(2), None));
+            assert!(view.epsilon_spent > 0.0);
+        }
+    }
+}

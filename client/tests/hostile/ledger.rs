@@ -1,0 +1,117 @@
+//! A silo whose data is used by others too, or whose disk was rolled back.
+
+use std::fs;
+
+use identity::{Policy, PrivacyMode};
+use ledger::{Cost, Limits, Release, What};
+use params::Digest;
+use protocol::{Attempt, Decline, ToCoordinator};
+
+use crate::federation::{DEBITED, Federation, JOINED, plan};
+use crate::mock::genesis;
+
+const SECOND: Attempt = Attempt { round: 2, attempt: 1 };
+
+/// A run with noise, and a silo that admits it with this much epsilon.
+async fn private(epsilon_max: f64) -> Federation {
+    let mut plan = sim::private_plan(4, 9, 3.0);
+    plan.cohort = crate::federation::plan().cohort;
+    let (_, file) = genesis(&plan);
+    let chunks = wire::model_chunks(0, plan.initial_model().digest(), file.into()).collect();
+    Federation::configured(plan, chunks, |config| {
+        config.policy = Policy {
+            privacy_modes: [PrivacyMode::DistributedDpSgd].into(),
+            epsilon_max,
+            ..config.policy.clone()
+        };
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_run_has_spent_refuses_this_one_whatever_its_coordinator_says() {
+    for (others_rounds, refused) in [(0, false), (200, true)] {
+        let mut all = private(4.0).await;
+        let event = all.plan.event().unwrap();
+        let limits = Limits { epsilon_max: 100.0, delta: 1e-5, period: None };
+        if others_rounds > 0 {
+            let cost = Cost { event, count: others_rounds };
+            all.ledger().reserve(of_another_daemon(), Some(cost), &limits, 1).unwrap();
+        }
+        let open = all.open(crate::mock::FIRST);
+        let said = all.say(open).await;
+        if !refused {
+            assert!(matches!(said, ToCoordinator::Advertise { .. }), "{said:?}");
+            continue;
+        }
+        let ToCoordinator::Declined { round: None, reason: Decline::Policy { code, text } } = said else {
+            panic!("{said:?}")
+        };
+        assert_eq!(code, "BUDGET_SPENT");
+        assert!(text.contains("its limit is 4"), "{text}");
+        all.ends_refusing(&JOINED, "spent").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_journal_is_made_good_by_the_ledger_and_its_rounds_are_sat_out() {
+    let (all, _) = Federation::uploaded(&[]).await;
+    let mut all = all
+        .restarted_after(None, |folder| {
+            for file in fs::read_dir(folder.join("state")).unwrap() {
+                let path = file.unwrap().path();
+                if path.is_file() && path.file_name().unwrap() != "lock" {
+                    fs::remove_file(path).unwrap();
+                }
+            }
+        })
+        .await;
+    all.session.say(protocol::ToClient::Published(genesis(&all.plan).0)).await;
+    let again = all.open(Attempt { round: 1, attempt: 2 });
+    all.declines(again, Decline::SitsOut, "it may have uploaded in it").await;
+    let said = all.say(all.open(SECOND)).await;
+    assert!(matches!(said, ToCoordinator::Advertise { at: SECOND, .. }), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_is_rolled_back_while_the_daemon_runs_ends_it_and_nothing_leaves() {
+    let (all, _) = Federation::uploaded(&[]).await;
+    fs::remove_file(all.ledger().path()).unwrap();
+    all.session.say(all.open(SECOND)).await;
+    let why = all.ends_failing().await;
+    assert_eq!(why.exit_code(), 1);
+    let text = why.to_string();
+    assert!(text.contains("ends with entry 0 (") && text.contains("its anchor with entry 1 ("), "{text}");
+    assert!(text.contains("folkmoot client ledger accept"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sum_without_noise_is_in_the_ledger_as_what_it_is() {
+    let (all, uploaded) = Federation::uploaded(&[]).await;
+    let account = all.ledger().inspect().unwrap().account;
+    let [entry] = account.entries() else { panic!("{account:?}") };
+    let What::ExactRelease { release } = &entry.what else { panic!("{entry:?}") };
+    assert_eq!((release.round, release.attempt, release.plan), (1, 1, plan().digest()));
+    assert_eq!((&*release.mode, &*release.noise_by), ("fedavg", "nobody"));
+    assert!(release.data_version.is_some());
+    drop(uploaded);
+    all.ends_with(&DEBITED, "an exact round").await;
+}
+
+fn of_another_daemon() -> Release {
+    Release {
+        daemon: "another".into(),
+        run: Digest::sha256(b"another run"),
+        run_name: "another".into(),
+        plan: Digest::sha256(b"another plan"),
+        round: 1,
+        attempt: 1,
+        model: Digest::sha256(b"model"),
+        upload: Digest::sha256(b"upload"),
+        data_version: None,
+        mode: "distributed_dp_sgd".into(),
+        unit: "record".into(),
+        relation: "add or remove one record".into(),
+        noise_by: "every silo, a share each".into(),
+    }
+}
