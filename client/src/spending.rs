@@ -241,7 +241,11 @@ impl Spending {
         use identity::PrivacyMode;
         let mode = match event {
             None => PrivacyMode::Fedavg,
-            Some(accounting::Event::PoissonGaussian { .. }) => PrivacyMode::DistributedDpSgd,
+            // No plan samples batches of fixed size; a record is what such an event would hide.
+            Some(accounting::Event::PoissonGaussian { .. } | accounting::Event::FixedSizeGaussian { .. }) => {
+                PrivacyMode::DistributedDpSgd
+            }
+            Some(accounting::Event::PoissonGaussianSteps { .. }) => PrivacyMode::SiloDpSgd,
             Some(accounting::Event::Gaussian { .. }) => PrivacyMode::DistributedDpFedavg,
         };
         Release {

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::tree::{self, Crate};
 
 /// Every crate with its layer and the crates of the workspace that it may depend on.
-const CRATES: [(&str, u8, &[&str]); 27] = [
-const CRATES: [(&str, u8, &[&str]); 25] = [
+const CRATES: [(&str, u8, &[&str]); 28] = [
     ("accounting", 0, &[]),
     ("empirical", 0, &[]),
     ("params", 0, &[]),
@@ -110,6 +109,7 @@ const CRATES: [(&str, u8, &[&str]); 25] = [
             "empirical",
             "identity",
             "ledger",
+            "ledger",
             "optim",
             "params",
             "pki",
@@ -127,8 +127,7 @@ const CRATES: [(&str, u8, &[&str]); 25] = [
 ];
 
 /// Edges inside one layer, each with its reason. Any other edge points downward.
-const SIDEWAYS: [(&str, &str, &str); 14] = [
-const SIDEWAYS: [(&str, &str, &str); 13] = [
+const SIDEWAYS: [(&str, &str, &str); 15] = [
     ("attest", "checkpoint", "evidence restates a signed record, and is checked against it"),
     ("protocol", "identity", "a round is run under a plan, a roster and a policy"),
     ("access", "pki", "a caller is who its certificate names"),

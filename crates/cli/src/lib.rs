@@ -9,7 +9,7 @@
 //! folkmoot status | watch | model fetch ── gRPC ──> any coordinator
 //! folkmoot tokens | operators | clients | access | run | incident ── gRPC, as an operator ──> its own coordinator
 //! folkmoot doctor ── TLS only ──> a coordinator that cannot be reached
-//! folkmoot verify | audit | audit-privacy | keys | roster | plan   files only, as `model export`
+//! folkmoot verify | ledger | audit | audit-privacy | keys | roster | plan   files only, as `model export`
 //! folkmoot simulate | account | calibrate            nothing but numbers
 //! ```
 //!
@@ -35,6 +35,7 @@ mod export;
 mod failure;
 mod incident;
 mod keys;
+mod ledgers;
 mod model;
 mod operators;
 mod plan;
@@ -127,6 +128,9 @@ enum What {
     Plan(plan::Args),
     /// Measure a model on data that no silo trained on, for its card.
     Evaluate(evaluate::Args),
+    /// What a silo's data has spent, whichever run spent it.
+    #[command(subcommand)]
+    Ledger(ledgers::Ledgers),
     /// What noise is worth: epsilon of a run.
     Account(account::AccountArgs),
     /// How much noise keeps a promise.
@@ -154,6 +158,7 @@ fn perform(what: What) -> Result<ExitCode, Failure> {
         What::Model(model) => on_runtime(model::run(model)),
         What::Verify(args) => verify::run(&args),
         What::Evaluate(args) => evaluate::run(&args),
+        What::Ledger(ledgers) => ledgers::run(&ledgers),
         What::Account(args) => account::account(&args),
         What::Calibrate(args) => account::calibrate(&args),
         What::Audit(audit) => audit::run(&audit),

@@ -266,6 +266,12 @@ fn for_a_record(event: &Event) -> Event {
         Event::PoissonGaussian { sampling_rate, noise_multiplier } => {
             Event::PoissonGaussian { sampling_rate, noise_multiplier: noise_multiplier / 2.0 }
         }
+        Event::FixedSizeGaussian { sampling_rate, noise_multiplier } => {
+            Event::FixedSizeGaussian { sampling_rate, noise_multiplier: noise_multiplier / 2.0 }
+        }
+        Event::PoissonGaussianSteps { sampling_rate, noise_multiplier, steps } => {
+            Event::PoissonGaussianSteps { sampling_rate, noise_multiplier: noise_multiplier / 2.0, steps }
+        }
         Event::Gaussian { noise_multiplier } => Event::Gaussian { noise_multiplier: noise_multiplier / 2.0 },
     }
 }

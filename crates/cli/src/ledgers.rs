@@ -1,0 +1,375 @@
+//! `folkmoot ledger`: what a data set has spent, and whether its ledger is whole; read only, while daemons run.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use ledger::{Account, Chain, Total, What, check_anchor, open_entries};
+use serde::Serialize;
+use vault::{KEYRING_FILE, MasterSource, Vault};
+
+use crate::Failure;
+use crate::connect::{printable, unusable};
+use crate::failure::with_causes;
+use crate::verify::verify_folder;
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Ledgers {
+    /// Show what was spent: by run, and all together. Of a coordinator's data folder: what its run has spent.
+    #[command(after_help = "Examples:\n  folkmoot ledger show north/state/ledger/data.ledger\n  \
+                      folkmoot ledger show north/state/ledger/data.ledger --master north/master.key --json\n  \
+                      folkmoot ledger show /var/lib/folkmoot/coordinator")]
+    Show {
+        /// A ledger, a folder with one in it, or a coordinator's data folder.
+        path: PathBuf,
+        /// Of a sealed ledger: the master key, as the daemon's configuration names it.
+        #[arg(long, value_name = "SOURCE")]
+        master: Option<MasterSource>,
+        /// The delta at which epsilon is taken [default: the newest entry's, which is the policy's]
+        #[arg(long, value_name = "D")]
+        delta: Option<f64>,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check that no entry was changed, left out or put in another place, and that the anchor follows.
+    #[command(after_help = "Without an anchor, entries that were cut off at the end are not seen.\n\n\
+                      Example:\n  folkmoot ledger verify north/state/ledger/data.ledger --anchor /mnt/other-host/north.anchor")]
+    Verify {
+        /// A ledger, or a folder with one in it.
+        path: PathBuf,
+        /// The anchor that the daemons' configuration names.
+        #[arg(long, value_name = "FILE")]
+        anchor: Option<PathBuf>,
+        /// Of a sealed ledger: the master key; without it the chain is checked, not what the entries say.
+        #[arg(long, value_name = "SOURCE")]
+        master: Option<MasterSource>,
+    },
+}
+
+pub(crate) fn run(ledgers: &Ledgers) -> Result<(), Failure> {
+    match ledgers {
+        Ledgers::Show { path, json, .. } if path.join(checkpoint::CHECKPOINTS_FOLDER).is_dir() => {
+            coordinators(path, *json)
+        }
+        Ledgers::Show { path, master, delta, json } => {
+            let file = find(path)?;
+            let shown = Shown::of(&file, master.as_ref(), *delta)?;
+            if *json {
+                println!("{}", serde_json::to_string(&shown).map_err(Failure::failed)?);
+            } else {
+                print!("{}", shown.text());
+            }
+            Ok(())
+        }
+        Ledgers::Verify { path, anchor, master } => verify(&find(path)?, anchor.as_deref(), master.as_ref()),
+    }
+}
+
+fn verify(file: &Path, anchor: Option<&Path>, master: Option<&MasterSource>) -> Result<(), Failure> {
+    let chain = read(file)?;
+    let entries = match (chain.sealed, master) {
+        (true, None) => None,
+        _ => Some(opened(file, &chain, master)?),
+    };
+    println!(
+        "{}: {} entries of data set {}, head {}",
+        file.display(),
+        chain.lines.len(),
+        chain.dataset,
+        chain.head()
+    );
+    if entries.is_none() {
+        eprintln!("note: the entries are sealed; their chain was checked, not what they say: add --master");
+    }
+    let Some(anchor) = anchor else {
+        eprintln!(
+            "warning: no anchor was checked: entries that were cut off at the end, with a snapshot that was restored, are \
+             not seen"
+        );
+        return Ok(());
+    };
+    let bytes = fs::read(anchor).map_err(|why| unusable(anchor, &why))?;
+    let behind = check_anchor(&bytes, &chain, entries.as_deref())
+        .map_err(|why| Failure::verification(format!("`{}`: {}", anchor.display(), with_causes(&why))))?;
+    println!(
+        "{}: {}",
+        anchor.display(),
+        if behind { "one entry behind, as a crash leaves it; the next debit completes it" } else { "agrees" }
+    );
+    Ok(())
+}
+
+/// The ledger that a path names.
+fn find(path: &Path) -> Result<PathBuf, Failure> {
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let files = fs::read_dir(path).map_err(|why| unusable(path, &why))?;
+    let suffix = ledger::SUFFIX.trim_start_matches('.');
+    let mut ledgers: Vec<PathBuf> = files
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|file| file.extension().is_some_and(|extension| extension == suffix))
+        .collect();
+    match (ledgers.pop(), ledgers.is_empty()) {
+        (Some(only), true) => Ok(only),
+        (None, _) => {
+            Err(unusable(path, &"holds no ledger; name the file, or `ledger` in a silo's state_dir"))
+        }
+        (Some(_), false) => Err(unusable(path, &"holds several ledgers: name one of the files")),
+    }
+}
+
+fn read(file: &Path) -> Result<Chain, Failure> {
+    let bytes = fs::read(file).map_err(|why| unusable(file, &why))?;
+    Chain::read(&bytes)
+        .map_err(|why| Failure::verification(format!("`{}`: {}", file.display(), with_causes(&why))))
+}
+
+fn opened(file: &Path, chain: &Chain, master: Option<&MasterSource>) -> Result<Vec<ledger::Entry>, Failure> {
+    let vault = master.map(|master| open_vault(file, master)).transpose()?;
+    if chain.sealed && vault.is_none() {
+        return Err(Failure::usage(format!(
+            "`{}` is sealed: name the master key with --master",
+            file.display()
+        )));
+    }
+    open_entries(file, chain, vault.as_ref()).map_err(|why| Failure::verification(with_causes(&why)))
+}
+
+/// The keyring lies in the state folder or beside the configuration, above the ledger.
+fn open_vault(file: &Path, master: &MasterSource) -> Result<Vault, Failure> {
+    let folder = file.ancestors().skip(1).find(|folder| folder.join(KEYRING_FILE).exists());
+    let folder = folder.ok_or_else(|| unusable(file, &"no keyring lies in any folder above it"))?;
+    Vault::open_folder(folder, master.clone()).map_err(|why| Failure::usage(with_causes(&why)))
+}
+
+/// What is shown of a ledger.
+#[derive(Serialize)]
+struct Shown {
+    dataset: String,
+    entries: u64,
+    head: String,
+    total: Spent,
+    runs: Vec<RunSpent>,
+    accepted_losses: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct RunSpent {
+    run: String,
+    name: String,
+    rounds: u64,
+    mode: String,
+    relation: String,
+    noise_by: String,
+    data_versions: Vec<String>,
+    spent: Spent,
+}
+
+/// An epsilon with the words that must stand beside it.
+#[derive(Serialize)]
+struct Spent {
+    epsilon: f64,
+    delta: f64,
+    accountant: &'static str,
+    unit: String,
+    units_mixed: bool,
+    debits: u64,
+    exact_releases: u64,
+}
+
+impl Spent {
+    fn of(total: &Total) -> Self {
+        let first = total.bounds.first();
+        Self {
+            epsilon: total.epsilon(),
+            delta: total.delta,
+            accountant: first.map_or("none", |bound| bound.accountant),
+            unit: total.unit.clone(),
+            units_mixed: total.mixed,
+            debits: total.debits,
+            exact_releases: total.exact_releases,
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!(
+            "epsilon {:.4} at delta {} for one {}, by {}; {} debits",
+            self.epsilon,
+            self.delta,
+            printable(&self.unit),
+            self.accountant,
+            self.debits
+        );
+        if self.units_mixed {
+            text.push_str(", of silos too: counted for the record");
+        }
+        if self.exact_releases > 0 {
+            let _ =
+                write!(text, "; AND {} RELEASES WITHOUT NOISE, which no epsilon covers", self.exact_releases);
+        }
+        text
+    }
+}
+
+impl Shown {
+    fn of(file: &Path, master: Option<&MasterSource>, delta: Option<f64>) -> Result<Self, Failure> {
+        let chain = read(file)?;
+        let account = Account::new(opened(file, &chain, master)?);
+        let newest = account.entries().iter().rev().find_map(|entry| match &entry.what {
+            What::Debit { delta, .. } => Some(*delta),
+            _ => None,
+        });
+        // Where nothing was debited, every delta has epsilon 0.
+        let delta = delta.or(newest).unwrap_or(1e-6);
+        if !(delta > 0.0 && delta < 1.0) {
+            return Err(Failure::usage("--delta must lie between 0 and 1"));
+        }
+        let runs = account.runs(delta).into_iter().map(|run| RunSpent {
+            run: run.last.run.to_string(),
+            name: run.last.run_name,
+            rounds: run.rounds,
+            mode: run.last.mode,
+            relation: run.last.relation,
+            noise_by: run.last.noise_by,
+            data_versions: run.data_versions.iter().map(ToString::to_string).collect(),
+            spent: Spent::of(&run.total),
+        });
+        let losses = account.entries().iter().filter_map(|entry| match &entry.what {
+            What::OperatorAcceptsLoss { reason, .. } => Some(reason.clone()),
+            _ => None,
+        });
+        Ok(Self {
+            dataset: chain.dataset.clone(),
+            entries: chain.lines.len() as u64,
+            head: chain.head().to_string(),
+            total: Spent::of(&account.total(delta)),
+            runs: runs.collect(),
+            accepted_losses: losses.collect(),
+        })
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!(
+            "data set      {}\nhead          {}\ntotal         {}\n",
+            self.dataset,
+            self.head,
+            self.total.text()
+        );
+        for run in &self.runs {
+            let name = if run.name.is_empty() { "unnamed" } else { &run.name };
+            let _ = writeln!(
+                text,
+                "run           {} {}: {} rounds, {}, {}, noise by {}, {} versions of the data\n              {}",
+                run.run.get(..12).unwrap_or(&run.run),
+                printable(name),
+                run.rounds,
+                printable(&run.mode),
+                printable(&run.relation),
+                printable(&run.noise_by),
+                run.data_versions.len(),
+                run.spent.text()
+            );
+        }
+        for reason in &self.accepted_losses {
+            let _ = writeln!(text, "LOSS ACCEPTED by an operator: {}", printable(reason));
+        }
+        text
+    }
+}
+
+/// The coordinator's own account is its chain: each record says what its run had spent.
+fn coordinators(folder: &Path, json: bool) -> Result<(), Failure> {
+    let verified = verify_folder(folder, None).map_err(Failure::verification)?;
+    let spent = &verified.privacy;
+    if json {
+        println!("{}", serde_json::to_string(spent).map_err(Failure::failed)?);
+        return Ok(());
+    }
+    match (spent.epsilon, spent.delta) {
+        (Some(epsilon), Some(delta)) => println!(
+            "run           epsilon {epsilon:.4} at delta {delta} for one {}, by {}; {} releases, {}, noise by {}",
+            spent.unit, spent.accountant, spent.steps, spent.relation, spent.noise_by
+        ),
+        _ => println!("run           no differential privacy; {} exact sums", spent.steps),
+    }
+    println!("rounds        {} committed, chain verified", verified.rounds);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use accounting::Event;
+    use ledger::{Cost, Ledger, Limits, Release};
+    use params::Digest;
+
+    use super::*;
+
+    fn ledger(folder: &Path, anchor: Option<PathBuf>) -> PathBuf {
+        let ledger = Ledger::new(folder, "admissions", anchor, None).unwrap();
+        let limits = Limits { epsilon_max: 9.0, delta: 1e-6, period: None };
+        for (run, round) in [("a", 1), ("a", 2), ("b", 1)] {
+            let release = Release {
+                daemon: "silo".into(),
+                run: Digest::sha256(run.as_bytes()),
+                run_name: run.into(),
+                plan: Digest::sha256(b"plan"),
+                round,
+                attempt: 1,
+                model: Digest::sha256(b"model"),
+                upload: Digest::sha256(b"upload"),
+                data_version: Some(Digest::sha256(b"data")),
+                mode: "distributed_dp_sgd".into(),
+                unit: "record".into(),
+                relation: "add or remove one record".into(),
+                noise_by: "every silo, a share each".into(),
+            };
+            let event = Event::PoissonGaussian { sampling_rate: 0.1, noise_multiplier: 1.0 };
+            ledger.reserve(release, Some(Cost { event, count: 1 }), &limits, round).unwrap();
+        }
+        find(folder).unwrap()
+    }
+
+    #[test]
+    fn runs_are_shown_apart_and_composed_and_the_total_is_more_than_each() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = ledger(folder.path(), None);
+        let shown = Shown::of(&file, None, None).unwrap();
+        assert_eq!((shown.entries, shown.runs.len(), shown.total.debits), (3, 2, 3));
+        assert_eq!(shown.total.delta, 1e-6, "the policy's");
+        let epsilons: Vec<f64> = shown.runs.iter().map(|run| run.spent.epsilon).collect();
+        assert!(epsilons[0] > epsilons[1] && shown.total.epsilon > epsilons[0], "{epsilons:?}");
+        let text = shown.text();
+        assert!(
+            text.contains("data set      admissions") && text.contains("add or remove one record"),
+            "{text}"
+        );
+        assert!(Shown::of(&file, None, Some(2.0)).is_err());
+    }
+
+    #[test]
+    fn an_edited_ledger_and_one_that_its_anchor_is_ahead_of_fail_the_verification() {
+        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let anchor = elsewhere.path().join("anchor");
+        let file = ledger(folder.path(), Some(anchor.clone()));
+        verify(&file, Some(&anchor), None).unwrap();
+        let whole = fs::read_to_string(&file).unwrap();
+        let without_last: String = whole.lines().take(3).flat_map(|line| [line, "\n"]).collect();
+        fs::write(&file, without_last).unwrap();
+        verify(&file, None, None).unwrap();
+        let why = verify(&file, Some(&anchor), None).unwrap_err();
+        assert!(matches!(why, Failure::Verification(_)), "{why}");
+        fs::write(&file, whole.replacen("\"round\":2", "\"round\":3", 1)).unwrap();
+        let why = verify(&file, None, None).unwrap_err();
+        assert!(matches!(&why, Failure::Verification(text) if text.contains("entry 2")), "{why}");
+    }
+
+    #[test]
+    fn a_folder_without_a_ledger_says_what_to_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let why = find(folder.path()).unwrap_err().to_string();
+        assert!(why.contains("holds no ledger"), "{why}");
+    }
+}
