@@ -1,6 +1,8 @@
 //! Every opened sum holds the noise that was calibrated, whoever was lost on the way.
 
-use dp::{Scale, WithoutNoise};
+use chacha20::ChaCha20Rng;
+use chacha20::rand_core::SeedableRng;
+use dp::{ClippedSum, Scale, WithoutNoise};
 use identity::{Contribution, Feature, Mechanism, Plan, Privacy};
 use sim::{Fate, Federation, Moment, OpenedSum, private_plan};
 
@@ -74,6 +76,19 @@ fn the_total_of_the_shares_counted_on_is_the_calibrated_noise() {
     let calibrated = noise_multiplier * dp::sensitivity::delta_l2_sum(scale, clip_norm, lanes);
     let total = sigma_local(&plan) * (plan.cohort.honest_min as f64).sqrt();
     assert!(total >= calibrated && total < calibrated * 1.000_001, "{total} for {calibrated}");
+}
+
+#[test]
+fn a_batch_of_nobody_is_as_noisy_as_any_other() {
+    let plan = plan();
+    let (mechanism, lanes) = (plan.mechanism().unwrap(), plan.lanes());
+    let nobody = ClippedSum::new(vec![0.0; lanes], 1.0, 0).unwrap();
+    let mut rng = ChaCha20Rng::from_seed([3; 32]);
+    let protected = mechanism.protect(Contribution::Sum(nobody), &mut rng).unwrap();
+    let squares = |lane: u32| (f64::from(lane.cast_signed()) / sigma_local(&plan)).powi(2);
+    // Chi-square with 64 degrees of freedom: outside these once in 10^4 (5e-5 on each side).
+    let ratio: f64 = protected.update.into_lanes().into_iter().map(squares).sum();
+    assert!((27.0..117.0).contains(&ratio), "{ratio}");
 }
 
 fn plan() -> Plan {

@@ -2,6 +2,7 @@
 
 mod chain;
 mod ledger;
+mod noise;
 mod quarantine;
 pub(crate) mod world;
 

@@ -127,6 +127,19 @@ mod tests {
     }
 
     #[test]
+    fn no_two_lanes_of_one_update_share_noise() {
+        // Of 2^28, two of 3,089 lanes are alike with probability 1/200 or so: the seed is one where none are.
+        let noise = DiscreteGaussian::new(Sigma::at_least(2.0_f64.powi(28)).unwrap());
+        let length = 3 * BLOCK + 17;
+        let mut lanes = quantized(vec![0.0; length])
+            .add_noise(&noise, &mut ChaCha20Rng::from_seed([11; 32]))
+            .into_lanes();
+        lanes.sort_unstable();
+        lanes.dedup();
+        assert_eq!(lanes.len(), length);
+    }
+
+    #[test]
     fn two_silos_or_two_rounds_never_share_noise() {
         let noise = DiscreteGaussian::new(Sigma::at_least(1e6).unwrap());
         let mut rng = ChaCha20Rng::from_seed([10; 32]);

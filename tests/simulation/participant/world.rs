@@ -149,6 +149,11 @@ impl World {
         effects
     }
 
+    /// From here on the silo's machine draws other numbers.
+    pub(crate) fn reseed(&mut self, byte: u8) {
+        self.rng = ChaCha20Rng::from_seed([byte; 32]);
+    }
+
     pub(crate) fn welcome(&self) -> ToClient {
         sim::welcome(self.run, &self.plan, &self.roster)
     }
