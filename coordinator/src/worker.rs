@@ -6,6 +6,8 @@ use identity::AuthoredPlan;
 use optim::State;
 use params::{Digest, Params};
 use protocol::{NextModel, RecoverFailure, RecoverJob, next_model};
+use rand::rngs::SysRng;
+use rand_core::UnwrapErr;
 use sha2::{Digest as _, Sha256};
 
 /// Bytes read at once: whole lanes, small enough to stay in cache.
@@ -43,6 +45,11 @@ impl Opening {
                 })?;
         }
         self.job.removal()?.remove(&mut sum);
+        let mechanism = self.plan.mechanism();
+        let mechanism =
+            mechanism.map_err(|(field, why)| RecoverFailure::BadAggregate(format!("{field}: {why}")))?;
+        // Straight from the operating system: a sum that is opened again after a crash gets other noise, and was not told.
+        mechanism.noise_sum(&mut sum, &mut UnwrapErr(SysRng));
         next_model(&self.plan, &sum, self.job.included.len(), &self.params, self.state)
     }
 }

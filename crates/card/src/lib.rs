@@ -421,7 +421,8 @@ fn privacy(manifest: &Manifest, plan: &Plan) -> PrivacyFacts {
     let noise_multiplier = match plan.privacy {
         Privacy::DistributedDpSgd { noise_multiplier, .. }
         | Privacy::DistributedDpFedavg { noise_multiplier, .. }
-        | Privacy::SiloDpSgd { noise_multiplier, .. } => Some(noise_multiplier),
+        | Privacy::SiloDpSgd { noise_multiplier, .. }
+        | Privacy::CentralDpFedavg { noise_multiplier, .. } => Some(noise_multiplier),
         Privacy::Fedavg { .. } => None,
     };
     let statement = match (spent.epsilon, spent.delta) {

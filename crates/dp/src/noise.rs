@@ -32,6 +32,11 @@ pub struct NoisedUpdate {
 pub struct WithoutNoise(());
 
 impl WithoutNoise {
+    /// To be called only where the signed plan says that the coordinator noises the sum it opens.
+    pub fn the_coordinator_adds_it() -> Self {
+        Self(())
+    }
+
     /// To be called only where the signed plan's mode has no epsilon, or where the silo has added all its noise itself.
     pub fn plan_has_no_privacy() -> Self {
         Self(())
@@ -60,6 +65,23 @@ impl QuantizedUpdate {
     /// Goes on without noise, under a plan that promises none.
     pub fn without_noise(self, _plan: WithoutNoise) -> NoisedUpdate {
         NoisedUpdate { lanes: self.take_lanes() }
+    }
+}
+
+impl DiscreteGaussian {
+    /// Adds a fresh draw to each lane of an opened sum, modulo 2^32.
+    ///
+    /// # Privacy
+    /// For the mode in which the coordinator is trusted: what is not noised must not be told.
+    pub fn add_to_lanes(&self, lanes: &mut [u32], rng: &mut dyn CryptoRng) {
+        let mut bits = RandomBits::new(rng);
+        let mut draws = Zeroizing::new([0_i64; BLOCK]);
+        for lanes in lanes.chunks_mut(BLOCK) {
+            self.fill_from(draws.as_mut_slice(), &mut bits);
+            for (lane, draw) in lanes.iter_mut().zip(draws.iter()) {
+                *lane = lane.wrapping_add((*draw as i32).cast_unsigned());
+            }
+        }
     }
 }
 

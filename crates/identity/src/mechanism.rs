@@ -34,6 +34,15 @@ pub enum Mechanism {
         /// The sum is divided by this.
         divisor: f64,
     },
+    /// `central_dp_fedavg`: clipped updates, whose sum the coordinator adds the noise to.
+    Central {
+        /// Lanes per unit.
+        scale: Scale,
+        /// L2 norm.
+        clip_norm: f64,
+        /// All of the noise, in lanes.
+        sigma: Sigma,
+    },
     /// `distributed_dp_fedavg`: clipped updates.
     Updates {
         /// Lanes per unit.
@@ -205,6 +214,14 @@ impl Plan {
                 .map_err(|e| ("privacy.scale_bits", wrap(&e)))?;
                 Ok(Mechanism::Sums { scale, rows_max: batch_rows_max, sigma_local, divisor })
             }
+            Privacy::CentralDpFedavg { noise_multiplier, clip_norm, scale_bits, .. } => {
+                let scale = scale("privacy.scale_bits", scale_bits)?;
+                // Rounded up like a share; the room is for one such noise from every silo, which is more than it takes.
+                let sigma = share(noise_multiplier * delta_l2_update(scale, clip_norm, dimension), 1)?;
+                require_room_for_updates(RING_BITS, cohort_max, scale, clip_norm, dimension, sigma)
+                    .map_err(|e| ("privacy.scale_bits", wrap(&e)))?;
+                Ok(Mechanism::Central { scale, clip_norm, sigma })
+            }
             Privacy::DistributedDpFedavg { noise_multiplier, clip_norm, scale_bits, .. } => {
                 let scale = scale("privacy.scale_bits", scale_bits)?;
                 let sensitivity = delta_l2_update(scale, clip_norm, dimension);
@@ -248,6 +265,10 @@ impl Mechanism {
                 let quantized = sum.quantize_nearest(*scale, rows_max)?;
                 (quantized.add_noise(&DiscreteGaussian::new(*sigma_local), rng), 0)
             }
+            (Self::Central { scale, clip_norm, .. }, Contribution::Update { update, .. }) => {
+                let quantized = update.clip(*clip_norm)?.quantize_stochastic(*scale, rng)?;
+                (quantized.without_noise(WithoutNoise::the_coordinator_adds_it()), 0)
+            }
             (Self::Updates { scale, clip_norm, sigma_local }, Contribution::Update { update, .. }) => {
                 let quantized = update.clip(*clip_norm)?.quantize_stochastic(*scale, rng)?;
                 (quantized.add_noise(&DiscreteGaussian::new(*sigma_local), rng), 0)
@@ -255,6 +276,17 @@ impl Mechanism {
             _ => return Err(ProtectError::OtherKind),
         };
         Ok(Protected { update, clipped_coordinates })
+    }
+
+    /// Adds what noise the coordinator owes to a sum that it has opened; nothing but in `central_dp_fedavg`.
+    ///
+    /// # Privacy
+    /// Before anything of the sum is stepped, written or told. `rng`: seeded by the operating system for each sum; a sum that is
+    /// opened again after a crash was not told before.
+    pub fn noise_sum(&self, lanes: &mut [u32], rng: &mut dyn CryptoRng) {
+        if let Self::Central { sigma, .. } = self {
+            DiscreteGaussian::new(*sigma).add_to_lanes(lanes, rng);
+        }
     }
 
     /// Reads an opened sum of `included` silos' lanes as what the server steps by.
@@ -273,7 +305,9 @@ impl Mechanism {
             }
             Self::Sums { scale, divisor, .. } => Ok(divided(dequantize(lanes, *scale), *divisor)),
             // The number of silos in the sum is public, so dividing by it spends nothing.
-            Self::Updates { scale, .. } => Ok(divided(dequantize(lanes, *scale), included.max(1) as f64)),
+            Self::Updates { scale, .. } | Self::Central { scale, .. } => {
+                Ok(divided(dequantize(lanes, *scale), included.max(1) as f64))
+            }
         }
     }
 }

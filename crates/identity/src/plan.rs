@@ -191,6 +191,23 @@ pub enum Privacy {
         /// One unit of update is `2^scale_bits` in the ring.
         scale_bits: u32,
     },
+    /// Central DP-FedAvg: silos clip, the coordinator adds the noise to the sum that it opens.
+    ///
+    /// # Privacy
+    /// Unit: one silo; relation: zero-out, no amplification by sampling. It holds against everybody but the coordinator,
+    /// which sees exact sums and has to be trusted to add the noise.
+    CentralDpFedavg {
+        /// The run stops before it would spend more than this.
+        epsilon: f64,
+        /// At this probability of failure.
+        delta: f64,
+        /// Standard deviation of the noise over the sensitivity Δ.
+        noise_multiplier: f64,
+        /// A silo's update is clipped to this L2 norm.
+        clip_norm: f64,
+        /// One unit of update is `2^scale_bits` in the ring.
+        scale_bits: u32,
+    },
 }
 
 /// How silos are weighted in the mean.
@@ -218,6 +235,8 @@ pub enum PrivacyMode {
     DistributedDpFedavg,
     /// [`Privacy::SiloDpSgd`]
     SiloDpSgd,
+    /// [`Privacy::CentralDpFedavg`]
+    CentralDpFedavg,
 }
 
 /// Who must take part in a round.
@@ -350,6 +369,7 @@ impl Plan {
             Privacy::DistributedDpSgd { .. } => PrivacyMode::DistributedDpSgd,
             Privacy::DistributedDpFedavg { .. } => PrivacyMode::DistributedDpFedavg,
             Privacy::SiloDpSgd { .. } => PrivacyMode::SiloDpSgd,
+            Privacy::CentralDpFedavg { .. } => PrivacyMode::CentralDpFedavg,
         }
     }
 
@@ -360,7 +380,8 @@ impl Plan {
             Privacy::DistributedDpSgd { sampling_rate, noise_multiplier, .. } => {
                 Some(accounting::Event::PoissonGaussian { sampling_rate, noise_multiplier })
             }
-            Privacy::DistributedDpFedavg { noise_multiplier, .. } => {
+            Privacy::DistributedDpFedavg { noise_multiplier, .. }
+            | Privacy::CentralDpFedavg { noise_multiplier, .. } => {
                 Some(accounting::Event::Gaussian { noise_multiplier })
             }
             Privacy::SiloDpSgd { sampling_rate, noise_multiplier, local_steps: steps, .. } => {
@@ -375,7 +396,8 @@ impl Plan {
             Privacy::Fedavg { .. } => None,
             Privacy::DistributedDpSgd { epsilon, delta, .. }
             | Privacy::DistributedDpFedavg { epsilon, delta, .. }
-            | Privacy::SiloDpSgd { epsilon, delta, .. } => Some((epsilon, delta)),
+            | Privacy::SiloDpSgd { epsilon, delta, .. }
+            | Privacy::CentralDpFedavg { epsilon, delta, .. } => Some((epsilon, delta)),
         }
     }
 
@@ -385,7 +407,8 @@ impl Plan {
             Privacy::Fedavg { .. } => None,
             Privacy::DistributedDpSgd { clip_norm, .. }
             | Privacy::DistributedDpFedavg { clip_norm, .. }
-            | Privacy::SiloDpSgd { clip_norm, .. } => Some(clip_norm),
+            | Privacy::SiloDpSgd { clip_norm, .. }
+            | Privacy::CentralDpFedavg { clip_norm, .. } => Some(clip_norm),
         }
     }
 
@@ -394,6 +417,9 @@ impl Plan {
         match self.privacy {
             Privacy::Fedavg { .. } => {
                 "exact sums are seen by the coordinator and can be differenced across rounds".into()
+            }
+            Privacy::CentralDpFedavg { .. } => {
+                "THE COORDINATOR: it sees exact sums, and is believed to add the noise".into()
             }
             Privacy::SiloDpSgd { .. } => "nobody: each silo's own machine adds all its noise".into(),
             _ => {
@@ -428,6 +454,7 @@ impl PrivacyMode {
             Self::DistributedDpSgd => "distributed_dp_sgd",
             Self::DistributedDpFedavg => "distributed_dp_fedavg",
             Self::SiloDpSgd => "silo_dp_sgd",
+            Self::CentralDpFedavg => "central_dp_fedavg",
         }
     }
 
@@ -436,7 +463,7 @@ impl PrivacyMode {
         match self {
             Self::Fedavg => "none",
             Self::DistributedDpSgd | Self::SiloDpSgd => "record",
-            Self::DistributedDpFedavg => "silo",
+            Self::DistributedDpFedavg | Self::CentralDpFedavg => "silo",
         }
     }
 
@@ -445,7 +472,9 @@ impl PrivacyMode {
         match self {
             Self::Fedavg => "none",
             Self::DistributedDpSgd | Self::SiloDpSgd => "add or remove one record",
-            Self::DistributedDpFedavg => "zero-out: one silo's contribution replaced by zero",
+            Self::DistributedDpFedavg | Self::CentralDpFedavg => {
+                "zero-out: one silo's contribution replaced by zero"
+            }
         }
     }
 
@@ -454,6 +483,7 @@ impl PrivacyMode {
         match self {
             Self::Fedavg => "nobody",
             Self::SiloDpSgd => "every silo, in full",
+            Self::CentralDpFedavg => "the coordinator, to the sum that it has opened",
             _ => "every silo, a share each",
         }
     }

@@ -199,7 +199,7 @@ fn privacy(plan: &Plan, problems: &mut Problems) {
             });
             budget(plan, problems);
         }
-        Privacy::DistributedDpFedavg { clip_norm, .. } => {
+        Privacy::DistributedDpFedavg { clip_norm, .. } | Privacy::CentralDpFedavg { clip_norm, .. } => {
             positive(clip_norm, "privacy.clip_norm", problems);
             budget(plan, problems);
         }

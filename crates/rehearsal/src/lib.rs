@@ -148,6 +148,7 @@ impl<'a> Rehearsal<'a> {
                 *sum = sum.wrapping_add(lane);
             }
         }
+        self.mechanism.noise_sum(&mut sum, &mut ChaCha20Rng::from_seed(seed(&mut self.rng)));
         let next = next_model(&self.plan, &sum, self.silos.len(), &self.params, self.state.clone())?;
         let read = self.mechanism.read_sum(&sum, self.silos.len());
         self.aggregate = read.map_err(protocol::RecoverFailure::BadAggregate)?.update;
@@ -175,7 +176,8 @@ fn with_noise(plan: &Plan, noise: Noise) -> Plan {
         match &mut changed.privacy {
             Privacy::DistributedDpSgd { noise_multiplier, .. }
             | Privacy::DistributedDpFedavg { noise_multiplier, .. }
-            | Privacy::SiloDpSgd { noise_multiplier, .. } => *noise_multiplier *= factor,
+            | Privacy::SiloDpSgd { noise_multiplier, .. }
+            | Privacy::CentralDpFedavg { noise_multiplier, .. } => *noise_multiplier *= factor,
             Privacy::Fedavg { .. } => {}
         }
         changed
@@ -263,6 +265,30 @@ mod tests {
         assert!((spread(Noise::AsPlanned) / planned - 1.0).abs() < 0.14, "{}", spread(Noise::AsPlanned));
         assert!((spread(Noise::Times(3.0)) / planned - 3.0).abs() < 0.42);
         assert!(spread(Noise::Off) < planned / 1000.0, "{}", spread(Noise::Off));
+    }
+
+    #[test]
+    fn the_trusted_coordinators_noise_is_the_plans_and_no_other_mode_gets_any() {
+        let (scale_bits, clip_norm, noise_multiplier) = (16, 1.0, 4.0);
+        let mut plan = plan(1);
+        let zeros = || vec![0u32; 650];
+        let mut rng = ChaCha20Rng::from_seed([5; 32]);
+        let mut untouched = zeros();
+        plan.mechanism().unwrap().noise_sum(&mut untouched, &mut rng);
+        assert_eq!(untouched, zeros(), "distributed noise is the silos'");
+        plan.privacy =
+            Privacy::CentralDpFedavg { epsilon: 50.0, delta: 1e-5, noise_multiplier, clip_norm, scale_bits };
+        let mechanism = plan.mechanism().unwrap();
+        let (mut sum, mut again) = (zeros(), zeros());
+        mechanism.noise_sum(&mut sum, &mut rng);
+        mechanism.noise_sum(&mut again, &mut rng);
+        assert_ne!(sum, again);
+        let squares: f64 = sum.iter().map(|lane| f64::from(lane.cast_signed()).powi(2)).sum();
+        // The sensitivity of a rounded update is at least the scaled clip norm, and below a hundredth more here.
+        let least = noise_multiplier * clip_norm * f64::from(1 << scale_bits);
+        let spread = (squares / 650.0).sqrt() / least;
+        // Five deviations of a standard deviation's estimate over 650 draws are 14 per cent.
+        assert!((0.86..1.16).contains(&spread), "{spread}");
     }
 
     #[test]

@@ -157,7 +157,9 @@ impl Trainer for BurnTrainer {
                 // Nothing of the rows but the noised update: neither how many they are nor how the model does on them.
                 Ok(Trained::Local { update, rows: 0, metrics: Metrics { loss: 0.0, accuracy: 0.0 } })
             }
-            Privacy::Fedavg { .. } | Privacy::DistributedDpFedavg { .. } => {
+            Privacy::Fedavg { .. }
+            | Privacy::DistributedDpFedavg { .. }
+            | Privacy::CentralDpFedavg { .. } => {
                 let metrics = evaluate(plan, model, data)?;
                 let trained = local::train(plan, model, data, seed)?;
                 let update = LocalUpdate::new(trained.difference(model))?;

@@ -59,7 +59,7 @@ pub(crate) struct Args {
     /// How many rounds; the noise is calibrated to them [default: 30; 40 for none, else 20]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     rounds: Option<u64>,
-    /// How much the run may spend, at delta 1e-5 [default: 4.9; 8 for silo_dp_sgd, 50 for distributed_dp_fedavg]
+    /// How much the run may spend, at delta 1e-5 [default: 4.9; 8 for silo_dp_sgd, 50 for the dp_fedavg modes]
     #[arg(long, value_name = "E", value_parser = parse_epsilon)]
     epsilon: Option<f64>,
     /// What is promised about the silos' records.
@@ -177,6 +177,10 @@ impl Demo<'_> {
             Mode::None => self.progress.say(
                 "WARNING: without noise the sums are exact. They carry NO differential privacy, and can be \
                  differenced across rounds.",
+            ),
+            Mode::CentralDpFedavg => self.progress.say(
+                "WARNING: in this mode the coordinator sees exact sums and has to be trusted to add the noise; and it hides \
+                 a whole silo, which wants about a thousand of them.",
             ),
             Mode::DistributedDpFedavg => self.progress.say(
                 "WARNING: this mode hides a whole silo among the others. With so few silos it learns nothing at an \

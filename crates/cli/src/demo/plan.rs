@@ -29,6 +29,9 @@ pub(crate) enum Mode {
     /// Every silo adds all its noise itself and trusts nobody; the unit is one record.
     #[value(name = "silo_dp_sgd")]
     SiloDpSgd,
+    /// Whole updates clipped, noise by the COORDINATOR, which has to be trusted; the unit is one silo. Useless with few silos.
+    #[value(name = "central_dp_fedavg")]
+    CentralDpFedavg,
     /// Whole updates clipped, noise by every silo; the unit is one silo. Useless with few silos.
     #[value(name = "distributed_dp_fedavg")]
     DistributedDpFedavg,
@@ -62,6 +65,14 @@ pub(crate) fn demo_plan(
             let (rounds, epsilon) = (rounds.unwrap_or(20), epsilon.unwrap_or(50.0));
             let noise = noise(epsilon, rounds)?;
             (NOISY_SCALE_BITS_MAX, Box::new(move |bits| dp_fedavg(clients, rounds, epsilon, noise, bits)))
+        }
+        Mode::CentralDpFedavg => {
+            let (rounds, epsilon) = (rounds.unwrap_or(20), epsilon.unwrap_or(50.0));
+            let noise = noise(epsilon, rounds)?;
+            (
+                NOISY_SCALE_BITS_MAX,
+                Box::new(move |bits| central_dp_fedavg(clients, rounds, epsilon, noise, bits)),
+            )
         }
         Mode::None => {
             if epsilon.is_some() {
@@ -134,6 +145,19 @@ fn dp_fedavg(clients: usize, rounds: u64, epsilon: f64, noise_multiplier: f64, s
     plan(clients, rounds, Vec::new(), [-0.3, 0.7], training(5, LocalOptimizer::Sgd, 0.5), server, privacy)
 }
 
+fn central_dp_fedavg(
+    clients: usize,
+    rounds: u64,
+    epsilon: f64,
+    noise_multiplier: f64,
+    scale_bits: u32,
+) -> Plan {
+    let mut plan = dp_fedavg(clients, rounds, epsilon, noise_multiplier, scale_bits);
+    plan.privacy =
+        Privacy::CentralDpFedavg { epsilon, delta: DELTA, noise_multiplier, clip_norm: 1.0, scale_bits };
+    plan
+}
+
 fn fedavg(clients: usize, rounds: u64, fraction_bits: u32) -> Plan {
     let privacy = Privacy::Fedavg {
         coordinate_max: 4.0,
@@ -196,6 +220,7 @@ mod tests {
             (Mode::None, PrivacyMode::Fedavg),
             (Mode::DistributedDpFedavg, PrivacyMode::DistributedDpFedavg),
             (Mode::SiloDpSgd, PrivacyMode::SiloDpSgd),
+            (Mode::CentralDpFedavg, PrivacyMode::CentralDpFedavg),
         ] {
             for clients in 3..=12 {
                 let plan = demo_plan(mode, clients, None, None).unwrap();

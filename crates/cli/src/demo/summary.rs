@@ -78,10 +78,11 @@ impl Summary {
         let noise = match mode {
             PrivacyMode::Fedavg => "nobody adds any".to_owned(),
             PrivacyMode::SiloDpSgd => format!("{}, in each of its steps", mode.noise_by()),
+            PrivacyMode::CentralDpFedavg => mode.noise_by().to_owned(),
             _ => format!("{}; any {HONEST_MIN} honest silos add enough", mode.noise_by()),
         };
         let trust = match mode {
-            PrivacyMode::SiloDpSgd => plan.trust(),
+            PrivacyMode::SiloDpSgd | PrivacyMode::CentralDpFedavg => plan.trust(),
             _ => format!(
                 "at most {} of {} silos colludes with the coordinator",
                 plan.cohort.corrupt, self.clients
@@ -90,7 +91,9 @@ impl Summary {
         let timing = "a real plan sets ready_after_ms, so that the time of training says nothing about the data; \
                       here it is 0";
         let seen = match mode {
-            PrivacyMode::Fedavg => "each silo its own rows; the coordinator exact sums, and no silo's update",
+            PrivacyMode::Fedavg | PrivacyMode::CentralDpFedavg => {
+                "each silo its own rows; the coordinator exact sums, and no silo's update"
+            }
             PrivacyMode::SiloDpSgd => {
                 "each silo its own rows; the coordinator sums of noisy updates, and no silo's update"
             }

@@ -119,6 +119,10 @@ impl Forecast {
                 "no differential privacy: the coordinator sees exact sums, which can be differenced across rounds".into(),
             );
         }
+        if self.mode == "central_dp_fedavg" {
+            self.warnings
+                .push("the coordinator sees exact sums and has to be trusted to add the noise".into());
+        }
         if self.unit == "silo" && silos < 1000 {
             self.warnings.push(format!(
                 "this mode hides a whole silo among the others, and wants about a thousand; with {silos} it learns \
@@ -270,6 +274,9 @@ fn noise_to_signal(plan: &Plan) -> Result<Option<NoiseToSignal>, Failure> {
         Mechanism::Sums { scale, sigma_local, divisor, .. } => {
             // A batch has about `divisor` records, each clipped.
             (norm(sigma_local.value(), scale.factor()) / divisor, plan.clip_norm().unwrap_or_default())
+        }
+        Mechanism::Central { scale, clip_norm, sigma } => {
+            (dimension.sqrt() * sigma.value() / scale.factor() / silos, clip_norm)
         }
         Mechanism::Updates { scale, clip_norm, sigma_local } => {
             (norm(sigma_local.value(), scale.factor()) / silos, clip_norm)
