@@ -76,6 +76,7 @@ pub struct Rehearsal<'a> {
     rng: ChaCha20Rng,
     params: Params,
     state: State,
+    sum: Vec<u32>,
     aggregate: Vec<f32>,
     rounds: u64,
 }
@@ -107,6 +108,7 @@ impl<'a> Rehearsal<'a> {
             rng: ChaCha20Rng::from_seed(seed),
             params,
             state,
+            sum: Vec::new(),
             aggregate: Vec::new(),
             rounds: 0,
         })
@@ -115,6 +117,11 @@ impl<'a> Rehearsal<'a> {
     /// The model so far.
     pub fn params(&self) -> &Params {
         &self.params
+    }
+
+    /// The last round's opened sum, as it is published.
+    pub fn sum(&self) -> &[u32] {
+        &self.sum
     }
 
     /// What the last round's sum says, as every member of a real run is told it: the server steps by it.
@@ -152,7 +159,7 @@ impl<'a> Rehearsal<'a> {
         let next = next_model(&self.plan, &sum, self.silos.len(), &self.params, self.state.clone())?;
         let read = self.mechanism.read_sum(&sum, self.silos.len());
         self.aggregate = read.map_err(protocol::RecoverFailure::BadAggregate)?.update;
-        (self.params, self.state) = (next.params, next.state);
+        (self.params, self.state, self.sum) = (next.params, next.state, sum);
         self.rounds += 1;
         Ok(&self.params)
     }

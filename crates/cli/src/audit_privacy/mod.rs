@@ -266,3 +266,6 @@ fn parse_confidence(text: &str) -> Result<f64, String> {
     let confidence: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     if confidence > 0.0 && confidence < 1.0 { Ok(confidence) } else { Err("must lie between 0 and 1".into()) }
 }
+
+#[cfg(test)]
+mod tests;
