@@ -259,7 +259,9 @@ impl Policy {
             "must lie between 0 and 1; usual is at most one over the number of records".into()
         });
         problems.require(!self.privacy_modes.is_empty(), "privacy_modes", || {
-            "allows nothing: list at least one of distributed_dp_sgd, distributed_dp_fedavg, fedavg".into()
+            "allows nothing: list at least one of distributed_dp_sgd, silo_dp_sgd, distributed_dp_fedavg, central_dp_fedavg, \
+             fedavg"
+                .into()
         });
         let exact = self.privacy_modes.contains(&PrivacyMode::Fedavg);
         problems.require(!exact || self.privacy_modes.len() == 1, "privacy_modes", || {

@@ -86,7 +86,7 @@ fn run_with_canaries(plan: &Plan, noise: Noise, folder: &Path) -> PathBuf {
         let here = folder.join(CHECKPOINTS_FOLDER).join(folder_name(round));
         fs::create_dir_all(&here).unwrap();
         fs::write(here.join(MANIFEST_FILE), &signed.manifest_bytes).unwrap();
-        fs::write(here.join(SIGNATURE_FILE), &signed.signature).unwrap();
+        fs::write(here.join(SIGNATURE_FILE), signed.signature).unwrap();
         fs::write(here.join(MODEL_FILE), model).unwrap();
         if round > 0 {
             fs::write(here.join(AGGREGATE_FILE), sum).unwrap();
