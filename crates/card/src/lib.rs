@@ -277,19 +277,21 @@ impl Card {
                 aggregate: manifest.aggregate_digest,
                 plan: manifest.plan_digest,
                 roster: manifest.roster_digest,
-                decision: manifest.action.as_ref().map(|action| format!("{} ({})", action.reason(), action.by())),
+                decision: manifest
+                    .action
+                    .as_ref()
+                    .map(|action| format!("{} ({})", action.reason(), action.by())),
             },
             training_data: TrainingData {
                 label: plan.data.label.clone(),
                 features: plan.data.features.len() as u64,
                 silos: manifest.included.iter().map(silo).collect(),
-                note: "numbers of rows leave no silo; a data version is a salted commitment that the silo can open to an \
-                       auditor"
-                    .into(),
+                note: "numbers of rows leave no silo; where data_version is null, the silo told none".into(),
             },
             privacy: privacy(manifest, plan),
             secure_aggregation: SecureAggregation {
-                protocol: "Bonawitz et al. 2017, for malicious servers, masks bound to the whole transcript".into(),
+                protocol: "Bonawitz et al. 2017, for malicious servers, masks bound to the whole transcript"
+                    .into(),
                 included: manifest.included.len() as u64,
                 cohort_min: plan.cohort.minimum as u64,
                 honest_min: plan.cohort.honest_min as u64,
