@@ -20,5 +20,3 @@ mod binomial;
 pub mod inversion;
 pub mod membership;
 pub mod one_run;
-
-pub use binomial::wilson;
