@@ -1,7 +1,7 @@
 //! RDP of the continuous Gaussian at any order above 1, by quadrature.
 
 use crate::event::{AccountingError, Event, valid_delta};
-use crate::rdp::{log_expm1, log1p_exp};
+use crate::rdp::log1p_exp;
 
 /// The orders that are tried: those of Google's dp-accounting.
 pub fn default_orders() -> Vec<f64> {
@@ -123,12 +123,8 @@ fn log_excess(q: f64, t: f64, order: f64) -> f64 {
     if power > 600.0 {
         return power;
     }
-    if power > 1.0 {
-        return (power.exp_m1() - order * u).ln();
-    }
-    // u below zero, or order and u moderate: both terms are of one size.
-    let excess = power.exp_m1() - order * u;
-    if excess > 0.0 { excess.ln() } else { log_expm1(f64::MIN_POSITIVE) }
+    // Convex in u with its least at 0, so never negative but for rounding.
+    (power.exp_m1() - order * u).max(0.0).ln()
 }
 
 #[cfg(test)]
