@@ -53,7 +53,7 @@ fn section(text: &mut String, name: &str, hidden: &[usize], rate: f64, seeds: u8
     let federated = accuracies(&mode_b, &silos, &held_out, &STEPS, seeds)?;
     let _ = write!(
         text,
-        "\n## {name}\n\n| steps | epsilon | trusted centre | mode B | difference |\n| --- | --- | --- | --- | --- |\n"
+        "\n## {name}\n\nLearning rate {rate}, chosen among a few on these same held-out rows.\n\n| steps | epsilon | trusted centre | mode B | difference |\n| --- | --- | --- | --- | --- |\n"
     );
     for ((steps, central), federated) in STEPS.iter().zip(&central).zip(&federated) {
         let _ = writeln!(
