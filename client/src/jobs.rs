@@ -109,7 +109,8 @@ pub(crate) async fn mask(contribution: Option<Contribution>, job: Box<MaskJob>) 
         let mechanism = job.plan.mechanism().map_err(|(field, why)| format!("{field}: {why}"))?;
         // Wiped when dropped, as the seed is.
         let mut rng = ChaCha20Rng::from_seed(*job.noise_seed);
-        let protected = mechanism.protect(contribution, &mut rng).map_err(|why| why.to_string())?;
+        let protected =
+            mechanism.protect(contribution, job.masking.noise(), &mut rng).map_err(|why| why.to_string())?;
         Ok(job.masking.mask(protected.update.into_lanes()))
     })
     .await

@@ -44,10 +44,12 @@ impl Opening {
                     RecoverFailure::BadAggregate(format!("client {}'s staged vector: {why}", header.client))
                 })?;
         }
-        self.job.removal()?.remove(&mut sum);
         let mechanism = self.plan.mechanism();
         let mechanism =
             mechanism.map_err(|(field, why)| RecoverFailure::BadAggregate(format!("{field}: {why}")))?;
+        let removal = self.job.removal()?;
+        mechanism.remove_excess(&mut sum, removal.excess()).map_err(RecoverFailure::BadAggregate)?;
+        removal.remove(&mut sum);
         // Straight from the operating system: a sum that is opened again after a crash gets other noise, and was not told.
         mechanism.noise_sum(&mut sum, &mut UnwrapErr(SysRng));
         next_model(&self.plan, &sum, self.job.included.len(), &self.params, self.state)

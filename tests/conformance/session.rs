@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use ed25519_dalek::SigningKey;
 use secagg::{
-    Advert, Advertised, ClientId, Cohort, Ctx0, Delivery, Floors, IncludedSignature, InputSignature,
-    MaskedUpdate, Members, RoundBinding, ShareBundle, SharedCohort, UnmaskShares, sign_input,
+    Advert, Advertised, ClientId, Cohort, Ctx0, Delivery, ExcessNoise, Floors, IncludedSignature,
+    InputSignature, MaskedUpdate, Members, RoundBinding, ShareBundle, SharedCohort, UnmaskShares, sign_input,
 };
 
 /// Everything that was said. The last client falls silent after its shares: its vector is missing from the sum.
@@ -35,14 +35,14 @@ impl Session {
             model_hash: [5; 32],
         };
         let ctx0 = binding.ctx0();
-        let floors = Floors { cohort_min: 3, honest_min: 2, corrupt: 1 };
+        let floors = Floors { cohort_min: 3, honest_min: 2, corrupt: 1, excess_noise: ExcessNoise::Kept };
         let identities: BTreeMap<ClientId, SigningKey> =
             (1..=4).map(|id| (ClientId(id), SigningKey::from_bytes(&[id as u8; 32]))).collect();
         let members: Members = identities.iter().map(|(id, key)| (*id, key.verifying_key())).collect();
 
         let (mut adverts, mut clients) = (Vec::new(), BTreeMap::new());
         for (id, identity) in &identities {
-            let (client, advert) = Advertised::new(*id, ctx0, identity, &mut rng);
+            let (client, advert) = Advertised::new(*id, ctx0, ExcessNoise::Kept, identity, &mut rng);
             clients.insert(*id, client);
             adverts.push(advert);
         }

@@ -1,15 +1,27 @@
 //! Silos that lie: each lie fails closed, the run goes on, and the blame is never another's.
 
+use identity::Plan;
 use protocol::{DropReason, Record, RoundOutcome, ToCoordinator};
 use secagg::ClientId;
-use sim::{Fate, Federation, Lie, Moment, plan};
+use sim::{Fate, Federation, Lie, Moment, plan, private_plan, removing_excess};
 
 const LIAR: u32 = 2;
 const ROUNDS: u64 = 3;
 
 /// Five silos, one of which lies, three rounds; the oracle's invariants hold throughout.
 fn lied_to(lie: Lie) -> Federation {
-    let mut federation = Federation::new(plan(5, ROUNDS), 5, 40).with_liar(LIAR, lie);
+    run(plan(5, ROUNDS), lie)
+}
+
+/// As [`lied_to`], under a plan with noise whose excess is removed.
+fn lied_to_removing_excess(lie: Lie) -> Federation {
+    // A round that a lie spoils is paid for all the same.
+    let plan = Plan { rounds: ROUNDS, ..private_plan(5, 2 * ROUNDS, 8.0) };
+    run(removing_excess(plan), lie)
+}
+
+fn run(plan: Plan, lie: Lie) -> Federation {
+    let mut federation = Federation::new(plan, 5, 40).with_liar(LIAR, lie);
     federation.run();
     let status = federation.coordinator().status();
     assert_eq!(status.rounds_committed, ROUNDS, "{lie:?}: {}", status.last_outcome);
@@ -38,14 +50,22 @@ fn included(federation: &Federation) -> Vec<usize> {
 
 #[test]
 fn a_commitment_to_another_seed_bars_its_dealer_and_no_sum_of_that_round_is_published() {
-    let federation = lied_to(Lie::Commitment);
-    assert_eq!(outcomes(&federation), [&RoundOutcome::WrongSecret { client: ClientId(LIAR) }]);
+    bars_its_dealer(&lied_to(Lie::Commitment));
+}
+
+#[test]
+fn noise_seeds_that_do_not_end_where_they_were_advertised_bar_their_dealer() {
+    bars_its_dealer(&lied_to_removing_excess(Lie::NoiseSeeds));
+}
+
+fn bars_its_dealer(federation: &Federation) {
+    assert_eq!(outcomes(federation), [&RoundOutcome::WrongSecret { client: ClientId(LIAR) }]);
     let barred = federation
         .journal()
         .iter()
         .any(|record| matches!(record, Record::Barred { client, .. } if client.0 == LIAR));
     assert!(barred);
-    assert_eq!(included(&federation), [4, 4, 4], "the rounds after it are without the liar");
+    assert_eq!(included(federation), [4, 4, 4], "the rounds after it are without the liar");
 }
 
 #[test]
@@ -93,8 +113,8 @@ fn a_second_signature_is_refused_and_the_round_commits() {
 
 #[test]
 fn a_lying_returner_is_blamed_and_no_dealer_is() {
-    for lie in [Lie::Share, Lie::Owners] {
-        let federation = lied_to(lie);
+    for lie in [Lie::Share, Lie::NoiseShare, Lie::Owners] {
+        let federation = lied_to_removing_excess(lie);
         assert!(outcomes(&federation).is_empty(), "{lie:?}: the others' answers open the sum");
         let blamed = dropped(&federation);
         assert!(!blamed.is_empty(), "{lie:?}");

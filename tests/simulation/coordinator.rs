@@ -105,8 +105,14 @@ impl Bench {
             model_hash: *head.model.params_digest.as_bytes(),
         }
         .ctx0();
-        let mut advert =
-            Advert { id: ClientId(id), ek_pub: ek, mk_pub: mk, commitment: [3; 32], signature: [0; 64] };
+        let mut advert = Advert {
+            id: ClientId(id),
+            ek_pub: ek,
+            mk_pub: mk,
+            commitment: [3; 32],
+            noise: None,
+            signature: [0; 64],
+        };
         advert.signature = key(id).signing_key().sign(&signed_bytes(&context.0, &advert)).to_bytes();
         ToCoordinator::Advertise { at: AT, advert }
     }

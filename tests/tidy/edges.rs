@@ -24,7 +24,7 @@ const CRATES: [(&str, u8, &[&str]); 28] = [
     ("datasets", 3, &["identity", "params"]),
     ("ledger", 3, &["accounting", "params", "vault"]),
     ("pki", 3, &["identity", "params"]),
-    ("rehearsal", 3, &["datasets", "identity", "optim", "params", "protocol", "train"]),
+    ("rehearsal", 3, &["datasets", "identity", "optim", "params", "protocol", "secagg", "train"]),
     (
         "sim",
         3,

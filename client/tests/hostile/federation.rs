@@ -10,7 +10,7 @@ use ledger::Ledger;
 use params::Digest;
 use protocol::{Attempt, ClientRecord, CoordinatorFault, Decline, ToClient, ToCoordinator};
 use secagg::{
-    Advert, Advertised, ClientId, Cohort, Delivery, Floors, IncludedSignature, R2, RoundBinding, ShareBundle,
+    Advert, Advertised, ClientId, Cohort, Delivery, IncludedSignature, R2, RoundBinding, ShareBundle,
     SharedCohort,
 };
 use store::{FileStore, JournalKind, Store};
@@ -252,7 +252,8 @@ impl Federation {
         let mut keyed = Keyed { adverts: vec![advert], peers: BTreeMap::new() };
         for byte in 2..=4u8 {
             let id = ClientId(u32::from(byte));
-            let (peer, advert) = Advertised::new(id, context, key(byte).signing_key(), &mut all.rng);
+            let (peer, advert) =
+                Advertised::new(id, context, all.plan.excess_noise(), key(byte).signing_key(), &mut all.rng);
             keyed.peers.insert(id, peer);
             keyed.adverts.push(advert);
         }
@@ -265,9 +266,7 @@ impl Federation {
         let said = all.say(ToClient::Roster { at: FIRST, adverts: adverts.clone() }).await;
         let ToCoordinator::ShareKeys { at: FIRST, bundle } = said else { panic!("{said:?}") };
         let members = roster().member_keys().unwrap();
-        let cohort = &all.plan.cohort;
-        let floors =
-            Floors { cohort_min: cohort.minimum, honest_min: cohort.honest_min, corrupt: cohort.corrupt };
+        let floors = all.plan.floors();
         let mut bundles = BTreeMap::from([(ME, bundle)]);
         let mut cohort = None;
         for (id, peer) in keyed.peers {

@@ -179,6 +179,9 @@ pub struct SecureAggregation {
     pub honest_min: u64,
     /// Corrupt silos that are tolerated.
     pub corrupt_max: u64,
+    /// Whether sums are rid of noise beyond what was calibrated.
+    #[serde(default)]
+    pub excess_noise_removed: bool,
 }
 
 /// The controls that were really on when the version was published.
@@ -296,6 +299,7 @@ impl Card {
                 cohort_min: plan.cohort.minimum as u64,
                 honest_min: plan.cohort.honest_min as u64,
                 corrupt_max: plan.cohort.corrupt as u64,
+                excess_noise_removed: plan.excess_noise().is_removed(),
             },
             security: controls.clone(),
             metrics: summed_metrics(manifest).chain(evaluated).collect(),

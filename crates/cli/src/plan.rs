@@ -176,6 +176,9 @@ fn report(plan: &identity::Plan) -> String {
     row("unit", mode.unit().into());
     row("relation", mode.relation().into());
     row("noise by", mode.noise_by().into());
+    if plan.excess_noise().is_removed() {
+        row("excess noise", "removed: of u silos in a sum, any u - corrupt keep the calibrated noise".into());
+    }
     row("trust", plan.trust());
     let cohort = &plan.cohort;
     row(

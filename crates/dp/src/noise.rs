@@ -50,15 +50,7 @@ impl QuantizedUpdate {
     /// Drawn anew each time and kept nowhere: the same update noised twice is two releases.
     pub fn add_noise(self, noise: &DiscreteGaussian, rng: &mut dyn CryptoRng) -> NoisedUpdate {
         let mut noised = NoisedUpdate { lanes: self.take_lanes() };
-        let mut bits = RandomBits::new(rng);
-        let mut draws = Zeroizing::new([0_i64; BLOCK]);
-        for lanes in noised.lanes.chunks_mut(BLOCK) {
-            noise.fill_from(draws.as_mut_slice(), &mut bits);
-            for (lane, draw) in lanes.iter_mut().zip(draws.iter()) {
-                // Truncating is reducing modulo 2^32: the ring's own arithmetic.
-                *lane = lane.wrapping_add(*draw as i32);
-            }
-        }
+        noised.add(noise, rng);
         noised
     }
 
@@ -74,18 +66,43 @@ impl DiscreteGaussian {
     /// # Privacy
     /// For the mode in which the coordinator is trusted: what is not noised must not be told.
     pub fn add_to_lanes(&self, lanes: &mut [u32], rng: &mut dyn CryptoRng) {
+        self.draw_for(lanes, rng, |lane, draw| *lane = lane.wrapping_add(draw.cast_unsigned()));
+    }
+
+    /// Takes off a sum's lanes what [`NoisedUpdate::add_component`] added to one of its updates, drawn again from the same
+    /// generator.
+    ///
+    /// # Privacy
+    /// For noise that the sum has beyond what was calibrated.
+    pub fn take_off_lanes(&self, lanes: &mut [u32], rng: &mut dyn CryptoRng) {
+        self.draw_for(lanes, rng, |lane, draw| *lane = lane.wrapping_sub(draw.cast_unsigned()));
+    }
+
+    /// A draw for each lane. What is drawn depends on `rng` and on the number of lanes alone.
+    fn draw_for<Lane>(&self, lanes: &mut [Lane], rng: &mut dyn CryptoRng, apply: impl Fn(&mut Lane, i32)) {
         let mut bits = RandomBits::new(rng);
         let mut draws = Zeroizing::new([0_i64; BLOCK]);
         for lanes in lanes.chunks_mut(BLOCK) {
             self.fill_from(draws.as_mut_slice(), &mut bits);
             for (lane, draw) in lanes.iter_mut().zip(draws.iter()) {
-                *lane = lane.wrapping_add((*draw as i32).cast_unsigned());
+                // Truncating is reducing modulo 2^32: the ring's own arithmetic.
+                apply(lane, *draw as i32);
             }
         }
     }
 }
 
 impl NoisedUpdate {
+    /// Adds one more component of noise, which can be taken off a sum by whoever learns what `rng` was seeded with.
+    pub fn add_component(mut self, noise: &DiscreteGaussian, rng: &mut dyn CryptoRng) -> Self {
+        self.add(noise, rng);
+        self
+    }
+
+    fn add(&mut self, noise: &DiscreteGaussian, rng: &mut dyn CryptoRng) {
+        noise.draw_for(&mut self.lanes, rng, |lane, draw| *lane = lane.wrapping_add(draw));
+    }
+
     /// The lanes of Z_{2^32}, two's complement, for masking.
     ///
     /// # Security
@@ -138,6 +155,21 @@ mod tests {
         assert!((variance / 2500.0 - 1.0).abs() < 5.0 * (2.0 / length as f64).sqrt());
         let tail = &differences[3 * BLOCK..];
         assert!(tail.iter().any(|x| *x != 0.0), "the last, short block has noise too");
+    }
+
+    #[test]
+    fn a_component_is_taken_off_a_sum_exactly_and_leaves_the_other_noise() {
+        let noise = DiscreteGaussian::new(Sigma::at_least(2.0_f64.powi(27)).unwrap());
+        let length = 2 * BLOCK + 5;
+        let rng = |seed| ChaCha20Rng::from_seed([seed; 32]);
+        let one = || quantized(vec![7.0; length]).add_noise(&noise, &mut rng(1));
+        let mut sum = one().add_component(&noise, &mut rng(2)).into_lanes();
+        let other = quantized(vec![5.0; length]).add_noise(&noise, &mut rng(3)).into_lanes();
+        sum.iter_mut().zip(&other).for_each(|(sum, lane)| *sum = sum.wrapping_add(*lane));
+        noise.take_off_lanes(&mut sum, &mut rng(2));
+        let mut left = one().into_lanes();
+        left.iter_mut().zip(&other).for_each(|(sum, lane)| *sum = sum.wrapping_add(*lane));
+        assert_eq!(sum, left);
     }
 
     #[test]

@@ -68,6 +68,26 @@ pub fn sigma_local(sigma_total: f64, honest_min: usize) -> Result<Sigma, NoiseSh
     Ok(sigma)
 }
 
+/// One silo's share of what a sum of `survivors` needs more of than a sum of `survivors + 1`, where noise of standard
+/// deviation `sigma_total` is to be in both: `σ_total·√(1/k − 1/(k + 1))` of `k = survivors` that add it, rounded up.
+///
+/// A silo that adds `σ_total/√n` and one such share for each `k` from `m` to `n − 1` adds `σ_total/√m` in all; taking off
+/// those below `k` leaves `σ_total/√k`.
+///
+/// # Errors
+/// As [`sigma_local`].
+pub fn sigma_excess(sigma_total: f64, survivors: usize) -> Result<Sigma, NoiseShareError> {
+    if survivors == 0 {
+        return Err(NoiseShareError::NobodyAddsNoise);
+    }
+    let survivors = survivors as f64;
+    let sigma = Sigma::at_least(upwards(sigma_total / (survivors * (survivors + 1.0)).sqrt()))?;
+    if sigma.value() < SIGMA_LOCAL_MIN {
+        return Err(NoiseShareError::TooFine { sigma: sigma.value() });
+    }
+    Ok(sigma)
+}
+
 /// A bound above what a few floating-point operations may have rounded down.
 fn upwards(value: f64) -> f64 {
     value * (1.0 + 16.0 * f64::EPSILON)
@@ -103,7 +123,29 @@ mod tests {
         assert_eq!(sigma_local(100.0, 0), Err(NoiseShareError::NobodyAddsNoise));
     }
 
+    #[test]
+    fn shares_of_the_excess_that_are_too_fine_or_nobodys_are_refused() {
+        assert!(matches!(sigma_excess(17.8, 4), Err(NoiseShareError::TooFine { .. })));
+        assert!(sigma_excess(17.9, 4).is_ok());
+        assert_eq!(sigma_excess(100.0, 0), Err(NoiseShareError::NobodyAddsNoise));
+    }
+
     proptest! {
+        #[test]
+        fn what_is_left_after_any_removal_is_the_noise_and_hardly_more(
+            sigma_total in 1e4..1e8_f64, fewest in 1..60_usize, more in 0..60_usize,
+        ) {
+            let most = fewest + more;
+            let base = sigma_local(sigma_total, most).unwrap().value().powi(2);
+            for survivors in fewest..=most {
+                // Those that stay: the components that a sum of fewer does not need are gone.
+                let kept = (survivors..most).map(|k| sigma_excess(sigma_total, k).unwrap().value().powi(2));
+                let variance = (base + kept.sum::<f64>()) * survivors as f64;
+                prop_assert!(variance >= sigma_total * sigma_total * (1.0 - 1e-14));
+                prop_assert!(variance <= sigma_total * sigma_total * (1.0 + 1e-7));
+            }
+        }
+
         #[test]
         fn the_shares_of_the_honest_add_up_to_the_noise_and_hardly_more(
             sigma_total in 1e3..1e8_f64, honest_min in 1..60_000_usize,

@@ -35,6 +35,7 @@ mod policy;
 mod problems;
 mod refusal;
 mod roster;
+mod shared_noise;
 mod token;
 mod validate;
 
@@ -51,4 +52,5 @@ pub use policy::{Hours, ModelKind, Period, Policy, PolicyError, RosterChanges};
 pub use problems::{Problem, Problems};
 pub use refusal::Refusal;
 pub use roster::{AuthorisedRoster, Member, Roster, RosterChange, RosterError, SignedRoster};
+pub use shared_noise::SharedNoise;
 pub use token::{AccessToken, JoinToken, TokenError, join_signed_bytes, secret_hash, secret_matches};

@@ -4,11 +4,13 @@ use dp::{
     ClippedSum, DiscreteGaussian, ExactEncoding, LocalUpdate, MetricRange, NoisedUpdate, Scale, Sigma,
     Weight, WithoutNoise, dequantize,
     ring::{require_room_for_exact, require_room_for_sums, require_room_for_updates},
-    sensitivity::{delta_l2_sum, delta_l2_update, sigma_local},
+    sensitivity::{NoiseShareError, delta_l2_sum, delta_l2_update, sigma_local},
 };
 use rand_core::CryptoRng;
+use secagg::{ExcessNoise, ExcessSeed, Floors, NoiseSeeds};
 
 use crate::plan::{Plan, Privacy, Weights};
+use crate::shared_noise::SharedNoise;
 
 /// Bits of a lane.
 const RING_BITS: u32 = 32;
@@ -29,8 +31,8 @@ pub enum Mechanism {
         scale: Scale,
         /// Largest batch that the ring has room for.
         rows_max: u64,
-        /// Each silo's share of the noise, in lanes.
-        sigma_local: Sigma,
+        /// The silos' noise, in lanes.
+        noise: SharedNoise,
         /// The sum is divided by this.
         divisor: f64,
     },
@@ -49,8 +51,8 @@ pub enum Mechanism {
         scale: Scale,
         /// L2 norm.
         clip_norm: f64,
-        /// Each silo's share of the noise, in lanes.
-        sigma_local: Sigma,
+        /// The silos' noise, in lanes.
+        noise: SharedNoise,
     },
 }
 
@@ -118,6 +120,12 @@ pub enum ProtectError {
     /// The weight cannot be formed.
     #[error(transparent)]
     Weight(#[from] dp::EncodingError),
+    /// A share of the noise cannot be drawn in a cohort of this size.
+    #[error(transparent)]
+    NoiseShare(#[from] NoiseShareError),
+    /// The plan removes excess noise and this attempt shared no seeds of it.
+    #[error("the plan removes excess noise, and this cohort did not share the seeds of it")]
+    NoiseSeeds,
 }
 
 /// An opened sum, read.
@@ -132,6 +140,25 @@ pub struct Aggregate {
 impl Plan {
     /// Names of the metric lanes, in their order.
     pub const METRICS: [&'static str; 2] = ["training_loss", "training_accuracy"];
+
+    /// What becomes of noise that a sum of many silos has too much of.
+    pub fn excess_noise(&self) -> ExcessNoise {
+        match self.privacy {
+            Privacy::DistributedDpSgd { remove_excess_noise: true, .. }
+            | Privacy::DistributedDpFedavg { remove_excess_noise: true, .. } => ExcessNoise::Removed,
+            _ => ExcessNoise::Kept,
+        }
+    }
+
+    /// What every cohort has to meet.
+    pub fn floors(&self) -> Floors {
+        Floors {
+            cohort_min: self.cohort.minimum,
+            honest_min: self.cohort.honest_min,
+            corrupt: self.cohort.corrupt,
+            excess_noise: self.excess_noise(),
+        }
+    }
 
     /// The noise of each local step; `None` but in `silo_dp_sgd`.
     ///
@@ -165,7 +192,7 @@ impl Plan {
     /// to be drawn exactly.
     pub fn mechanism(&self) -> Result<Mechanism, (&'static str, String)> {
         let dimension = self.architecture().parameter_count();
-        let (cohort_max, honest_min) = (self.cohort.maximum, self.cohort.honest_min);
+        let cohort_max = self.cohort.maximum;
         match self.privacy {
             Privacy::Fedavg { coordinate_max, fraction_bits, weights, evaluate, loss_max } => {
                 let scale = scale("privacy.fraction_bits", fraction_bits)?;
@@ -201,7 +228,8 @@ impl Plan {
             } => {
                 let scale = scale("privacy.scale_bits", scale_bits)?;
                 let sensitivity = delta_l2_sum(scale, clip_norm, dimension);
-                let sigma_local = share(noise_multiplier * sensitivity, honest_min)?;
+                let noise =
+                    SharedNoise::new(noise_multiplier * sensitivity, &self.cohort, self.excess_noise())?;
                 require_room_for_sums(
                     RING_BITS,
                     cohort_max,
@@ -209,10 +237,10 @@ impl Plan {
                     clip_norm,
                     batch_rows_max,
                     dimension,
-                    sigma_local,
+                    noise.share(),
                 )
                 .map_err(|e| ("privacy.scale_bits", wrap(&e)))?;
-                Ok(Mechanism::Sums { scale, rows_max: batch_rows_max, sigma_local, divisor })
+                Ok(Mechanism::Sums { scale, rows_max: batch_rows_max, noise, divisor })
             }
             Privacy::CentralDpFedavg { noise_multiplier, clip_norm, scale_bits, .. } => {
                 let scale = scale("privacy.scale_bits", scale_bits)?;
@@ -225,10 +253,11 @@ impl Plan {
             Privacy::DistributedDpFedavg { noise_multiplier, clip_norm, scale_bits, .. } => {
                 let scale = scale("privacy.scale_bits", scale_bits)?;
                 let sensitivity = delta_l2_update(scale, clip_norm, dimension);
-                let sigma_local = share(noise_multiplier * sensitivity, honest_min)?;
-                require_room_for_updates(RING_BITS, cohort_max, scale, clip_norm, dimension, sigma_local)
+                let noise =
+                    SharedNoise::new(noise_multiplier * sensitivity, &self.cohort, self.excess_noise())?;
+                require_room_for_updates(RING_BITS, cohort_max, scale, clip_norm, dimension, noise.share())
                     .map_err(|e| ("privacy.scale_bits", wrap(&e)))?;
-                Ok(Mechanism::Updates { scale, clip_norm, sigma_local })
+                Ok(Mechanism::Updates { scale, clip_norm, noise })
             }
         }
     }
@@ -241,10 +270,12 @@ impl Mechanism {
     /// [`ProtectError`]; nothing may be sent then.
     ///
     /// # Privacy
-    /// `rng` decides rounding and noise: seeded afresh for each call, and by the operating system.
+    /// `rng` decides rounding and noise: seeded afresh for each call, and by the operating system. `seeds` are this attempt's:
+    /// what of the noise can be taken off again is drawn from them.
     pub fn protect(
         &self,
         contribution: Contribution,
+        seeds: &NoiseSeeds,
         rng: &mut dyn CryptoRng,
     ) -> Result<Protected, ProtectError> {
         let (update, clipped_coordinates) = match (self, contribution) {
@@ -259,19 +290,19 @@ impl Mechanism {
                 let plan = WithoutNoise::plan_has_no_privacy();
                 (exact.update.without_noise(plan), exact.clipped_coordinates)
             }
-            (Self::Sums { scale, rows_max, sigma_local, .. }, Contribution::Sum(sum)) => {
+            (Self::Sums { scale, rows_max, noise, .. }, Contribution::Sum(sum)) => {
                 // A batch beyond `rows_max` may wrap, which costs accuracy; refusing it would tell the size of the data.
                 let rows_max = sum.rows().max(*rows_max);
                 let quantized = sum.quantize_nearest(*scale, rows_max)?;
-                (quantized.add_noise(&DiscreteGaussian::new(*sigma_local), rng), 0)
+                (noise.add_to(quantized, seeds, rng)?, 0)
             }
             (Self::Central { scale, clip_norm, .. }, Contribution::Update { update, .. }) => {
                 let quantized = update.clip(*clip_norm)?.quantize_stochastic(*scale, rng)?;
                 (quantized.without_noise(WithoutNoise::the_coordinator_adds_it()), 0)
             }
-            (Self::Updates { scale, clip_norm, sigma_local }, Contribution::Update { update, .. }) => {
+            (Self::Updates { scale, clip_norm, noise }, Contribution::Update { update, .. }) => {
                 let quantized = update.clip(*clip_norm)?.quantize_stochastic(*scale, rng)?;
-                (quantized.add_noise(&DiscreteGaussian::new(*sigma_local), rng), 0)
+                (noise.add_to(quantized, seeds, rng)?, 0)
             }
             _ => return Err(ProtectError::OtherKind),
         };
@@ -286,6 +317,19 @@ impl Mechanism {
     pub fn noise_sum(&self, lanes: &mut [u32], rng: &mut dyn CryptoRng) {
         if let Self::Central { sigma, .. } = self {
             DiscreteGaussian::new(*sigma).add_to_lanes(lanes, rng);
+        }
+    }
+
+    /// Takes noise that a sum has beyond what was calibrated off it; nothing where the plan keeps it.
+    ///
+    /// # Errors
+    /// A component that no silo of this plan draws, in words.
+    pub fn remove_excess(&self, lanes: &mut [u32], excess: &[ExcessSeed]) -> Result<(), String> {
+        match self {
+            Self::Sums { noise, .. } | Self::Updates { noise, .. } => {
+                noise.take_off(lanes, excess).map_err(|why| why.to_string())
+            }
+            Self::Exact { .. } | Self::Central { .. } => Ok(()),
         }
     }
 
@@ -323,7 +367,7 @@ fn scale(field: &'static str, bits: u32) -> Result<Scale, (&'static str, String)
     Scale::from_bits(bits).map_err(|e| (field, e.to_string()))
 }
 
-fn share(sigma_total: f64, honest_min: usize) -> Result<Sigma, (&'static str, String)> {
+pub(crate) fn share(sigma_total: f64, honest_min: usize) -> Result<Sigma, (&'static str, String)> {
     sigma_local(sigma_total, honest_min)
         .map_err(|e| ("privacy.scale_bits", format!("{e}; choose another scale_bits")))
 }

@@ -127,7 +127,7 @@ pub enum Privacy {
     ///
     /// # Privacy
     /// Unit: one record; relation: add or remove one. Noise by all silos, `σ²/honest_min` each; trusted: at most
-    /// `corrupt` silos collude.
+    /// `corrupt` silos collude. Where excess noise is removed: `σ²/(u − corrupt)` each of `u` silos in the sum.
     DistributedDpSgd {
         /// The run stops before it would spend more than this.
         epsilon: f64,
@@ -145,6 +145,9 @@ pub enum Privacy {
         scale_bits: u32,
         /// Largest batch that the ring has room for; sizes the ring only.
         batch_rows_max: u64,
+        /// Take noise off the sum that it has beyond what was calibrated, once it is known who is in it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        remove_excess_noise: bool,
     },
     /// DP-SGD in each silo: several noised steps on its own rows, then a plain secure sum of what came out.
     ///
@@ -190,6 +193,9 @@ pub enum Privacy {
         clip_norm: f64,
         /// One unit of update is `2^scale_bits` in the ring.
         scale_bits: u32,
+        /// As in [`Privacy::DistributedDpSgd`].
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        remove_excess_noise: bool,
     },
     /// Central DP-FedAvg: silos clip, the coordinator adds the noise to the sum that it opens.
     ///

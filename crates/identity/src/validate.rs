@@ -259,6 +259,8 @@ fn positive(value: f64, field: &str, problems: &mut Problems) {
 
 #[cfg(test)]
 mod tests {
+    use secagg::EXCESS_COHORT_MAX;
+
     use super::*;
     use crate::plan::PlanError;
 
@@ -284,6 +286,27 @@ mod tests {
         let spaced = [b" ", bytes.as_slice()].concat();
         assert!(matches!(Plan::from_canonical(&spaced), Err(PlanError::NotCanonical)));
         assert_eq!(Plan::from_toml(&plan.to_toml()).unwrap().digest(), plan.digest());
+    }
+
+    #[test]
+    fn removal_of_excess_noise_is_named_only_where_it_is_wanted_and_refused_where_it_cannot_be() {
+        let sample = Plan::from_toml(SAMPLE).unwrap();
+        assert!(sample.excess_noise().is_removed());
+        assert!(String::from_utf8(sample.to_canonical()).unwrap().contains("\"remove_excess_noise\":true"));
+        let keeping = with("remove_excess_noise = true", "").unwrap();
+        assert!(!String::from_utf8(keeping.to_canonical()).unwrap().contains("remove_excess_noise"));
+
+        let sized = |maximum: usize, scale_bits: u32| {
+            let text = SAMPLE.replace("maximum = 5", &format!("maximum = {maximum}"));
+            Plan::from_toml(&text.replace("scale_bits = 16", &format!("scale_bits = {scale_bits}")))
+        };
+        sized(EXCESS_COHORT_MAX, 13).unwrap();
+        let why = sized(EXCESS_COHORT_MAX + 1, 13).unwrap_err().to_string();
+        assert!(why.contains("privacy.remove_excess_noise") && why.contains("lower cohort.maximum"), "{why}");
+        let why = sized(EXCESS_COHORT_MAX, 4).unwrap_err().to_string();
+        assert!(why.contains("privacy.remove_excess_noise") && why.contains("raise scale_bits"), "{why}");
+        let why = refusal("mode = \"distributed_dp_sgd\"", "mode = \"central_dp_fedavg\"");
+        assert!(why.contains("unknown field"), "{why}");
     }
 
     #[test]

@@ -17,6 +17,7 @@ use optim::State;
 use params::Params;
 use protocol::next_model;
 use rand_core::{Rng, SeedableRng};
+use secagg::NoiseSeeds;
 use train::{BurnTrainer, Trainer};
 
 /// How much noise a rehearsal adds.
@@ -140,6 +141,8 @@ impl<'a> Rehearsal<'a> {
     /// [`RehearsalError`]; the model is then what it was.
     pub fn round(&mut self) -> Result<&Params, RehearsalError> {
         let mut sum: Vec<u32> = Vec::new();
+        // All take part: what the plan removes of a full cohort's noise is not even drawn.
+        let seeds = NoiseSeeds::nobody_drops(self.silos.len());
         for (silo, data) in self.silos.iter().enumerate() {
             let trained = BurnTrainer
                 .train(&self.plan, &self.params, data, seed(&mut self.rng))
@@ -147,7 +150,7 @@ impl<'a> Rehearsal<'a> {
             let mut noise = ChaCha20Rng::from_seed(seed(&mut self.rng));
             let protected = self
                 .mechanism
-                .protect(trained.into(), &mut noise)
+                .protect(trained.into(), &seeds, &mut noise)
                 .map_err(|why| RehearsalError::Protect { silo, why })?;
             let lanes = protected.update.into_lanes();
             sum.resize(lanes.len(), 0);
@@ -224,6 +227,7 @@ mod tests {
             divisor: 1437.0,
             scale_bits: 16,
             batch_rows_max: 1024,
+            remove_excess_noise: false,
         };
         plan.server = optim::ServerOptimizer::FedAvg { learning_rate: 7.0, momentum: 0.8 };
         plan

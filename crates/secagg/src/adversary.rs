@@ -22,6 +22,20 @@ pub fn claim_commitment(
     identity: &SigningKey,
 ) -> (Advertised, Advert) {
     state.advert.commitment = commitment;
+    sign_advert(state, identity)
+}
+
+/// Claims an end of the chain of noise seeds that no link of it leads to.
+pub fn claim_noise_seeds(
+    mut state: Advertised,
+    end: [u8; 32],
+    identity: &SigningKey,
+) -> (Advertised, Advert) {
+    state.advert.noise = Some(end);
+    sign_advert(state, identity)
+}
+
+fn sign_advert(mut state: Advertised, identity: &SigningKey) -> (Advertised, Advert) {
     state.advert.signature = Signed::Advert.sign(identity, &state.ctx0.0, advert_payload(&state.advert));
     let advert = state.advert.clone();
     (state, advert)

@@ -13,6 +13,7 @@ use crate::cohort::{
     Cohort, RosterRejection, Sharers, SharersRejection, advert_payload, complaint_payload, share_tree,
     shares_payload,
 };
+use crate::excess::{ExcessNoise, ExcessSeed, NoiseChain, NoiseSeeds};
 use crate::mask::Masking;
 use crate::merkle;
 use crate::messages::{
@@ -20,7 +21,7 @@ use crate::messages::{
     ShareBundle, SignedRoot,
 };
 use crate::prg::{Sign, SignedSeed};
-use crate::seal::{CommittedShare, SharePair};
+use crate::seal::{CommittedShare, DealtShares};
 use crate::secret::{self, Secret};
 use crate::shamir;
 use crate::threshold::{Floors, Threshold};
@@ -39,6 +40,7 @@ pub struct Advertised {
     round_seed: Secret,
     self_mask: Secret,
     transport: Secret,
+    noise: Option<NoiseChain>,
 }
 
 impl Advertised {
@@ -46,22 +48,33 @@ impl Advertised {
     ///
     /// # Security
     /// `rng` must be the operating system's generator outside tests and simulations.
-    pub fn new(id: ClientId, ctx0: Ctx0, identity: &SigningKey, rng: &mut dyn CryptoRng) -> (Self, Advert) {
+    pub fn new(
+        id: ClientId,
+        ctx0: Ctx0,
+        excess_noise: ExcessNoise,
+        identity: &SigningKey,
+        rng: &mut dyn CryptoRng,
+    ) -> (Self, Advert) {
         let round_seed = Secret::random(rng);
         let self_mask = Secret::random(rng);
         let transport = Secret::random(rng);
+        let noise = match excess_noise {
+            ExcessNoise::Kept => None,
+            ExcessNoise::Removed => Some(NoiseChain::new(id, ctx0, Secret::random(rng))),
+        };
         let mut advert = Advert {
             id,
             ek_pub: secret::public_key(&transport),
             mk_pub: secret::public_key(&secret::mask_key(&round_seed)),
             commitment: secret::self_mask_commitment(ctx0, id, &self_mask),
+            noise: noise.as_ref().map(NoiseChain::end),
             signature: [0; 64],
         };
         advert.signature = Signed::Advert.sign(identity, &ctx0.0, advert_payload(&advert));
-        (Self { ctx0, advert: advert.clone(), round_seed, self_mask, transport }, advert)
+        (Self { ctx0, advert: advert.clone(), round_seed, self_mask, transport, noise }, advert)
     }
 
-    /// Accepts U1 and deals shares of both secrets to all of it.
+    /// Accepts U1 and deals shares of its secrets to all of it.
     ///
     /// # Errors
     /// [`RosterRejection`]; the keys are then gone and the attempt is over for this client.
@@ -79,26 +92,33 @@ impl Advertised {
             return Err(RosterRejection::OwnAdvert);
         }
         let (r1, threshold) = (cohort.r1(), cohort.threshold().value());
-        let seed_shares = shamir::split(&self.round_seed, threshold, cohort.size(), rng);
-        let mask_shares = shamir::split(&self.self_mask, threshold, cohort.size(), rng);
+        let mut split = |secret: &Secret| shamir::split(secret, threshold, cohort.size(), rng);
+        let seed_shares = split(&self.round_seed);
+        let mask_shares = split(&self.self_mask);
+        let mut link_shares: Vec<_> = match &self.noise {
+            Some(chain) => cohort.noise_levels().map(|level| split(&chain.link(level)).into_iter()).collect(),
+            None => Vec::new(),
+        };
 
         let mut shares = Vec::with_capacity(cohort.size());
         let mut held = BTreeMap::new();
         let mut unsealing_keys = BTreeMap::new();
         for ((peer, seed_share), mask_share) in cohort.adverts().iter().zip(seed_shares).zip(mask_shares) {
-            let pair = SharePair {
+            let links = link_shares.iter_mut().filter_map(Iterator::next);
+            let dealt = DealtShares {
                 round_seed: CommittedShare::new(seed_share, rng),
                 self_mask: CommittedShare::new(mask_share, rng),
+                noise: links.map(|share| CommittedShare::new(share, rng)).collect(),
             };
-            let commitments = pair.commitments(own, peer.id);
+            let commitments = dealt.commitments(own, peer.id);
             let ciphertext = if peer.id == own {
-                held.insert(own, pair);
+                held.insert(own, dealt);
                 Vec::new()
             } else {
                 let agreed = secret::agree(&self.transport, &peer.ek_pub)
                     .ok_or(crate::AdvertRejection::UnsoundKey(peer.id))?;
                 unsealing_keys.insert(peer.id, secret::sealing_key(r1, &agreed, peer.id, own));
-                pair.seal(&secret::sealing_key(r1, &agreed, own, peer.id), r1, own, peer.id)
+                dealt.seal(&secret::sealing_key(r1, &agreed, own, peer.id), r1, own, peer.id)
             };
             shares.push(SealedShare { recipient: peer.id, ciphertext, commitments });
         }
@@ -111,6 +131,7 @@ impl Advertised {
             cohort,
             round_seed: self.round_seed,
             self_mask: self.self_mask,
+            noise: self.noise,
             unsealing_keys,
             held,
         };
@@ -136,8 +157,9 @@ pub struct SharesSent {
     own_root: SignedRoot,
     round_seed: Secret,
     self_mask: Secret,
+    noise: Option<NoiseChain>,
     unsealing_keys: BTreeMap<ClientId, Secret>,
-    held: BTreeMap<ClientId, SharePair>,
+    held: BTreeMap<ClientId, DealtShares>,
 }
 
 impl SharesSent {
@@ -179,12 +201,13 @@ impl SharesSent {
         for share in &delivery.shares {
             let key = self.unsealing_keys.get(&share.sender).ok_or(CoordinatorFault::Senders)?;
             check_path(&sharers, share, own)?;
-            let pair = unseal(sharers.cohort().r1(), share, key, own)
+            let dealt = unseal(sharers.cohort(), share, key, own)
                 .map_err(|reason| complain(sharers.cohort().r1(), own, share.sender, reason, identity))?;
-            held.insert(share.sender, pair);
+            held.insert(share.sender, dealt);
         }
         let seeds = mask_seeds(&sharers, own, &self.round_seed, &self.self_mask)?;
-        Ok((Masking::new(sharers.r2(), seeds), HeldShares::new(own, sharers, held)))
+        let noise = noise_seeds(&sharers, own, self.noise.as_ref());
+        Ok((Masking::new(sharers.r2(), seeds, noise), HeldShares::new(own, sharers, held)))
     }
 }
 
@@ -232,13 +255,26 @@ fn check_path(sharers: &Sharers, share: &DeliveredShare, own: ClientId) -> Resul
     Ok(())
 }
 
-fn unseal(r1: R1, share: &DeliveredShare, key: &Secret, own: ClientId) -> Result<SharePair, ComplaintReason> {
-    let pair =
-        SharePair::unseal(&share.ciphertext, key, r1, share.sender, own).ok_or(ComplaintReason::Sealing)?;
-    let opened = pair.commitments(share.sender, own);
-    let matches = opened.round_seed.ct_eq(&share.commitments.round_seed)
-        & opened.self_mask.ct_eq(&share.commitments.self_mask);
-    if bool::from(matches) { Ok(pair) } else { Err(ComplaintReason::Commitment) }
+fn unseal(
+    cohort: &Cohort,
+    share: &DeliveredShare,
+    key: &Secret,
+    own: ClientId,
+) -> Result<DealtShares, ComplaintReason> {
+    let links = cohort.noise_levels().len();
+    let dealt = DealtShares::unseal(&share.ciphertext, key, cohort.r1(), share.sender, own)
+        .ok_or(ComplaintReason::Sealing)?;
+    let opened = dealt.commitments(share.sender, own);
+    let committed = &share.commitments;
+    if opened.noise.len() != links || committed.noise.len() != links {
+        return Err(ComplaintReason::Commitment);
+    }
+    let noise = opened.noise.iter().zip(&committed.noise);
+    let matches = noise.fold(
+        opened.round_seed.ct_eq(&committed.round_seed) & opened.self_mask.ct_eq(&committed.self_mask),
+        |matches, (opened, committed)| matches & opened.ct_eq(committed),
+    );
+    if bool::from(matches) { Ok(dealt) } else { Err(ComplaintReason::Commitment) }
 }
 
 fn complain(
@@ -251,6 +287,16 @@ fn complain(
     let mut complaint = Complaint { r1, accuser, accused, reason, signature: [0; 64] };
     complaint.signature = Signed::Complaint.sign(identity, &r1.0, complaint_payload(&complaint));
     DeliveryRejection::Complain(complaint)
+}
+
+/// Of every level that a sum under this U2 can have: those above are of sums that it cannot make.
+fn noise_seeds(sharers: &Sharers, own: ClientId, chain: Option<&NoiseChain>) -> NoiseSeeds {
+    let (silos, levels) = (sharers.roots().len(), sharers.cohort().noise_levels());
+    let seeds = chain.map(|chain| {
+        let levels = levels.start..levels.end.min(silos);
+        levels.map(|level| ExcessSeed::of(sharers.r2(), own, level, &chain.link(level))).collect()
+    });
+    NoiseSeeds::new(silos, levels.start, seeds.unwrap_or_default())
 }
 
 fn mask_seeds(
@@ -319,6 +365,20 @@ mod tests {
     }
 
     #[test]
+    fn a_dealer_of_another_chain_of_noise_seeds_is_blamed_and_nothing_is_opened() {
+        let mut federation = Federation::removing_excess(5, 1);
+        let dealer = federation.id(3);
+        let mut keyed = federation.advertise();
+        let other = NoiseChain::new(dealer, federation.ctx0, Secret::copy_of(&[1; 32]));
+        keyed.clients.get_mut(&dealer).unwrap().noise = Some(other);
+        let sharing = federation.share(keyed);
+        let round = federation.deliver(sharing, &[]);
+        let u3 = round.shared.u2();
+        let (shared, answers) = federation.unmask(round, &u3);
+        assert_eq!(recover(&shared, &u3, &answers).unwrap_err(), RecoverError::Dealer(dealer));
+    }
+
+    #[test]
     fn a_signed_but_broken_seal_brings_a_complaint_that_verifies() {
         let mut federation = Federation::new(4, 1);
         let (dealer, victim) = (federation.id(0), federation.id(2));
@@ -333,8 +393,8 @@ mod tests {
 
     #[test]
     fn signed_shares_that_miss_their_commitments_bring_a_complaint_that_verifies() {
-        for kind in [ShareKind::RoundSeed, ShareKind::SelfMask] {
-            let mut federation = Federation::new(4, 1);
+        for kind in [ShareKind::RoundSeed, ShareKind::SelfMask, ShareKind::Noise { place: 0 }] {
+            let mut federation = Federation::removing_excess(4, 1);
             let (dealer, victim) = (federation.id(3), federation.id(1));
             let keyed = federation.advertise();
             let mut sharing = federation.share(keyed);
@@ -342,6 +402,7 @@ mod tests {
             match kind {
                 ShareKind::RoundSeed => commitments.round_seed[0] ^= 1,
                 ShareKind::SelfMask => commitments.self_mask[31] ^= 1,
+                ShareKind::Noise { place } => commitments.noise[place][9] ^= 1,
             }
             resign(&federation, &mut sharing, dealer);
             let complaint = federation.complaint_of(sharing, victim);
@@ -394,7 +455,10 @@ mod tests {
                 advert.signature =
                     Signed::Advert.sign(federation.identity(id), &federation.ctx0.0, advert_payload(advert));
                 let refused = AdvertRejection::UnsoundKey(id);
-                assert_eq!(verify_advert(federation.ctx0, advert, &federation.members), Err(refused));
+                assert_eq!(
+                    verify_advert(federation.ctx0, advert, &federation.members, ExcessNoise::Kept),
+                    Err(refused)
+                );
                 let cohort =
                     Cohort::new(federation.ctx0, &keyed.adverts, &federation.members, &federation.floors);
                 assert_eq!(cohort.unwrap_err(), refused.into());

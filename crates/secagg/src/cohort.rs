@@ -1,12 +1,14 @@
 //! What both sides verify alike: the fixed cohort U1, and then U2 with the signed roots of its shares.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use ed25519_dalek::VerifyingKey;
 
+use crate::excess::ExcessNoise;
 use crate::merkle;
 use crate::messages::{
-    Advert, ClientId, Complaint, IncludedSignature, Members, SEALED_SHARE_BYTES, ShareBundle, SignedRoot,
+    Advert, ClientId, Complaint, IncludedSignature, Members, ShareBundle, SignedRoot, sealed_share_bytes,
 };
 use crate::secret::is_sound_public_key;
 use crate::threshold::{Floors, Threshold, ThresholdError};
@@ -24,6 +26,9 @@ pub enum AdvertRejection {
     /// A key is of small order or not canonically encoded.
     #[error("client {0} advertised an unusable public key")]
     UnsoundKey(ClientId),
+    /// The end of a chain of noise seeds where the plan keeps excess noise, or none where it removes it.
+    #[error("client {0} does not advertise noise seeds as the plan says")]
+    NoiseSeeds(ClientId),
 }
 
 /// Why a roster of adverts was refused.
@@ -74,7 +79,7 @@ pub enum BundleRejection {
     /// The recipients are not exactly U1 in order.
     #[error("client {0} did not address exactly the cohort")]
     Recipients(ClientId),
-    /// A ciphertext has the wrong length.
+    /// A ciphertext has the wrong length, or there are not as many commitments as shares.
     #[error("client {0} sent a sealed share of the wrong length")]
     Length(ClientId),
     /// The signature does not verify over the recomputed root.
@@ -140,17 +145,25 @@ pub enum SignatureRejection {
     Subject(ClientId),
 }
 
-/// Verifies one advert against the pinned roster: signature, and sound keys.
+/// Verifies one advert against the pinned roster and the plan: signature, sound keys, noise seeds where they are due.
 ///
 /// # Errors
 /// [`AdvertRejection`].
-pub fn verify_advert(ctx0: Ctx0, advert: &Advert, members: &Members) -> Result<(), AdvertRejection> {
+pub fn verify_advert(
+    ctx0: Ctx0,
+    advert: &Advert,
+    members: &Members,
+    excess_noise: ExcessNoise,
+) -> Result<(), AdvertRejection> {
     let key = members.get(&advert.id).ok_or(AdvertRejection::UnknownMember(advert.id))?;
     if !Signed::Advert.verifies(key, &ctx0.0, advert_payload(advert), &advert.signature) {
         return Err(AdvertRejection::Signature(advert.id));
     }
     if !is_sound_public_key(&advert.ek_pub) || !is_sound_public_key(&advert.mk_pub) {
         return Err(AdvertRejection::UnsoundKey(advert.id));
+    }
+    if advert.noise.is_some() != excess_noise.is_removed() {
+        return Err(AdvertRejection::NoiseSeeds(advert.id));
     }
     Ok(())
 }
@@ -197,7 +210,7 @@ impl Cohort {
         let mut identities_seen = BTreeSet::new();
         let mut identities = BTreeMap::new();
         for advert in adverts {
-            verify_advert(ctx0, advert, members)?;
+            verify_advert(ctx0, advert, members, floors.excess_noise)?;
             if !keys_seen.insert(advert.ek_pub) || !keys_seen.insert(advert.mk_pub) {
                 return Err(RosterRejection::DuplicateKey(advert.id));
             }
@@ -239,6 +252,23 @@ impl Cohort {
     /// `max(t, cohort_min)`: the least size of U2 and of U3.
     pub fn quorum(&self) -> usize {
         self.threshold.value().max(self.floors.cohort_min)
+    }
+
+    /// Levels of the excess noise's components, of which each member deals a link: from the fewest updates that can be
+    /// opened to one below the most; none where excess is kept.
+    pub(crate) fn noise_levels(&self) -> Range<usize> {
+        let fewest = self.threshold.value();
+        match self.floors.excess_noise {
+            ExcessNoise::Kept => fewest..fewest,
+            ExcessNoise::Removed => fewest..self.size(),
+        }
+    }
+
+    /// The place of the link that is opened for a sum of `included` updates, if it has any excess.
+    pub(crate) fn opened_noise(&self, included: usize) -> Option<usize> {
+        let levels = self.noise_levels();
+        let level = included.checked_sub(1).filter(|level| levels.contains(level))?;
+        Some(level - levels.start)
     }
 
     /// Verifies a client's shares for all of U1. Whether they are good inside, only their holders can tell.
@@ -286,9 +316,10 @@ impl Cohort {
         if !bundle.shares.iter().map(|share| &share.recipient).eq(self.identities.keys()) {
             return Err(BundleRejection::Recipients(sender));
         }
+        let links = self.noise_levels().len();
         for share in &bundle.shares {
-            let length = if share.recipient == sender { 0 } else { SEALED_SHARE_BYTES };
-            if share.ciphertext.len() != length {
+            let length = if share.recipient == sender { 0 } else { sealed_share_bytes(links) };
+            if share.ciphertext.len() != length || share.commitments.noise.len() != links {
                 return Err(BundleRejection::Length(sender));
             }
         }
@@ -408,13 +439,14 @@ pub(crate) fn share_tree(bundle: &ShareBundle) -> merkle::Tree {
 }
 
 pub(crate) fn advert_payload(advert: &Advert) -> [u8; 32] {
-    Signed::Advert
-        .payload()
-        .client(advert.id)
-        .bytes(&advert.ek_pub)
-        .bytes(&advert.mk_pub)
-        .bytes(&advert.commitment)
-        .finish()
+    advertised(Signed::Advert.payload(), advert).finish()
+}
+
+/// An advert's fields but its signature.
+fn advertised(hash: Transcript, advert: &Advert) -> Transcript {
+    let hash = hash.client(advert.id).bytes(&advert.ek_pub).bytes(&advert.mk_pub).bytes(&advert.commitment);
+    // Absent, it adds nothing: no other field has its length at this place.
+    advert.noise.iter().fold(hash, |hash, end| hash.bytes(end))
 }
 
 pub(crate) fn shares_payload(id: ClientId, merkle_root: &[u8; 32]) -> [u8; 32] {
@@ -437,13 +469,7 @@ pub(crate) fn complaint_payload(complaint: &Complaint) -> [u8; 32] {
 fn first_roster_digest(ctx0: Ctx0, adverts: &[Advert]) -> R1 {
     R1(Transcript::new("u1")
         .bytes(&ctx0.0)
-        .list(adverts.iter(), |hash, advert| {
-            hash.client(advert.id)
-                .bytes(&advert.ek_pub)
-                .bytes(&advert.mk_pub)
-                .bytes(&advert.commitment)
-                .bytes(&advert.signature)
-        })
+        .list(adverts.iter(), |hash, advert| advertised(hash, advert).bytes(&advert.signature))
         .finish())
 }
 

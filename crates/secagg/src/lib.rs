@@ -38,7 +38,7 @@
 //! # Paper
 //! Bonawitz et al., "Practical Secure Aggregation for Privacy-Preserving Machine Learning" (CCS 2017), in the
 //! form for malicious servers. Deviations: masks are salted with the whole transcript (against model
-//! inconsistency, Pasquini et al. 2022); shares are committed to in a signed Merkle tree, so that a bad share
+//! inconsistency, Pasquini et al. 2022); excess noise can be taken off the sum (`ExcessNoise`); shares are committed to in a signed Merkle tree, so that a bad share
 //! has a culprit; the mask key derives from the shared round seed; `t` allows for `c` corrupt clients.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
@@ -53,6 +53,7 @@ mod support;
 pub mod adversary;
 mod client;
 mod cohort;
+mod excess;
 mod gf256;
 mod mask;
 mod merkle;
@@ -72,11 +73,12 @@ pub use cohort::{
     AdvertRejection, BundleRejection, Cohort, IncludedRejection, RosterRejection, SharersRejection,
     SignatureRejection, unmask_request_digest, verify_advert,
 };
+pub use excess::{EXCESS_COHORT_MAX, ExcessNoise, ExcessSeed, NoiseSeeds};
 pub use mask::{LengthMismatch, MaskedUpdate, Masking, sign_input, sum_into};
 pub use messages::{
     Advert, ClientId, Complaint, ComplaintReason, DeliveredShare, Delivery, IncludedSignature,
-    InputSignature, Members, OpenedShare, SEALED_SHARE_BYTES, SealedShare, ShareBundle, ShareCommitments,
-    SignedRoot, UnmaskShares,
+    InputSignature, Members, OpenedShare, SealedShare, ShareBundle, ShareCommitments, SignedRoot,
+    UnmaskShares, sealed_share_bytes,
 };
 pub use recover::{MaskRemoval, RecoverError, recover};
 pub use secret::ShareKind;

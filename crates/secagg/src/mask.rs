@@ -5,6 +5,7 @@ use std::fmt;
 use ed25519_dalek::SigningKey;
 use sha2::{Digest, Sha256};
 
+use crate::excess::NoiseSeeds;
 use crate::messages::InputSignature;
 use crate::prg::{self, SignedSeed};
 use crate::transcript::{R2, Signed};
@@ -27,11 +28,17 @@ const DIGEST_PIECE_BYTES: usize = 64 * 1024;
 pub struct Masking {
     r2: R2,
     seeds: Vec<SignedSeed>,
+    noise: NoiseSeeds,
 }
 
 impl Masking {
-    pub(crate) fn new(r2: R2, seeds: Vec<SignedSeed>) -> Self {
-        Self { r2, seeds }
+    pub(crate) fn new(r2: R2, seeds: Vec<SignedSeed>, noise: NoiseSeeds) -> Self {
+        Self { r2, seeds, noise }
+    }
+
+    /// What the removable part of the client's noise is drawn from.
+    pub fn noise(&self) -> &NoiseSeeds {
+        &self.noise
     }
 
     /// The transcript that the masks belong to.
@@ -121,7 +128,7 @@ mod tests {
 
     fn masked(lanes: Vec<u32>) -> MaskedUpdate {
         let seed = SignedSeed { sign: Sign::Plus, seed: Secret::copy_of(&[3; 32]) };
-        Masking::new(R2([1; 32]), vec![seed]).mask(lanes)
+        Masking::new(R2([1; 32]), vec![seed], NoiseSeeds::nobody_drops(3)).mask(lanes)
     }
 
     #[test]
@@ -161,7 +168,7 @@ mod tests {
     fn masking_can_move_to_a_worker_and_prints_no_seed_and_no_lane() {
         fn is_send<T: Send>(_: &T) {}
         let seed = SignedSeed { sign: Sign::Plus, seed: Secret::copy_of(&[0xab; 32]) };
-        let masking = Masking::new(R2([1; 32]), vec![seed]);
+        let masking = Masking::new(R2([1; 32]), vec![seed], NoiseSeeds::nobody_drops(3));
         is_send(&masking);
         let text = format!("{masking:?}");
         assert!(text.contains("redacted") && !text.contains("171") && !text.contains("ab"), "{text}");

@@ -8,12 +8,12 @@ use crate::transcript::{Transcript, sha256};
 
 /// The leaf of one share.
 pub(crate) fn leaf(holder: ClientId, ciphertext: &[u8], commitments: &ShareCommitments) -> [u8; 32] {
-    Transcript::new("leaf")
+    let leaf = Transcript::new("leaf")
         .client(holder)
         .bytes(&sha256(ciphertext))
         .bytes(&commitments.round_seed)
-        .bytes(&commitments.self_mask)
-        .finish()
+        .bytes(&commitments.self_mask);
+    commitments.noise.iter().fold(leaf, |leaf, commitment| leaf.bytes(commitment)).finish()
 }
 
 /// A dealer's whole tree, so that the paths of all holders cost one hashing of it.

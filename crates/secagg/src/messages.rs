@@ -10,8 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::transcript::R1;
 
-/// Length of a sealed share: two shares and two openings of 32 bytes, and the authentication tag.
-pub const SEALED_SHARE_BYTES: usize = 4 * 32 + 16;
+/// Length of a sealed share of the round seed, the self-mask seed and `noise_links` links of the chain of noise seeds:
+/// each with an opening of 32 bytes, and one authentication tag.
+pub const fn sealed_share_bytes(noise_links: usize) -> usize {
+    (2 + noise_links) * 64 + 16
+}
 
 /// A member of the pinned roster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -38,26 +41,30 @@ pub struct Advert {
     pub mk_pub: [u8; 32],
     /// Commitment to the self-mask seed.
     pub commitment: [u8; 32],
+    /// Where the chain of noise seeds ends; only in a cohort whose excess noise is removed.
+    pub noise: Option<[u8; 32]>,
     /// Over the context and the fields above.
     #[serde(with = "signature_bytes")]
     pub signature: [u8; 64],
 }
 
-/// Commitments to the two shares that one peer holds; with the ciphertext's digest, its Merkle leaf.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Commitments to the shares that one peer holds; with the ciphertext's digest, its Merkle leaf.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShareCommitments {
     /// To the share of the round seed.
     pub round_seed: [u8; 32],
     /// To the share of the self-mask seed.
     pub self_mask: [u8; 32],
+    /// To the shares of the links of the chain of noise seeds, from the lowest level up; none where excess is kept.
+    pub noise: Vec<[u8; 32]>,
 }
 
-/// The two shares for one peer, sealed to it.
+/// The shares for one peer, sealed to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SealedShare {
     /// Who can open it.
     pub recipient: ClientId,
-    /// [`SEALED_SHARE_BYTES`] long; empty where the recipient is the sender, which keeps its own share.
+    /// [`sealed_share_bytes`] long; empty where the recipient is the sender, which keeps its own share.
     pub ciphertext: Vec<u8>,
     /// What the shares must open to.
     pub commitments: ShareCommitments,
@@ -92,7 +99,7 @@ pub struct SignedRoot {
 pub struct DeliveredShare {
     /// The dealer.
     pub sender: ClientId,
-    /// [`SEALED_SHARE_BYTES`] long.
+    /// [`sealed_share_bytes`] long.
     pub ciphertext: Vec<u8>,
     /// What the shares must open to.
     pub commitments: ShareCommitments,
@@ -149,6 +156,9 @@ pub struct UnmaskShares {
     pub self_mask: Vec<OpenedShare>,
     /// Shares of the round seeds of U2 without U3, sorted by owner.
     pub round_seed: Vec<OpenedShare>,
+    /// Shares of one link of the chains of noise seeds of U3, sorted by owner: the level below the number of U3. None
+    /// where excess is kept, or where the sum holds the fewest updates that it may and has no excess.
+    pub noise: Vec<OpenedShare>,
 }
 
 /// What was wrong with a share whose dealer had signed for it.

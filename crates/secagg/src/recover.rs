@@ -1,8 +1,9 @@
-//! Recovery of the masks that do not cancel in the sum over an included set.
+//! Recovery of the masks that do not cancel in the sum over an included set, and of the noise that it has too much of.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cohort::IncludedRejection;
+use crate::excess::{self, ExcessSeed};
 use crate::messages::{Advert, ClientId, OpenedShare, UnmaskShares};
 use crate::prg::{self, Sign, SignedSeed};
 use crate::secret::{self, Secret};
@@ -29,7 +30,8 @@ pub enum RecoverError {
     Dealer(ClientId),
 }
 
-/// Recovers the self masks of `u3` and the pairwise masks between `u3` and those that dropped.
+/// Recovers the self masks of `u3`, the pairwise masks between `u3` and those that dropped, and the seeds of the excess
+/// noise where it is removed.
 ///
 /// Deterministic: among the valid answers, those of the `t` lowest ids are used.
 ///
@@ -43,7 +45,8 @@ pub fn recover(
     shared.check_included(u3)?;
     let quorum = Quorum::new(shared, u3, answers)?;
     let (cohort, r2) = (shared.cohort(), shared.r2());
-    let mut seeds = Vec::new();
+    let (mut seeds, mut components) = (Vec::new(), Vec::new());
+    let levels = cohort.noise_levels().start..u3.len();
     for (place, id) in u3.iter().enumerate() {
         let self_mask = quorum.secret(|answer| answer.self_mask.get(place));
         let advert = cohort.advert(*id).ok_or(IncludedRejection::NotSharer(*id))?;
@@ -51,6 +54,11 @@ pub fn recover(
             return Err(RecoverError::Dealer(*id));
         }
         seeds.push(SignedSeed { sign: Sign::Minus, seed: secret::self_seed(r2, &self_mask, *id) });
+        if let Some(end) = advert.noise.filter(|_| !levels.is_empty()) {
+            let link = quorum.secret(|answer| answer.noise.get(place));
+            let opened = excess::opened_seeds(r2, cohort.ctx0(), *id, &end, link, levels.clone());
+            components.extend(opened.ok_or(RecoverError::Dealer(*id))?);
+        }
     }
     for (place, dropped) in shared.u2().difference(u3).enumerate() {
         let mask_key = secret::mask_key(&quorum.secret(|answer| answer.round_seed.get(place)));
@@ -62,7 +70,7 @@ pub fn recover(
             seeds.push(pair_removal(shared, survivor, *dropped, &mask_key)?);
         }
     }
-    Ok(MaskRemoval { seeds })
+    Ok(MaskRemoval { seeds, excess: components })
 }
 
 /// The masks to take off the sum over an included set.
@@ -72,9 +80,15 @@ pub fn recover(
 #[derive(Debug)]
 pub struct MaskRemoval {
     seeds: Vec<SignedSeed>,
+    excess: Vec<ExcessSeed>,
 }
 
 impl MaskRemoval {
+    /// The components of its members' noise that the sum does without; none where excess is kept.
+    pub fn excess(&self) -> &[ExcessSeed] {
+        &self.excess
+    }
+
     /// Turns the sum of the masked updates into the sum of the updates, modulo 2^32.
     pub fn remove(self, sum: &mut [u32]) {
         prg::apply(&self.seeds, sum);

@@ -106,18 +106,33 @@ pub(crate) fn self_seed(r2: R2, self_mask: &Secret, id: ClientId) -> Secret {
     Secret::derive(Some(&r2.0), self_mask, &derivation_info("self", &[id]))
 }
 
+/// The link below `link` of a member's chain of noise seeds: one step down, and none back.
+pub(crate) fn noise_link(ctx0: Ctx0, link: &Secret, id: ClientId, level: usize) -> Secret {
+    Secret::derive(Some(&ctx0.0), link, &derivation_info(&format!("noise-link/{level}"), &[id]))
+}
+
+/// The seed of one component of a client's excess noise.
+pub(crate) fn noise_seed(r2: R2, link: &Secret, id: ClientId) -> Secret {
+    Secret::derive(Some(&r2.0), link, &derivation_info("noise", &[id]))
+}
+
 /// The advertised commitment to a self-mask seed.
 pub(crate) fn self_mask_commitment(ctx0: Ctx0, id: ClientId, self_mask: &Secret) -> [u8; 32] {
     Transcript::new("bcom").bytes(&ctx0.0).client(id).bytes(self_mask.expose()).finish()
 }
 
-/// Which of a dealer's two secrets a share belongs to.
+/// Which of a dealer's secrets a share belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ShareKind {
     /// The self-mask seed, opened for the members of the included set.
     SelfMask,
     /// The round seed, opened for those that dropped.
     RoundSeed,
+    /// A link of the chain of noise seeds, opened for the members of the included set.
+    Noise {
+        /// Its place among the links that are dealt, from the lowest level up.
+        place: usize,
+    },
 }
 
 impl ShareKind {
@@ -129,18 +144,20 @@ impl ShareKind {
         share: &[u8; 32],
         opening: &[u8; 32],
     ) -> [u8; 32] {
-        let label = match self {
-            Self::SelfMask => "share-commitment/self-mask",
-            Self::RoundSeed => "share-commitment/round-seed",
+        let transcript = match self {
+            Self::SelfMask => Transcript::new("share-commitment/self-mask"),
+            Self::RoundSeed => Transcript::new("share-commitment/round-seed"),
+            Self::Noise { place } => Transcript::new("share-commitment/noise").u64(place as u64),
         };
-        Transcript::new(label).client(dealer).client(holder).bytes(share).bytes(opening).finish()
+        transcript.client(dealer).client(holder).bytes(share).bytes(opening).finish()
     }
 
-    /// This kind's half of a leaf.
-    pub(crate) fn of(self, commitments: &ShareCommitments) -> &[u8; 32] {
+    /// This kind's part of a leaf; nothing where the dealer committed to no such share.
+    pub(crate) fn of(self, commitments: &ShareCommitments) -> Option<&[u8; 32]> {
         match self {
-            Self::SelfMask => &commitments.self_mask,
-            Self::RoundSeed => &commitments.round_seed,
+            Self::SelfMask => Some(&commitments.self_mask),
+            Self::RoundSeed => Some(&commitments.round_seed),
+            Self::Noise { place } => commitments.noise.get(place),
         }
     }
 }
@@ -198,6 +215,11 @@ mod tests {
             pair_seed(R2([2; 32]), &seed, a, b),
             self_seed(R2([1; 32]), &seed, a),
             self_seed(R2([1; 32]), &seed, b),
+            noise_seed(R2([1; 32]), &seed, a),
+            noise_seed(R2([1; 32]), &seed, b),
+            noise_link(Ctx0([1; 32]), &seed, a, 4),
+            noise_link(Ctx0([1; 32]), &seed, b, 4),
+            noise_link(Ctx0([1; 32]), &seed, a, 5),
         ];
         let distinct: std::collections::BTreeSet<_> = values.iter().map(|v| *v.expose()).collect();
         assert_eq!(distinct.len(), values.len());

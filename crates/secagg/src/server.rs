@@ -118,7 +118,7 @@ impl SharedCohort {
             bundle.shares.get(place).map(|share| DeliveredShare {
                 sender: bundle.sender,
                 ciphertext: share.ciphertext.clone(),
-                commitments: share.commitments,
+                commitments: share.commitments.clone(),
                 merkle_path: tree.path(place),
             })
         });
@@ -174,15 +174,25 @@ impl SharedCohort {
             .filter(|_| u3.contains(&returner) && self.dealt.contains_key(&returner))
             .ok_or(UnmaskBlame::NotIncluded(returner))?;
         let dropped = self.dealt.keys().filter(|id| !u3.contains(id));
-        if !owners(&answer.self_mask).eq(u3) || !owners(&answer.round_seed).eq(dropped) {
+        let link = self.cohort().opened_noise(u3.len());
+        let noised = u3.iter().filter(|_| link.is_some());
+        if !owners(&answer.self_mask).eq(u3)
+            || !owners(&answer.round_seed).eq(dropped)
+            || !owners(&answer.noise).eq(noised)
+        {
             return Err(UnmaskBlame::Owners(returner));
         }
-        let opened = [(ShareKind::SelfMask, &answer.self_mask), (ShareKind::RoundSeed, &answer.round_seed)];
+        let noise = ShareKind::Noise { place: link.unwrap_or_default() };
+        let opened = [
+            (ShareKind::SelfMask, &answer.self_mask),
+            (ShareKind::RoundSeed, &answer.round_seed),
+            (noise, &answer.noise),
+        ];
         for (kind, shares) in opened {
             for share in shares {
                 let commitments = self.commitments(share.owner, place);
                 let opens = kind.commit(share.owner, returner, &share.share, &share.opening);
-                if commitments.map(|committed| kind.of(committed)) != Some(&opens) {
+                if commitments.and_then(|committed| kind.of(committed)) != Some(&opens) {
                     return Err(UnmaskBlame::Opening { returner, owner: share.owner, kind });
                 }
             }

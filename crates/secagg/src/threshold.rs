@@ -1,5 +1,7 @@
 //! The one inequality, 2t > n + c, and the floors that a plan sets under a cohort.
 
+use crate::excess::ExcessNoise;
+
 /// The largest cohort: shares sit at the non-zero points of GF(2^8).
 pub const COHORT_MAX: usize = 255;
 
@@ -85,6 +87,8 @@ pub struct Floors {
     pub honest_min: usize,
     /// Corrupt members of the whole pinned roster that must be tolerated.
     pub corrupt: usize,
+    /// What becomes of noise that the sum of an included set has too much of.
+    pub excess_noise: ExcessNoise,
 }
 
 #[cfg(test)]

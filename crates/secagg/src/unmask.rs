@@ -9,7 +9,7 @@ use crate::cohort::{
     Cohort, IncludedRejection, Sharers, SignatureRejection, included_payload, unmask_request_digest,
 };
 use crate::messages::{ClientId, IncludedSignature, UnmaskShares};
-use crate::seal::SharePair;
+use crate::seal::DealtShares;
 use crate::threshold::Threshold;
 use crate::transcript::{R1, R2, Signed};
 
@@ -44,16 +44,16 @@ impl<State, Reason: fmt::Debug> fmt::Debug for Refused<State, Reason> {
 pub struct HeldShares {
     own: ClientId,
     sharers: Sharers,
-    held: BTreeMap<ClientId, SharePair>,
+    held: BTreeMap<ClientId, DealtShares>,
 }
 
 impl HeldShares {
-    pub(crate) fn new(own: ClientId, sharers: Sharers, held: BTreeMap<ClientId, SharePair>) -> Self {
+    pub(crate) fn new(own: ClientId, sharers: Sharers, held: BTreeMap<ClientId, DealtShares>) -> Self {
         Self { own, sharers, held }
     }
 
     #[cfg(test)]
-    pub(crate) fn shares(&self) -> impl Iterator<Item = &SharePair> {
+    pub(crate) fn shares(&self) -> impl Iterator<Item = &DealtShares> {
         self.held.values()
     }
 
@@ -108,15 +108,22 @@ impl HeldShares {
         Ok((SignedIncluded { shares: self, u3: u3.clone() }, signed))
     }
 
-    /// One of the two shares of each member of U2, as `u3` asks for.
+    /// A share of one of the two mask secrets of each member of U2, as `u3` asks for, and of the link of noise seeds that
+    /// the sum over so many has too much of.
     pub(crate) fn open(&self, u3: &BTreeSet<ClientId>) -> Result<UnmaskShares, UnmaskRejection> {
-        let mut shares = UnmaskShares { id: self.own, self_mask: Vec::new(), round_seed: Vec::new() };
+        let mut shares =
+            UnmaskShares { id: self.own, self_mask: Vec::new(), round_seed: Vec::new(), noise: Vec::new() };
+        let link = self.sharers.cohort().opened_noise(u3.len());
         for owner in self.sharers.roots().keys() {
-            let pair = self.held.get(owner).ok_or(UnmaskRejection::NotHeld(*owner))?;
+            let dealt = self.held.get(owner).ok_or(UnmaskRejection::NotHeld(*owner))?;
             if u3.contains(owner) {
-                shares.self_mask.push(pair.self_mask.open(*owner));
+                shares.self_mask.push(dealt.self_mask.open(*owner));
+                if let Some(place) = link {
+                    let share = dealt.noise.get(place).ok_or(UnmaskRejection::NotHeld(*owner))?;
+                    shares.noise.push(share.open(*owner));
+                }
             } else {
-                shares.round_seed.push(pair.round_seed.open(*owner));
+                shares.round_seed.push(dealt.round_seed.open(*owner));
             }
         }
         Ok(shares)
@@ -189,14 +196,16 @@ impl SignedIncluded {
     }
 
     /// Opens the self-mask shares of the included set and the round-seed shares of those that dropped, once a
-    /// quorum signed the very set that this client signed.
+    /// quorum signed the very set that this client signed; and where excess noise is removed, shares of what the sum over
+    /// that set has too much of.
     ///
     /// # Errors
     /// [`UnmaskRejection`], with the state unchanged: nothing was opened.
     ///
     /// # Privacy
     /// The coordinator learns the sum over the included set, of at least `t - c` honest updates. For each peer
-    /// one of its two secrets is opened, never both.
+    /// one of its two mask secrets is opened, never both. Which link of noise seeds is opened follows from the size of the
+    /// one set that a quorum signed and whose sum is opened: nobody can have it removed from a smaller sum.
     pub fn unmask(
         self,
         signatures: &[IncludedSignature],

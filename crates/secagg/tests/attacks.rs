@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 use ed25519_dalek::SigningKey;
 use secagg::{
     Advert, AdvertRejection, Advertised, BundleRejection, ClientId, CoordinatorFault, Delivery,
-    DeliveryRejection, Floors, IncludedRejection, Members, RecoverError, RosterRejection, ShareKind,
-    SharersRejection, SignatureRejection, ThresholdError, UnmaskBlame, UnmaskRejection, recover, sign_input,
-    sum_into, unmask_request_digest, verify_advert,
+    DeliveryRejection, ExcessNoise, Floors, IncludedRejection, Members, RecoverError, RosterRejection,
+    ShareKind, SharersRejection, SignatureRejection, ThresholdError, UnmaskBlame, UnmaskRejection, recover,
+    sign_input, sum_into, unmask_request_digest, verify_advert,
 };
 use support::{Federation, Keyed};
 
@@ -58,7 +58,10 @@ fn a_swapped_public_key_is_refused_by_clients_and_coordinator() {
         let mut adverts = keyed.adverts.clone();
         swap(&mut adverts[2], &other);
         let expected = AdvertRejection::Signature(federation.id(2));
-        assert_eq!(verify_advert(federation.ctx0, &adverts[2], &federation.members), Err(expected));
+        assert_eq!(
+            verify_advert(federation.ctx0, &adverts[2], &federation.members, ExcessNoise::Kept),
+            Err(expected)
+        );
         assert_eq!(roster_refusal(&mut federation, keyed, 0, &adverts), expected.into());
     }
 }
@@ -81,7 +84,8 @@ fn a_stranger_is_refused() {
     let stranger = ClientId(9999);
     let mut adverts = keyed.adverts.clone();
     let forger = SigningKey::from_bytes(&[99; 32]);
-    adverts.push(Advertised::new(stranger, federation.ctx0, &forger, &mut federation.rng).1);
+    adverts
+        .push(Advertised::new(stranger, federation.ctx0, ExcessNoise::Kept, &forger, &mut federation.rng).1);
     let expected = AdvertRejection::UnknownMember(stranger).into();
     assert_eq!(roster_refusal(&mut federation, keyed, 0, &adverts), expected);
 }
@@ -122,7 +126,8 @@ fn keys_and_identities_that_occur_twice_are_refused() {
     let (first, last) = (federation.id(0), federation.id(3));
     let replay = || <chacha20::ChaCha20Rng as rand_core::SeedableRng>::from_seed([8; 32]);
     for (place, id) in [(0, first), (3, last)] {
-        let (client, advert) = Advertised::new(id, federation.ctx0, federation.identity(id), &mut replay());
+        let (client, advert) =
+            Advertised::new(id, federation.ctx0, ExcessNoise::Kept, federation.identity(id), &mut replay());
         keyed.clients.insert(id, client);
         keyed.adverts[place] = advert;
     }
@@ -136,7 +141,7 @@ fn keys_and_identities_that_occur_twice_are_refused() {
     let key = federation.members[&first];
     federation.members.insert(last, key);
     let identity = federation.identity(first);
-    keyed.adverts[3] = Advertised::new(last, federation.ctx0, identity, &mut replay()).1;
+    keyed.adverts[3] = Advertised::new(last, federation.ctx0, ExcessNoise::Kept, identity, &mut replay()).1;
     let adverts = keyed.adverts.clone();
     let expected = RosterRejection::DuplicateIdentity(last);
     assert_eq!(roster_refusal(&mut federation, keyed, 0, &adverts), expected);
@@ -151,13 +156,13 @@ fn a_cohort_below_a_floor_is_refused() {
         let adverts = keyed.adverts.clone();
         roster_refusal(&mut federation, keyed, 0, &adverts)
     };
-    let floors = Floors { cohort_min: 5, honest_min: 3, corrupt: 1 };
+    let floors = Floors { cohort_min: 5, honest_min: 3, corrupt: 1, excess_noise: ExcessNoise::Kept };
     assert_eq!(refuse(4, floors), RosterRejection::CohortTooSmall { members: 4, cohort_min: 5 });
-    let floors = Floors { cohort_min: 3, honest_min: 4, corrupt: 1 };
+    let floors = Floors { cohort_min: 3, honest_min: 4, corrupt: 1, excess_noise: ExcessNoise::Kept };
     assert_eq!(refuse(5, floors), RosterRejection::HonestTooFew { honest: 3, honest_min: 4 });
-    let floors = Floors { cohort_min: 2, honest_min: 1, corrupt: 1 };
+    let floors = Floors { cohort_min: 2, honest_min: 1, corrupt: 1, excess_noise: ExcessNoise::Kept };
     assert_eq!(refuse(2, floors), RosterRejection::Threshold(ThresholdError::TooSmall(2)));
-    let floors = Floors { cohort_min: 3, honest_min: 1, corrupt: 0 };
+    let floors = Floors { cohort_min: 3, honest_min: 1, corrupt: 0, excess_noise: ExcessNoise::Kept };
     assert_eq!(refuse(4, floors), RosterRejection::Threshold(ThresholdError::CorruptNone));
 }
 

@@ -9,8 +9,8 @@ use identity::{AuthoredPlan, AuthorisedRoster, IdentityKey};
 use optim::State;
 use params::{Digest, Params};
 use protocol::{
-    Artifacts, Attempt, Coordinator, Effect, Effects, Record, RecoverJob, RecoverResult, Recovered, Setup,
-    Timestamp, next_model,
+    Artifacts, Attempt, Coordinator, Effect, Effects, Record, RecoverFailure, RecoverJob, RecoverResult,
+    Recovered, Setup, Timestamp, next_model,
 };
 use secagg::ClientId;
 use store::{Journal, JournalKind};
@@ -176,7 +176,11 @@ impl Center {
                 secagg::sum_into(&mut plaintext, own).expect("admitted lanes");
             }
         }
-        job.removal()?.remove(&mut sum);
+        let (removal, mechanism) = (job.removal()?, self.plan.mechanism().expect("a validated plan"));
+        for sum in [&mut sum, &mut plaintext] {
+            mechanism.remove_excess(sum, removal.excess()).map_err(RecoverFailure::BadAggregate)?;
+        }
+        removal.remove(&mut sum);
         let parent = self.published.get(&job.parent_round).expect("the parent is published");
         let (params, state) = &self.models[parent];
         let next = next_model(&self.plan, &sum, job.included.len(), params, state.clone());

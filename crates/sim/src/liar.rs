@@ -7,8 +7,8 @@ use params::Digest;
 use protocol::{Attempt, Decline, ToClient, ToCoordinator, UploadHeader};
 use rand_core::CryptoRng;
 use secagg::{
-    Advert, Advertised, ClientId, Delivery, Floors, HeldShares, MaskedUpdate, Members, RoundBinding,
-    SharesSent, UnmaskShares, adversary, sign_input,
+    Advert, Advertised, ClientId, Delivery, HeldShares, MaskedUpdate, Members, RoundBinding, SharesSent,
+    UnmaskShares, adversary, sign_input,
 };
 
 /// What it does wrong.
@@ -16,6 +16,8 @@ use secagg::{
 pub enum Lie {
     /// It commits to another self-mask seed than it shares.
     Commitment,
+    /// It advertises the end of another chain of noise seeds than it shares.
+    NoiseSeeds,
     /// It seals one peer's share badly, and signs for it.
     Seal,
     /// It commits to other shares than it seals, and signs for it.
@@ -30,6 +32,8 @@ pub enum Lie {
     TwoSignatures,
     /// It returns a share that is not the one that was dealt.
     Share,
+    /// It returns a share of noise seeds that is not the one that was dealt.
+    NoiseShare,
     /// It returns shares that nobody asked for.
     Owners,
     /// It says everything many times, and much that is out of place.
@@ -45,7 +49,7 @@ pub enum Lie {
 }
 
 impl Lie {
-    /// All of them.
+    /// All of them that a plan without noise knows.
     pub const ALL: [Self; 14] = [
         Self::Commitment,
         Self::Seal,
@@ -182,9 +186,13 @@ impl Liar {
             model_hash: *model.as_bytes(),
         }
         .ctx0();
-        let (mut state, mut advert) = Advertised::new(self.id, ctx0, identity.signing_key(), rng);
+        let (mut state, mut advert) =
+            Advertised::new(self.id, ctx0, plan.excess_noise(), identity.signing_key(), rng);
         if self.lie == Lie::Commitment {
             (state, advert) = adversary::claim_commitment(state, [7; 32], identity.signing_key());
+        }
+        if self.lie == Lie::NoiseSeeds {
+            (state, advert) = adversary::claim_noise_seeds(state, [7; 32], identity.signing_key());
         }
         self.step = Some(Step::Advertised(Box::new(state)));
         Some(ToCoordinator::Advertise { at, advert })
@@ -203,14 +211,9 @@ impl Liar {
             return None;
         }
         let (_, plan) = self.run.as_ref()?;
-        let floors = Floors {
-            cohort_min: plan.cohort.minimum,
-            honest_min: plan.cohort.honest_min,
-            corrupt: plan.cohort.corrupt,
-        };
         let members: Members = roster.member_keys().ok()?;
         let (state, mut bundle) =
-            state.accept_roster(adverts, &members, &floors, identity.signing_key(), rng).ok()?;
+            state.accept_roster(adverts, &members, &plan.floors(), identity.signing_key(), rng).ok()?;
         let victim = bundle.shares.iter_mut().find(|share| share.recipient != self.id)?;
         match self.lie {
             Lie::Seal => victim.ciphertext[9] ^= 1,
@@ -296,6 +299,7 @@ impl Liar {
         match self.lie {
             Lie::SilentAtAnswer => return None,
             Lie::Share => shares.self_mask.iter_mut().for_each(|share| share.share[3] ^= 1),
+            Lie::NoiseShare => shares.noise.iter_mut().for_each(|share| share.share[3] ^= 1),
             Lie::Owners => {
                 shares.self_mask.pop();
             }
@@ -308,7 +312,8 @@ impl Liar {
     fn out_of_place(&self, roster: &Roster) -> Vec<Act> {
         let at = self.at.unwrap_or(Attempt { round: 1, attempt: 1 });
         let later = Attempt { round: at.round + 1, attempt: 1 };
-        let shares = UnmaskShares { id: self.id, self_mask: Vec::new(), round_seed: Vec::new() };
+        let shares =
+            UnmaskShares { id: self.id, self_mask: Vec::new(), round_seed: Vec::new(), noise: Vec::new() };
         let signature = secagg::IncludedSignature { id: self.id, signature: [1; 64] };
         let other = roster.members.keys().copied().find(|id| *id != self.id).unwrap_or(self.id);
         let stolen = secagg::IncludedSignature { id: other, signature: [1; 64] };

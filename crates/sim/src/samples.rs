@@ -74,9 +74,23 @@ pub fn private_plan(members: usize, rounds: u64, epsilon: f64) -> Plan {
             divisor: 100.0,
             scale_bits: 16,
             batch_rows_max: 256,
+            remove_excess_noise: false,
         },
         ..plan(members, rounds)
     }
+}
+
+/// A plan with noise that removes what a sum has too much of.
+///
+/// # Panics
+/// Where the plan's silos do not share the noise.
+pub fn removing_excess(mut plan: Plan) -> Plan {
+    match &mut plan.privacy {
+        Privacy::DistributedDpSgd { remove_excess_noise, .. }
+        | Privacy::DistributedDpFedavg { remove_excess_noise, .. } => *remove_excess_noise = true,
+        other => panic!("no shared noise in {other:?}"),
+    }
+    plan
 }
 
 /// Signs the rosters of simulated federations.

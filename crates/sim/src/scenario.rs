@@ -13,7 +13,7 @@ use crate::liar::Lie;
 use crate::operators::deeds;
 use crate::oracle::epsilon;
 use crate::oracle::{Invariant, Violation};
-use crate::samples::{plan, private_plan};
+use crate::samples::{plan, private_plan, removing_excess};
 use crate::swarm::{FaultKind, Swarm};
 use crate::trace::Row;
 
@@ -36,6 +36,8 @@ pub struct Scenario {
     pub silos: u32,
     /// Whether the plan is one with noise.
     pub private: bool,
+    /// Whether that plan removes excess noise.
+    pub removes_excess: bool,
     /// Whether the silos' own budgets are for a few rounds only: they leave the run when they are spent.
     pub tight: bool,
     /// A silo that lies, and how.
@@ -83,10 +85,17 @@ impl Scenario {
         if draw(3) == 0 {
             faults.insert(FaultKind::Operators);
         }
+        let removes_excess = private && draw(2) == 0;
+        let lie = match lie {
+            Lie::Commitment if removes_excess => Lie::NoiseSeeds,
+            Lie::Share if removes_excess => Lie::NoiseShare,
+            lie => lie,
+        };
         Self {
             seed,
             silos,
             private,
+            removes_excess,
             tight,
             // Three silos tolerate no loss at all, so no lie either.
             liar: (silos > 3 && matches!(kind, 0..=2)).then_some((who, lie)),
@@ -161,6 +170,7 @@ impl Scenario {
         let mut plan = match self.private {
             true => {
                 let private = PRIVATE.get_or_init(|| private_plan(5, 10 * ROUNDS, 8.0)).clone();
+                let private = if self.removes_excess { removing_excess(private) } else { private };
                 Plan { cohort: sized.cohort, ..private }
             }
             false => sized,
@@ -185,7 +195,8 @@ impl Scenario {
         for smaller in [
             Self { liar: None, ..smallest.clone() },
             Self { deceived: false, ..smallest.clone() },
-            Self { private: false, tight: false, ..smallest.clone() },
+            Self { removes_excess: false, ..smallest.clone() },
+            Self { private: false, removes_excess: false, tight: false, ..smallest.clone() },
         ] {
             if smaller != smallest && breaks(&smaller) {
                 smallest = smaller;
@@ -199,7 +210,13 @@ impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "seed {}: {} silos", self.seed, self.silos)?;
         if self.private {
-            write!(f, ", with noise{}", if self.tight { " and a tight budget" } else { "" })?;
+            write!(f, ", with noise")?;
+            if self.removes_excess {
+                write!(f, " and its excess removed")?;
+            }
+            if self.tight {
+                write!(f, " and a tight budget")?;
+            }
         }
         if let Some((id, lie)) = self.liar {
             write!(f, ", silo {id} lies ({lie:?})")?;

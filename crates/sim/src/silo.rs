@@ -135,7 +135,8 @@ impl Silo {
         rng: &mut dyn CryptoRng,
     ) -> Option<Digest> {
         let mechanism = job.plan.mechanism().expect("a validated plan");
-        let protected = mechanism.protect(contribution, rng).expect("a contribution within bounds");
+        let protected =
+            mechanism.protect(contribution, job.masking.noise(), rng).expect("a contribution within bounds");
         let lanes = protected.update.into_lanes();
         self.plaintext.insert(job.at, lanes.clone());
         let masked = job.masking.mask(lanes);

@@ -97,6 +97,7 @@ fn plan(network: &Architecture, private: bool) -> Plan {
             divisor: ROWS as f64,
             scale_bits: 16,
             batch_rows_max: 1024,
+            remove_excess_noise: false,
         }
     } else {
         Privacy::Fedavg {

@@ -36,6 +36,7 @@ fn plan(hidden: Vec<usize>, activation: Activation, features: usize, classes: us
             divisor: 1.0,
             scale_bits: 16,
             batch_rows_max: 64,
+            remove_excess_noise: false,
         },
         cohort: Cohort { minimum: 3, maximum: 5, corrupt: 1, honest_min: 2 },
         timing: Timing { round_deadline_ms: 10_000, minimum_wait_ms: 1, ready_after_ms: 0, attempts_max: 1 },

@@ -17,9 +17,13 @@
 /// Members of one cohort: shares are points of GF(2^8), and zero is not one of them.
 pub const COHORT_MAX: usize = secagg::COHORT_MAX;
 
+/// Links of noise seeds that one dealer shares: cohorts that remove excess noise are smaller, and of `n` silos more than
+/// half are in every sum.
+pub const NOISE_LINKS_MAX: usize = secagg::EXCESS_COHORT_MAX / 2;
+
 /// One gRPC message. The largest legitimate ones are a chunk of [`CHUNK_BYTES_MAX`] and a welcome, with a plan of
 /// [`PLAN_BYTES_MAX`] and a roster of [`ROSTER_BYTES_MAX`], each with a little around it; a full cohort's delivery is
-/// smaller than both.
+/// smaller than both, with noise seeds or without.
 pub const MESSAGE_BYTES_MAX: usize = PLAN_BYTES_MAX + ROSTER_BYTES_MAX + (16 << 10);
 
 /// A roster's canonical bytes: a thousand members.

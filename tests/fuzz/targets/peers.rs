@@ -54,11 +54,11 @@ impl Exchange {
         .ctx0();
         let (mut adverts, mut advertised) = (vec![own], BTreeMap::new());
         for id in OTHERS {
-            let (peer, advert) = Advertised::new(ClientId(id), context, &signing_key(id as u8), rng);
+            let (peer, advert) =
+                Advertised::new(ClientId(id), context, plan.excess_noise(), &signing_key(id as u8), rng);
             advertised.insert(ClientId(id), peer);
             adverts.push(advert);
         }
-        let cohort = &plan.cohort;
         Self {
             at,
             adverts,
@@ -68,11 +68,7 @@ impl Exchange {
             shared: None,
             own_signature: None,
             members: roster.member_keys().expect("sound keys"),
-            floors: Floors {
-                cohort_min: cohort.minimum,
-                honest_min: cohort.honest_min,
-                corrupt: cohort.corrupt,
-            },
+            floors: plan.floors(),
         }
     }
 

@@ -12,7 +12,7 @@ use protocol::{
     Timestamp, ToClient, ToCoordinator, TrainOutcome, UploadHeader,
 };
 use secagg::{
-    Advert, Advertised, ClientId, Cohort, Floors, HeldShares, IncludedSignature, RoundBinding, ShareBundle,
+    Advert, Advertised, ClientId, Cohort, HeldShares, IncludedSignature, RoundBinding, ShareBundle,
     SharedCohort, SharesSent, SignedIncluded,
 };
 
@@ -250,7 +250,7 @@ impl World {
         .ctx0();
         let mut keyed = Keyed { adverts: vec![own], peers: BTreeMap::new() };
         for (id, key) in self.keys.iter().filter(|(id, _)| **id != OWN) {
-            let (peer, advert) = Advertised::new(*id, context, key, &mut self.rng);
+            let (peer, advert) = Advertised::new(*id, context, self.plan.excess_noise(), key, &mut self.rng);
             keyed.peers.insert(*id, peer);
             keyed.adverts.push(advert);
         }
@@ -265,9 +265,7 @@ impl World {
             other => panic!("{other:?}"),
         };
         let members = self.roster.member_keys().unwrap();
-        let cohort = &self.plan.cohort;
-        let floors =
-            Floors { cohort_min: cohort.minimum, honest_min: cohort.honest_min, corrupt: cohort.corrupt };
+        let floors = self.plan.floors();
         let mut bundles = BTreeMap::from([(OWN, own)]);
         let (mut peers, mut cohort) = (BTreeMap::new(), None);
         for (id, peer) in keyed.peers {

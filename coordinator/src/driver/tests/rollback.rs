@@ -60,7 +60,8 @@ impl Silo {
                 ClientEffect::Mask(job) => {
                     let mechanism = job.plan.mechanism().unwrap();
                     let contribution = sim::contribute(&job.plan, self.id, job.at);
-                    let protected = mechanism.protect(contribution, &mut UnwrapErr(SysRng)).unwrap();
+                    let protected =
+                        mechanism.protect(contribution, job.masking.noise(), &mut UnwrapErr(SysRng)).unwrap();
                     let (at, masked) = (job.at, job.masking.mask(protected.update.into_lanes()));
                     let digest = Some(Digest::from_bytes(masked.digest()));
                     self.masked = Some(masked);

@@ -8,6 +8,7 @@ use empirical::one_run::{Guesses, guess};
 use identity::{Contribution, Plan};
 use params::{Layer, Shape};
 use rehearsal::{Noise, Rehearsal};
+use secagg::NoiseSeeds;
 
 use super::canaries;
 use super::report::{Claim, Inversion, Report};
@@ -103,8 +104,9 @@ fn inversion(plan: &Plan, data: &Dataset, seed: [u8; 32]) -> Result<Option<Inver
     let mechanism = plan.mechanism().map_err(|(field, why)| Failure::usage(format!("{field}: {why}")))?;
     let mut rng = ChaCha20Rng::from_seed(seed);
     let mut masked: Vec<u32> = vec![0; descent.len()];
+    let seeds = NoiseSeeds::nobody_drops(plan.cohort.maximum);
     let noised = match dp::ClippedSum::new(descent, clip_norm, 1) {
-        Ok(sum) => mechanism.protect(Contribution::Sum(sum), &mut rng).ok(),
+        Ok(sum) => mechanism.protect(Contribution::Sum(sum), &seeds, &mut rng).ok(),
         Err(_) => None,
     };
     let noised = noised.map(|protected| protected.update.into_lanes());

@@ -4,6 +4,7 @@ use datasets::digits;
 use identity::{Cohort, LocalOptimizer, Model, Plan, Privacy, Timing, Training, Weights};
 use optim::ServerOptimizer;
 use params::Activation;
+use secagg::EXCESS_COHORT_MAX;
 
 use crate::Failure;
 
@@ -114,6 +115,7 @@ fn dp_sgd(clients: usize, rounds: u64, epsilon: f64, noise_multiplier: f64, scal
         divisor: 1437.0,
         scale_bits,
         batch_rows_max: ROWS_MAX,
+        remove_excess_noise: clients <= EXCESS_COHORT_MAX,
     };
     let server = ServerOptimizer::FedAvg { learning_rate: 7.0, momentum: 0.8 };
     // One step a round: of the training section only `micro_batch` counts.
@@ -139,8 +141,14 @@ fn silo_dp_sgd(clients: usize, rounds: u64, epsilon: f64, noise_multiplier: f64,
 }
 
 fn dp_fedavg(clients: usize, rounds: u64, epsilon: f64, noise_multiplier: f64, scale_bits: u32) -> Plan {
-    let privacy =
-        Privacy::DistributedDpFedavg { epsilon, delta: DELTA, noise_multiplier, clip_norm: 1.0, scale_bits };
+    let privacy = Privacy::DistributedDpFedavg {
+        epsilon,
+        delta: DELTA,
+        noise_multiplier,
+        clip_norm: 1.0,
+        scale_bits,
+        remove_excess_noise: clients <= EXCESS_COHORT_MAX,
+    };
     let server = ServerOptimizer::FedAvg { learning_rate: 1.0, momentum: 0.0 };
     plan(clients, rounds, Vec::new(), [-0.3, 0.7], training(5, LocalOptimizer::Sgd, 0.5), server, privacy)
 }

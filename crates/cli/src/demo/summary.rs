@@ -79,6 +79,9 @@ impl Summary {
             PrivacyMode::Fedavg => "nobody adds any".to_owned(),
             PrivacyMode::SiloDpSgd => format!("{}, in each of its steps", mode.noise_by()),
             PrivacyMode::CentralDpFedavg => mode.noise_by().to_owned(),
+            _ if plan.excess_noise().is_removed() => {
+                format!("{}; what a sum has too much of is taken off again", mode.noise_by())
+            }
             _ => format!("{}; any {HONEST_MIN} honest silos add enough", mode.noise_by()),
         };
         let trust = match mode {

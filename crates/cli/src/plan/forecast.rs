@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use accounting::{Budget, calibrate, fractional_epsilon, pld_epsilon, steps_allowed};
-use identity::{Mechanism, Plan};
+use identity::{Mechanism, Plan, Privacy, SharedNoise};
 use serde::Serialize;
 
 use super::{LANE_BYTES, dropouts_survived};
@@ -15,6 +15,8 @@ const SAMPLES_PER_SECOND: f64 = 4e6;
 const NETWORK_BYTES_PER_SECOND: f64 = 12.5e6;
 /// Sealed shares, adverts, signatures and answers: a few hundred bytes for each other silo.
 const SMALL_BYTES_PER_SILO: u64 = 600;
+/// A link of noise seeds: a share and its opening, sealed, its commitment, and its part of the answer.
+const NOISE_LINK_BYTES: u64 = 100;
 
 /// Everything that is known of a run beforehand.
 #[derive(Debug, Serialize)]
@@ -258,8 +260,9 @@ fn noise_to_signal(plan: &Plan) -> Result<Option<NoiseToSignal>, Failure> {
     let mechanism = plan.mechanism().map_err(|(field, why)| Failure::usage(format!("{field}: {why}")))?;
     let silos = plan.cohort.maximum as f64;
     let dimension = plan.architecture().parameter_count() as f64;
-    // Every silo of the largest cohort adds its share.
-    let norm = |sigma_local: f64, scale: f64| (dimension * silos).sqrt() * sigma_local / scale;
+    // Every silo of the largest cohort is in the sum.
+    let norm =
+        |noise: &SharedNoise, scale: f64| dimension.sqrt() * noise.sigma_in_sum(plan.cohort.maximum) / scale;
     if let identity::Privacy::SiloDpSgd { noise_multiplier, clip_norm, divisor, local_steps, .. } =
         plan.privacy
     {
@@ -271,29 +274,37 @@ fn noise_to_signal(plan: &Plan) -> Result<Option<NoiseToSignal>, Failure> {
     }
     let (noise_norm, signal_norm_max) = match mechanism {
         Mechanism::Exact { .. } => return Ok(None),
-        Mechanism::Sums { scale, sigma_local, divisor, .. } => {
+        Mechanism::Sums { scale, noise, divisor, .. } => {
             // A batch has about `divisor` records, each clipped.
-            (norm(sigma_local.value(), scale.factor()) / divisor, plan.clip_norm().unwrap_or_default())
+            (norm(&noise, scale.factor()) / divisor, plan.clip_norm().unwrap_or_default())
         }
         Mechanism::Central { scale, clip_norm, sigma } => {
             (dimension.sqrt() * sigma.value() / scale.factor() / silos, clip_norm)
         }
-        Mechanism::Updates { scale, clip_norm, sigma_local } => {
-            (norm(sigma_local.value(), scale.factor()) / silos, clip_norm)
-        }
+        Mechanism::Updates { scale, clip_norm, noise } => (norm(&noise, scale.factor()) / silos, clip_norm),
     };
     Ok(Some(NoiseToSignal { noise_norm, signal_norm_max, ratio: noise_norm / signal_norm_max }))
 }
 
 fn bytes(plan: &Plan) -> Bytes {
     let lanes = plan.lanes() as u64 * LANE_BYTES;
-    let small = SMALL_BYTES_PER_SILO * plan.cohort.maximum as u64;
+    let shares = SMALL_BYTES_PER_SILO + NOISE_LINK_BYTES * removable_levels(plan);
+    let small = shares * plan.cohort.maximum as u64;
     // A silo fetches each round's sum, and steps the model itself.
     let (up, down) = (lanes + small, lanes + small);
     Bytes {
         up_per_silo_and_round: up,
         down_per_silo_and_round: down,
         per_silo_and_run: (up + down).saturating_mul(plan.rounds),
+    }
+}
+
+/// Components of each silo's noise that a full cohort's sum does without.
+fn removable_levels(plan: &Plan) -> u64 {
+    let cohort = &plan.cohort;
+    match secagg::Threshold::new(cohort.maximum, cohort.corrupt) {
+        Ok(threshold) if plan.excess_noise().is_removed() => threshold.dropouts_tolerated() as u64,
+        _ => 0,
     }
 }
 
@@ -314,7 +325,10 @@ fn memory(plan: &Plan) -> Memory {
 fn seconds(plan: &Plan, noised: bool) -> Seconds {
     let lanes = plan.lanes() as f64;
     let masks = lanes * 4.0 * plan.cohort.maximum as f64 / MASK_BYTES_PER_SECOND;
-    let noise = if noised { lanes / SAMPLES_PER_SECOND } else { 0.0 };
+    // Each silo draws its own noise at the same time; the coordinator draws what it takes off once more, of all silos.
+    let excess = removable_levels(plan) as f64;
+    let drawn = if noised { 1.0 + excess * (1.0 + plan.cohort.maximum as f64) } else { 0.0 };
+    let noise = drawn * lanes / SAMPLES_PER_SECOND;
     // The coordinator takes off one self mask a silo, and receives every vector over one line.
     let bytes = bytes(plan);
     let transfers = (bytes.up_per_silo_and_round + bytes.down_per_silo_and_round) as f64
@@ -352,7 +366,31 @@ fn suggestions(plan: &Plan) -> Result<Vec<String>, Failure> {
             rate / 2.0
         ));
     }
+    suggestions.extend(less_excess(plan));
     Ok(suggestions)
+}
+
+/// How much less noisy the sums would be without what they have beyond the calibrated noise.
+fn less_excess(plan: &Plan) -> Option<String> {
+    let mut without = plan.clone();
+    match &mut without.privacy {
+        Privacy::DistributedDpSgd { remove_excess_noise, .. }
+        | Privacy::DistributedDpFedavg { remove_excess_noise, .. } => *remove_excess_noise = true,
+        _ => return None,
+    }
+    let sigma = |plan: &Plan| match plan.mechanism() {
+        Ok(Mechanism::Sums { noise, .. } | Mechanism::Updates { noise, .. }) => {
+            Some(noise.sigma_in_sum(plan.cohort.maximum))
+        }
+        _ => None,
+    };
+    let ratio = sigma(&without)? / sigma(plan)?;
+    (ratio < 0.95).then(|| {
+        format!(
+            "remove_excess_noise = true would leave a full cohort's sums {:.0} % of this noise, at the same epsilon",
+            100.0 * ratio
+        )
+    })
 }
 
 fn sized(bytes: u64) -> String {
@@ -380,8 +418,8 @@ mod tests {
         assert!(epsilon.pld < epsilon.rdp_fractional && epsilon.rdp_fractional <= epsilon.at_the_end);
         assert!(epsilon.at_the_end <= epsilon.budget && epsilon.at_the_end > 0.99 * epsilon.budget);
         assert!(epsilon.last_round_adds > 0.0 && epsilon.last_round_adds < epsilon.after_one_round);
-        // z C sqrt(n / honest_min) sqrt(d) over the divisor, against C.
-        let expected = 5.324 * 2.5f64.sqrt() * 650f64.sqrt() / 1437.0;
+        // z C sqrt(n / (n - c)) sqrt(d) over the divisor, against C.
+        let expected = 5.324 * 1.25f64.sqrt() * 650f64.sqrt() / 1437.0;
         let noise = forecast.noise.as_ref().unwrap();
         assert!((noise.ratio / expected - 1.0).abs() < 0.01, "{noise:?} {expected}");
         assert!(forecast.warnings.is_empty(), "{:?}", forecast.warnings);
@@ -402,6 +440,24 @@ mod tests {
         );
         let text = forecast(Mode::None, 5).text();
         assert!(text.contains("none: exact sums") && text.contains("no differential privacy"), "{text}");
+    }
+
+    #[test]
+    fn excess_noise_that_could_be_removed_is_pointed_out_and_removal_is_paid_for() {
+        let removing = demo_plan(Mode::DistributedDpSgd, 5, None, None).unwrap();
+        let mut keeping = removing.clone();
+        let Privacy::DistributedDpSgd { remove_excess_noise, .. } = &mut keeping.privacy else { panic!() };
+        *remove_excess_noise = false;
+        let (removing, keeping) = (Forecast::of(&removing).unwrap(), Forecast::of(&keeping).unwrap());
+        // Five silos, noise calibrated to honest_min = 2 of them or to all but the corrupt one: sqrt((5/4)/(5/2)).
+        let ratio = removing.noise.as_ref().unwrap().ratio / keeping.noise.as_ref().unwrap().ratio;
+        assert!((ratio - 0.5f64.sqrt()).abs() < 1e-6, "{ratio}");
+        let hint =
+            "suggestion    remove_excess_noise = true would leave a full cohort's sums 71 % of this noise";
+        assert!(keeping.text().contains(hint), "{}", keeping.text());
+        assert!(!removing.text().contains("remove_excess_noise"), "{}", removing.text());
+        let more = removing.bytes.up_per_silo_and_round - keeping.bytes.up_per_silo_and_round;
+        assert_eq!(more, 5 * NOISE_LINK_BYTES);
     }
 
     #[test]

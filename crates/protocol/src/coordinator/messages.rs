@@ -48,7 +48,7 @@ impl Coordinator {
             ToCoordinator::Declined { round, reason } => self.declined(from, round, reason, out),
             ToCoordinator::Advertise { at, advert } => match self.state.phase.advertising(at)? {
                 Some(phase) => {
-                    let new = phase.admit(from, &advert, self.state.roster.keys())?;
+                    let new = phase.admit(from, &advert, self.state.roster.keys(), &self.setup.plan)?;
                     self.commit_if(new, Record::Advertised(advert), out);
                     Ok(())
                 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use checkpoint::{AbortedRound, ChainVerifier, Manifest, SignedManifest};
 use identity::{AuthorisedRoster, SignedRoster};
 use params::Digest;
-use secagg::{Advert, ClientId, Cohort, Ctx0, Floors, RoundBinding};
+use secagg::{Advert, ClientId, Cohort, Ctx0, RoundBinding};
 
 use super::Setup;
 use super::actions::Acted;
@@ -175,7 +175,7 @@ impl State {
             (Phase::Advertising(phase), Record::RosterFixed { now }) => {
                 let adverts: Vec<Advert> = phase.adverts.into_values().collect();
                 let context = phase.round.context;
-                match Cohort::new(context, &adverts, self.roster.keys(), &floors(setup)) {
+                match Cohort::new(context, &adverts, self.roster.keys(), &setup.plan.floors()) {
                     Ok(cohort) => Phase::Sharing(Sharing {
                         round: phase.round.entered(*now),
                         cohort,
@@ -348,10 +348,4 @@ fn opened(roster: &SignedRoster, setup: &Setup) -> AuthorisedRoster {
         Ok(roster) => roster,
         Err(why) => broken!("C1", "a journalled roster does not open: {why}"),
     }
-}
-
-/// The plan's floors, as secure aggregation checks them.
-pub(crate) fn floors(setup: &Setup) -> Floors {
-    let cohort = &setup.plan.cohort;
-    Floors { cohort_min: cohort.minimum, honest_min: cohort.honest_min, corrupt: cohort.corrupt }
 }

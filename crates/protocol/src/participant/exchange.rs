@@ -26,10 +26,10 @@ impl Participant {
             return;
         };
         let identity = self.profile.identity.signing_key();
-        let floors = self.run.as_ref().map(|run| run.plan.cohort.clone()).map(|cohort| secagg::Floors {
-            cohort_min: cohort.minimum.max(self.profile.policy.cohort_min),
-            honest_min: cohort.honest_min.max(self.profile.policy.honest_min),
-            corrupt: cohort.corrupt,
+        let floors = self.run.as_ref().map(|run| run.plan.floors()).map(|floors| secagg::Floors {
+            cohort_min: floors.cohort_min.max(self.profile.policy.cohort_min),
+            honest_min: floors.honest_min.max(self.profile.policy.honest_min),
+            ..floors
         });
         let Some(floors) = floors else { return };
         match round.step {

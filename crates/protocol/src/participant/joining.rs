@@ -237,8 +237,13 @@ impl Participant {
             model_hash: *round.model.as_bytes(),
         }
         .ctx0();
-        let (state, advert) =
-            Advertised::new(self.profile.id, context, self.profile.identity.signing_key(), rng);
+        let (state, advert) = Advertised::new(
+            self.profile.id,
+            context,
+            run.plan.excess_noise(),
+            self.profile.identity.signing_key(),
+            rng,
+        );
         round.step = Step::Advertised { state, advert: advert.clone() };
         self.commit(ClientRecord::Advertised { at }, out);
         out.push(ClientEffect::Send(Box::new(ToCoordinator::Advertise { at, advert })));

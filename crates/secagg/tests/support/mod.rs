@@ -8,8 +8,8 @@ use chacha20::ChaCha20Rng;
 use ed25519_dalek::SigningKey;
 use rand_core::SeedableRng;
 use secagg::{
-    Advert, Advertised, ClientId, Cohort, Complaint, Ctx0, DeliveryRejection, Floors, HeldShares, Masking,
-    Members, RoundBinding, ShareBundle, SharedCohort, SharesSent, UnmaskShares,
+    Advert, Advertised, ClientId, Cohort, Complaint, Ctx0, DeliveryRejection, ExcessNoise, Floors,
+    HeldShares, Masking, Members, RoundBinding, ShareBundle, SharedCohort, SharesSent, UnmaskShares,
 };
 
 /// The parties and the plan.
@@ -57,11 +57,18 @@ impl Federation {
             .collect();
         Self {
             ctx0: binding.ctx0(),
-            floors: Floors { cohort_min: 3, honest_min: 1, corrupt },
+            floors: Floors { cohort_min: 3, honest_min: 1, corrupt, excess_noise: ExcessNoise::Kept },
             members: identities.iter().map(|(id, key)| (*id, key.verifying_key())).collect(),
             rng: ChaCha20Rng::from_seed([n as u8; 32]),
             identities,
         }
+    }
+
+    /// As [`Federation::new`], under a plan that removes excess noise.
+    pub(crate) fn removing_excess(n: usize, corrupt: usize) -> Self {
+        let mut federation = Self::new(n, corrupt);
+        federation.floors.excess_noise = ExcessNoise::Removed;
+        federation
     }
 
     pub(crate) fn id(&self, place: usize) -> ClientId {
@@ -75,7 +82,8 @@ impl Federation {
     pub(crate) fn advertise(&mut self) -> Keyed {
         let mut keyed = Keyed { clients: BTreeMap::new(), adverts: Vec::new() };
         for (id, identity) in &self.identities {
-            let (client, advert) = Advertised::new(*id, self.ctx0, identity, &mut self.rng);
+            let (client, advert) =
+                Advertised::new(*id, self.ctx0, self.floors.excess_noise, identity, &mut self.rng);
             keyed.clients.insert(*id, client);
             keyed.adverts.push(advert);
         }

@@ -2,7 +2,7 @@
 
 use secagg::{
     Advert, ClientId, Complaint, ComplaintReason, DeliveredShare, Delivery, IncludedSignature, OpenedShare,
-    R1, SealedShare, ShareBundle, ShareCommitments, SignedRoot, UnmaskShares,
+    R1, SealedShare, ShareBundle, ShareCommitments, SignedRoot, UnmaskShares, sealed_share_bytes,
 };
 
 use super::{ConversionError, Fault, fixed, list, required};
@@ -16,6 +16,7 @@ impl From<Advert> for v1::Advert {
             mk_pub: advert.mk_pub.to_vec(),
             commitment: advert.commitment.to_vec(),
             signature: advert.signature.to_vec(),
+            noise: advert.noise.map(|end| end.to_vec()),
         }
     }
 }
@@ -29,6 +30,7 @@ impl TryFrom<v1::Advert> for Advert {
             ek_pub: fixed("ek_pub", &advert.ek_pub)?,
             mk_pub: fixed("mk_pub", &advert.mk_pub)?,
             commitment: fixed("commitment", &advert.commitment)?,
+            noise: advert.noise.as_deref().map(|end| fixed("noise", end)).transpose()?,
             signature: fixed("signature", &advert.signature)?,
         })
     }
@@ -36,7 +38,11 @@ impl TryFrom<v1::Advert> for Advert {
 
 impl From<ShareCommitments> for v1::ShareCommitments {
     fn from(commitments: ShareCommitments) -> Self {
-        Self { round_seed: commitments.round_seed.to_vec(), self_mask: commitments.self_mask.to_vec() }
+        Self {
+            round_seed: commitments.round_seed.to_vec(),
+            self_mask: commitments.self_mask.to_vec(),
+            noise: commitments.noise.iter().map(|commitment| commitment.to_vec()).collect(),
+        }
     }
 }
 
@@ -47,6 +53,7 @@ impl TryFrom<v1::ShareCommitments> for ShareCommitments {
         Ok(Self {
             round_seed: fixed("round_seed", &commitments.round_seed)?,
             self_mask: fixed("self_mask", &commitments.self_mask)?,
+            noise: digests("noise", &commitments.noise, limits::NOISE_LINKS_MAX)?,
         })
     }
 }
@@ -133,7 +140,7 @@ impl TryFrom<v1::DeliveredShare> for DeliveredShare {
             sender: ClientId(share.sender),
             ciphertext: ciphertext(share.ciphertext)?,
             commitments: required("commitments", share.commitments)?,
-            merkle_path: merkle_path(&share.merkle_path)?,
+            merkle_path: digests("merkle_path", &share.merkle_path, limits::MERKLE_PATH_MAX)?,
         })
     }
 }
@@ -196,6 +203,7 @@ impl From<UnmaskShares> for v1::UnmaskShares {
             id: shares.id.0,
             self_mask: shares.self_mask.into_iter().map(Into::into).collect(),
             round_seed: shares.round_seed.into_iter().map(Into::into).collect(),
+            noise: shares.noise.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -208,6 +216,7 @@ impl TryFrom<v1::UnmaskShares> for UnmaskShares {
             id: ClientId(shares.id),
             self_mask: list("self_mask", shares.self_mask, limits::COHORT_MAX)?,
             round_seed: list("round_seed", shares.round_seed, limits::COHORT_MAX)?,
+            noise: list("noise", shares.noise, limits::COHORT_MAX)?,
         })
     }
 }
@@ -250,11 +259,17 @@ impl TryFrom<v1::Complaint> for Complaint {
 }
 
 fn ciphertext(bytes: Vec<u8>) -> Result<Vec<u8>, ConversionError> {
-    fixed::<{ secagg::SEALED_SHARE_BYTES }>("ciphertext", &bytes)?;
+    // How many links of noise seeds it has to hold is the cohort's business.
+    let links =
+        bytes.len().saturating_sub(sealed_share_bytes(0)) / (sealed_share_bytes(1) - sealed_share_bytes(0));
+    let (got, need) = (bytes.len(), sealed_share_bytes(links.min(limits::NOISE_LINKS_MAX)));
+    if got != need {
+        return Err(ConversionError::new("ciphertext", Fault::Length { got, need }));
+    }
     Ok(bytes)
 }
 
-fn merkle_path(nodes: &[Vec<u8>]) -> Result<Vec<[u8; 32]>, ConversionError> {
-    super::at_most("merkle_path", nodes.len() as u64, limits::MERKLE_PATH_MAX as u64, "entries")?;
-    nodes.iter().enumerate().map(|(i, node)| fixed(&format!("merkle_path[{i}]"), node)).collect()
+fn digests(field: &str, entries: &[Vec<u8>], max: usize) -> Result<Vec<[u8; 32]>, ConversionError> {
+    super::at_most(field, entries.len() as u64, max as u64, "entries")?;
+    entries.iter().enumerate().map(|(i, entry)| fixed(&format!("{field}[{i}]"), entry)).collect()
 }

@@ -117,6 +117,7 @@ fn plan(hidden: &[usize], rate: f64, silos: usize, honest_min: usize) -> Plan {
             divisor: RATE * ROWS,
             scale_bits: 16,
             batch_rows_max: 1024,
+            remove_excess_noise: false,
         },
         honest_min,
         rounds: steps,

@@ -20,6 +20,7 @@ impl Advertising {
         from: ClientId,
         advert: &Advert,
         members: &Members,
+        plan: &Plan,
     ) -> Result<bool, Rejection> {
         if advert.id != from || !self.round.cohort.contains(&from) || self.round.dropped.contains_key(&from) {
             return Err(Rejection::NotInCohort);
@@ -27,7 +28,7 @@ impl Advertising {
         if !once(self.adverts.get(&from), advert)? {
             return Ok(false);
         }
-        verify_advert(self.round.context, advert, members)
+        verify_advert(self.round.context, advert, members, plan.excess_noise())
             .map_err(|why| Rejection::Invalid(why.to_string()))?;
         // Both kinds of key are one set to the cohort: what is admitted here must make one that verifies.
         let taken =

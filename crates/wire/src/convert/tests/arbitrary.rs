@@ -10,8 +10,9 @@ use protocol::{
     UploadHeader,
 };
 use secagg::{
-    Advert, ClientId, Complaint, ComplaintReason, DeliveredShare, Delivery, IncludedSignature, OpenedShare,
-    R1, SEALED_SHARE_BYTES, SealedShare, ShareBundle, ShareCommitments, SignedRoot, UnmaskShares,
+    Advert, ClientId, Complaint, ComplaintReason, DeliveredShare, Delivery, EXCESS_COHORT_MAX,
+    IncludedSignature, OpenedShare, R1, SealedShare, ShareBundle, ShareCommitments, SignedRoot, UnmaskShares,
+    sealed_share_bytes,
 };
 
 use super::{CheckpointRecord, ModelHeader, limits};
@@ -56,9 +57,9 @@ pub(super) fn to_coordinator() -> impl Strategy<Value = ToCoordinator> {
         (at(), complaint()).prop_map(|(at, complaint)| ToCoordinator::Complain { at, complaint }),
         (at(), included_signature())
             .prop_map(|(at, signature)| ToCoordinator::SignIncluded { at, signature }),
-        (at(), client(), vec(opened_share(), 0..9), vec(opened_share(), 0..9)).prop_map(
-            |(at, id, self_mask, round_seed)| {
-                ToCoordinator::Unmask { at, shares: UnmaskShares { id, self_mask, round_seed } }
+        (at(), client(), opened_shares(), opened_shares(), opened_shares()).prop_map(
+            |(at, id, self_mask, round_seed, noise)| {
+                ToCoordinator::Unmask { at, shares: UnmaskShares { id, self_mask, round_seed, noise } }
             }
         ),
     ]
@@ -125,7 +126,7 @@ pub(super) fn cohort_roster() -> ToClient {
 
 pub(super) fn deliver() -> ToClient {
     let members = vec![a_signed_root(); 2];
-    ToClient::Deliver { at: AT, delivery: Delivery { members, shares: vec![a_delivered_share(2)] } }
+    ToClient::Deliver { at: AT, delivery: Delivery { members, shares: vec![a_delivered_share(2, 0)] } }
 }
 
 pub(super) fn unmask_request() -> ToClient {
@@ -134,7 +135,7 @@ pub(super) fn unmask_request() -> ToClient {
 }
 
 pub(super) fn share_keys() -> ToCoordinator {
-    ToCoordinator::ShareKeys { at: AT, bundle: a_bundle(2) }
+    ToCoordinator::ShareKeys { at: AT, bundle: a_bundle(2, 0) }
 }
 
 pub(super) fn complain() -> ToCoordinator {
@@ -160,16 +161,17 @@ pub(super) fn largest_to_client() -> Vec<ToClient> {
         SignedRoster { roster: "x".repeat(limits::ROSTER_BYTES_MAX), signature: hex(limits::HEX_BYTES_MAX) };
     let manifest_bytes = vec![1; limits::MANIFEST_BYTES_MAX];
     let included = vec![ClientId(u32::MAX); MEMBERS];
-    let delivery = Delivery {
-        members: vec![a_signed_root(); MEMBERS],
-        shares: vec![a_delivered_share(limits::MERKLE_PATH_MAX); MEMBERS],
+    let delivery = |members: usize, links| Delivery {
+        members: vec![a_signed_root(); members],
+        shares: vec![a_delivered_share(limits::MERKLE_PATH_MAX, links); members],
     };
     let signatures = vec![IncludedSignature { id: ClientId(u32::MAX), signature: [1; 64] }; MEMBERS];
     vec![
         ToClient::Welcome { run_id: digest, plan: Box::new(plan), roster: Box::new(roster) },
         ToClient::Published(SignedManifest { manifest_bytes, signature: [1; 64] }),
         ToClient::Roster { at: AT, adverts: vec![an_advert(); MEMBERS] },
-        ToClient::Deliver { at: AT, delivery },
+        ToClient::Deliver { at: AT, delivery: delivery(MEMBERS, 0) },
+        ToClient::Deliver { at: AT, delivery: delivery(EXCESS_COHORT_MAX, limits::NOISE_LINKS_MAX) },
         ToClient::UnmaskRequest { at: AT, included, signatures },
     ]
 }
@@ -178,7 +180,8 @@ pub(super) fn largest_to_coordinator() -> Vec<ToCoordinator> {
     let text = "x".repeat(limits::TEXT_BYTES_MAX);
     vec![
         ToCoordinator::Declined { round: Some(1), reason: Decline::Policy { code: text.clone(), text } },
-        ToCoordinator::ShareKeys { at: AT, bundle: a_bundle(MEMBERS) },
+        ToCoordinator::ShareKeys { at: AT, bundle: a_bundle(MEMBERS, 0) },
+        ToCoordinator::ShareKeys { at: AT, bundle: a_bundle(EXCESS_COHORT_MAX, limits::NOISE_LINKS_MAX) },
         ToCoordinator::Unmask { at: AT, shares: some_unmask_shares(MEMBERS) },
     ]
 }
@@ -201,18 +204,29 @@ fn signed_manifest() -> impl Strategy<Value = SignedManifest> {
 }
 
 fn advert() -> impl Strategy<Value = Advert> {
-    (client(), any::<[u8; 32]>(), any::<[u8; 32]>(), any::<[u8; 32]>(), any::<[u8; 64]>()).prop_map(
-        |(id, ek_pub, mk_pub, commitment, signature)| Advert { id, ek_pub, mk_pub, commitment, signature },
+    (client(), any::<[[u8; 32]; 3]>(), any::<Option<[u8; 32]>>(), any::<[u8; 64]>()).prop_map(
+        |(id, [ek_pub, mk_pub, commitment], noise, signature)| Advert {
+            id,
+            ek_pub,
+            mk_pub,
+            commitment,
+            noise,
+            signature,
+        },
     )
 }
 
 fn commitments() -> impl Strategy<Value = ShareCommitments> {
-    any::<([u8; 32], [u8; 32])>()
-        .prop_map(|(round_seed, self_mask)| ShareCommitments { round_seed, self_mask })
+    (any::<[u8; 32]>(), any::<[u8; 32]>(), vec(any::<[u8; 32]>(), 0..9))
+        .prop_map(|(round_seed, self_mask, noise)| ShareCommitments { round_seed, self_mask, noise })
+}
+
+fn ciphertext() -> impl Strategy<Value = Vec<u8>> {
+    (0..9_usize).prop_flat_map(|links| vec(any::<u8>(), sealed_share_bytes(links)))
 }
 
 fn sealed_share() -> impl Strategy<Value = SealedShare> {
-    let ciphertext = prop_oneof![Just(Vec::new()), vec(any::<u8>(), SEALED_SHARE_BYTES)];
+    let ciphertext = prop_oneof![Just(Vec::new()), ciphertext()];
     (client(), ciphertext, commitments()).prop_map(|(recipient, ciphertext, commitments)| SealedShare {
         recipient,
         ciphertext,
@@ -230,7 +244,7 @@ fn signed_root() -> impl Strategy<Value = SignedRoot> {
 
 fn delivered_share() -> impl Strategy<Value = DeliveredShare> {
     let path = vec(any::<[u8; 32]>(), 0..=limits::MERKLE_PATH_MAX);
-    (client(), vec(any::<u8>(), SEALED_SHARE_BYTES), commitments(), path).prop_map(
+    (client(), ciphertext(), commitments(), path).prop_map(
         |(sender, ciphertext, commitments, merkle_path)| DeliveredShare {
             sender,
             ciphertext,
@@ -242,6 +256,10 @@ fn delivered_share() -> impl Strategy<Value = DeliveredShare> {
 
 fn included_signature() -> impl Strategy<Value = IncludedSignature> {
     (client(), any::<[u8; 64]>()).prop_map(|(id, signature)| IncludedSignature { id, signature })
+}
+
+fn opened_shares() -> impl Strategy<Value = Vec<OpenedShare>> {
+    vec(opened_share(), 0..9)
 }
 
 fn opened_share() -> impl Strategy<Value = OpenedShare> {
@@ -321,33 +339,46 @@ fn rejection() -> impl Strategy<Value = Rejection> {
 
 fn an_advert() -> Advert {
     let key = [1; 32];
-    Advert { id: ClientId(u32::MAX), ek_pub: key, mk_pub: key, commitment: key, signature: [1; 64] }
+    Advert {
+        id: ClientId(u32::MAX),
+        ek_pub: key,
+        mk_pub: key,
+        commitment: key,
+        noise: Some(key),
+        signature: [1; 64],
+    }
 }
 
-fn some_commitments() -> ShareCommitments {
-    ShareCommitments { round_seed: [1; 32], self_mask: [2; 32] }
+fn some_commitments(links: usize) -> ShareCommitments {
+    ShareCommitments { round_seed: [1; 32], self_mask: [2; 32], noise: vec![[3; 32]; links] }
 }
 
 fn a_signed_root() -> SignedRoot {
     SignedRoot { id: ClientId(u32::MAX), merkle_root: [1; 32], signature: [1; 64] }
 }
 
-fn a_delivered_share(path: usize) -> DeliveredShare {
+fn a_delivered_share(path: usize, links: usize) -> DeliveredShare {
     DeliveredShare {
         sender: ClientId(u32::MAX),
-        ciphertext: vec![1; SEALED_SHARE_BYTES],
-        commitments: some_commitments(),
+        ciphertext: vec![1; sealed_share_bytes(links)],
+        commitments: some_commitments(links),
         merkle_path: vec![[1; 32]; path],
     }
 }
 
-fn a_bundle(shares: usize) -> ShareBundle {
-    let ciphertext = vec![1; SEALED_SHARE_BYTES];
-    let share = SealedShare { recipient: ClientId(u32::MAX), ciphertext, commitments: some_commitments() };
+fn a_bundle(shares: usize, links: usize) -> ShareBundle {
+    let ciphertext = vec![1; sealed_share_bytes(links)];
+    let share =
+        SealedShare { recipient: ClientId(u32::MAX), ciphertext, commitments: some_commitments(links) };
     ShareBundle { sender: ClientId(u32::MAX), shares: vec![share; shares], signature: [1; 64] }
 }
 
 fn some_unmask_shares(count: usize) -> UnmaskShares {
     let share = OpenedShare { owner: ClientId(u32::MAX), share: [1; 32], opening: [2; 32] };
-    UnmaskShares { id: ClientId(1), self_mask: vec![share.clone(); count], round_seed: vec![share; count] }
+    UnmaskShares {
+        id: ClientId(1),
+        self_mask: vec![share.clone(); count],
+        round_seed: vec![share.clone(); count],
+        noise: vec![share; count],
+    }
 }
