@@ -32,6 +32,7 @@ mod keys;
 mod mechanism;
 mod plan;
 mod policy;
+mod privacy;
 mod problems;
 mod refusal;
 mod roster;
@@ -44,11 +45,9 @@ pub use authored::{AuthorError, AuthoredPlan, SignedPlan};
 pub use authority::{Authority, AuthorityError, identity_fingerprint, spoken};
 pub use keys::{IdentityKey, KeyError, parse_verifying_key};
 pub use mechanism::{Aggregate, Contribution, Mechanism, ProtectError, Protected, SiloNoise};
-pub use plan::{
-    Cohort, Data, Feature, LocalOptimizer, Model, Plan, PlanError, Privacy, PrivacyMode, Timing, Training,
-    Weights,
-};
+pub use plan::{Cohort, Data, Feature, LocalOptimizer, Model, Plan, PlanError, Timing, Training};
 pub use policy::{Hours, ModelKind, Period, Policy, PolicyError, RosterChanges};
+pub use privacy::{Privacy, PrivacyMode, Weights};
 pub use problems::{Problem, Problems};
 pub use refusal::Refusal;
 pub use roster::{AuthorisedRoster, Member, Roster, RosterChange, RosterError, SignedRoster};

@@ -9,7 +9,8 @@ use dp::{
 use rand_core::CryptoRng;
 use secagg::{ExcessNoise, ExcessSeed, Floors, NoiseSeeds};
 
-use crate::plan::{Plan, Privacy, Weights};
+use crate::plan::Plan;
+use crate::privacy::{Privacy, Weights};
 use crate::shared_noise::SharedNoise;
 
 /// Bits of a lane.

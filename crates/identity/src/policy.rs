@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::authored::AuthoredPlan;
 use crate::keys::parse_verifying_key;
-use crate::plan::{Plan, PrivacyMode};
+use crate::plan::Plan;
+use crate::privacy::PrivacyMode;
 use crate::problems::Problems;
 use crate::refusal::Refusal;
 

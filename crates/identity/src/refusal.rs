@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::PrivacyMode;
 use crate::policy::Hours;
+use crate::privacy::PrivacyMode;
 
 /// Why a silo does not take part: a code for machines, a sentence for people.
 #[derive(Debug, Clone, PartialEq, thiserror::Error, Serialize, Deserialize)]

@@ -4,7 +4,8 @@ use accounting::{RdpCurve, calibrate};
 use params::Shape;
 use secagg::{COHORT_MAX, Threshold};
 
-use crate::plan::{Plan, Privacy, Weights};
+use crate::plan::Plan;
+use crate::privacy::{Privacy, Weights};
 use crate::problems::Problems;
 
 const ROUNDS_MAX: u64 = 1_000_000;
