@@ -87,12 +87,14 @@ pub(crate) async fn train(
         Ok(version) => {
             let data = Arc::clone(&table.data);
             let model = version.params.clone();
-            let result = spawn_blocking(move || BurnTrainer.train(&job.plan, &model, &data, *job.seed))
-                .await
-                .map_err(|panic| panic.to_string())
-                .and_then(|trained| trained.map_err(|why| why.to_string()))
-                .map(Contribution::from)
-                .map_err(TrainFailure::Training);
+            let clip_norm = job.plan.clip_norm_after(&version.state);
+            let result =
+                spawn_blocking(move || BurnTrainer.train(&job.plan, &model, &data, clip_norm, *job.seed))
+                    .await
+                    .map_err(|panic| panic.to_string())
+                    .and_then(|trained| trained.map_err(|why| why.to_string()))
+                    .map(Contribution::from)
+                    .map_err(TrainFailure::Training);
             (Some(version), result)
         }
     };

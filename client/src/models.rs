@@ -24,7 +24,7 @@ use crate::patience::{retry_longest, within};
 #[derive(Clone)]
 pub(crate) struct Version {
     pub(crate) params: Params,
-    state: State,
+    pub(crate) state: State,
 }
 
 /// Why a model is not used.
@@ -100,7 +100,7 @@ impl Source<'_> {
         if params.digest() != manifest.model.params_digest {
             return Err(FetchError::OtherModel(params.digest()));
         }
-        let initial = self.plan.server.initial_state(layout.len());
+        let initial = self.plan.initial_state(layout.len());
         let state = match &manifest.optimizer {
             // Version 0's is known without asking.
             Some(artifact) if Digest::sha256(&initial.to_bytes()) != artifact.sha256 => {

@@ -354,7 +354,7 @@ impl Driver {
     /// Stages version 0 and starts the run.
     fn start(&mut self) -> anyhow::Result<()> {
         let params = self.plan.initial_model();
-        let state = self.plan.server.initial_state(params.layout().len());
+        let state = self.plan.initial_state(params.layout().len());
         let files = Files::initial(&params, &state);
         files.stage(self.store.as_mut(), Attempt { round: 0, attempt: 0 })?;
         let genesis = files.artifacts(params.digest());

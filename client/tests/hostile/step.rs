@@ -25,7 +25,7 @@ impl Published {
         let genesis = genesis(plan).0;
         let before = genesis.verify_strict().unwrap();
         let initial = plan.initial_model();
-        let state = plan.server.initial_state(initial.values().len());
+        let state = plan.initial_state(initial.values().len());
         let lanes: Vec<u32> = (1..=plan.lanes() as u32).map(|lane| lane << 16).collect();
         let next = next_model(plan, &lanes, 3, &initial, state).unwrap();
         let optimizer = next.state.to_bytes();
@@ -130,6 +130,38 @@ async fn a_model_that_does_not_follow_from_the_published_aggregate_is_declined_b
         let declined = ToCoordinator::Declined { round: Some(2), reason };
         assert_eq!(all.say(round.open()).await, declined, "{case}");
         all.ends_with(&FOLLOWED, case).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clip_norm_that_does_not_follow_from_the_published_sum_is_declined() {
+    let mut plan = sim::adaptive(sim::private_plan(4, 9, 3.0));
+    (plan.cohort.minimum, plan.timing.round_deadline_ms) = (3, 5_000);
+    for lies in [false, true] {
+        let (_, file) = genesis(&plan);
+        let chunks = wire::model_chunks(0, plan.initial_model().digest(), file.into()).collect();
+        let mut all = Federation::configured(plan.clone(), chunks, |config| {
+            config.policy.privacy_modes = [plan.mode()].into();
+            config.policy.epsilon_max = 4.0;
+        })
+        .await;
+        let mut round = Published::honest(&all.plan);
+        if lies {
+            let state = optim::State::from_bytes(&round.optimizer).unwrap();
+            let wider = 2.0 * state.clip_norm().unwrap();
+            round.optimizer = state.with_clip_norm(wider).to_bytes();
+            round.manifest.optimizer.as_mut().unwrap().sha256 = Digest::sha256(&round.optimizer);
+        }
+        round.serve_for_the_credulous(&all);
+        round.say_in(&all).await;
+        let said = all.say(round.open()).await;
+        if lies {
+            let reason = fault(CoordinatorFault::Step);
+            assert_eq!(said, ToCoordinator::Declined { round: Some(2), reason });
+            all.ends_with(&FOLLOWED, "another clip norm").await;
+        } else {
+            assert!(matches!(said, ToCoordinator::Advertise { at: SECOND, .. }), "{said:?}");
+        }
     }
 }
 

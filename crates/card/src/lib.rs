@@ -157,7 +157,7 @@ pub struct PrivacyFacts {
     pub noise_by: String,
     /// Who must be trusted.
     pub trust: String,
-    /// The L2 norm that a unit's contribution is clipped to.
+    /// The L2 norm that a unit's contribution is clipped to, in the first round where it follows a quantile.
     pub clip_norm: Option<f64>,
     /// Noise over sensitivity.
     pub noise_multiplier: Option<f64>,
@@ -458,12 +458,25 @@ fn privacy(manifest: &Manifest, plan: &Plan) -> PrivacyFacts {
 
 /// What was summed under the masks.
 fn summed_metrics(manifest: &Manifest) -> impl Iterator<Item = Metric> + '_ {
-    manifest.metrics.iter().map(|(name, value)| Metric {
-        name: name.clone(),
-        value: *value,
-        interval_95: None,
-        method: "none: how many rows it is the mean of leaves no silo".into(),
-        over: "the silos' own training rows, before the round's training".into(),
+    manifest.metrics.iter().map(|(name, value)| {
+        let (method, over) = if Plan::METRICS.contains(&name.as_str()) {
+            (
+                "none: how many rows it is the mean of leaves no silo",
+                "the silos' own training rows, before the round's training",
+            )
+        } else {
+            (
+                "none: it is noised, in one release with the update and within its epsilon",
+                "the units whose contributions were clipped in the round",
+            )
+        };
+        Metric {
+            name: name.clone(),
+            value: *value,
+            interval_95: None,
+            method: method.into(),
+            over: over.into(),
+        }
     })
 }
 

@@ -179,6 +179,17 @@ fn report(plan: &identity::Plan) -> String {
     if plan.excess_noise().is_removed() {
         row("excess noise", "removed: of u silos in a sum, any u - corrupt keep the calibrated noise".into());
     }
+    if let (Some(adaptive), Some(clip_norm)) = (plan.adaptive_clipping(), plan.clip_norm()) {
+        row(
+            "clip norm",
+            format!(
+                "from {clip_norm} on it follows the quantile {} of the norms; counting who is within is {} % of the \
+                 squared sensitivity, and in the epsilon",
+                adaptive.target_quantile,
+                100.0 * adaptive.share
+            ),
+        );
+    }
     row("trust", plan.trust());
     let cohort = &plan.cohort;
     row(

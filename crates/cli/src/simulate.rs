@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use sim::{FaultKind, Report, Scenario};
+use sim::{FaultKind, Noise, Report, Scenario};
 
 use crate::Failure;
 
@@ -183,7 +183,7 @@ fn scenario(seed: u64, without: &[Part]) -> Scenario {
             Part::Fault(kind) => drop(scenario.faults.remove(kind)),
             Part::Liar => scenario.liar = None,
             Part::Deceiver => scenario.deceived = false,
-            Part::Noise => scenario.private = false,
+            Part::Noise => scenario = scenario.without_noise(),
         }
     }
     scenario
@@ -249,8 +249,11 @@ impl Summary {
         self.simulated_hours += report.simulated_ms as f64 / 3_600_000.0;
         let scenario = &report.scenario;
         let faults = scenario.faults.iter().map(|kind| kind.name());
-        let lies =
-            [(scenario.liar.is_some(), "liar"), (scenario.deceived, "deceiver"), (scenario.private, "noise")];
+        let lies = [
+            (scenario.liar.is_some(), "liar"),
+            (scenario.deceived, "deceiver"),
+            (scenario.noise != Noise::None, "noise"),
+        ];
         for name in faults.chain(lies.into_iter().filter(|(is, _)| *is).map(|(_, name)| name)) {
             *self.with.entry(name).or_default() += 1;
         }

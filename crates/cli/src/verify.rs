@@ -14,6 +14,7 @@ use checkpoint::{
     verify_checkpoint,
 };
 use ed25519_dalek::VerifyingKey;
+pub(crate) use evidence::state_of;
 use identity::AuthoredPlan;
 use params::Digest;
 

@@ -64,6 +64,7 @@
 //! Kairouz, Liu, Steinke 2021 (the distributed discrete Gaussian); Canonne, Kamath, Steinke 2020 (the sampler).
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod adaptive;
 mod exact;
 mod mechanism;
 mod noise;
@@ -75,6 +76,7 @@ pub mod sensitivity;
 mod sigma;
 mod update;
 
+pub use adaptive::{AdaptiveClip, AdaptiveClipError};
 pub use exact::{DecodeError, EncodingError, ExactEncoding, ExactMean, ExactQuantized, MetricRange, Weight};
 pub use mechanism::DiscreteGaussian;
 pub use noise::{NoisedUpdate, WithoutNoise, dequantize};

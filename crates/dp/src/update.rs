@@ -4,6 +4,8 @@ use std::fmt;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use crate::adaptive::AdaptiveClip;
+
 /// A silo's trained update, unbounded.
 ///
 /// # Shapes
@@ -30,6 +32,7 @@ pub struct LocalUpdate {
 pub struct ClippedUpdate {
     values: Vec<f32>,
     clip_norm: f64,
+    was_within: bool,
 }
 
 /// A sum of per-example gradients, each clipped to the clip norm.
@@ -47,6 +50,8 @@ pub struct ClippedSum {
     values: Vec<f64>,
     clip_norm: f64,
     rows: u64,
+    /// Gradients that were within the clip norm, less those that were beyond it.
+    within_less_beyond: i64,
 }
 
 /// Why numbers are no update.
@@ -94,11 +99,13 @@ impl LocalUpdate {
     pub fn clip(mut self, clip_norm: f64) -> Result<ClippedUpdate, UpdateError> {
         require_clip_norm(clip_norm)?;
         let mut values = std::mem::take(&mut self.values);
+        let mut was_within = true;
         loop {
             let norm = l2_norm(&values, |value| f64::from(*value));
             if norm <= clip_norm {
-                return Ok(ClippedUpdate { values, clip_norm });
+                return Ok(ClippedUpdate { values, clip_norm, was_within });
             }
+            was_within = false;
             // Lanes are cut, not rounded: each pass makes the update shorter, so a second one is rare and they end.
             let factor = (clip_norm / norm).min(1.0_f64.next_down());
             for value in &mut values {
@@ -113,12 +120,24 @@ impl LocalUpdate {
 }
 
 impl ClippedUpdate {
-    pub(crate) fn values(&self) -> &[f32] {
-        &self.values
+    /// What it was clipped to.
+    pub fn clip_norm(&self) -> f64 {
+        self.clip_norm
     }
 
-    pub(crate) fn clip_norm(&self) -> f64 {
-        self.clip_norm
+    /// The update over its clip norm, and behind it the coordinate that tells whether it was within.
+    pub fn counted(mut self, adaptive: &AdaptiveClip) -> Self {
+        let clip_norm = self.clip_norm;
+        let mut values = std::mem::take(&mut self.values);
+        // Cut, not rounded, so that no norm grows.
+        values.iter_mut().for_each(|value| *value = toward_zero(f64::from(*value) / clip_norm));
+        let half = if self.was_within { adaptive.half_weight() } else { -adaptive.half_weight() };
+        push_whole(&mut values, toward_zero(half));
+        Self { values, clip_norm: adaptive.joint_norm(), was_within: self.was_within }
+    }
+
+    pub(crate) fn values(&self) -> &[f32] {
+        &self.values
     }
 }
 
@@ -133,13 +152,36 @@ impl ClippedSum {
     /// No coordinates, a coordinate that is not finite, a clip norm that is not positive and finite, or a sum too
     /// long; what was given is zeroised.
     pub fn new(values: Vec<f64>, clip_norm: f64, rows: u64) -> Result<Self, UpdateError> {
-        let sum = Self { values, clip_norm, rows };
+        let sum = Self { values, clip_norm, rows, within_less_beyond: 0 };
         require_finite(&sum.values, |value| value.is_finite())?;
         require_clip_norm(clip_norm)?;
         if l2_norm(&sum.values, |value| *value) > rows as f64 * clip_norm * 1.001 {
             return Err(UpdateError::NotClipped);
         }
         Ok(sum)
+    }
+
+    /// With the number of gradients that were within the clip norm, less those beyond it; secret, like the sum.
+    pub fn with_count(mut self, within_less_beyond: i64) -> Self {
+        self.within_less_beyond = within_less_beyond;
+        self
+    }
+
+    /// The sum over its clip norm, and behind it the coordinate that counts who was within.
+    ///
+    /// Each term is divided by its clip norm with the sum, and its own count is of one size, so that a term's norm is at most
+    /// [`AdaptiveClip::joint_norm`]. Of what the two roundings of f64 may add, a part in 2^34 of a clip norm for 2^19 terms,
+    /// the margin of the terms' clipping takes care.
+    pub fn counted(mut self, adaptive: &AdaptiveClip) -> Self {
+        let mut values = std::mem::take(&mut self.values);
+        values.iter_mut().for_each(|value| *value /= self.clip_norm);
+        push_whole(&mut values, adaptive.half_weight() * self.within_less_beyond as f64);
+        Self { values, clip_norm: adaptive.joint_norm(), rows: self.rows, within_less_beyond: 0 }
+    }
+
+    /// What each gradient was clipped to.
+    pub fn clip_norm(&self) -> f64 {
+        self.clip_norm
     }
 
     /// How many gradients are summed; secret.
@@ -149,10 +191,6 @@ impl ClippedSum {
 
     pub(crate) fn values(&self) -> &[f64] {
         &self.values
-    }
-
-    pub(crate) fn clip_norm(&self) -> f64 {
-        self.clip_norm
     }
 }
 
@@ -176,6 +214,15 @@ impl fmt::Debug for ClippedSum {
 
 pub(crate) fn debug_length(formatter: &mut fmt::Formatter<'_>, name: &str, length: usize) -> fmt::Result {
     formatter.debug_struct(name).field("length", &length).finish_non_exhaustive()
+}
+
+/// Adds one value behind secret ones: growing in place would leave a copy of them behind.
+fn push_whole<T: Copy + Zeroize>(values: &mut Vec<T>, last: T) {
+    let mut longer = Vec::with_capacity(values.len() + 1);
+    longer.extend_from_slice(values);
+    longer.push(last);
+    values.zeroize();
+    *values = longer;
 }
 
 fn require_finite<T>(values: &[T], finite: impl Fn(&T) -> bool) -> Result<(), UpdateError> {
@@ -255,6 +302,25 @@ mod tests {
     }
 
     #[test]
+    fn an_update_says_beside_itself_whether_it_was_within_its_clip_norm() {
+        let adaptive = AdaptiveClip::new(1.0, 0.5, 0.2, 0.5).unwrap();
+        assert_eq!(adaptive.half_weight(), 1.0);
+        let counted =
+            |values: Vec<f32>, clip| LocalUpdate::new(values).unwrap().clip(clip).unwrap().counted(&adaptive);
+        assert_eq!(counted(vec![2.0, -1.0], 4.0).values(), [0.5, -0.25, 1.0]);
+        assert_eq!(counted(vec![8.0, 0.0], 4.0).values(), [1.0, 0.0, -1.0]);
+        assert_eq!(counted(vec![4.0, 0.0], 4.0).values(), [1.0, 0.0, 1.0], "on the norm is within");
+    }
+
+    #[test]
+    fn a_sum_counts_beside_itself_who_was_within() {
+        let adaptive = AdaptiveClip::new(1.0, 0.5, 0.2, 0.5).unwrap();
+        let sum = ClippedSum::new(vec![6.0, -2.0], 4.0, 5).unwrap().with_count(-3).counted(&adaptive);
+        assert_eq!(sum.values(), [1.5, -0.5, -3.0]);
+        assert_eq!((sum.rows(), sum.clip_norm()), (5, adaptive.joint_norm()));
+    }
+
+    #[test]
     fn a_sum_longer_than_its_terms_allow_is_refused() {
         assert!(ClippedSum::new(vec![3.0, 4.0], 1.0, 5).is_ok());
         assert_eq!(ClippedSum::new(vec![3.0, 4.1], 1.0, 5).unwrap_err(), UpdateError::NotClipped);
@@ -269,6 +335,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_counted_update_is_never_longer_than_the_joint_norm(
+            values in prop::collection::vec(-1e6_f32..1e6, 1..200), clip_norm in 1e-3..1e3_f64,
+            share in 0.001..0.5_f64,
+        ) {
+            let adaptive = AdaptiveClip::new(1.0, 0.5, 0.2, share).unwrap();
+            let counted = LocalUpdate::new(values).unwrap().clip(clip_norm).unwrap().counted(&adaptive);
+            let norm: f64 = counted.values().iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+            prop_assert!(norm <= adaptive.joint_norm() * (1.0 + 1e-14));
+        }
+
         #[test]
         fn a_clipped_update_is_never_longer_than_the_clip_norm(
             values in prop::collection::vec(-1e6_f32..1e6, 1..200), clip_norm in 1e-3..1e3_f64,

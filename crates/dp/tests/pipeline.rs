@@ -1,7 +1,11 @@
 //! A round's arithmetic from the silos' updates to the sum, without masks.
 
 use chacha20::ChaCha20Rng;
-use dp::{ClippedSum, DiscreteGaussian, LocalUpdate, Scale, dequantize, ring, sensitivity};
+use dp::{
+    AdaptiveClip, ClippedSum, DiscreteGaussian, LocalUpdate, Scale, WithoutNoise, dequantize, ring,
+    sensitivity,
+};
+use proptest::prelude::*;
 use rand_core::SeedableRng;
 
 fn add(total: &mut [u32], lanes: &[u32]) {
@@ -85,4 +89,59 @@ fn one_record_moves_the_rounded_sum_by_at_most_the_sensitivity() {
     let delta = sensitivity::delta_l2_sum(scale, 1.0, dimension);
     assert!(squared.sqrt() <= delta);
     assert!(squared.sqrt() > scale.factor() * 1.0, "rounding does cost more than the clip norm alone");
+}
+
+/// The integers of a counted sum, before noise.
+fn counted(
+    sum: &[f64],
+    count: i64,
+    rows: u64,
+    clip_norm: f64,
+    adaptive: &AdaptiveClip,
+    scale: Scale,
+) -> Vec<i32> {
+    let sum = ClippedSum::new(sum.to_vec(), clip_norm, rows).unwrap().with_count(count).counted(adaptive);
+    let lanes = sum.quantize_nearest(scale, rows).unwrap().without_noise(WithoutNoise::plan_has_no_privacy());
+    lanes.into_lanes().into_iter().map(u32::cast_signed).collect()
+}
+
+fn distance(a: &[i32], b: &[i32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum::<f64>().sqrt()
+}
+
+#[test]
+fn the_count_of_those_within_the_clip_norm_is_part_of_the_sensitivity() {
+    let scale = Scale::from_bits(20).unwrap();
+    let adaptive = AdaptiveClip::new(1.0, 0.5, 0.2, 0.5).unwrap();
+    // Neighbours that differ by one record of the full clip norm.
+    let (without, with) = (
+        counted(&[0.0, 0.0], 0, 1, 4.0, &adaptive, scale),
+        counted(&[0.0, 4.0], -1, 1, 4.0, &adaptive, scale),
+    );
+    let apart = distance(&without, &with);
+    assert!(apart <= sensitivity::delta_l2_sum(scale, adaptive.joint_norm(), 3));
+    let forgotten = sensitivity::delta_l2_sum(scale, 1.0, 3);
+    assert!(apart > 1.4 * forgotten, "{apart} is no more than {forgotten}, which leaves the count out");
+}
+
+proptest! {
+    #[test]
+    fn a_record_moves_a_counted_sum_by_no_more_than_the_joint_sensitivity(
+        others in prop::collection::vec(-3.0..3.0_f64, 4), record in prop::collection::vec(-1.0..1.0_f64, 4),
+        count in -9_i64..9, within: bool, clip_norm in 1e-3..1e3_f64, bits in 0_u32..20, share in 0.01..0.5_f64,
+    ) {
+        let scale = Scale::from_bits(bits).unwrap();
+        let adaptive = AdaptiveClip::new(1.0, 0.5, 0.2, share).unwrap();
+        // One record more, of a norm as large as the trainer leaves it.
+        let norm = record.iter().map(|value| value * value).sum::<f64>().sqrt().max(1e-9);
+        let size = clip_norm * (1.0 - 1.0 / 4096.0) / norm;
+        let sum: Vec<f64> = others.iter().map(|value| value * clip_norm).collect();
+        let with: Vec<f64> = sum.iter().zip(&record).map(|(sum, value)| sum + value * size).collect();
+        let vote = if within { 1 } else { -1 };
+        let apart = distance(
+            &counted(&sum, count, 20, clip_norm, &adaptive, scale),
+            &counted(&with, count + vote, 20, clip_norm, &adaptive, scale),
+        );
+        prop_assert!(apart <= sensitivity::delta_l2_sum(scale, adaptive.joint_norm(), 5), "{apart}");
+    }
 }

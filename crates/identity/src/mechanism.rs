@@ -1,17 +1,19 @@
 //! A plan's arithmetic: how an update becomes lanes, how much noise, how a sum becomes a step.
 
 use dp::{
-    ClippedSum, DiscreteGaussian, ExactEncoding, LocalUpdate, MetricRange, NoisedUpdate, Scale, Sigma,
-    Weight, WithoutNoise, dequantize,
+    ClippedSum, ClippedUpdate, DiscreteGaussian, ExactEncoding, LocalUpdate, MetricRange, NoisedUpdate,
+    Scale, Sigma, Weight, WithoutNoise, dequantize,
     ring::{require_room_for_exact, require_room_for_sums, require_room_for_updates},
     sensitivity::{NoiseShareError, delta_l2_sum, delta_l2_update, sigma_local},
 };
 use rand_core::CryptoRng;
 use secagg::{ExcessNoise, ExcessSeed, Floors, NoiseSeeds};
 
+use crate::clipping::Clipping;
 use crate::plan::Plan;
 use crate::privacy::{Privacy, Weights};
 use crate::shared_noise::SharedNoise;
+use optim::State;
 
 /// Bits of a lane.
 const RING_BITS: u32 = 32;
@@ -30,6 +32,8 @@ pub enum Mechanism {
     Sums {
         /// Lanes per unit.
         scale: Scale,
+        /// What gradients are clipped to.
+        clipping: Clipping,
         /// Largest batch that the ring has room for.
         rows_max: u64,
         /// The silos' noise, in lanes.
@@ -41,8 +45,8 @@ pub enum Mechanism {
     Central {
         /// Lanes per unit.
         scale: Scale,
-        /// L2 norm.
-        clip_norm: f64,
+        /// What updates are clipped to.
+        clipping: Clipping,
         /// All of the noise, in lanes.
         sigma: Sigma,
     },
@@ -50,8 +54,8 @@ pub enum Mechanism {
     Updates {
         /// Lanes per unit.
         scale: Scale,
-        /// L2 norm.
-        clip_norm: f64,
+        /// What updates are clipped to.
+        clipping: Clipping,
         /// The silos' noise, in lanes.
         noise: SharedNoise,
     },
@@ -61,6 +65,7 @@ pub enum Mechanism {
 #[derive(Debug, Clone, PartialEq)]
 pub struct SiloNoise {
     scale: Scale,
+    clip_norm: f64,
     rows_max: u64,
     noise: DiscreteGaussian,
     divisor: f64,
@@ -77,8 +82,12 @@ impl SiloNoise {
     /// for each round.
     pub fn step(&self, sum: ClippedSum, rng: &mut dyn CryptoRng) -> Result<Vec<f32>, ProtectError> {
         let rows_max = sum.rows().max(self.rows_max);
+        if sum.clip_norm() != self.clip_norm {
+            return Err(ProtectError::Clip);
+        }
         let noised = sum.quantize_nearest(self.scale, rows_max)?.add_noise(&self.noise, rng);
-        Ok(divided(dequantize(&noised.into_lanes(), self.scale), self.divisor).update)
+        let mean = |value: f32| (f64::from(value) / self.divisor) as f32;
+        Ok(dequantize(&noised.into_lanes(), self.scale).into_iter().map(mean).collect())
     }
 }
 
@@ -93,6 +102,8 @@ pub enum Contribution {
         /// Means over the silo's rows, as [`Plan::METRICS`] names them.
         metrics: [f64; 2],
     },
+    /// A mode that hides whole silos: an update as it was clipped.
+    Clipped(ClippedUpdate),
     /// `distributed_dp_sgd`: the sum of clipped gradients of one batch.
     Sum(ClippedSum),
 }
@@ -121,6 +132,9 @@ pub enum ProtectError {
     /// The weight cannot be formed.
     #[error(transparent)]
     Weight(#[from] dp::EncodingError),
+    /// Clipped to another norm than the noise is calibrated for.
+    #[error("the trainer clipped to another norm than the plan's")]
+    Clip,
     /// A share of the noise cannot be drawn in a cohort of this size.
     #[error(transparent)]
     NoiseShare(#[from] NoiseShareError),
@@ -134,13 +148,19 @@ pub enum ProtectError {
 pub struct Aggregate {
     /// What the server optimiser steps by, one value per parameter.
     pub update: Vec<f32>,
-    /// Means of what was summed beside it: name and value.
+    /// What was summed beside it, and what follows from that: name and value.
     pub metrics: Vec<(&'static str, f64)>,
+    /// What the next round's contributions are clipped to, where that moves.
+    pub clip_norm: Option<f64>,
 }
 
 impl Plan {
     /// Names of the metric lanes, in their order.
     pub const METRICS: [&'static str; 2] = ["training_loss", "training_accuracy"];
+    /// Name of the noised share of units that were within the round's clip norm, where that moves.
+    pub const SHARE_WITHIN_CLIP: &'static str = "noised_share_within_clip_norm";
+    /// Name of the clip norm that follows from it.
+    pub const NEXT_CLIP_NORM: &'static str = "next_clip_norm";
 
     /// What becomes of noise that a sum of many silos has too much of.
     pub fn excess_noise(&self) -> ExcessNoise {
@@ -183,7 +203,7 @@ impl Plan {
         let sigma = share(noise_multiplier * delta_l2_sum(scale, clip_norm, dimension), 1)?;
         require_room_for_sums(RING_BITS, 1, scale, clip_norm, rows_max, dimension, sigma)
             .map_err(|e| ("privacy.scale_bits", wrap(&e)))?;
-        Ok(Some(SiloNoise { scale, rows_max, noise: DiscreteGaussian::new(sigma), divisor }))
+        Ok(Some(SiloNoise { scale, clip_norm, rows_max, noise: DiscreteGaussian::new(sigma), divisor }))
     }
 
     /// The plan's arithmetic.
@@ -228,44 +248,50 @@ impl Plan {
                 ..
             } => {
                 let scale = scale("privacy.scale_bits", scale_bits)?;
-                let sensitivity = delta_l2_sum(scale, clip_norm, dimension);
+                let clipping = Clipping::of(self, clip_norm)?;
+                let (unit, dimension) = (clipping.unit_norm(), clipping.lanes(dimension));
+                let sensitivity = delta_l2_sum(scale, unit, dimension);
                 let noise =
                     SharedNoise::new(noise_multiplier * sensitivity, &self.cohort, self.excess_noise())?;
                 require_room_for_sums(
                     RING_BITS,
                     cohort_max,
                     scale,
-                    clip_norm,
+                    unit,
                     batch_rows_max,
                     dimension,
                     noise.share(),
                 )
                 .map_err(|e| ("privacy.scale_bits", wrap(&e)))?;
-                Ok(Mechanism::Sums { scale, rows_max: batch_rows_max, noise, divisor })
+                Ok(Mechanism::Sums { scale, clipping, rows_max: batch_rows_max, noise, divisor })
             }
             Privacy::CentralDpFedavg { noise_multiplier, clip_norm, scale_bits, .. } => {
                 let scale = scale("privacy.scale_bits", scale_bits)?;
+                let clipping = Clipping::of(self, clip_norm)?;
+                let (unit, dimension) = (clipping.unit_norm(), clipping.lanes(dimension));
                 // Rounded up like a share; the room is for one such noise from every silo, which is more than it takes.
-                let sigma = share(noise_multiplier * delta_l2_update(scale, clip_norm, dimension), 1)?;
-                require_room_for_updates(RING_BITS, cohort_max, scale, clip_norm, dimension, sigma)
+                let sigma = share(noise_multiplier * delta_l2_update(scale, unit, dimension), 1)?;
+                require_room_for_updates(RING_BITS, cohort_max, scale, unit, dimension, sigma)
                     .map_err(|e| ("privacy.scale_bits", wrap(&e)))?;
-                Ok(Mechanism::Central { scale, clip_norm, sigma })
+                Ok(Mechanism::Central { scale, clipping, sigma })
             }
             Privacy::DistributedDpFedavg { noise_multiplier, clip_norm, scale_bits, .. } => {
                 let scale = scale("privacy.scale_bits", scale_bits)?;
-                let sensitivity = delta_l2_update(scale, clip_norm, dimension);
+                let clipping = Clipping::of(self, clip_norm)?;
+                let (unit, dimension) = (clipping.unit_norm(), clipping.lanes(dimension));
+                let sensitivity = delta_l2_update(scale, unit, dimension);
                 let noise =
                     SharedNoise::new(noise_multiplier * sensitivity, &self.cohort, self.excess_noise())?;
-                require_room_for_updates(RING_BITS, cohort_max, scale, clip_norm, dimension, noise.share())
+                require_room_for_updates(RING_BITS, cohort_max, scale, unit, dimension, noise.share())
                     .map_err(|e| ("privacy.scale_bits", wrap(&e)))?;
-                Ok(Mechanism::Updates { scale, clip_norm, noise })
+                Ok(Mechanism::Updates { scale, clipping, noise })
             }
         }
     }
 }
 
 impl Mechanism {
-    /// Clips, rounds to integers, asserts their norm and adds this silo's share of the noise.
+    /// Rounds to integers, asserts their norm and adds this silo's share of the noise.
     ///
     /// # Errors
     /// [`ProtectError`]; nothing may be sent then.
@@ -291,18 +317,18 @@ impl Mechanism {
                 let plan = WithoutNoise::plan_has_no_privacy();
                 (exact.update.without_noise(plan), exact.clipped_coordinates)
             }
-            (Self::Sums { scale, rows_max, noise, .. }, Contribution::Sum(sum)) => {
+            (Self::Sums { scale, clipping, rows_max, noise, .. }, Contribution::Sum(sum)) => {
                 // A batch beyond `rows_max` may wrap, which costs accuracy; refusing it would tell the size of the data.
                 let rows_max = sum.rows().max(*rows_max);
-                let quantized = sum.quantize_nearest(*scale, rows_max)?;
+                let quantized = clipping.sum(sum)?.quantize_nearest(*scale, rows_max)?;
                 (noise.add_to(quantized, seeds, rng)?, 0)
             }
-            (Self::Central { scale, clip_norm, .. }, Contribution::Update { update, .. }) => {
-                let quantized = update.clip(*clip_norm)?.quantize_stochastic(*scale, rng)?;
+            (Self::Central { scale, clipping, .. }, Contribution::Clipped(update)) => {
+                let quantized = clipping.update(update)?.quantize_stochastic(*scale, rng)?;
                 (quantized.without_noise(WithoutNoise::the_coordinator_adds_it()), 0)
             }
-            (Self::Updates { scale, clip_norm, noise }, Contribution::Update { update, .. }) => {
-                let quantized = update.clip(*clip_norm)?.quantize_stochastic(*scale, rng)?;
+            (Self::Updates { scale, clipping, noise }, Contribution::Clipped(update)) => {
+                let quantized = clipping.update(update)?.quantize_stochastic(*scale, rng)?;
                 (noise.add_to(quantized, seeds, rng)?, 0)
             }
             _ => return Err(ProtectError::OtherKind),
@@ -334,34 +360,30 @@ impl Mechanism {
         }
     }
 
-    /// Reads an opened sum of `included` silos' lanes as what the server steps by.
+    /// Reads an opened sum of `included` silos' lanes as what the server steps by. `state` is what it remembered before the
+    /// round.
     ///
     /// # Errors
     /// A sum that is no mean, in words.
     ///
     /// # Shapes
     /// `lanes` as [`Plan::lanes`] says; the update has one value per parameter.
-    pub fn read_sum(&self, lanes: &[u32], included: usize) -> Result<Aggregate, String> {
+    pub fn read_sum(&self, lanes: &[u32], included: usize, state: &State) -> Result<Aggregate, String> {
         match self {
             Self::Exact { encoding, .. } => {
                 let mean = encoding.decode(lanes).map_err(|e| e.to_string())?;
                 let metrics = Plan::METRICS.into_iter().zip(mean.metrics).collect();
-                Ok(Aggregate { update: mean.update, metrics })
+                Ok(Aggregate { update: mean.update, metrics, clip_norm: None })
             }
-            Self::Sums { scale, divisor, .. } => Ok(divided(dequantize(lanes, *scale), *divisor)),
+            Self::Sums { scale, clipping, divisor, .. } => {
+                clipping.read(dequantize(lanes, *scale), *divisor, state)
+            }
             // The number of silos in the sum is public, so dividing by it spends nothing.
-            Self::Updates { scale, .. } | Self::Central { scale, .. } => {
-                Ok(divided(dequantize(lanes, *scale), included.max(1) as f64))
+            Self::Updates { scale, clipping, .. } | Self::Central { scale, clipping, .. } => {
+                clipping.read(dequantize(lanes, *scale), included.max(1) as f64, state)
             }
         }
     }
-}
-
-fn divided(mut update: Vec<f32>, divisor: f64) -> Aggregate {
-    for value in &mut update {
-        *value = (f64::from(*value) / divisor) as f32;
-    }
-    Aggregate { update, metrics: Vec::new() }
 }
 
 fn scale(field: &'static str, bits: u32) -> Result<Scale, (&'static str, String)> {

@@ -1,10 +1,11 @@
 //! What a run asks of its silos: model, data, training, privacy, cohort and time, all fixed before it starts.
 
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
+use optim::State;
 use params::{Architecture, Digest, Params};
 use serde::{Deserialize, Serialize};
 
-use crate::privacy::{Privacy, PrivacyMode};
+use crate::privacy::{AdaptiveClipping, Privacy, PrivacyMode};
 use crate::problems::Problems;
 use crate::validate;
 
@@ -266,7 +267,8 @@ impl Plan {
         }
     }
 
-    /// The L2 norm that the unit's contribution is clipped to; `None` in the mode without noise.
+    /// The L2 norm that the unit's contribution is clipped to, in the first round where it moves; `None` in the mode without
+    /// noise.
     pub fn clip_norm(&self) -> Option<f64> {
         match self.privacy {
             Privacy::Fedavg { .. } => None,
@@ -301,13 +303,38 @@ impl Plan {
         }
     }
 
-    /// Lanes of the masked vector: the parameters; one weight where silos average; metrics without noise only.
+    /// Lanes of the masked vector: the parameters; one weight where silos average; metrics without noise only; one count
+    /// where the clip norm follows a quantile.
     pub fn lanes(&self) -> usize {
         let parameters = self.architecture().parameter_count();
         match self.privacy {
             Privacy::Fedavg { .. } | Privacy::SiloDpSgd { .. } => parameters + 1 + self.metric_lanes(),
-            _ => parameters,
+            _ => parameters + usize::from(self.adaptive_clipping().is_some()),
         }
+    }
+
+    /// How the clip norm moves; `None` where it is a constant.
+    pub fn adaptive_clipping(&self) -> Option<AdaptiveClipping> {
+        match self.privacy {
+            Privacy::DistributedDpSgd { adaptive_clip, .. }
+            | Privacy::DistributedDpFedavg { adaptive_clip, .. }
+            | Privacy::CentralDpFedavg { adaptive_clip, .. } => adaptive_clip,
+            Privacy::Fedavg { .. } | Privacy::SiloDpSgd { .. } => None,
+        }
+    }
+
+    /// What the server remembers before the first round of a model of `lanes` parameters.
+    pub fn initial_state(&self, lanes: usize) -> State {
+        let state = self.server.initial_state(lanes);
+        match self.clip_norm().filter(|_| self.adaptive_clipping().is_some()) {
+            Some(clip_norm) => state.with_clip_norm(clip_norm),
+            None => state,
+        }
+    }
+
+    /// The L2 norm that the unit's contribution to the round after `state` is clipped to; `None` in the mode without noise.
+    pub fn clip_norm_after(&self, state: &State) -> Option<f64> {
+        state.clip_norm().filter(|_| self.adaptive_clipping().is_some()).or(self.clip_norm())
     }
 }
 

@@ -47,6 +47,9 @@ pub enum Privacy {
         /// Take noise off the sum that it has beyond what was calibrated, once it is known who is in it.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         remove_excess_noise: bool,
+        /// Let the clip norm follow a quantile of the norms, from `clip_norm` on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        adaptive_clip: Option<AdaptiveClipping>,
     },
     /// DP-SGD in each silo: several noised steps on its own rows, then a plain secure sum of what came out.
     ///
@@ -95,6 +98,9 @@ pub enum Privacy {
         /// As in [`Privacy::DistributedDpSgd`].
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         remove_excess_noise: bool,
+        /// Let the clip norm follow a quantile of the norms, from `clip_norm` on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        adaptive_clip: Option<AdaptiveClipping>,
     },
     /// Central DP-FedAvg: silos clip, the coordinator adds the noise to the sum that it opens.
     ///
@@ -112,7 +118,26 @@ pub enum Privacy {
         clip_norm: f64,
         /// One unit of update is `2^scale_bits` in the ring.
         scale_bits: u32,
+        /// Let the clip norm follow a quantile of the norms, from `clip_norm` on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        adaptive_clip: Option<AdaptiveClipping>,
     },
+}
+
+/// How the clip norm follows a quantile of the units' norms; see [`dp::AdaptiveClip`].
+///
+/// # Privacy
+/// The count of units within the clip norm is one more coordinate of the same noised sum: `noise_multiplier` is over the
+/// sensitivity of both together, so that the event of an upload is that of a constant clip norm.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdaptiveClipping {
+    /// The share of units that are to be within the clip norm.
+    pub target_quantile: f64,
+    /// How fast the clip norm moves: a round in which all were within, or none, moves it by about this much of itself.
+    pub learning_rate: f64,
+    /// The count's part of the squared sensitivity, which is taken from the update's.
+    pub share: f64,
 }
 
 /// How silos are weighted in the mean.

@@ -151,7 +151,7 @@ impl ServerOptimizer {
                 Moments::Both { first: vec![0.0; lanes], second: vec![(tau * tau) as f32; lanes] }
             }
         };
-        State { steps: 0, moments }
+        State { steps: 0, moments, clip_norm: None }
     }
 }
 
@@ -185,7 +185,7 @@ pub fn step(
         return Err(OptimError::AggregateNotFinite { lane });
     }
 
-    let State { steps, mut moments } = state;
+    let State { steps, mut moments, clip_norm } = state;
     let values = params.values().iter().zip(aggregate);
     let stepped: Vec<f32> = match (config, &mut moments) {
         (&ServerOptimizer::FedAvg { learning_rate, momentum: 0.0 }, Moments::None) => {
@@ -221,7 +221,7 @@ pub fn step(
     }
     let length = OptimError::Length { what: "stepped model", expected: lanes, actual: stepped.len() };
     let params = Params::new(params.layout().clone(), stepped).map_err(|_| length)?;
-    Ok((params, State { steps: steps.saturating_add(1), moments }))
+    Ok((params, State { steps: steps.saturating_add(1), moments, clip_norm }))
 }
 
 fn check_length(what: &'static str, expected: usize, actual: usize) -> Result<(), OptimError> {

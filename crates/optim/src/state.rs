@@ -1,15 +1,16 @@
 //! What a server optimiser remembers between rounds, and its canonical bytes.
 //!
 //! ```text
-//! "FMOS" | version u16 | moments u8 (0, 1, 2) | steps u64 | lanes u64 | first f32[lanes] | second f32[lanes]
+//! "FMOS" | version u16 | moments u8 (0, 1, 2) | steps u64 | lanes u64 | clip norm f64 | first f32[lanes] | second f32[lanes]
 //! ```
 //!
-//! All little endian; only the vectors that there are.
+//! All little endian; only the vectors that there are. Version 1 has no clip norm, version 2 has one.
 
 const MAGIC: &[u8; 4] = b"FMOS";
 const VERSION: u16 = 1;
+const VERSION_CLIPPING: u16 = 2;
 
-/// Moments and step count of a server optimiser.
+/// Moments and step count of a server optimiser, and the clip norm of the next round where a plan lets it follow a quantile.
 ///
 /// # Shapes
 ///
@@ -18,6 +19,7 @@ const VERSION: u16 = 1;
 pub struct State {
     pub(crate) steps: u64,
     pub(crate) moments: Moments,
+    pub(crate) clip_norm: Option<f64>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -34,7 +36,7 @@ pub enum StateError {
     #[error("not an optimiser state: the header is missing or short")]
     Header,
     /// Written by another version.
-    #[error("optimiser state of version {0}; this program reads version {VERSION}")]
+    #[error("optimiser state of version {0}; this program reads versions {VERSION} and {VERSION_CLIPPING}")]
     Version(u16),
     /// An unknown number of moments.
     #[error("optimiser state with {0} moments; there are 0, 1 or 2")]
@@ -49,7 +51,7 @@ pub enum StateError {
         /// Bytes there are.
         actual: usize,
     },
-    /// An infinite or undefined moment, or a negative second moment.
+    /// An infinite or undefined moment, a negative second moment, or a clip norm that is not positive and finite.
     #[error("optimiser state with a value that no step can have left")]
     Value,
 }
@@ -60,16 +62,28 @@ impl State {
         self.steps
     }
 
+    /// What the next round's contributions are clipped to, where that is not a constant of the plan.
+    pub fn clip_norm(&self) -> Option<f64> {
+        self.clip_norm
+    }
+
+    /// The same with this clip norm, a positive finite number.
+    pub fn with_clip_norm(self, clip_norm: f64) -> Self {
+        Self { clip_norm: Some(clip_norm), ..self }
+    }
+
     /// Canonical bytes: equal states give equal bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         let vectors = self.moments.vectors();
         let lanes = vectors.first().map_or(0, |vector| vector.len());
         let mut bytes = Vec::with_capacity(23 + 4 * lanes * vectors.len());
         bytes.extend(MAGIC);
-        bytes.extend(VERSION.to_le_bytes());
+        let version = if self.clip_norm.is_some() { VERSION_CLIPPING } else { VERSION };
+        bytes.extend(version.to_le_bytes());
         bytes.push(vectors.len() as u8);
         bytes.extend(self.steps.to_le_bytes());
         bytes.extend((lanes as u64).to_le_bytes());
+        bytes.extend(self.clip_norm.into_iter().flat_map(f64::to_le_bytes));
         for vector in vectors {
             bytes.extend(vector.iter().flat_map(|value| value.to_le_bytes()));
         }
@@ -87,14 +101,25 @@ impl State {
         if magic != MAGIC {
             return Err(StateError::Header);
         }
-        match u16::from_le_bytes(*version) {
-            VERSION => {}
-            other => return Err(StateError::Version(other)),
+        let version = u16::from_le_bytes(*version);
+        if version != VERSION && version != VERSION_CLIPPING {
+            return Err(StateError::Version(version));
         }
         let (&moments, rest) = rest.split_first().ok_or(StateError::Header)?;
         let (steps, rest) = rest.split_first_chunk::<8>().ok_or(StateError::Header)?;
         let (lanes, rest) = rest.split_first_chunk::<8>().ok_or(StateError::Header)?;
         let (steps, lanes) = (u64::from_le_bytes(*steps), u64::from_le_bytes(*lanes));
+
+        let (clip_norm, rest) = match version {
+            VERSION_CLIPPING => {
+                let (clip_norm, rest) = rest.split_first_chunk::<8>().ok_or(StateError::Header)?;
+                (Some(f64::from_le_bytes(*clip_norm)), rest)
+            }
+            _ => (None, rest),
+        };
+        if clip_norm.is_some_and(|clip_norm| !(clip_norm.is_finite() && clip_norm > 0.0)) {
+            return Err(StateError::Value);
+        }
 
         let length = StateError::Length { moments, lanes, actual: rest.len() };
         let (values, odd) = rest.as_chunks::<4>();
@@ -116,7 +141,7 @@ impl State {
         if negative || moments.not_finite().is_some() {
             return Err(StateError::Value);
         }
-        Ok(State { steps, moments })
+        Ok(State { steps, moments, clip_norm })
     }
 }
 
@@ -141,7 +166,8 @@ mod tests {
     use super::*;
 
     fn both() -> State {
-        State { steps: 7, moments: Moments::Both { first: vec![2.0, -3.0], second: vec![5.0, 11.0] } }
+        let moments = Moments::Both { first: vec![2.0, -3.0], second: vec![5.0, 11.0] };
+        State { steps: 7, moments, clip_norm: None }
     }
 
     #[test]
@@ -151,25 +177,30 @@ mod tests {
             expected.extend(value.to_le_bytes());
         }
         assert_eq!(both().to_bytes(), expected);
+        let mut clipping = b"FMOS\x02\x00\x02\x07\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0".to_vec();
+        clipping.extend(0.75f64.to_le_bytes());
+        clipping.extend(&expected[23..]);
+        assert_eq!(both().with_clip_norm(0.75).to_bytes(), clipping);
     }
 
     #[test]
     fn every_state_survives_its_bytes() {
-        let none = State { steps: 1, moments: Moments::None };
-        let first = State { steps: 2, moments: Moments::First(vec![2.0, -3.0]) };
-        for state in [none, first, both()] {
+        let none = State { steps: 1, moments: Moments::None, clip_norm: None };
+        let first = State { steps: 2, moments: Moments::First(vec![2.0, -3.0]), clip_norm: Some(1e-3) };
+        for state in [none.clone(), none.with_clip_norm(2.5), first, both()] {
             assert_eq!(State::from_bytes(&state.to_bytes()), Ok(state));
         }
     }
 
     #[test]
     fn every_shorter_and_any_longer_text_is_refused() {
-        let bytes = both().to_bytes();
-        for cut in 0..bytes.len() {
-            assert!(State::from_bytes(&bytes[..cut]).is_err(), "{cut}");
-        }
-        for more in [1, 4, 8] {
-            assert!(State::from_bytes(&[&bytes[..], &vec![0; more]].concat()).is_err(), "{more}");
+        for bytes in [both().to_bytes(), both().with_clip_norm(1.0).to_bytes()] {
+            for cut in 0..bytes.len() {
+                assert!(State::from_bytes(&bytes[..cut]).is_err(), "{cut}");
+            }
+            for more in [1, 4, 8] {
+                assert!(State::from_bytes(&[&bytes[..], &vec![0; more]].concat()).is_err(), "{more}");
+            }
         }
     }
 
@@ -181,7 +212,10 @@ mod tests {
             State::from_bytes(&bytes)
         };
         assert_eq!(changed(0, b"X"), Err(StateError::Header));
-        assert_eq!(changed(4, &[2]), Err(StateError::Version(2)));
+        assert_eq!(changed(4, &[3]), Err(StateError::Version(3)));
+        for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert_eq!(State::from_bytes(&both().with_clip_norm(bad).to_bytes()), Err(StateError::Value));
+        }
         assert!(matches!(changed(6, &[1]), Err(StateError::Length { .. })));
         assert_eq!(changed(6, &[4, 7, 0, 0, 0, 0, 0, 0, 0, 1]), Err(StateError::Moments(4)));
         assert!(matches!(changed(15, &[0xff; 8]), Err(StateError::Length { .. })));

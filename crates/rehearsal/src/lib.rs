@@ -101,7 +101,7 @@ impl<'a> Rehearsal<'a> {
         let plan = with_noise(plan, noise);
         let mechanism = plan.mechanism().map_err(|(field, why)| RehearsalError::Mechanism(field, why))?;
         let params = plan.initial_model();
-        let state = plan.server.initial_state(params.values().len());
+        let state = plan.initial_state(params.values().len());
         Ok(Self {
             plan,
             mechanism,
@@ -130,6 +130,11 @@ impl<'a> Rehearsal<'a> {
         &self.aggregate
     }
 
+    /// What the next round's contributions are clipped to.
+    pub fn clip_norm(&self) -> Option<f64> {
+        self.plan.clip_norm_after(&self.state)
+    }
+
     /// How many rounds were rehearsed.
     pub fn rounds(&self) -> u64 {
         self.rounds
@@ -141,11 +146,12 @@ impl<'a> Rehearsal<'a> {
     /// [`RehearsalError`]; the model is then what it was.
     pub fn round(&mut self) -> Result<&Params, RehearsalError> {
         let mut sum: Vec<u32> = Vec::new();
+        let clip_norm = self.clip_norm();
         // All take part: what the plan removes of a full cohort's noise is not even drawn.
         let seeds = NoiseSeeds::nobody_drops(self.silos.len());
         for (silo, data) in self.silos.iter().enumerate() {
             let trained = BurnTrainer
-                .train(&self.plan, &self.params, data, seed(&mut self.rng))
+                .train(&self.plan, &self.params, data, clip_norm, seed(&mut self.rng))
                 .map_err(|why| RehearsalError::Training { silo, why })?;
             let mut noise = ChaCha20Rng::from_seed(seed(&mut self.rng));
             let protected = self
@@ -160,7 +166,7 @@ impl<'a> Rehearsal<'a> {
         }
         self.mechanism.noise_sum(&mut sum, &mut ChaCha20Rng::from_seed(seed(&mut self.rng)));
         let next = next_model(&self.plan, &sum, self.silos.len(), &self.params, self.state.clone())?;
-        let read = self.mechanism.read_sum(&sum, self.silos.len());
+        let read = self.mechanism.read_sum(&sum, self.silos.len(), &self.state);
         self.aggregate = read.map_err(protocol::RecoverFailure::BadAggregate)?.update;
         (self.params, self.state, self.sum) = (next.params, next.state, sum);
         self.rounds += 1;
@@ -211,6 +217,8 @@ fn seed(rng: &mut ChaCha20Rng) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
+    use identity::AdaptiveClipping;
+
     use super::*;
 
     fn plan(rounds: u64) -> Plan {
@@ -228,6 +236,7 @@ mod tests {
             scale_bits: 16,
             batch_rows_max: 1024,
             remove_excess_noise: false,
+            adaptive_clip: None,
         };
         plan.server = optim::ServerOptimizer::FedAvg { learning_rate: 7.0, momentum: 0.8 };
         plan
@@ -253,6 +262,74 @@ mod tests {
         assert!(accuracy(&plan, &model) > 0.7, "guessing is right in one of ten");
         assert_eq!(model.digest(), run(1).digest());
         assert_ne!(model.digest(), run(2).digest());
+    }
+
+    #[test]
+    fn a_clip_norm_that_follows_the_median_mends_a_bad_guess() {
+        let run = |clip_norm: f64, adaptive: Option<AdaptiveClipping>| {
+            let mut plan = plan(60);
+            let Privacy::DistributedDpSgd { clip_norm: initial, adaptive_clip, scale_bits, .. } =
+                &mut plan.privacy
+            else {
+                panic!();
+            };
+            // Sums clipped to a constant 15 have room in the ring at a coarser scale only.
+            (*initial, *adaptive_clip, *scale_bits) =
+                (clip_norm, adaptive, if clip_norm > 1.0 { 11 } else { 16 });
+            // Without momentum, and at a rate that a clip norm of about 1 wants.
+            plan.server = optim::ServerOptimizer::FedAvg { learning_rate: 4.0, momentum: 0.0 };
+            let silos = silos(&plan);
+            let mut run = Rehearsal::new(&plan, &silos, Noise::AsPlanned, [3; 32]).unwrap();
+            while run.rounds() < plan.rounds {
+                run.round().unwrap();
+            }
+            (accuracy(&plan, run.params()), run.clip_norm().unwrap())
+        };
+        let adaptive = Some(AdaptiveClipping { target_quantile: 0.5, learning_rate: 0.3, share: 0.05 });
+        let (good, _) = run(0.5, None);
+        for guess in [0.5 * 30.0, 0.5 / 30.0] {
+            let (constant, _) = run(guess, None);
+            let (followed, clip_norm) = run(guess, adaptive);
+            assert!(followed > good - 0.05, "from {guess}: {followed}, well chosen {good}");
+            assert!(followed > constant + 0.1, "from {guess}: {followed}, constant {constant}");
+            assert!((0.05..2.0).contains(&clip_norm), "from {guess}: {clip_norm}");
+        }
+    }
+
+    #[test]
+    fn clip_norms_of_whole_updates_move_towards_the_quantile_in_both_modes() {
+        let adaptive_clip = Some(AdaptiveClipping { target_quantile: 0.5, learning_rate: 1.0, share: 0.5 });
+        let (epsilon, delta, noise_multiplier, scale_bits) = (50.0, 1e-5, 0.01, 20);
+        for clip_norm in [100.0, 0.001] {
+            for privacy in [
+                Privacy::DistributedDpFedavg {
+                    epsilon,
+                    delta,
+                    noise_multiplier,
+                    clip_norm,
+                    scale_bits,
+                    remove_excess_noise: false,
+                    adaptive_clip,
+                },
+                Privacy::CentralDpFedavg {
+                    epsilon,
+                    delta,
+                    noise_multiplier,
+                    clip_norm,
+                    scale_bits,
+                    adaptive_clip,
+                },
+            ] {
+                let plan = Plan { privacy, ..plan(1) };
+                let silos = silos(&plan);
+                let mut run = Rehearsal::new(&plan, &silos, Noise::AsPlanned, [4; 32]).unwrap();
+                run.round().unwrap();
+                let moved = run.clip_norm().unwrap() / clip_norm;
+                // All three within, or none: by half, for the noise is as good as none.
+                let expected = if clip_norm > 1.0 { 0.5 } else { 1.5 };
+                assert!((moved - expected).abs() < 0.1, "{:?} from {clip_norm}: {moved}", plan.mode());
+            }
+        }
     }
 
     #[test]
@@ -287,8 +364,14 @@ mod tests {
         let mut untouched = zeros();
         plan.mechanism().unwrap().noise_sum(&mut untouched, &mut rng);
         assert_eq!(untouched, zeros(), "distributed noise is the silos'");
-        plan.privacy =
-            Privacy::CentralDpFedavg { epsilon: 50.0, delta: 1e-5, noise_multiplier, clip_norm, scale_bits };
+        plan.privacy = Privacy::CentralDpFedavg {
+            epsilon: 50.0,
+            delta: 1e-5,
+            noise_multiplier,
+            clip_norm,
+            scale_bits,
+            adaptive_clip: None,
+        };
         let mechanism = plan.mechanism().unwrap();
         let (mut sum, mut again) = (zeros(), zeros());
         mechanism.noise_sum(&mut sum, &mut rng);

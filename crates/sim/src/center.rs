@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::path::Path;
 
+use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use checkpoint::SignedManifest;
 use identity::{AuthoredPlan, AuthorisedRoster, IdentityKey};
 use optim::State;
@@ -135,7 +136,7 @@ impl Center {
     /// Stages version 0.
     pub(crate) fn genesis(&mut self) -> Artifacts {
         let params = self.plan.initial_model();
-        let state = self.plan.server.initial_state(params.layout().len());
+        let state = self.plan.initial_state(params.layout().len());
         let genesis = artifacts(&params, &state);
         self.models.insert(params.digest(), (params, state));
         genesis
@@ -179,6 +180,9 @@ impl Center {
         let (removal, mechanism) = (job.removal()?, self.plan.mechanism().expect("a validated plan"));
         for sum in [&mut sum, &mut plaintext] {
             mechanism.remove_excess(sum, removal.excess()).map_err(RecoverFailure::BadAggregate)?;
+            // Other noise each time a sum is opened, and the same in the one that it is held against.
+            let mut noise = ChaCha20Rng::seed_from_u64(self.opened.len() as u64);
+            mechanism.noise_sum(sum, &mut noise);
         }
         removal.remove(&mut sum);
         let parent = self.published.get(&job.parent_round).expect("the parent is published");

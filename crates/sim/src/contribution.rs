@@ -23,6 +23,10 @@ pub fn contribute(plan: &Plan, id: ClientId, at: Attempt) -> Contribution {
             let values = values.into_iter().map(f64::from).collect();
             Contribution::Sum(ClippedSum::new(values, clip_norm, 8).expect("finite values"))
         }
+        Privacy::DistributedDpFedavg { clip_norm, .. } | Privacy::CentralDpFedavg { clip_norm, .. } => {
+            let update = LocalUpdate::new(values).expect("finite values");
+            Contribution::Clipped(update.clip(clip_norm).expect("a plan's clip norm"))
+        }
         _ => Contribution::Update {
             update: LocalUpdate::new(values).expect("finite values"),
             rows: u64::from(id.0) * 10,

@@ -500,8 +500,14 @@ pub(crate) fn policy() -> Policy {
     Policy {
         epsilon_max: 1000.0,
         delta_max: 1e-3,
-        privacy_modes: [PrivacyMode::Fedavg, PrivacyMode::DistributedDpSgd, PrivacyMode::DistributedDpFedavg]
-            .into(),
+        privacy_modes: [
+            PrivacyMode::Fedavg,
+            PrivacyMode::DistributedDpSgd,
+            PrivacyMode::DistributedDpFedavg,
+            PrivacyMode::SiloDpSgd,
+            PrivacyMode::CentralDpFedavg,
+        ]
+        .into(),
         ..Policy::for_authors([author_text()])
     }
 }

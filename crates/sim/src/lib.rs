@@ -50,8 +50,9 @@ pub use federation::Federation;
 pub use liar::Lie;
 pub use oracle::{Invariant, Violation};
 pub use samples::{
-    author, author_text, authored, authorised, authority, plan, private_plan, removing_excess, welcome,
+    adaptive, author, author_text, authored, authorised, authority, plan, private_plan, removing_excess,
+    welcome,
 };
-pub use scenario::{Report, Scenario};
+pub use scenario::{Noise, Report, Scenario};
 pub use swarm::FaultKind;
 pub use trace::{Place, Row};

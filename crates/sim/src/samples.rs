@@ -1,8 +1,8 @@
 //! Small plans to simulate with.
 
 use identity::{
-    AuthoredPlan, AuthorisedRoster, Cohort, Data, Feature, IdentityKey, LocalOptimizer, Model, Plan, Privacy,
-    Roster, Timing, Training, Weights,
+    AdaptiveClipping, AuthoredPlan, AuthorisedRoster, Cohort, Data, Feature, IdentityKey, LocalOptimizer,
+    Model, Plan, Privacy, Roster, Timing, Training, Weights,
 };
 use params::Digest;
 use protocol::ToClient;
@@ -75,6 +75,7 @@ pub fn private_plan(members: usize, rounds: u64, epsilon: f64) -> Plan {
             scale_bits: 16,
             batch_rows_max: 256,
             remove_excess_noise: false,
+            adaptive_clip: None,
         },
         ..plan(members, rounds)
     }
@@ -89,6 +90,76 @@ pub fn removing_excess(mut plan: Plan) -> Plan {
         Privacy::DistributedDpSgd { remove_excess_noise, .. }
         | Privacy::DistributedDpFedavg { remove_excess_noise, .. } => *remove_excess_noise = true,
         other => panic!("no shared noise in {other:?}"),
+    }
+    plan
+}
+
+/// The plan with all noise added in each silo, to its own steps.
+///
+/// # Panics
+/// Where it is not one of [`private_plan`].
+pub(crate) fn noised_in_each_silo(plan: Plan) -> Plan {
+    let Privacy::DistributedDpSgd {
+        delta,
+        noise_multiplier,
+        clip_norm,
+        sampling_rate,
+        divisor,
+        scale_bits,
+        batch_rows_max,
+        ..
+    } = plan.privacy
+    else {
+        panic!("no plan with shared noise");
+    };
+    let privacy = Privacy::SiloDpSgd {
+        epsilon: 900.0,
+        delta,
+        noise_multiplier,
+        clip_norm,
+        sampling_rate,
+        divisor,
+        local_steps: 2,
+        scale_bits,
+        batch_rows_max,
+        coordinate_max: 4.0,
+        fraction_bits: 20,
+    };
+    Plan { privacy, ..plan }
+}
+
+/// The plan with all noise added by the coordinator, to whole updates.
+///
+/// # Panics
+/// Where it is not one of [`private_plan`].
+pub(crate) fn noised_at_the_coordinator(plan: Plan) -> Plan {
+    let Privacy::DistributedDpSgd { delta, noise_multiplier, clip_norm, scale_bits, .. } = plan.privacy
+    else {
+        panic!("no plan with shared noise");
+    };
+    let privacy = Privacy::CentralDpFedavg {
+        epsilon: 900.0,
+        delta,
+        noise_multiplier,
+        clip_norm,
+        scale_bits,
+        adaptive_clip: None,
+    };
+    Plan { privacy, ..plan }
+}
+
+/// A plan that clips, with a clip norm that follows the median.
+///
+/// # Panics
+/// Where the plan's mode has no such clip norm.
+pub fn adaptive(mut plan: Plan) -> Plan {
+    match &mut plan.privacy {
+        Privacy::DistributedDpSgd { adaptive_clip, .. }
+        | Privacy::DistributedDpFedavg { adaptive_clip, .. }
+        | Privacy::CentralDpFedavg { adaptive_clip, .. } => {
+            *adaptive_clip = Some(AdaptiveClipping { target_quantile: 0.5, learning_rate: 0.2, share: 0.05 });
+        }
+        other => panic!("nothing to adapt in {other:?}"),
     }
     plan
 }

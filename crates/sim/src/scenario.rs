@@ -13,7 +13,9 @@ use crate::liar::Lie;
 use crate::operators::deeds;
 use crate::oracle::epsilon;
 use crate::oracle::{Invariant, Violation};
-use crate::samples::{plan, private_plan, removing_excess};
+use crate::samples::{
+    adaptive, noised_at_the_coordinator, noised_in_each_silo, plan, private_plan, removing_excess,
+};
 use crate::swarm::{FaultKind, Swarm};
 use crate::trace::Row;
 
@@ -27,6 +29,21 @@ const PATIENCE_ROUNDS: u64 = 6;
 /// Uploads that a tight budget is for.
 const TIGHT_ROUNDS: u64 = 4;
 
+/// Who adds the noise of a scenario's plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noise {
+    /// Nobody.
+    None,
+    /// Every silo a share.
+    Shared,
+    /// Every silo a share, and a sum is rid of what it has too much of.
+    ExcessRemoved,
+    /// Every silo all of it, to its own update.
+    InEachSilo,
+    /// The coordinator, to the sum.
+    AtTheCoordinator,
+}
+
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scenario {
@@ -34,10 +51,10 @@ pub struct Scenario {
     pub seed: u64,
     /// Members of the roster.
     pub silos: u32,
-    /// Whether the plan is one with noise.
-    pub private: bool,
-    /// Whether that plan removes excess noise.
-    pub removes_excess: bool,
+    /// Who adds noise.
+    pub noise: Noise,
+    /// Whether the clip norm follows a quantile; not where silos add all the noise, nor where nobody does.
+    pub adaptive: bool,
     /// Whether the silos' own budgets are for a few rounds only: they leave the run when they are spent.
     pub tight: bool,
     /// A silo that lies, and how.
@@ -85,17 +102,22 @@ impl Scenario {
         if draw(3) == 0 {
             faults.insert(FaultKind::Operators);
         }
-        let removes_excess = private && draw(2) == 0;
+        let noise = match private {
+            false => Noise::None,
+            true => [Noise::Shared, Noise::ExcessRemoved, Noise::InEachSilo, Noise::AtTheCoordinator]
+                [draw(4) as usize],
+        };
+        let adaptive = !matches!(noise, Noise::None | Noise::InEachSilo) && draw(2) == 0;
         let lie = match lie {
-            Lie::Commitment if removes_excess => Lie::NoiseSeeds,
-            Lie::Share if removes_excess => Lie::NoiseShare,
+            Lie::Commitment if noise == Noise::ExcessRemoved => Lie::NoiseSeeds,
+            Lie::Share if noise == Noise::ExcessRemoved => Lie::NoiseShare,
             lie => lie,
         };
         Self {
             seed,
             silos,
-            private,
-            removes_excess,
+            noise,
+            adaptive,
             tight,
             // Three silos tolerate no loss at all, so no lie either.
             liar: (silos > 3 && matches!(kind, 0..=2)).then_some((who, lie)),
@@ -167,19 +189,30 @@ impl Scenario {
         static PRIVATE: OnceLock<Plan> = OnceLock::new();
         let rounds = 10 * ROUNDS;
         let sized = plan(self.silos as usize, rounds);
-        let mut plan = match self.private {
-            true => {
-                let private = PRIVATE.get_or_init(|| private_plan(5, 10 * ROUNDS, 8.0)).clone();
-                let private = if self.removes_excess { removing_excess(private) } else { private };
-                Plan { cohort: sized.cohort, ..private }
-            }
-            false => sized,
+        let private = || {
+            let private = PRIVATE.get_or_init(|| private_plan(5, 10 * ROUNDS, 8.0)).clone();
+            Plan { cohort: sized.cohort.clone(), ..private }
         };
+        let mut plan = match self.noise {
+            Noise::None => sized,
+            Noise::Shared => private(),
+            Noise::ExcessRemoved => removing_excess(private()),
+            Noise::InEachSilo => noised_in_each_silo(private()),
+            Noise::AtTheCoordinator => noised_at_the_coordinator(private()),
+        };
+        if self.adaptive {
+            plan = adaptive(plan);
+        }
         if self.liar.is_some() {
             // One that is kept apart or barred must not end the run.
             plan.cohort.minimum = 3;
         }
         plan
+    }
+
+    /// The same under a plan without noise.
+    pub fn without_noise(&self) -> Self {
+        Self { noise: Noise::None, adaptive: false, tight: false, ..self.clone() }
     }
 
     /// The smallest scenario, by leaving out one kind of fault or lie after the other, of which `breaks` says that
@@ -195,8 +228,8 @@ impl Scenario {
         for smaller in [
             Self { liar: None, ..smallest.clone() },
             Self { deceived: false, ..smallest.clone() },
-            Self { removes_excess: false, ..smallest.clone() },
-            Self { private: false, removes_excess: false, tight: false, ..smallest.clone() },
+            Self { adaptive: false, ..smallest.clone() },
+            smallest.without_noise(),
         ] {
             if smaller != smallest && breaks(&smaller) {
                 smallest = smaller;
@@ -209,10 +242,17 @@ impl Scenario {
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "seed {}: {} silos", self.seed, self.silos)?;
-        if self.private {
-            write!(f, ", with noise")?;
-            if self.removes_excess {
-                write!(f, " and its excess removed")?;
+        let noise = match self.noise {
+            Noise::None => None,
+            Noise::Shared => Some("shared noise"),
+            Noise::ExcessRemoved => Some("shared noise without excess"),
+            Noise::InEachSilo => Some("noise of each silo's own"),
+            Noise::AtTheCoordinator => Some("the coordinator's noise"),
+        };
+        if let Some(noise) = noise {
+            write!(f, ", with {noise}")?;
+            if self.adaptive {
+                write!(f, ", a clip norm that moves")?;
             }
             if self.tight {
                 write!(f, " and a tight budget")?;

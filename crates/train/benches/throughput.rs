@@ -55,7 +55,7 @@ fn main() {
 fn seconds(plan: &Plan, data: &Dataset) -> f64 {
     let model = plan.initial_model();
     let start = Instant::now();
-    if let Err(why) = BurnTrainer.train(plan, &model, data, [1; 32]) {
+    if let Err(why) = BurnTrainer.train(plan, &model, data, plan.clip_norm(), [1; 32]) {
         panic!("{why}");
     }
     start.elapsed().as_secs_f64()
@@ -98,6 +98,7 @@ fn plan(network: &Architecture, private: bool) -> Plan {
             scale_bits: 16,
             batch_rows_max: 1024,
             remove_excess_noise: false,
+            adaptive_clip: None,
         }
     } else {
         Privacy::Fedavg {

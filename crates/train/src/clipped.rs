@@ -49,24 +49,27 @@ pub(crate) fn sum(
     if batch.len() > ROWS_MAX {
         return Err(TrainError::Batch { rows_max: ROWS_MAX });
     }
-    let sum = of(plan, model, data, &batch, clip_norm)?;
-    Ok(ClippedSum::new(sum, clip_norm, batch.len() as u64)?)
+    let (sum, within_less_beyond) = of(plan, model, data, &batch, clip_norm)?;
+    Ok(ClippedSum::new(sum, clip_norm, batch.len() as u64)?.with_count(within_less_beyond))
 }
 
-/// The sum of the clipped descent directions of these rows.
+/// The sum of the clipped descent directions of these rows, and how many of them were within the clip norm, less those that
+/// were beyond it.
 pub(crate) fn of(
     plan: &Plan,
     model: &Params,
     data: &Dataset,
     batch: &[usize],
     clip_norm: f64,
-) -> Result<Vec<f64>, TrainError> {
+) -> Result<(Vec<f64>, i64), TrainError> {
     let mut sum = vec![0.0f64; model.values().len()];
+    let mut within_less_beyond = 0;
     let micro_batch = plan.training.micro_batch;
     each_micro_batch(plan, model, data, batch, |layers, rows, device| {
-        subtract_clipped(&mut sum, layers, 0..rows, micro_batch, clip_norm, device)
+        within_less_beyond += subtract_clipped(&mut sum, layers, 0..rows, micro_batch, clip_norm, device)?;
+        Ok(())
     })?;
-    Ok(sum)
+    Ok((sum, within_less_beyond))
 }
 
 /// The clipped descent direction of every row by itself.
@@ -120,8 +123,9 @@ fn each_micro_batch(
     Ok(())
 }
 
-/// Subtracts the clipped gradients of these rows of a micro-batch from `sum`. One that is not finite
-/// adds nothing. The products are of the whole micro-batch, whatever part of it is padding.
+/// Subtracts the clipped gradients of these rows of a micro-batch from `sum`, and says how many were within the clip norm,
+/// less those beyond it. One that is not finite adds nothing and counts nowhere. The products are of the whole
+/// micro-batch, whatever part of it is padding.
 fn subtract_clipped(
     sum: &mut [f64],
     layers: &[LayerGradients],
@@ -129,13 +133,16 @@ fn subtract_clipped(
     micro_batch: usize,
     clip_norm: f64,
     device: &Device,
-) -> Result<(), TrainError> {
+) -> Result<i64, TrainError> {
     let bound = clip_norm * (1.0 - MARGIN);
+    let mut within_less_beyond = 0;
     let mut factors = vec![0.0; micro_batch];
     for (row, factor) in factors.iter_mut().enumerate().filter(|(row, _)| rows.contains(row)) {
         let norm = layers.iter().map(|layer| layer.squared_norm(row)).sum::<f64>().sqrt();
         if norm.is_finite() {
-            *factor = if norm > bound { bound / norm } else { 1.0 };
+            let beyond = norm > bound;
+            *factor = if beyond { bound / norm } else { 1.0 };
+            within_less_beyond += if beyond { -1 } else { 1 };
         }
     }
     let mut rest = sum;
@@ -144,7 +151,7 @@ fn subtract_clipped(
         layer.subtract(own, &factors, device)?;
         rest = behind;
     }
-    Ok(())
+    Ok(within_less_beyond)
 }
 
 #[cfg(test)]
@@ -160,9 +167,13 @@ mod tests {
     }
 
     fn subtracted(layers: &[LayerGradients; 1], clip: f64) -> [f64; 3] {
+        counted(layers, clip).0
+    }
+
+    fn counted(layers: &[LayerGradients; 1], clip: f64) -> ([f64; 3], i64) {
         let mut sum = [0.0; 3];
-        subtract_clipped(&mut sum, layers, 0..1, 1, clip, &network::inference_device()).unwrap();
-        sum
+        let count = subtract_clipped(&mut sum, layers, 0..1, 1, clip, &network::inference_device()).unwrap();
+        (sum, count)
     }
 
     #[test]
@@ -191,10 +202,18 @@ mod tests {
     }
 
     #[test]
-    fn padding_adds_nothing() {
+    fn an_example_counts_as_within_or_beyond_and_not_at_all_where_it_is_not_finite() {
+        assert_eq!(counted(&formed([3.0, 4.0, 0.0]), 6.0).1, 1);
+        assert_eq!(counted(&formed([3.0, 4.0, 0.0]), 4.0).1, -1);
+        assert_eq!(counted(&formed([f32::NAN, 4.0, 0.0]), 4.0).1, 0);
+    }
+
+    #[test]
+    fn padding_adds_nothing_and_counts_nowhere() {
         let layers = [LayerGradients::Formed { gradients: vec![0.1, 0.6, 5.0, 0.3], lanes: 1 }];
         let mut sum = [0.0];
-        subtract_clipped(&mut sum, &layers, 0..3, 4, 1.0, &network::inference_device()).unwrap();
+        let count = subtract_clipped(&mut sum, &layers, 0..3, 4, 1.0, &network::inference_device()).unwrap();
+        assert_eq!(count, 2 - 1);
         assert!((sum[0] + 0.7 + 1.0).abs() < 1e-3, "{sum:?}");
     }
 }

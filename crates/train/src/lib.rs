@@ -1,11 +1,12 @@
 //! A silo's training, with burn: the one crate that holds it, beside those that link the client.
 //!
 //! Owns: the layers that plans declare on burn tensors, local training (SGD, Adam), and the clipped
-//! sum of per-example gradients by one backward pass. Does not: clip a whole update, round, add noise or mask;
+//! sum of per-example gradients by one backward pass. Does not: round, add noise or mask;
 //! decide anything about rounds.
 //!
 //! ```text
 //! Params, Dataset, seed --train--> Trained::Local { update, rows, metrics }     modes that train locally
+//!                                  Trained::Clipped                             modes that hide whole silos
 //!                                  Trained::ClippedSum                          distributed DP-SGD: one step
 //! ```
 //!
@@ -23,7 +24,7 @@ mod noised;
 mod poisson;
 
 use datasets::Dataset;
-use dp::{ClippedSum, LocalUpdate};
+use dp::{ClippedSum, ClippedUpdate, LocalUpdate};
 use identity::{Contribution, Plan, Privacy};
 use params::Params;
 
@@ -42,6 +43,8 @@ pub enum Trained {
         /// Of the received model, on the silo's rows, before training.
         metrics: Metrics,
     },
+    /// How the parameters changed, clipped as a whole: modes that hide whole silos.
+    Clipped(ClippedUpdate),
     /// The sum of clipped descent directions (negated gradients) of one Poisson batch: what the server adds.
     ClippedSum(ClippedSum),
 }
@@ -52,6 +55,7 @@ impl From<Trained> for Contribution {
             Trained::Local { update, rows, metrics } => {
                 Self::Update { update, rows, metrics: [metrics.loss, metrics.accuracy] }
             }
+            Trained::Clipped(update) => Self::Clipped(update),
             Trained::ClippedSum(sum) => Self::Sum(sum),
         }
     }
@@ -104,6 +108,9 @@ pub enum TrainError {
     /// The update cannot be used; usually the client learning rate is too large.
     #[error("the update cannot be used, lower training.learning_rate: {0}")]
     Update(#[from] dp::UpdateError),
+    /// A mode that clips got nothing to clip to.
+    #[error("the plan's mode clips, and no clip norm was given")]
+    NoClipNorm,
     /// A local step's sum cannot be noised.
     #[error("a local step cannot be noised: {0}")]
     Noise(#[from] identity::ProtectError),
@@ -117,7 +124,8 @@ pub enum TrainError {
 
 /// Trains on a silo's table.
 pub trait Trainer: Send {
-    /// One round's training from `model`. Equal arguments give equal results.
+    /// One round's training from `model`, clipped to `clip_norm` as [`Plan::clip_norm_after`] says it. Equal arguments give
+    /// equal results.
     ///
     /// # Errors
     /// [`TrainError`]
@@ -129,6 +137,7 @@ pub trait Trainer: Send {
         plan: &Plan,
         model: &Params,
         data: &Dataset,
+        clip_norm: Option<f64>,
         seed: [u8; 32],
     ) -> Result<Trained, TrainError>;
 }
@@ -143,12 +152,14 @@ impl Trainer for BurnTrainer {
         plan: &Plan,
         model: &Params,
         data: &Dataset,
+        clip_norm: Option<f64>,
         seed: [u8; 32],
     ) -> Result<Trained, TrainError> {
         check(plan, model, data)?;
+        let clip_norm = || clip_norm.ok_or(TrainError::NoClipNorm);
         match plan.privacy {
-            Privacy::DistributedDpSgd { clip_norm, sampling_rate, .. } => {
-                let sum = clipped::sum(plan, model, data, clip_norm, sampling_rate, seed)?;
+            Privacy::DistributedDpSgd { sampling_rate, .. } => {
+                let sum = clipped::sum(plan, model, data, clip_norm()?, sampling_rate, seed)?;
                 Ok(Trained::ClippedSum(sum))
             }
             Privacy::SiloDpSgd { .. } => {
@@ -157,9 +168,12 @@ impl Trainer for BurnTrainer {
                 // Nothing of the rows but the noised update: neither how many they are nor how the model does on them.
                 Ok(Trained::Local { update, rows: 0, metrics: Metrics { loss: 0.0, accuracy: 0.0 } })
             }
-            Privacy::Fedavg { .. }
-            | Privacy::DistributedDpFedavg { .. }
-            | Privacy::CentralDpFedavg { .. } => {
+            Privacy::DistributedDpFedavg { .. } | Privacy::CentralDpFedavg { .. } => {
+                let trained = local::train(plan, model, data, seed)?;
+                let update = LocalUpdate::new(trained.difference(model))?;
+                Ok(Trained::Clipped(update.clip(clip_norm()?)?))
+            }
+            Privacy::Fedavg { .. } => {
                 let metrics = evaluate(plan, model, data)?;
                 let trained = local::train(plan, model, data, seed)?;
                 let update = LocalUpdate::new(trained.difference(model))?;
@@ -257,7 +271,7 @@ pub fn descent_sum(
 ) -> Result<Vec<f64>, TrainError> {
     check(plan, model, data)?;
     let all: Vec<usize> = (0..data.rows()).collect();
-    clipped::of(plan, model, data, &all, clip_norm)
+    clipped::of(plan, model, data, &all, clip_norm).map(|(sum, _)| sum)
 }
 
 /// Cross-entropy of one row, and whether its label's logit is the largest.

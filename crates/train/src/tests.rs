@@ -37,6 +37,7 @@ fn plan(hidden: Vec<usize>, activation: Activation, features: usize, classes: us
             scale_bits: 16,
             batch_rows_max: 64,
             remove_excess_noise: false,
+            adaptive_clip: None,
         },
         cohort: Cohort { minimum: 3, maximum: 5, corrupt: 1, honest_min: 2 },
         timing: Timing { round_deadline_ms: 10_000, minimum_wait_ms: 1, ready_after_ms: 0, attempts_max: 1 },
@@ -72,7 +73,7 @@ fn table(plan: &Plan, rows: usize) -> Dataset {
 
 fn clipped_sum(plan: &Plan, data: &Dataset, seed: u8) -> Vec<i64> {
     let model = plan.initial_model();
-    let trained = BurnTrainer.train(plan, &model, data, [seed; 32]).unwrap();
+    let trained = BurnTrainer.train(plan, &model, data, plan.clip_norm(), [seed; 32]).unwrap();
     let Trained::ClippedSum(sum) = trained else { panic!("mode B sums") };
     lanes(sum)
 }
@@ -319,7 +320,7 @@ fn a_silos_own_steps_carry_their_noise_in_full() {
     let update = |plan: &Plan, seed: u8| -> Vec<f32> {
         let model = plan.initial_model();
         let Trained::Local { update, rows, metrics } =
-            BurnTrainer.train(plan, &model, &data, [seed; 32]).unwrap()
+            BurnTrainer.train(plan, &model, &data, plan.clip_norm(), [seed; 32]).unwrap()
         else {
             panic!("silo_dp_sgd brings an update")
         };
@@ -378,9 +379,11 @@ fn data_that_does_not_fit_the_model_is_refused() {
     let small = plan(vec![], Activation::Relu, 5, 3);
     let wide = plan(vec![], Activation::Relu, 6, 3);
     let data = table(&small, 5);
-    let refused = BurnTrainer.train(&wide, &wide.initial_model(), &data, [0; 32]).unwrap_err();
+    let refused =
+        BurnTrainer.train(&wide, &wide.initial_model(), &data, wide.clip_norm(), [0; 32]).unwrap_err();
     assert!(matches!(refused, TrainError::Columns { columns: 5, inputs: 6 }), "{refused}");
-    let refused = BurnTrainer.train(&small, &wide.initial_model(), &data, [0; 32]).unwrap_err();
+    let refused =
+        BurnTrainer.train(&small, &wide.initial_model(), &data, small.clip_norm(), [0; 32]).unwrap_err();
     assert!(matches!(refused, TrainError::Layout), "{refused}");
 }
 
@@ -414,7 +417,7 @@ fn a_perceptron_learns_the_digits() {
     let model = plan.initial_model();
     let before = evaluate(&plan, &model, &held_out).unwrap();
     let Trained::Local { update, rows, metrics } =
-        BurnTrainer.train(&plan, &model, &training, [3; 32]).unwrap()
+        BurnTrainer.train(&plan, &model, &training, plan.clip_norm(), [3; 32]).unwrap()
     else {
         panic!("fedavg trains locally")
     };

@@ -13,6 +13,7 @@ use clap::Subcommand;
 use datasets::Dataset;
 use empirical::one_run::guess;
 use identity::Plan;
+use optim::State;
 use params::Params;
 use rand::rand_core::{Rng, UnwrapErr};
 use rehearsal::Noise;
@@ -20,7 +21,7 @@ use rehearsal::Noise;
 use crate::Failure;
 use crate::connect::unusable;
 use crate::demo::{Mode, demo_plan};
-use crate::verify::{checkpoints_in, read, verify_folder};
+use crate::verify::{checkpoints_in, read, state_of, verify_folder};
 use canaries::Canaries;
 use report::{Claim, Membership, Report};
 use scores::{Scores, Seen};
@@ -198,19 +199,21 @@ fn finished(
     let mechanism = plan.mechanism().map_err(|(field, why)| Failure::usage(format!("{field}: {why}")))?;
     let checkpoints = checkpoints_in(folder);
     let mut scores = Scores::new(plan, &table, known.as_ref());
-    let mut before: Option<Params> = None;
+    let mut before: Option<(Params, State)> = None;
     for manifest in &verified.manifests {
         if manifest.plan_digest != plan.digest() {
             return Err(Failure::usage("the checkpoints are of a run under another plan"));
         }
         let here = checkpoints.join(folder_name(manifest.round));
-        if let (Some(before), Some(_)) = (&before, manifest.aggregate_digest) {
+        if let (Some((before, state)), Some(_)) = (&before, manifest.aggregate_digest) {
             let bytes = read(&here.join(AGGREGATE_FILE), plan.lanes() as u64 * 4).map_err(Failure::failed)?;
             let lanes: Vec<u32> = bytes.as_chunks().0.iter().map(|lane| u32::from_le_bytes(*lane)).collect();
-            let sum = mechanism.read_sum(&lanes, manifest.included.len()).map_err(Failure::failed)?;
-            scores.see(&Seen { before, aggregate: &sum.update })?;
+            let sum = mechanism.read_sum(&lanes, manifest.included.len(), state).map_err(Failure::failed)?;
+            let clip_norm = plan.clip_norm_after(state);
+            scores.see(&Seen { before, clip_norm, aggregate: &sum.update })?;
         }
-        before = Some(model(plan, &here)?);
+        let state = state_of(plan, manifest, &here).map_err(Failure::verification)?;
+        before = Some((model(plan, &here)?, state));
     }
     let guesses = guess(&scores.scores, &canaries.included(), canaries.canaries.len() / 4);
     // What was spent, which a run that ended early has less of than its plan allows.

@@ -46,9 +46,9 @@ pub(super) fn audit(setup: &Setup<'_>) -> Result<Report, Failure> {
         let mut run = Rehearsal::new(plan, &silos, setup.noise, seed()).map_err(Failure::failed)?;
         let mut scores = Scores::new(plan, &table, Some(&all));
         while run.rounds() < plan.rounds {
-            let before = run.params().clone();
+            let (before, clip_norm) = (run.params().clone(), run.clip_norm());
             run.round().map_err(Failure::failed)?;
-            scores.see(&Seen { before: &before, aggregate: run.aggregate() })?;
+            scores.see(&Seen { before: &before, clip_norm, aggregate: run.aggregate() })?;
         }
         // A half of them, the surest quarter of either kind: fixed here, before any score is known.
         guesses += guess(&scores.scores, &canaries.included(), setup.canaries / 4);

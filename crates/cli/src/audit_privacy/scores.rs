@@ -10,6 +10,8 @@ use crate::Failure;
 pub(super) struct Seen<'a> {
     /// The model that was trained on.
     pub(super) before: &'a Params,
+    /// What contributions were clipped to; `None` in the mode without noise.
+    pub(super) clip_norm: Option<f64>,
     /// What the server stepped by.
     pub(super) aggregate: &'a [f32],
 }
@@ -34,9 +36,9 @@ impl<'a> Scores<'a> {
     /// records' part can be taken off and the canaries' parts be told apart by least squares: the strongest attack that
     /// the threat model allows. In the other modes the update's direction is held against each canary's.
     pub(super) fn see(&mut self, round: &Seen<'_>) -> Result<(), Failure> {
-        let (clip_norm, exact) = match self.plan.privacy {
-            Privacy::DistributedDpSgd { clip_norm, sampling_rate, divisor, .. } => {
-                (clip_norm, Some((sampling_rate, divisor)))
+        let (clip_norm, exact) = match (&self.plan.privacy, round.clip_norm) {
+            (Privacy::DistributedDpSgd { sampling_rate, divisor, .. }, Some(clip_norm)) => {
+                (clip_norm, Some((*sampling_rate, *divisor)))
             }
             _ => (1.0, None),
         };

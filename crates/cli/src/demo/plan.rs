@@ -116,6 +116,7 @@ fn dp_sgd(clients: usize, rounds: u64, epsilon: f64, noise_multiplier: f64, scal
         scale_bits,
         batch_rows_max: ROWS_MAX,
         remove_excess_noise: clients <= EXCESS_COHORT_MAX,
+        adaptive_clip: None,
     };
     let server = ServerOptimizer::FedAvg { learning_rate: 7.0, momentum: 0.8 };
     // One step a round: of the training section only `micro_batch` counts.
@@ -148,6 +149,7 @@ fn dp_fedavg(clients: usize, rounds: u64, epsilon: f64, noise_multiplier: f64, s
         clip_norm: 1.0,
         scale_bits,
         remove_excess_noise: clients <= EXCESS_COHORT_MAX,
+        adaptive_clip: None,
     };
     let server = ServerOptimizer::FedAvg { learning_rate: 1.0, momentum: 0.0 };
     plan(clients, rounds, Vec::new(), [-0.3, 0.7], training(5, LocalOptimizer::Sgd, 0.5), server, privacy)
@@ -161,8 +163,14 @@ fn central_dp_fedavg(
     scale_bits: u32,
 ) -> Plan {
     let mut plan = dp_fedavg(clients, rounds, epsilon, noise_multiplier, scale_bits);
-    plan.privacy =
-        Privacy::CentralDpFedavg { epsilon, delta: DELTA, noise_multiplier, clip_norm: 1.0, scale_bits };
+    plan.privacy = Privacy::CentralDpFedavg {
+        epsilon,
+        delta: DELTA,
+        noise_multiplier,
+        clip_norm: 1.0,
+        scale_bits,
+        adaptive_clip: None,
+    };
     plan
 }
 

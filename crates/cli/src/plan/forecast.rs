@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use accounting::{Budget, calibrate, fractional_epsilon, pld_epsilon, steps_allowed};
-use identity::{Mechanism, Plan, Privacy, SharedNoise};
+use identity::{Clipping, Mechanism, Plan, Privacy, SharedNoise};
 use serde::Serialize;
 
 use super::{LANE_BYTES, dropouts_survived};
@@ -272,16 +272,24 @@ fn noise_to_signal(plan: &Plan) -> Result<Option<NoiseToSignal>, Failure> {
         let signal_norm_max = clip_norm * steps;
         return Ok(Some(NoiseToSignal { noise_norm, signal_norm_max, ratio: noise_norm / signal_norm_max }));
     }
-    let (noise_norm, signal_norm_max) = match mechanism {
+    let signal_norm_max = plan.clip_norm().unwrap_or_default();
+    // A clip norm that moves scales the noise with the signal: both are told at its start.
+    let unit = |clipping: Clipping| match clipping {
+        Clipping::Constant(_) => 1.0,
+        Clipping::Adaptive(adaptive) => adaptive.initial(),
+    };
+    let noise_norm = match mechanism {
         Mechanism::Exact { .. } => return Ok(None),
-        Mechanism::Sums { scale, noise, divisor, .. } => {
+        Mechanism::Sums { scale, clipping, noise, divisor, .. } => {
             // A batch has about `divisor` records, each clipped.
-            (norm(&noise, scale.factor()) / divisor, plan.clip_norm().unwrap_or_default())
+            unit(clipping) * norm(&noise, scale.factor()) / divisor
         }
-        Mechanism::Central { scale, clip_norm, sigma } => {
-            (dimension.sqrt() * sigma.value() / scale.factor() / silos, clip_norm)
+        Mechanism::Central { scale, clipping, sigma } => {
+            unit(clipping) * dimension.sqrt() * sigma.value() / scale.factor() / silos
         }
-        Mechanism::Updates { scale, clip_norm, noise } => (norm(&noise, scale.factor()) / silos, clip_norm),
+        Mechanism::Updates { scale, clipping, noise } => {
+            unit(clipping) * norm(&noise, scale.factor()) / silos
+        }
     };
     Ok(Some(NoiseToSignal { noise_norm, signal_norm_max, ratio: noise_norm / signal_norm_max }))
 }

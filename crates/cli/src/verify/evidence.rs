@@ -74,19 +74,22 @@ pub(super) fn check_steps(
         let layout = plan.architecture().layout();
         let params = read_model(&read(&model, wire::limits::MODEL_BYTES_MAX)?, &layout)
             .map_err(|why| bad(&model, with_causes(&why)))?;
-        let state = match before.optimizer {
-            Some(_) => {
-                let file = earlier.join(OPTIMIZER_FILE);
-                State::from_bytes(&read(&file, wire::limits::MODEL_BYTES_MAX)?)
-                    .map_err(|why| bad(&file, with_causes(&why)))?
-            }
-            None => plan.server.initial_state(layout.len()),
-        };
+        let state = state_of(plan, before, &earlier)?;
         protocol::check_step(plan, manifest, &params, state, &sum)
             .map_err(|why| bad(&here.join(MODEL_FILE), with_causes(&why)))?;
         checked.push(manifest.round);
     }
     Ok(checked)
+}
+
+/// What the server remembered after a record's round, in the record's folder.
+pub(crate) fn state_of(plan: &Plan, manifest: &Manifest, here: &Path) -> Result<State, VerifyError> {
+    if manifest.optimizer.is_none() {
+        return Ok(plan.initial_state(plan.architecture().parameter_count()));
+    }
+    let file = here.join(OPTIMIZER_FILE);
+    State::from_bytes(&read(&file, wire::limits::MODEL_BYTES_MAX)?)
+        .map_err(|why| bad(&file, with_causes(&why)))
 }
 
 /// One round's evidence as people read it.

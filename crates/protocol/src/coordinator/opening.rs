@@ -20,7 +20,7 @@ pub struct NextModel {
     pub aggregate: Digest,
     /// The opened sum, lanes of 32 bits, little endian: what members step the model by themselves with.
     pub sum: Vec<u8>,
-    /// What was summed beside the update, as means.
+    /// What was summed beside the update, and what follows from that.
     pub metrics: BTreeMap<String, f64>,
 }
 
@@ -50,10 +50,14 @@ pub fn next_model(
 ) -> Result<NextModel, RecoverFailure> {
     let mechanism =
         plan.mechanism().map_err(|(field, why)| RecoverFailure::BadAggregate(format!("{field}: {why}")))?;
-    let read = mechanism.read_sum(sum, included).map_err(RecoverFailure::BadAggregate)?;
+    let read = mechanism.read_sum(sum, included, &state).map_err(RecoverFailure::BadAggregate)?;
     let sum: Vec<u8> = sum.iter().flat_map(|lane| lane.to_le_bytes()).collect();
     let (params, state) = optim::step(&plan.server, state, params, &read.update)
         .map_err(|why| RecoverFailure::BadAggregate(why.to_string()))?;
+    let state = match read.clip_norm {
+        Some(clip_norm) => state.with_clip_norm(clip_norm),
+        None => state,
+    };
     let metrics = read.metrics.into_iter().map(|(name, mean)| (name.to_owned(), mean)).collect();
     Ok(NextModel { params, state, aggregate: aggregate_digest(&sum), sum, metrics })
 }

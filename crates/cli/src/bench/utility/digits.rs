@@ -118,6 +118,7 @@ fn plan(hidden: &[usize], rate: f64, silos: usize, honest_min: usize) -> Plan {
             scale_bits: 16,
             batch_rows_max: 1024,
             remove_excess_noise: false,
+            adaptive_clip: None,
         },
         honest_min,
         rounds: steps,

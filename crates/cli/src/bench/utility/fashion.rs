@@ -77,6 +77,7 @@ fn plan(private: bool) -> Plan {
             scale_bits: 16,
             batch_rows_max: 1024,
             remove_excess_noise: false,
+            adaptive_clip: None,
         }
     } else {
         Privacy::Fedavg {
