@@ -101,6 +101,16 @@ pub enum LedgerError {
         /// How they differ.
         why: Box<AnchorError>,
     },
+    /// No salt of this data set, or one that the vault does not open.
+    #[error(
+        "`{}` is not this data set's salt, or is sealed under another master key: restore it; without it, what was told of \
+         the data's versions cannot be opened; where it is lost for good, remove it, and another is drawn",
+        path.display()
+    )]
+    Salt {
+        /// The file.
+        path: PathBuf,
+    },
     /// The limit is reached.
     #[error(transparent)]
     Overspent(#[from] Overspent),

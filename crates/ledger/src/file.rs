@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use params::Digest;
 use vault::Vault;
 
 use crate::account::{Account, Limits};
@@ -13,6 +14,7 @@ use crate::anchor::{self, Anchor, accepted};
 use crate::chain::{Chain, ChainError};
 use crate::entry::{Cost, Entry, EntryError, Head, Release, What};
 use crate::error::LedgerError;
+use crate::salt::Salt;
 
 /// What a ledger's file name ends with.
 pub const SUFFIX: &str = ".ledger";
@@ -81,6 +83,16 @@ impl Ledger {
     /// [`LedgerError`]
     pub fn entries_as_they_are(&self) -> Result<Account, LedgerError> {
         self.look().map(|(_, entries)| Account::new(entries))
+    }
+
+    /// The commitment to a version of the data under the data set's salt, which is drawn at the first call: what may be
+    /// told of the version outside of the silo.
+    ///
+    /// # Errors
+    /// [`LedgerError`]
+    pub fn commitment(&self, version: &Digest) -> Result<Digest, LedgerError> {
+        let salt = Salt::read_or_draw(&self.path, &self.dataset, self.vault.as_deref())?;
+        Ok(salt.commit(version))
     }
 
     fn look(&self) -> Result<(Chain, Vec<Entry>), LedgerError> {
@@ -339,7 +351,7 @@ fn context(dataset: &str, sequence: u64) -> Vec<u8> {
     [b"ledger entry\0", dataset.as_bytes(), b"\0", &sequence.to_le_bytes()].concat()
 }
 
-fn sync_folder_of(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
         _ => File::open(".")?.sync_all(),

@@ -1,8 +1,8 @@
 //! What a silo's data has spent, whichever run, daemon or version of the data spent it.
 //!
 //! Owns: the [`Entry`] and its bytes, the hash chain over them ([`Chain`]), the file that several daemons share
-//! ([`Ledger`]), the anchor outside of the machine that a rollback is told by, and the composition of all entries
-//! ([`Account`]).
+//! ([`Ledger`]), the anchor outside of the machine that a rollback is told by, the composition of all entries
+//! ([`Account`]), and the salt with which versions of the data are committed to ([`Salt`]).
 //!
 //! Does not: decide what a round costs, know the time, or take back what was debited.
 //!
@@ -65,6 +65,7 @@ mod chain;
 mod entry;
 mod error;
 mod file;
+mod salt;
 
 pub use account::{Account, Bound, Limits, Overspent, PeriodLimit, RunAccount, Total};
 pub use anchor::{AnchorError, check_anchor};
@@ -72,3 +73,4 @@ pub use chain::{Chain, ChainError, Line};
 pub use entry::{Cost, Entry, EntryError, Head, Release, What};
 pub use error::LedgerError;
 pub use file::{Inspected, Ledger, SUFFIX, dataset_name, open_entries};
+pub use salt::{SALT_SUFFIX, Salt};

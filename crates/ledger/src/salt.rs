@@ -1,0 +1,208 @@
+//! What a silo tells of its data's version: a commitment that only the silo can open.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use params::Digest;
+use rand::TryRng;
+use rand::rngs::SysRng;
+use vault::Vault;
+use zeroize::Zeroizing;
+
+use crate::error::LedgerError;
+use crate::file::sync_folder_of;
+
+/// What the name of a data set's salt ends with; the file lies beside the ledger.
+pub const SALT_SUFFIX: &str = ".salt";
+
+const SALT_BYTES: usize = 32;
+const DOMAIN: &str = "folkmoot/v1/data-version";
+
+/// The secret of one data set that its commitments are salted with: whoever lacks it can test no guess of the data.
+///
+/// # Security
+/// 256 bits of the operating system's generator, drawn once; the file is for its owner only, and sealed where the ledger
+/// is. Wiped when dropped. Losing it discloses nothing, but what was committed to cannot be opened any more.
+pub struct Salt(Zeroizing<[u8; SALT_BYTES]>);
+
+impl Salt {
+    /// The commitment to a version of the data: SHA-256 over a label of its own, the salt and the version.
+    ///
+    /// # Privacy
+    /// Leaves the silo, and stands in model cards. It hides the version as long as the salt is secret, and is the same for
+    /// the same version: that data did or did not change between rounds is seen.
+    ///
+    /// # Paper
+    /// The commitment of Bellare and Rogaway 1993: hiding and binding where SHA-256 is held for a random oracle.
+    pub fn commit(&self, version: &Digest) -> Digest {
+        Digest::of(DOMAIN, &[self.0.as_slice(), version.as_bytes()])
+    }
+
+    /// In hexadecimal: what opens every commitment of the data set, for an auditor at the silo.
+    pub fn reveal(&self) -> Zeroizing<String> {
+        Zeroizing::new(hex::encode(self.0.as_slice()))
+    }
+
+    /// The salt that lies beside a ledger; none where nothing was committed to yet.
+    ///
+    /// # Errors
+    /// [`LedgerError`] of a file that cannot be read, or is no salt.
+    pub fn read(ledger: &Path, dataset: &str, vault: Option<&Vault>) -> Result<Option<Self>, LedgerError> {
+        let path = salt_path(ledger, dataset);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => Zeroizing::new(text),
+            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(LedgerError::Io { action: "read", path, source }),
+        };
+        let bytes = hex::decode(text.trim_end()).map(Zeroizing::new);
+        let bytes = match (bytes, vault) {
+            (Ok(bytes), Some(vault)) => vault.open(&context(dataset), &bytes).ok(),
+            (Ok(bytes), None) => Some(bytes),
+            (Err(_), _) => None,
+        };
+        let salt = bytes.and_then(|bytes| <[u8; SALT_BYTES]>::try_from(bytes.as_slice()).ok());
+        salt.map(|salt| Some(Self(Zeroizing::new(salt)))).ok_or(LedgerError::Salt { path })
+    }
+
+    /// The same, drawn now where there is none; durable when this returns.
+    ///
+    /// # Errors
+    /// [`LedgerError`]
+    pub(crate) fn read_or_draw(
+        ledger: &Path,
+        dataset: &str,
+        vault: Option<&Vault>,
+    ) -> Result<Self, LedgerError> {
+        if let Some(salt) = Self::read(ledger, dataset, vault)? {
+            return Ok(salt);
+        }
+        let path = salt_path(ledger, dataset);
+        let io = |action| {
+            let path = path.clone();
+            move |source| LedgerError::Io { action, path, source }
+        };
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(io("make the folder of"))?;
+        }
+        let random = |why: rand::rngs::SysError| io("draw randomness for")(io::Error::other(why));
+        let (mut salt, mut name) = (Zeroizing::new([0; SALT_BYTES]), [0; 8]);
+        SysRng.try_fill_bytes(salt.as_mut()).map_err(random)?;
+        SysRng.try_fill_bytes(&mut name).map_err(random)?;
+        let text = match vault {
+            None => Zeroizing::new(hex::encode(salt.as_slice())),
+            Some(vault) => {
+                let sealed = vault.seal(&context(dataset), salt.as_slice());
+                Zeroizing::new(hex::encode(sealed.map_err(|_| LedgerError::Salt { path: path.clone() })?))
+            }
+        };
+        let temporary = path.with_extension(format!("{}.tmp", hex::encode(name)));
+        let write = || -> io::Result<()> {
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+            file.write_all(text.as_bytes())?;
+            file.write_all(b"\n")?;
+            file.sync_all()?;
+            // A link never replaces what is there: of two daemons that draw at once, both go on with the first's.
+            let linked = match fs::hard_link(&temporary, &path) {
+                Err(why) if why.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+                linked => linked,
+            };
+            fs::remove_file(&temporary)?;
+            linked?;
+            sync_folder_of(&path)
+        };
+        write().map_err(io("write"))?;
+        Self::read(ledger, dataset, vault)?.ok_or(LedgerError::Salt { path })
+    }
+}
+
+impl std::fmt::Debug for Salt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Salt(..)")
+    }
+}
+
+/// Beside the ledger, under the data set's name.
+fn salt_path(ledger: &Path, dataset: &str) -> PathBuf {
+    ledger.with_file_name(format!("{dataset}{SALT_SUFFIX}"))
+}
+
+/// Binds a sealed salt to its data set.
+fn context(dataset: &str) -> Vec<u8> {
+    [b"ledger salt\0", dataset.as_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use vault::MasterSource;
+
+    use super::*;
+    use crate::Ledger;
+
+    #[test]
+    fn one_salt_is_drawn_for_a_data_set_whoever_asks_and_read_by_its_owner_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = |name| Ledger::new(&folder.path().join("ledgers"), name, None, None).unwrap();
+        let version = Digest::sha256(b"table");
+        let commitments: Vec<Digest> = std::thread::scope(|scope| {
+            let asking: Vec<_> =
+                (0..8).map(|_| scope.spawn(|| ledger("a").commitment(&version).unwrap())).collect();
+            asking.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        assert!(commitments.iter().all(|one| *one == commitments[0]), "{commitments:?}");
+        assert_ne!(ledger("b").commitment(&version).unwrap(), commitments[0], "another data set, another salt");
+        assert_ne!(ledger("a").commitment(&Digest::sha256(b"other")).unwrap(), commitments[0]);
+        let file = folder.path().join("ledgers/a.salt");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        let mut names: Vec<_> =
+            fs::read_dir(file.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["a.salt", "b.salt"], "nothing is left beside them");
+    }
+
+    #[test]
+    fn a_commitment_is_opened_with_its_salt_and_version_and_differs_from_the_versions_own_digest() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::new(folder.path(), "a", None, None).unwrap();
+        let version = Digest::sha256(b"table");
+        assert!(Salt::read(ledger.path(), "a", None).unwrap().is_none(), "nothing was told yet");
+        let told = ledger.commitment(&version).unwrap();
+        let salt = Salt::read(ledger.path(), "a", None).unwrap().unwrap();
+        let bytes = hex::decode(salt.reveal().as_str()).unwrap();
+        assert_eq!(told, Digest::of("folkmoot/v1/data-version", &[&bytes, version.as_bytes()]));
+        assert_ne!(told, Digest::of("folkmoot/v1/data-version", &[version.as_bytes()]));
+        assert!(!format!("{salt:?}").contains(&salt.reveal()[..8]));
+    }
+
+    #[test]
+    fn a_sealed_salt_is_not_on_the_disk_and_opens_with_its_vault_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let master = folder.path().join("master.key");
+        vault::make_master(&master).unwrap();
+        let open = || Vault::create(folder.path(), MasterSource::File(master.clone())).unwrap();
+        let vault = std::sync::Arc::new(open());
+        let ledger = Ledger::new(folder.path(), "a", None, Some(vault.clone())).unwrap();
+        ledger.commitment(&Digest::sha256(b"table")).unwrap();
+        let salt = Salt::read(ledger.path(), "a", Some(&vault)).unwrap().unwrap();
+        let on_disk = fs::read_to_string(folder.path().join("a.salt")).unwrap();
+        assert!(!on_disk.contains(salt.reveal().as_str()));
+        let why = Salt::read(ledger.path(), "a", None).unwrap_err().to_string();
+        assert!(why.contains("a.salt") && why.contains("restore"), "{why}");
+        let why = Salt::read(&folder.path().join("a.ledger"), "b", Some(&vault)).unwrap();
+        assert!(why.is_none());
+    }
+
+    #[test]
+    fn a_damaged_salt_is_refused_and_never_drawn_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::new(folder.path(), "a", None, None).unwrap();
+        for damaged in ["", "00", "no hexadecimal"] {
+            fs::write(folder.path().join("a.salt"), damaged).unwrap();
+            assert!(matches!(ledger.commitment(&Digest::sha256(b"t")), Err(LedgerError::Salt { .. })));
+            assert_eq!(fs::read_to_string(folder.path().join("a.salt")).unwrap(), damaged);
+        }
+    }
+}
