@@ -47,6 +47,9 @@ pub struct Config {
     /// Seals the journal and the secret keys.
     #[serde(default)]
     pub encryption: Option<Sealing>,
+    /// Whether a salted commitment to the data's version is told at check-in and stands in model cards.
+    #[serde(default = "yes")]
+    pub tells_data_version: bool,
     /// The ledger of what the data has spent.
     #[serde(default)]
     pub ledger: LedgerConfig,
@@ -146,6 +149,7 @@ impl Config {
                         authority,
                         roster,
                         policy: self.policy.clone(),
+                        tells_data: self.tells_data_version,
                     },
                     vault,
                     ledger,
@@ -240,6 +244,10 @@ impl Config {
     }
 }
 
+fn yes() -> bool {
+    true
+}
+
 /// A name that must be looked up is taken for another machine's: what it resolves to can change.
 fn is_loopback(host: &str) -> bool {
     let literal = host.trim_start_matches('[').trim_end_matches(']');
@@ -317,6 +325,7 @@ mod tests {
         assert_eq!(config.data, folder.path().join("silo.csv"));
         assert_eq!((config.log.as_str(), config.log_json), ("info", false));
         assert!(config.plaintext && config.tls.is_none() && config.encryption.is_none());
+        assert!(config.tells_data_version, "unless it is switched off");
     }
 
     #[test]

@@ -32,6 +32,8 @@ use crate::spending::{Spending, Upload};
 use crate::witness::Seen;
 use crate::{Ended, RunError};
 
+mod data;
+
 /// What the driver works with.
 pub(crate) struct Parts {
     pub(crate) profile: Profile,
@@ -70,6 +72,8 @@ pub(crate) struct Driver {
     jobs: JoinSet<Done>,
     /// The one attempt that anything is held of.
     held: Option<Held>,
+    /// The job that reads the data for a check-in; a later one takes its place.
+    reading: Option<AbortHandle>,
     /// The table, and the version of the model that this silo has computed or fetched last.
     kept: Kept,
     /// Effects not yet performed, in order.
@@ -86,6 +90,8 @@ struct Held {
     /// The plan, and the model that is trained on: what the vector is debited under.
     plan: Arc<AuthoredPlan>,
     model: Digest,
+    /// Of the table that was trained on: the one kept may be a newer one by now.
+    data_version: Option<Digest>,
     contribution: Option<Contribution>,
     masked: Option<Arc<MaskedUpdate>>,
     job: Option<AbortHandle>,
@@ -149,6 +155,7 @@ impl Driver {
             give_up: Arc::default(),
             jobs: JoinSet::new(),
             held: None,
+            reading: None,
             kept: Kept::default(),
             effects: VecDeque::new(),
             ended: None,
@@ -249,11 +256,17 @@ impl Driver {
     fn done(&mut self, done: Done) -> Result<(), RunError> {
         match done {
             Done::Trained { at, table, version, result } => {
-                self.kept.table = table.or(self.kept.table.take());
+                let trained_on = table.as_ref().map(|table| table.data.version());
+                let kept = self.kept.table.as_ref().map(|kept| kept.plan);
+                // What a check-in has read since is newer.
+                if let Some(table) = table.filter(|table| kept != Some(table.plan)) {
+                    self.kept.table = Some(table);
+                }
                 self.kept.version = version.or(self.kept.version.take());
                 let Some(held) = self.held.as_mut().filter(|held| held.at == at) else { return Ok(()) };
                 let outcome = match result {
                     Ok(contribution) => {
+                        held.data_version = trained_on;
                         held.contribution = Some(contribution);
                         TrainOutcome::Ready
                     }
@@ -271,6 +284,7 @@ impl Driver {
                 };
                 self.feed(ClientInput::Trained { at, outcome });
             }
+            Done::Read { run, result } => self.data_read(run, result)?,
             Done::Masked { at, result } => {
                 let Some(held) = self.held.as_mut().filter(|held| held.at == at) else { return Ok(()) };
                 let digest = match result {
@@ -308,8 +322,8 @@ impl Driver {
     fn debit(&mut self, at: Attempt, upload: Digest) -> Result<bool, RunError> {
         let run = self.participant.status().run_id.filter(|_| self.participant.awaits_vector(at));
         let (Some(held), Some(run)) = (&self.held, run) else { return Ok(false) };
-        let data_version = self.kept.table.as_ref().map(|table| table.data.version());
-        let debit = Upload { run, plan: &held.plan, at, model: held.model, upload, data_version };
+        let Held { plan, model, data_version, .. } = held;
+        let debit = Upload { run, plan, at, model: *model, upload, data_version: *data_version };
         match block_in_place(|| self.spending.reserve(debit, self.clock.now())) {
             Ok(()) => Ok(true),
             Err(why @ (LedgerError::Overspent(_) | LedgerError::AlreadyDebited { .. })) => {
@@ -351,6 +365,7 @@ impl Driver {
             match effect {
                 ClientEffect::Persist(record) => self.note(&record),
                 ClientEffect::Send(message) => self.send(*message),
+                ClientEffect::ReadData { run, plan } => self.read_data(run, plan),
                 ClientEffect::Train(job) => self.train(job),
                 ClientEffect::Mask(job) => self.mask(job),
                 ClientEffect::Upload(header) => self.upload(header),
@@ -419,8 +434,16 @@ impl Driver {
         let patience = self.patience.learn(&job.plan);
         let training = jobs::train(self.channel.clone(), self.data.clone(), self.kept.clone(), job, patience);
         let job = self.jobs.spawn(training);
-        self.held =
-            Some(Held { at, patience, plan, model, contribution: None, masked: None, job: Some(job) });
+        self.held = Some(Held {
+            at,
+            patience,
+            plan,
+            model,
+            data_version: None,
+            contribution: None,
+            masked: None,
+            job: Some(job),
+        });
     }
 
     fn mask(&mut self, job: Box<protocol::MaskJob>) {

@@ -38,6 +38,8 @@ pub(crate) enum Done {
         version: Option<Version>,
         result: Result<Contribution, TrainFailure>,
     },
+    /// Reading the table that is checked in with.
+    Read { run: Digest, result: Result<Table, TrainFailure> },
     /// Masking.
     Masked { at: Attempt, result: Result<MaskedUpdate, String> },
     /// Uploading.
@@ -67,6 +69,11 @@ pub(crate) enum TrainFailure {
 pub(crate) struct Kept {
     pub(crate) table: Option<Table>,
     pub(crate) version: Option<Version>,
+}
+
+/// Reads the table, whatever was read before.
+pub(crate) async fn read(path: PathBuf, run: Digest, plan: Arc<AuthoredPlan>) -> Done {
+    Done::Read { run, result: load(path, None, &plan).await }
 }
 
 /// Obtains the model, loads the table where the one kept is not of this plan, and trains.

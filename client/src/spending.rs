@@ -191,6 +191,11 @@ impl Spending {
         })
     }
 
+    /// What may be told of a version of the data.
+    pub(crate) fn commitment(&self, version: &Digest) -> Result<Digest, LedgerError> {
+        self.ledger.commitment(version)
+    }
+
     /// Debits an upload; durable when this returns, and never taken back.
     pub(crate) fn reserve(&self, upload: Upload<'_>, now: Timestamp) -> Result<(), LedgerError> {
         let Upload { run, plan, at, model, upload, data_version } = upload;

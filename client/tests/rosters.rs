@@ -42,7 +42,7 @@ async fn a_later_roster_waits_for_the_operator_and_is_in_force_once_accepted_wit
     let toml = format!(
         "coordinator = \"{coordinator}\"\nclient_id = 1\ndata = \"silo.csv\"\nstate_dir = \"state\"\n\
          roster = \"roster.json\"\nauthority_key = \"{authority_key}\"\nidentity_key_file = \"silo.key\"\n\
-         plaintext = true\n[policy]\ncohort_min = 3\nhonest_min = 2\ncorrupt_min = 1\nepsilon_max = 1.0\n\
+         plaintext = true\ntells_data_version = false\n[policy]\ncohort_min = 3\nhonest_min = 2\ncorrupt_min = 1\nepsilon_max = 1.0\n\
          delta_max = 1e-5\nprivacy_modes = [\"fedavg\"]\nauthors = [\"{}\"]\n\
          accepts_undetected_rollback = true\n",
         public(101)
@@ -78,7 +78,11 @@ async fn a_later_roster_waits_for_the_operator_and_is_in_force_once_accepted_wit
 
     let accepted = folkmoot_client(&["accept", &digest, "--yes"], &path);
     assert!(accepted.status.success(), "{}", text(&accepted));
-    assert_eq!(session.heard().await, ToCoordinator::CheckIn { head: None }, "in the same session");
+    assert_eq!(
+        session.heard().await,
+        ToCoordinator::CheckIn { head: None, data: None },
+        "in the same session"
+    );
     assert!(state.join("roster-in-force.json").exists());
     assert!(!state.join("roster-offered.json").exists(), "nothing is on offer any more");
     assert!(!state.join("roster-accepted").exists(), "an answer is used once");
@@ -87,7 +91,11 @@ async fn a_later_roster_waits_for_the_operator_and_is_in_force_once_accepted_wit
     let mut session = process.session().await;
     session.greet().await;
     session.say(welcome).await;
-    assert_eq!(session.heard().await, ToCoordinator::CheckIn { head: None }, "and nobody is asked again");
+    assert_eq!(
+        session.heard().await,
+        ToCoordinator::CheckIn { head: None, data: None },
+        "and nobody is asked again"
+    );
     session.say(ToClient::Finished { reason: protocol::RunEnd::Complete }).await;
     assert!(session.heard.message().await.unwrap().is_none());
     drop(session);

@@ -71,7 +71,7 @@ async fn a_coordinator_that_goes_away_and_comes_back_finds_the_silo_again() {
     let address = process.address;
     let daemon = start(silo(folder.path(), address, 3));
     let mut session = process.session().await;
-    assert_eq!(session.welcome(&plan).await, ToCoordinator::CheckIn { head: None });
+    assert_eq!(session.welcome(&plan).await, ToCoordinator::CheckIn { head: None, data: None });
     session.say(ToClient::Published(genesis(&plan).0)).await;
     drop((session, process));
 
@@ -189,7 +189,7 @@ async fn a_refused_hello_ends_the_daemon_with_3_instead_of_a_loop() {
 /// Joined in a run and told its genesis; the session of a script that now lies.
 async fn joined(process: &mut Process, plan: &Plan) -> Session {
     let mut session = process.session().await;
-    assert_eq!(session.welcome(plan).await, ToCoordinator::CheckIn { head: None });
+    assert_eq!(session.welcome(plan).await, ToCoordinator::CheckIn { head: None, data: None });
     session.say(ToClient::Published(genesis(plan).0)).await;
     session
 }
@@ -287,4 +287,39 @@ async fn a_rewritten_audit_log_ends_the_daemon_with_3_and_names_where_both_histo
     assert!(why.to_string().contains("equivocation-1.txt"), "{why}");
     let kept = std::fs::read_to_string(folder.path().join("state/equivocation-1.txt")).unwrap();
     assert!(kept.contains(checkpoint(1).trim_end()) && kept.contains(checkpoint(2).trim_end()), "{kept}");
+}
+
+/// What a daemon with the switch on says at a check-in; its run is over then.
+async fn told(config: client::Config, process: &mut Process, plan: &Plan) -> Option<Digest> {
+    let daemon = start(client::Config { tells_data_version: true, ..config });
+    let mut session = process.session().await;
+    let said = session.welcome(plan).await;
+    let ToCoordinator::CheckIn { head: None, data } = said else { panic!("{said:?}") };
+    session.say(ToClient::Finished { reason: RunEnd::Complete }).await;
+    assert!(session.heard.message().await.unwrap().is_none());
+    drop(session);
+    assert_eq!(daemon.await.unwrap().unwrap(), Ended::Finished(RunEnd::Complete));
+    data
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silo_tells_a_commitment_to_its_data_that_opens_in_its_folder_and_another_one_once_the_data_changed()
+ {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = sim::plan(3, 2);
+    let mut process = Process::start("127.0.0.1:0", vec![]);
+    let config = silo(folder.path(), process.address, 3);
+    let first = told(config.clone(), &mut process, &plan).await.unwrap();
+    let version = datasets::Dataset::load(&config.data, &plan.data).unwrap().version();
+    let ledger = folder.path().join("state/ledger/silo.ledger");
+    let salt = ledger::Salt::read(&ledger, "silo", None).unwrap().unwrap();
+    assert_eq!(salt.commit(&version), first);
+    assert_ne!(first, version);
+    assert_eq!(told(config.clone(), &mut process, &plan).await, Some(first), "the same data, the same word");
+    std::fs::write(&config.data, "label,a,b,c\n1,0.1,0.2,0.3\n0,0.9,0.8,0.7\n").unwrap();
+    let second = told(config.clone(), &mut process, &plan).await.unwrap();
+    let version = datasets::Dataset::load(&config.data, &plan.data).unwrap().version();
+    assert_eq!((second == first, second), (false, salt.commit(&version)), "under the same salt");
+    std::fs::write(&config.data, "no table").unwrap();
+    assert_eq!(told(config, &mut process, &plan).await, None, "what cannot be read is not told of");
 }

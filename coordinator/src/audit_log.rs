@@ -367,6 +367,11 @@ fn event_of(number: u64, record: &Record, now: Timestamp) -> Option<Event> {
             event.details.insert("reason".into(), reason.clone());
             event
         }
+        Record::DataTold { client, data } => {
+            let mut event = event(silo(*client), "data.told", Status::Ok);
+            event.digest = data.map(|data| data.to_string());
+            event
+        }
         Record::Barred { client, reason } => {
             let mut event = ok("silo.barred");
             event.peer = Some(format!("silo-{client}"));

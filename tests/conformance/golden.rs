@@ -107,8 +107,13 @@ fn no_message_of_a_client_has_changed_a_byte_on_the_wire() {
     assert_unchanged(&[
         (
             "check_in",
-            sent(ToCoordinator::CheckIn { head: Some(3) }),
+            sent(ToCoordinator::CheckIn { head: Some(3), data: None }),
             "f0a6ee7bee5460b97612d2045ac7d6a5541c4b3c9731301ce52d57eb49a6f625",
+        ),
+        (
+            "check_in: data",
+            sent(ToCoordinator::CheckIn { head: Some(3), data: Some(Digest::sha256(b"data")) }),
+            "3431b5da64ae6974ebb65741b4e7991fc25445971a83bb50db8b33b6935b89d4",
         ),
         (
             "declined: policy",

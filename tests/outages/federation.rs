@@ -126,6 +126,7 @@ impl Federation {
             plaintext: true,
             tls: None,
             encryption: None,
+            tells_data_version: true,
             ledger: client::LedgerConfig::default(),
             log: "info".into(),
             log_json: false,

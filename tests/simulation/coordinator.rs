@@ -69,7 +69,7 @@ impl Bench {
         bench.feed(Input::Start { genesis }).unwrap();
         for id in 1..=SILOS {
             bench.feed(Input::Connected { client: ClientId(id) }).unwrap();
-            bench.says(id, ToCoordinator::CheckIn { head: None }).unwrap();
+            bench.says(id, ToCoordinator::CheckIn { head: None, data: None }).unwrap();
         }
         assert!(bench.said.iter().any(|(_, message)| matches!(message, ToClient::Open { .. })));
         bench
@@ -172,7 +172,7 @@ fn a_silo_that_refused_by_its_own_word_takes_it_back_by_checking_in() {
     bench.says(1, ToCoordinator::Declined { round: None, reason }).unwrap();
     assert_eq!(bench.coordinator.status().clients[0].state, "refuses");
     bench.feed(Input::Connected { client: ClientId(1) }).unwrap();
-    bench.says(1, ToCoordinator::CheckIn { head: Some(0) }).unwrap();
+    bench.says(1, ToCoordinator::CheckIn { head: Some(0), data: None }).unwrap();
     assert_ne!(bench.coordinator.status().clients[0].state, "refuses");
     let mut recovered = Effects::new();
     let again = Coordinator::recover(setup(), &bench.journal, bench.now, &mut recovered).unwrap();

@@ -1,6 +1,7 @@
 //! A hostile coordinator against one real participant: whatever it says, the silo fails closed.
 
 mod chain;
+mod data;
 mod ledger;
 mod noise;
 mod quarantine;

@@ -130,7 +130,7 @@ impl Federation {
         change(&mut config);
         let daemon = Daemon::start(config);
         let mut session = process.session().await;
-        assert_eq!(session.welcome(&plan).await, ToCoordinator::CheckIn { head: None });
+        assert_eq!(session.welcome(&plan).await, ToCoordinator::CheckIn { head: None, data: None });
         session.say(ToClient::Published(genesis(&plan).0)).await;
         Self {
             plan,
@@ -161,7 +161,7 @@ impl Federation {
         config.state_dir = folder.path().join("state");
         let daemon = Daemon::start(config);
         let mut session = process.session().await;
-        assert_eq!(session.welcome(&plan).await, ToCoordinator::CheckIn { head });
+        assert_eq!(session.welcome(&plan).await, ToCoordinator::CheckIn { head, data: None });
         Self { plan, process, session, folder, daemon, rng, arrived }
     }
 
@@ -169,7 +169,7 @@ impl Federation {
     pub(crate) async fn come_back(&mut self) {
         self.session = self.process.session().await;
         let said = self.session.welcome(&self.plan).await;
-        assert_eq!(said, ToCoordinator::CheckIn { head: Some(0) });
+        assert_eq!(said, ToCoordinator::CheckIn { head: Some(0), data: None });
     }
 
     pub(crate) async fn say(&mut self, message: ToClient) -> ToCoordinator {

@@ -326,6 +326,7 @@ pub fn silo(folder: &Path, coordinator: SocketAddr, cohort_min: usize) -> Config
         plaintext: true,
         tls: None,
         encryption: None,
+        tells_data_version: false,
         ledger: LedgerConfig::default(),
         log: "info".into(),
         log_json: false,

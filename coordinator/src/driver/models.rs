@@ -22,7 +22,9 @@ impl Driver {
     /// Publishes a version with its model card.
     pub(super) fn publish(&mut self, signed: &SignedManifest) -> anyhow::Result<()> {
         let (plan, roster) = (&self.plan, self.outward.roster.borrow().clone());
-        let card = |manifest: &Manifest| self.card.files(manifest, plan, &roster, &card::DataVersions::new());
+        // Those of the newest result: a later version is an operator's, and no silo is in it.
+        let versions = self.core.data_told().iter().map(|(client, data)| (client.0, *data)).collect();
+        let card = |manifest: &Manifest| self.card.files(manifest, plan, &roster, &versions);
         artifacts::publish(self.store.as_mut(), signed, self.model_key.as_ref(), card)?;
         self.version = None;
         Ok(())

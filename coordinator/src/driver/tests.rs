@@ -90,7 +90,7 @@ fn first_round(folder: &Path, operation: u64, fault: Fault) -> (Vec<ToClient>, O
         outboxes.push(outbox);
         alive.push(over);
         driver.take(Event::Attached { client, session, outbox: Outbox { messages, _alive } }).unwrap();
-        let message = Box::new(ToCoordinator::CheckIn { head: None });
+        let message = Box::new(ToCoordinator::CheckIn { head: None, data: None });
         driver.take(Event::Said { client, session, message }).unwrap();
     }
     let failed = driver.perform().err();

@@ -127,7 +127,8 @@ pub struct Silo {
     pub id: u32,
     /// Its name on the roster.
     pub name: String,
-    /// The commitment to its data's version, where it told one.
+    /// The commitment to the version of the data that it trained on, where it told one: salted by the silo, which alone can
+    /// open it (`folkmoot ledger show --json` there).
     pub data_version: Option<Digest>,
 }
 
@@ -289,7 +290,9 @@ impl Card {
                 label: plan.data.label.clone(),
                 features: plan.data.features.len() as u64,
                 silos: manifest.included.iter().map(silo).collect(),
-                note: "numbers of rows leave no silo; where data_version is null, the silo told none".into(),
+                note: "numbers of rows leave no silo; a data_version is a salted commitment that its silo alone can open, or null \
+                       where it told none"
+                    .into(),
             },
             privacy: privacy(manifest, plan),
             secure_aggregation: SecureAggregation {

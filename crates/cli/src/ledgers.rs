@@ -1,11 +1,13 @@
 //! `folkmoot ledger`: what a data set has spent, and whether its ledger is whole; read only, while daemons run.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use ledger::{Account, Chain, Total, What, check_anchor, open_entries};
+use ledger::{Account, Chain, Salt, Total, What, check_anchor, open_entries};
+use params::Digest;
 use serde::Serialize;
 use vault::{KEYRING_FILE, MasterSource, Vault};
 
@@ -19,7 +21,11 @@ pub(crate) enum Ledgers {
     /// Show what was spent: by run, and all together. Of a coordinator's data folder: what its run has spent.
     #[command(after_help = "Examples:\n  folkmoot ledger show north/state/ledger/data.ledger\n  \
                       folkmoot ledger show north/state/ledger/data.ledger --master north/master.key --json\n  \
-                      folkmoot ledger show /var/lib/folkmoot/coordinator")]
+                      folkmoot ledger show /var/lib/folkmoot/coordinator\n\n\
+                      With --json, `commitments` opens what the silo told of its data and model cards carry: a\n\
+                      commitment is SHA-256 over three parts, each after its length as 8 bytes, little endian:\n\
+                      \"folkmoot/v1/data-version\", the salt's 32 bytes, the version's 32 bytes. Whoever has the salt\n\
+                      can test guesses of the data: show it to nobody who may not see the data.")]
     Show {
         /// A ledger, a folder with one in it, or a coordinator's data folder.
         path: PathBuf,
@@ -128,6 +134,11 @@ fn read(file: &Path) -> Result<Chain, Failure> {
 }
 
 fn opened(file: &Path, chain: &Chain, master: Option<&MasterSource>) -> Result<Vec<ledger::Entry>, Failure> {
+    let vault = vault_of(file, chain, master)?;
+    open_entries(file, chain, vault.as_ref()).map_err(|why| Failure::verification(with_causes(&why)))
+}
+
+fn vault_of(file: &Path, chain: &Chain, master: Option<&MasterSource>) -> Result<Option<Vault>, Failure> {
     let vault = master.map(|master| open_vault(file, master)).transpose()?;
     if chain.sealed && vault.is_none() {
         return Err(Failure::usage(format!(
@@ -135,7 +146,29 @@ fn opened(file: &Path, chain: &Chain, master: Option<&MasterSource>) -> Result<V
             file.display()
         )));
     }
-    open_entries(file, chain, vault.as_ref()).map_err(|why| Failure::verification(with_causes(&why)))
+    Ok(vault.filter(|_| chain.sealed))
+}
+
+/// What opens the commitments to the versions that were released from; nothing where the silo never told one.
+fn commitments(
+    file: &Path,
+    chain: &Chain,
+    master: Option<&MasterSource>,
+    account: &Account,
+) -> Result<Vec<Commitment>, Failure> {
+    let vault = vault_of(file, chain, master)?;
+    let salt = Salt::read(file, &chain.dataset, vault.as_ref());
+    let Some(salt) = salt.map_err(|why| Failure::verification(with_causes(&why)))? else {
+        return Ok(Vec::new());
+    };
+    let versions: BTreeSet<Digest> =
+        account.entries().iter().filter_map(|entry| entry.release()?.data_version).collect();
+    let open = |version: &Digest| Commitment {
+        commitment: salt.commit(version).to_string(),
+        version: version.to_string(),
+        salt: salt.reveal().to_string(),
+    };
+    Ok(versions.iter().map(open).collect())
 }
 
 /// The keyring lies in the state folder or beside the configuration, above the ledger.
@@ -154,6 +187,15 @@ struct Shown {
     total: Spent,
     runs: Vec<RunSpent>,
     accepted_losses: Vec<String>,
+    commitments: Vec<Commitment>,
+}
+
+/// What opens a commitment to a version of the data.
+#[derive(Serialize)]
+struct Commitment {
+    commitment: String,
+    version: String,
+    salt: String,
 }
 
 #[derive(Serialize)]
@@ -248,6 +290,7 @@ impl Shown {
             total: Spent::of(&account.total(delta)),
             runs: runs.collect(),
             accepted_losses: losses.collect(),
+            commitments: commitments(file, &chain, master, &account)?,
         })
     }
 
@@ -271,6 +314,13 @@ impl Shown {
                 printable(&run.noise_by),
                 run.data_versions.len(),
                 run.spent.text()
+            );
+        }
+        if !self.commitments.is_empty() {
+            let _ = writeln!(
+                text,
+                "told          commitments to {} versions of the data; --json opens them",
+                self.commitments.len()
             );
         }
         for reason in &self.accepted_losses {
@@ -303,7 +353,6 @@ fn coordinators(folder: &Path, json: bool) -> Result<(), Failure> {
 mod tests {
     use accounting::Event;
     use ledger::{Cost, Ledger, Limits, Release};
-    use params::Digest;
 
     use super::*;
 
@@ -347,6 +396,29 @@ mod tests {
             "{text}"
         );
         assert!(Shown::of(&file, None, Some(2.0)).is_err());
+    }
+
+    #[test]
+    fn what_was_told_of_each_version_is_opened_with_the_salt_and_nothing_where_none_was_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = ledger(folder.path(), None);
+        assert!(Shown::of(&file, None, None).unwrap().commitments.is_empty());
+        let version = Digest::sha256(b"data");
+        let told =
+            Ledger::new(folder.path(), "admissions", None, None).unwrap().commitment(&version).unwrap();
+        let shown = Shown::of(&file, None, None).unwrap();
+        let [opened] = &shown.commitments[..] else { panic!("one version, whatever the number of rounds") };
+        assert_eq!(
+            (opened.commitment.clone(), opened.version.clone()),
+            (told.to_string(), version.to_string())
+        );
+        let salt = hex::decode(&opened.salt).unwrap();
+        // As the help says, by hand.
+        let parts: [&[u8]; 3] = [b"folkmoot/v1/data-version", &salt, version.as_bytes()];
+        let bytes: Vec<u8> =
+            parts.iter().flat_map(|part| [&(part.len() as u64).to_le_bytes(), *part].concat()).collect();
+        assert_eq!(Digest::sha256(&bytes), told);
+        assert!(shown.text().contains("commitments to 1 versions") && !shown.text().contains(&opened.salt));
     }
 
     #[test]

@@ -153,7 +153,11 @@ mod tests {
             asking.into_iter().map(|one| one.join().unwrap()).collect()
         });
         assert!(commitments.iter().all(|one| *one == commitments[0]), "{commitments:?}");
-        assert_ne!(ledger("b").commitment(&version).unwrap(), commitments[0], "another data set, another salt");
+        assert_ne!(
+            ledger("b").commitment(&version).unwrap(),
+            commitments[0],
+            "another data set, another salt"
+        );
         assert_ne!(ledger("a").commitment(&Digest::sha256(b"other")).unwrap(), commitments[0]);
         let file = folder.path().join("ledgers/a.salt");
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);

@@ -97,6 +97,8 @@ pub enum ToCoordinator {
     CheckIn {
         /// Round of the newest record it holds, if any.
         head: Option<u64>,
+        /// A salted commitment to the version of its data; `None` where it tells none. Only the silo can open it.
+        data: Option<Digest>,
     },
     /// The client will not take part: in this run, or in this round.
     Declined {

@@ -147,6 +147,13 @@ pub enum Record {
         /// The chain's record.
         manifest: SignedManifest,
     },
+    /// A client has checked in with another commitment to its data's version than before.
+    DataTold {
+        /// Who.
+        client: ClientId,
+        /// The commitment; `None` where it tells none any more.
+        data: Option<Digest>,
+    },
 }
 
 impl Record {

@@ -143,7 +143,7 @@ impl Liar {
         match message {
             ToClient::Welcome { run_id, plan, .. } => {
                 self.run = Some((run_id, Plan::from_canonical(plan.plan.as_bytes()).ok()?));
-                say(ToCoordinator::CheckIn { head: None })
+                say(ToCoordinator::CheckIn { head: None, data: None })
             }
             ToClient::Open { at, model } => {
                 if self.at == Some(at) {
@@ -318,7 +318,7 @@ impl Liar {
         let other = roster.members.keys().copied().find(|id| *id != self.id).unwrap_or(self.id);
         let stolen = secagg::IncludedSignature { id: other, signature: [1; 64] };
         [
-            ToCoordinator::CheckIn { head: Some(u64::MAX) },
+            ToCoordinator::CheckIn { head: Some(u64::MAX), data: None },
             ToCoordinator::Unmask { at, shares: shares.clone() },
             ToCoordinator::Unmask { at: later, shares },
             ToCoordinator::SignIncluded { at, signature },

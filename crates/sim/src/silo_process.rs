@@ -1,5 +1,6 @@
 //! A silo's process: started, fed, its effects performed in order, and killed at any moment between.
 
+use params::Digest;
 use protocol::{
     ClientEffect, ClientInput, ClientRecord, ToClient, ToCoordinator, TrainOutcome, UploadHeader,
 };
@@ -172,6 +173,13 @@ impl Federation {
         match effect {
             ClientEffect::Persist(_) => {}
             ClientEffect::Send(message) => self.silo_says(id, *message),
+            ClientEffect::ReadData { run, .. } => {
+                // Other data in every life: what is told changes at a restart.
+                let Some(silo) = self.silos.get(&id) else { return };
+                let version = [u64::from(id.0), silo.life].map(u64::to_le_bytes).concat();
+                let commitment = Some(Digest::sha256(&version));
+                self.done_later(id, ClientInput::DataRead { run, commitment });
+            }
             ClientEffect::Train(job) => {
                 let outcome = TrainOutcome::Ready;
                 self.done_later(id, ClientInput::Trained { at: job.at, outcome });

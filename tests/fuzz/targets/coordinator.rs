@@ -54,7 +54,7 @@ pub(crate) fn drive(bytes: &[u8]) {
 pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let here: Vec<u8> = (0..4).flat_map(|silo| [CONNECT, silo, LISTEN, silo, SPEAK, 0]).collect();
     let keyed = [&here[..], &[SETTLE, 1]].concat();
-    let raw = wire::to_coordinator_bytes(ToCoordinator::CheckIn { head: Some(9) });
+    let raw = wire::to_coordinator_bytes(ToCoordinator::CheckIn { head: Some(9), data: None });
     vec![
         ("here", here.clone()),
         ("round", [&here[..], &[SETTLE, 40, COMPUTED, 0, SETTLE, 40, COMPUTED, 0]].concat()),
@@ -237,6 +237,10 @@ impl World {
                             self.uploads.push(header);
                         }
                     }
+                    ClientEffect::ReadData { run, .. } => {
+                        let commitment = Some(Digest::sha256(&id.0.to_le_bytes()));
+                        inputs.push_back(ClientInput::DataRead { run, commitment });
+                    }
                     ClientEffect::Forget(_) | ClientEffect::Offer(_) => {}
                 }
             }
@@ -362,11 +366,12 @@ impl World {
     fn restart(&mut self) {
         let decoded = |record: &Record| Record::decode(&record.encode()).expect("its own bytes");
         let journal: Vec<Record> = self.journal.iter().map(decoded).collect();
-        let before = durable(self.coordinator.status());
+        let before = (durable(self.coordinator.status()), self.coordinator.data_told().clone());
         let mut effects = Effects::new();
         self.coordinator =
             Coordinator::recover(setup(), &journal, self.now, &mut effects).expect("its own journal");
-        assert_eq!(durable(self.coordinator.status()), before, "the journal gives the state again");
+        let after = (durable(self.coordinator.status()), self.coordinator.data_told().clone());
+        assert_eq!(after, before, "the journal gives the state again");
         self.perform(effects);
     }
 
@@ -411,6 +416,7 @@ fn participant(id: u32, journal: &[protocol::ClientRecord]) -> Participant {
         authority: sim::authority().public(),
         roster: sim::authorised(&roster()),
         policy: policy(),
+        tells_data: true,
     };
     Participant::recover(profile, journal).expect("its own journal")
 }

@@ -99,6 +99,19 @@ struct World {
     said: Vec<ToClient>,
     exchange: Option<Exchange>,
     masked: Option<(Attempt, Digest)>,
+    data: Data,
+}
+
+/// What the silo's shell reads, and what the silo has told of it.
+#[derive(Default)]
+struct Data {
+    /// The run that it is to be read for.
+    wanted: Option<Digest>,
+    /// How often it was read: it is other data each time.
+    reads: u64,
+    /// What was just read.
+    read: Option<Digest>,
+    told: Option<Digest>,
 }
 
 impl World {
@@ -116,6 +129,7 @@ impl World {
             said: Vec::new(),
             exchange: None,
             masked: None,
+            data: Data::default(),
         }
     }
 
@@ -149,6 +163,7 @@ impl World {
             }
             TICK => {
                 self.now = self.now.plus_ms(u64::from(argument) * 50);
+                self.read_data();
                 self.input(ClientInput::Tick);
             }
             MASKED => {
@@ -248,6 +263,14 @@ impl World {
         }
     }
 
+    fn read_data(&mut self) {
+        let Some(run) = self.data.wanted.take() else { return };
+        self.data.reads += 1;
+        self.data.read = Some(Digest::sha256(&self.data.reads.to_le_bytes()));
+        self.input(ClientInput::DataRead { run, commitment: self.data.read });
+        self.data.read = None;
+    }
+
     fn say(&mut self, message: ToClient) {
         self.said.push(message.clone());
         self.input(ClientInput::Message(message));
@@ -260,6 +283,10 @@ impl World {
             self.oracle.judge(&effect);
             match effect {
                 ClientEffect::Send(message) => self.heard(*message),
+                ClientEffect::ReadData { run, .. } => {
+                    assert!(self.participant.status().round.is_none(), "other data in the middle of a round");
+                    self.data.wanted = Some(run);
+                }
                 ClientEffect::Mask(job) => {
                     let masked = job.masking.mask(vec![0; job.plan.lanes()]);
                     self.masked = Some((job.at, Digest::from_bytes(masked.digest())));
@@ -273,6 +300,10 @@ impl World {
 
     fn heard(&mut self, message: ToCoordinator) {
         match (message, &mut self.exchange) {
+            (ToCoordinator::CheckIn { data, .. }, _) => {
+                assert_eq!(data, self.data.read.or(self.data.told), "what is told is what was read last");
+                self.data.told = data;
+            }
             (ToCoordinator::Advertise { at, advert }, exchange)
                 if exchange.as_ref().is_none_or(|exchange| exchange.at != at) =>
             {
@@ -295,6 +326,7 @@ impl World {
         let after = self.participant.status();
         assert_eq!((before.uploads, before.epsilon_spent), (after.uploads, after.epsilon_spent));
         self.masked = None;
+        self.data = Data { reads: self.data.reads, ..Data::default() };
     }
 
     fn run_id(&self) -> Digest {
@@ -356,6 +388,7 @@ fn recovered(journal: &[ClientRecord]) -> Participant {
         authority: sim::authority().public(),
         roster: sim::authorised(&roster()),
         policy: policy(),
+        tells_data: true,
     };
     Participant::recover(profile, journal).expect("its own journal")
 }
@@ -399,7 +432,10 @@ impl Oracle {
                 let upload = (header.at, header.r2, header.digest);
                 once(&mut self.uploads, (self.run, header.at.round), upload, "upload");
             }
-            ClientEffect::Train(_) | ClientEffect::Forget(_) | ClientEffect::Offer(_) => {}
+            ClientEffect::ReadData { .. }
+            | ClientEffect::Train(_)
+            | ClientEffect::Forget(_)
+            | ClientEffect::Offer(_) => {}
         }
     }
 

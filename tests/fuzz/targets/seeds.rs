@@ -279,7 +279,7 @@ fn to_coordinator(session: &Session) -> Vec<(&'static str, ToCoordinator)> {
     let policy = Decline::Policy { code: "POLICY_EPSILON".into(), text: "too much".into() };
     let fault = Decline::CoordinatorFault(CoordinatorFault::Cohort);
     vec![
-        ("check-in", ToCoordinator::CheckIn { head: Some(3) }),
+        ("check-in", ToCoordinator::CheckIn { head: Some(3), data: Some(Digest::sha256(b"data")) }),
         ("policy", ToCoordinator::Declined { round: None, reason: policy }),
         ("fault", ToCoordinator::Declined { round: Some(4), reason: fault }),
         ("advertise", ToCoordinator::Advertise { at: AT, advert: session.adverts[0].clone() }),
@@ -334,6 +334,7 @@ fn records(session: &Session) -> Vec<(&'static str, Record)> {
         ("included-signed", Record::IncludedSigned(session.signatures[0])),
         ("unmasked", Record::Unmasked(session.answers[0].clone())),
         ("dropped", Record::Dropped { client: ClientId(4), reason }),
+        ("data-told", Record::DataTold { client: ClientId(2), data: Some(Digest::sha256(b"data")) }),
         ("committed", Record::Committed { now: NOW, manifest: signed(4) }),
         ("aborted", Record::Aborted { now: NOW, outcome: RoundOutcome::WrongSecret { client: ClientId(2) } }),
         ("ended", Record::Ended { reason: RunEnd::BudgetSpent }),

@@ -112,6 +112,14 @@ impl World {
         }
     }
 
+    /// Not welcomed yet, and of those who tell of their data.
+    pub(crate) fn telling() -> Self {
+        let mut world = Self::new(sim::plan(MEMBERS as usize, 9), policy());
+        let profile = profile(&world.roster, &world.policy, &world.keys[&OWN]);
+        world.participant = Participant::recover(Profile { tells_data: true, ..profile }, &[]).unwrap();
+        world
+    }
+
     /// In a run of `sim::plan`, with its genesis record.
     pub(crate) fn in_a_run() -> Self {
         let mut world = Self::new(sim::plan(MEMBERS as usize, 9), policy());
@@ -392,9 +400,12 @@ pub(crate) fn assert_refuses(effects: &[ClientEffect], round: Option<u64>, reaso
 }
 
 fn recovered(roster: &Roster, policy: &Policy, key: &SigningKey, journal: &[ClientRecord]) -> Participant {
+    Participant::recover(profile(roster, policy, key), journal).unwrap()
+}
+
+fn profile(roster: &Roster, policy: &Policy, key: &SigningKey) -> Profile {
     let identity = IdentityKey::from_secret_hex(&hex::encode(key.to_bytes())).unwrap();
     let authority = sim::authority().public();
     let roster = sim::authorised(roster);
-    let profile = Profile { id: OWN, identity, authority, roster, policy: policy.clone() };
-    Participant::recover(profile, journal).unwrap()
+    Profile { id: OWN, identity, authority, roster, policy: policy.clone(), tells_data: false }
 }

@@ -1,4 +1,5 @@
-//! Three real participants, the real driver and its files: back to an earlier model in the middle of a round.
+//! Three real participants, the real driver and its files: back to an earlier model in the middle of a round, and what
+//! cards say of the silos' data.
 
 use checkpoint::ChainVerifier;
 use identity::{Policy, PrivacyMode};
@@ -12,6 +13,8 @@ struct Silo {
     participant: Participant,
     outbox: Receiver<ServerEnvelope>,
     masked: Option<MaskedUpdate>,
+    /// Told at a check-in of another process of the silo, as soon as this one has uploaded.
+    told_later: Option<Digest>,
     /// So far ahead that nothing is waited for.
     now: Timestamp,
     _alive: oneshot::Receiver<()>,
@@ -25,6 +28,13 @@ fn policy() -> Policy {
     }
 }
 
+/// The silo that tells nothing of its data.
+const SILENT: ClientId = ClientId(2);
+
+fn data_of(id: ClientId) -> Digest {
+    Digest::sha256(&id.0.to_le_bytes())
+}
+
 fn session(id: ClientId) -> SessionId {
     SessionId(u64::from(id.0))
 }
@@ -33,14 +43,21 @@ impl Silo {
     fn connect(driver: &mut Driver, id: u32) -> Self {
         let client = ClientId(id);
         let Setup { roster, authority, .. } = setup();
-        let profile = Profile { id: client, identity: key(id as u8), authority, roster, policy: policy() };
+        let profile = Profile {
+            id: client,
+            identity: key(id as u8),
+            authority,
+            roster,
+            policy: policy(),
+            tells_data: client != SILENT,
+        };
         let participant = Participant::recover(profile, &[]).unwrap();
         let (messages, outbox) = mpsc::channel(64);
         let (alive, _alive) = oneshot::channel();
         let attached =
             Event::Attached { client, session: session(client), outbox: Outbox { messages, _alive: alive } };
         driver.take(attached).unwrap();
-        Self { id: client, participant, outbox, masked: None, now: Timestamp(0), _alive }
+        Self { id: client, participant, outbox, masked: None, told_later: None, now: Timestamp(0), _alive }
     }
 
     fn input(&mut self, driver: &mut Driver, input: ClientInput) {
@@ -50,6 +67,10 @@ impl Silo {
         for effect in effects {
             match effect {
                 ClientEffect::Persist(_) | ClientEffect::Forget(_) | ClientEffect::Offer(_) => {}
+                ClientEffect::ReadData { run, .. } => {
+                    let commitment = Some(data_of(self.id));
+                    self.input(driver, ClientInput::DataRead { run, commitment });
+                }
                 ClientEffect::Send(message) => {
                     driver.take(Event::Said { client: self.id, session: session(self.id), message }).unwrap();
                 }
@@ -77,6 +98,11 @@ impl Silo {
                     writer.commit().unwrap();
                     let (reply, _) = oneshot::channel();
                     driver.take(Event::Uploaded { header: Box::new(header), reply }).unwrap();
+                    if let Some(data) = self.told_later.take() {
+                        let message = Box::new(ToCoordinator::CheckIn { head: Some(0), data: Some(data) });
+                        let (client, session) = (self.id, session(self.id));
+                        driver.take(Event::Said { client, session, message }).unwrap();
+                    }
                 }
             }
         }
@@ -152,4 +178,43 @@ async fn in_the_middle_of_a_round_a_run_goes_back_to_the_files_of_an_earlier_one
             wanted.model.sha256
         );
     }
+}
+
+/// What the card of a round says of each silo's data.
+fn versions(driver: &Driver, round: u64) -> Vec<(u32, Option<Digest>)> {
+    let file = driver.load_file(round, card::CARD_FILE).unwrap().unwrap().file;
+    let card = card::Card::from_yaml(std::str::from_utf8(&file).unwrap()).unwrap();
+    card.training_data.silos.iter().map(|silo| (silo.id, silo.data_version)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_card_says_what_its_silos_had_told_of_their_data_when_they_uploaded_and_a_restart_forgets_none_of_it()
+ {
+    let folder = tempfile::tempdir().unwrap();
+    let (inbox, mut events) = mpsc::channel(64);
+    let store = Box::new(open_store(folder.path(), None).unwrap());
+    let mut driver = open_with(folder.path(), store, setup(), inbox).unwrap();
+    let mut silos: Vec<Silo> = (1..=SILOS).map(|id| Silo::connect(&mut driver, id)).collect();
+    let other = Digest::sha256(b"other data");
+    silos[0].told_later = Some(other);
+    run_to(&mut driver, &mut silos, &mut events, 2).await;
+    let (first, third) = (Some(data_of(ClientId(1))), Some(data_of(ClientId(3))));
+    assert_eq!(
+        versions(&driver, 1),
+        [(1, first), (2, None), (3, third)],
+        "not what it told after it uploaded"
+    );
+    assert_eq!(versions(&driver, 2), [(1, Some(other)), (2, None), (3, third)]);
+    let told = driver.core.data_told().clone();
+    assert_eq!(told.len(), 2);
+    drop(driver);
+    let store = Box::new(open_store(folder.path(), None).unwrap());
+    let again = open_with(folder.path(), store, setup(), mpsc::channel(16).0).unwrap();
+    assert_eq!(*again.core.data_told(), told);
+    let changes = journal_of(again).into_iter().filter(|record| matches!(record, Record::DataTold { .. }));
+    assert_eq!(changes.count(), 3, "only what differs is written down");
+}
+
+fn journal_of(mut driver: Driver) -> Vec<Record> {
+    driver.store.replay().unwrap().iter().map(|bytes| Record::decode(bytes).unwrap()).collect()
 }

@@ -1,5 +1,6 @@
 //! What clients say, admitted or refused.
 
+use params::Digest;
 use secagg::{ClientId, UnmaskShares};
 
 use super::phase::Phase;
@@ -44,7 +45,7 @@ impl Coordinator {
             return Err(Rejection::UnknownClient(from));
         }
         match message {
-            ToCoordinator::CheckIn { head } => self.check_in(from, head, out),
+            ToCoordinator::CheckIn { head, data } => self.check_in(from, head, data, out),
             ToCoordinator::Declined { round, reason } => self.declined(from, round, reason, out),
             ToCoordinator::Advertise { at, advert } => match self.state.phase.advertising(at)? {
                 Some(phase) => {
@@ -92,7 +93,13 @@ impl Coordinator {
         }
     }
 
-    fn check_in(&mut self, from: ClientId, head: Option<u64>, out: &mut Effects) -> Result<(), Rejection> {
+    fn check_in(
+        &mut self,
+        from: ClientId,
+        head: Option<u64>,
+        data: Option<Digest>,
+        out: &mut Effects,
+    ) -> Result<(), Rejection> {
         if self.state.refused.get(&from).is_some_and(|refusal| refusal.own) {
             // It refused by its own word, and takes it back by checking in.
             self.commit(Record::Willing { client: from }, out);
@@ -106,6 +113,8 @@ impl Coordinator {
                 head.unwrap_or_default()
             )));
         }
+        let told = self.state.data.of(from) != data;
+        self.commit_if(told, Record::DataTold { client: from, data }, out);
         if head.is_none_or(|seen| seen < newest) {
             out.push(Effect::SendChain { to: from, after: head });
         }

@@ -10,6 +10,7 @@ mod phase;
 mod report;
 mod roster;
 mod state;
+mod told;
 
 use std::collections::BTreeMap;
 

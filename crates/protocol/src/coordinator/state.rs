@@ -11,6 +11,7 @@ use secagg::{Advert, ClientId, Cohort, Ctx0, RoundBinding};
 use super::Setup;
 use super::actions::Acted;
 use super::phase::{Advertising, Consistency, Phase, Recovering, Round, Sharing, Unmasking, Uploading};
+use super::told::DataTold;
 use crate::message::{Attempt, DropReason, RoundOutcome};
 use crate::record::Record;
 
@@ -49,6 +50,8 @@ pub(super) struct State {
     pub(super) apart: BTreeSet<(ClientId, ClientId)>,
     /// Rounds that included and that left out each client.
     pub(super) tallies: BTreeMap<ClientId, Tally>,
+    /// What silos told of their data.
+    pub(super) data: DataTold,
 }
 
 pub(super) struct Run {
@@ -96,6 +99,7 @@ impl State {
             refused: BTreeMap::new(),
             apart: BTreeSet::new(),
             tallies: BTreeMap::new(),
+            data: DataTold::default(),
         }
     }
 
@@ -152,6 +156,7 @@ impl State {
             }
             (Phase::Idle, Record::Opened { now, at, cohort }) => {
                 self.backing_off = false;
+                self.data.opened();
                 let model = self.head.as_ref().map(|head| head.model.params_digest);
                 let Some(model) = model else { broken!("C1", "an attempt without a model") };
                 let context = self.context(setup, *at);
@@ -201,6 +206,7 @@ impl State {
             }
             (Phase::Uploading(mut phase), Record::Staged(header)) => {
                 phase.staged.insert(header.client, header.clone());
+                self.data.staged(header.client);
                 Phase::Uploading(phase)
             }
             (Phase::Uploading(phase), Record::IncludedFixed { now }) => Phase::Consistency(Consistency {
@@ -235,6 +241,7 @@ impl State {
             }),
             (Phase::Recovering(phase), Record::Committed { manifest, .. }) => {
                 self.tally(&phase);
+                self.data.committed();
                 self.push_head(manifest);
                 self.committed += 1;
                 self.aborted_since.clear();
@@ -262,6 +269,10 @@ impl State {
             }
             (phase, Record::Barred { client, reason }) => {
                 self.refused.insert(*client, Absence { reason: reason.clone(), own: false });
+                phase
+            }
+            (phase, Record::DataTold { client, data }) => {
+                self.data.tell(*client, *data);
                 phase
             }
             (phase, Record::KeptApart { accuser, accused }) => {

@@ -24,6 +24,8 @@ pub struct Profile {
     pub roster: AuthorisedRoster,
     /// Its rules.
     pub policy: Policy,
+    /// Whether it commits to its data's version when it checks in.
+    pub tells_data: bool,
 }
 
 /// What happened.
@@ -53,6 +55,13 @@ pub enum ClientInput {
     Witnessed {
         /// So many.
         members: usize,
+    },
+    /// The silo's table for this run is read, or could not be.
+    DataRead {
+        /// The run.
+        run: Digest,
+        /// The commitment to its version that may be told; `None` where there is none.
+        commitment: Option<Digest>,
     },
     /// What the ledger of the silo's data says now, before a round is opened on it.
     Ledger(LedgerView),
@@ -91,6 +100,14 @@ pub enum ClientEffect {
     Persist(ClientRecord),
     /// Say this to the coordinator, if the session stands.
     Send(Box<ToCoordinator>),
+    /// Read the silo's table anew, as the run's plan says, before it is checked in with; answer with
+    /// [`ClientInput::DataRead`].
+    ReadData {
+        /// The run.
+        run: Digest,
+        /// Its plan.
+        plan: Arc<AuthoredPlan>,
+    },
     /// Fetch the model, check it, train, hold the update; answer with [`ClientInput::Trained`].
     Train(TrainJob),
     /// Quantise, add noise and mask the held update; answer with [`ClientInput::Masked`].

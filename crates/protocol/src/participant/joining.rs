@@ -24,7 +24,8 @@ impl Participant {
         roster: Box<SignedRoster>,
         out: &mut ClientEffects,
     ) {
-        let same_run = self.run.take().is_some_and(|run| run.id == run_id);
+        let before = self.run.take().filter(|run| run.id == run_id);
+        let (same_run, waits) = (before.is_some(), before.is_some_and(|run| run.reads));
         self.ended = None;
         self.asked_again = false;
         let admitted =
@@ -43,9 +44,29 @@ impl Participant {
             let roster_epoch = self.roster.epoch;
             self.commit(ClientRecord::Joined { run_id, plan: plan.digest(), roster_epoch }, out);
         }
-        self.run = Some(CurrentRun { id: run_id, plan: Arc::new(plan) });
-        let head = self.facts.run(&run_id).and_then(|facts| facts.head_round());
-        out.push(ClientEffect::Send(Box::new(ToCoordinator::CheckIn { head })));
+        let plan = Arc::new(plan);
+        // What an attempt in progress was trained on stays what is told: it is not read anew in the middle of one.
+        let reads = self.profile.tells_data && self.round.is_none() && !waits;
+        self.run = Some(CurrentRun { id: run_id, plan: Arc::clone(&plan), reads: reads || waits });
+        if reads {
+            out.push(ClientEffect::ReadData { run: run_id, plan });
+        } else if !waits {
+            self.check_in(out);
+        }
+    }
+
+    pub(super) fn data_read(&mut self, run: Digest, commitment: Option<Digest>, out: &mut ClientEffects) {
+        let waiting = self.run.as_mut().filter(|current| current.id == run);
+        if waiting.is_some_and(|current| std::mem::take(&mut current.reads)) {
+            self.data = commitment.filter(|_| self.profile.tells_data);
+            self.check_in(out);
+        }
+    }
+
+    fn check_in(&self, out: &mut ClientEffects) {
+        let facts = self.run.as_ref().and_then(|run| self.facts.run(&run.id));
+        let head = facts.and_then(|facts| facts.head_round());
+        out.push(ClientEffect::Send(Box::new(ToCoordinator::CheckIn { head, data: self.data })));
     }
 
     /// The plan, if this silo takes part in the run.
@@ -78,8 +99,11 @@ impl Participant {
         if !follows {
             // Those between may be lost or still on their way; a coordinator of two chains has none to say.
             if facts.misses_some_before(&signed) && !std::mem::replace(&mut self.asked_again, true) {
-                let head = facts.head_round();
-                return out.push(ClientEffect::Send(Box::new(ToCoordinator::CheckIn { head })));
+                // Where the check-in is still to come, it asks.
+                if !run.reads {
+                    self.check_in(out);
+                }
+                return;
             }
             return self.decline(None, fault(CoordinatorFault::Chain), out);
         }

@@ -42,6 +42,8 @@ pub struct Participant {
     offered: Option<Offered>,
     /// Other members that have cosigned the coordinator's audit log as this silo sees it.
     witnesses: usize,
+    /// What is told of the data's version.
+    data: Option<Digest>,
     /// What the shell said last of the data's ledger.
     ledger: LedgerView,
 }
@@ -49,6 +51,8 @@ pub struct Participant {
 struct CurrentRun {
     id: Digest,
     plan: Arc<AuthoredPlan>,
+    /// The check-in waits for the data.
+    reads: bool,
 }
 
 struct Offered {
@@ -94,6 +98,7 @@ impl Participant {
             asked_again: false,
             offered: None,
             witnesses: 0,
+            data: None,
             ledger: LedgerView::default(),
         })
     }
@@ -129,6 +134,7 @@ impl Participant {
             ClientInput::Masked { at, digest } => self.masked(now, at, digest, out),
             ClientInput::AcceptRoster { roster } => self.accept_roster(roster, out),
             ClientInput::Witnessed { members } => self.witnesses = members,
+            ClientInput::DataRead { run, commitment } => self.data_read(run, commitment, out),
             ClientInput::Ledger(view) => self.ledger = view,
             ClientInput::Tick => {}
         }

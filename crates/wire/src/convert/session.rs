@@ -124,7 +124,9 @@ impl From<ToCoordinator> for v1::ClientEnvelope {
     fn from(message: ToCoordinator) -> Self {
         use v1::client_envelope::Message;
         let message = match message {
-            ToCoordinator::CheckIn { head } => Message::CheckIn(v1::CheckIn { head }),
+            ToCoordinator::CheckIn { head, data } => {
+                Message::CheckIn(v1::CheckIn { head, data: data.map(|data| data.as_bytes().to_vec()) })
+            }
             ToCoordinator::Declined { round, reason } => {
                 Message::Declined(v1::Declined { round, reason: Some(reason.into()) })
             }
@@ -156,7 +158,10 @@ impl TryFrom<v1::ClientEnvelope> for ToCoordinator {
         use v1::client_envelope::Message;
         match envelope.message.ok_or_else(|| ConversionError::new("message", Fault::Missing))? {
             Message::Hello(_) => Err(ConversionError::new("hello", Fault::Unexpected)),
-            Message::CheckIn(m) => Ok(Self::CheckIn { head: m.head }),
+            Message::CheckIn(m) => within("check_in", || {
+                let data = m.data.map(|data| digest("data", &data)).transpose()?;
+                Ok(Self::CheckIn { head: m.head, data })
+            }),
             Message::Declined(m) => within("declined", || {
                 Ok(Self::Declined { round: m.round, reason: required("reason", m.reason)? })
             }),

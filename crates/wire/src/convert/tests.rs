@@ -67,7 +67,7 @@ proptest! {
 #[test]
 fn the_bytes_of_three_messages_never_change() {
     // Golden values: another encoding of the same version would not be understood by deployed peers.
-    let check_in = ToCoordinator::CheckIn { head: Some(5) };
+    let check_in = ToCoordinator::CheckIn { head: Some(5), data: None };
     assert_eq!(v1::ClientEnvelope::from(check_in).encode_to_vec(), [0x12, 2, 0x08, 5]);
 
     let open = ToClient::Open { at: AT, model: Digest::from_bytes([7; 32]) };
@@ -204,6 +204,11 @@ fn every_malformed_field_of_the_coordinator_is_refused_by_its_name() {
 #[test]
 fn every_malformed_field_of_a_client_is_refused_by_its_name() {
     let declined = || ToCoordinator::Declined { round: None, reason: protocol::Decline::SitsOut };
+    let check_in = ToCoordinator::CheckIn { head: None, data: Some(Digest::sha256(b"")) };
+    refused!(client_with, client_envelope, check_in.clone(), CheckIn as CheckIn, [
+        |m| m.data = Some(vec![0; 31]) => "check_in.data: 31 bytes instead of 32",
+        |m| m.data = Some(Vec::new()) => "check_in.data: 0 bytes instead of 32",
+    ]);
     refused!(client_with, client_envelope, declined(), Declined as Declined, [
         |m| m.reason = None => "declined.reason: missing",
         |m| m.reason = Some(v1::Decline { reason: None }) => "declined.reason.reason: missing",

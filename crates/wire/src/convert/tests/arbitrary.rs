@@ -4,6 +4,7 @@ use checkpoint::SignedManifest;
 use identity::{SignedPlan, SignedRoster};
 use params::Digest;
 use proptest::collection::vec;
+use proptest::option;
 use proptest::prelude::*;
 use protocol::{
     Attempt, CoordinatorFault, Decline, Rejection, RoundOutcome, RunEnd, ToClient, ToCoordinator,
@@ -45,7 +46,8 @@ pub(super) fn to_client() -> impl Strategy<Value = ToClient> {
 
 pub(super) fn to_coordinator() -> impl Strategy<Value = ToCoordinator> {
     prop_oneof![
-        any::<Option<u64>>().prop_map(|head| ToCoordinator::CheckIn { head }),
+        (any::<Option<u64>>(), option::of(digest()))
+            .prop_map(|(head, data)| ToCoordinator::CheckIn { head, data }),
         (any::<Option<u64>>(), decline())
             .prop_map(|(round, reason)| ToCoordinator::Declined { round, reason }),
         (at(), advert()).prop_map(|(at, advert)| ToCoordinator::Advertise { at, advert }),

@@ -1,0 +1,85 @@
+//! What a silo tells of its data, and when.
+
+use params::Digest;
+use protocol::{ClientEffect, ClientInput, ToClient, ToCoordinator};
+
+use super::world::{AT, World, messages};
+
+fn reads(effects: &[ClientEffect]) -> bool {
+    effects.iter().any(|effect| matches!(effect, ClientEffect::ReadData { .. }))
+}
+
+/// Welcomed, and told by its shell what the data's commitment is.
+fn checked_in(world: &mut World, commitment: Option<Digest>) -> Option<Digest> {
+    let welcomed = world.say(world.welcome());
+    assert!(
+        reads(&welcomed) && messages(&welcomed).is_empty(),
+        "nothing is said before it is read: {welcomed:?}"
+    );
+    let said = world.input(ClientInput::DataRead { run: Digest::sha256(b"run"), commitment });
+    let [ToCoordinator::CheckIn { data, .. }] = messages(&said)[..] else { panic!("{said:?}") };
+    *data
+}
+
+#[test]
+fn a_silo_reads_its_data_before_it_checks_in_and_tells_the_new_version_at_the_next_check_in() {
+    let mut world = World::telling();
+    let [first, second] = [b"first", b"other"].map(|data| Some(Digest::sha256(data)));
+    assert_eq!(checked_in(&mut world, first), first);
+    assert_eq!(checked_in(&mut world, second), second);
+    assert_eq!(checked_in(&mut world, None), None, "data that cannot be read is not told of");
+    let late = ClientInput::DataRead { run: Digest::sha256(b"run"), commitment: first };
+    assert!(world.input(late).is_empty(), "nobody waits for it any more");
+}
+
+#[test]
+fn a_silo_that_is_welcomed_again_while_its_data_is_read_waits_for_it_even_where_a_round_has_opened_meanwhile()
+{
+    let mut world = World::telling();
+    assert!(reads(&world.say(world.welcome())));
+    let genesis = world.signed(&world.genesis());
+    world.say(ToClient::Published(genesis));
+    for in_a_round in [false, true] {
+        if in_a_round {
+            let opened = world.say(world.open(AT));
+            assert!(matches!(opened[..], [ClientEffect::Train(_)]), "{opened:?}");
+        }
+        let again = world.say(world.welcome());
+        assert!(again.is_empty(), "{again:?}");
+    }
+    let commitment = Some(Digest::sha256(b"data"));
+    let said = world.input(ClientInput::DataRead { run: Digest::sha256(b"run"), commitment });
+    let [ToCoordinator::CheckIn { data, .. }] = messages(&said)[..] else { panic!("{said:?}") };
+    assert_eq!(*data, commitment);
+}
+
+#[test]
+fn what_is_read_for_another_run_is_not_told_in_this_one() {
+    let mut world = World::telling();
+    assert!(reads(&world.say(world.welcome())));
+    let other =
+        ClientInput::DataRead { run: Digest::sha256(b"other"), commitment: Some(Digest::sha256(b"x")) };
+    assert!(world.input(other).is_empty());
+}
+
+#[test]
+fn data_is_not_read_anew_in_the_middle_of_a_round_so_that_what_was_trained_on_stays_what_is_told() {
+    let mut world = World::telling();
+    let told = Some(Digest::sha256(b"data"));
+    assert_eq!(checked_in(&mut world, told), told);
+    let genesis = world.signed(&world.genesis());
+    world.say(ToClient::Published(genesis));
+    world.advertise();
+    let again = world.say(world.welcome());
+    assert!(!reads(&again), "{again:?}");
+    let [ToCoordinator::CheckIn { data, .. }] = messages(&again)[..] else { panic!("{again:?}") };
+    assert_eq!(*data, told);
+}
+
+#[test]
+fn a_silo_that_is_switched_off_reads_and_tells_nothing() {
+    let mut world = World::in_a_run();
+    let again = world.say(world.welcome());
+    assert!(!reads(&again));
+    assert!(matches!(messages(&again)[..], [ToCoordinator::CheckIn { data: None, .. }]), "{again:?}");
+}
