@@ -2,6 +2,7 @@
 
 mod journals;
 mod kills;
+mod privacy;
 mod trust;
 
 use std::fs;

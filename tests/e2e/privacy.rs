@@ -1,0 +1,207 @@
+//! What auditors are shown of real runs: the modes' claims, the ledgers, the commitments to data, attacks on the chain.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use params::Digest;
+use serde_json::Value;
+
+use super::{Coordinator, Running, demo, folkmoot, kept, rejoin, role, status_until, stderr, text};
+
+/// What the program prints with `--json`.
+fn json(args: &[&str]) -> Value {
+    let output = folkmoot(&[args, &["--json"]].concat());
+    assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The model card of a round.
+fn card(folder: &Path, round: u64) -> card::Card {
+    let file =
+        folder.join("coordinator/checkpoints").join(checkpoint::folder_name(round)).join(card::CARD_FILE);
+    card::Card::from_yaml(&fs::read_to_string(file).unwrap()).unwrap()
+}
+
+/// A run of the kept demonstration's plan anew, to its end, with silos that journal into `fresh`.
+fn run_again(folder: &Path, silos: u32, configured: impl Fn(u32, &str) -> String) {
+    fs::remove_dir_all(folder.join("coordinator")).unwrap();
+    let coordinator = Coordinator::start(&folder.join("coordinator.toml"));
+    let daemons: Vec<Running> = (1..=silos)
+        .map(|id| {
+            let file = rejoin(folder, &format!("silo-{id}"), &coordinator.url);
+            fs::write(&file, configured(id, &fs::read_to_string(&file).unwrap())).unwrap();
+            Running(role("client", &file).spawn().unwrap())
+        })
+        .collect();
+    status_until(&coordinator.url, |status| !status["ended"].is_null());
+    drop(daemons);
+}
+
+/// What a silo's ledger opens, the commitment made again by hand from the salt and the version that the ledger names.
+fn opened(ledger: &Path) -> Vec<Digest> {
+    let shown = json(&["ledger", "show", text(ledger)]);
+    let versions = shown["runs"][0]["data_versions"].as_array().unwrap();
+    let open = |one: &Value| {
+        assert!(versions.contains(&one["version"]), "{shown}");
+        let part = |name: &str| hex::decode(one[name].as_str().unwrap()).unwrap();
+        let made = Digest::of("folkmoot/v1/data-version", &[&part("salt"), &part("version")]);
+        assert_eq!(one["commitment"], made.to_string());
+        made
+    };
+    shown["commitments"].as_array().unwrap().iter().map(open).collect()
+}
+
+#[test]
+fn a_runs_card_carries_commitments_that_open_in_each_silos_folder_and_null_for_the_silo_that_tells_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    kept(folder);
+    let silos = card(folder, 2).training_data.silos;
+    let mut told: Vec<Digest> = silos.iter().map(|silo| silo.data_version.unwrap()).collect();
+    assert_eq!(told.len(), 3);
+    for silo in &silos {
+        let ledgers = folder.join(format!("silo-{}/state/ledger", silo.id));
+        assert_eq!(opened(&ledgers), [silo.data_version.unwrap()]);
+        let salt = fs::metadata(ledgers.join("silo.salt")).unwrap();
+        assert_eq!(salt.permissions().mode() & 0o777, 0o600);
+    }
+    assert!(card(folder, 0).training_data.silos.is_empty(), "nobody has trained the first model");
+
+    run_again(folder, 3, |id, config| {
+        if id == 2 { format!("tells_data_version = false\n{config}") } else { config.to_owned() }
+    });
+    for silo in card(folder, 2).training_data.silos {
+        let ledgers = folder.join(format!("silo-{}/fresh/ledger", silo.id));
+        let opens = opened(&ledgers);
+        if silo.id == 2 {
+            assert_eq!((silo.data_version, opens.len()), (None, 0));
+            assert!(!ledgers.join("silo.salt").exists());
+        } else {
+            assert_eq!(opens, [silo.data_version.unwrap()]);
+            told.extend(opens);
+        }
+    }
+    told.sort();
+    told.dedup();
+    assert_eq!(told.len(), 5, "each folder has a salt of its own: the same data is not recognised");
+    let verified = folkmoot(&["verify", text(&folder.join("coordinator"))]);
+    assert!(verified.status.success(), "{}", stderr(&verified));
+}
+
+/// A short run in this mode; its records, its silos' ledgers and its card say the same.
+fn assert_claims_hold(mode: &str, unit: &str, noise_by: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let result = demo(folder, &["--clients", "3", "--rounds", "2", "--keep", "--privacy", mode]);
+    assert_eq!((&result["chain_verified"], &result["rounds"]), (&true.into(), &2.into()));
+    assert_eq!(result["privacy_unit"], unit);
+    let coordinator = folder.join("coordinator");
+    let verified = folkmoot(&["verify", text(&coordinator)]);
+    assert!(verified.status.success(), "{}", stderr(&verified));
+    let spent = json(&["ledger", "show", text(&coordinator)]);
+    assert_eq!(
+        (&spent["mode"], &spent["unit"], &spent["noise_by"]),
+        (&mode.into(), &unit.into(), &noise_by.into())
+    );
+    assert_eq!(spent["steps"], 2);
+    let epsilon = spent["epsilon"].as_f64().unwrap();
+    assert!(epsilon > 0.0 && result["epsilon"] == spent["epsilon"], "{spent}");
+    for silo in 1..=3 {
+        let ledger = folder.join(format!("silo-{silo}/state/ledger"));
+        let shown = json(&["ledger", "show", text(&ledger)]);
+        assert_eq!((&shown["total"]["debits"], &shown["runs"][0]["rounds"]), (&2.into(), &2.into()));
+        assert_eq!(shown["runs"][0]["mode"], mode);
+        assert_eq!(shown["runs"][0]["noise_by"], noise_by);
+        let own = shown["total"]["epsilon"].as_f64().unwrap();
+        assert!((own - epsilon).abs() < 1e-9, "the silo counts {own}, the chain {epsilon}");
+        let whole = folkmoot(&["ledger", "verify", text(&ledger)]);
+        assert!(whole.status.success(), "{}", stderr(&whole));
+    }
+    let privacy = card(folder, 2).privacy;
+    assert_eq!((&*privacy.mode, &*privacy.unit, privacy.epsilon_spent), (mode, unit, Some(epsilon)));
+}
+
+#[test]
+fn in_central_dp_fedavg_real_daemons_run_to_a_verified_chain_that_names_the_coordinator_as_who_adds_the_noise()
+ {
+    assert_claims_hold("central_dp_fedavg", "silo", "the coordinator, to the sum that it has opened");
+}
+
+#[test]
+fn in_silo_dp_sgd_real_daemons_run_to_a_verified_chain_whose_epsilon_each_silo_has_debited() {
+    assert_claims_hold("silo_dp_sgd", "record", "every silo, in full");
+}
+
+/// The silo's table as a folder of tables, without every fifth row, which is held out.
+fn with_canaries(folder: &Path) -> (PathBuf, PathBuf) {
+    let data = folder.join("silo-1/data");
+    fs::create_dir(&data).unwrap();
+    let table = fs::read_to_string(folder.join("silo-1/silo.csv")).unwrap();
+    let (head, rows) = table.split_once('\n').unwrap();
+    let part = |held_out: bool| {
+        let rows = rows.lines().enumerate().filter(|(index, _)| (index % 5 == 0) == held_out);
+        let rows: String = rows.map(|(_, row)| format!("{row}\n")).collect();
+        format!("{head}\n{rows}")
+    };
+    let (members, held_out) = (data.join("silo.csv"), folder.join("held-out.csv"));
+    fs::write(&members, part(false)).unwrap();
+    fs::write(&held_out, part(true)).unwrap();
+    (members, held_out)
+}
+
+#[test]
+fn a_chain_that_real_daemons_wrote_is_audited_with_canaries_and_its_claim_is_not_contradicted() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    kept(folder);
+    let (members, held_out) = with_canaries(folder);
+    let (plan, table, secret) =
+        (folder.join("plan.toml"), folder.join("silo-1/data/canaries.csv"), folder.join("canaries.json"));
+    let inserted = folkmoot(&[
+        "audit-privacy",
+        "insert",
+        "--plan",
+        text(&plan),
+        "--table",
+        text(&table),
+        "--secret",
+        text(&secret),
+        "--canaries",
+        "40",
+    ]);
+    assert!(inserted.status.success(), "{}", stderr(&inserted));
+    run_again(folder, 3, |id, config| {
+        if id == 1 { config.replace("data = \"silo.csv\"", "data = \"data\"") } else { config.to_owned() }
+    });
+    let coordinator = folder.join("coordinator");
+    let audit =
+        ["audit-privacy", "run", text(&coordinator), "--plan", text(&plan), "--secret", text(&secret)];
+    let with = ["--members", text(&members), "--held-out", text(&held_out)];
+    let report = json(&[&audit[..], &with].concat());
+    let spent = json(&["ledger", "show", text(&coordinator)]);
+    assert_eq!(report["claim"]["epsilon"], spent["epsilon"], "what was spent, not what the plan allows");
+    assert_eq!((&report["canaries"], &report["guesses"]), (&40.into(), &20.into()));
+    let (bound, claimed) =
+        (report["epsilon_lower_bound"].as_f64().unwrap(), report["claim"]["epsilon"].as_f64().unwrap());
+    assert!(bound <= claimed && report["consistent"] == true, "{report}");
+    let membership = &report["membership"];
+    assert!(membership["members"].as_u64() > membership["others"].as_u64(), "{membership}");
+    let auc = membership["auc"].as_f64().unwrap();
+    assert!((0.3..0.7).contains(&auc), "two noised rounds tell members from others: {membership}");
+
+    // Another plan's chain is not what the canaries were drawn for.
+    let other = folder.join("other.toml");
+    let text_of = fs::read_to_string(&plan).unwrap();
+    fs::write(&other, text_of.replacen("rounds = 2", "rounds = 3", 1)).unwrap();
+    let refused = folkmoot(&[
+        "audit-privacy",
+        "run",
+        text(&coordinator),
+        "--plan",
+        text(&other),
+        "--secret",
+        text(&secret),
+    ]);
+    super::assert_refused(&refused, 2, &["plan"]);
+}
