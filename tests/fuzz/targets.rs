@@ -4,6 +4,7 @@
 //! that reads back the same; what is refused changed nothing. `main.rs` gives them to libFuzzer, `smoke.rs` runs
 //! them as a test of the workspace, on the kept corpus and on a few mutations of it.
 
+mod accounts;
 mod attested;
 mod chunks;
 mod coordinator;
@@ -49,6 +50,8 @@ pub(crate) const DECODERS: &[Target] = &[
     ("keys", files::keys),
     ("csv", files::csv),
     ("idx", files::idx),
+    ("ledger", accounts::ledger),
+    ("card", accounts::card),
     ("log_texts", logs::texts),
     ("log_entries", logs::entries),
     ("log_proofs", logs::proofs),

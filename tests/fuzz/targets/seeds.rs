@@ -23,7 +23,7 @@ use wire::{Challenge, Refusal, v1};
 
 use super::script::piece;
 use super::session::Session;
-use super::{attested, coordinator, logs, participant};
+use super::{accounts, attested, coordinator, logs, participant};
 
 /// A target's name, the seed's own name, its bytes.
 pub(crate) type Seed = (&'static str, String, Vec<u8>);
@@ -42,6 +42,9 @@ pub(crate) fn all() -> Vec<Seed> {
     seeds.journals(&session);
     seeds.files();
     for (target, name, bytes) in attested::seeds() {
+        seeds.add(target, name, bytes);
+    }
+    for (target, name, bytes) in accounts::seeds() {
         seeds.add(target, name, bytes);
     }
     seeds.logs();
