@@ -220,6 +220,15 @@ struct Spent {
     units_mixed: bool,
     debits: u64,
     exact_releases: u64,
+    /// By accountants that gate nothing.
+    approximations: Vec<Approximation>,
+    left_out: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Approximation {
+    accountant: &'static str,
+    epsilon: f64,
 }
 
 impl Spent {
@@ -233,6 +242,13 @@ impl Spent {
             units_mixed: total.mixed,
             debits: total.debits,
             exact_releases: total.exact_releases,
+            approximations: total
+                .bounds
+                .iter()
+                .skip(1)
+                .map(|bound| Approximation { accountant: bound.accountant, epsilon: bound.epsilon })
+                .collect(),
+            left_out: total.left_out.clone(),
         }
     }
 
@@ -245,6 +261,12 @@ impl Spent {
             self.accountant,
             self.debits
         );
+        for bound in &self.approximations {
+            let _ = write!(text, "; {:.4} by {}, which gates nothing", bound.epsilon, bound.accountant);
+        }
+        if let Some(why) = &self.left_out {
+            let _ = write!(text, "; left out: {why}");
+        }
         if self.units_mixed {
             text.push_str(", of silos too: counted for the record");
         }
@@ -287,7 +309,7 @@ impl Shown {
             dataset: chain.dataset.clone(),
             entries: chain.lines.len() as u64,
             head: chain.head().to_string(),
-            total: Spent::of(&account.total(delta)),
+            total: Spent::of(&account.total_in_detail(delta)),
             runs: runs.collect(),
             accepted_losses: losses.collect(),
             commitments: commitments(file, &chain, master, &account)?,
@@ -388,6 +410,8 @@ mod tests {
         let shown = Shown::of(&file, None, None).unwrap();
         assert_eq!((shown.entries, shown.runs.len(), shown.total.debits), (3, 2, 3));
         assert_eq!(shown.total.delta, 1e-6, "the policy's");
+        let [pld] = &shown.total.approximations[..] else { panic!("left out: {:?}", shown.total.left_out) };
+        assert!(pld.epsilon < shown.total.epsilon && shown.text().contains("which gates nothing"));
         let epsilons: Vec<f64> = shown.runs.iter().map(|run| run.spent.epsilon).collect();
         assert!(epsilons[0] > epsilons[1] && shown.total.epsilon > epsilons[0], "{epsilons:?}");
         let text = shown.text();
