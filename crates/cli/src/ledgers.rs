@@ -378,27 +378,30 @@ mod tests {
 
     use super::*;
 
+    fn release(run: &str, round: u64) -> Release {
+        Release {
+            daemon: "silo".into(),
+            run: Digest::sha256(run.as_bytes()),
+            run_name: run.into(),
+            plan: Digest::sha256(b"plan"),
+            round,
+            attempt: 1,
+            model: Digest::sha256(b"model"),
+            upload: Digest::sha256(b"upload"),
+            data_version: Some(Digest::sha256(b"data")),
+            mode: "distributed_dp_sgd".into(),
+            unit: "record".into(),
+            relation: "add or remove one record".into(),
+            noise_by: "every silo, a share each".into(),
+        }
+    }
+
     fn ledger(folder: &Path, anchor: Option<PathBuf>) -> PathBuf {
         let ledger = Ledger::new(folder, "admissions", anchor, None).unwrap();
         let limits = Limits { epsilon_max: 9.0, delta: 1e-6, period: None };
         for (run, round) in [("a", 1), ("a", 2), ("b", 1)] {
-            let release = Release {
-                daemon: "silo".into(),
-                run: Digest::sha256(run.as_bytes()),
-                run_name: run.into(),
-                plan: Digest::sha256(b"plan"),
-                round,
-                attempt: 1,
-                model: Digest::sha256(b"model"),
-                upload: Digest::sha256(b"upload"),
-                data_version: Some(Digest::sha256(b"data")),
-                mode: "distributed_dp_sgd".into(),
-                unit: "record".into(),
-                relation: "add or remove one record".into(),
-                noise_by: "every silo, a share each".into(),
-            };
             let event = Event::PoissonGaussian { sampling_rate: 0.1, noise_multiplier: 1.0 };
-            ledger.reserve(release, Some(Cost { event, count: 1 }), &limits, round).unwrap();
+            ledger.reserve(release(run, round), Some(Cost { event, count: 1 }), &limits, round).unwrap();
         }
         find(folder).unwrap()
     }
@@ -443,6 +446,27 @@ mod tests {
             parts.iter().flat_map(|part| [&(part.len() as u64).to_le_bytes(), *part].concat()).collect();
         assert_eq!(Digest::sha256(&bytes), told);
         assert!(shown.text().contains("commitments to 1 versions") && !shown.text().contains(&opened.salt));
+    }
+
+    #[test]
+    fn a_sealed_silo_opens_its_commitments_with_its_master_key_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = folder.path().join("master.key");
+        vault::make_master(&key).unwrap();
+        let master = MasterSource::File(key);
+        let vault = std::sync::Arc::new(Vault::create(folder.path(), master.clone()).unwrap());
+        let sealed = Ledger::new(&folder.path().join("ledger"), "admissions", None, Some(vault)).unwrap();
+        let limits = Limits { epsilon_max: 9.0, delta: 1e-6, period: None };
+        let version = Digest::sha256(b"data");
+        let told = sealed.commitment(&version).unwrap();
+        sealed.reserve(release("a", 1), None, &limits, 1).unwrap();
+        let shown = Shown::of(sealed.path(), Some(&master), None).unwrap();
+        let [opened] = &shown.commitments[..] else { panic!("one version") };
+        assert_eq!((&opened.commitment, &opened.version), (&told.to_string(), &version.to_string()));
+        let salt = fs::read_to_string(folder.path().join("ledger/admissions.salt")).unwrap();
+        assert!(!salt.contains(&opened.salt));
+        let Err(why) = Shown::of(sealed.path(), None, None) else { panic!("shown without the key") };
+        assert!(why.to_string().contains("--master"), "{why}");
     }
 
     #[test]
