@@ -133,6 +133,30 @@ fn in_silo_dp_sgd_real_daemons_run_to_a_verified_chain_whose_epsilon_each_silo_h
     assert_claims_hold("silo_dp_sgd", "record", "every silo, in full");
 }
 
+#[test]
+fn in_both_modes_every_round_that_a_silo_is_in_stands_in_its_ledger_though_one_silo_is_killed() {
+    for mode in ["central_dp_fedavg", "silo_dp_sgd"] {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let rounds = ["--clients", "4", "--rounds", "4", "--kill-client-at-round", "2"];
+        let result = demo(folder, &[&rounds[..], &["--keep", "--privacy", mode]].concat());
+        assert_eq!((&result["rounds"], &result["chain_verified"]), (&4.into(), &true.into()));
+        let spent = json(&["ledger", "show", text(&folder.join("coordinator"))]);
+        let included: Vec<Vec<u32>> = (1..=4)
+            .map(|round| card(folder, round).training_data.silos.iter().map(|silo| silo.id).collect())
+            .collect();
+        assert!(included.iter().any(|silos| silos.len() < 4), "{mode}: nobody was missed: {included:?}");
+        for silo in 1..=4 {
+            let shown = json(&["ledger", "show", text(&folder.join(format!("silo-{silo}/state/ledger")))]);
+            let debits = shown["total"]["debits"].as_u64().unwrap();
+            let took_part = included.iter().filter(|silos| silos.contains(&silo)).count() as u64;
+            // A round that asked for uploads and was aborted costs a silo too, and the run no less.
+            assert!((took_part..=spent["steps"].as_u64().unwrap()).contains(&debits), "{mode}: {shown}");
+            assert!(shown["total"]["epsilon"].as_f64() <= spent["epsilon"].as_f64(), "{mode}: {shown}");
+        }
+    }
+}
+
 /// The silo's table as a folder of tables, without every fifth row, which is held out.
 fn with_canaries(folder: &Path) -> (PathBuf, PathBuf) {
     let data = folder.join("silo-1/data");
