@@ -8,14 +8,14 @@ mod targets;
 
 use std::sync::OnceLock;
 
-use targets::{CORES, DECODERS, Target};
+use targets::Target;
 
 static CHOSEN: OnceLock<Target> = OnceLock::new();
 
 libfuzzer_sys::fuzz_target!(
     init: {
         let wanted = std::env::var("FUZZ_TARGET").unwrap_or_default();
-        for target in DECODERS.iter().chain(CORES) {
+        for target in targets::all() {
             if wanted == "list" {
                 println!("target {}", target.0);
             } else if wanted == target.0 {

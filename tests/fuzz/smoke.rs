@@ -81,7 +81,7 @@ fn the_corpus_holds_every_seed() {
 #[test]
 fn every_kept_input_holds_what_its_target_claims() {
     let _alone = alone();
-    for target in DECODERS.iter().chain(CORES) {
+    for target in targets::all() {
         for (name, input) in corpus(target.0) {
             run(target, &input, &name);
         }
@@ -91,8 +91,8 @@ fn every_kept_input_holds_what_its_target_claims() {
 #[test]
 fn every_mutation_of_a_kept_input_holds_what_its_target_claims() {
     let _alone = alone();
-    for target in DECODERS.iter().chain(CORES) {
-        let count = if DECODERS.contains(target) { DECODER_MUTATIONS } else { CORE_MUTATIONS };
+    for target in targets::all() {
+        let count = if CORES.contains(target) { CORE_MUTATIONS } else { DECODER_MUTATIONS };
         let inputs: Vec<Vec<u8>> = corpus(target.0).into_values().collect();
         let mut mutator = Mutator::new(1, &inputs);
         for nth in 0..count {
@@ -191,7 +191,7 @@ fn the_limits_of_one_format_are_the_same_wherever_it_is_read() {
 #[test]
 fn the_kept_corpus_stays_small() {
     let mut total = 0;
-    for (target, _) in DECODERS.iter().chain(CORES) {
+    for (target, _) in targets::all() {
         let inputs = corpus(target);
         assert!(inputs.len() <= 48, "{target} keeps {} inputs", inputs.len());
         total += inputs.values().map(Vec::len).sum::<usize>();
