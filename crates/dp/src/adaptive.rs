@@ -11,7 +11,7 @@
 /// whatever C is. Of the squared sensitivity, `w²/4 / (1 + w²/4)` is the count's: its *share*.
 ///
 /// # Paper
-/// Andrew, Thakkar, McMahan, Ramaswamy 2021, section 3 and algorithm 1. Deviations: the norm steps by
+/// Andrew, Thakkar, McMahan, Ramaswamy 2021, algorithm 1. Deviations: the norm steps by
 /// `1 − η(b̄ − γ)` within [1/2, 2] instead of `exp(−η(b̄ − γ))`, so that all machines compute the same bits, and stays
 /// within `2^±10` of its start; the count is a coordinate of the one vector instead of a second Gaussian release, which
 /// is the same trade of noise between the two.

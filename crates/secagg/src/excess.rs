@@ -6,10 +6,10 @@
 //! the others.
 //!
 //! # Paper
-//! Jiang, Wang, Chen 2024 (Dordis, EuroSys; the scheme is called XNoise there), sections 3.2 and 3.3. Deviations: levels count those that stay, not those
-//! that drop, so that a level's variance is the same in every cohort; seeds form a chain, so that one opened secret of
-//! each member is enough; all seeds are opened from shares, because a member's own word for its seed would need the
-//! shares as well once it falls silent; the chain's end is signed, so that a wrong seed has a culprit.
+//! Jiang, Wang, Chen 2024 (Dordis, EuroSys), where the scheme is called XNoise. Deviations: levels count those that
+//! stay, not those that drop, so that a level's variance is the same in every cohort; seeds form a chain, so that one
+//! opened secret of each member is enough; all seeds are opened from shares, because a member's own word for its seed
+//! would need the shares as well once it falls silent; the chain's end is signed, so that a wrong seed has a culprit.
 
 use chacha20::ChaCha20Rng;
 use rand_core::SeedableRng;

@@ -76,7 +76,7 @@ fn plan(private: bool) -> Plan {
             divisor: RATE * ROWS,
             scale_bits: 16,
             batch_rows_max: 1024,
-            remove_excess_noise: false,
+            remove_excess_noise: true,
             adaptive_clip: None,
         }
     } else {
