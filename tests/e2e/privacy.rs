@@ -134,6 +134,30 @@ fn in_silo_dp_sgd_real_daemons_run_to_a_verified_chain_whose_epsilon_each_silo_h
 }
 
 #[test]
+fn a_clip_norm_that_moves_is_in_every_record_and_members_follow_it_to_a_verified_chain() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let result = demo(folder, &["--clients", "3", "--rounds", "4", "--keep", "--adaptive-clip"]);
+    assert_eq!((&result["chain_verified"], &result["rounds"]), (&true.into(), &4.into()));
+    let metric = |round: u64, name: &str| {
+        let metrics = card(folder, round).metrics;
+        metrics.into_iter().find(|metric| metric.name == name).map(|metric| metric.value)
+    };
+    let norms: Vec<f64> = (1..=4).map(|round| metric(round, "next_clip_norm").unwrap()).collect();
+    assert!(metric(0, "next_clip_norm").is_none());
+    for (round, pair) in norms.windows(2).enumerate() {
+        let within = metric(round as u64 + 2, "noised_share_within_clip_norm").unwrap();
+        let factor = (1.0 - 0.2 * (within - 0.5)).clamp(0.5, 2.0);
+        assert!((pair[1] / pair[0] / factor - 1.0).abs() < 1e-12, "round {}: {norms:?}", round + 2);
+        assert_ne!(pair[0], pair[1]);
+    }
+    // Does the server's step of every round again, its state with the clip norm included.
+    let plan = folder.join("plan.json");
+    let verified = folkmoot(&["verify", text(&folder.join("coordinator")), "--plan", text(&plan)]);
+    assert!(verified.status.success(), "{}", stderr(&verified));
+}
+
+#[test]
 fn in_both_modes_every_round_that_a_silo_is_in_stands_in_its_ledger_though_one_silo_is_killed() {
     for mode in ["central_dp_fedavg", "silo_dp_sgd"] {
         let folder = tempfile::tempdir().unwrap();

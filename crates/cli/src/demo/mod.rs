@@ -31,6 +31,7 @@ use crate::verify::verify_folder;
 use daemons::Daemon;
 use folder::{Folder, silo_name};
 use follow::{Checkpoint, follow};
+use plan::adaptive;
 pub(crate) use plan::{Mode, demo_plan};
 use progress::Progress;
 use summary::{Ending, Summary};
@@ -65,6 +66,9 @@ pub(crate) struct Args {
     /// What is promised about the silos' records.
     #[arg(long, value_name = "MODE", value_enum, default_value = "distributed_dp_sgd")]
     privacy: Mode,
+    /// Let the clip norm follow the median of the norms, counted under the same noise.
+    #[arg(long)]
+    adaptive_clip: bool,
     /// Kill the last silo's daemon by SIGKILL in this round; takes four silos or more.
     #[arg(long, value_name = "R", value_parser = clap::value_parser!(u64).range(1..))]
     kill_client_at_round: Option<u64>,
@@ -81,7 +85,10 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let clients = usize::try_from(args.clients).map_err(Failure::usage)?;
-    let plan = demo_plan(args.privacy, clients, args.rounds, args.epsilon)?;
+    let mut plan = demo_plan(args.privacy, clients, args.rounds, args.epsilon)?;
+    if args.adaptive_clip {
+        plan = adaptive(plan)?;
+    }
     check_kill(&args, &plan)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
     let folder = Folder::create(args.data.as_deref(), &plan, clients)?;

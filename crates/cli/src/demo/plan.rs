@@ -1,7 +1,7 @@
 //! The demonstration's plans, one for each privacy mode.
 
 use datasets::digits;
-use identity::{Cohort, LocalOptimizer, Model, Plan, Privacy, Timing, Training, Weights};
+use identity::{AdaptiveClipping, Cohort, LocalOptimizer, Model, Plan, Privacy, Timing, Training, Weights};
 use optim::ServerOptimizer;
 use params::Activation;
 use secagg::EXCESS_COHORT_MAX;
@@ -96,6 +96,40 @@ pub(crate) fn demo_plan(
         }
     }
     Err(Failure::usage(format!("these options make no usable plan:\n{problems}")))
+}
+
+/// The same plan with a clip norm that follows the median.
+///
+/// # Errors
+/// [`Failure::Usage`] for a mode that has no such clip norm.
+pub(crate) fn adaptive(mut plan: Plan) -> Result<Plan, Failure> {
+    let Some((adaptive_clip, scale_bits)) = shared_clipping(&mut plan.privacy) else {
+        return Err(Failure::usage(format!(
+            "--adaptive-clip means nothing with --privacy {}: no clip norm is shared there; leave one of the two out",
+            plan.mode()
+        )));
+    };
+    *adaptive_clip = Some(AdaptiveClipping { target_quantile: 0.5, learning_rate: 0.2, share: 0.02 });
+    // Contributions are divided by the clip norm, which is the unit now: a bit or two less may be needed.
+    let finest = *scale_bits;
+    let with_bits = |bits| {
+        let mut plan = plan.clone();
+        if let Some((_, scale_bits)) = shared_clipping(&mut plan.privacy) {
+            *scale_bits = bits;
+        }
+        plan
+    };
+    let usable = (0..=finest).rev().map(with_bits).find(|plan| plan.validate().is_ok());
+    usable.ok_or_else(|| Failure::usage("with --adaptive-clip these options make no usable plan"))
+}
+
+fn shared_clipping(privacy: &mut Privacy) -> Option<(&mut Option<AdaptiveClipping>, &mut u32)> {
+    match privacy {
+        Privacy::DistributedDpSgd { adaptive_clip, scale_bits, .. }
+        | Privacy::DistributedDpFedavg { adaptive_clip, scale_bits, .. }
+        | Privacy::CentralDpFedavg { adaptive_clip, scale_bits, .. } => Some((adaptive_clip, scale_bits)),
+        Privacy::Fedavg { .. } | Privacy::SiloDpSgd { .. } => None,
+    }
 }
 
 fn noise(epsilon: f64, rounds: u64) -> Result<f64, Failure> {
@@ -268,6 +302,22 @@ mod tests {
                 _ => assert_eq!((plan.metric_lanes(), beside), (0, 0)),
             }
             assert_eq!(plan.event().is_some(), plan.budget().is_some());
+        }
+    }
+
+    #[test]
+    fn the_clip_norm_moves_where_one_is_shared_and_at_the_same_cost() {
+        for mode in <Mode as clap::ValueEnum>::value_variants() {
+            let plan = demo_plan(*mode, 5, None, None).unwrap();
+            let moving = adaptive(plan.clone());
+            if matches!(mode, Mode::None | Mode::SiloDpSgd) {
+                assert!(matches!(moving.unwrap_err(), Failure::Usage(_)), "{mode:?}");
+                continue;
+            }
+            let moving = moving.unwrap();
+            assert_eq!(moving.lanes(), plan.lanes() + 1);
+            assert_eq!((moving.event(), moving.budget()), (plan.event(), plan.budget()));
+            assert_eq!(Plan::from_toml(&moving.to_toml()).unwrap(), moving);
         }
     }
 
