@@ -16,7 +16,12 @@ fn checked_in(world: &mut World, commitment: Option<Digest>) -> Option<Digest> {
         reads(&welcomed) && messages(&welcomed).is_empty(),
         "nothing is said before it is read: {welcomed:?}"
     );
-    let said = world.input(ClientInput::DataRead { run: Digest::sha256(b"run"), commitment });
+    let held = world.input(ClientInput::DataRead { run: Digest::sha256(b"run"), commitment });
+    assert!(held.is_empty(), "how long the reading took would tell how much there is: {held:?}");
+    let due = world.participant.deadline().unwrap();
+    assert_eq!(due, world.now.plus_ms(world.plan.timing.ready_after_ms));
+    world.now = due;
+    let said = world.input(ClientInput::Tick);
     let [ToCoordinator::CheckIn { data, .. }] = messages(&said)[..] else { panic!("{said:?}") };
     *data
 }
@@ -48,6 +53,8 @@ fn a_silo_that_is_welcomed_again_while_its_data_is_read_waits_for_it_even_where_
         assert!(again.is_empty(), "{again:?}");
     }
     let commitment = Some(Digest::sha256(b"data"));
+    // The time has passed by now that reading is given.
+    world.now = world.now.plus_ms(world.plan.timing.ready_after_ms);
     let said = world.input(ClientInput::DataRead { run: Digest::sha256(b"run"), commitment });
     let [ToCoordinator::CheckIn { data, .. }] = messages(&said)[..] else { panic!("{said:?}") };
     assert_eq!(*data, commitment);

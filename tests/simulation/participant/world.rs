@@ -30,7 +30,7 @@ pub(crate) struct World {
     policy: Policy,
     keys: BTreeMap<ClientId, SigningKey>,
     coordinator_key: SigningKey,
-    now: Timestamp,
+    pub(crate) now: Timestamp,
     rng: ChaCha20Rng,
 }
 

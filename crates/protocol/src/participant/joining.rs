@@ -10,7 +10,9 @@ use secagg::{Advertised, RoundBinding};
 use zeroize::Zeroizing;
 
 use super::round::{Round, Step};
-use super::{ClientEffect, ClientEffects, CurrentRun, Participant, TrainJob, TrainOutcome, fault, policy};
+use super::{
+    CheckIn, ClientEffect, ClientEffects, CurrentRun, Participant, TrainJob, TrainOutcome, fault, policy,
+};
 use crate::Timestamp;
 use crate::message::{Attempt, CoordinatorFault, Decline, ToCoordinator};
 use crate::record::ClientRecord;
@@ -19,13 +21,13 @@ use crate::spend::epsilon_of;
 impl Participant {
     pub(super) fn welcome(
         &mut self,
+        now: Timestamp,
         run_id: Digest,
         plan: Box<SignedPlan>,
         roster: Box<SignedRoster>,
         out: &mut ClientEffects,
     ) {
-        let before = self.run.take().filter(|run| run.id == run_id);
-        let (same_run, waits) = (before.is_some(), before.is_some_and(|run| run.reads));
+        let before = self.run.take().filter(|run| run.id == run_id).map(|run| run.check_in);
         self.ended = None;
         self.asked_again = false;
         let admitted =
@@ -37,7 +39,7 @@ impl Participant {
                 return self.decline(None, reason, out);
             }
         };
-        if !same_run {
+        if before.is_none() {
             self.erase(out);
         }
         if self.facts.current_run() != Some(run_id) {
@@ -45,26 +47,42 @@ impl Participant {
             self.commit(ClientRecord::Joined { run_id, plan: plan.digest(), roster_epoch }, out);
         }
         let plan = Arc::new(plan);
-        // What an attempt in progress was trained on stays what is told: it is not read anew in the middle of one.
-        let reads = self.profile.tells_data && self.round.is_none() && !waits;
-        self.run = Some(CurrentRun { id: run_id, plan: Arc::clone(&plan), reads: reads || waits });
-        if reads {
-            out.push(ClientEffect::ReadData { run: run_id, plan });
-        } else if !waits {
-            self.check_in(out);
-        }
+        let not_before = now.plus_ms(plan.timing.ready_after_ms);
+        let check_in = match before {
+            // What was begun for an earlier welcome serves this one.
+            Some(waits @ (CheckIn::Reading { .. } | CheckIn::Held { .. })) => waits,
+            // What an attempt in progress was trained on stays what is told: it is not read anew in the middle of one.
+            _ if self.round.is_some() || !self.profile.tells_data => {
+                self.check_in(&run_id, out);
+                CheckIn::Said
+            }
+            _ => {
+                out.push(ClientEffect::ReadData { run: run_id, plan: Arc::clone(&plan) });
+                CheckIn::Reading { not_before }
+            }
+        };
+        self.run = Some(CurrentRun { id: run_id, plan, check_in });
     }
 
-    pub(super) fn data_read(&mut self, run: Digest, commitment: Option<Digest>, out: &mut ClientEffects) {
-        let waiting = self.run.as_mut().filter(|current| current.id == run);
-        if waiting.is_some_and(|current| std::mem::take(&mut current.reads)) {
+    pub(super) fn data_read(&mut self, id: Digest, commitment: Option<Digest>) {
+        let Some(run) = self.run.as_mut().filter(|run| run.id == id) else { return };
+        if let CheckIn::Reading { not_before } = run.check_in {
+            run.check_in = CheckIn::Held { not_before };
             self.data = commitment.filter(|_| self.profile.tells_data);
-            self.check_in(out);
         }
     }
 
-    fn check_in(&self, out: &mut ClientEffects) {
-        let facts = self.run.as_ref().and_then(|run| self.facts.run(&run.id));
+    pub(super) fn check_in_when_due(&mut self, now: Timestamp, out: &mut ClientEffects) {
+        let Some(run) = &mut self.run else { return };
+        if matches!(run.check_in, CheckIn::Held { not_before } if now >= not_before) {
+            run.check_in = CheckIn::Said;
+            let id = run.id;
+            self.check_in(&id, out);
+        }
+    }
+
+    fn check_in(&self, run: &Digest, out: &mut ClientEffects) {
+        let facts = self.facts.run(run);
         let head = facts.and_then(|facts| facts.head_round());
         out.push(ClientEffect::Send(Box::new(ToCoordinator::CheckIn { head, data: self.data })));
     }
@@ -100,8 +118,8 @@ impl Participant {
             // Those between may be lost or still on their way; a coordinator of two chains has none to say.
             if facts.misses_some_before(&signed) && !std::mem::replace(&mut self.asked_again, true) {
                 // Where the check-in is still to come, it asks.
-                if !run.reads {
-                    self.check_in(out);
+                if let CheckIn::Said = run.check_in {
+                    self.check_in(&run.id, out);
                 }
                 return;
             }

@@ -51,8 +51,24 @@ pub struct Participant {
 struct CurrentRun {
     id: Digest,
     plan: Arc<AuthoredPlan>,
-    /// The check-in waits for the data.
-    reads: bool,
+    check_in: CheckIn,
+}
+
+/// Whether the silo has checked in to the run.
+///
+/// # Privacy
+/// How long the data took to read tells how much there is: the check-in waits as long as "ready" does in a round.
+#[derive(Clone, Copy)]
+enum CheckIn {
+    /// The data is read.
+    Reading {
+        not_before: Timestamp,
+    },
+    /// It was, and the time has not come.
+    Held {
+        not_before: Timestamp,
+    },
+    Said,
 }
 
 struct Offered {
@@ -132,21 +148,26 @@ impl Participant {
             ClientInput::Message(message) => self.message(now, rng, message, out),
             ClientInput::Trained { at, outcome } => self.trained(at, outcome, out),
             ClientInput::Masked { at, digest } => self.masked(now, at, digest, out),
-            ClientInput::AcceptRoster { roster } => self.accept_roster(roster, out),
+            ClientInput::AcceptRoster { roster } => self.accept_roster(now, roster, out),
             ClientInput::Witnessed { members } => self.witnesses = members,
-            ClientInput::DataRead { run, commitment } => self.data_read(run, commitment, out),
+            ClientInput::DataRead { run, commitment } => self.data_read(run, commitment),
             ClientInput::Ledger(view) => self.ledger = view,
             ClientInput::Tick => {}
         }
+        self.check_in_when_due(now, out);
         self.advertise_when_ready(now, rng, out);
     }
 
     /// When [`ClientInput::Tick`] is due, if at all.
     pub fn deadline(&self) -> Option<Timestamp> {
-        match self.round.as_ref()?.step {
-            Step::Trained => self.round.as_ref()?.ready_at(self.run.as_ref()?.plan.timing.ready_after_ms),
-            _ => None,
-        }
+        let run = self.run.as_ref()?;
+        let checks_in = match run.check_in {
+            CheckIn::Held { not_before } => Some(not_before),
+            CheckIn::Reading { .. } | CheckIn::Said => None,
+        };
+        let trained = self.round.as_ref().filter(|round| matches!(round.step, Step::Trained));
+        let ready = trained.and_then(|round| round.ready_at(run.plan.timing.ready_after_ms));
+        checks_in.into_iter().chain(ready).min()
     }
 
     /// What the silo's operator sees now.
@@ -178,7 +199,7 @@ impl Participant {
         out: &mut ClientEffects,
     ) {
         match message {
-            ToClient::Welcome { run_id, plan, roster } => self.welcome(run_id, plan, roster, out),
+            ToClient::Welcome { run_id, plan, roster } => self.welcome(now, run_id, plan, roster, out),
             ToClient::Published(signed) => self.published(signed, out),
             ToClient::Open { at, model } => self.open(now, rng, at, model, out),
             ToClient::Roster { at, adverts } => self.roster(rng, at, adverts, out),

@@ -4,6 +4,7 @@ use identity::{AuthorisedRoster, RosterChanges, SignedPlan, SignedRoster};
 use params::Digest;
 
 use super::{ClientEffect, ClientEffects, Offered, Participant, RosterOffer, fault};
+use crate::Timestamp;
 use crate::message::{CoordinatorFault, Decline};
 use crate::record::ClientRecord;
 
@@ -37,14 +38,14 @@ impl Participant {
     }
 
     /// The silo's operator accepts the roster that was offered.
-    pub(super) fn accept_roster(&mut self, roster: Digest, out: &mut ClientEffects) {
+    pub(super) fn accept_roster(&mut self, now: Timestamp, roster: Digest, out: &mut ClientEffects) {
         let Some(offered) = self.offered.take_if(|offered| offered.digest == roster) else {
             self.last_reason = format!("the accepted roster {} is not the one on offer", roster.short());
             return;
         };
         let (run_id, plan, signed) = (offered.run_id, offered.plan.clone(), offered.roster.clone());
         self.offered = Some(Offered { accepted: true, ..offered });
-        self.welcome(run_id, plan, signed, out);
+        self.welcome(now, run_id, plan, signed, out);
         self.offered = None;
     }
 
