@@ -93,15 +93,19 @@ pub(crate) async fn train(
         Err(why) => (None, Err(TrainFailure::Model(job.head.model.params_digest.short(), why))),
         Ok(version) => {
             let data = Arc::clone(&table.data);
-            let model = version.params.clone();
-            let clip_norm = job.plan.clip_norm_after(&version.state);
-            let result =
-                spawn_blocking(move || BurnTrainer.train(&job.plan, &model, &data, clip_norm, *job.seed))
-                    .await
-                    .map_err(|panic| panic.to_string())
-                    .and_then(|trained| trained.map_err(|why| why.to_string()))
-                    .map(Contribution::from)
-                    .map_err(TrainFailure::Training);
+            let (model, state) = (version.params.clone(), version.state.clone());
+            let train = move || {
+                let clip_norm = job.plan.clip_norm_after(&state)?;
+                BurnTrainer
+                    .train(&job.plan, &model, &data, clip_norm, *job.seed)
+                    .map_err(|why| why.to_string())
+            };
+            let result = spawn_blocking(train)
+                .await
+                .map_err(|panic| panic.to_string())
+                .and_then(|trained| trained.map_err(|why| why.to_string()))
+                .map(Contribution::from)
+                .map_err(TrainFailure::Training);
             (Some(version), result)
         }
     };

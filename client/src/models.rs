@@ -27,6 +27,15 @@ pub(crate) struct Version {
     pub(crate) state: State,
 }
 
+impl Version {
+    /// Whether a record names this model and this state of the server's.
+    fn is_named_by(&self, manifest: &Manifest) -> bool {
+        let state = manifest.optimizer.as_ref().map(|artifact| artifact.sha256);
+        self.params.digest() == manifest.model.params_digest
+            && state.is_none_or(|sha256| Digest::sha256(&self.state.to_bytes()) == sha256)
+    }
+}
+
 /// Why a model is not used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FetchError {
@@ -60,21 +69,21 @@ pub(crate) async fn obtain(
     let (plan, head) = (&job.plan, &job.head);
     let model = head.model.params_digest;
     let source = Source { channel, plan, patience };
-    let held = held.map(|version| (version.params.digest(), version));
+    let names = |manifest: &Manifest, version: &Version| version.is_named_by(manifest);
     let (Some(parent), Some(_)) = (&job.parent, head.aggregate_digest) else {
         // A round's record that names no sum, or a chain that begins with one, would get around the step.
         if head.action.is_none() && model != plan.initial_model().digest() {
             return Err(StepFault::NoAggregate(head.round).into());
         }
         return match held {
-            Some((digest, version)) if digest == model => Ok(version),
+            Some(version) if names(head, &version) => Ok(version),
             _ => source.version(head).await,
         };
     };
     let before = match held {
         // Another attempt on the same model.
-        Some((digest, version)) if digest == model => return Ok(version),
-        Some((digest, version)) if digest == parent.model.params_digest => version,
+        Some(version) if names(head, &version) => return Ok(version),
+        Some(version) if names(parent, &version) => version,
         _ => source.version(parent).await?,
     };
     let sum =

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
-use checkpoint::{Manifest, ModelArtifact, PrivacySpent, SignedManifest};
+use checkpoint::{Manifest, ModelArtifact, OptimizerArtifact, PrivacySpent, SignedManifest};
 use client::{Config, Ended, LedgerConfig, RunError};
 use identity::{IdentityKey, Member, Plan, Policy, PrivacyMode, Roster};
 use params::Digest;
@@ -372,7 +372,11 @@ pub fn genesis(plan: &Plan) -> (SignedManifest, Vec<u8>) {
             bytes: file.len() as u64,
             params_digest: params.digest(),
         },
-        optimizer: None,
+        optimizer: plan.adaptive_clipping().map(|_| OptimizerArtifact {
+            file: checkpoint::OPTIMIZER_FILE.into(),
+            sha256: Digest::sha256(&plan.initial_state(params.values().len()).to_bytes()),
+            bytes: 1,
+        }),
         transcript: None,
         cohort: vec![],
         shared: vec![],

@@ -67,6 +67,14 @@ impl AdaptiveClip {
         Ok(Self { initial, target_quantile, learning_rate, bit_weight, joint_norm })
     }
 
+    /// Whether a clip norm is one that steps from the first one can lead to.
+    ///
+    /// # Privacy
+    /// Far beyond, dividing by it would round by more than the clipping's margin.
+    pub fn reaches(&self, clip_norm: f64) -> bool {
+        (self.initial / REACH..=self.initial * REACH).contains(&clip_norm)
+    }
+
     /// The clip norm of the first round.
     pub fn initial(&self) -> f64 {
         self.initial
@@ -159,5 +167,9 @@ mod tests {
             (low, high) = (clip.next(low, f64::MAX), clip.next(high, f64::MIN));
         }
         assert_eq!((low, high), (2.0 / 1024.0, 2048.0));
+        assert!(clip.reaches(low) && clip.reaches(high) && clip.reaches(2.0));
+        for beyond in [low.next_down(), high.next_up(), 5e-324, f64::INFINITY, f64::NAN] {
+            assert!(!clip.reaches(beyond), "{beyond}");
+        }
     }
 }

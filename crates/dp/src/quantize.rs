@@ -43,7 +43,7 @@ pub enum QuantizeError {
         bound: u128,
     },
     /// A coordinate does not fit a lane.
-    #[error("coordinate {index} does not fit a 32-bit lane at this scale")]
+    #[error("coordinate {index} does not fit a lane at this scale")]
     LaneOverflow {
         /// Which.
         index: usize,
@@ -111,18 +111,26 @@ impl ClippedSum {
     /// Rounds each coordinate once, to nearest.
     ///
     /// # Errors
-    /// A coordinate beyond a lane, or a sum longer than `rows_max` clipped gradients can make it.
+    /// A sum longer than `rows_max` clipped gradients can make it, or a coordinate beyond 2^62, which no ring has room for.
     ///
     /// # Privacy
     /// The noise is calibrated to [`delta_l2_sum`]. `‖z‖ ≤ s·C·rows_max + √d` is asserted on the integers
-    /// themselves, in u128; it sizes the ring.
+    /// themselves, in u128; it sizes the ring. What is beyond a lane wraps, as the sum over silos does: refusing it would
+    /// tell of the data without a debit, and two sums that differ by one term differ by as much in the ring.
     pub fn quantize_nearest(self, scale: Scale, rows_max: u64) -> Result<QuantizedUpdate, QuantizeError> {
         let bound = delta_l2_sum(scale, self.clip_norm() * rows_max as f64, self.values().len());
+        let bound = square_down(bound);
         let mut quantized = QuantizedUpdate { lanes: Vec::with_capacity(self.values().len()) };
+        let mut squared_norm = 0u128;
         for (index, value) in self.values().iter().enumerate() {
-            quantized.lanes.push(to_lane((value * scale.factor()).round(), index)?);
+            let integer = to_integer((value * scale.factor()).round(), index)?;
+            squared_norm = squared_norm.saturating_add(u128::from(integer.unsigned_abs()).pow(2));
+            // Truncating is reducing modulo 2^32: the ring's own arithmetic.
+            quantized.lanes.push(integer as i32);
         }
-        quantized.require_norm(bound)?;
+        if squared_norm > bound {
+            return Err(QuantizeError::NormAboveBound { squared_norm, bound });
+        }
         Ok(quantized)
     }
 }
@@ -174,6 +182,11 @@ fn to_lane(value: f64, index: usize) -> Result<i32, QuantizeError> {
     }
 }
 
+fn to_integer(value: f64, index: usize) -> Result<i64, QuantizeError> {
+    const MOST: f64 = (1u64 << 62) as f64;
+    if value.abs() <= MOST { Ok(value as i64) } else { Err(QuantizeError::LaneOverflow { index }) }
+}
+
 /// No overflow: a square is below 2^63 and no vector has 2^65 lanes.
 fn squared_norm(lanes: &[i32]) -> u128 {
     lanes.iter().map(|lane| u128::from(u64::from(lane.unsigned_abs()).pow(2))).sum()
@@ -211,9 +224,15 @@ mod tests {
     }
 
     #[test]
-    fn a_coordinate_beyond_a_lane_is_an_error_and_does_not_wrap() {
-        let sum = ClippedSum::new(vec![0.0, 4.0], 1.0, 5).unwrap();
-        assert_eq!(sum.quantize_nearest(scale(29), 5).unwrap_err(), QuantizeError::LaneOverflow { index: 1 });
+    fn a_sum_beyond_a_lane_wraps_after_its_norm_was_asserted() {
+        let sum = || ClippedSum::new(vec![-1.0, 4.0], 1.0, 5).unwrap();
+        assert_eq!(sum().quantize_nearest(scale(29), 5).unwrap().lanes(), [-(1 << 29), i32::MIN]);
+        let refused = sum().quantize_nearest(scale(29), 4).unwrap_err();
+        assert!(matches!(refused, QuantizeError::NormAboveBound { .. }), "{refused:?}");
+    }
+
+    #[test]
+    fn a_coordinate_of_an_update_beyond_a_lane_is_an_error_and_does_not_wrap() {
         let update = LocalUpdate::new(vec![-5.0]).unwrap().clip(5.0).unwrap();
         let mut rng = ChaCha20Rng::from_seed([4; 32]);
         assert_eq!(

@@ -50,6 +50,27 @@ impl Clipping {
         }
     }
 
+    /// What contributions to the round after `state` are clipped to.
+    ///
+    /// # Errors
+    /// As [`Plan::clip_norm_after`].
+    pub(crate) fn norm_after(&self, state: &State) -> Result<f64, String> {
+        match self {
+            Self::Constant(clip_norm) => Ok(*clip_norm),
+            Self::Adaptive(adaptive) => {
+                let clip_norm =
+                    state.clip_norm().ok_or("the server's state before this round names no clip norm")?;
+                if !adaptive.reaches(clip_norm) {
+                    return Err(format!(
+                        "the server's state names a clip norm of {clip_norm}, which no steps from {} lead to",
+                        adaptive.initial()
+                    ));
+                }
+                Ok(clip_norm)
+            }
+        }
+    }
+
     /// A sum as it is quantised.
     ///
     /// # Errors
@@ -82,8 +103,7 @@ impl Clipping {
         let (clip_norm, next, metrics) = match self {
             Self::Constant(_) => (1.0, None, Vec::new()),
             Self::Adaptive(adaptive) => {
-                let clip_norm =
-                    state.clip_norm().ok_or("the server's state before this round names no clip norm")?;
+                let clip_norm = self.norm_after(state)?;
                 let coordinate = sum.pop().ok_or("the sum has no coordinate that counts")?;
                 let within = adaptive.share_within(f64::from(coordinate), units);
                 let next = adaptive.next(clip_norm, within);
@@ -140,7 +160,12 @@ mod tests {
         // All of 1500 were beyond: each takes half of w = 2 sqrt(share / (1 - share)) = 1 off the count.
         lanes[parameters] = ((-0.5 * divisor * 65_536.0) as i32).cast_unsigned();
         let state = plan.initial_state(parameters);
-        assert_eq!(plan.clip_norm_after(&state), Some(0.5));
+        assert_eq!(plan.clip_norm_after(&state), Ok(Some(0.5)));
+        for beyond in [5e-324, 0.5 / 1025.0, 0.5 * 1025.0] {
+            let why = plan.clip_norm_after(&state.clone().with_clip_norm(beyond)).unwrap_err();
+            assert!(why.contains("no steps from 0.5 lead to"), "{why}");
+        }
+        assert!(plan.clip_norm_after(&plan.server.initial_state(parameters)).is_err());
         let read = mechanism.read_sum(&lanes, 5, &state.clone().with_clip_norm(4.0)).unwrap();
         assert_eq!(read.update.len(), parameters);
         assert!((f64::from(read.update[0]) - 3.0 * 4.0 / divisor).abs() < 1e-9);

@@ -5,6 +5,7 @@ use optim::State;
 use params::{Architecture, Digest, Params};
 use serde::{Deserialize, Serialize};
 
+use crate::clipping::Clipping;
 use crate::privacy::{AdaptiveClipping, Privacy, PrivacyMode};
 use crate::problems::Problems;
 use crate::validate;
@@ -333,8 +334,15 @@ impl Plan {
     }
 
     /// The L2 norm that the unit's contribution to the round after `state` is clipped to; `None` in the mode without noise.
-    pub fn clip_norm_after(&self, state: &State) -> Option<f64> {
-        state.clip_norm().filter(|_| self.adaptive_clipping().is_some()).or(self.clip_norm())
+    ///
+    /// # Errors
+    /// A state that names no clip norm where it moves, or one that no steps from the plan's lead to, in words.
+    pub fn clip_norm_after(&self, state: &State) -> Result<Option<f64>, String> {
+        let (Some(initial), Some(_)) = (self.clip_norm(), self.adaptive_clipping()) else {
+            return Ok(self.clip_norm());
+        };
+        let clipping = Clipping::of(self, initial).map_err(|(field, why)| format!("{field}: {why}"))?;
+        clipping.norm_after(state).map(Some)
     }
 }
 

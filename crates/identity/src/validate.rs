@@ -13,6 +13,7 @@ const FEATURES_MAX: usize = 1 << 16;
 const CLASSES_MAX: usize = 1 << 12;
 const EPOCHS_MAX: u32 = 10_000;
 const LOCAL_STEPS_MAX: u32 = 10_000;
+const CLIP_NORM_MIN: f64 = 1e-30;
 const BATCH_MAX: usize = 1 << 20;
 const BATCH_ROWS_MAX: u64 = 1 << 20;
 /// A micro-batch is held in memory once a layer, in f32: a plan must not fill a silo's.
@@ -177,7 +178,7 @@ fn privacy(plan: &Plan, problems: &mut Problems) {
             }
         }
         Privacy::DistributedDpSgd { clip_norm, sampling_rate, divisor, batch_rows_max, .. } => {
-            positive(clip_norm, "privacy.clip_norm", problems);
+            clip_norm_in_range(clip_norm, problems);
             positive(divisor, "privacy.divisor", problems);
             sampled(sampling_rate, batch_rows_max, problems);
             budget(plan, problems);
@@ -191,7 +192,7 @@ fn privacy(plan: &Plan, problems: &mut Problems) {
             local_steps,
             ..
         } => {
-            positive(clip_norm, "privacy.clip_norm", problems);
+            clip_norm_in_range(clip_norm, problems);
             positive(divisor, "privacy.divisor", problems);
             positive(coordinate_max, "privacy.coordinate_max", problems);
             sampled(sampling_rate, batch_rows_max, problems);
@@ -201,7 +202,7 @@ fn privacy(plan: &Plan, problems: &mut Problems) {
             budget(plan, problems);
         }
         Privacy::DistributedDpFedavg { clip_norm, .. } | Privacy::CentralDpFedavg { clip_norm, .. } => {
-            positive(clip_norm, "privacy.clip_norm", problems);
+            clip_norm_in_range(clip_norm, problems);
             budget(plan, problems);
         }
     }
@@ -210,6 +211,13 @@ fn privacy(plan: &Plan, problems: &mut Problems) {
     {
         problems.add(field, why);
     }
+}
+
+/// Products of it with scales, numbers of rows and parameters stay far from where f64 rounds coarsely or ends.
+fn clip_norm_in_range(clip_norm: f64, problems: &mut Problems) {
+    problems.require((CLIP_NORM_MIN..=1.0 / CLIP_NORM_MIN).contains(&clip_norm), "privacy.clip_norm", || {
+        format!("must be a positive number between {CLIP_NORM_MIN:e} and {:e}", 1.0 / CLIP_NORM_MIN)
+    });
 }
 
 fn sampled(sampling_rate: f64, batch_rows_max: u64, problems: &mut Problems) {

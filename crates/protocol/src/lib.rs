@@ -47,7 +47,7 @@ pub use participant::{
 };
 pub use record::{ClientRecord, Record, RecordError};
 pub use status::{ClientStatus, Status};
-pub use step::{StepFault, check_step};
+pub use step::{StepFault, check_step, names_state, round_start};
 
 /// Milliseconds since the Unix epoch, as the driver's clock says. The core compares and adds, nothing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]

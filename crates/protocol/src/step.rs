@@ -33,6 +33,36 @@ pub enum StepFault {
     },
 }
 
+/// What the masks of a round that starts from this record are bound to: everything that decides what a silo sends.
+///
+/// # Privacy
+/// Where the clip norm moves, the server's state decides as well as the model. Silos that were shown different states must not
+/// be summed: one could be told to send its update, and all others next to nothing.
+///
+/// # Paper
+/// Pasquini et al. 2022 (model inconsistency), of the state.
+pub fn round_start(plan: &Plan, head: &Manifest) -> Digest {
+    let model = head.model.params_digest;
+    if plan.adaptive_clipping().is_none() {
+        return model;
+    }
+    let state = head.optimizer.as_ref().map(|artifact| *artifact.sha256.as_bytes());
+    Digest::of("folkmoot/v1/model-and-state", &[model.as_bytes(), state.unwrap_or_default().as_slice()])
+}
+
+/// Whether a record names the server's state as a plan needs it: version 0's is the plan's own, and where the clip norm moves
+/// no record goes without.
+pub fn names_state(plan: &Plan, manifest: &Manifest) -> bool {
+    match &manifest.optimizer {
+        None => plan.adaptive_clipping().is_none(),
+        Some(artifact) if manifest.round == 0 => {
+            let initial = plan.initial_state(plan.architecture().parameter_count());
+            Digest::sha256(&initial.to_bytes()) == artifact.sha256
+        }
+        Some(_) => true,
+    }
+}
+
 /// Steps `params` and `state`, those of the record before `manifest`, by the published aggregate, and holds the result
 /// against the record.
 ///
@@ -58,7 +88,8 @@ pub fn check_step(
     let next = next_model(plan, &lanes, manifest.included.len(), params, state)?;
     let actual = next.params.digest();
     let optimizer = manifest.optimizer.as_ref().map(|artifact| artifact.sha256);
-    let same_state = optimizer.is_none_or(|sha256| Digest::sha256(&next.state.to_bytes()) == sha256);
+    let same_state = names_state(plan, manifest)
+        && optimizer.is_none_or(|sha256| Digest::sha256(&next.state.to_bytes()) == sha256);
     if actual != manifest.model.params_digest || !same_state {
         return Err(StepFault::OtherModel {
             round,

@@ -64,6 +64,9 @@ pub enum RehearsalError {
     /// The sum gives no model.
     #[error("the sum gives no model: {0}")]
     Step(#[from] protocol::RecoverFailure),
+    /// The plan's clipping cannot go on.
+    #[error("{0}")]
+    ClipNorm(String),
     /// There is nothing to train on.
     #[error("there is no silo to rehearse with")]
     NoSilos,
@@ -131,8 +134,11 @@ impl<'a> Rehearsal<'a> {
     }
 
     /// What the next round's contributions are clipped to.
-    pub fn clip_norm(&self) -> Option<f64> {
-        self.plan.clip_norm_after(&self.state)
+    ///
+    /// # Errors
+    /// [`RehearsalError::ClipNorm`]
+    pub fn clip_norm(&self) -> Result<Option<f64>, RehearsalError> {
+        self.plan.clip_norm_after(&self.state).map_err(RehearsalError::ClipNorm)
     }
 
     /// How many rounds were rehearsed.
@@ -146,7 +152,7 @@ impl<'a> Rehearsal<'a> {
     /// [`RehearsalError`]; the model is then what it was.
     pub fn round(&mut self) -> Result<&Params, RehearsalError> {
         let mut sum: Vec<u32> = Vec::new();
-        let clip_norm = self.clip_norm();
+        let clip_norm = self.clip_norm()?;
         // All take part: what the plan removes of a full cohort's noise is not even drawn.
         let seeds = NoiseSeeds::nobody_drops(self.silos.len());
         for (silo, data) in self.silos.iter().enumerate() {
@@ -283,7 +289,7 @@ mod tests {
             while run.rounds() < plan.rounds {
                 run.round().unwrap();
             }
-            (accuracy(&plan, run.params()), run.clip_norm().unwrap())
+            (accuracy(&plan, run.params()), run.clip_norm().unwrap().unwrap())
         };
         let adaptive = Some(AdaptiveClipping { target_quantile: 0.5, learning_rate: 0.3, share: 0.05 });
         let (good, _) = run(0.5, None);
@@ -324,7 +330,7 @@ mod tests {
                 let silos = silos(&plan);
                 let mut run = Rehearsal::new(&plan, &silos, Noise::AsPlanned, [4; 32]).unwrap();
                 run.round().unwrap();
-                let moved = run.clip_norm().unwrap() / clip_norm;
+                let moved = run.clip_norm().unwrap().unwrap() / clip_norm;
                 // All three within, or none: by half, for the noise is as good as none.
                 let expected = if clip_norm > 1.0 { 0.5 } else { 1.5 };
                 assert!((moved - expected).abs() < 0.1, "{:?} from {clip_norm}: {moved}", plan.mode());

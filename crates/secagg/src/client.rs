@@ -468,12 +468,14 @@ mod tests {
 
     #[test]
     fn no_state_prints_a_secret() {
-        let mut federation = Federation::new(4, 1);
+        let mut federation = Federation::removing_excess(4, 1);
         let id = federation.id(1);
         let keyed = federation.advertise();
         let state = &keyed.clients[&id];
+        let chain = state.noise.as_ref().unwrap();
         let mut secrets =
             [&state.round_seed, &state.self_mask, &state.transport].map(|s| *s.expose()).to_vec();
+        secrets.extend((1..=crate::COHORT_MAX).map(|level| *chain.link(level).expose()));
         let mut texts = vec![format!("{state:?}")];
         let sharing = federation.share(keyed);
         let sent = &sharing.clients[&id];
@@ -482,7 +484,8 @@ mod tests {
         let round = federation.deliver(sharing, &[]);
         let held = &round.held[&id];
         for pair in held.shares() {
-            for opened in [pair.self_mask.open(id), pair.round_seed.open(id)] {
+            let noise = pair.noise.iter().map(|share| share.open(id));
+            for opened in [pair.self_mask.open(id), pair.round_seed.open(id)].into_iter().chain(noise) {
                 secrets.extend([opened.share, opened.opening]);
             }
         }

@@ -21,7 +21,8 @@ pub fn contribute(plan: &Plan, id: ClientId, at: Attempt) -> Contribution {
     match plan.privacy {
         Privacy::DistributedDpSgd { clip_norm, .. } => {
             let values = values.into_iter().map(f64::from).collect();
-            Contribution::Sum(ClippedSum::new(values, clip_norm, 8).expect("finite values"))
+            let sum = ClippedSum::new(values, clip_norm, 8).expect("finite values");
+            Contribution::Sum(sum.with_count(i64::from(id.0 % 5) - 2))
         }
         Privacy::DistributedDpFedavg { clip_norm, .. } | Privacy::CentralDpFedavg { clip_norm, .. } => {
             let update = LocalUpdate::new(values).expect("finite values");

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use checkpoint::Manifest;
 use identity::{IdentityKey, Plan, Roster};
 use params::Digest;
-use protocol::{Attempt, Decline, ToClient, ToCoordinator, UploadHeader};
+use protocol::{Attempt, Decline, ToClient, ToCoordinator, UploadHeader, round_start};
 use rand_core::CryptoRng;
 use secagg::{
     Advert, Advertised, ClientId, Delivery, HeldShares, MaskedUpdate, Members, RoundBinding, SharesSent,
@@ -84,6 +85,8 @@ pub(crate) struct Liar {
     pub(crate) lie: Lie,
     id: ClientId,
     run: Option<(Digest, Plan)>,
+    /// The newest record that was published to it.
+    head: Option<Manifest>,
     at: Option<Attempt>,
     step: Option<Step>,
     /// Floods that it can still afford: a network carries only so much.
@@ -101,7 +104,7 @@ const FLOODS: u32 = 60;
 
 impl Liar {
     pub(crate) fn new(id: ClientId, lie: Lie) -> Self {
-        Self { lie, id, run: None, at: None, step: None, floods: FLOODS }
+        Self { lie, id, run: None, head: None, at: None, step: None, floods: FLOODS }
     }
 
     /// Its process died.
@@ -145,12 +148,16 @@ impl Liar {
                 self.run = Some((run_id, Plan::from_canonical(plan.plan.as_bytes()).ok()?));
                 say(ToCoordinator::CheckIn { head: None, data: None })
             }
-            ToClient::Open { at, model } => {
+            ToClient::Published(signed) => {
+                self.head = Manifest::from_bytes(&signed.manifest_bytes).ok();
+                None
+            }
+            ToClient::Open { at, .. } => {
                 if self.at == Some(at) {
                     return None;
                 }
                 self.at = Some(at);
-                say(self.advertise(at, model, roster, identity, rng)?)
+                say(self.advertise(at, roster, identity, rng)?)
             }
             ToClient::Roster { at, adverts } if self.at == Some(at) => {
                 say(self.share(at, &adverts, roster, identity, rng)?)
@@ -171,7 +178,6 @@ impl Liar {
     fn advertise(
         &mut self,
         at: Attempt,
-        model: Digest,
         roster: &Roster,
         identity: &IdentityKey,
         rng: &mut dyn CryptoRng,
@@ -183,7 +189,7 @@ impl Liar {
             roster_hash: *roster.digest().as_bytes(),
             round: at.round,
             attempt: at.attempt,
-            model_hash: *model.as_bytes(),
+            model_hash: *round_start(plan, self.head.as_ref()?).as_bytes(),
         }
         .ctx0();
         let (mut state, mut advert) =

@@ -1,8 +1,9 @@
 //! What a silo makes of the records of the chain.
 
+use checkpoint::OptimizerArtifact;
 use ed25519_dalek::SigningKey;
 use params::Digest;
-use protocol::{ClientEffect, ClientRecord, CoordinatorFault, ToClient, ToCoordinator};
+use protocol::{ClientEffect, ClientRecord, CoordinatorFault, ToClient, ToCoordinator, round_start};
 
 use super::fault;
 use super::world::{World, assert_refuses, messages};
@@ -82,4 +83,48 @@ fn records_that_come_late_twice_or_in_another_order_cost_a_silo_nothing() {
     for again in [genesis, one, two] {
         assert!(world.say(ToClient::Published(again)).is_empty());
     }
+}
+
+#[test]
+fn where_the_clip_norm_moves_a_first_record_with_another_state_than_the_plans_is_not_followed() {
+    let plan = sim::adaptive(sim::private_plan(4, 4, 3.0));
+    let artifact = |state: &optim::State| OptimizerArtifact {
+        file: checkpoint::OPTIMIZER_FILE.into(),
+        sha256: Digest::sha256(&state.to_bytes()),
+        bytes: state.to_bytes().len() as u64,
+    };
+    let initial = plan.initial_state(plan.architecture().parameter_count());
+    // One silo that clips to this, among others that do not, would be alone in the sum.
+    let wide = initial.clone().with_clip_norm(500.0);
+    for (optimizer, follows) in [(Some(&initial), true), (Some(&wide), false), (None, false)] {
+        let mut world = World::new(plan.clone(), super::world::policy());
+        world.say(world.welcome());
+        let genesis = checkpoint::Manifest { optimizer: optimizer.map(artifact), ..world.genesis() };
+        let said = world.say(ToClient::Published(world.signed(&genesis)));
+        if follows {
+            assert!(messages(&said).is_empty(), "{said:?}");
+        } else {
+            let declined = ToCoordinator::Declined { round: None, reason: fault(CoordinatorFault::Chain) };
+            assert_eq!(messages(&said), [&declined], "{optimizer:?}");
+        }
+    }
+}
+
+#[test]
+fn masks_are_bound_to_the_clip_norm_where_it_moves() {
+    let constant = sim::private_plan(4, 4, 3.0);
+    let moving = sim::adaptive(constant.clone());
+    let world = World::new(constant.clone(), super::world::policy());
+    let record = |state: &[u8]| checkpoint::Manifest {
+        optimizer: Some(OptimizerArtifact {
+            file: checkpoint::OPTIMIZER_FILE.into(),
+            sha256: Digest::sha256(state),
+            bytes: state.len() as u64,
+        }),
+        ..world.genesis()
+    };
+    let (one, other) = (record(b"clip norm 1"), record(b"clip norm 500"));
+    assert_eq!(one.model.params_digest, other.model.params_digest);
+    assert_ne!(round_start(&moving, &one), round_start(&moving, &other));
+    assert_eq!(round_start(&constant, &one), one.model.params_digest);
 }

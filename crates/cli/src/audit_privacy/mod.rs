@@ -209,7 +209,7 @@ fn finished(
             let bytes = read(&here.join(AGGREGATE_FILE), plan.lanes() as u64 * 4).map_err(Failure::failed)?;
             let lanes: Vec<u32> = bytes.as_chunks().0.iter().map(|lane| u32::from_le_bytes(*lane)).collect();
             let sum = mechanism.read_sum(&lanes, manifest.included.len(), state).map_err(Failure::failed)?;
-            let clip_norm = plan.clip_norm_after(state);
+            let clip_norm = plan.clip_norm_after(state).map_err(Failure::failed)?;
             scores.see(&Seen { before, clip_norm, aggregate: &sum.update })?;
         }
         let state = state_of(plan, manifest, &here).map_err(Failure::verification)?;

@@ -46,7 +46,7 @@ pub(super) fn audit(setup: &Setup<'_>) -> Result<Report, Failure> {
         let mut run = Rehearsal::new(plan, &silos, setup.noise, seed()).map_err(Failure::failed)?;
         let mut scores = Scores::new(plan, &table, Some(&all));
         while run.rounds() < plan.rounds {
-            let (before, clip_norm) = (run.params().clone(), run.clip_norm());
+            let (before, clip_norm) = (run.params().clone(), run.clip_norm().map_err(Failure::failed)?);
             run.round().map_err(Failure::failed)?;
             scores.see(&Seen { before: &before, clip_norm, aggregate: run.aggregate() })?;
         }

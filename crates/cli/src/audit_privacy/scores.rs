@@ -34,7 +34,7 @@ impl<'a> Scores<'a> {
     ///
     /// In distributed DP-SGD the aggregate is the sum of the batch's clipped gradients and the noise, so that the known
     /// records' part can be taken off and the canaries' parts be told apart by least squares: the strongest attack that
-    /// the threat model allows. In the other modes the update's direction is held against each canary's.
+    /// we know of. What is counted beside a clip norm that moves is left out. In the other modes the update's direction is held against each canary's.
     pub(super) fn see(&mut self, round: &Seen<'_>) -> Result<(), Failure> {
         let (clip_norm, exact) = match (&self.plan.privacy, round.clip_norm) {
             (Privacy::DistributedDpSgd { sampling_rate, divisor, .. }, Some(clip_norm)) => {

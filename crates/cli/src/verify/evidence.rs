@@ -74,6 +74,10 @@ pub(super) fn check_steps(
         let layout = plan.architecture().layout();
         let params = read_model(&read(&model, wire::limits::MODEL_BYTES_MAX)?, &layout)
             .map_err(|why| bad(&model, with_causes(&why)))?;
+        if !protocol::names_state(plan, before) {
+            let why = "names a state of the server's optimiser that is not the plan's";
+            return Err(bad(&earlier.join(MANIFEST_FILE), why));
+        }
         let state = state_of(plan, before, &earlier)?;
         protocol::check_step(plan, manifest, &params, state, &sum)
             .map_err(|why| bad(&here.join(MODEL_FILE), with_causes(&why)))?;

@@ -14,6 +14,7 @@ use super::phase::{Advertising, Consistency, Phase, Recovering, Round, Sharing, 
 use super::told::DataTold;
 use crate::message::{Attempt, DropReason, RoundOutcome};
 use crate::record::Record;
+use crate::step::round_start;
 
 /// Everything that survives a crash.
 pub(super) struct State {
@@ -127,7 +128,7 @@ impl State {
             roster_hash: *self.roster.digest().as_bytes(),
             round: at.round,
             attempt: at.attempt,
-            model_hash: *head.model.params_digest.as_bytes(),
+            model_hash: *round_start(&setup.plan, head).as_bytes(),
         }
         .ctx0()
     }

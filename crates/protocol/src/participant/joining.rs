@@ -17,6 +17,7 @@ use crate::Timestamp;
 use crate::message::{Attempt, CoordinatorFault, Decline, ToCoordinator};
 use crate::record::ClientRecord;
 use crate::spend::epsilon_of;
+use crate::step::{names_state, round_start};
 
 impl Participant {
     pub(super) fn welcome(
@@ -109,10 +110,12 @@ impl Participant {
             return;
         }
         let follows = facts.check_next(&signed, &run.id).is_ok_and(|manifest| {
-            // Version 0 is public: anyone can recompute it, so no silo starts from another one, nor in the middle.
+            // Version 0 is public: anyone can recompute it, so no silo starts from another one, nor in the middle. Its state is
+            // the plan's too.
             let first = facts.head_round().is_none();
             first == (manifest.round == 0)
                 && (!first || manifest.model.params_digest == run.plan.initial_model().digest())
+                && names_state(&run.plan, &manifest)
         });
         if !follows {
             // Those between may be lost or still on their way; a coordinator of two chains has none to say.
@@ -186,7 +189,7 @@ impl Participant {
         self.erase(out);
         let mut seed = Zeroizing::new([0u8; 32]);
         rng.fill_bytes(seed.as_mut());
-        self.round = Some(Round::open(at, model, now));
+        self.round = Some(Round::open(at, model, round_start(&plan, &head), now));
         out.push(ClientEffect::Train(TrainJob { at, plan, head, parent, seed }));
     }
 
@@ -276,7 +279,7 @@ impl Participant {
             roster_hash: *self.roster.digest().as_bytes(),
             round: at.round,
             attempt: at.attempt,
-            model_hash: *round.model.as_bytes(),
+            model_hash: *round.start.as_bytes(),
         }
         .ctx0();
         let (state, advert) = Advertised::new(

@@ -15,6 +15,8 @@ use crate::message::{Attempt, UploadHeader};
 pub(super) struct Round {
     pub(super) at: Attempt,
     pub(super) model: Digest,
+    /// What the masks are bound to; see [`crate::round_start`].
+    pub(super) start: Digest,
     opened: Timestamp,
     pub(super) step: Step,
     /// What was accepted and said, so that a repeated message gets the same bytes and another one none.
@@ -36,10 +38,11 @@ pub(super) enum Step {
 }
 
 impl Round {
-    pub(super) fn open(at: Attempt, model: Digest, now: Timestamp) -> Self {
+    pub(super) fn open(at: Attempt, model: Digest, start: Digest, now: Timestamp) -> Self {
         Self {
             at,
             model,
+            start,
             opened: now,
             step: Step::Training,
             adverts: Vec::new(),
