@@ -14,6 +14,7 @@ const CLASSES_MAX: usize = 1 << 12;
 const EPOCHS_MAX: u32 = 10_000;
 const LOCAL_STEPS_MAX: u32 = 10_000;
 const CLIP_NORM_MIN: f64 = 1e-30;
+const CLIP_NORM_MAX: f64 = 1e30;
 const BATCH_MAX: usize = 1 << 20;
 const BATCH_ROWS_MAX: u64 = 1 << 20;
 /// A micro-batch is held in memory once a layer, in f32: a plan must not fill a silo's.
@@ -215,8 +216,8 @@ fn privacy(plan: &Plan, problems: &mut Problems) {
 
 /// Products of it with scales, numbers of rows and parameters stay far from where f64 rounds coarsely or ends.
 fn clip_norm_in_range(clip_norm: f64, problems: &mut Problems) {
-    problems.require((CLIP_NORM_MIN..=1.0 / CLIP_NORM_MIN).contains(&clip_norm), "privacy.clip_norm", || {
-        format!("must be a positive number between {CLIP_NORM_MIN:e} and {:e}", 1.0 / CLIP_NORM_MIN)
+    problems.require((CLIP_NORM_MIN..=CLIP_NORM_MAX).contains(&clip_norm), "privacy.clip_norm", || {
+        format!("must be a positive number between {CLIP_NORM_MIN:e} and {CLIP_NORM_MAX:e}")
     });
 }
 
@@ -316,6 +317,17 @@ mod tests {
         assert!(why.contains("privacy.remove_excess_noise") && why.contains("raise scale_bits"), "{why}");
         let why = refusal("mode = \"distributed_dp_sgd\"", "mode = \"central_dp_fedavg\"");
         assert!(why.contains("unknown field"), "{why}");
+    }
+
+    #[test]
+    fn clip_norms_near_the_ends_of_f64_are_refused() {
+        for bad in ["0.0", "-0.5", "1e-40", "1e40", "inf", "nan"] {
+            let why = refusal("clip_norm = 0.5", &format!("clip_norm = {bad}"));
+            assert!(
+                why.contains("privacy.clip_norm: must be a positive number between 1e-30 and 1e30"),
+                "{why}"
+            );
+        }
     }
 
     #[test]
