@@ -90,7 +90,7 @@ pub enum AccountingError {
         sampling_rate: f64,
     },
     /// A noise multiplier is zero, negative or not finite.
-    #[error("the noise multiplier {noise_multiplier} is not a positive number")]
+    #[error("the noise multiplier {noise_multiplier} is not a positive finite number")]
     NoiseMultiplier {
         /// As given.
         noise_multiplier: f64,
@@ -113,7 +113,7 @@ pub enum AccountingError {
     )]
     FixedSize,
     /// An epsilon is zero, negative or not finite.
-    #[error("epsilon {epsilon} is not a positive number")]
+    #[error("epsilon {epsilon} is not a positive finite number")]
     Epsilon {
         /// As given.
         epsilon: f64,

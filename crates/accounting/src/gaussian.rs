@@ -9,15 +9,25 @@ pub(crate) fn upper_tail(x: f64) -> f64 {
     0.5 * erfc(x * std::f64::consts::FRAC_1_SQRT_2)
 }
 
+/// Its logarithm, which there is also where the probability itself is below all numbers.
+pub(crate) fn ln_upper_tail(x: f64) -> f64 {
+    // `erfc` has all its digits up to 37.
+    if x < 30.0 {
+        return upper_tail(x).ln();
+    }
+    // The asymptotic series; what is left off is below 10^-15 from here on.
+    let y = 1.0 / (x * x);
+    let series = y * (-1.0 + y * (3.0 + y * (-15.0 + y * (105.0 + y * (-945.0 + y * 10395.0)))));
+    -0.5 * x * x - (x * (2.0 * std::f64::consts::PI).sqrt()).ln() + series.ln_1p()
+}
+
 /// The exact delta of one Gaussian release of sensitivity 1 at this noise multiplier.
 ///
 /// # Paper
 /// Balle, Wang 2018, theorem 8.
 pub fn analytic_gaussian_delta(noise_multiplier: f64, epsilon: f64) -> f64 {
     let (a, b) = (0.5 / noise_multiplier, epsilon * noise_multiplier);
-    let far = upper_tail(a + b);
-    // Infinity times nothing is nothing here: the tail falls faster.
-    let far = if far == 0.0 { 0.0 } else { (epsilon + far.ln()).exp() };
+    let far = (epsilon + ln_upper_tail(a + b)).exp();
     (upper_tail(b - a) - far).clamp(0.0, 1.0)
 }
 
@@ -182,6 +192,24 @@ mod tests {
         }
         assert_eq!(analytic_gaussian_epsilon(1e9, 0.1).unwrap(), 0.0);
         assert!(analytic_gaussian_epsilon(0.0, 0.1).is_err() && analytic_gaussian_noise(1.0, 1.0).is_err());
+    }
+
+    #[test]
+    fn the_logarithm_of_a_tail_is_right_where_the_tail_is_no_number_any_more() {
+        // The continued fraction, with 60 decimal digits.
+        for (x, expected) in [
+            (-3.0, -0.001_350_809_964_748_194),
+            (29.999, -454.291_211_196_123_8),
+            (30.001, -454.351_277_715_458_8),
+            (1e3, -500_007.826_694_812_2),
+            (1e8, -5_000_000_000_000_019.0),
+        ] {
+            let got = ln_upper_tail(x);
+            // Where the tail is nearly one its logarithm has lost digits, of which no use is made.
+            let allowed = if x < 0.0 { 1e-13 } else { 1e-15 };
+            assert!((got / expected - 1.0).abs() < allowed, "{x}: {got} against {expected}");
+        }
+        assert_eq!(ln_upper_tail(f64::INFINITY), f64::NEG_INFINITY);
     }
 
     #[test]

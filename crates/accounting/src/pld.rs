@@ -13,13 +13,15 @@ use rustfft::num_complex::Complex;
 
 use crate::event::{AccountingError, Event, valid_delta};
 use crate::fractional::sampled_gaussian;
-use crate::gaussian::upper_tail;
+use crate::gaussian::{ln_upper_tail, upper_tail};
 
 /// Fewest and most points of the circle.
 const POINTS_MIN: usize = 1 << 18;
 const POINTS_MAX: usize = 1 << 21;
 /// The grid step that the number of points is chosen for: dp-accounting's. A wide circle has a coarser one.
 const STEP: f64 = 1e-4;
+/// The widest step whose exponential is far from the end of numbers.
+const STEP_MAX: f64 = 500.0;
 /// How much of delta may be lost to what is cut off.
 const CUT: f64 = 1e-4;
 
@@ -156,38 +158,44 @@ impl Direction {
     /// `P[loss > ε] − e^ε Q[loss > ε]`: delta of one release at epsilon.
     fn hockey_stick(self, q: f64, z: f64, epsilon: f64) -> f64 {
         let variance = z * z;
-        // P and Q of x above a threshold, with the record on one side.
-        let plain = |t: f64| upper_tail(t / z);
-        let with = |t: f64, mean: f64| (1.0 - q) * plain(t) + q * upper_tail((t - mean) / z);
-        let grown = epsilon.exp();
         match self {
+            // Without sampling both ways round are one.
+            Self::Add if q == 1.0 => return Self::Remove.hockey_stick(q, z, epsilon),
             Self::Remove => {
                 let excess = epsilon.exp_m1() + q;
                 if excess <= 0.0 {
                     return -epsilon.exp_m1();
                 }
-                let t = variance * (excess / q).ln() + 0.5;
-                q * upper_tail((t - 1.0) / z) - excess * plain(t)
+                // Of losses so large that only the exponential is left.
+                let ln_excess = if epsilon > 600.0 { epsilon } else { excess.ln() };
+                let t = variance * (ln_excess - q.ln()) + 0.5;
+                q * upper_tail((t - 1.0) / z) - tail_times(ln_excess, t / z)
             }
             Self::Add => {
-                let excess = (-epsilon).exp_m1() + q;
+                // Both are `e^-ε − (1 − q)`; neither cancels where it is used.
+                let excess = if q > 0.5 { (-epsilon).exp() - (1.0 - q) } else { (-epsilon).exp_m1() + q };
                 if excess <= 0.0 {
                     return 0.0;
                 }
                 let t = variance * (excess / q).ln() + 0.5;
-                // Losses above epsilon lie below t.
+                // Losses above epsilon lie below t. Epsilon is below −ln(1 − q) here, and so below 37.
                 let (plain_below, with_below) =
                     (upper_tail(-t / z), (1.0 - q) * upper_tail(-t / z) + q * upper_tail((1.0 - t) / z));
-                plain_below - grown * with_below
+                plain_below - epsilon.exp() * with_below
             }
             Self::Replace => {
-                // The threshold solves a quadratic equation in e^(x/z²).
-                let c = q * (-0.5 / variance).exp();
-                let b = -(1.0 - q) * epsilon.exp_m1();
-                let root = (b * b + 4.0 * c * c * grown).sqrt();
-                let y = if b > 0.0 { 2.0 * c * grown / (b + root) } else { (root - b) / (2.0 * c) };
-                let t = variance * y.ln();
-                with(t, 1.0) - grown * with(t, -1.0)
+                // With `w = e^(t/z²)`, the threshold solves `c w² − (1−q)(e^ε − 1) w − c e^ε = 0`, c being `q e^(−1/(2z²))`:
+                // `w = e^(ε/2 + asinh((1−q) sinh(ε/2) / c))`.
+                let half = 0.5 * epsilon.abs();
+                let ln_sinh = half + (-(-2.0 * half).exp_m1()).ln() - std::f64::consts::LN_2;
+                let ln_bend = (1.0 - q).ln() + ln_sinh - q.ln() + 0.5 / variance;
+                let bend =
+                    if ln_bend > 300.0 { ln_bend + std::f64::consts::LN_2 } else { ln_bend.exp().asinh() };
+                let t = variance * (0.5 * epsilon + bend.copysign(epsilon));
+                let tail = |mean: f64| (1.0 - q) * upper_tail(t / z) + q * upper_tail((t - mean) / z);
+                let grown_tail =
+                    tail_times(epsilon + (1.0 - q).ln(), t / z) + tail_times(epsilon + q.ln(), (t + 1.0) / z);
+                tail(1.0) - grown_tail
             }
         }
         .max(0.0)
@@ -232,6 +240,9 @@ impl Window {
         let points = ((width / STEP).min(POINTS_MAX as f64) as usize).next_power_of_two();
         let points = points.clamp(POINTS_MIN, POINTS_MAX);
         let step = width / (points - 4) as f64;
+        if step > STEP_MAX {
+            return None;
+        }
         let below = (1.01 * below / step).ceil() as i64 + 1;
         Some(Self { step, points, below, above: points as i64 - below - 1 })
     }
@@ -254,6 +265,9 @@ impl Window {
             let epsilon = index as f64 * self.step;
             // delta at this point, before its own mass counts.
             let delta_here = mass - weight;
+            if delta_here.is_nan() {
+                return f64::INFINITY;
+            }
             if delta_here > delta || index < 0 {
                 // Between this point and the one above: mass − e^(ε − here) weight = delta.
                 let ratio = (mass - delta) / weight;
@@ -265,6 +279,11 @@ impl Window {
         }
         0.0
     }
+}
+
+/// A factor times the probability above x, by logarithms: one of them may be beyond numbers where the product is not.
+fn tail_times(ln_factor: f64, x: f64) -> f64 {
+    (ln_factor + ln_upper_tail(x)).exp()
 }
 
 /// Orders for the tails: from just above 1 to far beyond what conversions use.
@@ -323,6 +342,33 @@ mod tests {
         assert!(epsilon > pld_epsilon(&events[..2], 1e-5).unwrap());
         assert_eq!(pld_epsilon(&[], 1e-5).unwrap(), 0.0);
         assert_eq!(pld_epsilon(&[(sampled(0.0, 1.0), 9)], 1e-5).unwrap(), 0.0);
+    }
+
+    /// Adding or removing a record that is taken with probability q: exact for one release, by Balle, Barthe, Gaboardi 2018,
+    /// theorem 8.
+    fn once(q: f64, z: f64, delta: f64) -> f64 {
+        let whole = analytic_gaussian_epsilon(z, delta / q).unwrap();
+        if whole > 600.0 { whole + q.ln() } else { (q * whole.exp_m1()).ln_1p() }
+    }
+
+    #[test]
+    fn losses_beyond_the_exponentials_range_are_counted() {
+        // The mean loss of one release is 1/(2z²): from 139 to 500,000.
+        for z in [0.06, 0.03, 0.001] {
+            for q in [1.0, 0.01] {
+                let (got, exact) = (pld_epsilon(&[(sampled(q, z), 1)], 1e-5).unwrap(), once(q, z, 1e-5));
+                assert!(got >= exact && got <= 1.005 * exact, "q = {q}, z = {z}: {got} against {exact}");
+            }
+            // Two sensitivities without sampling; with it never more, nor less than for a record that comes and goes.
+            let [all, half] = [1.0, 0.5]
+                .map(|q| pld_epsilon_under(PldRelation::ReplaceOne, &[(sampled(q, z), 1)], 1e-5).unwrap());
+            let exact = analytic_gaussian_epsilon(0.5 * z, 1e-5).unwrap();
+            assert!(all >= exact && all <= 1.005 * exact, "z = {z}: {all} against {exact}");
+            assert!(half <= all && half >= once(0.5, z, 1e-5), "z = {z}: {half} against {all}");
+        }
+        // Three of ten releases take the record with more than delta's probability, and each of them tells all.
+        let several = pld_epsilon(&[(sampled(0.01, 0.001), 10)], 1e-5).unwrap();
+        assert!(several > 0.98 * 3.0 * 5e5, "{several}");
     }
 
     #[test]

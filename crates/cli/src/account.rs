@@ -7,6 +7,7 @@ use crate::Failure;
 
 #[derive(clap::Args, Debug)]
 #[command(
+    allow_negative_numbers = true,
     after_help = "Relation: one record added or removed; for fixed-size batches, one replaced. With --json one object: \
                   {\"epsilon\":…,\"accountant\":…,\"order\":…}, where the order is null for pld.\n\n\
                   Examples:\n  \
@@ -28,6 +29,7 @@ pub(crate) struct AccountArgs {
 
 #[derive(clap::Args, Debug)]
 #[command(
+    allow_negative_numbers = true,
     after_help = "The noise is rounded up to 1/10000, and the epsilon is what it then spends. With --json one object: \
                   {\"noise_multiplier\":…,\"epsilon\":…,\"accountant\":…}. A plan is held to RDP at integer orders: what it \
                   needs is said by --orders integer.\n\n\
