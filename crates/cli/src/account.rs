@@ -17,7 +17,8 @@ use crate::Failure;
 pub(crate) struct AccountArgs {
     #[command(flatten)]
     run: Run,
-    /// The noise multiplier: standard deviation over sensitivity.
+    /// The noise multiplier: standard deviation over sensitivity. The sensitivity is the clip norm where a record is added or
+    /// removed, and twice the clip norm where it is replaced.
     #[arg(long, value_name = "Z")]
     noise: f64,
     /// How batches are drawn.
@@ -154,10 +155,17 @@ pub(crate) fn account(args: &AccountArgs) -> Result<(), Failure> {
     let relation = match args.sampling {
         Sampling::Poisson => "one record added or removed",
         Sampling::FixedSize => {
-            "one record replaced: batches of fixed size are not accounted as Poisson samples"
+            "one record replaced, with noise relative to what that moves (twice a clip norm): batches of fixed size are \
+             not accounted as Poisson samples"
         }
     };
     println!("relation      {relation}");
+    if let Sampling::FixedSize = args.sampling {
+        println!(
+            "note          of the continuous Gaussian; it gates nothing, because no plan trains on such batches"
+        );
+        return Ok(());
+    }
     let gating = By { accountant: Accountant::Rdp, orders: Orders::Integer, json: false };
     let gating = gating.spent(event, steps, delta).map_err(Failure::usage)?;
     println!("gates budgets {:.6}: RDP at integer orders, proven for the discrete noise", gating.epsilon);
