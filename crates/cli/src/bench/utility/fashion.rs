@@ -30,7 +30,7 @@ pub(super) fn report(folder: &Path, seeds: u8) -> Result<String, Failure> {
         (0..SILOS).map(|silo| all.only(&(silo..all.rows()).step_by(SILOS).collect::<Vec<_>>())).collect();
     let mut text = format!(
         "# Fashion-MNIST: a convolutional network\n\n\
-         Made by `folkmoot bench utility`; {seeds} seed(s), held-out accuracy in per cent (10,000 images). Xiao, Rasul, Vollgraf\n\
+         Made by `folkmoot bench utility`; {seeds} seed(s), mean ± standard deviation of the held-out accuracy in per cent (10,000 images). Xiao, Rasul, Vollgraf\n\
          2017, MIT. Five silos with equal shares of 60,000 images; conv 16 - pool - conv 32 - pool - linear 10, tanh, {} parameters.\n\
          *Mode B*: distributed DP-SGD, sampling rate {RATE}, noise multiplier {NOISE}, clip norm {CLIP}, delta {DELTA:e}, epsilon by RDP\n\
          at integer orders for one record added or removed. *Without privacy*: federated averaging, one local epoch a round,\n\
