@@ -120,6 +120,26 @@ impl LocalUpdate {
 }
 
 impl ClippedUpdate {
+    /// Clips an update; one with a coordinate that is not finite becomes nothing, and counts as beyond the clip norm.
+    ///
+    /// # Privacy
+    /// The relation lets a silo's update be nothing. A refusal would show who has which data by who takes part, which no
+    /// noise covers.
+    ///
+    /// # Errors
+    /// No coordinates; a clip norm that is not positive and finite.
+    pub fn finite_or_nothing(values: Vec<f32>, clip_norm: f64) -> Result<Self, UpdateError> {
+        let lanes = values.len();
+        match LocalUpdate::new(values) {
+            Err(UpdateError::NonFinite { .. }) => {
+                let mut nothing = LocalUpdate::new(vec![0.0; lanes])?.clip(clip_norm)?;
+                nothing.was_within = false;
+                Ok(nothing)
+            }
+            update => update?.clip(clip_norm),
+        }
+    }
+
     /// What it was clipped to.
     pub fn clip_norm(&self) -> f64 {
         self.clip_norm
@@ -274,6 +294,18 @@ mod tests {
         assert_eq!(LocalUpdate::new(vec![]).unwrap_err(), UpdateError::Empty);
         let refused = ClippedSum::new(vec![f64::NAN], 1.0, 1).unwrap_err();
         assert_eq!(refused, UpdateError::NonFinite { index: 0 });
+    }
+
+    #[test]
+    fn an_update_that_is_not_finite_becomes_nothing_beyond_the_clip_norm_and_is_not_refused() {
+        for bad in [f32::NAN, f32::INFINITY] {
+            let nothing = ClippedUpdate::finite_or_nothing(vec![0.5, bad], 1.0).unwrap();
+            assert_eq!((nothing.values.clone(), nothing.was_within), (vec![0.0; 2], false));
+        }
+        let kept = ClippedUpdate::finite_or_nothing(vec![0.5, -0.25], 1.0).unwrap();
+        assert_eq!((kept.values.clone(), kept.was_within), (vec![0.5, -0.25], true));
+        assert!(ClippedUpdate::finite_or_nothing(vec![], 1.0).is_err());
+        assert!(ClippedUpdate::finite_or_nothing(vec![f32::NAN], 0.0).is_err());
     }
 
     #[test]

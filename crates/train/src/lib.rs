@@ -170,8 +170,8 @@ impl Trainer for BurnTrainer {
             }
             Privacy::DistributedDpFedavg { .. } | Privacy::CentralDpFedavg { .. } => {
                 let trained = local::train(plan, model, data, seed)?;
-                let update = LocalUpdate::new(trained.difference(model))?;
-                Ok(Trained::Clipped(update.clip(clip_norm()?)?))
+                let update = ClippedUpdate::finite_or_nothing(trained.difference(model), clip_norm()?)?;
+                Ok(Trained::Clipped(update))
             }
             Privacy::Fedavg { .. } => {
                 let metrics = evaluate(plan, model, data)?;

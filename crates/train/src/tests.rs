@@ -78,6 +78,23 @@ fn clipped_sum(plan: &Plan, data: &Dataset, seed: u8) -> Vec<i64> {
     lanes(sum)
 }
 
+#[test]
+fn a_silo_whose_training_overflows_takes_part_with_nothing_where_silos_are_the_unit() {
+    let mut plan = plan(vec![], Activation::Relu, 3, 2);
+    plan.training.learning_rate = 1e300;
+    plan.privacy = Privacy::CentralDpFedavg {
+        epsilon: 50.0,
+        delta: 1e-5,
+        noise_multiplier: 1.0,
+        clip_norm: 0.7,
+        scale_bits: 16,
+        adaptive_clip: None,
+    };
+    let data = table(&plan, 40);
+    let trained = BurnTrainer.train(&plan, &plan.initial_model(), &data, Some(0.7), [1; 32]);
+    assert!(matches!(trained, Ok(Trained::Clipped(_))), "{:?}", trained.err());
+}
+
 /// The integers that noise would be added to. Only a test may leave it out: see `WithoutNoise`.
 fn lanes(sum: ClippedSum) -> Vec<i64> {
     let scale = Scale::from_bits(24).unwrap();
