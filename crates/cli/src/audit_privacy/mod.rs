@@ -63,7 +63,7 @@ pub(crate) enum AuditPrivacy {
         /// What `insert` remembered.
         #[arg(long, value_name = "FILE")]
         secret: PathBuf,
-        /// Records of the silo that were trained on.
+        /// Records of the silo that were trained on, without the canaries.
         #[arg(long, value_name = "FILE")]
         members: Option<PathBuf>,
         /// Records of the silo that were not.
@@ -195,6 +195,11 @@ fn finished(
     let canaries = Canaries::read(secret, plan)?;
     let table = canaries.table(plan)?;
     let known = members.map(|file| load(plan, file)).transpose()?;
+    if known.as_ref().is_some_and(|known| share_a_record(known, &table)) {
+        return Err(Failure::usage(
+            "--members holds canaries, whose part would be taken off as known: name the silo's own tables, not their folder",
+        ));
+    }
     let verified = verify_folder(folder, None).map_err(Failure::verification)?;
     let mechanism = plan.mechanism().map_err(|(field, why)| Failure::usage(format!("{field}: {why}")))?;
     let checkpoints = checkpoints_in(folder);
@@ -219,6 +224,12 @@ fn finished(
     // What was spent, which a run that ended early has less of than its plan allows.
     let claim = Claim { epsilon: verified.privacy.epsilon, delta: verified.privacy.delta, ..Claim::of(plan) };
     Ok(Report::new(claim, guesses, confidence))
+}
+
+fn share_a_record(known: &Dataset, canaries: &Dataset) -> bool {
+    let record = |table: &Dataset, row: usize| (table.row(row).to_vec(), table.labels().get(row).copied());
+    let canaries: Vec<_> = (0..canaries.rows()).map(|row| record(canaries, row)).collect();
+    (0..known.rows()).any(|row| canaries.contains(&record(known, row)))
 }
 
 fn last_model(plan: &Plan, folder: &Path) -> Result<(u64, Params), Failure> {

@@ -126,6 +126,8 @@ fn canaries_of_another_plan_and_files_that_exist_are_refused() {
     let other = demo_plan(Mode::DistributedDpSgd, 5, Some(7), None).unwrap();
     let why = Canaries::read(&secret, &other).unwrap_err().to_string();
     assert!(why.contains("made for another plan"), "{why}");
+    let why = finished(&plan, folder.path(), &secret, Some(&table), 0.95).unwrap_err().to_string();
+    assert!(why.contains("--members holds canaries"), "what is known must not tell the coins: {why}");
     let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&secret).unwrap());
     assert_eq!(mode & 0o777, 0o600, "who reads it can tell what is in");
 }
