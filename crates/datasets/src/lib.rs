@@ -35,3 +35,4 @@ mod table;
 
 pub use dataset::Dataset;
 pub use error::DatasetError;
+pub use table::ROWS_MAX;

@@ -15,7 +15,7 @@ use crate::fields::fields;
 use crate::lines::{LineError, Lines};
 
 /// Most rows of a table.
-pub(crate) const ROWS_MAX: usize = 1 << 31;
+pub const ROWS_MAX: usize = 1 << 31;
 
 const QUOTED_CHARS_MAX: usize = 32;
 

@@ -7,20 +7,22 @@
 //! Two tables that differ by one record must give sums that differ by at most C. Micro-batches have a fixed shape,
 //! and in it what the backward pass leaves for an example depends on that example only, at whatever place it stands (a
 //! test holds burn to that, bit for bit). So an example's gradient is a function of the example, and the sums differ by
-//! that record's term and by the rounding of the f64 sums, in whatever order they are taken: at most `(2 B² + 8 B) 2^-53 C`
-//! for batches of B rows. Terms are clipped to `C (1 - 2^-12)`, which leaves room for that up to B = 2^19, and for the
-//! norm's own rounding (below 2^-24 of it, for 2^28 parameters). 2^19 is a constant of this program and not of the plan:
-//! a silo that refused batches above a number of the plan's would tell the size of its data to whoever chooses the plan.
+//! that record's term and by what rounding adds. Groups of at most G = 256 terms are summed in f64, in whatever order; their
+//! sums are added up in twice the precision ([`Total`]), so that B rows round by `(G + 5) B 2^-53 C` at most, and two
+//! tables by twice that. Terms are clipped to `C (1 - 2^-12)`, which leaves room for that in the largest table that can
+//! be read, and for the norm's own rounding (below 2^-24 of it, for 2^28 parameters). So no batch is refused: who takes
+//! part would tell the size of a silo's data.
 
 use std::ops::Range;
 
 use burn::tensor::Device;
 use chacha20::ChaCha20Rng;
-use datasets::Dataset;
+use datasets::{Dataset, ROWS_MAX};
 use dp::ClippedSum;
 use identity::Plan;
 use params::Params;
 use rand_core::SeedableRng;
+use zeroize::Zeroizing;
 
 use crate::TrainError;
 use crate::batch::Batch;
@@ -30,8 +32,10 @@ use crate::poisson;
 
 /// What a term's norm stays below C by; see the module.
 const MARGIN: f64 = 1.0 / (1u64 << 12) as f64;
-/// See the module.
-const ROWS_MAX: usize = 1 << 19;
+/// Terms that are summed in f64.
+const GROUP: usize = 256;
+const _: () =
+    assert!(2 * (GROUP as u64 + 5) * (ROWS_MAX as u64) < 1 << (53 - 12), "rounding fits the margin");
 
 /// Samples a batch and sums its clipped descent directions.
 ///
@@ -46,9 +50,6 @@ pub(crate) fn sum(
     seed: [u8; 32],
 ) -> Result<ClippedSum, TrainError> {
     let batch = poisson::sample(data.rows(), sampling_rate, &mut ChaCha20Rng::from_seed(seed));
-    if batch.len() > ROWS_MAX {
-        return Err(TrainError::Batch { rows_max: ROWS_MAX });
-    }
     let (sum, within_less_beyond) = of(plan, model, data, &batch, clip_norm)?;
     Ok(ClippedSum::new(sum, clip_norm, batch.len() as u64)?.with_count(within_less_beyond))
 }
@@ -62,14 +63,16 @@ pub(crate) fn of(
     batch: &[usize],
     clip_norm: f64,
 ) -> Result<(Vec<f64>, i64), TrainError> {
-    let mut sum = vec![0.0f64; model.values().len()];
+    let mut total = Total::zero(model.values().len());
     let mut within_less_beyond = 0;
-    let micro_batch = plan.training.micro_batch;
     each_micro_batch(plan, model, data, batch, |layers, rows, device| {
-        within_less_beyond += subtract_clipped(&mut sum, layers, 0..rows, micro_batch, clip_norm, device)?;
+        for start in (0..rows).step_by(GROUP) {
+            let group = start..rows.min(start + GROUP);
+            within_less_beyond += total.add(|sum| subtract_clipped(sum, layers, group, clip_norm, device))?;
+        }
         Ok(())
     })?;
-    Ok((sum, within_less_beyond))
+    Ok((total.rounded(), within_less_beyond))
 }
 
 /// The clipped descent direction of every row by itself.
@@ -87,11 +90,10 @@ pub(crate) fn each(
 ) -> Result<Vec<Vec<f64>>, TrainError> {
     let all: Vec<usize> = (0..data.rows()).collect();
     let mut descents = Vec::with_capacity(all.len());
-    let micro_batch = plan.training.micro_batch;
     each_micro_batch(plan, model, data, &all, |layers, rows, device| {
         for row in 0..rows {
             let mut descent = vec![0.0; model.values().len()];
-            subtract_clipped(&mut descent, layers, row..row + 1, micro_batch, clip_norm, device)?;
+            subtract_clipped(&mut descent, layers, row..row + 1, clip_norm, device)?;
             descents.push(descent);
         }
         Ok(())
@@ -124,20 +126,18 @@ fn each_micro_batch(
 }
 
 /// Subtracts the clipped gradients of these rows of a micro-batch from `sum`, and says how many were within the clip norm,
-/// less those beyond it. One that is not finite adds nothing and counts nowhere. The products are of the whole
-/// micro-batch, whatever part of it is padding.
+/// less those beyond it. One that is not finite adds nothing and counts nowhere.
 fn subtract_clipped(
     sum: &mut [f64],
     layers: &[LayerGradients],
     rows: Range<usize>,
-    micro_batch: usize,
     clip_norm: f64,
     device: &Device,
 ) -> Result<i64, TrainError> {
     let bound = clip_norm * (1.0 - MARGIN);
     let mut within_less_beyond = 0;
-    let mut factors = vec![0.0; micro_batch];
-    for (row, factor) in factors.iter_mut().enumerate().filter(|(row, _)| rows.contains(row)) {
+    let mut factors = vec![0.0; rows.len()];
+    for (row, factor) in rows.clone().zip(&mut factors) {
         let norm = layers.iter().map(|layer| layer.squared_norm(row)).sum::<f64>().sqrt();
         if norm.is_finite() {
             let beyond = norm > bound;
@@ -148,10 +148,51 @@ fn subtract_clipped(
     let mut rest = sum;
     for layer in layers {
         let (own, behind) = rest.split_at_mut(layer.lanes().min(rest.len()));
-        layer.subtract(own, &factors, device)?;
+        layer.subtract(own, rows.start, &factors, device)?;
         rest = behind;
     }
     Ok(within_less_beyond)
+}
+
+/// A sum in twice the precision of f64: each lane is `high + low`, of which `low` is below half a unit in the last place.
+///
+/// # Paper
+/// Knuth's TwoSum and Dekker's FastTwoSum; Hida, Li, Bailey 2001: an addition is off by at most 2^-104 of the sum.
+///
+/// # Privacy
+/// Wiped when dropped.
+struct Total {
+    high: Zeroizing<Vec<f64>>,
+    low: Zeroizing<Vec<f64>>,
+    /// What is added next; zeros between.
+    next: Zeroizing<Vec<f64>>,
+}
+
+impl Total {
+    fn zero(lanes: usize) -> Self {
+        let zeros = || Zeroizing::new(vec![0.0; lanes]);
+        Self { high: zeros(), low: zeros(), next: zeros() }
+    }
+
+    /// Adds what `sum` leaves in a list of zeros.
+    fn add<T>(&mut self, sum: impl FnOnce(&mut [f64]) -> Result<T, TrainError>) -> Result<T, TrainError> {
+        let told = sum(&mut self.next)?;
+        for ((high, low), next) in self.high.iter_mut().zip(self.low.iter_mut()).zip(self.next.iter_mut()) {
+            let sum = *high + *next;
+            let added = sum - *high;
+            let error = (*high - (sum - added)) + (*next - added);
+            let rest = *low + error;
+            *high = sum + rest;
+            *low = rest - (*high - sum);
+            *next = 0.0;
+        }
+        Ok(told)
+    }
+
+    /// The nearest numbers of f64.
+    fn rounded(mut self) -> Vec<f64> {
+        std::mem::take(&mut *self.high)
+    }
 }
 
 #[cfg(test)]
@@ -172,7 +213,7 @@ mod tests {
 
     fn counted(layers: &[LayerGradients; 1], clip: f64) -> ([f64; 3], i64) {
         let mut sum = [0.0; 3];
-        let count = subtract_clipped(&mut sum, layers, 0..1, 1, clip, &network::inference_device()).unwrap();
+        let count = subtract_clipped(&mut sum, layers, 0..1, clip, &network::inference_device()).unwrap();
         (sum, count)
     }
 
@@ -212,8 +253,38 @@ mod tests {
     fn padding_adds_nothing_and_counts_nowhere() {
         let layers = [LayerGradients::Formed { gradients: vec![0.1, 0.6, 5.0, 0.3], lanes: 1 }];
         let mut sum = [0.0];
-        let count = subtract_clipped(&mut sum, &layers, 0..3, 4, 1.0, &network::inference_device()).unwrap();
+        let count = subtract_clipped(&mut sum, &layers, 0..3, 1.0, &network::inference_device()).unwrap();
         assert_eq!(count, 2 - 1);
         assert!((sum[0] + 0.7 + 1.0).abs() < 1e-3, "{sum:?}");
+    }
+
+    #[test]
+    fn a_part_of_a_micro_batch_is_summed_by_itself() {
+        let layers = [LayerGradients::Products {
+            inputs: vec![1.0, 2.0, 4.0],
+            outers: vec![0.1; 3],
+            input: 1,
+            output: 1,
+        }];
+        let mut sum = [0.0; 2];
+        subtract_clipped(&mut sum, &layers, 1..3, 100.0, &network::inference_device()).unwrap();
+        assert!((sum[0] + 0.6).abs() < 1e-6 && (sum[1] + 0.2).abs() < 1e-6, "{sum:?}");
+    }
+
+    #[test]
+    fn a_total_keeps_what_f64_would_drop() {
+        // A hundred thousand times a quarter of a unit in the last place: each by itself rounds away.
+        let small = 2f64.powi(-54);
+        let mut total = Total::zero(1);
+        let mut add = |value: f64| {
+            total.add(|sum| {
+                sum[0] = value;
+                Ok(())
+            })
+        };
+        add(1.0).unwrap();
+        (0..100_000).for_each(|_| add(small).unwrap());
+        add(-1.0).unwrap();
+        assert_eq!(total.rounded(), [100_000.0 * small]);
     }
 }

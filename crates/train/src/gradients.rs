@@ -127,27 +127,30 @@ impl LayerGradients {
         }
     }
 
-    /// Subtracts every example's gradient times its factor. A factor of zero leaves the example out, whatever it is.
+    /// Subtracts the gradients of the examples from `start` on, each times its factor. A factor of zero leaves the example
+    /// out, whatever it is.
     ///
     /// # Shapes
     /// `sum`: this layer's lanes; `factors`: one a row.
     pub(crate) fn subtract(
         &self,
         sum: &mut [f64],
+        start: usize,
         factors: &[f64],
         device: &Device,
     ) -> Result<(), TrainError> {
+        let used = factors.iter().enumerate().filter(|(_, factor)| **factor != 0.0);
         match self {
             Self::Products { inputs, outers, input, output } => {
                 let (weight, bias) = sum.split_at_mut((input * output).min(sum.len()));
                 let mut a = vec![0.0; factors.len() * input];
                 let mut scaled = vec![0.0; factors.len() * output];
-                for (row, factor) in factors.iter().enumerate().filter(|(_, factor)| **factor != 0.0) {
+                for (row, factor) in used {
                     let places = a.iter_mut().skip(row * input);
                     places
-                        .zip(part(inputs, row, *input))
+                        .zip(part(inputs, start + row, *input))
                         .for_each(|(place, value)| *place = f64::from(*value));
-                    let places = scaled.iter_mut().skip(row * output).zip(part(outers, row, *output));
+                    let places = scaled.iter_mut().skip(row * output).zip(part(outers, start + row, *output));
                     for ((place, value), bias) in places.zip(bias.iter_mut()) {
                         *place = factor * f64::from(*value);
                         *bias -= *place;
@@ -158,16 +161,16 @@ impl LayerGradients {
             }
             Self::Lookups { width, .. } => {
                 let mut total = vec![0.0; *width];
-                for (row, factor) in factors.iter().enumerate().filter(|(_, factor)| **factor != 0.0) {
-                    self.each_token(row, &mut total, |token, total| {
+                for (row, factor) in used {
+                    self.each_token(start + row, &mut total, |token, total| {
                         let places = sum.iter_mut().skip(token * width);
                         places.zip(total).for_each(|(sum, value)| *sum -= factor * value);
                     });
                 }
             }
             Self::Formed { gradients, lanes } => {
-                for (row, factor) in factors.iter().enumerate().filter(|(_, factor)| **factor != 0.0) {
-                    for (sum, value) in sum.iter_mut().zip(part(gradients, row, *lanes)) {
+                for (row, factor) in used {
+                    for (sum, value) in sum.iter_mut().zip(part(gradients, start + row, *lanes)) {
                         *sum -= factor * f64::from(*value);
                     }
                 }

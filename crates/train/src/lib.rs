@@ -93,12 +93,6 @@ pub enum TrainError {
         /// Of the model.
         outputs: usize,
     },
-    /// A batch whose sum would round by more than the clipping's margin.
-    #[error("a batch has more than {rows_max} rows; split the silo's data, or lower sampling_rate")]
-    Batch {
-        /// The most that are summed.
-        rows_max: usize,
-    },
     /// The model is not finite.
     #[error("the model has a parameter that is not finite")]
     Model,

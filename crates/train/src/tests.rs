@@ -79,6 +79,24 @@ fn clipped_sum(plan: &Plan, data: &Dataset, seed: u8) -> Vec<i64> {
 }
 
 #[test]
+fn no_batch_is_too_large_to_be_summed() {
+    let mut plan = plan(vec![], Activation::Relu, 1, 2);
+    plan.training.micro_batch = 1024;
+    clip_at(&mut plan, 0.1);
+    let row = table(&plan, 1);
+    let data = row.only(&vec![0; 600_000]);
+    let one = descent_sum(&plan, &plan.initial_model(), &row, 0.1).unwrap();
+    let all = BurnTrainer.train(&plan, &plan.initial_model(), &data, Some(0.1), [1; 32]).unwrap();
+    let Trained::ClippedSum(all) = all else { panic!("mode B sums") };
+    assert_eq!(all.rows(), 600_000);
+    let lanes = all.quantize_nearest(Scale::from_bits(4).unwrap(), 600_000).unwrap();
+    let lanes = lanes.without_noise(dp::WithoutNoise::plan_has_no_privacy()).into_lanes();
+    for (lane, one) in lanes.into_iter().zip(one) {
+        assert!((f64::from(lane.cast_signed()) - 600_000.0 * 16.0 * one).abs() <= 0.51, "{lane}, {one}");
+    }
+}
+
+#[test]
 fn a_silo_whose_training_overflows_takes_part_with_nothing_where_silos_are_the_unit() {
     let mut plan = plan(vec![], Activation::Relu, 3, 2);
     plan.training.learning_rate = 1e300;
@@ -186,7 +204,7 @@ fn an_examples_gradient_does_not_depend_on_its_place_or_its_company() {
                 factors[row] = 1.0;
                 let of_layer = |layer: &crate::gradients::LayerGradients| {
                     let mut sum = vec![0.0; layer.lanes()];
-                    layer.subtract(&mut sum, &factors, &plain).unwrap();
+                    layer.subtract(&mut sum, 0, &factors, &plain).unwrap();
                     sum.push(layer.squared_norm(row));
                     sum
                 };
