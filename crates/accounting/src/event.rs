@@ -64,6 +64,19 @@ impl Event {
         }
     }
 
+    /// The same release for units that move it twice as far as its sensitivity, as replacing one does where the promise is
+    /// for adding or removing one: the noise is half of it for them.
+    #[must_use]
+    pub fn at_twice_the_sensitivity(mut self) -> Self {
+        match &mut self {
+            Self::PoissonGaussian { noise_multiplier, .. }
+            | Self::Gaussian { noise_multiplier }
+            | Self::FixedSizeGaussian { noise_multiplier, .. }
+            | Self::PoissonGaussianSteps { noise_multiplier, .. } => *noise_multiplier /= 2.0,
+        }
+        self
+    }
+
     /// How many noised sums so many of these events are (saturating).
     pub(crate) fn sums(&self, count: u64) -> u64 {
         let (_, _, steps) = self.parts();

@@ -63,6 +63,28 @@ pub fn epsilon_lower_bound(guesses: &Guesses, delta: f64, confidence: f64) -> f6
     low
 }
 
+/// The largest bound that so many guesses can give: all of them right. No audit of this size contradicts a larger claim.
+pub fn epsilon_bound_attainable(guesses: &Guesses, delta: f64, confidence: f64) -> f64 {
+    epsilon_lower_bound(&Guesses { correct: guesses.guesses, ..*guesses }, delta, confidence)
+}
+
+/// The fewest canaries, a half of them guessed about, with which an audit can contradict this epsilon; `None` where no
+/// number up to 2^20 does, because delta for each canary allows as much.
+pub fn canaries_to_contradict(epsilon: f64, delta: f64, confidence: f64) -> Option<u64> {
+    let contradicts = |canaries: u64| {
+        let guesses = canaries / 2;
+        p_value(&Guesses { canaries, guesses, correct: guesses }, epsilon, delta) < 1.0 - confidence
+    };
+    // Up in powers of two, then down to the edge: delta only takes away beyond it.
+    let enough = (3..=20).map(|power| 1u64 << power).find(|canaries| contradicts(*canaries))?;
+    let (mut few, mut enough) = (enough / 2, enough);
+    while enough - few > 1 {
+        let middle = few + (enough - few) / 2;
+        if contradicts(middle) { enough = middle } else { few = middle }
+    }
+    Some(enough)
+}
+
 /// How likely so many right guesses are, at most, if (epsilon, delta) holds.
 pub fn p_value(guesses: &Guesses, epsilon: f64, delta: f64) -> f64 {
     let Guesses { canaries, guesses: trials, correct } = *guesses;
@@ -132,6 +154,22 @@ mod tests {
         // 20 are expected; more than 42 has a probability below 1e-6.
         assert!(exceeded <= 42, "{exceeded} of {audits}");
         assert!(sum / f64::from(audits) > 1.6, "{}", sum / f64::from(audits));
+    }
+
+    #[test]
+    fn a_bound_has_a_ceiling_and_enough_canaries_raise_it_above_a_claim() {
+        for (epsilon, delta) in [(1.0, 1e-5), (4.9, 1e-5), (4.9, 0.0), (8.0, 0.0)] {
+            let canaries = canaries_to_contradict(epsilon, delta, 0.95).unwrap();
+            let ceiling = |canaries| {
+                let all = Guesses { canaries, guesses: canaries / 2, correct: 0 };
+                epsilon_bound_attainable(&all, delta, 0.95)
+            };
+            assert!(ceiling(canaries) > epsilon && ceiling(canaries - 2) <= epsilon, "{epsilon}: {canaries}");
+        }
+        // All of r right has probability q^r, q the logistic of 4.9.
+        let r = (0.05f64.ln() / -(-4.9f64).exp().ln_1p()).ceil() as u64;
+        assert_eq!(canaries_to_contradict(4.9, 0.0, 0.95), Some(2 * r));
+        assert_eq!(canaries_to_contradict(50.0, 1e-5, 0.95), None);
     }
 
     #[test]

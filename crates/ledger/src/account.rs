@@ -294,29 +294,14 @@ fn kinds(costs: &[(&str, &Cost)]) -> Vec<(Event, u64)> {
     let mixed = costs.iter().any(|(unit, _)| Some(unit) != costs.first().map(|(first, _)| first));
     let mut events: Vec<(Event, u64)> = Vec::new();
     for (unit, cost) in costs {
-        let event = if mixed && *unit != RECORD { for_a_record(&cost.event) } else { cost.event };
+        // See the module on units.
+        let event = if mixed && *unit != RECORD { cost.event.at_twice_the_sensitivity() } else { cost.event };
         match events.iter_mut().find(|(held, _)| *held == event) {
             Some((_, count)) => *count = count.saturating_add(cost.count),
             None => events.push((event, cost.count)),
         }
     }
     events
-}
-
-/// See the module on units.
-fn for_a_record(event: &Event) -> Event {
-    match *event {
-        Event::PoissonGaussian { sampling_rate, noise_multiplier } => {
-            Event::PoissonGaussian { sampling_rate, noise_multiplier: noise_multiplier / 2.0 }
-        }
-        Event::FixedSizeGaussian { sampling_rate, noise_multiplier } => {
-            Event::FixedSizeGaussian { sampling_rate, noise_multiplier: noise_multiplier / 2.0 }
-        }
-        Event::PoissonGaussianSteps { sampling_rate, noise_multiplier, steps } => {
-            Event::PoissonGaussianSteps { sampling_rate, noise_multiplier: noise_multiplier / 2.0, steps }
-        }
-        Event::Gaussian { noise_multiplier } => Event::Gaussian { noise_multiplier: noise_multiplier / 2.0 },
-    }
 }
 
 #[cfg(test)]

@@ -157,8 +157,7 @@ impl Trainer for BurnTrainer {
                 Ok(Trained::ClippedSum(sum))
             }
             Privacy::SiloDpSgd { .. } => {
-                let trained = noised::train(plan, model, data, seed)?;
-                let update = LocalUpdate::new(trained.difference(model))?;
+                let update = LocalUpdate::new(noised::train(plan, model, data, seed)?)?;
                 // Nothing of the rows but the noised update: neither how many they are nor how the model does on them.
                 Ok(Trained::Local { update, rows: 0, metrics: Metrics { loss: 0.0, accuracy: 0.0 } })
             }

@@ -9,16 +9,17 @@ use zeroize::Zeroizing;
 
 use crate::{TrainError, clipped};
 
-/// The parameters after the plan's local steps.
+/// How the parameters change by the plan's local steps.
 ///
 /// # Privacy
-/// What is returned is made of noised integers, public constants and the model that was received: it may be told.
+/// What is returned is made of noised integers, public constants and the model that was received: it may be told. A step
+/// that overflows is the last, and is left out: a refusal would tell of the data by who takes part, and at no charge.
 pub(crate) fn train(
     plan: &Plan,
     model: &Params,
     data: &Dataset,
     seed: [u8; 32],
-) -> Result<Params, TrainError> {
+) -> Result<Vec<f32>, TrainError> {
     let Privacy::SiloDpSgd { clip_norm, sampling_rate, local_steps, .. } = plan.privacy else {
         return Err(TrainError::Tensor("local noise is for silo_dp_sgd only".into()));
     };
@@ -34,10 +35,11 @@ pub(crate) fn train(
         let mut step = noise.step(sum, &mut rng)?;
         // Descent directions: they are added.
         step.iter_mut().for_each(|value| *value *= plan.training.learning_rate as f32);
-        current = current.add(&step).map_err(|_| TrainError::Layout)?;
-        if !current.is_finite() {
-            return Err(TrainError::Model);
+        let next = current.add(&step).map_err(|_| TrainError::Layout)?;
+        if !next.difference(model).iter().all(|change| change.is_finite()) {
+            break;
         }
+        current = next;
     }
-    Ok(current)
+    Ok(current.difference(model))
 }

@@ -79,6 +79,29 @@ fn clipped_sum(plan: &Plan, data: &Dataset, seed: u8) -> Vec<i64> {
 }
 
 #[test]
+fn a_local_step_that_overflows_is_left_out_and_the_silo_takes_part() {
+    let mut plan = plan(vec![], Activation::Relu, 3, 2);
+    plan.training.learning_rate = 1e38;
+    plan.privacy = Privacy::SiloDpSgd {
+        epsilon: 100.0,
+        delta: 1e-5,
+        noise_multiplier: 3.0,
+        clip_norm: 0.5,
+        // Means in the thousands, times the learning rate.
+        divisor: 1e-3,
+        sampling_rate: 1.0,
+        local_steps: 3,
+        scale_bits: 16,
+        batch_rows_max: 64,
+        coordinate_max: 4.0,
+        fraction_bits: 20,
+    };
+    let trained =
+        BurnTrainer.train(&plan, &plan.initial_model(), &table(&plan, 40), plan.clip_norm(), [1; 32]);
+    assert!(matches!(trained, Ok(Trained::Local { .. })), "{:?}", trained.err());
+}
+
+#[test]
 fn no_batch_is_too_large_to_be_summed() {
     let mut plan = plan(vec![], Activation::Relu, 1, 2);
     plan.training.micro_batch = 1024;

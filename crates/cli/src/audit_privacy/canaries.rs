@@ -1,12 +1,13 @@
 //! Canaries: records that stand out, each in the training by the toss of a coin.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use chacha20::ChaCha20Rng;
 use datasets::Dataset;
 use identity::Plan;
-use params::Digest;
+use params::{Digest, Shape};
 use rand::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
@@ -32,21 +33,43 @@ pub(super) struct Canary {
     pub(super) included: bool,
 }
 
-/// Draws so many: every feature at one end of its public range, the class and the coin at random. Such records are far
-/// from every real one and from each other, which is what makes them easy to find where nothing hides them.
-pub(super) fn draw(plan: &Plan, count: usize, seed: [u8; 32]) -> Canaries {
+/// Draws so many, no two alike: every feature at one end of its public range, the class and the coin at random. Such
+/// records are far from every real one and from each other, which is what makes them easy to find where nothing hides them.
+/// A plan of few features has few such records; then some lie at any place of the range.
+pub(super) fn draw(plan: &Plan, count: usize, seed: [u8; 32]) -> Result<Canaries, Failure> {
+    /// Draws of one canary that may meet another before there are taken to be no more.
+    const TRIES: usize = 64;
     let mut rng = ChaCha20Rng::from_seed(seed);
-    let canaries = (0..count).map(|_| {
-        let mut row = String::new();
-        for feature in &plan.data.features {
-            let end = if rng.next_u32() & 1 == 1 { feature.maximum } else { feature.minimum };
-            row.push_str(&format!("{end},"));
-        }
-        // The remainder's bias is below 2^-50 for any number of classes.
-        row.push_str(&(rng.next_u64() % plan.data.classes as u64).to_string());
-        Canary { row, included: rng.next_u32() & 1 == 1 }
-    });
-    Canaries { plan: plan.digest(), canaries: canaries.collect() }
+    let mut drawn = BTreeSet::new();
+    let mut canaries = Vec::with_capacity(count);
+    while canaries.len() < count {
+        let mut fresh = (0..TRIES).map(|attempt| row(plan, attempt < TRIES / 2, &mut rng));
+        let Some(row) = fresh.find(|row| drawn.insert(row.clone())) else {
+            return Err(Failure::usage(format!(
+                "the plan's table has room for about {} canaries that differ; ask for fewer",
+                canaries.len()
+            )));
+        };
+        canaries.push(Canary { row, included: rng.next_u32() & 1 == 1 });
+    }
+    Ok(Canaries { plan: plan.digest(), canaries })
+}
+
+/// A random record: each feature at an end of its range, or at a place in it. Tokens are whole numbers.
+fn row(plan: &Plan, at_ends: bool, rng: &mut ChaCha20Rng) -> String {
+    let whole = matches!(plan.architecture().input, Shape::Tokens { .. });
+    let mut row = String::new();
+    for feature in &plan.data.features {
+        let share = match at_ends {
+            true => f64::from(rng.next_u32() & 1),
+            false => f64::from(rng.next_u32()) / f64::from(u32::MAX),
+        };
+        let value = feature.minimum + share * (feature.maximum - feature.minimum);
+        let value = if whole { value.round() } else { value.clamp(feature.minimum, feature.maximum) };
+        row.push_str(&format!("{value},"));
+    }
+    // The remainder's bias is below 2^-50 for any number of classes.
+    row + &(rng.next_u64() % plan.data.classes as u64).to_string()
 }
 
 /// The columns of a canary's row: the plan's features, then its label.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use checkpoint::{AGGREGATE_FILE, MODEL_FILE, folder_name};
 use clap::Subcommand;
 use datasets::Dataset;
-use empirical::one_run::guess;
+use empirical::one_run::{Guesses, guess};
 use identity::Plan;
 use optim::State;
 use params::Params;
@@ -25,6 +25,9 @@ use crate::verify::{checkpoints_in, read, state_of, verify_folder};
 use canaries::Canaries;
 use report::{Claim, Membership, Report};
 use scores::{Scores, Seen};
+
+/// How sure a lower bound is, unless asked otherwise.
+const CONFIDENCE: f64 = 0.95;
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum AuditPrivacy {
@@ -44,8 +47,8 @@ pub(crate) enum AuditPrivacy {
         /// Where the coins are remembered; must not exist.
         #[arg(long, value_name = "FILE")]
         secret: PathBuf,
-        /// How many.
-        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(8..=100_000))]
+        /// How many; a half of them, by coins, goes into the table. Few cannot contradict a large epsilon: it says how many can.
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(8..=2_000))]
         canaries: u32,
     },
     /// After a run: attack its models and sums with the canaries, on the silo's machine.
@@ -98,10 +101,10 @@ pub(crate) enum AuditPrivacy {
         )]
         privacy: Mode,
         /// Independent runs, each with canaries of its own.
-        #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         runs: u32,
         /// Canaries of each run.
-        #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(8..=100_000))]
+        #[arg(long, value_name = "N", default_value_t = 80, value_parser = clap::value_parser!(u32).range(8..=2_000))]
         canaries: u32,
         /// Equal seeds give equal audits [default: drawn, and printed]
         #[arg(long, value_name = "N")]
@@ -114,7 +117,7 @@ pub(crate) enum AuditPrivacy {
 #[derive(clap::Args, Debug)]
 pub(crate) struct How {
     /// How sure the lower bound is to be.
-    #[arg(long, value_name = "P", default_value_t = 0.95, value_parser = parse_confidence)]
+    #[arg(long, value_name = "P", default_value_t = CONFIDENCE, value_parser = parse_confidence)]
     confidence: f64,
     /// Print one JSON object.
     #[arg(long)]
@@ -166,7 +169,7 @@ pub(crate) fn run(audit: &AuditPrivacy) -> Result<(), Failure> {
 fn insert(plan: &Plan, table: &Path, secret: &Path, count: usize) -> Result<(), Failure> {
     let mut seed = [0; 32];
     UnwrapErr(rand::rngs::SysRng).fill_bytes(&mut seed);
-    let canaries = canaries::draw(plan, count, seed);
+    let canaries = canaries::draw(plan, count, seed)?;
     let included = canaries.canaries.iter().filter(|canary| canary.included);
     let text = canaries::csv(plan, included)
         .ok_or_else(|| Failure::failed("every coin said no: run it again, or ask for more canaries"))?;
@@ -176,11 +179,17 @@ fn insert(plan: &Plan, table: &Path, secret: &Path, count: usize) -> Result<(), 
     written
         .and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes()))
         .map_err(|why| unusable(table, &why))?;
+    let folder = table.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     println!(
-        "wrote {} and {}; start the silo's daemon after this, and keep the second file secret",
+        "wrote {} and {}\nStart the silo's daemon after this, with the folder {} as its data: one that is given a single file \
+         does not read the canaries. Keep the second file secret.",
         table.display(),
-        secret.display()
+        secret.display(),
+        folder.display()
     );
+    let guesses = Guesses { canaries: count as u64, guesses: 2 * (count as u64 / 4), correct: 0 };
+    let report = Report::new(Claim::of(plan)?, guesses, CONFIDENCE);
+    println!("{}", report.reach());
     Ok(())
 }
 
@@ -203,7 +212,7 @@ fn finished(
     let verified = verify_folder(folder, None).map_err(Failure::verification)?;
     let mechanism = plan.mechanism().map_err(|(field, why)| Failure::usage(format!("{field}: {why}")))?;
     let checkpoints = checkpoints_in(folder);
-    let mut scores = Scores::new(plan, &table, known.as_ref());
+    let mut scores = Scores::new(plan, &table, known.as_ref())?;
     let mut before: Option<(Params, State)> = None;
     for manifest in &verified.manifests {
         if manifest.plan_digest != plan.digest() {
@@ -222,7 +231,7 @@ fn finished(
     }
     let guesses = guess(&scores.scores, &canaries.included(), canaries.canaries.len() / 4);
     // What was spent, which a run that ended early has less of than its plan allows.
-    let claim = Claim { epsilon: verified.privacy.epsilon, delta: verified.privacy.delta, ..Claim::of(plan) };
+    let claim = Claim::after(plan, verified.privacy.epsilon, verified.privacy.steps)?;
     Ok(Report::new(claim, guesses, confidence))
 }
 

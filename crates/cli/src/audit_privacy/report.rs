@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
+use accounting::{Event, RdpCurve};
 use empirical::membership::Attack;
-use empirical::one_run::{Guesses, epsilon_lower_bound};
+use empirical::one_run::{Guesses, canaries_to_contradict, epsilon_bound_attainable, epsilon_lower_bound};
 use identity::Plan;
 use serde::Serialize;
 
@@ -18,22 +19,58 @@ pub(super) struct Claim {
     pub(super) unit: String,
     pub(super) relation: String,
     pub(super) trust: String,
+    /// What the claim is for one canary. Where silos are the unit and may be left out, a canary replaces its silo's update by
+    /// another, which is twice as far.
+    pub(super) epsilon_of_a_canary: Option<f64>,
 }
 
 impl Claim {
-    /// What the plan promises for its whole run.
-    pub(super) fn of(plan: &Plan) -> Self {
-        let (epsilon, delta) = plan.budget().unzip();
+    /// What the plan's noise keeps over its whole run.
+    pub(super) fn of(plan: &Plan) -> Result<Self, Failure> {
+        let epsilon = plan.event().map(|event| composed(plan, event, plan.rounds)).transpose()?;
+        Self::after(plan, epsilon.flatten(), plan.rounds)
+    }
+
+    /// What is said to be spent by so many sums.
+    pub(super) fn after(plan: &Plan, epsilon: Option<f64>, sums: u64) -> Result<Self, Failure> {
+        let delta = plan.budget().map(|(_, delta)| delta);
         let mode = plan.mode();
-        Self {
+        let epsilon_of_a_canary = match plan.event().filter(|_| mode.unit() == "silo") {
+            Some(event) => composed(plan, event.at_twice_the_sensitivity(), sums)?,
+            None => epsilon,
+        };
+        Ok(Self {
             mode: mode.name().into(),
             epsilon,
             delta,
             unit: mode.unit().into(),
             relation: mode.relation().into(),
             trust: plan.trust(),
-        }
+            epsilon_of_a_canary,
+        })
     }
+}
+
+/// Epsilon of so many events, at the plan's delta.
+fn composed(plan: &Plan, event: Event, count: u64) -> Result<Option<f64>, Failure> {
+    let Some((_, delta)) = plan.budget() else { return Ok(None) };
+    let mut curve = RdpCurve::zero();
+    curve.compose(&event, count).map_err(Failure::failed)?;
+    Ok(Some(curve.epsilon(delta).map_err(Failure::failed)?.epsilon))
+}
+
+/// What an audit says of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Verdict {
+    /// The guesses are better than the claim allows.
+    Contradicted,
+    /// They could have been, and are not.
+    NotContradicted,
+    /// So few guesses contradict no such claim, were all of them right.
+    CannotTell,
+    /// The mode claims nothing.
+    NothingClaimed,
 }
 
 /// What the attacks found.
@@ -46,8 +83,9 @@ pub(super) struct Report {
     pub(super) confidence: f64,
     /// The largest epsilon that the guesses contradict.
     pub(super) epsilon_lower_bound: f64,
-    /// Whether the claim is not contradicted.
-    pub(super) consistent: bool,
+    /// The largest that they could have contradicted: all right.
+    pub(super) epsilon_bound_attainable: f64,
+    pub(super) verdict: Verdict,
     /// Losses of members against those of held-out records, on the last model.
     pub(super) membership: Option<Membership>,
     /// How well a record is read off what leaves a silo, as a correlation with it.
@@ -84,8 +122,15 @@ pub(super) struct Inversion {
 
 impl Report {
     pub(super) fn new(claim: Claim, guesses: Guesses, confidence: f64) -> Self {
-        let bound = epsilon_lower_bound(&guesses, claim.delta.unwrap_or_default(), confidence);
-        let consistent = claim.epsilon.is_none_or(|epsilon| bound <= epsilon);
+        let delta = claim.delta.unwrap_or_default();
+        let bound = epsilon_lower_bound(&guesses, delta, confidence);
+        let attainable = epsilon_bound_attainable(&guesses, delta, confidence);
+        let verdict = match claim.epsilon_of_a_canary {
+            None => Verdict::NothingClaimed,
+            Some(claimed) if bound > claimed => Verdict::Contradicted,
+            Some(claimed) if attainable > claimed => Verdict::NotContradicted,
+            Some(_) => Verdict::CannotTell,
+        };
         Self {
             claim,
             canaries: guesses.canaries,
@@ -93,7 +138,8 @@ impl Report {
             correct: guesses.correct,
             confidence,
             epsilon_lower_bound: bound,
-            consistent,
+            epsilon_bound_attainable: attainable,
+            verdict,
             membership: None,
             inversion: None,
         }
@@ -106,14 +152,14 @@ impl Report {
         } else {
             print!("{}", self.text());
         }
-        if self.consistent {
+        if self.verdict != Verdict::Contradicted {
             return Ok(());
         }
         Err(Failure::verification(format!(
-            "the audit CONTRADICTS THE CLAIM: at confidence {} epsilon is above {:.3}, claimed is {:.3}",
+            "the audit CONTRADICTS THE CLAIM: at confidence {} epsilon is above {:.3}, claimed for a canary is {:.3}",
             self.confidence,
             self.epsilon_lower_bound,
-            self.claim.epsilon.unwrap_or_default()
+            self.claim.epsilon_of_a_canary.unwrap_or_default()
         )))
     }
 
@@ -124,23 +170,29 @@ impl Report {
             _ => "nothing: this mode carries no differential privacy".into(),
         };
         let mut text = format!(
-            "mode          {}\nclaimed       {claimed}\nunit          one {}; relation: {}\ntrusted       {}\n\
-             audit         {} of {} guesses right, of {} canaries\n\
-             lower bound   epsilon {:.3} at confidence {}{}\n",
-            claim.mode,
-            claim.unit,
-            claim.relation,
-            claim.trust,
+            "mode          {}\nclaimed       {claimed}\nunit          one {}; relation: {}\ntrusted       {}\n",
+            claim.mode, claim.unit, claim.relation, claim.trust,
+        );
+        if let Some(epsilon) =
+            claim.epsilon_of_a_canary.filter(|_| claim.epsilon_of_a_canary != claim.epsilon)
+        {
+            let _ = writeln!(
+                text,
+                "a canary      epsilon {epsilon:.3}: it replaces its silo's update, which moves the sum twice as far"
+            );
+        }
+        let _ = writeln!(
+            text,
+            "audit         {} of {} guesses right, of {} canaries\n\
+             lower bound   epsilon {:.3} at confidence {}; all guesses right would give {:.3}\n\
+             verdict       {}",
             self.correct,
             self.guesses,
             self.canaries,
             self.epsilon_lower_bound,
             self.confidence,
-            match (claim.epsilon, self.consistent) {
-                (None, _) => "",
-                (_, true) => ": consistent with the claim",
-                (_, false) => ": CONTRADICTS THE CLAIM",
-            },
+            self.epsilon_bound_attainable,
+            self.said()
         );
         if let Some(m) = &self.membership {
             let _ = writeln!(
@@ -165,5 +217,27 @@ impl Report {
         }
         text.push_str("A low bound proves no privacy: it says that these attacks found no more.\n");
         text
+    }
+
+    fn said(&self) -> String {
+        match self.verdict {
+            Verdict::Contradicted => "CONTRADICTS THE CLAIM".into(),
+            Verdict::NotContradicted => "does not contradict the claim".into(),
+            Verdict::CannotTell => format!("cannot tell: {}", self.reach()),
+            Verdict::NothingClaimed => "nothing is claimed".into(),
+        }
+    }
+
+    /// What an audit of this size can contradict, and what it takes to contradict the claim.
+    pub(super) fn reach(&self) -> String {
+        let reach = format!(
+            "with {} canaries, all guesses right show an epsilon above {:.3}",
+            self.canaries, self.epsilon_bound_attainable
+        );
+        let Some(claimed) = self.claim.epsilon_of_a_canary else { return reach };
+        match canaries_to_contradict(claimed, self.claim.delta.unwrap_or_default(), self.confidence) {
+            Some(canaries) => format!("{reach}; it takes {canaries} to contradict the claimed {claimed:.3}"),
+            None => format!("{reach}; at this delta no number can contradict the claimed {claimed:.3}"),
+        }
     }
 }

@@ -26,15 +26,31 @@ pub(super) struct Scores<'a> {
 }
 
 impl<'a> Scores<'a> {
-    pub(super) fn new(plan: &'a Plan, canaries: &'a Dataset, known: Option<&'a Dataset>) -> Self {
-        Self { plan, canaries, known, scores: vec![0.0; canaries.rows()] }
+    /// # Errors
+    /// More canaries than gradients fit in memory.
+    pub(super) fn new(
+        plan: &'a Plan,
+        canaries: &'a Dataset,
+        known: Option<&'a Dataset>,
+    ) -> Result<Self, Failure> {
+        /// In f64: 4 GiB.
+        const VALUES_MAX: usize = 1 << 29;
+        let (rows, parameters) = (canaries.rows(), plan.architecture().parameter_count());
+        let fit = VALUES_MAX / (parameters + rows).max(1);
+        if rows > fit {
+            return Err(Failure::usage(format!(
+                "the gradients of {rows} canaries, of {parameters} values each, do not fit in 4 GiB: at most about {fit} do"
+            )));
+        }
+        Ok(Self { plan, canaries, known, scores: vec![0.0; rows] })
     }
 
     /// Takes a round into account.
     ///
     /// In distributed DP-SGD the aggregate is the sum of the batch's clipped gradients and the noise, so that the known
     /// records' part can be taken off and the canaries' parts be told apart by least squares: the strongest attack that
-    /// we know of. What is counted beside a clip norm that moves is left out. In the other modes the update's direction is held against each canary's.
+    /// we know of. What is counted beside a clip norm that moves is left out. In the other modes the update's direction is
+    /// held against each canary's.
     pub(super) fn see(&mut self, round: &Seen<'_>) -> Result<(), Failure> {
         let (clip_norm, exact) = match (&self.plan.privacy, round.clip_norm) {
             (Privacy::DistributedDpSgd { sampling_rate, divisor, .. }, Some(clip_norm)) => {

@@ -10,6 +10,7 @@ use params::Digest;
 use protocol::aggregate_digest;
 use rehearsal::Rehearsal;
 
+use super::report::Verdict;
 use super::*;
 
 /// Rounds of the demonstration's plan that are run: without noise three are enough.
@@ -102,11 +103,13 @@ fn a_finished_run_is_audited_by_the_canaries_that_were_put_in_before_it() {
     let own = tempfile::tempdir().unwrap();
     let members = own.path().join("members.csv");
     fs::write(&members, digits::table(digits::training_rows())).unwrap();
-    for (noise, consistent) in [(Noise::AsPlanned, true), (Noise::Off, false)] {
+    for (noise, verdict) in
+        [(Noise::AsPlanned, Verdict::NotContradicted), (Noise::Off, Verdict::Contradicted)]
+    {
         let folder = tempfile::tempdir().unwrap();
         let secret = run_with_canaries(&plan, noise, folder.path());
         let report = finished(&plan, folder.path(), &secret, Some(&members), 0.95).unwrap();
-        assert_eq!(report.consistent, consistent, "{noise:?}: {}", report.text());
+        assert_eq!(report.verdict, verdict, "{noise:?}: {}", report.text());
         assert_eq!(
             (report.claim.epsilon, report.guesses),
             (Some(1.5), 100),
