@@ -46,7 +46,7 @@ impl CardWriter {
         files.sort();
         let read = |file: &PathBuf| -> anyhow::Result<Evaluation> {
             anyhow::ensure!(fs::metadata(file)?.len() <= EVALUATION_BYTES_MAX, "it is too long for one");
-            Ok(serde_json::from_slice(&fs::read(file)?)?)
+            Ok(Evaluation::from_json(&fs::read(file)?)?)
         };
         let evaluations = files.iter().filter_map(|file| {
             let why = match read(file) {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use params::Digest;
 use serde_json::Value;
 
 use crate::{Running, assert_refused, demo, folkmoot, stderr, text};
@@ -299,6 +300,8 @@ fn a_federation_is_enrolled_grows_loses_a_silo_and_comes_through_an_incident_wit
     assert!(verified.status.success(), "{}", stderr(&verified));
     assert!(!String::from_utf8_lossy(&verified.stdout).is_empty());
 
+    measured_and_signed_anew(&trust, &bundle, &key);
+
     // Both logs hold; a receipt is in the coordinator's; a flipped byte is found.
     let pinned = |file: &Path| fs::read_to_string(file).unwrap().trim().to_owned();
     let log_key = pinned(&trust.path("fed/data/audit.pub"));
@@ -321,6 +324,66 @@ fn a_federation_is_enrolled_grows_loses_a_silo_and_comes_through_an_incident_wit
     assert_refused(&folkmoot(&["audit", "verify", text(&copy), "--key", &log_key]), 3, &[]);
 
     no_secret_is_in_any_log(&trust, &tokens);
+}
+
+/// A version that was published is measured: a copy has the figures in its card, and the same key's signature.
+fn measured_and_signed_anew(trust: &Trust, published: &Path, public: &Path) {
+    let (evaluation, plan) = (trust.path("evaluation.json"), trust.path("fed/plan.json"));
+    let model = published.join("model.safetensors");
+    let held_out = trust.path("held-out.csv");
+    fs::write(&held_out, datasets::digits::table(datasets::digits::held_out_rows())).unwrap();
+    let evaluate = ["evaluate", text(&model), "--plan", text(&plan), "--data", text(&held_out), "--out"];
+    let measured = folkmoot(&[&evaluate[..], &[text(&evaluation)]].concat());
+    assert!(measured.status.success(), "{}", stderr(&measured));
+
+    let copy = trust.path("for-the-hub");
+    let (model_key, master) = (trust.path("fed/model.key"), trust.path("fed/master.key"));
+    let signing = ["--out", text(&copy), "--model-key", text(&model_key), "--master", text(&master)];
+    let signed = [&card_args(published, &evaluation)[..], &signing].concat();
+    let made = folkmoot(&signed);
+    assert!(made.status.success(), "{}", stderr(&made));
+    assert_refused(&folkmoot(&signed), 2, &["for-the-hub", "not overwritten"]);
+
+    let key = attest::ModelPublicKey::from_pem(&fs::read_to_string(public).unwrap()).unwrap();
+    let files: Vec<(String, Digest)> = fs::read_dir(&copy)
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            (name, Digest::sha256(&fs::read(entry.path()).unwrap()))
+        })
+        .collect();
+    let bundle = fs::read(copy.join(attest::BUNDLE_FILE)).unwrap();
+    let statement = attest::verify_model(&bundle, &files, &key).unwrap();
+    let evidence = fs::read(copy.join(attest::EVIDENCE_FILE)).unwrap();
+    attest::verify_round(&evidence, &statement, &key).unwrap();
+    let card = card::Card::from_yaml(&fs::read_to_string(copy.join(card::CARD_FILE)).unwrap()).unwrap();
+    let accuracy = card.metrics.iter().find(|metric| metric.name == "accuracy").unwrap();
+    let [low, high] = accuracy.interval_95.unwrap();
+    assert!(low < accuracy.value && accuracy.value < high && accuracy.over == "hold-out (359 rows)");
+    let readme = fs::read_to_string(copy.join(card::README_FILE)).unwrap();
+    assert!(readme.contains(&format!("accuracy {:.4} (95 %: ", accuracy.value)), "{readme}");
+
+    // Without the key the copy is unsigned; another model's measurement is refused.
+    let unsigned = trust.path("unsigned");
+    let made = folkmoot(&[&card_args(published, &evaluation)[..], &["--out", text(&unsigned)]].concat());
+    assert!(
+        made.status.success() && stderr(&made).contains("the copy has no model.sig"),
+        "{}",
+        stderr(&made)
+    );
+    assert!(!unsigned.join(attest::BUNDLE_FILE).exists());
+    let other = fs::read_to_string(&evaluation).unwrap();
+    let digest = serde_json::from_str::<serde_json::Value>(&other).unwrap()["params_digest"].to_string();
+    let of_another = trust.path("of-another.json");
+    fs::write(&of_another, other.replace(&digest, &format!("\"{}\"", Digest::sha256(b"another")))).unwrap();
+    let none = trust.path("none");
+    let refused = folkmoot(&[&card_args(published, &of_another)[..], &["--out", text(&none)]].concat());
+    assert_refused(&refused, 2, &["measures another model"]);
+}
+
+fn card_args<'a>(published: &'a Path, evaluation: &'a Path) -> [&'a str; 5] {
+    ["model", "card", text(published), "--evaluation", text(evaluation)]
 }
 
 /// Asks the daemons to end, as systemd does, and waits.

@@ -106,7 +106,6 @@ fn a_published_version_has_a_card_that_says_what_its_record_says_and_takes_up_ev
     let evaluation = card::Evaluation {
         params_digest: params,
         data: "hold-out".into(),
-        data_version: Digest::sha256(b"data"),
         rows: 10,
         correct: 8,
         loss: 0.5,

@@ -27,7 +27,8 @@ pub const README_FILE: &str = "README.md";
 pub const CARD_FORMAT: &str = "folkmoot-model-card/1";
 /// What stands where only the owner knows.
 pub const OWNER: &str = "TO BE FILLED BY THE OWNER";
-const CARD_BYTES_MAX: usize = 1 << 20;
+/// Longest card that is read.
+pub const CARD_BYTES_MAX: usize = 1 << 20;
 
 /// Everything about one published version, in the order in which it is written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -241,6 +242,9 @@ pub enum CardError {
     /// Longer than any card is.
     #[error("the card has {0} bytes, more than the {CARD_BYTES_MAX} that a card may have")]
     TooLong(usize),
+    /// No record of a measurement.
+    #[error("it is no evaluation: {0}")]
+    Evaluation(String),
     /// A figure is not the record's.
     #[error("the card's {field} is not what the record says")]
     Differs {
@@ -271,8 +275,7 @@ impl Card {
                 .map_or_else(|| "no longer on the roster".into(), |(_, member)| member.name.clone()),
             data_version: versions.get(id).copied(),
         };
-        let evaluated = evaluations.iter().flat_map(|evaluation| evaluation.metrics(manifest));
-        Self {
+        let mut card = Self {
             format: CARD_FORMAT.into(),
             model: model(manifest, plan),
             lineage: Lineage {
@@ -305,11 +308,24 @@ impl Card {
                 excess_noise_removed: plan.excess_noise().is_removed(),
             },
             security: controls.clone(),
-            metrics: summed_metrics(manifest).chain(evaluated).collect(),
+            metrics: summed_metrics(manifest).collect(),
             monitoring: monitoring(controls),
             limits: LIMITS.iter().map(|limit| (*limit).to_owned()).collect(),
             compliance: Compliance::for_the_owner(),
+        };
+        for evaluation in evaluations {
+            card.take_up(evaluation);
         }
+        card
+    }
+
+    /// Adds a measurement's figures, if it is of this card's model, and says whether it was.
+    pub fn take_up(&mut self, evaluation: &Evaluation) -> bool {
+        let own = evaluation.params_digest == self.model.params_digest;
+        if own {
+            self.metrics.extend(evaluation.metrics());
+        }
+        own
     }
 
     /// The card as YAML.

@@ -12,11 +12,13 @@ use crate::verify::read;
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "Measure on data that no silo trained on, and that may be together with the model: a public table, or the \
-                  evaluator's own. The record names the model by its parameters; in a coordinator's folder `evaluations` it \
-                  goes into the card of that version when it is published, and of each later version with the same \
-                  parameters.\n\n\
-                  Example:\n  folkmoot evaluate out/000030/model.safetensors --plan plan.toml --data held-out.csv \
-                  --name 'hold-out 2026' --out evaluation.json"
+                  evaluator's own. The figures are exact, with no noise: of data that may be told about in public. The record \
+                  names the model by its parameters. `folkmoot model card` puts it into a copy of what was published; in a \
+                  coordinator's folder `evaluations` it goes into the card of every version with these parameters that is \
+                  published from then on, as after a rollback to it.\n\n\
+                  Example:\n  folkmoot evaluate round-30/model.safetensors --plan plan.toml --data held-out.csv \
+                  --name 'hold-out 2026' --out evaluation.json\n  \
+                  folkmoot model card round-30 --evaluation evaluation.json --out for-the-hub"
 )]
 pub(crate) struct Args {
     /// The model's file.
@@ -48,7 +50,6 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let evaluation = Evaluation {
         params_digest: params.digest(),
         data: args.name.clone(),
-        data_version: data.version(),
         rows: data.rows() as u64,
         correct: (metrics.accuracy * rows).round() as u64,
         loss: metrics.loss,

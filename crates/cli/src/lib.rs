@@ -37,6 +37,7 @@ mod incident;
 mod keys;
 mod ledgers;
 mod model;
+mod model_card;
 mod operators;
 mod plan;
 mod roster;
@@ -220,6 +221,8 @@ mod tests {
             "folkmoot watch --coordinator http://127.0.0.1:1",
             "folkmoot model fetch --coordinator http://127.0.0.1:1 --out m --round 3",
             "folkmoot model export --data d --master f out",
+            "folkmoot model card dir --evaluation e --out out",
+            "folkmoot model card dir --evaluation e --evaluation f --out out --model-key k --master m",
             "folkmoot run pause --reason why --as admin",
             "folkmoot run resume --coordinator https://h:1 --authority-file a.json",
             "folkmoot model fetch --as admin --bundle dir --round 3",
@@ -295,6 +298,8 @@ mod tests {
             "folkmoot operators issue --name olga --role operator --out olga --days 91",
             "folkmoot run pause",
             "folkmoot model rollback --reason why",
+            "folkmoot model card dir --out out",
+            "folkmoot model card dir --evaluation e --out out --master m",
             "folkmoot keys rotate --data d --master f --new-master n --end",
             "folkmoot simulate",
             "folkmoot simulate --seeds 0..9 --trace",

@@ -18,7 +18,7 @@ use wire::{ChunkVerifier, ModelHeader, limits};
 use crate::connect::{Bearer, Link, Remote, refused};
 use crate::failure::with_causes;
 use crate::run::{self, RoundArgs};
-use crate::{Failure, export};
+use crate::{Failure, export, model_card};
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Model {
@@ -43,6 +43,8 @@ pub(crate) enum Model {
     Rollback(RoundArgs),
     /// Write the models of a sealed data folder in the clear, for whoever checks them offline.
     Export(export::Args),
+    /// Copy a published version with measurements in its model card, signed anew.
+    Card(model_card::Args),
 }
 
 #[derive(clap::Args, Debug)]
@@ -72,6 +74,7 @@ pub(crate) async fn run(model: Model) -> Result<(), Failure> {
         Model::Quarantine(args) => return run::quarantine(args).await,
         Model::Rollback(args) => return run::rollback(args).await,
         Model::Export(args) => return export::run(&args),
+        Model::Card(args) => return model_card::run(&args),
     };
     let key = args.key.as_deref().map(identity::parse_verifying_key).transpose();
     let key = key.map_err(|why| Failure::usage(format!("--key: {why}")))?;

@@ -25,8 +25,6 @@ use crate::failure::with_causes;
 /// Largest manifest that is read: the limit that manifests have on the network.
 const MANIFEST_BYTES_MAX: u64 = wire::limits::MANIFEST_BYTES_MAX as u64;
 
-const CARD_BYTES_MAX: u64 = 1 << 20;
-
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "A chain that is cut off at its end cannot be told from a shorter run: compare the head with what \
@@ -267,6 +265,16 @@ fn read_record(here: &Path) -> Result<SignedManifest, VerifyError> {
     Ok(SignedManifest { manifest_bytes: read(&here.join(MANIFEST_FILE), MANIFEST_BYTES_MAX)?, signature })
 }
 
+/// One version by itself: its files are what its signed record says, whoever signed it.
+pub(crate) fn verify_version(here: &Path) -> Result<SignedManifest, VerifyError> {
+    let signed = read_record(here)?;
+    let manifest = signed
+        .verify_strict()
+        .map_err(|why| VerifyError::File { file: here.join(MANIFEST_FILE), why: with_causes(&why) })?;
+    verify_files(here, &signed, &manifest)?;
+    Ok(signed)
+}
+
 fn verify_one(here: &Path, chain: &mut ChainVerifier) -> Result<Manifest, VerifyError> {
     let manifest_path = here.join(MANIFEST_FILE);
     let signature_path = here.join(SIGNATURE_FILE);
@@ -281,14 +289,18 @@ fn verify_one(here: &Path, chain: &mut ChainVerifier) -> Result<Manifest, Verify
         },
         why => VerifyError::File { file: manifest_path.clone(), why: with_causes(&why) },
     })?;
+    verify_files(here, &signed, &manifest)?;
+    Ok(manifest)
+}
+
+fn verify_files(here: &Path, signed: &SignedManifest, manifest: &Manifest) -> Result<(), VerifyError> {
     let model = read(&here.join(MODEL_FILE), wire::limits::MODEL_BYTES_MAX)?;
     let optimizer_path = here.join(OPTIMIZER_FILE);
     let optimizer =
         optimizer_path.exists().then(|| read(&optimizer_path, wire::limits::MODEL_BYTES_MAX)).transpose()?;
-    verify_checkpoint(&signed, &model, optimizer.as_deref(), None)
+    verify_checkpoint(signed, &model, optimizer.as_deref(), None)
         .map_err(|why| VerifyError::File { file: here.join(file_of(&why)), why: with_causes(&why) })?;
-    verify_card(here, &manifest)?;
-    Ok(manifest)
+    verify_card(here, manifest)
 }
 
 /// A model card, where there is one, says what its record says.
@@ -297,7 +309,7 @@ fn verify_card(here: &Path, manifest: &Manifest) -> Result<(), VerifyError> {
     if !file.exists() {
         return Ok(());
     }
-    let text = read(&file, CARD_BYTES_MAX)?;
+    let text = read(&file, card::CARD_BYTES_MAX as u64)?;
     let checked = Card::from_yaml(&String::from_utf8_lossy(&text)).and_then(|card| card.check(manifest));
     checked.map_err(|why| VerifyError::File { file, why: with_causes(&why) })
 }
