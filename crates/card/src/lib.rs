@@ -12,6 +12,7 @@
 mod evaluation;
 mod readme;
 
+use accounting::rounded_up;
 use checkpoint::Manifest;
 use identity::{Plan, Privacy, Roster};
 use params::Digest;
@@ -436,8 +437,12 @@ fn privacy(manifest: &Manifest, plan: &Plan) -> PrivacyFacts {
     };
     let statement = match (spent.epsilon, spent.delta) {
         (Some(epsilon), Some(delta)) => format!(
-            "({epsilon:.4}, {delta})-differential privacy of this run for one {}; relation: {}; noise by {}; trusted: {}",
-            spent.unit, spent.relation, spent.noise_by, spent.trust
+            "({}, {delta})-differential privacy of this run for one {}; relation: {}; noise by {}; trusted: {}",
+            rounded_up(epsilon, 4),
+            spent.unit,
+            spent.relation,
+            spent.noise_by,
+            spent.trust
         ),
         _ => "NO DIFFERENTIAL PRIVACY: exact sums were opened, and can be differenced across rounds".into(),
     };

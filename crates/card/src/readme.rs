@@ -93,7 +93,8 @@ fn front_matter(card: &Card) -> FrontMatter<'_> {
     let mut tags = vec!["federated-learning".to_owned(), "secure-aggregation".to_owned()];
     if let (Some(epsilon), Some(delta)) = (card.privacy.epsilon_spent, card.privacy.delta) {
         tags.push("differential-privacy".into());
-        tags.push(format!("dp-epsilon-{epsilon:.3}-delta-{delta:e}-unit-{}", card.privacy.unit));
+        let epsilon = accounting::rounded_up(epsilon, 3);
+        tags.push(format!("dp-epsilon-{epsilon}-delta-{delta:e}-unit-{}", card.privacy.unit));
     }
     let results = card.metrics.iter().map(|metric| Outcome {
         task: BTreeMap::from([("type", "tabular-classification")]),

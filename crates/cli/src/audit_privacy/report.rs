@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use accounting::{rounded_down, rounded_up};
 use empirical::membership::Attack;
 use empirical::one_run::{Guesses, epsilon_lower_bound};
 use identity::Plan;
@@ -110,23 +111,23 @@ impl Report {
             return Ok(());
         }
         Err(Failure::verification(format!(
-            "the audit CONTRADICTS THE CLAIM: at confidence {} epsilon is above {:.3}, claimed is {:.3}",
+            "the audit CONTRADICTS THE CLAIM: at confidence {} epsilon is above {}, claimed is {}",
             self.confidence,
-            self.epsilon_lower_bound,
-            self.claim.epsilon.unwrap_or_default()
+            rounded_down(self.epsilon_lower_bound, 3),
+            rounded_up(self.claim.epsilon.unwrap_or_default(), 3)
         )))
     }
 
     pub(super) fn text(&self) -> String {
         let claim = &self.claim;
         let claimed = match (claim.epsilon, claim.delta) {
-            (Some(epsilon), Some(delta)) => format!("epsilon {epsilon:.3} at delta {delta}"),
+            (Some(epsilon), Some(delta)) => format!("epsilon {} at delta {delta}", rounded_up(epsilon, 3)),
             _ => "nothing: this mode carries no differential privacy".into(),
         };
         let mut text = format!(
             "mode          {}\nclaimed       {claimed}\nunit          one {}; relation: {}\ntrusted       {}\n\
              audit         {} of {} guesses right, of {} canaries\n\
-             lower bound   epsilon {:.3} at confidence {}{}\n",
+             lower bound   epsilon {} at confidence {}{}\n",
             claim.mode,
             claim.unit,
             claim.relation,
@@ -134,7 +135,7 @@ impl Report {
             self.correct,
             self.guesses,
             self.canaries,
-            self.epsilon_lower_bound,
+            rounded_down(self.epsilon_lower_bound, 3),
             self.confidence,
             match (claim.epsilon, self.consistent) {
                 (None, _) => "",
