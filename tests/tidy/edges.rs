@@ -19,7 +19,7 @@ const CRATES: [(&str, u8, &[&str]); 28] = [
     ("protocol", 2, &["accounting", "checkpoint", "identity", "optim", "params", "secagg"]),
     ("access", 3, &["identity", "params", "pki", "secagg", "wire"]),
     ("audit", 3, &["store", "tlog"]),
-    ("card", 3, &["checkpoint", "identity", "params"]),
+    ("card", 3, &["accounting", "checkpoint", "identity", "params"]),
     ("daemon", 3, &["identity", "protocol", "vault"]),
     ("datasets", 3, &["identity", "params"]),
     ("ledger", 3, &["accounting", "params", "vault"]),

@@ -45,7 +45,8 @@ pub enum CalibrationError {
     /// The conversion from RDP alone costs more than the target, whatever the noise.
     #[error(
         "epsilon {epsilon} at delta {delta} is out of reach: at integer orders up to 256 even infinite noise \
-         is accounted as epsilon {floor:.4}; raise epsilon or delta"
+         is accounted as epsilon {}; raise epsilon or delta",
+        crate::rounded_up(*floor, 4)
     )]
     BelowConversionFloor {
         /// The target.

@@ -39,6 +39,7 @@ mod gaussian;
 mod pld;
 mod promise;
 mod rdp;
+mod shown;
 
 pub use budget::{Budget, steps_allowed};
 pub use calibrate::{CalibrationError, NoiseMultiplier, calibrate, calibrate_by};
@@ -51,3 +52,4 @@ pub use gaussian::{
 pub use pld::{PldRelation, pld_epsilon, pld_epsilon_under};
 pub use promise::{Relation, Unit};
 pub use rdp::{Guarantee, ORDER_MAX, ORDER_MIN, RdpCurve};
+pub use shown::{rounded_down, rounded_up};

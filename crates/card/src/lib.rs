@@ -12,9 +12,10 @@
 mod evaluation;
 mod readme;
 
+use accounting::rounded_up;
 use checkpoint::Manifest;
 use identity::{Plan, Privacy, Roster};
-use params::Digest;
+use params::{Digest, Shape};
 use serde::{Deserialize, Serialize};
 
 pub use evaluation::Evaluation;
@@ -78,6 +79,8 @@ pub struct Model {
     pub params_digest: Digest,
     /// How many parameters.
     pub parameters: u64,
+    /// What it does, as model hubs name it.
+    pub task: String,
     /// Its kind, as policies name it.
     pub architecture: String,
     /// Its layers, first to last.
@@ -161,6 +164,8 @@ pub struct PrivacyFacts {
     pub trust: String,
     /// The L2 norm that a unit's contribution is clipped to, in the first round where it follows a quantile.
     pub clip_norm: Option<f64>,
+    /// The quantile of the units' norms that the clip norm follows from round to round; none where it is a constant.
+    pub clip_norm_quantile: Option<f64>,
     /// Noise over sensitivity.
     pub noise_multiplier: Option<f64>,
     /// Probability that a record is in a batch.
@@ -428,6 +433,12 @@ fn model(manifest: &Manifest, plan: &Plan) -> Model {
         sha256: manifest.model.sha256,
         params_digest: manifest.model.params_digest,
         parameters: architecture.parameter_count() as u64,
+        task: match architecture.input {
+            Shape::Image { .. } => "image-classification",
+            Shape::Tokens { .. } => "text-classification",
+            Shape::Vector { .. } | Shape::Positions { .. } => "tabular-classification",
+        }
+        .into(),
         architecture: identity::ModelKind::of(plan).name().to_owned(),
         layers: architecture.layers.iter().map(|layer| layer.name().to_owned()).collect(),
         inputs: architecture.input.values() as u64,
@@ -452,8 +463,12 @@ fn privacy(manifest: &Manifest, plan: &Plan) -> PrivacyFacts {
     };
     let statement = match (spent.epsilon, spent.delta) {
         (Some(epsilon), Some(delta)) => format!(
-            "({epsilon:.4}, {delta})-differential privacy of this run for one {}; relation: {}; noise by {}; trusted: {}",
-            spent.unit, spent.relation, spent.noise_by, spent.trust
+            "({}, {delta})-differential privacy of this run for one {}; relation: {}; noise by {}; trusted: {}",
+            rounded_up(epsilon, 4),
+            spent.unit,
+            spent.relation,
+            spent.noise_by,
+            spent.trust
         ),
         _ => "NO DIFFERENTIAL PRIVACY: exact sums were opened, and can be differenced across rounds".into(),
     };
@@ -470,6 +485,7 @@ fn privacy(manifest: &Manifest, plan: &Plan) -> PrivacyFacts {
         noise_by: spent.noise_by.clone(),
         trust: spent.trust.clone(),
         clip_norm: plan.clip_norm(),
+        clip_norm_quantile: plan.adaptive_clipping().map(|adaptive| adaptive.target_quantile),
         noise_multiplier,
         sampling_rate,
     }

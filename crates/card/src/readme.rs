@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::{Card, CardError, OWNER};
+use crate::{Card, CardError, OWNER, PrivacyFacts};
 
 /// The keys that hubs know; they ignore others.
 #[derive(Serialize)]
@@ -55,6 +55,7 @@ pub(crate) fn render(card: &Card) -> Result<String, CardError> {
         ("parent record", card.lineage.parent_record.map_or("none".into(), |digest| digest.to_string())),
         ("silos in this round", if silos.is_empty() { "none".into() } else { silos.join(", ") }),
         ("accountant", plain(&card.privacy.accountant)),
+        ("clip norm", clip_norm(&card.privacy)),
         ("transport", plain(&card.security.transport)),
         ("encrypted at rest", yes(card.security.encrypted_at_rest)),
         ("signed for public tools", yes(card.security.model_signature)),
@@ -93,10 +94,11 @@ fn front_matter(card: &Card) -> FrontMatter<'_> {
     let mut tags = vec!["federated-learning".to_owned(), "secure-aggregation".to_owned()];
     if let (Some(epsilon), Some(delta)) = (card.privacy.epsilon_spent, card.privacy.delta) {
         tags.push("differential-privacy".into());
-        tags.push(format!("dp-epsilon-{epsilon:.3}-delta-{delta:e}-unit-{}", card.privacy.unit));
+        let epsilon = accounting::rounded_up(epsilon, 3);
+        tags.push(format!("dp-epsilon-{epsilon}-delta-{delta:e}-unit-{}", card.privacy.unit));
     }
     let results = card.metrics.iter().map(|metric| Outcome {
-        task: BTreeMap::from([("type", "tabular-classification")]),
+        task: BTreeMap::from([("type", card.model.task.as_str())]),
         dataset: BTreeMap::from([("type", "private"), ("name", metric.over.as_str())]),
         metrics: vec![Figure { r#type: &metric.name, value: metric.value }],
     });
@@ -104,9 +106,19 @@ fn front_matter(card: &Card) -> FrontMatter<'_> {
         license: "other",
         license_name: "to-be-filled-by-the-owner",
         library_name: "safetensors",
-        pipeline_tag: "tabular-classification",
+        pipeline_tag: &card.model.task,
         tags,
         model_index: vec![Entry { name: &card.model.name, results: results.collect() }],
+    }
+}
+
+fn clip_norm(privacy: &PrivacyFacts) -> String {
+    match (privacy.clip_norm, privacy.clip_norm_quantile) {
+        (None, _) => "none".into(),
+        (Some(norm), None) => norm.to_string(),
+        (Some(norm), Some(quantile)) => {
+            format!("{norm} in the first round, then it follows the {quantile} quantile of the units' norms")
+        }
     }
 }
 

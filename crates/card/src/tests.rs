@@ -152,14 +152,19 @@ fn hubs_find_what_they_know_and_people_the_promise() {
     for key in ["license", "license_name", "library_name", "pipeline_tag", "tags", "model-index"] {
         assert!(!front[key].is_null(), "no {key}");
     }
-    assert!(front["tags"].as_sequence().unwrap().contains(&Value::from("differential-privacy")));
+    let tags = front["tags"].as_sequence().unwrap();
+    assert!(tags.contains(&Value::from("differential-privacy")));
+    assert!(
+        tags.contains(&Value::from("dp-epsilon-0.334-delta-1e-5-unit-record")),
+        "never less than was spent"
+    );
     let results = front["model-index"][0]["results"].as_sequence().unwrap();
     assert!(
         results
             .iter()
             .all(|result| !result["task"]["type"].is_null() && !result["dataset"]["name"].is_null())
     );
-    for said in ["(0.3333, 0.00001)-differential privacy", "accuracy 0.3080 (95 %: 0.2553 to 0.3662)", OWNER]
+    for said in ["(0.3334, 0.00001)-differential privacy", "accuracy 0.3080 (95 %: 0.2553 to 0.3662)", OWNER]
     {
         assert!(readme.contains(said), "no {said:?} in\n{readme}");
     }
@@ -172,4 +177,38 @@ fn a_run_without_noise_says_so_first() {
     let readme = card(&manifest, "St Mary", &[]).readme().unwrap();
     assert!(readme.contains("\n\nNO DIFFERENTIAL PRIVACY: exact sums were opened"), "{readme}");
     assert!(!readme.contains("dp-epsilon"));
+}
+
+#[test]
+fn hubs_are_told_the_task_that_the_plans_inputs_make() {
+    let inputs = [
+        (params::Shape::Image { channels: 1, height: 2, width: 2 }, "image-classification"),
+        (params::Shape::Tokens { length: 4, vocabulary: 9 }, "text-classification"),
+        (params::Shape::Vector { width: 4 }, "tabular-classification"),
+    ];
+    for (input, task) in inputs {
+        let mut plan = plan();
+        let layers = plan.architecture().layers;
+        plan.model.network = Some(params::Architecture { input, layers });
+        let manifest = manifest(&plan);
+        let card = Card::of(&manifest, &plan, &roster("x"), &DataVersions::new(), &controls(), &[]);
+        let readme = card.readme().unwrap();
+        assert!(readme.contains(&format!("pipeline_tag: {task}\n")), "{readme}");
+        assert!(readme.contains(&format!("type: {task}\n")), "of the metrics too: {readme}");
+    }
+}
+
+#[test]
+fn a_clip_norm_that_moves_is_not_shown_as_a_constant() {
+    let mut plan = plan();
+    let of =
+        |plan: &Plan| Card::of(&manifest(plan), plan, &roster("x"), &DataVersions::new(), &controls(), &[]);
+    assert!(of(&plan).readme().unwrap().contains("| clip norm | 0.5 |"));
+    let Privacy::DistributedDpSgd { adaptive_clip, .. } = &mut plan.privacy else { panic!() };
+    *adaptive_clip =
+        Some(identity::AdaptiveClipping { target_quantile: 0.7, learning_rate: 0.2, share: 0.05 });
+    let card = of(&plan);
+    assert_eq!((card.privacy.clip_norm, card.privacy.clip_norm_quantile), (Some(0.5), Some(0.7)));
+    let said = "| clip norm | 0.5 in the first round, then it follows the 0.7 quantile";
+    assert!(card.readme().unwrap().contains(said));
 }

@@ -1,6 +1,8 @@
 //! `folkmoot account` and `folkmoot calibrate`: what noise is worth, and how much it takes.
 
-use accounting::{AccountingError, Event, RdpCurve, calibrate_by, fractional_epsilon, pld_epsilon};
+use accounting::{
+    AccountingError, Event, RdpCurve, calibrate_by, fractional_epsilon, pld_epsilon, rounded_up,
+};
 use serde::Serialize;
 
 use crate::Failure;
@@ -151,7 +153,11 @@ pub(crate) fn account(args: &AccountArgs) -> Result<(), Failure> {
         return print(&spent);
     }
     let order = spent.order.map_or(String::new(), |order| format!(" (order {order})"));
-    println!("epsilon       {:.6} at delta {delta}, by {}{order}", spent.epsilon, spent.accountant);
+    println!(
+        "epsilon       {} at delta {delta}, by {}{order}",
+        rounded_up(spent.epsilon, 6),
+        spent.accountant
+    );
     let relation = match args.sampling {
         Sampling::Poisson => "one record added or removed",
         Sampling::FixedSize => {
@@ -168,7 +174,10 @@ pub(crate) fn account(args: &AccountArgs) -> Result<(), Failure> {
     }
     let gating = By { accountant: Accountant::Rdp, orders: Orders::Integer, json: false };
     let gating = gating.spent(event, steps, delta).map_err(Failure::usage)?;
-    println!("gates budgets {:.6}: RDP at integer orders, proven for the discrete noise", gating.epsilon);
+    println!(
+        "gates budgets {}: RDP at integer orders, proven for the discrete noise",
+        rounded_up(gating.epsilon, 6)
+    );
     if spent != gating {
         println!("note          the first figure is the continuous Gaussian's: a continuous approximation");
     }
@@ -190,8 +199,10 @@ pub(crate) fn calibrate(args: &CalibrateArgs) -> Result<(), Failure> {
     }
     println!("noise         {noise} (standard deviation over sensitivity)");
     println!(
-        "spends        epsilon {:.6} of {} at delta {delta}, by {}",
-        by.epsilon, args.epsilon, by.accountant
+        "spends        epsilon {} of {} at delta {delta}, by {}",
+        rounded_up(by.epsilon, 6),
+        args.epsilon,
+        by.accountant
     );
     match accounting::calibrate(args.epsilon, delta, q, steps) {
         Ok(plan) => println!("a plan needs  {plan}: plans are held to RDP at integer orders"),

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use accounting::rounded_up;
 use clap::Subcommand;
 use ledger::{Account, Chain, Salt, Total, What, check_anchor, open_entries};
 use params::Digest;
@@ -254,15 +255,20 @@ impl Spent {
 
     fn text(&self) -> String {
         let mut text = format!(
-            "epsilon {:.4} at delta {} for one {}, by {}; {} debits",
-            self.epsilon,
+            "epsilon {} at delta {} for one {}, by {}; {} debits",
+            rounded_up(self.epsilon, 4),
             self.delta,
             printable(&self.unit),
             self.accountant,
             self.debits
         );
         for bound in &self.approximations {
-            let _ = write!(text, "; {:.4} by {}, which gates nothing", bound.epsilon, bound.accountant);
+            let _ = write!(
+                text,
+                "; {} by {}, which gates nothing",
+                rounded_up(bound.epsilon, 4),
+                bound.accountant
+            );
         }
         if let Some(why) = &self.left_out {
             let _ = write!(text, "; left out: {why}");
@@ -362,8 +368,13 @@ fn coordinators(folder: &Path, json: bool) -> Result<(), Failure> {
     }
     match (spent.epsilon, spent.delta) {
         (Some(epsilon), Some(delta)) => println!(
-            "run           epsilon {epsilon:.4} at delta {delta} for one {}, by {}; {} releases, {}, noise by {}",
-            spent.unit, spent.accountant, spent.steps, spent.relation, spent.noise_by
+            "run           epsilon {} at delta {delta} for one {}, by {}; {} releases, {}, noise by {}",
+            rounded_up(epsilon, 4),
+            spent.unit,
+            spent.accountant,
+            spent.steps,
+            spent.relation,
+            spent.noise_by
         ),
         _ => println!("run           no differential privacy; {} exact sums", spent.steps),
     }

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use accounting::{rounded_down, rounded_up};
 use serde_json::{Value, json};
 use wire::v1::operator_client::OperatorClient;
 use wire::v1::{RunStatus, StatusRequest, WatchRequest};
@@ -100,8 +101,10 @@ fn privacy(status: &RunStatus, row: &mut impl FnMut(&str, String)) {
     let Some(spent) = &status.privacy else { return };
     match (spent.epsilon, spent.delta) {
         (Some(epsilon), Some(delta)) => {
-            let left = status.epsilon_left.map_or_else(String::new, |left| format!(", {left:.4} left"));
-            row("epsilon", format!("{epsilon:.4} spent at delta {delta}{left}"));
+            let left = status
+                .epsilon_left
+                .map_or_else(String::new, |left| format!(", {} left", rounded_down(left, 4)));
+            row("epsilon", format!("{} spent at delta {delta}{left}", rounded_up(epsilon, 4)));
         }
         _ => row("epsilon", "no differential privacy".into()),
     }

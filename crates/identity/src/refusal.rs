@@ -107,7 +107,8 @@ pub enum Refusal {
     },
     /// The data's budget for the period has no room for another round.
     #[error(
-        "one more round would bring this silo's data to epsilon {after:.4} within {days} days, its limit is {limit}"
+        "one more round would bring this silo's data to epsilon {} within {days} days, its limit is {limit}",
+        accounting::rounded_up(*after, 4)
     )]
     PeriodSpent {
         /// Composed over the period, after one more upload.
@@ -128,7 +129,10 @@ pub enum Refusal {
         policy: usize,
     },
     /// This data's budget has no room for another round.
-    #[error("one more round would bring this silo's data to epsilon {after:.4}, its limit is {limit}")]
+    #[error(
+        "one more round would bring this silo's data to epsilon {}, its limit is {limit}",
+        accounting::rounded_up(*after, 4)
+    )]
     BudgetSpent {
         /// Composed over all runs, after one more upload.
         after: f64,

@@ -255,8 +255,9 @@ fn budget(plan: &Plan, problems: &mut Problems) {
         problems.add(
             "privacy.noise_multiplier",
             format!(
-                "{noise_multiplier} spends epsilon {spent:.3} at delta {delta} over {} rounds, more than the \
+                "{noise_multiplier} spends epsilon {} at delta {delta} over {} rounds, more than the \
                  plan's {epsilon}; {mend}",
+                accounting::rounded_up(spent, 3),
                 plan.rounds
             ),
         );

@@ -54,7 +54,10 @@ pub struct PeriodLimit {
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum Overspent {
     /// Of everything.
-    #[error("one more round would bring this silo's data to epsilon {after:.4}, its limit is {limit}")]
+    #[error(
+        "one more round would bring this silo's data to epsilon {}, its limit is {limit}",
+        accounting::rounded_up(*after, 4)
+    )]
     Total {
         /// With it.
         after: f64,
@@ -63,7 +66,8 @@ pub enum Overspent {
     },
     /// Of a period.
     #[error(
-        "one more round would bring this silo's data to epsilon {after:.4} within {days} days, its limit is {limit}"
+        "one more round would bring this silo's data to epsilon {} within {days} days, its limit is {limit}",
+        accounting::rounded_up(*after, 4)
     )]
     Period {
         /// With it.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use accounting::{Event, RdpCurve};
+use accounting::{Event, RdpCurve, rounded_down, rounded_up};
 use empirical::membership::Attack;
 use empirical::one_run::{Guesses, canaries_to_contradict, epsilon_bound_attainable, epsilon_lower_bound};
 use identity::Plan;
@@ -156,17 +156,17 @@ impl Report {
             return Ok(());
         }
         Err(Failure::verification(format!(
-            "the audit CONTRADICTS THE CLAIM: at confidence {} epsilon is above {:.3}, claimed for a canary is {:.3}",
+            "the audit CONTRADICTS THE CLAIM: at confidence {} epsilon is above {}, claimed for a canary is {}",
             self.confidence,
-            self.epsilon_lower_bound,
-            self.claim.epsilon_of_a_canary.unwrap_or_default()
+            rounded_down(self.epsilon_lower_bound, 3),
+            rounded_up(self.claim.epsilon_of_a_canary.unwrap_or_default(), 3)
         )))
     }
 
     pub(super) fn text(&self) -> String {
         let claim = &self.claim;
         let claimed = match (claim.epsilon, claim.delta) {
-            (Some(epsilon), Some(delta)) => format!("epsilon {epsilon:.3} at delta {delta}"),
+            (Some(epsilon), Some(delta)) => format!("epsilon {} at delta {delta}", rounded_up(epsilon, 3)),
             _ => "nothing: this mode carries no differential privacy".into(),
         };
         let mut text = format!(
@@ -178,20 +178,21 @@ impl Report {
         {
             let _ = writeln!(
                 text,
-                "a canary      epsilon {epsilon:.3}: it replaces its silo's update, which moves the sum twice as far"
+                "a canary      epsilon {}: it replaces its silo's update, which moves the sum twice as far",
+                rounded_up(epsilon, 3)
             );
         }
         let _ = writeln!(
             text,
             "audit         {} of {} guesses right, of {} canaries\n\
-             lower bound   epsilon {:.3} at confidence {}; all guesses right would give {:.3}\n\
+             lower bound   epsilon {} at confidence {}; all guesses right would give {}\n\
              verdict       {}",
             self.correct,
             self.guesses,
             self.canaries,
-            self.epsilon_lower_bound,
+            rounded_down(self.epsilon_lower_bound, 3),
             self.confidence,
-            self.epsilon_bound_attainable,
+            rounded_down(self.epsilon_bound_attainable, 3),
             self.said()
         );
         if let Some(m) = &self.membership {
@@ -231,13 +232,15 @@ impl Report {
     /// What an audit of this size can contradict, and what it takes to contradict the claim.
     pub(super) fn reach(&self) -> String {
         let reach = format!(
-            "with {} canaries, all guesses right show an epsilon above {:.3}",
-            self.canaries, self.epsilon_bound_attainable
+            "with {} canaries, all guesses right show an epsilon above {}",
+            self.canaries,
+            rounded_down(self.epsilon_bound_attainable, 3)
         );
-        let Some(claimed) = self.claim.epsilon_of_a_canary else { return reach };
-        match canaries_to_contradict(claimed, self.claim.delta.unwrap_or_default(), self.confidence) {
-            Some(canaries) => format!("{reach}; it takes {canaries} to contradict the claimed {claimed:.3}"),
-            None => format!("{reach}; at this delta no number can contradict the claimed {claimed:.3}"),
+        let Some(epsilon) = self.claim.epsilon_of_a_canary else { return reach };
+        let claimed = rounded_up(epsilon, 3);
+        match canaries_to_contradict(epsilon, self.claim.delta.unwrap_or_default(), self.confidence) {
+            Some(canaries) => format!("{reach}; it takes {canaries} to contradict the claimed {claimed}"),
+            None => format!("{reach}; at this delta no number can contradict the claimed {claimed}"),
         }
     }
 }

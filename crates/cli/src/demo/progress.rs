@@ -3,6 +3,8 @@
 use std::io::{IsTerminal, Write};
 use std::time::Instant;
 
+use accounting::rounded_up;
+
 use crate::demo::follow::Checkpoint;
 
 /// Where progress goes: on a terminal with one line that changes, elsewhere plain lines.
@@ -54,7 +56,7 @@ impl Progress {
 fn committed(checkpoint: &Checkpoint, rounds: u64, budget: Option<f64>, seconds: f64) -> String {
     let manifest = &checkpoint.manifest;
     let epsilon = match (manifest.privacy.epsilon, budget) {
-        (Some(spent), Some(budget)) => format!("{spent:.2} of {budget:.2}"),
+        (Some(spent), Some(budget)) => format!("{} of {}", rounded_up(spent, 2), rounded_up(budget, 2)),
         _ => "-".into(),
     };
     let outcome = if manifest.round == 0 { "initial" } else { "committed" };

@@ -69,7 +69,8 @@ impl Summary {
         let held_out = datasets::digits::held_out_rows().count();
         let promise = match (self.epsilon, self.delta) {
             (Some(epsilon), Some(delta)) => format!(
-                "({epsilon:.3}, {delta})-differential privacy; unit: one {}; relation: {}",
+                "({}, {delta})-differential privacy; unit: one {}; relation: {}",
+                accounting::rounded_up(epsilon, 3),
                 self.privacy_unit,
                 mode.relation()
             ),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use accounting::{Budget, calibrate, fractional_epsilon, pld_epsilon, steps_allowed};
+use accounting::{Budget, calibrate, fractional_epsilon, pld_epsilon, rounded_up, steps_allowed};
 use identity::{Clipping, Mechanism, Plan, Privacy, SharedNoise};
 use serde::Serialize;
 
@@ -164,22 +164,26 @@ impl Forecast {
                 row(
                     "epsilon",
                     format!(
-                        "{:.4} at the end, of {} at delta {} (RDP at integer orders: this is held to)",
-                        epsilon.at_the_end, epsilon.budget, epsilon.delta
+                        "{} at the end, of {} at delta {} (RDP at integer orders: this is held to)",
+                        rounded_up(epsilon.at_the_end, 4),
+                        epsilon.budget,
+                        epsilon.delta
                     ),
                 );
                 row(
                     "  by round",
                     format!(
-                        "{:.4} after the first, the last adds {:.4}",
-                        epsilon.after_one_round, epsilon.last_round_adds
+                        "{} after the first, the last adds {}",
+                        rounded_up(epsilon.after_one_round, 4),
+                        rounded_up(epsilon.last_round_adds, 4)
                     ),
                 );
                 row(
                     "  continuous",
                     format!(
-                        "{:.4} by RDP at fractional orders, {:.4} by PLD (approximations, they gate nothing)",
-                        epsilon.rdp_fractional, epsilon.pld
+                        "{} by RDP at fractional orders, {} by PLD (approximations, they gate nothing)",
+                        rounded_up(epsilon.rdp_fractional, 4),
+                        rounded_up(epsilon.pld, 4)
                     ),
                 );
             }

@@ -101,7 +101,7 @@ pub(super) fn line(evidence: &RoundEvidence) -> String {
     let short = |digest: Option<Digest>| digest.map_or_else(|| "none".to_owned(), |digest| digest.short());
     let spent = evidence.privacy.epsilon.map_or_else(
         || "no differential privacy".to_owned(),
-        |epsilon| format!("epsilon {epsilon:.4} spent"),
+        |epsilon| format!("epsilon {} spent", accounting::rounded_up(epsilon, 4)),
     );
     format!(
         "round {:>6}: from {}, plan {}, roster {}, silos in the sum {} ({} of {}), {spent}, by {}",

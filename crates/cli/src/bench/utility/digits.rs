@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use accounting::rounded_up;
 use datasets::{Dataset, digits};
 use identity::{Model, Plan, Privacy};
 use params::Activation;
@@ -71,14 +72,15 @@ fn section(text: &mut String, name: &str, hidden: &[usize], seeds: u8) -> Result
     for ((steps, trusted), federated) in STEPS.iter().zip(&trusted).zip(&federated) {
         let _ = writeln!(
             text,
-            "| {steps} | {:.2} | {trusted} | {federated} | {:+.1} |",
-            epsilon(RATE, NOISE, *steps)?,
+            "| {steps} | {} | {trusted} | {federated} | {:+.1} |",
+            rounded_up(epsilon(RATE, NOISE, *steps)?, 2),
             100.0 * (mean(&federated.accuracies) - mean(&trusted.accuracies)),
         );
     }
     let _ = write!(text, "\n| steps in each silo | epsilon | mode A |\n| --- | --- | --- |\n");
     for (steps, tuned) in SILO_STEPS.iter().zip(&alone) {
-        let _ = writeln!(text, "| {steps} | {:.2} | {tuned} |", epsilon(SILO_RATE, NOISE, *steps)?);
+        let _ =
+            writeln!(text, "| {steps} | {} | {tuned} |", rounded_up(epsilon(SILO_RATE, NOISE, *steps)?, 2));
     }
     Ok(())
 }

@@ -41,7 +41,12 @@ pub(super) fn report(folder: &Path, seeds: u8) -> Result<String, Failure> {
     let measured = accuracies(&private, &silos, &held_out, &STEPS, seeds)?;
     for (steps, accuracies) in STEPS.iter().zip(&measured) {
         let epsilon = epsilon(RATE, NOISE, *steps)?;
-        let _ = writeln!(text, "| mode B | {steps} | {epsilon:.2} | {} |", percent(accuracies));
+        let _ = writeln!(
+            text,
+            "| mode B | {steps} | {} | {} |",
+            accounting::rounded_up(epsilon, 2),
+            percent(accuracies)
+        );
     }
     let measured = accuracies(&plain, &silos, &held_out, &PLAIN_ROUNDS, seeds)?;
     for (rounds, accuracies) in PLAIN_ROUNDS.iter().zip(&measured) {
