@@ -199,7 +199,7 @@ pub(crate) fn calibrate(args: &CalibrateArgs) -> Result<(), Failure> {
     }
     println!("noise         {noise} (standard deviation over sensitivity)");
     println!(
-        "spends        epsilon {} of {} at delta {delta}, by {}",
+        "spends        epsilon {} of {} at delta {delta}, by {}: a continuous approximation",
         rounded_up(by.epsilon, 6),
         args.epsilon,
         by.accountant
