@@ -55,3 +55,4 @@ pub use refusal::Refusal;
 pub use roster::{AuthorisedRoster, Member, Roster, RosterChange, RosterError, SignedRoster};
 pub use shared_noise::SharedNoise;
 pub use token::{AccessToken, JoinToken, TokenError, join_signed_bytes, secret_hash, secret_matches};
+pub use validate::VALUES_AT_ONCE_MAX;

@@ -17,8 +17,8 @@ const CLIP_NORM_MIN: f64 = 1e-30;
 const CLIP_NORM_MAX: f64 = 1e30;
 const BATCH_MAX: usize = 1 << 20;
 const BATCH_ROWS_MAX: u64 = 1 << 20;
-/// A micro-batch is held in memory once a layer, in f32: a plan must not fill a silo's.
-const MICRO_BATCH_VALUES_MAX: usize = 1 << 26;
+/// Numbers of the examples that a silo holds in memory at once, in f32 and some times over: a plan must not fill a silo's.
+pub const VALUES_AT_ONCE_MAX: usize = 1 << 26;
 const DEADLINE_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
 const ATTEMPTS_MAX: u32 = 100;
 const NAME_CHARS_MAX: usize = 128;
@@ -108,21 +108,17 @@ fn training(plan: &Plan, problems: &mut Problems) {
     problems.require((1..=EPOCHS_MAX).contains(&training.local_epochs), "training.local_epochs", || {
         format!("must be between 1 and {EPOCHS_MAX}")
     });
+    let at_once = plan.architecture().values_at_once();
     for (value, field) in
         [(training.batch_size, "training.batch_size"), (training.micro_batch, "training.micro_batch")]
     {
         problems.require((1..=BATCH_MAX).contains(&value), field, || {
             format!("must be between 1 and {BATCH_MAX}")
         });
+        problems.require(value.saturating_mul(at_once) <= VALUES_AT_ONCE_MAX, field, || {
+            format!("times the {at_once} values that an example takes must be at most {VALUES_AT_ONCE_MAX}; lower it")
+        });
     }
-    let at_once = plan.architecture().values_at_once();
-    problems.require(
-        training.micro_batch.saturating_mul(at_once) <= MICRO_BATCH_VALUES_MAX,
-        "training.micro_batch",
-        || {
-            format!("times the {at_once} values of the widest layer must be at most {MICRO_BATCH_VALUES_MAX}; lower it")
-        },
-    );
     positive(training.learning_rate, "training.learning_rate", problems);
 }
 
@@ -390,7 +386,7 @@ mod tests {
     fn the_layers_that_the_readme_shows_make_a_plan_and_must_be_those_of_its_table() {
         assert_eq!(network(|_| ()), Ok(()));
         type Edit = fn(&mut Plan);
-        let edits: [(&str, Edit); 6] = [
+        let edits: [(&str, Edit); 7] = [
             ("data.features lists 783 columns", |p| drop(p.data.features.pop())),
             ("data.classes is 9", |p| p.data.classes = 9),
             ("leave one of the two out", |p| p.model.hidden = vec![3]),
@@ -399,6 +395,7 @@ mod tests {
                 layers.insert(1, params::Layer::BatchNorm {});
             }),
             ("training.micro_batch", |p| p.training.micro_batch = 1 << 14),
+            ("training.batch_size", |p| p.training.batch_size = 1 << 14),
             ("tokens are not scaled", |p| {
                 p.model.network.as_mut().unwrap().input = Shape::Tokens { length: 784, vocabulary: 9 };
             }),

@@ -140,15 +140,13 @@ impl Architecture {
         self.layout().len()
     }
 
-    /// The most numbers that one example takes in memory at once in any layer, training with its own gradient.
+    /// How many numbers one example takes in memory at once, training with its own gradient: a backward pass needs what every
+    /// layer gave.
     pub fn values_at_once(&self) -> usize {
-        let stage = |stage: Stage<'_>| {
-            let (input, output) = (stage.input.values(), stage.output.values());
-            input
-                .saturating_add(output)
-                .saturating_add(stage.layer.working_values(&stage.input, &stage.output))
-        };
-        self.stages().map(stage).max().unwrap_or(1)
+        self.stages().fold(self.input.values(), |values, stage| {
+            let working = stage.layer.working_values(&stage.input, &stage.output);
+            values.saturating_add(stage.output.values()).saturating_add(working)
+        })
     }
 
     /// Initial parameters drawn from `rng`: the same generator state gives the same bits everywhere.

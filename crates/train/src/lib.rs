@@ -25,7 +25,7 @@ mod poisson;
 
 use datasets::Dataset;
 use dp::{ClippedSum, ClippedUpdate, LocalUpdate};
-use identity::{Contribution, Plan, Privacy};
+use identity::{Contribution, Plan, Privacy, VALUES_AT_ONCE_MAX};
 use params::Params;
 
 use batch::Batch;
@@ -197,14 +197,14 @@ fn scores(
     data: &Dataset,
     mut visit: impl FnMut(f64, bool),
 ) -> Result<(), TrainError> {
-    /// Rows in memory as tensors at once.
-    const ROWS: usize = 1024;
+    /// Rows in memory as tensors at once, of a model that is small enough.
+    const ROWS_MAX: usize = 1024;
     check(plan, model, data)?;
     let architecture = plan.architecture();
     let device = network::inference_device();
     let network = Network::load(&architecture, model, &device);
     let rows: Vec<usize> = (0..data.rows()).collect();
-    for rows in rows.chunks(ROWS) {
+    for rows in rows.chunks((VALUES_AT_ONCE_MAX / architecture.values_at_once().max(1)).clamp(1, ROWS_MAX)) {
         let batch = Batch::gather(data, rows, rows.len(), architecture.outputs());
         let logits = network::values(network.forward(batch.inputs(&device))?)?;
         for (row, logits) in rows.iter().zip(logits.chunks_exact(architecture.outputs())) {

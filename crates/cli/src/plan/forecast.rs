@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use accounting::{Budget, calibrate, fractional_epsilon, pld_epsilon, rounded_up, steps_allowed};
+use accounting::{
+    Budget, NoiseMultiplier, calibrate, fractional_epsilon, pld_epsilon, rounded_up, steps_allowed,
+};
 use identity::{Clipping, Mechanism, Plan, Privacy, SharedNoise};
 use serde::Serialize;
 
@@ -13,6 +15,8 @@ use crate::Failure;
 const MASK_BYTES_PER_SECOND: f64 = 1.5e9;
 const SAMPLES_PER_SECOND: f64 = 4e6;
 const NETWORK_BYTES_PER_SECOND: f64 = 12.5e6;
+/// What the tensor library takes besides, by measurement.
+const LIBRARY_BYTES: u64 = 4 << 20;
 /// Sealed shares, adverts, signatures and answers: a few hundred bytes for each other silo.
 const SMALL_BYTES_PER_SILO: u64 = 600;
 /// A link of noise seeds: a share and its opening, sealed, its commitment, and its part of the answer.
@@ -54,6 +58,7 @@ pub(super) struct Epsilons {
 }
 
 /// The noise of one round's step against the largest step that clipping allows, both as L2 norms before the server's rate.
+/// How many rows silos have is nobody's business but theirs: where a plan has a divisor, a batch is taken to have as many.
 #[derive(Debug, Serialize)]
 pub(super) struct NoiseToSignal {
     pub(super) noise_norm: f64,
@@ -321,14 +326,21 @@ fn removable_levels(plan: &Plan) -> u64 {
 }
 
 fn memory(plan: &Plan) -> Memory {
-    let parameters = plan.architecture().parameter_count() as u64;
+    let architecture = plan.architecture();
+    let parameters = architecture.parameter_count() as u64;
     let lanes = plan.lanes() as u64;
-    // Model and optimiser, the update in f32 and its sum in f64, the lanes plain and masked.
-    let vectors = parameters * (4 + 16 + 4 + 8) + 2 * lanes * 4;
-    // A forward and a backward pass hold each layer's values about three times, in f32.
-    let training = plan.architecture().values_at_once() as u64 * plan.training.micro_batch as u64 * 4 * 3;
+    let (rows, sums) = match plan.privacy {
+        // A sum in twice the precision of f64, what is added to it, and a product.
+        Privacy::DistributedDpSgd { .. } | Privacy::SiloDpSgd { .. } => (plan.training.micro_batch, 4 * 8),
+        // Parameters and gradients as tensors and flat, and the local optimiser's moments.
+        _ => (plan.training.batch_size, 4 * 4 + 16),
+    };
+    // Model and optimiser, the update, the lanes plain and masked.
+    let vectors = parameters * (4 + 16 + 4 + sums) + 2 * lanes * 4;
+    // A forward and a backward pass hold what every layer gave about three times, in f32.
+    let training = (architecture.values_at_once() as u64).saturating_mul(rows as u64 * 4 * 3);
     Memory {
-        silo_bytes: vectors.saturating_add(training),
+        silo_bytes: vectors.saturating_add(training).saturating_add(LIBRARY_BYTES),
         // The sum, one staged vector, the model before and after, the optimiser's moments, files being written.
         coordinator_bytes: lanes * 4 * 2 + parameters * (4 * 4 + 16),
     }
@@ -369,17 +381,28 @@ fn suggestions(plan: &Plan) -> Result<Vec<String>, Failure> {
     if most > plan.rounds {
         suggestions.push(format!("rounds = {most} would fit the budget at this noise"));
     }
-    let spread = |share: f64| calibrate(epsilon, delta, rate * share, sums).ok();
-    if rate > 0.1
-        && let Some(least) = spread(0.5)
-    {
-        suggestions.push(format!(
-            "sampling_rate = {} would need a noise_multiplier of {least} only; halve privacy.divisor with it",
-            rate / 2.0
-        ));
-    }
+    suggestions.extend(larger_batches(rate, noise, |rate| calibrate(epsilon, delta, rate, sums).ok()));
     suggestions.extend(less_excess(plan));
     Ok(suggestions)
+}
+
+/// How much less noise a step's mean would have with batches twice as large: noise grows by less than the batch does.
+fn larger_batches(
+    rate: f64,
+    noise: f64,
+    calibrated: impl Fn(f64) -> Option<NoiseMultiplier>,
+) -> Option<String> {
+    let larger = (2.0 * rate).min(1.0);
+    let least = calibrated(larger)?;
+    let ratio = (least.value() / larger) / (noise / rate);
+    (ratio < 0.95).then(|| {
+        format!(
+            "sampling_rate = {larger} with noise_multiplier = {least}, and privacy.divisor {} times as large, would leave a mean \
+             {:.0} % of this noise, at the same epsilon and more computing",
+            larger / rate,
+            100.0 * ratio
+        )
+    })
 }
 
 /// How much less noisy the sums would be without what they have beyond the calibrated noise.
@@ -436,11 +459,7 @@ mod tests {
         assert!((noise.ratio / expected - 1.0).abs() < 0.01, "{noise:?} {expected}");
         assert!(forecast.warnings.is_empty(), "{:?}", forecast.warnings);
         assert_eq!((forecast.dropouts_tolerated, forecast.honest_floor), (1, 2));
-        assert!(
-            forecast.text().contains("suggestion    sampling_rate = 0.5 would need"),
-            "{}",
-            forecast.text()
-        );
+        assert!(!forecast.text().contains("suggestion    sampling_rate"), "every record is in every batch");
     }
 
     #[test]
@@ -470,6 +489,32 @@ mod tests {
         assert!(!removing.text().contains("remove_excess_noise"), "{}", removing.text());
         let more = removing.bytes.up_per_silo_and_round - keeping.bytes.up_per_silo_and_round;
         assert_eq!(more, 5 * NOISE_LINK_BYTES);
+    }
+
+    #[test]
+    fn larger_batches_are_suggested_where_they_have_less_noise_at_the_same_epsilon() {
+        let mut plan = demo_plan(Mode::DistributedDpSgd, 5, None, None).unwrap();
+        let sums = plan.rounds;
+        let at = |plan: &mut Plan, rate: f64| {
+            let Privacy::DistributedDpSgd { sampling_rate, noise_multiplier, divisor, .. } =
+                &mut plan.privacy
+            else {
+                panic!()
+            };
+            let least = calibrate(4.9, 1e-5, rate, sums).unwrap();
+            (*sampling_rate, *noise_multiplier, *divisor) = (rate, least.value(), 1437.0 * rate);
+            (least, Forecast::of(plan).unwrap())
+        };
+        let (_, now) = at(&mut plan, 0.05);
+        let (least, then) = at(&mut plan, 0.1);
+        let ratio = then.noise.as_ref().unwrap().ratio / now.noise.as_ref().unwrap().ratio;
+        assert!(ratio < 0.9, "{ratio}");
+        let told = format!(
+            "suggestion    sampling_rate = 0.1 with noise_multiplier = {least}, and privacy.divisor 2 times as large, would leave \
+             a mean {:.0} % of this noise",
+            100.0 * ratio
+        );
+        assert!(now.text().contains(&told), "{told}\n{}", now.text());
     }
 
     #[test]
