@@ -285,7 +285,7 @@ pub async fn run_on(
         report,
     };
     let driver = Driver::open(Parts {
-        spending: Spending::new(ledger, &profile.identity, &profile.policy),
+        spending: Spending::new(ledger, &profile.identity, &profile.policy, daemon::wall_ms),
         profile,
         store: wrap(store),
         patience,
@@ -319,9 +319,10 @@ fn open_journal(config: &Config, vault: Option<Arc<Vault>>) -> Result<Opened, St
 
 /// Goes on with a ledger that lacks entries; gives how many the journal had, and the ledger's new head.
 fn accept_loss(config: &Config, loaded: Loaded, reason: &str) -> Result<(usize, ledger::Head), RunError> {
-    let mut journal = open_journal(config, loaded.vault)?.store;
+    let Loaded { profile, vault, ledger, .. } = loaded;
+    let mut journal = open_journal(config, vault)?.store;
     let records: Result<Vec<_>, _> =
         journal.replay()?.iter().map(|bytes| ClientRecord::decode(bytes)).collect();
-    let spending = Spending::new(loaded.ledger, &loaded.profile.identity, &loaded.profile.policy);
-    Ok(spending.accept_loss(&records.map_err(RunError::Record)?, reason, renewal::now_s() * 1000)?)
+    let spending = Spending::new(ledger, &profile.identity, &profile.policy, daemon::wall_ms);
+    Ok(spending.accept_loss(&records.map_err(RunError::Record)?, reason)?)
 }

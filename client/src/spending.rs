@@ -78,6 +78,8 @@ pub(crate) struct Spending {
     /// The public key of this silo's identity, hexadecimal.
     daemon: String,
     limits: Limits,
+    /// Debits are stamped and periods judged by it. The driver's own clock stands still while the machine sleeps.
+    wall_ms: fn() -> u64,
 }
 
 /// What is about to be uploaded.
@@ -107,11 +109,16 @@ pub struct RolledBack {
 }
 
 impl Spending {
-    pub(crate) fn new(ledger: Ledger, daemon: &identity::IdentityKey, policy: &Policy) -> Self {
+    pub(crate) fn new(
+        ledger: Ledger,
+        daemon: &identity::IdentityKey,
+        policy: &Policy,
+        wall_ms: fn() -> u64,
+    ) -> Self {
         let period =
             policy.period.map(|period| PeriodLimit { days: period.days, epsilon_max: period.epsilon_max });
         let limits = Limits { epsilon_max: policy.epsilon_max, delta: policy.delta_max, period };
-        Self { ledger, daemon: hex::encode(daemon.public().as_bytes()), limits }
+        Self { ledger, daemon: hex::encode(daemon.public().as_bytes()), limits, wall_ms }
     }
 
     /// Compares the ledger with the journal, and says how it stands.
@@ -173,18 +180,15 @@ impl Spending {
     }
 
     /// What the core is told before a round of `plan` is opened.
-    pub(crate) fn view(
-        &self,
-        run: Option<Digest>,
-        plan: Option<&Plan>,
-        now: Timestamp,
-    ) -> Result<LedgerView, LedgerError> {
+    pub(crate) fn view(&self, run: Option<Digest>, plan: Option<&Plan>) -> Result<LedgerView, LedgerError> {
+        let now_ms = (self.wall_ms)();
         let account = self.ledger.inspect()?.account;
         let refused = plan.and_then(|plan| {
             let cost = cost_of(plan)?;
-            account.admits(plan.mode().unit(), &cost, &self.limits, now.0).err()
+            account.admits(plan.mode().unit(), &cost, &self.limits, now_ms).err()
         });
         Ok(LedgerView {
+            wall: Some(Timestamp(now_ms)),
             round: run.and_then(|run| account.highest_round(&self.daemon, &run)),
             epsilon_spent: account.total(self.limits.delta).epsilon(),
             refusal: refused.map(refusal),
@@ -197,7 +201,7 @@ impl Spending {
     }
 
     /// Debits an upload; durable when this returns, and never taken back.
-    pub(crate) fn reserve(&self, upload: Upload<'_>, now: Timestamp) -> Result<(), LedgerError> {
+    pub(crate) fn reserve(&self, upload: Upload<'_>) -> Result<(), LedgerError> {
         let Upload { run, plan, at, model, upload, data_version } = upload;
         let mode = plan.mode();
         let release = Release {
@@ -215,7 +219,7 @@ impl Spending {
             relation: mode.relation().into(),
             noise_by: mode.noise_by().into(),
         };
-        let head = self.ledger.reserve(release, cost_of(plan), &self.limits, now.0)?;
+        let head = self.ledger.reserve(release, cost_of(plan), &self.limits, (self.wall_ms)())?;
         tracing::debug!(round = at.round, entry = head.sequence, "debited in the ledger");
         Ok(())
     }
@@ -225,12 +229,11 @@ impl Spending {
         &self,
         journal: &[ClientRecord],
         reason: &str,
-        now_ms: u64,
     ) -> Result<(usize, ledger::Head), LedgerError> {
         let account = self.ledger.entries_as_they_are()?;
         let missing = self.lacking(journal, &account);
         let copied = missing.len();
-        Ok((copied, self.ledger.accept_loss(reason, missing, now_ms)?))
+        Ok((copied, self.ledger.accept_loss(reason, missing, (self.wall_ms)())?))
     }
 
     /// A journal tells the event, and not under which words it was promised.
@@ -292,10 +295,19 @@ fn refusal(overspent: Overspent) -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use identity::IdentityKey;
+    use std::cell::Cell;
+
+    use identity::{IdentityKey, Period};
 
     use super::*;
     use crate::RunError;
+
+    const DAY_MS: u64 = 24 * 3_600_000;
+
+    thread_local! {
+        /// What the wall clock of a test's daemon says.
+        static NOW_MS: Cell<u64> = const { Cell::new(9) };
+    }
 
     fn key() -> IdentityKey {
         IdentityKey::from_secret_hex(&hex::encode([1; 32])).unwrap()
@@ -304,7 +316,44 @@ mod tests {
     fn spending(folder: &Path, anchor: bool) -> Spending {
         let anchor = anchor.then(|| folder.join("anchor"));
         let ledger = Ledger::new(&folder.join("ledger"), "d", anchor, None).unwrap();
-        Spending::new(ledger, &key(), &Policy { delta_max: 1e-5, ..Policy::for_authors([]) })
+        let period = Some(Period { days: 30, epsilon_max: 10.0 });
+        let policy = Policy { epsilon_max: 100.0, delta_max: 1e-5, period, ..Policy::for_authors([]) };
+        Spending::new(ledger, &key(), &policy, || NOW_MS.with(Cell::get))
+    }
+
+    fn reserve(spending: &Spending, plan: &Plan, round: u64) {
+        let [model, upload] = [b"model", b"bytes"].map(|bytes| Digest::sha256(bytes));
+        let at = Attempt { round, attempt: 1 };
+        let run = Digest::sha256(b"run");
+        spending.reserve(Upload { run, plan, at, model, upload, data_version: None }).unwrap();
+    }
+
+    #[test]
+    fn a_period_is_over_when_the_wall_clock_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let spending = spending(folder.path(), false);
+        let plan = sim::private_plan(4, 4, 3.0);
+        let refused = || spending.view(None, Some(&plan)).unwrap().refusal;
+        NOW_MS.set(DAY_MS);
+        let mut round = 0;
+        while refused().is_none() {
+            round += 1;
+            reserve(&spending, &plan, round);
+        }
+        assert!(
+            round > 0 && matches!(refused(), Some(Refusal::PeriodSpent { days: 30, .. })),
+            "{round}: {:?}",
+            refused()
+        );
+        NOW_MS.set(16 * DAY_MS);
+        assert!(refused().is_some(), "half of the period");
+        NOW_MS.set(31 * DAY_MS);
+        assert_eq!(refused(), None);
+        let view = spending.view(None, Some(&plan)).unwrap();
+        assert_eq!(view.wall, Some(Timestamp(31 * DAY_MS)), "and the core is told");
+        reserve(&spending, &plan, round + 1);
+        let account = spending.ledger.inspect().unwrap().account;
+        assert_eq!(account.entries().last().unwrap().time_ms, 31 * DAY_MS, "stamped by it too");
     }
 
     /// A journal with a debit in each of these rounds.
@@ -332,12 +381,12 @@ mod tests {
             assert!(matches!(refused, RunError::RolledBack(_)) && refused.exit_code() == 1, "{refused}");
             let text = refused.to_string();
             assert!(text.contains("holds 2 debits") && text.contains("the first in round 1"), "{text}");
-            let (copied, head) = spending.accept_loss(&journal(&[1, 2]), "the disk broke", 9).unwrap();
+            let (copied, head) = spending.accept_loss(&journal(&[1, 2]), "the disk broke").unwrap();
             assert_eq!((copied, head.sequence), (2, 3));
             spending.check(&journal(&[1, 2])).unwrap();
             spending.check(&journal(&[1, 2, 3])).unwrap_err();
             let run = Some(Digest::sha256(b"run"));
-            let view = spending.view(run, None, Timestamp(10)).unwrap();
+            let view = spending.view(run, None).unwrap();
             assert_eq!((view.round, view.refusal), (Some(2), None));
             assert!(view.epsilon_spent > 0.0);
         }
