@@ -54,6 +54,12 @@ pub(crate) enum Ledgers {
     },
 }
 
+/// What is said of a last line that is no entry.
+const UNFINISHED: &str = "the last line is unfinished, and counted as no entry: a crash cut its write short, before anything of it \
+     could leave the silo, and the next debit overwrites it; if nothing crashed, the line was damaged after it was written \
+     and its debit is missing here: compare the anchor, and start the daemon, whose journal holds its own debits and which \
+     refuses a ledger without them";
+
 pub(crate) fn run(ledgers: &Ledgers) -> Result<(), Failure> {
     match ledgers {
         Ledgers::Show { path, json, .. } if path.join(checkpoint::CHECKPOINTS_FOLDER).is_dir() => {
@@ -69,11 +75,18 @@ pub(crate) fn run(ledgers: &Ledgers) -> Result<(), Failure> {
             }
             Ok(())
         }
-        Ledgers::Verify { path, anchor, master } => verify(&find(path)?, anchor.as_deref(), master.as_ref()),
+        Ledgers::Verify { path, anchor, master } => {
+            verify(&find(path)?, anchor.as_deref(), master.as_ref(), &mut |note| eprintln!("{note}"))
+        }
     }
 }
 
-fn verify(file: &Path, anchor: Option<&Path>, master: Option<&MasterSource>) -> Result<(), Failure> {
+fn verify(
+    file: &Path,
+    anchor: Option<&Path>,
+    master: Option<&MasterSource>,
+    note: &mut dyn FnMut(&str),
+) -> Result<(), Failure> {
     let chain = read(file)?;
     let entries = match (chain.sealed, master) {
         (true, None) => None,
@@ -86,13 +99,16 @@ fn verify(file: &Path, anchor: Option<&Path>, master: Option<&MasterSource>) -> 
         chain.dataset,
         chain.head()
     );
+    if chain.torn {
+        note(&format!("warning: {UNFINISHED}"));
+    }
     if entries.is_none() {
-        eprintln!("note: the entries are sealed; their chain was checked, not what they say: add --master");
+        note("note: the entries are sealed; their chain was checked, not what they say: add --master");
     }
     let Some(anchor) = anchor else {
-        eprintln!(
+        note(
             "warning: no anchor was checked: entries that were cut off at the end, with a snapshot that was restored, are \
-             not seen"
+             not seen",
         );
         return Ok(());
     };
@@ -184,6 +200,8 @@ struct Shown {
     dataset: String,
     entries: u64,
     head: String,
+    /// Whether a last line is no entry, as [`UNFINISHED`] says.
+    unfinished_line: bool,
     total: Spent,
     runs: Vec<RunSpent>,
     accepted_losses: Vec<String>,
@@ -309,6 +327,7 @@ impl Shown {
             dataset: chain.dataset.clone(),
             entries: chain.lines.len() as u64,
             head: chain.head().to_string(),
+            unfinished_line: chain.torn,
             total: Spent::of(&account.total_in_detail(delta)),
             runs: runs.collect(),
             accepted_losses: losses.collect(),
@@ -344,6 +363,9 @@ impl Shown {
                 "told          commitments to {} versions of the data; --json opens them",
                 self.commitments.len()
             );
+        }
+        if self.unfinished_line {
+            let _ = writeln!(text, "UNFINISHED    {UNFINISHED}");
         }
         for reason in &self.accepted_losses {
             let _ = writeln!(text, "LOSS ACCEPTED by an operator: {}", printable(reason));
@@ -474,16 +496,41 @@ mod tests {
         let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let anchor = elsewhere.path().join("anchor");
         let file = ledger(folder.path(), Some(anchor.clone()));
-        verify(&file, Some(&anchor), None).unwrap();
+        verify(&file, Some(&anchor), None, &mut |_| {}).unwrap();
         let whole = fs::read_to_string(&file).unwrap();
         let without_last: String = whole.lines().take(3).flat_map(|line| [line, "\n"]).collect();
         fs::write(&file, without_last).unwrap();
-        verify(&file, None, None).unwrap();
-        let why = verify(&file, Some(&anchor), None).unwrap_err();
+        verify(&file, None, None, &mut |_| {}).unwrap();
+        let why = verify(&file, Some(&anchor), None, &mut |_| {}).unwrap_err();
         assert!(matches!(why, Failure::Verification(_)), "{why}");
         fs::write(&file, whole.replacen("\"round\":2", "\"round\":3", 1)).unwrap();
-        let why = verify(&file, None, None).unwrap_err();
+        let why = verify(&file, None, None, &mut |_| {}).unwrap_err();
         assert!(matches!(&why, Failure::Verification(text) if text.contains("entry 2")), "{why}");
+    }
+
+    #[test]
+    fn an_unfinished_last_line_is_told_and_one_that_only_lost_its_line_break_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = ledger(folder.path(), None);
+        let whole = fs::read(&file).unwrap();
+        let notes = || {
+            let mut notes = String::new();
+            verify(&file, None, None, &mut |note| notes.push_str(note)).map(|()| notes)
+        };
+        let shown = || Shown::of(&file, None, None).unwrap();
+        assert!(!notes().unwrap().contains("unfinished"));
+        assert!(!shown().unfinished_line && !shown().text().contains("unfinished"));
+        let zero = [&whole[..whole.len() - 9], &[0], &whole[whole.len() - 8..]].concat();
+        for unfinished in [&whole[..whole.len() - 9], &zero] {
+            fs::write(&file, unfinished).unwrap();
+            assert!(notes().unwrap().contains("the last line is unfinished, and counted as no entry"));
+            assert!(shown().unfinished_line && shown().text().contains("the last line is unfinished"));
+            assert_eq!(shown().entries, 2);
+        }
+        let damaged = [&whole[..whole.len() - 1], b"\x0b"].concat();
+        fs::write(&file, damaged).unwrap();
+        let why = notes().unwrap_err();
+        assert!(matches!(&why, Failure::Verification(text) if text.contains("entry 3 is whole")), "{why}");
     }
 
     #[test]
