@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use ledger::{Account, Chain, Salt, Total, What, check_anchor, open_entries};
+use ledger::{Account, Chain, Salt, Total, What, check_anchor, open_entries, open_shared};
 use params::Digest;
 use serde::Serialize;
 use vault::{KEYRING_FILE, MasterSource, Vault};
@@ -87,7 +88,8 @@ fn verify(
     master: Option<&MasterSource>,
     note: &mut dyn FnMut(&str),
 ) -> Result<(), Failure> {
-    let chain = read(file)?;
+    // The lock is held until the anchor has been read.
+    let (_lock, chain) = read(file)?;
     let entries = match (chain.sealed, master) {
         (true, None) => None,
         _ => Some(opened(file, &chain, master)?),
@@ -143,10 +145,14 @@ fn find(path: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
-fn read(file: &Path) -> Result<Chain, Failure> {
-    let bytes = fs::read(file).map_err(|why| unusable(file, &why))?;
-    Chain::read(&bytes)
-        .map_err(|why| Failure::verification(format!("`{}`: {}", file.display(), with_causes(&why))))
+/// The ledger as it lies there; no daemon debits while the file that is given with it is open.
+fn read(path: &Path) -> Result<(fs::File, Chain), Failure> {
+    let mut file = open_shared(path).map_err(|why| unusable(path, &why))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(|why| unusable(path, &why))?;
+    let chain = Chain::read(&bytes)
+        .map_err(|why| Failure::verification(format!("`{}`: {}", path.display(), with_causes(&why))))?;
+    Ok((file, chain))
 }
 
 fn opened(file: &Path, chain: &Chain, master: Option<&MasterSource>) -> Result<Vec<ledger::Entry>, Failure> {
@@ -298,7 +304,7 @@ impl Spent {
 
 impl Shown {
     fn of(file: &Path, master: Option<&MasterSource>, delta: Option<f64>) -> Result<Self, Failure> {
-        let chain = read(file)?;
+        let (_, chain) = read(file)?;
         let account = Account::new(opened(file, &chain, master)?);
         let newest = account.entries().iter().rev().find_map(|entry| match &entry.what {
             What::Debit { delta, .. } => Some(*delta),
@@ -506,6 +512,26 @@ mod tests {
         fs::write(&file, whole.replacen("\"round\":2", "\"round\":3", 1)).unwrap();
         let why = verify(&file, None, None, &mut |_| {}).unwrap_err();
         assert!(matches!(&why, Failure::Verification(text) if text.contains("entry 2")), "{why}");
+    }
+
+    #[test]
+    fn no_daemon_debits_between_the_looks_at_the_ledger_and_at_its_anchor() {
+        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let anchor = elsewhere.path().join("anchor");
+        let file = ledger(folder.path(), Some(anchor.clone()));
+        let anchored = fs::read(&anchor).unwrap();
+        fs::remove_file(&anchor).unwrap();
+        // Whoever reads the anchor stands still until it has been written.
+        assert!(std::process::Command::new("mkfifo").arg(&anchor).status().unwrap().success());
+        std::thread::scope(|scope| {
+            let verified = scope.spawn(|| verify(&file, Some(&anchor), None, &mut |_| {}));
+            let mut reader_stands = fs::OpenOptions::new().write(true).open(&anchor).unwrap();
+            let debit = fs::File::open(&file).unwrap().try_lock();
+            std::io::Write::write_all(&mut reader_stands, &anchored).unwrap();
+            drop(reader_stands);
+            verified.join().unwrap().unwrap();
+            assert!(matches!(debit, Err(fs::TryLockError::WouldBlock)), "{debit:?}");
+        });
     }
 
     #[test]

@@ -115,6 +115,48 @@ fn daemons_that_debit_at_the_same_time_never_overspend_and_lose_no_debit() {
 }
 
 #[test]
+fn no_daemon_debits_between_anothers_looks_at_the_ledger_and_at_its_anchor() {
+    let case = case();
+    case.debit(1).unwrap();
+    let (_, anchored) = case.copies();
+    fs::remove_file(&case.anchor).unwrap();
+    // Whoever reads the anchor stands still until it has been written.
+    assert!(std::process::Command::new("mkfifo").arg(&case.anchor).status().unwrap().success());
+    thread::scope(|scope| {
+        let inspected = scope.spawn(|| case.ledger.inspect());
+        let mut reader_stands = fs::OpenOptions::new().write(true).open(&case.anchor).unwrap();
+        let debit = fs::File::open(&case.file).unwrap().try_lock();
+        std::io::Write::write_all(&mut reader_stands, &anchored).unwrap();
+        drop(reader_stands);
+        assert_eq!(inspected.join().unwrap().unwrap().head.sequence, 1);
+        assert!(matches!(debit, Err(fs::TryLockError::WouldBlock)), "{debit:?}");
+    });
+}
+
+#[test]
+fn a_ledger_that_is_made_while_another_daemon_looks_for_it_is_not_taken_for_a_deleted_one() {
+    let case = case();
+    case.debit(1).unwrap();
+    let (first, anchored) = case.copies();
+    fs::remove_file(&case.file).unwrap();
+    fs::remove_file(&case.anchor).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&case.anchor).status().unwrap().success());
+    thread::scope(|scope| {
+        let inspected = scope.spawn(|| case.ledger.inspect());
+        let mut reader_stands = fs::OpenOptions::new().write(true).open(&case.anchor).unwrap();
+        // The reader has found no ledger; the first debit comes now.
+        fs::write(&case.file, &first).unwrap();
+        // The second look finds an anchor that is a file again.
+        let later = case.anchor.with_extension("later");
+        fs::write(&later, &anchored).unwrap();
+        fs::rename(&later, &case.anchor).unwrap();
+        std::io::Write::write_all(&mut reader_stands, &anchored).unwrap();
+        drop(reader_stands);
+        assert_eq!(inspected.join().unwrap().unwrap().head.sequence, 1);
+    });
+}
+
+#[test]
 fn a_crash_at_any_byte_of_a_debit_loses_none_before_it_and_the_next_one_goes_through() {
     let case = case();
     case.debit(1).unwrap();
