@@ -236,7 +236,8 @@ impl Spending {
         Ok((copied, self.ledger.accept_loss(reason, missing, (self.wall_ms)())?))
     }
 
-    /// A journal tells the event, and not under which words it was promised.
+    /// A journal tells the event, and not under which words it was promised: where two modes have one event, they are named
+    /// both, and who added the noise is unknown.
     fn of_journal(
         &self,
         run: Digest,
@@ -256,6 +257,12 @@ impl Spending {
             Some(accounting::Event::PoissonGaussianSteps { .. }) => PrivacyMode::SiloDpSgd,
             Some(accounting::Event::Gaussian { .. }) => PrivacyMode::DistributedDpFedavg,
         };
+        let (name, noise_by) = match mode {
+            PrivacyMode::DistributedDpFedavg => {
+                (format!("{mode} or {}", PrivacyMode::CentralDpFedavg), "unknown: its journal does not say")
+            }
+            _ => (mode.name().into(), mode.noise_by()),
+        };
         Release {
             daemon: self.daemon.clone(),
             run,
@@ -266,10 +273,10 @@ impl Spending {
             model,
             upload,
             data_version: None,
-            mode: mode.name().into(),
+            mode: name,
             unit: mode.unit().into(),
             relation: mode.relation().into(),
-            noise_by: mode.noise_by().into(),
+            noise_by: noise_by.into(),
         }
     }
 }
@@ -297,7 +304,7 @@ fn refusal(overspent: Overspent) -> Refusal {
 mod tests {
     use std::cell::Cell;
 
-    use identity::{IdentityKey, Period};
+    use identity::{IdentityKey, Period, PrivacyMode};
 
     use super::*;
     use crate::RunError;
@@ -354,6 +361,21 @@ mod tests {
         reserve(&spending, &plan, round + 1);
         let account = spending.ledger.inspect().unwrap().account;
         assert_eq!(account.entries().last().unwrap().time_ms, 31 * DAY_MS, "stamped by it too");
+    }
+
+    #[test]
+    fn what_is_copied_from_a_journal_claims_no_more_than_the_journal_tells() {
+        let folder = tempfile::tempdir().unwrap();
+        let spending = spending(folder.path(), false);
+        spending.accept_loss(&journal(&[1]), "the disk broke").unwrap();
+        let account = spending.ledger.inspect().unwrap().account;
+        let release = account.entries().first().unwrap().release().unwrap();
+        for mode in [PrivacyMode::DistributedDpFedavg, PrivacyMode::CentralDpFedavg] {
+            assert!(release.mode.contains(mode.name()), "either may have been: {}", release.mode);
+            assert_eq!((&*release.unit, &*release.relation), (mode.unit(), mode.relation()));
+            assert_ne!(release.noise_by, mode.noise_by());
+        }
+        assert!(release.noise_by.starts_with("unknown"));
     }
 
     /// A journal with a debit in each of these rounds.
