@@ -126,7 +126,7 @@ impl Driver {
     ///
     /// # Errors
     /// [`RunError`] of the journal, or of what it contradicts.
-    pub(crate) fn open(parts: Parts) -> Result<Self, RunError> {
+    pub(crate) fn open(mut parts: Parts) -> Result<Self, RunError> {
         let mut store = parts.store;
         let journal = store
             .replay()?

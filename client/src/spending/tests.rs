@@ -24,7 +24,7 @@ fn spending(folder: &Path, anchor: bool) -> Spending {
     Spending::new(ledger, &key(), &policy, || NOW_MS.with(Cell::get))
 }
 
-fn reserve(spending: &Spending, plan: &Plan, round: u64) {
+fn reserve(spending: &mut Spending, plan: &Plan, round: u64) {
     let [model, upload] = [b"model", b"bytes"].map(|bytes| Digest::sha256(bytes));
     let at = Attempt { round, attempt: 1 };
     let run = Digest::sha256(b"run");
@@ -34,29 +34,126 @@ fn reserve(spending: &Spending, plan: &Plan, round: u64) {
 #[test]
 fn a_period_is_over_when_the_wall_clock_says_so() {
     let folder = tempfile::tempdir().unwrap();
-    let spending = spending(folder.path(), false);
+    let mut spending = spending(folder.path(), false);
     let plan = sim::private_plan(4, 4, 3.0);
-    let refused = || spending.view(None, Some(&plan)).unwrap().refusal;
+    let refused = |spending: &Spending| spending.view(None, Some(&plan)).unwrap().refusal;
     NOW_MS.set(DAY_MS);
     let mut round = 0;
-    while refused().is_none() {
+    while refused(&spending).is_none() {
         round += 1;
-        reserve(&spending, &plan, round);
+        reserve(&mut spending, &plan, round);
     }
     assert!(
-        round > 0 && matches!(refused(), Some(Refusal::PeriodSpent { days: 30, .. })),
+        round > 0 && matches!(refused(&spending), Some(Refusal::PeriodSpent { days: 30, .. })),
         "{round}: {:?}",
-        refused()
+        refused(&spending)
     );
     NOW_MS.set(16 * DAY_MS);
-    assert!(refused().is_some(), "half of the period");
+    assert!(refused(&spending).is_some(), "half of the period");
     NOW_MS.set(31 * DAY_MS);
-    assert_eq!(refused(), None);
+    assert_eq!(refused(&spending), None);
     let view = spending.view(None, Some(&plan)).unwrap();
     assert_eq!(view.wall, Some(Timestamp(31 * DAY_MS)), "and the core is told");
-    reserve(&spending, &plan, round + 1);
+    reserve(&mut spending, &plan, round + 1);
     let account = spending.ledger.inspect().unwrap().account;
     assert_eq!(account.entries().last().unwrap().time_ms, 31 * DAY_MS, "stamped by it too");
+}
+
+/// As [`journal`], but killed between the two writes of the last round's debit.
+fn cut(rounds: &[u64]) -> Vec<ClientRecord> {
+    let mut journal = journal(rounds);
+    journal.pop();
+    journal
+}
+
+fn lost(spending: &mut Spending, journal: &[ClientRecord]) -> String {
+    let refused = spending.check(journal).unwrap_err();
+    assert!(matches!(refused, RunError::LostJournal(_)) && refused.exit_code() == 1, "{refused}");
+    refused.to_string()
+}
+
+#[test]
+fn a_journal_that_is_lost_or_older_than_the_ledger_is_refused_until_an_operator_accepts_it() {
+    let plan = sim::private_plan(4, 4, 3.0);
+    for anchor in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spending = spending(folder.path(), anchor);
+        for round in 1..=3 {
+            reserve(&mut spending, &plan, round);
+        }
+        spending.check(&journal(&[1, 2, 3])).unwrap();
+        let text = lost(&mut spending, &[]);
+        assert!(text.contains("holds 3 debits of this silo's own") && text.contains("in round 1"), "{text}");
+        assert!(
+            text.contains("older") && text.contains("repeated uploads") && text.contains("ledger accept")
+        );
+        assert!(lost(&mut spending, &journal(&[1])).contains("holds 2 debits"));
+        assert!(lost(&mut spending, &journal(&[1, 2])).contains("holds 1 debits"));
+        let accepted = spending.accept_loss(&journal(&[1]), "restored from March").unwrap();
+        assert_eq!((accepted.copied, accepted.forgotten, accepted.head.sequence), (0, 2, 4));
+        spending.check(&journal(&[1])).unwrap();
+        assert_eq!(spending.view(Some(Digest::sha256(b"run")), None).unwrap().round, Some(3));
+        // What comes after is not accepted with it.
+        reserve(&mut spending, &plan, 4);
+        spending.check(&journal(&[1, 4])).unwrap();
+        assert!(lost(&mut spending, &journal(&[1])).contains("in round 4"));
+    }
+}
+
+#[test]
+fn a_debit_that_a_crash_kept_from_the_journal_is_no_lost_journal_whatever_comes_after() {
+    let plan = sim::private_plan(4, 4, 3.0);
+    let folder = tempfile::tempdir().unwrap();
+    let mut spending = spending(folder.path(), true);
+    reserve(&mut spending, &plan, 1);
+    reserve(&mut spending, &plan, 2);
+    spending.check(&cut(&[1, 2])).unwrap();
+    reserve(&mut spending, &plan, 3);
+    let mut later = cut(&[1, 2]);
+    later.extend(journal(&[3]).split_off(1));
+    spending.check(&later).unwrap();
+}
+
+#[test]
+fn what_other_daemons_debited_is_asked_of_no_journal_and_one_daemons_loss_is_accepted_for_it_alone() {
+    let plan = sim::private_plan(4, 4, 3.0);
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = spending(folder.path(), true);
+    reserve(&mut first, &plan, 1);
+    // Another daemon, or the same silo enrolled anew.
+    let mut second = Spending { daemon: "second".into(), ..spending(folder.path(), true) };
+    second.check(&[]).unwrap();
+    reserve(&mut second, &plan, 1);
+    first.check(&journal(&[1])).unwrap();
+    let accepted = second.accept_loss(&[], "its disk broke").unwrap();
+    assert_eq!((accepted.copied, accepted.forgotten), (0, 1));
+    second.check(&[]).unwrap();
+    lost(&mut first, &[]);
+    // That a ledger is accepted which lacks entries says nothing of journals.
+    first.accept_loss(&journal(&[1, 2]), "an old ledger").unwrap();
+    lost(&mut first, &[]);
+}
+
+#[test]
+fn a_ledger_that_is_deleted_or_restored_while_the_daemon_runs_is_noticed_without_an_anchor() {
+    let plan = sim::private_plan(4, 4, 3.0);
+    let folder = tempfile::tempdir().unwrap();
+    let mut spending = spending(folder.path(), false);
+    reserve(&mut spending, &plan, 1);
+    let older = std::fs::read(spending.ledger.path()).unwrap();
+    spending.check(&journal(&[1])).unwrap();
+    reserve(&mut spending, &plan, 2);
+    spending.view(None, None).unwrap();
+    std::fs::write(spending.ledger.path(), older).unwrap();
+    // Even one that is used again is short of what was debited.
+    reserve(&mut spending, &plan, 3);
+    let refused = spending.view(None, None).unwrap_err().to_string();
+    assert!(
+        refused.contains("holds 1 debits that the ledger") && refused.contains("in round 2"),
+        "{refused}"
+    );
+    std::fs::remove_file(spending.ledger.path()).unwrap();
+    assert!(matches!(spending.view(None, None), Err(RunError::RolledBack(_))));
 }
 
 #[test]
@@ -86,21 +183,23 @@ fn journal(rounds: &[u64]) -> Vec<ClientRecord> {
         event: Some(accounting::Event::Gaussian { noise_multiplier: 20.0 }),
     };
     let joined = ClientRecord::Joined { run_id, plan, roster_epoch: 1 };
-    [joined].into_iter().chain(rounds.iter().map(debit)).collect()
+    let advertised = |round: &u64| ClientRecord::Advertised { at: Attempt { round: *round, attempt: 1 } };
+    let rounds = rounds.iter().flat_map(|round| [advertised(round), debit(round)]);
+    [joined].into_iter().chain(rounds).collect()
 }
 
 #[test]
 fn a_ledger_that_lacks_a_debit_of_the_journal_is_refused_until_an_operator_has_it_copied() {
     for anchor in [false, true] {
         let folder = tempfile::tempdir().unwrap();
-        let spending = spending(folder.path(), anchor);
+        let mut spending = spending(folder.path(), anchor);
         spending.check(&journal(&[])).unwrap();
         let refused = spending.check(&journal(&[1, 2])).unwrap_err();
         assert!(matches!(refused, RunError::RolledBack(_)) && refused.exit_code() == 1, "{refused}");
         let text = refused.to_string();
         assert!(text.contains("holds 2 debits") && text.contains("the first in round 1"), "{text}");
-        let (copied, head) = spending.accept_loss(&journal(&[1, 2]), "the disk broke").unwrap();
-        assert_eq!((copied, head.sequence), (2, 3));
+        let accepted = spending.accept_loss(&journal(&[1, 2]), "the disk broke").unwrap();
+        assert_eq!((accepted.copied, accepted.forgotten, accepted.head.sequence), (2, 0, 3));
         spending.check(&journal(&[1, 2])).unwrap();
         spending.check(&journal(&[1, 2, 3])).unwrap_err();
         let run = Some(Digest::sha256(b"run"));

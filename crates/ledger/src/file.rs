@@ -158,7 +158,8 @@ impl Ledger {
     }
 
     /// Goes on, by an operator's word, with a ledger that lacks entries or whose anchor does: first adds `missing`, what
-    /// this silo's own journal has debited and the ledger lacks, then an entry with the `reason`.
+    /// this silo's own journal has debited and the ledger lacks, then an entry with the `reason`; `journal_of` is the
+    /// daemon whose journal was lost, if one was.
     ///
     /// # Errors
     /// [`LedgerError`]; damage is not accepted, only absence.
@@ -166,6 +167,7 @@ impl Ledger {
         &self,
         reason: &str,
         missing: Vec<(u64, What)>,
+        journal_of: Option<String>,
         now_ms: u64,
     ) -> Result<Head, LedgerError> {
         let mut held = self.hold()?;
@@ -173,7 +175,7 @@ impl Ledger {
         for (time_ms, what) in missing {
             self.append(&mut held, what, time_ms)?;
         }
-        let what = What::OperatorAcceptsLoss { reason: reason.into(), anchor };
+        let what = What::OperatorAcceptsLoss { reason: reason.into(), anchor, journal_of };
         let head = self.append(&mut held, what, now_ms)?;
         // The empty line says that what follows does not continue what is before, and ends a line that was cut off.
         self.extend_anchor(&format!("\n{}", anchor::line(&head)))?;

@@ -279,13 +279,13 @@ fn an_operator_may_accept_a_loss_which_stays_in_the_ledger_and_a_later_rollback_
     }
     case.refused();
     let journalled = What::Debit { release: release("a", 9), cost: cost().unwrap(), delta: LIMITS.delta };
-    let head = case.ledger.accept_loss("the disk of March is gone", vec![(1, journalled)], 6).unwrap();
+    let head = case.ledger.accept_loss("the disk of March is gone", vec![(1, journalled)], None, 6).unwrap();
     assert_eq!(head.sequence, 5);
     assert!(fs::read(&case.anchor).unwrap().starts_with(&anchor), "an anchor is only appended to");
     case.debit(6).unwrap();
     assert_eq!(case.rounds(), [1, 2, 3, 9, 6]);
     let account = case.ledger.inspect().unwrap().account;
-    let What::OperatorAcceptsLoss { reason, anchor: Some(lost) } = &account.entries()[4].what else {
+    let What::OperatorAcceptsLoss { reason, anchor: Some(lost), .. } = &account.entries()[4].what else {
         panic!("{account:?}")
     };
     assert_eq!((reason.as_str(), lost.sequence), ("the disk of March is gone", 3));
@@ -303,7 +303,7 @@ fn a_ledger_without_an_anchor_takes_one_by_an_operators_word_only() {
     }
     let with = Ledger::new(folder.path(), "d", Some(anchor), None).unwrap();
     assert!(matches!(with.inspect(), Err(LedgerError::Anchor { .. })));
-    with.accept_loss("anchored from now on", vec![], 2).unwrap();
+    with.accept_loss("anchored from now on", vec![], None, 2).unwrap();
     with.reserve(release("a", 3), cost(), &LIMITS, 3).unwrap();
     assert_eq!(with.inspect().unwrap().head.sequence, 4);
 }
@@ -355,7 +355,7 @@ fn a_sealed_ledger_holds_nothing_in_the_clear_and_its_chain_and_anchor_are_check
     for round in 1..=2 {
         sealed.reserve(release("a", round), cost(), &LIMITS, 1).unwrap();
     }
-    sealed.accept_loss("moved", vec![], 2).unwrap();
+    sealed.accept_loss("moved", vec![], None, 2).unwrap();
     sealed.reserve(release("a", 3), cost(), &LIMITS, 3).unwrap();
     let bytes = fs::read(sealed.path()).unwrap();
     let text = String::from_utf8(bytes.clone()).unwrap();
