@@ -10,6 +10,7 @@ use identity::{AuthorisedRoster, Problems};
 use pki::TransportKey;
 
 use crate::enroll::Enroll;
+use crate::spending::Accepted;
 use crate::{Config, EXIT_CONFIGURATION, EXIT_FAILURE, EXIT_REFUSED, EnrollError, offers, renewal};
 
 /// See the module.
@@ -53,12 +54,13 @@ pub(crate) enum RosterCommand {
     },
 }
 
-/// What is done about a ledger that lost entries.
+/// What is done about a ledger, or a journal, that lost entries.
 #[derive(Subcommand, Debug)]
 pub(crate) enum LedgerCommand {
-    /// Go on with a ledger that lacks entries, or whose anchor does: copies into it what this silo's journal has debited,
-    /// and writes an entry with your reason. What other daemons debited and nobody has a copy of stays lost. Restore the
-    /// newest copy instead where there is one. Stop the daemon first.
+    /// Go on with a ledger that lacks entries, or whose anchor or this silo's journal does: copies into it what the journal
+    /// has debited, and writes an entry with your reason. What other daemons debited and nobody has a copy of stays lost;
+    /// so do the rosters that a lost journal had seen: configure the newest one. Restore the newest copy instead where
+    /// there is one. Stop the daemon first.
     Accept {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
@@ -160,8 +162,11 @@ fn accept_loss(path: &std::path::Path, reason: &str) -> Result<(), (u8, String)>
     let loaded = config.open().map_err(|why| (EXIT_CONFIGURATION, why.to_string()))?;
     let file = loaded.ledger.path().display().to_string();
     let accepted = crate::accept_loss(&config, loaded, reason);
-    let (copied, head) = accepted.map_err(|why| failed(crate::with_causes(&why)))?;
+    let Accepted { copied, forgotten, head } = accepted.map_err(|why| failed(crate::with_causes(&why)))?;
     println!("{file}: copied {copied} debits from the journal; the ledger ends with {head}");
+    if forgotten > 0 {
+        println!("{file}: {forgotten} debits of this silo's own are accepted as lost to its journal");
+    }
     Ok(())
 }
 

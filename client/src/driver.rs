@@ -126,7 +126,7 @@ impl Driver {
     ///
     /// # Errors
     /// [`RunError`] of the journal, or of what it contradicts.
-    pub(crate) fn open(parts: Parts) -> Result<Self, RunError> {
+    pub(crate) fn open(mut parts: Parts) -> Result<Self, RunError> {
         let mut store = parts.store;
         let journal = store
             .replay()?
@@ -240,7 +240,7 @@ impl Driver {
             ToClient::Open { .. } => {
                 let run = self.participant.status().run_id;
                 let plan = self.participant.plan().map(|plan| &**plan);
-                let view = block_in_place(|| self.spending.view(run, plan, self.clock.now()))?;
+                let view = block_in_place(|| self.spending.view(run, plan))?;
                 self.feed(ClientInput::Ledger(view));
             }
             ToClient::Finished { reason } => {
@@ -324,7 +324,7 @@ impl Driver {
         let (Some(held), Some(run)) = (&self.held, run) else { return Ok(false) };
         let Held { plan, model, data_version, .. } = held;
         let debit = Upload { run, plan, at, model: *model, upload, data_version: *data_version };
-        match block_in_place(|| self.spending.reserve(debit, self.clock.now())) {
+        match block_in_place(|| self.spending.reserve(debit)) {
             Ok(()) => Ok(true),
             Err(why @ (LedgerError::Overspent(_) | LedgerError::AlreadyDebited { .. })) => {
                 tracing::error!(round = at.round, "not uploaded: {why}");

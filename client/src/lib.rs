@@ -53,7 +53,7 @@ use link::Link;
 use offers::Offers;
 use patience::Patience;
 use spending::Spending;
-pub use spending::{LedgerConfig, RolledBack};
+pub use spending::{LedgerConfig, LostJournal, RolledBack};
 pub use transport::Tls;
 use witness::Watchman;
 
@@ -128,6 +128,9 @@ pub enum RunError {
     /// The ledger lacks what the journal has.
     #[error(transparent)]
     RolledBack(RolledBack),
+    /// The journal lacks what the ledger has.
+    #[error(transparent)]
+    LostJournal(LostJournal),
     /// The silo's table is not what the plan asks for.
     #[error(transparent)]
     Data(DatasetError),
@@ -157,7 +160,7 @@ impl RunError {
             Self::Config(_) | Self::Address(_) => EXIT_CONFIGURATION,
             Self::Participant(ParticipantError::Journal { .. }) => EXIT_FAILURE,
             Self::Participant(_) => EXIT_CONFIGURATION,
-            Self::Ledger(_) | Self::RolledBack(_) => EXIT_FAILURE,
+            Self::Ledger(_) | Self::RolledBack(_) | Self::LostJournal(_) => EXIT_FAILURE,
             Self::Store(_) | Self::Append(_) | Self::Record(_) | Self::Departures(_) | Self::Memory(_) => {
                 EXIT_FAILURE
             }
@@ -285,7 +288,7 @@ pub async fn run_on(
         report,
     };
     let driver = Driver::open(Parts {
-        spending: Spending::new(ledger, &profile.identity, &profile.policy),
+        spending: Spending::new(ledger, &profile.identity, &profile.policy, daemon::wall_ms),
         profile,
         store: wrap(store),
         patience,
@@ -317,11 +320,12 @@ fn open_journal(config: &Config, vault: Option<Arc<Vault>>) -> Result<Opened, St
     }
 }
 
-/// Goes on with a ledger that lacks entries; gives how many the journal had, and the ledger's new head.
-fn accept_loss(config: &Config, loaded: Loaded, reason: &str) -> Result<(usize, ledger::Head), RunError> {
-    let mut journal = open_journal(config, loaded.vault)?.store;
+/// Goes on with a ledger, or a journal, that lacks entries.
+fn accept_loss(config: &Config, loaded: Loaded, reason: &str) -> Result<spending::Accepted, RunError> {
+    let Loaded { profile, vault, ledger, .. } = loaded;
+    let mut journal = open_journal(config, vault)?.store;
     let records: Result<Vec<_>, _> =
         journal.replay()?.iter().map(|bytes| ClientRecord::decode(bytes)).collect();
-    let spending = Spending::new(loaded.ledger, &loaded.profile.identity, &loaded.profile.policy);
-    Ok(spending.accept_loss(&records.map_err(RunError::Record)?, reason, renewal::now_s() * 1000)?)
+    let spending = Spending::new(ledger, &profile.identity, &profile.policy, daemon::wall_ms);
+    Ok(spending.accept_loss(&records.map_err(RunError::Record)?, reason)?)
 }

@@ -1,9 +1,11 @@
 //! The ledger of this silo's data: read before a round is opened, debited before anything can leave.
 //!
-//! The journal tells what this daemon did; the ledger, what all daemons did with the data. Each finds the other rolled
-//! back: a debit of the journal that the ledger lacks ends the daemon, and a round that only the ledger knows of is
-//! sat out.
+//! The journal tells what this daemon did; the ledger, what all daemons did with the data. Each finds the other lost or
+//! rolled back, which ends the daemon until an operator acts: the ledger lacks a debit of the journal, or holds one of an
+//! attempt that the journal knows nothing of. The ledger is written first, so one that only it holds, of an attempt that
+//! the journal began, was made before a crash: its round is sat out.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -78,6 +80,10 @@ pub(crate) struct Spending {
     /// The public key of this silo's identity, hexadecimal.
     daemon: String,
     limits: Limits,
+    /// Debits are stamped and periods judged by it. The driver's own clock stands still while the machine sleeps.
+    wall_ms: fn() -> u64,
+    /// Run and round of all that this daemon has debited.
+    debited: BTreeSet<(Digest, u64)>,
 }
 
 /// What is about to be uploaded.
@@ -106,27 +112,70 @@ pub struct RolledBack {
     ledger: PathBuf,
 }
 
+/// Debits of the ledger, made by this silo, that its journal knows nothing of.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the ledger `{}` holds {count} debits of this silo's own of which its journal knows nothing, the first in round {round} \
+     of run {run}: the journal in its state_dir was lost or restored from an old copy, or another copy of this silo runs; \
+     without it, rosters older than those it has seen and repeated uploads could be accepted; restore the newest copy of \
+     the journal; where it is lost for good, configure the federation's newest roster, and \
+     `folkmoot client ledger accept --config FILE --reason TEXT` goes on without it, and says so in the ledger; or enrol \
+     this silo anew",
+    ledger.display()
+)]
+pub struct LostJournal {
+    count: usize,
+    round: u64,
+    run: String,
+    ledger: PathBuf,
+}
+
+/// What an operator's word made good.
+pub(crate) struct Accepted {
+    /// Debits that the ledger lacked, copied from the journal.
+    pub(crate) copied: usize,
+    /// Debits that the journal lacks.
+    pub(crate) forgotten: usize,
+    /// The ledger's, with the operator's entry.
+    pub(crate) head: ledger::Head,
+}
+
 impl Spending {
-    pub(crate) fn new(ledger: Ledger, daemon: &identity::IdentityKey, policy: &Policy) -> Self {
+    pub(crate) fn new(
+        ledger: Ledger,
+        daemon: &identity::IdentityKey,
+        policy: &Policy,
+        wall_ms: fn() -> u64,
+    ) -> Self {
         let period =
             policy.period.map(|period| PeriodLimit { days: period.days, epsilon_max: period.epsilon_max });
         let limits = Limits { epsilon_max: policy.epsilon_max, delta: policy.delta_max, period };
-        Self { ledger, daemon: hex::encode(daemon.public().as_bytes()), limits }
+        Self {
+            ledger,
+            daemon: hex::encode(daemon.public().as_bytes()),
+            limits,
+            wall_ms,
+            debited: BTreeSet::new(),
+        }
     }
 
     /// Compares the ledger with the journal, and says how it stands.
-    pub(crate) fn check(&self, journal: &[ClientRecord]) -> Result<(), crate::RunError> {
+    pub(crate) fn check(&mut self, journal: &[ClientRecord]) -> Result<(), crate::RunError> {
         let found = self.ledger.inspect()?;
-        let ledger = self.ledger.path();
         let lacking = self.lacking(journal, &found.account);
         if let Some(first) = lacking.first().and_then(|(_, what)| release_of(what)) {
-            let (round, run) = (first.round, first.run.short());
-            let rolled_back = RolledBack { count: lacking.len(), round, run, ledger: ledger.to_owned() };
-            return Err(crate::RunError::RolledBack(rolled_back));
+            return Err(self.rolled_back(lacking.len(), first.run, first.round));
         }
+        let forgotten = self.forgotten(journal, &found.account);
+        if let Some(first) = forgotten.first() {
+            let (count, round, run) = (forgotten.len(), first.round, first.run.short());
+            let ledger = self.ledger.path().to_owned();
+            return Err(crate::RunError::LostJournal(LostJournal { count, round, run, ledger }));
+        }
+        self.debited = self.own(&found.account).map(|(_, made)| (made.run, made.round)).collect();
         let total = found.account.total(self.limits.delta);
         tracing::info!(
-            ledger = %ledger.display(),
+            ledger = %self.ledger.path().display(),
             entries = found.head.sequence,
             epsilon_spent = total.epsilon(),
             exact_releases = total.exact_releases,
@@ -172,19 +221,58 @@ impl Spending {
         lacking
     }
 
+    /// This daemon's entries, with their numbers.
+    fn own<'a>(&'a self, account: &'a ledger::Account) -> impl Iterator<Item = (u64, &'a Release)> {
+        let releases = account.entries().iter().filter_map(|entry| Some((entry.sequence, entry.release()?)));
+        releases.filter(|(_, release)| release.daemon == self.daemon)
+    }
+
+    /// What this daemon debited in attempts that the journal knows nothing of, unless an operator has accepted that since.
+    /// An attempt is in the journal before its debit is in the ledger.
+    fn forgotten<'a>(&'a self, journal: &[ClientRecord], account: &'a ledger::Account) -> Vec<&'a Release> {
+        let accepted = account.entries().iter().rev().find(|entry| {
+            matches!(&entry.what, What::OperatorAcceptsLoss { journal_of: Some(daemon), .. } if *daemon == self.daemon)
+        });
+        let accepted = accepted.map_or(0, |entry| entry.sequence);
+        let (mut current, mut known) = (None, BTreeSet::new());
+        for record in journal {
+            match record {
+                ClientRecord::Joined { run_id, .. } => current = Some(*run_id),
+                ClientRecord::Advertised { at } | ClientRecord::Debited { at, .. } => {
+                    known.extend(current.map(|run| (run, at.round, at.attempt)));
+                }
+                _ => {}
+            }
+        }
+        let forgotten = |(sequence, made): &(u64, &Release)| {
+            *sequence > accepted && !known.contains(&(made.run, made.round, made.attempt))
+        };
+        self.own(account).filter(forgotten).map(|(_, made)| made).collect()
+    }
+
+    fn rolled_back(&self, count: usize, run: Digest, round: u64) -> crate::RunError {
+        let ledger = self.ledger.path().to_owned();
+        crate::RunError::RolledBack(RolledBack { count, round, run: run.short(), ledger })
+    }
+
     /// What the core is told before a round of `plan` is opened.
     pub(crate) fn view(
         &self,
         run: Option<Digest>,
         plan: Option<&Plan>,
-        now: Timestamp,
-    ) -> Result<LedgerView, LedgerError> {
+    ) -> Result<LedgerView, crate::RunError> {
+        let now_ms = (self.wall_ms)();
         let account = self.ledger.inspect()?.account;
+        let held: BTreeSet<_> = self.own(&account).map(|(_, made)| (made.run, made.round)).collect();
+        if let Some((run, round)) = self.debited.difference(&held).next() {
+            return Err(self.rolled_back(self.debited.difference(&held).count(), *run, *round));
+        }
         let refused = plan.and_then(|plan| {
             let cost = cost_of(plan)?;
-            account.admits(plan.mode().unit(), &cost, &self.limits, now.0).err()
+            account.admits(plan.mode().unit(), &cost, &self.limits, now_ms).err()
         });
         Ok(LedgerView {
+            wall: Some(Timestamp(now_ms)),
             round: run.and_then(|run| account.highest_round(&self.daemon, &run)),
             epsilon_spent: account.total(self.limits.delta).epsilon(),
             refusal: refused.map(refusal),
@@ -197,7 +285,7 @@ impl Spending {
     }
 
     /// Debits an upload; durable when this returns, and never taken back.
-    pub(crate) fn reserve(&self, upload: Upload<'_>, now: Timestamp) -> Result<(), LedgerError> {
+    pub(crate) fn reserve(&mut self, upload: Upload<'_>) -> Result<(), LedgerError> {
         let Upload { run, plan, at, model, upload, data_version } = upload;
         let mode = plan.mode();
         let release = Release {
@@ -215,25 +303,29 @@ impl Spending {
             relation: mode.relation().into(),
             noise_by: mode.noise_by().into(),
         };
-        let head = self.ledger.reserve(release, cost_of(plan), &self.limits, now.0)?;
+        let head = self.ledger.reserve(release, cost_of(plan), &self.limits, (self.wall_ms)())?;
+        self.debited.insert((run, at.round));
         tracing::debug!(round = at.round, entry = head.sequence, "debited in the ledger");
         Ok(())
     }
 
-    /// Adds what the journal has and the ledger lacks, and the operator's reason.
+    /// Adds what the journal has and the ledger lacks, and the operator's reason; says in it whether the journal too
+    /// lacks what the ledger has.
     pub(crate) fn accept_loss(
         &self,
         journal: &[ClientRecord],
         reason: &str,
-        now_ms: u64,
-    ) -> Result<(usize, ledger::Head), LedgerError> {
+    ) -> Result<Accepted, LedgerError> {
         let account = self.ledger.entries_as_they_are()?;
         let missing = self.lacking(journal, &account);
-        let copied = missing.len();
-        Ok((copied, self.ledger.accept_loss(reason, missing, now_ms)?))
+        let (copied, forgotten) = (missing.len(), self.forgotten(journal, &account).len());
+        let journal_of = (forgotten > 0).then(|| self.daemon.clone());
+        let head = self.ledger.accept_loss(reason, missing, journal_of, (self.wall_ms)())?;
+        Ok(Accepted { copied, forgotten, head })
     }
 
-    /// A journal tells the event, and not under which words it was promised.
+    /// A journal tells the event, and not under which words it was promised: where two modes have one event, they are named
+    /// both, and who added the noise is unknown.
     fn of_journal(
         &self,
         run: Digest,
@@ -253,6 +345,12 @@ impl Spending {
             Some(accounting::Event::PoissonGaussianSteps { .. }) => PrivacyMode::SiloDpSgd,
             Some(accounting::Event::Gaussian { .. }) => PrivacyMode::DistributedDpFedavg,
         };
+        let (name, noise_by) = match mode {
+            PrivacyMode::DistributedDpFedavg => {
+                (format!("{mode} or {}", PrivacyMode::CentralDpFedavg), "unknown: its journal does not say")
+            }
+            _ => (mode.name().into(), mode.noise_by()),
+        };
         Release {
             daemon: self.daemon.clone(),
             run,
@@ -263,10 +361,10 @@ impl Spending {
             model,
             upload,
             data_version: None,
-            mode: mode.name().into(),
+            mode: name,
             unit: mode.unit().into(),
             relation: mode.relation().into(),
-            noise_by: mode.noise_by().into(),
+            noise_by: noise_by.into(),
         }
     }
 }
@@ -291,55 +389,4 @@ fn refusal(overspent: Overspent) -> Refusal {
 }
 
 #[cfg(test)]
-mod tests {
-    use identity::IdentityKey;
-
-    use super::*;
-    use crate::RunError;
-
-    fn key() -> IdentityKey {
-        IdentityKey::from_secret_hex(&hex::encode([1; 32])).unwrap()
-    }
-
-    fn spending(folder: &Path, anchor: bool) -> Spending {
-        let anchor = anchor.then(|| folder.join("anchor"));
-        let ledger = Ledger::new(&folder.join("ledger"), "d", anchor, None).unwrap();
-        Spending::new(ledger, &key(), &Policy { delta_max: 1e-5, ..Policy::for_authors([]) })
-    }
-
-    /// A journal with a debit in each of these rounds.
-    fn journal(rounds: &[u64]) -> Vec<ClientRecord> {
-        let (run_id, plan) = (Digest::sha256(b"run"), Digest::sha256(b"plan"));
-        let debit = |round: &u64| ClientRecord::Debited {
-            now: Timestamp(*round),
-            at: Attempt { round: *round, attempt: 1 },
-            model: Digest::sha256(b"model"),
-            r2: Digest::sha256(b"r2"),
-            upload: Digest::sha256(b"upload"),
-            event: Some(accounting::Event::Gaussian { noise_multiplier: 20.0 }),
-        };
-        let joined = ClientRecord::Joined { run_id, plan, roster_epoch: 1 };
-        [joined].into_iter().chain(rounds.iter().map(debit)).collect()
-    }
-
-    #[test]
-    fn a_ledger_that_lacks_a_debit_of_the_journal_is_refused_until_an_operator_has_it_copied() {
-        for anchor in [false, true] {
-            let folder = tempfile::tempdir().unwrap();
-            let spending = spending(folder.path(), anchor);
-            spending.check(&journal(&[])).unwrap();
-            let refused = spending.check(&journal(&[1, 2])).unwrap_err();
-            assert!(matches!(refused, RunError::RolledBack(_)) && refused.exit_code() == 1, "{refused}");
-            let text = refused.to_string();
-            assert!(text.contains("holds 2 debits") && text.contains("the first in round 1"), "{text}");
-            let (copied, head) = spending.accept_loss(&journal(&[1, 2]), "the disk broke", 9).unwrap();
-            assert_eq!((copied, head.sequence), (2, 3));
-            spending.check(&journal(&[1, 2])).unwrap();
-            spending.check(&journal(&[1, 2, 3])).unwrap_err();
-            let run = Some(Digest::sha256(b"run"));
-            let view = spending.view(run, None, Timestamp(10)).unwrap();
-            assert_eq!((view.round, view.refusal), (Some(2), None));
-            assert!(view.epsilon_spent > 0.0);
-        }
-    }
-}
+mod tests;

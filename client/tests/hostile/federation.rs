@@ -151,18 +151,22 @@ impl Federation {
     /// [`Federation::restarted`], after something happened to the folder; it then knows the chain up to `head`.
     pub(crate) async fn restarted_after(self, head: Option<u64>, happen: impl FnOnce(&Path)) -> Self {
         let Self { plan, mut process, session, folder, daemon, rng, arrived } = self;
-        drop(session);
-        daemon.stop.send(()).unwrap();
-        assert_eq!(daemon.task.await.unwrap().unwrap(), Ended::ShutDown);
+        stopped(session, daemon).await;
         // Sessions that the daemon opened before it was told to stop.
         while process.sessions.try_recv().is_ok() {}
         happen(folder.path());
-        let mut config = anchored(silo_again(&folder, &process), &folder);
-        config.state_dir = folder.path().join("state");
-        let daemon = Daemon::start(config);
+        let daemon = Daemon::start(configured_again(&folder, &process));
         let mut session = process.session().await;
         assert_eq!(session.welcome(&plan).await, ToCoordinator::CheckIn { head, data: None });
         Self { plan, process, session, folder, daemon, rng, arrived }
+    }
+
+    /// The daemon is stopped as by a signal, something happens to the folder, and it does not start again.
+    pub(crate) async fn fails_to_start_after(self, happen: impl FnOnce(&Path)) -> RunError {
+        let Self { process, session, folder, daemon, .. } = self;
+        stopped(session, daemon).await;
+        happen(folder.path());
+        client::run(configured_again(&folder, &process), std::future::pending()).await.unwrap_err()
     }
 
     /// Greeted in a further session: the daemon is alive and comes back by itself.
@@ -361,6 +365,19 @@ fn ledgered(folder: &TempDir) -> Vec<Digest> {
 }
 
 /// All but the journal once more: the helper writes a folder only once.
+/// Ended as by a signal.
+async fn stopped(session: Session, daemon: Daemon) {
+    drop(session);
+    daemon.stop.send(()).unwrap();
+    assert_eq!(daemon.task.await.unwrap().unwrap(), Ended::ShutDown);
+}
+
+/// The configuration with which a daemon goes on in its folder.
+fn configured_again(folder: &TempDir, process: &Process) -> Config {
+    let config = anchored(silo_again(folder, process), folder);
+    Config { state_dir: folder.path().join("state"), ..config }
+}
+
 fn silo_again(folder: &TempDir, process: &Process) -> Config {
     let again = folder.path().join("again");
     std::fs::create_dir(&again).unwrap();

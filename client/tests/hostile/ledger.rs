@@ -1,7 +1,9 @@
 //! A silo whose data is used by others too, or whose disk was rolled back.
 
 use std::fs;
+use std::path::Path;
 
+use client::RunError;
 use identity::{Policy, PrivacyMode};
 use ledger::{Cost, Limits, Release, What};
 use params::Digest;
@@ -54,16 +56,16 @@ async fn what_another_run_has_spent_refuses_this_one_whatever_its_coordinator_sa
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_journal_is_made_good_by_the_ledger_and_its_rounds_are_sat_out() {
+async fn a_lost_journal_is_refused_and_once_it_is_accepted_the_ledgers_rounds_are_sat_out() {
     let (all, _) = Federation::uploaded(&[]).await;
+    let why = all.fails_to_start_after(lose_the_journal).await;
+    assert!(matches!(why, RunError::LostJournal(_)) && why.exit_code() == 1, "{why}");
+    let (all, _) = Federation::uploaded(&[]).await;
+    let (ledger, daemon) = (all.ledger(), hex::encode(crate::mock::key(1).public().as_bytes()));
     let mut all = all
         .restarted_after(None, |folder| {
-            for file in fs::read_dir(folder.join("state")).unwrap() {
-                let path = file.unwrap().path();
-                if path.is_file() && path.file_name().unwrap() != "lock" {
-                    fs::remove_file(path).unwrap();
-                }
-            }
+            lose_the_journal(folder);
+            ledger.accept_loss("the disk broke", vec![], Some(daemon), 1).unwrap();
         })
         .await;
     all.session.say(protocol::ToClient::Published(genesis(&all.plan).0)).await;
@@ -71,6 +73,16 @@ async fn a_lost_journal_is_made_good_by_the_ledger_and_its_rounds_are_sat_out() 
     all.declines(again, Decline::SitsOut, "it may have uploaded in it").await;
     let said = all.say(all.open(SECOND)).await;
     assert!(matches!(said, ToCoordinator::Advertise { at: SECOND, .. }), "{said:?}");
+}
+
+/// All that lies in the state folder itself; the ledger has a folder in it.
+fn lose_the_journal(folder: &Path) {
+    for file in fs::read_dir(folder.join("state")).unwrap() {
+        let path = file.unwrap().path();
+        if path.is_file() && path.file_name().unwrap() != "lock" {
+            fs::remove_file(path).unwrap();
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use accounting::rounded_up;
 use clap::Subcommand;
-use ledger::{Account, Chain, Salt, Total, What, check_anchor, open_entries};
+use ledger::{Account, Chain, Salt, Total, What, check_anchor, open_entries, open_shared};
 use params::Digest;
 use serde::Serialize;
 use vault::{KEYRING_FILE, MasterSource, Vault};
@@ -55,6 +56,12 @@ pub(crate) enum Ledgers {
     },
 }
 
+/// What is said of a last line that is no entry.
+const UNFINISHED: &str = "the last line is unfinished, and counted as no entry: a crash cut its write short, before anything of it \
+     could leave the silo, and the next debit overwrites it; if nothing crashed, the line was damaged after it was written \
+     and its debit is missing here: compare the anchor, and start the daemon, whose journal holds its own debits and which \
+     refuses a ledger without them";
+
 pub(crate) fn run(ledgers: &Ledgers) -> Result<(), Failure> {
     match ledgers {
         Ledgers::Show { path, json, .. } if path.join(checkpoint::CHECKPOINTS_FOLDER).is_dir() => {
@@ -70,12 +77,20 @@ pub(crate) fn run(ledgers: &Ledgers) -> Result<(), Failure> {
             }
             Ok(())
         }
-        Ledgers::Verify { path, anchor, master } => verify(&find(path)?, anchor.as_deref(), master.as_ref()),
+        Ledgers::Verify { path, anchor, master } => {
+            verify(&find(path)?, anchor.as_deref(), master.as_ref(), &mut |note| eprintln!("{note}"))
+        }
     }
 }
 
-fn verify(file: &Path, anchor: Option<&Path>, master: Option<&MasterSource>) -> Result<(), Failure> {
-    let chain = read(file)?;
+fn verify(
+    file: &Path,
+    anchor: Option<&Path>,
+    master: Option<&MasterSource>,
+    note: &mut dyn FnMut(&str),
+) -> Result<(), Failure> {
+    // The lock is held until the anchor has been read.
+    let (_lock, chain) = read(file)?;
     let entries = match (chain.sealed, master) {
         (true, None) => None,
         _ => Some(opened(file, &chain, master)?),
@@ -87,13 +102,16 @@ fn verify(file: &Path, anchor: Option<&Path>, master: Option<&MasterSource>) -> 
         chain.dataset,
         chain.head()
     );
+    if chain.torn {
+        note(&format!("warning: {UNFINISHED}"));
+    }
     if entries.is_none() {
-        eprintln!("note: the entries are sealed; their chain was checked, not what they say: add --master");
+        note("note: the entries are sealed; their chain was checked, not what they say: add --master");
     }
     let Some(anchor) = anchor else {
-        eprintln!(
+        note(
             "warning: no anchor was checked: entries that were cut off at the end, with a snapshot that was restored, are \
-             not seen"
+             not seen",
         );
         return Ok(());
     };
@@ -128,10 +146,14 @@ fn find(path: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
-fn read(file: &Path) -> Result<Chain, Failure> {
-    let bytes = fs::read(file).map_err(|why| unusable(file, &why))?;
-    Chain::read(&bytes)
-        .map_err(|why| Failure::verification(format!("`{}`: {}", file.display(), with_causes(&why))))
+/// The ledger as it lies there; no daemon debits while the file that is given with it is open.
+fn read(path: &Path) -> Result<(fs::File, Chain), Failure> {
+    let mut file = open_shared(path).map_err(|why| unusable(path, &why))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(|why| unusable(path, &why))?;
+    let chain = Chain::read(&bytes)
+        .map_err(|why| Failure::verification(format!("`{}`: {}", path.display(), with_causes(&why))))?;
+    Ok((file, chain))
 }
 
 fn opened(file: &Path, chain: &Chain, master: Option<&MasterSource>) -> Result<Vec<ledger::Entry>, Failure> {
@@ -185,6 +207,8 @@ struct Shown {
     dataset: String,
     entries: u64,
     head: String,
+    /// Whether a last line is no entry, as [`UNFINISHED`] says.
+    unfinished_line: bool,
     total: Spent,
     runs: Vec<RunSpent>,
     accepted_losses: Vec<String>,
@@ -286,7 +310,7 @@ impl Spent {
 
 impl Shown {
     fn of(file: &Path, master: Option<&MasterSource>, delta: Option<f64>) -> Result<Self, Failure> {
-        let chain = read(file)?;
+        let (_, chain) = read(file)?;
         let account = Account::new(opened(file, &chain, master)?);
         let newest = account.entries().iter().rev().find_map(|entry| match &entry.what {
             What::Debit { delta, .. } => Some(*delta),
@@ -315,6 +339,7 @@ impl Shown {
             dataset: chain.dataset.clone(),
             entries: chain.lines.len() as u64,
             head: chain.head().to_string(),
+            unfinished_line: chain.torn,
             total: Spent::of(&account.total_in_detail(delta)),
             runs: runs.collect(),
             accepted_losses: losses.collect(),
@@ -351,6 +376,9 @@ impl Shown {
                 self.commitments.len()
             );
         }
+        if self.unfinished_line {
+            let _ = writeln!(text, "UNFINISHED    {UNFINISHED}");
+        }
         for reason in &self.accepted_losses {
             let _ = writeln!(text, "LOSS ACCEPTED by an operator: {}", printable(reason));
         }
@@ -383,124 +411,4 @@ fn coordinators(folder: &Path, json: bool) -> Result<(), Failure> {
 }
 
 #[cfg(test)]
-mod tests {
-    use accounting::Event;
-    use ledger::{Cost, Ledger, Limits, Release};
-
-    use super::*;
-
-    fn release(run: &str, round: u64) -> Release {
-        Release {
-            daemon: "silo".into(),
-            run: Digest::sha256(run.as_bytes()),
-            run_name: run.into(),
-            plan: Digest::sha256(b"plan"),
-            round,
-            attempt: 1,
-            model: Digest::sha256(b"model"),
-            upload: Digest::sha256(b"upload"),
-            data_version: Some(Digest::sha256(b"data")),
-            mode: "distributed_dp_sgd".into(),
-            unit: "record".into(),
-            relation: "add or remove one record".into(),
-            noise_by: "every silo, a share each".into(),
-        }
-    }
-
-    fn ledger(folder: &Path, anchor: Option<PathBuf>) -> PathBuf {
-        let ledger = Ledger::new(folder, "admissions", anchor, None).unwrap();
-        let limits = Limits { epsilon_max: 9.0, delta: 1e-6, period: None };
-        for (run, round) in [("a", 1), ("a", 2), ("b", 1)] {
-            let event = Event::PoissonGaussian { sampling_rate: 0.1, noise_multiplier: 1.0 };
-            ledger.reserve(release(run, round), Some(Cost { event, count: 1 }), &limits, round).unwrap();
-        }
-        find(folder).unwrap()
-    }
-
-    #[test]
-    fn runs_are_shown_apart_and_composed_and_the_total_is_more_than_each() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = ledger(folder.path(), None);
-        let shown = Shown::of(&file, None, None).unwrap();
-        assert_eq!((shown.entries, shown.runs.len(), shown.total.debits), (3, 2, 3));
-        assert_eq!(shown.total.delta, 1e-6, "the policy's");
-        let [pld] = &shown.total.approximations[..] else { panic!("left out: {:?}", shown.total.left_out) };
-        assert!(pld.epsilon < shown.total.epsilon && shown.text().contains("which gates nothing"));
-        let epsilons: Vec<f64> = shown.runs.iter().map(|run| run.spent.epsilon).collect();
-        assert!(epsilons[0] > epsilons[1] && shown.total.epsilon > epsilons[0], "{epsilons:?}");
-        let text = shown.text();
-        assert!(
-            text.contains("data set      admissions") && text.contains("add or remove one record"),
-            "{text}"
-        );
-        assert!(Shown::of(&file, None, Some(2.0)).is_err());
-    }
-
-    #[test]
-    fn what_was_told_of_each_version_is_opened_with_the_salt_and_nothing_where_none_was_told() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = ledger(folder.path(), None);
-        assert!(Shown::of(&file, None, None).unwrap().commitments.is_empty());
-        let version = Digest::sha256(b"data");
-        let told =
-            Ledger::new(folder.path(), "admissions", None, None).unwrap().commitment(&version).unwrap();
-        let shown = Shown::of(&file, None, None).unwrap();
-        let [opened] = &shown.commitments[..] else { panic!("one version, whatever the number of rounds") };
-        assert_eq!(
-            (opened.commitment.clone(), opened.version.clone()),
-            (told.to_string(), version.to_string())
-        );
-        let salt = hex::decode(&opened.salt).unwrap();
-        // As the help says, by hand.
-        let parts: [&[u8]; 3] = [b"folkmoot/v1/data-version", &salt, version.as_bytes()];
-        let bytes: Vec<u8> =
-            parts.iter().flat_map(|part| [&(part.len() as u64).to_le_bytes(), *part].concat()).collect();
-        assert_eq!(Digest::sha256(&bytes), told);
-        assert!(shown.text().contains("commitments to 1 versions") && !shown.text().contains(&opened.salt));
-    }
-
-    #[test]
-    fn a_sealed_silo_opens_its_commitments_with_its_master_key_only() {
-        let folder = tempfile::tempdir().unwrap();
-        let key = folder.path().join("master.key");
-        vault::make_master(&key).unwrap();
-        let master = MasterSource::File(key);
-        let vault = std::sync::Arc::new(Vault::create(folder.path(), master.clone()).unwrap());
-        let sealed = Ledger::new(&folder.path().join("ledger"), "admissions", None, Some(vault)).unwrap();
-        let limits = Limits { epsilon_max: 9.0, delta: 1e-6, period: None };
-        let version = Digest::sha256(b"data");
-        let told = sealed.commitment(&version).unwrap();
-        sealed.reserve(release("a", 1), None, &limits, 1).unwrap();
-        let shown = Shown::of(sealed.path(), Some(&master), None).unwrap();
-        let [opened] = &shown.commitments[..] else { panic!("one version") };
-        assert_eq!((&opened.commitment, &opened.version), (&told.to_string(), &version.to_string()));
-        let salt = fs::read_to_string(folder.path().join("ledger/admissions.salt")).unwrap();
-        assert!(!salt.contains(&opened.salt));
-        let Err(why) = Shown::of(sealed.path(), None, None) else { panic!("shown without the key") };
-        assert!(why.to_string().contains("--master"), "{why}");
-    }
-
-    #[test]
-    fn an_edited_ledger_and_one_that_its_anchor_is_ahead_of_fail_the_verification() {
-        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let anchor = elsewhere.path().join("anchor");
-        let file = ledger(folder.path(), Some(anchor.clone()));
-        verify(&file, Some(&anchor), None).unwrap();
-        let whole = fs::read_to_string(&file).unwrap();
-        let without_last: String = whole.lines().take(3).flat_map(|line| [line, "\n"]).collect();
-        fs::write(&file, without_last).unwrap();
-        verify(&file, None, None).unwrap();
-        let why = verify(&file, Some(&anchor), None).unwrap_err();
-        assert!(matches!(why, Failure::Verification(_)), "{why}");
-        fs::write(&file, whole.replacen("\"round\":2", "\"round\":3", 1)).unwrap();
-        let why = verify(&file, None, None).unwrap_err();
-        assert!(matches!(&why, Failure::Verification(text) if text.contains("entry 2")), "{why}");
-    }
-
-    #[test]
-    fn a_folder_without_a_ledger_says_what_to_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let why = find(folder.path()).unwrap_err().to_string();
-        assert!(why.contains("holds no ledger"), "{why}");
-    }
-}
+mod tests;

@@ -25,8 +25,9 @@ pub struct Chain {
     pub(crate) end: usize,
     /// Whether the last line that holds has its line break.
     pub(crate) ended: bool,
-    /// Whether anything follows `end`.
-    pub(crate) torn: bool,
+    /// Whether a line follows that is no entry: a write that a crash cut short, before anything of it could leave the
+    /// silo. Damage inside of the last line looks the same; then the silo's journal or an anchor knows of the debit.
+    pub torn: bool,
 }
 
 /// An entry as it is stored.
@@ -75,6 +76,7 @@ impl Chain {
 
     /// Reads a ledger and checks every hash. A last line that a crash left unfinished is not an entry; any other line
     /// that does not hold is an error. A last line that lacks nothing but its line break holds: it may have been used.
+    /// One that has another byte in its line break's place was written whole, and is damaged.
     ///
     /// # Errors
     /// [`ChainError`]
@@ -92,6 +94,9 @@ impl Chain {
                     chain.lines.push(next);
                     chain.ended = ended;
                     chain.end += line.len() + usize::from(ended);
+                }
+                Err(ChainError::Entry { sequence, .. }) if after.is_empty() && chain.begins_whole(line) => {
+                    return Err(ChainError::Entry { sequence, why: "is whole, and lacks its line break" });
                 }
                 // A power cut may leave blocks of zeros in what was not yet durable; no whole line holds a zero byte.
                 Err(_)
@@ -178,6 +183,13 @@ impl Chain {
         Ok(Line { hash, body: body.into() })
     }
 
+    /// Whether a last line is a whole entry but for its end: without its last byte, or up to its first zero.
+    fn begins_whole(&self, line: &[u8]) -> bool {
+        let shorter = line.split_last().map(|(_, shorter)| shorter);
+        let before_zeros = line.split(|byte| *byte == 0).next();
+        [shorter, before_zeros].into_iter().flatten().any(|part| self.follow(part).is_ok())
+    }
+
     fn next_hash(&self, body: &[u8]) -> Digest {
         let Head { sequence, hash } = self.head();
         let number = (sequence + 1).to_le_bytes();
@@ -221,8 +233,7 @@ mod tests {
         let (chain, text) = written(&["{\"a\":1}", "{\"b\":2}", "{\"c\":3}"]);
         let first = chain.header().len();
         let line = (text.len() - first) / 3;
-        // The last line break is the one byte without which all entries still hold.
-        for at in first..text.len() - 1 {
+        for at in first..text.len() {
             let mut bytes = text.clone().into_bytes();
             bytes[at] ^= 1;
             let ChainError::Entry { sequence, .. } = Chain::read(&bytes).unwrap_err() else {
@@ -271,6 +282,27 @@ mod tests {
         let mut bytes = text.into_bytes();
         bytes[chain.header().len() + 3] = 0;
         assert!(matches!(Chain::read(&bytes), Err(ChainError::Entry { sequence: 1, .. })));
+    }
+
+    #[test]
+    fn an_entry_that_has_another_byte_for_its_line_break_was_written_and_is_refused() {
+        let (chain, text) = written(&["{\"a\":1}", "{\"b\":2}"]);
+        let last = text.len() - 1;
+        let first = text[..last].rfind('\n').unwrap();
+        for byte in (0..=u8::MAX).filter(|byte| *byte != b'\n') {
+            for (at, damaged) in [(first, 1), (last, 2)] {
+                let mut bytes = text.clone().into_bytes();
+                bytes[at] = byte;
+                let refused = Chain::read(&bytes).unwrap_err();
+                assert!(
+                    matches!(refused, ChainError::Entry { sequence, .. } if sequence == damaged),
+                    "{byte} at {at}: {refused}"
+                );
+            }
+        }
+        // What a crash leaves of the next line has a line break before it.
+        let found = Chain::read(&[text.as_bytes(), &[0; 9]].concat()).unwrap();
+        assert!(found.torn && found.lines == chain.lines);
     }
 
     #[test]

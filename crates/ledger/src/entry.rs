@@ -52,12 +52,15 @@ pub enum What {
         /// What may have left.
         release: Release,
     },
-    /// An operator went on although the ledger, or its anchor, may lack entries.
+    /// An operator went on although the ledger, its anchor, or a daemon's own journal, lacks entries.
     OperatorAcceptsLoss {
         /// In the operator's words.
         reason: String,
         /// The last line of the anchor then, where there was one.
         anchor: Option<Head>,
+        /// The daemon, as [`Release::daemon`] names it, whose journal need not hold what it debited before this entry.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        journal_of: Option<String>,
     },
 }
 

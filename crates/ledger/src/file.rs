@@ -72,9 +72,17 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`]
     pub fn inspect(&self) -> Result<Inspected, LedgerError> {
-        let (chain, entries) = self.look()?;
-        self.check_anchor(&chain, &entries)?;
-        Ok(Inspected { account: Account::new(entries), head: chain.head() })
+        loop {
+            // Held until the anchor has been read too: a debit between the two would look like a rollback.
+            let (lock, chain, entries) = self.look()?;
+            let checked = self.check_anchor(&chain, &entries);
+            // What is not there cannot be locked, and may have been made since.
+            if lock.is_none() && checked.is_err() && self.path.try_exists().map_err(self.io("look for"))? {
+                continue;
+            }
+            checked?;
+            return Ok(Inspected { account: Account::new(entries), head: chain.head() });
+        }
     }
 
     /// The entries, whatever the anchor says: what an operator's word may go on from.
@@ -82,7 +90,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`]
     pub fn entries_as_they_are(&self) -> Result<Account, LedgerError> {
-        self.look().map(|(_, entries)| Account::new(entries))
+        self.look().map(|(_, _, entries)| Account::new(entries))
     }
 
     /// The commitment to a version of the data under the data set's salt, which is drawn at the first call: what may be
@@ -95,18 +103,19 @@ impl Ledger {
         Ok(salt.commit(version))
     }
 
-    fn look(&self) -> Result<(Chain, Vec<Entry>), LedgerError> {
-        let chain = match File::open(&self.path) {
+    /// What the file holds; nobody writes to it or its anchor while the file that is given with it is open. None where there
+    /// is none.
+    fn look(&self) -> Result<(Option<File>, Chain, Vec<Entry>), LedgerError> {
+        let (file, chain) = match open_shared(&self.path) {
             Ok(mut file) => {
-                // Shared: nobody is in the middle of writing.
-                file.lock_shared().map_err(self.io("lock"))?;
-                self.read(&mut file)?
+                let chain = self.read(&mut file)?;
+                (Some(file), chain)
             }
-            Err(why) if why.kind() == io::ErrorKind::NotFound => self.empty(),
+            Err(why) if why.kind() == io::ErrorKind::NotFound => (None, self.empty()),
             Err(why) => return Err(self.io("open")(why)),
         };
         let entries = self.entries(&chain)?;
-        Ok((chain, entries))
+        Ok((file, chain, entries))
     }
 
     /// Debits `cost`, or notes an exact release where there is none; durable, and in the anchor, when this returns.
@@ -149,7 +158,8 @@ impl Ledger {
     }
 
     /// Goes on, by an operator's word, with a ledger that lacks entries or whose anchor does: first adds `missing`, what
-    /// this silo's own journal has debited and the ledger lacks, then an entry with the `reason`.
+    /// this silo's own journal has debited and the ledger lacks, then an entry with the `reason`; `journal_of` is the
+    /// daemon whose journal was lost, if one was.
     ///
     /// # Errors
     /// [`LedgerError`]; damage is not accepted, only absence.
@@ -157,6 +167,7 @@ impl Ledger {
         &self,
         reason: &str,
         missing: Vec<(u64, What)>,
+        journal_of: Option<String>,
         now_ms: u64,
     ) -> Result<Head, LedgerError> {
         let mut held = self.hold()?;
@@ -164,7 +175,7 @@ impl Ledger {
         for (time_ms, what) in missing {
             self.append(&mut held, what, time_ms)?;
         }
-        let what = What::OperatorAcceptsLoss { reason: reason.into(), anchor };
+        let what = What::OperatorAcceptsLoss { reason: reason.into(), anchor, journal_of };
         let head = self.append(&mut held, what, now_ms)?;
         // The empty line says that what follows does not continue what is before, and ends a line that was cut off.
         self.extend_anchor(&format!("\n{}", anchor::line(&head)))?;
@@ -303,6 +314,17 @@ struct Held {
     file: File,
     chain: Chain,
     account: Account,
+}
+
+/// Opens a ledger's file to look at it: while the file is open, nobody is in the middle of a debit, neither of the two
+/// writes of which, to the ledger and to its anchor, is then seen without the other.
+///
+/// # Errors
+/// Of the file system.
+pub fn open_shared(path: &Path) -> io::Result<File> {
+    let file = File::open(path)?;
+    file.lock_shared()?;
+    Ok(file)
 }
 
 /// The entries of a chain; sealed ones with the vault that sealed them. `path` is what errors name.

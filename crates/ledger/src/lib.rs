@@ -72,5 +72,5 @@ pub use anchor::{AnchorError, check_anchor};
 pub use chain::{Chain, ChainError, Line};
 pub use entry::{Cost, Entry, EntryError, Head, Release, What};
 pub use error::LedgerError;
-pub use file::{Inspected, Ledger, SUFFIX, dataset_name, open_entries};
+pub use file::{Inspected, Ledger, SUFFIX, dataset_name, open_entries, open_shared};
 pub use salt::{SALT_SUFFIX, Salt};

@@ -115,6 +115,48 @@ fn daemons_that_debit_at_the_same_time_never_overspend_and_lose_no_debit() {
 }
 
 #[test]
+fn no_daemon_debits_between_anothers_looks_at_the_ledger_and_at_its_anchor() {
+    let case = case();
+    case.debit(1).unwrap();
+    let (_, anchored) = case.copies();
+    fs::remove_file(&case.anchor).unwrap();
+    // Whoever reads the anchor stands still until it has been written.
+    assert!(std::process::Command::new("mkfifo").arg(&case.anchor).status().unwrap().success());
+    thread::scope(|scope| {
+        let inspected = scope.spawn(|| case.ledger.inspect());
+        let mut reader_stands = fs::OpenOptions::new().write(true).open(&case.anchor).unwrap();
+        let debit = fs::File::open(&case.file).unwrap().try_lock();
+        std::io::Write::write_all(&mut reader_stands, &anchored).unwrap();
+        drop(reader_stands);
+        assert_eq!(inspected.join().unwrap().unwrap().head.sequence, 1);
+        assert!(matches!(debit, Err(fs::TryLockError::WouldBlock)), "{debit:?}");
+    });
+}
+
+#[test]
+fn a_ledger_that_is_made_while_another_daemon_looks_for_it_is_not_taken_for_a_deleted_one() {
+    let case = case();
+    case.debit(1).unwrap();
+    let (first, anchored) = case.copies();
+    fs::remove_file(&case.file).unwrap();
+    fs::remove_file(&case.anchor).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&case.anchor).status().unwrap().success());
+    thread::scope(|scope| {
+        let inspected = scope.spawn(|| case.ledger.inspect());
+        let mut reader_stands = fs::OpenOptions::new().write(true).open(&case.anchor).unwrap();
+        // The reader has found no ledger; the first debit comes now.
+        fs::write(&case.file, &first).unwrap();
+        // The second look finds an anchor that is a file again.
+        let later = case.anchor.with_extension("later");
+        fs::write(&later, &anchored).unwrap();
+        fs::rename(&later, &case.anchor).unwrap();
+        std::io::Write::write_all(&mut reader_stands, &anchored).unwrap();
+        drop(reader_stands);
+        assert_eq!(inspected.join().unwrap().unwrap().head.sequence, 1);
+    });
+}
+
+#[test]
 fn a_crash_at_any_byte_of_a_debit_loses_none_before_it_and_the_next_one_goes_through() {
     let case = case();
     case.debit(1).unwrap();
@@ -237,13 +279,13 @@ fn an_operator_may_accept_a_loss_which_stays_in_the_ledger_and_a_later_rollback_
     }
     case.refused();
     let journalled = What::Debit { release: release("a", 9), cost: cost().unwrap(), delta: LIMITS.delta };
-    let head = case.ledger.accept_loss("the disk of March is gone", vec![(1, journalled)], 6).unwrap();
+    let head = case.ledger.accept_loss("the disk of March is gone", vec![(1, journalled)], None, 6).unwrap();
     assert_eq!(head.sequence, 5);
     assert!(fs::read(&case.anchor).unwrap().starts_with(&anchor), "an anchor is only appended to");
     case.debit(6).unwrap();
     assert_eq!(case.rounds(), [1, 2, 3, 9, 6]);
     let account = case.ledger.inspect().unwrap().account;
-    let What::OperatorAcceptsLoss { reason, anchor: Some(lost) } = &account.entries()[4].what else {
+    let What::OperatorAcceptsLoss { reason, anchor: Some(lost), .. } = &account.entries()[4].what else {
         panic!("{account:?}")
     };
     assert_eq!((reason.as_str(), lost.sequence), ("the disk of March is gone", 3));
@@ -261,7 +303,7 @@ fn a_ledger_without_an_anchor_takes_one_by_an_operators_word_only() {
     }
     let with = Ledger::new(folder.path(), "d", Some(anchor), None).unwrap();
     assert!(matches!(with.inspect(), Err(LedgerError::Anchor { .. })));
-    with.accept_loss("anchored from now on", vec![], 2).unwrap();
+    with.accept_loss("anchored from now on", vec![], None, 2).unwrap();
     with.reserve(release("a", 3), cost(), &LIMITS, 3).unwrap();
     assert_eq!(with.inspect().unwrap().head.sequence, 4);
 }
@@ -313,7 +355,7 @@ fn a_sealed_ledger_holds_nothing_in_the_clear_and_its_chain_and_anchor_are_check
     for round in 1..=2 {
         sealed.reserve(release("a", round), cost(), &LIMITS, 1).unwrap();
     }
-    sealed.accept_loss("moved", vec![], 2).unwrap();
+    sealed.accept_loss("moved", vec![], None, 2).unwrap();
     sealed.reserve(release("a", 3), cost(), &LIMITS, 3).unwrap();
     let bytes = fs::read(sealed.path()).unwrap();
     let text = String::from_utf8(bytes.clone()).unwrap();

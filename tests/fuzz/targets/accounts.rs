@@ -130,7 +130,8 @@ fn bodies() -> Vec<String> {
     };
     let event = Event::PoissonGaussian { sampling_rate: 0.1, noise_multiplier: 1.5 };
     let debit = What::Debit { release: release(1), cost: Cost { event, count: 1 }, delta: 1e-5 };
-    let accepted = What::OperatorAcceptsLoss { reason: "the disk broke".into(), anchor: None };
+    let accepted =
+        What::OperatorAcceptsLoss { reason: "the disk broke".into(), anchor: None, journal_of: None };
     [debit, What::ExactRelease { release: release(2) }, accepted]
         .into_iter()
         .map(|what| Entry { sequence: 1, time_ms: 9, what }.encode().expect("finite numbers"))

@@ -1,12 +1,41 @@
 //! What a silo makes of the ledger of its data, beside its own journal.
 
-use identity::Refusal;
-use protocol::{Attempt, ClientEffect, ClientInput, Decline, LedgerView, RoundOutcome, ToClient};
+use identity::{Hours, Policy, Refusal};
+use protocol::{
+    Attempt, ClientEffect, ClientInput, ClientRecord, Decline, LedgerView, RoundOutcome, Timestamp, ToClient,
+};
 
 use super::world::{AT, World, assert_refuses, policy};
 
+const HOUR_MS: u64 = 3_600_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
+
 fn view(round: Option<u64>, epsilon_spent: f64, refusal: Option<Refusal>) -> ClientInput {
-    ClientInput::Ledger(LedgerView { round, epsilon_spent, refusal })
+    ClientInput::Ledger(LedgerView { wall: None, round, epsilon_spent, refusal })
+}
+
+#[test]
+fn hours_and_debits_go_by_the_wall_clock_where_it_left_the_cores_own_time_behind() {
+    let hours = Hours::try_from("08:00-16:00".to_owned()).unwrap();
+    let mut world = World::new(sim::plan(4, 9), Policy { hours: Some(hours), ..policy() });
+    world.join();
+    let today = world.now.0 / DAY_MS * DAY_MS;
+    assert!(world.now.0 - today > 22 * HOUR_MS, "the core's own time stands outside of these hours");
+    let moment = |hour| Timestamp(today + DAY_MS + hour * HOUR_MS);
+    let told = |hour| ClientInput::Ledger(LedgerView { wall: Some(moment(hour)), ..LedgerView::default() });
+    world.input(told(17));
+    let effects = world.say(world.open(AT));
+    assert_refuses(&effects, Some(1), policy_decline(&Refusal::Hours { hours }), "after them");
+    world.input(told(9));
+    let keyed = world.advertise();
+    let dealt = world.share(keyed);
+    let delivered = world.deliver(dealt, &[]);
+    world.upload(delivered);
+    let debited = world.journal.iter().find_map(|record| match record {
+        ClientRecord::Debited { now, .. } => Some(*now),
+        _ => None,
+    });
+    assert_eq!(debited, Some(moment(9)));
 }
 
 #[test]

@@ -146,6 +146,7 @@ impl Participant {
         round.step = Step::Uploaded { held, header: header.clone(), durable: false };
         self.round = Some(round);
         // The reservation is the debit, and it is durable before the first byte leaves.
+        let now = self.wall(now);
         self.commit(ClientRecord::Debited { now, at, model, r2, upload: digest, event: event.0 }, out);
         out.push(ClientEffect::Upload(header));
     }

@@ -9,6 +9,7 @@ use params::Digest;
 use secagg::{ClientId, Masking};
 use zeroize::Zeroizing;
 
+use crate::Timestamp;
 use crate::message::{Attempt, RunEnd, ToClient, ToCoordinator, UploadHeader};
 use crate::record::ClientRecord;
 
@@ -73,6 +74,9 @@ pub enum ClientInput {
 /// spent; the ledger knows what every run, daemon and version of the data has.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct LedgerView {
+    /// What the wall clock said then, by which the policy's hours and periods are judged: the core's own time may stand
+    /// still while the machine sleeps. `None` where the two are one.
+    pub wall: Option<Timestamp>,
     /// The highest round of the run that the ledger has a debit of for this silo: no attempt at it, nor at one before
     /// it, is taken, though the journal may have forgotten it.
     pub round: Option<u64>,

@@ -180,7 +180,7 @@ impl Participant {
         }
         let Some((head, parent)) = facts.head_and_parent() else { return };
         let plan = Arc::clone(&run.plan);
-        if let Err(refusal) = self.check_moment(&plan, now, head.round) {
+        if let Err(refusal) = self.check_moment(&plan, self.wall(now), head.round) {
             return self.decline(Some(at.round), policy(&refusal), out);
         }
         if let Err(refusal) = self.check_budget(&plan, model) {
@@ -193,10 +193,15 @@ impl Participant {
         out.push(ClientEffect::Train(TrainJob { at, plan, head, parent, seed }));
     }
 
+    /// The wall clock's time, as the shell said it last.
+    pub(super) fn wall(&self, now: Timestamp) -> Timestamp {
+        self.ledger.wall.unwrap_or(now)
+    }
+
     /// Whether this silo takes part at this moment: what a later round may find otherwise.
-    fn check_moment(&self, plan: &Plan, now: Timestamp, head_round: u64) -> Result<(), Refusal> {
+    fn check_moment(&self, plan: &Plan, wall: Timestamp, head_round: u64) -> Result<(), Refusal> {
         let policy = &self.profile.policy;
-        if let Some(hours) = policy.hours.filter(|hours| !hours.contain(now.0)) {
+        if let Some(hours) = policy.hours.filter(|hours| !hours.contain(wall.0)) {
             return Err(Refusal::Hours { hours });
         }
         // Before the first round's end nothing is logged that a witness could have missed.
@@ -207,7 +212,7 @@ impl Participant {
             return Err(refusal.clone());
         }
         if let (Some(period), Some(event)) = (policy.period, plan.event()) {
-            let after = self.facts.epsilon_since(period, now, policy.delta_max, &event);
+            let after = self.facts.epsilon_since(period, wall, policy.delta_max, &event);
             if after > period.epsilon_max {
                 return Err(Refusal::PeriodSpent { after, limit: period.epsilon_max, days: period.days });
             }

@@ -1,0 +1,157 @@
+use accounting::Event;
+use ledger::{Cost, Ledger, Limits, Release};
+
+use super::*;
+
+fn release(run: &str, round: u64) -> Release {
+    Release {
+        daemon: "silo".into(),
+        run: Digest::sha256(run.as_bytes()),
+        run_name: run.into(),
+        plan: Digest::sha256(b"plan"),
+        round,
+        attempt: 1,
+        model: Digest::sha256(b"model"),
+        upload: Digest::sha256(b"upload"),
+        data_version: Some(Digest::sha256(b"data")),
+        mode: "distributed_dp_sgd".into(),
+        unit: "record".into(),
+        relation: "add or remove one record".into(),
+        noise_by: "every silo, a share each".into(),
+    }
+}
+
+fn ledger(folder: &Path, anchor: Option<PathBuf>) -> PathBuf {
+    let ledger = Ledger::new(folder, "admissions", anchor, None).unwrap();
+    let limits = Limits { epsilon_max: 9.0, delta: 1e-6, period: None };
+    for (run, round) in [("a", 1), ("a", 2), ("b", 1)] {
+        let event = Event::PoissonGaussian { sampling_rate: 0.1, noise_multiplier: 1.0 };
+        ledger.reserve(release(run, round), Some(Cost { event, count: 1 }), &limits, round).unwrap();
+    }
+    find(folder).unwrap()
+}
+
+#[test]
+fn runs_are_shown_apart_and_composed_and_the_total_is_more_than_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = ledger(folder.path(), None);
+    let shown = Shown::of(&file, None, None).unwrap();
+    assert_eq!((shown.entries, shown.runs.len(), shown.total.debits), (3, 2, 3));
+    assert_eq!(shown.total.delta, 1e-6, "the policy's");
+    let [pld] = &shown.total.approximations[..] else { panic!("left out: {:?}", shown.total.left_out) };
+    assert!(pld.epsilon < shown.total.epsilon && shown.text().contains("which gates nothing"));
+    let epsilons: Vec<f64> = shown.runs.iter().map(|run| run.spent.epsilon).collect();
+    assert!(epsilons[0] > epsilons[1] && shown.total.epsilon > epsilons[0], "{epsilons:?}");
+    let text = shown.text();
+    assert!(text.contains("data set      admissions") && text.contains("add or remove one record"), "{text}");
+    assert!(Shown::of(&file, None, Some(2.0)).is_err());
+}
+
+#[test]
+fn what_was_told_of_each_version_is_opened_with_the_salt_and_nothing_where_none_was_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = ledger(folder.path(), None);
+    assert!(Shown::of(&file, None, None).unwrap().commitments.is_empty());
+    let version = Digest::sha256(b"data");
+    let told = Ledger::new(folder.path(), "admissions", None, None).unwrap().commitment(&version).unwrap();
+    let shown = Shown::of(&file, None, None).unwrap();
+    let [opened] = &shown.commitments[..] else { panic!("one version, whatever the number of rounds") };
+    assert_eq!((opened.commitment.clone(), opened.version.clone()), (told.to_string(), version.to_string()));
+    let salt = hex::decode(&opened.salt).unwrap();
+    // As the help says, by hand.
+    let parts: [&[u8]; 3] = [b"folkmoot/v1/data-version", &salt, version.as_bytes()];
+    let bytes: Vec<u8> =
+        parts.iter().flat_map(|part| [&(part.len() as u64).to_le_bytes(), *part].concat()).collect();
+    assert_eq!(Digest::sha256(&bytes), told);
+    assert!(shown.text().contains("commitments to 1 versions") && !shown.text().contains(&opened.salt));
+}
+
+#[test]
+fn a_sealed_silo_opens_its_commitments_with_its_master_key_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("master.key");
+    vault::make_master(&key).unwrap();
+    let master = MasterSource::File(key);
+    let vault = std::sync::Arc::new(Vault::create(folder.path(), master.clone()).unwrap());
+    let sealed = Ledger::new(&folder.path().join("ledger"), "admissions", None, Some(vault)).unwrap();
+    let limits = Limits { epsilon_max: 9.0, delta: 1e-6, period: None };
+    let version = Digest::sha256(b"data");
+    let told = sealed.commitment(&version).unwrap();
+    sealed.reserve(release("a", 1), None, &limits, 1).unwrap();
+    let shown = Shown::of(sealed.path(), Some(&master), None).unwrap();
+    let [opened] = &shown.commitments[..] else { panic!("one version") };
+    assert_eq!((&opened.commitment, &opened.version), (&told.to_string(), &version.to_string()));
+    let salt = fs::read_to_string(folder.path().join("ledger/admissions.salt")).unwrap();
+    assert!(!salt.contains(&opened.salt));
+    let Err(why) = Shown::of(sealed.path(), None, None) else { panic!("shown without the key") };
+    assert!(why.to_string().contains("--master"), "{why}");
+}
+
+#[test]
+fn an_edited_ledger_and_one_that_its_anchor_is_ahead_of_fail_the_verification() {
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let anchor = elsewhere.path().join("anchor");
+    let file = ledger(folder.path(), Some(anchor.clone()));
+    verify(&file, Some(&anchor), None, &mut |_| {}).unwrap();
+    let whole = fs::read_to_string(&file).unwrap();
+    let without_last: String = whole.lines().take(3).flat_map(|line| [line, "\n"]).collect();
+    fs::write(&file, without_last).unwrap();
+    verify(&file, None, None, &mut |_| {}).unwrap();
+    let why = verify(&file, Some(&anchor), None, &mut |_| {}).unwrap_err();
+    assert!(matches!(why, Failure::Verification(_)), "{why}");
+    fs::write(&file, whole.replacen("\"round\":2", "\"round\":3", 1)).unwrap();
+    let why = verify(&file, None, None, &mut |_| {}).unwrap_err();
+    assert!(matches!(&why, Failure::Verification(text) if text.contains("entry 2")), "{why}");
+}
+
+#[test]
+fn no_daemon_debits_between_the_looks_at_the_ledger_and_at_its_anchor() {
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let anchor = elsewhere.path().join("anchor");
+    let file = ledger(folder.path(), Some(anchor.clone()));
+    let anchored = fs::read(&anchor).unwrap();
+    fs::remove_file(&anchor).unwrap();
+    // Whoever reads the anchor stands still until it has been written.
+    assert!(std::process::Command::new("mkfifo").arg(&anchor).status().unwrap().success());
+    std::thread::scope(|scope| {
+        let verified = scope.spawn(|| verify(&file, Some(&anchor), None, &mut |_| {}));
+        let mut reader_stands = fs::OpenOptions::new().write(true).open(&anchor).unwrap();
+        let debit = fs::File::open(&file).unwrap().try_lock();
+        std::io::Write::write_all(&mut reader_stands, &anchored).unwrap();
+        drop(reader_stands);
+        verified.join().unwrap().unwrap();
+        assert!(matches!(debit, Err(fs::TryLockError::WouldBlock)), "{debit:?}");
+    });
+}
+
+#[test]
+fn an_unfinished_last_line_is_told_and_one_that_only_lost_its_line_break_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = ledger(folder.path(), None);
+    let whole = fs::read(&file).unwrap();
+    let notes = || {
+        let mut notes = String::new();
+        verify(&file, None, None, &mut |note| notes.push_str(note)).map(|()| notes)
+    };
+    let shown = || Shown::of(&file, None, None).unwrap();
+    assert!(!notes().unwrap().contains("unfinished"));
+    assert!(!shown().unfinished_line && !shown().text().contains("unfinished"));
+    let zero = [&whole[..whole.len() - 9], &[0], &whole[whole.len() - 8..]].concat();
+    for unfinished in [&whole[..whole.len() - 9], &zero] {
+        fs::write(&file, unfinished).unwrap();
+        assert!(notes().unwrap().contains("the last line is unfinished, and counted as no entry"));
+        assert!(shown().unfinished_line && shown().text().contains("the last line is unfinished"));
+        assert_eq!(shown().entries, 2);
+    }
+    let damaged = [&whole[..whole.len() - 1], b"\x0b"].concat();
+    fs::write(&file, damaged).unwrap();
+    let why = notes().unwrap_err();
+    assert!(matches!(&why, Failure::Verification(text) if text.contains("entry 3 is whole")), "{why}");
+}
+
+#[test]
+fn a_folder_without_a_ledger_says_what_to_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let why = find(folder.path()).unwrap_err().to_string();
+    assert!(why.contains("holds no ledger"), "{why}");
+}
