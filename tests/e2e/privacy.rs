@@ -58,11 +58,11 @@ fn a_runs_card_carries_commitments_that_open_in_each_silos_folder_and_null_for_t
     let folder = folder.path();
     kept(folder);
     let silos = card(folder, 2).training_data.silos;
-    let mut told: Vec<Digest> = silos.iter().map(|silo| silo.data_version.unwrap()).collect();
+    let mut told: Vec<Digest> = silos.iter().flat_map(|silo| silo.data_versions.clone()).collect();
     assert_eq!(told.len(), 3);
     for silo in &silos {
         let ledgers = folder.join(format!("silo-{}/state/ledger", silo.id));
-        assert_eq!(opened(&ledgers), [silo.data_version.unwrap()]);
+        assert_eq!(opened(&ledgers), silo.data_versions);
         let salt = fs::metadata(ledgers.join("silo.salt")).unwrap();
         assert_eq!(salt.permissions().mode() & 0o777, 0o600);
     }
@@ -75,10 +75,10 @@ fn a_runs_card_carries_commitments_that_open_in_each_silos_folder_and_null_for_t
         let ledgers = folder.join(format!("silo-{}/fresh/ledger", silo.id));
         let opens = opened(&ledgers);
         if silo.id == 2 {
-            assert_eq!((silo.data_version, opens.len()), (None, 0));
+            assert_eq!((silo.data_versions.len(), opens.len()), (0, 0));
             assert!(!ledgers.join("silo.salt").exists());
         } else {
-            assert_eq!(opens, [silo.data_version.unwrap()]);
+            assert_eq!(opens, silo.data_versions);
             told.extend(opens);
         }
     }
@@ -167,8 +167,18 @@ fn in_both_modes_every_round_that_a_silo_is_in_stands_in_its_ledger_though_one_s
         assert_eq!((&result["rounds"], &result["chain_verified"]), (&4.into(), &true.into()));
         let spent = json(&["ledger", "show", text(&folder.join("coordinator"))]);
         let included: Vec<Vec<u32>> = (1..=4)
-            .map(|round| card(folder, round).training_data.silos.iter().map(|silo| silo.id).collect())
+            .map(|round| {
+                let folder = folder.join("coordinator/checkpoints").join(checkpoint::folder_name(round));
+                let record = fs::read(folder.join(checkpoint::MANIFEST_FILE)).unwrap();
+                checkpoint::Manifest::from_bytes(&record).unwrap().included
+            })
             .collect();
+        let named: Vec<u32> = card(folder, 4).training_data.silos.iter().map(|silo| silo.id).collect();
+        assert_eq!(
+            named,
+            [1, 2, 3, 4],
+            "{mode}: a silo that the last rounds missed is in the model all the same"
+        );
         assert!(included.iter().any(|silos| silos.len() < 4), "{mode}: nobody was missed: {included:?}");
         for silo in 1..=4 {
             let shown = json(&["ledger", "show", text(&folder.join(format!("silo-{silo}/state/ledger")))]);

@@ -10,7 +10,10 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 mod evaluation;
+mod learned;
 mod readme;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use accounting::rounded_up;
 use checkpoint::Manifest;
@@ -19,6 +22,7 @@ use params::{Digest, Shape};
 use serde::{Deserialize, Serialize};
 
 pub use evaluation::Evaluation;
+pub use learned::Learned;
 
 /// The card's file beside a model.
 pub const CARD_FILE: &str = "model_card.yaml";
@@ -28,7 +32,10 @@ pub const README_FILE: &str = "README.md";
 pub const CARD_FORMAT: &str = "folkmoot-model-card/1";
 /// What stands where only the owner knows.
 pub const OWNER: &str = "TO BE FILLED BY THE OWNER";
-const CARD_BYTES_MAX: usize = 1 << 20;
+/// How many versions of one silo's data a card names.
+pub const DATA_VERSIONS_MAX: usize = 32;
+/// The longest card: with as many silos as anyone has, each with all the data versions that are named.
+pub const CARD_BYTES_MAX: usize = 1 << 22;
 
 /// Everything about one published version, in the order in which it is written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -116,7 +123,8 @@ pub struct TrainingData {
     pub label: String,
     /// How many feature columns; the plan names them.
     pub features: u64,
-    /// Silos whose data is in this round's sum, by their number on the roster.
+    /// Silos whose data is in this round's sum or in that of any round before it that the model goes on from, by their
+    /// number on the roster.
     pub silos: Vec<Silo>,
     /// Why there are no numbers of rows.
     pub note: String,
@@ -130,9 +138,9 @@ pub struct Silo {
     pub id: u32,
     /// Its name on the roster.
     pub name: String,
-    /// The commitment to the version of the data that it trained on, where it told one: salted by the silo, which alone can
-    /// open it (`folkmoot ledger show --json` there).
-    pub data_version: Option<Digest>,
+    /// Commitments to the versions of the data that it trained on, as far as it told them, oldest first: salted by the silo,
+    /// which alone can open them (`folkmoot ledger show --json` there). Of more than [`DATA_VERSIONS_MAX`], the newest.
+    pub data_versions: Vec<Digest>,
 }
 
 /// What is promised.
@@ -255,27 +263,20 @@ pub enum CardError {
 }
 
 /// A silo's number and the commitment that it told.
-pub type DataVersions = std::collections::BTreeMap<u32, Digest>;
+pub type DataVersions = BTreeMap<u32, Digest>;
 
 impl Card {
-    /// The card of a version.
+    /// The card of a version. `before` are the silos in the card of the version that its model goes on from, `versions` what
+    /// those in its own sum told.
     pub fn of(
         manifest: &Manifest,
         plan: &Plan,
         roster: &Roster,
+        before: &[Silo],
         versions: &DataVersions,
         controls: &Controls,
         evaluations: &[Evaluation],
     ) -> Self {
-        let silo = |id: &u32| Silo {
-            id: *id,
-            name: roster
-                .members
-                .iter()
-                .find(|(member, _)| member.0 == *id)
-                .map_or_else(|| "no longer on the roster".into(), |(_, member)| member.name.clone()),
-            data_version: versions.get(id).copied(),
-        };
         let evaluated = evaluations.iter().flat_map(|evaluation| evaluation.metrics(manifest));
         Self {
             format: CARD_FORMAT.into(),
@@ -294,9 +295,9 @@ impl Card {
             training_data: TrainingData {
                 label: plan.data.label.clone(),
                 features: plan.data.features.len() as u64,
-                silos: manifest.included.iter().map(silo).collect(),
-                note: "numbers of rows leave no silo; a data_version is a salted commitment that its silo alone can open, or null \
-                       where it told none"
+                silos: learned::silos(manifest, roster, before, versions),
+                note: "numbers of rows leave no silo; data_versions are salted commitments that their silo alone can open, the newest \
+                       32 of those that it told"
                     .into(),
             },
             privacy: privacy(manifest, plan),
@@ -344,13 +345,13 @@ impl Card {
         Ok(serde_norway::from_str(text)?)
     }
 
-    /// Whether the card says what the record says.
+    /// Whether the card says what the record says, and names the silos that the version [`Learned`] from.
     ///
     /// # Errors
     /// The first figure that differs.
-    pub fn check(&self, manifest: &Manifest) -> Result<(), CardError> {
+    pub fn check(&self, manifest: &Manifest, learned: &BTreeSet<u32>) -> Result<(), CardError> {
         let (model, lineage, privacy) = (&self.model, &self.lineage, &self.privacy);
-        let included: Vec<u32> = self.training_data.silos.iter().map(|silo| silo.id).collect();
+        let silos: Vec<u32> = self.training_data.silos.iter().map(|silo| silo.id).collect();
         let same = [
             ("version", model.version == manifest.round),
             ("run", model.run == manifest.run_id),
@@ -373,7 +374,7 @@ impl Card {
                         &manifest.privacy.trust,
                     ],
             ),
-            ("silos", included == manifest.included),
+            ("silos", silos.iter().eq(learned)),
         ];
         match same.into_iter().find(|(_, same)| !same) {
             Some((field, _)) => Err(CardError::Differs { field }),

@@ -2,13 +2,14 @@
 
 mod evidence;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use accounting::rounded_up;
 use attest::ModelPublicKey;
-use card::Card;
+use card::{Card, Learned};
 use checkpoint::{
     ArtifactError, CHECKPOINTS_FOLDER, ChainError, ChainVerifier, MANIFEST_FILE, MODEL_FILE, Manifest,
     OPTIMIZER_FILE, SIGNATURE_FILE, SignatureError, SignedManifest, folder_name, round_of_folder,
@@ -25,8 +26,6 @@ use crate::failure::with_causes;
 
 /// Largest manifest that is read: the limit that manifests have on the network.
 const MANIFEST_BYTES_MAX: u64 = wire::limits::MANIFEST_BYTES_MAX as u64;
-
-const CARD_BYTES_MAX: u64 = 1 << 20;
 
 #[derive(clap::Args, Debug)]
 #[command(
@@ -118,10 +117,12 @@ pub enum VerifyError {
 pub fn verify_folder(folder: &Path, key: Option<VerifyingKey>) -> Result<Verified, VerifyError> {
     let folder = checkpoints_in(folder);
     let mut chain = ChainVerifier::new(key);
+    let mut learned = Learned::default();
     let mut manifests: Vec<Manifest> = Vec::new();
     for round in rounds_in(&folder)? {
         let here = folder.join(folder_name(round));
         let manifest = verify_one(&here, &mut chain)?;
+        verify_card(&here, &manifest, &learned.push(&manifest))?;
         if manifest.round != round {
             let why = format!("is the record of round {}, in the folder of round {round}", manifest.round);
             return Err(VerifyError::File { file: here.join(MANIFEST_FILE), why });
@@ -290,18 +291,18 @@ fn verify_one(here: &Path, chain: &mut ChainVerifier) -> Result<Manifest, Verify
         optimizer_path.exists().then(|| read(&optimizer_path, wire::limits::MODEL_BYTES_MAX)).transpose()?;
     verify_checkpoint(&signed, &model, optimizer.as_deref(), None)
         .map_err(|why| VerifyError::File { file: here.join(file_of(&why)), why: with_causes(&why) })?;
-    verify_card(here, &manifest)?;
     Ok(manifest)
 }
 
 /// A model card, where there is one, says what its record says.
-fn verify_card(here: &Path, manifest: &Manifest) -> Result<(), VerifyError> {
+fn verify_card(here: &Path, manifest: &Manifest, learned: &BTreeSet<u32>) -> Result<(), VerifyError> {
     let file = here.join(card::CARD_FILE);
     if !file.exists() {
         return Ok(());
     }
-    let text = read(&file, CARD_BYTES_MAX)?;
-    let checked = Card::from_yaml(&String::from_utf8_lossy(&text)).and_then(|card| card.check(manifest));
+    let text = read(&file, card::CARD_BYTES_MAX as u64)?;
+    let checked =
+        Card::from_yaml(&String::from_utf8_lossy(&text)).and_then(|card| card.check(manifest, learned));
     checked.map_err(|why| VerifyError::File { file, why: with_causes(&why) })
 }
 
