@@ -9,16 +9,18 @@
 //! ```
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod check;
 mod evaluation;
 mod learned;
+mod planned;
 mod readme;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use accounting::rounded_up;
-use checkpoint::Manifest;
-use identity::{Plan, Privacy, Roster};
-use params::{Digest, Shape};
+use checkpoint::{Manifest, PrivacySpent};
+use identity::{Plan, Roster};
+use params::Digest;
 use serde::{Deserialize, Serialize};
 
 pub use evaluation::Evaluation;
@@ -28,7 +30,8 @@ pub use learned::Learned;
 pub const CARD_FILE: &str = "model_card.yaml";
 /// The card for model hubs beside it.
 pub const README_FILE: &str = "README.md";
-/// The value of [`Card::format`].
+/// The value of [`Card::format`]. Cards are checked by making them again, their words and their rendering included: who changes
+/// either changes this too.
 pub const CARD_FORMAT: &str = "folkmoot-model-card/1";
 /// What stands where only the owner knows.
 pub const OWNER: &str = "TO BE FILLED BY THE OWNER";
@@ -254,11 +257,14 @@ pub enum CardError {
     /// Longer than any card is.
     #[error("the card has {0} bytes, more than the {CARD_BYTES_MAX} that a card may have")]
     TooLong(usize),
-    /// A figure is not the record's.
-    #[error("the card's {field} is not what the record says")]
+    /// A field is not the record's, or not the plan's.
+    #[error(
+        "the card's {field} is not what the record and the plan say: it was changed, or another release wrote it; take the card \
+         from a copy, or the release that wrote it"
+    )]
     Differs {
         /// Which.
-        field: &'static str,
+        field: String,
     },
 }
 
@@ -278,9 +284,32 @@ impl Card {
         evaluations: &[Evaluation],
     ) -> Self {
         let evaluated = evaluations.iter().flat_map(|evaluation| evaluation.metrics(manifest));
+        let metrics = summed_metrics(manifest).chain(evaluated).collect();
+        let silos = learned::silos(manifest, roster, before, versions);
+        let mut card = Self::of_record(manifest, silos, controls, metrics);
+        card.add_plan(plan);
+        card
+    }
+
+    /// The card without what its plan alone tells.
+    fn of_record(manifest: &Manifest, silos: Vec<Silo>, controls: &Controls, metrics: Vec<Metric>) -> Self {
         Self {
             format: CARD_FORMAT.into(),
-            model: model(manifest, plan),
+            model: Model {
+                name: manifest.run_name.clone(),
+                version: manifest.round,
+                run: manifest.run_id,
+                created_ms: manifest.created_ms,
+                file: manifest.model.file.clone(),
+                sha256: manifest.model.sha256,
+                params_digest: manifest.model.params_digest,
+                parameters: 0,
+                task: String::new(),
+                architecture: String::new(),
+                layers: Vec::new(),
+                inputs: 0,
+                outputs: 0,
+            },
             lineage: Lineage {
                 parent_record: manifest.parent,
                 parent_model: manifest.parent_model,
@@ -293,25 +322,25 @@ impl Card {
                     .map(|action| format!("{} ({})", action.reason(), action.by())),
             },
             training_data: TrainingData {
-                label: plan.data.label.clone(),
-                features: plan.data.features.len() as u64,
-                silos: learned::silos(manifest, roster, before, versions),
+                label: String::new(),
+                features: 0,
+                silos,
                 note: "numbers of rows leave no silo; data_versions are salted commitments that their silo alone can open, the newest \
                        32 of those that it told"
                     .into(),
             },
-            privacy: privacy(manifest, plan),
+            privacy: privacy(&manifest.privacy),
             secure_aggregation: SecureAggregation {
                 protocol: "Bonawitz et al. 2017, for malicious servers, masks bound to the whole transcript"
                     .into(),
                 included: manifest.included.len() as u64,
-                cohort_min: plan.cohort.minimum as u64,
-                honest_min: plan.cohort.honest_min as u64,
-                corrupt_max: plan.cohort.corrupt as u64,
-                excess_noise_removed: plan.excess_noise().is_removed(),
+                cohort_min: 0,
+                honest_min: 0,
+                corrupt_max: 0,
+                excess_noise_removed: false,
             },
             security: controls.clone(),
-            metrics: summed_metrics(manifest).chain(evaluated).collect(),
+            metrics,
             monitoring: monitoring(controls),
             limits: LIMITS.iter().map(|limit| (*limit).to_owned()).collect(),
             compliance: Compliance::for_the_owner(),
@@ -344,43 +373,6 @@ impl Card {
         }
         Ok(serde_norway::from_str(text)?)
     }
-
-    /// Whether the card says what the record says, and names the silos that the version [`Learned`] from.
-    ///
-    /// # Errors
-    /// The first figure that differs.
-    pub fn check(&self, manifest: &Manifest, learned: &BTreeSet<u32>) -> Result<(), CardError> {
-        let (model, lineage, privacy) = (&self.model, &self.lineage, &self.privacy);
-        let silos: Vec<u32> = self.training_data.silos.iter().map(|silo| silo.id).collect();
-        let same = [
-            ("version", model.version == manifest.round),
-            ("run", model.run == manifest.run_id),
-            ("sha256", model.sha256 == manifest.model.sha256),
-            ("params_digest", model.params_digest == manifest.model.params_digest),
-            (
-                "lineage",
-                (lineage.parent_record, lineage.plan, lineage.roster)
-                    == (manifest.parent, manifest.plan_digest, manifest.roster_digest),
-            ),
-            ("epsilon_spent", privacy.epsilon_spent == manifest.privacy.epsilon),
-            ("delta", privacy.delta == manifest.privacy.delta),
-            (
-                "privacy",
-                [&privacy.mode, &privacy.unit, &privacy.relation, &privacy.trust]
-                    == [
-                        &manifest.privacy.mode,
-                        &manifest.privacy.unit,
-                        &manifest.privacy.relation,
-                        &manifest.privacy.trust,
-                    ],
-            ),
-            ("silos", silos.iter().eq(learned)),
-        ];
-        match same.into_iter().find(|(_, same)| !same) {
-            Some((field, _)) => Err(CardError::Differs { field }),
-            None => Ok(()),
-        }
-    }
 }
 
 impl Compliance {
@@ -407,45 +399,7 @@ const LIMITS: [&str; 4] = [
     "Differential privacy bounds what is learned of one unit, not what is learned of a population.",
 ];
 
-fn model(manifest: &Manifest, plan: &Plan) -> Model {
-    let architecture = plan.architecture();
-    Model {
-        name: manifest.run_name.clone(),
-        version: manifest.round,
-        run: manifest.run_id,
-        created_ms: manifest.created_ms,
-        file: manifest.model.file.clone(),
-        sha256: manifest.model.sha256,
-        params_digest: manifest.model.params_digest,
-        parameters: architecture.parameter_count() as u64,
-        task: match architecture.input {
-            Shape::Image { .. } => "image-classification",
-            Shape::Tokens { .. } => "text-classification",
-            Shape::Vector { .. } | Shape::Positions { .. } => "tabular-classification",
-        }
-        .into(),
-        architecture: identity::ModelKind::of(plan).name().to_owned(),
-        layers: architecture.layers.iter().map(|layer| layer.name().to_owned()).collect(),
-        inputs: architecture.input.values() as u64,
-        outputs: architecture.outputs() as u64,
-    }
-}
-
-fn privacy(manifest: &Manifest, plan: &Plan) -> PrivacyFacts {
-    let spent = &manifest.privacy;
-    let sampling_rate = match plan.privacy {
-        Privacy::DistributedDpSgd { sampling_rate, .. } | Privacy::SiloDpSgd { sampling_rate, .. } => {
-            Some(sampling_rate)
-        }
-        _ => None,
-    };
-    let noise_multiplier = match plan.privacy {
-        Privacy::DistributedDpSgd { noise_multiplier, .. }
-        | Privacy::DistributedDpFedavg { noise_multiplier, .. }
-        | Privacy::SiloDpSgd { noise_multiplier, .. }
-        | Privacy::CentralDpFedavg { noise_multiplier, .. } => Some(noise_multiplier),
-        Privacy::Fedavg { .. } => None,
-    };
+fn privacy(spent: &PrivacySpent) -> PrivacyFacts {
     let statement = match (spent.epsilon, spent.delta) {
         (Some(epsilon), Some(delta)) => format!(
             "({}, {delta})-differential privacy of this run for one {}; relation: {}; noise by {}; trusted: {}",
@@ -463,16 +417,16 @@ fn privacy(manifest: &Manifest, plan: &Plan) -> PrivacyFacts {
         unit: spent.unit.clone(),
         relation: spent.relation.clone(),
         epsilon_spent: spent.epsilon,
-        epsilon_budget: plan.budget().map(|(epsilon, _)| epsilon),
+        epsilon_budget: None,
         delta: spent.delta,
         accountant: spent.accountant.clone(),
         steps: spent.steps,
         noise_by: spent.noise_by.clone(),
         trust: spent.trust.clone(),
-        clip_norm: plan.clip_norm(),
-        clip_norm_quantile: plan.adaptive_clipping().map(|adaptive| adaptive.target_quantile),
-        noise_multiplier,
-        sampling_rate,
+        clip_norm: None,
+        clip_norm_quantile: None,
+        noise_multiplier: None,
+        sampling_rate: None,
     }
 }
 

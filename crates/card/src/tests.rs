@@ -80,7 +80,9 @@ fn a_card_reads_back_and_equals_its_records() {
     let card = card(&manifest, "St Mary", &[]);
     let read = Card::from_yaml(&card.to_yaml().unwrap()).unwrap();
     assert_eq!(read, card);
-    read.check(&manifest, &[1, 3].into()).unwrap();
+    for plan in [Some(plan()), None] {
+        read.check(&manifest, &[1, 3].into(), plan.as_ref()).unwrap();
+    }
     assert_eq!(read.privacy.epsilon_spent, Some(1.0 / 3.0), "no digit is lost");
     assert_eq!((read.privacy.noise_multiplier, read.privacy.epsilon_budget), (Some(5.324), Some(4.9)));
     let silos = &read.training_data.silos;
@@ -94,18 +96,21 @@ fn a_card_with_another_figure_than_its_record_is_refused_by_the_figures_name() {
     let manifest = manifest(&plan());
     let original = card(&manifest, "St Mary", &[]);
     type Edit = fn(&mut Card);
-    let edits: [(&str, Edit); 5] = [
-        ("epsilon_spent", |card| card.privacy.epsilon_spent = Some(0.1)),
-        ("delta", |card| card.privacy.delta = None),
-        ("params_digest", |card| card.model.params_digest = Digest::sha256(b"y")),
-        ("silos", |card| drop(card.training_data.silos.pop())),
-        ("privacy", |card| card.privacy.trust = "nobody".into()),
+    let edits: [(&str, Edit); 8] = [
+        ("privacy.epsilon_spent", |card| card.privacy.epsilon_spent = Some(0.1)),
+        ("privacy.delta", |card| card.privacy.delta = None),
+        ("model.params_digest", |card| card.model.params_digest = Digest::sha256(b"y")),
+        ("training_data.silos", |card| drop(card.training_data.silos.pop())),
+        ("privacy.trust", |card| card.privacy.trust = "nobody".into()),
+        ("privacy.statement", |card| card.privacy.statement = "perfect".into()),
+        ("lineage.decision", |card| card.lineage.decision = Some("none".into())),
+        ("privacy.epsilon_budget", |card| card.privacy.epsilon_budget = Some(0.1)),
     ];
     for (field, edit) in edits {
         let mut card = original.clone();
         edit(&mut card);
-        let refused = card.check(&manifest, &[1, 3].into()).unwrap_err();
-        assert!(matches!(refused, CardError::Differs { field: named } if named == field), "{refused}");
+        let refused = card.check(&manifest, &[1, 3].into(), Some(&plan())).unwrap_err();
+        assert!(matches!(&refused, CardError::Differs { field: named } if named == field), "{refused}");
     }
     assert!(Card::from_yaml("format: x\ncolour: red").is_err());
     assert!(matches!(Card::from_yaml(&" ".repeat(CARD_BYTES_MAX + 1)), Err(CardError::TooLong(_))));
@@ -206,7 +211,7 @@ fn a_clip_norm_that_moves_is_not_shown_as_a_constant() {
         Card::of(&manifest(plan), plan, &roster("x"), &[], &DataVersions::new(), &controls(), &[])
     };
     assert!(of(&plan).readme().unwrap().contains("| clip norm | 0.5 |"));
-    let Privacy::DistributedDpSgd { adaptive_clip, .. } = &mut plan.privacy else { panic!() };
+    let identity::Privacy::DistributedDpSgd { adaptive_clip, .. } = &mut plan.privacy else { panic!() };
     *adaptive_clip =
         Some(identity::AdaptiveClipping { target_quantile: 0.7, learning_rate: 0.2, share: 0.05 });
     let card = of(&plan);

@@ -89,7 +89,7 @@ pub(crate) fn card(bytes: &[u8]) {
     let manifest = manifest();
     let same = read.training_data.silos.iter().map(|silo| silo.id).eq(manifest.included.iter().copied());
     let learned = manifest.included.iter().copied().collect();
-    if read.check(&manifest, &learned).is_ok() {
+    if read.check(&manifest, &learned, None).is_ok() {
         assert!(same && read.model.version == manifest.round && read.model.run == manifest.run_id);
         assert_eq!(read.privacy.epsilon_spent, manifest.privacy.epsilon);
     }
