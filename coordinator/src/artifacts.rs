@@ -87,7 +87,7 @@ pub(crate) fn publish(
     store: &mut dyn Store,
     signed: &SignedManifest,
     key: Option<&ModelKey>,
-    card: impl FnOnce(&Manifest) -> anyhow::Result<[(&'static str, Vec<u8>); 2]>,
+    card: impl FnOnce(&dyn Store, &Manifest) -> anyhow::Result<[(&'static str, Vec<u8>); 2]>,
 ) -> anyhow::Result<()> {
     let manifest = Manifest::from_bytes(&signed.manifest_bytes)?;
     let folder = checkpoint::folder_name(manifest.round);
@@ -111,7 +111,7 @@ pub(crate) fn publish(
     ];
     files.extend(optimizer.as_deref().map(|bytes| (checkpoint::OPTIMIZER_FILE, bytes)));
     files.extend(aggregate.as_deref().map(|bytes| (checkpoint::AGGREGATE_FILE, bytes)));
-    let card = card(&manifest)?;
+    let card = card(store, &manifest)?;
     files.extend(card.iter().map(|(name, bytes)| (*name, bytes.as_slice())));
     let attested = key.map(|key| attest_files(&folder, &files, signed, key)).transpose()?;
     if let Some((bundle, evidence)) = &attested {
@@ -175,7 +175,7 @@ pub(crate) fn read_chain(
     Ok(records)
 }
 
-fn is_published(store: &dyn Store, folder: &str) -> Result<bool, StoreError> {
+pub(crate) fn is_published(store: &dyn Store, folder: &str) -> Result<bool, StoreError> {
     match store.read_published(folder, checkpoint::MANIFEST_FILE) {
         Ok(_) => Ok(true),
         Err(StoreError::NotPublished { .. }) => Ok(false),

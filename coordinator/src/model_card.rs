@@ -3,13 +3,42 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use card::{Card, Controls, DataVersions, Evaluation};
-use checkpoint::Manifest;
+use anyhow::Context;
+use card::{Card, Controls, DataVersions, Evaluation, Silo};
+use checkpoint::{Action, Manifest, folder_name};
 use identity::{Plan, Roster};
+use store::Store;
+
+use crate::artifacts::is_published;
 
 /// The folder of the data folder where evaluations are put for later cards.
 pub(crate) const EVALUATIONS_FOLDER: &str = "evaluations";
 const EVALUATION_BYTES_MAX: u64 = 1 << 16;
+
+/// The silos in the card of the version that a record's model goes on from: the one before it, or after a rollback the one gone
+/// back to. So every card names all silos on its model's own line.
+pub(crate) fn silos_before(store: &dyn Store, manifest: &Manifest) -> anyhow::Result<Vec<Silo>> {
+    let mut before = match &manifest.action {
+        Some(Action::Rollback { to_round, .. }) => to_round.saturating_add(1),
+        _ => manifest.round,
+    };
+    while let Some(round) = before.checked_sub(1) {
+        let folder = folder_name(round);
+        // A round that was aborted has no record.
+        if is_published(store, &folder)? {
+            let damaged = || {
+                format!(
+                    "the model card of checkpoint {folder}, which the next card goes on from, is gone or damaged; restore it from a copy"
+                )
+            };
+            let text = store.read_published(&folder, card::CARD_FILE).with_context(damaged)?;
+            let card = Card::from_yaml(&String::from_utf8_lossy(&text)).with_context(damaged)?;
+            return Ok(card.training_data.silos);
+        }
+        before = round;
+    }
+    Ok(Vec::new())
+}
 
 /// What cards say of this coordinator.
 pub(crate) struct CardWriter {
@@ -28,9 +57,11 @@ impl CardWriter {
         manifest: &Manifest,
         plan: &Plan,
         roster: &Roster,
+        before: &[Silo],
         versions: &DataVersions,
     ) -> anyhow::Result<[(&'static str, Vec<u8>); 2]> {
-        let card = Card::of(manifest, plan, roster, versions, &self.controls, &self.read_evaluations());
+        let card =
+            Card::of(manifest, plan, roster, before, versions, &self.controls, &self.read_evaluations());
         Ok([
             (card::CARD_FILE, card.to_yaml()?.into_bytes()),
             (card::README_FILE, card.readme()?.into_bytes()),

@@ -58,11 +58,11 @@ fn a_runs_card_carries_commitments_that_open_in_each_silos_folder_and_null_for_t
     let folder = folder.path();
     kept(folder);
     let silos = card(folder, 2).training_data.silos;
-    let mut told: Vec<Digest> = silos.iter().map(|silo| silo.data_version.unwrap()).collect();
+    let mut told: Vec<Digest> = silos.iter().flat_map(|silo| silo.data_versions.clone()).collect();
     assert_eq!(told.len(), 3);
     for silo in &silos {
         let ledgers = folder.join(format!("silo-{}/state/ledger", silo.id));
-        assert_eq!(opened(&ledgers), [silo.data_version.unwrap()]);
+        assert_eq!(opened(&ledgers), silo.data_versions);
         let salt = fs::metadata(ledgers.join("silo.salt")).unwrap();
         assert_eq!(salt.permissions().mode() & 0o777, 0o600);
     }
@@ -75,10 +75,10 @@ fn a_runs_card_carries_commitments_that_open_in_each_silos_folder_and_null_for_t
         let ledgers = folder.join(format!("silo-{}/fresh/ledger", silo.id));
         let opens = opened(&ledgers);
         if silo.id == 2 {
-            assert_eq!((silo.data_version, opens.len()), (None, 0));
+            assert_eq!((silo.data_versions.len(), opens.len()), (0, 0));
             assert!(!ledgers.join("silo.salt").exists());
         } else {
-            assert_eq!(opens, [silo.data_version.unwrap()]);
+            assert_eq!(opens, silo.data_versions);
             told.extend(opens);
         }
     }
@@ -87,6 +87,100 @@ fn a_runs_card_carries_commitments_that_open_in_each_silos_folder_and_null_for_t
     assert_eq!(told.len(), 5, "each folder has a salt of its own: the same data is not recognised");
     let verified = folkmoot(&["verify", text(&folder.join("coordinator"))]);
     assert!(verified.status.success(), "{}", stderr(&verified));
+}
+
+/// Where a card's single values are, as JSON pointers.
+fn values(card: &Value, at: &str, found: &mut Vec<String>) {
+    match card {
+        Value::Object(fields) => {
+            fields.iter().for_each(|(name, v)| values(v, &format!("{at}/{name}"), found))
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(place, v)| values(v, &format!("{at}/{place}"), found));
+        }
+        _ => found.push(at.to_owned()),
+    }
+}
+
+/// The card with another value in this place.
+fn changed(card: &card::Card, at: &str) -> card::Card {
+    let card = serde_json::to_value(card).unwrap();
+    let other = match card.pointer(at).unwrap() {
+        Value::Bool(on) => vec![Value::from(!on)],
+        Value::Number(number) if number.is_u64() => vec![Value::from(number.as_u64().unwrap() + 1)],
+        Value::Number(number) => vec![Value::from(number.as_f64().unwrap() + 1.0)],
+        // A text, a digest; where there is nothing, a figure too.
+        _ => vec![Value::from("0".repeat(64)), Value::from(1.5)],
+    };
+    let with = |other: Value| {
+        let mut card = card.clone();
+        *card.pointer_mut(at).unwrap() = other;
+        serde_json::from_value(card).ok()
+    };
+    other.into_iter().find_map(with).unwrap()
+}
+
+#[test]
+fn whatever_is_changed_in_a_published_card_that_record_or_plan_tell_is_refused_by_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    kept(folder);
+    let (coordinator, plan) = (folder.join("coordinator"), folder.join("plan.json"));
+    let here = coordinator.join("checkpoints").join(checkpoint::folder_name(2));
+    let verify = || folkmoot(&["verify", text(&coordinator), "--plan", text(&plan)]);
+    let publish = |card: &card::Card| {
+        fs::write(here.join(card::CARD_FILE), card.to_yaml().unwrap()).unwrap();
+        fs::write(here.join(card::README_FILE), card.readme().unwrap()).unwrap();
+    };
+    let genuine = card(folder, 2);
+    let verified = verify();
+    let said = String::from_utf8(verified.stdout).unwrap();
+    assert!(
+        verified.status.success() && said.contains("cards: 3 say what the records and the plan say"),
+        "{said}"
+    );
+
+    let mut places = Vec::new();
+    values(&serde_json::to_value(&genuine).unwrap(), "", &mut places);
+    assert!(places.len() > 50, "{places:?}");
+    for at in places {
+        publish(&changed(&genuine, &at));
+        let path: Vec<&str> =
+            at.split('/').filter(|part| part.parse::<u64>().is_err() && !part.is_empty()).collect();
+        let named = match path.join(".").as_str() {
+            "training_data.silos.name" | "training_data.silos.data_versions" => None,
+            "security.audit_log" | "security.metrics_endpoint" => Some("monitoring".to_owned()),
+            _ if ["security", "metrics", "compliance"].contains(&path[0]) => None,
+            path => Some(path.to_owned()),
+        };
+        let output = verify();
+        match named {
+            None => assert!(output.status.success(), "{at}: {}", stderr(&output)),
+            Some(field) => {
+                let why = format!("000002/model_card.yaml`: the card's {field} is not what");
+                assert!(
+                    !output.status.success() && stderr(&output).contains(&why),
+                    "{at}: {}",
+                    stderr(&output)
+                );
+            }
+        }
+    }
+
+    publish(&genuine);
+    assert!(verify().status.success());
+    let readme = here.join(card::README_FILE);
+    let text = fs::read_to_string(&readme).unwrap();
+    fs::write(&readme, format!("{text}No silo can be told apart.\n")).unwrap();
+    let refused = verify();
+    assert!(
+        !refused.status.success() && stderr(&refused).contains("000002/README.md`: is not how"),
+        "{}",
+        stderr(&refused)
+    );
+    fs::write(&readme, text).unwrap();
+    fs::remove_file(here.join(card::CARD_FILE)).unwrap();
+    assert!(!verify().status.success(), "a README without its card");
 }
 
 /// A short run in this mode; its records, its silos' ledgers and its card say the same.
@@ -167,8 +261,18 @@ fn in_both_modes_every_round_that_a_silo_is_in_stands_in_its_ledger_though_one_s
         assert_eq!((&result["rounds"], &result["chain_verified"]), (&4.into(), &true.into()));
         let spent = json(&["ledger", "show", text(&folder.join("coordinator"))]);
         let included: Vec<Vec<u32>> = (1..=4)
-            .map(|round| card(folder, round).training_data.silos.iter().map(|silo| silo.id).collect())
+            .map(|round| {
+                let folder = folder.join("coordinator/checkpoints").join(checkpoint::folder_name(round));
+                let record = fs::read(folder.join(checkpoint::MANIFEST_FILE)).unwrap();
+                checkpoint::Manifest::from_bytes(&record).unwrap().included
+            })
             .collect();
+        let named: Vec<u32> = card(folder, 4).training_data.silos.iter().map(|silo| silo.id).collect();
+        assert_eq!(
+            named,
+            [1, 2, 3, 4],
+            "{mode}: a silo that the last rounds missed is in the model all the same"
+        );
         assert!(included.iter().any(|silos| silos.len() < 4), "{mode}: nobody was missed: {included:?}");
         for silo in 1..=4 {
             let shown = json(&["ledger", "show", text(&folder.join(format!("silo-{silo}/state/ledger")))]);

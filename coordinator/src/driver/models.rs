@@ -3,12 +3,13 @@
 use anyhow::Context;
 use checkpoint::{Manifest, SignedManifest};
 use params::Digest;
-use store::StoreError;
+use store::{Store, StoreError};
 use wire::{Refusal, ServiceError};
 
 use super::{Driver, MODELS};
 use crate::artifacts::{self, Version};
 use crate::events::{ModelFile, Wanted};
+use crate::model_card;
 
 impl Driver {
     pub(super) fn load_head(&mut self) -> anyhow::Result<&Version> {
@@ -24,7 +25,10 @@ impl Driver {
         let (plan, roster) = (&self.plan, self.outward.roster.borrow().clone());
         // Those of the newest result: a later version is an operator's, and no silo is in it.
         let versions = self.core.data_told().iter().map(|(client, data)| (client.0, *data)).collect();
-        let card = |manifest: &Manifest| self.card.files(manifest, plan, &roster, &versions);
+        let card = |store: &dyn Store, manifest: &Manifest| {
+            let before = model_card::silos_before(store, manifest)?;
+            self.card.files(manifest, plan, &roster, &before, &versions)
+        };
         artifacts::publish(self.store.as_mut(), signed, self.model_key.as_ref(), card)?;
         self.version = None;
         Ok(())

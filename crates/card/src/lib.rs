@@ -9,26 +9,35 @@
 //! ```
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod check;
 mod evaluation;
+mod learned;
+mod planned;
 mod readme;
 
+use std::collections::BTreeMap;
+
 use accounting::rounded_up;
-use checkpoint::Manifest;
-use identity::{Plan, Privacy, Roster};
-use params::{Digest, Shape};
+use checkpoint::{Manifest, PrivacySpent};
+use identity::{Plan, Roster};
+use params::Digest;
 use serde::{Deserialize, Serialize};
 
 pub use evaluation::Evaluation;
+pub use learned::Learned;
 
 /// The card's file beside a model.
 pub const CARD_FILE: &str = "model_card.yaml";
 /// The card for model hubs beside it.
 pub const README_FILE: &str = "README.md";
-/// The value of [`Card::format`].
+/// The value of [`Card::format`]. Cards are checked by making them again, their words and their rendering included: who changes
+/// either changes this too.
 pub const CARD_FORMAT: &str = "folkmoot-model-card/1";
 /// What stands where only the owner knows.
 pub const OWNER: &str = "TO BE FILLED BY THE OWNER";
-/// Longest card that is read.
+/// How many versions of one silo's data a card names.
+pub const DATA_VERSIONS_MAX: usize = 8;
+/// The longest card: with as many silos as anyone has, each with all the data versions that are named.
 pub const CARD_BYTES_MAX: usize = 1 << 20;
 
 /// Everything about one published version, in the order in which it is written.
@@ -117,7 +126,8 @@ pub struct TrainingData {
     pub label: String,
     /// How many feature columns; the plan names them.
     pub features: u64,
-    /// Silos whose data is in this round's sum, by their number on the roster.
+    /// Silos whose data is in this round's sum or in that of any round before it that the model goes on from, by their
+    /// number on the roster.
     pub silos: Vec<Silo>,
     /// Why there are no numbers of rows.
     pub note: String,
@@ -131,9 +141,9 @@ pub struct Silo {
     pub id: u32,
     /// Its name on the roster.
     pub name: String,
-    /// The commitment to the version of the data that it trained on, where it told one: salted by the silo, which alone can
-    /// open it (`folkmoot ledger show --json` there).
-    pub data_version: Option<Digest>,
+    /// Commitments to the versions of the data that it trained on, as far as it told them, oldest first: salted by the silo,
+    /// which alone can open them (`folkmoot ledger show --json` there). Of more than [`DATA_VERSIONS_MAX`], the newest.
+    pub data_versions: Vec<Digest>,
 }
 
 /// What is promised.
@@ -250,39 +260,60 @@ pub enum CardError {
     /// No record of a measurement.
     #[error("it is no evaluation: {0}")]
     Evaluation(String),
-    /// A figure is not the record's.
-    #[error("the card's {field} is not what the record says")]
+    /// A field is not the record's, or not the plan's.
+    #[error(
+        "the card's {field} is not what the record and the plan say: it was changed, or another release wrote it; take the card \
+         from a copy, or the release that wrote it"
+    )]
     Differs {
         /// Which.
-        field: &'static str,
+        field: String,
     },
 }
 
 /// A silo's number and the commitment that it told.
-pub type DataVersions = std::collections::BTreeMap<u32, Digest>;
+pub type DataVersions = BTreeMap<u32, Digest>;
 
 impl Card {
-    /// The card of a version.
+    /// The card of a version. `before` are the silos in the card of the version that its model goes on from, `versions` what
+    /// those in its own sum told.
     pub fn of(
         manifest: &Manifest,
         plan: &Plan,
         roster: &Roster,
+        before: &[Silo],
         versions: &DataVersions,
         controls: &Controls,
         evaluations: &[Evaluation],
     ) -> Self {
-        let silo = |id: &u32| Silo {
-            id: *id,
-            name: roster
-                .members
-                .iter()
-                .find(|(member, _)| member.0 == *id)
-                .map_or_else(|| "no longer on the roster".into(), |(_, member)| member.name.clone()),
-            data_version: versions.get(id).copied(),
-        };
-        let mut card = Self {
+        let silos = learned::silos(manifest, roster, before, versions);
+        let mut card = Self::of_record(manifest, silos, controls, summed_metrics(manifest).collect());
+        card.add_plan(plan);
+        for evaluation in evaluations {
+            card.take_up(evaluation);
+        }
+        card
+    }
+
+    /// The card without what its plan alone tells.
+    fn of_record(manifest: &Manifest, silos: Vec<Silo>, controls: &Controls, metrics: Vec<Metric>) -> Self {
+        Self {
             format: CARD_FORMAT.into(),
-            model: model(manifest, plan),
+            model: Model {
+                name: manifest.run_name.clone(),
+                version: manifest.round,
+                run: manifest.run_id,
+                created_ms: manifest.created_ms,
+                file: manifest.model.file.clone(),
+                sha256: manifest.model.sha256,
+                params_digest: manifest.model.params_digest,
+                parameters: 0,
+                task: String::new(),
+                architecture: String::new(),
+                layers: Vec::new(),
+                inputs: 0,
+                outputs: 0,
+            },
             lineage: Lineage {
                 parent_record: manifest.parent,
                 parent_model: manifest.parent_model,
@@ -295,33 +326,29 @@ impl Card {
                     .map(|action| format!("{} ({})", action.reason(), action.by())),
             },
             training_data: TrainingData {
-                label: plan.data.label.clone(),
-                features: plan.data.features.len() as u64,
-                silos: manifest.included.iter().map(silo).collect(),
-                note: "numbers of rows leave no silo; a data_version is a salted commitment that its silo alone can open, or null \
-                       where it told none"
+                label: String::new(),
+                features: 0,
+                silos,
+                note: "numbers of rows leave no silo; data_versions are salted commitments that their silo alone can open, the newest \
+                       8 of those that it told"
                     .into(),
             },
-            privacy: privacy(manifest, plan),
+            privacy: privacy(&manifest.privacy),
             secure_aggregation: SecureAggregation {
                 protocol: "Bonawitz et al. 2017, for malicious servers, masks bound to the whole transcript"
                     .into(),
                 included: manifest.included.len() as u64,
-                cohort_min: plan.cohort.minimum as u64,
-                honest_min: plan.cohort.honest_min as u64,
-                corrupt_max: plan.cohort.corrupt as u64,
-                excess_noise_removed: plan.excess_noise().is_removed(),
+                cohort_min: 0,
+                honest_min: 0,
+                corrupt_max: 0,
+                excess_noise_removed: false,
             },
             security: controls.clone(),
-            metrics: summed_metrics(manifest).collect(),
+            metrics,
             monitoring: monitoring(controls),
             limits: LIMITS.iter().map(|limit| (*limit).to_owned()).collect(),
             compliance: Compliance::for_the_owner(),
-        };
-        for evaluation in evaluations {
-            card.take_up(evaluation);
         }
-        card
     }
 
     /// Adds a measurement's figures, if it is of this card's model, and says whether it was.
@@ -359,43 +386,6 @@ impl Card {
         }
         Ok(serde_norway::from_str(text)?)
     }
-
-    /// Whether the card says what the record says.
-    ///
-    /// # Errors
-    /// The first figure that differs.
-    pub fn check(&self, manifest: &Manifest) -> Result<(), CardError> {
-        let (model, lineage, privacy) = (&self.model, &self.lineage, &self.privacy);
-        let included: Vec<u32> = self.training_data.silos.iter().map(|silo| silo.id).collect();
-        let same = [
-            ("version", model.version == manifest.round),
-            ("run", model.run == manifest.run_id),
-            ("sha256", model.sha256 == manifest.model.sha256),
-            ("params_digest", model.params_digest == manifest.model.params_digest),
-            (
-                "lineage",
-                (lineage.parent_record, lineage.plan, lineage.roster)
-                    == (manifest.parent, manifest.plan_digest, manifest.roster_digest),
-            ),
-            ("epsilon_spent", privacy.epsilon_spent == manifest.privacy.epsilon),
-            ("delta", privacy.delta == manifest.privacy.delta),
-            (
-                "privacy",
-                [&privacy.mode, &privacy.unit, &privacy.relation, &privacy.trust]
-                    == [
-                        &manifest.privacy.mode,
-                        &manifest.privacy.unit,
-                        &manifest.privacy.relation,
-                        &manifest.privacy.trust,
-                    ],
-            ),
-            ("silos", included == manifest.included),
-        ];
-        match same.into_iter().find(|(_, same)| !same) {
-            Some((field, _)) => Err(CardError::Differs { field }),
-            None => Ok(()),
-        }
-    }
 }
 
 impl Compliance {
@@ -422,45 +412,7 @@ const LIMITS: [&str; 4] = [
     "Differential privacy bounds what is learned of one unit, not what is learned of a population.",
 ];
 
-fn model(manifest: &Manifest, plan: &Plan) -> Model {
-    let architecture = plan.architecture();
-    Model {
-        name: manifest.run_name.clone(),
-        version: manifest.round,
-        run: manifest.run_id,
-        created_ms: manifest.created_ms,
-        file: manifest.model.file.clone(),
-        sha256: manifest.model.sha256,
-        params_digest: manifest.model.params_digest,
-        parameters: architecture.parameter_count() as u64,
-        task: match architecture.input {
-            Shape::Image { .. } => "image-classification",
-            Shape::Tokens { .. } => "text-classification",
-            Shape::Vector { .. } | Shape::Positions { .. } => "tabular-classification",
-        }
-        .into(),
-        architecture: identity::ModelKind::of(plan).name().to_owned(),
-        layers: architecture.layers.iter().map(|layer| layer.name().to_owned()).collect(),
-        inputs: architecture.input.values() as u64,
-        outputs: architecture.outputs() as u64,
-    }
-}
-
-fn privacy(manifest: &Manifest, plan: &Plan) -> PrivacyFacts {
-    let spent = &manifest.privacy;
-    let sampling_rate = match plan.privacy {
-        Privacy::DistributedDpSgd { sampling_rate, .. } | Privacy::SiloDpSgd { sampling_rate, .. } => {
-            Some(sampling_rate)
-        }
-        _ => None,
-    };
-    let noise_multiplier = match plan.privacy {
-        Privacy::DistributedDpSgd { noise_multiplier, .. }
-        | Privacy::DistributedDpFedavg { noise_multiplier, .. }
-        | Privacy::SiloDpSgd { noise_multiplier, .. }
-        | Privacy::CentralDpFedavg { noise_multiplier, .. } => Some(noise_multiplier),
-        Privacy::Fedavg { .. } => None,
-    };
+fn privacy(spent: &PrivacySpent) -> PrivacyFacts {
     let statement = match (spent.epsilon, spent.delta) {
         (Some(epsilon), Some(delta)) => format!(
             "({}, {delta})-differential privacy of this run for one {}; relation: {}; noise by {}; trusted: {}",
@@ -478,16 +430,16 @@ fn privacy(manifest: &Manifest, plan: &Plan) -> PrivacyFacts {
         unit: spent.unit.clone(),
         relation: spent.relation.clone(),
         epsilon_spent: spent.epsilon,
-        epsilon_budget: plan.budget().map(|(epsilon, _)| epsilon),
+        epsilon_budget: None,
         delta: spent.delta,
         accountant: spent.accountant.clone(),
         steps: spent.steps,
         noise_by: spent.noise_by.clone(),
         trust: spent.trust.clone(),
-        clip_norm: plan.clip_norm(),
-        clip_norm_quantile: plan.adaptive_clipping().map(|adaptive| adaptive.target_quantile),
-        noise_multiplier,
-        sampling_rate,
+        clip_norm: None,
+        clip_norm_quantile: None,
+        noise_multiplier: None,
+        sampling_rate: None,
     }
 }
 

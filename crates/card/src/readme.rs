@@ -53,7 +53,7 @@ pub(crate) fn render(card: &Card) -> Result<String, CardError> {
         ("parameters' digest", card.model.params_digest.to_string()),
         ("run", card.model.run.to_string()),
         ("parent record", card.lineage.parent_record.map_or("none".into(), |digest| digest.to_string())),
-        ("silos in this round", if silos.is_empty() { "none".into() } else { silos.join(", ") }),
+        ("silos that it learned from", if silos.is_empty() { "none".into() } else { silos.join(", ") }),
         ("accountant", plain(&card.privacy.accountant)),
         ("clip norm", clip_norm(&card.privacy)),
         ("transport", plain(&card.security.transport)),

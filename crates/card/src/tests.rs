@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use checkpoint::{MANIFEST_FORMAT, MODEL_FILE, ModelArtifact, PrivacySpent};
+use checkpoint::{Action, MANIFEST_FORMAT, MODEL_FILE, ModelArtifact, PrivacySpent};
 use serde_norway::Value;
 
 use super::*;
@@ -71,7 +71,7 @@ fn controls() -> Controls {
 
 fn card(manifest: &Manifest, first: &str, evaluations: &[Evaluation]) -> Card {
     let versions = DataVersions::from([(3, Digest::sha256(b"version"))]);
-    Card::of(manifest, &plan(), &roster(first), &versions, &controls(), evaluations)
+    Card::of(manifest, &plan(), &roster(first), &[], &versions, &controls(), evaluations)
 }
 
 #[test]
@@ -80,12 +80,14 @@ fn a_card_reads_back_and_equals_its_records() {
     let card = card(&manifest, "St Mary", &[]);
     let read = Card::from_yaml(&card.to_yaml().unwrap()).unwrap();
     assert_eq!(read, card);
-    read.check(&manifest).unwrap();
+    for plan in [Some(plan()), None] {
+        read.check(&manifest, &[1, 3].into(), plan.as_ref()).unwrap();
+    }
     assert_eq!(read.privacy.epsilon_spent, Some(1.0 / 3.0), "no digit is lost");
     assert_eq!((read.privacy.noise_multiplier, read.privacy.epsilon_budget), (Some(5.324), Some(4.9)));
     let silos = &read.training_data.silos;
-    assert_eq!((silos[0].name.as_str(), silos[0].data_version), ("St Mary", None));
-    assert_eq!(silos[1].data_version, Some(Digest::sha256(b"version")));
+    assert_eq!((silos[0].name.as_str(), silos[0].data_versions.as_slice()), ("St Mary", &[][..]));
+    assert_eq!(silos[1].data_versions, [Digest::sha256(b"version")]);
     assert!(read.compliance.legal_basis == OWNER && read.compliance.licence == OWNER);
 }
 
@@ -94,18 +96,21 @@ fn a_card_with_another_figure_than_its_record_is_refused_by_the_figures_name() {
     let manifest = manifest(&plan());
     let original = card(&manifest, "St Mary", &[]);
     type Edit = fn(&mut Card);
-    let edits: [(&str, Edit); 5] = [
-        ("epsilon_spent", |card| card.privacy.epsilon_spent = Some(0.1)),
-        ("delta", |card| card.privacy.delta = None),
-        ("params_digest", |card| card.model.params_digest = Digest::sha256(b"y")),
-        ("silos", |card| drop(card.training_data.silos.pop())),
-        ("privacy", |card| card.privacy.trust = "nobody".into()),
+    let edits: [(&str, Edit); 8] = [
+        ("privacy.epsilon_spent", |card| card.privacy.epsilon_spent = Some(0.1)),
+        ("privacy.delta", |card| card.privacy.delta = None),
+        ("model.params_digest", |card| card.model.params_digest = Digest::sha256(b"y")),
+        ("training_data.silos", |card| drop(card.training_data.silos.pop())),
+        ("privacy.trust", |card| card.privacy.trust = "nobody".into()),
+        ("privacy.statement", |card| card.privacy.statement = "perfect".into()),
+        ("lineage.decision", |card| card.lineage.decision = Some("none".into())),
+        ("privacy.epsilon_budget", |card| card.privacy.epsilon_budget = Some(0.1)),
     ];
     for (field, edit) in edits {
         let mut card = original.clone();
         edit(&mut card);
-        let refused = card.check(&manifest).unwrap_err();
-        assert!(matches!(refused, CardError::Differs { field: named } if named == field), "{refused}");
+        let refused = card.check(&manifest, &[1, 3].into(), Some(&plan())).unwrap_err();
+        assert!(matches!(&refused, CardError::Differs { field: named } if named == field), "{refused}");
     }
     assert!(Card::from_yaml("format: x\ncolour: red").is_err());
     assert!(matches!(Card::from_yaml(&" ".repeat(CARD_BYTES_MAX + 1)), Err(CardError::TooLong(_))));
@@ -191,7 +196,7 @@ fn hubs_are_told_the_task_that_the_plans_inputs_make() {
         let layers = plan.architecture().layers;
         plan.model.network = Some(params::Architecture { input, layers });
         let manifest = manifest(&plan);
-        let card = Card::of(&manifest, &plan, &roster("x"), &DataVersions::new(), &controls(), &[]);
+        let card = Card::of(&manifest, &plan, &roster("x"), &[], &DataVersions::new(), &controls(), &[]);
         let readme = card.readme().unwrap();
         assert!(readme.contains(&format!("pipeline_tag: {task}\n")), "{readme}");
         assert!(readme.contains(&format!("type: {task}\n")), "of the metrics too: {readme}");
@@ -201,14 +206,53 @@ fn hubs_are_told_the_task_that_the_plans_inputs_make() {
 #[test]
 fn a_clip_norm_that_moves_is_not_shown_as_a_constant() {
     let mut plan = plan();
-    let of =
-        |plan: &Plan| Card::of(&manifest(plan), plan, &roster("x"), &DataVersions::new(), &controls(), &[]);
+    let of = |plan: &Plan| {
+        Card::of(&manifest(plan), plan, &roster("x"), &[], &DataVersions::new(), &controls(), &[])
+    };
     assert!(of(&plan).readme().unwrap().contains("| clip norm | 0.5 |"));
-    let Privacy::DistributedDpSgd { adaptive_clip, .. } = &mut plan.privacy else { panic!() };
+    let identity::Privacy::DistributedDpSgd { adaptive_clip, .. } = &mut plan.privacy else { panic!() };
     *adaptive_clip =
         Some(identity::AdaptiveClipping { target_quantile: 0.7, learning_rate: 0.2, share: 0.05 });
     let card = of(&plan);
     assert_eq!((card.privacy.clip_norm, card.privacy.clip_norm_quantile), (Some(0.5), Some(0.7)));
     let said = "| clip norm | 0.5 in the first round, then it follows the 0.7 quantile";
     assert!(card.readme().unwrap().contains(said));
+}
+
+#[test]
+fn a_card_names_every_silo_on_its_models_line_with_what_each_told_on_the_way() {
+    let plan = plan();
+    let [a, b, c] = [b"a", b"b", b"c"].map(|version| Digest::sha256(version));
+    let mut learned = Learned::default();
+    let mut record = |round, included: &[u32], action: Option<Action>| {
+        let manifest = Manifest { round, included: included.to_vec(), action, ..manifest(&plan) };
+        let silos: Vec<u32> = learned.push(&manifest).into_iter().collect();
+        (manifest, silos)
+    };
+    let card = |manifest: &Manifest, before: &[Silo], told: &[(u32, Digest)]| {
+        let told = told.iter().copied().collect();
+        Card::of(manifest, &plan, &roster("x"), before, &told, &controls(), &[]).training_data.silos
+    };
+    let told = |silos: &[Silo]| -> Vec<(u32, Vec<Digest>)> {
+        silos.iter().map(|silo| (silo.id, silo.data_versions.clone())).collect()
+    };
+    let (first, silos) = record(1, &[1, 2], None);
+    assert_eq!(silos, [1, 2]);
+    let first = card(&first, &[], &[(1, a)]);
+    let (second, silos) = record(2, &[1, 3], None);
+    assert_eq!(silos, [1, 2, 3]);
+    let second = card(&second, &first, &[(1, b), (3, c)]);
+    assert_eq!(told(&second), [(1, vec![a, b]), (2, vec![]), (3, vec![c])]);
+    let (reason, by) = ("poisoned".to_owned(), "ops".to_owned());
+    let stop = Action::Quarantine { model: a, round: 2, reason: reason.clone(), by: by.clone() };
+    assert_eq!(record(3, &[], Some(stop)).1, [1, 2, 3], "it keeps the model");
+    let (back, silos) = record(4, &[], Some(Action::Rollback { to_round: 1, reason, by }));
+    assert_eq!(silos, [1, 2]);
+    assert_eq!(told(&card(&back, &first, &[])), told(&first));
+    assert_eq!(record(5, &[2, 4], None).1, [1, 2, 4], "round 2's silo 3 is not on this line");
+
+    let many: Vec<Digest> = (0..40u32).map(|version| Digest::sha256(&version.to_be_bytes())).collect();
+    let manifest = record(6, &[1], None).0;
+    let silos = many.iter().fold(Vec::new(), |before, version| card(&manifest, &before, &[(1, *version)]));
+    assert_eq!(silos[0].data_versions, many[8..], "the newest of too many");
 }

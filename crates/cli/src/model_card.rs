@@ -45,10 +45,14 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let record = verify_version(&args.folder).map_err(Failure::verification)?;
+    let (record, manifest) = verify_version(&args.folder).map_err(Failure::verification)?;
     let text = read(&args.folder.join(CARD_FILE), card::CARD_BYTES_MAX as u64).map_err(Failure::usage)?;
-    let card_of = |text: &[u8]| Card::from_yaml(&String::from_utf8_lossy(text));
-    let mut card = card_of(&text).map_err(|why| unusable(&args.folder.join(CARD_FILE), &why))?;
+    let own = Card::from_yaml(&String::from_utf8_lossy(&text)).and_then(|card| {
+        // One version does not tell whom those before it learned from.
+        let learned = card.training_data.silos.iter().map(|silo| silo.id).collect();
+        card.check(&manifest, &learned, None).map(|()| card)
+    });
+    let mut card = own.map_err(|why| unusable(&args.folder.join(CARD_FILE), &why))?;
     for file in &args.evaluations {
         let bytes = read(file, EVALUATION_BYTES_MAX).map_err(Failure::usage)?;
         let evaluation = Evaluation::from_json(&bytes).map_err(|why| unusable(file, &why))?;

@@ -2,13 +2,14 @@
 
 mod evidence;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use accounting::rounded_up;
 use attest::ModelPublicKey;
-use card::Card;
+use card::{Card, Learned};
 use checkpoint::{
     ArtifactError, CHECKPOINTS_FOLDER, ChainError, ChainVerifier, MANIFEST_FILE, MODEL_FILE, Manifest,
     OPTIMIZER_FILE, SIGNATURE_FILE, SignatureError, SignedManifest, folder_name, round_of_folder,
@@ -16,7 +17,7 @@ use checkpoint::{
 };
 use ed25519_dalek::VerifyingKey;
 pub(crate) use evidence::state_of;
-use identity::AuthoredPlan;
+use identity::{AuthoredPlan, Plan};
 use params::Digest;
 
 use crate::Failure;
@@ -25,6 +26,8 @@ use crate::failure::with_causes;
 
 /// Largest manifest that is read: the limit that manifests have on the network.
 const MANIFEST_BYTES_MAX: u64 = wire::limits::MANIFEST_BYTES_MAX as u64;
+
+const OTHER_PLAN: &str = "is the record of another plan than was given";
 
 #[derive(clap::Args, Debug)]
 #[command(
@@ -65,6 +68,8 @@ pub struct Verified {
     pub model_sha256: Digest,
     /// What the newest record says has been spent.
     pub privacy: checkpoint::PrivacySpent,
+    /// How many of them have a model card.
+    pub cards: u64,
     /// All records, oldest first.
     pub manifests: Vec<Manifest>,
 }
@@ -114,12 +119,24 @@ pub enum VerifyError {
 /// # Errors
 /// [`VerifyError`], the first that is met, from the oldest checkpoint on.
 pub fn verify_folder(folder: &Path, key: Option<VerifyingKey>) -> Result<Verified, VerifyError> {
+    verify_under(folder, key, None)
+}
+
+/// The same, with the model cards held against the plan too, where there is one.
+fn verify_under(
+    folder: &Path,
+    key: Option<VerifyingKey>,
+    plan: Option<&Plan>,
+) -> Result<Verified, VerifyError> {
     let folder = checkpoints_in(folder);
     let mut chain = ChainVerifier::new(key);
+    let mut learned = Learned::default();
     let mut manifests: Vec<Manifest> = Vec::new();
+    let mut cards = 0;
     for round in rounds_in(&folder)? {
         let here = folder.join(folder_name(round));
         let manifest = verify_one(&here, &mut chain)?;
+        cards += u64::from(verify_card(&here, &manifest, &learned.push(&manifest), plan)?);
         if manifest.round != round {
             let why = format!("is the record of round {}, in the folder of round {round}", manifest.round);
             return Err(VerifyError::File { file: here.join(MANIFEST_FILE), why });
@@ -138,6 +155,7 @@ pub fn verify_folder(folder: &Path, key: Option<VerifyingKey>) -> Result<Verifie
             model_path: folder.join(folder_name(newest.round)).join(MODEL_FILE),
             model_sha256: newest.model.sha256,
             privacy: newest.privacy.clone(),
+            cards,
             manifests,
         }),
         _ => Err(VerifyError::Empty { folder }),
@@ -149,11 +167,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let key = key.map_err(|why| Failure::usage(format!("--key: {why}")))?;
     let model_key = args.model_key.as_deref().map(read_model_key).transpose()?;
     let plan = args.plan.as_deref().map(crate::plan::read_signed).transpose()?;
-    let verified = verify_folder(&args.folder, key).map_err(Failure::verification)?;
+    let verified = verify_under(&args.folder, key, plan.as_deref()).map_err(Failure::verification)?;
     if !args.quiet {
         for manifest in &verified.manifests {
             println!("{}", line(manifest));
         }
+    }
+    if verified.cards > 0 && !args.quiet {
+        println!("{}", cards_line(verified.cards, plan.is_some()));
     }
     further(args, &verified, model_key.as_ref(), plan.as_ref())?;
     if !args.quiet {
@@ -268,14 +289,14 @@ fn read_record(here: &Path) -> Result<SignedManifest, VerifyError> {
     Ok(SignedManifest { manifest_bytes: read(&here.join(MANIFEST_FILE), MANIFEST_BYTES_MAX)?, signature })
 }
 
-/// One version by itself: its files are what its signed record says, whoever signed it.
-pub(crate) fn verify_version(here: &Path) -> Result<SignedManifest, VerifyError> {
+/// One version by itself: its files are what its signed record says, whoever signed it. Its card is not looked at.
+pub(crate) fn verify_version(here: &Path) -> Result<(SignedManifest, Manifest), VerifyError> {
     let signed = read_record(here)?;
     let manifest = signed
         .verify_strict()
         .map_err(|why| VerifyError::File { file: here.join(MANIFEST_FILE), why: with_causes(&why) })?;
-    verify_files(here, &signed, &manifest)?;
-    Ok(signed)
+    verify_files(here, &signed)?;
+    Ok((signed, manifest))
 }
 
 fn verify_one(here: &Path, chain: &mut ChainVerifier) -> Result<Manifest, VerifyError> {
@@ -292,29 +313,60 @@ fn verify_one(here: &Path, chain: &mut ChainVerifier) -> Result<Manifest, Verify
         },
         why => VerifyError::File { file: manifest_path.clone(), why: with_causes(&why) },
     })?;
-    verify_files(here, &signed, &manifest)?;
+    verify_files(here, &signed)?;
     Ok(manifest)
 }
 
-fn verify_files(here: &Path, signed: &SignedManifest, manifest: &Manifest) -> Result<(), VerifyError> {
+fn verify_files(here: &Path, signed: &SignedManifest) -> Result<(), VerifyError> {
     let model = read(&here.join(MODEL_FILE), wire::limits::MODEL_BYTES_MAX)?;
     let optimizer_path = here.join(OPTIMIZER_FILE);
     let optimizer =
         optimizer_path.exists().then(|| read(&optimizer_path, wire::limits::MODEL_BYTES_MAX)).transpose()?;
     verify_checkpoint(signed, &model, optimizer.as_deref(), None)
         .map_err(|why| VerifyError::File { file: here.join(file_of(&why)), why: with_causes(&why) })?;
-    verify_card(here, manifest)
+    Ok(())
 }
 
-/// A model card, where there is one, says what its record says.
-fn verify_card(here: &Path, manifest: &Manifest) -> Result<(), VerifyError> {
-    let file = here.join(card::CARD_FILE);
-    if !file.exists() {
-        return Ok(());
+/// A model card, where there is one, says what its record, the chain before it and the plan say, and its README says the same.
+/// Gives whether there is one.
+fn verify_card(
+    here: &Path,
+    manifest: &Manifest,
+    learned: &BTreeSet<u32>,
+    plan: Option<&Plan>,
+) -> Result<bool, VerifyError> {
+    let [file, readme] = [card::CARD_FILE, card::README_FILE].map(|name| here.join(name));
+    if !file.exists() && !readme.exists() {
+        return Ok(false);
     }
-    let text = read(&file, card::CARD_BYTES_MAX as u64)?;
-    let checked = Card::from_yaml(&String::from_utf8_lossy(&text)).and_then(|card| card.check(manifest));
-    checked.map_err(|why| VerifyError::File { file, why: with_causes(&why) })
+    if plan.is_some_and(|plan| plan.digest() != manifest.plan_digest) {
+        return Err(VerifyError::File { file: here.join(MANIFEST_FILE), why: OTHER_PLAN.into() });
+    }
+    let [text, said] =
+        [read(&file, card::CARD_BYTES_MAX as u64)?, read(&readme, card::CARD_BYTES_MAX as u64)?];
+    let rendered = Card::from_yaml(&String::from_utf8_lossy(&text)).and_then(|card| {
+        card.check(manifest, learned, plan)?;
+        card.readme()
+    });
+    let rendered = rendered.map_err(|why| VerifyError::File { file, why: with_causes(&why) })?;
+    if rendered.as_bytes() != said {
+        let why = format!("is not how `{}` beside it reads: one of the two was changed", card::CARD_FILE);
+        return Err(VerifyError::File { file: readme, why });
+    }
+    Ok(true)
+}
+
+/// What was held against what, and what nothing could be held against.
+fn cards_line(cards: u64, planned: bool) -> String {
+    let (against, left) = if planned {
+        ("the records and the plan", "")
+    } else {
+        ("the records", ", and without --plan what the plan tells")
+    };
+    format!(
+        "cards: {cards} say what {against} say; the coordinator's word alone are the silos' names and data versions, the \
+         security controls, the metrics and the owner's part{left}"
+    )
 }
 
 fn file_of(error: &ArtifactError) -> &'static str {

@@ -88,7 +88,8 @@ pub(crate) fn card(bytes: &[u8]) {
     assert_eq!(again.to_yaml().expect("it was written"), written, "one content, one spelling");
     let manifest = manifest();
     let same = read.training_data.silos.iter().map(|silo| silo.id).eq(manifest.included.iter().copied());
-    if read.check(&manifest).is_ok() {
+    let learned = manifest.included.iter().copied().collect();
+    if read.check(&manifest, &learned, None).is_ok() {
         assert!(same && read.model.version == manifest.round && read.model.run == manifest.run_id);
         assert_eq!(read.privacy.epsilon_spent, manifest.privacy.epsilon);
     }
@@ -162,7 +163,6 @@ pub(crate) fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let evaluation = Evaluation {
         params_digest: manifest.model.params_digest,
         data: "hold-out".into(),
-        data_version: Digest::sha256(b"data"),
         rows: 10,
         correct: 8,
         loss: 0.5,
@@ -170,7 +170,7 @@ pub(crate) fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     };
     let versions = DataVersions::from([(1, Digest::sha256(b"commitment"))]);
     let [_, plan] = plans();
-    let card = Card::of(&manifest, &plan, &roster(), &versions, &controls, &[evaluation]);
+    let card = Card::of(&manifest, &plan, &roster(), &[], &versions, &controls, &[evaluation]);
     vec![
         ("ledger", "file", with(0, genuine().as_bytes())),
         ("ledger", "cut", with(0, &genuine().as_bytes()[..genuine().len() - 9])),

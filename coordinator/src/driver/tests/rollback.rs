@@ -155,6 +155,7 @@ async fn in_the_middle_of_a_round_a_run_goes_back_to_the_files_of_an_earlier_one
     let with_plan = Setup { plan: sim::authored(plan()), ..setup() };
     let mut driver = open_with(folder.path(), store, with_plan, inbox).unwrap();
     let mut silos: Vec<Silo> = (1..=SILOS).map(|id| Silo::connect(&mut driver, id)).collect();
+    silos[0].told_later = Some(Digest::sha256(b"other data"));
     run_to(&mut driver, &mut silos, &mut events, 2).await;
     assert_eq!(driver.core.status().phase, "training", "round 3 is open");
 
@@ -170,6 +171,11 @@ async fn in_the_middle_of_a_round_a_run_goes_back_to_the_files_of_an_earlier_one
     assert_eq!(last.parent_model, Some(first.model.params_digest));
     assert_ne!(last.model, first.model);
     assert_eq!(last.privacy.steps, 3, "nothing is refunded");
+    // A card goes on from that of the version whose model it has.
+    let told = |manifest: &Manifest| versions(&driver, manifest.round);
+    assert_ne!(told(second), told(first), "silo 1 told of other data");
+    assert_eq!((told(stopped), told(back)), (told(second), told(first)));
+    assert_eq!(told(last).len(), SILOS as usize);
     // Either model can still be fetched, by its name.
     for wanted in [first, second, last] {
         let digest = wanted.model.params_digest;
@@ -181,10 +187,10 @@ async fn in_the_middle_of_a_round_a_run_goes_back_to_the_files_of_an_earlier_one
 }
 
 /// What the card of a round says of each silo's data.
-fn versions(driver: &Driver, round: u64) -> Vec<(u32, Option<Digest>)> {
+fn versions(driver: &Driver, round: u64) -> Vec<(u32, Vec<Digest>)> {
     let file = driver.load_file(round, card::CARD_FILE).unwrap().unwrap().file;
     let card = card::Card::from_yaml(std::str::from_utf8(&file).unwrap()).unwrap();
-    card.training_data.silos.iter().map(|silo| (silo.id, silo.data_version)).collect()
+    card.training_data.silos.into_iter().map(|silo| (silo.id, silo.data_versions)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -198,13 +204,13 @@ async fn a_card_says_what_its_silos_had_told_of_their_data_when_they_uploaded_an
     let other = Digest::sha256(b"other data");
     silos[0].told_later = Some(other);
     run_to(&mut driver, &mut silos, &mut events, 2).await;
-    let (first, third) = (Some(data_of(ClientId(1))), Some(data_of(ClientId(3))));
+    let (first, third) = (data_of(ClientId(1)), data_of(ClientId(3)));
     assert_eq!(
         versions(&driver, 1),
-        [(1, first), (2, None), (3, third)],
+        [(1, vec![first]), (2, vec![]), (3, vec![third])],
         "not what it told after it uploaded"
     );
-    assert_eq!(versions(&driver, 2), [(1, Some(other)), (2, None), (3, third)]);
+    assert_eq!(versions(&driver, 2), [(1, vec![first, other]), (2, vec![]), (3, vec![third])]);
     let told = driver.core.data_told().clone();
     assert_eq!(told.len(), 2);
     drop(driver);

@@ -13,7 +13,7 @@ use identity::Plan;
 use optim::State;
 use params::Digest;
 
-use super::{VerifyError, read, read_record};
+use super::{OTHER_PLAN, VerifyError, read, read_record};
 use crate::bundle::read_folder;
 use crate::connect::printable;
 use crate::failure::with_causes;
@@ -62,7 +62,7 @@ pub(super) fn check_steps(
     for (before, manifest) in manifests.iter().zip(manifests.iter().skip(1)) {
         let here = folder.join(folder_name(manifest.round));
         if manifest.plan_digest != plan.digest() {
-            return Err(bad(&here.join(MANIFEST_FILE), "is the record of another plan than was given"));
+            return Err(bad(&here.join(MANIFEST_FILE), OTHER_PLAN));
         }
         let sum = here.join(AGGREGATE_FILE);
         if manifest.aggregate_digest.is_none() || !sum.exists() {

@@ -1,0 +1,64 @@
+//! Whether a card says what the records and the plan say: it is made again from them, and compared whole.
+
+use std::collections::BTreeSet;
+
+use checkpoint::Manifest;
+use identity::Plan;
+use serde_norway::Value;
+
+use crate::planned::PLANNED;
+use crate::{Card, CardError, Silo};
+
+/// What neither records nor plan tell: there the coordinator is believed, and the owner.
+const TOLD: [&str; 5] =
+    ["training_data.silos.name", "training_data.silos.data_versions", "security", "metrics", "compliance"];
+
+impl Card {
+    /// Whether the card says what its record, the silos that its model [`Learned`] from and, where there is one, its plan
+    /// say. Not compared is what none of them tells: the silos' names and data versions, the controls, the metrics and the
+    /// owner's part.
+    ///
+    /// # Errors
+    /// The first field that differs.
+    pub fn check(
+        &self,
+        manifest: &Manifest,
+        learned: &BTreeSet<u32>,
+        plan: Option<&Plan>,
+    ) -> Result<(), CardError> {
+        let silo = |id: &u32| Silo { id: *id, name: String::new(), data_versions: Vec::new() };
+        let silos = learned.iter().map(silo).collect();
+        let mut expected = Self::of_record(manifest, silos, &self.security, self.metrics.clone());
+        let mut skipped = TOLD.to_vec();
+        match plan {
+            Some(plan) => expected.add_plan(plan),
+            None => skipped.extend(PLANNED),
+        }
+        let (card, expected) = (serde_norway::to_value(self)?, serde_norway::to_value(expected)?);
+        match first_difference("", &card, &expected, &skipped) {
+            Some(field) => Err(CardError::Differs { field }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The path of the first field in which two cards differ; a list's places have no numbers in it.
+fn first_difference(path: &str, card: &Value, expected: &Value, skipped: &[&str]) -> Option<String> {
+    if skipped.contains(&path) {
+        return None;
+    }
+    match (card, expected) {
+        (Value::Mapping(card), Value::Mapping(expected)) if card.len() == expected.len() => {
+            expected.iter().find_map(|(name, expected)| {
+                let name = name.as_str().unwrap_or_default();
+                let inner = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+                first_difference(&inner, card.get(name).unwrap_or(&Value::Null), expected, skipped)
+            })
+        }
+        (Value::Sequence(card), Value::Sequence(expected)) if card.len() == expected.len() => card
+            .iter()
+            .zip(expected)
+            .find_map(|(card, expected)| first_difference(path, card, expected, skipped)),
+        _ => (card != expected).then(|| path.to_owned()),
+    }
+}

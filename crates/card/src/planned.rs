@@ -1,0 +1,65 @@
+//! What a plan alone tells of every version that is trained under it.
+
+use identity::{ModelKind, Plan, Privacy};
+use params::Shape;
+
+use crate::Card;
+
+/// The fields that [`Card::add_plan`] fills.
+pub(crate) const PLANNED: [&str; 17] = [
+    "model.parameters",
+    "model.task",
+    "model.architecture",
+    "model.layers",
+    "model.inputs",
+    "model.outputs",
+    "training_data.label",
+    "training_data.features",
+    "privacy.epsilon_budget",
+    "privacy.clip_norm",
+    "privacy.clip_norm_quantile",
+    "privacy.noise_multiplier",
+    "privacy.sampling_rate",
+    "secure_aggregation.cohort_min",
+    "secure_aggregation.honest_min",
+    "secure_aggregation.corrupt_max",
+    "secure_aggregation.excess_noise_removed",
+];
+
+impl Card {
+    pub(crate) fn add_plan(&mut self, plan: &Plan) {
+        let architecture = plan.architecture();
+        let model = &mut self.model;
+        model.parameters = architecture.parameter_count() as u64;
+        model.task = match architecture.input {
+            Shape::Image { .. } => "image-classification",
+            Shape::Tokens { .. } => "text-classification",
+            Shape::Vector { .. } | Shape::Positions { .. } => "tabular-classification",
+        }
+        .into();
+        model.architecture = ModelKind::of(plan).name().to_owned();
+        model.layers = architecture.layers.iter().map(|layer| layer.name().to_owned()).collect();
+        model.inputs = architecture.input.values() as u64;
+        model.outputs = architecture.outputs() as u64;
+        self.training_data.label = plan.data.label.clone();
+        self.training_data.features = plan.data.features.len() as u64;
+        let privacy = &mut self.privacy;
+        privacy.epsilon_budget = plan.budget().map(|(epsilon, _)| epsilon);
+        privacy.clip_norm = plan.clip_norm();
+        privacy.clip_norm_quantile = plan.adaptive_clipping().map(|adaptive| adaptive.target_quantile);
+        (privacy.noise_multiplier, privacy.sampling_rate) = match plan.privacy {
+            Privacy::DistributedDpSgd { noise_multiplier, sampling_rate, .. }
+            | Privacy::SiloDpSgd { noise_multiplier, sampling_rate, .. } => {
+                (Some(noise_multiplier), Some(sampling_rate))
+            }
+            Privacy::DistributedDpFedavg { noise_multiplier, .. }
+            | Privacy::CentralDpFedavg { noise_multiplier, .. } => (Some(noise_multiplier), None),
+            Privacy::Fedavg { .. } => (None, None),
+        };
+        let sums = &mut self.secure_aggregation;
+        sums.cohort_min = plan.cohort.minimum as u64;
+        sums.honest_min = plan.cohort.honest_min as u64;
+        sums.corrupt_max = plan.cohort.corrupt as u64;
+        sums.excess_noise_removed = plan.excess_noise().is_removed();
+    }
+}
