@@ -187,15 +187,14 @@ pub fn main_with(args: Args) -> ExitCode {
     };
     if args.check {
         println!("{}: the configuration can be used", path.display());
-        if config.ledger.anchor.is_none() {
-            println!("note: {}", spending::UNANCHORED);
-        }
+        config.ledger.notes().for_each(|note| println!("note: {note}"));
         return ExitCode::SUCCESS;
     }
     if let Err(why) = telemetry::init(&config.log, config.log_json) {
         eprintln!("error: {why}");
         return ExitCode::from(EXIT_CONFIGURATION);
     }
+    config.ledger.notes().for_each(|note| tracing::warn!("{note}"));
     let runtime = match daemon::runtime() {
         Ok(runtime) => runtime,
         Err(why) => {

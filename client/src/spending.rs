@@ -32,10 +32,20 @@ pub struct LedgerConfig {
 }
 
 /// What is said of a ledger without an anchor.
-pub(crate) const UNANCHORED: &str = "the ledger has no anchor: what was spent since a snapshot that is restored would be forgotten unseen, which the \
+const UNANCHORED: &str = "the ledger has no anchor: what was spent since a snapshot that is restored would be forgotten unseen, which the \
      policy accepts";
 
+/// What is said of a ledger that lies in one daemon's folder.
+const UNSHARED: &str = "the ledger lies in state_dir: what another daemon, or this silo enrolled anew in another folder, spends of the \
+     same data is not in it; name one folder for all of them as dir in the table [ledger]";
+
 impl LedgerConfig {
+    /// What an operator has to know of how the ledger is kept.
+    pub(crate) fn notes(&self) -> impl Iterator<Item = &'static str> {
+        let unanchored = self.anchor.is_none().then_some(UNANCHORED);
+        unanchored.into_iter().chain(self.dir.is_none().then_some(UNSHARED))
+    }
+
     /// A rollback is noticed, or the policy says that it would not be.
     pub(crate) fn check(&self, config: &Config, problems: &mut Problems) {
         let Some(anchor) = &self.anchor else {
@@ -181,9 +191,6 @@ impl Spending {
             exact_releases = total.exact_releases,
             "what this data has spent, over all runs"
         );
-        if !self.ledger.is_anchored() {
-            tracing::warn!("{}", UNANCHORED);
-        }
         Ok(())
     }
 

@@ -214,6 +214,7 @@ fn further(
         eprintln!("warning: model.sig and the evidence were not checked: add --model-key model.pub.pem");
     }
     if let Some(plan) = plan {
+        evidence::check_spent(&folder, &verified.manifests, plan).map_err(Failure::verification)?;
         let checked =
             evidence::check_steps(&folder, &verified.manifests, plan).map_err(Failure::verification)?;
         let rounds = verified.rounds;

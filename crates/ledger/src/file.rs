@@ -62,11 +62,6 @@ impl Ledger {
         &self.path
     }
 
-    /// Whether a rollback would be noticed.
-    pub fn is_anchored(&self) -> bool {
-        self.anchor.is_some()
-    }
-
     /// Reads all entries, and checks the chain and the anchor; changes nothing. No file is a ledger without entries.
     ///
     /// # Errors

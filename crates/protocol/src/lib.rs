@@ -46,6 +46,7 @@ pub use participant::{
     ParticipantStatus, Profile, RosterOffer, TrainJob, TrainOutcome,
 };
 pub use record::{ClientRecord, Record, RecordError};
+pub use spend::privacy_spent;
 pub use status::{ClientStatus, Status};
 pub use step::{StepFault, check_step, names_state, round_start};
 

@@ -7,7 +7,8 @@ use attest::{
     BUNDLE_BYTES_MAX, BUNDLE_FILE, EVIDENCE_BYTES_MAX, EVIDENCE_FILE, ModelPublicKey, RoundEvidence,
 };
 use checkpoint::{
-    AGGREGATE_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, OPTIMIZER_FILE, folder_name, read_model,
+    AGGREGATE_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, OPTIMIZER_FILE, PrivacySpent, folder_name,
+    read_model,
 };
 use identity::Plan;
 use optim::State;
@@ -84,6 +85,36 @@ pub(super) fn check_steps(
         checked.push(manifest.round);
     }
     Ok(checked)
+}
+
+/// Computes again, from the plan, what each record says was spent; every sum that a record holds must be among those counted.
+///
+/// # Errors
+/// The first record that says otherwise.
+pub(super) fn check_spent(folder: &Path, manifests: &[Manifest], plan: &Plan) -> Result<(), VerifyError> {
+    /// Logarithms differ in their last digits between machines.
+    const TOLERANCE: f64 = 1e-9;
+    let mut opened = 0;
+    for manifest in manifests {
+        let file = folder.join(folder_name(manifest.round)).join(MANIFEST_FILE);
+        if manifest.plan_digest != plan.digest() {
+            return Err(bad(&file, OTHER_PLAN));
+        }
+        opened += u64::from(manifest.aggregate_digest.is_some());
+        let said = &manifest.privacy;
+        let spent = protocol::privacy_spent(plan, said.steps).map_err(|why| bad(&file, with_causes(&why)))?;
+        let near = match (said.epsilon, spent.epsilon) {
+            (Some(said), Some(spent)) => (said - spent).abs() <= TOLERANCE * spent,
+            (said, spent) => said == spent,
+        };
+        if said.steps < opened || !near || *said != (PrivacySpent { epsilon: said.epsilon, ..spent }) {
+            return Err(bad(
+                &file,
+                "says another spending of privacy than the plan's numbers make of its sums",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// What the server remembered after a record's round, in the record's folder.
@@ -187,6 +218,38 @@ mod tests {
         assert!(refused(&key).contains("000001/evidence.dsse.json"));
         fs::write(here.join(EVIDENCE_FILE), evidence).unwrap();
         assert!(check_evidence(&checkpoints, &manifests, key.public()).is_ok());
+    }
+
+    #[test]
+    fn a_spending_that_is_not_the_plans_is_named() {
+        let plan = demo_plan(Mode::DistributedDpSgd, 5, None, None).unwrap();
+        let source = chain(|_| {});
+        let mut manifests = verify_folder(source.path(), None).unwrap().manifests;
+        for (steps, manifest) in manifests.iter_mut().enumerate() {
+            manifest.plan_digest = plan.digest();
+            manifest.aggregate_digest = (steps > 0).then(|| Digest::sha256(b"sum"));
+            // One round was aborted after its uploads were asked for, and counts.
+            let counted = if steps == 2 { 3 } else { steps as u64 };
+            manifest.privacy = protocol::privacy_spent(&plan, counted).unwrap();
+        }
+        let check = |manifests: &[Manifest]| check_spent(Path::new("out"), manifests, &plan);
+        check(&manifests).unwrap();
+        type Edit = fn(&mut Manifest, &Plan);
+        let edits: [Edit; 6] = [
+            |m, _| m.privacy.epsilon = m.privacy.epsilon.map(|epsilon| 0.9 * epsilon),
+            |m, _| m.privacy.epsilon = None,
+            |m, _| m.privacy.delta = Some(1e-6),
+            |m, _| m.privacy.trust = "nobody".into(),
+            // Fewer steps than sums, though with the epsilon of so few.
+            |m, plan| m.privacy = protocol::privacy_spent(plan, 1).unwrap(),
+            |m, _| m.plan_digest = Digest::sha256(b"another"),
+        ];
+        for (case, edit) in edits.into_iter().enumerate() {
+            let mut changed = manifests.clone();
+            edit(&mut changed[2], &plan);
+            let why = check(&changed).unwrap_err().to_string();
+            assert!(why.contains("000003/manifest.json"), "{case}: {why}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use checkpoint::{LeftOut, Manifest, PrivacySpent, SignedManifest};
+use checkpoint::{LeftOut, Manifest, SignedManifest};
 use params::Digest;
 use rand_core::CryptoRng;
 use secagg::ClientId;
@@ -12,6 +12,7 @@ use super::{Artifacts, Coordinator, Effect, Effects, RecoverFailure, RecoverResu
 use crate::Timestamp;
 use crate::message::{Attempt, RoundOutcome, ToClient};
 use crate::record::Record;
+use crate::spend::spent;
 
 impl Coordinator {
     pub(super) fn start(
@@ -142,29 +143,10 @@ impl Coordinator {
             left_out: Vec::new(),
             aggregate_digest: None,
             metrics: BTreeMap::new(),
-            privacy: self.privacy_spent(),
+            privacy: spent(&self.setup.plan, self.price.as_ref(), self.state.steps),
             created_ms: now.0,
             previous_rounds_aborted: Vec::new(),
             public_key: checkpoint::public_key_text(&self.setup.key.verifying_key()),
-        }
-    }
-
-    /// What the run has spent so far, in all the words that a claim of privacy needs.
-    pub(super) fn privacy_spent(&self) -> PrivacySpent {
-        let plan = &self.setup.plan;
-        let mode = plan.mode();
-        let steps = self.state.steps;
-        let spent = self.price.as_ref().map(|price| price.epsilon(steps)).zip(plan.budget());
-        PrivacySpent {
-            mode: mode.name().into(),
-            unit: mode.unit().into(),
-            relation: mode.relation().into(),
-            epsilon: spent.map(|(epsilon, _)| epsilon),
-            delta: spent.map(|(_, (_, delta))| delta),
-            accountant: if spent.is_some() { "rdp, integer orders" } else { "none" }.into(),
-            steps,
-            noise_by: mode.noise_by().into(),
-            trust: plan.trust(),
         }
     }
 

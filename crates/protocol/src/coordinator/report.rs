@@ -5,6 +5,7 @@ use secagg::ClientId;
 use super::Coordinator;
 use super::phase::Phase;
 use super::state::Absence;
+use crate::spend::spent;
 use crate::status::{ClientStatus, Status};
 use checkpoint::SignedManifest;
 use params::Digest;
@@ -14,7 +15,7 @@ impl Coordinator {
     pub fn status(&self) -> Status {
         let plan = &self.setup.plan;
         let state = &self.state;
-        let privacy = self.privacy_spent();
+        let privacy = spent(&self.setup.plan, self.price.as_ref(), self.state.steps);
         let at = state.phase.round().map_or(state.next, |round| round.at);
         let left_out: u64 = state.tallies.values().map(|tally| tally.left_out).sum();
         Status {
