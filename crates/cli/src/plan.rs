@@ -1,6 +1,7 @@
 //! `folkmoot plan`: whether a plan can be meant, what it costs, and what it will do.
 
 mod forecast;
+mod suggestions;
 
 use std::fs;
 use std::path::{Path, PathBuf};

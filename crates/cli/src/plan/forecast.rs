@@ -2,12 +2,11 @@
 
 use std::fmt::Write;
 
-use accounting::{
-    Budget, NoiseMultiplier, calibrate, fractional_epsilon, pld_epsilon, rounded_up, steps_allowed,
-};
+use accounting::{fractional_epsilon, pld_epsilon, rounded_up};
 use identity::{Clipping, Mechanism, Plan, Privacy, SharedNoise};
 use serde::Serialize;
 
+use super::suggestions::suggestions;
 use super::{LANE_BYTES, dropouts_survived};
 use crate::Failure;
 
@@ -365,69 +364,6 @@ fn seconds(plan: &Plan, noised: bool) -> Seconds {
     }
 }
 
-/// What would fit the budget exactly.
-fn suggestions(plan: &Plan) -> Result<Vec<String>, Failure> {
-    let Some((event, (epsilon, delta))) = plan.event().zip(plan.budget()) else { return Ok(Vec::new()) };
-    let (rate, noise, steps) = event.parts();
-    let sums = plan.rounds.saturating_mul(steps);
-    let mut suggestions = Vec::new();
-    if let Ok(least) = calibrate(epsilon, delta, rate, sums)
-        && least.value() < 0.999 * noise
-    {
-        suggestions.push(format!("noise_multiplier = {least} is the least that keeps epsilon {epsilon}"));
-    }
-    let budget = Budget::new(epsilon, delta).map_err(Failure::usage)?;
-    let most = steps_allowed(&event, &budget).map_err(Failure::usage)?;
-    if most > plan.rounds {
-        suggestions.push(format!("rounds = {most} would fit the budget at this noise"));
-    }
-    suggestions.extend(larger_batches(rate, noise, |rate| calibrate(epsilon, delta, rate, sums).ok()));
-    suggestions.extend(less_excess(plan));
-    Ok(suggestions)
-}
-
-/// How much less noise a step's mean would have with batches twice as large: noise grows by less than the batch does.
-fn larger_batches(
-    rate: f64,
-    noise: f64,
-    calibrated: impl Fn(f64) -> Option<NoiseMultiplier>,
-) -> Option<String> {
-    let larger = (2.0 * rate).min(1.0);
-    let least = calibrated(larger)?;
-    let ratio = (least.value() / larger) / (noise / rate);
-    (ratio < 0.95).then(|| {
-        format!(
-            "sampling_rate = {larger} with noise_multiplier = {least}, and privacy.divisor {} times as large, would leave a mean \
-             {:.0} % of this noise, at the same epsilon and more computing",
-            larger / rate,
-            100.0 * ratio
-        )
-    })
-}
-
-/// How much less noisy the sums would be without what they have beyond the calibrated noise.
-fn less_excess(plan: &Plan) -> Option<String> {
-    let mut without = plan.clone();
-    match &mut without.privacy {
-        Privacy::DistributedDpSgd { remove_excess_noise, .. }
-        | Privacy::DistributedDpFedavg { remove_excess_noise, .. } => *remove_excess_noise = true,
-        _ => return None,
-    }
-    let sigma = |plan: &Plan| match plan.mechanism() {
-        Ok(Mechanism::Sums { noise, .. } | Mechanism::Updates { noise, .. }) => {
-            Some(noise.sigma_in_sum(plan.cohort.maximum))
-        }
-        _ => None,
-    };
-    let ratio = sigma(&without)? / sigma(plan)?;
-    (ratio < 0.95).then(|| {
-        format!(
-            "remove_excess_noise = true would leave a full cohort's sums {:.0} % of this noise, at the same epsilon",
-            100.0 * ratio
-        )
-    })
-}
-
 fn sized(bytes: u64) -> String {
     match bytes {
         0..10_000 => format!("{bytes} B"),
@@ -489,43 +425,5 @@ mod tests {
         assert!(!removing.text().contains("remove_excess_noise"), "{}", removing.text());
         let more = removing.bytes.up_per_silo_and_round - keeping.bytes.up_per_silo_and_round;
         assert_eq!(more, 5 * NOISE_LINK_BYTES);
-    }
-
-    #[test]
-    fn larger_batches_are_suggested_where_they_have_less_noise_at_the_same_epsilon() {
-        let mut plan = demo_plan(Mode::DistributedDpSgd, 5, None, None).unwrap();
-        let sums = plan.rounds;
-        let at = |plan: &mut Plan, rate: f64| {
-            let Privacy::DistributedDpSgd { sampling_rate, noise_multiplier, divisor, .. } =
-                &mut plan.privacy
-            else {
-                panic!()
-            };
-            let least = calibrate(4.9, 1e-5, rate, sums).unwrap();
-            (*sampling_rate, *noise_multiplier, *divisor) = (rate, least.value(), 1437.0 * rate);
-            (least, Forecast::of(plan).unwrap())
-        };
-        let (_, now) = at(&mut plan, 0.05);
-        let (least, then) = at(&mut plan, 0.1);
-        let ratio = then.noise.as_ref().unwrap().ratio / now.noise.as_ref().unwrap().ratio;
-        assert!(ratio < 0.9, "{ratio}");
-        let told = format!(
-            "suggestion    sampling_rate = 0.1 with noise_multiplier = {least}, and privacy.divisor 2 times as large, would leave \
-             a mean {:.0} % of this noise",
-            100.0 * ratio
-        );
-        assert!(now.text().contains(&told), "{told}\n{}", now.text());
-    }
-
-    #[test]
-    fn more_noise_than_needed_is_pointed_out() {
-        let mut plan = demo_plan(Mode::DistributedDpSgd, 5, None, None).unwrap();
-        plan.rounds = 10;
-        let suggestions = suggestions(&plan).unwrap();
-        assert!(suggestions.iter().any(|s| s.starts_with("noise_multiplier = 3.")), "{suggestions:?}");
-        assert!(
-            suggestions.iter().any(|s| s == "rounds = 30 would fit the budget at this noise"),
-            "{suggestions:?}"
-        );
     }
 }
