@@ -68,7 +68,8 @@ pub(crate) fn of(
     each_micro_batch(plan, model, data, batch, |layers, rows, device| {
         for start in (0..rows).step_by(GROUP) {
             let group = start..rows.min(start + GROUP);
-            within_less_beyond += total.add(|sum| subtract_clipped(sum, layers, group, clip_norm, device))?;
+            let sum = total.room_for(group.len());
+            within_less_beyond += subtract_clipped(sum, layers, group, clip_norm, device)?;
         }
         Ok(())
     })?;
@@ -164,33 +165,43 @@ fn subtract_clipped(
 struct Total {
     high: Zeroizing<Vec<f64>>,
     low: Zeroizing<Vec<f64>>,
-    /// What is added next; zeros between.
-    next: Zeroizing<Vec<f64>>,
+    /// The sum of a group that may not be complete.
+    group: Zeroizing<Vec<f64>>,
+    /// Its terms.
+    terms: usize,
 }
 
 impl Total {
     fn zero(lanes: usize) -> Self {
         let zeros = || Zeroizing::new(vec![0.0; lanes]);
-        Self { high: zeros(), low: zeros(), next: zeros() }
+        Self { high: zeros(), low: zeros(), group: zeros(), terms: 0 }
     }
 
-    /// Adds what `sum` leaves in a list of zeros.
-    fn add<T>(&mut self, sum: impl FnOnce(&mut [f64]) -> Result<T, TrainError>) -> Result<T, TrainError> {
-        let told = sum(&mut self.next)?;
-        for ((high, low), next) in self.high.iter_mut().zip(self.low.iter_mut()).zip(self.next.iter_mut()) {
-            let sum = *high + *next;
+    /// A sum that so many more terms are to be added to, at most [`GROUP`].
+    fn room_for(&mut self, terms: usize) -> &mut [f64] {
+        if self.terms + terms > GROUP {
+            self.close_group();
+        }
+        self.terms += terms;
+        &mut self.group
+    }
+
+    fn close_group(&mut self) {
+        for ((high, low), group) in self.high.iter_mut().zip(self.low.iter_mut()).zip(self.group.iter_mut()) {
+            let sum = *high + *group;
             let added = sum - *high;
-            let error = (*high - (sum - added)) + (*next - added);
+            let error = (*high - (sum - added)) + (*group - added);
             let rest = *low + error;
             *high = sum + rest;
             *low = rest - (*high - sum);
-            *next = 0.0;
+            *group = 0.0;
         }
-        Ok(told)
+        self.terms = 0;
     }
 
     /// The nearest numbers of f64.
     fn rounded(mut self) -> Vec<f64> {
+        self.close_group();
         std::mem::take(&mut *self.high)
     }
 }
@@ -276,15 +287,15 @@ mod tests {
         // A hundred thousand times a quarter of a unit in the last place: each by itself rounds away.
         let small = 2f64.powi(-54);
         let mut total = Total::zero(1);
-        let mut add = |value: f64| {
-            total.add(|sum| {
-                sum[0] = value;
-                Ok(())
-            })
-        };
-        add(1.0).unwrap();
-        (0..100_000).for_each(|_| add(small).unwrap());
-        add(-1.0).unwrap();
+        let mut add = |value: f64| total.room_for(GROUP)[0] = value;
+        add(1.0);
+        (0..100_000).for_each(|_| add(small));
+        add(-1.0);
         assert_eq!(total.rounded(), [100_000.0 * small]);
+        // Groups may be filled bit by bit, and are closed when they are full.
+        let mut total = Total::zero(1);
+        (0..3 * GROUP).for_each(|_| total.room_for(1)[0] += 1.0);
+        assert_eq!((total.high[0], total.group[0]), ((2 * GROUP) as f64, GROUP as f64));
+        assert_eq!(total.rounded(), [(3 * GROUP) as f64]);
     }
 }

@@ -134,3 +134,26 @@ fn canaries_of_another_plan_and_files_that_exist_are_refused() {
     let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&secret).unwrap());
     assert_eq!(mode & 0o777, 0o600, "who reads it can tell what is in");
 }
+
+#[test]
+fn a_canary_is_held_to_twice_the_sensitivity_where_silos_are_the_unit() {
+    use report::Claim;
+    for (mode, factor) in [
+        (Mode::DistributedDpSgd, 1.0),
+        (Mode::SiloDpSgd, 1.0),
+        (Mode::DistributedDpFedavg, 2.0),
+        (Mode::CentralDpFedavg, 2.0),
+    ] {
+        let plan = demo_plan(mode, 5, None, None).unwrap();
+        let claim = Claim::of(&plan).unwrap();
+        let (sampling_rate, noise, steps) = plan.event().unwrap().parts();
+        assert_eq!(sampling_rate, 1.0);
+        let mut curve = accounting::RdpCurve::zero();
+        let noise_multiplier = noise / factor;
+        curve.compose(&accounting::Event::Gaussian { noise_multiplier }, steps * plan.rounds).unwrap();
+        let expected = curve.epsilon(1e-5).unwrap().epsilon;
+        let (epsilon, of_a_canary) = (claim.epsilon.unwrap(), claim.epsilon_of_a_canary.unwrap());
+        assert!((of_a_canary / expected - 1.0).abs() < 1e-9, "{mode:?}: {of_a_canary} {expected}");
+        assert_eq!(of_a_canary > epsilon, factor > 1.0, "{mode:?}");
+    }
+}
