@@ -15,7 +15,7 @@ use crate::fields::fields;
 use crate::lines::{LineError, Lines};
 
 /// Most rows of a table.
-pub const ROWS_MAX: usize = 1 << 31;
+pub const ROWS_MAX: usize = 1 << 29;
 
 const QUOTED_CHARS_MAX: usize = 32;
 
@@ -235,7 +235,7 @@ mod tests {
         let error = read("a,y\n1,0\n2,1\n3,2\n").unwrap_err().to_string();
         assert_eq!(
             error,
-            "t.csv, line 4: the table has more than 2147483648 rows; split it over several silos"
+            "t.csv, line 4: the table has more than 536870912 rows; split it over several silos"
         );
     }
 

@@ -206,7 +206,7 @@ fn counts_and_sizes_that_do_not_belong_together_are_refused() {
     assert_eq!(error_of(&empty.0, &empty.1), "there is no image in the files; a silo needs at least one row");
     assert_eq!(
         error_of(&images, &file(0x0801, &[u32::MAX], &[])),
-        "there are 4294967295 labels, a table has at most 2147483648 rows; split it over several silos"
+        "there are 4294967295 labels, a table has at most 536870912 rows; split it over several silos"
     );
 }
 

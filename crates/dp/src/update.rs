@@ -190,7 +190,7 @@ impl ClippedSum {
     /// The sum over its clip norm, and behind it the coordinate that counts who was within.
     ///
     /// Each term is divided by its clip norm with the sum, and its own count is of one size, so that a term's norm is at most
-    /// [`AdaptiveClip::joint_norm`]. Of what the two roundings of f64 may add, a part in 2^20 of a clip norm for 2^31 terms,
+    /// [`AdaptiveClip::joint_norm`]. Of what the two roundings of f64 may add, a part in 2^22 of a clip norm for 2^29 terms,
     /// the margin of the terms' clipping takes care.
     pub fn counted(mut self, adaptive: &AdaptiveClip) -> Self {
         let mut values = std::mem::take(&mut self.values);

@@ -7,7 +7,7 @@
 //! Two tables that differ by one record must give sums that differ by at most C. Micro-batches have a fixed shape,
 //! and in it what the backward pass leaves for an example depends on that example only, at whatever place it stands (a
 //! test holds burn to that, bit for bit). So an example's gradient is a function of the example, and the sums differ by
-//! that record's term and by what rounding adds. Groups of at most G = 256 terms are summed in f64, in whatever order; their
+//! that record's term and by what rounding adds. Groups of at most G = 1024 terms are summed in f64, in whatever order; their
 //! sums are added up in twice the precision ([`Total`]), so that B rows round by `(G + 5) B 2^-53 C` at most, and two
 //! tables by twice that. Terms are clipped to `C (1 - 2^-12)`, which leaves room for that in the largest table that can
 //! be read, and for the norm's own rounding (below 2^-24 of it, for 2^28 parameters). So no batch is refused: who takes
@@ -33,7 +33,7 @@ use crate::poisson;
 /// What a term's norm stays below C by; see the module.
 const MARGIN: f64 = 1.0 / (1u64 << 12) as f64;
 /// Terms that are summed in f64.
-const GROUP: usize = 256;
+const GROUP: usize = 1024;
 const _: () =
     assert!(2 * (GROUP as u64 + 5) * (ROWS_MAX as u64) < 1 << (53 - 12), "rounding fits the margin");
 
@@ -163,6 +163,7 @@ fn subtract_clipped(
 /// # Privacy
 /// Wiped when dropped.
 struct Total {
+    /// Empty until a group is complete: most batches are no larger.
     high: Zeroizing<Vec<f64>>,
     low: Zeroizing<Vec<f64>>,
     /// The sum of a group that may not be complete.
@@ -173,8 +174,8 @@ struct Total {
 
 impl Total {
     fn zero(lanes: usize) -> Self {
-        let zeros = || Zeroizing::new(vec![0.0; lanes]);
-        Self { high: zeros(), low: zeros(), group: zeros(), terms: 0 }
+        let (high, low, group) = (Vec::new(), Vec::new(), vec![0.0; lanes]);
+        Self { high: high.into(), low: low.into(), group: group.into(), terms: 0 }
     }
 
     /// A sum that so many more terms are to be added to, at most [`GROUP`].
@@ -187,6 +188,8 @@ impl Total {
     }
 
     fn close_group(&mut self) {
+        self.high.resize(self.group.len(), 0.0);
+        self.low.resize(self.group.len(), 0.0);
         for ((high, low), group) in self.high.iter_mut().zip(self.low.iter_mut()).zip(self.group.iter_mut()) {
             let sum = *high + *group;
             let added = sum - *high;
@@ -201,6 +204,9 @@ impl Total {
 
     /// The nearest numbers of f64.
     fn rounded(mut self) -> Vec<f64> {
+        if self.high.is_empty() {
+            return std::mem::take(&mut *self.group);
+        }
         self.close_group();
         std::mem::take(&mut *self.high)
     }
