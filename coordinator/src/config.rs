@@ -140,6 +140,11 @@ impl Config {
                 )
             });
         }
+        if let (Some((roster, _)), Some(plan)) = (&roster, &plan)
+            && let Err(why) = plan.check_federation(&roster.federation)
+        {
+            problems.add("plan", why.to_string());
+        }
         let tls = config
             .tls
             .as_ref()
@@ -232,7 +237,7 @@ mod tests {
         let made = init.run().unwrap();
         let key = |byte: u8| IdentityKey::from_secret_hex(&hex::encode([byte; 32])).unwrap();
         let plan = identity::Plan::from_toml(include_str!("../../deploy/config/plan.toml")).unwrap();
-        write(&dir, "plan.json", &serde_json::to_string(plan.sign(&key(5)).signed()).unwrap());
+        write(&dir, "plan.json", &serde_json::to_string(plan.clone().sign(&key(5)).signed()).unwrap());
         let sample = include_str!("../../deploy/config/coordinator.toml")
             .replace("REPLACE-WITH-THE-AUTHORITY-KEY", &made.authority.key);
         write(&dir, "coordinator.toml", &sample);
@@ -240,6 +245,15 @@ mod tests {
         let loaded = loaded.unwrap_or_else(|why| panic!("{why}"));
         assert_eq!(loaded.plan.name, "example");
         assert_eq!(loaded.config.listen, "127.0.0.1:7440");
+        let meant_for = |federation: &str| {
+            let plan =
+                identity::Plan { federation: Some(federation.into()), ..plan.clone().numbered([1; 16]) };
+            write(&dir, "plan.json", &serde_json::to_string(plan.sign(&key(5)).signed()).unwrap());
+            Config::load(&dir.join("coordinator.toml"))
+        };
+        let why = meant_for("clinics").map(|_| ()).unwrap_err().to_string();
+        assert!(why.contains("plan: the plan is meant for the federation \"clinics\""), "{why}");
+        assert!(meant_for("test").is_ok());
         // Metrics for the whole world, and an authority of somebody else's.
         let config =
             sample.replace("# metrics_listen = \"127.0.0.1:9440\"", "metrics_listen = \"0.0.0.0:9440\"");

@@ -4,6 +4,7 @@ mod chain;
 mod data;
 mod ledger;
 mod noise;
+mod plans;
 mod quarantine;
 pub(crate) mod world;
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use identity::{AuthoredPlan, Policy, SignedPlan};
+use rand::rand_core::{Rng, UnwrapErr};
 
 use crate::Failure;
 use crate::keys;
@@ -67,7 +68,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 fn foresee(file: &Path, json: bool) -> Result<(), Failure> {
-    let plan = read_any(file)?;
+    let plan = match find(file)? {
+        Found::Written(plan) => plan.of_newest_format(),
+        Found::Signed(plan) => identity::Plan::clone(&plan),
+    };
     let forecast = Forecast::of(&plan)?;
     if json {
         println!("{}", serde_json::to_string(&forecast).map_err(Failure::failed)?);
@@ -84,7 +88,10 @@ enum Found {
 }
 
 fn check(file: &Path, policy: Option<&Path>) -> Result<(), Failure> {
-    let plan = find(file)?;
+    let plan = match find(file)? {
+        Found::Written(plan) => Found::Written(Box::new(plan.of_newest_format())),
+        signed @ Found::Signed(_) => signed,
+    };
     match &plan {
         Found::Written(plan) => {
             print!("{}", report(plan));
@@ -112,12 +119,19 @@ fn check(file: &Path, policy: Option<&Path>) -> Result<(), Failure> {
 fn sign(file: &Path, key: &Path, out: &Path) -> Result<(), Failure> {
     let plan = identity::Plan::from_toml(&read(file)?).map_err(|why| named(file, why))?;
     let author = keys::read(key)?;
-    let signed = plan.sign(&author);
+    let signed = newly_numbered(plan).sign(&author);
     let json = serde_json::to_string(signed.signed()).map_err(Failure::failed)?;
     crate::roster::write_new_text(out, &json)?;
     println!("plan {}", signed.digest());
     println!("authors = [\"{}\"]", signed.signed().author);
     Ok(())
+}
+
+/// A plan as it is signed: with an id that no plan had before.
+pub(crate) fn newly_numbered(plan: identity::Plan) -> identity::Plan {
+    let mut random = [0u8; identity::Plan::ID_BYTES];
+    UnwrapErr(rand::rngs::SysRng).fill_bytes(&mut random);
+    plan.numbered(random)
 }
 
 fn find(file: &Path) -> Result<Found, Failure> {
@@ -164,7 +178,12 @@ fn report(plan: &identity::Plan) -> String {
     let lanes = plan.lanes();
     let mut text = String::new();
     let mut row = |name: &str, value: String| text.push_str(&format!("{name:<13} {value}\n"));
-    row("plan", plan.digest().to_string());
+    match &plan.id {
+        None if plan.format.is_some() => row("plan", "not signed yet: signing draws its id".into()),
+        _ => row("plan", plan.digest().to_string()),
+    }
+    row("format", plan.format().to_string());
+    row("federation", plan.federation.clone().unwrap_or_else(|| "any whose silos do not forbid that".into()));
     row("rounds", plan.rounds.to_string());
     row("mode", mode.to_string());
     row(

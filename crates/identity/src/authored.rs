@@ -133,6 +133,82 @@ mod tests {
         assert_eq!(again.open().unwrap(), opened);
     }
 
+    fn sample() -> Plan {
+        Plan::from_toml(include_str!("../../../deploy/config/plan.toml")).unwrap()
+    }
+
+    fn refusal(plan: Plan) -> String {
+        plan.sign(&key(1)).signed().clone().open().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_plan_of_the_first_format_keeps_its_bytes_its_digest_and_its_authors_signature() {
+        let signed = signed();
+        assert!(
+            signed.plan.starts_with("{\"name\":\"example\",\"rounds\":30,\"model\":{"),
+            "{}",
+            signed.plan
+        );
+        let opened = signed.clone().open().unwrap();
+        assert_eq!((opened.format(), &opened.format), (1, &None));
+        assert_eq!(
+            opened.digest().to_string(),
+            "7567e9881d77de66d809dd4d95c0b1698e0cb6ecdb0b0fbad5cd48e3d49d163a"
+        );
+        assert_eq!(opened.signed(), &signed);
+    }
+
+    #[test]
+    fn two_plans_that_say_the_same_are_two_once_they_are_numbered() {
+        let [one, other] = [1, 2].map(|byte| sample().numbered([byte; Plan::ID_BYTES]).sign(&key(1)));
+        assert_ne!(one.digest(), other.digest());
+        let opened = one.signed().clone().open().unwrap();
+        assert_eq!((opened.format(), opened.id.as_deref()), (2, Some("01".repeat(16).as_str())));
+        assert!(one.signed().plan.starts_with("{\"format\":2,\"id\":\"0101"), "{}", one.signed().plan);
+        assert_eq!(Plan::from_toml(&opened.to_toml()).unwrap().digest(), one.digest());
+    }
+
+    #[test]
+    fn a_plan_of_a_later_format_is_refused_by_its_number_whatever_else_it_says() {
+        let later = Plan { format: Some(3), ..sample().numbered([1; Plan::ID_BYTES]) };
+        assert!(refusal(later).contains("format 3, this release reads formats 1 to 2"));
+        let why = Plan::from_toml("format = 3\nsomething_new = true\n").unwrap_err();
+        assert!(matches!(why, PlanError::Format { format: 3 }), "{why}");
+    }
+
+    #[test]
+    fn what_only_a_numbered_plan_can_say_is_refused_elsewhere_and_a_parent_everywhere() {
+        let numbered = || sample().numbered([1; Plan::ID_BYTES]);
+        let digest = sample().digest();
+        for (plan, field) in [
+            (sample().of_newest_format(), "id: is missing"),
+            (Plan { id: Some("01".repeat(16)), ..sample() }, "id: means nothing"),
+            (Plan { federation: Some("clinics".into()), ..sample() }, "federation: means nothing"),
+            (Plan { id: Some("01".repeat(15)), ..numbered() }, "id: must be 16 or 32"),
+            (Plan { id: Some("AB".repeat(16)), ..numbered() }, "id: must be 16 or 32"),
+            (Plan { federation: Some("a\nb".into()), ..numbered() }, "federation: must be"),
+            (Plan { parent: Some(digest), ..numbered() }, "a later release will"),
+            (Plan { format: Some(1), ..sample() }, "format: must be 2, or left out"),
+        ] {
+            let why = refusal(plan);
+            assert!(why.contains(field), "no {field:?} in {why}");
+        }
+        let wide = Plan { id: Some("0a".repeat(32)), federation: Some("clinics".into()), ..numbered() };
+        wide.sign(&key(1)).signed().clone().open().unwrap();
+    }
+
+    #[test]
+    fn a_text_that_names_a_federation_needs_no_format_and_holds_there_alone() {
+        let text = include_str!("../../../deploy/config/plan.toml");
+        let plan = Plan::from_toml(&format!("federation = \"clinics\"\n{text}")).unwrap();
+        assert_eq!(plan.format(), 2);
+        plan.check_federation("clinics").unwrap();
+        let why = plan.check_federation("banks").unwrap_err();
+        assert_eq!(why.code(), "PLAN_FEDERATION");
+        assert!(why.to_string().contains("\"clinics\"") && why.to_string().contains("\"banks\""), "{why}");
+        sample().check_federation("banks").unwrap();
+    }
+
     #[test]
     fn a_plan_that_anyone_altered_or_signed_in_the_authors_name_is_refused() {
         let mut weaker = signed();

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::clipping::Clipping;
 use crate::privacy::{AdaptiveClipping, Privacy, PrivacyMode};
 use crate::problems::Problems;
+use crate::refusal::Refusal;
 use crate::validate;
 
 /// A run's plan. Constant for the whole run and content-addressed by [`Plan::digest`], which is bound into
@@ -15,6 +16,18 @@ use crate::validate;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
+    /// Which rules it is read by: `None` is format 1, of releases that did not number them, and keeps its rules for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<u32>,
+    /// Random, hexadecimal: two plans that say the same are two. Drawn when the plan is signed; format 2 only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The one federation that it is meant for; `None` holds in any whose silos do not forbid that. Format 2 only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub federation: Option<String>,
+    /// The last record of a finished run that this one goes on from. Nothing goes on from one yet. Format 2 only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Digest>,
     /// A name for people.
     pub name: String,
     /// Rounds to commit before the run is complete.
@@ -138,6 +151,16 @@ pub struct Timing {
 /// Why a text is no plan.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
+    /// Made by a later release.
+    #[error(
+        "the plan is of format {format}, this release reads formats 1 to {}: update this program, or have the plan signed by \
+         a release that it knows",
+        Plan::FORMAT
+    )]
+    Format {
+        /// Its own.
+        format: u64,
+    },
     /// The text is not the format, or a key is unknown or of the wrong type.
     #[error("the plan does not parse: {0}")]
     Syntax(String),
@@ -160,16 +183,56 @@ pub enum PlanError {
 impl Plan {
     /// Most bytes of a plan's text or canonical form.
     pub const BYTES_MAX: usize = 1 << 20;
+    /// The newest format, which plans are signed in.
+    pub const FORMAT: u32 = 2;
+    /// Random bytes of a plan's id, as it is drawn.
+    pub const ID_BYTES: usize = 16;
 
-    /// Reads and validates a plan that a person wrote.
+    /// Reads and validates a plan that a person wrote. It is of the format that it names; one that names none is of format 1
+    /// until it is signed ([`Plan::numbered`]).
     ///
     /// # Errors
     /// [`PlanError`], with every problem of meaning at once and the line of each.
     pub fn from_toml(text: &str) -> Result<Self, PlanError> {
         bounded(text.len())?;
-        let plan: Self = toml::from_str(text).map_err(|e| PlanError::Syntax(e.to_string()))?;
+        known(toml::from_str(text).ok())?;
+        let mut plan: Self = toml::from_str(text).map_err(|e| PlanError::Syntax(e.to_string()))?;
+        if plan.format.is_none() && (plan.federation.is_some() || plan.parent.is_some() || plan.id.is_some())
+        {
+            plan = plan.of_newest_format();
+        }
         plan.validate().map_err(|problems| PlanError::Meaning(problems.with_lines_of(text)))?;
         Ok(plan)
+    }
+
+    /// The same in the newest format, as it will be once it is signed; without an id.
+    #[must_use]
+    pub fn of_newest_format(self) -> Self {
+        Self { format: Some(Self::FORMAT), ..self }
+    }
+
+    /// The same in the newest format, with an id of its own: another plan than any before, whatever they say.
+    #[must_use]
+    pub fn numbered(self, random: [u8; Self::ID_BYTES]) -> Self {
+        Self { id: Some(hex::encode(random)), ..self.of_newest_format() }
+    }
+
+    /// Which rules it is read by, counted from 1.
+    pub fn format(&self) -> u32 {
+        self.format.unwrap_or(1)
+    }
+
+    /// Whether it may be run in this federation.
+    ///
+    /// # Errors
+    /// A plan that names another.
+    pub fn check_federation(&self, federation: &str) -> Result<(), Refusal> {
+        match &self.federation {
+            Some(named) if named != federation => {
+                Err(Refusal::OtherFederation { plan: named.clone(), here: federation.to_owned() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Reads and validates the canonical bytes that travel.
@@ -178,8 +241,10 @@ impl Plan {
     /// [`PlanError`]; bytes that are not exactly what [`Plan::to_canonical`] makes are refused.
     pub fn from_canonical(bytes: &[u8]) -> Result<Self, PlanError> {
         bounded(bytes.len())?;
+        known(serde_json::from_slice(bytes).ok())?;
         let plan: Self = serde_json::from_slice(bytes).map_err(|e| PlanError::Syntax(e.to_string()))?;
         plan.validate().map_err(PlanError::Meaning)?;
+        validate::travels(&plan).map_err(PlanError::Meaning)?;
         if plan.to_canonical() == bytes { Ok(plan) } else { Err(PlanError::NotCanonical) }
     }
 
@@ -343,6 +408,21 @@ impl Plan {
         };
         let clipping = Clipping::of(self, initial).map_err(|(field, why)| format!("{field}: {why}"))?;
         clipping.norm_after(state).map(Some)
+    }
+}
+
+/// What of a plan is read before its format is known. What else it says may be anything.
+#[derive(Deserialize)]
+struct Numbered {
+    #[serde(default)]
+    format: Option<u64>,
+}
+
+fn known(numbered: Option<Numbered>) -> Result<(), PlanError> {
+    match numbered.and_then(|numbered| numbered.format) {
+        Some(format) if format > u64::from(Plan::FORMAT) => Err(PlanError::Format { format }),
+        // What is no plan at all is told where it is read.
+        _ => Ok(()),
     }
 }
 

@@ -30,6 +30,10 @@ pub struct Policy {
     pub delta_max: f64,
     /// Whose plans this silo runs: Ed25519 keys, hexadecimal.
     pub authors: BTreeSet<String>,
+    /// Whether a plan must name the federation that it is meant for. One that names none can be run in any federation whose
+    /// silos list its author.
+    #[serde(default)]
+    pub require_federation: bool,
     /// Most epsilon that one run may spend, where that is less than `epsilon_max`.
     #[serde(default)]
     pub epsilon_per_run_max: Option<f64>,
@@ -213,6 +217,7 @@ impl Policy {
             epsilon_max: 1.0,
             delta_max: 1e-6,
             authors: authors.into_iter().collect(),
+            require_federation: false,
             epsilon_per_run_max: None,
             period: None,
             rounds_max: None,
@@ -309,6 +314,9 @@ impl Policy {
     /// # Errors
     /// The first rule that the plan violates.
     pub fn check_unsigned(&self, plan: &Plan) -> Result<(), Refusal> {
+        if self.require_federation && plan.federation.is_none() {
+            return Err(Refusal::NoFederation);
+        }
         let mode = plan.mode();
         if !self.privacy_modes.contains(&mode) {
             return Err(Refusal::PrivacyMode { mode });
@@ -392,7 +400,8 @@ mod tests {
     fn each_rule_refuses_a_plan_that_violates_it_by_its_code() {
         assert_eq!(policy().check(&plan()), Ok(()));
         type Edit = fn(&mut Policy);
-        let cases: [(&str, Edit); 12] = [
+        let cases: [(&str, Edit); 13] = [
+            ("POLICY_FEDERATION", |p| p.require_federation = true),
             ("POLICY_AUTHOR", |p| p.authors = [author(2)].into()),
             ("POLICY_EPSILON_PER_RUN", |p| p.epsilon_per_run_max = Some(4.8)),
             ("POLICY_ROUNDS", |p| p.rounds_max = Some(29)),

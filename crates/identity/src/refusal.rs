@@ -61,6 +61,19 @@ pub enum Refusal {
         /// Its key, hexadecimal.
         author: String,
     },
+    /// The plan is of another federation.
+    #[error(
+        "the plan is meant for the federation {plan:?}, this is {here:?}; ask its author for one that names this one"
+    )]
+    OtherFederation {
+        /// The plan's.
+        plan: String,
+        /// The pinned roster's.
+        here: String,
+    },
+    /// The plan names no federation.
+    #[error("the plan names no federation, and this silo's require_federation asks for one")]
+    NoFederation,
     /// The run may spend more than one run may here.
     #[error("the plan may spend epsilon {plan}, this silo's epsilon_per_run_max is {policy}")]
     EpsilonPerRun {
@@ -162,6 +175,8 @@ impl Refusal {
             Self::Epsilon { .. } => "POLICY_EPSILON",
             Self::Delta { .. } => "POLICY_DELTA",
             Self::Author { .. } => "POLICY_AUTHOR",
+            Self::OtherFederation { .. } => "PLAN_FEDERATION",
+            Self::NoFederation => "POLICY_FEDERATION",
             Self::EpsilonPerRun { .. } => "POLICY_EPSILON_PER_RUN",
             Self::Rounds { .. } => "POLICY_ROUNDS",
             Self::UploadBytes { .. } => "POLICY_UPLOAD_BYTES",

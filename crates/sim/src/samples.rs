@@ -8,8 +8,13 @@ use params::Digest;
 use protocol::ToClient;
 
 /// Softmax regression of 3 features and 2 classes in the mode without noise: 8 parameters, 3 lanes beside them.
+/// Of the newest format, with an id that is always the same.
 pub fn plan(members: usize, rounds: u64) -> Plan {
     Plan {
+        format: Some(Plan::FORMAT),
+        id: Some("5".repeat(2 * Plan::ID_BYTES)),
+        federation: None,
+        parent: None,
         name: "simulated".into(),
         rounds,
         model: Model {

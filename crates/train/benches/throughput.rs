@@ -110,6 +110,10 @@ fn plan(network: &Architecture, private: bool) -> Plan {
         }
     };
     Plan {
+        format: None,
+        id: None,
+        federation: None,
+        parent: None,
         name: "throughput".into(),
         rounds: 1,
         model: Model {

@@ -10,6 +10,10 @@ use crate::network::{cross_entropy, training_device};
 fn plan(hidden: Vec<usize>, activation: Activation, features: usize, classes: usize) -> Plan {
     let feature = |index: usize| Feature { column: format!("x{index}"), minimum: -1.0, maximum: 1.0 };
     Plan {
+        format: None,
+        id: None,
+        federation: None,
+        parent: None,
         name: "test".into(),
         rounds: 1,
         model: Model { hidden, activation, initial_seed: 5, network: None },

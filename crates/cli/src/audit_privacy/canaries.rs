@@ -101,7 +101,10 @@ impl Canaries {
         let text = fs::read_to_string(file).map_err(|why| unusable(file, &why))?;
         let read: Self = serde_json::from_str(&text).map_err(|why| unusable(file, &why))?;
         if read.plan != plan.digest() {
-            return Err(unusable(file, &"these canaries were made for another plan"));
+            return Err(unusable(
+                file,
+                &"these canaries were made for another plan; name the run's own, as it was signed, both times",
+            ));
         }
         Ok(read)
     }

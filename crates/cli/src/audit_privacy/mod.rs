@@ -35,10 +35,10 @@ pub(crate) enum AuditPrivacy {
     #[command(
         after_help = "The canaries' table lies beside the silo's own .csv files in its data folder, so that the run trains \
                       on it. Keep --secret on the silo: it says which canaries are in.\n\n\
-                      Example:\n  folkmoot audit-privacy insert --plan plan.toml --table data/canaries.csv --secret canaries.json"
+                      Example:\n  folkmoot audit-privacy insert --plan plan.json --table data/canaries.csv --secret canaries.json"
     )]
     Insert {
-        /// The run's plan, TOML or signed.
+        /// The run's plan, as it was signed.
         #[arg(long, value_name = "FILE")]
         plan: PathBuf,
         /// The table to write: a new file in the silo's data folder.
@@ -54,13 +54,13 @@ pub(crate) enum AuditPrivacy {
     /// After a run: attack its models and sums with the canaries, on the silo's machine.
     #[command(
         after_help = "The run's folder is a coordinator's data folder or what `folkmoot model export` wrote.\n\n\
-                      Example:\n  folkmoot audit-privacy run out --plan plan.toml --secret canaries.json \
+                      Example:\n  folkmoot audit-privacy run out --plan plan.json --secret canaries.json \
                       --members data/silo.csv --held-out held-out.csv"
     )]
     Run {
         /// The finished run's checkpoints.
         folder: PathBuf,
-        /// The run's plan, TOML or signed.
+        /// The run's plan, as it was signed.
         #[arg(long, value_name = "FILE")]
         plan: PathBuf,
         /// What `insert` remembered.
@@ -216,7 +216,9 @@ fn finished(
     let mut before: Option<(Params, State)> = None;
     for manifest in &verified.manifests {
         if manifest.plan_digest != plan.digest() {
-            return Err(Failure::usage("the checkpoints are of a run under another plan"));
+            return Err(Failure::usage(
+                "the checkpoints are of a run under another plan; name the run's own, as it was signed",
+            ));
         }
         let here = checkpoints.join(folder_name(manifest.round));
         if let (Some((before, state)), Some(_)) = (&before, manifest.aggregate_digest) {

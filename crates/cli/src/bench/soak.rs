@@ -115,6 +115,7 @@ async fn soak(args: &Args) -> Result<Report, Failure> {
     let mut plan =
         demo_plan(Mode::DistributedDpSgd, clients, Some(args.rounds + args.rounds / 4 + 10), None)?;
     plan.timing.minimum_wait_ms = MINIMUM_WAIT_MS;
+    let plan = crate::plan::newly_numbered(plan);
     let temporary =
         tempfile::tempdir().map_err(|why| Failure::failed(format!("no temporary folder: {why}")))?;
     let folder = Folder::create(Some(args.data.as_deref().unwrap_or(temporary.path())), &plan, clients)?;

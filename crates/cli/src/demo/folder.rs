@@ -10,7 +10,7 @@ use ed25519_dalek::VerifyingKey;
 use identity::{Member, Plan, Policy, Roster};
 use secagg::ClientId;
 
-use crate::demo::plan::{DELTA, HONEST_MIN};
+use crate::demo::plan::{DELTA, FEDERATION, HONEST_MIN};
 use crate::{Failure, keys, roster};
 
 const COORDINATOR: &str = "coordinator";
@@ -56,7 +56,7 @@ impl Folder {
             members.insert(ClientId(client_id(index)), member);
         }
         let members = Roster {
-            federation: "demonstration".into(),
+            federation: FEDERATION.into(),
             epoch: 1,
             coordinator_key: keys::public_text(&coordinator),
             members,
@@ -218,7 +218,7 @@ mod tests {
     use crate::demo::{Mode, demo_plan};
 
     fn plan() -> Plan {
-        demo_plan(Mode::DistributedDpSgd, 3, None, None).unwrap()
+        demo_plan(Mode::DistributedDpSgd, 3, None, None).unwrap().numbered([3; Plan::ID_BYTES])
     }
 
     #[test]

@@ -89,6 +89,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     if args.adaptive_clip {
         plan = adaptive(plan)?;
     }
+    let plan = crate::plan::newly_numbered(plan);
     check_kill(&args, &plan)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
     let folder = Folder::create(args.data.as_deref(), &plan, clients)?;

@@ -13,6 +13,9 @@ pub(crate) const DELTA: f64 = 1e-5;
 /// Honest silos that the noise is calibrated to.
 pub(crate) const HONEST_MIN: usize = 2;
 
+/// The demonstration's federation.
+pub(crate) const FEDERATION: &str = "demonstration";
+
 const ROWS_MAX: u64 = 1024;
 const LOCAL_STEPS: u32 = 5;
 const NOISY_SCALE_BITS_MAX: u32 = 20;
@@ -234,6 +237,10 @@ fn plan(
     privacy: Privacy,
 ) -> Plan {
     Plan {
+        format: Some(Plan::FORMAT),
+        id: None,
+        federation: Some(FEDERATION.into()),
+        parent: None,
         name: "handwritten digits".into(),
         rounds,
         model: Model { hidden, activation: Activation::Relu, initial_seed: 1, network: None },

@@ -97,7 +97,9 @@ impl Participant {
         if self.facts.run(&run_id).is_some_and(|facts| facts.plan != plan.digest()) {
             return Err(fault(CoordinatorFault::Plan));
         }
-        self.profile.policy.check(&plan).map_err(|refusal| policy(&refusal))?;
+        let federation = &self.roster.federation;
+        let allowed = plan.check_federation(federation).and_then(|()| self.profile.policy.check(&plan));
+        allowed.map_err(|refusal| policy(&refusal))?;
         Ok(plan)
     }
 

@@ -27,6 +27,10 @@ impl Setup {
     /// rehearsed.
     pub(super) fn plan(self, silos: usize) -> Plan {
         Plan {
+            format: Some(Plan::FORMAT),
+            id: None,
+            federation: None,
+            parent: None,
             name: "utility".into(),
             rounds: self.rounds,
             model: self.model,
