@@ -24,7 +24,7 @@ use wire::v1::ClientEnvelope;
 
 use crate::departures::Departures;
 use crate::jobs::{self, Done, Kept, TrainFailure};
-use crate::link::News;
+use crate::link::{Attached, News};
 use crate::models::FetchError;
 use crate::offers::Offers;
 use crate::patience::Patience;
@@ -201,12 +201,12 @@ impl Driver {
 
     fn take(&mut self, event: Event) -> Result<(), RunError> {
         match event {
-            Event::News(News::Attached(outbox, give_up)) => {
+            Event::News(News::Attached(Attached { outbox, give_up, version })) => {
                 // What answers an earlier session is not said in this one.
                 self.perform()?;
                 self.outbox = Some(outbox);
                 self.give_up = give_up;
-                tracing::info!("connected to the coordinator");
+                self.feed(ClientInput::Connected { version });
             }
             Event::News(News::Detached) => {
                 self.perform()?;

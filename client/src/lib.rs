@@ -258,6 +258,7 @@ pub async fn run_on(
         channel: channel.clone(),
         client: profile.id,
         key: profile.identity.signing_key().clone(),
+        coordinator_key: profile.roster.coordinator(),
         news,
         patience: patience.clone(),
     };

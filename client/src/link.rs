@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{SigningKey, VerifyingKey};
 use pki::ClientTls;
-use protocol::ToClient;
+use protocol::{SessionVersion, ToClient};
 use secagg::ClientId;
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -25,13 +25,21 @@ const FOR_GOOD: [&str; 3] = ["UNKNOWN_CLIENT", "IDENTITY_KEY", "PROTOCOL_VERSION
 pub(crate) enum News {
     /// A session stands; it ends when this sender is dropped and the coordinator has read what was sent, or at once
     /// when the driver gives it up.
-    Attached(mpsc::Sender<v1::ClientEnvelope>, Arc<Notify>),
+    Attached(Attached),
     /// The coordinator said something.
     Said(Box<ToClient>),
     /// The session is over.
     Detached,
     /// The coordinator will not talk to this silo; the reason, in words.
     Refused(String),
+}
+
+/// See [`News::Attached`].
+pub(crate) struct Attached {
+    pub(crate) outbox: mpsc::Sender<v1::ClientEnvelope>,
+    pub(crate) give_up: Arc<Notify>,
+    /// What the session is spoken in.
+    pub(crate) version: SessionVersion,
 }
 
 /// Why a session ended.
@@ -60,6 +68,8 @@ pub(crate) struct Link {
     pub(crate) channel: Channel,
     pub(crate) client: ClientId,
     pub(crate) key: SigningKey,
+    /// The coordinator's key, as this silo's roster names it.
+    pub(crate) coordinator_key: VerifyingKey,
     pub(crate) news: mpsc::Sender<News>,
     pub(crate) patience: Patience,
 }
@@ -129,12 +139,22 @@ impl Link {
         let (mut inbound, challenge) = tokio::time::timeout(PROBE, opening)
             .await
             .map_err(|_| End::Lost("it accepted the connection and said nothing".into()))??;
-        let hello = challenge.answer(self.client, &self.key).map_err(|why| End::Refused(why.to_string()))?;
+        let (hello, version) = challenge
+            .answer(self.client, &self.key, &self.coordinator_key)
+            .map_err(|why| End::from(why.to_status()))?;
         // Room for one message in a new channel is certain.
         let _ = outbox.try_send(hello.into());
-        tracing::debug!("hello said");
+        tracing::info!(protocol_version = %version, "connected to the coordinator");
+        if version < SessionVersion::NEWEST {
+            tracing::warn!(
+                code = SessionVersion::OLDER_PEER,
+                "the coordinator speaks protocol version {version}, this silo {} too; install this release there",
+                SessionVersion::NEWEST
+            );
+        }
         let given_up = Arc::new(Notify::new());
-        self.tell(News::Attached(outbox, Arc::clone(&given_up))).await?;
+        let attached = Attached { outbox, give_up: Arc::clone(&given_up), version };
+        self.tell(News::Attached(attached)).await?;
         loop {
             let envelope = tokio::select! {
                 envelope = inbound.message() => envelope?,

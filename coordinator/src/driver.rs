@@ -181,10 +181,10 @@ impl Driver {
 
     fn take(&mut self, event: Event) -> anyhow::Result<()> {
         match event {
-            Event::Attached { client, session, outbox } => {
+            Event::Attached { client, session, version, outbox } => {
                 tracing::info!(%client, "connected");
                 self.sessions.attach(client, session, outbox);
-                self.feed(Input::Connected { client });
+                self.feed(Input::Connected { client, version });
             }
             Event::Detached { client, session } => {
                 if self.sessions.detach(client, session) {

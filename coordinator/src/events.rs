@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use identity::AuthorisedRoster;
 use params::Digest;
-use protocol::{Act, Attempt, RecoverFailure, Rejection, ToCoordinator, UploadHeader};
+use protocol::{Act, Attempt, RecoverFailure, Rejection, SessionVersion, ToCoordinator, UploadHeader};
 use secagg::ClientId;
 use store::StageWriter;
 use tokio::sync::oneshot;
@@ -22,6 +22,7 @@ pub(crate) enum Event {
     Attached {
         client: ClientId,
         session: SessionId,
+        version: SessionVersion,
         outbox: Outbox,
     },
     Detached {

@@ -219,6 +219,7 @@ pub async fn run_on(
         patience,
         stopped.clone(),
         registry.denied(),
+        key.signing_key().clone(),
     );
     let audit = audit_service::AuditService::new(audit, rosters);
     let server = Server::builder()

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use access::{Caller, Denied};
+use ed25519_dalek::SigningKey;
 use identity::{AuthorisedRoster, Subject};
-use protocol::{ToCoordinator, UploadHeader};
+use protocol::{SessionVersion, ToCoordinator, UploadHeader};
 use rand_core::{Rng, UnwrapErr};
 use secagg::ClientId;
 use store::StageWriter;
@@ -44,6 +45,8 @@ pub(crate) struct Services {
     status: watch::Receiver<Arc<v1::RunStatus>>,
     roster: watch::Receiver<Arc<AuthorisedRoster>>,
     denied: Denied,
+    /// Signs what is said first.
+    key: Arc<SigningKey>,
     counters: Arc<Counters>,
     sessions: Arc<AtomicU64>,
     /// How long a peer that owes a message may be silent: the plan's.
@@ -61,8 +64,10 @@ impl Services {
         patience: Duration,
         stopped: watch::Receiver<bool>,
         denied: Denied,
+        key: SigningKey,
     ) -> Self {
-        Self { inbox, status, roster, denied, counters, sessions: Arc::default(), patience, stopped }
+        let (sessions, key) = (Arc::default(), Arc::new(key));
+        Self { inbox, status, roster, denied, key, counters, sessions, patience, stopped }
     }
 
     pub(crate) fn federation(&self) -> FederationServer<Self> {
@@ -112,7 +117,7 @@ impl Services {
         challenge: Challenge,
         caller: Option<&Caller>,
         inbound: &mut Streaming<v1::ClientEnvelope>,
-    ) -> Result<ClientId, Status> {
+    ) -> Result<(ClientId, SessionVersion), Status> {
         let first = self
             .owed(inbound.message())
             .await?
@@ -124,9 +129,16 @@ impl Services {
             .keys()
             .get(&hello.client)
             .ok_or_else(|| protocol::Rejection::UnknownClient(hello.client).to_status())?;
-        challenge.verify(&hello, key).map_err(|why| why.to_status())?;
+        let version = challenge.verify(&hello, key).map_err(|why| why.to_status())?;
         check_caller(caller, hello.client)?;
-        Ok(hello.client)
+        if version < SessionVersion::NEWEST {
+            tracing::warn!(
+                client = %hello.client,
+                code = SessionVersion::OLDER_PEER,
+                "is served in protocol version {version}; install this release there"
+            );
+        }
+        Ok((hello.client, version))
     }
 
     /// Reads a session to its end.
@@ -200,17 +212,17 @@ impl Federation for Services {
         let mut nonce = [0u8; 32];
         UnwrapErr(rand::rngs::SysRng).fill_bytes(&mut nonce);
         tokio::spawn(async move {
-            let challenge = Challenge::new(nonce);
+            let challenge = Challenge::new(nonce, &services.key);
             // Room for one message in a new channel is certain.
             let _ = outbox.try_send(challenge.clone().into());
             let ended = match services.greet(challenge, caller.as_ref(), &mut inbound).await {
                 Err(why) => Err(why),
-                Ok(client) => {
+                Ok((client, version)) => {
                     let subject = Subject::Silo(client);
                     let session = SessionId(services.sessions.fetch_add(1, Ordering::Relaxed));
                     let (alive, over) = oneshot::channel();
                     let outbox = Outbox { messages: outbox, _alive: alive };
-                    let attached = services.tell(Event::Attached { client, session, outbox }).await;
+                    let attached = services.tell(Event::Attached { client, session, version, outbox }).await;
                     let ended = match attached {
                         Ok(()) => tokio::select! {
                             ended = services.listen(client, session, &mut inbound) => ended,

@@ -20,7 +20,8 @@ async fn a_coordinator_that_is_stopped_tells_every_open_stream_and_returns() {
     let outgoing = ReceiverStream::new(hello);
     let mut joined = federation_client.session(outgoing).await.unwrap().into_inner();
     let challenge = Challenge::try_from(joined.message().await.unwrap().unwrap()).unwrap();
-    said.send(challenge.answer(ClientId(1), key(1).signing_key()).unwrap().into()).await.unwrap();
+    let (hello, _) = challenge.answer(ClientId(1), key(1).signing_key(), &key(90).public()).unwrap();
+    said.send(hello.into()).await.unwrap();
     joined.message().await.unwrap().expect("a welcome");
     let mut operator = OperatorClient::connect(url.clone()).await.unwrap();
     let mut watched = operator.watch(v1::WatchRequest {}).await.unwrap().into_inner();

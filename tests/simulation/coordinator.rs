@@ -6,8 +6,8 @@ use ed25519_dalek::Signer;
 use identity::{IdentityKey, Member, Roster};
 use params::Digest;
 use protocol::{
-    Artifacts, Attempt, Coordinator, Effect, Effects, Input, Record, Rejection, Setup, Timestamp, ToClient,
-    ToCoordinator,
+    Artifacts, Attempt, Coordinator, Effect, Effects, Input, Record, Rejection, SessionVersion, Setup,
+    Timestamp, ToClient, ToCoordinator,
 };
 use secagg::{Advert, ClientId};
 use sha2::{Digest as _, Sha256};
@@ -68,7 +68,7 @@ impl Bench {
         };
         bench.feed(Input::Start { genesis }).unwrap();
         for id in 1..=SILOS {
-            bench.feed(Input::Connected { client: ClientId(id) }).unwrap();
+            bench.feed(Input::Connected { client: ClientId(id), version: SessionVersion::NEWEST }).unwrap();
             bench.says(id, ToCoordinator::CheckIn { head: None, data: None }).unwrap();
         }
         assert!(bench.said.iter().any(|(_, message)| matches!(message, ToClient::Open { .. })));
@@ -171,12 +171,23 @@ fn a_silo_that_refused_by_its_own_word_takes_it_back_by_checking_in() {
     let reason = protocol::Decline::Policy { code: "POLICY_EPSILON".into(), text: "too much".into() };
     bench.says(1, ToCoordinator::Declined { round: None, reason }).unwrap();
     assert_eq!(bench.coordinator.status().clients[0].state, "refuses");
-    bench.feed(Input::Connected { client: ClientId(1) }).unwrap();
+    bench.feed(Input::Connected { client: ClientId(1), version: SessionVersion::NEWEST }).unwrap();
     bench.says(1, ToCoordinator::CheckIn { head: Some(0), data: None }).unwrap();
     assert_ne!(bench.coordinator.status().clients[0].state, "refuses");
     let mut recovered = Effects::new();
     let again = Coordinator::recover(setup(), &bench.journal, bench.now, &mut recovered).unwrap();
     assert_ne!(again.status().clients[0].state, "refuses", "the journal says so too");
+}
+
+#[test]
+fn a_silo_that_speaks_an_older_version_is_named_to_the_operator_while_it_is_served() {
+    let mut bench = Bench::opened();
+    assert_eq!(bench.coordinator.status().notices.len(), 0);
+    bench.feed(Input::Connected { client: ClientId(2), version: SessionVersion::Two }).unwrap();
+    let (to, welcome) = bench.said.last().unwrap();
+    assert!(*to == ClientId(2) && matches!(welcome, ToClient::Welcome { .. }));
+    let notices = bench.coordinator.status().notices;
+    assert!(notices[0].starts_with("SPEAKS_OLDER_PROTOCOL: silo 2 speaks protocol version 2"), "{notices:?}");
 }
 
 #[test]

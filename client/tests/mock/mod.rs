@@ -42,7 +42,7 @@ pub struct Session {
 
 impl Session {
     pub async fn greet(&mut self) {
-        let challenge = Challenge::new([5; 32]);
+        let challenge = Challenge::new([5; 32], key(9).signing_key());
         self.say.send(Ok(challenge.clone().into())).await.unwrap();
         let hello = Hello::try_from(self.heard.message().await.unwrap().unwrap()).unwrap();
         assert_eq!(hello.client, ME);

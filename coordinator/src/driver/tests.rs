@@ -5,7 +5,7 @@ mod rollback;
 use std::path::Path;
 
 use identity::{IdentityKey, Member, Roster};
-use protocol::{ToClient, ToCoordinator};
+use protocol::{SessionVersion, ToClient, ToCoordinator};
 use store::{Fault, FaultyStore};
 use tokio::sync::mpsc::Receiver;
 use wire::v1::ServerEnvelope;
@@ -89,7 +89,8 @@ fn first_round(folder: &Path, operation: u64, fault: Fault) -> (Vec<ToClient>, O
         let (_alive, over) = oneshot::channel();
         outboxes.push(outbox);
         alive.push(over);
-        driver.take(Event::Attached { client, session, outbox: Outbox { messages, _alive } }).unwrap();
+        let (version, outbox) = (SessionVersion::NEWEST, Outbox { messages, _alive });
+        driver.take(Event::Attached { client, session, version, outbox }).unwrap();
         let message = Box::new(ToCoordinator::CheckIn { head: None, data: None });
         driver.take(Event::Said { client, session, message }).unwrap();
     }

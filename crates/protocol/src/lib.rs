@@ -32,6 +32,7 @@ mod record;
 mod spend;
 mod status;
 mod step;
+mod version;
 
 pub use coordinator::{
     Act, Artifacts, Coordinator, Effect, Effects, Input, NextModel, RecoverFailure, RecoverJob,
@@ -49,6 +50,7 @@ pub use record::{ClientRecord, Record, RecordError};
 pub use spend::privacy_spent;
 pub use status::{ClientStatus, Status};
 pub use step::{StepFault, check_step, names_state, round_start};
+pub use version::SessionVersion;
 
 /// Milliseconds since the Unix epoch, as the driver's clock says. The core compares and adds, nothing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]

@@ -6,7 +6,8 @@ use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use identity::{IdentityKey, Member, Plan, Policy, PrivacyMode, Roster};
 use params::Digest;
 use protocol::{
-    ClientInput, ClientRecord, Coordinator, Input, Participant, Record, Rejection, Timestamp, ToClient,
+    ClientInput, ClientRecord, Coordinator, Input, Participant, Record, Rejection, SessionVersion, Timestamp,
+    ToClient,
 };
 use secagg::ClientId;
 
@@ -349,7 +350,9 @@ impl Federation {
         if let Some(process) = &mut self.center.process {
             process.sessions.insert(id, session);
         }
-        self.feed(Input::Connected { client: id });
+        let version = SessionVersion::NEWEST;
+        self.silo_input(id, ClientInput::Connected { version });
+        self.feed(Input::Connected { client: id, version });
         self.center_performs();
     }
 

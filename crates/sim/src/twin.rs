@@ -6,7 +6,9 @@
 
 use std::collections::BTreeSet;
 
-use protocol::{Coordinator, Effect, Effects, Input, Timestamp, ToClient, ToCoordinator, UploadHeader};
+use protocol::{
+    Coordinator, Effect, Effects, Input, SessionVersion, Timestamp, ToClient, ToCoordinator, UploadHeader,
+};
 use rand_core::CryptoRng;
 use secagg::ClientId;
 
@@ -35,7 +37,7 @@ impl Twin {
         let mut twin = Self { core, audience };
         let mut said = Said::new();
         for client in twin.audience.clone() {
-            said.extend(twin.take(now, rng, Input::Connected { client }));
+            said.extend(twin.take(now, rng, Input::Connected { client, version: SessionVersion::NEWEST }));
         }
         Some((twin, said))
     }

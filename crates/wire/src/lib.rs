@@ -42,7 +42,9 @@ pub use frames::{
     FrameError, read_to_client, read_to_coordinator, read_upload_header, to_client_bytes,
     to_coordinator_bytes, upload_header_bytes,
 };
-pub use handshake::{Challenge, HandshakeError, Hello, PROTOCOL_VERSION, hello_signed_bytes};
+pub use handshake::{
+    Challenge, HandshakeError, Hello, Offer, hello_signed_bytes, hello_versions_signed_bytes,
+};
 pub use operator::{ServerFacts, run_status};
 pub use status::{Refusal, ServiceError, describe, reason};
 

@@ -113,15 +113,17 @@ impl Refusal for ConversionError {
 impl Refusal for HandshakeError {
     fn code(&self) -> Code {
         match self {
-            Self::Version { .. } => Code::FailedPrecondition,
-            Self::Signature(_) => Code::Unauthenticated,
+            Self::Version { .. } | Self::Downgraded { .. } => Code::FailedPrecondition,
+            Self::Signature(_) | Self::Coordinator => Code::Unauthenticated,
         }
     }
 
     fn reason(&self) -> &'static str {
         match self {
             Self::Version { .. } => "PROTOCOL_VERSION",
+            Self::Downgraded { .. } => "PROTOCOL_DOWNGRADED",
             Self::Signature(_) => "IDENTITY_KEY",
+            Self::Coordinator => "COORDINATOR_KEY",
         }
     }
 
@@ -130,7 +132,11 @@ impl Refusal for HandshakeError {
             Self::Version { client, coordinator } => {
                 [("client", client.to_string()), ("coordinator", coordinator.to_string())].into()
             }
+            Self::Downgraded { highest, chosen } => {
+                [("highest", highest.to_string()), ("chosen", chosen.to_string())].into()
+            }
             Self::Signature(client) => [("client", client.to_string())].into(),
+            Self::Coordinator => vec![],
         }
     }
 }

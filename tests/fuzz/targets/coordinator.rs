@@ -10,8 +10,8 @@ use identity::IdentityKey;
 use params::Digest;
 use protocol::{
     Artifacts, Attempt, ClientEffect, ClientEffects, ClientInput, Coordinator, Effect, Effects, Input,
-    Participant, Profile, Record, RecoverFailure, Recovered, Setup, Status, Timestamp, ToClient,
-    ToCoordinator, TrainOutcome, UploadHeader,
+    Participant, Profile, Record, RecoverFailure, Recovered, SessionVersion, Setup, Status, Timestamp,
+    ToClient, ToCoordinator, TrainOutcome, UploadHeader,
 };
 use secagg::ClientId;
 
@@ -203,7 +203,7 @@ impl World {
     }
 
     fn connect(&mut self, client: ClientId) {
-        self.feed(Input::Connected { client });
+        self.feed(Input::Connected { client, version: SessionVersion::NEWEST });
     }
 
     fn listen(&mut self, id: ClientId) {

@@ -71,8 +71,10 @@ impl Seeds {
         for (name, said) in to_client(session) {
             self.add("server_envelope", name, wire::to_client_bytes(said));
         }
-        let challenge = Challenge::new([3; 32]);
-        let hello = challenge.answer(ClientId(1), &signing_key(1)).expect("this build's version");
+        let challenge = Challenge::new([3; 32], &signing_key(9));
+        let coordinator = signing_key(9).verifying_key();
+        let (hello, _) =
+            challenge.answer(ClientId(1), &signing_key(1), &coordinator).expect("this build's version");
         self.add("handshake", "challenge", v1::ServerEnvelope::from(challenge).encode_to_vec());
         self.add("handshake", "hello", v1::ClientEnvelope::from(hello).encode_to_vec());
         let record = wire::CheckpointRecord { round: 4, signed: signed(4) };

@@ -54,9 +54,9 @@ impl Silo {
         let participant = Participant::recover(profile, &[]).unwrap();
         let (messages, outbox) = mpsc::channel(64);
         let (alive, _alive) = oneshot::channel();
-        let attached =
-            Event::Attached { client, session: session(client), outbox: Outbox { messages, _alive: alive } };
-        driver.take(attached).unwrap();
+        let (session, version) = (session(client), SessionVersion::NEWEST);
+        let outbox_of = Outbox { messages, _alive: alive };
+        driver.take(Event::Attached { client, session, version, outbox: outbox_of }).unwrap();
         Self { id: client, participant, outbox, masked: None, told_later: None, now: Timestamp(0), _alive }
     }
 

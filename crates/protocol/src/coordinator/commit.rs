@@ -36,10 +36,10 @@ impl Coordinator {
         self.idle_since = now;
         self.started = now;
         out.push(Effect::Publish(genesis));
-        let connected: Vec<ClientId> = self.links.keys().copied().collect();
-        for client in connected {
+        let connected: Vec<_> = self.links.iter().map(|(client, link)| (*client, link.version)).collect();
+        for (client, version) in connected {
             // Known members that connected before the run began: `connected` cannot refuse them.
-            let _ = self.connected(client, out);
+            let _ = self.connected(client, version, out);
         }
     }
 

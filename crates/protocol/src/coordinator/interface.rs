@@ -12,6 +12,7 @@ use secagg::{ClientId, SharedCohort, UnmaskShares};
 use super::actions::Act;
 use crate::message::{Attempt, ToClient, ToCoordinator, UploadHeader};
 use crate::record::Record;
+use crate::version::SessionVersion;
 
 /// What a run is made of. All of it is fixed but the roster, which the authority may replace ([`Input::Roster`]).
 pub struct Setup {
@@ -36,6 +37,8 @@ pub enum Input {
     Connected {
         /// Who.
         client: ClientId,
+        /// What the session is spoken in.
+        version: SessionVersion,
     },
     /// Its session ended.
     Disconnected {

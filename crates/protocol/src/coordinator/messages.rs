@@ -10,13 +10,19 @@ use crate::message::{
     Attempt, Decline, DropReason, Rejection, RoundOutcome, ToClient, ToCoordinator, UploadHeader,
 };
 use crate::record::Record;
+use crate::version::SessionVersion;
 
 impl Coordinator {
-    pub(super) fn connected(&mut self, client: ClientId, out: &mut Effects) -> Result<(), Rejection> {
+    pub(super) fn connected(
+        &mut self,
+        client: ClientId,
+        version: SessionVersion,
+        out: &mut Effects,
+    ) -> Result<(), Rejection> {
         if !self.state.newest_roster().keys().contains_key(&client) {
             return Err(Rejection::UnknownClient(client));
         }
-        self.links.insert(client, Link::default());
+        self.links.insert(client, Link::new(version));
         // Who is on the next roster only is welcomed when that one is in force.
         if self.state.roster.keys().contains_key(&client) {
             self.welcome(client, out);
@@ -118,7 +124,7 @@ impl Coordinator {
         if head.is_none_or(|seen| seen < newest) {
             out.push(Effect::SendChain { to: from, after: head });
         }
-        self.links.insert(from, Link { checked_in: true });
+        self.links.entry(from).or_insert(Link::new(SessionVersion::OLDEST)).checked_in = true;
         if let Phase::Ended(reason) = &self.state.phase {
             send(out, from, ToClient::Finished { reason: reason.clone() });
         } else if let Some(message) = self.state.phase.message_for(from) {

@@ -23,6 +23,7 @@ use crate::Timestamp;
 use crate::message::{DropReason, Rejection, RoundOutcome, ToClient, UploadHeader};
 use crate::record::Record;
 use crate::spend::Price;
+use crate::version::SessionVersion;
 pub use actions::Act;
 pub use interface::{
     Artifacts, Effect, Effects, Input, RecoverFailure, RecoverJob, RecoverResult, Recovered, Setup,
@@ -50,9 +51,17 @@ pub struct Coordinator {
 }
 
 /// A session.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Link {
+    /// What it is spoken in: nothing later than this is said.
+    version: SessionVersion,
     checked_in: bool,
+}
+
+impl Link {
+    fn new(version: SessionVersion) -> Self {
+        Self { version, checked_in: false }
+    }
 }
 
 impl Coordinator {
@@ -121,7 +130,7 @@ impl Coordinator {
                 self.start(now, rng, genesis, out);
                 Ok(())
             }
-            Input::Connected { client } => self.connected(client, out),
+            Input::Connected { client, version } => self.connected(client, version, out),
             Input::Disconnected { client } => {
                 self.links.remove(&client);
                 Ok(())

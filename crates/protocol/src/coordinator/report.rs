@@ -7,6 +7,7 @@ use super::phase::Phase;
 use super::state::Absence;
 use crate::spend::spent;
 use crate::status::{ClientStatus, Status};
+use crate::version::SessionVersion;
 use checkpoint::SignedManifest;
 use params::Digest;
 
@@ -31,7 +32,7 @@ impl Coordinator {
             deadline: state.phase.deadline(plan),
             waiting_for: self.waiting_for(),
             waiting_why: [vec![self.waiting_why()], state.notices()].concat().join("; "),
-            notices: state.notices(),
+            notices: [state.notices(), self.older_peers()].concat(),
             clients: self.state.roster.members.keys().map(|id| self.client_status(*id)).collect(),
             dropouts: left_out,
             epsilon_left: privacy
@@ -49,6 +50,21 @@ impl Coordinator {
                 _ => None,
             },
         }
+    }
+
+    /// Silos that are served in an earlier version than this release's.
+    fn older_peers(&self) -> Vec<String> {
+        let older = self.links.iter().filter(|(_, link)| link.version < SessionVersion::NEWEST);
+        let line = |(id, link): (&ClientId, &super::Link)| {
+            format!(
+                "{}: {} speaks protocol version {}, this coordinator {} too; install this release there",
+                SessionVersion::OLDER_PEER,
+                self.state.roster.name(*id),
+                link.version,
+                SessionVersion::NEWEST
+            )
+        };
+        older.map(line).collect()
     }
 
     fn client_status(&self, id: ClientId) -> ClientStatus {

@@ -59,10 +59,10 @@ impl Coordinator {
         }
         self.welcomed = self.state.roster.digest();
         let links = std::mem::take(&mut self.links);
-        for client in links.into_keys() {
+        for (client, Link { version, .. }) in links {
             if self.state.roster.keys().contains_key(&client) {
                 // Nobody is in a cohort under a roster that it has not seen.
-                self.links.insert(client, Link::default());
+                self.links.insert(client, Link::new(version));
                 self.welcome(client, out);
             } else {
                 send(out, client, ToClient::Refused { rejection: Rejection::UnknownClient(client) });

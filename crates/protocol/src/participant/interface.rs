@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use crate::Timestamp;
 use crate::message::{Attempt, RunEnd, ToClient, ToCoordinator, UploadHeader};
 use crate::record::ClientRecord;
+use crate::version::SessionVersion;
 
 /// Who this silo is and what it pins and allows; all of it from the silo's own disk.
 pub struct Profile {
@@ -31,6 +32,11 @@ pub struct Profile {
 
 /// What happened.
 pub enum ClientInput {
+    /// A session stands.
+    Connected {
+        /// What it is spoken in.
+        version: SessionVersion,
+    },
     /// The coordinator said something.
     Message(ToClient),
     /// The update of this attempt is trained and held by the shell, or could not be.

@@ -16,6 +16,7 @@ use rand_core::CryptoRng;
 use crate::Timestamp;
 use crate::message::{Attempt, CoordinatorFault, Decline, Rejection, RunEnd, ToClient, ToCoordinator};
 use crate::record::ClientRecord;
+use crate::version::SessionVersion;
 use facts::Facts;
 pub use interface::{
     ClientEffect, ClientEffects, ClientInput, LedgerView, MaskJob, ParticipantError, ParticipantStatus,
@@ -46,6 +47,8 @@ pub struct Participant {
     data: Option<Digest>,
     /// What the shell said last of the data's ledger.
     ledger: LedgerView,
+    /// What the session is spoken in: nothing later than this is said.
+    version: SessionVersion,
 }
 
 struct CurrentRun {
@@ -116,6 +119,7 @@ impl Participant {
             witnesses: 0,
             data: None,
             ledger: LedgerView::default(),
+            version: SessionVersion::OLDEST,
         })
     }
 
@@ -127,6 +131,11 @@ impl Participant {
     /// The plan of the run of this session, once welcomed.
     pub fn plan(&self) -> Option<&AuthoredPlan> {
         self.run.as_ref().map(|run| run.plan.as_ref())
+    }
+
+    /// What the session is spoken in.
+    pub fn session_version(&self) -> SessionVersion {
+        self.version
     }
 
     /// Whether this attempt's vector is still wanted: only then is it debited.
@@ -145,6 +154,7 @@ impl Participant {
         out: &mut ClientEffects,
     ) {
         match input {
+            ClientInput::Connected { version } => self.version = version,
             ClientInput::Message(message) => self.message(now, rng, message, out),
             ClientInput::Trained { at, outcome } => self.trained(at, outcome, out),
             ClientInput::Masked { at, digest } => self.masked(now, at, digest, out),

@@ -94,10 +94,11 @@ fn an_empty_envelope_and_the_handshake_out_of_place_are_refused() {
     assert_eq!(from_client(&[]).unwrap_err().to_string(), missing);
     // A message of a later contract: the field is unknown, so the envelope reads as empty.
     assert_eq!(from_client(&[0xfa, 0x01, 0]).unwrap_err().to_string(), missing);
-    let challenge = crate::Challenge::new([0; 32]);
+    let challenge = crate::Challenge::new([0; 32], &ed25519_dalek::SigningKey::from_bytes(&[9; 32]));
     let told = ToClient::try_from(v1::ServerEnvelope::from(challenge)).unwrap_err().to_string();
     assert_eq!(told, "challenge: not expected at this point of a session");
-    let hello = crate::Hello { client: ClientId(1), protocol_version: 1, signature: [0; 64] };
+    let hello =
+        crate::Hello { client: ClientId(1), protocol_version: 1, highest_version: None, signature: [0; 64] };
     let told = ToCoordinator::try_from(v1::ClientEnvelope::from(hello)).unwrap_err().to_string();
     assert_eq!(told, "hello: not expected at this point of a session");
 }
