@@ -165,7 +165,7 @@ fn no_message_of_the_coordinator_has_changed_a_byte_on_the_wire() {
         coordinator_key: sim::author_text(),
         members: BTreeMap::new(),
     };
-    let welcome = sim::welcome(named, &sim::plan(4, 2), &roster);
+    let welcome = sim::welcome(named, &sim::of_first_format(sim::plan(4, 2)), &roster);
     let request = ToClient::UnmaskRequest {
         at: AT,
         included: included.clone(),
@@ -260,7 +260,9 @@ fn a_checkpoints_manifest_and_signature_have_not_changed_a_byte() {
 
 #[test]
 fn a_plans_canonical_bytes_and_name_have_not_changed() {
-    let (exact, mut private) = (sim::plan(4, 2), sim::private_plan(4, 2, 3.0));
+    let numbered = sim::plan(4, 2);
+    let exact = sim::of_first_format(numbered.clone());
+    let mut private = sim::of_first_format(sim::private_plan(4, 2, 3.0));
     if let Privacy::DistributedDpSgd { noise_multiplier, .. } = &mut private.privacy {
         // Calibration may improve; what a plan's bytes are, may not change.
         *noise_multiplier = 1.25;
@@ -275,6 +277,16 @@ fn a_plans_canonical_bytes_and_name_have_not_changed() {
             "an exact plan's name",
             hex::encode(exact.digest().as_bytes()),
             "2ead42bbab6e310cc82c793ab1bbc6fb0eb85c50e92da7fde72ef266152d55a5",
+        ),
+        (
+            "the same plan's bytes in format 2",
+            digest(&numbered.to_canonical()),
+            "40441a257be630c51928da3563073973e52bcbfdb31eb6515f04dc174f345718",
+        ),
+        (
+            "its name",
+            hex::encode(numbered.digest().as_bytes()),
+            "9b1f1f1722f2d6918976ea869855e8cbca6059432ec20494beeddbfa612934c3",
         ),
         (
             "its initial model",

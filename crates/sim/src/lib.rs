@@ -50,8 +50,8 @@ pub use federation::Federation;
 pub use liar::Lie;
 pub use oracle::{Invariant, Violation};
 pub use samples::{
-    adaptive, author, author_text, authored, authorised, authority, plan, private_plan, removing_excess,
-    welcome,
+    adaptive, author, author_text, authored, authorised, authority, of_first_format, plan, private_plan,
+    removing_excess, welcome,
 };
 pub use scenario::{Noise, Report, Scenario};
 pub use swarm::FaultKind;

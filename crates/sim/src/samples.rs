@@ -61,6 +61,11 @@ pub fn plan(members: usize, rounds: u64) -> Plan {
     }
 }
 
+/// The same as a release wrote it that did not number its plans.
+pub fn of_first_format(plan: Plan) -> Plan {
+    Plan { format: None, id: None, federation: None, parent: None, ..plan }
+}
+
 /// The same model in distributed DP-SGD, with the calibrated noise.
 ///
 /// # Panics
