@@ -228,10 +228,10 @@ fn the_section_of_a_plan_has_a_column_for_each_pixel() {
     assert_eq!((section.classes, section.scaled_to), (10, [-1.0, 1.0]));
 }
 
-/// Passes, having read nothing, where `FOLKMOOT_DATA` names no folder with `fashion-mnist` in it.
+/// Where `FOLKMOOT_DATA` is set, it must name a folder with `fashion-mnist` in it; where it is not, nothing is read.
 #[test]
 #[expect(clippy::print_stderr, reason = "says that nothing was read")]
-fn fashion_mnist_is_read_whole_where_it_is() {
+fn large_data_fashion_mnist_is_read_whole() {
     let Some(folder) = std::env::var_os("FOLKMOOT_DATA") else {
         eprintln!("FOLKMOOT_DATA is not set: Fashion-MNIST was not read, and this test passes without it");
         return;
