@@ -286,9 +286,9 @@ impl Spending {
         })
     }
 
-    /// What may be told of a version of the data.
-    pub(crate) fn commitment(&self, version: &Digest) -> Result<Digest, LedgerError> {
-        self.ledger.commitment(version)
+    /// What may be told of a version of the data in a run.
+    pub(crate) fn commitment(&self, run: &Digest, version: &Digest) -> Result<Digest, LedgerError> {
+        self.ledger.commitment(&self.daemon, run, version)
     }
 
     /// Debits an upload; durable when this returns, and never taken back.

@@ -313,13 +313,14 @@ async fn a_silo_tells_a_commitment_to_its_data_that_opens_in_its_folder_and_anot
     let version = datasets::Dataset::load(&config.data, &plan.data).unwrap().version();
     let ledger = folder.path().join("state/ledger/silo.ledger");
     let salt = ledger::Salt::read(&ledger, "silo", None).unwrap().unwrap();
-    assert_eq!(salt.commit(&version), first);
+    let nonce = salt.nonce(&mock::public(1), &Digest::sha256(b"run"));
+    assert_eq!(nonce.commit(&version), first);
     assert_ne!(first, version);
     assert_eq!(told(config.clone(), &mut process, &plan).await, Some(first), "the same data, the same word");
     std::fs::write(&config.data, "label,a,b,c\n1,0.1,0.2,0.3\n0,0.9,0.8,0.7\n").unwrap();
     let second = told(config.clone(), &mut process, &plan).await.unwrap();
     let version = datasets::Dataset::load(&config.data, &plan.data).unwrap().version();
-    assert_eq!((second == first, second), (false, salt.commit(&version)), "under the same salt");
+    assert_eq!((second == first, second), (false, nonce.commit(&version)), "under the same nonce");
     std::fs::write(&config.data, "no table").unwrap();
     assert_eq!(told(config, &mut process, &plan).await, None, "what cannot be read is not told of");
 }

@@ -38,18 +38,18 @@ fn run_again(folder: &Path, silos: u32, configured: impl Fn(u32, &str) -> String
     drop(daemons);
 }
 
-/// What a silo's ledger opens, the commitment made again by hand from the salt and the version that the ledger names.
+/// What a silo's ledger opens, the commitment made again by hand from the run's nonce and the version that the ledger names.
 fn opened(ledger: &Path) -> Vec<Digest> {
     let shown = json(&["ledger", "show", text(ledger)]);
     let versions = shown["runs"][0]["data_versions"].as_array().unwrap();
     let open = |one: &Value| {
         assert!(versions.contains(&one["version"]), "{shown}");
         let part = |name: &str| hex::decode(one[name].as_str().unwrap()).unwrap();
-        let made = Digest::of("folkmoot/v1/data-version", &[&part("salt"), &part("version")]);
+        let made = Digest::of("folkmoot/v2/data-version", &[&part("nonce"), &part("version")]);
         assert_eq!(one["commitment"], made.to_string());
         made
     };
-    shown["commitments"].as_array().unwrap().iter().map(open).collect()
+    shown["runs"][0]["commitments"].as_array().unwrap().iter().map(open).collect()
 }
 
 #[test]

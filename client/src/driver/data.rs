@@ -30,7 +30,7 @@ impl Driver {
             Ok(table) => {
                 let version = table.data.version();
                 self.kept.table = Some(table);
-                Some(block_in_place(|| self.spending.commitment(&version))?)
+                Some(block_in_place(|| self.spending.commitment(&run, &version))?)
             }
             Err(why) => {
                 // The next round's training fails over it too, and says so to both sides.

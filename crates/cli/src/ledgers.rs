@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use accounting::rounded_up;
 use clap::Subcommand;
-use ledger::{Account, Chain, Salt, Total, What, check_anchor, open_entries, open_shared};
+use ledger::{Account, Chain, Entry, Salt, Total, What, check_anchor, open_entries, open_shared};
 use params::Digest;
 use serde::Serialize;
 use vault::{KEYRING_FILE, MasterSource, Vault};
@@ -24,10 +24,12 @@ pub(crate) enum Ledgers {
     #[command(after_help = "Examples:\n  folkmoot ledger show north/state/ledger/data.ledger\n  \
                       folkmoot ledger show north/state/ledger/data.ledger --master north/master.key --json\n  \
                       folkmoot ledger show /var/lib/folkmoot/coordinator\n\n\
-                      With --json, `commitments` opens what the silo told of its data and model cards carry: a\n\
-                      commitment is SHA-256 over three parts, each after its length as 8 bytes, little endian:\n\
-                      \"folkmoot/v1/data-version\", the salt's 32 bytes, the version's 32 bytes. Whoever has the salt\n\
-                      can test guesses of the data: show it to nobody who may not see the data.")]
+                      With --json, each run's `commitments` open what the silo told of its data in that run and model\n\
+                      cards carry: a commitment is SHA-256 over three parts, each after its length as 8 bytes, little\n\
+                      endian: \"folkmoot/v2/data-version\", the nonce's 32 bytes, the version's 32 bytes. `commitments`\n\
+                      beside the runs open what the first release told: \"folkmoot/v1/data-version\", the salt, the version.\n\
+                      Whoever has a nonce can test guesses of the run's data, and with the salt of all: show them to\n\
+                      nobody who may not see the data.")]
     Show {
         /// A ledger, a folder with one in it, or a coordinator's data folder.
         path: PathBuf,
@@ -172,26 +174,39 @@ fn vault_of(file: &Path, chain: &Chain, master: Option<&MasterSource>) -> Result
     Ok(vault.filter(|_| chain.sealed))
 }
 
-/// What opens the commitments to the versions that were released from; nothing where the silo never told one.
-fn commitments(
-    file: &Path,
-    chain: &Chain,
-    master: Option<&MasterSource>,
-    account: &Account,
-) -> Result<Vec<Commitment>, Failure> {
+/// What opens commitments to versions of the data; none where the silo never told one.
+fn salt_of(file: &Path, chain: &Chain, master: Option<&MasterSource>) -> Result<Option<Salt>, Failure> {
     let vault = vault_of(file, chain, master)?;
     let salt = Salt::read(file, &chain.dataset, vault.as_ref());
-    let Some(salt) = salt.map_err(|why| Failure::verification(with_causes(&why)))? else {
-        return Ok(Vec::new());
-    };
+    salt.map_err(|why| Failure::verification(with_causes(&why)))
+}
+
+/// What opens the first release's commitments to the versions that were released from.
+fn commitments(salt: &Salt, account: &Account) -> Vec<Commitment> {
     let versions: BTreeSet<Digest> =
         account.entries().iter().filter_map(|entry| entry.release()?.data_version).collect();
     let open = |version: &Digest| Commitment {
-        commitment: salt.commit(version).to_string(),
+        commitment: salt.commit_as_first_release(version).to_string(),
         version: version.to_string(),
         salt: salt.reveal().to_string(),
     };
-    Ok(versions.iter().map(open).collect())
+    versions.iter().map(open).collect()
+}
+
+/// What opens the commitments of a run, of each daemon that shares the ledger.
+fn commitments_of_run(salt: &Salt, account: &Account, run: &Digest) -> Vec<RunCommitment> {
+    let releases = account.entries().iter().filter_map(Entry::release).filter(|made| made.run == *run);
+    let told: BTreeSet<(&str, Digest)> =
+        releases.filter_map(|made| Some((&*made.daemon, made.data_version?))).collect();
+    let open = |(daemon, version): &(&str, Digest)| {
+        let nonce = salt.nonce(daemon, run);
+        RunCommitment {
+            commitment: nonce.commit(version).to_string(),
+            version: version.to_string(),
+            nonce: nonce.reveal().to_string(),
+        }
+    };
+    told.iter().map(open).collect()
 }
 
 /// The keyring lies in the state folder or beside the configuration, above the ledger.
@@ -215,12 +230,20 @@ struct Shown {
     commitments: Vec<Commitment>,
 }
 
-/// What opens a commitment to a version of the data.
+/// What opens a commitment of the first release to a version of the data.
 #[derive(Serialize)]
 struct Commitment {
     commitment: String,
     version: String,
     salt: String,
+}
+
+/// What opens a commitment of one run.
+#[derive(Serialize)]
+struct RunCommitment {
+    commitment: String,
+    version: String,
+    nonce: String,
 }
 
 #[derive(Serialize)]
@@ -232,6 +255,7 @@ struct RunSpent {
     relation: String,
     noise_by: String,
     data_versions: Vec<String>,
+    commitments: Vec<RunCommitment>,
     spent: Spent,
 }
 
@@ -245,6 +269,8 @@ struct Spent {
     units_mixed: bool,
     debits: u64,
     exact_releases: u64,
+    /// Of those, rounds with noise in which training failed.
+    failed_trainings: u64,
     /// By accountants that gate nothing.
     approximations: Vec<Approximation>,
     left_out: Option<String>,
@@ -267,6 +293,7 @@ impl Spent {
             units_mixed: total.mixed,
             debits: total.debits,
             exact_releases: total.exact_releases,
+            failed_trainings: total.failed_trainings,
             approximations: total
                 .bounds
                 .iter()
@@ -300,9 +327,16 @@ impl Spent {
         if self.units_mixed {
             text.push_str(", of silos too: counted for the record");
         }
-        if self.exact_releases > 0 {
-            let _ =
-                write!(text, "; AND {} RELEASES WITHOUT NOISE, which no epsilon covers", self.exact_releases);
+        let without_noise = self.exact_releases - self.failed_trainings;
+        if without_noise > 0 {
+            let _ = write!(text, "; AND {without_noise} RELEASES WITHOUT NOISE, which no epsilon covers");
+        }
+        if self.failed_trainings > 0 {
+            let _ = write!(
+                text,
+                "; AND {} ROUNDS IN WHICH TRAINING FAILED and nothing of the data was contributed, which no epsilon covers",
+                self.failed_trainings
+            );
         }
         text
     }
@@ -321,7 +355,11 @@ impl Shown {
         if !(delta > 0.0 && delta < 1.0) {
             return Err(Failure::usage("--delta must lie between 0 and 1"));
         }
+        let salt = salt_of(file, &chain, master)?;
         let runs = account.runs(delta).into_iter().map(|run| RunSpent {
+            commitments: salt
+                .as_ref()
+                .map_or_else(Vec::new, |salt| commitments_of_run(salt, &account, &run.last.run)),
             run: run.last.run.to_string(),
             name: run.last.run_name,
             rounds: run.rounds,
@@ -343,7 +381,7 @@ impl Shown {
             total: Spent::of(&account.total_in_detail(delta)),
             runs: runs.collect(),
             accepted_losses: losses.collect(),
-            commitments: commitments(file, &chain, master, &account)?,
+            commitments: salt.as_ref().map_or_else(Vec::new, |salt| commitments(salt, &account)),
         })
     }
 
@@ -369,11 +407,11 @@ impl Shown {
                 run.spent.text()
             );
         }
-        if !self.commitments.is_empty() {
+        let told: usize = self.runs.iter().map(|run| run.commitments.len()).sum();
+        if told > 0 {
             let _ = writeln!(
                 text,
-                "told          commitments to {} versions of the data; --json opens them",
-                self.commitments.len()
+                "told          commitments to the data in each run, {told} in all; --json opens them"
             );
         }
         if self.unfinished_line {

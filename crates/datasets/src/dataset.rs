@@ -9,7 +9,8 @@ use identity::Data;
 use params::Digest;
 
 use crate::error::DatasetError;
-use crate::table::Table;
+use crate::misfits::Misfits;
+use crate::table::{NO_LABEL, Table};
 
 /// A silo's table, scaled as the plan asks.
 ///
@@ -39,6 +40,47 @@ impl Dataset {
             table.append(&name, &file, BufReader::new(reader))?;
         }
         table.finish()
+    }
+
+    /// Reads what [`Dataset::load`] reads and refuses nothing: for modes that promise something about records, in which
+    /// whether a silo takes part must not follow from a row.
+    ///
+    /// A row that does not fit keeps its place and contributes nothing: [`Dataset::fits`]. A file that cannot be read, or
+    /// lacks a column, has no rows. Both are counted, for the silo's own operator.
+    ///
+    /// # Privacy
+    /// Each row is read and judged by itself: another row, or what is wrong with it, changes nothing of this one.
+    pub fn load_leniently(path: &Path, data: &Data) -> (Self, Misfits) {
+        let mut table = Table::lenient(data);
+        let mut append = || -> Result<(), DatasetError> {
+            let files = files(path);
+            for file in table.counted(files)? {
+                let Some(reader) = table.counted(File::open(&file).map(Some).map_err(unreadable(&file)))?
+                else {
+                    continue;
+                };
+                let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
+                table.append(&name, &file, BufReader::new(reader))?;
+            }
+            Ok(())
+        };
+        // A lenient table has no errors.
+        let appended = append();
+        let _: Result<(), _> = table.counted(appended);
+        table.finish_lenient()
+    }
+
+    /// Reads from `reader` as [`Dataset::load_leniently`] reads a file.
+    pub fn from_csv_leniently(name: &str, reader: impl Read, data: &Data) -> (Self, Misfits) {
+        let mut table = Table::lenient(data);
+        // A lenient table has no errors.
+        let _: Result<(), _> = table.append(name, Path::new(name), BufReader::new(reader));
+        table.finish_lenient()
+    }
+
+    /// A table without rows.
+    pub fn empty(data: &Data) -> Self {
+        Table::new(data).named()
     }
 
     /// Reads one table from `reader`, under the name that errors shall give it.
@@ -94,7 +136,7 @@ impl Dataset {
         self.features.get(start..start.saturating_add(self.columns)).unwrap_or_default()
     }
 
-    /// The class of each row, below the plan's number of classes.
+    /// The class of each row, below the plan's number of classes; of one that does not fit, a number beyond any plan's.
     ///
     /// # Shapes
     /// `[rows]`
@@ -102,7 +144,13 @@ impl Dataset {
         &self.labels
     }
 
-    /// How many rows; at least one.
+    /// Whether there is such a row, and it fits the plan. One that does not, which only [`Dataset::load_leniently`] lets in,
+    /// has a place and contributes nothing.
+    pub fn fits(&self, row: usize) -> bool {
+        self.labels.get(row).is_some_and(|label| *label != NO_LABEL)
+    }
+
+    /// How many rows; those that do not fit are among them.
     pub fn rows(&self) -> usize {
         self.labels.len()
     }

@@ -1,7 +1,8 @@
 //! A silo's own table: loaded, validated against the plan, named by its content.
 //!
 //! Owns: [`Dataset`], read from a CSV file or a folder of them; [`DatasetError`], which tells the silo's operator
-//! the file, the line, the column and the mend; [`idx`], the reader of pairs of IDX files; and [`digits`], the small
+//! the file, the line, the column and the mend; [`Misfits`], which counts the same for them where nothing of it is an error;
+//! [`idx`], the reader of pairs of IDX files; and [`digits`], the small
 //! public table of the examples.
 //!
 //! Does not: train, split, shuffle, or send anything. No statistic of the data is computed: features are scaled by
@@ -31,8 +32,10 @@ mod error;
 mod fields;
 pub mod idx;
 mod lines;
+mod misfits;
 mod table;
 
 pub use dataset::Dataset;
 pub use error::DatasetError;
+pub use misfits::Misfits;
 pub use table::ROWS_MAX;

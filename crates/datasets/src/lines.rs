@@ -18,15 +18,17 @@ pub(crate) struct Lines<R> {
     reader: R,
     buffer: Vec<u8>,
     number: u64,
+    /// Whether the rest of a line that is too long is still to be read.
+    in_long_line: bool,
 }
 
 impl<R: BufRead> Lines<R> {
     pub(crate) fn new(reader: R) -> Self {
-        Self { reader, buffer: Vec::new(), number: 0 }
+        Self { reader, buffer: Vec::new(), number: 0, in_long_line: false }
     }
 
     /// The next line that is not blank, with its number from 1; `None` at the end of the file. An error comes with
-    /// the number of its line.
+    /// the number of its line; after one that is of its line alone, the next is what follows that line.
     pub(crate) fn next_line(&mut self) -> Result<Option<(u64, &str)>, (u64, LineError)> {
         loop {
             self.number += 1;
@@ -45,10 +47,16 @@ impl<R: BufRead> Lines<R> {
     /// Reads one line into the buffer; `false` at the end of the file.
     fn fill(&mut self) -> Result<bool, LineError> {
         self.buffer.clear();
+        if std::mem::take(&mut self.in_long_line) {
+            self.reader.skip_until(b'\n').map_err(LineError::Io)?;
+        }
         let limit = LINE_BYTES_MAX as u64 + 1;
         let read = self.reader.by_ref().take(limit).read_until(b'\n', &mut self.buffer);
         match read.map_err(LineError::Io)? {
-            bytes if bytes > LINE_BYTES_MAX => Err(LineError::TooLong),
+            bytes if bytes > LINE_BYTES_MAX => {
+                self.in_long_line = self.buffer.last() != Some(&b'\n');
+                Err(LineError::TooLong)
+            }
             bytes => Ok(bytes > 0),
         }
     }
@@ -91,5 +99,22 @@ mod tests {
         assert_eq!(all(&line).len(), 1);
         line.insert(0, b'x');
         assert!(matches!(Lines::new(&line[..]).next_line(), Err((1, LineError::TooLong))));
+    }
+    #[test]
+    fn what_follows_a_line_that_is_too_long_or_not_utf8_is_read() {
+        for last in [b'x', b'\n'] {
+            let mut bytes = vec![b'x'; LINE_BYTES_MAX];
+            bytes.push(last);
+            bytes.extend(b"yy\n\xff\nb\n");
+            let mut lines = Lines::new(&bytes[..]);
+            assert!(matches!(lines.next_line(), Err((1, LineError::TooLong))));
+            if last == b'\n' {
+                assert_eq!(lines.next_line().unwrap(), Some((2, "yy")));
+            }
+            let number = if last == b'\n' { 3 } else { 2 };
+            assert!(matches!(lines.next_line(), Err((at, LineError::NotUtf8)) if at == number));
+            assert_eq!(lines.next_line().unwrap(), Some((number + 1, "b")));
+            assert_eq!(lines.next_line().unwrap(), None);
+        }
     }
 }

@@ -13,11 +13,18 @@ use crate::dataset::Dataset;
 use crate::error::DatasetError;
 use crate::fields::fields;
 use crate::lines::{LineError, Lines};
+use crate::misfits::Misfits;
 
 /// Most rows of a table.
 pub const ROWS_MAX: usize = 1 << 29;
 
 const QUOTED_CHARS_MAX: usize = 32;
+
+/// The label of a row that does not fit: no plan has so many classes.
+pub(crate) const NO_LABEL: u16 = u16::MAX;
+
+/// What stands for such a row in the digest of the content, where another has its label.
+const NO_ROW: u64 = u64::MAX;
 
 /// A table while its files are read.
 pub(crate) struct Table<'a> {
@@ -26,6 +33,10 @@ pub(crate) struct Table<'a> {
     hasher: Sha256,
     last_file: String,
     rows_max: usize,
+    /// What did not fit; none where the first that does not is an error.
+    misfits: Option<Misfits>,
+    /// The values of the row that is being read.
+    values: Vec<f64>,
 }
 
 /// Where a row is, for errors.
@@ -57,7 +68,13 @@ impl<'a> Table<'a> {
             clipped_values: 0,
             version: Digest::from_bytes([0; 32]),
         };
-        Self { data, dataset, hasher, last_file: String::new(), rows_max: ROWS_MAX }
+        let last_file = String::new();
+        Self { data, dataset, hasher, last_file, rows_max: ROWS_MAX, misfits: None, values: Vec::new() }
+    }
+
+    /// A table in which what does not fit is counted.
+    pub(crate) fn lenient(data: &'a Data) -> Self {
+        Self { misfits: Some(Misfits::default()), ..Self::new(data) }
     }
 
     /// Adds a file's rows.
@@ -67,6 +84,22 @@ impl<'a> Table<'a> {
         path: &Path,
         reader: impl BufRead,
     ) -> Result<(), DatasetError> {
+        let appended = self.append_file(name, path, reader);
+        self.counted(appended)
+    }
+
+    /// Counts what keeps a whole file out, where that is no error.
+    pub(crate) fn counted<T: Default>(&mut self, read: Result<T, DatasetError>) -> Result<T, DatasetError> {
+        match (read, &mut self.misfits) {
+            (Err(why), Some(misfits)) => {
+                misfits.file(why);
+                Ok(T::default())
+            }
+            (read, _) => read,
+        }
+    }
+
+    fn append_file(&mut self, name: &str, path: &Path, reader: impl BufRead) -> Result<(), DatasetError> {
         name.clone_into(&mut self.last_file);
         let mut lines = Lines::new(reader);
         let failed = |(line, why)| line_error(why, Place { file: name, line }, path);
@@ -75,9 +108,29 @@ impl<'a> Table<'a> {
             .map_err(failed)?
             .ok_or_else(|| DatasetError::NoHeader { file: name.to_owned() })?;
         let header = self.header(&split(names, Place { file: name, line })?, name)?;
-        while let Some((line, row)) = lines.next_line().map_err(failed)? {
-            let place = Place { file: name, line };
-            self.push(&header, &split(row, place)?, place)?;
+        loop {
+            let read = match lines.next_line() {
+                Ok(None) => return Ok(()),
+                Ok(Some((line, row))) => {
+                    let place = Place { file: name, line };
+                    split(row, place).and_then(|cells| self.push(&header, &cells, place))
+                }
+                Err(why @ (_, LineError::Io(_))) => return Err(failed(why)),
+                Err(why) => Err(failed(why)),
+            };
+            self.fitted(read)?;
+        }
+    }
+
+    /// A row that does not fit keeps its place where that is no error, so that the others keep theirs.
+    fn fitted(&mut self, read: Result<(), DatasetError>) -> Result<(), DatasetError> {
+        let (Err(why), Some(misfits)) = (&read, &mut self.misfits) else { return read };
+        let beyond = self.dataset.labels.len() >= self.rows_max;
+        misfits.row(why);
+        if !beyond {
+            self.hasher.update(NO_ROW.to_le_bytes());
+            self.dataset.labels.push(NO_LABEL);
+            self.dataset.features.resize(self.dataset.labels.len() * self.dataset.columns, 0.0);
         }
         Ok(())
     }
@@ -88,6 +141,15 @@ impl<'a> Table<'a> {
             return Err(DatasetError::NoRows { file: self.last_file });
         }
         Ok(self.named())
+    }
+
+    /// The table, and what did not fit in it.
+    pub(crate) fn finish_lenient(mut self) -> (Dataset, Misfits) {
+        let mut misfits = self.misfits.take().unwrap_or_default();
+        if self.dataset.labels.is_empty() && !misfits.any_file() {
+            misfits.file(DatasetError::NoRows { file: std::mem::take(&mut self.last_file) });
+        }
+        (self.named(), misfits)
     }
 
     /// The table under the digest of what was pushed.
@@ -131,10 +193,18 @@ impl<'a> Table<'a> {
         // The header's positions lie within its width, which the row has: `get` never fails.
         let cell = |position: usize| cells.get(position).map_or("", |cell| cell.as_ref());
         let label = self.label(cell(header.label), place)?;
-        self.push_label(label);
-        for (feature, &position) in self.data.features.iter().zip(&header.features) {
-            self.push_value(number(cell(position), &feature.column, place)?, feature);
+        let data = self.data;
+        // All of a row is read before any of it is kept.
+        let mut values = std::mem::take(&mut self.values);
+        values.clear();
+        for (feature, &position) in data.features.iter().zip(&header.features) {
+            values.push(number(cell(position), &feature.column, place)?);
         }
+        self.push_label(label);
+        for (value, feature) in values.iter().zip(&data.features) {
+            self.push_value(*value, feature);
+        }
+        self.values = values;
         Ok(())
     }
 

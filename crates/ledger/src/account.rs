@@ -100,8 +100,10 @@ pub struct Total {
     pub mixed: bool,
     /// Noised releases.
     pub debits: u64,
-    /// Releases without noise, which no epsilon covers.
+    /// Releases that no epsilon covers: those without noise, and rounds with noise in which training failed.
     pub exact_releases: u64,
+    /// Of those, the latter: their noise is debited too, and hides a record, not that all of the silo's are missing.
+    pub failed_trainings: u64,
 }
 
 /// An epsilon, and who says so.
@@ -188,12 +190,10 @@ impl Account {
                 }
             }
             let last = entries.last()?.release()?.clone();
-            Some(RunAccount {
-                last,
-                rounds: entries.len() as u64,
-                data_versions,
-                total: total_of(entries, delta),
-            })
+            let releases = entries.iter().filter_map(Entry::release);
+            let rounds: BTreeSet<(&str, u64)> = releases.map(|made| (&*made.daemon, made.round)).collect();
+            let rounds = rounds.len() as u64;
+            Some(RunAccount { last, rounds, data_versions, total: total_of(entries, delta) })
         };
         order.iter().filter_map(account).collect()
     }
@@ -238,6 +238,7 @@ fn total_of(entries: &[Entry], delta: f64) -> Total {
         (false, None) => "none",
     };
     let exact = entries.iter().filter(|entry| matches!(entry.what, What::ExactRelease { .. }));
+    let failed = entries.iter().filter(|entry| entry.says_training_failed());
     Total {
         delta,
         bounds: vec![Bound { accountant: GATES, epsilon: epsilon_of(&costs, delta) }],
@@ -246,6 +247,7 @@ fn total_of(entries: &[Entry], delta: f64) -> Total {
         mixed,
         debits: costs.len() as u64,
         exact_releases: exact.count() as u64,
+        failed_trainings: failed.count() as u64,
     }
 }
 

@@ -4,6 +4,9 @@ use accounting::Event;
 use params::Digest;
 use serde::{Deserialize, Serialize};
 
+/// What [`Release::unit`] is without noise.
+const NO_UNIT: &str = "none";
+
 /// A place in a ledger: equal heads mean equal ledgers up to there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,7 +50,8 @@ pub enum What {
         /// The delta at which this silo's policy counts.
         delta: f64,
     },
-    /// Data was used without noise: no epsilon covers it.
+    /// Data was used without noise, or, beside a debit of the same release, training failed and nothing of the silo's data
+    /// was contributed: no epsilon covers it.
     ExactRelease {
         /// What may have left.
         release: Release,
@@ -134,6 +138,11 @@ impl Entry {
     pub fn decode(sequence: u64, text: &[u8]) -> Result<Self, EntryError> {
         let Text { time_ms, what } = serde_json::from_slice(text)?;
         Ok(Self { sequence, time_ms, what })
+    }
+
+    /// Whether it says of a round with noise that training failed in it: beside what it costs.
+    pub fn says_training_failed(&self) -> bool {
+        matches!(&self.what, What::ExactRelease { release } if release.unit != NO_UNIT)
     }
 
     /// What may have left, unless an operator wrote the entry.

@@ -88,14 +88,14 @@ impl Ledger {
         self.look().map(|(_, _, entries)| Account::new(entries))
     }
 
-    /// The commitment to a version of the data under the data set's salt, which is drawn at the first call: what may be
-    /// told of the version outside of the silo.
+    /// The commitment to a version of the data in one daemon's run, under the data set's salt, which is drawn at the first
+    /// call: what may be told of the version outside of the silo.
     ///
     /// # Errors
     /// [`LedgerError`]
-    pub fn commitment(&self, version: &Digest) -> Result<Digest, LedgerError> {
+    pub fn commitment(&self, daemon: &str, run: &Digest, version: &Digest) -> Result<Digest, LedgerError> {
         let salt = Salt::read_or_draw(&self.path, &self.dataset, self.vault.as_deref())?;
-        Ok(salt.commit(version))
+        Ok(salt.nonce(daemon, run).commit(version))
     }
 
     /// What the file holds; nobody writes to it or its anchor while the file that is given with it is open. None where there
@@ -126,6 +126,33 @@ impl Ledger {
         limits: &Limits,
         now_ms: u64,
     ) -> Result<Head, LedgerError> {
+        self.reserve_as(release, cost, false, limits, now_ms)
+    }
+
+    /// [`Ledger::reserve`], for a round to which a training that failed contributes nothing: where `cost` is debited, an
+    /// entry behind it says that the round is an exact release too. The noise is there, and hides a record; what is
+    /// missing from the sum is every record of the silo, and no epsilon covers that.
+    ///
+    /// # Errors
+    /// As [`Ledger::reserve`].
+    pub fn reserve_failed(
+        &self,
+        release: Release,
+        cost: Option<Cost>,
+        limits: &Limits,
+        now_ms: u64,
+    ) -> Result<Head, LedgerError> {
+        self.reserve_as(release, cost, true, limits, now_ms)
+    }
+
+    fn reserve_as(
+        &self,
+        release: Release,
+        cost: Option<Cost>,
+        failed: bool,
+        limits: &Limits,
+        now_ms: u64,
+    ) -> Result<Head, LedgerError> {
         let mut held = self.hold()?;
         if let Some(missing) = self.check_anchor(&held.chain, held.account.entries())? {
             // A crash came between the two writes. The entry is durable before the anchor says that it is.
@@ -140,15 +167,19 @@ impl Ledger {
         if let Some(entry) = held.account.entries().iter().find(same) {
             return Err(LedgerError::AlreadyDebited { sequence: entry.sequence, round: release.round });
         }
-        let what = match cost {
+        let exact = (failed || cost.is_none()).then(|| What::ExactRelease { release: release.clone() });
+        let debit = match cost {
             Some(cost) => {
                 held.account.admits(&release.unit, &cost, limits, now_ms)?;
-                What::Debit { release, cost, delta: limits.delta }
+                Some(What::Debit { release, cost, delta: limits.delta })
             }
-            None => What::ExactRelease { release },
+            None => None,
         };
-        let head = self.append(&mut held, what, now_ms)?;
-        self.extend_anchor(&anchor::line(&head))?;
+        let mut head = held.chain.head();
+        for what in debit.into_iter().chain(exact) {
+            head = self.append(&mut held, what, now_ms)?;
+            self.extend_anchor(&anchor::line(&head))?;
+        }
         Ok(head)
     }
 

@@ -73,4 +73,4 @@ pub use chain::{Chain, ChainError, Line};
 pub use entry::{Cost, Entry, EntryError, Head, Release, What};
 pub use error::LedgerError;
 pub use file::{Inspected, Ledger, SUFFIX, dataset_name, open_entries, open_shared};
-pub use salt::{SALT_SUFFIX, Salt};
+pub use salt::{Nonce, SALT_SUFFIX, Salt};

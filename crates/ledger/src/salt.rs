@@ -18,7 +18,10 @@ use crate::file::sync_folder_of;
 pub const SALT_SUFFIX: &str = ".salt";
 
 const SALT_BYTES: usize = 32;
-const DOMAIN: &str = "folkmoot/v1/data-version";
+const DOMAIN: &str = "folkmoot/v2/data-version";
+const NONCE_DOMAIN: &str = "folkmoot/v2/data-version-nonce";
+/// Of the first release, which had one nonce, the salt itself, for all runs.
+const FIRST_DOMAIN: &str = "folkmoot/v1/data-version";
 
 /// The secret of one data set that its commitments are salted with: whoever lacks it can test no guess of the data.
 ///
@@ -28,19 +31,19 @@ const DOMAIN: &str = "folkmoot/v1/data-version";
 pub struct Salt(Zeroizing<[u8; SALT_BYTES]>);
 
 impl Salt {
-    /// The commitment to a version of the data: SHA-256 over a label of its own, the salt and the version.
-    ///
-    /// # Privacy
-    /// Leaves the silo, and stands in model cards. It hides the version as long as the salt is secret, and is the same for
-    /// the same version: that data did or did not change between rounds is seen.
-    ///
-    /// # Paper
-    /// The commitment of Bellare and Rogaway 1993: hiding and binding where SHA-256 is held for a random oracle.
-    pub fn commit(&self, version: &Digest) -> Digest {
-        Digest::of(DOMAIN, &[self.0.as_slice(), version.as_bytes()])
+    /// What the commitments of one daemon in one run are made with: fresh in each run, and known to nobody without the salt.
+    pub fn nonce(&self, daemon: &str, run: &Digest) -> Nonce {
+        let parts = [self.0.as_slice(), daemon.as_bytes(), run.as_bytes()];
+        Nonce(Zeroizing::new(*Digest::of(NONCE_DOMAIN, &parts).as_bytes()))
     }
 
-    /// In hexadecimal: what opens every commitment of the data set, for an auditor at the silo.
+    /// The commitment to a version of the data as the first release made it: SHA-256 over a label of its own, the salt and
+    /// the version. It stands in that release's cards; nothing is told by it any more, as it is the same in each run.
+    pub fn commit_as_first_release(&self, version: &Digest) -> Digest {
+        Digest::of(FIRST_DOMAIN, &[self.0.as_slice(), version.as_bytes()])
+    }
+
+    /// In hexadecimal: what opens every commitment of the data set, of the first release's too, for an auditor at the silo.
     pub fn reveal(&self) -> Zeroizing<String> {
         Zeroizing::new(hex::encode(self.0.as_slice()))
     }
@@ -117,6 +120,37 @@ impl Salt {
     }
 }
 
+/// What opens the commitments of one run and no other's.
+///
+/// # Security
+/// A hash of the salt, which it does not disclose. Wiped when dropped.
+pub struct Nonce(Zeroizing<[u8; SALT_BYTES]>);
+
+impl Nonce {
+    /// The commitment to a version of the data: SHA-256 over a label of its own, the nonce and the version.
+    ///
+    /// # Privacy
+    /// Leaves the silo, and stands in model cards. It hides the version as long as the nonce is secret, and commitments of
+    /// two runs do not tell whether the data is the same.
+    ///
+    /// # Paper
+    /// The commitment of Bellare and Rogaway 1993: hiding and binding where SHA-256 is held for a random oracle.
+    pub fn commit(&self, version: &Digest) -> Digest {
+        Digest::of(DOMAIN, &[self.0.as_slice(), version.as_bytes()])
+    }
+
+    /// In hexadecimal, for an auditor of this run at the silo.
+    pub fn reveal(&self) -> Zeroizing<String> {
+        Zeroizing::new(hex::encode(self.0.as_slice()))
+    }
+}
+
+impl std::fmt::Debug for Nonce {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Nonce(..)")
+    }
+}
+
 impl std::fmt::Debug for Salt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Salt(..)")
@@ -142,23 +176,28 @@ mod tests {
     use super::*;
     use crate::Ledger;
 
+    fn run(number: u8) -> Digest {
+        Digest::sha256(&[number])
+    }
+
     #[test]
     fn one_salt_is_drawn_for_a_data_set_whoever_asks_and_read_by_its_owner_only() {
         let folder = tempfile::tempdir().unwrap();
         let ledger = |name| Ledger::new(&folder.path().join("ledgers"), name, None, None).unwrap();
         let version = Digest::sha256(b"table");
         let commitments: Vec<Digest> = std::thread::scope(|scope| {
-            let asking: Vec<_> =
-                (0..8).map(|_| scope.spawn(|| ledger("a").commitment(&version).unwrap())).collect();
+            let asking: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| ledger("a").commitment("d", &run(1), &version).unwrap()))
+                .collect();
             asking.into_iter().map(|one| one.join().unwrap()).collect()
         });
         assert!(commitments.iter().all(|one| *one == commitments[0]), "{commitments:?}");
         assert_ne!(
-            ledger("b").commitment(&version).unwrap(),
+            ledger("b").commitment("d", &run(1), &version).unwrap(),
             commitments[0],
             "another data set, another salt"
         );
-        assert_ne!(ledger("a").commitment(&Digest::sha256(b"other")).unwrap(), commitments[0]);
+        assert_ne!(ledger("a").commitment("d", &run(1), &Digest::sha256(b"other")).unwrap(), commitments[0]);
         let file = folder.path().join("ledgers/a.salt");
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         let mut names: Vec<_> =
@@ -173,11 +212,13 @@ mod tests {
         let ledger = Ledger::new(folder.path(), "a", None, None).unwrap();
         let version = Digest::sha256(b"table");
         assert!(Salt::read(ledger.path(), "a", None).unwrap().is_none(), "nothing was told yet");
-        let told = ledger.commitment(&version).unwrap();
+        let told = ledger.commitment("d", &run(1), &version).unwrap();
         let salt = Salt::read(ledger.path(), "a", None).unwrap().unwrap();
-        let bytes = hex::decode(salt.reveal().as_str()).unwrap();
-        assert_eq!(told, Digest::of("folkmoot/v1/data-version", &[&bytes, version.as_bytes()]));
-        assert_ne!(told, Digest::of("folkmoot/v1/data-version", &[version.as_bytes()]));
+        let nonce = salt.nonce("d", &run(1));
+        let bytes = hex::decode(nonce.reveal().as_str()).unwrap();
+        assert_eq!(told, Digest::of("folkmoot/v2/data-version", &[&bytes, version.as_bytes()]));
+        assert_ne!(told, Digest::of("folkmoot/v2/data-version", &[version.as_bytes()]));
+        assert!(!format!("{nonce:?}").contains(&nonce.reveal()[..8]));
         assert!(!format!("{salt:?}").contains(&salt.reveal()[..8]));
     }
 
@@ -189,7 +230,7 @@ mod tests {
         let open = || Vault::create(folder.path(), MasterSource::File(master.clone())).unwrap();
         let vault = std::sync::Arc::new(open());
         let ledger = Ledger::new(folder.path(), "a", None, Some(vault.clone())).unwrap();
-        ledger.commitment(&Digest::sha256(b"table")).unwrap();
+        ledger.commitment("d", &run(1), &Digest::sha256(b"table")).unwrap();
         let salt = Salt::read(ledger.path(), "a", Some(&vault)).unwrap().unwrap();
         let on_disk = fs::read_to_string(folder.path().join("a.salt")).unwrap();
         assert!(!on_disk.contains(salt.reveal().as_str()));
@@ -205,8 +246,33 @@ mod tests {
         let ledger = Ledger::new(folder.path(), "a", None, None).unwrap();
         for damaged in ["", "00", "no hexadecimal"] {
             fs::write(folder.path().join("a.salt"), damaged).unwrap();
-            assert!(matches!(ledger.commitment(&Digest::sha256(b"t")), Err(LedgerError::Salt { .. })));
+            assert!(matches!(
+                ledger.commitment("d", &run(1), &Digest::sha256(b"t")),
+                Err(LedgerError::Salt { .. })
+            ));
             assert_eq!(fs::read_to_string(folder.path().join("a.salt")).unwrap(), damaged);
         }
+    }
+    #[test]
+    fn commitments_of_two_runs_to_one_version_have_nothing_in_common() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::new(folder.path(), "a", None, None).unwrap();
+        let version = Digest::sha256(b"table");
+        let told = ledger.commitment("d", &run(1), &version).unwrap();
+        assert_eq!(told, ledger.commitment("d", &run(1), &version).unwrap(), "and is one in a run");
+        assert_ne!(told, ledger.commitment("d", &run(2), &version).unwrap());
+        assert_ne!(told, ledger.commitment("e", &run(1), &version).unwrap(), "whoever names the run");
+        let salt = Salt::read(ledger.path(), "a", None).unwrap().unwrap();
+        assert_ne!(*salt.nonce("d", &run(1)).reveal(), *salt.nonce("d", &run(2)).reveal());
+    }
+
+    #[test]
+    fn what_the_first_release_told_is_still_opened_by_its_own_rule() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a.salt"), format!("{}\n", hex::encode([7; 32]))).unwrap();
+        let salt = Salt::read(&folder.path().join("a.ledger"), "a", None).unwrap().unwrap();
+        let version = Digest::sha256(b"table");
+        let told = Digest::of("folkmoot/v1/data-version", &[&[7; 32], version.as_bytes()]);
+        assert_eq!(salt.commit_as_first_release(&version), told);
     }
 }

@@ -390,3 +390,31 @@ fn only_the_owner_can_read_the_file_and_names_that_are_no_files_are_refused() {
         assert_eq!(dataset_name(Path::new(path)), name, "{path}");
     }
 }
+
+#[test]
+fn a_round_in_which_training_failed_costs_what_it_always_costs_and_is_an_exact_release_beside() {
+    let case = case();
+    case.debit(1).unwrap();
+    let failed = case.ledger.reserve_failed(release("a", 2), cost(), &LIMITS, 2).unwrap();
+    assert_eq!(failed.sequence, 3);
+    let account = case.ledger.inspect().unwrap().account;
+    let [_, debit, exact] = account.entries() else { panic!("{account:?}") };
+    assert!(matches!(&debit.what, What::Debit { release, .. } if release.round == 2));
+    assert!(matches!(&exact.what, What::ExactRelease { release } if release.round == 2));
+    let (total, both) = (account.total(LIMITS.delta), steps_epsilon(2));
+    assert_eq!((total.debits, total.exact_releases, total.failed_trainings), (2, 1, 1));
+    assert_eq!(total.epsilon(), both, "not less than without the failure");
+    assert_eq!(account.runs(LIMITS.delta)[0].rounds, 2);
+    assert!(matches!(case.debit(2), Err(LedgerError::AlreadyDebited { round: 2, .. })));
+    // Without noise there is one entry, as ever, and no word of training.
+    let exact = Release { unit: "none".into(), ..release("a", 3) };
+    case.ledger.reserve_failed(exact, None, &LIMITS, 3).unwrap();
+    let total = case.ledger.inspect().unwrap().account.total(LIMITS.delta);
+    assert_eq!((total.debits, total.exact_releases, total.failed_trainings), (2, 2, 1));
+}
+
+fn steps_epsilon(steps: u64) -> f64 {
+    let mut curve = accounting::RdpCurve::zero();
+    curve.compose(&EVENT, steps).unwrap();
+    curve.epsilon(LIMITS.delta).unwrap().epsilon
+}

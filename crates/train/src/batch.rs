@@ -15,7 +15,7 @@ pub(crate) struct Batch {
 impl Batch {
     /// The rows of `data` at `indices`, and zero rows behind them up to `rows`.
     ///
-    /// A padded row has no target: its cross-entropy is zero and so is its gradient, exactly.
+    /// A padded row has no target: its cross-entropy is zero and so is its gradient, exactly. So has a row that does not fit.
     pub(crate) fn gather(data: &Dataset, indices: &[usize], rows: usize, outputs: usize) -> Self {
         let columns = data.columns();
         let mut features = Vec::with_capacity(rows * columns);
@@ -23,7 +23,8 @@ impl Batch {
         for (place, index) in indices.iter().enumerate() {
             features.extend_from_slice(data.row(*index));
             let label = data.labels().get(*index).copied().map_or(0, usize::from);
-            if let Some(target) = targets.get_mut(place * outputs + label) {
+            let own = targets.get_mut(place * outputs..).unwrap_or_default();
+            if let Some(target) = own.get_mut(..outputs).and_then(|own| own.get_mut(label)) {
                 *target = 1.0;
             }
         }

@@ -24,11 +24,11 @@ use params::Params;
 use rand_core::SeedableRng;
 use zeroize::Zeroizing;
 
-use crate::TrainError;
 use crate::batch::Batch;
 use crate::gradients::LayerGradients;
 use crate::network::{self, Network, cross_entropy};
 use crate::poisson;
+use crate::{Stop, TrainError};
 
 /// What a term's norm stays below C by; see the module.
 const MARGIN: f64 = 1.0 / (1u64 << 12) as f64;
@@ -37,7 +37,8 @@ const GROUP: usize = 1024;
 const _: () =
     assert!(2 * (GROUP as u64 + 5) * (ROWS_MAX as u64) < 1 << (53 - 12), "rounding fits the margin");
 
-/// Samples a batch and sums its clipped descent directions.
+/// Samples a batch and sums its clipped descent directions. A row that does not fit the plan is drawn like any other, so that
+/// the draws of the others do not follow from it, and adds nothing.
 ///
 /// # Shapes
 /// One value per parameter, in the layout's order.
@@ -48,9 +49,11 @@ pub(crate) fn sum(
     clip_norm: f64,
     sampling_rate: f64,
     seed: [u8; 32],
+    stop: &Stop,
 ) -> Result<ClippedSum, TrainError> {
-    let batch = poisson::sample(data.rows(), sampling_rate, &mut ChaCha20Rng::from_seed(seed));
-    let (sum, within_less_beyond) = of(plan, model, data, &batch, clip_norm)?;
+    let mut batch = poisson::sample(data.rows(), sampling_rate, &mut ChaCha20Rng::from_seed(seed));
+    batch.retain(|row| data.fits(*row));
+    let (sum, within_less_beyond) = of(plan, model, data, &batch, clip_norm, stop)?;
     Ok(ClippedSum::new(sum, clip_norm, batch.len() as u64)?.with_count(within_less_beyond))
 }
 
@@ -62,10 +65,12 @@ pub(crate) fn of(
     data: &Dataset,
     batch: &[usize],
     clip_norm: f64,
+    stop: &Stop,
 ) -> Result<(Vec<f64>, i64), TrainError> {
     let mut total = Total::zero(model.values().len());
     let mut within_less_beyond = 0;
     each_micro_batch(plan, model, data, batch, |layers, rows, device| {
+        stop.check()?;
         for start in (0..rows).step_by(GROUP) {
             let group = start..rows.min(start + GROUP);
             let sum = total.room_for(group.len());

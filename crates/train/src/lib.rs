@@ -22,6 +22,7 @@ mod local;
 mod network;
 mod noised;
 mod poisson;
+mod stop;
 
 use datasets::Dataset;
 use dp::{ClippedSum, ClippedUpdate, LocalUpdate};
@@ -30,6 +31,7 @@ use params::Params;
 
 use batch::Batch;
 use network::Network;
+pub use stop::{Stop, StoppableTrainer, without_data};
 
 /// What training brings.
 #[derive(Debug)]
@@ -111,6 +113,9 @@ pub enum TrainError {
     /// The plan's constants make no mechanism.
     #[error("the plan's {0}: {1}")]
     Mechanism(&'static str, String),
+    /// It was asked to stop.
+    #[error("training was asked to stop")]
+    Stopped,
     /// burn returned something else than was asked for.
     #[error("the tensor library failed: {0}")]
     Tensor(String),
@@ -149,29 +154,41 @@ impl Trainer for BurnTrainer {
         clip_norm: Option<f64>,
         seed: [u8; 32],
     ) -> Result<Trained, TrainError> {
-        check(plan, model, data)?;
-        let clip_norm = || clip_norm.ok_or(TrainError::NoClipNorm);
-        match plan.privacy {
-            Privacy::DistributedDpSgd { sampling_rate, .. } => {
-                let sum = clipped::sum(plan, model, data, clip_norm()?, sampling_rate, seed)?;
-                Ok(Trained::ClippedSum(sum))
-            }
-            Privacy::SiloDpSgd { .. } => {
-                let update = LocalUpdate::new(noised::train(plan, model, data, seed)?)?;
-                // Nothing of the rows but the noised update: neither how many they are nor how the model does on them.
-                Ok(Trained::Local { update, rows: 0, metrics: Metrics { loss: 0.0, accuracy: 0.0 } })
-            }
-            Privacy::DistributedDpFedavg { .. } | Privacy::CentralDpFedavg { .. } => {
-                let trained = local::train(plan, model, data, seed)?;
-                let update = ClippedUpdate::finite_or_nothing(trained.difference(model), clip_norm()?)?;
-                Ok(Trained::Clipped(update))
-            }
-            Privacy::Fedavg { .. } => {
-                let metrics = evaluate(plan, model, data)?;
-                let trained = local::train(plan, model, data, seed)?;
-                let update = LocalUpdate::new(trained.difference(model))?;
-                Ok(Trained::Local { update, rows: data.rows() as u64, metrics })
-            }
+        train(plan, model, data, clip_norm, seed, &Stop::default())
+    }
+}
+
+/// [`BurnTrainer`]'s, which ends early where it is asked to.
+fn train(
+    plan: &Plan,
+    model: &Params,
+    data: &Dataset,
+    clip_norm: Option<f64>,
+    seed: [u8; 32],
+    stop: &Stop,
+) -> Result<Trained, TrainError> {
+    check(plan, model, data)?;
+    let clip_norm = || clip_norm.ok_or(TrainError::NoClipNorm);
+    match plan.privacy {
+        Privacy::DistributedDpSgd { sampling_rate, .. } => {
+            let sum = clipped::sum(plan, model, data, clip_norm()?, sampling_rate, seed, stop)?;
+            Ok(Trained::ClippedSum(sum))
+        }
+        Privacy::SiloDpSgd { .. } => {
+            let update = LocalUpdate::new(noised::train(plan, model, data, seed, stop)?)?;
+            // Nothing of the rows but the noised update: neither how many they are nor how the model does on them.
+            Ok(Trained::Local { update, rows: 0, metrics: Metrics { loss: 0.0, accuracy: 0.0 } })
+        }
+        Privacy::DistributedDpFedavg { .. } | Privacy::CentralDpFedavg { .. } => {
+            let trained = local::train(plan, model, data, seed, stop)?;
+            let update = ClippedUpdate::finite_or_nothing(trained.difference(model), clip_norm()?)?;
+            Ok(Trained::Clipped(update))
+        }
+        Privacy::Fedavg { .. } => {
+            let metrics = evaluate(plan, model, data)?;
+            let trained = local::train(plan, model, data, seed, stop)?;
+            let update = LocalUpdate::new(trained.difference(model))?;
+            Ok(Trained::Local { update, rows: data.rows() as u64, metrics })
         }
     }
 }
@@ -264,7 +281,7 @@ pub fn descent_sum(
 ) -> Result<Vec<f64>, TrainError> {
     check(plan, model, data)?;
     let all: Vec<usize> = (0..data.rows()).collect();
-    clipped::of(plan, model, data, &all, clip_norm).map(|(sum, _)| sum)
+    clipped::of(plan, model, data, &all, clip_norm, &Stop::default()).map(|(sum, _)| sum)
 }
 
 /// Cross-entropy of one row, and whether its label's logit is the largest.
@@ -288,7 +305,8 @@ fn check(plan: &Plan, model: &Params, data: &Dataset) -> Result<(), TrainError> 
     if data.columns() != architecture.input.values() {
         return Err(TrainError::Columns { columns: data.columns(), inputs: architecture.input.values() });
     }
-    if data.labels().iter().any(|label| usize::from(*label) >= architecture.outputs()) {
+    let beyond = |label: &u16| usize::from(*label) >= architecture.outputs();
+    if (0..).zip(data.labels()).any(|(row, label)| beyond(label) && data.fits(row)) {
         return Err(TrainError::Classes { outputs: architecture.outputs() });
     }
     Ok(())

@@ -6,31 +6,33 @@ use identity::{LocalOptimizer, Plan};
 use params::Params;
 use rand_core::{Rng, SeedableRng};
 
-use crate::TrainError;
 use crate::batch::Batch;
 use crate::network::{self, Network, cross_entropy};
+use crate::{Stop, TrainError};
 
 /// Kingma & Ba 2015, the constants of the paper.
 const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
 
-/// The parameters after the plan's local epochs.
+/// The parameters after the plan's local epochs; those of the model where no row fits the plan.
 pub(crate) fn train(
     plan: &Plan,
     model: &Params,
     data: &Dataset,
     seed: [u8; 32],
+    stop: &Stop,
 ) -> Result<Params, TrainError> {
     let architecture = plan.architecture();
     let device = network::training_device();
     let mut rng = ChaCha20Rng::from_seed(seed);
     let mut values = model.values().to_vec();
     let mut stepper = Stepper::new(plan.training.optimizer, plan.training.learning_rate, values.len());
-    let mut order: Vec<usize> = (0..data.rows()).collect();
+    let mut order: Vec<usize> = (0..data.rows()).filter(|row| data.fits(*row)).collect();
     for _ in 0..plan.training.local_epochs {
         shuffle(&mut order, &mut rng);
         for rows in order.chunks(plan.training.batch_size) {
+            stop.check()?;
             let params = with_values(model, &values)?;
             let network = Network::load(&architecture, &params, &device).require_grad();
             let batch = Batch::gather(data, rows, rows.len(), architecture.outputs());

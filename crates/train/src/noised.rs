@@ -7,7 +7,7 @@ use params::Params;
 use rand_core::{Rng, SeedableRng};
 use zeroize::Zeroizing;
 
-use crate::{TrainError, clipped};
+use crate::{Stop, TrainError, clipped};
 
 /// How the parameters change by the plan's local steps.
 ///
@@ -19,6 +19,7 @@ pub(crate) fn train(
     model: &Params,
     data: &Dataset,
     seed: [u8; 32],
+    stop: &Stop,
 ) -> Result<Vec<f32>, TrainError> {
     let Privacy::SiloDpSgd { clip_norm, sampling_rate, local_steps, .. } = plan.privacy else {
         return Err(TrainError::Tensor("local noise is for silo_dp_sgd only".into()));
@@ -29,9 +30,10 @@ pub(crate) fn train(
     let mut rng = ChaCha20Rng::from_seed(seed);
     let mut current = model.clone();
     for _ in 0..local_steps {
+        stop.check()?;
         let mut batch = Zeroizing::new([0; 32]);
         rng.fill_bytes(batch.as_mut());
-        let sum = clipped::sum(plan, &current, data, clip_norm, sampling_rate, *batch)?;
+        let sum = clipped::sum(plan, &current, data, clip_norm, sampling_rate, *batch, stop)?;
         let mut step = noise.step(sum, &mut rng)?;
         // Descent directions: they are added.
         step.iter_mut().for_each(|value| *value *= plan.training.learning_rate as f32);

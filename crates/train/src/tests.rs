@@ -7,7 +7,7 @@ use params::{Activation, Architecture, Layer, Shape};
 use super::*;
 use crate::network::{cross_entropy, training_device};
 
-fn plan(hidden: Vec<usize>, activation: Activation, features: usize, classes: usize) -> Plan {
+pub(crate) fn plan(hidden: Vec<usize>, activation: Activation, features: usize, classes: usize) -> Plan {
     let feature = |index: usize| Feature { column: format!("x{index}"), minimum: -1.0, maximum: 1.0 };
     Plan {
         format: None,
@@ -59,7 +59,7 @@ fn clip_at(plan: &mut Plan, norm: f64) {
 }
 
 /// Rows that differ in every feature and are of all classes.
-fn table(plan: &Plan, rows: usize) -> Dataset {
+pub(crate) fn table(plan: &Plan, rows: usize) -> Dataset {
     let features = plan.data.features.len();
     let mut csv = (0..features).map(|i| format!("x{i},")).collect::<String>() + "y\n";
     for row in 0..rows {
@@ -141,7 +141,7 @@ fn a_silo_whose_training_overflows_takes_part_with_nothing_where_silos_are_the_u
 }
 
 /// The integers that noise would be added to. Only a test may leave it out: see `WithoutNoise`.
-fn lanes(sum: ClippedSum) -> Vec<i64> {
+pub(crate) fn lanes(sum: ClippedSum) -> Vec<i64> {
     let scale = Scale::from_bits(24).unwrap();
     let quantized = sum.quantize_nearest(scale, 64).unwrap();
     let plan = dp::WithoutNoise::plan_has_no_privacy();

@@ -170,8 +170,14 @@ pub(crate) fn keys(bytes: &[u8]) {
 
 pub(crate) fn csv(bytes: &[u8]) {
     let data = super::seeds::table();
+    let (lenient, misfits) = Dataset::from_csv_leniently("silo.csv", bytes, &data);
+    assert_eq!(lenient.features().len(), lenient.rows() * lenient.columns());
+    let fitting = (0..lenient.rows()).filter(|row| lenient.fits(*row)).count();
+    assert_eq!(lenient.rows() - fitting, misfits.rows() as usize, "each row fits, or is counted");
+    assert!(misfits.to_string().len() <= 8 << 10);
     match Dataset::from_csv("silo.csv", bytes, &data) {
         Ok(table) => {
+            assert!(misfits.is_empty() && lenient.version() == table.version());
             assert!(table.rows() > 0);
             assert_eq!(table.features().len(), table.rows() * table.columns());
             assert_eq!(table.columns(), data.features.len());
@@ -182,6 +188,7 @@ pub(crate) fn csv(bytes: &[u8]) {
             assert_eq!(again.version(), table.version());
         }
         Err(why) => {
+            assert!(!misfits.is_empty());
             let shown = why.to_string();
             assert!(shown.len() <= 2 << 10, "a refusal of {} bytes", shown.len());
         }

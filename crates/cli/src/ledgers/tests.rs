@@ -47,23 +47,37 @@ fn runs_are_shown_apart_and_composed_and_the_total_is_more_than_each() {
     assert!(Shown::of(&file, None, Some(2.0)).is_err());
 }
 
-#[test]
-fn what_was_told_of_each_version_is_opened_with_the_salt_and_nothing_where_none_was_told() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = ledger(folder.path(), None);
-    assert!(Shown::of(&file, None, None).unwrap().commitments.is_empty());
-    let version = Digest::sha256(b"data");
-    let told = Ledger::new(folder.path(), "admissions", None, None).unwrap().commitment(&version).unwrap();
-    let shown = Shown::of(&file, None, None).unwrap();
-    let [opened] = &shown.commitments[..] else { panic!("one version, whatever the number of rounds") };
-    assert_eq!((opened.commitment.clone(), opened.version.clone()), (told.to_string(), version.to_string()));
-    let salt = hex::decode(&opened.salt).unwrap();
-    // As the help says, by hand.
-    let parts: [&[u8]; 3] = [b"folkmoot/v1/data-version", &salt, version.as_bytes()];
+fn opened_by_hand(label: &str, secret: &str, version: &Digest) -> Digest {
+    let secret = hex::decode(secret).unwrap();
+    let parts: [&[u8]; 3] = [label.as_bytes(), &secret, version.as_bytes()];
     let bytes: Vec<u8> =
         parts.iter().flat_map(|part| [&(part.len() as u64).to_le_bytes(), *part].concat()).collect();
-    assert_eq!(Digest::sha256(&bytes), told);
-    assert!(shown.text().contains("commitments to 1 versions") && !shown.text().contains(&opened.salt));
+    Digest::sha256(&bytes)
+}
+
+#[test]
+fn what_was_told_in_each_run_is_opened_with_its_nonce_and_nothing_where_none_was_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = ledger(folder.path(), None);
+    let untold = Shown::of(&file, None, None).unwrap();
+    assert!(untold.commitments.is_empty() && untold.runs.iter().all(|run| run.commitments.is_empty()));
+    let version = Digest::sha256(b"data");
+    let ledger = Ledger::new(folder.path(), "admissions", None, None).unwrap();
+    let shown = |run: &str| ledger.commitment("silo", &Digest::sha256(run.as_bytes()), &version).unwrap();
+    let told = ["a", "b"].map(shown);
+    let shown = Shown::of(&file, None, None).unwrap();
+    for (run, told) in shown.runs.iter().zip(told) {
+        let [opened] = &run.commitments[..] else { panic!("one version, whatever the number of rounds") };
+        assert_eq!((&opened.commitment, &opened.version), (&told.to_string(), &version.to_string()));
+        // As the help says, by hand.
+        assert_eq!(opened_by_hand("folkmoot/v2/data-version", &opened.nonce, &version), told);
+        assert!(!shown.text().contains(&opened.nonce));
+    }
+    // And what the first release would have told, for its cards.
+    let [first] = &shown.commitments[..] else { panic!("one version, whatever the number of runs") };
+    let by_hand = opened_by_hand("folkmoot/v1/data-version", &first.salt, &version);
+    assert_eq!(first.commitment, by_hand.to_string());
+    assert!(shown.text().contains("in each run, 2 in all") && !shown.text().contains(&first.salt));
 }
 
 #[test]
@@ -75,16 +89,35 @@ fn a_sealed_silo_opens_its_commitments_with_its_master_key_only() {
     let vault = std::sync::Arc::new(Vault::create(folder.path(), master.clone()).unwrap());
     let sealed = Ledger::new(&folder.path().join("ledger"), "admissions", None, Some(vault)).unwrap();
     let limits = Limits { epsilon_max: 9.0, delta: 1e-6, period: None };
-    let version = Digest::sha256(b"data");
-    let told = sealed.commitment(&version).unwrap();
+    let (version, run) = (Digest::sha256(b"data"), Digest::sha256(b"a"));
+    let told = sealed.commitment("silo", &run, &version).unwrap();
     sealed.reserve(release("a", 1), None, &limits, 1).unwrap();
     let shown = Shown::of(sealed.path(), Some(&master), None).unwrap();
-    let [opened] = &shown.commitments[..] else { panic!("one version") };
+    let [opened] = &shown.runs[0].commitments[..] else { panic!("one version") };
     assert_eq!((&opened.commitment, &opened.version), (&told.to_string(), &version.to_string()));
     let salt = fs::read_to_string(folder.path().join("ledger/admissions.salt")).unwrap();
-    assert!(!salt.contains(&opened.salt));
+    assert!(!salt.contains(&shown.commitments[0].salt));
     let Err(why) = Shown::of(sealed.path(), None, None) else { panic!("shown without the key") };
     assert!(why.to_string().contains("--master"), "{why}");
+}
+
+#[test]
+fn a_round_in_which_training_failed_is_shown_as_one_that_no_epsilon_covers() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = ledger(folder.path(), None);
+    let before = Shown::of(&file, None, None).unwrap();
+    assert!(!before.text().contains("TRAINING FAILED"));
+    let limits = Limits { epsilon_max: 9.0, delta: 1e-6, period: None };
+    let event = Event::PoissonGaussian { sampling_rate: 0.1, noise_multiplier: 1.0 };
+    let ledger = Ledger::new(folder.path(), "admissions", None, None).unwrap();
+    ledger.reserve_failed(release("b", 2), Some(Cost { event, count: 1 }), &limits, 4).unwrap();
+    let after = Shown::of(&file, None, None).unwrap();
+    assert!(after.total.epsilon > before.total.epsilon);
+    let text = after.text();
+    assert!(
+        text.contains("AND 1 ROUNDS IN WHICH TRAINING FAILED") && !text.contains("WITHOUT NOISE"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -1,0 +1,209 @@
+//! Training that is given up, and what stands for one that failed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use datasets::Dataset;
+use identity::Plan;
+use params::Params;
+
+use crate::{BurnTrainer, TrainError, Trained, Trainer, train};
+
+/// Asks a training to end early; its clones are one.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Asks for it, for good.
+    pub fn ask(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// # Errors
+    /// [`TrainError::Stopped`] where it was asked for.
+    pub fn check(&self) -> Result<(), TrainError> {
+        if self.0.load(Ordering::Relaxed) { Err(TrainError::Stopped) } else { Ok(()) }
+    }
+}
+
+/// [`BurnTrainer`], which looks before each batch whether it is to go on.
+#[derive(Debug, Clone, Default)]
+pub struct StoppableTrainer(pub Stop);
+
+impl Trainer for StoppableTrainer {
+    fn train(
+        &mut self,
+        plan: &Plan,
+        model: &Params,
+        data: &Dataset,
+        clip_norm: Option<f64>,
+        seed: [u8; 32],
+    ) -> Result<Trained, TrainError> {
+        train(plan, model, data, clip_norm, seed, &self.0)
+    }
+}
+
+/// What a silo without a row contributes: zero, and in `silo_dp_sgd` the noise of every step.
+///
+/// # Privacy
+/// A function of the plan, the model and the seed. In a mode that promises something about records it stands for a training
+/// that failed, so that a failure is not told by who takes part; what it leaves out is all of the silo's rows, so the round
+/// counts as an exact release.
+///
+/// # Errors
+/// [`TrainError`], of the plan or the model.
+pub fn without_data(
+    plan: &Plan,
+    model: &Params,
+    clip_norm: Option<f64>,
+    seed: [u8; 32],
+) -> Result<Trained, TrainError> {
+    BurnTrainer.train(plan, model, &Dataset::empty(&plan.data), clip_norm, seed)
+}
+
+#[cfg(test)]
+mod tests {
+    use chacha20::ChaCha20Rng;
+    use chacha20::rand_core::SeedableRng;
+    use identity::Privacy;
+    use params::Activation;
+
+    use super::*;
+    use crate::tests::{lanes, plan, table};
+
+    const CLIP: f64 = 0.7;
+
+    /// The same plan in each mode that promises something about records.
+    fn modes() -> [Plan; 4] {
+        let sum = plan(vec![3], Activation::Relu, 3, 2);
+        let with = |privacy| Plan { privacy, ..sum.clone() };
+        let silo = with(Privacy::SiloDpSgd {
+            epsilon: 100.0,
+            delta: 1e-5,
+            noise_multiplier: 3.0,
+            clip_norm: CLIP,
+            divisor: 4.0,
+            sampling_rate: 0.5,
+            local_steps: 3,
+            scale_bits: 16,
+            batch_rows_max: 64,
+            coordinate_max: 4.0,
+            fraction_bits: 20,
+        });
+        let central = with(Privacy::CentralDpFedavg {
+            epsilon: 50.0,
+            delta: 1e-5,
+            noise_multiplier: 1.0,
+            clip_norm: CLIP,
+            scale_bits: 16,
+            adaptive_clip: None,
+        });
+        let fedavg = with(Privacy::DistributedDpFedavg {
+            epsilon: 50.0,
+            delta: 1e-5,
+            noise_multiplier: 1.0,
+            clip_norm: CLIP,
+            scale_bits: 16,
+            remove_excess_noise: false,
+            adaptive_clip: None,
+        });
+        [silo, sum, fedavg, central]
+    }
+
+    fn trained(plan: &Plan, data: &Dataset, seed: u8) -> Vec<f64> {
+        values(BurnTrainer.train(plan, &plan.initial_model(), data, Some(CLIP), [seed; 32]).unwrap())
+    }
+
+    fn values(trained: Trained) -> Vec<f64> {
+        let scale = dp::Scale::from_bits(24).unwrap();
+        match trained {
+            Trained::Local { update, .. } => {
+                let encoding = dp::ExactEncoding::new(scale, 8.0, Vec::new()).unwrap();
+                let weight = dp::Weight::uniform(encoding.scale());
+                let exact = update.quantize_exact(&encoding, weight, &[]).unwrap();
+                let lanes = exact.update.without_noise(dp::WithoutNoise::plan_has_no_privacy()).into_lanes();
+                encoding.decode(&lanes).unwrap().update.into_iter().map(f64::from).collect()
+            }
+            Trained::Clipped(update) => {
+                let quantized =
+                    update.quantize_stochastic(scale, &mut ChaCha20Rng::from_seed([0; 32])).unwrap();
+                let lanes = quantized.without_noise(dp::WithoutNoise::plan_has_no_privacy()).into_lanes();
+                lanes.into_iter().map(|lane| f64::from(lane.cast_signed()) / scale.factor()).collect()
+            }
+            Trained::ClippedSum(sum) => {
+                lanes(sum).into_iter().map(|lane| lane as f64 / scale.factor()).collect()
+            }
+        }
+    }
+
+    /// As CSV, with this row in the middle where there is one.
+    fn rows_around(middle: Option<&str>) -> Dataset {
+        let row = |row: usize| format!("0.{row},-0.{row},0.5,{}\n", row % 2);
+        let mut text: String = "x0,x1,x2,y\n".into();
+        text.extend((1..4).map(row));
+        text.extend(middle.map(|middle| format!("{middle}\n")));
+        text.extend((4..9).map(row));
+        let plan = plan(vec![3], Activation::Relu, 3, 2);
+        Dataset::from_csv_leniently("silo.csv", text.as_bytes(), &plan.data).0
+    }
+
+    #[test]
+    fn a_table_without_rows_trains_in_every_mode_that_promises_something() {
+        for plan in modes() {
+            let empty = trained(&plan, &Dataset::empty(&plan.data), 1);
+            assert_eq!(empty.len(), plan.initial_model().values().len(), "{}", plan.mode());
+            let noised = matches!(plan.privacy, Privacy::SiloDpSgd { .. });
+            assert_eq!(empty.iter().any(|value| *value != 0.0), noised, "{}", plan.mode());
+            let stands_in = without_data(&plan, &plan.initial_model(), Some(CLIP), [1; 32]).unwrap();
+            assert_eq!(values(stands_in), empty, "{}", plan.mode());
+            // Nothing but rows that do not fit is no row at all.
+            let misfits = Dataset::from_csv_leniently(
+                "silo.csv",
+                "x0,x1,x2,y\n1,1,1,2\n1,,1,0\n".as_bytes(),
+                &plan.data,
+            );
+            if !noised {
+                assert_eq!(trained(&plan, &misfits.0, 1), empty, "{}", plan.mode());
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_that_does_not_fit_adds_nothing_and_moves_no_draw_of_another_row() {
+        let [_, mut plan, ..] = modes();
+        if let Privacy::DistributedDpSgd { sampling_rate, .. } = &mut plan.privacy {
+            *sampling_rate = 0.5;
+        }
+        let distance = |one: &[f64], other: &[f64]| {
+            one.iter().zip(other).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()
+        };
+        let mut moved = 0;
+        for seed in 0..16 {
+            let of = |middle: &str| trained(&plan, &rows_around(Some(middle)), seed);
+            let fits = of("0.9,0.9,0.9,1");
+            let outside = of("0.9,0.9,0.9,2");
+            for misfit in ["0.9,0.9,0.9,", "0.9,,0.9,1", "a,0.9,0.9,1", "0.9,inf,0.9,1", "0.9,0.9"] {
+                assert_eq!(of(misfit), outside, "{misfit}");
+            }
+            let distance = distance(&fits, &outside);
+            assert!(distance <= CLIP + 1e-3, "{distance}");
+            moved += usize::from(distance > 0.1);
+        }
+        assert!((2..15).contains(&moved), "the row was in some of the batches: {moved}");
+    }
+
+    #[test]
+    fn a_training_that_is_asked_to_stop_ends_without_a_result() {
+        let stop = Stop::default();
+        stop.ask();
+        for plan in modes() {
+            let model = plan.initial_model();
+            let data = table(&plan, 20);
+            let ended = StoppableTrainer(stop.clone()).train(&plan, &model, &data, Some(CLIP), [1; 32]);
+            assert!(matches!(ended, Err(TrainError::Stopped)), "{}: {ended:?}", plan.mode());
+            let goes_on =
+                StoppableTrainer::default().train(&plan, &model, &data, Some(CLIP), [1; 32]).unwrap();
+            assert_eq!(values(goes_on), trained(&plan, &data, 1), "{}", plan.mode());
+        }
+    }
+}
