@@ -30,7 +30,7 @@ pub use client::{ClientTls, Connector, TlsIo};
 pub use contact::{ContactError, UnpinnedConnection};
 pub use doctor::{Finding, doctor};
 pub use explain::explain;
-pub use incoming::{Connection, Incoming};
+pub use incoming::{Budget, Connection, Incoming, Turned, Watcher};
 pub use key::{KeyError, TransportKey};
 pub use leaf::{Leaf, LeafError, inspect, renew_at};
 pub use peer::{Peer, PeerCertificate};
