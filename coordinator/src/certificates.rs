@@ -6,7 +6,7 @@ use std::time::Duration;
 use access::Denied;
 use ed25519_dalek::VerifyingKey;
 use identity::{Authority, Subject};
-use pki::{CertificateAuthority, Incoming, ServerTls, TransportKey};
+use pki::{Budget, CertificateAuthority, Incoming, ServerTls, TransportKey, Watcher};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -72,10 +72,10 @@ impl Secured {
 
     /// Accepted connections, without Nagle's algorithm: a round is many small messages, and with it each waits for an
     /// acknowledgement.
-    pub(crate) fn incoming(&self, listener: TcpListener) -> Incoming {
+    pub(crate) fn incoming(&self, listener: TcpListener, budget: Budget, watcher: Watcher) -> Incoming {
         match &self.tls {
-            Some(tls) => Incoming::tls(listener, tls.server.clone()),
-            None => Incoming::plain(listener),
+            Some(tls) => Incoming::tls_within(listener, tls.server.clone(), budget, watcher),
+            None => Incoming::plain_within(listener, budget, watcher),
         }
     }
 

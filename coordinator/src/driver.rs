@@ -1,10 +1,7 @@
 //! The driver: one task that owns the core and the store, and performs effects in order.
 
-use std::collections::VecDeque;
-use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use anyhow::Context;
@@ -15,8 +12,7 @@ use ed25519_dalek::SigningKey;
 use identity::{AuthoredPlan, AuthorisedRoster};
 use params::Digest;
 use protocol::{
-    Attempt, Coordinator, Effect, Effects, Input, Record, RecoverFailure, RecoverJob, Recovered, Rejection,
-    Setup, Timestamp, ToClient, UploadHeader,
+    Attempt, Coordinator, Effect, Effects, Input, Record, Rejection, Setup, Timestamp, ToClient, UploadHeader,
 };
 use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
@@ -30,14 +26,18 @@ use wire::{Refusal, ServiceError};
 
 use crate::artifacts::{Files, Version};
 use crate::audit_log::AuditLog;
-use crate::events::{ChainReply, Event, NextVersion, Staging};
+use crate::events::{ChainReply, Event, Staging};
 use crate::model_card::CardWriter;
-use crate::service::{Counters, RETRY_AFTER};
+use performing::Queue;
+use crate::service::RETRY_AFTER;
 use crate::sessions::Sessions;
-use crate::worker::Opening;
 
 /// Events that may wait for the driver. Beyond it, senders wait: that is the back pressure on clients.
 pub(crate) const INBOX_EVENTS: usize = 4096;
+
+/// Events and bytes of records that are taken before anything is performed.
+const EVENTS_AT_ONCE: usize = 256;
+const RECORD_BYTES_AT_ONCE: usize = 4 << 20;
 
 /// Said of an append that failed; the store names the file and what to look at.
 const APPEND_FAILED: &str = "stopped before anything was said that the journal does not hold; mend what follows and start \
@@ -67,7 +67,6 @@ pub(crate) struct Outward {
     pub(crate) status: watch::Sender<Arc<RunStatus>>,
     /// The newest roster, in force or about to be.
     pub(crate) roster: watch::Sender<Arc<AuthorisedRoster>>,
-    pub(crate) counters: Arc<Counters>,
     pub(crate) metrics: Arc<telemetry::Metrics>,
 }
 
@@ -85,7 +84,7 @@ pub(crate) struct Driver {
     /// The newest published version.
     version: Option<Version>,
     /// Effects not yet performed, in order.
-    effects: VecDeque<Effect>,
+    effects: Queue,
     /// Replies that wait until what they acknowledge is durable.
     replies: Vec<Reply>,
     /// Answers that wait until what they tell is durable.
@@ -133,13 +132,14 @@ impl Driver {
             model_key: keys.model,
             card: CardWriter::new(keys.controls, folder),
             version: None,
-            effects: effects.into(),
+            effects: Queue::default(),
             replies: Vec::new(),
             chains: Vec::new(),
             judged: clock.now(),
             clock,
             opened_at: Instant::now(),
         };
+        driver.effects.extend(effects);
         if driver.core.is_new() {
             driver.start()?;
         } else {
@@ -170,8 +170,13 @@ impl Driver {
             };
             let Some(event) = event else { return Ok(()) };
             self.take(event)?;
-            // Whatever else is here already shares one fsync with it.
-            while let Ok(event) = events.try_recv() {
+            // Whatever else is here already shares one fsync with it: so much of it that neither deadlines nor replies
+            // wait for whoever speaks fastest.
+            for _ in 1..EVENTS_AT_ONCE {
+                if self.effects.bytes() >= RECORD_BYTES_AT_ONCE {
+                    break;
+                }
+                let Ok(event) = events.try_recv() else { break };
                 self.take(event)?;
             }
             block_in_place(|| self.perform())?;
@@ -236,38 +241,6 @@ impl Driver {
         }
         self.effects.extend(effects);
         result
-    }
-
-    /// Performs what is queued, in order; records that stand ready are made durable by one fsync, before
-    /// anything that follows any of them.
-    fn perform(&mut self) -> anyhow::Result<()> {
-        while !self.effects.is_empty() {
-            let records = self.effects.iter().filter_map(|effect| match effect {
-                Effect::Persist(record) => Some(record),
-                _ => None,
-            });
-            let (records, bytes): (Vec<&Record>, Vec<Vec<u8>>) =
-                records.map(|record| (record, record.encode())).unzip();
-            if !bytes.is_empty() {
-                // A failed append is a crash: the process ends and recovers from what is on disk.
-                let last = self.store.append_all(&bytes).context(APPEND_FAILED)?;
-                self.audit.journalled(last - bytes.len() as u64, self.clock.now(), &records)?;
-            }
-            for effect in std::mem::take(&mut self.effects) {
-                self.perform_one(effect)?;
-            }
-        }
-        for Reply { to, result } in self.replies.drain(..) {
-            let _ = to.send(result);
-        }
-        for (from_round, reply) in std::mem::take(&mut self.chains) {
-            let records = self.read_chain(from_round.checked_sub(1)).map_err(|why| {
-                tracing::error!(why = format!("{why:#}"), "cannot read the chain");
-                ServiceError::Internal.to_status()
-            });
-            let _ = reply.send(records);
-        }
-        Ok(())
     }
 
     fn perform_one(&mut self, effect: Effect) -> anyhow::Result<()> {
@@ -369,62 +342,6 @@ impl Driver {
         Ok(())
     }
 
-    fn compute(&mut self, job: RecoverJob) -> anyhow::Result<()> {
-        let at = job.at;
-        let opened = job.uploads.iter().map(|header| self.store.open_staged(&stage_key(header))).collect();
-        let vectors: Vec<_> = match opened {
-            Ok(vectors) => vectors,
-            Err(why) => {
-                // Trying again would fail again: the round ends by name, and the run goes on.
-                let why: StoreError = why;
-                let result = Err(RecoverFailure::BadAggregate(format!("a staged vector is gone: {why}")));
-                self.feed(Input::Recovered { at, result });
-                return Ok(());
-            }
-        };
-        let plan = self.plan.clone();
-        let run_id = self.core.run_id().context("a sum is opened before the run started")?;
-        let version = self.load_head()?;
-        let (params, state) = (version.params.clone(), version.state.clone());
-        let opening = Opening { job, plan, vectors, params, state };
-        let inbox = self.inbox.clone();
-        tokio::task::spawn_blocking(move || {
-            // A round must end, even where opening it shows a fault of this program.
-            let result = std::panic::catch_unwind(AssertUnwindSafe(|| opening.run()))
-                .unwrap_or_else(|_| Err(RecoverFailure::BadAggregate("opening the sum failed inside".into())))
-                .map(|next| {
-                    let files = Files::stepped(&next, &run_id, at.round);
-                    Box::new(NextVersion { next, files })
-                });
-            // The driver outlives its workers unless the process stops.
-            let _ = inbox.blocking_send(Event::Opened { at, result });
-        });
-        Ok(())
-    }
-
-    fn opened(
-        &mut self,
-        at: Attempt,
-        result: Result<Box<NextVersion>, RecoverFailure>,
-    ) -> anyhow::Result<()> {
-        let result = match result {
-            Err(why) => Err(why),
-            Ok(version) => {
-                let NextVersion { next, files } = *version;
-                // Durable before the record that names them. A disk that fails is a crash: the round's shares are
-                // journalled, so that recovery opens the same sum again, and nobody's budget is lost.
-                block_in_place(|| files.stage(self.store.as_mut(), at)).context("cannot stage the model")?;
-                Ok(Recovered {
-                    aggregate: next.aggregate,
-                    artifacts: files.artifacts(next.params.digest()),
-                    metrics: next.metrics,
-                })
-            }
-        };
-        self.feed(Input::Recovered { at, result });
-        Ok(())
-    }
-
     fn begin_upload(&mut self, header: &UploadHeader) -> Result<Staging, tonic::Status> {
         if let Err(rejection) = self.core.admit_upload(header) {
             self.outward.metrics.reject_upload(rejection.reason());
@@ -432,8 +349,9 @@ impl Driver {
         }
         let key = stage_key(header);
         let internal = |why: StoreError| {
-            tracing::error!(%why, "cannot stage an upload");
-            ServiceError::Internal.to_status()
+            tracing::error!("cannot stage an upload: {:#}", anyhow::Error::from(why));
+            // It may pass, as descriptors and space are given back: the silo, whose budget is spent, tries again.
+            ServiceError::Busy { retry_after: RETRY_AFTER }.to_status()
         };
         if block_in_place(|| self.store.staged_bytes(&key)).map_err(internal)?.is_some() {
             return Ok(Staging::Done);
@@ -459,8 +377,8 @@ impl Driver {
         self.outward.metrics.epsilon_spent.set(status.privacy.epsilon.unwrap_or(0.0));
         self.outward.metrics.enter_phase(status.phase);
         let facts = wire::ServerFacts {
-            bytes_received: self.outward.counters.received.load(Ordering::Relaxed),
-            bytes_sent: self.outward.counters.sent.load(Ordering::Relaxed),
+            bytes_received: self.outward.metrics.bytes_received.get(),
+            bytes_sent: self.outward.metrics.bytes_sent.get(),
             server_version: env!("CARGO_PKG_VERSION").into(),
             now_ms: self.clock.now().0,
             started_ms: self.clock.started().0,
@@ -514,5 +432,7 @@ fn stage_key(header: &UploadHeader) -> StageKey {
 
 mod act;
 mod models;
+mod opening;
+mod performing;
 #[cfg(test)]
 mod tests;

@@ -3,13 +3,14 @@
 use bytes::Bytes;
 use identity::AuthorisedRoster;
 use params::Digest;
-use protocol::{Act, Attempt, RecoverFailure, Rejection, SessionVersion, ToCoordinator, UploadHeader};
+use protocol::{Act, Attempt, Rejection, SessionVersion, ToCoordinator, UploadHeader};
 use secagg::ClientId;
 use store::StageWriter;
 use tokio::sync::oneshot;
 
 use crate::artifacts::Files;
 use crate::sessions::{Outbox, SessionId};
+use crate::worker::OpeningError;
 
 /// Who waits for records of the chain.
 pub(crate) type ChainReply = oneshot::Sender<Result<Vec<wire::CheckpointRecord>, tonic::Status>>;
@@ -44,7 +45,7 @@ pub(crate) enum Event {
     },
     Opened {
         at: Attempt,
-        result: Result<Box<NextVersion>, RecoverFailure>,
+        result: Result<Box<NextVersion>, OpeningError>,
     },
     FetchModel {
         wanted: Wanted,

@@ -153,12 +153,12 @@ pub async fn run_on(
     let (inbox, events) = mpsc::channel(INBOX_EVENTS);
     let (status, watched) = watch::channel(Arc::new(wire::v1::RunStatus::default()));
     let (newest, rosters) = watch::channel(Arc::new(roster.clone()));
-    let counters = Arc::new(service::Counters::default());
     let metrics = Arc::new(telemetry::Metrics::new());
     let patience = daemon::patience(&plan);
+    let budget = budget(&plan);
     let federation = roster.federation.clone();
     let setup = protocol::Setup { plan, roster, authority, key: key.signing_key().clone() };
-    let outward = Outward { status, roster: newest, counters: counters.clone(), metrics: metrics.clone() };
+    let outward = Outward { status, roster: newest, metrics: metrics.clone() };
     let transport = if tls.is_some() { "mutual TLS 1.3" } else { "PLAIN TEXT on this machine only" };
     let controls = card::Controls {
         transport: transport.into(),
@@ -215,7 +215,7 @@ pub async fn run_on(
         inbox,
         watched,
         rosters.clone(),
-        counters,
+        metrics.clone(),
         patience,
         stopped.clone(),
         registry.denied(),
@@ -241,7 +241,7 @@ pub async fn run_on(
         .add_service(audit.server());
 
     let mut serving = stopped;
-    let incoming = secured.incoming(listener);
+    let incoming = secured.incoming(listener, budget, watcher(&metrics));
     let renewal = secured.keep_renewed();
     let mut server = tokio::spawn(server.serve_with_incoming_shutdown(incoming, async move {
         // An error says that the sender is gone: stop as well.
@@ -274,6 +274,24 @@ pub async fn run_on(
         task.abort();
     }
     driven
+}
+
+/// Files of a store, an index and two logs that are open at once, whatever the cohort.
+const FILES: u64 = 128;
+
+/// How many connections there is room for: each silo's vector is a file while it arrives, and again when the sum is opened.
+fn budget(plan: &identity::Plan) -> pki::Budget {
+    let descriptors = daemon::raise_descriptors();
+    let files = (FILES + 2 * plan.cohort.maximum as u64).max(descriptors.min(4096) / 4);
+    let budget = pki::Budget::of_descriptors(descriptors, files);
+    tracing::info!(descriptors, connections = budget.connections, "room for connections");
+    budget
+}
+
+/// Counts the connections that came to nothing.
+fn watcher(metrics: &Arc<telemetry::Metrics>) -> pki::Watcher {
+    let metrics = Arc::clone(metrics);
+    Arc::new(move |turned: pki::Turned| metrics.turn_connection(turned.name()))
 }
 
 /// In front of every service; what it refuses, and what changes anything, is in the audit log.

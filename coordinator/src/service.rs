@@ -31,13 +31,6 @@ pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(200);
 
 type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// Bytes in and out, for the status.
-#[derive(Default)]
-pub(crate) struct Counters {
-    pub(crate) received: AtomicU64,
-    pub(crate) sent: AtomicU64,
-}
-
 /// All services; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Services {
@@ -47,7 +40,7 @@ pub(crate) struct Services {
     denied: Denied,
     /// Signs what is said first.
     key: Arc<SigningKey>,
-    counters: Arc<Counters>,
+    metrics: Arc<telemetry::Metrics>,
     sessions: Arc<AtomicU64>,
     /// How long a peer that owes a message may be silent: the plan's.
     patience: Duration,
@@ -60,14 +53,14 @@ impl Services {
         inbox: mpsc::Sender<Event>,
         status: watch::Receiver<Arc<v1::RunStatus>>,
         roster: watch::Receiver<Arc<AuthorisedRoster>>,
-        counters: Arc<Counters>,
+        metrics: Arc<telemetry::Metrics>,
         patience: Duration,
         stopped: watch::Receiver<bool>,
         denied: Denied,
         key: SigningKey,
     ) -> Self {
         let (sessions, key) = (Arc::default(), Arc::new(key));
-        Self { inbox, status, roster, denied, key, counters, sessions, patience, stopped }
+        Self { inbox, status, roster, denied, key, metrics, sessions, patience, stopped }
     }
 
     pub(crate) fn federation(&self) -> FederationServer<Self> {
@@ -182,17 +175,17 @@ impl Services {
         block_in_place(|| resume(&mut verifier, writer.as_ref()))?;
         while let Some(chunk) = self.next_chunk(chunks).await? {
             let bytes = verifier.accept(chunk).map_err(|why| why.to_status())?;
-            self.counters.received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-            block_in_place(|| writer.append(&bytes)).map_err(internal)?;
+            self.metrics.bytes_received.inc_by(bytes.len() as u64);
+            block_in_place(|| writer.append(&bytes)).map_err(not_staged)?;
         }
         if let Err(why) = verifier.finish() {
             // A stream that broke off resumes where it stopped; a whole that is wrong begins again.
             if matches!(why, wire::ChunkError::WholeDigest) {
-                block_in_place(|| writer.restart()).map_err(internal)?;
+                block_in_place(|| writer.restart()).map_err(not_staged)?;
             }
             return Err(why.to_status());
         }
-        block_in_place(|| writer.commit()).map_err(internal)
+        block_in_place(|| writer.commit()).map_err(not_staged)
     }
 }
 
@@ -312,7 +305,7 @@ impl Models for Services {
         let wanted = wanted(&request.into_inner())?;
         let ModelFile { round, digest, file } =
             self.ask(|reply| Event::FetchModel { wanted, reply }).await??;
-        self.counters.sent.fetch_add(file.len() as u64, Ordering::Relaxed);
+        self.metrics.bytes_sent.inc_by(file.len() as u64);
         let chunks = wire::model_chunks(round, digest, file).map(Ok);
         Ok(Response::new(Box::pin(tokio_stream::iter(chunks))))
     }
@@ -382,18 +375,22 @@ fn wanted(request: &v1::FetchModelRequest) -> Result<Wanted, Status> {
 
 /// Hashes what an earlier stream left, so that the digest is over the whole.
 fn resume(verifier: &mut UploadVerifier, writer: &dyn StageWriter) -> Result<(), Status> {
-    let mut held = writer.received().map_err(internal)?;
+    let mut held = writer.received().map_err(not_staged)?;
     let mut block = vec![0u8; limits::CHUNK_BYTES];
     loop {
-        let read = held.read(&mut block).map_err(internal)?;
+        let read = held.read(&mut block).map_err(|why| {
+            tracing::error!(%why, "what was staged cannot be read");
+            ServiceError::Busy { retry_after: RETRY_AFTER }.to_status()
+        })?;
         let Some(bytes) = block.get(..read).filter(|bytes| !bytes.is_empty()) else { return Ok(()) };
         verifier.resume(bytes).map_err(|why| why.to_status())?;
     }
 }
 
-fn internal(why: impl std::fmt::Display) -> Status {
-    tracing::error!(%why, "staging failed");
-    ServiceError::Internal.to_status()
+/// A disk that is full, or descriptors that have run out, may pass: the silo, whose budget is spent, goes on with its vector.
+fn not_staged(why: store::StoreError) -> Status {
+    tracing::error!("staging failed: {:#}", anyhow::Error::from(why));
+    ServiceError::Busy { retry_after: RETRY_AFTER }.to_status()
 }
 
 fn stopping() -> Status {

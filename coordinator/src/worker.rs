@@ -13,6 +13,21 @@ use sha2::{Digest as _, Sha256};
 /// Bytes read at once: whole lanes, small enough to stay in cache.
 const READ_BYTES: usize = 64 << 10;
 
+/// Why a sum was not opened.
+#[derive(Debug)]
+pub(crate) enum OpeningError {
+    /// The round ends by this name.
+    Round(RecoverFailure),
+    /// The operating system did not give what it holds: that says nothing of the round.
+    Disk(std::io::Error),
+}
+
+impl From<RecoverFailure> for OpeningError {
+    fn from(why: RecoverFailure) -> Self {
+        Self::Round(why)
+    }
+}
+
 /// What the worker needs, all of it owned.
 pub(crate) struct Opening {
     pub(crate) job: RecoverJob,
@@ -27,9 +42,9 @@ impl Opening {
     /// Opens the sum. Memory is one vector, however many are summed.
     ///
     /// # Errors
-    /// [`RecoverFailure`]; an unreadable staged vector is a bad aggregate too, since its owner was promised that
-    /// it is in the sum.
-    pub(crate) fn run(self) -> Result<NextModel, RecoverFailure> {
+    /// [`OpeningError`]; a staged vector that is not the announced one is a bad aggregate, since its owner was promised
+    /// that it is in the sum.
+    pub(crate) fn run(self) -> Result<NextModel, OpeningError> {
         let mut sum = vec![0u32; self.plan.lanes()];
         for (header, vector) in self.job.uploads.iter().zip(self.vectors) {
             add(&mut sum, vector)
@@ -41,7 +56,11 @@ impl Opening {
                     }
                 })
                 .map_err(|why| {
-                    RecoverFailure::BadAggregate(format!("client {}'s staged vector: {why}", header.client))
+                    if is_disk(&why) {
+                        return OpeningError::Disk(why);
+                    }
+                    let what = format!("client {}'s staged vector: {why}", header.client);
+                    RecoverFailure::BadAggregate(what).into()
                 })?;
         }
         let mechanism = self.plan.mechanism();
@@ -52,8 +71,26 @@ impl Opening {
         removal.remove(&mut sum);
         // Straight from the operating system: a sum that is opened again after a crash gets other noise, and was not told.
         mechanism.noise_sum(&mut sum, &mut UnwrapErr(SysRng));
-        next_model(&self.plan, &sum, self.job.included.len(), &self.params, self.state)
+        Ok(next_model(&self.plan, &sum, self.job.included.len(), &self.params, self.state)?)
     }
+}
+
+/// Whether the operating system is what failed, and not what lies on the disk.
+pub(crate) fn is_disk(why: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(why);
+    while let Some(error) = cause {
+        // What an `io::Error` wraps is not among its sources, but in it.
+        if let Some(error) = error.downcast_ref::<std::io::Error>() {
+            if error.raw_os_error().is_some() {
+                return true;
+            }
+            if error.get_ref().is_some_and(|inner| is_disk(inner)) {
+                return true;
+            }
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Adds a vector's lanes to the sum as they are read, and returns the digest of its bytes.

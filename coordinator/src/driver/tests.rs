@@ -61,7 +61,7 @@ fn open_with(
     let (roster, _) = watch::channel(Arc::new(setup.roster.clone()));
     let metrics = Arc::new(telemetry::Metrics::new());
     let keys = Keys { audit: key(9).signing_key().clone(), model: None, controls: controls() };
-    let outward = Outward { status, roster, counters: Arc::default(), metrics };
+    let outward = Outward { status, roster, metrics };
     Driver::open(store, setup, folder, keys, inbox, outward).map(|(driver, _)| driver)
 }
 

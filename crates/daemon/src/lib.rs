@@ -1,7 +1,7 @@
 //! What the two daemons share: their clock, the end that a signal asks for, and how a configuration is read.
 //!
 //! Owns: the time that deadlines are judged by ([`Clock`]), how long a silent peer is waited for ([`patience`]), the
-//! termination signals ([`terminated`]), and the checks that both configurations need. Does not: know a socket, a
+//! termination signals ([`terminated`]), how many files may be open ([`raise_descriptors`]), and the checks that both configurations need. Does not: know a socket, a
 //! journal or a round.
 //!
 //! ```
@@ -15,10 +15,12 @@
 
 mod clock;
 mod config;
+mod descriptors;
 mod encryption;
 mod process;
 
 pub use clock::{Clock, heartbeat, patience, wall_ms};
 pub use config::{ConfigError, PLAINTEXT, default_log, load, read, read_authority, read_roster, resolve};
+pub use descriptors::raise_descriptors;
 pub use encryption::{Encryption, read_identity, read_secret_text};
 pub use process::{GOODBYE, runtime, terminated};

@@ -37,6 +37,9 @@ pub struct Metrics {
     pub bytes_sent: Counter,
     /// What the privacy accountant has spent.
     pub epsilon_spent: Gauge<f64, AtomicU64>,
+    /// Calls that the audit log only counts.
+    pub calls_left_out: Counter,
+    connections_turned: Family<WhyLabel, Counter>,
     upload_rejections: Family<ReasonLabel, Counter>,
     phase: Family<PhaseLabel, Gauge>,
     registry: Registry,
@@ -76,7 +79,21 @@ impl Metrics {
             "Uploads refused, by the reason code told to the client",
             Family::default(),
         );
+        let calls_left_out = add(
+            r,
+            "calls_left_out",
+            "Refused calls and calls of strangers that the audit log only counts",
+            Counter::default(),
+        );
+        let connections_turned = add(
+            r,
+            "connections_turned",
+            "Connections that came to nothing: hung up, gave way to others, late, refused",
+            Family::default(),
+        );
         Self {
+            calls_left_out,
+            connections_turned,
             rounds_committed,
             rounds_aborted,
             round_seconds,
@@ -94,6 +111,11 @@ impl Metrics {
     pub fn enter_phase(&self, phase: &'static str) {
         self.phase.clear();
         self.phase.get_or_create(&PhaseLabel { phase }).set(1);
+    }
+
+    /// A connection came to nothing.
+    pub fn turn_connection(&self, why: &'static str) {
+        self.connections_turned.get_or_create(&WhyLabel { why }).inc();
     }
 
     /// An upload was refused with this reason code.
@@ -128,6 +150,11 @@ struct ReasonLabel {
     reason: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WhyLabel {
+    why: &'static str,
+}
+
 fn add<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
     registry.register(name, help, metric.clone());
     metric
@@ -148,6 +175,7 @@ mod tests {
         metrics.reject_upload("STALE_ATTEMPT");
         metrics.epsilon_spent.set(0.25);
         metrics.bytes_received.inc_by(17);
+        metrics.turn_connection("gave_way");
         metrics
     }
 
@@ -159,7 +187,7 @@ mod tests {
             .filter_map(|l| l.strip_prefix("# TYPE "))
             .filter_map(|l| l.split(' ').next())
             .collect();
-        assert_eq!(names.len(), 9, "{text}");
+        assert_eq!(names.len(), 11, "{text}");
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
         for name in names {
             assert!(name.starts_with("folkmoot_"), "{name}");

@@ -1,0 +1,101 @@
+//! Effects, performed in order: first the records, durable by one fsync for as many as stand ready, then the rest.
+
+use std::collections::VecDeque;
+
+use anyhow::Context;
+use protocol::{Effect, Record};
+use store::APPEND_BYTES_MAX;
+use wire::{Refusal, ServiceError};
+
+use super::{APPEND_FAILED, Driver, Reply};
+
+/// Bytes of records in one append: far enough below the store's limit for what sealing adds to each. A single record that is
+/// longer goes alone, and the store judges it.
+const APPEND_BYTES: usize = APPEND_BYTES_MAX / 4;
+
+/// Effects that wait, and the encoding of those that are records.
+#[derive(Default)]
+pub(super) struct Queue {
+    effects: VecDeque<(Effect, Vec<u8>)>,
+    bytes: usize,
+}
+
+impl Queue {
+    pub(super) fn extend(&mut self, effects: impl IntoIterator<Item = Effect>) {
+        for effect in effects {
+            let bytes = match &effect {
+                Effect::Persist(record) => record.encode(),
+                _ => Vec::new(),
+            };
+            self.bytes += bytes.len();
+            self.effects.push_back((effect, bytes));
+        }
+    }
+
+    /// Of the records that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.effects.is_empty()
+    }
+
+    /// The first effects, as far as their records fit into one append.
+    fn take_an_append(&mut self) -> Vec<(Effect, Vec<u8>)> {
+        let (mut taken, mut total) = (Vec::new(), 0);
+        while let Some((_, bytes)) = self.effects.front() {
+            if !taken.is_empty() && total + bytes.len() > APPEND_BYTES {
+                break;
+            }
+            total += bytes.len();
+            taken.extend(self.effects.pop_front());
+        }
+        self.bytes -= total;
+        taken
+    }
+}
+
+impl Driver {
+    /// Performs what is queued, in order; records that stand ready are made durable by one fsync, before
+    /// anything that follows any of them.
+    pub(super) fn perform(&mut self) -> anyhow::Result<()> {
+        while !self.effects.is_empty() {
+            let together = self.effects.take_an_append();
+            let mut bytes = Vec::new();
+            let mut effects = Vec::new();
+            for (effect, encoded) in together {
+                if matches!(effect, Effect::Persist(_)) {
+                    bytes.push(encoded);
+                }
+                effects.push(effect);
+            }
+            if !bytes.is_empty() {
+                let records: Vec<&Record> = effects
+                    .iter()
+                    .filter_map(|effect| match effect {
+                        Effect::Persist(record) => Some(record),
+                        _ => None,
+                    })
+                    .collect();
+                // A failed append is a crash: the process ends and recovers from what is on disk.
+                let last = self.store.append_all(&bytes).context(APPEND_FAILED)?;
+                self.audit.journalled(last - bytes.len() as u64, self.clock.now(), &records)?;
+            }
+            for effect in effects {
+                self.perform_one(effect)?;
+            }
+        }
+        for Reply { to, result } in self.replies.drain(..) {
+            let _ = to.send(result);
+        }
+        for (from_round, reply) in std::mem::take(&mut self.chains) {
+            let records = self.read_chain(from_round.checked_sub(1)).map_err(|why| {
+                tracing::error!(why = format!("{why:#}"), "cannot read the chain");
+                ServiceError::Internal.to_status()
+            });
+            let _ = reply.send(records);
+        }
+        Ok(())
+    }
+}
