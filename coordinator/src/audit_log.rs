@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,12 @@ use protocol::{Record, RoundOutcome, Timestamp};
 use secagg::ClientId;
 use tlog::VerifierKey;
 use tokio::sync::oneshot;
+
+mod left_out;
+mod replaced;
+
+use left_out::LeftOut;
+use replaced::{cut, writable};
 
 /// The detail that holds the journal record's number.
 const JOURNAL: &str = "journal";
@@ -31,6 +37,13 @@ const RECEIPTS_AT_ONCE: usize = 16;
 const ENTRIES_AT_ONCE: u64 = 256;
 /// How often it is asked whether a checkpoint is due while nothing is new.
 const QUIET: Duration = Duration::from_millis(500);
+
+/// Commands that may wait for the thread: behind them the driver waits, and calls are counted only.
+const COMMANDS_WAITING: usize = 1024;
+/// How soon a question is asked again while so many wait.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
+/// The longest text of a call that is written down.
+const CALL_TEXT_BYTES: usize = 512;
 
 /// What the log's thread is asked.
 enum Command {
@@ -54,7 +67,9 @@ pub(crate) struct View {
 /// The way to the log's thread; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct AuditLog {
-    commands: Sender<Command>,
+    commands: SyncSender<Command>,
+    /// Calls that are counted and not written.
+    left_out: Arc<Mutex<LeftOut>>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -74,8 +89,10 @@ impl AuditLog {
             &folder.with_extension("pub"),
             format!("{}\n", log.verifier_key()).as_bytes(),
         )?;
+        let left_out = Arc::default();
         let mut keeper = Keeper {
             log,
+            left_out: Arc::clone(&left_out),
             uploads: BTreeMap::new(),
             unpublished: false,
             published: Instant::now(),
@@ -92,12 +109,12 @@ impl AuditLog {
             .collect();
         keeper.append(&events)?;
         keeper.publish()?;
-        let (send, commands) = channel();
+        let (send, commands) = sync_channel(COMMANDS_WAITING);
         let thread = std::thread::Builder::new()
             .name("audit log".into())
             .spawn(move || keeper.run(&commands))
             .context("the audit log's thread cannot be started")?;
-        Ok(Self { commands: send, thread: Arc::new(Mutex::new(Some(thread))) })
+        Ok(Self { commands: send, left_out, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 
     /// Writes and publishes what was said so far and lets go of the folder.
@@ -125,8 +142,12 @@ impl AuditLog {
         Ok(())
     }
 
-    /// A call that was refused, or that changes something.
-    pub(crate) fn called(&self, now: Timestamp, call: &CallRecord) {
+    /// A call that was refused, or that changes something. Whether it is written down: strangers, and whoever is refused
+    /// without end, are counted beyond what the log has room for in a minute.
+    pub(crate) fn called(&self, now: Timestamp, call: &CallRecord) -> bool {
+        if !self.left_out().admit(now.0, call) {
+            return false;
+        }
         let (status, text) = match &call.outcome {
             Outcome::Begun => (Status::Ok, None),
             Outcome::Refused { reason, text } | Outcome::Failed { reason, text } => {
@@ -137,11 +158,24 @@ impl AuditLog {
         let mut event = Event::new(now.0, actor_of(&call.caller), format!("call.{action}"), status);
         if let Some((reason, text)) = text {
             event.details.insert("reason".into(), reason.clone());
-            event.details.insert("text".into(), text.clone());
+            event.details.insert("text".into(), cut(text, CALL_TEXT_BYTES));
         }
-        if !self.append(vec![event]) {
-            tracing::error!(action = %call.rpc, by = %call.caller.name, "a call is in no audit log");
+        match self.commands.try_send(Command::Append(vec![event])) {
+            Ok(()) => true,
+            // The thread writes as fast as its disk does.
+            Err(TrySendError::Full(_)) => {
+                self.left_out().count(call);
+                false
+            }
+            Err(TrySendError::Disconnected(_)) => {
+                tracing::error!(action = %call.rpc, by = %call.caller.name, "a call is in no audit log");
+                false
+            }
         }
+    }
+
+    fn left_out(&self) -> MutexGuard<'_, LeftOut> {
+        self.left_out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the thread is there to write it; one that is not has said why.
@@ -173,14 +207,22 @@ impl AuditLog {
 
     async fn ask<T>(&self, question: impl FnOnce(Reply<T>) -> Command) -> Option<Result<T, audit::LogError>> {
         let (reply, answer) = oneshot::channel();
-        self.commands.send(question(reply)).ok()?;
-        answer.await.ok()
+        let mut command = question(reply);
+        loop {
+            match self.commands.try_send(command) {
+                Ok(()) => return answer.await.ok(),
+                Err(TrySendError::Full(waits)) => command = waits,
+                Err(TrySendError::Disconnected(_)) => return None,
+            }
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
     }
 }
 
 /// The log and what its thread keeps beside it.
 struct Keeper {
     log: Log,
+    left_out: Arc<Mutex<LeftOut>>,
     /// Indices of each silo's newest uploads.
     uploads: BTreeMap<ClientId, VecDeque<u64>>,
     unpublished: bool,
@@ -221,7 +263,14 @@ impl Keeper {
         if events.is_empty() {
             return Ok(());
         }
-        let indices = self.log.append(events)?;
+        let indices = match self.log.append(events) {
+            // One that cannot be an entry ends no log: what it was about stands in for it.
+            Err(audit::LogError::Event(_)) => {
+                let events: Vec<Event> = events.iter().map(writable).collect();
+                self.log.append(&events)?
+            }
+            appended => appended?,
+        };
         for (index, event) in indices.zip(events) {
             self.note(index, event);
         }
@@ -242,19 +291,27 @@ impl Keeper {
         if self.published.elapsed() >= self.publish_every { self.publish() } else { Ok(()) }
     }
 
+    /// Writes how many calls were left out, where their minute is over or the log is closed.
+    fn tell_left_out(&mut self, closing: bool) -> Result<(), audit::LogError> {
+        let mut left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = left_out.told(daemon::wall_ms(), closing);
+        drop(left_out);
+        self.append(told.as_slice())
+    }
+
     fn run(mut self, commands: &Receiver<Command>) {
         loop {
             let done = match commands.recv_timeout(QUIET) {
                 Err(RecvTimeoutError::Timeout) => self.publish_when_due(),
                 Ok(Command::Close) | Err(RecvTimeoutError::Disconnected) => {
-                    if let Err(why) = self.publish() {
+                    if let Err(why) = self.tell_left_out(true).and_then(|()| self.publish()) {
                         tracing::error!(%why, "the audit log's last entries are not published; they are at the next start");
                     }
                     return;
                 }
                 Ok(command) => self.obey(command),
             };
-            if let Err(why) = done {
+            if let Err(why) = done.and_then(|()| self.tell_left_out(false)) {
                 tracing::error!(%why, "the audit log cannot be written; mend that and start again");
                 return;
             }
@@ -406,59 +463,4 @@ fn event_of(number: u64, record: &Record, now: Timestamp) -> Option<Event> {
 }
 
 #[cfg(test)]
-mod tests {
-    use protocol::Attempt;
-
-    use super::*;
-
-    fn round(round: u64) -> [Record; 2] {
-        let now = Timestamp(1000 * round);
-        let at = Attempt { round, attempt: 1 };
-        let outcome = RoundOutcome::TooFewAdverts { got: 0, need: 3 };
-        [
-            Record::Opened { now, at, cohort: (1..=3).map(ClientId).collect() },
-            Record::Aborted { now, outcome },
-        ]
-    }
-
-    fn open(folder: &Path, journal: &[Record]) -> AuditLog {
-        let key = SigningKey::from_bytes(&[7; 32]);
-        AuditLog::open(folder, "folkmoot/test", key, journal, Duration::ZERO).unwrap()
-    }
-
-    fn entries(folder: &Path) -> Vec<(String, Option<u64>)> {
-        let log = Log::open(folder, "folkmoot/test", SigningKey::from_bytes(&[7; 32])).unwrap();
-        let entries = log.entries(0..log.size()).unwrap();
-        let events = entries.iter().map(|entry| Event::decode(entry).unwrap());
-        events.map(|event| (event.action, event.round)).collect()
-    }
-
-    #[test]
-    fn what_a_crash_kept_out_of_the_log_is_written_at_the_next_start_and_nothing_twice() {
-        let folder = tempfile::tempdir().unwrap();
-        let audit = folder.path().join("audit");
-        let journal: Vec<Record> = (1..=3).flat_map(round).collect();
-        let whole = folder.path().join("whole");
-        open(&whole, &journal).close();
-        // The process ends with half a round in the log, and has journalled more.
-        open(&audit, &journal[..3]).close();
-        assert_eq!(entries(&audit).len(), 3);
-        let log = open(&audit, &journal[..4]);
-        let refs: Vec<&Record> = journal[4..].iter().collect();
-        log.journalled(4, Timestamp(3000), &refs).unwrap();
-        log.close();
-        open(&audit, &journal).close();
-        assert_eq!(entries(&audit), entries(&whole));
-        assert_eq!(entries(&whole)[4], ("round.opened".to_owned(), Some(3)));
-    }
-
-    #[test]
-    fn a_log_whose_thread_has_ended_stops_the_driver_instead_of_going_unwritten() {
-        let folder = tempfile::tempdir().unwrap();
-        let log = open(&folder.path().join("audit"), &[]);
-        log.close();
-        let [opened, _] = round(1);
-        let why = log.journalled(0, Timestamp(1), &[&opened]).unwrap_err().to_string();
-        assert!(why.contains("the audit log is not written any more"), "{why}");
-    }
-}
+mod tests;

@@ -28,9 +28,9 @@ use crate::artifacts::{Files, Version};
 use crate::audit_log::AuditLog;
 use crate::events::{ChainReply, Event, Staging};
 use crate::model_card::CardWriter;
-use performing::Queue;
 use crate::service::RETRY_AFTER;
 use crate::sessions::Sessions;
+use performing::Queue;
 
 /// Events that may wait for the driver. Beyond it, senders wait: that is the back pressure on clients.
 pub(crate) const INBOX_EVENTS: usize = 4096;

@@ -210,7 +210,7 @@ pub async fn run_on(
         access::Lifetimes::default(),
         Arc::new(daemon::wall_ms),
     )?;
-    let guard = guard(&registry, &audit, secured.is_plain());
+    let guard = guard(&registry, &audit, &metrics, secured.is_plain());
     let services = Services::new(
         inbox,
         watched,
@@ -295,10 +295,18 @@ fn watcher(metrics: &Arc<telemetry::Metrics>) -> pki::Watcher {
 }
 
 /// In front of every service; what it refuses, and what changes anything, is in the audit log.
-fn guard(registry: &Arc<Registry>, audit: &AuditLog, plain: bool) -> access::Guard {
-    let audit = audit.clone();
-    let hook =
-        Arc::new(move |call: &access::CallRecord| audit.called(protocol::Timestamp(daemon::wall_ms()), call));
+fn guard(
+    registry: &Arc<Registry>,
+    audit: &AuditLog,
+    metrics: &Arc<telemetry::Metrics>,
+    plain: bool,
+) -> access::Guard {
+    let (audit, metrics) = (audit.clone(), Arc::clone(metrics));
+    let hook = Arc::new(move |call: &access::CallRecord| {
+        if !audit.called(protocol::Timestamp(daemon::wall_ms()), call) {
+            metrics.calls_left_out.inc();
+        }
+    });
     let (rates, clock) = (access::Rates::default(), Arc::new(daemon::wall_ms));
     if plain {
         access::Guard::plaintext(Arc::clone(registry), &rates, clock, hook)

@@ -180,6 +180,27 @@ fn a_silo_that_refused_by_its_own_word_takes_it_back_by_checking_in() {
 }
 
 #[test]
+fn a_silo_that_says_one_thing_and_another_without_end_fills_no_journal() {
+    for version in [SessionVersion::Two, SessionVersion::Three] {
+        let mut bench = Bench::opened();
+        bench.feed(Input::Connected { client: ClientId(1), version }).unwrap();
+        let before = bench.journal.len();
+        for turn in 0..500u32 {
+            let data = Some(Digest::sha256(&turn.to_le_bytes()));
+            bench.says(1, ToCoordinator::CheckIn { head: Some(0), data }).unwrap();
+            let text = format!("{turn} is too much");
+            let reason = protocol::Decline::Policy { code: "POLICY_EPSILON".into(), text };
+            bench.says(1, ToCoordinator::Declined { round: None, reason }).unwrap();
+            assert_eq!(bench.coordinator.status().clients[0].state, "refuses", "turn {turn}");
+        }
+        let written = bench.journal.len() - before;
+        assert!(written < 24, "{written} records of one silo in one attempt, version {version}");
+        bench.says(1, ToCoordinator::CheckIn { head: Some(0), data: None }).unwrap();
+        assert_ne!(bench.coordinator.status().clients[0].state, "refuses", "it may still come back");
+    }
+}
+
+#[test]
 fn a_silo_that_speaks_an_older_version_is_named_to_the_operator_while_it_is_served() {
     let mut bench = Bench::opened();
     assert_eq!(bench.coordinator.status().notices.len(), 0);

@@ -1,5 +1,6 @@
 //! The driver on a disk that fails, and after a restart with a clock set back.
 
+mod flood;
 mod rollback;
 
 use std::path::Path;

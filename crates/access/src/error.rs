@@ -62,7 +62,15 @@ pub enum AccessError {
         /// When the next call is served.
         retry_after: Duration,
     },
-    /// No row of the table names it.
+    /// Too many of its calls are in progress.
+    #[error("{who} has too many calls in progress; end some of them first")]
+    TooMany {
+        /// The caller.
+        who: String,
+        /// When to ask again.
+        retry_after: Duration,
+    },
+    /// No row of the table names it. Its path is cut: a stranger chose it.
     #[error("{0} is not offered here; install the same release of folkmoot on both sides")]
     UnknownRpc(String),
 }
@@ -76,7 +84,7 @@ impl wire::Refusal for AccessError {
             | Self::TokenWithdrawn
             | Self::CertificateExpired => Code::Unauthenticated,
             Self::Denied { .. } | Self::WrongRole { .. } => Code::PermissionDenied,
-            Self::TooOften { .. } => Code::ResourceExhausted,
+            Self::TooOften { .. } | Self::TooMany { .. } => Code::ResourceExhausted,
             Self::UnknownRpc(_) => Code::Unimplemented,
         }
     }
@@ -91,13 +99,14 @@ impl wire::Refusal for AccessError {
             Self::Denied { .. } => "DENIED",
             Self::WrongRole { .. } => "WRONG_ROLE",
             Self::TooOften { .. } => "TOO_OFTEN",
+            Self::TooMany { .. } => "TOO_MANY_CALLS",
             Self::UnknownRpc(_) => "UNKNOWN_RPC",
         }
     }
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::TooOften { retry_after, .. } => Some(*retry_after),
+            Self::TooOften { retry_after, .. } | Self::TooMany { retry_after, .. } => Some(*retry_after),
             _ => None,
         }
     }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use governor::clock::DefaultClock;
 use http::header::AUTHORIZATION;
@@ -24,11 +25,18 @@ use crate::denied::Denied;
 use crate::error::{AccessError, in_words};
 use crate::limits::{Key, Limits, Rates};
 use crate::registry::Registry;
-use crate::requirements::{RateClass, Requirement, Row, requirement};
+use crate::requirements::{Requirement, Row, requirement};
 
 mod ending;
+mod progress;
 
 use ending::EndsWhenBarred;
+use progress::{Counted, Progress};
+
+/// An RPC's path that no row names is a stranger's text.
+const PATH_BYTES_MAX: usize = 128;
+/// How soon whoever has too many calls in progress may ask again.
+const TOO_MANY_RETRY: Duration = Duration::from_secs(1);
 
 /// The wall clock, in milliseconds since the Unix epoch.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -142,6 +150,7 @@ struct Shared {
     registry: Arc<Registry>,
     denied: Denied,
     limits: Limits<DefaultClock>,
+    progress: Arc<Progress>,
     plaintext: bool,
     clock: Clock,
     hook: Hook,
@@ -161,7 +170,8 @@ impl Guard {
     fn build(registry: Arc<Registry>, rates: &Rates, clock: Clock, hook: Hook, plaintext: bool) -> Self {
         let limits = Limits::new(rates, DefaultClock::default());
         let denied = registry.denied();
-        Self(Arc::new(Shared { registry, denied, limits, plaintext, clock, hook }))
+        let progress = Arc::default();
+        Self(Arc::new(Shared { registry, denied, limits, progress, plaintext, clock, hook }))
     }
 }
 
@@ -201,7 +211,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let (caller, row) = match self.shared.admit(&request) {
+        let (caller, row, counted) = match self.shared.admit(&request) {
             Ok(admitted) => admitted,
             Err(why) => return Box::pin(std::future::ready(Ok(why.to_status().into_http()))),
         };
@@ -209,23 +219,23 @@ where
         // The service that is ready is the one that was asked; the clone takes its place.
         let clone = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, clone).call(request);
-        Box::pin(Arc::clone(&self.shared).watch(caller, row, inner))
+        Box::pin(Arc::clone(&self.shared).watch(caller, row, counted, inner))
     }
 }
 
 impl Shared {
     /// Everything that is decided before a service sees the call.
-    fn admit(&self, request: &Request<Body>) -> Result<(Caller, &'static Row), AccessError> {
-        let path = request.uri().path();
+    fn admit(&self, request: &Request<Body>) -> Result<(Caller, &'static Row, Counted), AccessError> {
+        let path = shortened(request.uri().path());
         let peer = peer(request.extensions());
         let mut caller = Caller::nobody(peer.as_ref().map(|peer| peer.address));
         let admitted = self.judge(path, peer, request.headers(), &mut caller);
         match &admitted {
             Err(why) => self.report_refusal(path, &caller, why),
-            Ok(row) if row.recorded => self.report(path, &caller, Outcome::Begun),
+            Ok((row, _)) if row.recorded => self.report(path, &caller, Outcome::Begun),
             Ok(_) => {}
         }
-        admitted.map(|row| (caller, row))
+        admitted.map(|(row, counted)| (caller, row, counted))
     }
 
     fn judge(
@@ -234,12 +244,38 @@ impl Shared {
         peer: Option<Peer>,
         headers: &HeaderMap,
         caller: &mut Caller,
-    ) -> Result<&'static Row, AccessError> {
+    ) -> Result<(&'static Row, Counted), AccessError> {
+        if peer.as_ref().is_none_or(|peer| peer.certificate.is_none()) {
+            self.count_unproven(path, caller)?;
+        }
         let row = requirement(path).ok_or_else(|| AccessError::UnknownRpc(path.to_owned()))?;
         self.identify(peer, headers, caller)?;
         self.require(row, caller)?;
         self.count(row, caller)?;
-        Ok(row)
+        let counted = Progress::begin(&self.progress, self.key(caller))
+            .ok_or_else(|| AccessError::TooMany { who: caller.name.clone(), retry_after: TOO_MANY_RETRY })?;
+        Ok((row, counted))
+    }
+
+    /// Whoever showed no certificate is counted before anything is looked up for it.
+    fn count_unproven(&self, path: &str, caller: &Caller) -> Result<(), AccessError> {
+        let key = self.key(caller);
+        self.limits.check_unproven(key).map_err(|retry_after| AccessError::TooOften {
+            who: caller.name.clone(),
+            path: path.to_owned(),
+            retry_after,
+        })
+    }
+
+    /// Who a caller is among all that call at once.
+    fn key(&self, caller: &Caller) -> Key {
+        match (&caller.subject, caller.address) {
+            (Some(subject), _) => Key::Identity(subject.to_string()),
+            (None, None) => Key::Rest,
+            // On one machine: its callers differ by their ports alone.
+            (None, Some(address)) if self.plaintext => Key::Connection(address),
+            (None, Some(address)) => Key::network(address.ip()),
+        }
     }
 
     /// Who it is, and whether that still holds.
@@ -326,14 +362,11 @@ impl Shared {
         (self.hook)(&CallRecord { rpc: path.to_owned(), caller: caller.clone(), outcome });
     }
 
-    /// So many of one network as an audit log can bear: who is refused without end must not fill it.
+    /// Each of them: whoever keeps the log knows how many it can bear, and counts the rest.
     fn report_refusal(&self, path: &str, caller: &Caller, why: &AccessError) {
         tracing::debug!(rpc = path, caller = caller.name, %why, "refused a call");
-        let key = caller.address.map_or(Key::Rest, |address| Key::network(address.ip()));
-        if self.limits.check(key, RateClass::Change, "refusals").is_ok() {
-            let outcome = Outcome::Refused { reason: why.reason().to_owned(), text: why.to_string() };
-            self.report(path, caller, outcome);
-        }
+        let outcome = Outcome::Refused { reason: why.reason().to_owned(), text: why.to_string() };
+        self.report(path, caller, outcome);
     }
 
     /// Runs an admitted call, until its end or until its caller is barred.
@@ -341,6 +374,7 @@ impl Shared {
         self: Arc<Self>,
         caller: Caller,
         row: &'static Row,
+        counted: Counted,
         call: impl Future<Output = Result<Response<Body>, E>> + Send,
     ) -> Result<Response<Body>, E> {
         let mut barred = Box::pin(self.clone().barred(caller.clone()));
@@ -360,7 +394,7 @@ impl Shared {
             let reason = wire::reason(&status).unwrap_or_else(|| status.code().description().to_owned());
             self.report(row.path, &caller, Outcome::Failed { reason, text: status.message().to_owned() });
         }
-        Ok(response.map(|body| Body::new(EndsWhenBarred::new(body, barred))))
+        Ok(response.map(|body| Body::new(EndsWhenBarred::new(body, barred, counted))))
     }
 
     /// Ends when this caller is barred.
@@ -368,6 +402,12 @@ impl Shared {
         let reason = self.denied.wait_for_caller(&caller).await;
         AccessError::Denied { who: caller.name, reason }.to_status()
     }
+}
+
+/// A path, or its beginning.
+fn shortened(path: &str) -> &str {
+    let end = (0..=path.len().min(PATH_BYTES_MAX)).rev().find(|end| path.is_char_boundary(*end));
+    path.get(..end.unwrap_or_default()).unwrap_or_default()
 }
 
 /// The connection's other end: as `pki`'s transport says, or as plain TCP does.

@@ -40,6 +40,8 @@ pub struct Rates {
     pub read: Rate,
     /// [`RateClass::Change`].
     pub change: Rate,
+    /// Calls of one network without a certificate, counted before anything of them is judged.
+    pub unproven: Rate,
 }
 
 const fn rate(burst: u32, every_ms: u64) -> Rate {
@@ -61,6 +63,7 @@ impl Default for Rates {
             round: rate(200, 20),
             read: rate(50, 100),
             change: rate(50, 200),
+            unproven: rate(500, 10),
         }
     }
 }
@@ -108,6 +111,7 @@ type Buckets<C> = RateLimiter<Bucket, HashMapStateStore<Bucket>, C, NoOpMiddlewa
 /// addresses share one.
 pub(crate) struct Limits<C: Clock = DefaultClock> {
     classes: [Buckets<C>; 5],
+    unproven: Buckets<C>,
     clock: C,
     calls: AtomicU64,
     keys_max: usize,
@@ -115,16 +119,25 @@ pub(crate) struct Limits<C: Clock = DefaultClock> {
 
 impl<C: Clock + Clone> Limits<C> {
     pub(crate) fn new(rates: &Rates, clock: C) -> Self {
+        let buckets = |rate: Rate| {
+            let quota = Quota::with_period(rate.every)
+                .unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN))
+                .allow_burst(rate.burst);
+            RateLimiter::new(quota, HashMapStateStore::default(), clock.clone())
+        };
         let classes =
             [RateClass::Probe, RateClass::Admission, RateClass::Round, RateClass::Read, RateClass::Change]
-                .map(|class| {
-                    let rate = rates.of(class);
-                    let quota = Quota::with_period(rate.every)
-                        .unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN))
-                        .allow_burst(rate.burst);
-                    RateLimiter::new(quota, HashMapStateStore::default(), clock.clone())
-                });
-        Self { classes, clock, calls: AtomicU64::new(0), keys_max: KEYS_MAX }
+                .map(|class| buckets(rates.of(class)));
+        let unproven = buckets(rates.unproven);
+        Self { classes, unproven, clock, calls: AtomicU64::new(0), keys_max: KEYS_MAX }
+    }
+
+    /// Counts a call of who showed no certificate, whatever it will turn out to be.
+    ///
+    /// # Errors
+    /// How long the caller must wait.
+    pub(crate) fn check_unproven(&self, key: Key) -> Result<(), Duration> {
+        self.check_in(&self.unproven, key, "")
     }
 
     /// Counts a call.
@@ -140,8 +153,12 @@ impl<C: Clock + Clone> Limits<C> {
             RateClass::Read => read,
             RateClass::Change => change,
         };
+        self.check_in(buckets, key, path)
+    }
+
+    fn check_in(&self, buckets: &Buckets<C>, key: Key, path: &'static str) -> Result<(), Duration> {
         if self.calls.fetch_add(1, Ordering::Relaxed) % SWEEP_CALLS == SWEEP_CALLS - 1 {
-            for buckets in &self.classes {
+            for buckets in self.classes.iter().chain([&self.unproven]) {
                 buckets.retain_recent();
             }
         }
@@ -165,7 +182,7 @@ mod tests {
 
     fn limits(clock: &FakeRelativeClock) -> Limits<FakeRelativeClock> {
         let two = rate(2, 3000);
-        let rates = Rates { probe: two, admission: two, round: two, read: two, change: two };
+        let rates = Rates { probe: two, admission: two, round: two, read: two, change: two, unproven: two };
         Limits::new(&rates, clock.clone())
     }
 

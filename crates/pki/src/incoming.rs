@@ -72,12 +72,7 @@ impl Incoming {
         Self::spawn(listener, None, budget, watcher)
     }
 
-    fn spawn(
-        listener: TcpListener,
-        acceptor: Option<TlsAcceptor>,
-        budget: Budget,
-        watcher: Watcher,
-    ) -> Self {
+    fn spawn(listener: TcpListener, acceptor: Option<TlsAcceptor>, budget: Budget, watcher: Watcher) -> Self {
         let (send, accepted) = mpsc::channel(1);
         let book = Book::new(budget, watcher);
         let accepting = tokio::spawn(accept(listener, acceptor, book, send)).abort_handle();

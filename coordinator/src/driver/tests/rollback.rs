@@ -8,7 +8,7 @@ use secagg::MaskedUpdate;
 
 use super::*;
 
-struct Silo {
+pub(super) struct Silo {
     id: ClientId,
     participant: Participant,
     outbox: Receiver<ServerEnvelope>,
@@ -40,7 +40,7 @@ fn session(id: ClientId) -> SessionId {
 }
 
 impl Silo {
-    fn connect(driver: &mut Driver, id: u32) -> Self {
+    pub(super) fn connect(driver: &mut Driver, id: u32) -> Self {
         let client = ClientId(id);
         let Setup { roster, authority, .. } = setup();
         let profile = Profile {
@@ -54,7 +54,8 @@ impl Silo {
         let participant = Participant::recover(profile, &[]).unwrap();
         let (messages, outbox) = mpsc::channel(64);
         let (alive, _alive) = oneshot::channel();
-        let (session, version) = (session(client), SessionVersion::NEWEST);
+        // A silo of the first release may tell of other data in the middle of a run.
+        let (session, version) = (session(client), SessionVersion::Two);
         let outbox_of = Outbox { messages, _alive: alive };
         driver.take(Event::Attached { client, session, version, outbox: outbox_of }).unwrap();
         Self { id: client, participant, outbox, masked: None, told_later: None, now: Timestamp(0), _alive }
@@ -109,26 +110,31 @@ impl Silo {
     }
 }
 
-/// Lets everyone speak until so many rounds are committed.
-async fn run_to(driver: &mut Driver, silos: &mut [Silo], events: &mut mpsc::Receiver<Event>, rounds: u64) {
+/// Lets everyone speak until so many rounds are committed, or the driver ends.
+pub(super) async fn run_to(
+    driver: &mut Driver,
+    silos: &mut [Silo],
+    events: &mut mpsc::Receiver<Event>,
+    rounds: u64,
+) -> anyhow::Result<()> {
     loop {
-        driver.perform().unwrap();
+        driver.perform()?;
         if driver.core.status().rounds_committed >= rounds {
-            return;
+            return Ok(());
         }
         let mut heard = false;
         for silo in silos.iter_mut() {
             while let Ok(said) = silo.outbox.try_recv() {
                 heard = true;
                 silo.input(driver, ClientInput::Message(ToClient::try_from(said).unwrap()));
-                driver.perform().unwrap();
+                driver.perform()?;
             }
         }
         if !heard {
             // Nobody has anything to say: a worker opens the sum, or an ended attempt's backing off runs out.
             let deadline = driver.core.deadline(driver.judged);
             tokio::select! {
-                event = events.recv() => driver.take(event.unwrap()).unwrap(),
+                event = events.recv() => driver.take(event.unwrap())?,
                 () = driver.clock.reached(deadline) => driver.feed(Input::Tick),
             }
         }
@@ -156,13 +162,13 @@ async fn in_the_middle_of_a_round_a_run_goes_back_to_the_files_of_an_earlier_one
     let mut driver = open_with(folder.path(), store, with_plan, inbox).unwrap();
     let mut silos: Vec<Silo> = (1..=SILOS).map(|id| Silo::connect(&mut driver, id)).collect();
     silos[0].told_later = Some(Digest::sha256(b"other data"));
-    run_to(&mut driver, &mut silos, &mut events, 2).await;
+    run_to(&mut driver, &mut silos, &mut events, 2).await.unwrap();
     assert_eq!(driver.core.status().phase, "training", "round 3 is open");
 
     act(&mut driver, quarantine(2)).unwrap().unwrap();
     let back = Act::Rollback { to_round: 1, by: "ops".into(), reason: "poisoned".into() };
     act(&mut driver, back).unwrap().unwrap();
-    run_to(&mut driver, &mut silos, &mut events, 3).await;
+    run_to(&mut driver, &mut silos, &mut events, 3).await.unwrap();
 
     let chain = verified(&driver);
     let [_, first, second, stopped, back, last] = &chain[..] else { panic!("{chain:?}") };
@@ -203,7 +209,7 @@ async fn a_card_says_what_its_silos_had_told_of_their_data_when_they_uploaded_an
     let mut silos: Vec<Silo> = (1..=SILOS).map(|id| Silo::connect(&mut driver, id)).collect();
     let other = Digest::sha256(b"other data");
     silos[0].told_later = Some(other);
-    run_to(&mut driver, &mut silos, &mut events, 2).await;
+    run_to(&mut driver, &mut silos, &mut events, 2).await.unwrap();
     let (first, third) = (data_of(ClientId(1)), data_of(ClientId(3)));
     assert_eq!(
         versions(&driver, 1),

@@ -10,6 +10,8 @@ use http_body::{Frame, SizeHint};
 use tonic::Status;
 use tonic::body::Body;
 
+use super::progress::Counted;
+
 type Barred = Pin<Box<dyn Future<Output = Status> + Send>>;
 
 /// A body that is cut short by the status that `barred` ends with. What the service still held for it is dropped, and
@@ -17,11 +19,13 @@ type Barred = Pin<Box<dyn Future<Output = Status> + Send>>;
 pub(super) struct EndsWhenBarred {
     body: Body,
     barred: Option<Barred>,
+    /// The call is in progress as long as there is this body.
+    _counted: Counted,
 }
 
 impl EndsWhenBarred {
-    pub(super) fn new(body: Body, barred: Barred) -> Self {
-        Self { body, barred: Some(barred) }
+    pub(super) fn new(body: Body, barred: Barred, counted: Counted) -> Self {
+        Self { body, barred: Some(barred), _counted: counted }
     }
 }
 

@@ -175,7 +175,7 @@ async fn who_calls_too_often_is_told_when_to_come_back_and_others_are_served() {
 }
 
 #[tokio::test]
-async fn each_refusal_and_each_call_of_an_administrator_is_reported_but_no_flood() {
+async fn each_refusal_and_each_call_of_an_administrator_is_reported() {
     let served = Served::new(&rates(3));
     let channel = served.connect(None).await;
     let (olga, id) = served.token("olga", Role::Operator);
@@ -201,7 +201,37 @@ async fn each_refusal_and_each_call_of_an_administrator_is_reported_but_no_flood
     for _ in 0..10 {
         assert!(call(&channel, PAUSE, None).await.is_err());
     }
-    assert_eq!(served.reported().len(), 2, "three refusals of one address, then no more");
+    assert_eq!(served.reported().len(), 10, "whoever keeps the log counts them");
+}
+
+#[tokio::test]
+async fn the_path_of_an_rpc_that_nobody_offers_is_cut_before_anybody_keeps_it() {
+    let served = Served::new(&rates(100));
+    let channel = served.connect(None).await;
+    let path = format!("/{}", "x".repeat(8_000));
+    let status = call(&channel, path.leak(), None).await.unwrap_err();
+    assert!(status.message().len() < 300, "{}", status.message().len());
+    let [refused] = &served.reported()[..] else { panic!("one record") };
+    assert!(refused.rpc.len() <= 128, "{}", refused.rpc.len());
+    let Outcome::Refused { reason, text } = &refused.outcome else { panic!("{refused:?}") };
+    assert_eq!(reason, "UNKNOWN_RPC");
+    assert!(text.len() < 300, "{}", text.len());
+}
+
+#[tokio::test]
+async fn whoever_shows_no_certificate_is_counted_before_its_token_or_its_path_is_looked_up() {
+    let mut few = rates(100);
+    few.unproven.burst = std::num::NonZeroU32::new(3).unwrap();
+    let served = Served::new(&few);
+    let channel = served.connect(None).await;
+    let foreign = "fmtoken1.wrong";
+    assert_eq!(reason(call(&channel, "/a.B/C", None).await), "UNKNOWN_RPC");
+    assert_eq!(reason(call(&channel, STATUS, Some(foreign)).await), "ACCESS_TOKEN_UNKNOWN");
+    assert_eq!(reason(call(&channel, STATUS, None).await), "UNAUTHENTICATED");
+    assert_eq!(reason(call(&channel, "/a.B/C", None).await), "TOO_OFTEN");
+    assert_eq!(reason(call(&channel, STATUS, Some(foreign)).await), "TOO_OFTEN");
+    let north = served.connect(Some(silo(1))).await;
+    assert!(call(&north, SESSION, None).await.is_ok(), "a certificate is counted by its name");
 }
 
 #[tokio::test]

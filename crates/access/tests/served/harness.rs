@@ -57,7 +57,8 @@ pub(crate) fn roster(epoch: u64, members: &[(u32, &str, u8)]) -> Roster {
 
 pub(crate) fn rates(burst: u32) -> Rates {
     let rate = Rate { burst: NonZeroU32::new(burst).unwrap(), every: Duration::from_secs(3600) };
-    Rates { probe: rate, admission: rate, round: rate, read: rate, change: rate }
+    let unproven = Rate { burst: NonZeroU32::new(10_000).unwrap(), ..rate };
+    Rates { probe: rate, admission: rate, round: rate, read: rate, change: rate, unproven }
 }
 
 /// A run that does at once what it is told, and remembers it.

@@ -55,7 +55,8 @@ mod tests {
 
     #[test]
     fn settings_and_pings_ask_for_nothing_and_headers_do_however_the_bytes_are_cut() {
-        let idle = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, &[1; 18]), &frame(6, &[1; 8])].concat();
+        let idle =
+            [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, &[1; 18]), &frame(6, &[1; 8])].concat();
         let asked = [idle.clone(), frame(1, b"headers")].concat();
         for step in 1..=asked.len() {
             let mut requests = Requests::new();

@@ -22,7 +22,10 @@ impl Coordinator {
         }
         let members = self.state.roster.keys();
         // Who was put out makes room for another silo: the run waits for one, and says so.
-        let refuses = |client: &&ClientId| self.state.refused.get(client).is_some_and(|absence| absence.own);
+        let refuses = |client: &&ClientId| {
+            let written = self.state.refused.get(client).is_some_and(|absence| absence.own);
+            written || self.links.get(client).is_some_and(|link| link.refuses)
+        };
         let willing = members.len() - members.keys().filter(refuses).count();
         let needed = plan.cohort.minimum;
         // For a round's time an operator may still mend what makes a silo refuse.
@@ -65,7 +68,7 @@ impl Coordinator {
             .keys()
             .keys()
             .copied()
-            .filter(move |client| fresh || self.links.contains_key(client))
+            .filter(move |client| self.links.get(client).map_or(fresh, |link| !link.refuses))
             .filter(|client| !self.state.refused.contains_key(client))
     }
 

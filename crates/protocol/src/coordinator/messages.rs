@@ -119,12 +119,15 @@ impl Coordinator {
                 head.unwrap_or_default()
             )));
         }
-        let told = self.state.data.of(from) != data;
+        let version = self.links.get(&from).map_or(SessionVersion::OLDEST, |link| link.version);
+        let told = self.state.data.is_news(from, version, data);
         self.commit_if(told, Record::DataTold { client: from, data }, out);
         if head.is_none_or(|seen| seen < newest) {
             out.push(Effect::SendChain { to: from, after: head });
         }
-        self.links.entry(from).or_insert(Link::new(SessionVersion::OLDEST)).checked_in = true;
+        let link = self.links.entry(from).or_insert(Link::new(SessionVersion::OLDEST));
+        link.checked_in = true;
+        link.refuses = false;
         if let Phase::Ended(reason) = &self.state.phase {
             send(out, from, ToClient::Finished { reason: reason.clone() });
         } else if let Some(message) = self.state.phase.message_for(from) {
@@ -146,11 +149,13 @@ impl Coordinator {
                 self.drop_client(from, DropReason::Declined(reason.clone()), out);
                 // Who waits for its operator comes back by itself: it has refused nothing.
                 let waits = matches!(reason, Decline::AwaitsOperator(_));
-                if !waits && !self.state.refused.contains_key(&from) {
+                let known = self.state.refused.contains_key(&from);
+                if !waits && !known && self.state.is_new_refusal(from, &reason.to_string()) {
                     self.commit(Record::Refused { client: from, reason: reason.to_string() }, out);
                 }
                 if let Some(link) = self.links.get_mut(&from) {
                     link.checked_in = false;
+                    link.refuses = !waits;
                 }
             }
             Some(round) => {

@@ -56,11 +56,13 @@ struct Link {
     /// What it is spoken in: nothing later than this is said.
     version: SessionVersion,
     checked_in: bool,
+    /// It refuses the run, for a reason that it gave before.
+    refuses: bool,
 }
 
 impl Link {
     fn new(version: SessionVersion) -> Self {
-        Self { version, checked_in: false }
+        Self { version, checked_in: false, refuses: false }
     }
 }
 

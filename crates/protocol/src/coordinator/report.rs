@@ -89,7 +89,7 @@ impl Coordinator {
     }
 
     fn client_state(&self, id: ClientId, connected: bool) -> &'static str {
-        if self.state.refused.contains_key(&id) {
+        if self.state.refused.contains_key(&id) || self.links.get(&id).is_some_and(|link| link.refuses) {
             return "refuses";
         }
         if let Some(round) = self.state.phase.round() {

@@ -16,6 +16,9 @@ use crate::message::{Attempt, DropReason, RoundOutcome};
 use crate::record::Record;
 use crate::step::round_start;
 
+/// Reasons that one silo's refusals are written down for.
+const REFUSALS_MAX: usize = 8;
+
 /// Everything that survives a crash.
 pub(super) struct State {
     pub(super) run: Option<Run>,
@@ -47,6 +50,8 @@ pub(super) struct State {
     pub(super) last_outcome: Option<RoundOutcome>,
     /// Members that take no part in the run.
     pub(super) refused: BTreeMap<ClientId, Absence>,
+    /// Digests of the reasons that each silo has refused the run for.
+    refusals: BTreeMap<ClientId, BTreeSet<Digest>>,
     /// Pairs, smaller id first.
     pub(super) apart: BTreeSet<(ClientId, ClientId)>,
     /// Rounds that included and that left out each client.
@@ -98,6 +103,7 @@ impl State {
             backing_off: false,
             last_outcome: None,
             refused: BTreeMap::new(),
+            refusals: BTreeMap::new(),
             apart: BTreeSet::new(),
             tallies: BTreeMap::new(),
             data: DataTold::default(),
@@ -111,6 +117,14 @@ impl State {
 
     pub(super) fn head_round(&self) -> u64 {
         self.head.as_ref().map_or(0, |head| head.round)
+    }
+
+    /// Whether a silo's refusal of the run is written down: each of its reasons once, and no more than a few. Whoever
+    /// refuses and takes it back without end is kept out by its session alone.
+    pub(super) fn is_new_refusal(&self, client: ClientId, reason: &str) -> bool {
+        self.refusals.get(&client).is_none_or(|said| {
+            said.len() < REFUSALS_MAX && !said.contains(&Digest::sha256(reason.as_bytes()))
+        })
     }
 
     pub(super) fn kept_apart(&self, a: ClientId, b: ClientId) -> bool {
@@ -261,6 +275,7 @@ impl State {
                 phase
             }
             (phase, Record::Refused { client, reason }) => {
+                self.refusals.entry(*client).or_default().insert(Digest::sha256(reason.as_bytes()));
                 self.refused.insert(*client, Absence { reason: reason.clone(), own: true });
                 phase
             }

@@ -1,11 +1,12 @@
 //! What silos told of their data: the commitments that a version's card carries.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use params::Digest;
 use secagg::ClientId;
 
 use super::Coordinator;
+use crate::version::SessionVersion;
 
 /// Commitments to versions of data, by the silo that told them.
 #[derive(Default)]
@@ -17,6 +18,8 @@ pub(super) struct DataTold {
     uploaded: BTreeMap<ClientId, Digest>,
     /// Of the newest result's included silos.
     result: BTreeMap<ClientId, Digest>,
+    /// Who has told something since the newest attempt opened, or the run began.
+    since_opened: BTreeSet<ClientId>,
 }
 
 impl DataTold {
@@ -24,7 +27,18 @@ impl DataTold {
         self.now.get(&client).copied()
     }
 
+    /// Whether this is written down: what differs, of a silo's first word in a run and, where it was told in the first
+    /// release's words, once more for each attempt. Later silos tell one thing in a run, and whoever says another every
+    /// second fills a journal.
+    pub(super) fn is_news(&self, client: ClientId, version: SessionVersion, data: Option<Digest>) -> bool {
+        let known = self.of(client);
+        known != data
+            && !self.since_opened.contains(&client)
+            && (known.is_none() || version < SessionVersion::Three)
+    }
+
     pub(super) fn tell(&mut self, client: ClientId, data: Option<Digest>) {
+        self.since_opened.insert(client);
         match data {
             Some(data) => self.now.insert(client, data),
             None => self.now.remove(&client),
@@ -33,6 +47,7 @@ impl DataTold {
 
     pub(super) fn opened(&mut self) {
         self.uploaded.clear();
+        self.since_opened.clear();
     }
 
     pub(super) fn staged(&mut self, client: ClientId) {

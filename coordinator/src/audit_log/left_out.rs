@@ -1,0 +1,185 @@
+//! Which calls are written down, and how many more there were: a log that cannot forget must not be anybody's to fill.
+
+use std::collections::BTreeMap;
+
+use access::{CallRecord, Outcome, Proof};
+use audit::{Actor, Event, Status};
+use identity::Role;
+
+/// The time that a share is for.
+const PERIOD_MS: u64 = 60_000;
+/// Entries in that time for each share.
+const ENTRIES: u64 = 60;
+/// Callers that are named with their counts; the rest are summed.
+const NAMED: usize = 16;
+
+/// Whose share of the log a call is written to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Share {
+    /// Refusals of whoever proved nothing.
+    Refused,
+    /// Calls that anybody may make, by whoever proved nothing: those who ask for admission.
+    Strangers,
+    /// What one caller was refused, and what a silo does without end.
+    Caller(String),
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    written: u64,
+    left_out: u64,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct LeftOut {
+    since_ms: Option<u64>,
+    tallies: BTreeMap<Share, Tally>,
+    /// Of the period before, not told yet.
+    over: Option<(u64, BTreeMap<Share, Tally>)>,
+}
+
+impl LeftOut {
+    /// Whether this call is written down; one that is not is counted.
+    pub(super) fn admit(&mut self, now_ms: u64, call: &CallRecord) -> bool {
+        self.renew(now_ms);
+        let Some(share) = share(call) else { return true };
+        let tally = self.tallies.entry(share).or_default();
+        let written = tally.written < ENTRIES;
+        if written {
+            tally.written += 1;
+        } else {
+            tally.left_out += 1;
+        }
+        written
+    }
+
+    /// A call for which there was no room at this moment.
+    pub(super) fn count(&mut self, call: &CallRecord) {
+        let share = share(call).unwrap_or_else(|| Share::Caller(call.caller.name.clone()));
+        self.tallies.entry(share).or_default().left_out += 1;
+    }
+
+    /// The event that says how many were left out, once their time is over, or at once where the log is `closing`.
+    pub(super) fn told(&mut self, now_ms: u64, closing: bool) -> Option<Event> {
+        self.renew(now_ms);
+        if closing && self.over.is_none() {
+            let tallies = std::mem::take(&mut self.tallies);
+            self.over = self.since_ms.take().map(|since_ms| (since_ms, tallies));
+        }
+        let (since_ms, tallies) = self.over.take()?;
+        let counts: Vec<(Share, u64)> = tallies
+            .into_iter()
+            .filter(|(_, tally)| tally.left_out > 0)
+            .map(|(share, tally)| (share, tally.left_out))
+            .collect();
+        if counts.is_empty() {
+            return None;
+        }
+        let actor = Actor { id: "coordinator".into(), role: "coordinator".into(), address: None };
+        let mut event = Event::new(now_ms, actor, "calls.left_out", Status::Refused);
+        let mut tell = |what: &str, count: u64| event.details.insert(what.into(), count.to_string());
+        tell("since_ms", since_ms);
+        let (mut others, mut named) = (0, Vec::new());
+        for (share, count) in counts {
+            match share {
+                Share::Refused => drop(tell("refused_strangers", count)),
+                Share::Strangers => drop(tell("calls_of_strangers", count)),
+                Share::Caller(name) if named.len() < NAMED => named.push(format!("{name}: {count}")),
+                Share::Caller(_) => others += count,
+            }
+        }
+        if others > 0 {
+            tell("of_others", others);
+        }
+        if !named.is_empty() {
+            event.details.insert("of_callers".into(), named.join(", "));
+        }
+        Some(event)
+    }
+
+    /// Begins another period where this one is over; what was left out waits to be told.
+    fn renew(&mut self, now_ms: u64) {
+        let since_ms = *self.since_ms.get_or_insert(now_ms);
+        // A clock that was set back begins one too.
+        if now_ms.abs_diff(since_ms) < PERIOD_MS {
+            return;
+        }
+        self.since_ms = Some(now_ms);
+        let tallies = std::mem::take(&mut self.tallies);
+        match &mut self.over {
+            None => self.over = Some((since_ms, tallies)),
+            // Nobody has asked since: both are told as one.
+            Some((_, over)) => {
+                for (share, tally) in tallies {
+                    over.entry(share).or_default().left_out += tally.left_out;
+                }
+            }
+        }
+    }
+}
+
+/// None for what operators and administrators do: all of that is written.
+fn share(call: &CallRecord) -> Option<Share> {
+    let refused = matches!(call.outcome, Outcome::Refused { .. });
+    match (&call.caller.proof, call.caller.role) {
+        (Proof::Nothing, _) if refused => Some(Share::Refused),
+        (Proof::Nothing, _) => Some(Share::Strangers),
+        (_, None | Some(Role::Client)) => Some(Share::Caller(call.caller.name.clone())),
+        _ if refused => Some(Share::Caller(call.caller.name.clone())),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use access::Caller;
+
+    use super::*;
+
+    fn call(name: &str, role: Option<Role>, outcome: Outcome) -> CallRecord {
+        let proof = match role {
+            None => Proof::Nothing,
+            Some(_) => Proof::Token { id: "id".into() },
+        };
+        let caller = Caller { name: name.into(), subject: None, role, proof, address: None };
+        CallRecord { rpc: "/a.B/C".into(), caller, outcome }
+    }
+
+    fn refused() -> Outcome {
+        Outcome::Refused { reason: "UNKNOWN_RPC".into(), text: "no".into() }
+    }
+
+    #[test]
+    fn of_a_flood_a_minutes_share_is_written_and_the_rest_is_counted_in_one_event() {
+        let mut left_out = LeftOut::default();
+        let stranger = |port: u64| call(&format!("192.0.2.1:{port}"), None, refused());
+        let written = (0..100_000).filter(|port| left_out.admit(1_000 + port / 10, &stranger(*port))).count();
+        assert_eq!(written, ENTRIES as usize);
+        assert_eq!(left_out.told(2_000, false), None, "its minute is not over");
+        // What is known has a share of its own, and what an administrator does is always there.
+        assert!(left_out.admit(2_000, &call("silo/3", Some(Role::Client), refused())));
+        for _ in 0..200 {
+            assert!(left_out.admit(2_000, &call("ada", Some(Role::Admin), Outcome::Begun)));
+        }
+        let event = left_out.told(61_000, false).unwrap();
+        assert_eq!(event.action, "calls.left_out");
+        assert_eq!(event.details["refused_strangers"], (100_000 - ENTRIES).to_string());
+        assert_eq!(event.details["since_ms"], "1000");
+        assert_eq!(left_out.told(61_000, false), None);
+        assert!(left_out.admit(61_000, &stranger(1)), "another minute");
+    }
+
+    #[test]
+    fn what_was_left_out_is_told_when_the_log_is_closed_and_never_twice() {
+        let mut left_out = LeftOut::default();
+        let silo = call("silo/3", Some(Role::Client), Outcome::Begun);
+        for _ in 0..ENTRIES + 5 {
+            left_out.admit(0, &silo);
+        }
+        left_out.count(&silo);
+        let event = left_out.told(10, true).unwrap();
+        assert_eq!(event.details["of_callers"], "silo/3: 6");
+        assert_eq!(left_out.told(10, true), None);
+    }
+}

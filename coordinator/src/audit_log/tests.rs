@@ -1,0 +1,53 @@
+//! The log across crashes, and beside a journal.
+
+use protocol::Attempt;
+
+use super::*;
+
+fn round(round: u64) -> [Record; 2] {
+    let now = Timestamp(1000 * round);
+    let at = Attempt { round, attempt: 1 };
+    let outcome = RoundOutcome::TooFewAdverts { got: 0, need: 3 };
+    [Record::Opened { now, at, cohort: (1..=3).map(ClientId).collect() }, Record::Aborted { now, outcome }]
+}
+
+fn open(folder: &Path, journal: &[Record]) -> AuditLog {
+    let key = SigningKey::from_bytes(&[7; 32]);
+    AuditLog::open(folder, "folkmoot/test", key, journal, Duration::ZERO).unwrap()
+}
+
+fn entries(folder: &Path) -> Vec<(String, Option<u64>)> {
+    let log = Log::open(folder, "folkmoot/test", SigningKey::from_bytes(&[7; 32])).unwrap();
+    let entries = log.entries(0..log.size()).unwrap();
+    let events = entries.iter().map(|entry| Event::decode(entry).unwrap());
+    events.map(|event| (event.action, event.round)).collect()
+}
+
+#[test]
+fn what_a_crash_kept_out_of_the_log_is_written_at_the_next_start_and_nothing_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let audit = folder.path().join("audit");
+    let journal: Vec<Record> = (1..=3).flat_map(round).collect();
+    let whole = folder.path().join("whole");
+    open(&whole, &journal).close();
+    // The process ends with half a round in the log, and has journalled more.
+    open(&audit, &journal[..3]).close();
+    assert_eq!(entries(&audit).len(), 3);
+    let log = open(&audit, &journal[..4]);
+    let refs: Vec<&Record> = journal[4..].iter().collect();
+    log.journalled(4, Timestamp(3000), &refs).unwrap();
+    log.close();
+    open(&audit, &journal).close();
+    assert_eq!(entries(&audit), entries(&whole));
+    assert_eq!(entries(&whole)[4], ("round.opened".to_owned(), Some(3)));
+}
+
+#[test]
+fn a_log_whose_thread_has_ended_stops_the_driver_instead_of_going_unwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(&folder.path().join("audit"), &[]);
+    log.close();
+    let [opened, _] = round(1);
+    let why = log.journalled(0, Timestamp(1), &[&opened]).unwrap_err().to_string();
+    assert!(why.contains("the audit log is not written any more"), "{why}");
+}

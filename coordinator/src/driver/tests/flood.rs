@@ -1,0 +1,161 @@
+//! More at once than an append or the system holds.
+
+use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use protocol::Decline;
+use store::{APPEND_BYTES_MAX, Head, StageWriter};
+
+use super::rollback::{Silo, run_to};
+use super::*;
+
+/// A store without descriptors for staged vectors, while it is told so.
+struct Exhausted {
+    inner: FileStore,
+    exhausted: Arc<AtomicBool>,
+}
+
+/// What the system says where too many files are open.
+const EMFILE: i32 = 24;
+
+impl Store for Exhausted {
+    fn append_all(&mut self, records: &[Vec<u8>]) -> Result<u64, StoreError> {
+        self.inner.append_all(records)
+    }
+
+    fn replay(&mut self) -> Result<Vec<Vec<u8>>, StoreError> {
+        self.inner.replay()
+    }
+
+    fn head(&self) -> Head {
+        self.inner.head()
+    }
+
+    fn stage(&mut self, key: &StageKey) -> Result<Box<dyn StageWriter>, StoreError> {
+        self.inner.stage(key)
+    }
+
+    fn staged_bytes(&self, key: &StageKey) -> Result<Option<u64>, StoreError> {
+        self.inner.staged_bytes(key)
+    }
+
+    fn open_staged(&self, key: &StageKey) -> Result<Box<dyn Read + Send>, StoreError> {
+        if self.exhausted.load(Ordering::SeqCst) {
+            let source = std::io::Error::from_raw_os_error(EMFILE);
+            return Err(StoreError::Io { action: "open", path: "staged".into(), source });
+        }
+        self.inner.open_staged(key)
+    }
+
+    fn discard_staged_before(&mut self, round: u64) -> Result<(), StoreError> {
+        self.inner.discard_staged_before(round)
+    }
+
+    fn publish(&mut self, name: &str, files: &[(&str, &[u8])]) -> Result<(), StoreError> {
+        self.inner.publish(name, files)
+    }
+
+    fn read_published(&self, name: &str, file: &str) -> Result<Vec<u8>, StoreError> {
+        self.inner.read_published(name, file)
+    }
+
+    fn list_published(&self) -> Result<Vec<String>, StoreError> {
+        self.inner.list_published()
+    }
+
+    fn index_put(&mut self, tree: &str, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        self.inner.index_put(tree, key, value)
+    }
+
+    fn index_get(&self, tree: &str, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner.index_get(tree, key)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn descriptors_that_run_out_while_a_sum_is_opened_end_the_process_and_not_the_round() {
+    let folder = tempfile::tempdir().unwrap();
+    let exhausted = Arc::new(AtomicBool::new(false));
+    let inner = open_store(folder.path(), None).unwrap();
+    let store = Exhausted { inner, exhausted: Arc::clone(&exhausted) };
+    let (inbox, mut events) = mpsc::channel(64);
+    let mut driver = open_with(folder.path(), Box::new(store), setup(), inbox.clone()).unwrap();
+    let mut silos: Vec<Silo> = (1..=SILOS).map(|id| Silo::connect(&mut driver, id)).collect();
+    exhausted.store(true, Ordering::SeqCst);
+    let why = run_to(&mut driver, &mut silos, &mut events, 1).await.unwrap_err();
+    let why = format!("{why:#}");
+    assert!(why.contains("the same sum is opened then"), "{why}");
+    drop(driver);
+
+    let aborted = |record: &Record| matches!(record, Record::Aborted { .. });
+    assert!(!journal(folder.path()).iter().any(aborted), "it was aborted");
+    let store = Box::new(open_store(folder.path(), None).unwrap());
+    let mut driver = open_with(folder.path(), store, setup(), inbox).unwrap();
+    run_to(&mut driver, &mut [], &mut events, 1).await.unwrap();
+    assert_eq!(driver.core.status().rounds_aborted, 0, "the round that everybody paid for is committed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_records_than_one_append_holds_are_written_in_their_order_and_nothing_is_said_before_its_record()
+{
+    const RECORD_BYTES: usize = 1 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let (inbox, _events) = mpsc::channel(64);
+    let store = Box::new(open_store(folder.path(), None).unwrap());
+    let mut driver = open_with(folder.path(), store, setup(), inbox).unwrap();
+    let (messages, mut outbox) = mpsc::channel(256);
+    let (_alive, _over) = oneshot::channel();
+    driver.sessions.attach(ClientId(1), SessionId(1), Outbox { messages, _alive });
+    let records = APPEND_BYTES_MAX / RECORD_BYTES + 2;
+    let effects = (0..records).flat_map(|number| {
+        let reason = format!("{number:04}{}", "x".repeat(RECORD_BYTES));
+        let record = Record::Refused { client: ClientId(2), reason };
+        let rejection = Rejection::Invalid(format!("{number:04}"));
+        let said = ToClient::Refused { rejection };
+        [Effect::Persist(record), Effect::Send { to: ClientId(1), message: Box::new(said) }]
+    });
+    driver.effects.extend(effects);
+    driver.perform().unwrap();
+    drop(driver);
+    let numbers: Vec<String> = journal(folder.path())
+        .iter()
+        .filter_map(|record| match record {
+            Record::Refused { reason, .. } => Some(reason[..4].to_owned()),
+            _ => None,
+        })
+        .collect();
+    let expected: Vec<String> = (0..records).map(|number| format!("{number:04}")).collect();
+    assert_eq!(numbers, expected);
+    assert_eq!(said(&mut outbox).len(), records);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silo_that_speaks_without_end_delays_no_reply_and_no_deadline() {
+    let folder = tempfile::tempdir().unwrap();
+    let (inbox, events) = mpsc::channel(INBOX_EVENTS);
+    let store = Box::new(open_store(folder.path(), None).unwrap());
+    let driver = open_with(folder.path(), store, setup(), inbox.clone()).unwrap();
+    let (messages, _outbox) = mpsc::channel(1 << 16);
+    let (_alive, _over) = oneshot::channel();
+    let (client, session, version) = (ClientId(1), SessionId(1), SessionVersion::Two);
+    let outbox = Outbox { messages, _alive };
+    inbox.try_send(Event::Attached { client, session, version, outbox }).ok().unwrap();
+    let driven = tokio::spawn(driver.drive(events));
+    let flooding = inbox.clone();
+    let flood = tokio::spawn(async move {
+        loop {
+            let reason = Decline::SitsOut;
+            let message = Box::new(ToCoordinator::Declined { round: Some(9), reason });
+            if flooding.send(Event::Said { client, session, message }).await.is_err() {
+                return;
+            }
+        }
+    });
+    for _ in 0..20 {
+        let (reply, answer) = oneshot::channel();
+        inbox.send(Event::Chain { from_round: 0, reply }).await.ok().unwrap();
+        assert_eq!(answer.await.unwrap().unwrap().len(), 1);
+    }
+    flood.abort();
+    driven.abort();
+}
