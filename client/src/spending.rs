@@ -89,7 +89,7 @@ pub(crate) struct Spending {
     ledger: Ledger,
     /// The public key of this silo's identity, hexadecimal.
     daemon: String,
-    limits: Limits,
+    policy: Policy,
     /// Debits are stamped and periods judged by it. The driver's own clock stands still while the machine sleeps.
     wall_ms: fn() -> u64,
     /// Run and round of all that this daemon has debited.
@@ -157,15 +157,27 @@ impl Spending {
         policy: &Policy,
         wall_ms: fn() -> u64,
     ) -> Self {
-        let period =
-            policy.period.map(|period| PeriodLimit { days: period.days, epsilon_max: period.epsilon_max });
-        let limits = Limits { epsilon_max: policy.epsilon_max, delta: policy.delta_max, period };
         Self {
             ledger,
             daemon: hex::encode(daemon.public().as_bytes()),
-            limits,
+            policy: policy.clone(),
             wall_ms,
             debited: BTreeSet::new(),
+        }
+    }
+
+    fn delta(&self) -> f64 {
+        self.policy.delta_max
+    }
+
+    /// What one more round of `plan` has to keep.
+    fn limits(&self, plan: &Plan) -> Limits {
+        let period = self.policy.period;
+        Limits {
+            epsilon_max: self.policy.epsilon_max,
+            delta: self.policy.delta_max,
+            period: period.map(|period| PeriodLimit { days: period.days, epsilon_max: period.epsilon_max }),
+            releases_max: Some(self.policy.uploads_max(plan)),
         }
     }
 
@@ -183,7 +195,7 @@ impl Spending {
             return Err(crate::RunError::LostJournal(LostJournal { count, round, run, ledger }));
         }
         self.debited = self.own(&found.account).map(|(_, made)| (made.run, made.round)).collect();
-        let total = found.account.total(self.limits.delta);
+        let total = found.account.total(self.delta());
         tracing::info!(
             ledger = %self.ledger.path().display(),
             entries = found.head.sequence,
@@ -216,7 +228,7 @@ impl Spending {
                         Some(event) => What::Debit {
                             release,
                             cost: Cost { event: *event, count: 1 },
-                            delta: self.limits.delta,
+                            delta: self.delta(),
                         },
                         None => What::ExactRelease { release },
                     };
@@ -276,13 +288,14 @@ impl Spending {
         }
         let refused = plan.and_then(|plan| {
             let cost = cost_of(plan)?;
-            account.admits(plan.mode().unit(), &cost, &self.limits, now_ms).err()
+            account.admits(plan.mode().unit(), &cost, &self.limits(plan), now_ms).err()
         });
         Ok(LedgerView {
             wall: Some(Timestamp(now_ms)),
             round: run.and_then(|run| account.highest_round(&self.daemon, &run)),
-            epsilon_spent: account.total(self.limits.delta).epsilon(),
-            refusal: refused.map(refusal),
+            epsilon_spent: account.total(self.delta()).epsilon(),
+            uploads_under_plan: plan.map_or(0, |plan| account.releases_under(&plan.digest())),
+            refusal: refused.and_then(refusal),
         })
     }
 
@@ -310,7 +323,7 @@ impl Spending {
             relation: mode.relation().into(),
             noise_by: mode.noise_by().into(),
         };
-        let head = self.ledger.reserve(release, cost_of(plan), &self.limits, (self.wall_ms)())?;
+        let head = self.ledger.reserve(release, cost_of(plan), &self.limits(plan), (self.wall_ms)())?;
         self.debited.insert((run, at.round));
         tracing::debug!(round = at.round, entry = head.sequence, "debited in the ledger");
         Ok(())
@@ -388,10 +401,12 @@ fn release_of(what: &What) -> Option<&Release> {
     }
 }
 
-fn refusal(overspent: Overspent) -> Refusal {
+fn refusal(overspent: Overspent) -> Option<Refusal> {
     match overspent {
-        Overspent::Total { after, limit } => Refusal::BudgetSpent { after, limit },
-        Overspent::Period { after, limit, days } => Refusal::PeriodSpent { after, limit, days },
+        Overspent::Total { after, limit } => Some(Refusal::BudgetSpent { after, limit }),
+        Overspent::Period { after, limit, days } => Some(Refusal::PeriodSpent { after, limit, days }),
+        // The core judges the number of uploads, which it is told.
+        Overspent::Plan { .. } => None,
     }
 }
 

@@ -35,10 +35,12 @@ async fn what_another_run_has_spent_refuses_this_one_whatever_its_coordinator_sa
     for (others_rounds, refused) in [(0, false), (200, true)] {
         let mut all = private(4.0).await;
         let event = all.plan.event().unwrap();
-        let limits = Limits { epsilon_max: 100.0, delta: 1e-5, period: None };
+        let limits = Limits { epsilon_max: 100.0, delta: 1e-5, period: None, releases_max: None };
         if others_rounds > 0 {
             let cost = Cost { event, count: others_rounds };
-            all.ledger().reserve(of_another_daemon(), Some(cost), &limits, 1).unwrap();
+            all.ledger()
+                .reserve(of_another_daemon(Digest::sha256(b"another plan")), Some(cost), &limits, 1)
+                .unwrap();
         }
         let open = all.open(crate::mock::FIRST);
         let said = all.say(open).await;
@@ -52,6 +54,29 @@ async fn what_another_run_has_spent_refuses_this_one_whatever_its_coordinator_sa
         assert_eq!(code, "BUDGET_SPENT");
         assert!(text.contains("its limit is 4"), "{text}");
         all.ends_refusing(&JOINED, "spent").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_is_shown_without_end_is_not_uploaded_under_beyond_its_rounds_and_repeats() {
+    // One upload of this daemon, and all but one of the others that nine rounds and three repeats allow.
+    for (others, refused) in [(10, false), (11, true)] {
+        let (mut all, _) = Federation::uploaded(&[]).await;
+        let limits = Limits { epsilon_max: 100.0, delta: 1e-5, period: None, releases_max: None };
+        for round in 1..=others {
+            let release = Release { round, ..of_another_daemon(all.plan.digest()) };
+            all.ledger().reserve(release, None, &limits, 1).unwrap();
+        }
+        let said = all.say(all.open(SECOND)).await;
+        if !refused {
+            assert!(matches!(said, ToCoordinator::Advertise { at: SECOND, .. }), "{said:?}");
+            continue;
+        }
+        let ToCoordinator::Declined { round: None, reason: Decline::Policy { code, .. } } = said else {
+            panic!("{said:?}")
+        };
+        assert_eq!(code, "PLAN_UPLOADS");
+        assert_eq!(all.ends_failing().await.exit_code(), 3);
     }
 }
 
@@ -110,12 +135,12 @@ async fn a_sum_without_noise_is_in_the_ledger_as_what_it_is() {
     all.ends_with(&DEBITED, "an exact round").await;
 }
 
-fn of_another_daemon() -> Release {
+fn of_another_daemon(plan: Digest) -> Release {
     Release {
         daemon: "another".into(),
         run: Digest::sha256(b"another run"),
         run_name: "another".into(),
-        plan: Digest::sha256(b"another plan"),
+        plan,
         round: 1,
         attempt: 1,
         model: Digest::sha256(b"model"),

@@ -30,6 +30,7 @@ mod authored;
 mod authority;
 mod clipping;
 mod keys;
+mod limits;
 mod mechanism;
 mod plan;
 mod policy;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::authored::AuthoredPlan;
 use crate::keys::parse_verifying_key;
+use crate::limits::mebibytes;
 use crate::plan::Plan;
 use crate::privacy::PrivacyMode;
 use crate::problems::Problems;
@@ -34,16 +35,20 @@ pub struct Policy {
     /// silos list its author.
     #[serde(default)]
     pub require_federation: bool,
-    /// Most epsilon that one run may spend, where that is less than `epsilon_max`.
+    /// Most epsilon that may be spent under one plan, in all runs together, where that is less than `epsilon_max`.
     #[serde(default)]
     pub epsilon_per_run_max: Option<f64>,
     /// Most epsilon that this silo's data may spend in any period of so many days, all runs together.
     #[serde(default)]
     pub period: Option<Period>,
-    /// Most rounds that a run may have.
+    /// Most rounds that a plan may have.
     #[serde(default)]
     pub rounds_max: Option<u64>,
-    /// Most bytes that this silo's updates may take in a run, in MiB.
+    /// Uploads under one plan beyond its rounds, in all runs together: a round that is aborted after the upload costs one. Left
+    /// out, a quarter of the plan's rounds, and at least three. In modes with a promise the plan's own epsilon ends it earlier.
+    #[serde(default)]
+    pub repeats_per_plan: Option<u64>,
+    /// Most bytes that this silo's updates may take under one plan, in all runs together, in MiB.
     #[serde(default)]
     pub upload_mib_max: Option<u64>,
     /// Most parameters that a model may have: this silo's memory holds several times as many numbers of 4 bytes.
@@ -221,6 +226,7 @@ impl Policy {
             epsilon_per_run_max: None,
             period: None,
             rounds_max: None,
+            repeats_per_plan: None,
             upload_mib_max: None,
             parameters_max: default_parameters(),
             models: ModelKind::all(),
@@ -356,9 +362,8 @@ impl Policy {
         if parameters > self.parameters_max {
             return Err(Refusal::Parameters { plan: parameters, policy: self.parameters_max });
         }
-        // A round is uploaded in once at most, whatever becomes of it.
-        let bytes = u128::from(plan.rounds) * plan.lanes() as u128 * 4;
-        let mebibytes = u64::try_from(bytes.div_ceil(1 << 20)).unwrap_or(u64::MAX);
+        // What it takes if all goes well; what is in fact uploaded is counted (`Policy::check_uploads`).
+        let mebibytes = mebibytes(plan, plan.rounds);
         match self.upload_mib_max.filter(|policy| mebibytes > *policy) {
             Some(policy) => Err(Refusal::UploadBytes { plan: mebibytes, policy }),
             None => Ok(()),

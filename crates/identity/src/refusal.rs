@@ -149,7 +149,49 @@ pub enum Refusal {
     BudgetSpent {
         /// Composed over all runs, after one more upload.
         after: f64,
-        /// The smaller of the policy's and the plan's.
+        /// The policy's.
+        limit: f64,
+    },
+    /// The run has the results that its plan asks for.
+    #[error(
+        "all {rounds} rounds of the plan are committed in this run; another run needs a plan of its own, signed anew"
+    )]
+    PlanComplete {
+        /// The plan's.
+        rounds: u64,
+    },
+    /// As many uploads under this plan as there may be.
+    #[error(
+        "this silo has uploaded {uploads} times under this plan, in all runs together; its rounds and this silo's \
+         repeats_per_plan allow {limit}: have it signed anew for another run, or raise repeats_per_plan"
+    )]
+    PlanUploads {
+        /// So far.
+        uploads: u64,
+        /// Rounds and repeats.
+        limit: u64,
+    },
+    /// As many bytes under this plan as there may be.
+    #[error(
+        "one more upload would bring this silo to {after} MiB under this plan, in all runs together; its upload_mib_max is \
+         {policy}"
+    )]
+    PlanBytes {
+        /// With it.
+        after: u64,
+        /// The silo's.
+        policy: u64,
+    },
+    /// As much epsilon under this plan as there may be.
+    #[error(
+        "one more round would bring this silo's data to epsilon {} under this plan, in all runs together; the smaller of the \
+         plan's and this silo's epsilon_per_run_max is {limit}",
+        accounting::rounded_up(*after, 4)
+    )]
+    PlanSpent {
+        /// With it.
+        after: f64,
+        /// The smaller of the plan's and the policy's.
         limit: f64,
     },
     /// Another exact sum on the same model.
@@ -186,6 +228,10 @@ impl Refusal {
             Self::PeriodSpent { .. } => "PERIOD_SPENT",
             Self::Witnesses { .. } => "POLICY_WITNESSES",
             Self::BudgetSpent { .. } => "BUDGET_SPENT",
+            Self::PlanComplete { .. } => "PLAN_COMPLETE",
+            Self::PlanUploads { .. } => "PLAN_UPLOADS",
+            Self::PlanBytes { .. } => "PLAN_UPLOAD_BYTES",
+            Self::PlanSpent { .. } => "PLAN_SPENT",
             Self::Repeats { .. } => "REPEATS_WITHOUT_DP",
         }
     }

@@ -39,6 +39,8 @@ pub struct Limits {
     pub delta: f64,
     /// Most epsilon within any stretch of time.
     pub period: Option<PeriodLimit>,
+    /// Most releases under one plan, by all daemons and in all runs.
+    pub releases_max: Option<u64>,
 }
 
 /// A limit for any stretch of time of one length.
@@ -76,6 +78,16 @@ pub enum Overspent {
         limit: f64,
         /// The period's length.
         days: u32,
+    },
+    /// Of what one plan allows.
+    #[error(
+        "this silo's data was used {made} times under this plan, in all runs together, its limit is {limit}"
+    )]
+    Plan {
+        /// So far.
+        made: u64,
+        /// By the plan and the policy.
+        limit: u64,
     },
 }
 
@@ -150,6 +162,27 @@ impl Account {
             .filter(|release| release.daemon == daemon && release.run == *run)
             .map(|release| release.round)
             .max()
+    }
+
+    /// In how many rounds the data was used under this plan, by whatever daemon and in whatever run. A round may have two
+    /// entries.
+    pub fn releases_under(&self, plan: &Digest) -> u64 {
+        let releases = self.entries.iter().filter_map(Entry::release).filter(|release| release.plan == *plan);
+        let rounds: BTreeSet<_> =
+            releases.map(|release| (&release.daemon, release.run, release.round)).collect();
+        rounds.len() as u64
+    }
+
+    /// Whether one more release under this plan still fits.
+    ///
+    /// # Errors
+    /// [`Overspent::Plan`].
+    pub fn admits_under(&self, plan: &Digest, limits: &Limits) -> Result<(), Overspent> {
+        let made = self.releases_under(plan);
+        match limits.releases_max.filter(|limit| made >= *limit) {
+            Some(limit) => Err(Overspent::Plan { made, limit }),
+            None => Ok(()),
+        }
     }
 
     /// Everything together, at `delta`, by the accountant that gates the budget.
@@ -373,7 +406,7 @@ mod tests {
         assert_eq!(runs[1].total.epsilon(), epsilon(&[(30.0, 5)]));
         assert_eq!(runs[0].data_versions.len(), 2);
         assert_eq!(account.total(DELTA).epsilon(), epsilon(&[(10.0, 2), (30.0, 5)]));
-        let limits = |epsilon_max| Limits { epsilon_max, delta: DELTA, period: None };
+        let limits = |epsilon_max| Limits { epsilon_max, delta: DELTA, period: None, releases_max: None };
         let after = epsilon(&[(10.0, 3), (30.0, 5)]);
         let next = gaussian(10.0, 1);
         assert_eq!(account.admits("silo", &next, &limits(after), 0), Ok(()));
@@ -392,7 +425,8 @@ mod tests {
             (both.epsilon(), &*both.unit, both.mixed),
             (epsilon(&[(5.0, 1), (8.0, 1)]), "record", true)
         );
-        let limits = Limits { epsilon_max: both.epsilon() - 1e-9, delta: DELTA, period: None };
+        let limits =
+            Limits { epsilon_max: both.epsilon() - 1e-9, delta: DELTA, period: None, releases_max: None };
         let next = gaussian(8.0, 1);
         assert!(account(vec![silo]).admits("record", &next, &limits, 0).is_err(), "the next one mixes them");
     }
@@ -404,6 +438,7 @@ mod tests {
             epsilon_max: 100.0,
             delta: DELTA,
             period: Some(PeriodLimit { days: 2, epsilon_max: after }),
+            releases_max: None,
         };
         let next = gaussian(10.0, 1);
         // Entries are a day apart: on the last one's day, two of three are within two days.
@@ -417,13 +452,26 @@ mod tests {
     }
 
     #[test]
+    fn releases_are_counted_by_their_plan_whatever_run_they_were_in() {
+        let exact = What::ExactRelease { release: release("one", "none", 1) };
+        // A training that failed has a debit and an exact release for one round.
+        let failed = What::ExactRelease { release: release("two", "silo", 1) };
+        let account = account(vec![exact, debit("two", "silo", 1, gaussian(10.0, 1)), failed]);
+        let (plan, other) = (Digest::sha256(b"plan"), Digest::sha256(b"another"));
+        let limits = |most| Limits { epsilon_max: 1.0, delta: DELTA, period: None, releases_max: Some(most) };
+        assert_eq!(account.admits_under(&plan, &limits(3)), Ok(()));
+        assert_eq!(account.admits_under(&plan, &limits(2)), Err(Overspent::Plan { made: 2, limit: 2 }));
+        assert_eq!(account.admits_under(&other, &limits(1)), Ok(()));
+    }
+
+    #[test]
     fn exact_releases_are_counted_beside_the_epsilon_and_cost_that_means_nothing_is_never_admitted() {
         let exact = What::ExactRelease { release: release("one", "none", 1) };
         let account = account(vec![exact, debit("one", "silo", 2, gaussian(10.0, 1))]);
         let total = account.total(DELTA);
         assert_eq!((total.debits, total.exact_releases, total.mixed), (1, 1, false));
         assert_eq!(total.epsilon(), epsilon(&[(10.0, 1)]));
-        let limits = Limits { epsilon_max: f64::MAX, delta: DELTA, period: None };
+        let limits = Limits { epsilon_max: f64::MAX, delta: DELTA, period: None, releases_max: None };
         for meaningless in [0.0, -1.0, f64::NAN] {
             assert!(account.admits("silo", &gaussian(meaningless, 1), &limits, 0).is_err());
         }

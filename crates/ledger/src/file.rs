@@ -167,6 +167,7 @@ impl Ledger {
         if let Some(entry) = held.account.entries().iter().find(same) {
             return Err(LedgerError::AlreadyDebited { sequence: entry.sequence, round: release.round });
         }
+        held.account.admits_under(&release.plan, limits)?;
         let exact = (failed || cost.is_none()).then(|| What::ExactRelease { release: release.clone() });
         let debit = match cost {
             Some(cost) => {

@@ -31,7 +31,7 @@
 //!
 //! # let folder = tempfile::tempdir()?;
 //! let ledger = Ledger::new(folder.path(), "admissions-2025", None, None)?;
-//! let limits = Limits { epsilon_max: 1.0, delta: 1e-6, period: None };
+//! let limits = Limits { epsilon_max: 1.0, delta: 1e-6, period: None, releases_max: None };
 //! let cost = Cost { event: Event::Gaussian { noise_multiplier: 20.0 }, count: 1 };
 //! let mut release = Release {
 //!     daemon: "silo-3".into(),

@@ -14,7 +14,7 @@ use params::Digest;
 use vault::{MasterSource, Vault};
 
 const EVENT: Event = Event::Gaussian { noise_multiplier: 10.0 };
-const LIMITS: Limits = Limits { epsilon_max: 2.0, delta: 1e-6, period: None };
+const LIMITS: Limits = Limits { epsilon_max: 2.0, delta: 1e-6, period: None, releases_max: None };
 
 fn cost() -> Option<Cost> {
     Some(Cost { event: EVENT, count: 1 })

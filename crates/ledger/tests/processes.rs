@@ -14,7 +14,7 @@ use ledger::{Cost, Ledger, LedgerError, Limits, Release};
 use params::Digest;
 
 const EVENT: Event = Event::Gaussian { noise_multiplier: 10.0 };
-const LIMITS: Limits = Limits { epsilon_max: 2.0, delta: 1e-6, period: None };
+const LIMITS: Limits = Limits { epsilon_max: 2.0, delta: 1e-6, period: None, releases_max: None };
 
 fn main() {
     let mut args = std::env::args().skip(1);

@@ -11,7 +11,7 @@ const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
 fn view(round: Option<u64>, epsilon_spent: f64, refusal: Option<Refusal>) -> ClientInput {
-    ClientInput::Ledger(LedgerView { wall: None, round, epsilon_spent, refusal })
+    ClientInput::Ledger(LedgerView { round, epsilon_spent, refusal, ..LedgerView::default() })
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn release(run: &str, round: u64) -> Release {
 
 fn ledger(folder: &Path, anchor: Option<PathBuf>) -> PathBuf {
     let ledger = Ledger::new(folder, "admissions", anchor, None).unwrap();
-    let limits = Limits { epsilon_max: 9.0, delta: 1e-6, period: None };
+    let limits = Limits { epsilon_max: 9.0, delta: 1e-6, period: None, releases_max: None };
     for (run, round) in [("a", 1), ("a", 2), ("b", 1)] {
         let event = Event::PoissonGaussian { sampling_rate: 0.1, noise_multiplier: 1.0 };
         ledger.reserve(release(run, round), Some(Cost { event, count: 1 }), &limits, round).unwrap();
@@ -88,7 +88,7 @@ fn a_sealed_silo_opens_its_commitments_with_its_master_key_only() {
     let master = MasterSource::File(key);
     let vault = std::sync::Arc::new(Vault::create(folder.path(), master.clone()).unwrap());
     let sealed = Ledger::new(&folder.path().join("ledger"), "admissions", None, Some(vault)).unwrap();
-    let limits = Limits { epsilon_max: 9.0, delta: 1e-6, period: None };
+    let limits = Limits { epsilon_max: 9.0, delta: 1e-6, period: None, releases_max: None };
     let (version, run) = (Digest::sha256(b"data"), Digest::sha256(b"a"));
     let told = sealed.commitment("silo", &run, &version).unwrap();
     sealed.reserve(release("a", 1), None, &limits, 1).unwrap();
@@ -107,7 +107,7 @@ fn a_round_in_which_training_failed_is_shown_as_one_that_no_epsilon_covers() {
     let file = ledger(folder.path(), None);
     let before = Shown::of(&file, None, None).unwrap();
     assert!(!before.text().contains("TRAINING FAILED"));
-    let limits = Limits { epsilon_max: 9.0, delta: 1e-6, period: None };
+    let limits = Limits { epsilon_max: 9.0, delta: 1e-6, period: None, releases_max: None };
     let event = Event::PoissonGaussian { sampling_rate: 0.1, noise_multiplier: 1.0 };
     let ledger = Ledger::new(folder.path(), "admissions", None, None).unwrap();
     ledger.reserve_failed(release("b", 2), Some(Cost { event, count: 1 }), &limits, 4).unwrap();

@@ -9,7 +9,7 @@ use secagg::{Advert, ClientId, Delivery, DeliveryRejection, IncludedSignature, u
 use zeroize::Zeroizing;
 
 use super::round::Step;
-use super::{ClientEffect, ClientEffects, MaskJob, Participant};
+use super::{ClientEffect, ClientEffects, MaskJob, Participant, policy};
 use crate::Timestamp;
 use crate::message::{Attempt, CoordinatorFault, Decline, ToCoordinator, UploadHeader};
 use crate::record::ClientRecord;
@@ -132,6 +132,10 @@ impl Participant {
             out.push(ClientEffect::Forget(at));
             return self.decline(Some(at.round), Decline::Unavailable, out);
         };
+        if let Err(refusal) = self.run.as_ref().map_or(Ok(()), |run| self.check_plan(&run.plan)) {
+            out.push(ClientEffect::Forget(at));
+            return self.decline(None, policy(&refusal), out);
+        }
         let signature =
             secagg::sign_input(held.r2(), *digest.as_bytes(), self.profile.identity.signing_key());
         let header = UploadHeader {

@@ -48,7 +48,9 @@ pub(super) struct RunFacts {
     /// The newest round that was uploaded in.
     debited: Option<(Attempt, Digest)>,
     /// How many rounds were uploaded in.
-    pub(super) debits: u64,
+    debits: u64,
+    /// How many of the chain's records are results of rounds.
+    pub(super) results: u64,
     answer: Option<(Attempt, Digest, UnmaskShares)>,
 }
 
@@ -81,6 +83,11 @@ impl Facts {
         self.exact_uploads.get(model).copied().unwrap_or_default()
     }
 
+    /// Uploads under a plan, in whatever runs the coordinator has shown it under.
+    pub(super) fn uploads_under(&self, plan: &Digest) -> u64 {
+        self.runs.values().filter(|run| run.plan == *plan).map(|run| run.debits).sum()
+    }
+
     /// Epsilon at `delta` of everything debited, with one more upload of `next` where given.
     pub(super) fn epsilon(&self, delta: f64, next: Option<&Event>) -> f64 {
         let debits = self.debits.iter().map(|(event, count)| (event, *count));
@@ -108,6 +115,7 @@ impl Facts {
                 let manifest = run.check_next(signed, &id)?;
                 run.chain.push(signed)?;
                 run.seen_records.insert(signed.digest());
+                run.results += u64::from(manifest.round > 0 && manifest.action.is_none());
                 run.parent = run.head.replace(Arc::new(manifest));
                 Ok(())
             }
@@ -194,6 +202,7 @@ impl RunFacts {
             seen: None,
             debited: None,
             debits: 0,
+            results: 0,
             answer: None,
         }
     }

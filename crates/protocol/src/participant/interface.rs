@@ -86,6 +86,8 @@ pub struct LedgerView {
     /// The highest round of the run that the ledger has a debit of for this silo: no attempt at it, nor at one before
     /// it, is taken, though the journal may have forgotten it.
     pub round: Option<u64>,
+    /// How often the data was used under the run's plan, by whatever daemon and in whatever run.
+    pub uploads_under_plan: u64,
     /// Epsilon of everything in it, at the policy's `delta_max`.
     pub epsilon_spent: f64,
     /// Why one more round of the run's plan is not admitted, where it is not.

@@ -16,7 +16,6 @@ use super::{
 use crate::Timestamp;
 use crate::message::{Attempt, CoordinatorFault, Decline, ToCoordinator};
 use crate::record::ClientRecord;
-use crate::spend::epsilon_of;
 use crate::step::{names_state, round_start};
 
 impl Participant {
@@ -185,7 +184,7 @@ impl Participant {
         if let Err(refusal) = self.check_moment(&plan, self.wall(now), head.round) {
             return self.decline(Some(at.round), policy(&refusal), out);
         }
-        if let Err(refusal) = self.check_budget(&plan, model) {
+        if let Err(refusal) = self.check_budget(&plan, model).and_then(|()| self.check_plan(&plan)) {
             return self.decline(None, policy(&refusal), out);
         }
         self.erase(out);
@@ -237,14 +236,18 @@ impl Participant {
         if composed > policy.epsilon_max {
             return Err(Refusal::BudgetSpent { after: composed, limit: policy.epsilon_max });
         }
-        let own = self.run.as_ref().and_then(|run| self.facts.run(&run.id)).map_or(0, |f| f.debits);
-        if let Some((limit, delta)) = plan.budget() {
-            let after = epsilon_of([(&event, own + 1)], delta);
-            if after > limit {
-                return Err(Refusal::BudgetSpent { after, limit });
-            }
-        }
         Ok(())
+    }
+
+    /// Whether anything more may be uploaded under the plan, whatever run it is shown under and whatever number a round has:
+    /// both are the coordinator's to invent.
+    pub(super) fn check_plan(&self, plan: &Plan) -> Result<(), Refusal> {
+        let Some(facts) = self.run.as_ref().and_then(|run| self.facts.run(&run.id)) else { return Ok(()) };
+        if facts.results >= plan.rounds {
+            return Err(Refusal::PlanComplete { rounds: plan.rounds });
+        }
+        let made = self.facts.uploads_under(&facts.plan).max(self.ledger.uploads_under_plan);
+        self.profile.policy.check_uploads(plan, made)
     }
 
     pub(super) fn trained(&mut self, at: Attempt, outcome: TrainOutcome, out: &mut ClientEffects) {

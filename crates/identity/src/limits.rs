@@ -1,0 +1,140 @@
+//! What a silo uploads under one plan, in whatever runs it is shown under.
+//!
+//! A run's name is the coordinator's to invent, and so is the number of a round. What cannot be invented is the plan that an
+//! author signed, so a policy's limits for a run hold for everything that is uploaded under a plan's digest.
+
+use accounting::{Event, RdpCurve};
+
+use crate::plan::Plan;
+use crate::policy::Policy;
+use crate::refusal::Refusal;
+
+/// Where a policy names no number: for each so many rounds one more upload than the plan asks for, since an aborted round costs
+/// one too.
+const ROUNDS_PER_REPEAT: u64 = 4;
+/// And at least so many.
+const REPEATS_MIN: u64 = 3;
+/// Of a lane on its way.
+const LANE_BYTES: u128 = 4;
+
+impl Policy {
+    /// Whether this silo may upload under `plan` once more, having done so `made` times, in all runs together.
+    ///
+    /// # Errors
+    /// The limit that it would pass: of uploads, of bytes, of epsilon.
+    pub fn check_uploads(&self, plan: &Plan, made: u64) -> Result<(), Refusal> {
+        let limit = plan.rounds.saturating_add(self.repeats(plan));
+        if made >= limit {
+            return Err(Refusal::PlanUploads { uploads: made, limit });
+        }
+        let next = made.saturating_add(1);
+        let mebibytes = mebibytes(plan, next);
+        if let Some(policy) = self.upload_mib_max.filter(|policy| mebibytes > *policy) {
+            return Err(Refusal::PlanBytes { after: mebibytes, policy });
+        }
+        let Some((event, (epsilon, delta))) = plan.event().zip(plan.budget()) else { return Ok(()) };
+        let limit = self.epsilon_per_run_max.map_or(epsilon, |policy| policy.min(epsilon));
+        let after = epsilon_of(&event, next, delta);
+        // Not `after > limit`: what is no number is not admitted.
+        match after.partial_cmp(&limit) {
+            Some(order) if order.is_le() => Ok(()),
+            _ => Err(Refusal::PlanSpent { after, limit }),
+        }
+    }
+
+    /// Most uploads under `plan`, in all runs together: the first that [`Policy::check_uploads`] refuses, less one.
+    pub fn uploads_max(&self, plan: &Plan) -> u64 {
+        let (mut admitted, mut refused) = (0, plan.rounds.saturating_add(self.repeats(plan)));
+        while admitted < refused {
+            let middle = admitted + (refused - admitted) / 2;
+            match self.check_uploads(plan, middle) {
+                Ok(()) => admitted = middle + 1,
+                Err(_) => refused = middle,
+            }
+        }
+        admitted
+    }
+
+    fn repeats(&self, plan: &Plan) -> u64 {
+        self.repeats_per_plan.unwrap_or_else(|| (plan.rounds / ROUNDS_PER_REPEAT).max(REPEATS_MIN))
+    }
+}
+
+/// What so many uploads under a plan take, rounded up.
+pub(crate) fn mebibytes(plan: &Plan, uploads: u64) -> u64 {
+    let bytes = u128::from(uploads) * plan.lanes() as u128 * LANE_BYTES;
+    u64::try_from(bytes.div_ceil(1 << 20)).unwrap_or(u64::MAX)
+}
+
+/// Numbers that mean nothing count as infinitely expensive.
+fn epsilon_of(event: &Event, count: u64, delta: f64) -> f64 {
+    let mut curve = RdpCurve::zero();
+    let composed = curve.compose(event, count).and_then(|()| curve.epsilon(delta));
+    composed.map_or(f64::INFINITY, |guarantee| guarantee.epsilon)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::privacy::{Privacy, Weights};
+
+    fn sample() -> Plan {
+        Plan::from_toml(include_str!("../../../deploy/config/plan.toml")).unwrap()
+    }
+
+    /// Exact sums of 2^18 lanes, which are one MiB, less what stands beside them.
+    fn exact(rounds: u64) -> Plan {
+        let mut plan = sample();
+        plan.rounds = rounds;
+        plan.model.hidden = vec![(1 << 18) / 6];
+        plan.privacy = Privacy::Fedavg {
+            coordinate_max: 1.0,
+            fraction_bits: 16,
+            weights: Weights::Uniform,
+            evaluate: false,
+            loss_max: 1.0,
+        };
+        plan
+    }
+
+    fn policy() -> Policy {
+        Policy::for_authors([])
+    }
+
+    fn code(policy: &Policy, plan: &Plan, made: u64) -> Result<(), &'static str> {
+        policy.check_uploads(plan, made).map_err(|refusal| refusal.code())
+    }
+
+    #[test]
+    fn aborted_rounds_may_be_tried_again_so_often_as_the_policy_says_or_else_a_quarter_of_the_rounds() {
+        for (rounds, repeats, limit) in [(1, None, 4), (40, None, 50), (40, Some(0), 40), (1, Some(0), 1)] {
+            let (policy, plan) = (Policy { repeats_per_plan: repeats, ..policy() }, exact(rounds));
+            assert_eq!(code(&policy, &plan, limit - 1), Ok(()));
+            assert_eq!(code(&policy, &plan, limit), Err("PLAN_UPLOADS"));
+            assert_eq!(policy.uploads_max(&plan), limit);
+        }
+    }
+
+    #[test]
+    fn bytes_are_counted_over_all_uploads_and_no_repeat_is_granted_beyond_them() {
+        let policy = Policy { upload_mib_max: Some(40), ..policy() };
+        let plan = exact(40);
+        assert_eq!(mebibytes(&plan, 40), 40);
+        assert_eq!(code(&policy, &plan, 39), Ok(()));
+        assert_eq!(code(&policy, &plan, 40), Err("PLAN_UPLOAD_BYTES"));
+        assert_eq!(policy.uploads_max(&plan), 40);
+    }
+
+    #[test]
+    fn epsilon_is_composed_over_all_uploads_under_the_plan_by_the_smaller_of_both_limits() {
+        // The sample's noise is calibrated to its 30 rounds.
+        assert_eq!(policy().uploads_max(&sample()), 30);
+        assert_eq!(code(&policy(), &sample(), 29), Ok(()));
+        assert_eq!(code(&policy(), &sample(), 30), Err("PLAN_SPENT"));
+        let strict = Policy { epsilon_per_run_max: Some(2.0), ..policy() };
+        let most = strict.uploads_max(&sample());
+        assert!((1..30).contains(&most), "{most}");
+        assert_eq!(code(&strict, &sample(), most), Err("PLAN_SPENT"));
+        assert_eq!(code(&strict, &sample(), most - 1), Ok(()));
+    }
+}
