@@ -499,6 +499,9 @@ fn note(record: &ClientRecord) {
         ClientRecord::Debited { at, .. } => tracing::debug!(round = at.round, "debited, uploading"),
         ClientRecord::Unmasked { at, .. } => tracing::debug!(round = at.round, "shares returned"),
         ClientRecord::RosterAdopted { epoch, .. } => tracing::info!(epoch, "a later roster is in force here"),
+        ClientRecord::DataCommitted { commitment } => {
+            tracing::info!(told = commitment.is_some(), "what is told of the data in this run is fixed");
+        }
         ClientRecord::ChainHead(_) => tracing::debug!("a checkpoint's record follows from the chain"),
     }
 }

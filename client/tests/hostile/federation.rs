@@ -401,5 +401,6 @@ fn kind(record: &ClientRecord) -> &'static str {
         ClientRecord::Debited { .. } => "debited",
         ClientRecord::SignedIncluded { .. } => "signed",
         ClientRecord::Unmasked { .. } => "unmasked",
+        ClientRecord::DataCommitted { .. } => "told",
     }
 }

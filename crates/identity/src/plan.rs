@@ -180,6 +180,17 @@ pub enum PlanError {
     },
 }
 
+impl Timing {
+    /// How long a silo may take from the model it has to what it contributes: where the plan says when "ready" is shown, not
+    /// longer than that, since what shows later would tell of the data; else what leaves room in the step that waits for it.
+    pub fn training_limit_ms(&self) -> u64 {
+        match self.ready_after_ms {
+            0 => self.round_deadline_ms / 20 * 9,
+            ready_after_ms => ready_after_ms,
+        }
+    }
+}
+
 impl Plan {
     /// Most bytes of a plan's text or canonical form.
     pub const BYTES_MAX: usize = 1 << 20;

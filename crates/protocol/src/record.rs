@@ -234,6 +234,12 @@ pub enum ClientRecord {
         /// Verified before it is written.
         roster: SignedRoster,
     },
+    /// What is told of the data's version in the current run, for good: whatever becomes of the data, a later check-in tells
+    /// the same.
+    DataCommitted {
+        /// The commitment; `None` where the table was not read in time.
+        commitment: Option<Digest>,
+    },
 }
 
 /// A record's bytes are damaged, or another version wrote them.

@@ -227,7 +227,9 @@ impl Oracle {
                     format!("silo {id} holds a record of round {} that the chain does not", manifest.round)
                 });
             }
-            ClientRecord::Joined { .. } | ClientRecord::RosterAdopted { .. } => {}
+            ClientRecord::Joined { .. }
+            | ClientRecord::RosterAdopted { .. }
+            | ClientRecord::DataCommitted { .. } => {}
         }
     }
 

@@ -102,16 +102,13 @@ struct World {
     data: Data,
 }
 
-/// What the silo's shell reads, and what the silo has told of it.
+/// What the silo's shell reads.
 #[derive(Default)]
 struct Data {
     /// The run that it is to be read for.
     wanted: Option<Digest>,
     /// How often it was read: it is other data each time.
     reads: u64,
-    /// What was just read.
-    read: Option<Digest>,
-    told: Option<Digest>,
 }
 
 impl World {
@@ -266,9 +263,8 @@ impl World {
     fn read_data(&mut self) {
         let Some(run) = self.data.wanted.take() else { return };
         self.data.reads += 1;
-        self.data.read = Some(Digest::sha256(&self.data.reads.to_le_bytes()));
-        self.input(ClientInput::DataRead { run, commitment: self.data.read });
-        self.data.read = None;
+        let commitment = Some(Digest::sha256(&self.data.reads.to_le_bytes()));
+        self.input(ClientInput::DataRead { run, commitment });
     }
 
     fn say(&mut self, message: ToClient) {
@@ -300,10 +296,6 @@ impl World {
 
     fn heard(&mut self, message: ToCoordinator) {
         match (message, &mut self.exchange) {
-            (ToCoordinator::CheckIn { data, .. }, _) => {
-                assert_eq!(data, self.data.read.or(self.data.told), "what is told is what was read last");
-                self.data.told = data;
-            }
             (ToCoordinator::Advertise { at, advert }, exchange)
                 if exchange.as_ref().is_none_or(|exchange| exchange.at != at) =>
             {
@@ -326,7 +318,7 @@ impl World {
         let after = self.participant.status();
         assert_eq!((before.uploads, before.epsilon_spent), (after.uploads, after.epsilon_spent));
         self.masked = None;
-        self.data = Data { reads: self.data.reads, ..Data::default() };
+        self.data = Data { reads: self.data.reads, wanted: None };
     }
 
     fn run_id(&self) -> Digest {
@@ -407,6 +399,7 @@ struct Oracle {
     debits: u64,
     run: Option<Digest>,
     newest: BTreeMap<Digest, Attempt>,
+    told: Once<(), Digest>,
     adverts: Once<Attempt, Advert>,
     bundles: Once<Attempt, ShareBundle>,
     masks: BTreeSet<(Digest, Attempt)>,
@@ -454,6 +447,12 @@ impl Oracle {
 
     fn sent(&mut self, message: &ToCoordinator) {
         match message {
+            ToCoordinator::CheckIn { data: Some(data), .. } => {
+                let written =
+                    |r: &ClientRecord| *r == ClientRecord::DataCommitted { commitment: Some(*data) };
+                assert!(self.holds(written), "a commitment leaves before it is fixed");
+                once(&mut self.told, (self.run, ()), *data, "commitment to the data");
+            }
             ToCoordinator::Advertise { at, advert } => {
                 let written = |r: &ClientRecord| matches!(r, ClientRecord::Advertised { at: w } if w == at);
                 assert!(self.holds(written), "keys leave before it is written that they did");

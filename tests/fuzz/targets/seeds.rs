@@ -364,6 +364,7 @@ fn client_records(session: &Session) -> Vec<(&'static str, ClientRecord)> {
         ("debited", debit),
         ("signed", ClientRecord::SignedIncluded { at: AT, request: named }),
         ("unmasked", ClientRecord::Unmasked { at: AT, request: named, shares: session.answers[0].clone() }),
+        ("data-committed", ClientRecord::DataCommitted { commitment: Some(named) }),
     ]
 }
 

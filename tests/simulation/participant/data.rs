@@ -17,7 +17,7 @@ fn checked_in(world: &mut World, commitment: Option<Digest>) -> Option<Digest> {
         "nothing is said before it is read: {welcomed:?}"
     );
     let held = world.input(ClientInput::DataRead { run: Digest::sha256(b"run"), commitment });
-    assert!(held.is_empty(), "how long the reading took would tell how much there is: {held:?}");
+    assert!(messages(&held).is_empty(), "how long the reading took would tell how much there is: {held:?}");
     let due = world.participant.deadline().unwrap();
     assert_eq!(due, world.now.plus_ms(world.plan.timing.ready_after_ms));
     world.now = due;
@@ -26,15 +26,57 @@ fn checked_in(world: &mut World, commitment: Option<Digest>) -> Option<Digest> {
     *data
 }
 
+/// What is said at once to a welcome, without reading anything.
+fn told_again(world: &mut World) -> Option<Digest> {
+    let again = world.say(world.welcome());
+    assert!(!reads(&again), "{again:?}");
+    let [ToCoordinator::CheckIn { data, .. }] = messages(&again)[..] else { panic!("{again:?}") };
+    *data
+}
+
 #[test]
-fn a_silo_reads_its_data_before_it_checks_in_and_tells_the_new_version_at_the_next_check_in() {
+fn what_a_silo_tells_of_its_data_is_fixed_at_joining_across_sessions_and_restarts_whatever_the_data_becomes()
+{
     let mut world = World::telling();
     let [first, second] = [b"first", b"other"].map(|data| Some(Digest::sha256(data)));
     assert_eq!(checked_in(&mut world, first), first);
-    assert_eq!(checked_in(&mut world, second), second);
-    assert_eq!(checked_in(&mut world, None), None, "data that cannot be read is not told of");
-    let late = ClientInput::DataRead { run: Digest::sha256(b"run"), commitment: first };
+    assert_eq!(told_again(&mut world), first);
+    world.restart_telling();
+    assert_eq!(told_again(&mut world), first);
+    let late = ClientInput::DataRead { run: Digest::sha256(b"run"), commitment: second };
     assert!(world.input(late).is_empty(), "nobody waits for it any more");
+    assert_eq!(told_again(&mut world), first);
+    world.restart();
+    assert_eq!(told_again(&mut world), None, "but where the operator has switched it off");
+}
+
+#[test]
+fn data_that_cannot_be_read_is_not_told_of_and_may_be_later() {
+    let mut world = World::telling();
+    assert_eq!(checked_in(&mut world, None), None);
+    let told = Some(Digest::sha256(b"mended"));
+    assert_eq!(checked_in(&mut world, told), told);
+    assert_eq!(told_again(&mut world), told);
+}
+
+#[test]
+fn data_that_takes_longer_to_read_than_the_plan_gives_is_never_told_of_in_the_run() {
+    for ready_after_ms in [100, 0] {
+        let mut world = World::telling();
+        world.plan.timing.ready_after_ms = ready_after_ms;
+        assert!(reads(&world.say(world.welcome())));
+        let due = world.participant.deadline().unwrap();
+        assert_eq!(due, world.now.plus_ms(world.plan.timing.training_limit_ms()));
+        world.now = due;
+        let said = world.input(ClientInput::Tick);
+        assert!(matches!(messages(&said)[..], [ToCoordinator::CheckIn { data: None, .. }]), "{said:?}");
+        let commitment = Some(Digest::sha256(b"data"));
+        let late = world.input(ClientInput::DataRead { run: Digest::sha256(b"run"), commitment });
+        assert!(late.is_empty(), "{late:?}");
+        assert_eq!(told_again(&mut world), None);
+        world.restart_telling();
+        assert_eq!(told_again(&mut world), None);
+    }
 }
 
 #[test]
@@ -77,10 +119,7 @@ fn data_is_not_read_anew_in_the_middle_of_a_round_so_that_what_was_trained_on_st
     let genesis = world.signed(&world.genesis());
     world.say(ToClient::Published(genesis));
     world.advertise();
-    let again = world.say(world.welcome());
-    assert!(!reads(&again), "{again:?}");
-    let [ToCoordinator::CheckIn { data, .. }] = messages(&again)[..] else { panic!("{again:?}") };
-    assert_eq!(*data, told);
+    assert_eq!(told_again(&mut world), told);
 }
 
 #[test]

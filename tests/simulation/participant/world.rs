@@ -142,6 +142,14 @@ impl World {
         self.participant = recovered(&self.roster, &self.policy, &self.keys[&OWN], &journal);
     }
 
+    /// [`World::restart`], of those who tell of their data.
+    pub(crate) fn restart_telling(&mut self) {
+        self.restart();
+        let profile = profile(&self.roster, &self.policy, &self.keys[&OWN]);
+        self.participant =
+            Participant::recover(Profile { tells_data: true, ..profile }, &self.journal).unwrap();
+    }
+
     pub(crate) fn say(&mut self, message: ToClient) -> ClientEffects {
         self.input(ClientInput::Message(message))
     }

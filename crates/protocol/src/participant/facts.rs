@@ -52,6 +52,8 @@ pub(super) struct RunFacts {
     /// How many of the chain's records are results of rounds.
     pub(super) results: u64,
     answer: Option<(Attempt, Digest, UnmaskShares)>,
+    /// What is told of the data's version, once that is fixed.
+    told: Option<Option<Digest>>,
 }
 
 /// A record that contradicts those before it.
@@ -155,6 +157,14 @@ impl Facts {
                 run.answer = Some((*at, *request, shares.clone()));
                 Ok(())
             }
+            ClientRecord::DataCommitted { commitment } => {
+                let run = self.current()?;
+                if run.told.is_some() {
+                    return Err(FactError::NotNew);
+                }
+                run.told = Some(*commitment);
+                Ok(())
+            }
         }
     }
 
@@ -204,7 +214,13 @@ impl RunFacts {
             debits: 0,
             results: 0,
             answer: None,
+            told: None,
         }
+    }
+
+    /// What is told of the data's version in this run; `None` where that is not fixed yet.
+    pub(super) fn told(&self) -> Option<Option<Digest>> {
+        self.told
     }
 
     pub(super) fn head_round(&self) -> Option<u64> {

@@ -48,43 +48,53 @@ impl Participant {
         }
         let plan = Arc::new(plan);
         let not_before = now.plus_ms(plan.timing.ready_after_ms);
+        let fixed = self.facts.run(&run_id).is_some_and(|run| run.told().is_some());
         let check_in = match before {
             // What was begun for an earlier welcome serves this one.
             Some(waits @ (CheckIn::Reading { .. } | CheckIn::Held { .. })) => waits,
-            // What an attempt in progress was trained on stays what is told: it is not read anew in the middle of one.
-            _ if self.round.is_some() || !self.profile.tells_data => {
+            // What was told once is told whatever the data is by now, nor is it read for an attempt in progress.
+            _ if fixed || self.round.is_some() || !self.profile.tells_data => {
                 self.check_in(&run_id, out);
                 CheckIn::Said
             }
             _ => {
                 out.push(ClientEffect::ReadData { run: run_id, plan: Arc::clone(&plan) });
-                CheckIn::Reading { not_before }
+                CheckIn::Reading { not_before, until: now.plus_ms(plan.timing.training_limit_ms()) }
             }
         };
         self.run = Some(CurrentRun { id: run_id, plan, check_in });
     }
 
-    pub(super) fn data_read(&mut self, id: Digest, commitment: Option<Digest>) {
+    pub(super) fn data_read(&mut self, id: Digest, commitment: Option<Digest>, out: &mut ClientEffects) {
         let Some(run) = self.run.as_mut().filter(|run| run.id == id) else { return };
-        if let CheckIn::Reading { not_before } = run.check_in {
-            run.check_in = CheckIn::Held { not_before };
-            self.data = commitment.filter(|_| self.profile.tells_data);
+        let CheckIn::Reading { not_before, .. } = run.check_in else { return };
+        run.check_in = CheckIn::Held { not_before };
+        if commitment.is_some() && self.profile.tells_data {
+            self.commit(ClientRecord::DataCommitted { commitment }, out);
         }
     }
 
     pub(super) fn check_in_when_due(&mut self, now: Timestamp, out: &mut ClientEffects) {
         let Some(run) = &mut self.run else { return };
-        if matches!(run.check_in, CheckIn::Held { not_before } if now >= not_before) {
-            run.check_in = CheckIn::Said;
-            let id = run.id;
-            self.check_in(&id, out);
+        let id = run.id;
+        match run.check_in {
+            CheckIn::Held { not_before } if now >= not_before => run.check_in = CheckIn::Said,
+            CheckIn::Reading { until, .. } if now >= until => {
+                run.check_in = CheckIn::Said;
+                // Told now, it would tell how long the data took to read.
+                self.commit(ClientRecord::DataCommitted { commitment: None }, out);
+            }
+            _ => return,
         }
+        self.check_in(&id, out);
     }
 
     fn check_in(&self, run: &Digest, out: &mut ClientEffects) {
         let facts = self.facts.run(run);
         let head = facts.and_then(|facts| facts.head_round());
-        out.push(ClientEffect::Send(Box::new(ToCoordinator::CheckIn { head, data: self.data })));
+        let told = facts.and_then(|facts| facts.told()).flatten();
+        let data = told.filter(|_| self.profile.tells_data);
+        out.push(ClientEffect::Send(Box::new(ToCoordinator::CheckIn { head, data })));
     }
 
     /// The plan, if this silo takes part in the run.

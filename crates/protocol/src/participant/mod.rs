@@ -43,8 +43,6 @@ pub struct Participant {
     offered: Option<Offered>,
     /// Other members that have cosigned the coordinator's audit log as this silo sees it.
     witnesses: usize,
-    /// What is told of the data's version.
-    data: Option<Digest>,
     /// What the shell said last of the data's ledger.
     ledger: LedgerView,
     /// What the session is spoken in: nothing later than this is said.
@@ -60,12 +58,15 @@ struct CurrentRun {
 /// Whether the silo has checked in to the run.
 ///
 /// # Privacy
-/// How long the data took to read tells how much there is: the check-in waits as long as "ready" does in a round.
+/// How long the data took to read tells how much there is: the check-in waits as long as "ready" does in a round, and no
+/// longer for data that is not read by then.
 #[derive(Clone, Copy)]
 enum CheckIn {
     /// The data is read.
     Reading {
         not_before: Timestamp,
+        /// Then it is said without.
+        until: Timestamp,
     },
     /// It was, and the time has not come.
     Held {
@@ -117,7 +118,6 @@ impl Participant {
             asked_again: false,
             offered: None,
             witnesses: 0,
-            data: None,
             ledger: LedgerView::default(),
             version: SessionVersion::OLDEST,
         })
@@ -136,6 +136,12 @@ impl Participant {
     /// What the session is spoken in.
     pub fn session_version(&self) -> SessionVersion {
         self.version
+    }
+
+    /// What is told of the data's version in the run of this session, once that is fixed.
+    pub fn data_told(&self) -> Option<Digest> {
+        let run = self.run.as_ref()?;
+        self.facts.run(&run.id)?.told().flatten().filter(|_| self.profile.tells_data)
     }
 
     /// Whether this attempt's vector is still wanted: only then is it debited.
@@ -160,7 +166,7 @@ impl Participant {
             ClientInput::Masked { at, digest } => self.masked(now, at, digest, out),
             ClientInput::AcceptRoster { roster } => self.accept_roster(now, roster, out),
             ClientInput::Witnessed { members } => self.witnesses = members,
-            ClientInput::DataRead { run, commitment } => self.data_read(run, commitment),
+            ClientInput::DataRead { run, commitment } => self.data_read(run, commitment, out),
             ClientInput::Ledger(view) => self.ledger = view,
             ClientInput::Tick => {}
         }
@@ -173,7 +179,8 @@ impl Participant {
         let run = self.run.as_ref()?;
         let checks_in = match run.check_in {
             CheckIn::Held { not_before } => Some(not_before),
-            CheckIn::Reading { .. } | CheckIn::Said => None,
+            CheckIn::Reading { until, .. } => Some(until),
+            CheckIn::Said => None,
         };
         let trained = self.round.as_ref().filter(|round| matches!(round.step, Step::Trained));
         let ready = trained.and_then(|round| round.ready_at(run.plan.timing.ready_after_ms));
