@@ -18,6 +18,9 @@ pub enum EventError {
     /// A number that other readers would round.
     #[error("{0} is above {INTEGER_MAX}, the largest integer of canonical JSON: log it as text")]
     Number(String),
+    /// Written by a later release.
+    #[error("the entry is an event of format {0}, this release reads format 1: install a newer release")]
+    Format(u64),
     /// No JSON of an event.
     #[error("the entry is no event that this release knows: use the release that wrote it, or a later one")]
     Unreadable(#[source] serde_json::Error),
@@ -123,6 +126,14 @@ impl Event {
     ///
     /// Anything but the canonical bytes of an event.
     pub fn decode(entry: &[u8]) -> Result<Self, EventError> {
+        /// Events of the first format do not say it.
+        #[derive(Deserialize)]
+        struct Numbered {
+            format: u64,
+        }
+        if let Ok(Numbered { format }) = serde_json::from_slice(entry) {
+            return Err(EventError::Format(format));
+        }
         let event: Self = serde_json::from_slice(entry).map_err(EventError::Unreadable)?;
         match event.encode()? == entry {
             true => Ok(event),
@@ -220,6 +231,8 @@ mod tests {
         let text = String::from_utf8(event().encode().unwrap()).unwrap();
         assert!(matches!(Event::decode(text.replace(',', ", ").as_bytes()), Err(EventError::NotCanonical)));
         let other = text.replace("\"round\"", "\"rounds\"");
+        let later = br#"{"format":2,"unheard":true}"#;
+        assert!(matches!(Event::decode(later), Err(EventError::Format(2))));
         assert!(matches!(Event::decode(other.as_bytes()), Err(EventError::Unreadable(_))));
         assert!(matches!(
             Event::decode(text.replace(":7,", ":7.0,").as_bytes()),

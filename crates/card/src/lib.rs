@@ -254,6 +254,9 @@ pub enum CardError {
     /// They hold no card.
     #[error("the card does not parse: {0}")]
     Syntax(#[from] serde_norway::Error),
+    /// Written by a later release.
+    #[error("the card has format {0:?}, this release reads {CARD_FORMAT:?}: install a newer release")]
+    Format(String),
     /// Longer than any card is.
     #[error("the card has {0} bytes, more than the {CARD_BYTES_MAX} that a card may have")]
     TooLong(usize),
@@ -384,7 +387,15 @@ impl Card {
         if text.len() > CARD_BYTES_MAX {
             return Err(CardError::TooLong(text.len()));
         }
-        Ok(serde_norway::from_str(text)?)
+        /// What is read before the rest, which a later format may say in its own way.
+        #[derive(Deserialize)]
+        struct Numbered {
+            format: String,
+        }
+        match serde_norway::from_str(text) {
+            Ok(Numbered { format }) if format != CARD_FORMAT => Err(CardError::Format(format)),
+            _ => Ok(serde_norway::from_str(text)?),
+        }
     }
 }
 

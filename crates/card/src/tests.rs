@@ -112,7 +112,9 @@ fn a_card_with_another_figure_than_its_record_is_refused_by_the_figures_name() {
         let refused = card.check(&manifest, &[1, 3].into(), Some(&plan())).unwrap_err();
         assert!(matches!(&refused, CardError::Differs { field: named } if named == field), "{refused}");
     }
-    assert!(Card::from_yaml("format: x\ncolour: red").is_err());
+    let later = Card::from_yaml("format: folkmoot-model-card/2\ncolour: red").unwrap_err().to_string();
+    assert!(later.contains("\"folkmoot-model-card/2\", this release reads"), "{later}");
+    assert!(Card::from_yaml(&format!("format: {CARD_FORMAT}\ncolour: red")).is_err());
     assert!(matches!(Card::from_yaml(&" ".repeat(CARD_BYTES_MAX + 1)), Err(CardError::TooLong(_))));
 }
 

@@ -152,6 +152,14 @@ pub enum ManifestError {
     /// Not the JSON of a manifest.
     #[error("the manifest cannot be read")]
     Json(#[source] serde_json::Error),
+    /// Written by a later release.
+    #[error(
+        "the manifest has format {format:?}, this release reads {MANIFEST_FORMAT:?}: install a newer release"
+    )]
+    Format {
+        /// Its own.
+        format: String,
+    },
     /// Another spelling of the same content.
     #[error("the manifest is not in canonical form")]
     NotCanonical,
@@ -182,6 +190,16 @@ impl Manifest {
     ///
     /// Unknown or repeated fields, another spelling, a field against the rules.
     pub fn from_bytes(bytes: &[u8]) -> Result<Manifest, ManifestError> {
+        /// What is read before the rest, which a later format may say in its own way.
+        #[derive(Deserialize)]
+        struct Numbered {
+            format: String,
+        }
+        if let Ok(Numbered { format }) = serde_json::from_slice(bytes)
+            && format != MANIFEST_FORMAT
+        {
+            return Err(ManifestError::Format { format });
+        }
         let manifest: Manifest = serde_json::from_slice(bytes).map_err(ManifestError::Json)?;
         if manifest.to_bytes()? != bytes {
             return Err(ManifestError::NotCanonical);
@@ -371,6 +389,14 @@ mod tests {
                 other => panic!("{name}: {other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn a_record_of_a_later_format_is_refused_by_its_format_whatever_else_it_says() {
+        let text = String::from_utf8(samples::manifest(1).to_bytes().unwrap()).unwrap();
+        let later = text.replacen("folkmoot-checkpoint/1\"", "folkmoot-checkpoint/2\",\"unheard\":true", 1);
+        let why = Manifest::from_bytes(later.as_bytes()).unwrap_err().to_string();
+        assert!(why.contains("\"folkmoot-checkpoint/2\"") && why.contains("newer release"), "{why}");
     }
 
     #[test]

@@ -17,6 +17,12 @@ pub enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read it: {0}")]
     Read(#[source] std::io::Error),
+    /// Written for a later release.
+    #[error("it has format {format}, this release reads up to {FORMAT}: install a newer release")]
+    Format {
+        /// Its own.
+        format: i64,
+    },
     /// The file is not the format, or has an unknown key.
     #[error("it does not parse: {0}")]
     Syntax(#[from] toml::de::Error),
@@ -24,6 +30,9 @@ pub enum ConfigError {
     #[error("it cannot be used:\n{0}")]
     Meaning(Problems),
 }
+
+/// The format of configurations; one that names none has it.
+const FORMAT: i64 = 1;
 
 /// The log filter where none is configured.
 pub fn default_log() -> String {
@@ -36,7 +45,15 @@ pub fn default_log() -> String {
 /// A file that cannot be read, or is not the format.
 pub fn load<C: DeserializeOwned>(path: &Path) -> Result<(C, String), ConfigError> {
     let text = std::fs::read_to_string(path).map_err(ConfigError::Read)?;
-    Ok((toml::from_str(&text)?, text))
+    let mut table: toml::Table = toml::from_str(&text)?;
+    match table.remove("format") {
+        // The parser of the text says where it is wrong.
+        None => return Ok((toml::from_str(&text)?, text)),
+        Some(toml::Value::Integer(FORMAT)) => {}
+        Some(toml::Value::Integer(format)) => return Err(ConfigError::Format { format }),
+        Some(_) => return Err(ConfigError::Format { format: 0 }),
+    }
+    Ok((toml::Value::Table(table).try_into()?, text))
 }
 
 /// Makes relative paths relative to the file that names them.
@@ -125,6 +142,26 @@ mod tests {
             assert_eq!(problems.0.len(), problems_found, "{mode:o}");
             assert!(problems.0.iter().all(|problem| problem.text.contains("chmod 600")), "{problems}");
         }
+    }
+
+    #[test]
+    fn a_configuration_of_a_later_format_is_refused_by_its_number_whatever_else_it_says() {
+        #[derive(serde::Deserialize, Debug)]
+        #[serde(deny_unknown_fields)]
+        struct Known {
+            a: u32,
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.toml");
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            load::<Known>(&path)
+        };
+        assert_eq!(read("a = 1").unwrap().0.a, 1);
+        assert_eq!(read("format = 1\na = 1").unwrap().0.a, 1);
+        let why = read("format = 2\nunheard = 7").unwrap_err().to_string();
+        assert!(why.contains("format 2, this release reads up to 1: install a newer release"), "{why}");
+        assert!(matches!(read("a = 1\nb = 2"), Err(ConfigError::Syntax(_))));
     }
 
     #[test]

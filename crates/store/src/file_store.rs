@@ -95,7 +95,7 @@ impl FileStore {
         disk::sync_parent(folder).map_err(failed("fsync the parent of", folder))?;
         let lock = lock(folder)?;
         let (journal, torn_tail) =
-            Journal::open_as(&folder.join("journal"), Form { kind, sealed: seal.is_some() })?;
+            Journal::open_as(&folder.join("journal"), Form::new(kind, seal.is_some()))?;
         let OpenedIndex { index, must_rebuild, set_aside } =
             Index::open(&folder.join("index"), &journal.head())?;
         if must_rebuild || seal.is_some() {
@@ -395,7 +395,7 @@ mod tests {
         let opened =
             |folder: &Path, kind| FileStore::open_sealed(folder, kind, vault.clone(), |_, _, _| Ok(()));
         opened(folder.path(), KIND).unwrap().store.append_all(&[b"two".to_vec(), b"six".to_vec()]).unwrap();
-        let form = Form { kind: KIND, sealed: true };
+        let form = Form::new(KIND, true);
         let (journal, _) = Journal::open_as(&folder.path().join("journal"), form).unwrap();
         let mut records = Vec::new();
         journal.replay(&mut |_, record| records.push(record.to_vec())).unwrap();
@@ -410,7 +410,7 @@ mod tests {
         ] {
             let folder = tempfile::tempdir().unwrap();
             let (mut journal, _) =
-                Journal::open_as(&folder.path().join("journal"), Form { kind, sealed: true }).unwrap();
+                Journal::open_as(&folder.path().join("journal"), Form::new(kind, true)).unwrap();
             journal.append(&forged.map(Vec::clone)).unwrap();
             match (opened(folder.path(), kind), refused) {
                 (Ok(_), None) => {}

@@ -7,7 +7,10 @@
 //!         chain hash [32]: over the previous hash, the frame's head and its body
 //! ```
 //!
-//! All little endian. The version is 1, or 2 where each record is sealed. One append is one frame, so it is there whole or not at all. The CRC is what tells a
+//! All little endian. The version is 1, or 2 where each record is sealed, in journals that release 1 began, and 3 or 4 in
+//! those begun since: their records may be of kinds that release 1 does not know, and it refuses them by the version. A
+//! journal keeps the version that it was begun with, which its chain of hashes starts from; one of release 1 that a later
+//! release has continued is refused by release 1 at the first record that it does not know. One append is one frame, so it is there whole or not at all. The CRC is what tells a
 //! damaged length in the middle from a last frame cut short: without it, one flipped bit could pass for a
 //! torn tail and cost every record after it.
 
@@ -21,8 +24,8 @@ pub(crate) const FRAME_HEAD_BYTES: usize = 20;
 pub(crate) const HASH_BYTES: usize = 32;
 
 const MAGIC: &[u8; 4] = b"FMJL";
-const VERSION: u16 = 1;
-const VERSION_SEALED: u16 = 2;
+/// The newest format. Each has two versions: in the clear, and sealed.
+pub(crate) const FORMAT: u16 = 2;
 
 /// Whose journal it is; one kind is never opened as the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,11 +43,25 @@ pub enum JournalKind {
 pub(crate) struct Form {
     pub(crate) kind: JournalKind,
     pub(crate) sealed: bool,
+    pub(crate) format: u16,
+}
+
+impl Form {
+    /// That of a journal that is begun now.
+    pub(crate) fn new(kind: JournalKind, sealed: bool) -> Form {
+        // The entries of audit logs are of the first format still.
+        let format = if kind == JournalKind::Audit { 1 } else { FORMAT };
+        Form { kind, sealed, format }
+    }
+
+    fn version(self) -> u16 {
+        2 * self.format - u16::from(!self.sealed)
+    }
 }
 
 impl From<JournalKind> for Form {
     fn from(kind: JournalKind) -> Form {
-        Form { kind, sealed: false }
+        Form::new(kind, false)
     }
 }
 
@@ -72,40 +89,47 @@ impl Head {
 
 /// The first bytes of a journal.
 pub(crate) fn header(form: impl Into<Form>) -> [u8; HEADER_BYTES] {
-    let Form { kind, sealed } = form.into();
-    let version = if sealed { VERSION_SEALED } else { VERSION };
+    let form = form.into();
     let mut bytes = [0; HEADER_BYTES];
     bytes[..4].copy_from_slice(MAGIC);
-    bytes[4..6].copy_from_slice(&version.to_le_bytes());
-    bytes[6..].copy_from_slice(&(kind as u16).to_le_bytes());
+    bytes[4..6].copy_from_slice(&form.version().to_le_bytes());
+    bytes[6..].copy_from_slice(&(form.kind as u16).to_le_bytes());
     bytes
+}
+
+/// The format of a version, and whether its records are sealed.
+fn meaning(version: u16) -> (u16, bool) {
+    (version.div_ceil(2), version % 2 == 0)
 }
 
 /// Whether a header is a sealed journal's, of any kind.
 pub(crate) fn is_sealed(header: &[u8; HEADER_BYTES]) -> bool {
-    header.starts_with(MAGIC) && header[4..6] == VERSION_SEALED.to_le_bytes()
+    let (format, sealed) = meaning(u16::from_le_bytes([header[4], header[5]]));
+    header.starts_with(MAGIC) && sealed && (1..=FORMAT).contains(&format)
 }
 
 /// Why a header is not this program's for this kind.
 #[derive(Debug, PartialEq)]
 pub(crate) enum HeaderProblem {
     Magic,
-    Version(u16),
+    /// The format of a later release.
+    Format(u16),
     Kind,
     Sealed,
     NotSealed,
 }
 
-pub(crate) fn check_header(bytes: &[u8; HEADER_BYTES], form: impl Into<Form>) -> Result<(), HeaderProblem> {
+/// The form of a journal that is to be of this one's kind, and sealed or not as it is; its format is its own.
+pub(crate) fn check_header(bytes: &[u8; HEADER_BYTES], form: impl Into<Form>) -> Result<Form, HeaderProblem> {
     let form = form.into();
-    let version = u16::from_le_bytes([bytes[4], bytes[5]]);
+    let (format, sealed) = meaning(u16::from_le_bytes([bytes[4], bytes[5]]));
     match bytes {
         _ if !bytes.starts_with(MAGIC) => Err(HeaderProblem::Magic),
-        _ if ![VERSION, VERSION_SEALED].contains(&version) => Err(HeaderProblem::Version(version)),
+        _ if !(1..=FORMAT).contains(&format) => Err(HeaderProblem::Format(format)),
         _ if bytes[6..] != header(form)[6..] => Err(HeaderProblem::Kind),
-        _ if *bytes != header(form) && form.sealed => Err(HeaderProblem::NotSealed),
-        _ if *bytes != header(form) => Err(HeaderProblem::Sealed),
-        _ => Ok(()),
+        _ if sealed != form.sealed && form.sealed => Err(HeaderProblem::NotSealed),
+        _ if sealed != form.sealed => Err(HeaderProblem::Sealed),
+        _ => Ok(Form { format, ..form }),
     }
 }
 
@@ -205,20 +229,33 @@ mod tests {
 
     #[test]
     fn header_bytes_are_as_documented() {
-        assert_eq!(&header(JournalKind::Client), b"FMJL\x01\x00\x02\x00");
+        assert_eq!(&header(JournalKind::Client), b"FMJL\x03\x00\x02\x00");
+        assert_eq!(&header(Form::new(JournalKind::Coordinator, true)), b"FMJL\x04\x00\x01\x00");
+        assert_eq!(&header(JournalKind::Audit), b"FMJL\x01\x00\x03\x00");
     }
 
     #[test]
     fn headers_of_other_files_versions_and_kinds_are_told_apart() {
         let header = header(JournalKind::Client);
-        assert_eq!(check_header(&header, JournalKind::Client), Ok(()));
+        let form = |sealed, format| Form { kind: JournalKind::Client, sealed, format };
+        assert_eq!(check_header(&header, JournalKind::Client), Ok(form(false, 2)));
         assert_eq!(check_header(&header, JournalKind::Coordinator), Err(HeaderProblem::Kind));
         assert_eq!(check_header(b"FMJX\x01\0\x02\0", JournalKind::Client), Err(HeaderProblem::Magic));
-        assert_eq!(check_header(b"FMJL\x03\0\x02\0", JournalKind::Client), Err(HeaderProblem::Version(3)));
-        let sealed = Form { kind: JournalKind::Client, sealed: true };
-        assert_eq!(check_header(b"FMJL\x02\0\x02\0", sealed), Ok(()));
-        assert_eq!(check_header(b"FMJL\x02\0\x02\0", JournalKind::Client), Err(HeaderProblem::Sealed));
-        assert_eq!(check_header(&header, sealed), Err(HeaderProblem::NotSealed));
+        for version in [0, 5, 6] {
+            let later = [b"FMJL", &[version, 0, 2, 0][..]].concat().try_into().unwrap();
+            let format = u16::from(version).div_ceil(2);
+            assert_eq!(check_header(&later, JournalKind::Client), Err(HeaderProblem::Format(format)));
+        }
+        let sealed = Form::new(JournalKind::Client, true);
+        for (version, format) in [(1, 1), (3, 2)] {
+            let plain = [b"FMJL", &[version, 0, 2, 0][..]].concat().try_into().unwrap();
+            assert_eq!(check_header(&plain, JournalKind::Client), Ok(form(false, format)));
+            assert_eq!(check_header(&plain, sealed), Err(HeaderProblem::NotSealed));
+            let shut = [b"FMJL", &[version + 1, 0, 2, 0][..]].concat().try_into().unwrap();
+            assert_eq!(check_header(&shut, sealed), Ok(form(true, format)));
+            assert_eq!(check_header(&shut, JournalKind::Client), Err(HeaderProblem::Sealed));
+            assert!(is_sealed(&shut) && !is_sealed(&plain));
+        }
     }
 
     #[test]

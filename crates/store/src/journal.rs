@@ -31,12 +31,16 @@ pub enum JournalError {
         path: PathBuf,
     },
     /// Written by a newer program.
-    #[error("the journal `{}` has version {version}: use a release that reads it", path.display())]
-    Version {
+    #[error(
+        "the journal `{}` has format {format}, this release reads up to {}: install a newer release; nothing was changed",
+        path.display(),
+        frame::FORMAT
+    )]
+    Format {
         /// The journal.
         path: PathBuf,
-        /// Its version.
-        version: u16,
+        /// Its format.
+        format: u16,
     },
     /// A coordinator's opened as a client's, or the reverse.
     #[error("the journal `{}` is not a {expected:?}'s: name another folder", path.display())]
@@ -216,7 +220,7 @@ impl<M: Medium> Journal<M> {
         form: Form,
     ) -> Result<(Journal<M>, Option<TornTail>), JournalError> {
         let fails = |action| move |source| JournalError::Io { action, path: path.to_owned(), source };
-        let Scan { end, head, torn } = scan(&medium, path, form, &mut |_, _| {})?;
+        let Scan { form, end, head, torn } = scan(&medium, path, form, &mut |_, _| {})?;
         if let Some(TornTail { offset, bytes }) = torn {
             medium.truncate(offset).map_err(fails("truncate"))?;
             tracing::warn!(
@@ -269,7 +273,7 @@ impl<M: Medium> Journal<M> {
     /// # Errors
     /// Damage since it was opened; a medium that fails.
     pub fn replay(&self, visit: &mut dyn FnMut(u64, &[u8])) -> Result<(), JournalError> {
-        let Scan { end, head, torn } = scan(&self.medium, &self.path, self.form, visit)?;
+        let Scan { end, head, torn, .. } = scan(&self.medium, &self.path, self.form, visit)?;
         match torn.is_none() && end == self.end && head == self.head {
             true => Ok(()),
             false => Err(JournalError::Damaged { path: self.path.clone(), offset: end }),
@@ -305,6 +309,8 @@ impl<M: Medium> Read for FromStart<'_, M> {
 }
 
 struct Scan {
+    /// The asked one, in the journal's own format.
+    form: Form,
     end: u64,
     head: Head,
     torn: Option<TornTail>,
@@ -324,9 +330,9 @@ fn scan<M: Medium>(
         return Err(JournalError::NotAJournal { path: path.to_owned() });
     }
     let header = read_array(&mut reader).map_err(fails)?;
-    frame::check_header(&header, form).map_err(|problem| match problem {
+    let form = frame::check_header(&header, form).map_err(|problem| match problem {
         HeaderProblem::Magic => JournalError::NotAJournal { path: path.to_owned() },
-        HeaderProblem::Version(version) => JournalError::Version { path: path.to_owned(), version },
+        HeaderProblem::Format(format) => JournalError::Format { path: path.to_owned(), format },
         HeaderProblem::Kind => JournalError::Kind { path: path.to_owned(), expected: form.kind },
         HeaderProblem::Sealed => JournalError::Sealed { path: path.to_owned() },
         HeaderProblem::NotSealed => JournalError::NotSealed { path: path.to_owned() },
@@ -336,7 +342,7 @@ fn scan<M: Medium>(
     let mut offset = HEADER_BYTES as u64;
     while offset < length {
         let bytes = length - offset;
-        let torn = Scan { end: offset, head, torn: Some(TornTail { offset, bytes }) };
+        let torn = Scan { form, end: offset, head, torn: Some(TornTail { offset, bytes }) };
         let damaged = || JournalError::Damaged { path: path.to_owned(), offset };
         if bytes < FRAME_HEAD_BYTES as u64 {
             return Ok(torn);
@@ -370,7 +376,7 @@ fn scan<M: Medium>(
         offset += frame_head.frame_bytes();
         head = next;
     }
-    Ok(Scan { end: offset, head, torn: None })
+    Ok(Scan { form, end: offset, head, torn: None })
 }
 
 fn read_array<const N: usize>(reader: &mut impl Read) -> io::Result<[u8; N]> {

@@ -94,7 +94,9 @@ impl Keyring {
         })?;
         let written: Written = serde_json::from_str(&text).map_err(|_| damaged("it does not parse"))?;
         if written.format != FORMAT {
-            return Err(damaged("it is of another format"));
+            return Err(damaged(
+                "it is of another format; install the release that wrote it, or a newer one",
+            ));
         }
         // One way to write a keyring, so that no byte of it can change unseen.
         if written.entries.is_empty() || Written::text(written.entries.clone())? != text {

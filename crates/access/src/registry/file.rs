@@ -55,8 +55,8 @@ pub enum RegistryFileError {
     },
     /// A later release wrote it.
     #[error(
-        "the registry `{path}` has version {version}, and this release reads version {VERSION}; install the release \
-         that wrote it",
+        "the registry `{path}` has format {version}, this release reads up to {VERSION}: install a newer release; nothing was \
+         changed",
         path = .path.display()
     )]
     Version {

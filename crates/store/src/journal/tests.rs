@@ -78,6 +78,29 @@ fn a_last_append_cut_at_any_byte_is_removed_and_the_journal_goes_on() {
 }
 
 #[test]
+fn a_journal_of_the_first_release_goes_on_in_its_own_format_and_one_of_a_later_release_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal");
+    fs::write(&path, b"FMJL\x01\0\x02\0").unwrap();
+    let (mut journal, _) = Journal::open(&path, JournalKind::Client).unwrap();
+    journal.append(&[b"one".to_vec()]).unwrap();
+    drop(journal);
+    let bytes = fs::read(&path).unwrap();
+    assert!(bytes.starts_with(b"FMJL\x01\0\x02\0"));
+    let (journal, torn) = Journal::open(&path, JournalKind::Client).unwrap();
+    assert_eq!((journal.head().sequence, torn), (1, None));
+    // Its header is under its hashes: as another format's it is damaged.
+    fs::write(&path, [b"FMJL\x03\0\x02\0", &bytes[8..]].concat()).unwrap();
+    assert!(!matches!(Journal::open(&path, JournalKind::Client), Ok((_, None))));
+
+    let later = [b"FMJL\x05\0\x02\0", &bytes[8..]].concat();
+    fs::write(&path, &later).unwrap();
+    let why = Journal::open(&path, JournalKind::Client).unwrap_err().to_string();
+    assert!(why.contains("has format 3, this release reads up to 2: install a newer release"), "{why}");
+    assert_eq!(fs::read(&path).unwrap(), later, "left as it was");
+}
+
+#[test]
 fn a_flipped_byte_anywhere_before_the_last_append_is_refused_with_its_frame() {
     let written = written();
     for at in 0..written.ends[3] {
@@ -89,7 +112,9 @@ fn a_flipped_byte_anywhere_before_the_last_append_is_refused_with_its_frame() {
             match (error, frame) {
                 (JournalError::Damaged { offset, .. }, Some(&frame)) => assert_eq!(offset, frame as u64),
                 (JournalError::NotAJournal { .. }, None) => assert!(at < 4),
-                (JournalError::Version { .. }, None) => assert!((4..6).contains(&at)),
+                (JournalError::Format { .. } | JournalError::Sealed { .. }, None) => {
+                    assert!((4..6).contains(&at));
+                }
                 (JournalError::Kind { .. }, None) => assert!((6..8).contains(&at)),
                 (error, _) => panic!("byte {at}: {error}"),
             }
