@@ -286,7 +286,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let member = |byte: u8| Member { name: format!("s{byte}"), identity_key: public(byte), admitted: 1 };
         let members: BTreeMap<_, _> = (1..=3).map(|id| (ClientId(u32::from(id)), member(id))).collect();
-        let roster = Roster { federation: "f".into(), epoch: 1, coordinator_key: public(9), members };
+        let roster = Roster {
+            format: None,
+            previous: None,
+            federation: "f".into(),
+            epoch: 1,
+            coordinator_key: public(9),
+            members,
+        };
         let signed = serde_json::to_string(&roster.sign(&key(100))).unwrap();
         write(folder.path(), "roster.json", &signed, 0o644);
         write(folder.path(), "silo.key", &hex::encode([1; 32]), 0o600);

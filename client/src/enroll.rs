@@ -401,7 +401,14 @@ mod tests {
             let member = Member { name: request.silo.clone(), identity_key, admitted: 1 };
             let coordinator_key = hex::encode(key(9).public().as_bytes());
             let members = [(ClientId(1), member)].into();
-            let roster = Roster { federation: "f".into(), epoch: 1, coordinator_key, members };
+            let roster = Roster {
+                format: None,
+                previous: None,
+                federation: "f".into(),
+                epoch: 1,
+                coordinator_key,
+                members,
+            };
             let roster = serde_json::to_string(&roster.sign(&key(100))).unwrap();
             self.asked.lock().unwrap().push(request);
             let certificate =

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, ensure};
 use attest::ModelKey;
-use identity::{Authority, IdentityKey, Role, Roster, Subject, is_name};
+use identity::{Authority, IdentityKey, LAST_ROSTER_FILE, LastSigned, Role, Roster, Subject, is_name};
 use pki::{CertificateAuthority, TransportKey};
 use rand::rand_core::UnwrapErr;
 use vault::{MasterSource, Vault};
@@ -121,13 +121,18 @@ impl Init {
         write(&folder.join("model.pub.pem"), model.public().to_pem(), 0o644)?;
         let coordinator_key = hex::encode(coordinator.public().as_bytes());
         let roster = Roster {
+            format: Some(Roster::FORMAT),
+            previous: None,
             federation: self.federation.clone(),
             epoch: 1,
             coordinator_key: coordinator_key.clone(),
             members: BTreeMap::new(),
         };
-        let signed = serde_json::to_string(&roster.sign(&authority_key))?;
-        write(&folder.join("roster.json"), &signed, 0o644)?;
+        let signed = roster.sign(&authority_key);
+        write(&folder.join("roster.json"), &serde_json::to_string(&signed)?, 0o644)?;
+        // What the authority extends, whatever a coordinator will show.
+        let last = LastSigned::new(signed.authorise(&authority_key.public())?);
+        write(&own_authority.join(LAST_ROSTER_FILE), &last.to_json(), 0o644)?;
 
         let own = folder.join("admin");
         fs::create_dir(&own)?;

@@ -160,6 +160,8 @@ fn no_message_of_the_coordinator_has_changed_a_byte_on_the_wire() {
     let included: Vec<ClientId> = session.included.iter().copied().collect();
     let named = Digest::from_bytes([9; 32]);
     let roster = Roster {
+        format: None,
+        previous: None,
         federation: "golden".into(),
         epoch: 1,
         coordinator_key: sim::author_text(),

@@ -49,7 +49,14 @@ fn public(byte: u32) -> String {
 fn roster() -> Roster {
     let member = |id: u32| Member { name: format!("silo {id}"), identity_key: public(id), admitted: 1 };
     let members: BTreeMap<_, _> = (1..=SILOS).map(|id| (ClientId(id), member(id))).collect();
-    Roster { federation: "test".into(), epoch: 1, coordinator_key: public(90), members }
+    Roster {
+        format: None,
+        previous: None,
+        federation: "test".into(),
+        epoch: 1,
+        coordinator_key: public(90),
+        members,
+    }
 }
 
 impl Federation {

@@ -39,6 +39,8 @@ fn setup() -> Setup {
     Setup {
         plan: sim::authored(plan),
         roster: sim::authorised(&Roster {
+            format: None,
+            previous: None,
             federation: "bench".into(),
             epoch: 1,
             coordinator_key: public(100),
@@ -209,6 +211,43 @@ fn a_silo_that_speaks_an_older_version_is_named_to_the_operator_while_it_is_serv
     assert!(*to == ClientId(2) && matches!(welcome, ToClient::Welcome { .. }));
     let notices = bench.coordinator.status().notices;
     assert!(notices[0].starts_with("SPEAKS_OLDER_PROTOCOL: silo 2 speaks protocol version 2"), "{notices:?}");
+}
+
+#[test]
+fn a_welcome_shows_the_rosters_that_lead_to_its_own_and_an_older_silo_is_told_why_it_has_none() {
+    let mut bench = Bench::opened();
+    let first = bench.coordinator.roster().clone();
+    let second = sim::authorised(&first.successor().unwrap());
+    let third = sim::authorised(&second.successor().unwrap());
+    let skipped = bench.feed(Input::Roster(Box::new(third.clone()))).unwrap_err().to_string();
+    assert!(skipped.contains("one between them was not shown"), "{skipped}");
+    for roster in [&second, &third] {
+        bench.feed(Input::Roster(Box::new(roster.clone()))).unwrap();
+    }
+    bench.said.clear();
+    bench.now = bench.coordinator.deadline(bench.now).unwrap().plus_ms(setup().plan.timing.round_deadline_ms);
+    bench.feed(Input::Tick).unwrap();
+    assert_eq!(bench.coordinator.roster().epoch, 3);
+    let between = |said: &[(ClientId, ToClient)], to: u32| {
+        let welcome = said.iter().rev().find_map(|(client, message)| match message {
+            ToClient::Welcome { between, roster, .. } if *client == ClientId(to) => Some((between, roster)),
+            _ => None,
+        });
+        let (between, roster) = welcome.unwrap();
+        assert_eq!(**roster, *third.signed());
+        between.clone()
+    };
+    // Who has checked in holds the first; who comes anew is shown all.
+    assert_eq!(between(&bench.said, 1), [second.signed().clone()]);
+    bench.feed(Input::Connected { client: ClientId(1), version: SessionVersion::NEWEST }).unwrap();
+    assert_eq!(between(&bench.said, 1), [first.signed().clone(), second.signed().clone()]);
+
+    bench.feed(Input::Connected { client: ClientId(2), version: SessionVersion::Two }).unwrap();
+    let (to, told) = bench.said.last().unwrap();
+    let ToClient::Refused { rejection } = told else { panic!("{told:?}") };
+    assert!(*to == ClientId(2) && rejection.to_string().contains("SPEAKS_OLDER_PROTOCOL"), "{rejection}");
+    let notices = bench.coordinator.status().notices;
+    assert!(notices[0].contains("silo 2") && notices[0].contains("takes no part"), "{notices:?}");
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn a_plan_that_is_not_usable_is_refused() {
         let signature = hex::encode(signature.to_bytes());
         let plan = Box::new(SignedPlan { plan, author: sim::author_text(), signature });
         let roster = Box::new(world.roster.sign(&sim::authority()));
-        let effects = world.say(ToClient::Welcome { run_id: world.run, plan, roster });
+        let effects = world.say(ToClient::Welcome { run_id: world.run, plan, roster, between: vec![] });
         assert_refuses(&effects, None, fault(CoordinatorFault::Plan), case);
     }
 }

@@ -1,7 +1,7 @@
 //! A later roster while a run goes on: silos come and go, and nobody else notices.
 
-use identity::{Policy, RosterChanges};
-use protocol::{ClientRecord, CoordinatorFault, Decline, Record, ToCoordinator};
+use identity::{Policy, Roster, RosterChanges};
+use protocol::{ClientRecord, CoordinatorFault, Decline, Record, ToClient, ToCoordinator};
 use secagg::ClientId;
 use sim::{Federation, plan};
 
@@ -85,6 +85,9 @@ fn a_roster_that_may_not_follow_is_refused_and_changes_nothing() {
     older.epoch -= 1;
     older.members.pop_last();
     let why = federation.submit(&older).unwrap_err().to_string();
+    assert!(why.contains("two rosters of epoch 1"), "{why}");
+    older.epoch -= 1;
+    let why = federation.submit(&older).unwrap_err().to_string();
     assert!(why.contains("not later"), "{why}");
     let mut foreign = federation.next_roster();
     foreign.federation.push('x');
@@ -150,6 +153,55 @@ fn an_adopted_roster_is_never_given_up_for_an_older_one_even_across_a_restart() 
         let fault = Decline::CoordinatorFault(CoordinatorFault::Roster);
         assert_refuses(&world.say(first), None, fault, "the first roster again");
     }
+}
+
+/// A welcome under this roster that shows those before it.
+fn shown(world: &World, roster: &Roster, before: &[&Roster]) -> ToClient {
+    let ToClient::Welcome { run_id, plan, roster, .. } = sim::welcome(world.run, &world.plan, roster) else {
+        unreachable!()
+    };
+    let between = before.iter().map(|roster| roster.sign(&sim::authority())).collect();
+    ToClient::Welcome { run_id, plan, roster, between }
+}
+
+#[test]
+fn a_silo_that_was_away_takes_the_newest_roster_by_way_of_all_that_lead_to_it() {
+    let fault = || Decline::CoordinatorFault(CoordinatorFault::Roster);
+    let mut world = World::in_a_run();
+    let mut second = world.roster.successor().unwrap();
+    second.members.pop_last();
+    let third = second.successor().unwrap();
+    let effects = world.say(shown(&world, &third, &[]));
+    assert_refuses(&effects, None, fault(), "the one between is kept back");
+    assert!(world.participant.status().last_reason.contains("not shown"));
+    let effects = world.say(shown(&world, &third, &[&world.roster.clone(), &second]));
+    assert!(matches!(messages(&effects)[..], [ToCoordinator::CheckIn { .. }]), "{effects:?}");
+    world.restart();
+    assert_eq!(world.participant.current_roster().epoch, 3);
+}
+
+#[test]
+fn who_was_revoked_does_not_come_back_with_a_later_roster_that_was_signed_on_an_older_one() {
+    let fault = || Decline::CoordinatorFault(CoordinatorFault::Roster);
+    let mut world = World::in_a_run();
+    let first = world.roster.clone();
+    let mut second = first.successor().unwrap();
+    second.members.pop_last();
+    world.say(shown(&world, &second, &[]));
+    assert_eq!(world.participant.current_roster().epoch, 2);
+    // On the first again, under epochs of any height, and by way of one another.
+    let fork = Roster { epoch: 5, ..first.successor().unwrap() };
+    let later = fork.successor().unwrap();
+    for (case, effects) in [
+        ("a fork", world.say(shown(&world, &fork, &[]))),
+        ("a fork after the first", world.say(shown(&world, &fork, &[&first]))),
+        ("a fork of two", world.say(shown(&world, &later, &[&fork]))),
+        ("by way of both", world.say(shown(&world, &later, &[&second, &fork]))),
+        ("of the first format", world.say(shown(&world, &Roster { epoch: 7, ..first.clone() }, &[]))),
+    ] {
+        assert_refuses(&effects, None, fault(), case);
+    }
+    assert_eq!(world.participant.current_roster().epoch, 2);
 }
 
 #[test]

@@ -299,7 +299,14 @@ pub fn public(byte: u8) -> String {
 pub fn roster() -> Roster {
     let member = |byte: u8| Member { name: format!("silo {byte}"), identity_key: public(byte), admitted: 1 };
     let members: BTreeMap<_, _> = (1..=4).map(|id| (ClientId(u32::from(id)), member(id))).collect();
-    Roster { federation: "test".into(), epoch: 1, coordinator_key: public(9), members }
+    Roster {
+        format: None,
+        previous: None,
+        federation: "test".into(),
+        epoch: 1,
+        coordinator_key: public(9),
+        members,
+    }
 }
 
 fn write_secret(path: &Path, text: &str) {
@@ -342,7 +349,7 @@ pub fn silo(folder: &Path, coordinator: SocketAddr, cohort_min: usize) -> Config
 /// The welcome to a run of this plan, as its author signed it, under this roster, as the authority signed it.
 pub fn welcome(run_id: Digest, plan: &Plan, roster: &Roster) -> ToClient {
     let plan = Box::new(plan.clone().sign(&key(101)).signed().clone());
-    ToClient::Welcome { run_id, plan, roster: Box::new(roster.sign(&key(100))) }
+    ToClient::Welcome { run_id, plan, roster: Box::new(roster.sign(&key(100))), between: vec![] }
 }
 
 pub fn start(config: Config) -> JoinHandle<Result<Ended, RunError>> {

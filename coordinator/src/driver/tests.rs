@@ -25,6 +25,8 @@ fn setup() -> Setup {
     let public = |byte: u8| hex::encode(key(byte).public().as_bytes());
     let member = |id: u32| Member { name: format!("s{id}"), identity_key: public(id as u8), admitted: 1 };
     let roster = Roster {
+        format: None,
+        previous: None,
         federation: "test".into(),
         epoch: 1,
         coordinator_key: public(9),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ed25519_dalek::VerifyingKey;
-use identity::{Authority, AuthorityError, Roster, SignedRoster, Subject};
+use identity::{AuthorisedRoster, Authority, AuthorityError, Roster, SignedRoster, Subject};
 use secagg::ClientId;
 use tonic::{Request, Status, async_trait};
 use wire::v1::admin_server::AdminServer;
@@ -159,12 +159,16 @@ impl Desk {
 
     /// The roster in force, as it was signed and as it reads.
     async fn roster(&self) -> Result<(SignedRoster, Roster), Status> {
+        let roster = self.roster_in_force().await?;
+        Ok((roster.signed().clone(), Roster::clone(&roster)))
+    }
+
+    async fn roster_in_force(&self) -> Result<AuthorisedRoster, Status> {
         let signed = self.0.operations.current_roster().await?;
-        let roster = signed.open(&self.0.authority_key).map_err(|why| {
+        signed.authorise(&self.0.authority_key).map_err(|why| {
             tracing::error!(%why, "the roster in force is not this authority's");
             wire::ServiceError::Internal.to_status()
-        })?;
-        Ok((signed, roster))
+        })
     }
 
     fn issue(

@@ -31,6 +31,8 @@ fn roster(epoch: u64, members: &[u8]) -> Roster {
         (ClientId(u32::from(*id)), member)
     };
     Roster {
+        format: None,
+        previous: None,
         federation: "hospitals".into(),
         epoch,
         coordinator_key: public(99),

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use ed25519_dalek::VerifyingKey;
 use identity::{
-    IdentityKey, Member, Roster, SignedRoster, identity_fingerprint, parse_verifying_key, spoken,
+    AuthorisedRoster, IdentityKey, LastSigned, Member, Roster, SignedRoster, identity_fingerprint,
+    parse_verifying_key, spoken,
 };
 use secagg::ClientId;
 use vault::{MasterSource, Vault};
 use wire::v1::admin_client::AdminClient;
 use wire::v1::{
     ClientEntry, Clients as Listed, ListClientsRequest, RefuseClientRequest, RevokeClientRequest,
-    SubmitRosterRequest,
 };
 
 use crate::Failure;
@@ -22,6 +22,10 @@ use crate::connect::{
     AUTHORITY_FILE, Link, Remote, printable, read_authority, refused, roster_key, unusable,
 };
 use crate::failure::with_causes;
+
+mod extending;
+
+use extending::Authority;
 
 /// As the coordinator says it of a request.
 const AWAITING: &str = "awaiting approval";
@@ -82,6 +86,16 @@ pub(crate) struct ApproveArgs {
     /// The first new member's number, where the next after the highest was a former member's.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     number: Option<u32>,
+    #[command(flatten)]
+    trust: Trust,
+}
+
+#[derive(clap::Args, Debug, Default)]
+pub(crate) struct Trust {
+    /// Stand for the roster of this digest as the newest that the authority signed, where its folder does not remember it:
+    /// after an update from the first release, or where another copy of the folder signed it. Never for an older one.
+    #[arg(long, value_name = "DIGEST")]
+    trust_current: Option<String>,
 }
 
 #[derive(clap::Args, Debug)]
@@ -97,6 +111,8 @@ pub(crate) struct RevokeArgs {
     /// The authority's folder, to sign the roster without it.
     #[arg(long, value_name = "FOLDER")]
     authority: Option<PathBuf>,
+    #[command(flatten)]
+    trust: Trust,
 }
 
 pub(crate) async fn run(clients: Clients) -> Result<(), Failure> {
@@ -139,16 +155,17 @@ async fn listed(admin: &mut AdminClient<Link>) -> Result<Listed, Failure> {
 }
 
 async fn approve(args: ApproveArgs, answers: &mut impl BufRead) -> Result<(), Failure> {
-    let key = open_authority(&args.authority)?;
+    let mut authority = Authority::open(&args.authority)?;
     let mut admin = args.remote.admin().await?;
     let listed = listed(&mut admin).await?;
-    let current = roster_in_force(&listed, &key.public())?;
+    let trusted = args.trust.trust_current.as_deref();
+    let current = authority.current(&mut admin, &listed, trusted).await?;
     let asking = asking(&listed.clients, &args.names)?;
     for newcomer in &asking {
         confirm(newcomer, &args, answers)?;
     }
     let next = admit(&current, &asking, args.number)?;
-    submit(&mut admin, &next.sign(&key), &key).await?;
+    authority.extend(&mut admin, &current, &next).await?;
     for (id, member) in next.members.iter().filter(|(_, member)| member.admitted == next.epoch) {
         println!("silo {id} is {}", printable(&member.name));
     }
@@ -157,26 +174,33 @@ async fn approve(args: ApproveArgs, answers: &mut impl BufRead) -> Result<(), Fa
 
 async fn revoke(args: RevokeArgs) -> Result<(), Failure> {
     // A wrong folder is found before anybody is barred.
-    let key = args.authority.as_deref().map(open_authority).transpose()?;
+    let authority = args.authority.as_deref().map(Authority::open).transpose()?;
     let mut admin = args.remote.admin().await?;
     let before = listed(&mut admin).await?;
     let id = member(&before.clients, &args.whom)?;
     let request = RevokeClientRequest { client: id.0, reason: args.reason };
     let done = admin.revoke_client(request).await.map_err(|why| refused(&why))?.into_inner();
     println!("{}", printable(&done.text));
-    let Some(key) = key else {
+    let Some(mut authority) = authority else {
         eprintln!(
             "warning: the roster still names it; with the authority's folder run this again with --authority FOLDER, \
              so that every silo learns of it"
         );
         return Ok(());
     };
-    let mut next = roster_in_force(&listed(&mut admin).await?, &key.public())?;
-    if next.members.remove(&id).is_none() {
-        return Ok(());
+    let seen = listed(&mut admin).await?;
+    let current = authority.current(&mut admin, &seen, args.trust.trust_current.as_deref()).await?;
+    let mut next = current.next().map_err(Failure::failed)?;
+    let Some(member) = next.members.remove(&id) else { return Ok(()) };
+    // Whose number it is was the coordinator's word; the roster is the authority's.
+    if member.name != args.whom && args.whom.parse() != Ok(id.0) {
+        return Err(Failure::verification(format!(
+            "the coordinator barred silo {id} for `{}`, and the roster calls that one `{}`; nothing was signed",
+            printable(&args.whom),
+            printable(&member.name)
+        )));
     }
-    next.epoch = next_epoch(&next)?;
-    submit(&mut admin, &next.sign(&key), &key).await
+    authority.extend(&mut admin, &current, &next).await
 }
 
 /// Opens the authority's key in its own folder.
@@ -197,13 +221,17 @@ pub(crate) fn open_authority(folder: &Path) -> Result<IdentityKey, Failure> {
     Ok(key)
 }
 
-/// The roster in force, which the coordinator cannot make up: the authority signed it.
+/// The roster in force, which the coordinator cannot make up: the authority signed it. Whether it is the newest is not told.
 pub(crate) fn roster_in_force(listed: &Listed, authority: &VerifyingKey) -> Result<Roster, Failure> {
+    signed_in_force(listed, authority).map(|roster| Roster::clone(&roster))
+}
+
+fn signed_in_force(listed: &Listed, authority: &VerifyingKey) -> Result<AuthorisedRoster, Failure> {
     let unbelievable =
         |why: String| Failure::verification(format!("the coordinator's roster is not believed: {why}"));
     let signed: SignedRoster =
         serde_json::from_str(&listed.roster).map_err(|why| unbelievable(why.to_string()))?;
-    signed.open(authority).map_err(|why| unbelievable(why.to_string()))
+    signed.authorise(authority).map_err(|why| unbelievable(why.to_string()))
 }
 
 /// One that asks, with the fingerprint computed here: the coordinator's word for it is not enough.
@@ -268,9 +296,9 @@ fn confirm(newcomer: &Newcomer, args: &ApproveArgs, answers: &mut impl BufRead) 
 }
 
 /// The roster that admits these, each under a number that no member has.
-fn admit(current: &Roster, asking: &[Newcomer], number: Option<u32>) -> Result<Roster, Failure> {
-    let mut next = current.clone();
-    next.epoch = next_epoch(current)?;
+fn admit(last: &LastSigned, asking: &[Newcomer], number: Option<u32>) -> Result<Roster, Failure> {
+    let current = &last.roster;
+    let mut next = last.next().map_err(Failure::failed)?;
     let highest = current.members.keys().map(|id| id.0).max().unwrap_or(0);
     let mut id = number.or_else(|| highest.checked_add(1));
     for newcomer in asking {
@@ -291,23 +319,6 @@ fn admit(current: &Roster, asking: &[Newcomer], number: Option<u32>) -> Result<R
         id = here.checked_add(1);
     }
     Ok(next)
-}
-
-fn next_epoch(current: &Roster) -> Result<u64, Failure> {
-    current.epoch.checked_add(1).ok_or_else(|| Failure::failed("the roster has no epoch left"))
-}
-
-async fn submit(
-    admin: &mut AdminClient<Link>,
-    signed: &SignedRoster,
-    key: &IdentityKey,
-) -> Result<(), Failure> {
-    // Read back as every silo will: what they would refuse is not sent.
-    signed.open(&key.public()).map_err(Failure::usage)?;
-    let roster = serde_json::to_string(signed).map_err(Failure::failed)?;
-    let done = admin.submit_roster(SubmitRosterRequest { roster }).await.map_err(|why| refused(&why))?;
-    println!("{}", printable(&done.into_inner().text));
-    Ok(())
 }
 
 /// A member's number, from it or from its name.

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use identity::{Member, SignedRoster, identity_fingerprint, spoken};
+use identity::{AuthorisedRoster, IdentityKey, Member, SignedRoster, identity_fingerprint, spoken};
 use secagg::ClientId;
 use wire::v1::ListClientsRequest;
 
@@ -55,6 +55,9 @@ pub(crate) struct SignArgs {
     /// A member: its number, its name, its public key. Once for each.
     #[arg(long = "member", value_name = "ID:NAME:HEX", required = true, value_parser = parse_member)]
     members: Vec<(ClientId, String, String)>,
+    /// The signed roster before this one, which it names; without it this one is a federation's first, and follows none.
+    #[arg(long, value_name = "FILE")]
+    previous: Option<PathBuf>,
     /// Where the signed roster goes; must not exist.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -115,7 +118,10 @@ fn sign(args: &SignArgs) -> Result<(), Failure> {
             return Err(Failure::usage(format!("--member: the number {id} is given twice")));
         }
     }
+    let previous = args.previous.as_deref().map(|file| signed_before(file, &authority)).transpose()?;
     let roster = identity::Roster {
+        format: Some(identity::Roster::FORMAT),
+        previous: previous.as_ref().map(AuthorisedRoster::digest),
         federation: args.federation.clone(),
         epoch: args.epoch,
         coordinator_key: args.coordinator_key.clone(),
@@ -123,11 +129,21 @@ fn sign(args: &SignArgs) -> Result<(), Failure> {
     };
     let signed = roster.sign(&authority);
     // Read back as every silo will: what they would refuse is not written.
-    signed.open(&authority.public()).map_err(Failure::usage)?;
+    let read = signed.clone().authorise(&authority.public()).map_err(Failure::usage)?;
+    if let Some(previous) = &previous {
+        read.succeeds(previous).map_err(|why| Failure::usage(format!("--previous: {why}")))?;
+    }
     write_new(&args.out, &signed)?;
     println!("roster {}", roster.digest());
     println!("authority_key = \"{}\"", keys::public_text(&authority));
     Ok(())
+}
+
+fn signed_before(file: &Path, authority: &IdentityKey) -> Result<AuthorisedRoster, Failure> {
+    let usage = |why: String| Failure::usage(format!("--previous `{}`: {why}", file.display()));
+    let signed: SignedRoster =
+        serde_json::from_str(&read_text(file)?).map_err(|why| usage(why.to_string()))?;
+    signed.authorise(&authority.public()).map_err(|why| usage(why.to_string()))
 }
 
 /// Writes a signed roster to a new file.
@@ -181,6 +197,7 @@ mod tests {
             epoch: 4,
             coordinator_key: public("coordinator"),
             members: members.iter().map(|(id, name)| (ClientId(*id), (*name).into(), public(name))).collect(),
+            previous: None,
             out: out.clone(),
         })?;
         let signed: SignedRoster = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();

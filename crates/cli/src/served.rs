@@ -10,8 +10,8 @@ use access::{Desk, Guard, IssuedCertificate, Issuer, Lifetimes, Operations, Purp
 use clap::Parser;
 use ed25519_dalek::Signer;
 use identity::{
-    Authority, IdentityKey, JoinToken, Role, Roster, SignedRoster, Subject, identity_fingerprint,
-    join_signed_bytes, spoken,
+    Authority, IdentityKey, JoinToken, LAST_ROSTER_FILE, LastSigned, Role, Roster, SignedRoster, Subject,
+    identity_fingerprint, join_signed_bytes, spoken,
 };
 use pki::{CertificateAuthority, Incoming, ServerTls, TransportKey};
 use rand::rand_core::UnwrapErr;
@@ -30,6 +30,8 @@ use crate::{Command, Failure, perform};
 /// A run that does at once what it is told, and remembers it.
 struct FakeRun {
     roster: Mutex<SignedRoster>,
+    /// What it shows and keeps whatever is submitted, where it lies.
+    frozen: Mutex<Option<SignedRoster>>,
     told: Mutex<Vec<String>>,
 }
 
@@ -43,7 +45,8 @@ impl FakeRun {
 #[async_trait]
 impl Operations for FakeRun {
     async fn current_roster(&self) -> Result<SignedRoster, Status> {
-        Ok(self.roster.lock().unwrap().clone())
+        let frozen = self.frozen.lock().unwrap().clone();
+        Ok(frozen.unwrap_or_else(|| self.roster.lock().unwrap().clone()))
     }
 
     async fn put_roster(&self, roster: SignedRoster) -> Result<(), Status> {
@@ -125,6 +128,8 @@ impl Federation {
         vault::write_secret(&own.join("authority.key"), &vault, "authority.key", secret.as_bytes()).unwrap();
 
         let roster = Roster {
+            format: None,
+            previous: None,
             federation: "hospitals".into(),
             epoch: 1,
             coordinator_key: hex::encode(IdentityKey::generate(rng).public().as_bytes()),
@@ -132,7 +137,10 @@ impl Federation {
         };
         let registry = Arc::new(Registry::open(&folder.path().join("access.json")).unwrap());
         registry.settle_roster(&roster, "init", now).unwrap();
-        let run = FakeRun { roster: Mutex::new(roster.sign(&authority_key)), told: Mutex::default() };
+        let signed = roster.sign(&authority_key);
+        let last = LastSigned::new(signed.clone().authorise(&authority_key.public()).unwrap());
+        fs::write(own.join(LAST_ROSTER_FILE), last.to_json()).unwrap();
+        let run = FakeRun { roster: Mutex::new(signed), told: Mutex::default(), frozen: Mutex::default() };
         let run = Arc::new(run);
         let clock: access::Clock = Arc::new(|| now_s().unwrap() * 1000);
         let operations = Arc::clone(&run) as Arc<dyn Operations>;
@@ -237,6 +245,77 @@ fn silos_are_admitted_by_their_fingerprints_in_one_epoch_and_put_out_in_another(
     federation.run("clients revoke 1 --reason poisoned --as @admin --authority @authority").unwrap();
     let roster = federation.roster();
     assert_eq!((roster.epoch, roster.members.keys().copied().collect()), (3, vec![ClientId(2)]));
+}
+
+/// Approves one silo that asks, by its fingerprint.
+fn approve(federation: &Federation, name: &str, more: &str) -> Result<(), Failure> {
+    let fingerprint = federation.ask(name);
+    let line = "--as @admin --authority @authority";
+    federation.run(&format!("clients approve {name} {line} --fingerprint {fingerprint} {more}"))
+}
+
+#[test]
+fn a_coordinator_that_shows_an_older_roster_gets_no_other_signed_on_it() {
+    let federation = Federation::new();
+    approve(&federation, "north", "").unwrap();
+    approve(&federation, "south", "").unwrap();
+    let with_both = federation.run.roster.lock().unwrap().clone();
+    federation.run("clients revoke south --reason poisoned --as @admin --authority @authority").unwrap();
+    let without = federation.run.roster.lock().unwrap().clone();
+    *federation.run.frozen.lock().unwrap() = Some(with_both.clone());
+    let digest = with_both.open(&federation.authority_key.public()).unwrap().digest();
+    for more in [String::new(), format!("--trust-current {digest}")] {
+        let name = if more.is_empty() { "west" } else { "east" };
+        let why = approve(&federation, name, &more).unwrap_err();
+        assert!(matches!(why, Failure::Verification(_)), "{why}");
+        assert!(why.to_string().contains("OLDER roster") && why.to_string().contains("south"), "{why}");
+    }
+    let why = text(federation.run("clients revoke north --reason x --as @admin --authority @authority"));
+    assert!(why.contains("OLDER roster"), "{why}");
+    // What it was submitted meanwhile was the last one again, and no other.
+    assert_eq!(*federation.run.roster.lock().unwrap(), without);
+}
+
+#[test]
+fn a_roster_that_was_signed_before_a_crash_is_submitted_by_the_next_command() {
+    let federation = Federation::new();
+    approve(&federation, "north", "").unwrap();
+    let before = federation.run.roster.lock().unwrap().clone();
+    approve(&federation, "south", "").unwrap();
+    // As if the crash had come before the submission.
+    *federation.run.roster.lock().unwrap() = before;
+    approve(&federation, "west", "").unwrap();
+    let roster = federation.roster();
+    let named: Vec<_> = roster.members.values().map(|member| member.name.as_str()).collect();
+    assert_eq!((roster.epoch, named), (4, vec!["north", "south", "west"]));
+}
+
+#[test]
+fn an_authority_that_remembers_nothing_asks_once_to_stand_for_the_roster_in_force() {
+    let federation = Federation::new();
+    approve(&federation, "north", "").unwrap();
+    fs::remove_file(federation.path("authority").join(LAST_ROSTER_FILE)).unwrap();
+    let why = approve(&federation, "south", "").unwrap_err().to_string();
+    let digest = federation.roster().digest().to_string();
+    assert!(why.contains(&format!("--trust-current {digest}")) && why.contains("north"), "{why}");
+    let other = approve(&federation, "west", &format!("--trust-current {}", "0".repeat(64)));
+    assert!(text(other).contains("nothing was signed"));
+    approve(&federation, "east", &format!("--trust-current {digest}")).unwrap();
+    approve(&federation, "coast", "").unwrap();
+    assert_eq!(federation.roster().epoch, 4);
+}
+
+#[test]
+fn a_roster_that_the_coordinator_refuses_keeps_its_epoch_and_the_next_is_signed_on_the_one_before() {
+    let federation = Federation::new();
+    approve(&federation, "north", "").unwrap();
+    approve(&federation, "south", "").unwrap();
+    federation.run("clients revoke south --reason poisoned --as @admin --authority @authority").unwrap();
+    let refused = approve(&federation, "west", "").unwrap_err().to_string();
+    assert!(refused.contains("number"), "{refused}");
+    approve(&federation, "east", "--number 3").unwrap();
+    let roster = federation.roster();
+    assert_eq!((roster.epoch, roster.members.len()), (6, 2));
 }
 
 #[test]

@@ -15,6 +15,9 @@ const SIGNATURE_LABEL: &[u8] = b"folkmoot/v1/sig/roster\0";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Roster {
+    /// Which rules it is read by: `None` is format 1, of releases that did not number them, and keeps its rules for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<u32>,
     /// The federation's name.
     pub federation: String,
     /// Grows with every change. A silo never accepts a lower one than the highest it has seen.
@@ -23,6 +26,9 @@ pub struct Roster {
     pub coordinator_key: String,
     /// The members by client id.
     pub members: BTreeMap<ClientId, Member>,
+    /// Digest of the roster before: this one takes no other's place. Format 2 only, and `None` in a federation's first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Digest>,
 }
 
 /// One silo.
@@ -73,6 +79,15 @@ pub struct RosterChange {
 /// Why a roster was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum RosterError {
+    /// Made by a later release.
+    #[error(
+        "the roster is of format {format}, this release reads formats 1 to {}: install a newer release here",
+        Roster::FORMAT
+    )]
+    Format {
+        /// Its own.
+        format: u64,
+    },
     /// Not the format.
     #[error("the roster does not parse: {0}")]
     Syntax(String),
@@ -87,6 +102,24 @@ pub enum RosterError {
 }
 
 impl Roster {
+    /// The newest format, which rosters are signed in.
+    pub const FORMAT: u32 = 2;
+
+    /// Which rules it is read by, counted from 1.
+    pub fn format(&self) -> u32 {
+        self.format.unwrap_or(1)
+    }
+
+    /// The same members in the roster that comes next: the newest format, one epoch later, naming this one.
+    ///
+    /// # Errors
+    /// [`RosterError::Meaning`] where there is no later epoch.
+    pub fn successor(&self) -> Result<Self, RosterError> {
+        let epoch = self.epoch.checked_add(1);
+        let epoch = epoch.ok_or_else(|| RosterError::Meaning("it has no epoch left".into()))?;
+        Ok(Self { format: Some(Self::FORMAT), epoch, previous: Some(self.digest()), ..self.clone() })
+    }
+
     /// The roster's name in every transcript.
     pub fn digest(&self) -> Digest {
         Digest::of("folkmoot/v1/roster", &[self.to_canonical().as_bytes()])
@@ -152,8 +185,14 @@ impl SignedRoster {
         authority
             .verify_strict(&signed_bytes(&self.roster), &Signature::from_bytes(&bytes))
             .map_err(|_| RosterError::Signature)?;
+        known(&self.roster)?;
         let roster: Roster =
             serde_json::from_str(&self.roster).map_err(|e| RosterError::Syntax(e.to_string()))?;
+        if roster.format == Some(1) || (roster.format() == 1 && roster.previous.is_some()) {
+            return Err(RosterError::Meaning(
+                "only a roster of format 2 says its format and names the one before it".into(),
+            ));
+        }
         if roster.to_canonical() != self.roster {
             return Err(RosterError::Syntax("not in canonical form".into()));
         }
@@ -199,22 +238,6 @@ impl AuthorisedRoster {
     /// [`Roster::digest`], computed once.
     pub fn digest(&self) -> Digest {
         self.digest
-    }
-
-    /// Whether this roster may take the place of `older`: the same federation and coordinator, a later epoch.
-    ///
-    /// # Errors
-    /// [`RosterError::Meaning`] with the rule that it breaks.
-    pub fn succeeds(&self, older: &AuthorisedRoster) -> Result<(), RosterError> {
-        let rules = [
-            (self.federation == older.federation, "it is of another federation"),
-            (self.coordinator_key == older.coordinator_key, "it names another coordinator key"),
-            (self.epoch > older.epoch, "its epoch is not later than that of the roster in force"),
-        ];
-        match rules.into_iter().find(|(holds, _)| !holds) {
-            Some((_, why)) => Err(RosterError::Meaning(why.into())),
-            None => Ok(()),
-        }
     }
 
     /// Who joins and who leaves with this roster after `older`.
@@ -275,6 +298,20 @@ impl std::fmt::Display for RosterChange {
     }
 }
 
+/// Refuses a later format by its number, before anything else of the roster is read.
+fn known(text: &str) -> Result<(), RosterError> {
+    #[derive(Deserialize)]
+    struct Numbered {
+        #[serde(default)]
+        format: Option<u64>,
+    }
+    // What is no roster at all is told where it is read.
+    match serde_json::from_str::<Numbered>(text).ok().and_then(|numbered| numbered.format) {
+        Some(format) if format > u64::from(Roster::FORMAT) => Err(RosterError::Format { format }),
+        _ => Ok(()),
+    }
+}
+
 fn signed_bytes(roster: &str) -> Vec<u8> {
     [SIGNATURE_LABEL, roster.as_bytes()].concat()
 }
@@ -295,11 +332,34 @@ mod tests {
         let member =
             |byte: u8| Member { name: format!("silo {byte}"), identity_key: public(byte), admitted: 1 };
         Roster {
+            format: None,
             federation: "test".into(),
             epoch: 1,
             coordinator_key: public(9),
             members: (1..=3).map(|i| (ClientId(i), member(i as u8))).collect(),
+            previous: None,
         }
+    }
+
+    #[test]
+    fn a_roster_of_the_first_format_keeps_its_bytes_and_a_later_format_is_refused_by_its_number() {
+        let signed = roster().sign(&key(100));
+        assert!(signed.roster.starts_with("{\"federation\":\"test\",\"epoch\":1,"), "{}", signed.roster);
+        assert!(signed.roster.ends_with("\"admitted\":1}}}"), "{}", signed.roster);
+        let next = roster().successor().unwrap().sign(&key(100));
+        assert!(next.roster.starts_with("{\"format\":2,"), "{}", next.roster);
+        assert!(
+            next.roster.ends_with(&format!("\"previous\":\"{}\"}}", roster().digest())),
+            "{}",
+            next.roster
+        );
+        next.open(&key(100).public()).unwrap();
+
+        let later = Roster { format: Some(3), ..roster() }.sign(&key(100));
+        let why = later.open(&key(100).public()).unwrap_err().to_string();
+        assert!(why.contains("format 3, this release reads formats 1 to 2"), "{why}");
+        let unmarked = Roster { previous: Some(roster().digest()), ..roster() }.sign(&key(100));
+        assert!(matches!(unmarked.open(&key(100).public()), Err(RosterError::Meaning(_))));
     }
 
     #[test]
@@ -307,33 +367,6 @@ mod tests {
         let signed = roster().sign(&key(100));
         assert_eq!(signed.open(&key(100).public()).unwrap(), roster());
         assert!(matches!(signed.open(&key(101).public()), Err(RosterError::Signature)));
-    }
-
-    #[test]
-    fn a_later_roster_of_the_same_federation_says_who_joins_and_who_leaves() {
-        let older = roster().sign(&key(100)).authorise(&key(100).public()).unwrap();
-        let mut next = roster();
-        next.epoch = 2;
-        next.members.remove(&ClientId(2));
-        next.members
-            .insert(ClientId(4), Member { name: "silo 4".into(), identity_key: public(4), admitted: 2 });
-        let newer = next.clone().sign(&key(100)).authorise(&key(100).public()).unwrap();
-        newer.succeeds(&older).unwrap();
-        let text = newer.change_from(&older).to_string();
-        assert!(text.starts_with("roster epoch 2 after 1; joins: 4 silo 4 ("), "{text}");
-        assert!(text.ends_with("; leaves: 2 silo 2"), "{text}");
-        type Edit = fn(&mut Roster);
-        let edits: [(&str, Edit); 3] = [
-            ("another federation", |r| r.federation.push('x')),
-            ("another coordinator key", |r| r.coordinator_key = public(8)),
-            ("not later", |r| r.epoch = 1),
-        ];
-        for (why, edit) in edits {
-            let mut other = next.clone();
-            edit(&mut other);
-            let other = other.sign(&key(100)).authorise(&key(100).public()).unwrap();
-            assert!(other.succeeds(&older).unwrap_err().to_string().contains(why), "{why}");
-        }
     }
 
     #[test]

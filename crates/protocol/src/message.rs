@@ -26,6 +26,8 @@ pub enum ToClient {
         plan: Box<SignedPlan>,
         /// As the authority signed it: the one that the client pins, or a later one.
         roster: Box<SignedRoster>,
+        /// The rosters that lead to it, oldest first, as far as the client may need them. From version 3 on.
+        between: Vec<SignedRoster>,
     },
     /// A published checkpoint's record, in chain order.
     Published(SignedManifest),

@@ -72,7 +72,7 @@ impl Deceiver {
 
     fn lie(&mut self, to: ClientId, message: ToClient) -> ToClient {
         match message {
-            ToClient::Welcome { run_id, plan, roster } => self.other_run(run_id, plan, roster),
+            ToClient::Welcome { run_id, plan, roster, .. } => self.other_run(run_id, plan, roster),
             ToClient::Published(mut signed) => {
                 let place = self.draw(signed.manifest_bytes.len() as u32) as usize;
                 signed.manifest_bytes[place] ^= 1;
@@ -158,7 +158,7 @@ impl Deceiver {
             }
             _ => plan.plan = text(&edited(|plan| plan.timing.minimum_wait_ms += 1)),
         }
-        ToClient::Welcome { run_id, plan, roster }
+        ToClient::Welcome { run_id, plan, roster, between: vec![] }
     }
 
     fn other_set(&mut self, included: &mut Vec<ClientId>) {

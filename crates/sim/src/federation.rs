@@ -76,6 +76,8 @@ impl Federation {
             (1..=members).map(|id| (ClientId(id), IdentityKey::generate(&mut rng))).collect();
         let coordinator_key = IdentityKey::generate(&mut rng);
         let roster = Roster {
+            format: None,
+            previous: None,
             federation: "simulated".into(),
             epoch: 1,
             coordinator_key: hex::encode(coordinator_key.public().as_bytes()),

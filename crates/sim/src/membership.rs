@@ -55,9 +55,7 @@ impl Federation {
     /// # Panics
     /// While the coordinator is dead.
     pub fn next_roster(&self) -> Roster {
-        let mut roster = Roster::clone(self.coordinator().roster());
-        roster.epoch += 1;
-        roster
+        self.coordinator().roster().successor().unwrap_or_else(|why| panic!("{why}"))
     }
 
     /// The coordinator's process is killed, and started again at once.

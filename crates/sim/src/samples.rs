@@ -218,5 +218,5 @@ fn constant_key(byte: u8) -> IdentityKey {
 /// The welcome to a run of this plan, signed by [`author`], under this roster, signed by [`authority`].
 pub fn welcome(run_id: Digest, plan: &Plan, roster: &Roster) -> ToClient {
     let plan = Box::new(authored(plan.clone()).signed().clone());
-    ToClient::Welcome { run_id, plan, roster: Box::new(roster.sign(&authority())) }
+    ToClient::Welcome { run_id, plan, roster: Box::new(roster.sign(&authority())), between: vec![] }
 }

@@ -22,9 +22,16 @@ pub const COHORT_MAX: usize = secagg::COHORT_MAX;
 pub const NOISE_LINKS_MAX: usize = secagg::EXCESS_COHORT_MAX / 2;
 
 /// One gRPC message. The largest legitimate ones are a chunk of [`CHUNK_BYTES_MAX`] and a welcome, with a plan of
-/// [`PLAN_BYTES_MAX`] and a roster of [`ROSTER_BYTES_MAX`], each with a little around it; a full cohort's delivery is
-/// smaller than both, with noise seeds or without.
-pub const MESSAGE_BYTES_MAX: usize = PLAN_BYTES_MAX + ROSTER_BYTES_MAX + (16 << 10);
+/// [`PLAN_BYTES_MAX`], a roster of [`ROSTER_BYTES_MAX`] and [`ROSTERS_BETWEEN_BYTES_MAX`] of those before it, each with a
+/// little around it; a full cohort's delivery is smaller than both, with noise seeds or without.
+pub const MESSAGE_BYTES_MAX: usize =
+    PLAN_BYTES_MAX + ROSTER_BYTES_MAX + ROSTERS_BETWEEN_BYTES_MAX + (32 << 10);
+
+/// Rosters that a welcome shows beside its own.
+pub const ROSTERS_BETWEEN_MAX: usize = identity::ROSTERS_BETWEEN_MAX;
+
+/// Canonical bytes of all of those.
+pub const ROSTERS_BETWEEN_BYTES_MAX: usize = identity::ROSTERS_BETWEEN_BYTES_MAX;
 
 /// A roster's canonical bytes: a thousand members.
 pub const ROSTER_BYTES_MAX: usize = 256 << 10;

@@ -220,6 +220,8 @@ pub(crate) fn roster() -> Roster {
     let public = |byte: u8| hex::encode(signing_key(byte).verifying_key().as_bytes());
     let member = |id: u32| Member { name: format!("silo {id}"), identity_key: public(id as u8), admitted: 1 };
     Roster {
+        format: None,
+        previous: None,
         federation: "attacked".into(),
         epoch: 1,
         coordinator_key: public(99),

@@ -93,6 +93,8 @@ impl World {
             admitted: 1,
         };
         let roster = Roster {
+            format: None,
+            previous: None,
             federation: "attacked".into(),
             epoch: 1,
             coordinator_key: hex::encode(coordinator_key.verifying_key().as_bytes()),
@@ -178,7 +180,7 @@ impl World {
     pub(crate) fn refused_welcome(&self) -> ToClient {
         let roster = Box::new(self.roster.sign(&sim::author()));
         let ToClient::Welcome { run_id, plan, .. } = self.welcome() else { unreachable!() };
-        ToClient::Welcome { run_id, plan, roster }
+        ToClient::Welcome { run_id, plan, roster, between: vec![] }
     }
 
     pub(crate) fn open(&self, at: Attempt) -> ToClient {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use identity::{
-    Role, Roster, RosterError, SignedRoster, Subject, identity_fingerprint, parse_verifying_key, spoken,
+    AuthorisedRoster, Role, RosterError, SignedRoster, Subject, identity_fingerprint, parse_verifying_key,
+    spoken,
 };
 use params::Digest;
 use secagg::ClientId;
@@ -111,20 +112,20 @@ impl Admin for Desk {
         let signed: SignedRoster = serde_json::from_str(&text).map_err(|_| {
             roster_refused("it is no signed roster; send the file that `folkmoot roster sign` wrote")
         })?;
-        let next = signed.open(&self.0.authority_key).map_err(|why| match why {
+        let next = signed.authorise(&self.0.authority_key).map_err(|why| match why {
             RosterError::Signature => status(RegistryError::RosterSignature),
             why => roster_refused(&why.to_string()),
         })?;
         let _one_at_a_time = self.0.submitting.lock().await;
-        let (current_signed, current) = self.roster().await?;
+        let current = self.roster_in_force().await?;
         // The same one again completes what a crash may have left undone.
-        if signed != current_signed {
+        if next.signed() != current.signed() {
             if next.federation != self.0.federation {
                 return Err(roster_refused("it is of another federation"));
             }
             follows(&current, &next).map_err(status)?;
             self.0.registry.check_roster(&next).map_err(status)?;
-            self.0.operations.put_roster(signed).await?;
+            self.0.operations.put_roster(next.signed().clone()).await?;
         }
         self.0.registry.settle_roster(&next, &by, self.now_s()).map_err(status)?;
         for id in current.members.keys().filter(|id| !next.members.contains_key(id)) {
@@ -211,28 +212,14 @@ impl Admin for Desk {
     }
 }
 
-/// Whether a roster can take the current one's place.
-fn follows(current: &Roster, next: &Roster) -> Result<(), RegistryError> {
-    let refused = |why: String| Err(RegistryError::Roster(why));
-    if next.federation != current.federation {
-        return refused("it is of another federation".into());
-    }
-    if next.epoch <= current.epoch {
+/// Whether a roster can take the current one's place. Members keep their numbers here in every format.
+fn follows(current: &AuthorisedRoster, next: &AuthorisedRoster) -> Result<(), RegistryError> {
+    if next.federation == current.federation && next.epoch <= current.epoch {
         return Err(RegistryError::RosterEpoch { got: next.epoch, in_force: current.epoch });
     }
-    if next.coordinator_key != current.coordinator_key {
-        return refused("it names another key of the coordinator; keep the one in force".into());
-    }
-    for (id, member) in &next.members {
-        let before = current.members.iter().find(|(_, old)| old.identity_key == member.identity_key);
-        if before.is_some_and(|(old, _)| old != id) {
-            return refused(format!("it gives `{}` another number; members keep theirs", member.name));
-        }
-        if current.members.get(id).is_some_and(|old| old.identity_key != member.identity_key) {
-            return refused(format!("it gives the number {id} another key; members keep theirs"));
-        }
-    }
-    Ok(())
+    next.succeeds(current)
+        .and_then(|()| next.keeps_numbers_of(current))
+        .map_err(|why| RegistryError::Roster(why.to_string()))
 }
 
 fn role_of(text: &str) -> Result<Role, Status> {

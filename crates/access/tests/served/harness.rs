@@ -42,6 +42,8 @@ pub(crate) fn public(byte: u8) -> String {
 /// The authority's key is 100, the coordinator's 99, a silo's its number.
 pub(crate) fn roster(epoch: u64, members: &[(u32, &str, u8)]) -> Roster {
     Roster {
+        format: None,
+        previous: None,
         federation: "hospitals".into(),
         epoch,
         coordinator_key: public(99),

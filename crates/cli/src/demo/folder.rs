@@ -56,6 +56,8 @@ impl Folder {
             members.insert(ClientId(client_id(index)), member);
         }
         let members = Roster {
+            format: None,
+            previous: None,
             federation: FEDERATION.into(),
             epoch: 1,
             coordinator_key: keys::public_text(&coordinator),

@@ -31,11 +31,27 @@ impl Coordinator {
     }
 
     pub(super) fn welcome(&self, client: ClientId, out: &mut Effects) {
-        let Some(run) = &self.state.run else { return };
+        let Some((run, link)) = self.state.run.as_ref().zip(self.links.get(&client)) else { return };
+        let roster = &self.state.roster;
+        if link.version < SessionVersion::Three && roster.format() > 1 {
+            // A release of that version does not read the roster, and would call it the coordinator's fault.
+            let rejection = Rejection::Invalid(format!(
+                "{}: the roster in force is of format {}, which needs protocol version {}; install this release on the silo",
+                SessionVersion::OLDER_PEER,
+                roster.format(),
+                SessionVersion::Three
+            ));
+            return send(out, client, ToClient::Refused { rejection });
+        }
+        let between = match link.version {
+            SessionVersion::Two => vec![],
+            SessionVersion::Three => self.state.lineage.leading_to(roster, link.holds),
+        };
         let welcome = ToClient::Welcome {
             run_id: run.id,
             plan: Box::new(self.setup.plan.signed().clone()),
-            roster: Box::new(self.state.roster.signed().clone()),
+            roster: Box::new(roster.signed().clone()),
+            between,
         };
         send(out, client, welcome);
     }

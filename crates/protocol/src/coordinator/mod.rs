@@ -55,6 +55,8 @@ pub struct Coordinator {
 struct Link {
     /// What it is spoken in: nothing later than this is said.
     version: SessionVersion,
+    /// The roster that it has accepted, as far as this session knows.
+    holds: Option<Digest>,
     checked_in: bool,
     /// It refuses the run, for a reason that it gave before.
     refuses: bool,
@@ -62,7 +64,7 @@ struct Link {
 
 impl Link {
     fn new(version: SessionVersion) -> Self {
-        Self { version, checked_in: false, refuses: false }
+        Self { version, holds: None, checked_in: false, refuses: false }
     }
 }
 

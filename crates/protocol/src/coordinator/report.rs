@@ -56,8 +56,13 @@ impl Coordinator {
     fn older_peers(&self) -> Vec<String> {
         let older = self.links.iter().filter(|(_, link)| link.version < SessionVersion::NEWEST);
         let line = |(id, link): (&ClientId, &super::Link)| {
+            let out = if self.state.roster.format() > 1 {
+                ", cannot read the roster in force, and takes no part"
+            } else {
+                ""
+            };
             format!(
-                "{}: {} speaks protocol version {}, this coordinator {} too; install this release there",
+                "{}: {} speaks protocol version {}, this coordinator {} too{out}; install this release there",
                 SessionVersion::OLDER_PEER,
                 self.state.roster.name(*id),
                 link.version,

@@ -1,10 +1,43 @@
 //! A later roster, while the run goes on.
 
-use identity::AuthorisedRoster;
+use identity::{AuthorisedRoster, ROSTERS_BETWEEN_BYTES_MAX, ROSTERS_BETWEEN_MAX, SignedRoster};
+use params::Digest;
 
 use super::{Coordinator, Effects, Link, StartError, send};
 use crate::message::{Rejection, ToClient};
 use crate::record::Record;
+
+/// The rosters of a run, oldest first.
+#[derive(Default)]
+pub(super) struct Lineage(Vec<(Digest, SignedRoster)>);
+
+impl Lineage {
+    pub(super) fn add(&mut self, roster: &AuthorisedRoster) {
+        self.0.push((roster.digest(), roster.signed().clone()));
+    }
+
+    /// The newest of those before `roster` that one message may hold, without those up to `held`. Where rosters do not name
+    /// one another, nobody needs them.
+    pub(super) fn leading_to(&self, roster: &AuthorisedRoster, held: Option<Digest>) -> Vec<SignedRoster> {
+        if roster.format() == 1 {
+            return vec![];
+        }
+        let mut bytes = 0;
+        let before = self.0.iter().rev().skip_while(|(digest, _)| *digest != roster.digest()).skip(1);
+        let mut between: Vec<SignedRoster> = before
+            .take_while(|(digest, _)| Some(*digest) != held)
+            .map(|(_, signed)| signed)
+            .take(ROSTERS_BETWEEN_MAX)
+            .take_while(|signed| {
+                bytes += signed.roster.len();
+                bytes <= ROSTERS_BETWEEN_BYTES_MAX
+            })
+            .cloned()
+            .collect();
+        between.reverse();
+        between
+    }
+}
 
 impl Coordinator {
     /// The roster in force.
@@ -57,12 +90,14 @@ impl Coordinator {
         if self.welcomed == self.state.roster.digest() {
             return;
         }
-        self.welcomed = self.state.roster.digest();
+        let before = std::mem::replace(&mut self.welcomed, self.state.roster.digest());
         let links = std::mem::take(&mut self.links);
-        for (client, Link { version, .. }) in links {
+        for (client, Link { version, checked_in, .. }) in links {
             if self.state.roster.keys().contains_key(&client) {
                 // Nobody is in a cohort under a roster that it has not seen.
-                self.links.insert(client, Link::new(version));
+                // Who has checked in under a roster holds it.
+                let holds = checked_in.then_some(before);
+                self.links.insert(client, Link { holds, ..Link::new(version) });
                 self.welcome(client, out);
             } else {
                 send(out, client, ToClient::Refused { rejection: Rejection::UnknownClient(client) });

@@ -11,6 +11,7 @@ use secagg::{Advert, ClientId, Cohort, Ctx0, RoundBinding};
 use super::Setup;
 use super::actions::Acted;
 use super::phase::{Advertising, Consistency, Phase, Recovering, Round, Sharing, Unmasking, Uploading};
+use super::roster::Lineage;
 use super::told::DataTold;
 use crate::message::{Attempt, DropReason, RoundOutcome};
 use crate::record::Record;
@@ -26,6 +27,8 @@ pub(super) struct State {
     pub(super) roster: AuthorisedRoster,
     /// A later one, to be in force when the attempt in progress has ended.
     next_roster: Option<AuthorisedRoster>,
+    /// Every roster of this journal, oldest first.
+    pub(super) lineage: Lineage,
     pub(super) phase: Phase,
     /// The newest record, as it is published.
     pub(super) head_record: Option<SignedManifest>,
@@ -90,6 +93,7 @@ impl State {
             run: None,
             roster,
             next_roster: None,
+            lineage: Lineage::default(),
             phase: Phase::NotStarted,
             head_record: None,
             head: None,
@@ -165,6 +169,7 @@ impl State {
         self.phase = match (phase, record) {
             (Phase::NotStarted, Record::RunStarted { run_id, roster, genesis, .. }) => {
                 self.roster = opened(roster, setup);
+                self.lineage.add(&self.roster);
                 self.run = Some(Run { id: *run_id });
                 self.push_head(genesis);
                 Phase::Idle
@@ -296,7 +301,9 @@ impl State {
                 phase
             }
             (phase, Record::RosterChanged { roster }) => {
-                self.next_roster = Some(opened(roster, setup));
+                let roster = opened(roster, setup);
+                self.lineage.add(&roster);
+                self.next_roster = Some(roster);
                 phase
             }
             (phase, Record::Aborted { outcome, .. }) => self.abort(&phase, outcome, setup),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use checkpoint::SignedManifest;
-use identity::{AuthoredPlan, Plan, Refusal, SignedPlan, SignedRoster};
+use identity::{AuthoredPlan, Plan, Refusal, SignedPlan};
 use params::Digest;
 use rand_core::CryptoRng;
 use secagg::{Advertised, RoundBinding};
@@ -11,7 +11,8 @@ use zeroize::Zeroizing;
 
 use super::round::{Round, Step};
 use super::{
-    CheckIn, ClientEffect, ClientEffects, CurrentRun, Participant, TrainJob, TrainOutcome, fault, policy,
+    CheckIn, ClientEffect, ClientEffects, CurrentRun, Participant, Shown, TrainJob, TrainOutcome, fault,
+    policy,
 };
 use crate::Timestamp;
 use crate::message::{Attempt, CoordinatorFault, Decline, ToCoordinator};
@@ -24,7 +25,7 @@ impl Participant {
         now: Timestamp,
         run_id: Digest,
         plan: Box<SignedPlan>,
-        roster: Box<SignedRoster>,
+        roster: Shown,
         out: &mut ClientEffects,
     ) {
         let before = self.run.take().filter(|run| run.id == run_id).map(|run| run.check_in);

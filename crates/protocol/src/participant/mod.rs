@@ -75,10 +75,18 @@ enum CheckIn {
     Said,
 }
 
+/// A roster as a welcome shows it.
+#[derive(Clone)]
+struct Shown {
+    roster: Box<SignedRoster>,
+    /// Those that lead to it.
+    between: Vec<SignedRoster>,
+}
+
 struct Offered {
     run_id: Digest,
     plan: Box<SignedPlan>,
-    roster: Box<SignedRoster>,
+    roster: Shown,
     /// Of the roster.
     digest: Digest,
     /// By the operator: that a coordinator says it again is no answer.
@@ -216,7 +224,9 @@ impl Participant {
         out: &mut ClientEffects,
     ) {
         match message {
-            ToClient::Welcome { run_id, plan, roster } => self.welcome(now, run_id, plan, roster, out),
+            ToClient::Welcome { run_id, plan, roster, between } => {
+                self.welcome(now, run_id, plan, Shown { roster, between }, out);
+            }
             ToClient::Published(signed) => self.published(signed, out),
             ToClient::Open { at, model } => self.open(now, rng, at, model, out),
             ToClient::Roster { at, adverts } => self.roster(rng, at, adverts, out),

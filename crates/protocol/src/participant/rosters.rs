@@ -1,9 +1,9 @@
 //! A later roster: accepted by the authority's signature and by a rule of the silo's own policy, never otherwise.
 
-use identity::{AuthorisedRoster, RosterChanges, SignedPlan, SignedRoster};
+use identity::{AuthorisedRoster, ROSTERS_BETWEEN_MAX, RosterChanges, SignedPlan, SignedRoster};
 use params::Digest;
 
-use super::{ClientEffect, ClientEffects, Offered, Participant, RosterOffer, fault};
+use super::{ClientEffect, ClientEffects, Offered, Participant, RosterOffer, Shown, fault};
 use crate::Timestamp;
 use crate::message::{CoordinatorFault, Decline};
 use crate::record::ClientRecord;
@@ -14,10 +14,10 @@ impl Participant {
         &mut self,
         run_id: Digest,
         plan: &SignedPlan,
-        signed: &SignedRoster,
+        shown: &Shown,
         out: &mut ClientEffects,
     ) -> Result<(), Decline> {
-        let roster = self.later_roster(signed)?;
+        let roster = self.later_roster(shown)?;
         let Some(roster) = roster else { return Ok(()) };
         let answered = self.offered.as_ref().filter(|offered| offered.accepted);
         let accepted = answered.is_some_and(|offered| offered.digest == roster.digest());
@@ -29,7 +29,7 @@ impl Participant {
         self.offered = Some(Offered {
             run_id,
             plan: Box::new(plan.clone()),
-            roster: Box::new(signed.clone()),
+            roster: shown.clone(),
             digest: roster.digest(),
             accepted: false,
         });
@@ -50,21 +50,26 @@ impl Participant {
     }
 
     /// A roster that may follow this silo's; `None` where it is this silo's.
-    fn later_roster(&mut self, signed: &SignedRoster) -> Result<Option<AuthorisedRoster>, Decline> {
+    fn later_roster(&mut self, shown: &Shown) -> Result<Option<AuthorisedRoster>, Decline> {
         let refuse = |participant: &mut Self, why: String| {
             participant.last_reason = why;
             Err(fault(CoordinatorFault::Roster))
         };
-        if signed == self.roster.signed() {
+        if *shown.roster == *self.roster.signed() {
             return Ok(None);
         }
-        let roster = match signed.clone().authorise(&self.profile.authority) {
+        let authority = self.profile.authority;
+        let authorised = |signed: &SignedRoster| signed.clone().authorise(&authority);
+        let between = shown.between.iter().take(ROSTERS_BETWEEN_MAX).map(authorised);
+        let roster = authorised(&shown.roster).and_then(|roster| {
+            let between = between.collect::<Result<Vec<_>, _>>()?;
+            roster.succeeds_by(&self.roster, &between)?;
+            Ok(roster)
+        });
+        let roster = match roster {
             Ok(roster) => roster,
             Err(why) => return refuse(self, why.to_string()),
         };
-        if let Err(why) = roster.succeeds(&self.roster) {
-            return refuse(self, why.to_string());
-        }
         match roster.keys().get(&self.profile.id) {
             Some(key) if *key == self.profile.identity.public() => Ok(Some(roster)),
             _ => refuse(

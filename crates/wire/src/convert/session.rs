@@ -1,8 +1,9 @@
 //! The two envelopes of a session.
 
+use identity::SignedRoster;
 use protocol::{Attempt, ToClient, ToCoordinator};
 
-use super::{ConversionError, Fault, clients, digest, list, required};
+use super::{ConversionError, Fault, at_most, clients, digest, list, required};
 use crate::{limits, v1};
 
 impl From<Attempt> for v1::Attempt {
@@ -27,10 +28,11 @@ impl From<ToClient> for v1::ServerEnvelope {
     fn from(message: ToClient) -> Self {
         use v1::server_envelope::Message;
         let message = match message {
-            ToClient::Welcome { run_id, plan, roster } => Message::Welcome(v1::Welcome {
+            ToClient::Welcome { run_id, plan, roster, between } => Message::Welcome(v1::Welcome {
                 run_id: run_id.as_bytes().to_vec(),
                 plan: Some((*plan).into()),
                 roster: Some((*roster).into()),
+                between: between.into_iter().map(Into::into).collect(),
             }),
             ToClient::Published(signed) => Message::Published(signed.into()),
             ToClient::Open { at, model } => {
@@ -67,6 +69,13 @@ impl From<ToClient> for v1::ServerEnvelope {
     }
 }
 
+/// Bounded together: each may be as long as a roster can be.
+fn rosters(field: &'static str, sent: Vec<v1::SignedRoster>) -> Result<Vec<SignedRoster>, ConversionError> {
+    let bytes: usize = sent.iter().map(|signed| signed.roster.len()).sum();
+    at_most(field, bytes as u64, limits::ROSTERS_BETWEEN_BYTES_MAX as u64, "bytes")?;
+    list(field, sent, limits::ROSTERS_BETWEEN_MAX)
+}
+
 impl TryFrom<v1::ServerEnvelope> for ToClient {
     type Error = ConversionError;
 
@@ -79,6 +88,7 @@ impl TryFrom<v1::ServerEnvelope> for ToClient {
                     run_id: digest("run_id", &m.run_id)?,
                     plan: Box::new(required("plan", m.plan)?),
                     roster: Box::new(required("roster", m.roster)?),
+                    between: rosters("between", m.between)?,
                 })
             }),
             Message::Published(m) => within("published", || m.try_into().map(Self::Published)),

@@ -15,6 +15,8 @@ fn sealed(key: &ModelKey) -> Files {
     let authority =
         Authority { federation: "hospitals".into(), key: public(&own), ca_certificate: String::new() };
     let roster = Roster {
+        format: None,
+        previous: None,
         federation: "hospitals".into(),
         epoch: 1,
         coordinator_key: public(&coordinator),

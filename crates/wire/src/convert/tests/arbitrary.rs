@@ -23,11 +23,14 @@ const MEMBERS: usize = limits::COHORT_MAX;
 
 pub(super) fn to_client() -> impl Strategy<Value = ToClient> {
     prop_oneof![
-        (digest(), signed_plan(), signed_roster()).prop_map(|(run_id, plan, roster)| ToClient::Welcome {
-            run_id,
-            plan: Box::new(plan),
-            roster: Box::new(roster)
-        }),
+        (digest(), signed_plan(), signed_roster(), vec(signed_roster(), 0..4)).prop_map(
+            |(run_id, plan, roster, between)| ToClient::Welcome {
+                run_id,
+                plan: Box::new(plan),
+                roster: Box::new(roster),
+                between,
+            }
+        ),
         signed_manifest().prop_map(ToClient::Published),
         (at(), digest()).prop_map(|(at, model)| ToClient::Open { at, model }),
         (at(), vec(advert(), 0..9)).prop_map(|(at, adverts)| ToClient::Roster { at, adverts }),
@@ -103,6 +106,7 @@ pub(super) fn welcome() -> ToClient {
         run_id: Digest::sha256(b"run"),
         plan: Box::new(SignedPlan { plan, author, signature: signature.clone() }),
         roster: Box::new(SignedRoster { roster, signature }),
+        between: vec![],
     }
 }
 
@@ -162,6 +166,9 @@ pub(super) fn largest_to_client() -> Vec<ToClient> {
     let roster =
         SignedRoster { roster: "x".repeat(limits::ROSTER_BYTES_MAX), signature: hex(limits::HEX_BYTES_MAX) };
     let manifest_bytes = vec![1; limits::MANIFEST_BYTES_MAX];
+    let part = limits::ROSTERS_BETWEEN_BYTES_MAX / limits::ROSTERS_BETWEEN_MAX;
+    let one = SignedRoster { roster: "r".repeat(part), signature: "s".repeat(limits::HEX_BYTES_MAX) };
+    let between = vec![one; limits::ROSTERS_BETWEEN_MAX];
     let included = vec![ClientId(u32::MAX); MEMBERS];
     let delivery = |members: usize, links| Delivery {
         members: vec![a_signed_root(); members],
@@ -169,7 +176,7 @@ pub(super) fn largest_to_client() -> Vec<ToClient> {
     };
     let signatures = vec![IncludedSignature { id: ClientId(u32::MAX), signature: [1; 64] }; MEMBERS];
     vec![
-        ToClient::Welcome { run_id: digest, plan: Box::new(plan), roster: Box::new(roster) },
+        ToClient::Welcome { run_id: digest, plan: Box::new(plan), roster: Box::new(roster), between },
         ToClient::Published(SignedManifest { manifest_bytes, signature: [1; 64] }),
         ToClient::Roster { at: AT, adverts: vec![an_advert(); MEMBERS] },
         ToClient::Deliver { at: AT, delivery: delivery(MEMBERS, 0) },
