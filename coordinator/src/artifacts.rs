@@ -26,7 +26,6 @@ pub(crate) struct Files {
 
 /// The newest published version, in memory.
 pub(crate) struct Version {
-    pub(crate) round: u64,
     pub(crate) digest: Digest,
     pub(crate) file: Bytes,
     pub(crate) params: Params,
@@ -138,12 +137,20 @@ fn attest_files(
     Ok((model.bundle, evidence))
 }
 
+/// How a published file is read: through the driver's store, or beside it.
+pub(crate) type ReadPublished<'a> = &'a dyn Fn(&str, &str) -> Result<Vec<u8>, StoreError>;
+
 /// Reads a published record back, unverified.
 pub(crate) fn read_record(store: &dyn Store, round: u64) -> anyhow::Result<SignedManifest> {
+    read_record_by(&|name, file| store.read_published(name, file), round)
+}
+
+/// [`read_record`], read by any means.
+pub(crate) fn read_record_by(read: ReadPublished<'_>, round: u64) -> anyhow::Result<SignedManifest> {
     let folder = checkpoint::folder_name(round);
-    let signature = store.read_published(&folder, checkpoint::SIGNATURE_FILE)?;
+    let signature = read(&folder, checkpoint::SIGNATURE_FILE)?;
     Ok(SignedManifest {
-        manifest_bytes: store.read_published(&folder, checkpoint::MANIFEST_FILE)?,
+        manifest_bytes: read(&folder, checkpoint::MANIFEST_FILE)?,
         signature: signature
             .try_into()
             .map_err(|_| anyhow::anyhow!("the signature of checkpoint {folder} has another length"))?,
@@ -159,20 +166,49 @@ pub(crate) fn read_chain(
     after: Option<u64>,
     newest: u64,
 ) -> anyhow::Result<Vec<wire::CheckpointRecord>> {
-    let mut records: Vec<wire::CheckpointRecord> = Vec::new();
-    for round in after.map_or(0, |after| after.saturating_add(1))..=newest {
-        // A round that was aborted has no record.
-        if is_published(store, &checkpoint::folder_name(round))? {
+    let mut chain = Chain::new(after.map_or(0, |after| after.saturating_add(1)), newest);
+    let read = |name: &str, file: &str| store.read_published(name, file);
+    std::iter::from_fn(|| chain.next(&read).transpose()).collect()
+}
+
+/// The published records, one after the other.
+pub(crate) struct Chain {
+    round: u64,
+    newest: u64,
+    before: Option<Digest>,
+}
+
+impl Chain {
+    /// Those from round `from` up to `newest`.
+    pub(crate) fn new(from: u64, newest: u64) -> Self {
+        Self { round: from, newest, before: None }
+    }
+
+    /// The next record; none at the end.
+    ///
+    /// # Errors
+    /// As [`read_chain`].
+    pub(crate) fn next(&mut self, read: ReadPublished<'_>) -> anyhow::Result<Option<wire::CheckpointRecord>> {
+        while self.round <= self.newest {
+            let round = self.round;
+            self.round += 1;
             let damaged =
                 || format!("checkpoint {round} is damaged or one before it is gone; restore it from a copy");
-            let signed = read_record(store, round).with_context(damaged)?;
+            let signed = match read_record_by(read, round) {
+                // A round that was aborted has no record.
+                Err(why) if matches!(why.downcast_ref(), Some(StoreError::NotPublished { file, .. }) if *file == checkpoint::SIGNATURE_FILE) =>
+                {
+                    continue;
+                }
+                signed => signed.with_context(damaged)?,
+            };
             let manifest = signed.verify_strict().with_context(damaged)?;
-            let before = records.last().map(|record| record.signed.digest());
-            anyhow::ensure!(before.is_none() || manifest.parent == before, damaged());
-            records.push(wire::CheckpointRecord { round, signed });
+            anyhow::ensure!(self.before.is_none() || manifest.parent == self.before, damaged());
+            self.before = Some(signed.digest());
+            return Ok(Some(wire::CheckpointRecord { round, signed }));
         }
+        Ok(None)
     }
-    Ok(records)
 }
 
 pub(crate) fn is_published(store: &dyn Store, folder: &str) -> Result<bool, StoreError> {
@@ -193,13 +229,7 @@ pub(crate) fn read(store: &dyn Store, plan: &Plan, signed: &SignedManifest) -> a
     let (_, params) = checkpoint::verify_checkpoint(signed, &model, Some(&optimizer), Some(&layout))
         .with_context(|| format!("checkpoint {folder} is damaged; restore it from a copy"))?;
     let state = State::from_bytes(&optimizer)?;
-    Ok(Version {
-        round: manifest.round,
-        digest: manifest.model.params_digest,
-        file: model.into(),
-        params,
-        state,
-    })
+    Ok(Version { digest: manifest.model.params_digest, file: model.into(), params, state })
 }
 
 /// A published version's files, as a record that goes on from the same ones needs them.

@@ -1,13 +1,14 @@
 //! The audit log as a service: witnesses, receipts, entries.
 
-use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use access::Caller;
 use identity::{AuthorisedRoster, Subject};
 use secagg::ClientId;
 use tlog::VerifierKey;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use wire::Refusal;
@@ -15,20 +16,31 @@ use wire::v1::audit_server::{Audit, AuditServer};
 use wire::{ServiceError, limits, v1};
 
 use crate::audit_log::AuditLog;
+use crate::service::RETRY_AFTER;
+use crate::streaming::{BoxStream, unread};
 
 /// Entries that may wait for a slow reader.
-const ENTRIES_WAITING: usize = 64;
+const ENTRIES_WAITING: usize = 16;
+/// Readers of entries at once: auditors are few, and each holds a block of entries.
+const READERS: usize = 8;
 
 /// See the module; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct AuditService {
     log: AuditLog,
     roster: watch::Receiver<Arc<AuthorisedRoster>>,
+    /// How long each entry may wait to be read.
+    patience: Duration,
+    readers: Arc<Semaphore>,
 }
 
 impl AuditService {
-    pub(crate) fn new(log: AuditLog, roster: watch::Receiver<Arc<AuthorisedRoster>>) -> Self {
-        Self { log, roster }
+    pub(crate) fn new(
+        log: AuditLog,
+        roster: watch::Receiver<Arc<AuthorisedRoster>>,
+        patience: Duration,
+    ) -> Self {
+        Self { log, roster, patience, readers: Arc::new(Semaphore::new(READERS)) }
     }
 
     pub(crate) fn server(&self) -> AuditServer<Self> {
@@ -38,7 +50,7 @@ impl AuditService {
 
 #[tonic::async_trait]
 impl Audit for AuditService {
-    type EntriesStream = Pin<Box<dyn tokio_stream::Stream<Item = Result<v1::AuditEntry, Status>> + Send>>;
+    type EntriesStream = BoxStream<v1::AuditEntry>;
 
     async fn witness(
         &self,
@@ -76,9 +88,14 @@ impl Audit for AuditService {
         request: Request<v1::EntriesRequest>,
     ) -> Result<Response<Self::EntriesStream>, Status> {
         let mut at = request.into_inner().from;
-        let log = self.log.clone();
+        let Ok(reader) = Arc::clone(&self.readers).try_acquire_owned() else {
+            return Err(ServiceError::Busy { retry_after: RETRY_AFTER }.to_status());
+        };
+        let (log, patience) = (self.log.clone(), self.patience);
         let (send, entries) = mpsc::channel(ENTRIES_WAITING);
+        let (failed, failure) = oneshot::channel();
         tokio::spawn(async move {
+            let _reader = reader;
             loop {
                 let block = match answered(log.entries(at).await) {
                     Ok(block) if block.is_empty() => return,
@@ -90,13 +107,21 @@ impl Audit for AuditService {
                 };
                 for (index, entry) in block {
                     at = index + 1;
-                    if send.send(Ok(v1::AuditEntry { index, entry })).await.is_err() {
-                        return;
+                    let sent = send.send(Ok(v1::AuditEntry { index, entry }));
+                    match tokio::time::timeout(patience, sent).await {
+                        Ok(Ok(())) => {}
+                        // Nobody is there, or nobody reads: what the log ends with is not what this stream ends with.
+                        Ok(Err(_)) => return,
+                        Err(_) => {
+                            let _ = failed.send(unread(patience));
+                            return;
+                        }
                     }
                 }
             }
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(entries))))
+        let last = tokio_stream::once(failure).then(|failure| failure).filter_map(Result::ok).map(Err);
+        Ok(Response::new(Box::pin(ReceiverStream::new(entries).chain(last))))
     }
 }
 

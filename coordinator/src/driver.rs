@@ -26,7 +26,7 @@ use wire::{Refusal, ServiceError};
 
 use crate::artifacts::{Files, Version};
 use crate::audit_log::AuditLog;
-use crate::events::{ChainReply, Event, Staging};
+use crate::events::{Event, Staging};
 use crate::model_card::CardWriter;
 use crate::service::RETRY_AFTER;
 use crate::sessions::Sessions;
@@ -87,8 +87,6 @@ pub(crate) struct Driver {
     effects: Queue,
     /// Replies that wait until what they acknowledge is durable.
     replies: Vec<Reply>,
-    /// Answers that wait until what they tell is durable.
-    chains: Vec<(u64, ChainReply)>,
     /// The clock that the core judged by last: a deadline that passed since then is due.
     judged: Timestamp,
     clock: Clock,
@@ -134,7 +132,6 @@ impl Driver {
             version: None,
             effects: Queue::default(),
             replies: Vec::new(),
-            chains: Vec::new(),
             judged: clock.now(),
             clock,
             opened_at: Instant::now(),
@@ -213,14 +210,17 @@ impl Driver {
                 self.replies.push(Reply { to: reply, result });
             }
             Event::Opened { at, result } => self.opened(at, result)?,
-            Event::FetchModel { wanted, reply } => {
-                let _ = reply.send(self.fetch(&wanted));
+            Event::FindModel { digest, reply } => {
+                let found = block_in_place(|| self.find_model(&digest)).map_err(|why| {
+                    tracing::error!("cannot look for a model: {:#}", anyhow::Error::from(why));
+                    ServiceError::Internal.to_status()
+                });
+                let _ = reply.send(found);
             }
             Event::Roster { roster, reply } => {
                 let result = self.input(Input::Roster(roster));
                 self.replies.push(Reply { to: reply, result });
             }
-            Event::Chain { from_round, reply } => self.chains.push((from_round, reply)),
             Event::Act { act, reply } => block_in_place(|| self.act(act, reply))?,
         }
         Ok(())

@@ -1,6 +1,5 @@
 //! What the driver is told, and what it answers.
 
-use bytes::Bytes;
 use identity::AuthorisedRoster;
 use params::Digest;
 use protocol::{Act, Attempt, Rejection, SessionVersion, ToCoordinator, UploadHeader};
@@ -11,9 +10,6 @@ use tokio::sync::oneshot;
 use crate::artifacts::Files;
 use crate::sessions::{Outbox, SessionId};
 use crate::worker::OpeningError;
-
-/// Who waits for records of the chain.
-pub(crate) type ChainReply = oneshot::Sender<Result<Vec<wire::CheckpointRecord>, tonic::Status>>;
 
 /// Who waits for an operator's action: what holds the run back now, in words, or why nothing was done.
 pub(crate) type ActReply = oneshot::Sender<Result<Vec<String>, Rejection>>;
@@ -47,13 +43,10 @@ pub(crate) enum Event {
         at: Attempt,
         result: Result<Box<NextVersion>, OpeningError>,
     },
-    FetchModel {
-        wanted: Wanted,
-        reply: oneshot::Sender<Result<ModelFile, tonic::Status>>,
-    },
-    Chain {
-        from_round: u64,
-        reply: ChainReply,
+    /// In which round a model was published.
+    FindModel {
+        digest: Digest,
+        reply: oneshot::Sender<Result<Option<u64>, tonic::Status>>,
     },
     /// The authority has signed it.
     Roster {
@@ -73,21 +66,6 @@ pub(crate) enum Staging {
     Done,
     /// Into this writer, after what it holds.
     Writer(Box<dyn StageWriter>),
-}
-
-/// What is asked for of the chain.
-pub(crate) enum Wanted {
-    /// A model by its digest; the newest where there is none.
-    Model(Option<Digest>),
-    /// A file of the record of a round.
-    File { round: u64, file: &'static str },
-}
-
-/// A published file.
-pub(crate) struct ModelFile {
-    pub(crate) round: u64,
-    pub(crate) digest: Digest,
-    pub(crate) file: Bytes,
 }
 
 /// A stepped model, encoded.

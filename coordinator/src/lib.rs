@@ -18,10 +18,13 @@ mod config;
 mod driver;
 mod events;
 mod init;
+mod library;
 mod model_card;
 mod operations;
 mod service;
 mod sessions;
+mod streaming;
+mod talk;
 mod worker;
 
 use std::future::Future;
@@ -168,6 +171,8 @@ pub async fn run_on(
         metrics_endpoint: config.metrics_listen.clone(),
     };
     let keys = driver::Keys { audit: key.signing_key().clone(), model: model_key, controls };
+    // Beside the driver: what is published never changes.
+    let published = store::Published::new(config.data_dir.join(store::CHECKPOINTS), vault.clone());
     let (driver, audit) = open_store(&config.data_dir, vault.clone())
         .map_err(anyhow::Error::from)
         .and_then(|store| Driver::open(wrap(store), setup, &config.data_dir, keys, inbox.clone(), outward))
@@ -211,17 +216,20 @@ pub async fn run_on(
         Arc::new(daemon::wall_ms),
     )?;
     let guard = guard(&registry, &audit, &metrics, secured.is_plain());
-    let services = Services::new(
+    let services = Services {
         inbox,
-        watched,
-        rosters.clone(),
-        metrics.clone(),
+        status: watched,
+        roster: rosters.clone(),
+        denied: registry.denied(),
+        key: Arc::new(key.signing_key().clone()),
+        metrics: Arc::clone(&metrics),
+        library: library::Library::new(published, patience, Arc::clone(&metrics)),
+        talk: talk::Talk::default(),
+        sessions: Arc::default(),
         patience,
-        stopped.clone(),
-        registry.denied(),
-        key.signing_key().clone(),
-    );
-    let audit = audit_service::AuditService::new(audit, rosters);
+        stopped: stopped.clone(),
+    };
+    let audit = audit_service::AuditService::new(audit, rosters, patience);
     let server = Server::builder()
         // Memory is decided by the windows: many clients uploading at once must not each hold a large one.
         .initial_stream_window_size(64 << 10)

@@ -1,7 +1,6 @@
 //! The gRPC services: they check shapes and identities, and hand everything else to the driver.
 
 use std::io::Read;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,54 +14,44 @@ use secagg::ClientId;
 use store::StageWriter;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::block_in_place;
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{ReceiverStream, WatchStream};
-use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 use wire::v1::federation_server::{Federation, FederationServer};
 use wire::v1::models_server::{Models, ModelsServer};
 use wire::v1::operator_server::{Operator, OperatorServer};
 use wire::{Challenge, Hello, Refusal, ServiceError, UploadVerifier, limits, v1};
 
-use crate::events::{Event, ModelFile, Staging, Wanted};
+use crate::events::{Event, Staging};
+use crate::library::Library;
 use crate::sessions::{OUTBOX_MESSAGES, Outbox, SessionId};
+use crate::streaming::BoxStream;
+use crate::talk::Talk;
 
 /// What a client that came too early is told; a hint, by which nothing is judged.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(200);
 
-type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
-
 /// All services; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Services {
-    inbox: mpsc::Sender<Event>,
-    status: watch::Receiver<Arc<v1::RunStatus>>,
-    roster: watch::Receiver<Arc<AuthorisedRoster>>,
-    denied: Denied,
+    pub(crate) inbox: mpsc::Sender<Event>,
+    pub(crate) status: watch::Receiver<Arc<v1::RunStatus>>,
+    pub(crate) roster: watch::Receiver<Arc<AuthorisedRoster>>,
+    pub(crate) denied: Denied,
     /// Signs what is said first.
-    key: Arc<SigningKey>,
-    metrics: Arc<telemetry::Metrics>,
-    sessions: Arc<AtomicU64>,
+    pub(crate) key: Arc<SigningKey>,
+    pub(crate) metrics: Arc<telemetry::Metrics>,
+    pub(crate) library: Library,
+    pub(crate) talk: Talk,
+    /// The number of the next session.
+    pub(crate) sessions: Arc<AtomicU64>,
     /// How long a peer that owes a message may be silent: the plan's.
-    patience: Duration,
+    pub(crate) patience: Duration,
     /// Turns true when the daemon is to end.
-    stopped: watch::Receiver<bool>,
+    pub(crate) stopped: watch::Receiver<bool>,
 }
 
 impl Services {
-    pub(crate) fn new(
-        inbox: mpsc::Sender<Event>,
-        status: watch::Receiver<Arc<v1::RunStatus>>,
-        roster: watch::Receiver<Arc<AuthorisedRoster>>,
-        metrics: Arc<telemetry::Metrics>,
-        patience: Duration,
-        stopped: watch::Receiver<bool>,
-        denied: Denied,
-        key: SigningKey,
-    ) -> Self {
-        let (sessions, key) = (Arc::default(), Arc::new(key));
-        Self { inbox, status, roster, denied, key, metrics, sessions, patience, stopped }
-    }
-
     pub(crate) fn federation(&self) -> FederationServer<Self> {
         FederationServer::new(self.clone()).max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
     }
@@ -124,6 +113,7 @@ impl Services {
             .ok_or_else(|| protocol::Rejection::UnknownClient(hello.client).to_status())?;
         let version = challenge.verify(&hello, key).map_err(|why| why.to_status())?;
         check_caller(caller, hello.client)?;
+        self.talk.begins(hello.client)?;
         if version < SessionVersion::NEWEST {
             tracing::warn!(
                 client = %hello.client,
@@ -142,6 +132,8 @@ impl Services {
         inbound: &mut Streaming<v1::ClientEnvelope>,
     ) -> Result<(), Status> {
         while let Some(envelope) = inbound.message().await? {
+            let newest = self.status.borrow().head_round;
+            self.talk.says(client, &envelope, newest)?;
             let message = Box::new(ToCoordinator::try_from(envelope).map_err(|why| why.to_status())?);
             self.tell(Event::Said { client, session, message }).await?;
         }
@@ -302,22 +294,30 @@ impl Models for Services {
         &self,
         request: Request<v1::FetchModelRequest>,
     ) -> Result<Response<Self::FetchModelStream>, Status> {
+        let reading = self.library.reading(request.extensions().get::<Caller>()).await?;
         let wanted = wanted(&request.into_inner())?;
-        let ModelFile { round, digest, file } =
-            self.ask(|reply| Event::FetchModel { wanted, reply }).await??;
-        self.metrics.bytes_sent.inc_by(file.len() as u64);
-        let chunks = wire::model_chunks(round, digest, file).map(Ok);
-        Ok(Response::new(Box::pin(tokio_stream::iter(chunks))))
+        let (round, file) = match wanted {
+            Wanted::File { round, file } => (round, file),
+            Wanted::Newest => (self.status.borrow().head_round, checkpoint::MODEL_FILE),
+            Wanted::Model(digest) => {
+                let found = self.ask(|reply| Event::FindModel { digest, reply }).await??;
+                let round = found.ok_or_else(|| ServiceError::NoSuchModel(digest).to_status())?;
+                (round, checkpoint::MODEL_FILE)
+            }
+        };
+        let chunks = self.library.file(reading, round, file).await?;
+        chunks
+            .map(Response::new)
+            .ok_or_else(|| Status::not_found(format!("the record of round {round} has no `{file}`")))
     }
 
     async fn list_checkpoints(
         &self,
         request: Request<v1::ListCheckpointsRequest>,
     ) -> Result<Response<Self::ListCheckpointsStream>, Status> {
-        let from_round = request.into_inner().from_round;
-        let records = self.ask(|reply| Event::Chain { from_round, reply }).await??;
-        let records = records.into_iter().map(|record| Ok(record.into()));
-        Ok(Response::new(Box::pin(tokio_stream::iter(records))))
+        let reading = self.library.reading(request.extensions().get::<Caller>()).await?;
+        let newest = self.status.borrow().head_round;
+        Ok(Response::new(self.library.chain(reading, request.into_inner().from_round, newest)))
     }
 }
 
@@ -346,6 +346,16 @@ fn check_caller(caller: Option<&Caller>, silo: ClientId) -> Result<(), Status> {
     }
 }
 
+/// What is asked for of the chain.
+enum Wanted {
+    /// The newest model.
+    Newest,
+    /// A model by its digest.
+    Model(params::Digest),
+    /// A file of the record of a round.
+    File { round: u64, file: &'static str },
+}
+
 fn wanted(request: &v1::FetchModelRequest) -> Result<Wanted, Status> {
     use v1::ModelPart;
     let file = match ModelPart::try_from(request.part) {
@@ -365,10 +375,10 @@ fn wanted(request: &v1::FetchModelRequest) -> Result<Wanted, Status> {
         (None, _) if file != checkpoint::MODEL_FILE => {
             Err(Status::invalid_argument("round: a part other than the parameters is asked for by its round"))
         }
-        (None, []) => Ok(Wanted::Model(None)),
+        (None, []) => Ok(Wanted::Newest),
         (None, bytes) => bytes
             .try_into()
-            .map(|bytes| Wanted::Model(Some(params::Digest::from_bytes(bytes))))
+            .map(|bytes| Wanted::Model(params::Digest::from_bytes(bytes)))
             .map_err(|_| Status::invalid_argument("digest: 32 bytes, or none for the newest model")),
     }
 }

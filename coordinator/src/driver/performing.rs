@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use anyhow::Context;
 use protocol::{Effect, Record};
 use store::APPEND_BYTES_MAX;
-use wire::{Refusal, ServiceError};
 
 use super::{APPEND_FAILED, Driver, Reply};
 
@@ -88,13 +87,6 @@ impl Driver {
         }
         for Reply { to, result } in self.replies.drain(..) {
             let _ = to.send(result);
-        }
-        for (from_round, reply) in std::mem::take(&mut self.chains) {
-            let records = self.read_chain(from_round.checked_sub(1)).map_err(|why| {
-                tracing::error!(why = format!("{why:#}"), "cannot read the chain");
-                ServiceError::Internal.to_status()
-            });
-            let _ = reply.send(records);
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The driver on a disk that fails, and after a restart with a clock set back.
 
 mod flood;
+mod library;
 mod rollback;
 
 use std::path::Path;
@@ -119,13 +120,13 @@ fn a_published_version_has_a_card_that_says_what_its_record_says_and_takes_up_ev
     std::fs::write(evaluations.join("b.json"), "no evaluation").unwrap();
     let mut driver = open(folder.path(), Box::new(open_store(folder.path(), None).unwrap())).unwrap();
     let head = driver.core.head_record().unwrap().verify_strict().unwrap();
-    let file = driver.load_file(0, card::CARD_FILE).unwrap().unwrap().file;
+    let file = driver.store.read_published(&checkpoint::folder_name(0), card::CARD_FILE).unwrap();
     let read = card::Card::from_yaml(std::str::from_utf8(&file).unwrap()).unwrap();
     read.check(&head, &card::Learned::default().push(&head), Some(&setup().plan)).unwrap();
     let accuracy = read.metrics.iter().find(|metric| metric.name == "accuracy").unwrap();
     assert_eq!((accuracy.value, accuracy.over.starts_with("hold-out (10 rows")), (0.8, true));
     assert_eq!(read.security.transport, "a test");
-    assert!(driver.load_file(0, card::README_FILE).unwrap().is_some());
+    assert!(driver.store.read_published(&checkpoint::folder_name(0), card::README_FILE).is_ok());
     assert!(driver.load_head().is_ok());
 }
 
@@ -216,10 +217,8 @@ async fn a_quarantine_is_published_with_its_files_or_not_at_all_whichever_write_
             );
             let chain = driver.read_chain(None).unwrap();
             assert_eq!(chain.len(), 1 + usize::from(journalled), "{fault:?}, write {operation}");
-            assert_eq!(
-                driver.fetch(&crate::events::Wanted::Model(None)).unwrap().digest,
-                driver.plan.initial_model().digest()
-            );
+            let initial = driver.plan.initial_model().digest();
+            assert_eq!(driver.load_head().unwrap().digest, initial);
             let Err(why) = told else {
                 assert!(journalled, "an operator was told what the journal does not hold");
                 break;

@@ -12,7 +12,7 @@ use crate::faulty::Tear;
 use crate::frame::{Form, Head, JournalKind};
 use crate::index::{Index, OpenedIndex};
 use crate::journal::{Journal, TornTail};
-use crate::published::Published;
+use crate::published::{CHECKPOINTS, Published};
 use crate::seal::Seal;
 use crate::staging::Staging;
 use crate::{StageKey, StageWriter, Store, StoreError};
@@ -105,7 +105,7 @@ impl FileStore {
             })?;
         }
         let staging = Staging::open(folder.join("staged"), seal.clone())?;
-        let checkpoints = folder.join("checkpoints");
+        let checkpoints = folder.join(CHECKPOINTS);
         disk::create_folder(&checkpoints).map_err(failed("create", &checkpoints))?;
         let published = Published::new(checkpoints, seal.as_ref().map(Seal::vault));
         let store = FileStore { journal, index, staging, published, seal, _lock: lock };

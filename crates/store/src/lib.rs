@@ -66,7 +66,7 @@ pub use frame::{APPEND_BYTES_MAX, Head, JournalKind};
 pub use index::Index;
 pub use journal::{Journal, JournalError, Medium, TornTail};
 pub use memory::MemoryStore;
-pub use published::Published;
+pub use published::{CHECKPOINTS, Published};
 
 /// Durable storage of one run or one silo.
 ///

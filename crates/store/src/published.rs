@@ -1,7 +1,7 @@
 //! Published files: a folder for each name, there whole or not at all, and never changed.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,6 +9,12 @@ use vault::{Vault, VaultError};
 
 use crate::disk::{self, failed};
 use crate::{StoreError, check_name};
+
+/// The folder of a store that holds what is published.
+pub const CHECKPOINTS: &str = "checkpoints";
+
+/// Read at once of a sealed file.
+const READ_BYTES: usize = 64 << 10;
 
 /// The folder `checkpoints/` of a [`FileStore`](crate::FileStore), for who only reads it: no lock is taken, so that a
 /// run's models can be checked and exported beside the daemon.
@@ -69,6 +75,36 @@ impl Published {
             }
             None => Ok(bytes),
         }
+    }
+
+    /// A published file as a stream, and its length. What it gives of a sealed file is genuine; that it is whole is known at
+    /// its end.
+    ///
+    /// # Errors
+    ///
+    /// As [`Published::read`].
+    pub fn open(&self, name: &str, file: &str) -> Result<(u64, Box<dyn Read + Send>), StoreError> {
+        check_name(name)?;
+        check_name(file)?;
+        let path = self.folder.join(name).join(file);
+        let open = || match File::open(&path) {
+            Ok(opened) => Ok(opened),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(StoreError::NotPublished { name: name.to_owned(), file: file.to_owned() })
+            }
+            Err(error) => Err(failed("read", &path)(error)),
+        };
+        let opened = open()?;
+        let Some(vault) = &self.vault else {
+            let bytes = opened.metadata().map_err(failed("read", &path))?.len();
+            return Ok((bytes, Box::new(opened)));
+        };
+        let context = context(name, file);
+        let bytes = vault.file_plain_bytes(&context, open()?).map_err(sealing(name, file))?;
+        let reader = vault
+            .read_file(&context, BufReader::with_capacity(READ_BYTES, opened))
+            .map_err(sealing(name, file))?;
+        Ok((bytes, Box::new(reader)))
     }
 
     pub(crate) fn publish(&self, name: &str, files: &[(&str, &[u8])]) -> Result<(), StoreError> {

@@ -124,13 +124,20 @@ pub fn model_chunks(round: u64, model: Digest, file: Bytes) -> impl Iterator<Ite
     };
     let starts = (0..file.len()).step_by(limits::CHUNK_BYTES);
     let data = (0..).zip(starts).map(move |(index, start)| {
-        let data = file.slice(start..file.len().min(start.saturating_add(limits::CHUNK_BYTES)));
-        let sha256 = Sha256::digest(&data).to_vec();
-        v1::model_chunk::Part::Data(v1::ModelData { index, data, sha256 })
+        model_data(index, file.slice(start..file.len().min(start.saturating_add(limits::CHUNK_BYTES))))
     });
-    std::iter::once(v1::model_chunk::Part::Header(header.into()))
-        .chain(data)
-        .map(|part| v1::ModelChunk { part: Some(part) })
+    std::iter::once(model_header(header)).chain(data)
+}
+
+/// The first of a model's messages, for whoever does not hold the file.
+pub fn model_header(header: ModelHeader) -> v1::ModelChunk {
+    v1::ModelChunk { part: Some(v1::model_chunk::Part::Header(header.into())) }
+}
+
+/// One of those that follow, counted from 0; all but the last hold what the header says.
+pub fn model_data(index: u64, data: Bytes) -> v1::ModelChunk {
+    let sha256 = Sha256::digest(&data).to_vec();
+    v1::ModelChunk { part: Some(v1::model_chunk::Part::Data(v1::ModelData { index, data, sha256 })) }
 }
 
 /// Checks a model's chunks as they arrive. Holds none of them.

@@ -36,7 +36,9 @@ pub mod limits;
 mod operator;
 mod status;
 
-pub use chunks::{ChunkError, ChunkVerifier, Place, UploadVerifier, model_chunks, upload_chunks};
+pub use chunks::{
+    ChunkError, ChunkVerifier, Place, UploadVerifier, model_chunks, model_data, model_header, upload_chunks,
+};
 pub use convert::{CheckpointRecord, ConversionError, Fault, ModelHeader};
 pub use frames::{
     FrameError, read_to_client, read_to_coordinator, read_upload_header, to_client_bytes,
@@ -52,6 +54,11 @@ pub use status::{Refusal, ServiceError, describe, reason};
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used, clippy::indexing_slicing)]
 pub mod v1 {
     tonic::include_proto!("folkmoot.v1");
+}
+
+/// How long a message is as it travels.
+pub fn message_bytes(message: &impl prost::Message) -> usize {
+    message.encoded_len()
 }
 
 /// The compiled contract, for the server's reflection service.

@@ -58,6 +58,12 @@ pub enum ServiceError {
         /// When to ask again.
         retry_after: Duration,
     },
+    /// A silo says more than any round needs.
+    #[error("this silo says more in a second than any round needs; its session is closed")]
+    TooManyMessages {
+        /// When to come back.
+        retry_after: Duration,
+    },
     /// The server is going down, or not up yet.
     #[error("the coordinator is stopping or starting")]
     Restarting {
@@ -73,7 +79,7 @@ impl Refusal for ServiceError {
     fn code(&self) -> Code {
         match self {
             Self::NoSuchModel(_) => Code::NotFound,
-            Self::Busy { .. } => Code::ResourceExhausted,
+            Self::Busy { .. } | Self::TooManyMessages { .. } => Code::ResourceExhausted,
             Self::Restarting { .. } => Code::Unavailable,
             Self::Internal => Code::Internal,
         }
@@ -83,6 +89,7 @@ impl Refusal for ServiceError {
         match self {
             Self::NoSuchModel(_) => "NO_SUCH_MODEL",
             Self::Busy { .. } => "BUSY",
+            Self::TooManyMessages { .. } => "TOO_MANY_MESSAGES",
             Self::Restarting { .. } => "RESTARTING",
             Self::Internal => "INTERNAL",
         }
@@ -90,7 +97,9 @@ impl Refusal for ServiceError {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Busy { retry_after } | Self::Restarting { retry_after } => Some(*retry_after),
+            Self::Busy { retry_after }
+            | Self::TooManyMessages { retry_after }
+            | Self::Restarting { retry_after } => Some(*retry_after),
             Self::NoSuchModel(_) | Self::Internal => None,
         }
     }

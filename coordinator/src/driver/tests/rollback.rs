@@ -185,16 +185,16 @@ async fn in_the_middle_of_a_round_a_run_goes_back_to_the_files_of_an_earlier_one
     // Either model can still be fetched, by its name.
     for wanted in [first, second, last] {
         let digest = wanted.model.params_digest;
-        assert_eq!(
-            Digest::sha256(&driver.fetch(&crate::events::Wanted::Model(Some(digest))).unwrap().file),
-            wanted.model.sha256
-        );
+        let round = driver.find_model(&digest).unwrap().unwrap();
+        let folder = checkpoint::folder_name(round);
+        let file = driver.store.read_published(&folder, checkpoint::MODEL_FILE).unwrap();
+        assert_eq!(Digest::sha256(&file), wanted.model.sha256);
     }
 }
 
 /// What the card of a round says of each silo's data.
 fn versions(driver: &Driver, round: u64) -> Vec<(u32, Vec<Digest>)> {
-    let file = driver.load_file(round, card::CARD_FILE).unwrap().unwrap().file;
+    let file = driver.store.read_published(&checkpoint::folder_name(round), card::CARD_FILE).unwrap();
     let card = card::Card::from_yaml(std::str::from_utf8(&file).unwrap()).unwrap();
     card.training_data.silos.into_iter().map(|silo| (silo.id, silo.data_versions)).collect()
 }

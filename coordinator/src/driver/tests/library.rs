@@ -1,0 +1,80 @@
+//! What those who fetch read of what the driver published.
+
+use std::time::Duration;
+
+use tokio_stream::StreamExt;
+use vault::MasterSource;
+use wire::v1::model_chunk::Part;
+
+use super::*;
+use crate::library::Library;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A run's folder, sealed or not, and the library over it.
+fn library(folder: &Path, vault: Option<Arc<Vault>>) -> (Library, store::Published) {
+    drop(open(folder, Box::new(open_store(folder, vault.clone()).unwrap())).unwrap());
+    let published = || store::Published::new(folder.join(store::CHECKPOINTS), vault.clone());
+    (Library::new(published(), PATIENCE, Arc::default()), published())
+}
+
+async fn fetched(library: &Library, file: &'static str) -> Result<Option<Vec<u8>>, tonic::Status> {
+    let reading = library.reading(None).await?;
+    let Some(mut chunks) = library.file(reading, 0, file).await? else { return Ok(None) };
+    let Some(Part::Header(header)) = chunks.next().await.unwrap()?.part else { panic!("no header") };
+    let mut verifier = wire::ChunkVerifier::new(header.try_into().unwrap());
+    let mut bytes = Vec::new();
+    while let Some(chunk) = chunks.next().await {
+        bytes.extend(verifier.accept(chunk?).unwrap());
+    }
+    verifier.finish().unwrap();
+    Ok(Some(bytes))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_published_file_is_sent_as_it_is_sealed_or_not_and_a_damaged_model_is_not() {
+    for sealed in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let vault = sealed.then(|| {
+            let master = folder.path().join("master.key");
+            vault::make_master(&master).unwrap();
+            Arc::new(Vault::create(folder.path(), MasterSource::File(master)).unwrap())
+        });
+        let data = folder.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        let (library, published) = library(&data, vault);
+        let name = checkpoint::folder_name(0);
+        for file in [checkpoint::MODEL_FILE, checkpoint::OPTIMIZER_FILE, card::CARD_FILE] {
+            for _ in 0..2 {
+                let bytes = fetched(&library, file).await.unwrap().unwrap();
+                assert_eq!(bytes, published.read(&name, file).unwrap(), "{file}, sealed: {sealed}");
+            }
+        }
+        assert!(fetched(&library, checkpoint::AGGREGATE_FILE).await.unwrap().is_none());
+        let records: Vec<_> = library.chain(library.reading(None).await.unwrap(), 0, 0).collect().await;
+        assert_eq!(records.len(), 1);
+
+        let again = Library::new(published, PATIENCE, Arc::default());
+        std::fs::write(data.join(store::CHECKPOINTS).join(&name).join(checkpoint::MODEL_FILE), b"other")
+            .unwrap();
+        let why = fetched(&again, checkpoint::MODEL_FILE).await.unwrap_err();
+        assert_eq!(why.code(), tonic::Code::Internal, "{why}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_has_sixteen_responses_at_once_and_gets_another_when_one_is_let_go_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let (library, _) = library(folder.path(), None);
+    let mut readings = Vec::new();
+    let refused = loop {
+        match library.reading(None).await {
+            Ok(reading) => readings.push(reading),
+            Err(why) => break why,
+        }
+    };
+    assert_eq!(readings.len(), 16);
+    assert_eq!(wire::reason(&refused).as_deref(), Some("BUSY"));
+    readings.pop();
+    assert!(library.reading(None).await.is_ok());
+}

@@ -1,0 +1,261 @@
+//! The published chain for those who fetch: read beside the driver, in chunks, by so many at once.
+//!
+//! What is published never changes, so that nothing here waits for the driver or it for anything here.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use access::Caller;
+use bytes::Bytes;
+use checkpoint::Manifest;
+use params::Digest;
+use sha2::{Digest as _, Sha256};
+use store::{Published, StoreError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
+use tonic::Status;
+use wire::{ModelHeader, Refusal, ServiceError, limits, v1};
+
+use crate::artifacts::{self, Chain};
+use crate::service::RETRY_AFTER;
+use crate::streaming::{BoxStream, stream};
+
+/// Responses at once to one caller. Each has a file open, and two chunks in memory.
+const EACH: usize = 16;
+/// Responses at once.
+const ALL: usize = 64;
+/// Files whose digests are remembered.
+const MEASURED: usize = 4096;
+
+/// See the module; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Library(Arc<Shelves>);
+
+struct Shelves {
+    published: Published,
+    patience: Duration,
+    metrics: Arc<telemetry::Metrics>,
+    all: Arc<Semaphore>,
+    each: Mutex<HashMap<String, usize>>,
+    /// One file at a time is measured: it is read whole for it.
+    measuring: Mutex<()>,
+    measured: Mutex<BTreeMap<(u64, &'static str), Measure>>,
+}
+
+/// What the header of a file says of it.
+#[derive(Clone, Copy)]
+struct Measure {
+    model: Digest,
+    sha256: Digest,
+    bytes: u64,
+}
+
+/// A caller's place, until its response was sent or given up.
+pub(crate) struct Reading {
+    library: Library,
+    caller: String,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let mut each = self.library.each();
+        if let Some(readings) = each.get_mut(&self.caller) {
+            *readings = readings.saturating_sub(1);
+            if *readings == 0 {
+                each.remove(&self.caller);
+            }
+        }
+    }
+}
+
+impl Library {
+    pub(crate) fn new(published: Published, patience: Duration, metrics: Arc<telemetry::Metrics>) -> Self {
+        Self(Arc::new(Shelves {
+            published,
+            patience,
+            metrics,
+            all: Arc::new(Semaphore::new(ALL)),
+            each: Mutex::default(),
+            measuring: Mutex::default(),
+            measured: Mutex::default(),
+        }))
+    }
+
+    /// A place for a response to this caller. Where all are taken it waits for one, and where the caller has its share
+    /// already it is told to come again.
+    ///
+    /// # Errors
+    /// [`ServiceError::Busy`].
+    pub(crate) async fn reading(&self, caller: Option<&Caller>) -> Result<Reading, Status> {
+        let busy = || ServiceError::Busy { retry_after: RETRY_AFTER }.to_status();
+        // In plain text, where nobody proves anything, a caller's name is its connection.
+        let caller = caller.map_or_else(String::new, |caller| caller.name.clone());
+        {
+            let mut each = self.each();
+            let readings = each.entry(caller.clone()).or_default();
+            if *readings >= EACH {
+                return Err(busy());
+            }
+            *readings += 1;
+        }
+        let waiting = Waiting { library: self.clone(), caller: Some(caller) };
+        let place = tokio::time::timeout(self.0.patience, Arc::clone(&self.0.all).acquire_owned()).await;
+        let Ok(Ok(place)) = place else { return Err(busy()) };
+        Ok(waiting.seated(place))
+    }
+
+    /// A published file in chunks, or none where that record has no such file.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or is not the one that its record names.
+    pub(crate) async fn file(
+        &self,
+        reading: Reading,
+        round: u64,
+        file: &'static str,
+    ) -> Result<Option<BoxStream<v1::ModelChunk>>, Status> {
+        let library = self.clone();
+        let opened =
+            spawn_blocking(move || library.open(round, file)).await.map_err(failed)?.map_err(failed)?;
+        let Some((measure, mut content)) = opened else { return Ok(None) };
+        let header = ModelHeader {
+            round,
+            model: measure.model,
+            sha256: measure.sha256,
+            total_bytes: measure.bytes,
+            chunk_bytes: limits::CHUNK_BYTES as u32,
+        };
+        let mut first = Some(wire::model_header(header));
+        let (mut index, mut left) = (0, measure.bytes);
+        let metrics = Arc::clone(&self.0.metrics);
+        Ok(Some(stream(self.0.patience, reading, move || {
+            if let Some(header) = first.take() {
+                return Some(Ok(header));
+            }
+            let due = left.min(limits::CHUNK_BYTES as u64);
+            if due == 0 {
+                return None;
+            }
+            let mut data = vec![0; due as usize];
+            if let Err(why) = content.read_exact(&mut data) {
+                return Some(Err(failed(why)));
+            }
+            let chunk = wire::model_data(index, Bytes::from(data));
+            index += 1;
+            left -= due;
+            metrics.bytes_sent.inc_by(due);
+            Some(Ok(chunk))
+        })))
+    }
+
+    /// The records from this round on, each held against the one before it.
+    pub(crate) fn chain(&self, reading: Reading, from: u64, newest: u64) -> BoxStream<v1::CheckpointRecord> {
+        let library = self.clone();
+        let mut chain = Chain::new(from, newest);
+        stream(self.0.patience, reading, move || {
+            let read = |folder: &str, file: &str| library.0.published.read(folder, file);
+            match chain.next(&read) {
+                Ok(record) => record.map(|record| Ok(record.into())),
+                Err(why) => Some(Err(failed(format!("{why:#}")))),
+            }
+        })
+    }
+
+    fn each(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+        self.0.each.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The file from its beginning, and what it measures.
+    fn open(
+        &self,
+        round: u64,
+        file: &'static str,
+    ) -> anyhow::Result<Option<(Measure, Box<dyn Read + Send>)>> {
+        let folder = checkpoint::folder_name(round);
+        let opened = match self.0.published.open(&folder, file) {
+            Ok(opened) => opened,
+            Err(StoreError::NotPublished { .. }) => return Ok(None),
+            Err(why) => return Err(why.into()),
+        };
+        let (bytes, content) = opened;
+        let known = self.measured().get(&(round, file)).copied();
+        let measure = match known {
+            Some(measure) => measure,
+            None => self.measure(round, file, bytes)?,
+        };
+        Ok(Some((measure, content)))
+    }
+
+    /// Reads the file whole, once.
+    fn measure(&self, round: u64, file: &'static str, bytes: u64) -> anyhow::Result<Measure> {
+        let _one_at_a_time = self.0.measuring.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(measure) = self.measured().get(&(round, file)) {
+            return Ok(*measure);
+        }
+        let folder = checkpoint::folder_name(round);
+        let read = |folder: &str, file: &str| self.0.published.read(folder, file);
+        let manifest: Manifest = artifacts::read_record_by(&read, round)?.verify_strict()?;
+        let (_, content) = self.0.published.open(&folder, file)?;
+        let sha256 = digest(content)?;
+        let named = match file {
+            checkpoint::MODEL_FILE => Some(manifest.model.sha256),
+            checkpoint::OPTIMIZER_FILE => manifest.optimizer.as_ref().map(|artifact| artifact.sha256),
+            _ => None,
+        };
+        anyhow::ensure!(
+            named.is_none_or(|named| named == sha256),
+            "checkpoint {folder} is damaged; restore it from a copy"
+        );
+        let measure = Measure { model: manifest.model.params_digest, sha256, bytes };
+        let mut measured = self.measured();
+        if measured.len() >= MEASURED {
+            measured.clear();
+        }
+        measured.insert((round, file), measure);
+        Ok(measure)
+    }
+
+    fn measured(&self) -> MutexGuard<'_, BTreeMap<(u64, &'static str), Measure>> {
+        self.0.measured.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A caller that is counted and has no place yet.
+struct Waiting {
+    library: Library,
+    caller: Option<String>,
+}
+
+impl Waiting {
+    fn seated(mut self, place: OwnedSemaphorePermit) -> Reading {
+        let caller = self.caller.take().unwrap_or_default();
+        Reading { library: self.library.clone(), caller, _place: place }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let Some(caller) = self.caller.take() else { return };
+        if let Some(readings) = self.library.each().get_mut(&caller) {
+            *readings = readings.saturating_sub(1);
+        }
+    }
+}
+
+fn digest(mut content: impl Read) -> std::io::Result<Digest> {
+    let (mut hash, mut block) = (Sha256::new(), vec![0; limits::CHUNK_BYTES]);
+    loop {
+        match content.read(&mut block)? {
+            0 => return Ok(Digest::from_bytes(hash.finalize().into())),
+            read => hash.update(block.get(..read).unwrap_or_default()),
+        }
+    }
+}
+
+fn failed(why: impl std::fmt::Display) -> Status {
+    tracing::error!("a published file cannot be read: {why:#}");
+    ServiceError::Internal.to_status()
+}
