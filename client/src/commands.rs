@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use identity::{AuthorisedRoster, Problems};
-use pki::TransportKey;
+use pki::{Outgoing, TransportKey};
 
 use crate::enroll::Enroll;
 use crate::spending::Accepted;
@@ -194,7 +194,10 @@ fn doctor(path: &std::path::Path) -> Result<(), (u8, String)> {
     let chain = std::fs::read_to_string(&tls.certificate).ok();
     let identity = chain.as_deref().zip(key.as_ref());
     let runtime = daemon::runtime().map_err(failed)?;
-    let looked = pki::doctor(&config.coordinator, &authority.ca_certificate, identity, renewal::now_s());
+    let Some(proxy) = config.proxy(&mut problems) else { return Err(failed(problems.to_string())) };
+    let outgoing = Outgoing::new(proxy);
+    let looked =
+        pki::doctor(&config.coordinator, &authority.ca_certificate, identity, &outgoing, renewal::now_s());
     for finding in runtime.block_on(looked) {
         fails += usize::from(!finding.ok);
         println!("{}  {}: {}", if finding.ok { "ok  " } else { "FAIL" }, finding.what, finding.detail);

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use daemon::{ConfigError, Encryption};
 use identity::{Policy, Problems};
 use ledger::Ledger;
+use pki::Proxy;
 use protocol::{Participant, ParticipantError, Profile};
 use secagg::ClientId;
 use serde::Deserialize;
 use tonic::codegen::http::Uri;
 use vault::Vault;
 
+use crate::proxy::Secret;
 use crate::spending::LedgerConfig;
 use crate::transport::{Tls, Transport};
 
@@ -22,6 +24,12 @@ use crate::transport::{Tls, Transport};
 pub struct Config {
     /// Where the coordinator listens: `https://HOST:PORT`.
     pub coordinator: String,
+    /// The HTTP proxy that leads there, `http://HOST:PORT`, or `none`. Without it, as `https_proxy` and `no_proxy` say.
+    #[serde(default)]
+    pub proxy: Option<Secret>,
+    /// One line `USER:PASSWORD` for the proxy.
+    #[serde(default)]
+    pub proxy_auth_file: Option<PathBuf>,
     /// This silo's number on the roster.
     pub client_id: u32,
     /// The silo's table: a CSV file, or a folder of them.
@@ -83,6 +91,7 @@ pub(crate) struct Loaded {
     pub(crate) vault: Option<Arc<Vault>>,
     pub(crate) ledger: Ledger,
     pub(crate) transport: Option<Transport>,
+    pub(crate) proxy: Proxy,
 }
 
 impl Config {
@@ -106,7 +115,8 @@ impl Config {
             path,
             [&mut config.data, &mut config.state_dir, &mut config.roster, &mut config.identity_key_file],
         );
-        daemon::resolve(path, [&mut config.ledger.dir, &mut config.ledger.anchor].into_iter().flatten());
+        let optional = [&mut config.ledger.dir, &mut config.ledger.anchor, &mut config.proxy_auth_file];
+        daemon::resolve(path, optional.into_iter().flatten());
         if let Some(tls) = &mut config.tls {
             daemon::resolve(path, [&mut tls.authority, &mut tls.certificate, &mut tls.key_file]);
         }
@@ -140,8 +150,11 @@ impl Config {
             .as_ref()
             .and_then(|tls| Transport::open(tls, &self.authority_key, vault.clone(), &mut problems));
         let ledger = self.ledger.open(self, vault.clone(), &mut problems);
-        match (roster, key, ledger) {
-            (Some((roster, authority)), Some(identity), Some(ledger)) if problems.0.is_empty() => {
+        let proxy = self.proxy(&mut problems);
+        match (roster, key, ledger, proxy) {
+            (Some((roster, authority)), Some(identity), Some(ledger), Some(proxy))
+                if problems.0.is_empty() =>
+            {
                 Ok(Loaded {
                     profile: Profile {
                         id: ClientId(self.client_id),
@@ -154,6 +167,7 @@ impl Config {
                     vault,
                     ledger,
                     transport,
+                    proxy,
                 })
             }
             _ => Err(problems),
@@ -177,7 +191,7 @@ impl Config {
         Err(problems)
     }
 
-    fn check_coordinator(&self, problems: &mut Problems) {
+    pub(crate) fn check_coordinator(&self, problems: &mut Problems) {
         let uri: Option<Uri> = self.coordinator.parse().ok();
         let Some((scheme, host)) = uri
             .as_ref()

@@ -10,20 +10,21 @@ use std::time::Duration;
 use clap::Args;
 use ed25519_dalek::Signer;
 use identity::{
-    AuthorisedRoster, Authority, IdentityKey, JoinToken, SignedRoster, Subject, identity_fingerprint,
-    join_signed_bytes, spoken,
+    AuthorisedRoster, Authority, IdentityKey, JoinToken, Problems, SignedRoster, Subject,
+    identity_fingerprint, join_signed_bytes, spoken,
 };
-use pki::{ClientTls, TransportKey, UnpinnedConnection};
+use pki::{ClientTls, Outgoing, Proxy, TransportKey, UnpinnedConnection};
 use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
 use secagg::ClientId;
 use tonic::transport::Channel;
 use vault::{MasterSource, Vault};
+use wire::v1;
 use wire::v1::enrolment_client::EnrolmentClient;
 use wire::v1::join_reply::State;
-use wire::{describe, v1};
 use zeroize::Zeroizing;
 
+use crate::proxy::{self, Secret};
 use crate::transport::Files;
 use crate::{Config, link};
 
@@ -45,6 +46,12 @@ pub(crate) struct Enroll {
     /// The file that holds the join token.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// The HTTP proxy that leads to the coordinator: http://HOST:PORT, or none. Else as https_proxy and no_proxy say.
+    #[arg(long, value_name = "URL")]
+    proxy: Option<Secret>,
+    /// The file with one line USER:PASSWORD for that proxy.
+    #[arg(long, value_name = "FILE", requires = "proxy")]
+    proxy_auth_file: Option<PathBuf>,
     /// The silo's folder, made where it is not there.
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
@@ -63,24 +70,6 @@ pub(crate) struct Enroll {
     /// Wait for the administrator's decision; this is the default.
     #[arg(long)]
     wait: bool,
-}
-
-/// A text that no log shows.
-#[derive(Clone)]
-pub(crate) struct Secret(Zeroizing<String>);
-
-impl std::str::FromStr for Secret {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(Zeroizing::new(text.to_owned())))
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(hidden)")
-    }
 }
 
 /// Why a silo is not enrolled.
@@ -166,8 +155,11 @@ impl Enroll {
             (None, None) => return Err(other("give --token-file FILE or --token TOKEN")),
         };
         let token = JoinToken::from_text(&text).map_err(other)?;
+        let proxy = self.checked()?;
+        let (authority, tls) =
+            first_contact(&self.coordinator, &token, &Outgoing::new(proxy.clone())).await?;
+        // Nothing is written for an address, a token or a file that cannot be meant.
         let keys = Keys::open_or_make(&self.dir)?;
-        let (authority, tls) = first_contact(&self.coordinator, &token).await?;
         let fingerprint = identity_fingerprint(&token.silo, &keys.identity.public());
         println!("federation   {}", authority.federation);
         println!("silo         {}", token.silo);
@@ -175,7 +167,7 @@ impl Enroll {
         println!(
             "Read the fingerprint to the administrator by telephone or in person: it must be what they see."
         );
-        let channel = link::channel(&self.coordinator, Some(&tls)).map_err(other)?;
+        let channel = link::channel(&self.coordinator, Some(&tls), proxy).map_err(other)?;
         let Some(admission) = self.ask(channel, &token, &keys).await? else { return Ok(false) };
         let number = ClientId(admission.client);
         let (chain, roster) = check(&admission, &authority, &token, &keys)?;
@@ -187,6 +179,43 @@ impl Enroll {
             Err(why) => println!("before it can start, edit `{}`: {why}", config.display()),
         }
         Ok(true)
+    }
+
+    /// What the folder's configuration will say can be used, but for what its operator may still fill in: the data, and
+    /// the authors of plans.
+    fn checked(&self) -> Result<Proxy, EnrollError> {
+        let mut problems = Problems::default();
+        if self.proxy.as_ref().is_some_and(|address| address.0.contains('@')) {
+            problems.add(
+                "--proxy",
+                "holds a password, which would lie in the configuration for all to read: give it in --proxy-auth-file",
+            );
+        }
+        let proxy = proxy::named(self.proxy.as_ref(), self.proxy_auth_file.as_deref(), &mut problems);
+        let unknown =
+            Authority { federation: String::new(), key: String::new(), ca_certificate: String::new() };
+        let config: Config = daemon::parse(&self.configuration(&unknown, ClientId(0))?).map_err(other)?;
+        config.check_coordinator(&mut problems);
+        let filled_in_later = |field: &str| field == "authors" && config.policy.authors.is_empty();
+        let policy = config.policy.validate().err().unwrap_or_default();
+        for problem in policy.0.into_iter().filter(|problem| !filled_in_later(&problem.field)) {
+            problems.add(&format!("policy.{}", problem.field), problem.text);
+        }
+        match proxy {
+            Some(proxy) if problems.0.is_empty() => Ok(proxy),
+            _ => Err(other(format!("nothing was written, and nobody asked:\n{problems}"))),
+        }
+    }
+
+    /// The lines of the configuration about the proxy.
+    fn proxy_lines(&self) -> Result<String, EnrollError> {
+        let Some(address) = &self.proxy else { return Ok(String::new()) };
+        let mut lines = format!("# The way to the coordinator.\nproxy = {:?}\n", address.0.as_str());
+        if let Some(file) = &self.proxy_auth_file {
+            let file = std::path::absolute(file).map_err(other)?;
+            lines += &format!("proxy_auth_file = {:?}\n", file.display().to_string());
+        }
+        Ok(lines)
     }
 
     #[allow(clippy::print_stdout)]
@@ -224,7 +253,7 @@ impl Enroll {
                 }
                 Ok(None) => return Err(EnrollError::Admission("it says nothing".into())),
                 Err(why) if told && why.code() == tonic::Code::Unavailable => {}
-                Err(why) => return Err(other(describe(&why))),
+                Err(why) => return Err(other(link::said(&why))),
             }
             tokio::time::sleep(POLL).await;
         }
@@ -270,6 +299,7 @@ impl Enroll {
         Ok(format!(
             "# Folkmoot client daemon: one silo. Relative paths are relative to this file.\n\
              coordinator = {:?}\n\
+             {}\
              # This silo's number on the roster.\n\
              client_id = {number}\n\
              # The data: a CSV file, or a folder of them. It is read, never written, never sent.\n\
@@ -284,6 +314,7 @@ impl Enroll {
              # Keep the master key apart from backups of this folder.\n\
              [encryption]\nmaster_key = {{ file = {MASTER:?} }}\n\n{policy}",
             self.coordinator,
+            self.proxy_lines()?,
             data.display().to_string(),
             authority.key,
         ))
@@ -291,12 +322,16 @@ impl Enroll {
 }
 
 /// Asks who the authority is, and believes it only where the token pins it.
-async fn first_contact(coordinator: &str, token: &JoinToken) -> Result<(Authority, ClientTls), EnrollError> {
-    let contact = UnpinnedConnection::open(coordinator).await.map_err(other)?;
+async fn first_contact(
+    coordinator: &str,
+    token: &JoinToken,
+    outgoing: &Outgoing,
+) -> Result<(Authority, ClientTls), EnrollError> {
+    let contact = UnpinnedConnection::open(coordinator, outgoing).await.map_err(other)?;
     let document = EnrolmentClient::new(contact.public_questions_only())
         .describe_authority(v1::DescribeAuthorityRequest {})
         .await
-        .map_err(|why| other(describe(&why)))?
+        .map_err(|why| other(link::said(&why)))?
         .into_inner();
     let authority = Authority::from_canonical(&document.authority).map_err(other)?;
     if authority.fingerprint() != token.authority {
@@ -361,128 +396,4 @@ accepts_undetected_rollback = true
 ";
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use identity::{Member, Roster};
-    use pki::{CertificateAuthority, Incoming, ServerTls};
-    use tonic::{Request, Response, Status};
-    use wire::v1::enrolment_server::{Enrolment, EnrolmentServer};
-
-    use super::*;
-    use crate::renewal::now_s;
-
-    /// A coordinator that admits whoever asks; what was asked is kept.
-    #[derive(Clone)]
-    struct Desk {
-        ca: Arc<CertificateAuthority>,
-        authority: Authority,
-        asked: Arc<Mutex<Vec<v1::JoinRequest>>>,
-    }
-
-    fn key(byte: u8) -> IdentityKey {
-        IdentityKey::from_secret_hex(&hex::encode([byte; 32])).unwrap()
-    }
-
-    #[tonic::async_trait]
-    impl Enrolment for Desk {
-        async fn describe_authority(
-            &self,
-            _: Request<v1::DescribeAuthorityRequest>,
-        ) -> Result<Response<v1::AuthorityDocument>, Status> {
-            Ok(Response::new(v1::AuthorityDocument { authority: self.authority.to_canonical() }))
-        }
-
-        async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinReply>, Status> {
-            let request = request.into_inner();
-            let subject = Subject::Silo(ClientId(1));
-            let issued = self.ca.issue(&request.certificate_request, &subject, &[], now_s(), 86_400).unwrap();
-            let identity_key = hex::encode(&request.identity_key);
-            let member = Member { name: request.silo.clone(), identity_key, admitted: 1 };
-            let coordinator_key = hex::encode(key(9).public().as_bytes());
-            let members = [(ClientId(1), member)].into();
-            let roster = Roster {
-                format: None,
-                previous: None,
-                federation: "f".into(),
-                epoch: 1,
-                coordinator_key,
-                members,
-            };
-            let roster = serde_json::to_string(&roster.sign(&key(100))).unwrap();
-            self.asked.lock().unwrap().push(request);
-            let certificate =
-                Some(v1::Certificate { chain: issued.chain_pem, not_after_s: issued.not_after_s });
-            let admission = v1::Admission { client: 1, certificate, roster };
-            Ok(Response::new(v1::JoinReply { state: Some(State::Admitted(admission)) }))
-        }
-
-        async fn renew(&self, _: Request<v1::RenewRequest>) -> Result<Response<v1::Certificate>, Status> {
-            panic!("nothing is renewed here")
-        }
-    }
-
-    async fn desk() -> (Desk, String) {
-        let ca = CertificateAuthority::create("f", now_s()).unwrap();
-        let server_key = TransportKey::generate().unwrap();
-        let request = server_key.request_der().unwrap();
-        let names = ["127.0.0.1".to_owned()];
-        let issued = ca.issue(&request, &Subject::Coordinator, &names, now_s(), 86_400).unwrap();
-        let tls = ServerTls::new(&issued.chain_pem, &server_key, ca.certificate_pem(), Arc::new(|_| false))
-            .unwrap();
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("https://{}", listener.local_addr().unwrap());
-        let authority = Authority {
-            federation: "f".into(),
-            key: hex::encode(key(100).public().as_bytes()),
-            ca_certificate: ca.certificate_pem().to_owned(),
-        };
-        let desk = Desk { ca: Arc::new(ca), authority, asked: Arc::default() };
-        let server = tonic::transport::Server::builder().add_service(EnrolmentServer::new(desk.clone()));
-        tokio::spawn(server.serve_with_incoming(Incoming::tls(listener, tls)));
-        (desk, address)
-    }
-
-    fn command(coordinator: String, dir: &Path, token: &JoinToken) -> Enroll {
-        std::fs::write(dir.join("data.csv"), "label,a\n0,1\n").unwrap();
-        Enroll {
-            coordinator,
-            token: Some(Secret(token.to_text())),
-            token_file: None,
-            dir: dir.to_owned(),
-            data: dir.join("data.csv"),
-            author: vec![hex::encode(key(101).public().as_bytes())],
-            policy: None,
-            no_wait: true,
-            wait: false,
-        }
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn the_secret_is_not_said_to_a_coordinator_that_the_token_was_not_made_for() {
-        let folder = tempfile::tempdir().unwrap();
-        let (desk, address) = desk().await;
-        let elsewhere = params::Digest::sha256(b"another authority");
-        let token = JoinToken::generate("north", elsewhere, &mut UnwrapErr(SysRng)).unwrap();
-        let why = command(address, folder.path(), &token).run().await.unwrap_err();
-        assert!(matches!(why, EnrollError::OtherAuthority { .. }), "{why}");
-        assert!(desk.asked.lock().unwrap().is_empty());
-        assert!(!folder.path().join(CONFIG).exists());
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn an_admitted_silo_has_a_folder_that_the_daemon_accepts_and_keeps_its_keys_when_it_asks_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let (desk, address) = desk().await;
-        let token =
-            JoinToken::generate("north", desk.authority.fingerprint(), &mut UnwrapErr(SysRng)).unwrap();
-        for _ in 0..2 {
-            assert!(command(address.clone(), folder.path(), &token).run().await.unwrap());
-            Config::load(&folder.path().join(CONFIG)).unwrap();
-        }
-        let asked = desk.asked.lock().unwrap();
-        assert_eq!(asked[0].identity_key, asked[1].identity_key);
-        let sealed = std::fs::read(folder.path().join(IDENTITY)).unwrap();
-        assert!(vault::is_sealed(&sealed), "the identity key lies in the clear");
-    }
-}
+mod tests;

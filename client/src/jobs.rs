@@ -17,10 +17,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::transport::Channel;
 use train::{BurnTrainer, Trainer};
+use wire::v1;
 use wire::v1::federation_client::FederationClient;
-use wire::{describe, v1};
 
 use crate::backoff::Backoff;
+use crate::link::said;
 use crate::models::{self, FetchError, Version, may_pass};
 use crate::patience::{retry_longest, within};
 
@@ -150,11 +151,11 @@ pub(crate) async fn upload(
                     round = at.round,
                     retry_in_ms = wait.as_millis() as u64,
                     "the upload broke off: {}; it goes on where it stopped",
-                    describe(&why)
+                    said(&why)
                 );
                 tokio::time::sleep(wait).await;
             }
-            Err(why) => break Err(describe(&why)),
+            Err(why) => break Err(said(&why)),
         }
     };
     Done::Uploaded { at, result }

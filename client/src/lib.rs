@@ -27,6 +27,7 @@ mod link;
 mod models;
 mod offers;
 mod patience;
+mod proxy;
 mod renewal;
 mod spending;
 mod transport;
@@ -52,6 +53,7 @@ pub use enroll::EnrollError;
 use link::Link;
 use offers::Offers;
 use patience::Patience;
+pub use proxy::Secret;
 use spending::Spending;
 pub use spending::{LedgerConfig, LostJournal, RolledBack};
 pub use transport::Tls;
@@ -247,9 +249,9 @@ pub async fn run_on(
     wrap: impl FnOnce(FileStore) -> Box<dyn Store>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Ended, RunError> {
-    let Loaded { profile, vault, ledger, transport } = config.open().map_err(ConfigError::Meaning)?;
+    let Loaded { profile, vault, ledger, transport, proxy } = config.open().map_err(ConfigError::Meaning)?;
     let tls = transport.as_ref().map(|transport| &transport.tls);
-    let channel = link::channel(&config.coordinator, tls).map_err(RunError::Address)?;
+    let channel = link::channel(&config.coordinator, tls, proxy).map_err(RunError::Address)?;
     let renewing = channel.clone();
     let (news, heard) = mpsc::channel(NEWS_WAITING);
     let patience = Patience::default();

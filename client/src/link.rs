@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ed25519_dalek::{SigningKey, VerifyingKey};
-use pki::ClientTls;
+use pki::{ClientTls, Outgoing, PlainConnector, Proxy};
 use protocol::{SessionVersion, ToClient};
 use secagg::ClientId;
 use tokio::sync::{Notify, mpsc};
@@ -14,7 +14,7 @@ use wire::v1::federation_client::FederationClient;
 use wire::{Challenge, Refusal, describe, limits, v1};
 
 use crate::backoff::Backoff;
-use crate::patience::{CONNECT, PROBE, Patience};
+use crate::patience::{CONNECT, OPENING, PROBE, Patience};
 
 /// Messages that may wait to be sent. A round is five, and all but one of them wait for an answer.
 const OUTBOX_MESSAGES: usize = 64;
@@ -54,7 +54,7 @@ enum End {
 
 impl From<Status> for End {
     fn from(status: Status) -> Self {
-        let why = describe(&status);
+        let why = said(&status);
         match wire::reason(&status) {
             Some(reason) if FOR_GOOD.contains(&reason.as_str()) => Self::Refused(why),
             _ => Self::Lost(why),
@@ -81,17 +81,29 @@ pub(crate) struct Link {
 pub(crate) fn channel(
     coordinator: &str,
     tls: Option<&ClientTls>,
+    proxy: Proxy,
 ) -> Result<Channel, tonic::transport::Error> {
     let endpoint = Endpoint::from_shared(coordinator.to_owned())?
-        .connect_timeout(CONNECT)
         .http2_keep_alive_interval(PROBE)
         .keep_alive_timeout(PROBE)
         .keep_alive_while_idle(true)
         .tcp_nodelay(true);
     Ok(match tls {
-        Some(tls) => endpoint.connect_with_connector_lazy(tls.connector()),
-        None => endpoint.connect_lazy(),
+        Some(tls) => {
+            endpoint.connect_with_connector_lazy(tls.connector(&Outgoing::new(proxy).within(CONNECT)))
+        }
+        None => endpoint.connect_with_connector_lazy(PlainConnector::new(CONNECT)),
     })
+}
+
+/// A failed call, in words: where there was no connection, why.
+pub(crate) fn said(status: &Status) -> String {
+    pki::explain_call(status).map_or_else(|| describe(status), |why| printable(&why))
+}
+
+/// What another machine says, or its certificate, safe to show on a terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 impl Link {
@@ -117,8 +129,8 @@ impl Link {
                     let coordinator = &self.coordinator;
                     tracing::warn!(
                         retry_in_ms = wait.as_millis() as u64,
-                        "no session with the coordinator at {coordinator}: {why}; is it running, and is its port \
-                         open to this machine?"
+                        "no session with the coordinator at {coordinator}: {why}; it is tried again, and \
+                         `folkmoot-client doctor` looks closer"
                     );
                     tokio::time::sleep(wait).await;
                 }
@@ -136,9 +148,10 @@ impl Link {
             let challenge = challenge(&mut inbound).await?;
             Ok::<_, End>((inbound, challenge))
         };
-        let (mut inbound, challenge) = tokio::time::timeout(PROBE, opening)
+        // The connection has its own limit, and says then what is wrong with it.
+        let (mut inbound, challenge) = tokio::time::timeout(OPENING, opening)
             .await
-            .map_err(|_| End::Lost("it accepted the connection and said nothing".into()))??;
+            .map_err(|_| End::Lost("it accepted the connection and opened no session on it".into()))??;
         let (hello, version) = challenge
             .answer(self.client, &self.key, &self.coordinator_key)
             .map_err(|why| End::from(why.to_status()))?;

@@ -15,9 +15,10 @@ use protocol::{StepFault, TrainJob, check_step};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use wire::v1::models_client::ModelsClient;
-use wire::{ChunkError, ChunkVerifier, ConversionError, ModelHeader, describe, limits, v1};
+use wire::{ChunkError, ChunkVerifier, ConversionError, ModelHeader, limits, v1};
 
 use crate::backoff::Backoff;
+use crate::link::said;
 use crate::patience::{retry_longest, within};
 
 /// A version of the model that this silo holds.
@@ -39,7 +40,7 @@ impl Version {
 /// Why a model is not used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FetchError {
-    #[error("{}", describe(.0))]
+    #[error("{}", said(.0))]
     Status(#[from] Status),
     #[error("the coordinator sent no header")]
     NoHeader,
@@ -134,7 +135,7 @@ impl Source<'_> {
                     tracing::warn!(
                         retry_in_ms = wait.as_millis() as u64,
                         "fetching the model broke off: {}",
-                        describe(&why)
+                        said(&why)
                     );
                     tokio::time::sleep(wait).await;
                 }

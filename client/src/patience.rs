@@ -8,9 +8,12 @@ use tonic::Status;
 
 /// A connection that takes longer is tried again rather than waited for.
 pub(crate) const CONNECT: Duration = Duration::from_secs(5);
-/// How often an idle connection is probed, how long the answer may take, and how long a coordinator that accepted a
-/// session may say nothing: a peer that vanished without a word is noticed within twice this.
+/// How often an idle connection is probed, and how long the answer may take: a peer that vanished without a word is
+/// noticed within twice this.
 pub(crate) const PROBE: Duration = Duration::from_secs(5);
+/// How long a coordinator may take from the first packet to the challenge: longer than the connection's own limit, which
+/// knows better what is wrong with it.
+pub(crate) const OPENING: Duration = Duration::from_secs(8);
 /// Before the first repetition: a coordinator that restarts is back within about this.
 pub(crate) const RETRY_FIRST: Duration = Duration::from_millis(200);
 /// Before any later one, at most, so that a thousand silos do not keep a coordinator busy that is coming back.

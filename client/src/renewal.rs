@@ -6,10 +6,11 @@ use pki::{ClientTls, Leaf, TransportKey};
 use rand::rngs::SysRng;
 use rand_core::{Rng, UnwrapErr};
 use tonic::transport::Channel;
+use wire::v1;
 use wire::v1::enrolment_client::EnrolmentClient;
-use wire::{describe, v1};
 
 use crate::backoff::Backoff;
+use crate::link::said;
 use crate::patience::within;
 use crate::transport::Transport;
 
@@ -52,7 +53,7 @@ async fn renew(transport: &mut Transport, channel: Channel) -> Result<(), String
     let certificate_request = key.request_der().map_err(|why| why.to_string())?;
     let mut enrolment = EnrolmentClient::new(channel);
     let renewed = within(ANSWER, enrolment.renew(v1::RenewRequest { certificate_request })).await;
-    let chain = renewed.map_err(|why| describe(&why))?.into_inner().chain;
+    let chain = renewed.map_err(|why| said(&why))?.into_inner().chain;
     let leaf = pki::inspect(&chain).map_err(|why| why.to_string())?;
     if leaf.subject != transport.leaf.subject || leaf.not_after_s <= transport.leaf.not_after_s {
         return Err("the coordinator sent somebody else's certificate, or one that ends no later".into());

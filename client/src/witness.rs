@@ -18,8 +18,9 @@ use tokio::sync::{mpsc, watch};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use wire::v1::audit_client::AuditClient;
-use wire::{describe, limits, v1};
+use wire::{limits, v1};
 
+use crate::link::said;
 use crate::patience::{Patience, within};
 
 /// Another member's cosignature counts for so long after it was seen.
@@ -162,7 +163,7 @@ impl From<Status> for Missed {
     fn from(status: Status) -> Self {
         match status.code() {
             Code::Unimplemented => Self::Unserved,
-            _ => Self::Other(describe(&status)),
+            _ => Self::Other(said(&status)),
         }
     }
 }

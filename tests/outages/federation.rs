@@ -133,6 +133,8 @@ impl Federation {
             plaintext: true,
             tls: None,
             encryption: None,
+            proxy: None,
+            proxy_auth_file: None,
             tells_data_version: true,
             ledger: client::LedgerConfig::default(),
             log: "info".into(),

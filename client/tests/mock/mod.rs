@@ -333,6 +333,8 @@ pub fn silo(folder: &Path, coordinator: SocketAddr, cohort_min: usize) -> Config
         plaintext: true,
         tls: None,
         encryption: None,
+        proxy: None,
+        proxy_auth_file: None,
         tells_data_version: false,
         ledger: LedgerConfig::default(),
         log: "info".into(),

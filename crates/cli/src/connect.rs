@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ed25519_dalek::VerifyingKey;
 use identity::{AccessToken, Authority};
-use pki::{ClientTls, TransportKey};
+use pki::{ClientTls, Outgoing, PlainConnector, Proxy, TransportKey};
 use tonic::codegen::http::Uri;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::service::Interceptor;
@@ -14,9 +14,9 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 use wire::v1::admin_client::AdminClient;
+use zeroize::Zeroizing;
 
 use crate::Failure;
-use crate::failure::with_causes;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const AS: &str = "FOLKMOOT_AS";
@@ -43,6 +43,12 @@ pub(crate) struct Remote {
     /// The federation's authority.json, for who calls with a token in FOLKMOOT_TOKEN and has no folder.
     #[arg(long, value_name = "FILE")]
     pub(crate) authority_file: Option<PathBuf>,
+    /// The HTTP proxy that leads to the coordinator: http://HOST:PORT, or none. Else as https_proxy and no_proxy say.
+    #[arg(long, value_name = "URL")]
+    pub(crate) proxy: Option<String>,
+    /// The file with one line USER:PASSWORD for that proxy.
+    #[arg(long, value_name = "FILE", requires = "proxy")]
+    pub(crate) proxy_auth_file: Option<PathBuf>,
 }
 
 /// A caller's certificate with its key.
@@ -92,9 +98,21 @@ impl Remote {
         let Some(folder) = self.folder() else { return Ok(None) };
         let chain = read_text(&folder.join(CERTIFICATE_FILE))?;
         let file = folder.join(KEY_FILE);
-        let pem = zeroize::Zeroizing::new(read_text(&file)?);
+        let pem = Zeroizing::new(read_text(&file)?);
         let key = TransportKey::from_pem(&pem).map_err(|why| unusable(&file, &why))?;
         Ok(Some(Credentials { chain, key }))
+    }
+
+    /// The way to the coordinator.
+    pub(crate) fn outgoing(&self) -> Result<Outgoing, Failure> {
+        let credentials = self.proxy_auth_file.as_deref().map(read_text).transpose()?.map(Zeroizing::new);
+        let proxy = match &self.proxy {
+            Some(text) => {
+                Proxy::parse(text, credentials.as_deref().map(String::as_str)).map_err(Failure::usage)?
+            }
+            None => Proxy::from_environment(),
+        };
+        Ok(Outgoing::new(proxy).within(CONNECT_TIMEOUT))
     }
 
     /// Connects.
@@ -117,12 +135,13 @@ impl Remote {
         let credentials = self.credentials()?;
         let identity = credentials.as_ref().map(|own| (own.chain.as_str(), &own.key));
         let tls = ClientTls::new(&authority.ca_certificate, identity).map_err(Failure::usage)?;
-        let channel = endpoint.connect_with_connector(tls.connector()).await.map_err(|why| {
-            Failure::Unreachable(format!(
-                "cannot reach the coordinator at {url}: {}; `folkmoot doctor` looks closer",
-                printable(&pki::explain(&why))
-            ))
-        })?;
+        let channel =
+            endpoint.connect_with_connector(tls.connector(&self.outgoing()?)).await.map_err(|why| {
+                Failure::Unreachable(format!(
+                    "cannot reach the coordinator at {url}: {}; `folkmoot doctor` looks closer",
+                    printable(&pki::explain(&why))
+                ))
+            })?;
         Ok(InterceptedService::new(channel, bearer))
     }
 
@@ -154,7 +173,7 @@ impl Bearer {
                 "{TOKEN} holds no operator's token, or not all of one; `folkmoot tokens create --operator` prints one"
             ))
         })?;
-        let text = zeroize::Zeroizing::new(format!("Bearer {}", token.to_text().as_str()));
+        let text = Zeroizing::new(format!("Bearer {}", token.to_text().as_str()));
         let mut value = AsciiMetadataValue::try_from(text.as_str()).map_err(Failure::failed)?;
         value.set_sensitive(true);
         Ok(Self(Some(value)))
@@ -188,10 +207,10 @@ pub(crate) async fn connect(url: &str) -> Result<Channel, Failure> {
              with --as FOLDER or --authority-file authority.json"
         )));
     }
-    endpoint.connect().await.map_err(|why| {
+    endpoint.connect_with_connector(PlainConnector::new(CONNECT_TIMEOUT)).await.map_err(|why| {
         Failure::Unreachable(format!(
-            "cannot reach the coordinator at {url} ({}); check the address, and that the coordinator runs",
-            with_causes(&why)
+            "cannot reach the coordinator at {url}: {}; check the address, and that the coordinator runs",
+            printable(&pki::explain(&why))
         ))
     })
 }
@@ -203,7 +222,7 @@ fn endpoint(url: &str) -> Result<Endpoint, Failure> {
     }
     let endpoint = Endpoint::from_shared(url.to_owned())
         .map_err(|why| Failure::usage(format!("`{url}` is no address, {why}; {form}")))?;
-    Ok(endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true))
+    Ok(endpoint)
 }
 
 fn is_loopback(uri: &Uri) -> bool {

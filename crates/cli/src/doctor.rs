@@ -20,7 +20,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let authority = args.remote.authority()?;
     let credentials = args.remote.credentials()?;
     let identity = credentials.as_ref().map(|own| (own.chain.as_str(), &own.key));
-    let findings = pki::doctor(&url, &authority.ca_certificate, identity, now_s()?).await;
+    let findings =
+        pki::doctor(&url, &authority.ca_certificate, identity, &args.remote.outgoing()?, now_s()?).await;
     for finding in &findings {
         println!("{}", line(finding));
     }

@@ -56,6 +56,14 @@ pub fn load<C: DeserializeOwned>(path: &Path) -> Result<(C, String), ConfigError
     Ok((toml::Value::Table(table).try_into()?, text))
 }
 
+/// A configuration of its text alone.
+///
+/// # Errors
+/// A text that is not the format.
+pub fn parse<C: DeserializeOwned>(text: &str) -> Result<C, ConfigError> {
+    Ok(toml::from_str(text)?)
+}
+
 /// Makes relative paths relative to the file that names them.
 pub fn resolve<'a>(file: &Path, paths: impl IntoIterator<Item = &'a mut PathBuf>) {
     let folder = file.parent().unwrap_or(Path::new("."));

@@ -20,7 +20,9 @@ mod encryption;
 mod process;
 
 pub use clock::{Clock, heartbeat, patience, wall_ms};
-pub use config::{ConfigError, PLAINTEXT, default_log, load, read, read_authority, read_roster, resolve};
+pub use config::{
+    ConfigError, PLAINTEXT, default_log, load, parse, read, read_authority, read_roster, resolve,
+};
 pub use descriptors::raise_descriptors;
 pub use encryption::{Encryption, read_identity, read_secret_text};
 pub use process::{GOODBYE, runtime, terminated};

@@ -1,4 +1,4 @@
-//! TLS of a client.
+//! TLS of a client, and how it dials.
 
 use std::fmt;
 use std::future::Future;
@@ -6,6 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use rustls::client::danger::ServerCertVerifier;
@@ -23,6 +24,8 @@ use tower_service::Service;
 
 use crate::incoming::HANDSHAKE_TIME;
 use crate::key::TransportKey;
+use crate::outgoing::Outgoing;
+use crate::proxy::Proxy;
 use crate::server::{TlsError, certified};
 use crate::verify::{provider, roots};
 
@@ -74,12 +77,10 @@ impl ClientTls {
         Ok(())
     }
 
-    /// For tonic's `Endpoint::connect_with_connector` and `connect_with_connector_lazy`, with an `https` address.
-    ///
-    /// It dials the address itself: variables such as `https_proxy` are not read, since few proxies let HTTP/2 pass
-    /// without opening the encryption.
-    pub fn connector(&self) -> Connector {
-        Connector { config: Arc::clone(&self.config) }
+    /// For tonic's `Endpoint::connect_with_connector` and `connect_with_connector_lazy`, with an `https` address. It
+    /// bounds its time itself, and says then which address did what: give the endpoint no `connect_timeout`.
+    pub fn connector(&self, outgoing: &Outgoing) -> Connector {
+        Connector { config: Arc::clone(&self.config), outgoing: outgoing.clone() }
     }
 }
 
@@ -114,6 +115,7 @@ pub type TlsIo = TokioIo<TlsStream<TcpStream>>;
 #[derive(Clone)]
 pub struct Connector {
     config: Arc<ClientConfig>,
+    outgoing: Outgoing,
 }
 
 impl fmt::Debug for Connector {
@@ -132,34 +134,72 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let config = Arc::clone(&self.config);
+        let (config, outgoing) = (Arc::clone(&self.config), self.outgoing.clone());
         Box::pin(async move {
             let (host, port) = target(&uri)?;
-            let stream = TcpStream::connect((host.as_str(), port)).await?;
-            stream.set_nodelay(true)?;
-            Ok(TokioIo::new(secure(config, stream, &host).await?))
+            let name = host.clone();
+            let secured =
+                outgoing.open(&host, port, move |stream| secure(Arc::clone(&config), stream, name.clone()));
+            Ok(TokioIo::new(secured.await?))
+        })
+    }
+}
+
+/// Dials an `http` address: on this machine, where no proxy is between.
+#[derive(Debug, Clone)]
+pub struct PlainConnector {
+    outgoing: Outgoing,
+}
+
+impl PlainConnector {
+    /// Within `limit`, for tonic's `Endpoint` like [`ClientTls::connector`].
+    pub fn new(limit: Duration) -> Self {
+        Self { outgoing: Outgoing::new(Proxy::none()).within(limit) }
+    }
+}
+
+impl Service<Uri> for PlainConnector {
+    type Response = TokioIo<TcpStream>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let outgoing = self.outgoing.clone();
+        Box::pin(async move {
+            let (host, port) = host_and_port(&uri, 80)?;
+            outgoing.open(&host, port, |stream| async move { Ok(stream) }).await.map(TokioIo::new)
         })
     }
 }
 
 /// Whom to dial.
 pub(crate) fn target(uri: &Uri) -> io::Result<(String, u16)> {
-    let refused =
-        |what: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("the address `{uri}` {what}"));
     if uri.scheme_str() != Some("https") {
-        return Err(refused("does not begin with https://"));
+        return Err(refused(uri, "does not begin with https://"));
     }
-    let host = uri.host().ok_or_else(|| refused("names no host"))?;
-    Ok((host.trim_matches(['[', ']']).to_owned(), uri.port_u16().unwrap_or(443)))
+    host_and_port(uri, 443)
+}
+
+fn host_and_port(uri: &Uri, usual: u16) -> io::Result<(String, u16)> {
+    let host = uri.host().ok_or_else(|| refused(uri, "names no host"))?;
+    Ok((host.trim_matches(['[', ']']).to_owned(), uri.port_u16().unwrap_or(usual)))
+}
+
+fn refused(uri: &Uri, what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, format!("the address `{uri}` {what}"))
 }
 
 pub(crate) async fn secure(
     config: Arc<ClientConfig>,
     stream: TcpStream,
-    host: &str,
+    host: String,
 ) -> io::Result<TlsStream<TcpStream>> {
-    let name = ServerName::try_from(host.to_owned()).map_err(|_| {
-        io::Error::new(io::ErrorKind::InvalidInput, format!("`{host}` is no name of a server"))
+    let name = ServerName::try_from(host).map_err(|error| {
+        io::Error::new(io::ErrorKind::InvalidInput, format!("the host is no name of a server: {error}"))
     })?;
     let stream = timeout(HANDSHAKE_TIME, TlsConnector::from(config).connect(name, stream)).await??;
     if stream.get_ref().1.alpn_protocol() != Some(b"h2") {

@@ -8,8 +8,8 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::client::ClientTls;
 use crate::explain::explain;
-use crate::incoming::HANDSHAKE_TIME;
 use crate::leaf::{LeafError, certificates};
+use crate::outgoing::Outgoing;
 use crate::server::TlsError;
 use crate::verify::FirstContact;
 
@@ -19,7 +19,8 @@ use crate::verify::FirstContact;
 /// ```no_run
 /// # async fn fetch_authority(_: tonic::transport::Channel) -> String { String::new() }
 /// # async fn enrol(expected: params::Digest) -> Result<(), Box<dyn std::error::Error>> {
-/// let contact = pki::UnpinnedConnection::open("https://coordinator.example:8443").await?;
+/// let outgoing = pki::Outgoing::new(pki::Proxy::from_environment());
+/// let contact = pki::UnpinnedConnection::open("https://coordinator.example:8443", &outgoing).await?;
 /// let text = fetch_authority(contact.public_questions_only()).await;
 /// let authority = identity::Authority::from_canonical(&text)?;
 /// assert_eq!(authority.fingerprint(), expected); // over `ca_certificate` too
@@ -58,17 +59,17 @@ impl From<LeafError> for ContactError {
 }
 
 impl UnpinnedConnection {
-    /// Dials `address`. The server must show a certificate for the address's name, and the authority that issued it;
+    /// Dials `address` by way of `outgoing`. The server must show a certificate for the address's name, and the authority that issued it;
     /// whether that is the right authority, [`UnpinnedConnection::pin`] decides.
     ///
     /// # Errors
     /// [`ContactError`].
-    pub async fn open(address: &str) -> Result<Self, ContactError> {
+    pub async fn open(address: &str, outgoing: &Outgoing) -> Result<Self, ContactError> {
         let verifier = Arc::new(FirstContact::default());
         let tls = ClientTls::with_verifier(Arc::clone(&verifier) as _)?;
         let endpoint = Endpoint::from_shared(address.to_owned())
             .map_err(|_| ContactError::Address(address.to_owned()))?;
-        let channel = endpoint.connect_timeout(HANDSHAKE_TIME).connect_with_connector(tls.connector()).await;
+        let channel = endpoint.connect_with_connector(tls.connector(outgoing)).await;
         let channel = channel.map_err(|error| ContactError::Connect(explain(&error)))?;
         let authority = verifier.authority.get().cloned().ok_or(ContactError::Impostor)?;
         Ok(Self { channel, authority })

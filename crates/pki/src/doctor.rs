@@ -1,37 +1,42 @@
 //! Why a connection to the coordinator does not come about, step by step.
 
-use std::env;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ClientConfig;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
 use tonic::codegen::http::Uri;
 
 use crate::client::{ClientTls, secure, target};
 use crate::explain::{date, explain};
 use crate::key::TransportKey;
 use crate::leaf::{Leaf, certificates, inspect_der};
+use crate::outgoing::{Outgoing, dial};
+use crate::proxy::{ProxyFault, Through};
 use crate::server::certified;
 use crate::verify::{Recorder, provider, roots};
 
-const REACH_TIME: Duration = Duration::from_secs(10);
-/// Variables that other programs take a proxy from.
-const PROXIES: [&str; 6] =
-    ["https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"];
+/// For what one address says, once it is connected.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+/// Of an address that is not needed.
+const SPARE: &str = "another address is used, after a wait at every connection: have this one mended, or taken out of the \
+                     name server's records";
 /// What an HTTP/2 client says first: the preface and empty settings.
 const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 /// What one step of the diagnosis found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// The step: `address`, `proxy`, `name`, `reach`, `tls`, `chain`, `server name`, `clock`, `own certificate`,
+    /// The step: `address`, `proxy`, `name`, `reach`, once for each address, `tunnel`, `tls`, `chain`, `server name`, `clock`, `own certificate`,
     /// `own key` or `admission`.
     pub what: &'static str,
     /// Whether it is as it must be.
@@ -52,37 +57,52 @@ impl Finding {
     }
 }
 
-/// Tries a connection to `address` step by step, as a client that trusts `ca_pem` and shows the PEM chain of
-/// `identity`, with `now_s` as this machine's clock. Steps that need one that failed are left out.
+/// Tries a connection to `address` by way of `outgoing` step by step, as a client that trusts `ca_pem` and shows the PEM
+/// chain of `identity`, with `now_s` as this machine's clock. Steps that need one that failed are left out.
 pub async fn doctor(
     address: &str,
     ca_pem: &str,
     identity: Option<(&str, &TransportKey)>,
+    outgoing: &Outgoing,
     now_s: u64,
 ) -> Vec<Finding> {
-    let set = PROXIES.into_iter().filter(|name| env::var_os(name).is_some_and(|value| !value.is_empty()));
     let mut findings = Vec::new();
-    let served = server(address, ca_pem, &set.collect::<Vec<_>>(), now_s, &mut findings).await;
+    let way = server(address, ca_pem, outgoing, now_s, &mut findings).await;
     let own = own(ca_pem, identity, now_s, &mut findings);
     // Shows the certificate as a client does: only to a server that is the right one.
-    if let (Some((host, dialled)), true, Ok(tls)) = (served, own, ClientTls::new(ca_pem, identity)) {
-        findings.push(admission(&tls, &host, dialled).await);
+    if let (Some(way), true, Ok(tls)) = (way, own, ClientTls::new(ca_pem, identity)) {
+        findings.push(admission(&tls, &way).await);
     }
     findings
 }
 
-/// The server's side; its name and where it was reached, if all is well.
+/// How the server was reached.
+struct Way {
+    host: String,
+    port: u16,
+    through: Option<Through>,
+    /// The server's own, or the proxy's.
+    address: SocketAddr,
+}
+
+impl Way {
+    async fn open(&self, config: Arc<ClientConfig>) -> io::Result<TlsStream<TcpStream>> {
+        let dialled = dial(self.address, self.through.as_ref(), &self.host, self.port, || ());
+        let stream = timeout(ANSWER_TIME, dialled).await??;
+        secure(config, stream, self.host.clone()).await
+    }
+}
+
+/// The server's side; how it was reached, if all is well.
 async fn server(
     address: &str,
     ca_pem: &str,
-    proxies: &[&str],
+    outgoing: &Outgoing,
     now_s: u64,
     findings: &mut Vec<Finding>,
-) -> Option<(String, SocketAddr)> {
-    let (host, port) = match address.parse::<Uri>().map_err(|error| error.to_string()).and_then(|uri| {
-        let found = target(&uri).map_err(|error| error.to_string())?;
-        Ok(found)
-    }) {
+) -> Option<Way> {
+    let parsed = address.parse::<Uri>().map_err(|error| error.to_string());
+    let (host, port) = match parsed.and_then(|uri| target(&uri).map_err(|error| error.to_string())) {
         Ok(found) => found,
         Err(error) => {
             findings.push(Finding::bad(
@@ -94,78 +114,126 @@ async fn server(
         }
     };
     findings.push(Finding::good("address", format!("host {host}, port {port}")));
-    findings.push(proxy(proxies, &host, port));
-    let dialled = reach(&host, port, findings).await?;
-    let chain = shown(&host, dialled, findings).await?;
-    let (leaf, others) = chain.split_first()?;
-    let good = judge(leaf, others, &host, ca_pem, now_s, findings);
-    good.then_some((host, dialled))
-}
-
-fn proxy(set: &[&str], host: &str, port: u16) -> Finding {
-    if set.is_empty() {
-        return Finding::good("proxy", "no proxy is set in the environment");
-    }
-    // Their values are not shown: they may hold a password.
-    Finding {
-        what: "proxy",
-        ok: true,
-        detail: format!("{} set, and not used: the coordinator is dialled directly", set.join(", ")),
-        mend: Some(format!("if only the proxy leads out, have {host} port {port} opened for this machine")),
-    }
-}
-
-async fn reach(host: &str, port: u16, findings: &mut Vec<Finding>) -> Option<SocketAddr> {
-    let addresses: Vec<SocketAddr> = match lookup_host((host, port)).await {
-        Ok(found) => found.collect(),
+    let through = match outgoing.through(&host, port) {
+        Ok(through) => through,
         Err(error) => {
+            findings.push(Finding::bad("proxy", explain(&error), "name a proxy that can be used, or none"));
+            return None;
+        }
+    };
+    findings.push(proxy(outgoing, through.as_ref(), &host));
+    let reached = reach(outgoing, through.as_ref(), &host, port, findings).await;
+    let (way, chain) = shown(reached, through, &host, port, findings).await?;
+    let (leaf, others) = chain.split_first()?;
+    judge(leaf, others, &host, ca_pem, now_s, findings).then_some(way)
+}
+
+/// What is said of a proxy is where it is, never its credentials.
+fn proxy(outgoing: &Outgoing, through: Option<&Through>, host: &str) -> Finding {
+    let detail = match (through, outgoing.variable()) {
+        (Some(proxy), _) => format!("by way of the proxy {proxy}, which {} names", proxy.named_by),
+        (None, Some(variable)) => {
+            format!(
+                "{variable} is set, and not used for {host}: no_proxy names it, or the proxy is of another kind"
+            )
+        }
+        (None, None) => "no proxy is configured or set in the environment".into(),
+    };
+    Finding::good("proxy", detail)
+}
+
+/// The addresses that accept connections, in the order in which clients try them.
+async fn reach(
+    outgoing: &Outgoing,
+    through: Option<&Through>,
+    host: &str,
+    port: u16,
+    findings: &mut Vec<Finding>,
+) -> Vec<SocketAddr> {
+    let (host, port) = through.map_or((host, port), |proxy| (&proxy.host, proxy.port));
+    let addresses = match timeout(outgoing.limit(), outgoing.addresses(host, port)).await {
+        Ok(Ok(addresses)) if !addresses.is_empty() => addresses,
+        failed => {
+            let why = match failed {
+                Ok(Err(error)) => error.to_string(),
+                Ok(Ok(_)) => "it has no address".into(),
+                Err(_) => "the name server does not answer".into(),
+            };
             let mend =
                 "check the name's spelling and this machine's name server, such as with `getent hosts`";
-            findings.push(Finding::bad("name", format!("the name {host} cannot be resolved: {error}"), mend));
-            return None;
+            findings.push(Finding::bad("name", format!("the name {host} cannot be resolved: {why}"), mend));
+            return Vec::new();
         }
     };
     let shown: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
     findings.push(Finding::good("name", format!("{host} is {}", shown.join(", "))));
-    let mut failure = "it has no address".to_owned();
-    for address in addresses {
-        match timeout(REACH_TIME, TcpStream::connect(address)).await {
-            Ok(Ok(_)) => {
-                findings.push(Finding::good("reach", format!("{address} accepts connections")));
-                return Some(address);
-            }
-            Ok(Err(error)) => failure = format!("{address}: {}", explain(&error)),
-            Err(_) => failure = format!("{address}: no answer in {} s", REACH_TIME.as_secs()),
-        }
+    let tried: Vec<_> = addresses
+        .into_iter()
+        .map(|address| (address, tokio::spawn(timeout(outgoing.limit(), TcpStream::connect(address)))))
+        .collect();
+    let mut fates = Vec::new();
+    for (address, attempt) in tried {
+        let fate = match attempt.await {
+            Ok(Ok(Ok(_))) => Ok(format!("{address} accepts connections")),
+            Ok(Ok(Err(error))) => Err(format!("{address}: {}", explain(&error))),
+            _ => Err(format!("{address}: no answer in {} s", outgoing.limit().as_secs_f64())),
+        };
+        fates.push((address, fate));
     }
-    let mend = "check that the coordinator runs, that the port is its own, and that the firewall lets it out";
-    findings.push(Finding::bad("reach", failure, mend));
-    None
+    let reached: Vec<_> =
+        fates.iter().filter(|(_, fate)| fate.is_ok()).map(|(address, _)| *address).collect();
+    findings.extend(fates.into_iter().map(|(_, fate)| match fate {
+        Ok(detail) => Finding::good("reach", detail),
+        Err(detail) if reached.is_empty() => Finding::bad(
+            "reach",
+            detail,
+            "check that the coordinator runs, that the port is its own, and that the firewall lets it out",
+        ),
+        Err(detail) => Finding { mend: Some(SPARE.into()), ..Finding::good("reach", detail) },
+    }));
+    reached
 }
 
-/// The chain that the server shows, whatever it is worth.
+/// The first of `reached` over which the server shows a chain, whatever it is worth.
 async fn shown(
+    reached: Vec<SocketAddr>,
+    through: Option<Through>,
     host: &str,
-    dialled: SocketAddr,
+    port: u16,
     findings: &mut Vec<Finding>,
-) -> Option<Vec<CertificateDer<'static>>> {
-    let recorder = Arc::new(Recorder::default());
-    let tried = async {
-        let tls = ClientTls::with_verifier(Arc::clone(&recorder) as _).map_err(std::io::Error::other)?;
-        secure(tls.config, TcpStream::connect(dialled).await?, host).await
-    };
-    match tried.await {
-        Ok(_) => {
-            findings.push(Finding::good("tls", "the server speaks TLS 1.3 and HTTP/2"));
-            recorder.chain.get().cloned()
-        }
-        Err(error) => {
-            let mend =
-                "check that this is the coordinator's port, that it serves TLS, and that no proxy is between";
-            findings.push(Finding::bad("tls", explain(&error), mend));
-            None
+) -> Option<(Way, Vec<CertificateDer<'static>>)> {
+    let mut failed = Vec::new();
+    let mut found = None;
+    for address in reached {
+        let way = Way { host: host.to_owned(), port, through: through.clone(), address };
+        let recorder = Arc::new(Recorder::default());
+        let tried = async {
+            let tls = ClientTls::with_verifier(Arc::clone(&recorder) as _).map_err(io::Error::other)?;
+            way.open(tls.config).await
+        };
+        match tried.await {
+            Ok(_) => {
+                found = recorder.chain.get().cloned().map(|chain| (way, chain));
+                break;
+            }
+            Err(error) if error.get_ref().is_some_and(|inner| inner.is::<ProxyFault>()) => {
+                failed.push(("tunnel", explain(&error), "see what the proxy says; it is asked with CONNECT"));
+            }
+            Err(error) => failed.push((
+                "tls",
+                format!("{address}: {}", explain(&error)),
+                "check that this is the coordinator's port, that it serves TLS, and that no proxy is between",
+            )),
         }
     }
+    findings.extend(failed.into_iter().map(|(what, detail, mend)| match &found {
+        Some(_) => Finding { mend: Some(SPARE.into()), ..Finding::good(what, detail) },
+        None => Finding::bad(what, detail, mend),
+    }));
+    if found.is_some() {
+        findings.push(Finding::good("tls", "the server speaks TLS 1.3 and HTTP/2"));
+    }
+    found
 }
 
 /// The server's certificate: its chain, its name and its days, each for itself.
@@ -294,11 +362,11 @@ fn own_certificate(ca_pem: &str, chain_pem: &str, now_s: u64) -> Finding {
 }
 
 /// Whether the server goes on once it has seen the client's certificate: in TLS 1.3 it says so after the handshake.
-async fn admission(tls: &ClientTls, host: &str, dialled: SocketAddr) -> Finding {
+async fn admission(tls: &ClientTls, way: &Way) -> Finding {
     let tried = async {
-        let mut stream = secure(Arc::clone(&tls.config), TcpStream::connect(dialled).await?, host).await?;
+        let mut stream = way.open(Arc::clone(&tls.config)).await?;
         stream.write_all(HELLO).await?;
-        timeout(REACH_TIME, stream.read_u8()).await?
+        timeout(ANSWER_TIME, stream.read_u8()).await?
     };
     match tried.await {
         Ok(_) => Finding::good("admission", "the server goes on with this client"),
@@ -310,20 +378,4 @@ async fn admission(tls: &ClientTls, host: &str, dialled: SocketAddr) -> Finding 
 
 fn at(seconds: u64) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(seconds))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_proxy_in_the_environment_is_named_but_not_what_it_is_set_to() {
-        let finding = proxy(&["https_proxy", "ALL_PROXY"], "coordinator.example", 8443);
-        assert_eq!(
-            finding.detail,
-            "https_proxy, ALL_PROXY set, and not used: the coordinator is dialled directly"
-        );
-        assert!(finding.mend.unwrap().contains("coordinator.example port 8443"));
-        assert_eq!(proxy(&[], "coordinator.example", 8443).mend, None);
-    }
 }

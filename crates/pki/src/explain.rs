@@ -6,6 +6,9 @@ use std::io::{self, ErrorKind};
 use rustls::{AlertDescription, CertificateError, InvalidMessage, PeerIncompatible};
 use x509_parser::time::ASN1Time;
 
+use crate::outgoing::{Unreached, Unresolved};
+use crate::proxy::ProxyFault;
+
 /// What a server can hold against a client's certificate, and two more that are explained.
 const ALERTS: [AlertDescription; 10] = [
     AlertDescription::CertificateExpired,
@@ -23,39 +26,55 @@ const ALERTS: [AlertDescription; 10] = [
 /// Says why a connection failed and what helps. Takes any error that wraps one of the transport's: tonic's, a
 /// status, an input or output error, the TLS library's.
 pub fn explain(error: &(dyn Error + 'static)) -> String {
-    let mut cause = Some(error);
-    let mut last = error;
-    let mut reached = None;
-    while let Some(current) = cause {
-        if let Some(tls) = current.downcast_ref::<rustls::Error>() {
-            return explain_tls(tls);
-        }
-        last = current;
-        let io = current.downcast_ref::<io::Error>();
-        reached = io.or(reached);
-        // What an input or output error wraps is not among its sources.
-        cause = match io.and_then(io::Error::get_ref) {
-            Some(inner) => Some(inner),
+    if let Some(text) = explained(error) {
+        return text;
+    }
+    let io = chain(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).last();
+    match io {
+        Some(error) => explain_io(error),
+        None => chain(error).last().unwrap_or(error).to_string(),
+    }
+}
+
+/// [`explain`] for a call that failed because no connection came about, or was refused; nothing where the other end
+/// answered, or a connection that stood broke off.
+pub fn explain_call(status: &tonic::Status) -> Option<String> {
+    status.source().and_then(explained)
+}
+
+/// An error and what caused it. What an input or output error wraps is not among its sources.
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&current| {
+        let wrapped = current.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        match wrapped {
+            Some(inner) => Some(inner as &(dyn Error + 'static)),
             None => current.source(),
-        };
+        }
+    })
+}
+
+/// Where it is certain what happened.
+fn explained(error: &(dyn Error + 'static)) -> Option<String> {
+    for cause in chain(error) {
+        if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
+            return Some(explain_tls(tls));
+        }
+        if cause.is::<Unreached>() || cause.is::<Unresolved>() || cause.is::<ProxyFault>() {
+            return Some(cause.to_string());
+        }
     }
     // HTTP/2 passes on what the TLS library said, but only as text.
-    let text = last.to_string();
-    if let Some(alert) =
-        ALERTS.into_iter().find(|alert| text.contains(&rustls::Error::AlertReceived(*alert).to_string()))
-    {
-        return explain_alert(alert);
+    let text = chain(error).last()?.to_string();
+    let alert =
+        ALERTS.into_iter().find(|alert| text.contains(&rustls::Error::AlertReceived(*alert).to_string()));
+    if let Some(alert) = alert {
+        return Some(explain_alert(alert));
     }
     // So does a TLS alert look to a client that expects HTTP/2.
-    if text.contains("frame with invalid size") {
-        return "the other end does not speak HTTP/2 in plain text: it may expect TLS, which an address with https:// asks \
-                for"
-            .to_owned();
-    }
-    match reached {
-        Some(error) => explain_io(error),
-        None => text,
-    }
+    text.contains("frame with invalid size").then(|| {
+        "the other end does not speak HTTP/2 in plain text: it may expect TLS, which an address with https:// asks for"
+            .to_owned()
+    })
 }
 
 fn explain_io(error: &io::Error) -> String {

@@ -6,7 +6,7 @@
 //! ```text
 //! TransportKey --request_der--> CertificateAuthority::issue --chain_pem--> ServerTls, ClientTls (both replaceable)
 //! ServerTls -> Incoming -> tonic: every request carries its Peer
-//! ClientTls -> Connector -> tonic      UnpinnedConnection --pin--> ClientTls: a silo's first contact
+//! ClientTls, Outgoing -> Connector -> tonic      UnpinnedConnection --pin--> ClientTls: a silo's first contact
 //! ```
 //!
 //! Sessions are never resumed and data is never sent early: every connection shows its certificate anew, so that an
@@ -21,17 +21,21 @@ mod explain;
 mod incoming;
 mod key;
 mod leaf;
+mod outgoing;
 mod peer;
+mod proxy;
 mod server;
 mod verify;
 
 pub use authority::{CertificateAuthority, IssueError, Issued};
-pub use client::{ClientTls, Connector, TlsIo};
+pub use client::{ClientTls, Connector, PlainConnector, TlsIo};
 pub use contact::{ContactError, UnpinnedConnection};
 pub use doctor::{Finding, doctor};
-pub use explain::explain;
+pub use explain::{explain, explain_call};
 pub use incoming::{Budget, Connection, Incoming, Turned, Watcher};
 pub use key::{KeyError, TransportKey};
 pub use leaf::{Leaf, LeafError, inspect, renew_at};
+pub use outgoing::{Outgoing, Resolver, Resolving};
 pub use peer::{Peer, PeerCertificate};
+pub use proxy::{Proxy, ProxyError};
 pub use server::{Denied, ServerTls, TlsError};

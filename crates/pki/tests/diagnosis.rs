@@ -4,7 +4,7 @@ mod federation;
 
 use std::sync::Arc;
 
-use federation::{Coordinator, DAY_S, Federation, Identity, now_s, silo};
+use federation::{Coordinator, DAY_S, Federation, Identity, direct, now_s, silo};
 use identity::Subject;
 use pki::{Finding, doctor};
 use tokio::net::TcpListener;
@@ -24,7 +24,7 @@ async fn a_healthy_client_passes_every_step_in_order() {
     let federation = Federation::new();
     let coordinator = Coordinator::serve(federation.server_tls(&federation.coordinator())).await;
     let member = federation.issue(&silo(1), &[]);
-    let findings = doctor(&coordinator.url(), federation.ca_pem(), member.shown(), now_s()).await;
+    let findings = doctor(&coordinator.url(), federation.ca_pem(), member.shown(), &direct(), now_s()).await;
     let steps: Vec<&str> = findings.iter().map(|finding| finding.what).collect();
     assert_eq!(
         steps,
@@ -58,7 +58,7 @@ async fn what_is_wrong_before_the_handshake_is_named() {
         (format!("https://{free}"), "reach"),
         (plain.url(), "tls"),
     ] {
-        let findings = doctor(&address, federation.ca_pem(), None, now_s()).await;
+        let findings = doctor(&address, federation.ca_pem(), None, &direct(), now_s()).await;
         assert_eq!(failed(&findings), [step], "{address}: {findings:#?}");
         let last = findings.last().unwrap();
         assert!(last.what == step && last.mend.is_some(), "{findings:#?}");
@@ -76,7 +76,7 @@ async fn a_foreign_authority_a_wrong_name_and_an_expired_server_are_told_apart()
         (&ours, expired, "clock"),
     ] {
         let coordinator = Coordinator::serve(federation.server_tls(&identity)).await;
-        let findings = doctor(&coordinator.url(), ours.ca_pem(), None, now_s()).await;
+        let findings = doctor(&coordinator.url(), ours.ca_pem(), None, &direct(), now_s()).await;
         assert_eq!(failed(&findings), [step], "{findings:#?}");
     }
 }
@@ -86,7 +86,7 @@ async fn a_clock_that_is_off_is_named_with_both_times_and_not_taken_for_a_foreig
     let federation = Federation::new();
     let coordinator = Coordinator::serve(federation.server_tls(&federation.coordinator())).await;
     for (now_s, mend) in [(now_s() - 3 * DAY_S, "it is behind"), (now_s() + 3 * DAY_S, "if it is right")] {
-        let findings = doctor(&coordinator.url(), federation.ca_pem(), None, now_s).await;
+        let findings = doctor(&coordinator.url(), federation.ca_pem(), None, &direct(), now_s).await;
         assert_eq!(failed(&findings), ["clock"], "{findings:#?}");
         let clock = of(&findings, "clock");
         assert!(clock.detail.contains("clock says 2") && clock.detail.contains("valid from 2"), "{clock:?}");
@@ -106,7 +106,7 @@ async fn what_is_wrong_with_the_own_certificate_is_named() {
         (ours.coordinator(), "own certificate"),
         (mixed, "own key"),
     ] {
-        let findings = doctor(&coordinator.url(), ours.ca_pem(), identity.shown(), now_s()).await;
+        let findings = doctor(&coordinator.url(), ours.ca_pem(), identity.shown(), &direct(), now_s()).await;
         assert_eq!(failed(&findings), [step], "{findings:#?}");
         assert!(of(&findings, step).mend.as_ref().unwrap().contains("enrol again"));
     }
@@ -118,7 +118,7 @@ async fn a_revoked_client_learns_it_at_the_last_step() {
     let tls = federation.server_tls_denying(&federation.coordinator(), Arc::new(|_| true));
     let coordinator = Coordinator::serve(tls).await;
     let member = federation.issue(&silo(1), &[]);
-    let findings = doctor(&coordinator.url(), federation.ca_pem(), member.shown(), now_s()).await;
+    let findings = doctor(&coordinator.url(), federation.ca_pem(), member.shown(), &direct(), now_s()).await;
     assert_eq!(failed(&findings), ["admission"], "{findings:#?}");
     assert!(of(&findings, "admission").detail.contains("revoked"));
 }

@@ -156,8 +156,12 @@ fn nothing_that_holds_a_key_shows_it() {
     let identity = federation.coordinator();
     let server = federation.server_tls(&identity);
     let client = federation.client_tls(Some(&federation.issue(&silo(1), &[])));
-    let shown =
-        format!("{:?} {:?} {server:?} {client:?} {:?}", identity.key, federation.ca, client.connector());
+    let shown = format!(
+        "{:?} {:?} {server:?} {client:?} {:?}",
+        identity.key,
+        federation.ca,
+        client.connector(&federation::direct())
+    );
     assert_eq!(
         shown.split_once(" CertificateAuthority").unwrap().0,
         "TransportKey(secret)",

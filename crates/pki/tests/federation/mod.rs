@@ -1,12 +1,16 @@
 //! A federation with one coordinator that answers health checks, over real sockets.
 #![allow(dead_code, unreachable_pub, reason = "each target of these tests uses a part")]
 
+pub mod network;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use identity::Subject;
-use pki::{CertificateAuthority, ClientTls, Denied, Incoming, Peer, ServerTls, TransportKey};
+use pki::{
+    CertificateAuthority, ClientTls, Denied, Incoming, Outgoing, Peer, Proxy, ServerTls, TransportKey,
+};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tonic::service::interceptor::InterceptedService;
@@ -87,15 +91,19 @@ pub struct Coordinator {
 
 impl Coordinator {
     pub async fn serve(tls: ServerTls) -> Self {
-        Self::start(|listener| Incoming::tls(listener, tls)).await
+        Self::serve_at("127.0.0.1:0", tls).await
+    }
+
+    pub async fn serve_at(address: &str, tls: ServerTls) -> Self {
+        Self::start(address, |listener| Incoming::tls(listener, tls)).await
     }
 
     pub async fn serve_plain() -> Self {
-        Self::start(Incoming::plain).await
+        Self::start("127.0.0.1:0", Incoming::plain).await
     }
 
-    async fn start(incoming: impl FnOnce(TcpListener) -> Incoming) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    async fn start(address: &str, incoming: impl FnOnce(TcpListener) -> Incoming) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let callers = Arc::new(Mutex::new(Vec::new()));
@@ -133,9 +141,14 @@ impl Coordinator {
     }
 }
 
+/// By no proxy, whatever the environment says.
+pub fn direct() -> Outgoing {
+    Outgoing::new(Proxy::none())
+}
+
 pub async fn dial(url: &str, tls: &ClientTls) -> Result<Channel, String> {
     let endpoint = Endpoint::from_shared(url.to_owned()).unwrap();
-    endpoint.connect_with_connector(tls.connector()).await.map_err(|error| pki::explain(&error))
+    endpoint.connect_with_connector(tls.connector(&direct())).await.map_err(|error| pki::explain(&error))
 }
 
 pub async fn check(channel: Channel) -> Result<(), String> {
