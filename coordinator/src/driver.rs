@@ -303,9 +303,9 @@ impl Driver {
                     "round committed"
                 );
             }
-            Record::Aborted { outcome, .. } => {
+            Record::Aborted { .. } => {
                 self.outward.metrics.rounds_aborted.inc();
-                tracing::warn!(%outcome, "round aborted");
+                tracing::warn!(outcome = self.core.last_outcome(), "round aborted");
             }
             Record::Dropped { client, reason } => tracing::warn!(%client, %reason, "left out"),
             Record::Refused { client, reason } => tracing::warn!(%client, %reason, "refuses the run"),

@@ -6,8 +6,8 @@ use ed25519_dalek::Signer;
 use identity::{IdentityKey, Member, Roster};
 use params::Digest;
 use protocol::{
-    Artifacts, Attempt, Coordinator, Effect, Effects, Input, Record, Rejection, SessionVersion, Setup,
-    Timestamp, ToClient, ToCoordinator,
+    Artifacts, Attempt, Coordinator, Decline, DropReason, Effect, Effects, Input, Record, Rejection,
+    SessionVersion, Setup, Timestamp, ToClient, ToCoordinator,
 };
 use secagg::{Advert, ClientId};
 use sha2::{Digest as _, Sha256};
@@ -256,4 +256,49 @@ fn a_late_word_of_sitting_out_does_not_cost_a_silo_the_next_attempt() {
     let late = ToCoordinator::Declined { round: Some(1), reason: protocol::Decline::SitsOut };
     assert_eq!(bench.says(1, late), Err(Rejection::StaleAttempt));
     assert_eq!(bench.coordinator.status().clients[0].state, "awaited");
+}
+
+/// Who was left out, by what the journal says.
+fn left_out(bench: &Bench) -> Vec<(u32, &DropReason)> {
+    let dropped = bench.journal.iter().filter_map(|record| match record {
+        Record::Dropped { client, reason } => Some((client.0, reason)),
+        _ => None,
+    });
+    dropped.collect()
+}
+
+#[test]
+fn where_a_round_is_hopeless_because_others_declined_nobody_else_is_called_silent() {
+    let mut bench = Bench::opened();
+    for id in [2, 3] {
+        bench.says(id, ToCoordinator::Declined { round: Some(1), reason: Decline::Unavailable }).unwrap();
+    }
+    let declined = DropReason::Declined(Decline::Unavailable);
+    assert_eq!(left_out(&bench), [(2, &declined), (3, &declined)]);
+    let status = bench.coordinator.status();
+    assert!(status.last_outcome.starts_with("too few silos advertised keys: 0 of 3; "), "{status:?}");
+    assert!(status.last_outcome.contains(&format!("; silo 2 {declined}; silo 3 {declined}")), "{status:?}");
+    for id in [1, 4] {
+        assert!(!status.last_outcome.contains(&format!("silo {id} ")), "{status:?}");
+        let of = status.clients.iter().find(|client| client.id == ClientId(id)).unwrap();
+        assert_eq!(of.last_reason, "", "silo {id} had time left");
+    }
+    // The same after a restart.
+    let again = Coordinator::recover(setup(), &bench.journal, bench.now, &mut Effects::new()).unwrap();
+    assert_eq!(again.last_outcome(), status.last_outcome);
+}
+
+#[test]
+fn who_lets_the_deadline_pass_is_called_silent() {
+    let mut bench = Bench::opened();
+    bench.says(2, ToCoordinator::Declined { round: Some(1), reason: Decline::Unavailable }).unwrap();
+    bench.now = bench.coordinator.status().deadline.unwrap();
+    bench.feed(Input::Tick).unwrap();
+    let silent = DropReason::SilentAtAdvertise;
+    assert_eq!(left_out(&bench)[1..], [(1, &silent), (3, &silent), (4, &silent)]);
+    assert!(
+        bench.coordinator.last_outcome().contains("silo 4 silent"),
+        "{}",
+        bench.coordinator.last_outcome()
+    );
 }

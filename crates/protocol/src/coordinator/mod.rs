@@ -242,7 +242,10 @@ impl Coordinator {
                 phase => match phase.verdict(now, &self.setup.plan) {
                     phase::Verdict::Wait => return,
                     phase::Verdict::Abort(outcome) => {
-                        self.drop_silent(out);
+                        // Where the others cannot be enough any more, who is awaited had time left.
+                        if phase.deadline(&self.setup.plan).is_some_and(|deadline| now >= deadline) {
+                            self.drop_silent(out);
+                        }
                         self.abort(now, outcome, out);
                         continue;
                     }

@@ -5,6 +5,7 @@ use secagg::ClientId;
 use super::Coordinator;
 use super::phase::Phase;
 use super::state::Absence;
+use crate::message::RoundOutcome;
 use crate::spend::spent;
 use crate::status::{ClientStatus, Status};
 use crate::version::SessionVersion;
@@ -44,12 +45,26 @@ impl Coordinator {
             model: state.head.as_ref().map(|head| head.model.params_digest),
             head_round: self.state.head_round(),
             metrics: state.head.as_ref().map(|head| head.metrics.clone()).unwrap_or_default(),
-            last_outcome: state.last_outcome.as_ref().map(ToString::to_string).unwrap_or_default(),
+            last_outcome: self.last_outcome(),
             ended: match &state.phase {
                 Phase::Ended(reason) => Some(reason.to_string()),
                 _ => None,
             },
         }
+    }
+
+    /// How the newest attempt ended; of one that was aborted, also who was out of it and why. A silo that is not named had
+    /// time left.
+    pub fn last_outcome(&self) -> String {
+        let state = &self.state;
+        let Some(outcome) = &state.last_outcome else { return String::new() };
+        let mut told = outcome.to_string();
+        if *outcome != RoundOutcome::Committed {
+            for (client, reason) in &state.last_dropped {
+                told += &format!("; {} {reason}", state.roster.name(*client));
+            }
+        }
+        told
     }
 
     /// Silos that are served in an earlier version than this release's.

@@ -51,6 +51,8 @@ pub(super) struct State {
     /// The last attempt was aborted: wait before the next.
     pub(super) backing_off: bool,
     pub(super) last_outcome: Option<RoundOutcome>,
+    /// Who was out of the newest attempt that was aborted, and why.
+    pub(super) last_dropped: BTreeMap<ClientId, DropReason>,
     /// Members that take no part in the run.
     pub(super) refused: BTreeMap<ClientId, Absence>,
     /// Digests of the reasons that each silo has refused the run for.
@@ -106,6 +108,7 @@ impl State {
             steps: 0,
             backing_off: false,
             last_outcome: None,
+            last_dropped: BTreeMap::new(),
             refused: BTreeMap::new(),
             refusals: BTreeMap::new(),
             apart: BTreeSet::new(),
@@ -338,6 +341,7 @@ impl State {
             self.aborted += 1;
         }
         self.last_outcome = Some(outcome.clone());
+        self.last_dropped = round.dropped.clone();
         self.backing_off = true;
         Phase::Idle
     }
