@@ -9,7 +9,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, ensure};
 use attest::ModelKey;
-use identity::{Authority, IdentityKey, LAST_ROSTER_FILE, LastSigned, Role, Roster, Subject, is_name};
+use identity::{
+    Authority, IdentityKey, LAST_ROSTER_FILE, LastSigned, Role, Roster, SignedRoster, Subject, is_name,
+};
 use pki::{CertificateAuthority, TransportKey};
 use rand::rand_core::UnwrapErr;
 use vault::{MasterSource, Vault};
@@ -17,6 +19,7 @@ use vault::{MasterSource, Vault};
 const DAY_S: u64 = 24 * 3600;
 /// The first administrator's certificate.
 const ADMIN_DAYS: u64 = 90;
+const CONFIG: &str = "coordinator.toml";
 
 /// What `init` makes.
 #[derive(clap::Args, Debug)]
@@ -54,99 +57,117 @@ pub struct Made {
     pub coordinator_key: String,
 }
 
+/// Everything that can fail for what was asked, done before anything is written.
+struct Prepared {
+    authority_key: IdentityKey,
+    issuer: CertificateAuthority,
+    authority: Authority,
+    server: (TransportKey, String),
+    admin: (TransportKey, String),
+    coordinator: IdentityKey,
+    model: ModelKey,
+    roster: SignedRoster,
+}
+
 impl Init {
-    /// Makes everything, or leaves a folder that says where it stopped: nothing is ever overwritten.
+    /// Makes everything, or leaves things as they were: nothing is ever overwritten.
     ///
     /// # Errors
     /// A folder that holds anything, a name or an address that cannot be one, a disk that fails.
     pub fn run(&self) -> anyhow::Result<Made> {
+        let prepared = self.prepare()?;
+        let folder = Unfinished::empty(&self.dir)?;
+        self.write(&self.dir, &prepared)?;
+        folder.finished();
+        let coordinator_key = hex::encode(prepared.coordinator.public().as_bytes());
+        Ok(Made { authority: prepared.authority, coordinator_key })
+    }
+
+    fn prepare(&self) -> anyhow::Result<Prepared> {
         let (host, _) =
             split(&self.address).with_context(|| format!("--address `{}` is no HOST:PORT", self.address))?;
+        if let Some(listen) = &self.listen {
+            split(listen).with_context(|| format!("--listen `{listen}` is no ADDRESS:PORT"))?;
+        }
         ensure!(
             is_name(&self.federation),
             "--federation `{}`: letters, digits, `-`, `_` and `.`",
             self.federation
         );
         let admin = Subject::operator(&self.admin, Role::Admin).context("--admin")?;
-        let folder = empty(&self.dir)?;
         let now_s = SystemTime::now().duration_since(UNIX_EPOCH).context("this machine's clock")?.as_secs();
         let rng = &mut UnwrapErr(rand::rngs::SysRng);
-
-        let master = folder.join("master.key");
-        vault::make_master(&master)?;
-        let vault = Vault::create(&folder, MasterSource::File(master))?;
-        let seal = |name: &str, text: &str| {
-            vault::write_secret(&folder.join(name), &vault, name, text.as_bytes())
-                .with_context(|| format!("cannot write `{name}`"))
-        };
-
         let authority_key = IdentityKey::generate(rng);
-        let own_authority = folder.join("authority");
-        fs::create_dir(&own_authority)?;
-        vault::make_master(&own_authority.join("master.key"))?;
-        let source = MasterSource::File(own_authority.join("master.key"));
-        let authority_vault = Vault::create(&own_authority, source)?;
-        let secret = authority_key.secret_hex();
-        vault::write_secret(
-            &own_authority.join("authority.key"),
-            &authority_vault,
-            "authority.key",
-            secret.as_bytes(),
-        )?;
-
         let issuer = CertificateAuthority::create(&self.federation, now_s)?;
-        seal("ca.key", &issuer.key_pem())?;
         let authority = Authority {
             federation: self.federation.clone(),
             key: hex::encode(authority_key.public().as_bytes()),
             ca_certificate: issuer.certificate_pem().to_owned(),
         };
-        let document = authority.to_canonical();
-        for place in [&folder, &own_authority] {
-            write(&place.join("authority.json"), &document, 0o644)?;
-        }
-        write(&folder.join("ca.crt"), issuer.certificate_pem(), 0o644)?;
-
-        let server = TransportKey::generate()?;
+        let certified = |subject: &Subject, names: &[String], days: u64| {
+            let key = TransportKey::generate()?;
+            let issued = issuer.issue(&key.request_der()?, subject, names, now_s, days * DAY_S)?;
+            anyhow::Ok((key, issued.chain_pem))
+        };
         let names: Vec<String> = std::iter::once(host.to_owned()).chain(self.names.iter().cloned()).collect();
-        let issued = issuer.issue(&server.request_der()?, &Subject::Coordinator, &names, now_s, DAY_S)?;
-        seal("server.key", &server.to_pem())?;
-        write(&folder.join("server.crt"), &issued.chain_pem, 0o644)?;
-
+        let server = certified(&Subject::Coordinator, &names, 1).with_context(|| {
+            format!("no certificate can be made for {}; see --address and --name", names.join(", "))
+        })?;
+        let admin = certified(&admin, &[], ADMIN_DAYS)?;
         let coordinator = IdentityKey::generate(rng);
-        seal("coordinator.key", &coordinator.secret_hex())?;
-        let model = ModelKey::generate(rng)?;
-        let pem = model.to_pem()?;
-        seal("model.key", &pem)?;
-        write(&folder.join("model.pub.pem"), model.public().to_pem(), 0o644)?;
-        let coordinator_key = hex::encode(coordinator.public().as_bytes());
         let roster = Roster {
             format: Some(Roster::FORMAT),
             previous: None,
             federation: self.federation.clone(),
             epoch: 1,
-            coordinator_key: coordinator_key.clone(),
+            coordinator_key: hex::encode(coordinator.public().as_bytes()),
             members: BTreeMap::new(),
         };
-        let signed = roster.sign(&authority_key);
-        write(&folder.join("roster.json"), &serde_json::to_string(&signed)?, 0o644)?;
+        let roster = roster.sign(&authority_key);
+        let model = ModelKey::generate(rng)?;
+        Ok(Prepared { authority_key, issuer, authority, server, admin, coordinator, model, roster })
+    }
+
+    fn write(&self, folder: &Path, made: &Prepared) -> anyhow::Result<()> {
+        let vault = sealed(folder)?;
+        let seal = |name: &str, text: &str| {
+            vault::write_secret(&folder.join(name), &vault, name, text.as_bytes())
+                .with_context(|| format!("cannot write `{name}`"))
+        };
+        let own_authority = folder.join("authority");
+        fs::create_dir(&own_authority)?;
+        let secret = made.authority_key.secret_hex();
+        let key_file = "authority.key";
+        let authority_vault = sealed(&own_authority)?;
+        vault::write_secret(&own_authority.join(key_file), &authority_vault, key_file, secret.as_bytes())?;
+        let document = made.authority.to_canonical();
+        for place in [folder, &own_authority] {
+            write(&place.join("authority.json"), &document, 0o644)?;
+        }
+        seal("ca.key", &made.issuer.key_pem())?;
+        write(&folder.join("ca.crt"), made.issuer.certificate_pem(), 0o644)?;
+        let (server_key, server_chain) = &made.server;
+        seal("server.key", &server_key.to_pem())?;
+        write(&folder.join("server.crt"), server_chain, 0o644)?;
+        seal("coordinator.key", &made.coordinator.secret_hex())?;
+        seal("model.key", &made.model.to_pem()?)?;
+        write(&folder.join("model.pub.pem"), made.model.public().to_pem(), 0o644)?;
+        write(&folder.join("roster.json"), &serde_json::to_string(&made.roster)?, 0o644)?;
         // What the authority extends, whatever a coordinator will show.
-        let last = LastSigned::new(signed.authorise(&authority_key.public())?);
+        let last = LastSigned::new(made.roster.clone().authorise(&made.authority_key.public())?);
         write(&own_authority.join(LAST_ROSTER_FILE), &last.to_json(), 0o644)?;
 
         let own = folder.join("admin");
         fs::create_dir(&own)?;
-        let key = TransportKey::generate()?;
-        let issued = issuer.issue(&key.request_der()?, &admin, &[], now_s, ADMIN_DAYS * DAY_S)?;
-        write(&own.join("operator.key"), &key.to_pem(), 0o600)?;
-        write(&own.join("operator.crt"), &issued.chain_pem, 0o644)?;
+        let (admin_key, admin_chain) = &made.admin;
+        write(&own.join("operator.key"), &admin_key.to_pem(), 0o600)?;
+        write(&own.join("operator.crt"), admin_chain, 0o644)?;
         write(&own.join("authority.json"), &document, 0o644)?;
         write(&own.join("coordinator"), &format!("https://{}\n", self.address), 0o644)?;
 
         // Last: a folder without it was not finished.
         let listen = self.listen.as_ref().unwrap_or(&self.address);
-        write(&folder.join("coordinator.toml"), &configuration(listen, &authority.key), 0o644)?;
-        Ok(Made { authority, coordinator_key })
+        write(&folder.join(CONFIG), &configuration(listen, &made.authority.key), 0o644)
     }
 
     /// [`Init::run`], and what to do next, on standard output.
@@ -202,15 +223,64 @@ fn split(address: &str) -> Option<(&str, u16)> {
     (!host.is_empty()).then_some((host, port.parse().ok()?))
 }
 
-fn empty(folder: &Path) -> anyhow::Result<PathBuf> {
-    let shown = folder.display();
-    fs::create_dir_all(folder).with_context(|| format!("--dir `{shown}` cannot be made"))?;
-    let mut entries = fs::read_dir(folder).with_context(|| format!("--dir `{shown}` cannot be read"))?;
-    ensure!(
-        entries.next().is_none(),
-        "--dir `{shown}` is not empty, and nothing in it is overwritten; name another folder"
-    );
-    Ok(folder.to_owned())
+/// A new vault under a new master key, both in this folder.
+fn sealed(folder: &Path) -> anyhow::Result<Vault> {
+    let master = folder.join("master.key");
+    vault::make_master(&master)?;
+    Ok(Vault::create(folder, MasterSource::File(master))?)
+}
+
+/// A folder that is being filled; what was written is taken away again where it is not finished.
+struct Unfinished<'a> {
+    folder: &'a Path,
+    made: bool,
+    finished: bool,
+}
+
+impl<'a> Unfinished<'a> {
+    /// The folder that `--dir` names, made where it is not there. It is filled in its place: it may be a mounted one, or
+    /// belong to somebody.
+    fn empty(folder: &'a Path) -> anyhow::Result<Self> {
+        let shown = folder.display();
+        let made = !folder.exists();
+        fs::create_dir_all(folder).with_context(|| format!("--dir `{shown}` cannot be made"))?;
+        let mut names = Vec::new();
+        for entry in fs::read_dir(folder).with_context(|| format!("--dir `{shown}` cannot be read"))? {
+            names.push(entry?.file_name());
+        }
+        let cut_off =
+            names.iter().any(|name| name == "master.key") && !names.iter().any(|name| name == CONFIG);
+        ensure!(
+            !cut_off,
+            "--dir `{shown}` holds what an earlier call had written when it was killed: it is of no use, remove the \
+             folder and run this again"
+        );
+        ensure!(
+            names.is_empty(),
+            "--dir `{shown}` is not empty, and nothing in it is overwritten; name another folder"
+        );
+        Ok(Self { folder, made, finished: false })
+    }
+
+    fn finished(mut self) {
+        self.finished = true;
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if self.finished {
+            return;
+        }
+        // What cannot be removed stays, and the next call says so.
+        for entry in fs::read_dir(self.folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        }
+        if self.made {
+            let _ = fs::remove_dir(self.folder);
+        }
+    }
 }
 
 fn write(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
@@ -263,6 +333,53 @@ mod tests {
         let why = init(folder.path()).run().map(|_| ()).unwrap_err().to_string();
         assert!(why.contains("is not empty"), "{why}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_meant_leaves_nothing_and_the_corrected_call_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("new");
+        let changes: [fn(&mut Init); 8] = [
+            |init| init.address = "localhost".into(),
+            |init| init.address = "https://localhost:7440".into(),
+            |init| init.address = "local host:7440".into(),
+            |init| init.address = "localhost:99999".into(),
+            |init| init.listen = Some("0.0.0.0".into()),
+            |init| init.names = vec!["a b".into()],
+            |init| init.federation = "two words".into(),
+            |init| init.admin = String::new(),
+        ];
+        for (place, change) in changes.into_iter().enumerate() {
+            let mut asked = init(&dir);
+            change(&mut asked);
+            assert!(asked.run().is_err(), "{place}");
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{place}");
+        }
+        init(&dir).run().unwrap();
+    }
+
+    #[test]
+    fn what_a_disk_that_fails_has_taken_is_given_back() {
+        let folder = tempfile::tempdir().unwrap();
+        for existing in [false, true] {
+            let dir = folder.path().join(format!("{existing}"));
+            if existing {
+                fs::create_dir(&dir).unwrap();
+            }
+            let unfinished = Unfinished::empty(&dir).unwrap();
+            sealed(&dir).unwrap();
+            fs::create_dir(dir.join("authority")).unwrap();
+            sealed(&dir.join("authority")).unwrap();
+            drop(unfinished);
+            assert_eq!(dir.exists(), existing, "what was there before is there still");
+            init(&dir).run().unwrap();
+        }
+        // A call that was killed cannot tidy up, and the next one says what is to be done.
+        let dir = folder.path().join("killed");
+        fs::create_dir(&dir).unwrap();
+        sealed(&dir).unwrap();
+        let why = init(&dir).run().map(drop).unwrap_err().to_string();
+        assert!(why.contains("remove the folder"), "{why}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use vault::{KEYRING_FILE, MasterSource, Vault};
 
 use crate::Failure;
 use crate::failure::with_causes;
+use crate::files::{NewFolder, cannot_write};
 
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Whoever can read OUT can read the models. The daemon may go on.\n\n\
@@ -35,32 +36,17 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let vault = vault.map_err(|why| Failure::usage(with_causes(&why)))?;
     let published = Published::new(args.data.join(CHECKPOINTS_FOLDER), Some(Arc::new(vault)));
     let names = published.names().map_err(refused)?;
-    let cannot_write =
-        |why: std::io::Error| Failure::failed(format!("`{}` cannot be written: {why}", args.out.display()));
-    match fs::create_dir(&args.out) {
-        Err(why) if why.kind() == std::io::ErrorKind::AlreadyExists => {
-            let text = format!("`{}` exists and is not overwritten: choose another name", args.out.display());
-            return Err(Failure::usage(text));
-        }
-        created => created.map_err(cannot_write)?,
-    }
-    let checkpoints = args.out.join(CHECKPOINTS_FOLDER);
+    let made = NewFolder::beside(&args.out)?;
+    // A run without a version yet is a folder as well.
+    fs::create_dir(made.path().join(CHECKPOINTS_FOLDER)).map_err(|why| cannot_write(&args.out, &why))?;
     for name in &names {
-        let folder = checkpoints.join(name);
-        fs::create_dir_all(&folder).map_err(cannot_write)?;
-        export(&published, name, &folder)?;
+        let folder = Path::new(CHECKPOINTS_FOLDER).join(name);
+        for file in published.files(name).map_err(refused)? {
+            made.add(folder.join(&file), &published.read(name, &file).map_err(refused)?, 0o644)?;
+        }
     }
+    made.put()?;
     println!("{}: {} checkpoints in the clear", args.out.display(), names.len());
-    Ok(())
-}
-
-fn export(published: &Published, name: &str, folder: &Path) -> Result<(), Failure> {
-    for file in published.files(name).map_err(refused)? {
-        let bytes = published.read(name, &file).map_err(refused)?;
-        let path = folder.join(&file);
-        fs::write(&path, bytes)
-            .map_err(|why| Failure::failed(format!("`{}` cannot be written: {why}", path.display())))?;
-    }
     Ok(())
 }
 

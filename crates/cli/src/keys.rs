@@ -1,18 +1,20 @@
 //! `folkmoot keys`: a party's identity key, made on its own machine, and the keys that seal what lies on its disk.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use identity::IdentityKey;
 use rand::rand_core::UnwrapErr;
 use vault::{MasterRotation, MasterSource, Vault, VaultError};
+use zeroize::Zeroizing;
 
 use crate::Failure;
 use crate::connect::Remote;
 use crate::failure::with_causes;
+use crate::files;
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Keys {
@@ -144,7 +146,8 @@ impl Rotate {
 /// Makes a key and writes its secret half to a new file.
 pub(crate) fn create(file: &Path) -> Result<IdentityKey, Failure> {
     let key = IdentityKey::generate(&mut UnwrapErr(rand::rngs::SysRng));
-    write_secret(file, &key).map_err(|why| match why.kind() {
+    let text = Zeroizing::new(format!("{}\n", key.secret_hex().as_str()));
+    files::write_new(file, text.as_bytes(), 0o600).map_err(|why| match why.kind() {
         io::ErrorKind::AlreadyExists => Failure::usage(format!(
             "`{}` exists and is not overwritten: a lost key cannot be made again; choose another name",
             file.display()
@@ -169,13 +172,6 @@ pub(crate) fn read(file: &Path) -> Result<IdentityKey, Failure> {
 /// The public half as rosters and configurations write it.
 pub(crate) fn public_text(key: &IdentityKey) -> String {
     hex::encode(key.public().as_bytes())
-}
-
-fn write_secret(file: &Path, key: &IdentityKey) -> io::Result<()> {
-    let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
-    out.write_all(key.secret_hex().as_bytes())?;
-    out.write_all(b"\n")?;
-    out.sync_all()
 }
 
 #[cfg(test)]

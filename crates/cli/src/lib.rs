@@ -33,6 +33,7 @@ mod doctor;
 mod evaluate;
 mod export;
 mod failure;
+mod files;
 mod incident;
 mod keys;
 mod ledgers;

@@ -17,6 +17,7 @@ use wire::{ChunkVerifier, ModelHeader, limits};
 
 use crate::connect::{Bearer, Link, Remote, refused};
 use crate::failure::with_causes;
+use crate::files::{NewFolder, cannot_write};
 use crate::run::{self, RoundArgs};
 use crate::{Failure, export, model_card};
 
@@ -277,24 +278,9 @@ impl Assembly {
 
 /// Makes a folder of files in one step, so that a reader sees none or all of it.
 pub(crate) fn write_folder(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<(), Failure> {
-    if folder.exists() {
-        let text = format!("`{}` exists and is not overwritten: choose another name", folder.display());
-        return Err(Failure::usage(text));
-    }
-    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let wrong = |why: std::io::Error| cannot_write(folder, &why);
-    let permissions = std::fs::Permissions::from_mode(0o755);
-    let made = tempfile::Builder::new().permissions(permissions).tempdir_in(parent).map_err(wrong)?;
-    for (name, bytes) in files {
-        let file = made.path().join(name);
-        file.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(wrong)?;
-        std::fs::write(file, bytes).map_err(wrong)?;
-    }
-    std::fs::rename(made.path(), folder).map_err(wrong)
-}
-
-fn cannot_write(path: &Path, why: &std::io::Error) -> Failure {
-    Failure::failed(format!("`{}` cannot be written: {why}", path.display()))
+    let made = NewFolder::beside(folder)?;
+    files.iter().try_for_each(|(name, bytes)| made.add(name, bytes, 0o644))?;
+    made.put()
 }
 
 /// Writes beside the target, then renames: a reader sees the old file or the whole new one.

@@ -1,9 +1,6 @@
 //! `folkmoot operators`: certificates of people and programs.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Subcommand;
 use identity::{Authority, Role, Subject};
@@ -15,6 +12,7 @@ use crate::connect::{
     AUTHORITY_FILE, CERTIFICATE_FILE, COORDINATOR_FILE, KEY_FILE, Remote, printable, refused,
 };
 use crate::failure::with_causes;
+use crate::files::NewFolder;
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Operators {
@@ -47,9 +45,8 @@ pub(crate) struct IssueArgs {
 pub(crate) async fn run(operators: Operators) -> Result<(), Failure> {
     let Operators::Issue(args) = operators;
     let subject = Subject::operator(&args.name, args.role).map_err(Failure::usage)?;
-    if args.out.exists() {
-        return Err(exists(&args.out));
-    }
+    // Before anything is issued: a certificate without a place would be lost.
+    let folder = NewFolder::beside(&args.out)?;
     let authority = args.remote.authority()?;
     let url = args.remote.url()?;
     let key = TransportKey::generate().map_err(Failure::failed)?;
@@ -62,10 +59,11 @@ pub(crate) async fn run(operators: Operators) -> Result<(), Failure> {
     let issued = args.remote.admin().await?.issue_operator(request).await.map_err(|why| refused(&why))?;
     let chain = issued.into_inner().chain;
     check(&chain, &key, &authority, &subject)?;
-    write(&args.out, &chain, &key, &authority, &url).map_err(|why| match why.kind() {
-        io::ErrorKind::AlreadyExists => exists(&args.out),
-        _ => Failure::failed(format!("`{}` cannot be written: {why}", args.out.display())),
-    })?;
+    folder.add(KEY_FILE, key.to_pem().as_bytes(), 0o600)?;
+    folder.add(CERTIFICATE_FILE, chain.as_bytes(), 0o644)?;
+    folder.add(AUTHORITY_FILE, authority.to_canonical().as_bytes(), 0o644)?;
+    folder.add(COORDINATOR_FILE, format!("{url}\n").as_bytes(), 0o644)?;
+    folder.put()?;
     println!(
         "`{}`: a folder for {} {}, good for {} days",
         args.out.display(),
@@ -87,21 +85,4 @@ fn check(chain: &str, key: &TransportKey, authority: &Authority, subject: &Subje
     }
     let tls = ClientTls::new(&authority.ca_certificate, Some((chain, key)));
     tls.map(drop).map_err(|why| Failure::verification(with_causes(&why)))
-}
-
-fn write(folder: &Path, chain: &str, key: &TransportKey, authority: &Authority, url: &str) -> io::Result<()> {
-    fs::create_dir(folder)?;
-    let file = |name: &str, text: &str, mode| {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(folder.join(name))?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    };
-    file(KEY_FILE, &key.to_pem(), 0o600)?;
-    file(CERTIFICATE_FILE, chain, 0o644)?;
-    file(AUTHORITY_FILE, &authority.to_canonical(), 0o644)?;
-    file(COORDINATOR_FILE, &format!("{url}\n"), 0o644)
-}
-
-fn exists(folder: &Path) -> Failure {
-    Failure::usage(format!("`{}` exists; write the new folder beside it", folder.display()))
 }

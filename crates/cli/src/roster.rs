@@ -1,8 +1,7 @@
 //! `folkmoot roster`: what the federation's authority signs.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -12,7 +11,7 @@ use wire::v1::ListClientsRequest;
 
 use crate::Failure;
 use crate::connect::{Remote, printable, read_text, refused, roster_key};
-use crate::keys;
+use crate::{files, keys};
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Roster {
@@ -153,12 +152,7 @@ pub(crate) fn write_new(path: &Path, signed: &SignedRoster) -> Result<(), Failur
 
 /// Writes a signed document to a new file.
 pub(crate) fn write_new_text(path: &Path, json: &str) -> Result<(), Failure> {
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(path)
-        .and_then(|mut file| writeln!(file, "{json}"));
-    written.map_err(|why| match why.kind() {
+    files::write_new(path, format!("{json}\n").as_bytes(), 0o666).map_err(|why| match why.kind() {
         io::ErrorKind::AlreadyExists => {
             Failure::usage(format!("`{}` exists; write the new one beside it", path.display()))
         }

@@ -1,0 +1,96 @@
+//! New files and folders that are whole or not there.
+
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::Failure;
+
+/// Writes a file that is not there yet. One that cannot be written whole is taken away again: it would stand in the way of
+/// the next call.
+pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // The failure to write is what is told.
+        let _ = fs::remove_file(path);
+    }
+    written
+}
+
+/// A folder that is being filled beside its place, and gone if it is not [`NewFolder::put`] there.
+pub(crate) struct NewFolder {
+    made: tempfile::TempDir,
+    place: PathBuf,
+}
+
+impl NewFolder {
+    /// Where nothing is yet. That a folder can be made there at all is known once this returns.
+    ///
+    /// # Errors
+    /// A place that is taken, or cannot be written.
+    pub(crate) fn beside(place: &Path) -> Result<Self, Failure> {
+        if place.exists() {
+            let text = format!("`{}` exists and is not overwritten: choose another name", place.display());
+            return Err(Failure::usage(text));
+        }
+        let parent = place.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let made = tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir_in(parent);
+        Ok(Self { made: made.map_err(|why| cannot_write(place, &why))?, place: place.to_owned() })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.made.path()
+    }
+
+    /// Adds a file, and the folders above it.
+    pub(crate) fn add(&self, name: impl AsRef<Path>, bytes: &[u8], mode: u32) -> Result<(), Failure> {
+        let file = self.path().join(name);
+        let written = file.parent().map_or(Ok(()), fs::create_dir_all);
+        written.and_then(|()| write_new(&file, bytes, mode)).map_err(|why| cannot_write(&self.place, &why))
+    }
+
+    /// In one step, so that a reader sees none or all of it.
+    pub(crate) fn put(self) -> Result<(), Failure> {
+        fs::rename(self.path(), &self.place).map_err(|why| cannot_write(&self.place, &why))
+    }
+}
+
+pub(crate) fn cannot_write(path: &Path, why: &io::Error) -> Failure {
+    Failure::failed(format!("`{}` cannot be written: {why}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_not_finished_leaves_nothing_and_a_finished_one_is_whole() {
+        let here = tempfile::tempdir().unwrap();
+        let place = here.path().join("new");
+        let folder = NewFolder::beside(&place).unwrap();
+        folder.add("key", b"k", 0o600).unwrap();
+        assert!(folder.add("key", b"other", 0o600).is_err());
+        drop(folder);
+        assert_eq!(fs::read_dir(here.path()).unwrap().count(), 0);
+        let folder = NewFolder::beside(&place).unwrap();
+        folder.add("key", b"k", 0o600).unwrap();
+        folder.add("a/b", b"ab", 0o644).unwrap();
+        folder.put().unwrap();
+        assert_eq!(fs::read(place.join("a/b")).unwrap(), b"ab");
+        assert_eq!(fs::metadata(place.join("key")).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(&place).unwrap().permissions().mode() & 0o777, 0o755);
+        assert!(matches!(NewFolder::beside(&place), Err(Failure::Usage(_))));
+        assert!(matches!(NewFolder::beside(&here.path().join("no/where")), Err(Failure::Failed(_))));
+    }
+
+    #[test]
+    fn a_file_that_is_there_is_left_as_it_is() {
+        let here = tempfile::tempdir().unwrap();
+        let file = here.path().join("f");
+        write_new(&file, b"one", 0o600).unwrap();
+        assert_eq!(write_new(&file, b"two", 0o600).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&file).unwrap(), b"one");
+    }
+}
