@@ -313,6 +313,8 @@ impl Error for Unresolved {}
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::timeout;
+
     use super::*;
 
     fn at(text: &str) -> SocketAddr {
@@ -340,9 +342,10 @@ mod tests {
             let (_, accept, speak) = *scripts.iter().find(|script| script.0 == address).unwrap();
             async move {
                 let wait = |after: Option<u64>| async move {
+                    let forever = std::future::pending::<()>();
                     match after {
-                        Some(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
-                        None => std::future::pending().await,
+                        Some(ms) => drop(timeout(Duration::from_millis(ms), forever).await),
+                        None => forever.await,
                     }
                 };
                 wait(accept).await;
