@@ -194,10 +194,13 @@ pub async fn run_on(
     };
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<wire::v1::federation_server::FederationServer<Services>>().await;
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(wire::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()?;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(wire::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    // Many tools ask in the older version alone.
+    let (reflection, older_reflection) = (reflection().build_v1()?, reflection().build_v1alpha()?);
     let (stop, stopped) = watch::channel(false);
     let run = operations::Run {
         inbox: inbox.clone(),
@@ -241,6 +244,7 @@ pub async fn run_on(
         .layer(guard)
         .add_service(health_service)
         .add_service(reflection)
+        .add_service(older_reflection)
         .add_service(services.federation())
         .add_service(services.models())
         .add_service(services.operator())

@@ -63,7 +63,7 @@ const fn recorded(path: &'static str, requirement: Requirement, rate: RateClass)
 }
 
 /// Every RPC that the coordinator serves. An RPC that is not here is served to nobody.
-pub const REQUIREMENTS: [Row; 34] = [
+pub const REQUIREMENTS: [Row; 35] = [
     row("/folkmoot.v1.Federation/Session", SILOS, RateClass::Round),
     row("/folkmoot.v1.Federation/BeginUpload", SILOS, RateClass::Round),
     row("/folkmoot.v1.Federation/Upload", SILOS, RateClass::Round),
@@ -102,6 +102,11 @@ pub const REQUIREMENTS: [Row; 34] = [
     row("/grpc.health.v1.Health/Check", Requirement::Anyone, RateClass::Probe),
     row("/grpc.health.v1.Health/Watch", Requirement::Anyone, RateClass::Probe),
     row("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Requirement::Anyone, RateClass::Probe),
+    row(
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        Requirement::Anyone,
+        RateClass::Probe,
+    ),
 ];
 
 /// The row of an RPC.
@@ -124,6 +129,7 @@ mod tests {
             wire::FILE_DESCRIPTOR_SET,
             tonic_health::pb::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
         ] {
             for file in FileDescriptorSet::decode(bytes).unwrap().file {
                 for service in &file.service {

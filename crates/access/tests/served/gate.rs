@@ -86,7 +86,7 @@ async fn an_rpc_that_no_row_names_is_served_to_nobody() {
     let served = Served::new(&rates(100));
     let (admin, _) = served.token("ada", Role::Admin);
     let channel = served.connect(None).await;
-    let path = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo";
+    let path = "/grpc.reflection.v0.ServerReflection/ServerReflectionInfo";
     assert!(requirement(path).is_none());
     assert_eq!(reason(call(&channel, path, Some(&admin)).await), "UNKNOWN_RPC");
 }

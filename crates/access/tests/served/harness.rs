@@ -217,16 +217,17 @@ impl Served {
     /// A port whose connections have proved this, with the desk behind the guard.
     pub(crate) async fn connect(&self, certificate: Option<PeerCertificate>) -> Channel {
         let (_, health) = tonic_health::server::health_reporter();
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(wire::FILE_DESCRIPTOR_SET)
-            .build_v1()
-            .unwrap();
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(wire::FILE_DESCRIPTOR_SET)
+        };
         let server = Server::builder()
             .layer(self.guard.clone())
             .add_service(self.desk.admin())
             .add_service(self.desk.enrolment())
             .add_service(health)
-            .add_service(reflection)
+            .add_service(reflection().build_v1().unwrap())
+            .add_service(reflection().build_v1alpha().unwrap())
             .add_service(crate::live::federation(self.told.lock().unwrap().clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
