@@ -25,20 +25,24 @@ use wire::v1::ClientEnvelope;
 use crate::departures::Departures;
 use crate::jobs::{self, Done, Kept, TrainFailure};
 use crate::link::{Attached, News};
-use crate::models::FetchError;
 use crate::offers::Offers;
 use crate::patience::Patience;
 use crate::spending::{Spending, Upload};
 use crate::witness::Seen;
 use crate::{Ended, RunError};
+use words::{decline_code, note};
 
 mod data;
+mod steps;
+mod words;
 
 /// What the driver works with.
 pub(crate) struct Parts {
     pub(crate) profile: Profile,
     pub(crate) spending: Spending,
     pub(crate) store: Box<dyn Store>,
+    /// The state folder, where evidence is kept.
+    pub(crate) state: PathBuf,
     pub(crate) patience: Patience,
     pub(crate) data: PathBuf,
     pub(crate) channel: Channel,
@@ -56,6 +60,7 @@ pub(crate) struct Driver {
     participant: Participant,
     spending: Spending,
     store: Box<dyn Store>,
+    state: PathBuf,
     patience: Patience,
     clock: Clock,
     data: PathBuf,
@@ -72,6 +77,8 @@ pub(crate) struct Driver {
     jobs: JoinSet<Done>,
     /// The one attempt that anything is held of.
     held: Option<Held>,
+    /// The job that does a step of the server's again.
+    stepping: Option<AbortHandle>,
     /// The job that reads the data for a check-in; a later one takes its place.
     reading: Option<AbortHandle>,
     /// The table, and the version of the model that this silo has computed or fetched last.
@@ -141,6 +148,7 @@ impl Driver {
             participant,
             spending: parts.spending,
             store,
+            state: parts.state,
             patience: parts.patience,
             // No record of a silo holds a time: nothing is owed to an earlier start.
             clock: Clock::not_before(Timestamp(0)),
@@ -155,6 +163,7 @@ impl Driver {
             give_up: Arc::default(),
             jobs: JoinSet::new(),
             held: None,
+            stepping: None,
             reading: None,
             kept: Kept::default(),
             effects: VecDeque::new(),
@@ -277,13 +286,13 @@ impl Driver {
                                 self.ended = Some(Err(RunError::Data(why)));
                                 TrainOutcome::Unavailable
                             }
-                            TrainFailure::Model(_, FetchError::Step(_)) => TrainOutcome::DoesNotFollow,
                             _ => TrainOutcome::Unavailable,
                         }
                     }
                 };
                 self.feed(ClientInput::Trained { at, outcome });
             }
+            Done::Stepped { record, round, result } => self.stepped(record, round, result),
             Done::Read { run, result } => self.data_read(run, result)?,
             Done::Masked { at, result } => {
                 let Some(held) = self.held.as_mut().filter(|held| held.at == at) else { return Ok(()) };
@@ -366,6 +375,8 @@ impl Driver {
                 ClientEffect::Persist(record) => self.note(&record),
                 ClientEffect::Send(message) => self.send(*message),
                 ClientEffect::ReadData { run, plan } => self.read_data(run, plan),
+                ClientEffect::VerifyStep(job) => self.verify_step(job),
+                ClientEffect::Contradiction(contradiction) => self.keep_contradiction(&contradiction)?,
                 ClientEffect::Train(job) => self.train(job),
                 ClientEffect::Mask(job) => self.mask(job),
                 ClientEffect::Upload(header) => self.upload(header),
@@ -484,34 +495,5 @@ impl Driver {
         if tokio::time::timeout(daemon::GOODBYE, over).await.is_err() {
             tracing::debug!("the coordinator did not end the session in time");
         }
-    }
-}
-
-fn note(record: &ClientRecord) {
-    match record {
-        ClientRecord::Joined { run_id, plan, .. } => {
-            tracing::info!(run = run_id.short(), plan = plan.short(), "joined the run");
-        }
-        ClientRecord::SignedIncluded { at, .. } => {
-            tracing::info!(round = at.round, attempt = at.attempt, "included in the sum");
-        }
-        ClientRecord::Advertised { at } => tracing::debug!(round = at.round, "keys advertised"),
-        ClientRecord::Debited { at, .. } => tracing::debug!(round = at.round, "debited, uploading"),
-        ClientRecord::Unmasked { at, .. } => tracing::debug!(round = at.round, "shares returned"),
-        ClientRecord::RosterAdopted { epoch, .. } => tracing::info!(epoch, "a later roster is in force here"),
-        ClientRecord::DataCommitted { commitment } => {
-            tracing::info!(told = commitment.is_some(), "what is told of the data in this run is fixed");
-        }
-        ClientRecord::ChainHead(_) => tracing::debug!("a checkpoint's record follows from the chain"),
-    }
-}
-
-fn decline_code(decline: &Decline) -> &str {
-    match decline {
-        Decline::Policy { code, .. } => code,
-        Decline::SitsOut => "SITS_OUT",
-        Decline::Unavailable => "UNAVAILABLE",
-        Decline::AwaitsOperator(_) => "ROSTER_AWAITS_APPROVAL",
-        Decline::CoordinatorFault(_) => "COORDINATOR_FAULT",
     }
 }

@@ -9,7 +9,7 @@ use chacha20::rand_core::SeedableRng;
 use datasets::{Dataset, DatasetError};
 use identity::{AuthoredPlan, Contribution};
 use params::Digest;
-use protocol::{Attempt, MaskJob, TrainJob, UploadHeader};
+use protocol::{Attempt, MaskJob, StepJob, TrainJob, UploadHeader};
 use secagg::MaskedUpdate;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
@@ -39,6 +39,8 @@ pub(crate) enum Done {
         version: Option<Version>,
         result: Result<Contribution, TrainFailure>,
     },
+    /// One of the server's steps; the version that it led to is held.
+    Stepped { record: Digest, round: u64, result: Result<Version, FetchError> },
     /// Reading the table that is checked in with.
     Read { run: Digest, result: Result<Table, TrainFailure> },
     /// Masking.
@@ -75,6 +77,12 @@ pub(crate) struct Kept {
 /// Reads the table, whatever was read before.
 pub(crate) async fn read(path: PathBuf, run: Digest, plan: Arc<AuthoredPlan>) -> Done {
     Done::Read { run, result: load(path, None, &plan).await }
+}
+
+/// Does one of the server's steps again.
+pub(crate) async fn step(channel: Channel, job: StepJob, held: Option<Version>, patience: Duration) -> Done {
+    let result = models::step(channel, &job, held, patience).await;
+    Done::Stepped { record: job.record, round: job.manifest.round, result }
 }
 
 /// Obtains the model, loads the table where the one kept is not of this plan, and trains.

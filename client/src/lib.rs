@@ -147,6 +147,19 @@ pub enum RunError {
     /// The coordinator's audit log contradicts what was signed before.
     #[error("this silo takes no further part: {0}")]
     History(String),
+    /// The coordinator's record of a round contradicts what this silo saw and signed in it.
+    #[error(
+        "this silo takes no further part: the coordinator signed a record of round {round} whose `{what}` is not what this \
+         silo saw and signed in that round; both are kept in `{}`: show them to the other members", evidence.display()
+    )]
+    Contradiction {
+        /// The round.
+        round: u64,
+        /// What in the record does not fit.
+        what: &'static str,
+        /// The file with both texts.
+        evidence: PathBuf,
+    },
     /// The coordinator does not talk to this silo.
     #[error("the coordinator refused this silo: {0}")]
     RefusedByCoordinator(String),
@@ -168,6 +181,7 @@ impl RunError {
             }
             Self::Data(_) => EXIT_DATA,
             Self::RefusedByCoordinator(_) | Self::RefusedRun(_) | Self::History(_) => EXIT_REFUSED,
+            Self::Contradiction { .. } => EXIT_REFUSED,
         }
     }
 }
@@ -293,6 +307,7 @@ pub async fn run_on(
         spending: Spending::new(ledger, &profile.identity, &profile.policy, daemon::wall_ms),
         profile,
         store: wrap(store),
+        state: config.state_dir.clone(),
         patience,
         data: config.data,
         channel,

@@ -1,8 +1,8 @@
 //! The model to train on: fetched, and shown to follow from the one before it.
 //!
-//! A member does the server's step again, from the published aggregate, and trains on what it computed itself. It
-//! takes the coordinator's word for a model only where there is no step to do: at its first round, where the model
-//! before is the chain's, and after a rollback, whose model is an earlier one of the chain.
+//! A member does every one of the server's steps again, from the published aggregates and in the chain's order, and
+//! trains on what it computed itself. Which step is due is the core's to say; here it is done. A file is fetched where none
+//! is held any more: by then its digest is one that was computed here, or the plan's.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use checkpoint::Manifest;
 use identity::Plan;
 use optim::State;
 use params::{Digest, Params};
-use protocol::{StepFault, TrainJob, check_step};
+use protocol::{StepFault, StepJob, TrainJob, check_step};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use wire::v1::models_client::ModelsClient;
@@ -60,36 +60,39 @@ pub(crate) enum FetchError {
     Step(#[from] StepFault),
 }
 
-/// The version that the job starts from. `held` is the one of an earlier job.
+/// The version of a record whose steps are all verified, so that its digests say everything. `held` is the one of an
+/// earlier job.
 pub(crate) async fn obtain(
     channel: Channel,
     job: &TrainJob,
     held: Option<Version>,
     patience: Duration,
 ) -> Result<Version, FetchError> {
-    let (plan, head) = (&job.plan, &job.head);
-    let model = head.model.params_digest;
-    let source = Source { channel, plan, patience };
-    let names = |manifest: &Manifest, version: &Version| version.is_named_by(manifest);
-    let (Some(parent), Some(_)) = (&job.parent, head.aggregate_digest) else {
-        // A round's record that names no sum, or a chain that begins with one, would get around the step.
-        if head.action.is_none() && model != plan.initial_model().digest() {
-            return Err(StepFault::NoAggregate(head.round).into());
-        }
-        return match held {
-            Some(version) if names(head, &version) => Ok(version),
-            _ => source.version(head).await,
-        };
-    };
+    match held {
+        Some(version) if version.is_named_by(&job.head) => Ok(version),
+        _ => Source { channel, plan: &job.plan, patience }.version(&job.head).await,
+    }
+}
+
+/// Does one of the server's steps again; gives the version that it leads to.
+pub(crate) async fn step(
+    channel: Channel,
+    job: &StepJob,
+    held: Option<Version>,
+    patience: Duration,
+) -> Result<Version, FetchError> {
+    let source = Source { channel, plan: &job.plan, patience };
+    let published = &job.manifest;
+    if published.aggregate_digest.is_none() {
+        return Err(StepFault::NoAggregate(published.round).into());
+    }
     let before = match held {
-        // Another attempt on the same model.
-        Some(version) if names(head, &version) => return Ok(version),
-        Some(version) if names(parent, &version) => version,
-        _ => source.version(parent).await?,
+        Some(version) if version.is_named_by(&job.before) => version,
+        _ => source.version(&job.before).await?,
     };
-    let sum =
-        source.file(head.round, v1::ModelPart::Aggregate, plan.lanes() as u64 * limits::LANE_BYTES).await?;
-    let (params, state) = check_step(plan, head, &before.params, before.state, &sum)?;
+    let most = job.plan.lanes() as u64 * limits::LANE_BYTES;
+    let sum = source.file(published.round, v1::ModelPart::Aggregate, most).await?;
+    let (params, state) = check_step(&job.plan, published, &before.params, before.state, &sum)?;
     Ok(Version { params, state })
 }
 

@@ -13,6 +13,7 @@ mod files;
 mod journal;
 mod logs;
 mod messages;
+mod oracle;
 mod participant;
 mod peers;
 mod script;

@@ -6,6 +6,8 @@ mod ledger;
 mod noise;
 mod plans;
 mod quarantine;
+mod sets;
+mod steps;
 pub(crate) mod world;
 
 use ed25519_dalek::Signer;

@@ -27,11 +27,12 @@ pub(crate) const FOLLOWED: [&str; 3] = ["joined", "chain", "chain"];
 /// Its keys have left.
 pub(crate) const ADVERTISED: [&str; 3] = ["joined", "chain", "advertised"];
 /// Its masked vector may have left.
-pub(crate) const DEBITED: [&str; 4] = ["joined", "chain", "advertised", "debited"];
+pub(crate) const DEBITED: [&str; 5] = ["joined", "chain", "advertised", "sets", "debited"];
 /// Its signature on U3 has left.
-pub(crate) const SIGNED: [&str; 5] = ["joined", "chain", "advertised", "debited", "signed"];
+pub(crate) const SIGNED: [&str; 6] = ["joined", "chain", "advertised", "sets", "debited", "signed"];
 /// Its shares have left.
-pub(crate) const UNMASKED: [&str; 6] = ["joined", "chain", "advertised", "debited", "signed", "unmasked"];
+pub(crate) const UNMASKED: [&str; 7] =
+    ["joined", "chain", "advertised", "sets", "debited", "signed", "unmasked"];
 
 pub(crate) struct Federation {
     pub(crate) plan: Plan,
@@ -218,6 +219,11 @@ impl Federation {
         self.daemon.task.await.unwrap().unwrap_err()
     }
 
+    /// The daemon's state folder; it goes with the federation.
+    pub(crate) fn state(&self) -> std::path::PathBuf {
+        self.folder.path().join("state")
+    }
+
     /// Where the ledger of the daemon's data is.
     pub(crate) fn ledger(&self) -> Ledger {
         ledger_in(&self.folder)
@@ -402,5 +408,7 @@ fn kind(record: &ClientRecord) -> &'static str {
         ClientRecord::SignedIncluded { .. } => "signed",
         ClientRecord::Unmasked { .. } => "unmasked",
         ClientRecord::DataCommitted { .. } => "told",
+        ClientRecord::SetsFixed { .. } => "sets",
+        ClientRecord::StepVerified { .. } => "step",
     }
 }

@@ -1,7 +1,9 @@
 //! Lies about the server's step, which the silo does again by itself before anything of a round leaves.
 
-use checkpoint::{Manifest, OPTIMIZER_FILE, OptimizerArtifact, SignedManifest};
+use checkpoint::{Action, Manifest, OPTIMIZER_FILE, OptimizerArtifact, SignedManifest};
+use client::RunError;
 use identity::Plan;
+use optim::State;
 use params::{Digest, Params};
 use protocol::{Attempt, CoordinatorFault, ToClient, ToCoordinator, aggregate_digest, next_model};
 use wire::v1::ModelPart;
@@ -20,21 +22,30 @@ struct Published {
 }
 
 impl Published {
-    /// What follows from a sum of the three other silos' vectors.
+    /// What follows from version 0 and a sum of the three other silos' vectors.
     fn honest(plan: &Plan) -> Self {
-        let genesis = genesis(plan).0;
-        let before = genesis.verify_strict().unwrap();
         let initial = plan.initial_model();
         let state = plan.initial_state(initial.values().len());
+        Self::after(plan, &genesis(plan).0, initial, state)
+    }
+
+    /// What follows from this one.
+    fn next(&self, plan: &Plan) -> Self {
+        let state = State::from_bytes(&self.optimizer).unwrap();
+        Self::after(plan, &self.signed(), self.model.clone(), state)
+    }
+
+    fn after(plan: &Plan, parent: &SignedManifest, model: Params, state: State) -> Self {
+        let before = parent.verify_strict().unwrap();
         let lanes: Vec<u32> = (1..=plan.lanes() as u32).map(|lane| lane << 16).collect();
-        let next = next_model(plan, &lanes, 3, &initial, state).unwrap();
+        let next = next_model(plan, &lanes, 3, &model, state).unwrap();
         let optimizer = next.state.to_bytes();
         let mut published = Self {
             manifest: Manifest {
-                round: 1,
+                round: before.round + 1,
                 attempt: 1,
-                parent: Some(genesis.digest()),
-                parent_model: Some(initial.digest()),
+                parent: Some(parent.digest()),
+                parent_model: Some(model.digest()),
                 optimizer: Some(OptimizerArtifact {
                     file: OPTIMIZER_FILE.into(),
                     sha256: Digest::sha256(&optimizer),
@@ -48,7 +59,7 @@ impl Published {
                 metrics: next.metrics,
                 ..before
             },
-            model: initial,
+            model,
             optimizer,
             sum: next.sum,
         };
@@ -58,7 +69,7 @@ impl Published {
 
     /// Names another model, soundly.
     fn release(&mut self, model: Params) {
-        let metadata = checkpoint::model_metadata(&self.manifest.run_id, 1);
+        let metadata = checkpoint::model_metadata(&self.manifest.run_id, self.manifest.round);
         let file = checkpoint::model_bytes(&model, &metadata);
         self.manifest.model.sha256 = Digest::sha256(&file);
         self.manifest.model.bytes = file.len() as u64;
@@ -73,23 +84,33 @@ impl Published {
         self.release(Params::new(self.model.layout().clone(), values).unwrap());
     }
 
+    fn signed(&self) -> SignedManifest {
+        SignedManifest::sign(&self.manifest, key(9).signing_key()).unwrap()
+    }
+
     async fn say_in(&self, all: &Federation) {
-        let signed = SignedManifest::sign(&self.manifest, key(9).signing_key()).unwrap();
-        all.process.serve(1, ModelPart::Aggregate, self.manifest.model.params_digest, self.sum.clone());
+        let signed = self.signed();
+        all.process.serve(
+            self.manifest.round,
+            ModelPart::Aggregate,
+            self.manifest.model.params_digest,
+            self.sum.clone(),
+        );
         all.session.say(ToClient::Published(signed)).await;
     }
 
     /// Everything that a silo would need that takes the coordinator's word.
     fn serve_for_the_credulous(&self, all: &Federation) {
-        let name = self.manifest.model.params_digest;
-        let file =
-            checkpoint::model_bytes(&self.model, &checkpoint::model_metadata(&self.manifest.run_id, 1));
-        all.process.serve(1, ModelPart::Parameters, name, file);
-        all.process.serve(1, ModelPart::Optimizer, name, self.optimizer.clone());
+        let (name, round) = (self.manifest.model.params_digest, self.manifest.round);
+        let metadata = checkpoint::model_metadata(&self.manifest.run_id, round);
+        let file = checkpoint::model_bytes(&self.model, &metadata);
+        all.process.serve(round, ModelPart::Parameters, name, file);
+        all.process.serve(round, ModelPart::Optimizer, name, self.optimizer.clone());
     }
 
     fn open(&self) -> ToClient {
-        ToClient::Open { at: SECOND, model: self.manifest.model.params_digest }
+        let at = Attempt { round: self.manifest.round + 1, attempt: 1 };
+        ToClient::Open { at, model: self.manifest.model.params_digest }
     }
 }
 
@@ -180,9 +201,96 @@ async fn a_silo_trains_on_the_model_that_it_computed_itself_and_fetches_none() {
         // Version 0 is fetched once, whichever round needs it first.
         assert_eq!(all.process.asked(), [(0, ModelPart::Parameters), (1, ModelPart::Aggregate)]);
         let journal = match trained_before {
-            true => &["joined", "chain", "advertised", "chain", "advertised"][..],
-            false => &["joined", "chain", "chain", "advertised"],
+            true => &["joined", "chain", "advertised", "chain", "step", "advertised"][..],
+            false => &["joined", "chain", "chain", "step", "advertised"],
         };
         all.ends_with(journal, "computed by itself").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_made_up_model_is_not_trained_on_behind_another_record_nor_by_a_rollback_to_it() {
+    for goes_back in [false, true] {
+        let mut all = Federation::of(plan_with_momentum()).await;
+        let mut made_up = Published::honest(&all.plan);
+        made_up.made_up();
+        let mut last = made_up.next(&all.plan);
+        if goes_back {
+            last.model = made_up.model.clone();
+            last.optimizer.clone_from(&made_up.optimizer);
+            last.manifest = Manifest {
+                round: 2,
+                attempt: 1,
+                action: Some(Action::Rollback { to_round: 1, reason: "r".into(), by: "ops".into() }),
+                parent: Some(made_up.signed().digest()),
+                parent_model: Some(made_up.manifest.model.params_digest),
+                model: made_up.manifest.model.clone(),
+                optimizer: made_up.manifest.optimizer.clone(),
+                ..genesis(&all.plan).0.verify_strict().unwrap()
+            };
+        }
+        for published in [&made_up, &last] {
+            published.serve_for_the_credulous(&all);
+            published.say_in(&all).await;
+        }
+        let reason = fault(CoordinatorFault::Step);
+        let declined = ToCoordinator::Declined { round: Some(3), reason };
+        assert_eq!(all.say(last.open()).await, declined, "goes back: {goes_back}");
+        all.ends_with(&["joined", "chain", "chain", "chain"], "no advert").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silo_that_missed_rounds_does_each_of_their_steps_and_fetches_no_model_but_the_first() {
+    let mut all = Federation::of(plan_with_momentum()).await;
+    let first = Published::honest(&all.plan);
+    let second = first.next(&all.plan);
+    let third = second.next(&all.plan);
+    for published in [&first, &second, &third] {
+        published.say_in(&all).await;
+    }
+    let said = all.say(third.open()).await;
+    assert!(matches!(said, ToCoordinator::Advertise { .. }), "{said:?}");
+    let sums = (1..=3).map(|round| (round, ModelPart::Aggregate));
+    let asked: Vec<_> = std::iter::once((0, ModelPart::Parameters)).chain(sums).collect();
+    assert_eq!(all.process.asked(), asked);
+    all.ends_with(
+        &["joined", "chain", "chain", "chain", "chain", "step", "step", "step", "advertised"],
+        "caught up",
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_leaves_out_a_silo_that_signed_the_included_set_ends_it_and_both_sides_are_kept() {
+    type Lie = fn(&mut Manifest);
+    let lies: [(&str, Lie); 2] = [
+        ("included", |record| record.included = vec![2, 3, 4]),
+        ("transcript", |record| record.transcript = Some(Digest::sha256(b"another"))),
+    ];
+    for (what, lie) in lies {
+        let (all, agreed) = Federation::agreed().await;
+        let mut round = Published::honest(&all.plan);
+        let everyone = vec![1, 2, 3, 4];
+        let record = &mut round.manifest;
+        (record.cohort, record.shared, record.included) = (everyone.clone(), everyone.clone(), everyone);
+        record.transcript = Some(Digest::from_bytes(agreed.r2.0));
+        lie(record);
+        if what == "included" {
+            let reason = "silent: its masked vector did not arrive in time".into();
+            record.left_out = vec![checkpoint::LeftOut { client: 1, reason }];
+        }
+        let mut all = all;
+        all.session.say(ToClient::Published(round.signed())).await;
+        let reason = fault(CoordinatorFault::Chain);
+        assert_eq!(all.session.heard().await, ToCoordinator::Declined { round: None, reason }, "{what}");
+        let path = all.state().join("contradiction-1.txt");
+        let kept = std::fs::read_to_string(&path).unwrap();
+        let why = all.ends_failing().await;
+        assert_eq!(why.exit_code(), 3);
+        let RunError::Contradiction { round: 1, what: named, evidence } = &why else { panic!("{why}") };
+        assert_eq!((*named, evidence), (what, &path));
+        assert!(kept.contains(&String::from_utf8(round.signed().manifest_bytes).unwrap()), "{kept}");
+        assert!(kept.contains(&Digest::from_bytes(agreed.r2.0).to_string()), "{kept}");
     }
 }

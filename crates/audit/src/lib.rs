@@ -65,4 +65,4 @@ pub use folder::FolderError;
 pub use log::{Log, LogError};
 pub use names::{log_name, silo_name};
 pub use verify::{Report, VerifyError, export, read_entries, verify_folder};
-pub use witness::{Witness, WitnessError, cosignatures_by};
+pub use witness::{Witness, WitnessError, cosignatures_by, keep_evidence};

@@ -118,24 +118,34 @@ impl Witness {
         Ok(line)
     }
 
-    /// Keeps both notes and the proof beside the memory; the same once.
+    /// Keeps both notes and the proof beside the memory.
     fn keep_evidence(&self, seen: &Note, offered: &Note, proof: &[Hash]) -> Result<PathBuf, WitnessError> {
         let proof: Vec<String> = proof.iter().map(|hash| format!("{hash:02x?}")).collect();
         let text = format!("seen\n\n{seen}\noffered\n\n{offered}\nproof offered\n\n{}\n", proof.join("\n"));
-        let mut path = PathBuf::new();
-        for n in 1..=EVIDENCE_MAX {
-            path = self.file.with_file_name(format!("equivocation-{n}.txt"));
-            match folder::read_if_there(&path)? {
-                Some(kept) if kept == text.as_bytes() => return Ok(path),
-                Some(_) => {}
-                None => {
-                    store::write_durably(&path, text.as_bytes()).map_err(failed("write", &path))?;
-                    return Ok(path);
-                }
+        keep_evidence(self.file.parent().unwrap_or(Path::new("")), "equivocation", &text)
+    }
+}
+
+/// Keeps a text that proves a lie in `<name>-<n>.txt` of a folder, durably: the same text once, and the first hundred. Gives
+/// the file.
+///
+/// # Errors
+///
+/// A disk that fails.
+pub fn keep_evidence(beside: &Path, name: &str, text: &str) -> Result<PathBuf, WitnessError> {
+    let mut path = PathBuf::new();
+    for n in 1..=EVIDENCE_MAX {
+        path = beside.join(format!("{name}-{n}.txt"));
+        match folder::read_if_there(&path)? {
+            Some(kept) if kept == text.as_bytes() => return Ok(path),
+            Some(_) => {}
+            None => {
+                store::write_durably(&path, text.as_bytes()).map_err(failed("write", &path))?;
+                return Ok(path);
             }
         }
-        Ok(path)
     }
+    Ok(path)
 }
 
 /// Which of these witnesses cosigned a checkpoint, each with its time in seconds since 1970. The log's own signature

@@ -194,6 +194,14 @@ pub enum Refusal {
         /// The smaller of the plan's and the policy's.
         limit: f64,
     },
+    /// The server's steps before this round are still being done again here.
+    #[error(
+        "this silo is catching up: it does {behind} of the server's earlier steps again before it takes part"
+    )]
+    CatchingUp {
+        /// So many.
+        behind: usize,
+    },
     /// Another exact sum on the same model.
     #[error(
         "this silo has uploaded {uploads} times on this model without noise; repeats_without_dp is {repeats}"
@@ -232,6 +240,7 @@ impl Refusal {
             Self::PlanUploads { .. } => "PLAN_UPLOADS",
             Self::PlanBytes { .. } => "PLAN_UPLOAD_BYTES",
             Self::PlanSpent { .. } => "PLAN_SPENT",
+            Self::CatchingUp { .. } => "CATCHING_UP",
             Self::Repeats { .. } => "REPEATS_WITHOUT_DP",
         }
     }

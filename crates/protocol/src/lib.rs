@@ -43,8 +43,8 @@ pub use message::{
     UploadHeader,
 };
 pub use participant::{
-    ClientEffect, ClientEffects, ClientInput, LedgerView, MaskJob, Participant, ParticipantError,
-    ParticipantStatus, Profile, RosterOffer, TrainJob, TrainOutcome,
+    ClientEffect, ClientEffects, ClientInput, Contradiction, LedgerView, MaskJob, Participant,
+    ParticipantError, ParticipantStatus, Profile, RosterOffer, StepJob, StepOutcome, TrainJob, TrainOutcome,
 };
 pub use record::{ClientRecord, Record, RecordError};
 pub use spend::privacy_spent;

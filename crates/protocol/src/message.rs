@@ -198,7 +198,7 @@ pub enum CoordinatorFault {
     /// The plan is not what its author signed, does not parse, or is not the one this run began with.
     #[error("the plan is not usable, not as its author signed it, or not this run's")]
     Plan,
-    /// A record does not follow from the chain seen so far.
+    /// A record does not follow from the chain seen so far, or contradicts what this silo saw and signed in its round.
     #[error("a record that breaks the checkpoint chain")]
     Chain,
     /// The model to train on is not the chain head's.

@@ -240,6 +240,21 @@ pub enum ClientRecord {
         /// The commitment; `None` where the table was not read in time.
         commitment: Option<Digest>,
     },
+    /// Who the masks of an attempt are bound to: written with the debit, so that the round's record can be held against it.
+    SetsFixed {
+        /// Which.
+        at: Attempt,
+        /// U1, ascending.
+        cohort: Vec<ClientId>,
+        /// U2, ascending.
+        shared: Vec<ClientId>,
+    },
+    /// The server's step of this record of the run's chain was done again here, and gives what the record says. Steps are
+    /// done again in the chain's order, so those of all records before it were too.
+    StepVerified {
+        /// Digest of the signed record.
+        record: Digest,
+    },
 }
 
 /// A record's bytes are damaged, or another version wrote them.

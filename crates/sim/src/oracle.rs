@@ -9,7 +9,8 @@ use accounting::{Event, RdpCurve};
 use checkpoint::Manifest;
 use params::Digest;
 use protocol::{
-    Attempt, ClientRecord, DropReason, Record, RoundOutcome, ToClient, ToCoordinator, UploadHeader,
+    Attempt, ClientRecord, Contradiction, DropReason, Record, RoundOutcome, ToClient, ToCoordinator,
+    UploadHeader,
 };
 use secagg::{ClientId, OpenedShare, UnmaskShares};
 
@@ -229,8 +230,20 @@ impl Oracle {
             }
             ClientRecord::Joined { .. }
             | ClientRecord::RosterAdopted { .. }
-            | ClientRecord::DataCommitted { .. } => {}
+            | ClientRecord::DataCommitted { .. }
+            | ClientRecord::SetsFixed { .. }
+            | ClientRecord::StepVerified { .. } => {}
         }
+    }
+
+    /// A silo holds a record for a lie. None of a coordinator's that tells the truth is one.
+    pub(crate) fn silo_contradicts(&mut self, id: ClientId, contradiction: &Contradiction) {
+        let Contradiction { round, what, known, .. } = contradiction;
+        self.check(self.deceived, Invariant::OneChain, || {
+            format!(
+                "silo {id} takes the record of round {round} for a lie by its `{what}`; it knows: {known}"
+            )
+        });
     }
 
     /// How much of a silo's budget it says is gone, and what it may spend at this delta.

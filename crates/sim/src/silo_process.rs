@@ -2,7 +2,7 @@
 
 use params::Digest;
 use protocol::{
-    ClientEffect, ClientInput, ClientRecord, ToClient, ToCoordinator, TrainOutcome, UploadHeader,
+    ClientEffect, ClientInput, ClientRecord, StepOutcome, ToClient, ToCoordinator, TrainOutcome, UploadHeader,
 };
 use secagg::{ClientId, MaskedUpdate};
 
@@ -179,6 +179,14 @@ impl Federation {
                 let version = [u64::from(id.0), silo.life].map(u64::to_le_bytes).concat();
                 let commitment = Some(Digest::sha256(&version));
                 self.done_later(id, ClientInput::DataRead { run, commitment });
+            }
+            ClientEffect::VerifyStep(job) => {
+                let outcome = StepOutcome::Follows;
+                self.done_later(id, ClientInput::StepVerified { record: job.record, outcome });
+            }
+            ClientEffect::Contradiction(contradiction) => {
+                // The refusal that comes with it ends the process.
+                self.oracle.silo_contradicts(id, &contradiction);
             }
             ClientEffect::Train(job) => {
                 let outcome = TrainOutcome::Ready;

@@ -10,8 +10,8 @@ use identity::IdentityKey;
 use params::Digest;
 use protocol::{
     Artifacts, Attempt, ClientEffect, ClientEffects, ClientInput, Coordinator, Effect, Effects, Input,
-    Participant, Profile, Record, RecoverFailure, Recovered, SessionVersion, Setup, Status, Timestamp,
-    ToClient, ToCoordinator, TrainOutcome, UploadHeader,
+    Participant, Profile, Record, RecoverFailure, Recovered, SessionVersion, Setup, Status, StepOutcome,
+    Timestamp, ToClient, ToCoordinator, TrainOutcome, UploadHeader,
 };
 use secagg::ClientId;
 
@@ -224,6 +224,11 @@ impl World {
                 match effect {
                     ClientEffect::Persist(record) => silo.journal.push(record),
                     ClientEffect::Send(message) => self.outbox.push_back((id, *message)),
+                    ClientEffect::VerifyStep(job) => {
+                        let (record, outcome) = (job.record, StepOutcome::Follows);
+                        inputs.push_back(ClientInput::StepVerified { record, outcome });
+                    }
+                    ClientEffect::Contradiction(lie) => panic!("an honest coordinator's record: {lie:?}"),
                     ClientEffect::Train(job) => {
                         inputs.push_back(ClientInput::Trained { at: job.at, outcome: TrainOutcome::Ready });
                     }

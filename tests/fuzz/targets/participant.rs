@@ -3,8 +3,8 @@
 //! An input is a script: an operation a byte, arguments behind it. Whatever it says, the silo says each thing once,
 //! and nothing before it is written down.
 
-use std::collections::BTreeSet;
-use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
 
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use checkpoint::{MANIFEST_FORMAT, Manifest, ModelArtifact, PrivacySpent, SignedManifest, public_key_text};
@@ -12,11 +12,11 @@ use identity::{IdentityKey, Plan};
 use params::Digest;
 use protocol::{
     Attempt, ClientEffect, ClientEffects, ClientInput, ClientRecord, Participant, Profile, Rejection,
-    RoundOutcome, RunEnd, Timestamp, ToClient, ToCoordinator, TrainOutcome,
+    RoundOutcome, RunEnd, StepOutcome, Timestamp, ToClient, ToCoordinator, TrainOutcome,
 };
-use secagg::{Advert, ShareBundle, UnmaskShares};
 
 use super::edits::edited;
+use super::oracle::Oracle;
 use super::peers::{Exchange, OWN};
 use super::script::{Script, piece};
 use super::seeds::{plans, policy, roster, signing_key};
@@ -73,7 +73,7 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("restart-after-answer", [&answered[..], &[RESTART, WELCOME, 0, REQUEST, 0, REQUEST, 4]].concat()),
         (
             "second-round",
-            [&answered[..], &[NEXT_RECORD, 0, OPEN, 1, TRAINED, 0, TICK, 4, ROSTER, 0]].concat(),
+            [&answered[..], &[NEXT_RECORD, 1, OPEN, 2, TRAINED, 0, TICK, 4, ROSTER, 0]].concat(),
         ),
         (
             "other-run",
@@ -153,8 +153,7 @@ impl World {
                     at,
                     outcome: match argument % 3 {
                         0 => TrainOutcome::Ready,
-                        1 => TrainOutcome::Unavailable,
-                        _ => TrainOutcome::DoesNotFollow,
+                        _ => TrainOutcome::Unavailable,
                     },
                 });
             }
@@ -273,11 +272,31 @@ impl World {
     }
 
     fn input(&mut self, input: ClientInput) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            inputs.extend(self.performed(input));
+        }
+        let status = self.participant.status();
+        assert_eq!(status.uploads, self.oracle.debits, "what is spent is what the journal says");
+    }
+
+    /// What the shell answers to it at once.
+    fn performed(&mut self, input: ClientInput) -> Option<ClientInput> {
         let mut effects = ClientEffects::new();
         self.participant.handle(self.now, &mut self.rng, input, &mut effects);
+        let mut answer = None;
         for effect in effects {
             self.oracle.judge(&effect);
             match effect {
+                ClientEffect::VerifyStep(job) => {
+                    let record = job.record;
+                    let outcome = match record.as_bytes()[0] % 8 {
+                        0 => StepOutcome::DoesNotFollow,
+                        1 => StepOutcome::Unavailable,
+                        _ => StepOutcome::Follows,
+                    };
+                    answer = Some(ClientInput::StepVerified { record, outcome });
+                }
                 ClientEffect::Send(message) => self.heard(*message),
                 ClientEffect::ReadData { run, .. } => {
                     assert!(self.participant.status().round.is_none(), "other data in the middle of a round");
@@ -290,8 +309,7 @@ impl World {
                 _ => {}
             }
         }
-        let status = self.participant.status();
-        assert_eq!(status.uploads, self.oracle.debits, "what is spent is what the journal says");
+        answer
     }
 
     fn heard(&mut self, message: ToCoordinator) {
@@ -387,116 +405,4 @@ fn recovered(journal: &[ClientRecord]) -> Participant {
 
 fn attempt(argument: u8) -> Attempt {
     Attempt { round: 1 + u64::from(argument % 3), attempt: 1 + u32::from(argument / 3 % 3) }
-}
-
-/// What a silo may say at most once, by run: a key of two parts and the one value that it may have.
-type Once<K, V> = BTreeMap<(Digest, K), V>;
-
-/// What must hold of everything that leaves the silo, over all its restarts.
-#[derive(Default)]
-struct Oracle {
-    journal: Vec<ClientRecord>,
-    debits: u64,
-    run: Option<Digest>,
-    newest: BTreeMap<Digest, Attempt>,
-    told: Once<(), Digest>,
-    adverts: Once<Attempt, Advert>,
-    bundles: Once<Attempt, ShareBundle>,
-    masks: BTreeSet<(Digest, Attempt)>,
-    uploads: Once<u64, (Attempt, Digest, Digest)>,
-    signatures: Once<u64, [u8; 64]>,
-    answers: Once<u64, UnmaskShares>,
-}
-
-impl Oracle {
-    fn judge(&mut self, effect: &ClientEffect) {
-        match effect {
-            ClientEffect::Persist(record) => self.persisted(record),
-            ClientEffect::Send(message) => self.sent(message),
-            ClientEffect::Mask(job) => {
-                assert!(self.masks.insert((self.current(), job.at)), "one vector is masked in {:?}", job.at);
-            }
-            ClientEffect::Upload(header) => {
-                let debited = |record: &ClientRecord| {
-                    matches!(record, ClientRecord::Debited { at, r2, upload, .. }
-                        if (*at, *r2, *upload) == (header.at, header.r2, header.digest))
-                };
-                assert!(self.holds(debited), "an upload starts before its debit is durable");
-                let upload = (header.at, header.r2, header.digest);
-                once(&mut self.uploads, (self.run, header.at.round), upload, "upload");
-            }
-            ClientEffect::ReadData { .. }
-            | ClientEffect::Train(_)
-            | ClientEffect::Forget(_)
-            | ClientEffect::Offer(_) => {}
-        }
-    }
-
-    fn persisted(&mut self, record: &ClientRecord) {
-        match record {
-            ClientRecord::Joined { run_id, .. } => self.run = Some(*run_id),
-            ClientRecord::Advertised { at } => {
-                let before = self.newest.insert(self.current(), *at);
-                assert!(before.is_none_or(|before| before < *at), "attempts only go up: {before:?}, {at:?}");
-            }
-            ClientRecord::Debited { .. } => self.debits += 1,
-            _ => {}
-        }
-        self.journal.push(record.clone());
-    }
-
-    fn sent(&mut self, message: &ToCoordinator) {
-        match message {
-            ToCoordinator::CheckIn { data: Some(data), .. } => {
-                let written =
-                    |r: &ClientRecord| *r == ClientRecord::DataCommitted { commitment: Some(*data) };
-                assert!(self.holds(written), "a commitment leaves before it is fixed");
-                once(&mut self.told, (self.run, ()), *data, "commitment to the data");
-            }
-            ToCoordinator::Advertise { at, advert } => {
-                let written = |r: &ClientRecord| matches!(r, ClientRecord::Advertised { at: w } if w == at);
-                assert!(self.holds(written), "keys leave before it is written that they did");
-                once(&mut self.adverts, (self.run, *at), advert.clone(), "advert");
-            }
-            ToCoordinator::ShareKeys { at, bundle } => {
-                once(&mut self.bundles, (self.run, *at), bundle.clone(), "bundle");
-            }
-            ToCoordinator::SignIncluded { at, signature } => {
-                let written =
-                    |r: &ClientRecord| matches!(r, ClientRecord::SignedIncluded { at: w, .. } if w == at);
-                assert!(self.holds(written), "a set is signed before it is written that it was");
-                once(&mut self.signatures, (self.run, at.round), signature.signature, "signature");
-            }
-            ToCoordinator::Unmask { at, shares } => {
-                let written = |r: &ClientRecord| matches!(r, ClientRecord::Unmasked { at: w, shares: s, .. } if w == at && s == shares);
-                assert!(self.holds(written), "shares leave before it is written that they did");
-                once(&mut self.answers, (self.run, at.round), shares.clone(), "unmask answer");
-                let spent = self.uploads.contains_key(&(self.current(), at.round));
-                assert!(spent, "an answer in a round without an upload");
-            }
-            _ => {}
-        }
-    }
-
-    /// Whether such a record is durable, in the run of this session.
-    fn holds(&self, wanted: impl Fn(&ClientRecord) -> bool) -> bool {
-        let mut run = None;
-        self.journal.iter().any(|record| {
-            if let ClientRecord::Joined { run_id, .. } = record {
-                run = Some(*run_id);
-            }
-            run == self.run && wanted(record)
-        })
-    }
-
-    fn current(&self) -> Digest {
-        self.run.expect("a silo acts in a run")
-    }
-}
-
-fn once<K: Ord, V: PartialEq>(said: &mut Once<K, V>, (run, key): (Option<Digest>, K), value: V, what: &str) {
-    match said.entry((run.expect("a silo speaks in a run"), key)) {
-        Entry::Vacant(free) => drop(free.insert(value)),
-        Entry::Occupied(taken) => assert!(*taken.get() == value, "a second, different {what}"),
-    }
 }

@@ -364,6 +364,8 @@ fn client_records(session: &Session) -> Vec<(&'static str, ClientRecord)> {
         ("head", ClientRecord::ChainHead(signed(4))),
         ("advertised", ClientRecord::Advertised { at: AT }),
         ("debited", debit),
+        ("sets", ClientRecord::SetsFixed { at: AT, cohort: vec![ClientId(1)], shared: vec![ClientId(1)] }),
+        ("step", ClientRecord::StepVerified { record: named }),
         ("signed", ClientRecord::SignedIncluded { at: AT, request: named }),
         ("unmasked", ClientRecord::Unmasked { at: AT, request: named, shares: session.answers[0].clone() }),
         ("data-committed", ClientRecord::DataCommitted { commitment: Some(named) }),

@@ -2,7 +2,7 @@
 
 use checkpoint::{Action, Manifest, SignedManifest};
 use params::Digest;
-use protocol::{Attempt, ClientEffect, ClientInput, ClientRecord, CoordinatorFault, ToClient};
+use protocol::{Attempt, ClientEffect, ClientInput, ClientRecord, CoordinatorFault, StepOutcome, ToClient};
 
 use super::fault;
 use super::world::{AT, World, assert_refuses, messages};
@@ -31,7 +31,7 @@ fn quarantine(world: &World, round: u64, parent: &SignedManifest, published: u64
 }
 
 /// The newest record that the silo holds.
-fn head(world: &World) -> SignedManifest {
+pub(super) fn head(world: &World) -> SignedManifest {
     let heads = world.journal.iter().rev().find_map(|record| match record {
         ClientRecord::ChainHead(signed) => Some(signed.clone()),
         _ => None,
@@ -129,8 +129,12 @@ fn after_a_rollback_a_silo_trains_on_the_earlier_model_and_not_on_the_one_left_b
     let effects = world.say(ToClient::Open { at: LATER, model: Digest::sha256(b"poisoned") });
     assert_refuses(&effects, Some(9), fault(CoordinatorFault::Quarantined), "the one left behind");
     let effects = world.say(world.open(LATER));
+    let [ClientEffect::VerifyStep(step)] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(step.manifest.round, 1, "that of the one left behind is done again too");
+    let effects =
+        world.input(ClientInput::StepVerified { record: step.record, outcome: StepOutcome::Follows });
     assert!(
-        matches!(&effects[..], [ClientEffect::Train(job)] if job.head.model.params_digest == world.model()),
+        matches!(&effects[..], [ClientEffect::Persist(_), ClientEffect::Train(job)] if job.head.model.params_digest == world.model()),
         "{effects:?}"
     );
     assert!(messages(&effects).is_empty());

@@ -320,9 +320,11 @@ impl World {
         let masked = delivered.mask.masking.mask(vec![0; self.plan.lanes()]);
         let digest = Some(Digest::from_bytes(masked.digest()));
         let header = match &self.input(ClientInput::Masked { at: AT, digest })[..] {
-            [ClientEffect::Persist(ClientRecord::Debited { at: AT, .. }), ClientEffect::Upload(header)] => {
-                header.clone()
-            }
+            [
+                ClientEffect::Persist(ClientRecord::SetsFixed { at: AT, .. }),
+                ClientEffect::Persist(ClientRecord::Debited { at: AT, .. }),
+                ClientEffect::Upload(header),
+            ] => header.clone(),
             other => panic!("an upload starts before its debit is durable: {other:?}"),
         };
         Uploaded { shared: delivered.shared, header, peers: delivered.peers }

@@ -3,7 +3,9 @@
 
 use checkpoint::ChainVerifier;
 use identity::{Policy, PrivacyMode};
-use protocol::{Act, ClientEffect, ClientEffects, ClientInput, Participant, Profile, TrainOutcome};
+use protocol::{
+    Act, ClientEffect, ClientEffects, ClientInput, Participant, Profile, StepOutcome, TrainOutcome,
+};
 use secagg::MaskedUpdate;
 
 use super::*;
@@ -75,6 +77,11 @@ impl Silo {
                 ClientEffect::Send(message) => {
                     driver.take(Event::Said { client: self.id, session: session(self.id), message }).unwrap();
                 }
+                ClientEffect::VerifyStep(job) => {
+                    let (record, outcome) = (job.record, StepOutcome::Follows);
+                    self.input(driver, ClientInput::StepVerified { record, outcome });
+                }
+                ClientEffect::Contradiction(lie) => panic!("an honest coordinator's record: {lie:?}"),
                 ClientEffect::Train(job) => {
                     self.input(driver, ClientInput::Trained { at: job.at, outcome: TrainOutcome::Ready });
                     self.input(driver, ClientInput::Tick);

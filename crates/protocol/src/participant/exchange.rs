@@ -8,7 +8,7 @@ use rand_core::CryptoRng;
 use secagg::{Advert, ClientId, Delivery, DeliveryRejection, IncludedSignature, unmask_request_digest};
 use zeroize::Zeroizing;
 
-use super::round::Step;
+use super::round::{Step, cohort_of};
 use super::{ClientEffect, ClientEffects, MaskJob, Participant, policy};
 use crate::Timestamp;
 use crate::message::{Attempt, CoordinatorFault, Decline, ToCoordinator, UploadHeader};
@@ -147,10 +147,13 @@ impl Participant {
             signature: signature.0,
         };
         let model = round.model;
+        let cohort = cohort_of(&round.adverts).into_iter().collect();
+        let shared = held.u2().into_iter().collect();
         round.step = Step::Uploaded { held, header: header.clone(), durable: false };
         self.round = Some(round);
         // The reservation is the debit, and it is durable before the first byte leaves.
         let now = self.wall(now);
+        self.commit(ClientRecord::SetsFixed { at, cohort, shared }, out);
         self.commit(ClientRecord::Debited { now, at, model, r2, upload: digest, event: event.0 }, out);
         out.push(ClientEffect::Upload(header));
     }

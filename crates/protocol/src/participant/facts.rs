@@ -1,6 +1,6 @@
 //! What a silo's journal says: what it has seen, said and spent. No secrets.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use accounting::Event;
@@ -14,6 +14,9 @@ use crate::Timestamp;
 use crate::message::Attempt;
 use crate::record::ClientRecord;
 use crate::spend::epsilon_of;
+
+use super::sets::Uploaded;
+use super::steps::Pending;
 
 /// All runs of this silo's journal.
 #[derive(Default)]
@@ -39,8 +42,10 @@ pub(super) struct RunFacts {
     pub(super) plan: Digest,
     chain: ChainVerifier,
     head: Option<Arc<Manifest>>,
-    /// The record before the head.
-    parent: Option<Arc<Manifest>>,
+    /// Rounds' records whose steps were not done again here yet, in the chain's order.
+    pending: VecDeque<Pending>,
+    /// Uploads in rounds that no record is known of yet.
+    uploaded: BTreeMap<u64, Uploaded>,
     /// Digests of the chain's records.
     seen_records: BTreeSet<Digest>,
     /// The newest attempt that keys were advertised in.
@@ -69,6 +74,8 @@ pub(super) enum FactError {
     OtherPlan,
     #[error("it is of another run")]
     OtherRun,
+    #[error("it is of another step than the one that is due")]
+    OtherStep,
 }
 
 impl Facts {
@@ -118,7 +125,7 @@ impl Facts {
                 run.chain.push(signed)?;
                 run.seen_records.insert(signed.digest());
                 run.results += u64::from(manifest.round > 0 && manifest.action.is_none());
-                run.parent = run.head.replace(Arc::new(manifest));
+                run.follow(signed.digest(), Arc::new(manifest));
                 Ok(())
             }
             ClientRecord::Advertised { at } => {
@@ -140,6 +147,7 @@ impl Facts {
                     return Err(FactError::NotNew);
                 }
                 run.debited = Some((*at, *r2));
+                run.uploaded.entry(at.round).or_default().debited(*at, *r2);
                 run.debits += 1;
                 self.uploads += 1;
                 match event {
@@ -148,7 +156,18 @@ impl Facts {
                 }
                 Ok(())
             }
-            ClientRecord::SignedIncluded { .. } => Ok(()),
+            ClientRecord::SetsFixed { at, cohort, shared } => {
+                self.current()?.uploaded.entry(at.round).or_default().sets(cohort, shared);
+                Ok(())
+            }
+            ClientRecord::SignedIncluded { at, request } => {
+                self.current()?.uploaded.entry(at.round).or_default().signed(*request);
+                Ok(())
+            }
+            ClientRecord::StepVerified { record } => {
+                let due = self.current()?.pending.pop_front();
+                due.filter(|due| due.record == *record).map(drop).ok_or(FactError::OtherStep)
+            }
             ClientRecord::Unmasked { at, request, shares } => {
                 let run = self.current()?;
                 if run.answer.as_ref().is_some_and(|(answered, _, _)| answered.round >= at.round) {
@@ -207,7 +226,8 @@ impl RunFacts {
             plan,
             chain: ChainVerifier::new(Some(key)),
             head: None,
-            parent: None,
+            pending: VecDeque::new(),
+            uploaded: BTreeMap::new(),
             seen_records: BTreeSet::new(),
             seen: None,
             debited: None,
@@ -236,9 +256,30 @@ impl RunFacts {
         self.head.as_ref().map(|head| head.model.params_digest)
     }
 
-    /// The newest record and the one before it.
-    pub(super) fn head_and_parent(&self) -> Option<(Arc<Manifest>, Option<Arc<Manifest>>)> {
-        Some((Arc::clone(self.head.as_ref()?), self.parent.clone()))
+    /// The newest record.
+    pub(super) fn head(&self) -> Option<&Arc<Manifest>> {
+        self.head.as_ref()
+    }
+
+    fn follow(&mut self, record: Digest, manifest: Arc<Manifest>) {
+        // What an operator did publishes no new model, and version 0 is the plan's.
+        if let (Some(before), None) = (&self.head, &manifest.action) {
+            let (before, manifest) = (Arc::clone(before), Arc::clone(&manifest));
+            self.pending.push_back(Pending { record, manifest, before });
+        }
+        // A later record of these rounds cannot follow.
+        self.uploaded.retain(|round, _| *round > manifest.round);
+        self.head = Some(manifest);
+    }
+
+    /// The steps to be done again, the next one first.
+    pub(super) fn pending(&self) -> &VecDeque<Pending> {
+        &self.pending
+    }
+
+    /// What this silo knows of a round that it uploaded in.
+    pub(super) fn uploaded(&self, round: u64) -> Option<&Uploaded> {
+        self.uploaded.get(&round)
     }
 
     /// Whether this record is in the chain seen so far.

@@ -9,6 +9,8 @@ use params::Digest;
 use secagg::{ClientId, Masking};
 use zeroize::Zeroizing;
 
+use super::sets::Contradiction;
+use super::steps::{StepJob, StepOutcome};
 use crate::Timestamp;
 use crate::message::{Attempt, RunEnd, ToClient, ToCoordinator, UploadHeader};
 use crate::record::ClientRecord;
@@ -45,6 +47,13 @@ pub enum ClientInput {
         at: Attempt,
         /// Whether there is an update.
         outcome: TrainOutcome,
+    },
+    /// The step of this record was done again, or could not be.
+    StepVerified {
+        /// Digest of the signed record.
+        record: Digest,
+        /// What it gave.
+        outcome: StepOutcome,
     },
     /// The vector of this attempt is masked and held by the shell; `None` where it could not be.
     Masked {
@@ -101,8 +110,6 @@ pub enum TrainOutcome {
     Ready,
     /// It could not be made; the silo's own log says why.
     Unavailable,
-    /// The published model does not follow from the published aggregate and the model before it.
-    DoesNotFollow,
 }
 
 /// What the shell must do, in this order.
@@ -120,7 +127,12 @@ pub enum ClientEffect {
         /// Its plan.
         plan: Arc<AuthoredPlan>,
     },
-    /// Fetch the model, check it, train, hold the update; answer with [`ClientInput::Trained`].
+    /// Fetch the published sum, do the server's step again and hold it against the record; answer with
+    /// [`ClientInput::StepVerified`]. At most one is wanted at a time: a later one takes the place of an earlier one.
+    VerifyStep(StepJob),
+    /// Keep this record and what contradicts it where nobody deletes it, and end: the coordinator has signed a lie.
+    Contradiction(Box<Contradiction>),
+    /// Train on the model of the record, whose step is verified, and hold the update; answer with [`ClientInput::Trained`].
     Train(TrainJob),
     /// Quantise, add noise and mask the held update; answer with [`ClientInput::Masked`].
     Mask(Box<MaskJob>),
@@ -152,8 +164,6 @@ pub struct TrainJob {
     pub plan: Arc<AuthoredPlan>,
     /// The chain's head: the record of the model to start from.
     pub head: Arc<Manifest>,
-    /// The record before it; `None` for the initial model.
-    pub parent: Option<Arc<Manifest>>,
     /// For sampling; secret, since it tells which records were in the batch.
     pub seed: Zeroizing<[u8; 32]>,
 }

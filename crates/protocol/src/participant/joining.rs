@@ -7,17 +7,15 @@ use identity::{AuthoredPlan, Plan, Refusal, SignedPlan};
 use params::Digest;
 use rand_core::CryptoRng;
 use secagg::{Advertised, RoundBinding};
-use zeroize::Zeroizing;
 
-use super::round::{Round, Step};
+use super::round::Step;
 use super::{
-    CheckIn, ClientEffect, ClientEffects, CurrentRun, Participant, Shown, TrainJob, TrainOutcome, fault,
-    policy,
+    CheckIn, ClientEffect, ClientEffects, CurrentRun, Participant, Shown, TrainOutcome, fault, policy,
 };
 use crate::Timestamp;
 use crate::message::{Attempt, CoordinatorFault, Decline, ToCoordinator};
 use crate::record::ClientRecord;
-use crate::step::{names_state, round_start};
+use crate::step::names_state;
 
 impl Participant {
     pub(super) fn welcome(
@@ -64,6 +62,7 @@ impl Participant {
             }
         };
         self.run = Some(CurrentRun { id: run_id, plan, check_in });
+        self.catch_up(out);
     }
 
     pub(super) fn data_read(&mut self, id: Digest, commitment: Option<Digest>, out: &mut ClientEffects) {
@@ -121,15 +120,15 @@ impl Participant {
         if facts.holds(&signed) {
             return;
         }
-        let follows = facts.check_next(&signed, &run.id).is_ok_and(|manifest| {
+        let follows = facts.check_next(&signed, &run.id).ok().filter(|manifest| {
             // Version 0 is public: anyone can recompute it, so no silo starts from another one, nor in the middle. Its state is
             // the plan's too.
             let first = facts.head_round().is_none();
             first == (manifest.round == 0)
                 && (!first || manifest.model.params_digest == run.plan.initial_model().digest())
-                && names_state(&run.plan, &manifest)
+                && names_state(&run.plan, manifest)
         });
-        if !follows {
+        let Some(manifest) = follows else {
             // Those between may be lost or still on their way; a coordinator of two chains has none to say.
             if facts.misses_some_before(&signed) && !std::mem::replace(&mut self.asked_again, true) {
                 // Where the check-in is still to come, it asks.
@@ -139,10 +138,17 @@ impl Participant {
                 return;
             }
             return self.decline(None, fault(CoordinatorFault::Chain), out);
+        };
+        if let Some(contradiction) = self.contradiction(&signed, &manifest) {
+            // Kept before a word of it is said.
+            self.erase(out);
+            out.push(ClientEffect::Contradiction(Box::new(contradiction)));
+            return self.decline(None, fault(CoordinatorFault::Chain), out);
         }
         self.asked_again = false;
         self.commit(ClientRecord::ChainHead(signed), out);
         self.leave_quarantined(out);
+        self.catch_up(out);
     }
 
     /// Gives up the attempt in progress where its model is out of use by now. After the upload there is nothing left to
@@ -156,14 +162,7 @@ impl Participant {
         }
     }
 
-    pub(super) fn open(
-        &mut self,
-        now: Timestamp,
-        rng: &mut dyn CryptoRng,
-        at: Attempt,
-        model: Digest,
-        out: &mut ClientEffects,
-    ) {
+    pub(super) fn open(&mut self, now: Timestamp, at: Attempt, model: Digest, out: &mut ClientEffects) {
         if let Some(round) = &self.round
             && round.at == at
         {
@@ -190,19 +189,15 @@ impl Participant {
         if facts.head_model() != Some(model) {
             return self.fault(at, CoordinatorFault::Model, out);
         }
-        let Some((head, parent)) = facts.head_and_parent() else { return };
+        let head_round = facts.head_round().unwrap_or_default();
         let plan = Arc::clone(&run.plan);
-        if let Err(refusal) = self.check_moment(&plan, self.wall(now), head.round) {
+        if let Err(refusal) = self.check_moment(&plan, self.wall(now), head_round) {
             return self.decline(Some(at.round), policy(&refusal), out);
         }
         if let Err(refusal) = self.check_budget(&plan, model).and_then(|()| self.check_plan(&plan)) {
             return self.decline(None, policy(&refusal), out);
         }
-        self.erase(out);
-        let mut seed = Zeroizing::new([0u8; 32]);
-        rng.fill_bytes(seed.as_mut());
-        self.round = Some(Round::open(at, model, round_start(&plan, &head), now));
-        out.push(ClientEffect::Train(TrainJob { at, plan, head, parent, seed }));
+        self.prepare(now, at, out);
     }
 
     /// The wall clock's time, as the shell said it last.
@@ -274,7 +269,6 @@ impl Participant {
                 return;
             }
             TrainOutcome::Unavailable => Decline::Unavailable,
-            TrainOutcome::DoesNotFollow => fault(CoordinatorFault::Step),
         };
         self.erase(out);
         self.decline(Some(at.round), reason, out);

@@ -6,6 +6,8 @@ mod interface;
 mod joining;
 mod rosters;
 mod round;
+mod sets;
+mod steps;
 
 use std::sync::Arc;
 
@@ -23,6 +25,8 @@ pub use interface::{
     Profile, RosterOffer, TrainJob, TrainOutcome,
 };
 use round::{Round, Step};
+pub use sets::Contradiction;
+pub use steps::{StepJob, StepOutcome};
 
 /// A silo in a run.
 pub struct Participant {
@@ -43,6 +47,8 @@ pub struct Participant {
     offered: Option<Offered>,
     /// Other members that have cosigned the coordinator's audit log as this silo sees it.
     witnesses: usize,
+    /// The record whose step the shell does again now.
+    verifying: Option<Digest>,
     /// What the shell said last of the data's ledger.
     ledger: LedgerView,
     /// What the session is spoken in: nothing later than this is said.
@@ -126,6 +132,7 @@ impl Participant {
             asked_again: false,
             offered: None,
             witnesses: 0,
+            verifying: None,
             ledger: LedgerView::default(),
             version: SessionVersion::OLDEST,
         })
@@ -171,6 +178,7 @@ impl Participant {
             ClientInput::Connected { version } => self.version = version,
             ClientInput::Message(message) => self.message(now, rng, message, out),
             ClientInput::Trained { at, outcome } => self.trained(at, outcome, out),
+            ClientInput::StepVerified { record, outcome } => self.step_verified(record, outcome, out),
             ClientInput::Masked { at, digest } => self.masked(now, at, digest, out),
             ClientInput::AcceptRoster { roster } => self.accept_roster(now, roster, out),
             ClientInput::Witnessed { members } => self.witnesses = members,
@@ -179,6 +187,7 @@ impl Participant {
             ClientInput::Tick => {}
         }
         self.check_in_when_due(now, out);
+        self.train_when_prepared(rng, out);
         self.advertise_when_ready(now, rng, out);
     }
 
@@ -228,7 +237,7 @@ impl Participant {
                 self.welcome(now, run_id, plan, Shown { roster, between }, out);
             }
             ToClient::Published(signed) => self.published(signed, out),
-            ToClient::Open { at, model } => self.open(now, rng, at, model, out),
+            ToClient::Open { at, model } => self.open(now, at, model, out),
             ToClient::Roster { at, adverts } => self.roster(rng, at, adverts, out),
             ToClient::Deliver { at, delivery } => self.deliver(rng, at, delivery, out),
             ToClient::UploadDurable { at } => {

@@ -1,7 +1,9 @@
 //! The attempt in progress: the only place where a round's secrets live, in memory and nowhere else.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use checkpoint::Manifest;
 use params::Digest;
 use secagg::{
     Advert, Advertised, ClientId, Delivery, HeldShares, IncludedSignature, ShareBundle, SharesSent,
@@ -27,24 +29,46 @@ pub(super) struct Round {
 
 /// How far it has come. Each step owns the secrets that the next one needs.
 pub(super) enum Step {
+    /// What is before the round is verified.
+    Preparing {
+        head: Arc<Manifest>,
+    },
     Training,
     Trained,
-    Advertised { state: Advertised, advert: Advert },
-    Shared { state: SharesSent },
-    Masking { r2: Digest, held: HeldShares },
-    Uploaded { held: HeldShares, header: UploadHeader, durable: bool },
-    Signed { state: SignedIncluded, included: BTreeSet<ClientId>, signature: IncludedSignature },
-    Answered { included: BTreeSet<ClientId> },
+    Advertised {
+        state: Advertised,
+        advert: Advert,
+    },
+    Shared {
+        state: SharesSent,
+    },
+    Masking {
+        r2: Digest,
+        held: HeldShares,
+    },
+    Uploaded {
+        held: HeldShares,
+        header: UploadHeader,
+        durable: bool,
+    },
+    Signed {
+        state: SignedIncluded,
+        included: BTreeSet<ClientId>,
+        signature: IncludedSignature,
+    },
+    Answered {
+        included: BTreeSet<ClientId>,
+    },
 }
 
 impl Round {
-    pub(super) fn open(at: Attempt, model: Digest, start: Digest, now: Timestamp) -> Self {
+    pub(super) fn open(at: Attempt, head: Arc<Manifest>, start: Digest, now: Timestamp) -> Self {
         Self {
             at,
-            model,
+            model: head.model.params_digest,
             start,
             opened: now,
-            step: Step::Training,
+            step: Step::Preparing { head },
             adverts: Vec::new(),
             bundle: None,
             delivery: None,
@@ -71,12 +95,18 @@ impl Round {
     }
 }
 
+/// U1.
+pub(super) fn cohort_of(adverts: &[Advert]) -> BTreeSet<ClientId> {
+    adverts.iter().map(|advert| advert.id).collect()
+}
+
 impl Step {
     /// Whether nothing of the update has been debited yet.
     pub(super) fn before_upload(&self) -> bool {
         matches!(
             self,
-            Self::Training
+            Self::Preparing { .. }
+                | Self::Training
                 | Self::Trained
                 | Self::Advertised { .. }
                 | Self::Shared { .. }
@@ -86,6 +116,7 @@ impl Step {
 
     pub(super) fn name(&self) -> &'static str {
         match self {
+            Self::Preparing { .. } => "verifying what is before the round",
             Self::Training => "training",
             Self::Trained => "trained, holding until it may say so",
             Self::Advertised { .. } => "keys advertised",

@@ -1,0 +1,144 @@
+//! The server's steps, done again in the chain's order: a silo trains on no model that it did not compute from the
+//! published sums, from version 0 on.
+//!
+//! Normally one step is due when a round opens, that of the round before it, and is done in that round. A silo that was
+//! away, or came later, has many: it does them in the background and sits rounds out meanwhile. A rollback has no step of
+//! its own: its model is that of an earlier record, whose step was among them.
+
+use std::sync::Arc;
+
+use checkpoint::Manifest;
+use identity::{AuthoredPlan, Refusal};
+use params::Digest;
+use rand_core::CryptoRng;
+use zeroize::Zeroizing;
+
+use super::round::{Round, Step};
+use super::{ClientEffect, ClientEffects, Participant, TrainJob, fault, policy};
+use crate::Timestamp;
+use crate::message::{Attempt, CoordinatorFault, Decline};
+use crate::record::ClientRecord;
+use crate::step::round_start;
+
+/// Steps that are waited for in a round. More are done between rounds.
+const STEPS_IN_A_ROUND: usize = 8;
+
+/// A step that was not done again yet.
+pub(super) struct Pending {
+    /// Digest of the signed record.
+    pub(super) record: Digest,
+    pub(super) manifest: Arc<Manifest>,
+    pub(super) before: Arc<Manifest>,
+}
+
+/// One of the server's steps, to be done again.
+pub struct StepJob {
+    /// Digest of the signed record, by which its answer is known: it is never given twice.
+    pub record: Digest,
+    /// The run's plan.
+    pub plan: Arc<AuthoredPlan>,
+    /// What was published.
+    pub manifest: Arc<Manifest>,
+    /// The record before it, of the model that the step starts from. That model was computed here, or is the plan's.
+    pub before: Arc<Manifest>,
+    /// So many are due after it.
+    pub behind: usize,
+}
+
+impl std::fmt::Debug for StepJob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "StepJob(round {}, {} after it)", self.manifest.round, self.behind)
+    }
+}
+
+/// How a [`ClientEffect::VerifyStep`] ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepOutcome {
+    /// The step gives the published model.
+    Follows,
+    /// It could not be done; the silo's own log says why.
+    Unavailable,
+    /// It gives something else.
+    DoesNotFollow,
+}
+
+impl Participant {
+    /// Takes part in the attempt, once everything before it is verified.
+    pub(super) fn prepare(&mut self, now: Timestamp, at: Attempt, out: &mut ClientEffects) {
+        let Some(run) = &self.run else { return };
+        let Some(facts) = self.facts.run(&run.id) else { return };
+        let Some(head) = facts.head().cloned() else { return };
+        let behind = facts.pending().len();
+        let start = round_start(&run.plan, &head);
+        if behind > STEPS_IN_A_ROUND {
+            self.verify_next(out);
+            return self.decline(Some(at.round), policy(&Refusal::CatchingUp { behind }), out);
+        }
+        self.erase(out);
+        self.round = Some(Round::open(at, head, start, now));
+        self.verify_next(out);
+    }
+
+    /// So many that no round has time for them.
+    pub(super) fn catch_up(&mut self, out: &mut ClientEffects) {
+        let facts = self.run.as_ref().and_then(|run| self.facts.run(&run.id));
+        if facts.is_some_and(|facts| facts.pending().len() > STEPS_IN_A_ROUND) {
+            self.verify_next(out);
+        }
+    }
+
+    /// Asks for the step that is due, unless it was asked for.
+    fn verify_next(&mut self, out: &mut ClientEffects) {
+        let Some(run) = &self.run else { return };
+        let Some(facts) = self.facts.run(&run.id) else { return };
+        let Some(due) = facts.pending().front().filter(|due| self.verifying != Some(due.record)) else {
+            return;
+        };
+        self.verifying = Some(due.record);
+        out.push(ClientEffect::VerifyStep(StepJob {
+            record: due.record,
+            plan: Arc::clone(&run.plan),
+            manifest: Arc::clone(&due.manifest),
+            before: Arc::clone(&due.before),
+            behind: facts.pending().len() - 1,
+        }));
+    }
+
+    pub(super) fn step_verified(&mut self, record: Digest, outcome: StepOutcome, out: &mut ClientEffects) {
+        if self.verifying.take_if(|asked| *asked == record).is_none() {
+            return;
+        }
+        let facts = self.run.as_ref().and_then(|run| self.facts.run(&run.id));
+        // Of a run that the coordinator has left meanwhile.
+        let due = facts.and_then(|facts| facts.pending().front()).map(|due| due.record);
+        if due != Some(record) {
+            return;
+        }
+        let reason = match outcome {
+            StepOutcome::Follows => {
+                self.commit(ClientRecord::StepVerified { record }, out);
+                return self.verify_next(out);
+            }
+            StepOutcome::Unavailable => Decline::Unavailable,
+            StepOutcome::DoesNotFollow => fault(CoordinatorFault::Step),
+        };
+        // Outside a round nothing is owed: the next one asks for the step again, and says then what is wrong with it.
+        if let Some(round) = self.round.take_if(|round| matches!(round.step, Step::Preparing { .. })) {
+            self.decline(Some(round.at.round), reason, out);
+        }
+    }
+
+    /// Trains where nothing is left to wait for.
+    pub(super) fn train_when_prepared(&mut self, rng: &mut dyn CryptoRng, out: &mut ClientEffects) {
+        let (Some(run), Some(round)) = (&self.run, &mut self.round) else { return };
+        let Step::Preparing { head } = &round.step else { return };
+        if self.facts.run(&run.id).is_none_or(|facts| !facts.pending().is_empty()) {
+            return;
+        }
+        let mut seed = Zeroizing::new([0u8; 32]);
+        rng.fill_bytes(seed.as_mut());
+        let (at, plan, head) = (round.at, Arc::clone(&run.plan), Arc::clone(head));
+        round.step = Step::Training;
+        out.push(ClientEffect::Train(TrainJob { at, plan, head, seed }));
+    }
+}
