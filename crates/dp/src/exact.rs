@@ -6,7 +6,8 @@ use crate::quantize::{QuantizeError, QuantizedUpdate};
 use crate::scale::Scale;
 use crate::update::LocalUpdate;
 
-/// How an update, its weight and its metrics are laid out as lanes: `[w·Δ…, w, w·metric…]`.
+/// How an update, its weight and its metrics are laid out as lanes: `[w·Δ…, w, w·metric…]`, without the weight's own lane where all
+/// weigh the same.
 ///
 /// Weights are integers up to `2^f`; metrics are clipped to their public ranges and sent as fractions of them. The
 /// weighted mean is taken after the sum, so it equals the plaintext integer mean bit for bit.
@@ -15,6 +16,18 @@ pub struct ExactEncoding {
     scale: Scale,
     coordinate_max: f64,
     metrics: Vec<MetricRange>,
+    weights: WeightLane,
+}
+
+/// What a sum says of the weights in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WeightLane {
+    /// Their sum, which a silo that changes its client can make anything.
+    Summed,
+    /// The same, refused where no weights can have it.
+    Bounded,
+    /// Nothing: each is one, and how many are in a sum is public.
+    Uniform,
 }
 
 /// The public range that a metric is clipped to.
@@ -93,6 +106,23 @@ pub enum DecodeError {
         /// In fixed point.
         sum: i32,
     },
+    /// The weights sum to more than so many silos can have.
+    #[error("the sum of the weights is {sum}, {included} silos have at most {most}")]
+    TooMuchWeight {
+        /// In fixed point.
+        sum: i32,
+        /// Silos in the sum.
+        included: usize,
+        /// In fixed point.
+        most: u64,
+    },
+}
+
+impl DecodeError {
+    /// Whether only weights that no unchanged client sends lead to it.
+    pub fn is_of_weights(self) -> bool {
+        matches!(self, Self::NoWeight { .. } | Self::TooMuchWeight { .. })
+    }
 }
 
 impl ExactEncoding {
@@ -104,7 +134,24 @@ impl ExactEncoding {
         if !(coordinate_max.is_finite() && coordinate_max > 0.0) {
             return Err(EncodingError::CoordinateMax { coordinate_max });
         }
-        Ok(Self { scale, coordinate_max, metrics })
+        Ok(Self { scale, coordinate_max, metrics, weights: WeightLane::Summed })
+    }
+
+    /// The same where every silo weighs one: no weight is sent, so none can be wrong.
+    #[must_use]
+    pub fn of_uniform_weights(self) -> Self {
+        Self { weights: WeightLane::Uniform, ..self }
+    }
+
+    /// The same where a sum of weights that so many silos cannot have is no sum.
+    #[must_use]
+    pub fn of_bounded_weights(self) -> Self {
+        Self { weights: WeightLane::Bounded, ..self }
+    }
+
+    /// How many metrics stand behind the update.
+    pub fn metric_count(&self) -> usize {
+        self.metrics.len()
     }
 
     /// Lanes per unit of weight times coordinate.
@@ -122,34 +169,47 @@ impl ExactEncoding {
         dimension + self.appended()
     }
 
-    /// Reads the sum of the silos' lanes.
+    /// Reads the sum of `included` silos' lanes.
     ///
     /// # Errors
-    /// Too few lanes, or a total weight that is not positive.
+    /// Too few lanes, or a total weight that is not positive or, where that is looked at, too large.
     ///
     /// # Privacy
     /// The sums are exact: who sees two rounds can difference them.
-    pub fn decode(&self, lanes: &[u32]) -> Result<ExactMean, DecodeError> {
+    pub fn decode(&self, lanes: &[u32], included: usize) -> Result<ExactMean, DecodeError> {
         let appended = self.appended();
         let too_few = DecodeError::TooFewLanes { lanes: lanes.len(), appended };
         let dimension =
             lanes.len().checked_sub(appended).filter(|dimension| *dimension > 0).ok_or(too_few)?;
         let (update, rest) = lanes.split_at_checked(dimension).ok_or(too_few)?;
-        let (weight, metrics) = rest.split_first().ok_or(too_few)?;
-        let sum = weight.cast_signed();
-        if sum <= 0 {
-            return Err(DecodeError::NoWeight { sum });
-        }
-        let mean = |lane: &u32| f64::from(lane.cast_signed()) / f64::from(sum);
+        let most = u64::from(self.scale.one()) * included as u64;
+        let (sum, metrics) = if self.weights == WeightLane::Uniform {
+            // Exact: 255 silos and 29 bits.
+            (most as f64, rest)
+        } else {
+            let (weight, metrics) = rest.split_first().ok_or(too_few)?;
+            (f64::from(self.weight(weight.cast_signed(), included, most)?), metrics)
+        };
+        let mean = |lane: &u32| f64::from(lane.cast_signed()) / sum;
         Ok(ExactMean {
             update: update.iter().map(|lane| mean(lane) as f32).collect(),
-            weight: f64::from(sum) / self.scale.factor(),
+            weight: sum / self.scale.factor(),
             metrics: metrics.iter().zip(&self.metrics).map(|(lane, range)| range.at(mean(lane))).collect(),
         })
     }
 
+    fn weight(&self, sum: i32, included: usize, most: u64) -> Result<i32, DecodeError> {
+        if sum <= 0 {
+            return Err(DecodeError::NoWeight { sum });
+        }
+        if self.weights == WeightLane::Bounded && u64::from(sum.unsigned_abs()) > most {
+            return Err(DecodeError::TooMuchWeight { sum, included, most });
+        }
+        Ok(sum)
+    }
+
     fn appended(&self) -> usize {
-        1 + self.metrics.len()
+        usize::from(self.weights != WeightLane::Uniform) + self.metrics.len()
     }
 }
 
@@ -236,7 +296,9 @@ impl LocalUpdate {
             // Exact before it is rounded: the weight has 29 significant bits at most, an f32 has 24, an f64 holds 53.
             update.push((weight * value.clamp(-limit, limit)).round())?;
         }
-        update.push(weight)?;
+        if encoding.weights != WeightLane::Uniform {
+            update.push(weight)?;
+        }
         for (metric, range) in metrics.iter().zip(&encoding.metrics) {
             update.push((weight * range.fraction(*metric)).round())?;
         }
@@ -289,7 +351,7 @@ mod tests {
                 lanes(&encoding, &values, Weight::of_rows(*rows, 8, scale(20)).unwrap(), &[])
             })
             .collect();
-        let mean = encoding.decode(&sum(&vectors)).unwrap();
+        let mean = encoding.decode(&sum(&vectors), vectors.len()).unwrap();
         assert_eq!(mean.weight, 17.0 / 8.0);
         let want = [2.0 / 17.0, -3.0 / 17.0, 5.0 / 17.0, -7.0 / 17.0, 0.0, 0.0, 0.0, 0.0];
         assert_eq!(mean.update, want.map(|share: f64| share as f32));
@@ -307,7 +369,7 @@ mod tests {
                 lanes(&encoding, values, Weight::of_rows(rows, 13, scale(24)).unwrap(), &[])
             })
             .collect();
-        let mean = encoding.decode(&sum(&vectors)).unwrap();
+        let mean = encoding.decode(&sum(&vectors), vectors.len()).unwrap();
         for coordinate in 0..2 {
             let (mut numerator, mut denominator) = (0_i64, 0_i64);
             for (values, rows) in updates.iter().zip(rows) {
@@ -337,7 +399,7 @@ mod tests {
             lanes(&encoding, &[0.0], weight(1), &[2.5, 0.5]),
             lanes(&encoding, &[0.0], weight(3), &[1e9, -1.0]),
         ]);
-        let mean = encoding.decode(&total).unwrap();
+        let mean = encoding.decode(&total, 2).unwrap();
         assert_eq!(mean.metrics, [(2.5 + 3.0 * 10.0) / 4.0, (0.5 - 3.0) / 4.0]);
     }
 
@@ -353,10 +415,41 @@ mod tests {
     #[test]
     fn a_sum_without_weight_or_without_lanes_is_no_mean() {
         let encoding = encoding(12, 1.0, &[(0.0, 1.0)]);
-        assert_eq!(encoding.decode(&[5, 0, 0]), Err(DecodeError::NoWeight { sum: 0 }));
-        assert_eq!(encoding.decode(&[5, u32::MAX, 0]), Err(DecodeError::NoWeight { sum: -1 }));
-        assert_eq!(encoding.decode(&[1, 1]), Err(DecodeError::TooFewLanes { lanes: 2, appended: 2 }));
-        assert_eq!(encoding.decode(&[]), Err(DecodeError::TooFewLanes { lanes: 0, appended: 2 }));
+        assert_eq!(encoding.decode(&[5, 0, 0], 2), Err(DecodeError::NoWeight { sum: 0 }));
+        assert_eq!(encoding.decode(&[5, u32::MAX, 0], 2), Err(DecodeError::NoWeight { sum: -1 }));
+        assert_eq!(encoding.decode(&[1, 1], 2), Err(DecodeError::TooFewLanes { lanes: 2, appended: 2 }));
+        assert_eq!(encoding.decode(&[], 2), Err(DecodeError::TooFewLanes { lanes: 0, appended: 2 }));
+    }
+
+    #[test]
+    fn a_sum_of_weights_that_no_silos_have_is_no_sum_where_it_is_looked_at() {
+        let summed = encoding(12, 1.0, &[]);
+        let bounded = summed.clone().of_bounded_weights();
+        let one = scale(12).one();
+        assert_eq!(bounded.decode(&[5, 2 * one], 2).unwrap().weight, 2.0);
+        let most = u64::from(2 * one);
+        let refused = DecodeError::TooMuchWeight { sum: 2 * one as i32 + 1, included: 2, most };
+        assert_eq!(bounded.decode(&[5, 2 * one + 1], 2), Err(refused));
+        assert!(refused.is_of_weights());
+        assert!(summed.decode(&[5, 2 * one + 1], 2).is_ok(), "as sums were read before");
+    }
+
+    #[test]
+    fn uniform_weights_are_not_sent_and_their_mean_is_that_of_the_weights_that_were() {
+        let summed = encoding(20, 1.0, &[(0.0, 10.0)]);
+        let uniform = summed.clone().of_uniform_weights();
+        let weight = Weight::uniform(scale(20));
+        let updates = [[0.123_456_79_f32, -0.9], [0.5, 0.333_333_34], [-0.062_5, 0.700_000_05]];
+        let of = |encoding: &ExactEncoding| -> Vec<Vec<u32>> {
+            updates.iter().map(|values| lanes(encoding, values, weight, &[2.5])).collect()
+        };
+        let (with, without) = (of(&summed), of(&uniform));
+        assert_eq!((with[0].len(), without[0].len(), uniform.lanes(2)), (4, 3, 3));
+        assert_eq!(uniform.decode(&sum(&without), 3), summed.decode(&sum(&with), 3));
+        // Whatever a silo sends, it moves a coordinate, and there is a mean.
+        let mut moved = sum(&without);
+        moved[2] = moved[2].wrapping_sub(1 << 30);
+        assert_eq!(uniform.decode(&moved, 3).unwrap().weight, 3.0);
     }
 
     #[test]

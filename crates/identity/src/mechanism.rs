@@ -206,6 +206,15 @@ impl Plan {
         Ok(Some(SiloNoise { scale, clip_norm, rows_max, noise: DiscreteGaussian::new(sigma), divisor }))
     }
 
+    /// What of the weights is summed. Format 1 sums them wherever silos average, and takes any sum that is positive.
+    fn weighed(&self, encoding: ExactEncoding, weights: Weights) -> ExactEncoding {
+        match (self.format(), weights) {
+            (1, _) => encoding,
+            (_, Weights::Uniform) => encoding.of_uniform_weights(),
+            (_, Weights::Rows { .. }) => encoding.of_bounded_weights(),
+        }
+    }
+
     /// The plan's arithmetic.
     ///
     /// # Errors
@@ -226,6 +235,7 @@ impl Plan {
                 };
                 let encoding = ExactEncoding::new(scale, coordinate_max, metrics)
                     .map_err(|e| ("privacy.coordinate_max", e.to_string()))?;
+                let encoding = self.weighed(encoding, weights);
                 require_room_for_exact(RING_BITS, cohort_max, &encoding)
                     .map_err(|e| ("privacy.fraction_bits", wrap(&e)))?;
                 Ok(Mechanism::Exact { encoding, weights })
@@ -235,6 +245,7 @@ impl Plan {
                 let scale = scale("privacy.fraction_bits", fraction_bits)?;
                 let encoding = ExactEncoding::new(scale, coordinate_max, Vec::new())
                     .map_err(|e| ("privacy.coordinate_max", e.to_string()))?;
+                let encoding = self.weighed(encoding, Weights::Uniform);
                 require_room_for_exact(RING_BITS, cohort_max, &encoding)
                     .map_err(|e| ("privacy.fraction_bits", wrap(&e)))?;
                 Ok(Mechanism::Exact { encoding, weights: Weights::Uniform })
@@ -311,7 +322,7 @@ impl Mechanism {
                     Weights::Uniform => Weight::uniform(encoding.scale()),
                     Weights::Rows { rows_max } => Weight::of_rows(rows, rows_max, encoding.scale())?,
                 };
-                let wanted = encoding.lanes(0).saturating_sub(1).min(metrics.len());
+                let wanted = encoding.metric_count().min(metrics.len());
                 let metrics = metrics.get(..wanted).unwrap_or_default();
                 let exact = update.quantize_exact(encoding, weight, metrics)?;
                 let plan = WithoutNoise::plan_has_no_privacy();
@@ -371,7 +382,7 @@ impl Mechanism {
     pub fn read_sum(&self, lanes: &[u32], included: usize, state: &State) -> Result<Aggregate, String> {
         match self {
             Self::Exact { encoding, .. } => {
-                let mean = encoding.decode(lanes).map_err(|e| e.to_string())?;
+                let mean = encoding.decode(lanes, included).map_err(|e| e.to_string())?;
                 let metrics = Plan::METRICS.into_iter().zip(mean.metrics).collect();
                 Ok(Aggregate { update: mean.update, metrics, clip_norm: None })
             }

@@ -6,7 +6,7 @@ use params::{Architecture, Digest, Params};
 use serde::{Deserialize, Serialize};
 
 use crate::clipping::Clipping;
-use crate::privacy::{AdaptiveClipping, Privacy, PrivacyMode};
+use crate::privacy::{AdaptiveClipping, Privacy, PrivacyMode, Weights};
 use crate::problems::Problems;
 use crate::refusal::Refusal;
 use crate::validate;
@@ -372,7 +372,17 @@ impl Plan {
         }
     }
 
-    /// How many metric lanes follow the weight in the masked vector.
+    /// Whether the masked vector has a lane of the weight: where silos average with weights that differ, and in format 1
+    /// wherever they average. Weights that are all the same are public, and what is not sent cannot be spoilt.
+    pub fn sums_weights(&self) -> bool {
+        match self.privacy {
+            Privacy::Fedavg { weights, .. } => self.format() == 1 || weights != Weights::Uniform,
+            Privacy::SiloDpSgd { .. } => self.format() == 1,
+            _ => false,
+        }
+    }
+
+    /// How many metric lanes stand last in the masked vector.
     pub fn metric_lanes(&self) -> usize {
         match self.privacy {
             Privacy::Fedavg { evaluate: true, .. } => 2,
@@ -380,14 +390,12 @@ impl Plan {
         }
     }
 
-    /// Lanes of the masked vector: the parameters; one weight where silos average; metrics without noise only; one count
-    /// where the clip norm follows a quantile.
+    /// Lanes of the masked vector: the parameters; the weight, where it is summed; metrics without noise only; one count where
+    /// the clip norm follows a quantile.
     pub fn lanes(&self) -> usize {
         let parameters = self.architecture().parameter_count();
-        match self.privacy {
-            Privacy::Fedavg { .. } | Privacy::SiloDpSgd { .. } => parameters + 1 + self.metric_lanes(),
-            _ => parameters + usize::from(self.adaptive_clipping().is_some()),
-        }
+        let beside = [self.sums_weights(), self.adaptive_clipping().is_some()].map(usize::from);
+        parameters + beside.into_iter().sum::<usize>() + self.metric_lanes()
     }
 
     /// How the clip norm moves; `None` where it is a constant.

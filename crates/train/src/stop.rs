@@ -122,7 +122,7 @@ mod tests {
                 let weight = dp::Weight::uniform(encoding.scale());
                 let exact = update.quantize_exact(&encoding, weight, &[]).unwrap();
                 let lanes = exact.update.without_noise(dp::WithoutNoise::plan_has_no_privacy()).into_lanes();
-                encoding.decode(&lanes).unwrap().update.into_iter().map(f64::from).collect()
+                encoding.decode(&lanes, 1).unwrap().update.into_iter().map(f64::from).collect()
             }
             Trained::Clipped(update) => {
                 let quantized =

@@ -394,7 +394,7 @@ fn a_silos_own_steps_carry_their_noise_in_full() {
         let encoding = dp::ExactEncoding::new(Scale::from_bits(24).unwrap(), 8.0, Vec::new()).unwrap();
         let exact = update.quantize_exact(&encoding, dp::Weight::uniform(encoding.scale()), &[]).unwrap();
         let lanes = exact.update.without_noise(dp::WithoutNoise::plan_has_no_privacy()).into_lanes();
-        encoding.decode(&lanes).unwrap().update
+        encoding.decode(&lanes, 1).unwrap().update
     };
     // Every row is in the batch, so two seeds differ by the noise of one step alone.
     let (a, b) = (update(&plan, 1), update(&plan, 2));
@@ -489,7 +489,7 @@ fn a_perceptron_learns_the_digits() {
     let weight = dp::Weight::uniform(encoding.scale());
     let exact = update.quantize_exact(&encoding, weight, &[]).unwrap();
     let lanes = exact.update.without_noise(dp::WithoutNoise::plan_has_no_privacy()).into_lanes();
-    let trained = model.add(&encoding.decode(&lanes).unwrap().update).unwrap();
+    let trained = model.add(&encoding.decode(&lanes, 1).unwrap().update).unwrap();
     let after = evaluate(&plan, &trained, &held_out).unwrap();
     assert!(after.accuracy >= 0.95, "{after:?}");
 }

@@ -304,8 +304,6 @@ mod tests {
             let beside = plan.lanes() - plan.architecture().parameter_count();
             match plan.mode() {
                 PrivacyMode::Fedavg => assert_eq!((plan.budget(), beside), (None, 3)),
-                // One weight, the same constant in every silo.
-                PrivacyMode::SiloDpSgd => assert_eq!((plan.metric_lanes(), beside), (0, 1)),
                 _ => assert_eq!((plan.metric_lanes(), beside), (0, 0)),
             }
             assert_eq!(plan.event().is_some(), plan.budget().is_some());
