@@ -1,6 +1,6 @@
 //! Silos that lie: each lie fails closed, the run goes on, and the blame is never another's.
 
-use identity::Plan;
+use identity::{Plan, Privacy, Weights};
 use protocol::{DropReason, Record, RoundOutcome, ToCoordinator};
 use secagg::ClientId;
 use sim::{Fate, Federation, Lie, Moment, plan, private_plan, removing_excess};
@@ -94,6 +94,34 @@ fn a_garbage_vector_is_summed_like_any_other_and_never_more_than_once() {
     let federation = lied_to(Lie::Vector);
     assert_eq!(included(&federation), [5, 5, 5]);
     assert!(outcomes(&federation).is_empty() && dropped(&federation).is_empty());
+}
+
+/// The plan of [`lied_to`] with weights that are all the same.
+fn uniform() -> Plan {
+    let mut plan = plan(5, ROUNDS);
+    if let Privacy::Fedavg { weights, .. } = &mut plan.privacy {
+        *weights = Weights::Uniform;
+    }
+    plan
+}
+
+#[test]
+fn weights_that_are_all_the_same_are_not_sent_and_cannot_be_spoiled() {
+    let federation = run(uniform(), Lie::Weight);
+    assert_eq!(included(&federation), [5, 5, 5]);
+    assert!(outcomes(&federation).is_empty(), "{:?}", outcomes(&federation));
+    // A plan of before sends them, and a silo that takes from their sum costs rounds.
+    let federation = run(sim::of_first_format(uniform()), Lie::Weight);
+    assert!(outcomes(&federation).iter().any(|outcome| matches!(outcome, RoundOutcome::Weights(_))));
+}
+
+#[test]
+fn a_silo_that_spoils_the_weights_of_every_sum_is_left_out_and_the_run_goes_on() {
+    let federation = lied_to(Lie::Weight);
+    let spoiled = |outcome: &&RoundOutcome| matches!(outcome, RoundOutcome::Weights(_));
+    assert!((1..=3).contains(&outcomes(&federation).iter().filter(|o| spoiled(o)).count()));
+    let last = federation.opened().last().unwrap();
+    assert!(!last.included.contains(&ClientId(LIAR)), "{:?}", last.included);
 }
 
 #[test]

@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(read.metrics[0].0, Plan::SHARE_WITHIN_CLIP);
         assert!(read.metrics[0].1.abs() < 1e-9);
         let bare = plan.server.initial_state(parameters);
-        assert!(mechanism.read_sum(&lanes, 5, &bare).unwrap_err().contains("no clip norm"));
+        assert!(mechanism.read_sum(&lanes, 5, &bare).unwrap_err().to_string().contains("no clip norm"));
     }
 
     #[test]

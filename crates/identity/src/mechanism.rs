@@ -143,6 +143,17 @@ pub enum ProtectError {
     NoiseSeeds,
 }
 
+/// Why an opened sum cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SumError {
+    /// Its weights are not those of any silos.
+    #[error("{0}")]
+    Weights(String),
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
+}
+
 /// An opened sum, read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Aggregate {
@@ -375,24 +386,27 @@ impl Mechanism {
     /// round.
     ///
     /// # Errors
-    /// A sum that is no mean, in words.
+    /// A sum that is no mean.
     ///
     /// # Shapes
     /// `lanes` as [`Plan::lanes`] says; the update has one value per parameter.
-    pub fn read_sum(&self, lanes: &[u32], included: usize, state: &State) -> Result<Aggregate, String> {
+    pub fn read_sum(&self, lanes: &[u32], included: usize, state: &State) -> Result<Aggregate, SumError> {
         match self {
             Self::Exact { encoding, .. } => {
-                let mean = encoding.decode(lanes, included).map_err(|e| e.to_string())?;
+                let mean = encoding.decode(lanes, included).map_err(|why| match why.is_of_weights() {
+                    true => SumError::Weights(why.to_string()),
+                    false => SumError::Other(why.to_string()),
+                })?;
                 let metrics = Plan::METRICS.into_iter().zip(mean.metrics).collect();
                 Ok(Aggregate { update: mean.update, metrics, clip_norm: None })
             }
             Self::Sums { scale, clipping, divisor, .. } => {
-                clipping.read(dequantize(lanes, *scale), *divisor, state)
+                clipping.read(dequantize(lanes, *scale), *divisor, state).map_err(SumError::Other)
             }
             // The number of silos in the sum is public, so dividing by it spends nothing.
-            Self::Updates { scale, clipping, .. } | Self::Central { scale, clipping, .. } => {
-                clipping.read(dequantize(lanes, *scale), included.max(1) as f64, state)
-            }
+            Self::Updates { scale, clipping, .. } | Self::Central { scale, clipping, .. } => clipping
+                .read(dequantize(lanes, *scale), included.max(1) as f64, state)
+                .map_err(SumError::Other),
         }
     }
 }

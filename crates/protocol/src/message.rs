@@ -325,6 +325,9 @@ pub enum RoundOutcome {
         /// Whose result it goes on from.
         to_round: u64,
     },
+    /// The weights in the opened sum are not those of any silos. Peers are told that the aggregate is not usable.
+    #[error("the aggregate is not usable: {0}")]
+    Weights(String),
 }
 
 /// Why a run ended.

@@ -173,7 +173,7 @@ impl<'a> Rehearsal<'a> {
         self.mechanism.noise_sum(&mut sum, &mut ChaCha20Rng::from_seed(seed(&mut self.rng)));
         let next = next_model(&self.plan, &sum, self.silos.len(), &self.params, self.state.clone())?;
         let read = self.mechanism.read_sum(&sum, self.silos.len(), &self.state);
-        self.aggregate = read.map_err(protocol::RecoverFailure::BadAggregate)?.update;
+        self.aggregate = read.map_err(|why| protocol::RecoverFailure::BadAggregate(why.to_string()))?.update;
         (self.params, self.state, self.sum) = (next.params, next.state, sum);
         self.rounds += 1;
         Ok(&self.params)

@@ -27,6 +27,8 @@ pub enum Lie {
     Complaint,
     /// It sends a vector of random lanes, properly masked and signed.
     Vector,
+    /// It sends a vector whose lane behind the parameters, where there is one, takes from the sum of the weights.
+    Weight,
     /// It sends other bytes than it announced.
     UploadBytes,
     /// It signs two included sets.
@@ -50,7 +52,7 @@ pub enum Lie {
 }
 
 impl Lie {
-    /// All of them that a plan without noise knows.
+    /// All of them that a plan without noise knows, and that a run survives in any cohort: not the one about weights.
     pub const ALL: [Self; 14] = [
         Self::Commitment,
         Self::Seal,
@@ -256,6 +258,10 @@ impl Liar {
         if self.lie == Lie::Vector {
             // Small, so that the sum is still one that a step can be made of.
             plaintext.iter_mut().for_each(|lane| *lane = rng.next_u32() % 1000);
+        }
+        if self.lie == Lie::Weight {
+            let behind = plan.architecture().parameter_count().min(plaintext.len() - 1);
+            plaintext[behind] = 0u32.wrapping_sub(1 << 28);
         }
         let r2 = held.r2();
         let masked = masking.mask(plaintext.clone());

@@ -447,7 +447,7 @@ impl Oracle {
         if let RoundOutcome::WrongSecret { client } = outcome {
             self.blamed(&[*client], "a wrong secret");
         }
-        if let RoundOutcome::BadAggregate(why) = outcome {
+        if let RoundOutcome::BadAggregate(why) | RoundOutcome::Weights(why) = outcome {
             self.check(self.deceived || !self.liars.is_empty(), Invariant::ExactSum, || {
                 format!("a sum of honest updates was not usable: {why}")
             });

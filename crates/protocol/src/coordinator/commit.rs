@@ -76,6 +76,7 @@ impl Coordinator {
                 self.commit(Record::Barred { client, reason: outcome.to_string() }, out);
                 self.abort(now, outcome, out);
             }
+            Err(RecoverFailure::Weights(why)) => self.abort(now, RoundOutcome::Weights(why), out),
             Err(RecoverFailure::BadAggregate(why)) => {
                 self.abort(now, RoundOutcome::BadAggregate(why), out);
             }

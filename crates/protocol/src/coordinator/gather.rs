@@ -46,8 +46,17 @@ impl Coordinator {
         if !waited && (self.state.backing_off || self.expected().any(|client| !here.contains(&client))) {
             return None;
         }
-        let cohort = self.choose(here, rng);
+        let sound = here.difference(&self.left_out()).copied().collect();
+        let mut cohort = self.choose(sound, rng);
+        if cohort.len() < plan.cohort.minimum {
+            cohort = self.choose(here, rng);
+        }
         (cohort.len() >= plan.cohort.minimum).then_some(cohort)
+    }
+
+    /// Who of those that are here is put into no cohort now, since a sum was spoiled.
+    pub(super) fn left_out(&self) -> BTreeSet<ClientId> {
+        self.state.spoiled.left_out(&self.here(), self.setup.plan.cohort.minimum)
     }
 
     /// Willing members whose sessions have checked in.

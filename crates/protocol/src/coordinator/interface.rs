@@ -163,6 +163,9 @@ pub enum RecoverFailure {
     /// The sum or the stepped model is not finite, or a server step is impossible.
     #[error("{0}")]
     BadAggregate(String),
+    /// The weights in the sum are not those of any silos.
+    #[error("{0}")]
+    Weights(String),
 }
 
 /// Why a run cannot start or go on from its journal.

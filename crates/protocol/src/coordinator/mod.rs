@@ -9,6 +9,7 @@ mod opening;
 mod phase;
 mod report;
 mod roster;
+mod spoiled;
 mod state;
 mod told;
 

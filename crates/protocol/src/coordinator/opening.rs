@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use identity::Plan;
+use identity::{Plan, SumError};
 use optim::State;
 use params::{Digest, Params};
 use secagg::{MaskRemoval, RecoverError, recover};
@@ -40,7 +40,7 @@ impl RecoverJob {
 /// Reads an opened sum and steps the model by it.
 ///
 /// # Errors
-/// [`RecoverFailure::BadAggregate`] where the sum is no mean or the stepped model is not finite.
+/// [`RecoverFailure::Weights`] where the weights of the sum cannot be right, [`RecoverFailure::BadAggregate`] where it is no mean or the stepped model is not finite.
 pub fn next_model(
     plan: &Plan,
     sum: &[u32],
@@ -50,7 +50,10 @@ pub fn next_model(
 ) -> Result<NextModel, RecoverFailure> {
     let mechanism =
         plan.mechanism().map_err(|(field, why)| RecoverFailure::BadAggregate(format!("{field}: {why}")))?;
-    let read = mechanism.read_sum(sum, included, &state).map_err(RecoverFailure::BadAggregate)?;
+    let read = mechanism.read_sum(sum, included, &state).map_err(|why| match why {
+        SumError::Weights(why) => RecoverFailure::Weights(why),
+        SumError::Other(why) => RecoverFailure::BadAggregate(why),
+    })?;
     let sum: Vec<u8> = sum.iter().flat_map(|lane| lane.to_le_bytes()).collect();
     let (params, state) = optim::step(&plan.server, state, params, &read.update)
         .map_err(|why| RecoverFailure::BadAggregate(why.to_string()))?;

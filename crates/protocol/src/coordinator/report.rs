@@ -12,6 +12,8 @@ use crate::version::SessionVersion;
 use checkpoint::SignedManifest;
 use params::Digest;
 
+const SUSPECT: &str = "was in every sum whose weights could not be right; nothing is proven";
+
 impl Coordinator {
     /// What an operator sees now.
     pub fn status(&self) -> Status {
@@ -32,8 +34,8 @@ impl Coordinator {
             phase: state.phase.name(),
             deadline: state.phase.deadline(plan),
             waiting_for: self.waiting_for(),
-            waiting_why: [vec![self.waiting_why()], state.notices()].concat().join("; "),
-            notices: [state.notices(), self.older_peers()].concat(),
+            waiting_why: [vec![self.waiting_why()], state.notices(), self.spoiled()].concat().join("; "),
+            notices: [state.notices(), self.spoiled(), self.older_peers()].concat(),
             clients: self.state.roster.members.keys().map(|id| self.client_status(*id)).collect(),
             dropouts: left_out,
             epsilon_left: privacy
@@ -65,6 +67,10 @@ impl Coordinator {
             }
         }
         told
+    }
+
+    fn spoiled(&self) -> Vec<String> {
+        self.state.spoiled.notice(&self.state.roster, &self.left_out()).into_iter().collect()
     }
 
     /// Silos that are served in an earlier version than this release's.
@@ -102,6 +108,7 @@ impl Coordinator {
                 .map(|absence| &absence.reason)
                 .or_else(|| self.reasons.get(&id))
                 .cloned()
+                .or_else(|| self.state.spoiled.is_suspect(&id).then(|| SUSPECT.into()))
                 .unwrap_or_default(),
             rounds_included: tally.included,
             rounds_left_out: tally.left_out,

@@ -12,6 +12,7 @@ use super::Setup;
 use super::actions::Acted;
 use super::phase::{Advertising, Consistency, Phase, Recovering, Round, Sharing, Unmasking, Uploading};
 use super::roster::Lineage;
+use super::spoiled::Spoiled;
 use super::told::DataTold;
 use crate::message::{Attempt, DropReason, RoundOutcome};
 use crate::record::Record;
@@ -63,6 +64,8 @@ pub(super) struct State {
     pub(super) tallies: BTreeMap<ClientId, Tally>,
     /// What silos told of their data.
     pub(super) data: DataTold,
+    /// Who may spoil sums.
+    pub(super) spoiled: Spoiled,
 }
 
 pub(super) struct Run {
@@ -114,6 +117,7 @@ impl State {
             apart: BTreeSet::new(),
             tallies: BTreeMap::new(),
             data: DataTold::default(),
+            spoiled: Spoiled::default(),
         }
     }
 
@@ -265,6 +269,7 @@ impl State {
             (Phase::Recovering(phase), Record::Committed { manifest, .. }) => {
                 self.tally(&phase);
                 self.data.committed();
+                self.spoiled.commit(&phase.included);
                 self.push_head(manifest);
                 self.committed += 1;
                 self.aborted_since.clear();
@@ -336,6 +341,9 @@ impl State {
             attempt: round.at.attempt,
             outcome: outcome.to_string(),
         });
+        if let (Phase::Recovering(phase), RoundOutcome::Weights(_)) = (phase, outcome) {
+            self.spoiled.spoil(&phase.included);
+        }
         self.next = self.next_after(phase, setup);
         if self.next.round > round.at.round {
             self.aborted += 1;

@@ -91,7 +91,8 @@ impl From<RoundOutcome> for v1::RoundOutcome {
             RoundOutcome::Complaint { accuser, accused } => {
                 Outcome::Complaint(v1::Accusation { accuser: accuser.0, accused: accused.0 })
             }
-            RoundOutcome::BadAggregate(why) => Outcome::BadAggregate(cut(why)),
+            // Which kind it was decides what a coordinator does next, and nothing that a silo does.
+            RoundOutcome::BadAggregate(why) | RoundOutcome::Weights(why) => Outcome::BadAggregate(cut(why)),
             RoundOutcome::Quarantined { round } => Outcome::Quarantined(round),
             RoundOutcome::RolledBack { to_round } => Outcome::RolledBack(to_round),
         };
