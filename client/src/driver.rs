@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use daemon::Clock;
-use identity::{AuthoredPlan, AuthorisedRoster, Contribution};
+use identity::{AuthorisedRoster, Contribution};
 use ledger::LedgerError;
 use params::Digest;
 use protocol::{
-    Attempt, ClientEffect, ClientEffects, ClientInput, ClientRecord, Decline, Participant, Profile,
-    Timestamp, ToClient, ToCoordinator, TrainOutcome, UploadHeader,
+    ClientEffect, ClientEffects, ClientInput, ClientRecord, Debit, Decline, JobId, Participant, Profile,
+    Timestamp, ToClient, ToCoordinator, TrainOutcome, UploadHeader, Vector,
 };
 use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
@@ -35,6 +35,9 @@ use words::{decline_code, note};
 mod data;
 mod steps;
 mod words;
+
+/// Events taken before what stands ready is performed: enough for one fsync to serve many.
+const AT_ONCE: usize = 64;
 
 /// What the driver works with.
 pub(crate) struct Parts {
@@ -80,7 +83,7 @@ pub(crate) struct Driver {
     /// The job that does a step of the server's again.
     stepping: Option<AbortHandle>,
     /// The job that reads the data for a check-in; a later one takes its place.
-    reading: Option<AbortHandle>,
+    reading: Option<(JobId, AbortHandle)>,
     /// The table, and the version of the model that this silo has computed or fetched last.
     kept: Kept,
     /// Effects not yet performed, in order.
@@ -91,16 +94,17 @@ pub(crate) struct Driver {
 
 /// What the shell holds of an attempt, in memory only. Dropping it stops its job and wipes its contribution.
 struct Held {
-    at: Attempt,
+    /// The training that it is of: the core's name for all of this.
+    work: JobId,
     /// How long the coordinator may be silent under the attempt's plan.
     patience: Duration,
-    /// The plan, and the model that is trained on: what the vector is debited under.
-    plan: Arc<AuthoredPlan>,
-    model: Digest,
     /// Of the table that was trained on: the one kept may be a newer one by now.
     data_version: Option<Digest>,
     contribution: Option<Contribution>,
-    masked: Option<Arc<MaskedUpdate>>,
+    /// The masking, once it has begun.
+    masking: Option<JobId>,
+    /// The vector, by the digest of its bytes.
+    masked: Option<(Digest, Arc<MaskedUpdate>)>,
     job: Option<AbortHandle>,
 }
 
@@ -177,20 +181,24 @@ impl Driver {
         loop {
             let deadline = self.participant.deadline();
             let event = tokio::select! {
+                // In this order: news may come without end, all others do not.
+                biased;
                 () = &mut shutdown => {
                     tracing::info!("stopping; the journal holds everything that was said");
                     self.say_goodbye().await;
                     return Ok(Ended::ShutDown);
                 }
-                Some(news) = self.news.recv() => Event::News(news),
                 Some(done) = self.jobs.join_next() => Event::Done(done),
                 roster = self.offers.accepted() => Event::Accepted(roster),
                 Some(seen) = self.seen.recv() => Event::Seen(seen),
                 () = self.clock.reached(deadline) => Event::Tick,
+                Some(news) = self.news.recv() => Event::News(news),
             };
             self.take(event)?;
-            // Whatever else is here already shares one fsync with it.
-            while let Some(event) = self.ready() {
+            // Whatever else is here already shares one fsync with it; a coordinator that never pauses does not put off for
+            // ever what is to be done.
+            for _ in 0..AT_ONCE {
+                let Some(event) = self.ready() else { break };
                 self.take(event)?;
             }
             self.perform()?;
@@ -201,11 +209,12 @@ impl Driver {
         }
     }
 
+    /// What is done comes before what is said: the coordinator decides how much is said.
     fn ready(&mut self) -> Option<Event> {
-        if let Ok(news) = self.news.try_recv() {
-            return Some(Event::News(news));
+        if let Some(done) = self.jobs.try_join_next() {
+            return Some(Event::Done(done));
         }
-        self.jobs.try_join_next().map(Event::Done)
+        self.news.try_recv().ok().map(Event::News)
     }
 
     fn take(&mut self, event: Event) -> Result<(), RunError> {
@@ -246,7 +255,8 @@ impl Driver {
                 code = wire::Refusal::reason(rejection),
                 "the coordinator refused a message: {rejection}"
             ),
-            ToClient::Open { .. } => {
+            // Said again it begins nothing, and costs no reading of the ledger.
+            ToClient::Open { at, model } if self.participant.would_begin(*at, *model) => {
                 let run = self.participant.status().run_id;
                 let plan = self.participant.plan().map(|plan| &**plan);
                 let view = block_in_place(|| self.spending.view(run, plan))?;
@@ -264,20 +274,24 @@ impl Driver {
 
     fn done(&mut self, done: Done) -> Result<(), RunError> {
         match done {
-            Done::Trained { at, table, version, result } => {
-                let trained_on = table.as_ref().map(|table| table.data.version());
+            Done::Trained { job, at, table, version, result } => {
+                // A result of something that is not held any more leaves nothing.
+                let Some(held) = self.held.as_mut().filter(|held| held.work == job) else { return Ok(()) };
+                let trained_on = table.as_ref().map(|table| (table.plan, table.data.version()));
                 let kept = self.kept.table.as_ref().map(|kept| kept.plan);
-                // What a check-in has read since is newer.
-                if let Some(table) = table.filter(|table| kept != Some(table.plan)) {
+                // What a check-in has read since, or is reading, is newer.
+                if let Some(table) = table.filter(|table| kept != Some(table.plan) && self.reading.is_none())
+                {
                     self.kept.table = Some(table);
                 }
+                let version = version.zip(trained_on).map(|(version, (plan, _))| (plan, version));
                 self.kept.version = version.or(self.kept.version.take());
-                let Some(held) = self.held.as_mut().filter(|held| held.at == at) else { return Ok(()) };
                 let outcome = match result {
                     Ok(contribution) => {
-                        held.data_version = trained_on;
+                        let origin = contribution.origin();
+                        held.data_version = trained_on.map(|(_, version)| version);
                         held.contribution = Some(contribution);
-                        TrainOutcome::Ready
+                        TrainOutcome::Ready { origin }
                     }
                     Err(why) => {
                         tracing::error!(round = at.round, "not trained: {why}");
@@ -290,24 +304,27 @@ impl Driver {
                         }
                     }
                 };
-                self.feed(ClientInput::Trained { at, outcome });
+                self.feed(ClientInput::Trained { job, outcome });
             }
-            Done::Stepped { record, round, result } => self.stepped(record, round, result),
-            Done::Read { run, result } => self.data_read(run, result)?,
-            Done::Masked { at, result } => {
-                let Some(held) = self.held.as_mut().filter(|held| held.at == at) else { return Ok(()) };
-                let digest = match result {
-                    Ok(masked) => {
+            Done::Stepped { record, plan, round, result } => self.stepped(record, plan, round, result),
+            Done::Read { job, run, result } => self.data_read(job, run, result)?,
+            Done::Masked { job, at, result } => {
+                let Some(held) = self.held.as_mut().filter(|held| held.masking == Some(job)) else {
+                    return Ok(());
+                };
+                let vector = match result {
+                    Ok((origin, masked)) => {
                         let digest = Digest::from_bytes(masked.digest());
-                        held.masked = Some(Arc::new(masked));
-                        self.debit(at, digest)?.then_some(digest)
+                        held.masked = Some((digest, Arc::new(masked)));
+                        let vector = Vector { origin, digest };
+                        self.debit(job, vector)?.then_some(vector)
                     }
                     Err(why) => {
                         tracing::error!(round = at.round, "not masked: {why}");
                         None
                     }
                 };
-                self.feed(ClientInput::Masked { at, digest });
+                self.feed(ClientInput::Masked { job, vector });
             }
             Done::Uploaded { at, result: Ok(()) } => tracing::info!(
                 round = at.round,
@@ -328,12 +345,13 @@ impl Driver {
 
     /// Debits the data's ledger with the vector that is held, before the core hears of it and it can leave. False where
     /// it may not leave, which the log explains.
-    fn debit(&mut self, at: Attempt, upload: Digest) -> Result<bool, RunError> {
-        let run = self.participant.status().run_id.filter(|_| self.participant.awaits_vector(at));
-        let (Some(held), Some(run)) = (&self.held, run) else { return Ok(false) };
-        let Held { plan, model, data_version, .. } = held;
-        let debit = Upload { run, plan, at, model: *model, upload, data_version: *data_version };
-        match block_in_place(|| self.spending.reserve(debit)) {
+    fn debit(&mut self, job: JobId, vector: Vector) -> Result<bool, RunError> {
+        let Some(Debit { run, plan, at, model }) = self.participant.debit_for(job, vector.origin) else {
+            return Ok(false);
+        };
+        let data_version = self.held.as_ref().and_then(|held| held.data_version);
+        let upload = Upload { run, plan: &plan, at, model, upload: vector.digest, data_version };
+        match block_in_place(|| self.spending.reserve(upload)) {
             Ok(()) => Ok(true),
             Err(why @ (LedgerError::Overspent(_) | LedgerError::AlreadyDebited { .. })) => {
                 tracing::error!(round = at.round, "not uploaded: {why}");
@@ -374,15 +392,15 @@ impl Driver {
             match effect {
                 ClientEffect::Persist(record) => self.note(&record),
                 ClientEffect::Send(message) => self.send(*message),
-                ClientEffect::ReadData { run, plan } => self.read_data(run, plan),
+                ClientEffect::ReadData { job, run, plan } => self.read_data(job, run, plan),
                 ClientEffect::VerifyStep(job) => self.verify_step(job),
                 ClientEffect::Contradiction(contradiction) => self.keep_contradiction(&contradiction)?,
                 ClientEffect::Train(job) => self.train(job),
                 ClientEffect::Mask(job) => self.mask(job),
                 ClientEffect::Upload(header) => self.upload(header),
                 ClientEffect::Offer(offer) => self.offers.offer(&offer),
-                ClientEffect::Forget(at) => {
-                    self.held.take_if(|held| held.at == at);
+                ClientEffect::Forget(work) => {
+                    self.held.take_if(|held| held.work == work);
                 }
             }
         }
@@ -440,35 +458,37 @@ impl Driver {
 
     fn train(&mut self, job: protocol::TrainJob) {
         tracing::info!(round = job.at.round, attempt = job.at.attempt, "training");
-        let at = job.at;
-        let (plan, model) = (Arc::clone(&job.plan), job.head.model.params_digest);
+        let work = job.id;
         let patience = self.patience.learn(&job.plan);
         let training = jobs::train(self.channel.clone(), self.data.clone(), self.kept.clone(), job, patience);
         let job = self.jobs.spawn(training);
         self.held = Some(Held {
-            at,
+            work,
             patience,
-            plan,
-            model,
             data_version: None,
             contribution: None,
+            masking: None,
             masked: None,
             job: Some(job),
         });
     }
 
     fn mask(&mut self, job: Box<protocol::MaskJob>) {
-        let Some(held) = self.held.as_mut().filter(|held| held.at == job.at) else {
+        let Some(held) = self.held.as_mut().filter(|held| held.work == job.trained) else {
             // The core masks only what it was told is held.
             tracing::error!(round = job.at.round, "not masked: no trained update is held for this attempt");
-            return self.feed(ClientInput::Masked { at: job.at, digest: None });
+            return self.feed(ClientInput::Masked { job: job.id, vector: None });
         };
+        held.masking = Some(job.id);
         held.job = Some(self.jobs.spawn(jobs::mask(held.contribution.take(), job)));
     }
 
     fn upload(&mut self, header: UploadHeader) {
-        let held = self.held.as_mut().filter(|held| held.at == header.at);
-        let Some((held, masked)) = held.and_then(|held| held.masked.clone().map(|masked| (held, masked)))
+        let of_header =
+            |held: &&mut Held| held.masked.as_ref().is_some_and(|(digest, _)| *digest == header.digest);
+        let held = self.held.as_mut().filter(of_header);
+        let Some((held, (_, masked))) =
+            held.and_then(|held| held.masked.clone().map(|masked| (held, masked)))
         else {
             // It was durable, and forgotten for that.
             return tracing::debug!(round = header.at.round, "nothing to upload any more");

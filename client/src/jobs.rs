@@ -7,9 +7,9 @@ use std::time::Duration;
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::SeedableRng;
 use datasets::{Dataset, DatasetError};
-use identity::{AuthoredPlan, Contribution};
+use identity::{AuthoredPlan, Contribution, Origin};
 use params::Digest;
-use protocol::{Attempt, MaskJob, StepJob, TrainJob, UploadHeader};
+use protocol::{Attempt, JobId, MaskJob, StepJob, TrainJob, UploadHeader, origin_of};
 use secagg::MaskedUpdate;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
@@ -34,17 +34,18 @@ const CHUNKS_AHEAD: usize = 1;
 pub(crate) enum Done {
     /// Training; the table comes back to be used again.
     Trained {
+        job: JobId,
         at: Attempt,
         table: Option<Table>,
         version: Option<Version>,
         result: Result<Contribution, TrainFailure>,
     },
     /// One of the server's steps; the version that it led to is held.
-    Stepped { record: Digest, round: u64, result: Result<Version, FetchError> },
+    Stepped { record: Digest, plan: Digest, round: u64, result: Result<Version, FetchError> },
     /// Reading the table that is checked in with.
-    Read { run: Digest, result: Result<Table, TrainFailure> },
-    /// Masking.
-    Masked { at: Attempt, result: Result<MaskedUpdate, String> },
+    Read { job: JobId, run: Digest, result: Result<Table, TrainFailure> },
+    /// Masking; what was masked was made from this.
+    Masked { job: JobId, at: Attempt, result: Result<(Origin, MaskedUpdate), String> },
     /// Uploading.
     Uploaded { at: Attempt, result: Result<(), String> },
 }
@@ -71,18 +72,19 @@ pub(crate) enum TrainFailure {
 #[derive(Clone, Default)]
 pub(crate) struct Kept {
     pub(crate) table: Option<Table>,
-    pub(crate) version: Option<Version>,
+    /// Computed or fetched under the plan of this digest: another one's server remembers other things.
+    pub(crate) version: Option<(Digest, Version)>,
 }
 
 /// Reads the table, whatever was read before.
-pub(crate) async fn read(path: PathBuf, run: Digest, plan: Arc<AuthoredPlan>) -> Done {
-    Done::Read { run, result: load(path, None, &plan).await }
+pub(crate) async fn read(path: PathBuf, job: JobId, run: Digest, plan: Arc<AuthoredPlan>) -> Done {
+    Done::Read { job, run, result: load(path, None, &plan).await }
 }
 
 /// Does one of the server's steps again.
 pub(crate) async fn step(channel: Channel, job: StepJob, held: Option<Version>, patience: Duration) -> Done {
     let result = models::step(channel, &job, held, patience).await;
-    Done::Stepped { record: job.record, round: job.manifest.round, result }
+    Done::Stepped { record: job.record, plan: job.plan.digest(), round: job.manifest.round, result }
 }
 
 /// Obtains the model, loads the table where the one kept is not of this plan, and trains.
@@ -93,52 +95,61 @@ pub(crate) async fn train(
     job: TrainJob,
     patience: Duration,
 ) -> Done {
-    let at = job.at;
+    let (name, at) = (job.id, job.at);
     let table = match load(path, kept.table, &job.plan).await {
         Ok(table) => table,
-        Err(why) => return Done::Trained { at, table: None, version: None, result: Err(why) },
+        Err(why) => return Done::Trained { job: name, at, table: None, version: None, result: Err(why) },
     };
-    let (version, result) = match models::obtain(channel, &job, kept.version, patience).await {
+    let plan = job.plan.digest();
+    let held = kept.version.filter(|(of, _)| *of == plan).map(|(_, version)| version);
+    let (version, result) = match models::obtain(channel, &job, held, patience).await {
         Err(why) => (None, Err(TrainFailure::Model(job.head.model.params_digest.short(), why))),
         Ok(version) => {
             let data = Arc::clone(&table.data);
             let (model, state) = (version.params.clone(), version.state.clone());
             let train = move || {
                 let clip_norm = job.plan.clip_norm_after(&state)?;
+                // Of what is trained on, not of what was asked for.
+                let origin = origin_of(&job.plan, &model, &state);
                 BurnTrainer
                     .train(&job.plan, &model, &data, clip_norm, *job.seed)
+                    .map(|trained| Contribution::new(origin, trained))
                     .map_err(|why| why.to_string())
             };
             let result = spawn_blocking(train)
                 .await
                 .map_err(|panic| panic.to_string())
                 .and_then(|trained| trained.map_err(|why| why.to_string()))
-                .map(Contribution::from)
                 .map_err(TrainFailure::Training);
             (Some(version), result)
         }
     };
-    Done::Trained { at, table: Some(table), version, result }
+    Done::Trained { job: name, at, table: Some(table), version, result }
 }
 
 /// Quantises, adds noise and masks.
 pub(crate) async fn mask(contribution: Option<Contribution>, job: Box<MaskJob>) -> Done {
-    let at = job.at;
+    let (name, at) = (job.id, job.at);
     let Some(contribution) = contribution else {
-        return Done::Masked { at, result: Err("no trained update is held for this attempt".into()) };
+        return Done::Masked {
+            job: name,
+            at,
+            result: Err("no trained update is held for this attempt".into()),
+        };
     };
     let result = spawn_blocking(move || {
         let mechanism = job.plan.mechanism().map_err(|(field, why)| format!("{field}: {why}"))?;
         // Wiped when dropped, as the seed is.
         let mut rng = ChaCha20Rng::from_seed(*job.noise_seed);
-        let protected =
-            mechanism.protect(contribution, job.masking.noise(), &mut rng).map_err(|why| why.to_string())?;
-        Ok(job.masking.mask(protected.update.into_lanes()))
+        let protected = mechanism
+            .protect(contribution, job.origin, job.masking.noise(), &mut rng)
+            .map_err(|why| why.to_string())?;
+        Ok((protected.origin(), protected.mask(job.masking)))
     })
     .await
     .map_err(|panic| panic.to_string())
     .flatten();
-    Done::Masked { at, result }
+    Done::Masked { job: name, at, result }
 }
 
 /// Sends the masked vector, as often as it takes, until the coordinator has it or does not want it any more.

@@ -3,7 +3,7 @@
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::SeedableRng;
 use dp::{ClippedSum, Scale, WithoutNoise};
-use identity::{Contribution, Feature, Mechanism, Plan, Privacy, SharedNoise};
+use identity::{Contribution, Feature, Learned, Mechanism, Origin, Plan, Privacy, SharedNoise};
 use secagg::NoiseSeeds;
 use sim::{Fate, Federation, Moment, OpenedSum, private_plan};
 
@@ -100,11 +100,13 @@ fn a_batch_of_nobody_is_as_noisy_as_any_other() {
     let nobody = ClippedSum::new(vec![0.0; lanes], 1.0, 0).unwrap();
     let mut rng = ChaCha20Rng::from_seed([3; 32]);
     let seeds = NoiseSeeds::nobody_drops(SILOS as usize);
-    let protected = mechanism.protect(Contribution::Sum(nobody), &seeds, &mut rng).unwrap();
+    let origin = Origin { plan: plan.digest(), start: plan.initial_model().digest() };
+    let nobody = Contribution::new(origin, Learned::Sum(nobody));
+    let protected = mechanism.protect(nobody, origin, &seeds, &mut rng).unwrap();
     let sigma = noise(&plan).share().value();
     let squares = |lane: u32| (f64::from(lane.cast_signed()) / sigma).powi(2);
     // Chi-square with 128 degrees of freedom: outside these once in 10^4 (5e-5 on each side).
-    let ratio: f64 = protected.update.into_lanes().into_iter().map(squares).sum();
+    let ratio: f64 = protected.into_plain_lanes().into_iter().map(squares).sum();
     assert!((75.0..200.0).contains(&ratio), "{ratio}");
 }
 
@@ -139,7 +141,7 @@ fn noise_of(plan: &Plan, opened: &OpenedSum) -> Vec<f64> {
     let Ok(Mechanism::Sums { scale, rows_max, .. }) = plan.mechanism() else { panic!("a private plan") };
     let mut noise = opened.sum.clone();
     for id in &opened.included {
-        let Contribution::Sum(sum) = sim::contribute(plan, *id, opened.at) else {
+        let Learned::Sum(sum) = sim::contribute(plan, *id, opened.at) else {
             panic!("a private plan contributes sums");
         };
         let integers = sum.quantize_nearest(scale, rows_max).unwrap();

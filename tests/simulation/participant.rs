@@ -2,6 +2,7 @@
 
 mod chain;
 mod data;
+mod jobs;
 mod ledger;
 mod noise;
 mod plans;
@@ -14,8 +15,7 @@ use ed25519_dalek::Signer;
 use identity::{Plan, Policy, PrivacyMode, SignedPlan};
 use params::Digest;
 use protocol::{
-    Attempt, ClientEffect, ClientInput, ClientRecord, CoordinatorFault, Decline, Timestamp, ToClient,
-    ToCoordinator,
+    Attempt, ClientEffect, ClientRecord, CoordinatorFault, Decline, Timestamp, ToClient, ToCoordinator,
 };
 use secagg::{ClientId, IncludedSignature};
 
@@ -149,7 +149,7 @@ fn an_advert_that_is_not_its_owners_word_ends_the_attempt() {
         lie(&mut keyed.adverts);
         let effects = world.say(ToClient::Roster { at: AT, adverts: keyed.adverts });
         assert_refuses(&effects, Some(1), fault(CoordinatorFault::Cohort), case);
-        assert!(effects.iter().any(|effect| matches!(effect, ClientEffect::Forget(AT))), "{case}");
+        assert!(effects.iter().any(|effect| matches!(effect, ClientEffect::Forget(_))), "{case}");
     }
 }
 
@@ -206,7 +206,7 @@ fn two_deliveries_in_one_attempt_end_it_before_and_after_the_upload() {
         }
         let effects = world.say(ToClient::Deliver { at: AT, delivery: other });
         assert_refuses(&effects, Some(1), fault(CoordinatorFault::Equivocation), "another U2");
-        let masked = ClientInput::Masked { at: AT, digest: Some(Digest::sha256(b"masked meanwhile")) };
+        let masked = world.masked(Digest::sha256(b"masked meanwhile"));
         assert!(world.input(masked).is_empty(), "nothing is uploaded any more");
         let effects = world.say(ToClient::Deliver { at: AT, delivery: first });
         assert_refuses(&effects, Some(1), Decline::SitsOut, "the attempt is over");
@@ -437,7 +437,7 @@ fn a_refused_welcome_wipes_the_attempt_in_progress() {
     let (mut world, _) = World::uploaded();
     let effects = world.say(world.refused_welcome());
     assert_refuses(&effects, None, fault(CoordinatorFault::Roster), "another roster");
-    assert!(effects.iter().any(|effect| matches!(effect, ClientEffect::Forget(AT))), "{effects:?}");
+    assert!(effects.iter().any(|effect| matches!(effect, ClientEffect::Forget(_))), "{effects:?}");
     let effects = world.say(ToClient::Included { at: AT, included: ids([1, 2, 3, 4]) });
     assert_refuses(&effects, Some(1), Decline::SitsOut, "a silo that declined the run signs nothing in it");
 }
@@ -456,7 +456,7 @@ fn an_update_of_one_run_is_never_debited_at_the_price_of_another() {
     world.say(sim::welcome(run_id, &sim::plan(4, 9), &world.roster));
 
     let digest = Digest::from_bytes(delivered.mask.masking.mask(vec![0; world.plan.lanes()]).digest());
-    let effects = world.input(ClientInput::Masked { at: AT, digest: Some(digest) });
+    let effects = world.input(world.masked(digest));
     assert!(effects.is_empty(), "the attempt ended with its run: {effects:?}");
 }
 

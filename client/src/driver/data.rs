@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use identity::AuthoredPlan;
 use params::Digest;
-use protocol::ClientInput;
+use protocol::{ClientInput, JobId};
 use tokio::task::block_in_place;
 
 use super::Driver;
@@ -13,19 +13,24 @@ use crate::jobs::{self, Table, TrainFailure};
 
 impl Driver {
     /// A round that opens meanwhile reads for itself: nothing older is trained on than what is told.
-    pub(super) fn read_data(&mut self, run: Digest, plan: Arc<AuthoredPlan>) {
+    pub(super) fn read_data(&mut self, job: JobId, run: Digest, plan: Arc<AuthoredPlan>) {
         self.kept.table = None;
-        if let Some(earlier) = self.reading.replace(self.jobs.spawn(jobs::read(self.data.clone(), run, plan)))
-        {
+        let reading = self.jobs.spawn(jobs::read(self.data.clone(), job, run, plan));
+        if let Some((_, earlier)) = self.reading.replace((job, reading)) {
             earlier.abort();
         }
     }
 
     pub(super) fn data_read(
         &mut self,
+        job: JobId,
         run: Digest,
         result: Result<Table, TrainFailure>,
     ) -> Result<(), RunError> {
+        if self.reading.take_if(|(reading, _)| *reading == job).is_none() {
+            // Another reading has taken its place.
+            return Ok(());
+        }
         let commitment = match result {
             Ok(table) => {
                 let version = table.data.version();
@@ -38,7 +43,7 @@ impl Driver {
                 None
             }
         };
-        self.feed(ClientInput::DataRead { run, commitment });
+        self.feed(ClientInput::DataRead { job, commitment });
         Ok(())
     }
 }

@@ -22,17 +22,24 @@ impl Driver {
             tracing::info!(round, behind, "catching up: doing the server's earlier steps again");
         }
         let patience = self.patience.learn(&job.plan);
-        let held = self.kept.version.take();
+        let plan = job.plan.digest();
+        let held = self.kept.version.take().filter(|(of, _)| *of == plan).map(|(_, version)| version);
         let step = self.jobs.spawn(jobs::step(self.channel.clone(), job, held, patience));
         if let Some(earlier) = self.stepping.replace(step) {
             earlier.abort();
         }
     }
 
-    pub(super) fn stepped(&mut self, record: Digest, round: u64, result: Result<Version, FetchError>) {
+    pub(super) fn stepped(
+        &mut self,
+        record: Digest,
+        plan: Digest,
+        round: u64,
+        result: Result<Version, FetchError>,
+    ) {
         let outcome = match result {
             Ok(version) => {
-                self.kept.version = Some(version);
+                self.kept.version = Some((plan, version));
                 StepOutcome::Follows
             }
             Err(why) => {

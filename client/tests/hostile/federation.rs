@@ -1,7 +1,7 @@
 //! One daemon, the coordinator that it talks to, and three genuine peers in that coordinator's hands.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use client::{Config, Ended, RunError};
@@ -40,7 +40,7 @@ pub(crate) struct Federation {
     pub(crate) session: Session,
     folder: TempDir,
     daemon: Daemon,
-    rng: ChaCha20Rng,
+    pub(crate) rng: ChaCha20Rng,
     /// Of the vectors that have arrived.
     arrived: Vec<Digest>,
 }
@@ -222,6 +222,11 @@ impl Federation {
     /// The daemon's state folder; it goes with the federation.
     pub(crate) fn state(&self) -> std::path::PathBuf {
         self.folder.path().join("state")
+    }
+
+    /// The daemon's table.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("silo.csv")
     }
 
     /// Where the ledger of the daemon's data is.

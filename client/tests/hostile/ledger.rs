@@ -135,7 +135,7 @@ async fn a_sum_without_noise_is_in_the_ledger_as_what_it_is() {
     all.ends_with(&DEBITED, "an exact round").await;
 }
 
-fn of_another_daemon(plan: Digest) -> Release {
+pub(crate) fn of_another_daemon(plan: Digest) -> Release {
     Release {
         daemon: "another".into(),
         run: Digest::sha256(b"another run"),

@@ -2,6 +2,7 @@
 //! afterwards.
 #![allow(missing_docs)]
 
+mod crossed;
 mod federation;
 mod ledger;
 #[path = "../mock/mod.rs"]

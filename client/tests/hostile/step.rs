@@ -11,19 +11,19 @@ use wire::v1::ModelPart;
 use crate::federation::{FOLLOWED, Federation, fault, plan};
 use crate::mock::{FIRST, genesis, key};
 
-const SECOND: Attempt = Attempt { round: 2, attempt: 1 };
+pub(crate) const SECOND: Attempt = Attempt { round: 2, attempt: 1 };
 
 /// What the coordinator says of round 1, and what it serves.
-struct Published {
-    manifest: Manifest,
-    model: Params,
+pub(crate) struct Published {
+    pub(crate) manifest: Manifest,
+    pub(crate) model: Params,
     optimizer: Vec<u8>,
     sum: Vec<u8>,
 }
 
 impl Published {
     /// What follows from version 0 and a sum of the three other silos' vectors.
-    fn honest(plan: &Plan) -> Self {
+    pub(crate) fn honest(plan: &Plan) -> Self {
         let initial = plan.initial_model();
         let state = plan.initial_state(initial.values().len());
         Self::after(plan, &genesis(plan).0, initial, state)
@@ -88,15 +88,15 @@ impl Published {
         SignedManifest::sign(&self.manifest, key(9).signing_key()).unwrap()
     }
 
+    /// The record; its sum is there to fetch from now on.
+    pub(crate) fn serve_sum(&self, all: &Federation) -> ToClient {
+        let (round, model) = (self.manifest.round, self.manifest.model.params_digest);
+        all.process.serve(round, ModelPart::Aggregate, model, self.sum.clone());
+        ToClient::Published(self.signed())
+    }
+
     async fn say_in(&self, all: &Federation) {
-        let signed = self.signed();
-        all.process.serve(
-            self.manifest.round,
-            ModelPart::Aggregate,
-            self.manifest.model.params_digest,
-            self.sum.clone(),
-        );
-        all.session.say(ToClient::Published(signed)).await;
+        all.session.say(self.serve_sum(all)).await;
     }
 
     /// Everything that a silo would need that takes the coordinator's word.
@@ -108,7 +108,7 @@ impl Published {
         all.process.serve(round, ModelPart::Optimizer, name, self.optimizer.clone());
     }
 
-    fn open(&self) -> ToClient {
+    pub(crate) fn open(&self) -> ToClient {
         let at = Attempt { round: self.manifest.round + 1, attempt: 1 };
         ToClient::Open { at, model: self.manifest.model.params_digest }
     }

@@ -72,13 +72,15 @@ pub struct Mock {
     files: Files,
     /// What was asked for, in order.
     asked: Arc<Mutex<Vec<(u64, ModelPart)>>>,
+    /// Fetches that were answered.
+    answered: watch::Sender<usize>,
     /// How many fetches of the model stand still after their header.
     stalls: Arc<AtomicUsize>,
     /// Uploads that were announced, accepted or not.
     begun: watch::Sender<usize>,
     /// Whether no announced upload is granted.
     withheld: Arc<AtomicBool>,
-    uploaded: mpsc::UnboundedSender<UploadHeader>,
+    uploaded: mpsc::UnboundedSender<(UploadHeader, Vec<u8>)>,
     /// What witnesses are told, in order; after that there is no audit log here.
     checkpoints: Arc<Mutex<Vec<String>>>,
 }
@@ -135,13 +137,14 @@ impl Federation for Mock {
         let first = chunks.message().await?.ok_or_else(|| Status::aborted("no header"))?;
         let header = UploadHeader::try_from(first).unwrap();
         let mut verifier = UploadVerifier::new(&header);
+        let mut vector = Vec::new();
         while let Some(chunk) = chunks.message().await? {
-            verifier.accept(chunk).unwrap();
+            vector.extend_from_slice(&verifier.accept(chunk).unwrap());
         }
         let received_bytes = verifier.received_bytes();
         verifier.finish().unwrap();
         // A script that is over needs no news.
-        let _ = self.uploaded.send(header);
+        let _ = self.uploaded.send((header, vector));
         Ok(Response::new(v1::UploadReceipt { durable: true, received_bytes }))
     }
 }
@@ -161,6 +164,7 @@ impl Models for Mock {
         let chunks = self.files.lock().unwrap().get(&wanted).cloned();
         let chunks = chunks.ok_or_else(|| Status::not_found("no such file"))?;
         let stall = self.stalls.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+        self.answered.send_modify(|answered| *answered += 1);
         if stall {
             let header = tokio_stream::iter(chunks).take(1).map(Ok);
             return Ok(Response::new(Box::pin(header.chain(tokio_stream::pending()))));
@@ -184,21 +188,29 @@ pub struct Process {
     pub stalls: Arc<AtomicUsize>,
     files: Files,
     asked: Arc<Mutex<Vec<(u64, ModelPart)>>>,
+    answered: watch::Receiver<usize>,
     begun: watch::Receiver<usize>,
     withheld: Arc<AtomicBool>,
-    uploaded: mpsc::UnboundedReceiver<UploadHeader>,
+    uploaded: mpsc::UnboundedReceiver<(UploadHeader, Vec<u8>)>,
     pub checkpoints: Arc<Mutex<Vec<String>>>,
 }
 
 impl Process {
     /// The next vector that is here as a whole and sound.
     pub async fn uploaded(&mut self) -> UploadHeader {
-        self.uploaded.recv().await.unwrap()
+        self.vector().await.0
+    }
+
+    /// [`Process::uploaded`], with its masked lanes.
+    pub async fn vector(&mut self) -> (UploadHeader, Vec<u32>) {
+        let (header, bytes) = self.uploaded.recv().await.unwrap();
+        let (lanes, []) = bytes.as_chunks::<4>() else { panic!("no whole lanes") };
+        (header, lanes.iter().map(|lane| u32::from_le_bytes(*lane)).collect())
     }
 
     /// One that nobody waited for.
     pub fn further_upload(&mut self) -> Option<UploadHeader> {
-        self.uploaded.try_recv().ok()
+        self.uploaded.try_recv().ok().map(|(header, _)| header)
     }
 
     /// How many uploads were announced, accepted or not.
@@ -209,6 +221,12 @@ impl Process {
     /// Until an upload is announced.
     pub async fn announced(&mut self) {
         self.begun.wait_for(|begun| *begun > 0).await.unwrap();
+    }
+
+    /// Until a file of the model is on its way.
+    pub fn first_fetch(&self) -> impl Future<Output = ()> + use<> {
+        let mut answered = self.answered.clone();
+        async move { drop(answered.wait_for(|answered| *answered > 0).await.unwrap()) }
     }
 
     /// No byte of an upload is let through.
@@ -235,12 +253,14 @@ impl Process {
         let (opened, sessions) = mpsc::channel(4);
         let stalls = Arc::new(AtomicUsize::new(0));
         let (begin, begun) = watch::channel(0);
+        let (answer, answered) = watch::channel(0);
         let withheld = Arc::new(AtomicBool::new(false));
         let (staged, uploaded) = mpsc::unbounded_channel();
         let mock = Mock {
             sessions: opened,
             files: Arc::new(Mutex::new(BTreeMap::from([((0, ModelPart::Parameters), model)]))),
             asked: Arc::default(),
+            answered: answer,
             stalls: Arc::clone(&stalls),
             begun: begin,
             withheld: Arc::clone(&withheld),
@@ -268,6 +288,7 @@ impl Process {
             stalls,
             files,
             asked,
+            answered,
             begun,
             withheld,
             uploaded,

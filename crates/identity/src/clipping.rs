@@ -124,7 +124,9 @@ mod tests {
     use secagg::NoiseSeeds;
 
     use super::*;
-    use crate::mechanism::{Contribution, Mechanism};
+    use params::Digest;
+
+    use crate::mechanism::{Contribution, Learned, Mechanism, Origin};
     use crate::privacy::{AdaptiveClipping, Privacy};
 
     const ADAPTIVE: AdaptiveClipping =
@@ -181,12 +183,15 @@ mod tests {
         let mut rng = ChaCha20Rng::from_seed([1; 32]);
         let sum = |plan: &Plan, clip_norm: f64| {
             let parameters = plan.architecture().parameter_count();
-            Contribution::Sum(ClippedSum::new(vec![0.0; parameters], clip_norm, 1).unwrap())
+            let origin = Origin { plan: plan.digest(), start: Digest::sha256(b"model") };
+            let sum = ClippedSum::new(vec![0.0; parameters], clip_norm, 1).unwrap();
+            Contribution::new(origin, Learned::Sum(sum))
         };
         let seeds = NoiseSeeds::nobody_drops(5);
         let (constant, moving) = (plan(None), plan(Some(ADAPTIVE)));
-        let mut protect = |plan: &Plan, contribution| {
-            plan.mechanism().unwrap().protect(contribution, &seeds, &mut rng).map(drop)
+        let mut protect = |plan: &Plan, contribution: Contribution| {
+            let origin = contribution.origin();
+            plan.mechanism().unwrap().protect(contribution, origin, &seeds, &mut rng).map(drop)
         };
         protect(&constant, sum(&constant, 0.5)).unwrap();
         let refused = protect(&constant, sum(&constant, 0.6)).unwrap_err();
@@ -195,6 +200,25 @@ mod tests {
         let update = LocalUpdate::new(vec![0.5]).unwrap().clip(2.0).unwrap();
         let refused = Clipping::Constant(1.0).update(update).unwrap_err();
         assert!(matches!(refused, ProtectError::Clip), "{refused}");
+    }
+
+    #[test]
+    fn what_was_made_from_another_plan_or_another_model_is_not_protected_for_these_masks() {
+        let plan = plan(None);
+        let of = |text: &str| Digest::sha256(text.as_bytes());
+        let bound = Origin { plan: plan.digest(), start: of("model") };
+        let protect = |origin| {
+            let sum = ClippedSum::new(vec![0.0; plan.architecture().parameter_count()], 0.5, 1).unwrap();
+            let contribution = Contribution::new(origin, Learned::Sum(sum));
+            let mut rng = ChaCha20Rng::from_seed([1; 32]);
+            let seeds = NoiseSeeds::nobody_drops(5);
+            plan.mechanism().unwrap().protect(contribution, bound, &seeds, &mut rng)
+        };
+        assert_eq!(protect(bound).unwrap().origin(), bound);
+        let why = protect(Origin { start: of("another model"), ..bound }).unwrap_err();
+        assert!(matches!(why, ProtectError::OtherModel { .. }), "{why}");
+        let why = protect(Origin { plan: of("another plan"), ..bound }).unwrap_err();
+        assert!(matches!(why, ProtectError::OtherPlan { .. }), "{why}");
     }
 
     #[test]

@@ -50,7 +50,9 @@ pub use authority::{Authority, AuthorityError, identity_fingerprint, spoken};
 pub use clipping::Clipping;
 pub use keys::{IdentityKey, KeyError, parse_verifying_key};
 pub use last_signed::{LAST_ROSTER_FILE, LastSigned, LastSignedError};
-pub use mechanism::{Aggregate, Contribution, Mechanism, ProtectError, Protected, SiloNoise, SumError};
+pub use mechanism::{
+    Aggregate, Contribution, Learned, Mechanism, Origin, ProtectError, Protected, SiloNoise, SumError,
+};
 pub use plan::{Cohort, Data, Feature, LocalOptimizer, Model, Plan, PlanError, Timing, Training};
 pub use policy::{Hours, ModelKind, Period, Policy, PolicyError, RosterChanges};
 pub use privacy::{AdaptiveClipping, Privacy, PrivacyMode, Weights};

@@ -6,8 +6,9 @@ use dp::{
     ring::{require_room_for_exact, require_room_for_sums, require_room_for_updates},
     sensitivity::{NoiseShareError, delta_l2_sum, delta_l2_update, sigma_local},
 };
+use params::Digest;
 use rand_core::CryptoRng;
-use secagg::{ExcessNoise, ExcessSeed, Floors, NoiseSeeds};
+use secagg::{ExcessNoise, ExcessSeed, Floors, MaskedUpdate, Masking, NoiseSeeds};
 
 use crate::clipping::Clipping;
 use crate::plan::Plan;
@@ -91,8 +92,35 @@ impl SiloNoise {
     }
 }
 
-/// What a silo's training brings to a round, before anything protects it.
-pub enum Contribution {
+/// What a contribution is made from. Masks are bound to the same, and so is what is debited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// Digest of the plan.
+    pub plan: Digest,
+    /// What the round starts from: the model and, where the clip norm moves, the server's state.
+    pub start: Digest,
+}
+
+/// What a silo's training brings to a round, before anything protects it, and what it was made from.
+pub struct Contribution {
+    origin: Origin,
+    learned: Learned,
+}
+
+impl Contribution {
+    /// Of a training under this plan that began with this model.
+    pub fn new(origin: Origin, learned: impl Into<Learned>) -> Self {
+        Self { origin, learned: learned.into() }
+    }
+
+    /// What it was made from.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+}
+
+/// What was learned, by the plan's mode.
+pub enum Learned {
     /// A mode that trains locally: how the parameters changed.
     Update {
         /// The difference.
@@ -108,18 +136,71 @@ pub enum Contribution {
     Sum(ClippedSum),
 }
 
-/// A contribution that may be masked.
+/// A contribution that may be masked, and goes to the network in no other way.
+///
+/// # Privacy
+/// Nothing that was not protected is masked:
+///
+/// ```compile_fail,E0308
+/// fn mask_what_was_learned(contribution: identity::Contribution, masking: secagg::Masking) {
+///     let _ = masking.mask(contribution);
+/// }
+/// ```
+///
+/// and what was is not taken apart on the way:
+///
+/// ```compile_fail,E0616
+/// fn look_into(protected: identity::Protected) {
+///     let _ = protected.update;
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Protected {
-    /// The lanes.
-    pub update: NoisedUpdate,
+    origin: Origin,
+    update: NoisedUpdate,
     /// Coordinates that the exact mode clipped; for the silo's own operator.
     pub clipped_coordinates: usize,
+}
+
+impl Protected {
+    /// What it was made from.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// Masks it.
+    pub fn mask(self, masking: Masking) -> MaskedUpdate {
+        masking.mask(self.update.into_lanes())
+    }
+
+    /// The lanes as they are, where silos, masks and the sum are in one process: rehearsals, simulations, audits.
+    ///
+    /// # Privacy
+    /// In the clear but for one silo's share of the noise: never for a network.
+    pub fn into_plain_lanes(self) -> Vec<u32> {
+        self.update.into_lanes()
+    }
 }
 
 /// Why a contribution cannot be sent. For the silo's own log: it may say something of the data.
 #[derive(Debug, thiserror::Error)]
 pub enum ProtectError {
+    /// It was made under another plan than its masks are bound to.
+    #[error("it was trained under the plan {}, and is to be masked under {}", got.short(), wanted.short())]
+    OtherPlan {
+        /// The contribution's.
+        got: Digest,
+        /// The masks'.
+        wanted: Digest,
+    },
+    /// It was made from another model than its masks are bound to.
+    #[error("it was trained on the model {}, and is to be masked for a round on {}", got.short(), wanted.short())]
+    OtherModel {
+        /// The contribution's.
+        got: Digest,
+        /// The masks'.
+        wanted: Digest,
+    },
     /// The trainer returned the other kind.
     #[error("the trainer returned another kind of update than the plan's mode sends")]
     OtherKind,
@@ -316,7 +397,8 @@ impl Mechanism {
     /// Rounds to integers, asserts their norm and adds this silo's share of the noise.
     ///
     /// # Errors
-    /// [`ProtectError`]; nothing may be sent then.
+    /// [`ProtectError`]; nothing may be sent then. `bound` is what the masks are bound to: nothing that was made from anything else
+    /// is protected for them.
     ///
     /// # Privacy
     /// `rng` decides rounding and noise: seeded afresh for each call, and by the operating system. `seeds` are this attempt's:
@@ -324,11 +406,19 @@ impl Mechanism {
     pub fn protect(
         &self,
         contribution: Contribution,
+        bound: Origin,
         seeds: &NoiseSeeds,
         rng: &mut dyn CryptoRng,
     ) -> Result<Protected, ProtectError> {
-        let (update, clipped_coordinates) = match (self, contribution) {
-            (Self::Exact { encoding, weights }, Contribution::Update { update, rows, metrics }) => {
+        let Contribution { origin, learned } = contribution;
+        if origin.plan != bound.plan {
+            return Err(ProtectError::OtherPlan { got: origin.plan, wanted: bound.plan });
+        }
+        if origin.start != bound.start {
+            return Err(ProtectError::OtherModel { got: origin.start, wanted: bound.start });
+        }
+        let (update, clipped_coordinates) = match (self, learned) {
+            (Self::Exact { encoding, weights }, Learned::Update { update, rows, metrics }) => {
                 let weight = match *weights {
                     Weights::Uniform => Weight::uniform(encoding.scale()),
                     Weights::Rows { rows_max } => Weight::of_rows(rows, rows_max, encoding.scale())?,
@@ -339,23 +429,23 @@ impl Mechanism {
                 let plan = WithoutNoise::plan_has_no_privacy();
                 (exact.update.without_noise(plan), exact.clipped_coordinates)
             }
-            (Self::Sums { scale, clipping, rows_max, noise, .. }, Contribution::Sum(sum)) => {
+            (Self::Sums { scale, clipping, rows_max, noise, .. }, Learned::Sum(sum)) => {
                 // A batch beyond `rows_max` may wrap, which costs accuracy; refusing it would tell the size of the data.
                 let rows_max = sum.rows().max(*rows_max);
                 let quantized = clipping.sum(sum)?.quantize_nearest(*scale, rows_max)?;
                 (noise.add_to(quantized, seeds, rng)?, 0)
             }
-            (Self::Central { scale, clipping, .. }, Contribution::Clipped(update)) => {
+            (Self::Central { scale, clipping, .. }, Learned::Clipped(update)) => {
                 let quantized = clipping.update(update)?.quantize_stochastic(*scale, rng)?;
                 (quantized.without_noise(WithoutNoise::the_coordinator_adds_it()), 0)
             }
-            (Self::Updates { scale, clipping, noise }, Contribution::Clipped(update)) => {
+            (Self::Updates { scale, clipping, noise }, Learned::Clipped(update)) => {
                 let quantized = clipping.update(update)?.quantize_stochastic(*scale, rng)?;
                 (noise.add_to(quantized, seeds, rng)?, 0)
             }
             _ => return Err(ProtectError::OtherKind),
         };
-        Ok(Protected { update, clipped_coordinates })
+        Ok(Protected { origin, update, clipped_coordinates })
     }
 
     /// Adds what noise the coordinator owes to a sum that it has opened; nothing but in `central_dp_fedavg`.

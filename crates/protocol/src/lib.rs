@@ -43,13 +43,14 @@ pub use message::{
     UploadHeader,
 };
 pub use participant::{
-    ClientEffect, ClientEffects, ClientInput, Contradiction, LedgerView, MaskJob, Participant,
+    ClientEffect, ClientEffects, ClientInput, Contradiction, Debit, JobId, LedgerView, MaskJob, Participant,
     ParticipantError, ParticipantStatus, Profile, RosterOffer, StepJob, StepOutcome, TrainJob, TrainOutcome,
+    Vector,
 };
 pub use record::{ClientRecord, Record, RecordError};
 pub use spend::privacy_spent;
 pub use status::{ClientStatus, Status};
-pub use step::{StepFault, check_step, names_state, round_start};
+pub use step::{StepFault, check_step, names_state, origin_of, round_start};
 pub use version::SessionVersion;
 
 /// Milliseconds since the Unix epoch, as the driver's clock says. The core compares and adds, nothing more.

@@ -1,7 +1,7 @@
 //! Whether a published model follows from the published aggregate: the server's step, done again by a member.
 
 use checkpoint::Manifest;
-use identity::Plan;
+use identity::{Origin, Plan};
 use optim::State;
 use params::{Digest, Params};
 
@@ -46,8 +46,21 @@ pub fn round_start(plan: &Plan, head: &Manifest) -> Digest {
     if plan.adaptive_clipping().is_none() {
         return model;
     }
-    let state = head.optimizer.as_ref().map(|artifact| *artifact.sha256.as_bytes());
-    Digest::of("folkmoot/v1/model-and-state", &[model.as_bytes(), state.unwrap_or_default().as_slice()])
+    start_of(model, head.optimizer.as_ref().map(|artifact| artifact.sha256))
+}
+
+/// What a contribution is made from that is trained on this model and state of the server's: computed from what is trained on,
+/// not from what was asked for.
+pub fn origin_of(plan: &Plan, params: &Params, state: &State) -> Origin {
+    let model = params.digest();
+    let moves = plan.adaptive_clipping().is_some();
+    let start = if moves { start_of(model, Some(Digest::sha256(&state.to_bytes()))) } else { model };
+    Origin { plan: plan.digest(), start }
+}
+
+fn start_of(model: Digest, state: Option<Digest>) -> Digest {
+    let state = state.map(|sha256| *sha256.as_bytes()).unwrap_or_default();
+    Digest::of("folkmoot/v1/model-and-state", &[model.as_bytes(), state.as_slice()])
 }
 
 /// Whether a record names the server's state as a plan needs it: version 0's is the plan's own, and where the clip norm moves

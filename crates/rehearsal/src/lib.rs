@@ -12,10 +12,10 @@
 
 use chacha20::ChaCha20Rng;
 use datasets::Dataset;
-use identity::{Mechanism, Plan, Privacy};
+use identity::{Contribution, Mechanism, Plan, Privacy};
 use optim::State;
 use params::Params;
-use protocol::next_model;
+use protocol::{next_model, origin_of};
 use rand_core::{Rng, SeedableRng};
 use secagg::NoiseSeeds;
 use train::{BurnTrainer, Trainer};
@@ -155,6 +155,7 @@ impl<'a> Rehearsal<'a> {
         let clip_norm = self.clip_norm()?;
         // All take part: what the plan removes of a full cohort's noise is not even drawn.
         let seeds = NoiseSeeds::nobody_drops(self.silos.len());
+        let origin = origin_of(&self.plan, &self.params, &self.state);
         for (silo, data) in self.silos.iter().enumerate() {
             let trained = BurnTrainer
                 .train(&self.plan, &self.params, data, clip_norm, seed(&mut self.rng))
@@ -162,9 +163,9 @@ impl<'a> Rehearsal<'a> {
             let mut noise = ChaCha20Rng::from_seed(seed(&mut self.rng));
             let protected = self
                 .mechanism
-                .protect(trained.into(), &seeds, &mut noise)
+                .protect(Contribution::new(origin, trained), origin, &seeds, &mut noise)
                 .map_err(|why| RehearsalError::Protect { silo, why })?;
-            let lanes = protected.update.into_lanes();
+            let lanes = protected.into_plain_lanes();
             sum.resize(lanes.len(), 0);
             for (sum, lane) in sum.iter_mut().zip(lanes) {
                 *sum = sum.wrapping_add(lane);

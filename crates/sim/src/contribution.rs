@@ -1,7 +1,7 @@
 //! What silos contribute, in place of training.
 
 use dp::{ClippedSum, LocalUpdate};
-use identity::{Contribution, Plan, Privacy};
+use identity::{Learned, Plan, Privacy};
 use protocol::Attempt;
 use secagg::ClientId;
 
@@ -10,7 +10,7 @@ use secagg::ClientId;
 ///
 /// # Panics
 /// Where these constants are no contribution under the plan: then they are wrong.
-pub fn contribute(plan: &Plan, id: ClientId, at: Attempt) -> Contribution {
+pub fn contribute(plan: &Plan, id: ClientId, at: Attempt) -> Learned {
     const PRIMES: [u16; 8] = [2, 3, 5, 7, 11, 13, 17, 19];
     let lanes = plan.architecture().parameter_count();
     let mut values = vec![0f32; lanes];
@@ -22,13 +22,13 @@ pub fn contribute(plan: &Plan, id: ClientId, at: Attempt) -> Contribution {
         Privacy::DistributedDpSgd { clip_norm, .. } => {
             let values = values.into_iter().map(f64::from).collect();
             let sum = ClippedSum::new(values, clip_norm, 8).expect("finite values");
-            Contribution::Sum(sum.with_count(i64::from(id.0 % 5) - 2))
+            Learned::Sum(sum.with_count(i64::from(id.0 % 5) - 2))
         }
         Privacy::DistributedDpFedavg { clip_norm, .. } | Privacy::CentralDpFedavg { clip_norm, .. } => {
             let update = LocalUpdate::new(values).expect("finite values");
-            Contribution::Clipped(update.clip(clip_norm).expect("a plan's clip norm"))
+            Learned::Clipped(update.clip(clip_norm).expect("a plan's clip norm"))
         }
-        _ => Contribution::Update {
+        _ => Learned::Update {
             update: LocalUpdate::new(values).expect("finite values"),
             rows: u64::from(id.0) * 10,
             metrics: [0.25 * f64::from(id.0), 0.5],

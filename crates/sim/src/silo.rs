@@ -5,7 +5,9 @@ use std::path::Path;
 
 use identity::{AuthorisedRoster, Contribution, IdentityKey, Policy};
 use params::Digest;
-use protocol::{Attempt, ClientEffect, ClientRecord, MaskJob, Participant, Profile, Timestamp};
+use protocol::{
+    Attempt, ClientEffect, ClientRecord, JobId, MaskJob, Participant, Profile, Timestamp, Vector,
+};
 use rand_core::CryptoRng;
 use secagg::{ClientId, MaskedUpdate};
 use store::{Journal, JournalKind};
@@ -41,8 +43,8 @@ pub(crate) struct Silo {
 pub(crate) struct Process {
     pub(crate) participant: Participant,
     pub(crate) journal: Journal<Disk>,
-    /// Masked vectors of attempts in progress.
-    pub(crate) masked: BTreeMap<Attempt, MaskedUpdate>,
+    /// Masked vectors of attempts in progress, by their digests, each with the training that it is of; a liar's own is of none.
+    pub(crate) masked: BTreeMap<Digest, (Option<JobId>, MaskedUpdate)>,
     pub(crate) effects: VecDeque<ClientEffect>,
     /// Counts upload jobs: a new one ends the one before.
     pub(crate) upload_job: u64,
@@ -134,15 +136,17 @@ impl Silo {
         job: MaskJob,
         contribution: Contribution,
         rng: &mut dyn CryptoRng,
-    ) -> Option<Digest> {
+    ) -> Option<Vector> {
         let mechanism = job.plan.mechanism().expect("a validated plan");
-        let protected =
-            mechanism.protect(contribution, job.masking.noise(), rng).expect("a contribution within bounds");
-        let lanes = protected.update.into_lanes();
+        let protected = mechanism
+            .protect(contribution, job.origin, job.masking.noise(), rng)
+            .expect("a contribution within bounds");
+        let origin = protected.origin();
+        let lanes = protected.into_plain_lanes();
         self.plaintext.insert(job.at, lanes.clone());
         let masked = job.masking.mask(lanes);
         let digest = Digest::from_bytes(masked.digest());
-        self.process.as_mut()?.masked.insert(job.at, masked);
-        Some(digest)
+        self.process.as_mut()?.masked.insert(digest, (Some(job.trained), masked));
+        Some(Vector { origin, digest })
     }
 }

@@ -1,5 +1,6 @@
 //! A silo's process: started, fed, its effects performed in order, and killed at any moment between.
 
+use identity::Contribution;
 use params::Digest;
 use protocol::{
     ClientEffect, ClientInput, ClientRecord, StepOutcome, ToClient, ToCoordinator, TrainOutcome, UploadHeader,
@@ -94,7 +95,7 @@ impl Federation {
         let Some(silo) = self.silos.get_mut(&id) else { return };
         silo.plaintext.insert(header.at, plaintext);
         let Some(process) = &mut silo.process else { return };
-        process.masked.insert(header.at, masked);
+        process.masked.insert(header.digest, (None, masked));
         self.silo_uploads(id, header);
     }
 
@@ -173,12 +174,12 @@ impl Federation {
         match effect {
             ClientEffect::Persist(_) => {}
             ClientEffect::Send(message) => self.silo_says(id, *message),
-            ClientEffect::ReadData { run, .. } => {
+            ClientEffect::ReadData { job, .. } => {
                 // Other data in every life; what is told stays what it was in the run's first.
                 let Some(silo) = self.silos.get(&id) else { return };
                 let version = [u64::from(id.0), silo.life].map(u64::to_le_bytes).concat();
                 let commitment = Some(Digest::sha256(&version));
-                self.done_later(id, ClientInput::DataRead { run, commitment });
+                self.done_later(id, ClientInput::DataRead { job, commitment });
             }
             ClientEffect::VerifyStep(job) => {
                 let outcome = StepOutcome::Follows;
@@ -189,24 +190,24 @@ impl Federation {
                 self.oracle.silo_contradicts(id, &contradiction);
             }
             ClientEffect::Train(job) => {
-                let outcome = TrainOutcome::Ready;
-                self.done_later(id, ClientInput::Trained { at: job.at, outcome });
+                let outcome = TrainOutcome::Ready { origin: job.origin() };
+                self.done_later(id, ClientInput::Trained { job: job.id, outcome });
             }
             // A simulated operator looks at it and accepts.
             ClientEffect::Offer(offer) => {
                 self.done_later(id, ClientInput::AcceptRoster { roster: offer.roster.digest() });
             }
             ClientEffect::Mask(job) => {
-                let at = job.at;
-                let contribution = contribute(&job.plan, id, at);
+                let name = job.id;
+                let contribution = Contribution::new(job.origin, contribute(&job.plan, id, job.at));
                 let Some(silo) = self.silos.get_mut(&id) else { return };
-                let digest = silo.mask(*job, contribution, &mut self.rng);
-                self.done_later(id, ClientInput::Masked { at, digest });
+                let vector = silo.mask(*job, contribution, &mut self.rng);
+                self.done_later(id, ClientInput::Masked { job: name, vector });
             }
             ClientEffect::Upload(header) => self.silo_uploads(id, header),
-            ClientEffect::Forget(at) => {
+            ClientEffect::Forget(work) => {
                 if let Some(process) = self.silos.get_mut(&id).and_then(|silo| silo.process.as_mut()) {
-                    process.masked.remove(&at);
+                    process.masked.retain(|_, (of, _)| *of != Some(work));
                 }
             }
         }

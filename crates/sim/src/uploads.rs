@@ -53,7 +53,7 @@ impl Federation {
     pub(crate) fn upload_again(&mut self, life: u64, job: u64, header: UploadHeader) {
         let silo = self.silos.get(&header.client).filter(|silo| silo.life == life);
         let process = silo.and_then(|silo| silo.process.as_ref()).filter(|process| process.upload_job == job);
-        if process.is_some_and(|process| process.masked.contains_key(&header.at)) {
+        if process.is_some_and(|process| process.masked.contains_key(&header.digest)) {
             self.try_upload(header.client, job, header);
         }
     }
@@ -63,9 +63,8 @@ impl Federation {
     pub(crate) fn upload_arrives(&mut self, life: u64, job: u64, header: UploadHeader) {
         let (id, at) = (header.client, header.at);
         let Some(silo) = self.silos.get(&id).filter(|silo| silo.life == life) else { return };
-        let Some(masked) =
-            silo.process.as_ref().filter(|p| p.upload_job == job).and_then(|p| p.masked.get(&at))
-        else {
+        let process = silo.process.as_ref().filter(|process| process.upload_job == job);
+        let Some((_, masked)) = process.and_then(|process| process.masked.get(&header.digest)) else {
             return;
         };
         let process = self.center.process.as_ref().filter(|_| !self.faults.is_cut_off(self.now_ms, id));

@@ -26,7 +26,7 @@ mod stop;
 
 use datasets::Dataset;
 use dp::{ClippedSum, ClippedUpdate, LocalUpdate};
-use identity::{Contribution, Plan, Privacy, VALUES_AT_ONCE_MAX};
+use identity::{Learned, Plan, Privacy, VALUES_AT_ONCE_MAX};
 use params::Params;
 
 use batch::Batch;
@@ -51,7 +51,7 @@ pub enum Trained {
     ClippedSum(ClippedSum),
 }
 
-impl From<Trained> for Contribution {
+impl From<Trained> for Learned {
     fn from(trained: Trained) -> Self {
         match trained {
             Trained::Local { update, rows, metrics } => {

@@ -11,7 +11,7 @@ use params::Digest;
 use protocol::{
     Artifacts, Attempt, ClientEffect, ClientEffects, ClientInput, Coordinator, Effect, Effects, Input,
     Participant, Profile, Record, RecoverFailure, Recovered, SessionVersion, Setup, Status, StepOutcome,
-    Timestamp, ToClient, ToCoordinator, TrainOutcome, UploadHeader,
+    Timestamp, ToClient, ToCoordinator, TrainOutcome, UploadHeader, Vector,
 };
 use secagg::ClientId;
 
@@ -230,21 +230,23 @@ impl World {
                     }
                     ClientEffect::Contradiction(lie) => panic!("an honest coordinator's record: {lie:?}"),
                     ClientEffect::Train(job) => {
-                        inputs.push_back(ClientInput::Trained { at: job.at, outcome: TrainOutcome::Ready });
+                        let outcome = TrainOutcome::Ready { origin: job.origin() };
+                        inputs.push_back(ClientInput::Trained { job: job.id, outcome });
                     }
                     ClientEffect::Mask(job) => {
                         let masked = job.masking.mask(vec![0; job.plan.lanes()]);
-                        let digest = Some(Digest::from_bytes(masked.digest()));
-                        inputs.push_back(ClientInput::Masked { at: job.at, digest });
+                        let digest = Digest::from_bytes(masked.digest());
+                        let vector = Some(Vector { origin: job.origin, digest });
+                        inputs.push_back(ClientInput::Masked { job: job.id, vector });
                     }
                     ClientEffect::Upload(header) => {
                         if !self.uploads.contains(&header) {
                             self.uploads.push(header);
                         }
                     }
-                    ClientEffect::ReadData { run, .. } => {
+                    ClientEffect::ReadData { job, .. } => {
                         let commitment = Some(Digest::sha256(&id.0.to_le_bytes()));
-                        inputs.push_back(ClientInput::DataRead { run, commitment });
+                        inputs.push_back(ClientInput::DataRead { job, commitment });
                     }
                     ClientEffect::Forget(_) | ClientEffect::Offer(_) => {}
                 }

@@ -8,11 +8,11 @@ use std::collections::VecDeque;
 
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use checkpoint::{MANIFEST_FORMAT, Manifest, ModelArtifact, PrivacySpent, SignedManifest, public_key_text};
-use identity::{IdentityKey, Plan};
+use identity::{IdentityKey, Origin, Plan};
 use params::Digest;
 use protocol::{
-    Attempt, ClientEffect, ClientEffects, ClientInput, ClientRecord, Participant, Profile, Rejection,
-    RoundOutcome, RunEnd, StepOutcome, Timestamp, ToClient, ToCoordinator, TrainOutcome,
+    Attempt, ClientEffect, ClientEffects, ClientInput, ClientRecord, JobId, Participant, Profile, Rejection,
+    RoundOutcome, RunEnd, StepOutcome, Timestamp, ToClient, ToCoordinator, TrainOutcome, Vector,
 };
 
 use super::edits::edited;
@@ -98,15 +98,17 @@ struct World {
     /// What it has said, to say it again.
     said: Vec<ToClient>,
     exchange: Option<Exchange>,
-    masked: Option<(Attempt, Digest)>,
+    /// The jobs of each kind that the silo has asked for, the newest last.
+    trainings: Vec<(JobId, Origin)>,
+    maskings: Vec<(JobId, Vector)>,
     data: Data,
 }
 
 /// What the silo's shell reads.
 #[derive(Default)]
 struct Data {
-    /// The run that it is to be read for.
-    wanted: Option<Digest>,
+    /// The job that reads it.
+    wanted: Option<JobId>,
     /// How often it was read: it is other data each time.
     reads: u64,
 }
@@ -125,7 +127,8 @@ impl World {
             chains: Default::default(),
             said: Vec::new(),
             exchange: None,
-            masked: None,
+            trainings: Vec::new(),
+            maskings: Vec::new(),
             data: Data::default(),
         }
     }
@@ -148,14 +151,15 @@ impl World {
                 self.say(ToClient::Open { at: attempt(argument), model });
             }
             TRAINED => {
-                let at = self.participant.status().round.unwrap_or(attempt(argument >> 1));
-                self.input(ClientInput::Trained {
-                    at,
-                    outcome: match argument % 3 {
-                        0 => TrainOutcome::Ready,
-                        _ => TrainOutcome::Unavailable,
-                    },
-                });
+                // The newest first, as with what was said: older ones are stale.
+                let Some((job, origin)) = nth_last(&self.trainings, argument >> 4) else { return };
+                let elsewhere = Origin { plan: origin.start, start: origin.plan };
+                let outcome = match argument % 3 {
+                    0 => TrainOutcome::Ready { origin },
+                    1 => TrainOutcome::Unavailable,
+                    _ => TrainOutcome::Ready { origin: elsewhere },
+                };
+                self.input(ClientInput::Trained { job, outcome });
             }
             TICK => {
                 self.now = self.now.plus_ms(u64::from(argument) * 50);
@@ -163,13 +167,16 @@ impl World {
                 self.input(ClientInput::Tick);
             }
             MASKED => {
-                let (at, digest) = self.masked.unwrap_or((attempt(argument), Digest::sha256(b"masked")));
-                let digest = match argument {
+                let Some((job, vector)) = nth_last(&self.maskings, argument & 0x0f) else { return };
+                let vector = match argument {
                     0xff => None,
-                    0x80.. => Some(Digest::sha256(&[argument])),
-                    _ => Some(digest),
+                    0x80.. => Some(Vector { digest: Digest::sha256(&[argument]), ..vector }),
+                    0x40.. => {
+                        Some(Vector { origin: Origin { start: vector.digest, ..vector.origin }, ..vector })
+                    }
+                    _ => Some(vector),
                 };
-                self.input(ClientInput::Masked { at, digest });
+                self.input(ClientInput::Masked { job, vector });
             }
             ROSTER | DELIVER | INCLUDED | REQUEST => self.exchanged(operation, argument),
             REPEAT => {
@@ -260,10 +267,10 @@ impl World {
     }
 
     fn read_data(&mut self) {
-        let Some(run) = self.data.wanted.take() else { return };
+        let Some(job) = self.data.wanted.take() else { return };
         self.data.reads += 1;
         let commitment = Some(Digest::sha256(&self.data.reads.to_le_bytes()));
-        self.input(ClientInput::DataRead { run, commitment });
+        self.input(ClientInput::DataRead { job, commitment });
     }
 
     fn say(&mut self, message: ToClient) {
@@ -298,13 +305,15 @@ impl World {
                     answer = Some(ClientInput::StepVerified { record, outcome });
                 }
                 ClientEffect::Send(message) => self.heard(*message),
-                ClientEffect::ReadData { run, .. } => {
+                ClientEffect::ReadData { job, .. } => {
                     assert!(self.participant.status().round.is_none(), "other data in the middle of a round");
-                    self.data.wanted = Some(run);
+                    self.data.wanted = Some(job);
                 }
+                ClientEffect::Train(job) => self.trainings.push((job.id, job.origin())),
                 ClientEffect::Mask(job) => {
                     let masked = job.masking.mask(vec![0; job.plan.lanes()]);
-                    self.masked = Some((job.at, Digest::from_bytes(masked.digest())));
+                    let digest = Digest::from_bytes(masked.digest());
+                    self.maskings.push((job.id, Vector { origin: job.origin, digest }));
                 }
                 _ => {}
             }
@@ -335,7 +344,9 @@ impl World {
         self.participant = recovered(&journal);
         let after = self.participant.status();
         assert_eq!((before.uploads, before.epsilon_spent), (after.uploads, after.epsilon_spent));
-        self.masked = None;
+        // A process's jobs end with it, and so do their names.
+        self.trainings.clear();
+        self.maskings.clear();
         self.data = Data { reads: self.data.reads, wanted: None };
     }
 
@@ -387,6 +398,10 @@ impl World {
         };
         SignedManifest::sign(&manifest, &key).expect("a sound manifest")
     }
+}
+
+fn nth_last<T: Copy>(of: &[T], place: u8) -> Option<T> {
+    of.iter().rev().nth(usize::from(place) % of.len().max(1)).copied()
 }
 
 fn recovered(journal: &[ClientRecord]) -> Participant {

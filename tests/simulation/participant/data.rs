@@ -16,7 +16,7 @@ fn checked_in(world: &mut World, commitment: Option<Digest>) -> Option<Digest> {
         reads(&welcomed) && messages(&welcomed).is_empty(),
         "nothing is said before it is read: {welcomed:?}"
     );
-    let held = world.input(ClientInput::DataRead { run: Digest::sha256(b"run"), commitment });
+    let held = world.input(world.read(commitment));
     assert!(messages(&held).is_empty(), "how long the reading took would tell how much there is: {held:?}");
     let due = world.participant.deadline().unwrap();
     assert_eq!(due, world.now.plus_ms(world.plan.timing.ready_after_ms));
@@ -43,7 +43,7 @@ fn what_a_silo_tells_of_its_data_is_fixed_at_joining_across_sessions_and_restart
     assert_eq!(told_again(&mut world), first);
     world.restart_telling();
     assert_eq!(told_again(&mut world), first);
-    let late = ClientInput::DataRead { run: Digest::sha256(b"run"), commitment: second };
+    let late = world.read(second);
     assert!(world.input(late).is_empty(), "nobody waits for it any more");
     assert_eq!(told_again(&mut world), first);
     world.restart();
@@ -71,7 +71,7 @@ fn data_that_takes_longer_to_read_than_the_plan_gives_is_never_told_of_in_the_ru
         let said = world.input(ClientInput::Tick);
         assert!(matches!(messages(&said)[..], [ToCoordinator::CheckIn { data: None, .. }]), "{said:?}");
         let commitment = Some(Digest::sha256(b"data"));
-        let late = world.input(ClientInput::DataRead { run: Digest::sha256(b"run"), commitment });
+        let late = world.input(world.read(commitment));
         assert!(late.is_empty(), "{late:?}");
         assert_eq!(told_again(&mut world), None);
         world.restart_telling();
@@ -97,7 +97,7 @@ fn a_silo_that_is_welcomed_again_while_its_data_is_read_waits_for_it_even_where_
     let commitment = Some(Digest::sha256(b"data"));
     // The time has passed by now that reading is given.
     world.now = world.now.plus_ms(world.plan.timing.ready_after_ms);
-    let said = world.input(ClientInput::DataRead { run: Digest::sha256(b"run"), commitment });
+    let said = world.input(world.read(commitment));
     let [ToCoordinator::CheckIn { data, .. }] = messages(&said)[..] else { panic!("{said:?}") };
     assert_eq!(*data, commitment);
 }
@@ -106,9 +106,18 @@ fn a_silo_that_is_welcomed_again_while_its_data_is_read_waits_for_it_even_where_
 fn what_is_read_for_another_run_is_not_told_in_this_one() {
     let mut world = World::telling();
     assert!(reads(&world.say(world.welcome())));
-    let other =
-        ClientInput::DataRead { run: Digest::sha256(b"other"), commitment: Some(Digest::sha256(b"x")) };
-    assert!(world.input(other).is_empty());
+    let of_this_run = world.read(Some(Digest::sha256(b"x")));
+    let other_run = Digest::sha256(b"other");
+    assert!(reads(&world.say(sim::welcome(other_run, &world.plan, &world.roster))));
+    assert!(world.input(of_this_run).is_empty());
+    // The same run again: what was read for its first welcome is as old.
+    let of_the_other = world.read(Some(Digest::sha256(b"y")));
+    assert!(reads(&world.say(world.welcome())));
+    assert!(world.input(of_the_other).is_empty());
+    assert!(world.input(world.read(None)).is_empty(), "the time has not come");
+    world.now = world.now.plus_ms(world.plan.timing.ready_after_ms);
+    let said = world.input(ClientInput::Tick);
+    assert!(matches!(messages(&said)[..], [ToCoordinator::CheckIn { data: None, .. }]), "{said:?}");
 }
 
 #[test]

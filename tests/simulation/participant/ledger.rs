@@ -24,7 +24,7 @@ fn hours_and_debits_go_by_the_wall_clock_where_it_left_the_cores_own_time_behind
     let moment = |hour| Timestamp(today + DAY_MS + hour * HOUR_MS);
     let told = |hour| ClientInput::Ledger(LedgerView { wall: Some(moment(hour)), ..LedgerView::default() });
     world.input(told(17));
-    let effects = world.say(world.open(AT));
+    let effects = world.say(world.open(Attempt { attempt: 0, ..AT }));
     assert_refuses(&effects, Some(1), policy_decline(&Refusal::Hours { hours }), "after them");
     world.input(told(9));
     let keyed = world.advertise();
@@ -67,18 +67,28 @@ fn a_budget_that_other_runs_have_spent_refuses_this_one_before_anything_is_train
 
     world.input(view(None, 4.5, None));
     let effects = world.say(world.open(AT));
+    assert_refuses(
+        &effects,
+        Some(1),
+        Decline::SitsOut,
+        "once it is declined, saying it again changes nothing",
+    );
+    let effects = world.say(world.open(Attempt { attempt: 2, ..AT }));
     assert!(matches!(effects[..], [ClientEffect::Train(_)]), "{effects:?}");
 }
 
 #[test]
 fn a_vector_is_awaited_only_while_its_own_attempt_is_masking() {
+    let awaited = |world: &World| {
+        let (job, origin) = world.maskings[0];
+        world.participant.debit_for(job, origin).is_some()
+    };
     let (mut world, _) = World::delivered();
-    assert!(world.participant.awaits_vector(AT));
-    assert!(!world.participant.awaits_vector(Attempt { round: 1, attempt: 2 }));
+    assert!(awaited(&world));
     world.say(ToClient::Aborted { at: AT, outcome: RoundOutcome::TooFewUploads { got: 1, need: 3 } });
-    assert!(!world.participant.awaits_vector(AT), "nothing is debited for an attempt that is over");
+    assert!(!awaited(&world), "nothing is debited for an attempt that is over");
     let (world, _) = World::uploaded();
-    assert!(!world.participant.awaits_vector(AT));
+    assert!(!awaited(&world));
 }
 
 fn policy_decline(refusal: &Refusal) -> Decline {

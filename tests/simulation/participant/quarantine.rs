@@ -48,14 +48,11 @@ fn leaves(world: &mut World, step: &str) {
     let genesis = head(world);
     let effects = world.say(ToClient::Published(quarantine(world, 2, &genesis, 0)));
     assert!(
-        matches!(&effects[..], [head, ClientEffect::Forget(AT)] if is_head(head)),
+        matches!(&effects[..], [head, ClientEffect::Forget(_)] if is_head(head)),
         "{step}: it is written down, and what is held is wiped: {effects:?}"
     );
-    for late in [
-        ClientInput::Trained { at: AT, outcome: protocol::TrainOutcome::Ready },
-        ClientInput::Masked { at: AT, digest: Some(Digest::sha256(b"vector")) },
-        ClientInput::Tick,
-    ] {
+    let masked = (!world.maskings.is_empty()).then(|| world.masked(Digest::sha256(b"vector")));
+    for late in [world.trained(), ClientInput::Tick].into_iter().chain(masked) {
         let effects = world.input(late);
         assert!(effects.is_empty(), "{step}: {effects:?}");
     }
@@ -72,7 +69,7 @@ fn a_quarantine_before_the_upload_ends_the_attempt_at_the_silo_and_nothing_is_de
 
     let mut world = World::in_a_run();
     world.say(world.open(AT));
-    world.input(ClientInput::Trained { at: AT, outcome: protocol::TrainOutcome::Ready });
+    world.input(world.trained());
     leaves(&mut world, "trained");
 
     leaves(&mut World::keyed().0, "advertised");

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use checkpoint::{MANIFEST_FORMAT, Manifest, ModelArtifact, PrivacySpent, SignedManifest};
 use ed25519_dalek::SigningKey;
-use identity::{IdentityKey, Member, Plan, Policy, PrivacyMode, Roster};
+use identity::{IdentityKey, Member, Origin, Plan, Policy, PrivacyMode, Roster};
 use params::Digest;
 use protocol::{
-    Attempt, ClientEffect, ClientEffects, ClientInput, ClientRecord, Decline, MaskJob, Participant, Profile,
-    Timestamp, ToClient, ToCoordinator, TrainOutcome, UploadHeader,
+    Attempt, ClientEffect, ClientEffects, ClientInput, ClientRecord, Decline, JobId, MaskJob, Participant,
+    Profile, Timestamp, ToClient, ToCoordinator, TrainOutcome, UploadHeader, Vector,
 };
 use secagg::{
     Advert, Advertised, ClientId, Cohort, HeldShares, IncludedSignature, RoundBinding, ShareBundle,
@@ -25,6 +25,10 @@ pub(crate) struct World {
     pub(crate) roster: Roster,
     pub(crate) run: Digest,
     pub(crate) participant: Participant,
+    /// The jobs of each kind that the silo has asked for.
+    pub(crate) trainings: Vec<(JobId, Origin)>,
+    pub(crate) maskings: Vec<(JobId, Origin)>,
+    pub(crate) readings: Vec<JobId>,
     /// Every record persisted so far.
     pub(crate) journal: Vec<ClientRecord>,
     policy: Policy,
@@ -105,6 +109,9 @@ impl World {
             plan,
             roster,
             run: Digest::sha256(b"run"),
+            trainings: Vec::new(),
+            maskings: Vec::new(),
+            readings: Vec::new(),
             journal: Vec::new(),
             policy,
             keys,
@@ -160,11 +167,32 @@ impl World {
         let mut effects = ClientEffects::new();
         self.participant.handle(self.now, &mut self.rng, input, &mut effects);
         for effect in &effects {
-            if let ClientEffect::Persist(record) = effect {
-                self.journal.push(record.clone());
+            match effect {
+                ClientEffect::Persist(record) => self.journal.push(record.clone()),
+                ClientEffect::Train(job) => self.trainings.push((job.id, job.origin())),
+                ClientEffect::Mask(job) => self.maskings.push((job.id, job.origin)),
+                ClientEffect::ReadData { job, .. } => self.readings.push(*job),
+                _ => {}
             }
         }
         effects
+    }
+
+    /// The newest training is done.
+    pub(crate) fn trained(&self) -> ClientInput {
+        let (job, origin) = *self.trainings.last().unwrap();
+        ClientInput::Trained { job, outcome: TrainOutcome::Ready { origin } }
+    }
+
+    /// The newest vector is masked.
+    pub(crate) fn masked(&self, digest: Digest) -> ClientInput {
+        let (job, origin) = *self.maskings.last().unwrap();
+        ClientInput::Masked { job, vector: Some(Vector { origin, digest }) }
+    }
+
+    /// The newest table is read.
+    pub(crate) fn read(&self, commitment: Option<Digest>) -> ClientInput {
+        ClientInput::DataRead { job: *self.readings.last().unwrap(), commitment }
     }
 
     /// From here on the silo's machine draws other numbers.
@@ -243,9 +271,7 @@ impl World {
     pub(crate) fn advertise(&mut self) -> Keyed {
         let opened = self.say(self.open(AT));
         assert!(matches!(opened[..], [ClientEffect::Train(_)]), "{opened:?}");
-        assert!(
-            messages(&self.input(ClientInput::Trained { at: AT, outcome: TrainOutcome::Ready })).is_empty()
-        );
+        assert!(messages(&self.input(self.trained())).is_empty());
         self.now = self.participant.deadline().unwrap();
         let advertised = self.input(ClientInput::Tick);
         let own = match &advertised[..] {
@@ -318,8 +344,8 @@ impl World {
     /// The participant masks zeros, and says that it will upload them.
     pub(crate) fn upload(&mut self, delivered: Delivered) -> Uploaded {
         let masked = delivered.mask.masking.mask(vec![0; self.plan.lanes()]);
-        let digest = Some(Digest::from_bytes(masked.digest()));
-        let header = match &self.input(ClientInput::Masked { at: AT, digest })[..] {
+        let digest = Digest::from_bytes(masked.digest());
+        let header = match &self.input(self.masked(digest))[..] {
             [
                 ClientEffect::Persist(ClientRecord::SetsFixed { at: AT, .. }),
                 ClientEffect::Persist(ClientRecord::Debited { at: AT, .. }),

@@ -2,9 +2,9 @@
 //! cards say of the silos' data.
 
 use checkpoint::ChainVerifier;
-use identity::{Policy, PrivacyMode};
+use identity::{Contribution, Policy, PrivacyMode};
 use protocol::{
-    Act, ClientEffect, ClientEffects, ClientInput, Participant, Profile, StepOutcome, TrainOutcome,
+    Act, ClientEffect, ClientEffects, ClientInput, Participant, Profile, StepOutcome, TrainOutcome, Vector,
 };
 use secagg::MaskedUpdate;
 
@@ -70,9 +70,9 @@ impl Silo {
         for effect in effects {
             match effect {
                 ClientEffect::Persist(_) | ClientEffect::Forget(_) | ClientEffect::Offer(_) => {}
-                ClientEffect::ReadData { run, .. } => {
+                ClientEffect::ReadData { job, .. } => {
                     let commitment = Some(data_of(self.id));
-                    self.input(driver, ClientInput::DataRead { run, commitment });
+                    self.input(driver, ClientInput::DataRead { job, commitment });
                 }
                 ClientEffect::Send(message) => {
                     driver.take(Event::Said { client: self.id, session: session(self.id), message }).unwrap();
@@ -83,18 +83,22 @@ impl Silo {
                 }
                 ClientEffect::Contradiction(lie) => panic!("an honest coordinator's record: {lie:?}"),
                 ClientEffect::Train(job) => {
-                    self.input(driver, ClientInput::Trained { at: job.at, outcome: TrainOutcome::Ready });
+                    let outcome = TrainOutcome::Ready { origin: job.origin() };
+                    self.input(driver, ClientInput::Trained { job: job.id, outcome });
                     self.input(driver, ClientInput::Tick);
                 }
                 ClientEffect::Mask(job) => {
                     let mechanism = job.plan.mechanism().unwrap();
-                    let contribution = sim::contribute(&job.plan, self.id, job.at);
-                    let protected =
-                        mechanism.protect(contribution, job.masking.noise(), &mut UnwrapErr(SysRng)).unwrap();
-                    let (at, masked) = (job.at, job.masking.mask(protected.update.into_lanes()));
-                    let digest = Some(Digest::from_bytes(masked.digest()));
+                    let learned = sim::contribute(&job.plan, self.id, job.at);
+                    let contribution = Contribution::new(job.origin, learned);
+                    let protected = mechanism
+                        .protect(contribution, job.origin, job.masking.noise(), &mut UnwrapErr(SysRng))
+                        .unwrap();
+                    let masked = protected.mask(job.masking);
+                    let digest = Digest::from_bytes(masked.digest());
                     self.masked = Some(masked);
-                    self.input(driver, ClientInput::Masked { at, digest });
+                    let vector = Some(Vector { origin: job.origin, digest });
+                    self.input(driver, ClientInput::Masked { job: job.id, vector });
                 }
                 ClientEffect::Upload(header) => {
                     let Ok(Staging::Writer(mut writer)) = driver.begin_upload(&header) else {

@@ -5,7 +5,7 @@ use chacha20::rand_core::{Rng, SeedableRng};
 use datasets::Dataset;
 use empirical::inversion::{correlation, invert_linear};
 use empirical::one_run::{Guesses, guess};
-use identity::{Contribution, Plan, Privacy};
+use identity::{Contribution, Learned, Origin, Plan, Privacy};
 use params::{Layer, Shape};
 use rehearsal::{Noise, Rehearsal};
 use secagg::NoiseSeeds;
@@ -104,7 +104,8 @@ fn inversion(plan: &Plan, data: &Dataset, seed: [u8; 32]) -> Result<Option<Inver
     let mechanism = plan.mechanism().map_err(|(field, why)| Failure::usage(format!("{field}: {why}")))?;
     let mut rng = ChaCha20Rng::from_seed(seed);
     let seeds = NoiseSeeds::nobody_drops(plan.cohort.maximum);
-    let lanes_of = |protected: identity::Protected| protected.update.into_lanes();
+    let lanes_of = |protected: identity::Protected| protected.into_plain_lanes();
+    let origin = Origin { plan: plan.digest(), start: model.digest() };
     let mut masked: Vec<u32> = descent.iter().map(|value| lane(*value)).collect();
     // What leaves a silo is this record's sum and a share of noise in one mode only.
     let noised = match plan.privacy {
@@ -112,7 +113,7 @@ fn inversion(plan: &Plan, data: &Dataset, seed: [u8; 32]) -> Result<Option<Inver
             let sum = dp::ClippedSum::new(descent, clip_norm, 1).map_err(Failure::failed)?;
             Some(
                 mechanism
-                    .protect(Contribution::Sum(sum), &seeds, &mut rng)
+                    .protect(Contribution::new(origin, Learned::Sum(sum)), origin, &seeds, &mut rng)
                     .map(lanes_of)
                     .map_err(Failure::failed)?,
             )

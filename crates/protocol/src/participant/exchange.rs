@@ -9,7 +9,7 @@ use secagg::{Advert, ClientId, Delivery, DeliveryRejection, IncludedSignature, u
 use zeroize::Zeroizing;
 
 use super::round::{Step, cohort_of};
-use super::{ClientEffect, ClientEffects, MaskJob, Participant, policy};
+use super::{ClientEffect, ClientEffects, JobId, MaskJob, Participant, Vector, policy};
 use crate::Timestamp;
 use crate::message::{Attempt, CoordinatorFault, Decline, ToCoordinator, UploadHeader};
 use crate::record::ClientRecord;
@@ -25,13 +25,13 @@ impl Participant {
         let Some(mut round) = self.take_round(at, out) else {
             return;
         };
-        let identity = self.profile.identity.signing_key();
-        let floors = self.run.as_ref().map(|run| run.plan.floors()).map(|floors| secagg::Floors {
+        let (identity, work) = (self.profile.identity.signing_key(), round.work);
+        let floors = round.plan.floors();
+        let floors = secagg::Floors {
             cohort_min: floors.cohort_min.max(self.profile.policy.cohort_min),
             honest_min: floors.honest_min.max(self.profile.policy.honest_min),
             ..floors
-        });
-        let Some(floors) = floors else { return };
+        };
         match round.step {
             Step::Advertised { state, .. } => {
                 match state.accept_roster(&adverts, self.roster.keys(), &floors, identity, rng) {
@@ -45,8 +45,7 @@ impl Participant {
                     }
                     Err(why) => {
                         self.last_reason = why.to_string();
-                        out.push(ClientEffect::Forget(at));
-                        self.fault(at, CoordinatorFault::Cohort, out);
+                        self.given_up(at, work, CoordinatorFault::Cohort, out);
                     }
                 }
             }
@@ -57,7 +56,7 @@ impl Participant {
                 }
                 self.round = Some(round);
             }
-            _ => self.equivocated(at, out),
+            _ => self.equivocated(at, work, out),
         }
     }
 
@@ -71,31 +70,30 @@ impl Participant {
         let Some(mut round) = self.take_round(at, out) else {
             return;
         };
-        let Some(plan) = self.run.as_ref().map(|run| Arc::clone(&run.plan)) else {
-            return;
-        };
+        let work = round.work;
         match round.step {
             Step::Shared { state } => {
                 match state.accept_delivery(&delivery, self.profile.identity.signing_key()) {
                     Ok((masking, held)) => {
                         let mut noise_seed = Zeroizing::new([0u8; 32]);
                         rng.fill_bytes(noise_seed.as_mut());
+                        let (id, plan, origin) = (self.jobs.draw(), Arc::clone(&round.plan), round.origin);
                         round.delivery = Some(delivery);
-                        round.step = Step::Masking { r2: Digest::from_bytes(masking.r2().0), held };
+                        round.step = Step::Masking { job: id, r2: Digest::from_bytes(masking.r2().0), held };
                         self.round = Some(round);
-                        out.push(ClientEffect::Mask(Box::new(MaskJob { at, plan, masking, noise_seed })));
+                        let job = MaskJob { id, trained: work, at, plan, origin, masking, noise_seed };
+                        out.push(ClientEffect::Mask(Box::new(job)));
                     }
                     Err(DeliveryRejection::Complain(complaint)) => {
                         self.last_reason =
                             format!("client {} sent shares that do not open", complaint.accused);
-                        out.push(ClientEffect::Forget(at));
+                        out.push(ClientEffect::Forget(work));
                         let message = ToCoordinator::Complain { at, complaint };
                         out.push(ClientEffect::Send(Box::new(message)));
                     }
                     Err(DeliveryRejection::Coordinator(why)) => {
                         self.last_reason = why.to_string();
-                        out.push(ClientEffect::Forget(at));
-                        self.fault(at, CoordinatorFault::Delivery, out);
+                        self.given_up(at, work, CoordinatorFault::Delivery, out);
                     }
                 }
             }
@@ -107,33 +105,28 @@ impl Participant {
                 round.step = step;
                 self.round = Some(round);
             }
-            _ => self.equivocated(at, out),
+            _ => self.equivocated(at, work, out),
         }
     }
 
     pub(super) fn masked(
         &mut self,
         now: Timestamp,
-        at: Attempt,
-        digest: Option<Digest>,
+        job: JobId,
+        vector: Option<Vector>,
         out: &mut ClientEffects,
     ) {
-        let Some(mut round) = self.round.take_if(|round| round.at == at) else {
+        let Some(mut round) = self.round.take_if(|round| round.is_masked_by(job)) else {
             return;
         };
-        let Some(event) = self.run.as_ref().map(|run| (run.plan.event(), run.plan.lanes())) else {
-            return;
-        };
-        let Step::Masking { r2, held } = round.step else {
-            self.round = Some(round);
-            return;
-        };
-        let Some(digest) = digest else {
-            out.push(ClientEffect::Forget(at));
+        let (at, plan, work) = (round.at, Arc::clone(&round.plan), round.work);
+        let Step::Masking { r2, held, .. } = round.step else { return };
+        let Some(Vector { digest, .. }) = vector.filter(|vector| vector.origin == round.origin) else {
+            out.push(ClientEffect::Forget(work));
             return self.decline(Some(at.round), Decline::Unavailable, out);
         };
-        if let Err(refusal) = self.run.as_ref().map_or(Ok(()), |run| self.check_plan(&run.plan)) {
-            out.push(ClientEffect::Forget(at));
+        if let Err(refusal) = self.check_plan(&plan) {
+            out.push(ClientEffect::Forget(work));
             return self.decline(None, policy(&refusal), out);
         }
         let signature =
@@ -143,7 +136,7 @@ impl Participant {
             at,
             r2,
             digest,
-            lanes: event.1 as u64,
+            lanes: plan.lanes() as u64,
             signature: signature.0,
         };
         let model = round.model;
@@ -154,7 +147,8 @@ impl Participant {
         // The reservation is the debit, and it is durable before the first byte leaves.
         let now = self.wall(now);
         self.commit(ClientRecord::SetsFixed { at, cohort, shared }, out);
-        self.commit(ClientRecord::Debited { now, at, model, r2, upload: digest, event: event.0 }, out);
+        let event = plan.event();
+        self.commit(ClientRecord::Debited { now, at, model, r2, upload: digest, event }, out);
         out.push(ClientEffect::Upload(header));
     }
 
@@ -163,6 +157,7 @@ impl Participant {
             return;
         };
         let set: BTreeSet<ClientId> = included.iter().copied().collect();
+        let work = round.work;
         match round.step {
             Step::Uploaded { held, .. } => {
                 let r2 = held.r2();
@@ -176,8 +171,7 @@ impl Participant {
                     }
                     Err(refused) => {
                         self.last_reason = refused.reason.to_string();
-                        out.push(ClientEffect::Forget(at));
-                        self.fault(at, CoordinatorFault::Included, out);
+                        self.given_up(at, work, CoordinatorFault::Included, out);
                     }
                 }
             }
@@ -192,7 +186,7 @@ impl Participant {
                 round.step = Step::Answered { included: signed };
                 self.round = Some(round);
             }
-            _ => self.equivocated(at, out),
+            _ => self.equivocated(at, work, out),
         }
     }
 
@@ -230,11 +224,12 @@ impl Participant {
             }
             return;
         }
+        let work = round.work;
         let Step::Signed { state, included: signed, signature } = round.step else {
-            return self.fault(at, CoordinatorFault::UnmaskRequest, out);
+            return self.given_up(at, work, CoordinatorFault::UnmaskRequest, out);
         };
         if signed != set {
-            return self.equivocated(at, out);
+            return self.equivocated(at, work, out);
         }
         let r2 = state.r2();
         match state.unmask(signatures) {

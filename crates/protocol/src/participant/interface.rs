@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use checkpoint::Manifest;
 use ed25519_dalek::VerifyingKey;
-use identity::{AuthoredPlan, AuthorisedRoster, IdentityKey, Policy, Refusal};
+use identity::{AuthoredPlan, AuthorisedRoster, IdentityKey, Origin, Policy, Refusal};
 use params::Digest;
 use secagg::{ClientId, Masking};
 use zeroize::Zeroizing;
@@ -14,6 +14,7 @@ use super::steps::{StepJob, StepOutcome};
 use crate::Timestamp;
 use crate::message::{Attempt, RunEnd, ToClient, ToCoordinator, UploadHeader};
 use crate::record::ClientRecord;
+use crate::step::round_start;
 use crate::version::SessionVersion;
 
 /// Who this silo is and what it pins and allows; all of it from the silo's own disk.
@@ -41,10 +42,10 @@ pub enum ClientInput {
     },
     /// The coordinator said something.
     Message(ToClient),
-    /// The update of this attempt is trained and held by the shell, or could not be.
+    /// This job's update is trained and held by the shell, or could not be.
     Trained {
         /// Which.
-        at: Attempt,
+        job: JobId,
         /// Whether there is an update.
         outcome: TrainOutcome,
     },
@@ -55,12 +56,12 @@ pub enum ClientInput {
         /// What it gave.
         outcome: StepOutcome,
     },
-    /// The vector of this attempt is masked and held by the shell; `None` where it could not be.
+    /// This job's vector is masked and held by the shell; `None` where it could not be.
     Masked {
         /// Which.
-        at: Attempt,
-        /// SHA-256 of its bytes.
-        digest: Option<Digest>,
+        job: JobId,
+        /// What came of it.
+        vector: Option<Vector>,
     },
     /// The silo's operator has looked at the roster of [`ClientEffect::Offer`] and accepts it.
     AcceptRoster {
@@ -72,10 +73,10 @@ pub enum ClientInput {
         /// So many.
         members: usize,
     },
-    /// The silo's table for this run is read, or could not be.
+    /// The silo's table is read, or could not be.
     DataRead {
-        /// The run.
-        run: Digest,
+        /// Which job.
+        job: JobId,
         /// The commitment to its version that may be told; `None` where there is none.
         commitment: Option<Digest>,
     },
@@ -107,9 +108,50 @@ pub struct LedgerView {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TrainOutcome {
     /// The shell holds an update.
-    Ready,
+    Ready {
+        /// What it was made from, as whoever made it has computed that.
+        origin: Origin,
+    },
     /// It could not be made; the silo's own log says why.
     Unavailable,
+}
+
+/// Names one job of a silo's core. The core draws each once in its life and matches results by nothing else: an attempt's
+/// number is the coordinator's word, and may be said again of another model or run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(u64);
+
+/// Draws the names.
+#[derive(Default)]
+pub(super) struct JobIds(u64);
+
+impl JobIds {
+    pub(super) fn draw(&mut self) -> JobId {
+        self.0 += 1;
+        JobId(self.0)
+    }
+}
+
+/// A masked vector that the shell holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vector {
+    /// What the contribution under the mask was made from.
+    pub origin: Origin,
+    /// SHA-256 of its bytes.
+    pub digest: Digest,
+}
+
+/// What a vector that the core waits for is debited under.
+#[derive(Debug, Clone)]
+pub struct Debit {
+    /// The run.
+    pub run: Digest,
+    /// Its plan.
+    pub plan: Arc<AuthoredPlan>,
+    /// The attempt.
+    pub at: Attempt,
+    /// The model that was trained on.
+    pub model: Digest,
 }
 
 /// What the shell must do, in this order.
@@ -122,6 +164,8 @@ pub enum ClientEffect {
     /// Read the silo's table anew, as the run's plan says, before it is checked in with; answer with
     /// [`ClientInput::DataRead`].
     ReadData {
+        /// Which job.
+        job: JobId,
         /// The run.
         run: Digest,
         /// Its plan.
@@ -138,8 +182,8 @@ pub enum ClientEffect {
     Mask(Box<MaskJob>),
     /// Send the masked vector, or what the coordinator lacks of it.
     Upload(UploadHeader),
-    /// What the shell holds of this attempt is of no more use: wipe it.
-    Forget(Attempt),
+    /// Whatever the shell holds of the attempt that this training was for is of no more use: wipe it.
+    Forget(JobId),
     /// Show this later roster to the silo's operator, who decides; answer with [`ClientInput::AcceptRoster`].
     Offer(Box<RosterOffer>),
 }
@@ -158,7 +202,9 @@ pub struct RosterOffer {
 
 /// Training for one attempt.
 pub struct TrainJob {
-    /// Which.
+    /// Its name, and that of all that is held of the attempt.
+    pub id: JobId,
+    /// Which attempt.
     pub at: Attempt,
     /// The run's plan.
     pub plan: Arc<AuthoredPlan>,
@@ -166,6 +212,13 @@ pub struct TrainJob {
     pub head: Arc<Manifest>,
     /// For sampling; secret, since it tells which records were in the batch.
     pub seed: Zeroizing<[u8; 32]>,
+}
+
+impl TrainJob {
+    /// What the update is to be made from.
+    pub fn origin(&self) -> Origin {
+        Origin { plan: self.plan.digest(), start: round_start(&self.plan, &self.head) }
+    }
 }
 
 impl std::fmt::Debug for TrainJob {
@@ -176,10 +229,16 @@ impl std::fmt::Debug for TrainJob {
 
 /// Masking for one attempt. Consumed: its seeds mask one vector.
 pub struct MaskJob {
-    /// Which.
+    /// Its name.
+    pub id: JobId,
+    /// The training whose update is masked.
+    pub trained: JobId,
+    /// Which attempt.
     pub at: Attempt,
     /// The run's plan.
     pub plan: Arc<AuthoredPlan>,
+    /// What the masks are bound to: nothing that was made from anything else is masked.
+    pub origin: Origin,
     /// The masks' seeds.
     pub masking: Masking,
     /// For rounding and noise; used for this attempt only.

@@ -10,7 +10,7 @@ use secagg::{Advertised, RoundBinding};
 
 use super::round::Step;
 use super::{
-    CheckIn, ClientEffect, ClientEffects, CurrentRun, Participant, Shown, TrainOutcome, fault, policy,
+    CheckIn, ClientEffect, ClientEffects, CurrentRun, JobId, Participant, Shown, TrainOutcome, fault, policy,
 };
 use crate::Timestamp;
 use crate::message::{Attempt, CoordinatorFault, Decline, ToCoordinator};
@@ -57,17 +57,21 @@ impl Participant {
                 CheckIn::Said
             }
             _ => {
-                out.push(ClientEffect::ReadData { run: run_id, plan: Arc::clone(&plan) });
-                CheckIn::Reading { not_before, until: now.plus_ms(plan.timing.training_limit_ms()) }
+                let job = self.jobs.draw();
+                out.push(ClientEffect::ReadData { job, run: run_id, plan: Arc::clone(&plan) });
+                CheckIn::Reading { job, not_before, until: now.plus_ms(plan.timing.training_limit_ms()) }
             }
         };
         self.run = Some(CurrentRun { id: run_id, plan, check_in });
         self.catch_up(out);
     }
 
-    pub(super) fn data_read(&mut self, id: Digest, commitment: Option<Digest>, out: &mut ClientEffects) {
-        let Some(run) = self.run.as_mut().filter(|run| run.id == id) else { return };
-        let CheckIn::Reading { not_before, .. } = run.check_in else { return };
+    pub(super) fn data_read(&mut self, id: JobId, commitment: Option<Digest>, out: &mut ClientEffects) {
+        let Some(run) = self.run.as_mut() else { return };
+        let CheckIn::Reading { job, not_before, .. } = run.check_in else { return };
+        if job != id {
+            return;
+        }
         run.check_in = CheckIn::Held { not_before };
         if commitment.is_some() && self.profile.tells_data {
             self.commit(ClientRecord::DataCommitted { commitment }, out);
@@ -166,11 +170,12 @@ impl Participant {
         if let Some(round) = &self.round
             && round.at == at
         {
-            if let (true, Some(advert)) = (round.model == model, round.advert()) {
+            if round.model != model {
+                self.closed.insert(round.run, at);
+                self.fault(at, CoordinatorFault::Equivocation, out);
+            } else if let Some(advert) = round.advert() {
                 let again = ToCoordinator::Advertise { at, advert: advert.clone() };
                 out.push(ClientEffect::Send(Box::new(again)));
-            } else if round.model != model {
-                self.fault(at, CoordinatorFault::Equivocation, out);
             }
             return;
         }
@@ -179,7 +184,7 @@ impl Participant {
             return;
         };
         let ledger_knows = self.ledger.round.is_some_and(|round| at.round <= round);
-        if !facts.is_new(at) || ledger_knows {
+        if !facts.is_new(at) || ledger_knows || self.is_closed(run.id, at) {
             // Its secrets are gone: this process began after the attempt did, or it was declined before.
             return self.decline(Some(at.round), Decline::SitsOut, out);
         }
@@ -190,8 +195,9 @@ impl Participant {
             return self.fault(at, CoordinatorFault::Model, out);
         }
         let head_round = facts.head_round().unwrap_or_default();
-        let plan = Arc::clone(&run.plan);
+        let (run, plan) = (run.id, Arc::clone(&run.plan));
         if let Err(refusal) = self.check_moment(&plan, self.wall(now), head_round) {
+            self.closed.insert(run, at);
             return self.decline(Some(at.round), policy(&refusal), out);
         }
         if let Err(refusal) = self.check_budget(&plan, model).and_then(|()| self.check_plan(&plan)) {
@@ -256,20 +262,22 @@ impl Participant {
         self.profile.policy.check_uploads(plan, made)
     }
 
-    pub(super) fn trained(&mut self, at: Attempt, outcome: TrainOutcome, out: &mut ClientEffects) {
-        let Some(round) = self.round.as_mut().filter(|round| round.at == at) else {
+    pub(super) fn trained(&mut self, job: JobId, outcome: TrainOutcome, out: &mut ClientEffects) {
+        let Some(round) = self.round.as_mut().filter(|round| round.work == job) else {
             return;
         };
         if !matches!(round.step, Step::Training) {
             return;
         }
         let reason = match outcome {
-            TrainOutcome::Ready => {
+            TrainOutcome::Ready { origin } if origin == round.origin => {
                 round.step = Step::Trained;
                 return;
             }
-            TrainOutcome::Unavailable => Decline::Unavailable,
+            // Of something else than was asked for: there is none of this round.
+            TrainOutcome::Ready { .. } | TrainOutcome::Unavailable => Decline::Unavailable,
         };
+        let at = round.at;
         self.erase(out);
         self.decline(Some(at.round), reason, out);
     }
@@ -280,27 +288,24 @@ impl Participant {
         rng: &mut dyn CryptoRng,
         out: &mut ClientEffects,
     ) {
-        let (Some(run), Some(round)) = (&self.run, &mut self.round) else {
-            return;
-        };
-        let due = round.ready_at(run.plan.timing.ready_after_ms).is_some_and(|at| now >= at);
-        if !matches!(round.step, Step::Trained) || !due {
+        let Some(round) = &mut self.round else { return };
+        if !matches!(round.step, Step::Trained) || now < round.ready_at() {
             return;
         }
         let at = round.at;
         let context = RoundBinding {
-            run_id: *run.id.as_bytes(),
-            plan_hash: *run.plan.digest().as_bytes(),
+            run_id: *round.run.as_bytes(),
+            plan_hash: *round.origin.plan.as_bytes(),
             roster_hash: *self.roster.digest().as_bytes(),
             round: at.round,
             attempt: at.attempt,
-            model_hash: *round.start.as_bytes(),
+            model_hash: *round.origin.start.as_bytes(),
         }
         .ctx0();
         let (state, advert) = Advertised::new(
             self.profile.id,
             context,
-            run.plan.excess_noise(),
+            round.plan.excess_noise(),
             self.profile.identity.signing_key(),
             rng,
         );

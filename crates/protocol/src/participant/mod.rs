@@ -9,9 +9,10 @@ mod round;
 mod sets;
 mod steps;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use identity::{AuthoredPlan, AuthorisedRoster, Refusal, SignedPlan, SignedRoster};
+use identity::{AuthoredPlan, AuthorisedRoster, Origin, Refusal, SignedPlan, SignedRoster};
 use params::Digest;
 use rand_core::CryptoRng;
 
@@ -20,9 +21,10 @@ use crate::message::{Attempt, CoordinatorFault, Decline, Rejection, RunEnd, ToCl
 use crate::record::ClientRecord;
 use crate::version::SessionVersion;
 use facts::Facts;
+use interface::JobIds;
 pub use interface::{
-    ClientEffect, ClientEffects, ClientInput, LedgerView, MaskJob, ParticipantError, ParticipantStatus,
-    Profile, RosterOffer, TrainJob, TrainOutcome,
+    ClientEffect, ClientEffects, ClientInput, Debit, JobId, LedgerView, MaskJob, ParticipantError,
+    ParticipantStatus, Profile, RosterOffer, TrainJob, TrainOutcome, Vector,
 };
 use round::{Round, Step};
 pub use sets::Contradiction;
@@ -39,6 +41,10 @@ pub struct Participant {
     run: Option<CurrentRun>,
     /// The attempt in progress: secrets, in memory only, never journalled.
     round: Option<Round>,
+    jobs: JobIds,
+    /// By run, the newest attempt that ended before its advert over what the coordinator said of it: nothing up to it is opened
+    /// again. From the advert on the journal says so.
+    closed: BTreeMap<Digest, Attempt>,
     last_reason: String,
     ended: Option<RunEnd>,
     /// A record did not follow from the chain, and those before it were asked for.
@@ -68,8 +74,9 @@ struct CurrentRun {
 /// longer for data that is not read by then.
 #[derive(Clone, Copy)]
 enum CheckIn {
-    /// The data is read.
+    /// The data is read, by this job.
     Reading {
+        job: JobId,
         not_before: Timestamp,
         /// Then it is said without.
         until: Timestamp,
@@ -127,6 +134,8 @@ impl Participant {
             facts,
             run: None,
             round: None,
+            jobs: JobIds::default(),
+            closed: BTreeMap::new(),
             last_reason: String::new(),
             ended: None,
             asked_again: false,
@@ -159,10 +168,30 @@ impl Participant {
         self.facts.run(&run.id)?.told().flatten().filter(|_| self.profile.tells_data)
     }
 
-    /// Whether this attempt's vector is still wanted: only then is it debited.
-    pub fn awaits_vector(&self, at: Attempt) -> bool {
-        let masking = |round: &Round| round.at == at && matches!(round.step, Step::Masking { .. });
-        self.round.as_ref().is_some_and(masking)
+    /// What the vector that this job made is debited under; `None` where it is not waited for, or was made from anything but
+    /// what its masks are bound to: it is not debited then, and does not leave.
+    pub fn debit_for(&self, job: JobId, origin: Origin) -> Option<Debit> {
+        let round = self.round.as_ref().filter(|round| round.is_masked_by(job) && round.origin == origin)?;
+        let Round { run, plan, at, model, .. } = round;
+        self.check_plan(plan).ok()?;
+        Some(Debit { run: *run, plan: Arc::clone(plan), at: *at, model: *model })
+    }
+
+    /// Whether [`ToClient::Open`] of this attempt would begin it, if the data's ledger and the policy agree. Only then need
+    /// the ledger be read for it.
+    pub fn would_begin(&self, at: Attempt, model: Digest) -> bool {
+        let Some((run, facts)) = self.run.as_ref().and_then(|run| Some((run, self.facts.run(&run.id)?)))
+        else {
+            return false;
+        };
+        self.round.as_ref().is_none_or(|round| round.at != at)
+            && facts.is_new(at)
+            && !self.is_closed(run.id, at)
+            && facts.head_model() == Some(model)
+    }
+
+    fn is_closed(&self, run: Digest, at: Attempt) -> bool {
+        self.closed.get(&run).is_some_and(|closed| at <= *closed)
     }
 
     /// Takes one input and appends what is to be done. Nothing the coordinator says is an error of this
@@ -177,12 +206,12 @@ impl Participant {
         match input {
             ClientInput::Connected { version } => self.version = version,
             ClientInput::Message(message) => self.message(now, rng, message, out),
-            ClientInput::Trained { at, outcome } => self.trained(at, outcome, out),
             ClientInput::StepVerified { record, outcome } => self.step_verified(record, outcome, out),
-            ClientInput::Masked { at, digest } => self.masked(now, at, digest, out),
+            ClientInput::Trained { job, outcome } => self.trained(job, outcome, out),
+            ClientInput::Masked { job, vector } => self.masked(now, job, vector, out),
             ClientInput::AcceptRoster { roster } => self.accept_roster(now, roster, out),
             ClientInput::Witnessed { members } => self.witnesses = members,
-            ClientInput::DataRead { run, commitment } => self.data_read(run, commitment, out),
+            ClientInput::DataRead { job, commitment } => self.data_read(job, commitment, out),
             ClientInput::Ledger(view) => self.ledger = view,
             ClientInput::Tick => {}
         }
@@ -200,7 +229,7 @@ impl Participant {
             CheckIn::Said => None,
         };
         let trained = self.round.as_ref().filter(|round| matches!(round.step, Step::Trained));
-        let ready = trained.and_then(|round| round.ready_at(run.plan.timing.ready_after_ms));
+        let ready = trained.map(Round::ready_at);
         checks_in.into_iter().chain(ready).min()
     }
 
@@ -241,8 +270,10 @@ impl Participant {
             ToClient::Roster { at, adverts } => self.roster(rng, at, adverts, out),
             ToClient::Deliver { at, delivery } => self.deliver(rng, at, delivery, out),
             ToClient::UploadDurable { at } => {
-                if self.round.as_mut().is_some_and(|round| round.at == at && round.upload_is_durable()) {
-                    out.push(ClientEffect::Forget(at));
+                if let Some(round) = self.round.as_mut().filter(|round| round.at == at)
+                    && round.upload_is_durable()
+                {
+                    out.push(ClientEffect::Forget(round.work));
                 }
             }
             ToClient::Included { at, included } => self.included(at, included, out),
@@ -276,14 +307,21 @@ impl Participant {
         None
     }
 
-    /// Two different messages of one step: nothing of this attempt is answered any more.
-    fn equivocated(&mut self, at: Attempt, out: &mut ClientEffects) {
-        out.push(ClientEffect::Forget(at));
-        self.fault(at, CoordinatorFault::Equivocation, out);
+    /// Two different messages of one step, in an attempt whose secrets were taken out: nothing of it is answered any more.
+    fn equivocated(&mut self, at: Attempt, work: JobId, out: &mut ClientEffects) {
+        self.given_up(at, work, CoordinatorFault::Equivocation, out);
+    }
+
+    /// An attempt whose secrets were taken out ends: what the shell holds of it goes too.
+    fn given_up(&mut self, at: Attempt, work: JobId, what: CoordinatorFault, out: &mut ClientEffects) {
+        out.push(ClientEffect::Forget(work));
+        self.decline(Some(at.round), fault(what), out);
     }
 
     fn fault(&mut self, at: Attempt, what: CoordinatorFault, out: &mut ClientEffects) {
-        self.round.take_if(|round| round.at == at);
+        if let Some(round) = self.round.take_if(|round| round.at == at) {
+            out.push(ClientEffect::Forget(round.work));
+        }
         self.decline(Some(at.round), fault(what), out);
     }
 
@@ -298,7 +336,7 @@ impl Participant {
 
     fn erase(&mut self, out: &mut ClientEffects) {
         if let Some(round) = self.round.take() {
-            out.push(ClientEffect::Forget(round.at));
+            out.push(ClientEffect::Forget(round.work));
         }
     }
 

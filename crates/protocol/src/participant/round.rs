@@ -4,22 +4,28 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use checkpoint::Manifest;
+use identity::{AuthoredPlan, Origin};
 use params::Digest;
 use secagg::{
     Advert, Advertised, ClientId, Delivery, HeldShares, IncludedSignature, ShareBundle, SharesSent,
     SignedIncluded,
 };
 
+use super::JobId;
 use crate::Timestamp;
 use crate::message::{Attempt, UploadHeader};
 
 /// One attempt. Dropping it wipes its secrets.
 pub(super) struct Round {
     pub(super) at: Attempt,
+    pub(super) run: Digest,
+    pub(super) plan: Arc<AuthoredPlan>,
     pub(super) model: Digest,
-    /// What the masks are bound to; see [`crate::round_start`].
-    pub(super) start: Digest,
-    opened: Timestamp,
+    /// What the update is made from and the masks are bound to; see [`crate::round_start`].
+    pub(super) origin: Origin,
+    /// The training, and the name of all that the shell holds of the attempt.
+    pub(super) work: JobId,
+    pub(super) opened: Timestamp,
     pub(super) step: Step,
     /// What was accepted and said, so that a repeated message gets the same bytes and another one none.
     pub(super) adverts: Vec<Advert>,
@@ -43,6 +49,7 @@ pub(super) enum Step {
         state: SharesSent,
     },
     Masking {
+        job: JobId,
         r2: Digest,
         held: HeldShares,
     },
@@ -62,21 +69,13 @@ pub(super) enum Step {
 }
 
 impl Round {
-    pub(super) fn open(at: Attempt, head: Arc<Manifest>, start: Digest, now: Timestamp) -> Self {
-        Self {
-            at,
-            model: head.model.params_digest,
-            start,
-            opened: now,
-            step: Step::Preparing { head },
-            adverts: Vec::new(),
-            bundle: None,
-            delivery: None,
-        }
+    pub(super) fn ready_at(&self) -> Timestamp {
+        self.opened.plus_ms(self.plan.timing.ready_after_ms)
     }
 
-    pub(super) fn ready_at(&self, ready_after_ms: u64) -> Option<Timestamp> {
-        Some(self.opened.plus_ms(ready_after_ms))
+    /// Whether this is the job that its vector is waited for of.
+    pub(super) fn is_masked_by(&self, job: JobId) -> bool {
+        matches!(self.step, Step::Masking { job: masking, .. } if masking == job)
     }
 
     pub(super) fn advert(&self) -> Option<&Advert> {

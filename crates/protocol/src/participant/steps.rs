@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use checkpoint::Manifest;
-use identity::{AuthoredPlan, Refusal};
+use identity::{AuthoredPlan, Origin, Refusal};
 use params::Digest;
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
@@ -69,13 +69,25 @@ impl Participant {
         let Some(facts) = self.facts.run(&run.id) else { return };
         let Some(head) = facts.head().cloned() else { return };
         let behind = facts.pending().len();
-        let start = round_start(&run.plan, &head);
+        let (run, plan) = (run.id, Arc::clone(&run.plan));
         if behind > STEPS_IN_A_ROUND {
             self.verify_next(out);
             return self.decline(Some(at.round), policy(&Refusal::CatchingUp { behind }), out);
         }
         self.erase(out);
-        self.round = Some(Round::open(at, head, start, now));
+        self.round = Some(Round {
+            at,
+            run,
+            model: head.model.params_digest,
+            origin: Origin { plan: plan.digest(), start: round_start(&plan, &head) },
+            plan,
+            work: self.jobs.draw(),
+            opened: now,
+            step: Step::Preparing { head },
+            adverts: Vec::new(),
+            bundle: None,
+            delivery: None,
+        });
         self.verify_next(out);
     }
 
@@ -124,21 +136,22 @@ impl Participant {
         };
         // Outside a round nothing is owed: the next one asks for the step again, and says then what is wrong with it.
         if let Some(round) = self.round.take_if(|round| matches!(round.step, Step::Preparing { .. })) {
+            out.push(ClientEffect::Forget(round.work));
             self.decline(Some(round.at.round), reason, out);
         }
     }
 
     /// Trains where nothing is left to wait for.
     pub(super) fn train_when_prepared(&mut self, rng: &mut dyn CryptoRng, out: &mut ClientEffects) {
-        let (Some(run), Some(round)) = (&self.run, &mut self.round) else { return };
+        let Some(round) = &mut self.round else { return };
         let Step::Preparing { head } = &round.step else { return };
-        if self.facts.run(&run.id).is_none_or(|facts| !facts.pending().is_empty()) {
+        if self.facts.run(&round.run).is_none_or(|facts| !facts.pending().is_empty()) {
             return;
         }
         let mut seed = Zeroizing::new([0u8; 32]);
         rng.fill_bytes(seed.as_mut());
-        let (at, plan, head) = (round.at, Arc::clone(&run.plan), Arc::clone(head));
+        let (id, at, plan, head) = (round.work, round.at, Arc::clone(&round.plan), Arc::clone(head));
         round.step = Step::Training;
-        out.push(ClientEffect::Train(TrainJob { at, plan, head, seed }));
+        out.push(ClientEffect::Train(TrainJob { id, at, plan, head, seed }));
     }
 }
