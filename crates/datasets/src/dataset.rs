@@ -106,17 +106,17 @@ impl Dataset {
         table.finish()
     }
 
-    /// These rows as a table of their own; those that do not exist are left out.
-    pub fn only(&self, rows: &[usize]) -> Self {
-        let present = || rows.iter().copied().filter(|row| *row < self.rows());
-        let numbers: Vec<u8> = present().flat_map(|row| (row as u64).to_le_bytes()).collect();
-        Self {
-            features: present().flat_map(|row| self.row(row).iter().copied()).collect(),
-            labels: present().filter_map(|row| self.labels.get(row).copied()).collect(),
+    /// These rows as a table of their own; `None` where one of them does not exist.
+    pub fn only(&self, rows: &[usize]) -> Option<Self> {
+        let numbers: Vec<u8> = rows.iter().flat_map(|row| (*row as u64).to_le_bytes()).collect();
+        let features: Vec<&[f32]> = rows.iter().map(|row| self.row(*row)).collect::<Option<_>>()?;
+        Some(Self {
+            features: features.concat(),
+            labels: rows.iter().map(|row| self.labels.get(*row).copied()).collect::<Option<_>>()?,
             columns: self.columns,
             clipped_values: 0,
             version: Digest::of("folkmoot/v1/dataset-rows", &[self.version.as_bytes(), &numbers]),
-        }
+        })
     }
 
     /// All features, scaled.
@@ -127,13 +127,13 @@ impl Dataset {
         &self.features
     }
 
-    /// One row's features; empty when there is no such row.
+    /// One row's features; `None` where there is no such row.
     ///
     /// # Shapes
     /// `[columns]`
-    pub fn row(&self, index: usize) -> &[f32] {
-        let start = index.saturating_mul(self.columns);
-        self.features.get(start..start.saturating_add(self.columns)).unwrap_or_default()
+    pub fn row(&self, index: usize) -> Option<&[f32]> {
+        let start = index.checked_mul(self.columns)?;
+        self.features.get(start..start.checked_add(self.columns)?)
     }
 
     /// The class of each row, below the plan's number of classes; of one that does not fit, a number beyond any plan's.

@@ -52,8 +52,9 @@ fn error_of(content: impl AsRef<[u8]>) -> String {
 fn columns_are_found_by_name_and_others_are_ignored() {
     let silo = loaded("note,width,class,height\nsecret,2,1,5\n\"a, b\",4,0,10\n");
     assert_eq!(silo.features(), [0.5, 0.2, 1.0, 0.4]);
-    assert_eq!(silo.row(1), [1.0, 0.4]);
-    assert!(silo.row(2).is_empty());
+    assert_eq!(silo.row(1).unwrap(), [1.0, 0.4]);
+    assert!(silo.row(2).is_none());
+    assert!(silo.only(&[1, 2]).is_none(), "none is left out silently");
     assert_eq!(silo.labels(), [1, 0]);
     assert_eq!((silo.rows(), silo.columns(), silo.clipped_values()), (2, 2, 0));
 }

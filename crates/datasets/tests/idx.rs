@@ -50,16 +50,16 @@ fn error_of(images: &[u8], labels: &[u8]) -> String {
 fn pixels_are_columns_row_by_row_of_the_image_scaled_by_their_public_range() {
     let (images, labels) = sound();
     let table = read(&images, &labels).unwrap();
-    assert_eq!(table.row(0), [0.0, 0.2, 0.4, 1.0]);
-    assert_eq!(table.row(1), [1, 2, 3, 4].map(|pixel| (f64::from(pixel) / 255.0) as f32));
+    assert_eq!(table.row(0).unwrap(), [0.0, 0.2, 0.4, 1.0]);
+    assert_eq!(table.row(1).unwrap(), [1, 2, 3, 4].map(|pixel| (f64::from(pixel) / 255.0) as f32));
     assert_eq!(table.labels(), [2, 0]);
     assert_eq!((table.rows(), table.columns(), table.clipped_values()), (2, 4, 0));
 
     let mut narrow = Data { scaled_to: [-1.0, 1.0], ..data() };
     narrow.features[3].maximum = 4.0;
     let table = idx::read(images.as_slice(), labels.as_slice(), &narrow).unwrap();
-    assert_eq!((table.row(0)[3], table.row(1)[3], table.clipped_values()), (1.0, 1.0, 1));
-    assert_eq!(table.row(0)[0], -1.0);
+    assert_eq!((table.row(0).unwrap()[3], table.row(1).unwrap()[3], table.clipped_values()), (1.0, 1.0, 1));
+    assert_eq!(table.row(0).unwrap()[0], -1.0);
 }
 
 #[test]

@@ -52,7 +52,11 @@ fn a_row_that_does_not_fit_contributes_nothing_and_leaves_every_other_in_its_pla
         assert_eq!((table.rows(), misfits.rows(), misfits.any_file()), (3, 1, false), "{case}");
         assert_eq!((table.fits(0), table.fits(1), table.fits(2)), (true, false, true), "{case}");
         assert_eq!((table.row(0), table.row(2)), (fitting.row(0), fitting.row(2)), "{case}");
-        assert_eq!((table.labels()[0], table.labels()[2], table.row(1)), (0, 2, &[0.0, 0.0][..]), "{case}");
+        assert_eq!(
+            (table.labels()[0], table.labels()[2], table.row(1)),
+            (0, 2, Some(&[0.0, 0.0][..])),
+            "{case}"
+        );
         assert_eq!(misfits.to_string(), format!("1 rows: {kind}, the first in silo.csv, line 3"), "{case}");
         let (again, _) = load(around(row));
         assert_eq!(again.version(), table.version(), "{case}");

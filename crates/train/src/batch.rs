@@ -3,6 +3,8 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use datasets::Dataset;
 
+use crate::TrainError;
+
 /// Some rows, padded with zero-weight ones to a fixed number.
 pub(crate) struct Batch {
     features: Vec<f32>,
@@ -16,20 +18,32 @@ impl Batch {
     /// The rows of `data` at `indices`, and zero rows behind them up to `rows`.
     ///
     /// A padded row has no target: its cross-entropy is zero and so is its gradient, exactly. So has a row that does not fit.
-    pub(crate) fn gather(data: &Dataset, indices: &[usize], rows: usize, outputs: usize) -> Self {
+    ///
+    /// # Errors
+    /// [`TrainError`] for a row that is not there or a label without an output: every later row would slide against its
+    /// label.
+    pub(crate) fn gather(
+        data: &Dataset,
+        indices: &[usize],
+        rows: usize,
+        outputs: usize,
+    ) -> Result<Self, TrainError> {
         let columns = data.columns();
         let mut features = Vec::with_capacity(rows * columns);
         let mut targets = vec![0.0; rows * outputs];
         for (place, index) in indices.iter().enumerate() {
-            features.extend_from_slice(data.row(*index));
-            let label = data.labels().get(*index).copied().map_or(0, usize::from);
-            let own = targets.get_mut(place * outputs..).unwrap_or_default();
-            if let Some(target) = own.get_mut(..outputs).and_then(|own| own.get_mut(label)) {
-                *target = 1.0;
+            let (Some(row), Some(label)) = (data.row(*index), data.labels().get(*index)) else {
+                return Err(TrainError::Row { row: *index, rows: data.rows() });
+            };
+            features.extend_from_slice(row);
+            let own = targets.chunks_exact_mut(outputs.max(1)).nth(place);
+            let own = own.ok_or(TrainError::Row { row: place, rows })?;
+            if data.fits(*index) {
+                *own.get_mut(usize::from(*label)).ok_or(TrainError::Classes { outputs })? = 1.0;
             }
         }
         features.resize(rows * columns, 0.0);
-        Self { features, targets, rows, columns, outputs }
+        Ok(Self { features, targets, rows, columns, outputs })
     }
 
     /// `[rows, columns]`

@@ -120,7 +120,7 @@ fn each_micro_batch(
     let (device, plain) = (network::training_device(), network::inference_device());
     let network = Network::load(&architecture, model, &device);
     for rows in batch.chunks(plan.training.micro_batch) {
-        let padded = Batch::gather(data, rows, plan.training.micro_batch, architecture.outputs());
+        let padded = Batch::gather(data, rows, plan.training.micro_batch, architecture.outputs())?;
         let (logits, taps) = network.forward_tapped(padded.inputs(&device))?;
         // The sum, not the mean: an example's gradient must not depend on how many others there are.
         let backward = cross_entropy(logits, padded.targets(&device)).backward();
@@ -140,6 +140,12 @@ fn subtract_clipped(
     clip_norm: f64,
     device: &Device,
 ) -> Result<i64, TrainError> {
+    // A norm of fewer numbers than are subtracted would let a term exceed the clip.
+    let lanes: usize = layers.iter().map(LayerGradients::lanes).sum();
+    if lanes != sum.len() {
+        return Err(TrainError::Tensor(format!("the layers have {lanes} lanes, the model {}", sum.len())));
+    }
+    layers.iter().try_for_each(|layer| layer.check(rows.end))?;
     let bound = clip_norm * (1.0 - MARGIN);
     let mut within_less_beyond = 0;
     let mut factors = vec![0.0; rows.len()];
@@ -153,7 +159,7 @@ fn subtract_clipped(
     }
     let mut rest = sum;
     for layer in layers {
-        let (own, behind) = rest.split_at_mut(layer.lanes().min(rest.len()));
+        let (own, behind) = rest.split_at_mut(layer.lanes());
         layer.subtract(own, rows.start, &factors, device)?;
         rest = behind;
     }
@@ -278,6 +284,17 @@ mod tests {
         let count = subtract_clipped(&mut sum, &layers, 0..3, 1.0, &network::inference_device()).unwrap();
         assert_eq!(count, 2 - 1);
         assert!((sum[0] + 0.7 + 1.0).abs() < 1e-3, "{sum:?}");
+    }
+
+    #[test]
+    fn layers_that_are_not_the_models_or_lack_a_row_are_an_error() {
+        let layers = || [LayerGradients::Formed { gradients: vec![0.5; 4], lanes: 2 }];
+        let clip =
+            |sum: &mut [f64], rows| subtract_clipped(sum, &layers(), rows, 1.0, &network::inference_device());
+        assert!(clip(&mut [0.0; 2], 0..2).is_ok());
+        assert!(clip(&mut [0.0; 2], 1..3).is_err(), "a row that is not there");
+        assert!(clip(&mut [0.0; 1], 0..2).is_err(), "fewer lanes");
+        assert!(clip(&mut [0.0; 3], 0..2).is_err(), "more lanes");
     }
 
     #[test]

@@ -66,7 +66,8 @@ impl Tap {
         });
         let outers = joined(leaves.collect::<Result<_, _>>()?)?;
         let inputs = joined(self.inputs)?;
-        Ok(match self.rule {
+        self.rule.check(rows, inputs.len(), outers.len())?;
+        let gradients = match self.rule {
             Rule::Dense { input, output, positions: 1 } => {
                 LayerGradients::Products { inputs, outers, input, output }
             }
@@ -78,7 +79,7 @@ impl Tap {
                     Factor { values: outers, sides: [positions, output], turned: false },
                     device,
                 )?;
-                LayerGradients::formed(&weight, input * output, &bias, output)
+                LayerGradients::formed(&weight, input * output, &bias, output, rows)?
             }
             Rule::Conv { planes, height, width, channels, kernel, stride, padding } => {
                 let image = Image { height, width, kernel, stride, padding };
@@ -90,15 +91,47 @@ impl Tap {
                     Factor { values: image.patches(&inputs), sides: [taps, places], turned: true },
                     device,
                 )?;
-                LayerGradients::formed(&weight, channels * taps, &bias, channels)
+                LayerGradients::formed(&weight, channels * taps, &bias, channels, rows)?
             }
             Rule::Embedding { vocabulary, width } => {
                 let positions = inputs.len().checked_div(rows).unwrap_or_default();
                 LayerGradients::Lookups { tokens: inputs, outers, positions, vocabulary, width }
             }
             Rule::Scale { width, inner } => scale_gradients(&inputs, &outers, width, inner, rows),
-        })
+        };
+        gradients.check(rows)?;
+        Ok(gradients)
     }
+}
+
+impl Rule {
+    /// Whether a tap holds as many numbers as `rows` examples have. A number too few would make a norm too small, and so
+    /// a clip too weak, without a trace: so lengths are checked here, once, and what follows indexes by them.
+    fn check(&self, rows: usize, inputs: usize, outers: usize) -> Result<(), TrainError> {
+        let of_one = |count: usize| count.checked_div(rows).unwrap_or_default();
+        let [input, outer] = match *self {
+            Self::Dense { input, output, positions } => [positions * input, positions * output],
+            Self::Conv { planes, height, width, channels, kernel, stride, padding } => {
+                let image = Image { height, width, kernel, stride, padding };
+                [planes * height * width, channels * image.places()]
+            }
+            Self::Embedding { width, .. } => [of_one(inputs), of_one(inputs) * width],
+            Self::Scale { width, inner } => {
+                let whole = of_one(outers).next_multiple_of((width * inner).max(1));
+                [whole, whole]
+            }
+        };
+        holds("inputs", inputs, rows * input)?;
+        holds("gradients", outers, rows * outer)
+    }
+}
+
+/// Whether a layer's tensor has as many numbers as its shape says.
+fn holds(what: &str, got: usize, expected: usize) -> Result<(), TrainError> {
+    if got == expected {
+        return Ok(());
+    }
+    Err(TrainError::Tensor(format!("a layer has {got} numbers of {what} where its shape has {expected}")))
 }
 
 impl LayerGradients {
@@ -111,7 +144,25 @@ impl LayerGradients {
         }
     }
 
-    /// The squared norm of one example's gradient.
+    /// Whether every one of these rows is here, whole, and no part of another.
+    pub(crate) fn check(&self, rows: usize) -> Result<(), TrainError> {
+        let whole = |what: &str, got: usize, width: usize| {
+            holds(what, got, got.checked_div(width).unwrap_or_default().max(rows) * width)
+        };
+        match self {
+            Self::Products { inputs, outers, input, output } => {
+                whole("inputs", inputs.len(), *input)?;
+                holds("gradients", outers.len() * input, inputs.len() * output)
+            }
+            Self::Lookups { tokens, outers, positions, width, .. } => {
+                whole("tokens", tokens.len(), *positions)?;
+                holds("gradients", outers.len(), tokens.len() * width)
+            }
+            Self::Formed { gradients, lanes } => whole("gradients", gradients.len(), *lanes),
+        }
+    }
+
+    /// The squared norm of one example's gradient; [`LayerGradients::check`] has said that it is here.
     pub(crate) fn squared_norm(&self, row: usize) -> f64 {
         match self {
             Self::Products { inputs, outers, input, output } => {
@@ -139,10 +190,12 @@ impl LayerGradients {
         factors: &[f64],
         device: &Device,
     ) -> Result<(), TrainError> {
+        holds("the sum", sum.len(), self.lanes())?;
+        self.check(start + factors.len())?;
         let used = factors.iter().enumerate().filter(|(_, factor)| **factor != 0.0);
         match self {
             Self::Products { inputs, outers, input, output } => {
-                let (weight, bias) = sum.split_at_mut((input * output).min(sum.len()));
+                let (weight, bias) = sum.split_at_mut(input * output);
                 let mut a = vec![0.0; factors.len() * input];
                 let mut scaled = vec![0.0; factors.len() * output];
                 for (row, factor) in used {
@@ -157,6 +210,7 @@ impl LayerGradients {
                     }
                 }
                 let product = product(a, scaled, [factors.len(), *input, *output], device)?;
+                holds("a product", product.len(), weight.len())?;
                 weight.iter_mut().zip(product).for_each(|(sum, value)| *sum -= value);
             }
             Self::Lookups { width, .. } => {
@@ -199,10 +253,18 @@ impl LayerGradients {
     }
 
     /// Weight and bias of each example, side by side.
-    fn formed(weights: &[f32], weight: usize, biases: &[f32], bias: usize) -> Self {
+    fn formed(
+        weights: &[f32],
+        weight: usize,
+        biases: &[f32],
+        bias: usize,
+        rows: usize,
+    ) -> Result<Self, TrainError> {
+        holds("weights", weights.len(), rows * weight)?;
+        holds("biases", biases.len(), rows * bias)?;
         let rows = weights.chunks_exact(weight.max(1)).zip(biases.chunks_exact(bias.max(1)));
         let gradients = rows.flat_map(|(weight, bias)| weight.iter().chain(bias).copied()).collect();
-        Self::Formed { gradients, lanes: weight + bias }
+        Ok(Self::Formed { gradients, lanes: weight + bias })
     }
 }
 
@@ -367,9 +429,12 @@ fn joined(mut tensors: Vec<Tensor<2>>) -> Result<Vec<f32>, TrainError> {
 }
 
 /// The numbers of one row, `width` each.
+///
+/// # Panics
+/// Where there is no such row: lengths are checked before.
+#[allow(clippy::indexing_slicing)]
 fn part(values: &[f32], row: usize, width: usize) -> &[f32] {
-    let start = row.saturating_mul(width).min(values.len());
-    values.get(start..start.saturating_add(width).min(values.len())).unwrap_or_default()
+    &values[row * width..][..width]
 }
 
 fn squares(values: &[f32]) -> f64 {
@@ -382,4 +447,66 @@ fn squares(values: &[f32]) -> f64 {
         }
     }
     sums.iter().sum::<f64>() + rest.iter().map(|value| f64::from(*value) * f64::from(*value)).sum::<f64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(inputs: usize, outers: usize) -> LayerGradients {
+        LayerGradients::Products { inputs: vec![1.0; inputs], outers: vec![1.0; outers], input: 3, output: 2 }
+    }
+
+    #[test]
+    fn a_layer_with_a_number_too_few_is_an_error_and_never_a_smaller_norm() {
+        let device = crate::network::inference_device();
+        let mut sum = [0.0; 8];
+        assert!(of(12, 8).subtract(&mut sum, 2, &[1.0, 1.0], &device).is_ok());
+        for short in [
+            of(11, 8),
+            of(12, 7),
+            of(9, 8),
+            of(9, 6),
+            LayerGradients::Formed { gradients: vec![1.0; 31], lanes: 8 },
+            LayerGradients::Formed { gradients: vec![1.0; 24], lanes: 8 },
+            LayerGradients::Lookups {
+                tokens: vec![0.0; 4],
+                outers: vec![1.0; 7],
+                positions: 1,
+                vocabulary: 4,
+                width: 2,
+            },
+        ] {
+            let done = short.subtract(&mut sum, 2, &[1.0, 1.0], &device);
+            assert!(matches!(done, Err(TrainError::Tensor(_))), "{done:?}");
+        }
+        let done = of(12, 8).subtract(&mut sum[..7], 0, &[1.0], &device);
+        assert!(matches!(done, Err(TrainError::Tensor(_))), "a sum of another layer: {done:?}");
+    }
+
+    #[test]
+    fn a_tap_whose_tensors_are_not_of_its_rows_is_an_error() {
+        let dense = Rule::Dense { input: 3, output: 2, positions: 4 };
+        assert!(dense.check(5, 60, 40).is_ok());
+        let conv =
+            Rule::Conv { planes: 1, height: 4, width: 4, channels: 2, kernel: 3, stride: 1, padding: 0 };
+        assert!(conv.check(5, 80, 40).is_ok());
+        let scale = Rule::Scale { width: 3, inner: 2 };
+        assert!(scale.check(5, 60, 60).is_ok());
+        let embedding = Rule::Embedding { vocabulary: 9, width: 3 };
+        assert!(embedding.check(5, 20, 60).is_ok());
+        for (rule, inputs, outers) in [
+            (dense, 59, 40),
+            (dense, 60, 38),
+            (conv, 79, 40),
+            (conv, 80, 45),
+            (scale, 60, 54),
+            (scale, 61, 60),
+            (scale, 50, 50),
+            (embedding, 20, 57),
+            (embedding, 21, 60),
+        ] {
+            assert!(rule.check(5, inputs, outers).is_err(), "{inputs} inputs, {outers} gradients");
+        }
+    }
 }

@@ -95,6 +95,14 @@ pub enum TrainError {
         /// Of the model.
         outputs: usize,
     },
+    /// A row that the table does not have.
+    #[error("row {row} was asked for, of {rows}")]
+    Row {
+        /// Which.
+        row: usize,
+        /// How many there are.
+        rows: usize,
+    },
     /// The model is not finite.
     #[error("the model has a parameter that is not finite")]
     Model,
@@ -222,11 +230,11 @@ fn scores(
     let network = Network::load(&architecture, model, &device);
     let rows: Vec<usize> = (0..data.rows()).collect();
     for rows in rows.chunks((VALUES_AT_ONCE_MAX / architecture.values_at_once().max(1)).clamp(1, ROWS_MAX)) {
-        let batch = Batch::gather(data, rows, rows.len(), architecture.outputs());
+        let batch = Batch::gather(data, rows, rows.len(), architecture.outputs())?;
         let logits = network::values(network.forward(batch.inputs(&device))?)?;
         for (row, logits) in rows.iter().zip(logits.chunks_exact(architecture.outputs())) {
-            let label = data.labels().get(*row).copied().map_or(0, usize::from);
-            let (loss, hit) = score(logits, label);
+            let label = data.labels().get(*row).ok_or(TrainError::Row { row: *row, rows: data.rows() })?;
+            let (loss, hit) = score(logits, usize::from(*label));
             visit(loss, hit);
         }
     }

@@ -106,12 +106,24 @@ fn a_local_step_that_overflows_is_left_out_and_the_silo_takes_part() {
 }
 
 #[test]
+fn a_row_that_is_not_there_is_an_error_and_no_other_row_takes_its_place() {
+    let plan = plan(vec![], Activation::Relu, 2, 2);
+    let data = table(&plan, 3);
+    let gather = |rows: &[usize], outputs| Batch::gather(&data, rows, 4, outputs).map(drop);
+    assert!(gather(&[0, 2], 2).is_ok());
+    assert!(matches!(gather(&[0, 3], 2), Err(TrainError::Row { row: 3, rows: 3 })));
+    assert!(matches!(gather(&[0, 1, 2, 0, 1], 2), Err(TrainError::Row { row: 4, rows: 4 })), "no place");
+    let classes = data.labels().iter().copied().max().map_or(0, usize::from);
+    assert!(matches!(gather(&[0, 1, 2], classes), Err(TrainError::Classes { .. })));
+}
+
+#[test]
 fn no_batch_is_too_large_to_be_summed() {
     let mut plan = plan(vec![], Activation::Relu, 1, 2);
     plan.training.micro_batch = 1024;
     clip_at(&mut plan, 0.1);
     let row = table(&plan, 1);
-    let data = row.only(&vec![0; 600_000]);
+    let data = row.only(&vec![0; 600_000]).unwrap();
     let one = descent_sum(&plan, &plan.initial_model(), &row, 0.1).unwrap();
     let all = BurnTrainer.train(&plan, &plan.initial_model(), &data, Some(0.1), [1; 32]).unwrap();
     let Trained::ClippedSum(all) = all else { panic!("mode B sums") };
@@ -156,7 +168,7 @@ fn looped_sum(plan: &Plan, data: &Dataset, clip: f64) -> Vec<f64> {
     let mut sum = vec![0.0; model.values().len()];
     for row in 0..data.rows() {
         let network = Network::load(&architecture, &model, &device).require_grad();
-        let batch = Batch::gather(data, &[row], 1, architecture.outputs());
+        let batch = Batch::gather(data, &[row], 1, architecture.outputs()).unwrap();
         let loss = cross_entropy(network.forward(batch.inputs(&device)).unwrap(), batch.targets(&device));
         let gradients = loss.backward();
         let flat: Vec<f64> = network
@@ -220,7 +232,7 @@ fn an_examples_gradient_does_not_depend_on_its_place_or_its_company() {
         let network = Network::load(&architecture, &plan.initial_model(), &device);
         // Every layer's own gradient of every example, as it enters the norm and the sum.
         let gradients = |rows: &[usize]| -> Vec<Vec<Vec<f64>>> {
-            let batch = Batch::gather(&data, rows, 64, architecture.outputs());
+            let batch = Batch::gather(&data, rows, 64, architecture.outputs()).unwrap();
             let (logits, taps) = network.forward_tapped(batch.inputs(&device)).unwrap();
             let backward = cross_entropy(logits, batch.targets(&device)).backward();
             let plain = crate::network::inference_device();

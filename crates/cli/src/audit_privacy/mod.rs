@@ -238,7 +238,8 @@ fn finished(
 }
 
 fn share_a_record(known: &Dataset, canaries: &Dataset) -> bool {
-    let record = |table: &Dataset, row: usize| (table.row(row).to_vec(), table.labels().get(row).copied());
+    let record =
+        |table: &Dataset, row: usize| (table.row(row).map(<[f32]>::to_vec), table.labels().get(row).copied());
     let canaries: Vec<_> = (0..canaries.rows()).map(|row| record(canaries, row)).collect();
     (0..known.rows()).any(|row| canaries.contains(&record(known, row)))
 }

@@ -92,12 +92,14 @@ fn inversion(plan: &Plan, data: &Dataset, seed: [u8; 32]) -> Result<Option<Inver
     else {
         return Ok(None);
     };
-    let record: Vec<f64> = data.row(0).iter().map(|value| f64::from(*value)).collect();
+    let empty = || Failure::usage("the table has no row");
+    let row = data.row(0).ok_or_else(empty)?;
+    let record: Vec<f64> = row.iter().map(|value| f64::from(*value)).collect();
     let read = |gradient: &[f64]| {
         invert_linear(gradient, width, *outputs).map_or(0.0, |read| correlation(&read, &record))
     };
     let model = plan.initial_model();
-    let first = data.only(&[0]);
+    let first = data.only(&[0]).ok_or_else(empty)?;
     let clip_norm = plan.clip_norm().unwrap_or(1.0);
     let descent = train::descent_sum(plan, &model, &first, clip_norm).map_err(Failure::failed)?;
     let unmasked = read(&descent);

@@ -26,8 +26,9 @@ pub(super) fn report(folder: &Path, seeds: u8) -> Result<String, Failure> {
     let (private, plain) = (plan(true), plan(false));
     let all = table(folder, "train", &private)?;
     let held_out = table(folder, "t10k", &private)?;
-    let silos: Vec<Dataset> =
-        (0..SILOS).map(|silo| all.only(&(silo..all.rows()).step_by(SILOS).collect::<Vec<_>>())).collect();
+    let silo = |silo| all.only(&(silo..all.rows()).step_by(SILOS).collect::<Vec<_>>());
+    let silos: Option<Vec<Dataset>> = (0..SILOS).map(silo).collect();
+    let silos = silos.ok_or_else(|| Failure::failed("a row of the table is not there"))?;
     let mut text = format!(
         "# Fashion-MNIST: a convolutional network\n\n\
          Made by `folkmoot bench utility`; {seeds} seed(s), mean ± standard deviation of the held-out accuracy in per cent (10,000 images). Xiao, Rasul, Vollgraf\n\
