@@ -435,6 +435,25 @@ fn event_of(number: u64, record: &Record, now: Timestamp) -> Option<Event> {
             event.details.insert("reason".into(), reason.clone());
             event
         }
+        Record::Restored { client, by, reason, .. } => {
+            let mut event = ok("silo.restored");
+            event.peer = Some(format!("silo-{client}"));
+            event.details.insert("by".into(), by.clone());
+            event.details.insert("reason".into(), reason.clone());
+            event
+        }
+        Record::KeptApart { accuser, accused } => {
+            let mut event = event(silo(*accuser), "silo.complained", Status::Ok);
+            event.peer = Some(format!("silo-{accused}"));
+            event
+        }
+        Record::Reconciled { one, other, by, reason, .. } => {
+            let mut event = ok("silos.reconciled");
+            event.peer = Some(format!("silo-{one} silo-{other}"));
+            event.details.insert("by".into(), by.clone());
+            event.details.insert("reason".into(), reason.clone());
+            event
+        }
         Record::RosterChanged { roster } => {
             let mut event = ok("roster.signed");
             event.digest = Some(params::Digest::sha256(roster.roster.as_bytes()).to_string());

@@ -53,7 +53,7 @@ impl Secured {
         let denied = Arc::new(move |certificate: &pki::PeerCertificate| {
             let denied = denied.now();
             denied.subject(&certificate.subject).is_some()
-                || denied.certificate(&certificate.fingerprint).is_some()
+                || denied.certificate(&certificate.subject, &certificate.fingerprint).is_some()
         });
         let server = ServerTls::new(&chain, &key, &authority.ca_certificate, denied)?;
         let mut tls = Tls { server, issuer, chain };

@@ -310,7 +310,13 @@ impl Driver {
             Record::Dropped { client, reason } => tracing::warn!(%client, %reason, "left out"),
             Record::Refused { client, reason } => tracing::warn!(%client, %reason, "refuses the run"),
             Record::KeptApart { accuser, accused } => {
-                tracing::warn!(%accuser, %accused, "kept apart until an operator decides");
+                tracing::warn!(%accuser, %accused, "kept apart for some rounds after a complaint");
+            }
+            Record::Reconciled { one, other, by, reason, .. } => {
+                tracing::info!(%one, %other, %by, %reason, "together again");
+            }
+            Record::Restored { client, by, reason, .. } => {
+                tracing::info!(%client, %by, %reason, "let in again");
             }
             Record::Ended { reason } => tracing::info!(%reason, "the run is over"),
             Record::Barred { client, reason } => tracing::warn!(%client, %reason, "in no cohort any more"),

@@ -17,7 +17,7 @@ use rand::rand_core::UnwrapErr;
 use vault::{MasterSource, Vault};
 
 const DAY_S: u64 = 24 * 3600;
-/// The first administrator's certificate.
+/// An administrator's certificate that is made on the coordinator's machine.
 const ADMIN_DAYS: u64 = 90;
 const CONFIG: &str = "coordinator.toml";
 
@@ -157,13 +157,7 @@ impl Init {
         let last = LastSigned::new(made.roster.clone().authorise(&made.authority_key.public())?);
         write(&own_authority.join(LAST_ROSTER_FILE), &last.to_json(), 0o644)?;
 
-        let own = folder.join("admin");
-        fs::create_dir(&own)?;
-        let (admin_key, admin_chain) = &made.admin;
-        write(&own.join("operator.key"), &admin_key.to_pem(), 0o600)?;
-        write(&own.join("operator.crt"), admin_chain, 0o644)?;
-        write(&own.join("authority.json"), &document, 0o644)?;
-        write(&own.join("coordinator"), &format!("https://{}\n", self.address), 0o644)?;
+        operator_folder(&folder.join("admin"), &made.admin, &document, &self.address)?;
 
         // Last: a folder without it was not finished.
         let listen = self.listen.as_ref().unwrap_or(&self.address);
@@ -187,6 +181,31 @@ impl Init {
         println!("  folkmoot tokens create --as {dir}/admin --silo NAME --expires 24h");
         Ok(())
     }
+}
+
+/// A person's key with its certificate, and that one's issuer's.
+pub(crate) fn issued(
+    issuer: &CertificateAuthority,
+    subject: &Subject,
+    now_s: u64,
+) -> anyhow::Result<(TransportKey, String)> {
+    let key = TransportKey::generate()?;
+    let chain = issuer.issue(&key.request_der()?, subject, &[], now_s, ADMIN_DAYS * DAY_S)?.chain_pem;
+    Ok((key, chain))
+}
+
+/// Makes a person's folder, for `--as`.
+pub(crate) fn operator_folder(
+    folder: &Path,
+    (key, chain): &(TransportKey, String),
+    authority: &str,
+    address: &str,
+) -> anyhow::Result<()> {
+    fs::create_dir(folder).with_context(|| format!("`{}` cannot be made", folder.display()))?;
+    write(&folder.join("operator.key"), &key.to_pem(), 0o600)?;
+    write(&folder.join("operator.crt"), chain, 0o644)?;
+    write(&folder.join("authority.json"), authority, 0o644)?;
+    write(&folder.join("coordinator"), &format!("https://{address}\n"), 0o644)
 }
 
 fn configuration(listen: &str, authority: &str) -> String {
@@ -217,7 +236,7 @@ fn configuration(listen: &str, authority: &str) -> String {
 }
 
 /// The host of HOST:PORT, without an IPv6 address's brackets.
-fn split(address: &str) -> Option<(&str, u16)> {
+pub(crate) fn split(address: &str) -> Option<(&str, u16)> {
     let (host, port) = address.rsplit_once(':')?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     (!host.is_empty()).then_some((host, port.parse().ok()?))
@@ -291,7 +310,7 @@ fn write(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     fn init(dir: &Path) -> Init {
@@ -303,6 +322,17 @@ mod tests {
             names: vec!["127.0.0.1".into()],
             admin: "ada".into(),
         }
+    }
+
+    /// A federation's folder with a plan.
+    pub(crate) fn federation(folder: &Path) -> PathBuf {
+        let dir = folder.join("new");
+        init(&dir).run().unwrap();
+        let plan = identity::Plan::from_toml(include_str!("../../deploy/config/plan.toml")).unwrap();
+        let author = IdentityKey::from_secret_hex(&hex::encode([5; 32])).unwrap();
+        fs::write(dir.join("plan.json"), serde_json::to_string(plan.sign(&author).signed()).unwrap())
+            .unwrap();
+        dir
     }
 
     #[test]
@@ -385,12 +415,7 @@ mod tests {
     #[test]
     fn another_master_key_or_none_is_named_and_nothing_is_changed() {
         let folder = tempfile::tempdir().unwrap();
-        let dir = folder.path().join("new");
-        init(&dir).run().unwrap();
-        let plan = identity::Plan::from_toml(include_str!("../../deploy/config/plan.toml")).unwrap();
-        let author = IdentityKey::from_secret_hex(&hex::encode([5; 32])).unwrap();
-        fs::write(dir.join("plan.json"), serde_json::to_string(plan.sign(&author).signed()).unwrap())
-            .unwrap();
+        let dir = federation(folder.path());
         let keyring = fs::read(dir.join("keys.json")).unwrap();
         let refused = || match crate::Config::load(&dir.join("coordinator.toml")) {
             Err(why) => why.to_string(),

@@ -10,6 +10,7 @@
 //! worker that opens sums. Decides nothing about a round: that is the core's.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used))]
 
+mod admin;
 mod artifacts;
 mod audit_log;
 mod audit_service;
@@ -39,6 +40,7 @@ use tokio::sync::{mpsc, watch};
 use tonic::transport::Server;
 
 use access::Registry;
+pub use admin::MakeAdmin;
 use audit_log::AuditLog;
 pub use config::{Config, Loaded, LoadedTls, Tls};
 pub use daemon::ConfigError;
@@ -79,13 +81,19 @@ pub struct Args {
 enum Command {
     /// Make a federation: its authority, certificates, keys and a configuration.
     Init(Init),
+    /// Make an administrator's folder, for whoever has this machine: the way back where no administrator can call.
+    Admin(MakeAdmin),
 }
 
 /// The whole program behind `folkmoot-coordinator` and `folkmoot coordinator`.
 #[allow(clippy::print_stderr, clippy::print_stdout)]
 pub fn main_with(args: Args) -> ExitCode {
-    if let Some(Command::Init(init)) = &args.command {
-        return match init.run_aloud() {
+    if let Some(command) = &args.command {
+        let done = match command {
+            Command::Init(init) => init.run_aloud(),
+            Command::Admin(admin) => admin.run_aloud(),
+        };
+        return match done {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => {
                 eprintln!("error: {why:#}");

@@ -94,6 +94,28 @@ impl Operations for Run {
         }
     }
 
+    async fn restore(&self, client: ClientId, reason: &str, by: &str) -> Result<bool, Status> {
+        let act = Act::Restore { client, by: by.to_owned(), reason: reason.to_owned() };
+        let (reply, answer) = oneshot::channel();
+        self.tell(Event::Act { act, reply }).await?;
+        match answer.await.map_err(|_| stopping())? {
+            Ok(_) => Ok(true),
+            Err(Rejection::NotPossible(_)) => Ok(false),
+            Err(why) => Err(why.to_status()),
+        }
+    }
+
+    async fn reconcile(
+        &self,
+        one: ClientId,
+        other: ClientId,
+        reason: &str,
+        by: &str,
+    ) -> Result<String, Status> {
+        let act = Act::Reconcile { one, other, by: by.to_owned(), reason: reason.to_owned() };
+        self.act(act, &format!("silos {one} and {other} may be in one cohort again")).await
+    }
+
     async fn rotate_keys(&self, by: &str) -> Result<String, Status> {
         let vault = self.vault.as_ref().ok_or_else(|| {
             Status::failed_precondition(

@@ -1,6 +1,7 @@
 //! Whole federations in one thread.
 
 mod adversaries;
+mod complaints;
 mod coordinator;
 mod operators;
 mod participant;

@@ -35,7 +35,11 @@ impl Driver {
         let round = match act {
             Act::Quarantine { .. } => self.core.status().head_round,
             Act::Rollback { to_round, .. } => *to_round,
-            Act::Pause { .. } | Act::Resume { .. } | Act::Remove { .. } => return Ok(None),
+            Act::Pause { .. }
+            | Act::Resume { .. }
+            | Act::Restore { .. }
+            | Act::Reconcile { .. }
+            | Act::Remove { .. } => return Ok(None),
         };
         match artifacts::read_record(self.store.as_ref(), round) {
             Ok(signed) => artifacts::read(self.store.as_ref(), &self.plan, &signed).map(Some),

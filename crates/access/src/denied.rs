@@ -3,36 +3,54 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use identity::Subject;
+use identity::{Role, Subject};
 use params::Digest;
 use secagg::ClientId;
 use tokio::sync::watch;
 
 use crate::guard::{Caller, Proof};
 
-/// Everybody who is barred, each with the reason in an administrator's words.
+/// Everybody who is barred, each with the reason in the words of who did it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DeniedSet {
-    pub(crate) clients: BTreeMap<ClientId, String>,
-    pub(crate) certificates: BTreeMap<Digest, String>,
-    pub(crate) operators: BTreeMap<String, String>,
+    pub(crate) clients: BTreeMap<ClientId, Bar>,
+    pub(crate) certificates: BTreeMap<Digest, Bar>,
+    pub(crate) operators: BTreeMap<String, Bar>,
     /// Operators' tokens that were withdrawn, by their ids.
     pub(crate) tokens: BTreeMap<String, String>,
+}
+
+/// Why somebody is barred, and whom that binds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Bar {
+    pub(crate) reason: String,
+    /// By the word of somebody who is no administrator.
+    pub(crate) suspension: bool,
+}
+
+impl Bar {
+    /// An administrator is bound by another administrator's word only: whoever holds an operator's token must not be able
+    /// to lock out the only ones who could take it away again, however they prove themselves.
+    fn binds(&self, subject: &Subject) -> bool {
+        !(self.suspension && subject.role() == Some(Role::Admin))
+    }
 }
 
 impl DeniedSet {
     /// Why this subject is barred, if it is.
     pub fn subject(&self, subject: &Subject) -> Option<&str> {
-        match subject {
+        let bar = match subject {
             Subject::Coordinator => None,
-            Subject::Silo(id) => self.clients.get(id).map(String::as_str),
-            Subject::Operator { name, .. } => self.operators.get(name).map(String::as_str),
-        }
+            Subject::Silo(id) => self.clients.get(id),
+            Subject::Operator { name, .. } => self.operators.get(name),
+        };
+        bar.filter(|bar| bar.binds(subject)).map(|bar| bar.reason.as_str())
     }
 
-    /// Why the certificate of this fingerprint is barred, if it is.
-    pub fn certificate(&self, fingerprint: &Digest) -> Option<&str> {
-        self.certificates.get(fingerprint).map(String::as_str)
+    /// Why the certificate of this fingerprint is barred for its subject, if it is.
+    pub fn certificate(&self, subject: &Subject, fingerprint: &Digest) -> Option<&str> {
+        let bar = self.certificates.get(fingerprint).filter(|bar| bar.binds(subject));
+        bar.map(|bar| bar.reason.as_str())
     }
 
     /// Why this caller is barred: itself, or what it proved itself with.
@@ -40,7 +58,9 @@ impl DeniedSet {
         let by_subject = caller.subject.as_ref().and_then(|subject| self.subject(subject));
         by_subject.or_else(|| match &caller.proof {
             Proof::Nothing => None,
-            Proof::Certificate { fingerprint } => self.certificates.get(fingerprint).map(String::as_str),
+            Proof::Certificate { fingerprint } => {
+                caller.subject.as_ref().and_then(|subject| self.certificate(subject, fingerprint))
+            }
             Proof::Token { id } => self.tokens.get(id).map(String::as_str),
         })
     }

@@ -37,6 +37,16 @@ pub trait Operations: Send + Sync + 'static {
     async fn rollback(&self, to_round: u64, reason: &str, by: &str) -> Result<String, Status>;
     /// Ends a barred member's sessions and leaves it out of the round.
     async fn remove(&self, client: ClientId) -> Result<(), Status>;
+    /// Lets a member into cohorts again that was put out; says whether it was.
+    async fn restore(&self, client: ClientId, reason: &str, by: &str) -> Result<bool, Status>;
+    /// Lets two members into one cohort again that a complaint keeps apart.
+    async fn reconcile(
+        &self,
+        one: ClientId,
+        other: ClientId,
+        reason: &str,
+        by: &str,
+    ) -> Result<String, Status>;
     /// Changes the keys that protect what is stored.
     async fn rotate_keys(&self, by: &str) -> Result<String, Status>;
     /// The members that are connected.

@@ -219,6 +219,29 @@ pub enum RegistryError {
     /// No certificate could be issued.
     #[error("no certificate was issued: {0}")]
     Issue(String),
+    /// An operator may not bar an administrator.
+    #[error("`{0}` is an administrator, whom only an administrator may bar; ask one")]
+    BarsAnAdmin(String),
+    /// An operator bars too many.
+    #[error(
+        "{by} has barred {most} within an hour, the most that one operator may; an administrator may bar more, and can \
+         lift what was barred wrongly"
+    )]
+    TooManyBars {
+        /// Who.
+        by: String,
+        /// How many.
+        most: usize,
+    },
+    /// Nobody barred it.
+    #[error("{0} is not barred; `folkmoot access list` shows who is")]
+    NotBarred(String),
+    /// It is out since no roster names it.
+    #[error(
+        "{0} is out because the roster in force does not name it; a roster that names it again lets it in: have it enrol \
+         again, or sign one that names it under its old number and key"
+    )]
+    LeftTheRoster(String),
     /// The file could not be written; nothing changed.
     #[error("the change could not be saved, and was not made; the coordinator's log says why")]
     NotSaved,
@@ -235,12 +258,15 @@ impl wire::Refusal for RegistryError {
             | Self::Barred(_)
             | Self::NotAMember(_)
             | Self::NotRenewed(_)
-            | Self::RosterSignature => Code::PermissionDenied,
+            | Self::RosterSignature
+            | Self::BarsAnAdmin(_) => Code::PermissionDenied,
             Self::NameAwaiting(_) | Self::NameTaken(_) | Self::TokenRepeated(_) => Code::AlreadyExists,
-            Self::NoSuch { .. } => Code::NotFound,
-            Self::Settled { .. } | Self::Roster(_) | Self::RosterEpoch { .. } => Code::FailedPrecondition,
+            Self::NoSuch { .. } | Self::NotBarred(_) => Code::NotFound,
+            Self::LeftTheRoster(_) | Self::Settled { .. } | Self::Roster(_) | Self::RosterEpoch { .. } => {
+                Code::FailedPrecondition
+            }
             Self::Invalid(_) | Self::Issue(_) => Code::InvalidArgument,
-            Self::Full { .. } => Code::ResourceExhausted,
+            Self::Full { .. } | Self::TooManyBars { .. } => Code::ResourceExhausted,
             Self::NotSaved => Code::Internal,
         }
     }
@@ -267,6 +293,10 @@ impl wire::Refusal for RegistryError {
             Self::RosterEpoch { .. } => "ROSTER_EPOCH",
             Self::RosterSignature => "ROSTER_SIGNATURE",
             Self::Issue(_) => "NOT_ISSUED",
+            Self::BarsAnAdmin(_) => "BARS_AN_ADMIN",
+            Self::TooManyBars { .. } => "TOO_MANY_BARS",
+            Self::NotBarred(_) => "NOT_BARRED",
+            Self::LeftTheRoster(_) => "LEFT_THE_ROSTER",
             Self::NotSaved => "NOT_SAVED",
         }
     }

@@ -36,7 +36,7 @@ pub use error::{AccessError, RegistryError};
 pub use guard::{CallRecord, Caller, Clock, Guard, Guarded, Hook, Outcome, Proof};
 pub use limits::{Rate, Rates};
 pub use registry::{
-    Admission, Denial, Incident, JoinRequest, Note, Purpose, Registry, RegistryFileError, RequestState,
-    Standing, Token, TokenState, Whom,
+    Admission, Denial, Incident, JoinRequest, Lifted, Note, Purpose, Registry, RegistryFileError,
+    RequestState, Standing, Token, TokenState, Whom,
 };
 pub use requirements::{REQUIREMENTS, RateClass, Requirement, Row, requirement};

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use crate::denied::{Denied, DeniedSet};
 use crate::error::RegistryError;
 
+mod bars;
 mod file;
 mod incidents;
 mod members;
@@ -16,7 +17,7 @@ mod tokens;
 
 pub use file::RegistryFileError;
 pub use members::Admission;
-pub use state::{Denial, Incident, Note, Purpose, RequestState, Token, TokenState, Whom};
+pub use state::{Denial, Incident, Lifted, Note, Purpose, RequestState, Token, TokenState, Whom};
 pub use tokens::{JoinRequest, Standing};
 
 use file::RegistryFile;

@@ -63,7 +63,7 @@ const fn recorded(path: &'static str, requirement: Requirement, rate: RateClass)
 }
 
 /// Every RPC that the coordinator serves. An RPC that is not here is served to nobody.
-pub const REQUIREMENTS: [Row; 35] = [
+pub const REQUIREMENTS: [Row; 39] = [
     row("/folkmoot.v1.Federation/Session", SILOS, RateClass::Round),
     row("/folkmoot.v1.Federation/BeginUpload", SILOS, RateClass::Round),
     row("/folkmoot.v1.Federation/Upload", SILOS, RateClass::Round),
@@ -81,10 +81,14 @@ pub const REQUIREMENTS: [Row; 35] = [
     recorded("/folkmoot.v1.Admin/RefuseClient", ADMINISTRATION, RateClass::Change),
     recorded("/folkmoot.v1.Admin/RevokeClient", EMERGENCY, RateClass::Change),
     recorded("/folkmoot.v1.Admin/RevokeAccess", EMERGENCY, RateClass::Change),
+    recorded("/folkmoot.v1.Admin/ListBars", EMERGENCY, RateClass::Read),
+    recorded("/folkmoot.v1.Admin/RestoreClient", ADMINISTRATION, RateClass::Change),
+    recorded("/folkmoot.v1.Admin/RestoreAccess", ADMINISTRATION, RateClass::Change),
     recorded("/folkmoot.v1.Admin/Pause", EMERGENCY, RateClass::Change),
     recorded("/folkmoot.v1.Admin/Resume", EMERGENCY, RateClass::Change),
     recorded("/folkmoot.v1.Admin/Quarantine", EMERGENCY, RateClass::Change),
     recorded("/folkmoot.v1.Admin/Rollback", EMERGENCY, RateClass::Change),
+    recorded("/folkmoot.v1.Admin/Reconcile", EMERGENCY, RateClass::Change),
     recorded("/folkmoot.v1.Admin/RotateKeys", ADMINISTRATION, RateClass::Change),
     recorded("/folkmoot.v1.Admin/OpenIncident", EMERGENCY, RateClass::Change),
     recorded("/folkmoot.v1.Admin/NoteIncident", EMERGENCY, RateClass::Change),
@@ -163,7 +167,9 @@ mod tests {
 
     #[test]
     fn only_an_admin_may_grant() {
-        for path in ["RegisterToken", "IssueOperator", "SubmitRoster", "RotateKeys"] {
+        for path in
+            ["RegisterToken", "IssueOperator", "SubmitRoster", "RotateKeys", "RestoreClient", "RestoreAccess"]
+        {
             let row = requirement(&format!("/folkmoot.v1.Admin/{path}")).unwrap();
             assert_eq!(row.requirement, Requirement::AnyOf(&[Admin]), "{path}");
         }

@@ -86,10 +86,10 @@ fn a_damaged_or_edited_file_is_refused_and_kept() {
 fn a_file_of_a_later_release_names_its_version() {
     let (_folder, path) = folder();
     drop(filled(&path));
-    let later = fs::read_to_string(&path).unwrap().replacen("\"version\":1", "\"version\":2", 1);
+    let later = fs::read_to_string(&path).unwrap().replacen("\"version\":1", "\"version\":3", 1);
     fs::write(&path, later).unwrap();
     let why = Registry::open(&path).unwrap_err();
-    assert!(matches!(why, RegistryFileError::Version { version: 2, .. }), "{why}");
+    assert!(matches!(why, RegistryFileError::Version { version: 3, .. }), "{why}");
 }
 
 #[test]

@@ -14,7 +14,8 @@ use secagg::ClientId;
 use vault::{MasterSource, Vault};
 use wire::v1::admin_client::AdminClient;
 use wire::v1::{
-    ClientEntry, Clients as Listed, ListClientsRequest, RefuseClientRequest, RevokeClientRequest,
+    ClientEntry, Clients as Listed, ListClientsRequest, RefuseClientRequest, RestoreClientRequest,
+    RevokeClientRequest,
 };
 
 use crate::Failure;
@@ -65,6 +66,22 @@ pub(crate) enum Clients {
                       Example:\n  folkmoot clients revoke north --reason 'poisoned updates' --as admin --authority authority"
     )]
     Revoke(RevokeArgs),
+    /// Let a member in again that was barred.
+    #[command(
+        after_help = "Only an administrator may. Of a silo that the roster does not name any more, only the bar is \
+                      lifted: it enrols again.\n\n\
+                      Example:\n  folkmoot clients restore north --reason 'it was the disk after all' --as admin"
+    )]
+    Restore {
+        /// The member's name, or its number.
+        #[arg(value_name = "NAME|ID")]
+        whom: String,
+        /// Why; the audit log is told.
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
 }
 
 #[derive(clap::Args, Debug)]
@@ -126,6 +143,18 @@ pub(crate) async fn run(clients: Clients) -> Result<(), Failure> {
             Ok(())
         }
         Clients::Revoke(args) => revoke(args).await,
+        Clients::Restore { whom, reason, remote } => {
+            let mut admin = remote.admin().await?;
+            // A number may be of one that is no member any more.
+            let id = match whom.parse() {
+                Ok(id) => ClientId(id),
+                Err(_) => member(&listed(&mut admin).await?.clients, &whom)?,
+            };
+            let request = RestoreClientRequest { client: id.0, reason };
+            let done = admin.restore_client(request).await.map_err(|why| refused(&why))?;
+            println!("{}", printable(&done.into_inner().text));
+            Ok(())
+        }
     }
 }
 
@@ -150,7 +179,7 @@ fn line(client: &ClientEntry) -> String {
     line.trim_end().to_owned()
 }
 
-async fn listed(admin: &mut AdminClient<Link>) -> Result<Listed, Failure> {
+pub(crate) async fn listed(admin: &mut AdminClient<Link>) -> Result<Listed, Failure> {
     Ok(admin.list_clients(ListClientsRequest {}).await.map_err(|why| refused(&why))?.into_inner())
 }
 
@@ -322,7 +351,7 @@ fn admit(last: &LastSigned, asking: &[Newcomer], number: Option<u32>) -> Result<
 }
 
 /// A member's number, from it or from its name.
-fn member(clients: &[ClientEntry], whom: &str) -> Result<ClientId, Failure> {
+pub(crate) fn member(clients: &[ClientEntry], whom: &str) -> Result<ClientId, Failure> {
     let members = || clients.iter().filter(|client| client.id != 0);
     let by_name = members().find(|client| client.name == whom);
     let found = by_name.or_else(|| members().find(|client| whom.parse() == Ok(client.id)));

@@ -3,11 +3,12 @@
 use clap::Subcommand;
 use tonic::{Response, Status};
 use wire::v1::{
-    Done, PauseRequest, QuarantineRequest, ResumeRequest, RevokeAccessRequest, RollbackRequest,
-    RotateKeysRequest,
+    Bar, Done, ListBarsRequest, PauseRequest, QuarantineRequest, ReconcileRequest, RestoreAccessRequest,
+    ResumeRequest, RevokeAccessRequest, RollbackRequest, RotateKeysRequest,
 };
 
 use crate::Failure;
+use crate::clients::{listed, member};
 use crate::connect::{Remote, printable, refused};
 
 #[derive(Subcommand, Debug)]
@@ -27,13 +28,34 @@ pub(crate) enum Run {
         #[command(flatten)]
         remote: Remote,
     },
+    /// Let two silos into one round again that a complaint keeps apart.
+    #[command(
+        after_help = "A complaint keeps two silos apart for some rounds, as one of them said that the other's shares are \
+                      bad; `folkmoot status` names them. Nothing proves which of the two is at fault.\n\n\
+                      Example:\n  folkmoot run reconcile north south --reason 'a bad memory module, replaced' --as admin"
+    )]
+    Reconcile {
+        /// One of them: its name, or its number.
+        #[arg(value_name = "NAME|ID")]
+        one: String,
+        /// The other.
+        #[arg(value_name = "NAME|ID")]
+        other: String,
+        /// Why; the audit log is told.
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
 }
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Access {
     /// Bar an operator's name, or one certificate, at once.
     #[command(
-        after_help = "A silo is barred with `folkmoot clients revoke`, a token with `folkmoot tokens withdraw`.\n\n\
+        after_help = "A silo is barred with `folkmoot clients revoke`, a token with `folkmoot tokens withdraw`. An \
+                      administrator's word bars until an administrator lifts it; an operator's suspends for as long, but \
+                      no administrator, and only a few within an hour.\n\n\
                       Example:\n  folkmoot access revoke olga --reason 'lost laptop' --as admin"
     )]
     Revoke {
@@ -46,6 +68,34 @@ pub(crate) enum Access {
         #[command(flatten)]
         remote: Remote,
     },
+    /// Let an operator's name, or one certificate, in again that was barred. Only an administrator may.
+    #[command(after_help = "A silo is let in again with `folkmoot clients restore`.\n\n\
+                      Example:\n  folkmoot access restore olga --reason 'the laptop was found' --as admin")]
+    Restore {
+        /// The operator's name, or the certificate's SHA-256 in hexadecimal.
+        #[arg(value_name = "NAME|FINGERPRINT")]
+        whom: String,
+        /// Why; it is kept with the bar.
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Show who is barred: silos, operators, certificates.
+    #[command(after_help = "Example:\n  folkmoot access list --as admin")]
+    List {
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+impl Access {
+    /// Each kind of bar, as the coordinator says it.
+    fn line(bar: &Bar) -> String {
+        let (kind, whom) = (printable(&bar.kind), printable(&bar.whom));
+        let (by, reason) = (printable(&bar.by), printable(&bar.reason));
+        format!("{}  {kind:<9}  {whom}  by {by}: {reason}", bar.time_s)
+    }
 }
 
 /// One round's model, and why something is done about it.
@@ -65,12 +115,35 @@ pub(crate) async fn run(run: Run) -> Result<(), Failure> {
     match run {
         Run::Pause { reason, remote } => say(remote.admin().await?.pause(PauseRequest { reason }).await),
         Run::Resume { remote } => say(remote.admin().await?.resume(ResumeRequest {}).await),
+        Run::Reconcile { one, other, reason, remote } => {
+            let mut admin = remote.admin().await?;
+            let clients = listed(&mut admin).await?.clients;
+            let (one, other) = (member(&clients, &one)?.0, member(&clients, &other)?.0);
+            say(admin.reconcile(ReconcileRequest { one, other, reason }).await)
+        }
     }
 }
 
 pub(crate) async fn access(access: Access) -> Result<(), Failure> {
-    let Access::Revoke { whom, reason, remote } = access;
-    say(remote.admin().await?.revoke_access(RevokeAccessRequest { whom, reason }).await)
+    match access {
+        Access::Revoke { whom, reason, remote } => {
+            say(remote.admin().await?.revoke_access(RevokeAccessRequest { whom, reason }).await)
+        }
+        Access::Restore { whom, reason, remote } => {
+            say(remote.admin().await?.restore_access(RestoreAccessRequest { whom, reason }).await)
+        }
+        Access::List { remote } => {
+            let bars = remote.admin().await?.list_bars(ListBarsRequest {}).await;
+            let bars = bars.map_err(|why| refused(&why))?.into_inner().bars;
+            if bars.is_empty() {
+                println!("nobody is barred");
+            }
+            for bar in &bars {
+                println!("{}", Access::line(bar));
+            }
+            Ok(())
+        }
+    }
 }
 
 pub(crate) async fn quarantine(args: RoundArgs) -> Result<(), Failure> {

@@ -74,6 +74,20 @@ impl Operations for FakeRun {
         self.tell(format!("removed {client}")).map(drop)
     }
 
+    async fn restore(&self, client: ClientId, reason: &str, by: &str) -> Result<bool, Status> {
+        self.tell(format!("restored {client} by {by}: {reason}")).map(|_| true)
+    }
+
+    async fn reconcile(
+        &self,
+        one: ClientId,
+        other: ClientId,
+        reason: &str,
+        by: &str,
+    ) -> Result<String, Status> {
+        self.tell(format!("reconciled {one} and {other} by {by}: {reason}"))
+    }
+
     async fn rotate_keys(&self, by: &str) -> Result<String, Status> {
         self.tell(format!("rotated by {by}"))
     }
@@ -358,6 +372,29 @@ fn an_operators_folder_opens_the_coordinator_in_its_role_until_the_name_is_barre
     federation.run("access revoke olga --reason lost --as @admin").unwrap();
     assert!(text(federation.run("run resume --as @olga")).contains("lost"));
     assert_eq!(federation.told(), Vec::<String>::new());
+}
+
+#[test]
+fn a_bar_is_shown_and_lifted_and_a_pair_is_reconciled() {
+    let federation = Federation::new();
+    let (north, south) = (federation.ask("north"), federation.ask("south"));
+    federation
+        .run(&format!(
+            "clients approve north south --as @admin --authority @authority --fingerprint {north} --fingerprint {south}"
+        ))
+        .unwrap();
+    federation.run("operators issue --name olga --role operator --out @olga --days 1 --as @admin").unwrap();
+    federation.run("clients revoke north --reason odd --as @olga").unwrap();
+    federation.run("access list --as @olga").unwrap();
+    assert!(text(federation.run("clients restore north --reason fine --as @olga")).contains("needs"));
+    federation.run("clients restore north --reason fine --as @admin").unwrap();
+    federation.run("access revoke olga --reason lost --as @admin").unwrap();
+    assert!(text(federation.run("run reconcile north 2 --reason memory --as @olga")).contains("lost"));
+    federation.run("access restore olga --reason found --as @admin").unwrap();
+    federation.run("run reconcile north 2 --reason memory --as @olga").unwrap();
+    let told = ["removed 1", "restored 1 by ada: fine", "reconciled 1 and 2 by olga: memory"];
+    assert_eq!(federation.told(), told);
+    assert!(federation.registry.denials().is_empty());
 }
 
 #[test]

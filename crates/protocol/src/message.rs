@@ -250,6 +250,16 @@ pub enum DropReason {
     Removed(String),
 }
 
+impl DropReason {
+    /// Whether nothing came, in place of something wrong.
+    pub(crate) fn is_silence(&self) -> bool {
+        match self {
+            Self::SilentAtAdvertise | Self::SilentAtShareKeys | Self::SilentAtMaskedInput => true,
+            Self::Declined(_) | Self::Misbehaved(_) | Self::Removed(_) => false,
+        }
+    }
+}
+
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum RoundOutcome {

@@ -93,7 +93,7 @@ pub enum Record {
         /// For what.
         reason: String,
     },
-    /// Two clients are not put into one cohort again until an operator decides.
+    /// Two clients are not put into one cohort for some rounds, of which the attempt in progress names the first.
     KeptApart {
         /// Who complained.
         accuser: ClientId,
@@ -154,6 +154,30 @@ pub enum Record {
         /// The commitment; `None` where it tells none any more.
         data: Option<Digest>,
     },
+    /// A client that was barred may be in cohorts again.
+    Restored {
+        /// When.
+        now: Timestamp,
+        /// Who.
+        client: ClientId,
+        /// Who decided it.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// An operator has ended that two clients are kept apart.
+    Reconciled {
+        /// When.
+        now: Timestamp,
+        /// One of them.
+        one: ClientId,
+        /// The other.
+        other: ClientId,
+        /// Who decided it.
+        by: String,
+        /// Why.
+        reason: String,
+    },
 }
 
 impl Record {
@@ -171,6 +195,8 @@ impl Record {
             | Self::Aborted { now, .. }
             | Self::Paused { now, .. }
             | Self::Resumed { now, .. }
+            | Self::Restored { now, .. }
+            | Self::Reconciled { now, .. }
             | Self::Acted { now, .. } => Some(*now),
             _ => None,
         }

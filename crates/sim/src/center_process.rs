@@ -6,7 +6,7 @@ use secagg::ClientId;
 use crate::agenda::Event;
 use crate::faults::{Fate, Moment};
 use crate::federation::{Federation, START_MS};
-use crate::oracle::Invariant;
+use crate::invariant::Invariant;
 use crate::trace::{Place, short};
 
 impl Federation {

@@ -32,6 +32,10 @@ impl Holds {
             Record::Barred { client, .. } => {
                 self.barred.insert(*client);
             }
+            Record::Restored { client, .. } => {
+                self.barred.remove(client);
+                self.unwanted.remove(client);
+            }
             Record::RunStarted { genesis: signed, .. }
             | Record::Committed { manifest: signed, .. }
             | Record::Acted { manifest: signed, .. } => {

@@ -30,6 +30,7 @@ mod disk;
 mod faults;
 mod federation;
 mod holds;
+mod invariant;
 mod liar;
 mod membership;
 mod operators;
@@ -40,6 +41,7 @@ mod silo;
 mod silo_process;
 mod swarm;
 mod trace;
+mod turns;
 mod twin;
 mod uploads;
 
@@ -47,8 +49,8 @@ pub use center::OpenedSum;
 pub use contribution::contribute;
 pub use faults::{Fate, Moment};
 pub use federation::Federation;
+pub use invariant::{Invariant, Violation};
 pub use liar::Lie;
-pub use oracle::{Invariant, Violation};
 pub use samples::{
     adaptive, author, author_text, authored, authorised, authority, of_first_format, plan, private_plan,
     removing_excess, welcome,

@@ -104,7 +104,11 @@ impl Federation {
             }
             Deed::Remove(client) => {
                 let refusing = self.center.process.as_ref()?.core.status();
-                let left = refusing.clients.iter().filter(|c| c.state != "refuses" && c.id != client).count();
+                let left = refusing
+                    .clients
+                    .iter()
+                    .filter(|c| !matches!(c.state, "refuses" | "barred") && c.id != client)
+                    .count();
                 (left >= self.center.plan.cohort.minimum).then_some(Act::Remove { client, reason })?
             }
         })

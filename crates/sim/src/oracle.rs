@@ -16,68 +16,8 @@ use secagg::{ClientId, OpenedShare, UnmaskShares};
 
 use crate::center::OpenedSum;
 use crate::holds::Holds;
-
-/// What must hold, by its id in ARCHITECTURE.md.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Invariant {
-    /// S1: a client's two secrets are never both open.
-    OneSecret,
-    /// S2: one masked vector, one signature, one unmask answer for each client and round.
-    SaidOnce,
-    /// S3: every opened sum has at least `t - c` honest inputs.
-    HonestInputs,
-    /// S4: a committed round's aggregate is the exact sum of its included set.
-    ExactSum,
-    /// S5: the budget is never overspent and never refunded.
-    Budget,
-    /// S6: the chain has no fork.
-    OneChain,
-    /// S7: an accepted upload is in the sum, or the round was aborted with a named outcome.
-    UploadKept,
-    /// S8: once faults have healed, a round commits.
-    Liveness,
-    /// S9: what was acknowledged as written is there after a crash.
-    Durable,
-    /// S10: nobody is blamed who did not lie.
-    Blame,
-    /// S11: what a message asserts is written down before the message is sent.
-    PersistBeforeSend,
-    /// S12: no input of a peer makes a process panic.
-    NoPanic,
-    /// S13: what an operator stopped stays stopped.
-    Stopped,
-}
-
-impl Invariant {
-    /// Its id.
-    pub fn id(self) -> &'static str {
-        match self {
-            Self::OneSecret => "S1",
-            Self::SaidOnce => "S2",
-            Self::HonestInputs => "S3",
-            Self::ExactSum => "S4",
-            Self::Budget => "S5",
-            Self::OneChain => "S6",
-            Self::UploadKept => "S7",
-            Self::Liveness => "S8",
-            Self::Durable => "S9",
-            Self::Blame => "S10",
-            Self::PersistBeforeSend => "S11",
-            Self::NoPanic => "S12",
-            Self::Stopped => "S13",
-        }
-    }
-}
-
-/// An invariant that did not hold.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invariant {} broken: {what}", .invariant.id())]
-pub struct Violation {
-    /// Which.
-    pub invariant: Invariant,
-    /// How.
-    pub what: String,
-}
+use crate::invariant::{Invariant, Violation};
+use crate::turns::Turns;
 
 /// See the module.
 #[derive(Default)]
@@ -107,6 +47,7 @@ pub(crate) struct Oracle {
     committed: usize,
     /// What operators did.
     pub(crate) holds: Holds,
+    turns: Turns,
 }
 
 /// Epsilon at `delta` of this many equal uploads.
@@ -390,7 +331,10 @@ impl Oracle {
                 self.blamed(&[*client], why);
             }
             Record::Barred { client, reason } => self.blamed(&[*client], reason),
-            Record::KeptApart { accuser, accused } => self.blamed(&[*accuser, *accused], "a complaint"),
+            Record::KeptApart { accuser, accused } => {
+                self.turns.complaint(*accuser, *accused);
+                self.blamed(&[*accuser, *accused], "a complaint");
+            }
             _ => {}
         }
     }
@@ -428,6 +372,13 @@ impl Oracle {
             format!("round {round} was committed without the accepted uploads of {left:?}")
         });
         self.accepted.clear();
+        let cohort = manifest.cohort.iter().copied().collect();
+        let kept_out = self.turns.committed(&cohort, self.corrupt, |client| !self.liars.contains(&client));
+        self.check(kept_out.is_none(), Invariant::Turns, || {
+            format!(
+                "round {round} is one too many without silo {kept_out:?}, which is honest and in a complaint"
+            )
+        });
         if !self.deceived {
             let summed = self.sums.get(&Attempt { round, attempt: manifest.attempt });
             let same = summed.is_some_and(|(aggregate, members)| {

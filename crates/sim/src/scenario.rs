@@ -9,10 +9,10 @@ use identity::Plan;
 use rand_core::Rng;
 
 use crate::federation::{Federation, policy};
+use crate::invariant::{Invariant, Violation};
 use crate::liar::Lie;
 use crate::operators::deeds;
 use crate::oracle::epsilon;
-use crate::oracle::{Invariant, Violation};
 use crate::samples::{
     adaptive, noised_at_the_coordinator, noised_in_each_silo, plan, private_plan, removing_excess,
 };

@@ -11,8 +11,8 @@ use crate::agenda::Event;
 use crate::contribution::contribute;
 use crate::faults::{Fate, Moment};
 use crate::federation::{Federation, START_MS};
+use crate::invariant::Invariant;
 use crate::liar::Act;
-use crate::oracle::Invariant;
 use crate::silo::Silo;
 use crate::trace::{Place, short};
 

@@ -6,7 +6,7 @@ use secagg::{ClientId, MaskedUpdate};
 use crate::agenda::Event;
 use crate::faults::{Fate, Moment};
 use crate::federation::Federation;
-use crate::oracle::Invariant;
+use crate::invariant::Invariant;
 use crate::trace::Place;
 
 /// How long an upload that broke off waits before it goes on.

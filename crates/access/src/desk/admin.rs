@@ -13,9 +13,9 @@ use wire::v1;
 use wire::v1::admin_server::Admin;
 use wire::v1::register_token_request::Purpose as SentPurpose;
 
-use super::{Desk, caller, status};
+use super::{Caller, Desk, caller, status};
 use crate::error::RegistryError;
-use crate::registry::{Incident, Purpose, RequestState, Token, Whom};
+use crate::registry::{Denial, Incident, Purpose, RequestState, Token, Whom};
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -66,7 +66,11 @@ impl Admin for Desk {
             let days = most.as_secs() / 86_400;
             return Err(invalid(&format!("an operator's certificate lives for 1 second to {days} days")));
         }
-        self.issue(&certificate_request, &subject, lifetime).map(Response::new)
+        let issued = self.issue(&certificate_request, &subject, lifetime)?;
+        if subject.role() == Some(Role::Admin) {
+            self.0.registry.note_admin(&name).map_err(status)?;
+        }
+        Ok(Response::new(issued))
     }
 
     async fn list_clients(&self, _: Request<v1::ListClientsRequest>) -> Answer<v1::Clients> {
@@ -127,6 +131,11 @@ impl Admin for Desk {
             self.0.registry.check_roster(&next).map_err(status)?;
             self.0.operations.put_roster(next.signed().clone()).await?;
         }
+        // Whoever left in the middle of a round was put out of the run too.
+        for id in self.0.registry.left().into_iter().filter(|id| next.members.contains_key(id)) {
+            let back = format!("the roster of epoch {} names it again", next.epoch);
+            self.0.operations.restore(id, &back, &by).await?;
+        }
         self.0.registry.settle_roster(&next, &by, self.now_s()).map_err(status)?;
         for id in current.members.keys().filter(|id| !next.members.contains_key(id)) {
             self.0.operations.remove(*id).await?;
@@ -141,24 +150,68 @@ impl Admin for Desk {
     }
 
     async fn revoke_client(&self, request: Request<v1::RevokeClientRequest>) -> Answer<v1::Done> {
-        let by = caller(&request)?.name;
+        let by = caller(&request)?;
         let v1::RevokeClientRequest { client, reason } = request.into_inner();
         let id = ClientId(client);
-        match self.0.registry.deny(Whom::Client(id), &reason, &by, self.now_s()) {
+        let lasts = match self.bar(Whom::Client(id), &reason, &by) {
+            Ok(lasts) => lasts,
             // Barred before: what follows may not have been done.
-            Ok(()) | Err(RegistryError::Settled { .. }) => {}
+            Err(RegistryError::Settled { .. }) => "barred",
             Err(why) => return Err(status(why)),
-        }
+        };
         self.0.operations.remove(id).await?;
-        done(format!("silo {id} is barred and its calls are ended; a new roster should leave it out"))
+        done(format!("silo {id} is {lasts} and its calls are ended; a new roster should leave it out"))
     }
 
     async fn revoke_access(&self, request: Request<v1::RevokeAccessRequest>) -> Answer<v1::Done> {
-        let by = caller(&request)?.name;
+        let by = caller(&request)?;
         let v1::RevokeAccessRequest { whom: text, reason } = request.into_inner();
         let whom = Whom::operator_or_certificate(&text).map_err(status)?;
-        self.0.registry.deny(whom, &reason, &by, self.now_s()).map_err(status)?;
-        done(format!("`{text}` is barred and its calls are ended"))
+        let lasts = self.bar(whom, &reason, &by).map_err(status)?;
+        done(format!("`{text}` is {lasts} and its calls are ended"))
+    }
+
+    async fn list_bars(&self, _: Request<v1::ListBarsRequest>) -> Answer<v1::Bars> {
+        let shown = |denial: &Denial| v1::Bar {
+            whom: denial.whom.to_string(),
+            reason: denial.reason.clone(),
+            by: denial.by.clone(),
+            time_s: denial.time_s,
+            kind: denial.kind().to_owned(),
+        };
+        let bars = self.0.registry.denials().iter().map(shown).collect();
+        Ok(Response::new(v1::Bars { bars }))
+    }
+
+    async fn restore_client(&self, request: Request<v1::RestoreClientRequest>) -> Answer<v1::Done> {
+        let by = caller(&request)?.name;
+        let v1::RestoreClientRequest { client, reason: why } = request.into_inner();
+        let (id, why) = (ClientId(client), reason(why)?);
+        let _one_at_a_time = self.0.submitting.lock().await;
+        let member = self.roster().await?.1.members.contains_key(&id);
+        let lifted = self.0.registry.restore(&Whom::Client(id), member, &why, &by, self.now_s());
+        // Lifted before, what follows may not have been done; and what a silo was caught at bars it in the run alone.
+        if !(member && matches!(lifted, Err(RegistryError::NotBarred(_)))) {
+            lifted.clone().map_err(status)?;
+        }
+        if !member {
+            return done(format!(
+                "silo {id} is barred no longer, but the roster in force does not name it; have it enrol again, or sign \
+                 a roster that names it under its old number and key"
+            ));
+        }
+        if !self.0.operations.restore(id, &why, &by).await? {
+            lifted.map_err(status)?;
+        }
+        done(format!("silo {id} is let in again; start its daemon, which ended when it was barred"))
+    }
+
+    async fn restore_access(&self, request: Request<v1::RestoreAccessRequest>) -> Answer<v1::Done> {
+        let by = caller(&request)?.name;
+        let v1::RestoreAccessRequest { whom: text, reason } = request.into_inner();
+        let whom = Whom::operator_or_certificate(&text).map_err(status)?;
+        self.0.registry.restore(&whom, true, &reason, &by, self.now_s()).map_err(status)?;
+        done(format!("`{text}` is let in again"))
     }
 
     async fn pause(&self, request: Request<v1::PauseRequest>) -> Answer<v1::Done> {
@@ -181,6 +234,13 @@ impl Admin for Desk {
         let by = caller(&request)?.name;
         let v1::RollbackRequest { to_round, reason: why } = request.into_inner();
         done(self.0.operations.rollback(to_round, &reason(why)?, &by).await?)
+    }
+
+    async fn reconcile(&self, request: Request<v1::ReconcileRequest>) -> Answer<v1::Done> {
+        let by = caller(&request)?.name;
+        let v1::ReconcileRequest { one, other, reason: why } = request.into_inner();
+        let (one, other) = (ClientId(one), ClientId(other));
+        done(self.0.operations.reconcile(one, other, &reason(why)?, &by).await?)
     }
 
     async fn rotate_keys(&self, request: Request<v1::RotateKeysRequest>) -> Answer<v1::Done> {
@@ -209,6 +269,19 @@ impl Admin for Desk {
     async fn list_incidents(&self, _: Request<v1::ListIncidentsRequest>) -> Answer<v1::Incidents> {
         let incidents = self.0.registry.incidents().into_iter().map(shown).collect();
         Ok(Response::new(v1::Incidents { incidents }))
+    }
+}
+
+impl Desk {
+    /// Bars somebody, for as long as the caller's role can; gives what that is in words.
+    fn bar(&self, whom: Whom, reason: &str, by: &Caller) -> Result<&'static str, RegistryError> {
+        let registry = &self.0.registry;
+        if by.role == Some(Role::Admin) {
+            return registry.deny(whom, reason, &by.name, self.now_s()).map(|()| "barred");
+        }
+        registry
+            .suspend(whom, reason, &by.name, self.now_s())
+            .map(|()| "suspended until an administrator lifts that, which binds no administrator,")
     }
 }
 

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::state::State;
 
-/// Version of the file's format.
-const VERSION: u32 = 1;
+/// The newest version of the file's format. A file has the first one that can hold what it holds, so that an older
+/// release reads it or names the version that it lacks.
+const VERSION: u32 = 2;
 /// Everything the registry may hold is far smaller.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
@@ -105,7 +106,7 @@ impl RegistryFile {
         let damaged = || RegistryFileError::Damaged { path: self.path.clone() };
         let text = std::str::from_utf8(bytes).map_err(|_| damaged())?;
         let Versioned { version } = serde_json::from_str(text).map_err(|_| damaged())?;
-        if version != VERSION {
+        if !(1..=VERSION).contains(&version) {
             return Err(RegistryFileError::Version { path: self.path.clone(), version });
         }
         let sealed: Sealed = serde_json::from_str(text).map_err(|_| damaged())?;
@@ -130,14 +131,14 @@ impl RegistryFile {
 
 fn encode(state: &State) -> io::Result<String> {
     let digest = Digest::of("folkmoot/v1/registry", &[&serde_json::to_vec(state)?]);
-    Ok(serde_json::to_string(&Sealed { version: VERSION, digest, state: state.clone() })? + "\n")
+    Ok(serde_json::to_string(&Sealed { version: state.version(), digest, state: state.clone() })? + "\n")
 }
 
 #[cfg(test)]
 mod tests {
     use secagg::ClientId;
 
-    use super::super::state::{Denial, Whom};
+    use super::super::state::{Denial, Lifted, Whom};
     use super::*;
 
     #[test]
@@ -148,8 +149,10 @@ mod tests {
             by: "ada".into(),
             time_s: 1_700_000_000,
             left: false,
+            suspension: true,
         };
-        let state = State { denied: vec![denial], ..State::default() };
+        let lifted = Lifted { denial: denial.clone(), reason: "found".into(), by: "ada".into(), time_s: 1 };
+        let state = State { denied: vec![denial], lifted: vec![lifted], ..State::default() };
         let file = RegistryFile { path: PathBuf::from("access.json") };
         let good = encode(&state).unwrap().into_bytes();
         assert_eq!(file.parse(&good).unwrap(), state);

@@ -1,15 +1,11 @@
-//! Who is a member, who asks to be, and who is barred.
+//! Who is a member, and who asks to be.
 
-use identity::{Roster, Subject, identity_fingerprint, is_name, parse_verifying_key, spoken};
-use params::Digest;
+use identity::{Roster, Subject, identity_fingerprint, parse_verifying_key, spoken};
 use secagg::ClientId;
 
+use super::Registry;
 use super::state::{Denial, RequestState, State, Whom};
-use super::{Registry, text};
 use crate::error::RegistryError;
-
-/// Denials that are kept; none is ever forgotten.
-const DENIED_MAX: usize = 1 << 12;
 
 /// A request for admission, as an administrator sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,36 +79,17 @@ impl Registry {
                 let whom = Whom::Client(id);
                 if !state.bars(&whom) {
                     let reason = format!("it left the federation with epoch {} of the roster", roster.epoch);
-                    state.deny(Denial { whom, reason, by: by.to_owned(), time_s: now_s, left: true })?;
+                    state.deny(Denial {
+                        whom,
+                        reason,
+                        by: by.to_owned(),
+                        time_s: now_s,
+                        left: true,
+                        suspension: false,
+                    })?;
                 }
             }
             Ok(())
-        })
-    }
-
-    /// Bars somebody, at once and on live connections too.
-    ///
-    /// # Errors
-    /// [`RegistryError`].
-    pub fn deny(&self, whom: Whom, reason: &str, by: &str, now_s: u64) -> Result<(), RegistryError> {
-        let reason = text("a reason", reason)?;
-        self.change(|state| {
-            // Who had left is barred for good now.
-            state.denied.retain(|denial| !(denial.left && denial.whom == whom));
-            if let Whom::Client(id) = &whom
-                && !state.members.contains_key(id)
-            {
-                return Err(RegistryError::NoSuch { what: "member", id: id.to_string() });
-            }
-            if state.bars(&whom) {
-                let (what, id) = match &whom {
-                    Whom::Client(id) => ("client", id.to_string()),
-                    Whom::Certificate(fingerprint) => ("certificate", fingerprint.to_string()),
-                    Whom::Operator(name) => ("operator", name.clone()),
-                };
-                return Err(RegistryError::Settled { what, id, state: "barred" });
-            }
-            state.deny(Denial { whom, reason, by: by.to_owned(), time_s: now_s, left: false })
         })
     }
 
@@ -151,25 +128,6 @@ impl Registry {
     }
 }
 
-impl Whom {
-    /// An operator's name, or a certificate's fingerprint: 64 hexadecimal digits are always the latter.
-    ///
-    /// # Errors
-    /// [`RegistryError::Invalid`].
-    pub fn operator_or_certificate(text: &str) -> Result<Self, RegistryError> {
-        let mut bytes = [0; 32];
-        if hex::decode_to_slice(text, &mut bytes).is_ok() {
-            return Ok(Self::Certificate(Digest::from_bytes(bytes)));
-        }
-        if is_name(text) {
-            return Ok(Self::Operator(text.to_owned()));
-        }
-        Err(RegistryError::Invalid(format!(
-            "`{text}` is neither an operator's name nor a certificate's fingerprint of 64 hexadecimal digits"
-        )))
-    }
-}
-
 impl State {
     fn check_roster(&self, roster: &Roster) -> Result<(), RegistryError> {
         for (id, member) in &roster.members {
@@ -180,18 +138,6 @@ impl State {
                 )));
             }
         }
-        Ok(())
-    }
-
-    fn deny(&mut self, denial: Denial) -> Result<(), RegistryError> {
-        if self.denied.len() >= DENIED_MAX {
-            return Err(RegistryError::Full {
-                what: "denials",
-                most: DENIED_MAX,
-                mend: "found a new federation, whose authority never signed what these barred",
-            });
-        }
-        self.denied.push(denial);
         Ok(())
     }
 }

@@ -1,13 +1,13 @@
 //! What is in the file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use identity::Role;
 use params::Digest;
 use secagg::ClientId;
 use serde::{Deserialize, Serialize};
 
-use crate::denied::DeniedSet;
+use crate::denied::{Bar, DeniedSet};
 
 /// Everything, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -19,6 +19,12 @@ pub(super) struct State {
     /// The identity key of every silo that was ever a member, by its number: a number is never another silo's.
     pub(super) members: BTreeMap<ClientId, String>,
     pub(super) incidents: Vec<Incident>,
+    /// Bars that were lifted, oldest first. From version 2 of the file on, as all that follows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) lifted: Vec<Lifted>,
+    /// Names that an administrator's certificate was issued for.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) admins: BTreeSet<String>,
 }
 
 /// A join token or an operator's token, without its secret.
@@ -144,6 +150,29 @@ pub struct Denial {
     pub time_s: u64,
     /// Whether it left the roster, so that a roster that names it again lifts this.
     pub left: bool,
+    /// Whether somebody barred it who is no administrator.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub suspension: bool,
+}
+
+/// A bar that an administrator lifted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lifted {
+    /// The bar.
+    pub denial: Denial,
+    /// Why it was lifted, for people.
+    pub reason: String,
+    /// Who lifted it.
+    pub by: String,
+    /// When. Seconds since the Unix epoch.
+    pub time_s: u64,
+}
+
+// The signature is serde's.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// A record of something that went wrong.
@@ -180,11 +209,11 @@ impl State {
     pub(super) fn denied_set(&self) -> DeniedSet {
         let mut set = DeniedSet::default();
         for denial in &self.denied {
-            let reason = denial.reason.clone();
+            let bar = Bar { reason: denial.reason.clone(), suspension: denial.suspension };
             match &denial.whom {
-                Whom::Client(id) => drop(set.clients.insert(*id, reason)),
-                Whom::Certificate(fingerprint) => drop(set.certificates.insert(*fingerprint, reason)),
-                Whom::Operator(name) => drop(set.operators.insert(name.clone(), reason)),
+                Whom::Client(id) => drop(set.clients.insert(*id, bar)),
+                Whom::Certificate(fingerprint) => drop(set.certificates.insert(*fingerprint, bar)),
+                Whom::Operator(name) => drop(set.operators.insert(name.clone(), bar)),
             }
         }
         for token in &self.tokens {
@@ -193,6 +222,12 @@ impl State {
             }
         }
         set
+    }
+
+    /// The first version of the file that can hold this.
+    pub(super) fn version(&self) -> u32 {
+        let newer = !self.lifted.is_empty() || !self.admins.is_empty();
+        if newer || self.denied.iter().any(|denial| denial.suspension) { 2 } else { 1 }
     }
 
     /// Whether this silo, certificate or operator is barred.

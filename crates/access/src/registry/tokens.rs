@@ -263,7 +263,9 @@ impl State {
 
     pub(super) fn refuse_barred_operator(&self, name: &str) -> Result<(), RegistryError> {
         if self.bars(&Whom::Operator(name.to_owned())) {
-            return Err(RegistryError::Invalid(format!("the operator `{name}` is barred; use another name")));
+            return Err(RegistryError::Invalid(format!(
+                "the operator `{name}` is barred; lift that with `folkmoot access restore {name}`, or use another name"
+            )));
         }
         Ok(())
     }

@@ -107,6 +107,20 @@ impl Operations for FakeRun {
         self.tell(format!("removed {client}")).map(drop)
     }
 
+    async fn restore(&self, client: ClientId, reason: &str, by: &str) -> Result<bool, Status> {
+        self.tell(format!("restored {client} by {by}: {reason}")).map(|_| true)
+    }
+
+    async fn reconcile(
+        &self,
+        one: ClientId,
+        other: ClientId,
+        reason: &str,
+        by: &str,
+    ) -> Result<String, Status> {
+        self.tell(format!("reconciled {one} and {other} by {by}: {reason}"))
+    }
+
     async fn rotate_keys(&self, by: &str) -> Result<String, Status> {
         self.tell(format!("rotated by {by}"))
     }

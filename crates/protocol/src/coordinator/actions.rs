@@ -8,7 +8,7 @@ use checkpoint::{Action, Manifest, OPERATOR_BYTES_MAX, REASON_BYTES_MAX, SignedM
 use secagg::ClientId;
 
 use super::phase::Phase;
-use super::state::State;
+use super::state::{Absence, State};
 use super::{Artifacts, Coordinator, Effect, Effects, send};
 use crate::Timestamp;
 use crate::message::{Attempt, DropReason, Rejection, RoundOutcome, ToClient};
@@ -45,6 +45,26 @@ pub enum Act {
     Rollback {
         /// The round whose result it was.
         to_round: u64,
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// A member that [`Act::Remove`] put out, or that was caught at a lie, may be in cohorts again.
+    Restore {
+        /// Which member.
+        client: ClientId,
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// Two members that a complaint keeps apart may be in one cohort again.
+    Reconcile {
+        /// One of them.
+        one: ClientId,
+        /// The other.
+        other: ClientId,
         /// Who.
         by: String,
         /// Why.
@@ -188,6 +208,8 @@ impl Coordinator {
                 let outcome = RoundOutcome::RolledBack { to_round };
                 self.chain_action(Action::Rollback { to_round, reason, by }, outcome, Some(staged), now, out)
             }
+            Act::Restore { client, by, reason } => self.restore(client, by, reason, now, out),
+            Act::Reconcile { one, other, by, reason } => self.reconcile([one, other], by, reason, now, out),
             Act::Remove { client, reason } => self.remove(client, reason, out),
         }
     }
@@ -265,10 +287,45 @@ impl Coordinator {
         }
         check_words(&reason, REASON_BYTES_MAX, "the reason")?;
         self.drop_client(client, DropReason::Removed(reason.clone()), out);
-        if self.state.refused.get(&client).is_none_or(|absence| absence.own) {
+        if self.state.refused.get(&client).is_none_or(Absence::is_declined) {
             self.commit(Record::Barred { client, reason }, out);
         }
         self.links.remove(&client);
+        Ok(())
+    }
+
+    fn restore(
+        &mut self,
+        client: ClientId,
+        by: String,
+        reason: String,
+        now: Timestamp,
+        out: &mut Effects,
+    ) -> Result<(), Rejection> {
+        if self.state.refused.get(&client).is_none_or(Absence::is_declined) {
+            return impossible(format!("silo {client} is not barred"));
+        }
+        check_words(&by, OPERATOR_BYTES_MAX, "the operator's name")?;
+        check_words(&reason, REASON_BYTES_MAX, "the reason")?;
+        self.commit(Record::Restored { now, client, by, reason }, out);
+        self.reasons.remove(&client);
+        Ok(())
+    }
+
+    fn reconcile(
+        &mut self,
+        [one, other]: [ClientId; 2],
+        by: String,
+        reason: String,
+        now: Timestamp,
+        out: &mut Effects,
+    ) -> Result<(), Rejection> {
+        if !self.state.apart.keeps(one, other, self.state.next.round) {
+            return impossible(format!("no complaint keeps silos {one} and {other} apart"));
+        }
+        check_words(&by, OPERATOR_BYTES_MAX, "the operator's name")?;
+        check_words(&reason, REASON_BYTES_MAX, "the reason")?;
+        self.commit(Record::Reconciled { now, one, other, by, reason }, out);
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ use rand_core::CryptoRng;
 use secagg::ClientId;
 
 use super::Coordinator;
+use super::state::Absence;
 use crate::Timestamp;
 use crate::message::RunEnd;
 
@@ -23,7 +24,7 @@ impl Coordinator {
         let members = self.state.roster.keys();
         // Who was put out makes room for another silo: the run waits for one, and says so.
         let refuses = |client: &&ClientId| {
-            let written = self.state.refused.get(client).is_some_and(|absence| absence.own);
+            let written = self.state.refused.get(client).is_some_and(Absence::is_declined);
             written || self.links.get(client).is_some_and(|link| link.refuses)
         };
         let willing = members.len() - members.keys().filter(refuses).count();
@@ -34,7 +35,12 @@ impl Coordinator {
         (members.len() >= needed && willing < needed && waited).then(|| RunEnd::Refused {
             willing,
             needed,
-            first_reason: self.state.refused.values().next().map_or_else(String::new, |a| a.reason.clone()),
+            first_reason: self
+                .state
+                .refused
+                .values()
+                .find(|absence| absence.is_declined())
+                .map_or_else(String::new, |absence| absence.reason().to_owned()),
         })
     }
 
@@ -46,12 +52,20 @@ impl Coordinator {
         if !waited && (self.state.backing_off || self.expected().any(|client| !here.contains(&client))) {
             return None;
         }
-        let sound = here.difference(&self.left_out()).copied().collect();
-        let mut cohort = self.choose(sound, rng);
-        if cohort.len() < plan.cohort.minimum {
-            cohort = self.choose(here, rng);
-        }
-        (cohort.len() >= plan.cohort.minimum).then_some(cohort)
+        let sound: BTreeSet<ClientId> = here.difference(&self.left_out()).copied().collect();
+        // Last, where complaints leave too few for a round's whole time, the pairs are together again: they cost a round
+        // at worst, and no cohort at all would cost every round.
+        let together = now >= self.idle_since.plus_ms(plan.timing.round_deadline_ms);
+        let tried = [
+            (&sound, Complaints::WithTurns),
+            (&sound, Complaints::Alone),
+            (&here, Complaints::WithTurns),
+            (&here, Complaints::Alone),
+            (&here, Complaints::Ignored),
+        ];
+        let tried = tried.iter().filter(|(_, complaints)| together || *complaints != Complaints::Ignored);
+        let mut cohorts = tried.map(|(of, complaints)| self.choose(of, *complaints, rng));
+        cohorts.find(|cohort| cohort.len() >= plan.cohort.minimum)
     }
 
     /// Who of those that are here is put into no cohort now, since a sum was spoiled.
@@ -81,27 +95,38 @@ impl Coordinator {
             .filter(|client| !self.state.refused.contains_key(client))
     }
 
-    /// At most `cohort.maximum` of them, drawn evenly, no two of whom are kept apart.
-    fn choose(&self, here: BTreeSet<ClientId>, rng: &mut dyn CryptoRng) -> Vec<ClientId> {
-        let mut candidates: Vec<ClientId> = here.into_iter().collect();
-        if candidates.len() > self.setup.plan.cohort.maximum || !self.state.apart.is_empty() {
-            shuffle(&mut candidates, rng);
+    /// At most `cohort.maximum` of them, drawn evenly; no two of whom are kept apart, unless that is ignored.
+    fn choose(
+        &self,
+        here: &BTreeSet<ClientId>,
+        complaints: Complaints,
+        rng: &mut dyn CryptoRng,
+    ) -> Vec<ClientId> {
+        let mut chosen: Vec<ClientId> = here.iter().copied().collect();
+        let round = self.state.next.round;
+        let apart = complaints != Complaints::Ignored && self.state.apart.pairs(round).next().is_some();
+        if apart || chosen.len() > self.setup.plan.cohort.maximum {
+            shuffle(&mut chosen, rng);
         }
-        // Whoever clashes with many comes last, so that one complaint costs one silo and not a cohort.
-        let present = candidates.clone();
-        candidates.sort_by_key(|candidate| {
-            present.iter().filter(|other| self.state.kept_apart(**other, *candidate)).count()
-        });
-        let mut chosen: Vec<ClientId> = Vec::new();
-        for candidate in candidates {
-            let clash = chosen.iter().any(|other| self.state.kept_apart(*other, candidate));
-            if !clash && chosen.len() < self.setup.plan.cohort.maximum {
-                chosen.push(candidate);
-            }
+        if apart {
+            let waiting = self.state.apart.waiting(&chosen, round, complaints == Complaints::WithTurns);
+            chosen.retain(|client| !waiting.contains(client));
         }
+        chosen.truncate(self.setup.plan.cohort.maximum);
         chosen.sort_unstable();
         chosen
     }
+}
+
+/// What complaints come to for a cohort.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Complaints {
+    /// Pairs are apart, and those that have waited enough go first.
+    WithTurns,
+    /// Pairs are apart.
+    Alone,
+    /// Pairs are together.
+    Ignored,
 }
 
 /// Fisher-Yates. The bias of a 64-bit remainder over at most 255 clients is below 2^-56.

@@ -4,6 +4,7 @@ use params::Digest;
 use secagg::{ClientId, UnmaskShares};
 
 use super::phase::Phase;
+use super::state::Absence;
 use super::{Coordinator, Effect, Effects, Link, send};
 use crate::Timestamp;
 use crate::message::{
@@ -122,7 +123,7 @@ impl Coordinator {
         data: Option<Digest>,
         out: &mut Effects,
     ) -> Result<(), Rejection> {
-        if self.state.refused.get(&from).is_some_and(|refusal| refusal.own) {
+        if self.state.refused.get(&from).is_some_and(Absence::is_declined) {
             // It refused by its own word, and takes it back by checking in.
             self.commit(Record::Willing { client: from }, out);
             self.reasons.remove(&from);

@@ -1,6 +1,7 @@
 //! The coordinator's side of a run.
 
 mod actions;
+mod apart;
 mod commit;
 mod gather;
 mod interface;
@@ -88,7 +89,7 @@ impl Coordinator {
             return Err(StartError::OtherKey(checkpoint::public_key_text(&own)));
         }
         let mut coordinator = Self {
-            state: State::new(setup.roster.clone()),
+            state: State::new(setup.roster.clone(), setup.plan.cohort.corrupt),
             price: Price::of(&setup.plan).map_err(|why| StartError::Plan(why.to_string()))?,
             links: BTreeMap::new(),
             welcomed: setup.roster.digest(),

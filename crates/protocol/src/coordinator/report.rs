@@ -105,10 +105,10 @@ impl Coordinator {
                 .state
                 .refused
                 .get(&id)
-                .map(|absence| &absence.reason)
-                .or_else(|| self.reasons.get(&id))
-                .cloned()
-                .or_else(|| self.state.spoiled.is_suspect(&id).then(|| SUSPECT.into()))
+                .map(Absence::reason)
+                .or_else(|| self.reasons.get(&id).map(String::as_str))
+                .or_else(|| self.state.spoiled.is_suspect(&id).then_some(SUSPECT))
+                .map(str::to_owned)
                 .unwrap_or_default(),
             rounds_included: tally.included,
             rounds_left_out: tally.left_out,
@@ -116,8 +116,11 @@ impl Coordinator {
     }
 
     fn client_state(&self, id: ClientId, connected: bool) -> &'static str {
-        if self.state.refused.contains_key(&id) || self.links.get(&id).is_some_and(|link| link.refuses) {
-            return "refuses";
+        match self.state.refused.get(&id) {
+            Some(Absence::Barred(_)) => return "barred",
+            Some(Absence::Declined(_)) => return "refuses",
+            None if self.links.get(&id).is_some_and(|link| link.refuses) => return "refuses",
+            None => {}
         }
         if let Some(round) = self.state.phase.round() {
             if round.dropped.contains_key(&id) {
@@ -157,20 +160,7 @@ impl Coordinator {
                 if members < needed {
                     why.push_str(&format!("; the roster has {members} members: enrol more silos"));
                 }
-                for (one, other) in &self.state.apart {
-                    let names = [one, other].map(|client| self.state.roster.name(*client));
-                    why.push_str(&format!(
-                        "; {} and {} are kept apart after a complaint",
-                        names[0], names[1]
-                    ));
-                }
-                if let Some((client, Absence { reason, .. })) = self.state.refused.iter().next() {
-                    why.push_str(&format!(
-                        "; {} refuse, {} says: {reason}",
-                        self.state.refused.len(),
-                        self.state.roster.name(*client)
-                    ));
-                }
+                why.push_str(&self.apart_and_absent());
                 why
             }
             phase => {
@@ -179,5 +169,30 @@ impl Coordinator {
                 format!("{} silos owe {}, {connected} of them are connected", awaited.len(), phase.awaits())
             }
         }
+    }
+
+    /// Who is in no cohort, or not in one with another, and why.
+    fn apart_and_absent(&self) -> String {
+        let name = |client: ClientId| self.state.roster.name(client);
+        let mut why = String::new();
+        for ((one, other), last) in self.state.apart.pairs(self.state.next.round) {
+            why.push_str(&format!(
+                "; {} and {} are kept apart until round {last} after a complaint",
+                name(one),
+                name(other)
+            ));
+        }
+        let of = |declined: bool| {
+            let absent =
+                self.state.refused.iter().filter(move |(_, absence)| absence.is_declined() == declined);
+            (absent.clone().count(), absent.map(|(client, absence)| (name(*client), absence.reason())).next())
+        };
+        if let (count, Some((first, reason))) = of(true) {
+            why.push_str(&format!("; {count} refuse, {first} says: {reason}"));
+        }
+        if let (count, Some((first, reason))) = of(false) {
+            why.push_str(&format!("; {count} barred, {first} for: {reason}"));
+        }
+        why
     }
 }

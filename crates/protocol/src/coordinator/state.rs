@@ -10,10 +10,12 @@ use secagg::{Advert, ClientId, Cohort, Ctx0, RoundBinding};
 
 use super::Setup;
 use super::actions::Acted;
+use super::apart::Apart;
 use super::phase::{Advertising, Consistency, Phase, Recovering, Round, Sharing, Unmasking, Uploading};
 use super::roster::Lineage;
 use super::spoiled::Spoiled;
 use super::told::DataTold;
+use crate::Timestamp;
 use crate::message::{Attempt, DropReason, RoundOutcome};
 use crate::record::Record;
 use crate::step::round_start;
@@ -58,8 +60,8 @@ pub(super) struct State {
     pub(super) refused: BTreeMap<ClientId, Absence>,
     /// Digests of the reasons that each silo has refused the run for.
     refusals: BTreeMap<ClientId, BTreeSet<Digest>>,
-    /// Pairs, smaller id first.
-    pub(super) apart: BTreeSet<(ClientId, ClientId)>,
+    /// What complaints come to.
+    pub(super) apart: Apart,
     /// Rounds that included and that left out each client.
     pub(super) tallies: BTreeMap<ClientId, Tally>,
     /// What silos told of their data.
@@ -73,10 +75,23 @@ pub(super) struct Run {
 }
 
 /// Why a member takes no part.
-pub(super) struct Absence {
-    pub(super) reason: String,
-    /// Its own word, that it can take back.
-    pub(super) own: bool,
+pub(super) enum Absence {
+    /// In its own words, which it can take back.
+    Declined(String),
+    /// In the words of who put it out, or of what it was caught at.
+    Barred(String),
+}
+
+impl Absence {
+    pub(super) fn reason(&self) -> &str {
+        match self {
+            Self::Declined(reason) | Self::Barred(reason) => reason,
+        }
+    }
+
+    pub(super) fn is_declined(&self) -> bool {
+        matches!(self, Self::Declined(_))
+    }
 }
 
 #[derive(Default, Clone, Copy)]
@@ -93,7 +108,7 @@ macro_rules! broken {
 }
 
 impl State {
-    pub(super) fn new(roster: AuthorisedRoster) -> Self {
+    pub(super) fn new(roster: AuthorisedRoster, corrupt: usize) -> Self {
         Self {
             run: None,
             roster,
@@ -114,7 +129,7 @@ impl State {
             last_dropped: BTreeMap::new(),
             refused: BTreeMap::new(),
             refusals: BTreeMap::new(),
-            apart: BTreeSet::new(),
+            apart: Apart::new(corrupt),
             tallies: BTreeMap::new(),
             data: DataTold::default(),
             spoiled: Spoiled::default(),
@@ -136,10 +151,6 @@ impl State {
         self.refusals.get(&client).is_none_or(|said| {
             said.len() < REFUSALS_MAX && !said.contains(&Digest::sha256(reason.as_bytes()))
         })
-    }
-
-    pub(super) fn kept_apart(&self, a: ClientId, b: ClientId) -> bool {
-        self.apart.contains(&(a.min(b), a.max(b)))
     }
 
     /// The context that every message of an attempt is bound to.
@@ -268,6 +279,7 @@ impl State {
             }),
             (Phase::Recovering(phase), Record::Committed { manifest, .. }) => {
                 self.tally(&phase);
+                self.apart.committed(&phase.included);
                 self.data.committed();
                 self.spoiled.commit(&phase.included);
                 self.push_head(manifest);
@@ -289,15 +301,15 @@ impl State {
             }
             (phase, Record::Refused { client, reason }) => {
                 self.refusals.entry(*client).or_default().insert(Digest::sha256(reason.as_bytes()));
-                self.refused.insert(*client, Absence { reason: reason.clone(), own: true });
+                self.refused.insert(*client, Absence::Declined(reason.clone()));
                 phase
             }
-            (phase, Record::Willing { client }) => {
+            (phase, Record::Willing { client } | Record::Restored { client, .. }) => {
                 self.refused.remove(client);
                 phase
             }
             (phase, Record::Barred { client, reason }) => {
-                self.refused.insert(*client, Absence { reason: reason.clone(), own: false });
+                self.refused.insert(*client, Absence::Barred(reason.clone()));
                 phase
             }
             (phase, Record::DataTold { client, data }) => {
@@ -305,7 +317,12 @@ impl State {
                 phase
             }
             (phase, Record::KeptApart { accuser, accused }) => {
-                self.apart.insert((*accuser.min(accused), *accuser.max(accused)));
+                let round = phase.round().map_or(self.next.round, |round| round.at.round);
+                self.apart.complained(*accuser, *accused, round);
+                phase
+            }
+            (phase, Record::Reconciled { one, other, .. }) => {
+                self.apart.reconciled(*one, *other);
                 phase
             }
             (phase, Record::RosterChanged { roster }) => {
@@ -314,7 +331,7 @@ impl State {
                 self.next_roster = Some(roster);
                 phase
             }
-            (phase, Record::Aborted { outcome, .. }) => self.abort(&phase, outcome, setup),
+            (phase, Record::Aborted { now, outcome }) => self.abort(&phase, *now, outcome, setup),
             (Phase::Idle, Record::Ended { reason }) => Phase::Ended(reason.clone()),
             (phase, Record::Paused { by, reason, .. }) => {
                 self.acted.pause(by, reason);
@@ -334,7 +351,7 @@ impl State {
         };
     }
 
-    fn abort(&mut self, phase: &Phase, outcome: &RoundOutcome, setup: &Setup) -> Phase {
+    fn abort(&mut self, phase: &Phase, now: Timestamp, outcome: &RoundOutcome, setup: &Setup) -> Phase {
         let Some(round) = phase.round() else { broken!("C1", "an abort without an attempt") };
         self.aborted_since.push(AbortedRound {
             round: round.at.round,
@@ -344,6 +361,10 @@ impl State {
         if let (Phase::Recovering(phase), RoundOutcome::Weights(_)) = (phase, outcome) {
             self.spoiled.spoil(&phase.included);
         }
+        // Whoever was still silent had no time to answer, where the attempt ended because others had left it.
+        let awaited = phase.patience(&setup.plan).is_some_and(|patience| now < patience);
+        let fell_out = round.dropped.iter().filter(|(_, reason)| !(awaited && reason.is_silence()));
+        self.apart.aborted(fell_out.map(|(client, _)| client));
         self.next = self.next_after(phase, setup);
         if self.next.round > round.at.round {
             self.aborted += 1;
