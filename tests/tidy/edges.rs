@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::tree::{self, Crate};
 
 /// Every crate with its layer and the crates of the workspace that it may depend on.
-const CRATES: [(&str, u8, &[&str]); 28] = [
+pub(crate) const CRATES: [(&str, u8, &[&str]); 28] = [
     ("accounting", 0, &[]),
     ("empirical", 0, &[]),
     ("params", 0, &[]),
@@ -109,7 +109,6 @@ const CRATES: [(&str, u8, &[&str]); 28] = [
             "empirical",
             "identity",
             "ledger",
-            "ledger",
             "optim",
             "params",
             "pki",
@@ -182,6 +181,26 @@ fn the_table_names_every_crate_once() {
     assert_eq!(listed.len(), CRATES.len(), "a crate is listed twice");
     let present: BTreeSet<String> = tree::crates().into_iter().map(|a_crate| a_crate.name).collect();
     assert_eq!(present, listed.into_iter().map(String::from).collect());
+}
+
+#[test]
+fn the_table_is_in_order_and_repeats_nothing() {
+    let sorted = |names: &[&str]| names.windows(2).all(|pair| pair[0] < pair[1]);
+    for layer in 0..=4 {
+        let names: Vec<&str> = CRATES.iter().filter(|row| row.1 == layer).map(|row| row.0).collect();
+        assert!(sorted(&names), "layer {layer}: {names:?}");
+    }
+    assert!(CRATES.is_sorted_by_key(|(_, layer, _)| *layer));
+    for (name, _, allowed) in CRATES {
+        assert!(sorted(allowed), "{name}: {allowed:?}");
+    }
+    let sideways: BTreeSet<(&str, &str)> = SIDEWAYS.iter().map(|(from, to, _)| (*from, *to)).collect();
+    assert_eq!(sideways.len(), SIDEWAYS.len(), "an edge has two reasons");
+    for list in [&PURE_EXTERNALS[..], &AMBIENT_FEATURES[..], &PROTOBUF[..]] {
+        let unique: BTreeSet<&&str> = list.iter().collect();
+        assert_eq!(unique.len(), list.len(), "{list:?}");
+    }
+    assert!(sorted(&PURE_EXTERNALS));
 }
 
 #[test]

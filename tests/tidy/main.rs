@@ -1,5 +1,6 @@
 //! The rules that no compiler checks: who may depend on whom, what pure crates may reach, what source may not say.
 
+mod counts;
 mod edges;
 mod exactness;
 mod mutations;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use sim::{FaultKind, Noise, Report, Scenario};
+use sim::{FaultKind, Invariant, Noise, Report, Scenario};
 
 use crate::Failure;
 
@@ -19,15 +19,7 @@ const FAILURES_MAX: usize = 20;
 const PROGRESS: Duration = Duration::from_secs(10);
 
 #[derive(clap::Args, Debug)]
-#[command(
-    after_help = "Every seed is one federation: silos, plan, faults, and in some of them a lying silo or a \
-                        lying coordinator. After each event the invariants S1 to S12 of ARCHITECTURE.md are \
-                        checked; once the faults heal, a round must commit.\n\n\
-                        Examples:\n  \
-                        folkmoot simulate --seeds 0..2000\n  \
-                        folkmoot simulate --seed 17 --trace\n  \
-                        folkmoot simulate --seed 17 --without loss,partition"
-)]
+#[command(after_help = help())]
 pub(crate) struct Args {
     /// Simulate the federation of this seed, and say what came of it.
     #[arg(long, required_unless_present = "seeds", conflicts_with = "seeds")]
@@ -47,6 +39,21 @@ pub(crate) struct Args {
     /// Print the result as one JSON object.
     #[arg(long)]
     json: bool,
+}
+
+fn help() -> String {
+    let [first, .., last] = Invariant::ALL;
+    format!(
+        "Every seed is one federation: silos, plan, faults, and in some of them a lying silo or a lying coordinator. After \
+         each event the invariants {} to {} of ARCHITECTURE.md are checked; once the faults heal, a round must \
+         commit.\n\n\
+         Examples:\n  \
+         folkmoot simulate --seeds 0..2000\n  \
+         folkmoot simulate --seed 17 --trace\n  \
+         folkmoot simulate --seed 17 --without loss,partition",
+        first.id(),
+        last.id()
+    )
 }
 
 /// Something that can be left out of a scenario.
