@@ -298,13 +298,22 @@ fn pack(files: &Files) -> std::io::Result<Vec<u8>> {
 fn unpack(file: &Path) -> Result<Files, Failure> {
     let unreadable =
         |why: std::io::Error| Failure::usage(format!("`{}`: cannot be read: {why}", file.display()));
+    let bad = |name: &str, why: &str| {
+        Failure::verification(format!("`{}`: `{}` {why}", file.display(), printable(name)))
+    };
     let mut archive = tar::Archive::new(fs::File::open(file).map_err(unreadable)?.take(BYTES_MAX));
     let mut files = Files::new();
-    for entry in archive.entries().map_err(unreadable)? {
-        let mut entry = entry.map_err(unreadable)?;
+    let mut left = BYTES_MAX;
+    // Raw: as it was packed, without extensions that hold a name or holes that hold nothing.
+    for entry in archive.entries().map_err(unreadable)?.raw(true) {
+        let entry = entry.map_err(unreadable)?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        if !entry.header().entry_type().is_file() {
+            return Err(bad(&name, "is no plain file as `folkmoot incident report` packs them"));
+        }
         let mut bytes = Vec::new();
-        entry.read_to_end(&mut bytes).map_err(unreadable)?;
+        let read = entry.take(left + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        left = left.checked_sub(read as u64).ok_or_else(|| bad(&name, "makes it too large"))?;
         if files.insert(name.clone(), bytes).is_some() || files.len() > FILES_MAX {
             let why = format!(
                 "`{}`: `{}` is in it twice, or it has too many files",

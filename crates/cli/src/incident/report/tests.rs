@@ -91,3 +91,34 @@ fn the_root_is_that_of_the_logs_own_tree() {
     assert_eq!(audit_root(text.as_bytes()), (7, tlog::root(7, &mut { level }).unwrap()));
     assert_eq!(audit_root(b"").0, 0);
 }
+
+#[test]
+fn an_archive_with_anything_but_plain_files_is_refused_before_any_of_it_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("report.tar");
+    fs::write(&file, pack(&sealed(&key())).unwrap()).unwrap();
+    assert!(unpack(&file).is_ok());
+    // A kilobyte that stands for a terabyte of zeros.
+    for kind in [
+        tar::EntryType::GNUSparse,
+        tar::EntryType::Link,
+        tar::EntryType::Symlink,
+        tar::EntryType::Directory,
+        tar::EntryType::GNULongName,
+        tar::EntryType::XHeader,
+    ] {
+        let mut header = tar::Header::new_gnu();
+        header.set_path("status.json").unwrap();
+        header.set_entry_type(kind);
+        header.set_mode(0o644);
+        header.set_size(0);
+        let gnu = header.as_gnu_mut().unwrap();
+        gnu.realsize = *b"\x80\0\0\0\0\0\x01\0\0\0\0\0";
+        header.set_cksum();
+        let mut archive = tar::Builder::new(Vec::new());
+        archive.append(&header, &[][..]).unwrap();
+        fs::write(&file, archive.into_inner().unwrap()).unwrap();
+        let why = unpack(&file).unwrap_err().to_string();
+        assert!(why.contains("is no plain file"), "{kind:?}: {why}");
+    }
+}
