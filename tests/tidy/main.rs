@@ -3,6 +3,7 @@
 mod counts;
 mod edges;
 mod exactness;
+mod locked;
 mod mutations;
 mod purity;
 mod samples;
