@@ -16,6 +16,20 @@
 //! ```
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+// Printing that outlives its reader: see `daemon::out`.
+#[cfg(not(test))]
+macro_rules! println {
+    ($($text:tt)+) => { daemon::out::line(format_args!($($text)+)) };
+}
+#[cfg(not(test))]
+macro_rules! eprintln {
+    ($($text:tt)+) => { daemon::out::error_line(format_args!($($text)+)) };
+}
+#[cfg(not(test))]
+macro_rules! print {
+    ($($text:tt)+) => { daemon::out::print(format_args!($($text)+)) };
+}
+
 mod backoff;
 mod commands;
 mod config;
@@ -190,7 +204,7 @@ impl RunError {
 #[allow(clippy::print_stderr, clippy::print_stdout)]
 pub fn main_with(args: Args) -> ExitCode {
     if let Some(command) = args.command {
-        return commands::run(command);
+        return daemon::out::finish(commands::run(command));
     }
     // Without a subcommand there is one.
     let path = args.config.unwrap_or_default();

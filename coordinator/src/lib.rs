@@ -10,6 +10,16 @@
 //! worker that opens sums. Decides nothing about a round: that is the core's.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used))]
 
+// Printing that outlives its reader: see `daemon::out`.
+#[cfg(not(test))]
+macro_rules! println {
+    ($($text:tt)+) => { daemon::out::line(format_args!($($text)+)) };
+}
+#[cfg(not(test))]
+macro_rules! eprintln {
+    ($($text:tt)+) => { daemon::out::error_line(format_args!($($text)+)) };
+}
+
 mod admin;
 mod artifacts;
 mod audit_log;
@@ -94,7 +104,7 @@ pub fn main_with(args: Args) -> ExitCode {
             Command::Admin(admin) => admin.run_aloud(),
         };
         return match done {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(()) => daemon::out::finish(ExitCode::SUCCESS),
             Err(why) => {
                 eprintln!("error: {why:#}");
                 ExitCode::from(EXIT_CONFIGURATION)

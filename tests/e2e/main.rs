@@ -2,6 +2,7 @@
 
 mod journals;
 mod kills;
+mod pipes;
 mod privacy;
 mod trust;
 

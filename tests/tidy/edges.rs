@@ -104,6 +104,7 @@ pub(crate) const CRATES: [(&str, u8, &[&str]); 28] = [
             "checkpoint",
             "client",
             "coordinator",
+            "daemon",
             "datasets",
             "dp",
             "empirical",

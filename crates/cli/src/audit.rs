@@ -122,6 +122,9 @@ fn show(args: &ShowArgs) -> Result<(), Failure> {
             (true, true) => println!("{{\"index\":{index},\"event\":{}}}", text(&entry)),
             (true, false) => println!("{}", line(index, &event)),
         }
+        if daemon::out::is_closed() {
+            break;
+        }
     }
     Ok(())
 }

@@ -21,6 +21,20 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+// Printing that outlives its reader: see `daemon::out`.
+#[cfg(not(test))]
+macro_rules! println {
+    ($($text:tt)+) => { daemon::out::line(format_args!($($text)+)) };
+}
+#[cfg(not(test))]
+macro_rules! eprintln {
+    ($($text:tt)+) => { daemon::out::error_line(format_args!($($text)+)) };
+}
+#[cfg(not(test))]
+macro_rules! print {
+    ($($text:tt)+) => { daemon::out::print(format_args!($($text)+)) };
+}
+
 mod account;
 mod audit;
 mod audit_privacy;
@@ -143,10 +157,11 @@ enum What {
 
 /// The whole program.
 pub fn main() -> ExitCode {
-    perform(Command::parse().what).unwrap_or_else(|why| {
+    let status = perform(Command::parse().what).unwrap_or_else(|why| {
         eprintln!("error: {why}");
         why.exit_code()
-    })
+    });
+    daemon::out::finish(status)
 }
 
 fn perform(what: What) -> Result<ExitCode, Failure> {

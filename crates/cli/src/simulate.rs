@@ -1,7 +1,6 @@
 //! `folkmoot simulate`: whole federations under faults, liars and a lying coordinator, each from a seed.
 
 use std::collections::BTreeMap;
-use std::io::{BufWriter, ErrorKind, Write};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -103,7 +102,7 @@ fn one(args: &Args, seed: u64) -> Result<(), Failure> {
     let started = Instant::now();
     let scenario = scenario(seed, &args.without);
     let mut report = simulate(&scenario, args.trace);
-    print_rows(&std::mem::take(&mut report.trace))?;
+    print_rows(&std::mem::take(&mut report.trace));
     let mut summary = Summary::default();
     let shrunk = shrunk(&report);
     let text = format!(
@@ -124,16 +123,9 @@ fn one(args: &Args, seed: u64) -> Result<(), Failure> {
     summary.verdict()
 }
 
-/// A reader that has seen enough, such as `head`, is no failure.
-fn print_rows(rows: &[sim::Row]) -> Result<(), Failure> {
-    let mut out = BufWriter::new(std::io::stdout().lock());
-    for row in rows {
-        match writeln!(out, "{row}") {
-            Err(why) if why.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
-            written => written.map_err(Failure::failed)?,
-        }
-    }
-    out.flush().map_err(Failure::failed)
+fn print_rows(rows: &[sim::Row]) {
+    let rows = rows.iter().map(|row| format!("{row}\n"));
+    print!("{}", rows.collect::<String>());
 }
 
 fn campaign(args: &Args, seeds: Range<u64>) -> Result<(), Failure> {

@@ -1,7 +1,5 @@
 //! `folkmoot status` and `folkmoot watch`: everything that a coordinator says about its run.
 
-use std::io::Write;
-
 use accounting::{rounded_down, rounded_up};
 use serde_json::{Value, json};
 use wire::v1::operator_client::OperatorClient;
@@ -42,8 +40,8 @@ pub(crate) async fn watch(args: WatchArgs) -> Result<(), Failure> {
     let mut operator = OperatorClient::new(args.remote.connect().await?);
     let mut changes = operator.watch(WatchRequest {}).await.map_err(|why| refused(&why))?.into_inner();
     while let Some(status) = changes.message().await.map_err(|why| refused(&why))? {
-        // A reader that has gone, as of `watch | head`, is no failure.
-        if writeln!(std::io::stdout(), "{}", render(&status)).is_err() {
+        println!("{}", render(&status));
+        if daemon::out::is_closed() {
             return Ok(());
         }
     }

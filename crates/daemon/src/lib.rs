@@ -1,7 +1,8 @@
 //! What the two daemons share: their clock, the end that a signal asks for, and how a configuration is read.
 //!
 //! Owns: the time that deadlines are judged by ([`Clock`]), how long a silent peer is waited for ([`patience`]), the
-//! termination signals ([`terminated`]), how many files may be open ([`raise_descriptors`]), and the checks that both configurations need. Does not: know a socket, a
+//! termination signals ([`terminated`]), how many files may be open ([`raise_descriptors`]), the checks that both
+//! configurations need, and what programs print ([`out`]). Does not: know a socket, a
 //! journal or a round.
 //!
 //! ```
@@ -17,6 +18,7 @@ mod clock;
 mod config;
 mod descriptors;
 mod encryption;
+pub mod out;
 mod process;
 
 pub use clock::{Clock, heartbeat, patience, wall_ms};
