@@ -142,7 +142,7 @@ mod tests {
             None => Proof::Nothing,
             Some(_) => Proof::Token { id: "id".into() },
         };
-        let caller = Caller { name: name.into(), subject: None, role, proof, address: None };
+        let caller = Caller { name: name.into(), subject: None, role, proof, address: None, expires_s: None };
         CallRecord { rpc: "/a.B/C".into(), caller, outcome }
     }
 

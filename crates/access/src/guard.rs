@@ -30,13 +30,16 @@ use crate::requirements::{Requirement, Row, requirement};
 mod ending;
 mod progress;
 
-use ending::EndsWhenBarred;
+use ending::EndsWithItsCaller;
 use progress::{Counted, Progress};
 
 /// An RPC's path that no row names is a stranger's text.
 const PATH_BYTES_MAX: usize = 128;
 /// How soon whoever has too many calls in progress may ask again.
 const TOO_MANY_RETRY: Duration = Duration::from_secs(1);
+
+/// How often the clock is asked whether what a call was begun with has expired.
+const LOOK: Duration = Duration::from_secs(60);
 
 /// The wall clock, in milliseconds since the Unix epoch.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -61,6 +64,8 @@ pub struct Caller {
     pub proof: Proof,
     /// Where it calls from, where the transport knows.
     pub address: Option<SocketAddr>,
+    /// When what it proved itself with expires. Seconds since the Unix epoch.
+    pub expires_s: Option<u64>,
 }
 
 /// How a caller proved who it is.
@@ -87,19 +92,19 @@ impl Caller {
         self.subject.as_ref().is_none_or(|subject| *subject == Subject::Silo(silo))
     }
 
-    fn proven(subject: Subject, proof: Proof, address: Option<SocketAddr>) -> Self {
+    fn proven(subject: Subject, proof: Proof, expires_s: Option<u64>, address: Option<SocketAddr>) -> Self {
         let name = match &subject {
             Subject::Coordinator => "the coordinator".to_owned(),
             Subject::Silo(id) => format!("silo/{id}"),
             Subject::Operator { name, .. } => name.clone(),
         };
-        Self { name, role: subject.role(), subject: Some(subject), proof, address }
+        Self { name, role: subject.role(), subject: Some(subject), proof, address, expires_s }
     }
 
     fn nobody(address: Option<SocketAddr>) -> Self {
         let name =
             address.map_or_else(|| "a caller without address".to_owned(), |address| address.to_string());
-        Self { name, subject: None, role: None, proof: Proof::Nothing, address }
+        Self { name, subject: None, role: None, proof: Proof::Nothing, address, expires_s: None }
     }
 }
 
@@ -142,7 +147,7 @@ pub enum Outcome {
 /// [`crate::REQUIREMENTS`]; counts its calls; and ends the calls in progress of whoever is barred meanwhile. A token
 /// that is sent must be good, whatever the certificate says.
 ///
-/// A certificate or a token that expires ends no call in progress; the next one is refused.
+/// A call in progress ends, streams included, when the certificate or the token expires that it was begun with.
 #[derive(Clone)]
 pub struct Guard(Arc<Shared>);
 
@@ -289,7 +294,7 @@ impl Shared {
         let address = caller.address;
         if let Some(certificate) = peer.and_then(|peer| peer.certificate) {
             let proof = Proof::Certificate { fingerprint: certificate.fingerprint };
-            *caller = Caller::proven(certificate.subject, proof, address);
+            *caller = Caller::proven(certificate.subject, proof, Some(certificate.expires_s), address);
             self.refuse_barred(caller)?;
             if now_s >= certificate.expires_s {
                 return Err(AccessError::CertificateExpired);
@@ -299,8 +304,10 @@ impl Shared {
             let text = value.to_str().ok().and_then(|text| text.strip_prefix("Bearer "));
             let token = text.and_then(|text| AccessToken::from_text(text).ok());
             let token = token.ok_or(AccessError::UnknownToken)?;
-            let (subject, id) = self.registry.operator(&token, now_s)?;
-            *caller = Caller::proven(subject, Proof::Token { id }, address);
+            let (subject, id, expires_s) = self.registry.operator(&token, now_s)?;
+            // A call that showed a certificate too lasts no longer than that.
+            let expires_s = caller.expires_s.map_or(expires_s, |certificate| certificate.min(expires_s));
+            *caller = Caller::proven(subject, Proof::Token { id }, Some(expires_s), address);
             self.refuse_barred(caller)?;
         }
         Ok(())
@@ -377,9 +384,9 @@ impl Shared {
         counted: Counted,
         call: impl Future<Output = Result<Response<Body>, E>> + Send,
     ) -> Result<Response<Body>, E> {
-        let mut barred = Box::pin(self.clone().barred(caller.clone()));
+        let mut ended = Box::pin(self.clone().ended(caller.clone()));
         let mut call = Box::pin(call);
-        let first = poll_fn(|cx| match barred.as_mut().poll(cx) {
+        let first = poll_fn(|cx| match ended.as_mut().poll(cx) {
             Poll::Ready(status) => Poll::Ready(Err(status)),
             Poll::Pending => call.as_mut().poll(cx).map(Ok),
         });
@@ -394,13 +401,32 @@ impl Shared {
             let reason = wire::reason(&status).unwrap_or_else(|| status.code().description().to_owned());
             self.report(row.path, &caller, Outcome::Failed { reason, text: status.message().to_owned() });
         }
-        Ok(response.map(|body| Body::new(EndsWhenBarred::new(body, barred, counted))))
+        Ok(response.map(|body| Body::new(EndsWithItsCaller::new(body, ended, counted))))
     }
 
-    /// Ends when this caller is barred.
-    async fn barred(self: Arc<Self>, caller: Caller) -> Status {
-        let reason = self.denied.wait_for_caller(&caller).await;
-        AccessError::Denied { who: caller.name, reason }.to_status()
+    /// Ends when this caller is barred, or what it proved itself with has expired.
+    async fn ended(self: Arc<Self>, caller: Caller) -> Status {
+        tokio::select! {
+            reason = self.denied.wait_for_caller(&caller) => {
+                AccessError::Denied { who: caller.name.clone(), reason }.to_status()
+            }
+            () = self.until(caller.expires_s) => match caller.proof {
+                Proof::Token { .. } => AccessError::TokenExpired.to_status(),
+                Proof::Certificate { .. } | Proof::Nothing => AccessError::CertificateExpired.to_status(),
+            }
+        }
+    }
+
+    /// Ends at this time of the clock, which is asked now and then: a machine may have slept.
+    async fn until(&self, at_s: Option<u64>) {
+        let Some(at_s) = at_s else { return std::future::pending().await };
+        loop {
+            let left_ms = at_s.saturating_mul(1000).saturating_sub((self.clock)());
+            if left_ms == 0 {
+                return;
+            }
+            tokio::time::sleep(LOOK.min(Duration::from_millis(left_ms))).await;
+        }
     }
 }
 
@@ -424,7 +450,7 @@ mod tests {
 
     #[test]
     fn a_certificate_speaks_for_its_own_silo_only_and_an_operator_for_none() {
-        let proven = |subject| Caller::proven(subject, Proof::Nothing, None);
+        let proven = |subject| Caller::proven(subject, Proof::Nothing, None, None);
         assert!(proven(Subject::Silo(ClientId(3))).may_be(ClientId(3)));
         assert!(!proven(Subject::Silo(ClientId(3))).may_be(ClientId(4)));
         assert!(!proven(Subject::operator("ada", Role::Admin).unwrap()).may_be(ClientId(3)));

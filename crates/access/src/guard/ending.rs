@@ -1,4 +1,4 @@
-//! A response that ends when its caller is barred.
+//! A response that ends when its caller is barred or has nothing good to show any more.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,24 +12,24 @@ use tonic::body::Body;
 
 use super::progress::Counted;
 
-type Barred = Pin<Box<dyn Future<Output = Status> + Send>>;
+type Ended = Pin<Box<dyn Future<Output = Status> + Send>>;
 
-/// A body that is cut short by the status that `barred` ends with. What the service still held for it is dropped, and
+/// A body that is cut short by the status that `ended` ends with. What the service still held for it is dropped, and
 /// with it the service's side of the stream.
-pub(super) struct EndsWhenBarred {
+pub(super) struct EndsWithItsCaller {
     body: Body,
-    barred: Option<Barred>,
+    ended: Option<Ended>,
     /// The call is in progress as long as there is this body.
     _counted: Counted,
 }
 
-impl EndsWhenBarred {
-    pub(super) fn new(body: Body, barred: Barred, counted: Counted) -> Self {
-        Self { body, barred: Some(barred), _counted: counted }
+impl EndsWithItsCaller {
+    pub(super) fn new(body: Body, ended: Ended, counted: Counted) -> Self {
+        Self { body, ended: Some(ended), _counted: counted }
     }
 }
 
-impl http_body::Body for EndsWhenBarred {
+impl http_body::Body for EndsWithItsCaller {
     type Data = Bytes;
     type Error = Status;
 
@@ -37,9 +37,9 @@ impl http_body::Body for EndsWhenBarred {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let Some(barred) = &mut self.barred else { return Poll::Ready(None) };
-        if let Poll::Ready(status) = barred.as_mut().poll(cx) {
-            self.barred = None;
+        let Some(ended) = &mut self.ended else { return Poll::Ready(None) };
+        if let Poll::Ready(status) = ended.as_mut().poll(cx) {
+            self.ended = None;
             self.body = Body::empty();
             let mut trailers = HeaderMap::new();
             return Poll::Ready(Some(status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))));
@@ -48,7 +48,7 @@ impl http_body::Body for EndsWhenBarred {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.barred.is_none() || self.body.is_end_stream()
+        self.ended.is_none() || self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

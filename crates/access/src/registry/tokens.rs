@@ -90,11 +90,11 @@ impl Registry {
         })
     }
 
-    /// Whose token this is, and its id.
+    /// Whose token this is, its id, and when it expires.
     ///
     /// # Errors
     /// [`AccessError`] for a token that is unknown, expired or withdrawn.
-    pub fn operator(&self, token: &AccessToken, now_s: u64) -> Result<(Subject, String), AccessError> {
+    pub fn operator(&self, token: &AccessToken, now_s: u64) -> Result<(Subject, String, u64), AccessError> {
         let state = self.now();
         let token = state.token(&token.secret_hash()).ok_or(AccessError::UnknownToken)?;
         let Purpose::Operator { name, role } = &token.purpose else {
@@ -106,7 +106,7 @@ impl Registry {
             _ => {}
         }
         let subject = Subject::operator(name, *role).map_err(|_| AccessError::UnknownToken)?;
-        Ok((subject, token.id()))
+        Ok((subject, token.id(), token.expires_s))
     }
 
     /// Asks for admission under the roster in force, or again how far that is. The first identity key that uses a token

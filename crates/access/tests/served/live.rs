@@ -151,3 +151,27 @@ async fn a_service_can_wait_for_a_silo_that_named_itself_inside_its_stream() {
     // Who asks too late is told at once.
     assert_eq!(served.registry.denied().wait_for(&Subject::Silo(ClientId(2))).await, "at once");
 }
+
+#[tokio::test]
+async fn a_session_and_a_watch_end_when_the_certificate_or_the_token_expires_that_they_began_with() {
+    let served = Served::new(&rates(100));
+    // An hour and a day less a second: the guard looks again a second later.
+    let (token, _) = served.token("viv", Role::Viewer);
+    served.pass(3599);
+    let mut health = tonic_health::pb::health_client::HealthClient::new(served.connect(None).await);
+    let watch = with_token(tonic_health::pb::HealthCheckRequest::default(), &token);
+    let mut watching = health.watch(watch).await.unwrap().into_inner();
+    assert!(watching.message().await.unwrap().is_some());
+    served.pass(1);
+    assert_eq!(reason(watching.message().await), "ACCESS_TOKEN_EXPIRED");
+
+    served.pass(23 * 3600 - 1);
+    let channel = served.connect(Some(silo(1))).await;
+    let mut session = FederationClient::new(channel.clone()).session(endless()).await.unwrap().into_inner();
+    let mut client = FederationClient::new(channel);
+    let uploading = tokio::spawn(async move { client.upload(endless()).await });
+    assert!(session.message().await.unwrap().is_some());
+    served.pass(1);
+    assert_eq!(reason(session.message().await), "CERTIFICATE_EXPIRED");
+    assert_eq!(reason(uploading.await.unwrap()), "CERTIFICATE_EXPIRED");
+}
