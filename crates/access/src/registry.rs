@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use identity::is_printable;
 use tokio::sync::watch;
 
 use crate::denied::{Denied, DeniedSet};
@@ -91,7 +92,7 @@ impl Registry {
 /// A text for people, as an administrator gave it.
 pub(crate) fn text(what: &'static str, text: &str) -> Result<String, RegistryError> {
     let text = text.trim();
-    if text.is_empty() || text.len() > TEXT_BYTES_MAX || text.chars().any(|c| c.is_control() && c != '\n') {
+    if text.is_empty() || text.len() > TEXT_BYTES_MAX || !text.chars().all(|c| c == '\n' || is_printable(c)) {
         return Err(RegistryError::Invalid(format!(
             "{what} must have 1 to {TEXT_BYTES_MAX} bytes of printable text; say it in fewer words"
         )));

@@ -16,6 +16,9 @@ use tonic::{Code, Request, Status};
 use wire::v1::admin_client::AdminClient;
 use zeroize::Zeroizing;
 
+/// Text of another machine, safe to show on a terminal.
+pub(crate) use identity::printable;
+
 use crate::Failure;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -268,11 +271,6 @@ pub(crate) fn refused(status: &Status) -> Failure {
         (None, Code::Unavailable) => Failure::Unreachable(wire::describe(status)),
         (None, _) => Failure::Failed(wire::describe(status)),
     }
-}
-
-/// Text of another machine, safe to show on a terminal.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

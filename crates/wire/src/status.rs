@@ -231,7 +231,7 @@ pub fn describe(status: &Status) -> String {
 }
 
 fn printable(text: &str) -> String {
-    cut(text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect())
+    cut(identity::printable(text))
 }
 
 #[cfg(test)]
