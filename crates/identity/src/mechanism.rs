@@ -1,4 +1,6 @@
 //! A plan's arithmetic: how an update becomes lanes, how much noise, how a sum becomes a step.
+// What is promised of a mode that is added later is decided for it, and not by a wildcard.
+#![deny(clippy::wildcard_enum_match_arm)]
 
 use dp::{
     ClippedSum, ClippedUpdate, DiscreteGaussian, ExactEncoding, LocalUpdate, MetricRange, NoisedUpdate,
@@ -259,7 +261,11 @@ impl Plan {
         match self.privacy {
             Privacy::DistributedDpSgd { remove_excess_noise: true, .. }
             | Privacy::DistributedDpFedavg { remove_excess_noise: true, .. } => ExcessNoise::Removed,
-            _ => ExcessNoise::Kept,
+            Privacy::DistributedDpSgd { remove_excess_noise: false, .. }
+            | Privacy::DistributedDpFedavg { remove_excess_noise: false, .. }
+            | Privacy::Fedavg { .. }
+            | Privacy::SiloDpSgd { .. }
+            | Privacy::CentralDpFedavg { .. } => ExcessNoise::Kept,
         }
     }
 

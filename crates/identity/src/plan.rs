@@ -1,4 +1,6 @@
 //! What a run asks of its silos: model, data, training, privacy, cohort and time, all fixed before it starts.
+// What is promised of a mode that is added later is decided for it, and not by a wildcard.
+#![deny(clippy::wildcard_enum_match_arm)]
 
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use optim::State;
@@ -366,7 +368,7 @@ impl Plan {
                 "THE COORDINATOR: it sees exact sums, and is believed to add the noise".into()
             }
             Privacy::SiloDpSgd { .. } => "nobody: each silo's own machine adds all its noise".into(),
-            _ => {
+            Privacy::DistributedDpSgd { .. } | Privacy::DistributedDpFedavg { .. } => {
                 format!("at most {} of the roster's silos collude with the coordinator", self.cohort.corrupt)
             }
         }
@@ -378,7 +380,9 @@ impl Plan {
         match self.privacy {
             Privacy::Fedavg { weights, .. } => self.format() == 1 || weights != Weights::Uniform,
             Privacy::SiloDpSgd { .. } => self.format() == 1,
-            _ => false,
+            Privacy::DistributedDpSgd { .. }
+            | Privacy::DistributedDpFedavg { .. }
+            | Privacy::CentralDpFedavg { .. } => false,
         }
     }
 
@@ -386,7 +390,11 @@ impl Plan {
     pub fn metric_lanes(&self) -> usize {
         match self.privacy {
             Privacy::Fedavg { evaluate: true, .. } => 2,
-            _ => 0,
+            Privacy::Fedavg { evaluate: false, .. }
+            | Privacy::DistributedDpSgd { .. }
+            | Privacy::DistributedDpFedavg { .. }
+            | Privacy::SiloDpSgd { .. }
+            | Privacy::CentralDpFedavg { .. } => 0,
         }
     }
 

@@ -1,4 +1,6 @@
 //! What a plan promises about the silos' records.
+// What is promised of a mode that is added later is decided for it, and not by a wildcard.
+#![deny(clippy::wildcard_enum_match_arm)]
 
 use serde::{Deserialize, Serialize};
 
@@ -207,7 +209,7 @@ impl PrivacyMode {
             Self::Fedavg => "nobody",
             Self::SiloDpSgd => "every silo, in full",
             Self::CentralDpFedavg => "the coordinator, to the sum that it has opened",
-            _ => "every silo, a share each",
+            Self::DistributedDpSgd | Self::DistributedDpFedavg => "every silo, a share each",
         }
     }
 }

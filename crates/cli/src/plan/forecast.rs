@@ -332,7 +332,9 @@ fn memory(plan: &Plan) -> Memory {
         // A sum in twice the precision of f64, what is added to it, and a product.
         Privacy::DistributedDpSgd { .. } | Privacy::SiloDpSgd { .. } => (plan.training.micro_batch, 4 * 8),
         // Parameters and gradients as tensors and flat, and the local optimiser's moments.
-        _ => (plan.training.batch_size, 4 * 4 + 16),
+        Privacy::Fedavg { .. } | Privacy::DistributedDpFedavg { .. } | Privacy::CentralDpFedavg { .. } => {
+            (plan.training.batch_size, 4 * 4 + 16)
+        }
     };
     // Model and optimiser, the update, the lanes plain and masked.
     let vectors = parameters * (4 + 16 + 4 + sums) + 2 * lanes * 4;

@@ -51,13 +51,13 @@ fn less_excess(plan: &Plan) -> Option<String> {
     match &mut without.privacy {
         Privacy::DistributedDpSgd { remove_excess_noise, .. }
         | Privacy::DistributedDpFedavg { remove_excess_noise, .. } => *remove_excess_noise = true,
-        _ => return None,
+        Privacy::Fedavg { .. } | Privacy::SiloDpSgd { .. } | Privacy::CentralDpFedavg { .. } => return None,
     }
     let sigma = |plan: &Plan| match plan.mechanism() {
         Ok(Mechanism::Sums { noise, .. } | Mechanism::Updates { noise, .. }) => {
             Some(noise.sigma_in_sum(plan.cohort.maximum))
         }
-        _ => None,
+        Ok(Mechanism::Exact { .. } | Mechanism::Central { .. }) | Err(_) => None,
     };
     let ratio = sigma(&without)? / sigma(plan)?;
     (ratio < 0.95).then(|| {
