@@ -157,11 +157,10 @@ fn accept_loss(path: &std::path::Path, reason: &str) -> Result<(), (u8, String)>
     if reason.trim().is_empty() {
         return Err((EXIT_CONFIGURATION, "--reason is empty: say what happened".into()));
     }
-    let config =
+    let loaded =
         Config::load(path).map_err(|why| (EXIT_CONFIGURATION, format!("{}: {why}", path.display())))?;
-    let loaded = config.open().map_err(|why| (EXIT_CONFIGURATION, why.to_string()))?;
     let file = loaded.ledger.path().display().to_string();
-    let accepted = crate::accept_loss(&config, loaded, reason);
+    let accepted = crate::accept_loss(loaded, reason);
     let Accepted { copied, forgotten, head } = accepted.map_err(|why| failed(crate::with_causes(&why)))?;
     println!("{file}: copied {copied} debits from the journal; the ledger ends with {head}");
     if forgotten > 0 {

@@ -8,7 +8,7 @@ use daemon::{ConfigError, Encryption};
 use identity::{Policy, Problems};
 use ledger::Ledger;
 use pki::Proxy;
-use protocol::{Participant, ParticipantError, Profile};
+use protocol::{ParticipantError, Profile};
 use secagg::ClientId;
 use serde::Deserialize;
 use tonic::codegen::http::Uri;
@@ -85,8 +85,10 @@ impl From<Encryption> for Sealing {
     }
 }
 
-/// What the configuration names, opened.
-pub(crate) struct Loaded {
+/// The configuration and what it names, opened.
+pub struct Loaded {
+    /// The file.
+    pub config: Config,
     pub(crate) profile: Profile,
     pub(crate) vault: Option<Arc<Vault>>,
     pub(crate) ledger: Ledger,
@@ -99,13 +101,9 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError`], with every problem at once.
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+    pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
         let (config, text) = Self::read(path)?;
-        config
-            .open()
-            .and_then(|loaded| Self::check_membership(loaded.profile))
-            .map_err(|problems| ConfigError::Meaning(problems.with_lines_of(&text)))?;
-        Ok(config)
+        config.open().map_err(|problems| ConfigError::Meaning(problems.with_lines_of(&text)))
     }
 
     /// Reads the file alone, and gives its text too.
@@ -127,16 +125,16 @@ impl Config {
         Ok((config, text))
     }
 
-    /// Opens the vault, once; reads what the participant pins and allows, and checks the rest.
+    /// Opens the vault, the ledger and the keys; reads what the participant pins and allows, and checks the rest.
     ///
     /// # Errors
     /// Every problem at once.
-    pub(crate) fn open(&self) -> Result<Loaded, Problems> {
+    pub fn open(self) -> Result<Loaded, Problems> {
         let mut problems = Problems::default();
         self.check_coordinator(&mut problems);
         self.check_data(&mut problems);
         self.check_policy(&mut problems);
-        self.ledger.check(self, &mut problems);
+        self.ledger.check(&self, &mut problems);
         let roster = daemon::read_roster(&self.roster, &self.authority_key, &mut problems);
         let vault = self.open_vault(&mut problems);
         if self.encryption.is_some() && vault.is_none() {
@@ -149,26 +147,22 @@ impl Config {
             .tls
             .as_ref()
             .and_then(|tls| Transport::open(tls, &self.authority_key, vault.clone(), &mut problems));
-        let ledger = self.ledger.open(self, vault.clone(), &mut problems);
+        let ledger = self.ledger.open(&self, vault.clone(), &mut problems);
         let proxy = self.proxy(&mut problems);
         match (roster, key, ledger, proxy) {
             (Some((roster, authority)), Some(identity), Some(ledger), Some(proxy))
                 if problems.0.is_empty() =>
             {
-                Ok(Loaded {
-                    profile: Profile {
-                        id: ClientId(self.client_id),
-                        identity,
-                        authority,
-                        roster,
-                        policy: self.policy.clone(),
-                        tells_data: self.tells_data_version,
-                    },
-                    vault,
-                    ledger,
-                    transport,
-                    proxy,
-                })
+                let profile = Profile {
+                    id: ClientId(self.client_id),
+                    identity,
+                    authority,
+                    roster,
+                    policy: self.policy.clone(),
+                    tells_data: self.tells_data_version,
+                };
+                check_membership(&profile)?;
+                Ok(Loaded { config: self, profile, vault, ledger, transport, proxy })
             }
             _ => Err(problems),
         }
@@ -176,19 +170,6 @@ impl Config {
 
     pub(crate) fn open_vault(&self, problems: &mut Problems) -> Option<Arc<Vault>> {
         self.encryption.as_ref().and_then(|sealing| sealing.encryption.open(&sealing.folder, problems))
-    }
-
-    /// A participant without a journal accepts the profile or says what is wrong with it.
-    fn check_membership(profile: Profile) -> Result<(), Problems> {
-        let Err(why) = Participant::recover(profile, &[]) else { return Ok(()) };
-        let field = match why {
-            ParticipantError::NotAMember(_) => "client_id",
-            ParticipantError::OtherKey(_) => "identity_key_file",
-            _ => "roster",
-        };
-        let mut problems = Problems::default();
-        problems.add(field, why.to_string());
-        Err(problems)
     }
 
     pub(crate) fn check_coordinator(&self, problems: &mut Problems) {
@@ -256,6 +237,21 @@ impl Config {
             }
         }
     }
+}
+
+/// A participant without a journal accepts the profile or says what is wrong with it.
+fn check_membership(profile: &Profile) -> Result<(), Problems> {
+    let Err(why) = profile.check() else { return Ok(()) };
+    let field = match why {
+        ParticipantError::NotAMember(_) => "client_id",
+        ParticipantError::OtherKey(_) => "identity_key_file",
+        ParticipantError::OlderRoster { .. }
+        | ParticipantError::Roster(_)
+        | ParticipantError::Journal { .. } => "roster",
+    };
+    let mut problems = Problems::default();
+    problems.add(field, why.to_string());
+    Err(problems)
 }
 
 fn yes() -> bool {
@@ -326,6 +322,7 @@ mod tests {
     fn load(folder: &Path, text: &str) -> Result<Config, String> {
         write(folder, "client.toml", text, 0o644);
         Config::load(&folder.join("client.toml"))
+            .map(|loaded| loaded.config)
             .map_err(|why| why.to_string().replace(&folder.display().to_string(), "FOLDER"))
     }
 

@@ -58,8 +58,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use vault::Vault;
 
-use config::Loaded;
-pub use config::{Config, Sealing};
+pub use config::{Config, Loaded, Sealing};
 pub use daemon::ConfigError;
 use departures::Departures;
 use driver::{Driver, Parts};
@@ -208,8 +207,8 @@ pub fn main_with(args: Args) -> ExitCode {
     }
     // Without a subcommand there is one.
     let path = args.config.unwrap_or_default();
-    let config = match Config::load(&path) {
-        Ok(config) => config,
+    let loaded = match Config::load(&path) {
+        Ok(loaded) => loaded,
         Err(why) => {
             eprintln!("error: {}: {why}", path.display());
             return ExitCode::from(EXIT_CONFIGURATION);
@@ -217,14 +216,14 @@ pub fn main_with(args: Args) -> ExitCode {
     };
     if args.check {
         println!("{}: the configuration can be used", path.display());
-        config.ledger.notes().for_each(|note| println!("note: {note}"));
+        loaded.config.ledger.notes().for_each(|note| println!("note: {note}"));
         return ExitCode::SUCCESS;
     }
-    if let Err(why) = telemetry::init(&config.log, config.log_json) {
+    if let Err(why) = telemetry::init(&loaded.config.log, loaded.config.log_json) {
         eprintln!("error: {why}");
         return ExitCode::from(EXIT_CONFIGURATION);
     }
-    config.ledger.notes().for_each(|note| tracing::warn!("{note}"));
+    loaded.config.ledger.notes().for_each(|note| tracing::warn!("{note}"));
     let runtime = match daemon::runtime() {
         Ok(runtime) => runtime,
         Err(why) => {
@@ -232,7 +231,7 @@ pub fn main_with(args: Args) -> ExitCode {
             return ExitCode::from(EXIT_FAILURE);
         }
     };
-    let ended = runtime.block_on(async { run(config, daemon::terminated()).await });
+    let ended = runtime.block_on(async { run(loaded, daemon::terminated()).await });
     // A training in progress is of no more use, and is not waited for.
     runtime.shutdown_background();
     match ended {
@@ -261,8 +260,8 @@ fn with_causes(error: &RunError) -> String {
 ///
 /// # Panics
 /// Outside a multi-threaded runtime of tokio.
-pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<Ended, RunError> {
-    run_on(config, |store| Box::new(store), shutdown).await
+pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<Ended, RunError> {
+    run_on(loaded, |store| Box::new(store), shutdown).await
 }
 
 /// [`run`] on a store that `wrap` makes of the folder's: one that fails where a test wants it to.
@@ -273,11 +272,11 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<E
 /// # Panics
 /// As [`run`].
 pub async fn run_on(
-    config: Config,
+    loaded: Loaded,
     wrap: impl FnOnce(FileStore) -> Box<dyn Store>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Ended, RunError> {
-    let Loaded { profile, vault, ledger, transport, proxy } = config.open().map_err(ConfigError::Meaning)?;
+    let Loaded { config, profile, vault, ledger, transport, proxy } = loaded;
     let tls = transport.as_ref().map(|transport| &transport.tls);
     let channel = link::channel(&config.coordinator, tls, proxy).map_err(RunError::Address)?;
     let renewing = channel.clone();
@@ -352,9 +351,9 @@ fn open_journal(config: &Config, vault: Option<Arc<Vault>>) -> Result<Opened, St
 }
 
 /// Goes on with a ledger, or a journal, that lacks entries.
-fn accept_loss(config: &Config, loaded: Loaded, reason: &str) -> Result<spending::Accepted, RunError> {
-    let Loaded { profile, vault, ledger, .. } = loaded;
-    let mut journal = open_journal(config, vault)?.store;
+fn accept_loss(loaded: Loaded, reason: &str) -> Result<spending::Accepted, RunError> {
+    let Loaded { config, profile, vault, ledger, .. } = loaded;
+    let mut journal = open_journal(&config, vault)?.store;
     let records: Result<Vec<_>, _> =
         journal.replay()?.iter().map(|bytes| ClientRecord::decode(bytes)).collect();
     let spending = Spending::new(ledger, &profile.identity, &profile.policy, daemon::wall_ms);

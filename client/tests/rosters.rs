@@ -48,7 +48,7 @@ async fn a_later_roster_waits_for_the_operator_and_is_in_force_once_accepted_wit
         public(101)
     );
     std::fs::write(&path, toml).unwrap();
-    let daemon = start(Config::load(&path).unwrap());
+    let daemon = start(Config::load(&path).unwrap().config);
 
     let plan = sim::plan(3, 2);
     let later = later();

@@ -145,7 +145,7 @@ impl Federation {
                 ..Policy::for_authors([public(101)])
             },
         };
-        tokio::spawn(client::run_on(config, wrap, std::future::pending()))
+        tokio::spawn(client::run_on(config.open().unwrap(), wrap, std::future::pending()))
     }
 
     /// How much of a silo's upload lies in staging.

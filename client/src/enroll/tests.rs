@@ -168,5 +168,5 @@ async fn the_proxy_that_led_to_the_coordinator_stands_in_the_configuration() {
     command.proxy = Some(Secret::from("none".to_owned()));
     assert!(command.run().await.unwrap());
     let config = Config::load(&folder.path().join(CONFIG)).unwrap();
-    assert_eq!(config.proxy.unwrap().0.as_str(), "none");
+    assert_eq!(config.config.proxy.unwrap().0.as_str(), "none");
 }

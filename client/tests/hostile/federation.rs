@@ -81,7 +81,7 @@ pub(crate) struct Daemon {
 impl Daemon {
     pub(crate) fn start(config: Config) -> Self {
         let (stop, stopped) = oneshot::channel::<()>();
-        let task = tokio::spawn(client::run(config, async {
+        let task = tokio::spawn(client::run(config.open().unwrap(), async {
             // Only a word stops it; a test that fails takes its runtime with it.
             if stopped.await.is_err() {
                 std::future::pending::<()>().await;
@@ -167,7 +167,9 @@ impl Federation {
         let Self { process, session, folder, daemon, .. } = self;
         stopped(session, daemon).await;
         happen(folder.path());
-        client::run(configured_again(&folder, &process), std::future::pending()).await.unwrap_err()
+        client::run(configured_again(&folder, &process).open().unwrap(), std::future::pending())
+            .await
+            .unwrap_err()
     }
 
     /// Greeted in a further session: the daemon is alive and comes back by itself.

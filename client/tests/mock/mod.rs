@@ -376,7 +376,7 @@ pub fn welcome(run_id: Digest, plan: &Plan, roster: &Roster) -> ToClient {
 }
 
 pub fn start(config: Config) -> JoinHandle<Result<Ended, RunError>> {
-    tokio::spawn(client::run(config, std::future::pending()))
+    tokio::spawn(client::run(config.open().unwrap(), std::future::pending()))
 }
 
 /// The record of version 0, as this plan's coordinator signs it.

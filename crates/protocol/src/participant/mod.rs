@@ -121,13 +121,7 @@ impl Participant {
                 .map_err(|why| ParticipantError::Journal { index, why: why.to_string() })?;
         }
         let roster = newest_roster(&profile, &facts)?;
-        match roster.keys().get(&profile.id) {
-            None => return Err(ParticipantError::NotAMember(profile.id)),
-            Some(key) if *key != profile.identity.public() => {
-                return Err(ParticipantError::OtherKey(profile.id));
-            }
-            Some(_) => {}
-        }
+        profile.check_against(&roster)?;
         Ok(Self {
             profile,
             roster,
@@ -350,6 +344,24 @@ impl Participant {
 }
 
 /// The later one of the configured roster and the journal's.
+impl Profile {
+    /// Whether a participant without a journal could begin with it.
+    ///
+    /// # Errors
+    /// [`ParticipantError`].
+    pub fn check(&self) -> Result<(), ParticipantError> {
+        self.check_against(&self.roster)
+    }
+
+    fn check_against(&self, roster: &AuthorisedRoster) -> Result<(), ParticipantError> {
+        match roster.keys().get(&self.id) {
+            None => Err(ParticipantError::NotAMember(self.id)),
+            Some(key) if *key != self.identity.public() => Err(ParticipantError::OtherKey(self.id)),
+            Some(_) => Ok(()),
+        }
+    }
+}
+
 fn newest_roster(profile: &Profile, facts: &Facts) -> Result<AuthorisedRoster, ParticipantError> {
     let pinned = &profile.roster;
     let roster = match &facts.roster {
