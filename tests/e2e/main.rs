@@ -4,6 +4,7 @@ mod journals;
 mod kills;
 mod pipes;
 mod privacy;
+mod releases;
 mod trust;
 
 use std::fs;
