@@ -142,7 +142,8 @@ impl Coordinator {
         if head.is_none_or(|seen| seen < newest) {
             out.push(Effect::SendChain { to: from, after: head });
         }
-        let link = self.links.entry(from).or_insert(Link::new(SessionVersion::OLDEST));
+        // Nothing is said where no session stands.
+        let link = self.links.entry(from).or_insert(Link::new(SessionVersion::NEWEST));
         link.checked_in = true;
         link.refuses = false;
         if let Phase::Ended(reason) = &self.state.phase {
