@@ -30,7 +30,7 @@ use crate::patience::Patience;
 use crate::spending::{Spending, Upload};
 use crate::witness::Seen;
 use crate::{Ended, RunError};
-use words::{decline_code, note};
+use words::{decline_code, note, says_all};
 
 mod data;
 mod steps;
@@ -436,7 +436,7 @@ impl Driver {
             tracing::warn!(round, code = decline_code(reason), "declined: {}", self.reason(reason));
             let waits = matches!(reason, Decline::AwaitsOperator(_));
             if round.is_none() && !waits && self.ended.is_none() {
-                self.ended = Some(Err(RunError::RefusedRun(reason.clone())));
+                self.ended = Some(Err(RunError::RefusedRun(self.reason(reason))));
             }
         }
         // Without a session nothing is owed: the coordinator asks again in the next one.
@@ -450,10 +450,7 @@ impl Driver {
 
     /// The participant's own words where it knows more than it says.
     fn reason(&self, decline: &Decline) -> String {
-        match decline {
-            Decline::CoordinatorFault(_) => self.participant.status().last_reason,
-            told => told.to_string(),
-        }
+        if says_all(decline) { decline.to_string() } else { self.participant.status().last_reason }
     }
 
     fn train(&mut self, job: protocol::TrainJob) {

@@ -52,7 +52,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use datasets::DatasetError;
-use protocol::{ClientRecord, Decline, ParticipantError, RecordError, RunEnd};
+use protocol::{ClientRecord, ParticipantError, RecordError, RunEnd};
 use store::{FileStore, JournalKind, Opened, Store, StoreError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -178,7 +178,7 @@ pub enum RunError {
     RefusedByCoordinator(String),
     /// This silo does not take part in the run that it is offered.
     #[error("this silo refused the run: {0}; change the plan or, if that is meant, this silo's policy")]
-    RefusedRun(Decline),
+    RefusedRun(String),
 }
 
 impl RunError {

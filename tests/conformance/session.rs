@@ -35,7 +35,13 @@ impl Session {
             model_hash: [5; 32],
         };
         let ctx0 = binding.ctx0();
-        let floors = Floors { cohort_min: 3, honest_min: 2, corrupt: 1, excess_noise: ExcessNoise::Kept };
+        let floors = Floors {
+            cohort_min: 3,
+            cohort_max: 255,
+            honest_min: 2,
+            corrupt: 1,
+            excess_noise: ExcessNoise::Kept,
+        };
         let identities: BTreeMap<ClientId, SigningKey> =
             (1..=4).map(|id| (ClientId(id), SigningKey::from_bytes(&[id as u8; 32]))).collect();
         let members: Members = identities.iter().map(|(id, key)| (*id, key.verifying_key())).collect();

@@ -182,6 +182,28 @@ fn a_silo_that_refused_by_its_own_word_takes_it_back_by_checking_in() {
 }
 
 #[test]
+fn of_what_a_silo_says_when_it_declines_only_a_code_is_written_down() {
+    let free = "patient 17 of ward 3 has died";
+    let policy = |code: &str| protocol::Decline::Policy { code: code.into(), text: free.into() };
+    for (said, told) in [
+        (policy("BUDGET_SPENT"), "BUDGET_SPENT: its data's budget has no room for another round"),
+        (policy("NEW_RULE"), "NEW_RULE: another reason (NEW_RULE)"),
+        (policy(free), "OTHER: another reason"),
+        (protocol::Decline::AwaitsOperator(free.into()), "its operator has not accepted a later roster"),
+    ] {
+        for round in [None, Some(1)] {
+            let mut bench = Bench::opened();
+            bench.says(1, ToCoordinator::Declined { round, reason: said.clone() }).unwrap();
+            let shown = bench.coordinator.status().clients[0].last_reason.clone();
+            assert!(shown.ends_with(told) && !shown.contains("patient"), "{shown}");
+            let written = format!("{:?}", bench.journal);
+            assert!(written.contains(told) || written.contains("Dropped"), "{written}");
+            assert!(!written.contains("patient"), "{written}");
+        }
+    }
+}
+
+#[test]
 fn a_silo_that_says_one_thing_and_another_without_end_fills_no_journal() {
     for version in [SessionVersion::Two, SessionVersion::Three] {
         let mut bench = Bench::opened();

@@ -154,6 +154,18 @@ fn an_advert_that_is_not_its_owners_word_ends_the_attempt() {
 }
 
 #[test]
+fn a_cohort_above_the_plans_maximum_gets_no_shares() {
+    let mut plan = sim::plan(4, 1);
+    plan.cohort.maximum = 3;
+    let mut world = World::new(plan, policy());
+    world.join();
+    let keyed = world.advertise();
+    let effects = world.say(ToClient::Roster { at: AT, adverts: keyed.adverts });
+    assert_refuses(&effects, Some(1), fault(CoordinatorFault::Cohort), "four where three have room");
+    assert!(world.participant.status().last_reason.contains("above the plan's cohort_max of 3"));
+}
+
+#[test]
 fn a_cohort_below_the_plans_floor_gets_no_shares() {
     let (mut world, keyed) = World::keyed();
     let three = keyed.adverts[..3].to_vec();

@@ -117,7 +117,9 @@ fn a_silo_that_decides_by_hand_waits_shows_who_leaves_and_goes_on_once_its_opera
     else {
         panic!("{effects:?}")
     };
-    assert!(change.contains("roster epoch 2 after 1; leaves: 4 silo 4"), "{change}");
+    assert_eq!(change, "a later roster", "who leaves is told to its operator alone");
+    let told = world.participant.status().last_reason;
+    assert!(told.contains("roster epoch 2 after 1; leaves: 4 silo 4"), "{told}");
     let adopted = |world: &World| {
         world.journal.iter().any(|record| matches!(record, ClientRecord::RosterAdopted { epoch: 2, .. }))
     };

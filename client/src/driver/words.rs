@@ -32,3 +32,11 @@ pub(super) fn decline_code(decline: &Decline) -> &str {
         Decline::CoordinatorFault(_) => "COORDINATOR_FAULT",
     }
 }
+
+/// Whether the message holds all that this silo knows of why it declines.
+pub(super) fn says_all(decline: &Decline) -> bool {
+    match decline {
+        Decline::SitsOut | Decline::Unavailable => true,
+        Decline::Policy { .. } | Decline::AwaitsOperator(_) | Decline::CoordinatorFault(_) => false,
+    }
+}

@@ -273,6 +273,7 @@ impl Plan {
     pub fn floors(&self) -> Floors {
         Floors {
             cohort_min: self.cohort.minimum,
+            cohort_max: self.cohort.maximum,
             honest_min: self.cohort.honest_min,
             corrupt: self.cohort.corrupt,
             excess_noise: self.excess_noise(),

@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::policy::Hours;
 use crate::privacy::PrivacyMode;
+use crate::refusal_code::RefusalCode;
 
-/// Why a silo does not take part: a code for machines, a sentence for people.
+/// Why a silo does not take part: a code, and the whole of it for the silo's own log.
 #[derive(Debug, Clone, PartialEq, thiserror::Error, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
@@ -215,33 +216,38 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The code that status and journals carry.
+    /// The name of [`Refusal::kind`], which is all of it that leaves the silo.
     pub fn code(&self) -> &'static str {
+        self.kind().name()
+    }
+
+    /// Which rule it was.
+    pub fn kind(&self) -> RefusalCode {
         match self {
-            Self::PrivacyMode { .. } => "POLICY_PRIVACY_MODE",
-            Self::CohortMin { .. } => "POLICY_COHORT_MIN",
-            Self::HonestMin { .. } => "POLICY_HONEST_MIN",
-            Self::Corrupt { .. } => "POLICY_CORRUPT",
-            Self::Epsilon { .. } => "POLICY_EPSILON",
-            Self::Delta { .. } => "POLICY_DELTA",
-            Self::Author { .. } => "POLICY_AUTHOR",
-            Self::OtherFederation { .. } => "PLAN_FEDERATION",
-            Self::NoFederation => "POLICY_FEDERATION",
-            Self::EpsilonPerRun { .. } => "POLICY_EPSILON_PER_RUN",
-            Self::Rounds { .. } => "POLICY_ROUNDS",
-            Self::UploadBytes { .. } => "POLICY_UPLOAD_BYTES",
-            Self::Parameters { .. } => "POLICY_PARAMETERS",
-            Self::Model { .. } => "POLICY_MODEL",
-            Self::Hours { .. } => "POLICY_HOURS",
-            Self::PeriodSpent { .. } => "PERIOD_SPENT",
-            Self::Witnesses { .. } => "POLICY_WITNESSES",
-            Self::BudgetSpent { .. } => "BUDGET_SPENT",
-            Self::PlanComplete { .. } => "PLAN_COMPLETE",
-            Self::PlanUploads { .. } => "PLAN_UPLOADS",
-            Self::PlanBytes { .. } => "PLAN_UPLOAD_BYTES",
-            Self::PlanSpent { .. } => "PLAN_SPENT",
-            Self::CatchingUp { .. } => "CATCHING_UP",
-            Self::Repeats { .. } => "REPEATS_WITHOUT_DP",
+            Self::PrivacyMode { .. } => RefusalCode::PrivacyMode,
+            Self::CohortMin { .. } => RefusalCode::CohortMin,
+            Self::HonestMin { .. } => RefusalCode::HonestMin,
+            Self::Corrupt { .. } => RefusalCode::Corrupt,
+            Self::Epsilon { .. } => RefusalCode::Epsilon,
+            Self::Delta { .. } => RefusalCode::Delta,
+            Self::Author { .. } => RefusalCode::Author,
+            Self::OtherFederation { .. } => RefusalCode::OtherFederation,
+            Self::NoFederation => RefusalCode::NoFederation,
+            Self::EpsilonPerRun { .. } => RefusalCode::EpsilonPerRun,
+            Self::Rounds { .. } => RefusalCode::Rounds,
+            Self::UploadBytes { .. } => RefusalCode::UploadBytes,
+            Self::Parameters { .. } => RefusalCode::Parameters,
+            Self::Model { .. } => RefusalCode::Model,
+            Self::Hours { .. } => RefusalCode::Hours,
+            Self::PeriodSpent { .. } => RefusalCode::PeriodSpent,
+            Self::Witnesses { .. } => RefusalCode::Witnesses,
+            Self::BudgetSpent { .. } => RefusalCode::BudgetSpent,
+            Self::PlanComplete { .. } => RefusalCode::PlanComplete,
+            Self::PlanUploads { .. } => RefusalCode::PlanUploads,
+            Self::PlanBytes { .. } => RefusalCode::PlanBytes,
+            Self::PlanSpent { .. } => RefusalCode::PlanSpent,
+            Self::CatchingUp { .. } => RefusalCode::CatchingUp,
+            Self::Repeats { .. } => RefusalCode::Repeats,
         }
     }
 }

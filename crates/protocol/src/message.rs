@@ -164,7 +164,7 @@ pub struct UploadHeader {
     pub signature: [u8; 64],
 }
 
-/// Why a client does not take part, in its own words.
+/// Why a client does not take part. What it says is a code; texts are of releases before, and nobody repeats them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Decline {
     /// Its policy or its budget forbids it. The code is [`identity::Refusal::code`]'s.
@@ -172,7 +172,7 @@ pub enum Decline {
     Policy {
         /// For machines.
         code: String,
-        /// For people.
+        /// The code's own sentence, [`identity::RefusalCode::sentence`].
         text: String,
     },
     /// It was restarted in this round and holds none of the round's secrets any more.
@@ -187,6 +187,35 @@ pub enum Decline {
     /// What the coordinator said does not verify.
     #[error("it does not accept what the coordinator sent: {0}")]
     CoordinatorFault(CoordinatorFault),
+}
+
+impl Decline {
+    /// What is said of a later roster that waits. Who joins and leaves is for the silo's own operator.
+    const LATER_ROSTER: &str = "a later roster";
+
+    /// As a silo says it.
+    pub(crate) fn by_policy(code: identity::RefusalCode) -> Self {
+        Self::Policy { code: code.name().into(), text: code.sentence().into() }
+    }
+
+    /// As a silo says it.
+    pub(crate) fn awaits_operator() -> Self {
+        Self::AwaitsOperator(Self::LATER_ROSTER.into())
+    }
+
+    /// What may be written down and shown of what a silo sent: its code with a sentence of our own, and no text of its own. What
+    /// is in a signed chain or a log of events is there for good.
+    #[must_use]
+    pub fn in_own_words(self) -> Self {
+        match self {
+            Self::Policy { code, .. } => {
+                let (code, text) = identity::RefusalCode::told(&code);
+                Self::Policy { code, text }
+            }
+            Self::AwaitsOperator(_) => Self::awaits_operator(),
+            other @ (Self::SitsOut | Self::Unavailable | Self::CoordinatorFault(_)) => other,
+        }
+    }
 }
 
 /// What a client found wrong in the coordinator's messages.

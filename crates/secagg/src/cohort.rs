@@ -57,6 +57,14 @@ pub enum RosterRejection {
         /// The floor.
         cohort_min: usize,
     },
+    /// More members than the plan has room for.
+    #[error("{members} members are above the plan's cohort_max of {cohort_max}: their sum could wrap")]
+    CohortTooLarge {
+        /// Members of the offered cohort.
+        members: usize,
+        /// The most.
+        cohort_max: usize,
+    },
     /// Fewer honest members in a sum than the plan demands.
     #[error("a sum would hold {honest} honest updates at least, the plan's honest_min is {honest_min}")]
     HonestTooFew {
@@ -198,6 +206,12 @@ impl Cohort {
             return Err(RosterRejection::CohortTooSmall {
                 members: adverts.len(),
                 cohort_min: floors.cohort_min,
+            });
+        }
+        if adverts.len() > floors.cohort_max {
+            return Err(RosterRejection::CohortTooLarge {
+                members: adverts.len(),
+                cohort_max: floors.cohort_max,
             });
         }
         if threshold.honest_in_any_sum() < floors.honest_min {

@@ -83,6 +83,8 @@ impl Threshold {
 pub struct Floors {
     /// Fewest members of a cohort, and of an included set.
     pub cohort_min: usize,
+    /// Most members of a cohort: the ring has room for their sum, and the noise's shares are fine enough to be drawn.
+    pub cohort_max: usize,
     /// Fewest honest members in any sum that can be opened.
     pub honest_min: usize,
     /// Corrupt members of the whole pinned roster that must be tolerated.

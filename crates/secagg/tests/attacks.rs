@@ -156,13 +156,17 @@ fn a_cohort_below_a_floor_is_refused() {
         let adverts = keyed.adverts.clone();
         roster_refusal(&mut federation, keyed, 0, &adverts)
     };
-    let floors = Floors { cohort_min: 5, honest_min: 3, corrupt: 1, excess_noise: ExcessNoise::Kept };
+    let floors =
+        Floors { cohort_min: 5, cohort_max: 255, honest_min: 3, corrupt: 1, excess_noise: ExcessNoise::Kept };
     assert_eq!(refuse(4, floors), RosterRejection::CohortTooSmall { members: 4, cohort_min: 5 });
-    let floors = Floors { cohort_min: 3, honest_min: 4, corrupt: 1, excess_noise: ExcessNoise::Kept };
+    let floors =
+        Floors { cohort_min: 3, cohort_max: 255, honest_min: 4, corrupt: 1, excess_noise: ExcessNoise::Kept };
     assert_eq!(refuse(5, floors), RosterRejection::HonestTooFew { honest: 3, honest_min: 4 });
-    let floors = Floors { cohort_min: 2, honest_min: 1, corrupt: 1, excess_noise: ExcessNoise::Kept };
+    let floors =
+        Floors { cohort_min: 2, cohort_max: 255, honest_min: 1, corrupt: 1, excess_noise: ExcessNoise::Kept };
     assert_eq!(refuse(2, floors), RosterRejection::Threshold(ThresholdError::TooSmall(2)));
-    let floors = Floors { cohort_min: 3, honest_min: 1, corrupt: 0, excess_noise: ExcessNoise::Kept };
+    let floors =
+        Floors { cohort_min: 3, cohort_max: 255, honest_min: 1, corrupt: 0, excess_noise: ExcessNoise::Kept };
     assert_eq!(refuse(4, floors), RosterRejection::Threshold(ThresholdError::CorruptNone));
 }
 

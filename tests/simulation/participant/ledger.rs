@@ -92,5 +92,5 @@ fn a_vector_is_awaited_only_while_its_own_attempt_is_masking() {
 }
 
 fn policy_decline(refusal: &Refusal) -> Decline {
-    Decline::Policy { code: refusal.code().into(), text: refusal.to_string() }
+    Decline::Policy { code: refusal.code().into(), text: refusal.kind().sentence().into() }
 }

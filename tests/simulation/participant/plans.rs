@@ -2,10 +2,12 @@
 
 use identity::{Plan, Policy, Refusal};
 use params::Digest;
-use protocol::{Attempt, ClientEffect, ClientInput, ClientRecord, LedgerView, Timestamp, ToClient};
+use protocol::{
+    Attempt, ClientEffect, ClientInput, ClientRecord, LedgerView, Timestamp, ToClient, ToCoordinator,
+};
 
 use super::refusal_code;
-use super::world::{AT, World, policy};
+use super::world::{AT, World, messages, policy};
 
 fn meant_for(federation: &str) -> Plan {
     Plan { federation: Some(federation.into()), ..sim::plan(4, 1) }
@@ -145,6 +147,16 @@ fn what_other_daemons_uploaded_under_the_plan_counts_at_the_silo_that_shares_the
     assert_eq!(refusal_code(&world.say(world.open(AT))), "PLAN_UPLOADS");
     world.input(told(2));
     assert_eq!(opens(&mut world, 1), Ok(()));
+}
+
+#[test]
+fn what_the_data_has_spent_elsewhere_leaves_in_no_refusal() {
+    let mut world = uploaded(sim::private_plan(4, 4, 3.0), Policy { epsilon_max: 3.0, ..policy() }, 4);
+    let effects = world.say(world.open(Attempt { round: 5, attempt: 1 }));
+    let [ToCoordinator::Declined { reason, .. }] = messages(&effects)[..] else { panic!("{effects:?}") };
+    assert!(!reason.to_string().bytes().any(|byte| byte.is_ascii_digit()), "{reason}");
+    let own = world.participant.status().last_reason;
+    assert!(own.starts_with("BUDGET_SPENT: ") && own.contains("its limit is 3"), "{own}");
 }
 
 #[test]

@@ -161,6 +161,7 @@ impl Coordinator {
         reason: Decline,
         out: &mut Effects,
     ) -> Result<(), Rejection> {
+        let reason = reason.in_own_words();
         self.reasons.insert(from, reason.to_string());
         match round {
             None => {

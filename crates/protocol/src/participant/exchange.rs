@@ -9,7 +9,7 @@ use secagg::{Advert, ClientId, Delivery, DeliveryRejection, IncludedSignature, u
 use zeroize::Zeroizing;
 
 use super::round::{Step, cohort_of};
-use super::{ClientEffect, ClientEffects, JobId, MaskJob, Participant, Vector, policy};
+use super::{ClientEffect, ClientEffects, JobId, MaskJob, Participant, Vector};
 use crate::Timestamp;
 use crate::message::{Attempt, CoordinatorFault, Decline, ToCoordinator, UploadHeader};
 use crate::record::ClientRecord;
@@ -127,7 +127,8 @@ impl Participant {
         };
         if let Err(refusal) = self.check_plan(&plan) {
             out.push(ClientEffect::Forget(work));
-            return self.decline(None, policy(&refusal), out);
+            let reason = self.policy(&refusal);
+            return self.decline(None, reason, out);
         }
         let signature =
             secagg::sign_input(held.r2(), *digest.as_bytes(), self.profile.identity.signing_key());

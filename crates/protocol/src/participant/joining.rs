@@ -10,7 +10,7 @@ use secagg::{Advertised, RoundBinding};
 
 use super::round::Step;
 use super::{
-    CheckIn, ClientEffect, ClientEffects, CurrentRun, JobId, Participant, Shown, TrainOutcome, fault, policy,
+    CheckIn, ClientEffect, ClientEffects, CurrentRun, JobId, Participant, Shown, TrainOutcome, fault,
 };
 use crate::Timestamp;
 use crate::message::{Attempt, CoordinatorFault, Decline, ToCoordinator};
@@ -112,7 +112,7 @@ impl Participant {
         }
         let federation = &self.roster.federation;
         let allowed = plan.check_federation(federation).and_then(|()| self.profile.policy.check(&plan));
-        allowed.map_err(|refusal| policy(&refusal))?;
+        allowed.map_err(|refusal| self.policy(&refusal))?;
         Ok(plan)
     }
 
@@ -198,10 +198,12 @@ impl Participant {
         let (run, plan) = (run.id, Arc::clone(&run.plan));
         if let Err(refusal) = self.check_moment(&plan, self.wall(now), head_round) {
             self.closed.insert(run, at);
-            return self.decline(Some(at.round), policy(&refusal), out);
+            let reason = self.policy(&refusal);
+            return self.decline(Some(at.round), reason, out);
         }
         if let Err(refusal) = self.check_budget(&plan, model).and_then(|()| self.check_plan(&plan)) {
-            return self.decline(None, policy(&refusal), out);
+            let reason = self.policy(&refusal);
+            return self.decline(None, reason, out);
         }
         self.prepare(now, at, out);
     }

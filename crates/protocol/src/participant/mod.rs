@@ -320,12 +320,21 @@ impl Participant {
     }
 
     fn decline(&mut self, round: Option<u64>, reason: Decline, out: &mut ClientEffects) {
-        if self.last_reason.is_empty() || !matches!(reason, Decline::CoordinatorFault(_)) {
-            self.last_reason = reason.to_string();
-        } else {
-            self.last_reason = format!("{reason} ({})", self.last_reason);
-        }
+        self.last_reason = match reason {
+            // The numbers are there already, and leave in no message.
+            Decline::Policy { .. } | Decline::AwaitsOperator(_) => std::mem::take(&mut self.last_reason),
+            Decline::CoordinatorFault(_) if !self.last_reason.is_empty() => {
+                format!("{reason} ({})", self.last_reason)
+            }
+            _ => reason.to_string(),
+        };
         out.push(ClientEffect::Send(Box::new(ToCoordinator::Declined { round, reason })));
+    }
+
+    /// The code of a refusal, to be said. The whole of it stays in this silo's own log: it tells what the data has spent elsewhere.
+    fn policy(&mut self, refusal: &Refusal) -> Decline {
+        self.last_reason = format!("{}: {refusal}", refusal.code());
+        Decline::by_policy(refusal.kind())
     }
 
     fn erase(&mut self, out: &mut ClientEffects) {
@@ -382,8 +391,4 @@ fn newest_roster(profile: &Profile, facts: &Facts) -> Result<AuthorisedRoster, P
 
 fn fault(what: CoordinatorFault) -> Decline {
     Decline::CoordinatorFault(what)
-}
-
-fn policy(refusal: &Refusal) -> Decline {
-    Decline::Policy { code: refusal.code().into(), text: refusal.to_string() }
 }

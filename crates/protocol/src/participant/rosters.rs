@@ -34,7 +34,8 @@ impl Participant {
             accepted: false,
         });
         out.push(ClientEffect::Offer(Box::new(RosterOffer { roster, change: change.clone() })));
-        Err(Decline::AwaitsOperator(change))
+        self.last_reason = format!("its operator has not accepted {change}");
+        Err(Decline::awaits_operator())
     }
 
     /// The silo's operator accepts the roster that was offered.

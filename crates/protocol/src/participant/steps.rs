@@ -14,7 +14,7 @@ use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
 use super::round::{Round, Step};
-use super::{ClientEffect, ClientEffects, Participant, TrainJob, fault, policy};
+use super::{ClientEffect, ClientEffects, Participant, TrainJob, fault};
 use crate::Timestamp;
 use crate::message::{Attempt, CoordinatorFault, Decline};
 use crate::record::ClientRecord;
@@ -72,7 +72,8 @@ impl Participant {
         let (run, plan) = (run.id, Arc::clone(&run.plan));
         if behind > STEPS_IN_A_ROUND {
             self.verify_next(out);
-            return self.decline(Some(at.round), policy(&Refusal::CatchingUp { behind }), out);
+            let reason = self.policy(&Refusal::CatchingUp { behind });
+            return self.decline(Some(at.round), reason, out);
         }
         self.erase(out);
         self.round = Some(Round {

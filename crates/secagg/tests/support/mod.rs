@@ -57,7 +57,13 @@ impl Federation {
             .collect();
         Self {
             ctx0: binding.ctx0(),
-            floors: Floors { cohort_min: 3, honest_min: 1, corrupt, excess_noise: ExcessNoise::Kept },
+            floors: Floors {
+                cohort_min: 3,
+                cohort_max: 255,
+                honest_min: 1,
+                corrupt,
+                excess_noise: ExcessNoise::Kept,
+            },
             members: identities.iter().map(|(id, key)| (*id, key.verifying_key())).collect(),
             rng: ChaCha20Rng::from_seed([n as u8; 32]),
             identities,
