@@ -206,14 +206,15 @@ impl Through {
 
     fn refusal(&self, to: &str, status: u16, reason: &str) -> io::Error {
         let mend = match status {
-            407 if self.authorization.is_some() => {
+            // Some say 401 of a wrong password, and 407 of none.
+            401 | 407 if self.authorization.is_some() => {
                 "it does not take this user and password; ask its operator for others"
             }
             407 => {
                 "it wants a user and a password; name them in the file of `proxy_auth_file` or --proxy-auth-file, or in \
                  the proxy's address as USER:PASSWORD@HOST"
             }
-            401 | 403 => "it does not let this machine there; have its operator allow that address and port",
+            403 => "it does not let this machine there; have its operator allow that address and port",
             502..=504 => {
                 "it cannot reach the coordinator; check the coordinator's address, and that it runs and is reachable \
                  from the proxy"
