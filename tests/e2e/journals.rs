@@ -147,7 +147,7 @@ pub(super) fn catch(
         if standing.phase == phase && standing.complete && standing.at.round > round {
             return standing;
         }
-        assert!(began.elapsed() < Duration::from_secs(120), "no round comes to {phase:?}: {standing:?}");
+        assert!(began.elapsed() < Duration::from_secs(600), "no round comes to {phase:?}: {standing:?}");
         step(pid, data);
     }
 }

@@ -28,6 +28,21 @@ const KILLED_AT: [Phase; 6] = [
     Phase::OpeningTheSum,
 ];
 
+/// Gives a demonstration's plan such waits that nobody who lives is too late on a busy machine, and the change in `edits`; and
+/// signs it.
+fn plan_anew(folder: &Path, edits: &[(&str, &str)]) {
+    let (plan, signed) = (folder.join("plan.toml"), folder.join("plan.json"));
+    let waits = [
+        ("round_deadline_ms = 20000\n", "round_deadline_ms = 100000\n"),
+        ("minimum_wait_ms = 500\n", "minimum_wait_ms = 20000\n"),
+    ];
+    waits.iter().chain(edits).for_each(|(from, to)| edit(&plan, from, to));
+    fs::remove_file(&signed).unwrap();
+    let author = folder.join("author.key");
+    let resigned = folkmoot(&["plan", "sign", text(&plan), "--key", text(&author), "--out", text(&signed)]);
+    assert!(resigned.status.success(), "{}", stderr(&resigned));
+}
+
 /// Replaces the one place of `from` in a file.
 fn edit(file: &Path, from: &str, to: &str) {
     let text = fs::read_to_string(file).unwrap();
@@ -47,12 +62,7 @@ fn a_coordinator_killed_at_each_phase_with_up_to_two_silos_finishes_the_round_wi
     let config = folder.path().join("coordinator.toml");
     edit(&config, "127.0.0.1:0", &address);
     // Two of six may be lost at every step.
-    let (plan, signed) = (folder.path().join("plan.toml"), folder.path().join("plan.json"));
-    edit(&plan, "minimum = 5\n", "minimum = 4\n");
-    fs::remove_file(&signed).unwrap();
-    let author = folder.path().join("author.key");
-    let resigned = folkmoot(&["plan", "sign", text(&plan), "--key", text(&author), "--out", text(&signed)]);
-    assert!(resigned.status.success(), "{}", stderr(&resigned));
+    plan_anew(folder.path(), &[("minimum = 5\n", "minimum = 4\n")]);
     let mut coordinator = Coordinator::start(&config);
     let configs: Vec<_> = (1..=SILOS)
         .map(|id| {
@@ -154,6 +164,7 @@ impl Four {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
         let config = folder.path().join("coordinator.toml");
         edit(&config, "127.0.0.1:0", &address);
+        plan_anew(folder.path(), &[]);
         let url = format!("http://{address}");
         let silos = (1..=4).map(|id| rejoin(folder.path(), &format!("silo-{id}"), &url)).collect();
         Self { folder, config, data, silos }
@@ -194,7 +205,7 @@ fn a_coordinator_asked_to_stop_in_a_round_ends_well_and_finishes_the_same_attemp
 
 #[test]
 fn a_silo_asked_to_stop_in_a_round_ends_well_is_left_out_by_name_and_joins_the_next() {
-    let four = Four::new(16);
+    let four = Four::new(60);
     let coordinator = Coordinator::start(&four.config);
     let mut silos = four.start();
     // Everybody's keys are in the cohort; silo 3 ends before anyone has sent a vector.
@@ -203,7 +214,15 @@ fn a_silo_asked_to_stop_in_a_round_ends_well_is_left_out_by_name_and_joins_the_n
     let ended = silos[2].0.wait().unwrap();
     assert_eq!(ended.code(), Some(0), "{ended}");
     signal(&coordinator.running, Signal::CONT);
+    status_until(&coordinator.url, |status| status["head_round"].as_u64() >= Some(caught.at.round));
+    // Of two silos no cohort comes about: the run does not end before it is back, however long that takes.
+    signal(&silos[0], Signal::STOP);
     silos[2] = Running(role("client", &four.silos[2]).spawn().unwrap());
+    status_until(&coordinator.url, |status| {
+        let clients = status["clients"].as_array().unwrap();
+        clients.iter().any(|client| client["id"] == 3 && client["connected"] == true)
+    });
+    signal(&silos[0], Signal::CONT);
     let status = status_until(&coordinator.url, |status| !status["ended"].is_null());
     assert_eq!(status["rounds_aborted"], 0, "{status}");
     let manifest = four.manifest(caught.at.round);
@@ -220,5 +239,5 @@ fn a_silo_asked_to_stop_in_a_round_ends_well_is_left_out_by_name_and_joins_the_n
         records.iter().any(|record| matches!(record, ClientRecord::Debited { at, .. } if at.round == round))
     };
     assert!(!debited(caught.at.round), "it left before its vector");
-    assert!((caught.at.round + 1..=16).any(debited), "it never came back");
+    assert!((caught.at.round + 1..=60).any(debited), "it never came back");
 }

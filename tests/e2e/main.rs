@@ -4,6 +4,7 @@ mod journals;
 mod kills;
 mod pipes;
 mod privacy;
+mod proxied;
 mod releases;
 mod trust;
 
@@ -116,11 +117,11 @@ fn rejoin(folder: &Path, silo: &str, url: &str) -> PathBuf {
     file
 }
 
-/// Asks until `done` says so of the status; two minutes are a hang.
+/// Asks until `done` says so of the status; ten minutes are a hang.
 fn status_until(url: &str, done: impl Fn(&Value) -> bool) -> Value {
     let started = Instant::now();
     loop {
-        assert!(started.elapsed() < Duration::from_secs(120), "the run at {url} does not get on");
+        assert!(started.elapsed() < Duration::from_secs(600), "the run at {url} does not get on");
         let output = folkmoot(&["status", "--coordinator", url, "--json"]);
         if let Ok(status) = serde_json::from_slice::<Value>(&output.stdout)
             && done(&status)

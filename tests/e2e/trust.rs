@@ -15,19 +15,33 @@ use crate::{Running, assert_refused, demo, folkmoot, stderr, text};
 
 const SILOS: usize = 4;
 
-struct Trust {
+pub(super) struct Trust {
     folder: tempfile::TempDir,
+    /// Where the coordinator listens.
     address: String,
+    /// What it is called, where that is not its address.
+    name: Option<String>,
+    /// The only way there.
+    proxy: Option<String>,
 }
 
 impl Trust {
     /// `init`, a signed plan that goes on for long, and the silos' tables.
     fn prepare() -> Self {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        Self::prepared(address, None, None, 100_000)
+    }
+
+    pub(super) fn prepared(
+        address: String,
+        name: Option<String>,
+        proxy: Option<String>,
+        rounds: u64,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("demo");
         demo(&data, &["--clients", "4", "--rounds", "1", "--privacy", "none", "--keep"]);
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-        let trust = Self { folder, address };
+        let trust = Self { folder, address, name, proxy };
         let made = folkmoot(&[
             "coordinator",
             "init",
@@ -36,6 +50,8 @@ impl Trust {
             "--federation",
             "e2e",
             "--address",
+            trust.called(),
+            "--listen",
             &trust.address,
         ]);
         assert!(made.status.success(), "{}", stderr(&made));
@@ -43,10 +59,12 @@ impl Trust {
             .unwrap()
             .lines()
             .map(|line| match line.split_once(" = ") {
-                Some(("rounds", _)) => "rounds = 100000\n".into(),
+                Some(("rounds", _)) => format!("rounds = {rounds}\n"),
                 Some(("minimum", value)) if !value.contains('.') => "minimum = 3\n".into(),
-                Some(("round_deadline_ms", _)) => "round_deadline_ms = 5000\n".into(),
-                Some(("minimum_wait_ms", _)) => "minimum_wait_ms = 100\n".into(),
+                Some(("federation", _)) => "federation = \"e2e\"\n".into(),
+                // Who lives is not taken for dead, on a busy machine either.
+                Some(("round_deadline_ms", _)) => "round_deadline_ms = 60000\n".into(),
+                Some(("minimum_wait_ms", _)) => "minimum_wait_ms = 1000\n".into(),
                 _ => format!("{line}\n"),
             })
             .collect();
@@ -72,6 +90,10 @@ impl Trust {
         trust
     }
 
+    fn called(&self) -> &str {
+        self.name.as_ref().unwrap_or(&self.address)
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -79,7 +101,8 @@ impl Trust {
     /// An administrator's command.
     fn admin(&self, args: &[&str]) -> Output {
         let admin = self.path("fed/admin");
-        folkmoot(&[args, &["--as", text(&admin)]].concat())
+        let through = self.proxy.as_ref().map(|proxy| ["--proxy", proxy.as_str()]);
+        folkmoot(&[args, &["--as", text(&admin)], through.as_ref().map_or(&[][..], |two| &two[..])].concat())
     }
 
     fn ask(&self, args: &[&str]) -> String {
@@ -109,7 +132,7 @@ impl Trust {
             .unwrap()
     }
 
-    fn coordinator(&self) -> Running {
+    pub(super) fn coordinator(&self) -> Running {
         let mut child = self
             .daemon("coordinator", &["coordinator", "--config", text(&self.path("fed/coordinator.toml"))]);
         let mut line = String::new();
@@ -118,7 +141,7 @@ impl Trust {
         Running(child)
     }
 
-    fn silo(&self, id: usize) -> Running {
+    pub(super) fn silo(&self, id: usize) -> Running {
         let config = self.path(&format!("silo-{id}/client.toml"));
         Running(self.daemon(&format!("silo-{id}"), &["client", "--config", text(&config)]))
     }
@@ -133,28 +156,33 @@ impl Trust {
             self.path(&format!("silo-{id}")),
             self.path(&format!("demo/silo-{}/silo.csv", (id - 1) % SILOS + 1)),
         );
-        let (url, policy) = (format!("https://{}", self.address), self.path("policy.toml"));
+        let (url, policy) = (format!("https://{}", self.called()), self.path("policy.toml"));
+        let through = self.proxy.as_ref().map(|proxy| ["--proxy", proxy.as_str()]);
         self.daemon(
             &format!("enroll-{id}"),
             &[
-                "client",
-                "enroll",
-                "--coordinator",
-                &url,
-                "--token",
-                token,
-                "--dir",
-                text(&dir),
-                "--data",
-                text(&data),
-                "--policy",
-                text(&policy),
-            ],
+                &[
+                    "client",
+                    "enroll",
+                    "--coordinator",
+                    &url,
+                    "--token",
+                    token,
+                    "--dir",
+                    text(&dir),
+                    "--data",
+                    text(&data),
+                    "--policy",
+                    text(&policy),
+                ][..],
+                through.as_ref().map_or(&[][..], |two| &two[..]),
+            ]
+            .concat(),
         )
     }
 
     /// Enrols these silos: each shows a fingerprint, which the administrator confirms.
-    fn enrol(&self, ids: &[usize]) -> Vec<String> {
+    pub(super) fn enrol(&self, ids: &[usize]) -> Vec<String> {
         let tokens: Vec<String> = ids.iter().map(|id| self.token(*id)).collect();
         let mut children: Vec<Child> =
             ids.iter().zip(&tokens).map(|(id, token)| self.enrolling(*id, token)).collect();
@@ -167,7 +195,7 @@ impl Trust {
                 lines.next().unwrap()
             })
             .collect();
-        let until = Instant::now() + Duration::from_secs(60);
+        let until = Instant::now() + Duration::from_secs(600);
         let all_ask = |list: String| shown.iter().all(|fingerprint| list.contains(fingerprint));
         while !self.poll(&["clients", "list"]).is_some_and(all_ask) {
             assert!(Instant::now() < until, "not everyone asks:\n{}", self.log("coordinator"));
@@ -184,8 +212,8 @@ impl Trust {
         tokens
     }
 
-    fn status_until(&self, what: &str, done: impl Fn(&Value) -> bool) -> Value {
-        let until = Instant::now() + Duration::from_secs(120);
+    pub(super) fn status_until(&self, what: &str, done: impl Fn(&Value) -> bool) -> Value {
+        let until = Instant::now() + Duration::from_secs(600);
         loop {
             assert!(Instant::now() < until, "not {what}:\n{}", self.log("silo-1"));
             let Some(status) = self.poll(&["status", "--json"]) else { continue };
@@ -197,7 +225,7 @@ impl Trust {
     }
 
     /// The last lines of a daemon's log.
-    fn log(&self, name: &str) -> String {
+    pub(super) fn log(&self, name: &str) -> String {
         let text = fs::read_to_string(self.path(&format!("{name}.log"))).unwrap_or_default();
         let lines: Vec<&str> =
             text.lines().filter(|line| !line.contains(" TRACE ") && !line.contains("DEBUG")).collect();
