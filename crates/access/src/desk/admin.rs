@@ -203,7 +203,10 @@ impl Admin for Desk {
         if !self.0.operations.restore(id, &why, &by).await? {
             lifted.map_err(status)?;
         }
-        done(format!("silo {id} is let in again; start its daemon, which ended when it was barred"))
+        done(format!(
+            "silo {id} is let in again; its daemon comes back by itself, or, if its certificate has expired meanwhile, \
+             once its enrolment is run again"
+        ))
     }
 
     async fn restore_access(&self, request: Request<v1::RestoreAccessRequest>) -> Answer<v1::Done> {

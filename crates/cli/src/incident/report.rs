@@ -82,6 +82,9 @@ pub(super) async fn report(args: ReportArgs) -> Result<(), Failure> {
     let credentials = args.remote.credentials()?.ok_or_else(|| {
         Failure::usage("a report is signed with an operator's key: give --as FOLDER, an operator's folder")
     })?;
+    // The key of the operator's connections signs the report too, so that a report needs no second key to be handed out,
+    // pinned and revoked. Neither signature can be taken for the other: TLS 1.3, the only version here, signs 64 spaces and
+    // its own context string before a hash, and DSSE signs a text that begins with its name.
     let key =
         ModelKey::from_pem(&credentials.key.to_pem()).map_err(|why| Failure::usage(with_causes(&why)))?;
     let mut files = gather(&args, &authority).await?;
