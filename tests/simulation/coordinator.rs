@@ -231,8 +231,10 @@ fn a_silo_that_speaks_an_older_version_is_named_to_the_operator_while_it_is_serv
     bench.feed(Input::Connected { client: ClientId(2), version: SessionVersion::Two }).unwrap();
     let (to, welcome) = bench.said.last().unwrap();
     assert!(*to == ClientId(2) && matches!(welcome, ToClient::Welcome { .. }));
-    let notices = bench.coordinator.status().notices;
-    assert!(notices[0].starts_with("SPEAKS_OLDER_PROTOCOL: silo 2 speaks protocol version 2"), "{notices:?}");
+    let status = bench.coordinator.status();
+    let notice = "SPEAKS_OLDER_PROTOCOL: silo 2 speaks protocol version 2";
+    assert!(status.notices[0].starts_with(notice), "{:?}", status.notices);
+    assert!(status.waiting_why.contains(notice), "{}", status.waiting_why);
 }
 
 #[test]

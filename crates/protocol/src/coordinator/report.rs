@@ -22,6 +22,7 @@ impl Coordinator {
         let privacy = spent(&self.setup.plan, self.price.as_ref(), self.state.steps);
         let at = state.phase.round().map_or(state.next, |round| round.at);
         let left_out: u64 = state.tallies.values().map(|tally| tally.left_out).sum();
+        let notices = [state.notices(), self.spoiled(), self.older_peers()].concat();
         Status {
             run_id: self.run_id().unwrap_or(Digest::from_bytes([0; 32])),
             run_name: plan.name.clone(),
@@ -34,8 +35,8 @@ impl Coordinator {
             phase: state.phase.name(),
             deadline: state.phase.deadline(plan),
             waiting_for: self.waiting_for(),
-            waiting_why: [vec![self.waiting_why()], state.notices(), self.spoiled()].concat().join("; "),
-            notices: [state.notices(), self.spoiled(), self.older_peers()].concat(),
+            waiting_why: [vec![self.waiting_why()], notices.clone()].concat().join("; "),
+            notices,
             clients: self.state.roster.members.keys().map(|id| self.client_status(*id)).collect(),
             dropouts: left_out,
             epsilon_left: privacy
