@@ -382,6 +382,8 @@ fn keys_and_rosters_made_by_hand_are_ones_that_daemons_take() {
     let demonstration = folder.path().join("demo");
     kept(&demonstration);
     let (plan, author) = (demonstration.join("plan.toml"), folder.path().join("author.key"));
+    let meant_here = fs::read_to_string(&plan).unwrap().replace("\"demonstration\"", "\"by hand\"");
+    fs::write(&plan, meant_here).unwrap();
     key("author.key");
     let signed_plan = folder.path().join("plan.json");
     let args = ["plan", "sign", text(&plan), "--key", text(&author), "--out", text(&signed_plan)];
