@@ -1,6 +1,8 @@
 //! A plan's arithmetic: how an update becomes lanes, how much noise, how a sum becomes a step.
-// What is promised of a mode that is added later is decided for it, and not by a wildcard.
-#![deny(clippy::wildcard_enum_match_arm)]
+#![deny(
+    clippy::wildcard_enum_match_arm,
+    reason = "what a mode that is added later promises is decided for it"
+)]
 
 use dp::{
     ClippedSum, ClippedUpdate, DiscreteGaussian, ExactEncoding, LocalUpdate, MetricRange, NoisedUpdate,
@@ -479,8 +481,7 @@ impl Mechanism {
         }
     }
 
-    /// Reads an opened sum of `included` silos' lanes as what the server steps by. `state` is what it remembered before the
-    /// round.
+    /// Reads an opened sum of `included` silos' lanes as what the server steps by. `state`: its memory before the round.
     ///
     /// # Errors
     /// A sum that is no mean.
