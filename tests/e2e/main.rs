@@ -6,6 +6,7 @@ mod pipes;
 mod privacy;
 mod proxied;
 mod releases;
+mod siege;
 mod trust;
 
 use std::fs;

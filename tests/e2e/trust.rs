@@ -18,7 +18,7 @@ const SILOS: usize = 4;
 pub(super) struct Trust {
     folder: tempfile::TempDir,
     /// Where the coordinator listens.
-    address: String,
+    pub(super) address: String,
     /// What it is called, where that is not its address.
     name: Option<String>,
     /// The only way there.
@@ -27,7 +27,7 @@ pub(super) struct Trust {
 
 impl Trust {
     /// `init`, a signed plan that goes on for long, and the silos' tables.
-    fn prepare() -> Self {
+    pub(super) fn prepare() -> Self {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
         Self::prepared(address, None, None, 100_000)
     }
@@ -94,7 +94,7 @@ impl Trust {
         self.name.as_ref().unwrap_or(&self.address)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -233,7 +233,7 @@ impl Trust {
     }
 }
 
-fn number(value: &Value, key: &str) -> u64 {
+pub(super) fn number(value: &Value, key: &str) -> u64 {
     value[key].as_u64().unwrap_or_else(|| panic!("no {key} in {value:#}"))
 }
 

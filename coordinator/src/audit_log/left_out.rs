@@ -63,9 +63,8 @@ impl LeftOut {
     /// The event that says how many were left out, once their time is over, or at once where the log is `closing`.
     pub(super) fn told(&mut self, now_ms: u64, closing: bool) -> Option<Event> {
         self.renew(now_ms);
-        if closing && self.over.is_none() {
-            let tallies = std::mem::take(&mut self.tallies);
-            self.over = self.since_ms.take().map(|since_ms| (since_ms, tallies));
+        if closing {
+            self.end_period(now_ms);
         }
         let (since_ms, tallies) = self.over.take()?;
         let counts: Vec<(Share, u64)> = tallies
@@ -105,7 +104,11 @@ impl LeftOut {
         if now_ms.abs_diff(since_ms) < PERIOD_MS {
             return;
         }
-        self.since_ms = Some(now_ms);
+        self.end_period(now_ms);
+    }
+
+    fn end_period(&mut self, now_ms: u64) {
+        let since_ms = self.since_ms.replace(now_ms).unwrap_or(now_ms);
         let tallies = std::mem::take(&mut self.tallies);
         match &mut self.over {
             None => self.over = Some((since_ms, tallies)),

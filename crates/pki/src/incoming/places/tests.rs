@@ -73,13 +73,7 @@ fn two_hundred_silent_connections_a_second_end_no_handshake_that_speaks_from_the
             door.speak(id);
             silo = Some(id);
         }
-        // A handshake that speaks is finished within a second, or has no claim any more.
-        if at < 1200 {
-            assert!(
-                silo.is_none_or(|silo| !door.ended(silo)),
-                "a handshake that speaks gave way to silent ones"
-            );
-        }
+        assert!(silo.is_none_or(|silo| !door.ended(silo)), "a handshake that speaks gave way to silent ones");
         door.close_ended();
     }
 }
