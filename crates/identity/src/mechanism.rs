@@ -1,8 +1,5 @@
 //! A plan's arithmetic: how an update becomes lanes, how much noise, how a sum becomes a step.
-#![deny(
-    clippy::wildcard_enum_match_arm,
-    reason = "what a mode that is added later promises is decided for it"
-)]
+#![deny(clippy::wildcard_enum_match_arm)] // Each mode's promise is decided for it.
 
 use dp::{
     ClippedSum, ClippedUpdate, DiscreteGaussian, ExactEncoding, LocalUpdate, MetricRange, NoisedUpdate,
