@@ -170,3 +170,20 @@ async fn the_proxy_that_led_to_the_coordinator_stands_in_the_configuration() {
     let config = Config::load(&folder.path().join(CONFIG)).unwrap();
     assert_eq!(config.config.proxy.unwrap().0.as_str(), "none");
 }
+
+/// The daemon's session, its fetches and its renewals say it by the same words.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_connection_fails_says_why_as_enrolment_and_the_doctor_do() {
+    let (_, address) = desk().await;
+    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let foreign = CertificateAuthority::create("other", now_s()).unwrap();
+    let tls = ClientTls::new(foreign.certificate_pem(), None).unwrap();
+    for (address, why) in
+        [(address, "by another authority"), (format!("https://{free}"), "nothing listens there")]
+    {
+        let channel = link::channel(&address, Some(&tls), Proxy::none()).unwrap();
+        let failed = EnrolmentClient::new(channel).describe_authority(v1::DescribeAuthorityRequest {}).await;
+        let said = link::said(&failed.unwrap_err());
+        assert!(said.contains(why), "{said}");
+    }
+}
