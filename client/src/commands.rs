@@ -9,6 +9,7 @@ use clap::Subcommand;
 use identity::{AuthorisedRoster, Problems};
 use pki::{Outgoing, TransportKey};
 
+use crate::alarm::Alarm;
 use crate::enroll::Enroll;
 use crate::spending::Accepted;
 use crate::{Config, EXIT_CONFIGURATION, EXIT_FAILURE, EXIT_REFUSED, EnrollError, offers, renewal};
@@ -174,11 +175,22 @@ fn doctor(path: &std::path::Path) -> Result<(), (u8, String)> {
         Config::read(path).map_err(|why| (EXIT_CONFIGURATION, format!("{}: {why}", path.display())))?;
     let mut fails = 0;
     match Config::load(path) {
-        Ok(_) => println!("ok    configuration, roster, keys and data path"),
+        Ok(_) => println!("ok    configuration, roster and keys"),
         Err(why) => {
             fails += 1;
             println!("FAIL  configuration: {why}");
         }
+    }
+    match config.data_problem() {
+        None => println!("ok    data path"),
+        Some(why) => {
+            fails += 1;
+            println!("FAIL  data: {why}");
+        }
+    }
+    for line in Alarm::new(&config.state_dir, daemon::wall_ms).lines() {
+        fails += 1;
+        println!("ALARM {line}");
     }
     let Some(tls) = &config.tls else {
         println!("note  plaintext: there is no certificate to look at");

@@ -132,7 +132,6 @@ impl Config {
     pub fn open(self) -> Result<Loaded, Problems> {
         let mut problems = Problems::default();
         self.check_coordinator(&mut problems);
-        self.check_data(&mut problems);
         self.check_policy(&mut problems);
         self.ledger.check(&self, &mut problems);
         let roster = daemon::read_roster(&self.roster, &self.authority_key, &mut problems);
@@ -214,20 +213,17 @@ impl Config {
         }
     }
 
-    /// Only whether it can be opened: what must be in it is known when the coordinator sends its plan.
-    fn check_data(&self, problems: &mut Problems) {
+    /// Only whether it can be opened: what must be in it is known when the coordinator sends its plan. Nothing that keeps the
+    /// daemon from starting: whether a silo takes part does not follow from its data.
+    pub(crate) fn data_problem(&self) -> Option<String> {
         let opened = match std::fs::metadata(&self.data) {
             Ok(found) if found.is_dir() => std::fs::read_dir(&self.data).map(|_| ()),
             Ok(_) => std::fs::File::open(&self.data).map(|_| ()),
             Err(why) => Err(why),
         };
-        if let Err(why) = opened {
-            let path = self.data.display();
-            problems.add(
-                "data",
-                format!("`{path}`: cannot be read: {why}; name a CSV file, or a folder that holds CSV files"),
-            );
-        }
+        let why = opened.err()?;
+        let path = self.data.display();
+        Some(format!("`{path}`: cannot be read: {why}; name a CSV file, or a folder that holds CSV files"))
     }
 
     fn check_policy(&self, problems: &mut Problems) {
@@ -376,7 +372,7 @@ mod tests {
 
     #[test]
     fn each_unusable_value_is_refused_with_its_line_and_its_mend() {
-        let cases: [(&str, &str, &str); 10] = [
+        let cases: [(&str, &str, &str); 9] = [
             (
                 "http://127.0.0.1:7440",
                 "127.0.0.1",
@@ -405,12 +401,6 @@ mod tests {
                 "client_id = 2",
                 "line 7: identity_key_file: the pinned roster names another identity key for member 2 than this \
                  machine holds",
-            ),
-            (
-                "silo.csv",
-                "none.csv",
-                "line 3: data: `FOLDER/none.csv`: cannot be read: No such file or directory (os error 2); name a \
-                 CSV file, or a folder that holds CSV files",
             ),
             (
                 "roster.json",
@@ -476,9 +466,19 @@ mod tests {
     }
 
     #[test]
+    fn data_that_cannot_be_read_is_told_to_its_operator_and_keeps_no_daemon_from_starting() {
+        let folder = folder();
+        let config = load(folder.path(), &text()).unwrap();
+        assert_eq!(config.data_problem(), None);
+        let without = load(folder.path(), &text().replace("silo.csv", "none.csv")).unwrap();
+        let why = without.data_problem().unwrap();
+        assert!(why.contains("none.csv`: cannot be read: No such file"), "{why}");
+    }
+
+    #[test]
     fn all_problems_are_reported_at_once() {
-        let why = refused(&[("silo.csv", "none"), ("7440", "x"), ("honest_min = 2", "honest_min = 0")]);
-        for line in ["line 1: coordinator", "line 3: data", "line 11: policy.honest_min"] {
+        let why = refused(&[("7440", "x"), ("honest_min = 2", "honest_min = 0")]);
+        for line in ["line 1: coordinator", "line 11: policy.honest_min"] {
             assert!(why.contains(line), "no {line:?} in:\n{why}");
         }
     }

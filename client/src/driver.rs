@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use daemon::Clock;
-use identity::{AuthorisedRoster, Contribution};
+use identity::AuthorisedRoster;
 use ledger::LedgerError;
 use params::Digest;
 use protocol::{
     ClientEffect, ClientEffects, ClientInput, ClientRecord, Debit, Decline, JobId, Participant, Profile,
-    Timestamp, ToClient, ToCoordinator, TrainOutcome, UploadHeader, Vector,
+    Timestamp, ToClient, ToCoordinator, UploadHeader, Vector,
 };
 use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
@@ -22,18 +22,21 @@ use tokio::time::Duration;
 use tonic::transport::Channel;
 use wire::v1::ClientEnvelope;
 
+use crate::alarm::Alarm;
 use crate::departures::Departures;
-use crate::jobs::{self, Done, Kept, TrainFailure};
+use crate::jobs::{self, Done, Kept};
 use crate::link::{Attached, News};
 use crate::offers::Offers;
 use crate::patience::Patience;
 use crate::spending::{Spending, Upload};
+use crate::training::{Made, Workshop};
 use crate::witness::Seen;
 use crate::{Ended, RunError};
 use words::{decline_code, note, says_all};
 
 mod data;
 mod steps;
+mod training;
 mod words;
 
 /// Events taken before what stands ready is performed: enough for one fsync to serve many.
@@ -47,7 +50,8 @@ pub(crate) struct Parts {
     /// The state folder, where evidence is kept.
     pub(crate) state: PathBuf,
     pub(crate) patience: Patience,
-    pub(crate) data: PathBuf,
+    pub(crate) workshop: Workshop,
+    pub(crate) alarm: Alarm,
     pub(crate) channel: Channel,
     pub(crate) news: mpsc::Receiver<News>,
     pub(crate) offers: Offers,
@@ -66,7 +70,9 @@ pub(crate) struct Driver {
     state: PathBuf,
     patience: Patience,
     clock: Clock,
-    data: PathBuf,
+    /// Where the data is read and trained on.
+    workshop: Workshop,
+    alarm: Alarm,
     channel: Channel,
     news: mpsc::Receiver<News>,
     offers: Offers,
@@ -84,7 +90,6 @@ pub(crate) struct Driver {
     stepping: Option<AbortHandle>,
     /// The job that reads the data for a check-in; a later one takes its place.
     reading: Option<(JobId, AbortHandle)>,
-    /// The table, and the version of the model that this silo has computed or fetched last.
     kept: Kept,
     /// Effects not yet performed, in order.
     effects: VecDeque<ClientEffect>,
@@ -98,9 +103,12 @@ struct Held {
     work: JobId,
     /// How long the coordinator may be silent under the attempt's plan.
     patience: Duration,
-    /// Of the table that was trained on: the one kept may be a newer one by now.
+    /// What training came to, until it is masked.
+    made: Option<Made>,
+    /// Of the table that was trained on; none where it was not.
     data_version: Option<Digest>,
-    contribution: Option<Contribution>,
+    /// Whether nothing of the data is contributed, since training failed.
+    failed: bool,
     /// The masking, once it has begun.
     masking: Option<JobId>,
     /// The vector, by the digest of its bytes.
@@ -156,7 +164,8 @@ impl Driver {
             patience: parts.patience,
             // No record of a silo holds a time: nothing is owed to an earlier start.
             clock: Clock::not_before(Timestamp(0)),
-            data: parts.data,
+            workshop: parts.workshop,
+            alarm: parts.alarm,
             channel: parts.channel,
             news: parts.news,
             offers: parts.offers,
@@ -169,7 +178,7 @@ impl Driver {
             held: None,
             stepping: None,
             reading: None,
-            kept: Kept::default(),
+            kept: None,
             effects: VecDeque::new(),
             ended: None,
         })
@@ -274,58 +283,10 @@ impl Driver {
 
     fn done(&mut self, done: Done) -> Result<(), RunError> {
         match done {
-            Done::Trained { job, at, table, version, result } => {
-                // A result of something that is not held any more leaves nothing.
-                let Some(held) = self.held.as_mut().filter(|held| held.work == job) else { return Ok(()) };
-                let trained_on = table.as_ref().map(|table| (table.plan, table.data.version()));
-                let kept = self.kept.table.as_ref().map(|kept| kept.plan);
-                // What a check-in has read since, or is reading, is newer.
-                if let Some(table) = table.filter(|table| kept != Some(table.plan) && self.reading.is_none())
-                {
-                    self.kept.table = Some(table);
-                }
-                let version = version.zip(trained_on).map(|(version, (plan, _))| (plan, version));
-                self.kept.version = version.or(self.kept.version.take());
-                let outcome = match result {
-                    Ok(contribution) => {
-                        let origin = contribution.origin();
-                        held.data_version = trained_on.map(|(_, version)| version);
-                        held.contribution = Some(contribution);
-                        TrainOutcome::Ready { origin }
-                    }
-                    Err(why) => {
-                        tracing::error!(round = at.round, "not trained: {why}");
-                        match why {
-                            TrainFailure::Data(why) => {
-                                self.ended = Some(Err(RunError::Data(why)));
-                                TrainOutcome::Unavailable
-                            }
-                            _ => TrainOutcome::Unavailable,
-                        }
-                    }
-                };
-                self.feed(ClientInput::Trained { job, outcome });
-            }
+            Done::Trained { job, at, version, result } => self.trained(job, at, version, result),
             Done::Stepped { record, plan, round, result } => self.stepped(record, plan, round, result),
             Done::Read { job, run, result } => self.data_read(job, run, result)?,
-            Done::Masked { job, at, result } => {
-                let Some(held) = self.held.as_mut().filter(|held| held.masking == Some(job)) else {
-                    return Ok(());
-                };
-                let vector = match result {
-                    Ok((origin, masked)) => {
-                        let digest = Digest::from_bytes(masked.digest());
-                        held.masked = Some((digest, Arc::new(masked)));
-                        let vector = Vector { origin, digest };
-                        self.debit(job, vector)?.then_some(vector)
-                    }
-                    Err(why) => {
-                        tracing::error!(round = at.round, "not masked: {why}");
-                        None
-                    }
-                };
-                self.feed(ClientInput::Masked { job, vector });
-            }
+            Done::Masked { job, at, result } => self.masked(job, at, result)?,
             Done::Uploaded { at, result: Ok(()) } => tracing::info!(
                 round = at.round,
                 attempt = at.attempt,
@@ -349,8 +310,10 @@ impl Driver {
         let Some(Debit { run, plan, at, model }) = self.participant.debit_for(job, vector.origin) else {
             return Ok(false);
         };
-        let data_version = self.held.as_ref().and_then(|held| held.data_version);
-        let upload = Upload { run, plan: &plan, at, model, upload: vector.digest, data_version };
+        let held = self.held.as_ref();
+        let data_version = held.and_then(|held| held.data_version);
+        let failed = held.is_some_and(|held| held.failed);
+        let upload = Upload { run, plan: &plan, at, model, upload: vector.digest, data_version, failed };
         match block_in_place(|| self.spending.reserve(upload)) {
             Ok(()) => Ok(true),
             Err(why @ (LedgerError::Overspent(_) | LedgerError::AlreadyDebited { .. })) => {
@@ -457,13 +420,14 @@ impl Driver {
         tracing::info!(round = job.at.round, attempt = job.at.attempt, "training");
         let work = job.id;
         let patience = self.patience.learn(&job.plan);
-        let training = jobs::train(self.channel.clone(), self.data.clone(), self.kept.clone(), job, patience);
-        let job = self.jobs.spawn(training);
+        let (channel, workshop) = (self.channel.clone(), self.workshop.clone());
+        let job = self.jobs.spawn(jobs::train(channel, workshop, self.kept.clone(), job, patience));
         self.held = Some(Held {
             work,
             patience,
+            made: None,
             data_version: None,
-            contribution: None,
+            failed: false,
             masking: None,
             masked: None,
             job: Some(job),
@@ -477,7 +441,7 @@ impl Driver {
             return self.feed(ClientInput::Masked { job: job.id, vector: None });
         };
         held.masking = Some(job.id);
-        held.job = Some(self.jobs.spawn(jobs::mask(held.contribution.take(), job)));
+        held.job = Some(self.jobs.spawn(jobs::mask(held.made.take(), job)));
     }
 
     fn upload(&mut self, header: UploadHeader) {

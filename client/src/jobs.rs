@@ -1,22 +1,20 @@
 //! Work that takes long: fetching, training, masking, uploading. The driver starts it and hears how it ended.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::SeedableRng;
 use datasets::{Dataset, DatasetError};
-use identity::{AuthoredPlan, Contribution, Origin};
+use identity::{AuthoredPlan, Origin};
 use params::Digest;
-use protocol::{Attempt, JobId, MaskJob, StepJob, TrainJob, UploadHeader, origin_of};
+use protocol::{Attempt, JobId, MaskJob, StepJob, TrainJob, UploadHeader};
 use secagg::MaskedUpdate;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::transport::Channel;
-use train::{BurnTrainer, Trainer};
 use wire::v1;
 use wire::v1::federation_client::FederationClient;
 
@@ -24,6 +22,7 @@ use crate::backoff::Backoff;
 use crate::link::said;
 use crate::models::{self, FetchError, Version, may_pass};
 use crate::patience::{retry_longest, within};
+use crate::training::{Made, Workshop};
 
 /// Chunks of an upload made before the network takes them. No more than one: each may take a patience to go out, and
 /// only those that are not made yet count as progress.
@@ -32,29 +31,30 @@ const CHUNKS_AHEAD: usize = 1;
 /// How a job ended.
 #[allow(clippy::large_enum_variant, reason = "one is held at a time")]
 pub(crate) enum Done {
-    /// Training; the table comes back to be used again.
+    /// Training.
     Trained {
         job: JobId,
         at: Attempt,
-        table: Option<Table>,
-        version: Option<Version>,
-        result: Result<Contribution, TrainFailure>,
+        version: Option<(Digest, Version)>,
+        result: Result<Made, TrainFailure>,
     },
     /// One of the server's steps; the version that it led to is held.
     Stepped { record: Digest, plan: Digest, round: u64, result: Result<Version, FetchError> },
     /// Reading the table that is checked in with.
-    Read { job: JobId, run: Digest, result: Result<Table, TrainFailure> },
-    /// Masking; what was masked was made from this.
-    Masked { job: JobId, at: Attempt, result: Result<(Origin, MaskedUpdate), String> },
+    Read { job: JobId, run: Digest, result: Result<Arc<Dataset>, TrainFailure> },
+    /// Masking.
+    Masked { job: JobId, at: Attempt, result: Result<Masked, String> },
     /// Uploading.
     Uploaded { at: Attempt, result: Result<(), String> },
 }
 
-/// A loaded table and the plan whose columns it has.
-#[derive(Clone)]
-pub(crate) struct Table {
-    pub(crate) plan: Digest,
-    pub(crate) data: Arc<Dataset>,
+/// A masked vector, and what was masked.
+pub(crate) struct Masked {
+    /// What it was made from.
+    pub(crate) origin: Origin,
+    pub(crate) vector: MaskedUpdate,
+    /// Why it was made without the data after all, where it was.
+    pub(crate) failed: Option<String>,
 }
 
 /// Why there is no update. For the silo's own log: it may say something of the data.
@@ -68,17 +68,13 @@ pub(crate) enum TrainFailure {
     Training(String),
 }
 
-/// What one job leaves for the next.
-#[derive(Clone, Default)]
-pub(crate) struct Kept {
-    pub(crate) table: Option<Table>,
-    /// Computed or fetched under the plan of this digest: another one's server remembers other things.
-    pub(crate) version: Option<(Digest, Version)>,
-}
+/// The version of the model that a silo has computed or fetched last, under the plan of this digest: another one's server
+/// remembers other things.
+pub(crate) type Kept = Option<(Digest, Version)>;
 
-/// Reads the table, whatever was read before.
-pub(crate) async fn read(path: PathBuf, job: JobId, run: Digest, plan: Arc<AuthoredPlan>) -> Done {
-    Done::Read { job, run, result: load(path, None, &plan).await }
+/// Reads the run's table, where that was not done before.
+pub(crate) async fn read(workshop: Workshop, job: JobId, run: Digest, plan: Arc<AuthoredPlan>) -> Done {
+    Done::Read { job, run, result: workshop.read(run, plan).await }
 }
 
 /// Does one of the server's steps again.
@@ -87,50 +83,36 @@ pub(crate) async fn step(channel: Channel, job: StepJob, held: Option<Version>, 
     Done::Stepped { record: job.record, plan: job.plan.digest(), round: job.manifest.round, result }
 }
 
-/// Obtains the model, loads the table where the one kept is not of this plan, and trains.
+/// Obtains the model, and trains.
 pub(crate) async fn train(
     channel: Channel,
-    path: PathBuf,
+    workshop: Workshop,
     kept: Kept,
     job: TrainJob,
     patience: Duration,
 ) -> Done {
     let (name, at) = (job.id, job.at);
-    let table = match load(path, kept.table, &job.plan).await {
-        Ok(table) => table,
-        Err(why) => return Done::Trained { job: name, at, table: None, version: None, result: Err(why) },
-    };
     let plan = job.plan.digest();
-    let held = kept.version.filter(|(of, _)| *of == plan).map(|(_, version)| version);
-    let (version, result) = match models::obtain(channel, &job, held, patience).await {
-        Err(why) => (None, Err(TrainFailure::Model(job.head.model.params_digest.short(), why))),
-        Ok(version) => {
-            let data = Arc::clone(&table.data);
-            let (model, state) = (version.params.clone(), version.state.clone());
-            let train = move || {
-                let clip_norm = job.plan.clip_norm_after(&state)?;
-                // Of what is trained on, not of what was asked for.
-                let origin = origin_of(&job.plan, &model, &state);
-                BurnTrainer
-                    .train(&job.plan, &model, &data, clip_norm, *job.seed)
-                    .map(|trained| Contribution::new(origin, trained))
-                    .map_err(|why| why.to_string())
-            };
-            let result = spawn_blocking(train)
-                .await
-                .map_err(|panic| panic.to_string())
-                .and_then(|trained| trained.map_err(|why| why.to_string()))
-                .map_err(TrainFailure::Training);
-            (Some(version), result)
+    let held = kept.filter(|(of, _)| *of == plan).map(|(_, version)| version);
+    match models::obtain(channel, &job, held, patience).await {
+        Err(why) => {
+            let result = Err(TrainFailure::Model(job.head.model.params_digest.short(), why));
+            Done::Trained { job: name, at, version: None, result }
         }
-    };
-    Done::Trained { job: name, at, table: Some(table), version, result }
+        Ok(version) => {
+            let result = workshop.train(job, &version).await;
+            Done::Trained { job: name, at, version: Some((plan, version)), result }
+        }
+    }
 }
 
 /// Quantises, adds noise and masks.
-pub(crate) async fn mask(contribution: Option<Contribution>, job: Box<MaskJob>) -> Done {
+///
+/// # Privacy
+/// What cannot be protected is replaced by its stand-in, where it has one: whether a silo uploads follows from no row.
+pub(crate) async fn mask(made: Option<Made>, job: Box<MaskJob>) -> Done {
     let (name, at) = (job.id, job.at);
-    let Some(contribution) = contribution else {
+    let Some(Made { contribution, stand_in, .. }) = made else {
         return Done::Masked {
             job: name,
             at,
@@ -139,12 +121,17 @@ pub(crate) async fn mask(contribution: Option<Contribution>, job: Box<MaskJob>) 
     };
     let result = spawn_blocking(move || {
         let mechanism = job.plan.mechanism().map_err(|(field, why)| format!("{field}: {why}"))?;
-        // Wiped when dropped, as the seed is.
-        let mut rng = ChaCha20Rng::from_seed(*job.noise_seed);
-        let protected = mechanism
-            .protect(contribution, job.origin, job.masking.noise(), &mut rng)
-            .map_err(|why| why.to_string())?;
-        Ok((protected.origin(), protected.mask(job.masking)))
+        let protect = |contribution| {
+            // Wiped when dropped, as the seed is. Of two vectors one is used.
+            let mut rng = ChaCha20Rng::from_seed(*job.noise_seed);
+            let protected = mechanism.protect(contribution, job.origin, job.masking.noise(), &mut rng);
+            protected.map_err(|why| why.to_string())
+        };
+        let (protected, failed) = match (protect(contribution), stand_in) {
+            (Err(why), Some(stand_in)) => (protect(stand_in)?, Some(why)),
+            (protected, _) => (protected?, None),
+        };
+        Ok(Masked { origin: protected.origin(), vector: protected.mask(job.masking), failed })
     })
     .await
     .map_err(|panic| panic.to_string())
@@ -209,17 +196,4 @@ async fn upload_once(
         fed = feed => return fed,
     };
     if receipt.durable { Ok(()) } else { Err(Status::aborted("the coordinator did not keep the upload")) }
-}
-
-async fn load(path: PathBuf, table: Option<Table>, plan: &Arc<AuthoredPlan>) -> Result<Table, TrainFailure> {
-    let digest = plan.digest();
-    if let Some(table) = table.filter(|table| table.plan == digest) {
-        return Ok(table);
-    }
-    let plan = Arc::clone(plan);
-    let data = spawn_blocking(move || Dataset::load(&path, &plan.data))
-        .await
-        .map_err(|panic| TrainFailure::Training(panic.to_string()))??;
-    tracing::info!(version = data.version().short(), "data loaded");
-    Ok(Table { plan: digest, data: Arc::new(data) })
 }

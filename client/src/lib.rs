@@ -30,6 +30,7 @@ macro_rules! print {
     ($($text:tt)+) => { daemon::out::print(format_args!($($text)+)) };
 }
 
+mod alarm;
 mod backoff;
 mod commands;
 mod config;
@@ -44,6 +45,8 @@ mod patience;
 mod proxy;
 mod renewal;
 mod spending;
+mod tables;
+mod training;
 mod transport;
 mod witness;
 
@@ -51,13 +54,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use datasets::DatasetError;
 use protocol::{ClientRecord, ParticipantError, RecordError, RunEnd};
 use store::{FileStore, JournalKind, Opened, Store, StoreError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use vault::Vault;
 
+use alarm::Alarm;
 pub use config::{Config, Loaded, Sealing};
 pub use daemon::ConfigError;
 use departures::Departures;
@@ -69,6 +72,9 @@ use patience::Patience;
 pub use proxy::Secret;
 use spending::Spending;
 pub use spending::{LedgerConfig, LostJournal, RolledBack};
+use tables::Tables;
+pub use training::Trainers;
+use training::Workshop;
 pub use transport::Tls;
 use witness::Watchman;
 
@@ -80,14 +86,13 @@ const SEEN_WAITING: usize = 1;
 const EXIT_FAILURE: u8 = 1;
 const EXIT_CONFIGURATION: u8 = 2;
 const EXIT_REFUSED: u8 = 3;
-const EXIT_DATA: u8 = 4;
 
 /// The command line of the daemon.
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "Exit codes: 0 the run is over or the daemon was stopped, 1 a failure while running, 2 the \
-                  configuration cannot be used, 3 refused by the coordinator or by this silo's policy, 4 the \
-                  silo's data cannot be used.\n\
+                  configuration cannot be used, 3 refused by the coordinator or by this silo's policy. Data \
+                  that does not fit a plan ends nothing: it contributes nothing, and `doctor` shows the alarm.\n\
                   The log goes to standard error; FOLKMOOT_LOG overrides its filter.",
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true
@@ -146,9 +151,6 @@ pub enum RunError {
     /// The journal lacks what the ledger has.
     #[error(transparent)]
     LostJournal(LostJournal),
-    /// The silo's table is not what the plan asks for.
-    #[error(transparent)]
-    Data(DatasetError),
     /// What leaves cannot be written down.
     #[error(
         "{0}; stopped before anything left that the silo's own log does not tell: mend that and start again"
@@ -192,7 +194,6 @@ impl RunError {
             Self::Store(_) | Self::Append(_) | Self::Record(_) | Self::Departures(_) | Self::Memory(_) => {
                 EXIT_FAILURE
             }
-            Self::Data(_) => EXIT_DATA,
             Self::RefusedByCoordinator(_) | Self::RefusedRun(_) | Self::History(_) => EXIT_REFUSED,
             Self::Contradiction { .. } => EXIT_REFUSED,
         }
@@ -215,6 +216,13 @@ pub fn main_with(args: Args) -> ExitCode {
         }
     };
     if args.check {
+        for line in Alarm::new(&loaded.config.state_dir, daemon::wall_ms).lines() {
+            println!("alarm: {line}");
+        }
+        if let Some(why) = loaded.config.data_problem() {
+            eprintln!("error: {}: data: {why}", path.display());
+            return ExitCode::from(EXIT_CONFIGURATION);
+        }
         println!("{}: the configuration can be used", path.display());
         loaded.config.ledger.notes().for_each(|note| println!("note: {note}"));
         return ExitCode::SUCCESS;
@@ -276,6 +284,22 @@ pub async fn run_on(
     wrap: impl FnOnce(FileStore) -> Box<dyn Store>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Ended, RunError> {
+    run_with(loaded, wrap, training::trainers(), shutdown).await
+}
+
+/// [`run_on`], with other trainers than burn's: those that fail where a test wants them to.
+///
+/// # Errors
+/// As [`run`].
+///
+/// # Panics
+/// As [`run`].
+pub async fn run_with(
+    loaded: Loaded,
+    wrap: impl FnOnce(FileStore) -> Box<dyn Store>,
+    trainers: Trainers,
+    shutdown: impl Future<Output = ()>,
+) -> Result<Ended, RunError> {
     let Loaded { config, profile, vault, ledger, transport, proxy } = loaded;
     let tls = transport.as_ref().map(|transport| &transport.tls);
     let channel = link::channel(&config.coordinator, tls, proxy).map_err(RunError::Address)?;
@@ -316,13 +340,15 @@ pub async fn run_on(
         receipts: config.state_dir.join("receipts"),
         report,
     };
+    let alarm = Alarm::new(&config.state_dir, daemon::wall_ms);
     let driver = Driver::open(Parts {
         spending: Spending::new(ledger, &profile.identity, &profile.policy, daemon::wall_ms),
         profile,
         store: wrap(store),
         state: config.state_dir.clone(),
         patience,
-        data: config.data,
+        workshop: Workshop::new(Tables::new(config.data, alarm.clone()), trainers),
+        alarm,
         channel,
         news: heard,
         offers: Offers::new(&config.state_dir),

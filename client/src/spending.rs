@@ -104,6 +104,8 @@ pub(crate) struct Upload<'a> {
     pub(crate) model: Digest,
     pub(crate) upload: Digest,
     pub(crate) data_version: Option<Digest>,
+    /// Whether it holds nothing of the data, since training failed.
+    pub(crate) failed: bool,
 }
 
 /// A debit of the journal that the ledger does not know.
@@ -306,7 +308,7 @@ impl Spending {
 
     /// Debits an upload; durable when this returns, and never taken back.
     pub(crate) fn reserve(&mut self, upload: Upload<'_>) -> Result<(), LedgerError> {
-        let Upload { run, plan, at, model, upload, data_version } = upload;
+        let Upload { run, plan, at, model, upload, data_version, failed } = upload;
         let mode = plan.mode();
         let release = Release {
             daemon: self.daemon.clone(),
@@ -323,7 +325,11 @@ impl Spending {
             relation: mode.relation().into(),
             noise_by: mode.noise_by().into(),
         };
-        let head = self.ledger.reserve(release, cost_of(plan), &self.limits(plan), (self.wall_ms)())?;
+        let (cost, limits, now_ms) = (cost_of(plan), self.limits(plan), (self.wall_ms)());
+        let head = match failed {
+            true => self.ledger.reserve_failed(release, cost, &limits, now_ms)?,
+            false => self.ledger.reserve(release, cost, &limits, now_ms)?,
+        };
         self.debited.insert((run, at.round));
         tracing::debug!(round = at.round, entry = head.sequence, "debited in the ledger");
         Ok(())

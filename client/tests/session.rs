@@ -12,7 +12,7 @@ use client::Ended;
 use identity::Plan;
 use mock::{FIRST, ME, Process, Session, genesis, silo, start};
 use params::{Digest, Params};
-use protocol::{CoordinatorFault, Decline, RunEnd, ToClient, ToCoordinator};
+use protocol::{Attempt, CoordinatorFault, Decline, RunEnd, ToClient, ToCoordinator};
 use wire::{HandshakeError, Refusal, v1};
 
 /// All log lines of this process.
@@ -150,11 +150,13 @@ async fn a_model_that_stands_still_on_its_way_is_fetched_again_within_the_round(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_that_is_not_the_plans_ends_the_daemon_with_4_and_the_coordinator_learns_no_more() {
+async fn where_nothing_is_promised_a_silo_whose_table_is_not_the_plans_sits_out_until_it_is_mended_and_lives()
+{
     let folder = tempfile::tempdir().unwrap();
     let plan = sim::plan(3, 2);
-    let (genesis, _) = genesis(&plan);
-    let mut process = Process::start("127.0.0.1:0", vec![]);
+    let (genesis, file) = genesis(&plan);
+    let chunks = wire::model_chunks(0, plan.initial_model().digest(), file.into()).collect();
+    let mut process = Process::start("127.0.0.1:0", chunks);
     let config = silo(folder.path(), process.address, 3);
     std::fs::write(folder.path().join("silo.csv"), "label,a,b,c\n0,0.1,0.2,0.3\n1,0.9,oops,0.7\n").unwrap();
     let daemon = start(config);
@@ -166,10 +168,14 @@ async fn a_table_that_is_not_the_plans_ends_the_daemon_with_4_and_the_coordinato
         session.heard().await,
         ToCoordinator::Declined { round: Some(1), reason: Decline::Unavailable }
     );
-    drop(session);
-    let why = daemon.await.unwrap().unwrap_err();
-    assert_eq!(why.exit_code(), 4);
-    assert!(why.to_string().starts_with("silo.csv, line 3, column b: \"oops\" is not a number"), "{why}");
+    let alarms = std::fs::read_to_string(folder.path().join("state/alarms.json")).unwrap();
+    assert!(alarms.contains("sits out") && !alarms.contains("oops"), "{alarms}");
+    std::fs::write(folder.path().join("silo.csv"), "label,a,b,c\n0,0.1,0.2,0.3\n1,0.9,0.8,0.7\n").unwrap();
+    let at = Attempt { round: 1, attempt: 2 };
+    session.say(ToClient::Open { at, model: plan.initial_model().digest() }).await;
+    let said = session.heard().await;
+    assert!(matches!(said, ToCoordinator::Advertise { at: again, .. } if again == at), "{said:?}");
+    daemon.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -289,38 +295,52 @@ async fn a_rewritten_audit_log_ends_the_daemon_with_3_and_names_where_both_histo
     assert!(kept.contains(checkpoint(1).trim_end()) && kept.contains(checkpoint(2).trim_end()), "{kept}");
 }
 
-/// What a daemon with the switch on says at a check-in; its run is over then.
-async fn told(config: client::Config, process: &mut Process, plan: &Plan) -> Option<Digest> {
+/// What a daemon with the switch on says at a check-in to a run; the run is over then.
+async fn told(
+    config: client::Config,
+    process: &mut Process,
+    plan: &Plan,
+    run: &str,
+) -> Result<Option<Digest>, Decline> {
     let daemon = start(client::Config { tells_data_version: true, ..config });
     let mut session = process.session().await;
-    let said = session.welcome(plan).await;
-    let ToCoordinator::CheckIn { head: None, data } = said else { panic!("{said:?}") };
+    session.greet().await;
+    session.say(mock::welcome(Digest::sha256(run.as_bytes()), plan, &mock::roster())).await;
+    let said = match session.heard().await {
+        ToCoordinator::CheckIn { head: None, data } => Ok(data),
+        ToCoordinator::Declined { reason, .. } => Err(reason),
+        said => panic!("{said:?}"),
+    };
     session.say(ToClient::Finished { reason: RunEnd::Complete }).await;
     assert!(session.heard.message().await.unwrap().is_none());
     drop(session);
     assert_eq!(daemon.await.unwrap().unwrap(), Ended::Finished(RunEnd::Complete));
-    data
+    said
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_silo_tells_a_commitment_to_its_data_that_opens_in_its_folder_and_another_one_once_the_data_changed()
- {
+async fn a_file_that_changes_cannot_be_seen_by_others_neither_in_a_run_nor_from_one_to_the_next() {
     let folder = tempfile::tempdir().unwrap();
     let plan = sim::plan(3, 2);
     let mut process = Process::start("127.0.0.1:0", vec![]);
     let config = silo(folder.path(), process.address, 3);
-    let first = told(config.clone(), &mut process, &plan).await.unwrap();
-    let version = datasets::Dataset::load(&config.data, &plan.data).unwrap().version();
+    let first = told(config.clone(), &mut process, &plan, "one").await.unwrap().unwrap();
+    let version = || datasets::Dataset::load(&config.data, &plan.data).unwrap().version();
     let ledger = folder.path().join("state/ledger/silo.ledger");
     let salt = ledger::Salt::read(&ledger, "silo", None).unwrap().unwrap();
-    let nonce = salt.nonce(&mock::public(1), &Digest::sha256(b"run"));
-    assert_eq!(nonce.commit(&version), first);
-    assert_ne!(first, version);
-    assert_eq!(told(config.clone(), &mut process, &plan).await, Some(first), "the same data, the same word");
+    let commit = |run: &str| salt.nonce(&mock::public(1), &Digest::sha256(run.as_bytes())).commit(&version());
+    assert_eq!(first, commit("one"), "it opens in the silo's folder");
+    assert_ne!(first, version());
     std::fs::write(&config.data, "label,a,b,c\n1,0.1,0.2,0.3\n0,0.9,0.8,0.7\n").unwrap();
-    let second = told(config.clone(), &mut process, &plan).await.unwrap();
-    let version = datasets::Dataset::load(&config.data, &plan.data).unwrap().version();
-    assert_eq!((second == first, second), (false, nonce.commit(&version)), "under the same nonce");
+    let again = told(config.clone(), &mut process, &plan, "one").await;
+    assert_eq!(again, Ok(Some(first)), "a changed file, the same word");
+    let second = told(config.clone(), &mut process, &plan, "two").await.unwrap().unwrap();
+    assert_eq!(second, commit("two"));
+    // The same data in one more run: nobody can tell that it is.
+    let third = told(config.clone(), &mut process, &plan, "three").await.unwrap().unwrap();
+    assert_eq!((third == second, third), (false, commit("three")));
     std::fs::write(&config.data, "no table").unwrap();
-    assert_eq!(told(config, &mut process, &plan).await, None, "what cannot be read is not told of");
+    assert_eq!(told(config.clone(), &mut process, &plan, "one").await, Ok(Some(first)));
+    let without = told(config, &mut process, &plan, "four").await;
+    assert_eq!(without, Ok(None), "what cannot be read is not told of where nothing is promised");
 }

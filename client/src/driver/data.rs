@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use datasets::Dataset;
 use identity::AuthoredPlan;
 use params::Digest;
 use protocol::{ClientInput, JobId};
@@ -9,13 +10,12 @@ use tokio::task::block_in_place;
 
 use super::Driver;
 use crate::RunError;
-use crate::jobs::{self, Table, TrainFailure};
+use crate::jobs::{self, TrainFailure};
 
 impl Driver {
-    /// A round that opens meanwhile reads for itself: nothing older is trained on than what is told.
+    /// A round that opens meanwhile trains on the same.
     pub(super) fn read_data(&mut self, job: JobId, run: Digest, plan: Arc<AuthoredPlan>) {
-        self.kept.table = None;
-        let reading = self.jobs.spawn(jobs::read(self.data.clone(), job, run, plan));
+        let reading = self.jobs.spawn(jobs::read(self.workshop.clone(), job, run, plan));
         if let Some((_, earlier)) = self.reading.replace((job, reading)) {
             earlier.abort();
         }
@@ -25,20 +25,19 @@ impl Driver {
         &mut self,
         job: JobId,
         run: Digest,
-        result: Result<Table, TrainFailure>,
+        result: Result<Arc<Dataset>, TrainFailure>,
     ) -> Result<(), RunError> {
         if self.reading.take_if(|(reading, _)| *reading == job).is_none() {
             // Another reading has taken its place.
             return Ok(());
         }
         let commitment = match result {
-            Ok(table) => {
-                let version = table.data.version();
-                self.kept.table = Some(table);
+            Ok(data) => {
+                let version = data.version();
                 Some(block_in_place(|| self.spending.commitment(&run, &version))?)
             }
             Err(why) => {
-                // The next round's training fails over it too, and says so to both sides.
+                // Of a mode that promises nothing: the next round is sat out over it too, unless it is mended.
                 tracing::error!("nothing is told of the data: {why}");
                 None
             }

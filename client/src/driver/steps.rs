@@ -23,7 +23,7 @@ impl Driver {
         }
         let patience = self.patience.learn(&job.plan);
         let plan = job.plan.digest();
-        let held = self.kept.version.take().filter(|(of, _)| *of == plan).map(|(_, version)| version);
+        let held = self.kept.take().filter(|(of, _)| *of == plan).map(|(_, version)| version);
         let step = self.jobs.spawn(jobs::step(self.channel.clone(), job, held, patience));
         if let Some(earlier) = self.stepping.replace(step) {
             earlier.abort();
@@ -39,7 +39,7 @@ impl Driver {
     ) {
         let outcome = match result {
             Ok(version) => {
-                self.kept.version = Some((plan, version));
+                self.kept = Some((plan, version));
                 StepOutcome::Follows
             }
             Err(why) => {

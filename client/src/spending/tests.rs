@@ -28,14 +28,14 @@ fn reserve(spending: &mut Spending, plan: &Plan, round: u64) {
     let [model, upload] = [b"model", b"bytes"].map(|bytes| Digest::sha256(bytes));
     let at = Attempt { round, attempt: 1 };
     let run = Digest::sha256(b"run");
-    spending.reserve(Upload { run, plan, at, model, upload, data_version: None }).unwrap();
+    spending.reserve(Upload { run, plan, at, model, upload, data_version: None, failed: false }).unwrap();
 }
 
 #[test]
 fn a_period_is_over_when_the_wall_clock_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let mut spending = spending(folder.path(), false);
-    let plan = sim::private_plan(4, 4, 3.0);
+    let plan = sim::private_plan(4, 40, 50.0);
     let refused = |spending: &Spending| spending.view(None, Some(&plan)).unwrap().refusal;
     NOW_MS.set(DAY_MS);
     let mut round = 0;

@@ -56,7 +56,7 @@ async fn flood(all: &mut Federation, same: &ToClient, last: Vec<ToClient>) {
     tokio::join!(talk, heard);
 }
 
-fn binding(run_id: Digest, plan: &Plan, at: Attempt, model: Digest) -> RoundBinding {
+pub(crate) fn binding(run_id: Digest, plan: &Plan, at: Attempt, model: Digest) -> RoundBinding {
     RoundBinding {
         run_id: *run_id.as_bytes(),
         plan_hash: *plan.digest().as_bytes(),
@@ -69,7 +69,12 @@ fn binding(run_id: Digest, plan: &Plan, at: Attempt, model: Digest) -> RoundBind
 
 /// Takes an attempt to its end with three silos that add nothing: what is opened is the daemon's own vector, under masks that
 /// cancel for this binding alone.
-async fn opened(all: &mut Federation, binding: &RoundBinding, advert: Advert, plan: &Plan) -> Vec<u32> {
+pub(crate) async fn opened(
+    all: &mut Federation,
+    binding: &RoundBinding,
+    advert: Advert,
+    plan: &Plan,
+) -> Vec<u32> {
     let at = Attempt { round: binding.round, attempt: binding.attempt };
     let mut adverts = vec![advert];
     let mut peers = BTreeMap::new();
@@ -140,7 +145,7 @@ fn trained(plan: &Plan, model: &Params, data: &std::path::Path) -> Vec<f32> {
 }
 
 /// The mean update of a sum.
-fn read(plan: &Plan, sum: &[u32]) -> Vec<f32> {
+pub(crate) fn read(plan: &Plan, sum: &[u32]) -> Vec<f32> {
     let state = plan.initial_state(plan.architecture().parameter_count());
     plan.mechanism().unwrap().read_sum(sum, 4, &state).unwrap().update
 }

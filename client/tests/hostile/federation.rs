@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
-use client::{Config, Ended, RunError};
+use client::{Config, Ended, RunError, Trainers};
 use identity::Plan;
 use ledger::Ledger;
 use params::Digest;
@@ -17,6 +18,7 @@ use store::{FileStore, JournalKind, Store};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use train::StoppableTrainer;
 
 use crate::mock::{FIRST, ME, Process, Session, genesis, key, roster, silo};
 
@@ -80,13 +82,24 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     pub(crate) fn start(config: Config) -> Self {
+        Self::training(config, Arc::new(|stop| Box::new(StoppableTrainer(stop))))
+    }
+
+    /// With other trainers than burn's.
+    pub(crate) fn training(config: Config, trainers: Trainers) -> Self {
         let (stop, stopped) = oneshot::channel::<()>();
-        let task = tokio::spawn(client::run(config.open().unwrap(), async {
+        let shutdown = async {
             // Only a word stops it; a test that fails takes its runtime with it.
             if stopped.await.is_err() {
                 std::future::pending::<()>().await;
             }
-        }));
+        };
+        let task = tokio::spawn(client::run_with(
+            config.open().unwrap(),
+            |store| Box::new(store),
+            trainers,
+            shutdown,
+        ));
         Self { task, stop }
     }
 }
@@ -125,13 +138,27 @@ impl Federation {
         chunks: Vec<wire::v1::ModelChunk>,
         change: impl FnOnce(&mut Config),
     ) -> Self {
+        let trainers: Trainers = Arc::new(|stop| Box::new(StoppableTrainer(stop)));
+        Self::training(plan, chunks, change, trainers).await
+    }
+
+    /// [`Federation::configured`], with other trainers than burn's.
+    pub(crate) async fn training(
+        plan: Plan,
+        chunks: Vec<wire::v1::ModelChunk>,
+        change: impl FnOnce(&mut Config),
+        trainers: Trainers,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut process = Process::start("127.0.0.1:0", chunks);
         let mut config = anchored(silo(folder.path(), process.address, 3), &folder);
         change(&mut config);
-        let daemon = Daemon::start(config);
+        let tells = config.tells_data_version;
+        let daemon = Daemon::training(config, trainers);
         let mut session = process.session().await;
-        assert_eq!(session.welcome(&plan).await, ToCoordinator::CheckIn { head: None, data: None });
+        let said = session.welcome(&plan).await;
+        let ToCoordinator::CheckIn { head: None, data } = said else { panic!("{said:?}") };
+        assert_eq!(data.is_some(), tells);
         session.say(ToClient::Published(genesis(&plan).0)).await;
         Self {
             plan,
@@ -213,6 +240,12 @@ impl Federation {
         }
         assert!(self.arrived.iter().all(|digest| debited.contains(digest)), "{case}: {:?}", self.arrived);
         assert_eq!(ledgered(&self.folder), debited, "{case}: the ledger");
+    }
+
+    /// The daemon is stopped as by a signal, and leaves this folder.
+    pub(crate) async fn left(self) -> TempDir {
+        stopped(self.session, self.daemon).await;
+        self.folder
     }
 
     /// The daemon ended by itself, with this error.
@@ -366,7 +399,7 @@ fn anchored(mut config: Config, folder: &TempDir) -> Config {
     config
 }
 
-fn ledger_in(folder: &TempDir) -> Ledger {
+pub(crate) fn ledger_in(folder: &TempDir) -> Ledger {
     let anchor = Some(folder.path().join("anchor"));
     Ledger::new(&folder.path().join("state/ledger"), "silo", anchor, None).unwrap()
 }
@@ -405,7 +438,7 @@ pub(crate) fn records(folder: &TempDir) -> Vec<ClientRecord> {
     store.replay().unwrap().iter().map(|bytes| ClientRecord::decode(bytes).unwrap()).collect()
 }
 
-fn kind(record: &ClientRecord) -> &'static str {
+pub(crate) fn kind(record: &ClientRecord) -> &'static str {
     match record {
         ClientRecord::Joined { .. } => "joined",
         ClientRecord::RosterAdopted { .. } => "roster",

@@ -7,6 +7,7 @@ mod federation;
 mod ledger;
 #[path = "../mock/mod.rs"]
 mod mock;
+mod participation;
 mod rounds;
 mod step;
 mod transport;

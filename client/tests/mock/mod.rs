@@ -13,6 +13,7 @@ use checkpoint::{Manifest, ModelArtifact, OptimizerArtifact, PrivacySpent, Signe
 use client::{Config, Ended, LedgerConfig, RunError};
 use identity::{IdentityKey, Member, Plan, Policy, PrivacyMode, Roster};
 use params::Digest;
+use prost::Message;
 use protocol::{Attempt, ToClient, ToCoordinator, UploadHeader};
 use secagg::ClientId;
 use tokio::runtime::Runtime;
@@ -38,6 +39,8 @@ type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 pub struct Session {
     pub say: mpsc::Sender<Result<v1::ServerEnvelope, Status>>,
     pub heard: Streaming<v1::ClientEnvelope>,
+    /// The kinds and sizes of what was heard.
+    pub sizes: Vec<(String, usize)>,
 }
 
 impl Session {
@@ -54,7 +57,13 @@ impl Session {
     }
 
     pub async fn heard(&mut self) -> ToCoordinator {
-        ToCoordinator::try_from(self.heard.message().await.unwrap().unwrap()).unwrap()
+        let envelope = self.heard.message().await.unwrap().unwrap();
+        let bytes = envelope.encoded_len();
+        let message = ToCoordinator::try_from(envelope).unwrap();
+        let debug = format!("{message:?}");
+        let kind = debug.split([' ', '(', '{']).next().unwrap_or_default().to_owned();
+        self.sizes.push((kind, bytes));
+        message
     }
 
     pub async fn welcome(&mut self, plan: &Plan) -> ToCoordinator {
@@ -116,7 +125,7 @@ impl Federation for Mock {
         request: Request<Streaming<v1::ClientEnvelope>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let (say, said) = mpsc::channel(16);
-        self.sessions.send(Session { say, heard: request.into_inner() }).await.unwrap();
+        self.sessions.send(Session { say, heard: request.into_inner(), sizes: Vec::new() }).await.unwrap();
         Ok(Response::new(Box::pin(ReceiverStream::new(said))))
     }
 

@@ -1,0 +1,86 @@
+//! What training and masking came to.
+
+use std::sync::Arc;
+
+use params::Digest;
+use protocol::{Attempt, ClientInput, JobId, TrainOutcome, Vector};
+
+use super::Driver;
+use crate::RunError;
+use crate::alarm::Kind;
+use crate::jobs::{Masked, TrainFailure};
+use crate::models::Version;
+use crate::training::Made;
+
+impl Driver {
+    pub(super) fn trained(
+        &mut self,
+        job: JobId,
+        at: Attempt,
+        version: Option<(Digest, Version)>,
+        result: Result<Made, TrainFailure>,
+    ) {
+        // A result of something that is not held any more leaves nothing.
+        let Some(held) = self.held.as_mut().filter(|held| held.work == job) else { return };
+        self.kept = version.or(self.kept.take());
+        let outcome = match result {
+            Ok(made) => {
+                let (origin, failed) = (made.contribution.origin(), made.failed.clone());
+                (held.data_version, held.failed) = (made.data_version, failed.is_some());
+                held.made = Some(made);
+                if let Some(why) = failed {
+                    self.training_failed(at, &why);
+                }
+                TrainOutcome::Ready { origin }
+            }
+            Err(TrainFailure::Model(model, why)) => {
+                tracing::error!(round = at.round, "not trained: the model {model} is not trained on: {why}");
+                TrainOutcome::Unavailable
+            }
+            // Only where nothing is promised, or where it follows from the plan and the model alone.
+            Err(why) => {
+                let text = format!("round {} is sat out: training failed; the log says why", at.round);
+                self.alarm.raise(Kind::Training, &text, &why.to_string());
+                TrainOutcome::Unavailable
+            }
+        };
+        self.feed(ClientInput::Trained { job, outcome });
+    }
+
+    pub(super) fn masked(
+        &mut self,
+        job: JobId,
+        at: Attempt,
+        result: Result<Masked, String>,
+    ) -> Result<(), RunError> {
+        let Some(held) = self.held.as_mut().filter(|held| held.masking == Some(job)) else {
+            return Ok(());
+        };
+        let vector = match result {
+            Ok(Masked { origin, vector, failed }) => {
+                let digest = Digest::from_bytes(vector.digest());
+                held.masked = Some((digest, Arc::new(vector)));
+                if let Some(why) = failed {
+                    (held.failed, held.data_version) = (true, None);
+                    self.training_failed(at, &why);
+                }
+                let vector = Vector { origin, digest };
+                self.debit(job, vector)?.then_some(vector)
+            }
+            Err(why) => {
+                tracing::error!(round = at.round, "not masked: {why}");
+                None
+            }
+        };
+        self.feed(ClientInput::Masked { job, vector });
+        Ok(())
+    }
+
+    fn training_failed(&self, at: Attempt, why: &str) {
+        let text = format!(
+            "training failed in round {}: nothing of this silo's data is in it, and no epsilon covers that; the log says why",
+            at.round
+        );
+        self.alarm.raise(Kind::Training, &text, why);
+    }
+}

@@ -1,0 +1,172 @@
+//! Training within limits, and what stands for one that fails.
+//!
+//! # Privacy
+//! In a mode that promises something about records, who takes part and when is an output like the sum. So a training that
+//! fails, however it does, is replaced by what a silo without data contributes, with its full noise, and what comes of either
+//! is told at the plan's time. The operator hears of it, and the ledger calls the round an exact release: what is missing
+//! from the sum is all of the silo's rows. Only where nothing is promised may a silo sit out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use datasets::Dataset;
+use identity::{AuthoredPlan, Contribution, Learned};
+use params::Digest;
+use protocol::{TrainJob, origin_of};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use train::{Stop, StoppableTrainer, Trainer, without_data};
+
+use crate::jobs::TrainFailure;
+use crate::models::Version;
+use crate::tables::{Tables, promises};
+
+/// Makes what trains; it may look at the stop between batches, and is given up where it does not.
+pub type Trainers = Arc<dyn Fn(Stop) -> Box<dyn Trainer> + Send + Sync>;
+
+/// The trainer of the models that plans declare.
+pub(crate) fn trainers() -> Trainers {
+    Arc::new(|stop| Box::new(StoppableTrainer(stop)))
+}
+
+/// Where the silo's data is read and trained on: one thread at a time, whatever becomes of the one before.
+#[derive(Clone)]
+pub(crate) struct Workshop {
+    tables: Tables,
+    trainers: Trainers,
+    busy: Arc<Semaphore>,
+}
+
+/// What a training came to.
+pub(crate) struct Made {
+    pub(crate) contribution: Contribution,
+    /// What takes its place where it cannot be protected; none where nothing is promised, nor for itself.
+    pub(crate) stand_in: Option<Contribution>,
+    /// Of the table that was trained on.
+    pub(crate) data_version: Option<Digest>,
+    /// Why the contribution is made without the data, where it is.
+    pub(crate) failed: Option<String>,
+}
+
+/// Asks a training to stop once its attempt is of no more use.
+#[derive(Default)]
+struct StopWhenDropped(Stop);
+
+impl Drop for StopWhenDropped {
+    fn drop(&mut self) {
+        self.0.ask();
+    }
+}
+
+impl Workshop {
+    pub(crate) fn new(tables: Tables, trainers: Trainers) -> Self {
+        Self { tables, trainers, busy: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// The run's table.
+    pub(crate) async fn read(
+        &self,
+        run: Digest,
+        plan: Arc<AuthoredPlan>,
+    ) -> Result<Arc<Dataset>, TrainFailure> {
+        let (place, tables, of) = (self.place().await?, self.tables.clone(), Arc::clone(&plan));
+        let read = spawn_blocking(move || {
+            let _place = place;
+            tables.read(run, &of)
+        });
+        match read.await {
+            Ok(read) => Ok(read?),
+            Err(why) if promises(&plan) => {
+                tracing::error!("reading the data failed, which is a fault of this program: {why}");
+                Ok(Arc::new(Dataset::empty(&plan.data)))
+            }
+            Err(why) => Err(TrainFailure::Training(why.to_string())),
+        }
+    }
+
+    /// Trains on this version of the model.
+    ///
+    /// # Errors
+    /// [`TrainFailure`]: where something is promised, only what follows from the plan and the model.
+    pub(crate) async fn train(&self, job: TrainJob, version: &Version) -> Result<Made, TrainFailure> {
+        let plan = Arc::clone(&job.plan);
+        let clip_norm = plan.clip_norm_after(&version.state).map_err(TrainFailure::Training)?;
+        // Of what is trained on, not of what was asked for.
+        let origin = origin_of(&plan, &version.params, &version.state);
+        let made = |learned: Learned| Contribution::new(origin, learned);
+        let until = Instant::now() + limit(&plan);
+        let stop = StopWhenDropped::default();
+        // Beside the training, so that it is there at the plan's time.
+        let stand_in = promises(&plan).then(|| {
+            let (plan, model, seed) = (Arc::clone(&plan), version.params.clone(), job.seed.clone());
+            spawn_blocking(move || without_data(&plan, &model, clip_norm, *seed))
+        });
+        let training = self.train_on_data(job, version, clip_norm, stop.0.clone());
+        let trained = timeout_at(until, training).await.unwrap_or_else(|_| {
+            let limit_ms = limit(&plan).as_millis();
+            Err(TrainFailure::Training(format!("it took longer than the {limit_ms} ms that the plan gives")))
+        });
+        drop(stop);
+        let Some(stand_in) = stand_in else {
+            let (learned, version) = trained?;
+            let data_version = Some(version);
+            return Ok(Made { contribution: made(learned), stand_in: None, data_version, failed: None });
+        };
+        let stand_in = stand_in.await.map_err(|panic| TrainFailure::Training(panic.to_string()))?;
+        let stand_in = made(stand_in.map_err(|why| TrainFailure::Training(why.to_string()))?.into());
+        if plan.timing.ready_after_ms > 0 {
+            // How long it took, and whether it failed, would tell of the data.
+            sleep_until(until).await;
+        }
+        Ok(match trained {
+            Ok((learned, version)) => Made {
+                contribution: made(learned),
+                stand_in: Some(stand_in),
+                data_version: Some(version),
+                failed: None,
+            },
+            Err(why) => Made {
+                contribution: stand_in,
+                stand_in: None,
+                data_version: None,
+                failed: Some(why.to_string()),
+            },
+        })
+    }
+
+    async fn train_on_data(
+        &self,
+        job: TrainJob,
+        version: &Version,
+        clip_norm: Option<f64>,
+        stop: Stop,
+    ) -> Result<(Learned, Digest), TrainFailure> {
+        let place = self.place().await?;
+        let (tables, trainers, model) =
+            (self.tables.clone(), Arc::clone(&self.trainers), version.params.clone());
+        let train = move || {
+            let _place = place;
+            let data = tables.read(job.head.run_id, &job.plan)?;
+            stop.check().map_err(|why| TrainFailure::Training(why.to_string()))?;
+            let trained = trainers(stop).train(&job.plan, &model, &data, clip_norm, *job.seed);
+            let trained = trained.map_err(|why| TrainFailure::Training(why.to_string()))?;
+            Ok((trained.into(), data.version()))
+        };
+        spawn_blocking(train).await.map_err(|panic| TrainFailure::Training(panic.to_string()))?
+    }
+
+    /// Waits until no other thread reads or trains: of one that hangs, there is never a second.
+    async fn place(&self) -> Result<OwnedSemaphorePermit, TrainFailure> {
+        let place = Arc::clone(&self.busy).acquire_owned().await;
+        place.map_err(|why| TrainFailure::Training(why.to_string()))
+    }
+}
+
+/// How long a training may take once it has its model. Where nothing is promised it is of use until its step is over.
+fn limit(plan: &AuthoredPlan) -> Duration {
+    match promises(plan) {
+        true => Duration::from_millis(plan.timing.training_limit_ms()),
+        false => Duration::from_millis(plan.timing.round_deadline_ms / 2),
+    }
+}

@@ -1,0 +1,339 @@
+//! Who takes part, when, and with what, in every mode that promises something about records: never what a row says.
+
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use client::Trainers;
+use datasets::Dataset;
+use identity::{Plan, Privacy};
+use ledger::What;
+use params::{Digest, Params};
+use protocol::{Attempt, Decline, ToClient, ToCoordinator};
+use train::{Stop, StoppableTrainer, TrainError, Trained, Trainer};
+
+use crate::crossed::{binding, opened, read};
+use crate::federation::{Federation, UNMASKED, kind, ledger_in, plan, records};
+use crate::mock::{FIRST, genesis};
+
+const CLIP: f64 = 0.5;
+/// What noise and rounding add to a vector of this few coordinates, with room.
+const TOLERANCE: f64 = 0.02;
+/// Long enough for a training on three rows, on a machine that does much else.
+const READY_AFTER_MS: u64 = 4_000;
+/// A row that each of these tables has in its middle, and what may stand in its place.
+const FITS: &str = "1,0.9,0.8,0.7";
+/// A row that trainers which fail fail over.
+const FATAL: &str = "1,0.5,0.5,0.5";
+const MISFITS: [&str; 6] =
+    ["9,0.9,0.8,0.7", ",0.9,0.8,0.7", "1,,0.8,0.7", "1,tall,0.8,0.7", "1,inf,0.8,0.7", "1,0.9"];
+
+/// How a trainer fails over the fatal row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Failure {
+    Panic,
+    Hang,
+    Memory,
+    Error,
+}
+
+/// Fails in its way where it sees the fatal row, and else trains.
+struct Failing {
+    stop: Stop,
+    failure: Failure,
+    /// Where it hangs until the test lets go.
+    hold: Arc<Mutex<Receiver<()>>>,
+    hung: Arc<AtomicUsize>,
+}
+
+impl Trainer for Failing {
+    fn train(
+        &mut self,
+        plan: &Plan,
+        model: &Params,
+        data: &Dataset,
+        clip_norm: Option<f64>,
+        seed: [u8; 32],
+    ) -> Result<Trained, TrainError> {
+        let fatal = (0..data.rows())
+            .any(|row| data.fits(row) && data.row(row).unwrap().windows(2).all(|two| two[0] == two[1]));
+        match (fatal, self.failure) {
+            (false, _) => {}
+            (true, Failure::Panic) => panic!("planted"),
+            (true, Failure::Memory) => drop(Vec::<u64>::with_capacity(usize::MAX)),
+            (true, Failure::Error) => return Err(TrainError::Tensor("planted".into())),
+            (true, Failure::Hang) => {
+                self.hung.fetch_add(1, SeqCst);
+                // Ends with the test, which lets its end of the channel go.
+                let _ = self.hold.lock().unwrap().recv();
+            }
+        }
+        StoppableTrainer(self.stop.clone()).train(plan, model, data, clip_norm, seed)
+    }
+}
+
+fn failing(failure: Failure) -> (Trainers, Sender<()>, Arc<AtomicUsize>) {
+    let (let_go, hold) = channel();
+    let (hold, hung) = (Arc::new(Mutex::new(hold)), Arc::new(AtomicUsize::new(0)));
+    let hanging = Arc::clone(&hung);
+    let trainers: Trainers = Arc::new(move |stop| {
+        let (hold, hung) = (Arc::clone(&hold), Arc::clone(&hanging));
+        Box::new(Failing { stop, failure, hold, hung })
+    });
+    (trainers, let_go, hung)
+}
+
+/// With all rows in each batch and the noise that a plan cannot have less of, which is next to none.
+fn nearly_exact(privacy: impl Fn(f64, f64, f64) -> Privacy) -> Plan {
+    let privacy = privacy(1e15, 1e-5, 2e-4);
+    let base = plan();
+    let mut exact = Plan { privacy, ..sim::private_plan(4, 9, 50.0) };
+    (exact.cohort, exact.timing) = (base.cohort, base.timing);
+    exact.training.learning_rate = 1.0;
+    exact.timing.round_deadline_ms = 30_000;
+    exact.timing.ready_after_ms = READY_AFTER_MS;
+    exact.validate().unwrap();
+    exact
+}
+
+fn in_each_silo() -> Plan {
+    nearly_exact(|epsilon, delta, noise_multiplier| Privacy::SiloDpSgd {
+        epsilon,
+        delta,
+        noise_multiplier,
+        clip_norm: CLIP,
+        sampling_rate: 1.0,
+        divisor: 1.0,
+        local_steps: 1,
+        scale_bits: 16,
+        batch_rows_max: 64,
+        coordinate_max: 4.0,
+        fraction_bits: 20,
+    })
+}
+
+fn of_sums() -> Plan {
+    nearly_exact(|epsilon, delta, noise_multiplier| Privacy::DistributedDpSgd {
+        epsilon,
+        delta,
+        noise_multiplier,
+        clip_norm: CLIP,
+        sampling_rate: 1.0,
+        divisor: 1.0,
+        scale_bits: 16,
+        batch_rows_max: 64,
+        remove_excess_noise: false,
+        adaptive_clip: None,
+    })
+}
+
+fn of_updates() -> Plan {
+    nearly_exact(|epsilon, delta, noise_multiplier| Privacy::DistributedDpFedavg {
+        epsilon,
+        delta,
+        noise_multiplier,
+        clip_norm: CLIP,
+        scale_bits: 16,
+        remove_excess_noise: false,
+        adaptive_clip: None,
+    })
+}
+
+fn at_the_coordinator() -> Plan {
+    nearly_exact(|epsilon, delta, noise_multiplier| Privacy::CentralDpFedavg {
+        epsilon,
+        delta,
+        noise_multiplier,
+        clip_norm: CLIP,
+        scale_bits: 16,
+        adaptive_clip: None,
+    })
+}
+
+/// What others see of a round, what is in it, and what stays in the silo.
+struct Seen {
+    /// Kinds and sizes of all messages, in their order, and the size of the vector.
+    messages: Vec<(String, usize)>,
+    ready_after: Duration,
+    /// In units of the clip norm's.
+    vector: Vec<f64>,
+    ledger: Vec<&'static str>,
+    alarms: String,
+}
+
+async fn federation(plan: &Plan, table: Option<&str>, trainers: Trainers) -> Federation {
+    let (_, file) = genesis(plan);
+    let chunks = wire::model_chunks(0, plan.initial_model().digest(), file.into()).collect();
+    let change = |config: &mut client::Config| {
+        match table {
+            Some(table) => std::fs::write(&config.data, table).unwrap(),
+            None => std::fs::remove_file(&config.data).unwrap(),
+        }
+        config.policy.privacy_modes = [plan.mode()].into();
+        config.policy.epsilon_max = 1e16;
+        config.tells_data_version = true;
+    };
+    Federation::training(plan.clone(), chunks, change, trainers).await
+}
+
+/// A whole round of the daemon with this table.
+async fn round(plan: &Plan, table: Option<String>, failure: Failure) -> Seen {
+    let (trainers, let_go, _) = failing(failure);
+    let mut all = federation(plan, table.as_deref(), trainers).await;
+    let opens = Instant::now();
+    let said = all.say(all.open(FIRST)).await;
+    let ready_after = opens.elapsed();
+    let ToCoordinator::Advertise { advert, .. } = said else { panic!("{said:?}") };
+    let binding = binding(Digest::sha256(b"run"), plan, FIRST, plan.initial_model().digest());
+    let sum = opened(&mut all, &binding, advert, plan).await;
+    drop(let_go);
+    let mut messages = std::mem::take(&mut all.session.sizes);
+    messages.push(("vector".into(), sum.len()));
+    let folder = all.left().await;
+    assert_eq!(
+        records(&folder).iter().map(kind).filter(|kind| *kind != "told").collect::<Vec<_>>(),
+        UNMASKED
+    );
+    let account = ledger_in(&folder).inspect().unwrap().account;
+    let ledger = account
+        .entries()
+        .iter()
+        .map(|entry| match &entry.what {
+            What::Debit { cost, .. } => {
+                assert_eq!(Some(cost.event), plan.event());
+                "debit"
+            }
+            What::ExactRelease { .. } => "exact",
+            What::OperatorAcceptsLoss { .. } => "loss",
+        })
+        .collect();
+    let alarms = std::fs::read_to_string(folder.path().join("state/alarms.json")).unwrap_or_default();
+    let vector = match plan.privacy {
+        // The step, of the one silo that has a weight in the sum.
+        Privacy::SiloDpSgd { .. } => {
+            let unit = 1.0 / plan.training.learning_rate;
+            read(plan, &sum).into_iter().map(|value| f64::from(value) * unit).collect()
+        }
+        _ => sum.iter().map(|lane| f64::from(lane.cast_signed()) / f64::from(1 << 16)).collect(),
+    };
+    Seen { messages, ready_after, vector, ledger, alarms }
+}
+
+fn table(middle: &str) -> Option<String> {
+    Some(format!("label,a,b,c\n0,0.1,0.2,0.3\n{middle}\n1,0.2,0.4,0.6\n"))
+}
+
+fn norm(vector: &[f64]) -> f64 {
+    vector.iter().map(|value| value.powi(2)).sum::<f64>().sqrt()
+}
+
+fn distance(one: &[f64], other: &[f64]) -> f64 {
+    assert_eq!(one.len(), other.len());
+    norm(&one.iter().zip(other).map(|(a, b)| a - b).collect::<Vec<_>>())
+}
+
+/// What holds in every mode that promises something.
+async fn nobody_sees_what_a_row_says(plan: Plan, one_record_is_the_unit: bool) {
+    let mut cases = vec![("fits".to_owned(), table(FITS), Failure::Error)];
+    cases.extend(MISFITS.map(|row| (row.to_owned(), table(row), Failure::Error)));
+    let no_rows =
+        [Some("label,a,b,c\n".to_owned()), Some(String::new()), Some("label,a\n1,2\n".to_owned()), None];
+    cases.extend(no_rows.map(|table| (format!("{table:?}"), table, Failure::Error)));
+    let failures = [Failure::Panic, Failure::Hang, Failure::Memory, Failure::Error];
+    cases.extend(failures.map(|failure| (format!("{failure:?}"), table(FATAL), failure)));
+    let rounds = cases.into_iter().map(|(case, table, failure)| {
+        let plan = plan.clone();
+        tokio::spawn(async move { (case, round(&plan, table, failure).await) })
+    });
+    let rounds: Vec<_> = rounds.collect();
+    let mut seen = Vec::new();
+    for round in rounds {
+        seen.push(round.await.unwrap());
+    }
+    let fits = &seen[0].1;
+    assert!(norm(&fits.vector) > 0.1 && fits.alarms.is_empty(), "{:?} {}", fits.vector, fits.alarms);
+    let misfit = &seen[1].1;
+    for (case, seen) in &seen {
+        assert_eq!(seen.messages, fits.messages, "{case}");
+        // Not sooner than the plan says and not as late as its step allows; between lies what the machine does else.
+        let (soonest, latest) =
+            (Duration::from_millis(READY_AFTER_MS), Duration::from_millis(3 * READY_AFTER_MS));
+        assert!((soonest..latest).contains(&seen.ready_after), "{case}: {:?}", seen.ready_after);
+        assert_eq!(case == "fits", seen.alarms.is_empty(), "{case}: {}", seen.alarms);
+        let moved = distance(&seen.vector, &fits.vector);
+        match &**case {
+            "fits" => assert_eq!(seen.ledger, ["debit"]),
+            row if MISFITS.contains(&row) => {
+                assert_eq!(seen.ledger, ["debit"], "{case}");
+                let most = if one_record_is_the_unit { CLIP } else { 2.0 * CLIP };
+                assert!(moved <= most + TOLERANCE, "{case} moves the sum by {moved}");
+                if one_record_is_the_unit {
+                    assert!(moved > 0.05, "{case}: the row was in the batch");
+                    assert!(distance(&seen.vector, &misfit.vector) < TOLERANCE, "{case} adds something");
+                }
+            }
+            "Panic" | "Hang" | "Memory" | "Error" => {
+                assert_eq!(seen.ledger, ["debit", "exact"], "{case}");
+                assert!(norm(&seen.vector) < TOLERANCE, "{case}: {:?}", seen.vector);
+            }
+            _ => {
+                assert_eq!(seen.ledger, ["debit"], "{case}");
+                assert!(norm(&seen.vector) < TOLERANCE, "{case}: {:?}", seen.vector);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_silo_dp_sgd_nobody_sees_whether_a_row_fits_or_training_fails() {
+    nobody_sees_what_a_row_says(in_each_silo(), true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_distributed_dp_sgd_nobody_sees_whether_a_row_fits_or_training_fails() {
+    nobody_sees_what_a_row_says(of_sums(), true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_distributed_dp_fedavg_nobody_sees_whether_a_row_fits_or_training_fails() {
+    nobody_sees_what_a_row_says(of_updates(), false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_central_dp_fedavg_nobody_sees_whether_a_row_fits_or_training_fails() {
+    nobody_sees_what_a_row_says(at_the_coordinator(), false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_is_promised_a_silo_whose_training_fails_sits_that_round_out_and_lives() {
+    for failure in [Failure::Panic, Failure::Hang, Failure::Memory, Failure::Error] {
+        let (trainers, let_go, hung) = failing(failure);
+        let mut all = federation(&plan(), table(FATAL).as_deref(), trainers).await;
+        let reason = Decline::Unavailable;
+        let declined = ToCoordinator::Declined { round: Some(1), reason };
+        for attempt in 1..=2 {
+            assert_eq!(all.say(all.open(Attempt { round: 1, attempt })).await, declined, "{failure:?}");
+        }
+        assert_eq!(hung.load(SeqCst), usize::from(failure == Failure::Hang), "never two that hang");
+        drop(let_go);
+        all.left().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beside_a_training_that_hangs_no_other_begins_until_it_has_ended() {
+    let (trainers, let_go, hung) = failing(Failure::Hang);
+    let mut plan = of_sums();
+    plan.timing.ready_after_ms = 1_000;
+    let mut all = federation(&plan, table(FATAL).as_deref(), trainers).await;
+    for attempt in 1..=3 {
+        let said = all.say(all.open(Attempt { round: 1, attempt })).await;
+        assert!(matches!(said, ToCoordinator::Advertise { .. }), "{said:?}");
+        assert_eq!(hung.load(SeqCst), 1);
+        let outcome = protocol::RoundOutcome::TooFewAdverts { got: 1, need: 3 };
+        all.session.say(ToClient::Aborted { at: Attempt { round: 1, attempt }, outcome }).await;
+    }
+    drop(let_go);
+    all.left().await;
+}
