@@ -211,7 +211,8 @@ mod tests {
         four.succeeds_by(&one, &[two.clone(), three.clone()]).unwrap();
         // Those that it has passed already say nothing.
         four.succeeds_by(&two, &[one.clone(), two.clone(), three.clone()]).unwrap();
-        for skipped in [&[three.clone()][..], &[two.clone()], &[], &[three, two]] {
+        let backwards = [three.clone(), two.clone()];
+        for skipped in [std::slice::from_ref(&three), std::slice::from_ref(&two), &[], &backwards] {
             assert!(four.succeeds_by(&one, skipped).is_err());
         }
     }
