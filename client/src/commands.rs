@@ -25,6 +25,9 @@ pub(crate) enum Command {
     /// The ledger of what this silo's data has spent; `folkmoot ledger` shows and verifies it.
     #[command(subcommand)]
     Ledger(LedgerCommand),
+    /// What this silo remembers of the coordinator's audit log.
+    #[command(subcommand)]
+    Witness(WitnessCommand),
     /// Say step by step what keeps this silo from its coordinator.
     Doctor {
         /// The configuration file.
@@ -72,6 +75,21 @@ pub(crate) enum LedgerCommand {
     },
 }
 
+/// What is done about a memory that is lost.
+#[derive(Subcommand, Debug)]
+pub(crate) enum WitnessCommand {
+    /// Go on without it: the next state of the log that the coordinator shows is taken as it is. Compare it with what
+    /// another member sees. Stop the daemon first.
+    Forget {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// What happened; it stays in the journal.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+}
+
 pub(crate) fn run(command: Command) -> ExitCode {
     let ended = match command {
         Command::Enroll(enroll) => run_enroll(enroll),
@@ -80,6 +98,7 @@ pub(crate) fn run(command: Command) -> ExitCode {
             accept(&config, &digest, yes).map_err(failed)
         }
         Command::Ledger(LedgerCommand::Accept { config, reason }) => accept_loss(&config, &reason),
+        Command::Witness(WitnessCommand::Forget { config, reason }) => forget_witness(&config, &reason),
         Command::Doctor { config } => doctor(&config),
     };
     match ended {
@@ -166,6 +185,20 @@ fn accept_loss(path: &std::path::Path, reason: &str) -> Result<(), (u8, String)>
     println!("{file}: copied {copied} debits from the journal; the ledger ends with {head}");
     if forgotten > 0 {
         println!("{file}: {forgotten} debits of this silo's own are accepted as lost to its journal");
+    }
+    Ok(())
+}
+
+fn forget_witness(path: &std::path::Path, reason: &str) -> Result<(), (u8, String)> {
+    if reason.trim().is_empty() {
+        return Err((EXIT_CONFIGURATION, "--reason is empty: say what happened".into()));
+    }
+    let loaded =
+        Config::load(path).map_err(|why| (EXIT_CONFIGURATION, format!("{}: {why}", path.display())))?;
+    let forgot = crate::forget_witness(loaded, reason);
+    match forgot.map_err(|why| failed(crate::with_causes(&why)))? {
+        true => println!("the journal says so; the daemon goes on with what the coordinator shows next"),
+        false => println!("nothing is missing: nothing was changed"),
     }
     Ok(())
 }

@@ -245,7 +245,7 @@ impl Driver {
                 self.offers.settle();
                 self.feed(ClientInput::AcceptRoster { roster });
             }
-            Event::Seen(Seen::Members(members)) => self.feed(ClientInput::Witnessed { members }),
+            Event::Seen(Seen::Log(seen)) => self.feed(ClientInput::Witnessed(seen)),
             Event::Seen(Seen::Contradiction(why)) => self.ended = Some(Err(RunError::History(why))),
             Event::Tick => self.feed(ClientInput::Tick),
             Event::Done(Ok(done)) => self.done(done)?,

@@ -389,8 +389,10 @@ privacy_modes = [\"distributed_dp_sgd\"]
 authors = AUTHORS
 # A later roster waits until you have looked at it: folkmoot-client roster show, roster accept.
 roster_changes = \"by_hand\"
-# So many other silos must have cosigned the coordinator's audit log, as this silo sees it, before it goes on.
-witnesses_min = 1
+# So many other silos must have cosigned the coordinator's audit log within three minutes, as this silo sees it, before it
+# goes on. More than corrupt_min, since those cosign whatever the coordinator shows; and no cohort has fewer than two others.
+# Raise it with corrupt_min, up to the silos that are always there. 0 asks for none.
+witnesses_min = 2
 # A journal restored from a snapshot cannot be told from the newest one: by this line you accept that.
 accepts_undetected_rollback = true
 ";

@@ -54,7 +54,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use protocol::{ClientRecord, ParticipantError, RecordError, RunEnd};
+use protocol::{ClientRecord, Participant, ParticipantError, RecordError, RunEnd, WitnessState};
 use store::{FileStore, JournalKind, Opened, Store, StoreError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -78,6 +78,8 @@ use training::Workshop;
 pub use transport::Tls;
 use witness::Watchman;
 
+/// What the silo remembers of the coordinator's audit log, in its state folder.
+const WITNESS: &str = "witness";
 /// News that may wait for the driver; beyond it the link stops reading, and the coordinator waits.
 const NEWS_WAITING: usize = 256;
 /// What the watchman has seen, waiting for the driver: only the newest matters.
@@ -159,6 +161,16 @@ pub enum RunError {
     /// The silo's memory of the coordinator's audit log cannot be used.
     #[error(transparent)]
     Memory(#[from] audit::WitnessError),
+    /// What this silo remembered of that log is gone.
+    #[error(
+        "`{}` is missing, and the journal says that this silo remembered a state of the coordinator's audit log there: \
+         without it a rewritten log goes unseen. Restore the file; where it is lost for good, run `folkmoot-client witness \
+         forget --config FILE --reason TEXT` and compare the log's checkpoint with another member's", memory.display()
+    )]
+    ForgottenLog {
+        /// The file.
+        memory: PathBuf,
+    },
     /// The coordinator's audit log contradicts what was signed before.
     #[error("this silo takes no further part: {0}")]
     History(String),
@@ -194,6 +206,7 @@ impl RunError {
             Self::Store(_) | Self::Append(_) | Self::Record(_) | Self::Departures(_) | Self::Memory(_) => {
                 EXIT_FAILURE
             }
+            Self::ForgottenLog { .. } => EXIT_FAILURE,
             Self::RefusedByCoordinator(_) | Self::RefusedRun(_) | Self::History(_) => EXIT_REFUSED,
             Self::Contradiction { .. } => EXIT_REFUSED,
         }
@@ -225,6 +238,7 @@ pub fn main_with(args: Args) -> ExitCode {
         }
         println!("{}: the configuration can be used", path.display());
         loaded.config.ledger.notes().for_each(|note| println!("note: {note}"));
+        loaded.config.policy.notes().for_each(|note| println!("note: {note}"));
         return ExitCode::SUCCESS;
     }
     if let Err(why) = telemetry::init(&loaded.config.log, loaded.config.log_json) {
@@ -232,6 +246,7 @@ pub fn main_with(args: Args) -> ExitCode {
         return ExitCode::from(EXIT_CONFIGURATION);
     }
     loaded.config.ledger.notes().for_each(|note| tracing::warn!("{note}"));
+    loaded.config.policy.notes().for_each(|note| tracing::warn!("{note}"));
     let runtime = match daemon::runtime() {
         Ok(runtime) => runtime,
         Err(why) => {
@@ -329,17 +344,9 @@ pub async fn run_with(
         .map_err(|why| RunError::Departures(why.into()))?;
     let (newest, roster) = watch::channel(Arc::new(profile.roster.clone()));
     let (report, seen) = mpsc::channel(SEEN_WAITING);
-    let watchman = Watchman {
-        channel: channel.clone(),
-        memory: audit::Witness::open(&config.state_dir.join("witness"), log.clone())?,
-        log,
-        key,
-        own,
-        roster,
-        patience: patience.clone(),
-        receipts: config.state_dir.join("receipts"),
-        report,
-    };
+    let remembered = config.state_dir.join(WITNESS);
+    let memory = audit::Witness::open(&remembered, log.clone())?;
+    let watching = (channel.clone(), patience.clone());
     let alarm = Alarm::new(&config.state_dir, daemon::wall_ms);
     let driver = Driver::open(Parts {
         spending: Spending::new(ledger, &profile.identity, &profile.policy, daemon::wall_ms),
@@ -356,6 +363,14 @@ pub async fn run_with(
         roster: newest,
         seen,
     })?;
+    let WitnessState { remembers, newest_receipt } = driver.witness_state();
+    if remembers && memory.last().is_none() {
+        return Err(RunError::ForgottenLog { memory: remembered });
+    }
+    let (channel, patience) = watching;
+    let receipts = config.state_dir.join("receipts");
+    let watchman =
+        Watchman { channel, memory, log, key, own, roster, patience, receipts, newest_receipt, report };
     let mut tasks = JoinSet::new();
     if let Some(transport) = transport {
         tasks.spawn(renewal::keep(transport, renewing));
@@ -374,6 +389,22 @@ fn open_journal(config: &Config, vault: Option<Arc<Vault>>) -> Result<Opened, St
         }
         None => FileStore::open(&config.state_dir, JournalKind::Client, |_, _, _| Ok(())),
     }
+}
+
+/// Goes on without what was remembered of the coordinator's audit log; false where nothing is missing.
+fn forget_witness(loaded: Loaded, reason: &str) -> Result<bool, RunError> {
+    let Loaded { config, profile, vault, .. } = loaded;
+    let mut journal = open_journal(&config, vault)?.store;
+    let records: Result<Vec<_>, _> =
+        journal.replay()?.iter().map(|bytes| ClientRecord::decode(bytes)).collect();
+    let participant = Participant::recover(profile, &records.map_err(RunError::Record)?)?;
+    let missing = !config.state_dir.join(WITNESS).exists();
+    let forgets = participant.witness_state().remembers && missing;
+    if forgets {
+        let record = ClientRecord::WitnessForgotten { reason: reason.to_owned() };
+        journal.append_all(&[record.encode()]).map_err(RunError::Append)?;
+    }
+    Ok(forgets)
 }
 
 /// Goes on with a ledger, or a journal, that lacks entries.

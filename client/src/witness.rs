@@ -4,7 +4,7 @@
 //! remembers, and cosigns. A coordinator that rewrites its history, or shows two, contradicts what it signed: the
 //! daemon ends and keeps both texts. It also keeps a receipt for each of its uploads.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use audit::{Witness, WitnessError};
 use ed25519_dalek::SigningKey;
 use identity::AuthorisedRoster;
+use params::Digest;
+use protocol::Witnessed;
 use secagg::ClientId;
 use tlog::{Receipt, VerifierKey};
 use tokio::sync::{mpsc, watch};
@@ -23,13 +25,17 @@ use wire::{limits, v1};
 use crate::link::said;
 use crate::patience::{Patience, within};
 
-/// Another member's cosignature counts for so long after it was seen.
-const FRESH: Duration = Duration::from_secs(120);
+/// A log that has not grown is cosigned again after so long: what counts with the others is the time in a cosignature.
+const COSIGN_AGAIN: Duration = Duration::from_secs(30);
+/// The coordinator's event of an upload.
+const UPLOAD: &str = "upload.received";
+/// So many receipts come at once, at most; more of them are fetched without waiting for the next heartbeat.
+const RECEIPTS_AT_ONCE: usize = 16;
 
 /// What the driver hears.
 pub(crate) enum Seen {
-    /// So many other members have cosigned lately.
-    Members(usize),
+    /// It continues what was seen before.
+    Log(Witnessed),
     /// The log contradicts what its owner signed before.
     Contradiction(String),
 }
@@ -45,22 +51,23 @@ pub(crate) struct Watchman {
     pub(crate) roster: watch::Receiver<Arc<AuthorisedRoster>>,
     pub(crate) patience: Patience,
     pub(crate) receipts: PathBuf,
+    /// Receipts of later entries than this are asked for.
+    pub(crate) newest_receipt: Option<u64>,
     pub(crate) report: mpsc::Sender<Seen>,
 }
 
 impl Watchman {
     /// Watches until the daemon ends or the log contradicts itself.
     pub(crate) async fn keep(mut self) {
-        let mut cosigned: BTreeMap<ClientId, Instant> = BTreeMap::new();
-        let mut newest_receipt = None;
+        let mut cosigned = None;
         loop {
-            match self.beat(&mut newest_receipt).await {
-                Ok(members) => {
-                    let now = Instant::now();
-                    cosigned.extend(members.into_iter().map(|member| (member, now)));
-                    cosigned.retain(|_, at| now.duration_since(*at) < FRESH);
-                    if self.report.send(Seen::Members(cosigned.len())).await.is_err() {
+            match self.beat(&mut cosigned).await {
+                Ok((seen, more)) => {
+                    if self.report.send(Seen::Log(seen)).await.is_err() {
                         return;
+                    }
+                    if more {
+                        continue;
                     }
                 }
                 Err(Missed::Contradiction(why)) => {
@@ -79,12 +86,12 @@ impl Watchman {
         }
     }
 
-    /// One heartbeat; gives the other members whose cosignatures the checkpoint carries.
-    async fn beat(&mut self, newest_receipt: &mut Option<u64>) -> Result<BTreeSet<ClientId>, Missed> {
+    /// One heartbeat; `cosigned` is when this silo cosigned last. Gives what was seen, and whether there are more receipts.
+    async fn beat(&mut self, cosigned: &mut Option<Instant>) -> Result<(Witnessed, bool), Missed> {
         let patience = self.patience.current();
         let mut log =
             AuditClient::new(self.channel.clone()).max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
-        let request = v1::WitnessRequest { seen: self.memory.size(), receipts_after: *newest_receipt };
+        let request = v1::WitnessRequest { seen: self.memory.size(), receipts_after: self.newest_receipt };
         let v1::WitnessReply { checkpoint, proof, receipts } =
             within(patience, log.witness(request)).await?.into_inner();
         let hashes = proof.iter().map(|hash| <[u8; 32]>::try_from(hash.as_slice()));
@@ -101,9 +108,11 @@ impl Watchman {
             WitnessError::Contradiction { .. } => Missed::Contradiction(why.to_string()),
             other => Missed::Other(other.to_string()),
         })?;
+        let more = receipts.len() >= RECEIPTS_AT_ONCE;
+        let mut receipted = Vec::new();
         for receipt in receipts {
-            self.keep_receipt(&receipt)?;
-            *newest_receipt = Some(receipt.index);
+            receipted.extend(self.keep_receipt(&receipt)?.map(|upload| (upload, receipt.index)));
+            self.newest_receipt = self.newest_receipt.max(Some(receipt.index));
         }
         let others: BTreeMap<String, (ClientId, VerifierKey)> = roster
             .keys()
@@ -117,23 +126,26 @@ impl Watchman {
         let keys: Vec<VerifierKey> = others.values().map(|(_, key)| key.clone()).collect();
         let valid =
             audit::cosignatures_by(&checkpoint, &keys).map_err(|why| Missed::Other(why.to_string()))?;
-        if self.memory.size() > before {
+        let again = cosigned.is_none_or(|last| last.elapsed() >= COSIGN_AGAIN);
+        if self.memory.size() > before || again {
             let size = self.memory.size();
             match within(patience, log.cosign(v1::CosignRequest { line, size })).await {
-                Ok(_) => {}
+                Ok(_) => *cosigned = Some(Instant::now()),
                 // A newer checkpoint took this one's place meanwhile: the next heartbeat cosigns that.
                 Err(why) if why.code() == Code::FailedPrecondition => {}
                 Err(why) => return Err(why.into()),
             }
         }
-        Ok(valid.into_iter().filter_map(|(name, _)| others.get(&name).map(|(id, _)| *id)).collect())
+        let times = valid.into_iter().filter_map(|(name, time_s)| Some((others.get(&name)?.0, time_s)));
+        Ok((Witnessed { cosigned: times.collect(), receipts: receipted }, more))
     }
 
-    /// A receipt is kept only where it proves what it says.
-    fn keep_receipt(&self, receipt: &v1::Receipt) -> Result<(), Missed> {
+    /// A receipt is kept only where it proves what it says; gives the upload of this silo's that it is of, where it proves
+    /// that for the very state that is remembered: one for another history proves nothing to this silo.
+    fn keep_receipt(&self, receipt: &v1::Receipt) -> Result<Option<Digest>, Missed> {
         let wrong = |why: String| Missed::Other(format!("the receipt of entry {}: {why}", receipt.index));
         let parsed = Receipt::parse(&receipt.proof).map_err(|why| wrong(why.to_string()))?;
-        parsed.verify(&receipt.entry, &self.log).map_err(|why| wrong(why.to_string()))?;
+        let proven = parsed.verify(&receipt.entry, &self.log).map_err(|why| wrong(why.to_string()))?;
         let event = audit::Event::decode(&receipt.entry).map_err(|why| wrong(why.to_string()))?;
         let name = format!(
             "{:06}-{}.tlog-proof",
@@ -147,7 +159,10 @@ impl Watchman {
                 .and_then(|()| store::write_replacing(&path, receipt.proof.as_bytes()))
                 .map_err(|why| why.to_string())
         });
-        kept.map_err(wrong)
+        kept.map_err(wrong)?;
+        let own = event.action == UPLOAD && event.actor.id == format!("silo-{}", self.own);
+        let upload = event.digest.as_deref().and_then(|digest| digest.parse().ok());
+        Ok(upload.filter(|_| own && self.memory.last() == Some(&proven)))
     }
 }
 

@@ -84,7 +84,7 @@ impl Trust {
         let policy = format!(
             "cohort_min = 3\nhonest_min = 2\ncorrupt_min = 1\nepsilon_max = 1.0\ndelta_max = 1e-5\n\
              privacy_modes = [\"fedavg\"]\nrepeats_without_dp = 1000\nauthors = [\"{author}\"]\n\
-             roster_changes = \"auto\"\nwitnesses_min = 1\naccepts_undetected_rollback = true\n"
+             roster_changes = \"auto\"\nwitnesses_min = 2\naccepts_undetected_rollback = true\n"
         );
         fs::write(trust.path("policy.toml"), policy).unwrap();
         trust

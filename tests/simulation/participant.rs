@@ -9,6 +9,7 @@ mod plans;
 mod quarantine;
 mod sets;
 mod steps;
+mod witnesses;
 pub(crate) mod world;
 
 use ed25519_dalek::Signer;

@@ -1,6 +1,6 @@
 //! The server's steps, done again, and the records that cannot be true.
 
-use protocol::{ClientInput, Contradiction, StepJob, StepOutcome};
+use protocol::{ClientInput, Contradiction, StepJob, StepOutcome, WitnessState};
 use tokio::task::block_in_place;
 
 use super::Driver;
@@ -15,6 +15,11 @@ const PROGRESS_EVERY: usize = 50;
 const EVIDENCE: &str = "contradiction";
 
 impl Driver {
+    /// What the journal says of this silo as a witness.
+    pub(crate) fn witness_state(&self) -> WitnessState {
+        self.participant.witness_state()
+    }
+
     /// A later job takes the place of an earlier one: that is of a run that the coordinator has left.
     pub(super) fn verify_step(&mut self, job: StepJob) {
         let (round, behind) = (job.manifest.round, job.behind);

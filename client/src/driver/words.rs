@@ -19,7 +19,13 @@ pub(super) fn note(record: &ClientRecord) {
         }
         ClientRecord::ChainHead(_) => tracing::debug!("a checkpoint's record follows from the chain"),
         ClientRecord::StepVerified { .. } => tracing::debug!("a checkpoint follows from its published sum"),
-        ClientRecord::SetsFixed { .. } => {}
+        ClientRecord::UploadReceipted { index, .. } => {
+            tracing::debug!(index, "the coordinator's log tells of the upload");
+        }
+        ClientRecord::WitnessBegun => {
+            tracing::info!("a state of the coordinator's audit log is remembered from here on");
+        }
+        ClientRecord::SetsFixed { .. } | ClientRecord::WitnessForgotten { .. } => {}
     }
 }
 

@@ -149,8 +149,30 @@ impl Federation {
         change: impl FnOnce(&mut Config),
         trainers: Trainers,
     ) -> Self {
+        Self::begun(plan, Process::start("127.0.0.1:0", chunks), change, trainers).await
+    }
+
+    /// [`Federation::of`], whose coordinator shows these checkpoints of its log, one a heartbeat.
+    pub(crate) async fn showing(
+        plan: Plan,
+        checkpoints: Vec<String>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        let (_, file) = genesis(&plan);
+        let chunks = wire::model_chunks(0, plan.initial_model().digest(), file.into()).collect();
+        let process = Process::start("127.0.0.1:0", chunks);
+        *process.checkpoints.lock().unwrap() = checkpoints;
+        let trainers: Trainers = Arc::new(|stop| Box::new(StoppableTrainer(stop)));
+        Self::begun(plan, process, change, trainers).await
+    }
+
+    async fn begun(
+        plan: Plan,
+        mut process: Process,
+        change: impl FnOnce(&mut Config),
+        trainers: Trainers,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut process = Process::start("127.0.0.1:0", chunks);
         let mut config = anchored(silo(folder.path(), process.address, 3), &folder);
         change(&mut config);
         let tells = config.tells_data_version;
@@ -448,6 +470,9 @@ pub(crate) fn kind(record: &ClientRecord) -> &'static str {
         ClientRecord::SignedIncluded { .. } => "signed",
         ClientRecord::Unmasked { .. } => "unmasked",
         ClientRecord::DataCommitted { .. } => "told",
+        ClientRecord::UploadReceipted { .. } => "receipted",
+        ClientRecord::WitnessBegun => "witness",
+        ClientRecord::WitnessForgotten { .. } => "forgotten",
         ClientRecord::SetsFixed { .. } => "sets",
         ClientRecord::StepVerified { .. } => "step",
     }

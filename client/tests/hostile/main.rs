@@ -11,3 +11,4 @@ mod participation;
 mod rounds;
 mod step;
 mod transport;
+mod witnesses;

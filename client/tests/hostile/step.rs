@@ -95,7 +95,7 @@ impl Published {
         ToClient::Published(self.signed())
     }
 
-    async fn say_in(&self, all: &Federation) {
+    pub(crate) async fn say_in(&self, all: &Federation) {
         all.session.say(self.serve_sum(all)).await;
     }
 

@@ -71,6 +71,11 @@ impl Witness {
         Ok(Self { file: file.to_owned(), log, seen })
     }
 
+    /// What was last seen, if anything was.
+    pub fn last(&self) -> Option<&Checkpoint> {
+        self.seen.as_ref().map(|(checkpoint, _)| checkpoint)
+    }
+
     /// The size last seen, from which the next proof must lead; 0 before the first.
     pub fn size(&self) -> u64 {
         self.seen.as_ref().map_or(0, |(checkpoint, _)| checkpoint.size)

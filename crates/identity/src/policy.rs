@@ -63,8 +63,9 @@ pub struct Policy {
     /// How a later roster, signed by the authority, takes effect here.
     #[serde(default)]
     pub roster_changes: RosterChanges,
-    /// How many other members must have cosigned the coordinator's audit log, in a state that this silo's own view of
-    /// it agrees with, before it takes part in a round beyond the run's first.
+    /// How many other members must have cosigned the coordinator's audit log lately, in a state that this silo's own view
+    /// of it agrees with, before it takes part in a round beyond the run's first. Where it is not 0, the log must also
+    /// tell of this silo's own uploads.
     #[serde(default)]
     pub witnesses_min: usize,
     /// The modes allowed. `fedavg` adds no noise: list it only where exact sums may be seen.
@@ -300,6 +301,19 @@ impl Policy {
                 .into()
         });
         problems.into_result()
+    }
+
+    /// What can be used and is weaker than it looks.
+    pub fn notes(&self) -> impl Iterator<Item = String> {
+        let (witnesses, corrupt) = (self.witnesses_min, self.corrupt_min);
+        let note = (1..=corrupt).contains(&witnesses).then(|| {
+            format!(
+                "policy: witnesses_min is {witnesses} and corrupt_min {corrupt}: so many members in the coordinator's hands can \
+                 cosign whatever it shows this silo alone; set witnesses_min to {} where the federation has that many others",
+                corrupt + 1
+            )
+        });
+        note.into_iter()
     }
 
     /// Whether this silo may take part in a run of `plan` at all.

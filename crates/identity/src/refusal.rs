@@ -134,13 +134,22 @@ pub enum Refusal {
     },
     /// Too few others have seen the same log.
     #[error(
-        "{witnesses} members have cosigned the coordinator's log as this silo sees it, witnesses_min is {policy}"
+        "{witnesses} other members have lately cosigned the coordinator's log as this silo sees it, witnesses_min is {policy}"
     )]
     Witnesses {
         /// So many.
         witnesses: usize,
         /// The silo's.
         policy: usize,
+    },
+    /// The log is silent of what this silo has uploaded.
+    #[error(
+        "the coordinator's log as this silo sees it does not tell of the silo's own upload of round {round}: compare its \
+         checkpoint with what the other members see"
+    )]
+    Receipt {
+        /// The upload's.
+        round: u64,
     },
     /// This data's budget has no room for another round.
     #[error(
@@ -241,6 +250,7 @@ impl Refusal {
             Self::Hours { .. } => RefusalCode::Hours,
             Self::PeriodSpent { .. } => RefusalCode::PeriodSpent,
             Self::Witnesses { .. } => RefusalCode::Witnesses,
+            Self::Receipt { .. } => RefusalCode::Receipt,
             Self::BudgetSpent { .. } => RefusalCode::BudgetSpent,
             Self::PlanComplete { .. } => RefusalCode::PlanComplete,
             Self::PlanUploads { .. } => RefusalCode::PlanUploads,

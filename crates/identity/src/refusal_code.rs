@@ -45,6 +45,7 @@ codes! {
     Hours = "POLICY_HOURS": "its policy begins no round at this time of day",
     PeriodSpent = "PERIOD_SPENT": "its data's budget for a period has no room for another round",
     Witnesses = "POLICY_WITNESSES": "too few others have cosigned the audit log as it sees it",
+    Receipt = "RECEIPT_MISSING": "the audit log as it sees it does not tell of its own upload",
     BudgetSpent = "BUDGET_SPENT": "its data's budget has no room for another round",
     PlanComplete = "PLAN_COMPLETE": "the run has all results that its plan asks for",
     PlanUploads = "PLAN_UPLOADS": "it has uploaded as often under this plan as it may; have the plan signed anew for another run",

@@ -45,7 +45,7 @@ pub use message::{
 pub use participant::{
     ClientEffect, ClientEffects, ClientInput, Contradiction, Debit, JobId, LedgerView, MaskJob, Participant,
     ParticipantError, ParticipantStatus, Profile, RosterOffer, StepJob, StepOutcome, TrainJob, TrainOutcome,
-    Vector,
+    Vector, WitnessState, Witnessed,
 };
 pub use record::{ClientRecord, Record, RecordError};
 pub use spend::privacy_spent;

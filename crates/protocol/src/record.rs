@@ -281,6 +281,20 @@ pub enum ClientRecord {
         /// Digest of the signed record.
         record: Digest,
     },
+    /// The coordinator's audit log holds this upload, in the state of it that this silo remembers.
+    UploadReceipted {
+        /// Of the masked bytes.
+        upload: Digest,
+        /// The entry's index in the log.
+        index: u64,
+    },
+    /// This silo remembers a state of the coordinator's audit log from here on: that memory may not be missing.
+    WitnessBegun,
+    /// The silo's operator goes on without that memory.
+    WitnessForgotten {
+        /// Why.
+        reason: String,
+    },
 }
 
 /// A record's bytes are damaged, or another version wrote them.

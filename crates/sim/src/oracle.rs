@@ -172,6 +172,9 @@ impl Oracle {
             ClientRecord::Joined { .. }
             | ClientRecord::RosterAdopted { .. }
             | ClientRecord::DataCommitted { .. }
+            | ClientRecord::UploadReceipted { .. }
+            | ClientRecord::WitnessBegun
+            | ClientRecord::WitnessForgotten { .. }
             | ClientRecord::SetsFixed { .. }
             | ClientRecord::StepVerified { .. } => {}
         }

@@ -8,7 +8,7 @@ use checkpoint::{ChainError, ChainVerifier, Manifest, SignedManifest};
 use ed25519_dalek::VerifyingKey;
 use identity::{Period, SignedRoster};
 use params::Digest;
-use secagg::UnmaskShares;
+use secagg::{ClientId, UnmaskShares};
 
 use crate::Timestamp;
 use crate::message::Attempt;
@@ -17,10 +17,15 @@ use crate::spend::epsilon_of;
 
 use super::sets::Uploaded;
 use super::steps::Pending;
+use super::witnesses::Owed;
 
 /// All runs of this silo's journal.
-#[derive(Default)]
 pub(super) struct Facts {
+    own: ClientId,
+    /// A state of the coordinator's audit log is remembered beside the journal.
+    pub(super) remembers: bool,
+    /// The index of the newest entry of that log that there is a receipt for.
+    pub(super) newest_receipt: Option<u64>,
     runs: BTreeMap<Digest, RunFacts>,
     /// The run that records without a run's name belong to: the last joined.
     current: Option<Digest>,
@@ -46,6 +51,8 @@ pub(super) struct RunFacts {
     pending: VecDeque<Pending>,
     /// Uploads in rounds that no record is known of yet.
     uploaded: BTreeMap<u64, Uploaded>,
+    /// Uploads that the coordinator's audit log has not told of yet.
+    pub(super) owed: Owed,
     /// Digests of the chain's records.
     seen_records: BTreeSet<Digest>,
     /// The newest attempt that keys were advertised in.
@@ -79,6 +86,23 @@ pub(super) enum FactError {
 }
 
 impl Facts {
+    /// An empty journal of this silo's.
+    pub(super) fn of(own: ClientId) -> Self {
+        Self {
+            own,
+            remembers: false,
+            newest_receipt: None,
+            runs: BTreeMap::new(),
+            current: None,
+            roster_epoch: 0,
+            roster: None,
+            uploads: 0,
+            debits: Vec::new(),
+            times: Vec::new(),
+            exact_uploads: BTreeMap::new(),
+        }
+    }
+
     pub(super) fn run(&self, id: &Digest) -> Option<&RunFacts> {
         self.runs.get(id)
     }
@@ -125,6 +149,7 @@ impl Facts {
                 run.chain.push(signed)?;
                 run.seen_records.insert(signed.digest());
                 run.results += u64::from(manifest.round > 0 && manifest.action.is_none());
+                run.owed.follow(self.own, &manifest);
                 run.follow(signed.digest(), Arc::new(manifest));
                 Ok(())
             }
@@ -141,13 +166,31 @@ impl Facts {
                 self.roster = Some(roster.clone());
                 Ok(())
             }
-            ClientRecord::Debited { now, at, model, r2, event, .. } => {
+            ClientRecord::UploadReceipted { upload, index } => {
+                self.newest_receipt = self.newest_receipt.max(Some(*index));
+                self.current()?.owed.receipted(upload);
+                Ok(())
+            }
+            ClientRecord::WitnessBegun => {
+                self.remembers = true;
+                Ok(())
+            }
+            ClientRecord::WitnessForgotten { .. } => {
+                self.remembers = false;
+                Ok(())
+            }
+            ClientRecord::Debited { now, at, model, r2, upload, event } => {
                 let run = self.current()?;
                 if run.debited.is_some_and(|(debited, _)| debited.round >= at.round) {
                     return Err(FactError::NotNew);
                 }
                 run.debited = Some((*at, *r2));
-                run.uploaded.entry(at.round).or_default().debited(*at, *r2);
+                let uploaded = run.uploaded.entry(at.round).or_default();
+                uploaded.debited(*at, *r2);
+                // The first release did not write down which uploads were receipted.
+                if uploaded.has_sets() {
+                    run.owed.debited(*upload, *at, *now);
+                }
                 run.debits += 1;
                 self.uploads += 1;
                 match event {
@@ -161,7 +204,9 @@ impl Facts {
                 Ok(())
             }
             ClientRecord::SignedIncluded { at, request } => {
-                self.current()?.uploaded.entry(at.round).or_default().signed(*request);
+                let run = self.current()?;
+                run.uploaded.entry(at.round).or_default().signed(*request);
+                run.owed.included(*at);
                 Ok(())
             }
             ClientRecord::StepVerified { record } => {
@@ -228,6 +273,7 @@ impl RunFacts {
             head: None,
             pending: VecDeque::new(),
             uploaded: BTreeMap::new(),
+            owed: Owed::default(),
             seen_records: BTreeSet::new(),
             seen: None,
             debited: None,

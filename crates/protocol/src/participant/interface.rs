@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::sets::Contradiction;
 use super::steps::{StepJob, StepOutcome};
+use super::witnesses::Witnessed;
 use crate::Timestamp;
 use crate::message::{Attempt, RunEnd, ToClient, ToCoordinator, UploadHeader};
 use crate::record::ClientRecord;
@@ -68,11 +69,8 @@ pub enum ClientInput {
         /// Of the roster that was shown.
         roster: Digest,
     },
-    /// So many other members have cosigned a state of the coordinator's audit log that this silo's view agrees with.
-    Witnessed {
-        /// So many.
-        members: usize,
-    },
+    /// The shell has looked at the coordinator's audit log, which continues what it remembers, and remembers this state now.
+    Witnessed(Witnessed),
     /// The silo's table is read, or could not be.
     DataRead {
         /// Which job.

@@ -194,9 +194,8 @@ impl Participant {
         if facts.head_model() != Some(model) {
             return self.fault(at, CoordinatorFault::Model, out);
         }
-        let head_round = facts.head_round().unwrap_or_default();
         let (run, plan) = (run.id, Arc::clone(&run.plan));
-        if let Err(refusal) = self.check_moment(&plan, self.wall(now), head_round) {
+        if let Err(refusal) = self.check_moment(&plan, self.wall(now)) {
             self.closed.insert(run, at);
             let reason = self.policy(&refusal);
             return self.decline(Some(at.round), reason, out);
@@ -214,14 +213,10 @@ impl Participant {
     }
 
     /// Whether this silo takes part at this moment: what a later round may find otherwise.
-    fn check_moment(&self, plan: &Plan, wall: Timestamp, head_round: u64) -> Result<(), Refusal> {
+    fn check_moment(&self, plan: &Plan, wall: Timestamp) -> Result<(), Refusal> {
         let policy = &self.profile.policy;
         if let Some(hours) = policy.hours.filter(|hours| !hours.contain(wall.0)) {
             return Err(Refusal::Hours { hours });
-        }
-        // Before the first round's end nothing is logged that a witness could have missed.
-        if head_round > 0 && self.witnesses < policy.witnesses_min {
-            return Err(Refusal::Witnesses { witnesses: self.witnesses, policy: policy.witnesses_min });
         }
         if let Some(refusal @ Refusal::PeriodSpent { .. }) = &self.ledger.refusal {
             return Err(refusal.clone());

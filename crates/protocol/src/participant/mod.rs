@@ -8,6 +8,7 @@ mod rosters;
 mod round;
 mod sets;
 mod steps;
+mod witnesses;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use identity::{AuthoredPlan, AuthorisedRoster, Origin, Refusal, SignedPlan, SignedRoster};
 use params::Digest;
 use rand_core::CryptoRng;
+use secagg::ClientId;
 
 use crate::Timestamp;
 use crate::message::{Attempt, CoordinatorFault, Decline, Rejection, RunEnd, ToClient, ToCoordinator};
@@ -29,6 +31,7 @@ pub use interface::{
 use round::{Round, Step};
 pub use sets::Contradiction;
 pub use steps::{StepJob, StepOutcome};
+pub use witnesses::{WitnessState, Witnessed};
 
 /// A silo in a run.
 pub struct Participant {
@@ -51,8 +54,8 @@ pub struct Participant {
     asked_again: bool,
     /// A welcome under a later roster, which the silo's operator has not accepted yet.
     offered: Option<Offered>,
-    /// Other members that have cosigned the coordinator's audit log as this silo sees it.
-    witnesses: usize,
+    /// Other members that have cosigned the coordinator's audit log as this silo sees it, and when.
+    cosigned: BTreeMap<ClientId, u64>,
     /// The record whose step the shell does again now.
     verifying: Option<Digest>,
     /// What the shell said last of the data's ledger.
@@ -114,7 +117,7 @@ impl Participant {
     pub fn recover(profile: Profile, journal: &[ClientRecord]) -> Result<Self, ParticipantError> {
         // A roster names the same coordinator key as those before it, so the records verify under the pinned one's.
         let coordinator_key = profile.roster.coordinator();
-        let mut facts = Facts::default();
+        let mut facts = Facts::of(profile.id);
         for (index, record) in journal.iter().enumerate() {
             facts
                 .apply(record, &coordinator_key)
@@ -134,7 +137,7 @@ impl Participant {
             ended: None,
             asked_again: false,
             offered: None,
-            witnesses: 0,
+            cosigned: BTreeMap::new(),
             verifying: None,
             ledger: LedgerView::default(),
             version: SessionVersion::OLDEST,
@@ -204,13 +207,13 @@ impl Participant {
             ClientInput::Trained { job, outcome } => self.trained(job, outcome, out),
             ClientInput::Masked { job, vector } => self.masked(now, job, vector, out),
             ClientInput::AcceptRoster { roster } => self.accept_roster(now, roster, out),
-            ClientInput::Witnessed { members } => self.witnesses = members,
+            ClientInput::Witnessed(seen) => self.witnessed(seen, out),
             ClientInput::DataRead { job, commitment } => self.data_read(job, commitment, out),
             ClientInput::Ledger(view) => self.ledger = view,
             ClientInput::Tick => {}
         }
         self.check_in_when_due(now, out);
-        self.train_when_prepared(rng, out);
+        self.train_when_prepared(now, rng, out);
         self.advertise_when_ready(now, rng, out);
     }
 
@@ -224,7 +227,8 @@ impl Participant {
         };
         let trained = self.round.as_ref().filter(|round| matches!(round.step, Step::Trained));
         let ready = trained.map(Round::ready_at);
-        checks_in.into_iter().chain(ready).min()
+        let waits = self.round.as_ref().and_then(|round| self.witnesses_by(round));
+        checks_in.into_iter().chain(ready).chain(waits).min()
     }
 
     /// What the silo's operator sees now.

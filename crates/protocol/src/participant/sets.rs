@@ -42,6 +42,10 @@ impl Uploaded {
         self.sets = Some((numbers(cohort), numbers(shared)));
     }
 
+    pub(super) fn has_sets(&self) -> bool {
+        self.sets.is_some()
+    }
+
     pub(super) fn signed(&mut self, request: Digest) {
         self.signed = Some(request);
     }

@@ -22,6 +22,8 @@ use crate::step::round_start;
 
 /// Steps that are waited for in a round. More are done between rounds.
 const STEPS_IN_A_ROUND: usize = 8;
+/// A fifth: as long as a peer may be silent in a round.
+const WITNESSES_OF_A_ROUND: u64 = 5;
 
 /// A step that was not done again yet.
 pub(super) struct Pending {
@@ -72,6 +74,7 @@ impl Participant {
         let (run, plan) = (run.id, Arc::clone(&run.plan));
         if behind > STEPS_IN_A_ROUND {
             self.verify_next(out);
+            self.closed.insert(run, at);
             let reason = self.policy(&Refusal::CatchingUp { behind });
             return self.decline(Some(at.round), reason, out);
         }
@@ -142,13 +145,36 @@ impl Participant {
         }
     }
 
+    /// Until when a prepared round waits for witnesses, in which the watchman looks at the log again.
+    pub(super) fn witnesses_by(&self, round: &Round) -> Option<Timestamp> {
+        let due = self.facts.run(&round.run).is_some_and(|facts| facts.pending().is_empty());
+        let waits = matches!(round.step, Step::Preparing { .. }) && due;
+        waits.then(|| round.opened.plus_ms(round.plan.timing.round_deadline_ms / WITNESSES_OF_A_ROUND))
+    }
+
     /// Trains where nothing is left to wait for.
-    pub(super) fn train_when_prepared(&mut self, rng: &mut dyn CryptoRng, out: &mut ClientEffects) {
-        let Some(round) = &mut self.round else { return };
-        let Step::Preparing { head } = &round.step else { return };
-        if self.facts.run(&round.run).is_none_or(|facts| !facts.pending().is_empty()) {
+    pub(super) fn train_when_prepared(
+        &mut self,
+        now: Timestamp,
+        rng: &mut dyn CryptoRng,
+        out: &mut ClientEffects,
+    ) {
+        let Some(round) = &self.round else { return };
+        let (Some(by), Step::Preparing { head }) = (self.witnesses_by(round), &round.step) else { return };
+        // The wall clock was read when the round opened.
+        let wall = self.wall(now).max(self.wall(round.opened).plus_ms(now.0.saturating_sub(round.opened.0)));
+        if let Err(refusal) = self.check_witnesses(round, head.round, wall) {
+            let (run, at) = (round.run, round.at);
+            if now >= by {
+                self.closed.insert(run, at);
+                self.erase(out);
+                let reason = self.policy(&refusal);
+                self.decline(Some(at.round), reason, out);
+            }
             return;
         }
+        let Some(round) = &mut self.round else { return };
+        let Step::Preparing { head } = &round.step else { return };
         let mut seed = Zeroizing::new([0u8; 32]);
         rng.fill_bytes(seed.as_mut());
         let (id, at, plan, head) = (round.work, round.at, Arc::clone(&round.plan), Arc::clone(head));
