@@ -19,23 +19,24 @@ use store::Store;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet, block_in_place};
 use tokio::time::Duration;
-use tonic::transport::Channel;
 use wire::v1::ClientEnvelope;
 
 use crate::alarm::Alarm;
 use crate::departures::Departures;
-use crate::jobs::{self, Done, Kept};
+use crate::jobs::{Assignment, Done, Kept, Work};
 use crate::link::{Attached, News};
 use crate::offers::Offers;
 use crate::patience::Patience;
 use crate::spending::{Spending, Upload};
-use crate::training::{Made, Workshop};
+use crate::training::Made;
 use crate::witness::Seen;
 use crate::{Ended, RunError};
 use words::{decline_code, note, says_all};
 
 mod data;
 mod steps;
+#[cfg(test)]
+mod tests;
 mod training;
 mod words;
 
@@ -50,9 +51,8 @@ pub(crate) struct Parts {
     /// The state folder, where evidence is kept.
     pub(crate) state: PathBuf,
     pub(crate) patience: Patience,
-    pub(crate) workshop: Workshop,
+    pub(crate) work: Box<dyn Work>,
     pub(crate) alarm: Alarm,
-    pub(crate) channel: Channel,
     pub(crate) news: mpsc::Receiver<News>,
     pub(crate) offers: Offers,
     pub(crate) departures: Departures,
@@ -70,10 +70,8 @@ pub(crate) struct Driver {
     state: PathBuf,
     patience: Patience,
     clock: Clock,
-    /// Where the data is read and trained on.
-    workshop: Workshop,
+    work: Box<dyn Work>,
     alarm: Alarm,
-    channel: Channel,
     news: mpsc::Receiver<News>,
     offers: Offers,
     departures: Departures,
@@ -164,9 +162,8 @@ impl Driver {
             patience: parts.patience,
             // No record of a silo holds a time: nothing is owed to an earlier start.
             clock: Clock::not_before(Timestamp(0)),
-            workshop: parts.workshop,
+            work: parts.work,
             alarm: parts.alarm,
-            channel: parts.channel,
             news: parts.news,
             offers: parts.offers,
             departures: parts.departures,
@@ -420,8 +417,8 @@ impl Driver {
         tracing::info!(round = job.at.round, attempt = job.at.attempt, "training");
         let work = job.id;
         let patience = self.patience.learn(&job.plan);
-        let (channel, workshop) = (self.channel.clone(), self.workshop.clone());
-        let job = self.jobs.spawn(jobs::train(channel, workshop, self.kept.clone(), job, patience));
+        let training = self.work.on(Assignment::Train { kept: self.kept.clone(), job, patience });
+        let job = self.jobs.spawn(training);
         self.held = Some(Held {
             work,
             patience,
@@ -441,7 +438,8 @@ impl Driver {
             return self.feed(ClientInput::Masked { job: job.id, vector: None });
         };
         held.masking = Some(job.id);
-        held.job = Some(self.jobs.spawn(jobs::mask(held.made.take(), job)));
+        let made = held.made.take();
+        held.job = Some(self.jobs.spawn(self.work.on(Assignment::Mask { made, job })));
     }
 
     fn upload(&mut self, header: UploadHeader) {
@@ -455,7 +453,8 @@ impl Driver {
             return tracing::debug!(round = header.at.round, "nothing to upload any more");
         };
         held.stop();
-        held.job = Some(self.jobs.spawn(jobs::upload(self.channel.clone(), header, masked, held.patience)));
+        let patience = held.patience;
+        held.job = Some(self.jobs.spawn(self.work.on(Assignment::Upload { header, masked, patience })));
     }
 
     /// Ends the session, signs the log's last checkpoint, and waits until the coordinator has read what was said in it.

@@ -1,5 +1,6 @@
 //! Work that takes long: fetching, training, masking, uploading. The driver starts it and hears how it ended.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,25 +73,57 @@ pub(crate) enum TrainFailure {
 /// remembers other things.
 pub(crate) type Kept = Option<(Digest, Version)>;
 
+/// What the driver has done away from itself.
+pub(crate) enum Assignment {
+    Read { job: JobId, run: Digest, plan: Arc<AuthoredPlan> },
+    Step { job: StepJob, held: Option<Version>, patience: Duration },
+    Train { kept: Kept, job: TrainJob, patience: Duration },
+    Mask { made: Option<Made>, job: Box<MaskJob> },
+    Upload { header: UploadHeader, masked: Arc<MaskedUpdate>, patience: Duration },
+}
+
+/// Who does it. The driver decides nothing by how long that takes.
+pub(crate) trait Work: Send {
+    fn on(&self, assignment: Assignment) -> Pin<Box<dyn Future<Output = Done> + Send>>;
+}
+
+/// This machine, and the coordinator over the network.
+pub(crate) struct Remote {
+    pub(crate) channel: Channel,
+    /// Where the data is read and trained on.
+    pub(crate) workshop: Workshop,
+}
+
+impl Work for Remote {
+    fn on(&self, assignment: Assignment) -> Pin<Box<dyn Future<Output = Done> + Send>> {
+        let (channel, workshop) = (self.channel.clone(), self.workshop.clone());
+        match assignment {
+            Assignment::Read { job, run, plan } => Box::pin(read(workshop, job, run, plan)),
+            Assignment::Step { job, held, patience } => Box::pin(step(channel, job, held, patience)),
+            Assignment::Train { kept, job, patience } => {
+                Box::pin(train(channel, workshop, kept, job, patience))
+            }
+            Assignment::Mask { made, job } => Box::pin(mask(made, job)),
+            Assignment::Upload { header, masked, patience } => {
+                Box::pin(upload(channel, header, masked, patience))
+            }
+        }
+    }
+}
+
 /// Reads the run's table, where that was not done before.
-pub(crate) async fn read(workshop: Workshop, job: JobId, run: Digest, plan: Arc<AuthoredPlan>) -> Done {
+async fn read(workshop: Workshop, job: JobId, run: Digest, plan: Arc<AuthoredPlan>) -> Done {
     Done::Read { job, run, result: workshop.read(run, plan).await }
 }
 
 /// Does one of the server's steps again.
-pub(crate) async fn step(channel: Channel, job: StepJob, held: Option<Version>, patience: Duration) -> Done {
+async fn step(channel: Channel, job: StepJob, held: Option<Version>, patience: Duration) -> Done {
     let result = models::step(channel, &job, held, patience).await;
     Done::Stepped { record: job.record, plan: job.plan.digest(), round: job.manifest.round, result }
 }
 
 /// Obtains the model, and trains.
-pub(crate) async fn train(
-    channel: Channel,
-    workshop: Workshop,
-    kept: Kept,
-    job: TrainJob,
-    patience: Duration,
-) -> Done {
+async fn train(channel: Channel, workshop: Workshop, kept: Kept, job: TrainJob, patience: Duration) -> Done {
     let (name, at) = (job.id, job.at);
     let plan = job.plan.digest();
     let held = kept.filter(|(of, _)| *of == plan).map(|(_, version)| version);
@@ -110,7 +143,7 @@ pub(crate) async fn train(
 ///
 /// # Privacy
 /// What cannot be protected is replaced by its stand-in, where it has one: whether a silo uploads follows from no row.
-pub(crate) async fn mask(made: Option<Made>, job: Box<MaskJob>) -> Done {
+async fn mask(made: Option<Made>, job: Box<MaskJob>) -> Done {
     let (name, at) = (job.id, job.at);
     let Some(Made { contribution, stand_in, .. }) = made else {
         return Done::Masked {
@@ -140,7 +173,7 @@ pub(crate) async fn mask(made: Option<Made>, job: Box<MaskJob>) -> Done {
 }
 
 /// Sends the masked vector, as often as it takes, until the coordinator has it or does not want it any more.
-pub(crate) async fn upload(
+async fn upload(
     channel: Channel,
     header: UploadHeader,
     masked: Arc<MaskedUpdate>,

@@ -354,9 +354,11 @@ pub async fn run_with(
         store: wrap(store),
         state: config.state_dir.clone(),
         patience,
-        workshop: Workshop::new(Tables::new(config.data, alarm.clone()), trainers),
+        work: Box::new(jobs::Remote {
+            channel,
+            workshop: Workshop::new(Tables::new(config.data, alarm.clone()), trainers),
+        }),
         alarm,
-        channel,
         news: heard,
         offers: Offers::new(&config.state_dir),
         departures,

@@ -301,6 +301,12 @@ impl Spending {
         })
     }
 
+    /// All that the ledger holds.
+    #[cfg(test)]
+    pub(crate) fn account(&self) -> ledger::Account {
+        self.ledger.inspect().unwrap().account
+    }
+
     /// What may be told of a version of the data in a run.
     pub(crate) fn commitment(&self, run: &Digest, version: &Digest) -> Result<Digest, LedgerError> {
         self.ledger.commitment(&self.daemon, run, version)

@@ -10,12 +10,12 @@ use tokio::task::block_in_place;
 
 use super::Driver;
 use crate::RunError;
-use crate::jobs::{self, TrainFailure};
+use crate::jobs::{Assignment, TrainFailure};
 
 impl Driver {
     /// A round that opens meanwhile trains on the same.
     pub(super) fn read_data(&mut self, job: JobId, run: Digest, plan: Arc<AuthoredPlan>) {
-        let reading = self.jobs.spawn(jobs::read(self.workshop.clone(), job, run, plan));
+        let reading = self.jobs.spawn(self.work.on(Assignment::Read { job, run, plan }));
         if let Some((_, earlier)) = self.reading.replace((job, reading)) {
             earlier.abort();
         }

@@ -5,7 +5,7 @@ use tokio::task::block_in_place;
 
 use super::Driver;
 use crate::RunError;
-use crate::jobs;
+use crate::jobs::Assignment;
 use crate::models::{FetchError, Version};
 use params::Digest;
 
@@ -29,7 +29,7 @@ impl Driver {
         let patience = self.patience.learn(&job.plan);
         let plan = job.plan.digest();
         let held = self.kept.take().filter(|(of, _)| *of == plan).map(|(_, version)| version);
-        let step = self.jobs.spawn(jobs::step(self.channel.clone(), job, held, patience));
+        let step = self.jobs.spawn(self.work.on(Assignment::Step { job, held, patience }));
         if let Some(earlier) = self.stepping.replace(step) {
             earlier.abort();
         }
