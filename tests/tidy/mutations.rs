@@ -13,12 +13,20 @@ fn every_planted_bug_applies_and_names_the_tests_that_catch_it() {
         {
             if part[0].starts_with("@@ ") {
                 // What the hunk expects to find: its context, and what it takes away.
-                let expected: String = part[1..]
+                let hunk: Vec<_> = part[1..]
                     .iter()
                     .take_while(|line| line.starts_with([' ', '-', '+']) && !line.starts_with("--- "))
-                    .filter(|line| !line.starts_with('+'))
-                    .map(|line| &line[1..])
                     .collect();
+                let expected: String =
+                    hunk.iter().filter(|line| !line.starts_with('+')).map(|line| &line[1..]).collect();
+                // A line too many or too few moves where the hunk ends, and it fits nowhere then.
+                let lines = |but: char| hunk.iter().filter(|line| !line.starts_with(but)).count();
+                assert_eq!(
+                    lengths(part[0]),
+                    Some((lines('+'), lines('-'))),
+                    "{name}: the lines before and after, of {}",
+                    part[0]
+                );
                 assert!(
                     file.contains(&expected),
                     "{name}: plant it anew, its place has changed:\n{expected}"
@@ -31,4 +39,13 @@ fn every_planted_bug_applies_and_names_the_tests_that_catch_it() {
         assert!(!file.is_empty(), "{name}: changes no file");
     }
     assert!(patches.len() >= 12, "{} planted bugs", patches.len());
+}
+
+/// How many lines a hunk says that it covers, before and after.
+fn lengths(header: &str) -> Option<(usize, usize)> {
+    let mut sides = header.strip_prefix("@@ ")?.split(' ').take(2).map(|side| match side.split_once(',') {
+        Some((_, lines)) => lines.parse().ok(),
+        None => Some(1),
+    });
+    Some((sides.next()??, sides.next()??))
 }
