@@ -393,6 +393,9 @@ roster_changes = \"by_hand\"
 # goes on. More than corrupt_min, since those cosign whatever the coordinator shows; and no cohort has fewer than two others.
 # Raise it with corrupt_min, up to the silos that are always there. 0 asks for none.
 witnesses_min = 2
+# The least ready_after_ms of a plan: several times what reading this silo's data and training on it take here. Sooner, the plan's
+# author would learn of the rows from how long training takes, or whether it fails. 0 asks for nothing.
+ready_after_ms_min = 1000
 # A journal restored from a snapshot cannot be told from the newest one: by this line you accept that.
 accepts_undetected_rollback = true
 ";

@@ -68,6 +68,11 @@ pub struct Policy {
     /// tell of this silo's own uploads.
     #[serde(default)]
     pub witnesses_min: usize,
+    /// In modes with a promise, the least `ready_after_ms` of a plan: how long this silo's reading and training have at least, and
+    /// how long nobody learns how they go. Below what they need, an author sees by their time or failure what is in the rows.
+    /// Left out, any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_after_ms_min: Option<u64>,
     /// The modes allowed. `fedavg` adds no noise: list it only where exact sums may be seen.
     pub privacy_modes: BTreeSet<PrivacyMode>,
     /// In `fedavg`: uploads on one and the same model, beyond the first. Two sums on one model can be
@@ -234,6 +239,7 @@ impl Policy {
             hours: None,
             roster_changes: RosterChanges::Auto,
             witnesses_min: 0,
+            ready_after_ms_min: Some(0),
             privacy_modes: [PrivacyMode::DistributedDpSgd].into(),
             repeats_without_dp: default_repeats(),
             accepts_undetected_rollback: true,
@@ -313,7 +319,14 @@ impl Policy {
                 corrupt + 1
             )
         });
-        note.into_iter()
+        let promises = self.privacy_modes.iter().any(|mode| *mode != PrivacyMode::Fedavg);
+        let timing = (promises && self.ready_after_ms_min.is_none()).then(|| {
+            "policy: ready_after_ms_min is not set: a plan's author can ask that this silo be ready at once, or sooner than it can \
+             train, and learn of its rows from how long training takes or whether it fails; set it to several times what \
+             reading and training need here, in milliseconds, or to 0 to accept that"
+                .to_owned()
+        });
+        note.into_iter().chain(timing)
     }
 
     /// Whether this silo may take part in a run of `plan` at all.
@@ -361,6 +374,12 @@ impl Policy {
                 return Err(Refusal::EpsilonPerRun { plan: epsilon, policy });
             }
         }
+        let ready_after_ms = plan.timing.ready_after_ms;
+        if plan.event().is_some()
+            && let Some(policy) = self.ready_after_ms_min.filter(|policy| ready_after_ms < *policy)
+        {
+            return Err(Refusal::ReadyAfter { plan: ready_after_ms, policy });
+        }
         self.check_size(plan)
     }
 
@@ -386,92 +405,4 @@ impl Policy {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::IdentityKey;
-
-    fn policy() -> Policy {
-        Policy {
-            cohort_min: 3,
-            honest_min: 2,
-            corrupt_min: 1,
-            epsilon_max: 5.0,
-            delta_max: 1e-5,
-            privacy_modes: [PrivacyMode::DistributedDpSgd].into(),
-            authors: [author(1)].into(),
-            ..Policy::for_authors([author(1)])
-        }
-    }
-
-    fn key(byte: u8) -> IdentityKey {
-        IdentityKey::from_secret_hex(&hex::encode([byte; 32])).unwrap()
-    }
-
-    fn author(byte: u8) -> String {
-        hex::encode(key(byte).public().as_bytes())
-    }
-
-    fn plan() -> AuthoredPlan {
-        Plan::from_toml(include_str!("../../../deploy/config/plan.toml")).unwrap().sign(&key(1))
-    }
-
-    #[test]
-    fn each_rule_refuses_a_plan_that_violates_it_by_its_code() {
-        assert_eq!(policy().check(&plan()), Ok(()));
-        type Edit = fn(&mut Policy);
-        let cases: [(&str, Edit); 13] = [
-            ("POLICY_FEDERATION", |p| p.require_federation = true),
-            ("POLICY_AUTHOR", |p| p.authors = [author(2)].into()),
-            ("POLICY_EPSILON_PER_RUN", |p| p.epsilon_per_run_max = Some(4.8)),
-            ("POLICY_ROUNDS", |p| p.rounds_max = Some(29)),
-            ("POLICY_PARAMETERS", |p| p.parameters_max = 3),
-            ("POLICY_MODEL", |p| p.models = [ModelKind::MultilayerPerceptron].into()),
-            ("POLICY_UPLOAD_BYTES", |p| p.upload_mib_max = Some(0)),
-            ("POLICY_PRIVACY_MODE", |p| p.privacy_modes = [PrivacyMode::Fedavg].into()),
-            ("POLICY_COHORT_MIN", |p| p.cohort_min = 4),
-            ("POLICY_HONEST_MIN", |p| p.honest_min = 3),
-            ("POLICY_CORRUPT", |p| p.corrupt_min = 2),
-            ("POLICY_EPSILON", |p| p.epsilon_max = 4.8),
-            ("POLICY_DELTA", |p| p.delta_max = 1e-6),
-        ];
-        for (code, stricter) in cases {
-            let mut policy = policy();
-            stricter(&mut policy);
-            assert_eq!(policy.check(&plan()).map_err(|refusal| refusal.code()), Err(code));
-        }
-    }
-
-    #[test]
-    fn exact_sums_and_a_promise_on_the_same_data_do_not_go_together() {
-        let mut policy = policy();
-        assert_eq!(policy.validate(), Ok(()));
-        policy.privacy_modes.insert(PrivacyMode::Fedavg);
-        let why = policy.validate().unwrap_err().to_string();
-        assert!(why.contains("exact sums of the same data are in no epsilon"), "{why}");
-    }
-
-    #[test]
-    fn hours_run_over_midnight_and_have_one_spelling() {
-        let hours = |text: &str| Hours::try_from(text.to_owned());
-        let at = |hour: u64, minute: u64| (20_000 * 24 * 60 + hour * 60 + minute) * 60_000;
-        let night = hours("22:00-06:00").unwrap();
-        assert!(night.contain(at(22, 0)) && night.contain(at(3, 30)) && night.contain(at(5, 59)));
-        assert!(!night.contain(at(6, 0)) && !night.contain(at(21, 59)));
-        let day = hours("08:30-17:00").unwrap();
-        assert!(day.contain(at(8, 30)) && !day.contain(at(17, 0)) && !day.contain(at(0, 0)));
-        assert_eq!(String::from(night), "22:00-06:00");
-        for wrong in ["", "8-17", "24:00-06:00", "08:60-09:00", "08:00-08:00"] {
-            assert!(hours(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_policy_that_allows_too_little_company_or_hides_a_risk_is_refused() {
-        let text = "cohort_min = 2\nhonest_min = 1\ncorrupt_min = 0\nepsilon_max = 0.0\ndelta_max = 1.0\nprivacy_modes = []\nauthors = []\n";
-        let why = Policy::from_toml(text).unwrap_err().to_string();
-        for field in ["cohort_min", "honest_min", "epsilon_max", "delta_max", "privacy_modes", "authors"] {
-            assert!(why.contains(field), "no {field} in:\n{why}");
-        }
-        assert!(why.contains("line 2: honest_min"), "{why}");
-    }
-}
+mod tests;

@@ -75,6 +75,17 @@ pub enum Refusal {
     /// The plan names no federation.
     #[error("the plan names no federation, and this silo's require_federation asks for one")]
     NoFederation,
+    /// The plan gives training less time, and hides less of it, than the silo demands.
+    #[error(
+        "the plan's ready_after_ms is {plan}, this silo's ready_after_ms_min is {policy}: sooner, when it is ready and whether its \
+         training fails would tell of its rows"
+    )]
+    ReadyAfter {
+        /// The plan's.
+        plan: u64,
+        /// The silo's.
+        policy: u64,
+    },
     /// The run may spend more than one run may here.
     #[error("the plan may spend epsilon {plan}, this silo's epsilon_per_run_max is {policy}")]
     EpsilonPerRun {
@@ -242,6 +253,7 @@ impl Refusal {
             Self::Author { .. } => RefusalCode::Author,
             Self::OtherFederation { .. } => RefusalCode::OtherFederation,
             Self::NoFederation => RefusalCode::NoFederation,
+            Self::ReadyAfter { .. } => RefusalCode::ReadyAfter,
             Self::EpsilonPerRun { .. } => RefusalCode::EpsilonPerRun,
             Self::Rounds { .. } => RefusalCode::Rounds,
             Self::UploadBytes { .. } => RefusalCode::UploadBytes,

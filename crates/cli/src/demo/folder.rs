@@ -177,6 +177,7 @@ fn silo_policy(plan: &Plan, author: &str) -> Policy {
         // Without noise no epsilon is spent, and the field still wants a number.
         epsilon_max: plan.budget().map_or(1.0, |(epsilon, _)| epsilon),
         delta_max: DELTA,
+        ready_after_ms_min: Some(plan.timing.ready_after_ms),
         privacy_modes: [plan.mode()].into(),
         ..Policy::for_authors([author.to_owned()])
     }
