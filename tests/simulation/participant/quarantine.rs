@@ -78,12 +78,20 @@ fn a_quarantine_before_the_upload_ends_the_attempt_at_the_silo_and_nothing_is_de
 }
 
 #[test]
-fn a_quarantine_after_the_upload_undoes_nothing_and_the_attempt_goes_on_as_it_is_told() {
-    let (mut world, uploaded) = World::uploaded();
+fn behind_a_quarantine_after_the_upload_no_set_is_signed_and_one_that_was_signed_is_answered_for() {
+    let (mut world, _) = World::uploaded();
     let genesis = head(&world);
     let effects = world.say(ToClient::Published(quarantine(&world, 2, &genesis, 0)));
+    assert!(matches!(&effects[..], [head, ClientEffect::Forget(_)] if is_head(head)), "{effects:?}");
+    let included = super::world::ids(1..=4);
+    let effects = world.say(ToClient::Included { at: AT, included });
+    assert_refuses(&effects, Some(1), protocol::Decline::SitsOut, "the attempt is over");
+
+    let (mut world, agreed) = World::agreed();
+    let effects = world.say(ToClient::Published(quarantine(&world, 2, &genesis, 0)));
     assert!(matches!(&effects[..], [head] if is_head(head)), "{effects:?}");
-    world.agree(uploaded);
+    let effects = world.say(agreed.request());
+    assert!(matches!(messages(&effects)[..], [protocol::ToCoordinator::Unmask { .. }]), "{effects:?}");
 }
 
 #[test]

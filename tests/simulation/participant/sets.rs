@@ -2,12 +2,14 @@
 
 use checkpoint::{LeftOut, Manifest};
 use params::Digest;
-use protocol::{ClientEffect, CoordinatorFault, ToClient};
+use protocol::{
+    Attempt, ClientEffect, ClientInput, ClientRecord, CoordinatorFault, Decline, ToClient, ToCoordinator,
+};
 use secagg::SharedCohort;
 
 use super::fault;
 use super::quarantine::head;
-use super::world::{World, messages};
+use super::world::{AT, World, assert_refuses, ids, messages};
 
 type Lie = fn(&mut Manifest);
 
@@ -58,7 +60,7 @@ fn contradicts(world: &mut World, record: &Manifest, what: &str, case: &str) {
     assert_eq!((kept.what, kept.round, &kept.published), (what, 1, &signed), "{case}");
     assert!(kept.known.contains("round 1 attempt 1"), "{case}: {}", kept.known);
     assert!(matches!(effects.last(), Some(ClientEffect::Send(_))), "{case}: kept before it is said");
-    let declined = protocol::ToCoordinator::Declined { round: None, reason: fault(CoordinatorFault::Chain) };
+    let declined = ToCoordinator::Declined { round: None, reason: fault(CoordinatorFault::Chain) };
     assert_eq!(messages(&effects), [&declined], "{case}");
     assert_eq!(world.journal.len(), heads, "{case}");
 }
@@ -89,9 +91,9 @@ fn a_record_that_is_published_after_a_later_upload_is_held_against_its_own_round
     let mut told = record(&world, &uploaded.shared);
     world.agree(uploaded);
     // The coordinator says that the round came to nothing, and opens the next one on the same model.
-    let later = protocol::ClientRecord::Debited {
+    let later = ClientRecord::Debited {
         now: world.now,
-        at: protocol::Attempt { round: 2, attempt: 1 },
+        at: Attempt { round: 2, attempt: 1 },
         model: world.model(),
         r2: Digest::sha256(b"of round 2"),
         upload: Digest::sha256(b"vector"),
@@ -110,7 +112,7 @@ fn a_record_that_tells_the_truth_is_followed_by_silos_that_signed_that_only_uplo
     let (mut world, uploaded) = World::uploaded();
     let told = record(&world, &uploaded.shared);
     let said = world.say(ToClient::Published(world.signed(&told)));
-    assert!(matches!(said[..], [ClientEffect::Persist(_)]), "uploaded: {said:?}");
+    assert!(matches!(said[..], [ClientEffect::Persist(_), ClientEffect::Forget(_)]), "uploaded: {said:?}");
 
     let (mut world, uploaded) = World::uploaded();
     world.agree(uploaded);
@@ -122,14 +124,107 @@ fn a_record_that_tells_the_truth_is_followed_by_silos_that_signed_that_only_uplo
     let mut left_out = told.clone();
     leave_out(&mut left_out, 1);
     let said = world.say(ToClient::Published(world.signed(&left_out)));
-    assert!(matches!(said[..], [ClientEffect::Persist(_)]), "left out: {said:?}");
+    assert!(matches!(said[..], [ClientEffect::Persist(_), ClientEffect::Forget(_)]), "left out: {said:?}");
 
     let (mut world, _) = World::dealt();
     let said = world.say(ToClient::Published(world.signed(&told)));
-    assert!(matches!(said[..], [ClientEffect::Persist(_)]), "advertised: {said:?}");
+    assert!(matches!(said[..], [ClientEffect::Persist(_), ClientEffect::Forget(_)]), "advertised: {said:?}");
     let (mut world, _) = World::dealt();
     let mut lie = told;
     lie.cohort.push(5);
     lie.left_out.push(LeftOut { client: 5, reason: "silent".into() });
     contradicts(&mut world, &lie, "cohort", "before any upload");
+}
+
+/// A record of round 1 that is made up: the silo took no part in it.
+fn made_up(world: &World) -> Manifest {
+    let others = vec![2, 3, 4];
+    let mut manifest = Manifest {
+        round: 1,
+        attempt: 1,
+        parent: Some(head(world).digest()),
+        parent_model: Some(world.model()),
+        transcript: Some(Digest::sha256(b"nobody's")),
+        cohort: others.clone(),
+        shared: others.clone(),
+        included: others,
+        aggregate_digest: Some(Digest::sha256(b"sum")),
+        ..world.genesis()
+    };
+    manifest.model.params_digest = Digest::sha256(b"of the sum");
+    manifest
+}
+
+#[test]
+fn a_round_whose_record_came_before_it_is_not_taken_part_in() {
+    for restarted in [false, true] {
+        let mut world = World::in_a_run();
+        let record = made_up(&world);
+        world.say(ToClient::Published(world.signed(&record)));
+        if restarted {
+            world.restart();
+            world.say(world.welcome());
+        }
+        let model = record.model.params_digest;
+        for at in [AT, Attempt { attempt: 7, ..AT }] {
+            assert!(!world.participant.would_begin(at, model), "{at:?}, restarted: {restarted}");
+            let effects = world.say(ToClient::Open { at, model });
+            assert_refuses(&effects, Some(1), Decline::SitsOut, &format!("{at:?}, restarted: {restarted}"));
+        }
+        let next = Attempt { round: 2, attempt: 1 };
+        assert!(world.participant.would_begin(next, model));
+        let effects = world.say(ToClient::Open { at: next, model });
+        assert!(matches!(effects[..], [ClientEffect::VerifyStep(_)]), "{effects:?}");
+    }
+}
+
+#[test]
+fn a_record_of_the_round_in_progress_ends_it_before_the_upload_and_nothing_is_debited() {
+    let opened = || {
+        let mut world = World::in_a_run();
+        world.say(world.open(AT));
+        world
+    };
+    let trained = || {
+        let mut world = opened();
+        world.input(world.trained());
+        world
+    };
+    let worlds = [
+        ("training", opened()),
+        ("trained", trained()),
+        ("advertised", World::keyed().0),
+        ("shared", World::dealt().0),
+        ("masking", World::delivered().0),
+    ];
+    for (step, mut world) in worlds {
+        let all = vec![1, 2, 3, 4];
+        let (cohort, shared, included) = (all.clone(), all.clone(), all);
+        let record = Manifest { cohort, shared, included, ..made_up(&world) };
+        let effects = world.say(ToClient::Published(world.signed(&record)));
+        assert!(
+            matches!(effects[..], [ClientEffect::Persist(_), ClientEffect::Forget(_)]),
+            "{step}: {effects:?}"
+        );
+        let masked = (!world.maskings.is_empty()).then(|| world.masked(Digest::sha256(b"vector")));
+        for late in [world.trained(), ClientInput::Tick].into_iter().chain(masked) {
+            let effects = world.input(late);
+            assert!(effects.is_empty(), "{step}: {effects:?}");
+        }
+        assert!(!world.journal.iter().any(|record| matches!(record, ClientRecord::Debited { .. })), "{step}");
+    }
+}
+
+#[test]
+fn no_included_set_is_signed_in_a_round_whose_record_is_there() {
+    let (mut world, uploaded) = World::uploaded();
+    let told = record(&world, &uploaded.shared);
+    world.say(ToClient::Published(world.signed(&told)));
+    // Whatever the record says, this silo would sign another set, and open another sum.
+    for included in [ids([1, 2, 3]), ids(1..=4)] {
+        let effects = world.say(ToClient::Included { at: AT, included: included.clone() });
+        assert_refuses(&effects, Some(1), Decline::SitsOut, "signed alone");
+        let effects = world.say(ToClient::UnmaskRequest { at: AT, included, signatures: vec![] });
+        assert_refuses(&effects, Some(1), Decline::SitsOut, "signed with the request");
+    }
 }

@@ -293,6 +293,11 @@ impl RunFacts {
         self.head.as_ref().map(|head| head.round)
     }
 
+    /// Whether the chain has a record of this round or of a later one: no result of the round can follow any more.
+    pub(super) fn is_past(&self, round: u64) -> bool {
+        self.head_round().is_some_and(|head| round <= head)
+    }
+
     /// Whether a record of the run's chain has put this model out of use.
     pub(super) fn is_quarantined(&self, model: &Digest) -> bool {
         self.chain.is_quarantined(model)

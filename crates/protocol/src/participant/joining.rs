@@ -151,19 +151,26 @@ impl Participant {
         }
         self.asked_again = false;
         self.commit(ClientRecord::ChainHead(signed), out);
-        self.leave_quarantined(out);
+        self.leave_passed(out);
         self.catch_up(out);
     }
 
-    /// Gives up the attempt in progress where its model is out of use by now. After the upload there is nothing left to
-    /// withhold: the debit is made, and the attempt ends as the coordinator says.
-    fn leave_quarantined(&mut self, out: &mut ClientEffects) {
+    /// Gives up the attempt in progress where the chain has passed its round, or its model is out of use by now. After the
+    /// upload there is nothing left to withhold but a signature: a set that is signed behind its round's record is held
+    /// against no record. What was signed before was, and is answered for as in any attempt.
+    fn leave_passed(&mut self, out: &mut ClientEffects) {
         let facts = self.run.as_ref().and_then(|run| self.facts.run(&run.id));
         let Some((facts, round)) = facts.zip(self.round.as_ref()) else { return };
-        if round.step.before_upload() && facts.is_quarantined(&round.model) {
-            self.last_reason = format!("the model that round {} trains on was quarantined", round.at.round);
-            self.erase(out);
-        }
+        let number = round.at.round;
+        let why = if round.step.before_upload() && facts.is_quarantined(&round.model) {
+            format!("the model that round {number} trains on was quarantined")
+        } else if !round.step.has_signed() && facts.is_past(number) {
+            format!("round {number} is over: the chain has a record of it or of a later one")
+        } else {
+            return;
+        };
+        self.last_reason = why;
+        self.erase(out);
     }
 
     pub(super) fn open(&mut self, now: Timestamp, at: Attempt, model: Digest, out: &mut ClientEffects) {
@@ -184,8 +191,9 @@ impl Participant {
             return;
         };
         let ledger_knows = self.ledger.round.is_some_and(|round| at.round <= round);
-        if !facts.is_new(at) || ledger_knows || self.is_closed(run.id, at) {
-            // Its secrets are gone: this process began after the attempt did, or it was declined before.
+        if !facts.is_new(at) || facts.is_past(at.round) || ledger_knows || self.is_closed(run.id, at) {
+            // Its secrets are gone, as this process began after the attempt did, or it was declined before; or its record is
+            // there already, and nothing that is seen and signed in it now could be held against that.
             return self.decline(Some(at.round), Decline::SitsOut, out);
         }
         if facts.is_quarantined(&model) {

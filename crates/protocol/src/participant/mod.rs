@@ -183,6 +183,7 @@ impl Participant {
         };
         self.round.as_ref().is_none_or(|round| round.at != at)
             && facts.is_new(at)
+            && !facts.is_past(at.round)
             && !self.is_closed(run.id, at)
             && facts.head_model() == Some(model)
     }

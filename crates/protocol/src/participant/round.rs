@@ -113,6 +113,11 @@ impl Step {
         )
     }
 
+    /// Whether an included set was signed.
+    pub(super) fn has_signed(&self) -> bool {
+        matches!(self, Self::Signed { .. } | Self::Answered { .. })
+    }
+
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Preparing { .. } => "verifying what is before the round",
