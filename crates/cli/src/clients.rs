@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use ed25519_dalek::VerifyingKey;
 use identity::{
-    AuthorisedRoster, IdentityKey, LastSigned, Member, Roster, SignedRoster, identity_fingerprint,
-    parse_verifying_key, spoken,
+    AuthorisedRoster, IdentityKey, Member, Roster, SignedRoster, identity_fingerprint, parse_verifying_key,
+    spoken,
 };
 use secagg::ClientId;
 use vault::{MasterSource, Vault};
@@ -26,7 +26,7 @@ use crate::failure::with_causes;
 
 mod extending;
 
-use extending::Authority;
+use extending::{Authority, Base};
 
 /// As the coordinator says it of a request.
 const AWAITING: &str = "awaiting approval";
@@ -194,7 +194,7 @@ async fn approve(args: ApproveArgs, answers: &mut impl BufRead) -> Result<(), Fa
         confirm(newcomer, &args, answers)?;
     }
     let next = admit(&current, &asking, args.number)?;
-    authority.extend(&mut admin, &current, &next).await?;
+    authority.extend(&mut admin, &current.before, &next).await?;
     for (id, member) in next.members.iter().filter(|(_, member)| member.admitted == next.epoch) {
         println!("silo {id} is {}", printable(&member.name));
     }
@@ -218,9 +218,10 @@ async fn revoke(args: RevokeArgs) -> Result<(), Failure> {
         return Ok(());
     };
     let seen = listed(&mut admin).await?;
-    let current = authority.current(&mut admin, &seen, args.trust.trust_current.as_deref()).await?;
-    let mut next = current.next().map_err(Failure::failed)?;
-    let Some(member) = next.members.remove(&id) else { return Ok(()) };
+    let Base { before, mut next } =
+        authority.current(&mut admin, &seen, args.trust.trust_current.as_deref()).await?;
+    let Some(member) = before.members.get(&id) else { return Ok(()) };
+    next.members.remove(&id);
     // Whose number it is was the coordinator's word; the roster is the authority's.
     if member.name != args.whom && args.whom.parse() != Ok(id.0) {
         return Err(Failure::verification(format!(
@@ -229,7 +230,7 @@ async fn revoke(args: RevokeArgs) -> Result<(), Failure> {
             printable(&member.name)
         )));
     }
-    authority.extend(&mut admin, &current, &next).await
+    authority.extend(&mut admin, &before, &next).await
 }
 
 /// Opens the authority's key in its own folder.
@@ -325,9 +326,9 @@ fn confirm(newcomer: &Newcomer, args: &ApproveArgs, answers: &mut impl BufRead) 
 }
 
 /// The roster that admits these, each under a number that no member has.
-fn admit(last: &LastSigned, asking: &[Newcomer], number: Option<u32>) -> Result<Roster, Failure> {
-    let current = &last.roster;
-    let mut next = last.next().map_err(Failure::failed)?;
+fn admit(base: &Base, asking: &[Newcomer], number: Option<u32>) -> Result<Roster, Failure> {
+    let Base { before: current, next } = base;
+    let mut next = next.clone();
     let highest = current.members.keys().map(|id| id.0).max().unwrap_or(0);
     let mut id = number.or_else(|| highest.checked_add(1));
     for newcomer in asking {

@@ -21,8 +21,8 @@ use tokio::runtime::Runtime;
 use tonic::transport::Server;
 use tonic::{Status, async_trait};
 use vault::{MasterSource, Vault};
-use wire::v1;
 use wire::v1::enrolment_client::EnrolmentClient;
+use wire::{Refusal, v1};
 
 use crate::connect::{Remote, now_s};
 use crate::{Command, Failure, perform};
@@ -32,6 +32,8 @@ struct FakeRun {
     roster: Mutex<SignedRoster>,
     /// What it shows and keeps whatever is submitted, where it lies.
     frozen: Mutex<Option<SignedRoster>>,
+    /// Where it lies, every roster is said to break a rule, and kept here.
+    refused: Mutex<Option<Vec<SignedRoster>>>,
     told: Mutex<Vec<String>>,
 }
 
@@ -50,6 +52,10 @@ impl Operations for FakeRun {
     }
 
     async fn put_roster(&self, roster: SignedRoster) -> Result<(), Status> {
+        if let Some(refused) = &mut *self.refused.lock().unwrap() {
+            refused.push(roster);
+            return Err(access::RegistryError::Roster("a rule of its own".into()).to_status());
+        }
         *self.roster.lock().unwrap() = roster;
         Ok(())
     }
@@ -154,8 +160,12 @@ impl Federation {
         let signed = roster.sign(&authority_key);
         let last = LastSigned::new(signed.clone().authorise(&authority_key.public()).unwrap());
         fs::write(own.join(LAST_ROSTER_FILE), last.to_json()).unwrap();
-        let run = FakeRun { roster: Mutex::new(signed), told: Mutex::default(), frozen: Mutex::default() };
-        let run = Arc::new(run);
+        let run = Arc::new(FakeRun {
+            roster: Mutex::new(signed),
+            frozen: Mutex::default(),
+            refused: Mutex::default(),
+            told: Mutex::default(),
+        });
         let clock: access::Clock = Arc::new(|| now_s().unwrap() * 1000);
         let operations = Arc::clone(&run) as Arc<dyn Operations>;
         let issuer = Arc::new(RealIssuer(Arc::clone(&ca)));
@@ -320,7 +330,7 @@ fn an_authority_that_remembers_nothing_asks_once_to_stand_for_the_roster_in_forc
 }
 
 #[test]
-fn a_roster_that_the_coordinator_refuses_keeps_its_epoch_and_the_next_is_signed_on_the_one_before() {
+fn a_roster_that_the_coordinator_refuses_keeps_its_epoch_and_the_next_is_signed_in_its_place() {
     let federation = Federation::new();
     approve(&federation, "north", "").unwrap();
     approve(&federation, "south", "").unwrap();
@@ -330,6 +340,45 @@ fn a_roster_that_the_coordinator_refuses_keeps_its_epoch_and_the_next_is_signed_
     approve(&federation, "east", "--number 3").unwrap();
     let roster = federation.roster();
     assert_eq!((roster.epoch, roster.members.len()), (6, 2));
+}
+
+#[test]
+fn a_coordinator_that_refuses_what_it_took_does_not_make_the_authority_forget_who_was_revoked() {
+    let federation = Federation::new();
+    approve(&federation, "north", "").unwrap();
+    approve(&federation, "south", "").unwrap();
+    let with_both = federation.run.roster.lock().unwrap().clone();
+    federation.run("clients revoke south --reason poisoned --as @admin --authority @authority").unwrap();
+    // The coordinator took that one; now it shows the one before, and refuses every other.
+    *federation.run.frozen.lock().unwrap() = Some(with_both);
+    *federation.run.refused.lock().unwrap() = Some(vec![]);
+    approve(&federation, "west", "").unwrap_err();
+    approve(&federation, "east", "").unwrap_err();
+    let refused = federation.run.refused.lock().unwrap().take().unwrap();
+    let named: Vec<Vec<String>> = refused
+        .iter()
+        .map(|signed| signed.open(&federation.authority_key.public()).unwrap())
+        .map(|roster| roster.members.into_values().map(|member| member.name).collect())
+        .collect();
+    let [without, west, east] = [vec!["north"], vec!["north", "west"], vec!["north", "east"]];
+    assert_eq!(named, [without, west.clone(), west, east]);
+}
+
+#[test]
+fn a_revocation_that_the_coordinator_refuses_is_signed_again_under_an_epoch_of_its_own() {
+    let federation = Federation::new();
+    approve(&federation, "north", "").unwrap();
+    approve(&federation, "south", "").unwrap();
+    let revoke = "clients revoke south --reason poisoned --as @admin --authority @authority";
+    *federation.run.refused.lock().unwrap() = Some(vec![]);
+    federation.run(revoke).unwrap_err();
+    federation.run(revoke).unwrap_err();
+    let refused = federation.run.refused.lock().unwrap().take().unwrap();
+    let key = federation.authority_key.public();
+    let epochs: Vec<_> = refused.iter().map(|signed| signed.open(&key).unwrap().epoch).collect();
+    assert_eq!(epochs, [4, 4, 5]);
+    federation.run(revoke).unwrap();
+    assert_eq!((federation.roster().epoch, federation.roster().members.len()), (5, 1));
 }
 
 #[test]

@@ -62,6 +62,20 @@ impl LastSigned {
         Ok(Roster { epoch: next.epoch.max(after), ..next })
     }
 
+    /// The roster that comes next where the coordinator does not take the last one, on `before`, which the last one followed.
+    /// A refusal is a peer's word: whom the last one left out stays out.
+    ///
+    /// # Errors
+    /// [`RosterError::Meaning`] where there is no later epoch.
+    pub fn next_beside(&self, before: &AuthorisedRoster) -> Result<Roster, RosterError> {
+        let mut next = Self { roster: before.clone(), epoch_signed: self.epoch_signed }.next()?;
+        next.members.retain(|id, member| {
+            let kept = self.roster.members.get(id);
+            kept.is_some_and(|last| last.identity_key == member.identity_key)
+        });
+        Ok(next)
+    }
+
     /// The file's text.
     ///
     /// # Panics

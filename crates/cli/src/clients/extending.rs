@@ -19,6 +19,21 @@ pub(super) struct Authority {
     last: Option<LastSigned>,
 }
 
+/// What the next roster begins with.
+pub(super) struct Base {
+    /// The one in force, which it names as the one before it.
+    pub(super) before: AuthorisedRoster,
+    /// The next one, with nobody admitted or left out yet.
+    pub(super) next: Roster,
+}
+
+impl Base {
+    pub(super) fn on(last: LastSigned) -> Result<Self, Failure> {
+        let next = last.next().map_err(Failure::failed)?;
+        Ok(Self { before: last.roster, next })
+    }
+}
+
 impl Authority {
     pub(super) fn open(folder: &Path) -> Result<Self, Failure> {
         let key = open_authority(folder)?;
@@ -34,28 +49,33 @@ impl Authority {
     }
 
     /// The roster to extend: the last one signed here, which must be in force. What a crash kept from the coordinator is
-    /// submitted again. `trusted` is a digest that a person stands for, where this folder cannot know of it.
+    /// submitted again. `trusted` is a digest that a person stands for, where this folder cannot know of it. What is remembered
+    /// never goes back on the coordinator's word: where it refuses the last one, whom that one left out stays out.
     pub(super) async fn current(
         &mut self,
         admin: &mut AdminClient<Link>,
         seen: &Listed,
         trusted: Option<&str>,
-    ) -> Result<LastSigned, Failure> {
+    ) -> Result<Base, Failure> {
         let mut shown = signed_in_force(seen, &self.key.public())?;
-        if let Some(last) = self.last.clone()
+        if let Some(last) = self.last.as_ref()
             && last.roster.succeeds(&shown).is_ok()
         {
-            let (epoch, last) = (last.roster.epoch, last.roster);
+            let epoch = last.roster.epoch;
             println!(
                 "the roster of epoch {epoch}, the last one signed here, is not in force; it is submitted again"
             );
-            self.submit(admin, last, shown).await?;
-            shown = signed_in_force(&listed(admin).await?, &self.key.public())?;
+            match submit(admin, &last.roster).await? {
+                Submitted::Taken => shown = signed_in_force(&listed(admin).await?, &self.key.public())?,
+                // One of format 1 was in force before it was remembered, and does not say which one it followed.
+                Submitted::Refused(why) if last.roster.format() == 1 => return Err(why),
+                Submitted::Refused(why) => return beside(last, shown, &why),
+            }
         }
-        if self.last.as_ref().is_some_and(|last| last.roster.digest() == shown.digest()) {
-            return self.last.clone().ok_or_else(|| Failure::failed("unreachable"));
+        match self.last.clone().filter(|last| last.roster.digest() == shown.digest()) {
+            Some(last) => Base::on(last),
+            None => self.take_over(shown, trusted).and_then(Base::on),
         }
-        self.take_over(shown, trusted)
     }
 
     /// Another roster than the last one signed here: a person has to stand for it.
@@ -99,36 +119,17 @@ impl Authority {
     pub(super) async fn extend(
         &mut self,
         admin: &mut AdminClient<Link>,
-        current: &LastSigned,
+        before: &AuthorisedRoster,
         next: &Roster,
     ) -> Result<(), Failure> {
         // Read back as every silo will: what they would refuse is not remembered, and not sent.
         let next = next.sign(&self.key).authorise(&self.key.public()).map_err(Failure::usage)?;
-        next.succeeds(&current.roster).map_err(Failure::usage)?;
-        println!("{}", printable(&next.change_from(&current.roster).to_string()));
+        next.succeeds(before).map_err(Failure::usage)?;
+        println!("{}", printable(&next.change_from(before).to_string()));
         self.remember(LastSigned::new(next.clone()))?;
-        self.submit(admin, next, current.roster.clone()).await
-    }
-
-    async fn submit(
-        &mut self,
-        admin: &mut AdminClient<Link>,
-        next: AuthorisedRoster,
-        before: AuthorisedRoster,
-    ) -> Result<(), Failure> {
-        let roster = serde_json::to_string::<SignedRoster>(next.signed()).map_err(Failure::failed)?;
-        match admin.submit_roster(SubmitRosterRequest { roster }).await {
-            Ok(done) => {
-                println!("{}", printable(&done.into_inner().text));
-                Ok(())
-            }
-            Err(why) => {
-                // Refused by its rules: the next one is signed on the roster before, under an epoch of its own.
-                if was_refused(&why) {
-                    self.remember(LastSigned { roster: before, epoch_signed: next.epoch })?;
-                }
-                Err(refused(&why))
-            }
+        match submit(admin, &next).await? {
+            Submitted::Taken => Ok(()),
+            Submitted::Refused(why) => Err(why),
         }
     }
 
@@ -139,6 +140,36 @@ impl Authority {
         self.last = Some(last.clone());
         Ok(last)
     }
+}
+
+/// What the coordinator says of a roster.
+enum Submitted {
+    Taken,
+    /// Refused by its rules.
+    Refused(Failure),
+}
+
+async fn submit(admin: &mut AdminClient<Link>, next: &AuthorisedRoster) -> Result<Submitted, Failure> {
+    let roster = serde_json::to_string::<SignedRoster>(next.signed()).map_err(Failure::failed)?;
+    match admin.submit_roster(SubmitRosterRequest { roster }).await {
+        Ok(done) => {
+            println!("{}", printable(&done.into_inner().text));
+            Ok(Submitted::Taken)
+        }
+        Err(why) if was_refused(&why) => Ok(Submitted::Refused(refused(&why))),
+        Err(why) => Err(refused(&why)),
+    }
+}
+
+/// The next roster in place of the last one, which the coordinator refuses.
+fn beside(last: &LastSigned, shown: AuthorisedRoster, why: &Failure) -> Result<Base, Failure> {
+    eprintln!(
+        "warning: the coordinator refuses the roster of epoch {}: {why}; the next one is signed on that of epoch {} in its place, \
+         without whom the refused one left out; whom the refused one admitted has to be approved again",
+        last.roster.epoch, shown.epoch
+    );
+    let next = last.next_beside(&shown).map_err(Failure::failed)?;
+    Ok(Base { before: shown, next })
 }
 
 /// An answer of the desk's, not a connection that broke: then it may have been put in force.

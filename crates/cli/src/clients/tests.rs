@@ -1,3 +1,5 @@
+use identity::LastSigned;
+
 use super::*;
 
 fn key(byte: u8) -> IdentityKey {
@@ -21,8 +23,8 @@ fn current() -> Roster {
     }
 }
 
-fn last() -> LastSigned {
-    LastSigned::new(current().sign(&key(100)).authorise(&key(100).public()).unwrap())
+fn base() -> Base {
+    Base::on(LastSigned::new(current().sign(&key(100)).authorise(&key(100).public()).unwrap())).unwrap()
 }
 
 fn entry(name: &str, byte: u8) -> ClientEntry {
@@ -55,7 +57,7 @@ fn args(fingerprints: &[&str], yes: bool) -> ApproveArgs {
 #[test]
 fn several_newcomers_make_one_epoch_under_numbers_that_no_member_has() {
     let entries = [entry("south", 2), entry("west", 3), entry("east", 4)];
-    let next = admit(&last(), &found(&entries, &["west", "south", "west"]).unwrap(), None).unwrap();
+    let next = admit(&base(), &found(&entries, &["west", "south", "west"]).unwrap(), None).unwrap();
     assert_eq!(next.epoch, 5);
     let members: Vec<_> =
         next.members.iter().map(|(id, member)| (id.0, member.name.as_str(), member.admitted)).collect();
@@ -66,11 +68,11 @@ fn several_newcomers_make_one_epoch_under_numbers_that_no_member_has() {
 #[test]
 fn a_number_that_was_a_former_members_can_be_passed_over_but_no_member_is_replaced() {
     let south = found(&[entry("south", 2)], &["south"]).unwrap();
-    assert!(admit(&last(), &south, Some(7)).unwrap().members.contains_key(&ClientId(7)));
-    let why = admit(&last(), &south, Some(1)).unwrap_err();
+    assert!(admit(&base(), &south, Some(7)).unwrap().members.contains_key(&ClientId(7)));
+    let why = admit(&base(), &south, Some(1)).unwrap_err();
     assert!(why.to_string().contains("silo 1 is a member"), "{why}");
     let again = found(&[entry("north", 2)], &["north"]).unwrap();
-    assert!(admit(&last(), &again, None).unwrap_err().to_string().contains("already"));
+    assert!(admit(&base(), &again, None).unwrap_err().to_string().contains("already"));
 }
 
 #[test]
