@@ -22,9 +22,11 @@ use crate::peer::{Peer, PeerCertificate};
 use crate::server::ServerTls;
 use crate::verify::peer_certificate;
 
+mod hello;
 mod places;
 mod requests;
 
+use hello::Hello;
 use places::{Book, Place};
 use requests::Requests;
 
@@ -105,7 +107,7 @@ async fn accept(
     loop {
         while handshakes.try_join_next().is_some() {}
         while !book.relieve() {
-            // Whoever was told to end closes its descriptor soon; whoever has just begun to speak has a little time.
+            // Whoever was told to end closes its descriptor soon.
             let _ = timeout(ACCEPT_PAUSE, book.freed.notified()).await;
         }
         let (stream, address) = match listener.accept().await {
@@ -140,7 +142,7 @@ async fn welcome(
     let Newcomer { stream, address, place, mut ended } = newcomer;
     let begun = Instant::now();
     let place = Arc::new(place);
-    let heard = Heard { io: stream, place: Arc::clone(&place), spoke: false };
+    let heard = Heard { io: stream, place: Arc::clone(&place), spoke: false, hello: Hello::default() };
     let shaken = tokio::select! {
         biased;
         _ = &mut ended => {
@@ -230,12 +232,13 @@ fn shown(stream: &TlsStream<Heard>) -> io::Result<Option<PeerCertificate>> {
         .ok_or_else(|| io::Error::other("the client's certificate names no subject"))
 }
 
-/// A socket whose place hears of its first byte.
+/// A socket whose place hears of its first byte, and of the end of its ClientHello.
 #[derive(Debug)]
 struct Heard {
     io: TcpStream,
     place: Arc<Place>,
     spoke: bool,
+    hello: Hello,
 }
 
 impl AsyncRead for Heard {
@@ -249,6 +252,9 @@ impl AsyncRead for Heard {
         if !self.spoke && buf.filled().len() > before {
             self.spoke = true;
             self.place.spoke();
+        }
+        if self.hello.ends_in(buf.filled().get(before..).unwrap_or_default()) {
+            self.place.greeted();
         }
         read
     }

@@ -1,4 +1,4 @@
-//! Strangers: connections that say nothing, TLS connections without a certificate, calls that nobody serves.
+//! Strangers: connections that say nothing or one byte, TLS connections without a certificate, calls that nobody serves.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -12,7 +12,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsConnector;
@@ -95,13 +95,16 @@ async fn connect(to: SocketAddr, from: Ipv4Addr) -> Option<TcpStream> {
     tokio::time::timeout(Duration::from_secs(10), socket.connect(to)).await.ok()?.ok()
 }
 
-/// So many new connections a second that say nothing, each held until 2,000 later ones are there.
+/// So many new connections a second that say nothing, or every other pair one byte, each held until 2,000 later ones are there.
 async fn silent(to: SocketAddr, made: Arc<AtomicU64>) {
     let mut held = VecDeque::new();
     let mut due = tokio::time::interval(Duration::from_millis(1000 / SILENT_A_SECOND));
     for number in 0.. {
         due.tick().await;
-        if let Some(stream) = connect(to, source(number)).await {
+        if let Some(mut stream) = connect(to, source(number)).await {
+            if number % 4 < 2 {
+                let _ = stream.write_all(&[22]).await;
+            }
             made.fetch_add(1, Ordering::Relaxed);
             held.push_back(stream);
         }

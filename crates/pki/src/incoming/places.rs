@@ -9,11 +9,14 @@ use identity::Subject;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-/// Time that a handshake which has begun to speak has at the least: a whole federation may come back at once, to a
-/// processor that is slower than all of them.
+/// Time that a handshake whose ClientHello is there has, while there are less than [`AT_MOST`] of them: a whole federation
+/// may come back at once, to a processor that is slower than all of them.
 const GRACE: Duration = Duration::from_secs(1);
-/// And one that has said nothing yet: the first word of a client is right behind its connection.
+/// And one whose ClientHello is not: a client's is right behind its connection.
 const SILENT_GRACE: Duration = Duration::from_millis(100);
+/// Times the budget's handshakes, after which the fairest gives way whatever its age: a listener that waited for some would
+/// let them stop everybody else.
+const AT_MOST: usize = 2;
 /// How long a network is remembered after somebody with a certificate connected from it.
 const LATELY: Duration = Duration::from_secs(24 * 3600);
 /// Networks remembered at most.
@@ -28,7 +31,7 @@ const TOLD_EVERY: Duration = Duration::from_secs(60);
 pub struct Budget {
     /// Of all kinds together.
     pub connections: usize,
-    /// Whose handshake is not finished.
+    /// Whose handshake is not finished; twice as many where none of them had its time yet.
     pub handshakes: usize,
     /// That showed no certificate.
     pub strangers: usize,
@@ -166,6 +169,13 @@ impl Place {
         }
     }
 
+    /// The other end has said all of its ClientHello.
+    pub(super) fn greeted(&self) {
+        if let Some(held) = self.book.table().held.get_mut(&self.id) {
+            held.greeted = true;
+        }
+    }
+
     pub(super) fn has_spoken(&self) -> bool {
         self.book.table().held.get(&self.id).is_some_and(|held| held.spoke)
     }
@@ -214,8 +224,18 @@ struct Held {
     /// Of a handshake its beginning, else when it asked for something last.
     since: Instant,
     spoke: bool,
+    /// Its ClientHello is there: a byte alone costs nothing, and buys nothing.
+    greeted: bool,
     /// None where it was told to end.
     end: Option<oneshot::Sender<()>>,
+}
+
+impl Held {
+    /// Whether it is a handshake that had the time it may claim.
+    fn had_time(&self, now: Instant) -> bool {
+        let grace = if self.greeted { GRACE } else { SILENT_GRACE };
+        self.stage == Stage::Handshake && now.duration_since(self.since) >= grace
+    }
 }
 
 struct Table {
@@ -250,7 +270,9 @@ impl Table {
         let stage = if plain { Stage::Plain } else { Stage::Handshake };
         let id = self.next;
         self.next += 1;
-        self.held.insert(id, Held { near, wide, known, stage, since: now, spoke: false, end: Some(end) });
+        let end = Some(end);
+        let held = Held { near, wide, known, stage, since: now, spoke: false, greeted: false, end };
+        self.held.insert(id, held);
         id
     }
 
@@ -273,29 +295,31 @@ impl Table {
     /// Ends whoever is too many. Gives whether another may come, and how many were ended.
     fn relieve(&mut self, now: Instant) -> (bool, u64) {
         let mut ended = 0;
-        loop {
-            let excess = match self.excess() {
-                None => return (self.held.len() < self.budget.connections, ended),
-                Some(excess) => excess,
-            };
-            let Some(victim) = self.victim(&excess, now) else { return (false, ended) };
+        while let Some(victim) = self.excess(now).and_then(|excess| self.victim(&excess, now)) {
             self.end(victim);
             ended += 1;
         }
+        // What descriptors allow, and nothing else, makes the listener wait: it is everybody's.
+        (self.held.len() < self.budget.connections, ended)
     }
 
     /// Of whom there are too many.
-    fn excess(&self) -> Option<Excess> {
+    fn excess(&self, now: Instant) -> Option<Excess> {
         let budget = &self.budget;
         let count = |of: &dyn Fn(&Held) -> bool| {
             self.held.values().filter(|held| held.end.is_some() && of(held)).count()
         };
         // A quarter is kept for networks that somebody with a certificate came from.
         let open = budget.handshakes - budget.handshakes / 4;
-        if count(&|held| held.stage == Stage::Handshake && !held.known) > open {
+        let unknown = count(&|held| held.stage == Stage::Handshake && !held.known);
+        let known = count(&|held| held.stage == Stage::Handshake && held.known);
+        let had_time = |held: &Held| held.had_time(now);
+        if unknown > open * AT_MOST || (unknown > open && count(&|held| !held.known && had_time(held)) > 0) {
             return Some(Excess::Unknown);
         }
-        if count(&|held| held.stage == Stage::Handshake) > budget.handshakes {
+        // Those above their own part are no reason to end one of a known network.
+        let there = known + unknown.min(open);
+        if there > budget.handshakes * AT_MOST || (there > budget.handshakes && count(&had_time) > 0) {
             return Some(Excess::Handshakes);
         }
         if let Some(network) = self.crowded() {
@@ -316,7 +340,8 @@ impl Table {
         {
             return Some(Excess::Subject(subject.to_owned()));
         }
-        (count(&|_| true) > budget.connections).then_some(Excess::All)
+        // One stays free for whoever comes next.
+        (count(&|_| true) >= budget.connections).then_some(Excess::All)
     }
 
     /// A network with more strangers than its share: half of the places for a /24 or /48, a quarter for an address.
@@ -332,16 +357,16 @@ impl Table {
         over(near, self.budget.strangers / 4).or_else(|| over(wide, self.budget.strangers / 2))
     }
 
-    /// Who gives way; none where everybody may still claim its place.
+    /// Who gives way: of handshakes one that had its time, and where there is none any.
     fn victim(&self, excess: &Excess, now: Instant) -> Option<u64> {
-        let handshake = |held: &Held| {
-            let grace = if held.spoke { GRACE } else { SILENT_GRACE };
-            held.stage == Stage::Handshake && now.duration_since(held.since) >= grace
+        let handshake = |among: &dyn Fn(&Held) -> bool| {
+            self.fairest(|held| among(held) && held.had_time(now))
+                .or_else(|| self.fairest(|held| among(held) && held.stage == Stage::Handshake))
         };
         let stranger = |held: &Held| held.stage == Stage::Stranger;
         match excess {
-            Excess::Unknown => self.fairest(|held| handshake(held) && !held.known),
-            Excess::Handshakes => self.fairest(handshake),
+            Excess::Unknown => handshake(&|held| !held.known),
+            Excess::Handshakes => handshake(&|_| true),
             Excess::Strangers(network) => self.fairest(|held| {
                 stranger(held) && network.is_none_or(|network| held.near == network || held.wide == network)
             }),
@@ -350,24 +375,25 @@ impl Table {
             }
             Excess::All => self
                 .fairest(stranger)
-                .or_else(|| self.fairest(handshake))
+                .or_else(|| handshake(&|held| !held.known))
+                .or_else(|| handshake(&|_| true))
                 .or_else(|| self.fairest(|held| matches!(held.stage, Stage::Proven(_)))),
         }
     }
 
-    /// Of those who may be ended: a silent one before one that spoke, of the network and then of the address with the
+    /// Of those who may be ended: a silent one before one that greeted, of the network and then of the address with the
     /// most of them, the oldest.
     fn fairest(&self, may: impl Fn(&Held) -> bool) -> Option<u64> {
         let candidates = || self.held.iter().filter(|(_, held)| held.end.is_some() && may(held));
         let (mut near, mut wide) = (BTreeMap::new(), BTreeMap::new());
         for (_, held) in candidates() {
-            *near.entry((held.spoke, held.near)).or_insert(0usize) += 1;
-            *wide.entry((held.spoke, held.wide)).or_insert(0usize) += 1;
+            *near.entry((held.greeted, held.near)).or_insert(0usize) += 1;
+            *wide.entry((held.greeted, held.wide)).or_insert(0usize) += 1;
         }
         let rank = |held: &Held| {
-            let wide = wide.get(&(held.spoke, held.wide)).copied();
-            let near = near.get(&(held.spoke, held.near)).copied();
-            (!held.spoke, wide, near, std::cmp::Reverse(held.since))
+            let wide = wide.get(&(held.greeted, held.wide)).copied();
+            let near = near.get(&(held.greeted, held.near)).copied();
+            (!held.greeted, wide, near, std::cmp::Reverse(held.since))
         };
         // Of equals the first to come.
         candidates().rev().max_by_key(|(_, held)| rank(held)).map(|(id, _)| *id)

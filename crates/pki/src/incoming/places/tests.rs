@@ -33,12 +33,14 @@ impl Door {
         (id, room)
     }
 
-    fn speak(&mut self, id: u64) {
-        self.table.held.get_mut(&id).unwrap().spoke = true;
+    /// Says its whole ClientHello.
+    fn greet(&mut self, id: u64) {
+        let held = self.table.held.get_mut(&id).unwrap();
+        (held.spoke, held.greeted) = (true, true);
     }
 
     fn establish(&mut self, id: u64, silo: Option<u32>) {
-        self.speak(id);
+        self.greet(id);
         let subject = silo.map(|silo| Subject::Silo(ClientId(silo)));
         self.table.established(id, subject.as_ref(), self.now);
         self.table.relieve(self.now);
@@ -70,7 +72,7 @@ fn two_hundred_silent_connections_a_second_end_no_handshake_that_speaks_from_the
         let (id, room) = door.knock("192.0.2.1");
         assert!(room, "connection {at} has to wait");
         if at == 1000 {
-            door.speak(id);
+            door.greet(id);
             silo = Some(id);
         }
         assert!(silo.is_none_or(|silo| !door.ended(silo)), "a handshake that speaks gave way to silent ones");
@@ -108,25 +110,78 @@ fn strangers_of_many_networks_leave_a_quarter_of_the_places_to_where_a_certifica
     let mine: Vec<u64> = (2..=3).map(|host| door.knock(&format!("198.51.100.{host}")).0).collect();
     for third in 0..100 {
         let (stranger, _) = door.knock(&format!("10.0.{third}.1"));
-        door.speak(stranger);
+        door.greet(stranger);
         door.pass(2000);
     }
     assert!(mine.iter().all(|id| !door.ended(*id)), "the reserve was taken by strangers");
 }
 
 #[test]
-fn handshakes_that_have_just_begun_to_speak_are_waited_for_and_then_give_way() {
+fn a_federation_that_comes_back_at_once_has_its_second_and_then_the_oldest_gives_way() {
     let mut door = Door::new();
-    let spoken: Vec<u64> = (0..6).map(|_| door.knock("192.0.2.1").0).collect();
-    spoken.iter().for_each(|id| door.speak(*id));
-    let (next, room) = door.knock("192.0.2.1");
-    assert!(!room && !door.ended(next), "nobody is ended before it could say its first word");
-    door.speak(next);
+    let (first, _) = door.knock("192.0.2.1");
+    door.greet(first);
+    for _ in 0..11 {
+        let (next, room) = door.knock("192.0.2.1");
+        assert!(room && !door.ended(next), "nobody is ended before it could say its first word");
+        door.greet(next);
+    }
     door.pass(999);
-    assert!(!door.table.relieve(door.now).0);
+    door.table.relieve(door.now);
+    assert!(!door.ended(first), "twice its room is there for a second");
     door.pass(1);
     assert!(door.table.relieve(door.now).0);
-    assert!(door.ended(spoken[0]) && !door.ended(spoken[1]));
+    assert!(door.ended(first));
+    assert_eq!(door.table.held.values().filter(|held| held.end.is_some()).count(), 6);
+}
+
+#[test]
+fn neither_one_byte_nor_a_whole_hello_of_strangers_makes_the_listener_wait_or_takes_the_reserve() {
+    for greets in [false, true] {
+        let mut door = Door::new();
+        door.table.budget = Budget::of_descriptors(1024, 256);
+        let (silo, _) = door.knock("198.51.100.1");
+        door.establish(silo, Some(1));
+        let mut known = None;
+        for at in 0..1500u32 {
+            let (stranger, room) = door.knock(&format!("10.{}.{}.1", at % 7, at % 250));
+            assert!(room, "connection {at} of strangers stops everybody; greets: {greets}");
+            if greets {
+                door.greet(stranger);
+            } else {
+                door.table.held.get_mut(&stranger).unwrap().spoke = true;
+            }
+            if at % 1000 == 0 {
+                known = Some(door.knock("198.51.100.2").0);
+            }
+            assert!(known.is_none_or(|known| !door.ended(known)), "the reserve was taken");
+            door.close_ended();
+            // 2,000 a second, and none of them old enough to be ended where that were asked for.
+            door.table.held.retain(|id, _| known != Some(*id) || at % 1000 < 100);
+            known = known.filter(|id| door.table.held.contains_key(id));
+            door.now += Duration::from_micros(500);
+        }
+    }
+}
+
+#[test]
+fn handshakes_of_strangers_end_no_silo_where_every_descriptor_is_taken() {
+    let mut door = Door::new();
+    door.table.budget = Budget { connections: 12, handshakes: 8, strangers: 4, of_one_subject: 3 };
+    let silos: Vec<u64> = (1..=8)
+        .map(|silo| {
+            let (id, _) = door.knock("192.0.2.1");
+            door.establish(id, Some(silo));
+            id
+        })
+        .collect();
+    for host in 0..50 {
+        let (stranger, _) = door.knock(&format!("10.0.{host}.1"));
+        door.greet(stranger);
+        door.close_ended();
+        assert!(door.table.relieve(door.now).0, "somebody gives way, and the next may come");
+    }
+    assert!(silos.iter().all(|id| !door.ended(*id)));
 }
 
 #[test]
