@@ -10,6 +10,13 @@ use identity::Role;
 const PERIOD_MS: u64 = 60_000;
 /// Entries in that time for each share.
 const ENTRIES: u64 = 60;
+/// Entries of strangers beyond which they have no minute's share, and how soon one of those may be written again: a flood
+/// that never ends tells nothing new.
+const OF_STRANGERS: u64 = 600;
+const STRANGER_AGAIN_MS: u64 = 6 * PERIOD_MS;
+/// Events that count what was left out, the same way.
+const SUMMARIES: u64 = 60;
+const SUMMARY_AGAIN_MS: u64 = 60 * PERIOD_MS;
 /// Callers that are named with their counts; the rest are summed.
 const NAMED: usize = 16;
 
@@ -30,6 +37,28 @@ struct Tally {
     left_out: u64,
 }
 
+/// What is used up of a store that fills again with time.
+#[derive(Debug, Default)]
+struct Used {
+    count: u64,
+    at_ms: u64,
+}
+
+impl Used {
+    /// Whether there is one more of `most`, of which one comes back each `again_ms`.
+    fn take(&mut self, now_ms: u64, most: u64, again_ms: u64) -> bool {
+        if self.count == 0 || now_ms < self.at_ms {
+            self.at_ms = now_ms;
+        }
+        let back = (now_ms - self.at_ms) / again_ms;
+        self.at_ms += back * again_ms;
+        self.count = self.count.saturating_sub(back);
+        let may = self.count < most;
+        self.count += u64::from(may);
+        may
+    }
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct LeftOut {
@@ -37,6 +66,9 @@ pub(super) struct LeftOut {
     tallies: BTreeMap<Share, Tally>,
     /// Of the period before, not told yet.
     over: Option<(u64, BTreeMap<Share, Tally>)>,
+    /// Since the daemon started, which strangers cannot make it do.
+    of_strangers: BTreeMap<Share, Used>,
+    summaries: Used,
 }
 
 impl LeftOut {
@@ -44,8 +76,10 @@ impl LeftOut {
     pub(super) fn admit(&mut self, now_ms: u64, call: &CallRecord) -> bool {
         self.renew(now_ms);
         let Some(share) = share(call) else { return true };
-        let tally = self.tallies.entry(share).or_default();
-        let written = tally.written < ENTRIES;
+        let tally = self.tallies.entry(share.clone()).or_default();
+        let written = tally.written < ENTRIES
+            && (matches!(share, Share::Caller(_))
+                || self.of_strangers.entry(share).or_default().take(now_ms, OF_STRANGERS, STRANGER_AGAIN_MS));
         if written {
             tally.written += 1;
         } else {
@@ -66,15 +100,20 @@ impl LeftOut {
         if closing {
             self.end_period(now_ms);
         }
+        if !self.over.as_ref()?.1.values().any(|tally| tally.left_out > 0) {
+            self.over = None;
+            return None;
+        }
+        // What is not told yet is told with the next.
+        if !closing && !self.summaries.take(now_ms, SUMMARIES, SUMMARY_AGAIN_MS) {
+            return None;
+        }
         let (since_ms, tallies) = self.over.take()?;
         let counts: Vec<(Share, u64)> = tallies
             .into_iter()
             .filter(|(_, tally)| tally.left_out > 0)
             .map(|(share, tally)| (share, tally.left_out))
             .collect();
-        if counts.is_empty() {
-            return None;
-        }
         let actor = Actor { id: "coordinator".into(), role: "coordinator".into(), address: None };
         let mut event = Event::new(now_ms, actor, "calls.left_out", Status::Refused);
         let mut tell = |what: &str, count: u64| event.details.insert(what.into(), count.to_string());
@@ -171,6 +210,31 @@ mod tests {
         assert_eq!(event.details["since_ms"], "1000");
         assert_eq!(left_out.told(61_000, false), None);
         assert!(left_out.admit(61_000, &stranger(1)), "another minute");
+    }
+
+    #[test]
+    fn strangers_who_never_stop_write_a_few_entries_an_hour_and_every_call_is_counted() {
+        const SECONDS: u64 = 24 * 3600;
+        let mut left_out = LeftOut::default();
+        let (mut written, mut events, mut counted) = (0, 0, 0);
+        for second in 0..=SECONDS {
+            let now_ms = second * 1000;
+            if second < SECONDS {
+                for outcome in [refused(), Outcome::Begun] {
+                    written += u64::from(left_out.admit(now_ms, &call("192.0.2.1:1", None, outcome)));
+                }
+            }
+            if let Some(event) = left_out.told(now_ms, second == SECONDS) {
+                events += 1;
+                counted += event.details["refused_strangers"].parse::<u64>().unwrap();
+                counted += event.details["calls_of_strangers"].parse::<u64>().unwrap();
+            }
+        }
+        assert!(written <= 2 * (600 + 24 * 10) && events <= 60 + 24 + 1, "{written} calls and {events} events");
+        assert_eq!(written + counted, 2 * SECONDS);
+        // What is known keeps its minute's share.
+        let silo = call("silo/3", Some(Role::Client), refused());
+        assert_eq!((0..100).filter(|_| left_out.admit(SECONDS * 1000, &silo)).count(), ENTRIES as usize);
     }
 
     #[test]
