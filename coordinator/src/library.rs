@@ -7,7 +7,7 @@ use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use access::Caller;
+use access::{Caller, Proof};
 use bytes::Bytes;
 use checkpoint::Manifest;
 use params::Digest;
@@ -20,12 +20,14 @@ use wire::{ModelHeader, Refusal, ServiceError, limits, v1};
 
 use crate::artifacts::{self, Chain};
 use crate::service::RETRY_AFTER;
-use crate::streaming::{BoxStream, stream};
+use crate::streaming::{BoxStream, Limits, stream};
 
 /// Responses at once to one caller. Each has a file open, and two chunks in memory.
 const EACH: usize = 16;
-/// Responses at once.
+/// Responses at once, beside the first of each who proved who it is: a few of those must not keep the others out.
 const ALL: usize = 64;
+/// Bytes in a second that whoever has a place takes at the least, over the whole response.
+const SLOWEST: u64 = 32 << 10;
 /// Files whose digests are remembered.
 const MEASURED: usize = 4096;
 
@@ -38,7 +40,7 @@ struct Shelves {
     patience: Duration,
     metrics: Arc<telemetry::Metrics>,
     all: Arc<Semaphore>,
-    each: Mutex<HashMap<String, usize>>,
+    each: Mutex<HashMap<String, Readings>>,
     /// One file at a time is measured: it is read whole for it.
     measuring: Mutex<()>,
     measured: Mutex<BTreeMap<(u64, &'static str), Measure>>,
@@ -52,19 +54,31 @@ struct Measure {
     bytes: u64,
 }
 
+/// Of one caller.
+#[derive(Default)]
+struct Readings {
+    count: usize,
+    /// Whether one of them has the caller's own place.
+    own: bool,
+}
+
 /// A caller's place, until its response was sent or given up.
 pub(crate) struct Reading {
     library: Library,
     caller: String,
-    _place: OwnedSemaphorePermit,
+    /// In the place that nobody else can take.
+    own: bool,
+    /// One of everybody's; none while it is waited for.
+    common: Option<OwnedSemaphorePermit>,
 }
 
 impl Drop for Reading {
     fn drop(&mut self) {
         let mut each = self.library.each();
         if let Some(readings) = each.get_mut(&self.caller) {
-            *readings = readings.saturating_sub(1);
-            if *readings == 0 {
+            readings.count = readings.count.saturating_sub(1);
+            readings.own &= !self.own;
+            if readings.count == 0 {
                 each.remove(&self.caller);
             }
         }
@@ -84,27 +98,44 @@ impl Library {
         }))
     }
 
-    /// A place for a response to this caller. Where all are taken it waits for one, and where the caller has its share
-    /// already it is told to come again.
+    /// A place for a response to this caller: its own, or one of everybody's, for which it waits where all are taken.
+    /// Where the caller has its share already it is told to come again.
     ///
     /// # Errors
     /// [`ServiceError::Busy`].
     pub(crate) async fn reading(&self, caller: Option<&Caller>) -> Result<Reading, Status> {
         let busy = || ServiceError::Busy { retry_after: RETRY_AFTER }.to_status();
+        let mut reading = self.counted(caller).ok_or_else(busy)?;
+        if !reading.own {
+            let place = Arc::clone(&self.0.all).acquire_owned();
+            let Ok(Ok(place)) = tokio::time::timeout(self.0.patience, place).await else {
+                return Err(busy());
+            };
+            reading.common = Some(place);
+        }
+        Ok(reading)
+    }
+
+    /// One more of this caller's, where it may have one.
+    fn counted(&self, caller: Option<&Caller>) -> Option<Reading> {
+        let proven = caller.is_some_and(|caller| caller.proof != Proof::Nothing);
         // In plain text, where nobody proves anything, a caller's name is its connection.
         let caller = caller.map_or_else(String::new, |caller| caller.name.clone());
-        {
-            let mut each = self.each();
-            let readings = each.entry(caller.clone()).or_default();
-            if *readings >= EACH {
-                return Err(busy());
-            }
-            *readings += 1;
+        let mut each = self.each();
+        let readings = each.entry(caller.clone()).or_default();
+        if readings.count >= EACH {
+            return None;
         }
-        let waiting = Waiting { library: self.clone(), caller: Some(caller) };
-        let place = tokio::time::timeout(self.0.patience, Arc::clone(&self.0.all).acquire_owned()).await;
-        let Ok(Ok(place)) = place else { return Err(busy()) };
-        Ok(waiting.seated(place))
+        readings.count += 1;
+        let own = proven && !readings.own;
+        readings.own |= own;
+        Some(Reading { library: self.clone(), caller, own, common: None })
+    }
+
+    /// What a response of so many bytes may take.
+    fn limits(&self, bytes: u64) -> Limits {
+        let part = self.0.patience;
+        Limits { part, whole: part + Duration::from_secs(bytes / SLOWEST) }
     }
 
     /// A published file in chunks, or none where that record has no such file.
@@ -131,7 +162,7 @@ impl Library {
         let mut first = Some(wire::model_header(header));
         let (mut index, mut left) = (0, measure.bytes);
         let metrics = Arc::clone(&self.0.metrics);
-        Ok(Some(stream(self.0.patience, reading, move || {
+        Ok(Some(stream(self.limits(measure.bytes), reading, move || {
             if let Some(header) = first.take() {
                 return Some(Ok(header));
             }
@@ -155,7 +186,10 @@ impl Library {
     pub(crate) fn chain(&self, reading: Reading, from: u64, newest: u64) -> BoxStream<v1::CheckpointRecord> {
         let library = self.clone();
         let mut chain = Chain::new(from, newest);
-        stream(self.0.patience, reading, move || {
+        // A record is held against the one before it while it is sent: it has the time of a chunk.
+        let records = newest.saturating_sub(from).saturating_add(1);
+        let limits = self.limits(records.saturating_mul(limits::CHUNK_BYTES as u64));
+        stream(limits, reading, move || {
             let read = |folder: &str, file: &str| library.0.published.read(folder, file);
             match chain.next(&read) {
                 Ok(record) => record.map(|record| Ok(record.into())),
@@ -164,7 +198,7 @@ impl Library {
         })
     }
 
-    fn each(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+    fn each(&self) -> MutexGuard<'_, HashMap<String, Readings>> {
         self.0.each.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -220,28 +254,6 @@ impl Library {
 
     fn measured(&self) -> MutexGuard<'_, BTreeMap<(u64, &'static str), Measure>> {
         self.0.measured.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A caller that is counted and has no place yet.
-struct Waiting {
-    library: Library,
-    caller: Option<String>,
-}
-
-impl Waiting {
-    fn seated(mut self, place: OwnedSemaphorePermit) -> Reading {
-        let caller = self.caller.take().unwrap_or_default();
-        Reading { library: self.library.clone(), caller, _place: place }
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        let Some(caller) = self.caller.take() else { return };
-        if let Some(readings) = self.library.each().get_mut(&caller) {
-            *readings = readings.saturating_sub(1);
-        }
     }
 }
 

@@ -230,7 +230,10 @@ mod tests {
                 counted += event.details["calls_of_strangers"].parse::<u64>().unwrap();
             }
         }
-        assert!(written <= 2 * (600 + 24 * 10) && events <= 60 + 24 + 1, "{written} calls and {events} events");
+        assert!(
+            written <= 2 * (600 + 24 * 10) && events <= 60 + 24 + 1,
+            "{written} calls and {events} events"
+        );
         assert_eq!(written + counted, 2 * SECONDS);
         // What is known keeps its minute's share.
         let silo = call("silo/3", Some(Role::Client), refused());

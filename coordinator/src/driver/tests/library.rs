@@ -78,3 +78,31 @@ async fn a_caller_has_sixteen_responses_at_once_and_gets_another_when_one_is_let
     readings.pop();
     assert!(library.reading(None).await.is_ok());
 }
+
+#[tokio::test]
+async fn four_silos_that_hold_every_common_place_leave_each_other_silo_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, published) = library(folder.path(), None);
+    // Nobody waits.
+    let library = Library::new(published, Duration::ZERO, Arc::default());
+    let silo = |number: u32| access::Caller {
+        name: format!("silo/{number}"),
+        subject: Some(identity::Subject::Silo(ClientId(number))),
+        role: Some(identity::Role::Client),
+        proof: access::Proof::Certificate { fingerprint: params::Digest::from_bytes([number as u8; 32]) },
+        address: None,
+        expires_s: None,
+    };
+    let mut held = Vec::new();
+    for number in 1..=5 {
+        while let Ok(reading) = library.reading(Some(&silo(number))).await {
+            held.push(reading);
+        }
+    }
+    assert_eq!(held.len(), 64 + 5);
+    assert!(library.reading(None).await.is_err(), "whoever proved nothing has none of its own");
+    let own = library.reading(Some(&silo(6))).await.unwrap();
+    assert!(library.reading(Some(&silo(6))).await.is_err(), "and one only");
+    drop(own);
+    assert!(library.reading(Some(&silo(6))).await.is_ok());
+}
