@@ -3,7 +3,7 @@
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::SeedableRng;
 use ed25519_dalek::Signer;
-use identity::{IdentityKey, Member, Roster};
+use identity::{IdentityKey, Member, Plan, Roster};
 use params::Digest;
 use protocol::{
     Artifacts, Attempt, Coordinator, Decline, DropReason, Effect, Effects, Input, Record, Rejection,
@@ -33,9 +33,18 @@ struct Bench {
 }
 
 fn setup() -> Setup {
-    let member = |id: u32| Member { name: format!("silo {id}"), identity_key: public(id), admitted: 1 };
     let mut plan = plan(SILOS as usize, 3);
     plan.cohort.minimum = 3;
+    setup_of(plan)
+}
+
+/// A plan that silos of the first release read.
+fn first_format() -> Plan {
+    Plan { format: None, id: None, ..Plan::clone(&setup().plan) }
+}
+
+fn setup_of(plan: Plan) -> Setup {
+    let member = |id: u32| Member { name: format!("silo {id}"), identity_key: public(id), admitted: 1 };
     Setup {
         plan: sim::authored(plan),
         roster: sim::authorised(&Roster {
@@ -54,11 +63,15 @@ fn setup() -> Setup {
 impl Bench {
     /// A run whose first attempt is open to everyone.
     fn opened() -> Self {
+        Self::opened_with(setup())
+    }
+
+    fn opened_with(setup: Setup) -> Self {
+        let model = setup.plan.initial_model();
         let now = Timestamp(1_000_000);
-        let coordinator = Coordinator::recover(setup(), &[], now, &mut Effects::new()).unwrap();
+        let coordinator = Coordinator::recover(setup, &[], now, &mut Effects::new()).unwrap();
         let rng = ChaCha20Rng::seed_from_u64(7);
         let mut bench = Self { coordinator, journal: Vec::new(), said: Vec::new(), rng, now };
-        let model = setup().plan.initial_model();
         let genesis = Artifacts {
             model: checkpoint::ModelArtifact {
                 file: checkpoint::MODEL_FILE.into(),
@@ -226,7 +239,7 @@ fn a_silo_that_says_one_thing_and_another_without_end_fills_no_journal() {
 
 #[test]
 fn a_silo_that_speaks_an_older_version_is_named_to_the_operator_while_it_is_served() {
-    let mut bench = Bench::opened();
+    let mut bench = Bench::opened_with(setup_of(first_format()));
     assert_eq!(bench.coordinator.status().notices.len(), 0);
     bench.feed(Input::Connected { client: ClientId(2), version: SessionVersion::Two }).unwrap();
     let (to, welcome) = bench.said.last().unwrap();
@@ -235,6 +248,24 @@ fn a_silo_that_speaks_an_older_version_is_named_to_the_operator_while_it_is_serv
     let notice = "SPEAKS_OLDER_PROTOCOL: silo 2 speaks protocol version 2";
     assert!(status.notices[0].starts_with(notice), "{:?}", status.notices);
     assert!(status.waiting_why.contains(notice), "{}", status.waiting_why);
+}
+
+#[test]
+fn a_plan_that_an_older_silo_cannot_read_is_not_sent_to_it_and_the_operator_is_told() {
+    let mut bench = Bench::opened();
+    assert_eq!((setup().plan.format(), bench.coordinator.roster().format()), (2, 1));
+    bench.feed(Input::Connected { client: ClientId(2), version: SessionVersion::Two }).unwrap();
+    let (to, told) = bench.said.last().unwrap();
+    let ToClient::Refused { rejection } = told else { panic!("{told:?}") };
+    let why = rejection.to_string();
+    assert!(*to == ClientId(2) && why.contains("SPEAKS_OLDER_PROTOCOL: the plan is of format 2"), "{why}");
+    let status = bench.coordinator.status();
+    let notice = "takes no part: the plan is of format 2";
+    assert!(
+        status.notices[0].contains("silo 2") && status.notices[0].contains(notice),
+        "{:?}",
+        status.notices
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod rollback;
 
 use std::path::Path;
 
-use identity::{IdentityKey, Member, Roster};
+use identity::{IdentityKey, Member, Plan, Roster};
 use protocol::{SessionVersion, ToClient, ToCoordinator};
 use store::{Fault, FaultyStore};
 use tokio::sync::mpsc::Receiver;
@@ -22,6 +22,11 @@ fn key(byte: u8) -> IdentityKey {
     IdentityKey::from_secret_hex(&hex::encode([byte; 32])).unwrap()
 }
 
+/// A plan that silos of the first release read.
+fn plan_of(rounds: u64) -> Plan {
+    Plan { format: None, id: None, ..sim::plan(SILOS as usize, rounds) }
+}
+
 fn setup() -> Setup {
     let public = |byte: u8| hex::encode(key(byte).public().as_bytes());
     let member = |id: u32| Member { name: format!("s{id}"), identity_key: public(id as u8), admitted: 1 };
@@ -34,7 +39,7 @@ fn setup() -> Setup {
         members: (1..=SILOS).map(|id| (ClientId(id), member(id))).collect(),
     };
     Setup {
-        plan: sim::authored(sim::plan(SILOS as usize, 2)),
+        plan: sim::authored(plan_of(2)),
         roster: sim::authorised(&roster),
         authority: sim::authority().public(),
         key: key(9).signing_key().clone(),

@@ -167,7 +167,7 @@ fn verified(driver: &Driver) -> Vec<Manifest> {
 async fn in_the_middle_of_a_round_a_run_goes_back_to_the_files_of_an_earlier_one_and_on_from_there() {
     let folder = tempfile::tempdir().unwrap();
     let (inbox, mut events) = mpsc::channel(64);
-    let plan = || sim::plan(SILOS as usize, 3);
+    let plan = || plan_of(3);
     let store = Box::new(open_store(folder.path(), None).unwrap());
     let with_plan = Setup { plan: sim::authored(plan()), ..setup() };
     let mut driver = open_with(folder.path(), store, with_plan, inbox).unwrap();

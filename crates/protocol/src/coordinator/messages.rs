@@ -31,15 +31,26 @@ impl Coordinator {
         Ok(())
     }
 
+    /// What of a welcome no silo of a version before [`SessionVersion::Three`] reads.
+    pub(super) fn unread_by_older_peers(&self) -> Option<String> {
+        let (roster, plan) = (self.state.roster.format(), self.setup.plan.format());
+        match (roster > 1, plan > 1) {
+            (true, _) => Some(format!("the roster in force is of format {roster}")),
+            (false, true) => Some(format!("the plan is of format {plan}")),
+            (false, false) => None,
+        }
+    }
+
     pub(super) fn welcome(&self, client: ClientId, out: &mut Effects) {
         let Some((run, link)) = self.state.run.as_ref().zip(self.links.get(&client)) else { return };
         let roster = &self.state.roster;
-        if link.version < SessionVersion::Three && roster.format() > 1 {
-            // A release of that version does not read the roster, and would call it the coordinator's fault.
+        if link.version < SessionVersion::Three
+            && let Some(unread) = self.unread_by_older_peers()
+        {
+            // A release of that version does not read it, and would call it the coordinator's fault.
             let rejection = Rejection::Invalid(format!(
-                "{}: the roster in force is of format {}, which needs protocol version {}; install this release on the silo",
+                "{}: {unread}, which needs protocol version {}; install this release on the silo",
                 SessionVersion::OLDER_PEER,
-                roster.format(),
                 SessionVersion::Three
             ));
             return send(out, client, ToClient::Refused { rejection });

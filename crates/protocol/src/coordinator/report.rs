@@ -77,12 +77,10 @@ impl Coordinator {
     /// Silos that are served in an earlier version than this release's.
     fn older_peers(&self) -> Vec<String> {
         let older = self.links.iter().filter(|(_, link)| link.version < SessionVersion::NEWEST);
+        let unread = self.unread_by_older_peers();
+        let out = unread.map(|what| format!(", and takes no part: {what}, which it cannot read"));
+        let out = out.unwrap_or_default();
         let line = |(id, link): (&ClientId, &super::Link)| {
-            let out = if self.state.roster.format() > 1 {
-                ", cannot read the roster in force, and takes no part"
-            } else {
-                ""
-            };
             format!(
                 "{}: {} speaks protocol version {}, this coordinator {} too{out}; install this release there",
                 SessionVersion::OLDER_PEER,
