@@ -11,7 +11,7 @@
 //! opens one outbound connection and listens nowhere.
 //!
 //! ```
-//! let nowhere = client::Config::load(std::path::Path::new("no-such-folder/client.toml")).unwrap_err();
+//! let nowhere = client::Config::load(std::path::Path::new("no-such-folder/client.toml")).err().unwrap();
 //! assert!(nowhere.to_string().starts_with("cannot read it: "));
 //! ```
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]

@@ -248,29 +248,39 @@ fn a_plan_that_cannot_be_meant_is_refused_with_line_and_mend() {
     assert_refused(&folkmoot(&["plan", "check", text(&file)]), 2, &["privacy.scale_bits", "lower it"]);
 }
 
+/// Nobody else may see that a silo's data does not fit: it takes part to the end, without data.
 #[test]
-fn a_silos_data_without_a_column_of_the_plan_is_an_error_that_names_file_and_column() {
+fn a_silos_data_without_a_column_of_the_plan_raises_its_operators_alarm_with_file_and_column() {
     let folder = tempfile::tempdir().unwrap();
     kept(folder.path());
     let data = folder.path().join("silo-1/silo.csv");
     let renamed = fs::read_to_string(&data).unwrap().replacen("pixel_3_4", "pixel_3_four", 1);
     fs::write(&data, renamed).unwrap();
-    // A silo reads its data when a round asks for it: a new run, with all three silos.
+    // A silo reads its data when it joins: a new run, with all three silos.
     fs::remove_dir_all(folder.path().join("coordinator")).unwrap();
     let coordinator = Coordinator::start(&folder.path().join("coordinator.toml"));
     let _others = ["silo-2", "silo-3"]
         .map(|silo| Running(role("client", &rejoin(folder.path(), silo, &coordinator.url)).spawn().unwrap()));
     let config = rejoin(folder.path(), "silo-1", &coordinator.url);
-    let refused = folkmoot(&["client", "--config", text(&config)]);
-    assert_refused(&refused, 4, &["silo.csv", "pixel_3_4"]);
+    let ended = folkmoot(&["client", "--config", text(&config)]);
+    let log = stderr(&ended);
+    assert!(ended.status.success(), "{log}");
+    for word in ["ALARM", "silo.csv", "pixel_3_4"] {
+        assert!(log.contains(word), "no {word:?} in:\n{log}");
+    }
+    let checked = folkmoot(&["client", "--config", text(&config), "--check"]);
+    let told = [&checked.stdout[..], &checked.stderr[..]].concat();
+    let told = String::from_utf8_lossy(&told);
+    assert!(told.contains("pixel_3_4"), "{told}");
 }
 
 #[test]
-fn data_that_cannot_be_read_stops_a_silo_at_once_with_the_path() {
+fn data_that_cannot_be_read_is_told_by_a_check_with_the_path() {
     let folder = tempfile::tempdir().unwrap();
     kept(folder.path());
     fs::remove_file(folder.path().join("silo-1/silo.csv")).unwrap();
-    let refused = folkmoot(&["client", "--config", text(&folder.path().join("silo-1/client.toml"))]);
+    let config = folder.path().join("silo-1/client.toml");
+    let refused = folkmoot(&["client", "--config", text(&config), "--check"]);
     assert_refused(&refused, 2, &["silo.csv"]);
 }
 

@@ -7,6 +7,8 @@
 //! FOLKMOOT_SIEGE_SECONDS=60 cargo test -p cli --test e2e siege -- --nocapture --test-threads 1
 //! ```
 
+#![expect(clippy::print_stderr, reason = "says what was measured, to who asks for it by hand")]
+
 mod silo;
 mod strangers;
 

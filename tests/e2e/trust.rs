@@ -242,6 +242,12 @@ fn client(status: &Value, id: u64) -> &Value {
     clients.iter().find(|client| number(client, "id") == id).unwrap_or_else(|| panic!("no {id}: {status:#}"))
 }
 
+/// The proof of the newest receipt in a silo's folder.
+fn newest_receipt(folder: &Path) -> Option<PathBuf> {
+    let files = fs::read_dir(folder).ok()?.map(|entry| entry.unwrap().path());
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "tlog-proof")).max()
+}
+
 #[test]
 fn a_federation_is_enrolled_grows_loses_a_silo_and_comes_through_an_incident_with_the_playbooks_commands() {
     let trust = Trust::prepare();
@@ -316,6 +322,9 @@ fn a_federation_is_enrolled_grows_loses_a_silo_and_comes_through_an_incident_wit
     let key = trust.path("fed/model.pub.pem");
     let plan = trust.path("fed/plan.json");
     let exported = trust.path("exported");
+    // Receipts come with a heartbeat, and this is faster than that.
+    let receipts = trust.path("silo-1/state/receipts");
+    trust.status_until("a receipt of silo-1's upload", |_| newest_receipt(&receipts).is_some());
     stop(silos);
     stop(vec![coordinator]);
     let master = trust.path("fed/master.key");
@@ -334,8 +343,7 @@ fn a_federation_is_enrolled_grows_loses_a_silo_and_comes_through_an_incident_wit
     let pinned = |file: &Path| fs::read_to_string(file).unwrap().trim().to_owned();
     let log_key = pinned(&trust.path("fed/data/audit.pub"));
     let audit = trust.path("fed/data/audit");
-    let receipts = fs::read_dir(trust.path("silo-1/state/receipts")).unwrap().map(|e| e.unwrap().path());
-    let receipt = receipts.filter(|path| path.extension().is_some_and(|e| e == "tlog-proof")).max().unwrap();
+    let receipt = newest_receipt(&receipts).unwrap();
     let checked =
         folkmoot(&["audit", "verify", text(&audit), "--key", &log_key, "--receipt", text(&receipt)]);
     assert!(checked.status.success(), "{}", stderr(&checked));

@@ -136,7 +136,8 @@ async fn what_cannot_be_meant_leaves_no_folder_and_asks_nobody() {
     };
     let policy = folder.path().join("policy.toml");
     std::fs::write(&policy, "cohort_min = 3\n").unwrap();
-    let changes: [(&dyn Fn(&mut Enroll), &str); 7] = [
+    type Change<'a> = &'a dyn Fn(&mut Enroll);
+    let changes: [(Change<'_>, &str); 7] = [
         (&|c| c.coordinator = "127.0.0.1:7440".into(), "https://HOST:PORT"),
         (&|c| c.coordinator = "http://127.0.0.1:7440".into(), "https://HOST:PORT"),
         (&|c| c.author = vec!["abc".into()], "policy.authors"),

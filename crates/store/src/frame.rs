@@ -99,7 +99,7 @@ pub(crate) fn header(form: impl Into<Form>) -> [u8; HEADER_BYTES] {
 
 /// The format of a version, and whether its records are sealed.
 fn meaning(version: u16) -> (u16, bool) {
-    (version.div_ceil(2), version % 2 == 0)
+    (version.div_ceil(2), version.is_multiple_of(2))
 }
 
 /// Whether a header is a sealed journal's, of any kind.

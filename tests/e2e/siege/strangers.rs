@@ -157,7 +157,7 @@ fn under_silent_and_idle_strangers_with_a_thousand_descriptors_silos_come_in_and
     let log = trust.path("coordinator.log");
     let (mut daemon, address) = coordinator(&trust.path("fed/coordinator.toml"), &log);
     trust.enrol(&(1..=SILOS).collect::<Vec<_>>());
-    let mut silos: Vec<Running> = (1..SILOS).map(|id| trust.silo(id)).collect();
+    let silos: Vec<Running> = (1..SILOS).map(|id| trust.silo(id)).collect();
     let before = trust.status_until("a round", |status| number(status, "rounds_committed") >= 1);
     let before = (number(&before, "rounds_committed"), resident_bytes(&daemon), Instant::now());
 
@@ -211,7 +211,7 @@ fn under_silent_and_idle_strangers_with_a_thousand_descriptors_silos_come_in_and
     );
     assert!(grown < 200 * MIB, "{} MiB more under siege", grown / MIB);
     attack.shutdown_background();
-    drop((last, silos.drain(..).collect::<Vec<_>>()));
+    drop((last, silos));
 }
 
 #[test]
