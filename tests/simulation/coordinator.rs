@@ -195,6 +195,27 @@ fn a_silo_that_refused_by_its_own_word_takes_it_back_by_checking_in() {
 }
 
 #[test]
+fn who_refuses_again_for_a_reason_that_it_gave_before_is_not_waited_for_once_its_session_is_gone() {
+    let mut bench = Bench::opened();
+    let reason = || protocol::Decline::Policy { code: "POLICY_EPSILON".into(), text: "too much".into() };
+    for id in [1, 2] {
+        bench.says(id, ToCoordinator::Declined { round: None, reason: reason() }).unwrap();
+        bench.says(id, ToCoordinator::CheckIn { head: Some(0), data: None }).unwrap();
+        bench.says(id, ToCoordinator::Declined { round: None, reason: reason() }).unwrap();
+        bench.feed(Input::Disconnected { client: ClientId(id) }).unwrap();
+        let status = bench.coordinator.status();
+        let silo = &status.clients[id as usize - 1];
+        assert_eq!((silo.state, silo.connected), ("refuses", false));
+    }
+    bench.now = bench.now.plus_ms(10 * setup().plan.timing.round_deadline_ms);
+    bench.feed(Input::Tick).unwrap();
+    bench.now = bench.now.plus_ms(10 * setup().plan.timing.round_deadline_ms);
+    bench.feed(Input::Tick).unwrap();
+    let ended = bench.coordinator.status().ended.expect("two of three silos needed are willing");
+    assert!(ended.contains("2 of 3 silos needed are willing: POLICY_EPSILON"), "{ended}");
+}
+
+#[test]
 fn of_what_a_silo_says_when_it_declines_only_a_code_is_written_down() {
     let free = "patient 17 of ward 3 has died";
     let policy = |code: &str| protocol::Decline::Policy { code: code.into(), text: free.into() };

@@ -23,11 +23,9 @@ impl Coordinator {
         }
         let members = self.state.roster.keys();
         // Who was put out makes room for another silo: the run waits for one, and says so.
-        let refuses = |client: &&ClientId| {
-            let written = self.state.refused.get(client).is_some_and(Absence::is_declined);
-            written || self.links.get(client).is_some_and(|link| link.refuses)
-        };
-        let willing = members.len() - members.keys().filter(refuses).count();
+        let mut refusals = members.keys().filter_map(|client| self.refusal(client));
+        let first_reason = refusals.next();
+        let willing = members.len() - first_reason.iter().count() - refusals.count();
         let needed = plan.cohort.minimum;
         // For a round's time an operator may still mend what makes a silo refuse.
         let waited = now >= self.idle_since.plus_ms(plan.timing.round_deadline_ms);
@@ -35,13 +33,17 @@ impl Coordinator {
         (members.len() >= needed && willing < needed && waited).then(|| RunEnd::Refused {
             willing,
             needed,
-            first_reason: self
-                .state
-                .refused
-                .values()
-                .find(|absence| absence.is_declined())
-                .map_or_else(String::new, |absence| absence.reason().to_owned()),
+            first_reason: first_reason.unwrap_or_default().to_owned(),
         })
+    }
+
+    /// Why a silo refuses the run by its own word, if it does now.
+    pub(super) fn refusal(&self, client: &ClientId) -> Option<&str> {
+        match self.state.refused.get(client) {
+            Some(Absence::Declined(reason)) => Some(reason),
+            Some(Absence::Barred(_)) => None,
+            None => self.refusing.get(client).map(String::as_str),
+        }
     }
 
     /// The next cohort, once everyone expected is here, or the minimum wait is over and a quorum is.
@@ -91,8 +93,8 @@ impl Coordinator {
             .keys()
             .keys()
             .copied()
-            .filter(move |client| self.links.get(client).map_or(fresh, |link| !link.refuses))
-            .filter(|client| !self.state.refused.contains_key(client))
+            .filter(move |client| fresh || self.links.contains_key(client))
+            .filter(|client| !self.state.refused.contains_key(client) && self.refusal(client).is_none())
     }
 
     /// At most `cohort.maximum` of them, drawn evenly; no two of whom are kept apart, unless that is ignored.

@@ -134,9 +134,10 @@ impl Coordinator {
         data: Option<Digest>,
         out: &mut Effects,
     ) -> Result<(), Rejection> {
-        if self.state.refused.get(&from).is_some_and(Absence::is_declined) {
-            // It refused by its own word, and takes it back by checking in.
-            self.commit(Record::Willing { client: from }, out);
+        // It refused by its own word, and takes it back by checking in.
+        let written = self.state.refused.get(&from).is_some_and(Absence::is_declined);
+        self.commit_if(written, Record::Willing { client: from }, out);
+        if self.refusing.remove(&from).is_some() || written {
             self.reasons.remove(&from);
         }
         let newest = self.state.head_round();
@@ -156,7 +157,6 @@ impl Coordinator {
         // Nothing is said where no session stands.
         let link = self.links.entry(from).or_insert(Link::new(SessionVersion::NEWEST));
         link.checked_in = true;
-        link.refuses = false;
         if let Phase::Ended(reason) = &self.state.phase {
             send(out, from, ToClient::Finished { reason: reason.clone() });
         } else if let Some(message) = self.state.phase.message_for(from) {
@@ -183,9 +183,13 @@ impl Coordinator {
                 if !waits && !known && self.state.is_new_refusal(from, &reason.to_string()) {
                     self.commit(Record::Refused { client: from, reason: reason.to_string() }, out);
                 }
+                if waits {
+                    self.refusing.remove(&from);
+                } else {
+                    self.refusing.insert(from, reason.to_string());
+                }
                 if let Some(link) = self.links.get_mut(&from) {
                     link.checked_in = false;
-                    link.refuses = !waits;
                 }
             }
             Some(round) => {

@@ -47,6 +47,8 @@ pub struct Coordinator {
     welcomed: Digest,
     /// The last thing that went wrong with a client, for the status only.
     reasons: BTreeMap<ClientId, String>,
+    /// Who refuses the run now, and why, whether or not its session stands and whether or not it was written down again.
+    refusing: BTreeMap<ClientId, String>,
     /// Since when this process waits in the idle phase, at the earliest its own start.
     idle_since: Timestamp,
     started: Timestamp,
@@ -60,13 +62,11 @@ struct Link {
     /// The roster that it has accepted, as far as this session knows.
     holds: Option<Digest>,
     checked_in: bool,
-    /// It refuses the run, for a reason that it gave before.
-    refuses: bool,
 }
 
 impl Link {
     fn new(version: SessionVersion) -> Self {
-        Self { version, holds: None, checked_in: false, refuses: false }
+        Self { version, holds: None, checked_in: false }
     }
 }
 
@@ -94,6 +94,7 @@ impl Coordinator {
             links: BTreeMap::new(),
             welcomed: setup.roster.digest(),
             reasons: BTreeMap::new(),
+            refusing: BTreeMap::new(),
             idle_since: now,
             started: now,
             setup,

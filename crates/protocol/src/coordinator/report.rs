@@ -117,9 +117,8 @@ impl Coordinator {
     fn client_state(&self, id: ClientId, connected: bool) -> &'static str {
         match self.state.refused.get(&id) {
             Some(Absence::Barred(_)) => return "barred",
-            Some(Absence::Declined(_)) => return "refuses",
-            None if self.links.get(&id).is_some_and(|link| link.refuses) => return "refuses",
-            None => {}
+            _ if self.refusal(&id).is_some() => return "refuses",
+            _ => {}
         }
         if let Some(round) = self.state.phase.round() {
             if round.dropped.contains_key(&id) {
@@ -181,15 +180,14 @@ impl Coordinator {
                 name(other)
             ));
         }
-        let of = |declined: bool| {
-            let absent =
-                self.state.refused.iter().filter(move |(_, absence)| absence.is_declined() == declined);
-            (absent.clone().count(), absent.map(|(client, absence)| (name(*client), absence.reason())).next())
-        };
-        if let (count, Some((first, reason))) = of(true) {
+        let members = self.state.roster.keys().keys();
+        let refusing = members.filter_map(|client| Some((name(*client), self.refusal(client)?)));
+        if let (count, Some((first, reason))) = (refusing.clone().count(), refusing.clone().next()) {
             why.push_str(&format!("; {count} refuse, {first} says: {reason}"));
         }
-        if let (count, Some((first, reason))) = of(false) {
+        let barred = self.state.refused.iter().filter(|(_, absence)| !absence.is_declined());
+        let barred = barred.map(|(client, absence)| (name(*client), absence.reason()));
+        if let (count, Some((first, reason))) = (barred.clone().count(), barred.clone().next()) {
             why.push_str(&format!("; {count} barred, {first} for: {reason}"));
         }
         why
