@@ -27,8 +27,8 @@ pub(super) struct Apart {
     pairs: BTreeMap<(ClientId, ClientId), u64>,
     /// How often each has complained.
     made: BTreeMap<ClientId, u64>,
-    /// Who complained about each.
-    accusers: BTreeMap<ClientId, BTreeSet<ClientId>>,
+    /// Who complained about each, and the last round in which that counts.
+    accusers: BTreeMap<ClientId, BTreeMap<ClientId, u64>>,
     /// Rounds committed.
     committed: u64,
     /// How many were, when each was last in one.
@@ -60,15 +60,26 @@ impl Apart {
     }
 
     pub(super) fn complained(&mut self, accuser: ClientId, accused: ClientId, round: u64) {
-        self.pairs.insert(ordered(accuser, accused), round + self.rounds());
+        let last = round + self.rounds();
+        self.pairs.insert(ordered(accuser, accused), last);
         *self.made.entry(accuser).or_default() += 1;
-        self.accusers.entry(accused).or_default().insert(accuser);
+        self.accusers.entry(accused).or_default().insert(accuser, last);
         self.paused.insert(accuser, self.committed + PAUSE);
     }
 
     /// An operator has looked at it: the pair is together again.
     pub(super) fn reconciled(&mut self, one: ClientId, other: ClientId) {
         self.pairs.remove(&ordered(one, other));
+        for (accused, accuser) in [(one, other), (other, one)] {
+            if let Some(accusers) = self.accusers.get_mut(&accused) {
+                accusers.remove(&accuser);
+            }
+        }
+    }
+
+    /// A roster is in force: that no more can collude than a plan reckons with is said of its members.
+    pub(super) fn under(&mut self, is_member: impl Fn(&ClientId) -> bool) {
+        self.accusers.values_mut().for_each(|accusers| accusers.retain(|accuser, _| is_member(accuser)));
     }
 
     pub(super) fn committed(&mut self, included: &BTreeSet<ClientId>) {
@@ -98,7 +109,7 @@ impl Apart {
     pub(super) fn waiting(&self, present: &[ClientId], round: u64, turns: bool) -> BTreeSet<ClientId> {
         let clashes = |client: &ClientId| present.iter().any(|other| self.keeps(*client, *other, round));
         let mut candidates: Vec<ClientId> = present.iter().copied().filter(clashes).collect();
-        candidates.sort_by_key(|client| self.place(client, turns));
+        candidates.sort_by_key(|client| self.place(client, round, turns));
         let (mut taken, mut waiting) = (Vec::new(), BTreeSet::new());
         for client in candidates {
             if taken.iter().any(|other| self.keeps(client, *other, round)) {
@@ -111,9 +122,10 @@ impl Apart {
     }
 
     /// Who comes first has the lower.
-    fn place(&self, client: &ClientId, turns: bool) -> (bool, u64, Reverse<u64>, u64) {
+    fn place(&self, client: &ClientId, round: u64, turns: bool) -> (bool, u64, Reverse<u64>, u64) {
         let count = |of: &BTreeMap<ClientId, u64>| of.get(client).copied().unwrap_or_default();
-        let caught = self.accusers.get(client).map_or(0, BTreeSet::len) > self.corrupt;
+        let accusers = self.accusers.get(client).into_iter().flat_map(BTreeMap::values);
+        let caught = accusers.filter(|last| round <= **last).count() > self.corrupt;
         let missed = self.committed - count(&self.included);
         let turn = turns && missed >= ENOUGH && self.committed >= count(&self.paused);
         (caught, count(&self.fell_out), Reverse(if turn { missed } else { 0 }), count(&self.made))
@@ -160,6 +172,28 @@ mod tests {
         assert_eq!(waiting(&apart, 2), [1], "it may have been its word alone");
         apart.complained(ClientId(3), ClientId(2), 2);
         assert_eq!(waiting(&apart, 3), [2], "one of the two is honest");
+    }
+
+    #[test]
+    fn who_was_complained_of_is_caught_by_complaints_that_still_count_alone() {
+        let caught = || {
+            let mut apart = Apart::new(1);
+            apart.complained(ClientId(1), ClientId(2), 1);
+            apart.complained(ClientId(3), ClientId(2), 2);
+            assert_eq!(waiting(&apart, 3), [2]);
+            apart
+        };
+        // Long after, one complains of it again: it may be its word alone.
+        let mut apart = caught();
+        let later = 3 + apart.rounds();
+        apart.complained(ClientId(1), ClientId(2), later);
+        assert_eq!(waiting(&apart, later + 1), [1]);
+        let mut apart = caught();
+        apart.reconciled(ClientId(3), ClientId(2));
+        assert_eq!(waiting(&apart, 3), [1], "an operator has looked at the other");
+        let mut apart = caught();
+        apart.under(|client| *client != ClientId(3));
+        assert_eq!(waiting(&apart, 3), [1, 3], "no member's word");
     }
 
     #[test]

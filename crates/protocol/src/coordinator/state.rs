@@ -179,6 +179,8 @@ impl State {
             && let Some(roster) = self.next_roster.take()
         {
             self.roster = roster;
+            let members = self.roster.keys();
+            self.apart.under(|client| members.contains_key(client));
         }
     }
 
