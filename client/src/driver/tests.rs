@@ -142,7 +142,8 @@ impl World {
             plans: [plan, other],
             chains: [Vec::new(), Vec::new()],
             run: 0,
-            at: Attempt { round: 1, attempt: 1 },
+            // Ahead of every record: nobody takes part in a round that the chain has passed.
+            at: Attempt { round: 1 + STEPS as u64, attempt: 1 },
             exchange: None,
             looks: BTreeMap::new(),
             bound: BTreeMap::new(),
