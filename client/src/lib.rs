@@ -365,14 +365,14 @@ pub async fn run_with(
         roster: newest,
         seen,
     })?;
-    let WitnessState { remembers, newest_receipt } = driver.witness_state();
+    let WitnessState { remembers, receipts_after } = driver.witness_state();
     if remembers && memory.last().is_none() {
         return Err(RunError::ForgottenLog { memory: remembered });
     }
     let (channel, patience) = watching;
     let receipts = config.state_dir.join("receipts");
     let watchman =
-        Watchman { channel, memory, log, key, own, roster, patience, receipts, newest_receipt, report };
+        Watchman { channel, memory, log, key, own, roster, patience, receipts, receipts_after, report };
     let mut tasks = JoinSet::new();
     if let Some(transport) = transport {
         tasks.spawn(renewal::keep(transport, renewing));

@@ -25,6 +25,9 @@ use wire::{limits, v1};
 use crate::link::said;
 use crate::patience::{Patience, within};
 
+#[cfg(test)]
+mod tests;
+
 /// A log that has not grown is cosigned again after so long: what counts with the others is the time in a cosignature.
 const COSIGN_AGAIN: Duration = Duration::from_secs(30);
 /// The coordinator's event of an upload.
@@ -52,7 +55,7 @@ pub(crate) struct Watchman {
     pub(crate) patience: Patience,
     pub(crate) receipts: PathBuf,
     /// Receipts of later entries than this are asked for.
-    pub(crate) newest_receipt: Option<u64>,
+    pub(crate) receipts_after: Option<u64>,
     pub(crate) report: mpsc::Sender<Seen>,
 }
 
@@ -62,14 +65,9 @@ impl Watchman {
         let mut cosigned = None;
         loop {
             match self.beat(&mut cosigned).await {
-                Ok((seen, more)) => {
-                    if self.report.send(Seen::Log(seen)).await.is_err() {
-                        return;
-                    }
-                    if more {
-                        continue;
-                    }
-                }
+                Ok(false) => {}
+                Ok(true) => continue,
+                Err(Missed::Over) => return,
                 Err(Missed::Contradiction(why)) => {
                     // The driver ends the daemon; where it has ended already, nothing is left to say.
                     let _ = self.report.send(Seen::Contradiction(why)).await;
@@ -86,12 +84,14 @@ impl Watchman {
         }
     }
 
-    /// One heartbeat; `cosigned` is when this silo cosigned last. Gives what was seen, and whether there are more receipts.
-    async fn beat(&mut self, cosigned: &mut Option<Instant>) -> Result<(Witnessed, bool), Missed> {
+    /// One heartbeat; `cosigned` is when this silo cosigned last. Says whether there are more receipts.
+    ///
+    /// What was seen is told before this silo cosigns: a coordinator that takes no cosignature keeps nothing from the driver.
+    async fn beat(&mut self, cosigned: &mut Option<Instant>) -> Result<bool, Missed> {
         let patience = self.patience.current();
         let mut log =
             AuditClient::new(self.channel.clone()).max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
-        let request = v1::WitnessRequest { seen: self.memory.size(), receipts_after: self.newest_receipt };
+        let request = v1::WitnessRequest { seen: self.memory.size(), receipts_after: self.receipts_after };
         let v1::WitnessReply { checkpoint, proof, receipts } =
             within(patience, log.witness(request)).await?.into_inner();
         let hashes = proof.iter().map(|hash| <[u8; 32]>::try_from(hash.as_slice()));
@@ -108,24 +108,17 @@ impl Watchman {
             WitnessError::Contradiction { .. } => Missed::Contradiction(why.to_string()),
             other => Missed::Other(other.to_string()),
         })?;
-        let more = receipts.len() >= RECEIPTS_AT_ONCE;
-        let mut receipted = Vec::new();
-        for receipt in receipts {
-            receipted.extend(self.keep_receipt(&receipt)?.map(|upload| (upload, receipt.index)));
-            self.newest_receipt = self.newest_receipt.max(Some(receipt.index));
-        }
-        let others: BTreeMap<String, (ClientId, VerifierKey)> = roster
-            .keys()
-            .iter()
-            .filter(|(id, _)| **id != self.own)
-            .filter_map(|(id, key)| {
-                let name = audit::silo_name(&roster.federation, id.0);
-                Some((name.clone(), (*id, VerifierKey::new(&name, *key).ok()?)))
-            })
-            .collect();
-        let keys: Vec<VerifierKey> = others.values().map(|(_, key)| key.clone()).collect();
-        let valid =
-            audit::cosignatures_by(&checkpoint, &keys).map_err(|why| Missed::Other(why.to_string()))?;
+        let full = receipts.len() >= RECEIPTS_AT_ONCE;
+        let (receipts, newest, kept) = self.keep_receipts(receipts);
+        let valid = self.cosigned_by_others(&roster, &checkpoint);
+        let others = valid.as_ref().cloned().unwrap_or_default();
+        let seen = Seen::Log(Witnessed { cosigned: others, receipts });
+        self.report.send(seen).await.map_err(|_| Missed::Over)?;
+        // Only what was told is asked for no more.
+        let more = full && newest > self.receipts_after;
+        self.receipts_after = newest;
+        kept?;
+        valid.map_err(Missed::Other)?;
         let again = cosigned.is_none_or(|last| last.elapsed() >= COSIGN_AGAIN);
         if self.memory.size() > before || again {
             let size = self.memory.size();
@@ -136,16 +129,57 @@ impl Watchman {
                 Err(why) => return Err(why.into()),
             }
         }
-        let times = valid.into_iter().filter_map(|(name, time_s)| Some((others.get(&name)?.0, time_s)));
-        Ok((Witnessed { cosigned: times.collect(), receipts: receipted }, more))
+        Ok(more)
     }
 
-    /// A receipt is kept only where it proves what it says; gives the upload of this silo's that it is of, where it proves
-    /// that for the very state that is remembered: one for another history proves nothing to this silo.
+    /// The other members that have cosigned this checkpoint, each with the time in its cosignature.
+    fn cosigned_by_others(
+        &self,
+        roster: &AuthorisedRoster,
+        checkpoint: &str,
+    ) -> Result<BTreeMap<ClientId, u64>, String> {
+        let others: BTreeMap<String, (ClientId, VerifierKey)> = roster
+            .keys()
+            .iter()
+            .filter(|(id, _)| **id != self.own)
+            .filter_map(|(id, key)| {
+                let name = audit::silo_name(&roster.federation, id.0);
+                Some((name.clone(), (*id, VerifierKey::new(&name, *key).ok()?)))
+            })
+            .collect();
+        let keys: Vec<VerifierKey> = others.values().map(|(_, key)| key.clone()).collect();
+        let valid = audit::cosignatures_by(checkpoint, &keys).map_err(|why| why.to_string())?;
+        Ok(valid.into_iter().filter_map(|(name, time_s)| Some((others.get(&name)?.0, time_s))).collect())
+    }
+
+    /// Keeps receipts up to the first that cannot be kept: the uploads of this silo's among them, after which entry the next
+    /// ones are to be asked for, and why not all were kept.
+    fn keep_receipts(
+        &self,
+        receipts: Vec<v1::Receipt>,
+    ) -> (Vec<(Digest, u64)>, Option<u64>, Result<(), Missed>) {
+        let (mut uploads, mut newest) = (Vec::new(), self.receipts_after);
+        for receipt in receipts {
+            match self.keep_receipt(&receipt) {
+                Ok(upload) => uploads.extend(upload.map(|upload| (upload, receipt.index))),
+                Err(why) => return (uploads, newest, Err(why)),
+            }
+            newest = newest.max(Some(receipt.index));
+        }
+        (uploads, newest, Ok(()))
+    }
+
+    /// A receipt is kept only where it proves what it says, for the very state that is remembered: one for another history
+    /// proves nothing to this silo. Gives the upload of this silo's that it is of.
     fn keep_receipt(&self, receipt: &v1::Receipt) -> Result<Option<Digest>, Missed> {
         let wrong = |why: String| Missed::Other(format!("the receipt of entry {}: {why}", receipt.index));
         let parsed = Receipt::parse(&receipt.proof).map_err(|why| wrong(why.to_string()))?;
         let proven = parsed.verify(&receipt.entry, &self.log).map_err(|why| wrong(why.to_string()))?;
+        if self.memory.last() != Some(&proven) {
+            return Err(wrong(
+                "it proves that for another state of the log than the one that is remembered".into(),
+            ));
+        }
         let event = audit::Event::decode(&receipt.entry).map_err(|why| wrong(why.to_string()))?;
         let name = format!(
             "{:06}-{}.tlog-proof",
@@ -162,7 +196,7 @@ impl Watchman {
         kept.map_err(wrong)?;
         let own = event.action == UPLOAD && event.actor.id == format!("silo-{}", self.own);
         let upload = event.digest.as_deref().and_then(|digest| digest.parse().ok());
-        Ok(upload.filter(|_| own && self.memory.last() == Some(&proven)))
+        Ok(upload.filter(|_| own))
     }
 }
 
@@ -171,6 +205,8 @@ enum Missed {
     Contradiction(String),
     /// The coordinator has no such service, or not for this caller.
     Unserved,
+    /// The driver has ended.
+    Over,
     Other(String),
 }
 

@@ -167,8 +167,8 @@ fn a_log_that_never_tells_of_a_silos_own_upload_is_not_gone_on_with() {
         if restarted {
             world.restart();
             world.say(world.welcome());
-            let newest = world.participant.witness_state().newest_receipt;
-            assert_eq!(newest, receipted.then_some(4));
+            let after = world.participant.witness_state().receipts_after;
+            assert_eq!(after, receipted.then_some(4));
         }
         world.now = world.now.plus_ms(4 * MINUTE_MS);
         let now = seconds(world.now);
@@ -189,4 +189,68 @@ fn the_journal_tells_once_that_a_state_of_the_log_is_remembered() {
     world.journal.push(ClientRecord::WitnessForgotten { reason: "the disk broke".into() });
     world.restart();
     assert!(!world.participant.witness_state().remembers, "until it is begun again");
+}
+
+fn receipted(world: &mut World, receipts: Vec<(Digest, u64)>) -> Vec<ClientEffect> {
+    world.input(ClientInput::Witnessed(Witnessed { cosigned: BTreeMap::new(), receipts }))
+}
+
+#[test]
+fn a_receipt_is_taken_while_another_run_is_joined_already() {
+    for restarted in [false, true] {
+        let mut world = included();
+        seen(&mut world, &[]);
+        let first = world.run;
+        world.run = Digest::sha256(b"another run");
+        world.join();
+        if restarted {
+            world.restart();
+        }
+        let upload = uploaded(&world);
+        let said = receipted(&mut world, vec![(upload, 4)]);
+        let written = ClientRecord::UploadReceipted { upload, index: 4 };
+        assert!(matches!(&said[..], [ClientEffect::Persist(record)] if *record == written), "{said:?}");
+        world.run = first;
+        world.say(world.welcome());
+        world.now = world.now.plus_ms(4 * MINUTE_MS);
+        let now = seconds(world.now);
+        seen(&mut world, &[(2, now), (3, now)]);
+        assert_eq!(opened(&mut world, 4), Ok(()), "restarted: {restarted}");
+    }
+}
+
+#[test]
+fn receipts_are_asked_for_from_the_oldest_upload_that_is_owed_and_not_from_the_newest_receipt() {
+    let mut world = included();
+    seen(&mut world, &[]);
+    let (one, two) = (uploaded(&world), Digest::sha256(b"of round 2"));
+    let at = Attempt { round: 2, attempt: 1 };
+    let (cohort, shared) = (super::world::ids(1..=4), super::world::ids(1..=4));
+    let (model, r2) = (world.model(), Digest::sha256(b"r2"));
+    world.journal.push(ClientRecord::SetsFixed { at, cohort, shared });
+    world.journal.push(ClientRecord::Debited { now: world.now, at, model, r2, upload: two, event: None });
+    // What the log told of the first was lost; that of the second was not.
+    world.journal.push(ClientRecord::UploadReceipted { upload: two, index: 9 });
+    world.restart();
+    assert_eq!(world.participant.witness_state().receipts_after, None);
+    receipted(&mut world, vec![(one, 4)]);
+    assert_eq!(world.participant.witness_state().receipts_after, Some(9));
+    world.restart();
+    assert_eq!(world.participant.witness_state().receipts_after, Some(9));
+}
+
+#[test]
+fn a_silo_whose_operator_forgot_the_log_waits_for_no_receipt_of_it() {
+    let mut world = included();
+    let now = seconds(world.now);
+    seen(&mut world, &[(2, now), (3, now)]);
+    world.journal.push(ClientRecord::UploadReceipted { upload: Digest::sha256(b"an earlier one"), index: 9 });
+    world.journal.push(ClientRecord::WitnessForgotten { reason: "the coordinator lost its log".into() });
+    world.restart();
+    world.say(world.welcome());
+    assert_eq!(world.participant.witness_state().receipts_after, None, "another log counts anew");
+    world.now = world.now.plus_ms(4 * MINUTE_MS);
+    let now = seconds(world.now);
+    seen(&mut world, &[(2, now), (3, now)]);
+    assert_eq!(opened(&mut world, 4), Ok(()));
 }

@@ -25,7 +25,7 @@ pub(super) struct Facts {
     /// A state of the coordinator's audit log is remembered beside the journal.
     pub(super) remembers: bool,
     /// The index of the newest entry of that log that there is a receipt for.
-    pub(super) newest_receipt: Option<u64>,
+    newest_receipt: Option<u64>,
     runs: BTreeMap<Digest, RunFacts>,
     /// The run that records without a run's name belong to: the last joined.
     current: Option<Digest>,
@@ -112,6 +112,17 @@ impl Facts {
         self.current
     }
 
+    /// Whether the log has still to tell of this upload.
+    pub(super) fn owes(&self, upload: &Digest) -> bool {
+        self.runs.values().any(|run| run.owed.holds(upload))
+    }
+
+    /// Receipts that are owed are of later entries than this. The newest one that was seen says nothing of those before it.
+    pub(super) fn receipts_after(&self) -> Option<u64> {
+        let owed = self.runs.values().flat_map(|run| run.owed.after());
+        owed.fold(self.newest_receipt, Option::min)
+    }
+
     pub(super) fn uploads_on(&self, model: &Digest) -> u32 {
         self.exact_uploads.get(model).copied().unwrap_or_default()
     }
@@ -168,7 +179,10 @@ impl Facts {
             }
             ClientRecord::UploadReceipted { upload, index } => {
                 self.newest_receipt = self.newest_receipt.max(Some(*index));
-                self.current()?.owed.receipted(upload);
+                // It may come when the run that it is of is over.
+                for run in self.runs.values_mut() {
+                    run.owed.receipted(upload);
+                }
                 Ok(())
             }
             ClientRecord::WitnessBegun => {
@@ -177,9 +191,15 @@ impl Facts {
             }
             ClientRecord::WitnessForgotten { .. } => {
                 self.remembers = false;
+                // The log that is seen next may be another one: what this one owed, it never tells of.
+                self.newest_receipt = None;
+                for run in self.runs.values_mut() {
+                    run.owed = Owed::default();
+                }
                 Ok(())
             }
             ClientRecord::Debited { now, at, model, r2, upload, event } => {
+                let newest_receipt = self.newest_receipt;
                 let run = self.current()?;
                 if run.debited.is_some_and(|(debited, _)| debited.round >= at.round) {
                     return Err(FactError::NotNew);
@@ -189,7 +209,7 @@ impl Facts {
                 uploaded.debited(*at, *r2);
                 // The first release did not write down which uploads were receipted.
                 if uploaded.has_sets() {
-                    run.owed.debited(*upload, *at, *now);
+                    run.owed.debited(*upload, *at, *now, newest_receipt);
                 }
                 run.debits += 1;
                 self.uploads += 1;

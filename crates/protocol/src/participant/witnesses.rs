@@ -40,8 +40,8 @@ pub struct Witnessed {
 pub struct WitnessState {
     /// It remembers a state of the log.
     pub remembers: bool,
-    /// The index of the newest entry that it has a receipt for.
-    pub newest_receipt: Option<u64>,
+    /// Receipts of later entries than this are to be asked for: none that is owed is of an earlier one.
+    pub receipts_after: Option<u64>,
 }
 
 /// Uploads of one run that the log must come to tell of.
@@ -51,13 +51,30 @@ pub(super) struct Owed(BTreeMap<Digest, Upload>);
 struct Upload {
     at: Attempt,
     debited: Timestamp,
+    /// An entry that the log held before the upload was made.
+    after: Option<u64>,
     /// The coordinator has it, by its own word.
     arrived: bool,
 }
 
 impl Owed {
-    pub(super) fn debited(&mut self, upload: Digest, at: Attempt, debited: Timestamp) {
-        self.0.insert(upload, Upload { at, debited, arrived: false });
+    pub(super) fn debited(
+        &mut self,
+        upload: Digest,
+        at: Attempt,
+        debited: Timestamp,
+        newest_receipt: Option<u64>,
+    ) {
+        self.0.insert(upload, Upload { at, debited, after: newest_receipt, arrived: false });
+    }
+
+    pub(super) fn holds(&self, upload: &Digest) -> bool {
+        self.0.contains_key(upload)
+    }
+
+    /// For each upload, an entry that its own comes after.
+    pub(super) fn after(&self) -> impl Iterator<Item = Option<u64>> {
+        self.0.values().map(|upload| upload.after)
     }
 
     /// The coordinator said that the sum of this attempt has the upload in it.
@@ -92,7 +109,7 @@ impl Owed {
 impl Participant {
     /// What the journal says of this silo as a witness.
     pub fn witness_state(&self) -> WitnessState {
-        WitnessState { remembers: self.facts.remembers, newest_receipt: self.facts.newest_receipt }
+        WitnessState { remembers: self.facts.remembers, receipts_after: self.facts.receipts_after() }
     }
 
     pub(super) fn witnessed(&mut self, seen: Witnessed, out: &mut ClientEffects) {
@@ -101,8 +118,7 @@ impl Participant {
         }
         self.cosigned.extend(seen.cosigned);
         for (upload, index) in seen.receipts {
-            let current = self.facts.current_run().and_then(|run| self.facts.run(&run));
-            if current.is_some_and(|run| run.owed.0.contains_key(&upload)) {
+            if self.facts.owes(&upload) {
                 self.commit(ClientRecord::UploadReceipted { upload, index }, out);
             }
         }

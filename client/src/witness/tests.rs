@@ -1,0 +1,145 @@
+//! A coordinator that takes no cosignature, or one of whose receipts cannot be kept.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Mutex;
+
+use audit::{Actor, Event, Log};
+use ed25519_dalek::SigningKey;
+use identity::{Member, Roster};
+use tokio::net::TcpListener;
+use tokio_stream::Pending;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::{Endpoint, Server};
+use tonic::{Request, Response};
+use wire::v1::audit_server::{Audit, AuditServer};
+
+use super::*;
+
+const OWN: ClientId = ClientId(1);
+const ORIGIN: &str = "folkmoot/federation/watched";
+
+fn key(byte: u8) -> SigningKey {
+    SigningKey::from_bytes(&[byte; 32])
+}
+
+struct Coordinator {
+    log: Mutex<Log>,
+    /// Entries whose receipts prove nothing.
+    broken: Mutex<BTreeSet<u64>>,
+    asked: Mutex<Vec<Option<u64>>>,
+}
+
+#[tonic::async_trait]
+impl Audit for Coordinator {
+    type EntriesStream = Pending<Result<v1::AuditEntry, Status>>;
+
+    async fn witness(
+        &self,
+        request: Request<v1::WitnessRequest>,
+    ) -> Result<Response<v1::WitnessReply>, Status> {
+        let v1::WitnessRequest { seen, receipts_after } = request.into_inner();
+        self.asked.lock().unwrap().push(receipts_after);
+        let log = self.log.lock().unwrap();
+        let size = log.published_size();
+        let proof = if seen == 0 { Vec::new() } else { log.prove_consistency(seen, size).unwrap() };
+        let first = receipts_after.map_or(0, |after| after + 1);
+        let receipts = (first..size).map(|index| {
+            let mut entry = log.entries(index..index + 1).unwrap().remove(0);
+            if self.broken.lock().unwrap().contains(&index) {
+                entry.push(b' ');
+            }
+            v1::Receipt { index, entry, proof: log.prove_inclusion(index).unwrap() }
+        });
+        Ok(Response::new(v1::WitnessReply {
+            checkpoint: log.checkpoint().unwrap(),
+            proof: proof.into_iter().map(|hash| hash.to_vec()).collect(),
+            receipts: receipts.collect(),
+        }))
+    }
+
+    async fn cosign(&self, _: Request<v1::CosignRequest>) -> Result<Response<v1::CosignReply>, Status> {
+        Err(Status::unavailable("busy"))
+    }
+
+    async fn entries(&self, _: Request<v1::EntriesRequest>) -> Result<Response<Self::EntriesStream>, Status> {
+        Err(Status::unimplemented("none"))
+    }
+}
+
+fn upload(round: u64) -> Digest {
+    Digest::sha256(&round.to_le_bytes())
+}
+
+/// A log that tells of uploads of this silo in rounds 0 to 2, and who watches it.
+async fn watched(folder: &Path) -> (Arc<Coordinator>, Watchman, mpsc::Receiver<Seen>) {
+    let mut log = Log::open(&folder.join("log"), ORIGIN, key(9)).unwrap();
+    let events = [0, 1, 2].map(|round| {
+        let actor = Actor { id: format!("silo-{OWN}"), role: "client".into(), address: None };
+        let event = Event::new(1, actor, UPLOAD, audit::Status::Ok);
+        Event { round: Some(round), attempt: Some(1), digest: Some(upload(round).to_string()), ..event }
+    });
+    log.append(&events).unwrap();
+    log.publish().unwrap();
+    let verifier = log.verifier_key().clone();
+    let coordinator =
+        Arc::new(Coordinator { log: Mutex::new(log), broken: Mutex::default(), asked: Mutex::default() });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = AuditServer::from_arc(Arc::clone(&coordinator));
+    tokio::spawn(
+        Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)),
+    );
+    let text = |byte| hex::encode(key(byte).verifying_key().as_bytes());
+    let member = |id: u8| Member { name: format!("silo {id}"), identity_key: text(id), admitted: 1 };
+    let roster = Roster {
+        format: None,
+        federation: "watched".into(),
+        epoch: 1,
+        coordinator_key: text(9),
+        members: (1..=3).map(|id| (ClientId(u32::from(id)), member(id))).collect(),
+        previous: None,
+    };
+    let (report, seen) = mpsc::channel(8);
+    let watchman = Watchman {
+        channel: Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy(),
+        memory: Witness::open(&folder.join("witness"), verifier.clone()).unwrap(),
+        log: verifier,
+        key: key(1),
+        own: OWN,
+        roster: watch::channel(Arc::new(sim::authorised(&roster))).1,
+        patience: Patience::default(),
+        receipts: folder.join("receipts"),
+        receipts_after: None,
+        report,
+    };
+    (coordinator, watchman, seen)
+}
+
+/// The receipts that the driver hears of in one heartbeat, which fails.
+async fn heard(watchman: &mut Watchman, seen: &mut mpsc::Receiver<Seen>) -> Vec<(Digest, u64)> {
+    let missed = watchman.beat(&mut None).await;
+    assert!(matches!(missed, Err(Missed::Other(_))), "the coordinator took it");
+    let Ok(Seen::Log(Witnessed { receipts, .. })) = seen.try_recv() else { panic!("nothing was told") };
+    receipts
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_takes_no_cosignature_keeps_no_receipt_from_the_driver() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (_, mut watchman, mut seen) = watched(scratch.path()).await;
+    let all = [0, 1, 2].map(|round| (upload(round), round));
+    assert_eq!(heard(&mut watchman, &mut seen).await, all);
+    assert_eq!(heard(&mut watchman, &mut seen).await, [], "told once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_that_cannot_be_kept_is_asked_for_again_and_those_before_it_are_told() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (coordinator, mut watchman, mut seen) = watched(scratch.path()).await;
+    coordinator.broken.lock().unwrap().insert(1);
+    assert_eq!(heard(&mut watchman, &mut seen).await, [(upload(0), 0)]);
+    coordinator.broken.lock().unwrap().clear();
+    assert_eq!(heard(&mut watchman, &mut seen).await, [(upload(1), 1), (upload(2), 2)]);
+    assert_eq!(*coordinator.asked.lock().unwrap(), [None, Some(0)]);
+}
