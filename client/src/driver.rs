@@ -394,7 +394,7 @@ impl Driver {
     fn send(&mut self, message: ToCoordinator) {
         if let ToCoordinator::Declined { round, reason } = &message {
             tracing::warn!(round, code = decline_code(reason), "declined: {}", self.reason(reason));
-            let waits = matches!(reason, Decline::AwaitsOperator(_));
+            let waits = reason.waits();
             if round.is_none() && !waits && self.ended.is_none() {
                 self.ended = Some(Err(RunError::RefusedRun(self.reason(reason))));
             }

@@ -327,6 +327,19 @@ fn a_welcome_shows_the_rosters_that_lead_to_its_own_and_an_older_silo_is_told_wh
 }
 
 #[test]
+fn a_silo_that_was_not_shown_the_rosters_between_waits_and_does_not_count_as_refusing() {
+    let mut bench = Bench::opened();
+    for id in 1..=SILOS {
+        let reason = Decline::Policy { code: "ROSTERS_MISSING".into(), text: String::new() };
+        bench.says(id, ToCoordinator::Declined { round: None, reason }).unwrap();
+    }
+    assert!(!bench.journal.iter().any(|record| matches!(record, Record::Refused { .. })));
+    let status = bench.coordinator.status();
+    assert_eq!(status.ended, None);
+    assert!(status.clients[0].last_reason.contains("ROSTERS_MISSING"), "{}", status.clients[0].last_reason);
+}
+
+#[test]
 fn a_late_word_of_sitting_out_does_not_cost_a_silo_the_next_attempt() {
     let mut bench = Bench::opened();
     let late = ToCoordinator::Declined { round: Some(1), reason: protocol::Decline::SitsOut };

@@ -168,14 +168,18 @@ fn shown(world: &World, roster: &Roster, before: &[&Roster]) -> ToClient {
 
 #[test]
 fn a_silo_that_was_away_takes_the_newest_roster_by_way_of_all_that_lead_to_it() {
-    let fault = || Decline::CoordinatorFault(CoordinatorFault::Roster);
     let mut world = World::in_a_run();
     let mut second = world.roster.successor().unwrap();
     second.members.pop_last();
     let third = second.successor().unwrap();
     let effects = world.say(shown(&world, &third, &[]));
-    assert_refuses(&effects, None, fault(), "the one between is kept back");
-    assert!(world.participant.status().last_reason.contains("not shown"));
+    let [ToCoordinator::Declined { round: None, reason }] = messages(&effects)[..] else {
+        panic!("{effects:?}")
+    };
+    assert!(matches!(reason, Decline::Policy { code, .. } if code == "ROSTERS_MISSING"), "{reason:?}");
+    assert!(reason.waits(), "nobody is accused, and the daemon does not end");
+    let told = world.participant.status().last_reason;
+    assert!(told.contains("not shown") && told.contains("hand over its newest roster"), "{told}");
     let effects = world.say(shown(&world, &third, &[&world.roster.clone(), &second]));
     assert!(matches!(messages(&effects)[..], [ToCoordinator::CheckIn { .. }]), "{effects:?}");
     world.restart();

@@ -53,6 +53,7 @@ codes! {
     PlanBytes = "PLAN_UPLOAD_BYTES": "it has uploaded as many bytes under this plan as its policy allows",
     PlanSpent = "PLAN_SPENT": "its data has no budget left under this plan",
     Repeats = "REPEATS_WITHOUT_DP": "it has uploaded as often on this model without noise as its policy allows",
+    RostersMissing = "ROSTERS_MISSING": "it was not shown the rosters that lead to the one in force; its operator can pin the newest",
     CatchingUp = "CATCHING_UP": "it has still to redo the server's steps before this model",
 }
 

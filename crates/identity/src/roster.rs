@@ -99,6 +99,9 @@ pub enum RosterError {
     /// It parses, and means something impossible.
     #[error("the roster is not usable: {0}")]
     Meaning(String),
+    /// It may follow, but not by what was shown.
+    #[error("the roster is not usable: {0}")]
+    Gap(String),
 }
 
 impl Roster {

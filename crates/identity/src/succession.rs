@@ -16,7 +16,7 @@ impl AuthorisedRoster {
     /// Whether this roster may take the place of `older`, right after it.
     ///
     /// # Errors
-    /// [`RosterError::Meaning`] with the rule that it breaks.
+    /// [`RosterError::Meaning`] with the rule that it breaks; [`RosterError::Gap`] where those between are missing.
     pub fn succeeds(&self, older: &AuthorisedRoster) -> Result<(), RosterError> {
         check_link(older, self)
     }
@@ -76,15 +76,23 @@ fn check_link(older: &AuthorisedRoster, next: &AuthorisedRoster) -> Result<(), R
     }
     match next.previous {
         Some(previous) if previous == older.digest() => {}
-        Some(previous) => {
+        Some(previous) if older.previous == Some(previous) => {
             return refused(format!(
+                "the rosters of epochs {} and {} were both signed on {}: ask the authority which of them holds",
+                older.epoch,
+                next.epoch,
+                previous.short()
+            ));
+        }
+        Some(previous) => {
+            return Err(RosterError::Gap(format!(
                 "the roster of epoch {} follows roster {}, not {} of epoch {}: one between them was not shown, or it was signed \
                  on an older one and would undo what changed since",
                 next.epoch,
                 previous.short(),
                 older.digest().short(),
                 older.epoch
-            ));
+            )));
         }
         None => return refused("it is a federation's first, and follows none".into()),
     }

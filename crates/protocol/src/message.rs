@@ -203,6 +203,15 @@ impl Decline {
         Self::AwaitsOperator(Self::LATER_ROSTER.into())
     }
 
+    /// Whether it is taken back as soon as the silo's operator has acted: the silo has refused nothing.
+    pub fn waits(&self) -> bool {
+        match self {
+            Self::AwaitsOperator(_) => true,
+            Self::Policy { code, .. } => code == identity::RefusalCode::RostersMissing.name(),
+            Self::SitsOut | Self::Unavailable | Self::CoordinatorFault(_) => false,
+        }
+    }
+
     /// What may be written down and shown of what a silo sent: its code with a sentence of our own, and no text of its own. What
     /// is in a signed chain or a log of events is there for good.
     #[must_use]

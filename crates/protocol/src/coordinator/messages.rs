@@ -178,7 +178,7 @@ impl Coordinator {
             None => {
                 self.drop_client(from, DropReason::Declined(reason.clone()), out);
                 // Who waits for its operator comes back by itself: it has refused nothing.
-                let waits = matches!(reason, Decline::AwaitsOperator(_));
+                let waits = reason.waits();
                 let known = self.state.refused.contains_key(&from);
                 if !waits && !known && self.state.is_new_refusal(from, &reason.to_string()) {
                     self.commit(Record::Refused { client: from, reason: reason.to_string() }, out);

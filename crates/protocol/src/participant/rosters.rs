@@ -1,6 +1,8 @@
 //! A later roster: accepted by the authority's signature and by a rule of the silo's own policy, never otherwise.
 
-use identity::{AuthorisedRoster, ROSTERS_BETWEEN_MAX, RosterChanges, SignedPlan, SignedRoster};
+use identity::{
+    AuthorisedRoster, ROSTERS_BETWEEN_MAX, RefusalCode, RosterChanges, RosterError, SignedPlan, SignedRoster,
+};
 use params::Digest;
 
 use super::{ClientEffect, ClientEffects, Offered, Participant, RosterOffer, Shown, fault};
@@ -69,6 +71,15 @@ impl Participant {
         });
         let roster = match roster {
             Ok(roster) => roster,
+            // A silo that was away for long, or a coordinator that keeps them back: neither is told from the other here.
+            Err(RosterError::Gap(why)) => {
+                let code = RefusalCode::RostersMissing;
+                self.last_reason = format!(
+                    "{code}: {why}; have the authority hand over its newest roster, put it where `roster` of the configuration \
+                     points, and start again"
+                );
+                return Err(Decline::by_policy(code));
+            }
             Err(why) => return refuse(self, why.to_string()),
         };
         match roster.keys().get(&self.profile.id) {
