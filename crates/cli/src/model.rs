@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use checkpoint::{ChainVerifier, Manifest, SignedManifest};
 use clap::Subcommand;
@@ -20,6 +21,10 @@ use crate::failure::with_causes;
 use crate::files::{NewFolder, cannot_write};
 use crate::run::{self, RoundArgs};
 use crate::{Failure, export, model_card};
+
+/// How often one file is asked for where the coordinator is busy, and how long is waited at most before the next time.
+const TRIES_MAX: u32 = 30;
+const RETRY_LONGEST: Duration = Duration::from_secs(10);
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Model {
@@ -222,7 +227,18 @@ impl Models {
     /// One file of a checkpoint: the outer failure is the coordinator's answer, the inner one a broken stream.
     async fn part(&mut self, round: u64, part: ModelPart) -> Result<Result<Assembly, Failure>, Status> {
         let request = FetchModelRequest { digest: Vec::new(), round: Some(round), part: part.into() };
-        let answer = self.client.fetch_model(request).await?;
+        // A long run's files are more calls than a caller may make at once: each is made again when it may be.
+        let mut tries = 1;
+        let answer = loop {
+            match self.client.fetch_model(request.clone()).await {
+                Ok(answer) => break answer,
+                Err(why) => match wire::retry_after(&why).filter(|_| tries < TRIES_MAX) {
+                    Some(delay) => tokio::time::sleep(delay.min(RETRY_LONGEST)).await,
+                    None => return Err(why),
+                },
+            }
+            tries += 1;
+        };
         let mut chunks = answer.into_inner();
         let mut assembly: Option<Assembly> = None;
         while let Some(chunk) = chunks.message().await? {

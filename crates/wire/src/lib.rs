@@ -48,7 +48,7 @@ pub use handshake::{
     Challenge, HandshakeError, Hello, Offer, hello_signed_bytes, hello_versions_signed_bytes,
 };
 pub use operator::{ServerFacts, run_status};
-pub use status::{Refusal, ServiceError, describe, reason};
+pub use status::{Refusal, ServiceError, describe, reason, retry_after};
 
 /// The code generated from `proto/folkmoot/v1`; the contract is documented there.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used, clippy::indexing_slicing)]

@@ -224,10 +224,15 @@ pub fn describe(status: &Status) -> String {
         }
         (None, code) => format!("{}: {message}", printable(code.description())),
     };
-    if let Some(delay) = status.get_details_retry_info().and_then(|info| info.retry_delay) {
+    if let Some(delay) = retry_after(status) {
         sentence += &format!("; try again in {} s", delay.as_secs_f64().ceil());
     }
     sentence
+}
+
+/// When the same call may be made again, where the other side says so.
+pub fn retry_after(status: &Status) -> Option<Duration> {
+    status.get_details_retry_info().and_then(|info| info.retry_delay)
 }
 
 fn printable(text: &str) -> String {
@@ -306,8 +311,7 @@ mod tests {
     #[test]
     fn a_busy_server_says_when_to_ask_again() {
         let status = ServiceError::Busy { retry_after: Duration::from_millis(1500) }.to_status();
-        let delay = status.get_details_retry_info().unwrap().retry_delay;
-        assert_eq!(delay, Some(Duration::from_millis(1500)));
+        assert_eq!(retry_after(&status), Some(Duration::from_millis(1500)));
         assert!(describe(&status).ends_with("; try again in 2 s"));
     }
 
