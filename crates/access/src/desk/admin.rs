@@ -167,6 +167,9 @@ impl Admin for Desk {
         let by = caller(&request)?;
         let v1::RevokeAccessRequest { whom: text, reason } = request.into_inner();
         let whom = Whom::operator_or_certificate(&text).map_err(status)?;
+        if whom == Whom::Operator(by.name.clone()) {
+            return Err(invalid("nobody bars themselves; ask another administrator to"));
+        }
         let lasts = self.bar(whom, &reason, &by).map_err(status)?;
         done(format!("`{text}` is {lasts} and its calls are ended"))
     }

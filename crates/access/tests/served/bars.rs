@@ -57,6 +57,8 @@ async fn an_operator_bars_no_administrator_and_a_few_others_an_hour_and_an_admin
     let mut ada = Person::new(&served, "ada", Role::Admin).await;
     let mut olga = Person::new(&served, "olga", Role::Operator).await;
     assert_eq!(reason(olga.bar("ada").await), "BARS_AN_ADMIN");
+    let herself = ada.bar("ada").await.unwrap_err();
+    assert!(herself.message().contains("nobody bars themselves"), "{herself}");
 
     // The registry never heard of this one: its certificate was issued before there was one.
     let root = certificate(&Subject::operator("root", Role::Admin).unwrap(), b"root");
