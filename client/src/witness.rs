@@ -109,7 +109,7 @@ impl Watchman {
             other => Missed::Other(other.to_string()),
         })?;
         let full = receipts.len() >= RECEIPTS_AT_ONCE;
-        let (receipts, newest, kept) = self.keep_receipts(receipts);
+        let Kept { uploads: receipts, newest, kept } = self.keep_receipts(receipts);
         let valid = self.cosigned_by_others(&roster, &checkpoint);
         let others = valid.as_ref().cloned().unwrap_or_default();
         let seen = Seen::Log(Witnessed { cosigned: others, receipts });
@@ -152,21 +152,17 @@ impl Watchman {
         Ok(valid.into_iter().filter_map(|(name, time_s)| Some((others.get(&name)?.0, time_s))).collect())
     }
 
-    /// Keeps receipts up to the first that cannot be kept: the uploads of this silo's among them, after which entry the next
-    /// ones are to be asked for, and why not all were kept.
-    fn keep_receipts(
-        &self,
-        receipts: Vec<v1::Receipt>,
-    ) -> (Vec<(Digest, u64)>, Option<u64>, Result<(), Missed>) {
-        let (mut uploads, mut newest) = (Vec::new(), self.receipts_after);
+    /// Keeps receipts up to the first that cannot be kept.
+    fn keep_receipts(&self, receipts: Vec<v1::Receipt>) -> Kept {
+        let mut all = Kept { uploads: Vec::new(), newest: self.receipts_after, kept: Ok(()) };
         for receipt in receipts {
             match self.keep_receipt(&receipt) {
-                Ok(upload) => uploads.extend(upload.map(|upload| (upload, receipt.index))),
-                Err(why) => return (uploads, newest, Err(why)),
+                Ok(upload) => all.uploads.extend(upload.map(|upload| (upload, receipt.index))),
+                Err(why) => return Kept { kept: Err(why), ..all },
             }
-            newest = newest.max(Some(receipt.index));
+            all.newest = all.newest.max(Some(receipt.index));
         }
-        (uploads, newest, Ok(()))
+        all
     }
 
     /// A receipt is kept only where it proves what it says, for the very state that is remembered: one for another history
@@ -198,6 +194,16 @@ impl Watchman {
         let upload = event.digest.as_deref().and_then(|digest| digest.parse().ok());
         Ok(upload.filter(|_| own))
     }
+}
+
+/// What became of receipts that came together.
+struct Kept {
+    /// The uploads of this silo's among those that were kept, each with its entry's number.
+    uploads: Vec<(Digest, u64)>,
+    /// After which entry the next ones are to be asked for.
+    newest: Option<u64>,
+    /// Why not all were kept.
+    kept: Result<(), Missed>,
 }
 
 /// Why a heartbeat came to nothing.
