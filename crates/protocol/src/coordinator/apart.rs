@@ -19,6 +19,18 @@ const ENOUGH: u64 = 8;
 /// Committed rounds between two turns of one that complained in its turn again.
 const PAUSE: u64 = 4;
 
+/// What decides who of a pair waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    /// All of it: who was caught, who fell out, whose turn it is, who complained.
+    Turns,
+    /// The same without turns.
+    Attempts,
+    /// Who was caught and who complained, and not who fell out: silos that were slow for a while are no reason to go on
+    /// with one that complains whenever it is there and never falls out.
+    Complaints,
+}
+
 /// What the complaints come to.
 pub(super) struct Apart {
     /// Silos that may collude.
@@ -105,11 +117,11 @@ impl Apart {
     }
 
     /// Those of `present` that wait in this round, so that no pair of the others is apart. Equals are taken in the
-    /// order of `present`; `turns` says whether those that have waited enough go first.
-    pub(super) fn waiting(&self, present: &[ClientId], round: u64, turns: bool) -> BTreeSet<ClientId> {
+    /// order of `present`.
+    pub(super) fn waiting(&self, present: &[ClientId], round: u64, by: By) -> BTreeSet<ClientId> {
         let clashes = |client: &ClientId| present.iter().any(|other| self.keeps(*client, *other, round));
         let mut candidates: Vec<ClientId> = present.iter().copied().filter(clashes).collect();
-        candidates.sort_by_key(|client| self.place(client, round, turns));
+        candidates.sort_by_key(|client| self.place(client, round, by));
         let (mut taken, mut waiting) = (Vec::new(), BTreeSet::new());
         for client in candidates {
             if taken.iter().any(|other| self.keeps(client, *other, round)) {
@@ -122,13 +134,14 @@ impl Apart {
     }
 
     /// Who comes first has the lower.
-    fn place(&self, client: &ClientId, round: u64, turns: bool) -> (bool, u64, Reverse<u64>, u64) {
+    fn place(&self, client: &ClientId, round: u64, by: By) -> (bool, u64, Reverse<u64>, u64) {
         let count = |of: &BTreeMap<ClientId, u64>| of.get(client).copied().unwrap_or_default();
         let accusers = self.accusers.get(client).into_iter().flat_map(BTreeMap::values);
         let caught = accusers.filter(|last| round <= **last).count() > self.corrupt;
         let missed = self.committed - count(&self.included);
-        let turn = turns && missed >= ENOUGH && self.committed >= count(&self.paused);
-        (caught, count(&self.fell_out), Reverse(if turn { missed } else { 0 }), count(&self.made))
+        let fell_out = if by == By::Complaints { 0 } else { count(&self.fell_out) };
+        let turn = by == By::Turns && missed >= ENOUGH && self.committed >= count(&self.paused);
+        (caught, fell_out, Reverse(if turn { missed } else { 0 }), count(&self.made))
     }
 }
 
@@ -143,7 +156,7 @@ mod tests {
     const HERE: [ClientId; 5] = [ClientId(1), ClientId(2), ClientId(3), ClientId(4), ClientId(5)];
 
     fn waiting(apart: &Apart, round: u64) -> Vec<u32> {
-        apart.waiting(&HERE, round, true).into_iter().map(|client| client.0).collect()
+        apart.waiting(&HERE, round, By::Turns).into_iter().map(|client| client.0).collect()
     }
 
     #[test]
@@ -210,12 +223,23 @@ mod tests {
     }
 
     #[test]
+    fn silos_that_fell_out_leave_no_one_that_complains_in_their_place_where_only_complaints_count() {
+        let mut apart = Apart::new(1);
+        apart.complained(ClientId(1), ClientId(2), 1);
+        apart.complained(ClientId(1), ClientId(3), 2);
+        apart.aborted([ClientId(2), ClientId(3)].iter());
+        assert_eq!(waiting(&apart, 3), [2, 3], "they were slow, and the liar is in every attempt");
+        let by_complaints = apart.waiting(&HERE, 3, By::Complaints);
+        assert_eq!(by_complaints, [ClientId(1)].into());
+    }
+
+    #[test]
     fn whoever_deals_badly_to_one_silo_in_every_round_cannot_keep_it_out() {
         // Silo 1 is dealt bad shares by silo 2, or else by silo 3, whenever it is in a cohort with one of them.
         let mut apart = Apart::new(2);
         let (mut waited, mut longest) = (0, 0);
         for round in 1..1000 {
-            let out = apart.waiting(&HERE, round, true);
+            let out = apart.waiting(&HERE, round, By::Turns);
             let dealer = [2, 3].map(ClientId).into_iter().find(|dealer| !out.contains(dealer));
             let here = !out.contains(&ClientId(1));
             match dealer.filter(|_| here) {

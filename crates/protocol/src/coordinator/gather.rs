@@ -6,6 +6,7 @@ use rand_core::CryptoRng;
 use secagg::ClientId;
 
 use super::Coordinator;
+use super::apart::By;
 use super::state::Absence;
 use crate::Timestamp;
 use crate::message::RunEnd;
@@ -58,15 +59,11 @@ impl Coordinator {
         // Last, where complaints leave too few for a round's whole time, the pairs are together again: they cost a round
         // at worst, and no cohort at all would cost every round.
         let together = now >= self.idle_since.plus_ms(plan.timing.round_deadline_ms);
-        let tried = [
-            (&sound, Complaints::WithTurns),
-            (&sound, Complaints::Alone),
-            (&here, Complaints::WithTurns),
-            (&here, Complaints::Alone),
-            (&here, Complaints::Ignored),
-        ];
-        let tried = tried.iter().filter(|(_, complaints)| together || *complaints != Complaints::Ignored);
-        let mut cohorts = tried.map(|(of, complaints)| self.choose(of, *complaints, rng));
+        // Without an order, pairs are together.
+        let orders = [Some(By::Turns), Some(By::Attempts), Some(By::Complaints)];
+        let tried = [&sound, &here].into_iter().flat_map(|of| orders.map(|by| (of, by)));
+        let last = together.then_some((&here, None));
+        let mut cohorts = tried.chain(last).map(|(of, by)| self.choose(of, by, rng));
         cohorts.find(|cohort| cohort.len() >= plan.cohort.minimum)
     }
 
@@ -97,38 +94,27 @@ impl Coordinator {
             .filter(|client| !self.state.refused.contains_key(client) && self.refusal(client).is_none())
     }
 
-    /// At most `cohort.maximum` of them, drawn evenly; no two of whom are kept apart, unless that is ignored.
+    /// At most `cohort.maximum` of them, drawn evenly; no two of whom are kept apart where there is an order of who waits.
     fn choose(
         &self,
         here: &BTreeSet<ClientId>,
-        complaints: Complaints,
+        complaints: Option<By>,
         rng: &mut dyn CryptoRng,
     ) -> Vec<ClientId> {
         let mut chosen: Vec<ClientId> = here.iter().copied().collect();
         let round = self.state.next.round;
-        let apart = complaints != Complaints::Ignored && self.state.apart.pairs(round).next().is_some();
-        if apart || chosen.len() > self.setup.plan.cohort.maximum {
+        let complaints = complaints.filter(|_| self.state.apart.pairs(round).next().is_some());
+        if complaints.is_some() || chosen.len() > self.setup.plan.cohort.maximum {
             shuffle(&mut chosen, rng);
         }
-        if apart {
-            let waiting = self.state.apart.waiting(&chosen, round, complaints == Complaints::WithTurns);
+        if let Some(by) = complaints {
+            let waiting = self.state.apart.waiting(&chosen, round, by);
             chosen.retain(|client| !waiting.contains(client));
         }
         chosen.truncate(self.setup.plan.cohort.maximum);
         chosen.sort_unstable();
         chosen
     }
-}
-
-/// What complaints come to for a cohort.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Complaints {
-    /// Pairs are apart, and those that have waited enough go first.
-    WithTurns,
-    /// Pairs are apart.
-    Alone,
-    /// Pairs are together.
-    Ignored,
 }
 
 /// Fisher-Yates. The bias of a 64-bit remainder over at most 255 clients is below 2^-56.
