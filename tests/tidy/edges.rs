@@ -1,54 +1,20 @@
 //! Who may depend on whom. A new edge is a change of the design: it is made here, on purpose, or not at all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use crate::tree::{self, Crate};
+use crate::faults::gather;
+use crate::{rooms, tree};
 
-/// Every crate with its layer and the crates of the workspace that it may depend on.
-pub(crate) const CRATES: [(&str, u8, &[&str]); 28] = [
-    ("accounting", 0, &[]),
-    ("empirical", 0, &[]),
-    ("params", 0, &[]),
-    ("attest", 1, &["checkpoint", "params"]),
-    ("checkpoint", 1, &["params"]),
-    ("dp", 1, &[]),
-    ("optim", 1, &["params"]),
-    ("secagg", 1, &[]),
-    ("tlog", 1, &[]),
-    ("identity", 2, &["accounting", "dp", "optim", "params", "secagg"]),
-    ("protocol", 2, &["accounting", "checkpoint", "identity", "optim", "params", "secagg"]),
-    ("access", 3, &["identity", "params", "pki", "secagg", "wire"]),
-    ("audit", 3, &["store", "tlog"]),
-    ("card", 3, &["accounting", "checkpoint", "identity", "params"]),
-    ("daemon", 3, &["identity", "protocol", "vault"]),
-    ("datasets", 3, &["identity", "params"]),
-    ("ledger", 3, &["accounting", "params", "vault"]),
-    ("pki", 3, &["identity", "params"]),
-    ("rehearsal", 3, &["datasets", "identity", "optim", "params", "protocol", "secagg", "train"]),
-    (
-        "sim",
-        3,
-        &[
-            "accounting",
-            "checkpoint",
-            "dp",
-            "identity",
-            "optim",
-            "params",
-            "protocol",
-            "secagg",
-            "store",
-            "wire",
-        ],
-    ),
-    ("store", 3, &["params", "vault"]),
-    ("telemetry", 3, &[]),
-    ("train", 3, &["datasets", "dp", "identity", "params"]),
-    ("vault", 3, &[]),
-    ("wire", 3, &["checkpoint", "identity", "params", "protocol", "secagg"]),
+/// Every crate with the crates of the workspace that it may depend on; where they stand is in `rooms.rs`.
+pub(crate) const CRATES: [(&str, &[&str]); 28] = [
+    ("access", &["identity", "params", "pki", "secagg", "wire"]),
+    ("accounting", &[]),
+    ("attest", &["checkpoint", "params"]),
+    ("audit", &["store", "tlog"]),
+    ("card", &["accounting", "checkpoint", "identity", "params"]),
+    ("checkpoint", &["params"]),
     (
         "cli",
-        4,
         &[
             "accounting",
             "attest",
@@ -79,7 +45,6 @@ pub(crate) const CRATES: [(&str, u8, &[&str]); 28] = [
     ),
     (
         "client",
-        4,
         &[
             "accounting",
             "audit",
@@ -103,7 +68,6 @@ pub(crate) const CRATES: [(&str, u8, &[&str]); 28] = [
     ),
     (
         "coordinator",
-        4,
         &[
             "access",
             "attest",
@@ -124,30 +88,44 @@ pub(crate) const CRATES: [(&str, u8, &[&str]); 28] = [
             "wire",
         ],
     ),
+    ("daemon", &["identity", "protocol", "vault"]),
+    ("datasets", &["identity", "params"]),
+    ("dp", &[]),
+    ("empirical", &[]),
+    ("identity", &["accounting", "dp", "optim", "params", "secagg"]),
+    ("ledger", &["accounting", "params", "vault"]),
+    ("optim", &["params"]),
+    ("params", &[]),
+    ("pki", &["identity", "params"]),
+    ("protocol", &["accounting", "checkpoint", "identity", "optim", "params", "secagg"]),
+    ("rehearsal", &["datasets", "identity", "optim", "params", "protocol", "secagg", "train"]),
+    ("secagg", &[]),
+    (
+        "sim",
+        &[
+            "accounting",
+            "checkpoint",
+            "dp",
+            "identity",
+            "optim",
+            "params",
+            "protocol",
+            "secagg",
+            "store",
+            "wire",
+        ],
+    ),
+    ("store", &["params", "vault"]),
+    ("telemetry", &[]),
+    ("tlog", &[]),
+    ("train", &["datasets", "dp", "identity", "params"]),
+    ("vault", &[]),
+    ("wire", &["checkpoint", "identity", "params", "protocol", "secagg"]),
 ];
 
-/// Edges inside one layer, each with its reason. Any other edge points downward.
-const SIDEWAYS: [(&str, &str, &str); 15] = [
-    ("attest", "checkpoint", "evidence restates a signed record, and is checked against it"),
-    ("protocol", "identity", "a round is run under a plan, a roster and a policy"),
-    ("access", "pki", "a caller is who its certificate names"),
-    ("access", "wire", "it serves enrolment and administration, and refuses in statuses"),
-    ("audit", "store", "an audit log's truth is a journal"),
-    ("daemon", "vault", "both daemons open their sealed folders and keys in one way"),
-    ("rehearsal", "datasets", "a rehearsal trains on the silos' own tables"),
-    ("rehearsal", "train", "a rehearsal is the real training"),
-    ("ledger", "vault", "what lies on a disk is sealed where it is written"),
-    ("sim", "store", "the simulated processes write the real journal, over simulated disks"),
-    ("sim", "wire", "every simulated message is encoded and decoded"),
-    ("store", "vault", "what lies on a disk is sealed where it is written"),
-    ("train", "datasets", "training reads the tables that datasets parsed"),
-    ("cli", "client", "the demo starts whole federations"),
-    ("cli", "coordinator", "the demo starts whole federations"),
-];
-
-/// All that the layers 0 to 2 may use from outside: arithmetic, cryptography, text. Whatever reaches a clock, a
+/// All that pure rooms may use from outside: arithmetic, cryptography, text. Whatever reaches a clock, a
 /// socket, a thread, a file or the machine's randomness is absent.
-const PURE_EXTERNALS: [&str; 20] = [
+const PURE_EXTERNALS: [&str; 21] = [
     "base64",
     "base64ct",
     "chacha20",
@@ -162,6 +140,7 @@ const PURE_EXTERNALS: [&str; 20] = [
     "rustfft",
     "serde",
     "serde_json",
+    "serde_norway",
     "sha2",
     "subtle",
     "thiserror",
@@ -177,71 +156,56 @@ const AMBIENT_FEATURES: [&str; 6] = ["getrandom", "os_rng", "sys_rng", "std_rng"
 const PROTOBUF: [&str; 3] = ["prost", "prost-types", "tonic-prost"];
 
 #[test]
-fn the_table_names_every_crate_once() {
-    let listed: BTreeSet<&str> = CRATES.iter().map(|(name, _, _)| *name).collect();
-    assert_eq!(listed.len(), CRATES.len(), "a crate is listed twice");
-    let present: BTreeSet<String> = tree::crates().into_iter().map(|a_crate| a_crate.name).collect();
-    assert_eq!(present, listed.into_iter().map(String::from).collect());
-}
-
-#[test]
 fn the_table_is_in_order_and_repeats_nothing() {
-    let sorted = |names: &[&str]| names.windows(2).all(|pair| pair[0] < pair[1]);
-    for layer in 0..=4 {
-        let names: Vec<&str> = CRATES.iter().filter(|row| row.1 == layer).map(|row| row.0).collect();
-        assert!(sorted(&names), "layer {layer}: {names:?}");
-    }
-    assert!(CRATES.is_sorted_by_key(|(_, layer, _)| *layer));
-    for (name, _, allowed) in CRATES {
-        assert!(sorted(allowed), "{name}: {allowed:?}");
-    }
-    let sideways: BTreeSet<(&str, &str)> = SIDEWAYS.iter().map(|(from, to, _)| (*from, *to)).collect();
-    assert_eq!(sideways.len(), SIDEWAYS.len(), "an edge has two reasons");
-    for list in [&PURE_EXTERNALS[..], &AMBIENT_FEATURES[..], &PROTOBUF[..]] {
-        let unique: BTreeSet<&&str> = list.iter().collect();
-        assert_eq!(unique.len(), list.len(), "{list:?}");
-    }
-    assert!(sorted(&PURE_EXTERNALS));
-}
-
-#[test]
-fn every_edge_between_crates_is_in_the_table() {
-    for a_crate in tree::crates() {
-        let (_, allowed) = row(&a_crate.name);
-        for edge in edges(&a_crate) {
-            assert!(
-                allowed.contains(&edge.as_str()),
-                "{} depends on {edge}: a new edge is a change of the design; drop it, or add it to the table on \
-                 purpose",
-                a_crate.name
-            );
+    gather(|faults| {
+        let sorted = |names: &[&str]| names.windows(2).all(|pair| pair[0] < pair[1]);
+        let names: Vec<&str> = CRATES.iter().map(|(name, _)| *name).collect();
+        faults.unless(sorted(&names), || format!("out of order: {names:?}"));
+        for (name, allowed) in CRATES {
+            faults.unless(sorted(allowed), || format!("out of order, {name}: {allowed:?}"));
         }
-    }
+        faults.unless(sorted(&PURE_EXTERNALS), || format!("out of order: {PURE_EXTERNALS:?}"));
+        for list in [&AMBIENT_FEATURES[..], &PROTOBUF[..]] {
+            let unique: BTreeSet<&&str> = list.iter().collect();
+            faults.unless(unique.len() == list.len(), || format!("repeated: {list:?}"));
+        }
+    });
 }
 
 #[test]
-fn the_table_points_downward_but_for_the_edges_with_a_reason() {
-    for (name, layer, allowed) in CRATES {
-        for edge in allowed {
-            let below = row(edge).0;
-            let sideways = SIDEWAYS.iter().any(|(from, to, _)| (*from, *to) == (name, *edge));
-            if sideways {
-                assert_eq!(below, layer, "{name} -> {edge} is no edge inside one layer");
-            } else {
-                assert!(
-                    below < layer,
-                    "{name} (layer {layer}) -> {edge} (layer {below}) does not point downward"
-                );
+fn the_edges_between_crates_are_those_of_the_table() {
+    gather(|faults| {
+        for (name, edges) in tree::edges() {
+            let Some((_, allowed)) = CRATES.iter().find(|(listed, _)| listed == name) else {
+                faults.add(format!("{name} is not in the table"));
+                continue;
+            };
+            for edge in edges.iter().filter(|edge| !allowed.contains(&edge.as_str())) {
+                faults.add(format!(
+                    "{name} depends on {edge}: a new edge is a change of the design; drop it, or add it to the \
+                     table on purpose"
+                ));
+            }
+            for edge in allowed.iter().filter(|edge| !edges.contains(**edge)) {
+                faults.add(format!("{name} does not depend on {edge} any more: take it out of the table"));
             }
         }
-    }
+        for (name, _) in CRATES {
+            faults.unless(tree::edges().contains_key(name), || format!("{name} is no crate"));
+        }
+    });
 }
 
 #[test]
-fn the_shells_never_see_each_other() {
-    for (shell, other) in [("client", "coordinator"), ("coordinator", "client")] {
-        assert!(!reachable(shell).contains(other), "{shell} reaches {other}");
-    }
+fn nobody_depends_on_the_command_line_and_the_daemons_never_see_each_other() {
+    gather(|faults| {
+        for (name, edges) in tree::edges() {
+            faults.unless(!edges.contains("cli"), || format!("{name} depends on cli"));
+        }
+        for (daemon, other) in [("client", "coordinator"), ("coordinator", "client")] {
+            faults.unless(!reachable(daemon).contains(other), || format!("{daemon} reaches {other}"));
+        }
+    });
 }
 
 #[test]
@@ -255,88 +219,63 @@ fn the_coordinator_does_not_link_burn() {
 #[test]
 fn these_tests_may_use_anything_but_what_learns_so_that_they_stay_cheap_to_build() {
     let manifest: toml::Table = toml::from_str(&tree::read("tests/Cargo.toml").unwrap()).unwrap();
-    for (used, _) in manifest["dev-dependencies"].as_table().unwrap() {
-        assert!(!reachable(used).contains("burn"), "tests link burn through {used}");
-    }
+    gather(|faults| {
+        for (used, _) in manifest["dev-dependencies"].as_table().unwrap() {
+            faults.unless(!reachable(used).contains("burn"), || format!("tests link burn through {used}"));
+        }
+    });
 }
 
 #[test]
 fn pure_crates_use_only_externals_that_reach_nothing_ambient() {
-    for a_crate in tree::crates().iter().filter(|a_crate| row(&a_crate.name).0 <= 2) {
-        for (dependency, settings) in dependencies(a_crate) {
-            let known = PURE_EXTERNALS.contains(&dependency.as_str());
-            assert!(
-                known || CRATES.iter().any(|(name, _, _)| *name == dependency),
-                "{} is in layer {} and depends on {dependency}",
-                a_crate.name,
-                row(&a_crate.name).0
-            );
-            assert_no_ambient_feature(&a_crate.name, &dependency, &settings);
-        }
-    }
     let root: toml::Table = toml::from_str(&tree::read("Cargo.toml").unwrap()).unwrap();
-    for name in PURE_EXTERNALS {
-        let settings = &root["workspace"]["dependencies"][name];
-        assert_no_ambient_feature("the workspace", name, settings);
-    }
+    gather(|faults| {
+        for (name, dependencies) in tree::dependencies() {
+            if !rooms::of(name).is_some_and(|room| room.pure) {
+                continue;
+            }
+            for (dependency, features) in dependencies {
+                let known = PURE_EXTERNALS.contains(&dependency.as_str())
+                    || CRATES.iter().any(|(listed, _)| listed == dependency);
+                faults.unless(known, || format!("{name} is pure and depends on {dependency}"));
+                for feature in features.iter().filter(|feature| AMBIENT_FEATURES.contains(&feature.as_str()))
+                {
+                    faults.add(format!("{name} enables {feature} of {dependency}"));
+                }
+            }
+        }
+        for name in PURE_EXTERNALS {
+            let settings = &root["workspace"]["dependencies"][name];
+            let features = settings.get("features").and_then(toml::Value::as_array).into_iter().flatten();
+            for feature in features.filter_map(toml::Value::as_str) {
+                faults.unless(!AMBIENT_FEATURES.contains(&feature), || {
+                    format!("the workspace enables {feature} of {name}")
+                });
+            }
+        }
+    });
 }
 
 #[test]
 fn wire_alone_knows_protobuf() {
-    for a_crate in tree::crates().iter().filter(|a_crate| a_crate.name != "wire") {
-        for protobuf in PROTOBUF {
-            assert!(!dependencies(a_crate).contains_key(protobuf), "{} uses {protobuf}", a_crate.name);
+    gather(|faults| {
+        for (name, dependencies) in tree::dependencies().iter().filter(|(name, _)| *name != "wire") {
+            for protobuf in PROTOBUF {
+                faults.unless(!dependencies.contains_key(protobuf), || format!("{name} uses {protobuf}"));
+            }
         }
-    }
-}
-
-fn row(name: &str) -> (u8, &'static [&'static str]) {
-    let found = CRATES.iter().find(|(listed, _, _)| *listed == name);
-    found
-        .map(|(_, layer, allowed)| (*layer, *allowed))
-        .unwrap_or_else(|| panic!("{name} is not in the table"))
-}
-
-/// What a crate links, or builds with, unless a feature is asked for; targets' own tables included.
-fn dependencies(a_crate: &Crate) -> BTreeMap<String, toml::Value> {
-    let targets = a_crate.manifest.get("target").and_then(toml::Value::as_table);
-    let tables = targets.into_iter().flat_map(|targets| targets.values().filter_map(toml::Value::as_table));
-    let mut found = BTreeMap::new();
-    for table in tables.chain([&a_crate.manifest]) {
-        for kind in ["dependencies", "build-dependencies"] {
-            let entries = table.get(kind).and_then(toml::Value::as_table).into_iter().flatten();
-            let entries = entries.filter(|(_, settings)| {
-                settings.get("optional").and_then(toml::Value::as_bool) != Some(true)
-            });
-            found.extend(entries.map(|(name, settings)| (name.clone(), settings.clone())));
-        }
-    }
-    found
-}
-
-/// Edges to crates of the workspace.
-fn edges(a_crate: &Crate) -> Vec<String> {
-    let inside = |name: &String| CRATES.iter().any(|(listed, _, _)| listed == name);
-    dependencies(a_crate).into_keys().filter(inside).collect()
+    });
 }
 
 /// Everything that a crate of the workspace links, and what that links, as far as the workspace says.
 fn reachable(from: &str) -> BTreeSet<String> {
-    let crates = tree::crates();
     let mut seen = BTreeSet::new();
     let mut open = vec![from.to_owned()];
     while let Some(name) = open.pop() {
-        if let Some(a_crate) = crates.iter().find(|a_crate| a_crate.name == name) {
-            open.extend(dependencies(a_crate).into_keys().filter(|name| !seen.contains(name)));
+        if let Some(used) = tree::dependencies().get(&name) {
+            open.extend(used.keys().filter(|name| !seen.contains(*name)).cloned());
         }
         seen.insert(name);
     }
     seen
-}
-
-fn assert_no_ambient_feature(user: &str, dependency: &str, settings: &toml::Value) {
-    let features = settings.get("features").and_then(toml::Value::as_array).into_iter().flatten();
-    for feature in features.filter_map(toml::Value::as_str) {
-        assert!(!AMBIENT_FEATURES.contains(&feature), "{user} enables {feature} of {dependency}");
-    }
 }

@@ -1,5 +1,6 @@
 //! Noise is integers from the first random bit to the lane that is sent.
 
+use crate::faults::gather;
 use crate::tree;
 
 /// The noise path, and the functions of its files that come after it.
@@ -17,32 +18,38 @@ const INEXACT: [&str; 4] = ["rand_distr", "StandardNormal", "Distribution::Norma
 
 #[test]
 fn no_float_is_on_the_path_from_random_bits_to_a_noised_lane() {
-    for (path, after) in PATH {
-        let text = tree::read(path).unwrap_or_else(|| panic!("{path} is missing"));
-        assert!(text.lines().any(|line| line == DENIED), "{path} does not say {DENIED}");
-        let mut passed_over = 0;
-        let mut skipping = false;
-        for (number, line) in (1..).zip(text.lines()).take_while(|(_, line)| *line != "#[cfg(test)]") {
-            if after.iter().any(|function| line.starts_with(function)) {
-                (skipping, passed_over) = (true, passed_over + 1);
+    gather(|faults| {
+        for (path, after) in PATH {
+            let text = tree::read(path).unwrap_or_else(|| panic!("{path} is missing"));
+            faults
+                .unless(text.lines().any(|line| line == DENIED), || format!("{path} does not say {DENIED}"));
+            let mut passed_over = 0;
+            let mut skipping = false;
+            for (number, line) in (1..).zip(text.lines()).take_while(|(_, line)| *line != "#[cfg(test)]") {
+                if after.iter().any(|function| line.starts_with(function)) {
+                    (skipping, passed_over) = (true, passed_over + 1);
+                }
+                if let Some(word) = float_in(line).filter(|_| !skipping) {
+                    faults.add(format!("{path}:{number}: {word} is a float on the noise path"));
+                }
+                skipping &= line != "}";
             }
-            if !skipping {
-                let word = float_in(line);
-                assert!(word.is_none(), "{path}:{number}: {word:?} is a float on the noise path");
-            }
-            skipping &= line != "}";
+            faults.unless(passed_over == after.len(), || {
+                format!("{path} has lost a function that this test passes over")
+            });
         }
-        assert_eq!(passed_over, after.len(), "{path} has lost a function that this test passes over");
-    }
+    });
 }
 
 #[test]
 fn no_other_crate_draws_noise_of_floats() {
-    for file in tree::files("", "rs").into_iter().filter(|file| file.path != "tests/tidy/exactness.rs") {
-        for word in INEXACT {
-            assert!(!file.text.contains(word), "{} names {word}: noise is drawn by dp, exactly", file.path);
+    gather(|faults| {
+        for file in tree::files("", "rs").into_iter().filter(|file| file.path != "tests/tidy/exactness.rs") {
+            for word in INEXACT.iter().filter(|word| file.text.contains(**word)) {
+                faults.add(format!("{} names {word}: noise is drawn by dp, exactly", file.path));
+            }
         }
-    }
+    });
 }
 
 #[test]

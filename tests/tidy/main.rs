@@ -3,9 +3,12 @@
 mod counts;
 mod edges;
 mod exactness;
+mod faults;
 mod locked;
 mod mutations;
 mod purity;
+mod rooms;
+mod rust;
 mod samples;
 mod sources;
 mod tree;

@@ -1,9 +1,16 @@
 //! The repository as the tests read it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
 
+use serde_json::Value;
 use toml::Table;
+
+/// What each crate of the workspace links or builds with, and the features that it asks for.
+type Dependencies = BTreeMap<String, BTreeMap<String, Vec<String>>>;
 
 /// One file's text.
 pub(crate) struct File {
@@ -39,6 +46,44 @@ pub(crate) fn crates() -> Vec<Crate> {
         Some(Crate { folder, name, manifest })
     });
     manifests.filter(|a_crate| !a_crate.folder.starts_with("tests")).collect()
+}
+
+/// What each crate but these tests links or builds with unless a feature is asked for, as cargo reads the manifests.
+pub(crate) fn dependencies() -> &'static Dependencies {
+    static READ: OnceLock<Dependencies> = OnceLock::new();
+    READ.get_or_init(|| {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let asked = ["metadata", "--no-deps", "--offline", "--format-version", "1"];
+        let output = Command::new(cargo).args(asked).current_dir(root()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let packages = metadata["packages"].as_array().unwrap();
+        let named = packages.iter().map(|package| (text(&package["name"]), linked(package)));
+        named.filter(|(name, _)| name != "tests").collect()
+    })
+}
+
+/// Edges between crates of the workspace.
+pub(crate) fn edges() -> &'static BTreeMap<String, BTreeSet<String>> {
+    static READ: OnceLock<BTreeMap<String, BTreeSet<String>>> = OnceLock::new();
+    READ.get_or_init(|| {
+        let all = dependencies();
+        let inside = |used: &BTreeMap<String, Vec<String>>| {
+            used.keys().filter(|name| all.contains_key(*name)).cloned().collect()
+        };
+        all.iter().map(|(name, used)| (name.clone(), inside(used))).collect()
+    })
+}
+
+fn linked(package: &Value) -> BTreeMap<String, Vec<String>> {
+    let all = package["dependencies"].as_array().unwrap().iter();
+    let wanted = all.filter(|used| used["kind"] != "dev" && used["optional"] == false);
+    let features = |used: &Value| used["features"].as_array().unwrap().iter().map(text).collect();
+    wanted.map(|used| (text(&used["name"]), features(used))).collect()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
 }
 
 /// A file of the repository, where it exists.

@@ -1,0 +1,159 @@
+//! Rooms: which crates are about one thing, and which rooms may use which. An arrow between rooms points to a lower
+//! floor; the floors are those that `cargo metadata` shows, not what somebody wrote down.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::faults::gather;
+use crate::tree;
+
+/// A room of the house.
+pub(crate) struct Room {
+    pub(crate) floor: usize,
+    pub(crate) name: &'static str,
+    /// Computes from its arguments alone: no clock, file, thread, environment, random order.
+    pub(crate) pure: bool,
+    /// In order.
+    pub(crate) crates: &'static [&'static str],
+}
+
+const fn room(floor: usize, name: &'static str, pure: bool, crates: &'static [&'static str]) -> Room {
+    Room { floor, name, pure, crates }
+}
+
+pub(crate) const ROOMS: [Room; 9] = [
+    room(0, "maths", true, &["accounting", "empirical", "optim", "params"]),
+    room(0, "privacy", true, &["dp", "secagg"]),
+    room(1, "documents", true, &["attest", "card", "checkpoint", "identity", "tlog"]),
+    room(2, "round", true, &["protocol"]),
+    room(2, "learning", false, &["datasets", "train"]),
+    room(3, "disk", false, &["audit", "ledger", "store", "vault"]),
+    room(4, "network", false, &["access", "daemon", "pki", "telemetry", "wire"]),
+    room(5, "trials", false, &["rehearsal", "sim"]),
+    room(6, "programs", false, &["cli", "client", "coordinator"]),
+];
+
+/// Rooms that stand above another by decision, before an arrow says so.
+const ABOVE: [(&str, &str, &str); 1] =
+    [("disk", "round", "the reader of published versions lies on disk and reads the round's records")];
+
+/// Edges inside one room, each with its reason.
+const INSIDE: [(&str, &str, &str); 12] = [
+    ("optim", "params", "an optimiser moves the parameters"),
+    ("attest", "checkpoint", "evidence restates a signed record, and is checked against it"),
+    ("card", "checkpoint", "a card is made from a signed record"),
+    ("card", "identity", "a card restates the plan and the roster"),
+    ("train", "datasets", "training reads the tables that datasets parsed"),
+    ("audit", "store", "an audit log's truth is a journal"),
+    ("ledger", "vault", "what lies on a disk is sealed where it is written"),
+    ("store", "vault", "what lies on a disk is sealed where it is written"),
+    ("access", "pki", "a caller is who its certificate names"),
+    ("access", "wire", "it serves enrolment and administration, and refuses in statuses"),
+    ("cli", "client", "the demo starts whole federations"),
+    ("cli", "coordinator", "the demo starts whole federations"),
+];
+
+/// The longest way down through the crates, in crates. Each more is one more that compiles after another.
+const FLOORS_MAX: usize = 8;
+
+/// The room of a crate.
+pub(crate) fn of(name: &str) -> Option<&'static Room> {
+    ROOMS.iter().find(|room| room.crates.contains(&name))
+}
+
+#[test]
+fn every_crate_lies_in_one_room() {
+    gather(|faults| {
+        let listed: Vec<&str> = ROOMS.iter().flat_map(|room| room.crates).copied().collect();
+        for name in &listed {
+            faults.unless(tree::edges().contains_key(*name), || format!("{name} is no crate"));
+            let times = listed.iter().filter(|other| *other == name).count();
+            faults.unless(times == 1, || format!("{name} lies in {times} rooms"));
+        }
+        for name in tree::edges().keys() {
+            faults.unless(listed.contains(&name.as_str()), || format!("{name} lies in no room"));
+        }
+        for room in &ROOMS {
+            faults.unless(room.crates.is_sorted(), || format!("{}: {:?}", room.name, room.crates));
+        }
+    });
+}
+
+#[test]
+fn no_arrow_goes_up_or_across_between_rooms_and_those_inside_a_room_have_a_reason() {
+    gather(|faults| {
+        let inside: BTreeSet<(&str, &str)> = INSIDE.iter().map(|(from, to, _)| (*from, *to)).collect();
+        faults.unless(inside.len() == INSIDE.len(), || "an edge inside a room has two reasons".into());
+        let mut seen = BTreeSet::new();
+        for (from, used) in tree::edges() {
+            for to in used {
+                let (Some(above), Some(below)) = (of(from), of(to)) else { continue };
+                if above.name == below.name {
+                    seen.insert((from.as_str(), to.as_str()));
+                    faults.unless(inside.contains(&(from, to)), || {
+                        format!("{from} -> {to}, inside {}, has no reason", above.name)
+                    });
+                } else {
+                    faults.unless(above.floor > below.floor, || {
+                        format!(
+                            "{from} -> {to}: {} (floor {}) does not stand above {} (floor {})",
+                            above.name, above.floor, below.name, below.floor
+                        )
+                    });
+                }
+            }
+        }
+        for (from, to) in inside.difference(&seen) {
+            faults.add(format!("{from} -> {to} is no edge inside a room"));
+        }
+    });
+}
+
+#[test]
+fn the_floors_are_those_that_cargo_shows() {
+    let mut down: BTreeMap<&str, BTreeSet<&str>> =
+        ROOMS.iter().map(|room| (room.name, BTreeSet::new())).collect();
+    for (from, used) in tree::edges() {
+        for to in used {
+            let (Some(above), Some(below)) = (of(from), of(to)) else { continue };
+            if above.name != below.name {
+                down.get_mut(above.name).unwrap().insert(below.name);
+            }
+        }
+    }
+    for (above, below, _) in ABOVE {
+        down.get_mut(above).unwrap().insert(below);
+    }
+    gather(|faults| {
+        for room in &ROOMS {
+            let real = floor(room.name, &|name| down[name].iter().copied().collect(), 0);
+            faults.unless(real == room.floor, || {
+                format!("{} stands on floor {real}, and the table says {}", room.name, room.floor)
+            });
+        }
+        let edges = tree::edges();
+        for name in edges.keys() {
+            let height = 1 + floor(name, &|name| edges[name].iter().map(String::as_str).collect(), 0);
+            faults
+                .unless(height <= FLOORS_MAX, || format!("{name} stands on {height} crates, one on another"));
+        }
+    });
+}
+
+#[test]
+fn architecture_shows_the_rooms_as_they_are() {
+    let lines = ROOMS.iter().rev().map(|room| {
+        let crates = room.crates.join("  ");
+        format!("{} {:<11} {crates}\n", room.floor, room.name)
+    });
+    let drawn: String = lines.collect();
+    let text = tree::read("ARCHITECTURE.md").unwrap();
+    assert!(text.contains(&format!("```\n{drawn}```\n")), "ARCHITECTURE.md should draw:\n{drawn}");
+}
+
+/// How many stand below, one on another; a circle ends at more than anyone may have.
+fn floor<'a>(name: &'a str, below: &dyn Fn(&'a str) -> Vec<&'a str>, depth: usize) -> usize {
+    if depth > 50 {
+        return depth;
+    }
+    below(name).into_iter().map(|next| 1 + floor(next, below, depth + 1)).max().unwrap_or(0)
+}
