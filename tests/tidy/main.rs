@@ -7,6 +7,7 @@ mod faults;
 mod locked;
 mod mutations;
 mod purity;
+mod ratchets;
 mod rooms;
 mod rust;
 mod samples;

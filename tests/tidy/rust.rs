@@ -50,3 +50,119 @@ fn module_folder(path: &str) -> &str {
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
     if ["lib.rs", "main.rs", "mod.rs"].contains(&name) { folder } else { path.trim_end_matches(".rs") }
 }
+
+/// Every function with its length in lines, signature and braces included. Sources are formatted, so that a function
+/// ends at the first brace that closes in the column where it began.
+pub(crate) fn functions(text: &str) -> Vec<(String, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    for (start, line) in lines.iter().enumerate() {
+        let Some(name) = function_begun(line) else { continue };
+        let indent = &line[..line.len() - line.trim_start().len()];
+        let (close, at_once) = (format!("{indent}}}"), line.ends_with(['}', ';']));
+        let declared = |line: &&str| {
+            line.strip_prefix(indent).is_some_and(|rest| !rest.starts_with(' ') && rest.ends_with(';'))
+        };
+        let mut after = lines[start + 1..].iter().take_while(|line| !declared(line));
+        if let (false, Some(more)) = (at_once, after.position(|line| *line == close)) {
+            found.push((name.to_owned(), more + 2));
+        }
+    }
+    found
+}
+
+/// The name of the function that a line begins.
+fn function_begun(line: &str) -> Option<&str> {
+    let mut rest = line.trim_start();
+    if let Some(public) = rest.strip_prefix("pub") {
+        rest =
+            public.strip_prefix('(').and_then(|scope| scope.split_once(')')).map_or(public, |(_, rest)| rest);
+        rest = rest.trim_start();
+    }
+    for word in ["const ", "async ", "unsafe "] {
+        rest = rest.strip_prefix(word).unwrap_or(rest);
+    }
+    rest.strip_prefix("fn ")?.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next()
+}
+
+/// How often a look-up that found nothing is answered with a value made up on the spot: `.get(…)`, in whatever way it
+/// goes on, and at its end `unwrap_or…` or `map_or…`.
+pub(crate) fn made_up_look_ups(code: &str) -> usize {
+    let dense: String = code.split_whitespace().collect();
+    let made_up = |at: usize| {
+        let mut rest = after_call(&dense[at..]);
+        while let Some((name, call)) = rest.strip_prefix('.').and_then(|rest| rest.split_once('(')) {
+            if name.starts_with("unwrap_or") || name.starts_with("map_or") {
+                return true;
+            }
+            if !name.chars().all(|c| c.is_ascii_alphanumeric() || "_:<>".contains(c)) {
+                return false;
+            }
+            rest = after_call(&rest[rest.len() - call.len() - 1..]);
+        }
+        false
+    };
+    dense.match_indices(".get(").filter(|(at, found)| made_up(at + found.len() - 1)).count()
+}
+
+/// What follows a call's closing parenthesis; the text begins at or before the opening one.
+fn after_call(text: &str) -> &str {
+    let mut open = 0_usize;
+    for (at, c) in text.char_indices() {
+        match c {
+            '(' => open += 1,
+            ')' if open == 1 => return &text[at + 1..],
+            ')' => open = open.saturating_sub(1),
+            _ => {}
+        }
+    }
+    ""
+}
+
+/// Words of a text in small letters, one space before each and one after the last; an identifier is its words.
+pub(crate) fn words(text: &str) -> String {
+    let mut words = String::with_capacity(text.len() + text.len() / 4);
+    let mut before = ' ';
+    for c in text.chars() {
+        let c = if c.is_ascii_alphanumeric() { c } else { ' ' };
+        let begins = before == ' ' || (before.is_ascii_lowercase() && c.is_ascii_uppercase());
+        if c != ' ' {
+            if begins {
+                words.push(' ');
+            }
+            words.push(c.to_ascii_lowercase());
+        }
+        before = c;
+    }
+    words.push(' ');
+    words
+}
+
+#[test]
+fn a_function_is_measured_from_its_name_to_its_brace() {
+    let text = "pub(crate) const fn one() {}\n\ntrait T {\n    fn two(\n        &self,\n    ) -> u8;\n    async fn three(&self)\n    \
+                where\n        Self: Sized,\n    {\n        if true {\n        }\n    }\n}\nfn four() {\n}\n";
+    assert_eq!(functions(text), [("three".to_owned(), 7), ("four".to_owned(), 2)]);
+}
+
+#[test]
+fn a_look_up_is_made_up_where_nothing_found_becomes_something() {
+    for made_up in [
+        "a.get(i).copied().unwrap_or_default()",
+        "a.get(f(i, g(j)))\n    .map_or(0, |x| x.len())",
+        "a.get(i..).map(|b| b.iter().sum::<u32>()).unwrap_or(0)",
+    ] {
+        assert_eq!(made_up_look_ups(made_up), 1, "{made_up}");
+    }
+    for honest in ["a.get(i)?.max(b.unwrap_or(0))", "a.get(i).ok_or(E)?", "b(a.get(i)).unwrap_or(0)"] {
+        assert_eq!(made_up_look_ups(honest), 0, "{honest}");
+    }
+}
+
+#[test]
+fn an_identifier_is_its_words() {
+    assert_eq!(
+        words("RosterFixed::accept_roster(x) // told,\n/// Mend"),
+        " roster fixed accept roster x told mend "
+    );
+}

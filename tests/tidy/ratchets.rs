@@ -1,0 +1,138 @@
+//! Numbers that may only fall: sizes, lengths of functions, silence where an error belongs, words. They are in
+//! `ratchets.toml`; who brings one down writes the new one there, and nobody raises one without a reason in the change.
+
+use std::collections::BTreeMap;
+
+use toml::{Table, Value};
+
+use crate::faults::{Faults, gather};
+use crate::rust;
+use crate::tree::{self, File};
+
+/// More than anyone keeps in mind of one crate, tests beside the code included.
+const CRATE_LINES_MAX: usize = 5_500;
+/// The core is one thing and stays whole.
+const WHOLE: (&str, usize) = ("protocol", 7_000);
+const FUNCTION_LINES_MAX: usize = 70;
+
+#[test]
+fn no_crate_grows_beyond_what_one_person_keeps_in_mind() {
+    let mut counted = BTreeMap::new();
+    for a_crate in tree::crates() {
+        let files = tree::files(&format!("{}/src", a_crate.folder), "rs");
+        let lines: usize = files.iter().map(|file| file.text.lines().count()).sum();
+        let most = if a_crate.name == WHOLE.0 { WHOLE.1 } else { CRATE_LINES_MAX };
+        if lines > most {
+            counted.insert(a_crate.name, lines);
+        }
+    }
+    gather(|faults| compare(faults, "lines", &counted));
+}
+
+#[test]
+fn no_function_is_longer_than_a_screen() {
+    let mut counted = BTreeMap::new();
+    for File { path, text } in rust::sources() {
+        for (name, lines) in
+            rust::functions(&text).into_iter().filter(|(_, lines)| *lines > FUNCTION_LINES_MAX)
+        {
+            let longest = counted.entry(format!("{path} {name}")).or_default();
+            *longest = lines.max(*longest);
+        }
+    }
+    gather(|faults| compare(faults, "functions", &counted));
+}
+
+#[test]
+fn what_cannot_be_is_not_passed_over_in_silence_more_often_than_it_was() {
+    let test_modules = rust::test_modules();
+    let mut counted: BTreeMap<&str, BTreeMap<String, usize>> = BTreeMap::new();
+    for a_crate in tree::crates() {
+        for File { path, text } in tree::files(&format!("{}/src", a_crate.folder), "rs") {
+            if rust::is_test(&path, &test_modules) {
+                continue;
+            }
+            let until = rust::production_lines(&text);
+            let lines: Vec<&str> =
+                rust::code(&text).take_while(|(number, _)| *number <= until).map(|(_, line)| line).collect();
+            let code = lines.join("\n");
+            for (kind, count) in [
+                ("unwrap_or_default", code.matches(".unwrap_or_default()").count()),
+                ("saturating", code.matches(".saturating_").count()),
+                ("made_up_look_ups", rust::made_up_look_ups(&code)),
+            ] {
+                if count > 0 {
+                    *counted.entry(kind).or_default().entry(a_crate.name.clone()).or_default() += count;
+                }
+            }
+        }
+    }
+    gather(|faults| {
+        for (kind, counted) in &counted {
+            compare(faults, &format!("silence.{kind}"), counted);
+        }
+    });
+}
+
+#[test]
+fn words_that_mean_two_things_or_are_no_english_get_fewer() {
+    let mut sources = rust::sources();
+    sources.retain(|file| !file.path.starts_with("tests/tidy/"));
+    sources.extend(tree::files("proto", "proto"));
+    let mut documents = tree::files("", "md");
+    // What was said in a release stays said, and a report is what a program printed.
+    documents.retain(|file| file.path != "CHANGELOG.md" && !file.path.starts_with("reports/"));
+    let listed = ratchets();
+    gather(|faults| {
+        for (area, files) in [("code", sources), ("documents", documents)] {
+            let texts: Vec<String> = files.iter().map(|file| rust::words(&file.text)).collect();
+            let count = |word: &str| {
+                let word = format!(" {word} ");
+                texts.iter().map(|text| occurrences(text, &word)).sum::<usize>()
+            };
+            let words = listed["words"][area].as_table().unwrap();
+            let counted = words.keys().map(|word| (word.clone(), count(word))).collect();
+            compare(faults, &format!("words.{area}"), &counted);
+            for word in words.keys() {
+                let instead = listed["words"]["instead"].get(word).and_then(Value::as_str);
+                faults.unless(instead.is_some(), || format!("{word}: what to say instead?"));
+            }
+        }
+    });
+}
+
+/// Occurrences that may share the space between them.
+fn occurrences(text: &str, word: &str) -> usize {
+    let mut from = 0;
+    let mut count = 0;
+    while let Some(at) = text[from..].find(word) {
+        count += 1;
+        from += at + word.len() - 1;
+    }
+    count
+}
+
+/// Holds what was counted against a table of `ratchets.toml`: nothing above its number, and no number left that is far
+/// above what it is about.
+fn compare(faults: &mut Faults, name: &str, counted: &BTreeMap<String, usize>) {
+    let listed = ratchets();
+    let table = name.split('.').fold(&listed, |table, key| table[key].as_table().unwrap());
+    let most =
+        |key: &str| table.get(key).and_then(Value::as_integer).map_or(0, |most| most.try_into().unwrap());
+    for (key, count) in counted {
+        let most: usize = most(key);
+        faults.unless(*count <= most, || {
+            format!("{name}: {key}: {count}, and ratchets.toml has {most}, which may only fall")
+        });
+        faults.unless(*count + count / 10 + 5 >= most, || {
+            format!("{name}: {key} = {count} is the new number, not {most}")
+        });
+    }
+    for key in table.keys().filter(|key| !counted.contains_key(*key)) {
+        faults.add(format!("{name}: {key} is no longer to be listed"));
+    }
+}
+
+fn ratchets() -> Table {
+    toml::from_str(&tree::read("tests/tidy/ratchets.toml").unwrap()).unwrap()
+}
