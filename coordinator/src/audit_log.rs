@@ -302,7 +302,7 @@ impl Keeper {
     fn run(mut self, commands: &Receiver<Command>) {
         loop {
             let done = match commands.recv_timeout(QUIET) {
-                Err(RecvTimeoutError::Timeout) => self.publish_when_due(),
+                Err(RecvTimeoutError::Timeout) => Ok(()),
                 Ok(Command::Close) | Err(RecvTimeoutError::Disconnected) => {
                     if let Err(why) = self.tell_left_out(true).and_then(|()| self.publish()) {
                         tracing::error!(%why, "the audit log's last entries are not published; they are at the next start");
@@ -311,7 +311,9 @@ impl Keeper {
                 }
                 Ok(command) => self.obey(command),
             };
-            if let Err(why) = done.and_then(|()| self.tell_left_out(false)) {
+            // After questions too: they may come so often that nothing is ever quiet.
+            let done = done.and_then(|()| self.tell_left_out(false)).and_then(|()| self.publish_when_due());
+            if let Err(why) = done {
                 tracing::error!(%why, "the audit log cannot be written; mend that and start again");
                 return;
             }
@@ -320,10 +322,7 @@ impl Keeper {
 
     fn obey(&mut self, command: Command) -> Result<(), audit::LogError> {
         match command {
-            Command::Append(events) => {
-                self.append(&events)?;
-                return self.publish_when_due();
-            }
+            Command::Append(events) => self.append(&events)?,
             Command::Witness { client, seen, after, reply } => {
                 let _ = reply.send(self.view(client, seen, after));
             }
@@ -331,9 +330,9 @@ impl Keeper {
                 let _ = reply.send(self.log.add_cosignature(&line, &witness));
             }
             Command::Entries { from, reply } => {
-                // An auditor reads up to now: what matters in an incident has just happened.
-                self.publish()?;
-                let end = self.log.published_size().min(from.saturating_add(ENTRIES_AT_ONCE));
+                // An auditor reads up to now, as what matters in an incident has just happened. All of it is durable,
+                // and nobody's question publishes it: that would take the cosignatures away.
+                let end = self.log.size().min(from.saturating_add(ENTRIES_AT_ONCE));
                 let entries = if from >= end { Ok(Vec::new()) } else { self.log.entries(from..end) };
                 let _ = reply.send(entries.map(|entries| (from..).zip(entries).collect()));
             }

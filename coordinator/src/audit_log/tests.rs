@@ -12,8 +12,12 @@ fn round(round: u64) -> [Record; 2] {
 }
 
 fn open(folder: &Path, journal: &[Record]) -> AuditLog {
+    publishing(folder, journal, Duration::ZERO)
+}
+
+fn publishing(folder: &Path, journal: &[Record], every: Duration) -> AuditLog {
     let key = SigningKey::from_bytes(&[7; 32]);
-    AuditLog::open(folder, "folkmoot/test", key, journal, Duration::ZERO).unwrap()
+    AuditLog::open(folder, "folkmoot/test", key, journal, every).unwrap()
 }
 
 fn entries(folder: &Path) -> Vec<(String, Option<u64>)> {
@@ -50,4 +54,27 @@ fn a_log_whose_thread_has_ended_stops_the_driver_instead_of_going_unwritten() {
     let [opened, _] = round(1);
     let why = log.journalled(0, Timestamp(1), &[&opened]).unwrap_err().to_string();
     assert!(why.contains("the audit log is not written any more"), "{why}");
+}
+
+#[tokio::test]
+async fn whoever_reads_all_entries_takes_no_cosignature_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = publishing(&folder.path().join("audit"), &round(1), Duration::from_secs(3600));
+    let shown = async || log.witness(ClientId(1), 0, None).await.unwrap().unwrap().checkpoint;
+    let origin = VerifierKey::new("folkmoot/test", SigningKey::from_bytes(&[7; 32]).verifying_key()).unwrap();
+    let silo = SigningKey::from_bytes(&[1; 32]);
+    let mut witness = audit::Witness::open(&folder.path().join("seen"), origin).unwrap();
+    let line = witness.observe(&shown().await, &[], &silo, "silo-1", 1).unwrap();
+    log.cosign(line, VerifierKey::new("silo-1", silo.verifying_key()).unwrap()).await.unwrap().unwrap();
+    let cosigned = shown().await;
+
+    let more = round(2);
+    log.journalled(2, Timestamp(2000), &more.iter().collect::<Vec<_>>()).unwrap();
+    for _ in 0..3 {
+        let indices: Vec<u64> = log.entries(0).await.unwrap().unwrap().iter().map(|(at, _)| *at).collect();
+        assert_eq!(indices, [0, 1, 2, 3], "what has just happened is read too");
+    }
+    assert!(log.entries(4).await.unwrap().unwrap().is_empty());
+    assert_eq!(shown().await, cosigned);
+    log.close();
 }
