@@ -24,6 +24,8 @@ const ROW: &str = "1,0.9,0.8,0.7\n";
 const ENTRIES: u64 = 100;
 /// More fetches than there will be.
 const EVERY_FETCH: usize = 1 << 20;
+/// Floods that are begun until the silo hears one to its end.
+const TRIES: usize = 20;
 
 /// Rows that take a while to train on, and a ledger that takes a while to read.
 async fn slow(plan: Plan, rows: usize, mode: PrivacyMode) -> Federation {
@@ -44,13 +46,17 @@ async fn slow(plan: Plan, rows: usize, mode: PrivacyMode) -> Federation {
 }
 
 /// Says `same` again and again, `last` at once behind it, and ends the stream; what is answered meanwhile is thrown away.
+/// A silo leaves a session that its answers do not get out of, as they may not on a busy machine: then the rest is not heard.
 async fn flood(all: &mut Federation, same: &ToClient, last: Vec<ToClient>) {
     let session = &mut all.session;
     let talk = async {
-        for message in std::iter::repeat_n(same, FLOOD).chain(&last) {
-            session.say.send(Ok(message.clone().into())).await.unwrap();
+        let end = std::iter::once(Err(Status::unavailable("restarting")));
+        let messages = std::iter::repeat_n(same, FLOOD).chain(&last).map(|said| Ok(said.clone().into()));
+        for said in messages.chain(end) {
+            if session.say.send(said).await.is_err() {
+                return;
+            }
         }
-        session.say.send(Err(Status::unavailable("restarting"))).await.unwrap();
     };
     let heard = async { while session.heard.message().await.is_ok_and(|said| said.is_some()) {} };
     tokio::join!(talk, heard);
@@ -158,6 +164,16 @@ fn distance(a: &[f32], b: &[f32]) -> f64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_opened_was_trained_on_the_model_that_its_masks_are_bound_to_whatever_the_order_of_messages()
 {
+    for _ in 0..TRIES {
+        if two_models_in_one_attempt().await {
+            return;
+        }
+    }
+    panic!("the silo left {TRIES} sessions before the end of a flood");
+}
+
+/// False where the silo did not hear the flood to its end.
+async fn two_models_in_one_attempt() -> bool {
     let mut all = slow(plan(), 4_000, PrivacyMode::Fedavg).await;
     let plan = all.plan.clone();
     let round = Published::honest(&plan);
@@ -174,7 +190,11 @@ async fn what_is_opened_was_trained_on_the_model_that_its_masks_are_bound_to_wha
     stall.store(EVERY_FETCH, SeqCst);
     flood(&mut all, &first, last).await;
     all.session = all.process.session().await;
-    assert_eq!(all.session.welcome(&plan).await, ToCoordinator::CheckIn { head: Some(1), data: None });
+    match all.session.welcome(&plan).await {
+        ToCoordinator::CheckIn { head: Some(1), data: None } => {}
+        ToCoordinator::CheckIn { head: Some(0), .. } => return false,
+        said => panic!("{said:?}"),
+    }
     let mut said = all.say(again).await;
     let mut at = FIRST;
     if let ToCoordinator::Declined { reason, .. } = &said {
@@ -192,6 +212,7 @@ async fn what_is_opened_was_trained_on_the_model_that_its_masks_are_bound_to_wha
     assert!(distance(&right, &wrong) > 0.01, "the two can be told apart");
     assert!(distance(&update, &wrong) > 0.01, "trained on the model before, masked under the one after it");
     assert!(distance(&update, &right) < 1e-4, "{update:?} is not {right:?}");
+    true
 }
 
 /// A run with the least noise that a plan can promise, over equal rows.
@@ -218,6 +239,16 @@ fn swept(sampling_rate: f64) -> Plan {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_one_plan_drew_is_never_sent_nor_debited_under_another() {
+    for _ in 0..TRIES {
+        if two_plans_in_one_attempt().await {
+            return;
+        }
+    }
+    panic!("the silo left {TRIES} sessions before the end of a flood");
+}
+
+/// False where the silo did not hear the flood to its end.
+async fn two_plans_in_one_attempt() -> bool {
     let (whole, sparse) = (swept(1.0), swept(0.01));
     let model = whole.initial_model().digest();
     assert_eq!(model, sparse.initial_model().digest());
@@ -236,8 +267,11 @@ async fn a_batch_that_one_plan_drew_is_never_sent_nor_debited_under_another() {
     flood(&mut all, &first, last).await;
     all.session = all.process.session().await;
     all.session.greet().await;
-    let checked_in = all.say(welcome(other_run, &sparse, &roster())).await;
-    assert_eq!(checked_in, ToCoordinator::CheckIn { head: Some(0), data: None });
+    match all.say(welcome(other_run, &sparse, &roster())).await {
+        ToCoordinator::CheckIn { head: Some(0), data: None } => {}
+        ToCoordinator::CheckIn { head: None, .. } => return false,
+        said => panic!("{said:?}"),
+    }
     stall.store(0, SeqCst);
     let said = all.say(first).await;
     let said = if let ToCoordinator::Declined { .. } = said { all.session.heard().await } else { said };
@@ -254,4 +288,5 @@ async fn a_batch_that_one_plan_drew_is_never_sent_nor_debited_under_another() {
         (other_run, sparse.digest(), sparse.event().unwrap())
     );
     assert!(rows < 100.0, "a batch of {rows:.0} rows, debited at a sampling rate of 0.01 of 400");
+    true
 }
