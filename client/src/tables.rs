@@ -1,8 +1,8 @@
 //! The silo's table: read once for a run, and held until another run wants its own.
 //!
 //! # Privacy
-//! In a mode that promises something about records nothing here is an error: what does not fit the plan contributes nothing,
-//! and the operator hears of it. What the file becomes during a run is seen by nobody but the operator.
+//! In a mode that promises something about records nothing is an error that a row could cause: what does not fit the plan
+//! contributes nothing, and the operator hears of it. What the file becomes during a run is seen by nobody but the operator.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,14 +46,18 @@ impl Tables {
     /// The run's table, as it was read first in this process; takes long.
     ///
     /// # Errors
-    /// In a mode that promises nothing, [`DatasetError`]; it is then read anew the next time.
+    /// [`DatasetError`]; it is then read anew the next time. In a mode that promises something, that of too many rows alone: of such
+    /// a table nothing may be used, and it is a training that failed.
     pub(crate) fn read(&self, run: Digest, plan: &AuthoredPlan) -> Result<Arc<Dataset>, DatasetError> {
         let files = files(&self.path);
         if let Some(data) = self.held(run, plan.digest(), &files) {
             return Ok(data);
         }
         let data = if promises(plan) {
-            let (data, misfits) = Dataset::load_leniently(&self.path, &plan.data);
+            let (data, misfits) = Dataset::load_leniently(&self.path, &plan.data).inspect_err(|why| {
+                let text = "the data cannot be used: nothing of it is contributed, in any round";
+                self.alarm.raise(Kind::Data, &format!("{text}: {why}"), "");
+            })?;
             if !misfits.is_empty() {
                 let run = run.short();
                 self.alarm.raise(

@@ -42,40 +42,43 @@ impl Dataset {
         table.finish()
     }
 
-    /// Reads what [`Dataset::load`] reads and refuses nothing: for modes that promise something about records, in which
-    /// whether a silo takes part must not follow from a row.
+    /// Reads what [`Dataset::load`] reads and refuses no row and no file: for modes that promise something about records, in
+    /// which whether a silo takes part must not follow from a row.
     ///
     /// A row that does not fit keeps its place and contributes nothing: [`Dataset::fits`]. A file that cannot be read, or
     /// lacks a column, has no rows. Both are counted, for the silo's own operator.
     ///
     /// # Privacy
     /// Each row is read and judged by itself: another row, or what is wrong with it, changes nothing of this one.
-    pub fn load_leniently(path: &Path, data: &Data) -> (Self, Misfits) {
+    ///
+    /// # Errors
+    /// [`DatasetError::TooManyRows`] alone: nothing of such a table may be used, since no part of it is a table of its own in which
+    /// a row that comes changes nothing of the others.
+    pub fn load_leniently(path: &Path, data: &Data) -> Result<(Self, Misfits), DatasetError> {
         let mut table = Table::lenient(data);
-        let mut append = || -> Result<(), DatasetError> {
-            let files = files(path);
-            for file in table.counted(files)? {
-                let Some(reader) = table.counted(File::open(&file).map(Some).map_err(unreadable(&file)))?
-                else {
-                    continue;
-                };
-                let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
-                table.append(&name, &file, BufReader::new(reader))?;
-            }
-            Ok(())
-        };
-        // A lenient table has no errors.
-        let appended = append();
-        let _: Result<(), _> = table.counted(appended);
-        table.finish_lenient()
+        let files = files(path);
+        for file in table.counted(files)? {
+            let Some(reader) = table.counted(File::open(&file).map(Some).map_err(unreadable(&file)))? else {
+                continue;
+            };
+            let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
+            table.append(&name, &file, BufReader::new(reader))?;
+        }
+        Ok(table.finish_lenient())
     }
 
     /// Reads from `reader` as [`Dataset::load_leniently`] reads a file.
-    pub fn from_csv_leniently(name: &str, reader: impl Read, data: &Data) -> (Self, Misfits) {
+    ///
+    /// # Errors
+    /// As [`Dataset::load_leniently`].
+    pub fn from_csv_leniently(
+        name: &str,
+        reader: impl Read,
+        data: &Data,
+    ) -> Result<(Self, Misfits), DatasetError> {
         let mut table = Table::lenient(data);
-        // A lenient table has no errors.
-        let _: Result<(), _> = table.append(name, Path::new(name), BufReader::new(reader));
-        table.finish_lenient()
+        table.append(name, Path::new(name), BufReader::new(reader))?;
+        Ok(table.finish_lenient())
     }
 
     /// A table without rows.
@@ -187,7 +190,7 @@ impl fmt::Debug for Dataset {
     }
 }
 
-fn files(path: &Path) -> Result<Vec<PathBuf>, DatasetError> {
+pub(crate) fn files(path: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     if !fs::metadata(path).map_err(unreadable(path))?.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
@@ -205,6 +208,6 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     Ok(files)
 }
 
-fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> DatasetError {
+pub(crate) fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> DatasetError {
     move |why| DatasetError::Unreadable { path: path.to_owned(), why }
 }

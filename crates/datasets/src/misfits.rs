@@ -106,13 +106,11 @@ fn named(why: &DatasetError) -> (&'static str, &str, Option<(&str, u64)>) {
         DatasetError::Quote { file, line } => ("a quote that does not end", "", Some((file, *line))),
         DatasetError::NotUtf8 { file, line } => ("not UTF-8", "", Some((file, *line))),
         DatasetError::LineTooLong { file, line } => ("a line that is too long", "", Some((file, *line))),
-        DatasetError::TooManyRows { file, line } => {
-            ("beyond the rows that a table may have", "", Some((file, *line)))
-        }
         DatasetError::Unreadable { .. }
         | DatasetError::NoFiles { .. }
         | DatasetError::NoHeader { .. }
         | DatasetError::NoRows { .. }
+        | DatasetError::TooManyRows { .. }
         | DatasetError::MissingColumn { .. }
         | DatasetError::RepeatedColumn { .. } => ("not a row", "", None),
     }

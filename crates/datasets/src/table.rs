@@ -88,9 +88,10 @@ impl<'a> Table<'a> {
         self.counted(appended)
     }
 
-    /// Counts what keeps a whole file out, where that is no error.
+    /// Counts what keeps a whole file out, where that is no error. A table with too many rows is one, in whichever file.
     pub(crate) fn counted<T: Default>(&mut self, read: Result<T, DatasetError>) -> Result<T, DatasetError> {
         match (read, &mut self.misfits) {
+            (Err(why @ DatasetError::TooManyRows { .. }), _) => Err(why),
             (Err(why), Some(misfits)) => {
                 misfits.file(why);
                 Ok(T::default())
@@ -113,25 +114,35 @@ impl<'a> Table<'a> {
                 Ok(None) => return Ok(()),
                 Ok(Some((line, row))) => {
                     let place = Place { file: name, line };
+                    self.check_room(place)?;
                     split(row, place).and_then(|cells| self.push(&header, &cells, place))
                 }
                 Err(why @ (_, LineError::Io(_))) => return Err(failed(why)),
-                Err(why) => Err(failed(why)),
+                Err(why) => {
+                    self.check_room(Place { file: name, line: why.0 })?;
+                    Err(failed(why))
+                }
             };
             self.fitted(read)?;
+        }
+    }
+
+    /// Before anything is judged of a row: whether there is one too many follows from how many there are. The last is never cut
+    /// off instead: a row that comes would then push another one out, and move a sum by two.
+    fn check_room(&self, Place { file, line }: Place<'_>) -> Result<(), DatasetError> {
+        match self.dataset.labels.len() < self.rows_max {
+            true => Ok(()),
+            false => Err(DatasetError::TooManyRows { file: file.to_owned(), line }),
         }
     }
 
     /// A row that does not fit keeps its place where that is no error, so that the others keep theirs.
     fn fitted(&mut self, read: Result<(), DatasetError>) -> Result<(), DatasetError> {
         let (Err(why), Some(misfits)) = (&read, &mut self.misfits) else { return read };
-        let beyond = self.dataset.labels.len() >= self.rows_max;
         misfits.row(why);
-        if !beyond {
-            self.hasher.update(NO_ROW.to_le_bytes());
-            self.dataset.labels.push(NO_LABEL);
-            self.dataset.features.resize(self.dataset.labels.len() * self.dataset.columns, 0.0);
-        }
+        self.hasher.update(NO_ROW.to_le_bytes());
+        self.dataset.labels.push(NO_LABEL);
+        self.dataset.features.resize(self.dataset.labels.len() * self.dataset.columns, 0.0);
         Ok(())
     }
 
@@ -186,9 +197,6 @@ impl<'a> Table<'a> {
         if cells.len() != header.width {
             let (expected, actual) = (header.width, cells.len());
             return Err(DatasetError::Ragged { file: file.to_owned(), line, expected, actual });
-        }
-        if self.dataset.labels.len() >= self.rows_max {
-            return Err(DatasetError::TooManyRows { file: file.to_owned(), line });
         }
         // The header's positions lie within its width, which the row has: `get` never fails.
         let cell = |position: usize| cells.get(position).map_or("", |cell| cell.as_ref());
@@ -307,6 +315,29 @@ mod tests {
             error,
             "t.csv, line 4: the table has more than 536870912 rows; split it over several silos"
         );
+    }
+
+    #[test]
+    fn a_table_with_a_row_too_many_is_never_cut_whatever_its_rows_are() {
+        let data = data();
+        let read = |texts: &[&str]| {
+            let mut table = Table { rows_max: 2, ..Table::lenient(&data) };
+            for text in texts {
+                table.append("t.csv", Path::new("t.csv"), text.as_bytes())?;
+            }
+            Ok::<_, DatasetError>(table.finish_lenient().0.rows())
+        };
+        for row in ["3,2", "x,2", "3", "3,\"2", ","] {
+            let two = format!("a,y\n1,0\n{row}\n");
+            assert_eq!(read(&[&two]).unwrap(), 2, "{row}");
+            for three in [format!("{two}2,1\n"), format!("a,y\n2,1\n1,0\n{row}\n")] {
+                assert!(matches!(read(&[&three]), Err(DatasetError::TooManyRows { line: 4, .. })), "{row}");
+            }
+            assert!(
+                matches!(read(&[&two, "a,y\n2,1\n"]), Err(DatasetError::TooManyRows { line: 2, .. })),
+                "{row}"
+            );
+        }
     }
 
     #[test]

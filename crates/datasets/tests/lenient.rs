@@ -18,7 +18,7 @@ fn data() -> Data {
 fn load(content: impl AsRef<[u8]>) -> (Dataset, Misfits) {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("silo.csv"), content).unwrap();
-    Dataset::load_leniently(&folder.path().join("silo.csv"), &data())
+    Dataset::load_leniently(&folder.path().join("silo.csv"), &data()).unwrap()
 }
 
 /// A table whose middle row is this.
@@ -107,7 +107,7 @@ fn what_is_wrong_with_a_table_as_a_whole_makes_it_empty_and_is_told() {
     for (path, told) in
         [(folder.path().join("none.csv"), "cannot be read"), (folder.path().into(), "holds no file")]
     {
-        let (table, misfits) = Dataset::load_leniently(&path, &data());
+        let (table, misfits) = Dataset::load_leniently(&path, &data()).unwrap();
         assert!(table.rows() == 0 && misfits.to_string().contains(told), "{misfits}");
     }
 }
@@ -123,7 +123,7 @@ fn a_file_of_a_folder_that_cannot_be_used_takes_no_row_of_the_others_with_it() {
         fs::write(folder.path().join(name), content).unwrap();
     }
     fs::create_dir(folder.path().join("d.csv")).unwrap();
-    let (table, misfits) = Dataset::load_leniently(folder.path(), &data());
+    let (table, misfits) = Dataset::load_leniently(folder.path(), &data()).unwrap();
     assert_eq!((table.rows(), misfits.rows()), (3, 1));
     assert_eq!((table.fits(0), table.fits(1), table.fits(2)), (true, false, true));
     let told = misfits.to_string();

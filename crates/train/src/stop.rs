@@ -144,7 +144,7 @@ mod tests {
         text.extend(middle.map(|middle| format!("{middle}\n")));
         text.extend((4..9).map(row));
         let plan = plan(vec![3], Activation::Relu, 3, 2);
-        Dataset::from_csv_leniently("silo.csv", text.as_bytes(), &plan.data).0
+        Dataset::from_csv_leniently("silo.csv", text.as_bytes(), &plan.data).unwrap().0
     }
 
     #[test]
@@ -161,7 +161,8 @@ mod tests {
                 "silo.csv",
                 "x0,x1,x2,y\n1,1,1,2\n1,,1,0\n".as_bytes(),
                 &plan.data,
-            );
+            )
+            .unwrap();
             if !noised {
                 assert_eq!(trained(&plan, &misfits.0, 1), empty, "{}", plan.mode());
             }
