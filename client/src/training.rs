@@ -6,7 +6,7 @@
 //! is told at the plan's time. The operator hears of it, and the ledger calls the round an exact release: what is missing
 //! from the sum is all of the silo's rows. Only where nothing is promised may a silo sit out.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use datasets::Dataset;
@@ -36,6 +36,8 @@ pub(crate) struct Workshop {
     tables: Tables,
     trainers: Trainers,
     busy: Arc<Semaphore>,
+    /// The plan that its operator was last warned of.
+    warned: Arc<Mutex<Option<Digest>>>,
 }
 
 /// What a training came to.
@@ -61,7 +63,7 @@ impl Drop for StopWhenDropped {
 
 impl Workshop {
     pub(crate) fn new(tables: Tables, trainers: Trainers) -> Self {
-        Self { tables, trainers, busy: Arc::new(Semaphore::new(1)) }
+        Self { tables, trainers, busy: Arc::new(Semaphore::new(1)), warned: Arc::default() }
     }
 
     /// The run's table.
@@ -98,7 +100,8 @@ impl Workshop {
         // Of what is trained on, not of what was asked for.
         let origin = origin_of(&plan, &version.params, &version.state);
         let made = |learned: Learned| Contribution::new(origin, learned);
-        let until = Instant::now() + limit(&plan);
+        let begun = Instant::now();
+        let until = begun + limit(&plan);
         let stop = StopWhenDropped::default();
         // Beside the training, so that it is there at the plan's time.
         let stand_in = promises(&plan).then(|| {
@@ -111,6 +114,9 @@ impl Workshop {
             Err(TrainFailure::Training(format!("it took longer than the {limit_ms} ms that the plan gives")))
         });
         drop(stop);
+        if promises(&plan) && trained.is_ok() {
+            self.compare_with_the_plan(&plan, begun.elapsed());
+        }
         let Some(stand_in) = stand_in else {
             let (learned, version) = trained?;
             let data_version = Some(version);
@@ -136,6 +142,15 @@ impl Workshop {
                 failed: Some(why.to_string()),
             },
         })
+    }
+
+    /// Near the plan's time a single slow row, or a busy machine, decides whether all rows are in the sum. Nobody else hears of it.
+    fn compare_with_the_plan(&self, plan: &AuthoredPlan, took: Duration) {
+        let Some(text) = too_near(plan, took) else { return };
+        let warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner).replace(plan.digest());
+        if warned != Some(plan.digest()) {
+            tracing::warn!("{text}");
+        }
     }
 
     async fn train_on_data(
@@ -166,10 +181,44 @@ impl Workshop {
     }
 }
 
+/// How often what reading and training took has to fit into what the plan gives them.
+const TIMES_THAT_FIT: u32 = 3;
+
+/// What is said to the operator where the plan gives training too little more than it took.
+fn too_near(plan: &AuthoredPlan, took: Duration) -> Option<String> {
+    let limit = limit(plan);
+    (took.saturating_mul(TIMES_THAT_FIT) > limit).then(|| {
+        format!(
+            "reading and training took {} ms and the plan gives them {} ms: one that takes longer is replaced by an empty \
+             contribution. Ask the plan's author for a larger ready_after_ms, and set ready_after_ms_min in this silo's policy to {} or more",
+            took.as_millis(),
+            limit.as_millis(),
+            took.saturating_mul(TIMES_THAT_FIT).as_millis()
+        )
+    })
+}
+
 /// How long a training may take once it has its model. Where nothing is promised it is of use until its step is over.
 fn limit(plan: &AuthoredPlan) -> Duration {
     match promises(plan) {
         true => Duration::from_millis(plan.timing.training_limit_ms()),
         false => Duration::from_millis(plan.timing.round_deadline_ms / 2),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_that_gives_training_less_than_three_times_what_it_took_is_told_to_the_operator() {
+        let mut plan = sim::private_plan(3, 2, 5.0);
+        plan.timing.ready_after_ms = 3_000;
+        let key = identity::IdentityKey::from_secret_hex(&hex::encode([101; 32])).unwrap();
+        let plan = plan.sign(&key);
+        assert_eq!(too_near(&plan, Duration::from_millis(1_000)), None);
+        let text = too_near(&plan, Duration::from_millis(1_001)).unwrap();
+        assert!(text.contains("took 1001 ms and the plan gives them 3000 ms"), "{text}");
+        assert!(text.contains("ready_after_ms_min in this silo's policy to 3003"), "{text}");
     }
 }
