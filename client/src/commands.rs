@@ -28,6 +28,16 @@ pub(crate) enum Command {
     /// What this silo remembers of the coordinator's audit log.
     #[command(subcommand)]
     Witness(WitnessCommand),
+    /// Show what is wrong with this silo's data or its training, which nothing else tells of. Exits with 1 where there is
+    /// something, with 0 where there is not.
+    Alarms {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Print the same as metrics for a collector that reads files, and exit with 0.
+        #[arg(long)]
+        metrics: bool,
+    },
     /// Say step by step what keeps this silo from its coordinator.
     Doctor {
         /// The configuration file.
@@ -99,6 +109,7 @@ pub(crate) fn run(command: Command) -> ExitCode {
         }
         Command::Ledger(LedgerCommand::Accept { config, reason }) => accept_loss(&config, &reason),
         Command::Witness(WitnessCommand::Forget { config, reason }) => forget_witness(&config, &reason),
+        Command::Alarms { config, metrics } => alarms(&config, metrics),
         Command::Doctor { config } => doctor(&config),
     };
     match ended {
@@ -201,6 +212,22 @@ fn forget_witness(path: &std::path::Path, reason: &str) -> Result<(), (u8, Strin
         false => println!("nothing is missing: nothing was changed"),
     }
     Ok(())
+}
+
+fn alarms(path: &std::path::Path, metrics: bool) -> Result<(), (u8, String)> {
+    let (config, _) =
+        Config::read(path).map_err(|why| (EXIT_CONFIGURATION, format!("{}: {why}", path.display())))?;
+    let alarm = Alarm::new(&config.state_dir, daemon::wall_ms);
+    if metrics {
+        print!("{}", alarm.metrics());
+        return Ok(());
+    }
+    let lines = alarm.lines();
+    lines.iter().for_each(|line| println!("ALARM {line}"));
+    match lines.is_empty() {
+        true => Ok(()),
+        false => Err(failed("this silo's operator has to look at that".into())),
+    }
 }
 
 fn doctor(path: &std::path::Path) -> Result<(), (u8, String)> {

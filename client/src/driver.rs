@@ -270,6 +270,7 @@ impl Driver {
             }
             ToClient::Finished { reason } => {
                 tracing::info!("the run is over: {reason}");
+                self.alarm.repeat();
                 self.ended = Some(Ok(Ended::Finished(reason.clone())));
             }
             _ => {}

@@ -94,7 +94,8 @@ const EXIT_REFUSED: u8 = 3;
 #[command(
     after_help = "Exit codes: 0 the run is over or the daemon was stopped, 1 a failure while running, 2 the \
                   configuration cannot be used, 3 refused by the coordinator or by this silo's policy. Data \
-                  that does not fit a plan ends nothing: it contributes nothing, and `doctor` shows the alarm.\n\
+                  that does not fit a plan, and training that fails, end nothing and change no exit code: `alarms` \
+                  shows what you have to look at, and exits with 1 where there is something.\n\
                   The log goes to standard error; FOLKMOOT_LOG overrides its filter.",
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true
@@ -347,7 +348,7 @@ pub async fn run_with(
     let remembered = config.state_dir.join(WITNESS);
     let memory = audit::Witness::open(&remembered, log.clone())?;
     let watching = (channel.clone(), patience.clone());
-    let alarm = Alarm::new(&config.state_dir, daemon::wall_ms);
+    let alarm = Alarm::begin(&config.state_dir, daemon::wall_ms);
     let driver = Driver::open(Parts {
         spending: Spending::new(ledger, &profile.identity, &profile.policy, daemon::wall_ms),
         profile,

@@ -60,9 +60,14 @@ impl Driver {
             Ok(Masked { origin, vector, failed }) => {
                 let digest = Digest::from_bytes(vector.digest());
                 held.masked = Some((digest, Arc::new(vector)));
-                if let Some(why) = failed {
+                if failed.is_some() {
                     (held.failed, held.data_version) = (true, None);
-                    self.training_failed(at, &why);
+                }
+                match (failed, held.failed) {
+                    (Some(why), _) => self.training_failed(at, &why),
+                    // The operator has heard of it when training ended.
+                    (None, true) => {}
+                    (None, false) => self.alarm.trained(),
                 }
                 let vector = Vector { origin, digest };
                 self.debit(job, vector)?.then_some(vector)
@@ -78,7 +83,8 @@ impl Driver {
 
     fn training_failed(&self, at: Attempt, why: &str) {
         let text = format!(
-            "training failed in round {}: nothing of this silo's data is in it, and no epsilon covers that; the log says why",
+            "training failed in round {}: nothing of this silo's data is in it, its budget is spent all the same, and no epsilon \
+             covers what is missing; the log says why",
             at.round
         );
         self.alarm.raise(Kind::Training, &text, why);

@@ -337,3 +337,21 @@ async fn beside_a_training_that_hangs_no_other_begins_until_it_has_ended() {
     drop(let_go);
     all.left().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silo_whose_trainings_keep_failing_goes_on_like_any_other_and_its_operator_hears_of_each() {
+    let (trainers, let_go, _) = failing(Failure::Error);
+    let mut plan = of_sums();
+    plan.timing.ready_after_ms = 1_000;
+    let mut all = federation(&plan, table(FATAL).as_deref(), trainers).await;
+    for attempt in 1..=4 {
+        let said = all.say(all.open(Attempt { round: 1, attempt })).await;
+        assert!(matches!(said, ToCoordinator::Advertise { .. }), "attempt {attempt}: {said:?}");
+        let alarms = std::fs::read_to_string(all.state().join("alarms.json")).unwrap();
+        assert!(alarms.contains(&format!("\"in_a_row\": {attempt}")), "{alarms}");
+        let outcome = protocol::RoundOutcome::TooFewAdverts { got: 1, need: 3 };
+        all.session.say(ToClient::Aborted { at: Attempt { round: 1, attempt }, outcome }).await;
+    }
+    drop(let_go);
+    all.left().await;
+}

@@ -125,12 +125,7 @@ impl Metrics {
 
     /// The OpenMetrics text of every metric.
     pub fn encode(&self) -> String {
-        let mut out = String::new();
-        match text::encode(&mut out, &self.registry) {
-            Ok(()) => out,
-            // Writing to a `String` does not fail.
-            Err(fmt::Error) => String::from("# EOF\n"),
-        }
+        encode(&self.registry)
     }
 }
 
@@ -138,6 +133,58 @@ impl Default for Metrics {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// What a silo's operator has to look at, of one kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlarmMetric {
+    /// `data`, `changed` or `training`.
+    pub kind: &'static str,
+    /// How often, since the alarm was taken back.
+    pub times: u64,
+    /// When last; 0 where never.
+    pub last_unix_s: u64,
+    /// Of these, in a row: of trainings.
+    pub in_a_row: u64,
+}
+
+/// The OpenMetrics text of a silo's alarms, for a collector that reads files: a silo listens nowhere.
+///
+/// # Privacy
+/// For the silo's own operator alone: that something is wrong with the data is a fact about the data.
+pub fn alarms(kinds: &[AlarmMetric]) -> String {
+    let mut registry = Registry::with_prefix("folkmoot_silo");
+    let r = &mut registry;
+    let times: Family<KindLabel, Counter> =
+        add(r, "alarms", "Alarms since they were taken back", Family::default());
+    let last: Family<KindLabel, Gauge> =
+        add(r, "alarm_last_seconds", "Unix time of the last alarm", Family::default());
+    let in_a_row: Gauge = add(
+        r,
+        "trainings_failed_in_a_row",
+        "Trainings that failed, since the last that did not",
+        Gauge::default(),
+    );
+    for AlarmMetric { kind, times: so_many, last_unix_s, in_a_row: row } in kinds {
+        times.get_or_create(&KindLabel { kind }).inc_by(*so_many);
+        last.get_or_create(&KindLabel { kind }).set(i64::try_from(*last_unix_s).unwrap_or(i64::MAX));
+        in_a_row.inc_by(i64::try_from(*row).unwrap_or(i64::MAX));
+    }
+    encode(&registry)
+}
+
+fn encode(registry: &Registry) -> String {
+    let mut out = String::new();
+    match text::encode(&mut out, registry) {
+        Ok(()) => out,
+        // Writing to a `String` does not fail.
+        Err(fmt::Error) => String::from("# EOF\n"),
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
