@@ -11,6 +11,7 @@ use pki::{Outgoing, TransportKey};
 
 use crate::alarm::Alarm;
 use crate::enroll::Enroll;
+use crate::schema::schema_of;
 use crate::spending::Accepted;
 use crate::{Config, EXIT_CONFIGURATION, EXIT_FAILURE, EXIT_REFUSED, EnrollError, offers, renewal};
 
@@ -28,6 +29,16 @@ pub(crate) enum Command {
     /// What this silo remembers of the coordinator's audit log.
     #[command(subcommand)]
     Witness(WitnessCommand),
+    /// Print the table [policy.schema], to stand at the end of the configuration: the columns that all files have, by their header
+    /// alone. A plan that asks for others is refused before any file is opened. Take from it what plans are not to name.
+    Schema {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// A column of whole numbers from 0 and below CLASSES, by which rows may be classified; once for each.
+        #[arg(long, value_name = "COLUMN=CLASSES", required = true)]
+        label: Vec<String>,
+    },
     /// Show what is wrong with this silo's data or its training, which nothing else tells of. Exits with 1 where there is
     /// something, with 0 where there is not.
     Alarms {
@@ -109,6 +120,7 @@ pub(crate) fn run(command: Command) -> ExitCode {
         }
         Command::Ledger(LedgerCommand::Accept { config, reason }) => accept_loss(&config, &reason),
         Command::Witness(WitnessCommand::Forget { config, reason }) => forget_witness(&config, &reason),
+        Command::Schema { config, label } => print_schema(&config, &label),
         Command::Alarms { config, metrics } => alarms(&config, metrics),
         Command::Doctor { config } => doctor(&config),
     };
@@ -211,6 +223,14 @@ fn forget_witness(path: &std::path::Path, reason: &str) -> Result<(), (u8, Strin
         true => println!("the journal says so; the daemon goes on with what the coordinator shows next"),
         false => println!("nothing is missing: nothing was changed"),
     }
+    Ok(())
+}
+
+fn print_schema(path: &std::path::Path, labels: &[String]) -> Result<(), (u8, String)> {
+    let unusable = |why: String| (EXIT_CONFIGURATION, why);
+    let (config, _) = Config::read(path).map_err(|why| unusable(format!("{}: {why}", path.display())))?;
+    let found = datasets::columns(&config.data).map_err(|why| unusable(why.to_string()))?;
+    print!("{}", schema_of(&found, labels).map_err(unusable)?);
     Ok(())
 }
 

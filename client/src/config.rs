@@ -213,19 +213,6 @@ impl Config {
         }
     }
 
-    /// Only whether it can be opened: what must be in it is known when the coordinator sends its plan. Nothing that keeps the
-    /// daemon from starting: whether a silo takes part does not follow from its data.
-    pub(crate) fn data_problem(&self) -> Option<String> {
-        let opened = match std::fs::metadata(&self.data) {
-            Ok(found) if found.is_dir() => std::fs::read_dir(&self.data).map(|_| ()),
-            Ok(_) => std::fs::File::open(&self.data).map(|_| ()),
-            Err(why) => Err(why),
-        };
-        let why = opened.err()?;
-        let path = self.data.display();
-        Some(format!("`{path}`: cannot be read: {why}; name a CSV file, or a folder that holds CSV files"))
-    }
-
     fn check_policy(&self, problems: &mut Problems) {
         if let Err(found) = self.policy.validate() {
             for problem in found.0 {

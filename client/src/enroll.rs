@@ -398,6 +398,7 @@ witnesses_min = 2
 ready_after_ms_min = 1000
 # A journal restored from a snapshot cannot be told from the newest one: by this line you accept that.
 accepts_undetected_rollback = true
+# The columns that plans may ask for: `folkmoot-client schema --config FILE --label COLUMN=CLASSES >> FILE` writes them below.
 ";
 
 #[cfg(test)]

@@ -44,6 +44,7 @@ mod offers;
 mod patience;
 mod proxy;
 mod renewal;
+mod schema;
 mod spending;
 mod tables;
 mod training;

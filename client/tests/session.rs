@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use checkpoint::SignedManifest;
 use client::Ended;
-use identity::Plan;
+use identity::{Column, Plan, Schema};
 use mock::{FIRST, ME, Process, Session, genesis, silo, start};
 use params::{Digest, Params};
 use protocol::{Attempt, CoordinatorFault, Decline, RunEnd, ToClient, ToCoordinator};
@@ -61,6 +61,30 @@ async fn a_run_that_the_policy_forbids_is_declined_with_its_code_and_ends_the_da
     let why = daemon.await.unwrap().unwrap_err();
     assert_eq!(why.exit_code(), 3);
     assert!(why.to_string().contains("this silo's cohort_min is 4"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_asks_for_a_column_that_is_not_registered_is_declined_before_any_file_is_opened() {
+    let plan = sim::plan(3, 2);
+    let label = Column::Label { classes: plan.data.classes };
+    let schema = |columns: &[(&str, Column)]| {
+        Some(Schema(columns.iter().map(|(name, column)| ((*name).to_owned(), *column)).collect()))
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = Process::start("127.0.0.1:0", vec![]);
+    let mut config = silo(folder.path(), process.address, 3);
+    config.data = folder.path().join("none.csv");
+    config.tells_data_version = true;
+    config.policy.schema = schema(&[("label", label), ("a", Column::Number {}), ("b", Column::Number {})]);
+    let daemon = start(config);
+    let said = process.session().await.welcome(&plan).await;
+    let ToCoordinator::Declined { round: None, reason: Decline::Policy { code, .. } } = said else {
+        panic!("{said:?}")
+    };
+    assert_eq!(code, "POLICY_SCHEMA");
+    let why = daemon.await.unwrap().unwrap_err();
+    assert!(why.exit_code() == 3 && why.to_string().contains("\"c\""), "{why}");
+    assert!(!folder.path().join("state/alarms.json").exists(), "nothing was read");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,6 +12,7 @@ use crate::plan::Plan;
 use crate::privacy::PrivacyMode;
 use crate::problems::Problems;
 use crate::refusal::Refusal;
+use crate::schema::Schema;
 
 /// A silo's own rules. They are read from the silo's disk, never from the network, and they fail closed: a plan
 /// that violates one is refused before any data is opened.
@@ -84,6 +85,10 @@ pub struct Policy {
     /// there is an anchor is the daemon's configuration, which checks this.
     #[serde(default)]
     pub accepts_undetected_rollback: bool,
+    /// The columns of this silo's table. A plan that asks for others is refused, before any file is opened; left out, what is wrong
+    /// with the table is found when a run reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Schema>,
 }
 
 fn default_repeats() -> u32 {
@@ -243,6 +248,7 @@ impl Policy {
             privacy_modes: [PrivacyMode::DistributedDpSgd].into(),
             repeats_without_dp: default_repeats(),
             accepts_undetected_rollback: true,
+            schema: None,
         }
     }
 
@@ -306,6 +312,9 @@ impl Policy {
             "allows nothing: list softmax_regression, multilayer_perceptron, convolutional_network or sequence_model"
                 .into()
         });
+        if let Some(schema) = &self.schema {
+            schema.validate(&mut problems);
+        }
         problems.into_result()
     }
 
@@ -326,7 +335,12 @@ impl Policy {
              reading and training need here, in milliseconds, or to 0 to accept that"
                 .to_owned()
         });
-        note.into_iter().chain(timing)
+        let schema = self.schema.is_none().then(|| {
+            "policy: no schema is registered: which columns this silo has is held against a plan only when a run reads the data; \
+             `folkmoot-client schema --config FILE --label COLUMN=CLASSES` makes one from the header, to stand behind the policy"
+                .to_owned()
+        });
+        note.into_iter().chain(timing).chain(schema)
     }
 
     /// Whether this silo may take part in a run of `plan` at all.
@@ -379,6 +393,9 @@ impl Policy {
             && let Some(policy) = self.ready_after_ms_min.filter(|policy| ready_after_ms < *policy)
         {
             return Err(Refusal::ReadyAfter { plan: ready_after_ms, policy });
+        }
+        if let Some(schema) = &self.schema {
+            schema.check(&plan.data)?;
         }
         self.check_size(plan)
     }

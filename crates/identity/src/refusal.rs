@@ -233,6 +233,28 @@ pub enum Refusal {
         /// The policy's.
         repeats: u32,
     },
+    /// The silo's table has no such column.
+    #[error("the plan asks for the column {column:?}, which this silo's schema does not have")]
+    SchemaColumn {
+        /// The plan's.
+        column: String,
+    },
+    /// The silo's table has something else there.
+    #[error("the plan's label is the column {column:?}, which is no label in this silo's schema")]
+    SchemaLabel {
+        /// The plan's.
+        column: String,
+    },
+    /// The silo's table has more classes.
+    #[error(
+        "the plan knows {plan} classes, and in this silo's schema its label has {here}: all other rows would count for nothing"
+    )]
+    SchemaClasses {
+        /// The plan's.
+        plan: usize,
+        /// The silo's.
+        here: usize,
+    },
 }
 
 impl Refusal {
@@ -270,6 +292,9 @@ impl Refusal {
             Self::PlanSpent { .. } => RefusalCode::PlanSpent,
             Self::CatchingUp { .. } => RefusalCode::CatchingUp,
             Self::Repeats { .. } => RefusalCode::Repeats,
+            Self::SchemaColumn { .. } | Self::SchemaLabel { .. } | Self::SchemaClasses { .. } => {
+                RefusalCode::Schema
+            }
         }
     }
 }

@@ -55,6 +55,7 @@ codes! {
     Repeats = "REPEATS_WITHOUT_DP": "it has uploaded as often on this model without noise as its policy allows",
     RostersMissing = "ROSTERS_MISSING": "it was not shown the rosters that lead to the one in force; its operator can pin the newest",
     CatchingUp = "CATCHING_UP": "it has still to redo the server's steps before this model",
+    Schema = "POLICY_SCHEMA": "the plan asks for columns or classes that its registered table does not have",
 }
 
 impl RefusalCode {

@@ -128,3 +128,57 @@ fn a_policy_that_allows_too_little_company_or_hides_a_risk_is_refused() {
     }
     assert!(why.contains("line 2: honest_min"), "{why}");
 }
+
+#[test]
+fn what_a_plan_asks_of_a_table_is_held_against_the_schema_alone() {
+    let plan = plan();
+    let of = |text: &str| {
+        let schema = toml::from_str(text).unwrap();
+        Policy { schema: Some(schema), ..policy() }
+    };
+    let all: String = plan
+        .data
+        .features
+        .iter()
+        .map(|feature| format!("{:?} = {{ kind = \"number\" }}\n", feature.column))
+        .collect();
+    let (label, classes) = (&plan.data.label, plan.data.classes);
+    let with = |kind: &str| of(&format!("{all}{label:?} = {{ {kind} }}\nmore = {{ kind = \"number\" }}\n"));
+    let whole = with(&format!("kind = \"label\", classes = {classes}"));
+    assert_eq!((whole.validate(), whole.check(&plan)), (Ok(()), Ok(())));
+    let fewer = with(&format!("kind = \"label\", classes = {}", classes - 1));
+    assert_eq!(fewer.check(&plan), Ok(()), "a silo need not have every class");
+    let column = |column: &str| Refusal::SchemaColumn { column: column.into() };
+    let label_only = of(&format!("{label:?} = {{ kind = \"label\", classes = {classes} }}\n"));
+    for (schema, refusal) in [
+        (of(&all), column(label)),
+        (label_only, column(&plan.data.features[0].column)),
+        (with("kind = \"number\""), Refusal::SchemaLabel { column: label.clone() }),
+        (
+            with(&format!("kind = \"label\", classes = {}", classes + 1)),
+            Refusal::SchemaClasses { plan: classes, here: classes + 1 },
+        ),
+    ] {
+        assert_eq!(refusal.code(), "POLICY_SCHEMA");
+        assert_eq!(schema.check(&plan), Err(refusal));
+    }
+    for (text, why) in [
+        ("a = { kind = \"number\" }", "has no label"),
+        ("a = { kind = \"label\", classes = 1 }", "at least 2 classes"),
+    ] {
+        assert!(of(text).validate().unwrap_err().to_string().contains(why), "{text}");
+    }
+    for wrong in
+        ["a = { kind = \"text\" }", "a = { kind = \"number\", classes = 2 }", "a = { kind = \"label\" }"]
+    {
+        assert!(toml::from_str::<crate::Schema>(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_policy_without_a_schema_says_how_to_register_one_and_reads_as_before() {
+    let noted = |policy: &Policy| policy.notes().any(|note| note.contains("folkmoot-client schema"));
+    assert!(noted(&policy()));
+    assert!(!noted(&Policy { schema: Some(crate::Schema::default()), ..policy() }));
+    assert!(!serde_json::to_string(&policy()).unwrap().contains("schema"));
+}
