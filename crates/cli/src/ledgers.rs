@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 
 use accounting::rounded_up;
 use clap::Subcommand;
-use ledger::{Account, Chain, Entry, Salt, Total, What, check_anchor, open_entries, open_shared};
+use ledger::{
+    Account, Chain, DECLARED_SUFFIX, Declared, DeclaredFile, Entry, Salt, Total, What, check_anchor,
+    open_entries, open_shared,
+};
 use params::Digest;
 use serde::Serialize;
 use vault::{KEYRING_FILE, MasterSource, Vault};
@@ -134,17 +137,35 @@ fn find(path: &Path) -> Result<PathBuf, Failure> {
         return Ok(path.to_owned());
     }
     let files = fs::read_dir(path).map_err(|why| unusable(path, &why))?;
-    let suffix = ledger::SUFFIX.trim_start_matches('.');
-    let mut ledgers: Vec<PathBuf> = files
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|file| file.extension().is_some_and(|extension| extension == suffix))
-        .collect();
+    // Where something was declared and nothing uploaded, there is no ledger yet.
+    let ledger_of = |file: PathBuf| {
+        let name = file.file_name()?.to_str()?;
+        let dataset = name.strip_suffix(ledger::SUFFIX).or_else(|| name.strip_suffix(DECLARED_SUFFIX))?;
+        Some(file.with_file_name(format!("{dataset}{}", ledger::SUFFIX)))
+    };
+    let ledgers: BTreeSet<PathBuf> = files.filter_map(|entry| ledger_of(entry.ok()?.path())).collect();
+    let mut ledgers: Vec<PathBuf> = ledgers.into_iter().collect();
     match (ledgers.pop(), ledgers.is_empty()) {
         (Some(only), true) => Ok(only),
         (None, _) => {
             Err(unusable(path, &"holds no ledger; name the file, or `ledger` in a silo's state_dir"))
         }
         (Some(_), false) => Err(unusable(path, &"holds several ledgers: name one of the files")),
+    }
+}
+
+/// The ledger, or one without entries where something was declared and nothing uploaded yet.
+fn read_or_empty(path: &Path) -> Result<Chain, Failure> {
+    let none = |why: &std::io::Error| why.kind() == std::io::ErrorKind::NotFound;
+    let dataset = path.file_name().and_then(|name| name.to_str()?.strip_suffix(ledger::SUFFIX));
+    match (fs::metadata(path), dataset) {
+        (Err(why), Some(dataset)) if none(&why) => {
+            let declared =
+                DeclaredFile::read(path, dataset).map_err(|why| Failure::verification(with_causes(&why)))?;
+            let declared = declared.ok_or_else(|| unusable(path, &why))?;
+            Ok(Chain::empty(dataset, declared.sealed))
+        }
+        _ => Ok(read(path)?.1),
     }
 }
 
@@ -193,12 +214,30 @@ fn commitments(salt: &Salt, account: &Account) -> Vec<Commitment> {
     versions.iter().map(open).collect()
 }
 
+/// What was declared of the data, whether anything was uploaded or not.
+fn declared_of(
+    file: &Path,
+    chain: &Chain,
+    account: &Account,
+    master: Option<&MasterSource>,
+) -> Result<BTreeSet<Declared>, Failure> {
+    let vault = vault_of(file, chain, master)?;
+    let listed = DeclaredFile::read(file, &chain.dataset).and_then(|declared| {
+        declared.map_or_else(|| Ok(Vec::new()), |declared| declared.open(vault.as_ref()))
+    });
+    let mut declared: BTreeSet<Declared> =
+        listed.map_err(|why| Failure::verification(with_causes(&why)))?.into_iter().collect();
+    // Releases before this one kept no list.
+    declared.extend(account.entries().iter().filter_map(Entry::release).filter_map(|made| {
+        Some(Declared { run: made.run, daemon: made.daemon.clone(), version: made.data_version? })
+    }));
+    Ok(declared)
+}
+
 /// What opens the commitments of a run, of each daemon that shares the ledger.
-fn commitments_of_run(salt: &Salt, account: &Account, run: &Digest) -> Vec<RunCommitment> {
-    let releases = account.entries().iter().filter_map(Entry::release).filter(|made| made.run == *run);
-    let told: BTreeSet<(&str, Digest)> =
-        releases.filter_map(|made| Some((&*made.daemon, made.data_version?))).collect();
-    let open = |(daemon, version): &(&str, Digest)| {
+fn commitments_of_run(salt: &Salt, declared: &BTreeSet<Declared>, run: &Digest) -> Vec<RunCommitment> {
+    let declared = declared.iter().filter(|declared| declared.run == *run);
+    let open = |Declared { daemon, version, .. }: &Declared| {
         let nonce = salt.nonce(daemon, run);
         RunCommitment {
             commitment: nonce.commit(version).to_string(),
@@ -206,7 +245,7 @@ fn commitments_of_run(salt: &Salt, account: &Account, run: &Digest) -> Vec<RunCo
             nonce: nonce.reveal().to_string(),
         }
     };
-    told.iter().map(open).collect()
+    declared.map(open).collect()
 }
 
 /// The keyring lies in the state folder or beside the configuration, above the ledger.
@@ -226,8 +265,17 @@ struct Shown {
     unfinished_line: bool,
     total: Spent,
     runs: Vec<RunSpent>,
+    /// Runs in which a version was declared, and nothing was uploaded.
+    runs_without_upload: Vec<RunDeclared>,
     accepted_losses: Vec<String>,
     commitments: Vec<Commitment>,
+}
+
+/// What opens the commitments of a run that has spent nothing.
+#[derive(Serialize)]
+struct RunDeclared {
+    run: String,
+    commitments: Vec<RunCommitment>,
 }
 
 /// What opens a commitment of the first release to a version of the data.
@@ -344,7 +392,7 @@ impl Spent {
 
 impl Shown {
     fn of(file: &Path, master: Option<&MasterSource>, delta: Option<f64>) -> Result<Self, Failure> {
-        let (_, chain) = read(file)?;
+        let chain = read_or_empty(file)?;
         let account = Account::new(opened(file, &chain, master)?);
         let newest = account.entries().iter().rev().find_map(|entry| match &entry.what {
             What::Debit { delta, .. } => Some(*delta),
@@ -356,10 +404,19 @@ impl Shown {
             return Err(Failure::usage("--delta must lie between 0 and 1"));
         }
         let salt = salt_of(file, &chain, master)?;
-        let runs = account.runs(delta).into_iter().map(|run| RunSpent {
-            commitments: salt
-                .as_ref()
-                .map_or_else(Vec::new, |salt| commitments_of_run(salt, &account, &run.last.run)),
+        let declared = declared_of(file, &chain, &account, master)?;
+        let open = |run: &Digest| {
+            salt.as_ref().map_or_else(Vec::new, |salt| commitments_of_run(salt, &declared, run))
+        };
+        let of_account = account.runs(delta);
+        let spent: BTreeSet<Digest> = of_account.iter().map(|run| run.last.run).collect();
+        let runs_without_upload: BTreeSet<Digest> =
+            declared.iter().map(|declared| declared.run).filter(|run| !spent.contains(run)).collect();
+        let runs_without_upload = runs_without_upload
+            .iter()
+            .map(|run| RunDeclared { run: run.to_string(), commitments: open(run) });
+        let runs = of_account.into_iter().map(|run| RunSpent {
+            commitments: open(&run.last.run),
             run: run.last.run.to_string(),
             name: run.last.run_name,
             rounds: run.rounds,
@@ -380,6 +437,7 @@ impl Shown {
             unfinished_line: chain.torn,
             total: Spent::of(&account.total_in_detail(delta)),
             runs: runs.collect(),
+            runs_without_upload: runs_without_upload.collect(),
             accepted_losses: losses.collect(),
             commitments: salt.as_ref().map_or_else(Vec::new, |salt| commitments(salt, &account)),
         })
@@ -407,7 +465,9 @@ impl Shown {
                 run.spent.text()
             );
         }
-        let told: usize = self.runs.iter().map(|run| run.commitments.len()).sum();
+        let all = self.runs.iter().map(|run| &run.commitments);
+        let told: usize =
+            all.chain(self.runs_without_upload.iter().map(|run| &run.commitments)).map(Vec::len).sum();
         if told > 0 {
             let _ = writeln!(
                 text,

@@ -111,6 +111,16 @@ pub enum LedgerError {
         /// The file.
         path: PathBuf,
     },
+    /// No record of what was declared of this data set, or one that the vault does not open.
+    #[error(
+        "`{}` is not this data set's record of what was declared, is damaged, or is sealed under another master key: restore it; where it \
+         is lost for good, remove it: what was declared in runs without an upload cannot be opened then",
+        path.display()
+    )]
+    Declared {
+        /// The file.
+        path: PathBuf,
+    },
     /// The limit is reached.
     #[error(transparent)]
     Overspent(#[from] Overspent),

@@ -12,6 +12,7 @@ use vault::Vault;
 use crate::account::{Account, Limits};
 use crate::anchor::{self, Anchor, accepted};
 use crate::chain::{Chain, ChainError};
+use crate::declared::{Declared, remember};
 use crate::entry::{Cost, Entry, EntryError, Head, Release, What};
 use crate::error::LedgerError;
 use crate::salt::Salt;
@@ -89,12 +90,14 @@ impl Ledger {
     }
 
     /// The commitment to a version of the data in one daemon's run, under the data set's salt, which is drawn at the first
-    /// call: what may be told of the version outside of the silo.
+    /// call: what may be told of the version outside of the silo. It is recorded first.
     ///
     /// # Errors
     /// [`LedgerError`]
     pub fn commitment(&self, daemon: &str, run: &Digest, version: &Digest) -> Result<Digest, LedgerError> {
         let salt = Salt::read_or_draw(&self.path, &self.dataset, self.vault.as_deref())?;
+        let declared = Declared { run: *run, daemon: daemon.into(), version: *version };
+        remember(&self.path, &self.dataset, self.vault.as_deref(), &declared)?;
         Ok(salt.nonce(daemon, run).commit(version))
     }
 

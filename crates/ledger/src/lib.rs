@@ -2,7 +2,7 @@
 //!
 //! Owns: the [`Entry`] and its bytes, the hash chain over them ([`Chain`]), the file that several daemons share
 //! ([`Ledger`]), the anchor outside of the machine that a rollback is told by, the composition of all entries
-//! ([`Account`]), and the salt with which versions of the data are committed to ([`Salt`]).
+//! ([`Account`]), the salt with which versions of the data are committed to ([`Salt`]), and which were ([`DeclaredFile`]).
 //!
 //! Does not: decide what a round costs, know the time, or take back what was debited.
 //!
@@ -62,6 +62,7 @@
 mod account;
 mod anchor;
 mod chain;
+mod declared;
 mod entry;
 mod error;
 mod file;
@@ -70,6 +71,7 @@ mod salt;
 pub use account::{Account, Bound, Limits, Overspent, PeriodLimit, RunAccount, Total};
 pub use anchor::{AnchorError, check_anchor};
 pub use chain::{Chain, ChainError, Line};
+pub use declared::{DECLARED_SUFFIX, Declared, DeclaredFile};
 pub use entry::{Cost, Entry, EntryError, Head, Release, What};
 pub use error::LedgerError;
 pub use file::{Inspected, Ledger, SUFFIX, dataset_name, open_entries, open_shared};

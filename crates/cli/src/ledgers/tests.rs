@@ -81,6 +81,30 @@ fn what_was_told_in_each_run_is_opened_with_its_nonce_and_nothing_where_none_was
 }
 
 #[test]
+fn what_was_declared_in_a_run_without_an_upload_is_opened_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (joined, version) = (Digest::sha256(b"joined"), Digest::sha256(b"at joining"));
+    let admissions = || Ledger::new(folder.path(), "admissions", None, None).unwrap();
+    let declared = admissions().commitment("silo", &joined, &version).unwrap();
+    let opened = || {
+        let shown = Shown::of(&find(folder.path()).unwrap(), None, None).unwrap();
+        let [run] = &shown.runs_without_upload[..] else { panic!("one run") };
+        let [opened] = &run.commitments[..] else { panic!("one version") };
+        assert_eq!(run.run, joined.to_string());
+        assert_eq!((&opened.commitment, &opened.version), (&declared.to_string(), &version.to_string()));
+        assert_eq!(opened_by_hand("folkmoot/v2/data-version", &opened.nonce, &version), declared);
+        shown
+    };
+    // Before anything was uploaded in any run there is no ledger.
+    assert!(!admissions().path().exists());
+    assert_eq!((opened().entries, opened().runs.len()), (0, 0));
+    ledger(folder.path(), None);
+    assert_eq!((opened().entries, opened().runs.len()), (3, 2));
+    assert!(opened().text().contains("in each run, 3 in all"), "{}", opened().text());
+    assert!(Shown::of(&folder.path().join("other.ledger"), None, None).is_err());
+}
+
+#[test]
 fn a_sealed_silo_opens_its_commitments_with_its_master_key_only() {
     let folder = tempfile::tempdir().unwrap();
     let key = folder.path().join("master.key");
@@ -91,6 +115,13 @@ fn a_sealed_silo_opens_its_commitments_with_its_master_key_only() {
     let limits = Limits { epsilon_max: 9.0, delta: 1e-6, period: None, releases_max: None };
     let (version, run) = (Digest::sha256(b"data"), Digest::sha256(b"a"));
     let told = sealed.commitment("silo", &run, &version).unwrap();
+    let shown = Shown::of(sealed.path(), Some(&master), None).unwrap();
+    assert_eq!(shown.runs_without_upload[0].commitments[0].commitment, told.to_string());
+    assert!(
+        !fs::read_to_string(folder.path().join("ledger/admissions.declared"))
+            .unwrap()
+            .contains(&version.to_string())
+    );
     sealed.reserve(release("a", 1), None, &limits, 1).unwrap();
     let shown = Shown::of(sealed.path(), Some(&master), None).unwrap();
     let [opened] = &shown.runs[0].commitments[..] else { panic!("one version") };
