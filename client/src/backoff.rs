@@ -18,6 +18,11 @@ impl Backoff {
         Self { next: RETRY_FIRST.min(longest), longest }
     }
 
+    /// The longest wait from the first on, for what a repetition seldom changes.
+    pub(crate) fn at_its_longest(longest: Duration) -> Self {
+        Self { next: longest, longest }
+    }
+
     /// The next wait: half of it certain, half random, so that silos that lost one coordinator at one moment do
     /// not come back to it at one moment.
     pub(crate) fn wait(&mut self) -> Duration {

@@ -14,12 +14,15 @@ use wire::v1::federation_client::FederationClient;
 use wire::{Challenge, Refusal, describe, limits, v1};
 
 use crate::backoff::Backoff;
-use crate::patience::{CONNECT, OPENING, PROBE, Patience};
+use crate::patience::{CONNECT, OPENING, PROBE, Patience, RETRY_LONGEST};
 
 /// Messages that may wait to be sent. A round is five, and all but one of them wait for an answer.
 const OUTBOX_MESSAGES: usize = 64;
 /// Refusals that no repetition mends.
 const FOR_GOOD: [&str; 3] = ["UNKNOWN_CLIENT", "IDENTITY_KEY", "PROTOCOL_VERSION"];
+
+/// Those that a person at the coordinator's may lift.
+const UNTIL_LIFTED: [&str; 2] = ["DENIED", "WRONG_ROLE"];
 
 /// What the driver hears.
 pub(crate) enum News {
@@ -46,6 +49,8 @@ pub(crate) struct Attached {
 enum End {
     /// It broke, or was never opened.
     Lost(String),
+    /// The coordinator does not talk to this silo until a person lifts that there.
+    Barred(String),
     /// See [`News::Refused`].
     Refused(String),
     /// The driver is gone.
@@ -57,6 +62,8 @@ impl From<Status> for End {
         let why = said(&status);
         match wire::reason(&status) {
             Some(reason) if FOR_GOOD.contains(&reason.as_str()) => Self::Refused(why),
+            Some(reason) if UNTIL_LIFTED.contains(&reason.as_str()) => Self::Barred(why),
+            None if pki::is_barred(&status) => Self::Barred(why),
             _ => Self::Lost(why),
         }
     }
@@ -110,6 +117,8 @@ impl Link {
     /// Until the driver is gone or the coordinator refuses for good.
     pub(crate) async fn keep(self) {
         let mut backoff = Backoff::new(self.patience.retry_longest());
+        // What was said of a bar, so that it is said once.
+        let mut barred = None;
         loop {
             let (Ok(end) | Err(end)) = self.session(&mut backoff).await.map(|()| {
                 End::Lost("the coordinator closed the session; it may be stopping or restarting".into())
@@ -121,7 +130,23 @@ impl Link {
                     let _ = self.news.send(News::Refused(why)).await;
                     return;
                 }
+                End::Barred(why) => {
+                    if self.news.send(News::Detached).await.is_err() {
+                        return;
+                    }
+                    let wait = Backoff::at_its_longest(RETRY_LONGEST).wait();
+                    if barred.as_ref() != Some(&why) {
+                        tracing::warn!(
+                            retry_at_most_every_s = RETRY_LONGEST.as_secs(),
+                            "the coordinator does not talk to this silo: {why}; it is tried again, seldom and without a word, until \
+                             that is lifted there"
+                        );
+                        barred = Some(why);
+                    }
+                    tokio::time::sleep(wait).await;
+                }
                 End::Lost(why) => {
+                    barred = None;
                     if self.news.send(News::Detached).await.is_err() {
                         return;
                     }
@@ -194,16 +219,35 @@ async fn challenge(inbound: &mut Streaming<v1::ServerEnvelope>) -> Result<Challe
 
 #[cfg(test)]
 mod tests {
+    use tonic::Code;
     use wire::HandshakeError;
 
     use super::*;
 
+    #[derive(Debug, thiserror::Error)]
+    #[error("silo 1 is barred: lost laptop")]
+    struct Because(&'static str);
+
+    impl Refusal for Because {
+        fn code(&self) -> Code {
+            Code::PermissionDenied
+        }
+
+        fn reason(&self) -> &'static str {
+            self.0
+        }
+    }
+
     #[test]
-    fn a_refused_hello_is_final_and_everything_else_is_tried_again() {
+    fn a_refused_hello_is_final_and_a_bar_and_everything_else_are_tried_again() {
         let refused = |status: Status| matches!(End::from(status), End::Refused(_));
         assert!(refused(HandshakeError::Signature(ClientId(1)).to_status()));
         assert!(refused(HandshakeError::Version { client: 1, coordinator: 2 }.to_status()));
         assert!(refused(protocol::Rejection::UnknownClient(ClientId(1)).to_status()));
+        let barred = |status: Status| matches!(End::from(status), End::Barred(_));
+        let of_reason = |reason| Because(reason).to_status();
+        assert!(barred(of_reason("DENIED")) && barred(of_reason("WRONG_ROLE")));
+        assert!(!barred(of_reason("TOO_OFTEN")) && !barred(Status::permission_denied("not by folkmoot")));
         assert!(!refused(wire::ServiceError::Internal.to_status()));
         assert!(!refused(Status::unavailable("connection refused")));
         assert!(!refused(Status::unauthenticated("not by folkmoot")));

@@ -42,6 +42,11 @@ pub fn explain_call(status: &tonic::Status) -> Option<String> {
     status.source().and_then(explained)
 }
 
+/// Whether the other end refused the call's connection because this end was barred, or its certificate was.
+pub fn is_barred(status: &tonic::Status) -> bool {
+    explain_call(status).is_some_and(|why| why == REVOKED)
+}
+
 /// An error and what caused it. What an input or output error wraps is not among its sources.
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&current| {
@@ -175,15 +180,16 @@ fn explain_certificate(error: &CertificateError) -> String {
     text.to_owned()
 }
 
+const REVOKED: &str =
+    "the other end says that our certificate or its subject was revoked: ask the coordinator's operator";
+
 fn explain_alert(alert: AlertDescription) -> String {
     let text = match alert {
         AlertDescription::CertificateExpired => {
             "the other end says that our certificate has expired, or is not valid yet: check both clocks, and enrol \
              again if it was not renewed in time"
         }
-        AlertDescription::CertificateRevoked => {
-            "the other end says that our certificate or its subject was revoked: ask the coordinator's operator"
-        }
+        AlertDescription::CertificateRevoked => REVOKED,
         AlertDescription::UnknownCA | AlertDescription::DecryptError => {
             "the other end does not know the authority of our certificate: it is of another federation, or the \
              authority was made anew; a client then enrols again"
@@ -235,6 +241,17 @@ mod tests {
     fn a_moment_reads_as_a_date() {
         assert_eq!(date(1_795_412_700), "2026-11-23 05:45:00 UTC");
         assert_eq!(date(u64::MAX), "18446744073709551615 s after 1970");
+    }
+
+    #[test]
+    fn a_connection_that_was_refused_to_somebody_barred_is_told_from_every_other() {
+        let status = |tls: rustls::Error| {
+            tonic::Status::from_error(Box::new(io::Error::other(io::Error::new(ErrorKind::InvalidData, tls))))
+        };
+        let alert = |alert| status(rustls::Error::AlertReceived(alert));
+        assert!(is_barred(&alert(AlertDescription::CertificateRevoked)));
+        assert!(!is_barred(&alert(AlertDescription::CertificateExpired)));
+        assert!(!is_barred(&tonic::Status::unavailable("it was revoked")));
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub use authority::{CertificateAuthority, IssueError, Issued};
 pub use client::{ClientTls, Connector, PlainConnector, TlsIo};
 pub use contact::{ContactError, UnpinnedConnection};
 pub use doctor::{Finding, doctor};
-pub use explain::{explain, explain_call};
+pub use explain::{explain, explain_call, is_barred};
 pub use incoming::{Budget, Connection, Incoming, Turned, Watcher};
 pub use key::{KeyError, TransportKey};
 pub use leaf::{Leaf, LeafError, inspect, renew_at};
