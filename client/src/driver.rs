@@ -29,7 +29,7 @@ use crate::offers::Offers;
 use crate::patience::Patience;
 use crate::spending::{Spending, Upload};
 use crate::training::Made;
-use crate::witness::Seen;
+use crate::witness::{Prompt, Seen};
 use crate::{Ended, RunError};
 use words::{decline_code, note, says_all};
 
@@ -60,6 +60,8 @@ pub(crate) struct Parts {
     pub(crate) roster: watch::Sender<Arc<AuthorisedRoster>>,
     /// What the watchman sees.
     pub(crate) seen: mpsc::Receiver<Seen>,
+    /// Has it look.
+    pub(crate) prompt: watch::Sender<Prompt>,
 }
 
 /// See the module.
@@ -77,6 +79,7 @@ pub(crate) struct Driver {
     departures: Departures,
     roster: watch::Sender<Arc<AuthorisedRoster>>,
     seen: mpsc::Receiver<Seen>,
+    prompt: watch::Sender<Prompt>,
     /// The session, while it stands.
     outbox: Option<mpsc::Sender<ClientEnvelope>>,
     /// Gives the session up whose coordinator does not read.
@@ -169,6 +172,7 @@ impl Driver {
             departures: parts.departures,
             roster: parts.roster,
             seen: parts.seen,
+            prompt: parts.prompt,
             outbox: None,
             give_up: Arc::default(),
             jobs: JoinSet::new(),
@@ -230,6 +234,7 @@ impl Driver {
                 self.perform()?;
                 self.outbox = Some(outbox);
                 self.give_up = give_up;
+                self.prompt.send_modify(|_| ());
                 self.feed(ClientInput::Connected { version });
             }
             Event::News(News::Detached) => {
@@ -333,6 +338,7 @@ impl Driver {
         while !self.effects.is_empty() {
             self.perform_ready()?;
         }
+        self.prompt.send_if_modified(|prompt| prompt.follow(self.participant.attempt()));
         Ok(())
     }
 

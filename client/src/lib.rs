@@ -77,7 +77,7 @@ use tables::Tables;
 pub use training::Trainers;
 use training::Workshop;
 pub use transport::Tls;
-use witness::Watchman;
+use witness::{Prompt, Watchman};
 
 /// What the silo remembers of the coordinator's audit log, in its state folder.
 const WITNESS: &str = "witness";
@@ -323,15 +323,7 @@ pub async fn run_with(
     let renewing = channel.clone();
     let (news, heard) = mpsc::channel(NEWS_WAITING);
     let patience = Patience::default();
-    let link = Link {
-        coordinator: config.coordinator.clone(),
-        channel: channel.clone(),
-        client: profile.id,
-        key: profile.identity.signing_key().clone(),
-        coordinator_key: profile.roster.coordinator(),
-        news,
-        patience: patience.clone(),
-    };
+    let link = Link::of(&profile, &config.coordinator, &channel, news, &patience);
     // The journal is opened and locked before the first word is said.
     let Opened { store, torn_tail, .. } = open_journal(&config, vault)?;
     if torn_tail.is_some() {
@@ -346,6 +338,7 @@ pub async fn run_with(
         .map_err(|why| RunError::Departures(why.into()))?;
     let (newest, roster) = watch::channel(Arc::new(profile.roster.clone()));
     let (report, seen) = mpsc::channel(SEEN_WAITING);
+    let (prompts, prompt) = watch::channel(Prompt::default());
     let remembered = config.state_dir.join(WITNESS);
     let memory = audit::Witness::open(&remembered, log.clone())?;
     let watching = (channel.clone(), patience.clone());
@@ -366,6 +359,7 @@ pub async fn run_with(
         departures,
         roster: newest,
         seen,
+        prompt: prompts,
     })?;
     let WitnessState { remembers, receipts_after } = driver.witness_state();
     if remembers && memory.last().is_none() {
@@ -373,8 +367,19 @@ pub async fn run_with(
     }
     let (channel, patience) = watching;
     let receipts = config.state_dir.join("receipts");
-    let watchman =
-        Watchman { channel, memory, log, key, own, roster, patience, receipts, receipts_after, report };
+    let watchman = Watchman {
+        channel,
+        memory,
+        log,
+        key,
+        own,
+        roster,
+        patience,
+        receipts,
+        receipts_after,
+        report,
+        prompt,
+    };
     let mut tasks = JoinSet::new();
     if let Some(transport) = transport {
         tasks.spawn(renewal::keep(transport, renewing));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use pki::{ClientTls, Outgoing, PlainConnector, Proxy};
-use protocol::{SessionVersion, ToClient};
+use protocol::{Profile, SessionVersion, ToClient};
 use secagg::ClientId;
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -114,6 +114,25 @@ fn printable(text: &str) -> String {
 }
 
 impl Link {
+    /// This silo's link with the coordinator at an address.
+    pub(crate) fn of(
+        profile: &Profile,
+        coordinator: &str,
+        channel: &Channel,
+        news: mpsc::Sender<News>,
+        patience: &Patience,
+    ) -> Self {
+        Self {
+            coordinator: coordinator.to_owned(),
+            channel: channel.clone(),
+            client: profile.id,
+            key: profile.identity.signing_key().clone(),
+            coordinator_key: profile.roster.coordinator(),
+            news,
+            patience: patience.clone(),
+        }
+    }
+
     /// Until the driver is gone or the coordinator refuses for good.
     pub(crate) async fn keep(self) {
         let mut backoff = Backoff::new(self.patience.retry_longest());

@@ -1,7 +1,8 @@
 //! This silo as a witness of the coordinator's audit log.
 //!
 //! At each heartbeat it asks for the log's checkpoint and a proof that it continues what was seen before, verifies,
-//! remembers, and cosigns. A coordinator that rewrites its history, or shows two, contradicts what it signed: the
+//! remembers, and cosigns; sooner where a session or a round begins, and again and again while a round waits for others to have
+//! done so: the silos of a new federation wait for each other, and for no heartbeat. A coordinator that rewrites its history, or shows two, contradicts what it signed: the
 //! daemon ends and keeps both texts. It also keeps a receipt for each of its uploads.
 
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use audit::{Witness, WitnessError};
 use ed25519_dalek::SigningKey;
 use identity::AuthorisedRoster;
 use params::Digest;
-use protocol::Witnessed;
+use protocol::{Attempt, Witnessed};
 use secagg::ClientId;
 use tlog::{Receipt, VerifierKey};
 use tokio::sync::{mpsc, watch};
@@ -34,6 +35,38 @@ const COSIGN_AGAIN: Duration = Duration::from_secs(30);
 const UPLOAD: &str = "upload.received";
 /// So many receipts come at once, at most; more of them are fetched without waiting for the next heartbeat.
 const RECEIPTS_AT_ONCE: usize = 16;
+
+/// At least so long between two looks, and so long before the first repeated one while a round waits for witnesses.
+const SOON: Duration = Duration::from_millis(50);
+
+/// What has the log looked at before the next heartbeat.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Prompt {
+    /// The attempt in progress.
+    attempt: Option<Attempt>,
+    /// All that it waits for is that others witness the log.
+    waits: bool,
+}
+
+impl Prompt {
+    /// Takes what the core says now of its attempt; whether the log is to be looked at.
+    pub(crate) fn follow(&mut self, (attempt, waits): (Option<Attempt>, bool)) -> bool {
+        let before = std::mem::replace(self, Self { attempt, waits });
+        attempt.is_some_and(|attempt| before.attempt != Some(attempt)) || (waits && !before.waits)
+    }
+}
+
+/// The longest pause before the log is looked at again.
+struct Pause(Duration);
+
+impl Pause {
+    /// A heartbeat; while a round waits, shorter ones that grow.
+    fn next(&mut self, waits: bool, heartbeat: Duration) -> Duration {
+        let next = if waits { self.0.min(heartbeat) } else { heartbeat };
+        self.0 = if waits { next * 2 } else { SOON };
+        next
+    }
+}
 
 /// What the driver hears.
 pub(crate) enum Seen {
@@ -57,13 +90,16 @@ pub(crate) struct Watchman {
     /// Receipts of later entries than this are asked for.
     pub(crate) receipts_after: Option<u64>,
     pub(crate) report: mpsc::Sender<Seen>,
+    pub(crate) prompt: watch::Receiver<Prompt>,
 }
 
 impl Watchman {
     /// Watches until the daemon ends or the log contradicts itself.
     pub(crate) async fn keep(mut self) {
         let mut cosigned = None;
+        let mut pause = Pause(SOON);
         loop {
+            self.prompt.mark_unchanged();
             match self.beat(&mut cosigned).await {
                 Ok(false) => {}
                 Ok(true) => continue,
@@ -80,7 +116,21 @@ impl Watchman {
                     tracing::warn!("the coordinator's audit log was not witnessed: {why}");
                 }
             }
-            tokio::time::sleep(daemon::heartbeat(self.patience.current())).await;
+            let waits = self.prompt.borrow().waits;
+            let longest = pause.next(waits, daemon::heartbeat(self.patience.current()));
+            if !self.rest(longest).await {
+                return;
+            }
+        }
+    }
+
+    /// Until the log is to be looked at again; false where the driver has ended.
+    async fn rest(&mut self, longest: Duration) -> bool {
+        // However fast a coordinator opens rounds.
+        tokio::time::sleep(SOON).await;
+        tokio::select! {
+            () = tokio::time::sleep(longest) => true,
+            prompted = self.prompt.changed() => prompted.is_ok(),
         }
     }
 

@@ -120,6 +120,7 @@ fn driver(folder: &Path, given: &Arc<Mutex<Vec<Assignment>>>) -> Driver {
         departures: Departures::open(folder, "permuted", OWN, key(1).signing_key().clone()).unwrap(),
         roster: watch::channel(Arc::new(profile.roster.clone())).0,
         seen: mpsc::channel(1).1,
+        prompt: watch::channel(Prompt::default()).0,
         profile,
     })
     .unwrap()
@@ -482,4 +483,19 @@ async fn what_is_uploaded_and_debited_was_made_from_what_its_masks_are_bound_to_
         uploads += world.uploads;
     }
     assert!(uploads > 50, "{uploads} uploads in {SEEDS} runs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_looked_at_when_a_session_begins_and_when_a_round_does() {
+    let folder = scratch();
+    let mut world = World::new(folder.path(), 0);
+    let mut prompt = world.driver.prompt.subscribe();
+    world.attach();
+    assert!(prompt.has_changed().unwrap());
+    world.welcome();
+    world.driver.perform().unwrap();
+    prompt.mark_unchanged();
+    world.say(ToClient::Open { at: world.at, model: world.models[0] });
+    world.driver.perform().unwrap();
+    assert!(prompt.has_changed().unwrap());
 }

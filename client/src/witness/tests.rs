@@ -1,4 +1,4 @@
-//! A coordinator that takes no cosignature, or one of whose receipts cannot be kept.
+//! A coordinator that takes no cosignature, or one of whose receipts cannot be kept; and when the log is looked at.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -90,6 +90,17 @@ async fn watched(folder: &Path) -> (Arc<Coordinator>, Watchman, mpsc::Receiver<S
     tokio::spawn(
         Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)),
     );
+    let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+    let (watchman, seen, _) = watchman(folder, channel, verifier);
+    (coordinator, watchman, seen)
+}
+
+/// Gives what it tells, and what prompts it.
+fn watchman(
+    folder: &Path,
+    channel: Channel,
+    log: VerifierKey,
+) -> (Watchman, mpsc::Receiver<Seen>, watch::Sender<Prompt>) {
     let text = |byte| hex::encode(key(byte).verifying_key().as_bytes());
     let member = |id: u8| Member { name: format!("silo {id}"), identity_key: text(id), admitted: 1 };
     let roster = Roster {
@@ -101,10 +112,11 @@ async fn watched(folder: &Path) -> (Arc<Coordinator>, Watchman, mpsc::Receiver<S
         previous: None,
     };
     let (report, seen) = mpsc::channel(8);
+    let (prompts, prompt) = watch::channel(Prompt::default());
     let watchman = Watchman {
-        channel: Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy(),
-        memory: Witness::open(&folder.join("witness"), verifier.clone()).unwrap(),
-        log: verifier,
+        channel,
+        memory: Witness::open(&folder.join("witness"), log.clone()).unwrap(),
+        log,
         key: key(1),
         own: OWN,
         roster: watch::channel(Arc::new(sim::authorised(&roster))).1,
@@ -112,8 +124,9 @@ async fn watched(folder: &Path) -> (Arc<Coordinator>, Watchman, mpsc::Receiver<S
         receipts: folder.join("receipts"),
         receipts_after: None,
         report,
+        prompt,
     };
-    (coordinator, watchman, seen)
+    (watchman, seen, prompts)
 }
 
 /// The receipts that the driver hears of in one heartbeat, which fails.
@@ -142,4 +155,41 @@ async fn a_receipt_that_cannot_be_kept_is_asked_for_again_and_those_before_it_ar
     coordinator.broken.lock().unwrap().clear();
     assert_eq!(heard(&mut watchman, &mut seen).await, [(upload(1), 1), (upload(2), 2)]);
     assert_eq!(*coordinator.asked.lock().unwrap(), [None, Some(0)]);
+}
+
+const FIRST: Attempt = Attempt { round: 1, attempt: 1 };
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watchman_who_rests_is_prompted_by_the_driver_and_ends_with_it() {
+    let scratch = tempfile::tempdir().unwrap();
+    let nowhere = Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
+    let verifier = VerifierKey::new(ORIGIN, key(9).verifying_key()).unwrap();
+    let (mut watchman, _seen, prompts) = watchman(scratch.path(), nowhere, verifier);
+    // No heartbeat ever comes.
+    let (rested, prompted) = tokio::join!(watchman.rest(Duration::MAX), async {
+        prompts.send_if_modified(|prompt| prompt.follow((Some(FIRST), true)))
+    });
+    assert!(rested && prompted && watchman.prompt.borrow().waits);
+    drop(prompts);
+    assert!(!watchman.rest(Duration::MAX).await);
+}
+
+#[test]
+fn a_round_that_waits_for_witnesses_waits_for_no_heartbeat() {
+    let heartbeat = Duration::from_secs(30);
+    let mut pause = Pause(SOON);
+    let waits = [false, true, true, true, false, true];
+    let pauses = waits.map(|waits| pause.next(waits, heartbeat));
+    assert_eq!(pauses, [heartbeat, SOON, SOON * 2, SOON * 4, heartbeat, SOON]);
+    (0..100).for_each(|_| assert!(pause.next(true, heartbeat) <= heartbeat));
+}
+
+#[test]
+fn the_log_is_looked_at_for_each_attempt_once_and_when_it_begins_to_wait() {
+    let mut prompt = Prompt::default();
+    let second = Attempt { round: 1, attempt: 2 };
+    let said = [(Some(FIRST), false), (Some(FIRST), true), (Some(FIRST), true), (Some(FIRST), false)];
+    assert_eq!(said.map(|said| prompt.follow(said)), [true, true, false, false]);
+    let said = [(None, false), (Some(second), true), (None, false), (None, false)];
+    assert_eq!(said.map(|said| prompt.follow(said)), [false, true, false, false]);
 }

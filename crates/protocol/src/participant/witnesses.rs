@@ -112,6 +112,12 @@ impl Participant {
         WitnessState { remembers: self.facts.remembers, receipts_after: self.facts.receipts_after() }
     }
 
+    /// The attempt in progress, and whether all that it waits for is that others witness the log.
+    pub fn attempt(&self) -> (Option<Attempt>, bool) {
+        let round = self.round.as_ref();
+        (round.map(|round| round.at), round.is_some_and(|round| self.witnesses_by(round).is_some()))
+    }
+
     pub(super) fn witnessed(&mut self, seen: Witnessed, out: &mut ClientEffects) {
         if !self.facts.remembers {
             self.commit(ClientRecord::WitnessBegun, out);
