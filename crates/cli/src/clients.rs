@@ -100,7 +100,7 @@ pub(crate) struct ApproveArgs {
     /// Admit them without a comparison.
     #[arg(long)]
     yes: bool,
-    /// The first new member's number, where the next after the highest was a former member's.
+    /// The first new member's number; without it the next after the highest that this folder remembers to have given.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     number: Option<u32>,
     #[command(flatten)]
@@ -110,7 +110,8 @@ pub(crate) struct ApproveArgs {
 #[derive(clap::Args, Debug, Default)]
 pub(crate) struct Trust {
     /// Stand for the roster of this digest as the newest that the authority signed, where its folder does not remember it:
-    /// after an update from the first release, or where another copy of the folder signed it. Never for an older one.
+    /// after an update from the first release, or where another copy of the folder signed it. For an older one only where the
+    /// coordinator's newest folder is lost: whom the last one signed here left out stays out all the same.
     #[arg(long, value_name = "DIGEST")]
     trust_current: Option<String>,
 }
@@ -189,16 +190,54 @@ async fn approve(args: ApproveArgs, answers: &mut impl BufRead) -> Result<(), Fa
     let listed = listed(&mut admin).await?;
     let trusted = args.trust.trust_current.as_deref();
     let current = authority.current(&mut admin, &listed, trusted).await?;
-    let asking = asking(&listed.clients, &args.names)?;
+    // What was submitted again may have admitted some of them.
+    let clients = self::listed(&mut admin).await?.clients;
+    let (members, names) = admitted(&current.next, &clients, &args.names);
+    for (id, member) in &members {
+        if !args.fingerprints.is_empty() {
+            confirm(member, &args, answers)?;
+        }
+        println!("silo {id} is {} already", printable(&member.name));
+    }
+    if names.is_empty() {
+        return Ok(());
+    }
+    let asking = asking(&clients, &names)?;
     for newcomer in &asking {
         confirm(newcomer, &args, answers)?;
     }
     let next = admit(&current, &asking, args.number)?;
-    authority.extend(&mut admin, &current.before, &next).await?;
+    let highest = next.members.keys().map(|id| id.0).fold(current.highest_number, u32::max);
+    let number = highest.checked_add(1).map(|number| {
+        format!("run this again, with --number {number} or higher if a number is what it refuses,")
+    });
+    let again = number.as_deref().unwrap_or("run this again");
+    authority.extend(&mut admin, &current.before, &next, again).await?;
     for (id, member) in next.members.iter().filter(|(_, member)| member.admitted == next.epoch) {
         println!("silo {id} is {}", printable(&member.name));
     }
     Ok(())
+}
+
+/// Of these names those that are members and ask for nothing: what admitted them was lost on its way, or its answer was. And the
+/// others.
+fn admitted(
+    roster: &Roster,
+    clients: &[ClientEntry],
+    names: &[String],
+) -> (Vec<(ClientId, Newcomer)>, Vec<String>) {
+    let mut members = Vec::new();
+    let mut others = Vec::new();
+    for name in names {
+        let asks = clients.iter().any(|client| client.name == *name && client.state == AWAITING);
+        let member = roster.members.iter().find(|(_, member)| !asks && member.name == *name);
+        let known = member.and_then(|(id, member)| Some((*id, newcomer(name, &member.identity_key).ok()?)));
+        match known {
+            Some(known) => members.push(known),
+            None => others.push(name.clone()),
+        }
+    }
+    (members, others)
 }
 
 async fn revoke(args: RevokeArgs) -> Result<(), Failure> {
@@ -218,7 +257,7 @@ async fn revoke(args: RevokeArgs) -> Result<(), Failure> {
         return Ok(());
     };
     let seen = listed(&mut admin).await?;
-    let Base { before, mut next } =
+    let Base { before, mut next, .. } =
         authority.current(&mut admin, &seen, args.trust.trust_current.as_deref()).await?;
     let Some(member) = before.members.get(&id) else { return Ok(()) };
     next.members.remove(&id);
@@ -230,7 +269,7 @@ async fn revoke(args: RevokeArgs) -> Result<(), Failure> {
             printable(&member.name)
         )));
     }
-    authority.extend(&mut admin, &before, &next).await
+    authority.extend(&mut admin, &before, &next, "run this again").await
 }
 
 /// Opens the authority's key in its own folder.
@@ -286,15 +325,16 @@ fn asking(clients: &[ClientEntry], names: &[String]) -> Result<Vec<Newcomer>, Fa
                 "two ask to join as `{name}`; refuse it, and have the right one enrol again under another name"
             )));
         }
-        let key = parse_verifying_key(&client.identity_key)
-            .map_err(|why| Failure::verification(format!("`{name}` asks with a key that is none: {why}")))?;
-        found.push(Newcomer {
-            name: name.clone(),
-            identity_key: client.identity_key.clone(),
-            fingerprint: spoken(&identity_fingerprint(name, &key)),
-        });
+        found.push(newcomer(name, &client.identity_key)?);
     }
     Ok(found)
+}
+
+fn newcomer(name: &str, identity_key: &str) -> Result<Newcomer, Failure> {
+    let key = parse_verifying_key(identity_key)
+        .map_err(|why| Failure::verification(format!("`{name}` asks with a key that is none: {why}")))?;
+    let fingerprint = spoken(&identity_fingerprint(name, &key));
+    Ok(Newcomer { name: name.to_owned(), identity_key: identity_key.to_owned(), fingerprint })
 }
 
 fn confirm(newcomer: &Newcomer, args: &ApproveArgs, answers: &mut impl BufRead) -> Result<(), Failure> {
@@ -327,10 +367,10 @@ fn confirm(newcomer: &Newcomer, args: &ApproveArgs, answers: &mut impl BufRead) 
 
 /// The roster that admits these, each under a number that no member has.
 fn admit(base: &Base, asking: &[Newcomer], number: Option<u32>) -> Result<Roster, Failure> {
-    let Base { before: current, next } = base;
-    let mut next = next.clone();
-    let highest = current.members.keys().map(|id| id.0).max().unwrap_or(0);
-    let mut id = number.or_else(|| highest.checked_add(1));
+    let Base { next: current, highest_number, .. } = base;
+    let mut next = current.clone();
+    // A former member's number is nobody else's.
+    let mut id = number.or_else(|| highest_number.checked_add(1));
     for newcomer in asking {
         if let Some((id, _)) = current.members.iter().find(|(_, member)| member.name == newcomer.name) {
             return Err(Failure::usage(format!(

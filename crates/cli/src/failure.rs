@@ -37,6 +37,17 @@ impl Failure {
         Self::Verification(why.to_string())
     }
 
+    /// The same, and what else is to be said of it.
+    pub(crate) fn and(self, more: &str) -> Self {
+        let said = |text| format!("{text}; {more}");
+        match self {
+            Self::Failed(text) => Self::Failed(said(text)),
+            Self::Usage(text) => Self::Usage(said(text)),
+            Self::Verification(text) => Self::Verification(said(text)),
+            Self::Unreachable(text) => Self::Unreachable(said(text)),
+        }
+    }
+
     fn code(&self) -> u8 {
         match self {
             Self::Failed(_) => 1,

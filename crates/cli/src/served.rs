@@ -27,6 +27,8 @@ use wire::{Refusal, v1};
 use crate::connect::{Remote, now_s};
 use crate::{Command, Failure, perform};
 
+mod rosters;
+
 /// A run that does at once what it is told, and remembers it.
 struct FakeRun {
     roster: Mutex<SignedRoster>,
@@ -34,6 +36,8 @@ struct FakeRun {
     frozen: Mutex<Option<SignedRoster>>,
     /// Where it lies, every roster is said to break a rule, and kept here.
     refused: Mutex<Option<Vec<SignedRoster>>>,
+    /// Where it lies, the answer to the next roster is lost; whether the roster was too.
+    lost: Mutex<Option<bool>>,
     told: Mutex<Vec<String>>,
 }
 
@@ -56,8 +60,11 @@ impl Operations for FakeRun {
             refused.push(roster);
             return Err(access::RegistryError::Roster("a rule of its own".into()).to_status());
         }
-        *self.roster.lock().unwrap() = roster;
-        Ok(())
+        let lost = self.lost.lock().unwrap().take();
+        if lost != Some(true) {
+            *self.roster.lock().unwrap() = roster;
+        }
+        lost.map_or(Ok(()), |_| Err(Status::unavailable("the connection broke")))
     }
 
     async fn pause(&self, reason: &str, by: &str) -> Result<String, Status> {
@@ -164,6 +171,7 @@ impl Federation {
             roster: Mutex::new(signed),
             frozen: Mutex::default(),
             refused: Mutex::default(),
+            lost: Mutex::default(),
             told: Mutex::default(),
         });
         let clock: access::Clock = Arc::new(|| now_s().unwrap() * 1000);
@@ -269,116 +277,6 @@ fn silos_are_admitted_by_their_fingerprints_in_one_epoch_and_put_out_in_another(
     federation.run("clients revoke 1 --reason poisoned --as @admin --authority @authority").unwrap();
     let roster = federation.roster();
     assert_eq!((roster.epoch, roster.members.keys().copied().collect()), (3, vec![ClientId(2)]));
-}
-
-/// Approves one silo that asks, by its fingerprint.
-fn approve(federation: &Federation, name: &str, more: &str) -> Result<(), Failure> {
-    let fingerprint = federation.ask(name);
-    let line = "--as @admin --authority @authority";
-    federation.run(&format!("clients approve {name} {line} --fingerprint {fingerprint} {more}"))
-}
-
-#[test]
-fn a_coordinator_that_shows_an_older_roster_gets_no_other_signed_on_it() {
-    let federation = Federation::new();
-    approve(&federation, "north", "").unwrap();
-    approve(&federation, "south", "").unwrap();
-    let with_both = federation.run.roster.lock().unwrap().clone();
-    federation.run("clients revoke south --reason poisoned --as @admin --authority @authority").unwrap();
-    let without = federation.run.roster.lock().unwrap().clone();
-    *federation.run.frozen.lock().unwrap() = Some(with_both.clone());
-    let digest = with_both.open(&federation.authority_key.public()).unwrap().digest();
-    for more in [String::new(), format!("--trust-current {digest}")] {
-        let name = if more.is_empty() { "west" } else { "east" };
-        let why = approve(&federation, name, &more).unwrap_err();
-        assert!(matches!(why, Failure::Verification(_)), "{why}");
-        assert!(why.to_string().contains("OLDER roster") && why.to_string().contains("south"), "{why}");
-    }
-    let why = text(federation.run("clients revoke north --reason x --as @admin --authority @authority"));
-    assert!(why.contains("OLDER roster"), "{why}");
-    // What it was submitted meanwhile was the last one again, and no other.
-    assert_eq!(*federation.run.roster.lock().unwrap(), without);
-}
-
-#[test]
-fn a_roster_that_was_signed_before_a_crash_is_submitted_by_the_next_command() {
-    let federation = Federation::new();
-    approve(&federation, "north", "").unwrap();
-    let before = federation.run.roster.lock().unwrap().clone();
-    approve(&federation, "south", "").unwrap();
-    // As if the crash had come before the submission.
-    *federation.run.roster.lock().unwrap() = before;
-    approve(&federation, "west", "").unwrap();
-    let roster = federation.roster();
-    let named: Vec<_> = roster.members.values().map(|member| member.name.as_str()).collect();
-    assert_eq!((roster.epoch, named), (4, vec!["north", "south", "west"]));
-}
-
-#[test]
-fn an_authority_that_remembers_nothing_asks_once_to_stand_for_the_roster_in_force() {
-    let federation = Federation::new();
-    approve(&federation, "north", "").unwrap();
-    fs::remove_file(federation.path("authority").join(LAST_ROSTER_FILE)).unwrap();
-    let why = approve(&federation, "south", "").unwrap_err().to_string();
-    let digest = federation.roster().digest().to_string();
-    assert!(why.contains(&format!("--trust-current {digest}")) && why.contains("north"), "{why}");
-    let other = approve(&federation, "west", &format!("--trust-current {}", "0".repeat(64)));
-    assert!(text(other).contains("nothing was signed"));
-    approve(&federation, "east", &format!("--trust-current {digest}")).unwrap();
-    approve(&federation, "coast", "").unwrap();
-    assert_eq!(federation.roster().epoch, 4);
-}
-
-#[test]
-fn a_roster_that_the_coordinator_refuses_keeps_its_epoch_and_the_next_is_signed_in_its_place() {
-    let federation = Federation::new();
-    approve(&federation, "north", "").unwrap();
-    approve(&federation, "south", "").unwrap();
-    federation.run("clients revoke south --reason poisoned --as @admin --authority @authority").unwrap();
-    let refused = approve(&federation, "west", "").unwrap_err().to_string();
-    assert!(refused.contains("number"), "{refused}");
-    approve(&federation, "east", "--number 3").unwrap();
-    let roster = federation.roster();
-    assert_eq!((roster.epoch, roster.members.len()), (6, 2));
-}
-
-#[test]
-fn a_coordinator_that_refuses_what_it_took_does_not_make_the_authority_forget_who_was_revoked() {
-    let federation = Federation::new();
-    approve(&federation, "north", "").unwrap();
-    approve(&federation, "south", "").unwrap();
-    let with_both = federation.run.roster.lock().unwrap().clone();
-    federation.run("clients revoke south --reason poisoned --as @admin --authority @authority").unwrap();
-    // The coordinator took that one; now it shows the one before, and refuses every other.
-    *federation.run.frozen.lock().unwrap() = Some(with_both);
-    *federation.run.refused.lock().unwrap() = Some(vec![]);
-    approve(&federation, "west", "").unwrap_err();
-    approve(&federation, "east", "").unwrap_err();
-    let refused = federation.run.refused.lock().unwrap().take().unwrap();
-    let named: Vec<Vec<String>> = refused
-        .iter()
-        .map(|signed| signed.open(&federation.authority_key.public()).unwrap())
-        .map(|roster| roster.members.into_values().map(|member| member.name).collect())
-        .collect();
-    let [without, west, east] = [vec!["north"], vec!["north", "west"], vec!["north", "east"]];
-    assert_eq!(named, [without, west.clone(), west, east]);
-}
-
-#[test]
-fn a_revocation_that_the_coordinator_refuses_is_signed_again_under_an_epoch_of_its_own() {
-    let federation = Federation::new();
-    approve(&federation, "north", "").unwrap();
-    approve(&federation, "south", "").unwrap();
-    let revoke = "clients revoke south --reason poisoned --as @admin --authority @authority";
-    *federation.run.refused.lock().unwrap() = Some(vec![]);
-    federation.run(revoke).unwrap_err();
-    federation.run(revoke).unwrap_err();
-    let refused = federation.run.refused.lock().unwrap().take().unwrap();
-    let key = federation.authority_key.public();
-    let epochs: Vec<_> = refused.iter().map(|signed| signed.open(&key).unwrap().epoch).collect();
-    assert_eq!(epochs, [4, 4, 5]);
-    federation.run(revoke).unwrap();
-    assert_eq!((federation.roster().epoch, federation.roster().members.len()), (5, 1));
 }
 
 #[test]

@@ -127,15 +127,41 @@ fn a_member_is_found_by_its_name_before_its_number_and_a_newcomer_never_is() {
     }
 }
 
-#[test]
-fn the_authoritys_folder_gives_its_key_and_a_foreign_document_beside_it_is_named() {
+/// The authority's folder, with its key in it.
+fn authority_folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let master = folder.path().join("master.key");
     vault::make_master(&master).unwrap();
     let vault = Vault::create(folder.path(), MasterSource::File(master)).unwrap();
     let secret = key(100).secret_hex();
-    let file = folder.path().join("authority.key");
-    vault::write_secret(&file, &vault, "authority.key", secret.as_bytes()).unwrap();
+    vault::write_secret(&folder.path().join("authority.key"), &vault, "authority.key", secret.as_bytes())
+        .unwrap();
+    folder
+}
+
+#[test]
+fn two_commands_with_one_folder_sign_no_two_rosters_of_one_epoch() {
+    let folder = authority_folder();
+    let first = LastSigned::new(current().sign(&key(100)).authorise(&key(100).public()).unwrap());
+    Authority::open(folder.path()).unwrap().remember(first.clone()).unwrap();
+    // One waits for an answer to its question while the other signs.
+    let [mut slow, mut quick] = [(); 2].map(|()| Authority::open(folder.path()).unwrap());
+    let [without, with] = [false, true].map(|keeps| {
+        let mut next = first.next().unwrap();
+        next.members.retain(|_, _| keeps);
+        first.followed_by(&first.roster, next.sign(&key(100)).authorise(&key(100).public()).unwrap())
+    });
+    quick.remember(without.clone()).unwrap();
+    assert!(slow.remember(with).unwrap_err().to_string().contains("meanwhile"));
+    slow.note_taken().unwrap();
+    quick.note_taken().unwrap();
+    let taken = LastSigned { taken: true, ..without };
+    assert_eq!(Authority::open(folder.path()).unwrap().last, Some(taken));
+}
+
+#[test]
+fn the_authoritys_folder_gives_its_key_and_a_foreign_document_beside_it_is_named() {
+    let folder = authority_folder();
     assert_eq!(open_authority(folder.path()).unwrap().public(), key(100).public());
     let authority = identity::Authority {
         federation: "hospitals".into(),
