@@ -278,3 +278,19 @@ fn hosts_and_networks_of_both_families_are_told_apart() {
     assert_ne!(of("2001:db8:1:2::1").0, of("2001:db8:1:3::1").0);
     assert_eq!(of("2001:db8:1:2::1").1, of("2001:db8:1:3::1").1);
 }
+
+#[test]
+fn plain_connections_are_as_many_as_descriptors_allow_and_nobody_gives_way_to_one_that_waits() {
+    let mut door = Door::new();
+    for nth in 1..=budget().connections + 5 {
+        let (end, ended) = oneshot::channel();
+        let id = door.table.enter("127.0.0.1".parse().unwrap(), true, end, door.now);
+        door.ends.insert(id, ended);
+        let (room, gave_way) = door.table.relieve(door.now);
+        assert_eq!((room, gave_way), (nth < budget().connections, 0), "{nth}");
+    }
+    door.pass(3_600_000);
+    assert_eq!(door.table.relieve(door.now), (false, 0));
+    (0..6).for_each(|id| door.leave(id));
+    assert!(door.table.relieve(door.now).0);
+}
