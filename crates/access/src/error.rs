@@ -70,6 +70,22 @@ pub enum AccessError {
         /// When to ask again.
         retry_after: Duration,
     },
+    /// It proved nothing, and others come.
+    #[error("{who} proved nothing, and this call gives way to others; call again")]
+    GaveWay {
+        /// The caller.
+        who: String,
+        /// When to ask again.
+        retry_after: Duration,
+    },
+    /// It proved nothing, and its call has lasted long enough.
+    #[error("{who} proved nothing, and no call of a stranger lasts longer than {} s; call again", most.as_secs())]
+    TooLong {
+        /// The caller.
+        who: String,
+        /// How long one may last.
+        most: Duration,
+    },
     /// No row of the table names it. Its path is cut: a stranger chose it.
     #[error("{0} is not offered here; install the same release of folkmoot on both sides")]
     UnknownRpc(String),
@@ -84,7 +100,8 @@ impl wire::Refusal for AccessError {
             | Self::TokenWithdrawn
             | Self::CertificateExpired => Code::Unauthenticated,
             Self::Denied { .. } | Self::WrongRole { .. } => Code::PermissionDenied,
-            Self::TooOften { .. } | Self::TooMany { .. } => Code::ResourceExhausted,
+            Self::TooOften { .. } | Self::TooMany { .. } | Self::GaveWay { .. } => Code::ResourceExhausted,
+            Self::TooLong { .. } => Code::DeadlineExceeded,
             Self::UnknownRpc(_) => Code::Unimplemented,
         }
     }
@@ -100,13 +117,17 @@ impl wire::Refusal for AccessError {
             Self::WrongRole { .. } => "WRONG_ROLE",
             Self::TooOften { .. } => "TOO_OFTEN",
             Self::TooMany { .. } => "TOO_MANY_CALLS",
+            Self::GaveWay { .. } => "GAVE_WAY",
+            Self::TooLong { .. } => "CALL_TOO_LONG",
             Self::UnknownRpc(_) => "UNKNOWN_RPC",
         }
     }
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::TooOften { retry_after, .. } | Self::TooMany { retry_after, .. } => Some(*retry_after),
+            Self::TooOften { retry_after, .. }
+            | Self::TooMany { retry_after, .. }
+            | Self::GaveWay { retry_after, .. } => Some(*retry_after),
             _ => None,
         }
     }

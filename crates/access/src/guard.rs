@@ -15,6 +15,7 @@ use identity::{AccessToken, Role, Subject};
 use params::Digest;
 use pki::Peer;
 use secagg::ClientId;
+use tokio::sync::oneshot;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::transport::server::TcpConnectInfo;
@@ -31,12 +32,15 @@ mod ending;
 mod progress;
 
 use ending::EndsWithItsCaller;
-use progress::{Counted, Progress};
+use progress::{Counted, Places, Progress};
 
 /// An RPC's path that no row names is a stranger's text.
 const PATH_BYTES_MAX: usize = 128;
 /// How soon whoever has too many calls in progress may ask again.
 const TOO_MANY_RETRY: Duration = Duration::from_secs(1);
+
+/// How long a call of who proved nothing may last.
+const STRANGERS_CALL: Duration = Duration::from_secs(300);
 
 /// How often the clock is asked whether what a call was begun with has expired.
 const LOOK: Duration = Duration::from_secs(60);
@@ -257,7 +261,7 @@ impl Shared {
         self.identify(peer, headers, caller)?;
         self.require(row, caller)?;
         self.count(row, caller)?;
-        let counted = Progress::begin(&self.progress, self.key(caller))
+        let counted = Progress::begin(&self.progress, self.key(caller), Places::of(row))
             .ok_or_else(|| AccessError::TooMany { who: caller.name.clone(), retry_after: TOO_MANY_RETRY })?;
         Ok((row, counted))
     }
@@ -381,10 +385,10 @@ impl Shared {
         self: Arc<Self>,
         caller: Caller,
         row: &'static Row,
-        counted: Counted,
+        mut counted: Counted,
         call: impl Future<Output = Result<Response<Body>, E>> + Send,
     ) -> Result<Response<Body>, E> {
-        let mut ended = Box::pin(self.clone().ended(caller.clone()));
+        let mut ended = Box::pin(self.clone().ended(caller.clone(), counted.word()));
         let mut call = Box::pin(call);
         let first = poll_fn(|cx| match ended.as_mut().poll(cx) {
             Poll::Ready(status) => Poll::Ready(Err(status)),
@@ -404,9 +408,17 @@ impl Shared {
         Ok(response.map(|body| Body::new(EndsWithItsCaller::new(body, ended, counted))))
     }
 
-    /// Ends when this caller is barred, or what it proved itself with has expired.
-    async fn ended(self: Arc<Self>, caller: Caller) -> Status {
+    /// Ends when this caller is barred, or what it proved itself with has expired; and where it proved nothing, with the
+    /// word to give way, or after some time.
+    async fn ended(self: Arc<Self>, caller: Caller, word: Option<oneshot::Receiver<()>>) -> Status {
+        let strange = word.is_some();
         tokio::select! {
+            () = told(word) => {
+                AccessError::GaveWay { who: caller.name.clone(), retry_after: TOO_MANY_RETRY }.to_status()
+            }
+            () = tokio::time::sleep(STRANGERS_CALL), if strange => {
+                AccessError::TooLong { who: caller.name.clone(), most: STRANGERS_CALL }.to_status()
+            }
             reason = self.denied.wait_for_caller(&caller) => {
                 AccessError::Denied { who: caller.name.clone(), reason }.to_status()
             }
@@ -427,6 +439,17 @@ impl Shared {
             }
             tokio::time::sleep(LOOK.min(Duration::from_millis(left_ms))).await;
         }
+    }
+}
+
+/// Ends with the word; never without one.
+async fn told(word: Option<oneshot::Receiver<()>>) {
+    let told = match word {
+        Some(word) => word.await.is_ok(),
+        None => false,
+    };
+    if !told {
+        std::future::pending().await
     }
 }
 

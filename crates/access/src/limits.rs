@@ -95,10 +95,7 @@ pub(crate) enum Key {
 
 impl Key {
     pub(crate) fn network(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V6(v6) => Self::Network(IpAddr::V6((v6.to_bits() >> 64 << 64).into())),
-            v4 => Self::Network(v4),
-        }
+        Self::Network(pki::networks(address).0)
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Row {
     pub rate: RateClass,
     /// Whether each call is recorded, and not its refusals only.
     pub recorded: bool,
+    /// Whether it goes on until its caller ends it.
+    pub endless: bool,
 }
 
 /// Only silos take part in rounds and witness the log: an administrator has no identity on the roster to do it with.
@@ -55,22 +57,26 @@ const EMERGENCY: Requirement = Requirement::AnyOf(&[Admin, Operator]);
 const ADMINISTRATION: Requirement = Requirement::AnyOf(&[Admin]);
 
 const fn row(path: &'static str, requirement: Requirement, rate: RateClass) -> Row {
-    Row { path, requirement, rate, recorded: false }
+    Row { path, requirement, rate, recorded: false, endless: false }
 }
 
 const fn recorded(path: &'static str, requirement: Requirement, rate: RateClass) -> Row {
-    Row { path, requirement, rate, recorded: true }
+    Row { path, requirement, rate, recorded: true, endless: false }
+}
+
+const fn endless(path: &'static str, requirement: Requirement, rate: RateClass) -> Row {
+    Row { path, requirement, rate, recorded: false, endless: true }
 }
 
 /// Every RPC that the coordinator serves. An RPC that is not here is served to nobody.
 pub const REQUIREMENTS: [Row; 39] = [
-    row("/folkmoot.v1.Federation/Session", SILOS, RateClass::Round),
+    endless("/folkmoot.v1.Federation/Session", SILOS, RateClass::Round),
     row("/folkmoot.v1.Federation/BeginUpload", SILOS, RateClass::Round),
     row("/folkmoot.v1.Federation/Upload", SILOS, RateClass::Round),
     row("/folkmoot.v1.Models/FetchModel", MEMBERS, RateClass::Round),
     row("/folkmoot.v1.Models/ListCheckpoints", MEMBERS, RateClass::Round),
     row("/folkmoot.v1.Operator/Status", PEOPLE, RateClass::Read),
-    row("/folkmoot.v1.Operator/Watch", PEOPLE, RateClass::Read),
+    endless("/folkmoot.v1.Operator/Watch", PEOPLE, RateClass::Read),
     recorded("/folkmoot.v1.Admin/RegisterToken", ADMINISTRATION, RateClass::Change),
     recorded("/folkmoot.v1.Admin/ListTokens", ADMINISTRATION, RateClass::Read),
     recorded("/folkmoot.v1.Admin/WithdrawToken", ADMINISTRATION, RateClass::Change),
@@ -104,9 +110,13 @@ pub const REQUIREMENTS: [Row; 39] = [
     recorded("/folkmoot.v1.Enrolment/Renew", Requirement::Certificate, RateClass::Admission),
     // Orchestrators probe without an identity, and the contract is public.
     row("/grpc.health.v1.Health/Check", Requirement::Anyone, RateClass::Probe),
-    row("/grpc.health.v1.Health/Watch", Requirement::Anyone, RateClass::Probe),
-    row("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Requirement::Anyone, RateClass::Probe),
-    row(
+    endless("/grpc.health.v1.Health/Watch", Requirement::Anyone, RateClass::Probe),
+    endless(
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        Requirement::Anyone,
+        RateClass::Probe,
+    ),
+    endless(
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
         Requirement::Anyone,
         RateClass::Probe,

@@ -30,7 +30,7 @@ use hello::Hello;
 use places::{Book, Place};
 use requests::Requests;
 
-pub use places::{Budget, Turned, Watcher};
+pub use places::{Budget, Turned, Watcher, networks};
 
 /// A handshake takes two round trips and a few signatures; who needs longer is stuck or hostile. Who shows no certificate
 /// has no longer for its first request either, from the same beginning.

@@ -32,7 +32,7 @@ pub use client::{ClientTls, Connector, PlainConnector, TlsIo};
 pub use contact::{ContactError, UnpinnedConnection};
 pub use doctor::{Finding, doctor};
 pub use explain::{explain, explain_call, is_barred};
-pub use incoming::{Budget, Connection, Incoming, Turned, Watcher};
+pub use incoming::{Budget, Connection, Incoming, Turned, Watcher, networks};
 pub use key::{KeyError, TransportKey};
 pub use leaf::{Leaf, LeafError, inspect, renew_at};
 pub use outgoing::{Outgoing, Resolver, Resolving};

@@ -9,11 +9,13 @@ use secagg::ClientId;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 use wire::v1;
 use wire::v1::federation_client::FederationClient;
 use wire::v1::federation_server::{Federation, FederationServer};
 
-use crate::harness::{NOW_S, Served, certificate, rates, reason, silo, with_token};
+use crate::harness::{NOW_S, Served, call, certificate, rates, reason, silo, with_token};
 
 /// Says one word in a session, then nothing for ever; reads uploads to their end.
 struct Endless {
@@ -174,4 +176,27 @@ async fn a_session_and_a_watch_end_when_the_certificate_or_the_token_expires_tha
     served.pass(1);
     assert_eq!(reason(session.message().await), "CERTIFICATE_EXPIRED");
     assert_eq!(reason(uploading.await.unwrap()), "CERTIFICATE_EXPIRED");
+}
+
+#[tokio::test]
+async fn endless_calls_of_strangers_shut_out_neither_probes_nor_who_wants_to_enrol() {
+    let served = Served::new(&rates(1000));
+    let stranger = served.connect(None).await;
+    let watch = async || {
+        let mut health = HealthClient::new(stranger.clone());
+        health.watch(HealthCheckRequest::default()).await.unwrap().into_inner()
+    };
+    let mut first = watch().await;
+    assert!(first.message().await.unwrap().is_some());
+    let mut others = Vec::new();
+    for _ in 0..130 {
+        others.push(watch().await);
+    }
+    let gave_way = first.message().await.unwrap_err();
+    assert!(gave_way.message().contains("gives way to others"), "{gave_way}");
+    assert_eq!(reason::<()>(Err(gave_way)), "GAVE_WAY");
+    assert!(others.last_mut().unwrap().message().await.unwrap().is_some(), "the newest stays");
+
+    call(&stranger, "/grpc.health.v1.Health/Check", None).await.unwrap();
+    call(&stranger, "/folkmoot.v1.Enrolment/DescribeAuthority", None).await.unwrap();
 }

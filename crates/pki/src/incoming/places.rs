@@ -444,7 +444,7 @@ enum Excess {
 }
 
 /// What counts as one host, and what as one network: hosts have as many addresses of the latter as they like.
-fn networks(address: IpAddr) -> (IpAddr, IpAddr) {
+pub fn networks(address: IpAddr) -> (IpAddr, IpAddr) {
     match address.to_canonical() {
         IpAddr::V4(v4) => (v4.into(), IpAddr::V4((v4.to_bits() >> 8 << 8).into())),
         IpAddr::V6(v6) => {
