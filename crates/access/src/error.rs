@@ -254,6 +254,16 @@ pub enum RegistryError {
         /// How many.
         most: usize,
     },
+    /// Somebody says too much of incidents.
+    #[error(
+        "{by} has added {most} bytes to incidents within an hour, the most that one person may; add more later"
+    )]
+    TooMuchNoted {
+        /// Who.
+        by: String,
+        /// How many bytes.
+        most: usize,
+    },
     /// Nobody barred it.
     #[error("{0} is not barred; `folkmoot access list` shows who is")]
     NotBarred(String),
@@ -287,7 +297,9 @@ impl wire::Refusal for RegistryError {
                 Code::FailedPrecondition
             }
             Self::Invalid(_) | Self::Issue(_) => Code::InvalidArgument,
-            Self::Full { .. } | Self::TooManyBars { .. } => Code::ResourceExhausted,
+            Self::Full { .. } | Self::TooManyBars { .. } | Self::TooMuchNoted { .. } => {
+                Code::ResourceExhausted
+            }
             Self::NotSaved => Code::Internal,
         }
     }
@@ -316,6 +328,7 @@ impl wire::Refusal for RegistryError {
             Self::Issue(_) => "NOT_ISSUED",
             Self::BarsAnAdmin(_) => "BARS_AN_ADMIN",
             Self::TooManyBars { .. } => "TOO_MANY_BARS",
+            Self::TooMuchNoted { .. } => "TOO_MUCH_NOTED",
             Self::NotBarred(_) => "NOT_BARRED",
             Self::LeftTheRoster(_) => "LEFT_THE_ROSTER",
             Self::NotSaved => "NOT_SAVED",

@@ -151,7 +151,7 @@ impl Remote {
     /// Connects, to administer.
     pub(crate) async fn admin(&self) -> Result<AdminClient<Link>, Failure> {
         let link = self.connect().await?;
-        Ok(AdminClient::new(link).max_decoding_message_size(wire::limits::MESSAGE_BYTES_MAX))
+        Ok(AdminClient::new(link).max_decoding_message_size(wire::limits::LISTING_BYTES_MAX))
     }
 }
 

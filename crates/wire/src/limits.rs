@@ -27,6 +27,10 @@ pub const NOISE_LINKS_MAX: usize = secagg::EXCESS_COHORT_MAX / 2;
 pub const MESSAGE_BYTES_MAX: usize =
     PLAN_BYTES_MAX + ROSTER_BYTES_MAX + ROSTERS_BETWEEN_BYTES_MAX + (32 << 10);
 
+/// A listing of what the coordinator's registry holds, for an operator's program: 4096 bars that were lifted, each with two
+/// reasons of a kilobyte, and as many that stand, or all incidents.
+pub const LISTING_BYTES_MAX: usize = 32 << 20;
+
 /// Rosters that a welcome shows beside its own.
 pub const ROSTERS_BETWEEN_MAX: usize = identity::ROSTERS_BETWEEN_MAX;
 

@@ -12,8 +12,6 @@ use super::state::State;
 /// The newest version of the file's format. A file has the first one that can hold what it holds, so that an older
 /// release reads it or names the version that it lacks.
 const VERSION: u32 = 2;
-/// Everything the registry may hold is far smaller.
-const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// What the file holds.
 #[derive(Serialize, Deserialize)]
@@ -85,12 +83,10 @@ impl RegistryFile {
                     .map_err(|source| RegistryFileError::Write { path: path.to_owned(), source })?;
                 state
             }
-            found => {
-                let read = |source| RegistryFileError::Read { path: path.to_owned(), source };
-                if found.map_err(read)?.len() > FILE_BYTES_MAX {
-                    return Err(RegistryFileError::Damaged { path: path.to_owned() });
-                }
-                let bytes = fs::read(path).map_err(read)?;
+            // However long it is: what was written is read. What it may hold is limited where that is taken.
+            _ => {
+                let bytes = fs::read(path)
+                    .map_err(|source| RegistryFileError::Read { path: path.to_owned(), source })?;
                 file.parse(&bytes)?
             }
         };
