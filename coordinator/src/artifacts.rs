@@ -157,7 +157,8 @@ pub(crate) fn read_record_by(read: ReadPublished<'_>, round: u64) -> anyhow::Res
     })
 }
 
-/// The published records after this round up to `newest`, oldest first; from the first where there is none.
+/// The published records after this round up to `newest`, oldest first, no more than `most`; from the first where there is
+/// none.
 ///
 /// # Errors
 /// A record that cannot be read, is not validly signed, or does not follow from the one before it.
@@ -165,10 +166,11 @@ pub(crate) fn read_chain(
     store: &dyn Store,
     after: Option<u64>,
     newest: u64,
+    most: usize,
 ) -> anyhow::Result<Vec<wire::CheckpointRecord>> {
     let mut chain = Chain::new(after.map_or(0, |after| after.saturating_add(1)), newest);
     let read = |name: &str, file: &str| store.read_published(name, file);
-    std::iter::from_fn(|| chain.next(&read).transpose()).collect()
+    std::iter::from_fn(|| chain.next(&read).transpose()).take(most).collect()
 }
 
 /// The published records, one after the other.

@@ -28,6 +28,7 @@ use crate::artifacts::{Files, Version};
 use crate::audit_log::AuditLog;
 use crate::events::{Event, Staging};
 use crate::model_card::CardWriter;
+use crate::outbox::CHAIN_AT_ONCE;
 use crate::service::RETRY_AFTER;
 use crate::sessions::Sessions;
 use performing::Queue;
@@ -255,8 +256,14 @@ impl Driver {
             Effect::SendChain { to, after } => {
                 match self.read_chain(after) {
                     Ok(records) => {
+                        let more = records.len() >= CHAIN_AT_ONCE;
                         for record in records {
                             self.send(to, ToClient::Published(record.signed));
+                        }
+                        // The rest is for the next session, which begins where this one's part ended.
+                        if more {
+                            self.sessions.close(to);
+                            self.feed(Input::Disconnected { client: to });
                         }
                     }
                     // The round that the others are in goes on; this silo comes back, and hears the same until it is
@@ -278,9 +285,9 @@ impl Driver {
     }
 
     fn send(&mut self, to: ClientId, message: ToClient) {
-        if !self.sessions.send(to, message.into()) {
-            tracing::warn!(client = %to, "does not read its messages; its session is closed");
-            self.feed(Input::Disconnected { client: to });
+        if let Some(client) = self.sessions.send(to, message.into()) {
+            tracing::warn!(%client, "does not read its messages; its session is closed");
+            self.feed(Input::Disconnected { client });
         }
     }
 

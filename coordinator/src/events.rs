@@ -8,7 +8,8 @@ use store::StageWriter;
 use tokio::sync::oneshot;
 
 use crate::artifacts::Files;
-use crate::sessions::{Outbox, SessionId};
+use crate::outbox::Outbox;
+use crate::sessions::SessionId;
 use crate::worker::OpeningError;
 
 /// Who waits for an operator's action: what holds the run back now, in words, or why nothing was done.

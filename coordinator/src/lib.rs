@@ -32,6 +32,7 @@ mod init;
 mod library;
 mod model_card;
 mod operations;
+mod outbox;
 mod service;
 mod sessions;
 mod streaming;

@@ -15,7 +15,7 @@ use store::StageWriter;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::block_in_place;
 use tokio_stream::StreamExt;
-use tokio_stream::wrappers::{ReceiverStream, WatchStream};
+use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status, Streaming};
 use wire::v1::federation_server::{Federation, FederationServer};
 use wire::v1::models_server::{Models, ModelsServer};
@@ -24,7 +24,8 @@ use wire::{Challenge, Hello, Refusal, ServiceError, UploadVerifier, limits, v1};
 
 use crate::events::{Event, Staging};
 use crate::library::Library;
-use crate::sessions::{OUTBOX_MESSAGES, Outbox, SessionId};
+use crate::outbox::Outbox;
+use crate::sessions::SessionId;
 use crate::streaming::BoxStream;
 use crate::talk::Talk;
 
@@ -191,22 +192,20 @@ impl Federation for Services {
     ) -> Result<Response<Self::SessionStream>, Status> {
         let caller = request.extensions().get::<Caller>().cloned();
         let mut inbound = request.into_inner();
-        let (outbox, outgoing) = mpsc::channel(OUTBOX_MESSAGES);
+        let (outbox, unread, over) = Outbox::open();
         let (failed, failure) = oneshot::channel();
         let services = self.clone();
         let mut nonce = [0u8; 32];
         UnwrapErr(rand::rngs::SysRng).fill_bytes(&mut nonce);
         tokio::spawn(async move {
             let challenge = Challenge::new(nonce, &services.key);
-            // Room for one message in a new channel is certain.
-            let _ = outbox.try_send(challenge.clone().into());
+            // Room for one message in a new one is certain.
+            outbox.push(challenge.clone().into());
             let ended = match services.greet(challenge, caller.as_ref(), &mut inbound).await {
                 Err(why) => Err(why),
                 Ok((client, version)) => {
                     let subject = Subject::Silo(client);
                     let session = SessionId(services.sessions.fetch_add(1, Ordering::Relaxed));
-                    let (alive, over) = oneshot::channel();
-                    let outbox = Outbox { messages: outbox, _alive: alive };
                     let attached = services.tell(Event::Attached { client, session, version, outbox }).await;
                     let ended = match attached {
                         Ok(()) => tokio::select! {
@@ -230,7 +229,7 @@ impl Federation for Services {
         });
         // What ended the session from this side is the stream's last item.
         let last = tokio_stream::once(failure).then(|failure| failure).filter_map(Result::ok).map(Err);
-        let messages = ReceiverStream::new(outgoing).map(Ok).chain(last);
+        let messages = unread.map(Ok).chain(last);
         Ok(Response::new(Box::pin(messages)))
     }
 

@@ -8,6 +8,7 @@ use store::{Store, StoreError};
 use super::{Driver, MODELS};
 use crate::artifacts::{self, Version};
 use crate::model_card;
+use crate::outbox::CHAIN_AT_ONCE;
 
 impl Driver {
     pub(super) fn load_head(&mut self) -> anyhow::Result<&Version> {
@@ -39,6 +40,6 @@ impl Driver {
     }
 
     pub(super) fn read_chain(&self, after: Option<u64>) -> anyhow::Result<Vec<wire::CheckpointRecord>> {
-        artifacts::read_chain(self.store.as_ref(), after, self.core.status().head_round)
+        artifacts::read_chain(self.store.as_ref(), after, self.core.status().head_round, CHAIN_AT_ONCE)
     }
 }

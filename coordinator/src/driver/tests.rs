@@ -9,11 +9,10 @@ use std::path::Path;
 use identity::{IdentityKey, Member, Plan, Roster};
 use protocol::{SessionVersion, ToClient, ToCoordinator};
 use store::{Fault, FaultyStore};
-use tokio::sync::mpsc::Receiver;
-use wire::v1::ServerEnvelope;
 
 use super::*;
-use crate::sessions::{Outbox, SessionId};
+use crate::outbox::{Outbox, Unread};
+use crate::sessions::SessionId;
 
 const SILOS: u32 = 3;
 const HOURS_10_MS: u64 = 36_000_000;
@@ -74,8 +73,8 @@ fn open_with(
     Driver::open(store, setup, folder, keys, inbox, outward).map(|(driver, _)| driver)
 }
 
-fn said(outbox: &mut Receiver<ServerEnvelope>) -> Vec<ToClient> {
-    std::iter::from_fn(|| outbox.try_recv().ok()).map(|said| ToClient::try_from(said).unwrap()).collect()
+fn said(unread: &mut Unread) -> Vec<ToClient> {
+    std::iter::from_fn(|| unread.taken()).map(|said| ToClient::try_from(said).unwrap()).collect()
 }
 
 fn journal(folder: &Path) -> Vec<Record> {
@@ -94,11 +93,10 @@ fn first_round(folder: &Path, operation: u64, fault: Fault) -> (Vec<ToClient>, O
     let mut alive = Vec::new();
     for id in 1..=SILOS {
         let (client, session) = (ClientId(id), SessionId(u64::from(id)));
-        let (messages, outbox) = mpsc::channel(64);
-        let (_alive, over) = oneshot::channel();
-        outboxes.push(outbox);
+        let (outbox, unread, over) = Outbox::open();
+        outboxes.push(unread);
         alive.push(over);
-        let (version, outbox) = (SessionVersion::NEWEST, Outbox { messages, _alive });
+        let version = SessionVersion::NEWEST;
         driver.take(Event::Attached { client, session, version, outbox }).unwrap();
         let message = Box::new(ToCoordinator::CheckIn { head: None, data: None });
         driver.take(Event::Said { client, session, message }).unwrap();

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use protocol::Decline;
 use store::{APPEND_BYTES_MAX, Head, StageWriter};
+use tokio_stream::StreamExt;
 
 use super::rollback::{Silo, run_to};
 use super::*;
@@ -103,9 +104,8 @@ async fn more_records_than_one_append_holds_are_written_in_their_order_and_nothi
     let (inbox, _events) = mpsc::channel(64);
     let store = Box::new(open_store(folder.path(), None).unwrap());
     let mut driver = open_with(folder.path(), store, setup(), inbox).unwrap();
-    let (messages, mut outbox) = mpsc::channel(256);
-    let (_alive, _over) = oneshot::channel();
-    driver.sessions.attach(ClientId(1), SessionId(1), Outbox { messages, _alive });
+    let (outbox, mut unread, _over) = Outbox::open();
+    driver.sessions.attach(ClientId(1), SessionId(1), outbox);
     let records = APPEND_BYTES_MAX / RECORD_BYTES + 2;
     let effects = (0..records).flat_map(|number| {
         let reason = format!("{number:04}{}", "x".repeat(RECORD_BYTES));
@@ -126,7 +126,7 @@ async fn more_records_than_one_append_holds_are_written_in_their_order_and_nothi
         .collect();
     let expected: Vec<String> = (0..records).map(|number| format!("{number:04}")).collect();
     assert_eq!(numbers, expected);
-    assert_eq!(said(&mut outbox).len(), records);
+    assert_eq!(said(&mut unread).len(), records);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,10 +135,9 @@ async fn a_silo_that_speaks_without_end_delays_no_reply_and_no_deadline() {
     let (inbox, events) = mpsc::channel(INBOX_EVENTS);
     let store = Box::new(open_store(folder.path(), None).unwrap());
     let driver = open_with(folder.path(), store, setup(), inbox.clone()).unwrap();
-    let (messages, _outbox) = mpsc::channel(1 << 16);
-    let (_alive, _over) = oneshot::channel();
+    let (outbox, mut unread, _over) = Outbox::open();
+    let reading = tokio::spawn(async move { while unread.next().await.is_some() {} });
     let (client, session, version) = (ClientId(1), SessionId(1), SessionVersion::Two);
-    let outbox = Outbox { messages, _alive };
     inbox.try_send(Event::Attached { client, session, version, outbox }).ok().unwrap();
     let driven = tokio::spawn(driver.drive(events));
     let flooding = inbox.clone();
@@ -158,5 +157,6 @@ async fn a_silo_that_speaks_without_end_delays_no_reply_and_no_deadline() {
         answer.await.unwrap().unwrap();
     }
     flood.abort();
+    reading.abort();
     driven.abort();
 }

@@ -13,7 +13,7 @@ use super::*;
 pub(super) struct Silo {
     id: ClientId,
     participant: Participant,
-    outbox: Receiver<ServerEnvelope>,
+    unread: Unread,
     masked: Option<MaskedUpdate>,
     /// Told at a check-in of another process of the silo, as soon as this one has uploaded.
     told_later: Option<Digest>,
@@ -54,13 +54,11 @@ impl Silo {
             tells_data: client != SILENT,
         };
         let participant = Participant::recover(profile, &[]).unwrap();
-        let (messages, outbox) = mpsc::channel(64);
-        let (alive, _alive) = oneshot::channel();
+        let (outbox, unread, _alive) = Outbox::open();
         // A silo of the first release may tell of other data in the middle of a run.
         let (session, version) = (session(client), SessionVersion::Two);
-        let outbox_of = Outbox { messages, _alive: alive };
-        driver.take(Event::Attached { client, session, version, outbox: outbox_of }).unwrap();
-        Self { id: client, participant, outbox, masked: None, told_later: None, now: Timestamp(0), _alive }
+        driver.take(Event::Attached { client, session, version, outbox }).unwrap();
+        Self { id: client, participant, unread, masked: None, told_later: None, now: Timestamp(0), _alive }
     }
 
     fn input(&mut self, driver: &mut Driver, input: ClientInput) {
@@ -135,7 +133,7 @@ pub(super) async fn run_to(
         }
         let mut heard = false;
         for silo in silos.iter_mut() {
-            while let Ok(said) = silo.outbox.try_recv() {
+            while let Some(said) = silo.unread.taken() {
                 heard = true;
                 silo.input(driver, ClientInput::Message(ToClient::try_from(said).unwrap()));
                 driver.perform()?;
