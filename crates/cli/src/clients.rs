@@ -19,10 +19,9 @@ use wire::v1::{
 };
 
 use crate::Failure;
-use crate::connect::{
-    AUTHORITY_FILE, Link, Remote, printable, read_authority, refused, roster_key, unusable,
-};
+use crate::connect::{AUTHORITY_FILE, Link, Remote, printable, read_authority, refused, roster_key};
 use crate::failure::with_causes;
+use crate::files::Unusable;
 
 mod extending;
 
@@ -278,14 +277,15 @@ pub(crate) fn open_authority(folder: &Path) -> Result<IdentityKey, Failure> {
     let secret = Vault::open_folder(folder, MasterSource::File(folder.join("master.key")))
         .and_then(|vault| vault::read_secret(&file, &vault, "authority.key"))
         .map_err(|why| Failure::usage(format!("--authority: {}", with_causes(&why))))?;
-    let text = std::str::from_utf8(&secret).map_err(|_| unusable(&file, &"holds no key"))?;
-    let key = IdentityKey::from_secret_hex(text).map_err(|why| unusable(&file, &why))?;
+    let text = std::str::from_utf8(&secret).map_err(|_| Unusable::new(&file, "holds no key"))?;
+    let key = IdentityKey::from_secret_hex(text).map_err(|why| Unusable::new(&file, why))?;
     let document = folder.join(AUTHORITY_FILE);
     if document.exists() && roster_key(&read_authority(&document)?)? != key.public() {
-        return Err(unusable(
+        return Err(Unusable::new(
             &file,
-            &"is not the key of the authority.json beside it; restore both from one backup",
-        ));
+            "is not the key of the authority.json beside it; restore both from one backup",
+        )
+        .into());
     }
     Ok(key)
 }

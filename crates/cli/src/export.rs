@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let names = published.names().map_err(refused)?;
     let made = NewFolder::beside(&args.out)?;
     // A run without a version yet is a folder as well.
-    fs::create_dir(made.path().join(CHECKPOINTS_FOLDER)).map_err(|why| cannot_write(&args.out, &why))?;
+    fs::create_dir(made.path().join(CHECKPOINTS_FOLDER)).map_err(|why| cannot_write(&args.out, why))?;
     for name in &names {
         let folder = Path::new(CHECKPOINTS_FOLDER).join(name);
         for file in published.files(name).map_err(refused)? {

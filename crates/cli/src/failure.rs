@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+use crate::connect::ConnectError;
+use crate::files::{Unusable, WriteError};
+
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -54,6 +57,42 @@ impl Failure {
             Self::Usage(_) => 2,
             Self::Verification(_) => 3,
             Self::Unreachable(_) => 4,
+        }
+    }
+}
+
+impl From<Unusable> for Failure {
+    fn from(why: Unusable) -> Self {
+        Self::usage(why)
+    }
+}
+
+impl From<WriteError> for Failure {
+    fn from(why: WriteError) -> Self {
+        match why {
+            WriteError::Taken { .. } => Self::usage(why),
+            WriteError::Io { .. } => Self::failed(why),
+        }
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(why: ConnectError) -> Self {
+        match why {
+            ConnectError::Unusable(_)
+            | ConnectError::WhichCoordinator
+            | ConnectError::WhichFederation
+            | ConnectError::Authority(_)
+            | ConnectError::Proxy(_)
+            | ConnectError::Tls(_)
+            | ConnectError::Token
+            | ConnectError::ShowsNobody { .. }
+            | ConnectError::ThisMachineAlone { .. }
+            | ConnectError::AnotherMachine { .. }
+            | ConnectError::NoScheme { .. }
+            | ConnectError::NoAddress { .. } => Self::usage(why),
+            ConnectError::Header(_) | ConnectError::Clock | ConnectError::Refused(_) => Self::failed(why),
+            ConnectError::Unreachable { .. } | ConnectError::Lost(_) => Self::Unreachable(why.to_string()),
         }
     }
 }

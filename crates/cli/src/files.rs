@@ -5,7 +5,39 @@ use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::Failure;
+/// A file or folder that was named, and why it is of no use.
+#[derive(Debug, thiserror::Error)]
+#[error("`{}`: {why}", file.display())]
+pub(crate) struct Unusable {
+    file: PathBuf,
+    #[source]
+    why: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl Unusable {
+    pub(crate) fn new(file: &Path, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self { file: file.to_owned(), why: why.into() }
+    }
+}
+
+/// Why a new file or folder is not there.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WriteError {
+    /// Something is.
+    #[error("`{}` exists and is not overwritten: choose another name", place.display())]
+    Taken { place: PathBuf },
+    /// The system refuses.
+    #[error("`{}` cannot be written: {why}", place.display())]
+    Io {
+        place: PathBuf,
+        #[source]
+        why: io::Error,
+    },
+}
+
+pub(crate) fn read_text(file: &Path) -> Result<String, Unusable> {
+    fs::read_to_string(file).map_err(|why| Unusable::new(file, format!("cannot be read: {why}")))
+}
 
 /// Writes a file that is not there yet. One that cannot be written whole is taken away again: it would stand in the way of
 /// the next call.
@@ -30,14 +62,13 @@ impl NewFolder {
     ///
     /// # Errors
     /// A place that is taken, or cannot be written.
-    pub(crate) fn beside(place: &Path) -> Result<Self, Failure> {
+    pub(crate) fn beside(place: &Path) -> Result<Self, WriteError> {
         if place.exists() {
-            let text = format!("`{}` exists and is not overwritten: choose another name", place.display());
-            return Err(Failure::usage(text));
+            return Err(WriteError::Taken { place: place.to_owned() });
         }
         let parent = place.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let made = tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir_in(parent);
-        Ok(Self { made: made.map_err(|why| cannot_write(place, &why))?, place: place.to_owned() })
+        Ok(Self { made: made.map_err(|why| cannot_write(place, why))?, place: place.to_owned() })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -45,20 +76,20 @@ impl NewFolder {
     }
 
     /// Adds a file, and the folders above it.
-    pub(crate) fn add(&self, name: impl AsRef<Path>, bytes: &[u8], mode: u32) -> Result<(), Failure> {
+    pub(crate) fn add(&self, name: impl AsRef<Path>, bytes: &[u8], mode: u32) -> Result<(), WriteError> {
         let file = self.path().join(name);
         let written = file.parent().map_or(Ok(()), fs::create_dir_all);
-        written.and_then(|()| write_new(&file, bytes, mode)).map_err(|why| cannot_write(&self.place, &why))
+        written.and_then(|()| write_new(&file, bytes, mode)).map_err(|why| cannot_write(&self.place, why))
     }
 
     /// In one step, so that a reader sees none or all of it.
-    pub(crate) fn put(self) -> Result<(), Failure> {
-        fs::rename(self.path(), &self.place).map_err(|why| cannot_write(&self.place, &why))
+    pub(crate) fn put(self) -> Result<(), WriteError> {
+        fs::rename(self.path(), &self.place).map_err(|why| cannot_write(&self.place, why))
     }
 }
 
-pub(crate) fn cannot_write(path: &Path, why: &io::Error) -> Failure {
-    Failure::failed(format!("`{}` cannot be written: {why}", path.display()))
+pub(crate) fn cannot_write(place: &Path, why: io::Error) -> WriteError {
+    WriteError::Io { place: place.to_owned(), why }
 }
 
 #[cfg(test)]
@@ -81,8 +112,8 @@ mod tests {
         assert_eq!(fs::read(place.join("a/b")).unwrap(), b"ab");
         assert_eq!(fs::metadata(place.join("key")).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::metadata(&place).unwrap().permissions().mode() & 0o777, 0o755);
-        assert!(matches!(NewFolder::beside(&place), Err(Failure::Usage(_))));
-        assert!(matches!(NewFolder::beside(&here.path().join("no/where")), Err(Failure::Failed(_))));
+        assert!(matches!(NewFolder::beside(&place), Err(WriteError::Taken { .. })));
+        assert!(matches!(NewFolder::beside(&here.path().join("no/where")), Err(WriteError::Io { .. })));
     }
 
     #[test]

@@ -17,8 +17,9 @@ use serde::Serialize;
 use vault::{KEYRING_FILE, MasterSource, Vault};
 
 use crate::Failure;
-use crate::connect::{printable, unusable};
+use crate::connect::printable;
 use crate::failure::with_causes;
+use crate::files::Unusable;
 use crate::verify::verify_folder;
 
 #[derive(Subcommand, Debug)]
@@ -120,7 +121,7 @@ fn verify(
         );
         return Ok(());
     };
-    let bytes = fs::read(anchor).map_err(|why| unusable(anchor, &why))?;
+    let bytes = fs::read(anchor).map_err(|why| Unusable::new(anchor, why))?;
     let behind = check_anchor(&bytes, &chain, entries.as_deref())
         .map_err(|why| Failure::verification(format!("`{}`: {}", anchor.display(), with_causes(&why))))?;
     println!(
@@ -132,11 +133,11 @@ fn verify(
 }
 
 /// The ledger that a path names.
-fn find(path: &Path) -> Result<PathBuf, Failure> {
+fn find(path: &Path) -> Result<PathBuf, Unusable> {
     if !path.is_dir() {
         return Ok(path.to_owned());
     }
-    let files = fs::read_dir(path).map_err(|why| unusable(path, &why))?;
+    let files = fs::read_dir(path).map_err(|why| Unusable::new(path, why))?;
     // Where something was declared and nothing uploaded, there is no ledger yet.
     let ledger_of = |file: PathBuf| {
         let name = file.file_name()?.to_str()?;
@@ -148,9 +149,9 @@ fn find(path: &Path) -> Result<PathBuf, Failure> {
     match (ledgers.pop(), ledgers.is_empty()) {
         (Some(only), true) => Ok(only),
         (None, _) => {
-            Err(unusable(path, &"holds no ledger; name the file, or `ledger` in a silo's state_dir"))
+            Err(Unusable::new(path, "holds no ledger; name the file, or `ledger` in a silo's state_dir"))
         }
-        (Some(_), false) => Err(unusable(path, &"holds several ledgers: name one of the files")),
+        (Some(_), false) => Err(Unusable::new(path, "holds several ledgers: name one of the files")),
     }
 }
 
@@ -162,7 +163,7 @@ fn read_or_empty(path: &Path) -> Result<Chain, Failure> {
         (Err(why), Some(dataset)) if none(&why) => {
             let declared =
                 DeclaredFile::read(path, dataset).map_err(|why| Failure::verification(with_causes(&why)))?;
-            let declared = declared.ok_or_else(|| unusable(path, &why))?;
+            let declared = declared.ok_or_else(|| Unusable::new(path, why))?;
             Ok(Chain::empty(dataset, declared.sealed))
         }
         _ => Ok(read(path)?.1),
@@ -171,9 +172,9 @@ fn read_or_empty(path: &Path) -> Result<Chain, Failure> {
 
 /// The ledger as it lies there; no daemon debits while the file that is given with it is open.
 fn read(path: &Path) -> Result<(fs::File, Chain), Failure> {
-    let mut file = open_shared(path).map_err(|why| unusable(path, &why))?;
+    let mut file = open_shared(path).map_err(|why| Unusable::new(path, why))?;
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(|why| unusable(path, &why))?;
+    file.read_to_end(&mut bytes).map_err(|why| Unusable::new(path, why))?;
     let chain = Chain::read(&bytes)
         .map_err(|why| Failure::verification(format!("`{}`: {}", path.display(), with_causes(&why))))?;
     Ok((file, chain))
@@ -251,7 +252,7 @@ fn commitments_of_run(salt: &Salt, declared: &BTreeSet<Declared>, run: &Digest) 
 /// The keyring lies in the state folder or beside the configuration, above the ledger.
 fn open_vault(file: &Path, master: &MasterSource) -> Result<Vault, Failure> {
     let folder = file.ancestors().skip(1).find(|folder| folder.join(KEYRING_FILE).exists());
-    let folder = folder.ok_or_else(|| unusable(file, &"no keyring lies in any folder above it"))?;
+    let folder = folder.ok_or_else(|| Unusable::new(file, "no keyring lies in any folder above it"))?;
     Vault::open_folder(folder, master.clone()).map_err(|why| Failure::usage(with_causes(&why)))
 }
 

@@ -18,7 +18,7 @@ use wire::{ChunkVerifier, ModelHeader, limits};
 
 use crate::connect::{Bearer, Link, Remote, refused};
 use crate::failure::with_causes;
-use crate::files::{NewFolder, cannot_write};
+use crate::files::{NewFolder, WriteError, cannot_write};
 use crate::run::{self, RoundArgs};
 use crate::{Failure, export, model_card};
 
@@ -96,7 +96,7 @@ pub(crate) async fn run(model: Model) -> Result<(), Failure> {
     })?;
     let bytes = models.fetch(&manifest).await?;
     if let Some(out) = &args.out {
-        write_whole(out, &bytes).map_err(|why| cannot_write(out, &why))?;
+        write_whole(out, &bytes).map_err(|why| cannot_write(out, why))?;
         let (out, sha256) = (out.display(), manifest.model.sha256);
         println!("{out}: round {}, {} bytes, sha256 {sha256}", manifest.round, bytes.len());
     }
@@ -218,7 +218,7 @@ impl Models {
                 Ok(part) => files.push((name, part?.whole()?)),
                 // A coordinator without a model key has no signatures.
                 Err(why) if why.code() == Code::NotFound => {}
-                Err(why) => return Err(refused(&why)),
+                Err(why) => return Err(refused(&why).into()),
             }
         }
         Ok(files)
@@ -293,7 +293,7 @@ impl Assembly {
 }
 
 /// Makes a folder of files in one step, so that a reader sees none or all of it.
-pub(crate) fn write_folder(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<(), Failure> {
+pub(crate) fn write_folder(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<(), WriteError> {
     let made = NewFolder::beside(folder)?;
     files.iter().try_for_each(|(name, bytes)| made.add(name, bytes, 0o644))?;
     made.put()
@@ -367,7 +367,10 @@ mod tests {
         write_folder(&out, &files).unwrap();
         assert_eq!(std::fs::read(out.join("model.sig")).unwrap(), b"sig");
         let again = write_folder(&out, &files).unwrap_err();
-        assert!(matches!(&again, Failure::Usage(text) if text.contains("not overwritten")), "{again}");
+        assert!(
+            matches!(&again, WriteError::Taken { .. }) && again.to_string().contains("not overwritten"),
+            "{again}"
+        );
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

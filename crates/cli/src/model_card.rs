@@ -10,8 +10,8 @@ use vault::{MasterSource, Vault};
 use zeroize::Zeroizing;
 
 use crate::Failure;
-use crate::connect::{read_text, unusable};
 use crate::failure::with_causes;
+use crate::files::{Unusable, read_text};
 use crate::verify::{read, verify_version};
 
 const EVALUATION_BYTES_MAX: u64 = 1 << 16;
@@ -52,12 +52,16 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         let learned = card.training_data.silos.iter().map(|silo| silo.id).collect();
         card.check(&manifest, &learned, None).map(|()| card)
     });
-    let mut card = own.map_err(|why| unusable(&args.folder.join(CARD_FILE), &why))?;
+    let mut card = own.map_err(|why| Unusable::new(&args.folder.join(CARD_FILE), why))?;
     for file in &args.evaluations {
         let bytes = read(file, EVALUATION_BYTES_MAX).map_err(Failure::usage)?;
-        let evaluation = Evaluation::from_json(&bytes).map_err(|why| unusable(file, &why))?;
+        let evaluation = Evaluation::from_json(&bytes).map_err(|why| Unusable::new(file, why))?;
         if !card.take_up(&evaluation) {
-            return Err(unusable(file, &format!("measures another model than {}'s", args.folder.display())));
+            return Err(Unusable::new(
+                file,
+                format!("measures another model than {}'s", args.folder.display()),
+            )
+            .into());
         }
     }
     let mut files = others(&args.folder)?;
@@ -97,7 +101,7 @@ fn others(folder: &Path) -> Result<Vec<(String, Vec<u8>)>, Failure> {
     let made = [CARD_FILE, README_FILE, BUNDLE_FILE, EVIDENCE_FILE];
     let listed = crate::bundle::read_folder(folder, &made)?;
     let files = listed.into_iter().map(|(name, _)| {
-        let bytes = fs::read(folder.join(&name)).map_err(|why| unusable(&folder.join(&name), &why))?;
+        let bytes = fs::read(folder.join(&name)).map_err(|why| Unusable::new(&folder.join(&name), why))?;
         Ok((name, bytes))
     });
     files.collect()
@@ -147,9 +151,9 @@ fn model_key(file: &Path, master: Option<&MasterSource>) -> Result<ModelKey, Fai
             let opened = Vault::open_folder(folder, master.clone())
                 .and_then(|vault| vault::read_secret(file, &vault, &name))
                 .map_err(|why| Failure::usage(format!("--model-key: {}", with_causes(&why))))?;
-            let text = std::str::from_utf8(&opened).map_err(|_| unusable(file, &"holds no key"))?;
+            let text = std::str::from_utf8(&opened).map_err(|_| Unusable::new(file, "holds no key"))?;
             Zeroizing::new(text.to_owned())
         }
     };
-    ModelKey::from_pem(&pem).map_err(|why| unusable(file, &why))
+    Ok(ModelKey::from_pem(&pem).map_err(|why| Unusable::new(file, why))?)
 }

@@ -10,7 +10,8 @@ use secagg::ClientId;
 use wire::v1::ListClientsRequest;
 
 use crate::Failure;
-use crate::connect::{Remote, printable, read_text, refused, roster_key};
+use crate::connect::{Remote, printable, refused, roster_key};
+use crate::files::read_text;
 use crate::{files, keys};
 
 #[derive(Subcommand, Debug)]

@@ -23,6 +23,7 @@ use params::Digest;
 use crate::Failure;
 use crate::connect::printable;
 use crate::failure::with_causes;
+use crate::files::{Unusable, read_text};
 
 /// Largest manifest that is read: the limit that manifests have on the network.
 const MANIFEST_BYTES_MAX: u64 = wire::limits::MANIFEST_BYTES_MAX as u64;
@@ -235,8 +236,7 @@ fn further(
 }
 
 pub(crate) fn read_model_key(file: &Path) -> Result<ModelPublicKey, Failure> {
-    ModelPublicKey::from_pem(&crate::connect::read_text(file)?)
-        .map_err(|why| crate::connect::unusable(file, &why))
+    Ok(ModelPublicKey::from_pem(&read_text(file)?).map_err(|why| Unusable::new(file, why))?)
 }
 
 pub(crate) fn checkpoints_in(folder: &Path) -> PathBuf {

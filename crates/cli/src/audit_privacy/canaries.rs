@@ -12,7 +12,7 @@ use rand::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
-use crate::connect::unusable;
+use crate::files::Unusable;
 
 /// A silo's canaries for a run: who holds this file can tell which are in the training.
 #[derive(Debug, Serialize, Deserialize)]
@@ -98,13 +98,14 @@ impl Canaries {
 
     /// Reads the file that [`Canaries::write`] wrote.
     pub(super) fn read(file: &Path, plan: &Plan) -> Result<Self, Failure> {
-        let text = fs::read_to_string(file).map_err(|why| unusable(file, &why))?;
-        let read: Self = serde_json::from_str(&text).map_err(|why| unusable(file, &why))?;
+        let text = fs::read_to_string(file).map_err(|why| Unusable::new(file, why))?;
+        let read: Self = serde_json::from_str(&text).map_err(|why| Unusable::new(file, why))?;
         if read.plan != plan.digest() {
-            return Err(unusable(
+            return Err(Unusable::new(
                 file,
-                &"these canaries were made for another plan; name the run's own, as it was signed, both times",
-            ));
+                "these canaries were made for another plan; name the run's own, as it was signed, both times",
+            )
+            .into());
         }
         Ok(read)
     }
@@ -117,6 +118,6 @@ impl Canaries {
         let mut options = fs::OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);
         let written = options.open(file).and_then(|mut file| file.write_all(text.as_bytes()));
-        written.map_err(|why| unusable(file, &why))
+        Ok(written.map_err(|why| Unusable::new(file, why))?)
     }
 }

@@ -19,8 +19,8 @@ use rand::rand_core::{Rng, UnwrapErr};
 use rehearsal::Noise;
 
 use crate::Failure;
-use crate::connect::unusable;
 use crate::demo::{Mode, demo_plan};
+use crate::files::Unusable;
 use crate::verify::{checkpoints_in, read, state_of, verify_folder};
 use canaries::Canaries;
 use report::{Claim, Membership, Report};
@@ -143,7 +143,7 @@ pub(crate) fn run(audit: &AuditPrivacy) -> Result<(), Failure> {
             let (plan, training, held_out) = match plan.as_ref().zip(data.as_ref()) {
                 Some((file, data)) => {
                     let plan = read_plan(file)?;
-                    let training = fs::read_to_string(data).map_err(|why| unusable(data, &why))?;
+                    let training = fs::read_to_string(data).map_err(|why| Unusable::new(data, why))?;
                     let held_out = held_out.as_deref().map(|file| load(&plan, file)).transpose()?;
                     (plan, training, held_out)
                 }
@@ -178,7 +178,7 @@ fn insert(plan: &Plan, table: &Path, secret: &Path, count: usize) -> Result<(), 
     let written = options.write(true).create_new(true).open(table);
     written
         .and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes()))
-        .map_err(|why| unusable(table, &why))?;
+        .map_err(|why| Unusable::new(table, why))?;
     let folder = table.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     println!(
         "wrote {} and {}\nStart the silo's daemon after this, with the folder {} as its data: one that is given a single file \

@@ -11,7 +11,8 @@ use wire::v1::{Clients as Listed, SubmitRosterRequest};
 
 use super::{listed, open_authority, signed_in_force};
 use crate::Failure;
-use crate::connect::{Link, printable, refused, unusable};
+use crate::connect::{Link, printable, refused};
+use crate::files::Unusable;
 
 /// Held while what is remembered changes.
 const LOCK_FILE: &str = "last-roster.lock";
@@ -172,8 +173,8 @@ impl Authority {
 
     fn lock(&self) -> Result<File, Failure> {
         let path = self.folder.join(LOCK_FILE);
-        let file = File::create(&path).map_err(|why| unusable(&path, &why))?;
-        file.lock().map_err(|why| unusable(&path, &why))?;
+        let file = File::create(&path).map_err(|why| Unusable::new(&path, why))?;
+        file.lock().map_err(|why| Unusable::new(&path, why))?;
         Ok(file)
     }
 
@@ -185,14 +186,14 @@ impl Authority {
     }
 }
 
-fn remembered(folder: &Path, key: &IdentityKey) -> Result<Option<LastSigned>, Failure> {
+fn remembered(folder: &Path, key: &IdentityKey) -> Result<Option<LastSigned>, Unusable> {
     let file = folder.join(LAST_ROSTER_FILE);
     match std::fs::read_to_string(&file) {
         Ok(text) => {
-            LastSigned::from_json(&text, &key.public()).map(Some).map_err(|why| unusable(&file, &why))
+            LastSigned::from_json(&text, &key.public()).map(Some).map_err(|why| Unusable::new(&file, why))
         }
         Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(why) => Err(unusable(&file, &why)),
+        Err(why) => Err(Unusable::new(&file, why)),
     }
 }
 
@@ -275,8 +276,8 @@ async fn submit(admin: &mut AdminClient<Link>, next: &AuthorisedRoster) -> Resul
             println!("{}", printable(&done.into_inner().text));
             Ok(Submitted::Taken)
         }
-        Err(why) if was_refused(&why) => Ok(Submitted::Refused(refused(&why))),
-        Err(why) => Err(refused(&why)),
+        Err(why) if was_refused(&why) => Ok(Submitted::Refused(refused(&why).into())),
+        Err(why) => Err(refused(&why).into()),
     }
 }
 
