@@ -1,15 +1,35 @@
 //! A published folder as its signature sees it: every regular file by path and digest.
 
 use std::fs;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use params::Digest;
 use wire::limits::MODEL_BYTES_MAX;
 
-use crate::Failure;
-
 /// More than any checkpoint has; a folder with more is not the one that was meant.
 const FILES_MAX: usize = 10_000;
+
+/// Why a folder is none that a signature could be of.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FolderError {
+    #[error("`{}`: is no folder; name that of a checkpoint", dir.display())]
+    NoFolder { dir: PathBuf },
+    #[error("`{}`: cannot be read: {why}", path.display())]
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        why: io::Error,
+    },
+    /// What no signature can cover.
+    #[error(
+        "`{}`: {why}, which a model's signature does not cover; remove it, or copy the folder again",
+        path.display()
+    )]
+    Unsignable { path: PathBuf, why: String },
+    #[error("`{}`: has more than {FILES_MAX} files", folder.display())]
+    TooMany { folder: PathBuf },
+}
 
 /// Every regular file below `dir` by its path with `/`, in the order of code points, but for the paths in
 /// `ignore` with all below them.
@@ -17,12 +37,11 @@ const FILES_MAX: usize = 10_000;
 /// To verify, ignore nothing here: what a bundle leaves out is for the signed list in it to say.
 ///
 /// # Errors
-/// [`Failure::Verification`] for what no signature can cover: a symbolic link, a socket or the like, a name that
-/// is not UTF-8. [`Failure::Failed`] where a file cannot be read.
-pub(crate) fn read_folder(dir: &Path, ignore: &[&str]) -> Result<Vec<(String, Digest)>, Failure> {
+/// [`FolderError::Unsignable`] for a symbolic link, a socket or the like, a name that is not UTF-8, and the others.
+pub(crate) fn read_folder(dir: &Path, ignore: &[&str]) -> Result<Vec<(String, Digest)>, FolderError> {
     // A link is followed where the user names it, never below.
     if !dir.is_dir() {
-        return Err(Failure::failed(format!("`{}`: is no folder; name that of a checkpoint", dir.display())));
+        return Err(FolderError::NoFolder { dir: dir.to_owned() });
     }
     let mut files = Vec::new();
     collect(dir, "", ignore, &mut files)?;
@@ -35,9 +54,9 @@ fn collect(
     prefix: &str,
     ignore: &[&str],
     files: &mut Vec<(String, Digest)>,
-) -> Result<(), Failure> {
-    for entry in fs::read_dir(folder).map_err(|why| unreadable(folder, &why))? {
-        let entry = entry.map_err(|why| unreadable(folder, &why))?;
+) -> Result<(), FolderError> {
+    for entry in fs::read_dir(folder).map_err(|why| unreadable(folder, why))? {
+        let entry = entry.map_err(|why| unreadable(folder, why))?;
         let path = entry.path();
         let name = entry.file_name();
         let Some(name) = name.to_str() else {
@@ -48,19 +67,18 @@ fn collect(
             continue;
         }
         // The entry's own type: a link is not followed.
-        let kind = entry.file_type().map_err(|why| unreadable(&path, &why))?;
+        let kind = entry.file_type().map_err(|why| unreadable(&path, why))?;
         if kind.is_dir() {
             collect(&path, &format!("{name}/"), ignore, files)?;
         } else if kind.is_file() {
-            let length = entry.metadata().map_err(|why| unreadable(&path, &why))?.len();
+            let length = entry.metadata().map_err(|why| unreadable(&path, why))?.len();
             if length > MODEL_BYTES_MAX {
                 return Err(unsignable(&path, &format!("has {length} bytes, more than {MODEL_BYTES_MAX}")));
             }
-            let bytes = fs::read(&path).map_err(|why| unreadable(&path, &why))?;
+            let bytes = fs::read(&path).map_err(|why| unreadable(&path, why))?;
             files.push((name, Digest::sha256(&bytes)));
             if files.len() > FILES_MAX {
-                let why = format!("`{}`: has more than {FILES_MAX} files", folder.display());
-                return Err(Failure::verification(why));
+                return Err(FolderError::TooMany { folder: folder.to_owned() });
             }
         } else {
             let what = if kind.is_symlink() { "a symbolic link" } else { "no regular file" };
@@ -70,15 +88,12 @@ fn collect(
     Ok(())
 }
 
-fn unsignable(path: &Path, why: &str) -> Failure {
-    Failure::verification(format!(
-        "`{}`: {why}, which a model's signature does not cover; remove it, or copy the folder again",
-        path.display()
-    ))
+fn unsignable(path: &Path, why: &str) -> FolderError {
+    FolderError::Unsignable { path: path.to_owned(), why: why.to_owned() }
 }
 
-fn unreadable(path: &Path, why: &std::io::Error) -> Failure {
-    Failure::failed(format!("`{}`: cannot be read: {why}", path.display()))
+fn unreadable(path: &Path, why: io::Error) -> FolderError {
+    FolderError::Unreadable { path: path.to_owned(), why }
 }
 
 #[cfg(test)]
@@ -89,6 +104,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::*;
+    use crate::Failure;
 
     /// A folder with an empty file at each path.
     fn folder(paths: &[&str]) -> tempfile::TempDir {
@@ -106,7 +122,7 @@ mod tests {
     }
 
     fn refused(folder: &Path) -> String {
-        match read_folder(folder, &[]) {
+        match read_folder(folder, &[]).map_err(Failure::from) {
             Err(Failure::Verification(why)) => why,
             other => panic!("{other:?}"),
         }

@@ -2,8 +2,10 @@
 
 use std::process::ExitCode;
 
+use crate::bundle::FolderError;
 use crate::connect::ConnectError;
 use crate::files::{Unusable, WriteError};
+use crate::verify::{Unverified, VerifyError};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +95,30 @@ impl From<ConnectError> for Failure {
             | ConnectError::NoAddress { .. } => Self::usage(why),
             ConnectError::Header(_) | ConnectError::Clock | ConnectError::Refused(_) => Self::failed(why),
             ConnectError::Unreachable { .. } | ConnectError::Lost(_) => Self::Unreachable(why.to_string()),
+        }
+    }
+}
+
+impl From<FolderError> for Failure {
+    fn from(why: FolderError) -> Self {
+        match why {
+            FolderError::NoFolder { .. } | FolderError::Unreadable { .. } => Self::failed(why),
+            FolderError::Unsignable { .. } | FolderError::TooMany { .. } => Self::verification(why),
+        }
+    }
+}
+
+impl From<VerifyError> for Failure {
+    fn from(why: VerifyError) -> Self {
+        Self::verification(why)
+    }
+}
+
+impl From<Unverified> for Failure {
+    fn from(why: Unverified) -> Self {
+        match why {
+            Unverified::Key(_) | Unverified::Against(_) => Self::usage(why),
+            Unverified::Chain(why) => why.into(),
         }
     }
 }

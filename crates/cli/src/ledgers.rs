@@ -487,7 +487,7 @@ impl Shown {
 
 /// The coordinator's own account is its chain: each record says what its run had spent.
 fn coordinators(folder: &Path, json: bool) -> Result<(), Failure> {
-    let verified = verify_folder(folder, None).map_err(Failure::verification)?;
+    let verified = verify_folder(folder, None)?;
     let spent = &verified.privacy;
     if json {
         println!("{}", serde_json::to_string(spent).map_err(Failure::failed)?);

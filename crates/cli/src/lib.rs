@@ -173,7 +173,7 @@ fn perform(what: What) -> Result<ExitCode, Failure> {
         What::Status(args) => on_runtime(status::status(args)),
         What::Watch(args) => on_runtime(status::watch(args)),
         What::Model(model) => on_runtime(model::run(model)),
-        What::Verify(args) => verify::run(&args),
+        What::Verify(args) => verify::run(&args).map_err(Failure::from),
         What::Evaluate(args) => evaluate::run(&args),
         What::Ledger(ledgers) => ledgers::run(&ledgers),
         What::Account(args) => account::account(&args),

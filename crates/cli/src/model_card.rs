@@ -45,7 +45,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let (record, manifest) = verify_version(&args.folder).map_err(Failure::verification)?;
+    let (record, manifest) = verify_version(&args.folder)?;
     let text = read(&args.folder.join(CARD_FILE), card::CARD_BYTES_MAX as u64).map_err(Failure::usage)?;
     let own = Card::from_yaml(&String::from_utf8_lossy(&text)).and_then(|card| {
         // One version does not tell whom those before it learned from.

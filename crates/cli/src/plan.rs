@@ -3,7 +3,6 @@
 mod forecast;
 mod suggestions;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -11,6 +10,7 @@ use identity::{AuthoredPlan, Policy, SignedPlan};
 use rand::rand_core::{Rng, UnwrapErr};
 
 use crate::Failure;
+use crate::files::{Unusable, read_text};
 use crate::keys;
 use forecast::Forecast;
 
@@ -103,7 +103,8 @@ fn check(file: &Path, policy: Option<&Path>) -> Result<(), Failure> {
         }
     }
     let Some(file) = policy else { return Ok(()) };
-    let policy = Policy::from_toml(&policy_table(&read(file)?)).map_err(|why| named(file, why))?;
+    let policy =
+        Policy::from_toml(&policy_table(&read_text(file)?)).map_err(|why| Unusable::new(file, why))?;
     let checked = match &plan {
         Found::Written(plan) => policy.check_unsigned(plan),
         Found::Signed(plan) => policy.check(plan),
@@ -117,7 +118,7 @@ fn check(file: &Path, policy: Option<&Path>) -> Result<(), Failure> {
 }
 
 fn sign(file: &Path, key: &Path, out: &Path) -> Result<(), Failure> {
-    let plan = identity::Plan::from_toml(&read(file)?).map_err(|why| named(file, why))?;
+    let plan = identity::Plan::from_toml(&read_text(file)?).map_err(|why| Unusable::new(file, why))?;
     let author = keys::read(key)?;
     let signed = newly_numbered(plan).sign(&author);
     let json = serde_json::to_string(signed.signed()).map_err(Failure::failed)?;
@@ -134,19 +135,19 @@ pub(crate) fn newly_numbered(plan: identity::Plan) -> identity::Plan {
     plan.numbered(random)
 }
 
-fn find(file: &Path) -> Result<Found, Failure> {
-    let text = read(file)?;
+fn find(file: &Path) -> Result<Found, Unusable> {
+    let text = read_text(file)?;
     if text.trim_start().starts_with('{') {
         let signed = SignedPlan::from_json(&text).and_then(SignedPlan::open);
-        return signed.map(|plan| Found::Signed(Box::new(plan))).map_err(|why| named(file, why));
+        return signed.map(|plan| Found::Signed(Box::new(plan))).map_err(|why| Unusable::new(file, why));
     }
     identity::Plan::from_toml(&text)
         .map(|plan| Found::Written(Box::new(plan)))
-        .map_err(|why| named(file, why))
+        .map_err(|why| Unusable::new(file, why))
 }
 
 /// A plan as a person wrote it, or as its author signed it.
-pub(crate) fn read_any(file: &Path) -> Result<identity::Plan, Failure> {
+pub(crate) fn read_any(file: &Path) -> Result<identity::Plan, Unusable> {
     Ok(match find(file)? {
         Found::Written(plan) => *plan,
         Found::Signed(plan) => identity::Plan::clone(&plan),
@@ -154,23 +155,16 @@ pub(crate) fn read_any(file: &Path) -> Result<identity::Plan, Failure> {
 }
 
 /// A signed plan, under its author's signature.
-pub(crate) fn read_signed(file: &Path) -> Result<AuthoredPlan, Failure> {
-    SignedPlan::from_json(&read(file)?).and_then(SignedPlan::open).map_err(|why| named(file, why))
-}
-
-fn named(file: &Path, why: impl std::fmt::Display) -> Failure {
-    Failure::usage(format!("`{}`: {why}", file.display()))
+pub(crate) fn read_signed(file: &Path) -> Result<AuthoredPlan, Unusable> {
+    SignedPlan::from_json(&read_text(file)?)
+        .and_then(SignedPlan::open)
+        .map_err(|why| Unusable::new(file, why))
 }
 
 /// The table `[policy]` of a client's configuration, or the whole text where there is none.
 fn policy_table(text: &str) -> String {
     let table = text.parse::<toml::Table>().ok().and_then(|mut table| table.remove("policy"));
     table.and_then(|policy| toml::to_string(&policy).ok()).unwrap_or_else(|| text.to_owned())
-}
-
-fn read(file: &Path) -> Result<String, Failure> {
-    fs::read_to_string(file)
-        .map_err(|why| Failure::usage(format!("`{}`: cannot be read: {why}", file.display())))
 }
 
 fn report(plan: &identity::Plan) -> String {
@@ -235,6 +229,8 @@ fn dropouts_survived(cohort: &identity::Cohort) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::demo::{Mode, demo_plan};
 

@@ -17,10 +17,9 @@ use checkpoint::{
 };
 use ed25519_dalek::VerifyingKey;
 pub(crate) use evidence::state_of;
-use identity::{AuthoredPlan, Plan};
+use identity::{AuthoredPlan, KeyError, Plan};
 use params::Digest;
 
-use crate::Failure;
 use crate::connect::printable;
 use crate::failure::with_causes;
 use crate::files::{Unusable, read_text};
@@ -84,6 +83,7 @@ pub enum VerifyError {
         /// Which.
         file: PathBuf,
         /// Why.
+        #[source]
         why: std::io::Error,
     },
     /// There is no chain.
@@ -111,6 +111,18 @@ pub enum VerifyError {
         /// Its round.
         round: u64,
     },
+}
+
+/// Why `folkmoot verify` has nothing to say for a folder.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unverified {
+    #[error("--key: {0}")]
+    Key(#[source] KeyError),
+    /// A key or a plan that it is to be held against.
+    #[error(transparent)]
+    Against(#[from] Unusable),
+    #[error(transparent)]
+    Chain(#[from] VerifyError),
 }
 
 /// Checks every checkpoint in `folder`, or in the folder `checkpoints` in it.
@@ -163,12 +175,12 @@ fn verify_under(
     }
 }
 
-pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args) -> Result<(), Unverified> {
     let key = args.key.as_deref().map(identity::parse_verifying_key).transpose();
-    let key = key.map_err(|why| Failure::usage(format!("--key: {why}")))?;
+    let key = key.map_err(Unverified::Key)?;
     let model_key = args.model_key.as_deref().map(read_model_key).transpose()?;
     let plan = args.plan.as_deref().map(crate::plan::read_signed).transpose()?;
-    let verified = verify_under(&args.folder, key, plan.as_deref()).map_err(Failure::verification)?;
+    let verified = verify_under(&args.folder, key, plan.as_deref())?;
     if !args.quiet {
         for manifest in &verified.manifests {
             println!("{}", line(manifest));
@@ -200,11 +212,10 @@ fn further(
     verified: &Verified,
     model_key: Option<&ModelPublicKey>,
     plan: Option<&AuthoredPlan>,
-) -> Result<(), Failure> {
+) -> Result<(), VerifyError> {
     let folder = checkpoints_in(&args.folder);
     if let Some(key) = model_key {
-        let lineage =
-            evidence::check_evidence(&folder, &verified.manifests, key).map_err(Failure::verification)?;
+        let lineage = evidence::check_evidence(&folder, &verified.manifests, key)?;
         if !args.quiet {
             println!("lineage:");
             for evidence in &lineage {
@@ -215,9 +226,8 @@ fn further(
         eprintln!("warning: model.sig and the evidence were not checked: add --model-key model.pub.pem");
     }
     if let Some(plan) = plan {
-        evidence::check_spent(&folder, &verified.manifests, plan).map_err(Failure::verification)?;
-        let checked =
-            evidence::check_steps(&folder, &verified.manifests, plan).map_err(Failure::verification)?;
+        evidence::check_spent(&folder, &verified.manifests, plan)?;
+        let checked = evidence::check_steps(&folder, &verified.manifests, plan)?;
         let rounds = verified.rounds;
         if !args.quiet {
             println!(
@@ -235,8 +245,8 @@ fn further(
     Ok(())
 }
 
-pub(crate) fn read_model_key(file: &Path) -> Result<ModelPublicKey, Failure> {
-    Ok(ModelPublicKey::from_pem(&read_text(file)?).map_err(|why| Unusable::new(file, why))?)
+pub(crate) fn read_model_key(file: &Path) -> Result<ModelPublicKey, Unusable> {
+    ModelPublicKey::from_pem(&read_text(file)?).map_err(|why| Unusable::new(file, why))
 }
 
 pub(crate) fn checkpoints_in(folder: &Path) -> PathBuf {

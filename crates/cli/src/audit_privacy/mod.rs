@@ -209,7 +209,7 @@ fn finished(
             "--members holds canaries, whose part would be taken off as known: name the silo's own tables, not their folder",
         ));
     }
-    let verified = verify_folder(folder, None).map_err(Failure::verification)?;
+    let verified = verify_folder(folder, None)?;
     let mechanism = plan.mechanism().map_err(|(field, why)| Failure::usage(format!("{field}: {why}")))?;
     let checkpoints = checkpoints_in(folder);
     let mut scores = Scores::new(plan, &table, known.as_ref())?;
@@ -228,7 +228,7 @@ fn finished(
             let clip_norm = plan.clip_norm_after(state).map_err(Failure::failed)?;
             scores.see(&Seen { before, clip_norm, aggregate: &sum.update })?;
         }
-        let state = state_of(plan, manifest, &here).map_err(Failure::verification)?;
+        let state = state_of(plan, manifest, &here)?;
         before = Some((model(plan, &here)?, state));
     }
     let guesses = guess(&scores.scores, &canaries.included(), canaries.canaries.len() / 4);
@@ -245,7 +245,7 @@ fn share_a_record(known: &Dataset, canaries: &Dataset) -> bool {
 }
 
 fn last_model(plan: &Plan, folder: &Path) -> Result<(u64, Params), Failure> {
-    let verified = verify_folder(folder, None).map_err(Failure::verification)?;
+    let verified = verify_folder(folder, None)?;
     let last = verified.manifests.last().ok_or_else(|| Failure::failed("the folder holds no model"))?;
     Ok((last.round, model(plan, &checkpoints_in(folder).join(folder_name(last.round)))?))
 }
@@ -284,7 +284,7 @@ fn load(plan: &Plan, file: &Path) -> Result<Dataset, Failure> {
     Dataset::load(file, &plan.data).map_err(Failure::usage)
 }
 
-fn read_plan(file: &Path) -> Result<Plan, Failure> {
+fn read_plan(file: &Path) -> Result<Plan, Unusable> {
     crate::plan::read_any(file)
 }
 

@@ -245,8 +245,7 @@ impl Soak<'_> {
             silo.stop().await?;
         }
         self.coordinator.stop().await?;
-        let verified = verify_folder(&self.folder.coordinator_data(), Some(self.folder.coordinator_key()))
-            .map_err(Failure::verification)?;
+        let verified = verify_folder(&self.folder.coordinator_data(), Some(self.folder.coordinator_key()))?;
         let growth_percent = growth_percent(&self.samples);
         let judged = self.args.rounds >= 2 * WARM_AFTER_ROUNDS;
         Ok(Report {

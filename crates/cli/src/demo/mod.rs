@@ -291,8 +291,7 @@ impl Demo<'_> {
     /// Verifies what is on disk, as anyone can, and says what was shown.
     fn finish(mut self, checkpoints: &[Checkpoint]) -> Result<(), Failure> {
         let data = self.folder.coordinator_data();
-        let verified =
-            verify_folder(&data, Some(self.folder.coordinator_key())).map_err(Failure::verification)?;
+        let verified = verify_folder(&data, Some(self.folder.coordinator_key()))?;
         let seen = checkpoints.last().map(|checkpoint| checkpoint.manifest.model.sha256);
         if seen != Some(verified.model_sha256) {
             return Err(Failure::verification(
