@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use crate::bundle::FolderError;
 use crate::connect::ConnectError;
 use crate::files::{Unusable, WriteError};
+use crate::plan::ForecastError;
 use crate::verify::{Unverified, VerifyError};
 
 /// Why a command failed.
@@ -120,6 +121,12 @@ impl From<Unverified> for Failure {
             Unverified::Key(_) | Unverified::Against(_) => Self::usage(why),
             Unverified::Chain(why) => why.into(),
         }
+    }
+}
+
+impl From<ForecastError> for Failure {
+    fn from(why: ForecastError) -> Self {
+        Self::usage(why)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::Failure;
 use crate::files::{Unusable, read_text};
 use crate::keys;
 use forecast::Forecast;
+pub(crate) use forecast::ForecastError;
 
 /// A lane is 32 bits on the way.
 const LANE_BYTES: u64 = wire::limits::LANE_BYTES;

@@ -2,13 +2,13 @@
 
 use std::fmt::Write;
 
-use accounting::{fractional_epsilon, pld_epsilon, rounded_up};
+use accounting::{AccountingError, fractional_epsilon, pld_epsilon, rounded_up};
 use identity::{Clipping, Mechanism, Plan, Privacy, SharedNoise};
+use secagg::ThresholdError;
 use serde::Serialize;
 
 use super::suggestions::suggestions;
 use super::{LANE_BYTES, dropouts_survived};
-use crate::Failure;
 
 /// Speeds that times are estimated with; measured on one core of a server of 2024, to be replaced by one's own.
 const MASK_BYTES_PER_SECOND: f64 = 1.5e9;
@@ -20,6 +20,17 @@ const LIBRARY_BYTES: u64 = 4 << 20;
 const SMALL_BYTES_PER_SILO: u64 = 600;
 /// A link of noise seeds: a share and its opening, sealed, its commitment, and its part of the answer.
 const NOISE_LINK_BYTES: u64 = 100;
+
+/// A number that no valid plan holds.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ForecastError {
+    #[error(transparent)]
+    Cohort(#[from] ThresholdError),
+    #[error(transparent)]
+    Accounting(#[from] AccountingError),
+    #[error("{field}: {why}")]
+    Mechanism { field: &'static str, why: String },
+}
 
 /// Everything that is known of a run beforehand.
 #[derive(Debug, Serialize)]
@@ -92,10 +103,10 @@ impl Forecast {
     ///
     /// # Errors
     /// Numbers that a valid plan cannot hold.
-    pub(super) fn of(plan: &Plan) -> Result<Self, Failure> {
+    pub(super) fn of(plan: &Plan) -> Result<Self, ForecastError> {
         let mode = plan.mode();
         let cohort = &plan.cohort;
-        let threshold = secagg::Threshold::new(cohort.minimum, cohort.corrupt).map_err(Failure::usage)?;
+        let threshold = secagg::Threshold::new(cohort.minimum, cohort.corrupt)?;
         let noise = noise_to_signal(plan)?;
         let mut forecast = Self {
             mode: mode.name(),
@@ -244,12 +255,12 @@ impl Forecast {
     }
 }
 
-fn epsilons(plan: &Plan) -> Result<Option<Epsilons>, Failure> {
+fn epsilons(plan: &Plan) -> Result<Option<Epsilons>, ForecastError> {
     let Some((event, (budget, delta))) = plan.event().zip(plan.budget()) else { return Ok(None) };
-    let gating = |rounds: u64| -> Result<f64, Failure> {
+    let gating = |rounds: u64| -> Result<f64, ForecastError> {
         let mut curve = accounting::RdpCurve::zero();
-        curve.compose(&event, rounds).map_err(Failure::usage)?;
-        Ok(curve.epsilon(delta).map_err(Failure::usage)?.epsilon)
+        curve.compose(&event, rounds)?;
+        Ok(curve.epsilon(delta)?.epsilon)
     };
     let at_the_end = gating(plan.rounds)?;
     let events = [(event, plan.rounds)];
@@ -259,13 +270,13 @@ fn epsilons(plan: &Plan) -> Result<Option<Epsilons>, Failure> {
         at_the_end,
         after_one_round: gating(1)?,
         last_round_adds: at_the_end - gating(plan.rounds.saturating_sub(1))?,
-        rdp_fractional: fractional_epsilon(&events, delta).map_err(Failure::usage)?.epsilon,
-        pld: pld_epsilon(&events, delta).map_err(Failure::usage)?,
+        rdp_fractional: fractional_epsilon(&events, delta)?.epsilon,
+        pld: pld_epsilon(&events, delta)?,
     }))
 }
 
-fn noise_to_signal(plan: &Plan) -> Result<Option<NoiseToSignal>, Failure> {
-    let mechanism = plan.mechanism().map_err(|(field, why)| Failure::usage(format!("{field}: {why}")))?;
+fn noise_to_signal(plan: &Plan) -> Result<Option<NoiseToSignal>, ForecastError> {
+    let mechanism = plan.mechanism().map_err(|(field, why)| ForecastError::Mechanism { field, why })?;
     let silos = plan.cohort.maximum as f64;
     let dimension = plan.architecture().parameter_count() as f64;
     // Every silo of the largest cohort is in the sum.

@@ -3,10 +3,10 @@
 use accounting::{Budget, NoiseMultiplier, calibrate, steps_allowed};
 use identity::{Mechanism, Plan, Privacy};
 
-use crate::Failure;
+use super::forecast::ForecastError;
 
 /// What would fit the budget exactly.
-pub(super) fn suggestions(plan: &Plan) -> Result<Vec<String>, Failure> {
+pub(super) fn suggestions(plan: &Plan) -> Result<Vec<String>, ForecastError> {
     let Some((event, (epsilon, delta))) = plan.event().zip(plan.budget()) else { return Ok(Vec::new()) };
     let (rate, noise, steps) = event.parts();
     let sums = plan.rounds.saturating_mul(steps);
@@ -16,8 +16,8 @@ pub(super) fn suggestions(plan: &Plan) -> Result<Vec<String>, Failure> {
     {
         suggestions.push(format!("noise_multiplier = {least} is the least that keeps epsilon {epsilon}"));
     }
-    let budget = Budget::new(epsilon, delta).map_err(Failure::usage)?;
-    let most = steps_allowed(&event, &budget).map_err(Failure::usage)?;
+    let budget = Budget::new(epsilon, delta)?;
+    let most = steps_allowed(&event, &budget)?;
     if most > plan.rounds {
         suggestions.push(format!("rounds = {most} would fit the budget at this noise"));
     }
