@@ -291,16 +291,18 @@ pub(crate) fn open_authority(folder: &Path) -> Result<IdentityKey, Failure> {
 }
 
 /// The roster in force, which the coordinator cannot make up: the authority signed it. Whether it is the newest is not told.
-pub(crate) fn roster_in_force(listed: &Listed, authority: &VerifyingKey) -> Result<Roster, Failure> {
+pub(crate) fn roster_in_force(listed: &Listed, authority: &VerifyingKey) -> Result<Roster, Unbelieved> {
     signed_in_force(listed, authority).map(|roster| Roster::clone(&roster))
 }
 
-fn signed_in_force(listed: &Listed, authority: &VerifyingKey) -> Result<AuthorisedRoster, Failure> {
-    let unbelievable =
-        |why: String| Failure::verification(format!("the coordinator's roster is not believed: {why}"));
-    let signed: SignedRoster =
-        serde_json::from_str(&listed.roster).map_err(|why| unbelievable(why.to_string()))?;
-    signed.authorise(authority).map_err(|why| unbelievable(why.to_string()))
+/// What a coordinator shows as its roster, and nobody signed.
+#[derive(Debug, thiserror::Error)]
+#[error("the coordinator's roster is not believed: {0}")]
+pub(crate) struct Unbelieved(#[source] Box<dyn std::error::Error + Send + Sync>);
+
+fn signed_in_force(listed: &Listed, authority: &VerifyingKey) -> Result<AuthorisedRoster, Unbelieved> {
+    let signed: SignedRoster = serde_json::from_str(&listed.roster).map_err(|why| Unbelieved(why.into()))?;
+    signed.authorise(authority).map_err(|why| Unbelieved(why.into()))
 }
 
 /// One that asks, with the fingerprint computed here: the coordinator's word for it is not enough.

@@ -3,8 +3,10 @@
 use std::process::ExitCode;
 
 use crate::bundle::FolderError;
+use crate::clients::Unbelieved;
 use crate::connect::ConnectError;
 use crate::files::{Unusable, WriteError};
+use crate::model::ModelsError;
 use crate::plan::ForecastError;
 use crate::verify::{Unverified, VerifyError};
 
@@ -127,6 +129,21 @@ impl From<Unverified> for Failure {
 impl From<ForecastError> for Failure {
     fn from(why: ForecastError) -> Self {
         Self::usage(why)
+    }
+}
+
+impl From<Unbelieved> for Failure {
+    fn from(why: Unbelieved) -> Self {
+        Self::verification(why)
+    }
+}
+
+impl From<ModelsError> for Failure {
+    fn from(why: ModelsError) -> Self {
+        match why {
+            ModelsError::Call(why) => why.into(),
+            why => Self::verification(why),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use checkpoint::{ChainVerifier, Manifest, SignedManifest};
+use checkpoint::{ChainError, ChainVerifier, Manifest, SignedManifest};
 use clap::Subcommand;
 use ed25519_dalek::VerifyingKey;
 use params::Digest;
@@ -14,9 +14,9 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 use wire::v1::models_client::ModelsClient;
 use wire::v1::{FetchModelRequest, ListCheckpointsRequest, ModelPart, model_chunk};
-use wire::{ChunkVerifier, ModelHeader, limits};
+use wire::{ChunkError, ChunkVerifier, ConversionError, ModelHeader, limits};
 
-use crate::connect::{Bearer, Link, Remote, refused};
+use crate::connect::{Bearer, ConnectError, Link, Remote, refused};
 use crate::failure::with_causes;
 use crate::files::{NewFolder, WriteError, cannot_write};
 use crate::run::{self, RoundArgs};
@@ -125,6 +125,32 @@ pub(crate) async fn run(model: Model) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Why a coordinator's models are not there, or not believed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ModelsError {
+    /// The coordinator's answer, or none.
+    #[error(transparent)]
+    Call(#[from] ConnectError),
+    #[error("a record holds no manifest")]
+    NoManifest,
+    #[error("{}", with_causes(.0))]
+    Record(#[source] ConversionError),
+    #[error("the coordinator's chain does not verify: {}", with_causes(.0))]
+    Chain(#[source] ChainError),
+    #[error("the sum that arrived is not that of round {round}")]
+    AnotherSum { round: u64 },
+    #[error("the model's stream was empty")]
+    Empty,
+    #[error("the model's stream does not begin with its header")]
+    NoHeader,
+    #[error(transparent)]
+    Header(#[from] ConversionError),
+    #[error(transparent)]
+    Chunk(#[from] ChunkError),
+    #[error("the model that arrived has sha256 {actual}, signed was {signed}")]
+    AnotherModel { actual: Digest, signed: Digest },
+}
+
 /// A coordinator's models, believed only as far as its signed chain goes.
 pub(crate) struct Models {
     client: ModelsClient<Link>,
@@ -142,34 +168,28 @@ impl Models {
     }
 
     /// Records that were not seen before, verified, oldest first.
-    pub(crate) async fn new_records(&mut self) -> Result<Vec<Manifest>, Failure> {
+    pub(crate) async fn new_records(&mut self) -> Result<Vec<Manifest>, ModelsError> {
         Ok(self.new_signed().await?.into_iter().map(|(_, manifest)| manifest).collect())
     }
 
     /// [`Models::new_records`], each with its signed bytes.
-    pub(crate) async fn new_signed(&mut self) -> Result<Vec<(SignedManifest, Manifest)>, Failure> {
+    pub(crate) async fn new_signed(&mut self) -> Result<Vec<(SignedManifest, Manifest)>, ModelsError> {
         let from_round = self.chain.head().map_or(0, |head| head.round + 1);
         let request = ListCheckpointsRequest { from_round };
         let answer = self.client.list_checkpoints(request).await.map_err(|why| refused(&why))?;
         let mut records = answer.into_inner();
         let mut manifests = Vec::new();
         while let Some(record) = records.message().await.map_err(|why| refused(&why))? {
-            let signed = record.signed.ok_or_else(|| Failure::verification("a record holds no manifest"))?;
-            let signed =
-                SignedManifest::try_from(signed).map_err(|why| Failure::verification(with_causes(&why)))?;
-            let manifest = self.chain.push(&signed).map_err(|why| {
-                Failure::verification(format!(
-                    "the coordinator's chain does not verify: {}",
-                    with_causes(&why)
-                ))
-            })?;
+            let signed = record.signed.ok_or(ModelsError::NoManifest)?;
+            let signed = SignedManifest::try_from(signed).map_err(ModelsError::Record)?;
+            let manifest = self.chain.push(&signed).map_err(ModelsError::Chain)?;
             manifests.push((signed, manifest));
         }
         Ok(manifests)
     }
 
     /// The file of a record's model.
-    pub(crate) async fn fetch(&mut self, manifest: &Manifest) -> Result<Vec<u8>, Failure> {
+    pub(crate) async fn fetch(&mut self, manifest: &Manifest) -> Result<Vec<u8>, ModelsError> {
         let file = self.part(manifest.round, ModelPart::Parameters).await.map_err(|why| refused(&why))??;
         file.finish(manifest.model.sha256)
     }
@@ -180,7 +200,7 @@ impl Models {
         signed: &SignedManifest,
         manifest: &Manifest,
         model: Vec<u8>,
-    ) -> Result<Vec<(&'static str, Vec<u8>)>, Failure> {
+    ) -> Result<Vec<(&'static str, Vec<u8>)>, ModelsError> {
         let mut files = vec![
             (checkpoint::MANIFEST_FILE, signed.manifest_bytes.clone()),
             (checkpoint::SIGNATURE_FILE, signed.signature.to_vec()),
@@ -195,9 +215,7 @@ impl Models {
             let part = self.part(round, ModelPart::Aggregate).await.map_err(|why| refused(&why))??;
             let sum = part.whole()?;
             if protocol::aggregate_digest(&sum) != named {
-                return Err(Failure::verification(format!(
-                    "the sum that arrived is not that of round {round}"
-                )));
+                return Err(ModelsError::AnotherSum { round });
             }
             files.push((checkpoint::AGGREGATE_FILE, sum));
         }
@@ -206,7 +224,10 @@ impl Models {
     }
 
     /// A checkpoint's model card, and its signatures for outsiders where the coordinator has a model key.
-    pub(crate) async fn attestation(&mut self, round: u64) -> Result<Vec<(&'static str, Vec<u8>)>, Failure> {
+    pub(crate) async fn attestation(
+        &mut self,
+        round: u64,
+    ) -> Result<Vec<(&'static str, Vec<u8>)>, ModelsError> {
         let mut files = Vec::new();
         for (name, part) in [
             (card::CARD_FILE, ModelPart::Card),
@@ -225,7 +246,7 @@ impl Models {
     }
 
     /// One file of a checkpoint: the outer failure is the coordinator's answer, the inner one a broken stream.
-    async fn part(&mut self, round: u64, part: ModelPart) -> Result<Result<Assembly, Failure>, Status> {
+    async fn part(&mut self, round: u64, part: ModelPart) -> Result<Result<Assembly, ModelsError>, Status> {
         let request = FetchModelRequest { digest: Vec::new(), round: Some(round), part: part.into() };
         // A long run's files are more calls than a caller may make at once: each is made again when it may be.
         let mut tries = 1;
@@ -250,7 +271,7 @@ impl Models {
                 return Ok(Err(why));
             }
         }
-        Ok(assembly.ok_or_else(|| Failure::verification("the model's stream was empty")))
+        Ok(assembly.ok_or(ModelsError::Empty))
     }
 }
 
@@ -261,32 +282,30 @@ struct Assembly {
 }
 
 impl Assembly {
-    fn begin(first: wire::v1::ModelChunk) -> Result<Self, Failure> {
+    fn begin(first: wire::v1::ModelChunk) -> Result<Self, ModelsError> {
         let Some(model_chunk::Part::Header(header)) = first.part else {
-            return Err(Failure::verification("the model's stream does not begin with its header"));
+            return Err(ModelsError::NoHeader);
         };
-        let header = ModelHeader::try_from(header).map_err(Failure::verification)?;
+        let header = ModelHeader::try_from(header)?;
         Ok(Self { verifier: ChunkVerifier::new(header), bytes: Vec::new() })
     }
 
-    fn add(&mut self, chunk: wire::v1::ModelChunk) -> Result<(), Failure> {
-        let data = self.verifier.accept(chunk).map_err(Failure::verification)?;
+    fn add(&mut self, chunk: wire::v1::ModelChunk) -> Result<(), ModelsError> {
+        let data = self.verifier.accept(chunk)?;
         self.bytes.extend_from_slice(&data);
         Ok(())
     }
 
-    fn whole(self) -> Result<Vec<u8>, Failure> {
-        self.verifier.finish().map_err(Failure::verification)?;
+    fn whole(self) -> Result<Vec<u8>, ModelsError> {
+        self.verifier.finish()?;
         Ok(self.bytes)
     }
 
-    fn finish(self, signed: Digest) -> Result<Vec<u8>, Failure> {
+    fn finish(self, signed: Digest) -> Result<Vec<u8>, ModelsError> {
         let bytes = self.whole()?;
         let actual = Digest::sha256(&bytes);
         if actual != signed {
-            return Err(Failure::verification(format!(
-                "the model that arrived has sha256 {actual}, signed was {signed}"
-            )));
+            return Err(ModelsError::AnotherModel { actual, signed });
         }
         Ok(bytes)
     }
@@ -314,7 +333,10 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 mod tests {
     use super::*;
 
-    fn assemble(file: &[u8], damage: impl Fn(usize, &mut wire::v1::ModelChunk)) -> Result<Vec<u8>, Failure> {
+    fn assemble(
+        file: &[u8],
+        damage: impl Fn(usize, &mut wire::v1::ModelChunk),
+    ) -> Result<Vec<u8>, ModelsError> {
         let chunks = wire::model_chunks(3, Digest::sha256(b"params"), file.to_vec().into());
         let mut assembly: Option<Assembly> = None;
         for (index, mut chunk) in chunks.enumerate() {
@@ -346,7 +368,7 @@ mod tests {
             }
         })
         .unwrap_err();
-        assert!(matches!(&why, Failure::Verification(text) if text.contains("chunk 2 of 3")), "{why}");
+        assert!(matches!(Failure::from(why), Failure::Verification(text) if text.contains("chunk 2 of 3")));
     }
 
     #[test]
@@ -356,7 +378,7 @@ mod tests {
         let mut assembly = Assembly::begin(chunks.next().unwrap()).unwrap();
         assembly.add(chunks.next().unwrap()).unwrap();
         let why = assembly.finish(Digest::sha256(b"signed")).unwrap_err();
-        assert!(matches!(why, Failure::Verification(_)), "{why}");
+        assert!(matches!(Failure::from(why), Failure::Verification(_)));
     }
 
     #[test]

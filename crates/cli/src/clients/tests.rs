@@ -110,7 +110,7 @@ fn who_does_not_ask_is_not_found_and_two_of_one_name_are_not_told_apart() {
 fn a_roster_that_another_signed_is_not_believed() {
     let roster = serde_json::to_string(&current().sign(&key(101))).unwrap();
     let listed = Listed { clients: vec![], roster };
-    let why = roster_in_force(&listed, &key(100).public()).unwrap_err();
+    let why = Failure::from(roster_in_force(&listed, &key(100).public()).unwrap_err());
     assert!(matches!(&why, Failure::Verification(text) if text.contains("not believed")), "{why}");
     assert_eq!(roster_in_force(&listed, &key(101).public()).unwrap(), current());
 }
