@@ -6,6 +6,7 @@ use crate::bundle::FolderError;
 use crate::clients::Unbelieved;
 use crate::connect::ConnectError;
 use crate::files::{Unusable, WriteError};
+use crate::incident::{ReportError, ReportFault};
 use crate::model::ModelsError;
 use crate::plan::ForecastError;
 use crate::verify::{Unverified, VerifyError};
@@ -143,6 +144,35 @@ impl From<ModelsError> for Failure {
         match why {
             ModelsError::Call(why) => why.into(),
             why => Self::verification(why),
+        }
+    }
+}
+
+impl From<ReportError> for Failure {
+    fn from(why: ReportError) -> Self {
+        match why {
+            ReportError::Exists { .. }
+            | ReportError::NoCredentials
+            | ReportError::Key(_)
+            | ReportError::NoIncident { .. } => Self::usage(why),
+            ReportError::Call(why) => why.into(),
+            ReportError::Models(why) => why.into(),
+            ReportError::Roster(why) => why.into(),
+            ReportError::Write(why) => why.into(),
+            ReportError::Coordinator(_) | ReportError::NoEntry { .. } => Self::verification(why),
+            ReportError::Json(_) | ReportError::Envelope(_) | ReportError::Pack(_) => Self::failed(why),
+        }
+    }
+}
+
+impl From<ReportFault> for Failure {
+    fn from(why: ReportFault) -> Self {
+        match why {
+            ReportFault::Unusable(_) | ReportFault::Authority(_) => Self::usage(why),
+            ReportFault::Folder(why) => why.into(),
+            ReportFault::Entry { .. } | ReportFault::Bad { .. } | ReportFault::BadIn { .. } => {
+                Self::verification(why)
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ use wire::v1::{
 
 use crate::Failure;
 use crate::connect::{Remote, printable, refused};
+pub(crate) use report::{ReportError, ReportFault};
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Incident {
@@ -77,8 +78,8 @@ pub(crate) async fn run(incident: Incident) -> Result<(), Failure> {
         Incident::Close { id, resolution, remote } => {
             remote.admin().await?.close_incident(CloseIncidentRequest { id, resolution }).await
         }
-        Incident::Report(args) => return report::report(args).await,
-        Incident::Verify(args) => return report::verify(&args),
+        Incident::Report(args) => return Ok(report::report(args).await?),
+        Incident::Verify(args) => return Ok(report::verify(&args)?),
         Incident::List { remote } => {
             let listed = remote.admin().await?.list_incidents(ListIncidentsRequest {}).await;
             let incidents = listed.map_err(|why| refused(&why))?.into_inner().incidents;

@@ -5,9 +5,9 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use attest::{Envelope, ModelKey, ModelPublicKey};
+use attest::{Envelope, EnvelopeError, ModelKey, ModelKeyError, ModelPublicKey};
 use checkpoint::{ChainVerifier, MANIFEST_FILE, SIGNATURE_FILE, SignedManifest, folder_name};
-use identity::{Authority, SignedRoster};
+use identity::{Authority, AuthorityError, RosterError, SignedRoster};
 use params::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -18,11 +18,12 @@ use wire::v1::operator_client::OperatorClient;
 use wire::v1::{EntriesRequest, ListClientsRequest, ListIncidentsRequest, StatusRequest};
 
 use super::Told;
-use crate::Failure;
-use crate::clients::roster_in_force;
-use crate::connect::{Remote, now_s, printable, refused, roster_key};
+use crate::bundle::FolderError;
+use crate::clients::{Unbelieved, roster_in_force};
+use crate::connect::{ConnectError, Remote, now_s, printable, refused, roster_key};
 use crate::failure::with_causes;
-use crate::model::{Models, write_folder, write_whole};
+use crate::files::{Unusable, WriteError, cannot_write};
+use crate::model::{Models, ModelsError, write_folder, write_whole};
 use crate::{status, verify};
 
 const PAYLOAD_TYPE: &str = "application/vnd.folkmoot.incident+json";
@@ -74,27 +75,73 @@ struct Index {
     files: BTreeMap<String, Digest>,
 }
 
-pub(super) async fn report(args: ReportArgs) -> Result<(), Failure> {
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReportError {
+    #[error("`{}` exists; write the report beside it", out.display())]
+    Exists { out: PathBuf },
+    #[error("a report is signed with an operator's key: give --as FOLDER, an operator's folder")]
+    NoCredentials,
+    #[error("{}", with_causes(.0))]
+    Key(#[source] ModelKeyError),
+    #[error("there is no incident `{id}`; `folkmoot incident list` shows them")]
+    NoIncident { id: String },
+    #[error(transparent)]
+    Call(#[from] ConnectError),
+    #[error(transparent)]
+    Models(#[from] ModelsError),
+    #[error(transparent)]
+    Roster(#[from] Unbelieved),
+    #[error(transparent)]
+    Coordinator(#[from] RosterError),
+    #[error("the coordinator's audit log has no entry {next} where it must be")]
+    NoEntry { next: u64 },
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    #[error(transparent)]
+    Pack(std::io::Error),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+/// Why a report does not hold.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReportFault {
+    /// It, or the key to hold it against, cannot be read.
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error("`{}`: `{}` {why}", file.display(), printable(entry))]
+    Entry { file: PathBuf, entry: String, why: &'static str },
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// A file in it is not what was signed.
+    #[error("{}: {why}", printable(name))]
+    Bad { name: String, why: String },
+    #[error("`{}`: {}: {why}", report.display(), printable(name))]
+    BadIn { report: PathBuf, name: String, why: String },
+}
+
+pub(super) async fn report(args: ReportArgs) -> Result<(), ReportError> {
     if args.out.exists() {
-        return Err(Failure::usage(format!("`{}` exists; write the report beside it", args.out.display())));
+        return Err(ReportError::Exists { out: args.out });
     }
     let authority = args.remote.authority()?;
-    let credentials = args.remote.credentials()?.ok_or_else(|| {
-        Failure::usage("a report is signed with an operator's key: give --as FOLDER, an operator's folder")
-    })?;
+    let credentials = args.remote.credentials()?.ok_or(ReportError::NoCredentials)?;
     // The key of the operator's connections signs the report too, so that a report needs no second key to be handed out,
     // pinned and revoked. Neither signature can be taken for the other: TLS 1.3, the only version here, signs 64 spaces and
     // its own context string before a hash, and DSSE signs a text that begins with its name.
-    let key =
-        ModelKey::from_pem(&credentials.key.to_pem()).map_err(|why| Failure::usage(with_causes(&why)))?;
+    let key = ModelKey::from_pem(&credentials.key.to_pem()).map_err(ReportError::Key)?;
     let mut files = gather(&args, &authority).await?;
     files.insert("operator.crt".into(), credentials.chain.into_bytes());
     seal(&mut files, &args.id, &authority, &key)?;
     let (count, out) = (files.len(), args.out.display());
     if is_tar(&args.out) {
-        let packed = pack(&files).map_err(Failure::failed)?;
-        write_whole(&args.out, &packed)
-            .map_err(|why| Failure::failed(format!("`{out}` cannot be written: {why}")))?;
+        let packed = pack(&files).map_err(ReportError::Pack)?;
+        write_whole(&args.out, &packed).map_err(|why| cannot_write(&args.out, why))?;
     } else {
         let files: Vec<(&str, Vec<u8>)> =
             files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
@@ -104,15 +151,14 @@ pub(super) async fn report(args: ReportArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn gather(args: &ReportArgs, authority: &Authority) -> Result<Files, Failure> {
+async fn gather(args: &ReportArgs, authority: &Authority) -> Result<Files, ReportError> {
     let mut files = Files::new();
     let link = args.remote.connect().await?;
     let mut admin = args.remote.admin().await?;
     let incidents =
         admin.list_incidents(ListIncidentsRequest {}).await.map_err(|why| refused(&why))?.into_inner();
-    let incident = incidents.incidents.iter().find(|incident| incident.id == args.id).ok_or_else(|| {
-        Failure::usage(format!("there is no incident `{}`; `folkmoot incident list` shows them", args.id))
-    })?;
+    let incident = incidents.incidents.iter().find(|incident| incident.id == args.id);
+    let incident = incident.ok_or_else(|| ReportError::NoIncident { id: args.id.clone() })?;
     put(&mut files, "incident.json", &to_json(incident))?;
 
     let listed = admin.list_clients(ListClientsRequest {}).await.map_err(|why| refused(&why))?.into_inner();
@@ -125,8 +171,7 @@ async fn gather(args: &ReportArgs, authority: &Authority) -> Result<Files, Failu
     let (mut entries, mut lines, mut next) = (entries.into_inner(), Vec::new(), 0);
     while let Some(entry) = entries.message().await.map_err(|why| refused(&why))? {
         if entry.index != next || entry.entry.contains(&b'\n') {
-            let why = format!("the coordinator's audit log has no entry {next} where it must be");
-            return Err(Failure::verification(why));
+            return Err(ReportError::NoEntry { next });
         }
         next += 1;
         lines.extend_from_slice(&entry.entry);
@@ -134,7 +179,7 @@ async fn gather(args: &ReportArgs, authority: &Authority) -> Result<Files, Failu
     }
     files.insert(ENTRIES.into(), lines);
 
-    let coordinator = roster.coordinator_key().map_err(Failure::verification)?;
+    let coordinator = roster.coordinator_key()?;
     let mut models = Models::over(link.clone(), Some(coordinator));
     for (signed, manifest) in models.new_signed().await? {
         let folder = format!("{CHECKPOINTS}{}", folder_name(manifest.round));
@@ -153,8 +198,8 @@ async fn gather(args: &ReportArgs, authority: &Authority) -> Result<Files, Failu
     Ok(files)
 }
 
-fn put(files: &mut Files, name: &str, value: &serde_json::Value) -> Result<(), Failure> {
-    files.insert(name.into(), serde_json::to_vec_pretty(value).map_err(Failure::failed)?);
+fn put(files: &mut Files, name: &str, value: &serde_json::Value) -> Result<(), serde_json::Error> {
+    files.insert(name.into(), serde_json::to_vec_pretty(value)?);
     Ok(())
 }
 
@@ -172,7 +217,7 @@ fn to_json(incident: &Told) -> serde_json::Value {
 }
 
 /// Adds the index of all files, and the signature over it.
-fn seal(files: &mut Files, incident: &str, authority: &Authority, key: &ModelKey) -> Result<(), Failure> {
+fn seal(files: &mut Files, incident: &str, authority: &Authority, key: &ModelKey) -> Result<(), ReportError> {
     files.insert(PUBLIC_KEY.into(), key.public().to_pem().as_bytes().to_vec());
     let (audit_size, root) = audit_root(files.get(ENTRIES).map_or(&[][..], Vec::as_slice));
     let index = Index {
@@ -184,8 +229,8 @@ fn seal(files: &mut Files, incident: &str, authority: &Authority, key: &ModelKey
         audit_root: hex::encode(root),
         files: files.iter().map(|(name, bytes)| (name.clone(), Digest::sha256(bytes))).collect(),
     };
-    let bytes = serde_json::to_vec_pretty(&index).map_err(Failure::failed)?;
-    let envelope = Envelope::sign(PAYLOAD_TYPE, bytes.clone(), key).to_json().map_err(Failure::failed)?;
+    let bytes = serde_json::to_vec_pretty(&index)?;
+    let envelope = Envelope::sign(PAYLOAD_TYPE, bytes.clone(), key).to_json()?;
     files.insert(INDEX.into(), bytes);
     files.insert(ENVELOPE.into(), envelope);
     Ok(())
@@ -212,11 +257,11 @@ fn tree(leaves: &[Hash]) -> Hash {
     }
 }
 
-pub(super) fn verify(args: &VerifyArgs) -> Result<(), Failure> {
+pub(super) fn verify(args: &VerifyArgs) -> Result<(), ReportFault> {
     let files = if args.file.is_dir() { read_folder(&args.file)? } else { unpack(&args.file)? };
     let pinned = args.key.as_deref().map(verify::read_model_key).transpose()?;
     let index = check(&files, pinned.as_ref()).map_err(|why| match why {
-        Failure::Verification(why) => Failure::verification(format!("`{}`: {why}", args.file.display())),
+        ReportFault::Bad { name, why } => ReportFault::BadIn { report: args.file.clone(), name, why },
         why => why,
     })?;
     println!(
@@ -235,9 +280,10 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn check(files: &Files, pinned: Option<&ModelPublicKey>) -> Result<Index, Failure> {
-    let bad = |name: &str, why: &dyn std::fmt::Display| {
-        Failure::verification(format!("{}: {why}", printable(name)))
+fn check(files: &Files, pinned: Option<&ModelPublicKey>) -> Result<Index, ReportFault> {
+    let bad = |name: &str, why: &dyn std::fmt::Display| ReportFault::Bad {
+        name: name.to_owned(),
+        why: why.to_string(),
     };
     let get = |name: &str| files.get(name).ok_or_else(|| bad(name, &"is missing"));
     let text = |name: &str| std::str::from_utf8(get(name)?).map_err(|why| bad(name, &why));
@@ -266,7 +312,7 @@ fn check(files: &Files, pinned: Option<&ModelPublicKey>) -> Result<Index, Failur
     }
     let authority = Authority::from_canonical(text(AUTHORITY)?).map_err(|why| bad(AUTHORITY, &why))?;
     let signed: SignedRoster = serde_json::from_str(text(ROSTER)?).map_err(|why| bad(ROSTER, &why))?;
-    let roster = signed.open(&roster_key(&authority)?).map_err(|why| bad(ROSTER, &why))?;
+    let roster = signed.open(&authority.verifying_key()?).map_err(|why| bad(ROSTER, &why))?;
     let coordinator = roster.coordinator_key().map_err(|why| bad(ROSTER, &why))?;
     let mut chain = ChainVerifier::new(Some(coordinator));
     let manifests =
@@ -298,12 +344,9 @@ fn pack(files: &Files) -> std::io::Result<Vec<u8>> {
 }
 
 /// Nothing is unpacked to the disk: names in an archive are only names here.
-fn unpack(file: &Path) -> Result<Files, Failure> {
-    let unreadable =
-        |why: std::io::Error| Failure::usage(format!("`{}`: cannot be read: {why}", file.display()));
-    let bad = |name: &str, why: &str| {
-        Failure::verification(format!("`{}`: `{}` {why}", file.display(), printable(name)))
-    };
+fn unpack(file: &Path) -> Result<Files, ReportFault> {
+    let unreadable = |why: std::io::Error| Unusable::new(file, format!("cannot be read: {why}"));
+    let bad = |entry: &str, why| ReportFault::Entry { file: file.to_owned(), entry: entry.to_owned(), why };
     let mut archive = tar::Archive::new(fs::File::open(file).map_err(unreadable)?.take(BYTES_MAX));
     let mut files = Files::new();
     let mut left = BYTES_MAX;
@@ -318,22 +361,17 @@ fn unpack(file: &Path) -> Result<Files, Failure> {
         let read = entry.take(left + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         left = left.checked_sub(read as u64).ok_or_else(|| bad(&name, "makes it too large"))?;
         if files.insert(name.clone(), bytes).is_some() || files.len() > FILES_MAX {
-            let why = format!(
-                "`{}`: `{}` is in it twice, or it has too many files",
-                file.display(),
-                printable(&name)
-            );
-            return Err(Failure::verification(why));
+            return Err(bad(&name, "is in it twice, or it has too many files"));
         }
     }
     Ok(files)
 }
 
-fn read_folder(folder: &Path) -> Result<Files, Failure> {
+fn read_folder(folder: &Path) -> Result<Files, ReportFault> {
     let names = crate::bundle::read_folder(folder, &[])?;
     let read = |(name, _): (String, Digest)| {
         let path = folder.join(&name);
-        let bytes = fs::read(&path).map_err(|why| Failure::usage(format!("`{}`: {why}", path.display())))?;
+        let bytes = fs::read(&path).map_err(|why| Unusable::new(&path, why))?;
         Ok((name, bytes))
     };
     names.into_iter().map(read).collect()

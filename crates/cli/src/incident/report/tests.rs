@@ -32,7 +32,7 @@ fn sealed(key: &ModelKey) -> Files {
 
 fn refused(files: &Files, pinned: Option<&ModelPublicKey>) -> String {
     match check(files, pinned) {
-        Err(Failure::Verification(why)) => why,
+        Err(why @ ReportFault::Bad { .. }) => why.to_string(),
         other => panic!("{other:?}"),
     }
 }
