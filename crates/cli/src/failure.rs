@@ -2,9 +2,11 @@
 
 use std::process::ExitCode;
 
+use crate::audit_privacy::AuditError;
 use crate::bundle::FolderError;
 use crate::clients::Unbelieved;
 use crate::connect::ConnectError;
+use crate::demo::DemoPlanError;
 use crate::files::{Unusable, WriteError};
 use crate::incident::{ReportError, ReportFault};
 use crate::model::ModelsError;
@@ -173,6 +175,43 @@ impl From<ReportFault> for Failure {
             ReportFault::Entry { .. } | ReportFault::Bad { .. } | ReportFault::BadIn { .. } => {
                 Self::verification(why)
             }
+        }
+    }
+}
+
+impl From<DemoPlanError> for Failure {
+    fn from(why: DemoPlanError) -> Self {
+        Self::usage(why)
+    }
+}
+
+impl From<AuditError> for Failure {
+    fn from(why: AuditError) -> Self {
+        match why {
+            AuditError::Input(_)
+            | AuditError::Demonstration(_)
+            | AuditError::NoRoom { .. }
+            | AuditError::NoCanary
+            | AuditError::TooMany { .. }
+            | AuditError::MembersHoldCanaries
+            | AuditError::AnotherPlan
+            | AuditError::Mechanism { .. }
+            | AuditError::Table(_)
+            | AuditError::EmptyTable => Self::usage(why),
+            AuditError::EveryCoinSaidNo
+            | AuditError::OwnTable(_)
+            | AuditError::File(_)
+            | AuditError::NoModel
+            | AuditError::Model(_)
+            | AuditError::Sum(_)
+            | AuditError::ClipNorm(_)
+            | AuditError::Train(_)
+            | AuditError::Rehearsal(_)
+            | AuditError::Accounting(_)
+            | AuditError::Update(_)
+            | AuditError::Protect(_)
+            | AuditError::Json(_) => Self::failed(why),
+            AuditError::Chain(_) | AuditError::Contradicted { .. } => Self::verification(why),
         }
     }
 }

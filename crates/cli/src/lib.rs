@@ -179,7 +179,7 @@ fn perform(what: What) -> Result<ExitCode, Failure> {
         What::Account(args) => account::account(&args),
         What::Calibrate(args) => account::calibrate(&args),
         What::Audit(audit) => audit::run(&audit),
-        What::AuditPrivacy(audit) => audit_privacy::run(&audit),
+        What::AuditPrivacy(audit) => audit_privacy::run(&audit).map_err(Failure::from),
         What::Run(run) => on_runtime(run::run(run)),
         What::Tokens(tokens) => on_runtime(tokens::run(tokens)),
         What::Operators(operators) => on_runtime(operators::run(operators)),

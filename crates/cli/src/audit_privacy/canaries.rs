@@ -11,7 +11,7 @@ use params::{Digest, Shape};
 use rand::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
-use crate::Failure;
+use super::AuditError;
 use crate::files::Unusable;
 
 /// A silo's canaries for a run: who holds this file can tell which are in the training.
@@ -36,7 +36,7 @@ pub(super) struct Canary {
 /// Draws so many, no two alike: every feature at one end of its public range, the class and the coin at random. Such
 /// records are far from every real one and from each other, which is what makes them easy to find where nothing hides them.
 /// A plan of few features has few such records; then some lie at any place of the range.
-pub(super) fn draw(plan: &Plan, count: usize, seed: [u8; 32]) -> Result<Canaries, Failure> {
+pub(super) fn draw(plan: &Plan, count: usize, seed: [u8; 32]) -> Result<Canaries, AuditError> {
     /// Draws of one canary that may meet another before there are taken to be no more.
     const TRIES: usize = 64;
     let mut rng = ChaCha20Rng::from_seed(seed);
@@ -45,10 +45,7 @@ pub(super) fn draw(plan: &Plan, count: usize, seed: [u8; 32]) -> Result<Canaries
     while canaries.len() < count {
         let mut fresh = (0..TRIES).map(|attempt| row(plan, attempt < TRIES / 2, &mut rng));
         let Some(row) = fresh.find(|row| drawn.insert(row.clone())) else {
-            return Err(Failure::usage(format!(
-                "the plan's table has room for about {} canaries that differ; ask for fewer",
-                canaries.len()
-            )));
+            return Err(AuditError::NoRoom { room: canaries.len() });
         };
         canaries.push(Canary { row, included: rng.next_u32() & 1 == 1 });
     }
@@ -87,9 +84,9 @@ pub(super) fn csv<'a>(plan: &Plan, canaries: impl IntoIterator<Item = &'a Canary
 
 impl Canaries {
     /// All of them as a table.
-    pub(super) fn table(&self, plan: &Plan) -> Result<Dataset, Failure> {
-        let text = csv(plan, &self.canaries).ok_or_else(|| Failure::usage("there is no canary"))?;
-        Dataset::from_csv("canaries", text.as_bytes(), &plan.data).map_err(Failure::failed)
+    pub(super) fn table(&self, plan: &Plan) -> Result<Dataset, AuditError> {
+        let text = csv(plan, &self.canaries).ok_or(AuditError::NoCanary)?;
+        Dataset::from_csv("canaries", text.as_bytes(), &plan.data).map_err(AuditError::OwnTable)
     }
 
     pub(super) fn included(&self) -> Vec<bool> {
@@ -97,7 +94,7 @@ impl Canaries {
     }
 
     /// Reads the file that [`Canaries::write`] wrote.
-    pub(super) fn read(file: &Path, plan: &Plan) -> Result<Self, Failure> {
+    pub(super) fn read(file: &Path, plan: &Plan) -> Result<Self, AuditError> {
         let text = fs::read_to_string(file).map_err(|why| Unusable::new(file, why))?;
         let read: Self = serde_json::from_str(&text).map_err(|why| Unusable::new(file, why))?;
         if read.plan != plan.digest() {
@@ -111,10 +108,10 @@ impl Canaries {
     }
 
     /// Writes the secret file, readable by its owner alone.
-    pub(super) fn write(&self, file: &Path) -> Result<(), Failure> {
+    pub(super) fn write(&self, file: &Path) -> Result<(), AuditError> {
         use std::io::Write;
         use std::os::unix::fs::OpenOptionsExt;
-        let text = serde_json::to_string_pretty(self).map_err(Failure::failed)?;
+        let text = serde_json::to_string_pretty(self)?;
         let mut options = fs::OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);
         let written = options.open(file).and_then(|mut file| file.write_all(text.as_bytes()));

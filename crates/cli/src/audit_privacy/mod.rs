@@ -8,26 +8,93 @@ mod scores;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use checkpoint::{AGGREGATE_FILE, MODEL_FILE, folder_name};
+use accounting::AccountingError;
+use checkpoint::{AGGREGATE_FILE, MODEL_FILE, ModelError, folder_name};
 use clap::Subcommand;
-use datasets::Dataset;
+use datasets::{Dataset, DatasetError};
+use dp::UpdateError;
 use empirical::one_run::{Guesses, guess};
-use identity::Plan;
+use identity::{Plan, ProtectError, SumError};
 use optim::State;
 use params::Params;
 use rand::rand_core::{Rng, UnwrapErr};
-use rehearsal::Noise;
+use rehearsal::{Noise, RehearsalError};
+use train::TrainError;
 
-use crate::Failure;
-use crate::demo::{Mode, demo_plan};
+use crate::demo::{DemoPlanError, Mode, demo_plan};
 use crate::files::Unusable;
-use crate::verify::{checkpoints_in, read, state_of, verify_folder};
+use crate::verify::{VerifyError, checkpoints_in, read, state_of, verify_folder};
 use canaries::Canaries;
 use report::{Claim, Membership, Report};
 use scores::{Scores, Seen};
 
 /// How sure a lower bound is, unless asked otherwise.
 const CONFIDENCE: f64 = 0.95;
+
+/// Why an audit found nothing out, or what it found.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AuditError {
+    #[error(transparent)]
+    Input(#[from] Unusable),
+    #[error(transparent)]
+    Demonstration(#[from] DemoPlanError),
+    #[error("the plan's table has room for about {room} canaries that differ; ask for fewer")]
+    NoRoom { room: usize },
+    #[error("there is no canary")]
+    NoCanary,
+    #[error("every coin said no: run it again, or ask for more canaries")]
+    EveryCoinSaidNo,
+    #[error(
+        "the gradients of {rows} canaries, of {parameters} values each, do not fit in 4 GiB: at most about {fit} do"
+    )]
+    TooMany { rows: usize, parameters: usize, fit: usize },
+    #[error(
+        "--members holds canaries, whose part would be taken off as known: name the silo's own tables, not their folder"
+    )]
+    MembersHoldCanaries,
+    #[error("the checkpoints are of a run under another plan; name the run's own, as it was signed")]
+    AnotherPlan,
+    #[error("{field}: {why}")]
+    Mechanism { field: &'static str, why: String },
+    /// A table that was named.
+    #[error(transparent)]
+    Table(DatasetError),
+    /// A table that was made here.
+    #[error(transparent)]
+    OwnTable(DatasetError),
+    #[error("the table has no row")]
+    EmptyTable,
+    #[error(transparent)]
+    Chain(#[from] VerifyError),
+    /// A file of a chain that holds.
+    #[error(transparent)]
+    File(VerifyError),
+    #[error("the folder holds no model")]
+    NoModel,
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Sum(#[from] SumError),
+    #[error("{0}")]
+    ClipNorm(String),
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    #[error(transparent)]
+    Rehearsal(#[from] RehearsalError),
+    #[error(transparent)]
+    Accounting(#[from] AccountingError),
+    #[error(transparent)]
+    Update(#[from] UpdateError),
+    #[error(transparent)]
+    Protect(#[from] ProtectError),
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error(
+        "the audit CONTRADICTS THE CLAIM: at confidence {confidence} epsilon is above {found}, claimed for a canary is \
+         {claimed}"
+    )]
+    Contradicted { confidence: f64, found: String, claimed: String },
+}
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum AuditPrivacy {
@@ -124,7 +191,7 @@ pub(crate) struct How {
     json: bool,
 }
 
-pub(crate) fn run(audit: &AuditPrivacy) -> Result<(), Failure> {
+pub(crate) fn run(audit: &AuditPrivacy) -> Result<(), AuditError> {
     match audit {
         AuditPrivacy::Insert { plan, table, secret, canaries } => {
             insert(&read_plan(plan)?, table, secret, *canaries as usize)
@@ -166,13 +233,12 @@ pub(crate) fn run(audit: &AuditPrivacy) -> Result<(), Failure> {
     }
 }
 
-fn insert(plan: &Plan, table: &Path, secret: &Path, count: usize) -> Result<(), Failure> {
+fn insert(plan: &Plan, table: &Path, secret: &Path, count: usize) -> Result<(), AuditError> {
     let mut seed = [0; 32];
     UnwrapErr(rand::rngs::SysRng).fill_bytes(&mut seed);
     let canaries = canaries::draw(plan, count, seed)?;
     let included = canaries.canaries.iter().filter(|canary| canary.included);
-    let text = canaries::csv(plan, included)
-        .ok_or_else(|| Failure::failed("every coin said no: run it again, or ask for more canaries"))?;
+    let text = canaries::csv(plan, included).ok_or(AuditError::EveryCoinSaidNo)?;
     canaries.write(secret)?;
     let mut options = fs::OpenOptions::new();
     let written = options.write(true).create_new(true).open(table);
@@ -200,32 +266,29 @@ fn finished(
     secret: &Path,
     members: Option<&Path>,
     confidence: f64,
-) -> Result<Report, Failure> {
+) -> Result<Report, AuditError> {
     let canaries = Canaries::read(secret, plan)?;
     let table = canaries.table(plan)?;
     let known = members.map(|file| load(plan, file)).transpose()?;
     if known.as_ref().is_some_and(|known| share_a_record(known, &table)) {
-        return Err(Failure::usage(
-            "--members holds canaries, whose part would be taken off as known: name the silo's own tables, not their folder",
-        ));
+        return Err(AuditError::MembersHoldCanaries);
     }
     let verified = verify_folder(folder, None)?;
-    let mechanism = plan.mechanism().map_err(|(field, why)| Failure::usage(format!("{field}: {why}")))?;
+    let mechanism = plan.mechanism().map_err(|(field, why)| AuditError::Mechanism { field, why })?;
     let checkpoints = checkpoints_in(folder);
     let mut scores = Scores::new(plan, &table, known.as_ref())?;
     let mut before: Option<(Params, State)> = None;
     for manifest in &verified.manifests {
         if manifest.plan_digest != plan.digest() {
-            return Err(Failure::usage(
-                "the checkpoints are of a run under another plan; name the run's own, as it was signed",
-            ));
+            return Err(AuditError::AnotherPlan);
         }
         let here = checkpoints.join(folder_name(manifest.round));
         if let (Some((before, state)), Some(_)) = (&before, manifest.aggregate_digest) {
-            let bytes = read(&here.join(AGGREGATE_FILE), plan.lanes() as u64 * 4).map_err(Failure::failed)?;
+            let bytes =
+                read(&here.join(AGGREGATE_FILE), plan.lanes() as u64 * 4).map_err(AuditError::File)?;
             let lanes: Vec<u32> = bytes.as_chunks().0.iter().map(|lane| u32::from_le_bytes(*lane)).collect();
-            let sum = mechanism.read_sum(&lanes, manifest.included.len(), state).map_err(Failure::failed)?;
-            let clip_norm = plan.clip_norm_after(state).map_err(Failure::failed)?;
+            let sum = mechanism.read_sum(&lanes, manifest.included.len(), state)?;
+            let clip_norm = plan.clip_norm_after(state).map_err(AuditError::ClipNorm)?;
             scores.see(&Seen { before, clip_norm, aggregate: &sum.update })?;
         }
         let state = state_of(plan, manifest, &here)?;
@@ -244,17 +307,17 @@ fn share_a_record(known: &Dataset, canaries: &Dataset) -> bool {
     (0..known.rows()).any(|row| canaries.contains(&record(known, row)))
 }
 
-fn last_model(plan: &Plan, folder: &Path) -> Result<(u64, Params), Failure> {
+fn last_model(plan: &Plan, folder: &Path) -> Result<(u64, Params), AuditError> {
     let verified = verify_folder(folder, None)?;
-    let last = verified.manifests.last().ok_or_else(|| Failure::failed("the folder holds no model"))?;
+    let last = verified.manifests.last().ok_or(AuditError::NoModel)?;
     Ok((last.round, model(plan, &checkpoints_in(folder).join(folder_name(last.round)))?))
 }
 
-fn model(plan: &Plan, here: &Path) -> Result<Params, Failure> {
+fn model(plan: &Plan, here: &Path) -> Result<Params, AuditError> {
     let layout = plan.architecture().layout();
     let bytes_max = layout.len() as u64 * 4 + checkpoint::HEADER_BYTES_MAX as u64;
-    let bytes = read(&here.join(MODEL_FILE), bytes_max).map_err(Failure::failed)?;
-    checkpoint::read_model(&bytes, &layout).map_err(Failure::failed)
+    let bytes = read(&here.join(MODEL_FILE), bytes_max).map_err(AuditError::File)?;
+    Ok(checkpoint::read_model(&bytes, &layout)?)
 }
 
 /// Loss-threshold membership inference: what was trained on has the smaller loss.
@@ -263,25 +326,26 @@ fn membership(
     model: &Params,
     members: &Dataset,
     others: &Dataset,
-) -> Result<Option<Membership>, Failure> {
-    let scores = |data| -> Result<Vec<f64>, Failure> {
-        let losses = train::losses(plan, model, data).map_err(Failure::failed)?;
+) -> Result<Option<Membership>, AuditError> {
+    let scores = |data| -> Result<Vec<f64>, AuditError> {
+        let losses = train::losses(plan, model, data)?;
         Ok(losses.into_iter().map(|loss| -loss).collect())
     };
     let attack = empirical::membership::attack(&scores(members)?, &scores(others)?);
     Ok(attack.map(|attack| Membership::of(members.rows(), others.rows(), attack)))
 }
 
-fn demonstration(mode: Mode) -> Result<(Plan, String, Option<Dataset>), Failure> {
+fn demonstration(mode: Mode) -> Result<(Plan, String, Option<Dataset>), AuditError> {
     use datasets::digits;
     let plan = demo_plan(mode, 5, None, None)?;
     let held_out = digits::table(digits::held_out_rows());
-    let held_out = Dataset::from_csv("digits", held_out.as_bytes(), &plan.data).map_err(Failure::failed)?;
+    let held_out =
+        Dataset::from_csv("digits", held_out.as_bytes(), &plan.data).map_err(AuditError::OwnTable)?;
     Ok((plan, digits::table(digits::training_rows()), Some(held_out)))
 }
 
-fn load(plan: &Plan, file: &Path) -> Result<Dataset, Failure> {
-    Dataset::load(file, &plan.data).map_err(Failure::usage)
+fn load(plan: &Plan, file: &Path) -> Result<Dataset, AuditError> {
+    Dataset::load(file, &plan.data).map_err(AuditError::Table)
 }
 
 fn read_plan(file: &Path) -> Result<Plan, Unusable> {

@@ -10,10 +10,10 @@ use params::{Layer, Shape};
 use rehearsal::{Noise, Rehearsal};
 use secagg::NoiseSeeds;
 
+use super::AuditError;
 use super::canaries;
 use super::report::{Claim, Inversion, Report};
 use super::scores::{Scores, Seen};
-use crate::Failure;
 
 /// What is rehearsed.
 pub(super) struct Setup<'a> {
@@ -28,9 +28,10 @@ pub(super) struct Setup<'a> {
     pub(super) noise: Noise,
 }
 
-pub(super) fn audit(setup: &Setup<'_>) -> Result<Report, Failure> {
+pub(super) fn audit(setup: &Setup<'_>) -> Result<Report, AuditError> {
     let plan = setup.plan;
-    let all = Dataset::from_csv("training", setup.training.as_bytes(), &plan.data).map_err(Failure::usage)?;
+    let all =
+        Dataset::from_csv("training", setup.training.as_bytes(), &plan.data).map_err(AuditError::Table)?;
     let mut rng = ChaCha20Rng::seed_from_u64(setup.seed);
     let mut seed = || {
         let mut seed = [0; 32];
@@ -43,11 +44,11 @@ pub(super) fn audit(setup: &Setup<'_>) -> Result<Report, Failure> {
         let canaries = canaries::draw(plan, setup.canaries, seed())?;
         let table = canaries.table(plan)?;
         let silos = silos(setup, &canaries.canaries)?;
-        let mut run = Rehearsal::new(plan, &silos, setup.noise, seed()).map_err(Failure::failed)?;
+        let mut run = Rehearsal::new(plan, &silos, setup.noise, seed())?;
         let mut scores = Scores::new(plan, &table, Some(&all))?;
         while run.rounds() < plan.rounds {
-            let (before, clip_norm) = (run.params().clone(), run.clip_norm().map_err(Failure::failed)?);
-            run.round().map_err(Failure::failed)?;
+            let (before, clip_norm) = (run.params().clone(), run.clip_norm()?);
+            run.round()?;
             scores.see(&Seen { before: &before, clip_norm, aggregate: run.aggregate() })?;
         }
         // A half of them, the surest quarter of either kind: fixed here, before any score is known.
@@ -63,7 +64,7 @@ pub(super) fn audit(setup: &Setup<'_>) -> Result<Report, Failure> {
 }
 
 /// The rows and the included canaries, dealt in turn.
-fn silos(setup: &Setup<'_>, canaries: &[canaries::Canary]) -> Result<Vec<Dataset>, Failure> {
+fn silos(setup: &Setup<'_>, canaries: &[canaries::Canary]) -> Result<Vec<Dataset>, AuditError> {
     let plan = setup.plan;
     let silos = plan.cohort.maximum;
     let mut lines = setup.training.lines();
@@ -78,32 +79,31 @@ fn silos(setup: &Setup<'_>, canaries: &[canaries::Canary]) -> Result<Vec<Dataset
         let tables: Vec<(&str, String)> =
             tables.into_iter().filter_map(|(name, text)| Some((name, text?))).collect();
         let readers = tables.iter().map(|(name, text)| (*name, text.as_bytes()));
-        Dataset::from_csvs(readers, &plan.data).map_err(Failure::failed)
+        Dataset::from_csvs(readers, &plan.data).map_err(AuditError::OwnTable)
     };
     (0..silos).map(silo).collect()
 }
 
 /// Reads the first record off its own gradient, as a coordinator without masks would; `None` where the first layer is not
 /// linear.
-fn inversion(plan: &Plan, data: &Dataset, seed: [u8; 32]) -> Result<Option<Inversion>, Failure> {
+fn inversion(plan: &Plan, data: &Dataset, seed: [u8; 32]) -> Result<Option<Inversion>, AuditError> {
     let architecture = plan.architecture();
     let (Shape::Vector { width }, Some(Layer::Linear { width: outputs, .. })) =
         (architecture.input, architecture.layers.first())
     else {
         return Ok(None);
     };
-    let empty = || Failure::usage("the table has no row");
-    let row = data.row(0).ok_or_else(empty)?;
+    let row = data.row(0).ok_or(AuditError::EmptyTable)?;
     let record: Vec<f64> = row.iter().map(|value| f64::from(*value)).collect();
     let read = |gradient: &[f64]| {
         invert_linear(gradient, width, *outputs).map_or(0.0, |read| correlation(&read, &record))
     };
     let model = plan.initial_model();
-    let first = data.only(&[0]).ok_or_else(empty)?;
+    let first = data.only(&[0]).ok_or(AuditError::EmptyTable)?;
     let clip_norm = plan.clip_norm().unwrap_or(1.0);
-    let descent = train::descent_sum(plan, &model, &first, clip_norm).map_err(Failure::failed)?;
+    let descent = train::descent_sum(plan, &model, &first, clip_norm)?;
     let unmasked = read(&descent);
-    let mechanism = plan.mechanism().map_err(|(field, why)| Failure::usage(format!("{field}: {why}")))?;
+    let mechanism = plan.mechanism().map_err(|(field, why)| AuditError::Mechanism { field, why })?;
     let mut rng = ChaCha20Rng::from_seed(seed);
     let seeds = NoiseSeeds::nobody_drops(plan.cohort.maximum);
     let lanes_of = |protected: identity::Protected| protected.into_plain_lanes();
@@ -112,12 +112,11 @@ fn inversion(plan: &Plan, data: &Dataset, seed: [u8; 32]) -> Result<Option<Inver
     // What leaves a silo is this record's sum and a share of noise in one mode only.
     let noised = match plan.privacy {
         Privacy::DistributedDpSgd { .. } => {
-            let sum = dp::ClippedSum::new(descent, clip_norm, 1).map_err(Failure::failed)?;
+            let sum = dp::ClippedSum::new(descent, clip_norm, 1)?;
             Some(
                 mechanism
                     .protect(Contribution::new(origin, Learned::Sum(sum)), origin, &seeds, &mut rng)
-                    .map(lanes_of)
-                    .map_err(Failure::failed)?,
+                    .map(lanes_of)?,
             )
         }
         _ => None,

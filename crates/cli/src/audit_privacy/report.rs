@@ -8,7 +8,7 @@ use empirical::one_run::{Guesses, canaries_to_contradict, epsilon_bound_attainab
 use identity::Plan;
 use serde::Serialize;
 
-use crate::Failure;
+use super::AuditError;
 
 /// What is claimed of the run.
 #[derive(Debug, Clone, Serialize)]
@@ -26,13 +26,13 @@ pub(super) struct Claim {
 
 impl Claim {
     /// What the plan's noise keeps over its whole run.
-    pub(super) fn of(plan: &Plan) -> Result<Self, Failure> {
+    pub(super) fn of(plan: &Plan) -> Result<Self, AuditError> {
         let epsilon = plan.event().map(|event| composed(plan, event, plan.rounds)).transpose()?;
         Self::after(plan, epsilon.flatten(), plan.rounds)
     }
 
     /// What is said to be spent by so many sums.
-    pub(super) fn after(plan: &Plan, epsilon: Option<f64>, sums: u64) -> Result<Self, Failure> {
+    pub(super) fn after(plan: &Plan, epsilon: Option<f64>, sums: u64) -> Result<Self, AuditError> {
         let delta = plan.budget().map(|(_, delta)| delta);
         let mode = plan.mode();
         let epsilon_of_a_canary = match plan.event().filter(|_| mode.unit() == "silo") {
@@ -52,11 +52,11 @@ impl Claim {
 }
 
 /// Epsilon of so many events, at the plan's delta.
-fn composed(plan: &Plan, event: Event, count: u64) -> Result<Option<f64>, Failure> {
+fn composed(plan: &Plan, event: Event, count: u64) -> Result<Option<f64>, AuditError> {
     let Some((_, delta)) = plan.budget() else { return Ok(None) };
     let mut curve = RdpCurve::zero();
-    curve.compose(&event, count).map_err(Failure::failed)?;
-    Ok(Some(curve.epsilon(delta).map_err(Failure::failed)?.epsilon))
+    curve.compose(&event, count)?;
+    Ok(Some(curve.epsilon(delta)?.epsilon))
 }
 
 /// What an audit says of a claim.
@@ -146,21 +146,20 @@ impl Report {
     }
 
     /// Prints it; a contradicted claim is a failed verification.
-    pub(super) fn finish(&self, json: bool) -> Result<(), Failure> {
+    pub(super) fn finish(&self, json: bool) -> Result<(), AuditError> {
         if json {
-            println!("{}", serde_json::to_string(self).map_err(Failure::failed)?);
+            println!("{}", serde_json::to_string(self)?);
         } else {
             print!("{}", self.text());
         }
         if self.verdict != Verdict::Contradicted {
             return Ok(());
         }
-        Err(Failure::verification(format!(
-            "the audit CONTRADICTS THE CLAIM: at confidence {} epsilon is above {}, claimed for a canary is {}",
-            self.confidence,
-            rounded_down(self.epsilon_lower_bound, 3),
-            rounded_up(self.claim.epsilon_of_a_canary.unwrap_or_default(), 3)
-        )))
+        Err(AuditError::Contradicted {
+            confidence: self.confidence,
+            found: rounded_down(self.epsilon_lower_bound, 3).to_string(),
+            claimed: rounded_up(self.claim.epsilon_of_a_canary.unwrap_or_default(), 3).to_string(),
+        })
     }
 
     pub(super) fn text(&self) -> String {

@@ -4,7 +4,7 @@ use datasets::Dataset;
 use identity::{Plan, Privacy};
 use params::Params;
 
-use crate::Failure;
+use super::AuditError;
 
 /// What a member saw of one round.
 pub(super) struct Seen<'a> {
@@ -32,15 +32,13 @@ impl<'a> Scores<'a> {
         plan: &'a Plan,
         canaries: &'a Dataset,
         known: Option<&'a Dataset>,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, AuditError> {
         /// In f64: 4 GiB.
         const VALUES_MAX: usize = 1 << 29;
         let (rows, parameters) = (canaries.rows(), plan.architecture().parameter_count());
         let fit = VALUES_MAX / (parameters + rows).max(1);
         if rows > fit {
-            return Err(Failure::usage(format!(
-                "the gradients of {rows} canaries, of {parameters} values each, do not fit in 4 GiB: at most about {fit} do"
-            )));
+            return Err(AuditError::TooMany { rows, parameters, fit });
         }
         Ok(Self { plan, canaries, known, scores: vec![0.0; rows] })
     }
@@ -51,21 +49,20 @@ impl<'a> Scores<'a> {
     /// records' part can be taken off and the canaries' parts be told apart by least squares: the strongest attack that
     /// we know of. What is counted beside a clip norm that moves is left out. In the other modes the update's direction is
     /// held against each canary's.
-    pub(super) fn see(&mut self, round: &Seen<'_>) -> Result<(), Failure> {
+    pub(super) fn see(&mut self, round: &Seen<'_>) -> Result<(), AuditError> {
         let (clip_norm, exact) = match (&self.plan.privacy, round.clip_norm) {
             (Privacy::DistributedDpSgd { sampling_rate, divisor, .. }, Some(clip_norm)) => {
                 (clip_norm, Some((*sampling_rate, *divisor)))
             }
             _ => (1.0, None),
         };
-        let descents =
-            train::descents(self.plan, round.before, self.canaries, clip_norm).map_err(Failure::failed)?;
+        let descents = train::descents(self.plan, round.before, self.canaries, clip_norm)?;
         let mut rest: Vec<f64> = round.aggregate.iter().map(|value| f64::from(*value)).collect();
         if let Some((sampling_rate, divisor)) = exact {
             rest.iter_mut().for_each(|value| *value *= divisor);
             if let Some(known) = self.known {
                 let known = train::descent_sum(self.plan, round.before, known, clip_norm);
-                let known = known.map_err(Failure::failed)?;
+                let known = known?;
                 rest.iter_mut().zip(known).for_each(|(rest, known)| *rest -= sampling_rate * known);
             }
         }

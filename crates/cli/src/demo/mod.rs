@@ -32,7 +32,7 @@ use daemons::Daemon;
 use folder::{Folder, silo_name};
 use follow::{Checkpoint, follow};
 use plan::adaptive;
-pub(crate) use plan::{Mode, demo_plan};
+pub(crate) use plan::{DemoPlanError, Mode, demo_plan};
 use progress::Progress;
 use summary::{Ending, Summary};
 

@@ -1,12 +1,13 @@
 //! The demonstration's plans, one for each privacy mode.
 
+use accounting::CalibrationError;
 use datasets::digits;
-use identity::{AdaptiveClipping, Cohort, LocalOptimizer, Model, Plan, Privacy, Timing, Training, Weights};
+use identity::{
+    AdaptiveClipping, Cohort, LocalOptimizer, Model, Plan, Privacy, PrivacyMode, Timing, Training, Weights,
+};
 use optim::ServerOptimizer;
 use params::Activation;
 use secagg::EXCESS_COHORT_MAX;
-
-use crate::Failure;
 
 /// The delta at which every epsilon of the demonstration counts: below one over the number of records.
 pub(crate) const DELTA: f64 = 1e-5;
@@ -41,16 +42,39 @@ pub(crate) enum Mode {
     DistributedDpFedavg,
 }
 
+/// Options that no plan of the demonstration can have.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DemoPlanError {
+    #[error(
+        "--epsilon means nothing with --privacy none: exact sums carry no differential privacy; leave one of the two out"
+    )]
+    EpsilonWithoutNoise,
+    #[error("--epsilon {epsilon}: {why}")]
+    Epsilon {
+        epsilon: f64,
+        #[source]
+        why: CalibrationError,
+    },
+    #[error("these options make no usable plan:\n{problems}")]
+    Unusable { problems: String },
+    #[error(
+        "--adaptive-clip means nothing with --privacy {mode}: no clip norm is shared there; leave one of the two out"
+    )]
+    NoSharedClip { mode: PrivacyMode },
+    #[error("with --adaptive-clip these options make no usable plan")]
+    UnusableAdaptive,
+}
+
 /// The demonstration's plan for so many silos.
 ///
 /// # Errors
-/// [`Failure::Usage`] for an epsilon that no noise reaches, or one where there is no noise.
+/// For an epsilon that no noise reaches, or one where there is no noise.
 pub(crate) fn demo_plan(
     mode: Mode,
     clients: usize,
     rounds: Option<u64>,
     epsilon: Option<f64>,
-) -> Result<Plan, Failure> {
+) -> Result<Plan, DemoPlanError> {
     let (bits_max, plan): (u32, Box<dyn Fn(u32) -> Plan>) = match mode {
         Mode::DistributedDpSgd => {
             let (rounds, epsilon) = (rounds.unwrap_or(30), epsilon.unwrap_or(4.9));
@@ -80,10 +104,7 @@ pub(crate) fn demo_plan(
         }
         Mode::None => {
             if epsilon.is_some() {
-                return Err(Failure::usage(
-                    "--epsilon means nothing with --privacy none: exact sums carry no differential privacy; leave \
-                     one of the two out",
-                ));
+                return Err(DemoPlanError::EpsilonWithoutNoise);
             }
             let rounds = rounds.unwrap_or(40);
             (EXACT_FRACTION_BITS_MAX, Box::new(move |bits| fedavg(clients, rounds, bits)))
@@ -98,19 +119,16 @@ pub(crate) fn demo_plan(
             Err(why) => problems = why.to_string(),
         }
     }
-    Err(Failure::usage(format!("these options make no usable plan:\n{problems}")))
+    Err(DemoPlanError::Unusable { problems })
 }
 
 /// The same plan with a clip norm that follows the median.
 ///
 /// # Errors
-/// [`Failure::Usage`] for a mode that has no such clip norm.
-pub(crate) fn adaptive(mut plan: Plan) -> Result<Plan, Failure> {
+/// For a mode that has no such clip norm.
+pub(crate) fn adaptive(mut plan: Plan) -> Result<Plan, DemoPlanError> {
     let Some((adaptive_clip, scale_bits)) = shared_clipping(&mut plan.privacy) else {
-        return Err(Failure::usage(format!(
-            "--adaptive-clip means nothing with --privacy {}: no clip norm is shared there; leave one of the two out",
-            plan.mode()
-        )));
+        return Err(DemoPlanError::NoSharedClip { mode: plan.mode() });
     };
     *adaptive_clip = Some(AdaptiveClipping { target_quantile: 0.5, learning_rate: 0.2, share: 0.02 });
     // Contributions are divided by the clip norm, which is the unit now: a bit or two less may be needed.
@@ -123,7 +141,7 @@ pub(crate) fn adaptive(mut plan: Plan) -> Result<Plan, Failure> {
         plan
     };
     let usable = (0..=finest).rev().map(with_bits).find(|plan| plan.validate().is_ok());
-    usable.ok_or_else(|| Failure::usage("with --adaptive-clip these options make no usable plan"))
+    usable.ok_or(DemoPlanError::UnusableAdaptive)
 }
 
 fn shared_clipping(privacy: &mut Privacy) -> Option<(&mut Option<AdaptiveClipping>, &mut u32)> {
@@ -135,11 +153,11 @@ fn shared_clipping(privacy: &mut Privacy) -> Option<(&mut Option<AdaptiveClippin
     }
 }
 
-fn noise(epsilon: f64, rounds: u64) -> Result<f64, Failure> {
+fn noise(epsilon: f64, rounds: u64) -> Result<f64, DemoPlanError> {
     // Every record is in every batch, so no amplification by sampling is claimed.
     accounting::calibrate(epsilon, DELTA, 1.0, rounds)
         .map(accounting::NoiseMultiplier::value)
-        .map_err(|why| Failure::usage(format!("--epsilon {epsilon}: {why}")))
+        .map_err(|why| DemoPlanError::Epsilon { epsilon, why })
 }
 
 fn dp_sgd(clients: usize, rounds: u64, epsilon: f64, noise_multiplier: f64, scale_bits: u32) -> Plan {
@@ -266,7 +284,6 @@ fn plan(
 
 #[cfg(test)]
 mod tests {
-    use identity::PrivacyMode;
 
     use super::*;
 
@@ -316,7 +333,7 @@ mod tests {
             let plan = demo_plan(*mode, 5, None, None).unwrap();
             let moving = adaptive(plan.clone());
             if matches!(mode, Mode::None | Mode::SiloDpSgd) {
-                assert!(matches!(moving.unwrap_err(), Failure::Usage(_)), "{mode:?}");
+                assert!(matches!(moving.unwrap_err(), DemoPlanError::NoSharedClip { .. }), "{mode:?}");
                 continue;
             }
             let moving = moving.unwrap();
@@ -350,11 +367,8 @@ mod tests {
     #[test]
     fn options_that_mean_nothing_are_usage_errors() {
         let none = demo_plan(Mode::None, 5, None, Some(1.0)).unwrap_err();
-        assert!(matches!(none, Failure::Usage(_)));
+        assert!(matches!(none, DemoPlanError::EpsilonWithoutNoise));
         let unreachable = demo_plan(Mode::DistributedDpSgd, 5, None, Some(0.001)).unwrap_err();
-        assert!(
-            matches!(&unreachable, Failure::Usage(text) if text.contains("--epsilon 0.001")),
-            "{unreachable}"
-        );
+        assert!(unreachable.to_string().contains("--epsilon 0.001"), "{unreachable}");
     }
 }
