@@ -6,7 +6,7 @@ use crate::audit_privacy::AuditError;
 use crate::bundle::FolderError;
 use crate::clients::Unbelieved;
 use crate::connect::ConnectError;
-use crate::demo::DemoPlanError;
+use crate::demo::{DaemonError, DemoError, DemoFolderError, DemoPlanError, FollowError};
 use crate::files::{Unusable, WriteError};
 use crate::incident::{ReportError, ReportFault};
 use crate::model::ModelsError;
@@ -78,8 +78,10 @@ impl From<Unusable> for Failure {
 impl From<WriteError> for Failure {
     fn from(why: WriteError) -> Self {
         match why {
-            WriteError::Taken { .. } => Self::usage(why),
-            WriteError::Io { .. } => Self::failed(why),
+            WriteError::Taken { .. } | WriteError::KeyTaken { .. } | WriteError::DocumentTaken { .. } => {
+                Self::usage(why)
+            }
+            WriteError::Json(_) | WriteError::Io { .. } => Self::failed(why),
         }
     }
 }
@@ -182,6 +184,59 @@ impl From<ReportFault> for Failure {
 impl From<DemoPlanError> for Failure {
     fn from(why: DemoPlanError) -> Self {
         Self::usage(why)
+    }
+}
+
+impl From<DemoFolderError> for Failure {
+    fn from(why: DemoFolderError) -> Self {
+        match why {
+            DemoFolderError::Unusable { .. } | DemoFolderError::NotEmpty { .. } => Self::usage(why),
+            DemoFolderError::Write(why) => why.into(),
+            DemoFolderError::NoTemporary(_) | DemoFolderError::Json(_) | DemoFolderError::Toml(_) => {
+                Self::failed(why)
+            }
+        }
+    }
+}
+
+impl From<DaemonError> for Failure {
+    fn from(why: DaemonError) -> Self {
+        Self::failed(why)
+    }
+}
+
+impl From<FollowError> for Failure {
+    fn from(why: FollowError) -> Self {
+        match why {
+            FollowError::Models(why) => why.into(),
+            FollowError::Model(_) => Self::verification(why),
+            FollowError::HeldOut(_) | FollowError::Stopped(_) | FollowError::Evaluation(_) => {
+                Self::failed(why)
+            }
+        }
+    }
+}
+
+impl From<DemoError> for Failure {
+    fn from(why: DemoError) -> Self {
+        match why {
+            DemoError::Clients(_)
+            | DemoError::Plan(_)
+            | DemoError::KillTooLate { .. }
+            | DemoError::KillOfThree => Self::usage(why),
+            DemoError::Folder(why) => why.into(),
+            DemoError::Daemon(why) => why.into(),
+            DemoError::Call(why) => why.into(),
+            DemoError::Follow(why) => why.into(),
+            DemoError::Chain(_) | DemoError::AnotherModel => Self::verification(why),
+            DemoError::NotFollowed
+            | DemoError::NoCheckpoint
+            | DemoError::Unwritable { .. }
+            | DemoError::Json(_)
+            | DemoError::Process(_)
+            | DemoError::Interrupted
+            | DemoError::Terminated => Self::failed(why),
+        }
     }
 }
 

@@ -26,6 +26,15 @@ pub(crate) enum WriteError {
     /// Something is.
     #[error("`{}` exists and is not overwritten: choose another name", place.display())]
     Taken { place: PathBuf },
+    #[error(
+        "`{}` exists and is not overwritten: a lost key cannot be made again; choose another name",
+        place.display()
+    )]
+    KeyTaken { place: PathBuf },
+    #[error("`{}` exists; write the new one beside it", place.display())]
+    DocumentTaken { place: PathBuf },
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
     /// The system refuses.
     #[error("`{}` cannot be written: {why}", place.display())]
     Io {

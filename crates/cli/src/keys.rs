@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::Failure;
 use crate::connect::Remote;
 use crate::failure::with_causes;
-use crate::files;
+use crate::files::{self, WriteError, cannot_write};
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Keys {
@@ -144,15 +144,12 @@ impl Rotate {
 }
 
 /// Makes a key and writes its secret half to a new file.
-pub(crate) fn create(file: &Path) -> Result<IdentityKey, Failure> {
+pub(crate) fn create(file: &Path) -> Result<IdentityKey, WriteError> {
     let key = IdentityKey::generate(&mut UnwrapErr(rand::rngs::SysRng));
     let text = Zeroizing::new(format!("{}\n", key.secret_hex().as_str()));
     files::write_new(file, text.as_bytes(), 0o600).map_err(|why| match why.kind() {
-        io::ErrorKind::AlreadyExists => Failure::usage(format!(
-            "`{}` exists and is not overwritten: a lost key cannot be made again; choose another name",
-            file.display()
-        )),
-        _ => Failure::failed(format!("`{}` cannot be written: {why}", file.display())),
+        io::ErrorKind::AlreadyExists => WriteError::KeyTaken { place: file.to_owned() },
+        _ => cannot_write(file, why),
     })?;
     Ok(key)
 }
@@ -192,7 +189,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("k");
         let first = create(&file).unwrap();
-        let again = create(&file).unwrap_err();
+        let again = Failure::from(create(&file).unwrap_err());
         assert!(matches!(&again, Failure::Usage(text) if text.contains("is not overwritten")), "{again}");
         assert_eq!(read(&file).unwrap().public(), first.public());
     }

@@ -198,12 +198,13 @@ fn perform(what: What) -> Result<ExitCode, Failure> {
     .map(|()| ExitCode::SUCCESS)
 }
 
-fn on_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+fn on_runtime<E: Into<Failure>>(work: impl Future<Output = Result<(), E>>) -> Result<(), Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|why| Failure::failed(format!("cannot start worker threads: {why}")))?
         .block_on(work)
+        .map_err(Into::into)
 }
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ use wire::v1::ListClientsRequest;
 
 use crate::Failure;
 use crate::connect::{Remote, printable, refused, roster_key};
-use crate::files::read_text;
-use crate::{files, keys};
+use crate::files::{self, WriteError, cannot_write, read_text};
+use crate::keys;
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Roster {
@@ -147,17 +147,15 @@ fn signed_before(file: &Path, authority: &IdentityKey) -> Result<AuthorisedRoste
 }
 
 /// Writes a signed roster to a new file.
-pub(crate) fn write_new(path: &Path, signed: &SignedRoster) -> Result<(), Failure> {
-    write_new_text(path, &serde_json::to_string(signed).map_err(Failure::failed)?)
+pub(crate) fn write_new(path: &Path, signed: &SignedRoster) -> Result<(), WriteError> {
+    write_new_text(path, &serde_json::to_string(signed)?)
 }
 
 /// Writes a signed document to a new file.
-pub(crate) fn write_new_text(path: &Path, json: &str) -> Result<(), Failure> {
+pub(crate) fn write_new_text(path: &Path, json: &str) -> Result<(), WriteError> {
     files::write_new(path, format!("{json}\n").as_bytes(), 0o666).map_err(|why| match why.kind() {
-        io::ErrorKind::AlreadyExists => {
-            Failure::usage(format!("`{}` exists; write the new one beside it", path.display()))
-        }
-        _ => Failure::failed(format!("`{}` cannot be written: {why}", path.display())),
+        io::ErrorKind::AlreadyExists => WriteError::DocumentTaken { place: path.to_owned() },
+        _ => cannot_write(path, why),
     })
 }
 
@@ -181,8 +179,8 @@ mod tests {
     fn sign(folder: &Path, members: &[(u32, &str)]) -> Result<SignedRoster, Failure> {
         let public = |name: &str| {
             let file = folder.join(name);
-            let key = if file.exists() { keys::read(&file) } else { keys::create(&file) };
-            keys::public_text(&key.unwrap())
+            let key = if file.exists() { keys::read(&file).unwrap() } else { keys::create(&file).unwrap() };
+            keys::public_text(&key)
         };
         let out = folder.join("roster.json");
         let authority = public("authority");

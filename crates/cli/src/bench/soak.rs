@@ -14,7 +14,7 @@ use crate::Failure;
 use crate::connect::{connect, printable, refused};
 use crate::demo::daemons::Daemon;
 use crate::demo::folder::{Folder, silo_name};
-use crate::demo::{Mode, demo_plan};
+use crate::demo::{DaemonError, Mode, demo_plan};
 use crate::verify::verify_folder;
 
 /// After so many rounds a process has what it needs, and what comes on top is growth.
@@ -139,7 +139,7 @@ async fn soak(args: &Args) -> Result<Report, Failure> {
     soak.finish().await
 }
 
-fn start_silo(folder: &Folder, index: usize) -> Result<Daemon, Failure> {
+fn start_silo(folder: &Folder, index: usize) -> Result<Daemon, DaemonError> {
     let name = silo_name(index);
     Daemon::start("client", &name, &folder.client_config(index), folder.log(&name))
 }
@@ -170,12 +170,12 @@ impl Soak<'_> {
                 status = changes.message() => {
                     let status = match status {
                         Ok(Some(status)) => status,
-                        Ok(None) => return Err(self.coordinator.failure("closed its connection")),
-                        Err(why) => return Err(self.coordinator.failure(&wire::describe(&why))),
+                        Ok(None) => return Err(self.coordinator.failure("closed its connection").into()),
+                        Err(why) => return Err(self.coordinator.failure(&wire::describe(&why)).into()),
                     };
                     if let Some(ended) = &status.ended {
                         let what = format!("ended the run too early: {}", printable(ended));
-                        return Err(self.coordinator.failure(&what));
+                        return Err(self.coordinator.failure(&what).into());
                     }
                     if status.rounds_committed > committed {
                         last_progress = Instant::now();
@@ -188,7 +188,7 @@ impl Soak<'_> {
                     self.silos.iter_mut().try_for_each(Daemon::check)?;
                     if last_progress.elapsed() > patience {
                         let what = format!("has committed no round for {} s", patience.as_secs());
-                        return Err(self.coordinator.failure(&what));
+                        return Err(self.coordinator.failure(&what).into());
                     }
                 }
             }

@@ -1,7 +1,7 @@
 //! The demonstration's processes: this program in its other roles, none of which outlives it.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -11,13 +11,32 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
-use crate::Failure;
 use crate::connect::printable;
 
 /// How long a daemon may take to listen, and to stop.
 const PATIENCE: Duration = Duration::from_secs(30);
 const LOG_LINES_SHOWN: usize = 12;
 const LOG_BYTES_READ: u64 = 16 << 10;
+
+/// What went wrong with a process of the demonstration.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DaemonError {
+    #[error("{name} cannot be started: {why}")]
+    NotStarted {
+        name: String,
+        #[source]
+        why: io::Error,
+    },
+    #[error("{name} cannot be killed: {why}")]
+    NotKilled {
+        name: String,
+        #[source]
+        why: io::Error,
+    },
+    /// With the end of its log.
+    #[error("{name} {what}; the end of its log `{}`:\n{tail}", log.display())]
+    Failed { name: String, what: String, log: PathBuf, tail: String },
+}
 
 /// One child process. Killed when dropped.
 pub(crate) struct Daemon {
@@ -31,8 +50,8 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     /// Starts this program as `role` with a configuration.
-    pub(crate) fn start(role: &str, name: &str, config: &Path, log: PathBuf) -> Result<Self, Failure> {
-        let failed = |why| Failure::failed(format!("{name} cannot be started: {why}"));
+    pub(crate) fn start(role: &str, name: &str, config: &Path, log: PathBuf) -> Result<Self, DaemonError> {
+        let failed = |why| DaemonError::NotStarted { name: name.to_owned(), why };
         let program = std::env::current_exe().map_err(failed)?;
         // A daemon that is started again goes on in its log.
         let stderr = File::options().create(true).append(true).open(&log).map_err(failed)?;
@@ -55,7 +74,7 @@ impl Daemon {
     }
 
     /// The address in the one line that a coordinator prints when it listens.
-    pub(crate) async fn address(&mut self) -> Result<String, Failure> {
+    pub(crate) async fn address(&mut self) -> Result<String, DaemonError> {
         let mut line = String::new();
         if let Some(stdout) = &mut self.stdout {
             // A read that fails or takes too long leaves the line empty.
@@ -68,7 +87,7 @@ impl Daemon {
     }
 
     /// Memory that the process holds in RAM.
-    pub(crate) fn resident_bytes(&self) -> Result<u64, Failure> {
+    pub(crate) fn resident_bytes(&self) -> Result<u64, DaemonError> {
         let read = self.child.id().and_then(|id| fs::read_to_string(format!("/proc/{id}/status")).ok());
         read.as_deref().and_then(resident_bytes).ok_or_else(|| {
             self.failure("has no resident memory in /proc: it has ended, or this system is no Linux")
@@ -76,7 +95,7 @@ impl Daemon {
     }
 
     /// An error if the process ended by itself and not well.
-    pub(crate) fn check(&mut self) -> Result<(), Failure> {
+    pub(crate) fn check(&mut self) -> Result<(), DaemonError> {
         match self.child.try_wait() {
             Ok(Some(status)) if !self.expected_to_end && !status.success() => {
                 Err(self.failure(&format!("ended unexpectedly ({status})")))
@@ -87,16 +106,14 @@ impl Daemon {
     }
 
     /// Ends the process by SIGKILL: it has no chance to say or to save anything.
-    pub(crate) async fn kill(&mut self) -> Result<(), Failure> {
+    pub(crate) async fn kill(&mut self) -> Result<(), DaemonError> {
         self.expected_to_end = true;
-        self.child
-            .kill()
-            .await
-            .map_err(|why| Failure::failed(format!("{} cannot be killed: {why}", self.name)))
+        let killed = self.child.kill().await;
+        killed.map_err(|why| DaemonError::NotKilled { name: self.name.clone(), why })
     }
 
     /// Asks the process to stop, waits, and kills it if it does not.
-    pub(crate) async fn stop(&mut self) -> Result<(), Failure> {
+    pub(crate) async fn stop(&mut self) -> Result<(), DaemonError> {
         self.expected_to_end = true;
         let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         if let Some(pid) = pid {
@@ -114,9 +131,13 @@ impl Daemon {
     }
 
     /// What went wrong, with the end of the log.
-    pub(crate) fn failure(&self, what: &str) -> Failure {
-        let tail = tail(&self.log);
-        Failure::failed(format!("{} {what}; the end of its log `{}`:\n{tail}", self.name, self.log.display()))
+    pub(crate) fn failure(&self, what: &str) -> DaemonError {
+        DaemonError::Failed {
+            name: self.name.clone(),
+            what: what.to_owned(),
+            log: self.log.clone(),
+            tail: tail(&self.log),
+        }
     }
 }
 

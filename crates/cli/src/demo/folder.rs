@@ -11,7 +11,8 @@ use identity::{Member, Plan, Policy, Roster};
 use secagg::ClientId;
 
 use crate::demo::plan::{DELTA, FEDERATION, HONEST_MIN};
-use crate::{Failure, keys, roster};
+use crate::files::{WriteError, cannot_write};
+use crate::{keys, roster};
 
 const COORDINATOR: &str = "coordinator";
 const MODEL: &str = "model.safetensors";
@@ -19,6 +20,30 @@ const MODEL: &str = "model.safetensors";
 const PLAN: &str = "plan.toml";
 const SIGNED_PLAN: &str = "plan.json";
 const ROSTER: &str = "roster.json";
+
+/// Why the demonstration has no folder to work in.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DemoFolderError {
+    #[error("no temporary folder can be made: {0}")]
+    NoTemporary(#[source] io::Error),
+    #[error("--data `{}` cannot be used: {why}", path.display())]
+    Unusable {
+        path: PathBuf,
+        #[source]
+        why: io::Error,
+    },
+    #[error(
+        "--data `{}` is not empty, and nothing in it is overwritten; name an empty or a new folder",
+        path.display()
+    )]
+    NotEmpty { path: PathBuf },
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Toml(#[from] toml::ser::Error),
+}
 
 /// Everything that the demonstration's processes need on disk.
 pub(crate) struct Folder {
@@ -32,17 +57,19 @@ pub(crate) struct Folder {
 impl Folder {
     /// Fills a fresh folder: the chosen one, which must be empty or absent, or one under the system's for temporary
     /// files.
-    pub(crate) fn create(chosen: Option<&Path>, plan: &Plan, clients: usize) -> Result<Self, Failure> {
+    pub(crate) fn create(
+        chosen: Option<&Path>,
+        plan: &Plan,
+        clients: usize,
+    ) -> Result<Self, DemoFolderError> {
         let path = match chosen {
             Some(path) => empty(path)?,
             None => {
                 let folder = tempfile::Builder::new().prefix("folkmoot-demo-").tempdir();
-                folder
-                    .map_err(|why| Failure::failed(format!("no temporary folder can be made: {why}")))?
-                    .keep()
+                folder.map_err(DemoFolderError::NoTemporary)?.keep()
             }
         };
-        let unwritable = |why| Failure::failed(format!("`{}` cannot be written: {why}", path.display()));
+        let unwritable = |why| cannot_write(&path, why);
         let authority = keys::create(&path.join("authority.key"))?;
         let coordinator = keys::create(&path.join("coordinator.key"))?;
         let mut members = BTreeMap::new();
@@ -67,10 +94,7 @@ impl Folder {
         fs::write(path.join(PLAN), plan.to_toml()).map_err(unwritable)?;
         let author = keys::create(&path.join("author.key"))?;
         let signed = plan.clone().sign(&author);
-        roster::write_new_text(
-            &path.join(SIGNED_PLAN),
-            &serde_json::to_string(signed.signed()).map_err(Failure::failed)?,
-        )?;
+        roster::write_new_text(&path.join(SIGNED_PLAN), &serde_json::to_string(signed.signed())?)?;
         let author = keys::public_text(&author);
         let authority = keys::public_text(&authority);
         fs::write(path.join("coordinator.toml"), coordinator_config(&authority)).map_err(unwritable)?;
@@ -78,13 +102,13 @@ impl Folder {
     }
 
     /// Writes the silos' configurations, once the coordinator's address is known.
-    pub(crate) fn configure_silos(&self, coordinator: &str, plan: &Plan) -> Result<(), Failure> {
+    pub(crate) fn configure_silos(&self, coordinator: &str, plan: &Plan) -> Result<(), DemoFolderError> {
         let policy = silo_policy(plan, &self.author);
-        let policy = toml::to_string(&policy).map_err(Failure::failed)?;
+        let policy = toml::to_string(&policy)?;
         for index in 0..self.clients {
             let file = self.client_config(index);
             fs::write(&file, client_config(client_id(index), coordinator, &self.authority, &policy))
-                .map_err(|why| Failure::failed(format!("`{}` cannot be written: {why}", file.display())))?;
+                .map_err(|why| cannot_write(&file, why))?;
         }
         Ok(())
     }
@@ -138,19 +162,16 @@ fn client_id(index: usize) -> u32 {
     u32::try_from(index).map_or(u32::MAX, |index| index + 1)
 }
 
-fn empty(path: &Path) -> Result<PathBuf, Failure> {
+fn empty(path: &Path) -> Result<PathBuf, DemoFolderError> {
     fs::create_dir_all(path)
         .and_then(|()| path.canonicalize())
         .and_then(|path| Ok((fs::read_dir(&path)?.next().is_none(), path)))
-        .map_err(|why| Failure::usage(format!("--data `{}` cannot be used: {why}", path.display())))
+        .map_err(|why| DemoFolderError::Unusable { path: path.to_owned(), why })
         .and_then(|(is_empty, path)| {
             if is_empty {
                 return Ok(path);
             }
-            Err(Failure::usage(format!(
-                "--data `{}` is not empty, and nothing in it is overwritten; name an empty or a new folder",
-                path.display()
-            )))
+            Err(DemoFolderError::NotEmpty { path })
         })
 }
 
@@ -261,7 +282,7 @@ mod tests {
         let chosen = tempfile::tempdir().unwrap();
         fs::write(chosen.path().join("thesis.tex"), "x").unwrap();
         let why = Folder::create(Some(chosen.path()), &plan(), 3).map(|_| ()).unwrap_err();
-        assert!(matches!(&why, Failure::Usage(text) if text.contains("is not empty")), "{why}");
+        assert!(matches!(why, DemoFolderError::NotEmpty { .. }), "{why}");
         assert_eq!(fs::read_dir(chosen.path()).unwrap().count(), 1);
     }
 

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use checkpoint::Manifest;
-use datasets::{Dataset, digits};
+use checkpoint::{Manifest, ModelError};
+use datasets::{Dataset, DatasetError, digits};
 use ed25519_dalek::VerifyingKey;
 use identity::Plan;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinError;
 use tonic::transport::Channel;
+use train::TrainError;
 
-use crate::Failure;
 use crate::failure::with_causes;
-use crate::model::Models;
+use crate::model::{Models, ModelsError};
 
 /// Checkpoints that wait to be shown; evaluation pauses when nobody takes them.
 const WAITING_MAX: usize = 64;
@@ -24,6 +25,21 @@ pub(super) struct Checkpoint {
     pub(super) accuracy: f64,
 }
 
+/// Why the published models are no longer followed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FollowError {
+    #[error("{}", with_causes(.0))]
+    HeldOut(#[source] DatasetError),
+    #[error(transparent)]
+    Models(#[from] ModelsError),
+    #[error("the evaluation of a model stopped: {0}")]
+    Stopped(#[source] JoinError),
+    #[error("{}", with_causes(.0))]
+    Model(#[source] ModelError),
+    #[error("{}", with_causes(.0))]
+    Evaluation(#[source] TrainError),
+}
+
 /// Fetches, checks and evaluates every checkpoint up to the round that `head` last named, until `head` is dropped.
 ///
 /// In a task of its own: the rounds, and whoever watches them, do not wait for it.
@@ -32,7 +48,7 @@ pub(super) fn follow(
     key: VerifyingKey,
     plan: Plan,
     mut head: watch::Receiver<Option<u64>>,
-) -> mpsc::Receiver<Result<Checkpoint, Failure>> {
+) -> mpsc::Receiver<Result<Checkpoint, FollowError>> {
     let (found, checkpoints) = mpsc::channel(WAITING_MAX);
     tokio::spawn(async move {
         let mut follower = match Follower::new(channel, key, plan) {
@@ -60,10 +76,10 @@ struct Follower {
 }
 
 impl Follower {
-    fn new(channel: Channel, key: VerifyingKey, plan: Plan) -> Result<Self, Failure> {
+    fn new(channel: Channel, key: VerifyingKey, plan: Plan) -> Result<Self, FollowError> {
         let table = digits::table(digits::held_out_rows());
-        let held_out = Dataset::from_csv("held-out rows", table.as_bytes(), &plan.data)
-            .map_err(|why| Failure::failed(with_causes(&why)))?;
+        let held_out =
+            Dataset::from_csv("held-out rows", table.as_bytes(), &plan.data).map_err(FollowError::HeldOut)?;
         Ok(Self {
             models: Models::new(channel, Some(key)),
             plan: Arc::new(plan),
@@ -71,13 +87,16 @@ impl Follower {
         })
     }
 
-    async fn catch_up(&mut self, found: &mpsc::Sender<Result<Checkpoint, Failure>>) -> Result<(), Failure> {
+    async fn catch_up(
+        &mut self,
+        found: &mpsc::Sender<Result<Checkpoint, FollowError>>,
+    ) -> Result<(), FollowError> {
         for manifest in self.models.new_records().await? {
             let file = self.models.fetch(&manifest).await?;
             let (plan, held_out) = (self.plan.clone(), self.held_out.clone());
             let accuracy = tokio::task::spawn_blocking(move || accuracy(&plan, &file, &held_out))
                 .await
-                .map_err(|why| Failure::failed(format!("the evaluation of a model stopped: {why}")))??;
+                .map_err(FollowError::Stopped)??;
             if found.send(Ok(Checkpoint { manifest, accuracy })).await.is_err() {
                 return Ok(());
             }
@@ -86,10 +105,8 @@ impl Follower {
     }
 }
 
-fn accuracy(plan: &Plan, file: &[u8], held_out: &Dataset) -> Result<f64, Failure> {
-    let params = checkpoint::read_model(file, &plan.architecture().layout())
-        .map_err(|why| Failure::verification(with_causes(&why)))?;
-    let metrics =
-        train::evaluate(plan, &params, held_out).map_err(|why| Failure::failed(with_causes(&why)))?;
+fn accuracy(plan: &Plan, file: &[u8], held_out: &Dataset) -> Result<f64, FollowError> {
+    let params = checkpoint::read_model(file, &plan.architecture().layout()).map_err(FollowError::Model)?;
+    let metrics = train::evaluate(plan, &params, held_out).map_err(FollowError::Evaluation)?;
     Ok(metrics.accuracy)
 }

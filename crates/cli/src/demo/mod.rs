@@ -15,6 +15,8 @@ mod progress;
 mod samples;
 mod summary;
 
+use std::io;
+use std::num::TryFromIntError;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -25,11 +27,13 @@ use tokio::sync::watch;
 use wire::v1::operator_client::OperatorClient;
 use wire::v1::{RunStatus, WatchRequest};
 
-use crate::Failure;
-use crate::connect::{connect, printable, refused};
-use crate::verify::verify_folder;
+use crate::connect::{ConnectError, connect, printable, refused};
+use crate::verify::{VerifyError, verify_folder};
 use daemons::Daemon;
+pub(crate) use daemons::DaemonError;
+pub(crate) use folder::DemoFolderError;
 use folder::{Folder, silo_name};
+pub(crate) use follow::FollowError;
 use follow::{Checkpoint, follow};
 use plan::adaptive;
 pub(crate) use plan::{DemoPlanError, Mode, demo_plan};
@@ -83,15 +87,62 @@ pub(crate) struct Args {
     json: bool,
 }
 
-pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let clients = usize::try_from(args.clients).map_err(Failure::usage)?;
+/// Why the demonstration did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DemoError {
+    #[error(transparent)]
+    Clients(#[from] TryFromIntError),
+    #[error(transparent)]
+    Plan(#[from] DemoPlanError),
+    #[error("--kill-client-at-round {round}: the run has {rounds} rounds only")]
+    KillTooLate { round: u64, rounds: u64 },
+    #[error(
+        "--kill-client-at-round: three silos are the fewest that a sum may hold, so none of three can be lost; add \
+         --clients 4 or more"
+    )]
+    KillOfThree,
+    #[error(transparent)]
+    Folder(#[from] DemoFolderError),
+    #[error(transparent)]
+    Daemon(#[from] DaemonError),
+    #[error(transparent)]
+    Call(#[from] ConnectError),
+    #[error(transparent)]
+    Follow(#[from] FollowError),
+    #[error("the published models are no longer followed")]
+    NotFollowed,
+    #[error(transparent)]
+    Chain(#[from] VerifyError),
+    #[error("the model on disk is not the one that the coordinator served")]
+    AnotherModel,
+    #[error("the run ended without a single checkpoint")]
+    NoCheckpoint,
+    #[error("`{}`: {why}", folder.display())]
+    Unwritable {
+        folder: PathBuf,
+        #[source]
+        why: io::Error,
+    },
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    /// Of this process.
+    #[error(transparent)]
+    Process(io::Error),
+    #[error("interrupted")]
+    Interrupted,
+    #[error("terminated")]
+    Terminated,
+}
+
+pub(crate) async fn run(args: Args) -> Result<(), DemoError> {
+    let clients = usize::try_from(args.clients)?;
     let mut plan = demo_plan(args.privacy, clients, args.rounds, args.epsilon)?;
     if args.adaptive_clip {
         plan = adaptive(plan)?;
     }
     let plan = crate::plan::newly_numbered(plan);
     check_kill(&args, &plan)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(DemoError::Process)?;
     let folder = Folder::create(args.data.as_deref(), &plan, clients)?;
     let demo = Demo {
         progress: Progress::new(args.json, plan.rounds, plan.budget().map(|(epsilon, _)| epsilon)),
@@ -104,8 +155,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     // Dropping the demonstration's future kills its processes.
     let done = tokio::select! {
         done = demo.run() => done,
-        _ = tokio::signal::ctrl_c() => Err(Failure::failed("interrupted")),
-        _ = terminate.recv() => Err(Failure::failed("terminated")),
+        _ = tokio::signal::ctrl_c() => Err(DemoError::Interrupted),
+        _ = terminate.recv() => Err(DemoError::Terminated),
     };
     done.inspect_err(|_| {
         eprintln!("the demonstration's files are kept in {}", folder.path().display());
@@ -117,19 +168,13 @@ fn parse_epsilon(text: &str) -> Result<f64, String> {
     if epsilon.is_finite() && epsilon > 0.0 { Ok(epsilon) } else { Err("must be a positive number".into()) }
 }
 
-fn check_kill(args: &Args, plan: &Plan) -> Result<(), Failure> {
+fn check_kill(args: &Args, plan: &Plan) -> Result<(), DemoError> {
     let Some(round) = args.kill_client_at_round else { return Ok(()) };
     if round > plan.rounds {
-        return Err(Failure::usage(format!(
-            "--kill-client-at-round {round}: the run has {} rounds only",
-            plan.rounds
-        )));
+        return Err(DemoError::KillTooLate { round, rounds: plan.rounds });
     }
     if plan.cohort.minimum >= plan.cohort.maximum {
-        return Err(Failure::usage(
-            "--kill-client-at-round: three silos are the fewest that a sum may hold, so none of three can be lost; \
-             add --clients 4 or more",
-        ));
+        return Err(DemoError::KillOfThree);
     }
     Ok(())
 }
@@ -144,7 +189,7 @@ struct Demo<'a> {
 }
 
 impl Demo<'_> {
-    async fn run(mut self) -> Result<(), Failure> {
+    async fn run(mut self) -> Result<(), DemoError> {
         self.announce();
         let mut coordinator = Daemon::start(
             "coordinator",
@@ -203,7 +248,7 @@ impl Demo<'_> {
         url: &str,
         coordinator: &mut Daemon,
         silos: &mut [Daemon],
-    ) -> Result<Vec<Checkpoint>, Failure> {
+    ) -> Result<Vec<Checkpoint>, DemoError> {
         let channel = connect(url).await?;
         let changes = OperatorClient::new(channel.clone()).watch(WatchRequest {}).await;
         let mut changes = changes.map_err(|why| refused(&why))?.into_inner();
@@ -219,8 +264,8 @@ impl Demo<'_> {
                 status = changes.message(), if last_round.is_none() => {
                     let status = match status {
                         Ok(Some(status)) => status,
-                        Ok(None) => return Err(coordinator.failure("closed its connection")),
-                        Err(why) => return Err(coordinator.failure(&wire::describe(&why))),
+                        Ok(None) => return Err(coordinator.failure("closed its connection").into()),
+                        Err(why) => return Err(coordinator.failure(&wire::describe(&why)).into()),
                     };
                     self.kill_when_due(&status, silos).await?;
                     self.show(&status, &mut aborted);
@@ -233,8 +278,7 @@ impl Demo<'_> {
                     }
                 }
                 checkpoint = evaluated.recv() => {
-                    let checkpoint = checkpoint
-                        .unwrap_or_else(|| Err(Failure::failed("the published models are no longer followed")))?;
+                    let checkpoint = checkpoint.ok_or(DemoError::NotFollowed)??;
                     self.progress.committed(&checkpoint);
                     last_progress = Instant::now();
                     checkpoints.push(checkpoint);
@@ -245,7 +289,7 @@ impl Demo<'_> {
                     let patience = Duration::from_millis(self.plan.timing.round_deadline_ms) * STUCK_AFTER_DEADLINES;
                     if last_progress.elapsed() > patience {
                         let what = format!("has committed no round for {} s", patience.as_secs());
-                        return Err(coordinator.failure(&what));
+                        return Err(coordinator.failure(&what).into());
                     }
                 }
             }
@@ -256,7 +300,7 @@ impl Demo<'_> {
         }
     }
 
-    async fn kill_when_due(&mut self, status: &RunStatus, silos: &mut [Daemon]) -> Result<(), Failure> {
+    async fn kill_when_due(&mut self, status: &RunStatus, silos: &mut [Daemon]) -> Result<(), DemoError> {
         let Some(round) = self.kill_at else { return Ok(()) };
         let in_progress = status.deadline_ms.is_some() || status.round > round;
         if status.round < round || !in_progress {
@@ -283,22 +327,24 @@ impl Demo<'_> {
         self.progress.phase(status.round, &printable(&status.phase));
     }
 
-    fn check_end(&self, ended: &str, coordinator: &Daemon) -> Result<(), Failure> {
+    fn check_end(&self, ended: &str, coordinator: &Daemon) -> Result<(), DemoError> {
         let well = [RunEnd::Complete, RunEnd::BudgetSpent].iter().any(|end| end.to_string() == ended);
-        if well { Ok(()) } else { Err(coordinator.failure(&format!("ended the run: {}", printable(ended)))) }
+        if well {
+            Ok(())
+        } else {
+            Err(coordinator.failure(&format!("ended the run: {}", printable(ended))).into())
+        }
     }
 
     /// Verifies what is on disk, as anyone can, and says what was shown.
-    fn finish(mut self, checkpoints: &[Checkpoint]) -> Result<(), Failure> {
+    fn finish(mut self, checkpoints: &[Checkpoint]) -> Result<(), DemoError> {
         let data = self.folder.coordinator_data();
         let verified = verify_folder(&data, Some(self.folder.coordinator_key()))?;
         let seen = checkpoints.last().map(|checkpoint| checkpoint.manifest.model.sha256);
         if seen != Some(verified.model_sha256) {
-            return Err(Failure::verification(
-                "the model on disk is not the one that the coordinator served",
-            ));
+            return Err(DemoError::AnotherModel);
         }
-        let unwritable = |why| Failure::failed(format!("`{}`: {why}", self.folder.path().display()));
+        let unwritable = |why| DemoError::Unwritable { folder: self.folder.path().to_owned(), why };
         let model_path = self.folder.publish_model(&verified.model_path).map_err(unwritable)?;
         if !self.args.keep {
             self.folder.remove_private().map_err(unwritable)?;
@@ -309,10 +355,9 @@ impl Demo<'_> {
             model_path: &model_path,
             chain_verified: true,
         };
-        let summary = Summary::of(checkpoints, &ending)
-            .ok_or_else(|| Failure::failed("the run ended without a single checkpoint"))?;
+        let summary = Summary::of(checkpoints, &ending).ok_or(DemoError::NoCheckpoint)?;
         self.progress.say("");
-        let program = std::env::current_exe().map_err(Failure::failed)?;
+        let program = std::env::current_exe().map_err(DemoError::Process)?;
         let check = format!(
             "{} verify {} --key {}",
             program.display(),
@@ -324,7 +369,7 @@ impl Demo<'_> {
             self.progress.say(&format!("kept          {}", self.folder.path().display()));
         }
         if self.args.json {
-            println!("{}", serde_json::to_string(&summary).map_err(Failure::failed)?);
+            println!("{}", serde_json::to_string(&summary)?);
         }
         Ok(())
     }
