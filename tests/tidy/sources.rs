@@ -13,6 +13,19 @@ const EMPTY_NAMES: [&str; 6] = ["utils", "common", "types", "core", "base", "mis
 /// Unfinished or switched off, wherever it stands.
 const NOWHERE: [&str; 4] = ["todo!", "unimplemented!", "dbg!", "#[ignore"];
 
+/// Of the command line's crate: what a dashboard, a gateway or an auditor's library needs as well.
+const LIBRARY: [&str; 9] = [
+    "audit_privacy/",
+    "bundle.rs",
+    "connect.rs",
+    "demo/",
+    "files.rs",
+    "incident/report.rs",
+    "plan/",
+    "verify.rs",
+    "verify/evidence.rs",
+];
+
 /// A test that sleeps is slow, or wrong on a slow machine.
 const SLEEPS: [&str; 3] = ["thread::sleep", "time::sleep", "sleep_until"];
 
@@ -112,6 +125,26 @@ fn nothing_but_simulations_and_tests_names_what_a_liar_needs() {
             faults.unless(may || !text.contains(&format!("{word}::")), || {
                 format!("{path} names secagg's {word}: it is for liars")
             });
+        }
+    });
+}
+
+#[test]
+fn what_others_than_the_command_line_need_does_not_know_its_exit_codes() {
+    gather(|faults| {
+        for File { path, text } in tree::files("crates/cli/src", "rs") {
+            let inside = path.trim_start_matches("crates/cli/src/");
+            if LIBRARY.iter().any(|part| inside.starts_with(part)) {
+                let until = production_lines(&text);
+                let mut lines = code(&text).take_while(|(number, _)| *number <= until);
+                if let Some((number, _)) = lines.find(|(_, line)| line.contains("Failure")) {
+                    let why = "give it an error of its own, and make Failure of that in failure.rs";
+                    faults.add(format!("{path}:{number} names Failure: {why}"));
+                }
+            } else {
+                let made = inside != "failure.rs" && text.contains(" for Failure {");
+                faults.unless(!made, || format!("{path} makes a Failure of an error: failure.rs alone does"));
+            }
         }
     });
 }
