@@ -150,6 +150,30 @@ fn architecture_shows_the_rooms_as_they_are() {
     assert!(text.contains(&format!("```\n{drawn}```\n")), "ARCHITECTURE.md should draw:\n{drawn}");
 }
 
+#[test]
+fn the_readme_of_the_crates_has_a_sentence_for_each_in_its_room() {
+    let text = tree::read("crates/README.md").unwrap();
+    gather(|faults| {
+        let mut found = BTreeMap::new();
+        for section in text.split("\n## ").skip(1) {
+            let room = section.lines().next().unwrap();
+            for line in section.lines().filter_map(|line| line.strip_prefix("* `")) {
+                let (name, sentence) = line.split_once("`: ").unwrap_or((line, ""));
+                faults.unless(sentence.len() > 20, || format!("{name}: says nothing"));
+                faults.unless(found.insert(name, room).is_none(), || format!("{name} stands twice"));
+            }
+        }
+        for a_crate in tree::crates().iter().filter(|a_crate| a_crate.folder.starts_with("crates/")) {
+            let room = of(&a_crate.name).map_or("no room", |room| room.name);
+            let said = found.remove(a_crate.name.as_str()).unwrap_or("no room");
+            faults.unless(said == room, || format!("{}: stands under {said}, is in {room}", a_crate.name));
+        }
+        for name in found.keys() {
+            faults.add(format!("{name} is no crate in this folder"));
+        }
+    });
+}
+
 /// How many stand below, one on another; a circle ends at more than anyone may have.
 fn floor<'a>(name: &'a str, below: &dyn Fn(&'a str) -> Vec<&'a str>, depth: usize) -> usize {
     if depth > 50 {
