@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use ed25519_dalek::SigningKey;
+use secagg::adversary::mask_any;
 use secagg::{
     Advert, Advertised, ClientId, Cohort, Ctx0, Delivery, ExcessNoise, Floors, IncludedSignature,
     InputSignature, MaskedUpdate, Members, RoundBinding, ShareBundle, SharedCohort, UnmaskShares, sign_input,
@@ -65,7 +66,7 @@ impl Session {
         for (id, client) in sent {
             let delivery = shared.delivery_for(id).unwrap();
             let (masking, shares) = client.accept_delivery(&delivery, &identities[&id]).unwrap();
-            let vector = masking.mask(update(id.0));
+            let vector = mask_any(masking, update(id.0));
             let signature = sign_input(shared.r2(), vector.digest(), &identities[&id]);
             deliveries.insert(id, delivery);
             masked.insert(id, (vector, signature));

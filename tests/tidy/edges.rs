@@ -99,7 +99,7 @@ pub(crate) const CRATES: [(&str, &[&str]); 28] = [
     ("pki", &["identity", "params"]),
     ("protocol", &["accounting", "checkpoint", "identity", "optim", "params", "secagg"]),
     ("rehearsal", &["datasets", "identity", "optim", "params", "protocol", "secagg", "train"]),
-    ("secagg", &[]),
+    ("secagg", &["dp"]),
     (
         "sim",
         &[

@@ -37,8 +37,9 @@ const ABOVE: [(&str, &str, &str); 1] =
     [("disk", "round", "the reader of published versions lies on disk and reads the round's records")];
 
 /// Edges inside one room, each with its reason.
-const INSIDE: [(&str, &str, &str); 12] = [
+const INSIDE: [(&str, &str, &str); 13] = [
     ("optim", "params", "an optimiser moves the parameters"),
+    ("secagg", "dp", "nothing is masked but what has its noise, and the type says so"),
     ("attest", "checkpoint", "evidence restates a signed record, and is checked against it"),
     ("card", "checkpoint", "a card is made from a signed record"),
     ("card", "identity", "a card restates the plan and the roster"),

@@ -13,6 +13,7 @@ use checkpoint::{Manifest, ModelArtifact, PrivacySpent, SignedManifest};
 use identity::{Contribution, IdentityKey, Member, Origin, Plan, Policy, PrivacyMode, Roster};
 use ledger::Ledger;
 use protocol::{Attempt, SessionVersion};
+use secagg::adversary::mask_any;
 use secagg::{Advert, Advertised, ClientId, ExcessNoise, Members, NoiseSeeds, RoundBinding, ShareBundle};
 use store::{JournalKind, MemoryStore};
 
@@ -337,7 +338,7 @@ impl World {
                         let origin = contribution.origin();
                         let lanes = lanes_of(&job.plan, contribution);
                         let made = self.looks[&lanes];
-                        let masked = job.masking.mask(lanes);
+                        let masked = mask_any(job.masking, lanes);
                         self.masked.insert(Digest::from_bytes(masked.digest()), made);
                         Ok(Masked { origin, vector: masked, failed: None })
                     }

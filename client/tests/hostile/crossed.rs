@@ -9,6 +9,7 @@ use identity::{Contribution, Origin, Plan, Privacy, PrivacyMode};
 use ledger::{Limits, Release, What};
 use params::{Digest, Params};
 use protocol::{Attempt, Decline, ToClient, ToCoordinator};
+use secagg::adversary::mask_any;
 use secagg::{Advert, Advertised, ClientId, NoiseSeeds, RoundBinding, sum_into};
 use tonic::Status;
 use train::{BurnTrainer, Trainer};
@@ -118,7 +119,7 @@ pub(crate) async fn opened(
     for (id, (sent, identity)) in dealt {
         let delivery = shared.delivery_for(id).unwrap();
         let (masking, held) = sent.accept_delivery(&delivery, identity.signing_key()).unwrap();
-        sum_into(&mut sum, masking.mask(vec![0; plan.lanes()]).lanes()).unwrap();
+        sum_into(&mut sum, mask_any(masking, vec![0; plan.lanes()]).lanes()).unwrap();
         let (state, signature) = held.sign_included(&included, identity.signing_key()).unwrap();
         signatures.push(signature);
         signed.insert(id, state);

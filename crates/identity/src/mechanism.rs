@@ -171,7 +171,7 @@ impl Protected {
 
     /// Masks it.
     pub fn mask(self, masking: Masking) -> MaskedUpdate {
-        masking.mask(self.update.into_lanes())
+        masking.mask(self.update)
     }
 
     /// The lanes as they are, where silos, masks and the sum are in one process: rehearsals, simulations, audits.

@@ -13,7 +13,7 @@ use crate::messages::{
     Advert, ClientId, Complaint, ComplaintReason, IncludedSignature, ShareBundle, UnmaskShares,
 };
 use crate::transcript::{R1, R2, Signed};
-use crate::{Advertised, HeldShares, UnmaskRejection};
+use crate::{Advertised, HeldShares, MaskedUpdate, Masking, UnmaskRejection};
 
 /// Claims a commitment that the self-mask seed does not open.
 pub fn claim_commitment(
@@ -53,6 +53,11 @@ pub fn complain(r1: R1, accuser: ClientId, accused: ClientId, identity: &Signing
     let mut complaint = Complaint { r1, accuser, accused, reason, signature: [0; 64] };
     complaint.signature = Signed::Complaint.sign(identity, &r1.0, complaint_payload(&complaint));
     complaint
+}
+
+/// Masks whatever lanes it likes, noised or not.
+pub fn mask_any(masking: Masking, lanes: Vec<u32>) -> MaskedUpdate {
+    masking.mask_lanes(lanes)
 }
 
 /// Signs any set as the included one, as often as it is asked.

@@ -2,7 +2,8 @@
 //!
 //! Owns the cryptography of one aggregation over one cohort, both sides, for a coordinator that is malicious
 //! against privacy and up to `c` clients that collude with it: keys, shares, masks, the consistency step,
-//! unmasking, recovery from dropouts, and blame. It knows nothing of learning.
+//! unmasking, recovery from dropouts, and blame. It knows nothing of learning; of what
+//! it masks it knows by type that its noise is in it.
 //!
 //! It does no I/O, keeps no journal, knows no deadline and resends nothing: that a client accepts one roster,
 //! uploads once and repeats only stored answers is the caller's to hold across restarts. Within a process the

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use dp::NoisedUpdate;
 use ed25519_dalek::SigningKey;
 use sha2::{Digest, Sha256};
 
@@ -19,9 +20,26 @@ const DIGEST_PIECE_BYTES: usize = 64 * 1024;
 /// mask would reveal their difference:
 ///
 /// ```compile_fail,E0382
-/// fn mask_two(masking: secagg::Masking) {
-///     let _ = masking.mask(vec![1]);
-///     let _ = masking.mask(vec![2]);
+/// fn mask_two(masking: secagg::Masking, one: dp::NoisedUpdate, other: dp::NoisedUpdate) {
+///     let _ = masking.mask(one);
+///     let _ = masking.mask(other);
+/// }
+/// ```
+///
+/// # Privacy
+/// Lanes are nobody's word that they were noised, and are not masked:
+///
+/// ```compile_fail,E0308
+/// fn mask_lanes(masking: secagg::Masking, lanes: Vec<u32>) {
+///     let _ = masking.mask(lanes);
+/// }
+/// ```
+///
+/// nor are integers that have no noise yet:
+///
+/// ```compile_fail,E0308
+/// fn mask_before_the_noise(masking: secagg::Masking, update: dp::QuantizedUpdate) {
+///     let _ = masking.mask(update);
 /// }
 /// ```
 #[derive(Debug)]
@@ -46,11 +64,16 @@ impl Masking {
         self.r2
     }
 
-    /// Adds all masks to `lanes`, modulo 2^32.
+    /// Adds all masks to the update's lanes, modulo 2^32.
     ///
     /// # Privacy
-    /// The result leaves the client. By itself it is uniform; only sums over an included set can be opened.
-    pub fn mask(self, mut lanes: Vec<u32>) -> MaskedUpdate {
+    /// The result leaves the client. By itself it is uniform; only sums over an included set can be opened. What such a sum
+    /// tells is bounded by the noise in it, so only what has its noise is taken, or what a plan lets go without.
+    pub fn mask(self, update: NoisedUpdate) -> MaskedUpdate {
+        self.mask_lanes(update.into_lanes())
+    }
+
+    pub(crate) fn mask_lanes(self, mut lanes: Vec<u32>) -> MaskedUpdate {
         prg::apply(&self.seeds, &mut lanes);
         MaskedUpdate { lanes }
     }
@@ -128,7 +151,7 @@ mod tests {
 
     fn masked(lanes: Vec<u32>) -> MaskedUpdate {
         let seed = SignedSeed { sign: Sign::Plus, seed: Secret::copy_of(&[3; 32]) };
-        Masking::new(R2([1; 32]), vec![seed], NoiseSeeds::nobody_drops(3)).mask(lanes)
+        Masking::new(R2([1; 32]), vec![seed], NoiseSeeds::nobody_drops(3)).mask_lanes(lanes)
     }
 
     #[test]

@@ -11,7 +11,7 @@ use secagg::{
     ShareKind, SharersRejection, SignatureRejection, ThresholdError, UnmaskBlame, UnmaskRejection, recover,
     sign_input, sum_into, unmask_request_digest, verify_advert,
 };
-use support::{Federation, Keyed};
+use support::{Federation, Keyed, noised};
 
 /// What the client at `place` says to a roster.
 fn roster_refusal(
@@ -253,7 +253,7 @@ fn a_client_shown_another_u2_turns_the_sum_into_noise_and_signs_nothing_usable()
         let client = sharing.clients.remove(id).unwrap();
         let delivery = view.delivery_for(*id).unwrap();
         let (masking, held) = client.accept_delivery(&delivery, federation.identity(*id)).unwrap();
-        let masked = masking.mask(vec![1; LANES]);
+        let masked = masking.mask(noised(vec![1; LANES]));
         let signature = sign_input(view.r2(), masked.digest(), federation.identity(*id));
         sum_into(&mut sum, masked.lanes()).unwrap();
         if *id == victim {
@@ -379,7 +379,7 @@ fn a_bad_share_is_blamed_on_its_returner_and_any_other_quorum_recovers() {
     u3.remove(&dropped);
     let mut sum = vec![0; LANES];
     for id in &u3 {
-        let masked = round.masking.remove(id).unwrap().mask(vec![id.0; LANES]);
+        let masked = round.masking.remove(id).unwrap().mask(noised(vec![id.0; LANES]));
         sum_into(&mut sum, masked.lanes()).unwrap();
     }
     let total: u32 = u3.iter().map(|id| id.0).sum();

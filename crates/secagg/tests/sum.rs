@@ -5,7 +5,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use secagg::{ClientId, Threshold, recover, sign_input, sum_into};
-use support::Federation;
+use support::{Federation, noised};
 
 /// Two blocks of masks and a part of a third.
 const LANES: usize = 2 * 16 * 1024 + 37;
@@ -48,7 +48,7 @@ fn sum_is_exact(n: usize, corrupt: usize, dropouts: Dropouts) {
 
     let (mut sum, mut plaintext) = (vec![0u32; LANES], vec![0u32; LANES]);
     for id in &u3 {
-        let masked = round.masking.remove(id).unwrap().mask(update(places[id]));
+        let masked = round.masking.remove(id).unwrap().mask(noised(update(places[id])));
         let signature = sign_input(round.shared.r2(), masked.digest(), federation.identity(*id));
         round.shared.verify_input(*id, masked.digest(), &signature).unwrap();
         sum_into(&mut sum, masked.lanes()).unwrap();

@@ -264,7 +264,7 @@ impl Liar {
             plaintext[behind] = 0u32.wrapping_sub(1 << 28);
         }
         let r2 = held.r2();
-        let masked = masking.mask(plaintext.clone());
+        let masked = adversary::mask_any(masking, plaintext.clone());
         let mut digest = masked.digest();
         if self.lie == Lie::UploadBytes {
             digest[0] ^= 1;

@@ -9,6 +9,7 @@ use protocol::{
     Attempt, ClientEffect, ClientRecord, JobId, MaskJob, Participant, Profile, Timestamp, Vector,
 };
 use rand_core::CryptoRng;
+use secagg::adversary::mask_any;
 use secagg::{ClientId, MaskedUpdate};
 use store::{Journal, JournalKind};
 
@@ -144,7 +145,7 @@ impl Silo {
         let origin = protected.origin();
         let lanes = protected.into_plain_lanes();
         self.plaintext.insert(job.at, lanes.clone());
-        let masked = job.masking.mask(lanes);
+        let masked = mask_any(job.masking, lanes);
         let digest = Digest::from_bytes(masked.digest());
         self.process.as_mut()?.masked.insert(digest, (Some(job.trained), masked));
         Some(Vector { origin, digest })

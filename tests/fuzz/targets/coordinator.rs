@@ -14,6 +14,7 @@ use protocol::{
     Timestamp, ToClient, ToCoordinator, TrainOutcome, UploadHeader, Vector,
 };
 use secagg::ClientId;
+use secagg::adversary::mask_any;
 
 use super::edits::edited;
 use super::script::{Script, piece};
@@ -234,7 +235,7 @@ impl World {
                         inputs.push_back(ClientInput::Trained { job: job.id, outcome });
                     }
                     ClientEffect::Mask(job) => {
-                        let masked = job.masking.mask(vec![0; job.plan.lanes()]);
+                        let masked = mask_any(job.masking, vec![0; job.plan.lanes()]);
                         let digest = Digest::from_bytes(masked.digest());
                         let vector = Some(Vector { origin: job.origin, digest });
                         inputs.push_back(ClientInput::Masked { job: job.id, vector });

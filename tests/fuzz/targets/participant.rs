@@ -14,6 +14,7 @@ use protocol::{
     Attempt, ClientEffect, ClientEffects, ClientInput, ClientRecord, JobId, Participant, Profile, Rejection,
     RoundOutcome, RunEnd, StepOutcome, Timestamp, ToClient, ToCoordinator, TrainOutcome, Vector,
 };
+use secagg::adversary::mask_any;
 
 use super::edits::edited;
 use super::oracle::Oracle;
@@ -311,7 +312,7 @@ impl World {
                 }
                 ClientEffect::Train(job) => self.trainings.push((job.id, job.origin())),
                 ClientEffect::Mask(job) => {
-                    let masked = job.masking.mask(vec![0; job.plan.lanes()]);
+                    let masked = mask_any(job.masking, vec![0; job.plan.lanes()]);
                     let digest = Digest::from_bytes(masked.digest());
                     self.maskings.push((job.id, Vector { origin: job.origin, digest }));
                 }

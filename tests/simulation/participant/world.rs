@@ -11,6 +11,7 @@ use protocol::{
     Attempt, ClientEffect, ClientEffects, ClientInput, ClientRecord, Decline, JobId, MaskJob, Participant,
     Profile, Timestamp, ToClient, ToCoordinator, TrainOutcome, UploadHeader, Vector,
 };
+use secagg::adversary::mask_any;
 use secagg::{
     Advert, Advertised, ClientId, Cohort, HeldShares, IncludedSignature, RoundBinding, ShareBundle,
     SharedCohort, SharesSent, SignedIncluded,
@@ -343,7 +344,7 @@ impl World {
 
     /// The participant masks zeros, and says that it will upload them.
     pub(crate) fn upload(&mut self, delivered: Delivered) -> Uploaded {
-        let masked = delivered.mask.masking.mask(vec![0; self.plan.lanes()]);
+        let masked = mask_any(delivered.mask.masking, vec![0; self.plan.lanes()]);
         let digest = Digest::from_bytes(masked.digest());
         let header = match &self.input(self.masked(digest))[..] {
             [

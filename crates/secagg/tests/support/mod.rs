@@ -5,12 +5,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chacha20::ChaCha20Rng;
+use dp::{ClippedSum, NoisedUpdate, Scale, WithoutNoise};
 use ed25519_dalek::SigningKey;
 use rand_core::SeedableRng;
 use secagg::{
     Advert, Advertised, ClientId, Cohort, Complaint, Ctx0, DeliveryRejection, ExcessNoise, Floors,
     HeldShares, Masking, Members, RoundBinding, ShareBundle, SharedCohort, SharesSent, UnmaskShares,
 };
+
+/// These lanes, as an update of a plan that asks for no noise.
+pub(crate) fn noised(lanes: Vec<u32>) -> NoisedUpdate {
+    let values: Vec<f64> = lanes.into_iter().map(|lane| f64::from(lane.cast_signed())).collect();
+    let sum = ClippedSum::new(values, f64::from(u32::MAX), 1 << 20).unwrap();
+    let whole = sum.quantize_nearest(Scale::from_bits(0).unwrap(), 1 << 20).unwrap();
+    whole.without_noise(WithoutNoise::plan_has_no_privacy())
+}
 
 /// The parties and the plan.
 pub(crate) struct Federation {
