@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -17,7 +16,10 @@ use ed25519_dalek::SigningKey;
 use protocol::{Record, RoundOutcome, Timestamp};
 use secagg::ClientId;
 use tlog::VerifierKey;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc::{self, Receiver, Sender, error::TrySendError};
 use tokio::sync::oneshot;
+use tokio::task::block_in_place;
 
 mod left_out;
 mod replaced;
@@ -38,10 +40,8 @@ const ENTRIES_AT_ONCE: u64 = 256;
 /// How often it is asked whether a checkpoint is due while nothing is new.
 const QUIET: Duration = Duration::from_millis(500);
 
-/// Commands that may wait for the thread: behind them the driver waits, and calls are counted only.
+/// Commands that may wait for the thread: behind them the driver and questions wait, and calls are counted only.
 const COMMANDS_WAITING: usize = 1024;
-/// How soon a question is asked again while so many wait.
-const ASK_AGAIN: Duration = Duration::from_millis(20);
 /// The longest text of a call that is written down.
 const CALL_TEXT_BYTES: usize = 512;
 
@@ -67,7 +67,7 @@ pub(crate) struct View {
 /// The way to the log's thread; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct AuditLog {
-    commands: SyncSender<Command>,
+    commands: Sender<Command>,
     /// Calls that are counted and not written.
     left_out: Arc<Mutex<LeftOut>>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
@@ -109,10 +109,15 @@ impl AuditLog {
             .collect();
         keeper.append(&events)?;
         keeper.publish()?;
-        let (send, commands) = sync_channel(COMMANDS_WAITING);
+        let (send, commands) = mpsc::channel(COMMANDS_WAITING);
         let thread = std::thread::Builder::new()
             .name("audit log".into())
-            .spawn(move || keeper.run(&commands))
+            .spawn(move || match Builder::new_current_thread().enable_time().build() {
+                Ok(clock) => keeper.run(commands, &clock),
+                Err(why) => {
+                    tracing::error!(%why, "the audit log's thread cannot wait; mend that and start again")
+                }
+            })
             .context("the audit log's thread cannot be started")?;
         Ok(Self { commands: send, left_out, thread: Arc::new(Mutex::new(Some(thread))) })
     }
@@ -120,7 +125,7 @@ impl AuditLog {
     /// Writes and publishes what was said so far and lets go of the folder.
     pub(crate) fn close(&self) {
         // A thread that is gone has said why.
-        let _ = self.commands.send(Command::Close);
+        self.send(Command::Close);
         let thread = self.thread.lock().map(|mut thread| thread.take());
         if let Ok(Some(thread)) = thread {
             let _ = thread.join();
@@ -167,7 +172,7 @@ impl AuditLog {
                 self.left_out().count(call);
                 false
             }
-            Err(TrySendError::Disconnected(_)) => {
+            Err(TrySendError::Closed(_)) => {
                 tracing::error!(action = %call.rpc, by = %call.caller.name, "a call is in no audit log");
                 false
             }
@@ -180,7 +185,18 @@ impl AuditLog {
 
     /// Whether the thread is there to write it; one that is not has said why.
     fn append(&self, events: Vec<Event>) -> bool {
-        events.is_empty() || self.commands.send(Command::Append(events)).is_ok()
+        events.is_empty() || self.send(Command::Append(events))
+    }
+
+    /// Waits for a place where there is none; whether the thread is there.
+    fn send(&self, command: Command) -> bool {
+        match self.commands.try_send(command) {
+            Ok(()) => true,
+            Err(TrySendError::Closed(_)) => false,
+            Err(TrySendError::Full(command)) => {
+                block_in_place(|| self.commands.blocking_send(command)).is_ok()
+            }
+        }
     }
 
     pub(crate) async fn witness(
@@ -206,16 +222,10 @@ impl AuditLog {
     }
 
     async fn ask<T>(&self, question: impl FnOnce(Reply<T>) -> Command) -> Option<Result<T, audit::LogError>> {
+        let place = self.commands.reserve().await.ok()?;
         let (reply, answer) = oneshot::channel();
-        let mut command = question(reply);
-        loop {
-            match self.commands.try_send(command) {
-                Ok(()) => return answer.await.ok(),
-                Err(TrySendError::Full(waits)) => command = waits,
-                Err(TrySendError::Disconnected(_)) => return None,
-            }
-            tokio::time::sleep(ASK_AGAIN).await;
-        }
+        place.send(question(reply));
+        answer.await.ok()
     }
 }
 
@@ -299,17 +309,18 @@ impl Keeper {
         self.append(told.as_slice())
     }
 
-    fn run(mut self, commands: &Receiver<Command>) {
+    fn run(mut self, mut commands: Receiver<Command>, clock: &Runtime) {
         loop {
-            let done = match commands.recv_timeout(QUIET) {
-                Err(RecvTimeoutError::Timeout) => Ok(()),
-                Ok(Command::Close) | Err(RecvTimeoutError::Disconnected) => {
+            let command = clock.block_on(async { tokio::time::timeout(QUIET, commands.recv()).await });
+            let done = match command {
+                Err(_) => Ok(()),
+                Ok(Some(Command::Close) | None) => {
                     if let Err(why) = self.tell_left_out(true).and_then(|()| self.publish()) {
                         tracing::error!(%why, "the audit log's last entries are not published; they are at the next start");
                     }
                     return;
                 }
-                Ok(command) => self.obey(command),
+                Ok(Some(command)) => self.obey(command),
             };
             // After questions too: they may come so often that nothing is ever quiet.
             let done = done.and_then(|()| self.tell_left_out(false)).and_then(|()| self.publish_when_due());

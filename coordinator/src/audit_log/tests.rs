@@ -1,5 +1,7 @@
 //! The log across crashes, and beside a journal.
 
+use std::task::{Context as Task, Waker};
+
 use protocol::Attempt;
 
 use super::*;
@@ -77,4 +79,27 @@ async fn whoever_reads_all_entries_takes_no_cosignature_away() {
     assert!(log.entries(4).await.unwrap().unwrap().is_empty());
     assert_eq!(shown().await, cosigned);
     log.close();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_finds_no_place_is_asked_once_there_is_one_and_not_by_the_clock() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(&folder.path().join("audit"), &[]);
+    let closing = log.clone();
+    let begun = tokio::time::Instant::now();
+    let mut asked = std::pin::pin!(log.entries(0));
+    {
+        // The thread stands still behind the first command that it takes.
+        let _held = log.left_out();
+        log.commands.try_send(Command::Append(vec![])).unwrap();
+        while log.commands.capacity() < log.commands.max_capacity() {
+            std::thread::yield_now();
+        }
+        while log.commands.try_send(Command::Append(vec![])).is_ok() {}
+        assert!(asked.as_mut().poll(&mut Task::from_waker(Waker::noop())).is_pending());
+    }
+    assert!(asked.await.unwrap().unwrap().is_empty());
+    assert_eq!(tokio::time::Instant::now(), begun, "it was waited for by a clock");
+    // Its thread is waited for where waiting is allowed.
+    std::thread::spawn(move || closing.close()).join().unwrap();
 }
