@@ -16,19 +16,10 @@
 //! ```
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
-// Printing that outlives its reader: see `daemon::out`.
+// Printing that outlives its reader: see `daemon::out`. Tests print as the test runner captures it.
 #[cfg(not(test))]
-macro_rules! println {
-    ($($text:tt)+) => { daemon::out::line(format_args!($($text)+)) };
-}
-#[cfg(not(test))]
-macro_rules! eprintln {
-    ($($text:tt)+) => { daemon::out::error_line(format_args!($($text)+)) };
-}
-#[cfg(not(test))]
-macro_rules! print {
-    ($($text:tt)+) => { daemon::out::print(format_args!($($text)+)) };
-}
+#[macro_use(eprintln, print, println)]
+extern crate daemon;
 
 mod alarm;
 mod backoff;

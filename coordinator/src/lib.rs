@@ -10,15 +10,10 @@
 //! worker that opens sums. Decides nothing about a round: that is the core's.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used))]
 
-// Printing that outlives its reader: see `daemon::out`.
+// Printing that outlives its reader: see `daemon::out`. Tests print as the test runner captures it.
 #[cfg(not(test))]
-macro_rules! println {
-    ($($text:tt)+) => { daemon::out::line(format_args!($($text)+)) };
-}
-#[cfg(not(test))]
-macro_rules! eprintln {
-    ($($text:tt)+) => { daemon::out::error_line(format_args!($($text)+)) };
-}
+#[macro_use(eprintln, println)]
+extern crate daemon;
 
 mod admin;
 mod artifacts;

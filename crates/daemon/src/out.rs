@@ -1,13 +1,13 @@
 //! What programs print, where nobody may be reading any more.
 //!
 //! A reader that has seen enough, such as `head`, is no failure: what is still printed goes nowhere, and the program ends
-//! with its usual status. The standard library's macros panic there instead; so each program's crate has macros of the
-//! same names, before its first module, that come here:
+//! with its usual status. The standard library's macros panic there instead; so each program's crate takes these of the
+//! same names, before its first module:
 //!
 //! ```
-//! macro_rules! println {
-//!     ($($text:tt)+) => { daemon::out::line(format_args!($($text)+)) };
-//! }
+//! #[macro_use(println)]
+//! extern crate daemon;
+//!
 //! println!("{} rounds", 3);
 //! ```
 
@@ -16,6 +16,24 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The standard library's `println!`, for a reader that may be gone.
+#[macro_export]
+macro_rules! println {
+    ($($text:tt)+) => { $crate::out::line(::std::format_args!($($text)+)) };
+}
+
+/// The standard library's `print!`, for a reader that may be gone.
+#[macro_export]
+macro_rules! print {
+    ($($text:tt)+) => { $crate::out::print(::std::format_args!($($text)+)) };
+}
+
+/// The standard library's `eprintln!`, for a reader that may be gone.
+#[macro_export]
+macro_rules! eprintln {
+    ($($text:tt)+) => { $crate::out::error_line(::std::format_args!($($text)+)) };
+}
 
 /// The reader of standard output has gone.
 static CLOSED: AtomicBool = AtomicBool::new(false);
