@@ -17,7 +17,7 @@ use crate::{VaultError, disk, failed};
 /// The keyring's name in its folder.
 pub const KEYRING_FILE: &str = "keys.json";
 
-const FORMAT: &str = "folkmoot/v1/keyring";
+pub(crate) const FORMAT: &str = "folkmoot/v1/keyring";
 const LOCK_FILE: &str = "keys.lock";
 const ID_BYTES: usize = 16;
 const SALT_BYTES: usize = 16;
@@ -31,6 +31,12 @@ struct Written {
     /// SHA-256 over the entries: it tells a damaged file from a wrong key. What an attacker changes is caught by each
     /// entry's seal.
     checksum: String,
+}
+
+/// What is read of a file first.
+#[derive(Deserialize)]
+struct Numbered {
+    format: String,
 }
 
 /// All data keys under one master key.
@@ -92,11 +98,16 @@ impl Keyring {
             io::ErrorKind::InvalidData => damaged("it is not text"),
             _ => failed("read", &path)(error),
         })?;
+        // Before the rest, which a later format may say in its own way.
+        match serde_json::from_str(&text) {
+            Ok(Numbered { format }) if is_later(&format) => {
+                return Err(VaultError::KeyringFormat { path, format });
+            }
+            _ => {}
+        }
         let written: Written = serde_json::from_str(&text).map_err(|_| damaged("it does not parse"))?;
         if written.format != FORMAT {
-            return Err(damaged(
-                "it is of another format; install the release that wrote it, or a newer one",
-            ));
+            return Err(damaged("its format is none"));
         }
         // One way to write a keyring, so that no byte of it can change unseen.
         if written.entries.is_empty() || Written::text(written.entries.clone())? != text {
@@ -127,6 +138,12 @@ impl Keyring {
     fn replace(&self, entries: Vec<Entry>) -> Result<(), VaultError> {
         disk::replace_private(&self.path, Written::text(entries)?.as_bytes())
     }
+}
+
+/// Whether a format is this one with a higher number.
+fn is_later(format: &str) -> bool {
+    let number = format.strip_prefix("folkmoot/v").and_then(|rest| rest.strip_suffix("/keyring"));
+    number.and_then(|number| number.parse::<u32>().ok()).is_some_and(|number| number > 1)
 }
 
 /// Adds a data key and makes it the active one; older ones stay for reading. Gives its id.

@@ -120,6 +120,18 @@ pub enum VaultError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// The keyring was written by a later release.
+    #[error(
+        "the keyring `{}` has format {format:?}, this release reads {:?}: install a newer release or, where none wrote it, \
+         restore it from a backup; nothing was changed",
+        path.display(), keyring::FORMAT
+    )]
+    KeyringFormat {
+        /// The keyring.
+        path: PathBuf,
+        /// Its own.
+        format: String,
+    },
     /// A file that must not be there is.
     #[error("`{}` exists and is not overwritten: name another, or move it aside", .0.display())]
     Exists(PathBuf),

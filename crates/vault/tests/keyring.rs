@@ -135,10 +135,15 @@ fn a_keyring_is_never_replaced_by_a_new_one() {
 fn a_keyring_with_any_bit_flipped_or_cut_anywhere_is_called_damaged() {
     let sealed = Sealed::new();
     let good = fs::read(sealed.keyring()).unwrap();
+    let format = good.windows(10).position(|bytes| bytes == b"folkmoot/v").unwrap();
     let damaged = |bytes: &[u8], case: &str| {
         fs::write(sealed.keyring(), bytes).unwrap();
         match sealed.reopened() {
             Err(VaultError::KeyringDamaged { .. }) => {}
+            // A later number is taken for one, and that a backup may mend it is said too.
+            Err(why @ VaultError::KeyringFormat { .. }) if good[..format + 10] == bytes[..format + 10] => {
+                assert!(why.to_string().contains("restore it from a backup"), "{case}: {why}");
+            }
             other => panic!("{case}: {other:?}"),
         }
         assert_eq!(fs::read(sealed.keyring()).unwrap(), bytes);
@@ -316,4 +321,17 @@ fn a_passphrase_opens_its_keyring_and_another_does_not() {
     assert_eq!(reopened.open(b"here", &sealed).unwrap().as_slice(), b"three");
     let error = Vault::open_folder(folder.path(), wrong).unwrap_err();
     assert!(matches!(&error, VaultError::WrongMaster { .. }), "{error}");
+}
+
+#[test]
+fn a_keyring_of_a_later_format_is_refused_by_its_number_and_not_called_damaged() {
+    let sealed = Sealed::new();
+    let text = fs::read_to_string(sealed.keyring()).unwrap();
+    let later =
+        text.replacen("folkmoot/v1/keyring", "folkmoot/v2/keyring", 1).replacen('{', "{\"unheard\": [1],", 1);
+    fs::write(sealed.keyring(), &later).unwrap();
+    let why = Vault::open_folder(sealed.folder.path(), source(&sealed.master)).unwrap_err().to_string();
+    assert!(why.contains("folkmoot/v2/keyring") && why.contains("folkmoot/v1/keyring"), "{why}");
+    assert!(why.contains("install a newer release") && !why.contains("damaged"), "{why}");
+    assert_eq!(fs::read_to_string(sealed.keyring()).unwrap(), later, "nothing was changed");
 }

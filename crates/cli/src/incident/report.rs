@@ -75,6 +75,12 @@ struct Index {
     files: BTreeMap<String, Digest>,
 }
 
+/// What is read of an index first.
+#[derive(Deserialize)]
+struct Numbered {
+    format: String,
+}
+
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReportError {
@@ -293,10 +299,14 @@ fn check(files: &Files, pinned: Option<&ModelPublicKey>) -> Result<Index, Report
     if signed != get(INDEX)?.as_slice() {
         return Err(bad(INDEX, &"is not what was signed"));
     }
-    let index: Index = serde_json::from_slice(signed).map_err(|why| bad(INDEX, &why))?;
-    if index.format != FORMAT {
-        return Err(bad(INDEX, &"is of another format; use the release of folkmoot that made it"));
+    // Before the rest, which a later format may say in its own way.
+    let Numbered { format } = serde_json::from_slice(signed).map_err(|why| bad(INDEX, &why))?;
+    if format != FORMAT {
+        let format = printable(&format);
+        let why = format!("has format {format:?}, this release reads {FORMAT:?}: install a newer release");
+        return Err(bad(INDEX, &why));
     }
+    let index: Index = serde_json::from_slice(signed).map_err(|why| bad(INDEX, &why))?;
     for (name, digest) in &index.files {
         if Digest::sha256(get(name)?) != *digest {
             return Err(bad(name, &"was changed"));

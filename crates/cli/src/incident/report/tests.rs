@@ -122,3 +122,17 @@ fn an_archive_with_anything_but_plain_files_is_refused_before_any_of_it_is_read(
         assert!(why.contains("is no plain file"), "{kind:?}: {why}");
     }
 }
+
+#[test]
+fn a_report_of_a_later_format_is_refused_by_its_number_before_anything_else_of_it_is_read() {
+    let own = key();
+    let mut files = sealed(&own);
+    let index = String::from_utf8(files[INDEX].clone()).unwrap();
+    let later = index.replacen(FORMAT, "folkmoot incident 2", 1).replacen('{', "{\"unheard\":[1],", 1);
+    let envelope = Envelope::sign(PAYLOAD_TYPE, later.clone().into_bytes(), &own).to_json().unwrap();
+    files.insert(ENVELOPE.into(), envelope);
+    files.insert(INDEX.into(), later.into_bytes());
+    let why = refused(&files, None);
+    let told = "has format \"folkmoot incident 2\", this release reads \"folkmoot incident 1\": install a newer release";
+    assert!(why.contains(told), "{why}");
+}
