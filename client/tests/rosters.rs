@@ -36,18 +36,8 @@ fn later() -> Roster {
 async fn a_later_roster_waits_for_the_operator_and_is_in_force_once_accepted_without_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let mut process = Process::start("127.0.0.1:0", vec![]);
-    let Config { coordinator, authority_key, .. } = silo(folder.path(), process.address, 3);
-    let path = folder.path().join("client.toml");
     // The policy says nothing of rosters: by hand is what is meant then.
-    let toml = format!(
-        "coordinator = \"{coordinator}\"\nclient_id = 1\ndata = \"silo.csv\"\nstate_dir = \"state\"\n\
-         roster = \"roster.json\"\nauthority_key = \"{authority_key}\"\nidentity_key_file = \"silo.key\"\n\
-         plaintext = true\ntells_data_version = false\n[policy]\ncohort_min = 3\nhonest_min = 2\ncorrupt_min = 1\nepsilon_max = 1.0\n\
-         delta_max = 1e-5\nprivacy_modes = [\"fedavg\"]\nauthors = [\"{}\"]\n\
-         accepts_undetected_rollback = true\n",
-        public(101)
-    );
-    std::fs::write(&path, toml).unwrap();
+    let path = mock::written(&silo(folder.path(), process.address, 3), "");
     let daemon = start(Config::load(&path).unwrap().config);
 
     let plan = sim::plan(3, 2);

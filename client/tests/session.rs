@@ -368,3 +368,25 @@ async fn a_file_that_changes_cannot_be_seen_by_others_neither_in_a_run_nor_from_
     let without = told(config, &mut process, &plan, "four").await;
     assert_eq!(without, Ok(None), "what cannot be read is not told of where nothing is promised");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_vault_the_keys_and_the_roster_are_opened_once_and_the_daemon_runs_with_what_was_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let nobody = "127.0.0.1:9".parse().unwrap();
+    let config = silo(folder.path(), nobody, 3);
+    vault::make_master(&path("master.key")).unwrap();
+    let sealing = vault::Vault::create(folder.path(), vault::MasterSource::File(path("master.key"))).unwrap();
+    let secret = std::fs::read(path("silo.key")).unwrap();
+    std::fs::remove_file(path("silo.key")).unwrap();
+    vault::write_secret(&path("silo.key"), &sealing, "silo.key", &secret).unwrap();
+    let file = mock::written(&config, "[encryption]\nmaster_key = { file = \"master.key\" }\n");
+    let loaded = client::Config::load(&file).unwrap();
+    // Whoever opened any of them again would miss it.
+    for name in ["master.key", "silo.key", "roster.json", "client.toml"] {
+        std::fs::remove_file(path(name)).unwrap();
+    }
+    let ended = client::run(loaded, std::future::ready(())).await.unwrap();
+    assert_eq!(ended, Ended::ShutDown);
+    assert!(path("state").exists(), "it ran");
+}

@@ -61,6 +61,11 @@ fn roster() -> Roster {
 
 impl Federation {
     pub(crate) async fn start(plan: Plan) -> Self {
+        Self::start_telling(plan, None).await
+    }
+
+    /// One whose metrics are served at this address.
+    pub(crate) async fn start_telling(plan: Plan, metrics: Option<SocketAddr>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let signed = serde_json::to_string(&roster().sign(&key(100))).unwrap();
         fs::write(folder.path().join("roster.json"), signed).unwrap();
@@ -75,7 +80,7 @@ impl Federation {
             tls: None,
             encryption: None,
             model_key_file: None,
-            metrics_listen: None,
+            metrics_listen: metrics.map(|address| address.to_string()),
             log: "info".into(),
             log_json: false,
         };
@@ -180,10 +185,14 @@ impl Federation {
         (&mut self.coordinator).await.unwrap().unwrap();
     }
 
+    pub(crate) async fn status(&self) -> wire::v1::RunStatus {
+        let mut operator = OperatorClient::connect(format!("http://{}", self.address)).await.unwrap();
+        operator.status(wire::v1::StatusRequest {}).await.unwrap().into_inner()
+    }
+
     /// Stops the coordinator; the round's record, and the bytes that it took in from all silos.
     pub(crate) async fn finish(&mut self) -> (Manifest, u64) {
-        let mut operator = OperatorClient::connect(format!("http://{}", self.address)).await.unwrap();
-        let status = operator.status(wire::v1::StatusRequest {}).await.unwrap().into_inner();
+        let status = self.status().await;
         self.stop().await;
         let verified = cli::verify_folder(&self.data_dir(), Some(key(90).public())).unwrap();
         (verified.manifests.into_iter().nth(1).unwrap(), status.bytes_received)

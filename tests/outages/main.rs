@@ -5,6 +5,7 @@ mod proxy;
 mod soak;
 mod stopping;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,6 +13,8 @@ use client::RunError;
 use federation::{Federation, SILOS, all_finish, large_plan};
 use proxy::{Fate, HEADERS, Moment, Proxy};
 use store::{Fault, FaultyStore};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::block_in_place;
 
@@ -66,6 +69,32 @@ async fn an_upload_cut_off_in_the_middle_and_again_at_its_receipt_is_in_the_sum_
     let most = vector_bytes + CHUNK_BYTES + OTHER_BYTES_MAX;
     assert!((vector_bytes..most).contains(&proxy.sent_bytes()), "{} of {most}", proxy.sent_bytes());
     assert_eq!(federation.debits(1), 1);
+}
+
+/// What a coordinator's metrics say of one.
+async fn metric(at: SocketAddr, name: &str) -> u64 {
+    let mut stream = TcpStream::connect(at).await.unwrap();
+    let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).await.unwrap();
+    let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name} in\n{page}")).parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bytes_that_the_metrics_tell_are_those_that_went_over_the_wire_and_those_of_the_status() {
+    let metrics = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut federation = Federation::start_telling(large_plan(60_000), Some(metrics)).await;
+    all_finish(everybody().into_iter().map(|id| federation.join(id, federation.address)).collect()).await;
+    let received = metric(metrics, "folkmoot_received_bytes_total").await;
+    let sent = metric(metrics, "folkmoot_sent_bytes_total").await;
+    let status = federation.status().await;
+    assert_eq!(received, federation.vector_bytes() * u64::from(SILOS));
+    let model = std::fs::metadata(federation.data_dir().join("checkpoints/000000/model.safetensors"));
+    assert!(sent >= model.unwrap().len() * u64::from(SILOS), "{sent}: each silo fetched the first model");
+    assert_eq!((status.bytes_received, status.bytes_sent), (received, sent));
+    federation.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use checkpoint::{Manifest, ModelArtifact, OptimizerArtifact, PrivacySpent, SignedManifest};
 use client::{Config, Ended, LedgerConfig, RunError};
@@ -29,6 +30,9 @@ use wire::v1::models_server::{Models, ModelsServer};
 use wire::{Challenge, Hello, UploadVerifier, v1};
 
 pub const ME: ClientId = ClientId(1);
+/// A daemon that says nothing for so long, on however busy a machine, waits for something that does not come.
+const HANG: Duration = Duration::from_secs(180);
+const SILENT: &str = "the daemon says nothing, and is waited for no longer";
 pub const FIRST: Attempt = Attempt { round: 1, attempt: 1 };
 
 /// What there is to fetch.
@@ -57,7 +61,8 @@ impl Session {
     }
 
     pub async fn heard(&mut self) -> ToCoordinator {
-        let envelope = self.heard.message().await.unwrap().unwrap();
+        let envelope = tokio::time::timeout(HANG, self.heard.message()).await.expect(SILENT);
+        let envelope = envelope.unwrap().unwrap();
         let bytes = envelope.encoded_len();
         let message = ToCoordinator::try_from(envelope).unwrap();
         let debug = format!("{message:?}");
@@ -306,7 +311,7 @@ impl Process {
     }
 
     pub async fn session(&mut self) -> Session {
-        self.sessions.recv().await.unwrap()
+        tokio::time::timeout(HANG, self.sessions.recv()).await.expect(SILENT).unwrap()
     }
 }
 
@@ -376,6 +381,22 @@ pub fn silo(folder: &Path, coordinator: SocketAddr, cohort_min: usize) -> Config
             ..Policy::for_authors([public(101)])
         },
     }
+}
+
+/// A file that says the same as [`silo`]'s configuration, and has these tables before its policy.
+pub fn written(config: &Config, tables: &str) -> PathBuf {
+    let Config { coordinator, authority_key, .. } = config;
+    let toml = format!(
+        "coordinator = \"{coordinator}\"\nclient_id = 1\ndata = \"silo.csv\"\nstate_dir = \"state\"\n\
+         roster = \"roster.json\"\nauthority_key = \"{authority_key}\"\nidentity_key_file = \"silo.key\"\n\
+         plaintext = true\ntells_data_version = false\n{tables}[policy]\ncohort_min = 3\nhonest_min = 2\n\
+         corrupt_min = 1\nepsilon_max = 1.0\ndelta_max = 1e-5\nprivacy_modes = [\"fedavg\"]\nauthors = [\"{}\"]\n\
+         accepts_undetected_rollback = true\n",
+        public(101)
+    );
+    let path = config.roster.with_file_name("client.toml");
+    std::fs::write(&path, toml).unwrap();
+    path
 }
 
 /// The welcome to a run of this plan, as its author signed it, under this roster, as the authority signed it.
