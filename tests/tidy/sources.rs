@@ -6,6 +6,8 @@ use crate::rust::{code, is_test, production_lines, sources, test_modules};
 use crate::tree::{self, File};
 
 const LINES_MAX: usize = 520;
+/// What everybody who changes anything reads first.
+const ARCHITECTURE_LINES_MAX: usize = 300;
 
 /// Names that say nothing of what is inside.
 const EMPTY_NAMES: [&str; 6] = ["utils", "common", "types", "core", "base", "misc"];
@@ -157,6 +159,10 @@ fn what_others_than_the_command_line_need_does_not_know_its_exit_codes() {
 #[test]
 fn no_file_is_longer_than_one_sitting() {
     gather(|faults| {
+        let lines = tree::read("ARCHITECTURE.md").unwrap().lines().count();
+        faults.unless(lines <= ARCHITECTURE_LINES_MAX, || {
+            format!("ARCHITECTURE.md has {lines} lines, more than {ARCHITECTURE_LINES_MAX}: say it shorter")
+        });
         for file in sources() {
             let lines = file.text.lines().count();
             faults.unless(lines <= LINES_MAX, || {
