@@ -3,6 +3,7 @@
 mod adversaries;
 mod complaints;
 mod coordinator;
+mod framing;
 mod operators;
 mod participant;
 mod rosters;

@@ -36,7 +36,7 @@ mod version;
 
 pub use coordinator::{
     Act, Artifacts, Coordinator, Effect, Effects, Input, NextModel, RecoverFailure, RecoverJob,
-    RecoverResult, Recovered, Setup, StartError, aggregate_digest, next_model,
+    RecoverResult, Recovered, Setup, Spoiled, StartError, aggregate_digest, next_model,
 };
 pub use message::{
     Attempt, CoordinatorFault, Decline, DropReason, Rejection, RoundOutcome, RunEnd, ToClient, ToCoordinator,

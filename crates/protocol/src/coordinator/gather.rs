@@ -55,7 +55,7 @@ impl Coordinator {
         if !waited && (self.state.backing_off || self.expected().any(|client| !here.contains(&client))) {
             return None;
         }
-        let sound: BTreeSet<ClientId> = here.difference(&self.left_out()).copied().collect();
+        let sound: BTreeSet<ClientId> = here.difference(&self.left_out(&here, rng)).copied().collect();
         // Last, where complaints leave too few for a round's whole time, the pairs are together again: they cost a round
         // at worst, and no cohort at all would cost every round.
         let together = now >= self.idle_since.plus_ms(plan.timing.round_deadline_ms);
@@ -68,8 +68,8 @@ impl Coordinator {
     }
 
     /// Who of those that are here is put into no cohort now, since a sum was spoiled.
-    pub(super) fn left_out(&self) -> BTreeSet<ClientId> {
-        self.state.spoiled.left_out(&self.here(), self.setup.plan.cohort.minimum)
+    fn left_out(&self, here: &BTreeSet<ClientId>, rng: &mut dyn CryptoRng) -> BTreeSet<ClientId> {
+        self.state.spoiled.left_out(here, self.setup.plan.cohort.minimum, rng)
     }
 
     /// Willing members whose sessions have checked in.

@@ -33,6 +33,7 @@ pub use interface::{
 };
 pub use opening::{NextModel, aggregate_digest, next_model};
 use phase::{Phase, Round};
+pub use spoiled::Spoiled;
 use state::State;
 
 /// A run, seen from the coordinator.

@@ -12,7 +12,7 @@ use crate::version::SessionVersion;
 use checkpoint::SignedManifest;
 use params::Digest;
 
-const SUSPECT: &str = "was in every sum whose weights could not be right; nothing is proven";
+const SUSPECT: &str = "was in a sum whose weights could not be right; nothing is proven";
 
 impl Coordinator {
     /// What an operator sees now.
@@ -71,7 +71,8 @@ impl Coordinator {
     }
 
     fn spoiled(&self) -> Vec<String> {
-        self.state.spoiled.notice(&self.state.roster, &self.left_out()).into_iter().collect()
+        let spare = self.here().len().saturating_sub(self.setup.plan.cohort.minimum);
+        self.state.spoiled.notice(&self.state.roster, spare).into_iter().collect()
     }
 
     /// Silos that are served in an earlier version than this release's.
@@ -106,7 +107,7 @@ impl Coordinator {
                 .get(&id)
                 .map(Absence::reason)
                 .or_else(|| self.reasons.get(&id).map(String::as_str))
-                .or_else(|| self.state.spoiled.is_suspect(&id).then_some(SUSPECT))
+                .or_else(|| self.state.spoiled.suspects(&id).then_some(SUSPECT))
                 .map(str::to_owned)
                 .unwrap_or_default(),
             rounds_included: tally.included,

@@ -132,7 +132,7 @@ impl State {
             apart: Apart::new(corrupt),
             tallies: BTreeMap::new(),
             data: DataTold::default(),
-            spoiled: Spoiled::default(),
+            spoiled: Spoiled::new(corrupt),
         }
     }
 
