@@ -190,6 +190,31 @@ async fn after_a_restart_with_the_clock_set_back_deadlines_still_count_on() {
 }
 
 /// What an operator is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sum_that_nobody_waits_for_changes_neither_the_journal_nor_what_is_published() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut driver = open(folder.path(), Box::new(open_store(folder.path(), None).unwrap())).unwrap();
+    let (head, run_id) = (driver.core.head_record().cloned(), driver.core.run_id().unwrap());
+    let params = setup().plan.initial_model();
+    for (round, byte) in [(0, 1), (1, 2), (1, 3), (1, 3)] {
+        let next = protocol::NextModel {
+            params: params.clone(),
+            state: setup().plan.initial_state(params.layout().len()),
+            aggregate: protocol::aggregate_digest(&[byte]),
+            sum: vec![byte],
+            metrics: std::collections::BTreeMap::new(),
+        };
+        let files = Files::stepped(&next, &run_id, round);
+        let version = Box::new(crate::events::NextVersion { next, files });
+        driver.opened(Attempt { round, attempt: u32::from(round > 0) }, Ok(version)).unwrap();
+        driver.perform().unwrap();
+    }
+    assert_eq!(driver.core.head_record().cloned(), head);
+    assert_eq!(driver.load_head().unwrap().digest, params.digest());
+    drop(driver);
+    assert!(matches!(journal(folder.path())[..], [Record::RunStarted { .. }]));
+}
+
 fn act(driver: &mut Driver, act: protocol::Act) -> anyhow::Result<Result<Vec<String>, Rejection>> {
     let (reply, mut told) = oneshot::channel();
     driver.take(Event::Act { act, reply })?;

@@ -53,6 +53,7 @@ impl Coordinator {
         let Phase::Recovering(phase) = &self.state.phase else {
             return;
         };
+        // The attempt is the job's name: it comes once in a journal, a process asks for its sum once, and no result outlives the process.
         if phase.round.at != at {
             return;
         }
