@@ -4,6 +4,7 @@ mod adversaries;
 mod complaints;
 mod coordinator;
 mod framing;
+mod hopeless;
 mod operators;
 mod participant;
 mod rosters;

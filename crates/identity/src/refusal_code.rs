@@ -67,6 +67,30 @@ impl RefusalCode {
         Self::ALL.iter().copied().find(|code| code.name() == name)
     }
 
+    /// What a coordinator's operator can do where a run cannot go on for it.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::PlanUploads => {
+                "have the plan signed anew and begin another run with it, or have repeats_per_plan raised at these silos"
+            }
+            Self::PlanBytes => {
+                "have upload_mib_max raised at these silos, or a plan signed that uploads less"
+            }
+            Self::PlanSpent => {
+                "have the plan signed anew and begin another run with it, or, where it is smaller than the plan's epsilon, have \
+                 epsilon_per_run_max raised at these silos"
+            }
+            Self::PlanComplete => "have the plan signed anew and begin another run with it",
+            Self::Repeats => {
+                "see why rounds on this model gave no result; have repeats_without_dp raised at these silos, or begin another \
+                 run with a plan whose rounds are not spoiled like that"
+            }
+            _ => {
+                "their operators' own logs hold the numbers; change the plan, or have their policies changed"
+            }
+        }
+    }
+
     /// What may be written down and shown of a code that a peer sent: the name, where it could be one of another release's, and
     /// a sentence of our own.
     pub fn told(name: &str) -> (String, String) {
@@ -100,6 +124,7 @@ mod tests {
         for code in RefusalCode::ALL {
             assert_eq!(RefusalCode::named(code.name()), Some(*code));
             assert_eq!(RefusalCode::told(code.name()), (code.name().into(), code.sentence().into()));
+            assert!(!code.remedy().is_empty());
             assert!(!code.sentence().bytes().any(|byte| byte.is_ascii_digit()), "{}", code.sentence());
         }
     }

@@ -1,7 +1,8 @@
 //! Decisions of the idle phase: whether the run is over, and who is in the next round.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use identity::RefusalCode;
 use rand_core::CryptoRng;
 use secagg::ClientId;
 
@@ -10,6 +11,9 @@ use super::apart::By;
 use super::state::Absence;
 use crate::Timestamp;
 use crate::message::RunEnd;
+
+/// Silos of one refusal that are named.
+const NAMED: usize = 8;
 
 impl Coordinator {
     pub(super) fn end_reason(&self, now: Timestamp) -> Option<RunEnd> {
@@ -24,9 +28,7 @@ impl Coordinator {
         }
         let members = self.state.roster.keys();
         // Who was put out makes room for another silo: the run waits for one, and says so.
-        let mut refusals = members.keys().filter_map(|client| self.refusal(client));
-        let first_reason = refusals.next();
-        let willing = members.len() - first_reason.iter().count() - refusals.count();
+        let willing = members.len() - members.keys().filter(|client| self.refusal(client).is_some()).count();
         let needed = plan.cohort.minimum;
         // For a round's time an operator may still mend what makes a silo refuse.
         let waited = now >= self.idle_since.plus_ms(plan.timing.round_deadline_ms);
@@ -34,8 +36,26 @@ impl Coordinator {
         (members.len() >= needed && willing < needed && waited).then(|| RunEnd::Refused {
             willing,
             needed,
-            first_reason: first_reason.unwrap_or_default().to_owned(),
+            first_reason: self.refusals(),
         })
+    }
+
+    /// Who refuses the run, by which rule, and what mends that, in words.
+    pub(super) fn refusals(&self) -> String {
+        let mut by: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for client in self.state.roster.keys().keys() {
+            if let Some(reason) = self.refusal(client) {
+                by.entry(reason).or_default().push(self.state.roster.name(*client));
+            }
+        }
+        let told = by.into_iter().map(|(reason, silos)| {
+            let code = reason.split_once(':').and_then(|(code, _)| RefusalCode::named(code));
+            let remedy = code.map(|code| format!("; to go on, {}", code.remedy()));
+            let named = silos.len().min(NAMED);
+            let more = if named < silos.len() { " and others" } else { "" };
+            format!("{reason} (said by {}{more}){}", silos[..named].join(", "), remedy.unwrap_or_default())
+        });
+        told.collect::<Vec<_>>().join("; ")
     }
 
     /// Why a silo refuses the run by its own word, if it does now.

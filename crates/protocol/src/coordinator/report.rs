@@ -5,7 +5,8 @@ use secagg::ClientId;
 use super::Coordinator;
 use super::phase::Phase;
 use super::state::Absence;
-use crate::message::RoundOutcome;
+use crate::Timestamp;
+use crate::message::{RoundOutcome, RunEnd};
 use crate::spend::spent;
 use crate::status::{ClientStatus, Status};
 use crate::version::SessionVersion;
@@ -22,7 +23,7 @@ impl Coordinator {
         let privacy = spent(&self.setup.plan, self.price.as_ref(), self.state.steps);
         let at = state.phase.round().map_or(state.next, |round| round.at);
         let left_out: u64 = state.tallies.values().map(|tally| tally.left_out).sum();
-        let notices = [state.notices(), self.spoiled(), self.older_peers()].concat();
+        let notices = [state.notices(), self.hopeless(), self.spoiled(), self.older_peers()].concat();
         Status {
             run_id: self.run_id().unwrap_or(Digest::from_bytes([0; 32])),
             run_name: plan.name.clone(),
@@ -73,6 +74,19 @@ impl Coordinator {
     fn spoiled(&self) -> Vec<String> {
         let spare = self.here().len().saturating_sub(self.setup.plan.cohort.minimum);
         self.state.spoiled.notice(&self.state.roster, spare).into_iter().collect()
+    }
+
+    /// Too few are willing, and a round's time from now the run ends for it.
+    fn hopeless(&self) -> Vec<String> {
+        let end = match &self.state.phase {
+            Phase::Idle => self.end_reason(Timestamp(u64::MAX)),
+            _ => None,
+        };
+        let refused = end.filter(|end| matches!(end, RunEnd::Refused { .. }));
+        let line = |end: RunEnd| {
+            format!("the run cannot go on, and ends if nobody mends it within a round's deadline: {end}")
+        };
+        refused.map(line).into_iter().collect()
     }
 
     /// Silos that are served in an earlier version than this release's.
@@ -181,10 +195,9 @@ impl Coordinator {
                 name(other)
             ));
         }
-        let members = self.state.roster.keys().keys();
-        let refusing = members.filter_map(|client| Some((name(*client), self.refusal(client)?)));
-        if let (count, Some((first, reason))) = (refusing.clone().count(), refusing.clone().next()) {
-            why.push_str(&format!("; {count} refuse, {first} says: {reason}"));
+        let refusals = self.refusals();
+        if !refusals.is_empty() && self.hopeless().is_empty() {
+            why.push_str(&format!("; refused: {refusals}"));
         }
         let barred = self.state.refused.iter().filter(|(_, absence)| !absence.is_declined());
         let barred = barred.map(|(client, absence)| (name(*client), absence.reason()));

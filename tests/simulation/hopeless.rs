@@ -1,0 +1,66 @@
+//! Runs that cannot go on say so: who refuses, by which rule, and what an operator can do.
+
+use identity::Policy;
+use protocol::{Record, RoundOutcome, Status};
+use sim::{Federation, Lie, plan};
+
+const LIAR: u32 = 2;
+
+/// Five silos, of which so many are needed, and one spoils the weights of every sum that it is in.
+fn spoiled(needed: usize, seed: u64, edit: impl Fn(u32, &mut Policy)) -> Federation {
+    let mut plan = plan(5, 4);
+    plan.cohort.minimum = needed;
+    let mut federation = Federation::with_policies(plan, 5, seed, edit).with_liar(LIAR, Lie::Weight);
+    federation.run();
+    federation
+}
+
+/// What `status` and `watch` print.
+fn shown(status: &Status) -> String {
+    format!("{}\n{}", status.waiting_why, status.ended.clone().unwrap_or_default())
+}
+
+#[test]
+fn a_run_that_has_used_up_its_uploads_under_a_plan_names_the_rule_the_silos_and_the_mend() {
+    let federation = spoiled(5, 1, |_, policy| {
+        policy.repeats_without_dp = 1000;
+        policy.repeats_per_plan = Some(0);
+    });
+    let status = federation.coordinator().status();
+    assert_eq!(status.rounds_committed, 0);
+    let shown = shown(&status);
+    for told in [
+        "1 of 5 silos needed are willing: PLAN_UPLOADS",
+        "(said by silo 1, silo 3, silo 4, silo 5)",
+        "to go on, have the plan signed anew and begin another run with it, or have repeats_per_plan raised",
+    ] {
+        assert!(shown.contains(told), "{told} is not in {shown}");
+    }
+}
+
+#[test]
+fn a_search_that_policies_end_leaves_a_status_that_says_who_it_may_be_and_what_to_do() {
+    let mut ended = 0;
+    for seed in 0..12 {
+        let federation = spoiled(4, seed, |_, policy| policy.repeats_per_plan = Some(1000));
+        let status = federation.coordinator().status();
+        let spoiled =
+            |record: &Record| matches!(record, Record::Aborted { outcome: RoundOutcome::Weights(_), .. });
+        assert!(federation.journal().iter().any(spoiled), "seed {seed}");
+        if status.rounds_committed == 4 {
+            continue;
+        }
+        ended += 1;
+        let shown = shown(&status);
+        for told in [
+            "of 4 silos needed are willing: REPEATS_WITHOUT_DP",
+            "have repeats_without_dp raised at these silos",
+            "if one silo does that, it is one of",
+            "silo 2",
+            "revoke the silo if you know better, or have the plan signed in format 2 with uniform weights",
+        ] {
+            assert!(shown.contains(told), "seed {seed}: {told} is not in {shown}");
+        }
+    }
+    assert!((1..12).contains(&ended), "{ended} of 12 came to no result");
+}
