@@ -129,7 +129,7 @@ impl LastSigned {
     pub fn after(&self, shown: &AuthorisedRoster) -> Option<Vec<AuthorisedRoster>> {
         let line: Vec<_> = self.before.iter().chain([&self.roster]).collect();
         match line.iter().position(|roster| roster.digest() == shown.digest()) {
-            Some(at) => Some(line[at + 1..].iter().map(|roster| (*roster).clone()).collect()),
+            Some(at) => Some(line.into_iter().skip(at + 1).cloned().collect()),
             None => self.roster.succeeds(shown).is_ok().then(|| vec![self.roster.clone()]),
         }
     }
