@@ -105,12 +105,7 @@ pub(crate) fn channel(
 
 /// A failed call, in words: where there was no connection, why.
 pub(crate) fn said(status: &Status) -> String {
-    pki::explain_call(status).map_or_else(|| describe(status), |why| printable(&why))
-}
-
-/// What another machine says, or its certificate, safe to show on a terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    pki::explain_call(status).map_or_else(|| describe(status), |why| identity::printable(&why))
 }
 
 impl Link {

@@ -157,6 +157,19 @@ fn what_others_than_the_command_line_need_does_not_know_its_exit_codes() {
 }
 
 #[test]
+fn text_of_another_machine_is_made_safe_to_show_in_one_place() {
+    let replacement = ["'\\u{", "fffd}'"].concat();
+    gather(|faults| {
+        for File { path, text } in sources() {
+            let own = path == "crates/identity/src/shown.rs";
+            faults.unless(own || !text.contains(&replacement), || {
+                format!("{path} replaces characters by a rule of its own: identity::printable knows which")
+            });
+        }
+    });
+}
+
+#[test]
 fn no_file_is_longer_than_one_sitting() {
     gather(|faults| {
         let lines = tree::read("ARCHITECTURE.md").unwrap().lines().count();
