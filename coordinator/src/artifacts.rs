@@ -157,8 +157,7 @@ pub(crate) fn read_record_by(read: ReadPublished<'_>, round: u64) -> anyhow::Res
     })
 }
 
-/// The published records after this round up to `newest`, oldest first, no more than `most`; from the first where there is
-/// none.
+/// So many published records after this round up to `newest`, oldest first; from the first where there is none.
 ///
 /// # Errors
 /// A record that cannot be read, is not validly signed, or does not follow from the one before it.

@@ -46,11 +46,7 @@ impl Shared {
             queue.messages = VecDeque::new();
             queue.bytes = 0;
         }
-        let reader = queue.reader.take();
-        drop(queue);
-        if let Some(reader) = reader {
-            reader.wake();
-        }
+        wake(queue);
     }
 }
 
@@ -84,11 +80,7 @@ impl Outbox {
         }
         queue.bytes += bytes;
         queue.messages.push_back(message);
-        let reader = queue.reader.take();
-        drop(queue);
-        if let Some(reader) = reader {
-            reader.wake();
-        }
+        wake(queue);
         true
     }
 
@@ -152,6 +144,13 @@ impl Drop for Unread {
         queue.messages = VecDeque::new();
         queue.bytes = 0;
     }
+}
+
+/// Lets the reader look again.
+fn wake(mut queue: MutexGuard<'_, Queue>) {
+    let reader = queue.reader.take();
+    drop(queue);
+    reader.into_iter().for_each(Waker::wake);
 }
 
 fn weight(message: &ServerEnvelope) -> usize {

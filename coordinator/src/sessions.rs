@@ -82,8 +82,7 @@ impl Sessions {
                 return None;
             }
             let (_, most) = all.into_iter().max()?;
-            let left = self.left.remove(&most);
-            if let Some(left) = &left {
+            if let Some(left) = self.left.remove(&most) {
                 left.discard();
             }
             if let Some((_, outbox)) = self.current.remove(&most) {

@@ -26,7 +26,7 @@ use crate::denied::Denied;
 use crate::error::{AccessError, in_words};
 use crate::limits::{Key, Limits, Rates};
 use crate::registry::Registry;
-use crate::requirements::{Requirement, Row, requirement};
+use crate::requirements::{RateClass, Requirement, Row, requirement};
 
 mod ending;
 mod progress;
@@ -121,6 +121,13 @@ pub struct CallRecord {
     pub caller: Caller,
     /// What became of it.
     pub outcome: Outcome,
+}
+
+impl CallRecord {
+    /// Whether it only looks, and changes nothing.
+    pub fn looks(&self) -> bool {
+        requirement(&self.rpc).is_some_and(|row| row.rate == RateClass::Read)
+    }
 }
 
 /// What became of a call.
