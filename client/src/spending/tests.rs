@@ -123,7 +123,13 @@ fn what_other_daemons_debited_is_asked_of_no_journal_and_one_daemons_loss_is_acc
     // Another daemon, or the same silo enrolled anew.
     let mut second = Spending { daemon: "second".into(), ..spending(folder.path(), true) };
     second.check(&[]).unwrap();
-    reserve(&mut second, &plan, 1);
+    let view = second.view(Some(Digest::sha256(b"run")), Some(&plan)).unwrap();
+    assert_eq!(
+        (view.round, view.rounds_of_others),
+        (None, [1].into()),
+        "and is in no round of the first one's"
+    );
+    reserve(&mut second, &plan, 2);
     first.check(&journal(&[1])).unwrap();
     let accepted = second.accept_loss(&[], "its disk broke").unwrap();
     assert_eq!((accepted.copied, accepted.forgotten), (0, 1));
@@ -132,6 +138,23 @@ fn what_other_daemons_debited_is_asked_of_no_journal_and_one_daemons_loss_is_acc
     // That a ledger is accepted which lacks entries says nothing of journals.
     first.accept_loss(&journal(&[1, 2]), "an old ledger").unwrap();
     lost(&mut first, &[]);
+}
+
+#[test]
+fn what_is_copied_from_a_journal_says_again_in_which_rounds_training_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spending = spending(folder.path(), true);
+    let mut journal = journal(&[1, 2]);
+    let at = Attempt { round: 2, attempt: 1 };
+    journal.insert(journal.len() - 1, ClientRecord::TrainingFailed { at });
+    assert!(spending.check(&journal).is_err());
+    let accepted = spending.accept_loss(&journal, "the disk broke").unwrap();
+    assert_eq!((accepted.copied, accepted.head.sequence), (3, 4));
+    let entries = spending.account();
+    let failed = entries.entries().iter().filter(|entry| entry.says_training_failed());
+    assert_eq!(failed.map(|entry| entry.release().unwrap().round).collect::<Vec<_>>(), [2]);
+    assert_eq!(entries.total(1e-5).debits, 2);
+    spending.check(&journal).unwrap();
 }
 
 #[test]

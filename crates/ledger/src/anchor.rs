@@ -99,11 +99,13 @@ impl Anchor {
 
     /// Whether `chain` is the ledger that this anchor follows; gives what the anchor lacks of its last line.
     ///
-    /// `accepted` tells of an entry by its number what it says of the anchor, if an operator wrote it to accept a loss.
+    /// `accepted` tells of an entry by its number what it says of the anchor, if an operator wrote it to accept a loss;
+    /// `two`, whether the chain's last two entries were one write, both of which a crash may leave without a line.
     pub(crate) fn check(
         &self,
         chain: &Chain,
         accepted: &dyn Fn(u64) -> Option<Option<Head>>,
+        two: bool,
     ) -> Result<String, AnchorError> {
         let ledger = chain.head();
         let ledger_is_rolled_back = |anchor| AnchorError::Ledger { ledger, anchor };
@@ -134,8 +136,9 @@ impl Anchor {
         }
         let anchored = self.last().map_or(0, |head| head.sequence);
         let missing = match ledger.sequence.checked_sub(anchored) {
-            Some(0) => String::new(),
-            Some(1) => line(&ledger),
+            Some(behind @ 0..=2) if behind < 2 || two => (anchored + 1..=ledger.sequence)
+                .filter_map(|sequence| Some(line(&Head { sequence, hash: chain.hash(sequence)? })))
+                .collect::<String>(),
             _ => return Err(AnchorError::Anchor { ledger, anchor: self.last() }),
         };
         match missing.as_bytes().strip_prefix(self.torn.as_slice()) {
@@ -145,9 +148,10 @@ impl Anchor {
     }
 }
 
-/// Whether an anchor's bytes follow a ledger; whether the ledger is one entry ahead, as a crash may leave it.
+/// Whether an anchor's bytes follow a ledger; whether the ledger is one write ahead, as a crash may leave it.
 ///
-/// Without the opened `entries` of a sealed ledger, what an operator has accepted is taken for accepted.
+/// Without the opened `entries` of a sealed ledger, what an operator has accepted is taken for accepted, and two entries for
+/// one write.
 ///
 /// # Errors
 /// [`AnchorError`]
@@ -158,16 +162,26 @@ pub fn check_anchor(
 ) -> Result<bool, AnchorError> {
     let anchor = Anchor::read(anchor);
     let missing = match entries {
-        Some(entries) => anchor.check(chain, &|sequence| accepted(entries, sequence)),
+        Some(entries) => {
+            anchor.check(chain, &|sequence| accepted(entries, sequence), written_as_two(entries))
+        }
         None => {
             let before = |sequence| {
                 let at = anchor.lines.iter().rposition(|line| line.head.sequence == sequence)?;
                 Some(at.checked_sub(1).and_then(|at| anchor.lines.get(at)).map(|line| line.head))
             };
-            anchor.check(chain, &before)
+            anchor.check(chain, &before, true)
         }
     }?;
     Ok(!missing.is_empty())
+}
+
+/// Whether the last two entries are a debit and the word that training failed in its round, which are one write.
+pub(crate) fn written_as_two(entries: &[crate::Entry]) -> bool {
+    let [.., debit, failed] = entries else { return false };
+    failed.says_training_failed()
+        && matches!(debit.what, crate::What::Debit { .. })
+        && debit.release() == failed.release()
 }
 
 /// What the entry of this number says of the anchor, if an operator wrote it to accept a loss.

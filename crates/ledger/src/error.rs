@@ -134,4 +134,15 @@ pub enum LedgerError {
         /// The round.
         round: u64,
     },
+    /// Another daemon has uploaded of the same data in this round.
+    #[error(
+        "entry {sequence} of the ledger debits round {round} of this run for another silo with the same data: in one sum the \
+         data would count twice, and its cost is that of once; have one of the two silos take part in this federation"
+    )]
+    InTheRound {
+        /// The entry.
+        sequence: u64,
+        /// The round.
+        round: u64,
+    },
 }

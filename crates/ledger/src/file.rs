@@ -10,7 +10,7 @@ use params::Digest;
 use vault::Vault;
 
 use crate::account::{Account, Limits};
-use crate::anchor::{self, Anchor, accepted};
+use crate::anchor::{self, Anchor, accepted, written_as_two};
 use crate::chain::{Chain, ChainError};
 use crate::declared::{Declared, remember};
 use crate::entry::{Cost, Entry, EntryError, Head, Release, What};
@@ -119,6 +119,10 @@ impl Ledger {
     /// Debits `cost`, or notes an exact release where there is none; durable, and in the anchor, when this returns.
     /// Only then may anything of it leave. It is never taken back, and what may have been used after a crash counts.
     ///
+    /// # Privacy
+    /// A cost is that of one contribution to a sum. Data that two silos hold is in a round's sum twice, at twice the
+    /// distance under the same noise: where there is a cost, one daemon alone is in a round.
+    ///
     /// # Errors
     /// [`LedgerError`]: a limit, damage, an anchor that does not agree, a disk that fails. The debit may have been made
     /// then; nothing may leave.
@@ -162,13 +166,16 @@ impl Ledger {
             held.file.sync_data().map_err(self.io("sync"))?;
             self.extend_anchor(&missing)?;
         }
-        let same = |entry: &&Entry| {
-            entry.release().is_some_and(|made| {
-                (&made.daemon, made.run, made.round) == (&release.daemon, release.run, release.round)
-            })
-        };
-        if let Some(entry) = held.account.entries().iter().find(same) {
-            return Err(LedgerError::AlreadyDebited { sequence: entry.sequence, round: release.round });
+        let round = release.round;
+        for entry in held.account.entries() {
+            let sequence = entry.sequence;
+            match entry.release().filter(|made| (made.run, made.round) == (release.run, round)) {
+                Some(made) if made.daemon == release.daemon => {
+                    return Err(LedgerError::AlreadyDebited { sequence, round });
+                }
+                Some(_) if cost.is_some() => return Err(LedgerError::InTheRound { sequence, round }),
+                _ => {}
+            }
         }
         held.account.admits_under(&release.plan, limits)?;
         let exact = (failed || cost.is_none()).then(|| What::ExactRelease { release: release.clone() });
@@ -179,12 +186,10 @@ impl Ledger {
             }
             None => None,
         };
-        let mut head = held.chain.head();
-        for what in debit.into_iter().chain(exact) {
-            head = self.append(&mut held, what, now_ms)?;
-            self.extend_anchor(&anchor::line(&head))?;
-        }
-        Ok(head)
+        // One write each, whether there are two entries or one: how long it takes is seen by when the upload begins.
+        let heads = self.append_all(&mut held, debit.into_iter().chain(exact), now_ms)?;
+        self.extend_anchor(&heads.iter().map(anchor::line).collect::<String>())?;
+        Ok(held.chain.head())
     }
 
     /// Goes on, by an operator's word, with a ledger that lacks entries or whose anchor does: first adds `missing`, what
@@ -262,39 +267,54 @@ impl Ledger {
 
     /// Writes an entry behind what holds; durable when this returns.
     fn append(&self, held: &mut Held, what: What, now_ms: u64) -> Result<Head, LedgerError> {
+        self.append_all(held, [what], now_ms).map(|_| held.chain.head())
+    }
+
+    /// Writes entries behind what holds, all at once; durable when this returns. Gives the head at each.
+    fn append_all(
+        &self,
+        held: &mut Held,
+        whats: impl IntoIterator<Item = What>,
+        now_ms: u64,
+    ) -> Result<Vec<Head>, LedgerError> {
         let Held { file, chain, account } = held;
-        let sequence = chain.head().sequence + 1;
-        let newest = account.entries().last().map_or(0, |entry| entry.time_ms);
-        let entry = Entry { sequence, time_ms: now_ms.max(newest), what };
-        let text = entry.encode().map_err(|source| self.no_entry(sequence, source))?;
-        let body = match &self.vault {
-            None => text,
-            Some(vault) => {
-                let sealed = vault.seal(&context(&self.dataset, sequence), text.as_bytes());
-                hex::encode(sealed.map_err(|source| self.not_opened(sequence, source))?)
-            }
-        };
-        let first = sequence == 1;
-        let header = if first { chain.header() } else { String::new() };
-        let at = if first { 0 } else { chain.end as u64 };
-        let (head, line) = chain.push(body);
+        let first = chain.head().sequence == 0;
+        let (at, mut text) = if first { (0, chain.header()) } else { (chain.end as u64, String::new()) };
+        let mut entries = std::mem::take(account).into_entries();
+        let mut heads = Vec::new();
+        for what in whats {
+            let sequence = chain.head().sequence + 1;
+            let newest = entries.last().map_or(0, |entry| entry.time_ms);
+            let entry = Entry { sequence, time_ms: now_ms.max(newest), what };
+            let (head, line) = chain.push(self.body(&entry)?);
+            text += &line;
+            heads.push(head);
+            entries.push(entry);
+        }
+        *account = Account::new(entries);
         // What a crash left unfinished is overwritten, and what is longer than its successor is cut off first.
         file.set_len(at).map_err(self.io("truncate"))?;
         file.seek(SeekFrom::Start(at)).map_err(self.io("seek in"))?;
-        file.write_all(format!("{header}{line}").as_bytes()).map_err(self.io("write to"))?;
+        file.write_all(text.as_bytes()).map_err(self.io("write to"))?;
         file.sync_data().map_err(self.io("sync"))?;
         if first {
             sync_folder_of(&self.path).map_err(self.io("sync the folder of"))?;
         }
-        let mut entries = std::mem::take(account).into_entries();
-        entries.push(entry);
-        *account = Account::new(entries);
-        Ok(head)
+        Ok(heads)
+    }
+
+    /// An entry as its line holds it.
+    fn body(&self, entry: &Entry) -> Result<String, LedgerError> {
+        let sequence = entry.sequence;
+        let text = entry.encode().map_err(|source| self.no_entry(sequence, source))?;
+        let Some(vault) = &self.vault else { return Ok(text) };
+        let sealed = vault.seal(&context(&self.dataset, sequence), text.as_bytes());
+        Ok(hex::encode(sealed.map_err(|source| self.not_opened(sequence, source))?))
     }
 
     fn check_anchor(&self, chain: &Chain, entries: &[Entry]) -> Result<Option<String>, LedgerError> {
         let (Some(path), Some(anchor)) = (&self.anchor, self.read_anchor()?) else { return Ok(None) };
-        let missing = anchor.check(chain, &|sequence| accepted(entries, sequence));
+        let missing = anchor.check(chain, &|sequence| accepted(entries, sequence), written_as_two(entries));
         let refused =
             |why| LedgerError::Anchor { path: self.path.clone(), anchor: path.clone(), why: Box::new(why) };
         missing.map_err(refused).map(|missing| Some(missing).filter(|missing| !missing.is_empty()))

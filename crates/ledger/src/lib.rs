@@ -21,8 +21,8 @@
 //!
 //! In a sealed ledger the rest of a line is the sealed entry in hexadecimal; number, hash and length stay readable.
 //!
-//! The ledger is written before the anchor. So an anchor that is one line behind means a crash between the two, and
-//! is completed; an anchor that is ahead can only mean that the ledger was rolled back.
+//! The ledger is written before the anchor. So an anchor that is one write behind (a line, or two where training failed) means a
+//! crash between the two, and is completed; an anchor that is ahead can only mean that the ledger was rolled back.
 //!
 //! ```
 //! use accounting::Event;

@@ -23,7 +23,8 @@ fn cost() -> Option<Cost> {
 fn release(daemon: &str, round: u64) -> Release {
     Release {
         daemon: daemon.into(),
-        run: Digest::sha256(b"run"),
+        // What one daemon is in no other is: both would count in one sum.
+        run: Digest::sha256(if daemon == "a" { "run" } else { daemon }.as_bytes()),
         run_name: "readmission".into(),
         plan: Digest::sha256(b"plan"),
         round,
@@ -411,6 +412,65 @@ fn a_round_in_which_training_failed_costs_what_it_always_costs_and_is_an_exact_r
     case.ledger.reserve_failed(exact, None, &LIMITS, 3).unwrap();
     let total = case.ledger.inspect().unwrap().account.total(LIMITS.delta);
     assert_eq!((total.debits, total.exact_releases, total.failed_trainings), (2, 2, 1));
+}
+
+#[test]
+fn two_silos_that_share_a_data_set_are_not_in_one_round_where_each_counts_the_cost_of_one() {
+    let case = case();
+    let round = case.debit(1).unwrap();
+    let twin = |round, cost| {
+        let release = Release { daemon: "twin".into(), attempt: 2, ..release("a", round) };
+        case.ledger.reserve(release, cost, &LIMITS, round)
+    };
+    let refused = twin(1, cost()).unwrap_err();
+    assert!(
+        matches!(refused, LedgerError::InTheRound { sequence, round: 1 } if sequence == round),
+        "{refused}"
+    );
+    assert!(refused.to_string().contains("another silo with the same data"), "{refused}");
+    twin(2, cost()).unwrap();
+    assert!(matches!(case.debit(2), Err(LedgerError::InTheRound { round: 2, .. })), "whoever comes first");
+    let account = case.ledger.inspect().unwrap().account;
+    assert_eq!(account.total(LIMITS.delta).epsilon(), steps_epsilon(2), "what the two sums cost");
+    let run = Digest::sha256(b"run");
+    let others = |daemon| account.rounds_of_others(daemon, &run).into_iter().collect::<Vec<_>>();
+    assert_eq!((others("a"), others("twin"), others("c")), (vec![2], vec![1], vec![1, 2]));
+    // Without noise nothing is counted that could be counted short.
+    case.ledger.reserve(Release { unit: "none".into(), ..release("a", 3) }, None, &LIMITS, 3).unwrap();
+    twin(3, None).unwrap();
+}
+
+#[test]
+fn a_round_in_which_training_failed_is_one_write_to_ledger_and_anchor_whatever_a_crash_leaves_of_it() {
+    let case = case();
+    case.debit(1).unwrap();
+    let (ledger_before, anchor_before) = case.copies();
+    case.ledger.reserve_failed(release("a", 2), cost(), &LIMITS, 2).unwrap();
+    let (ledger_after, anchor_after) = case.copies();
+    let anchored = |sequences: u64| {
+        let lines = fs::read(&case.anchor).unwrap().iter().filter(|byte| **byte == b'\n').count();
+        assert_eq!(lines as u64, sequences);
+    };
+    for cut in ledger_before.len()..=ledger_after.len() {
+        case.restore(&ledger_after[..cut], &anchor_before);
+        let chain = Chain::read(&ledger_after[..cut]).unwrap();
+        assert!(check_anchor(&anchor_before, &chain, None).is_ok(), "the ledger cut at {cut}");
+        let held = case.ledger.inspect().unwrap().head.sequence;
+        assert_eq!(case.debit(3).unwrap(), held + 1, "the ledger cut at {cut}");
+        anchored(held + 1);
+    }
+    for cut in anchor_before.len()..=anchor_after.len() {
+        case.restore(&ledger_after, &anchor_after[..cut]);
+        assert_eq!(case.debit(3).unwrap(), 4, "the anchor cut at {cut}");
+        anchored(4);
+    }
+    // The first of all may be of two entries too.
+    fs::remove_file(&case.anchor).unwrap();
+    fs::remove_file(&case.file).unwrap();
+    case.ledger.reserve_failed(release("a", 1), cost(), &LIMITS, 1).unwrap();
+    fs::remove_file(&case.anchor).unwrap();
+    assert_eq!(case.debit(2).unwrap(), 3);
+    anchored(3);
 }
 
 fn steps_epsilon(steps: u64) -> f64 {
