@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     Changed,
     /// Training failed, and nothing of the data was contributed.
     Training,
+    /// A word that opens to nothing stands for the data's version in a run.
+    Untold,
 }
 
 /// The newest alarm of a kind.
@@ -48,6 +50,7 @@ impl Kind {
             Self::Data => "data",
             Self::Changed => "changed",
             Self::Training => "training",
+            Self::Untold => "undeclared",
         }
     }
 }
@@ -129,7 +132,7 @@ impl Alarm {
     /// For a collector that reads files.
     pub(crate) fn metrics(&self) -> String {
         let alarms = read(&self.path);
-        let kinds = [Kind::Data, Kind::Changed, Kind::Training].map(|kind| {
+        let kinds = [Kind::Data, Kind::Changed, Kind::Training, Kind::Untold].map(|kind| {
             let raised = alarms.get(&kind);
             AlarmMetric {
                 kind: kind.name(),

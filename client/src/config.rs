@@ -229,6 +229,7 @@ fn check_membership(profile: &Profile) -> Result<(), Problems> {
         ParticipantError::NotAMember(_) => "client_id",
         ParticipantError::OtherKey(_) => "identity_key_file",
         ParticipantError::OlderRoster { .. }
+        | ParticipantError::ForkedRoster { .. }
         | ParticipantError::Roster(_)
         | ParticipantError::Journal { .. } => "roster",
     };

@@ -21,7 +21,7 @@ use tokio::task::{AbortHandle, JoinError, JoinSet, block_in_place};
 use tokio::time::Duration;
 use wire::v1::ClientEnvelope;
 
-use crate::alarm::Alarm;
+use crate::alarm::{Alarm, Kind};
 use crate::departures::Departures;
 use crate::jobs::{Assignment, Done, Kept, Work};
 use crate::link::{Attached, News};
@@ -29,10 +29,12 @@ use crate::offers::Offers;
 use crate::patience::Patience;
 use crate::spending::{Spending, Upload};
 use crate::training::Made;
-use crate::witness::{Prompt, Seen};
+use crate::witness::{Prompt, Seen, Uploads};
 use crate::{Ended, RunError};
-use words::{decline_code, note, says_all};
+use alarms::Alarms;
+use words::{TWICE, UNTOLD, decline_code, note, says_all};
 
+mod alarms;
 mod data;
 mod steps;
 #[cfg(test)]
@@ -73,11 +75,12 @@ pub(crate) struct Driver {
     patience: Patience,
     clock: Clock,
     work: Box<dyn Work>,
-    alarm: Alarm,
+    alarms: Alarms,
     news: mpsc::Receiver<News>,
     offers: Offers,
     departures: Departures,
     roster: watch::Sender<Arc<AuthorisedRoster>>,
+    uploads: Uploads,
     seen: mpsc::Receiver<Seen>,
     prompt: watch::Sender<Prompt>,
     /// The session, while it stands.
@@ -156,6 +159,8 @@ impl Driver {
             .map_err(RunError::Record)?;
         let participant = Participant::recover(parts.profile, &journal)?;
         parts.spending.check(&journal)?;
+        let uploads = Uploads::default();
+        journal.iter().for_each(|record| uploads.follow(record));
         parts.roster.send_replace(Arc::new(participant.current_roster().clone()));
         Ok(Self {
             participant,
@@ -166,11 +171,12 @@ impl Driver {
             // No record of a silo holds a time: nothing is owed to an earlier start.
             clock: Clock::not_before(Timestamp(0)),
             work: parts.work,
-            alarm: parts.alarm,
+            alarms: Alarms::new(parts.alarm),
             news: parts.news,
             offers: parts.offers,
             departures: parts.departures,
             roster: parts.roster,
+            uploads,
             seen: parts.seen,
             prompt: parts.prompt,
             outbox: None,
@@ -187,6 +193,12 @@ impl Driver {
 
     /// Runs until the run is over, `shutdown`, or something fails for good.
     pub(crate) async fn drive(mut self, shutdown: impl Future<Output = ()>) -> Result<Ended, RunError> {
+        let ended = self.until_ended(shutdown).await;
+        self.alarms.written().await;
+        ended
+    }
+
+    async fn until_ended(&mut self, shutdown: impl Future<Output = ()>) -> Result<Ended, RunError> {
         tokio::pin!(shutdown);
         loop {
             let deadline = self.participant.deadline();
@@ -271,11 +283,17 @@ impl Driver {
                 let run = self.participant.status().run_id;
                 let plan = self.participant.plan().map(|plan| &**plan);
                 let view = block_in_place(|| self.spending.view(run, plan))?;
+                if view.rounds_of_others.contains(&at.round) {
+                    tracing::error!(
+                        round = at.round,
+                        "another silo with the same data is in this round: {TWICE}"
+                    );
+                }
                 self.feed(ClientInput::Ledger(view));
             }
             ToClient::Finished { reason } => {
                 tracing::info!("the run is over: {reason}");
-                self.alarm.repeat();
+                self.alarms.later(Alarm::repeat);
                 self.ended = Some(Ok(Ended::Finished(reason.clone())));
             }
             _ => {}
@@ -313,13 +331,16 @@ impl Driver {
         let Some(Debit { run, plan, at, model }) = self.participant.debit_for(job, vector.origin) else {
             return Ok(false);
         };
-        let held = self.held.as_ref();
-        let data_version = held.and_then(|held| held.data_version);
-        let failed = held.is_some_and(|held| held.failed);
+        let data_version = self.held.as_ref().and_then(|held| held.data_version);
+        let failed = vector.failed;
         let upload = Upload { run, plan: &plan, at, model, upload: vector.digest, data_version, failed };
         match block_in_place(|| self.spending.reserve(upload)) {
             Ok(()) => Ok(true),
-            Err(why @ (LedgerError::Overspent(_) | LedgerError::AlreadyDebited { .. })) => {
+            Err(
+                why @ (LedgerError::Overspent(_)
+                | LedgerError::AlreadyDebited { .. }
+                | LedgerError::InTheRound { .. }),
+            ) => {
                 tracing::error!(round = at.round, "not uploaded: {why}");
                 Ok(false)
             }
@@ -339,6 +360,7 @@ impl Driver {
             self.perform_ready()?;
         }
         self.prompt.send_if_modified(|prompt| prompt.follow(self.participant.attempt()));
+        self.alarms.write();
         Ok(())
     }
 
@@ -391,10 +413,17 @@ impl Driver {
         block_in_place(|| self.departures.settle()).map_err(RunError::Departures)
     }
 
-    fn note(&self, record: &ClientRecord) {
+    fn note(&mut self, record: &ClientRecord) {
         note(record);
-        if let ClientRecord::RosterAdopted { .. } = record {
-            self.roster.send_replace(Arc::new(self.participant.current_roster().clone()));
+        self.uploads.follow(record);
+        match record {
+            ClientRecord::RosterAdopted { .. } => {
+                self.roster.send_replace(Arc::new(self.participant.current_roster().clone()));
+            }
+            ClientRecord::DataUntold { .. } => {
+                self.alarms.later(|alarm| alarm.raise(Kind::Untold, UNTOLD, ""));
+            }
+            _ => {}
         }
     }
 

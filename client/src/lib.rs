@@ -352,7 +352,7 @@ pub async fn run_with(
         seen,
         prompt: prompts,
     })?;
-    let WitnessState { remembers, receipts_after } = driver.witness_state();
+    let (WitnessState { remembers, receipts_after }, uploads) = (driver.witness_state(), driver.uploads());
     if remembers && memory.last().is_none() {
         return Err(RunError::ForgottenLog { memory: remembered });
     }
@@ -365,6 +365,7 @@ pub async fn run_with(
         key,
         own,
         roster,
+        uploads,
         patience,
         receipts,
         receipts_after,

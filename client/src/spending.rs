@@ -22,7 +22,8 @@ use crate::Config;
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LedgerConfig {
-    /// Where the ledgers lie: `ledger` in `state_dir`, or a folder that all daemons share which use the data.
+    /// Where the ledgers lie: `ledger` in `state_dir`, or a folder that all daemons share which use the data. Of these, the first
+    /// alone takes part in a round with noise.
     #[serde(default)]
     pub dir: Option<PathBuf>,
     /// A file where no snapshot of this machine reaches, to which the ledger's heads are appended; the same for all
@@ -37,7 +38,8 @@ const UNANCHORED: &str = "the ledger has no anchor: what was spent since a snaps
 
 /// What is said of a ledger that lies in one daemon's folder.
 const UNSHARED: &str = "the ledger lies in state_dir: what another daemon, or this silo enrolled anew in another folder, spends of the \
-     same data is not in it; name one folder for all of them as dir in the table [ledger]";
+     same data is not in it; name one folder for all of them as dir in the table [ledger]. Of those that share it, one alone is in \
+     a round with noise: in its sum the data would count twice, at the cost of once";
 
 impl LedgerConfig {
     /// What an operator has to know of how the ledger is kept.
@@ -210,31 +212,32 @@ impl Spending {
 
     /// What the journal has debited and the account lacks, as entries.
     pub(crate) fn lacking(&self, journal: &[ClientRecord], account: &ledger::Account) -> Vec<(u64, What)> {
-        let known = |made: &Release| {
-            let same = |release: &Release| {
-                (&release.daemon, release.run, release.round) == (&made.daemon, made.run, made.round)
+        let known = |made: &Release, exact: bool| {
+            let same = |entry: &&ledger::Entry| {
+                entry.release().is_some_and(|release| {
+                    (&release.daemon, release.run, release.round) == (&made.daemon, made.run, made.round)
+                }) && (!exact || matches!(entry.what, What::ExactRelease { .. }))
             };
-            account.entries().iter().filter_map(|entry| entry.release()).any(same)
+            account.entries().iter().find(same).is_some()
         };
-        let (mut current, mut lacking) = (None, Vec::new());
+        let (mut current, mut failed, mut lacking) = (None, None, Vec::new());
         for record in journal {
             match record {
                 ClientRecord::Joined { run_id, plan, .. } => current = Some((*run_id, *plan)),
                 ClientRecord::Debited { now, at, model, upload, event, .. } => {
                     let Some((run, plan)) = current else { continue };
                     let release = self.of_journal(run, plan, *at, *model, *upload, *event);
-                    if known(&release) {
-                        continue;
+                    let exact = event.is_none() || failed == Some((run, *at));
+                    if let Some(event) = event.filter(|_| !known(&release, false)) {
+                        let (release, cost) = (release.clone(), Cost { event, count: 1 });
+                        lacking.push((now.0, What::Debit { release, cost, delta: self.delta() }));
                     }
-                    let what = match event {
-                        Some(event) => What::Debit {
-                            release,
-                            cost: Cost { event: *event, count: 1 },
-                            delta: self.delta(),
-                        },
-                        None => What::ExactRelease { release },
-                    };
-                    lacking.push((now.0, what));
+                    if exact && !known(&release, true) {
+                        lacking.push((now.0, What::ExactRelease { release }));
+                    }
+                }
+                ClientRecord::TrainingFailed { at } => {
+                    failed = current.map(|(run, _)| (run, *at));
                 }
                 _ => {}
             }
@@ -295,6 +298,7 @@ impl Spending {
         Ok(LedgerView {
             wall: Some(Timestamp(now_ms)),
             round: run.and_then(|run| account.highest_round(&self.daemon, &run)),
+            rounds_of_others: run.map(|run| account.rounds_of_others(&self.daemon, &run)).unwrap_or_default(),
             epsilon_spent: account.total(self.delta()).epsilon(),
             uploads_under_plan: plan.map_or(0, |plan| account.releases_under(&plan.digest())),
             refusal: refused.and_then(refusal),

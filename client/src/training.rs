@@ -30,12 +30,16 @@ pub(crate) fn trainers() -> Trainers {
     Arc::new(|stop| Box::new(StoppableTrainer(stop)))
 }
 
-/// Where the silo's data is read and trained on: one thread at a time, whatever becomes of the one before.
+/// Where the silo's data is read and trained on: one thread each at a time, whatever becomes of the one before.
+///
+/// # Privacy
+/// A training that hangs must not keep a later run's data from being read: what is said of that would show this.
 #[derive(Clone)]
 pub(crate) struct Workshop {
     tables: Tables,
     trainers: Trainers,
-    busy: Arc<Semaphore>,
+    reading: Arc<Semaphore>,
+    training: Arc<Semaphore>,
     /// The plan that its operator was last warned of.
     warned: Arc<Mutex<Option<Digest>>>,
 }
@@ -63,31 +67,25 @@ impl Drop for StopWhenDropped {
 
 impl Workshop {
     pub(crate) fn new(tables: Tables, trainers: Trainers) -> Self {
-        Self { tables, trainers, busy: Arc::new(Semaphore::new(1)), warned: Arc::default() }
+        let place = || Arc::new(Semaphore::new(1));
+        Self { tables, trainers, reading: place(), training: place(), warned: Arc::default() }
     }
 
     /// The run's table.
+    ///
+    /// # Errors
+    /// [`TrainFailure`]: where something is promised, nobody outside may see that there was one, nor when.
     pub(crate) async fn read(
         &self,
         run: Digest,
         plan: Arc<AuthoredPlan>,
     ) -> Result<Arc<Dataset>, TrainFailure> {
-        let (place, tables, of) = (self.place().await?, self.tables.clone(), Arc::clone(&plan));
+        let (place, tables) = (place(&self.reading).await?, self.tables.clone());
         let read = spawn_blocking(move || {
             let _place = place;
-            tables.read(run, &of)
+            tables.read(run, &plan)
         });
-        match read.await {
-            Ok(Ok(read)) => Ok(read),
-            // The operator has heard of it.
-            Ok(Err(_)) if promises(&plan) => Ok(Arc::new(Dataset::empty(&plan.data))),
-            Ok(Err(why)) => Err(why.into()),
-            Err(why) if promises(&plan) => {
-                tracing::error!("reading the data failed, which is a fault of this program: {why}");
-                Ok(Arc::new(Dataset::empty(&plan.data)))
-            }
-            Err(why) => Err(TrainFailure::Training(why.to_string())),
-        }
+        Ok(read.await.map_err(|panic| TrainFailure::Training(panic.to_string()))??)
     }
 
     /// Trains on this version of the model.
@@ -160,12 +158,11 @@ impl Workshop {
         clip_norm: Option<f64>,
         stop: Stop,
     ) -> Result<(Learned, Digest), TrainFailure> {
-        let place = self.place().await?;
-        let (tables, trainers, model) =
-            (self.tables.clone(), Arc::clone(&self.trainers), version.params.clone());
+        let data = self.read(job.head.run_id, Arc::clone(&job.plan)).await?;
+        let place = place(&self.training).await?;
+        let (trainers, model) = (Arc::clone(&self.trainers), version.params.clone());
         let train = move || {
             let _place = place;
-            let data = tables.read(job.head.run_id, &job.plan)?;
             stop.check().map_err(|why| TrainFailure::Training(why.to_string()))?;
             let trained = trainers(stop).train(&job.plan, &model, &data, clip_norm, *job.seed);
             let trained = trained.map_err(|why| TrainFailure::Training(why.to_string()))?;
@@ -173,12 +170,11 @@ impl Workshop {
         };
         spawn_blocking(train).await.map_err(|panic| TrainFailure::Training(panic.to_string()))?
     }
+}
 
-    /// Waits until no other thread reads or trains: of one that hangs, there is never a second.
-    async fn place(&self) -> Result<OwnedSemaphorePermit, TrainFailure> {
-        let place = Arc::clone(&self.busy).acquire_owned().await;
-        place.map_err(|why| TrainFailure::Training(why.to_string()))
-    }
+/// Waits until no other thread does the same: of one that hangs, there is never a second.
+async fn place(of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, TrainFailure> {
+    Arc::clone(of).acquire_owned().await.map_err(|why| TrainFailure::Training(why.to_string()))
 }
 
 /// How often what reading and training took has to fit into what the plan gives them.

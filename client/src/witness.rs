@@ -3,18 +3,18 @@
 //! At each heartbeat it asks for the log's checkpoint and a proof that it continues what was seen before, verifies,
 //! remembers, and cosigns; sooner where a session or a round begins, and again and again while a round waits for others to have
 //! done so: the silos of a new federation wait for each other, and for no heartbeat. A coordinator that rewrites its history, or shows two, contradicts what it signed: the
-//! daemon ends and keeps both texts. It also keeps a receipt for each of its uploads.
+//! daemon ends and keeps both texts. It also keeps a receipt for each of its uploads, and of nothing else.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use audit::{Witness, WitnessError};
 use ed25519_dalek::SigningKey;
 use identity::AuthorisedRoster;
 use params::Digest;
-use protocol::{Attempt, Witnessed};
+use protocol::{Attempt, ClientRecord, Witnessed};
 use secagg::ClientId;
 use tlog::{Receipt, VerifierKey};
 use tokio::sync::{mpsc, watch};
@@ -76,6 +76,38 @@ pub(crate) enum Seen {
     Contradiction(String),
 }
 
+/// What this silo has uploaded: the run and the attempt of each vector. Its clones are one.
+///
+/// Only of these a receipt is kept, under a name that is this silo's own: how many the log tells of, and of which rounds, is
+/// the coordinator's word.
+#[derive(Clone, Default)]
+pub(crate) struct Uploads(Arc<Mutex<OwnUploads>>);
+
+#[derive(Default)]
+struct OwnUploads {
+    run: Option<Digest>,
+    made: BTreeMap<Digest, (Digest, Attempt)>,
+}
+
+impl Uploads {
+    /// Takes in the journal's next record.
+    pub(crate) fn follow(&self, record: &ClientRecord) {
+        let mut own = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match record {
+            ClientRecord::Joined { run_id, .. } => own.run = Some(*run_id),
+            ClientRecord::Debited { at, upload, .. } => {
+                let of = own.run.map(|run| (*upload, (run, *at)));
+                own.made.extend(of);
+            }
+            _ => {}
+        }
+    }
+
+    fn get(&self, upload: &Digest) -> Option<(Digest, Attempt)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).made.get(upload).copied()
+    }
+}
+
 /// See the module.
 pub(crate) struct Watchman {
     pub(crate) channel: Channel,
@@ -84,6 +116,7 @@ pub(crate) struct Watchman {
     pub(crate) log: VerifierKey,
     pub(crate) key: SigningKey,
     pub(crate) own: ClientId,
+    pub(crate) uploads: Uploads,
     pub(crate) roster: watch::Receiver<Arc<AuthorisedRoster>>,
     pub(crate) patience: Patience,
     pub(crate) receipts: PathBuf,
@@ -160,12 +193,13 @@ impl Watchman {
         })?;
         let full = receipts.len() >= RECEIPTS_AT_ONCE;
         let Kept { uploads: receipts, newest, kept } = self.keep_receipts(receipts);
+        let any_own = !receipts.is_empty();
         let valid = self.cosigned_by_others(&roster, &checkpoint);
         let others = valid.as_ref().cloned().unwrap_or_default();
         let seen = Seen::Log(Witnessed { cosigned: others, receipts });
         self.report.send(seen).await.map_err(|_| Missed::Over)?;
-        // Only what was told is asked for no more.
-        let more = full && newest > self.receipts_after;
+        // Only what was told is asked for no more. What is not of this silo's uploads has no end, and so waits for the heartbeat.
+        let more = full && any_own && newest > self.receipts_after;
         self.receipts_after = newest;
         kept?;
         valid.map_err(Missed::Other)?;
@@ -227,11 +261,11 @@ impl Watchman {
             ));
         }
         let event = audit::Event::decode(&receipt.entry).map_err(|why| wrong(why.to_string()))?;
-        let name = format!(
-            "{:06}-{}.tlog-proof",
-            event.round.unwrap_or_default(),
-            event.attempt.unwrap_or_default()
-        );
+        let upload = event.digest.as_deref().and_then(|digest| digest.parse().ok());
+        let own = event.action == UPLOAD && event.actor.id == format!("silo-{}", self.own);
+        let upload = upload.filter(|_| own).and_then(|upload| Some((upload, self.uploads.get(&upload)?)));
+        let Some((upload, (run, at))) = upload else { return Ok(None) };
+        let name = format!("{:06}-{}-{run}.tlog-proof", at.round, at.attempt);
         let kept = std::fs::create_dir_all(&self.receipts).map_err(|why| why.to_string()).and_then(|()| {
             let path = self.receipts.join(name);
             // The entry beside it: whoever verifies needs the bytes.
@@ -240,9 +274,7 @@ impl Watchman {
                 .map_err(|why| why.to_string())
         });
         kept.map_err(wrong)?;
-        let own = event.action == UPLOAD && event.actor.id == format!("silo-{}", self.own);
-        let upload = event.digest.as_deref().and_then(|digest| digest.parse().ok());
-        Ok(upload.filter(|_| own))
+        Ok(Some(upload))
     }
 }
 

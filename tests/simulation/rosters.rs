@@ -1,7 +1,7 @@
 //! A later roster while a run goes on: silos come and go, and nobody else notices.
 
 use identity::{Policy, Roster, RosterChanges};
-use protocol::{ClientRecord, CoordinatorFault, Decline, Record, ToClient, ToCoordinator};
+use protocol::{ClientRecord, CoordinatorFault, Decline, ParticipantError, Record, ToClient, ToCoordinator};
 use secagg::ClientId;
 use sim::{Federation, plan};
 
@@ -154,6 +154,25 @@ fn an_adopted_roster_is_never_given_up_for_an_older_one_even_across_a_restart() 
         }
         let fault = Decline::CoordinatorFault(CoordinatorFault::Roster);
         assert_refuses(&world.say(first), None, fault, "the first roster again");
+    }
+}
+
+#[test]
+fn a_pinned_roster_of_the_adopted_ones_epoch_and_another_digest_is_refused_by_name() {
+    let mut world = World::in_a_run();
+    let later = smaller(&world);
+    world.say(sim::welcome(world.run, &world.plan, &later));
+    let mut other = later.clone();
+    other.members.get_mut(&OWN).unwrap().name = "renamed in the other of two".into();
+    for (pinned, refused) in [(later.clone(), None), (other, Some(()))] {
+        let recovered = world.recover_pinning(&pinned);
+        let Some(()) = refused else {
+            assert_eq!(recovered.unwrap().current_roster().digest(), sim::authorised(&later).digest());
+            continue;
+        };
+        let why = recovered.map(drop).unwrap_err();
+        let [pinned, adopted] = [&pinned, &later].map(|roster| sim::authorised(roster).digest().to_string());
+        assert_eq!(why, ParticipantError::ForkedRoster { epoch: 2, pinned, adopted });
     }
 }
 

@@ -37,8 +37,8 @@ impl Driver {
                 Some(block_in_place(|| self.spending.commitment(&run, &version))?)
             }
             Err(why) => {
-                // Of a mode that promises nothing: the next round is sat out over it too, unless it is mended.
-                tracing::error!("nothing is told of the data: {why}");
+                // Where nothing is promised, the next round is sat out over it too, unless it is mended.
+                tracing::error!("no version of the data can be declared: {why}");
                 None
             }
         };

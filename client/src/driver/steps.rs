@@ -7,6 +7,7 @@ use super::Driver;
 use crate::RunError;
 use crate::jobs::Assignment;
 use crate::models::{FetchError, Version};
+use crate::witness::Uploads;
 use params::Digest;
 
 /// How often a silo that catches up says how far it is: each so many steps.
@@ -18,6 +19,11 @@ impl Driver {
     /// What the journal says of this silo as a witness.
     pub(crate) fn witness_state(&self) -> WitnessState {
         self.participant.witness_state()
+    }
+
+    /// What this silo has uploaded, for the watchman.
+    pub(crate) fn uploads(&self) -> Uploads {
+        self.uploads.clone()
     }
 
     /// A later job takes the place of an earlier one: that is of a run that the coordinator has left.

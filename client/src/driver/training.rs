@@ -29,7 +29,7 @@ impl Driver {
                 (held.data_version, held.failed) = (made.data_version, failed.is_some());
                 held.made = Some(made);
                 if let Some(why) = failed {
-                    self.training_failed(at, &why);
+                    self.training_failed(at, why);
                 }
                 TrainOutcome::Ready { origin }
             }
@@ -40,7 +40,8 @@ impl Driver {
             // Only where nothing is promised, or where it follows from the plan and the model alone.
             Err(why) => {
                 let text = format!("round {} is sat out: training failed; the log says why", at.round);
-                self.alarm.raise(Kind::Training, &text, &why.to_string());
+                let why = why.to_string();
+                self.alarms.later(move |alarm| alarm.raise(Kind::Training, &text, &why));
                 TrainOutcome::Unavailable
             }
         };
@@ -63,13 +64,14 @@ impl Driver {
                 if failed.is_some() {
                     (held.failed, held.data_version) = (true, None);
                 }
-                match (failed, held.failed) {
-                    (Some(why), _) => self.training_failed(at, &why),
+                let any = held.failed;
+                match (failed, any) {
+                    (Some(why), _) => self.training_failed(at, why),
                     // The operator has heard of it when training ended.
                     (None, true) => {}
-                    (None, false) => self.alarm.trained(),
+                    (None, false) => self.alarms.later(|alarm| alarm.trained()),
                 }
-                let vector = Vector { origin, digest };
+                let vector = Vector { origin, digest, failed: any };
                 self.debit(job, vector)?.then_some(vector)
             }
             Err(why) => {
@@ -81,12 +83,12 @@ impl Driver {
         Ok(())
     }
 
-    fn training_failed(&self, at: Attempt, why: &str) {
+    fn training_failed(&mut self, at: Attempt, why: String) {
         let text = format!(
             "training failed in round {}: nothing of this silo's data is in it, its budget is spent all the same, and no epsilon \
              covers what is missing; the log says why",
             at.round
         );
-        self.alarm.raise(Kind::Training, &text, why);
+        self.alarms.later(move |alarm| alarm.raise(Kind::Training, &text, &why));
     }
 }

@@ -2,6 +2,13 @@
 
 use protocol::{ClientRecord, Decline};
 
+/// Why a round is sat out that another silo with the same data is in, and what its operator is to do.
+pub(super) const TWICE: &str = "this one sits it out, since in one sum the data would count twice; have one of the two take part in this federation";
+
+/// What the operator hears where a random word stands for the data's version.
+pub(super) const UNTOLD: &str = "the data was not read within the plan's time, or could not be: the version that the run's cards name for this \
+     silo is a random word that opens to nothing; the log says why it could not be read";
+
 pub(super) fn note(record: &ClientRecord) {
     match record {
         ClientRecord::Joined { run_id, plan, .. } => {
@@ -16,6 +23,12 @@ pub(super) fn note(record: &ClientRecord) {
         ClientRecord::RosterAdopted { epoch, .. } => tracing::info!(epoch, "a later roster is in force here"),
         ClientRecord::DataCommitted { commitment } => {
             tracing::info!(told = commitment.is_some(), "what is told of the data in this run is fixed");
+        }
+        ClientRecord::DataUntold { .. } => {
+            tracing::info!("what stands for the data's version in this run is fixed, and opens to nothing");
+        }
+        ClientRecord::TrainingFailed { at } => {
+            tracing::debug!(round = at.round, "nothing of the data is in what is uploaded");
         }
         ClientRecord::ChainHead(_) => tracing::debug!("a checkpoint's record follows from the chain"),
         ClientRecord::StepVerified { .. } => tracing::debug!("a checkpoint follows from its published sum"),

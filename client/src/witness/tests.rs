@@ -67,19 +67,25 @@ impl Audit for Coordinator {
     }
 }
 
+fn run() -> Digest {
+    Digest::sha256(b"run")
+}
+
 fn upload(round: u64) -> Digest {
     Digest::sha256(&round.to_le_bytes())
+}
+
+/// Of this silo's, as the coordinator says.
+fn event(round: u64, upload: Digest) -> Event {
+    let actor = Actor { id: format!("silo-{OWN}"), role: "client".into(), address: None };
+    let event = Event::new(1, actor, UPLOAD, audit::Status::Ok);
+    Event { round: Some(round), attempt: Some(1), digest: Some(upload.to_string()), ..event }
 }
 
 /// A log that tells of uploads of this silo in rounds 0 to 2, and who watches it.
 async fn watched(folder: &Path) -> (Arc<Coordinator>, Watchman, mpsc::Receiver<Seen>) {
     let mut log = Log::open(&folder.join("log"), ORIGIN, key(9)).unwrap();
-    let events = [0, 1, 2].map(|round| {
-        let actor = Actor { id: format!("silo-{OWN}"), role: "client".into(), address: None };
-        let event = Event::new(1, actor, UPLOAD, audit::Status::Ok);
-        Event { round: Some(round), attempt: Some(1), digest: Some(upload(round).to_string()), ..event }
-    });
-    log.append(&events).unwrap();
+    log.append(&[0, 1, 2].map(|round| event(round, upload(round)))).unwrap();
     log.publish().unwrap();
     let verifier = log.verifier_key().clone();
     let coordinator =
@@ -113,12 +119,21 @@ fn watchman(
     };
     let (report, seen) = mpsc::channel(8);
     let (prompts, prompt) = watch::channel(Prompt::default());
+    let uploads = Uploads::default();
+    uploads.follow(&ClientRecord::Joined { run_id: run(), plan: run(), roster_epoch: 1 });
+    for round in 0..=2 {
+        let [model, r2] = [run(); 2];
+        let at = Attempt { round, attempt: 1 };
+        let (now, upload) = (protocol::Timestamp(1), upload(round));
+        uploads.follow(&ClientRecord::Debited { now, at, model, r2, upload, event: None });
+    }
     let watchman = Watchman {
         channel,
         memory: Witness::open(&folder.join("witness"), log.clone()).unwrap(),
         log,
         key: key(1),
         own: OWN,
+        uploads,
         roster: watch::channel(Arc::new(sim::authorised(&roster))).1,
         patience: Patience::default(),
         receipts: folder.join("receipts"),
@@ -192,4 +207,31 @@ fn the_log_is_looked_at_for_each_attempt_once_and_when_it_begins_to_wait() {
     assert_eq!(said.map(|said| prompt.follow(said)), [true, true, false, false]);
     let said = [(None, false), (Some(second), true), (None, false), (None, false)];
     assert_eq!(said.map(|said| prompt.follow(said)), [false, true, false, false]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn receipts_of_what_the_silo_did_not_upload_are_not_kept_and_take_no_other_ones_place() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (coordinator, mut watchman, mut seen) = watched(scratch.path()).await;
+    heard(&mut watchman, &mut seen).await;
+    let kept = || {
+        let files = std::fs::read_dir(scratch.path().join("receipts")).unwrap().map(|file| {
+            let path = file.unwrap().path();
+            (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(path).unwrap())
+        });
+        files.collect::<BTreeMap<_, _>>()
+    };
+    let before = kept();
+    let run = run();
+    for round in 0..=2 {
+        assert!(before.contains_key(&format!("{round:06}-1-{run}.tlog-proof")), "{:?}", before.keys());
+    }
+    {
+        let mut log = coordinator.log.lock().unwrap();
+        let made_up: Vec<Event> = (0..64).map(|round| event(round, upload(round + 100))).collect();
+        log.append(&made_up).unwrap();
+        log.publish().unwrap();
+    }
+    assert_eq!(heard(&mut watchman, &mut seen).await, []);
+    assert_eq!(kept(), before, "a coordinator decides how much lies here, and under which names");
 }

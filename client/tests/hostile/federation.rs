@@ -470,6 +470,8 @@ pub(crate) fn kind(record: &ClientRecord) -> &'static str {
         ClientRecord::SignedIncluded { .. } => "signed",
         ClientRecord::Unmasked { .. } => "unmasked",
         ClientRecord::DataCommitted { .. } => "told",
+        ClientRecord::DataUntold { .. } => "untold",
+        ClientRecord::TrainingFailed { .. } => "failed",
         ClientRecord::UploadReceipted { .. } => "receipted",
         ClientRecord::WitnessBegun => "witness",
         ClientRecord::WitnessForgotten { .. } => "forgotten",

@@ -1,5 +1,6 @@
 //! Who takes part, when, and with what, in every mode that promises something about records: never what a row says.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -10,12 +11,12 @@ use datasets::Dataset;
 use identity::{Column, Plan, Privacy, Schema};
 use ledger::What;
 use params::{Digest, Params};
-use protocol::{Attempt, Decline, ToClient, ToCoordinator};
+use protocol::{Attempt, ClientRecord, Decline, ToClient, ToCoordinator};
 use train::{Stop, StoppableTrainer, TrainError, Trained, Trainer};
 
 use crate::crossed::{binding, opened, read};
 use crate::federation::{Federation, UNMASKED, kind, ledger_in, plan, records};
-use crate::mock::{FIRST, genesis};
+use crate::mock::{FIRST, genesis, roster, welcome};
 
 const CLIP: f64 = 0.5;
 /// What noise and rounding add to a vector of this few coordinates, with room.
@@ -163,13 +164,18 @@ struct Seen {
 }
 
 async fn federation(plan: &Plan, table: Option<&str>, trainers: Trainers) -> Federation {
+    let put = |data: &Path| match table {
+        Some(table) => std::fs::write(data, table).unwrap(),
+        None => std::fs::remove_file(data).unwrap(),
+    };
+    federation_whose(put, plan, trainers).await
+}
+
+async fn federation_whose(data: impl FnOnce(&Path), plan: &Plan, trainers: Trainers) -> Federation {
     let (_, file) = genesis(plan);
     let chunks = wire::model_chunks(0, plan.initial_model().digest(), file.into()).collect();
     let change = |config: &mut client::Config| {
-        match table {
-            Some(table) => std::fs::write(&config.data, table).unwrap(),
-            None => std::fs::remove_file(&config.data).unwrap(),
-        }
+        data(&config.data);
         config.policy.privacy_modes = [plan.mode()].into();
         config.policy.epsilon_max = 1e16;
         // What a file lacks of it is a fault of the silo's own table, and seen by nobody else.
@@ -195,12 +201,13 @@ async fn round(plan: &Plan, table: Option<String>, failure: Failure) -> Seen {
     let mut messages = std::mem::take(&mut all.session.sizes);
     messages.push(("vector".into(), sum.len()));
     let folder = all.left().await;
+    let kinds: Vec<_> = records(&folder).iter().map(kind).collect();
     assert_eq!(
-        records(&folder).iter().map(kind).filter(|kind| *kind != "told").collect::<Vec<_>>(),
+        kinds.iter().copied().filter(|kind| !["told", "failed"].contains(kind)).collect::<Vec<_>>(),
         UNMASKED
     );
     let account = ledger_in(&folder).inspect().unwrap().account;
-    let ledger = account
+    let ledger: Vec<&str> = account
         .entries()
         .iter()
         .map(|entry| match &entry.what {
@@ -212,6 +219,11 @@ async fn round(plan: &Plan, table: Option<String>, failure: Failure) -> Seen {
             What::OperatorAcceptsLoss { .. } => "loss",
         })
         .collect();
+    assert_eq!(
+        kinds.contains(&"failed"),
+        ledger == ["debit", "exact"],
+        "the journal tells what the ledger does"
+    );
     let alarms = std::fs::read_to_string(folder.path().join("state/alarms.json")).unwrap_or_default();
     let vector = match plan.privacy {
         // The step, of the one silo that has a weight in the sum.
@@ -351,11 +363,101 @@ async fn a_silo_whose_trainings_keep_failing_goes_on_like_any_other_and_its_oper
     for attempt in 1..=4 {
         let said = all.say(all.open(Attempt { round: 1, attempt })).await;
         assert!(matches!(said, ToCoordinator::Advertise { .. }), "attempt {attempt}: {said:?}");
-        let alarms = std::fs::read_to_string(all.state().join("alarms.json")).unwrap();
-        assert!(alarms.contains(&format!("\"in_a_row\": {attempt}")), "{alarms}");
+        // It is written behind what others see.
+        let written = async {
+            let in_a_row = format!("\"in_a_row\": {attempt}");
+            while !std::fs::read_to_string(all.state().join("alarms.json"))
+                .is_ok_and(|alarms| alarms.contains(&in_a_row))
+            {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), written).await.unwrap();
         let outcome = protocol::RoundOutcome::TooFewAdverts { got: 1, need: 3 };
         all.session.say(ToClient::Aborted { at: Attempt { round: 1, attempt }, outcome }).await;
     }
     drop(let_go);
     all.left().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_later_run_does_not_show_whether_a_row_made_training_hang_in_the_one_before() {
+    let mut sizes = Vec::new();
+    for row in [FITS, FATAL] {
+        let (trainers, let_go, hung) = failing(Failure::Hang);
+        let plan = of_sums();
+        let mut all = federation(&plan, table(row).as_deref(), trainers).await;
+        let said = all.say(all.open(FIRST)).await;
+        assert!(matches!(said, ToCoordinator::Advertise { .. }), "{row}: {said:?}");
+        assert_eq!(hung.load(SeqCst), usize::from(row == FATAL), "{row}: and it has not ended");
+        // The same signed plan, in a run that the coordinator invented.
+        let welcomed = Instant::now();
+        let said = all.say(welcome(Digest::sha256(b"another run"), &plan, &roster())).await;
+        let after = welcomed.elapsed();
+        assert!(matches!(said, ToCoordinator::CheckIn { head: None, data: Some(_) }), "{row}: {said:?}");
+        let (soonest, latest) =
+            (Duration::from_millis(READY_AFTER_MS), Duration::from_millis(3 * READY_AFTER_MS));
+        assert!((soonest..latest).contains(&after), "{row}: {after:?}");
+        sizes.push(std::mem::take(&mut all.session.sizes));
+        drop(let_go);
+        let folder = all.left().await;
+        let committed = |record: &&ClientRecord| matches!(record, ClientRecord::DataCommitted { .. });
+        let runs = records(&folder).iter().filter(committed).count();
+        assert_eq!(runs, 2, "{row}: what hangs keeps no other run's data from being read");
+    }
+    assert_eq!(sizes[0], sizes[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silo_whose_data_is_not_read_in_time_tells_a_word_like_any_other_and_its_operator_which_it_is() {
+    let mut sizes = Vec::new();
+    for hangs in [false, true] {
+        let (trainers, ..) = failing(Failure::Error);
+        let plan = of_sums();
+        let put = |data: &Path| {
+            std::fs::write(data, table(FITS).unwrap()).unwrap();
+            if hangs {
+                // Nobody writes to it: whoever opens it to read waits.
+                std::fs::remove_file(data).unwrap();
+                assert!(std::process::Command::new("mkfifo").arg(data).status().unwrap().success());
+            }
+        };
+        let mut all = federation_whose(put, &plan, trainers).await;
+        let said = all.say(all.open(FIRST)).await;
+        assert!(matches!(said, ToCoordinator::Advertise { .. }), "{said:?}");
+        sizes.push(std::mem::take(&mut all.session.sizes));
+        if hangs {
+            let data = all.data();
+            let writer = std::fs::File::options().write(true).open(&data).unwrap();
+            std::fs::remove_file(data).unwrap();
+            drop(writer);
+        }
+        let folder = all.left().await;
+        let stands_in = |record: &ClientRecord| matches!(record, ClientRecord::DataUntold { .. });
+        assert_eq!(records(&folder).iter().any(stands_in), hangs);
+        let alarms = std::fs::read_to_string(folder.path().join("state/alarms.json")).unwrap_or_default();
+        assert_eq!(alarms.contains("opens to nothing"), hangs, "{alarms}");
+    }
+    assert_eq!(sizes[0], sizes[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_a_silo_says_waits_until_its_operators_alarm_is_written() {
+    let (trainers, let_go, _) = failing(Failure::Error);
+    let mut plan = of_sums();
+    plan.timing.ready_after_ms = 1_000;
+    let mut all = federation(&plan, table(FATAL).as_deref(), trainers).await;
+    // Whoever looks at the alarms before it raises one stands still.
+    let alarms = all.state().join("alarms.json");
+    assert!(std::process::Command::new("mkfifo").arg(&alarms).status().unwrap().success());
+    let said = all.say(all.open(FIRST)).await;
+    let ToCoordinator::Advertise { advert, .. } = said else { panic!("{said:?}") };
+    let binding = binding(Digest::sha256(b"run"), &plan, FIRST, plan.initial_model().digest());
+    opened(&mut all, &binding, advert, &plan).await;
+    let writer = std::fs::File::options().write(true).open(&alarms).unwrap();
+    std::fs::remove_file(&alarms).unwrap();
+    drop((writer, let_go));
+    let folder = all.left().await;
+    let alarms = std::fs::read_to_string(folder.path().join("state/alarms.json")).unwrap();
+    assert!(alarms.contains("training failed in round 1"), "{alarms}");
 }

@@ -263,7 +263,7 @@ pub enum ClientRecord {
     /// What is told of the data's version in the current run, for good: whatever becomes of the data, a later check-in tells
     /// the same.
     DataCommitted {
-        /// The commitment; `None` where the table was not read in time.
+        /// The commitment; `None` where the table was not read in time, and nothing is promised.
         commitment: Option<Digest>,
     },
     /// Who the masks of an attempt are bound to: written with the debit, so that the round's record can be held against it.
@@ -294,6 +294,18 @@ pub enum ClientRecord {
     WitnessForgotten {
         /// Why.
         reason: String,
+    },
+    /// What the silo says in the current run in place of a commitment to the data's version, for good: in a mode that promises
+    /// something about records, where the table was not read in time or could not be read.
+    DataUntold {
+        /// Random: it opens to nothing, and nobody outside of the silo tells it from a commitment.
+        word: Digest,
+    },
+    /// Nothing of the data is in what is uploaded in this attempt, since training failed: written with its debit, beside
+    /// which the ledger calls it an exact release.
+    TrainingFailed {
+        /// Which.
+        at: Attempt,
     },
 }
 

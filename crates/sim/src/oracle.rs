@@ -172,6 +172,8 @@ impl Oracle {
             ClientRecord::Joined { .. }
             | ClientRecord::RosterAdopted { .. }
             | ClientRecord::DataCommitted { .. }
+            | ClientRecord::DataUntold { .. }
+            | ClientRecord::TrainingFailed { .. }
             | ClientRecord::UploadReceipted { .. }
             | ClientRecord::WitnessBegun
             | ClientRecord::WitnessForgotten { .. }

@@ -148,6 +148,6 @@ impl Silo {
         let masked = mask_any(job.masking, lanes);
         let digest = Digest::from_bytes(masked.digest());
         self.process.as_mut()?.masked.insert(digest, (Some(job.trained), masked));
-        Some(Vector { origin, digest })
+        Some(Vector { origin, digest, failed: false })
     }
 }

@@ -237,7 +237,7 @@ impl World {
                     ClientEffect::Mask(job) => {
                         let masked = mask_any(job.masking, vec![0; job.plan.lanes()]);
                         let digest = Digest::from_bytes(masked.digest());
-                        let vector = Some(Vector { origin: job.origin, digest });
+                        let vector = Some(Vector { origin: job.origin, digest, failed: false });
                         inputs.push_back(ClientInput::Masked { job: job.id, vector });
                     }
                     ClientEffect::Upload(header) => {

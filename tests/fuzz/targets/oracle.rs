@@ -84,8 +84,11 @@ impl Oracle {
     fn sent(&mut self, message: &ToCoordinator) {
         match message {
             ToCoordinator::CheckIn { data: Some(data), .. } => {
-                let written =
-                    |r: &ClientRecord| *r == ClientRecord::DataCommitted { commitment: Some(*data) };
+                let written = |r: &ClientRecord| match r {
+                    ClientRecord::DataCommitted { commitment } => *commitment == Some(*data),
+                    ClientRecord::DataUntold { word } => word == data,
+                    _ => false,
+                };
                 assert!(self.holds(written), "a commitment leaves before it is fixed");
                 once(&mut self.told, (self.run, ()), *data, "commitment to the data");
             }

@@ -314,7 +314,7 @@ impl World {
                 ClientEffect::Mask(job) => {
                     let masked = mask_any(job.masking, vec![0; job.plan.lanes()]);
                     let digest = Digest::from_bytes(masked.digest());
-                    self.maskings.push((job.id, Vector { origin: job.origin, digest }));
+                    self.maskings.push((job.id, Vector { origin: job.origin, digest, failed: false }));
                 }
                 _ => {}
             }

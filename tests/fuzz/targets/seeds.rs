@@ -372,6 +372,8 @@ fn client_records(session: &Session) -> Vec<(&'static str, ClientRecord)> {
         ("signed", ClientRecord::SignedIncluded { at: AT, request: named }),
         ("unmasked", ClientRecord::Unmasked { at: AT, request: named, shares: session.answers[0].clone() }),
         ("data-committed", ClientRecord::DataCommitted { commitment: Some(named) }),
+        ("data-untold", ClientRecord::DataUntold { word: named }),
+        ("training-failed", ClientRecord::TrainingFailed { at: AT }),
     ]
 }
 

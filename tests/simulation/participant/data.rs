@@ -1,7 +1,7 @@
 //! What a silo tells of its data, and when.
 
 use params::Digest;
-use protocol::{ClientEffect, ClientInput, ToClient, ToCoordinator};
+use protocol::{ClientEffect, ClientInput, ClientRecord, ToClient, ToCoordinator};
 
 use super::world::{AT, World, messages};
 
@@ -53,6 +53,7 @@ fn what_a_silo_tells_of_its_data_is_fixed_at_joining_across_sessions_and_restart
 #[test]
 fn data_that_cannot_be_read_is_not_told_of_and_may_be_later() {
     let mut world = World::telling();
+    assert!(world.plan.event().is_none());
     assert_eq!(checked_in(&mut world, None), None);
     let told = Some(Digest::sha256(b"mended"));
     assert_eq!(checked_in(&mut world, told), told);
@@ -77,6 +78,48 @@ fn data_that_takes_longer_to_read_than_the_plan_gives_is_never_told_of_in_the_ru
         world.restart_telling();
         assert_eq!(told_again(&mut world), None);
     }
+}
+
+/// Whether the check-in stood in the journal before it was said, and with what.
+fn said_when_due(effects: &[ClientEffect]) -> (Option<Digest>, ClientRecord) {
+    let [ClientEffect::Persist(record), ClientEffect::Send(message)] = effects else { panic!("{effects:?}") };
+    let ToCoordinator::CheckIn { data, .. } = **message else { panic!("{message:?}") };
+    (data, record.clone())
+}
+
+#[test]
+fn where_something_is_promised_a_word_is_said_at_the_plans_time_and_by_the_same_steps_whatever_came_of_the_reading()
+ {
+    let mut words = Vec::new();
+    for reading in [Some(Some(Digest::sha256(b"data"))), Some(None), None] {
+        let mut world = World::telling();
+        world.plan = sim::private_plan(4, 9, 4.0);
+        world.plan.timing.ready_after_ms = 100;
+        let welcomed = world.now;
+        assert!(reads(&world.say(world.welcome())));
+        if let Some(commitment) = reading {
+            let read = world.input(world.read(commitment));
+            assert!(read.is_empty(), "written now, it would move the check-in by a write: {read:?}");
+        }
+        let due = world.participant.deadline().unwrap();
+        assert_eq!(due, welcomed.plus_ms(100), "{reading:?}");
+        world.now = due;
+        let (said, record) = said_when_due(&world.input(ClientInput::Tick));
+        let word = said.unwrap();
+        match reading.flatten() {
+            Some(commitment) => assert_eq!(word, commitment),
+            None => assert_eq!(record, ClientRecord::DataUntold { word }, "its operator sees which it is"),
+        }
+        let late = world.input(world.read(Some(Digest::sha256(b"late"))));
+        assert!(late.is_empty(), "{late:?}");
+        for _ in 0..2 {
+            assert_eq!(told_again(&mut world), said);
+            world.restart_telling();
+        }
+        words.push(word);
+        world.reseed(words.len() as u8);
+    }
+    assert!(words[1] != words[0] && words[2] != words[0], "{words:?}");
 }
 
 #[test]

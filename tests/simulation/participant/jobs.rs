@@ -87,7 +87,7 @@ fn a_vector_that_was_made_from_something_else_than_its_masks_are_bound_to_is_not
     let debit = world.participant.debit_for(job, origin).unwrap();
     assert_eq!((debit.run, debit.plan.digest(), debit.at), (world.run, world.plan.digest(), AT));
     assert_eq!(debit.model, world.model());
-    let vector = Some(Vector { origin: elsewhere, digest: Digest::sha256(b"vector") });
+    let vector = Some(Vector { origin: elsewhere, digest: Digest::sha256(b"vector"), failed: false });
     let effects = world.input(ClientInput::Masked { job, vector });
     assert_refuses(&effects, Some(1), Decline::Unavailable, "elsewhere");
     assert!(forgets(&effects), "{effects:?}");

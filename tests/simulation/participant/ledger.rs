@@ -51,6 +51,18 @@ fn a_round_that_the_ledger_knows_is_sat_out_though_the_journal_has_forgotten_it(
 }
 
 #[test]
+fn a_round_that_another_silo_with_the_same_data_is_in_is_sat_out_before_anything_is_trained() {
+    let mut world = World::in_a_run();
+    world.input(ClientInput::Ledger(LedgerView { rounds_of_others: [1].into(), ..LedgerView::default() }));
+    for attempt in 1..=2 {
+        let effects = world.say(world.open(Attempt { round: 1, attempt }));
+        assert_refuses(&effects, Some(1), Decline::SitsOut, "the data would be in its sum twice");
+    }
+    let effects = world.say(world.open(Attempt { round: 2, attempt: 1 }));
+    assert!(matches!(effects[..], [ClientEffect::Train(_)]), "{effects:?}");
+}
+
+#[test]
 fn a_budget_that_other_runs_have_spent_refuses_this_one_before_anything_is_trained() {
     let spent = Refusal::BudgetSpent { after: 5.5, limit: 5.0 };
     let mut world = World::new(sim::private_plan(4, 4, 3.0), policy());

@@ -9,7 +9,7 @@ use identity::{IdentityKey, Member, Origin, Plan, Policy, PrivacyMode, Roster};
 use params::Digest;
 use protocol::{
     Attempt, ClientEffect, ClientEffects, ClientInput, ClientRecord, Decline, JobId, MaskJob, Participant,
-    Profile, Timestamp, ToClient, ToCoordinator, TrainOutcome, UploadHeader, Vector,
+    ParticipantError, Profile, Timestamp, ToClient, ToCoordinator, TrainOutcome, UploadHeader, Vector,
 };
 use secagg::adversary::mask_any;
 use secagg::{
@@ -152,6 +152,11 @@ impl World {
         self.participant = recovered(&self.roster, &self.policy, &self.keys[&OWN], &journal);
     }
 
+    /// What a silo of this journal makes of another pinned roster.
+    pub(crate) fn recover_pinning(&self, roster: &Roster) -> Result<Participant, ParticipantError> {
+        Participant::recover(profile(roster, &self.policy, &self.keys[&OWN]), &self.journal)
+    }
+
     /// [`World::restart`], of those who tell of their data.
     pub(crate) fn restart_telling(&mut self) {
         self.restart();
@@ -188,7 +193,7 @@ impl World {
     /// The newest vector is masked.
     pub(crate) fn masked(&self, digest: Digest) -> ClientInput {
         let (job, origin) = *self.maskings.last().unwrap();
-        ClientInput::Masked { job, vector: Some(Vector { origin, digest }) }
+        ClientInput::Masked { job, vector: Some(Vector { origin, digest, failed: false }) }
     }
 
     /// The newest table is read.

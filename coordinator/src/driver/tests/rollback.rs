@@ -95,7 +95,7 @@ impl Silo {
                     let masked = protected.mask(job.masking);
                     let digest = Digest::from_bytes(masked.digest());
                     self.masked = Some(masked);
-                    let vector = Some(Vector { origin: job.origin, digest });
+                    let vector = Some(Vector { origin: job.origin, digest, failed: false });
                     self.input(driver, ClientInput::Masked { job: job.id, vector });
                 }
                 ClientEffect::Upload(header) => {

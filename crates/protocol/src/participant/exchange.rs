@@ -121,7 +121,8 @@ impl Participant {
         };
         let (at, plan, work) = (round.at, Arc::clone(&round.plan), round.work);
         let Step::Masking { r2, held, .. } = round.step else { return };
-        let Some(Vector { digest, .. }) = vector.filter(|vector| vector.origin == round.origin) else {
+        let Some(Vector { digest, failed, .. }) = vector.filter(|vector| vector.origin == round.origin)
+        else {
             out.push(ClientEffect::Forget(work));
             return self.decline(Some(at.round), Decline::Unavailable, out);
         };
@@ -148,6 +149,9 @@ impl Participant {
         // The reservation is the debit, and it is durable before the first byte leaves.
         let now = self.wall(now);
         self.commit(ClientRecord::SetsFixed { at, cohort, shared }, out);
+        if failed {
+            self.commit(ClientRecord::TrainingFailed { at }, out);
+        }
         let event = plan.event();
         self.commit(ClientRecord::Debited { now, at, model, r2, upload: digest, event }, out);
         out.push(ClientEffect::Upload(header));

@@ -241,14 +241,9 @@ impl Facts {
                 run.answer = Some((*at, *request, shares.clone()));
                 Ok(())
             }
-            ClientRecord::DataCommitted { commitment } => {
-                let run = self.current()?;
-                if run.told.is_some() {
-                    return Err(FactError::NotNew);
-                }
-                run.told = Some(*commitment);
-                Ok(())
-            }
+            ClientRecord::DataCommitted { commitment } => self.current()?.tell(*commitment),
+            ClientRecord::TrainingFailed { .. } => Ok(()),
+            ClientRecord::DataUntold { word } => self.current()?.tell(Some(*word)),
         }
     }
 
@@ -301,6 +296,13 @@ impl RunFacts {
             results: 0,
             answer: None,
             told: None,
+        }
+    }
+
+    fn tell(&mut self, word: Option<Digest>) -> Result<(), FactError> {
+        match self.told.replace(word) {
+            None => Ok(()),
+            Some(_) => Err(FactError::NotNew),
         }
     }
 

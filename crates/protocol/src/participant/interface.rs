@@ -1,5 +1,6 @@
 //! What goes into a participant and what comes out.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use checkpoint::Manifest;
@@ -94,6 +95,9 @@ pub struct LedgerView {
     /// The highest round of the run that the ledger has a debit of for this silo: no attempt at it, nor at one before
     /// it, is taken, though the journal may have forgotten it.
     pub round: Option<u64>,
+    /// The rounds of the run that the ledger has debits of for other silos with the same data: no attempt at them is taken, as
+    /// what a round costs is the cost of one contribution to its sum.
+    pub rounds_of_others: BTreeSet<u64>,
     /// How often the data was used under the run's plan, by whatever daemon and in whatever run.
     pub uploads_under_plan: u64,
     /// Epsilon of everything in it, at the policy's `delta_max`.
@@ -137,6 +141,8 @@ pub struct Vector {
     pub origin: Origin,
     /// SHA-256 of its bytes.
     pub digest: Digest,
+    /// Whether nothing of the silo's data is in it, since training failed: no epsilon covers that.
+    pub failed: bool,
 }
 
 /// What a vector that the core waits for is debited under.
@@ -272,6 +278,20 @@ pub enum ParticipantError {
         pinned: u64,
         /// The journal's highest.
         seen: u64,
+    },
+    /// The authority has signed two rosters of one epoch, and this silo holds both.
+    #[error(
+        "the pinned roster of epoch {epoch} has digest {pinned}, and the one of that epoch that this silo has adopted has {adopted}: \
+         the authority's key has signed two successors of one roster, which an honest authority never does; pin neither, keep both \
+         as evidence, and ask the federation's other silos which of the two they hold"
+    )]
+    ForkedRoster {
+        /// Of both.
+        epoch: u64,
+        /// The configured one's digest.
+        pinned: String,
+        /// The journal's.
+        adopted: String,
     },
     /// The journal contradicts itself.
     #[error(

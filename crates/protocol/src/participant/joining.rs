@@ -66,29 +66,43 @@ impl Participant {
         self.catch_up(out);
     }
 
-    pub(super) fn data_read(&mut self, id: JobId, commitment: Option<Digest>, out: &mut ClientEffects) {
+    pub(super) fn data_read(&mut self, id: JobId, commitment: Option<Digest>) {
         let Some(run) = self.run.as_mut() else { return };
         let CheckIn::Reading { job, not_before, .. } = run.check_in else { return };
         if job != id {
             return;
         }
-        run.check_in = CheckIn::Held { not_before };
-        if commitment.is_some() && self.profile.tells_data {
-            self.commit(ClientRecord::DataCommitted { commitment }, out);
-        }
+        run.check_in = CheckIn::Held { commitment, not_before };
     }
 
-    pub(super) fn check_in_when_due(&mut self, now: Timestamp, out: &mut ClientEffects) {
+    pub(super) fn check_in_when_due(
+        &mut self,
+        now: Timestamp,
+        rng: &mut dyn CryptoRng,
+        out: &mut ClientEffects,
+    ) {
         let Some(run) = &mut self.run else { return };
-        let id = run.id;
-        match run.check_in {
-            CheckIn::Held { not_before } if now >= not_before => run.check_in = CheckIn::Said,
-            CheckIn::Reading { until, .. } if now >= until => {
-                run.check_in = CheckIn::Said;
-                // Told now, it would tell how long the data took to read.
-                self.commit(ClientRecord::DataCommitted { commitment: None }, out);
-            }
+        let (id, promises) = (run.id, run.plan.event().is_some());
+        let (commitment, late) = match run.check_in {
+            CheckIn::Held { commitment, not_before } if now >= not_before => (commitment, false),
+            // Said later, it would show how long the data took to read.
+            CheckIn::Reading { until, .. } if now >= until => (None, true),
             _ => return,
+        };
+        run.check_in = CheckIn::Said;
+        // Here and not when the data was read, so that each case writes at the same moment.
+        let fixed = match commitment {
+            Some(commitment) => Some(ClientRecord::DataCommitted { commitment: Some(commitment) }),
+            // To say nothing would show a row that made the reading fail, or of one before it hang.
+            None if promises => {
+                let mut word = [0; 32];
+                rng.fill_bytes(&mut word);
+                Some(ClientRecord::DataUntold { word: Digest::from_bytes(word) })
+            }
+            None => late.then_some(ClientRecord::DataCommitted { commitment: None }),
+        };
+        if let Some(fixed) = fixed {
+            self.commit(fixed, out);
         }
         self.check_in(&id, out);
     }
@@ -190,7 +204,8 @@ impl Participant {
         let Some(facts) = self.facts.run(&run.id) else {
             return;
         };
-        let ledger_knows = self.ledger.round.is_some_and(|round| at.round <= round);
+        let ledger_knows = self.ledger.round.is_some_and(|round| at.round <= round)
+            || self.ledger.rounds_of_others.contains(&at.round);
         if !facts.is_new(at) || facts.is_past(at.round) || ledger_knows || self.is_closed(run.id, at) {
             // Its secrets are gone, as this process began after the attempt did, or it was declined before; or its record is
             // there already, and nothing that is seen and signed in it now could be held against that.

@@ -74,18 +74,20 @@ struct CurrentRun {
 ///
 /// # Privacy
 /// How long the data took to read tells how much there is: the check-in waits as long as "ready" does in a round, and no
-/// longer for data that is not read by then.
+/// longer for data that is not read by then. In a mode that promises something about records, it tells a word in any case,
+/// which is fixed at that moment, whatever came of the reading.
 #[derive(Clone, Copy)]
 enum CheckIn {
     /// The data is read, by this job.
     Reading {
         job: JobId,
         not_before: Timestamp,
-        /// Then it is said without.
+        /// Then it is said without it.
         until: Timestamp,
     },
     /// It was, and the time has not come.
     Held {
+        commitment: Option<Digest>,
         not_before: Timestamp,
     },
     Said,
@@ -209,11 +211,11 @@ impl Participant {
             ClientInput::Masked { job, vector } => self.masked(now, job, vector, out),
             ClientInput::AcceptRoster { roster } => self.accept_roster(now, roster, out),
             ClientInput::Witnessed(seen) => self.witnessed(seen, out),
-            ClientInput::DataRead { job, commitment } => self.data_read(job, commitment, out),
+            ClientInput::DataRead { job, commitment } => self.data_read(job, commitment),
             ClientInput::Ledger(view) => self.ledger = view,
             ClientInput::Tick => {}
         }
-        self.check_in_when_due(now, out);
+        self.check_in_when_due(now, rng, out);
         self.train_when_prepared(now, rng, out);
         self.advertise_when_ready(now, rng, out);
     }
@@ -222,7 +224,7 @@ impl Participant {
     pub fn deadline(&self) -> Option<Timestamp> {
         let run = self.run.as_ref()?;
         let checks_in = match run.check_in {
-            CheckIn::Held { not_before } => Some(not_before),
+            CheckIn::Held { not_before, .. } => Some(not_before),
             CheckIn::Reading { until, .. } => Some(until),
             CheckIn::Said => None,
         };
@@ -384,6 +386,11 @@ fn newest_roster(profile: &Profile, facts: &Facts) -> Result<AuthorisedRoster, P
                 .clone()
                 .authorise(&profile.authority)
                 .map_err(|why| ParticipantError::Roster(why.to_string()))?;
+            if adopted.epoch == pinned.epoch && adopted.digest() != pinned.digest() {
+                let epoch = adopted.epoch;
+                let [pinned, adopted] = [pinned, &adopted].map(|roster| roster.digest().to_string());
+                return Err(ParticipantError::ForkedRoster { epoch, pinned, adopted });
+            }
             if adopted.epoch > pinned.epoch { adopted } else { pinned.clone() }
         }
         None => pinned.clone(),
