@@ -51,9 +51,9 @@ impl Coordinator {
         let told = by.into_iter().map(|(reason, silos)| {
             let code = reason.split_once(':').and_then(|(code, _)| RefusalCode::named(code));
             let remedy = code.map(|code| format!("; to go on, {}", code.remedy()));
-            let named = silos.len().min(NAMED);
-            let more = if named < silos.len() { " and others" } else { "" };
-            format!("{reason} (said by {}{more}){}", silos[..named].join(", "), remedy.unwrap_or_default())
+            let named: Vec<&str> = silos.iter().take(NAMED).map(String::as_str).collect();
+            let more = if named.len() < silos.len() { " and others" } else { "" };
+            format!("{reason} (said by {}{more}){}", named.join(", "), remedy.unwrap_or_default())
         });
         told.collect::<Vec<_>>().join("; ")
     }
