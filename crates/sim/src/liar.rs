@@ -52,7 +52,7 @@ pub enum Lie {
 }
 
 impl Lie {
-    /// All of them that a plan without noise knows, and that a run survives in any cohort: not the one about weights.
+    /// All of them that every plan knows: not the one about weights, nor those about excess noise.
     pub const ALL: [Self; 14] = [
         Self::Commitment,
         Self::Seal,

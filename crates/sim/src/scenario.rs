@@ -120,7 +120,12 @@ impl Scenario {
             adaptive,
             tight,
             // Three silos tolerate no loss at all, so no lie either.
-            liar: (silos > 3 && matches!(kind, 0..=2)).then_some((who, lie)),
+            liar: match kind {
+                0..=2 if silos > 3 => Some((who, lie)),
+                // Of seeds that had no liar; only there do rows weigh.
+                4 if silos > 3 && noise == Noise::None => Some((who, Lie::Weight)),
+                _ => None,
+            },
             deceived: matches!(kind, 2 | 3),
             faults,
         }
