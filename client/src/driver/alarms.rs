@@ -4,6 +4,9 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::alarm::Alarm;
 
+/// Writes one.
+type Write = Box<dyn FnOnce(&Alarm) + Send>;
+
 /// Alarms of the driver's.
 ///
 /// # Privacy
@@ -11,7 +14,7 @@ use crate::alarm::Alarm;
 /// tell that its operator has something to look at.
 pub(super) struct Alarms {
     pub(super) alarm: Alarm,
-    waiting: Vec<Box<dyn FnOnce(&Alarm) + Send>>,
+    waiting: Vec<Write>,
     writing: Option<JoinHandle<()>>,
 }
 
