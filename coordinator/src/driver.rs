@@ -44,6 +44,10 @@ const RECORD_BYTES_AT_ONCE: usize = 4 << 20;
 const APPEND_FAILED: &str = "stopped before anything was said that the journal does not hold; mend what follows and start \
                              again, the run goes on from there";
 
+/// Said of what follows from the journal and could not be done; the store names the file and what to look at.
+const EFFECT_FAILED: &str = "stopped before something was done that the journal holds; mend what follows (a full disk needs room) \
+                             and start again, the run goes on from there";
+
 /// The index's tree from a model's digest to the round that published it.
 const MODELS: &str = "models";
 
@@ -222,7 +226,7 @@ impl Driver {
                 let result = self.input(Input::Roster(roster));
                 self.replies.push(Reply { to: reply, result });
             }
-            Event::Act { act, reply } => block_in_place(|| self.act(act, reply))?,
+            Event::Act { act, emergency, reply } => block_in_place(|| self.act(act, emergency, reply))?,
         }
         Ok(())
     }

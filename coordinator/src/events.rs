@@ -57,6 +57,8 @@ pub(crate) enum Event {
     /// The sender has checked that the operator may.
     Act {
         act: Act,
+        /// By one who is no administrator: what can be done without end is counted, and nothing ends the run for ever.
+        emergency: bool,
         reply: ActReply,
     },
 }

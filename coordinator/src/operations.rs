@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::{IssuedCertificate, Issuer, Operations};
+use access::{Caller, IssuedCertificate, Issuer, Operations};
 use ed25519_dalek::VerifyingKey;
-use identity::{AuthorisedRoster, SignedRoster, Subject};
+use identity::{AuthorisedRoster, Role, SignedRoster, Subject};
 use pki::CertificateAuthority;
 use protocol::{Act, Rejection};
 use secagg::ClientId;
@@ -28,8 +28,9 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    async fn act(&self, act: Act, done: &str) -> Result<String, Status> {
-        let notices = self.ask(|reply| Event::Act { act, reply }).await?;
+    async fn act(&self, act: Act, by: Option<&Caller>, done: &str) -> Result<String, Status> {
+        let emergency = by.is_some_and(|by| by.role != Some(Role::Admin));
+        let notices = self.ask(|reply| Event::Act { act, emergency, reply }).await?;
         Ok(std::iter::once(done.to_owned()).chain(notices).collect::<Vec<_>>().join("; "))
     }
 
@@ -59,25 +60,30 @@ impl Operations for Run {
         self.ask(|reply| Event::Roster { roster: Box::new(roster), reply }).await
     }
 
-    async fn pause(&self, reason: &str, by: &str) -> Result<String, Status> {
-        let act = Act::Pause { by: by.to_owned(), reason: reason.to_owned() };
-        self.act(act, "paused: the round in progress goes on to its end, no other begins").await
+    async fn pause(&self, reason: &str, by: &Caller) -> Result<String, Status> {
+        let act = Act::Pause { by: by.name.clone(), reason: reason.to_owned() };
+        self.act(act, Some(by), "paused: the round in progress goes on to its end, no other begins").await
     }
 
-    async fn resume(&self, by: &str) -> Result<String, Status> {
-        self.act(Act::Resume { by: by.to_owned() }, "resumed").await
+    async fn resume(&self, by: &Caller) -> Result<String, Status> {
+        self.act(Act::Resume { by: by.name.clone() }, Some(by), "resumed").await
     }
 
-    async fn quarantine(&self, round: u64, reason: &str, by: &str) -> Result<String, Status> {
-        let act = Act::Quarantine { round, by: by.to_owned(), reason: reason.to_owned() };
-        self.act(act, &format!("the model of round {round} is quarantined: no silo trains on it any more"))
-            .await
-    }
-
-    async fn rollback(&self, to_round: u64, reason: &str, by: &str) -> Result<String, Status> {
-        let act = Act::Rollback { to_round, by: by.to_owned(), reason: reason.to_owned() };
+    async fn quarantine(&self, round: u64, reason: &str, by: &Caller) -> Result<String, Status> {
+        let act = Act::Quarantine { round, by: by.name.clone(), reason: reason.to_owned() };
         self.act(
             act,
+            Some(by),
+            &format!("the model of round {round} is quarantined: no silo trains on it any more"),
+        )
+        .await
+    }
+
+    async fn rollback(&self, to_round: u64, reason: &str, by: &Caller) -> Result<String, Status> {
+        let act = Act::Rollback { to_round, by: by.name.clone(), reason: reason.to_owned() };
+        self.act(
+            act,
+            Some(by),
             &format!("the run goes on from the model of round {to_round}; what was spent stays spent"),
         )
         .await
@@ -86,7 +92,7 @@ impl Operations for Run {
     async fn remove(&self, client: ClientId) -> Result<(), Status> {
         let act = Act::Remove { client, reason: "revoked".into() };
         let (reply, answer) = oneshot::channel();
-        self.tell(Event::Act { act, reply }).await?;
+        self.tell(Event::Act { act, emergency: false, reply }).await?;
         match answer.await.map_err(|_| stopping())? {
             // A roster without it came into force meanwhile: it is out already.
             Ok(_) | Err(Rejection::UnknownClient(_)) => Ok(()),
@@ -97,7 +103,7 @@ impl Operations for Run {
     async fn restore(&self, client: ClientId, reason: &str, by: &str) -> Result<bool, Status> {
         let act = Act::Restore { client, by: by.to_owned(), reason: reason.to_owned() };
         let (reply, answer) = oneshot::channel();
-        self.tell(Event::Act { act, reply }).await?;
+        self.tell(Event::Act { act, emergency: false, reply }).await?;
         match answer.await.map_err(|_| stopping())? {
             Ok(_) => Ok(true),
             Err(Rejection::NotPossible(_)) => Ok(false),
@@ -113,7 +119,7 @@ impl Operations for Run {
         by: &str,
     ) -> Result<String, Status> {
         let act = Act::Reconcile { one, other, by: by.to_owned(), reason: reason.to_owned() };
-        self.act(act, &format!("silos {one} and {other} may be in one cohort again")).await
+        self.act(act, None, &format!("silos {one} and {other} may be in one cohort again")).await
     }
 
     async fn rotate_keys(&self, by: &str) -> Result<String, Status> {

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use protocol::{Act, Attempt, ClientRecord, DropReason, Record, Rejection, RoundOutcome};
+use protocol::{Act, Attempt, ClientRecord, DropReason, Record, Rejection, RoundOutcome, Timestamp};
 use secagg::ClientId;
 use sim::{Fate, Federation, Moment, plan};
 
@@ -202,6 +202,45 @@ fn actions_that_make_no_sense_are_refused_with_a_reason_and_change_nothing() {
     assert!(refusal(federation.act(rollback(2))).contains("quarantined"));
     // The records of actions are no round's result.
     assert!(refusal(federation.act(quarantine(3))).contains("has no result"));
+}
+
+#[test]
+fn an_operator_acts_a_few_times_an_hour_and_never_takes_the_last_model_also_after_a_restart() {
+    let mut federation = slow(4);
+    run_to(&mut federation, 2, "masked input");
+    let long_ago = Timestamp(0);
+    let does = |federation: &mut Federation, act: Act| {
+        federation.coordinator().operator_may(&act, long_ago).unwrap();
+        federation.act(act).unwrap();
+    };
+    let refused =
+        |federation: &Federation, act: Act| refusal(federation.coordinator().operator_may(&act, long_ago));
+    for to_round in [1, 0, 1, 0, 1] {
+        does(&mut federation, rollback(to_round));
+        does(&mut federation, pause());
+        does(&mut federation, resume());
+    }
+    let most = "5 times within an hour";
+    for act in [rollback(2), pause(), resume()] {
+        assert!(refused(&federation, act).contains(most));
+    }
+    for round in [2, 1] {
+        does(&mut federation, quarantine(round));
+    }
+    let told = refused(&federation, quarantine(0));
+    assert!(
+        told.contains("the last one that is not quarantined") && told.contains("pause the run instead"),
+        "{told}"
+    );
+    sound(&federation);
+
+    let journal = federation.journal().to_vec();
+    let now = Timestamp(1_800_000_000_000);
+    let again = protocol::Coordinator::recover(federation.setup(), &journal, now, &mut vec![]).unwrap();
+    assert!(refusal(again.operator_may(&pause(), long_ago)).contains(most));
+    again.operator_may(&Act::Pause { by: "another".into(), reason: "an incident".into() }, long_ago).unwrap();
+    again.operator_may(&pause(), Timestamp(now.0 * 2)).unwrap();
+    assert!(refusal(again.operator_may(&quarantine(0), Timestamp(now.0 * 2))).contains("the last one"));
 }
 
 #[test]

@@ -9,18 +9,11 @@ use crate::events::ActReply;
 
 impl Driver {
     /// Does what an operator wants, and answers once it is durable.
-    pub(super) fn act(&mut self, act: Act, reply: ActReply) -> anyhow::Result<()> {
+    pub(super) fn act(&mut self, act: Act, emergency: bool, reply: ActReply) -> anyhow::Result<()> {
         // What was decided so far is published: an action takes its files from there.
         self.perform()?;
         let removed = if let Act::Remove { client, .. } = &act { Some(*client) } else { None };
-        let result = match self.version_for(&act) {
-            Ok(version) => {
-                let staged = version.map(|version| self.stage_again(&version)).transpose()?;
-                self.input(Input::Act { act, staged })
-            }
-            // One round's damaged files stop nothing but the way back to them.
-            Err(why) => Err(Rejection::NotPossible(format!("{why:#}"))),
-        };
+        let result = self.acted(act, emergency);
         self.perform()?;
         if let (Ok(()), Some(client)) = (&result, removed) {
             self.sessions.close(client);
@@ -28,6 +21,18 @@ impl Driver {
         // An operator that is gone needs no answer.
         let _ = reply.send(result.map(|()| self.core.status().notices));
         Ok(())
+    }
+
+    fn acted(&mut self, act: Act, emergency: bool) -> Result<(), Rejection> {
+        if emergency {
+            self.core.operator_may(&act, self.clock.now())?;
+        }
+        // One round's damaged files stop nothing but the way back to them, and a full disk nothing but what needs room.
+        let staged = self
+            .version_for(&act)
+            .and_then(|version| version.map(|version| self.stage_again(&version)).transpose());
+        let staged = staged.map_err(|why| Rejection::NotPossible(format!("{why:#}")))?;
+        self.input(Input::Act { act, staged })
     }
 
     /// The published version whose files the action's record will name.

@@ -6,7 +6,7 @@ use anyhow::Context;
 use protocol::{Effect, Record};
 use store::APPEND_BYTES_MAX;
 
-use super::{APPEND_FAILED, Driver, Reply};
+use super::{APPEND_FAILED, Driver, EFFECT_FAILED, Reply};
 
 /// Bytes of records in one append: far enough below the store's limit for what sealing adds to each. A single record that is
 /// longer goes alone, and the store judges it.
@@ -82,7 +82,7 @@ impl Driver {
                 self.audit.journalled(last - bytes.len() as u64, self.clock.now(), &records)?;
             }
             for effect in effects {
-                self.perform_one(effect)?;
+                self.perform_one(effect).context(EFFECT_FAILED)?;
             }
         }
         for Reply { to, result } in self.replies.drain(..) {

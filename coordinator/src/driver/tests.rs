@@ -6,7 +6,8 @@ mod rollback;
 
 use std::path::Path;
 
-use identity::{IdentityKey, Member, Plan, Roster};
+use access::{Caller, Operations, Proof};
+use identity::{IdentityKey, Member, Plan, Role, Roster};
 use protocol::{SessionVersion, ToClient, ToCoordinator};
 use store::{Fault, FaultyStore};
 
@@ -216,8 +217,16 @@ async fn a_sum_that_nobody_waits_for_changes_neither_the_journal_nor_what_is_pub
 }
 
 fn act(driver: &mut Driver, act: protocol::Act) -> anyhow::Result<Result<Vec<String>, Rejection>> {
+    act_as(driver, act, false)
+}
+
+fn act_as(
+    driver: &mut Driver,
+    act: protocol::Act,
+    emergency: bool,
+) -> anyhow::Result<Result<Vec<String>, Rejection>> {
     let (reply, mut told) = oneshot::channel();
-    driver.take(Event::Act { act, reply })?;
+    driver.take(Event::Act { act, emergency, reply })?;
     Ok(told.try_recv()?)
 }
 
@@ -235,6 +244,8 @@ async fn a_quarantine_is_published_with_its_files_or_not_at_all_whichever_write_
             let store = FaultyStore::new(open_store(folder.path(), None).unwrap(), operation, fault);
             let told =
                 open(folder.path(), Box::new(store)).and_then(|mut driver| act(&mut driver, quarantine(0)));
+            // What could not be staged is refused, and stops nothing else.
+            let told = told.and_then(|told| told.map_err(anyhow::Error::from));
             let journalled = journal(folder.path()).iter().any(|r| matches!(r, Record::Acted { .. }));
             // Whatever was written down is published by the next start, and its model can be fetched.
             let mut driver = open(folder.path(), Box::new(open_store(folder.path(), None).unwrap())).unwrap();
@@ -252,7 +263,12 @@ async fn a_quarantine_is_published_with_its_files_or_not_at_all_whichever_write_
                 break;
             };
             failures += 1;
-            assert!(format!("{why:#}").contains("injected crash"), "{why:#}");
+            let why = format!("{why:#}");
+            assert!(why.contains("injected crash"), "{why}");
+            assert!(
+                !journalled || why.contains("start again, the run goes on from there"),
+                "{fault:?}: {why}"
+            );
         }
         assert!(failures >= 3, "two files staged, a record, a folder: {failures}");
     }
@@ -279,4 +295,55 @@ async fn an_operator_hears_why_nothing_was_done_and_what_holds_the_run_back() {
     driver.version = None;
     assert!(refused(act(&mut driver, quarantine(0)).unwrap()).contains("damaged"));
     assert_eq!(driver.core.status().head_round, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_operator_may_not_do_without_end_an_administrator_may() {
+    let folder = tempfile::tempdir().unwrap();
+    let again = || open(folder.path(), Box::new(open_store(folder.path(), None).unwrap())).unwrap();
+    let mut driver = again();
+    let pause = || protocol::Act::Pause { by: "ops".into(), reason: "an incident".into() };
+    let resume = || protocol::Act::Resume { by: "ops".into() };
+    let refused = |driver: &mut Driver, act| act_as(driver, act, true).unwrap().unwrap_err().to_string();
+    assert!(refused(&mut driver, quarantine(0)).contains("the last one that is not quarantined"));
+    for _ in 0..5 {
+        for act in [pause(), resume()] {
+            act_as(&mut driver, act, true).unwrap().unwrap();
+        }
+    }
+    assert!(refused(&mut driver, pause()).contains("5 times within an hour"));
+    drop(driver);
+    let mut driver = again();
+    assert!(refused(&mut driver, pause()).contains("5 times within an hour"), "a restart forgets none");
+    assert_eq!(driver.core.status().head_round, 0);
+    for act_of_an_administrator in [pause(), resume(), quarantine(0)] {
+        act(&mut driver, act_of_an_administrator).unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn whether_the_run_counts_an_action_is_its_callers_role() {
+    let (inbox, mut events) = mpsc::channel(1);
+    let (_status, status) = watch::channel(Arc::default());
+    let Setup { roster, authority, .. } = setup();
+    let (_roster, roster) = watch::channel(Arc::new(roster));
+    let run = crate::operations::Run { inbox, roster, status, authority, vault: None };
+    for (role, counted) in [(Role::Admin, false), (Role::Operator, true)] {
+        let (name, proof) = ("ops".to_owned(), Proof::Nothing);
+        let by = Caller { name, subject: None, role: Some(role), proof, address: None, expires_s: None };
+        let all = async {
+            run.pause("why", &by).await.unwrap();
+            run.resume(&by).await.unwrap();
+            run.quarantine(1, "why", &by).await.unwrap();
+            run.rollback(1, "why", &by).await.unwrap();
+        };
+        let heard = async {
+            for _ in 0..4 {
+                let Some(Event::Act { emergency, reply, .. }) = events.recv().await else { panic!() };
+                assert_eq!(emergency, counted, "{role:?}");
+                reply.send(Ok(vec![])).unwrap();
+            }
+        };
+        tokio::join!(all, heard);
+    }
 }

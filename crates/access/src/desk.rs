@@ -20,7 +20,8 @@ mod admin;
 mod enrolment;
 
 /// What the desk asks of the run that it stands in front of. Each answer comes once what it says is durable; a text is
-/// a sentence for the operator.
+/// a sentence for the operator. What an operator may do as well as an administrator comes with its caller: the run counts how
+/// often one does it who is no administrator.
 #[async_trait]
 pub trait Operations: Send + Sync + 'static {
     /// The signed roster in force.
@@ -28,13 +29,13 @@ pub trait Operations: Send + Sync + 'static {
     /// Puts a roster in force that the desk has checked against the current one.
     async fn put_roster(&self, roster: SignedRoster) -> Result<(), Status>;
     /// Begins no round any more.
-    async fn pause(&self, reason: &str, by: &str) -> Result<String, Status>;
+    async fn pause(&self, reason: &str, by: &Caller) -> Result<String, Status>;
     /// Begins rounds again.
-    async fn resume(&self, by: &str) -> Result<String, Status>;
+    async fn resume(&self, by: &Caller) -> Result<String, Status>;
     /// Stops the use of a round's model.
-    async fn quarantine(&self, round: u64, reason: &str, by: &str) -> Result<String, Status>;
+    async fn quarantine(&self, round: u64, reason: &str, by: &Caller) -> Result<String, Status>;
     /// Goes on from an earlier round's model.
-    async fn rollback(&self, to_round: u64, reason: &str, by: &str) -> Result<String, Status>;
+    async fn rollback(&self, to_round: u64, reason: &str, by: &Caller) -> Result<String, Status>;
     /// Ends a barred member's sessions and leaves it out of the round.
     async fn remove(&self, client: ClientId) -> Result<(), Status>;
     /// Lets a member into cohorts again that was put out; says whether it was.

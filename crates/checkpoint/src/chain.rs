@@ -214,6 +214,11 @@ impl ChainVerifier {
         self.quarantined.contains(model)
     }
 
+    /// Whether nothing would be left to go on from if this model were quarantined too.
+    pub fn is_last_sound(&self, model: &Digest) -> bool {
+        self.results.values().all(|version| version.model == *model || self.is_quarantined(&version.model))
+    }
+
     /// The newest manifest.
     pub fn head(&self) -> Option<&Manifest> {
         self.head.as_ref().map(|head| &head.manifest)

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use access::{Desk, Guard, IssuedCertificate, Issuer, Lifetimes, Operations, Purpose, Rates, Registry};
+use access::{
+    Caller, Desk, Guard, IssuedCertificate, Issuer, Lifetimes, Operations, Purpose, Rates, Registry,
+};
 use clap::Parser;
 use ed25519_dalek::Signer;
 use identity::{
@@ -67,20 +69,20 @@ impl Operations for FakeRun {
         lost.map_or(Ok(()), |_| Err(Status::unavailable("the connection broke")))
     }
 
-    async fn pause(&self, reason: &str, by: &str) -> Result<String, Status> {
-        self.tell(format!("paused by {by}: {reason}"))
+    async fn pause(&self, reason: &str, by: &Caller) -> Result<String, Status> {
+        self.tell(format!("paused by {}: {reason}", by.name))
     }
 
-    async fn resume(&self, by: &str) -> Result<String, Status> {
-        self.tell(format!("resumed by {by}"))
+    async fn resume(&self, by: &Caller) -> Result<String, Status> {
+        self.tell(format!("resumed by {}", by.name))
     }
 
-    async fn quarantine(&self, round: u64, reason: &str, by: &str) -> Result<String, Status> {
-        self.tell(format!("quarantined {round} by {by}: {reason}"))
+    async fn quarantine(&self, round: u64, reason: &str, by: &Caller) -> Result<String, Status> {
+        self.tell(format!("quarantined {round} by {}: {reason}", by.name))
     }
 
-    async fn rollback(&self, to_round: u64, reason: &str, by: &str) -> Result<String, Status> {
-        self.tell(format!("rolled back to {to_round} by {by}: {reason}"))
+    async fn rollback(&self, to_round: u64, reason: &str, by: &Caller) -> Result<String, Status> {
+        self.tell(format!("rolled back to {to_round} by {}: {reason}", by.name))
     }
 
     async fn remove(&self, client: ClientId) -> Result<(), Status> {

@@ -221,23 +221,23 @@ impl Admin for Desk {
     }
 
     async fn pause(&self, request: Request<v1::PauseRequest>) -> Answer<v1::Done> {
-        let by = caller(&request)?.name;
+        let by = caller(&request)?;
         done(self.0.operations.pause(&reason(request.into_inner().reason)?, &by).await?)
     }
 
     async fn resume(&self, request: Request<v1::ResumeRequest>) -> Answer<v1::Done> {
-        let by = caller(&request)?.name;
+        let by = caller(&request)?;
         done(self.0.operations.resume(&by).await?)
     }
 
     async fn quarantine(&self, request: Request<v1::QuarantineRequest>) -> Answer<v1::Done> {
-        let by = caller(&request)?.name;
+        let by = caller(&request)?;
         let v1::QuarantineRequest { round, reason: why } = request.into_inner();
         done(self.0.operations.quarantine(round, &reason(why)?, &by).await?)
     }
 
     async fn rollback(&self, request: Request<v1::RollbackRequest>) -> Answer<v1::Done> {
-        let by = caller(&request)?.name;
+        let by = caller(&request)?;
         let v1::RollbackRequest { to_round, reason: why } = request.into_inner();
         done(self.0.operations.rollback(to_round, &reason(why)?, &by).await?)
     }

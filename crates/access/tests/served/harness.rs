@@ -10,8 +10,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use access::{
-    CallRecord, Clock, Desk, Guard, Hook, IssuedCertificate, Issuer, Lifetimes, Operations, Purpose, Rate,
-    Rates, Registry,
+    CallRecord, Caller, Clock, Desk, Guard, Hook, IssuedCertificate, Issuer, Lifetimes, Operations, Purpose,
+    Rate, Rates, Registry,
 };
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use identity::{AccessToken, Authority, IdentityKey, Member, Role, Roster, SignedRoster, Subject};
@@ -87,20 +87,20 @@ impl Operations for FakeRun {
         Ok(())
     }
 
-    async fn pause(&self, reason: &str, by: &str) -> Result<String, Status> {
-        self.tell(format!("paused by {by}: {reason}"))
+    async fn pause(&self, reason: &str, by: &Caller) -> Result<String, Status> {
+        self.tell(format!("paused by {}: {reason}", by.name))
     }
 
-    async fn resume(&self, by: &str) -> Result<String, Status> {
-        self.tell(format!("resumed by {by}"))
+    async fn resume(&self, by: &Caller) -> Result<String, Status> {
+        self.tell(format!("resumed by {}", by.name))
     }
 
-    async fn quarantine(&self, round: u64, reason: &str, by: &str) -> Result<String, Status> {
-        self.tell(format!("round {round} quarantined by {by}: {reason}"))
+    async fn quarantine(&self, round: u64, reason: &str, by: &Caller) -> Result<String, Status> {
+        self.tell(format!("round {round} quarantined by {}: {reason}", by.name))
     }
 
-    async fn rollback(&self, to_round: u64, reason: &str, by: &str) -> Result<String, Status> {
-        self.tell(format!("rolled back to {to_round} by {by}: {reason}"))
+    async fn rollback(&self, to_round: u64, reason: &str, by: &Caller) -> Result<String, Status> {
+        self.tell(format!("rolled back to {to_round} by {}: {reason}", by.name))
     }
 
     async fn remove(&self, client: ClientId) -> Result<(), Status> {

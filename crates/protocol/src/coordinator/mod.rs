@@ -3,6 +3,7 @@
 mod actions;
 mod apart;
 mod commit;
+mod emergency;
 mod gather;
 mod interface;
 mod messages;

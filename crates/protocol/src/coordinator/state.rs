@@ -11,6 +11,7 @@ use secagg::{Advert, ClientId, Cohort, Ctx0, RoundBinding};
 use super::Setup;
 use super::actions::Acted;
 use super::apart::Apart;
+use super::emergency::Hourly;
 use super::phase::{Advertising, Consistency, Phase, Recovering, Round, Sharing, Unmasking, Uploading};
 use super::roster::Lineage;
 use super::spoiled::Spoiled;
@@ -41,6 +42,8 @@ pub(super) struct State {
     pub(super) chain: ChainVerifier,
     /// What operators did.
     pub(super) acted: Acted,
+    /// How often they did it of late.
+    pub(super) hourly: Hourly,
     /// The attempt that opens next.
     pub(super) next: Attempt,
     /// Rounds committed.
@@ -119,6 +122,7 @@ impl State {
             head: None,
             chain: ChainVerifier::new(None),
             acted: Acted::default(),
+            hourly: Hourly::default(),
             next: Attempt { round: 1, attempt: 1 },
             committed: 0,
             aborted: 0,
@@ -175,6 +179,7 @@ impl State {
     /// C1: a record that cannot follow those before it.
     pub(super) fn apply(&mut self, record: &Record, setup: &Setup) {
         self.advance_phase(record, setup);
+        self.hourly.note(record);
         if matches!(self.phase, Phase::Idle | Phase::Ended(_))
             && let Some(roster) = self.next_roster.take()
         {
