@@ -32,7 +32,7 @@ use crate::training::Made;
 use crate::witness::{Prompt, Seen, Uploads};
 use crate::{Ended, RunError};
 use alarms::Alarms;
-use words::{TWICE, UNTOLD, decline_code, note, says_all};
+use words::{UNTOLD, decline_code, note, says_all};
 
 mod alarms;
 mod data;
@@ -280,16 +280,10 @@ impl Driver {
             ),
             // Said again it begins nothing, and costs no reading of the ledger.
             ToClient::Open { at, model } if self.participant.would_begin(*at, *model) => {
-                let run = self.participant.status().run_id;
-                let plan = self.participant.plan().map(|plan| &**plan);
-                let view = block_in_place(|| self.spending.view(run, plan))?;
-                if view.rounds_of_others.contains(&at.round) {
-                    tracing::error!(
-                        round = at.round,
-                        "another silo with the same data is in this round: {TWICE}"
-                    );
-                }
-                self.feed(ClientInput::Ledger(view));
+                self.look_at_ledger(Some(at.round))?;
+            }
+            ToClient::Published(signed) if self.participant.would_doubt(signed) => {
+                self.look_at_ledger(None)?;
             }
             ToClient::Finished { reason } => {
                 tracing::info!("the run is over: {reason}");

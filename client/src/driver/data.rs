@@ -1,4 +1,4 @@
-//! The table that a check-in tells of.
+//! The table that a check-in tells of, and what its ledger says.
 
 use std::sync::Arc;
 
@@ -9,10 +9,22 @@ use protocol::{ClientInput, JobId};
 use tokio::task::block_in_place;
 
 use super::Driver;
+use super::words::TWICE;
 use crate::RunError;
 use crate::jobs::{Assignment, TrainFailure};
 
 impl Driver {
+    /// Tells the core what the ledger says, and its operator where another silo with the same data is in the round that opens.
+    pub(super) fn look_at_ledger(&mut self, opens: Option<u64>) -> Result<(), RunError> {
+        let (run, plan) = (self.participant.status().run_id, self.participant.plan());
+        let view = block_in_place(|| self.spending.view(run, plan.map(|plan| &**plan)))?;
+        if let Some(round) = opens.filter(|round| view.rounds_of_others.contains(round)) {
+            tracing::error!(round, "another silo with the same data is in this round: {TWICE}");
+        }
+        self.feed(ClientInput::Ledger(view));
+        Ok(())
+    }
+
     /// A round that opens meanwhile trains on the same.
     pub(super) fn read_data(&mut self, job: JobId, run: Digest, plan: Arc<AuthoredPlan>) {
         let reading = self.jobs.spawn(self.work.on(Assignment::Read { job, run, plan }));

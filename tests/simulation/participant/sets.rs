@@ -3,7 +3,8 @@
 use checkpoint::{LeftOut, Manifest};
 use params::Digest;
 use protocol::{
-    Attempt, ClientEffect, ClientInput, ClientRecord, CoordinatorFault, Decline, ToClient, ToCoordinator,
+    Attempt, ClientEffect, ClientInput, ClientRecord, CoordinatorFault, Decline, LedgerView, ToClient,
+    ToCoordinator,
 };
 use secagg::SharedCohort;
 
@@ -127,17 +128,64 @@ fn a_record_that_tells_the_truth_is_followed_by_silos_that_signed_that_only_uplo
     assert!(matches!(said[..], [ClientEffect::Persist(_), ClientEffect::Forget(_)]), "left out: {said:?}");
 
     let (mut world, _) = World::dealt();
-    let said = world.say(ToClient::Published(world.signed(&told)));
+    let said = world.say(ToClient::Published(world.signed(&left_out)));
     assert!(matches!(said[..], [ClientEffect::Persist(_), ClientEffect::Forget(_)]), "advertised: {said:?}");
     let (mut world, _) = World::dealt();
-    let mut lie = told;
+    let mut lie = left_out;
     lie.cohort.push(5);
     lie.left_out.push(LeftOut { client: 5, reason: "silent".into() });
     contradicts(&mut world, &lie, "cohort", "before any upload");
 }
 
+#[test]
+fn a_record_that_includes_a_silo_which_uploaded_nothing_in_the_round_ends_it_and_is_kept() {
+    let opened = || {
+        let mut world = World::in_a_run();
+        world.say(world.open(AT));
+        world
+    };
+    let worlds: [(&str, fn() -> World); 4] = [
+        ("in no attempt", World::in_a_run),
+        ("advertised", || World::keyed().0),
+        ("shared", || World::dealt().0),
+        ("masking", || World::delivered().0),
+    ];
+    let worlds = worlds.map(|(step, world)| (step, world())).into_iter().chain([("training", opened())]);
+    for (step, mut world) in worlds {
+        let all = vec![1, 2, 3, 4];
+        let lie = Manifest { cohort: all.clone(), shared: all.clone(), included: all, ..made_up(&world) };
+        assert!(world.participant.would_doubt(&world.signed(&lie)), "{step}");
+        contradicts(&mut world, &lie, "included", step);
+    }
+}
+
+#[test]
+fn a_silo_whose_lost_journal_was_accepted_follows_what_its_ledger_knows_and_nothing_later() {
+    let including = |world: &World| {
+        let all = vec![1, 2, 3, 4];
+        Manifest { cohort: all.clone(), shared: all.clone(), included: all, ..made_up(world) }
+    };
+    let knows = |round| ClientInput::Ledger(LedgerView { round: Some(round), ..LedgerView::default() });
+    let mut world = World::in_a_run();
+    world.input(knows(3));
+    let first = including(&world);
+    let signed = world.signed(&first);
+    let said = world.say(ToClient::Published(signed.clone()));
+    assert!(matches!(said[0], ClientEffect::Persist(ClientRecord::ChainHead(_))), "{said:?}");
+    let (parent, parent_model) = (Some(signed.digest()), Some(first.model.params_digest));
+    let later = Manifest { round: 4, parent, parent_model, ..including(&world) };
+    let said = world.say(ToClient::Published(world.signed(&later)));
+    assert!(said.iter().any(|effect| matches!(effect, ClientEffect::Contradiction(_))), "{said:?}");
+
+    // Where the journal is as new as the ledger, nothing was lost.
+    let (mut world, _) = World::keyed();
+    world.input(knows(1));
+    let lie = including(&world);
+    contradicts(&mut world, &lie, "included", "the ledger knows of a debit alone");
+}
+
 /// A record of round 1 that is made up: the silo took no part in it.
-fn made_up(world: &World) -> Manifest {
+pub(super) fn made_up(world: &World) -> Manifest {
     let others = vec![2, 3, 4];
     let mut manifest = Manifest {
         round: 1,
@@ -199,8 +247,8 @@ fn a_record_of_the_round_in_progress_ends_it_before_the_upload_and_nothing_is_de
     ];
     for (step, mut world) in worlds {
         let all = vec![1, 2, 3, 4];
-        let (cohort, shared, included) = (all.clone(), all.clone(), all);
-        let record = Manifest { cohort, shared, included, ..made_up(&world) };
+        let mut record = Manifest { cohort: all.clone(), shared: all, ..made_up(&world) };
+        leave_out(&mut record, 1);
         let effects = world.say(ToClient::Published(world.signed(&record)));
         assert!(
             matches!(effects[..], [ClientEffect::Persist(_), ClientEffect::Forget(_)]),

@@ -355,6 +355,11 @@ impl RunFacts {
         self.uploaded.get(&round)
     }
 
+    /// The newest round that keys were advertised in.
+    pub(super) fn newest_round(&self) -> Option<u64> {
+        self.seen.map(|seen| seen.round)
+    }
+
     /// Whether this record is in the chain seen so far.
     pub(super) fn holds(&self, signed: &SignedManifest) -> bool {
         self.seen_records.contains(&signed.digest())

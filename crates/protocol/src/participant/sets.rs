@@ -7,6 +7,7 @@ use params::Digest;
 use secagg::{ClientId, R2, unmask_request_digest};
 
 use super::Participant;
+use super::facts::RunFacts;
 use super::round::cohort_of;
 use crate::message::Attempt;
 
@@ -95,9 +96,17 @@ impl Participant {
         if record.action.is_some() {
             return None;
         }
-        let facts = self.run.as_ref().and_then(|run| self.facts.run(&run.id))?;
+        let facts = self.run_facts()?;
         let contradiction =
             |what, known| Contradiction { published: signed.clone(), round: record.round, what, known };
+        if self.is_unknown_upload(record) && !self.has_lost(record.round) {
+            let known = format!(
+                "round {} attempt {}\nno upload in this round, in the journal nor in the data's ledger (where both were lost, \
+                 enrol this silo anew)\n",
+                record.round, record.attempt
+            );
+            return Some(contradiction("included", known));
+        }
         if let Some(uploaded) = facts.uploaded(record.round) {
             let what = uploaded.contradicts(record)?;
             return Some(contradiction(what, uploaded.to_string()));
@@ -110,6 +119,35 @@ impl Participant {
             let known = format!("round {} attempt {}\ncohort {cohort:?}\n", at.round, at.attempt);
             contradiction("cohort", known)
         })
+    }
+
+    /// Whether this record says of this silo that it uploaded where its journal knows of no upload. The shell says what the
+    /// data's ledger knows before it passes such a record on ([`super::ClientInput::Ledger`]).
+    pub fn would_doubt(&self, signed: &SignedManifest) -> bool {
+        let held = self.run_facts().is_some_and(|facts| facts.holds(signed));
+        let record = Manifest::from_bytes(&signed.manifest_bytes);
+        !held && record.is_ok_and(|record| self.is_unknown_upload(&record))
+    }
+
+    fn run_facts(&self) -> Option<&RunFacts> {
+        self.facts.run(&self.run.as_ref()?.id)
+    }
+
+    fn is_unknown_upload(&self, record: &Manifest) -> bool {
+        let uploaded =
+            |facts: &RunFacts| facts.uploaded(record.round).is_some_and(|known| known.debited.is_some());
+        record.action.is_none()
+            && record.included.contains(&self.profile.id.0)
+            && self.run_facts().is_some_and(|facts| !uploaded(facts))
+    }
+
+    /// Whether the journal may have lost this round: an attempt is in it before its debit is in the ledger, so a ledger that
+    /// is ahead is of a journal whose loss the operator has accepted.
+    fn has_lost(&self, round: u64) -> bool {
+        let journalled = self.run_facts().and_then(RunFacts::newest_round);
+        self.ledger
+            .round
+            .is_some_and(|known| round <= known && journalled.is_none_or(|newest| newest < known))
     }
 }
 
