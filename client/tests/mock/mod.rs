@@ -415,6 +415,7 @@ pub fn genesis(plan: &Plan) -> (SignedManifest, Vec<u8>) {
     let run_id = Digest::sha256(b"run");
     let file = checkpoint::model_bytes(&params, &checkpoint::model_metadata(&run_id, 0));
     let mode = plan.mode();
+    let state = plan.initial_state(params.values().len());
     let manifest = Manifest {
         format: checkpoint::MANIFEST_FORMAT.into(),
         run_id,
@@ -432,9 +433,9 @@ pub fn genesis(plan: &Plan) -> (SignedManifest, Vec<u8>) {
             bytes: file.len() as u64,
             params_digest: params.digest(),
         },
-        optimizer: plan.adaptive_clipping().map(|_| OptimizerArtifact {
+        optimizer: state.remembers().then(|| OptimizerArtifact {
             file: checkpoint::OPTIMIZER_FILE.into(),
-            sha256: Digest::sha256(&plan.initial_state(params.values().len()).to_bytes()),
+            sha256: Digest::sha256(&state.to_bytes()),
             bytes: 1,
         }),
         transcript: None,

@@ -62,6 +62,11 @@ impl State {
         self.steps
     }
 
+    /// Whether a step from it depends on the steps before.
+    pub fn remembers(&self) -> bool {
+        self.clip_norm.is_some() || !matches!(self.moments, Moments::None)
+    }
+
     /// What the next round's contributions are clipped to, where that is not a constant of the plan.
     pub fn clip_norm(&self) -> Option<f64> {
         self.clip_norm

@@ -63,11 +63,12 @@ fn start_of(model: Digest, state: Option<Digest>) -> Digest {
     Digest::of("folkmoot/v1/model-and-state", &[model.as_bytes(), state.as_slice()])
 }
 
-/// Whether a record names the server's state as a plan needs it: version 0's is the plan's own, and where the clip norm moves
-/// no record goes without.
+/// Whether a record names the server's state as a plan needs it: version 0's is the plan's own, and where the next step depends
+/// on it no record goes without. A silo that has kept the state and one that would begin it anew would judge such a record
+/// differently.
 pub fn names_state(plan: &Plan, manifest: &Manifest) -> bool {
     match &manifest.optimizer {
-        None => plan.adaptive_clipping().is_none(),
+        None => !plan.initial_state(0).remembers(),
         Some(artifact) if manifest.round == 0 => {
             let initial = plan.initial_state(plan.architecture().parameter_count());
             Digest::sha256(&initial.to_bytes()) == artifact.sha256

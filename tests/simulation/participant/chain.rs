@@ -111,6 +111,44 @@ fn where_the_clip_norm_moves_a_first_record_with_another_state_than_the_plans_is
 }
 
 #[test]
+fn where_the_server_remembers_a_record_that_names_no_state_is_not_followed() {
+    let declined = ToCoordinator::Declined { round: None, reason: fault(CoordinatorFault::Chain) };
+    for server in [
+        optim::ServerOptimizer::FedAvg { learning_rate: 1.0, momentum: 0.9 },
+        optim::ServerOptimizer::FedAdam { learning_rate: 0.1, beta1: 0.9, beta2: 0.99, tau: 1e-3 },
+    ] {
+        let plan = identity::Plan { server, ..sim::plan(4, 9) };
+        let state = plan.initial_state(plan.architecture().parameter_count()).to_bytes();
+        let named = Some(OptimizerArtifact {
+            file: checkpoint::OPTIMIZER_FILE.into(),
+            sha256: Digest::sha256(&state),
+            bytes: state.len() as u64,
+        });
+        for (first, second) in [(&named, &named), (&named, &None), (&None, &None)] {
+            let mut world = World::new(plan.clone(), super::world::policy());
+            world.say(world.welcome());
+            let genesis = checkpoint::Manifest { optimizer: first.clone(), ..world.genesis() };
+            let said = world.say(ToClient::Published(world.signed(&genesis)));
+            if first.is_none() {
+                assert_eq!(messages(&said), [&declined], "{server:?}");
+                continue;
+            }
+            assert!(messages(&said).is_empty(), "{server:?}: {said:?}");
+            let record = checkpoint::Manifest {
+                parent: Some(world.signed(&genesis).digest()),
+                optimizer: second.clone(),
+                ..super::sets::made_up(&world)
+            };
+            let said = world.say(ToClient::Published(world.signed(&record)));
+            match second {
+                Some(_) => assert!(matches!(said[0], ClientEffect::Persist(_)), "{server:?}: {said:?}"),
+                None => assert_eq!(messages(&said), [&declined], "{server:?}"),
+            }
+        }
+    }
+}
+
+#[test]
 fn masks_are_bound_to_the_clip_norm_where_it_moves() {
     let constant = sim::private_plan(4, 4, 3.0);
     let moving = sim::adaptive(constant.clone());
