@@ -45,7 +45,7 @@ const APPEND_FAILED: &str = "stopped before anything was said that the journal d
                              again, the run goes on from there";
 
 /// Said of what follows from the journal and could not be done; the store names the file and what to look at.
-const EFFECT_FAILED: &str = "stopped before something was done that the journal holds; mend what follows (a full disk needs room) \
+const EFFECT_FAILED: &str = "stopped before something was done that the journal holds; put right what follows (a full disk needs room) \
                              and start again, the run goes on from there";
 
 /// The index's tree from a model's digest to the round that published it.

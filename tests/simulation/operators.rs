@@ -227,10 +227,10 @@ fn an_operator_acts_a_few_times_an_hour_and_never_takes_the_last_model_also_afte
     for round in [2, 1] {
         does(&mut federation, quarantine(round));
     }
-    let told = refused(&federation, quarantine(0));
+    let why = refused(&federation, quarantine(0));
     assert!(
-        told.contains("the last one that is not quarantined") && told.contains("pause the run instead"),
-        "{told}"
+        why.contains("the last one that is not quarantined") && why.contains("pause the run instead"),
+        "{why}"
     );
     sound(&federation);
 

@@ -225,9 +225,9 @@ fn act_as(
     act: protocol::Act,
     emergency: bool,
 ) -> anyhow::Result<Result<Vec<String>, Rejection>> {
-    let (reply, mut told) = oneshot::channel();
+    let (reply, mut answer) = oneshot::channel();
     driver.take(Event::Act { act, emergency, reply })?;
-    Ok(told.try_recv()?)
+    Ok(answer.try_recv()?)
 }
 
 fn quarantine(round: u64) -> protocol::Act {
@@ -245,7 +245,7 @@ async fn a_quarantine_is_published_with_its_files_or_not_at_all_whichever_write_
             let told =
                 open(folder.path(), Box::new(store)).and_then(|mut driver| act(&mut driver, quarantine(0)));
             // What could not be staged is refused, and stops nothing else.
-            let told = told.and_then(|told| told.map_err(anyhow::Error::from));
+            let told = told.and_then(|answer| answer.map_err(anyhow::Error::from));
             let journalled = journal(folder.path()).iter().any(|r| matches!(r, Record::Acted { .. }));
             // Whatever was written down is published by the next start, and its model can be fetched.
             let mut driver = open(folder.path(), Box::new(open_store(folder.path(), None).unwrap())).unwrap();
