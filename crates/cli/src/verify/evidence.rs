@@ -254,7 +254,8 @@ mod tests {
 
     #[test]
     fn a_model_that_does_not_follow_from_its_sum_is_named_and_one_that_does_passes() {
-        let plan = demo_plan(Mode::DistributedDpSgd, 5, None, None).unwrap();
+        let mut plan = demo_plan(Mode::DistributedDpSgd, 5, None, None).unwrap();
+        plan.server = optim::ServerOptimizer::FedAvg { learning_rate: 1.0, momentum: 0.0 };
         let source = chain(|_| {});
         let mut manifests = verify_folder(source.path(), None).unwrap().manifests;
         manifests.truncate(2);
