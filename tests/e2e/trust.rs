@@ -111,6 +111,32 @@ impl Trust {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// And again: what is so already is said so, and is no failure of a script that asks twice.
+    fn ask_twice(&self, args: &[&str], again: &str) {
+        self.ask(args);
+        let said = self.ask(args);
+        assert!(said.contains(again), "{args:?}: {said}");
+    }
+
+    /// Pauses, takes the newest model out of use, and goes on from the first round's; gives the folder with what was fetched.
+    fn go_back(&self) -> PathBuf {
+        self.ask_twice(&["run", "pause", "--reason", "looking at it"], "looking at it; nothing was changed");
+        let paused =
+            self.status_until("paused", |status| status["waiting_why"].as_str().unwrap().contains("paused"));
+        let head = &number(&paused, "head_round").to_string();
+        let bundle = self.path("bundle");
+        self.ask(&["model", "fetch", "--bundle", text(&bundle), "--round", head]);
+        self.ask_twice(&["model", "quarantine", head, "--reason", "poisoned"], "nothing was changed");
+        self.ask(&["model", "rollback", "1", "--reason", "the last good one"]);
+        self.ask(&["keys", "rotate"]);
+        self.ask_twice(&["run", "resume"], "the run is not paused; nothing was changed");
+        let committed = number(&paused, "rounds_committed");
+        self.status_until("rounds after the rollback", |status| {
+            number(status, "rounds_committed") >= committed + 2
+        });
+        bundle
+    }
+
     /// The same for questions that are repeated until the answer is right; none where they came too often.
     fn poll(&self, args: &[&str]) -> Option<String> {
         let output = self.admin(args);
@@ -298,25 +324,13 @@ fn a_federation_is_enrolled_grows_loses_a_silo_and_comes_through_an_incident_wit
     });
     let committed = number(&before, "rounds_committed");
     trust.status_until("two more rounds", |status| number(status, "rounds_committed") >= committed + 2);
-    trust.ask(&["run", "pause", "--reason", "looking at it"]);
-    let paused =
-        trust.status_until("paused", |status| status["waiting_why"].as_str().unwrap().contains("paused"));
-    let head = number(&paused, "head_round");
-    let bundle = trust.path("bundle");
-    trust.ask(&["model", "fetch", "--bundle", text(&bundle), "--round", &head.to_string()]);
-    trust.ask(&["model", "quarantine", &head.to_string(), "--reason", "poisoned"]);
-    trust.ask(&["model", "rollback", "1", "--reason", "the last good one"]);
-    trust.ask(&["keys", "rotate"]);
-    trust.ask(&["run", "resume"]);
-    let committed = number(&paused, "rounds_committed");
-    trust.status_until("rounds after the rollback", |status| {
-        number(status, "rounds_committed") >= committed + 2
-    });
+    let bundle = trust.go_back();
     let report = trust.path("report.tar");
     trust.ask(&["incident", "report", incident, "--out", text(&report)]);
     let verified = folkmoot(&["incident", "verify", text(&report)]);
     assert!(verified.status.success(), "{}", stderr(&verified));
-    trust.ask(&["incident", "close", incident, "--resolution", "silo-2 is out, the model is back"]);
+    let close = ["incident", "close", incident, "--resolution", "silo-2 is out, the model is back"];
+    trust.ask_twice(&close, "is closed already");
 
     // What was published holds for outsiders, and a flipped bit does not.
     let key = trust.path("fed/model.pub.pem");

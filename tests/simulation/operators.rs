@@ -91,6 +91,14 @@ fn refusal(told: Result<(), Rejection>) -> String {
     }
 }
 
+/// What is said of an action that changes nothing, as what it wants is so: no failure of whoever asks twice.
+fn already(answer: Result<(), Rejection>) -> String {
+    match answer {
+        Err(Rejection::AlreadySo(why)) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn a_pause_lets_the_round_end_and_opens_no_other_until_it_is_resumed() {
     for step in STEPS {
@@ -106,7 +114,7 @@ fn a_pause_lets_the_round_end_and_opens_no_other_until_it_is_resumed() {
         assert_eq!(status.notices, ["paused by ops: an incident"], "{step}");
         assert!(status.waiting_why.contains("paused by ops: an incident"), "{}", status.waiting_why);
         assert_eq!(status.ended, None, "{step}: a paused run waits, however long");
-        assert!(refusal(federation.act(pause())).contains("paused already, by ops"));
+        assert!(already(federation.act(pause())).contains("paused already, by ops"));
 
         federation.act(resume()).unwrap();
         federation.run();
@@ -124,6 +132,8 @@ fn a_quarantine_in_any_step_ends_the_round_and_nobody_uploads_on_that_model_any_
         let (bad, before) = (head(&federation), debits(&federation));
         federation.act(quarantine(2)).unwrap();
         let quarantined = head(&federation);
+        let status = federation.coordinator().status();
+        assert_eq!(status.attempts_aborted, 1, "{step}: also where the round is not given up");
         assert_eq!(quarantined.model, bad.model, "{step}");
         assert_eq!(quarantined.previous_rounds_aborted.len(), 1, "{step}");
         assert!(quarantined.previous_rounds_aborted[0].outcome.contains("quarantined the model of round 2"));
@@ -181,10 +191,8 @@ fn actions_that_make_no_sense_are_refused_with_a_reason_and_change_nothing() {
     run_to(&mut federation, 2, "masked input");
     let before = federation.journal().len();
     for (act, why) in [
-        (resume(), "not paused"),
         (quarantine(3), "round 3 has no result"),
         (rollback(9), "round 9 has no result"),
-        (rollback(2), "already"),
         (Act::Pause { by: "ops".into(), reason: String::new() }, "the reason has 0 bytes"),
         (Act::Pause { by: "o".repeat(201), reason: "r".into() }, "the operator's name has 201 bytes"),
         (Act::Quarantine { round: 2, by: "ops".into(), reason: "r".repeat(1001) }, "1001 bytes"),
@@ -192,13 +200,18 @@ fn actions_that_make_no_sense_are_refused_with_a_reason_and_change_nothing() {
         let told = refusal(federation.act(act));
         assert!(told.contains(why), "{told}");
     }
+    assert!(already(federation.act(resume())).contains("not paused"));
+    assert!(already(federation.act(rollback(2))).contains("round 2's already"));
     assert_eq!(federation.act(remove(9)), Err(Rejection::UnknownClient(ClientId(9))));
     assert_eq!(federation.journal().len(), before);
     assert_eq!(phase(&federation), "masked input", "the round is as it was");
 
     federation.act(quarantine(2)).unwrap();
-    assert!(refusal(federation.act(quarantine(2))).contains("already"));
+    assert!(already(federation.act(quarantine(2))).contains("round 2 is quarantined by ops"));
+    let held = refusal(federation.act(rollback(2)));
+    assert!(held.contains("round 2's already"), "no way out of the quarantine: {held}");
     federation.act(rollback(1)).unwrap();
+    assert!(already(federation.act(rollback(1))).contains("round 1's already"));
     assert!(refusal(federation.act(rollback(2))).contains("quarantined"));
     // The records of actions are no round's result.
     assert!(refusal(federation.act(quarantine(3))).contains("has no result"));

@@ -91,7 +91,7 @@ fn more_losses_after_upload_than_tolerated_abort_the_round_by_name_and_the_run_g
     federation.run();
     assert_eq!(died.get(), 2);
     let status = federation.coordinator().status();
-    assert_eq!((status.rounds_committed, status.rounds_aborted), (2, 1));
+    assert_eq!((status.rounds_committed, status.rounds_aborted, status.attempts_aborted), (2, 1, 1));
     let aborted: Vec<String> = federation
         .journal()
         .iter()

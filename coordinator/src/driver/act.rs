@@ -24,6 +24,8 @@ impl Driver {
     }
 
     fn acted(&mut self, act: Act, emergency: bool) -> Result<(), Rejection> {
+        // To ask twice costs no copy of a model, and is not counted.
+        self.core.changes_something(&act)?;
         if emergency {
             self.core.operator_may(&act, self.clock.now())?;
         }

@@ -293,7 +293,7 @@ async fn an_operator_hears_why_nothing_was_done_and_what_holds_the_run_back() {
     let damaged = folder.path().join("checkpoints").join("000001").join(checkpoint::MODEL_FILE);
     std::fs::write(damaged, b"other bytes").unwrap();
     driver.version = None;
-    assert!(refused(act(&mut driver, quarantine(0)).unwrap()).contains("damaged"));
+    assert!(refused(act(&mut driver, rollback(1)).unwrap()).contains("damaged"));
     assert_eq!(driver.core.status().head_round, 1);
 }
 
@@ -308,10 +308,13 @@ async fn what_an_operator_may_not_do_without_end_an_administrator_may() {
     assert!(refused(&mut driver, quarantine(0)).contains("the last one that is not quarantined"));
     for _ in 0..5 {
         for act in [pause(), resume()] {
-            act_as(&mut driver, act, true).unwrap().unwrap();
+            act_as(&mut driver, act.clone(), true).unwrap().unwrap();
+            // What is so already costs nothing of it.
+            assert!(refused(&mut driver, act).contains("nothing was changed"));
         }
     }
     assert!(refused(&mut driver, pause()).contains("5 times within an hour"));
+    assert!(refused(&mut driver, resume()).contains("nothing was changed"));
     drop(driver);
     let mut driver = again();
     assert!(refused(&mut driver, pause()).contains("5 times within an hour"), "a restart forgets none");

@@ -310,6 +310,9 @@ impl Shared {
             if now_s >= certificate.expires_s {
                 return Err(AccessError::CertificateExpired);
             }
+            if let Some(Subject::Operator { name, .. }) = &caller.subject {
+                self.registry.saw_operator(name);
+            }
         }
         if let Some(value) = headers.get(AUTHORIZATION) {
             let text = value.to_str().ok().and_then(|text| text.strip_prefix("Bearer "));

@@ -1,5 +1,6 @@
 //! What the coordinator knows of access: tokens, requests for admission, who is barred, incidents.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -36,6 +37,8 @@ pub struct Registry {
     /// Held while a change is made: changes come one after the other.
     file: Mutex<RegistryFile>,
     denied: watch::Sender<Arc<DeniedSet>>,
+    /// Operators that have called with a certificate since the start.
+    callers: Mutex<BTreeSet<String>>,
 }
 
 impl Registry {
@@ -46,7 +49,12 @@ impl Registry {
     pub fn open(path: &Path) -> Result<Self, RegistryFileError> {
         let (file, state) = RegistryFile::open(path)?;
         let denied = watch::Sender::new(Arc::new(state.denied_set()));
-        Ok(Self { state: RwLock::new(Arc::new(state)), file: Mutex::new(file), denied })
+        Ok(Self {
+            state: RwLock::new(Arc::new(state)),
+            file: Mutex::new(file),
+            denied,
+            callers: Mutex::default(),
+        })
     }
 
     /// The live list of who is barred.

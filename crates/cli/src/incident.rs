@@ -9,6 +9,7 @@ use wire::v1::{
 
 use crate::Failure;
 use crate::connect::{Remote, printable, refused};
+use crate::run::unless_so;
 pub(crate) use report::{ReportError, ReportFault};
 
 #[derive(Subcommand, Debug)]
@@ -76,7 +77,11 @@ pub(crate) async fn run(incident: Incident) -> Result<(), Failure> {
             remote.admin().await?.note_incident(NoteIncidentRequest { id, text }).await
         }
         Incident::Close { id, resolution, remote } => {
-            remote.admin().await?.close_incident(CloseIncidentRequest { id, resolution }).await
+            let closed = remote.admin().await?.close_incident(CloseIncidentRequest { id, resolution }).await;
+            if let Some(incident) = unless_so(closed)? {
+                print!("{}", text(&incident));
+            }
+            return Ok(());
         }
         Incident::Report(args) => return Ok(report::report(args).await?),
         Incident::Verify(args) => return Ok(report::verify(&args)?),

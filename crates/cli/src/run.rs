@@ -65,6 +65,9 @@ pub(crate) enum Access {
         /// Why; whoever it is is told.
         #[arg(long)]
         reason: String,
+        /// Bar the name though the coordinator knows nobody of it: where `init`, `admin` or the first release made the certificate.
+        #[arg(long)]
+        unknown: bool,
         #[command(flatten)]
         remote: Remote,
     },
@@ -126,8 +129,9 @@ pub(crate) async fn run(run: Run) -> Result<(), Failure> {
 
 pub(crate) async fn access(access: Access) -> Result<(), Failure> {
     match access {
-        Access::Revoke { whom, reason, remote } => {
-            say(remote.admin().await?.revoke_access(RevokeAccessRequest { whom, reason }).await)
+        Access::Revoke { whom, reason, unknown, remote } => {
+            let request = RevokeAccessRequest { whom, reason, unknown };
+            say(remote.admin().await?.revoke_access(request).await)
         }
         Access::Restore { whom, reason, remote } => {
             say(remote.admin().await?.restore_access(RestoreAccessRequest { whom, reason }).await)
@@ -160,7 +164,25 @@ pub(crate) async fn rotate_keys(remote: &Remote) -> Result<(), Failure> {
     say(remote.admin().await?.rotate_keys(RotateKeysRequest {}).await)
 }
 
+/// The reason code of what changes nothing, as what is asked for is so.
+const SETTLED: &str = "SETTLED";
+
 fn say(answer: Result<Response<Done>, Status>) -> Result<(), Failure> {
-    println!("{}", printable(&answer.map_err(|why| refused(&why))?.into_inner().text));
+    if let Some(done) = unless_so(answer)? {
+        println!("{}", printable(&done.text));
+    }
     Ok(())
+}
+
+/// The answer; none where it is refused as what was asked for is so: that is printed, and a script that asks twice has what it
+/// wants.
+pub(crate) fn unless_so<T>(answer: Result<Response<T>, Status>) -> Result<Option<T>, Failure> {
+    match answer {
+        Ok(answer) => Ok(Some(answer.into_inner())),
+        Err(why) if wire::reason(&why).is_some_and(|reason| reason == SETTLED) => {
+            println!("{}", printable(why.message()));
+            Ok(None)
+        }
+        Err(why) => Err(refused(&why).into()),
+    }
 }

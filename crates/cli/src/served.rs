@@ -318,8 +318,11 @@ fn an_operators_folder_opens_the_coordinator_in_its_role_until_the_name_is_barre
     assert!(text(federation.run("tokens list --as @olga")).contains("needs"));
     let again = text(federation.run("operators issue --name o --role viewer --out @olga --as @admin"));
     assert!(again.contains("exists"), "{again}");
+    let slip = text(federation.run("access revoke olag --reason lost --as @admin"));
+    assert!(slip.contains("`olag`") && slip.contains("--unknown"), "{slip}");
     federation.run("access revoke olga --reason lost --as @admin").unwrap();
     assert!(text(federation.run("run resume --as @olga")).contains("lost"));
+    federation.run("access revoke olga --reason lost --as @admin").unwrap();
     assert_eq!(federation.told(), Vec::<String>::new());
 }
 
@@ -358,6 +361,7 @@ fn an_incident_is_dealt_with_from_its_opening_to_its_close() {
         "incident note INC-0001 paused",
         "run resume",
         "incident close INC-0001 --resolution out",
+        "incident close INC-0001 --resolution again",
         "incident list",
     ] {
         federation.run(&format!("{line} --as @admin")).unwrap();

@@ -53,10 +53,13 @@ fn render(status: &RunStatus) -> String {
     let mut row = |name: &str, value: String| text.push_str(&format!("{name:<11} {value}\n"));
     row("run", format!("{} ({})", printable(&status.run_name), printable(&status.run_id)));
     row("plan", printable(&status.plan));
+    // A coordinator of the first release counts no attempts.
+    let attempts =
+        status.attempts_aborted.map_or_else(String::new, |count| format!("; {count} attempts aborted"));
     row(
         "rounds",
         format!(
-            "{} of {} committed, {} aborted",
+            "{} of {} committed, {} given up{attempts}",
             status.rounds_committed, status.rounds_planned, status.rounds_aborted
         ),
     );
@@ -182,6 +185,7 @@ pub(crate) fn to_json(status: &RunStatus) -> Value {
         "rounds_planned": status.rounds_planned,
         "rounds_committed": status.rounds_committed,
         "rounds_aborted": status.rounds_aborted,
+        "attempts_aborted": status.attempts_aborted,
         "round": status.round,
         "attempt": status.attempt,
         "phase": status.phase,
@@ -220,6 +224,7 @@ mod tests {
             rounds_planned: 23,
             rounds_committed: 19,
             rounds_aborted: 3,
+            attempts_aborted: Some(11),
             round: 37,
             attempt: 2,
             phase: "masked input".into(),
@@ -268,7 +273,7 @@ mod tests {
         for fact in [
             "digits (aa11)",
             "bb22",
-            "19 of 23 committed, 3 aborted",
+            "19 of 23 committed, 3 given up; 11 attempts aborted",
             "round 37, attempt 2, masked input",
             "in 2.5 s",
             "1 silos owe a masked vector",

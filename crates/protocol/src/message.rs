@@ -428,4 +428,7 @@ pub enum Rejection {
     /// An operator's action that makes no sense now.
     #[error("not possible: {0}")]
     NotPossible(String),
+    /// An operator's action that changes nothing: what it wants is so.
+    #[error("{0}; nothing was changed")]
+    AlreadySo(String),
 }

@@ -18,8 +18,10 @@ pub struct Status {
     pub rounds_planned: u64,
     /// Rounds committed.
     pub rounds_committed: u64,
-    /// Rounds aborted.
+    /// Rounds given up: none of their attempts came to a result, and none follows.
     pub rounds_aborted: u64,
+    /// Attempts aborted, those too after which their round was tried again.
+    pub attempts_aborted: u64,
     /// The round in progress, or the last one.
     pub round: u64,
     /// The attempt in it.

@@ -34,6 +34,7 @@ pub fn run_status(status: &Status, server: &ServerFacts) -> v1::RunStatus {
         rounds_planned: status.rounds_planned,
         rounds_committed: status.rounds_committed,
         rounds_aborted: status.rounds_aborted,
+        attempts_aborted: Some(status.attempts_aborted),
         round: status.round,
         attempt: status.attempt,
         phase: status.phase.to_owned(),
@@ -127,6 +128,7 @@ mod tests {
             rounds_planned: 23,
             rounds_committed: 29,
             rounds_aborted: 31,
+            attempts_aborted: 73,
             round: 37,
             attempt: 41,
             phase: "masked input",
@@ -159,8 +161,7 @@ mod tests {
             "run_name: \"demo\"".into(),
             format!("plan: \"{}\"", status.plan),
             "rounds_planned: 23, rounds_committed: 29, rounds_aborted: 31, round: 37, attempt: 41".into(),
-            "phase: \"masked input\", deadline_ms: Some(43)".into(),
-            "WaitingFor { client: 7, what: \"its masked vector\" }".into(),
+            "phase: \"masked input\", deadline_ms: Some(43), waiting_for: [WaitingFor { client: 7, what: \"its masked vector\" }]".into(),
             "waiting_why: \"one vector is missing\"".into(),
             "id: 7, name: \"north\", connected: true, state: \"training\"".into(),
             "rounds_included: 17, rounds_left_out: 19".into(),
@@ -173,7 +174,7 @@ mod tests {
             format!("model: Some(\"{}\"), head_round: 53", Digest::sha256(b"model")),
             "metrics: {\"loss\": 0.25}, last_outcome: \"committed\", ended: None".into(),
             "bytes_received: 59, bytes_sent: 61".into(),
-            "server_version: \"0.1.0\", now_ms: 67, started_ms: 71".into(),
+            "server_version: \"0.1.0\", now_ms: 67, started_ms: 71, attempts_aborted: Some(73)".into(),
         ] {
             assert!(shown.contains(&fact), "{fact} is not in {shown}");
         }

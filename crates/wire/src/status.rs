@@ -176,9 +176,11 @@ impl Refusal for Rejection {
     fn code(&self) -> Code {
         match self {
             Self::UnknownClient(_) | Self::NotInCohort => Code::PermissionDenied,
-            Self::OutOfPhase { .. } | Self::StaleAttempt | Self::Equivocation | Self::NotPossible(_) => {
-                Code::FailedPrecondition
-            }
+            Self::OutOfPhase { .. }
+            | Self::StaleAttempt
+            | Self::Equivocation
+            | Self::NotPossible(_)
+            | Self::AlreadySo(_) => Code::FailedPrecondition,
             Self::Invalid(_) => Code::InvalidArgument,
         }
     }
@@ -192,6 +194,7 @@ impl Refusal for Rejection {
             Self::Equivocation => "EQUIVOCATION",
             Self::Invalid(_) => "DOES_NOT_VERIFY",
             Self::NotPossible(_) => "NOT_POSSIBLE",
+            Self::AlreadySo(_) => "SETTLED",
         }
     }
 }
@@ -271,7 +274,8 @@ mod tests {
             Box::new(Rejection::NotInCohort),
             Box::new(Rejection::Equivocation),
             Box::new(Rejection::Invalid("a signature".into())),
-            Box::new(Rejection::NotPossible("the run is not paused".into())),
+            Box::new(Rejection::NotPossible("the run is over".into())),
+            Box::new(Rejection::AlreadySo("the run is not paused".into())),
         ]
     }
 

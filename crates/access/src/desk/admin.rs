@@ -67,8 +67,8 @@ impl Admin for Desk {
             return Err(invalid(&format!("an operator's certificate lives for 1 second to {days} days")));
         }
         let issued = self.issue(&certificate_request, &subject, lifetime)?;
-        if subject.role() == Some(Role::Admin) {
-            self.0.registry.note_admin(&name).map_err(status)?;
+        if let Some(role) = subject.role() {
+            self.0.registry.note_operator(&name, role).map_err(status)?;
         }
         Ok(Response::new(issued))
     }
@@ -165,10 +165,17 @@ impl Admin for Desk {
 
     async fn revoke_access(&self, request: Request<v1::RevokeAccessRequest>) -> Answer<v1::Done> {
         let by = caller(&request)?;
-        let v1::RevokeAccessRequest { whom: text, reason } = request.into_inner();
+        let v1::RevokeAccessRequest { whom: text, reason, unknown } = request.into_inner();
         let whom = Whom::operator_or_certificate(&text).map_err(status)?;
         if whom == Whom::Operator(by.name.clone()) {
             return Err(invalid("nobody bars themselves; ask another administrator to"));
+        }
+        // A slip in the name would be a bar for nobody, and whoever was meant goes on.
+        if let Whom::Operator(name) = &whom
+            && !unknown
+            && !self.0.registry.knows_operator(name)
+        {
+            return Err(status(RegistryError::UnknownOperator(name.clone())));
         }
         let lasts = self.bar(whom, &reason, &by).map_err(status)?;
         done(format!("`{text}` is {lasts} and its calls are ended"))

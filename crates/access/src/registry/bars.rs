@@ -4,6 +4,8 @@
 //! something must be stoppable, but a stolen token must not end a federation. So a suspension never binds an
 //! administrator, and one person makes a few of them an hour.
 
+use std::sync::PoisonError;
+
 use identity::{Role, is_name};
 use params::Digest;
 use secagg::ClientId;
@@ -19,6 +21,8 @@ const LIFTED_MAX: usize = 1 << 12;
 /// Suspensions that one person may make within an hour.
 const SUSPENSIONS_PER_HOUR: usize = 5;
 const HOUR_S: u64 = 3600;
+/// Names of callers that are remembered.
+const CALLERS_MAX: usize = 1 << 12;
 
 impl Registry {
     /// Bars somebody by an administrator's word, at once and on live connections too.
@@ -106,15 +110,36 @@ impl Registry {
         self.now().lifted.clone()
     }
 
-    /// Remembers that this name is an administrator's.
+    /// Remembers that a certificate of this role was issued for this name.
     ///
     /// # Errors
     /// [`RegistryError`].
-    pub fn note_admin(&self, name: &str) -> Result<(), RegistryError> {
+    pub fn note_operator(&self, name: &str, role: Role) -> Result<(), RegistryError> {
         self.change(|state| {
-            state.admins.insert(name.to_owned());
+            let names = if role == Role::Admin { &mut state.admins } else { &mut state.operators };
+            names.insert(name.to_owned());
             Ok(())
         })
+    }
+
+    /// Remembers until the end of the process that somebody called with an operator's certificate of this name.
+    pub(crate) fn saw_operator(&self, name: &str) {
+        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        if callers.len() < CALLERS_MAX && !callers.contains(name) {
+            callers.insert(name.to_owned());
+        }
+    }
+
+    /// Whether a token or a certificate was made for an operator of this name, as far as is remembered: of those that the
+    /// first release, `init` or `admin` made, only who has called since the start is known.
+    pub fn knows_operator(&self, name: &str) -> bool {
+        let state = self.now();
+        let token = |purpose: &Purpose| matches!(purpose, Purpose::Operator { name: of, .. } if of == name);
+        state.admins.contains(name)
+            || state.operators.contains(name)
+            || state.tokens.iter().any(|kept| token(&kept.purpose))
+            || state.bars(&Whom::Operator(name.to_owned()))
+            || self.callers.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
     }
 }
 

@@ -25,6 +25,9 @@ pub(super) struct State {
     /// Names that an administrator's certificate was issued for.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(super) admins: BTreeSet<String>,
+    /// Names that any other operator's certificate was issued for.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) operators: BTreeSet<String>,
 }
 
 /// A join token or an operator's token, without its secret.
@@ -226,7 +229,7 @@ impl State {
 
     /// The first version of the file that can hold this.
     pub(super) fn version(&self) -> u32 {
-        let newer = !self.lifted.is_empty() || !self.admins.is_empty();
+        let newer = !(self.lifted.is_empty() && self.admins.is_empty() && self.operators.is_empty());
         if newer || self.denied.iter().any(|denial| denial.suspension) { 2 } else { 1 }
     }
 

@@ -86,8 +86,13 @@ async fn an_operators_certificate_is_issued_for_a_bounded_time_and_to_no_barred_
     let issued = issued.unwrap().into_inner();
     assert_eq!(issued.chain, format!("folkmoot:operator/auditor/rex from {}", hex::encode(b"csr")));
     assert_eq!(issued.not_after_s, NOW_S + 90 * day);
-    let bar = v1::RevokeAccessRequest { whom: "rex".into(), reason: "left us".into() };
+    let bar = v1::RevokeAccessRequest { whom: "rex".into(), reason: "left us".into(), unknown: false };
     ada.admin.revoke_access(with_token(bar, &ada.token)).await.unwrap();
+    let slip = |unknown| v1::RevokeAccessRequest { whom: "rxe".into(), reason: "left us".into(), unknown };
+    let refused = ada.admin.revoke_access(with_token(slip(false), &ada.token)).await;
+    assert_eq!(reason(refused), "UNKNOWN_OPERATOR");
+    assert!(!served.registry.denials().iter().any(|denial| denial.whom.to_string().contains("rxe")));
+    ada.admin.revoke_access(with_token(slip(true), &ada.token)).await.unwrap();
     for refused in [
         request("rex", "viewer", day),
         request("sue", "viewer", 90 * day + 1),

@@ -165,6 +165,30 @@ impl Coordinator {
         self.state.next_after(&self.state.phase, &self.setup)
     }
 
+    /// Whether this would change anything. The shell asks before it stages a copy of a model, and before it counts who does what:
+    /// to ask twice costs nothing.
+    ///
+    /// # Errors
+    /// [`Rejection::AlreadySo`].
+    pub fn changes_something(&self, act: &Act) -> Result<(), Rejection> {
+        let acted = &self.state.acted;
+        let so = match act {
+            _ if self.is_new() => None,
+            Act::Pause { .. } => {
+                acted.paused.as_ref().map(|(by, why)| format!("the run is paused already, by {by}: {why}"))
+            }
+            Act::Resume { .. } => acted.paused.is_none().then(|| "the run is not paused".to_owned()),
+            Act::Quarantine { round, .. } => {
+                acted.quarantined.get(round).map(|what| format!("quarantined already: {what}"))
+            }
+            // One that is quarantined holds the run, and going back to it is no way out.
+            Act::Rollback { to_round, .. } => (acted.base == *to_round && !self.state.head_is_quarantined())
+                .then(|| format!("the newest model is round {to_round}'s already")),
+            Act::Restore { .. } | Act::Reconcile { .. } | Act::Remove { .. } => None,
+        };
+        so.map_or(Ok(()), |so| Err(Rejection::AlreadySo(so)))
+    }
+
     pub(super) fn act(
         &mut self,
         act: Act,
@@ -175,12 +199,10 @@ impl Coordinator {
         if self.is_new() {
             return impossible("the run has not begun");
         }
+        self.changes_something(&act)?;
         match act {
             Act::Pause { by, reason } => self.pause(by, reason, now, out),
             Act::Resume { by } => {
-                if self.state.acted.paused.is_none() {
-                    return impossible("the run is not paused");
-                }
                 check_words(&by, OPERATOR_BYTES_MAX, "the operator's name")?;
                 self.commit(Record::Resumed { now, by }, out);
                 self.idle_since = now;
@@ -221,9 +243,6 @@ impl Coordinator {
         now: Timestamp,
         out: &mut Effects,
     ) -> Result<(), Rejection> {
-        if let Some((by, reason)) = &self.state.acted.paused {
-            return impossible(format!("the run is paused already, by {by}: {reason}"));
-        }
         if matches!(self.state.phase, Phase::Ended(_)) {
             return impossible("the run is over");
         }

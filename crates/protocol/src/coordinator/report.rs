@@ -31,6 +31,7 @@ impl Coordinator {
             rounds_planned: plan.rounds,
             rounds_committed: state.committed,
             rounds_aborted: state.aborted,
+            attempts_aborted: state.attempts_aborted,
             round: at.round,
             attempt: at.attempt,
             phase: state.phase.name(),

@@ -50,6 +50,8 @@ pub(super) struct State {
     pub(super) committed: u64,
     /// Rounds given up.
     pub(super) aborted: u64,
+    /// Attempts aborted, of all rounds.
+    pub(super) attempts_aborted: u64,
     /// Attempts aborted since the newest record.
     pub(super) aborted_since: Vec<AbortedRound>,
     /// Rounds in which uploads were asked for: each is charged to the budget, whatever became of it.
@@ -126,6 +128,7 @@ impl State {
             next: Attempt { round: 1, attempt: 1 },
             committed: 0,
             aborted: 0,
+            attempts_aborted: 0,
             aborted_since: Vec::new(),
             steps: 0,
             backing_off: false,
@@ -373,6 +376,7 @@ impl State {
         let fell_out = round.dropped.iter().filter(|(_, reason)| !(awaited && reason.is_silence()));
         self.apart.aborted(fell_out.map(|(client, _)| client));
         self.next = self.next_after(phase, setup);
+        self.attempts_aborted += 1;
         if self.next.round > round.at.round {
             self.aborted += 1;
         }

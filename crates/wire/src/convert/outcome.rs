@@ -173,7 +173,8 @@ impl From<Rejection> for v1::Rejection {
             Rejection::NotInCohort => Reason::NotInCohort(()),
             Rejection::Equivocation => Reason::Equivocation(()),
             Rejection::Invalid(why) => Reason::Invalid(cut(why)),
-            Rejection::NotPossible(why) => Reason::NotPossible(cut(why)),
+            // Operators hear it as a status; no silo is answered so.
+            Rejection::NotPossible(why) | Rejection::AlreadySo(why) => Reason::NotPossible(cut(why)),
         };
         Self { reason: Some(reason) }
     }
