@@ -127,6 +127,11 @@ impl Trust {
         let bundle = self.path("bundle");
         self.ask(&["model", "fetch", "--bundle", text(&bundle), "--round", head]);
         self.ask_twice(&["model", "quarantine", head, "--reason", "poisoned"], "nothing was changed");
+        let bad = self.path("bad");
+        let fetch = ["model", "fetch", "--bundle", text(&bad), "--round", head, "--quarantined"];
+        let refused = self.admin(&fetch[..fetch.len() - 1]);
+        assert!(!refused.status.success() && stderr(&refused).contains("poisoned"), "{}", stderr(&refused));
+        self.ask(&fetch);
         self.ask(&["model", "rollback", "1", "--reason", "the last good one"]);
         self.ask(&["keys", "rotate"]);
         self.ask_twice(&["run", "resume"], "the run is not paused; nothing was changed");
@@ -333,23 +338,21 @@ fn a_federation_is_enrolled_grows_loses_a_silo_and_comes_through_an_incident_wit
     trust.ask_twice(&close, "is closed already");
 
     // What was published holds for outsiders, and a flipped bit does not.
-    let key = trust.path("fed/model.pub.pem");
-    let plan = trust.path("fed/plan.json");
-    let exported = trust.path("exported");
+    let [key, plan, exported] =
+        ["fed/model.pub.pem", "fed/plan.json", "exported"].map(|place| trust.path(place));
     // Receipts come with a heartbeat, and this is faster than that.
     let receipts = trust.path("silo-1/state/receipts");
     trust.status_until("a receipt of silo-1's upload", |_| newest_receipt(&receipts).is_some());
     stop(silos);
     stop(vec![coordinator]);
-    let master = trust.path("fed/master.key");
-    let data = trust.path("fed/data");
-    let export =
-        folkmoot(&["model", "export", "--data", text(&data), "--master", text(&master), text(&exported)]);
-    assert!(export.status.success(), "{}", stderr(&export));
+    let [master, data] = ["fed/master.key", "fed/data"].map(|place| trust.path(place));
+    let export = ["model", "export", "--data", text(&data), "--master", text(&master), text(&exported)];
+    let spent = ["ledger", "show", text(&data), "--master", text(&master)];
     let verify = ["verify", text(&exported), "--model-key", text(&key), "--plan", text(&plan)];
-    let verified = folkmoot(&verify);
-    assert!(verified.status.success(), "{}", stderr(&verified));
-    assert!(!String::from_utf8_lossy(&verified.stdout).is_empty());
+    for args in [&export[..], &spent, &verify] {
+        let done = folkmoot(args);
+        assert!(done.status.success() && !done.stdout.is_empty(), "{args:?}: {}", stderr(&done));
+    }
 
     measured_and_signed_anew(&trust, &bundle, &key);
 
@@ -370,6 +373,8 @@ fn a_federation_is_enrolled_grows_loses_a_silo_and_comes_through_an_incident_wit
     let copy = trust.path("tampered");
     let export = folkmoot(&["audit", "export", text(&audit), "--out", text(&copy)]);
     assert!(export.status.success(), "{}", stderr(&export));
+    let spent = folkmoot(&["ledger", "show", text(&data), "--master", text(&master)]);
+    assert!(spent.status.success(), "{}", stderr(&spent));
     flip_a_byte(&copy.join("tile/entries"));
     assert_refused(&folkmoot(&["audit", "verify", text(&copy), "--key", &log_key]), 3, &[]);
 

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use checkpoint::CHECKPOINTS_FOLDER;
 use store::{Published, StoreError};
-use vault::{KEYRING_FILE, MasterSource, Vault};
+use vault::{MasterSource, Vault};
 
 use crate::Failure;
 use crate::failure::with_causes;
 use crate::files::{NewFolder, cannot_write};
+use crate::ledgers::keyring_of;
 
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Whoever can read OUT can read the models. The daemon may go on.\n\n\
@@ -31,8 +32,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let above = args.data.parent().filter(|_| !args.data.join(KEYRING_FILE).exists());
-    let vault = Vault::open_folder(above.unwrap_or(&args.data), args.master.clone());
+    let keyring = keyring_of(&args.data).unwrap_or(&args.data);
+    let vault = Vault::open_folder(keyring, args.master.clone());
     let vault = vault.map_err(|why| Failure::usage(with_causes(&why)))?;
     let published = Published::new(args.data.join(CHECKPOINTS_FOLDER), Some(Arc::new(vault)));
     let names = published.names().map_err(refused)?;
@@ -61,6 +62,7 @@ fn refused(why: StoreError) -> Failure {
 mod tests {
     use checkpoint::{MANIFEST_FILE, MODEL_FILE};
     use store::{FileStore, JournalKind, Store};
+    use vault::KEYRING_FILE;
 
     use super::*;
 

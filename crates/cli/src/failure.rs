@@ -147,6 +147,9 @@ impl From<ModelsError> for Failure {
     fn from(why: ModelsError) -> Self {
         match why {
             ModelsError::Call(why) => why.into(),
+            ModelsError::Quarantined { .. } => {
+                Self::usage(why).and("name another round, or add --quarantined to look at it all the same")
+            }
             why => Self::verification(why),
         }
     }

@@ -20,7 +20,10 @@ use crate::Failure;
 use crate::connect::printable;
 use crate::failure::with_causes;
 use crate::files::Unusable;
-use crate::verify::verify_folder;
+
+mod coordinators;
+
+pub(crate) use coordinators::keyring_of;
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Ledgers {
@@ -37,7 +40,7 @@ pub(crate) enum Ledgers {
     Show {
         /// A ledger, a folder with one in it, or a coordinator's data folder.
         path: PathBuf,
-        /// Of a sealed ledger: the master key, as the daemon's configuration names it.
+        /// Of a sealed ledger or folder: the master key, as the daemon's configuration names it.
         #[arg(long, value_name = "SOURCE")]
         master: Option<MasterSource>,
         /// The delta at which epsilon is taken [default: the newest entry's, which is the policy's]
@@ -70,8 +73,12 @@ const UNFINISHED: &str = "the last line is unfinished, and counted as no entry: 
 
 pub(crate) fn run(ledgers: &Ledgers) -> Result<(), Failure> {
     match ledgers {
-        Ledgers::Show { path, json, .. } if path.join(checkpoint::CHECKPOINTS_FOLDER).is_dir() => {
-            coordinators(path, *json)
+        Ledgers::Show { path, master, delta, json } if path.join(checkpoint::CHECKPOINTS_FOLDER).is_dir() => {
+            if delta.is_some() {
+                let why = "--delta: a run's epsilon is taken at the delta of its plan; leave it out";
+                return Err(Failure::usage(why));
+            }
+            coordinators::show(path, master.as_ref(), *json)
         }
         Ledgers::Show { path, master, delta, json } => {
             let file = find(path)?;
@@ -483,30 +490,6 @@ impl Shown {
         }
         text
     }
-}
-
-/// The coordinator's own account is its chain: each record says what its run had spent.
-fn coordinators(folder: &Path, json: bool) -> Result<(), Failure> {
-    let verified = verify_folder(folder, None)?;
-    let spent = &verified.privacy;
-    if json {
-        println!("{}", serde_json::to_string(spent).map_err(Failure::failed)?);
-        return Ok(());
-    }
-    match (spent.epsilon, spent.delta) {
-        (Some(epsilon), Some(delta)) => println!(
-            "run           epsilon {} at delta {delta} for one {}, by {}; {} releases, {}, noise by {}",
-            rounded_up(epsilon, 4),
-            spent.unit,
-            spent.accountant,
-            spent.steps,
-            spent.relation,
-            spent.noise_by
-        ),
-        _ => println!("run           no differential privacy; {} exact sums", spent.steps),
-    }
-    println!("rounds        {} committed, chain verified", verified.rounds);
-    Ok(())
 }
 
 #[cfg(test)]

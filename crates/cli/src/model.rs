@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use checkpoint::{ChainError, ChainVerifier, Manifest, SignedManifest};
+use checkpoint::{Action, ChainError, ChainVerifier, Manifest, SignedManifest};
 use clap::Subcommand;
 use ed25519_dalek::VerifyingKey;
 use params::Digest;
@@ -16,7 +16,7 @@ use wire::v1::models_client::ModelsClient;
 use wire::v1::{FetchModelRequest, ListCheckpointsRequest, ModelPart, model_chunk};
 use wire::{ChunkError, ChunkVerifier, ConversionError, ModelHeader, limits};
 
-use crate::connect::{Bearer, ConnectError, Link, Remote, refused};
+use crate::connect::{Bearer, ConnectError, Link, Remote, printable, refused};
 use crate::failure::with_causes;
 use crate::files::{NewFolder, WriteError, cannot_write};
 use crate::run::{self, RoundArgs};
@@ -69,6 +69,9 @@ pub(crate) struct FetchArgs {
     /// The model with these parameters instead of the newest.
     #[arg(long, value_name = "HEX")]
     digest: Option<String>,
+    /// Fetch it though it is quarantined: to find out what is wrong with it.
+    #[arg(long)]
+    quarantined: bool,
     /// The coordinator's public key, as the roster names it.
     #[arg(long, value_name = "HEX")]
     key: Option<String>,
@@ -94,6 +97,10 @@ pub(crate) async fn run(model: Model) -> Result<(), Failure> {
     let (signed, manifest) = chain.into_iter().rev().find(wanted).ok_or_else(|| {
         Failure::usage(format!("no checkpoint of this run has that model; the newest is of round {newest}"))
     })?;
+    match models.check_use(&manifest) {
+        Err(why @ ModelsError::Quarantined { .. }) if args.quarantined => eprintln!("warning: {why}"),
+        checked => checked?,
+    }
     let bytes = models.fetch(&manifest).await?;
     if let Some(out) = &args.out {
         write_whole(out, &bytes).map_err(|why| cannot_write(out, why))?;
@@ -149,12 +156,16 @@ pub(crate) enum ModelsError {
     Chunk(#[from] ChunkError),
     #[error("the model that arrived has sha256 {actual}, signed was {signed}")]
     AnotherModel { actual: Digest, signed: Digest },
+    #[error("the model of round {round} is not for use: {}", printable(.why))]
+    Quarantined { round: u64, why: String },
 }
 
 /// A coordinator's models, believed only as far as its signed chain goes.
 pub(crate) struct Models {
     client: ModelsClient<Link>,
     chain: ChainVerifier,
+    /// What was taken out of use, by whom and why.
+    quarantined: Vec<(Digest, String)>,
 }
 
 impl Models {
@@ -164,7 +175,7 @@ impl Models {
 
     pub(crate) fn over(link: Link, key: Option<VerifyingKey>) -> Self {
         let client = ModelsClient::new(link).max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
-        Self { client, chain: ChainVerifier::new(key) }
+        Self { client, chain: ChainVerifier::new(key), quarantined: Vec::new() }
     }
 
     /// Records that were not seen before, verified, oldest first.
@@ -183,9 +194,21 @@ impl Models {
             let signed = record.signed.ok_or(ModelsError::NoManifest)?;
             let signed = SignedManifest::try_from(signed).map_err(ModelsError::Record)?;
             let manifest = self.chain.push(&signed).map_err(ModelsError::Chain)?;
+            if let Some(action @ Action::Quarantine { model, .. }) = &manifest.action {
+                self.quarantined.push((*model, action.to_string()));
+            }
             manifests.push((signed, manifest));
         }
         Ok(manifests)
+    }
+
+    /// Refuses a model that the chain, as far as it was read, takes out of use.
+    fn check_use(&self, manifest: &Manifest) -> Result<(), ModelsError> {
+        let taken = |(model, _): &&(Digest, String)| *model == manifest.model.params_digest;
+        match self.quarantined.iter().find(taken) {
+            None => Ok(()),
+            Some((_, why)) => Err(ModelsError::Quarantined { round: manifest.round, why: why.clone() }),
+        }
     }
 
     /// The file of a record's model.

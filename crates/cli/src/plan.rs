@@ -6,8 +6,9 @@ mod suggestions;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use identity::{AuthoredPlan, Policy, SignedPlan};
+use identity::{AuthoredPlan, Policy, PolicyError, Problems, SignedPlan};
 use rand::rand_core::{Rng, UnwrapErr};
+use serde::Deserialize;
 
 use crate::Failure;
 use crate::files::{Unusable, read_text};
@@ -104,8 +105,7 @@ fn check(file: &Path, policy: Option<&Path>) -> Result<(), Failure> {
         }
     }
     let Some(file) = policy else { return Ok(()) };
-    let policy =
-        Policy::from_toml(&policy_table(&read_text(file)?)).map_err(|why| Unusable::new(file, why))?;
+    let policy = read_policy(&read_text(file)?).map_err(|why| Unusable::new(file, why))?;
     let checked = match &plan {
         Found::Written(plan) => policy.check_unsigned(plan),
         Found::Signed(plan) => policy.check(plan),
@@ -162,10 +162,23 @@ pub(crate) fn read_signed(file: &Path) -> Result<AuthoredPlan, Unusable> {
         .map_err(|why| Unusable::new(file, why))
 }
 
-/// The table `[policy]` of a client's configuration, or the whole text where there is none.
-fn policy_table(text: &str) -> String {
-    let table = text.parse::<toml::Table>().ok().and_then(|mut table| table.remove("policy"));
-    table.and_then(|policy| toml::to_string(&policy).ok()).unwrap_or_else(|| text.to_owned())
+/// The table `[policy]` of a client's configuration, or the whole text where there is none; faults by their lines in the text.
+fn read_policy(text: &str) -> Result<Policy, PolicyError> {
+    #[derive(Deserialize)]
+    struct Configuration {
+        policy: Policy,
+    }
+    if !text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("policy")) {
+        return Policy::from_toml(text);
+    }
+    let Configuration { policy } =
+        toml::from_str(text).map_err(|why| PolicyError::Syntax(why.to_string()))?;
+    let Err(problems) = policy.validate() else { return Ok(policy) };
+    let mut placed = Problems::default();
+    for problem in problems.0 {
+        placed.add(&format!("policy.{}", problem.field), problem.text);
+    }
+    Err(PolicyError::Meaning(placed.with_lines_of(text)))
 }
 
 fn report(plan: &identity::Plan) -> String {
@@ -309,6 +322,22 @@ mod tests {
             dropouts_survived(&identity::Cohort { minimum, maximum, corrupt: 1, honest_min: 2 })
         };
         assert_eq!([of(3, 3), of(4, 5), of(5, 5), of(3, 12)], [0, 1, 0, 5]);
+    }
+
+    #[test]
+    fn a_fault_of_a_policy_in_a_clients_configuration_is_named_by_its_line_there() {
+        let client = include_str!("../../../deploy/config/client.toml")
+            .replace("REPLACE-WITH-THE-AUTHORS-KEY", &author(1));
+        let line = |text: &str, key: &str| {
+            text.lines().position(|line| line.starts_with(key)).map(|at| at + 1).unwrap()
+        };
+        for fault in ["epsilon_max = -5.0", "epsilon_mox = 5.0"] {
+            let wrong = client.replace("epsilon_max = 5.0", fault);
+            let at = line(&wrong, &fault[..11]);
+            assert!(at > line(&wrong, "[policy]") && at > 20, "the sample's policy is not at its beginning");
+            let why = check(include_str!("../../../deploy/config/plan.toml"), Some(&wrong)).unwrap_err();
+            assert!(why.to_string().contains(&format!("line {at}")), "{fault} in line {at}: {why}");
+        }
     }
 
     #[test]

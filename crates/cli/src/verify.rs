@@ -409,4 +409,4 @@ pub(crate) fn read(file: &Path, bytes_max: u64) -> Result<Vec<u8>, VerifyError> 
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -219,3 +219,38 @@ fn a_folder_without_a_ledger_says_what_to_name() {
     let why = find(folder.path()).unwrap_err().to_string();
     assert!(why.contains("holds no ledger"), "{why}");
 }
+
+#[test]
+fn a_sealed_coordinators_run_is_shown_with_its_master_key_and_says_so_without() {
+    let plain = crate::verify::tests::chain(|_| {});
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("master.key");
+    vault::make_master(&key).unwrap();
+    let (master, data) = (MasterSource::File(key), folder.path().join("data"));
+    fs::create_dir(&data).unwrap();
+    // Beside the configuration, as `folkmoot coordinator init` makes it.
+    let vault = std::sync::Arc::new(Vault::create(folder.path(), master.clone()).unwrap());
+    let opened =
+        store::FileStore::open_sealed(&data, store::JournalKind::Coordinator, vault, |_, _, _| Ok(()));
+    let mut sealed = opened.unwrap().store;
+    for round in [0, 1, 3] {
+        let name = checkpoint::folder_name(round);
+        let here = plain.path().join(checkpoint::CHECKPOINTS_FOLDER).join(&name);
+        let files = [checkpoint::MANIFEST_FILE, checkpoint::SIGNATURE_FILE]
+            .map(|file| (file, fs::read(here.join(file)).unwrap()));
+        let files: Vec<(&str, &[u8])> = files.iter().map(|(file, bytes)| (*file, &bytes[..])).collect();
+        store::Store::publish(&mut sealed, &name, &files).unwrap();
+    }
+    let show = |master: Option<&MasterSource>, delta| {
+        run(&Ledgers::Show { path: data.clone(), master: master.cloned(), delta, json: false })
+    };
+    show(Some(&master), None).unwrap();
+    assert_eq!(coordinators::sealed_run(&data, &master).unwrap().1, 2, "rounds that were committed");
+    let why = show(None, None).unwrap_err().to_string();
+    assert!(why.contains("name the master key with --master"), "{why}");
+    let why = show(Some(&master), Some(1e-6)).unwrap_err().to_string();
+    assert!(why.contains("--delta"), "{why}");
+    let other = folder.path().join("other.key");
+    vault::make_master(&other).unwrap();
+    assert!(show(Some(&MasterSource::File(other)), None).is_err());
+}

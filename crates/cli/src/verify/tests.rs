@@ -19,7 +19,7 @@ fn params(round: u64) -> Params {
 }
 
 /// Rounds 0, 1 and 3; round 2 was aborted.
-pub(super) fn chain(edit: impl Fn(&mut Manifest)) -> tempfile::TempDir {
+pub(crate) fn chain(edit: impl Fn(&mut Manifest)) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let run_id = Digest::sha256(b"run");
     let mut parent: Option<(SignedManifest, u64)> = None;

@@ -1,0 +1,85 @@
+//! A coordinator's account of its run, sealed or not.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use accounting::rounded_up;
+use checkpoint::{ChainVerifier, MANIFEST_FILE, PrivacySpent, SIGNATURE_FILE, SignedManifest};
+use store::{Published, StoreError};
+use vault::{KEYRING_FILE, MasterSource, Vault};
+
+use crate::Failure;
+use crate::connect::printable;
+use crate::failure::with_causes;
+use crate::files::Unusable;
+use crate::verify::verify_folder;
+
+/// The coordinator's own account is its chain: each record says what its run had spent.
+pub(super) fn show(folder: &Path, master: Option<&MasterSource>, json: bool) -> Result<(), Failure> {
+    let (spent, rounds) = match master {
+        Some(master) => sealed_run(folder, master)?,
+        None => {
+            let verified = verify_folder(folder, None).map_err(|why| match keyring_of(folder) {
+                None => Failure::from(why),
+                Some(_) => {
+                    Failure::from(why).and("or name the master key with --master, as a keyring lies here")
+                }
+            })?;
+            (verified.privacy, verified.rounds)
+        }
+    };
+    if json {
+        println!("{}", serde_json::to_string(&spent).map_err(Failure::failed)?);
+        return Ok(());
+    }
+    match (spent.epsilon, spent.delta) {
+        (Some(epsilon), Some(delta)) => println!(
+            "run           epsilon {} at delta {delta} for one {}, by {}; {} releases, {}, noise by {}",
+            rounded_up(epsilon, 4),
+            spent.unit,
+            spent.accountant,
+            spent.steps,
+            spent.relation,
+            spent.noise_by
+        ),
+        _ => println!("run           no differential privacy; {} exact sums", spent.steps),
+    }
+    println!("rounds        {rounds} committed, chain verified");
+    Ok(())
+}
+
+/// The folder with the keyring: a data folder itself, or the one above, where the configuration lies.
+pub(crate) fn keyring_of(data: &Path) -> Option<&Path> {
+    let folders = [Some(data), data.parent()].into_iter().flatten();
+    folders.into_iter().find(|folder| folder.join(KEYRING_FILE).exists())
+}
+
+/// What a sealed folder's run has spent, and how many rounds it committed, by its signed records alone: no model is opened.
+pub(super) fn sealed_run(folder: &Path, master: &MasterSource) -> Result<(PrivacySpent, u64), Failure> {
+    let keyring = keyring_of(folder)
+        .ok_or_else(|| Unusable::new(folder, "no keyring lies in it, nor in the folder above"))?;
+    let vault =
+        Vault::open_folder(keyring, master.clone()).map_err(|why| Failure::usage(with_causes(&why)))?;
+    let published = Published::new(folder.join(checkpoint::CHECKPOINTS_FOLDER), Some(Arc::new(vault)));
+    let failed = |why: StoreError| Failure::verification(with_causes(&why));
+    let mut chain = ChainVerifier::new(None);
+    let (mut spent, mut rounds) = (None, 0);
+    for name in published.names().map_err(failed)? {
+        let signature = published.read(&name, SIGNATURE_FILE).map_err(failed)?;
+        let bad = |why: &dyn std::fmt::Display| {
+            Failure::verification(format!("record {}: {why}", printable(&name)))
+        };
+        let signed = SignedManifest {
+            manifest_bytes: published.read(&name, MANIFEST_FILE).map_err(failed)?,
+            signature: signature
+                .as_slice()
+                .try_into()
+                .map_err(|_| bad(&"its signature has another length"))?,
+        };
+        let manifest = chain.push(&signed).map_err(|why| bad(&with_causes(&why)))?;
+        rounds += u64::from(manifest.round > 0 && manifest.action.is_none());
+        spent = Some(manifest.privacy);
+    }
+    let spent = spent.ok_or_else(|| Unusable::new(folder, "holds no checkpoint"))?;
+    Ok((spent, rounds))
+}
