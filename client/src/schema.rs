@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use datasets::Columns;
-use identity::Column;
+use identity::{Column, Schema};
 
 use crate::Config;
 
@@ -65,24 +65,8 @@ pub(crate) fn schema_of(found: &[Columns], labels: &[String]) -> Result<String, 
         let column = columns.get_mut(name).ok_or_else(|| format!("not every file has a column {name:?}"))?;
         *column = Column::Label { classes };
     }
-    let lines = columns.iter().map(|(name, column)| match column {
-        Column::Number {} => format!("{} = {{ kind = \"number\" }}\n", toml_text(name)),
-        Column::Label { classes } => {
-            format!("{} = {{ kind = \"label\", classes = {classes} }}\n", toml_text(name))
-        }
-    });
-    Ok(format!("\n[policy.schema]\n{}", lines.collect::<String>()))
-}
-
-/// As TOML quotes: Rust's own escapes are others.
-fn toml_text(text: &str) -> String {
-    let escaped = text.chars().map(|letter| match letter {
-        '"' => "\\\"".to_owned(),
-        '\\' => "\\\\".to_owned(),
-        letter if letter.is_control() => format!("\\u{:04X}", u32::from(letter)),
-        letter => letter.to_string(),
-    });
-    format!("\"{}\"", escaped.collect::<String>())
+    let columns = columns.into_iter().map(|(name, column)| (name.to_owned(), column));
+    Ok(format!("\n[policy.schema]\n{}", Schema(columns.collect()).to_toml()))
 }
 
 #[cfg(test)]
@@ -98,6 +82,7 @@ mod tests {
         let odd = "b \"q\" \\ \u{7}é";
         let found = [file(&["y", "a", odd, "only here"]), file(&[odd, "a", "y"])];
         let text = schema_of(&found, &["y=3".into()]).unwrap();
+        assert!(text.contains("\na = { kind = \"number\" }\n"), "{text}");
         let config = format!("{}{text}", include_str!("../../deploy/config/client.toml"));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("client.toml");

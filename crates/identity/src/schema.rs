@@ -30,6 +30,21 @@ pub enum Column {
 }
 
 impl Schema {
+    /// A line for each column, as a configuration's table `[policy.schema]` has them.
+    ///
+    /// # Panics
+    /// Never: a column is a text and a number.
+    #[allow(clippy::expect_used)]
+    pub fn to_toml(&self) -> String {
+        let line = |(name, column)| {
+            let entry = toml::Value::try_from(BTreeMap::from([(name, column)]));
+            let entry = entry.expect("a column holds nothing that TOML cannot").to_string();
+            // An inline table of one: what is between its braces is a key and its value.
+            format!("{}\n", entry.trim_start_matches('{').strip_suffix('}').unwrap_or(&entry).trim())
+        };
+        self.0.iter().map(line).collect()
+    }
+
     /// Whether the table has what a plan asks for.
     ///
     /// # Errors
