@@ -144,13 +144,13 @@ fn a_record_that_includes_a_silo_which_uploaded_nothing_in_the_round_ends_it_and
         world.say(world.open(AT));
         world
     };
-    let worlds: [(&str, fn() -> World); 4] = [
-        ("in no attempt", World::in_a_run),
-        ("advertised", || World::keyed().0),
-        ("shared", || World::dealt().0),
-        ("masking", || World::delivered().0),
+    let worlds = [
+        ("in no attempt", World::in_a_run()),
+        ("advertised", World::keyed().0),
+        ("shared", World::dealt().0),
+        ("masking", World::delivered().0),
+        ("training", opened()),
     ];
-    let worlds = worlds.map(|(step, world)| (step, world())).into_iter().chain([("training", opened())]);
     for (step, mut world) in worlds {
         let all = vec![1, 2, 3, 4];
         let lie = Manifest { cohort: all.clone(), shared: all.clone(), included: all, ..made_up(&world) };
