@@ -25,7 +25,8 @@ use crate::files::Unusable;
 
 mod extending;
 
-use extending::{Authority, Base};
+pub(crate) use extending::Authority;
+use extending::Base;
 
 /// As the coordinator says it of a request.
 const AWAITING: &str = "awaiting approval";

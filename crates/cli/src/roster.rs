@@ -10,6 +10,7 @@ use secagg::ClientId;
 use wire::v1::ListClientsRequest;
 
 use crate::Failure;
+use crate::clients::Authority;
 use crate::connect::{Remote, printable, refused, roster_key};
 use crate::files::{self, WriteError, cannot_write, read_text};
 use crate::keys;
@@ -55,7 +56,8 @@ pub(crate) struct SignArgs {
     /// A member: its number, its name, its public key. Once for each.
     #[arg(long = "member", value_name = "ID:NAME:HEX", required = true, value_parser = parse_member)]
     members: Vec<(ClientId, String, String)>,
-    /// The signed roster before this one, which it names; without it this one is a federation's first, and follows none.
+    /// The signed roster before this one, which it names. `last-roster.json` beside the key remembers it from the first one on;
+    /// where there is none, a roster without this is a federation's first, and follows none.
     #[arg(long, value_name = "FILE")]
     previous: Option<PathBuf>,
     /// Where the signed roster goes; must not exist.
@@ -110,7 +112,7 @@ fn text_of(roster: &identity::Roster) -> String {
 }
 
 fn sign(args: &SignArgs) -> Result<(), Failure> {
-    let authority = keys::read(&args.authority)?;
+    let mut authority = Authority::beside(&args.authority)?;
     let mut members = BTreeMap::new();
     for (id, name, identity_key) in &args.members {
         let member = Member { name: name.clone(), identity_key: identity_key.clone(), admitted: args.epoch };
@@ -118,25 +120,48 @@ fn sign(args: &SignArgs) -> Result<(), Failure> {
             return Err(Failure::usage(format!("--member: the number {id} is given twice")));
         }
     }
-    let previous = args.previous.as_deref().map(|file| signed_before(file, &authority)).transpose()?;
+    let given = args.previous.as_deref().map(|file| signed_before(file, &authority.key)).transpose()?;
+    let before = given.or_else(|| authority.last.as_ref().map(|last| last.roster.clone()));
     let roster = identity::Roster {
         format: Some(identity::Roster::FORMAT),
-        previous: previous.as_ref().map(AuthorisedRoster::digest),
+        previous: before.as_ref().map(AuthorisedRoster::digest),
         federation: args.federation.clone(),
         epoch: args.epoch,
         coordinator_key: args.coordinator_key.clone(),
         members,
     };
-    let signed = roster.sign(&authority);
-    // Read back as every silo will: what they would refuse is not written.
-    let read = signed.clone().authorise(&authority.public()).map_err(Failure::usage)?;
-    if let Some(previous) = &previous {
-        read.succeeds(previous).map_err(|why| Failure::usage(format!("--previous: {why}")))?;
+    if args.out.exists() {
+        return Err(WriteError::DocumentTaken { place: args.out.clone() }.into());
     }
-    write_new(&args.out, &signed)?;
-    println!("roster {}", roster.digest());
-    println!("authority_key = \"{}\"", keys::public_text(&authority));
+    // Its file was not written when it was signed: others may follow it all the same.
+    let again = authority
+        .last
+        .as_ref()
+        .map(|last| last.roster.clone())
+        .filter(|last| identity::Roster { previous: last.previous, ..roster.clone() } == **last);
+    let next = match again {
+        Some(last) => last,
+        None => sign_next(&mut authority, before.as_ref(), &roster)?,
+    };
+    write_new(&args.out, next.signed())?;
+    println!("roster {}", next.digest());
+    println!("authority_key = \"{}\"", keys::public_text(&authority.key));
     Ok(())
+}
+
+fn sign_next(
+    authority: &mut Authority,
+    before: Option<&AuthorisedRoster>,
+    roster: &identity::Roster,
+) -> Result<AuthorisedRoster, Failure> {
+    // Read back as every silo will: what they would refuse is not written.
+    let next = roster.sign(&authority.key).authorise(&authority.key.public()).map_err(Failure::usage)?;
+    if let Some(before) = before {
+        next.succeeds(before)
+            .map_err(|why| Failure::usage(format!("after epoch {}: {why}", before.epoch)))?;
+    }
+    authority.signed(before, &next)?;
+    Ok(next)
 }
 
 fn signed_before(file: &Path, authority: &IdentityKey) -> Result<AuthorisedRoster, Failure> {
@@ -177,20 +202,30 @@ mod tests {
     use super::*;
 
     fn sign(folder: &Path, members: &[(u32, &str)]) -> Result<SignedRoster, Failure> {
+        sign_at(folder, 4, None, "roster.json", members)
+    }
+
+    fn sign_at(
+        folder: &Path,
+        epoch: u64,
+        previous: Option<&str>,
+        out: &str,
+        members: &[(u32, &str)],
+    ) -> Result<SignedRoster, Failure> {
         let public = |name: &str| {
             let file = folder.join(name);
             let key = if file.exists() { keys::read(&file).unwrap() } else { keys::create(&file).unwrap() };
             keys::public_text(&key)
         };
-        let out = folder.join("roster.json");
+        let out = folder.join(out);
         let authority = public("authority");
         super::sign(&SignArgs {
             authority: folder.join("authority"),
             federation: "test".into(),
-            epoch: 4,
+            epoch,
             coordinator_key: public("coordinator"),
             members: members.iter().map(|(id, name)| (ClientId(*id), (*name).into(), public(name))).collect(),
-            previous: None,
+            previous: previous.map(|file| folder.join(file)),
             out: out.clone(),
         })?;
         let signed: SignedRoster = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
@@ -205,6 +240,30 @@ mod tests {
         sign(folder.path(), &[(1, "a"), (2, "b")]).unwrap();
         let again = sign(folder.path(), &[(1, "a")]).unwrap_err().to_string();
         assert!(again.contains("exists"), "{again}");
+    }
+
+    #[test]
+    fn a_roster_signed_by_hand_follows_the_last_one_signed_with_the_key_and_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let all = [(1, "a"), (2, "b")];
+        let first = sign_at(folder, 4, None, "4.json", &all).unwrap();
+        let without = [(1, "a")];
+        let second = sign_at(folder, 5, None, "5.json", &without).unwrap();
+        let authority = keys::read(&folder.join("authority")).unwrap().public();
+        let follows = |next: &SignedRoster, before: &SignedRoster| {
+            let next = next.clone().authorise(&authority).unwrap();
+            next.previous == Some(before.clone().authorise(&authority).unwrap().digest())
+        };
+        assert!(follows(&second, &first));
+        // Whom the second one left out would come back.
+        let older = sign_at(folder, 6, Some("4.json"), "6.json", &all).unwrap_err().to_string();
+        assert!(older.contains("of epoch 5") && older.contains("Nothing was signed"), "{older}");
+        assert!(!folder.join("6.json").exists());
+        let again = sign_at(folder, 5, None, "5 again.json", &without).unwrap();
+        assert_eq!(again.roster, second.roster, "its file was lost");
+        assert!(sign_at(folder, 5, None, "another 5.json", &all).is_err(), "no two of one epoch");
+        assert!(follows(&sign_at(folder, 6, Some("5.json"), "6.json", &all).unwrap(), &second));
     }
 
     #[test]

@@ -13,15 +13,16 @@ use super::{listed, open_authority, signed_in_force};
 use crate::Failure;
 use crate::connect::{Link, printable, refused};
 use crate::files::Unusable;
+use crate::keys;
 
 /// Held while what is remembered changes.
 const LOCK_FILE: &str = "last-roster.lock";
 
 /// The authority, and what it remembers.
-pub(super) struct Authority {
-    pub(super) key: IdentityKey,
+pub(crate) struct Authority {
+    pub(crate) key: IdentityKey,
     folder: PathBuf,
-    pub(super) last: Option<LastSigned>,
+    pub(crate) last: Option<LastSigned>,
 }
 
 /// What the next roster begins with.
@@ -60,6 +61,37 @@ impl Authority {
         let key = open_authority(folder)?;
         let last = remembered(folder, &key)?;
         Ok(Self { key, folder: folder.to_owned(), last })
+    }
+
+    /// With a key that lies in the clear in this file.
+    pub(crate) fn beside(file: &Path) -> Result<Self, Failure> {
+        let key = keys::read(file)?;
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let last = remembered(folder, &key)?;
+        Ok(Self { key, folder: folder.to_owned(), last })
+    }
+
+    /// What was signed by hand is remembered before it is out, as what is submitted is.
+    pub(crate) fn signed(
+        &mut self,
+        before: Option<&AuthorisedRoster>,
+        next: &AuthorisedRoster,
+    ) -> Result<(), Failure> {
+        let next = match (&self.last, before) {
+            (Some(last), Some(before)) if last.roster.digest() == before.digest() => {
+                last.followed_by(before, next.clone())
+            }
+            (Some(last), _) => {
+                let (digest, epoch) = (last.roster.digest(), last.roster.epoch);
+                return Err(Failure::verification(format!(
+                    "the last roster that was signed with this key is roster {digest} of epoch {epoch}, as {LAST_ROSTER_FILE} beside it \
+                     says, and the next one follows that one and no other: leave --previous out, or name that one. Nothing was signed"
+                )));
+            }
+            (None, Some(before)) => LastSigned::new(before.clone()).followed_by(before, next.clone()),
+            (None, None) => LastSigned::new(next.clone()),
+        };
+        self.remember(next)
     }
 
     /// The roster to extend: the last one signed here, which must be in force. What a crash kept from the coordinator, or what
