@@ -13,7 +13,7 @@ use http::header::AUTHORIZATION;
 use http::{Extensions, HeaderMap, Request, Response};
 use identity::{AccessToken, Role, Subject};
 use params::Digest;
-use pki::Peer;
+use pki::{HangUp, Peer};
 use secagg::ClientId;
 use tokio::sync::oneshot;
 use tonic::Status;
@@ -31,7 +31,7 @@ use crate::requirements::{RateClass, Requirement, Row, requirement};
 mod ending;
 mod progress;
 
-use ending::EndsWithItsCaller;
+use ending::{Ended, EndsWithItsCaller};
 use progress::{Counted, Places, Progress};
 
 /// An RPC's path that no row names is a stranger's text.
@@ -158,7 +158,8 @@ pub enum Outcome {
 /// [`crate::REQUIREMENTS`]; counts its calls; and ends the calls in progress of whoever is barred meanwhile. A token
 /// that is sent must be good, whatever the certificate says.
 ///
-/// A call in progress ends, streams included, when the certificate or the token expires that it was begun with.
+/// A call in progress ends, streams included, when the certificate or the token expires that it was begun with. Where
+/// its caller does not read that it ended, its connection does.
 #[derive(Clone)]
 pub struct Guard(Arc<Shared>);
 
@@ -265,10 +266,11 @@ impl Shared {
             self.count_unproven(path, caller)?;
         }
         let row = requirement(path).ok_or_else(|| AccessError::UnknownRpc(path.to_owned()))?;
+        let hang_up = peer.as_ref().map_or_else(HangUp::default, |peer| peer.hang_up.clone());
         self.identify(peer, headers, caller)?;
         self.require(row, caller)?;
         self.count(row, caller)?;
-        let counted = Progress::begin(&self.progress, self.key(caller), Places::of(row))
+        let counted = Progress::begin(&self.progress, self.key(caller), Places::of(row), hang_up)
             .ok_or_else(|| AccessError::TooMany { who: caller.name.clone(), retry_after: TOO_MANY_RETRY })?;
         Ok((row, counted))
     }
@@ -398,15 +400,15 @@ impl Shared {
         mut counted: Counted,
         call: impl Future<Output = Result<Response<Body>, E>> + Send,
     ) -> Result<Response<Body>, E> {
-        let mut ended = Box::pin(self.clone().ended(caller.clone(), counted.word()));
+        let mut ended: Ended = Box::pin(self.clone().ended(caller.clone(), counted.word()));
         let mut call = Box::pin(call);
         let first = poll_fn(|cx| match ended.as_mut().poll(cx) {
             Poll::Ready(status) => Poll::Ready(Err(status)),
             Poll::Pending => call.as_mut().poll(cx).map(Ok),
         });
-        let response = match first.await {
-            Ok(response) => response?,
-            Err(status) => status.into_http(),
+        let (response, ended) = match first.await {
+            Ok(response) => (response?, Some(ended)),
+            Err(status) => (status.into_http(), None),
         };
         if row.recorded
             && let Some(status) = Status::from_header_map(response.headers())
@@ -473,7 +475,7 @@ fn shortened(path: &str) -> &str {
 fn peer(extensions: &Extensions) -> Option<Peer> {
     extensions.get::<Peer>().cloned().or_else(|| {
         let address = extensions.get::<TcpConnectInfo>()?.remote_addr()?;
-        Some(Peer { address, certificate: None })
+        Some(Peer { address, certificate: None, hang_up: HangUp::default() })
     })
 }
 

@@ -18,7 +18,7 @@ use tokio_stream::Stream;
 use tonic::transport::server::Connected;
 
 use crate::explain::explain;
-use crate::peer::{Peer, PeerCertificate};
+use crate::peer::{HangUp, Peer, PeerCertificate};
 use crate::server::ServerTls;
 use crate::verify::peer_certificate;
 
@@ -166,7 +166,7 @@ async fn welcome(
     }
     let stranger = matches!(io, Io::Tls(_)) && certificate.is_none();
     let late = stranger.then(|| Box::pin(sleep_until(begun + HANDSHAKE_TIME)));
-    let peer = Peer { address, certificate };
+    let peer = Peer { address, certificate, hang_up: HangUp::default() };
     let requests = Requests::new();
     // A server that shuts down takes no more.
     drop(send.send(Connection { io, peer, place, ended, late, requests, asked: begun }).await);
@@ -297,6 +297,11 @@ enum Io {
 impl Connection {
     /// Whether it may go on.
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.peer.hang_up.is_due(cx) {
+            tracing::debug!(peer = %self.peer.address, "a connection was ended, as nobody reads over it that its calls have");
+            self.place.turned(Turned::Unread);
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "this connection was ended"));
+        }
         if !self.ended.is_terminated() && Pin::new(&mut self.ended).poll(cx).is_ready() {
             tracing::debug!(peer = %self.peer.address, "an idle connection gave way to a newer one");
             return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "this connection gave way"));

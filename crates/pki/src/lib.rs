@@ -36,6 +36,6 @@ pub use incoming::{Budget, Connection, Incoming, Turned, Watcher, networks};
 pub use key::{KeyError, TransportKey};
 pub use leaf::{Leaf, LeafError, inspect, renew_at};
 pub use outgoing::{Outgoing, Resolver, Resolving};
-pub use peer::{Peer, PeerCertificate};
+pub use peer::{HangUp, Peer, PeerCertificate};
 pub use proxy::{Proxy, ProxyError};
 pub use server::{Denied, ServerTls, TlsError};

@@ -11,7 +11,9 @@ use pki::{ClientTls, TransportKey};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 
 async fn refused(coordinator: &Coordinator, tls: &ClientTls, reason: &str) {
     let error = coordinator.call(tls).await.unwrap_err();
@@ -207,6 +209,25 @@ async fn a_renewed_client_is_seen_by_new_connections_while_the_old_one_goes_on()
     assert_eq!(shown(), new_print);
     check(before).await.unwrap();
     assert_eq!(shown(), old_print);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_hung_up_ends_and_no_other() {
+    let federation = Federation::new();
+    let coordinator = Coordinator::serve(federation.server_tls(&federation.coordinator())).await;
+    let client = federation.client_tls(Some(&federation.issue(&silo(1), &[])));
+    let watch = async |channel: Channel| {
+        let mut health = HealthClient::new(channel);
+        let mut watching = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+        assert!(watching.message().await.unwrap().is_some());
+        (watching, coordinator.last_caller().hang_up)
+    };
+    let (mut ends, hang_up) = watch(coordinator.channel(&client).await.unwrap()).await;
+    let other = coordinator.channel(&client).await.unwrap();
+    let (_goes_on, _) = watch(other.clone()).await;
+    hang_up.now();
+    ends.message().await.unwrap_err();
+    check(other).await.unwrap();
 }
 
 #[tokio::test]

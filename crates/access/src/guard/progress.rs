@@ -6,6 +6,7 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use pki::HangUp;
 use tokio::sync::oneshot;
 
 use crate::limits::Key;
@@ -13,8 +14,8 @@ use crate::requirements::{RateClass, Row};
 
 /// Calls of one identity, or of one connection in plain text.
 const EACH: usize = 64;
-/// Calls of one network that were told to give way and are still there, as nobody reads how they end.
-const LEAVING: usize = 16;
+/// Calls that were asked to give way and are still there, as nobody has read yet how they end.
+const LEAVING: usize = 512;
 
 /// Where the calls of those who proved nothing are counted, so that calls of one kind take no place of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,21 +58,23 @@ struct Counts {
     admission: BTreeMap<u64, Strange>,
     probes: BTreeMap<u64, Strange>,
     endless: BTreeMap<u64, Strange>,
-    /// Of whom, and how many, were told to give way.
-    leaving: HashMap<(Key, Places), usize>,
+    /// The connections of those that were told to give way, in the same order.
+    leaving: BTreeMap<u64, HangUp>,
     next: u64,
 }
 
 struct Strange {
     key: Key,
     end: oneshot::Sender<()>,
+    hang_up: HangUp,
 }
 
 /// One call, counted until this is dropped.
 pub(super) struct Counted {
     progress: Arc<Progress>,
     key: Key,
-    /// A stranger's place, and when it must give way.
+    hang_up: HangUp,
+    /// A stranger's place, and its number.
     strange: Option<(Places, u64)>,
     word: Option<oneshot::Receiver<()>>,
 }
@@ -81,16 +84,22 @@ impl Counted {
     pub(super) fn word(&mut self) -> Option<oneshot::Receiver<()>> {
         self.word.take()
     }
+
+    /// Ends the connection over which it came.
+    pub(super) fn hang_up(&self) -> &HangUp {
+        &self.hang_up
+    }
 }
 
 impl Progress {
     /// Counts a call in; none where the caller has as many as it may. One of who proved nothing always comes in: where
-    /// its kind has no place left, the oldest of the network with the most gives way.
-    pub(super) fn begin(progress: &Arc<Self>, key: Key, places: Places) -> Option<Counted> {
+    /// its kind has no place left, the oldest of the network with the most gives way; and where too many are still there
+    /// that were asked to, the connection of the one that came first ends.
+    pub(super) fn begin(progress: &Arc<Self>, key: Key, places: Places, hang_up: HangUp) -> Option<Counted> {
         let mut counts = progress.counts();
         let (strange, word) = match key {
             Key::Network(_) | Key::Rest => {
-                let (id, word) = counts.enter(&key, places)?;
+                let (id, word) = counts.enter(&key, places, &hang_up);
                 (Some((places, id)), Some(word))
             }
             Key::Identity(_) | Key::Connection(_) => {
@@ -103,7 +112,7 @@ impl Progress {
             }
         };
         drop(counts);
-        Some(Counted { progress: Arc::clone(progress), key, strange, word })
+        Some(Counted { progress: Arc::clone(progress), key, hang_up, strange, word })
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
@@ -112,25 +121,27 @@ impl Progress {
 }
 
 impl Counts {
-    fn enter(&mut self, key: &Key, places: Places) -> Option<(u64, oneshot::Receiver<()>)> {
-        // Only a network that reads no end of its own calls waits, and for itself.
-        if self.leaving.get(&(key.clone(), places)).is_some_and(|calls| *calls >= LEAVING) {
-            return None;
-        }
+    fn enter(&mut self, key: &Key, places: Places, hang_up: &HangUp) -> (u64, oneshot::Receiver<()>) {
         let (end, word) = oneshot::channel();
         let id = self.next;
         self.next += 1;
         let held = self.held(places);
-        held.insert(id, Strange { key: key.clone(), end });
+        held.insert(id, Strange { key: key.clone(), end, hang_up: hang_up.clone() });
         if held.len() > places.most()
             && let Some(victim) = fairest(held, id)
-            && let Some(Strange { key, end }) = held.remove(&victim)
+            && let Some(Strange { end, hang_up, .. }) = held.remove(&victim)
         {
             // One that is just ending by itself needs no word.
             let _ = end.send(());
-            *self.leaving.entry((key, places)).or_default() += 1;
+            self.leaving.insert(victim, hang_up);
         }
-        Some((id, word))
+        // Nobody waits for those who do not read: who reads has left long before as many others must.
+        if self.leaving.len() > LEAVING
+            && let Some((_, hang_up)) = self.leaving.pop_first()
+        {
+            hang_up.now();
+        }
+        (id, word)
     }
 
     fn held(&mut self, places: Places) -> &mut BTreeMap<u64, Strange> {
@@ -167,8 +178,10 @@ impl Drop for Counted {
         let counts = &mut *counts;
         match self.strange {
             None => one_less(&mut counts.each, &self.key),
-            Some((places, id)) if counts.held(places).remove(&id).is_some() => {}
-            Some((places, _)) => one_less(&mut counts.leaving, &(self.key.clone(), places)),
+            Some((places, id)) => {
+                counts.held(places).remove(&id);
+                counts.leaving.remove(&id);
+            }
         }
     }
 }
@@ -184,10 +197,20 @@ fn one_less<K: Eq + Hash>(calls: &mut HashMap<K, usize>, key: &K) {
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Waker};
+
     use super::*;
 
     fn network(host: u32) -> Key {
         Key::network(IpAddr::from(host.to_be_bytes()))
+    }
+
+    fn begin(progress: &Arc<Progress>, key: Key, places: Places) -> Option<Counted> {
+        Progress::begin(progress, key, places, HangUp::default())
+    }
+
+    fn hung_up(call: &Counted) -> bool {
+        call.hang_up().is_due(&Context::from_waker(Waker::noop()))
     }
 
     fn gave_way(call: &mut Counted) -> bool {
@@ -197,14 +220,14 @@ mod tests {
     #[test]
     fn who_is_known_has_so_many_calls_at_once_and_strangers_take_none_of_them() {
         let progress = Arc::default();
-        let silo = |name: &str| Progress::begin(&progress, Key::Identity(name.into()), Places::Endless);
+        let silo = |name: &str| begin(&progress, Key::Identity(name.into()), Places::Endless);
         let mut of_one: Vec<Counted> = (0..EACH).map(|_| silo("silo/1").unwrap()).collect();
         assert!(silo("silo/1").is_none());
         assert!(silo("silo/2").is_some(), "another's are its own");
         of_one.pop();
         of_one.extend(silo("silo/1"));
         assert_eq!(of_one.len(), EACH);
-        let stranger = |host: u32| Progress::begin(&progress, network(host), Places::Endless);
+        let stranger = |host: u32| begin(&progress, network(host), Places::Endless);
         let all: Vec<Counted> = (0..10_000).map(|host| stranger(host << 8).unwrap()).collect();
         assert!(silo("silo/2").is_some(), "who proved itself is no stranger");
         assert_eq!(progress.counts().endless.len(), Places::Endless.most());
@@ -218,11 +241,11 @@ mod tests {
         let progress = Arc::default();
         // Eight addresses of one network, each as often as it likes.
         let endless: Vec<Counted> =
-            (0..512).filter_map(|i| Progress::begin(&progress, network(i % 8), Places::Endless)).collect();
+            (0..512).filter_map(|i| begin(&progress, network(i % 8), Places::Endless)).collect();
         for places in [Places::Admission, Places::Probes] {
             // Not even of who has their address.
             for host in [1000 << 8, 0] {
-                assert!(!gave_way(&mut Progress::begin(&progress, network(host), places).unwrap()));
+                assert!(!gave_way(&mut begin(&progress, network(host), places).unwrap()));
             }
         }
         drop(endless);
@@ -232,7 +255,7 @@ mod tests {
     fn where_one_kind_is_full_the_oldest_of_the_largest_network_gives_way_and_nobody_else() {
         for places in [Places::Admission, Places::Probes, Places::Endless] {
             let progress = Arc::default();
-            let begin = |host: u32| Progress::begin(&progress, network(host), places).unwrap();
+            let begin = |host: u32| begin(&progress, network(host), places).unwrap();
             let mut own = begin(77 << 24);
             // As many hosts of one network as one likes are one network.
             let mut flood: Vec<Counted> = (1..places.most() as u32).map(begin).collect();
@@ -247,16 +270,23 @@ mod tests {
     }
 
     #[test]
-    fn a_network_that_reads_no_end_of_its_calls_waits_and_nobody_else_does() {
-        let progress = Arc::default();
-        let begin = |host: u32| Progress::begin(&progress, network(host), Places::Endless);
+    fn calls_that_nobody_reads_are_so_many_from_however_many_networks_and_keep_nobody_out() {
+        let progress: Arc<Progress> = Arc::default();
+        let all = [Places::Admission, Places::Probes, Places::Endless];
         let mut held: Vec<Counted> = Vec::new();
-        while let Some(call) = begin(1) {
-            held.push(call);
+        for host in 0..500 {
+            let entered = all.map(|places| begin(&progress, network(host << 8), places));
+            held.extend(entered.into_iter().map(Option::unwrap));
         }
-        assert_eq!(held.len(), Places::Endless.most() + LEAVING);
-        assert!(begin(1 << 24).is_some());
-        held.retain_mut(|call| !gave_way(call));
-        assert!(begin(1).is_some());
+        let most = LEAVING + all.map(Places::most).iter().sum::<usize>();
+        let stay = |held: &[Counted]| held.iter().filter(|call| !hung_up(call)).count();
+        assert_eq!((stay(&held), progress.counts().leaving.len()), (most, LEAVING));
+        // Nor does one network have any of its own refused, for as much as it left unread.
+        held.extend((0..600).map(|_| begin(&progress, network(1), Places::Probes).unwrap()));
+        assert_eq!(stay(&held), most);
+        assert!(!hung_up(held.last().unwrap()));
+        drop(held);
+        let counts = progress.counts();
+        assert!(counts.leaving.is_empty() && counts.probes.is_empty() && counts.admission.is_empty());
     }
 }

@@ -1,7 +1,7 @@
 //! A server behind the guard, whose connections carry what a test says that they proved.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,7 @@ use access::{
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use identity::{AccessToken, Authority, IdentityKey, Member, Role, Roster, SignedRoster, Subject};
 use params::Digest;
-use pki::{Peer, PeerCertificate};
+use pki::{HangUp, Peer, PeerCertificate};
 use secagg::ClientId;
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -230,6 +230,21 @@ impl Served {
 
     /// A port whose connections have proved this, with the desk behind the guard.
     pub(crate) async fn connect(&self, certificate: Option<PeerCertificate>) -> Channel {
+        channel(self.listen(certificate, None).await).await
+    }
+
+    /// One whose client asks and never reads, from this address where one is given.
+    pub(crate) async fn connect_unread(
+        &self,
+        certificate: Option<PeerCertificate>,
+        from: Option<IpAddr>,
+    ) -> Channel {
+        let address = self.listen(certificate, from).await;
+        let endpoint = Channel::from_shared(format!("http://{address}")).unwrap();
+        endpoint.initial_stream_window_size(0).connect().await.unwrap()
+    }
+
+    async fn listen(&self, certificate: Option<PeerCertificate>, from: Option<IpAddr>) -> SocketAddr {
         let (_, health) = tonic_health::server::health_reporter();
         let reflection = || {
             tonic_reflection::server::Builder::configure()
@@ -247,12 +262,15 @@ impl Served {
         let address = listener.local_addr().unwrap();
         let incoming = TcpListenerStream::new(listener).map(move |stream| {
             stream.map(|stream| {
-                let peer = Peer { address: stream.peer_addr().unwrap(), certificate: certificate.clone() };
+                let mut address = stream.peer_addr().unwrap();
+                address.set_ip(from.unwrap_or(address.ip()));
+                let hang_up = HangUp::default();
+                let peer = Peer { address, certificate: certificate.clone(), hang_up };
                 Proven { stream, peer }
             })
         });
         tokio::spawn(server.serve_with_incoming(incoming));
-        channel(address).await
+        address
     }
 }
 
@@ -315,6 +333,9 @@ impl AsyncRead for Proven {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
+        if self.peer.hang_up.is_due(cx) {
+            return Poll::Ready(Err(std::io::ErrorKind::ConnectionAborted.into()));
+        }
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }

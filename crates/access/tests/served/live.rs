@@ -7,7 +7,9 @@ use access::Whom;
 use identity::{Role, Subject};
 use secagg::ClientId;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_stream::Stream;
+use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -199,4 +201,65 @@ async fn endless_calls_of_strangers_shut_out_neither_probes_nor_who_wants_to_enr
 
     call(&stranger, "/grpc.health.v1.Health/Check", None).await.unwrap();
     call(&stranger, "/folkmoot.v1.Enrolment/DescribeAuthority", None).await.unwrap();
+}
+
+/// So many calls that say something, none of which is read: each ends with an error only.
+fn unread(channel: &Channel, calls: usize) -> JoinSet<Status> {
+    let one = |channel: Channel| async move {
+        let read = HealthClient::new(channel).check(HealthCheckRequest::default()).await;
+        read.expect_err("a client without a window reads nothing")
+    };
+    (0..calls).map(|_| one(channel.clone())).collect()
+}
+
+#[tokio::test]
+async fn short_calls_that_nobody_reads_shut_out_no_probe_of_their_own_address() {
+    let served = Served::new(&rates(100_000));
+    // More than there are places, and than may be waited for.
+    let mut stuck = Vec::new();
+    for _ in 0..20 {
+        stuck.push(unread(&served.connect_unread(None, None).await, 50));
+        let probe = served.connect(None).await;
+        call(&probe, "/grpc.health.v1.Health/Check", None).await.unwrap();
+        call(&probe, "/folkmoot.v1.Enrolment/DescribeAuthority", None).await.unwrap();
+    }
+    // More of them had to give way than are waited for: the first one's connection is gone, and all its calls with it.
+    let why = stuck[0].join_next().await.unwrap().unwrap();
+    assert!(wire::reason(&why).is_none(), "{why}");
+}
+
+#[tokio::test]
+async fn calls_that_nobody_reads_end_with_their_connections_from_however_many_networks() {
+    let served = Served::new(&rates(100_000));
+    let mut stuck = Vec::new();
+    for network in 1..=40 {
+        let from = std::net::Ipv4Addr::new(10, 0, network, 1).into();
+        stuck.push(unread(&served.connect_unread(None, Some(from)).await, 50));
+        let probe = served.connect(None).await;
+        call(&probe, "/grpc.health.v1.Health/Check", None).await.unwrap();
+    }
+    // No more are there than 192 in their places and 512 on their way out: at most fourteen such connections.
+    let (ended, mut all) = mpsc::unbounded_channel();
+    for mut calls in stuck {
+        let ended = ended.clone();
+        tokio::spawn(async move {
+            while calls.join_next().await.is_some() {}
+            let _ = ended.send(());
+        });
+    }
+    for _ in 0..26 {
+        all.recv().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn who_is_barred_and_does_not_read_so_has_no_call_in_progress_all_the_same() {
+    let (left, mut let_go) = mpsc::unbounded_channel();
+    let served = Served::new(&rates(100));
+    *served.told.lock().unwrap() = Some(left);
+    let north = served.connect_unread(Some(silo(1)), None).await;
+    let mut session = FederationClient::new(north).session(endless()).await.unwrap().into_inner();
+    served.registry.deny(Whom::Client(ClientId(1)), "its key was stolen", "alice", NOW_S).unwrap();
+    let_go.recv().await.unwrap();
+    session.message().await.unwrap_err();
 }

@@ -71,6 +71,8 @@ pub enum Turned {
     Late,
     /// Its handshake failed.
     Refused,
+    /// Calls over it were ended, and it did not read how.
+    Unread,
 }
 
 impl Turned {
@@ -81,6 +83,7 @@ impl Turned {
             Self::GaveWay => "gave_way",
             Self::Late => "late",
             Self::Refused => "refused",
+            Self::Unread => "unread",
         }
     }
 }
