@@ -189,12 +189,6 @@ pub enum RegistryError {
         /// Under which name.
         id: String,
     },
-    /// No operator of this name.
-    #[error(
-        "nobody of the name `{0}` is known here, and nobody was barred: compare the spelling, and bar silos with `folkmoot \
-         clients revoke`; where the name is right, as `init`, `admin` or the first release made its certificate, add --unknown"
-    )]
-    UnknownOperator(String),
     /// It was decided, closed or withdrawn before.
     #[error("{what} `{id}` is {state} already")]
     Settled {
@@ -298,7 +292,7 @@ impl wire::Refusal for RegistryError {
             | Self::RosterSignature
             | Self::BarsAnAdmin(_) => Code::PermissionDenied,
             Self::NameAwaiting(_) | Self::NameTaken(_) | Self::TokenRepeated(_) => Code::AlreadyExists,
-            Self::NoSuch { .. } | Self::UnknownOperator(_) | Self::NotBarred(_) => Code::NotFound,
+            Self::NoSuch { .. } | Self::NotBarred(_) => Code::NotFound,
             Self::LeftTheRoster(_) | Self::Settled { .. } | Self::Roster(_) | Self::RosterEpoch { .. } => {
                 Code::FailedPrecondition
             }
@@ -322,7 +316,6 @@ impl wire::Refusal for RegistryError {
             Self::NameTaken(_) => "NAME_TAKEN",
             Self::TokenRepeated(_) => "TOKEN_REPEATED",
             Self::NoSuch { .. } => "NO_SUCH_ENTRY",
-            Self::UnknownOperator(_) => "UNKNOWN_OPERATOR",
             Self::Settled { .. } => "SETTLED",
             Self::Invalid(_) => "INVALID",
             Self::Full { .. } => "REGISTRY_FULL",

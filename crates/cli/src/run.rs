@@ -65,9 +65,6 @@ pub(crate) enum Access {
         /// Why; whoever it is is told.
         #[arg(long)]
         reason: String,
-        /// Bar the name though the coordinator knows nobody of it: where `init`, `admin` or the first release made the certificate.
-        #[arg(long)]
-        unknown: bool,
         #[command(flatten)]
         remote: Remote,
     },
@@ -129,8 +126,8 @@ pub(crate) async fn run(run: Run) -> Result<(), Failure> {
 
 pub(crate) async fn access(access: Access) -> Result<(), Failure> {
     match access {
-        Access::Revoke { whom, reason, unknown, remote } => {
-            let request = RevokeAccessRequest { whom, reason, unknown };
+        Access::Revoke { whom, reason, remote } => {
+            let request = RevokeAccessRequest { whom, reason };
             say(remote.admin().await?.revoke_access(request).await)
         }
         Access::Restore { whom, reason, remote } => {
@@ -170,6 +167,9 @@ const SETTLED: &str = "SETTLED";
 fn say(answer: Result<Response<Done>, Status>) -> Result<(), Failure> {
     if let Some(done) = unless_so(answer)? {
         println!("{}", printable(&done.text));
+        if !done.warning.is_empty() {
+            eprintln!("warning: {}", printable(&done.warning));
+        }
     }
     Ok(())
 }

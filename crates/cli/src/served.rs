@@ -318,8 +318,8 @@ fn an_operators_folder_opens_the_coordinator_in_its_role_until_the_name_is_barre
     assert!(text(federation.run("tokens list --as @olga")).contains("needs"));
     let again = text(federation.run("operators issue --name o --role viewer --out @olga --as @admin"));
     assert!(again.contains("exists"), "{again}");
-    let slip = text(federation.run("access revoke olag --reason lost --as @admin"));
-    assert!(slip.contains("`olag`") && slip.contains("--unknown"), "{slip}");
+    // A slip holds too, and warns.
+    federation.run("access revoke olag --reason lost --as @admin").unwrap();
     federation.run("access revoke olga --reason lost --as @admin").unwrap();
     assert!(text(federation.run("run resume --as @olga")).contains("lost"));
     federation.run("access revoke olga --reason lost --as @admin").unwrap();

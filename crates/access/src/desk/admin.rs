@@ -165,20 +165,28 @@ impl Admin for Desk {
 
     async fn revoke_access(&self, request: Request<v1::RevokeAccessRequest>) -> Answer<v1::Done> {
         let by = caller(&request)?;
-        let v1::RevokeAccessRequest { whom: text, reason, unknown } = request.into_inner();
+        let v1::RevokeAccessRequest { whom: text, reason } = request.into_inner();
         let whom = Whom::operator_or_certificate(&text).map_err(status)?;
         if whom == Whom::Operator(by.name.clone()) {
             return Err(invalid("nobody bars themselves; ask another administrator to"));
         }
-        // A slip in the name would be a bar for nobody, and whoever was meant goes on.
-        if let Whom::Operator(name) = &whom
-            && !unknown
-            && !self.0.registry.knows_operator(name)
-        {
-            return Err(status(RegistryError::UnknownOperator(name.clone())));
-        }
+        let stranger = match &whom {
+            Whom::Operator(name) if !self.0.registry.knows_operator(name) => Some(name.clone()),
+            _ => None,
+        };
         let lasts = self.bar(whom, &reason, &by).map_err(status)?;
-        done(format!("`{text}` is {lasts} and its calls are ended"))
+        let mut done =
+            v1::Done { text: format!("`{text}` is {lasts} and its calls are ended"), ..v1::Done::default() };
+        // Not refused: what is known of names may be less than was issued, and a bar is wanted at once.
+        if let Some(name) = stranger {
+            done.text.push_str("; nobody of this name is known here");
+            done.warning = format!(
+                "nobody of the name `{name}` is known here: compare the spelling, and take a slip back by `folkmoot access \
+                 restore {name}`. A silo is barred by `folkmoot clients revoke`. Of who got a certificate from `init`, `admin` or \
+                 the first release only those are known that have called since the coordinator's start"
+            );
+        }
+        Ok(Response::new(done))
     }
 
     async fn list_bars(&self, _: Request<v1::ListBarsRequest>) -> Answer<v1::Bars> {
@@ -332,7 +340,7 @@ fn roster_refused(why: &str) -> Status {
 }
 
 fn done(text: String) -> Answer<v1::Done> {
-    Ok(Response::new(v1::Done { text }))
+    Ok(Response::new(v1::Done { text, ..v1::Done::default() }))
 }
 
 fn incident(edited: Result<Incident, RegistryError>) -> Answer<v1::Incident> {

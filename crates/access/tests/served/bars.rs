@@ -26,7 +26,7 @@ impl Person {
     }
 
     async fn bar(&mut self, whom: &str) -> Result<Response<v1::Done>, Status> {
-        let request = v1::RevokeAccessRequest { whom: whom.into(), reason: "at night".into(), unknown: true };
+        let request = v1::RevokeAccessRequest { whom: whom.into(), reason: "at night".into() };
         self.admin.revoke_access(with_token(request, &self.token)).await
     }
 
