@@ -180,7 +180,8 @@ impl Federation {
         let mut session = process.session().await;
         let said = session.welcome(&plan).await;
         let ToCoordinator::CheckIn { head: None, data } = said else { panic!("{said:?}") };
-        assert_eq!(data.is_some(), tells);
+        // Where nothing is promised, a silo that a busy machine keeps from reading in time tells nothing.
+        assert!(data.is_some() == tells || plan.event().is_none(), "{data:?}");
         session.say(ToClient::Published(genesis(&plan).0)).await;
         Self {
             plan,
