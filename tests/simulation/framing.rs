@@ -20,7 +20,7 @@ struct Played {
     most: u64,
     /// Rounds without a result.
     aborted: u64,
-    /// Rounds that each was left out of.
+    /// Rounds that each was in no cohort of.
     out: BTreeMap<ClientId, u64>,
 }
 
@@ -34,16 +34,31 @@ impl Played {
 type Decides<'a> = dyn Fn(&Spoiled, &BTreeSet<ClientId>) -> bool + 'a;
 
 fn played(silos: u32, minimum: usize, corrupt: usize, seed: u64, decides: &Decides<'_>) -> Played {
-    let here = ids(1..=silos);
+    played_without(&ids([]), silos, minimum, corrupt, seed, decides)
+}
+
+/// The same, where these are gone while lots are drawn among them and one other, and back when nobody waits any more.
+fn played_without(
+    leaving: &BTreeSet<ClientId>,
+    silos: u32,
+    minimum: usize,
+    corrupt: usize,
+    seed: u64,
+    decides: &Decides<'_>,
+) -> Played {
+    let all = ids(1..=silos);
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
-    let out = here.iter().map(|client| (*client, 0)).collect();
+    let out = all.iter().map(|client| (*client, 0)).collect();
     let mut played = Played { spoiled: Spoiled::new(corrupt), most: 0, aborted: 0, out };
     let mut uploads = vec![0; silos as usize + 1];
     for _ in 0..ROUNDS {
-        let out = played.spoiled.left_out(&here, minimum, &mut rng);
-        let included: BTreeSet<ClientId> = here.difference(&out).copied().collect();
+        let drawn = !played.spoiled.left_out(&all, minimum, &mut ChaCha20Rng::seed_from_u64(seed)).is_empty();
+        let among_few =
+            all.iter().filter(|client| played.spoiled.suspects(client)).count() <= leaving.len() + 1;
+        let here = if drawn && among_few { &all - leaving } else { all.clone() };
+        let included = &here - &played.spoiled.left_out(&here, minimum, &mut rng);
         assert!(included.len() >= minimum);
-        out.iter().for_each(|client| *played.out.get_mut(client).unwrap() += 1);
+        all.difference(&included).for_each(|client| *played.out.get_mut(client).unwrap() += 1);
         included.iter().for_each(|client| uploads[client.0 as usize] += 1);
         played.most = uploads.iter().copied().max().unwrap().max(played.most);
         if decides(&played.spoiled, &included) {
@@ -133,11 +148,13 @@ fn framings(framers: &BTreeSet<ClientId>, silos: usize) -> Vec<(&'static str, Bo
 #[test]
 fn whoever_frames_another_waits_as_much_as_it_and_no_silo_waits_in_more_than_about_half_of_the_rounds() {
     let framers = ids([3]);
-    for (silos, minimum) in FEDERATIONS {
+    for ((silos, minimum), leaving) in FEDERATIONS.into_iter().flat_map(|of| [(of, ids([])), (of, ids([3]))])
+    {
         for (how, decides) in framings(&framers, silos as usize) {
+            let how = format!("{how}, {leaving:?} leave");
             let (mut honest, mut framer) = (0, 0);
             for seed in 0..15 {
-                let played = played(silos, minimum, 1, seed, &*decides);
+                let played = played_without(&leaving, silos, minimum, 1, seed, &*decides);
                 let what = format!(
                     "{how}, {silos} silos, seed {seed}: {:?}, {} aborted",
                     played.out, played.aborted
@@ -157,10 +174,13 @@ fn whoever_frames_another_waits_as_much_as_it_and_no_silo_waits_in_more_than_abo
 #[test]
 fn two_that_frame_another_pay_a_spoiled_sum_for_each_eight_results_that_it_misses() {
     let framers = ids([3, 4]);
-    for (silos, minimum) in FEDERATIONS {
+    for ((silos, minimum), leaving) in
+        FEDERATIONS.into_iter().flat_map(|of| [(of, ids([])), (of, ids([3])), (of, ids([3, 4]))])
+    {
         for (how, decides) in framings(&framers, silos as usize) {
+            let how = format!("{how}, {leaving:?} leave");
             for seed in 0..15 {
-                let played = played(silos, minimum, 2, seed, &*decides);
+                let played = played_without(&leaving, silos, minimum, 2, seed, &*decides);
                 let honest = played.most_out(|client| ![3, 4].contains(&client));
                 let aborted = played.aborted;
                 let what = format!("{how}, {silos} silos, seed {seed}: out for {honest}, {aborted} aborted");

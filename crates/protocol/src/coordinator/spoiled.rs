@@ -3,7 +3,7 @@
 //! A sum hides who sent what, so a sum with weights that no silos have names nobody: one of those in it did that, and nothing
 //! more is known. A sum that is sound clears nobody of having spoiled another. While one silo explains all that happened, the
 //! suspects are those that were in every spoiled sum, and a half of them, by lot, is left out of each cohort: if that sum is
-//! spoiled too, they are cleared. Each spoiled sum pays for [`Spoiled::WAIT`] results of that; then all are together again, and
+//! spoiled too, they are cleared. The lots are drawn for all of them, whoever is here. Each spoiled sum pays for [`Spoiled::WAIT`] results of that; then all are together again, and
 //! a sound sum of all of them ends the search. Where no single silo explains it, each of those in a spoiled sum owes so many
 //! results out of the cohort, of which each that it is in counts for a half of the rest; who owes more is more likely drawn.
 //!
@@ -11,9 +11,10 @@
 //! It proves nothing: a silo that spoils only those sums that another one is in makes that one a suspect, too. What bounds it:
 //!
 //! * whoever waits, waits for what a spoiled sum that it was in has paid for: [`Spoiled::WAIT`] results each, and no more;
-//! * a single framer is a suspect as long as whom it frames, and lots that it learns too late decide: of two or more, each waits
-//!   in no more than a half of the rounds. It spoils one round in nine, and as many more in all as it takes to halve the
-//!   suspects down to itself;
+//! * a single framer is a suspect as long as whom it frames, and lots that it learns too late decide. It has a lot of its own
+//!   also while it is away, so leaving hands it to nobody: of two or more, each is drawn in a half of the rounds at most, and
+//!   waits in those and in the one after each spoiled sum. It spoils one round in nine, and as many more in all as it takes to
+//!   halve the suspects down to itself;
 //! * several that take turns can keep out another for the eight results that each spoiled sum pays for. To any rule a silo
 //!   without which no sum is spoiled looks like one that spoils all of them, until a cohort has it and none of them.
 //!
@@ -97,12 +98,13 @@ impl Spoiled {
     ) -> BTreeSet<ClientId> {
         let room = here.len() - minimum.min(here.len());
         let mut lots: Vec<(Reverse<u64>, ClientId)> = Vec::new();
+        // One that leaves must not hand its lot to another.
         let part = if self.owed.is_empty() {
-            let waiting = self.suspects.intersection(here).filter(|_| self.paid > 0);
+            let waiting = self.suspects.iter().filter(|_| self.paid > 0);
             lots.extend(waiting.map(|client| (Reverse(rng.next_u64()), *client)));
             (lots.len() / 2).max(1)
         } else {
-            let owing = self.owed.iter().filter(|(client, _)| here.contains(client));
+            let owing = self.owed.iter();
             lots.extend(
                 owing.map(|(client, owed)| (Reverse(owed + rng.next_u64() % (4 * Self::WAIT)), *client)),
             );
@@ -110,8 +112,12 @@ impl Spoiled {
             lots.len().div_ceil(2).max(again.min(self.corrupt))
         };
         lots.sort_unstable();
-        let wanted = if self.since_result > 0 && lots.len() <= room { lots.len() } else { part };
-        lots.into_iter().take(wanted.min(room)).map(|(_, client)| client).collect()
+        let all =
+            self.since_result > 0 && lots.iter().filter(|(_, client)| here.contains(client)).count() <= room;
+        if !all {
+            lots.truncate(part);
+        }
+        lots.into_iter().map(|(_, client)| client).filter(|client| here.contains(client)).take(room).collect()
     }
 
     /// Whether it may have spoiled sums, for all that is known.
