@@ -214,9 +214,10 @@ impl ChainVerifier {
         self.quarantined.contains(model)
     }
 
-    /// Whether nothing would be left to go on from if this model were quarantined too.
+    /// Whether nothing that was trained would be left if this model were quarantined too. Version 0 was not.
     pub fn is_last_sound(&self, model: &Digest) -> bool {
-        self.results.values().all(|version| version.model == *model || self.is_quarantined(&version.model))
+        let mut trained = self.results.iter().filter(|(round, _)| **round > 0);
+        trained.all(|(_, version)| version.model == *model || self.is_quarantined(&version.model))
     }
 
     /// The newest manifest.

@@ -11,45 +11,71 @@ use crate::Timestamp;
 use crate::message::Rejection;
 use crate::record::Record;
 
-/// Times that one person may do each of these within an hour.
-const MOST_AN_HOUR: usize = 5;
 const HOUR_MS: u64 = 3_600_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
 
-/// The newest hour's deeds, oldest first: when, what in words, and who. Each wrote a record; a quarantine and a rollback a
-/// copy of a model as well.
-#[derive(Default)]
-pub(super) struct Hourly(Vec<(Timestamp, &'static str, String)>);
+/// What is counted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Deed {
+    Paused,
+    Resumed,
+    Quarantined,
+    RolledBack,
+}
 
-const PAUSED: &str = "paused the run";
-const RESUMED: &str = "resumed the run";
-const QUARANTINED: &str = "quarantined a model";
-const ROLLED_BACK: &str = "rolled the run back";
-
-impl Hourly {
-    /// A record is applied.
-    pub(super) fn note(&mut self, record: &Record) {
-        let (now, deed, by) = match record {
-            Record::Paused { now, by, .. } => (*now, PAUSED, by.clone()),
-            Record::Resumed { now, by } => (*now, RESUMED, by.clone()),
+impl Deed {
+    fn of(record: &Record) -> Option<(Timestamp, Deed, String)> {
+        match record {
+            Record::Paused { now, by, .. } => Some((*now, Deed::Paused, by.clone())),
+            Record::Resumed { now, by } => Some((*now, Deed::Resumed, by.clone())),
             Record::Acted { now, manifest } => {
-                let Some(action) = Manifest::from_bytes(&manifest.manifest_bytes).ok().and_then(|m| m.action)
-                else {
-                    return;
-                };
+                let action = Manifest::from_bytes(&manifest.manifest_bytes).ok().and_then(|m| m.action)?;
                 let quarantines = matches!(action, Action::Quarantine { .. });
-                (*now, if quarantines { QUARANTINED } else { ROLLED_BACK }, action.by().to_owned())
+                let deed = if quarantines { Deed::Quarantined } else { Deed::RolledBack };
+                Some((*now, deed, action.by().to_owned()))
             }
-            _ => return,
-        };
-        self.0.retain(|(at, ..)| at.plus_ms(HOUR_MS) > now);
-        self.0.push((now, deed, by));
+            _ => None,
+        }
     }
 
-    fn count(&self, deed: &str, by: &str, now: Timestamp) -> usize {
-        self.0
-            .iter()
-            .filter(|(at, done, who)| *done == deed && who == by && at.plus_ms(HOUR_MS) > now)
-            .count()
+    /// Times that one person may do it, and within what time. A quarantine is for ever and takes one version each; it and a
+    /// rollback leave a copy of a model on the disk, so that one person makes no more than seven in a day.
+    fn most(self) -> (usize, u64) {
+        match self {
+            Deed::Paused | Deed::Resumed => (5, HOUR_MS),
+            Deed::Quarantined => (2, DAY_MS),
+            Deed::RolledBack => (5, DAY_MS),
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Deed::Paused => "paused the run",
+            Deed::Resumed => "resumed the run",
+            Deed::Quarantined => "quarantined a model",
+            Deed::RolledBack => "rolled the run back",
+        }
+    }
+}
+
+/// The newest day's deeds, oldest first: when, what, and who.
+#[derive(Default)]
+pub(super) struct Deeds(Vec<(Timestamp, Deed, String)>);
+
+impl Deeds {
+    /// A record is applied.
+    pub(super) fn note(&mut self, record: &Record) {
+        if let Some((now, deed, by)) = Deed::of(record) {
+            self.0.retain(|(at, ..)| at.plus_ms(DAY_MS) > now);
+            self.0.push((now, deed, by));
+        }
+    }
+
+    /// Whether this person may do it no more at present.
+    fn are_enough(&self, deed: Deed, by: &str, now: Timestamp) -> bool {
+        let (most, within_ms) = deed.most();
+        let newest = self.0.iter().filter(|(at, ..)| at.plus_ms(within_ms) > now);
+        newest.filter(|(_, done, who)| *done == deed && who == by).count() >= most
     }
 }
 
@@ -57,13 +83,13 @@ impl Coordinator {
     /// Whether somebody may do this now who is no administrator. The shell asks before it stages anything.
     ///
     /// # Errors
-    /// [`Rejection::NotPossible`]: one too many within an hour, or a quarantine that nothing could come back from.
+    /// [`Rejection::NotPossible`]: one too many within its time, or a quarantine that leaves nothing trained.
     pub fn operator_may(&self, act: &Act, now: Timestamp) -> Result<(), Rejection> {
         let (deed, by) = match act {
-            Act::Pause { by, .. } => (PAUSED, by),
-            Act::Resume { by } => (RESUMED, by),
-            Act::Quarantine { by, .. } => (QUARANTINED, by),
-            Act::Rollback { by, .. } => (ROLLED_BACK, by),
+            Act::Pause { by, .. } => (Deed::Paused, by),
+            Act::Resume { by } => (Deed::Resumed, by),
+            Act::Quarantine { by, .. } => (Deed::Quarantined, by),
+            Act::Rollback { by, .. } => (Deed::RolledBack, by),
             // Bars are counted where they are kept, a pair is together again once for each complaint, and only
             // administrators restore.
             Act::Restore { .. } | Act::Reconcile { .. } | Act::Remove { .. } => return Ok(()),
@@ -72,14 +98,17 @@ impl Coordinator {
             && self.state.chain.model_of(*round).is_some_and(|model| self.state.chain.is_last_sound(&model))
         {
             return Err(Rejection::NotPossible(format!(
-                "the model of round {round} is the last one that is not quarantined, and nothing lifts a quarantine: it would \
-                 end the run for ever; pause the run instead, or ask an administrator, who may"
+                "without the model of round {round} no trained model is left that is not quarantined, and nothing lifts a \
+                 quarantine; pause the run instead, or ask an administrator, who may"
             )));
         }
-        if self.state.hourly.count(deed, by, now) >= MOST_AN_HOUR {
+        if self.state.deeds.are_enough(deed, by, now) {
+            let (most, within_ms) = deed.most();
             return Err(Rejection::NotPossible(format!(
-                "{by} has {deed} {MOST_AN_HOUR} times within an hour, the most that one operator may; ask an administrator, who \
-                 may do it more often"
+                "{by} has {} {most} times within {}, the most that one operator may; ask an administrator, who may do it more \
+                 often",
+                deed.words(),
+                if within_ms == DAY_MS { "a day" } else { "an hour" }
             )));
         }
         Ok(())

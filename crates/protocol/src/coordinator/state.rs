@@ -11,7 +11,7 @@ use secagg::{Advert, ClientId, Cohort, Ctx0, RoundBinding};
 use super::Setup;
 use super::actions::Acted;
 use super::apart::Apart;
-use super::emergency::Hourly;
+use super::emergency::Deeds;
 use super::phase::{Advertising, Consistency, Phase, Recovering, Round, Sharing, Unmasking, Uploading};
 use super::roster::Lineage;
 use super::spoiled::Spoiled;
@@ -43,7 +43,7 @@ pub(super) struct State {
     /// What operators did.
     pub(super) acted: Acted,
     /// How often they did it of late.
-    pub(super) hourly: Hourly,
+    pub(super) deeds: Deeds,
     /// The attempt that opens next.
     pub(super) next: Attempt,
     /// Rounds committed.
@@ -124,7 +124,7 @@ impl State {
             head: None,
             chain: ChainVerifier::new(None),
             acted: Acted::default(),
-            hourly: Hourly::default(),
+            deeds: Deeds::default(),
             next: Attempt { round: 1, attempt: 1 },
             committed: 0,
             aborted: 0,
@@ -182,7 +182,7 @@ impl State {
     /// C1: a record that cannot follow those before it.
     pub(super) fn apply(&mut self, record: &Record, setup: &Setup) {
         self.advance_phase(record, setup);
-        self.hourly.note(record);
+        self.deeds.note(record);
         if matches!(self.phase, Phase::Idle | Phase::Ended(_))
             && let Some(roster) = self.next_roster.take()
         {
