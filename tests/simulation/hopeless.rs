@@ -1,18 +1,31 @@
 //! Runs that cannot go on say so: who refuses, by which rule, and what an operator can do.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use identity::Policy;
-use protocol::{Record, RoundOutcome, Status};
-use sim::{Federation, Lie, plan};
+use protocol::{Act, Effect, Record, RoundOutcome, RunEnd, Status, ToClient};
+use sim::{Fate, Federation, Lie, Moment, plan};
 
 const LIAR: u32 = 2;
 
 /// Five silos, of which so many are needed, and one spoils the weights of every sum that it is in.
 fn spoiled(needed: usize, seed: u64, edit: impl Fn(u32, &mut Policy)) -> Federation {
-    let mut plan = plan(5, 4);
-    plan.cohort.minimum = needed;
-    let mut federation = Federation::with_policies(plan, 5, seed, edit).with_liar(LIAR, Lie::Weight);
+    let mut federation = spoiling(needed, seed, edit);
     federation.run();
     federation
+}
+
+/// The same, at its start.
+fn spoiling(needed: usize, seed: u64, edit: impl Fn(u32, &mut Policy)) -> Federation {
+    let mut plan = plan(5, 4);
+    plan.cohort.minimum = needed;
+    Federation::with_policies(plan, 5, seed, edit).with_liar(LIAR, Lie::Weight)
+}
+
+fn few_uploads(_: u32, policy: &mut Policy) {
+    policy.repeats_without_dp = 1000;
+    policy.repeats_per_plan = Some(0);
 }
 
 /// What `status` and `watch` print.
@@ -22,10 +35,7 @@ fn shown(status: &Status) -> String {
 
 #[test]
 fn a_run_that_has_used_up_its_uploads_under_a_plan_names_the_rule_the_silos_and_the_mend() {
-    let federation = spoiled(5, 1, |_, policy| {
-        policy.repeats_without_dp = 1000;
-        policy.repeats_per_plan = Some(0);
-    });
+    let federation = spoiled(5, 1, few_uploads);
     let status = federation.coordinator().status();
     assert_eq!(status.rounds_committed, 0);
     let shown = shown(&status);
@@ -63,4 +73,39 @@ fn a_search_that_policies_end_leaves_a_status_that_says_who_it_may_be_and_what_t
         }
     }
     assert!((1..12).contains(&ended), "{ended} of 12 came to no result");
+}
+
+#[test]
+fn no_end_is_promised_while_the_run_is_held_and_it_comes_a_rounds_deadline_after_that() {
+    let mut federation = spoiling(5, 1, few_uploads);
+    let by = || "ops".to_owned();
+    let hopeless = |federation: &Federation| {
+        let notices = federation.coordinator().status().notices;
+        notices.into_iter().find(|notice| notice.contains("the run cannot go on"))
+    };
+    for ms in 0..600_000 {
+        federation.run_until(ms);
+        if hopeless(&federation).is_some() {
+            break;
+        }
+    }
+    let at_once = "ends if nobody fixes that within a round's deadline: ";
+    assert!(hopeless(&federation).unwrap().contains(at_once));
+    federation.act(Act::Pause { by: by(), reason: "an incident".into() }).unwrap();
+    let deadline = federation.setup().plan.timing.round_deadline_ms;
+    for _ in 0..3 {
+        federation.run_until(federation.now_ms() + 2 * deadline);
+        assert_eq!(federation.coordinator().status().ended, None);
+        let notice = hopeless(&federation).unwrap();
+        assert!(
+            notice.contains("a round's deadline from when no pause and no quarantine holds it"),
+            "{notice}"
+        );
+    }
+    federation.act(Act::Resume { by: by() }).unwrap();
+    assert!(hopeless(&federation).unwrap().contains(at_once));
+    federation.run_until(federation.now_ms() + deadline - 1);
+    assert_eq!(federation.coordinator().status().ended, None);
+    federation.run();
+    assert!(federation.coordinator().status().ended.is_some());
 }

@@ -77,15 +77,21 @@ impl Coordinator {
         self.state.spoiled.notice(&self.state.roster, spare).into_iter().collect()
     }
 
-    /// Too few are willing, and a round's time from now the run ends for it.
+    /// Too few are willing, and the run ends for it: a round's time from now, or from when nothing holds it any more.
     fn hopeless(&self) -> Vec<String> {
         let end = match &self.state.phase {
             Phase::Idle => self.end_reason(Timestamp(u64::MAX)),
             _ => None,
         };
         let refused = end.filter(|end| matches!(end, RunEnd::Refused { .. }));
+        let from = match self.state.is_held() {
+            true => " from when no pause and no quarantine holds it any more",
+            false => "",
+        };
         let line = |end: RunEnd| {
-            format!("the run cannot go on, and ends if nobody mends it within a round's deadline: {end}")
+            format!(
+                "the run cannot go on, and ends if nobody fixes that within a round's deadline{from}: {end}"
+            )
         };
         refused.map(line).into_iter().collect()
     }
