@@ -109,3 +109,31 @@ fn no_end_is_promised_while_the_run_is_held_and_it_comes_a_rounds_deadline_after
     federation.run();
     assert!(federation.coordinator().status().ended.is_some());
 }
+
+#[test]
+fn silos_hear_one_reason_for_the_end_and_no_names_also_when_they_come_after_it() {
+    let heard: Rc<RefCell<Vec<RunEnd>>> = Rc::default();
+    let hears = Rc::clone(&heard);
+    let mut federation = spoiling(5, 1, few_uploads).with_faults(move |moment| match moment {
+        Moment::CoordinatorDoes(Effect::Send { message, .. }) => match &**message {
+            ToClient::Finished { reason } => {
+                hears.borrow_mut().push(reason.clone());
+                // All come again and ask.
+                if hears.borrow().len() <= 5 { Fate::Lose } else { Fate::Pass }
+            }
+            _ => Fate::Pass,
+        },
+        _ => Fate::Pass,
+    });
+    federation.run();
+    let heard = heard.borrow();
+    assert!(heard.len() > 5, "{heard:?}");
+    for end in heard.iter() {
+        let RunEnd::Refused { willing: 1, needed: 5, first_reason } = end else { panic!("{end:?}") };
+        assert!(!first_reason.contains("silo ") && !first_reason.contains("to go on"), "{first_reason}");
+        assert!(first_reason.len() < 200, "{first_reason}");
+    }
+    assert!(heard[0].to_string().contains("PLAN_UPLOADS"), "{heard:?}");
+    let ended = federation.coordinator().status().ended.unwrap();
+    assert!(ended.contains("(said by silo 1, silo 3, silo 4, silo 5)"), "{ended}");
+}

@@ -394,7 +394,7 @@ pub enum RunEnd {
         willing: usize,
         /// The plan's smallest cohort.
         needed: usize,
-        /// What one that refused said.
+        /// What one that refused said. In the journal and the status: what each said, who, and what fixes it.
         first_reason: String,
     },
 }

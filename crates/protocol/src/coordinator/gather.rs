@@ -14,6 +14,8 @@ use crate::message::RunEnd;
 
 /// Silos of one refusal that are named.
 const NAMED: usize = 8;
+/// What silos hear where nobody who refused is here any more.
+const BY_POLICY: &str = "the others refuse it by their own policies";
 
 impl Coordinator {
     pub(super) fn end_reason(&self, now: Timestamp) -> Option<RunEnd> {
@@ -38,6 +40,13 @@ impl Coordinator {
             needed,
             first_reason: self.refusals(),
         })
+    }
+
+    /// The same in the words of one that refused: silos hear neither who they were nor what an operator can do.
+    pub(super) fn as_silos_hear(&self, end: &RunEnd) -> RunEnd {
+        let RunEnd::Refused { willing, needed, .. } = *end else { return end.clone() };
+        let first = self.state.roster.keys().keys().find_map(|client| self.refusal(client));
+        RunEnd::Refused { willing, needed, first_reason: first.unwrap_or(BY_POLICY).to_owned() }
     }
 
     /// Who refuses the run, by which rule, and what mends that, in words.

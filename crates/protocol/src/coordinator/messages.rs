@@ -158,7 +158,7 @@ impl Coordinator {
         let link = self.links.entry(from).or_insert(Link::new(SessionVersion::NEWEST));
         link.checked_in = true;
         if let Phase::Ended(reason) = &self.state.phase {
-            send(out, from, ToClient::Finished { reason: reason.clone() });
+            send(out, from, ToClient::Finished { reason: self.as_silos_hear(reason) });
         } else if let Some(message) = self.state.phase.message_for(from) {
             send(out, from, message);
         }

@@ -233,6 +233,7 @@ impl Coordinator {
                 Phase::Idle => {
                     if let Some(reason) = self.end_reason(now) {
                         self.commit(Record::Ended { reason: reason.clone() }, out);
+                        let reason = self.as_silos_hear(&reason);
                         for client in self.links.keys() {
                             send(out, *client, ToClient::Finished { reason: reason.clone() });
                         }
