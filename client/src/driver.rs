@@ -270,6 +270,8 @@ impl Driver {
     }
 
     fn said(&mut self, message: ToClient) -> Result<(), RunError> {
+        let before = self.participant.status().run_id;
+        let welcomes = matches!(message, ToClient::Welcome { .. });
         match &message {
             ToClient::Aborted { at, outcome } => {
                 tracing::info!(round = at.round, attempt = at.attempt, "the round was aborted: {outcome}");
@@ -293,6 +295,9 @@ impl Driver {
             _ => {}
         }
         self.feed(ClientInput::Message(message));
+        if welcomes && self.participant.status().run_id != before {
+            self.look_at_ledger(None)?;
+        }
         Ok(())
     }
 
@@ -330,12 +335,14 @@ impl Driver {
         let upload = Upload { run, plan: &plan, at, model, upload: vector.digest, data_version, failed };
         match block_in_place(|| self.spending.reserve(upload)) {
             Ok(()) => Ok(true),
-            Err(
-                why @ (LedgerError::Overspent(_)
-                | LedgerError::AlreadyDebited { .. }
-                | LedgerError::InTheRound { .. }),
-            ) => {
+            Err(why @ (LedgerError::Overspent(_) | LedgerError::AlreadyDebited { .. })) => {
                 tracing::error!(round = at.round, "not uploaded: {why}");
+                Ok(false)
+            }
+            Err(why @ LedgerError::InTheRound { .. }) => {
+                tracing::error!(round = at.round, "not uploaded: {why}");
+                // The core takes part in no other round of the run then.
+                self.look_at_ledger(None)?;
                 Ok(false)
             }
             Err(why) => Err(why.into()),

@@ -23,7 +23,7 @@ use crate::Config;
 #[serde(deny_unknown_fields)]
 pub struct LedgerConfig {
     /// Where the ledgers lie: `ledger` in `state_dir`, or a folder that all daemons share which use the data. Of these, the first
-    /// alone takes part in a round with noise.
+    /// alone takes part in a run with noise.
     #[serde(default)]
     pub dir: Option<PathBuf>,
     /// A file where no snapshot of this machine reaches, to which the ledger's heads are appended; the same for all
@@ -39,7 +39,7 @@ const UNANCHORED: &str = "the ledger has no anchor: what was spent since a snaps
 /// What is said of a ledger that lies in one daemon's folder.
 const UNSHARED: &str = "the ledger lies in state_dir: what another daemon, or this silo enrolled anew in another folder, spends of the \
      same data is not in it; name one folder for all of them as dir in the table [ledger]. Of those that share it, one alone is in \
-     a round with noise: in its sum the data would count twice, at the cost of once";
+     a run with noise: in one sum the data would count twice, at the cost of once";
 
 impl LedgerConfig {
     /// What an operator has to know of how the ledger is kept.
@@ -295,10 +295,14 @@ impl Spending {
             let cost = cost_of(plan)?;
             account.admits(plan.mode().unit(), &cost, &self.limits(plan), now_ms).err()
         });
+        let before = run.map(|run| account.before(&self.daemon, &run)).unwrap_or_default();
+        // What is no key in hexadecimal is no silo's.
+        let key = |daemon: &str| hex::decode(daemon).ok()?.try_into().ok();
         Ok(LedgerView {
             wall: Some(Timestamp(now_ms)),
             round: run.and_then(|run| account.highest_round(&self.daemon, &run)),
             rounds_of_others: run.map(|run| account.rounds_of_others(&self.daemon, &run)).unwrap_or_default(),
+            before: before.into_iter().filter_map(key).collect(),
             epsilon_spent: account.total(self.delta()).epsilon(),
             uploads_under_plan: plan.map_or(0, |plan| account.releases_under(&plan.digest())),
             refusal: refused.and_then(refusal),

@@ -18,10 +18,12 @@ impl Driver {
     pub(super) fn look_at_ledger(&mut self, opens: Option<u64>) -> Result<(), RunError> {
         let (run, plan) = (self.participant.status().run_id, self.participant.plan());
         let view = block_in_place(|| self.spending.view(run, plan.map(|plan| &**plan)))?;
-        if let Some(round) = opens.filter(|round| view.rounds_of_others.contains(round)) {
+        let occupied = opens.filter(|round| view.rounds_of_others.contains(round));
+        self.feed(ClientInput::Ledger(view));
+        // Of one that is not on the roster any more; for others the run is declined.
+        if let Some(round) = occupied.filter(|_| self.participant.plan().is_some()) {
             tracing::error!(round, "another silo with the same data is in this round: {TWICE}");
         }
-        self.feed(ClientInput::Ledger(view));
         Ok(())
     }
 

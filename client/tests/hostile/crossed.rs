@@ -5,12 +5,12 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use checkpoint::{Manifest, SignedManifest};
-use identity::{Contribution, Origin, Plan, Privacy, PrivacyMode};
+use identity::{Contribution, IdentityKey, Origin, Plan, Privacy, PrivacyMode};
 use ledger::{Limits, Release, What};
 use params::{Digest, Params};
 use protocol::{Attempt, Decline, ToClient, ToCoordinator};
 use secagg::adversary::mask_any;
-use secagg::{Advert, Advertised, ClientId, NoiseSeeds, RoundBinding, sum_into};
+use secagg::{Advert, Advertised, ClientId, NoiseSeeds, RoundBinding, SharedCohort, SharesSent, sum_into};
 use tonic::Status;
 use train::{BurnTrainer, Trainer};
 
@@ -83,33 +83,7 @@ pub(crate) async fn opened(
     plan: &Plan,
 ) -> Vec<u32> {
     let at = Attempt { round: binding.round, attempt: binding.attempt };
-    let mut adverts = vec![advert];
-    let mut peers = BTreeMap::new();
-    for byte in 2..=4u8 {
-        let (id, identity) = (ClientId(u32::from(byte)), key(byte));
-        let (peer, advert) =
-            Advertised::new(id, binding.ctx0(), plan.excess_noise(), identity.signing_key(), &mut all.rng);
-        adverts.push(advert);
-        peers.insert(id, (peer, identity));
-    }
-    let mut said = all.say(ToClient::Roster { at, adverts: adverts.clone() }).await;
-    while let ToCoordinator::Advertise { .. } = said {
-        // Said by itself, and again to a repeated opening.
-        said = all.session.heard().await;
-    }
-    let ToCoordinator::ShareKeys { bundle, .. } = said else { panic!("{said:?}") };
-    let mut bundles = BTreeMap::from([(ME, bundle)]);
-    let (members, floors) = (roster().member_keys().unwrap(), plan.floors());
-    let mut dealt = BTreeMap::new();
-    for (id, (peer, identity)) in peers {
-        let (sent, bundle) =
-            peer.accept_roster(&adverts, &members, &floors, identity.signing_key(), &mut all.rng).unwrap();
-        bundles.insert(id, bundle);
-        dealt.insert(id, (sent, identity));
-    }
-    let shared = dealt[&ClientId(2)].0.cohort().fix_u2(&bundles).unwrap();
-    let delivery = shared.delivery_for(ME).unwrap();
-    all.session.say(ToClient::Deliver { at, delivery }).await;
+    let (shared, dealt) = delivered(all, binding, advert, plan).await;
     let (header, mut sum) = all.process.vector().await;
     assert_eq!((header.client, header.at, header.r2.as_bytes()), (ME, at, &shared.r2().0));
     let included = shared.u2();
@@ -137,6 +111,44 @@ pub(crate) async fn opened(
     }
     secagg::recover(&shared, &included, &answers).unwrap().remove(&mut sum);
     sum
+}
+
+/// Takes an attempt to the daemon's masking, with three silos that wait there.
+pub(crate) async fn delivered(
+    all: &mut Federation,
+    binding: &RoundBinding,
+    advert: Advert,
+    plan: &Plan,
+) -> (SharedCohort, BTreeMap<ClientId, (SharesSent, IdentityKey)>) {
+    let at = Attempt { round: binding.round, attempt: binding.attempt };
+    let mut adverts = vec![advert];
+    let mut peers = BTreeMap::new();
+    for byte in 2..=4u8 {
+        let (id, identity) = (ClientId(u32::from(byte)), key(byte));
+        let (peer, advert) =
+            Advertised::new(id, binding.ctx0(), plan.excess_noise(), identity.signing_key(), &mut all.rng);
+        adverts.push(advert);
+        peers.insert(id, (peer, identity));
+    }
+    let mut said = all.say(ToClient::Roster { at, adverts: adverts.clone() }).await;
+    while let ToCoordinator::Advertise { .. } = said {
+        // Said by itself, and again to a repeated opening.
+        said = all.session.heard().await;
+    }
+    let ToCoordinator::ShareKeys { bundle, .. } = said else { panic!("{said:?}") };
+    let mut bundles = BTreeMap::from([(ME, bundle)]);
+    let (members, floors) = (roster().member_keys().unwrap(), plan.floors());
+    let mut dealt = BTreeMap::new();
+    for (id, (peer, identity)) in peers {
+        let (sent, bundle) =
+            peer.accept_roster(&adverts, &members, &floors, identity.signing_key(), &mut all.rng).unwrap();
+        bundles.insert(id, bundle);
+        dealt.insert(id, (sent, identity));
+    }
+    let shared = dealt[&ClientId(2)].0.cohort().fix_u2(&bundles).unwrap();
+    let delivery = shared.delivery_for(ME).unwrap();
+    all.session.say(ToClient::Deliver { at, delivery }).await;
+    (shared, dealt)
 }
 
 /// The update that is this silo's on this model.

@@ -9,8 +9,9 @@ use ledger::{Cost, Limits, Release, What};
 use params::Digest;
 use protocol::{Attempt, Decline, ToCoordinator};
 
+use crate::crossed::{binding, delivered};
 use crate::federation::{DEBITED, Federation, JOINED, plan};
-use crate::mock::genesis;
+use crate::mock::{FIRST, genesis, public, roster, welcome};
 use crate::step::Published;
 
 const SECOND: Attempt = Attempt { round: 2, attempt: 1 };
@@ -105,6 +106,57 @@ async fn a_lost_journal_is_refused_and_once_it_is_accepted_the_ledgers_rounds_ar
     round.say_in(&all).await;
     let said = all.say(round.open()).await;
     assert!(matches!(said, ToCoordinator::Advertise { at: SECOND, .. }), "{said:?}");
+}
+
+/// A debit of the run's first round by whoever has this key.
+fn debit_by(byte: u8, all: &Federation, run: Digest) {
+    let limits = Limits { epsilon_max: 100.0, delta: 1e-5, period: None, releases_max: None };
+    let cost = all.plan.event().map(|event| Cost { event, count: 1 });
+    let release = Release { daemon: public(byte), run, ..of_another_daemon(all.plan.digest()) };
+    all.ledger().reserve(release, cost, &limits, 1).unwrap();
+}
+
+fn declined_as_shared(said: ToCoordinator) {
+    let ToCoordinator::Declined { round: None, reason: Decline::Policy { code, text } } = said else {
+        panic!("{said:?}")
+    };
+    assert_eq!(code, "LEDGER_SHARED");
+    assert!(text.contains("another silo with the same data"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_second_of_two_silos_with_the_same_data_collides_in_one_round_and_declines_the_run() {
+    let mut all = private(4.0).await;
+    let (plan, open) = (all.plan.clone(), all.open(FIRST));
+    let ToCoordinator::Advertise { advert, .. } = all.say(open).await else { panic!("no advert") };
+    // Both have begun the round; the other one masks first.
+    debit_by(2, &all, Digest::sha256(b"run"));
+    let binding = binding(Digest::sha256(b"run"), &plan, FIRST, plan.initial_model().digest());
+    delivered(&mut all, &binding, advert, &plan).await;
+    declined_as_shared(all.session.heard().await);
+    assert_eq!(all.ledger().inspect().unwrap().account.entries().len(), 1, "nothing of its own is spent");
+    assert_eq!(all.ends_failing().await.exit_code(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silo_whose_data_another_member_debited_in_the_run_declines_it_before_its_first_round() {
+    let mut all = private(4.0).await;
+    let run = Digest::sha256(b"the other run");
+    debit_by(2, &all, run);
+    let said = all.say(welcome(run, &all.plan, &roster())).await;
+    assert!(matches!(said, ToCoordinator::CheckIn { .. }), "{said:?}");
+    declined_as_shared(all.session.heard().await);
+    assert_eq!(all.ends_failing().await.exit_code(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silo_whose_data_was_debited_by_a_key_that_is_not_on_the_roster_goes_on() {
+    let mut all = private(4.0).await;
+    // Nobody on the roster has this key.
+    debit_by(77, &all, Digest::sha256(b"run"));
+    let open = all.open(Attempt { round: 2, attempt: 1 });
+    let said = all.say(open).await;
+    assert!(matches!(said, ToCoordinator::Advertise { .. }), "{said:?}");
 }
 
 /// All that lies in the state folder itself; the ledger has a folder in it.

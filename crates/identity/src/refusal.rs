@@ -255,6 +255,12 @@ pub enum Refusal {
         /// The silo's.
         here: usize,
     },
+    /// The data is in the run by another silo already.
+    #[error(
+        "another silo on this roster debited a round of this run before this one did, from the same ledger: in one sum the data would \
+         count twice, at the cost of once; have one of the two take part in this federation"
+    )]
+    SharedData,
 }
 
 impl Refusal {
@@ -295,6 +301,7 @@ impl Refusal {
             Self::SchemaColumn { .. } | Self::SchemaLabel { .. } | Self::SchemaClasses { .. } => {
                 RefusalCode::Schema
             }
+            Self::SharedData => RefusalCode::SharedData,
         }
     }
 }

@@ -56,6 +56,7 @@ codes! {
     RostersMissing = "ROSTERS_MISSING": "it was not shown the rosters that lead to the one in force; its operator can pin the newest",
     CatchingUp = "CATCHING_UP": "it has still to redo the server's steps before this model",
     Schema = "POLICY_SCHEMA": "the plan asks for columns or classes that its registered table does not have",
+    SharedData = "LEDGER_SHARED": "another silo with the same data was in this run before it, and in one sum the data would count twice",
 }
 
 impl RefusalCode {
@@ -84,6 +85,9 @@ impl RefusalCode {
             Self::Repeats => {
                 "see why rounds on this model gave no result; have repeats_without_dp raised at these silos, or begin another \
                  run with a plan whose rounds are not spoiled like that"
+            }
+            Self::SharedData => {
+                "of silos that share a ledger have one in the federation: leave the others out of the next roster"
             }
             _ => {
                 "their operators' own logs hold the numbers; change the plan, or have their policies changed"

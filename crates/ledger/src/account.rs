@@ -164,13 +164,6 @@ impl Account {
             .max()
     }
 
-    /// The rounds of a run that other daemons than this one have debited.
-    pub fn rounds_of_others(&self, daemon: &str, run: &Digest) -> BTreeSet<u64> {
-        let debits = self.entries.iter().filter(|entry| matches!(entry.what, What::Debit { .. }));
-        let made = debits.filter_map(Entry::release).filter(|made| made.daemon != daemon && made.run == *run);
-        made.map(|made| made.round).collect()
-    }
-
     /// In how many rounds the data was used under this plan, by whatever daemon and in whatever run. A round may have two
     /// entries.
     pub fn releases_under(&self, plan: &Digest) -> u64 {

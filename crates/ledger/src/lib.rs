@@ -67,6 +67,7 @@ mod entry;
 mod error;
 mod file;
 mod salt;
+mod sharing;
 
 pub use account::{Account, Bound, Limits, Overspent, PeriodLimit, RunAccount, Total};
 pub use anchor::{AnchorError, check_anchor};

@@ -435,6 +435,9 @@ fn two_silos_that_share_a_data_set_are_not_in_one_round_where_each_counts_the_co
     let run = Digest::sha256(b"run");
     let others = |daemon| account.rounds_of_others(daemon, &run).into_iter().collect::<Vec<_>>();
     assert_eq!((others("a"), others("twin"), others("c")), (vec![2], vec![1], vec![1, 2]));
+    let before = |daemon| account.before(daemon, &run).into_iter().collect::<Vec<_>>();
+    assert_eq!((before("a"), before("twin"), before("c")), (vec![], vec!["a"], vec!["a", "twin"]));
+    assert!(account.before("twin", &Digest::sha256(b"another run")).is_empty());
     // Without noise nothing is counted that could be counted short.
     case.ledger.reserve(Release { unit: "none".into(), ..release("a", 3) }, None, &LIMITS, 3).unwrap();
     twin(3, None).unwrap();

@@ -63,6 +63,37 @@ fn a_round_that_another_silo_with_the_same_data_is_in_is_sat_out_before_anything
 }
 
 #[test]
+fn a_run_that_another_silo_of_the_roster_is_in_with_the_same_data_is_declined_whole_whenever_that_is_found() {
+    let others = |keys: &[[u8; 32]]| {
+        ClientInput::Ledger(LedgerView { before: keys.iter().copied().collect(), ..LedgerView::default() })
+    };
+    let mut world = World::in_a_run();
+    let member = world.member_key(2);
+    // One that was enrolled anew, or has left, is invited to nothing.
+    assert!(world.input(others(&[[7; 32]])).is_empty());
+    let effects = world.input(others(&[[7; 32], member]));
+    assert_refuses(&effects, None, policy_decline(&Refusal::SharedData), "before any round");
+    assert!(world.say(world.open(AT)).is_empty(), "it is in no run");
+    let effects = world.input(others(&[member]));
+    assert!(effects.is_empty(), "said once: {effects:?}");
+
+    let (mut world, _) = World::keyed();
+    let effects = world.input(others(&[member]));
+    assert!(matches!(effects[..], [ClientEffect::Forget(_), ClientEffect::Send(_)]), "{effects:?}");
+    assert_refuses(
+        &effects,
+        None,
+        policy_decline(&Refusal::SharedData),
+        "in the first round that both begin",
+    );
+    // The other one was there first in each session to come.
+    let welcome = world.welcome();
+    world.say(welcome);
+    let effects = world.input(others(&[member]));
+    assert_refuses(&effects, None, policy_decline(&Refusal::SharedData), "as soon as it is welcomed");
+}
+
+#[test]
 fn a_budget_that_other_runs_have_spent_refuses_this_one_before_anything_is_trained() {
     let spent = Refusal::BudgetSpent { after: 5.5, limit: 5.0 };
     let mut world = World::new(sim::private_plan(4, 4, 3.0), policy());

@@ -222,6 +222,10 @@ impl World {
     }
 
     /// The model of the genesis record.
+    pub(crate) fn member_key(&self, id: u32) -> [u8; 32] {
+        self.keys[&ClientId(id)].verifying_key().to_bytes()
+    }
+
     pub(crate) fn model(&self) -> Digest {
         self.plan.initial_model().digest()
     }

@@ -98,6 +98,10 @@ pub struct LedgerView {
     /// The rounds of the run that the ledger has debits of for other silos with the same data: no attempt at them is taken, as
     /// what a round costs is the cost of one contribution to its sum.
     pub rounds_of_others: BTreeSet<u64>,
+    /// The identity keys of other silos with the same data that debited a round of the run before this silo debited any: where one
+    /// of them is on the roster, the run is theirs. Otherwise both would be invited to each round, to find only once one of them
+    /// is debited that the other cannot upload.
+    pub before: BTreeSet<[u8; 32]>,
     /// How often the data was used under the run's plan, by whatever daemon and in whatever run.
     pub uploads_under_plan: u64,
     /// Epsilon of everything in it, at the policy's `delta_max`.

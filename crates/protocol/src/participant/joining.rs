@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use checkpoint::SignedManifest;
+use ed25519_dalek::VerifyingKey;
 use identity::{AuthoredPlan, Plan, Refusal, SignedPlan};
 use params::Digest;
 use rand_core::CryptoRng;
@@ -228,6 +229,17 @@ impl Participant {
             return self.decline(None, reason, out);
         }
         self.prepare(now, at, out);
+    }
+
+    /// Declines the run as a whole where another silo of the roster is in it with the same data.
+    pub(super) fn leave_to_others(&mut self, out: &mut ClientEffects) {
+        let is_theirs = |key: &VerifyingKey| self.ledger.before.contains(key.as_bytes());
+        if self.run.is_some() && self.roster.keys().values().any(is_theirs) {
+            self.erase(out);
+            self.run = None;
+            let reason = self.policy(&Refusal::SharedData);
+            self.decline(None, reason, out);
+        }
     }
 
     /// The wall clock's time, as the shell said it last.

@@ -212,7 +212,10 @@ impl Participant {
             ClientInput::AcceptRoster { roster } => self.accept_roster(now, roster, out),
             ClientInput::Witnessed(seen) => self.witnessed(seen, out),
             ClientInput::DataRead { job, commitment } => self.data_read(job, commitment),
-            ClientInput::Ledger(view) => self.ledger = view,
+            ClientInput::Ledger(view) => {
+                self.ledger = view;
+                self.leave_to_others(out);
+            }
             ClientInput::Tick => {}
         }
         self.check_in_when_due(now, rng, out);
