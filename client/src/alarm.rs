@@ -6,8 +6,9 @@
 //! again.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 use telemetry::AlarmMetric;
@@ -29,6 +30,8 @@ pub(crate) enum Kind {
     Training,
     /// A word that opens to nothing stands for the data's version in a run.
     Untold,
+    /// The alarms themselves could not be read.
+    Damaged,
 }
 
 /// The newest alarm of a kind.
@@ -44,6 +47,8 @@ struct Raised {
 }
 
 impl Kind {
+    const ALL: [Self; 5] = [Self::Data, Self::Changed, Self::Training, Self::Untold, Self::Damaged];
+
     /// As the metrics call it.
     fn name(self) -> &'static str {
         match self {
@@ -51,6 +56,7 @@ impl Kind {
             Self::Changed => "changed",
             Self::Training => "training",
             Self::Untold => "undeclared",
+            Self::Damaged => "damaged",
         }
     }
 }
@@ -70,54 +76,75 @@ impl Raised {
     }
 }
 
-/// Raises alarms; its clones write one file.
+/// Newest of each kind.
+type Alarms = BTreeMap<Kind, Raised>;
+
+/// Raises alarms. Its clones write one file, each by itself: what one raises, no other forgets.
 #[derive(Debug, Clone)]
 pub(crate) struct Alarm {
     path: PathBuf,
     wall_ms: fn() -> u64,
+    /// Held from the reading to the end of the writing.
+    writing: Arc<Mutex<()>>,
 }
 
 impl Alarm {
     pub(crate) fn new(state_dir: &Path, wall_ms: fn() -> u64) -> Self {
-        Self { path: state_dir.join(FILE), wall_ms }
+        Self { path: state_dir.join(FILE), wall_ms, writing: Arc::default() }
     }
 
     /// [`Alarm::new`], for the daemon: what nobody has taken back is said again.
     pub(crate) fn begin(state_dir: &Path, wall_ms: fn() -> u64) -> Self {
         let alarm = Self::new(state_dir, wall_ms);
+        alarm.change(|_| false);
         alarm.repeat();
         alarm
     }
 
     /// `detail` is for the log alone: it may quote a cell, which is not to lie beside a sealed journal in the clear.
     pub(crate) fn raise(&self, kind: Kind, text: &str, detail: &str) {
-        let mut alarms = read(&self.path);
-        let (times, before) = alarms.get(&kind).map_or((0, 0), |raised| (raised.times, raised.in_a_row));
-        let in_a_row = if kind == Kind::Training { before.saturating_add(1) } else { 0 };
-        let raised = Raised {
-            times: times.saturating_add(1),
-            last_unix_ms: (self.wall_ms)(),
-            text: text.to_owned(),
-            in_a_row,
-        };
-        let words = raised.in_a_row();
-        tracing::error!("ALARM: {text}{words}{}{detail}", if detail.is_empty() { "" } else { ": " });
-        alarms.insert(kind, raised);
-        self.keep(&alarms);
+        self.change(|alarms| {
+            let words = add(alarms, kind, text, (self.wall_ms)());
+            tracing::error!("ALARM: {text}{words}{}{detail}", if detail.is_empty() { "" } else { ": " });
+            true
+        });
     }
 
     /// A training did not fail: those that did before are no longer in a row. They are not forgotten.
     pub(crate) fn trained(&self) {
-        let mut alarms = read(&self.path);
-        if let Some(raised) = alarms.get_mut(&Kind::Training).filter(|raised| raised.in_a_row > 0) {
-            raised.in_a_row = 0;
-            self.keep(&alarms);
-        }
+        self.change(|alarms| {
+            let in_a_row = alarms.get_mut(&Kind::Training).filter(|raised| raised.in_a_row > 0);
+            in_a_row.map(|raised| raised.in_a_row = 0).is_some()
+        });
     }
 
-    /// What cannot be written is in the log: an alarm ends nothing.
-    fn keep(&self, alarms: &BTreeMap<Kind, Raised>) {
-        if let Err(why) = write(&self.path, alarms) {
+    /// Changes what is kept, where `change` says that it did. What cannot be read is kept aside and is an alarm; what cannot be
+    /// written is in the log: an alarm ends nothing.
+    fn change(&self, change: impl FnOnce(&mut Alarms) -> bool) {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut alarms, damage) = match read(&self.path) {
+            Ok(alarms) => (alarms, None),
+            Err(why) => (Alarms::new(), Some(why)),
+        };
+        let aside = self.path.with_extension(format!("damaged-{}", (self.wall_ms)()));
+        let is_damaged = damage.is_some();
+        if let Some(why) = damage {
+            let text = format!(
+                "the alarms that were kept could not be read ({why}), and what they were is not known: they lie in `{}`",
+                aside.display()
+            );
+            tracing::error!("ALARM: {text}");
+            add(&mut alarms, Kind::Damaged, &text, (self.wall_ms)());
+        }
+        if !change(&mut alarms) && !is_damaged {
+            return;
+        }
+        let moved = if is_damaged { fs::rename(&self.path, &aside) } else { Ok(()) };
+        let kept = moved.map_err(|why| why.to_string()).and_then(|()| {
+            let bytes = serde_json::to_vec_pretty(&alarms).map_err(|why| why.to_string())?;
+            store::write_replacing(&self.path, &bytes).map_err(|why| why.to_string())
+        });
+        if let Err(why) = kept {
             tracing::error!("the alarm is not kept for `doctor`: {}: {why}", self.path.display());
         }
     }
@@ -129,10 +156,23 @@ impl Alarm {
         }
     }
 
+    /// What is kept, for whoever only shows it.
+    fn look(&self) -> Alarms {
+        read(&self.path).unwrap_or_else(|why| {
+            let mut alarms = Alarms::new();
+            let text = format!(
+                "`{}` cannot be read, and what alarms are in it is not known: {why}",
+                self.path.display()
+            );
+            add(&mut alarms, Kind::Damaged, &text, (self.wall_ms)());
+            alarms
+        })
+    }
+
     /// For a collector that reads files.
     pub(crate) fn metrics(&self) -> String {
-        let alarms = read(&self.path);
-        let kinds = [Kind::Data, Kind::Changed, Kind::Training, Kind::Untold].map(|kind| {
+        let alarms = self.look();
+        let kinds = Kind::ALL.map(|kind| {
             let raised = alarms.get(&kind);
             AlarmMetric {
                 kind: kind.name(),
@@ -146,7 +186,7 @@ impl Alarm {
 
     /// A line for each alarm that is kept, and how they are taken back.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let alarms = read(&self.path);
+        let alarms = self.look();
         let mut lines: Vec<String> = alarms
             .values()
             .map(|raised| {
@@ -162,15 +202,27 @@ impl Alarm {
     }
 }
 
-/// Without a file, or with one that is damaged, nothing is known.
-fn read(path: &Path) -> BTreeMap<Kind, Raised> {
-    fs::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+/// Without a file there are none.
+fn read(path: &Path) -> Result<Alarms, String> {
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|why| why.to_string()),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(Alarms::new()),
+        Err(why) => Err(why.to_string()),
+    }
 }
 
-fn write(path: &Path, alarms: &BTreeMap<Kind, Raised>) -> std::io::Result<()> {
-    let temporary = path.with_extension("json.tmp");
-    fs::write(&temporary, serde_json::to_vec_pretty(alarms)?)?;
-    fs::rename(temporary, path)
+/// Adds one, and gives what is said of it beside its text.
+fn add(alarms: &mut Alarms, kind: Kind, text: &str, now_ms: u64) -> String {
+    let (times, before) = alarms.get(&kind).map_or((0, 0), |raised| (raised.times, raised.in_a_row));
+    let raised = Raised {
+        times: times.saturating_add(1),
+        last_unix_ms: now_ms,
+        text: text.to_owned(),
+        in_a_row: if kind == Kind::Training { before.saturating_add(1) } else { 0 },
+    };
+    let words = raised.in_a_row();
+    alarms.insert(kind, raised);
+    words
 }
 
 #[cfg(test)]
@@ -190,10 +242,50 @@ mod tests {
         assert_eq!(lines[0], "3 rows: no label (2 times, last at Unix time 1700000000)");
         assert!(lines[1].starts_with("training failed in round 3 (1 times"), "{lines:?}");
         assert!(!fs::read_to_string(folder.path().join(FILE)).unwrap().contains("secret"));
-        fs::write(folder.path().join(FILE), "damaged").unwrap();
-        assert!(alarm.lines().is_empty());
-        alarm.raise(Kind::Changed, "changed", "");
-        assert_eq!(alarm.lines().len(), 2);
+    }
+
+    #[test]
+    fn what_two_threads_raise_at_once_is_all_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let alarm = Alarm::new(folder.path(), || 0);
+        std::thread::scope(|scope| {
+            for kind in [Kind::Data, Kind::Changed, Kind::Training, Kind::Training] {
+                let alarm = alarm.clone();
+                scope.spawn(move || (0..25).for_each(|_| alarm.raise(kind, "wrong", "")));
+            }
+        });
+        let metrics = alarm.metrics();
+        for (kind, times) in [("data", 25), ("changed", 25), ("training", 50), ("damaged", 0)] {
+            let sample = format!("\nfolkmoot_silo_alarms_total{{kind=\"{kind}\"}} {times}\n");
+            assert!(metrics.contains(&sample), "{metrics}");
+        }
+    }
+
+    #[test]
+    fn alarms_that_cannot_be_read_are_an_alarm_and_are_kept_aside() {
+        // Cut short, empty as after a power cut, or no file at all.
+        for damage in ["{\"data\": {\"tim", "", "folder"] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join(FILE);
+            if damage == "folder" { fs::create_dir(&path) } else { fs::write(&path, damage) }.unwrap();
+            let shown = Alarm::new(folder.path(), || 7).lines();
+            assert!(
+                shown[0].contains("cannot be read") && path.exists(),
+                "a look changes nothing: {shown:?}"
+            );
+            let alarm = Alarm::begin(folder.path(), || 7_000);
+            let aside = folder.path().join("alarms.damaged-7000");
+            assert_eq!(fs::read_to_string(&aside).ok(), (damage != "folder").then(|| damage.to_owned()));
+            assert!(aside.exists());
+            alarm.raise(Kind::Changed, "changed", "");
+            let lines = alarm.lines();
+            assert!(lines[0].starts_with("changed (1 times") && lines.len() == 3, "{lines:?}");
+            assert!(
+                lines[1].contains("alarms.damaged-7000")
+                    && lines[1].contains("(1 times, last at Unix time 7)")
+            );
+            assert!(alarm.metrics().contains("alarms_total{kind=\"damaged\"} 1"));
+        }
     }
 
     #[test]
