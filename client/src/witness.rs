@@ -76,10 +76,10 @@ pub(crate) enum Seen {
     Contradiction(String),
 }
 
-/// What this silo has uploaded: the run and the attempt of each vector. Its clones are one.
+/// What this silo has uploaded and has no receipt of: the run and the attempt of each vector. Its clones are one.
 ///
-/// Only of these a receipt is kept, under a name that is this silo's own: how many the log tells of, and of which rounds, is
-/// the coordinator's word.
+/// Only of these a receipt is kept, once, under a name that is this silo's own: how many the log tells of, of which rounds, and how
+/// often, is the coordinator's word.
 #[derive(Clone, Default)]
 pub(crate) struct Uploads(Arc<Mutex<OwnUploads>>);
 
@@ -99,12 +99,20 @@ impl Uploads {
                 let of = own.run.map(|run| (*upload, (run, *at)));
                 own.made.extend(of);
             }
+            ClientRecord::UploadReceipted { upload, .. } => {
+                own.made.remove(upload);
+            }
             _ => {}
         }
     }
 
     fn get(&self, upload: &Digest) -> Option<(Digest, Attempt)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).made.get(upload).copied()
+    }
+
+    /// Its receipt is kept.
+    fn remove(&self, upload: &Digest) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).made.remove(upload);
     }
 }
 
@@ -274,6 +282,7 @@ impl Watchman {
                 .map_err(|why| why.to_string())
         });
         kept.map_err(wrong)?;
+        self.uploads.remove(&upload);
         Ok(Some(upload))
     }
 }

@@ -235,3 +235,28 @@ async fn receipts_of_what_the_silo_did_not_upload_are_not_kept_and_take_no_other
     assert_eq!(heard(&mut watchman, &mut seen).await, []);
     assert_eq!(kept(), before, "a coordinator decides how much lies here, and under which names");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_repeats_an_upload_without_end_has_its_receipt_kept_once() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (coordinator, mut watchman, mut seen) = watched(scratch.path()).await;
+    assert_eq!(heard(&mut watchman, &mut seen).await.len(), 3);
+    let repeat = || {
+        let mut log = coordinator.log.lock().unwrap();
+        log.append(&[(); RECEIPTS_AT_ONCE].map(|()| event(1, upload(1)))).unwrap();
+        log.publish().unwrap();
+    };
+    repeat();
+    let path = scratch.path().join("receipts").join(format!("000001-1-{}.tlog-proof", run()));
+    let before = std::fs::read(&path).unwrap();
+    assert_eq!(
+        heard(&mut watchman, &mut seen).await,
+        [],
+        "nothing new, so the next look waits for the heartbeat"
+    );
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    // What the journal says is receipted is not written anew after a restart either.
+    watchman.uploads.follow(&ClientRecord::UploadReceipted { upload: upload(2), index: 2 });
+    repeat();
+    assert_eq!(heard(&mut watchman, &mut seen).await, []);
+}
