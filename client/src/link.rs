@@ -1,6 +1,7 @@
 //! The session with the coordinator: opened, kept, and opened again whenever it is lost.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use pki::{ClientTls, Outgoing, PlainConnector, Proxy};
@@ -130,11 +131,9 @@ impl Link {
 
     /// Until the driver is gone or the coordinator refuses for good.
     pub(crate) async fn keep(self) {
-        let mut backoff = Backoff::new(self.patience.retry_longest());
-        // What was said of a bar, so that it is said once.
-        let mut barred = None;
+        let mut past = Past { backoff: Backoff::new(self.patience.retry_longest()), barred: None };
         loop {
-            let (Ok(end) | Err(end)) = self.session(&mut backoff).await.map(|()| {
+            let (Ok(end) | Err(end)) = self.session(&mut past).await.map(|()| {
                 End::Lost("the coordinator closed the session; it may be stopping or restarting".into())
             });
             match end {
@@ -149,22 +148,21 @@ impl Link {
                         return;
                     }
                     let wait = Backoff::at_its_longest(RETRY_LONGEST).wait();
-                    if barred.as_ref() != Some(&why) {
+                    if past.is_news(&why) {
                         tracing::warn!(
                             retry_at_most_every_s = RETRY_LONGEST.as_secs(),
                             "the coordinator does not talk to this silo: {why}; it is tried again, seldom and without a word, until \
                              that is lifted there"
                         );
-                        barred = Some(why);
                     }
                     tokio::time::sleep(wait).await;
                 }
                 End::Lost(why) => {
-                    barred = None;
+                    past.barred = None;
                     if self.news.send(News::Detached).await.is_err() {
                         return;
                     }
-                    let wait = backoff.wait();
+                    let wait = past.backoff.wait();
                     let coordinator = &self.coordinator;
                     tracing::warn!(
                         retry_in_ms = wait.as_millis() as u64,
@@ -178,7 +176,7 @@ impl Link {
     }
 
     /// One session, from the challenge to its end.
-    async fn session(&self, backoff: &mut Backoff) -> Result<(), End> {
+    async fn session(&self, past: &mut Past) -> Result<(), End> {
         let (outbox, outgoing) = mpsc::channel(OUTBOX_MESSAGES);
         let mut federation =
             FederationClient::new(self.channel.clone()).max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
@@ -215,7 +213,7 @@ impl Link {
             };
             let Some(envelope) = envelope else { return Ok(()) };
             // Whoever goes on talking after hello has accepted it.
-            *backoff = Backoff::new(self.patience.retry_longest());
+            past.stood(self.patience.retry_longest());
             let message = ToClient::try_from(envelope).map_err(|why| End::from(why.to_status()))?;
             self.tell(News::Said(Box::new(message))).await?;
         }
@@ -223,6 +221,26 @@ impl Link {
 
     async fn tell(&self, news: News) -> Result<(), End> {
         self.news.send(news).await.map_err(|_| End::Unheard)
+    }
+}
+
+/// What the sessions before this one ended with.
+struct Past {
+    backoff: Backoff,
+    /// What was said of a bar, so that it is said once, until a session stood or was lost.
+    barred: Option<String>,
+}
+
+impl Past {
+    /// A session stands.
+    fn stood(&mut self, longest: Duration) {
+        *self = Self { backoff: Backoff::new(longest), barred: None };
+    }
+
+    /// Whether this bar is not the one that was said last.
+    fn is_news(&mut self, why: &str) -> bool {
+        let before = self.barred.replace(why.to_owned());
+        before.as_deref() != Some(why)
     }
 }
 
@@ -250,6 +268,20 @@ mod tests {
         fn reason(&self) -> &'static str {
             self.0
         }
+    }
+
+    #[test]
+    fn a_bar_is_said_once_and_again_where_a_session_stood_since() {
+        let longest = Duration::from_secs(1);
+        let mut past = Past { backoff: Backoff::new(longest), barred: None };
+        let said = |past: &mut Past, why| past.is_news(why);
+        assert_eq!(
+            ["lost laptop", "lost laptop", "left"].map(|why| said(&mut past, why)),
+            [true, false, true]
+        );
+        // Lifted, and barred anew for the same reason.
+        past.stood(longest);
+        assert_eq!(["left", "left"].map(|why| said(&mut past, why)), [true, false]);
     }
 
     #[test]
