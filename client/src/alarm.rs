@@ -32,6 +32,8 @@ pub(crate) enum Kind {
     Untold,
     /// The alarms themselves could not be read.
     Damaged,
+    /// What opens what is told of the data could not be kept.
+    Opening,
 }
 
 /// The newest alarm of a kind.
@@ -47,7 +49,8 @@ struct Raised {
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [Self::Data, Self::Changed, Self::Training, Self::Untold, Self::Damaged];
+    const ALL: [Self; 6] =
+        [Self::Data, Self::Changed, Self::Training, Self::Untold, Self::Damaged, Self::Opening];
 
     /// As the metrics call it.
     fn name(self) -> &'static str {
@@ -57,6 +60,7 @@ impl Kind {
             Self::Training => "training",
             Self::Untold => "undeclared",
             Self::Damaged => "damaged",
+            Self::Opening => "opening",
         }
     }
 }
@@ -140,6 +144,9 @@ impl Alarm {
             return;
         }
         let moved = if is_damaged { fs::rename(&self.path, &aside) } else { Ok(()) };
+        // Its operator may have removed it meanwhile.
+        let moved =
+            moved.or_else(|why| if why.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(why) });
         let kept = moved.map_err(|why| why.to_string()).and_then(|()| {
             let bytes = serde_json::to_vec_pretty(&alarms).map_err(|why| why.to_string())?;
             store::write_replacing(&self.path, &bytes).map_err(|why| why.to_string())

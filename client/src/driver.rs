@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use daemon::Clock;
 use identity::AuthorisedRoster;
-use ledger::LedgerError;
 use params::Digest;
 use protocol::{
-    ClientEffect, ClientEffects, ClientInput, ClientRecord, Debit, Decline, JobId, Participant, Profile,
-    Timestamp, ToClient, ToCoordinator, UploadHeader, Vector,
+    ClientEffect, ClientEffects, ClientInput, ClientRecord, Decline, JobId, Participant, Profile, Timestamp,
+    ToClient, ToCoordinator, UploadHeader,
 };
 use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
@@ -21,21 +20,23 @@ use tokio::task::{AbortHandle, JoinError, JoinSet, block_in_place};
 use tokio::time::Duration;
 use wire::v1::ClientEnvelope;
 
-use crate::alarm::{Alarm, Kind};
+use crate::alarm::Alarm;
 use crate::departures::Departures;
 use crate::jobs::{Assignment, Done, Kept, Work};
 use crate::link::{Attached, News};
 use crate::offers::Offers;
 use crate::patience::Patience;
-use crate::spending::{Spending, Upload};
+use crate::spending::Spending;
 use crate::training::Made;
 use crate::witness::{Prompt, Seen, Uploads};
 use crate::{Ended, RunError};
 use alarms::Alarms;
-use words::{UNTOLD, decline_code, note, says_all};
+use declaring::Declaring;
+use words::{decline_code, note, says_all};
 
 mod alarms;
 mod data;
+mod declaring;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -76,6 +77,7 @@ pub(crate) struct Driver {
     clock: Clock,
     work: Box<dyn Work>,
     alarms: Alarms,
+    declaring: Declaring,
     news: mpsc::Receiver<News>,
     offers: Offers,
     departures: Departures,
@@ -160,7 +162,11 @@ impl Driver {
         let participant = Participant::recover(parts.profile, &journal)?;
         parts.spending.check(&journal)?;
         let uploads = Uploads::default();
-        journal.iter().for_each(|record| uploads.follow(record));
+        let mut declaring = Declaring::default();
+        for record in &journal {
+            uploads.follow(record);
+            declaring.follow(record);
+        }
         parts.roster.send_replace(Arc::new(participant.current_roster().clone()));
         Ok(Self {
             participant,
@@ -172,6 +178,7 @@ impl Driver {
             clock: Clock::not_before(Timestamp(0)),
             work: parts.work,
             alarms: Alarms::new(parts.alarm),
+            declaring,
             news: parts.news,
             offers: parts.offers,
             departures: parts.departures,
@@ -305,7 +312,7 @@ impl Driver {
         match done {
             Done::Trained { job, at, version, result } => self.trained(job, at, version, result),
             Done::Stepped { record, plan, round, result } => self.stepped(record, plan, round, result),
-            Done::Read { job, run, result } => self.data_read(job, run, result)?,
+            Done::Read { job, run, result } => self.data_read(job, run, result),
             Done::Masked { job, at, result } => self.masked(job, at, result)?,
             Done::Uploaded { at, result: Ok(()) } => tracing::info!(
                 round = at.round,
@@ -322,31 +329,6 @@ impl Driver {
             }
         }
         Ok(())
-    }
-
-    /// Debits the data's ledger with the vector that is held, before the core hears of it and it can leave. False where
-    /// it may not leave, which the log explains.
-    fn debit(&mut self, job: JobId, vector: Vector) -> Result<bool, RunError> {
-        let Some(Debit { run, plan, at, model }) = self.participant.debit_for(job, vector.origin) else {
-            return Ok(false);
-        };
-        let data_version = self.held.as_ref().and_then(|held| held.data_version);
-        let failed = vector.failed;
-        let upload = Upload { run, plan: &plan, at, model, upload: vector.digest, data_version, failed };
-        match block_in_place(|| self.spending.reserve(upload)) {
-            Ok(()) => Ok(true),
-            Err(why @ (LedgerError::Overspent(_) | LedgerError::AlreadyDebited { .. })) => {
-                tracing::error!(round = at.round, "not uploaded: {why}");
-                Ok(false)
-            }
-            Err(why @ LedgerError::InTheRound { .. }) => {
-                tracing::error!(round = at.round, "not uploaded: {why}");
-                // The core takes part in no other round of the run then.
-                self.look_at_ledger(None)?;
-                Ok(false)
-            }
-            Err(why) => Err(why.into()),
-        }
     }
 
     fn feed(&mut self, input: ClientInput) {
@@ -374,6 +356,7 @@ impl Driver {
                 _ => None,
             })
             .collect();
+        self.declare(&effects);
         if !records.is_empty() {
             block_in_place(|| self.store.append_all(&records)).map_err(RunError::Append)?;
         }
@@ -420,9 +403,6 @@ impl Driver {
         match record {
             ClientRecord::RosterAdopted { .. } => {
                 self.roster.send_replace(Arc::new(self.participant.current_roster().clone()));
-            }
-            ClientRecord::DataUntold { .. } => {
-                self.alarms.later(|alarm| alarm.raise(Kind::Untold, UNTOLD, ""));
             }
             _ => {}
         }

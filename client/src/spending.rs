@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use identity::{Plan, Policy, Problems, Refusal};
-use ledger::{Cost, Ledger, LedgerError, Limits, Overspent, PeriodLimit, Release, What};
+use ledger::{Cost, Ledger, LedgerError, Limits, Overspent, PeriodLimit, Release, Told, What};
 use params::Digest;
 use protocol::{Attempt, ClientRecord, LedgerView, Timestamp};
 use serde::Deserialize;
@@ -318,6 +318,11 @@ impl Spending {
     /// What may be told of a version of the data in a run.
     pub(crate) fn commitment(&self, run: &Digest, version: &Digest) -> Result<Digest, LedgerError> {
         self.ledger.commitment(&self.daemon, run, version)
+    }
+
+    /// Writes down what is about to be told.
+    pub(crate) fn declare(&self, run: &Digest, told: Told) -> Result<(), LedgerError> {
+        self.ledger.declare(&self.daemon, run, told)
     }
 
     /// Debits an upload; durable when this returns, and never taken back.

@@ -35,21 +35,13 @@ impl Driver {
         }
     }
 
-    pub(super) fn data_read(
-        &mut self,
-        job: JobId,
-        run: Digest,
-        result: Result<Arc<Dataset>, TrainFailure>,
-    ) -> Result<(), RunError> {
+    pub(super) fn data_read(&mut self, job: JobId, run: Digest, result: Result<Arc<Dataset>, TrainFailure>) {
         if self.reading.take_if(|(reading, _)| *reading == job).is_none() {
             // Another reading has taken its place.
-            return Ok(());
+            return;
         }
         let commitment = match result {
-            Ok(data) => {
-                let version = data.version();
-                Some(block_in_place(|| self.spending.commitment(&run, &version))?)
-            }
+            Ok(data) => self.commitment(run, data.version()),
             Err(why) => {
                 // Where nothing is promised, the next round is sat out over it too, unless it is mended.
                 tracing::error!("no version of the data can be declared: {why}");
@@ -57,6 +49,5 @@ impl Driver {
             }
         };
         self.feed(ClientInput::DataRead { job, commitment });
-        Ok(())
     }
 }

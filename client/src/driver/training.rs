@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
+use ledger::LedgerError;
 use params::Digest;
-use protocol::{Attempt, ClientInput, JobId, TrainOutcome, Vector};
+use protocol::{Attempt, ClientInput, Debit, JobId, TrainOutcome, Vector};
+use tokio::task::block_in_place;
 
 use super::Driver;
 use crate::RunError;
 use crate::alarm::Kind;
 use crate::jobs::{Masked, TrainFailure};
 use crate::models::Version;
+use crate::spending::Upload;
 use crate::training::Made;
 
 impl Driver {
@@ -81,6 +84,31 @@ impl Driver {
         };
         self.feed(ClientInput::Masked { job, vector });
         Ok(())
+    }
+
+    /// Debits the data's ledger with the vector that is held, before the core hears of it and it can leave. False where
+    /// it may not leave, which the log explains.
+    fn debit(&mut self, job: JobId, vector: Vector) -> Result<bool, RunError> {
+        let Some(Debit { run, plan, at, model }) = self.participant.debit_for(job, vector.origin) else {
+            return Ok(false);
+        };
+        let data_version = self.held.as_ref().and_then(|held| held.data_version);
+        let failed = vector.failed;
+        let upload = Upload { run, plan: &plan, at, model, upload: vector.digest, data_version, failed };
+        match block_in_place(|| self.spending.reserve(upload)) {
+            Ok(()) => Ok(true),
+            Err(why @ (LedgerError::Overspent(_) | LedgerError::AlreadyDebited { .. })) => {
+                tracing::error!(round = at.round, "not uploaded: {why}");
+                Ok(false)
+            }
+            Err(why @ LedgerError::InTheRound { .. }) => {
+                tracing::error!(round = at.round, "not uploaded: {why}");
+                // The core takes part in no other round of the run then.
+                self.look_at_ledger(None)?;
+                Ok(false)
+            }
+            Err(why) => Err(why.into()),
+        }
     }
 
     fn training_failed(&mut self, at: Attempt, why: String) {

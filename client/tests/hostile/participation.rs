@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use client::Trainers;
 use datasets::Dataset;
 use identity::{Column, Plan, Privacy, Schema};
-use ledger::What;
+use ledger::{Declared, DeclaredFile, Told, What};
 use params::{Digest, Params};
 use protocol::{Attempt, ClientRecord, Decline, ToClient, ToCoordinator};
+use tempfile::TempDir;
 use train::{Stop, StoppableTrainer, TrainError, Trained, Trainer};
 
 use crate::crossed::{binding, opened, read};
@@ -435,10 +436,47 @@ async fn a_silo_whose_data_is_not_read_in_time_tells_a_word_like_any_other_and_i
         let folder = all.left().await;
         let stands_in = |record: &ClientRecord| matches!(record, ClientRecord::DataUntold { .. });
         assert_eq!(records(&folder).iter().any(stands_in), hangs);
+        // What opens it lies beside the ledger, or that nothing does.
+        let [declared] = &declared(&folder)[..] else { panic!("one run") };
+        assert_eq!(declared.run, Digest::sha256(b"run"));
+        assert_eq!(matches!(declared.told, Told::Random(_)), hangs, "{declared:?}");
         let alarms = std::fs::read_to_string(folder.path().join("state/alarms.json")).unwrap_or_default();
         assert_eq!(alarms.contains("opens to nothing"), hangs, "{alarms}");
+        if let Told::Random(word) = declared.told {
+            assert!(alarms.contains(&format!("run {}, word {word}", declared.run)), "{alarms}");
+        }
     }
     assert_eq!(sizes[0], sizes[1]);
+}
+
+fn declared(folder: &TempDir) -> Vec<Declared> {
+    let file = DeclaredFile::read(ledger_in(folder).path(), "silo").unwrap();
+    file.unwrap().open(None).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_of_what_was_declared_that_is_damaged_ends_no_daemon_whether_its_table_can_be_read_or_not() {
+    for table_of in [Some(FITS), None] {
+        let (trainers, ..) = failing(Failure::Error);
+        let put = |data: &Path| {
+            if let Some(row) = table_of {
+                std::fs::write(data, table(row).unwrap()).unwrap();
+            } else {
+                std::fs::remove_file(data).unwrap();
+            }
+            let ledgers = data.with_file_name("state").join("ledger");
+            std::fs::create_dir_all(&ledgers).unwrap();
+            std::fs::write(ledgers.join("silo.declared"), "not a record\n").unwrap();
+        };
+        let mut all = federation_whose(put, &of_sums(), trainers).await;
+        let said = all.say(all.open(FIRST)).await;
+        assert!(matches!(said, ToCoordinator::Advertise { .. }), "{said:?}");
+        let folder = all.left().await;
+        let words = records(&folder);
+        assert_eq!(words.iter().filter(|record| kind(record) == "untold").count(), 1);
+        let alarms = std::fs::read_to_string(folder.path().join("state/alarms.json")).unwrap();
+        assert!(alarms.contains("silo.declared") && alarms.contains("could not be written down"), "{alarms}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

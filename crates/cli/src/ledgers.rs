@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use accounting::rounded_up;
 use clap::Subcommand;
 use ledger::{
-    Account, Chain, DECLARED_SUFFIX, Declared, DeclaredFile, Entry, Salt, Total, What, check_anchor,
-    open_entries, open_shared,
+    Account, Chain, DECLARED_SUFFIX, DeclaredFile, Total, What, check_anchor, open_entries, open_shared,
 };
 use params::Digest;
 use serde::Serialize;
@@ -22,8 +21,12 @@ use crate::failure::with_causes;
 use crate::files::Unusable;
 
 mod coordinators;
+mod opening;
 
 pub(crate) use coordinators::keyring_of;
+use opening::{
+    Commitment, RunCommitment, Untold, commitments, commitments_of_run, declared_of, salt_of, untold_in_run,
+};
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Ledgers {
@@ -35,6 +38,7 @@ pub(crate) enum Ledgers {
                       cards carry: a commitment is SHA-256 over three parts, each after its length as 8 bytes, little\n\
                       endian: \"folkmoot/v2/data-version\", the nonce's 32 bytes, the version's 32 bytes. `commitments`\n\
                       beside the runs open what the first release told: \"folkmoot/v1/data-version\", the salt, the version.\n\
+                      A run's `untold` are the words that stand for data that was not read: they open to nothing.\n\
                       Whoever has a nonce can test guesses of the run's data, and with the salt of all: show them to\n\
                       nobody who may not see the data.")]
     Show {
@@ -134,7 +138,11 @@ fn verify(
     println!(
         "{}: {}",
         anchor.display(),
-        if behind { "one entry behind, as a crash leaves it; the next debit completes it" } else { "agrees" }
+        if behind {
+            "behind by what was debited last, as a crash leaves it; the next debit completes it"
+        } else {
+            "agrees"
+        }
     );
     Ok(())
 }
@@ -203,59 +211,6 @@ fn vault_of(file: &Path, chain: &Chain, master: Option<&MasterSource>) -> Result
     Ok(vault.filter(|_| chain.sealed))
 }
 
-/// What opens commitments to versions of the data; none where the silo never told one.
-fn salt_of(file: &Path, chain: &Chain, master: Option<&MasterSource>) -> Result<Option<Salt>, Failure> {
-    let vault = vault_of(file, chain, master)?;
-    let salt = Salt::read(file, &chain.dataset, vault.as_ref());
-    salt.map_err(|why| Failure::verification(with_causes(&why)))
-}
-
-/// What opens the first release's commitments to the versions that were released from.
-fn commitments(salt: &Salt, account: &Account) -> Vec<Commitment> {
-    let versions: BTreeSet<Digest> =
-        account.entries().iter().filter_map(|entry| entry.release()?.data_version).collect();
-    let open = |version: &Digest| Commitment {
-        commitment: salt.commit_as_first_release(version).to_string(),
-        version: version.to_string(),
-        salt: salt.reveal().to_string(),
-    };
-    versions.iter().map(open).collect()
-}
-
-/// What was declared of the data, whether anything was uploaded or not.
-fn declared_of(
-    file: &Path,
-    chain: &Chain,
-    account: &Account,
-    master: Option<&MasterSource>,
-) -> Result<BTreeSet<Declared>, Failure> {
-    let vault = vault_of(file, chain, master)?;
-    let listed = DeclaredFile::read(file, &chain.dataset).and_then(|declared| {
-        declared.map_or_else(|| Ok(Vec::new()), |declared| declared.open(vault.as_ref()))
-    });
-    let mut declared: BTreeSet<Declared> =
-        listed.map_err(|why| Failure::verification(with_causes(&why)))?.into_iter().collect();
-    // Releases before this one kept no list.
-    declared.extend(account.entries().iter().filter_map(Entry::release).filter_map(|made| {
-        Some(Declared { run: made.run, daemon: made.daemon.clone(), version: made.data_version? })
-    }));
-    Ok(declared)
-}
-
-/// What opens the commitments of a run, of each daemon that shares the ledger.
-fn commitments_of_run(salt: &Salt, declared: &BTreeSet<Declared>, run: &Digest) -> Vec<RunCommitment> {
-    let declared = declared.iter().filter(|declared| declared.run == *run);
-    let open = |Declared { daemon, version, .. }: &Declared| {
-        let nonce = salt.nonce(daemon, run);
-        RunCommitment {
-            commitment: nonce.commit(version).to_string(),
-            version: version.to_string(),
-            nonce: nonce.reveal().to_string(),
-        }
-    };
-    declared.map(open).collect()
-}
-
 /// The keyring lies in the state folder or beside the configuration, above the ledger.
 fn open_vault(file: &Path, master: &MasterSource) -> Result<Vault, Failure> {
     let folder = file.ancestors().skip(1).find(|folder| folder.join(KEYRING_FILE).exists());
@@ -284,22 +239,7 @@ struct Shown {
 struct RunDeclared {
     run: String,
     commitments: Vec<RunCommitment>,
-}
-
-/// What opens a commitment of the first release to a version of the data.
-#[derive(Serialize)]
-struct Commitment {
-    commitment: String,
-    version: String,
-    salt: String,
-}
-
-/// What opens a commitment of one run.
-#[derive(Serialize)]
-struct RunCommitment {
-    commitment: String,
-    version: String,
-    nonce: String,
+    untold: Vec<Untold>,
 }
 
 #[derive(Serialize)]
@@ -312,6 +252,7 @@ struct RunSpent {
     noise_by: String,
     data_versions: Vec<String>,
     commitments: Vec<RunCommitment>,
+    untold: Vec<Untold>,
     spent: Spent,
 }
 
@@ -420,11 +361,14 @@ impl Shown {
         let spent: BTreeSet<Digest> = of_account.iter().map(|run| run.last.run).collect();
         let runs_without_upload: BTreeSet<Digest> =
             declared.iter().map(|declared| declared.run).filter(|run| !spent.contains(run)).collect();
-        let runs_without_upload = runs_without_upload
-            .iter()
-            .map(|run| RunDeclared { run: run.to_string(), commitments: open(run) });
+        let runs_without_upload = runs_without_upload.iter().map(|run| RunDeclared {
+            run: run.to_string(),
+            commitments: open(run),
+            untold: untold_in_run(&declared, run),
+        });
         let runs = of_account.into_iter().map(|run| RunSpent {
             commitments: open(&run.last.run),
+            untold: untold_in_run(&declared, &run.last.run),
             run: run.last.run.to_string(),
             name: run.last.run_name,
             rounds: run.rounds,
@@ -480,6 +424,15 @@ impl Shown {
             let _ = writeln!(
                 text,
                 "told          commitments to the data in each run, {told} in all; --json opens them"
+            );
+        }
+        let untold = self.runs.iter().map(|run| &run.untold);
+        let untold: usize =
+            untold.chain(self.runs_without_upload.iter().map(|run| &run.untold)).map(Vec::len).sum();
+        if untold > 0 {
+            let _ = writeln!(
+                text,
+                "untold        {untold} random words, which open to nothing; --json lists them"
             );
         }
         if self.unfinished_line {

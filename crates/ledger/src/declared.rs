@@ -1,13 +1,18 @@
-//! Which version of the data was declared in which run: what opens a commitment of a run in which nothing was uploaded.
+//! What was declared of the data in which run: what opens a commitment of a run in which nothing was uploaded.
 //!
 //! ```text
 //! folkmoot-declared 1 plain DATASET            or: sealed
 //! RUN VERSION DAEMON                       in a sealed file: sealed, in hexadecimal
+//! RUN ~WORD DAEMON                         a random word, which opens to nothing
 //! ```
+//!
+//! A line is a run that a daemon was invited to, and runs are a coordinator's to invent: beyond [`LINES_MAX`] the oldest lines of
+//! runs without an upload are forgotten. What was uploaded in a run opens its commitment too.
 
-use std::fs::{self, OpenOptions};
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use params::Digest;
@@ -21,7 +26,21 @@ pub const DECLARED_SUFFIX: &str = ".declared";
 
 const MAGIC: &str = "folkmoot-declared 1";
 
-/// A version that one daemon declared in one run, or was about to.
+/// Most lines that a file has, of runs without an upload.
+const LINES_MAX: usize = 4096;
+/// So many are left where some are forgotten, so that this is done seldom.
+const LINES_LEFT: usize = LINES_MAX / 4 * 3;
+
+/// What stands for the data in a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Told {
+    /// A commitment to this version, which is the data's content.
+    Version(Digest),
+    /// This random word: the data was not read, or what opens a commitment could not be kept.
+    Random(Digest),
+}
+
+/// What one daemon declared in one run, or was about to.
 ///
 /// # Privacy
 /// Stays in the silo, like the ledger: a small table can be guessed from its digest.
@@ -31,8 +50,8 @@ pub struct Declared {
     pub run: Digest,
     /// As [`crate::Release::daemon`] names it.
     pub daemon: String,
-    /// The data's content.
-    pub version: Digest,
+    /// What stands for the data in it.
+    pub told: Told,
 }
 
 /// All that one data set's daemons have declared.
@@ -85,50 +104,93 @@ impl DeclaredFile {
     /// # Errors
     /// [`LedgerError`] of a line that is none, or that the vault does not open.
     pub fn open(&self, vault: Option<&Vault>) -> Result<Vec<Declared>, LedgerError> {
-        let open = |line: &String| {
+        self.lines.iter().map(|line| self.open_line(vault, line)).collect()
+    }
+
+    fn open_line(&self, vault: Option<&Vault>, line: &str) -> Result<Declared, LedgerError> {
+        let open = || {
             let sealed = |vault: &Vault| {
                 let opened = vault.open(&context(&self.dataset), &hex::decode(line).ok()?).ok()?;
                 String::from_utf8(opened.to_vec()).ok()
             };
-            let text = if self.sealed { vault.and_then(sealed) } else { Some(line.clone()) }?;
+            let text = if self.sealed { vault.and_then(sealed) } else { Some(line.to_owned()) }?;
             let mut parts = text.splitn(3, ' ');
-            let (run, version, daemon) = (parts.next()?, parts.next()?, parts.next()?);
-            Some(Declared { run: run.parse().ok()?, version: version.parse().ok()?, daemon: daemon.into() })
+            let (run, told, daemon) = (parts.next()?, parts.next()?, parts.next()?);
+            let told = match told.strip_prefix('~') {
+                Some(word) => Told::Random(word.parse().ok()?),
+                None => Told::Version(told.parse().ok()?),
+            };
+            Some(Declared { run: run.parse().ok()?, told, daemon: daemon.into() })
         };
-        let open = |line| open(line).ok_or_else(|| LedgerError::Declared { path: self.path.clone() });
-        self.lines.iter().map(open).collect()
+        open().ok_or_else(|| self.damaged())
+    }
+
+    /// Whether a line can be added: it is this data set's, sealed as the ledger is, and its last line can be read.
+    fn check(&self, dataset: &str, vault: Option<&Vault>) -> Result<(), LedgerError> {
+        if self.dataset != dataset || self.sealed != vault.is_some() {
+            return Err(self.damaged());
+        }
+        self.lines.last().map_or(Ok(()), |last| self.open_line(vault, last).map(drop))
+    }
+
+    /// The lines that are left where there are too many: of the newest all.
+    fn shortened(
+        &self,
+        vault: Option<&Vault>,
+        uploaded: &BTreeSet<(Digest, String)>,
+    ) -> Result<Vec<&str>, LedgerError> {
+        let mut too_many = self.lines.len().saturating_sub(LINES_LEFT);
+        let mut left = Vec::new();
+        for line in &self.lines {
+            let Declared { run, daemon, .. } = self.open_line(vault, line)?;
+            if too_many > 0 && !uploaded.contains(&(run, daemon)) {
+                too_many -= 1;
+            } else {
+                left.push(&**line);
+            }
+        }
+        Ok(left)
+    }
+
+    fn damaged(&self) -> LedgerError {
+        LedgerError::Declared { path: self.path.clone() }
     }
 }
 
-/// Writes down what is about to be declared, once; durable when this returns.
+/// Whether what is declared of the data set could be written down.
+pub(crate) fn check(ledger: &Path, dataset: &str, vault: Option<&Vault>) -> Result<(), LedgerError> {
+    DeclaredFile::read(ledger, dataset)?.map_or(Ok(()), |held| held.check(dataset, vault))
+}
+
+/// Writes down what is about to be declared; durable when this returns. `uploaded` is asked for the runs and daemons of all
+/// uploads where there are too many lines.
 pub(crate) fn remember(
     ledger: &Path,
     dataset: &str,
     vault: Option<&Vault>,
     declared: &Declared,
+    uploaded: impl FnOnce() -> Result<BTreeSet<(Digest, String)>, LedgerError>,
 ) -> Result<(), LedgerError> {
     let path = ledger.with_file_name(format!("{dataset}{DECLARED_SUFFIX}"));
     let io = |action| {
         let path = path.clone();
         move |source| LedgerError::Io { action, path, source }
     };
-    let mut options = OpenOptions::new();
-    let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    let mut file = options.open(&path).map_err(io("open"))?;
-    // Several daemons share it; it is let go of with the file.
-    file.lock().map_err(io("lock"))?;
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(io("make the folder of"))?;
+    }
+    let mut file = locked(&path).map_err(io("open"))?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(io("read"))?;
     let held = DeclaredFile::parse(path.clone(), &bytes)?;
     if let Some(held) = &held {
-        if held.dataset != dataset || held.sealed != vault.is_some() {
-            return Err(LedgerError::Declared { path });
-        }
-        if held.open(vault)?.contains(declared) {
-            return Ok(());
-        }
+        held.check(dataset, vault)?;
     }
-    let text = format!("{} {} {}", declared.run, declared.version, declared.daemon);
+    let told = match declared.told {
+        Told::Version(version) => version.to_string(),
+        Told::Random(word) => format!("~{word}"),
+    };
+    let text = format!("{} {told} {}", declared.run, declared.daemon);
     let line = match vault {
         None => text,
         Some(vault) => {
@@ -136,18 +198,50 @@ pub(crate) fn remember(
             hex::encode(sealed.map_err(|_| LedgerError::Declared { path: path.clone() })?)
         }
     };
-    let (end, header) = match &held {
-        Some(held) => (held.end, String::new()),
-        None => (0, format!("{MAGIC} {} {dataset}\n", if vault.is_some() { "sealed" } else { "plain" })),
-    };
-    let mut write = || -> io::Result<()> {
-        file.set_len(end)?;
-        file.seek(SeekFrom::Start(end))?;
-        file.write_all(format!("{header}{line}\n").as_bytes())?;
-        file.sync_all()?;
-        if held.is_none() { sync_folder_of(&path) } else { Ok(()) }
-    };
-    write().map_err(io("write"))
+    let header = format!("{MAGIC} {} {dataset}", if vault.is_some() { "sealed" } else { "plain" });
+    let lines = held.as_ref().map_or(0, |held| held.lines.len());
+    match &held {
+        Some(held) if lines >= LINES_MAX => {
+            let left = held.shortened(vault, &uploaded()?)?;
+            let all = [&[&*header], &*left, &[&*line, ""]].concat().join("\n");
+            replace(&path, all.as_bytes())
+        }
+        Some(held) => append(&mut file, held.end, &format!("{line}\n")),
+        None => append(&mut file, 0, &format!("{header}\n{line}\n")).and_then(|()| sync_folder_of(&path)),
+    }
+    .map_err(io("write"))
+}
+
+/// The file, made where there is none; several daemons share it, and it is let go of with the file.
+fn locked(path: &Path) -> io::Result<File> {
+    loop {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        file.lock()?;
+        // Whoever held it may have put another in its place.
+        let [held, there] = [file.metadata()?, fs::metadata(path)?];
+        if (held.dev(), held.ino()) == (there.dev(), there.ino()) {
+            return Ok(file);
+        }
+    }
+}
+
+fn append(file: &mut File, end: u64, text: &str) -> io::Result<()> {
+    file.set_len(end)?;
+    file.seek(SeekFrom::Start(end))?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+/// All of the new content, or all of the old.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("declared-tmp");
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    sync_folder_of(path)
 }
 
 /// Binds a sealed line to its data set.
@@ -158,7 +252,7 @@ fn context(dataset: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Ledger;
+    use crate::{Ledger, Limits, Release};
 
     fn digest(of: &str) -> Digest {
         Digest::sha256(of.as_bytes())
@@ -168,28 +262,84 @@ mod tests {
         DeclaredFile::read(ledger.path(), "a").unwrap().map_or_else(Vec::new, |file| file.open(None).unwrap())
     }
 
+    fn declare(ledger: &Ledger, daemon: &str, run: &str) -> Result<(), LedgerError> {
+        ledger.declare(daemon, &digest(run), Told::Version(digest("v")))
+    }
+
+    fn one(daemon: &str, run: &str) -> Declared {
+        Declared { run: digest(run), daemon: daemon.into(), told: Told::Version(digest("v")) }
+    }
+
     #[test]
-    fn each_version_is_recorded_once_whoever_declares_it() {
+    fn each_declaration_is_recorded_whoever_declares_it_and_a_commitment_alone_is_none() {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::new(&folder.path().join("ledgers"), "a", None, None).unwrap();
+        ledger.commitment("d", &digest("run"), &digest("v")).unwrap();
         assert!(declared(&ledger).is_empty());
         std::thread::scope(|scope| {
-            for daemon in ["d", "e", "d", "e"] {
+            for daemon in ["d", "e", "f", "g"] {
                 let ledger = &ledger;
-                scope.spawn(move || ledger.commitment(daemon, &digest("run"), &digest("v")).unwrap());
+                scope.spawn(move || declare(ledger, daemon, "run").unwrap());
             }
         });
-        let one = |daemon: &str| Declared { run: digest("run"), daemon: daemon.into(), version: digest("v") };
         let mut found = declared(&ledger);
         found.sort();
-        assert_eq!(found, [one("d"), one("e")]);
+        assert_eq!(found, ["d", "e", "f", "g"].map(|daemon| one(daemon, "run")));
+        ledger.declare("d", &digest("2"), Told::Random(digest("word"))).unwrap();
+        assert_eq!(declared(&ledger)[4].told, Told::Random(digest("word")));
+    }
+
+    #[test]
+    fn runs_without_end_take_no_more_room_than_so_much_and_none_from_runs_with_an_upload() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::new(folder.path(), "a", None, None).unwrap();
+        let file = folder.path().join("a.declared");
+        let line = |run: usize| format!("{} {} d\n", digest(&run.to_string()), digest("v"));
+        let lines: String = (0..LINES_MAX).map(line).collect();
+        declare(&ledger, "d", "first").unwrap();
+        let header = fs::read_to_string(&file).unwrap().lines().next().unwrap().to_owned();
+        fs::write(&file, format!("{header}\n{lines}")).unwrap();
+        let release = Release { daemon: "d".into(), run: digest("1"), ..release() };
+        let limits = Limits { epsilon_max: 1.0, delta: 1e-6, period: None, releases_max: None };
+        ledger.reserve(release, None, &limits, 1).unwrap();
+        // One of them waits for the other's lock meanwhile, and finds the file that takes the first one's place.
+        std::thread::scope(|scope| {
+            for run in ["newest", "other"] {
+                let ledger = &ledger;
+                scope.spawn(move || declare(ledger, "d", run).unwrap());
+            }
+        });
+        let left = declared(&ledger);
+        assert_eq!(left.len(), LINES_LEFT + 2);
+        let has = |run: &str| left.contains(&one("d", run));
+        assert!(has("newest") && has("other") && has("1") && has(&(LINES_MAX - 1).to_string()));
+        assert!(!has("0") && !has("2") && !has("first"), "the oldest without an upload");
+    }
+
+    fn release() -> Release {
+        let text = String::new;
+        Release {
+            daemon: text(),
+            run: digest("run"),
+            run_name: text(),
+            plan: digest("plan"),
+            round: 1,
+            attempt: 1,
+            model: digest("model"),
+            upload: digest("upload"),
+            data_version: None,
+            mode: text(),
+            unit: "none".into(),
+            relation: text(),
+            noise_by: text(),
+        }
     }
 
     #[test]
     fn what_a_crash_left_of_a_line_is_overwritten_and_a_damaged_one_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::new(folder.path(), "a", None, None).unwrap();
-        let declare = |run: &str| ledger.commitment("d", &digest(run), &digest("v"));
+        let declare = |run: &str| declare(&ledger, "d", run);
         let file = folder.path().join("a.declared");
         fs::write(&file, "folkmoot-de").unwrap();
         declare("1").unwrap();
@@ -206,5 +356,10 @@ mod tests {
         assert!(matches!(declare("3"), Err(LedgerError::Declared { .. })));
         fs::write(&file, "folkmoot-declared 1 plain a\nnothing\n").unwrap();
         assert!(matches!(declare("3"), Err(LedgerError::Declared { .. })));
+        let asked = ledger.commitment("d", &digest("3"), &digest("v"));
+        assert!(
+            matches!(asked, Err(LedgerError::Declared { .. })),
+            "nothing is told that could not be opened"
+        );
     }
 }

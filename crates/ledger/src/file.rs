@@ -12,7 +12,7 @@ use vault::Vault;
 use crate::account::{Account, Limits};
 use crate::anchor::{self, Anchor, accepted, written_as_two};
 use crate::chain::{Chain, ChainError};
-use crate::declared::{Declared, remember};
+use crate::declared::{self, Declared, Told};
 use crate::entry::{Cost, Entry, EntryError, Head, Release, What};
 use crate::error::LedgerError;
 use crate::salt::Salt;
@@ -90,15 +90,28 @@ impl Ledger {
     }
 
     /// The commitment to a version of the data in one daemon's run, under the data set's salt, which is drawn at the first
-    /// call: what may be told of the version outside of the silo. It is recorded first.
+    /// call: what may be told of the version outside of the silo, once it is [declared](Self::declare).
+    ///
+    /// # Errors
+    /// [`LedgerError`]; also of what is declared, where nothing could be added to it.
+    pub fn commitment(&self, daemon: &str, run: &Digest, version: &Digest) -> Result<Digest, LedgerError> {
+        let salt = Salt::read_or_draw(&self.path, &self.dataset, self.vault.as_deref())?;
+        declared::check(&self.path, &self.dataset, self.vault.as_deref())?;
+        Ok(salt.nonce(daemon, run).commit(version))
+    }
+
+    /// Writes down what is about to be told of the data in one daemon's run; durable when this returns.
     ///
     /// # Errors
     /// [`LedgerError`]
-    pub fn commitment(&self, daemon: &str, run: &Digest, version: &Digest) -> Result<Digest, LedgerError> {
-        let salt = Salt::read_or_draw(&self.path, &self.dataset, self.vault.as_deref())?;
-        let declared = Declared { run: *run, daemon: daemon.into(), version: *version };
-        remember(&self.path, &self.dataset, self.vault.as_deref(), &declared)?;
-        Ok(salt.nonce(daemon, run).commit(version))
+    pub fn declare(&self, daemon: &str, run: &Digest, told: Told) -> Result<(), LedgerError> {
+        let declared = Declared { run: *run, daemon: daemon.into(), told };
+        let uploaded = || {
+            let (_, _, entries) = self.look()?;
+            let releases = entries.iter().filter_map(Entry::release);
+            Ok(releases.map(|made| (made.run, made.daemon.clone())).collect())
+        };
+        declared::remember(&self.path, &self.dataset, self.vault.as_deref(), &declared, uploaded)
     }
 
     /// What the file holds; nobody writes to it or its anchor while the file that is given with it is open. None where there

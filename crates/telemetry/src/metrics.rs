@@ -138,7 +138,7 @@ impl Default for Metrics {
 /// What a silo's operator has to look at, of one kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlarmMetric {
-    /// `data`, `changed`, `training`, `undeclared` or `damaged`.
+    /// `data`, `changed`, `training`, `undeclared`, `damaged` or `opening`.
     pub kind: &'static str,
     /// How often, since the alarm was taken back.
     pub times: u64,

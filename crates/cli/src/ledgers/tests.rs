@@ -1,5 +1,5 @@
 use accounting::Event;
-use ledger::{Cost, Ledger, Limits, Release};
+use ledger::{Cost, Ledger, Limits, Release, Told};
 
 use super::*;
 
@@ -55,6 +55,12 @@ fn opened_by_hand(label: &str, secret: &str, version: &Digest) -> Digest {
     Digest::sha256(&bytes)
 }
 
+/// Commits to a version, and writes that down.
+fn tell(ledger: &Ledger, run: &Digest, version: &Digest) -> Digest {
+    ledger.declare("silo", run, Told::Version(*version)).unwrap();
+    ledger.commitment("silo", run, version).unwrap()
+}
+
 #[test]
 fn what_was_told_in_each_run_is_opened_with_its_nonce_and_nothing_where_none_was_told() {
     let folder = tempfile::tempdir().unwrap();
@@ -63,7 +69,7 @@ fn what_was_told_in_each_run_is_opened_with_its_nonce_and_nothing_where_none_was
     assert!(untold.commitments.is_empty() && untold.runs.iter().all(|run| run.commitments.is_empty()));
     let version = Digest::sha256(b"data");
     let ledger = Ledger::new(folder.path(), "admissions", None, None).unwrap();
-    let shown = |run: &str| ledger.commitment("silo", &Digest::sha256(run.as_bytes()), &version).unwrap();
+    let shown = |run: &str| tell(&ledger, &Digest::sha256(run.as_bytes()), &version);
     let told = ["a", "b"].map(shown);
     let shown = Shown::of(&file, None, None).unwrap();
     for (run, told) in shown.runs.iter().zip(told) {
@@ -85,7 +91,7 @@ fn what_was_declared_in_a_run_without_an_upload_is_opened_too() {
     let folder = tempfile::tempdir().unwrap();
     let (joined, version) = (Digest::sha256(b"joined"), Digest::sha256(b"at joining"));
     let admissions = || Ledger::new(folder.path(), "admissions", None, None).unwrap();
-    let declared = admissions().commitment("silo", &joined, &version).unwrap();
+    let declared = tell(&admissions(), &joined, &version);
     let opened = || {
         let shown = Shown::of(&find(folder.path()).unwrap(), None, None).unwrap();
         let [run] = &shown.runs_without_upload[..] else { panic!("one run") };
@@ -114,9 +120,17 @@ fn a_sealed_silo_opens_its_commitments_with_its_master_key_only() {
     let sealed = Ledger::new(&folder.path().join("ledger"), "admissions", None, Some(vault)).unwrap();
     let limits = Limits { epsilon_max: 9.0, delta: 1e-6, period: None, releases_max: None };
     let (version, run) = (Digest::sha256(b"data"), Digest::sha256(b"a"));
-    let told = sealed.commitment("silo", &run, &version).unwrap();
+    let told = tell(&sealed, &run, &version);
+    let (untold, word) = (Digest::sha256(b"untold"), Digest::sha256(b"word"));
+    sealed.declare("silo", &untold, Told::Random(word)).unwrap();
     let shown = Shown::of(sealed.path(), Some(&master), None).unwrap();
-    assert_eq!(shown.runs_without_upload[0].commitments[0].commitment, told.to_string());
+    let [first, second] = &shown.runs_without_upload[..] else { panic!("two runs") };
+    let (told_in, untold_in) = if first.run == run.to_string() { (first, second) } else { (second, first) };
+    assert_eq!((&told_in.commitments[0].commitment, told_in.untold.len()), (&told.to_string(), 0));
+    // So that an auditor with the card tells the silo's own word from another's.
+    let [word_of] = &untold_in.untold[..] else { panic!("one word") };
+    assert_eq!((&*word_of.daemon, &word_of.word), ("silo", &word.to_string()));
+    assert!(untold_in.commitments.is_empty() && shown.text().contains("untold        1 random words"));
     assert!(
         !fs::read_to_string(folder.path().join("ledger/admissions.declared"))
             .unwrap()

@@ -1,0 +1,81 @@
+//! What opens what this silo tells of its data: written when the core has fixed that it is told, and before it leaves.
+//!
+//! # Privacy
+//! A random word is written as a version is, at the same moment: how long a check-in takes does not tell which of the two it holds.
+
+use std::collections::VecDeque;
+
+use ledger::Told;
+use params::Digest;
+use protocol::{ClientEffect, ClientRecord};
+use tokio::task::block_in_place;
+
+use super::Driver;
+use super::words::UNTOLD;
+use crate::alarm::Kind;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Declaring {
+    /// The run that the journal is in.
+    joined: Option<Digest>,
+    /// What the newest reading came to: a commitment, and the version that it is to.
+    read: Option<(Digest, Digest)>,
+}
+
+impl Declaring {
+    /// Takes in the journal's next record; gives what is told in a run from it on.
+    pub(super) fn follow(&mut self, record: &ClientRecord) -> Option<(Digest, Told)> {
+        let told = match record {
+            ClientRecord::Joined { run_id, .. } => {
+                self.joined = Some(*run_id);
+                return None;
+            }
+            ClientRecord::DataUntold { word } => Told::Random(*word),
+            ClientRecord::DataCommitted { commitment: Some(told) } => self
+                .read
+                .filter(|(commitment, _)| commitment == told)
+                .map(|(_, version)| Told::Version(version))?,
+            _ => return None,
+        };
+        self.joined.map(|run| (run, told))
+    }
+}
+
+impl Driver {
+    /// What may be told of this version in the run. A ledger's folder that cannot keep what opens it has a random word told instead,
+    /// as data that cannot be read has: it does not end the daemon, or when it ends would tell that the data could be read.
+    pub(super) fn commitment(&mut self, run: Digest, version: Digest) -> Option<Digest> {
+        match block_in_place(|| self.spending.commitment(&run, &version)) {
+            Ok(commitment) => {
+                self.declaring.read = Some((commitment, version));
+                Some(commitment)
+            }
+            Err(why) => {
+                let text = format!("no commitment to the data can be told in run {}: {why}", run.short());
+                self.alarms.later(move |alarm| alarm.raise(Kind::Opening, &text, ""));
+                None
+            }
+        }
+    }
+
+    /// Writes down what the records that are about to be durable tell of the data.
+    pub(super) fn declare(&mut self, effects: &VecDeque<ClientEffect>) {
+        for effect in effects {
+            let ClientEffect::Persist(record) = effect else { continue };
+            let Some((run, told)) = self.declaring.follow(record) else { continue };
+            if let Err(why) = block_in_place(|| self.spending.declare(&run, told)) {
+                let text = format!(
+                    "what this silo tells of its data in run {} could not be written down; a version opens as long as the table stays \
+                     what it is: {why}",
+                    run.short()
+                );
+                self.alarms.later(move |alarm| alarm.raise(Kind::Opening, &text, ""));
+            }
+            if let Told::Random(word) = told {
+                let text = format!("{UNTOLD} (run {run}, word {word})");
+                self.alarms.later(move |alarm| alarm.raise(Kind::Untold, &text, ""));
+            }
+        }
+    }
+}
