@@ -286,8 +286,8 @@ pub enum ParticipantError {
     /// The authority has signed two rosters of one epoch, and this silo holds both.
     #[error(
         "the pinned roster of epoch {epoch} has digest {pinned}, and the one of that epoch that this silo has adopted has {adopted}: \
-         the authority's key has signed two successors of one roster, which an honest authority never does; pin neither, keep both \
-         as evidence, and ask the federation's other silos which of the two they hold"
+         the authority's key has signed two successors of one roster, as two copies of its folder do, or one that deceives; pin \
+         neither, keep both as evidence, and ask the federation's other silos which of the two they hold"
     )]
     ForkedRoster {
         /// Of both.
