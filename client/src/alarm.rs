@@ -32,7 +32,7 @@ pub(crate) enum Kind {
     Untold,
     /// The alarms themselves could not be read.
     Damaged,
-    /// What opens what is told of the data could not be kept.
+    /// What opens what is declared of the data could not be kept.
     Opening,
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use identity::{Plan, Policy, Problems, Refusal};
-use ledger::{Cost, Ledger, LedgerError, Limits, Overspent, PeriodLimit, Release, Told, What};
+use ledger::{Cost, Ledger, LedgerError, Limits, Overspent, PeriodLimit, Release, Statement, What};
 use params::Digest;
 use protocol::{Attempt, ClientRecord, LedgerView, Timestamp};
 use serde::Deserialize;
@@ -320,9 +320,9 @@ impl Spending {
         self.ledger.commitment(&self.daemon, run, version)
     }
 
-    /// Writes down what is about to be told.
-    pub(crate) fn declare(&self, run: &Digest, told: Told) -> Result<(), LedgerError> {
-        self.ledger.declare(&self.daemon, run, told)
+    /// Writes down what is about to be declared.
+    pub(crate) fn declare(&self, run: &Digest, statement: Statement) -> Result<(), LedgerError> {
+        self.ledger.declare(&self.daemon, run, statement)
     }
 
     /// Debits an upload; durable when this returns, and never taken back.

@@ -1,11 +1,11 @@
-//! What opens what this silo tells of its data: written when the core has fixed that it is told, and before it leaves.
+//! What opens what this silo tells of its data: written when the core has fixed that it is declared, and before it leaves.
 //!
 //! # Privacy
 //! A random word is written as a version is, at the same moment: how long a check-in takes does not tell which of the two it holds.
 
 use std::collections::VecDeque;
 
-use ledger::Told;
+use ledger::Statement;
 use params::Digest;
 use protocol::{ClientEffect, ClientRecord};
 use tokio::task::block_in_place;
@@ -24,26 +24,26 @@ pub(super) struct Declaring {
 }
 
 impl Declaring {
-    /// Takes in the journal's next record; gives what is told in a run from it on.
-    pub(super) fn follow(&mut self, record: &ClientRecord) -> Option<(Digest, Told)> {
-        let told = match record {
+    /// Takes in the journal's next record; gives what is declared in a run from it on.
+    pub(super) fn follow(&mut self, record: &ClientRecord) -> Option<(Digest, Statement)> {
+        let statement = match record {
             ClientRecord::Joined { run_id, .. } => {
                 self.joined = Some(*run_id);
                 return None;
             }
-            ClientRecord::DataUntold { word } => Told::Random(*word),
-            ClientRecord::DataCommitted { commitment: Some(told) } => self
+            ClientRecord::DataUntold { word } => Statement::Random(*word),
+            ClientRecord::DataCommitted { commitment: Some(statement) } => self
                 .read
-                .filter(|(commitment, _)| commitment == told)
-                .map(|(_, version)| Told::Version(version))?,
+                .filter(|(commitment, _)| commitment == statement)
+                .map(|(_, version)| Statement::Version(version))?,
             _ => return None,
         };
-        self.joined.map(|run| (run, told))
+        self.joined.map(|run| (run, statement))
     }
 }
 
 impl Driver {
-    /// What may be told of this version in the run. A ledger's folder that cannot keep what opens it has a random word told instead,
+    /// What may be declared of this version in the run. A ledger's folder that cannot keep what opens it has a random word declared instead,
     /// as data that cannot be read has: it does not end the daemon, or when it ends would tell that the data could be read.
     pub(super) fn commitment(&mut self, run: Digest, version: Digest) -> Option<Digest> {
         match block_in_place(|| self.spending.commitment(&run, &version)) {
@@ -52,7 +52,7 @@ impl Driver {
                 Some(commitment)
             }
             Err(why) => {
-                let text = format!("no commitment to the data can be told in run {}: {why}", run.short());
+                let text = format!("no commitment to the data can be declared in run {}: {why}", run.short());
                 self.alarms.later(move |alarm| alarm.raise(Kind::Opening, &text, ""));
                 None
             }
@@ -63,8 +63,8 @@ impl Driver {
     pub(super) fn declare(&mut self, effects: &VecDeque<ClientEffect>) {
         for effect in effects {
             let ClientEffect::Persist(record) = effect else { continue };
-            let Some((run, told)) = self.declaring.follow(record) else { continue };
-            if let Err(why) = block_in_place(|| self.spending.declare(&run, told)) {
+            let Some((run, statement)) = self.declaring.follow(record) else { continue };
+            if let Err(why) = block_in_place(|| self.spending.declare(&run, statement)) {
                 let text = format!(
                     "what this silo tells of its data in run {} could not be written down; a version opens as long as the table stays \
                      what it is: {why}",
@@ -72,7 +72,7 @@ impl Driver {
                 );
                 self.alarms.later(move |alarm| alarm.raise(Kind::Opening, &text, ""));
             }
-            if let Told::Random(word) = told {
+            if let Statement::Random(word) = statement {
                 let text = format!("{UNTOLD} (run {run}, word {word})");
                 self.alarms.later(move |alarm| alarm.raise(Kind::Untold, &text, ""));
             }

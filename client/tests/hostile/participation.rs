@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use client::Trainers;
 use datasets::Dataset;
 use identity::{Column, Plan, Privacy, Schema};
-use ledger::{Declared, DeclaredFile, Told, What};
+use ledger::{Declared, DeclaredFile, Statement, What};
 use params::{Digest, Params};
 use protocol::{Attempt, ClientRecord, Decline, ToClient, ToCoordinator};
 use tempfile::TempDir;
@@ -439,10 +439,10 @@ async fn a_silo_whose_data_is_not_read_in_time_tells_a_word_like_any_other_and_i
         // What opens it lies beside the ledger, or that nothing does.
         let [declared] = &declared(&folder)[..] else { panic!("one run") };
         assert_eq!(declared.run, Digest::sha256(b"run"));
-        assert_eq!(matches!(declared.told, Told::Random(_)), hangs, "{declared:?}");
+        assert_eq!(matches!(declared.statement, Statement::Random(_)), hangs, "{declared:?}");
         let alarms = std::fs::read_to_string(folder.path().join("state/alarms.json")).unwrap_or_default();
         assert_eq!(alarms.contains("opens to nothing"), hangs, "{alarms}");
-        if let Told::Random(word) = declared.told {
+        if let Statement::Random(word) = declared.statement {
             assert!(alarms.contains(&format!("run {}, word {word}", declared.run)), "{alarms}");
         }
     }

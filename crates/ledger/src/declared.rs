@@ -33,7 +33,7 @@ const LINES_LEFT: usize = LINES_MAX / 4 * 3;
 
 /// What stands for the data in a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Told {
+pub enum Statement {
     /// A commitment to this version, which is the data's content.
     Version(Digest),
     /// This random word: the data was not read, or what opens a commitment could not be kept.
@@ -51,7 +51,7 @@ pub struct Declared {
     /// As [`crate::Release::daemon`] names it.
     pub daemon: String,
     /// What stands for the data in it.
-    pub told: Told,
+    pub statement: Statement,
 }
 
 /// All that one data set's daemons have declared.
@@ -115,12 +115,12 @@ impl DeclaredFile {
             };
             let text = if self.sealed { vault.and_then(sealed) } else { Some(line.to_owned()) }?;
             let mut parts = text.splitn(3, ' ');
-            let (run, told, daemon) = (parts.next()?, parts.next()?, parts.next()?);
-            let told = match told.strip_prefix('~') {
-                Some(word) => Told::Random(word.parse().ok()?),
-                None => Told::Version(told.parse().ok()?),
+            let (run, statement, daemon) = (parts.next()?, parts.next()?, parts.next()?);
+            let statement = match statement.strip_prefix('~') {
+                Some(word) => Statement::Random(word.parse().ok()?),
+                None => Statement::Version(statement.parse().ok()?),
             };
-            Some(Declared { run: run.parse().ok()?, told, daemon: daemon.into() })
+            Some(Declared { run: run.parse().ok()?, statement, daemon: daemon.into() })
         };
         open().ok_or_else(|| self.damaged())
     }
@@ -139,7 +139,7 @@ impl DeclaredFile {
         vault: Option<&Vault>,
         uploaded: &BTreeSet<(Digest, String)>,
     ) -> Result<Vec<&str>, LedgerError> {
-        let mut too_many = self.lines.len().saturating_sub(LINES_LEFT);
+        let mut too_many = self.lines.iter().skip(LINES_LEFT).count();
         let mut left = Vec::new();
         for line in &self.lines {
             let Declared { run, daemon, .. } = self.open_line(vault, line)?;
@@ -186,11 +186,11 @@ pub(crate) fn remember(
     if let Some(held) = &held {
         held.check(dataset, vault)?;
     }
-    let told = match declared.told {
-        Told::Version(version) => version.to_string(),
-        Told::Random(word) => format!("~{word}"),
+    let statement = match declared.statement {
+        Statement::Version(version) => version.to_string(),
+        Statement::Random(word) => format!("~{word}"),
     };
-    let text = format!("{} {told} {}", declared.run, declared.daemon);
+    let text = format!("{} {statement} {}", declared.run, declared.daemon);
     let line = match vault {
         None => text,
         Some(vault) => {
@@ -263,11 +263,11 @@ mod tests {
     }
 
     fn declare(ledger: &Ledger, daemon: &str, run: &str) -> Result<(), LedgerError> {
-        ledger.declare(daemon, &digest(run), Told::Version(digest("v")))
+        ledger.declare(daemon, &digest(run), Statement::Version(digest("v")))
     }
 
     fn one(daemon: &str, run: &str) -> Declared {
-        Declared { run: digest(run), daemon: daemon.into(), told: Told::Version(digest("v")) }
+        Declared { run: digest(run), daemon: daemon.into(), statement: Statement::Version(digest("v")) }
     }
 
     #[test]
@@ -285,8 +285,8 @@ mod tests {
         let mut found = declared(&ledger);
         found.sort();
         assert_eq!(found, ["d", "e", "f", "g"].map(|daemon| one(daemon, "run")));
-        ledger.declare("d", &digest("2"), Told::Random(digest("word"))).unwrap();
-        assert_eq!(declared(&ledger)[4].told, Told::Random(digest("word")));
+        ledger.declare("d", &digest("2"), Statement::Random(digest("word"))).unwrap();
+        assert_eq!(declared(&ledger)[4].statement, Statement::Random(digest("word")));
     }
 
     #[test]
@@ -359,7 +359,7 @@ mod tests {
         let asked = ledger.commitment("d", &digest("3"), &digest("v"));
         assert!(
             matches!(asked, Err(LedgerError::Declared { .. })),
-            "nothing is told that could not be opened"
+            "nothing is statement that could not be opened"
         );
     }
 }

@@ -12,7 +12,7 @@ use vault::Vault;
 use crate::account::{Account, Limits};
 use crate::anchor::{self, Anchor, accepted, written_as_two};
 use crate::chain::{Chain, ChainError};
-use crate::declared::{self, Declared, Told};
+use crate::declared::{self, Declared, Statement};
 use crate::entry::{Cost, Entry, EntryError, Head, Release, What};
 use crate::error::LedgerError;
 use crate::salt::Salt;
@@ -100,12 +100,12 @@ impl Ledger {
         Ok(salt.nonce(daemon, run).commit(version))
     }
 
-    /// Writes down what is about to be told of the data in one daemon's run; durable when this returns.
+    /// Writes down what is about to be declared of the data in one daemon's run; durable when this returns.
     ///
     /// # Errors
     /// [`LedgerError`]
-    pub fn declare(&self, daemon: &str, run: &Digest, told: Told) -> Result<(), LedgerError> {
-        let declared = Declared { run: *run, daemon: daemon.into(), told };
+    pub fn declare(&self, daemon: &str, run: &Digest, statement: Statement) -> Result<(), LedgerError> {
+        let declared = Declared { run: *run, daemon: daemon.into(), statement };
         let uploaded = || {
             let (_, _, entries) = self.look()?;
             let releases = entries.iter().filter_map(Entry::release);

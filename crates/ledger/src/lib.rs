@@ -72,7 +72,7 @@ mod sharing;
 pub use account::{Account, Bound, Limits, Overspent, PeriodLimit, RunAccount, Total};
 pub use anchor::{AnchorError, check_anchor};
 pub use chain::{Chain, ChainError, Line};
-pub use declared::{DECLARED_SUFFIX, Declared, DeclaredFile, Told};
+pub use declared::{DECLARED_SUFFIX, Declared, DeclaredFile, Statement};
 pub use entry::{Cost, Entry, EntryError, Head, Release, What};
 pub use error::LedgerError;
 pub use file::{Inspected, Ledger, SUFFIX, dataset_name, open_entries, open_shared};

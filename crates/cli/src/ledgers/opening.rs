@@ -1,9 +1,9 @@
-//! What opens what a silo told of its data.
+//! What opens what a silo declared of its data.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use ledger::{Account, Chain, Declared, DeclaredFile, Entry, Salt, Told};
+use ledger::{Account, Chain, Declared, DeclaredFile, Entry, Salt, Statement};
 use params::Digest;
 use serde::Serialize;
 use vault::MasterSource;
@@ -28,14 +28,14 @@ pub(super) struct RunCommitment {
     pub(super) nonce: String,
 }
 
-/// A word that a silo told in place of a commitment, and that opens to nothing.
+/// A word that a silo declared in place of a commitment, and that opens to nothing.
 #[derive(Serialize)]
 pub(super) struct Untold {
     pub(super) daemon: String,
     pub(super) word: String,
 }
 
-/// What opens commitments to versions of the data; none where the silo never told one.
+/// What opens commitments to versions of the data; none where the silo never declared one.
 pub(super) fn salt_of(
     file: &Path,
     chain: &Chain,
@@ -73,8 +73,8 @@ pub(super) fn declared_of(
         listed.map_err(|why| Failure::verification(with_causes(&why)))?.into_iter().collect();
     // Releases before this one kept no list.
     declared.extend(account.entries().iter().filter_map(Entry::release).filter_map(|made| {
-        let told = Told::Version(made.data_version?);
-        Some(Declared { run: made.run, daemon: made.daemon.clone(), told })
+        let statement = Statement::Version(made.data_version?);
+        Some(Declared { run: made.run, daemon: made.daemon.clone(), statement })
     }));
     Ok(declared)
 }
@@ -86,8 +86,8 @@ pub(super) fn commitments_of_run(
     run: &Digest,
 ) -> Vec<RunCommitment> {
     let declared = declared.iter().filter(|declared| declared.run == *run);
-    let open = |Declared { daemon, told, .. }: &Declared| {
-        let Told::Version(version) = told else { return None };
+    let open = |Declared { daemon, statement, .. }: &Declared| {
+        let Statement::Version(version) = statement else { return None };
         let nonce = salt.nonce(daemon, run);
         Some(RunCommitment {
             commitment: nonce.commit(version).to_string(),
@@ -101,7 +101,7 @@ pub(super) fn commitments_of_run(
 /// The random words that stand for the data in a run, of each daemon that shares the ledger.
 pub(super) fn untold_in_run(declared: &BTreeSet<Declared>, run: &Digest) -> Vec<Untold> {
     let words = declared.iter().filter(|declared| declared.run == *run).filter_map(|declared| {
-        let Told::Random(word) = declared.told else { return None };
+        let Statement::Random(word) = declared.statement else { return None };
         Some(Untold { daemon: declared.daemon.clone(), word: word.to_string() })
     });
     words.collect()

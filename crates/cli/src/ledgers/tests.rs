@@ -1,5 +1,5 @@
 use accounting::Event;
-use ledger::{Cost, Ledger, Limits, Release, Told};
+use ledger::{Cost, Ledger, Limits, Release, Statement};
 
 use super::*;
 
@@ -57,7 +57,7 @@ fn opened_by_hand(label: &str, secret: &str, version: &Digest) -> Digest {
 
 /// Commits to a version, and writes that down.
 fn tell(ledger: &Ledger, run: &Digest, version: &Digest) -> Digest {
-    ledger.declare("silo", run, Told::Version(*version)).unwrap();
+    ledger.declare("silo", run, Statement::Version(*version)).unwrap();
     ledger.commitment("silo", run, version).unwrap()
 }
 
@@ -122,7 +122,7 @@ fn a_sealed_silo_opens_its_commitments_with_its_master_key_only() {
     let (version, run) = (Digest::sha256(b"data"), Digest::sha256(b"a"));
     let told = tell(&sealed, &run, &version);
     let (untold, word) = (Digest::sha256(b"untold"), Digest::sha256(b"word"));
-    sealed.declare("silo", &untold, Told::Random(word)).unwrap();
+    sealed.declare("silo", &untold, Statement::Random(word)).unwrap();
     let shown = Shown::of(sealed.path(), Some(&master), None).unwrap();
     let [first, second] = &shown.runs_without_upload[..] else { panic!("two runs") };
     let (told_in, untold_in) = if first.run == run.to_string() { (first, second) } else { (second, first) };
