@@ -47,6 +47,30 @@ fn nothing_is_left_unfinished_or_switched_off() {
     });
 }
 
+/// What lets an update go without noise.
+const WITHOUT_NOISE: [&str; 2] = ["plan_has_no_privacy", "the_coordinator_adds_it"];
+/// Where alone it is named outside of tests.
+const NOISE: [&str; 2] = ["crates/dp/src/noise.rs", "crates/identity/src/mechanism.rs"];
+
+#[test]
+fn only_the_plans_mechanism_lets_an_update_go_without_noise() {
+    let test_modules = test_modules();
+    let others = |file: &File| !is_test(&file.path, &test_modules) && !NOISE.contains(&&*file.path);
+    gather(|faults| {
+        for file in sources().into_iter().filter(others) {
+            let until = production_lines(&file.text);
+            for (number, line) in code(&file.text).take_while(|(number, _)| *number <= until) {
+                for word in WITHOUT_NOISE.iter().filter(|word| line.contains(**word)) {
+                    faults.add(format!(
+                        "{}:{number} names {word}: the plan's mechanism decides that",
+                        file.path
+                    ));
+                }
+            }
+        }
+    });
+}
+
 #[test]
 fn no_test_sleeps() {
     let test_modules = test_modules();

@@ -188,19 +188,28 @@ impl Authority {
                 "another command has signed a roster with this folder meanwhile; nothing was submitted: run this again",
             ));
         }
-        self.write(last)
+        self.write(last).map_err(|why| why.and("nothing was submitted"))
     }
 
     /// The coordinator has the last one in force.
     pub(super) fn note_taken(&mut self) -> Result<(), Failure> {
+        let Some(last) = self.last.clone().filter(|last| !last.taken) else { return Ok(()) };
+        let epoch = last.roster.epoch;
+        self.write_taken(last).map_err(|why| {
+            why.and(&format!(
+                "the coordinator has taken the roster of epoch {epoch}, which is in force; this folder does not say so yet: see to that \
+                 and run `folkmoot clients list`, and run nothing else again; the next command that signs finds it out"
+            ))
+        })
+    }
+
+    fn write_taken(&mut self, last: LastSigned) -> Result<(), Failure> {
         let _lock = self.lock()?;
-        match self.last.clone().filter(|last| !last.taken) {
-            // Where another command has signed meanwhile, it knows better.
-            Some(last) if remembered(&self.folder, &self.key)? == self.last => {
-                self.write(LastSigned { taken: true, ..last })
-            }
-            _ => Ok(()),
+        // Where another command has signed meanwhile, it knows better.
+        if remembered(&self.folder, &self.key)? != self.last {
+            return Ok(());
         }
+        self.write(LastSigned { taken: true, ..last })
     }
 
     fn lock(&self) -> Result<File, Failure> {
@@ -212,7 +221,7 @@ impl Authority {
 
     fn write(&mut self, last: LastSigned) -> Result<(), Failure> {
         store::write_replacing(&self.folder.join(LAST_ROSTER_FILE), last.to_json().as_bytes())
-            .map_err(|why| Failure::failed(format!("nothing was submitted: {why}")))?;
+            .map_err(Failure::failed)?;
         self.last = Some(last);
         Ok(())
     }

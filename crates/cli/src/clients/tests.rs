@@ -160,6 +160,22 @@ fn two_commands_with_one_folder_sign_no_two_rosters_of_one_epoch() {
 }
 
 #[test]
+fn a_disk_that_is_full_once_a_roster_is_in_force_is_not_said_to_have_kept_it_back() {
+    let folder = authority_folder();
+    let roster = current().sign(&key(100)).authorise(&key(100).public()).unwrap();
+    let mut authority = Authority::open(folder.path()).unwrap();
+    let full = folder.path().join("last-roster.tmp");
+    std::fs::create_dir(&full).unwrap();
+    let last = LastSigned { taken: false, ..LastSigned::new(roster) };
+    assert!(authority.remember(last.clone()).unwrap_err().to_string().contains("nothing was submitted"));
+    std::fs::remove_dir(&full).unwrap();
+    authority.remember(last).unwrap();
+    std::fs::create_dir(&full).unwrap();
+    let why = authority.note_taken().unwrap_err().to_string();
+    assert!(why.contains("is in force") && !why.contains("nothing was submitted"), "{why}");
+}
+
+#[test]
 fn the_authoritys_folder_gives_its_key_and_a_foreign_document_beside_it_is_named() {
     let folder = authority_folder();
     assert_eq!(open_authority(folder.path()).unwrap().public(), key(100).public());
