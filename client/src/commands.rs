@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use identity::{AuthorisedRoster, Problems};
+use identity::AuthorisedRoster;
 use pki::{Outgoing, TransportKey};
+use plan::Problems;
 
 use crate::alarm::Alarm;
 use crate::enroll::Enroll;

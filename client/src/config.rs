@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use daemon::{ConfigError, Encryption};
-use identity::{Policy, Problems};
 use ledger::Ledger;
 use pki::Proxy;
+use plan::{Policy, Problems};
 use protocol::{ParticipantError, Profile};
 use secagg::ClientId;
 use serde::Deserialize;
@@ -339,7 +339,7 @@ mod tests {
             .replace("/srv/silo/data.csv", "silo.csv")
             .replace("client.key", "silo.key");
         let config = load(folder.path(), &sample).unwrap();
-        let plan = identity::Plan::from_toml(include_str!("../../deploy/config/plan.toml")).unwrap();
+        let plan = plan::Plan::from_toml(include_str!("../../deploy/config/plan.toml")).unwrap();
         assert_eq!(config.policy.check_unsigned(&plan), Ok(()), "the samples are made for each other");
     }
 

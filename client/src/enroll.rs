@@ -10,10 +10,11 @@ use std::time::Duration;
 use clap::Args;
 use ed25519_dalek::Signer;
 use identity::{
-    AuthorisedRoster, Authority, IdentityKey, JoinToken, Problems, SignedRoster, Subject,
-    identity_fingerprint, join_signed_bytes, spoken,
+    AuthorisedRoster, Authority, IdentityKey, JoinToken, SignedRoster, Subject, identity_fingerprint,
+    join_signed_bytes, spoken,
 };
 use pki::{ClientTls, Outgoing, Proxy, TransportKey, UnpinnedConnection};
+use plan::Problems;
 use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
 use secagg::ClientId;

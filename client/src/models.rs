@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use checkpoint::Manifest;
-use identity::Plan;
 use optim::State;
 use params::{Digest, Params};
+use plan::Plan;
 use protocol::{StepFault, StepJob, TrainJob, check_step};
 use tonic::transport::Channel;
 use tonic::{Code, Status};

@@ -25,7 +25,7 @@ pub(crate) struct Patience(Arc<AtomicU64>);
 
 impl Patience {
     /// From now on as this plan says.
-    pub(crate) fn learn(&self, plan: &identity::Plan) -> Duration {
+    pub(crate) fn learn(&self, plan: &plan::Plan) -> Duration {
         let patience = daemon::patience(plan);
         self.0.store(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
         patience

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use identity::Problems;
 use pki::Proxy;
+use plan::Problems;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use datasets::Columns;
-use identity::{Column, Schema};
+use plan::{Column, Schema};
 
 use crate::Config;
 

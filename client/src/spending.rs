@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use identity::{Plan, Policy, Problems, Refusal};
 use ledger::{Cost, Ledger, LedgerError, Limits, Overspent, PeriodLimit, Release, Statement, What};
 use params::Digest;
+use plan::{Plan, Policy, Problems, Refusal};
 use protocol::{Attempt, ClientRecord, LedgerView, Timestamp};
 use serde::Deserialize;
 use vault::Vault;
@@ -380,7 +380,7 @@ impl Spending {
         upload: Digest,
         event: Option<accounting::Event>,
     ) -> Release {
-        use identity::PrivacyMode;
+        use plan::PrivacyMode;
         let mode = match event {
             None => PrivacyMode::Fedavg,
             // No plan samples batches of fixed size; a record is what such an event would hide.

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use datasets::{Dataset, DatasetError};
-use identity::{AuthoredPlan, Plan};
 use params::Digest;
+use plan::{AuthoredPlan, Plan};
 
 use crate::alarm::{Alarm, Kind};
 

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use datasets::Dataset;
-use identity::{AuthoredPlan, Contribution, Learned};
 use params::Digest;
+use plan::{AuthoredPlan, Contribution, Learned};
 use protocol::{TrainJob, origin_of};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;

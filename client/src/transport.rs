@@ -7,8 +7,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use identity::{Authority, Problems};
+use identity::Authority;
 use pki::{ClientTls, Leaf, TransportKey};
+use plan::Problems;
 use serde::Deserialize;
 use vault::Vault;
 use zeroize::Zeroizing;

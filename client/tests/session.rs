@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use checkpoint::SignedManifest;
 use client::Ended;
-use identity::{Column, Plan, Schema};
 use mock::{FIRST, ME, Process, Session, genesis, silo, start};
 use params::{Digest, Params};
+use plan::{Column, Plan, Schema};
 use protocol::{Attempt, CoordinatorFault, Decline, RunEnd, ToClient, ToCoordinator};
 use wire::{HandshakeError, Refusal, v1};
 

@@ -10,9 +10,9 @@ use anyhow::Context;
 use attest::ModelKey;
 use bytes::Bytes;
 use checkpoint::{Manifest, ModelArtifact, OptimizerArtifact, SignedManifest};
-use identity::Plan;
 use optim::State;
 use params::{Digest, Params};
+use plan::Plan;
 use protocol::{Artifacts, Attempt, NextModel};
 use store::{StageKey, Store, StoreError};
 

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use attest::ModelKey;
 use daemon::{ConfigError, Encryption};
 use ed25519_dalek::VerifyingKey;
-use identity::{AuthoredPlan, AuthorisedRoster, Authority, IdentityKey, Problems, SignedPlan};
+use identity::{AuthorisedRoster, Authority, IdentityKey};
 use pki::{CertificateAuthority, TransportKey};
+use plan::{AuthoredPlan, Problems, SignedPlan};
 use serde::Deserialize;
 use vault::Vault;
 
@@ -236,7 +237,7 @@ mod tests {
         };
         let made = init.run().unwrap();
         let key = |byte: u8| IdentityKey::from_secret_hex(&hex::encode([byte; 32])).unwrap();
-        let plan = identity::Plan::from_toml(include_str!("../../deploy/config/plan.toml")).unwrap();
+        let plan = plan::Plan::from_toml(include_str!("../../deploy/config/plan.toml")).unwrap();
         write(&dir, "plan.json", &serde_json::to_string(plan.clone().sign(&key(5)).signed()).unwrap());
         let sample = include_str!("../../deploy/config/coordinator.toml")
             .replace("REPLACE-WITH-THE-AUTHORITY-KEY", &made.authority.key);
@@ -246,8 +247,7 @@ mod tests {
         assert_eq!(loaded.plan.name, "example");
         assert_eq!(loaded.config.listen, "127.0.0.1:7440");
         let meant_for = |federation: &str| {
-            let plan =
-                identity::Plan { federation: Some(federation.into()), ..plan.clone().numbered([1; 16]) };
+            let plan = plan::Plan { federation: Some(federation.into()), ..plan.clone().numbered([1; 16]) };
             write(&dir, "plan.json", &serde_json::to_string(plan.sign(&key(5)).signed()).unwrap());
             Config::load(&dir.join("coordinator.toml"))
         };

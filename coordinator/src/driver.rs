@@ -9,8 +9,9 @@ use attest::ModelKey;
 use checkpoint::Manifest;
 use daemon::Clock;
 use ed25519_dalek::SigningKey;
-use identity::{AuthoredPlan, AuthorisedRoster};
+use identity::AuthorisedRoster;
 use params::Digest;
+use plan::AuthoredPlan;
 use protocol::{
     Attempt, Coordinator, Effect, Effects, Input, Record, Rejection, Setup, Timestamp, ToClient, UploadHeader,
 };

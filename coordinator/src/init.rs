@@ -328,7 +328,7 @@ pub(crate) mod tests {
     pub(crate) fn federation(folder: &Path) -> PathBuf {
         let dir = folder.join("new");
         init(&dir).run().unwrap();
-        let plan = identity::Plan::from_toml(include_str!("../../deploy/config/plan.toml")).unwrap();
+        let plan = plan::Plan::from_toml(include_str!("../../deploy/config/plan.toml")).unwrap();
         let author = IdentityKey::from_secret_hex(&hex::encode([5; 32])).unwrap();
         fs::write(dir.join("plan.json"), serde_json::to_string(plan.sign(&author).signed()).unwrap())
             .unwrap();
@@ -340,7 +340,7 @@ pub(crate) mod tests {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("new");
         let made = init(&dir).run().unwrap();
-        let plan = identity::Plan::from_toml(include_str!("../../deploy/config/plan.toml")).unwrap();
+        let plan = plan::Plan::from_toml(include_str!("../../deploy/config/plan.toml")).unwrap();
         let author = IdentityKey::from_secret_hex(&hex::encode([5; 32])).unwrap();
         fs::write(dir.join("plan.json"), serde_json::to_string(plan.sign(&author).signed()).unwrap())
             .unwrap();

@@ -306,7 +306,7 @@ pub async fn run_on(
 const FILES: u64 = 128;
 
 /// How many connections there is room for: each silo's vector is a file while it arrives, and again when the sum is opened.
-fn budget(plan: &identity::Plan) -> pki::Budget {
+fn budget(plan: &plan::Plan) -> pki::Budget {
     let descriptors = daemon::raise_descriptors();
     let files = (FILES + 2 * plan.cohort.maximum as u64).max(descriptors.min(4096) / 4);
     let budget = pki::Budget::of_descriptors(descriptors, files);

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use card::{Card, Controls, DataVersions, Evaluation, Silo};
 use checkpoint::{Action, Manifest, folder_name};
-use identity::{Plan, Roster};
+use identity::Roster;
+use plan::Plan;
 use store::Store;
 
 use crate::artifacts::is_published;

@@ -2,9 +2,9 @@
 
 use std::io::{BufReader, Read};
 
-use identity::AuthoredPlan;
 use optim::State;
 use params::{Digest, Params};
+use plan::AuthoredPlan;
 use protocol::{NextModel, RecoverFailure, RecoverJob, next_model};
 use rand::rngs::SysRng;
 use rand_core::UnwrapErr;

@@ -8,8 +8,9 @@ use checkpoint::{
     public_key_text,
 };
 use ed25519_dalek::SigningKey;
-use identity::{Privacy, Roster};
+use identity::Roster;
 use params::Digest;
+use plan::Privacy;
 use prost::Message;
 use protocol::{
     Attempt, CoordinatorFault, Decline, Rejection, RoundOutcome, RunEnd, ToClient, ToCoordinator,

@@ -182,7 +182,7 @@ fn a_message_of_empty_entries_is_held_within_the_bound() {
 
 #[test]
 fn the_limits_of_one_format_are_the_same_wherever_it_is_read() {
-    assert_eq!(wire::limits::PLAN_BYTES_MAX, identity::Plan::BYTES_MAX);
+    assert_eq!(wire::limits::PLAN_BYTES_MAX, plan::Plan::BYTES_MAX);
     assert_eq!(wire::limits::COHORT_MAX, secagg::COHORT_MAX);
     // A record holds a manifest and a bundle of the largest cohort at most, and an append many records.
     const { assert!(store::APPEND_BYTES_MAX > 2 * wire::limits::MESSAGE_BYTES_MAX) };

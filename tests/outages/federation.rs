@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use checkpoint::Manifest;
 use client::{Ended, RunError};
-use identity::{IdentityKey, Member, Plan, Policy, PrivacyMode, Roster};
+use identity::{IdentityKey, Member, Roster};
+use plan::{Plan, Policy, PrivacyMode};
 use protocol::{ClientRecord, RunEnd};
 use secagg::ClientId;
 use store::{FileStore, JournalKind, Store};

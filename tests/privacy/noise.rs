@@ -3,7 +3,7 @@
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::SeedableRng;
 use dp::{ClippedSum, Scale, WithoutNoise};
-use identity::{Contribution, Feature, Learned, Mechanism, Origin, Plan, Privacy, SharedNoise};
+use plan::{Contribution, Feature, Learned, Mechanism, Origin, Plan, Privacy, SharedNoise};
 use secagg::NoiseSeeds;
 use sim::{Fate, Federation, Moment, OpenedSum, private_plan};
 

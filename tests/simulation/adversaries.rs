@@ -1,6 +1,6 @@
 //! Silos that lie: each lie fails closed, the run goes on, and the blame is never another's.
 
-use identity::{Plan, Privacy, Weights};
+use plan::{Plan, Privacy, Weights};
 use protocol::{DropReason, Record, RoundOutcome, ToCoordinator};
 use secagg::ClientId;
 use sim::{Fate, Federation, Lie, Moment, plan, private_plan, removing_excess};

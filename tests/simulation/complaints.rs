@@ -12,7 +12,7 @@ fn federation(minimum: usize, liars: &[(u32, Lie)]) -> Federation {
     let mut plan = plan(SILOS as usize, ROUNDS);
     plan.cohort.minimum = minimum;
     plan.cohort.corrupt = 2;
-    let patient = |_: u32, policy: &mut identity::Policy| {
+    let patient = |_: u32, policy: &mut plan::Policy| {
         policy.repeats_without_dp = 1000;
         policy.repeats_per_plan = Some(100);
     };

@@ -3,8 +3,9 @@
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::SeedableRng;
 use ed25519_dalek::Signer;
-use identity::{IdentityKey, Member, Plan, Roster};
+use identity::{IdentityKey, Member, Roster};
 use params::Digest;
+use plan::Plan;
 use protocol::{
     Artifacts, Attempt, Coordinator, Decline, DropReason, Effect, Effects, Input, Record, Rejection,
     SessionVersion, Setup, Timestamp, ToClient, ToCoordinator,

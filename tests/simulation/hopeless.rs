@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use identity::Policy;
+use plan::Policy;
 use protocol::{Act, Effect, Record, RoundOutcome, RunEnd, Status, ToClient};
 use sim::{Fate, Federation, Lie, Moment, plan};
 

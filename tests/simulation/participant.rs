@@ -13,8 +13,8 @@ mod witnesses;
 pub(crate) mod world;
 
 use ed25519_dalek::Signer;
-use identity::{Plan, Policy, PrivacyMode, SignedPlan};
 use params::Digest;
+use plan::{Plan, Policy, PrivacyMode, SignedPlan};
 use protocol::{
     Attempt, ClientEffect, ClientRecord, CoordinatorFault, Decline, Timestamp, ToClient, ToCoordinator,
 };
@@ -54,7 +54,7 @@ fn a_plan_that_is_not_usable_is_refused() {
     let mut two_silos = good.clone();
     two_silos.cohort.minimum = 2;
     let mut wrapping = good.clone();
-    if let identity::Privacy::Fedavg { fraction_bits, .. } = &mut wrapping.privacy {
+    if let plan::Privacy::Fedavg { fraction_bits, .. } = &mut wrapping.privacy {
         *fraction_bits = 31;
     }
     let canonical = good.to_canonical();

@@ -1,6 +1,7 @@
 //! A later roster while a run goes on: silos come and go, and nobody else notices.
 
-use identity::{Policy, Roster, RosterChanges};
+use identity::Roster;
+use plan::{Policy, RosterChanges};
 use protocol::{ClientRecord, CoordinatorFault, Decline, ParticipantError, Record, ToClient, ToCoordinator};
 use secagg::ClientId;
 use sim::{Federation, plan};
@@ -10,7 +11,7 @@ use crate::participant::world::{OWN, World, assert_refuses, messages, policy};
 const ROUND_MS: u64 = 2_000;
 
 /// Five silos may be in a cohort, three must.
-fn growing(rounds: u64) -> identity::Plan {
+fn growing(rounds: u64) -> plan::Plan {
     let mut plan = plan(5, rounds);
     plan.cohort.minimum = 3;
     plan

@@ -6,12 +6,12 @@ use crate::faults::gather;
 use crate::{rooms, tree};
 
 /// Every crate with the crates of the workspace that it may depend on; where they stand is in `rooms.rs`.
-pub(crate) const CRATES: [(&str, &[&str]); 28] = [
+pub(crate) const CRATES: [(&str, &[&str]); 29] = [
     ("access", &["identity", "params", "pki", "secagg", "wire"]),
     ("accounting", &[]),
     ("attest", &["checkpoint", "params"]),
     ("audit", &["store", "tlog"]),
-    ("card", &["accounting", "checkpoint", "identity", "params"]),
+    ("card", &["accounting", "checkpoint", "identity", "params", "plan"]),
     ("checkpoint", &["params"]),
     (
         "cli",
@@ -32,6 +32,7 @@ pub(crate) const CRATES: [(&str, &[&str]); 28] = [
             "optim",
             "params",
             "pki",
+            "plan",
             "protocol",
             "rehearsal",
             "secagg",
@@ -56,6 +57,7 @@ pub(crate) const CRATES: [(&str, &[&str]); 28] = [
             "optim",
             "params",
             "pki",
+            "plan",
             "protocol",
             "secagg",
             "store",
@@ -79,6 +81,7 @@ pub(crate) const CRATES: [(&str, &[&str]); 28] = [
             "optim",
             "params",
             "pki",
+            "plan",
             "protocol",
             "secagg",
             "store",
@@ -88,17 +91,18 @@ pub(crate) const CRATES: [(&str, &[&str]); 28] = [
             "wire",
         ],
     ),
-    ("daemon", &["identity", "protocol", "vault"]),
-    ("datasets", &["identity", "params"]),
+    ("daemon", &["identity", "plan", "protocol", "vault"]),
+    ("datasets", &["params", "plan"]),
     ("dp", &[]),
     ("empirical", &[]),
-    ("identity", &["accounting", "dp", "optim", "params", "secagg"]),
+    ("identity", &["params", "secagg"]),
     ("ledger", &["accounting", "params", "vault"]),
     ("optim", &["params"]),
     ("params", &[]),
     ("pki", &["identity", "params"]),
-    ("protocol", &["accounting", "checkpoint", "identity", "optim", "params", "secagg"]),
-    ("rehearsal", &["datasets", "identity", "optim", "params", "protocol", "secagg", "train"]),
+    ("plan", &["accounting", "dp", "identity", "optim", "params", "secagg"]),
+    ("protocol", &["accounting", "checkpoint", "identity", "optim", "params", "plan", "secagg"]),
+    ("rehearsal", &["datasets", "optim", "params", "plan", "protocol", "secagg", "train"]),
     ("secagg", &["dp"]),
     (
         "sim",
@@ -109,6 +113,7 @@ pub(crate) const CRATES: [(&str, &[&str]); 28] = [
             "identity",
             "optim",
             "params",
+            "plan",
             "protocol",
             "secagg",
             "store",
@@ -118,9 +123,9 @@ pub(crate) const CRATES: [(&str, &[&str]); 28] = [
     ("store", &["params", "vault"]),
     ("telemetry", &[]),
     ("tlog", &[]),
-    ("train", &["datasets", "dp", "identity", "params"]),
+    ("train", &["datasets", "dp", "params", "plan"]),
     ("vault", &[]),
-    ("wire", &["checkpoint", "identity", "params", "protocol", "secagg"]),
+    ("wire", &["checkpoint", "identity", "params", "plan", "protocol", "secagg"]),
 ];
 
 /// All that pure rooms may use from outside: arithmetic, cryptography, text. Whatever reaches a clock, a

@@ -1,7 +1,7 @@
 //! The sample configurations are read by people first: whatever they copy must work. What the daemons make of
 //! theirs is tested beside the daemons.
 
-use identity::{Plan, Policy};
+use plan::{Plan, Policy};
 use toml::Table;
 
 use crate::tree;

@@ -50,7 +50,7 @@ fn nothing_is_left_unfinished_or_switched_off() {
 /// What lets an update go without noise.
 const WITHOUT_NOISE: [&str; 2] = ["plan_has_no_privacy", "the_coordinator_adds_it"];
 /// Where alone it is named outside of tests.
-const NOISE: [&str; 2] = ["crates/dp/src/noise.rs", "crates/identity/src/mechanism.rs"];
+const NOISE: [&str; 2] = ["crates/dp/src/noise.rs", "crates/plan/src/mechanism.rs"];
 
 #[test]
 fn only_the_plans_mechanism_lets_an_update_go_without_noise() {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use datasets::Dataset;
-use identity::AuthoredPlan;
 use params::Digest;
+use plan::AuthoredPlan;
 use protocol::{ClientInput, JobId};
 use tokio::task::block_in_place;
 

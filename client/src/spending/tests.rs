@@ -1,6 +1,7 @@
 use std::cell::Cell;
 
-use identity::{IdentityKey, Period, PrivacyMode};
+use identity::IdentityKey;
+use plan::{Period, PrivacyMode};
 
 use super::*;
 use crate::RunError;

@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use checkpoint::{Manifest, SignedManifest};
-use identity::{Contribution, IdentityKey, Origin, Plan, Privacy, PrivacyMode};
+use identity::IdentityKey;
 use ledger::{Limits, Release, What};
 use params::{Digest, Params};
+use plan::{Contribution, Origin, Plan, Privacy, PrivacyMode};
 use protocol::{Attempt, Decline, ToClient, ToCoordinator};
 use secagg::adversary::mask_any;
 use secagg::{Advert, Advertised, ClientId, NoiseSeeds, RoundBinding, SharedCohort, SharesSent, sum_into};

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use client::{Config, Ended, RunError, Trainers};
-use identity::Plan;
 use ledger::Ledger;
 use params::Digest;
+use plan::Plan;
 use protocol::{Attempt, ClientRecord, CoordinatorFault, Decline, ToClient, ToCoordinator};
 use secagg::{
     Advert, Advertised, ClientId, Cohort, Delivery, IncludedSignature, R2, RoundBinding, ShareBundle,

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use client::RunError;
-use identity::{Policy, PrivacyMode};
 use ledger::{Cost, Limits, Release, What};
 use params::Digest;
+use plan::{Policy, PrivacyMode};
 use protocol::{Attempt, Decline, ToCoordinator};
 
 use crate::crossed::{binding, delivered};

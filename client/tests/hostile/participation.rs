@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use client::Trainers;
 use datasets::Dataset;
-use identity::{Column, Plan, Privacy, Schema};
 use ledger::{Declared, DeclaredFile, Statement, What};
 use params::{Digest, Params};
+use plan::{Column, Plan, Privacy, Schema};
 use protocol::{Attempt, ClientRecord, Decline, ToClient, ToCoordinator};
 use tempfile::TempDir;
 use train::{Stop, StoppableTrainer, TrainError, Trained, Trainer};

@@ -220,11 +220,11 @@ async fn an_attempt_that_is_not_newer_is_sat_out_even_after_a_restart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_that_is_made_weaker_after_joining_ends_the_daemon() {
-    type Weaken = fn(&mut identity::Plan);
+    type Weaken = fn(&mut plan::Plan);
     let lies: [(&str, Weaken); 3] = [
         ("a lower floor", |plan| plan.cohort.minimum = 3),
         ("another clip", |plan| {
-            if let identity::Privacy::Fedavg { coordinate_max, .. } = &mut plan.privacy {
+            if let plan::Privacy::Fedavg { coordinate_max, .. } = &mut plan.privacy {
                 *coordinate_max = 2.0;
             }
         }),

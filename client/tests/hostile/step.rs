@@ -2,9 +2,9 @@
 
 use checkpoint::{Action, Manifest, OPTIMIZER_FILE, OptimizerArtifact, SignedManifest};
 use client::RunError;
-use identity::Plan;
 use optim::State;
 use params::{Digest, Params};
+use plan::Plan;
 use protocol::{Attempt, CoordinatorFault, ToClient, ToCoordinator, aggregate_digest, next_model};
 use wire::v1::ModelPart;
 

@@ -1,7 +1,7 @@
 //! A coordinator that leaves one silo at an old state of its audit log, or whose silo has lost what it remembered of it.
 
 use client::RunError;
-use identity::Plan;
+use plan::Plan;
 use protocol::{ClientRecord, Decline, ToCoordinator};
 use store::{FileStore, JournalKind, Store};
 

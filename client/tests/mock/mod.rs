@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use checkpoint::{Manifest, ModelArtifact, OptimizerArtifact, PrivacySpent, SignedManifest};
 use client::{Config, Ended, LedgerConfig, RunError};
-use identity::{IdentityKey, Member, Plan, Policy, PrivacyMode, Roster};
+use identity::{IdentityKey, Member, Roster};
 use params::Digest;
+use plan::{Plan, Policy, PrivacyMode};
 use prost::Message;
 use protocol::{Attempt, ToClient, ToCoordinator, UploadHeader};
 use secagg::ClientId;

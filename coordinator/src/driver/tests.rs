@@ -7,7 +7,8 @@ mod rollback;
 use std::path::Path;
 
 use access::{Caller, Operations, Proof};
-use identity::{IdentityKey, Member, Plan, Role, Roster};
+use identity::{IdentityKey, Member, Role, Roster};
+use plan::Plan;
 use protocol::{SessionVersion, ToClient, ToCoordinator};
 use store::{Fault, FaultyStore};
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use checkpoint::Manifest;
-use identity::Plan;
+use plan::Plan;
 use serde_norway::Value;
 
 use crate::planned::PLANNED;

@@ -19,8 +19,9 @@ use std::collections::BTreeMap;
 
 use accounting::rounded_up;
 use checkpoint::{Manifest, PrivacySpent};
-use identity::{Plan, Roster};
+use identity::Roster;
 use params::Digest;
+use plan::Plan;
 use serde::{Deserialize, Serialize};
 
 pub use evaluation::Evaluation;

@@ -1,7 +1,7 @@
 //! What a plan alone tells of every version that is trained under it.
 
-use identity::{ModelKind, Plan, Privacy};
 use params::Shape;
+use plan::{ModelKind, Plan, Privacy};
 
 use crate::Card;
 

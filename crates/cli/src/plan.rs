@@ -6,7 +6,7 @@ mod suggestions;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use identity::{AuthoredPlan, Policy, PolicyError, Problems, SignedPlan};
+use plan::{AuthoredPlan, Policy, PolicyError, Problems, SignedPlan};
 use rand::rand_core::{Rng, UnwrapErr};
 use serde::Deserialize;
 
@@ -72,7 +72,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 fn foresee(file: &Path, json: bool) -> Result<(), Failure> {
     let plan = match find(file)? {
         Found::Written(plan) => plan.of_newest_format(),
-        Found::Signed(plan) => identity::Plan::clone(&plan),
+        Found::Signed(plan) => plan::Plan::clone(&plan),
     };
     let forecast = Forecast::of(&plan)?;
     if json {
@@ -85,7 +85,7 @@ fn foresee(file: &Path, json: bool) -> Result<(), Failure> {
 
 /// A plan as a person wrote it, or as its author signed it.
 enum Found {
-    Written(Box<identity::Plan>),
+    Written(Box<plan::Plan>),
     Signed(Box<AuthoredPlan>),
 }
 
@@ -119,7 +119,7 @@ fn check(file: &Path, policy: Option<&Path>) -> Result<(), Failure> {
 }
 
 fn sign(file: &Path, key: &Path, out: &Path) -> Result<(), Failure> {
-    let plan = identity::Plan::from_toml(&read_text(file)?).map_err(|why| Unusable::new(file, why))?;
+    let plan = plan::Plan::from_toml(&read_text(file)?).map_err(|why| Unusable::new(file, why))?;
     let author = keys::read(key)?;
     let signed = newly_numbered(plan).sign(&author);
     let json = serde_json::to_string(signed.signed()).map_err(Failure::failed)?;
@@ -130,8 +130,8 @@ fn sign(file: &Path, key: &Path, out: &Path) -> Result<(), Failure> {
 }
 
 /// A plan as it is signed: with an id that no plan had before.
-pub(crate) fn newly_numbered(plan: identity::Plan) -> identity::Plan {
-    let mut random = [0u8; identity::Plan::ID_BYTES];
+pub(crate) fn newly_numbered(plan: plan::Plan) -> plan::Plan {
+    let mut random = [0u8; plan::Plan::ID_BYTES];
     UnwrapErr(rand::rngs::SysRng).fill_bytes(&mut random);
     plan.numbered(random)
 }
@@ -142,16 +142,16 @@ fn find(file: &Path) -> Result<Found, Unusable> {
         let signed = SignedPlan::from_json(&text).and_then(SignedPlan::open);
         return signed.map(|plan| Found::Signed(Box::new(plan))).map_err(|why| Unusable::new(file, why));
     }
-    identity::Plan::from_toml(&text)
+    plan::Plan::from_toml(&text)
         .map(|plan| Found::Written(Box::new(plan)))
         .map_err(|why| Unusable::new(file, why))
 }
 
 /// A plan as a person wrote it, or as its author signed it.
-pub(crate) fn read_any(file: &Path) -> Result<identity::Plan, Unusable> {
+pub(crate) fn read_any(file: &Path) -> Result<plan::Plan, Unusable> {
     Ok(match find(file)? {
         Found::Written(plan) => *plan,
-        Found::Signed(plan) => identity::Plan::clone(&plan),
+        Found::Signed(plan) => plan::Plan::clone(&plan),
     })
 }
 
@@ -181,7 +181,7 @@ fn read_policy(text: &str) -> Result<Policy, PolicyError> {
     Err(PolicyError::Meaning(placed.with_lines_of(text)))
 }
 
-fn report(plan: &identity::Plan) -> String {
+fn report(plan: &plan::Plan) -> String {
     let mode = plan.mode();
     let lanes = plan.lanes();
     let mut text = String::new();
@@ -235,7 +235,7 @@ fn report(plan: &identity::Plan) -> String {
 }
 
 /// Silos of the largest cohort that may be lost after they shared their keys.
-fn dropouts_survived(cohort: &identity::Cohort) -> usize {
+fn dropouts_survived(cohort: &plan::Cohort) -> usize {
     let threshold = secagg::Threshold::new(cohort.maximum, cohort.corrupt);
     let tolerated = threshold.map_or(0, secagg::Threshold::dropouts_tolerated);
     tolerated.min(cohort.maximum.saturating_sub(cohort.minimum))
@@ -319,7 +319,7 @@ mod tests {
     #[test]
     fn the_dropouts_that_a_round_survives_are_capped_by_the_smallest_cohort() {
         let of = |minimum, maximum| {
-            dropouts_survived(&identity::Cohort { minimum, maximum, corrupt: 1, honest_min: 2 })
+            dropouts_survived(&plan::Cohort { minimum, maximum, corrupt: 1, honest_min: 2 })
         };
         assert_eq!([of(3, 3), of(4, 5), of(5, 5), of(3, 12)], [0, 1, 0, 5]);
     }

@@ -17,8 +17,9 @@ use checkpoint::{
 };
 use ed25519_dalek::VerifyingKey;
 pub(crate) use evidence::state_of;
-use identity::{AuthoredPlan, KeyError, Plan};
+use identity::KeyError;
 use params::Digest;
+use plan::{AuthoredPlan, Plan};
 
 use crate::connect::printable;
 use crate::failure::with_causes;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use identity::Plan;
+use plan::Plan;
 use protocol::Timestamp;
 use tokio::time::Instant;
 

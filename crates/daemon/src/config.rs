@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::VerifyingKey;
-use identity::{AuthorisedRoster, Authority, Problems, SignedRoster, parse_verifying_key};
+use identity::{AuthorisedRoster, Authority, SignedRoster, parse_verifying_key};
+use plan::Problems;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 

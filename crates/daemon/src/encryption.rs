@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use identity::{IdentityKey, Problems};
+use identity::IdentityKey;
+use plan::Problems;
 use serde::Deserialize;
 use vault::{MasterSource, Vault};
 use zeroize::Zeroizing;

@@ -5,8 +5,8 @@ use std::fs::{self, File};
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use identity::Data;
 use params::Digest;
+use plan::Data;
 
 use crate::error::DatasetError;
 use crate::misfits::Misfits;

@@ -5,7 +5,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use identity::{Data, Feature};
+use plan::{Data, Feature};
 
 /// The whole file: a header line, then the rows.
 pub const CSV: &str = include_str!("../data/digits.csv");

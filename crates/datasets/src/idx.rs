@@ -12,7 +12,7 @@ use std::fmt;
 use std::io::{self, BufReader, ErrorKind, Read};
 
 use flate2::bufread::MultiGzDecoder;
-use identity::{Data, Feature};
+use plan::{Data, Feature};
 
 use crate::dataset::Dataset;
 use crate::table::{ROWS_MAX, Table};

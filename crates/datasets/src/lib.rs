@@ -11,7 +11,7 @@
 //!
 //! ```
 //! use datasets::Dataset;
-//! use identity::{Data, Feature};
+//! use plan::{Data, Feature};
 //!
 //! let data = Data {
 //!     label: "ill".into(),

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::io::BufRead;
 use std::path::Path;
 
-use identity::{Data, Feature};
 use params::Digest;
+use plan::{Data, Feature};
 use sha2::{Digest as _, Sha256};
 
 use crate::dataset::Dataset;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use datasets::{Dataset, DatasetError};
-use identity::{Data, Feature};
+use plan::{Data, Feature};
 use tempfile::TempDir;
 
 fn data() -> Data {

@@ -8,7 +8,7 @@ use datasets::idx::{self, IdxError};
 use datasets::{Dataset, digits};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use identity::Data;
+use plan::Data;
 
 fn data() -> Data {
     idx::data_section(4, 3, [0.0, 1.0])

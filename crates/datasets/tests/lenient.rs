@@ -3,7 +3,7 @@
 use std::fs;
 
 use datasets::{Dataset, Misfits};
-use identity::{Data, Feature};
+use plan::{Data, Feature};
 
 fn data() -> Data {
     let feature = |column: &str| Feature { column: column.into(), minimum: 0.0, maximum: 10.0 };

@@ -7,7 +7,7 @@ use rand_core::CryptoRng;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::access::is_name;
+use crate::role::is_name;
 
 const PREFIX: &str = "fmjoin1.";
 const ACCESS_PREFIX: &str = "fmtoken1.";

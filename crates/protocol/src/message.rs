@@ -1,8 +1,9 @@
 //! What the two sides say to each other. Plain data; `wire` gives it its bytes.
 
 use checkpoint::SignedManifest;
-use identity::{SignedPlan, SignedRoster};
+use identity::SignedRoster;
 use params::Digest;
+use plan::SignedPlan;
 use secagg::{Advert, ClientId, Complaint, Delivery, IncludedSignature, ShareBundle, UnmaskShares};
 use serde::{Deserialize, Serialize};
 
@@ -167,12 +168,12 @@ pub struct UploadHeader {
 /// Why a client does not take part. What it says is a code; texts are of releases before, and nobody repeats them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Decline {
-    /// Its policy or its budget forbids it. The code is [`identity::Refusal::code`]'s.
+    /// Its policy or its budget forbids it. The code is [`plan::Refusal::code`]'s.
     #[error("{code}: {text}")]
     Policy {
         /// For machines.
         code: String,
-        /// The code's own sentence, [`identity::RefusalCode::sentence`].
+        /// The code's own sentence, [`plan::RefusalCode::sentence`].
         text: String,
     },
     /// It was restarted in this round and holds none of the round's secrets any more.
@@ -194,7 +195,7 @@ impl Decline {
     const LATER_ROSTER: &str = "a later roster";
 
     /// As a silo says it.
-    pub(crate) fn by_policy(code: identity::RefusalCode) -> Self {
+    pub(crate) fn by_policy(code: plan::RefusalCode) -> Self {
         Self::Policy { code: code.name().into(), text: code.sentence().into() }
     }
 
@@ -207,7 +208,7 @@ impl Decline {
     pub fn waits(&self) -> bool {
         match self {
             Self::AwaitsOperator(_) => true,
-            Self::Policy { code, .. } => code == identity::RefusalCode::RostersMissing.name(),
+            Self::Policy { code, .. } => code == plan::RefusalCode::RostersMissing.name(),
             Self::SitsOut | Self::Unavailable | Self::CoordinatorFault(_) => false,
         }
     }
@@ -218,7 +219,7 @@ impl Decline {
     pub fn in_own_words(self) -> Self {
         match self {
             Self::Policy { code, .. } => {
-                let (code, text) = identity::RefusalCode::told(&code);
+                let (code, text) = plan::RefusalCode::told(&code);
                 Self::Policy { code, text }
             }
             Self::AwaitsOperator(_) => Self::awaits_operator(),

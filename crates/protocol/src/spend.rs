@@ -2,7 +2,7 @@
 
 use accounting::{AccountingError, Event, RdpCurve};
 use checkpoint::PrivacySpent;
-use identity::Plan;
+use plan::Plan;
 
 /// What one round of a plan costs, computed once.
 pub(crate) struct Price {

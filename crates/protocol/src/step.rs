@@ -1,9 +1,9 @@
 //! Whether a published model follows from the published aggregate: the server's step, done again by a member.
 
 use checkpoint::Manifest;
-use identity::{Origin, Plan};
 use optim::State;
 use params::{Digest, Params};
+use plan::{Origin, Plan};
 
 use crate::coordinator::{RecoverFailure, aggregate_digest, next_model};
 

@@ -12,9 +12,9 @@
 
 use chacha20::ChaCha20Rng;
 use datasets::Dataset;
-use identity::{Contribution, Mechanism, Plan, Privacy};
 use optim::State;
 use params::Params;
+use plan::{Contribution, Mechanism, Plan, Privacy};
 use protocol::{next_model, origin_of};
 use rand_core::{Rng, SeedableRng};
 use secagg::NoiseSeeds;
@@ -59,7 +59,7 @@ pub enum RehearsalError {
         silo: usize,
         /// What is wrong.
         #[source]
-        why: identity::ProtectError,
+        why: plan::ProtectError,
     },
     /// The sum gives no model.
     #[error("the sum gives no model: {0}")]
@@ -224,7 +224,7 @@ fn seed(rng: &mut ChaCha20Rng) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
-    use identity::AdaptiveClipping;
+    use plan::AdaptiveClipping;
 
     use super::*;
 

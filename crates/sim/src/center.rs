@@ -6,9 +6,10 @@ use std::path::Path;
 
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use checkpoint::SignedManifest;
-use identity::{AuthoredPlan, AuthorisedRoster, IdentityKey};
+use identity::{AuthorisedRoster, IdentityKey};
 use optim::State;
 use params::{Digest, Params};
+use plan::AuthoredPlan;
 use protocol::{
     Artifacts, Attempt, Coordinator, Effect, Effects, Record, RecoverFailure, RecoverJob, RecoverResult,
     Recovered, Setup, Timestamp, next_model,

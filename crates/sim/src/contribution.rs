@@ -1,7 +1,7 @@
 //! What silos contribute, in place of training.
 
 use dp::{ClippedSum, LocalUpdate};
-use identity::{Learned, Plan, Privacy};
+use plan::{Learned, Plan, Privacy};
 use protocol::Attempt;
 use secagg::ClientId;
 

@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
-use identity::{IdentityKey, Plan, Roster, SignedPlan, SignedRoster};
+use identity::{IdentityKey, Roster, SignedRoster};
 use params::Digest;
+use plan::{Plan, SignedPlan};
 use protocol::{Attempt, ToClient};
 use rand_core::Rng;
 use secagg::ClientId;

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
-use identity::{IdentityKey, Member, Plan, Policy, PrivacyMode, Roster};
+use identity::{IdentityKey, Member, Roster};
 use params::Digest;
+use plan::{Plan, Policy, PrivacyMode};
 use protocol::{
     ClientInput, ClientRecord, Coordinator, Input, Participant, Record, Rejection, SessionVersion, Timestamp,
     ToClient,

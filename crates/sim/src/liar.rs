@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use checkpoint::Manifest;
-use identity::{IdentityKey, Plan, Roster};
+use identity::{IdentityKey, Roster};
 use params::Digest;
+use plan::Plan;
 use protocol::{Attempt, Decline, ToClient, ToCoordinator, UploadHeader, round_start};
 use rand_core::CryptoRng;
 use secagg::{

@@ -1,10 +1,11 @@
 //! Small plans to simulate with.
 
-use identity::{
-    AdaptiveClipping, AuthoredPlan, AuthorisedRoster, Cohort, Data, Feature, IdentityKey, LocalOptimizer,
-    Model, Plan, Privacy, Roster, Timing, Training, Weights,
-};
+use identity::{AuthorisedRoster, IdentityKey, Roster};
 use params::Digest;
+use plan::{
+    AdaptiveClipping, AuthoredPlan, Cohort, Data, Feature, LocalOptimizer, Model, Plan, Privacy, Timing,
+    Training, Weights,
+};
 use protocol::ToClient;
 
 /// Softmax regression of 3 features and 2 classes in the mode without noise: 8 parameters, 3 lanes beside them.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::OnceLock;
 
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
-use identity::Plan;
+use plan::Plan;
 use rand_core::Rng;
 
 use crate::federation::{Federation, policy};

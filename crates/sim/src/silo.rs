@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 
-use identity::{AuthorisedRoster, Contribution, IdentityKey, Policy};
+use identity::{AuthorisedRoster, IdentityKey};
 use params::Digest;
+use plan::{Contribution, Policy};
 use protocol::{
     Attempt, ClientEffect, ClientRecord, JobId, MaskJob, Participant, Profile, Timestamp, Vector,
 };

@@ -1,7 +1,7 @@
 //! A silo's process: started, fed, its effects performed in order, and killed at any moment between.
 
-use identity::Contribution;
 use params::Digest;
+use plan::Contribution;
 use protocol::{
     ClientEffect, ClientInput, ClientRecord, StepOutcome, ToClient, ToCoordinator, TrainOutcome, UploadHeader,
 };

@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use datasets::Dataset;
-use identity::{Cohort, Data, Feature, LocalOptimizer, Model, Plan, Privacy, Timing, Training, Weights};
 use params::{Activation, Architecture, Layer, Shape};
+use plan::{Cohort, Data, Feature, LocalOptimizer, Model, Plan, Privacy, Timing, Training, Weights};
 use train::{BurnTrainer, Trainer};
 
 const SIDE: usize = 28;

@@ -19,8 +19,8 @@ use burn::tensor::Device;
 use chacha20::ChaCha20Rng;
 use datasets::{Dataset, ROWS_MAX};
 use dp::ClippedSum;
-use identity::Plan;
 use params::Params;
+use plan::Plan;
 use rand_core::SeedableRng;
 use zeroize::Zeroizing;
 

@@ -26,8 +26,8 @@ mod stop;
 
 use datasets::Dataset;
 use dp::{ClippedSum, ClippedUpdate, LocalUpdate};
-use identity::{Learned, Plan, Privacy, VALUES_AT_ONCE_MAX};
 use params::Params;
+use plan::{Learned, Plan, Privacy, VALUES_AT_ONCE_MAX};
 
 use batch::Batch;
 use network::Network;
@@ -117,7 +117,7 @@ pub enum TrainError {
     NoClipNorm,
     /// A local step's sum cannot be noised.
     #[error("a local step cannot be noised: {0}")]
-    Noise(#[from] identity::ProtectError),
+    Noise(#[from] plan::ProtectError),
     /// The plan's constants make no mechanism.
     #[error("the plan's {0}: {1}")]
     Mechanism(&'static str, String),

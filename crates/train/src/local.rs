@@ -2,8 +2,8 @@
 
 use chacha20::ChaCha20Rng;
 use datasets::Dataset;
-use identity::{LocalOptimizer, Plan};
 use params::Params;
+use plan::{LocalOptimizer, Plan};
 use rand_core::{Rng, SeedableRng};
 
 use crate::batch::Batch;

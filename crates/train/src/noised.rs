@@ -2,8 +2,8 @@
 
 use chacha20::ChaCha20Rng;
 use datasets::Dataset;
-use identity::{Plan, Privacy};
 use params::Params;
+use plan::{Plan, Privacy};
 use rand_core::{Rng, SeedableRng};
 use zeroize::Zeroizing;
 

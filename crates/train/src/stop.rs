@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use datasets::Dataset;
-use identity::Plan;
 use params::Params;
+use plan::Plan;
 
 use crate::{BurnTrainer, TrainError, Trained, Trainer, train};
 
@@ -65,8 +65,8 @@ pub fn without_data(
 mod tests {
     use chacha20::ChaCha20Rng;
     use chacha20::rand_core::SeedableRng;
-    use identity::Privacy;
     use params::Activation;
+    use plan::Privacy;
 
     use super::*;
     use crate::tests::{lanes, plan, table};

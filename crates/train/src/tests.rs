@@ -1,8 +1,8 @@
 //! Claims about training, on small models and on the digits.
 
 use dp::Scale;
-use identity::{Cohort, Feature, LocalOptimizer, Model, Timing, Training, Weights};
 use params::{Activation, Architecture, Layer, Shape};
+use plan::{Cohort, Feature, LocalOptimizer, Model, Timing, Training, Weights};
 
 use super::*;
 use crate::network::{cross_entropy, training_device};
@@ -17,7 +17,7 @@ pub(crate) fn plan(hidden: Vec<usize>, activation: Activation, features: usize, 
         name: "test".into(),
         rounds: 1,
         model: Model { hidden, activation, initial_seed: 5, network: None },
-        data: identity::Data {
+        data: plan::Data {
             label: "y".into(),
             classes,
             scaled_to: [-1.0, 1.0],

@@ -9,7 +9,7 @@
 //! why [`MESSAGE_BYTES_MAX`] leaves no room to spare.
 //!
 //! What files may hold is limited beside their readers, in crates that this one does not know or must not:
-//! `identity::Plan::BYTES_MAX` (equal to [`PLAN_BYTES_MAX`]), `checkpoint::HEADER_BYTES_MAX` of a model's file,
+//! `plan::Plan::BYTES_MAX` (equal to [`PLAN_BYTES_MAX`]), `checkpoint::HEADER_BYTES_MAX` of a model's file,
 //! `store::APPEND_BYTES_MAX` of a journal's append, a megabyte for a line of a silo's table, and
 //! `params::Architecture::validate` for the model that a plan describes, the one thing that a short message makes
 //! large.

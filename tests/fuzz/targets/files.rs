@@ -6,9 +6,10 @@ use checkpoint::{
     ChainVerifier, Manifest, SignedManifest, model_bytes, public_key_text, read_layout, read_model,
 };
 use datasets::{Dataset, idx};
-use identity::{IdentityKey, Plan, Policy, SignedRoster, parse_verifying_key};
+use identity::{IdentityKey, SignedRoster, parse_verifying_key};
 use optim::State;
 use params::Digest;
+use plan::{Plan, Policy};
 
 use super::script::Script;
 use super::seeds::signing_key;

@@ -8,8 +8,9 @@ use std::collections::VecDeque;
 
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use checkpoint::{MANIFEST_FORMAT, Manifest, ModelArtifact, PrivacySpent, SignedManifest, public_key_text};
-use identity::{IdentityKey, Origin, Plan};
+use identity::IdentityKey;
 use params::Digest;
+use plan::{Origin, Plan};
 use protocol::{
     Attempt, ClientEffect, ClientEffects, ClientInput, ClientRecord, JobId, Participant, Profile, Rejection,
     RoundOutcome, RunEnd, StepOutcome, Timestamp, ToClient, ToCoordinator, TrainOutcome, Vector,

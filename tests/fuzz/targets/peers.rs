@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chacha20::ChaCha20Rng;
-use identity::Plan;
 use params::Digest;
+use plan::Plan;
 use protocol::{Attempt, ToClient};
 use secagg::adversary::sign_any_included;
 use secagg::{

@@ -11,8 +11,9 @@ use checkpoint::{
 use ed25519_dalek::SigningKey;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use identity::{Data, Feature, IdentityKey, Member, Plan, Policy, PrivacyMode, Roster};
+use identity::{IdentityKey, Member, Roster};
 use params::Digest;
+use plan::{Data, Feature, Plan, Policy, PrivacyMode};
 use prost::Message;
 use protocol::{
     Attempt, ClientRecord, CoordinatorFault, Decline, DropReason, Record, Rejection, RoundOutcome, RunEnd,

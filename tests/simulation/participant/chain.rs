@@ -117,7 +117,7 @@ fn where_the_server_remembers_a_record_that_names_no_state_is_not_followed() {
         optim::ServerOptimizer::FedAvg { learning_rate: 1.0, momentum: 0.9 },
         optim::ServerOptimizer::FedAdam { learning_rate: 0.1, beta1: 0.9, beta2: 0.99, tau: 1e-3 },
     ] {
-        let plan = identity::Plan { server, ..sim::plan(4, 9) };
+        let plan = plan::Plan { server, ..sim::plan(4, 9) };
         let state = plan.initial_state(plan.architecture().parameter_count()).to_bytes();
         let named = Some(OptimizerArtifact {
             file: checkpoint::OPTIMIZER_FILE.into(),

@@ -1,7 +1,7 @@
 //! What becomes of a job's result: matched by the job's own name, and by what it was made from.
 
-use identity::Origin;
 use params::Digest;
+use plan::Origin;
 use protocol::{
     Attempt, ClientEffect, ClientEffects, ClientInput, CoordinatorFault, Decline, ToClient, TrainOutcome,
     Vector,

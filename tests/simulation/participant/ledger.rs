@@ -1,6 +1,6 @@
 //! What a silo makes of the ledger of its data, beside its own journal.
 
-use identity::{Hours, Policy, Refusal};
+use plan::{Hours, Policy, Refusal};
 use protocol::{
     Attempt, ClientEffect, ClientInput, ClientRecord, Decline, LedgerView, RoundOutcome, Timestamp, ToClient,
 };

@@ -1,7 +1,7 @@
 //! A plan is run where it is meant to be, and no more often than its silos agreed to.
 
-use identity::{Plan, Policy, Refusal};
 use params::Digest;
+use plan::{Plan, Policy, Refusal};
 use protocol::{
     Attempt, ClientEffect, ClientInput, ClientRecord, LedgerView, Timestamp, ToClient, ToCoordinator,
 };

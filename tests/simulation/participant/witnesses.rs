@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use checkpoint::{Manifest, SignedManifest};
-use identity::Policy;
 use params::Digest;
+use plan::Policy;
 use protocol::{
     Attempt, ClientEffect, ClientInput, ClientRecord, Decline, StepOutcome, Timestamp, ToClient,
     ToCoordinator, Witnessed,

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use checkpoint::{MANIFEST_FORMAT, Manifest, ModelArtifact, PrivacySpent, SignedManifest};
 use ed25519_dalek::SigningKey;
-use identity::{IdentityKey, Member, Origin, Plan, Policy, PrivacyMode, Roster};
+use identity::{IdentityKey, Member, Roster};
 use params::Digest;
+use plan::{Origin, Plan, Policy, PrivacyMode};
 use protocol::{
     Attempt, ClientEffect, ClientEffects, ClientInput, ClientRecord, Decline, JobId, MaskJob, Participant,
     ParticipantError, Profile, Timestamp, ToClient, ToCoordinator, TrainOutcome, UploadHeader, Vector,

@@ -2,7 +2,7 @@
 //! cards say of the silos' data.
 
 use checkpoint::ChainVerifier;
-use identity::{Contribution, Policy, PrivacyMode};
+use plan::{Contribution, Policy, PrivacyMode};
 use protocol::{
     Act, ClientEffect, ClientEffects, ClientInput, Participant, Profile, StepOutcome, TrainOutcome, Vector,
 };

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use chacha20::ChaCha20Rng;
 use datasets::Dataset;
-use identity::Plan;
 use params::{Digest, Shape};
+use plan::Plan;
 use rand::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 

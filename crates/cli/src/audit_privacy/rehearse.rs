@@ -5,8 +5,8 @@ use chacha20::rand_core::{Rng, SeedableRng};
 use datasets::Dataset;
 use empirical::inversion::{correlation, invert_linear};
 use empirical::one_run::{Guesses, guess};
-use identity::{Contribution, Learned, Origin, Plan, Privacy};
 use params::{Layer, Shape};
+use plan::{Contribution, Learned, Origin, Plan, Privacy};
 use rehearsal::{Noise, Rehearsal};
 use secagg::NoiseSeeds;
 
@@ -106,7 +106,7 @@ fn inversion(plan: &Plan, data: &Dataset, seed: [u8; 32]) -> Result<Option<Inver
     let mechanism = plan.mechanism().map_err(|(field, why)| AuditError::Mechanism { field, why })?;
     let mut rng = ChaCha20Rng::from_seed(seed);
     let seeds = NoiseSeeds::nobody_drops(plan.cohort.maximum);
-    let lanes_of = |protected: identity::Protected| protected.into_plain_lanes();
+    let lanes_of = |protected: plan::Protected| protected.into_plain_lanes();
     let origin = Origin { plan: plan.digest(), start: model.digest() };
     let mut masked: Vec<u32> = descent.iter().map(|value| lane(*value)).collect();
     // What leaves a silo is this record's sum and a share of noise in one mode only.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use accounting::{Event, RdpCurve, rounded_down, rounded_up};
 use empirical::membership::Attack;
 use empirical::one_run::{Guesses, canaries_to_contradict, epsilon_bound_attainable, epsilon_lower_bound};
-use identity::Plan;
+use plan::Plan;
 use serde::Serialize;
 
 use super::AuditError;

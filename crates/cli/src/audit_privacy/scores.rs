@@ -1,8 +1,8 @@
 //! Who was in? A score for each canary from what every member of a run is told: each round's model and aggregate.
 
 use datasets::Dataset;
-use identity::{Plan, Privacy};
 use params::Params;
+use plan::{Plan, Privacy};
 
 use super::AuditError;
 

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use identity::Plan;
 use params::Digest;
+use plan::Plan;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use wire::v1::operator_client::OperatorClient;

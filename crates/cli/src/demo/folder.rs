@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use checkpoint::CHECKPOINTS_FOLDER;
 use ed25519_dalek::VerifyingKey;
-use identity::{Member, Plan, Policy, Roster};
+use identity::{Member, Roster};
+use plan::{Plan, Policy};
 use secagg::ClientId;
 
 use crate::demo::plan::{DELTA, FEDERATION, HONEST_MIN};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use checkpoint::{Manifest, ModelError};
 use datasets::{Dataset, DatasetError, digits};
 use ed25519_dalek::VerifyingKey;
-use identity::Plan;
+use plan::Plan;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinError;
 use tonic::transport::Channel;

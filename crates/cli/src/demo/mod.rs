@@ -20,7 +20,7 @@ use std::num::TryFromIntError;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use identity::Plan;
+use ::plan::Plan;
 use protocol::RunEnd;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;

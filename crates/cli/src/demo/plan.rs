@@ -2,11 +2,11 @@
 
 use accounting::CalibrationError;
 use datasets::digits;
-use identity::{
-    AdaptiveClipping, Cohort, LocalOptimizer, Model, Plan, Privacy, PrivacyMode, Timing, Training, Weights,
-};
 use optim::ServerOptimizer;
 use params::Activation;
+use plan::{
+    AdaptiveClipping, Cohort, LocalOptimizer, Model, Plan, Privacy, PrivacyMode, Timing, Training, Weights,
+};
 use secagg::EXCESS_COHORT_MAX;
 
 /// The delta at which every epsilon of the demonstration counts: below one over the number of records.

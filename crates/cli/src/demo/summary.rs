@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use identity::{Plan, PrivacyMode};
+use plan::{Plan, PrivacyMode};
 use serde::Serialize;
 
 use crate::demo::follow::Checkpoint;

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use accounting::{AccountingError, fractional_epsilon, pld_epsilon, rounded_up};
-use identity::{Clipping, Mechanism, Plan, Privacy, SharedNoise};
+use plan::{Clipping, Mechanism, Plan, Privacy, SharedNoise};
 use secagg::ThresholdError;
 use serde::Serialize;
 
@@ -282,9 +282,7 @@ fn noise_to_signal(plan: &Plan) -> Result<Option<NoiseToSignal>, ForecastError> 
     // Every silo of the largest cohort is in the sum.
     let norm =
         |noise: &SharedNoise, scale: f64| dimension.sqrt() * noise.sigma_in_sum(plan.cohort.maximum) / scale;
-    if let identity::Privacy::SiloDpSgd { noise_multiplier, clip_norm, divisor, local_steps, .. } =
-        plan.privacy
-    {
+    if let plan::Privacy::SiloDpSgd { noise_multiplier, clip_norm, divisor, local_steps, .. } = plan.privacy {
         // Every silo's steps carry all their noise; averaging the silos divides it by their root.
         let steps = f64::from(local_steps);
         let noise_norm = noise_multiplier * clip_norm * (dimension * steps / silos).sqrt() / divisor;

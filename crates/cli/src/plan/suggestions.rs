@@ -1,7 +1,7 @@
 //! What would make a plan better at the same promise.
 
 use accounting::{Budget, NoiseMultiplier, calibrate, steps_allowed};
-use identity::{Mechanism, Plan, Privacy};
+use plan::{Mechanism, Plan, Privacy};
 
 use super::forecast::ForecastError;
 

@@ -10,9 +10,9 @@ use checkpoint::{
     AGGREGATE_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, OPTIMIZER_FILE, PrivacySpent, folder_name,
     read_model,
 };
-use identity::Plan;
 use optim::State;
 use params::Digest;
+use plan::Plan;
 
 use super::{OTHER_PLAN, VerifyError, read, read_record};
 use crate::bundle::read_folder;

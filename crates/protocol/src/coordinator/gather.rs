@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use identity::RefusalCode;
+use plan::RefusalCode;
 use rand_core::CryptoRng;
 use secagg::ClientId;
 

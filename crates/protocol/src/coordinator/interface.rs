@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use checkpoint::SignedManifest;
 use ed25519_dalek::{SigningKey, VerifyingKey};
-use identity::{AuthoredPlan, AuthorisedRoster};
+use identity::AuthorisedRoster;
 use params::Digest;
+use plan::AuthoredPlan;
 use secagg::{ClientId, SharedCohort, UnmaskShares};
 
 use super::actions::Act;

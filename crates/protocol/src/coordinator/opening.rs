@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use identity::{Plan, SumError};
 use optim::State;
 use params::{Digest, Params};
+use plan::{Plan, SumError};
 use secagg::{MaskRemoval, RecoverError, recover};
 
 use super::{RecoverFailure, RecoverJob};

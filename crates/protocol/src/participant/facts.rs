@@ -6,8 +6,9 @@ use std::sync::Arc;
 use accounting::Event;
 use checkpoint::{ChainError, ChainVerifier, Manifest, SignedManifest};
 use ed25519_dalek::VerifyingKey;
-use identity::{Period, SignedRoster};
+use identity::SignedRoster;
 use params::Digest;
+use plan::Period;
 use secagg::{ClientId, UnmaskShares};
 
 use crate::Timestamp;

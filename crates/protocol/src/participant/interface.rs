@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use checkpoint::Manifest;
 use ed25519_dalek::VerifyingKey;
-use identity::{AuthoredPlan, AuthorisedRoster, IdentityKey, Origin, Policy, Refusal};
+use identity::{AuthorisedRoster, IdentityKey};
 use params::Digest;
+use plan::{AuthoredPlan, Origin, Policy, Refusal};
 use secagg::{ClientId, Masking};
 use zeroize::Zeroizing;
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use checkpoint::SignedManifest;
 use ed25519_dalek::VerifyingKey;
-use identity::{AuthoredPlan, Plan, Refusal, SignedPlan};
 use params::Digest;
+use plan::{AuthoredPlan, Plan, Refusal, SignedPlan};
 use rand_core::CryptoRng;
 use secagg::{Advertised, RoundBinding};
 

@@ -13,8 +13,9 @@ mod witnesses;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use identity::{AuthoredPlan, AuthorisedRoster, Origin, Refusal, SignedPlan, SignedRoster};
+use identity::{AuthorisedRoster, SignedRoster};
 use params::Digest;
+use plan::{AuthoredPlan, Origin, Refusal, SignedPlan};
 use rand_core::CryptoRng;
 use secagg::ClientId;
 

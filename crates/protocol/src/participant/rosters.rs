@@ -1,9 +1,8 @@
 //! A later roster: accepted by the authority's signature and by a rule of the silo's own policy, never otherwise.
 
-use identity::{
-    AuthorisedRoster, ROSTERS_BETWEEN_MAX, RefusalCode, RosterChanges, RosterError, SignedPlan, SignedRoster,
-};
+use identity::{AuthorisedRoster, ROSTERS_BETWEEN_MAX, RosterError, SignedRoster};
 use params::Digest;
+use plan::{RefusalCode, RosterChanges, SignedPlan};
 
 use super::{ClientEffect, ClientEffects, Offered, Participant, RosterOffer, Shown, fault};
 use crate::Timestamp;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use checkpoint::Manifest;
-use identity::{AuthoredPlan, Origin};
 use params::Digest;
+use plan::{AuthoredPlan, Origin};
 use secagg::{
     Advert, Advertised, ClientId, Delivery, HeldShares, IncludedSignature, ShareBundle, SharesSent,
     SignedIncluded,

@@ -8,8 +8,8 @@
 use std::sync::Arc;
 
 use checkpoint::Manifest;
-use identity::{AuthoredPlan, Origin, Refusal};
 use params::Digest;
+use plan::{AuthoredPlan, Origin, Refusal};
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use checkpoint::Manifest;
-use identity::Refusal;
 use params::Digest;
+use plan::Refusal;
 use secagg::ClientId;
 
 use super::round::Round;

@@ -1,6 +1,7 @@
 //! Signed documents: texts here, verified by whoever acts on them.
 
-use identity::{SignedPlan, SignedRoster};
+use identity::SignedRoster;
+use plan::SignedPlan;
 
 use super::{ConversionError, text_at_most};
 use crate::{limits, v1};

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use accounting::rounded_up;
 use datasets::{Dataset, digits};
-use identity::{Model, Plan, Privacy};
 use params::Activation;
+use plan::{Model, Plan, Privacy};
 
 use super::measure::{DELTA, Setup, accuracies, averaging, epsilon, mean, percent, training};
 use crate::Failure;

@@ -5,8 +5,8 @@ use std::fs::File;
 use std::path::Path;
 
 use datasets::{Dataset, idx};
-use identity::{Model, Plan, Privacy, Weights};
 use params::{Activation, Architecture, Layer, Shape};
+use plan::{Model, Plan, Privacy, Weights};
 
 use super::measure::{DELTA, Setup, accuracies, averaging, epsilon, percent, training};
 use crate::Failure;

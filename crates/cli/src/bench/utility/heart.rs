@@ -7,8 +7,8 @@ use std::path::Path;
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 use datasets::Dataset;
-use identity::{Data, Feature, Model, Plan, Privacy, Weights};
 use params::Activation;
+use plan::{Data, Feature, Model, Plan, Privacy, Weights};
 use rehearsal::{Noise, Rehearsal};
 
 use super::measure::{Setup, averaging, mean, training};

@@ -2,8 +2,8 @@
 
 use accounting::{Event, RdpCurve};
 use datasets::Dataset;
-use identity::{Cohort, Data, LocalOptimizer, Model, Plan, Privacy, Timing, Training};
 use optim::ServerOptimizer;
+use plan::{Cohort, Data, LocalOptimizer, Model, Plan, Privacy, Timing, Training};
 use rehearsal::{Noise, Rehearsal};
 
 use crate::Failure;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use identity::Plan;
+use plan::Plan;
 use secagg::{Advert, ClientId, Members, verify_advert};
 
 use super::{Count, Round, Verdict, once};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use identity::Plan;
+use plan::Plan;
 use secagg::{ClientId, IncludedSignature, SharedCohort};
 
 use super::{Count, Round, Verdict, once};

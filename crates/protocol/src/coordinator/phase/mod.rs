@@ -9,8 +9,8 @@ mod uploading;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use identity::Plan;
 use params::Digest;
+use plan::Plan;
 use secagg::{ClientId, Ctx0, SharedCohort};
 
 pub(super) use advertising::Advertising;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use identity::Plan;
+use plan::Plan;
 use secagg::{ClientId, Cohort, ShareBundle};
 
 use super::{Count, Round, Verdict, once};

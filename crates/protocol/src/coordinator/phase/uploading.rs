@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use identity::Plan;
 use params::Digest;
+use plan::Plan;
 use secagg::{ClientId, InputSignature, SharedCohort};
 
 use super::{Count, Round, Verdict};

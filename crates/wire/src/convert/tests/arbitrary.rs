@@ -1,8 +1,9 @@
 //! Messages for the tests: any, one of each kind, and the largest.
 
 use checkpoint::SignedManifest;
-use identity::{SignedPlan, SignedRoster};
+use identity::SignedRoster;
 use params::Digest;
+use plan::SignedPlan;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;

@@ -5,7 +5,7 @@
 
 use accounting::{Event, RdpCurve};
 
-use crate::plan::Plan;
+use crate::document::Plan;
 use crate::policy::Policy;
 use crate::refusal::Refusal;
 

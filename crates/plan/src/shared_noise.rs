@@ -5,8 +5,8 @@ use dp::{DiscreteGaussian, NoisedUpdate, QuantizedUpdate, Sigma};
 use rand_core::CryptoRng;
 use secagg::{EXCESS_COHORT_MAX, ExcessNoise, ExcessSeed, NoiseSeeds};
 
+use crate::document::Cohort;
 use crate::mechanism::{ProtectError, share};
-use crate::plan::Cohort;
 
 /// Noise of which every silo adds a share, calibrated for those of a sum that are honest.
 #[derive(Debug, Clone, PartialEq)]

@@ -12,7 +12,7 @@ use rand_core::CryptoRng;
 use secagg::{ExcessNoise, ExcessSeed, Floors, MaskedUpdate, Masking, NoiseSeeds};
 
 use crate::clipping::Clipping;
-use crate::plan::Plan;
+use crate::document::Plan;
 use crate::privacy::{Privacy, Weights};
 use crate::shared_noise::SharedNoise;
 use optim::State;
@@ -143,7 +143,7 @@ pub enum Learned {
 /// Nothing that was not protected is masked:
 ///
 /// ```compile_fail,E0308
-/// fn mask_what_was_learned(contribution: identity::Contribution, masking: secagg::Masking) {
+/// fn mask_what_was_learned(contribution: plan::Contribution, masking: secagg::Masking) {
 ///     let _ = masking.mask(contribution);
 /// }
 /// ```
@@ -151,7 +151,7 @@ pub enum Learned {
 /// and what was is not taken apart on the way:
 ///
 /// ```compile_fail,E0616
-/// fn look_into(protected: identity::Protected) {
+/// fn look_into(protected: plan::Protected) {
 ///     let _ = protected.update;
 /// }
 /// ```

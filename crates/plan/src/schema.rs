@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Data;
+use crate::document::Data;
 use crate::problems::Problems;
 use crate::refusal::Refusal;
 

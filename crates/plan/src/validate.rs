@@ -4,7 +4,7 @@ use accounting::{RdpCurve, calibrate};
 use params::Shape;
 use secagg::{COHORT_MAX, Threshold};
 
-use crate::plan::Plan;
+use crate::document::Plan;
 use crate::privacy::{Privacy, Weights};
 use crate::problems::Problems;
 
@@ -312,7 +312,7 @@ mod tests {
     use secagg::EXCESS_COHORT_MAX;
 
     use super::*;
-    use crate::plan::PlanError;
+    use crate::document::PlanError;
 
     const SAMPLE: &str = include_str!("../../../deploy/config/plan.toml");
 
@@ -413,13 +413,17 @@ mod tests {
         let toml = readme.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
         #[derive(serde::Deserialize)]
         struct Shown {
-            model: crate::plan::Model,
+            model: crate::document::Model,
         }
         let mut plan = Plan::from_toml(SAMPLE).unwrap();
         plan.model = toml::from_str::<Shown>(toml).unwrap().model;
         plan.data.classes = 10;
         plan.data.features = (0..784)
-            .map(|pixel| crate::plan::Feature { column: format!("p{pixel}"), minimum: 0.0, maximum: 255.0 })
+            .map(|pixel| crate::document::Feature {
+                column: format!("p{pixel}"),
+                minimum: 0.0,
+                maximum: 255.0,
+            })
             .collect();
         edit(&mut plan);
         plan.validate()

@@ -3,8 +3,8 @@
 use dp::{AdaptiveClip, AdaptiveClipError, ClippedSum, ClippedUpdate};
 use optim::State;
 
+use crate::document::Plan;
 use crate::mechanism::{Aggregate, ProtectError};
-use crate::plan::Plan;
 
 /// What a unit's part of a sum is at most.
 #[derive(Debug, Clone, Copy, PartialEq)]

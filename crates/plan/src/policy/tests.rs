@@ -1,5 +1,7 @@
+use identity::IdentityKey;
+
 use super::*;
-use crate::{IdentityKey, Privacy};
+use crate::Privacy;
 
 fn policy() -> Policy {
     Policy {

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use identity::parse_verifying_key;
 use params::{Layer, Shape};
 use serde::{Deserialize, Serialize};
 
 use crate::authored::AuthoredPlan;
-use crate::keys::parse_verifying_key;
+use crate::document::Plan;
 use crate::limits::mebibytes;
-use crate::plan::Plan;
 use crate::privacy::PrivacyMode;
 use crate::problems::Problems;
 use crate::refusal::Refusal;

@@ -3,10 +3,10 @@
 use std::ops::Deref;
 
 use ed25519_dalek::{Signature, Signer, VerifyingKey};
+use identity::{IdentityKey, KeyError, parse_verifying_key};
 use serde::{Deserialize, Serialize};
 
-use crate::keys::{IdentityKey, KeyError, parse_verifying_key};
-use crate::plan::{Plan, PlanError};
+use crate::document::{Plan, PlanError};
 
 const SIGNATURE_LABEL: &[u8] = b"folkmoot/v1/sig/plan\0";
 
