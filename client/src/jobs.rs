@@ -153,7 +153,7 @@ async fn mask(made: Option<Made>, job: Box<MaskJob>) -> Done {
         };
     };
     let result = spawn_blocking(move || {
-        let mechanism = job.plan.mechanism().map_err(|(field, why)| format!("{field}: {why}"))?;
+        let mechanism = job.plan.mechanism().map_err(|why| why.to_string())?;
         let protect = |contribution| {
             // Wiped when dropped, as the seed is. Of two vectors one is used.
             let mut rng = ChaCha20Rng::from_seed(*job.noise_seed);

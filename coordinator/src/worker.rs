@@ -64,8 +64,7 @@ impl Opening {
                 })?;
         }
         let mechanism = self.plan.mechanism();
-        let mechanism =
-            mechanism.map_err(|(field, why)| RecoverFailure::BadAggregate(format!("{field}: {why}")))?;
+        let mechanism = mechanism.map_err(|why| RecoverFailure::BadAggregate(why.to_string()))?;
         let removal = self.job.removal()?;
         mechanism.remove_excess(&mut sum, removal.excess()).map_err(RecoverFailure::BadAggregate)?;
         removal.remove(&mut sum);

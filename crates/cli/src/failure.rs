@@ -253,7 +253,7 @@ impl From<AuditError> for Failure {
             | AuditError::TooMany { .. }
             | AuditError::MembersHoldCanaries
             | AuditError::AnotherPlan
-            | AuditError::Mechanism { .. }
+            | AuditError::Mechanism(_)
             | AuditError::Table(_)
             | AuditError::EmptyTable => Self::usage(why),
             AuditError::EveryCoinSaidNo

@@ -5,6 +5,7 @@ use optim::State;
 
 use crate::document::Plan;
 use crate::mechanism::{Aggregate, ProtectError};
+use crate::problems::Problem;
 
 /// What a unit's part of a sum is at most.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -20,7 +21,7 @@ impl Clipping {
     ///
     /// # Errors
     /// The field at fault and what is usual.
-    pub(crate) fn of(plan: &Plan, clip_norm: f64) -> Result<Self, (&'static str, String)> {
+    pub(crate) fn of(plan: &Plan, clip_norm: f64) -> Result<Self, Problem> {
         let Some(adaptive) = plan.adaptive_clipping() else { return Ok(Self::Constant(clip_norm)) };
         AdaptiveClip::new(clip_norm, adaptive.target_quantile, adaptive.learning_rate, adaptive.share)
             .map(Self::Adaptive)
@@ -30,7 +31,7 @@ impl Clipping {
                     AdaptiveClipError::LearningRate(_) => "privacy.adaptive_clip.learning_rate",
                     AdaptiveClipError::Share(_) => "privacy.adaptive_clip.share",
                 };
-                (field, why.to_string())
+                Problem::new(field, why.to_string())
             })
     }
 

@@ -433,7 +433,7 @@ impl Plan {
         let (Some(initial), Some(_)) = (self.clip_norm(), self.adaptive_clipping()) else {
             return Ok(self.clip_norm());
         };
-        let clipping = Clipping::of(self, initial).map_err(|(field, why)| format!("{field}: {why}"))?;
+        let clipping = Clipping::of(self, initial).map_err(|why| why.to_string())?;
         clipping.norm_after(state).map(Some)
     }
 }

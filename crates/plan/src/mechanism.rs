@@ -14,6 +14,7 @@ use secagg::{ExcessNoise, ExcessSeed, Floors, MaskedUpdate, Masking, NoiseSeeds}
 use crate::clipping::Clipping;
 use crate::document::Plan;
 use crate::privacy::{Privacy, Weights};
+use crate::problems::Problem;
 use crate::shared_noise::SharedNoise;
 use optim::State;
 
@@ -283,7 +284,7 @@ impl Plan {
     ///
     /// # Errors
     /// As [`Plan::mechanism`].
-    pub fn silo_noise(&self) -> Result<Option<SiloNoise>, (&'static str, String)> {
+    pub fn silo_noise(&self) -> Result<Option<SiloNoise>, Problem> {
         let Privacy::SiloDpSgd {
             noise_multiplier,
             clip_norm,
@@ -300,7 +301,7 @@ impl Plan {
         // All of it, by one silo alone.
         let sigma = share(noise_multiplier * delta_l2_sum(scale, clip_norm, dimension), 1)?;
         require_room_for_sums(RING_BITS, 1, scale, clip_norm, rows_max, dimension, sigma)
-            .map_err(|e| ("privacy.scale_bits", wrap(&e)))?;
+            .map_err(wrap("privacy.scale_bits"))?;
         Ok(Some(SiloNoise { scale, clip_norm, rows_max, noise: DiscreteGaussian::new(sigma), divisor }))
     }
 
@@ -318,34 +319,33 @@ impl Plan {
     /// # Errors
     /// The field at fault and what would mend it: a sum that could wrap, a share of noise too fine or too large
     /// to be drawn exactly.
-    pub fn mechanism(&self) -> Result<Mechanism, (&'static str, String)> {
+    pub fn mechanism(&self) -> Result<Mechanism, Problem> {
         let dimension = self.architecture().parameter_count();
         let cohort_max = self.cohort.maximum;
         match self.privacy {
             Privacy::Fedavg { coordinate_max, fraction_bits, weights, evaluate, loss_max } => {
                 let scale = scale("privacy.fraction_bits", fraction_bits)?;
                 let metrics = if evaluate {
-                    let range =
-                        |high| MetricRange::new(0.0, high).map_err(|e| ("privacy.loss_max", e.to_string()));
+                    let range = |high| MetricRange::new(0.0, high).map_err(Problem::of("privacy.loss_max"));
                     vec![range(loss_max)?, range(1.0)?]
                 } else {
                     Vec::new()
                 };
                 let encoding = ExactEncoding::new(scale, coordinate_max, metrics)
-                    .map_err(|e| ("privacy.coordinate_max", e.to_string()))?;
+                    .map_err(Problem::of("privacy.coordinate_max"))?;
                 let encoding = self.weighed(encoding, weights);
                 require_room_for_exact(RING_BITS, cohort_max, &encoding)
-                    .map_err(|e| ("privacy.fraction_bits", wrap(&e)))?;
+                    .map_err(wrap("privacy.fraction_bits"))?;
                 Ok(Mechanism::Exact { encoding, weights })
             }
             Privacy::SiloDpSgd { coordinate_max, fraction_bits, .. } => {
                 self.silo_noise()?;
                 let scale = scale("privacy.fraction_bits", fraction_bits)?;
                 let encoding = ExactEncoding::new(scale, coordinate_max, Vec::new())
-                    .map_err(|e| ("privacy.coordinate_max", e.to_string()))?;
+                    .map_err(Problem::of("privacy.coordinate_max"))?;
                 let encoding = self.weighed(encoding, Weights::Uniform);
                 require_room_for_exact(RING_BITS, cohort_max, &encoding)
-                    .map_err(|e| ("privacy.fraction_bits", wrap(&e)))?;
+                    .map_err(wrap("privacy.fraction_bits"))?;
                 Ok(Mechanism::Exact { encoding, weights: Weights::Uniform })
             }
             Privacy::DistributedDpSgd {
@@ -371,7 +371,7 @@ impl Plan {
                     dimension,
                     noise.share(),
                 )
-                .map_err(|e| ("privacy.scale_bits", wrap(&e)))?;
+                .map_err(wrap("privacy.scale_bits"))?;
                 Ok(Mechanism::Sums { scale, clipping, rows_max: batch_rows_max, noise, divisor })
             }
             Privacy::CentralDpFedavg { noise_multiplier, clip_norm, scale_bits, .. } => {
@@ -381,7 +381,7 @@ impl Plan {
                 // Rounded up like a share; the room is for one such noise from every silo, which is more than it takes.
                 let sigma = share(noise_multiplier * delta_l2_update(scale, unit, dimension), 1)?;
                 require_room_for_updates(RING_BITS, cohort_max, scale, unit, dimension, sigma)
-                    .map_err(|e| ("privacy.scale_bits", wrap(&e)))?;
+                    .map_err(wrap("privacy.scale_bits"))?;
                 Ok(Mechanism::Central { scale, clipping, sigma })
             }
             Privacy::DistributedDpFedavg { noise_multiplier, clip_norm, scale_bits, .. } => {
@@ -392,7 +392,7 @@ impl Plan {
                 let noise =
                     SharedNoise::new(noise_multiplier * sensitivity, &self.cohort, self.excess_noise())?;
                 require_room_for_updates(RING_BITS, cohort_max, scale, unit, dimension, noise.share())
-                    .map_err(|e| ("privacy.scale_bits", wrap(&e)))?;
+                    .map_err(wrap("privacy.scale_bits"))?;
                 Ok(Mechanism::Updates { scale, clipping, noise })
             }
         }
@@ -506,15 +506,15 @@ impl Mechanism {
     }
 }
 
-fn scale(field: &'static str, bits: u32) -> Result<Scale, (&'static str, String)> {
-    Scale::from_bits(bits).map_err(|e| (field, e.to_string()))
+fn scale(field: &'static str, bits: u32) -> Result<Scale, Problem> {
+    Scale::from_bits(bits).map_err(Problem::of(field))
 }
 
-pub(crate) fn share(sigma_total: f64, honest_min: usize) -> Result<Sigma, (&'static str, String)> {
+pub(crate) fn share(sigma_total: f64, honest_min: usize) -> Result<Sigma, Problem> {
     sigma_local(sigma_total, honest_min)
-        .map_err(|e| ("privacy.scale_bits", format!("{e}; choose another scale_bits")))
+        .map_err(|e| Problem::new("privacy.scale_bits", format!("{e}; choose another scale_bits")))
 }
 
-fn wrap(error: &impl std::fmt::Display) -> String {
-    format!("{error}; lower it, or lower the clip, the batch or cohort.maximum")
+fn wrap<E: std::fmt::Display>(field: &'static str) -> impl FnOnce(E) -> Problem {
+    move |e| Problem::new(field, format!("{e}; lower it, or lower the clip, the batch or cohort.maximum"))
 }

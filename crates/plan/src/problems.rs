@@ -13,6 +13,18 @@ pub struct Problem {
     pub text: String,
 }
 
+impl Problem {
+    /// In a field whose line is not known.
+    pub fn new(field: &str, text: impl Into<String>) -> Self {
+        Self { field: field.to_owned(), line: None, text: text.into() }
+    }
+
+    /// Makes what some computation said a problem of the field that it was computed from.
+    pub(crate) fn of<E: fmt::Display>(field: &'static str) -> impl FnOnce(E) -> Self {
+        move |why| Self::new(field, why.to_string())
+    }
+}
+
 /// All that is wrong in a document; never empty when returned as an error.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Problems(pub Vec<Problem>);
@@ -20,7 +32,7 @@ pub struct Problems(pub Vec<Problem>);
 impl Problems {
     /// Adds a problem.
     pub fn add(&mut self, field: &str, text: impl Into<String>) {
-        self.0.push(Problem { field: field.to_owned(), line: None, text: text.into() });
+        self.0.push(Problem::new(field, text));
     }
 
     /// Adds a problem unless `holds`.
@@ -70,23 +82,31 @@ fn line_of(text: &str, field: &str) -> Option<usize> {
     table_line
 }
 
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        if !self.field.is_empty() {
+            write!(f, "{}: ", self.field)?;
+        }
+        f.write_str(&self.text)
+    }
+}
+
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.0.iter().enumerate() {
             if index > 0 {
                 writeln!(f)?;
             }
-            if let Some(line) = problem.line {
-                write!(f, "line {line}: ")?;
-            }
-            if !problem.field.is_empty() {
-                write!(f, "{}: ", problem.field)?;
-            }
-            write!(f, "{}", problem.text)?;
+            problem.fmt(f)?;
         }
         Ok(())
     }
 }
+
+impl std::error::Error for Problem {}
 
 impl std::error::Error for Problems {}
 

@@ -7,6 +7,7 @@ use secagg::{EXCESS_COHORT_MAX, ExcessNoise, ExcessSeed, NoiseSeeds};
 
 use crate::document::Cohort;
 use crate::mechanism::{ProtectError, share};
+use crate::problems::Problem;
 
 /// Noise of which every silo adds a share, calibrated for those of a sum that are honest.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,11 +23,7 @@ impl SharedNoise {
     ///
     /// # Errors
     /// The field at fault and the mend.
-    pub(crate) fn new(
-        sigma_total: f64,
-        cohort: &Cohort,
-        excess: ExcessNoise,
-    ) -> Result<Self, (&'static str, String)> {
+    pub(crate) fn new(sigma_total: f64, cohort: &Cohort, excess: ExcessNoise) -> Result<Self, Problem> {
         let noise = Self {
             sigma_total,
             share: share(sigma_total, cohort.honest_min)?,
@@ -40,11 +37,11 @@ impl SharedNoise {
                     "shares of the noise seeds of more than {EXCESS_COHORT_MAX} silos do not fit a message; lower \
                      cohort.maximum, or leave remove_excess_noise out"
                 );
-                return Err((FIELD, why));
+                return Err(Problem::new(FIELD, why));
             }
             // Components are the finer the more silos there are.
             noise.base(cohort.maximum).and_then(|_| noise.component(cohort.maximum - 1)).map_err(|why| {
-                (
+                Problem::new(
                     FIELD,
                     format!(
                         "{why}; raise scale_bits, lower cohort.maximum, or leave remove_excess_noise out"

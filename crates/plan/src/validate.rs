@@ -247,9 +247,9 @@ fn privacy(plan: &Plan, problems: &mut Problems) {
         }
     }
     if problems.0.is_empty()
-        && let Err((field, why)) = plan.mechanism()
+        && let Err(problem) = plan.mechanism()
     {
-        problems.add(field, why);
+        problems.0.push(problem);
     }
 }
 

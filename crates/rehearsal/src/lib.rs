@@ -41,8 +41,8 @@ pub enum Noise {
 #[derive(Debug, thiserror::Error)]
 pub enum RehearsalError {
     /// The plan's constants make no mechanism.
-    #[error("the plan's {0}: {1}")]
-    Mechanism(&'static str, String),
+    #[error("the plan's {0}")]
+    Mechanism(#[from] plan::Problem),
     /// A silo cannot train.
     #[error("silo {silo} cannot train: {why}")]
     Training {
@@ -102,7 +102,7 @@ impl<'a> Rehearsal<'a> {
             return Err(RehearsalError::NoSilos);
         }
         let plan = with_noise(plan, noise);
-        let mechanism = plan.mechanism().map_err(|(field, why)| RehearsalError::Mechanism(field, why))?;
+        let mechanism = plan.mechanism()?;
         let params = plan.initial_model();
         let state = plan.initial_state(params.values().len());
         Ok(Self {

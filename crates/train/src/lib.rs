@@ -119,8 +119,8 @@ pub enum TrainError {
     #[error("a local step cannot be noised: {0}")]
     Noise(#[from] plan::ProtectError),
     /// The plan's constants make no mechanism.
-    #[error("the plan's {0}: {1}")]
-    Mechanism(&'static str, String),
+    #[error("the plan's {0}")]
+    Mechanism(#[from] plan::Problem),
     /// It was asked to stop.
     #[error("training was asked to stop")]
     Stopped,

@@ -24,7 +24,7 @@ pub(crate) fn train(
     let Privacy::SiloDpSgd { clip_norm, sampling_rate, local_steps, .. } = plan.privacy else {
         return Err(TrainError::Tensor("local noise is for silo_dp_sgd only".into()));
     };
-    let noise = plan.silo_noise().map_err(|(field, why)| TrainError::Mechanism(field, why))?;
+    let noise = plan.silo_noise()?;
     let noise = noise.ok_or_else(|| TrainError::Tensor("the plan has no local noise".into()))?;
     // Wiped when dropped; the batches and the noise of every step come from it.
     let mut rng = ChaCha20Rng::from_seed(seed);

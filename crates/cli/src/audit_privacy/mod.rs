@@ -54,8 +54,8 @@ pub(crate) enum AuditError {
     MembersHoldCanaries,
     #[error("the checkpoints are of a run under another plan; name the run's own, as it was signed")]
     AnotherPlan,
-    #[error("{field}: {why}")]
-    Mechanism { field: &'static str, why: String },
+    #[error(transparent)]
+    Mechanism(#[from] plan::Problem),
     /// A table that was named.
     #[error(transparent)]
     Table(DatasetError),
@@ -274,7 +274,7 @@ fn finished(
         return Err(AuditError::MembersHoldCanaries);
     }
     let verified = verify_folder(folder, None)?;
-    let mechanism = plan.mechanism().map_err(|(field, why)| AuditError::Mechanism { field, why })?;
+    let mechanism = plan.mechanism()?;
     let checkpoints = checkpoints_in(folder);
     let mut scores = Scores::new(plan, &table, known.as_ref())?;
     let mut before: Option<(Params, State)> = None;

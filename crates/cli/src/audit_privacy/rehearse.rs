@@ -103,7 +103,7 @@ fn inversion(plan: &Plan, data: &Dataset, seed: [u8; 32]) -> Result<Option<Inver
     let clip_norm = plan.clip_norm().unwrap_or(1.0);
     let descent = train::descent_sum(plan, &model, &first, clip_norm)?;
     let unmasked = read(&descent);
-    let mechanism = plan.mechanism().map_err(|(field, why)| AuditError::Mechanism { field, why })?;
+    let mechanism = plan.mechanism()?;
     let mut rng = ChaCha20Rng::from_seed(seed);
     let seeds = NoiseSeeds::nobody_drops(plan.cohort.maximum);
     let lanes_of = |protected: plan::Protected| protected.into_plain_lanes();

@@ -28,8 +28,8 @@ pub(crate) enum ForecastError {
     Cohort(#[from] ThresholdError),
     #[error(transparent)]
     Accounting(#[from] AccountingError),
-    #[error("{field}: {why}")]
-    Mechanism { field: &'static str, why: String },
+    #[error(transparent)]
+    Mechanism(#[from] plan::Problem),
 }
 
 /// Everything that is known of a run beforehand.
@@ -276,7 +276,7 @@ fn epsilons(plan: &Plan) -> Result<Option<Epsilons>, ForecastError> {
 }
 
 fn noise_to_signal(plan: &Plan) -> Result<Option<NoiseToSignal>, ForecastError> {
-    let mechanism = plan.mechanism().map_err(|(field, why)| ForecastError::Mechanism { field, why })?;
+    let mechanism = plan.mechanism()?;
     let silos = plan.cohort.maximum as f64;
     let dimension = plan.architecture().parameter_count() as f64;
     // Every silo of the largest cohort is in the sum.

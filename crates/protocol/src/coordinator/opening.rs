@@ -48,8 +48,7 @@ pub fn next_model(
     params: &Params,
     state: State,
 ) -> Result<NextModel, RecoverFailure> {
-    let mechanism =
-        plan.mechanism().map_err(|(field, why)| RecoverFailure::BadAggregate(format!("{field}: {why}")))?;
+    let mechanism = plan.mechanism().map_err(|why| RecoverFailure::BadAggregate(why.to_string()))?;
     let read = mechanism.read_sum(sum, included, &state).map_err(|why| match why {
         SumError::Weights(why) => RecoverFailure::Weights(why),
         SumError::Other(why) => RecoverFailure::BadAggregate(why),
