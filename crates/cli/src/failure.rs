@@ -10,7 +10,6 @@ use crate::demo::{DaemonError, DemoError, DemoFolderError, DemoPlanError, Follow
 use crate::files::{Unusable, WriteError};
 use crate::incident::{ReportError, ReportFault};
 use crate::model::ModelsError;
-use crate::plan::ForecastError;
 use crate::verify::{Unverified, VerifyError};
 
 /// Why a command failed.
@@ -131,8 +130,8 @@ impl From<Unverified> for Failure {
     }
 }
 
-impl From<ForecastError> for Failure {
-    fn from(why: ForecastError) -> Self {
+impl From<plan::forecast::ForecastError> for Failure {
+    fn from(why: plan::forecast::ForecastError) -> Self {
         Self::usage(why)
     }
 }

@@ -1,11 +1,11 @@
 //! `folkmoot plan`: whether a plan can be meant, what it costs, and what it will do.
 
 mod forecast;
-mod suggestions;
 
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use plan::forecast::Forecast;
 use plan::{AuthoredPlan, Policy, PolicyError, Problems, SignedPlan};
 use rand::rand_core::{Rng, UnwrapErr};
 use serde::Deserialize;
@@ -13,11 +13,6 @@ use serde::Deserialize;
 use crate::Failure;
 use crate::files::{Unusable, read_text};
 use crate::keys;
-use forecast::Forecast;
-pub(crate) use forecast::ForecastError;
-
-/// A lane is 32 bits on the way.
-const LANE_BYTES: u64 = wire::limits::LANE_BYTES;
 
 #[derive(clap::Args, Debug)]
 #[command(
@@ -78,7 +73,7 @@ fn foresee(file: &Path, json: bool) -> Result<(), Failure> {
     if json {
         println!("{}", serde_json::to_string(&forecast).map_err(Failure::failed)?);
     } else {
-        print!("{}{}", report(&plan), forecast.text());
+        print!("{}{}", report(&plan), forecast::text(&forecast));
     }
     Ok(())
 }
@@ -227,18 +222,11 @@ fn report(plan: &plan::Plan) -> String {
             cohort.minimum, cohort.maximum, cohort.corrupt, cohort.honest_min
         ),
     );
-    row("dropouts", format!("a round of {} survives {}", cohort.maximum, dropouts_survived(cohort)));
+    row("dropouts", format!("a round of {} survives {}", cohort.maximum, cohort.dropouts_survived()));
     row("parameters", plan.architecture().parameter_count().to_string());
     row("lanes", lanes.to_string());
-    row("upload", format!("{} bytes a silo and round", lanes as u64 * LANE_BYTES));
+    row("upload", format!("{} bytes a silo and round", lanes as u64 * plan::Plan::LANE_BYTES));
     text
-}
-
-/// Silos of the largest cohort that may be lost after they shared their keys.
-fn dropouts_survived(cohort: &plan::Cohort) -> usize {
-    let threshold = secagg::Threshold::new(cohort.maximum, cohort.corrupt);
-    let tolerated = threshold.map_or(0, secagg::Threshold::dropouts_tolerated);
-    tolerated.min(cohort.maximum.saturating_sub(cohort.minimum))
 }
 
 #[cfg(test)]
@@ -314,14 +302,6 @@ mod tests {
         let stricter = client.replace("epsilon_max = 5.0", "epsilon_max = 1.0");
         let why = check(include_str!("../../../deploy/config/plan.toml"), Some(&stricter)).unwrap_err();
         assert!(why.to_string().contains("this silo's epsilon_max is 1"), "{why}");
-    }
-
-    #[test]
-    fn the_dropouts_that_a_round_survives_are_capped_by_the_smallest_cohort() {
-        let of = |minimum, maximum| {
-            dropouts_survived(&plan::Cohort { minimum, maximum, corrupt: 1, honest_min: 2 })
-        };
-        assert_eq!([of(3, 3), of(4, 5), of(5, 5), of(3, 12)], [0, 1, 0, 5]);
     }
 
     #[test]

@@ -135,6 +135,15 @@ pub struct Cohort {
     pub honest_min: usize,
 }
 
+impl Cohort {
+    /// Silos of the largest cohort that may be lost after they shared their keys.
+    pub fn dropouts_survived(&self) -> usize {
+        let threshold = secagg::Threshold::new(self.maximum, self.corrupt);
+        let tolerated = threshold.map_or(0, secagg::Threshold::dropouts_tolerated);
+        tolerated.min(self.maximum.saturating_sub(self.minimum))
+    }
+}
+
 /// How long anyone is waited for. Everything else is derived from `round_deadline_ms`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -198,6 +207,8 @@ impl Plan {
     pub const BYTES_MAX: usize = 1 << 20;
     /// The newest format, which plans are signed in.
     pub const FORMAT: u32 = 2;
+    /// A lane on its way: 32 bits.
+    pub const LANE_BYTES: u64 = 4;
     /// Random bytes of a plan's id, as it is drawn.
     pub const ID_BYTES: usize = 16;
 

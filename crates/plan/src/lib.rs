@@ -28,6 +28,7 @@
 mod authored;
 mod clipping;
 mod document;
+pub mod forecast;
 mod limits;
 mod mechanism;
 mod policy;
@@ -37,6 +38,7 @@ mod refusal;
 mod refusal_code;
 mod schema;
 mod shared_noise;
+mod suggestions;
 mod validate;
 
 pub use authored::{AuthorError, AuthoredPlan, SignedPlan};

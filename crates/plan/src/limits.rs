@@ -14,8 +14,6 @@ use crate::refusal::Refusal;
 const ROUNDS_PER_REPEAT: u64 = 4;
 /// And at least so many.
 const REPEATS_MIN: u64 = 3;
-/// Of a lane on its way.
-const LANE_BYTES: u128 = 4;
 
 impl Policy {
     /// Whether this silo may upload under `plan` once more, having done so `made` times, in all runs together.
@@ -62,7 +60,7 @@ impl Policy {
 
 /// What so many uploads under a plan take, rounded up.
 pub(crate) fn mebibytes(plan: &Plan, uploads: u64) -> u64 {
-    let bytes = u128::from(uploads) * plan.lanes() as u128 * LANE_BYTES;
+    let bytes = u128::from(uploads) * plan.lanes() as u128 * u128::from(Plan::LANE_BYTES);
     u64::try_from(bytes.div_ceil(1 << 20)).unwrap_or(u64::MAX)
 }
 

@@ -69,7 +69,7 @@ pub const MODEL_BYTES_MAX: u64 = 16 << 30;
 pub const LANES_MAX: u64 = MODEL_BYTES_MAX / LANE_BYTES;
 
 /// A lane on the network: `u32`, little endian.
-pub const LANE_BYTES: u64 = 4;
+pub const LANE_BYTES: u64 = plan::Plan::LANE_BYTES;
 
 const _: () = assert!(CHUNK_BYTES <= CHUNK_BYTES_MAX && CHUNK_BYTES_MAX < MESSAGE_BYTES_MAX);
 const _: () = assert!(MANIFEST_BYTES_MAX < MESSAGE_BYTES_MAX);

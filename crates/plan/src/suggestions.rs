@@ -1,12 +1,14 @@
 //! What would make a plan better at the same promise.
 
 use accounting::{Budget, NoiseMultiplier, calibrate, steps_allowed};
-use plan::{Mechanism, Plan, Privacy};
 
-use super::forecast::ForecastError;
+use crate::document::Plan;
+use crate::forecast::ForecastError;
+use crate::mechanism::Mechanism;
+use crate::privacy::Privacy;
 
 /// What would fit the budget exactly.
-pub(super) fn suggestions(plan: &Plan) -> Result<Vec<String>, ForecastError> {
+pub(crate) fn suggestions(plan: &Plan) -> Result<Vec<String>, ForecastError> {
     let Some((event, (epsilon, delta))) = plan.event().zip(plan.budget()) else { return Ok(Vec::new()) };
     let (rate, noise, steps) = event.parts();
     let sums = plan.rounds.saturating_mul(steps);
@@ -66,49 +68,4 @@ fn less_excess(plan: &Plan) -> Option<String> {
             100.0 * ratio
         )
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::demo::{Mode, demo_plan};
-    use crate::plan::forecast::Forecast;
-
-    #[test]
-    fn larger_batches_are_suggested_where_they_have_less_noise_at_the_same_epsilon() {
-        let mut plan = demo_plan(Mode::DistributedDpSgd, 5, None, None).unwrap();
-        let sums = plan.rounds;
-        let at = |plan: &mut Plan, rate: f64| {
-            let Privacy::DistributedDpSgd { sampling_rate, noise_multiplier, divisor, .. } =
-                &mut plan.privacy
-            else {
-                panic!()
-            };
-            let least = calibrate(4.9, 1e-5, rate, sums).unwrap();
-            (*sampling_rate, *noise_multiplier, *divisor) = (rate, least.value(), 1437.0 * rate);
-            (least, Forecast::of(plan).unwrap())
-        };
-        let (_, now) = at(&mut plan, 0.05);
-        let (least, then) = at(&mut plan, 0.1);
-        let ratio = then.noise.as_ref().unwrap().ratio / now.noise.as_ref().unwrap().ratio;
-        assert!(ratio < 0.9, "{ratio}");
-        let told = format!(
-            "suggestion    sampling_rate = 0.1 with noise_multiplier = {least}, and privacy.divisor 2 times as large, would leave \
-             a mean {:.0} % of this noise",
-            100.0 * ratio
-        );
-        assert!(now.text().contains(&told), "{told}\n{}", now.text());
-    }
-
-    #[test]
-    fn more_noise_than_needed_is_pointed_out() {
-        let mut plan = demo_plan(Mode::DistributedDpSgd, 5, None, None).unwrap();
-        plan.rounds = 10;
-        let suggestions = suggestions(&plan).unwrap();
-        assert!(suggestions.iter().any(|s| s.starts_with("noise_multiplier = 3.")), "{suggestions:?}");
-        assert!(
-            suggestions.iter().any(|s| s == "rounds = 30 would fit the budget at this noise"),
-            "{suggestions:?}"
-        );
-    }
 }
