@@ -400,11 +400,8 @@ impl Driver {
     fn note(&mut self, record: &ClientRecord) {
         note(record);
         self.uploads.follow(record);
-        match record {
-            ClientRecord::RosterAdopted { .. } => {
-                self.roster.send_replace(Arc::new(self.participant.current_roster().clone()));
-            }
-            _ => {}
+        if let ClientRecord::RosterAdopted { .. } = record {
+            self.roster.send_replace(Arc::new(self.participant.current_roster().clone()));
         }
     }
 
