@@ -277,8 +277,8 @@ impl Driver {
     }
 
     fn said(&mut self, message: ToClient) -> Result<(), RunError> {
-        let before = self.participant.status().run_id;
-        let welcomes = matches!(message, ToClient::Welcome { .. });
+        // What the status says costs a composition of all debits: it is asked where a run may begin alone.
+        let before = matches!(message, ToClient::Welcome { .. }).then(|| self.participant.status().run_id);
         match &message {
             ToClient::Aborted { at, outcome } => {
                 tracing::info!(round = at.round, attempt = at.attempt, "the round was aborted: {outcome}");
@@ -302,7 +302,7 @@ impl Driver {
             _ => {}
         }
         self.feed(ClientInput::Message(message));
-        if welcomes && self.participant.status().run_id != before {
+        if before.is_some_and(|before| self.participant.status().run_id != before) {
             self.look_at_ledger(None)?;
         }
         Ok(())
