@@ -227,17 +227,22 @@ fn forget_witness(path: &std::path::Path, reason: &str) -> Result<(), (u8, Strin
     Ok(())
 }
 
+/// The configuration alone: neither keys nor roster are opened.
+fn read(path: &std::path::Path) -> Result<Config, (u8, String)> {
+    let read = Config::read(path).map_err(|why| (EXIT_CONFIGURATION, format!("{}: {why}", path.display())));
+    read.map(|(config, _)| config)
+}
+
 fn print_schema(path: &std::path::Path, labels: &[String]) -> Result<(), (u8, String)> {
     let unusable = |why: String| (EXIT_CONFIGURATION, why);
-    let (config, _) = Config::read(path).map_err(|why| unusable(format!("{}: {why}", path.display())))?;
+    let config = read(path)?;
     let found = datasets::columns(&config.data).map_err(|why| unusable(why.to_string()))?;
     print!("{}", schema_of(&found, labels).map_err(unusable)?);
     Ok(())
 }
 
 fn alarms(path: &std::path::Path, metrics: bool) -> Result<(), (u8, String)> {
-    let (config, _) =
-        Config::read(path).map_err(|why| (EXIT_CONFIGURATION, format!("{}: {why}", path.display())))?;
+    let config = read(path)?;
     let alarm = Alarm::new(&config.state_dir, daemon::wall_ms);
     if metrics {
         print!("{}", alarm.metrics());
@@ -245,15 +250,11 @@ fn alarms(path: &std::path::Path, metrics: bool) -> Result<(), (u8, String)> {
     }
     let lines = alarm.lines();
     lines.iter().for_each(|line| println!("ALARM {line}"));
-    match lines.is_empty() {
-        true => Ok(()),
-        false => Err(failed("this silo's operator has to look at that".into())),
-    }
+    lines.is_empty().then_some(()).ok_or_else(|| failed("this silo's operator has to look at that".into()))
 }
 
 fn doctor(path: &std::path::Path) -> Result<(), (u8, String)> {
-    let (config, _) =
-        Config::read(path).map_err(|why| (EXIT_CONFIGURATION, format!("{}: {why}", path.display())))?;
+    let config = read(path)?;
     let mut fails = 0;
     match Config::load(path) {
         Ok(_) => println!("ok    configuration, roster and keys"),

@@ -213,12 +213,11 @@ impl Spending {
     /// What the journal has debited and the account lacks, as entries.
     pub(crate) fn lacking(&self, journal: &[ClientRecord], account: &ledger::Account) -> Vec<(u64, What)> {
         let known = |made: &Release, exact: bool| {
-            let same = |entry: &&ledger::Entry| {
+            account.entries().iter().any(|entry| {
                 entry.release().is_some_and(|release| {
                     (&release.daemon, release.run, release.round) == (&made.daemon, made.run, made.round)
                 }) && (!exact || matches!(entry.what, What::ExactRelease { .. }))
-            };
-            account.entries().iter().find(same).is_some()
+            })
         };
         let (mut current, mut failed, mut lacking) = (None, None, Vec::new());
         for record in journal {
