@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
-use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,7 +17,7 @@ const EACH: usize = 64;
 const LEAVING: usize = 512;
 
 /// Where the calls of those who proved nothing are counted, so that calls of one kind take no place of another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Places {
     /// Enrolment.
     Admission,
@@ -144,6 +143,16 @@ impl Counts {
         (id, word)
     }
 
+    /// One call of who may have so many is over.
+    fn left(&mut self, key: &Key) {
+        if let Some(calls) = self.each.get_mut(key) {
+            *calls = calls.saturating_sub(1);
+            if *calls == 0 {
+                self.each.remove(key);
+            }
+        }
+    }
+
     fn held(&mut self, places: Places) -> &mut BTreeMap<u64, Strange> {
         match places {
             Places::Admission => &mut self.admission,
@@ -177,20 +186,11 @@ impl Drop for Counted {
         let mut counts = self.progress.counts();
         let counts = &mut *counts;
         match self.strange {
-            None => one_less(&mut counts.each, &self.key),
+            None => counts.left(&self.key),
             Some((places, id)) => {
                 counts.held(places).remove(&id);
                 counts.leaving.remove(&id);
             }
-        }
-    }
-}
-
-fn one_less<K: Eq + Hash>(calls: &mut HashMap<K, usize>, key: &K) {
-    if let Some(count) = calls.get_mut(key) {
-        *count = count.saturating_sub(1);
-        if *count == 0 {
-            calls.remove(key);
         }
     }
 }
