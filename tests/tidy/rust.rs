@@ -25,6 +25,12 @@ pub(crate) fn production_lines(text: &str) -> usize {
     tests.unwrap_or(lines.len())
 }
 
+/// [`code`] before the tests at a file's end.
+pub(crate) fn production_code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let until = production_lines(text);
+    code(text).take_while(move |(number, _)| *number <= until)
+}
+
 pub(crate) fn is_test(path: &str, test_modules: &BTreeSet<String>) -> bool {
     let folder = |name: &str| path.split('/').any(|part| part == name);
     folder("tests") || folder("benches") || test_modules.contains(path.trim_end_matches(".rs"))

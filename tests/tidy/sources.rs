@@ -2,7 +2,7 @@
 
 use crate::faults::gather;
 use crate::purity::pure;
-use crate::rust::{code, is_test, production_lines, sources, test_modules};
+use crate::rust::{code, is_test, production_code, production_lines, sources, test_modules};
 use crate::tree::{self, File};
 
 const LINES_MAX: usize = 520;
@@ -58,8 +58,7 @@ fn only_the_plans_mechanism_lets_an_update_go_without_noise() {
     let others = |file: &File| !is_test(&file.path, &test_modules) && !NOISE.contains(&&*file.path);
     gather(|faults| {
         for file in sources().into_iter().filter(others) {
-            let until = production_lines(&file.text);
-            for (number, line) in code(&file.text).take_while(|(number, _)| *number <= until) {
+            for (number, line) in production_code(&file.text) {
                 for word in WITHOUT_NOISE.iter().filter(|word| line.contains(**word)) {
                     faults.add(format!(
                         "{}:{number} names {word}: the plan's mechanism decides that",
@@ -97,8 +96,7 @@ fn nothing_unwraps_outside_tests_where_a_peer_could_make_it_panic() {
                     continue;
                 }
                 looked_at += 1;
-                let until = production_lines(&file.text);
-                for (number, line) in code(&file.text).take_while(|(number, _)| *number <= until) {
+                for (number, line) in production_code(&file.text) {
                     faults.unless(!line.contains(".unwrap()"), || format!("{}:{number} unwraps", file.path));
                 }
             }
@@ -110,12 +108,13 @@ fn nothing_unwraps_outside_tests_where_a_peer_could_make_it_panic() {
 #[test]
 fn nothing_names_a_path_of_one_machine() {
     let test_modules = test_modules();
+    let machines = ["work", "home", "root"].map(|folder| format!("/{folder}/"));
     gather(|faults| {
         for file in sources() {
             let in_tests = is_test(&file.path, &test_modules);
             let production = production_lines(&file.text);
             for (number, line) in (1..).zip(file.text.lines()) {
-                for path in ["/work/", "/home/", "/root/"] {
+                for path in &machines {
                     faults.unless(!line.contains(path), || format!("{}:{number} names {path}", file.path));
                 }
                 let temporary = line.contains("/tmp/") && !in_tests && number <= production;
@@ -150,8 +149,7 @@ fn nothing_but_simulations_and_tests_names_what_a_liar_needs() {
             if own || is_test(&path, &test_modules) {
                 continue;
             }
-            let until = production_lines(&text);
-            for (number, line) in code(&text).take_while(|(number, _)| *number <= until) {
+            for (number, line) in production_code(&text) {
                 faults.unless(!line.contains(&word), || {
                     format!("{path}:{number} names secagg's {word}: it is for liars")
                 });
@@ -166,8 +164,7 @@ fn what_others_than_the_command_line_need_does_not_know_its_exit_codes() {
         for File { path, text } in tree::files("crates/cli/src", "rs") {
             let inside = path.trim_start_matches("crates/cli/src/");
             if LIBRARY.iter().any(|part| inside.starts_with(part)) {
-                let until = production_lines(&text);
-                let mut lines = code(&text).take_while(|(number, _)| *number <= until);
+                let mut lines = production_code(&text);
                 if let Some((number, _)) = lines.find(|(_, line)| line.contains("Failure")) {
                     let why = "give it an error of its own, and make Failure of that in failure.rs";
                     faults.add(format!("{path}:{number} names Failure: {why}"));
