@@ -64,7 +64,7 @@ impl Driver {
             Ok(version) => {
                 let NextVersion { next, files } = *version;
                 // Durable before the record that names them. What the core passes over lies under its own digests, which no record
-                // names, also where its noise is another than that of a result that was taken; the next round removes it. A disk that fails is a crash: the round's shares are
+                // names, whatever its noise; the next round removes it. A disk that fails is a crash: the round's shares are
                 // journalled, so that recovery opens the same sum again, and nobody's budget is lost.
                 block_in_place(|| files.stage(self.store.as_mut(), at)).context(OPENING_FAILED)?;
                 Ok(Recovered {

@@ -1,11 +1,11 @@
 //! Who spoils the weights of sums: who waits for it, and for how long.
 //!
-//! A sum hides who sent what, so a sum with weights that no silos have names nobody: one of those in it did that, and nothing
-//! more is known. A sum that is sound clears nobody of having spoiled another. While one silo explains all that happened, the
-//! suspects are those that were in every spoiled sum, and a half of them, by lot, is left out of each cohort: if that sum is
-//! spoiled too, they are cleared. The lots are drawn for all of them, whoever is here. Each spoiled sum pays for [`Spoiled::WAIT`] results of that; then all are together again, and
-//! a sound sum of all of them ends the search. Where no single silo explains it, each of those in a spoiled sum owes so many
-//! results out of the cohort, of which each that it is in counts for a half of the rest; who owes more is more likely drawn.
+//! A sum hides who sent what, so a sum with weights that no silos have names nobody: one of those in it did that. A sum that is
+//! sound clears nobody of having spoiled another. While one silo explains all that happened, the suspects are those that were in
+//! every spoiled sum, and a half of them, by lot, is left out of each cohort: if that sum is spoiled too, they are cleared. The
+//! lots are drawn for all of them, whoever is here. Each spoiled sum pays for [`Spoiled::WAIT`] results of that; then all are
+//! together again, and a sound sum of all of them ends the search. Where no single silo explains it, each of those in a spoiled
+//! sum owes so many results out of the cohort, of which each that it is in halves the rest; who owes more is more likely drawn.
 //!
 //! # Security
 //! It proves nothing: a silo that spoils only those sums that another one is in makes that one a suspect, too. What bounds it:
