@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{folkmoot, stderr, text};
 
-const PLAN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/config/plan.toml");
+const PLAN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/config/plan.toml");
 
 /// The writing end of a pipe that nobody reads.
 fn closed() -> Stdio {

@@ -14,7 +14,7 @@ const COMMITTED: u64 = 3;
 
 /// A copy of a release's folder, whose keys only their owner reads again.
 fn copy_of(release: &str, to: &Path) {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures");
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures");
     copy(&fixtures.join(release), to);
 }
 

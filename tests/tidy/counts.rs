@@ -22,7 +22,7 @@ fn what_the_simulation_checks_is_told_in_full_wherever_it_is_told() {
 
 #[test]
 fn the_ways_in_which_a_simulated_silo_lies_are_counted() {
-    let source = tree::read("crates/sim/src/liar.rs").unwrap();
+    let source = tree::read("crates/trials/sim/src/liar.rs").unwrap();
     let lies = source.split_once("pub enum Lie {").unwrap().1.split_once("\n}").unwrap().0;
     let count = lies.lines().filter(|line| line.trim_end().ends_with(',') && !line.contains("//")).count();
     assert_eq!(count, 17, "the word below is the number's");

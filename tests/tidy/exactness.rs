@@ -5,9 +5,9 @@ use crate::tree;
 
 /// The noise path, and the functions of its files that come after it.
 const PATH: [(&str, &[&str]); 3] = [
-    ("crates/dp/src/random_bits.rs", &[]),
-    ("crates/dp/src/mechanism.rs", &[]),
-    ("crates/dp/src/noise.rs", &["pub fn dequantize("]),
+    ("crates/privacy/dp/src/random_bits.rs", &[]),
+    ("crates/privacy/dp/src/mechanism.rs", &[]),
+    ("crates/privacy/dp/src/noise.rs", &["pub fn dequantize("]),
 ];
 
 /// By which clippy refuses arithmetic that a type's name does not give away.

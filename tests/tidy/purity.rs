@@ -3,7 +3,7 @@
 use toml::{Table, Value};
 
 use crate::faults::gather;
-use crate::rooms::ROOMS;
+use crate::rooms::{ROOMS, folder};
 use crate::tree;
 
 /// The crates of the pure rooms.
@@ -31,7 +31,7 @@ const DENIED: &str =
 fn every_pure_crate_forbids_clocks_random_order_threads_files_and_the_environment() {
     gather(|faults| {
         for name in pure() {
-            let path = format!("crates/{name}/clippy.toml");
+            let path = format!("{}/clippy.toml", folder(name));
             let Some(text) = tree::read(&path) else {
                 faults.add(format!("{path} is missing"));
                 continue;
@@ -61,7 +61,7 @@ fn every_pure_crate_forbids_clocks_random_order_threads_files_and_the_environmen
 fn every_pure_crate_denies_what_panics_on_a_peers_input() {
     gather(|faults| {
         for name in pure() {
-            let path = format!("crates/{name}/src/lib.rs");
+            let path = format!("{}/src/lib.rs", folder(name));
             let text = tree::read(&path).unwrap();
             let one_line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
             faults.unless(one_line.contains(DENIED), || format!("{path} lacks {DENIED}"));

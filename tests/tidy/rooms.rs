@@ -62,13 +62,25 @@ const INSIDE: [(&str, &str, &str); 15] = [
 /// The longest way down through the crates, in crates. Each more is one more that compiles after another.
 const FLOORS_MAX: usize = 9;
 
+/// The room whose crates lie at the root, where a user finds them.
+const AT_THE_ROOT: &str = "programs";
+
+/// Where a crate of this name lies, relative to the repository.
+///
+/// # Panics
+/// Where no room has it.
+pub(crate) fn folder(name: &str) -> String {
+    let room = of(name).unwrap_or_else(|| panic!("{name} lies in no room")).name;
+    if room == AT_THE_ROOT { name.to_owned() } else { format!("crates/{room}/{name}") }
+}
+
 /// The room of a crate.
 pub(crate) fn of(name: &str) -> Option<&'static Room> {
     ROOMS.iter().find(|room| room.crates.contains(&name))
 }
 
 #[test]
-fn every_crate_lies_in_one_room() {
+fn every_crate_lies_in_one_room_and_in_its_folder() {
     gather(|faults| {
         let listed: Vec<&str> = ROOMS.iter().flat_map(|room| room.crates).copied().collect();
         for name in &listed {
@@ -76,8 +88,16 @@ fn every_crate_lies_in_one_room() {
             let times = listed.iter().filter(|other| *other == name).count();
             faults.unless(times == 1, || format!("{name} lies in {times} rooms"));
         }
-        for name in tree::edges().keys() {
-            faults.unless(listed.contains(&name.as_str()), || format!("{name} lies in no room"));
+        for a_crate in tree::crates() {
+            let name = a_crate.name.as_str();
+            if !listed.contains(&name) {
+                faults.add(format!("{name} lies in no room"));
+                continue;
+            }
+            let wanted = folder(name);
+            faults.unless(a_crate.folder == wanted, || {
+                format!("{name} lies in {}, and its room's folder is {wanted}", a_crate.folder)
+            });
         }
         for room in &ROOMS {
             faults.unless(room.crates.is_sorted(), || format!("{}: {:?}", room.name, room.crates));

@@ -2,6 +2,7 @@
 
 use crate::faults::gather;
 use crate::purity::pure;
+use crate::rooms::folder;
 use crate::rust::{code, is_test, production_code, production_lines, sources, test_modules};
 use crate::tree::{self, File};
 
@@ -50,7 +51,7 @@ fn nothing_is_left_unfinished_or_switched_off() {
 /// What lets an update go without noise.
 const WITHOUT_NOISE: [&str; 2] = ["plan_has_no_privacy", "the_coordinator_adds_it"];
 /// Where alone it is named outside of tests.
-const NOISE: [&str; 2] = ["crates/dp/src/noise.rs", "crates/plan/src/mechanism.rs"];
+const NOISE: [&str; 2] = ["crates/privacy/dp/src/noise.rs", "crates/documents/plan/src/mechanism.rs"];
 
 #[test]
 fn only_the_plans_mechanism_lets_an_update_go_without_noise() {
@@ -91,7 +92,7 @@ fn nothing_unwraps_outside_tests_where_a_peer_could_make_it_panic() {
     let mut looked_at = 0;
     gather(|faults| {
         for name in pure().chain(READS_PEERS) {
-            for file in tree::files(&format!("crates/{name}/src"), "rs") {
+            for file in tree::files(&format!("{}/src", folder(name)), "rs") {
                 if is_test(&file.path, &test_modules) {
                     continue;
                 }
@@ -145,7 +146,7 @@ fn nothing_but_simulations_and_tests_names_what_a_liar_needs() {
     let test_modules = test_modules();
     gather(|faults| {
         for File { path, text } in sources() {
-            let own = ["crates/secagg/", "crates/sim/"].iter().any(|own| path.starts_with(own));
+            let own = ["secagg", "sim"].iter().any(|own| path.starts_with(&format!("{}/", folder(own))));
             if own || is_test(&path, &test_modules) {
                 continue;
             }
@@ -161,8 +162,8 @@ fn nothing_but_simulations_and_tests_names_what_a_liar_needs() {
 #[test]
 fn what_others_than_the_command_line_need_does_not_know_its_exit_codes() {
     gather(|faults| {
-        for File { path, text } in tree::files("crates/cli/src", "rs") {
-            let inside = path.trim_start_matches("crates/cli/src/");
+        for File { path, text } in tree::files("cli/src", "rs") {
+            let inside = path.trim_start_matches("cli/src/");
             if LIBRARY.iter().any(|part| inside.starts_with(part)) {
                 let mut lines = production_code(&text);
                 if let Some((number, _)) = lines.find(|(_, line)| line.contains("Failure")) {
@@ -182,7 +183,7 @@ fn text_of_another_machine_is_made_safe_to_show_in_one_place() {
     let replacement = ["'\\u{", "fffd}'"].concat();
     gather(|faults| {
         for File { path, text } in sources() {
-            let own = path == "crates/identity/src/shown.rs";
+            let own = path == "crates/documents/identity/src/shown.rs";
             faults.unless(own || !text.contains(&replacement), || {
                 format!("{path} replaces characters by a rule of its own: identity::printable knows which")
             });

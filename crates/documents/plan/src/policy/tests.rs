@@ -25,7 +25,7 @@ fn author(byte: u8) -> String {
 }
 
 fn plan() -> AuthoredPlan {
-    Plan::from_toml(include_str!("../../../../deploy/config/plan.toml")).unwrap().sign(&key(1))
+    Plan::from_toml(include_str!("../../../../../deploy/config/plan.toml")).unwrap().sign(&key(1))
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
+    let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../../proto");
     let package = root.join("folkmoot/v1");
     let mut files: Vec<PathBuf> =
         fs::read_dir(&package)?.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>()?;

@@ -314,7 +314,7 @@ mod tests {
     use super::*;
     use crate::document::PlanError;
 
-    const SAMPLE: &str = include_str!("../../../deploy/config/plan.toml");
+    const SAMPLE: &str = include_str!("../../../../deploy/config/plan.toml");
 
     fn with(from: &str, to: &str) -> Result<Plan, PlanError> {
         assert!(SAMPLE.contains(from), "the sample has no {from:?}");
@@ -409,7 +409,7 @@ mod tests {
 
     /// The sample plan with the layers that README.md shows, and the digits' worth of columns.
     fn network(edit: impl Fn(&mut Plan)) -> Result<(), Problems> {
-        let readme = include_str!("../../../README.md");
+        let readme = include_str!("../../../../README.md");
         let toml = readme.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
         #[derive(serde::Deserialize)]
         struct Shown {

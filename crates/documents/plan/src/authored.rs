@@ -120,7 +120,7 @@ mod tests {
     }
 
     fn signed() -> SignedPlan {
-        let plan = Plan::from_toml(include_str!("../../../deploy/config/plan.toml")).unwrap();
+        let plan = Plan::from_toml(include_str!("../../../../deploy/config/plan.toml")).unwrap();
         plan.sign(&key(1)).signed().clone()
     }
 
@@ -134,7 +134,7 @@ mod tests {
     }
 
     fn sample() -> Plan {
-        Plan::from_toml(include_str!("../../../deploy/config/plan.toml")).unwrap()
+        Plan::from_toml(include_str!("../../../../deploy/config/plan.toml")).unwrap()
     }
 
     fn refusal(plan: Plan) -> String {
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_text_that_names_a_federation_needs_no_format_and_holds_there_alone() {
-        let text = include_str!("../../../deploy/config/plan.toml");
+        let text = include_str!("../../../../deploy/config/plan.toml");
         let plan = Plan::from_toml(&format!("federation = \"clinics\"\n{text}")).unwrap();
         assert_eq!(plan.format(), 2);
         plan.check_federation("clinics").unwrap();

@@ -134,7 +134,7 @@ mod tests {
         AdaptiveClipping { target_quantile: 0.5, learning_rate: 0.2, share: 0.2 };
 
     fn plan(adaptive: Option<AdaptiveClipping>) -> Plan {
-        let mut plan = Plan::from_toml(include_str!("../../../deploy/config/plan.toml")).unwrap();
+        let mut plan = Plan::from_toml(include_str!("../../../../deploy/config/plan.toml")).unwrap();
         let Privacy::DistributedDpSgd { adaptive_clip, .. } = &mut plan.privacy else { panic!() };
         *adaptive_clip = adaptive;
         plan
@@ -232,7 +232,7 @@ mod tests {
             let why = plan(Some(bad)).validate().unwrap_err().to_string();
             assert!(why.contains(field), "{why}");
         }
-        let text = include_str!("../../../deploy/config/plan.toml").replace(
+        let text = include_str!("../../../../deploy/config/plan.toml").replace(
             "clip_norm = 0.5",
             "clip_norm = 0.5\nadaptive_clip = { target_quantile = 0.5, learning_rate = 0.2, share = 0.05, rate = 1 }",
         );

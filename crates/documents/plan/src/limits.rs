@@ -77,7 +77,7 @@ mod tests {
     use crate::privacy::{Privacy, Weights};
 
     fn sample() -> Plan {
-        Plan::from_toml(include_str!("../../../deploy/config/plan.toml")).unwrap()
+        Plan::from_toml(include_str!("../../../../deploy/config/plan.toml")).unwrap()
     }
 
     /// Exact sums of 2^18 lanes, which are one MiB, less what stands beside them.

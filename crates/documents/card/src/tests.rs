@@ -8,7 +8,7 @@ use serde_norway::Value;
 use super::*;
 
 fn plan() -> Plan {
-    Plan::from_toml(include_str!("../../../deploy/config/plan.toml")).unwrap()
+    Plan::from_toml(include_str!("../../../../deploy/config/plan.toml")).unwrap()
 }
 
 fn manifest(plan: &Plan) -> Manifest {

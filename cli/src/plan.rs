@@ -260,10 +260,10 @@ mod tests {
     fn a_signed_plan_is_checked_under_its_author_and_refused_once_altered() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
-        fs::write(path("plan.toml"), include_str!("../../../deploy/config/plan.toml")).unwrap();
+        fs::write(path("plan.toml"), include_str!("../../deploy/config/plan.toml")).unwrap();
         let author_key = keys::create(&path("author.key")).unwrap();
         sign(&path("plan.toml"), &path("author.key"), &path("plan.json")).unwrap();
-        let client = include_str!("../../../deploy/config/client.toml");
+        let client = include_str!("../../deploy/config/client.toml");
         let policy = |key: &str| {
             let file = path("client.toml");
             fs::write(&file, client.replace("REPLACE-WITH-THE-AUTHORS-KEY", key)).unwrap();
@@ -296,17 +296,17 @@ mod tests {
 
     #[test]
     fn the_samples_of_deploy_accept_each_other() {
-        let client = include_str!("../../../deploy/config/client.toml")
+        let client = include_str!("../../deploy/config/client.toml")
             .replace("REPLACE-WITH-THE-AUTHORS-KEY", &author(1));
-        check(include_str!("../../../deploy/config/plan.toml"), Some(&client)).unwrap();
+        check(include_str!("../../deploy/config/plan.toml"), Some(&client)).unwrap();
         let stricter = client.replace("epsilon_max = 5.0", "epsilon_max = 1.0");
-        let why = check(include_str!("../../../deploy/config/plan.toml"), Some(&stricter)).unwrap_err();
+        let why = check(include_str!("../../deploy/config/plan.toml"), Some(&stricter)).unwrap_err();
         assert!(why.to_string().contains("this silo's epsilon_max is 1"), "{why}");
     }
 
     #[test]
     fn a_fault_of_a_policy_in_a_clients_configuration_is_named_by_its_line_there() {
-        let client = include_str!("../../../deploy/config/client.toml")
+        let client = include_str!("../../deploy/config/client.toml")
             .replace("REPLACE-WITH-THE-AUTHORS-KEY", &author(1));
         let line = |text: &str, key: &str| {
             text.lines().position(|line| line.starts_with(key)).map(|at| at + 1).unwrap()
@@ -315,7 +315,7 @@ mod tests {
             let wrong = client.replace("epsilon_max = 5.0", fault);
             let at = line(&wrong, &fault[..11]);
             assert!(at > line(&wrong, "[policy]") && at > 20, "the sample's policy is not at its beginning");
-            let why = check(include_str!("../../../deploy/config/plan.toml"), Some(&wrong)).unwrap_err();
+            let why = check(include_str!("../../deploy/config/plan.toml"), Some(&wrong)).unwrap_err();
             assert!(why.to_string().contains(&format!("line {at}")), "{fault} in line {at}: {why}");
         }
     }

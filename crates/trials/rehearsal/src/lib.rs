@@ -229,7 +229,7 @@ mod tests {
     use super::*;
 
     fn plan(rounds: u64) -> Plan {
-        let text = include_str!("../../../deploy/config/plan.toml");
+        let text = include_str!("../../../../deploy/config/plan.toml");
         let mut plan = Plan::from_toml(text).unwrap();
         plan.rounds = rounds;
         plan.data = datasets::digits::data_section([-0.3, 0.7]);

@@ -336,7 +336,7 @@ mod tests {
 
     #[test]
     fn the_sample_plan_can_work_and_its_budget_is_what_the_gating_accountant_says() {
-        let plan = Plan::from_toml(include_str!("../../../deploy/config/plan.toml")).unwrap();
+        let plan = Plan::from_toml(include_str!("../../../../deploy/config/plan.toml")).unwrap();
         let forecast = Forecast::of(&plan).unwrap();
         let epsilon = forecast.epsilon.as_ref().unwrap();
         assert!(epsilon.pld < epsilon.rdp_fractional && epsilon.rdp_fractional <= epsilon.at_the_end);
