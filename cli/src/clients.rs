@@ -10,6 +10,7 @@ use identity::{
     AuthorisedRoster, IdentityKey, Member, Roster, SignedRoster, identity_fingerprint, parse_verifying_key,
     spoken,
 };
+use operate::{AUTHORITY_FILE, read_authority};
 use secagg::ClientId;
 use vault::{MasterSource, Vault};
 use wire::v1::admin_client::AdminClient;
@@ -19,7 +20,7 @@ use wire::v1::{
 };
 
 use crate::Failure;
-use crate::connect::{AUTHORITY_FILE, Link, Remote, printable, read_authority, refused, roster_key};
+use crate::connect::{Link, Remote, printable, refused, roster_key};
 use crate::failure::with_causes;
 use crate::files::Unusable;
 

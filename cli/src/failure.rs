@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::audit_privacy::AuditError;
 use crate::bundle::FolderError;
 use crate::clients::Unbelieved;
-use crate::connect::ConnectError;
+use crate::connect::{ConnectError, in_words};
 use crate::demo::{DaemonError, DemoError, DemoFolderError, DemoPlanError, FollowError};
 use crate::files::{Unusable, WriteError};
 use crate::incident::{ReportError, ReportFault};
@@ -87,6 +87,7 @@ impl From<WriteError> for Failure {
 
 impl From<ConnectError> for Failure {
     fn from(why: ConnectError) -> Self {
+        let words = in_words(&why);
         match why {
             ConnectError::Unusable(_)
             | ConnectError::WhichCoordinator
@@ -99,9 +100,9 @@ impl From<ConnectError> for Failure {
             | ConnectError::ThisMachineAlone { .. }
             | ConnectError::AnotherMachine { .. }
             | ConnectError::NoScheme { .. }
-            | ConnectError::NoAddress { .. } => Self::usage(why),
-            ConnectError::Header(_) | ConnectError::Clock | ConnectError::Refused(_) => Self::failed(why),
-            ConnectError::Unreachable { .. } | ConnectError::Lost(_) => Self::Unreachable(why.to_string()),
+            | ConnectError::NoAddress { .. } => Self::Usage(words),
+            ConnectError::Header(_) | ConnectError::Clock | ConnectError::Refused(_) => Self::Failed(words),
+            ConnectError::Unreachable { .. } | ConnectError::Lost(_) => Self::Unreachable(words),
         }
     }
 }
@@ -301,5 +302,14 @@ mod tests {
             Failure::Unreachable(String::new()),
         ];
         assert_eq!(kinds.map(|kind| kind.code()), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_call_that_cannot_be_meant_one_that_is_refused_and_one_that_nobody_answers_have_their_own_codes() {
+        let url = "http://192.0.2.1:1".to_owned();
+        let elsewhere = Failure::from(ConnectError::AnotherMachine { url });
+        assert!(matches!(&elsewhere, Failure::Usage(text) if text.contains("--as FOLDER")), "{elsewhere}");
+        assert!(matches!(ConnectError::Lost("gone".into()).into(), Failure::Unreachable(_)));
+        assert!(matches!(ConnectError::Refused("no".into()).into(), Failure::Failed(_)));
     }
 }

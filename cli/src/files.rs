@@ -5,20 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// A file or folder that was named, and why it is of no use.
-#[derive(Debug, thiserror::Error)]
-#[error("`{}`: {why}", file.display())]
-pub(crate) struct Unusable {
-    file: PathBuf,
-    #[source]
-    why: Box<dyn std::error::Error + Send + Sync>,
-}
-
-impl Unusable {
-    pub(crate) fn new(file: &Path, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { file: file.to_owned(), why: why.into() }
-    }
-}
+pub(crate) use operate::{Unusable, read_text};
 
 /// Why a new file or folder is not there.
 #[derive(Debug, thiserror::Error)]
@@ -42,10 +29,6 @@ pub(crate) enum WriteError {
         #[source]
         why: io::Error,
     },
-}
-
-pub(crate) fn read_text(file: &Path) -> Result<String, Unusable> {
-    fs::read_to_string(file).map_err(|why| Unusable::new(file, format!("cannot be read: {why}")))
 }
 
 /// Writes a file that is not there yet. One that cannot be written whole is taken away again: it would stand in the way of

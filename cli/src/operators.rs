@@ -4,13 +4,12 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use identity::{Authority, Role, Subject};
+use operate::{AUTHORITY_FILE, CERTIFICATE_FILE, COORDINATOR_FILE, KEY_FILE};
 use pki::{ClientTls, TransportKey};
 use wire::v1::IssueOperatorRequest;
 
 use crate::Failure;
-use crate::connect::{
-    AUTHORITY_FILE, CERTIFICATE_FILE, COORDINATOR_FILE, KEY_FILE, Remote, printable, refused,
-};
+use crate::connect::{Remote, printable, refused};
 use crate::failure::with_causes;
 use crate::files::NewFolder;
 

@@ -6,7 +6,7 @@ use crate::faults::gather;
 use crate::{rooms, tree};
 
 /// Every crate with the crates of the workspace that it may depend on; where they stand is in `rooms.rs`.
-pub(crate) const CRATES: [(&str, &[&str]); 29] = [
+pub(crate) const CRATES: [(&str, &[&str]); 30] = [
     ("access", &["identity", "params", "pki", "secagg", "wire"]),
     ("accounting", &[]),
     ("attest", &["checkpoint", "params"]),
@@ -29,6 +29,7 @@ pub(crate) const CRATES: [(&str, &[&str]); 29] = [
             "empirical",
             "identity",
             "ledger",
+            "operate",
             "optim",
             "params",
             "pki",
@@ -97,6 +98,7 @@ pub(crate) const CRATES: [(&str, &[&str]); 29] = [
     ("empirical", &[]),
     ("identity", &["params", "secagg"]),
     ("ledger", &["accounting", "params", "vault"]),
+    ("operate", &["identity", "pki", "wire"]),
     ("optim", &["params"]),
     ("params", &[]),
     ("pki", &["identity", "params"]),

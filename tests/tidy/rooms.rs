@@ -27,7 +27,7 @@ pub(crate) const ROOMS: [Room; 9] = [
     room(2, "round", true, &["protocol"]),
     room(2, "learning", false, &["datasets", "train"]),
     room(3, "disk", false, &["audit", "ledger", "store", "vault"]),
-    room(4, "network", false, &["access", "daemon", "pki", "telemetry", "wire"]),
+    room(4, "network", false, &["access", "daemon", "operate", "pki", "telemetry", "wire"]),
     room(5, "trials", false, &["rehearsal", "sim"]),
     room(6, "programs", false, &["cli", "client", "coordinator"]),
 ];
@@ -37,7 +37,7 @@ const ABOVE: [(&str, &str, &str); 1] =
     [("disk", "round", "the reader of published versions lies on disk and reads the round's records")];
 
 /// Edges inside one room, each with its reason.
-const INSIDE: [(&str, &str, &str); 15] = [
+const INSIDE: [(&str, &str, &str); 17] = [
     ("optim", "params", "an optimiser moves the parameters"),
     ("secagg", "dp", "nothing is masked but what has its noise, and the type says so"),
     ("attest", "checkpoint", "evidence restates a signed record, and is checked against it"),
@@ -55,6 +55,8 @@ const INSIDE: [(&str, &str, &str); 15] = [
     ("store", "vault", "what lies on a disk is sealed where it is written"),
     ("access", "pki", "a caller is who its certificate names"),
     ("access", "wire", "it serves enrolment and administration, and refuses in statuses"),
+    ("operate", "pki", "an operator calls with its certificate, and trusts the federation's authority"),
+    ("operate", "wire", "it calls the services that are declared there"),
     ("cli", "client", "the demo starts whole federations"),
     ("cli", "coordinator", "the demo starts whole federations"),
 ];

@@ -17,10 +17,9 @@ const EMPTY_NAMES: [&str; 6] = ["utils", "common", "types", "core", "base", "mis
 const NOWHERE: [&str; 4] = ["todo!", "unimplemented!", "dbg!", "#[ignore"];
 
 /// Of the command line's crate: what a dashboard, a gateway or an auditor's library needs as well.
-const LIBRARY: [&str; 9] = [
+const LIBRARY: [&str; 8] = [
     "audit_privacy/",
     "bundle.rs",
-    "connect.rs",
     "demo/",
     "files.rs",
     "incident/report.rs",
