@@ -4,11 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use audit::{Event, FolderError, Status, VerifyError};
+use identity::with_causes;
 use tlog::{Checkpoint, Receipt, VerifierKey};
 
 use crate::Failure;
 use crate::connect::printable;
-use crate::failure::with_causes;
 
 #[derive(clap::Subcommand, Debug)]
 pub(crate) enum Audit {

@@ -8,7 +8,7 @@ use clap::Subcommand;
 use ed25519_dalek::VerifyingKey;
 use identity::{
     AuthorisedRoster, IdentityKey, Member, Roster, SignedRoster, identity_fingerprint, parse_verifying_key,
-    spoken,
+    spoken, with_causes,
 };
 use operate::{AUTHORITY_FILE, read_authority};
 use secagg::ClientId;
@@ -21,7 +21,6 @@ use wire::v1::{
 
 use crate::Failure;
 use crate::connect::{Link, Remote, printable, refused, roster_key};
-use crate::failure::with_causes;
 use crate::files::Unusable;
 
 mod extending;

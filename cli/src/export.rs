@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use checkpoint::CHECKPOINTS_FOLDER;
+use identity::with_causes;
 use store::{Published, StoreError};
 use vault::{MasterSource, Vault};
 
 use crate::Failure;
-use crate::failure::with_causes;
 use crate::files::{NewFolder, cannot_write};
 use crate::ledgers::keyring_of;
 

@@ -274,21 +274,6 @@ impl From<AuditError> for Failure {
     }
 }
 
-/// An error with its causes, as one line.
-pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut line = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        // Transparent errors repeat their source.
-        if !line.ends_with(&cause_text) {
-            line = format!("{line}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,14 +6,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use identity::IdentityKey;
+use identity::{IdentityKey, with_causes};
 use rand::rand_core::UnwrapErr;
 use vault::{MasterRotation, MasterSource, Vault, VaultError};
 use zeroize::Zeroizing;
 
 use crate::Failure;
 use crate::connect::Remote;
-use crate::failure::with_causes;
 use crate::files::{self, WriteError, cannot_write};
 
 #[derive(Subcommand, Debug)]

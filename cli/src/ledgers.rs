@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use accounting::rounded_up;
 use clap::Subcommand;
+use identity::with_causes;
 use ledger::{
     Account, Chain, DECLARED_SUFFIX, DeclaredFile, Total, What, check_anchor, open_entries, open_shared,
 };
@@ -17,7 +18,6 @@ use vault::{KEYRING_FILE, MasterSource, Vault};
 
 use crate::Failure;
 use crate::connect::printable;
-use crate::failure::with_causes;
 use crate::files::Unusable;
 
 mod coordinators;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use checkpoint::{Action, ChainError, ChainVerifier, Manifest, SignedManifest};
 use clap::Subcommand;
 use ed25519_dalek::VerifyingKey;
+use identity::with_causes;
 use params::Digest;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
@@ -17,7 +18,6 @@ use wire::v1::{FetchModelRequest, ListCheckpointsRequest, ModelPart, model_chunk
 use wire::{ChunkError, ChunkVerifier, ConversionError, ModelHeader, limits};
 
 use crate::connect::{Bearer, ConnectError, Link, Remote, printable, refused};
-use crate::failure::with_causes;
 use crate::files::{NewFolder, WriteError, cannot_write};
 use crate::run::{self, RoundArgs};
 use crate::{Failure, export, model_card};

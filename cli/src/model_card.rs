@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use attest::{BUNDLE_FILE, EVIDENCE_FILE, IGNORED_PATHS, ModelKey, RoundEvidence};
 use card::{CARD_FILE, Card, Evaluation, README_FILE};
+use identity::with_causes;
 use params::Digest;
 use vault::{MasterSource, Vault};
 use zeroize::Zeroizing;
 
 use crate::Failure;
-use crate::failure::with_causes;
 use crate::files::{Unusable, read_text};
 use crate::verify::{read, verify_version};
 

@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use identity::{Authority, Role, Subject};
+use identity::{Authority, Role, Subject, with_causes};
 use operate::{AUTHORITY_FILE, CERTIFICATE_FILE, COORDINATOR_FILE, KEY_FILE};
 use pki::{ClientTls, TransportKey};
 use wire::v1::IssueOperatorRequest;
 
 use crate::Failure;
 use crate::connect::{Remote, printable, refused};
-use crate::failure::with_causes;
 use crate::files::NewFolder;
 
 #[derive(Subcommand, Debug)]

@@ -17,12 +17,11 @@ use checkpoint::{
 };
 use ed25519_dalek::VerifyingKey;
 pub(crate) use evidence::state_of;
-use identity::KeyError;
+use identity::{KeyError, with_causes};
 use params::Digest;
 use plan::{AuthoredPlan, Plan};
 
 use crate::connect::printable;
-use crate::failure::with_causes;
 use crate::files::{Unusable, read_text};
 
 /// Largest manifest that is read: the limit that manifests have on the network.

@@ -46,6 +46,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use identity::with_causes;
 use protocol::{ClientRecord, Participant, ParticipantError, RecordError, RunEnd, WitnessState};
 use store::{FileStore, JournalKind, Opened, Store, StoreError};
 use tokio::sync::{mpsc, watch};
@@ -257,16 +258,6 @@ pub fn main_with(args: Args) -> ExitCode {
             ExitCode::from(why.exit_code())
         }
     }
-}
-
-/// An error and what caused it, as one line: a full disk is a cause, the journal what it stopped.
-fn with_causes(error: &RunError) -> String {
-    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    causes.fold(error.to_string(), |line, cause| {
-        let cause = cause.to_string();
-        // Most errors here say their cause themselves.
-        if line.contains(&cause) { line } else { format!("{line}: {cause}") }
-    })
 }
 
 /// Takes part in the coordinator's run until it is over, until `shutdown`, or until it cannot.

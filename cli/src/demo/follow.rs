@@ -5,13 +5,13 @@ use std::sync::Arc;
 use checkpoint::{Manifest, ModelError};
 use datasets::{Dataset, DatasetError, digits};
 use ed25519_dalek::VerifyingKey;
+use identity::with_causes;
 use plan::Plan;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinError;
 use tonic::transport::Channel;
 use train::TrainError;
 
-use crate::failure::with_causes;
 use crate::model::{Models, ModelsError};
 
 /// Checkpoints that wait to be shown; evaluation pauses when nobody takes them.

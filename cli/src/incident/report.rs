@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use attest::{Envelope, EnvelopeError, ModelKey, ModelKeyError, ModelPublicKey};
 use checkpoint::{ChainVerifier, MANIFEST_FILE, SIGNATURE_FILE, SignedManifest, folder_name};
-use identity::{Authority, AuthorityError, RosterError, SignedRoster};
+use identity::{Authority, AuthorityError, RosterError, SignedRoster, with_causes};
 use params::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -21,7 +21,6 @@ use super::Told;
 use crate::bundle::FolderError;
 use crate::clients::{Unbelieved, roster_in_force};
 use crate::connect::{ConnectError, Remote, now_s, printable, refused, roster_key};
-use crate::failure::with_causes;
 use crate::files::{Unusable, WriteError, cannot_write};
 use crate::model::{Models, ModelsError, write_folder, write_whole};
 use crate::{status, verify};

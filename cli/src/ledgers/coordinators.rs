@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use accounting::rounded_up;
 use checkpoint::{ChainVerifier, MANIFEST_FILE, PrivacySpent, SIGNATURE_FILE, SignedManifest};
+use identity::with_causes;
 use store::{Published, StoreError};
 use vault::{KEYRING_FILE, MasterSource, Vault};
 
 use crate::Failure;
 use crate::connect::printable;
-use crate::failure::with_causes;
 use crate::files::Unusable;
 use crate::verify::verify_folder;
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use identity::with_causes;
 use ledger::{Account, Chain, Declared, DeclaredFile, Entry, Salt, Statement};
 use params::Digest;
 use serde::Serialize;
@@ -10,7 +11,6 @@ use vault::MasterSource;
 
 use super::vault_of;
 use crate::Failure;
-use crate::failure::with_causes;
 
 /// What opens a commitment of the first release to a version of the data.
 #[derive(Serialize)]

@@ -10,6 +10,7 @@ use checkpoint::{
     AGGREGATE_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, OPTIMIZER_FILE, PrivacySpent, folder_name,
     read_model,
 };
+use identity::with_causes;
 use optim::State;
 use params::Digest;
 use plan::Plan;
@@ -17,7 +18,6 @@ use plan::Plan;
 use super::{OTHER_PLAN, VerifyError, read, read_record};
 use crate::bundle::read_folder;
 use crate::connect::printable;
-use crate::failure::with_causes;
 
 /// Checks every checkpoint's signature for public tools and its evidence, and that the rounds make one history.
 ///

@@ -1,4 +1,4 @@
-//! Text of other machines, as it may be shown.
+//! Text of other machines and errors, as people are shown them.
 
 /// Whether a character shows as itself, and does nothing to what is around it: controls move the cursor, and format
 /// characters, the bidirectional overrides among them, make a line read as another.
@@ -34,9 +34,38 @@ pub fn printable(text: &str) -> String {
     text.chars().map(|c| if is_printable(c) { c } else { '\u{fffd}' }).collect()
 }
 
+/// An error with its causes, as one line.
+pub fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        // Many say their cause themselves.
+        if !line.contains(&cause_text) {
+            line = format!("{line}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    line
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the plan cannot be read")]
+    struct Outer(#[source] Inner);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("line 3: {0}")]
+    struct Inner(#[source] std::fmt::Error);
+
+    #[test]
+    fn each_cause_is_said_once() {
+        let why = with_causes(&Outer(Inner(std::fmt::Error)));
+        assert_eq!(why, format!("the plan cannot be read: line 3: {}", std::fmt::Error));
+    }
 
     #[test]
     fn neither_escapes_nor_overrides_of_direction_are_shown() {
