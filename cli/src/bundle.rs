@@ -4,8 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use checkpoint::MODEL_BYTES_MAX;
 use params::Digest;
-use wire::limits::MODEL_BYTES_MAX;
 
 /// More than any checkpoint has; a folder with more is not the one that was meant.
 const FILES_MAX: usize = 10_000;

@@ -25,7 +25,7 @@ use crate::connect::printable;
 use crate::files::{Unusable, read_text};
 
 /// Largest manifest that is read: the limit that manifests have on the network.
-const MANIFEST_BYTES_MAX: u64 = wire::limits::MANIFEST_BYTES_MAX as u64;
+const MANIFEST_BYTES_MAX: u64 = checkpoint::MANIFEST_BYTES_MAX as u64;
 
 const OTHER_PLAN: &str = "is the record of another plan than was given";
 
@@ -329,10 +329,10 @@ fn verify_one(here: &Path, chain: &mut ChainVerifier) -> Result<Manifest, Verify
 }
 
 fn verify_files(here: &Path, signed: &SignedManifest) -> Result<(), VerifyError> {
-    let model = read(&here.join(MODEL_FILE), wire::limits::MODEL_BYTES_MAX)?;
+    let model = read(&here.join(MODEL_FILE), checkpoint::MODEL_BYTES_MAX)?;
     let optimizer_path = here.join(OPTIMIZER_FILE);
     let optimizer =
-        optimizer_path.exists().then(|| read(&optimizer_path, wire::limits::MODEL_BYTES_MAX)).transpose()?;
+        optimizer_path.exists().then(|| read(&optimizer_path, checkpoint::MODEL_BYTES_MAX)).transpose()?;
     verify_checkpoint(signed, &model, optimizer.as_deref(), None)
         .map_err(|why| VerifyError::File { file: here.join(file_of(&why)), why: with_causes(&why) })?;
     Ok(())

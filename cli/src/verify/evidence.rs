@@ -69,11 +69,11 @@ pub(super) fn check_steps(
         if manifest.aggregate_digest.is_none() || !sum.exists() {
             continue;
         }
-        let sum = read(&sum, wire::limits::MODEL_BYTES_MAX)?;
+        let sum = read(&sum, checkpoint::MODEL_BYTES_MAX)?;
         let earlier = folder.join(folder_name(before.round));
         let model = earlier.join(MODEL_FILE);
         let layout = plan.architecture().layout();
-        let params = read_model(&read(&model, wire::limits::MODEL_BYTES_MAX)?, &layout)
+        let params = read_model(&read(&model, checkpoint::MODEL_BYTES_MAX)?, &layout)
             .map_err(|why| bad(&model, with_causes(&why)))?;
         if !protocol::names_state(plan, before) {
             let why = "names a state of the server's optimiser that is not the plan's";
@@ -123,8 +123,7 @@ pub(crate) fn state_of(plan: &Plan, manifest: &Manifest, here: &Path) -> Result<
         return Ok(plan.initial_state(plan.architecture().parameter_count()));
     }
     let file = here.join(OPTIMIZER_FILE);
-    State::from_bytes(&read(&file, wire::limits::MODEL_BYTES_MAX)?)
-        .map_err(|why| bad(&file, with_causes(&why)))
+    State::from_bytes(&read(&file, checkpoint::MODEL_BYTES_MAX)?).map_err(|why| bad(&file, with_causes(&why)))
 }
 
 /// One round's evidence as people read it.

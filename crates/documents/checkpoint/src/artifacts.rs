@@ -19,6 +19,12 @@ pub const OPTIMIZER_FILE: &str = "optimizer.state";
 /// The opened sum, lanes of 32 bits, little endian; [`Manifest::aggregate_digest`] is its name.
 pub const AGGREGATE_FILE: &str = "aggregate.bin";
 
+/// A canonical manifest at most: it names tensors, metrics and a cohort, and holds no weights.
+pub const MANIFEST_BYTES_MAX: usize = 256 << 10;
+/// A model's file at most, and each other file of a checkpoint: four thousand million parameters, more than a silo's
+/// processor trains.
+pub const MODEL_BYTES_MAX: u64 = 16 << 30;
+
 /// A file of a checkpoint that is missing or not the signed one.
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {

@@ -46,8 +46,8 @@ mod signed;
 
 pub use action::{Action, OPERATOR_BYTES_MAX, REASON_BYTES_MAX};
 pub use artifacts::{
-    AGGREGATE_FILE, ArtifactError, CHECKPOINTS_FOLDER, MANIFEST_FILE, MODEL_FILE, OPTIMIZER_FILE,
-    SIGNATURE_FILE, file_path, folder_name, round_of_folder, verify_checkpoint,
+    AGGREGATE_FILE, ArtifactError, CHECKPOINTS_FOLDER, MANIFEST_BYTES_MAX, MANIFEST_FILE, MODEL_BYTES_MAX,
+    MODEL_FILE, OPTIMIZER_FILE, SIGNATURE_FILE, file_path, folder_name, round_of_folder, verify_checkpoint,
 };
 pub use chain::{ChainError, ChainVerifier};
 pub use manifest::{

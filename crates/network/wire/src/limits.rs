@@ -46,8 +46,8 @@ pub const HEX_BYTES_MAX: usize = 128;
 /// A plan's canonical bytes: the limit that plans themselves have.
 pub const PLAN_BYTES_MAX: usize = 1 << 20;
 
-/// A checkpoint's canonical manifest: it names tensors, metrics and a cohort, and holds no weights.
-pub const MANIFEST_BYTES_MAX: usize = 256 << 10;
+/// A checkpoint's canonical manifest: the limit that manifests themselves have.
+pub const MANIFEST_BYTES_MAX: usize = checkpoint::MANIFEST_BYTES_MAX;
 
 /// A Merkle path over [`COHORT_MAX`] leaves.
 pub const MERKLE_PATH_MAX: usize = 8;
@@ -62,8 +62,8 @@ pub const CHUNK_BYTES: usize = 256 << 10;
 /// Data in one chunk at most.
 pub const CHUNK_BYTES_MAX: usize = 1 << 20;
 
-/// A model's file: four thousand million parameters, more than a silo's processor trains.
-pub const MODEL_BYTES_MAX: u64 = 16 << 30;
+/// A model's file: the limit that files of a checkpoint themselves have.
+pub const MODEL_BYTES_MAX: u64 = checkpoint::MODEL_BYTES_MAX;
 
 /// Lanes of a masked vector: a parameter each, and as many bytes as the largest model.
 pub const LANES_MAX: u64 = MODEL_BYTES_MAX / LANE_BYTES;
