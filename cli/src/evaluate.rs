@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use card::Evaluation;
 use checkpoint::read_model;
 use datasets::Dataset;
+use published::read_bounded;
 
 use crate::Failure;
-use crate::verify::read;
 
 #[derive(clap::Args, Debug)]
 #[command(
@@ -40,7 +40,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let plan = crate::plan::read_any(&args.plan)?;
     let layout = plan.architecture().layout();
-    let bytes = read(&args.model, checkpoint::MODEL_BYTES_MAX).map_err(Failure::usage)?;
+    let bytes = read_bounded(&args.model, checkpoint::MODEL_BYTES_MAX).map_err(Failure::usage)?;
     let params = read_model(&bytes, &layout).map_err(Failure::usage)?;
     let data = Dataset::load(&args.data, &plan.data).map_err(Failure::usage)?;
     let losses = train::losses(&plan, &params, &data).map_err(Failure::usage)?;

@@ -128,7 +128,7 @@ mod tests {
         daemon.publish("000002", &[("manifest.sig", &[0; 10])]).unwrap();
         fs::remove_dir_all(args.data.join(CHECKPOINTS_FOLDER).join("000000")).unwrap();
         fs::remove_dir_all(args.data.join(CHECKPOINTS_FOLDER).join("000001")).unwrap();
-        let why = crate::verify_folder(&args.data, None).unwrap_err().to_string();
+        let why = published::verify_folder(&args.data, None).unwrap_err().to_string();
         assert!(why.contains("folkmoot model export"), "{why}");
     }
 }

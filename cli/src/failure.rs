@@ -2,15 +2,16 @@
 
 use std::process::ExitCode;
 
+use published::{CheckpointFault, FolderError};
+
 use crate::audit_privacy::AuditError;
-use crate::bundle::FolderError;
 use crate::clients::Unbelieved;
 use crate::connect::{ConnectError, in_words};
 use crate::demo::{DaemonError, DemoError, DemoFolderError, DemoPlanError, FollowError};
 use crate::files::{Unusable, WriteError};
 use crate::incident::{ReportError, ReportFault};
 use crate::model::ModelsError;
-use crate::verify::{Unverified, VerifyError};
+use crate::verify::Unverified;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -116,8 +117,8 @@ impl From<FolderError> for Failure {
     }
 }
 
-impl From<VerifyError> for Failure {
-    fn from(why: VerifyError) -> Self {
+impl From<CheckpointFault> for Failure {
+    fn from(why: CheckpointFault) -> Self {
         Self::verification(why)
     }
 }

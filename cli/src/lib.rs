@@ -1,7 +1,7 @@
 //! The `folkmoot` program: a demonstration, both daemons, and an operator's tools.
 //!
-//! Owns: the command line, what it prints, its exit codes ([`Failure`]), and the offline check of a chain of
-//! checkpoints ([`verify_folder`]). Does not: decide anything about a round, or hold state between calls.
+//! Owns: the command line, what it prints, and its exit codes ([`Failure`]). Does not: decide anything about a round, or hold
+//! state between calls.
 //!
 //! ```text
 //! folkmoot demo ── starts itself as ──> folkmoot coordinator, folkmoot client × N   (child processes)
@@ -11,11 +11,6 @@
 //! folkmoot doctor ── TLS only ──> a coordinator that cannot be reached
 //! folkmoot verify | ledger | audit | audit-privacy | keys | roster | plan   files only, as `model export`
 //! folkmoot simulate | account | calibrate            nothing but numbers
-//! ```
-//!
-//! ```
-//! let nowhere = cli::verify_folder(std::path::Path::new("no-such-folder"), None).unwrap_err();
-//! assert!(nowhere.to_string().contains("no-such-folder"));
 //! ```
 // To print is this crate's job.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -30,7 +25,6 @@ mod account;
 mod audit;
 mod audit_privacy;
 mod bench;
-mod bundle;
 mod clients;
 mod connect;
 mod demo;
@@ -60,7 +54,6 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub use failure::Failure;
-pub use verify::{Verified, VerifyError, verify_folder};
 
 /// Federated learning with secure aggregation and distributed differential privacy.
 #[derive(Parser, Debug)]

@@ -7,12 +7,12 @@ use attest::{BUNDLE_FILE, EVIDENCE_FILE, IGNORED_PATHS, ModelKey, RoundEvidence}
 use card::{CARD_FILE, Card, Evaluation, README_FILE};
 use identity::with_causes;
 use params::Digest;
+use published::{read_bounded, verify_version};
 use vault::{MasterSource, Vault};
 use zeroize::Zeroizing;
 
 use crate::Failure;
 use crate::files::{Unusable, read_text};
-use crate::verify::{read, verify_version};
 
 const EVALUATION_BYTES_MAX: u64 = 1 << 16;
 
@@ -46,7 +46,8 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let (record, manifest) = verify_version(&args.folder)?;
-    let text = read(&args.folder.join(CARD_FILE), card::CARD_BYTES_MAX as u64).map_err(Failure::usage)?;
+    let text =
+        read_bounded(&args.folder.join(CARD_FILE), card::CARD_BYTES_MAX as u64).map_err(Failure::usage)?;
     let own = Card::from_yaml(&String::from_utf8_lossy(&text)).and_then(|card| {
         // One version does not tell whom those before it learned from.
         let learned = card.training_data.silos.iter().map(|silo| silo.id).collect();
@@ -54,7 +55,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     });
     let mut card = own.map_err(|why| Unusable::new(&args.folder.join(CARD_FILE), why))?;
     for file in &args.evaluations {
-        let bytes = read(file, EVALUATION_BYTES_MAX).map_err(Failure::usage)?;
+        let bytes = read_bounded(file, EVALUATION_BYTES_MAX).map_err(Failure::usage)?;
         let evaluation = Evaluation::from_json(&bytes).map_err(|why| Unusable::new(file, why))?;
         if !card.take_up(&evaluation) {
             return Err(Unusable::new(
@@ -99,7 +100,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 /// The folder's files but for what is made anew.
 fn others(folder: &Path) -> Result<Vec<(String, Vec<u8>)>, Failure> {
     let made = [CARD_FILE, README_FILE, BUNDLE_FILE, EVIDENCE_FILE];
-    let listed = crate::bundle::read_folder(folder, &made)?;
+    let listed = published::list_files(folder, &made)?;
     let files = listed.into_iter().map(|(name, _)| {
         let bytes = fs::read(folder.join(&name)).map_err(|why| Unusable::new(&folder.join(&name), why))?;
         Ok((name, bytes))
@@ -114,11 +115,11 @@ fn sign(
     files: &[(String, Vec<u8>)],
     key: &ModelKey,
 ) -> Result<[(String, Vec<u8>); 2], Failure> {
-    let part = |name: &str, bytes_max: usize| read(&folder.join(name), bytes_max as u64);
+    let part = |name: &str, bytes_max: usize| read_bounded(&folder.join(name), bytes_max as u64);
     let bundle = part(BUNDLE_FILE, attest::BUNDLE_BYTES_MAX).map_err(Failure::verification)?;
     let wrong =
         |name: &str, why: String| Failure::verification(format!("`{}`: {why}", folder.join(name).display()));
-    let listed = crate::bundle::read_folder(folder, &[])?;
+    let listed = published::list_files(folder, &[])?;
     let before = attest::verify_model(&bundle, &listed, key.public())
         .map_err(|why| wrong(BUNDLE_FILE, with_causes(&why)))?;
     let evidence = part(EVIDENCE_FILE, attest::EVIDENCE_BYTES_MAX).map_err(Failure::verification)?;

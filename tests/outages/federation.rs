@@ -195,7 +195,7 @@ impl Federation {
     pub(crate) async fn finish(&mut self) -> (Manifest, u64) {
         let status = self.status().await;
         self.stop().await;
-        let verified = cli::verify_folder(&self.data_dir(), Some(key(90).public())).unwrap();
+        let verified = published::verify_folder(&self.data_dir(), Some(key(90).public())).unwrap();
         (verified.manifests.into_iter().nth(1).unwrap(), status.bytes_received)
     }
 }

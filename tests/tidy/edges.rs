@@ -6,7 +6,7 @@ use crate::faults::gather;
 use crate::{rooms, tree};
 
 /// Every crate with the crates of the workspace that it may depend on; where they stand is in `rooms.rs`.
-pub(crate) const CRATES: [(&str, &[&str]); 30] = [
+pub(crate) const CRATES: [(&str, &[&str]); 31] = [
     ("access", &["identity", "params", "pki", "secagg", "wire"]),
     ("accounting", &[]),
     ("attest", &["checkpoint", "params"]),
@@ -35,6 +35,7 @@ pub(crate) const CRATES: [(&str, &[&str]); 30] = [
             "pki",
             "plan",
             "protocol",
+            "published",
             "rehearsal",
             "secagg",
             "sim",
@@ -104,6 +105,10 @@ pub(crate) const CRATES: [(&str, &[&str]); 30] = [
     ("pki", &["identity", "params"]),
     ("plan", &["accounting", "dp", "identity", "optim", "params", "secagg"]),
     ("protocol", &["accounting", "checkpoint", "identity", "optim", "params", "plan", "secagg"]),
+    (
+        "published",
+        &["attest", "card", "checkpoint", "identity", "optim", "params", "plan", "protocol", "vault"],
+    ),
     ("rehearsal", &["datasets", "optim", "params", "plan", "protocol", "secagg", "train"]),
     ("secagg", &["dp"]),
     (

@@ -17,13 +17,13 @@ use empirical::one_run::{Guesses, guess};
 use optim::State;
 use params::Params;
 use plan::{Plan, ProtectError, SumError};
+use published::{CheckpointFault, checkpoints_in, read_bounded, state_of, verify_folder};
 use rand::rand_core::{Rng, UnwrapErr};
 use rehearsal::{Noise, RehearsalError};
 use train::TrainError;
 
 use crate::demo::{DemoPlanError, Mode, demo_plan};
 use crate::files::Unusable;
-use crate::verify::{VerifyError, checkpoints_in, read, state_of, verify_folder};
 use canaries::Canaries;
 use report::{Claim, Membership, Report};
 use scores::{Scores, Seen};
@@ -65,10 +65,10 @@ pub(crate) enum AuditError {
     #[error("the table has no row")]
     EmptyTable,
     #[error(transparent)]
-    Chain(#[from] VerifyError),
+    Chain(#[from] CheckpointFault),
     /// A file of a chain that holds.
     #[error(transparent)]
-    File(VerifyError),
+    File(CheckpointFault),
     #[error("the folder holds no model")]
     NoModel,
     #[error(transparent)]
@@ -284,8 +284,8 @@ fn finished(
         }
         let here = checkpoints.join(folder_name(manifest.round));
         if let (Some((before, state)), Some(_)) = (&before, manifest.aggregate_digest) {
-            let bytes =
-                read(&here.join(AGGREGATE_FILE), plan.lanes() as u64 * 4).map_err(AuditError::File)?;
+            let bytes = read_bounded(&here.join(AGGREGATE_FILE), plan.lanes() as u64 * 4)
+                .map_err(AuditError::File)?;
             let lanes: Vec<u32> = bytes.as_chunks().0.iter().map(|lane| u32::from_le_bytes(*lane)).collect();
             let sum = mechanism.read_sum(&lanes, manifest.included.len(), state)?;
             let clip_norm = plan.clip_norm_after(state).map_err(AuditError::ClipNorm)?;
@@ -316,7 +316,7 @@ fn last_model(plan: &Plan, folder: &Path) -> Result<(u64, Params), AuditError> {
 fn model(plan: &Plan, here: &Path) -> Result<Params, AuditError> {
     let layout = plan.architecture().layout();
     let bytes_max = layout.len() as u64 * 4 + checkpoint::HEADER_BYTES_MAX as u64;
-    let bytes = read(&here.join(MODEL_FILE), bytes_max).map_err(AuditError::File)?;
+    let bytes = read_bounded(&here.join(MODEL_FILE), bytes_max).map_err(AuditError::File)?;
     Ok(checkpoint::read_model(&bytes, &layout)?)
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use params::Digest;
 use plan::Plan;
+use published::verify_folder;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use wire::v1::operator_client::OperatorClient;
@@ -15,7 +16,6 @@ use crate::connect::{connect, printable, refused};
 use crate::demo::daemons::Daemon;
 use crate::demo::folder::{Folder, silo_name};
 use crate::demo::{DaemonError, Mode, demo_plan};
-use crate::verify::verify_folder;
 
 /// After so many rounds a process has what it needs, and what comes on top is growth.
 const WARM_AFTER_ROUNDS: u64 = 100;

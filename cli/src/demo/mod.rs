@@ -22,13 +22,13 @@ use std::time::{Duration, Instant};
 
 use ::plan::Plan;
 use protocol::RunEnd;
+use published::{CheckpointFault, verify_folder};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use wire::v1::operator_client::OperatorClient;
 use wire::v1::{RunStatus, WatchRequest};
 
 use crate::connect::{ConnectError, connect, printable, refused};
-use crate::verify::{VerifyError, verify_folder};
 use daemons::Daemon;
 pub(crate) use daemons::DaemonError;
 pub(crate) use folder::DemoFolderError;
@@ -112,7 +112,7 @@ pub(crate) enum DemoError {
     #[error("the published models are no longer followed")]
     NotFollowed,
     #[error(transparent)]
-    Chain(#[from] VerifyError),
+    Chain(#[from] CheckpointFault),
     #[error("the model on disk is not the one that the coordinator served")]
     AnotherModel,
     #[error("the run ended without a single checkpoint")]

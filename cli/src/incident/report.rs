@@ -9,6 +9,7 @@ use attest::{Envelope, EnvelopeError, ModelKey, ModelKeyError, ModelPublicKey};
 use checkpoint::{ChainVerifier, MANIFEST_FILE, SIGNATURE_FILE, SignedManifest, folder_name};
 use identity::{Authority, AuthorityError, RosterError, SignedRoster, with_causes};
 use params::Digest;
+use published::FolderError;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tlog::{Hash, leaf_hash, node_hash};
@@ -18,7 +19,6 @@ use wire::v1::operator_client::OperatorClient;
 use wire::v1::{EntriesRequest, ListClientsRequest, ListIncidentsRequest, StatusRequest};
 
 use super::Told;
-use crate::bundle::FolderError;
 use crate::clients::{Unbelieved, roster_in_force};
 use crate::connect::{ConnectError, Remote, now_s, printable, refused, roster_key};
 use crate::files::{Unusable, WriteError, cannot_write};
@@ -377,7 +377,7 @@ fn unpack(file: &Path) -> Result<Files, ReportFault> {
 }
 
 fn read_folder(folder: &Path) -> Result<Files, ReportFault> {
-    let names = crate::bundle::read_folder(folder, &[])?;
+    let names = published::list_files(folder, &[])?;
     let read = |(name, _): (String, Digest)| {
         let path = folder.join(&name);
         let bytes = fs::read(&path).map_err(|why| Unusable::new(&path, why))?;

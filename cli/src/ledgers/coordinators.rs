@@ -6,13 +6,13 @@ use std::sync::Arc;
 use accounting::rounded_up;
 use checkpoint::{ChainVerifier, MANIFEST_FILE, PrivacySpent, SIGNATURE_FILE, SignedManifest};
 use identity::with_causes;
+use published::verify_folder;
 use store::{Published, StoreError};
 use vault::{KEYRING_FILE, MasterSource, Vault};
 
 use crate::Failure;
 use crate::connect::printable;
 use crate::files::Unusable;
-use crate::verify::verify_folder;
 
 /// The coordinator's own account is its chain: each record says what its run had spent.
 pub(super) fn show(folder: &Path, master: Option<&MasterSource>, json: bool) -> Result<(), Failure> {

@@ -236,7 +236,7 @@ fn a_folder_without_a_ledger_says_what_to_name() {
 
 #[test]
 fn a_sealed_coordinators_run_is_shown_with_its_master_key_and_says_so_without() {
-    let plain = crate::verify::tests::chain(|_| {});
+    let plain = published::samples::chain(|_| {});
     let folder = tempfile::tempdir().unwrap();
     let key = folder.path().join("master.key");
     vault::make_master(&key).unwrap();

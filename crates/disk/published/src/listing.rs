@@ -12,12 +12,19 @@ const FILES_MAX: usize = 10_000;
 
 /// Why a folder is none that a signature could be of.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum FolderError {
+pub enum FolderError {
+    /// Nothing is there, or a file.
     #[error("`{}`: is no folder; name that of a checkpoint", dir.display())]
-    NoFolder { dir: PathBuf },
+    NoFolder {
+        /// Where.
+        dir: PathBuf,
+    },
+    /// The disk refuses.
     #[error("`{}`: cannot be read: {why}", path.display())]
     Unreadable {
+        /// Which.
         path: PathBuf,
+        /// Why.
         #[source]
         why: io::Error,
     },
@@ -26,9 +33,18 @@ pub(crate) enum FolderError {
         "`{}`: {why}, which a model's signature does not cover; remove it, or copy the folder again",
         path.display()
     )]
-    Unsignable { path: PathBuf, why: String },
+    Unsignable {
+        /// Which.
+        path: PathBuf,
+        /// What it is.
+        why: String,
+    },
+    /// Another folder than was meant.
     #[error("`{}`: has more than {FILES_MAX} files", folder.display())]
-    TooMany { folder: PathBuf },
+    TooMany {
+        /// Which.
+        folder: PathBuf,
+    },
 }
 
 /// Every regular file below `dir` by its path with `/`, in the order of code points, but for the paths in
@@ -38,7 +54,7 @@ pub(crate) enum FolderError {
 ///
 /// # Errors
 /// [`FolderError::Unsignable`] for a symbolic link, a socket or the like, a name that is not UTF-8, and the others.
-pub(crate) fn read_folder(dir: &Path, ignore: &[&str]) -> Result<Vec<(String, Digest)>, FolderError> {
+pub fn list_files(dir: &Path, ignore: &[&str]) -> Result<Vec<(String, Digest)>, FolderError> {
     // A link is followed where the user names it, never below.
     if !dir.is_dir() {
         return Err(FolderError::NoFolder { dir: dir.to_owned() });
@@ -104,7 +120,6 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::*;
-    use crate::Failure;
 
     /// A folder with an empty file at each path.
     fn folder(paths: &[&str]) -> tempfile::TempDir {
@@ -118,12 +133,12 @@ mod tests {
     }
 
     fn names(folder: &Path, ignore: &[&str]) -> Vec<String> {
-        read_folder(folder, ignore).unwrap().into_iter().map(|(name, _)| name).collect()
+        list_files(folder, ignore).unwrap().into_iter().map(|(name, _)| name).collect()
     }
 
     fn refused(folder: &Path) -> String {
-        match read_folder(folder, &[]).map_err(Failure::from) {
-            Err(Failure::Verification(why)) => why,
+        match list_files(folder, &[]) {
+            Err(why @ FolderError::Unsignable { .. }) => why.to_string(),
             other => panic!("{other:?}"),
         }
     }
@@ -140,7 +155,7 @@ mod tests {
         let here = folder(&["a", "b"]);
         fs::write(here.path().join("b"), b"abc").unwrap();
         let expected = [("a".to_owned(), Digest::sha256(b"")), ("b".to_owned(), Digest::sha256(b"abc"))];
-        assert_eq!(read_folder(here.path(), &[]).unwrap(), expected);
+        assert_eq!(list_files(here.path(), &[]).unwrap(), expected);
     }
 
     #[test]
@@ -190,7 +205,7 @@ mod tests {
     fn what_is_no_folder_is_named() {
         let here = folder(&["a"]);
         for path in [here.path().join("a"), here.path().join("b")] {
-            let why = read_folder(&path, &[]).unwrap_err();
+            let why = list_files(&path, &[]).unwrap_err();
             assert!(why.to_string().contains("is no folder"), "{why}");
         }
     }

@@ -12,30 +12,28 @@ use checkpoint::{
 };
 use identity::with_causes;
 use optim::State;
-use params::Digest;
 use plan::Plan;
 
-use super::{OTHER_PLAN, VerifyError, read, read_record};
-use crate::bundle::read_folder;
-use crate::connect::printable;
+use crate::listing::list_files;
+use crate::verify::{CheckpointFault, OTHER_PLAN, read_bounded, read_record};
 
 /// Checks every checkpoint's signature for public tools and its evidence, and that the rounds make one history.
 ///
 /// # Errors
 /// The first file that is not as signed.
-pub(super) fn check_evidence(
+pub fn check_evidence(
     folder: &Path,
     manifests: &[Manifest],
     key: &ModelPublicKey,
-) -> Result<Vec<RoundEvidence>, VerifyError> {
+) -> Result<Vec<RoundEvidence>, CheckpointFault> {
     let mut published = Vec::new();
     for manifest in manifests {
         let here = folder.join(folder_name(manifest.round));
-        let bundle = read(&here.join(BUNDLE_FILE), BUNDLE_BYTES_MAX as u64)?;
-        let files = read_folder(&here, &[]).map_err(|why| bad(&here, why))?;
+        let bundle = read_bounded(&here.join(BUNDLE_FILE), BUNDLE_BYTES_MAX as u64)?;
+        let files = list_files(&here, &[]).map_err(|why| bad(&here, why))?;
         let statement = attest::verify_model(&bundle, &files, key)
             .map_err(|why| bad(&here.join(BUNDLE_FILE), with_causes(&why)))?;
-        let evidence = read(&here.join(EVIDENCE_FILE), EVIDENCE_BYTES_MAX as u64)?;
+        let evidence = read_bounded(&here.join(EVIDENCE_FILE), EVIDENCE_BYTES_MAX as u64)?;
         let bad_evidence = |why: attest::EvidenceError| bad(&here.join(EVIDENCE_FILE), with_causes(&why));
         let stated = attest::verify_round(&evidence, &statement, key).map_err(bad_evidence)?;
         stated.check(&read_record(&here)?, &statement).map_err(bad_evidence)?;
@@ -45,7 +43,7 @@ pub(super) fn check_evidence(
 }
 
 /// Whether any checkpoint is signed for public tools.
-pub(super) fn is_signed(folder: &Path, manifests: &[Manifest]) -> bool {
+pub fn is_signed(folder: &Path, manifests: &[Manifest]) -> bool {
     manifests.iter().any(|manifest| folder.join(folder_name(manifest.round)).join(BUNDLE_FILE).exists())
 }
 
@@ -54,11 +52,7 @@ pub(super) fn is_signed(folder: &Path, manifests: &[Manifest]) -> bool {
 ///
 /// # Errors
 /// The first model that does not follow.
-pub(super) fn check_steps(
-    folder: &Path,
-    manifests: &[Manifest],
-    plan: &Plan,
-) -> Result<Vec<u64>, VerifyError> {
+pub fn check_steps(folder: &Path, manifests: &[Manifest], plan: &Plan) -> Result<Vec<u64>, CheckpointFault> {
     let mut checked = Vec::new();
     for (before, manifest) in manifests.iter().zip(manifests.iter().skip(1)) {
         let here = folder.join(folder_name(manifest.round));
@@ -69,11 +63,11 @@ pub(super) fn check_steps(
         if manifest.aggregate_digest.is_none() || !sum.exists() {
             continue;
         }
-        let sum = read(&sum, checkpoint::MODEL_BYTES_MAX)?;
+        let sum = read_bounded(&sum, checkpoint::MODEL_BYTES_MAX)?;
         let earlier = folder.join(folder_name(before.round));
         let model = earlier.join(MODEL_FILE);
         let layout = plan.architecture().layout();
-        let params = read_model(&read(&model, checkpoint::MODEL_BYTES_MAX)?, &layout)
+        let params = read_model(&read_bounded(&model, checkpoint::MODEL_BYTES_MAX)?, &layout)
             .map_err(|why| bad(&model, with_causes(&why)))?;
         if !protocol::names_state(plan, before) {
             let why = "names a state of the server's optimiser that is not the plan's";
@@ -91,7 +85,7 @@ pub(super) fn check_steps(
 ///
 /// # Errors
 /// The first record that says otherwise.
-pub(super) fn check_spent(folder: &Path, manifests: &[Manifest], plan: &Plan) -> Result<(), VerifyError> {
+pub fn check_spent(folder: &Path, manifests: &[Manifest], plan: &Plan) -> Result<(), CheckpointFault> {
     /// Logarithms differ in their last digits between machines.
     const TOLERANCE: f64 = 1e-9;
     let mut opened = 0;
@@ -118,36 +112,20 @@ pub(super) fn check_spent(folder: &Path, manifests: &[Manifest], plan: &Plan) ->
 }
 
 /// What the server remembered after a record's round, in the record's folder.
-pub(crate) fn state_of(plan: &Plan, manifest: &Manifest, here: &Path) -> Result<State, VerifyError> {
+///
+/// # Errors
+/// A state that cannot be read, or is none.
+pub fn state_of(plan: &Plan, manifest: &Manifest, here: &Path) -> Result<State, CheckpointFault> {
     if manifest.optimizer.is_none() {
         return Ok(plan.initial_state(plan.architecture().parameter_count()));
     }
     let file = here.join(OPTIMIZER_FILE);
-    State::from_bytes(&read(&file, checkpoint::MODEL_BYTES_MAX)?).map_err(|why| bad(&file, with_causes(&why)))
+    State::from_bytes(&read_bounded(&file, checkpoint::MODEL_BYTES_MAX)?)
+        .map_err(|why| bad(&file, with_causes(&why)))
 }
 
-/// One round's evidence as people read it.
-pub(super) fn line(evidence: &RoundEvidence) -> String {
-    let short = |digest: Option<Digest>| digest.map_or_else(|| "none".to_owned(), |digest| digest.short());
-    let spent = evidence.privacy.epsilon.map_or_else(
-        || "no differential privacy".to_owned(),
-        |epsilon| format!("epsilon {} spent", accounting::rounded_up(epsilon, 4)),
-    );
-    format!(
-        "round {:>6}: from {}, plan {}, roster {}, silos in the sum {} ({} of {}), {spent}, by {}",
-        evidence.round,
-        short(evidence.parent.as_ref().map(|parent| parent.record)),
-        evidence.plan.short(),
-        evidence.roster.short(),
-        short(evidence.included_commitment),
-        evidence.included,
-        evidence.cohort,
-        printable(&evidence.code_version),
-    )
-}
-
-fn bad(file: &Path, why: impl ToString) -> VerifyError {
-    VerifyError::File { file: PathBuf::from(file), why: why.to_string() }
+fn bad(file: &Path, why: impl ToString) -> CheckpointFault {
+    CheckpointFault::File { file: PathBuf::from(file), why: why.to_string() }
 }
 
 #[cfg(test)]
@@ -155,15 +133,19 @@ mod tests {
     use std::fs;
 
     use attest::{IGNORED_PATHS, ModelKey};
+    use params::Digest;
     use rand::rand_core::UnwrapErr;
 
-    use super::super::tests::chain;
-    use super::super::verify_folder;
     use super::*;
-    use crate::demo::{Mode, demo_plan};
+    use crate::samples::chain;
+    use crate::verify_folder;
 
     fn new_key() -> ModelKey {
         ModelKey::generate(&mut UnwrapErr(rand::rngs::SysRng)).unwrap()
+    }
+
+    fn plan() -> Plan {
+        Plan::from_toml(include_str!("../../../../deploy/config/plan.toml")).unwrap()
     }
 
     /// A chain as a coordinator with a model key publishes it.
@@ -174,7 +156,7 @@ mod tests {
         for manifest in &manifests {
             let name = folder_name(manifest.round);
             let here = checkpoints.join(&name);
-            let files = read_folder(&here, &[]).unwrap();
+            let files = list_files(&here, &[]).unwrap();
             let model = attest::sign_model(&name, &files, &IGNORED_PATHS, key).unwrap();
             let evidence = RoundEvidence::of(&read_record(&here).unwrap(), "1.2.3").unwrap();
             let evidence = attest::sign_round(&name, &model.root, &evidence, key).unwrap();
@@ -192,9 +174,8 @@ mod tests {
         let lineage = check_evidence(&checkpoints, &manifests, key.public()).unwrap();
         let rounds: Vec<u64> = lineage.iter().map(|evidence| evidence.round).collect();
         assert_eq!(rounds, [0, 1, 3]);
-        let first_record = lineage[0].record.short();
-        let told = line(&lineage[1]);
-        assert!(told.contains(&format!("from {first_record}")) && told.contains("by 1.2.3"), "{told}");
+        let parent = lineage[1].parent.as_ref().map(|parent| parent.record);
+        assert_eq!((parent, &*lineage[1].code_version), (Some(lineage[0].record), "1.2.3"));
     }
 
     #[test]
@@ -221,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_spending_that_is_not_the_plans_is_named() {
-        let plan = demo_plan(Mode::DistributedDpSgd, 5, None, None).unwrap();
+        let plan = plan();
         let source = chain(|_| {});
         let mut manifests = verify_folder(source.path(), None).unwrap().manifests;
         for (steps, manifest) in manifests.iter_mut().enumerate() {
@@ -253,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_model_that_does_not_follow_from_its_sum_is_named_and_one_that_does_passes() {
-        let mut plan = demo_plan(Mode::DistributedDpSgd, 5, None, None).unwrap();
+        let mut plan = plan();
         plan.server = optim::ServerOptimizer::FedAvg { learning_rate: 1.0, momentum: 0.0 };
         let source = chain(|_| {});
         let mut manifests = verify_folder(source.path(), None).unwrap().manifests;

@@ -1,0 +1,37 @@
+//! Published versions of a model, as files: read, and checked offline from the files alone.
+//!
+//! Owns: the check of a chain of checkpoints in a folder ([`verify_folder`]), of one version by itself ([`verify_version`]), of
+//! the signatures and the evidence for outsiders ([`check_evidence`]), and of the server's steps and spending, done again from a
+//! signed plan ([`check_steps`], [`check_spent`]). Does not: fetch anything, write anything, or decide what is used.
+//!
+//! ```text
+//! checkpoints/000012/  manifest.json manifest.sig       the chain: every record signed, every file named by a record
+//!                      model.safetensors optimizer.state
+//!                      aggregate.bin                    the opened sum: with a plan, the step is done again
+//!                      card.yaml README.md              the model card: says what record, chain and plan say
+//!                      model.sig evidence.dsse.json     for public tools, under the model key
+//! ```
+//!
+//! # Example
+//!
+//! ```
+//! let nowhere = published::verify_folder(std::path::Path::new("no-such-folder"), None).unwrap_err();
+//! assert!(nowhere.to_string().contains("no-such-folder"));
+//! ```
+
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+mod evidence;
+mod listing;
+#[cfg(any(test, feature = "samples"))]
+pub mod samples;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+pub use evidence::{check_evidence, check_spent, check_steps, is_signed, state_of};
+pub use listing::{FolderError, list_files};
+pub use verify::{
+    CheckpointFault, Verified, checkpoints_in, read_bounded, verify_folder, verify_folder_under,
+    verify_version,
+};

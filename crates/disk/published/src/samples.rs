@@ -1,0 +1,95 @@
+//! A small chain in a folder, for tests.
+
+use std::fs;
+
+use checkpoint::{
+    AbortedRound, CHECKPOINTS_FOLDER, MANIFEST_FILE, MANIFEST_FORMAT, MODEL_FILE, Manifest, ModelArtifact,
+    OPTIMIZER_FILE, OptimizerArtifact, PrivacySpent, SIGNATURE_FILE, SignedManifest, folder_name,
+};
+use ed25519_dalek::SigningKey;
+use params::{Activation, Architecture, Digest, Params};
+
+const OPTIMIZER: &[u8] = b"moments";
+
+/// The key that signs it.
+pub fn key() -> SigningKey {
+    SigningKey::from_bytes(&[7; 32])
+}
+
+fn params(round: u64) -> Params {
+    let layout = Architecture::perceptron(2, &[], Activation::Relu, 3).layout();
+    let values = (0..layout.len()).map(|lane| (round * 10 + lane as u64) as f32).collect();
+    Params::new(layout, values).unwrap()
+}
+
+/// Rounds 0, 1 and 3, each record changed by `edit` before it is signed; round 2 was aborted.
+///
+/// # Panics
+/// Where the disk fails.
+pub fn chain(edit: impl Fn(&mut Manifest)) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let run_id = Digest::sha256(b"run");
+    let mut parent: Option<(SignedManifest, u64)> = None;
+    for round in [0, 1, 3] {
+        let model = checkpoint::model_bytes(&params(round), &checkpoint::model_metadata(&run_id, round));
+        let ids = if round == 0 { vec![] } else { vec![1, 2, 3] };
+        let mut manifest = Manifest {
+            format: MANIFEST_FORMAT.into(),
+            run_id,
+            run_name: "test".into(),
+            round,
+            attempt: 1,
+            action: None,
+            parent: parent.as_ref().map(|(signed, _)| signed.digest()),
+            plan_digest: Digest::sha256(b"plan"),
+            roster_digest: Digest::sha256(b"roster"),
+            parent_model: parent.as_ref().map(|(_, round)| params(*round).digest()),
+            model: ModelArtifact {
+                file: MODEL_FILE.into(),
+                sha256: Digest::sha256(&model),
+                bytes: model.len() as u64,
+                params_digest: params(round).digest(),
+            },
+            optimizer: Some(OptimizerArtifact {
+                file: OPTIMIZER_FILE.into(),
+                sha256: Digest::sha256(OPTIMIZER),
+                bytes: OPTIMIZER.len() as u64,
+            }),
+            transcript: None,
+            cohort: ids.clone(),
+            shared: ids.clone(),
+            included: ids,
+            left_out: vec![],
+            aggregate_digest: None,
+            metrics: Default::default(),
+            privacy: PrivacySpent {
+                mode: "fedavg".into(),
+                unit: "none".into(),
+                relation: "none".into(),
+                epsilon: None,
+                delta: None,
+                accountant: "none".into(),
+                steps: round,
+                noise_by: "nobody".into(),
+                trust: "nobody".into(),
+            },
+            created_ms: 1000 + round,
+            previous_rounds_aborted: if round == 3 {
+                vec![AbortedRound { round: 2, attempt: 1, outcome: "too few".into() }]
+            } else {
+                vec![]
+            },
+            public_key: checkpoint::public_key_text(&key().verifying_key()),
+        };
+        edit(&mut manifest);
+        let signed = SignedManifest::sign(&manifest, &key()).unwrap();
+        let here = folder.path().join(CHECKPOINTS_FOLDER).join(folder_name(round));
+        fs::create_dir_all(&here).unwrap();
+        fs::write(here.join(MANIFEST_FILE), &signed.manifest_bytes).unwrap();
+        fs::write(here.join(SIGNATURE_FILE), signed.signature).unwrap();
+        fs::write(here.join(MODEL_FILE), model).unwrap();
+        fs::write(here.join(OPTIMIZER_FILE), OPTIMIZER).unwrap();
+        parent = Some((signed, round));
+    }
+    folder
+}
