@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use published::report::ReportFault;
 use published::{CheckpointFault, FolderError};
 
 use crate::audit_privacy::AuditError;
@@ -9,7 +10,7 @@ use crate::clients::Unbelieved;
 use crate::connect::{ConnectError, in_words};
 use crate::demo::{DaemonError, DemoError, DemoFolderError, DemoPlanError, FollowError};
 use crate::files::{Unusable, WriteError};
-use crate::incident::{ReportError, ReportFault};
+use crate::incident::{ReportError, ReportUnverified};
 use crate::model::ModelsError;
 use crate::verify::Unverified;
 
@@ -168,19 +169,19 @@ impl From<ReportError> for Failure {
             ReportError::Roster(why) => why.into(),
             ReportError::Write(why) => why.into(),
             ReportError::Coordinator(_) | ReportError::NoEntry { .. } => Self::verification(why),
-            ReportError::Json(_) | ReportError::Envelope(_) | ReportError::Pack(_) => Self::failed(why),
+            ReportError::Json(_) | ReportError::Seal(_) | ReportError::Pack(_) => Self::failed(why),
         }
     }
 }
 
-impl From<ReportFault> for Failure {
-    fn from(why: ReportFault) -> Self {
+impl From<ReportUnverified> for Failure {
+    fn from(why: ReportUnverified) -> Self {
         match why {
-            ReportFault::Unusable(_) | ReportFault::Authority(_) => Self::usage(why),
-            ReportFault::Folder(why) => why.into(),
-            ReportFault::Entry { .. } | ReportFault::Bad { .. } | ReportFault::BadIn { .. } => {
-                Self::verification(why)
-            }
+            ReportUnverified::Key(why) => why.into(),
+            ReportUnverified::Read(ReportFault::Folder(why)) => why.into(),
+            ReportUnverified::Read(ReportFault::Unreadable { .. }) => Self::usage(why),
+            ReportUnverified::Bad { why: ReportFault::Authority(why), .. } => Self::usage(why),
+            ReportUnverified::Read(_) | ReportUnverified::Bad { .. } => Self::verification(why),
         }
     }
 }

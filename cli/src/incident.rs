@@ -10,7 +10,7 @@ use wire::v1::{
 use crate::Failure;
 use crate::connect::{Remote, printable, refused};
 use crate::run::unless_so;
-pub(crate) use report::{ReportError, ReportFault};
+pub(crate) use report::{ReportError, ReportUnverified};
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Incident {

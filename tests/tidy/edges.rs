@@ -107,7 +107,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ("protocol", &["accounting", "checkpoint", "identity", "optim", "params", "plan", "secagg"]),
     (
         "published",
-        &["attest", "card", "checkpoint", "identity", "optim", "params", "plan", "protocol", "vault"],
+        &["attest", "card", "checkpoint", "identity", "optim", "params", "plan", "protocol", "tlog", "vault"],
     ),
     ("rehearsal", &["datasets", "optim", "params", "plan", "protocol", "secagg", "train"]),
     ("secagg", &["dp"]),

@@ -1,18 +1,12 @@
 //! An incident's evidence in one file that can be checked without the coordinator.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use attest::{Envelope, EnvelopeError, ModelKey, ModelKeyError, ModelPublicKey};
-use checkpoint::{ChainVerifier, MANIFEST_FILE, SIGNATURE_FILE, SignedManifest, folder_name};
-use identity::{Authority, AuthorityError, RosterError, SignedRoster, with_causes};
-use params::Digest;
-use published::FolderError;
-use serde::{Deserialize, Serialize};
+use attest::{ModelKey, ModelKeyError};
+use checkpoint::{MANIFEST_FILE, SIGNATURE_FILE, folder_name};
+use identity::{Authority, RosterError, with_causes};
+use published::report::{self, AUTHORITY, CHECKPOINTS, ENTRIES, Files, ROSTER, ReportFault, SealError};
 use serde_json::json;
-use tlog::{Hash, leaf_hash, node_hash};
 use wire::limits::MESSAGE_BYTES_MAX;
 use wire::v1::audit_client::AuditClient;
 use wire::v1::operator_client::OperatorClient;
@@ -24,21 +18,6 @@ use crate::connect::{ConnectError, Remote, now_s, printable, refused, roster_key
 use crate::files::{Unusable, WriteError, cannot_write};
 use crate::model::{Models, ModelsError, write_folder, write_whole};
 use crate::{status, verify};
-
-const PAYLOAD_TYPE: &str = "application/vnd.folkmoot.incident+json";
-const FORMAT: &str = "folkmoot incident 1";
-const INDEX: &str = "index.json";
-const ENVELOPE: &str = "index.dsse.json";
-const PUBLIC_KEY: &str = "operator.pub.pem";
-const ENTRIES: &str = "audit/entries.jsonl";
-const ROSTER: &str = "roster.json";
-const AUTHORITY: &str = "authority.json";
-const CHECKPOINTS: &str = "checkpoints/";
-/// Limits of what is read back.
-const FILES_MAX: usize = 100_000;
-const BYTES_MAX: u64 = 1 << 30;
-
-type Files = BTreeMap<String, Vec<u8>>;
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct ReportArgs {
@@ -59,25 +38,6 @@ pub(crate) struct VerifyArgs {
     /// changed since.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-}
-
-/// What is signed: every other file by its SHA-256.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Index {
-    format: String,
-    federation: String,
-    incident: String,
-    made_s: u64,
-    audit_size: u64,
-    audit_root: String,
-    files: BTreeMap<String, Digest>,
-}
-
-/// What is read of an index first.
-#[derive(Deserialize)]
-struct Numbered {
-    format: String,
 }
 
 /// Why there is no report.
@@ -104,30 +64,28 @@ pub(crate) enum ReportError {
     #[error(transparent)]
     Json(#[from] serde_json::Error),
     #[error(transparent)]
-    Envelope(#[from] EnvelopeError),
+    Seal(#[from] SealError),
     #[error(transparent)]
     Pack(std::io::Error),
     #[error(transparent)]
     Write(#[from] WriteError),
 }
 
-/// Why a report does not hold.
+/// Why a report does not hold, or was not looked at.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ReportFault {
-    /// It, or the key to hold it against, cannot be read.
+pub(crate) enum ReportUnverified {
+    /// The key to hold it against.
     #[error(transparent)]
-    Unusable(#[from] Unusable),
+    Key(#[from] Unusable),
+    /// It cannot be read.
     #[error(transparent)]
-    Folder(#[from] FolderError),
-    #[error("`{}`: `{}` {why}", file.display(), printable(entry))]
-    Entry { file: PathBuf, entry: String, why: &'static str },
-    #[error(transparent)]
-    Authority(#[from] AuthorityError),
-    /// A file in it is not what was signed.
-    #[error("{}: {why}", printable(name))]
-    Bad { name: String, why: String },
-    #[error("`{}`: {}: {why}", report.display(), printable(name))]
-    BadIn { report: PathBuf, name: String, why: String },
+    Read(ReportFault),
+    #[error("`{}`: {why}", report.display())]
+    Bad {
+        report: PathBuf,
+        #[source]
+        why: ReportFault,
+    },
 }
 
 pub(super) async fn report(args: ReportArgs) -> Result<(), ReportError> {
@@ -142,10 +100,10 @@ pub(super) async fn report(args: ReportArgs) -> Result<(), ReportError> {
     let key = ModelKey::from_pem(&credentials.key.to_pem()).map_err(ReportError::Key)?;
     let mut files = gather(&args, &authority).await?;
     files.insert("operator.crt".into(), credentials.chain.into_bytes());
-    seal(&mut files, &args.id, &authority, &key)?;
+    report::seal(&mut files, &args.id, &authority, now_s()?, &key)?;
     let (count, out) = (files.len(), args.out.display());
     if is_tar(&args.out) {
-        let packed = pack(&files).map_err(ReportError::Pack)?;
+        let packed = report::pack(&files).map_err(ReportError::Pack)?;
         write_whole(&args.out, &packed).map_err(|why| cannot_write(&args.out, why))?;
     } else {
         let files: Vec<(&str, Vec<u8>)> =
@@ -221,54 +179,11 @@ fn to_json(incident: &Told) -> serde_json::Value {
     })
 }
 
-/// Adds the index of all files, and the signature over it.
-fn seal(files: &mut Files, incident: &str, authority: &Authority, key: &ModelKey) -> Result<(), ReportError> {
-    files.insert(PUBLIC_KEY.into(), key.public().to_pem().as_bytes().to_vec());
-    let (audit_size, root) = audit_root(files.get(ENTRIES).map_or(&[][..], Vec::as_slice));
-    let index = Index {
-        format: FORMAT.into(),
-        federation: authority.federation.clone(),
-        incident: incident.to_owned(),
-        made_s: now_s()?,
-        audit_size,
-        audit_root: hex::encode(root),
-        files: files.iter().map(|(name, bytes)| (name.clone(), Digest::sha256(bytes))).collect(),
-    };
-    let bytes = serde_json::to_vec_pretty(&index)?;
-    let envelope = Envelope::sign(PAYLOAD_TYPE, bytes.clone(), key).to_json()?;
-    files.insert(INDEX.into(), bytes);
-    files.insert(ENVELOPE.into(), envelope);
-    Ok(())
-}
-
-/// How many entries these lines are, and the root of their log's tree.
-fn audit_root(lines: &[u8]) -> (u64, Hash) {
-    let leaves: Vec<Hash> = lines
-        .split_inclusive(|byte| *byte == b'\n')
-        .map(|line| leaf_hash(line.strip_suffix(b"\n").unwrap_or(line)))
-        .collect();
-    (leaves.len() as u64, tree(&leaves))
-}
-
-fn tree(leaves: &[Hash]) -> Hash {
-    match leaves {
-        [] => *Digest::sha256(b"").as_bytes(),
-        [leaf] => *leaf,
-        // RFC 9162: the left half is the largest power of two below the whole.
-        more => {
-            let (left, right) = more.split_at(more.len().next_power_of_two() / 2);
-            node_hash(&tree(left), &tree(right))
-        }
-    }
-}
-
-pub(super) fn verify(args: &VerifyArgs) -> Result<(), ReportFault> {
-    let files = if args.file.is_dir() { read_folder(&args.file)? } else { unpack(&args.file)? };
+pub(super) fn verify(args: &VerifyArgs) -> Result<(), ReportUnverified> {
+    let files = report::read(&args.file).map_err(ReportUnverified::Read)?;
     let pinned = args.key.as_deref().map(verify::read_model_key).transpose()?;
-    let index = check(&files, pinned.as_ref()).map_err(|why| match why {
-        ReportFault::Bad { name, why } => ReportFault::BadIn { report: args.file.clone(), name, why },
-        why => why,
-    })?;
+    let index = report::check(&files, pinned.as_ref())
+        .map_err(|why| ReportUnverified::Bad { report: args.file.clone(), why })?;
     println!(
         "incident {} of {}: {} files hold",
         printable(&index.incident),
@@ -285,106 +200,6 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<(), ReportFault> {
     Ok(())
 }
 
-fn check(files: &Files, pinned: Option<&ModelPublicKey>) -> Result<Index, ReportFault> {
-    let bad = |name: &str, why: &dyn std::fmt::Display| ReportFault::Bad {
-        name: name.to_owned(),
-        why: why.to_string(),
-    };
-    let get = |name: &str| files.get(name).ok_or_else(|| bad(name, &"is missing"));
-    let text = |name: &str| std::str::from_utf8(get(name)?).map_err(|why| bad(name, &why));
-    let own = ModelPublicKey::from_pem(text(PUBLIC_KEY)?).map_err(|why| bad(PUBLIC_KEY, &why))?;
-    let envelope = Envelope::from_json(get(ENVELOPE)?).map_err(|why| bad(ENVELOPE, &why))?;
-    let signed = envelope.verify(PAYLOAD_TYPE, pinned.unwrap_or(&own)).map_err(|why| bad(ENVELOPE, &why))?;
-    if signed != get(INDEX)?.as_slice() {
-        return Err(bad(INDEX, &"is not what was signed"));
-    }
-    // Before the rest, which a later format may say in its own way.
-    let Numbered { format } = serde_json::from_slice(signed).map_err(|why| bad(INDEX, &why))?;
-    if format != FORMAT {
-        let format = printable(&format);
-        let why = format!("has format {format:?}, this release reads {FORMAT:?}: install a newer release");
-        return Err(bad(INDEX, &why));
-    }
-    let index: Index = serde_json::from_slice(signed).map_err(|why| bad(INDEX, &why))?;
-    for (name, digest) in &index.files {
-        if Digest::sha256(get(name)?) != *digest {
-            return Err(bad(name, &"was changed"));
-        }
-    }
-    let listed = |name: &str| name == INDEX || name == ENVELOPE || index.files.contains_key(name);
-    if let Some(extra) = files.keys().find(|name| !listed(name)) {
-        return Err(bad(extra, &"is not in the index"));
-    }
-    let (size, root) = audit_root(get(ENTRIES)?);
-    if size != index.audit_size || hex::encode(root) != index.audit_root {
-        return Err(bad(ENTRIES, &"does not give the root that the index names"));
-    }
-    let authority = Authority::from_canonical(text(AUTHORITY)?).map_err(|why| bad(AUTHORITY, &why))?;
-    let signed: SignedRoster = serde_json::from_str(text(ROSTER)?).map_err(|why| bad(ROSTER, &why))?;
-    let roster = signed.open(&authority.verifying_key()?).map_err(|why| bad(ROSTER, &why))?;
-    let coordinator = roster.coordinator_key().map_err(|why| bad(ROSTER, &why))?;
-    let mut chain = ChainVerifier::new(Some(coordinator));
-    let manifests =
-        files.keys().filter(|name| name.starts_with(CHECKPOINTS) && name.ends_with(MANIFEST_FILE));
-    for name in manifests {
-        let signature = name.replace(MANIFEST_FILE, SIGNATURE_FILE);
-        let bytes = get(&signature)?.as_slice().try_into();
-        let signature = bytes.map_err(|_| bad(&signature, &"is no signature"))?;
-        let signed = SignedManifest { manifest_bytes: get(name)?.clone(), signature };
-        chain.push(&signed).map_err(|why| bad(name, &with_causes(&why)))?;
-    }
-    Ok(index)
-}
-
 fn is_tar(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "tar")
 }
-
-/// The same files give the same bytes: no clock, no owner.
-fn pack(files: &Files) -> std::io::Result<Vec<u8>> {
-    let mut archive = tar::Builder::new(Vec::new());
-    for (name, bytes) in files {
-        let mut header = tar::Header::new_ustar();
-        header.set_size(bytes.len() as u64);
-        header.set_mode(0o644);
-        archive.append_data(&mut header, name, bytes.as_slice())?;
-    }
-    archive.into_inner()
-}
-
-/// Nothing is unpacked to the disk: names in an archive are only names here.
-fn unpack(file: &Path) -> Result<Files, ReportFault> {
-    let unreadable = |why: std::io::Error| Unusable::new(file, format!("cannot be read: {why}"));
-    let bad = |entry: &str, why| ReportFault::Entry { file: file.to_owned(), entry: entry.to_owned(), why };
-    let mut archive = tar::Archive::new(fs::File::open(file).map_err(unreadable)?.take(BYTES_MAX));
-    let mut files = Files::new();
-    let mut left = BYTES_MAX;
-    // Raw: as it was packed, without extensions that hold a name or holes that hold nothing.
-    for entry in archive.entries().map_err(unreadable)?.raw(true) {
-        let entry = entry.map_err(unreadable)?;
-        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        if !entry.header().entry_type().is_file() {
-            return Err(bad(&name, "is no plain file as `folkmoot incident report` packs them"));
-        }
-        let mut bytes = Vec::new();
-        let read = entry.take(left + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-        left = left.checked_sub(read as u64).ok_or_else(|| bad(&name, "makes it too large"))?;
-        if files.insert(name.clone(), bytes).is_some() || files.len() > FILES_MAX {
-            return Err(bad(&name, "is in it twice, or it has too many files"));
-        }
-    }
-    Ok(files)
-}
-
-fn read_folder(folder: &Path) -> Result<Files, ReportFault> {
-    let names = published::list_files(folder, &[])?;
-    let read = |(name, _): (String, Digest)| {
-        let path = folder.join(&name);
-        let bytes = fs::read(&path).map_err(|why| Unusable::new(&path, why))?;
-        Ok((name, bytes))
-    };
-    names.into_iter().map(read).collect()
-}
-
-#[cfg(test)]
-mod tests;

@@ -2,7 +2,7 @@
 //!
 //! Owns: the check of a chain of checkpoints in a folder ([`verify_folder`]), of one version by itself ([`verify_version`]), of
 //! the signatures and the evidence for outsiders ([`check_evidence`]), and of the server's steps and spending, done again from a
-//! signed plan ([`check_steps`], [`check_spent`]). Does not: fetch anything, write anything, or decide what is used.
+//! signed plan ([`check_steps`], [`check_spent`]); and an incident's evidence as a document ([`report`]). Does not: fetch anything, write anything, or decide what is used.
 //!
 //! ```text
 //! checkpoints/000012/  manifest.json manifest.sig       the chain: every record signed, every file named by a record
@@ -23,6 +23,7 @@
 
 mod evidence;
 mod listing;
+pub mod report;
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;
 #[cfg(test)]
