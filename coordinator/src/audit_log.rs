@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use access::{CallRecord, Caller, Outcome};
 use anyhow::Context;
-use audit::{Actor, Event, Log, Status};
+use audit::{Actor, Event, JOURNAL, Log, Status, cut, writable};
 use ed25519_dalek::SigningKey;
 use protocol::{Record, RoundOutcome, Timestamp};
 use secagg::ClientId;
@@ -22,13 +22,9 @@ use tokio::sync::oneshot;
 use tokio::task::block_in_place;
 
 mod left_out;
-mod replaced;
 
 use left_out::LeftOut;
-use replaced::{cut, writable};
 
-/// The detail that holds the journal record's number.
-const JOURNAL: &str = "journal";
 /// The event that a silo gets a receipt for.
 const UPLOAD: &str = "upload.received";
 /// How many of its newest uploads a silo can still ask receipts for.

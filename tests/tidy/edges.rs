@@ -10,7 +10,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ("access", &["identity", "params", "pki", "secagg", "wire"]),
     ("accounting", &[]),
     ("attest", &["checkpoint", "params"]),
-    ("audit", &["store", "tlog"]),
+    ("audit", &["params", "store", "tlog"]),
     ("card", &["accounting", "checkpoint", "identity", "params", "plan"]),
     ("checkpoint", &["params"]),
     (
@@ -93,7 +93,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "wire",
         ],
     ),
-    ("daemon", &["identity", "plan", "protocol", "vault"]),
+    ("daemon", &["identity", "plan", "protocol", "telemetry", "vault"]),
     ("datasets", &["params", "plan"]),
     ("dp", &[]),
     ("empirical", &[]),

@@ -54,6 +54,7 @@ mod event;
 mod folder;
 mod log;
 mod names;
+mod stand_in;
 mod verify;
 mod witness;
 
@@ -64,5 +65,6 @@ pub use event::{Actor, Event, EventError, Status};
 pub use folder::FolderError;
 pub use log::{Log, LogError};
 pub use names::{log_name, silo_name};
+pub use stand_in::{JOURNAL, cut, writable};
 pub use verify::{Report, VerifyError, export, read_entries, verify_folder};
 pub use witness::{Witness, WitnessError, cosignatures_by, keep_evidence};

@@ -1,17 +1,20 @@
 //! What stands in for an event that cannot be an entry: who, what, when, and the digest of the rest.
 
-use audit::{Actor, Event};
 use params::Digest;
 
-use super::JOURNAL;
+use crate::{Actor, Event};
+
+/// The detail that holds the number of the journal's record that an event was made of.
+pub const JOURNAL: &str = "journal";
 
 /// A name or an action that is longer is cut.
 const NAME_BYTES: usize = 128;
 /// The largest integer of canonical JSON.
 const INTEGER_MAX: u64 = (1 << 53) - 1;
 
-/// The event, or what stands in for it.
-pub(super) fn writable(event: &Event) -> Event {
+/// The event, or what stands in for it where it cannot be an entry: who, what, when, the digest of the rest, and the detail
+/// [`JOURNAL`]. The same each time.
+pub fn writable(event: &Event) -> Event {
     if event.encode().is_ok() {
         return event.clone();
     }
@@ -37,19 +40,18 @@ pub(super) fn writable(event: &Event) -> Event {
 }
 
 /// The text, or its beginning and a mark where it is longer.
-pub(super) fn cut(text: &str, bytes_max: usize) -> String {
+pub fn cut(text: &str, bytes_max: usize) -> String {
     if text.len() <= bytes_max {
         return text.to_owned();
     }
-    let end = (0..=bytes_max).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
-    format!("{}…", text.get(..end).unwrap_or_default())
+    let (beginning, _) = text.split_at(text.floor_char_boundary(bytes_max));
+    format!("{beginning}…")
 }
 
 #[cfg(test)]
 mod tests {
-    use audit::Status;
-
     use super::*;
+    use crate::Status;
 
     #[test]
     fn an_event_of_any_size_becomes_an_entry_that_names_its_record() {
