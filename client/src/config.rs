@@ -1,16 +1,14 @@
 //! The silo's configuration: read whole, checked whole, every problem at once.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use daemon::{ConfigError, Encryption};
+use daemon::{ConfigError, Configuration, Opened};
 use ledger::Ledger;
 use pki::Proxy;
 use plan::{Policy, Problems};
 use protocol::{ParticipantError, Profile};
 use secagg::ClientId;
-use serde::Deserialize;
 use tonic::codegen::http::Uri;
 use vault::Vault;
 
@@ -18,70 +16,38 @@ use crate::proxy::Secret;
 use crate::spending::LedgerConfig;
 use crate::transport::{Tls, Transport};
 
-/// The file as it is written, with its paths resolved.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Config {
-    /// Where the coordinator listens: `https://HOST:PORT`.
-    pub coordinator: String,
-    /// The HTTP proxy that leads there, `http://HOST:PORT`, or `none`. Without it, as `https_proxy` and `no_proxy` say.
-    #[serde(default)]
-    pub proxy: Option<Secret>,
-    /// One line `USER:PASSWORD` for the proxy.
-    #[serde(default)]
-    pub proxy_auth_file: Option<PathBuf>,
-    /// This silo's number on the roster.
-    pub client_id: u32,
-    /// The silo's table: a CSV file, or a folder of them.
-    pub data: PathBuf,
-    /// The name of the data, whatever its version: one ledger counts all that it spends. Without it, that of the file
-    /// or folder.
-    #[serde(default)]
-    pub dataset: Option<String>,
-    /// The journal of what this silo has seen, said and spent.
-    pub state_dir: PathBuf,
-    /// The signed roster, JSON.
-    pub roster: PathBuf,
-    /// The federation authority's public key, hexadecimal.
-    pub authority_key: String,
-    /// This silo's secret key, hexadecimal; sealed where `encryption` is.
-    pub identity_key_file: PathBuf,
-    /// Without TLS, to a coordinator on this machine alone.
-    #[serde(default)]
-    pub plaintext: bool,
-    /// The authority that the coordinator's certificate must come from, and the one that this silo shows.
-    #[serde(default)]
-    pub tls: Option<Tls>,
-    /// Seals the journal and the secret keys.
-    #[serde(default)]
-    pub encryption: Option<Sealing>,
-    /// Whether a salted commitment to the data's version is told at check-in and stands in model cards.
-    #[serde(default = "yes")]
-    pub tells_data_version: bool,
-    /// The ledger of what the data has spent.
-    #[serde(default)]
-    pub ledger: LedgerConfig,
-    /// The log filter.
-    #[serde(default = "daemon::default_log")]
-    pub log: String,
-    /// One JSON object a line instead of text.
-    #[serde(default)]
-    pub log_json: bool,
-    /// What this silo allows, whoever asks.
-    pub policy: Policy,
-}
-
-/// The table `[encryption]`. The keyring lies beside the file that holds it.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(from = "Encryption")]
-pub struct Sealing {
-    encryption: Encryption,
-    folder: PathBuf,
-}
-
-impl From<Encryption> for Sealing {
-    fn from(encryption: Encryption) -> Self {
-        Self { encryption, folder: PathBuf::new() }
+daemon::configuration! {
+    /// The file as it is written, with its paths resolved.
+    pub struct Config {
+        /// Where the coordinator listens: `https://HOST:PORT`.
+        pub coordinator: String,
+        /// The HTTP proxy that leads there, `http://HOST:PORT`, or `none`. Without it, as `https_proxy` and `no_proxy` say.
+        #[serde(default)]
+        pub proxy: Option<Secret>,
+        /// One line `USER:PASSWORD` for the proxy.
+        #[serde(default)]
+        pub proxy_auth_file: Option<PathBuf>,
+        /// This silo's number on the roster.
+        pub client_id: u32,
+        /// The silo's table: a CSV file, or a folder of them.
+        pub data: PathBuf,
+        /// The name of the data, whatever its version: one ledger counts all that it spends. Without it, that of the file
+        /// or folder.
+        #[serde(default)]
+        pub dataset: Option<String>,
+        /// The journal of what this silo has seen, said and spent.
+        pub state_dir: PathBuf,
+        /// The authority that the coordinator's certificate must come from, and the one that this silo shows.
+        #[serde(default)]
+        pub tls: Option<Tls>,
+        /// Whether a salted commitment to the data's version is told at check-in and stands in model cards.
+        #[serde(default = "yes")]
+        pub tells_data_version: bool,
+        /// The ledger of what the data has spent.
+        #[serde(default)]
+        pub ledger: LedgerConfig,
+        /// What this silo allows, whoever asks.
+        pub policy: Policy,
     }
 }
 
@@ -109,18 +75,11 @@ impl Config {
     /// Reads the file alone, and gives its text too.
     pub(crate) fn read(path: &Path) -> Result<(Self, String), ConfigError> {
         let (mut config, text) = daemon::load::<Self>(path)?;
-        daemon::resolve(
-            path,
-            [&mut config.data, &mut config.state_dir, &mut config.roster, &mut config.identity_key_file],
-        );
+        daemon::resolve(path, [&mut config.data, &mut config.state_dir]);
         let optional = [&mut config.ledger.dir, &mut config.ledger.anchor, &mut config.proxy_auth_file];
         daemon::resolve(path, optional.into_iter().flatten());
         if let Some(tls) = &mut config.tls {
             daemon::resolve(path, [&mut tls.authority, &mut tls.certificate, &mut tls.key_file]);
-        }
-        if let Some(sealing) = &mut config.encryption {
-            sealing.encryption.resolve(path);
-            sealing.folder = path.parent().unwrap_or(Path::new(".")).to_owned();
         }
         Ok((config, text))
     }
@@ -134,14 +93,9 @@ impl Config {
         self.check_coordinator(&mut problems);
         self.check_policy(&mut problems);
         self.ledger.check(&self, &mut problems);
-        let roster = daemon::read_roster(&self.roster, &self.authority_key, &mut problems);
-        let vault = self.open_vault(&mut problems);
-        if self.encryption.is_some() && vault.is_none() {
-            // Without it no secret can be read, and each would be one more line for the same fault.
+        let Some(Opened { vault, roster, key }) = self.shared().open(&mut problems) else {
             return Err(problems);
-        }
-        let vault_ref = vault.as_deref();
-        let key = daemon::read_identity(&self.identity_key_file, vault_ref, &mut problems);
+        };
         let transport = self
             .tls
             .as_ref()
@@ -168,7 +122,7 @@ impl Config {
     }
 
     pub(crate) fn open_vault(&self, problems: &mut Problems) -> Option<Arc<Vault>> {
-        self.encryption.as_ref().and_then(|sealing| sealing.encryption.open(&sealing.folder, problems))
+        self.encryption.as_ref().and_then(|sealed| sealed.open(problems))
     }
 
     pub(crate) fn check_coordinator(&self, problems: &mut Problems) {
@@ -194,7 +148,7 @@ impl Config {
                 "http is not encrypted, and the table [tls] asks for TLS; write \"https://HOST:PORT\"",
             ),
             ("http", None, true) => {
-                problems.require(is_loopback(host), "coordinator", || daemon::PLAINTEXT.into());
+                problems.require(daemon::is_loopback(host), "coordinator", || daemon::PLAINTEXT.into());
             }
             ("http", None, false) => problems.add(
                 "coordinator",
@@ -240,12 +194,6 @@ fn check_membership(profile: &Profile) -> Result<(), Problems> {
 
 fn yes() -> bool {
     true
-}
-
-/// A name that must be looked up is taken for another machine's: what it resolves to can change.
-fn is_loopback(host: &str) -> bool {
-    let literal = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || literal.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ use tokio::task::JoinSet;
 use vault::Vault;
 
 use alarm::Alarm;
-pub use config::{Config, Loaded, Sealing};
+pub use config::{Config, Loaded};
 pub use daemon::ConfigError;
 use departures::Departures;
 use driver::{Driver, Parts};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use daemon::now_s;
 use pki::{ClientTls, Leaf, TransportKey};
 use rand::rngs::SysRng;
 use rand_core::{Rng, UnwrapErr};
@@ -66,9 +67,4 @@ async fn renew(transport: &mut Transport, channel: Channel) -> Result<(), String
     transport.tls.replace(&chain, &key).map_err(|why| why.to_string())?;
     transport.leaf = leaf;
     Ok(())
-}
-
-/// Seconds since 1970 by the machine's clock, which certificates are judged by.
-pub(crate) fn now_s() -> u64 {
-    daemon::wall_ms() / 1000
 }

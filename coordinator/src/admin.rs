@@ -7,9 +7,10 @@ use std::path::PathBuf;
 
 use access::Registry;
 use anyhow::Context;
+use daemon::now_s;
 use identity::{Role, Subject};
 
-use crate::{Config, init, now_s};
+use crate::{Config, init};
 
 /// What `admin` makes.
 #[derive(clap::Args, Debug)]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use access::Denied;
+use daemon::now_s;
 use ed25519_dalek::VerifyingKey;
 use identity::{Authority, Subject};
 use pki::{Budget, CertificateAuthority, Incoming, ServerTls, TransportKey, Watcher};
@@ -11,7 +12,6 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::config::LoadedTls;
-use crate::now_s;
 use crate::operations::Certificates;
 
 /// How long the server's own certificate is good.

@@ -1,11 +1,10 @@
 //! The coordinator's configuration: read whole, checked whole, every problem at once.
 
-use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use attest::ModelKey;
-use daemon::{ConfigError, Encryption};
+use daemon::{ConfigError, Configuration, Opened};
 use ed25519_dalek::VerifyingKey;
 use identity::{AuthorisedRoster, Authority, IdentityKey};
 use pki::{CertificateAuthority, TransportKey};
@@ -13,43 +12,25 @@ use plan::{AuthoredPlan, Problems, SignedPlan};
 use serde::Deserialize;
 use vault::Vault;
 
-/// The file as it is written.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Config {
-    /// Where clients and operators connect, `ADDRESS:PORT`.
-    pub listen: String,
-    /// Journal, staged vectors and checkpoints; one run a folder.
-    pub data_dir: PathBuf,
-    /// The run's plan, as `folkmoot plan sign` wrote it.
-    pub plan: PathBuf,
-    /// The signed roster, JSON.
-    pub roster: PathBuf,
-    /// The federation authority's public key, hexadecimal.
-    pub authority_key: String,
-    /// The secret key that signs checkpoints, hexadecimal.
-    pub identity_key_file: PathBuf,
-    /// Plain text, on loopback only. In place of the table `[tls]`.
-    #[serde(default)]
-    pub plaintext: bool,
-    /// What connections are secured with.
-    #[serde(default)]
-    pub tls: Option<Tls>,
-    /// What lies on this machine's disk is sealed with.
-    #[serde(default)]
-    pub encryption: Option<Encryption>,
-    /// The key that signs published models for public tools, PKCS#8 PEM; none, and they carry no such signature.
-    #[serde(default)]
-    pub model_key_file: Option<PathBuf>,
-    /// Where Prometheus may read metrics, if anywhere.
-    #[serde(default)]
-    pub metrics_listen: Option<String>,
-    /// The log filter.
-    #[serde(default = "daemon::default_log")]
-    pub log: String,
-    /// One JSON object a line instead of text.
-    #[serde(default)]
-    pub log_json: bool,
+daemon::configuration! {
+    /// The file as it is written, with its paths resolved.
+    pub struct Config {
+        /// Where clients and operators connect, `ADDRESS:PORT`.
+        pub listen: String,
+        /// Journal, staged vectors and checkpoints; one run a folder.
+        pub data_dir: PathBuf,
+        /// The run's plan, as `folkmoot plan sign` wrote it.
+        pub plan: PathBuf,
+        /// What connections are secured with.
+        #[serde(default)]
+        pub tls: Option<Tls>,
+        /// The key that signs published models for public tools, PKCS#8 PEM; none, and they carry no such signature.
+        #[serde(default)]
+        pub model_key_file: Option<PathBuf>,
+        /// Where Prometheus may read metrics, if anywhere.
+        #[serde(default)]
+        pub metrics_listen: Option<String>,
+    }
 }
 
 /// The table `[tls]`, all of it made by `folkmoot-coordinator init`.
@@ -104,35 +85,30 @@ impl Config {
     /// # Errors
     /// [`ConfigError`], with every problem at once.
     pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
+        let (config, text) = Self::read(path)?;
+        config.open().map_err(|problems| ConfigError::Meaning(problems.with_lines_of(&text)))
+    }
+
+    fn read(path: &Path) -> Result<(Self, String), ConfigError> {
         let (mut config, text) = daemon::load::<Self>(path)?;
-        daemon::resolve(
-            path,
-            [&mut config.data_dir, &mut config.plan, &mut config.roster, &mut config.identity_key_file],
-        );
+        daemon::resolve(path, [&mut config.data_dir, &mut config.plan]);
         daemon::resolve(path, &mut config.model_key_file);
         if let Some(tls) = &mut config.tls {
             let files = [&mut tls.certificate, &mut tls.key_file, &mut tls.authority, &mut tls.ca_key_file];
             daemon::resolve(path, files);
         }
-        if let Some(encryption) = &mut config.encryption {
-            encryption.resolve(path);
-        }
+        Ok((config, text))
+    }
+
+    fn open(self) -> Result<Loaded, Problems> {
         let mut problems = Problems::default();
-        check_address("listen", &config.listen, config.plaintext, &mut problems);
-        if let Some(listen) = &config.metrics_listen {
-            check_address("metrics_listen", listen, true, &mut problems);
-        }
-        problems.require(config.plaintext != config.tls.is_some(), "tls", || {
-            "name the table [tls], which `folkmoot-coordinator init` writes, or, on one machine, plaintext = true"
-                .into()
-        });
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let vault = config.encryption.as_ref().and_then(|sealed| sealed.open(folder, &mut problems));
-        let plan = daemon::read(&config.plan, "plan", &mut problems, |text| {
+        self.check_addresses(&mut problems);
+        let plan = daemon::read(&self.plan, "plan", &mut problems, |text| {
             SignedPlan::from_json(text).and_then(SignedPlan::open).map_err(|e| e.to_string())
         });
-        let roster = daemon::read_roster(&config.roster, &config.authority_key, &mut problems);
-        let key = daemon::read_identity(&config.identity_key_file, vault.as_deref(), &mut problems);
+        let Some(Opened { vault, roster, key }) = self.shared().open(&mut problems) else {
+            return Err(problems);
+        };
         if let (Some((roster, _)), Some(key)) = (&roster, &key) {
             problems.require(roster.coordinator() == key.public(), "identity_key_file", || {
                 format!(
@@ -146,20 +122,29 @@ impl Config {
         {
             problems.add("plan", why.to_string());
         }
-        let tls = config
-            .tls
-            .as_ref()
-            .and_then(|tls| tls.load(&config.authority_key, vault.as_deref(), &mut problems));
-        let model_key = config.model_key_file.as_ref().and_then(|path| {
+        let tls =
+            self.tls.as_ref().and_then(|tls| tls.load(&self.authority_key, vault.as_deref(), &mut problems));
+        let model_key = self.model_key_file.as_ref().and_then(|path| {
             let pem = daemon::read_secret_text(path, "model_key_file", vault.as_deref(), &mut problems)?;
-            parsed(ModelKey::from_pem(&pem), path, "model_key_file", &mut problems)
+            daemon::parsed(ModelKey::from_pem(&pem), path, "model_key_file", &mut problems)
         });
         match (plan, roster, key) {
             (Some(plan), Some((roster, authority)), Some(key)) if problems.0.is_empty() => {
-                Ok(Loaded { config, plan, roster, authority, key, vault, tls, model_key })
+                Ok(Loaded { config: self, plan, roster, authority, key, vault, tls, model_key })
             }
-            _ => Err(ConfigError::Meaning(problems.with_lines_of(&text))),
+            _ => Err(problems),
         }
+    }
+
+    fn check_addresses(&self, problems: &mut Problems) {
+        daemon::check_listen("listen", &self.listen, self.plaintext, problems);
+        if let Some(listen) = &self.metrics_listen {
+            daemon::check_listen("metrics_listen", listen, true, problems);
+        }
+        problems.require(self.plaintext != self.tls.is_some(), "tls", || {
+            "name the table [tls], which `folkmoot-coordinator init` writes, or, on one machine, plaintext = true"
+                .into()
+        });
     }
 }
 
@@ -170,34 +155,14 @@ impl Tls {
             format!("`{}` names another authority's key than this one", self.authority.display())
         });
         let key = daemon::read_secret_text(&self.key_file, "tls.key_file", vault, problems)?;
-        let key = parsed(TransportKey::from_pem(&key), &self.key_file, "tls.key_file", problems)?;
+        let key = daemon::parsed(TransportKey::from_pem(&key), &self.key_file, "tls.key_file", problems)?;
         let ca_key = daemon::read_secret_text(&self.ca_key_file, "tls.ca_key_file", vault, problems)?;
         let issuer = CertificateAuthority::load(&authority.ca_certificate, &ca_key);
-        let issuer = Arc::new(parsed(issuer, &self.ca_key_file, "tls.ca_key_file", problems)?);
+        let issuer = Arc::new(daemon::parsed(issuer, &self.ca_key_file, "tls.ca_key_file", problems)?);
         let chain = daemon::read(&self.certificate, "tls.certificate", problems, |text| {
             pki::inspect(text).map(|_| text.to_owned()).map_err(|why| why.to_string())
         })?;
         Some(LoadedTls { authority, issuer, chain, key })
-    }
-}
-
-fn parsed<T, E: std::fmt::Display>(
-    value: Result<T, E>,
-    path: &Path,
-    field: &str,
-    problems: &mut Problems,
-) -> Option<T> {
-    value.map_err(|why| problems.add(field, format!("`{}`: {why}", path.display()))).ok()
-}
-
-/// What is served in plain text is served to this machine alone.
-fn check_address(field: &str, listen: &str, plaintext: bool, problems: &mut Problems) {
-    match listen.to_socket_addrs() {
-        Err(why) => problems.add(field, format!("{listen:?} is no ADDRESS:PORT: {why}")),
-        Ok(mut addresses) => {
-            let outside = addresses.any(|address| !address.ip().is_loopback());
-            problems.require(!(outside && plaintext), field, || daemon::PLAINTEXT.into());
-        }
     }
 }
 

@@ -54,6 +54,7 @@ const INSIDE: &[(&str, &str, &str)] = &[
     ("access", "wire", "it serves enrolment and administration, and refuses in statuses"),
     ("operate", "pki", "an operator calls with its certificate, and trusts the federation's authority"),
     ("operate", "wire", "it calls the services that are declared there"),
+    ("daemon", "telemetry", "a daemon's main begins its log"),
     ("cli", "client", "the demo starts whole federations"),
     ("cli", "coordinator", "the demo starts whole federations"),
 ];

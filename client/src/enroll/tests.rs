@@ -1,12 +1,12 @@
 use std::sync::Mutex;
 
+use daemon::now_s;
 use identity::{Member, Roster};
 use pki::{CertificateAuthority, Incoming, ServerTls};
 use tonic::{Request, Response, Status};
 use wire::v1::enrolment_server::{Enrolment, EnrolmentServer};
 
 use super::*;
-use crate::renewal::now_s;
 
 /// A coordinator that admits whoever asks; what was asked is kept.
 #[derive(Clone)]

@@ -74,6 +74,11 @@ pub fn wall_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// [`wall_ms`] in seconds since 1970, as certificates and tokens count.
+pub fn now_s() -> u64 {
+    wall_ms() / 1000
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

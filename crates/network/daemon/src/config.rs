@@ -8,9 +8,7 @@ use plan::Problems;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-/// What is said of an address outside loopback without TLS.
-pub const PLAINTEXT: &str = "is not a loopback address, and plaintext = true is for this machine alone: use the table \
-                             [tls], which `folkmoot-coordinator init` and `folkmoot-client enroll` write";
+use crate::Configuration;
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -40,11 +38,18 @@ pub fn default_log() -> String {
     "info".into()
 }
 
-/// A configuration as it is written, and its text.
+/// A configuration as it is written but for its paths, which are relative to the file, and its text. The paths of the
+/// daemon's own keys are left to it.
 ///
 /// # Errors
 /// A file that cannot be read, or is not the format.
-pub fn load<C: DeserializeOwned>(path: &Path) -> Result<(C, String), ConfigError> {
+pub fn load<C: Configuration>(path: &Path) -> Result<(C, String), ConfigError> {
+    let (mut config, text) = as_written::<C>(path)?;
+    config.resolve_shared(path);
+    Ok((config, text))
+}
+
+fn as_written<C: DeserializeOwned>(path: &Path) -> Result<(C, String), ConfigError> {
     let text = std::fs::read_to_string(path).map_err(ConfigError::Read)?;
     let mut table: toml::Table = toml::from_str(&text)?;
     match table.remove("format") {
@@ -81,13 +86,7 @@ pub fn read<T>(
     parse: impl FnOnce(&str) -> Result<T, String>,
 ) -> Option<T> {
     let text = std::fs::read_to_string(path).map_err(|why| format!("cannot be read: {why}"));
-    match text.map(Zeroizing::new).and_then(|text| parse(&text)) {
-        Ok(value) => Some(value),
-        Err(why) => {
-            problems.add(field, format!("`{}`: {why}", path.display()));
-            None
-        }
-    }
+    parsed(text.map(Zeroizing::new).and_then(|text| parse(&text)), path, field, problems)
 }
 
 /// Reads the authority that the field names.
@@ -116,6 +115,16 @@ pub fn read_roster(
         signed.authorise(&authority).map_err(|e| e.to_string())
     })
     .map(|roster| (roster, authority))
+}
+
+/// The value, or why the file that the field names gives none.
+pub fn parsed<T, E: std::fmt::Display>(
+    value: Result<T, E>,
+    path: &Path,
+    field: &str,
+    problems: &mut Problems,
+) -> Option<T> {
+    value.map_err(|why| problems.add(field, format!("`{}`: {why}", path.display()))).ok()
 }
 
 /// A key that others on the machine can read is not a secret.
@@ -164,7 +173,7 @@ mod tests {
         let path = folder.path().join("x.toml");
         let read = |text: &str| {
             std::fs::write(&path, text).unwrap();
-            load::<Known>(&path)
+            as_written::<Known>(&path)
         };
         assert_eq!(read("a = 1").unwrap().0.a, 1);
         assert_eq!(read("format = 1\na = 1").unwrap().0.a, 1);

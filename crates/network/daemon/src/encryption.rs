@@ -1,6 +1,6 @@
 //! What lies on a daemon's disk, sealed: its data folder and its secret keys, under one master key.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use identity::IdentityKey;
@@ -9,7 +9,7 @@ use serde::Deserialize;
 use vault::{MasterSource, Vault};
 use zeroize::Zeroizing;
 
-use crate::config::{check_secret, read};
+use crate::config::{check_secret, parsed, read};
 
 /// The table `[encryption]` of both configurations.
 #[derive(Debug, Clone, Deserialize)]
@@ -18,19 +18,23 @@ pub struct Encryption {
     /// Where the master key comes from: `{ file = "…" }`, `{ credential = "…" }` (systemd), `{ environment = "…" }`,
     /// `{ passphrase_file = "…" }` or `{ passphrase_credential = "…" }`.
     pub master_key: MasterSource,
+    /// Where the keyring lies: the folder of the file that holds the table.
+    #[serde(skip)]
+    folder: PathBuf,
 }
 
 impl Encryption {
-    /// Makes the master key's path relative to the configuration that names it.
-    pub fn resolve(&mut self, file: &Path) {
+    /// Makes the master key's path relative to the configuration that names it, and looks for the keyring beside that.
+    pub(crate) fn resolve(&mut self, file: &Path) {
+        self.folder = file.parent().unwrap_or(Path::new(".")).to_owned();
         if let Some(path) = self.master_key.path_mut() {
             crate::config::resolve(file, [path]);
         }
     }
 
-    /// Opens the keyring of `folder`, which `init` or `enroll` has made.
-    pub fn open(&self, folder: &Path, problems: &mut Problems) -> Option<Arc<Vault>> {
-        match Vault::open_folder(folder, self.master_key.clone()) {
+    /// Opens the keyring, which `init` or `enroll` has made.
+    pub fn open(&self, problems: &mut Problems) -> Option<Arc<Vault>> {
+        match Vault::open_folder(&self.folder, self.master_key.clone()) {
             Ok(vault) => Some(Arc::new(vault)),
             Err(why) => {
                 problems.add("encryption.master_key", why.to_string());
@@ -64,11 +68,5 @@ pub fn read_secret_text(
 pub fn read_identity(path: &Path, vault: Option<&Vault>, problems: &mut Problems) -> Option<IdentityKey> {
     let field = "identity_key_file";
     let text = read_secret_text(path, field, vault, problems)?;
-    match IdentityKey::from_secret_hex(&text) {
-        Ok(key) => Some(key),
-        Err(why) => {
-            problems.add(field, format!("`{}`: {why}", path.display()));
-            None
-        }
-    }
+    parsed(IdentityKey::from_secret_hex(&text), path, field, problems)
 }

@@ -1,9 +1,9 @@
-//! What the two daemons share: their clock, the end that a signal asks for, and how a configuration is read.
+//! What the two daemons share: their main, their clock, the end that a signal asks for, and their configuration's common half.
 //!
-//! Owns: the time that deadlines are judged by ([`Clock`]), how long a silent peer is waited for ([`patience`]), the
-//! termination signals ([`terminated`]), how many files may be open ([`raise_descriptors`]), the checks that both
-//! configurations need, and what programs print ([`out`]). Does not: know a socket, a
-//! journal or a round.
+//! Owns: a daemon from its command line to its exit code ([`main`]), what both configurations declare
+//! ([`configuration!`]) and how they are read, the time that deadlines are judged by ([`Clock`]), how long a silent peer
+//! is waited for ([`patience`]), the termination signals ([`terminated`]), how many files may be open
+//! ([`raise_descriptors`]), and what programs print ([`out`]). Does not: know a socket, a journal or a round.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -14,17 +14,21 @@
 //! ```
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod address;
 mod clock;
 mod config;
 mod descriptors;
 mod encryption;
 pub mod out;
 mod process;
+mod program;
+mod shared;
 
-pub use clock::{Clock, heartbeat, patience, wall_ms};
-pub use config::{
-    ConfigError, PLAINTEXT, default_log, load, parse, read, read_authority, read_roster, resolve,
-};
+pub use address::{PLAINTEXT, check_listen, is_loopback};
+pub use clock::{Clock, heartbeat, now_s, patience, wall_ms};
+pub use config::{ConfigError, default_log, load, parse, parsed, read, read_authority, read_roster, resolve};
 pub use descriptors::raise_descriptors;
 pub use encryption::{Encryption, read_identity, read_secret_text};
 pub use process::{GOODBYE, runtime, terminated};
+pub use program::{Daemon, EXIT_CONFIGURATION, EXIT_FAILURE, Stopped, main};
+pub use shared::{Configuration, Opened, Shared};

@@ -1,0 +1,91 @@
+//! A daemon as a program: its configuration loaded, its log begun, run until it ends, and its exit code.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::{ConfigError, println, process};
+
+/// Exit code of everything that ends a daemon and has no code of its own.
+pub const EXIT_FAILURE: u8 = 1;
+/// Exit code of a configuration that cannot be used.
+pub const EXIT_CONFIGURATION: u8 = 2;
+
+/// A daemon's configuration with all that it names opened: what [`main`] needs of it.
+pub trait Daemon: Sized {
+    /// Reads the configuration and opens what it names.
+    ///
+    /// # Errors
+    /// Every problem at once.
+    fn load(file: &Path) -> Result<Self, ConfigError>;
+
+    /// The filter of the log, and whether each line is a JSON object.
+    fn log(&self) -> (&str, bool);
+
+    /// What `--check` looks at and a start does not; gives what the line that all can be used says besides.
+    ///
+    /// # Errors
+    /// What cannot be used, with its field.
+    fn check(&self) -> Result<String, String> {
+        Ok(String::new())
+    }
+
+    /// What can be used and should be known, a line each.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Runs until it is over or until `shutdown`.
+    ///
+    /// # Errors
+    /// What ended it before either.
+    fn run(
+        self,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> impl Future<Output = Result<(), Stopped>>;
+}
+
+/// Why a daemon ended that nobody asked to.
+#[derive(Debug)]
+pub struct Stopped {
+    /// The reason with its causes, one line.
+    pub why: String,
+    /// The process's exit code.
+    pub exit_code: u8,
+}
+
+/// A daemon from its command line to its exit code. With `check` it ends once its configuration has been loaded.
+pub fn main<D: Daemon>(config: &Path, check: bool) -> ExitCode {
+    let ended = load(config).and_then(|daemon: D| if check { checked(config, &daemon) } else { run(daemon) });
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Stopped { why, exit_code }) => {
+            crate::eprintln!("error: {why}");
+            ExitCode::from(exit_code)
+        }
+    }
+}
+
+fn load<D: Daemon>(config: &Path) -> Result<D, Stopped> {
+    D::load(config).map_err(|why| unusable(format!("{}: {why}", config.display())))
+}
+
+fn checked<D: Daemon>(config: &Path, daemon: &D) -> Result<(), Stopped> {
+    let besides = daemon.check().map_err(|why| unusable(format!("{}: {why}", config.display())))?;
+    println!("{}: the configuration can be used{besides}", config.display());
+    daemon.notes().iter().for_each(|note| println!("note: {note}"));
+    Ok(())
+}
+
+fn run<D: Daemon>(daemon: D) -> Result<(), Stopped> {
+    let (filter, json) = daemon.log();
+    telemetry::init(filter, json).map_err(|why| unusable(why.to_string()))?;
+    let runtime = process::runtime().map_err(|why| Stopped { why, exit_code: EXIT_FAILURE })?;
+    let ended = runtime.block_on(async { daemon.run(process::terminated()).await });
+    // What is still calculated on its threads, a training or the opening of a sum, is of no more use, and not waited for.
+    runtime.shutdown_background();
+    ended
+}
+
+fn unusable(why: String) -> Stopped {
+    Stopped { why, exit_code: EXIT_CONFIGURATION }
+}
