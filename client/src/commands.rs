@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use daemon::{EXIT_CONFIGURATION, EXIT_FAILURE};
 use identity::AuthorisedRoster;
 use pki::{Outgoing, TransportKey};
 use plan::Problems;
@@ -14,7 +15,7 @@ use crate::alarm::Alarm;
 use crate::enroll::Enroll;
 use crate::schema::schema_of;
 use crate::spending::Accepted;
-use crate::{Config, EXIT_CONFIGURATION, EXIT_FAILURE, EXIT_REFUSED, EnrollError, offers, renewal};
+use crate::{Config, EXIT_REFUSED, EnrollError, offers};
 
 /// See the module.
 #[derive(Subcommand, Debug)]
@@ -290,7 +291,7 @@ fn doctor(path: &std::path::Path) -> Result<(), (u8, String)> {
     let Some(proxy) = config.proxy(&mut problems) else { return Err(failed(problems.to_string())) };
     let outgoing = Outgoing::new(proxy);
     let looked =
-        pki::doctor(&config.coordinator, &authority.ca_certificate, identity, &outgoing, renewal::now_s());
+        pki::doctor(&config.coordinator, &authority.ca_certificate, identity, &outgoing, daemon::now_s());
     for finding in runtime.block_on(looked) {
         fails += usize::from(!finding.ok);
         println!("{}  {}: {}", if finding.ok { "ok  " } else { "FAIL" }, finding.what, finding.detail);

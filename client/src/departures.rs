@@ -7,10 +7,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use audit::{Actor, Event, Log, LogError, Status};
-use ed25519_dalek::SigningKey;
 use params::Digest;
-use protocol::{Attempt, Decline, Timestamp, ToCoordinator, UploadHeader};
-use secagg::ClientId;
+use protocol::{Attempt, Decline, Profile, Timestamp, ToCoordinator, UploadHeader};
 
 /// Tiles and checkpoint are made at most this often, and when the daemon ends: they can be made again from the log.
 const PUBLISH_EVERY: Duration = Duration::from_secs(5);
@@ -25,14 +23,10 @@ pub(crate) struct Departures {
 
 impl Departures {
     /// Opens the log in the silo's state folder.
-    pub(crate) fn open(
-        state: &Path,
-        federation: &str,
-        silo: ClientId,
-        key: SigningKey,
-    ) -> Result<Self, LogError> {
-        let folder = state.join("audit");
-        let log = Log::open(&folder, &audit::silo_name(federation, silo.0), key)?;
+    pub(crate) fn open(state: &Path, profile: &Profile) -> Result<Self, LogError> {
+        let (folder, silo) = (state.join("audit"), profile.id);
+        let name = audit::silo_name(&profile.roster.federation, silo.0);
+        let log = Log::open(&folder, &name, profile.identity.signing_key().clone())?;
         // What `folkmoot audit verify --key` is given. It follows from the roster: not having it loses nothing.
         if let Err(why) = store::write_replacing(
             &folder.with_extension("pub"),

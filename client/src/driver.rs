@@ -28,7 +28,7 @@ use crate::offers::Offers;
 use crate::patience::Patience;
 use crate::spending::Spending;
 use crate::training::Made;
-use crate::witness::{Prompt, Seen, Uploads};
+use crate::witness::{Lookout, Prompt, Seen, Uploads};
 use crate::{Ended, RunError};
 use alarms::Alarms;
 use declaring::Declaring;
@@ -59,12 +59,8 @@ pub(crate) struct Parts {
     pub(crate) news: mpsc::Receiver<News>,
     pub(crate) offers: Offers,
     pub(crate) departures: Departures,
-    /// The newest roster of this silo, for the watchman.
-    pub(crate) roster: watch::Sender<Arc<AuthorisedRoster>>,
-    /// What the watchman sees.
-    pub(crate) seen: mpsc::Receiver<Seen>,
-    /// Has it look.
-    pub(crate) prompt: watch::Sender<Prompt>,
+    /// What it and the watchman say to each other.
+    pub(crate) lookout: Lookout,
 }
 
 /// See the module.
@@ -167,7 +163,7 @@ impl Driver {
             uploads.follow(record);
             declaring.follow(record);
         }
-        parts.roster.send_replace(Arc::new(participant.current_roster().clone()));
+        parts.lookout.roster.send_replace(Arc::new(participant.current_roster().clone()));
         Ok(Self {
             participant,
             spending: parts.spending,
@@ -182,10 +178,10 @@ impl Driver {
             news: parts.news,
             offers: parts.offers,
             departures: parts.departures,
-            roster: parts.roster,
+            roster: parts.lookout.roster,
             uploads,
-            seen: parts.seen,
-            prompt: parts.prompt,
+            seen: parts.lookout.seen,
+            prompt: parts.lookout.prompt,
             outbox: None,
             give_up: Arc::default(),
             jobs: JoinSet::new(),

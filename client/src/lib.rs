@@ -42,20 +42,21 @@ mod training;
 mod transport;
 mod witness;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use identity::with_causes;
-use protocol::{ClientRecord, Participant, ParticipantError, RecordError, RunEnd, WitnessState};
+use protocol::{ClientRecord, Participant, ParticipantError, RecordError, RunEnd};
 use store::{FileStore, JournalKind, Opened, Store, StoreError};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use vault::Vault;
 
 use alarm::Alarm;
 pub use config::{Config, Loaded};
 pub use daemon::ConfigError;
+use daemon::{Daemon, EXIT_CONFIGURATION, EXIT_FAILURE, Stopped};
 use departures::Departures;
 use driver::{Driver, Parts};
 pub use enroll::EnrollError;
@@ -69,17 +70,12 @@ use tables::Tables;
 pub use training::Trainers;
 use training::Workshop;
 pub use transport::Tls;
-use witness::{Prompt, Watchman};
+use witness::Watchman;
 
-/// What the silo remembers of the coordinator's audit log, in its state folder.
-const WITNESS: &str = "witness";
 /// News that may wait for the driver; beyond it the link stops reading, and the coordinator waits.
 const NEWS_WAITING: usize = 256;
-/// What the watchman has seen, waiting for the driver: only the newest matters.
-const SEEN_WAITING: usize = 1;
 
-const EXIT_FAILURE: u8 = 1;
-const EXIT_CONFIGURATION: u8 = 2;
+/// Exit code of a silo that the coordinator refused, or that its own policy keeps out.
 const EXIT_REFUSED: u8 = 3;
 
 /// The command line of the daemon.
@@ -208,55 +204,40 @@ impl RunError {
 }
 
 /// The whole program behind `folkmoot-client` and `folkmoot client`.
-#[allow(clippy::print_stderr, clippy::print_stdout)]
 pub fn main_with(args: Args) -> ExitCode {
     if let Some(command) = args.command {
         return daemon::out::finish(commands::run(command));
     }
     // Without a subcommand there is one.
-    let path = args.config.unwrap_or_default();
-    let loaded = match Config::load(&path) {
-        Ok(loaded) => loaded,
-        Err(why) => {
-            eprintln!("error: {}: {why}", path.display());
-            return ExitCode::from(EXIT_CONFIGURATION);
-        }
-    };
-    if args.check {
-        for line in Alarm::new(&loaded.config.state_dir, daemon::wall_ms).lines() {
+    daemon::main::<Loaded>(&args.config.unwrap_or_default(), args.check)
+}
+
+impl Daemon for Loaded {
+    fn load(file: &Path) -> Result<Self, ConfigError> {
+        Config::load(file)
+    }
+
+    fn log(&self) -> (&str, bool) {
+        (&self.config.log, self.config.log_json)
+    }
+
+    #[allow(clippy::print_stdout)]
+    fn check(&self) -> Result<String, String> {
+        for line in Alarm::new(&self.config.state_dir, daemon::wall_ms).lines() {
             println!("alarm: {line}");
         }
-        if let Some(why) = loaded.config.data_problem() {
-            eprintln!("error: {}: data: {why}", path.display());
-            return ExitCode::from(EXIT_CONFIGURATION);
-        }
-        println!("{}: the configuration can be used", path.display());
-        loaded.config.ledger.notes().for_each(|note| println!("note: {note}"));
-        loaded.config.policy.notes().for_each(|note| println!("note: {note}"));
-        return ExitCode::SUCCESS;
+        self.config.data_problem().map_or(Ok(String::new()), |why| Err(format!("data: {why}")))
     }
-    if let Err(why) = telemetry::init(&loaded.config.log, loaded.config.log_json) {
-        eprintln!("error: {why}");
-        return ExitCode::from(EXIT_CONFIGURATION);
+
+    fn notes(&self) -> Vec<String> {
+        let of_ledger = self.config.ledger.notes().map(str::to_owned);
+        of_ledger.chain(self.config.policy.notes()).collect()
     }
-    loaded.config.ledger.notes().for_each(|note| tracing::warn!("{note}"));
-    loaded.config.policy.notes().for_each(|note| tracing::warn!("{note}"));
-    let runtime = match daemon::runtime() {
-        Ok(runtime) => runtime,
-        Err(why) => {
-            eprintln!("error: {why}");
-            return ExitCode::from(EXIT_FAILURE);
-        }
-    };
-    let ended = runtime.block_on(async { run(loaded, daemon::terminated()).await });
-    // A training in progress is of no more use, and is not waited for.
-    runtime.shutdown_background();
-    match ended {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(why) => {
-            eprintln!("error: {}", with_causes(&why));
-            ExitCode::from(why.exit_code())
-        }
+
+    async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), Stopped> {
+        self.notes().iter().for_each(|note| tracing::warn!("{note}"));
+        let ended = run(self, shutdown).await;
+        ended.map(drop).map_err(|why| Stopped { why: with_causes(&why), exit_code: why.exit_code() })
     }
 }
 
@@ -302,7 +283,6 @@ pub async fn run_with(
     let Loaded { config, profile, vault, ledger, transport, proxy } = loaded;
     let tls = transport.as_ref().map(|transport| &transport.tls);
     let channel = link::channel(&config.coordinator, tls, proxy).map_err(RunError::Address)?;
-    let renewing = channel.clone();
     let (news, heard) = mpsc::channel(NEWS_WAITING);
     let patience = Patience::default();
     let link = Link::of(&profile, &config.coordinator, &channel, news, &patience);
@@ -311,61 +291,30 @@ pub async fn run_with(
     if torn_tail.is_some() {
         tracing::warn!("the journal's last append was cut short by a crash; nothing of it had been sent");
     }
-    let own = profile.id;
-    let key = profile.identity.signing_key().clone();
-    let federation = profile.roster.federation.clone();
-    let departures =
-        Departures::open(&config.state_dir, &federation, own, key.clone()).map_err(RunError::Departures)?;
-    let log = tlog::VerifierKey::new(&audit::log_name(&federation), profile.roster.coordinator())
-        .map_err(|why| RunError::Departures(why.into()))?;
-    let (newest, roster) = watch::channel(Arc::new(profile.roster.clone()));
-    let (report, seen) = mpsc::channel(SEEN_WAITING);
-    let (prompts, prompt) = watch::channel(Prompt::default());
-    let remembered = config.state_dir.join(WITNESS);
-    let memory = audit::Witness::open(&remembered, log.clone())?;
-    let watching = (channel.clone(), patience.clone());
-    let alarm = Alarm::begin(&config.state_dir, daemon::wall_ms);
+    let state = config.state_dir;
+    let departures = Departures::open(&state, &profile).map_err(RunError::Departures)?;
+    let (watchman, lookout) = Watchman::open(&state, &profile, channel.clone(), patience.clone())?;
+    let alarm = Alarm::begin(&state, daemon::wall_ms);
     let driver = Driver::open(Parts {
         spending: Spending::new(ledger, &profile.identity, &profile.policy, daemon::wall_ms),
         profile,
         store: wrap(store),
-        state: config.state_dir.clone(),
+        state: state.clone(),
         patience,
         work: Box::new(jobs::Remote {
-            channel,
+            channel: channel.clone(),
             workshop: Workshop::new(Tables::new(config.data, alarm.clone()), trainers),
         }),
         alarm,
         news: heard,
-        offers: Offers::new(&config.state_dir),
+        offers: Offers::new(&state),
         departures,
-        roster: newest,
-        seen,
-        prompt: prompts,
+        lookout,
     })?;
-    let (WitnessState { remembers, receipts_after }, uploads) = (driver.witness_state(), driver.uploads());
-    if remembers && memory.last().is_none() {
-        return Err(RunError::ForgottenLog { memory: remembered });
-    }
-    let (channel, patience) = watching;
-    let receipts = config.state_dir.join("receipts");
-    let watchman = Watchman {
-        channel,
-        memory,
-        log,
-        key,
-        own,
-        roster,
-        uploads,
-        patience,
-        receipts,
-        receipts_after,
-        report,
-        prompt,
-    };
+    let watchman = watchman.with_journal(&state, driver.witness_state(), driver.uploads())?;
     let mut tasks = JoinSet::new();
     if let Some(transport) = transport {
-        tasks.spawn(renewal::keep(transport, renewing));
+        tasks.spawn(renewal::keep(transport, channel));
     }
     tasks.spawn(watchman.keep());
     tasks.spawn(link.keep());
@@ -390,7 +339,7 @@ fn forget_witness(loaded: Loaded, reason: &str) -> Result<bool, RunError> {
     let records: Result<Vec<_>, _> =
         journal.replay()?.iter().map(|bytes| ClientRecord::decode(bytes)).collect();
     let participant = Participant::recover(profile, &records.map_err(RunError::Record)?)?;
-    let missing = !config.state_dir.join(WITNESS).exists();
+    let missing = !witness::memory_file(&config.state_dir).exists();
     let forgets = participant.witness_state().remembers && missing;
     if forgets {
         let record = ClientRecord::WitnessForgotten { reason: reason.to_owned() };

@@ -26,8 +26,11 @@ use wire::{limits, v1};
 use crate::link::said;
 use crate::patience::{Patience, within};
 
+mod opening;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use opening::{Lookout, memory_file};
 
 /// A log that has not grown is cosigned again after so long: what counts with the others is the time in a cosignature.
 const COSIGN_AGAIN: Duration = Duration::from_secs(30);

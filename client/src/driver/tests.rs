@@ -119,10 +119,12 @@ fn driver(folder: &Path, given: &Arc<Mutex<Vec<Assignment>>>) -> Driver {
         alarm: Alarm::new(folder, || 1),
         news: mpsc::channel(1).1,
         offers: Offers::new(folder),
-        departures: Departures::open(folder, "permuted", OWN, key(1).signing_key().clone()).unwrap(),
-        roster: watch::channel(Arc::new(profile.roster.clone())).0,
-        seen: mpsc::channel(1).1,
-        prompt: watch::channel(Prompt::default()).0,
+        departures: Departures::open(folder, &profile).unwrap(),
+        lookout: Lookout {
+            roster: watch::channel(Arc::new(profile.roster.clone())).0,
+            seen: mpsc::channel(1).1,
+            prompt: watch::channel(Prompt::default()).0,
+        },
         profile,
     })
     .unwrap()

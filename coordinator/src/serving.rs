@@ -1,0 +1,307 @@
+//! The daemon at work: what a run is opened with, what is served, and how it stops.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use access::Registry;
+use anyhow::Context;
+use ed25519_dalek::{SigningKey, VerifyingKey};
+use identity::AuthorisedRoster;
+use store::{FileStore, Published, Store};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use vault::Vault;
+use wire::v1::RunStatus;
+use wire::v1::federation_server::FederationServer;
+
+use crate::audit_log::AuditLog;
+use crate::audit_service::AuditService;
+use crate::certificates::Secured;
+use crate::driver::{self, Driver, INBOX_EVENTS, Outward};
+use crate::events::Event;
+use crate::library::Library;
+use crate::operations;
+use crate::service::Services;
+use crate::{Loaded, LoadedTls};
+
+/// A connection takes no new calls after this; those in progress go on, and new ones take a new connection.
+const CONNECTION_AGE: Duration = Duration::from_secs(6 * 3600);
+/// Files of a store, an index and two logs that are open at once, whatever the cohort.
+const FILES: u64 = 128;
+
+/// As [`crate::run_on`].
+pub(crate) async fn run(
+    loaded: Loaded,
+    wrap: impl FnOnce(FileStore) -> Box<dyn Store>,
+    listening: impl FnOnce(SocketAddr),
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
+    let (listen, metrics_listen) = (loaded.config.listen.clone(), loaded.config.metrics_listen.clone());
+    let budget = budget(&loaded.plan);
+    let Run { driver, events, tls, doors } = Run::open(loaded, wrap)?;
+    // Bound after the folder is locked: whoever answers on the address is the one that owns the journal.
+    let listener = bind(&listen).await?;
+    let address = listener.local_addr()?;
+    let mut tasks = Vec::new();
+    if let Some(listen) = metrics_listen {
+        tasks.push(serve_metrics(&listen, Arc::clone(&doors.metrics)).await?);
+    }
+    let secured = Secured::new(tls, &doors.federation, &doors.authority, doors.registry.denied())?;
+    let (stop, mut stopped) = watch::channel(false);
+    let routes = doors.routes(&secured, &stopped).await?;
+    let server = Server::builder()
+        // Memory is decided by the windows: many clients uploading at once must not each hold a large one.
+        .initial_stream_window_size(64 << 10)
+        // So that a dead peer does not look like a slow one.
+        .http2_keepalive_interval(Some(doors.patience))
+        .http2_keepalive_timeout(Some(doors.patience))
+        // A certificate is renewed at two thirds of its day: a connection that showed the old one ends before that does.
+        .max_connection_age(CONNECTION_AGE)
+        .layer(doors.guard(secured.is_plain()))
+        .add_routes(routes);
+    let incoming = secured.incoming(listener, budget, doors.watcher());
+    tasks.extend(secured.keep_renewed());
+    let server = tokio::spawn(server.serve_with_incoming_shutdown(incoming, async move {
+        // An error says that the sender is gone: stop as well.
+        let _ = stopped.wait_for(|stop| *stop).await;
+    }));
+    tracing::info!(%address, "listening");
+    listening(address);
+
+    let driven = drive(driver, events, shutdown, stop).await;
+    let_go(server, tasks).await;
+    driven
+}
+
+/// A run, opened.
+struct Run {
+    driver: Driver,
+    /// What the driver hears.
+    events: mpsc::Receiver<Event>,
+    /// What connections are secured with.
+    tls: Option<LoadedTls>,
+    doors: Doors,
+}
+
+/// What the services hold of a run.
+struct Doors {
+    federation: String,
+    authority: VerifyingKey,
+    key: SigningKey,
+    vault: Option<Arc<Vault>>,
+    /// How long a silent peer is waited for.
+    patience: Duration,
+    inbox: mpsc::Sender<Event>,
+    status: watch::Receiver<Arc<RunStatus>>,
+    /// The newest roster, in force or about to be.
+    roster: watch::Receiver<Arc<AuthorisedRoster>>,
+    library: Library,
+    audit: AuditLog,
+    registry: Arc<Registry>,
+    metrics: Arc<telemetry::Metrics>,
+}
+
+impl Run {
+    /// Locks the data folder and brings back from it what was.
+    fn open(loaded: Loaded, wrap: impl FnOnce(FileStore) -> Box<dyn Store>) -> anyhow::Result<Self> {
+        let controls = controls(&loaded);
+        let Loaded { config, plan, roster, authority, key, vault, tls, model_key } = loaded;
+        let folder = config.data_dir;
+        let (inbox, events) = mpsc::channel(INBOX_EVENTS);
+        let (status, watched) = watch::channel(Arc::new(RunStatus::default()));
+        let (newest, rosters) = watch::channel(Arc::new(roster.clone()));
+        let metrics = Arc::new(telemetry::Metrics::new());
+        let patience = daemon::patience(&plan);
+        let federation = roster.federation.clone();
+        let key = key.signing_key().clone();
+        let setup = protocol::Setup { plan, roster, authority, key: key.clone() };
+        let outward = Outward { status, roster: newest, metrics: Arc::clone(&metrics) };
+        let keys = driver::Keys { audit: key.clone(), model: model_key, controls };
+        let (driver, audit) = driver::open_store(&folder, vault.clone())
+            .map_err(anyhow::Error::from)
+            .and_then(|store| Driver::open(wrap(store), setup, &folder, keys, inbox.clone(), outward))
+            .with_context(|| format!("cannot run from `{}`", folder.display()))?;
+        let registry = Arc::new(Registry::open(&folder.join("access.json"))?);
+        registry.settle_roster(&rosters.borrow().clone(), "start", daemon::now_s())?;
+        // Beside the driver: what is published never changes.
+        let published = Published::new(folder.join(store::CHECKPOINTS), vault.clone());
+        let library = Library::new(published, patience, Arc::clone(&metrics));
+        let doors = Doors {
+            federation,
+            authority,
+            key,
+            library,
+            vault,
+            patience,
+            inbox,
+            status: watched,
+            roster: rosters,
+            audit,
+            registry,
+            metrics,
+        };
+        Ok(Self { driver, events, tls, doors })
+    }
+}
+
+/// What the model cards say of this coordinator.
+fn controls(loaded: &Loaded) -> card::Controls {
+    let transport = if loaded.tls.is_some() { "mutual TLS 1.3" } else { "PLAIN TEXT on this machine only" };
+    card::Controls {
+        transport: transport.into(),
+        encrypted_at_rest: loaded.vault.is_some(),
+        model_signature: loaded.model_key.is_some(),
+        audit_log: audit::log_name(&loaded.roster.federation),
+        metrics_endpoint: loaded.config.metrics_listen.clone(),
+    }
+}
+
+impl Doors {
+    /// Every service.
+    async fn routes(&self, secured: &Secured, stopped: &watch::Receiver<bool>) -> anyhow::Result<Routes> {
+        let (health, health_service) = tonic_health::server::health_reporter();
+        health.set_serving::<FederationServer<Services>>().await;
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(wire::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        let (services, desk) = (self.services(stopped), self.desk(secured)?);
+        let audit = AuditService::new(self.audit.clone(), self.roster.clone(), self.patience);
+        Ok(Routes::new(health_service)
+            .add_service(reflection().build_v1()?)
+            // Many tools ask in the older version alone.
+            .add_service(reflection().build_v1alpha()?)
+            .add_service(services.federation())
+            .add_service(services.models())
+            .add_service(services.operator())
+            .add_service(desk.enrolment())
+            .add_service(desk.admin())
+            .add_service(audit.server()))
+    }
+
+    fn services(&self, stopped: &watch::Receiver<bool>) -> Services {
+        Services {
+            inbox: self.inbox.clone(),
+            status: self.status.clone(),
+            roster: self.roster.clone(),
+            denied: self.registry.denied(),
+            key: Arc::new(self.key.clone()),
+            metrics: Arc::clone(&self.metrics),
+            library: self.library.clone(),
+            talk: crate::talk::Talk::default(),
+            sessions: Arc::default(),
+            patience: self.patience,
+            stopped: stopped.clone(),
+        }
+    }
+
+    /// Enrolment and administration.
+    fn desk(&self, secured: &Secured) -> anyhow::Result<access::Desk> {
+        let run = operations::Run {
+            inbox: self.inbox.clone(),
+            roster: self.roster.clone(),
+            status: self.status.clone(),
+            authority: self.authority,
+            vault: self.vault.clone(),
+        };
+        Ok(access::Desk::new(
+            Arc::clone(&self.registry),
+            &secured.authority,
+            Arc::new(run),
+            Arc::new(secured.issuer()),
+            access::Lifetimes::default(),
+            Arc::new(daemon::wall_ms),
+        )?)
+    }
+
+    /// In front of every service; what it refuses, and what changes anything, is in the audit log.
+    fn guard(&self, plain: bool) -> access::Guard {
+        let (audit, metrics) = (self.audit.clone(), Arc::clone(&self.metrics));
+        let hook = Arc::new(move |call: &access::CallRecord| {
+            if !audit.called(protocol::Timestamp(daemon::wall_ms()), call) {
+                metrics.calls_left_out.inc();
+            }
+        });
+        let (rates, clock) = (access::Rates::default(), Arc::new(daemon::wall_ms));
+        let registry = Arc::clone(&self.registry);
+        if plain {
+            access::Guard::plaintext(registry, &rates, clock, hook)
+        } else {
+            access::Guard::new(registry, &rates, clock, hook)
+        }
+    }
+
+    /// Counts the connections that came to nothing.
+    fn watcher(&self) -> pki::Watcher {
+        let metrics = Arc::clone(&self.metrics);
+        Arc::new(move |turned: pki::Turned| metrics.turn_connection(turned.name()))
+    }
+}
+
+/// Drives the run until it fails, or until `shutdown`; says `stop` then.
+async fn drive(
+    driver: Driver,
+    events: mpsc::Receiver<Event>,
+    shutdown: impl Future<Output = ()>,
+    stop: watch::Sender<bool>,
+) -> anyhow::Result<()> {
+    let drive = driver.drive(events);
+    tokio::pin!(drive);
+    let driven = tokio::select! {
+        driven = &mut drive => driven,
+        // The driver stops between two events, with all effects performed of those before.
+        () = shutdown => {
+            tracing::info!("stopping; the journal holds everything that was acknowledged");
+            Ok(())
+        }
+    };
+    // Before the sessions end with the driver, which is here still, so that each can say why.
+    let _ = stop.send(true);
+    driven
+}
+
+/// No stream is begun any more, and those that stand end now: clients come back when the daemon does.
+async fn let_go<E>(mut server: JoinHandle<Result<(), E>>, tasks: Vec<JoinHandle<()>>) {
+    if tokio::time::timeout(daemon::GOODBYE, &mut server).await.is_err() {
+        tracing::debug!("a peer did not let go of its connection in time");
+        server.abort();
+    }
+    for task in tasks {
+        task.abort();
+    }
+}
+
+/// How many connections there is room for: each silo's vector is a file while it arrives, and again when the sum is opened.
+fn budget(plan: &plan::Plan) -> pki::Budget {
+    let descriptors = daemon::raise_descriptors();
+    let files = (FILES + 2 * plan.cohort.maximum as u64).max(descriptors.min(4096) / 4);
+    let budget = pki::Budget::of_descriptors(descriptors, files);
+    tracing::info!(descriptors, connections = budget.connections, "room for connections");
+    budget
+}
+
+async fn bind(listen: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(listen).await.with_context(|| {
+        format!("cannot listen on {listen}: stop what uses that port, or set another `listen` address")
+    })
+}
+
+async fn serve_metrics(listen: &str, metrics: Arc<telemetry::Metrics>) -> anyhow::Result<JoinHandle<()>> {
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("cannot listen on metrics_listen {listen}; set another address"))?;
+    tracing::info!(address = %listener.local_addr()?, "serving metrics");
+    let app = axum::Router::new()
+        .route("/metrics", axum::routing::get(move || std::future::ready(metrics.encode())));
+    Ok(tokio::spawn(async move {
+        if let Err(why) = axum::serve(listener, app).await {
+            tracing::warn!(%why, "metrics are no longer served");
+        }
+    }))
+}
