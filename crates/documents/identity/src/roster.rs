@@ -99,6 +99,16 @@ pub enum RosterError {
     /// It parses, and means something impossible.
     #[error("the roster is not usable: {0}")]
     Meaning(String),
+    /// Not later than the one in force.
+    #[error(
+        "the roster's epoch {got} is not above {in_force}, the one in force; sign one with a higher epoch"
+    )]
+    Epoch {
+        /// Its own.
+        got: u64,
+        /// Of the roster in force.
+        in_force: u64,
+    },
     /// It may follow, but not by what was shown.
     #[error("the roster is not usable: {0}")]
     Gap(String),

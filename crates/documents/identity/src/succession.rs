@@ -21,6 +21,19 @@ impl AuthorisedRoster {
         check_link(older, self)
     }
 
+    /// Whether a coordinator may put this roster in force after `current`: as of [`AuthorisedRoster::succeeds`], and members
+    /// keep their numbers in every format.
+    ///
+    /// # Errors
+    /// [`RosterError::Epoch`] where it is not later, and as of [`AuthorisedRoster::succeeds`].
+    pub fn may_replace(&self, current: &AuthorisedRoster) -> Result<(), RosterError> {
+        if self.federation == current.federation && self.epoch <= current.epoch {
+            return Err(RosterError::Epoch { got: self.epoch, in_force: current.epoch });
+        }
+        self.succeeds(current)?;
+        self.keeps_numbers_of(current)
+    }
+
     /// Whether this roster may take the place of `older` by way of those `between`, oldest first. Those before `older`, and
     /// itself, say nothing of it.
     ///
@@ -234,6 +247,23 @@ mod tests {
         named.succeeds_by(&old(1), &[old(3), old(5)]).unwrap();
         assert!(why(named.succeeds(&old(1))).contains("not shown"));
         assert!(why(old(7).succeeds(&named)).contains("does not name the one before it"));
+    }
+
+    #[test]
+    fn what_a_coordinator_puts_in_force_is_later_and_moves_no_number_in_any_format() {
+        let old = |epoch: u64| Roster { epoch, ..first() };
+        let current = signed(old(5));
+        signed(old(6)).may_replace(&current).unwrap();
+        for epoch in [4, 5] {
+            let refused = signed(Roster { coordinator_key: public(8), ..old(epoch) }).may_replace(&current);
+            assert!(matches!(refused, Err(RosterError::Epoch { in_force: 5, .. })), "{refused:?}");
+        }
+        let mut moved = old(6);
+        let two = moved.members.remove(&ClientId(2)).unwrap();
+        moved.members.insert(ClientId(7), two);
+        let moved = signed(moved);
+        moved.succeeds(&current).unwrap();
+        assert!(why(moved.may_replace(&current)).contains("another number"));
     }
 
     #[test]

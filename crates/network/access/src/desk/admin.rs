@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use identity::{
-    AuthorisedRoster, Role, RosterError, SignedRoster, Subject, identity_fingerprint, parse_verifying_key,
-    spoken,
-};
+use identity::{Role, RosterError, SignedRoster, Subject, identity_fingerprint, parse_verifying_key, spoken};
 use params::Digest;
 use secagg::ClientId;
 use tonic::{Request, Response, Status, async_trait};
@@ -127,7 +124,10 @@ impl Admin for Desk {
             if next.federation != self.0.federation {
                 return Err(roster_refused("it is of another federation"));
             }
-            follows(&current, &next).map_err(status)?;
+            next.may_replace(&current).map_err(|why| match why {
+                RosterError::Epoch { got, in_force } => status(RegistryError::RosterEpoch { got, in_force }),
+                why => status(RegistryError::Roster(why.to_string())),
+            })?;
             self.0.registry.check_roster(&next).map_err(status)?;
             self.0.operations.put_roster(next.signed().clone()).await?;
         }
@@ -304,16 +304,6 @@ impl Desk {
             .suspend(whom, reason, &by.name, self.now_s())
             .map(|()| "suspended until an administrator lifts that, which binds no administrator,")
     }
-}
-
-/// Whether a roster can take the current one's place. Members keep their numbers here in every format.
-fn follows(current: &AuthorisedRoster, next: &AuthorisedRoster) -> Result<(), RegistryError> {
-    if next.federation == current.federation && next.epoch <= current.epoch {
-        return Err(RegistryError::RosterEpoch { got: next.epoch, in_force: current.epoch });
-    }
-    next.succeeds(current)
-        .and_then(|()| next.keeps_numbers_of(current))
-        .map_err(|why| RegistryError::Roster(why.to_string()))
 }
 
 fn role_of(text: &str) -> Result<Role, Status> {
