@@ -1,35 +1,19 @@
 //! `folkmoot clients`: who asks to join, who is let in, and who is put out.
 
-use std::collections::BTreeSet;
 use std::io::{BufRead, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Subcommand;
-use ed25519_dalek::VerifyingKey;
 use identity::{
-    AuthorisedRoster, IdentityKey, Member, Roster, SignedRoster, identity_fingerprint, parse_verifying_key,
-    spoken, with_causes,
+    AuthorisedRoster, LAST_ROSTER_FILE, Roster, identity_fingerprint, parse_verifying_key, spoken,
+    with_causes,
 };
-use operate::{AUTHORITY_FILE, read_authority};
+use operate::{AuthorityFolder, Doubt, Newcomer, Note, SigningError};
 use secagg::ClientId;
-use vault::{MasterSource, Vault};
-use wire::v1::admin_client::AdminClient;
-use wire::v1::{
-    ClientEntry, Clients as Listed, ListClientsRequest, RefuseClientRequest, RestoreClientRequest,
-    RevokeClientRequest,
-};
+use wire::v1::ClientEntry;
 
 use crate::Failure;
-use crate::connect::{Link, Remote, printable, refused, roster_key};
-use crate::files::Unusable;
-
-mod extending;
-
-pub(crate) use extending::Authority;
-use extending::Base;
-
-/// As the coordinator says it of a request.
-const AWAITING: &str = "awaiting approval";
+use crate::connect::{Remote, printable};
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Clients {
@@ -138,35 +122,33 @@ pub(crate) async fn run(clients: Clients) -> Result<(), Failure> {
         Clients::List { remote } => list(&remote).await,
         Clients::Approve(args) => approve(args, &mut std::io::stdin().lock()).await,
         Clients::Refuse { name, reason, remote } => {
-            let request = RefuseClientRequest { name, reason };
-            let done = remote.admin().await?.refuse_client(request).await.map_err(|why| refused(&why))?;
-            println!("{}", printable(&done.into_inner().text));
+            let done = remote.administer().await?.refuse_client(name, reason).await?;
+            println!("{}", printable(&done.text));
             Ok(())
         }
         Clients::Revoke(args) => revoke(args).await,
         Clients::Restore { whom, reason, remote } => {
-            let mut admin = remote.admin().await?;
+            let mut admin = remote.administer().await?;
             // A number may be of one that is no member any more.
             let id = match whom.parse() {
                 Ok(id) => ClientId(id),
-                Err(_) => member(&listed(&mut admin).await?.clients, &whom)?,
+                Err(_) => operate::member(&admin.clients().await?.clients, &whom)?,
             };
-            let request = RestoreClientRequest { client: id.0, reason };
-            let done = admin.restore_client(request).await.map_err(|why| refused(&why))?;
-            println!("{}", printable(&done.into_inner().text));
+            let done = admin.restore_client(id, reason).await?;
+            println!("{}", printable(&done.text));
             Ok(())
         }
     }
 }
 
 async fn list(remote: &Remote) -> Result<(), Failure> {
-    let listed = listed(&mut remote.admin().await?).await?;
-    if listed.clients.is_empty() {
+    let clients = remote.administer().await?.clients().await?.clients;
+    if clients.is_empty() {
         println!(
             "no member, and nobody asks to become one; `folkmoot tokens create --silo NAME` invites one"
         );
     }
-    for client in &listed.clients {
+    for client in &clients {
         println!("{}", line(client));
     }
     Ok(())
@@ -180,19 +162,15 @@ fn line(client: &ClientEntry) -> String {
     line.trim_end().to_owned()
 }
 
-pub(crate) async fn listed(admin: &mut AdminClient<Link>) -> Result<Listed, Failure> {
-    Ok(admin.list_clients(ListClientsRequest {}).await.map_err(|why| refused(&why))?.into_inner())
-}
-
 async fn approve(args: ApproveArgs, answers: &mut impl BufRead) -> Result<(), Failure> {
-    let mut authority = Authority::open(&args.authority)?;
-    let mut admin = args.remote.admin().await?;
-    let listed = listed(&mut admin).await?;
+    let mut authority = AuthorityFolder::open(&args.authority)?;
+    let mut admin = args.remote.administer().await?;
+    let seen = admin.clients().await?;
     let trusted = args.trust.trust_current.as_deref();
-    let current = authority.current(&mut admin, &listed, trusted).await?;
+    let current = authority.current(&mut admin, &seen, trusted, &mut tell).await?;
     // What was submitted again may have admitted some of them.
-    let clients = self::listed(&mut admin).await?.clients;
-    let (members, names) = admitted(&current.next, &clients, &args.names);
+    let clients = admin.clients().await?.clients;
+    let (members, names) = operate::admitted(&current.roster, &clients, &args.names);
     for (id, member) in &members {
         if !args.fingerprints.is_empty() {
             confirm(member, &args, answers)?;
@@ -202,52 +180,29 @@ async fn approve(args: ApproveArgs, answers: &mut impl BufRead) -> Result<(), Fa
     if names.is_empty() {
         return Ok(());
     }
-    let asking = asking(&clients, &names)?;
+    let asking = operate::asking(&clients, &names)?;
     for newcomer in &asking {
         confirm(newcomer, &args, answers)?;
     }
-    let next = admit(&current, &asking, args.number)?;
+    let next = current.admit(&asking, args.number)?;
     let highest = next.members.keys().map(|id| id.0).fold(current.highest_number, u32::max);
     let number = highest.checked_add(1).map(|number| {
         format!("run this again, with --number {number} or higher if a number is what it refuses,")
     });
     let again = number.as_deref().unwrap_or("run this again");
-    authority.extend(&mut admin, &current.before, &next, again).await?;
+    authority.extend(&mut admin, &current.before, &next, again, &mut tell).await?;
     for (id, member) in next.members.iter().filter(|(_, member)| member.admitted == next.epoch) {
         println!("silo {id} is {}", printable(&member.name));
     }
     Ok(())
 }
 
-/// Of these names those that are members and ask for nothing: what admitted them was lost on its way, or its answer was. And the
-/// others.
-fn admitted(
-    roster: &Roster,
-    clients: &[ClientEntry],
-    names: &[String],
-) -> (Vec<(ClientId, Newcomer)>, Vec<String>) {
-    let mut members = Vec::new();
-    let mut others = Vec::new();
-    for name in names {
-        let asks = clients.iter().any(|client| client.name == *name && client.state == AWAITING);
-        let member = roster.members.iter().find(|(_, member)| !asks && member.name == *name);
-        let known = member.and_then(|(id, member)| Some((*id, newcomer(name, &member.identity_key).ok()?)));
-        match known {
-            Some(known) => members.push(known),
-            None => others.push(name.clone()),
-        }
-    }
-    (members, others)
-}
-
 async fn revoke(args: RevokeArgs) -> Result<(), Failure> {
     // A wrong folder is found before anybody is barred.
-    let authority = args.authority.as_deref().map(Authority::open).transpose()?;
-    let mut admin = args.remote.admin().await?;
-    let before = listed(&mut admin).await?;
-    let id = member(&before.clients, &args.whom)?;
-    let request = RevokeClientRequest { client: id.0, reason: args.reason };
-    let done = admin.revoke_client(request).await.map_err(|why| refused(&why))?.into_inner();
+    let authority = args.authority.as_deref().map(AuthorityFolder::open).transpose()?;
+    let mut admin = args.remote.administer().await?;
+    let id = operate::member(&admin.clients().await?.clients, &args.whom)?;
+    let done = admin.revoke_client(id, args.reason).await?;
     println!("{}", printable(&done.text));
     let Some(mut authority) = authority else {
         eprintln!(
@@ -256,88 +211,101 @@ async fn revoke(args: RevokeArgs) -> Result<(), Failure> {
         );
         return Ok(());
     };
-    let seen = listed(&mut admin).await?;
-    let Base { before, mut next, .. } =
-        authority.current(&mut admin, &seen, args.trust.trust_current.as_deref()).await?;
-    let Some(member) = before.members.get(&id) else { return Ok(()) };
-    next.members.remove(&id);
-    // Whose number it is was the coordinator's word; the roster is the authority's.
-    if member.name != args.whom && args.whom.parse() != Ok(id.0) {
-        return Err(Failure::verification(format!(
-            "the coordinator barred silo {id} for `{}`, and the roster calls that one `{}`; nothing was signed",
-            printable(&args.whom),
-            printable(&member.name)
-        )));
+    let seen = admin.clients().await?;
+    let trusted = args.trust.trust_current.as_deref();
+    let current = authority.current(&mut admin, &seen, trusted, &mut tell).await?;
+    if let Some(next) = current.leave_out(id, &args.whom)? {
+        authority.extend(&mut admin, &current.before, &next, "run this again", &mut tell).await?;
     }
-    authority.extend(&mut admin, &before, &next, "run this again").await
+    Ok(())
 }
 
-/// Opens the authority's key in its own folder.
-pub(crate) fn open_authority(folder: &Path) -> Result<IdentityKey, Failure> {
-    let file = folder.join("authority.key");
-    let secret = Vault::open_folder(folder, MasterSource::File(folder.join("master.key")))
-        .and_then(|vault| vault::read_secret(&file, &vault, "authority.key"))
-        .map_err(|why| Failure::usage(format!("--authority: {}", with_causes(&why))))?;
-    let text = std::str::from_utf8(&secret).map_err(|_| Unusable::new(&file, "holds no key"))?;
-    let key = IdentityKey::from_secret_hex(text).map_err(|why| Unusable::new(&file, why))?;
-    let document = folder.join(AUTHORITY_FILE);
-    if document.exists() && roster_key(&read_authority(&document)?)? != key.public() {
-        return Err(Unusable::new(
-            &file,
-            "is not the key of the authority.json beside it; restore both from one backup",
-        )
-        .into());
+/// What becomes of rosters, as it happens.
+fn tell(note: Note) {
+    match note {
+        Note::SubmittedAgain { epoch } => println!(
+            "the roster of epoch {epoch}, which was signed here, is not in force; it is submitted again"
+        ),
+        Note::StaysOut { id, name } => eprintln!(
+            "warning: silo {id}, {}, is not in the last roster that was signed here, and will not be in the next one",
+            printable(&name)
+        ),
+        Note::InItsPlace { epoch, why, on } => eprintln!(
+            "warning: the coordinator refuses the roster of epoch {epoch}: {why}; the next one is signed on that of epoch {on} in its \
+             place, without whom the refused one left out; whom the refused one admitted has to be approved again"
+        ),
+        Note::Signed(change) => println!("{}", printable(&change.to_string())),
+        Note::InForce(text) => println!("{}", printable(&text)),
     }
-    Ok(key)
 }
 
-/// The roster in force, which the coordinator cannot make up: the authority signed it. Whether it is the newest is not told.
-pub(crate) fn roster_in_force(listed: &Listed, authority: &VerifyingKey) -> Result<Roster, Unbelieved> {
-    signed_in_force(listed, authority).map(|roster| Roster::clone(&roster))
-}
-
-/// What a coordinator shows as its roster, and nobody signed.
-#[derive(Debug, thiserror::Error)]
-#[error("the coordinator's roster is not believed: {0}")]
-pub(crate) struct Unbelieved(#[source] Box<dyn std::error::Error + Send + Sync>);
-
-fn signed_in_force(listed: &Listed, authority: &VerifyingKey) -> Result<AuthorisedRoster, Unbelieved> {
-    let signed: SignedRoster = serde_json::from_str(&listed.roster).map_err(|why| Unbelieved(why.into()))?;
-    signed.authorise(authority).map_err(|why| Unbelieved(why.into()))
-}
-
-/// One that asks, with the fingerprint computed here: the coordinator's word for it is not enough.
-#[derive(Debug)]
-struct Newcomer {
-    name: String,
-    identity_key: String,
-    fingerprint: String,
-}
-
-fn asking(clients: &[ClientEntry], names: &[String]) -> Result<Vec<Newcomer>, Failure> {
-    let mut found = Vec::new();
-    for name in names.iter().collect::<BTreeSet<_>>() {
-        let mut of_name = clients.iter().filter(|client| client.name == *name && client.state == AWAITING);
-        let Some(client) = of_name.next() else {
-            return Err(Failure::usage(format!(
-                "nobody asks to join as `{name}`; `folkmoot clients list` shows who does"
-            )));
-        };
-        if of_name.next().is_some() {
-            return Err(Failure::usage(format!(
-                "two ask to join as `{name}`; refuse it, and have the right one enrol again under another name"
-            )));
+/// The error in the words of this command line: what is done with which argument.
+pub(crate) fn in_words(why: &SigningError) -> String {
+    match why {
+        SigningError::Sealed(why) => format!("--authority: {}", with_causes(why)),
+        SigningError::NotTheLast { last, epoch } => format!(
+            "the last roster that was signed with this key is roster {last} of epoch {epoch}, as {LAST_ROSTER_FILE} beside it says, and the \
+             next one follows that one and no other: leave --previous out, or name that one. Nothing was signed"
+        ),
+        SigningError::Doubtful { why, shown } => {
+            format!(
+                "{}. It shows {}Nothing was signed",
+                what_to_do(why, &shown.digest().to_string()),
+                described(shown)
+            )
         }
-        found.push(newcomer(name, &client.identity_key)?);
+        SigningError::AnotherShown { shown, given } => format!(
+            "--trust-current: the coordinator shows {}not {given}; nothing was signed",
+            described(shown)
+        ),
+        SigningError::TakenAndNotShown { signed, shown } => format!(
+            "the coordinator says that it took the last roster that was signed here, of epoch {signed}, and shows an OLDER roster, or \
+             another one, as the one in force: {}Nothing was signed; find out why it does before it is given another roster",
+            described(shown)
+        ),
+        why => why.to_string(),
     }
-    Ok(found)
 }
 
-fn newcomer(name: &str, identity_key: &str) -> Result<Newcomer, Failure> {
-    let key = parse_verifying_key(identity_key)
-        .map_err(|why| Failure::verification(format!("`{name}` asks with a key that is none: {why}")))?;
-    let fingerprint = spoken(&identity_fingerprint(name, &key));
-    Ok(Newcomer { name: name.to_owned(), identity_key: identity_key.to_owned(), fingerprint })
+/// How a person resolves it, by standing for the roster of this digest.
+fn what_to_do(doubt: &Doubt, digest: &str) -> String {
+    match doubt {
+        Doubt::NothingRemembered => format!(
+            "this folder does not remember which roster it signed last: a release before this one made it, or last-roster.json is \
+             lost. If what is shown is the newest roster that you signed, with exactly these members, say so once with \
+             --trust-current {digest}"
+        ),
+        Doubt::AnotherCopy { epoch } => format!(
+            "the coordinator shows a later roster than the last one that was signed here, of epoch {epoch}. If another copy of the \
+             authority's folder signed it, say so with --trust-current {digest}"
+        ),
+        Doubt::Older { epoch } => format!(
+            "the coordinator shows an OLDER roster as the one in force than the last one that was signed here, of epoch {epoch}, or one \
+             that was signed beside that one by another copy of the authority's folder. Find out why it does, and restore its folder if \
+             that was rolled back. If it is to go on from there all the same, say so with --trust-current {digest}: whom the last one left \
+             out stays out, whom it admitted is approved again, and silos that hold the last one need the next one from you"
+        ),
+        Doubt::RefusesWhatItTook { epoch, why } => format!(
+            "the coordinator refuses the roster of epoch {epoch}, which it had in force before: {why}. Silos may hold that one, and would \
+             take none that is signed in its place. Find out why it does, and restore its newest folder. If that is lost, and it is \
+             to go on from the roster before, say so with --trust-current {digest}"
+        ),
+    }
+}
+
+/// A roster with its members, as people compare them.
+fn described(shown: &AuthorisedRoster) -> String {
+    format!("roster {} of epoch {}\n{}", shown.digest(), shown.epoch, members(shown))
+}
+
+fn members(roster: &Roster) -> String {
+    let line = |(id, member): (&ClientId, &identity::Member)| {
+        let key = parse_verifying_key(&member.identity_key);
+        let fingerprint =
+            key.map_or_else(|_| "no key".to_owned(), |key| spoken(&identity_fingerprint(&member.name, &key)));
+        format!("{id:>4}  {:<16}  {fingerprint}\n", printable(&member.name))
+    };
+    roster.members.iter().map(line).collect()
 }
 
 fn confirm(newcomer: &Newcomer, args: &ApproveArgs, answers: &mut impl BufRead) -> Result<(), Failure> {
@@ -366,42 +334,6 @@ fn confirm(newcomer: &Newcomer, args: &ApproveArgs, answers: &mut impl BufRead) 
             "`{name}` is not admitted; folkmoot clients refuse {name} tells it so"
         ))),
     }
-}
-
-/// The roster that admits these, each under a number that no member has.
-fn admit(base: &Base, asking: &[Newcomer], number: Option<u32>) -> Result<Roster, Failure> {
-    let Base { next: current, highest_number, .. } = base;
-    let mut next = current.clone();
-    // A former member's number is nobody else's.
-    let mut id = number.or_else(|| highest_number.checked_add(1));
-    for newcomer in asking {
-        if let Some((id, _)) = current.members.iter().find(|(_, member)| member.name == newcomer.name) {
-            return Err(Failure::usage(format!(
-                "silo {id} is `{}` already; refuse this one, and have it enrol under another name",
-                newcomer.name
-            )));
-        }
-        let here = id.ok_or_else(|| Failure::failed("the roster has no number left"))?;
-        let (name, identity_key) = (newcomer.name.clone(), newcomer.identity_key.clone());
-        let member = Member { name, identity_key, admitted: next.epoch };
-        if next.members.insert(ClientId(here), member).is_some() {
-            return Err(Failure::usage(format!(
-                "--number: silo {here} is a member; begin with a higher number"
-            )));
-        }
-        id = here.checked_add(1);
-    }
-    Ok(next)
-}
-
-/// A member's number, from it or from its name.
-pub(crate) fn member(clients: &[ClientEntry], whom: &str) -> Result<ClientId, Failure> {
-    let members = || clients.iter().filter(|client| client.id != 0);
-    let by_name = members().find(|client| client.name == whom);
-    let found = by_name.or_else(|| members().find(|client| whom.parse() == Ok(client.id)));
-    found.map(|client| ClientId(client.id)).ok_or_else(|| {
-        Failure::usage(format!("no member is `{whom}`; `folkmoot clients list` shows names and numbers"))
-    })
 }
 
 #[cfg(test)]

@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use identity::Authority;
-use operate::{Credentials, Target};
+use operate::{Admin, Credentials, Target};
 use pki::Outgoing;
-use wire::v1::admin_client::AdminClient;
 use zeroize::Zeroizing;
 
 /// Text of another machine, safe to show on a terminal.
@@ -77,8 +76,8 @@ impl Remote {
     }
 
     /// Connects, to administer.
-    pub(crate) async fn admin(&self) -> Result<AdminClient<Link>, ConnectError> {
-        self.target().admin().await
+    pub(crate) async fn administer(&self) -> Result<Admin, ConnectError> {
+        self.target().administer().await
     }
 }
 

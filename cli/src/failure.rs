@@ -2,12 +2,14 @@
 
 use std::process::ExitCode;
 
+use identity::with_causes;
+use operate::{AdmissionError, IssueError, MemoryError, SigningError, Unbelieved};
 use published::report::ReportFault;
 use published::{CheckpointFault, FolderError};
 
 use crate::audit_privacy::AuditError;
-use crate::clients::Unbelieved;
-use crate::connect::{ConnectError, in_words};
+use crate::clients;
+use crate::connect::{self, ConnectError};
 use crate::demo::{DaemonError, DemoError, DemoFolderError, DemoPlanError, FollowError};
 use crate::files::{Unusable, WriteError};
 use crate::incident::{ReportError, ReportUnverified};
@@ -51,12 +53,17 @@ impl Failure {
 
     /// The same, and what else is to be said of it.
     pub(crate) fn and(self, more: &str) -> Self {
-        let said = |text| format!("{text}; {more}");
+        let words = format!("{self}; {more}");
+        self.saying(words)
+    }
+
+    /// The same in other words.
+    fn saying(self, words: String) -> Self {
         match self {
-            Self::Failed(text) => Self::Failed(said(text)),
-            Self::Usage(text) => Self::Usage(said(text)),
-            Self::Verification(text) => Self::Verification(said(text)),
-            Self::Unreachable(text) => Self::Unreachable(said(text)),
+            Self::Failed(_) => Self::Failed(words),
+            Self::Usage(_) => Self::Usage(words),
+            Self::Verification(_) => Self::Verification(words),
+            Self::Unreachable(_) => Self::Unreachable(words),
         }
     }
 
@@ -89,7 +96,7 @@ impl From<WriteError> for Failure {
 
 impl From<ConnectError> for Failure {
     fn from(why: ConnectError) -> Self {
-        let words = in_words(&why);
+        let words = connect::in_words(&why);
         match why {
             ConnectError::Unusable(_)
             | ConnectError::WhichCoordinator
@@ -103,7 +110,10 @@ impl From<ConnectError> for Failure {
             | ConnectError::AnotherMachine { .. }
             | ConnectError::NoScheme { .. }
             | ConnectError::NoAddress { .. } => Self::Usage(words),
-            ConnectError::Header(_) | ConnectError::Clock | ConnectError::Refused(_) => Self::Failed(words),
+            ConnectError::Header(_)
+            | ConnectError::Json(_)
+            | ConnectError::Clock
+            | ConnectError::Refused(_) => Self::Failed(words),
             ConnectError::Unreachable { .. } | ConnectError::Lost(_) => Self::Unreachable(words),
         }
     }
@@ -145,13 +155,65 @@ impl From<Unbelieved> for Failure {
     }
 }
 
+impl From<AdmissionError> for Failure {
+    fn from(why: AdmissionError) -> Self {
+        match why {
+            AdmissionError::NobodyAsks { .. }
+            | AdmissionError::TwoAsk { .. }
+            | AdmissionError::NameTaken { .. }
+            | AdmissionError::NoMember { .. } => Self::usage(why),
+            AdmissionError::NumberTaken { .. } => Self::usage(format!("--number: {why}")),
+            AdmissionError::NoNumberLeft => Self::failed(why),
+            AdmissionError::Key { .. } | AdmissionError::AnotherMember { .. } => Self::verification(why),
+        }
+    }
+}
+
+impl From<SigningError> for Failure {
+    fn from(why: SigningError) -> Self {
+        let words = clients::in_words(&why);
+        match why {
+            SigningError::Unusable(_) | SigningError::Sealed(_) | SigningError::Unsound(_) => {
+                Self::Usage(words)
+            }
+            SigningError::Call(why) => why.into(),
+            SigningError::Unbelieved(_)
+            | SigningError::Doubtful { .. }
+            | SigningError::AnotherShown { .. }
+            | SigningError::TakenAndNotShown { .. }
+            | SigningError::NotTheLast { .. } => Self::Verification(words),
+            SigningError::NoEpoch(_) | SigningError::Meanwhile | SigningError::Unremembered(_) => {
+                Self::Failed(words)
+            }
+            SigningError::TakenUnremembered { why, .. } => match *why {
+                MemoryError::Unusable(_) => Self::Usage(words),
+                MemoryError::Store(_) => Self::Failed(words),
+            },
+            SigningError::NotTaken { why, .. } | SigningError::Unknown { why, .. } => {
+                Self::from(why).saying(words)
+            }
+        }
+    }
+}
+
+impl From<IssueError> for Failure {
+    fn from(why: IssueError) -> Self {
+        match why {
+            IssueError::Key(_) => Self::failed(why),
+            IssueError::Call(why) => why.into(),
+            IssueError::Leaf(_) | IssueError::Another { .. } => Self::verification(why),
+            IssueError::Unfit(why) => Self::verification(with_causes(&why)),
+        }
+    }
+}
+
 impl From<ModelsError> for Failure {
     fn from(why: ModelsError) -> Self {
         match why {
             ModelsError::Call(why) => why.into(),
-            ModelsError::Quarantined { .. } => {
-                Self::usage(why).and("name another round, or add --quarantined to look at it all the same")
-            }
+            ModelsError::Quarantined { .. } => Self::usage(format!(
+                "{why}; name another round, or add --quarantined to look at it all the same"
+            )),
             why => Self::verification(why),
         }
     }

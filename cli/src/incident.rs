@@ -3,13 +3,11 @@
 mod report;
 
 use clap::Subcommand;
-use wire::v1::{
-    CloseIncidentRequest, Incident as Told, ListIncidentsRequest, NoteIncidentRequest, OpenIncidentRequest,
-};
+use operate::Outcome;
+use wire::v1::Incident as Told;
 
 use crate::Failure;
-use crate::connect::{Remote, printable, refused};
-use crate::run::unless_so;
+use crate::connect::{Remote, printable};
 pub(crate) use report::{ReportError, ReportUnverified};
 
 #[derive(Subcommand, Debug)]
@@ -66,38 +64,33 @@ pub(crate) enum Incident {
 }
 
 pub(crate) async fn run(incident: Incident) -> Result<(), Failure> {
-    let told = match incident {
+    match incident {
         Incident::Open { title, remote } => {
-            let opened = remote.admin().await?.open_incident(OpenIncidentRequest { title }).await;
+            let opened = remote.administer().await?.open_incident(title).await?;
             // Alone, for scripts.
-            println!("{}", printable(&opened.map_err(|why| refused(&why))?.into_inner().id));
-            return Ok(());
+            println!("{}", printable(&opened.id));
         }
-        Incident::Note { id, text, remote } => {
-            remote.admin().await?.note_incident(NoteIncidentRequest { id, text }).await
+        Incident::Note { id, text: note, remote } => {
+            print!("{}", text(&remote.administer().await?.note_incident(id, note).await?));
         }
         Incident::Close { id, resolution, remote } => {
-            let closed = remote.admin().await?.close_incident(CloseIncidentRequest { id, resolution }).await;
-            if let Some(incident) = unless_so(closed)? {
-                print!("{}", text(&incident));
+            match remote.administer().await?.close_incident(id, resolution).await? {
+                Outcome::Done(incident) => print!("{}", text(&incident)),
+                Outcome::AlreadySo(why) => println!("{}", printable(&why)),
             }
-            return Ok(());
         }
-        Incident::Report(args) => return Ok(report::report(args).await?),
-        Incident::Verify(args) => return Ok(report::verify(&args)?),
+        Incident::Report(args) => report::report(args).await?,
+        Incident::Verify(args) => report::verify(&args)?,
         Incident::List { remote } => {
-            let listed = remote.admin().await?.list_incidents(ListIncidentsRequest {}).await;
-            let incidents = listed.map_err(|why| refused(&why))?.into_inner().incidents;
+            let incidents = remote.administer().await?.incidents().await?;
             if incidents.is_empty() {
                 println!("no incident was opened");
             }
             for incident in &incidents {
                 print!("{}", text(incident));
             }
-            return Ok(());
         }
-    };
-    print!("{}", text(&told.map_err(|why| refused(&why))?.into_inner()));
+    }
     Ok(())
 }
 

@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use identity::{Authority, Role, Subject, with_causes};
-use operate::{AUTHORITY_FILE, CERTIFICATE_FILE, COORDINATOR_FILE, KEY_FILE};
-use pki::{ClientTls, TransportKey};
-use wire::v1::IssueOperatorRequest;
+use identity::Role;
+use operate::{AUTHORITY_FILE, CERTIFICATE_FILE, COORDINATOR_FILE, KEY_FILE, NewOperator};
+use pki::TransportKey;
 
 use crate::Failure;
-use crate::connect::{Remote, printable, refused};
+use crate::connect::Remote;
 use crate::files::NewFolder;
 
 #[derive(Subcommand, Debug)]
@@ -36,27 +35,19 @@ pub(crate) struct IssueArgs {
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
     /// How long the certificate is good.
-    #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u64).range(1..=90))]
-    days: u64,
+    #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=90))]
+    days: u32,
 }
 
 pub(crate) async fn run(operators: Operators) -> Result<(), Failure> {
     let Operators::Issue(args) = operators;
-    let subject = Subject::operator(&args.name, args.role).map_err(Failure::usage)?;
+    let asked = NewOperator::new(&args.name, args.role, args.days).map_err(Failure::usage)?;
     // Before anything is issued: a certificate without a place would be lost.
     let folder = NewFolder::beside(&args.out)?;
     let authority = args.remote.authority()?;
     let url = args.remote.url()?;
     let key = TransportKey::generate().map_err(Failure::failed)?;
-    let request = IssueOperatorRequest {
-        name: args.name.clone(),
-        role: args.role.to_string(),
-        certificate_request: key.request_der().map_err(Failure::failed)?,
-        lifetime_s: args.days.saturating_mul(86_400),
-    };
-    let issued = args.remote.admin().await?.issue_operator(request).await.map_err(|why| refused(&why))?;
-    let chain = issued.into_inner().chain;
-    check(&chain, &key, &authority, &subject)?;
+    let chain = args.remote.administer().await?.issue_operator(&asked, &key, &authority).await?;
     folder.add(KEY_FILE, key.to_pem().as_bytes(), 0o600)?;
     folder.add(CERTIFICATE_FILE, chain.as_bytes(), 0o644)?;
     folder.add(AUTHORITY_FILE, authority.to_canonical().as_bytes(), 0o644)?;
@@ -70,17 +61,4 @@ pub(crate) async fn run(operators: Operators) -> Result<(), Failure> {
         args.days
     );
     Ok(())
-}
-
-/// What was issued must be what was asked for: the folder would fail its owner later.
-fn check(chain: &str, key: &TransportKey, authority: &Authority, subject: &Subject) -> Result<(), Failure> {
-    let leaf = pki::inspect(chain).map_err(Failure::verification)?;
-    if leaf.subject != *subject {
-        let (asked, got) = (subject.to_string(), printable(&leaf.subject.to_string()));
-        return Err(Failure::verification(format!(
-            "asked for a certificate of {asked}, the coordinator sent one of {got}"
-        )));
-    }
-    let tls = ClientTls::new(&authority.ca_certificate, Some((chain, key)));
-    tls.map(drop).map_err(|why| Failure::verification(with_causes(&why)))
 }

@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use identity::{AuthorisedRoster, IdentityKey, Member, SignedRoster, identity_fingerprint, spoken};
+use operate::AuthorityFolder;
 use secagg::ClientId;
-use wire::v1::ListClientsRequest;
 
 use crate::Failure;
-use crate::clients::Authority;
-use crate::connect::{Remote, printable, refused, roster_key};
+use crate::connect::{Remote, printable, roster_key};
 use crate::files::{self, WriteError, cannot_write, read_text};
 use crate::keys;
 
@@ -75,10 +74,7 @@ pub(crate) async fn run(roster: Roster) -> Result<(), Failure> {
 async fn show(args: &ShowArgs) -> Result<(), Failure> {
     let text = match &args.file {
         Some(file) => read_text(file)?,
-        None => {
-            let listed = args.remote.admin().await?.list_clients(ListClientsRequest {}).await;
-            listed.map_err(|why| refused(&why))?.into_inner().roster
-        }
+        None => args.remote.administer().await?.clients().await?.roster,
     };
     let signed: SignedRoster = serde_json::from_str(&text)
         .map_err(|why| Failure::usage(format!("this is no signed roster: {why}")))?;
@@ -112,7 +108,7 @@ fn text_of(roster: &identity::Roster) -> String {
 }
 
 fn sign(args: &SignArgs) -> Result<(), Failure> {
-    let mut authority = Authority::beside(&args.authority)?;
+    let mut authority = authority_beside(&args.authority)?;
     let mut members = BTreeMap::new();
     for (id, name, identity_key) in &args.members {
         let member = Member { name: name.clone(), identity_key: identity_key.clone(), admitted: args.epoch };
@@ -120,8 +116,8 @@ fn sign(args: &SignArgs) -> Result<(), Failure> {
             return Err(Failure::usage(format!("--member: the number {id} is given twice")));
         }
     }
-    let given = args.previous.as_deref().map(|file| signed_before(file, &authority.key)).transpose()?;
-    let before = given.or_else(|| authority.last.as_ref().map(|last| last.roster.clone()));
+    let given = args.previous.as_deref().map(|file| signed_before(file, authority.key())).transpose()?;
+    let before = given.or_else(|| authority.last().map(|last| last.roster.clone()));
     let roster = identity::Roster {
         format: Some(identity::Roster::FORMAT),
         previous: before.as_ref().map(AuthorisedRoster::digest),
@@ -135,8 +131,7 @@ fn sign(args: &SignArgs) -> Result<(), Failure> {
     }
     // Its file was not written when it was signed: others may follow it all the same.
     let again = authority
-        .last
-        .as_ref()
+        .last()
         .map(|last| last.roster.clone())
         .filter(|last| identity::Roster { previous: last.previous, ..roster.clone() } == **last);
     let next = match again {
@@ -145,17 +140,24 @@ fn sign(args: &SignArgs) -> Result<(), Failure> {
     };
     write_new(&args.out, next.signed())?;
     println!("roster {}", next.digest());
-    println!("authority_key = \"{}\"", keys::public_text(&authority.key));
+    println!("authority_key = \"{}\"", keys::public_text(authority.key()));
     Ok(())
 }
 
+/// With a key that lies in the clear in this file: what it signs is remembered beside it.
+fn authority_beside(file: &Path) -> Result<AuthorityFolder, Failure> {
+    let key = keys::read(file)?;
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok(AuthorityFolder::with_key(folder, key)?)
+}
+
 fn sign_next(
-    authority: &mut Authority,
+    authority: &mut AuthorityFolder,
     before: Option<&AuthorisedRoster>,
     roster: &identity::Roster,
 ) -> Result<AuthorisedRoster, Failure> {
     // Read back as every silo will: what they would refuse is not written.
-    let next = roster.sign(&authority.key).authorise(&authority.key.public()).map_err(Failure::usage)?;
+    let next = roster.sign(authority.key()).authorise(&authority.key().public()).map_err(Failure::usage)?;
     if let Some(before) = before {
         next.succeeds(before)
             .map_err(|why| Failure::usage(format!("after epoch {}: {why}", before.epoch)))?;

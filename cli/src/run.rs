@@ -1,15 +1,11 @@
 //! What an operator does to a run at once: pause, resume, quarantine, roll back, change keys, bar people.
 
 use clap::Subcommand;
-use tonic::{Response, Status};
-use wire::v1::{
-    Bar, Done, ListBarsRequest, PauseRequest, QuarantineRequest, ReconcileRequest, RestoreAccessRequest,
-    ResumeRequest, RevokeAccessRequest, RollbackRequest, RotateKeysRequest,
-};
+use operate::{ConnectError, Outcome};
+use wire::v1::{Bar, Done};
 
 use crate::Failure;
-use crate::clients::{listed, member};
-use crate::connect::{Remote, printable, refused};
+use crate::connect::{Remote, printable};
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Run {
@@ -113,13 +109,13 @@ pub(crate) struct RoundArgs {
 
 pub(crate) async fn run(run: Run) -> Result<(), Failure> {
     match run {
-        Run::Pause { reason, remote } => say(remote.admin().await?.pause(PauseRequest { reason }).await),
-        Run::Resume { remote } => say(remote.admin().await?.resume(ResumeRequest {}).await),
+        Run::Pause { reason, remote } => say(remote.administer().await?.pause(reason).await),
+        Run::Resume { remote } => say(remote.administer().await?.resume().await),
         Run::Reconcile { one, other, reason, remote } => {
-            let mut admin = remote.admin().await?;
-            let clients = listed(&mut admin).await?.clients;
-            let (one, other) = (member(&clients, &one)?.0, member(&clients, &other)?.0);
-            say(admin.reconcile(ReconcileRequest { one, other, reason }).await)
+            let mut admin = remote.administer().await?;
+            let clients = admin.clients().await?.clients;
+            let pair = (operate::member(&clients, &one)?, operate::member(&clients, &other)?);
+            say(admin.reconcile(pair, reason).await)
         }
     }
 }
@@ -127,15 +123,13 @@ pub(crate) async fn run(run: Run) -> Result<(), Failure> {
 pub(crate) async fn access(access: Access) -> Result<(), Failure> {
     match access {
         Access::Revoke { whom, reason, remote } => {
-            let request = RevokeAccessRequest { whom, reason };
-            say(remote.admin().await?.revoke_access(request).await)
+            say(remote.administer().await?.revoke_access(whom, reason).await)
         }
         Access::Restore { whom, reason, remote } => {
-            say(remote.admin().await?.restore_access(RestoreAccessRequest { whom, reason }).await)
+            say(remote.administer().await?.restore_access(whom, reason).await)
         }
         Access::List { remote } => {
-            let bars = remote.admin().await?.list_bars(ListBarsRequest {}).await;
-            let bars = bars.map_err(|why| refused(&why))?.into_inner().bars;
+            let bars = remote.administer().await?.bars().await?;
             if bars.is_empty() {
                 println!("nobody is barred");
             }
@@ -148,41 +142,27 @@ pub(crate) async fn access(access: Access) -> Result<(), Failure> {
 }
 
 pub(crate) async fn quarantine(args: RoundArgs) -> Result<(), Failure> {
-    let request = QuarantineRequest { round: args.round, reason: args.reason };
-    say(args.remote.admin().await?.quarantine(request).await)
+    say(args.remote.administer().await?.quarantine(args.round, args.reason).await)
 }
 
 pub(crate) async fn rollback(args: RoundArgs) -> Result<(), Failure> {
-    let request = RollbackRequest { to_round: args.round, reason: args.reason };
-    say(args.remote.admin().await?.rollback(request).await)
+    say(args.remote.administer().await?.rollback(args.round, args.reason).await)
 }
 
 pub(crate) async fn rotate_keys(remote: &Remote) -> Result<(), Failure> {
-    say(remote.admin().await?.rotate_keys(RotateKeysRequest {}).await)
+    say(remote.administer().await?.rotate_keys().await)
 }
 
-/// The reason code of what changes nothing, as what is asked for is so.
-const SETTLED: &str = "SETTLED";
-
-fn say(answer: Result<Response<Done>, Status>) -> Result<(), Failure> {
-    if let Some(done) = unless_so(answer)? {
-        println!("{}", printable(&done.text));
-        if !done.warning.is_empty() {
-            eprintln!("warning: {}", printable(&done.warning));
+/// What an order came to. What is so already is no failure: a script that asks twice has what it wants.
+fn say(came_to: Result<Outcome<Done>, ConnectError>) -> Result<(), Failure> {
+    match came_to? {
+        Outcome::Done(done) => {
+            println!("{}", printable(&done.text));
+            if !done.warning.is_empty() {
+                eprintln!("warning: {}", printable(&done.warning));
+            }
         }
+        Outcome::AlreadySo(why) => println!("{}", printable(&why)),
     }
     Ok(())
-}
-
-/// The answer; none where it is refused as what was asked for is so: that is printed, and a script that asks twice has what it
-/// wants.
-pub(crate) fn unless_so<T>(answer: Result<Response<T>, Status>) -> Result<Option<T>, Failure> {
-    match answer {
-        Ok(answer) => Ok(Some(answer.into_inner())),
-        Err(why) if wire::reason(&why).is_some_and(|reason| reason == SETTLED) => {
-            println!("{}", printable(why.message()));
-            Ok(None)
-        }
-        Err(why) => Err(refused(&why).into()),
-    }
 }

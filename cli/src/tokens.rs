@@ -1,15 +1,11 @@
 //! `folkmoot tokens`: what a silo joins with, and what a person or a program without a certificate calls with.
 
 use clap::Subcommand;
-use identity::{AccessToken, JoinToken, Role};
-use params::Digest;
-use rand::rand_core::UnwrapErr;
-use wire::v1::register_token_request::Purpose;
-use wire::v1::{ListTokensRequest, OperatorToken, RegisterTokenRequest, WithdrawTokenRequest};
-use zeroize::Zeroizing;
+use identity::Role;
+use operate::NewToken;
 
 use crate::Failure;
-use crate::connect::{Remote, now_s, printable, refused};
+use crate::connect::{Remote, now_s, printable};
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Tokens {
@@ -59,9 +55,7 @@ pub(crate) async fn run(tokens: Tokens) -> Result<(), Failure> {
     match tokens {
         Tokens::Create(args) => create(args).await,
         Tokens::List { remote } => {
-            let mut admin = remote.admin().await?;
-            let tokens = admin.list_tokens(ListTokensRequest {}).await.map_err(|why| refused(&why))?;
-            let tokens = tokens.into_inner().tokens;
+            let tokens = remote.administer().await?.tokens().await?;
             if tokens.is_empty() {
                 println!("no token is kept");
             }
@@ -74,10 +68,8 @@ pub(crate) async fn run(tokens: Tokens) -> Result<(), Failure> {
             Ok(())
         }
         Tokens::Withdraw { id, remote } => {
-            let mut admin = remote.admin().await?;
-            let done =
-                admin.withdraw_token(WithdrawTokenRequest { id }).await.map_err(|why| refused(&why))?;
-            println!("{}", printable(&done.into_inner().text));
+            let done = remote.administer().await?.withdraw_token(id).await?;
+            println!("{}", printable(&done.text));
             Ok(())
         }
     }
@@ -85,63 +77,40 @@ pub(crate) async fn run(tokens: Tokens) -> Result<(), Failure> {
 
 async fn create(args: CreateArgs) -> Result<(), Failure> {
     let expires_s = now_s()?.saturating_add(args.expires);
-    let Made { text, secret_hash, purpose, next } = args.make()?;
-    let mut admin = args.remote.admin().await?;
-    let request = RegisterTokenRequest {
-        secret_hash: secret_hash.as_bytes().to_vec(),
-        expires_s,
-        purpose: Some(purpose),
-    };
-    let done = admin.register_token(request).await.map_err(|why| refused(&why))?;
-    eprintln!("{}; {next}", printable(&done.into_inner().text));
-    println!("{}", text.as_str());
+    let (token, next) = args.make()?;
+    let done = args.remote.administer().await?.register_token(&token, expires_s).await?;
+    eprintln!("{}; {next}", printable(&done.text));
+    println!("{}", token.text.as_str());
     Ok(())
 }
 
-struct Made {
-    text: Zeroizing<String>,
-    secret_hash: Digest,
-    purpose: Purpose,
-    /// What its owner does with it.
-    next: String,
-}
-
 impl CreateArgs {
-    fn make(&self) -> Result<Made, Failure> {
-        let rng = &mut UnwrapErr(rand::rngs::SysRng);
+    /// The token, and what its owner does with it.
+    fn make(&self) -> Result<(NewToken, String), Failure> {
         match (&self.silo, &self.operator, self.role) {
             (Some(silo), None, _) => {
                 let authority = self.remote.authority()?;
-                let token = JoinToken::generate(silo, authority.fingerprint(), rng).map_err(|_| {
+                let token = NewToken::for_silo(silo, &authority).map_err(|_| {
                     Failure::usage(format!(
                         "--silo `{silo}`: a name has letters, digits, `-`, `_` and `.`, at most 64"
                     ))
                 })?;
                 let url = self.remote.url()?;
-                Ok(Made {
-                    text: token.to_text(),
-                    secret_hash: token.secret_hash(),
-                    purpose: Purpose::Silo(silo.clone()),
-                    next: format!(
-                        "hand it to the silo by a way that you trust, who runs\n  \
-                         folkmoot-client enroll --coordinator {url} --token TOKEN --dir DIR\n\
-                         then compare fingerprints and run `folkmoot clients approve {silo}`"
-                    ),
-                })
+                let next = format!(
+                    "hand it to the silo by a way that you trust, who runs\n  \
+                     folkmoot-client enroll --coordinator {url} --token TOKEN --dir DIR\n\
+                     then compare fingerprints and run `folkmoot clients approve {silo}`"
+                );
+                Ok((token, next))
             }
             (None, Some(name), Some(role)) => {
-                identity::Subject::operator(name, role)
+                let token = NewToken::for_operator(name, role)
                     .map_err(|why| Failure::usage(format!("--operator: {why}")))?;
-                let token = AccessToken::generate(rng);
-                Ok(Made {
-                    text: token.to_text(),
-                    secret_hash: token.secret_hash(),
-                    purpose: Purpose::Operator(OperatorToken { name: name.clone(), role: role.to_string() }),
-                    next: format!(
-                        "hand it to {name}, who puts it in the variable FOLKMOOT_TOKEN and gives each command \
-                         --coordinator and --authority-file"
-                    ),
-                })
+                let next = format!(
+                    "hand it to {name}, who puts it in the variable FOLKMOOT_TOKEN and gives each command \
+                     --coordinator and --authority-file"
+                );
+                Ok((token, next))
             }
             _ => Err(Failure::usage(
                 "a token is for a silo, or for an operator with a role; give --silo or --operator",

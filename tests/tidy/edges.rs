@@ -99,7 +99,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ("empirical", &[]),
     ("identity", &["params", "secagg"]),
     ("ledger", &["accounting", "params", "vault"]),
-    ("operate", &["identity", "pki", "wire"]),
+    ("operate", &["identity", "params", "pki", "secagg", "store", "vault", "wire"]),
     ("optim", &["params"]),
     ("params", &[]),
     ("pki", &["identity", "params"]),

@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use attest::{ModelKey, ModelKeyError};
 use checkpoint::{MANIFEST_FILE, SIGNATURE_FILE, folder_name};
 use identity::{Authority, RosterError, with_causes};
+use operate::{Unbelieved, roster_in_force};
 use published::report::{self, AUTHORITY, CHECKPOINTS, ENTRIES, Files, ROSTER, ReportFault, SealError};
 use serde_json::json;
 use wire::limits::MESSAGE_BYTES_MAX;
 use wire::v1::audit_client::AuditClient;
 use wire::v1::operator_client::OperatorClient;
-use wire::v1::{EntriesRequest, ListClientsRequest, ListIncidentsRequest, StatusRequest};
+use wire::v1::{EntriesRequest, StatusRequest};
 
 use super::Told;
-use crate::clients::{Unbelieved, roster_in_force};
 use crate::connect::{ConnectError, Remote, now_s, printable, refused, roster_key};
 use crate::files::{Unusable, WriteError, cannot_write};
 use crate::model::{Models, ModelsError, write_folder, write_whole};
@@ -117,14 +117,13 @@ pub(super) async fn report(args: ReportArgs) -> Result<(), ReportError> {
 async fn gather(args: &ReportArgs, authority: &Authority) -> Result<Files, ReportError> {
     let mut files = Files::new();
     let link = args.remote.connect().await?;
-    let mut admin = args.remote.admin().await?;
-    let incidents =
-        admin.list_incidents(ListIncidentsRequest {}).await.map_err(|why| refused(&why))?.into_inner();
-    let incident = incidents.incidents.iter().find(|incident| incident.id == args.id);
+    let mut admin = args.remote.administer().await?;
+    let incidents = admin.incidents().await?;
+    let incident = incidents.iter().find(|incident| incident.id == args.id);
     let incident = incident.ok_or_else(|| ReportError::NoIncident { id: args.id.clone() })?;
     put(&mut files, "incident.json", &to_json(incident))?;
 
-    let listed = admin.list_clients(ListClientsRequest {}).await.map_err(|why| refused(&why))?.into_inner();
+    let listed = admin.clients().await?;
     let roster = roster_in_force(&listed, &roster_key(authority)?)?;
     files.insert(ROSTER.into(), listed.roster.into_bytes());
     files.insert(AUTHORITY.into(), authority.to_canonical().into_bytes());

@@ -13,9 +13,9 @@ use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
-use wire::v1::admin_client::AdminClient;
 use zeroize::Zeroizing;
 
+use crate::admin::Admin;
 use crate::files::{Unusable, read_text};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -59,6 +59,9 @@ pub enum ConnectError {
     /// A token that no header can hold.
     #[error(transparent)]
     Header(#[from] InvalidMetadataValue),
+    /// What was to be sent has no JSON form.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
     /// A folder was named for a call in the clear.
     #[error("`{url}` would show nobody who calls: write the address as https://HOST:PORT")]
     ShowsNobody {
@@ -235,9 +238,8 @@ impl Target {
     ///
     /// # Errors
     /// As of [`Target::connect`].
-    pub async fn admin(&self) -> Result<AdminClient<Link>, ConnectError> {
-        let link = self.connect().await?;
-        Ok(AdminClient::new(link).max_decoding_message_size(wire::limits::LISTING_BYTES_MAX))
+    pub async fn administer(&self) -> Result<Admin, ConnectError> {
+        Ok(Admin::over(self.connect().await?))
     }
 }
 

@@ -1,7 +1,8 @@
 //! The client side of a coordinator's services: what a tool, a dashboard or a gateway asks of it, and believes of its answers.
 //!
-//! Owns: whom a coordinator is trusted as and whom it is called as ([`Target`]), and what its refusals mean
-//! ([`ConnectError`]). Does not: print, ask a person, read who calls from the environment, or know an exit code.
+//! Owns: whom a coordinator is trusted as and whom it is called as ([`Target`]), what its refusals mean
+//! ([`ConnectError`]), the administrative calls ([`Admin`]), and the next roster: who is admitted to it, what it may follow,
+//! and that whatever was signed is remembered before it is out ([`AuthorityFolder`]). Does not: print, ask a person, read who calls from the environment, or know an exit code.
 //!
 //! ```
 //! let target = operate::Target::default();
@@ -9,11 +10,23 @@
 //! ```
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod admin;
+mod admission;
+mod authority;
 mod connect;
 mod files;
+mod operators;
+mod succession;
+mod tokens;
 
+pub use admin::{Admin, Outcome, Submitted};
+pub use admission::{AdmissionError, Newcomer, Unbelieved, admitted, asking, member, roster_in_force};
+pub use authority::{AuthorityFolder, MemoryError, SigningError};
 pub use connect::{
     AUTHORITY_FILE, Bearer, CERTIFICATE_FILE, COORDINATOR_FILE, ConnectError, Credentials, KEY_FILE, Link,
     Target, connect, now_s, read_authority, refused, roster_key,
 };
 pub use files::{Unusable, read_text};
+pub use operators::{IssueError, NewOperator};
+pub use succession::{Doubt, NextRoster, Note, Notes};
+pub use tokens::NewToken;

@@ -1,0 +1,326 @@
+//! Who is a member, who asks to become one, and the roster that admits or leaves out.
+
+use std::collections::BTreeSet;
+
+use ed25519_dalek::VerifyingKey;
+use identity::{
+    AuthorisedRoster, KeyError, Member, Roster, SignedRoster, identity_fingerprint, parse_verifying_key,
+    printable, spoken,
+};
+use secagg::ClientId;
+use wire::v1::{ClientEntry, Clients};
+
+use crate::succession::NextRoster;
+
+/// As the coordinator says it of a request.
+const AWAITING: &str = "awaiting approval";
+
+/// Why nobody is admitted, or left out.
+#[derive(Debug, thiserror::Error)]
+pub enum AdmissionError {
+    /// No request under this name awaits approval.
+    #[error("nobody asks to join as `{name}`; `folkmoot clients list` shows who does")]
+    NobodyAsks {
+        /// The name.
+        name: String,
+    },
+    /// More than one does, and a name does not say which is meant.
+    #[error("two ask to join as `{name}`; refuse it, and have the right one enrol again under another name")]
+    TwoAsk {
+        /// The name.
+        name: String,
+    },
+    /// A request's key cannot be one.
+    #[error("`{name}` asks with a key that is none: {why}")]
+    Key {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        #[source]
+        why: KeyError,
+    },
+    /// A member has the name.
+    #[error("silo {id} is `{name}` already; refuse this one, and have it enrol under another name")]
+    NameTaken {
+        /// The member.
+        id: ClientId,
+        /// The name.
+        name: String,
+    },
+    /// A member has the number that a newcomer was to get.
+    #[error("silo {id} is a member; begin with a higher number")]
+    NumberTaken {
+        /// The number.
+        id: ClientId,
+    },
+    /// The highest number is given.
+    #[error("the roster has no number left")]
+    NoNumberLeft,
+    /// No member has this name or number.
+    #[error("no member is `{whom}`; `folkmoot clients list` shows names and numbers")]
+    NoMember {
+        /// What was given.
+        whom: String,
+    },
+    /// Whose number it is was the coordinator's word, and the roster, the authority's word, says otherwise.
+    #[error(
+        "the coordinator barred silo {id} for `{}`, and the roster calls that one `{}`; nothing was signed",
+        printable(whom),
+        printable(name)
+    )]
+    AnotherMember {
+        /// The number.
+        id: ClientId,
+        /// Who was meant.
+        whom: String,
+        /// Whose number it is.
+        name: String,
+    },
+}
+
+/// What a coordinator shows as its roster, and nobody signed.
+#[derive(Debug, thiserror::Error)]
+#[error("the coordinator's roster is not believed: {0}")]
+pub struct Unbelieved(#[source] Box<dyn std::error::Error + Send + Sync>);
+
+/// The roster in force, which the coordinator cannot make up: the authority signed it. Whether it is the newest is not known.
+///
+/// # Errors
+/// [`Unbelieved`] where the authority signed no such roster.
+pub fn roster_in_force(listed: &Clients, authority: &VerifyingKey) -> Result<AuthorisedRoster, Unbelieved> {
+    let signed: SignedRoster = serde_json::from_str(&listed.roster).map_err(|why| Unbelieved(why.into()))?;
+    signed.authorise(authority).map_err(|why| Unbelieved(why.into()))
+}
+
+/// One that asks, with the fingerprint computed here: the coordinator's word for it is not enough.
+#[derive(Debug, Clone)]
+pub struct Newcomer {
+    /// The name that it asks under.
+    pub name: String,
+    /// What a person compares with what the silo's own machine shows.
+    pub fingerprint: String,
+    identity_key: String,
+}
+
+impl Newcomer {
+    fn new(name: &str, identity_key: &str) -> Result<Self, AdmissionError> {
+        let key = parse_verifying_key(identity_key)
+            .map_err(|why| AdmissionError::Key { name: name.to_owned(), why })?;
+        let fingerprint = spoken(&identity_fingerprint(name, &key));
+        Ok(Self { name: name.to_owned(), identity_key: identity_key.to_owned(), fingerprint })
+    }
+}
+
+fn asks(client: &ClientEntry, name: &str) -> bool {
+    client.name == name && client.state == AWAITING
+}
+
+/// Those who ask under these names, each name once.
+///
+/// # Errors
+/// [`AdmissionError`] where a name is nobody's or two's, or comes with no key.
+pub fn asking(clients: &[ClientEntry], names: &[String]) -> Result<Vec<Newcomer>, AdmissionError> {
+    let mut found = Vec::new();
+    for name in names.iter().collect::<BTreeSet<_>>() {
+        let mut of_name = clients.iter().filter(|client| asks(client, name));
+        let client = of_name.next().ok_or_else(|| AdmissionError::NobodyAsks { name: name.clone() })?;
+        if of_name.next().is_some() {
+            return Err(AdmissionError::TwoAsk { name: name.clone() });
+        }
+        found.push(Newcomer::new(name, &client.identity_key)?);
+    }
+    Ok(found)
+}
+
+/// Of these names those that are members and ask for nothing: what admitted them was lost on its way, or its answer was. And the
+/// others.
+pub fn admitted(
+    roster: &Roster,
+    clients: &[ClientEntry],
+    names: &[String],
+) -> (Vec<(ClientId, Newcomer)>, Vec<String>) {
+    let mut members = Vec::new();
+    let mut others = Vec::new();
+    for name in names {
+        let awaited = clients.iter().any(|client| asks(client, name));
+        let member = roster.members.iter().find(|(_, member)| !awaited && member.name == *name);
+        let known =
+            member.and_then(|(id, member)| Some((*id, Newcomer::new(name, &member.identity_key).ok()?)));
+        match known {
+            Some(known) => members.push(known),
+            None => others.push(name.clone()),
+        }
+    }
+    (members, others)
+}
+
+/// A member's number, from it or from its name.
+///
+/// # Errors
+/// [`AdmissionError::NoMember`].
+pub fn member(clients: &[ClientEntry], whom: &str) -> Result<ClientId, AdmissionError> {
+    let members = || clients.iter().filter(|client| client.id != 0);
+    let by_name = members().find(|client| client.name == whom);
+    let found = by_name.or_else(|| members().find(|client| whom.parse() == Ok(client.id)));
+    found.map(|client| ClientId(client.id)).ok_or_else(|| AdmissionError::NoMember { whom: whom.to_owned() })
+}
+
+impl NextRoster {
+    /// The roster that admits these, each under a number that no member has: from `number` on, or after the highest that is
+    /// remembered. A former member's number is nobody else's.
+    ///
+    /// # Errors
+    /// [`AdmissionError`] for a name or a number that a member has.
+    pub fn admit(&self, asking: &[Newcomer], number: Option<u32>) -> Result<Roster, AdmissionError> {
+        let mut next = self.roster.clone();
+        let mut id = number.or_else(|| self.highest_number.checked_add(1));
+        for Newcomer { name, identity_key, .. } in asking {
+            if let Some((id, _)) = self.roster.members.iter().find(|(_, member)| member.name == *name) {
+                return Err(AdmissionError::NameTaken { id: *id, name: name.clone() });
+            }
+            let here = id.ok_or(AdmissionError::NoNumberLeft)?;
+            let (name, identity_key) = (name.clone(), identity_key.clone());
+            let member = Member { name, identity_key, admitted: next.epoch };
+            if next.members.insert(ClientId(here), member).is_some() {
+                return Err(AdmissionError::NumberTaken { id: ClientId(here) });
+            }
+            id = here.checked_add(1);
+        }
+        Ok(next)
+    }
+
+    /// The roster without a member that the coordinator has barred for `whom`, its name or its number; none where the roster in
+    /// force does not name it.
+    ///
+    /// # Errors
+    /// [`AdmissionError::AnotherMember`] where that number is not `whom`'s.
+    pub fn leave_out(&self, id: ClientId, whom: &str) -> Result<Option<Roster>, AdmissionError> {
+        let Some(member) = self.before.members.get(&id) else { return Ok(None) };
+        if member.name != whom && whom.parse() != Ok(id.0) {
+            let (whom, name) = (whom.to_owned(), member.name.clone());
+            return Err(AdmissionError::AnotherMember { id, whom, name });
+        }
+        let mut next = self.roster.clone();
+        next.members.remove(&id);
+        Ok(Some(next))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use identity::{IdentityKey, LastSigned};
+
+    use super::*;
+
+    fn key(byte: u8) -> IdentityKey {
+        IdentityKey::from_secret_hex(&hex::encode([byte; 32])).unwrap()
+    }
+
+    fn public(byte: u8) -> String {
+        hex::encode(key(byte).public().as_bytes())
+    }
+
+    /// The authority's key is 100; silo 1 is a member.
+    fn current() -> Roster {
+        let north = Member { name: "north".into(), identity_key: public(1), admitted: 1 };
+        Roster {
+            format: None,
+            previous: None,
+            federation: "hospitals".into(),
+            epoch: 4,
+            coordinator_key: public(99),
+            members: [(ClientId(1), north)].into(),
+        }
+    }
+
+    fn next_roster() -> NextRoster {
+        let signed = current().sign(&key(100)).authorise(&key(100).public()).unwrap();
+        NextRoster::on(LastSigned::new(signed)).unwrap()
+    }
+
+    fn entry(name: &str, byte: u8) -> ClientEntry {
+        ClientEntry {
+            name: name.into(),
+            identity_key: public(byte),
+            // What a coordinator that lies would say.
+            fingerprint: "0000-0000".into(),
+            state: AWAITING.into(),
+            ..ClientEntry::default()
+        }
+    }
+
+    fn found(entries: &[ClientEntry], names: &[&str]) -> Result<Vec<Newcomer>, AdmissionError> {
+        asking(entries, &names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn several_newcomers_make_one_epoch_under_numbers_that_no_member_has() {
+        let entries = [entry("south", 2), entry("west", 3), entry("east", 4)];
+        let newcomers = found(&entries, &["west", "south", "west"]).unwrap();
+        let next = next_roster().admit(&newcomers, None).unwrap();
+        assert_eq!(next.epoch, 5);
+        let members: Vec<_> =
+            next.members.iter().map(|(id, member)| (id.0, member.name.as_str(), member.admitted)).collect();
+        assert_eq!(members, [(1, "north", 1), (2, "south", 5), (3, "west", 5)]);
+        assert!(next.sign(&key(100)).open(&key(100).public()).is_ok());
+    }
+
+    #[test]
+    fn a_number_that_was_a_former_members_can_be_passed_over_but_no_member_is_replaced() {
+        let south = found(&[entry("south", 2)], &["south"]).unwrap();
+        assert!(next_roster().admit(&south, Some(7)).unwrap().members.contains_key(&ClientId(7)));
+        let why = next_roster().admit(&south, Some(1)).unwrap_err();
+        assert!(matches!(why, AdmissionError::NumberTaken { id: ClientId(1) }), "{why}");
+        let again = found(&[entry("north", 2)], &["north"]).unwrap();
+        let why = next_roster().admit(&again, None).unwrap_err();
+        assert!(matches!(why, AdmissionError::NameTaken { id: ClientId(1), .. }), "{why}");
+    }
+
+    #[test]
+    fn a_member_is_left_out_by_its_own_name_or_number_and_by_no_other() {
+        let next = next_roster();
+        for whom in ["north", "1"] {
+            assert!(next.leave_out(ClientId(1), whom).unwrap().unwrap().members.is_empty());
+        }
+        let why = next.leave_out(ClientId(1), "south").unwrap_err();
+        assert!(why.to_string().contains("calls that one `north`"), "{why}");
+        assert_eq!(next.leave_out(ClientId(2), "south").unwrap(), None);
+    }
+
+    #[test]
+    fn the_fingerprint_is_computed_here_and_not_what_the_coordinator_says() {
+        let south = found(&[entry("south", 2)], &["south"]).unwrap().pop().unwrap();
+        assert_eq!(south.fingerprint, spoken(&identity_fingerprint("south", &key(2).public())));
+    }
+
+    #[test]
+    fn who_does_not_ask_is_not_found_and_of_two_with_one_name_neither_is() {
+        let entries = [entry("south", 2), entry("south", 3)];
+        assert!(matches!(found(&entries, &["east"]), Err(AdmissionError::NobodyAsks { .. })));
+        assert!(matches!(found(&entries, &["south"]), Err(AdmissionError::TwoAsk { .. })));
+        let mut refused = entry("east", 4);
+        refused.state = "refused".into();
+        assert!(found(&[refused], &["east"]).is_err());
+    }
+
+    #[test]
+    fn a_roster_that_another_signed_is_not_believed() {
+        let roster = serde_json::to_string(&current().sign(&key(101))).unwrap();
+        let listed = Clients { clients: vec![], roster };
+        let why = roster_in_force(&listed, &key(100).public()).unwrap_err();
+        assert!(why.to_string().contains("not believed"), "{why}");
+        assert_eq!(*roster_in_force(&listed, &key(101).public()).unwrap(), current());
+    }
+
+    #[test]
+    fn a_member_is_found_by_its_name_before_its_number_and_a_newcomer_never_is() {
+        let member_of = |id, name: &str| ClientEntry { id, name: name.into(), ..ClientEntry::default() };
+        let clients = [member_of(1, "north"), member_of(2, "1"), entry("south", 2)];
+        assert_eq!(member(&clients, "north").unwrap(), ClientId(1));
+        assert_eq!(member(&clients, "1").unwrap(), ClientId(2));
+        assert_eq!(member(&clients, "2").unwrap(), ClientId(2));
+        for whom in ["south", "0", "9"] {
+            assert!(member(&clients, whom).unwrap_err().to_string().contains(whom));
+        }
+    }
+}
