@@ -324,7 +324,6 @@ impl From<AuditError> for Failure {
             | AuditError::OwnTable(_)
             | AuditError::File(_)
             | AuditError::NoModel
-            | AuditError::Model(_)
             | AuditError::Sum(_)
             | AuditError::ClipNorm(_)
             | AuditError::Train(_)

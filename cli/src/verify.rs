@@ -9,8 +9,8 @@ use identity::{KeyError, printable};
 use params::Digest;
 use plan::AuthoredPlan;
 use published::{
-    CheckpointFault, Verified, check_evidence, check_spent, check_steps, checkpoints_in, is_signed,
-    verify_folder_under,
+    CheckpointFault, Plain, Verified, check_evidence, check_spent, check_steps, checkpoints_in, is_signed,
+    verify_chain,
 };
 
 use crate::files::{Unusable, read_text};
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Unverified> {
     let key = key.map_err(Unverified::Key)?;
     let model_key = args.model_key.as_deref().map(read_model_key).transpose()?;
     let plan = args.plan.as_deref().map(crate::plan::read_signed).transpose()?;
-    let verified = verify_folder_under(&args.folder, key, plan.as_deref())?;
+    let verified = verify_chain(&Plain::new(&checkpoints_in(&args.folder)), key, plan.as_deref())?;
     if !args.quiet {
         for manifest in &verified.manifests {
             println!("{}", line(manifest));
@@ -105,7 +105,7 @@ fn further(
     }
     if let Some(plan) = plan {
         check_spent(&folder, &verified.manifests, plan)?;
-        let checked = check_steps(&folder, &verified.manifests, plan)?;
+        let checked = check_steps(&Plain::new(&folder), &verified.manifests, plan)?;
         let rounds = verified.rounds;
         if !args.quiet {
             println!(

@@ -48,6 +48,7 @@ const INSIDE: &[(&str, &str, &str)] = &[
     ("train", "datasets", "training reads the tables that datasets parsed"),
     ("audit", "store", "an audit log's truth is a journal"),
     ("ledger", "vault", "what lies on a disk is sealed where it is written"),
+    ("published", "store", "a version is read from a store as from a plain folder"),
     ("published", "vault", "a sealed file is told from a damaged one by its first bytes"),
     ("store", "vault", "what lies on a disk is sealed where it is written"),
     ("access", "pki", "a caller is who its certificate names"),

@@ -9,15 +9,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use accounting::AccountingError;
-use checkpoint::{AGGREGATE_FILE, MODEL_FILE, ModelError, folder_name};
+use checkpoint::{AGGREGATE_FILE, folder_name};
 use clap::Subcommand;
 use datasets::{Dataset, DatasetError};
 use dp::UpdateError;
 use empirical::one_run::{Guesses, guess};
-use optim::State;
 use params::Params;
 use plan::{Plan, ProtectError, SumError};
-use published::{CheckpointFault, checkpoints_in, read_bounded, state_of, verify_folder};
+use published::{CheckpointFault, Plain, Version, checkpoints_in, read_bounded, read_version, verify_folder};
 use rand::rand_core::{Rng, UnwrapErr};
 use rehearsal::{Noise, RehearsalError};
 use train::TrainError;
@@ -71,8 +70,6 @@ pub(crate) enum AuditError {
     File(CheckpointFault),
     #[error("the folder holds no model")]
     NoModel,
-    #[error(transparent)]
-    Model(#[from] ModelError),
     #[error(transparent)]
     Sum(#[from] SumError),
     #[error("{0}")]
@@ -277,22 +274,22 @@ fn finished(
     let mechanism = plan.mechanism()?;
     let checkpoints = checkpoints_in(folder);
     let mut scores = Scores::new(plan, &table, known.as_ref())?;
-    let mut before: Option<(Params, State)> = None;
+    let plain = Plain::new(&checkpoints);
+    let mut before: Option<Version> = None;
     for manifest in &verified.manifests {
         if manifest.plan_digest != plan.digest() {
             return Err(AuditError::AnotherPlan);
         }
         let here = checkpoints.join(folder_name(manifest.round));
-        if let (Some((before, state)), Some(_)) = (&before, manifest.aggregate_digest) {
+        if let (Some(Version { params, state }), Some(_)) = (&before, manifest.aggregate_digest) {
             let bytes = read_bounded(&here.join(AGGREGATE_FILE), plan.lanes() as u64 * 4)
                 .map_err(AuditError::File)?;
             let lanes: Vec<u32> = bytes.as_chunks().0.iter().map(|lane| u32::from_le_bytes(*lane)).collect();
             let sum = mechanism.read_sum(&lanes, manifest.included.len(), state)?;
             let clip_norm = plan.clip_norm_after(state).map_err(AuditError::ClipNorm)?;
-            scores.see(&Seen { before, clip_norm, aggregate: &sum.update })?;
+            scores.see(&Seen { before: params, clip_norm, aggregate: &sum.update })?;
         }
-        let state = state_of(plan, manifest, &here)?;
-        before = Some((model(plan, &here)?, state));
+        before = Some(read_version(&plain, plan, manifest).map_err(AuditError::File)?);
     }
     let guesses = guess(&scores.scores, &canaries.included(), canaries.canaries.len() / 4);
     // What was spent, which a run that ended early has less of than its plan allows.
@@ -310,14 +307,8 @@ fn share_a_record(known: &Dataset, canaries: &Dataset) -> bool {
 fn last_model(plan: &Plan, folder: &Path) -> Result<(u64, Params), AuditError> {
     let verified = verify_folder(folder, None)?;
     let last = verified.manifests.last().ok_or(AuditError::NoModel)?;
-    Ok((last.round, model(plan, &checkpoints_in(folder).join(folder_name(last.round)))?))
-}
-
-fn model(plan: &Plan, here: &Path) -> Result<Params, AuditError> {
-    let layout = plan.architecture().layout();
-    let bytes_max = layout.len() as u64 * 4 + checkpoint::HEADER_BYTES_MAX as u64;
-    let bytes = read_bounded(&here.join(MODEL_FILE), bytes_max).map_err(AuditError::File)?;
-    Ok(checkpoint::read_model(&bytes, &layout)?)
+    let version = read_version(&Plain::new(&checkpoints_in(folder)), plan, last).map_err(AuditError::File)?;
+    Ok((last.round, version.params))
 }
 
 /// Loss-threshold membership inference: what was trained on has the smaller loss.

@@ -1,7 +1,7 @@
 //! Before a run, and after it: canaries in a silo's folder, then an attack on the chain that the run left.
 
 use checkpoint::{
-    CHECKPOINTS_FOLDER, MANIFEST_FILE, MANIFEST_FORMAT, Manifest, ModelArtifact, PrivacySpent,
+    CHECKPOINTS_FOLDER, MANIFEST_FILE, MANIFEST_FORMAT, MODEL_FILE, Manifest, ModelArtifact, PrivacySpent,
     SIGNATURE_FILE, SignedManifest,
 };
 use datasets::digits;

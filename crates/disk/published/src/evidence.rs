@@ -3,19 +3,15 @@
 
 use std::path::{Path, PathBuf};
 
-use attest::{
-    BUNDLE_BYTES_MAX, BUNDLE_FILE, EVIDENCE_BYTES_MAX, EVIDENCE_FILE, ModelPublicKey, RoundEvidence,
-};
-use checkpoint::{
-    AGGREGATE_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, OPTIMIZER_FILE, PrivacySpent, folder_name,
-    read_model,
-};
+use attest::{BUNDLE_FILE, EVIDENCE_FILE, ModelPublicKey, RoundEvidence};
+use checkpoint::{AGGREGATE_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, PrivacySpent, folder_name};
 use identity::with_causes;
-use optim::State;
 use plan::Plan;
 
+use crate::folder::{Folder, Plain, required};
 use crate::listing::list_files;
-use crate::verify::{CheckpointFault, OTHER_PLAN, read_bounded, read_record};
+use crate::verify::{CheckpointFault, OTHER_PLAN, record};
+use crate::version::{Version, read_version};
 
 /// Checks every checkpoint's signature for public tools and its evidence, and that the rounds make one history.
 ///
@@ -26,17 +22,19 @@ pub fn check_evidence(
     manifests: &[Manifest],
     key: &ModelPublicKey,
 ) -> Result<Vec<RoundEvidence>, CheckpointFault> {
+    let plain = Plain::new(folder);
     let mut published = Vec::new();
     for manifest in manifests {
-        let here = folder.join(folder_name(manifest.round));
-        let bundle = read_bounded(&here.join(BUNDLE_FILE), BUNDLE_BYTES_MAX as u64)?;
+        let name = folder_name(manifest.round);
+        let here = folder.join(&name);
+        let bundle = required(&plain, &name, BUNDLE_FILE)?;
         let files = list_files(&here, &[]).map_err(|why| bad(&here, why))?;
         let statement = attest::verify_model(&bundle, &files, key)
             .map_err(|why| bad(&here.join(BUNDLE_FILE), with_causes(&why)))?;
-        let evidence = read_bounded(&here.join(EVIDENCE_FILE), EVIDENCE_BYTES_MAX as u64)?;
+        let evidence = required(&plain, &name, EVIDENCE_FILE)?;
         let bad_evidence = |why: attest::EvidenceError| bad(&here.join(EVIDENCE_FILE), with_causes(&why));
         let stated = attest::verify_round(&evidence, &statement, key).map_err(bad_evidence)?;
-        stated.check(&read_record(&here)?, &statement).map_err(bad_evidence)?;
+        stated.check(&record(&plain, &name)?, &statement).map_err(bad_evidence)?;
         published.push((bundle, evidence));
     }
     attest::verify_lineage(&published, key).map_err(|why| bad(folder, with_causes(&why)))
@@ -52,30 +50,28 @@ pub fn is_signed(folder: &Path, manifests: &[Manifest]) -> bool {
 ///
 /// # Errors
 /// The first model that does not follow.
-pub fn check_steps(folder: &Path, manifests: &[Manifest], plan: &Plan) -> Result<Vec<u64>, CheckpointFault> {
+pub fn check_steps<F: Folder + ?Sized>(
+    folder: &F,
+    manifests: &[Manifest],
+    plan: &Plan,
+) -> Result<Vec<u64>, CheckpointFault> {
     let mut checked = Vec::new();
     for (before, manifest) in manifests.iter().zip(manifests.iter().skip(1)) {
-        let here = folder.join(folder_name(manifest.round));
+        let name = folder_name(manifest.round);
         if manifest.plan_digest != plan.digest() {
-            return Err(bad(&here.join(MANIFEST_FILE), OTHER_PLAN));
+            return Err(bad(&folder.place(&name, MANIFEST_FILE), OTHER_PLAN));
         }
-        let sum = here.join(AGGREGATE_FILE);
-        if manifest.aggregate_digest.is_none() || !sum.exists() {
+        if manifest.aggregate_digest.is_none() {
             continue;
         }
-        let sum = read_bounded(&sum, checkpoint::MODEL_BYTES_MAX)?;
-        let earlier = folder.join(folder_name(before.round));
-        let model = earlier.join(MODEL_FILE);
-        let layout = plan.architecture().layout();
-        let params = read_model(&read_bounded(&model, checkpoint::MODEL_BYTES_MAX)?, &layout)
-            .map_err(|why| bad(&model, with_causes(&why)))?;
+        let Some(sum) = folder.read(&name, AGGREGATE_FILE)? else { continue };
         if !protocol::names_state(plan, before) {
             let why = "names a state of the server's optimiser that is not the plan's";
-            return Err(bad(&earlier.join(MANIFEST_FILE), why));
+            return Err(bad(&folder.place(&folder_name(before.round), MANIFEST_FILE), why));
         }
-        let state = state_of(plan, before, &earlier)?;
+        let Version { params, state } = read_version(folder, plan, before)?;
         protocol::check_step(plan, manifest, &params, state, &sum)
-            .map_err(|why| bad(&here.join(MODEL_FILE), with_causes(&why)))?;
+            .map_err(|why| bad(&folder.place(&name, MODEL_FILE), with_causes(&why)))?;
         checked.push(manifest.round);
     }
     Ok(checked)
@@ -109,19 +105,6 @@ pub fn check_spent(folder: &Path, manifests: &[Manifest], plan: &Plan) -> Result
         }
     }
     Ok(())
-}
-
-/// What the server remembered after a record's round, in the record's folder.
-///
-/// # Errors
-/// A state that cannot be read, or is none.
-pub fn state_of(plan: &Plan, manifest: &Manifest, here: &Path) -> Result<State, CheckpointFault> {
-    if manifest.optimizer.is_none() {
-        return Ok(plan.initial_state(plan.architecture().parameter_count()));
-    }
-    let file = here.join(OPTIMIZER_FILE);
-    State::from_bytes(&read_bounded(&file, checkpoint::MODEL_BYTES_MAX)?)
-        .map_err(|why| bad(&file, with_causes(&why)))
 }
 
 fn bad(file: &Path, why: impl ToString) -> CheckpointFault {
@@ -158,7 +141,8 @@ mod tests {
             let here = checkpoints.join(&name);
             let files = list_files(&here, &[]).unwrap();
             let model = attest::sign_model(&name, &files, &IGNORED_PATHS, key).unwrap();
-            let evidence = RoundEvidence::of(&read_record(&here).unwrap(), "1.2.3").unwrap();
+            let evidence =
+                RoundEvidence::of(&record(&Plain::new(&checkpoints), &name).unwrap(), "1.2.3").unwrap();
             let evidence = attest::sign_round(&name, &model.root, &evidence, key).unwrap();
             fs::write(here.join(BUNDLE_FILE), model.bundle).unwrap();
             fs::write(here.join(EVIDENCE_FILE), evidence).unwrap();
@@ -248,25 +232,27 @@ mod tests {
             let here = folder.path().join(folder_name(manifest.round));
             fs::create_dir(&here).unwrap();
             let metadata = checkpoint::model_metadata(&manifest.run_id, manifest.round);
-            fs::write(here.join(MODEL_FILE), checkpoint::model_bytes(&initial, &metadata)).unwrap();
+            let model = checkpoint::model_bytes(&initial, &metadata);
+            (manifest.model.sha256, manifest.model.bytes) = (Digest::sha256(&model), model.len() as u64);
+            fs::write(here.join(MODEL_FILE), model).unwrap();
         }
         // No sum, no check.
         manifests[1].aggregate_digest = Some(protocol::aggregate_digest(&sum));
-        assert_eq!(check_steps(folder.path(), &manifests, &plan).unwrap(), Vec::<u64>::new());
+        assert_eq!(check_steps(&Plain::new(folder.path()), &manifests, &plan).unwrap(), Vec::<u64>::new());
         // A sum of nothing moves nothing.
         let file = folder.path().join(folder_name(1)).join(AGGREGATE_FILE);
         fs::write(&file, &sum).unwrap();
-        assert_eq!(check_steps(folder.path(), &manifests, &plan).unwrap(), [1]);
+        assert_eq!(check_steps(&Plain::new(folder.path()), &manifests, &plan).unwrap(), [1]);
         let honest = manifests[1].model.params_digest;
         manifests[1].model.params_digest = Digest::sha256(b"backdoor");
-        let why = check_steps(folder.path(), &manifests, &plan).unwrap_err().to_string();
+        let why = check_steps(&Plain::new(folder.path()), &manifests, &plan).unwrap_err().to_string();
         assert!(why.contains("000001/model.safetensors") && why.contains("does not follow"), "{why}");
         manifests[1].model.params_digest = honest;
         fs::write(&file, vec![1; sum.len()]).unwrap();
-        let why = check_steps(folder.path(), &manifests, &plan).unwrap_err().to_string();
+        let why = check_steps(&Plain::new(folder.path()), &manifests, &plan).unwrap_err().to_string();
         assert!(why.contains("not the one that the record"), "{why}");
         manifests[1].plan_digest = Digest::sha256(b"another");
-        let why = check_steps(folder.path(), &manifests, &plan).unwrap_err().to_string();
+        let why = check_steps(&Plain::new(folder.path()), &manifests, &plan).unwrap_err().to_string();
         assert!(why.contains("another plan"), "{why}");
     }
 }

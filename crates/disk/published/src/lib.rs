@@ -22,17 +22,20 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 mod evidence;
+mod folder;
 mod listing;
+mod records;
 pub mod report;
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod version;
 
-pub use evidence::{check_evidence, check_spent, check_steps, is_signed, state_of};
+pub use evidence::{check_evidence, check_spent, check_steps, is_signed};
+pub use folder::{Folder, Plain, checkpoints_in, read_bounded};
 pub use listing::{FolderError, list_files};
-pub use verify::{
-    CheckpointFault, Verified, checkpoints_in, read_bounded, verify_folder, verify_folder_under,
-    verify_version,
-};
+pub use records::{Records, read_record};
+pub use verify::{CheckpointFault, Verified, verify_chain, verify_folder, verify_version};
+pub use version::{Version, VersionFiles, read_files, read_version};

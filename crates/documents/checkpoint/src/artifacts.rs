@@ -102,6 +102,21 @@ pub fn verify_checkpoint(
     layout: Option<&Layout>,
 ) -> Result<(Manifest, Params), ArtifactError> {
     let manifest = signed.verify_strict()?;
+    let params = verify_files(&manifest, model, optimizer, layout)?;
+    Ok((manifest, params))
+}
+
+/// Checks a checkpoint's files against its record alone: [`verify_checkpoint`] without the signature.
+///
+/// # Errors
+///
+/// Names the first file that is not the one in the record.
+pub fn verify_files(
+    manifest: &Manifest,
+    model: &[u8],
+    optimizer: Option<&[u8]>,
+    layout: Option<&Layout>,
+) -> Result<Params, ArtifactError> {
     check_bytes(MODEL_FILE, model, manifest.model.sha256, manifest.model.bytes)?;
     match (&manifest.optimizer, optimizer) {
         (Some(artifact), Some(bytes)) => check_bytes(OPTIMIZER_FILE, bytes, artifact.sha256, artifact.bytes)?,
@@ -118,7 +133,7 @@ pub fn verify_checkpoint(
     if expected != actual {
         return Err(ArtifactError::Params { expected, actual });
     }
-    Ok((manifest, params))
+    Ok(params)
 }
 
 fn check_bytes(

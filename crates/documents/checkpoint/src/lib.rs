@@ -48,6 +48,7 @@ pub use action::{Action, OPERATOR_BYTES_MAX, REASON_BYTES_MAX};
 pub use artifacts::{
     AGGREGATE_FILE, ArtifactError, CHECKPOINTS_FOLDER, MANIFEST_BYTES_MAX, MANIFEST_FILE, MODEL_BYTES_MAX,
     MODEL_FILE, OPTIMIZER_FILE, SIGNATURE_FILE, file_path, folder_name, round_of_folder, verify_checkpoint,
+    verify_files,
 };
 pub use chain::{ChainError, ChainVerifier};
 pub use manifest::{
