@@ -8,12 +8,12 @@ use std::io::Read;
 
 use anyhow::Context;
 use attest::ModelKey;
-use bytes::Bytes;
 use checkpoint::{Manifest, ModelArtifact, OptimizerArtifact, SignedManifest};
 use optim::State;
 use params::{Digest, Params};
 use plan::Plan;
 use protocol::{Artifacts, Attempt, NextModel};
+use published::{Folder, Records};
 use store::{StageKey, Store, StoreError};
 
 /// The bytes of one version.
@@ -22,14 +22,6 @@ pub(crate) struct Files {
     pub(crate) optimizer: Vec<u8>,
     /// The opened sum and its name in the record; the initial model has none.
     pub(crate) aggregate: Option<(Digest, Vec<u8>)>,
-}
-
-/// The newest published version, in memory.
-pub(crate) struct Version {
-    pub(crate) digest: Digest,
-    pub(crate) file: Bytes,
-    pub(crate) params: Params,
-    pub(crate) state: State,
 }
 
 impl Files {
@@ -44,6 +36,20 @@ impl Files {
         let model = checkpoint::model_bytes(&next.params, &checkpoint::model_metadata(run_id, round));
         let aggregate = Some((next.aggregate, next.sum.clone()));
         Self { model, optimizer: next.state.to_bytes(), aggregate }
+    }
+
+    /// A published version's own, for a record that goes on from the same.
+    ///
+    /// # Errors
+    /// A file that is not the one in the record.
+    pub(crate) fn published(store: &dyn Store, plan: &Plan, manifest: &Manifest) -> anyhow::Result<Self> {
+        let name = checkpoint::folder_name(manifest.round);
+        let layout = plan.architecture().layout();
+        let files = published::read_files(store, &name, manifest, Some(&layout))
+            .with_context(|| format!("checkpoint {name} is damaged; restore it from a copy"))?;
+        let optimizer =
+            files.optimizer.with_context(|| format!("checkpoint {name} has no optimiser's state"))?;
+        Ok(Self { model: files.model, optimizer, aggregate: None })
     }
 
     /// What the record will say of them.
@@ -137,26 +143,6 @@ fn attest_files(
     Ok((model.bundle, evidence))
 }
 
-/// How a published file is read: through the driver's store, or beside it.
-pub(crate) type ReadPublished<'a> = &'a dyn Fn(&str, &str) -> Result<Vec<u8>, StoreError>;
-
-/// Reads a published record back, unverified.
-pub(crate) fn read_record(store: &dyn Store, round: u64) -> anyhow::Result<SignedManifest> {
-    read_record_by(&|name, file| store.read_published(name, file), round)
-}
-
-/// [`read_record`], read by any means.
-pub(crate) fn read_record_by(read: ReadPublished<'_>, round: u64) -> anyhow::Result<SignedManifest> {
-    let folder = checkpoint::folder_name(round);
-    let signature = read(&folder, checkpoint::SIGNATURE_FILE)?;
-    Ok(SignedManifest {
-        manifest_bytes: read(&folder, checkpoint::MANIFEST_FILE)?,
-        signature: signature
-            .try_into()
-            .map_err(|_| anyhow::anyhow!("the signature of checkpoint {folder} has another length"))?,
-    })
-}
-
 /// So many published records after this round up to `newest`, oldest first; from the first where there is none.
 ///
 /// # Errors
@@ -167,49 +153,20 @@ pub(crate) fn read_chain(
     newest: u64,
     most: usize,
 ) -> anyhow::Result<Vec<wire::CheckpointRecord>> {
-    let mut chain = Chain::new(after.map_or(0, |after| after.saturating_add(1)), newest);
-    let read = |name: &str, file: &str| store.read_published(name, file);
-    std::iter::from_fn(|| chain.next(&read).transpose()).take(most).collect()
+    let mut records = Records::new(after.map_or(0, |after| after.saturating_add(1)), newest);
+    std::iter::from_fn(|| next_record(&mut records, store).transpose()).take(most).collect()
 }
 
-/// The published records, one after the other.
-pub(crate) struct Chain {
-    round: u64,
-    newest: u64,
-    before: Option<Digest>,
-}
-
-impl Chain {
-    /// Those from round `from` up to `newest`.
-    pub(crate) fn new(from: u64, newest: u64) -> Self {
-        Self { round: from, newest, before: None }
-    }
-
-    /// The next record; none at the end.
-    ///
-    /// # Errors
-    /// As [`read_chain`].
-    pub(crate) fn next(&mut self, read: ReadPublished<'_>) -> anyhow::Result<Option<wire::CheckpointRecord>> {
-        while self.round <= self.newest {
-            let round = self.round;
-            self.round += 1;
-            let damaged =
-                || format!("checkpoint {round} is damaged or one before it is gone; restore it from a copy");
-            let signed = match read_record_by(read, round) {
-                // A round that was aborted has no record.
-                Err(why) if matches!(why.downcast_ref(), Some(StoreError::NotPublished { file, .. }) if *file == checkpoint::SIGNATURE_FILE) =>
-                {
-                    continue;
-                }
-                signed => signed.with_context(damaged)?,
-            };
-            let manifest = signed.verify_strict().with_context(damaged)?;
-            anyhow::ensure!(self.before.is_none() || manifest.parent == self.before, damaged());
-            self.before = Some(signed.digest());
-            return Ok(Some(wire::CheckpointRecord { round, signed }));
-        }
-        Ok(None)
-    }
+/// The next of some published records, as it is sent.
+///
+/// # Errors
+/// As [`read_chain`].
+pub(crate) fn next_record<F: Folder + ?Sized>(
+    records: &mut Records,
+    folder: &F,
+) -> anyhow::Result<Option<wire::CheckpointRecord>> {
+    let next = records.next(folder).context("the published chain is damaged; restore it from a copy")?;
+    Ok(next.map(|(round, signed)| wire::CheckpointRecord { round, signed }))
 }
 
 pub(crate) fn is_published(store: &dyn Store, folder: &str) -> Result<bool, StoreError> {
@@ -217,26 +174,6 @@ pub(crate) fn is_published(store: &dyn Store, folder: &str) -> Result<bool, Stor
         Ok(_) => Ok(true),
         Err(StoreError::NotPublished { .. }) => Ok(false),
         Err(why) => Err(why),
-    }
-}
-
-/// Reads a published version back and checks it against its record.
-pub(crate) fn read(store: &dyn Store, plan: &Plan, signed: &SignedManifest) -> anyhow::Result<Version> {
-    let manifest = Manifest::from_bytes(&signed.manifest_bytes)?;
-    let folder = checkpoint::folder_name(manifest.round);
-    let model = store.read_published(&folder, checkpoint::MODEL_FILE)?;
-    let optimizer = store.read_published(&folder, checkpoint::OPTIMIZER_FILE)?;
-    let layout = plan.architecture().layout();
-    let (_, params) = checkpoint::verify_checkpoint(signed, &model, Some(&optimizer), Some(&layout))
-        .with_context(|| format!("checkpoint {folder} is damaged; restore it from a copy"))?;
-    let state = State::from_bytes(&optimizer)?;
-    Ok(Version { digest: manifest.model.params_digest, file: model.into(), params, state })
-}
-
-/// A published version's files, as a record that goes on from the same ones needs them.
-impl From<&Version> for Files {
-    fn from(version: &Version) -> Self {
-        Self { model: version.file.to_vec(), optimizer: version.state.to_bytes(), aggregate: None }
     }
 }
 

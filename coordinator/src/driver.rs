@@ -25,7 +25,7 @@ use vault::Vault;
 use wire::v1::RunStatus;
 use wire::{Refusal, ServiceError};
 
-use crate::artifacts::{Files, Version};
+use crate::artifacts::Files;
 use crate::audit_log::AuditLog;
 use crate::events::{Event, Staging};
 use crate::model_card::CardWriter;
@@ -88,7 +88,7 @@ pub(crate) struct Driver {
     model_key: Option<ModelKey>,
     card: CardWriter,
     /// The newest published version.
-    version: Option<Version>,
+    version: Option<published::Version>,
     /// Effects not yet performed, in order.
     effects: Queue,
     /// Replies that wait until what they acknowledge is durable.

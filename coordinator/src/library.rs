@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use access::{Caller, Proof};
+use anyhow::Context;
 use bytes::Bytes;
-use checkpoint::Manifest;
 use params::Digest;
+use published::Records;
 use sha2::{Digest as _, Sha256};
 use store::{Published, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -18,7 +19,7 @@ use tokio::task::spawn_blocking;
 use tonic::Status;
 use wire::{ModelHeader, Refusal, ServiceError, limits, v1};
 
-use crate::artifacts::{self, Chain};
+use crate::artifacts;
 use crate::service::RETRY_AFTER;
 use crate::streaming::{BoxStream, Limits, stream};
 
@@ -185,16 +186,13 @@ impl Library {
     /// The records from this round on, each held against the one before it.
     pub(crate) fn chain(&self, reading: Reading, from: u64, newest: u64) -> BoxStream<v1::CheckpointRecord> {
         let library = self.clone();
-        let mut chain = Chain::new(from, newest);
+        let mut chain = Records::new(from, newest);
         // A record is held against the one before it while it is sent: it has the time of a chunk.
         let records = newest.saturating_sub(from).saturating_add(1);
         let limits = self.limits(records.saturating_mul(limits::CHUNK_BYTES as u64));
-        stream(limits, reading, move || {
-            let read = |folder: &str, file: &str| library.0.published.read(folder, file);
-            match chain.next(&read) {
-                Ok(record) => record.map(|record| Ok(record.into())),
-                Err(why) => Some(Err(failed(format!("{why:#}")))),
-            }
+        stream(limits, reading, move || match artifacts::next_record(&mut chain, &library.0.published) {
+            Ok(record) => record.map(|record| Ok(record.into())),
+            Err(why) => Some(Err(failed(format!("{why:#}")))),
         })
     }
 
@@ -230,8 +228,9 @@ impl Library {
             return Ok(*measure);
         }
         let folder = checkpoint::folder_name(round);
-        let read = |folder: &str, file: &str| self.0.published.read(folder, file);
-        let manifest: Manifest = artifacts::read_record_by(&read, round)?.verify_strict()?;
+        let record = published::read_record(&self.0.published, &folder)?;
+        let manifest =
+            record.with_context(|| format!("checkpoint {folder} has no record"))?.verify_strict()?;
         let (_, content) = self.0.published.open(&folder, file)?;
         let sha256 = digest(content)?;
         let named = match file {

@@ -1,10 +1,9 @@
 //! Operators' actions: their files are staged like a round's, before the core says yes.
 
 use protocol::{Act, Artifacts, Input, Rejection};
-use store::StoreError;
 
 use super::Driver;
-use crate::artifacts::{self, Files, Version};
+use crate::artifacts::Files;
 use crate::events::ActReply;
 
 impl Driver {
@@ -30,15 +29,13 @@ impl Driver {
             self.core.operator_may(&act, self.clock.now())?;
         }
         // One round's damaged files stop nothing but the way back to them, and a full disk nothing but what needs room.
-        let staged = self
-            .version_for(&act)
-            .and_then(|version| version.map(|version| self.stage_again(&version)).transpose());
+        let staged = self.stage_again(&act);
         let staged = staged.map_err(|why| Rejection::NotPossible(format!("{why:#}")))?;
         self.input(Input::Act { act, staged })
     }
 
-    /// The published version whose files the action's record will name.
-    fn version_for(&self, act: &Act) -> anyhow::Result<Option<Version>> {
+    /// Stages the published files that the action's record will name, where it names any.
+    fn stage_again(&mut self, act: &Act) -> anyhow::Result<Option<Artifacts>> {
         let round = match act {
             Act::Quarantine { .. } => self.core.status().head_round,
             Act::Rollback { to_round, .. } => *to_round,
@@ -48,17 +45,12 @@ impl Driver {
             | Act::Reconcile { .. }
             | Act::Remove { .. } => return Ok(None),
         };
-        match artifacts::read_record(self.store.as_ref(), round) {
-            Ok(signed) => artifacts::read(self.store.as_ref(), &self.plan, &signed).map(Some),
-            // No such round: the core says so in its own words.
-            Err(why) if matches!(why.downcast_ref(), Some(StoreError::NotPublished { .. })) => Ok(None),
-            Err(why) => Err(why),
-        }
-    }
-
-    fn stage_again(&mut self, version: &Version) -> anyhow::Result<Artifacts> {
-        let files = Files::from(version);
+        let record = published::read_record(self.store.as_ref(), &checkpoint::folder_name(round))?;
+        // No such round: the core says so in its own words.
+        let Some(record) = record else { return Ok(None) };
+        let manifest = record.verify_strict()?;
+        let files = Files::published(self.store.as_ref(), &self.plan, &manifest)?;
         files.stage(self.store.as_mut(), self.core.action_at())?;
-        Ok(files.artifacts(version.digest))
+        Ok(Some(files.artifacts(manifest.model.params_digest)))
     }
 }

@@ -3,10 +3,11 @@
 use anyhow::Context;
 use checkpoint::{Manifest, SignedManifest};
 use params::Digest;
+use published::Version;
 use store::{Store, StoreError};
 
 use super::{Driver, MODELS};
-use crate::artifacts::{self, Version};
+use crate::artifacts;
 use crate::model_card;
 use crate::outbox::CHAIN_AT_ONCE;
 
@@ -14,7 +15,10 @@ impl Driver {
     pub(super) fn load_head(&mut self) -> anyhow::Result<&Version> {
         if self.version.is_none() {
             let head = self.core.head_record().context("the journal holds no checkpoint")?;
-            self.version = Some(artifacts::read(self.store.as_ref(), &self.plan, head)?);
+            let manifest = head.verify_strict()?;
+            let version = published::read_version(self.store.as_ref(), &self.plan, &manifest)
+                .context("the newest checkpoint is damaged; restore it from a copy")?;
+            self.version = Some(version);
         }
         self.version.as_ref().context("the newest version was just read")
     }

@@ -212,7 +212,7 @@ async fn a_sum_that_nobody_waits_for_changes_neither_the_journal_nor_what_is_pub
         driver.perform().unwrap();
     }
     assert_eq!(driver.core.head_record().cloned(), head);
-    assert_eq!(driver.load_head().unwrap().digest, params.digest());
+    assert_eq!(driver.load_head().unwrap().params.digest(), params.digest());
     drop(driver);
     assert!(matches!(journal(folder.path())[..], [Record::RunStarted { .. }]));
 }
@@ -258,7 +258,7 @@ async fn a_quarantine_is_published_with_its_files_or_not_at_all_whichever_write_
             let chain = driver.read_chain(None).unwrap();
             assert_eq!(chain.len(), 1 + usize::from(journalled), "{fault:?}, write {operation}");
             let initial = driver.plan.initial_model().digest();
-            assert_eq!(driver.load_head().unwrap().digest, initial);
+            assert_eq!(driver.load_head().unwrap().params.digest(), initial);
             let Err(why) = told else {
                 assert!(journalled, "an operator was told what the journal does not hold");
                 break;

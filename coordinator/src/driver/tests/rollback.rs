@@ -155,8 +155,9 @@ fn verified(driver: &Driver) -> Vec<Manifest> {
     let mut chain = ChainVerifier::new(Some(setup().key.verifying_key()));
     let records = driver.read_chain(None).unwrap();
     let verify = |record: wire::CheckpointRecord| {
-        crate::artifacts::read(driver.store.as_ref(), &driver.plan, &record.signed).unwrap();
-        chain.push(&record.signed).unwrap()
+        let manifest = chain.push(&record.signed).unwrap();
+        published::read_version(driver.store.as_ref(), &driver.plan, &manifest).unwrap();
+        manifest
     };
     records.into_iter().map(verify).collect()
 }
