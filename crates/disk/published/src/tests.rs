@@ -2,15 +2,18 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use checkpoint::{
     CHECKPOINTS_FOLDER, MANIFEST_FILE, MODEL_FILE, OPTIMIZER_FILE, SIGNATURE_FILE, folder_name,
 };
 use ed25519_dalek::SigningKey;
 use params::Digest;
+use store::{FileStore, JournalKind, Published, Store};
+use vault::{MasterSource, Vault};
 
 use crate::samples::{chain, key};
-use crate::{CheckpointFault, verify_folder};
+use crate::{CheckpointFault, Folder, Plain, Records, read_version, verify_chain, verify_folder};
 
 fn refused(folder: &Path) -> String {
     verify_folder(folder, None).unwrap_err().to_string()
@@ -97,4 +100,65 @@ fn another_key_than_the_pinned_one_is_refused() {
 fn a_folder_without_checkpoints_says_what_to_name() {
     let folder = tempfile::tempdir().unwrap();
     assert!(refused(folder.path()).contains("name a coordinator's data folder"));
+}
+
+/// The sample chain in a sealed store, and the vault.
+fn sealed(folder: &Path) -> (FileStore, Arc<Vault>) {
+    let plain = chain(|_| {});
+    let master = folder.join("master.key");
+    vault::make_master(&master).unwrap();
+    let vault = Arc::new(Vault::create(folder, MasterSource::File(master)).unwrap());
+    let opened =
+        FileStore::open_sealed(folder, JournalKind::Coordinator, Arc::clone(&vault), |_, _, _| Ok(()));
+    let mut store = opened.unwrap().store;
+    for round in [0, 1, 3] {
+        let name = folder_name(round);
+        let here = plain.path().join(CHECKPOINTS_FOLDER).join(&name);
+        let files = [MANIFEST_FILE, SIGNATURE_FILE, MODEL_FILE, OPTIMIZER_FILE]
+            .map(|file| (file, fs::read(here.join(file)).unwrap()));
+        let files: Vec<(&str, &[u8])> = files.iter().map(|(file, bytes)| (*file, &bytes[..])).collect();
+        store.publish(&name, &files).unwrap();
+    }
+    (store, vault)
+}
+
+#[test]
+fn a_sealed_chain_verifies_through_its_store_and_beside_it_and_as_plain_files_it_is_named_sealed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, vault) = sealed(folder.path());
+    let beside = Published::new(folder.path().join(CHECKPOINTS_FOLDER), Some(vault));
+    let store: &dyn Store = &store;
+    for rounds in [verify_chain(store, None, None), verify_chain(&beside, None, None)] {
+        assert_eq!(rounds.unwrap().rounds, 2);
+    }
+    assert!(refused(folder.path()).contains("folkmoot model export"));
+}
+
+#[test]
+fn records_follow_from_one_another_over_rounds_without_one_and_a_missing_one_is_noticed() {
+    fn rounds<F: Folder + ?Sized>(folder: &F) -> Result<Vec<u64>, CheckpointFault> {
+        let mut records = Records::new(0, 9);
+        std::iter::from_fn(|| records.next(folder).transpose())
+            .map(|next| next.map(|(round, _)| round))
+            .collect()
+    }
+    let folder = chain(|_| {});
+    let checkpoints = folder.path().join(CHECKPOINTS_FOLDER);
+    assert_eq!(rounds(&Plain::new(&checkpoints)).unwrap(), [0, 1, 3]);
+    fs::remove_dir_all(checkpoints.join(folder_name(1))).unwrap();
+    let why = rounds(&Plain::new(&checkpoints)).unwrap_err().to_string();
+    assert!(why.contains("000003/manifest.json") && why.contains("does not follow"), "{why}");
+}
+
+#[test]
+fn a_version_is_read_only_as_its_record_names_it() {
+    let folder = chain(|_| {});
+    let checkpoints = folder.path().join(CHECKPOINTS_FOLDER);
+    let manifests = verify_folder(folder.path(), None).unwrap().manifests;
+    let plan = plan::Plan::from_toml(include_str!("../../../../deploy/config/plan.toml")).unwrap();
+    // Another plan's model.
+    let why = read_version(&Plain::new(&checkpoints), &plan, &manifests[1]).unwrap_err().to_string();
+    assert!(why.contains("000001/model.safetensors"), "{why}");
+    let why = read_version(&Plain::new(Path::new("nowhere")), &plan, &manifests[1]).unwrap_err();
+    assert!(matches!(why, CheckpointFault::Missing { .. }), "{why}");
 }
