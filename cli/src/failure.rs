@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use identity::with_causes;
-use operate::{AdmissionError, IssueError, MemoryError, SigningError, Unbelieved};
+use operate::{AdmissionError, IssueError, MemoryError, ModelsError, SigningError, Unbelieved};
 use published::report::ReportFault;
 use published::{CheckpointFault, FolderError};
 
@@ -13,7 +13,6 @@ use crate::connect::{self, ConnectError};
 use crate::demo::{DaemonError, DemoError, DemoFolderError, DemoPlanError, FollowError};
 use crate::files::{Unusable, WriteError};
 use crate::incident::{ReportError, ReportUnverified};
-use crate::model::ModelsError;
 use crate::verify::Unverified;
 
 /// Why a command failed.
@@ -359,5 +358,6 @@ mod tests {
         assert!(matches!(&elsewhere, Failure::Usage(text) if text.contains("--as FOLDER")), "{elsewhere}");
         assert!(matches!(ConnectError::Lost("gone".into()).into(), Failure::Unreachable(_)));
         assert!(matches!(ConnectError::Refused("no".into()).into(), Failure::Failed(_)));
+        assert!(matches!(ModelsError::Empty.into(), Failure::Verification(_)));
     }
 }

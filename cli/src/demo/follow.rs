@@ -6,13 +6,12 @@ use checkpoint::{Manifest, ModelError};
 use datasets::{Dataset, DatasetError, digits};
 use ed25519_dalek::VerifyingKey;
 use identity::with_causes;
+use operate::{Models, ModelsError};
 use plan::Plan;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinError;
 use tonic::transport::Channel;
 use train::TrainError;
-
-use crate::model::{Models, ModelsError};
 
 /// Checkpoints that wait to be shown; evaluation pauses when nobody takes them.
 const WAITING_MAX: usize = 64;

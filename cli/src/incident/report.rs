@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use attest::{ModelKey, ModelKeyError};
 use checkpoint::{MANIFEST_FILE, SIGNATURE_FILE, folder_name};
 use identity::{Authority, RosterError, with_causes};
-use operate::{Unbelieved, roster_in_force};
+use operate::{Models, ModelsError, Unbelieved, roster_in_force};
 use published::report::{self, AUTHORITY, CHECKPOINTS, ENTRIES, Files, ROSTER, ReportFault, SealError};
 use serde_json::json;
 use wire::limits::MESSAGE_BYTES_MAX;
@@ -16,7 +16,7 @@ use wire::v1::{EntriesRequest, StatusRequest};
 use super::Told;
 use crate::connect::{ConnectError, Remote, now_s, printable, refused, roster_key};
 use crate::files::{Unusable, WriteError, cannot_write};
-use crate::model::{Models, ModelsError, write_folder, write_whole};
+use crate::model::{write_folder, write_whole};
 use crate::{status, verify};
 
 #[derive(clap::Args, Debug)]

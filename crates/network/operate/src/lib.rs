@@ -1,7 +1,7 @@
 //! The client side of a coordinator's services: what a tool, a dashboard or a gateway asks of it, and believes of its answers.
 //!
 //! Owns: whom a coordinator is trusted as and whom it is called as ([`Target`]), what its refusals mean
-//! ([`ConnectError`]), the administrative calls ([`Admin`]), and the next roster: who is admitted to it, what it may follow,
+//! ([`ConnectError`]), the administrative calls ([`Admin`]), the published models ([`Models`]), and the next roster: who is admitted to it, what it may follow,
 //! and that whatever was signed is remembered before it is out ([`AuthorityFolder`]). Does not: print, ask a person, read who calls from the environment, or know an exit code.
 //!
 //! ```
@@ -15,6 +15,7 @@ mod admission;
 mod authority;
 mod connect;
 mod files;
+mod models;
 mod operators;
 mod succession;
 mod tokens;
@@ -27,6 +28,7 @@ pub use connect::{
     Target, connect, now_s, read_authority, refused, roster_key,
 };
 pub use files::{Unusable, read_text};
+pub use models::{Models, ModelsError};
 pub use operators::{IssueError, NewOperator};
 pub use succession::{Doubt, NextRoster, Note, Notes};
 pub use tokens::NewToken;
