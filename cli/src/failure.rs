@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use demo::{DaemonError, DemoFolderError, DemoPlanError};
 use identity::with_causes;
 use operate::{AdmissionError, IssueError, MemoryError, ModelsError, SigningError, Unbelieved};
 use published::report::ReportFault;
@@ -10,7 +11,7 @@ use published::{CheckpointFault, FolderError};
 use crate::audit_privacy::AuditError;
 use crate::clients;
 use crate::connect::{self, ConnectError};
-use crate::demo::{DaemonError, DemoError, DemoFolderError, DemoPlanError, FollowError};
+use crate::demo::{DemoError, FollowError};
 use crate::files::{Unusable, WriteError};
 use crate::incident::{ReportError, ReportUnverified};
 use crate::verify::Unverified;
@@ -257,10 +258,10 @@ impl From<DemoFolderError> for Failure {
     fn from(why: DemoFolderError) -> Self {
         match why {
             DemoFolderError::Unusable { .. } | DemoFolderError::NotEmpty { .. } => Self::usage(why),
-            DemoFolderError::Write(why) => why.into(),
-            DemoFolderError::NoTemporary(_) | DemoFolderError::Json(_) | DemoFolderError::Toml(_) => {
-                Self::failed(why)
-            }
+            DemoFolderError::NoTemporary(_)
+            | DemoFolderError::Unwritable { .. }
+            | DemoFolderError::Json(_)
+            | DemoFolderError::Toml(_) => Self::failed(why),
         }
     }
 }

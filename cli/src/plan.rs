@@ -125,7 +125,7 @@ fn sign(file: &Path, key: &Path, out: &Path) -> Result<(), Failure> {
 }
 
 /// A plan as it is signed: with an id that no plan had before.
-pub(crate) fn newly_numbered(plan: plan::Plan) -> plan::Plan {
+fn newly_numbered(plan: plan::Plan) -> plan::Plan {
     let mut random = [0u8; plan::Plan::ID_BYTES];
     UnwrapErr(rand::rngs::SysRng).fill_bytes(&mut random);
     plan.numbered(random)
@@ -233,8 +233,10 @@ fn report(plan: &plan::Plan) -> String {
 mod tests {
     use std::fs;
 
+    use demo::demo_plan;
+    use plan::PrivacyMode;
+
     use super::*;
-    use crate::demo::{Mode, demo_plan};
 
     fn check(plan: &str, policy: Option<&str>) -> Result<(), Failure> {
         let folder = tempfile::tempdir().unwrap();
@@ -281,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_report_states_the_promise_its_unit_and_the_bytes_of_an_upload() {
-        let report = report(&demo_plan(Mode::DistributedDpSgd, 5, None, None).unwrap());
+        let report = report(&demo_plan(PrivacyMode::DistributedDpSgd, 5, None, None).unwrap());
         for fact in ["distributed_dp_sgd", "epsilon 4.9, delta 0.00001", "record", "650", "2600 bytes"] {
             assert!(report.contains(fact), "no {fact:?} in\n{report}");
         }
@@ -289,7 +291,7 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_refused_with_its_line() {
-        let plan = demo_plan(Mode::DistributedDpSgd, 5, None, None).unwrap().to_toml();
+        let plan = demo_plan(PrivacyMode::DistributedDpSgd, 5, None, None).unwrap().to_toml();
         let why = check(&format!("colour = 1\n{plan}"), None).unwrap_err().to_string();
         assert!(why.contains("line 1") && why.contains("colour"), "{why}");
     }
@@ -322,7 +324,7 @@ mod tests {
 
     #[test]
     fn a_policy_that_refuses_the_plan_says_why() {
-        let plan = demo_plan(Mode::DistributedDpSgd, 5, None, None).unwrap().to_toml();
+        let plan = demo_plan(PrivacyMode::DistributedDpSgd, 5, None, None).unwrap().to_toml();
         let policy = |epsilon: f64| {
             format!(
                 "cohort_min = 3\nhonest_min = 2\ncorrupt_min = 1\nepsilon_max = {epsilon:?}\ndelta_max = 1e-5\n\

@@ -28,7 +28,7 @@ pub(crate) const ROOMS: &[Room] = &[
     room(2, "learning", false, &["datasets", "train"]),
     room(3, "disk", false, &["audit", "ledger", "published", "store", "vault"]),
     room(4, "network", false, &["access", "daemon", "operate", "pki", "telemetry", "wire"]),
-    room(5, "trials", false, &["rehearsal", "sim"]),
+    room(5, "trials", false, &["demo", "rehearsal", "sim"]),
     room(6, "programs", false, &["cli", "client", "coordinator"]),
 ];
 

@@ -12,16 +12,17 @@ use accounting::AccountingError;
 use checkpoint::{AGGREGATE_FILE, folder_name};
 use clap::Subcommand;
 use datasets::{Dataset, DatasetError};
+use demo::{DemoPlanError, demo_plan};
 use dp::UpdateError;
 use empirical::one_run::{Guesses, guess};
 use params::Params;
-use plan::{Plan, ProtectError, SumError};
+use plan::{Plan, PrivacyMode, ProtectError, SumError};
 use published::{CheckpointFault, Plain, Version, checkpoints_in, read_bounded, read_version, verify_folder};
 use rand::rand_core::{Rng, UnwrapErr};
 use rehearsal::{Noise, RehearsalError};
 use train::TrainError;
 
-use crate::demo::{DemoPlanError, Mode, demo_plan};
+use crate::demo::Mode;
 use crate::files::Unusable;
 use canaries::Canaries;
 use report::{Claim, Membership, Report};
@@ -211,7 +212,7 @@ pub(crate) fn run(audit: &AuditPrivacy) -> Result<(), AuditError> {
                     let held_out = held_out.as_deref().map(|file| load(&plan, file)).transpose()?;
                     (plan, training, held_out)
                 }
-                None => demonstration(*privacy)?,
+                None => demonstration((*privacy).into())?,
             };
             let seed = seed.unwrap_or_else(|| UnwrapErr(rand::rngs::SysRng).next_u64());
             eprintln!("seed {seed}; {runs} runs of {} rounds", plan.rounds);
@@ -326,7 +327,7 @@ fn membership(
     Ok(attack.map(|attack| Membership::of(members.rows(), others.rows(), attack)))
 }
 
-fn demonstration(mode: Mode) -> Result<(Plan, String, Option<Dataset>), AuditError> {
+fn demonstration(mode: PrivacyMode) -> Result<(Plan, String, Option<Dataset>), AuditError> {
     use datasets::digits;
     let plan = demo_plan(mode, 5, None, None)?;
     let held_out = digits::table(digits::held_out_rows());

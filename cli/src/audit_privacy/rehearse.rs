@@ -141,9 +141,11 @@ fn lane(value: f64) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use demo::demo_plan;
+    use plan::PrivacyMode;
+
     use super::*;
     use crate::audit_privacy::report::Verdict;
-    use crate::demo::{Mode, demo_plan};
 
     fn audited(plan: &Plan, noise: Noise, runs: u32, canaries: usize) -> Report {
         use datasets::digits;
@@ -169,13 +171,13 @@ mod tests {
         // what they claim after one round, with more noise where that is out of reach too. One audit in twenty may exceed a
         // claim that holds only just; these are far from it, and the seed is fixed.
         for (mode, rounds, epsilon, runs, canaries) in [
-            (Mode::DistributedDpSgd, None, None, 12, 80),
-            (Mode::SiloDpSgd, None, None, 2, 200),
-            (Mode::DistributedDpFedavg, Some(1), Some(1.0), 2, 200),
-            (Mode::CentralDpFedavg, Some(1), Some(1.0), 2, 200),
+            (PrivacyMode::DistributedDpSgd, None, None, 12, 80),
+            (PrivacyMode::SiloDpSgd, None, None, 2, 200),
+            (PrivacyMode::DistributedDpFedavg, Some(1), Some(1.0), 2, 200),
+            (PrivacyMode::CentralDpFedavg, Some(1), Some(1.0), 2, 200),
         ] {
             let mut plan = demo_plan(mode, 5, rounds, epsilon).unwrap();
-            if mode == Mode::SiloDpSgd {
+            if mode == PrivacyMode::SiloDpSgd {
                 plan.rounds = 1;
             }
             let report = audited(&plan, Noise::AsPlanned, runs, canaries);
@@ -185,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_run_without_its_noise_is_contradicted_and_one_record_without_a_mask_is_read() {
-        let mut plan = demo_plan(Mode::DistributedDpSgd, 5, None, None).unwrap();
+        let mut plan = demo_plan(PrivacyMode::DistributedDpSgd, 5, None, None).unwrap();
         // Fewer rounds than the claim is for: without noise three are enough.
         plan.rounds = 3;
         let report = audited(&plan, Noise::Off, 24, 80);
@@ -201,7 +203,7 @@ mod tests {
     fn a_thirtieth_of_the_noise_is_found_out() {
         // Ten rounds then have 2.6 deviations between a canary that is in and one that is not: nearly all of the surest
         // 80 are right.
-        let mut plan = demo_plan(Mode::DistributedDpSgd, 5, None, Some(1.0)).unwrap();
+        let mut plan = demo_plan(PrivacyMode::DistributedDpSgd, 5, None, Some(1.0)).unwrap();
         plan.rounds = 10;
         let report = audited(&plan, Noise::Times(1.0 / 30.0), 2, 80);
         assert_eq!(report.verdict, Verdict::Contradicted, "{}", report.text());

@@ -99,7 +99,7 @@ fn run_with_canaries(plan: &Plan, noise: Noise, folder: &Path) -> PathBuf {
 
 #[test]
 fn a_finished_run_is_audited_by_the_canaries_that_were_put_in_before_it() {
-    let plan = demo_plan(Mode::DistributedDpSgd, 5, None, None).unwrap();
+    let plan = demo_plan(PrivacyMode::DistributedDpSgd, 5, None, None).unwrap();
     let own = tempfile::tempdir().unwrap();
     let members = own.path().join("members.csv");
     fs::write(&members, digits::table(digits::training_rows())).unwrap();
@@ -120,13 +120,13 @@ fn a_finished_run_is_audited_by_the_canaries_that_were_put_in_before_it() {
 
 #[test]
 fn canaries_of_another_plan_and_files_that_exist_are_refused() {
-    let plan = demo_plan(Mode::DistributedDpSgd, 5, None, None).unwrap();
+    let plan = demo_plan(PrivacyMode::DistributedDpSgd, 5, None, None).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (table, secret) = (folder.path().join("canaries.csv"), folder.path().join("canaries.json"));
     insert(&plan, &table, &secret, 80).unwrap();
     let again = insert(&plan, &table, &secret, 80).unwrap_err();
     assert!(again.to_string().contains("canaries.json"), "the coins are not tossed again: {again}");
-    let other = demo_plan(Mode::DistributedDpSgd, 5, Some(7), None).unwrap();
+    let other = demo_plan(PrivacyMode::DistributedDpSgd, 5, Some(7), None).unwrap();
     let why = Canaries::read(&secret, &other).unwrap_err().to_string();
     assert!(why.contains("made for another plan"), "{why}");
     let why = finished(&plan, folder.path(), &secret, Some(&table), 0.95).unwrap_err().to_string();
@@ -139,10 +139,10 @@ fn canaries_of_another_plan_and_files_that_exist_are_refused() {
 fn a_canary_is_held_to_twice_the_sensitivity_where_silos_are_the_unit() {
     use report::Claim;
     for (mode, factor) in [
-        (Mode::DistributedDpSgd, 1.0),
-        (Mode::SiloDpSgd, 1.0),
-        (Mode::DistributedDpFedavg, 2.0),
-        (Mode::CentralDpFedavg, 2.0),
+        (PrivacyMode::DistributedDpSgd, 1.0),
+        (PrivacyMode::SiloDpSgd, 1.0),
+        (PrivacyMode::DistributedDpFedavg, 2.0),
+        (PrivacyMode::CentralDpFedavg, 2.0),
     ] {
         let plan = demo_plan(mode, 5, None, None).unwrap();
         let claim = Claim::of(&plan).unwrap();

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use demo::{Daemon, DaemonError, Folder, demo_plan, silo_name};
 use params::Digest;
-use plan::Plan;
+use plan::{Plan, PrivacyMode};
 use published::verify_folder;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,9 +14,6 @@ use wire::v1::{RunStatus, WatchRequest};
 
 use crate::Failure;
 use crate::connect::{connect, printable, refused};
-use crate::demo::daemons::Daemon;
-use crate::demo::folder::{Folder, silo_name};
-use crate::demo::{DaemonError, Mode, demo_plan};
 
 /// After so many rounds a process has what it needs, and what comes on top is growth.
 const WARM_AFTER_ROUNDS: u64 = 100;
@@ -112,17 +110,16 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 async fn soak(args: &Args) -> Result<Report, Failure> {
     let clients = usize::try_from(args.clients).map_err(Failure::usage)?;
     // A round that a kill made hopeless is charged too: the plan has room for some.
-    let mut plan =
-        demo_plan(Mode::DistributedDpSgd, clients, Some(args.rounds + args.rounds / 4 + 10), None)?;
+    let rounds = args.rounds + args.rounds / 4 + 10;
+    let mut plan = demo_plan(PrivacyMode::DistributedDpSgd, clients, Some(rounds), None)?;
     plan.timing.minimum_wait_ms = MINIMUM_WAIT_MS;
-    let plan = crate::plan::newly_numbered(plan);
     let temporary =
         tempfile::tempdir().map_err(|why| Failure::failed(format!("no temporary folder: {why}")))?;
-    let folder = Folder::create(Some(args.data.as_deref().unwrap_or(temporary.path())), &plan, clients)?;
+    let folder = Folder::create(Some(args.data.as_deref().unwrap_or(temporary.path())), plan)?;
     let config = folder.coordinator_config();
     let mut coordinator = Daemon::start("coordinator", "coordinator", &config, folder.log("coordinator"))?;
     let url = format!("http://{}", coordinator.address().await?);
-    folder.configure_silos(&url, &plan)?;
+    folder.configure_silos(&url)?;
     let silos = (0..clients).map(|index| start_silo(&folder, index)).collect::<Result<Vec<_>, _>>()?;
     eprintln!("{} rounds with {clients} silos at {url}; logs in {}", args.rounds, folder.path().display());
     let mut soak = Soak {
@@ -135,7 +132,7 @@ async fn soak(args: &Args) -> Result<Report, Failure> {
         restarts: 0,
         rounds_aborted: 0,
     };
-    soak.watch(&url, &plan).await?;
+    soak.watch(&url, folder.plan()).await?;
     soak.finish().await
 }
 

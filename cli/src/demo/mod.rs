@@ -6,10 +6,10 @@
 //!              └─ folkmoot client × N  ─┘
 //! ```
 
-pub(crate) mod daemons;
-pub(crate) mod folder;
+#[cfg(test)]
+mod configurations;
 mod follow;
-mod plan;
+mod mode;
 mod progress;
 #[cfg(test)]
 mod samples;
@@ -20,7 +20,8 @@ use std::num::TryFromIntError;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use ::plan::Plan;
+use demo::{Daemon, DaemonError, DemoFolderError, DemoPlanError, Folder, adaptive, demo_plan, silo_name};
+use plan::Plan;
 use protocol::RunEnd;
 use published::{CheckpointFault, verify_folder};
 use tokio::signal::unix::{SignalKind, signal};
@@ -29,14 +30,9 @@ use wire::v1::operator_client::OperatorClient;
 use wire::v1::{RunStatus, WatchRequest};
 
 use crate::connect::{ConnectError, connect, printable, refused};
-use daemons::Daemon;
-pub(crate) use daemons::DaemonError;
-pub(crate) use folder::DemoFolderError;
-use folder::{Folder, silo_name};
 pub(crate) use follow::FollowError;
 use follow::{Checkpoint, follow};
-use plan::adaptive;
-pub(crate) use plan::{DemoPlanError, Mode, demo_plan};
+pub(crate) use mode::Mode;
 use progress::Progress;
 use summary::{Ending, Summary};
 
@@ -136,20 +132,20 @@ pub(crate) enum DemoError {
 
 pub(crate) async fn run(args: Args) -> Result<(), DemoError> {
     let clients = usize::try_from(args.clients)?;
-    let mut plan = demo_plan(args.privacy, clients, args.rounds, args.epsilon)?;
+    let mut plan = demo_plan(args.privacy.into(), clients, args.rounds, args.epsilon)?;
     if args.adaptive_clip {
         plan = adaptive(plan)?;
     }
-    let plan = crate::plan::newly_numbered(plan);
     check_kill(&args, &plan)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(DemoError::Process)?;
-    let folder = Folder::create(args.data.as_deref(), &plan, clients)?;
+    let folder = Folder::create(args.data.as_deref(), plan)?;
+    let plan = folder.plan();
     let demo = Demo {
         progress: Progress::new(args.json, plan.rounds, plan.budget().map(|(epsilon, _)| epsilon)),
         started: Instant::now(),
         kill_at: args.kill_client_at_round,
         args: &args,
-        plan: &plan,
+        plan,
         folder: &folder,
     };
     // Dropping the demonstration's future kills its processes.
@@ -198,7 +194,7 @@ impl Demo<'_> {
             self.folder.log("coordinator"),
         )?;
         let url = format!("http://{}", coordinator.address().await?);
-        self.folder.configure_silos(&url, self.plan)?;
+        self.folder.configure_silos(&url)?;
         let mut silos = Vec::new();
         for index in 0..self.plan.cohort.maximum {
             let name = silo_name(index);

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use demo::HONEST_MIN;
 use plan::{Plan, PrivacyMode};
 use serde::Serialize;
 
 use crate::demo::follow::Checkpoint;
-use crate::demo::plan::HONEST_MIN;
 
 /// The result. Its fields are a contract with scripts.
 #[derive(Debug, Clone, Serialize)]
@@ -67,53 +67,19 @@ impl Summary {
         let parameters = plan.architecture().parameter_count();
         let rows = datasets::digits::training_rows().count();
         let held_out = datasets::digits::held_out_rows().count();
-        let promise = match (self.epsilon, self.delta) {
-            (Some(epsilon), Some(delta)) => format!(
-                "({}, {delta})-differential privacy; unit: one {}; relation: {}",
-                accounting::rounded_up(epsilon, 3),
-                self.privacy_unit,
-                mode.relation()
-            ),
-            _ => "NO differential privacy: sums are exact, and can be differenced across rounds".into(),
-        };
-        let noise = match mode {
-            PrivacyMode::Fedavg => "nobody adds any".to_owned(),
-            PrivacyMode::SiloDpSgd => format!("{}, in each of its steps", mode.noise_by()),
-            PrivacyMode::CentralDpFedavg => mode.noise_by().to_owned(),
-            _ if plan.excess_noise().is_removed() => {
-                format!("{}; what a sum has too much of is taken off again", mode.noise_by())
-            }
-            _ => format!("{}; any {HONEST_MIN} honest silos add enough", mode.noise_by()),
-        };
-        let trust = match mode {
-            PrivacyMode::SiloDpSgd | PrivacyMode::CentralDpFedavg => plan.trust(),
-            _ => format!(
-                "at most {} of {} silos colludes with the coordinator",
-                plan.cohort.corrupt, self.clients
-            ),
-        };
         let timing = "a real plan sets ready_after_ms, so that the time of training says nothing about the data; \
                       here it is 0";
-        let seen = match mode {
-            PrivacyMode::Fedavg | PrivacyMode::CentralDpFedavg => {
-                "each silo its own rows; the coordinator exact sums, and no silo's update"
-            }
-            PrivacyMode::SiloDpSgd => {
-                "each silo its own rows; the coordinator sums of noisy updates, and no silo's update"
-            }
-            _ => "each silo its own rows; the coordinator noisy sums, and no silo's update",
-        };
         let rows = [
             ("trained", format!("{model} of {parameters} parameters, {} rounds, mode {mode}", self.rounds)),
             (
                 "on",
                 format!("handwritten digits: {rows} rows, dealt to {} silos, which kept them", self.clients),
             ),
-            ("who saw what", seen.to_owned()),
+            ("who saw what", seen(mode).to_owned()),
             ("accuracy", format!("{:.4} on {held_out} rows that no silo has", self.test_accuracy)),
-            ("promise", promise),
-            ("noise", noise),
-            ("trust", trust),
+            ("promise", self.promise(mode)),
+            ("noise", noise(plan)),
+            ("trust", self.trust(plan)),
             ("dropouts", format!("{} of {} silos missed at least one sum", self.dropouts, self.clients)),
             (
                 "time",
@@ -133,6 +99,53 @@ impl Summary {
             ("check it", check.to_owned()),
         ];
         rows.map(|(name, value)| format!("{name:<13} {value}\n")).concat()
+    }
+
+    fn promise(&self, mode: PrivacyMode) -> String {
+        match (self.epsilon, self.delta) {
+            (Some(epsilon), Some(delta)) => format!(
+                "({}, {delta})-differential privacy; unit: one {}; relation: {}",
+                accounting::rounded_up(epsilon, 3),
+                self.privacy_unit,
+                mode.relation()
+            ),
+            _ => "NO differential privacy: sums are exact, and can be differenced across rounds".into(),
+        }
+    }
+
+    fn trust(&self, plan: &Plan) -> String {
+        match plan.mode() {
+            PrivacyMode::SiloDpSgd | PrivacyMode::CentralDpFedavg => plan.trust(),
+            _ => format!(
+                "at most {} of {} silos colludes with the coordinator",
+                plan.cohort.corrupt, self.clients
+            ),
+        }
+    }
+}
+
+fn noise(plan: &Plan) -> String {
+    let mode = plan.mode();
+    match mode {
+        PrivacyMode::Fedavg => "nobody adds any".to_owned(),
+        PrivacyMode::SiloDpSgd => format!("{}, in each of its steps", mode.noise_by()),
+        PrivacyMode::CentralDpFedavg => mode.noise_by().to_owned(),
+        _ if plan.excess_noise().is_removed() => {
+            format!("{}; what a sum has too much of is taken off again", mode.noise_by())
+        }
+        _ => format!("{}; any {HONEST_MIN} honest silos add enough", mode.noise_by()),
+    }
+}
+
+fn seen(mode: PrivacyMode) -> &'static str {
+    match mode {
+        PrivacyMode::Fedavg | PrivacyMode::CentralDpFedavg => {
+            "each silo its own rows; the coordinator exact sums, and no silo's update"
+        }
+        PrivacyMode::SiloDpSgd => {
+            "each silo its own rows; the coordinator sums of noisy updates, and no silo's update"
+        }
+        _ => "each silo its own rows; the coordinator noisy sums, and no silo's update",
     }
 }
 
@@ -163,9 +176,10 @@ fn median_seconds(checkpoints: &[Checkpoint]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use demo::demo_plan;
+
     use super::*;
     use crate::demo::samples::checkpoint;
-    use crate::demo::{Mode, demo_plan};
 
     const ALL: [u32; 5] = [1, 2, 3, 4, 5];
 
@@ -217,7 +231,7 @@ mod tests {
         let json = serde_json::to_value(&summary).unwrap();
         assert!(json["epsilon"].is_null() && json["delta"].is_null());
         assert_eq!(json["privacy_unit"], "none");
-        let plan = demo_plan(Mode::None, 5, None, None).unwrap();
+        let plan = demo_plan(PrivacyMode::Fedavg, 5, None, None).unwrap();
         assert!(summary.text(&plan, "").contains("NO differential privacy"));
     }
 
@@ -244,7 +258,7 @@ mod tests {
 
     #[test]
     fn the_text_says_what_a_newcomer_must_know() {
-        let plan = demo_plan(Mode::DistributedDpSgd, 5, None, None).unwrap();
+        let plan = demo_plan(PrivacyMode::DistributedDpSgd, 5, None, None).unwrap();
         let text = summary(&[checkpoint(0, &[]), checkpoint(1, &ALL)]).text(&plan, "folkmoot verify /m");
         for part in [
             "softmax regression",

@@ -104,18 +104,18 @@ fn sized(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use accounting::calibrate;
-    use plan::{Plan, Privacy};
+    use demo::demo_plan;
+    use plan::{Plan, Privacy, PrivacyMode};
 
     use super::*;
-    use crate::demo::{Mode, demo_plan};
 
-    fn forecast(mode: Mode, silos: usize) -> Forecast {
+    fn forecast(mode: PrivacyMode, silos: usize) -> Forecast {
         Forecast::of(&demo_plan(mode, silos, None, None).unwrap()).unwrap()
     }
 
     #[test]
     fn the_shipped_plan_stays_in_its_budget_by_every_accountant_and_can_work() {
-        let forecast = forecast(Mode::DistributedDpSgd, 5);
+        let forecast = forecast(PrivacyMode::DistributedDpSgd, 5);
         let epsilon = forecast.epsilon.as_ref().unwrap();
         assert!(epsilon.pld < epsilon.rdp_fractional && epsilon.rdp_fractional <= epsilon.at_the_end);
         assert!(epsilon.at_the_end <= epsilon.budget && epsilon.at_the_end > 0.99 * epsilon.budget);
@@ -131,18 +131,18 @@ mod tests {
 
     #[test]
     fn a_mode_that_cannot_work_at_this_size_is_called_so() {
-        let shown = text(&forecast(Mode::DistributedDpFedavg, 5));
+        let shown = text(&forecast(PrivacyMode::DistributedDpFedavg, 5));
         assert!(
             shown.contains("WARNING       this mode hides a whole silo") && shown.contains("USELESS"),
             "{shown}"
         );
-        let shown = text(&forecast(Mode::None, 5));
+        let shown = text(&forecast(PrivacyMode::Fedavg, 5));
         assert!(shown.contains("none: exact sums") && shown.contains("no differential privacy"), "{shown}");
     }
 
     #[test]
     fn excess_noise_that_could_be_removed_is_pointed_out_and_removal_is_paid_for() {
-        let removing = demo_plan(Mode::DistributedDpSgd, 5, None, None).unwrap();
+        let removing = demo_plan(PrivacyMode::DistributedDpSgd, 5, None, None).unwrap();
         let mut keeping = removing.clone();
         let Privacy::DistributedDpSgd { remove_excess_noise, .. } = &mut keeping.privacy else { panic!() };
         *remove_excess_noise = false;
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn larger_batches_are_suggested_where_they_have_less_noise_at_the_same_epsilon() {
-        let mut plan = demo_plan(Mode::DistributedDpSgd, 5, None, None).unwrap();
+        let mut plan = demo_plan(PrivacyMode::DistributedDpSgd, 5, None, None).unwrap();
         let sums = plan.rounds;
         let at = |plan: &mut Plan, rate: f64| {
             let Privacy::DistributedDpSgd { sampling_rate, noise_multiplier, divisor, .. } =
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn more_noise_than_needed_is_pointed_out() {
-        let mut plan = demo_plan(Mode::DistributedDpSgd, 5, None, None).unwrap();
+        let mut plan = demo_plan(PrivacyMode::DistributedDpSgd, 5, None, None).unwrap();
         plan.rounds = 10;
         let suggestions = Forecast::of(&plan).unwrap().suggestions;
         assert!(suggestions.iter().any(|s| s.starts_with("noise_multiplier = 3.")), "{suggestions:?}");

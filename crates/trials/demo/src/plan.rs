@@ -1,18 +1,18 @@
 //! The demonstration's plans, one for each privacy mode.
 
+use ::plan::{
+    AdaptiveClipping, Cohort, LocalOptimizer, Model, Plan, Privacy, PrivacyMode, Timing, Training, Weights,
+};
 use accounting::CalibrationError;
 use datasets::digits;
 use optim::ServerOptimizer;
 use params::Activation;
-use plan::{
-    AdaptiveClipping, Cohort, LocalOptimizer, Model, Plan, Privacy, PrivacyMode, Timing, Training, Weights,
-};
 use secagg::EXCESS_COHORT_MAX;
 
 /// The delta at which every epsilon of the demonstration counts: below one over the number of records.
-pub(crate) const DELTA: f64 = 1e-5;
+pub const DELTA: f64 = 1e-5;
 /// Honest silos that the noise is calibrated to.
-pub(crate) const HONEST_MIN: usize = 2;
+pub const HONEST_MIN: usize = 2;
 
 /// The demonstration's federation.
 pub(crate) const FEDERATION: &str = "demonstration";
@@ -22,66 +22,61 @@ const LOCAL_STEPS: u32 = 5;
 const NOISY_SCALE_BITS_MAX: u32 = 20;
 const EXACT_FRACTION_BITS_MAX: u32 = 24;
 
-/// What the demonstration promises about the silos' records.
-#[derive(clap::ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// Per-example clipping, noise by every silo; the unit is one record.
-    #[value(name = "distributed_dp_sgd")]
-    DistributedDpSgd,
-    /// Exact sums: secure aggregation without differential privacy.
-    #[value(name = "none")]
-    None,
-    /// Every silo adds all its noise itself and trusts nobody; the unit is one record.
-    #[value(name = "silo_dp_sgd")]
-    SiloDpSgd,
-    /// Whole updates clipped, noise by the COORDINATOR, which has to be trusted; the unit is one silo. Useless with few silos.
-    #[value(name = "central_dp_fedavg")]
-    CentralDpFedavg,
-    /// Whole updates clipped, noise by every silo; the unit is one silo. Useless with few silos.
-    #[value(name = "distributed_dp_fedavg")]
-    DistributedDpFedavg,
-}
-
-/// Options that no plan of the demonstration can have.
+/// Options that no plan of the demonstration can have, by the names that the command line gives them.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum DemoPlanError {
+pub enum DemoPlanError {
+    /// A budget for a mode that spends none.
     #[error(
         "--epsilon means nothing with --privacy none: exact sums carry no differential privacy; leave one of the two out"
     )]
     EpsilonWithoutNoise,
+    /// A budget that no noise keeps.
     #[error("--epsilon {epsilon}: {why}")]
     Epsilon {
+        /// The budget.
         epsilon: f64,
+        /// What the calibration says of it.
         #[source]
         why: CalibrationError,
     },
+    /// Whatever the scale of the integers is.
     #[error("these options make no usable plan:\n{problems}")]
-    Unusable { problems: String },
+    Unusable {
+        /// Of the plan at the coarsest scale, one a line.
+        problems: String,
+    },
+    /// A clip norm that is to move where there is none to share.
     #[error(
         "--adaptive-clip means nothing with --privacy {mode}: no clip norm is shared there; leave one of the two out"
     )]
-    NoSharedClip { mode: PrivacyMode },
+    NoSharedClip {
+        /// Such a mode.
+        mode: PrivacyMode,
+    },
+    /// Whatever the scale of the integers is.
     #[error("with --adaptive-clip these options make no usable plan")]
     UnusableAdaptive,
 }
 
-/// The demonstration's plan for so many silos.
+/// The demonstration's plan for so many silos: handwritten digits, dealt to them in equal shares.
+///
+/// `rounds` and `epsilon` are the mode's own where they are not given; the noise is calibrated to both.
 ///
 /// # Errors
 /// For an epsilon that no noise reaches, or one where there is no noise.
-pub(crate) fn demo_plan(
-    mode: Mode,
+pub fn demo_plan(
+    mode: PrivacyMode,
     clients: usize,
     rounds: Option<u64>,
     epsilon: Option<f64>,
 ) -> Result<Plan, DemoPlanError> {
     let (bits_max, plan): (u32, Box<dyn Fn(u32) -> Plan>) = match mode {
-        Mode::DistributedDpSgd => {
+        PrivacyMode::DistributedDpSgd => {
             let (rounds, epsilon) = (rounds.unwrap_or(30), epsilon.unwrap_or(4.9));
             let noise = noise(epsilon, rounds)?;
             (NOISY_SCALE_BITS_MAX, Box::new(move |bits| dp_sgd(clients, rounds, epsilon, noise, bits)))
         }
-        Mode::SiloDpSgd => {
+        PrivacyMode::SiloDpSgd => {
             let (rounds, epsilon) = (rounds.unwrap_or(20), epsilon.unwrap_or(8.0));
             let noise = noise(epsilon, rounds * u64::from(LOCAL_STEPS))?;
             (
@@ -89,12 +84,12 @@ pub(crate) fn demo_plan(
                 Box::new(move |bits| silo_dp_sgd(clients, rounds, epsilon, noise, bits)),
             )
         }
-        Mode::DistributedDpFedavg => {
+        PrivacyMode::DistributedDpFedavg => {
             let (rounds, epsilon) = (rounds.unwrap_or(20), epsilon.unwrap_or(50.0));
             let noise = noise(epsilon, rounds)?;
             (NOISY_SCALE_BITS_MAX, Box::new(move |bits| dp_fedavg(clients, rounds, epsilon, noise, bits)))
         }
-        Mode::CentralDpFedavg => {
+        PrivacyMode::CentralDpFedavg => {
             let (rounds, epsilon) = (rounds.unwrap_or(20), epsilon.unwrap_or(50.0));
             let noise = noise(epsilon, rounds)?;
             (
@@ -102,7 +97,7 @@ pub(crate) fn demo_plan(
                 Box::new(move |bits| central_dp_fedavg(clients, rounds, epsilon, noise, bits)),
             )
         }
-        Mode::None => {
+        PrivacyMode::Fedavg => {
             if epsilon.is_some() {
                 return Err(DemoPlanError::EpsilonWithoutNoise);
             }
@@ -126,7 +121,7 @@ pub(crate) fn demo_plan(
 ///
 /// # Errors
 /// For a mode that has no such clip norm.
-pub(crate) fn adaptive(mut plan: Plan) -> Result<Plan, DemoPlanError> {
+pub fn adaptive(mut plan: Plan) -> Result<Plan, DemoPlanError> {
     let Some((adaptive_clip, scale_bits)) = shared_clipping(&mut plan.privacy) else {
         return Err(DemoPlanError::NoSharedClip { mode: plan.mode() });
     };
@@ -267,12 +262,7 @@ fn plan(
         server,
         privacy,
         // One silo may be lost, where three are left.
-        cohort: Cohort {
-            minimum: clients.saturating_sub(1).max(3),
-            maximum: clients,
-            corrupt: 1,
-            honest_min: HONEST_MIN,
-        },
+        cohort: Cohort { minimum: clients.max(4) - 1, maximum: clients, corrupt: 1, honest_min: HONEST_MIN },
         timing: Timing {
             round_deadline_ms: 20_000,
             minimum_wait_ms: 500,
@@ -284,21 +274,22 @@ fn plan(
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
+
+    const MODES: [PrivacyMode; 5] = [
+        PrivacyMode::DistributedDpSgd,
+        PrivacyMode::Fedavg,
+        PrivacyMode::DistributedDpFedavg,
+        PrivacyMode::SiloDpSgd,
+        PrivacyMode::CentralDpFedavg,
+    ];
 
     #[test]
     fn every_mode_has_a_plan_for_three_to_twelve_silos() {
-        for (mode, named) in [
-            (Mode::DistributedDpSgd, PrivacyMode::DistributedDpSgd),
-            (Mode::None, PrivacyMode::Fedavg),
-            (Mode::DistributedDpFedavg, PrivacyMode::DistributedDpFedavg),
-            (Mode::SiloDpSgd, PrivacyMode::SiloDpSgd),
-            (Mode::CentralDpFedavg, PrivacyMode::CentralDpFedavg),
-        ] {
+        for mode in MODES {
             for clients in 3..=12 {
                 let plan = demo_plan(mode, clients, None, None).unwrap();
-                assert_eq!(plan.mode(), named);
+                assert_eq!(plan.mode(), mode);
                 let again = Plan::from_toml(&plan.to_toml()).unwrap();
                 assert_eq!(again, plan, "{mode:?} with {clients} silos does not survive its text");
             }
@@ -307,7 +298,7 @@ mod tests {
 
     #[test]
     fn the_released_demonstration_stays_below_epsilon_five_at_its_delta() {
-        let plan = demo_plan(Mode::DistributedDpSgd, 5, None, None).unwrap();
+        let plan = demo_plan(PrivacyMode::DistributedDpSgd, 5, None, None).unwrap();
         assert_eq!(plan.budget(), Some((4.9, 1e-5)));
         assert_eq!(plan.rounds, 30);
         let Privacy::DistributedDpSgd { noise_multiplier, .. } = plan.privacy else { panic!() };
@@ -316,8 +307,8 @@ mod tests {
 
     #[test]
     fn no_mode_that_promises_privacy_sends_a_lane_of_data_without_noise() {
-        for mode in <Mode as clap::ValueEnum>::value_variants() {
-            let plan = demo_plan(*mode, 5, None, None).unwrap();
+        for mode in MODES {
+            let plan = demo_plan(mode, 5, None, None).unwrap();
             let beside = plan.lanes() - plan.architecture().parameter_count();
             match plan.mode() {
                 PrivacyMode::Fedavg => assert_eq!((plan.budget(), beside), (None, 3)),
@@ -329,10 +320,10 @@ mod tests {
 
     #[test]
     fn the_clip_norm_moves_where_one_is_shared_and_at_the_same_cost() {
-        for mode in <Mode as clap::ValueEnum>::value_variants() {
-            let plan = demo_plan(*mode, 5, None, None).unwrap();
+        for mode in MODES {
+            let plan = demo_plan(mode, 5, None, None).unwrap();
             let moving = adaptive(plan.clone());
-            if matches!(mode, Mode::None | Mode::SiloDpSgd) {
+            if matches!(mode, PrivacyMode::Fedavg | PrivacyMode::SiloDpSgd) {
                 assert!(matches!(moving.unwrap_err(), DemoPlanError::NoSharedClip { .. }), "{mode:?}");
                 continue;
             }
@@ -345,18 +336,20 @@ mod tests {
 
     #[test]
     fn other_rounds_or_another_epsilon_change_the_noise() {
-        let noise =
-            |rounds, epsilon| match demo_plan(Mode::DistributedDpSgd, 5, rounds, epsilon).unwrap().privacy {
-                Privacy::DistributedDpSgd { noise_multiplier, .. } => noise_multiplier,
-                _ => panic!(),
-            };
+        let noise = |rounds, epsilon| match demo_plan(PrivacyMode::DistributedDpSgd, 5, rounds, epsilon)
+            .unwrap()
+            .privacy
+        {
+            Privacy::DistributedDpSgd { noise_multiplier, .. } => noise_multiplier,
+            _ => panic!(),
+        };
         assert!(noise(Some(60), None) > noise(None, None));
         assert!(noise(None, Some(2.0)) > noise(None, None));
     }
 
     #[test]
     fn one_bit_more_could_wrap_or_is_the_most_that_is_tried() {
-        let plan = demo_plan(Mode::None, 5, None, None).unwrap();
+        let plan = demo_plan(PrivacyMode::Fedavg, 5, None, None).unwrap();
         let Privacy::Fedavg { fraction_bits, .. } = plan.privacy else { panic!() };
         assert!(
             fraction_bits == EXACT_FRACTION_BITS_MAX || fedavg(5, 40, fraction_bits + 1).validate().is_err()
@@ -366,9 +359,9 @@ mod tests {
 
     #[test]
     fn options_that_mean_nothing_are_usage_errors() {
-        let none = demo_plan(Mode::None, 5, None, Some(1.0)).unwrap_err();
+        let none = demo_plan(PrivacyMode::Fedavg, 5, None, Some(1.0)).unwrap_err();
         assert!(matches!(none, DemoPlanError::EpsilonWithoutNoise));
-        let unreachable = demo_plan(Mode::DistributedDpSgd, 5, None, Some(0.001)).unwrap_err();
+        let unreachable = demo_plan(PrivacyMode::DistributedDpSgd, 5, None, Some(0.001)).unwrap_err();
         assert!(unreachable.to_string().contains("--epsilon 0.001"), "{unreachable}");
     }
 }

@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use identity::printable;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
-
-use crate::connect::printable;
 
 /// How long a daemon may take to listen, and to stop.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -20,26 +19,41 @@ const LOG_BYTES_READ: u64 = 16 << 10;
 
 /// What went wrong with a process of the demonstration.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum DaemonError {
+pub enum DaemonError {
+    /// The system starts no process, or its log cannot be opened.
     #[error("{name} cannot be started: {why}")]
     NotStarted {
+        /// The process's.
         name: String,
+        /// What the system says.
         #[source]
         why: io::Error,
     },
+    /// The system does not end it.
     #[error("{name} cannot be killed: {why}")]
     NotKilled {
+        /// The process's.
         name: String,
+        /// What the system says.
         #[source]
         why: io::Error,
     },
-    /// With the end of its log.
+    /// It did what it should not.
     #[error("{name} {what}; the end of its log `{}`:\n{tail}", log.display())]
-    Failed { name: String, what: String, log: PathBuf, tail: String },
+    Failed {
+        /// The process's.
+        name: String,
+        /// What it did, as the rest of a sentence that begins with its name.
+        what: String,
+        /// Where it logs.
+        log: PathBuf,
+        /// The end of the log.
+        tail: String,
+    },
 }
 
 /// One child process. Killed when dropped.
-pub(crate) struct Daemon {
+pub struct Daemon {
     name: String,
     child: Child,
     log: PathBuf,
@@ -49,8 +63,11 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts this program as `role` with a configuration.
-    pub(crate) fn start(role: &str, name: &str, config: &Path, log: PathBuf) -> Result<Self, DaemonError> {
+    /// Starts this program as `role` with a configuration; what it writes to standard error is added to `log`.
+    ///
+    /// # Errors
+    /// [`DaemonError::NotStarted`]
+    pub fn start(role: &str, name: &str, config: &Path, log: PathBuf) -> Result<Self, DaemonError> {
         let failed = |why| DaemonError::NotStarted { name: name.to_owned(), why };
         let program = std::env::current_exe().map_err(failed)?;
         // A daemon that is started again goes on in its log.
@@ -69,12 +86,13 @@ impl Daemon {
         Ok(Self { name: name.to_owned(), child, log, stdout, expected_to_end: false })
     }
 
-    pub(crate) fn name(&self) -> &str {
+    /// What it was started as.
+    pub fn name(&self) -> &str {
         &self.name
     }
 
     /// The address in the one line that a coordinator prints when it listens.
-    pub(crate) async fn address(&mut self) -> Result<String, DaemonError> {
+    pub async fn address(&mut self) -> Result<String, DaemonError> {
         let mut line = String::new();
         if let Some(stdout) = &mut self.stdout {
             // A read that fails or takes too long leaves the line empty.
@@ -86,8 +104,11 @@ impl Daemon {
         }
     }
 
-    /// Memory that the process holds in RAM.
-    pub(crate) fn resident_bytes(&self) -> Result<u64, DaemonError> {
+    /// Memory that the process holds in RAM, in bytes.
+    ///
+    /// # Errors
+    /// A process that has ended, and a system that has no `/proc`.
+    pub fn resident_bytes(&self) -> Result<u64, DaemonError> {
         let read = self.child.id().and_then(|id| fs::read_to_string(format!("/proc/{id}/status")).ok());
         read.as_deref().and_then(resident_bytes).ok_or_else(|| {
             self.failure("has no resident memory in /proc: it has ended, or this system is no Linux")
@@ -95,7 +116,7 @@ impl Daemon {
     }
 
     /// An error if the process ended by itself and not well.
-    pub(crate) fn check(&mut self) -> Result<(), DaemonError> {
+    pub fn check(&mut self) -> Result<(), DaemonError> {
         match self.child.try_wait() {
             Ok(Some(status)) if !self.expected_to_end && !status.success() => {
                 Err(self.failure(&format!("ended unexpectedly ({status})")))
@@ -106,14 +127,14 @@ impl Daemon {
     }
 
     /// Ends the process by SIGKILL: it has no chance to say or to save anything.
-    pub(crate) async fn kill(&mut self) -> Result<(), DaemonError> {
+    pub async fn kill(&mut self) -> Result<(), DaemonError> {
         self.expected_to_end = true;
         let killed = self.child.kill().await;
         killed.map_err(|why| DaemonError::NotKilled { name: self.name.clone(), why })
     }
 
     /// Asks the process to stop, waits, and kills it if it does not.
-    pub(crate) async fn stop(&mut self) -> Result<(), DaemonError> {
+    pub async fn stop(&mut self) -> Result<(), DaemonError> {
         self.expected_to_end = true;
         let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         if let Some(pid) = pid {
@@ -131,7 +152,7 @@ impl Daemon {
     }
 
     /// What went wrong, with the end of the log.
-    pub(crate) fn failure(&self, what: &str) -> DaemonError {
+    pub fn failure(&self, what: &str) -> DaemonError {
         DaemonError::Failed {
             name: self.name.clone(),
             what: what.to_owned(),
@@ -149,18 +170,18 @@ fn resident_bytes(status: &str) -> Option<u64> {
 }
 
 fn tail(log: &Path) -> String {
-    let read = || -> std::io::Result<String> {
-        let start = fs::metadata(log)?.len().saturating_sub(LOG_BYTES_READ);
+    let read = || -> io::Result<String> {
         let mut file = File::open(log)?;
-        file.seek(SeekFrom::Start(start))?;
+        let bytes = file.metadata()?.len();
+        file.seek(SeekFrom::Start(bytes - bytes.min(LOG_BYTES_READ)))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
     let text = read().unwrap_or_else(|why| format!("(cannot be read: {why})"));
-    let lines: Vec<&str> = text.lines().collect();
-    let shown = lines.get(lines.len().saturating_sub(LOG_LINES_SHOWN)..).unwrap_or_default();
-    shown.iter().map(|line| format!("  {}\n", printable(line))).collect::<String>().trim_end().to_owned()
+    let lines = text.lines().count();
+    let shown = text.lines().skip(lines - lines.min(LOG_LINES_SHOWN));
+    shown.map(|line| format!("  {}\n", printable(line))).collect::<String>().trim_end().to_owned()
 }
 
 #[cfg(test)]

@@ -1,19 +1,20 @@
 //! The demonstration's folder: keys, roster, plan, configurations and the silos' data.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use ::plan::{AuthoredPlan, Plan, Policy};
 use checkpoint::CHECKPOINTS_FOLDER;
 use ed25519_dalek::VerifyingKey;
-use identity::{Member, Roster};
-use plan::{Plan, Policy};
+use identity::{IdentityKey, Member, Roster};
+use rand::rand_core::{Rng, UnwrapErr};
 use secagg::ClientId;
+use zeroize::Zeroizing;
 
-use crate::demo::plan::{DELTA, FEDERATION, HONEST_MIN};
-use crate::files::{WriteError, cannot_write};
-use crate::{keys, roster};
+use crate::plan::{DELTA, FEDERATION, HONEST_MIN};
 
 const COORDINATOR: &str = "coordinator";
 const MODEL: &str = "model.safetensors";
@@ -21,48 +22,65 @@ const MODEL: &str = "model.safetensors";
 const PLAN: &str = "plan.toml";
 const SIGNED_PLAN: &str = "plan.json";
 const ROSTER: &str = "roster.json";
+/// Of the first silo; the others count on.
+const FIRST_ID: u32 = 1;
 
 /// Why the demonstration has no folder to work in.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum DemoFolderError {
+pub enum DemoFolderError {
+    /// None was chosen, and the system gives none.
     #[error("no temporary folder can be made: {0}")]
     NoTemporary(#[source] io::Error),
+    /// The chosen one is none, or cannot be made.
     #[error("--data `{}` cannot be used: {why}", path.display())]
     Unusable {
+        /// The chosen one.
         path: PathBuf,
+        /// What the system says.
         #[source]
         why: io::Error,
     },
+    /// The chosen one holds something.
     #[error(
         "--data `{}` is not empty, and nothing in it is overwritten; name an empty or a new folder",
         path.display()
     )]
-    NotEmpty { path: PathBuf },
-    #[error(transparent)]
-    Write(#[from] WriteError),
+    NotEmpty {
+        /// The chosen one.
+        path: PathBuf,
+    },
+    /// What belongs into it cannot be put there.
+    #[error("`{}` cannot be written: {why}", place.display())]
+    Unwritable {
+        /// The file, or the folder that it lies in.
+        place: PathBuf,
+        /// What the system says.
+        #[source]
+        why: io::Error,
+    },
+    /// A signed document has no text.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
+    /// A policy has no text.
     #[error(transparent)]
     Toml(#[from] toml::ser::Error),
 }
 
 /// Everything that the demonstration's processes need on disk.
-pub(crate) struct Folder {
+pub struct Folder {
     path: PathBuf,
-    clients: usize,
+    plan: AuthoredPlan,
     authority: String,
-    author: String,
     coordinator_key: VerifyingKey,
 }
 
 impl Folder {
-    /// Fills a fresh folder: the chosen one, which must be empty or absent, or one under the system's for temporary
-    /// files.
-    pub(crate) fn create(
-        chosen: Option<&Path>,
-        plan: &Plan,
-        clients: usize,
-    ) -> Result<Self, DemoFolderError> {
+    /// Fills a fresh folder, for as many silos as the plan's largest cohort: the chosen one, which must be empty or absent,
+    /// or one under the system's for temporary files. The plan is signed under an id that no plan had before.
+    ///
+    /// # Errors
+    /// [`DemoFolderError`]
+    pub fn create(chosen: Option<&Path>, plan: Plan) -> Result<Self, DemoFolderError> {
         let path = match chosen {
             Some(path) => empty(path)?,
             None => {
@@ -71,96 +89,140 @@ impl Folder {
             }
         };
         let unwritable = |why| cannot_write(&path, why);
-        let authority = keys::create(&path.join("authority.key"))?;
-        let coordinator = keys::create(&path.join("coordinator.key"))?;
-        let mut members = BTreeMap::new();
-        for index in 0..clients {
-            let name = silo_name(index);
-            let silo = path.join(&name);
-            fs::create_dir(&silo).map_err(unwritable)?;
-            let key = keys::create(&silo.join("identity.key"))?;
-            datasets::digits::write_silo(&silo.join("silo.csv"), index, clients).map_err(unwritable)?;
-            let member = Member { name, identity_key: keys::public_text(&key), admitted: 1 };
-            members.insert(ClientId(client_id(index)), member);
-        }
+        let authority = new_key(&path.join("authority.key"))?;
+        let coordinator = new_key(&path.join("coordinator.key"))?;
         let members = Roster {
             format: None,
             previous: None,
             federation: FEDERATION.into(),
             epoch: 1,
-            coordinator_key: keys::public_text(&coordinator),
-            members,
+            coordinator_key: public_text(&coordinator),
+            members: new_silos(&path, plan.cohort.maximum)?,
         };
-        roster::write_new(&path.join(ROSTER), &members.sign(&authority))?;
+        let roster = serde_json::to_string(&members.sign(&authority))?;
+        fs::write(path.join(ROSTER), format!("{roster}\n")).map_err(unwritable)?;
+        let author = new_key(&path.join("author.key"))?;
+        let plan = newly_numbered(plan).sign(&author);
         fs::write(path.join(PLAN), plan.to_toml()).map_err(unwritable)?;
-        let author = keys::create(&path.join("author.key"))?;
-        let signed = plan.clone().sign(&author);
-        roster::write_new_text(&path.join(SIGNED_PLAN), &serde_json::to_string(signed.signed())?)?;
-        let author = keys::public_text(&author);
-        let authority = keys::public_text(&authority);
+        let signed = serde_json::to_string(plan.signed())?;
+        fs::write(path.join(SIGNED_PLAN), format!("{signed}\n")).map_err(unwritable)?;
+        let authority = public_text(&authority);
         fs::write(path.join("coordinator.toml"), coordinator_config(&authority)).map_err(unwritable)?;
-        Ok(Self { path, clients, authority, author, coordinator_key: coordinator.public() })
+        Ok(Self { path, plan, authority, coordinator_key: coordinator.public() })
     }
 
     /// Writes the silos' configurations, once the coordinator's address is known.
-    pub(crate) fn configure_silos(&self, coordinator: &str, plan: &Plan) -> Result<(), DemoFolderError> {
-        let policy = silo_policy(plan, &self.author);
+    ///
+    /// # Errors
+    /// [`DemoFolderError::Unwritable`]
+    pub fn configure_silos(&self, coordinator: &str) -> Result<(), DemoFolderError> {
+        let policy = silo_policy(&self.plan, &self.plan.signed().author);
         let policy = toml::to_string(&policy)?;
-        for index in 0..self.clients {
+        for (index, id) in (0..self.plan.cohort.maximum).zip(FIRST_ID..) {
             let file = self.client_config(index);
-            fs::write(&file, client_config(client_id(index), coordinator, &self.authority, &policy))
+            fs::write(&file, client_config(id, coordinator, &self.authority, &policy))
                 .map_err(|why| cannot_write(&file, why))?;
         }
         Ok(())
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// What is run, as its author signed it.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Absolute where it was chosen.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
-    pub(crate) fn coordinator_key(&self) -> VerifyingKey {
+    /// Signs the chain of checkpoints.
+    pub fn coordinator_key(&self) -> VerifyingKey {
         self.coordinator_key
     }
 
-    pub(crate) fn coordinator_config(&self) -> PathBuf {
+    /// The coordinator's configuration; it listens at a port that the system chooses.
+    pub fn coordinator_config(&self) -> PathBuf {
         self.path.join("coordinator.toml")
     }
 
-    pub(crate) fn client_config(&self, index: usize) -> PathBuf {
+    /// A silo's configuration, by its place counted from 0, once [`Folder::configure_silos`] has written it.
+    pub fn client_config(&self, index: usize) -> PathBuf {
         self.path.join(silo_name(index)).join("client.toml")
     }
 
-    pub(crate) fn log(&self, daemon: &str) -> PathBuf {
+    /// Where a process of this name logs.
+    pub fn log(&self, daemon: &str) -> PathBuf {
         self.path.join(format!("{daemon}.log"))
     }
 
     /// The coordinator's data folder, which holds the checkpoints.
-    pub(crate) fn coordinator_data(&self) -> PathBuf {
+    pub fn coordinator_data(&self) -> PathBuf {
         self.path.join(COORDINATOR)
     }
 
     /// Puts the final model where it is easily found.
-    pub(crate) fn publish_model(&self, checkpoint: &Path) -> io::Result<PathBuf> {
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn publish_model(&self, checkpoint: &Path) -> io::Result<PathBuf> {
         let target = self.path.join(MODEL);
         fs::copy(checkpoint, &target)?;
         target.canonicalize()
     }
 
     /// Removes all but what is public: model, checkpoints, plan and roster.
-    pub(crate) fn remove_private(&self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn remove_private(&self) -> io::Result<()> {
         remove_all_but(&self.path, &[MODEL, PLAN, SIGNED_PLAN, ROSTER, COORDINATOR])?;
         remove_all_but(&self.coordinator_data(), &[CHECKPOINTS_FOLDER])
     }
 }
 
-/// A silo's name; its folder and its log have the same.
-pub(crate) fn silo_name(index: usize) -> String {
+/// A silo's name, by its place counted from 0; its folder and its log have the same.
+pub fn silo_name(index: usize) -> String {
     format!("silo-{}", index + 1)
 }
 
-fn client_id(index: usize) -> u32 {
-    // There are at most a few dozen.
-    u32::try_from(index).map_or(u32::MAX, |index| index + 1)
+/// Makes the silos' folders, each with a key and its share of the rows; their entries in the roster.
+fn new_silos(path: &Path, silos: usize) -> Result<BTreeMap<ClientId, Member>, DemoFolderError> {
+    let mut members = BTreeMap::new();
+    for (index, id) in (0..silos).zip(FIRST_ID..) {
+        let name = silo_name(index);
+        let silo = path.join(&name);
+        fs::create_dir(&silo).map_err(|why| cannot_write(&silo, why))?;
+        let key = new_key(&silo.join("identity.key"))?;
+        let table = silo.join("silo.csv");
+        datasets::digits::write_silo(&table, index, silos).map_err(|why| cannot_write(&table, why))?;
+        members.insert(ClientId(id), Member { name, identity_key: public_text(&key), admitted: 1 });
+    }
+    Ok(members)
+}
+
+/// Makes a key, and writes its secret half to a new file that its owner alone can read.
+fn new_key(file: &Path) -> Result<IdentityKey, DemoFolderError> {
+    let key = IdentityKey::generate(&mut UnwrapErr(rand::rngs::SysRng));
+    let text = Zeroizing::new(format!("{}\n", key.secret_hex().as_str()));
+    let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+    opened.and_then(|mut opened| opened.write_all(text.as_bytes())).map_err(|why| cannot_write(file, why))?;
+    Ok(key)
+}
+
+/// The public half as rosters and configurations write it.
+fn public_text(key: &IdentityKey) -> String {
+    hex::encode(key.public().as_bytes())
+}
+
+fn newly_numbered(plan: Plan) -> Plan {
+    let mut random = [0u8; Plan::ID_BYTES];
+    UnwrapErr(rand::rngs::SysRng).fill_bytes(&mut random);
+    plan.numbered(random)
+}
+
+fn cannot_write(place: &Path, why: io::Error) -> DemoFolderError {
+    DemoFolderError::Unwritable { place: place.to_owned(), why }
 }
 
 fn empty(path: &Path) -> Result<PathBuf, DemoFolderError> {
@@ -240,40 +302,27 @@ fn client_config(id: u32, coordinator: &str, authority: &str, policy: &str) -> S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::{Mode, demo_plan};
+    use crate::demo_plan;
+    use ::plan::PrivacyMode;
 
     fn plan() -> Plan {
-        demo_plan(Mode::DistributedDpSgd, 3, None, None).unwrap().numbered([3; Plan::ID_BYTES])
+        demo_plan(PrivacyMode::DistributedDpSgd, 3, None, None).unwrap()
     }
 
     #[test]
-    fn the_coordinator_can_load_what_is_written() {
-        let chosen = tempfile::tempdir().unwrap();
-        let folder = Folder::create(Some(&chosen.path().join("new")), &plan(), 3).unwrap();
-        let loaded = coordinator::Config::load(&folder.coordinator_config()).map_err(|e| e.to_string());
-        let loaded = loaded.unwrap_or_else(|why| panic!("{why}"));
-        assert_eq!(*loaded.plan, plan());
-        assert_eq!(loaded.roster.members.len(), 3);
-        assert_eq!(loaded.roster.coordinator_key().unwrap(), folder.coordinator_key());
-    }
-
-    #[test]
-    fn every_silo_can_load_what_is_written() {
-        let chosen = tempfile::tempdir().unwrap();
-        let folder = Folder::create(Some(&chosen.path().join("new")), &plan(), 3).unwrap();
-        folder.configure_silos("http://127.0.0.1:7440", &plan()).unwrap();
-        for index in 0..3 {
-            let loaded = client::Config::load(&folder.client_config(index)).map_err(|e| e.to_string());
-            loaded.map(|_| ()).unwrap_or_else(|why| panic!("{why}"));
-        }
+    fn each_folder_has_a_plan_of_its_own_whatever_it_says() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let digest =
+            |folder: &tempfile::TempDir| Folder::create(Some(folder.path()), plan()).unwrap().plan().digest();
+        assert_ne!(digest(&one), digest(&other));
     }
 
     #[test]
     fn a_silos_policy_reads_back_and_accepts_the_plan() {
-        for mode in [Mode::DistributedDpSgd, Mode::None, Mode::DistributedDpFedavg] {
+        for mode in [PrivacyMode::DistributedDpSgd, PrivacyMode::Fedavg, PrivacyMode::DistributedDpFedavg] {
             let plan = demo_plan(mode, 5, None, None).unwrap();
-            let author = identity::IdentityKey::from_secret_hex(&hex::encode([1; 32])).unwrap();
-            let text = toml::to_string(&silo_policy(&plan, &keys::public_text(&author))).unwrap();
+            let author = IdentityKey::from_secret_hex(&hex::encode([1; 32])).unwrap();
+            let text = toml::to_string(&silo_policy(&plan, &public_text(&author))).unwrap();
             Policy::from_toml(&text).unwrap().check(&plan.sign(&author)).unwrap();
         }
     }
@@ -282,7 +331,7 @@ mod tests {
     fn a_folder_that_holds_anything_is_refused_and_left_as_it_is() {
         let chosen = tempfile::tempdir().unwrap();
         fs::write(chosen.path().join("thesis.tex"), "x").unwrap();
-        let why = Folder::create(Some(chosen.path()), &plan(), 3).map(|_| ()).unwrap_err();
+        let why = Folder::create(Some(chosen.path()), plan()).map(|_| ()).unwrap_err();
         assert!(matches!(why, DemoFolderError::NotEmpty { .. }), "{why}");
         assert_eq!(fs::read_dir(chosen.path()).unwrap().count(), 1);
     }
@@ -290,7 +339,7 @@ mod tests {
     #[test]
     fn only_what_is_public_is_left_without_keep() {
         let chosen = tempfile::tempdir().unwrap();
-        let folder = Folder::create(Some(chosen.path()), &plan(), 3).unwrap();
+        let folder = Folder::create(Some(chosen.path()), plan()).unwrap();
         let checkpoints = folder.coordinator_data().join(CHECKPOINTS_FOLDER);
         fs::create_dir_all(&checkpoints).unwrap();
         fs::write(folder.coordinator_data().join("journal"), "x").unwrap();
