@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use demo::{DaemonError, DemoFolderError, DemoPlanError};
 use identity::with_causes;
 use operate::{AdmissionError, IssueError, MemoryError, ModelsError, SigningError, Unbelieved};
+use privacy_audit::AuditError;
 use published::report::ReportFault;
 use published::{CheckpointFault, FolderError};
 
-use crate::audit_privacy::AuditError;
+use crate::audit_privacy::AuditPrivacyError;
 use crate::clients;
 use crate::connect::{self, ConnectError};
 use crate::demo::{DemoError, FollowError};
@@ -310,9 +311,7 @@ impl From<DemoError> for Failure {
 impl From<AuditError> for Failure {
     fn from(why: AuditError) -> Self {
         match why {
-            AuditError::Input(_)
-            | AuditError::Demonstration(_)
-            | AuditError::NoRoom { .. }
+            AuditError::NoRoom { .. }
             | AuditError::NoCanary
             | AuditError::TooMany { .. }
             | AuditError::MembersHoldCanaries
@@ -322,17 +321,28 @@ impl From<AuditError> for Failure {
             | AuditError::EmptyTable => Self::usage(why),
             AuditError::EveryCoinSaidNo
             | AuditError::OwnTable(_)
-            | AuditError::File(_)
-            | AuditError::NoModel
             | AuditError::Sum(_)
             | AuditError::ClipNorm(_)
             | AuditError::Train(_)
             | AuditError::Rehearsal(_)
             | AuditError::Accounting(_)
             | AuditError::Update(_)
-            | AuditError::Protect(_)
-            | AuditError::Json(_) => Self::failed(why),
-            AuditError::Chain(_) | AuditError::Contradicted { .. } => Self::verification(why),
+            | AuditError::Protect(_) => Self::failed(why),
+        }
+    }
+}
+
+impl From<AuditPrivacyError> for Failure {
+    fn from(why: AuditPrivacyError) -> Self {
+        match why {
+            AuditPrivacyError::Audit(why) => why.into(),
+            AuditPrivacyError::Input(_)
+            | AuditPrivacyError::Demonstration(_)
+            | AuditPrivacyError::Table(_) => Self::usage(why),
+            AuditPrivacyError::File(_) | AuditPrivacyError::NoModel | AuditPrivacyError::Json(_) => {
+                Self::failed(why)
+            }
+            AuditPrivacyError::Chain(_) | AuditPrivacyError::Contradicted(_) => Self::verification(why),
         }
     }
 }

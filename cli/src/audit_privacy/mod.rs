@@ -1,69 +1,42 @@
 //! `folkmoot audit-privacy`: attacks on a run, beside what is claimed of it.
 
-mod canaries;
-mod rehearse;
-mod report;
-mod scores;
+mod text;
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use accounting::AccountingError;
-use checkpoint::{AGGREGATE_FILE, folder_name};
+use checkpoint::{AGGREGATE_FILE, Manifest, folder_name};
 use clap::Subcommand;
-use datasets::{Dataset, DatasetError};
+use datasets::{Dataset, DatasetError, digits};
 use demo::{DemoPlanError, demo_plan};
-use dp::UpdateError;
-use empirical::one_run::{Guesses, guess};
 use params::Params;
-use plan::{Plan, PrivacyMode, ProtectError, SumError};
+use plan::{Plan, PrivacyMode};
+use privacy_audit::{
+    AuditError, AuditedVersion, Canaries, ChainAttack, Contradicted, Findings, Noise, Trial, membership,
+};
 use published::{CheckpointFault, Plain, Version, checkpoints_in, read_bounded, read_version, verify_folder};
 use rand::rand_core::{Rng, UnwrapErr};
-use rehearsal::{Noise, RehearsalError};
-use train::TrainError;
 
 use crate::demo::Mode;
 use crate::files::Unusable;
-use canaries::Canaries;
-use report::{Claim, Membership, Report};
-use scores::{Scores, Seen};
 
 /// How sure a lower bound is, unless asked otherwise.
 const CONFIDENCE: f64 = 0.95;
 
 /// Why an audit found nothing out, or what it found.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum AuditError {
+pub(crate) enum AuditPrivacyError {
     #[error(transparent)]
     Input(#[from] Unusable),
     #[error(transparent)]
     Demonstration(#[from] DemoPlanError),
-    #[error("the plan's table has room for about {room} canaries that differ; ask for fewer")]
-    NoRoom { room: usize },
-    #[error("there is no canary")]
-    NoCanary,
-    #[error("every coin said no: run it again, or ask for more canaries")]
-    EveryCoinSaidNo,
-    #[error(
-        "the gradients of {rows} canaries, of {parameters} values each, do not fit in 4 GiB: at most about {fit} do"
-    )]
-    TooMany { rows: usize, parameters: usize, fit: usize },
-    #[error(
-        "--members holds canaries, whose part would be taken off as known: name the silo's own tables, not their folder"
-    )]
-    MembersHoldCanaries,
-    #[error("the checkpoints are of a run under another plan; name the run's own, as it was signed")]
-    AnotherPlan,
-    #[error(transparent)]
-    Mechanism(#[from] plan::Problem),
     /// A table that was named.
     #[error(transparent)]
     Table(DatasetError),
-    /// A table that was made here.
     #[error(transparent)]
-    OwnTable(DatasetError),
-    #[error("the table has no row")]
-    EmptyTable,
+    Audit(#[from] AuditError),
     #[error(transparent)]
     Chain(#[from] CheckpointFault),
     /// A file of a chain that holds.
@@ -72,26 +45,9 @@ pub(crate) enum AuditError {
     #[error("the folder holds no model")]
     NoModel,
     #[error(transparent)]
-    Sum(#[from] SumError),
-    #[error("{0}")]
-    ClipNorm(String),
-    #[error(transparent)]
-    Train(#[from] TrainError),
-    #[error(transparent)]
-    Rehearsal(#[from] RehearsalError),
-    #[error(transparent)]
-    Accounting(#[from] AccountingError),
-    #[error(transparent)]
-    Update(#[from] UpdateError),
-    #[error(transparent)]
-    Protect(#[from] ProtectError),
-    #[error(transparent)]
     Json(#[from] serde_json::Error),
-    #[error(
-        "the audit CONTRADICTS THE CLAIM: at confidence {confidence} epsilon is above {found}, claimed for a canary is \
-         {claimed}"
-    )]
-    Contradicted { confidence: f64, found: String, claimed: String },
+    #[error(transparent)]
+    Contradicted(#[from] Contradicted),
 }
 
 #[derive(Subcommand, Debug)]
@@ -189,20 +145,20 @@ pub(crate) struct How {
     json: bool,
 }
 
-pub(crate) fn run(audit: &AuditPrivacy) -> Result<(), AuditError> {
+pub(crate) fn run(audit: &AuditPrivacy) -> Result<(), AuditPrivacyError> {
     match audit {
         AuditPrivacy::Insert { plan, table, secret, canaries } => {
             insert(&read_plan(plan)?, table, secret, *canaries as usize)
         }
         AuditPrivacy::Run { folder, plan, secret, members, held_out, how } => {
             let plan = read_plan(plan)?;
-            let mut report = finished(&plan, folder, secret, members.as_deref(), how.confidence)?;
+            let mut findings = finished(&plan, folder, secret, members.as_deref(), how.confidence)?;
             if let Some((members, held_out)) = members.as_ref().zip(held_out.as_ref()) {
                 let (members, held_out) = (load(&plan, members)?, load(&plan, held_out)?);
-                let (_, model) = last_model(&plan, folder)?;
-                report.membership = membership(&plan, &model, &members, &held_out)?;
+                let model = last_model(&plan, folder)?;
+                findings.membership = membership(&plan, &model, &members, &held_out)?;
             }
-            report.finish(how.json)
+            finish(&findings, how.json)
         }
         AuditPrivacy::Rehearse { plan, data, held_out, privacy, runs, canaries, seed, how } => {
             let (plan, training, held_out) = match plan.as_ref().zip(data.as_ref()) {
@@ -216,7 +172,7 @@ pub(crate) fn run(audit: &AuditPrivacy) -> Result<(), AuditError> {
             };
             let seed = seed.unwrap_or_else(|| UnwrapErr(rand::rngs::SysRng).next_u64());
             eprintln!("seed {seed}; {runs} runs of {} rounds", plan.rounds);
-            let setup = rehearse::Setup {
+            let trial = Trial {
                 plan: &plan,
                 training: &training,
                 held_out: held_out.as_ref(),
@@ -226,23 +182,29 @@ pub(crate) fn run(audit: &AuditPrivacy) -> Result<(), AuditError> {
                 seed,
                 noise: Noise::AsPlanned,
             };
-            rehearse::audit(&setup)?.finish(how.json)
+            finish(&trial.audit()?, how.json)
         }
     }
 }
 
-fn insert(plan: &Plan, table: &Path, secret: &Path, count: usize) -> Result<(), AuditError> {
+/// Prints what was found; a contradicted claim is a failed verification.
+fn finish(findings: &Findings, json: bool) -> Result<(), AuditPrivacyError> {
+    if json {
+        println!("{}", serde_json::to_string(findings)?);
+    } else {
+        print!("{}", text::of(findings));
+    }
+    Ok(findings.check()?)
+}
+
+fn insert(plan: &Plan, table: &Path, secret: &Path, count: usize) -> Result<(), AuditPrivacyError> {
     let mut seed = [0; 32];
     UnwrapErr(rand::rngs::SysRng).fill_bytes(&mut seed);
-    let canaries = canaries::draw(plan, count, seed)?;
-    let included = canaries.canaries.iter().filter(|canary| canary.included);
-    let text = canaries::csv(plan, included).ok_or(AuditError::EveryCoinSaidNo)?;
-    canaries.write(secret)?;
-    let mut options = fs::OpenOptions::new();
-    let written = options.write(true).create_new(true).open(table);
-    written
-        .and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes()))
-        .map_err(|why| Unusable::new(table, why))?;
+    let canaries = Canaries::draw(plan, count, seed)?;
+    let planted = canaries.planted(plan)?;
+    // Readable by its owner alone.
+    write_new(secret, &canaries.to_json()?, 0o600)?;
+    write_new(table, &planted, 0o666)?;
     let folder = table.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     println!(
         "wrote {} and {}\nStart the silo's daemon after this, with the folder {} as its data: one that is given a single file \
@@ -251,10 +213,14 @@ fn insert(plan: &Plan, table: &Path, secret: &Path, count: usize) -> Result<(), 
         secret.display(),
         folder.display()
     );
-    let guesses = Guesses { canaries: count as u64, guesses: 2 * (count as u64 / 4), correct: 0 };
-    let report = Report::new(Claim::of(plan)?, guesses, CONFIDENCE);
-    println!("{}", report.reach());
+    println!("{}", text::reach(&Findings::foreseen(plan, count as u64, CONFIDENCE)?));
     Ok(())
+}
+
+fn write_new(file: &Path, text: &str, mode: u32) -> Result<(), Unusable> {
+    let opened = OpenOptions::new().write(true).create_new(true).mode(mode).open(file);
+    let written: io::Result<()> = opened.and_then(|mut opened| opened.write_all(text.as_bytes()));
+    written.map_err(|why| Unusable::new(file, why))
 }
 
 /// Attacks the chain in a folder.
@@ -264,71 +230,44 @@ fn finished(
     secret: &Path,
     members: Option<&Path>,
     confidence: f64,
-) -> Result<Report, AuditError> {
-    let canaries = Canaries::read(secret, plan)?;
-    let table = canaries.table(plan)?;
+) -> Result<Findings, AuditPrivacyError> {
+    let canaries = read_canaries(secret, plan)?;
     let known = members.map(|file| load(plan, file)).transpose()?;
-    if known.as_ref().is_some_and(|known| share_a_record(known, &table)) {
-        return Err(AuditError::MembersHoldCanaries);
-    }
+    let mut attack = ChainAttack::new(plan, &canaries, known.as_ref())?;
     let verified = verify_folder(folder, None)?;
-    let mechanism = plan.mechanism()?;
     let checkpoints = checkpoints_in(folder);
-    let mut scores = Scores::new(plan, &table, known.as_ref())?;
-    let plain = Plain::new(&checkpoints);
-    let mut before: Option<Version> = None;
-    for manifest in &verified.manifests {
-        if manifest.plan_digest != plan.digest() {
-            return Err(AuditError::AnotherPlan);
-        }
-        let here = checkpoints.join(folder_name(manifest.round));
-        if let (Some(Version { params, state }), Some(_)) = (&before, manifest.aggregate_digest) {
-            let bytes = read_bounded(&here.join(AGGREGATE_FILE), plan.lanes() as u64 * 4)
-                .map_err(AuditError::File)?;
-            let lanes: Vec<u32> = bytes.as_chunks().0.iter().map(|lane| u32::from_le_bytes(*lane)).collect();
-            let sum = mechanism.read_sum(&lanes, manifest.included.len(), state)?;
-            let clip_norm = plan.clip_norm_after(state).map_err(AuditError::ClipNorm)?;
-            scores.see(&Seen { before: params, clip_norm, aggregate: &sum.update })?;
-        }
-        before = Some(read_version(&plain, plan, manifest).map_err(AuditError::File)?);
-    }
-    let guesses = guess(&scores.scores, &canaries.included(), canaries.canaries.len() / 4);
-    // What was spent, which a run that ended early has less of than its plan allows.
-    let claim = Claim::after(plan, verified.privacy.epsilon, verified.privacy.steps)?;
-    Ok(Report::new(claim, guesses, confidence))
+    attack.see(&verified.manifests, |manifest| version(plan, manifest, &checkpoints))?;
+    Ok(attack.findings(&verified.privacy, confidence)?)
 }
 
-fn share_a_record(known: &Dataset, canaries: &Dataset) -> bool {
-    let record =
-        |table: &Dataset, row: usize| (table.row(row).map(<[f32]>::to_vec), table.labels().get(row).copied());
-    let canaries: Vec<_> = (0..canaries.rows()).map(|row| record(canaries, row)).collect();
-    (0..known.rows()).any(|row| canaries.contains(&record(known, row)))
-}
-
-fn last_model(plan: &Plan, folder: &Path) -> Result<(u64, Params), AuditError> {
-    let verified = verify_folder(folder, None)?;
-    let last = verified.manifests.last().ok_or(AuditError::NoModel)?;
-    let version = read_version(&Plain::new(&checkpoints_in(folder)), plan, last).map_err(AuditError::File)?;
-    Ok((last.round, version.params))
-}
-
-/// Loss-threshold membership inference: what was trained on has the smaller loss.
-fn membership(
+/// What lies beside a record.
+fn version(
     plan: &Plan,
-    model: &Params,
-    members: &Dataset,
-    others: &Dataset,
-) -> Result<Option<Membership>, AuditError> {
-    let scores = |data| -> Result<Vec<f64>, AuditError> {
-        let losses = train::losses(plan, model, data)?;
-        Ok(losses.into_iter().map(|loss| -loss).collect())
-    };
-    let attack = empirical::membership::attack(&scores(members)?, &scores(others)?);
-    Ok(attack.map(|attack| Membership::of(members.rows(), others.rows(), attack)))
+    manifest: &Manifest,
+    checkpoints: &Path,
+) -> Result<AuditedVersion, AuditPrivacyError> {
+    let file = checkpoints.join(folder_name(manifest.round)).join(AGGREGATE_FILE);
+    let bytes_max = plan.lanes() as u64 * Plan::LANE_BYTES;
+    let sum = manifest.aggregate_digest.map(|_| read_bounded(&file, bytes_max));
+    let sum = sum.transpose().map_err(AuditPrivacyError::File)?;
+    let Version { params, state } =
+        read_version(&Plain::new(checkpoints), plan, manifest).map_err(AuditPrivacyError::File)?;
+    Ok(AuditedVersion { sum, model: params, state })
 }
 
-fn demonstration(mode: PrivacyMode) -> Result<(Plan, String, Option<Dataset>), AuditError> {
-    use datasets::digits;
+fn read_canaries(file: &Path, plan: &Plan) -> Result<Canaries, Unusable> {
+    let text = fs::read_to_string(file).map_err(|why| Unusable::new(file, why))?;
+    Canaries::from_json(&text, plan).map_err(|why| Unusable::new(file, why))
+}
+
+fn last_model(plan: &Plan, folder: &Path) -> Result<Params, AuditPrivacyError> {
+    let verified = verify_folder(folder, None)?;
+    let last = verified.manifests.last().ok_or(AuditPrivacyError::NoModel)?;
+    let version = read_version(&Plain::new(&checkpoints_in(folder)), plan, last);
+    Ok(version.map_err(AuditPrivacyError::File)?.params)
+}
+
+fn demonstration(mode: PrivacyMode) -> Result<(Plan, String, Option<Dataset>), AuditPrivacyError> {
     let plan = demo_plan(mode, 5, None, None)?;
     let held_out = digits::table(digits::held_out_rows());
     let held_out =
@@ -336,8 +275,8 @@ fn demonstration(mode: PrivacyMode) -> Result<(Plan, String, Option<Dataset>), A
     Ok((plan, digits::table(digits::training_rows()), Some(held_out)))
 }
 
-fn load(plan: &Plan, file: &Path) -> Result<Dataset, AuditError> {
-    Dataset::load(file, &plan.data).map_err(AuditError::Table)
+fn load(plan: &Plan, file: &Path) -> Result<Dataset, AuditPrivacyError> {
+    Dataset::load(file, &plan.data).map_err(AuditPrivacyError::Table)
 }
 
 fn read_plan(file: &Path) -> Result<Plan, Unusable> {

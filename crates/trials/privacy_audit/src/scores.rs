@@ -1,36 +1,38 @@
-//! Who was in? A score for each canary from what every member of a run is told: each round's model and aggregate.
+//! Who was in? A score for each canary from what every member of a run is given: each round's model and aggregate.
+
+use std::collections::VecDeque;
 
 use datasets::Dataset;
 use params::Params;
 use plan::{Plan, Privacy};
 
-use super::AuditError;
+use crate::error::AuditError;
 
 /// What a member saw of one round.
-pub(super) struct Seen<'a> {
+pub(crate) struct Seen<'a> {
     /// The model that was trained on.
-    pub(super) before: &'a Params,
+    pub(crate) before: &'a Params,
     /// What contributions were clipped to; `None` in the mode without noise.
-    pub(super) clip_norm: Option<f64>,
+    pub(crate) clip_norm: Option<f64>,
     /// What the server stepped by.
-    pub(super) aggregate: &'a [f32],
+    pub(crate) aggregate: &'a [f32],
 }
 
 /// Scores, added up round by round.
-pub(super) struct Scores<'a> {
+pub(crate) struct Scores<'a> {
     plan: &'a Plan,
-    canaries: &'a Dataset,
+    canaries: Dataset,
     /// Records that the attacker knows to be in the training.
     known: Option<&'a Dataset>,
-    pub(super) scores: Vec<f64>,
+    pub(crate) scores: Vec<f64>,
 }
 
 impl<'a> Scores<'a> {
     /// # Errors
     /// More canaries than gradients fit in memory.
-    pub(super) fn new(
+    pub(crate) fn new(
         plan: &'a Plan,
-        canaries: &'a Dataset,
+        canaries: Dataset,
         known: Option<&'a Dataset>,
     ) -> Result<Self, AuditError> {
         /// In f64: 4 GiB.
@@ -46,29 +48,28 @@ impl<'a> Scores<'a> {
     /// Takes a round into account.
     ///
     /// In distributed DP-SGD the aggregate is the sum of the batch's clipped gradients and the noise, so that the known
-    /// records' part can be taken off and the canaries' parts be told apart by least squares: the strongest attack that
+    /// records' part can be taken off and the canaries' parts be separated by least squares: the strongest attack that
     /// we know of. What is counted beside a clip norm that moves is left out. In the other modes the update's direction is
     /// held against each canary's.
-    pub(super) fn see(&mut self, round: &Seen<'_>) -> Result<(), AuditError> {
+    pub(crate) fn see(&mut self, round: &Seen<'_>) -> Result<(), AuditError> {
         let (clip_norm, exact) = match (&self.plan.privacy, round.clip_norm) {
             (Privacy::DistributedDpSgd { sampling_rate, divisor, .. }, Some(clip_norm)) => {
                 (clip_norm, Some((*sampling_rate, *divisor)))
             }
             _ => (1.0, None),
         };
-        let descents = train::descents(self.plan, round.before, self.canaries, clip_norm)?;
+        let descents = train::descents(self.plan, round.before, &self.canaries, clip_norm)?;
         let mut rest: Vec<f64> = round.aggregate.iter().map(|value| f64::from(*value)).collect();
         if let Some((sampling_rate, divisor)) = exact {
             rest.iter_mut().for_each(|value| *value *= divisor);
             if let Some(known) = self.known {
-                let known = train::descent_sum(self.plan, round.before, known, clip_norm);
-                let known = known?;
+                let known = train::descent_sum(self.plan, round.before, known, clip_norm)?;
                 rest.iter_mut().zip(known).for_each(|(rest, known)| *rest -= sampling_rate * known);
             }
         }
         let matched: Vec<f64> = descents.iter().map(|descent| dot(&rest, descent)).collect();
         let found = match exact {
-            Some(_) => least_squares(&descents, matched),
+            Some(_) => least_squares(&descents, &matched),
             None => matched
                 .iter()
                 .zip(&descents)
@@ -80,37 +81,54 @@ impl<'a> Scores<'a> {
     }
 }
 
+/// An equation of a linear system.
+struct Equation {
+    /// Of the unknowns that are left, last unknown first.
+    coefficients: Vec<f64>,
+    product: f64,
+}
+
 /// Coefficients b that bring `Σ b_i d_i` closest to what gave these products with every d, with a ridge that keeps
 /// parallel directions apart.
-fn least_squares(directions: &[Vec<f64>], mut products: Vec<f64>) -> Vec<f64> {
+///
+/// # Shapes
+/// As many products as directions; as many coefficients.
+fn least_squares(directions: &[Vec<f64>], products: &[f64]) -> Vec<f64> {
     const RIDGE: f64 = 1e-3;
-    let mut gram: Vec<Vec<f64>> =
-        directions.iter().map(|a| directions.iter().map(|b| dot(a, b)).collect()).collect();
-    let mean =
-        gram.iter().enumerate().filter_map(|(i, row)| row.get(i)).sum::<f64>() / gram.len().max(1) as f64;
-    for (i, row) in gram.iter_mut().enumerate() {
-        row.iter_mut().skip(i).take(1).for_each(|diagonal| *diagonal += RIDGE * mean + f64::MIN_POSITIVE);
-    }
-    // Gaussian elimination; a matrix with a ridge needs no pivoting.
-    for i in 0..gram.len() {
-        let (above, below) = gram.split_at_mut(i + 1);
-        let (done, todo) = products.split_at_mut(i + 1);
-        let (Some(pivot_row), Some(pivot)) = (above.last(), done.last()) else { break };
-        for (row, product) in below.iter_mut().zip(todo) {
-            let factor = row.get(i).zip(pivot_row.get(i)).map_or(0.0, |(a, b)| a / b);
-            row.iter_mut().zip(pivot_row).for_each(|(a, b)| *a -= factor * b);
-            *product -= factor * *pivot;
+    let squares: f64 = directions.iter().map(|direction| dot(direction, direction)).sum();
+    let ridge = RIDGE * (squares / directions.len().max(1) as f64) + f64::MIN_POSITIVE;
+    let equation = |(i, (a, product)): (usize, (&Vec<f64>, &f64))| {
+        let of_one = |(j, b): (usize, &Vec<f64>)| if i == j { dot(a, b) + ridge } else { dot(a, b) };
+        Equation {
+            coefficients: directions.iter().enumerate().rev().map(of_one).collect(),
+            product: *product,
         }
+    };
+    solution(directions.iter().zip(products).enumerate().map(equation).collect())
+}
+
+/// Gaussian elimination of a square system; one with a ridge needs no pivoting.
+fn solution(mut open: VecDeque<Equation>) -> Vec<f64> {
+    let mut eliminated = Vec::with_capacity(open.len());
+    while let Some(mut pivot) = open.pop_front() {
+        let Some(diagonal) = pivot.coefficients.pop() else { break };
+        for equation in &mut open {
+            let Some(first) = equation.coefficients.pop() else { break };
+            let factor = first / diagonal;
+            let behind = equation.coefficients.iter_mut().zip(&pivot.coefficients);
+            behind.for_each(|(a, b)| *a -= factor * b);
+            equation.product -= factor * pivot.product;
+        }
+        eliminated.push((diagonal, pivot));
     }
-    for i in (0..gram.len()).rev() {
-        let known: f64 = match (gram.get(i), products.get(i + 1..)) {
-            (Some(row), Some(behind)) => row.iter().skip(i + 1).zip(behind).map(|(a, b)| a * b).sum(),
-            _ => 0.0,
-        };
-        let diagonal = gram.get(i).and_then(|row| row.get(i)).copied().unwrap_or(1.0);
-        products.iter_mut().skip(i).take(1).for_each(|product| *product = (*product - known) / diagonal);
+    // Last unknown first, as in the equations.
+    let mut found: Vec<f64> = Vec::with_capacity(eliminated.len());
+    for (diagonal, Equation { coefficients, product }) in eliminated.into_iter().rev() {
+        let known: f64 = coefficients.iter().zip(&found).rev().map(|(a, b)| a * b).sum();
+        found.push((product - known) / diagonal);
     }
-    products
+    found.reverse();
+    found
 }
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
@@ -127,8 +145,8 @@ mod tests {
         let wanted = [1.0, 0.0, 1.0];
         let sum: Vec<f64> =
             (0..3).map(|k| directions.iter().zip(wanted).map(|(d, w)| d[k] * w).sum()).collect();
-        let products = directions.iter().map(|d| dot(&sum, d)).collect();
-        for (found, wanted) in least_squares(&directions, products).into_iter().zip(wanted) {
+        let products: Vec<f64> = directions.iter().map(|d| dot(&sum, d)).collect();
+        for (found, wanted) in least_squares(&directions, &products).into_iter().zip(wanted) {
             assert!((found - wanted).abs() < 0.05, "{found} {wanted}");
         }
     }

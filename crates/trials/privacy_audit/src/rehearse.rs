@@ -10,29 +10,47 @@ use plan::{Contribution, Learned, Origin, Plan, Privacy};
 use rehearsal::{Noise, Rehearsal};
 use secagg::NoiseSeeds;
 
-use super::AuditError;
-use super::canaries;
-use super::report::{Claim, Inversion, Report};
-use super::scores::{Scores, Seen};
+use crate::canaries::{self, Canaries, Canary};
+use crate::error::AuditError;
+use crate::findings::{Claim, Findings, Inversion};
+use crate::membership::membership;
+use crate::scores::{Scores, Seen};
 
 /// What is rehearsed.
-pub(super) struct Setup<'a> {
-    pub(super) plan: &'a Plan,
+pub struct Trial<'a> {
+    /// Its largest cohort is the number of silos.
+    pub plan: &'a Plan,
     /// The training rows of all silos, header first, as a table's text.
-    pub(super) training: &'a str,
-    pub(super) held_out: Option<&'a Dataset>,
-    pub(super) runs: u32,
-    pub(super) canaries: usize,
-    pub(super) confidence: f64,
-    pub(super) seed: u64,
-    pub(super) noise: Noise,
+    pub training: &'a str,
+    /// Rows that are not trained on: without them membership is not inferred.
+    pub held_out: Option<&'a Dataset>,
+    /// Independent runs, each with canaries of its own.
+    pub runs: u32,
+    /// Canaries of each run.
+    pub canaries: usize,
+    /// How sure the lower bound is to be, between 0 and 1.
+    pub confidence: f64,
+    /// Equal seeds give equal audits.
+    pub seed: u64,
+    /// How much is added: less than planned has to be found out.
+    pub noise: Noise,
 }
 
-pub(super) fn audit(setup: &Setup<'_>) -> Result<Report, AuditError> {
-    let plan = setup.plan;
+impl Trial<'_> {
+    /// Rehearses the runs, and attacks them.
+    ///
+    /// # Errors
+    /// [`AuditError`]
+    pub fn audit(&self) -> Result<Findings, AuditError> {
+        audit(self)
+    }
+}
+
+fn audit(trial: &Trial<'_>) -> Result<Findings, AuditError> {
+    let plan = trial.plan;
     let all =
-        Dataset::from_csv("training", setup.training.as_bytes(), &plan.data).map_err(AuditError::Table)?;
-    let mut rng = ChaCha20Rng::seed_from_u64(setup.seed);
+        Dataset::from_csv("training", trial.training.as_bytes(), &plan.data).map_err(AuditError::Table)?;
+    let mut rng = ChaCha20Rng::seed_from_u64(trial.seed);
     let mut seed = || {
         let mut seed = [0; 32];
         rng.fill_bytes(&mut seed);
@@ -40,35 +58,35 @@ pub(super) fn audit(setup: &Setup<'_>) -> Result<Report, AuditError> {
     };
     let mut guesses = Guesses { canaries: 0, guesses: 0, correct: 0 };
     let mut last = None;
-    for _ in 0..setup.runs {
-        let canaries = canaries::draw(plan, setup.canaries, seed())?;
+    for _ in 0..trial.runs {
+        let canaries = Canaries::draw(plan, trial.canaries, seed())?;
         let table = canaries.table(plan)?;
-        let silos = silos(setup, &canaries.canaries)?;
-        let mut run = Rehearsal::new(plan, &silos, setup.noise, seed())?;
-        let mut scores = Scores::new(plan, &table, Some(&all))?;
+        let silos = silos(trial, &canaries.canaries)?;
+        let mut run = Rehearsal::new(plan, &silos, trial.noise, seed())?;
+        let mut scores = Scores::new(plan, table, Some(&all))?;
         while run.rounds() < plan.rounds {
             let (before, clip_norm) = (run.params().clone(), run.clip_norm()?);
             run.round()?;
             scores.see(&Seen { before: &before, clip_norm, aggregate: run.aggregate() })?;
         }
         // A half of them, the surest quarter of either kind: fixed here, before any score is known.
-        guesses += guess(&scores.scores, &canaries.included(), setup.canaries / 4);
+        guesses += guess(&scores.scores, &canaries.included(), trial.canaries / 4);
         last = Some(run.params().clone());
     }
-    let mut report = Report::new(Claim::of(plan)?, guesses, setup.confidence);
-    if let (Some(model), Some(held_out)) = (&last, setup.held_out) {
-        report.membership = super::membership(plan, model, &all, held_out)?;
+    let mut findings = Findings::new(Claim::of(plan)?, guesses, trial.confidence);
+    if let (Some(model), Some(held_out)) = (&last, trial.held_out) {
+        findings.membership = membership(plan, model, &all, held_out)?;
     }
-    report.inversion = inversion(plan, &all, seed())?;
-    Ok(report)
+    findings.inversion = inversion(plan, &all, seed())?;
+    Ok(findings)
 }
 
 /// The rows and the included canaries, dealt in turn.
-fn silos(setup: &Setup<'_>, canaries: &[canaries::Canary]) -> Result<Vec<Dataset>, AuditError> {
-    let plan = setup.plan;
+fn silos(trial: &Trial<'_>, canaries: &[Canary]) -> Result<Vec<Dataset>, AuditError> {
+    let plan = trial.plan;
     let silos = plan.cohort.maximum;
-    let mut lines = setup.training.lines();
-    let header = lines.next().unwrap_or_default();
+    let mut lines = trial.training.lines();
+    let header = lines.next().ok_or(AuditError::EmptyTable)?;
     let rows: Vec<&str> = lines.filter(|line| !line.trim().is_empty()).collect();
     let silo = |silo: usize| {
         let own = rows.iter().skip(silo).step_by(silos);
@@ -145,14 +163,14 @@ mod tests {
     use plan::PrivacyMode;
 
     use super::*;
-    use crate::audit_privacy::report::Verdict;
+    use crate::findings::Verdict;
 
-    fn audited(plan: &Plan, noise: Noise, runs: u32, canaries: usize) -> Report {
+    fn audited(plan: &Plan, noise: Noise, runs: u32, canaries: usize) -> Findings {
         use datasets::digits;
         let training = digits::table(digits::training_rows());
         let held_out = digits::table(digits::held_out_rows());
         let held_out = Dataset::from_csv("held out", held_out.as_bytes(), &plan.data).unwrap();
-        let setup = Setup {
+        let trial = Trial {
             plan,
             training: &training,
             held_out: Some(&held_out),
@@ -162,7 +180,7 @@ mod tests {
             seed: 11,
             noise,
         };
-        audit(&setup).unwrap()
+        trial.audit().unwrap()
     }
 
     #[test]
@@ -180,8 +198,8 @@ mod tests {
             if mode == PrivacyMode::SiloDpSgd {
                 plan.rounds = 1;
             }
-            let report = audited(&plan, Noise::AsPlanned, runs, canaries);
-            assert_eq!(report.verdict, Verdict::NotContradicted, "{}", report.text());
+            let findings = audited(&plan, Noise::AsPlanned, runs, canaries);
+            assert_eq!(findings.verdict, Verdict::NotContradicted, "{findings:?}");
         }
     }
 
@@ -190,10 +208,10 @@ mod tests {
         let mut plan = demo_plan(PrivacyMode::DistributedDpSgd, 5, None, None).unwrap();
         // Fewer rounds than the claim is for: without noise three are enough.
         plan.rounds = 3;
-        let report = audited(&plan, Noise::Off, 24, 80);
-        assert_eq!(report.verdict, Verdict::Contradicted, "{}", report.text());
-        assert!(report.finish(true).unwrap_err().to_string().contains("CONTRADICTS"));
-        let inversion = report.inversion.unwrap();
+        let findings = audited(&plan, Noise::Off, 24, 80);
+        assert_eq!(findings.verdict, Verdict::Contradicted, "{findings:?}");
+        assert!(findings.check().unwrap_err().to_string().contains("CONTRADICTS"));
+        let inversion = findings.inversion.unwrap();
         assert!(inversion.unmasked > 0.999, "{inversion:?}");
         // 64 pixels: five deviations of no correlation are 0.63.
         assert!(inversion.masked.abs() < 0.63 && inversion.noised.unwrap().abs() < 0.63, "{inversion:?}");
@@ -205,7 +223,7 @@ mod tests {
         // 80 are right.
         let mut plan = demo_plan(PrivacyMode::DistributedDpSgd, 5, None, Some(1.0)).unwrap();
         plan.rounds = 10;
-        let report = audited(&plan, Noise::Times(1.0 / 30.0), 2, 80);
-        assert_eq!(report.verdict, Verdict::Contradicted, "{}", report.text());
+        let findings = audited(&plan, Noise::Times(1.0 / 30.0), 2, 80);
+        assert_eq!(findings.verdict, Verdict::Contradicted, "{findings:?}");
     }
 }

@@ -1,0 +1,35 @@
+//! Attacks on a run, beside what is claimed of it.
+//!
+//! Owns: canaries, which a silo puts into its data by the toss of a coin ([`Canaries`]); the guess of those coins from what
+//! every member of a run is given, over a chain that is finished ([`ChainAttack`]) or over a federation in this process
+//! ([`Trial`]); membership inference and inversion; and what all of it says of the claim ([`Findings`]). Does not: read a
+//! file, check a chain's signatures, or find words for a person. The statistics are `empirical`'s.
+//!
+//! ```text
+//! Canaries::draw ──> a silo's table ──> the run ──> ChainAttack ─┐
+//!       └────────────────────────────> Trial (rehearsal) ────────┴─> scores ──> guesses ──> Findings, Verdict
+//! ```
+//!
+//! ```
+//! let plan = demo::demo_plan(plan::PrivacyMode::DistributedDpSgd, 5, None, None)?;
+//! let canaries = privacy_audit::Canaries::draw(&plan, 8, [1; 32])?;
+//! assert_eq!(privacy_audit::Canaries::from_json(&canaries.to_json()?, &plan)?, canaries);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+mod canaries;
+mod chain;
+mod error;
+mod findings;
+mod membership;
+mod rehearse;
+mod scores;
+
+pub use canaries::{Canaries, CanariesError, Canary};
+pub use chain::{AuditedVersion, ChainAttack};
+pub use error::AuditError;
+pub use findings::{Claim, Contradicted, Findings, Inversion, Membership, Verdict};
+pub use membership::membership;
+pub use rehearsal::Noise;
+pub use rehearse::Trial;
