@@ -4,7 +4,7 @@
 //! is simulated is the network, the disks under the journals and the clocks. A [`Fate`] decides about each
 //! message, each write and each effect, so a test loses, kills and restarts where it likes; [`Scenario`] draws
 //! faults, liars and lying coordinators from a seed. After every event an oracle checks what must hold
-//! ([`Invariant`]).
+//! ([`Invariant`]). A [`Campaign`] simulates a range of seeds, and brings a failure down to what is enough to see it.
 //!
 //! Not here: sockets, files and training; silos contribute numbers that are made up.
 //!
@@ -22,6 +22,7 @@
 //! ```
 
 mod agenda;
+mod campaign;
 mod center;
 mod center_process;
 mod contribution;
@@ -45,6 +46,7 @@ mod turns;
 mod twin;
 mod uploads;
 
+pub use campaign::{Campaign, FailedSeed, Part, Tally, UnknownPart};
 pub use center::OpenedSum;
 pub use contribution::contribute;
 pub use faults::{Fate, Moment};
