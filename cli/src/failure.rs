@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use bench::{BenchError, UtilityError};
 use demo::{DaemonError, DemoFolderError, DemoPlanError};
 use identity::with_causes;
 use operate::{AdmissionError, IssueError, MemoryError, ModelsError, SigningError, Unbelieved};
@@ -343,6 +344,29 @@ impl From<AuditPrivacyError> for Failure {
                 Self::failed(why)
             }
             AuditPrivacyError::Chain(_) | AuditPrivacyError::Contradicted(_) => Self::verification(why),
+        }
+    }
+}
+
+impl From<BenchError> for Failure {
+    fn from(why: BenchError) -> Self {
+        match why {
+            BenchError::Clients(_) => Self::usage(why),
+            BenchError::Plan(why) => why.into(),
+            BenchError::Folder(why) => why.into(),
+            BenchError::Daemon(why) => why.into(),
+            BenchError::Call(why) => why.into(),
+            BenchError::Utility(
+                UtilityError::NoData { .. } | UtilityError::NoHospitals | UtilityError::NoHospital,
+            ) => Self::usage(why),
+            BenchError::Chain(_) => Self::verification(why),
+            BenchError::NoTemporary(_)
+            | BenchError::Json(_)
+            | BenchError::Process(_)
+            | BenchError::Interrupted
+            | BenchError::Terminated
+            | BenchError::Grew { .. }
+            | BenchError::Utility(_) => Self::failed(why),
         }
     }
 }

@@ -24,7 +24,6 @@ extern crate daemon;
 mod account;
 mod audit;
 mod audit_privacy;
-mod bench;
 mod clients;
 mod connect;
 mod demo;

@@ -28,7 +28,7 @@ pub(crate) const ROOMS: &[Room] = &[
     room(2, "learning", false, &["datasets", "train"]),
     room(3, "disk", false, &["audit", "ledger", "published", "store", "vault"]),
     room(4, "network", false, &["access", "daemon", "operate", "pki", "telemetry", "wire"]),
-    room(5, "trials", false, &["demo", "privacy_audit", "rehearsal", "sim"]),
+    room(5, "trials", false, &["bench", "demo", "privacy_audit", "rehearsal", "sim"]),
     room(6, "programs", false, &["cli", "client", "coordinator"]),
 ];
 
@@ -56,6 +56,8 @@ const INSIDE: &[(&str, &str, &str)] = &[
     ("operate", "pki", "an operator calls with its certificate, and trusts the federation's authority"),
     ("operate", "wire", "it calls the services that are declared there"),
     ("daemon", "telemetry", "a daemon's main begins its log"),
+    ("bench", "demo", "a soak runs the demonstration's processes"),
+    ("bench", "rehearsal", "what privacy costs is measured on rehearsed runs"),
     ("privacy_audit", "rehearsal", "a plan is attacked as a rehearsal of it, before anybody runs it"),
     ("cli", "client", "the demo starts whole federations"),
     ("cli", "coordinator", "the demo starts whole federations"),

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use demo::{Daemon, DaemonError, Folder, demo_plan, silo_name};
+use identity::printable;
+use operate::{connect, refused};
 use params::Digest;
 use plan::{Plan, PrivacyMode};
 use published::verify_folder;
@@ -12,8 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use wire::v1::operator_client::OperatorClient;
 use wire::v1::{RunStatus, WatchRequest};
 
-use crate::Failure;
-use crate::connect::{connect, printable, refused};
+use crate::error::BenchError;
 
 /// After so many rounds a process has what it needs, and what comes on top is growth.
 const WARM_AFTER_ROUNDS: u64 = 100;
@@ -26,6 +27,7 @@ const CHECK_EVERY: Duration = Duration::from_millis(200);
 const STUCK_AFTER_DEADLINES: u32 = 3;
 const MIB: f64 = 1_048_576.0;
 
+/// How long, with how many silos, and which of them are killed.
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "Each process is real, as in `folkmoot demo`: SIGKILL ends a silo, which then starts again and joins the \
@@ -37,7 +39,7 @@ const MIB: f64 = 1_048_576.0;
                   folkmoot bench soak\n  \
                   folkmoot bench soak --rounds 300 --clients 5 --churn 5 --json"
 )]
-pub(crate) struct Args {
+pub struct Args {
     /// How many rounds to commit.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(2..=100_000))]
     rounds: u64,
@@ -84,37 +86,36 @@ struct Report {
     samples: Vec<Sample>,
 }
 
-pub(crate) async fn run(args: Args) -> Result<(), Failure> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
+pub(crate) async fn run(args: Args) -> Result<(), BenchError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(BenchError::Process)?;
     // Dropping the soak's future kills its processes.
     let report = tokio::select! {
         report = soak(&args) => report?,
-        _ = tokio::signal::ctrl_c() => return Err(Failure::failed("interrupted")),
-        _ = terminate.recv() => return Err(Failure::failed("terminated")),
+        _ = tokio::signal::ctrl_c() => return Err(BenchError::Interrupted),
+        _ = terminate.recv() => return Err(BenchError::Terminated),
     };
     if args.json {
-        println!("{}", serde_json::to_string(&report).map_err(Failure::failed)?);
+        println!("{}", serde_json::to_string(&report)?);
     } else {
         print!("{}", table(&report));
     }
     match report.within_limit {
-        Some(false) => Err(Failure::failed(format!(
-            "the coordinator's resident memory grew by {:.1} % after round {WARM_AFTER_ROUNDS}; at most \
-             {GROWTH_PERCENT_MAX} % is no leak",
-            report.growth_percent
-        ))),
+        Some(false) => Err(BenchError::Grew {
+            percent: report.growth_percent,
+            after_round: WARM_AFTER_ROUNDS,
+            most: GROWTH_PERCENT_MAX,
+        }),
         _ => Ok(()),
     }
 }
 
-async fn soak(args: &Args) -> Result<Report, Failure> {
-    let clients = usize::try_from(args.clients).map_err(Failure::usage)?;
+async fn soak(args: &Args) -> Result<Report, BenchError> {
+    let clients = usize::try_from(args.clients)?;
     // A round that a kill made hopeless is charged too: the plan has room for some.
     let rounds = args.rounds + args.rounds / 4 + 10;
     let mut plan = demo_plan(PrivacyMode::DistributedDpSgd, clients, Some(rounds), None)?;
     plan.timing.minimum_wait_ms = MINIMUM_WAIT_MS;
-    let temporary =
-        tempfile::tempdir().map_err(|why| Failure::failed(format!("no temporary folder: {why}")))?;
+    let temporary = tempfile::tempdir().map_err(BenchError::NoTemporary)?;
     let folder = Folder::create(Some(args.data.as_deref().unwrap_or(temporary.path())), plan)?;
     let config = folder.coordinator_config();
     let mut coordinator = Daemon::start("coordinator", "coordinator", &config, folder.log("coordinator"))?;
@@ -154,7 +155,7 @@ struct Soak<'a> {
 
 impl Soak<'_> {
     /// Follows the run until it has committed what was asked for.
-    async fn watch(&mut self, url: &str, plan: &Plan) -> Result<(), Failure> {
+    async fn watch(&mut self, url: &str, plan: &Plan) -> Result<(), BenchError> {
         let channel = connect(url).await?;
         let changes = OperatorClient::new(channel).watch(WatchRequest {}).await;
         let mut changes = changes.map_err(|why| refused(&why))?.into_inner();
@@ -193,7 +194,7 @@ impl Soak<'_> {
         Ok(())
     }
 
-    async fn committed(&mut self, status: &RunStatus, before: u64) -> Result<(), Failure> {
+    async fn committed(&mut self, status: &RunStatus, before: u64) -> Result<(), BenchError> {
         let round = status.rounds_committed;
         self.rounds_aborted = status.rounds_aborted;
         let sample = Sample {
@@ -234,10 +235,10 @@ impl Soak<'_> {
             .take(4)
             .fold(0, |drawn, byte| drawn << 8 | usize::from(*byte));
         // All but the first, whose memory is followed throughout.
-        Some(1 + drawn % self.silos.len().saturating_sub(1).max(1))
+        Some(1 + drawn % (self.silos.len().max(2) - 1))
     }
 
-    async fn finish(mut self) -> Result<Report, Failure> {
+    async fn finish(mut self) -> Result<Report, BenchError> {
         for silo in &mut self.silos {
             silo.stop().await?;
         }

@@ -6,7 +6,7 @@ use optim::ServerOptimizer;
 use plan::{Cohort, Data, LocalOptimizer, Model, Plan, Privacy, Timing, Training};
 use rehearsal::{Noise, Rehearsal};
 
-use crate::Failure;
+use crate::error::UtilityError;
 
 /// The delta of every epsilon in the reports.
 pub(super) const DELTA: f64 = 1e-5;
@@ -69,15 +69,15 @@ pub(super) fn accuracies(
     held_out: &Dataset,
     rounds: &[u64],
     seeds: u8,
-) -> Result<Vec<Vec<f64>>, Failure> {
+) -> Result<Vec<Vec<f64>>, UtilityError> {
     let mut measured = vec![Vec::new(); rounds.len()];
     for seed in 1..=seeds {
-        let mut run = Rehearsal::new(plan, silos, Noise::AsPlanned, [seed; 32]).map_err(Failure::failed)?;
+        let mut run = Rehearsal::new(plan, silos, Noise::AsPlanned, [seed; 32])?;
         for (until, measured) in rounds.iter().zip(&mut measured) {
             while run.rounds() < *until {
-                run.round().map_err(Failure::failed)?;
+                run.round()?;
             }
-            let metrics = train::evaluate(plan, run.params(), held_out).map_err(Failure::failed)?;
+            let metrics = train::evaluate(plan, run.params(), held_out)?;
             measured.push(metrics.accuracy);
         }
     }
@@ -85,13 +85,10 @@ pub(super) fn accuracies(
 }
 
 /// Epsilon at [`DELTA`] of so many steps, as plans are held to: RDP at integer orders.
-pub(super) fn epsilon(sampling_rate: f64, noise_multiplier: f64, steps: u64) -> Result<f64, Failure> {
+pub(super) fn epsilon(sampling_rate: f64, noise_multiplier: f64, steps: u64) -> Result<f64, UtilityError> {
     let mut curve = RdpCurve::zero();
-    curve
-        .compose(&Event::PoissonGaussian { sampling_rate, noise_multiplier }, steps)
-        .and_then(|()| curve.epsilon(DELTA))
-        .map(|guarantee| guarantee.epsilon)
-        .map_err(Failure::failed)
+    curve.compose(&Event::PoissonGaussian { sampling_rate, noise_multiplier }, steps)?;
+    Ok(curve.epsilon(DELTA)?.epsilon)
 }
 
 pub(super) fn mean(values: &[f64]) -> f64 {

@@ -9,7 +9,7 @@ use params::{Activation, Architecture, Layer, Shape};
 use plan::{Model, Plan, Privacy, Weights};
 
 use super::measure::{DELTA, Setup, accuracies, averaging, epsilon, percent, training};
-use crate::Failure;
+use crate::error::UtilityError;
 
 const SIDE: usize = 28;
 const SILOS: usize = 5;
@@ -22,13 +22,13 @@ const STEPS: [u64; 3] = [150, 300, 600];
 /// Rounds of one local epoch each.
 const PLAIN_ROUNDS: [u64; 2] = [2, 5];
 
-pub(super) fn report(folder: &Path, seeds: u8) -> Result<String, Failure> {
+pub(super) fn report(folder: &Path, seeds: u8) -> Result<String, UtilityError> {
     let (private, plain) = (plan(true), plan(false));
     let all = table(folder, "train", &private)?;
     let held_out = table(folder, "t10k", &private)?;
     let silo = |silo| all.only(&(silo..all.rows()).step_by(SILOS).collect::<Vec<_>>());
     let silos: Option<Vec<Dataset>> = (0..SILOS).map(silo).collect();
-    let silos = silos.ok_or_else(|| Failure::failed("a row of the table is not there"))?;
+    let silos = silos.ok_or(UtilityError::NoRow)?;
     let mut text = format!(
         "# Fashion-MNIST: a convolutional network\n\n\
          Made by `folkmoot bench utility`; {seeds} seed(s), mean ± standard deviation of the held-out accuracy in per cent (10,000 images). Xiao, Rasul, Vollgraf\n\
@@ -106,15 +106,15 @@ fn plan(private: bool) -> Plan {
         server: if private { averaging(0.5, 0.9) } else { averaging(1.0, 0.0) },
         privacy,
         honest_min: HONEST_MIN,
-        rounds: STEPS.iter().copied().max().unwrap_or_default(),
+        rounds: STEPS.into_iter().fold(0, u64::max),
     }
     .plan(SILOS)
 }
 
-fn table(folder: &Path, part: &str, plan: &Plan) -> Result<Dataset, Failure> {
+fn table(folder: &Path, part: &str, plan: &Plan) -> Result<Dataset, UtilityError> {
     let open = |kind: &str| {
         let path = folder.join(format!("{part}-{kind}-ubyte.gz"));
-        File::open(&path).map_err(|why| Failure::failed(format!("`{}`: {why}", path.display())))
+        File::open(&path).map_err(|why| UtilityError::File { path, why })
     };
-    idx::read(open("images-idx3")?, open("labels-idx1")?, &plan.data).map_err(Failure::failed)
+    Ok(idx::read(open("images-idx3")?, open("labels-idx1")?, &plan.data)?)
 }

@@ -10,15 +10,16 @@ mod measure;
 
 use std::path::{Path, PathBuf};
 
-use crate::Failure;
+use crate::error::UtilityError;
 
+/// Which reports, over how many seeds.
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "Reports: digits.md (data in the program), heart.md (heart/heart_flat.csv of --data) and fashion.md \
                   (fashion-mnist/*.gz of --data). What has no data is left as it is, and said.\n\n\
                   Example:\n  folkmoot bench utility --out reports --data ../shared/data"
 )]
-pub(crate) struct Args {
+pub struct Args {
     /// The folder that the reports are written into.
     #[arg(long, value_name = "DIR", default_value = "reports")]
     out: PathBuf,
@@ -30,26 +31,30 @@ pub(crate) struct Args {
     seeds: u8,
     /// Only this report.
     #[arg(long, value_enum)]
-    only: Option<Report>,
+    only: Option<Chosen>,
 }
 
+/// A report.
 #[derive(clap::ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-enum Report {
+pub enum Chosen {
+    /// On handwritten digits: what the noise costs.
     Digits,
+    /// On four hospitals: federated, pooled and local training.
     Heart,
+    /// On images: a convolutional network.
     Fashion,
 }
 
-pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args) -> Result<(), UtilityError> {
     let wanted = |report| args.only.is_none_or(|only| only == report);
-    std::fs::create_dir_all(&args.out).map_err(|why| unwritable(&args.out, &why))?;
-    if wanted(Report::Digits) {
+    std::fs::create_dir_all(&args.out).map_err(|why| unusable(&args.out, why))?;
+    if wanted(Chosen::Digits) {
         write(&args.out, "digits.md", &digits::report(args.seeds)?)?;
     }
-    type Made = fn(&Path, u8) -> Result<String, Failure>;
-    let optional: [(Report, &str, &str, Made); 2] = [
-        (Report::Heart, "heart.md", "heart/heart_flat.csv", heart::report),
-        (Report::Fashion, "fashion.md", "fashion-mnist", fashion::report),
+    type Made = fn(&Path, u8) -> Result<String, UtilityError>;
+    let optional: [(Chosen, &'static str, &'static str, Made); 2] = [
+        (Chosen::Heart, "heart.md", "heart/heart_flat.csv", heart::report),
+        (Chosen::Fashion, "fashion.md", "fashion-mnist", fashion::report),
     ];
     for (report, file, data, made) in optional {
         if !wanted(report) {
@@ -58,7 +63,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         match args.data.as_deref().map(|folder| folder.join(data)).filter(|path| path.exists()) {
             Some(path) => write(&args.out, file, &made(&path, args.seeds)?)?,
             None if args.only == Some(report) => {
-                return Err(Failure::usage(format!("{file} needs {data}: name its folder with --data")));
+                return Err(UtilityError::NoData { file, data });
             }
             None => eprintln!("{file} is left as it is: it needs {data} in the folder of --data"),
         }
@@ -66,13 +71,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-fn write(folder: &Path, name: &str, text: &str) -> Result<(), Failure> {
+fn write(folder: &Path, name: &str, text: &str) -> Result<(), UtilityError> {
     let path = folder.join(name);
-    std::fs::write(&path, text).map_err(|why| unwritable(&path, &why))?;
+    std::fs::write(&path, text).map_err(|why| unusable(&path, why))?;
     eprintln!("wrote {}", path.display());
     Ok(())
 }
 
-fn unwritable(path: &Path, why: &std::io::Error) -> Failure {
-    Failure::failed(format!("`{}`: {why}", path.display()))
+fn unusable(path: &Path, why: std::io::Error) -> UtilityError {
+    UtilityError::File { path: path.to_owned(), why }
 }

@@ -12,7 +12,7 @@ use plan::{Data, Feature, Model, Plan, Privacy, Weights};
 use rehearsal::{Noise, Rehearsal};
 
 use super::measure::{Setup, averaging, mean, training};
-use crate::Failure;
+use crate::error::UtilityError;
 
 const FOLDS: usize = 5;
 const REPETITIONS: u8 = 20;
@@ -30,9 +30,9 @@ const FEATURES: [(&str, f64, f64); 10] = [
     ("oldpeak", -2.0, 6.0),
 ];
 
-pub(super) fn report(file: &Path, _seeds: u8) -> Result<String, Failure> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|why| Failure::failed(format!("`{}`: {why}", file.display())))?;
+pub(super) fn report(file: &Path, _seeds: u8) -> Result<String, UtilityError> {
+    let text =
+        std::fs::read_to_string(file).map_err(|why| UtilityError::File { path: file.to_owned(), why })?;
     let (header, hospitals) = hospitals(&text)?;
     let plan = plan(hospitals.len());
     let mut by_method: [Vec<f64>; 3] = Default::default();
@@ -52,7 +52,7 @@ pub(super) fn report(file: &Path, _seeds: u8) -> Result<String, Failure> {
             for (silo, test) in silos.iter().zip(&tests) {
                 let local = trained(&plan, std::slice::from_ref(silo), seed)?;
                 for (right, model) in right.iter_mut().zip([&federated, &central, &local]) {
-                    let metrics = train::evaluate(&plan, model, test).map_err(Failure::failed)?;
+                    let metrics = train::evaluate(&plan, model, test)?;
                     *right += metrics.accuracy * test.rows() as f64;
                 }
                 tested += test.rows() as f64;
@@ -93,13 +93,13 @@ fn written(hospitals: &BTreeMap<&str, Vec<&str>>, by_method: &[Vec<f64>; 3]) -> 
 }
 
 /// The header, and each hospital's rows in the file's order.
-fn hospitals(text: &str) -> Result<(&str, BTreeMap<&str, Vec<&str>>), Failure> {
+fn hospitals(text: &str) -> Result<(&str, BTreeMap<&str, Vec<&str>>), UtilityError> {
     let mut lines = text.lines();
     let header = lines.next().filter(|header| header.starts_with("hospital,"));
-    let header = header.ok_or_else(|| Failure::usage("the first column is not `hospital`"))?;
+    let header = header.ok_or(UtilityError::NoHospitals)?;
     let mut hospitals: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for line in lines {
-        let (hospital, _) = line.split_once(',').ok_or_else(|| Failure::usage("a row has no hospital"))?;
+        let (hospital, _) = line.split_once(',').ok_or(UtilityError::NoHospital)?;
         hospitals.entry(hospital).or_default().push(line);
     }
     Ok((header, hospitals))
@@ -124,13 +124,13 @@ fn folds<'a>(rows: &[&'a str], repetition: u8) -> Vec<Vec<&'a str>> {
     (0..FOLDS).map(|fold| rows.iter().skip(fold).step_by(FOLDS).copied().collect()).collect()
 }
 
-fn table(plan: &Plan, header: &str, rows: &[&str]) -> Result<Dataset, Failure> {
+fn table(plan: &Plan, header: &str, rows: &[&str]) -> Result<Dataset, UtilityError> {
     let text: String = std::iter::once(&header).chain(rows).flat_map(|line| [line, "\n"]).collect();
-    Dataset::from_csv("heart_flat.csv", text.as_bytes(), &plan.data).map_err(Failure::failed)
+    Ok(Dataset::from_csv("heart_flat.csv", text.as_bytes(), &plan.data)?)
 }
 
-fn trained(plan: &Plan, silos: &[Dataset], seed: [u8; 32]) -> Result<params::Params, Failure> {
-    Rehearsal::new(plan, silos, Noise::AsPlanned, seed).and_then(Rehearsal::run).map_err(Failure::failed)
+fn trained(plan: &Plan, silos: &[Dataset], seed: [u8; 32]) -> Result<params::Params, UtilityError> {
+    Ok(Rehearsal::new(plan, silos, Noise::AsPlanned, seed).and_then(Rehearsal::run)?)
 }
 
 fn plan(silos: usize) -> Plan {

@@ -8,7 +8,7 @@ use params::Activation;
 use plan::{Model, Plan, Privacy};
 
 use super::measure::{DELTA, Setup, accuracies, averaging, epsilon, mean, percent, training};
-use crate::Failure;
+use crate::error::UtilityError;
 
 const SILOS: usize = 5;
 /// `t - c` of five silos, one of them corrupt.
@@ -29,7 +29,7 @@ const TUNING_SEEDS: u8 = 3;
 /// One training row in so many is kept apart while a rate is chosen.
 const VALIDATION_EVERY: usize = 5;
 
-pub(super) fn report(seeds: u8) -> Result<String, Failure> {
+pub(super) fn report(seeds: u8) -> Result<String, UtilityError> {
     let mut text = format!(
         "# Digits: what the noise costs\n\n\
          Made by `folkmoot bench utility`; {seeds} seeds, mean ± standard deviation of the held-out accuracy in per cent\n\
@@ -47,7 +47,7 @@ pub(super) fn report(seeds: u8) -> Result<String, Failure> {
     Ok(text)
 }
 
-fn section(text: &mut String, name: &str, hidden: &[usize], seeds: u8) -> Result<(), Failure> {
+fn section(text: &mut String, name: &str, hidden: &[usize], seeds: u8) -> Result<(), UtilityError> {
     let central = |rate| plan(hidden, rate, 1, 1);
     let mode_b = |rate| plan(hidden, rate, SILOS, HONEST_MIN);
     let mode_a = |rate| mode_a(hidden, rate);
@@ -106,7 +106,7 @@ fn tuned(
     held_out: &Dataset,
     rounds: &[u64],
     seeds: u8,
-) -> Result<Vec<Tuned>, Failure> {
+) -> Result<Vec<Tuned>, UtilityError> {
     let mut best = vec![(f64::NEG_INFINITY, f64::NAN); rounds.len()];
     for rate in RATES {
         let measured = accuracies(&plan(rate), fitted, validation, rounds, TUNING_SEEDS)?;
@@ -134,7 +134,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn of(plan: &Plan, rows: &[Vec<&'static str>]) -> Result<Self, Failure> {
+    fn of(plan: &Plan, rows: &[Vec<&'static str>]) -> Result<Self, UtilityError> {
         let silos = rows.iter().map(|rows| table(plan, rows.iter().copied())).collect::<Result<_, _>>()?;
         Ok(Self { silos, pooled: table(plan, rows.iter().flatten().copied())? })
     }
@@ -161,7 +161,7 @@ fn mode_a(hidden: &[usize], rate: f64) -> Plan {
 }
 
 fn plan(hidden: &[usize], rate: f64, silos: usize, honest_min: usize) -> Plan {
-    let steps = STEPS.iter().copied().max().unwrap_or_default();
+    let steps = STEPS.into_iter().fold(0, u64::max);
     Setup {
         data: digits::data_section([0.0, 1.0]),
         model: Model {
@@ -191,6 +191,6 @@ fn plan(hidden: &[usize], rate: f64, silos: usize, honest_min: usize) -> Plan {
     .plan(silos)
 }
 
-fn table(plan: &Plan, rows: impl Iterator<Item = &'static str>) -> Result<Dataset, Failure> {
-    Dataset::from_csv("digits.csv", digits::table(rows).as_bytes(), &plan.data).map_err(Failure::failed)
+fn table(plan: &Plan, rows: impl Iterator<Item = &'static str>) -> Result<Dataset, UtilityError> {
+    Ok(Dataset::from_csv("digits.csv", digits::table(rows).as_bytes(), &plan.data)?)
 }
