@@ -1,11 +1,12 @@
 //! New files and folders that are whole or not there.
 
-use std::fs::{self, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 pub(crate) use operate::{Unusable, read_text};
+pub(crate) use vault::files::write_new;
 
 /// Why a new file or folder is not there.
 #[derive(Debug, thiserror::Error)]
@@ -29,18 +30,6 @@ pub(crate) enum WriteError {
         #[source]
         why: io::Error,
     },
-}
-
-/// Writes a file that is not there yet. One that cannot be written whole is taken away again: it would stand in the way of
-/// the next call.
-pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
-    if written.is_err() {
-        // The failure to write is what is told.
-        let _ = fs::remove_file(path);
-    }
-    written
 }
 
 /// A folder that is being filled beside its place, and gone if it is not [`NewFolder::put`] there.
@@ -106,14 +95,5 @@ mod tests {
         assert_eq!(fs::metadata(&place).unwrap().permissions().mode() & 0o777, 0o755);
         assert!(matches!(NewFolder::beside(&place), Err(WriteError::Taken { .. })));
         assert!(matches!(NewFolder::beside(&here.path().join("no/where")), Err(WriteError::Io { .. })));
-    }
-
-    #[test]
-    fn a_file_that_is_there_is_left_as_it_is() {
-        let here = tempfile::tempdir().unwrap();
-        let file = here.path().join("f");
-        write_new(&file, b"one", 0o600).unwrap();
-        assert_eq!(write_new(&file, b"two", 0o600).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(fs::read(&file).unwrap(), b"one");
     }
 }

@@ -149,11 +149,9 @@ fn model_key(file: &Path, master: Option<&MasterSource>) -> Result<ModelKey, Fai
             let folder =
                 file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
             let name = file.file_name().unwrap_or_default().to_string_lossy();
-            let opened = Vault::open_folder(folder, master.clone())
-                .and_then(|vault| vault::read_secret(file, &vault, &name))
-                .map_err(|why| Failure::usage(format!("--model-key: {}", with_causes(&why))))?;
-            let text = std::str::from_utf8(&opened).map_err(|_| Unusable::new(file, "holds no key"))?;
-            Zeroizing::new(text.to_owned())
+            Vault::open_folder(folder, master.clone())
+                .and_then(|vault| vault::read_sealed_text(file, &vault, &name))
+                .map_err(|why| Failure::usage(format!("--model-key: {}", with_causes(&why))))?
         }
     };
     Ok(ModelKey::from_pem(&pem).map_err(|why| Unusable::new(file, why))?)

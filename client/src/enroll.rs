@@ -19,7 +19,9 @@ use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
 use secagg::ClientId;
 use tonic::transport::Channel;
-use vault::{MasterSource, Vault};
+use vault::files::{self, TEXT_BYTES_MAX};
+use vault::layout::Silo;
+use vault::{MasterSource, Vault, VaultError};
 use wire::v1;
 use wire::v1::enrolment_client::EnrolmentClient;
 use wire::v1::join_reply::State;
@@ -30,10 +32,6 @@ use crate::transport::Files;
 use crate::{Config, link};
 
 const POLL: Duration = Duration::from_secs(2);
-const MASTER: &str = "master.key";
-const IDENTITY: &str = "identity.key";
-const KEY: &str = "transport.key";
-const CONFIG: &str = "client.toml";
 
 /// Asks a coordinator for admission, and writes the silo's folder.
 #[derive(Args, Debug)]
@@ -112,16 +110,18 @@ struct Keys {
 impl Keys {
     fn open_or_make(dir: &Path) -> Result<Self, EnrollError> {
         std::fs::create_dir_all(dir).map_err(|why| other(format!("`{}`: {why}", dir.display())))?;
-        let master = dir.join(MASTER);
+        let Silo { master, identity, .. } = Silo::of(dir);
         if !master.exists() {
             vault::make_master(&master).map_err(other)?;
         }
-        let has_sealed = dir.join(IDENTITY).exists();
+        let has_sealed = identity.exists();
         let vault = Vault::open_or_create(dir, MasterSource::File(master), has_sealed).map_err(other)?;
-        let identity =
-            secret(dir, IDENTITY, &vault, || Ok(IdentityKey::generate(&mut UnwrapErr(SysRng)).secret_hex()))?;
+        let identity = secret(dir, Silo::IDENTITY, &vault, || {
+            Ok(IdentityKey::generate(&mut UnwrapErr(SysRng)).secret_hex())
+        })?;
         let identity = IdentityKey::from_secret_hex(&identity).map_err(other)?;
-        let transport = secret(dir, KEY, &vault, || Ok(TransportKey::generate().map_err(other)?.to_pem()))?;
+        let transport =
+            secret(dir, Silo::KEY, &vault, || Ok(TransportKey::generate().map_err(other)?.to_pem()))?;
         let transport = TransportKey::from_pem(&transport).map_err(other)?;
         Ok(Self { vault: Arc::new(vault), identity, transport })
     }
@@ -138,10 +138,10 @@ fn secret(
     if !path.exists() {
         vault::write_secret(&path, vault, name, make()?.as_bytes()).map_err(other)?;
     }
-    let bytes = vault::read_secret(&path, vault, name).map_err(other)?;
-    let text =
-        std::str::from_utf8(&bytes).map_err(|_| other(format!("`{}` holds no text", path.display())))?;
-    Ok(Zeroizing::new(text.to_owned()))
+    vault::read_sealed_text(&path, vault, name).map_err(|why| match why {
+        VaultError::NoText => other(format!("`{}` holds no text", path.display())),
+        why => other(why),
+    })
 }
 
 impl Enroll {
@@ -150,9 +150,8 @@ impl Enroll {
     pub(crate) async fn run(self) -> Result<bool, EnrollError> {
         let text = match (&self.token, &self.token_file) {
             (Some(token), _) => token.0.clone(),
-            (None, Some(path)) => Zeroizing::new(
-                std::fs::read_to_string(path).map_err(|why| other(format!("`{}`: {why}", path.display())))?,
-            ),
+            (None, Some(path)) => files::read_secret_text(path, TEXT_BYTES_MAX)
+                .map_err(|why| other(format!("`{}`: {why}", path.display())))?,
             (None, None) => return Err(other("give --token-file FILE or --token TOKEN")),
         };
         let token = JoinToken::from_text(&text).map_err(other)?;
@@ -174,7 +173,7 @@ impl Enroll {
         let (chain, roster) = check(&admission, &authority, &token, &keys)?;
         self.write(&authority, number, &chain, &roster, &keys)?;
         println!("admitted as silo {number}; wrote `{}`", self.dir.display());
-        let config = self.dir.join(CONFIG);
+        let config = Silo::of(&self.dir).config;
         match Config::load(&config) {
             Ok(_) => println!("start it: folkmoot-client --config '{}'", config.display()),
             Err(why) => println!("before it can start, edit `{}`: {why}", config.display()),
@@ -269,22 +268,18 @@ impl Enroll {
         roster: &AuthorisedRoster,
         keys: &Keys,
     ) -> Result<(), EnrollError> {
-        let replace = |name: &str, text: &str| {
-            store::write_replacing(&self.dir.join(name), text.as_bytes()).map_err(other)
-        };
-        replace("authority.json", &authority.to_canonical())?;
-        replace("roster.json", &serde_json::to_string(roster.signed()).map_err(other)?)?;
-        let files = Files {
-            certificate: self.dir.join("silo.crt"),
-            key: self.dir.join(KEY),
-            vault: Some(Arc::clone(&keys.vault)),
-        };
+        let place = Silo::of(&self.dir);
+        let replace = |file: &Path, text: &str| store::write_replacing(file, text.as_bytes()).map_err(other);
+        replace(&place.authority, &authority.to_canonical())?;
+        replace(&place.roster, &serde_json::to_string(roster.signed()).map_err(other)?)?;
+        let files =
+            Files { certificate: place.certificate, key: place.key, vault: Some(Arc::clone(&keys.vault)) };
         files.replace(chain, &keys.transport).map_err(other)?;
         // What its operator has written since stays.
-        if self.dir.join(CONFIG).exists() {
+        if place.config.exists() {
             return Ok(());
         }
-        replace(CONFIG, &self.configuration(authority, number)?)
+        replace(&place.config, &self.configuration(authority, number)?)
     }
 
     fn configuration(&self, authority: &Authority, number: ClientId) -> Result<String, EnrollError> {
@@ -307,17 +302,23 @@ impl Enroll {
              data = {:?}\n\
              # What this silo has seen, said and spent. Back it up, and never restore an old copy.\n\
              state_dir = \"state\"\n\
-             roster = \"roster.json\"\n\
+             roster = {:?}\n\
              # Signs rosters; it came with the join token's authority.\n\
              authority_key = {:?}\n\
-             identity_key_file = {IDENTITY:?}\n\n\
-             [tls]\nauthority = \"authority.json\"\ncertificate = \"silo.crt\"\nkey_file = {KEY:?}\n\n\
+             identity_key_file = {:?}\n\n\
+             [tls]\nauthority = {:?}\ncertificate = {:?}\nkey_file = {:?}\n\n\
              # Keep the master key apart from backups of this folder.\n\
-             [encryption]\nmaster_key = {{ file = {MASTER:?} }}\n\n{policy}",
+             [encryption]\nmaster_key = {{ file = {:?} }}\n\n{policy}",
             self.coordinator,
             self.proxy_lines()?,
             data.display().to_string(),
+            Silo::ROSTER,
             authority.key,
+            Silo::IDENTITY,
+            Silo::AUTHORITY,
+            Silo::CERTIFICATE,
+            Silo::KEY,
+            Silo::MASTER,
         ))
     }
 }

@@ -3,7 +3,6 @@
 //! A new pair is written as `*.next` beside the old one, key first, and then takes its place, key first. Whatever a
 //! crash leaves, one of three pairings fits, and [`Transport::open`] finds it.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use pki::{ClientTls, Leaf, TransportKey};
 use plan::Problems;
 use serde::Deserialize;
 use vault::Vault;
+use vault::files::{self, OWNER_ONLY, TEXT_BYTES_MAX};
 use zeroize::Zeroizing;
 
 /// The table `[tls]`.
@@ -84,7 +84,7 @@ impl Files {
         let fault =
             |field, path: &Path, why: &dyn std::fmt::Display| (field, format!("`{}`: {why}", path.display()));
         let of_certificate = |why: &dyn std::fmt::Display| fault("tls.certificate", certificate, why);
-        let chain = std::fs::read_to_string(certificate).map_err(|why| of_certificate(&why))?;
+        let chain = files::read_text(certificate, TEXT_BYTES_MAX).map_err(|why| of_certificate(&why))?;
         let leaf = pki::inspect(&chain).map_err(|why| of_certificate(&why))?;
         let pem = self.read_key(key)?;
         let key = TransportKey::from_pem(&pem).map_err(|why| fault("tls.key_file", key, &why))?;
@@ -104,10 +104,8 @@ impl Files {
             };
         };
         // Sealed under the name of its final place, so that it can be put there.
-        let bytes = vault::read_secret(path, vault, &self.name())
-            .map_err(|why| fault(format!("`{}`: {why}", path.display())))?;
-        let text = std::str::from_utf8(&bytes).map_err(|_| fault("it holds no text".into()))?;
-        Ok(Zeroizing::new(text.to_owned()))
+        vault::read_sealed_text(path, vault, &self.name())
+            .map_err(|why| fault(format!("`{}`: {why}", path.display())))
     }
 
     /// Puts a new pair in the place of the old one.
@@ -121,7 +119,7 @@ impl Files {
         match &self.vault {
             Some(vault) => vault::replace_secret(&path, vault, &self.name(), pem.as_bytes())
                 .map_err(|why| why.to_string())?,
-            None => write_private(&path, pem.as_bytes()).map_err(|why| why.to_string())?,
+            None => files::replace(&path, pem.as_bytes(), OWNER_ONLY).map_err(|why| why.to_string())?,
         }
         store::write_replacing(&next(&self.certificate), chain.as_bytes()).map_err(|why| why.to_string())?;
         self.settle()
@@ -150,21 +148,6 @@ fn next(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".next");
     name.into()
-}
-
-/// Writes a new file that nobody else can read.
-fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(why) if why.kind() != std::io::ErrorKind::NotFound => return Err(why),
-        _ => {}
-    }
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
 
 #[cfg(test)]
@@ -198,7 +181,7 @@ mod tests {
             };
             files.replace(&old_chain, &old_key).unwrap();
             if steps >= 1 {
-                write_private(&next(&files.key), new_key.to_pem().as_bytes()).unwrap();
+                files::replace(&next(&files.key), new_key.to_pem().as_bytes(), OWNER_ONLY).unwrap();
             }
             if steps >= 2 {
                 std::fs::write(next(&files.certificate), &new_chain).unwrap();

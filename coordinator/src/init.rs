@@ -1,9 +1,7 @@
 //! `folkmoot-coordinator init`: a federation's authority, its certificates, its keys and a configuration.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -14,7 +12,8 @@ use identity::{
 };
 use pki::{CertificateAuthority, TransportKey};
 use rand::rand_core::UnwrapErr;
-use vault::{MasterSource, Vault};
+use vault::files::{self, OWNER_ONLY, WORLD_READABLE};
+use vault::{MasterSource, Vault, layout};
 
 const DAY_S: u64 = 24 * 3600;
 /// An administrator's certificate that is made on the coordinator's machine.
@@ -136,32 +135,32 @@ impl Init {
         };
         let own_authority = folder.join("authority");
         fs::create_dir(&own_authority)?;
+        let own = layout::Authority::of(&own_authority);
         let secret = made.authority_key.secret_hex();
-        let key_file = "authority.key";
         let authority_vault = sealed(&own_authority)?;
-        vault::write_secret(&own_authority.join(key_file), &authority_vault, key_file, secret.as_bytes())?;
+        vault::write_secret(&own.key, &authority_vault, layout::Authority::KEY, secret.as_bytes())?;
         let document = made.authority.to_canonical();
-        for place in [folder, &own_authority] {
-            write(&place.join("authority.json"), &document, 0o644)?;
+        for file in [&folder.join("authority.json"), &own.authority] {
+            write(file, &document, WORLD_READABLE)?;
         }
         seal("ca.key", &made.issuer.key_pem())?;
-        write(&folder.join("ca.crt"), made.issuer.certificate_pem(), 0o644)?;
+        write(&folder.join("ca.crt"), made.issuer.certificate_pem(), WORLD_READABLE)?;
         let (server_key, server_chain) = &made.server;
         seal("server.key", &server_key.to_pem())?;
-        write(&folder.join("server.crt"), server_chain, 0o644)?;
+        write(&folder.join("server.crt"), server_chain, WORLD_READABLE)?;
         seal("coordinator.key", &made.coordinator.secret_hex())?;
         seal("model.key", &made.model.to_pem()?)?;
-        write(&folder.join("model.pub.pem"), made.model.public().to_pem(), 0o644)?;
-        write(&folder.join("roster.json"), &serde_json::to_string(&made.roster)?, 0o644)?;
+        write(&folder.join("model.pub.pem"), made.model.public().to_pem(), WORLD_READABLE)?;
+        write(&folder.join("roster.json"), &serde_json::to_string(&made.roster)?, WORLD_READABLE)?;
         // What the authority extends, whatever a coordinator will show.
         let last = LastSigned::new(made.roster.clone().authorise(&made.authority_key.public())?);
-        write(&own_authority.join(LAST_ROSTER_FILE), &last.to_json(), 0o644)?;
+        write(&own_authority.join(LAST_ROSTER_FILE), &last.to_json(), WORLD_READABLE)?;
 
         operator_folder(&folder.join("admin"), &made.admin, &document, &self.address)?;
 
         // Last: a folder without it was not finished.
         let listen = self.listen.as_ref().unwrap_or(&self.address);
-        write(&folder.join(CONFIG), &configuration(listen, &made.authority.key), 0o644)
+        write(&folder.join(CONFIG), &configuration(listen, &made.authority.key), WORLD_READABLE)
     }
 
     /// [`Init::run`], and what to do next, on standard output.
@@ -202,10 +201,11 @@ pub(crate) fn operator_folder(
     address: &str,
 ) -> anyhow::Result<()> {
     fs::create_dir(folder).with_context(|| format!("`{}` cannot be made", folder.display()))?;
-    write(&folder.join("operator.key"), &key.to_pem(), 0o600)?;
-    write(&folder.join("operator.crt"), chain, 0o644)?;
-    write(&folder.join("authority.json"), authority, 0o644)?;
-    write(&folder.join("coordinator"), &format!("https://{address}\n"), 0o644)
+    let files = layout::Operator::of(folder);
+    write(&files.key, &key.to_pem(), OWNER_ONLY)?;
+    write(&files.certificate, chain, WORLD_READABLE)?;
+    write(&files.authority, authority, WORLD_READABLE)?;
+    write(&files.coordinator, &format!("https://{address}\n"), WORLD_READABLE)
 }
 
 fn configuration(listen: &str, authority: &str) -> String {
@@ -303,9 +303,7 @@ impl Drop for Unfinished<'_> {
 }
 
 fn write(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
-    let opened = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
-    opened
-        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+    files::write_new(path, text.as_bytes(), mode)
         .with_context(|| format!("cannot write `{}`", path.display()))
 }
 

@@ -104,7 +104,7 @@ async fn the_secret_is_not_said_to_a_coordinator_that_the_token_was_not_made_for
     let why = command(address, folder.path(), &token).run().await.unwrap_err();
     assert!(matches!(why, EnrollError::OtherAuthority { .. }), "{why}");
     assert!(desk.asked.lock().unwrap().is_empty());
-    assert!(!folder.path().join(CONFIG).exists());
+    assert!(!Silo::of(folder.path()).config.exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,11 +114,11 @@ async fn an_admitted_silo_has_a_folder_that_the_daemon_accepts_and_keeps_its_key
     let token = JoinToken::generate("north", desk.authority.fingerprint(), &mut UnwrapErr(SysRng)).unwrap();
     for _ in 0..2 {
         assert!(command(address.clone(), folder.path(), &token).run().await.unwrap());
-        Config::load(&folder.path().join(CONFIG)).unwrap();
+        Config::load(&Silo::of(folder.path()).config).unwrap();
     }
     let asked = desk.asked.lock().unwrap();
     assert_eq!(asked[0].identity_key, asked[1].identity_key);
-    let sealed = std::fs::read(folder.path().join(IDENTITY)).unwrap();
+    let sealed = std::fs::read(Silo::of(folder.path()).identity).unwrap();
     assert!(vault::is_sealed(&sealed), "the identity key lies in the clear");
 }
 
@@ -157,7 +157,7 @@ async fn what_cannot_be_meant_leaves_no_folder_and_asks_nobody() {
     assert!(why.contains("nothing listens there") && !dir.exists(), "{why}");
     assert!(desk.asked.lock().unwrap().is_empty());
     assert!(bad(&|_| ()).run().await.unwrap());
-    Config::load(&dir.join(CONFIG)).unwrap();
+    Config::load(&Silo::of(&dir).config).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,7 +168,7 @@ async fn the_proxy_that_led_to_the_coordinator_stands_in_the_configuration() {
     let mut command = command(address, folder.path(), &token);
     command.proxy = Some(Secret::from("none".to_owned()));
     assert!(command.run().await.unwrap());
-    let config = Config::load(&folder.path().join(CONFIG)).unwrap();
+    let config = Config::load(&Silo::of(folder.path()).config).unwrap();
     assert_eq!(config.config.proxy.unwrap().0.as_str(), "none");
 }
 

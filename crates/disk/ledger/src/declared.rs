@@ -17,9 +17,9 @@ use std::path::{Path, PathBuf};
 
 use params::Digest;
 use vault::Vault;
+use vault::files::{self, OWNER_ONLY, sync_parent};
 
 use crate::error::LedgerError;
-use crate::file::sync_folder_of;
 
 /// What the name of the file ends with; it lies beside the ledger.
 pub const DECLARED_SUFFIX: &str = ".declared";
@@ -204,10 +204,10 @@ pub(crate) fn remember(
         Some(held) if lines >= LINES_MAX => {
             let left = held.shortened(vault, &uploaded()?)?;
             let all = [&[&*header], &*left, &[&*line, ""]].concat().join("\n");
-            replace(&path, all.as_bytes())
+            files::replace(&path, all.as_bytes(), OWNER_ONLY)
         }
         Some(held) => append(&mut file, held.end, &format!("{line}\n")),
-        None => append(&mut file, 0, &format!("{header}\n{line}\n")).and_then(|()| sync_folder_of(&path)),
+        None => append(&mut file, 0, &format!("{header}\n{line}\n")).and_then(|()| sync_parent(&path)),
     }
     .map_err(io("write"))
 }
@@ -231,17 +231,6 @@ fn append(file: &mut File, end: u64, text: &str) -> io::Result<()> {
     file.seek(SeekFrom::Start(end))?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
-}
-
-/// All of the new content, or all of the old.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("declared-tmp");
-    let mut options = OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    sync_folder_of(path)
 }
 
 /// Binds a sealed line to its data set.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use params::Digest;
 use vault::Vault;
+use vault::files::sync_parent;
 
 use crate::account::{Account, Limits};
 use crate::anchor::{self, Anchor, accepted, written_as_two};
@@ -311,7 +312,7 @@ impl Ledger {
         file.write_all(text.as_bytes()).map_err(self.io("write to"))?;
         file.sync_data().map_err(self.io("sync"))?;
         if first {
-            sync_folder_of(&self.path).map_err(self.io("sync the folder of"))?;
+            sync_parent(&self.path).map_err(self.io("sync the folder of"))?;
         }
         Ok(heads)
     }
@@ -350,7 +351,7 @@ impl Ledger {
             let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
             file.write_all(text.as_bytes())?;
             file.sync_data()?;
-            if fresh { sync_folder_of(path) } else { Ok(()) }
+            if fresh { sync_parent(path) } else { Ok(()) }
         };
         extend().map_err(|source| LedgerError::Io { action: "extend the anchor", path: path.clone(), source })
     }
@@ -434,11 +435,4 @@ pub(crate) fn is_name(name: &str) -> bool {
 /// Binds a sealed entry to its place.
 fn context(dataset: &str, sequence: u64) -> Vec<u8> {
     [b"ledger entry\0", dataset.as_bytes(), b"\0", &sequence.to_le_bytes()].concat()
-}
-
-pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
-        _ => File::open(".")?.sync_all(),
-    }
 }

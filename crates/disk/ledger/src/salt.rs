@@ -1,18 +1,17 @@
 //! What a silo tells of its data's version: a commitment that only the silo can open.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use params::Digest;
 use rand::TryRng;
 use rand::rngs::SysRng;
 use vault::Vault;
+use vault::files::{self, OWNER_ONLY};
 use zeroize::Zeroizing;
 
 use crate::error::LedgerError;
-use crate::file::sync_folder_of;
 
 /// What the name of a data set's salt ends with; the file lies beside the ledger.
 pub const SALT_SUFFIX: &str = ".salt";
@@ -90,9 +89,8 @@ impl Salt {
             fs::create_dir_all(folder).map_err(io("make the folder of"))?;
         }
         let random = |why: rand::rngs::SysError| io("draw randomness for")(io::Error::other(why));
-        let (mut salt, mut name) = (Zeroizing::new([0; SALT_BYTES]), [0; 8]);
+        let mut salt = Zeroizing::new([0; SALT_BYTES]);
         SysRng.try_fill_bytes(salt.as_mut()).map_err(random)?;
-        SysRng.try_fill_bytes(&mut name).map_err(random)?;
         let text = match vault {
             None => Zeroizing::new(hex::encode(salt.as_slice())),
             Some(vault) => {
@@ -100,22 +98,12 @@ impl Salt {
                 Zeroizing::new(hex::encode(sealed.map_err(|_| LedgerError::Salt { path: path.clone() })?))
             }
         };
-        let temporary = path.with_extension(format!("{}.tmp", hex::encode(name)));
-        let write = || -> io::Result<()> {
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-            file.write_all(text.as_bytes())?;
-            file.write_all(b"\n")?;
-            file.sync_all()?;
-            // A link never replaces what is there: of two daemons that draw at once, both go on with the first's.
-            let linked = match fs::hard_link(&temporary, &path) {
-                Err(why) if why.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-                linked => linked,
-            };
-            fs::remove_file(&temporary)?;
-            linked?;
-            sync_folder_of(&path)
-        };
-        write().map_err(io("write"))?;
+        let line = Zeroizing::new([text.as_str(), "\n"].concat());
+        // Of two daemons that draw at once, both go on with the first's.
+        match files::put_new(&path, line.as_bytes(), OWNER_ONLY) {
+            Err(why) if why.kind() == io::ErrorKind::AlreadyExists => {}
+            written => written.map_err(io("write"))?,
+        }
         Self::read(ledger, dataset, vault)?.ok_or(LedgerError::Salt { path })
     }
 }

@@ -1,8 +1,11 @@
 //! File operations that are durable when they return.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+
+use vault::files::{self, AS_UMASK};
+pub(crate) use vault::files::{sync_folder, sync_parent};
 
 use crate::StoreError;
 
@@ -12,17 +15,12 @@ use crate::StoreError;
 ///
 /// A disk that fails.
 pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("tmp");
-    write_synced(&temporary, bytes)?;
-    fs::rename(&temporary, path)?;
-    sync_parent(path)
+    files::replace(path, bytes, AS_UMASK)
 }
 
-/// Writes and fsyncs a file; its name is durable only after its folder's fsync.
+/// Writes and fsyncs a new file; its name is durable only after its folder's fsync.
 pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+    files::write_synced(path, bytes, AS_UMASK)
 }
 
 /// Creates a folder below an existing one, unless it is there.
@@ -35,19 +33,6 @@ pub fn create_folder(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(error) => Err(error),
         Ok(()) => sync_parent(path),
-    }
-}
-
-/// Makes the names in a folder durable.
-pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
-/// Makes the name of `path` durable.
-pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_folder(parent),
-        _ => sync_folder(Path::new(".")),
     }
 }
 

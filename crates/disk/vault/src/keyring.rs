@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::key::{KEY_BYTES, Key, random};
 use crate::master::{Master, MasterSource};
-use crate::{VaultError, disk, failed};
+use crate::{VaultError, create_private, failed, files, replace_private};
 
 /// The keyring's name in its folder.
 pub const KEYRING_FILE: &str = "keys.json";
@@ -80,8 +80,8 @@ impl Keyring {
         let keys = DataKeys { active: 1, keys: BTreeMap::from([(1, Key::random()?)]) };
         let entry = Entry::new(&source.read()?, &keys)?;
         fs::create_dir_all(folder).map_err(failed("create", folder))?;
-        disk::sync_parent(folder).map_err(failed("fsync the parent of", folder))?;
-        disk::create_private(&folder.join(KEYRING_FILE), Written::text(vec![entry])?.as_bytes())
+        files::sync_parent(folder).map_err(failed("fsync the parent of", folder))?;
+        create_private(&folder.join(KEYRING_FILE), Written::text(vec![entry])?.as_bytes())
     }
 
     pub(crate) fn read(folder: &Path) -> Result<Keyring, VaultError> {
@@ -136,7 +136,7 @@ impl Keyring {
     }
 
     fn replace(&self, entries: Vec<Entry>) -> Result<(), VaultError> {
-        disk::replace_private(&self.path, Written::text(entries)?.as_bytes())
+        replace_private(&self.path, Written::text(entries)?.as_bytes())
     }
 }
 
@@ -263,14 +263,14 @@ impl<'a> MasterRotation<'a> {
         let mut name = self.file.as_os_str().to_owned();
         name.push(".previous");
         let previous = Path::new(&name);
-        match disk::create_private(previous, current.as_bytes()) {
+        match create_private(previous, current.as_bytes()) {
             Err(VaultError::Exists(_)) if *read_secret_text(previous)? == *current => Ok(()),
             kept => kept,
         }
     }
 
     fn put_in_place(&self) -> Result<(), VaultError> {
-        disk::replace_private(self.file, read_secret_text(self.new)?.as_bytes())
+        replace_private(self.file, read_secret_text(self.new)?.as_bytes())
     }
 }
 
@@ -351,7 +351,7 @@ fn commitment(wrapping: &Key) -> String {
 }
 
 fn read_secret_text(path: &Path) -> Result<Zeroizing<String>, VaultError> {
-    fs::read_to_string(path).map(Zeroizing::new).map_err(failed("read", path))
+    files::read_secret_text(path, files::TEXT_BYTES_MAX).map_err(failed("read", path))
 }
 
 /// One process changes a keyring at a time; readers need no lock, because it is replaced whole.

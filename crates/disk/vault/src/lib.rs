@@ -1,8 +1,8 @@
 //! What lies on a disk, sealed: XChaCha20-Poly1305 under data keys, which lie sealed under one master key.
 //!
 //! Owns: where a master key comes from ([`MasterSource`]), the keyring and its rotation ([`Vault`]), the sealing of small
-//! things ([`Vault::seal`]), of files that grow ([`FileSealer`], [`SealedReader`]) and of key files
-//! ([`write_secret`]).
+//! things ([`Vault::seal`]), of files that grow ([`FileSealer`], [`SealedReader`]) and of key files ([`write_secret`]);
+//! how small files are written, sealed or not ([`files`]), and where people and silos keep their keys ([`layout`]).
 //!
 //! Does not: hide sizes, names or times, or notice that a whole folder was put back to an older copy.
 //!
@@ -40,9 +40,10 @@
 //! ```
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
-mod disk;
+pub mod files;
 mod key;
 mod keyring;
+pub mod layout;
 mod master;
 mod seal;
 mod secret_file;
@@ -55,7 +56,7 @@ use std::path::{Path, PathBuf};
 pub use keyring::{KEYRING_FILE, MasterRotation};
 pub use master::{MasterSource, make_master};
 pub use seal::{MAGIC_BYTES, is_sealed};
-pub use secret_file::{read_secret, replace_secret, write_secret};
+pub use secret_file::{read_sealed_text, read_secret, replace_secret, write_secret};
 pub use segments::{FileSealer, Resumed, SEGMENT_BYTES_MAX, SealedReader};
 pub use vault::Vault;
 
@@ -155,6 +156,9 @@ pub enum VaultError {
     /// What is sealed is not what was written, or not here.
     #[error("it was changed after it was sealed, moved from elsewhere, or sealed under another keyring")]
     Refused,
+    /// What was sealed is not UTF-8.
+    #[error("it holds no text")]
+    NoText,
     /// The end of what is sealed is missing.
     #[error("its end is missing: it was cut short, or never finished")]
     CutShort,
@@ -181,6 +185,19 @@ impl From<VaultError> for io::Error {
             error => io::Error::new(io::ErrorKind::InvalidData, error),
         }
     }
+}
+
+/// Creates a file that must not be there, for its owner alone.
+fn create_private(path: &Path, bytes: &[u8]) -> Result<(), VaultError> {
+    files::put_new(path, bytes, files::OWNER_ONLY).map_err(|why| match why.kind() {
+        io::ErrorKind::AlreadyExists => VaultError::Exists(path.to_owned()),
+        _ => failed("create", path)(why),
+    })
+}
+
+/// Puts a file in the place of another, or of none, for its owner alone.
+fn replace_private(path: &Path, bytes: &[u8]) -> Result<(), VaultError> {
+    files::replace(path, bytes, files::OWNER_ONLY).map_err(failed("write", path))
 }
 
 /// For `map_err`: names the action and the path.

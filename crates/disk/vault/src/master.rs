@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::key::{KEY_BYTES, Key};
-use crate::{VaultError, disk};
+use crate::{VaultError, create_private};
 
 /// RFC 9106, section 4, the choice for little memory: 64 MiB, three passes, four lanes.
 const ARGON2_MEMORY_KIB: u32 = 64 * 1024;
@@ -51,7 +51,7 @@ pub fn make_master(path: &Path) -> Result<(), VaultError> {
     let mut text = Zeroizing::new([b'\n'; 2 * KEY_BYTES + 1]);
     let (digits, _) = text.split_at_mut(2 * KEY_BYTES);
     hex::encode_to_slice(Key::random()?.expose(), digits).map_err(|_| VaultError::TooLong)?;
-    disk::create_private(path, &*text)
+    create_private(path, &*text)
 }
 
 impl MasterSource {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::key::Key;
 use crate::keyring::{self, DataKeys, KEYRING_FILE, Keyring, Stamp};
-use crate::{MasterSource, VaultError, disk, failed};
+use crate::{MasterSource, VaultError, failed, files};
 
 /// How often a keyring that keeps changing is read anew.
 const READS_MAX: usize = 8;
@@ -152,7 +152,7 @@ fn load(folder: &Path, source: &MasterSource) -> Result<Current, VaultError> {
     // Who rotated may have been killed between its rename and its fsync. What is sealed from here on must not outlive
     // the keyring that opens it.
     let path = folder.join(KEYRING_FILE);
-    disk::sync_parent(&path).map_err(failed("fsync the folder of", &path))?;
+    files::sync_parent(&path).map_err(failed("fsync the folder of", &path))?;
     Ok(current)
 }
 

@@ -96,7 +96,7 @@ fn a_file_of_a_later_release_names_its_version() {
 fn a_half_written_change_is_not_seen_after_a_crash() {
     let (_folder, path) = folder();
     let before = filled(&path).denials();
-    fs::write(path.with_extension("tmp"), "{\"version\":1,").unwrap();
+    fs::write(path.with_extension("json.tmp"), "{\"version\":1,").unwrap();
     let after = Registry::open(&path).unwrap();
     assert_eq!(after.denials(), before);
     after.deny(Whom::Operator("mallory".into()), "left us", "ada", NOW_S).unwrap();

@@ -6,7 +6,7 @@ use ed25519_dalek::VerifyingKey;
 use identity::{AuthorisedRoster, Authority, SignedRoster, parse_verifying_key};
 use plan::Problems;
 use serde::de::DeserializeOwned;
-use zeroize::Zeroizing;
+use vault::files::{self, TEXT_BYTES_MAX};
 
 use crate::Configuration;
 
@@ -50,7 +50,7 @@ pub fn load<C: Configuration>(path: &Path) -> Result<(C, String), ConfigError> {
 }
 
 fn as_written<C: DeserializeOwned>(path: &Path) -> Result<(C, String), ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(ConfigError::Read)?;
+    let text = files::read_text(path, TEXT_BYTES_MAX).map_err(ConfigError::Read)?;
     let mut table: toml::Table = toml::from_str(&text)?;
     match table.remove("format") {
         // The parser of the text says where it is wrong.
@@ -85,8 +85,8 @@ pub fn read<T>(
     problems: &mut Problems,
     parse: impl FnOnce(&str) -> Result<T, String>,
 ) -> Option<T> {
-    let text = std::fs::read_to_string(path).map_err(|why| format!("cannot be read: {why}"));
-    parsed(text.map(Zeroizing::new).and_then(|text| parse(&text)), path, field, problems)
+    let text = files::read_secret_text(path, TEXT_BYTES_MAX).map_err(|why| format!("cannot be read: {why}"));
+    parsed(text.and_then(|text| parse(&text)), path, field, problems)
 }
 
 /// Reads the authority that the field names.

@@ -56,12 +56,7 @@ pub fn read_secret_text(
         return read(path, field, problems, |text| Ok(Zeroizing::new(text.to_owned())));
     };
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let opened = vault::read_secret(path, vault, &name).map_err(|why| why.to_string());
-    let text = opened.and_then(|bytes| {
-        let text = std::str::from_utf8(&bytes).map_err(|_| "it holds no text".to_owned())?;
-        Ok(Zeroizing::new(text.to_owned()))
-    });
-    text.map_err(|why| problems.add(field, format!("`{}`: {why}", path.display()))).ok()
+    parsed(vault::read_sealed_text(path, vault, &name), path, field, problems)
 }
 
 /// Reads `identity_key_file`.

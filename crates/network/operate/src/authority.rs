@@ -331,7 +331,7 @@ mod tests {
     fn a_disk_that_is_full_once_a_roster_is_in_force_is_not_said_to_have_kept_it_back() {
         let folder = authority_folder();
         let mut authority = AuthorityFolder::open(folder.path()).unwrap();
-        let full = folder.path().join("last-roster.tmp");
+        let full = folder.path().join("last-roster.json.tmp");
         std::fs::create_dir(&full).unwrap();
         let last = LastSigned { taken: false, ..LastSigned::new(signed()) };
         assert!(authority.remember(last.clone()).unwrap_err().to_string().contains("nothing was submitted"));

@@ -1,11 +1,12 @@
 //! The registry's file: canonical JSON under a digest, replaced whole.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use params::Digest;
 use serde::{Deserialize, Serialize};
+use vault::files::{self, AS_UMASK};
 
 use super::state::State;
 
@@ -114,14 +115,7 @@ impl RegistryFile {
 
     /// Replaces the file; durable when it returns.
     pub(super) fn save(&self, state: &State) -> io::Result<()> {
-        let text = encode(state)?;
-        let temporary = self.path.with_extension("tmp");
-        let mut file = File::create(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&temporary, &self.path)?;
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+        files::replace(&self.path, encode(state)?.as_bytes(), AS_UMASK)
     }
 }
 

@@ -260,7 +260,7 @@ async fn a_change_that_cannot_be_saved_is_not_made() {
     let served = Served::new(&rates(100));
     let mut ada = ada(&served).await;
     // In the way of the file that each change writes first.
-    std::fs::create_dir(served.folder.path().join("access.tmp")).unwrap();
+    std::fs::create_dir(served.folder.path().join("access.json.tmp")).unwrap();
     let revoke = v1::RevokeClientRequest { client: 1, reason: "stolen".into() };
     assert_eq!(reason(ada.admin.revoke_client(with_token(revoke, &ada.token)).await), "NOT_SAVED");
     assert!(served.registry.denials().is_empty());

@@ -1,0 +1,97 @@
+//! The folders in which people and silos keep their keys, and where each file lies in them.
+
+use std::path::{Path, PathBuf};
+
+/// An operator's folder: whom to call as, and which coordinator. Its key is the operator's own to protect.
+pub struct Operator {
+    /// The federation's authority, as join tokens pin it.
+    pub authority: PathBuf,
+    /// The operator's certificate with its issuer's, PEM.
+    pub certificate: PathBuf,
+    /// The certificate's key, PEM.
+    pub key: PathBuf,
+    /// One line with the coordinator's address.
+    pub coordinator: PathBuf,
+}
+
+impl Operator {
+    /// The files of this folder.
+    pub fn of(folder: &Path) -> Self {
+        Self {
+            authority: folder.join("authority.json"),
+            certificate: folder.join("operator.crt"),
+            key: folder.join("operator.key"),
+            coordinator: folder.join("coordinator"),
+        }
+    }
+}
+
+/// The authority's folder, from which silos are admitted; beside these files it holds a keyring.
+pub struct Authority {
+    /// The authority, as join tokens pin it.
+    pub authority: PathBuf,
+    /// The key that signs rosters, sealed under [`Authority::KEY`].
+    pub key: PathBuf,
+    /// What opens the keyring.
+    pub master: PathBuf,
+}
+
+impl Authority {
+    /// The name under which the key is sealed.
+    pub const KEY: &str = "authority.key";
+
+    /// The files of this folder.
+    pub fn of(folder: &Path) -> Self {
+        Self {
+            authority: folder.join("authority.json"),
+            key: folder.join(Self::KEY),
+            master: folder.join("master.key"),
+        }
+    }
+}
+
+/// A silo's folder, as enrolment makes it; beside these files it holds a keyring and what the daemon writes.
+pub struct Silo {
+    /// The daemon's configuration, which names all the others.
+    pub config: PathBuf,
+    /// The federation's authority, as the join token pinned it.
+    pub authority: PathBuf,
+    /// The roster that named this silo first.
+    pub roster: PathBuf,
+    /// The key by which members know this silo, sealed under [`Silo::IDENTITY`].
+    pub identity: PathBuf,
+    /// The certificate that it shows the coordinator, PEM.
+    pub certificate: PathBuf,
+    /// The certificate's key, PEM, sealed under [`Silo::KEY`].
+    pub key: PathBuf,
+    /// What opens the keyring.
+    pub master: PathBuf,
+}
+
+impl Silo {
+    /// See [`Silo::authority`].
+    pub const AUTHORITY: &str = "authority.json";
+    /// See [`Silo::roster`].
+    pub const ROSTER: &str = "roster.json";
+    /// See [`Silo::identity`].
+    pub const IDENTITY: &str = "identity.key";
+    /// See [`Silo::certificate`].
+    pub const CERTIFICATE: &str = "silo.crt";
+    /// See [`Silo::key`].
+    pub const KEY: &str = "transport.key";
+    /// See [`Silo::master`].
+    pub const MASTER: &str = "master.key";
+
+    /// The files of this folder.
+    pub fn of(folder: &Path) -> Self {
+        Self {
+            config: folder.join("client.toml"),
+            authority: folder.join(Self::AUTHORITY),
+            roster: folder.join(Self::ROSTER),
+            identity: folder.join(Self::IDENTITY),
+            certificate: folder.join(Self::CERTIFICATE),
+            key: folder.join(Self::KEY),
+            master: folder.join(Self::MASTER),
+        }
+    }
+}
