@@ -10,6 +10,7 @@ use datasets::{Dataset, DatasetError};
 use params::Digest;
 use plan::{AuthoredPlan, Origin};
 use protocol::{Attempt, JobId, MaskJob, StepJob, TrainJob, UploadHeader};
+use published::Version;
 use secagg::MaskedUpdate;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
@@ -21,7 +22,7 @@ use wire::v1::federation_client::FederationClient;
 
 use crate::backoff::Backoff;
 use crate::link::said;
-use crate::models::{self, FetchError, Version, may_pass};
+use crate::models::{self, FetchError, may_pass};
 use crate::patience::{retry_longest, within};
 use crate::training::{Made, Workshop};
 

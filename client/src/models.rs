@@ -9,47 +9,26 @@ use std::time::Duration;
 use bytes::Bytes;
 use checkpoint::Manifest;
 use optim::State;
-use params::{Digest, Params};
+use params::Digest;
 use plan::Plan;
 use protocol::{StepFault, StepJob, TrainJob, check_step};
+use published::Version;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use wire::v1::models_client::ModelsClient;
-use wire::{ChunkError, ChunkVerifier, ConversionError, ModelHeader, limits, v1};
+use wire::{Assembly, FileError, file_request, limits, v1};
 
 use crate::backoff::Backoff;
 use crate::link::said;
 use crate::patience::{retry_longest, within};
-
-/// A version of the model that this silo holds.
-#[derive(Clone)]
-pub(crate) struct Version {
-    pub(crate) params: Params,
-    pub(crate) state: State,
-}
-
-impl Version {
-    /// Whether a record names this model and this state of the server's.
-    fn is_named_by(&self, manifest: &Manifest) -> bool {
-        let state = manifest.optimizer.as_ref().map(|artifact| artifact.sha256);
-        self.params.digest() == manifest.model.params_digest
-            && state.is_none_or(|sha256| Digest::sha256(&self.state.to_bytes()) == sha256)
-    }
-}
 
 /// Why a model is not used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FetchError {
     #[error("{}", said(.0))]
     Status(#[from] Status),
-    #[error("the coordinator sent no header")]
-    NoHeader,
-    #[error("the header is not usable: {0}")]
-    Header(#[from] ConversionError),
-    #[error("the header announces {got} bytes; this file of this plan has {most} at most")]
-    TooLarge { got: u64, most: u64 },
-    #[error("{0}")]
-    Chunk(#[from] ChunkError),
+    #[error(transparent)]
+    Stream(FileError),
     #[error("all chunks are sound and the file is not a model of this plan: {0}")]
     File(#[from] checkpoint::ModelError),
     #[error("the parameters have the digest {}; the coordinator sent another model than it signed", .0.short())]
@@ -58,6 +37,15 @@ pub(crate) enum FetchError {
     OtherState(u64),
     #[error("{0}")]
     Step(#[from] StepFault),
+}
+
+impl From<FileError> for FetchError {
+    fn from(why: FileError) -> Self {
+        match why {
+            FileError::Status(why) => Self::Status(why),
+            why => Self::Stream(why),
+        }
+    }
 }
 
 /// The version of a record whose steps are all verified, so that its digests say everything. `held` is the one of an
@@ -151,22 +139,12 @@ impl Source<'_> {
         let patience = self.patience;
         let mut models =
             ModelsClient::new(self.channel.clone()).max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
-        let wanted = v1::FetchModelRequest { digest: Vec::new(), round: Some(round), part: part.into() };
-        let mut chunks = within(patience, models.fetch_model(wanted)).await?.into_inner();
-        let header = match within(patience, chunks.message()).await?.and_then(|first| first.part) {
-            Some(v1::model_chunk::Part::Header(header)) => ModelHeader::try_from(header)?,
-            _ => return Err(FetchError::NoHeader),
-        };
-        if header.total_bytes > most {
-            return Err(FetchError::TooLarge { got: header.total_bytes, most });
-        }
-        let mut file = Vec::with_capacity(header.total_bytes as usize);
-        let mut verifier = ChunkVerifier::new(header);
+        let mut chunks = within(patience, models.fetch_model(file_request(round, part))).await?.into_inner();
+        let mut file = Assembly::new(most);
         while let Some(chunk) = within(patience, chunks.message()).await? {
-            file.extend_from_slice(&verifier.accept(chunk)?);
+            file.take(chunk)?;
         }
-        verifier.finish()?;
-        Ok(file.into())
+        Ok(file.finish()?.into())
     }
 }
 

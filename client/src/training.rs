@@ -13,13 +13,13 @@ use datasets::Dataset;
 use params::Digest;
 use plan::{AuthoredPlan, Contribution, Learned};
 use protocol::{TrainJob, origin_of};
+use published::Version;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use train::{Stop, StoppableTrainer, Trainer, without_data};
 
 use crate::jobs::TrainFailure;
-use crate::models::Version;
 use crate::tables::{Tables, promises};
 
 /// Makes what trains; it may look at the stop between batches, and is given up where it does not.

@@ -79,6 +79,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "pki",
             "plan",
             "protocol",
+            "published",
             "secagg",
             "store",
             "telemetry",

@@ -1,12 +1,13 @@
 //! The server's steps, done again, and the records that cannot be true.
 
 use protocol::{ClientInput, Contradiction, StepJob, StepOutcome, WitnessState};
+use published::Version;
 use tokio::task::block_in_place;
 
 use super::Driver;
 use crate::RunError;
 use crate::jobs::Assignment;
-use crate::models::{FetchError, Version};
+use crate::models::FetchError;
 use crate::witness::Uploads;
 use params::Digest;
 

@@ -14,6 +14,7 @@ use identity::{IdentityKey, Member, Roster};
 use ledger::Ledger;
 use plan::{Contribution, Origin, Plan, Policy, PrivacyMode};
 use protocol::{Attempt, SessionVersion};
+use published::Version;
 use secagg::adversary::mask_any;
 use secagg::{Advert, Advertised, ClientId, ExcessNoise, Members, NoiseSeeds, RoundBinding, ShareBundle};
 use store::{JournalKind, MemoryStore};
@@ -21,7 +22,6 @@ use store::{JournalKind, MemoryStore};
 use super::*;
 use crate::jobs::Masked;
 use crate::link::Attached;
-use crate::models::Version;
 use crate::training::Made as Trained;
 
 const SEEDS: u64 = 500;

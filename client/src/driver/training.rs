@@ -5,13 +5,13 @@ use std::sync::Arc;
 use ledger::LedgerError;
 use params::Digest;
 use protocol::{Attempt, ClientInput, Debit, JobId, TrainOutcome, Vector};
+use published::Version;
 use tokio::task::block_in_place;
 
 use super::Driver;
 use crate::RunError;
 use crate::alarm::Kind;
 use crate::jobs::{Masked, TrainFailure};
-use crate::models::Version;
 use crate::spending::Upload;
 use crate::training::Made;
 

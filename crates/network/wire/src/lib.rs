@@ -28,6 +28,7 @@
 //! ```
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod assembly;
 mod chunks;
 mod convert;
 mod frames;
@@ -36,6 +37,7 @@ pub mod limits;
 mod operator;
 mod status;
 
+pub use assembly::{Assembly, FileError, file_request};
 pub use chunks::{
     ChunkError, ChunkVerifier, Place, UploadVerifier, model_chunks, model_data, model_header, upload_chunks,
 };
