@@ -393,6 +393,6 @@ mod tests {
         assert!(matches!(&elsewhere, Failure::Usage(text) if text.contains("--as FOLDER")), "{elsewhere}");
         assert!(matches!(ConnectError::Lost("gone".into()).into(), Failure::Unreachable(_)));
         assert!(matches!(ConnectError::Refused("no".into()).into(), Failure::Failed(_)));
-        assert!(matches!(ModelsError::Empty.into(), Failure::Verification(_)));
+        assert!(matches!(ModelsError::Stream(wire::FileError::Empty).into(), Failure::Verification(_)));
     }
 }

@@ -6,12 +6,12 @@ use checkpoint::{Action, ChainError, ChainVerifier, Manifest, SignedManifest};
 use ed25519_dalek::VerifyingKey;
 use identity::{printable, with_causes};
 use params::Digest;
+use tonic::Code;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
 use wire::v1::models_client::ModelsClient;
-use wire::v1::{FetchModelRequest, ListCheckpointsRequest, ModelPart, model_chunk};
-use wire::{ChunkError, ChunkVerifier, ConversionError, ModelHeader, limits};
+use wire::v1::{ListCheckpointsRequest, ModelPart};
+use wire::{Assembly, ConversionError, FileError, file_request, limits};
 
 use crate::connect::{Bearer, ConnectError, Link, refused};
 
@@ -40,18 +40,9 @@ pub enum ModelsError {
         /// The round that was asked for.
         round: u64,
     },
-    /// Nothing came.
-    #[error("the model's stream was empty")]
-    Empty,
-    /// The first part is none.
-    #[error("the model's stream does not begin with its header")]
-    NoHeader,
-    /// The first part says something impossible.
+    /// A stream that is broken, or not whole.
     #[error(transparent)]
-    Header(#[from] ConversionError),
-    /// A chunk is damaged, missing or too much.
-    #[error(transparent)]
-    Chunk(#[from] ChunkError),
+    Stream(FileError),
     /// The file is another than the signed one.
     #[error("the model that arrived has sha256 {actual}, signed was {signed}")]
     AnotherModel {
@@ -68,6 +59,15 @@ pub enum ModelsError {
         /// By whom and why.
         why: String,
     },
+}
+
+impl From<FileError> for ModelsError {
+    fn from(why: FileError) -> Self {
+        match why {
+            FileError::Status(why) => Self::Call(refused(&why)),
+            why => Self::Stream(why),
+        }
+    }
 }
 
 /// A coordinator's models, believed only as far as its signed chain goes.
@@ -137,8 +137,8 @@ impl Models {
     /// # Errors
     /// [`ModelsError::AnotherModel`], and a stream that is not whole.
     pub async fn fetch(&mut self, manifest: &Manifest) -> Result<Vec<u8>, ModelsError> {
-        let file = self.part(manifest.round, ModelPart::Parameters).await.map_err(|why| refused(&why))??;
-        file.finish(manifest.model.sha256)
+        let file = self.file(manifest.round, ModelPart::Parameters).await?;
+        signed_as(file, manifest.model.sha256)
     }
 
     /// All files of a checkpoint by name, each held against the signed record, or against what of them was signed.
@@ -158,12 +158,11 @@ impl Models {
         ];
         let round = manifest.round;
         if let Some(artifact) = &manifest.optimizer {
-            let part = self.part(round, ModelPart::Optimizer).await.map_err(|why| refused(&why))??;
-            files.push((checkpoint::OPTIMIZER_FILE, part.finish(artifact.sha256)?));
+            let state = self.file(round, ModelPart::Optimizer).await?;
+            files.push((checkpoint::OPTIMIZER_FILE, signed_as(state, artifact.sha256)?));
         }
         if let Some(named) = manifest.aggregate_digest {
-            let part = self.part(round, ModelPart::Aggregate).await.map_err(|why| refused(&why))??;
-            let sum = part.whole()?;
+            let sum = self.file(round, ModelPart::Aggregate).await?;
             if protocol::aggregate_digest(&sum) != named {
                 return Err(ModelsError::AnotherSum { round });
             }
@@ -185,131 +184,57 @@ impl Models {
             (attest::BUNDLE_FILE, ModelPart::Signature),
             (attest::EVIDENCE_FILE, ModelPart::Evidence),
         ] {
-            match self.part(round, part).await {
-                Ok(part) => files.push((name, part?.whole()?)),
+            match self.file(round, part).await {
+                Ok(file) => files.push((name, file)),
                 // A coordinator without a model key has no signatures.
-                Err(why) if why.code() == Code::NotFound => {}
-                Err(why) => return Err(refused(&why).into()),
+                Err(FileError::Status(why)) if why.code() == Code::NotFound => {}
+                Err(why) => return Err(why.into()),
             }
         }
         Ok(files)
     }
 
-    /// One file of a checkpoint: the outer failure is the coordinator's answer, the inner one a broken stream.
-    async fn part(&mut self, round: u64, part: ModelPart) -> Result<Result<Assembly, ModelsError>, Status> {
-        let request = FetchModelRequest { digest: Vec::new(), round: Some(round), part: part.into() };
-        // A long run's files are more calls than a caller may make at once: each is made again when it may be.
+    /// One file of a checkpoint. A long run's files are more calls than a caller may make at once: each is made again when it
+    /// may be.
+    async fn file(&mut self, round: u64, part: ModelPart) -> Result<Vec<u8>, FileError> {
         let mut tries = 1;
         let answer = loop {
-            match self.client.fetch_model(request.clone()).await {
+            match self.client.fetch_model(file_request(round, part)).await {
                 Ok(answer) => break answer,
                 Err(why) => match wire::retry_after(&why).filter(|_| tries < TRIES_MAX) {
                     Some(delay) => tokio::time::sleep(delay.min(RETRY_LONGEST)).await,
-                    None => return Err(why),
+                    None => return Err(why.into()),
                 },
             }
             tries += 1;
         };
         let mut chunks = answer.into_inner();
-        let mut assembly: Option<Assembly> = None;
+        let mut file = Assembly::new(limits::MODEL_BYTES_MAX);
         while let Some(chunk) = chunks.message().await? {
-            let taken = match &mut assembly {
-                None => Assembly::begin(chunk).map(|begun| assembly = Some(begun)),
-                Some(assembly) => assembly.add(chunk),
-            };
-            if let Err(why) = taken {
-                return Ok(Err(why));
-            }
+            file.take(chunk)?;
         }
-        Ok(assembly.ok_or(ModelsError::Empty))
+        file.finish()
     }
 }
 
-/// A model's bytes as its chunks arrive, each checked.
-struct Assembly {
-    verifier: ChunkVerifier,
-    bytes: Vec<u8>,
-}
-
-impl Assembly {
-    fn begin(first: wire::v1::ModelChunk) -> Result<Self, ModelsError> {
-        let Some(model_chunk::Part::Header(header)) = first.part else {
-            return Err(ModelsError::NoHeader);
-        };
-        let header = ModelHeader::try_from(header)?;
-        Ok(Self { verifier: ChunkVerifier::new(header), bytes: Vec::new() })
+/// The file, where it is the one that was signed.
+fn signed_as(file: Vec<u8>, signed: Digest) -> Result<Vec<u8>, ModelsError> {
+    let actual = Digest::sha256(&file);
+    if actual != signed {
+        return Err(ModelsError::AnotherModel { actual, signed });
     }
-
-    fn add(&mut self, chunk: wire::v1::ModelChunk) -> Result<(), ModelsError> {
-        let data = self.verifier.accept(chunk)?;
-        self.bytes.extend_from_slice(&data);
-        Ok(())
-    }
-
-    fn whole(self) -> Result<Vec<u8>, ModelsError> {
-        self.verifier.finish()?;
-        Ok(self.bytes)
-    }
-
-    fn finish(self, signed: Digest) -> Result<Vec<u8>, ModelsError> {
-        let bytes = self.whole()?;
-        let actual = Digest::sha256(&bytes);
-        if actual != signed {
-            return Err(ModelsError::AnotherModel { actual, signed });
-        }
-        Ok(bytes)
-    }
+    Ok(file)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn assemble(
-        file: &[u8],
-        damage: impl Fn(usize, &mut wire::v1::ModelChunk),
-    ) -> Result<Vec<u8>, ModelsError> {
-        let chunks = wire::model_chunks(3, Digest::sha256(b"params"), file.to_vec().into());
-        let mut assembly: Option<Assembly> = None;
-        for (index, mut chunk) in chunks.enumerate() {
-            damage(index, &mut chunk);
-            match &mut assembly {
-                None => assembly = Some(Assembly::begin(chunk)?),
-                Some(assembly) => assembly.add(chunk)?,
-            }
-        }
-        assembly.unwrap().finish(Digest::sha256(file))
-    }
-
-    fn file() -> Vec<u8> {
-        (0..limits::CHUNK_BYTES * 2 + 9).map(|i| (i % 251) as u8).collect()
-    }
-
     #[test]
-    fn whole_chunks_make_the_signed_file() {
-        assert_eq!(assemble(&file(), |_, _| {}).unwrap(), file());
-    }
-
-    #[test]
-    fn a_flipped_bit_is_an_error_that_names_the_chunk() {
-        let why = assemble(&file(), |index, chunk| {
-            if let (2, Some(model_chunk::Part::Data(data))) = (index, &mut chunk.part) {
-                let mut bytes = data.data.to_vec();
-                bytes[5] ^= 1;
-                data.data = bytes.into();
-            }
-        })
-        .unwrap_err();
-        assert!(matches!(&why, ModelsError::Chunk(why) if why.to_string().contains("chunk 2 of 3")), "{why}");
-    }
-
-    #[test]
-    fn another_file_than_the_signed_one_is_refused_though_its_chunks_agree() {
-        let chunks = wire::model_chunks(3, Digest::sha256(b"params"), b"other".to_vec().into());
-        let mut chunks = chunks.collect::<Vec<_>>().into_iter();
-        let mut assembly = Assembly::begin(chunks.next().unwrap()).unwrap();
-        assembly.add(chunks.next().unwrap()).unwrap();
-        let why = assembly.finish(Digest::sha256(b"signed")).unwrap_err();
+    fn another_file_than_the_signed_one_is_refused() {
+        let signed = Digest::sha256(b"signed");
+        assert_eq!(signed_as(b"signed".to_vec(), signed).unwrap(), b"signed");
+        let why = signed_as(b"other".to_vec(), signed).unwrap_err();
         assert!(matches!(why, ModelsError::AnotherModel { .. }), "{why}");
     }
 }
