@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use bench::{BenchError, UtilityError};
-use demo::{DaemonError, DemoFolderError, DemoPlanError};
+use demo::{DaemonError, DemoFolderError, DemoPlanError, FollowError, RunError};
 use identity::with_causes;
 use operate::{AdmissionError, IssueError, MemoryError, ModelsError, SigningError, Unbelieved};
 use privacy_audit::AuditError;
@@ -13,7 +13,7 @@ use published::{CheckpointFault, FolderError};
 use crate::audit_privacy::AuditPrivacyError;
 use crate::clients;
 use crate::connect::{self, ConnectError};
-use crate::demo::{DemoError, FollowError};
+use crate::demo::DemoError;
 use crate::files::{Unusable, WriteError};
 use crate::incident::{ReportError, ReportUnverified};
 use crate::verify::Unverified;
@@ -286,6 +286,18 @@ impl From<FollowError> for Failure {
     }
 }
 
+impl From<RunError> for Failure {
+    fn from(why: RunError) -> Self {
+        match why {
+            RunError::Folder(why) => why.into(),
+            RunError::Daemon(why) => why.into(),
+            RunError::Call(why) => why.into(),
+            RunError::Follow(why) => why.into(),
+            RunError::NotFollowed => Self::failed(why),
+        }
+    }
+}
+
 impl From<DemoError> for Failure {
     fn from(why: DemoError) -> Self {
         match why {
@@ -294,12 +306,9 @@ impl From<DemoError> for Failure {
             | DemoError::KillTooLate { .. }
             | DemoError::KillOfThree => Self::usage(why),
             DemoError::Folder(why) => why.into(),
-            DemoError::Daemon(why) => why.into(),
-            DemoError::Call(why) => why.into(),
-            DemoError::Follow(why) => why.into(),
+            DemoError::Run(why) => why.into(),
             DemoError::Chain(_) | DemoError::AnotherModel => Self::verification(why),
-            DemoError::NotFollowed
-            | DemoError::NoCheckpoint
+            DemoError::NoCheckpoint
             | DemoError::Unwritable { .. }
             | DemoError::Json(_)
             | DemoError::Process(_)
@@ -354,8 +363,7 @@ impl From<BenchError> for Failure {
             BenchError::Clients(_) => Self::usage(why),
             BenchError::Plan(why) => why.into(),
             BenchError::Folder(why) => why.into(),
-            BenchError::Daemon(why) => why.into(),
-            BenchError::Call(why) => why.into(),
+            BenchError::Run(why) => why.into(),
             BenchError::Utility(
                 UtilityError::NoData { .. } | UtilityError::NoHospitals | UtilityError::NoHospital,
             ) => Self::usage(why),

@@ -8,38 +8,24 @@
 
 #[cfg(test)]
 mod configurations;
-mod follow;
 mod mode;
 mod progress;
-#[cfg(test)]
-mod samples;
-mod summary;
+mod text;
 
 use std::io;
 use std::num::TryFromIntError;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use demo::{Daemon, DaemonError, DemoFolderError, DemoPlanError, Folder, adaptive, demo_plan, silo_name};
+use demo::{
+    DemoFolderError, DemoPlanError, Ending, EvaluatedVersion, Folder, RunError, Summary, adaptive, demo_plan,
+};
 use plan::Plan;
-use protocol::RunEnd;
 use published::{CheckpointFault, verify_folder};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
-use wire::v1::operator_client::OperatorClient;
-use wire::v1::{RunStatus, WatchRequest};
 
-use crate::connect::{ConnectError, connect, printable, refused};
-pub(crate) use follow::FollowError;
-use follow::{Checkpoint, follow};
 pub(crate) use mode::Mode;
 use progress::Progress;
-use summary::{Ending, Summary};
-
-/// How often the processes are looked after.
-const CHECK_EVERY: Duration = Duration::from_millis(200);
-/// A run that commits nothing for so many round deadlines is stuck.
-const STUCK_AFTER_DEADLINES: u32 = 3;
 
 #[derive(clap::Args, Debug)]
 #[command(
@@ -100,13 +86,7 @@ pub(crate) enum DemoError {
     #[error(transparent)]
     Folder(#[from] DemoFolderError),
     #[error(transparent)]
-    Daemon(#[from] DaemonError),
-    #[error(transparent)]
-    Call(#[from] ConnectError),
-    #[error(transparent)]
-    Follow(#[from] FollowError),
-    #[error("the published models are no longer followed")]
-    NotFollowed,
+    Run(#[from] RunError),
     #[error(transparent)]
     Chain(#[from] CheckpointFault),
     #[error("the model on disk is not the one that the coordinator served")]
@@ -141,9 +121,8 @@ pub(crate) async fn run(args: Args) -> Result<(), DemoError> {
     let folder = Folder::create(args.data.as_deref(), plan)?;
     let plan = folder.plan();
     let demo = Demo {
-        progress: Progress::new(args.json, plan.rounds, plan.budget().map(|(epsilon, _)| epsilon)),
+        progress: Progress::new(args.json, plan, folder.path()),
         started: Instant::now(),
-        kill_at: args.kill_client_at_round,
         args: &args,
         plan,
         folder: &folder,
@@ -181,38 +160,13 @@ struct Demo<'a> {
     folder: &'a Folder,
     progress: Progress,
     started: Instant,
-    kill_at: Option<u64>,
 }
 
 impl Demo<'_> {
     async fn run(mut self) -> Result<(), DemoError> {
         self.announce();
-        let mut coordinator = Daemon::start(
-            "coordinator",
-            "coordinator",
-            &self.folder.coordinator_config(),
-            self.folder.log("coordinator"),
-        )?;
-        let url = format!("http://{}", coordinator.address().await?);
-        self.folder.configure_silos(&url)?;
-        let mut silos = Vec::new();
-        for index in 0..self.plan.cohort.maximum {
-            let name = silo_name(index);
-            let log = self.folder.log(&name);
-            silos.push(Daemon::start("client", &name, &self.folder.client_config(index), log)?);
-        }
-        self.progress.say(&format!(
-            "coordinator at {url}, {} silos, each a process of its own; their logs are in {}",
-            silos.len(),
-            self.folder.path().display()
-        ));
-        self.progress.header();
-        let checkpoints = self.watch(&url, &mut coordinator, &mut silos).await?;
-        for silo in &mut silos {
-            silo.stop().await?;
-        }
-        coordinator.stop().await?;
-        self.finish(&checkpoints)
+        let versions = demo::run(self.folder, self.args.kill_client_at_round, &mut self.progress).await?;
+        self.finish(&versions)
     }
 
     fn announce(&mut self) {
@@ -238,105 +192,11 @@ impl Demo<'_> {
         }
     }
 
-    /// Follows the run to its end.
-    async fn watch(
-        &mut self,
-        url: &str,
-        coordinator: &mut Daemon,
-        silos: &mut [Daemon],
-    ) -> Result<Vec<Checkpoint>, DemoError> {
-        let channel = connect(url).await?;
-        let changes = OperatorClient::new(channel.clone()).watch(WatchRequest {}).await;
-        let mut changes = changes.map_err(|why| refused(&why))?.into_inner();
-        let (head, heads) = watch::channel(None);
-        let mut evaluated = follow(channel, self.folder.coordinator_key(), self.plan.clone(), heads);
-        let mut checkpoints: Vec<Checkpoint> = Vec::new();
-        let mut last_progress = Instant::now();
-        let mut aborted = 0;
-        let mut last_round = None;
-        let mut check = tokio::time::interval(CHECK_EVERY);
-        loop {
-            tokio::select! {
-                status = changes.message(), if last_round.is_none() => {
-                    let status = match status {
-                        Ok(Some(status)) => status,
-                        Ok(None) => return Err(coordinator.failure("closed its connection").into()),
-                        Err(why) => return Err(coordinator.failure(&wire::describe(&why)).into()),
-                    };
-                    self.kill_when_due(&status, silos).await?;
-                    self.show(&status, &mut aborted);
-                    if status.head.is_some() {
-                        head.send_if_modified(|round| round.replace(status.head_round) != Some(status.head_round));
-                    }
-                    if let Some(ended) = &status.ended {
-                        self.check_end(ended, coordinator)?;
-                        last_round = Some(status.head_round);
-                    }
-                }
-                checkpoint = evaluated.recv() => {
-                    let checkpoint = checkpoint.ok_or(DemoError::NotFollowed)??;
-                    self.progress.committed(&checkpoint);
-                    last_progress = Instant::now();
-                    checkpoints.push(checkpoint);
-                }
-                _ = check.tick() => {
-                    coordinator.check()?;
-                    silos.iter_mut().try_for_each(Daemon::check)?;
-                    let patience = Duration::from_millis(self.plan.timing.round_deadline_ms) * STUCK_AFTER_DEADLINES;
-                    if last_progress.elapsed() > patience {
-                        let what = format!("has committed no round for {} s", patience.as_secs());
-                        return Err(coordinator.failure(&what).into());
-                    }
-                }
-            }
-            let newest = checkpoints.last().map(|checkpoint| checkpoint.manifest.round);
-            if newest.is_some() && newest == last_round {
-                return Ok(checkpoints);
-            }
-        }
-    }
-
-    async fn kill_when_due(&mut self, status: &RunStatus, silos: &mut [Daemon]) -> Result<(), DemoError> {
-        let Some(round) = self.kill_at else { return Ok(()) };
-        let in_progress = status.deadline_ms.is_some() || status.round > round;
-        if status.round < round || !in_progress {
-            return Ok(());
-        }
-        self.kill_at = None;
-        if let Some(last) = silos.last_mut() {
-            last.kill().await?;
-            let line = format!(
-                "{:>5}  {} was killed by SIGKILL, as asked; the run goes on",
-                status.round,
-                last.name()
-            );
-            self.progress.say(&line);
-        }
-        Ok(())
-    }
-
-    fn show(&mut self, status: &RunStatus, aborted: &mut u64) {
-        if status.rounds_aborted > *aborted {
-            *aborted = status.rounds_aborted;
-            self.progress.say(&format!("       aborted    {}", printable(&status.last_outcome)));
-        }
-        self.progress.phase(status.round, &printable(&status.phase));
-    }
-
-    fn check_end(&self, ended: &str, coordinator: &Daemon) -> Result<(), DemoError> {
-        let well = [RunEnd::Complete, RunEnd::BudgetSpent].iter().any(|end| end.to_string() == ended);
-        if well {
-            Ok(())
-        } else {
-            Err(coordinator.failure(&format!("ended the run: {}", printable(ended))).into())
-        }
-    }
-
     /// Verifies what is on disk, as anyone can, and says what was shown.
-    fn finish(mut self, checkpoints: &[Checkpoint]) -> Result<(), DemoError> {
+    fn finish(mut self, versions: &[EvaluatedVersion]) -> Result<(), DemoError> {
         let data = self.folder.coordinator_data();
         let verified = verify_folder(&data, Some(self.folder.coordinator_key()))?;
-        let seen = checkpoints.last().map(|checkpoint| checkpoint.manifest.model.sha256);
+        let seen = versions.last().map(|version| version.manifest.model.sha256);
         if seen != Some(verified.model_sha256) {
             return Err(DemoError::AnotherModel);
         }
@@ -351,7 +211,7 @@ impl Demo<'_> {
             model_path: &model_path,
             chain_verified: true,
         };
-        let summary = Summary::of(checkpoints, &ending).ok_or(DemoError::NoCheckpoint)?;
+        let summary = Summary::of(versions, &ending).ok_or(DemoError::NoCheckpoint)?;
         self.progress.say("");
         let program = std::env::current_exe().map_err(DemoError::Process)?;
         let check = format!(
@@ -360,7 +220,7 @@ impl Demo<'_> {
             data.display(),
             checkpoint::public_key_text(&self.folder.coordinator_key())
         );
-        self.progress.say(summary.text(self.plan, &check).trim_end());
+        self.progress.say(text::of(&summary, self.plan, &check).trim_end());
         if self.args.keep {
             self.progress.say(&format!("kept          {}", self.folder.path().display()));
         }

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use accounting::AccountingError;
 use datasets::DatasetError;
 use datasets::idx::IdxError;
-use demo::{DaemonError, DemoFolderError, DemoPlanError};
-use operate::ConnectError;
+use demo::{DemoFolderError, DemoPlanError, RunError};
 use published::CheckpointFault;
 use rehearsal::RehearsalError;
 use train::TrainError;
@@ -26,12 +25,9 @@ pub enum BenchError {
     /// There is nowhere to work.
     #[error(transparent)]
     Folder(#[from] DemoFolderError),
-    /// A process does what it should not.
+    /// The run did not go on as long as was asked.
     #[error(transparent)]
-    Daemon(#[from] DaemonError),
-    /// The coordinator is not reached, or refuses.
-    #[error(transparent)]
-    Call(#[from] ConnectError),
+    Run(#[from] RunError),
     /// What the run left does not hold.
     #[error(transparent)]
     Chain(#[from] CheckpointFault),

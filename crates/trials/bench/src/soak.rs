@@ -1,18 +1,16 @@
 //! `folkmoot bench soak`: does a coordinator that runs for long hold more and more memory?
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use demo::{Daemon, DaemonError, Folder, demo_plan, silo_name};
+use demo::{Daemon, DaemonError, Folder, Processes, RunError, demo_plan};
 use identity::printable;
-use operate::{connect, refused};
 use params::Digest;
-use plan::{Plan, PrivacyMode};
+use plan::PrivacyMode;
 use published::verify_folder;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
-use wire::v1::operator_client::OperatorClient;
-use wire::v1::{RunStatus, WatchRequest};
+use wire::v1::RunStatus;
 
 use crate::error::BenchError;
 
@@ -22,9 +20,6 @@ const WARM_AFTER_ROUNDS: u64 = 100;
 const GROWTH_PERCENT_MAX: f64 = 10.0;
 /// Rounds are small, and everyone is there but those that were killed.
 const MINIMUM_WAIT_MS: u64 = 200;
-const CHECK_EVERY: Duration = Duration::from_millis(200);
-/// A run that commits nothing for so many round deadlines is stuck.
-const STUCK_AFTER_DEADLINES: u32 = 3;
 const MIB: f64 = 1_048_576.0;
 
 /// How long, with how many silos, and which of them are killed.
@@ -117,36 +112,26 @@ async fn soak(args: &Args) -> Result<Report, BenchError> {
     plan.timing.minimum_wait_ms = MINIMUM_WAIT_MS;
     let temporary = tempfile::tempdir().map_err(BenchError::NoTemporary)?;
     let folder = Folder::create(Some(args.data.as_deref().unwrap_or(temporary.path())), plan)?;
-    let config = folder.coordinator_config();
-    let mut coordinator = Daemon::start("coordinator", "coordinator", &config, folder.log("coordinator"))?;
-    let url = format!("http://{}", coordinator.address().await?);
-    folder.configure_silos(&url)?;
-    let silos = (0..clients).map(|index| start_silo(&folder, index)).collect::<Result<Vec<_>, _>>()?;
+    let processes = Processes::start(&folder).await?;
+    let url = processes.url();
     eprintln!("{} rounds with {clients} silos at {url}; logs in {}", args.rounds, folder.path().display());
     let mut soak = Soak {
         args,
         folder: &folder,
-        coordinator,
-        silos,
+        processes,
         samples: Vec::new(),
         started: Instant::now(),
         restarts: 0,
         rounds_aborted: 0,
     };
-    soak.watch(&url, folder.plan()).await?;
+    soak.watch().await?;
     soak.finish().await
-}
-
-fn start_silo(folder: &Folder, index: usize) -> Result<Daemon, DaemonError> {
-    let name = silo_name(index);
-    Daemon::start("client", &name, &folder.client_config(index), folder.log(&name))
 }
 
 struct Soak<'a> {
     args: &'a Args,
     folder: &'a Folder,
-    coordinator: Daemon,
-    silos: Vec<Daemon>,
+    processes: Processes<'a>,
     samples: Vec<Sample>,
     started: Instant,
     restarts: u64,
@@ -155,52 +140,41 @@ struct Soak<'a> {
 
 impl Soak<'_> {
     /// Follows the run until it has committed what was asked for.
-    async fn watch(&mut self, url: &str, plan: &Plan) -> Result<(), BenchError> {
-        let channel = connect(url).await?;
-        let changes = OperatorClient::new(channel).watch(WatchRequest {}).await;
-        let mut changes = changes.map_err(|why| refused(&why))?.into_inner();
-        let patience = Duration::from_millis(plan.timing.round_deadline_ms) * STUCK_AFTER_DEADLINES;
-        let mut last_progress = Instant::now();
-        let mut check = tokio::time::interval(CHECK_EVERY);
+    async fn watch(&mut self) -> Result<(), RunError> {
+        let (_channel, mut changes) = self.processes.watch().await?;
         let mut committed = 0;
         while committed < self.args.rounds {
             tokio::select! {
-                status = changes.message() => {
-                    let status = match status {
-                        Ok(Some(status)) => status,
-                        Ok(None) => return Err(self.coordinator.failure("closed its connection").into()),
-                        Err(why) => return Err(self.coordinator.failure(&wire::describe(&why)).into()),
-                    };
+                message = changes.message() => {
+                    let status = self.processes.status(message)?;
                     if let Some(ended) = &status.ended {
                         let what = format!("ended the run too early: {}", printable(ended));
-                        return Err(self.coordinator.failure(&what).into());
+                        return Err(self.processes.coordinator().failure(&what).into());
                     }
                     if status.rounds_committed > committed {
-                        last_progress = Instant::now();
+                        self.processes.progressed();
                         self.committed(&status, committed).await?;
                         committed = status.rounds_committed;
                     }
                 }
-                _ = check.tick() => {
-                    self.coordinator.check()?;
-                    self.silos.iter_mut().try_for_each(Daemon::check)?;
-                    if last_progress.elapsed() > patience {
-                        let what = format!("has committed no round for {} s", patience.as_secs());
-                        return Err(self.coordinator.failure(&what).into());
-                    }
-                }
+                why = self.processes.failed() => return Err(why.into()),
             }
         }
         Ok(())
     }
 
-    async fn committed(&mut self, status: &RunStatus, before: u64) -> Result<(), BenchError> {
+    async fn committed(&mut self, status: &RunStatus, before: u64) -> Result<(), DaemonError> {
         let round = status.rounds_committed;
         self.rounds_aborted = status.rounds_aborted;
         let sample = Sample {
             round,
-            coordinator_bytes: self.coordinator.resident_bytes()?,
-            client_bytes: self.silos.iter().map(Daemon::resident_bytes).collect::<Result<_, _>>()?,
+            coordinator_bytes: self.processes.coordinator().resident_bytes()?,
+            client_bytes: self
+                .processes
+                .silos()
+                .iter()
+                .map(Daemon::resident_bytes)
+                .collect::<Result<_, _>>()?,
         };
         if is_shown(before, round, self.args.rounds) {
             eprintln!(
@@ -213,10 +187,7 @@ impl Soak<'_> {
         }
         self.samples.push(sample);
         if let Some(index) = self.victim(before, round) {
-            if let Some(silo) = self.silos.get_mut(index) {
-                silo.kill().await?;
-                *silo = start_silo(self.folder, index)?;
-            }
+            self.processes.restart(index).await?;
             self.restarts += 1;
         }
         Ok(())
@@ -235,14 +206,11 @@ impl Soak<'_> {
             .take(4)
             .fold(0, |drawn, byte| drawn << 8 | usize::from(*byte));
         // All but the first, whose memory is followed throughout.
-        Some(1 + drawn % (self.silos.len().max(2) - 1))
+        Some(1 + drawn % (self.processes.silos().len().max(2) - 1))
     }
 
-    async fn finish(mut self) -> Result<Report, BenchError> {
-        for silo in &mut self.silos {
-            silo.stop().await?;
-        }
-        self.coordinator.stop().await?;
+    async fn finish(self) -> Result<Report, BenchError> {
+        self.processes.stop().await.map_err(RunError::from)?;
         let verified = verify_folder(&self.folder.coordinator_data(), Some(self.folder.coordinator_key()))?;
         let growth_percent = growth_percent(&self.samples);
         let judged = self.args.rounds >= 2 * WARM_AFTER_ROUNDS;

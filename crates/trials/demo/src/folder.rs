@@ -182,7 +182,7 @@ impl Folder {
 }
 
 /// A silo's name, by its place counted from 0; its folder and its log have the same.
-pub fn silo_name(index: usize) -> String {
+pub(crate) fn silo_name(index: usize) -> String {
     format!("silo-{}", index + 1)
 }
 

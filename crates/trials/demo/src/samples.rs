@@ -1,12 +1,12 @@
-//! Checkpoints of a run of five silos, for tests.
+//! Versions of a run of five silos, for tests.
 
 use checkpoint::{LeftOut, MANIFEST_FORMAT, MODEL_FILE, Manifest, ModelArtifact, PrivacySpent};
 use params::Digest;
 
-use crate::demo::follow::Checkpoint;
+use crate::follow::EvaluatedVersion;
 
 /// A round whose sum holds these silos; the others of five were too late.
-pub(super) fn checkpoint(round: u64, included: &[u32]) -> Checkpoint {
+pub fn version(round: u64, included: &[u32]) -> EvaluatedVersion {
     let digest = Digest::sha256(&round.to_le_bytes());
     let left_out = (1..=5)
         .filter(|id| round > 0 && !included.contains(id))
@@ -47,5 +47,5 @@ pub(super) fn checkpoint(round: u64, included: &[u32]) -> Checkpoint {
         previous_rounds_aborted: Vec::new(),
         public_key: String::new(),
     };
-    Checkpoint { manifest, accuracy: 0.9 }
+    EvaluatedVersion { manifest, accuracy: 0.9 }
 }

@@ -18,23 +18,29 @@ const WAITING_MAX: usize = 64;
 
 /// A published version and how well it does.
 #[derive(Debug, Clone)]
-pub(super) struct Checkpoint {
-    pub(super) manifest: Manifest,
+pub struct EvaluatedVersion {
+    /// Its signed record.
+    pub manifest: Manifest,
     /// Fraction of the held-out rows that it classifies correctly.
-    pub(super) accuracy: f64,
+    pub accuracy: f64,
 }
 
 /// Why the published models are no longer followed.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum FollowError {
+pub enum FollowError {
+    /// The rows that are kept apart are no table of the plan's.
     #[error("{}", with_causes(.0))]
     HeldOut(#[source] DatasetError),
+    /// A record or a model is not served, or is not what was signed.
     #[error(transparent)]
     Models(#[from] ModelsError),
+    /// A panic, or the end of this process.
     #[error("the evaluation of a model stopped: {0}")]
     Stopped(#[source] JoinError),
+    /// A model is none of the plan's.
     #[error("{}", with_causes(.0))]
     Model(#[source] ModelError),
+    /// The rows cannot be classified.
     #[error("{}", with_causes(.0))]
     Evaluation(#[source] TrainError),
 }
@@ -42,12 +48,12 @@ pub(crate) enum FollowError {
 /// Fetches, checks and evaluates every checkpoint up to the round that `head` last named, until `head` is dropped.
 ///
 /// In a task of its own: the rounds, and whoever watches them, do not wait for it.
-pub(super) fn follow(
+pub(crate) fn follow(
     channel: Channel,
     key: VerifyingKey,
     plan: Plan,
     mut head: watch::Receiver<Option<u64>>,
-) -> mpsc::Receiver<Result<Checkpoint, FollowError>> {
+) -> mpsc::Receiver<Result<EvaluatedVersion, FollowError>> {
     let (found, checkpoints) = mpsc::channel(WAITING_MAX);
     tokio::spawn(async move {
         let mut follower = match Follower::new(channel, key, plan) {
@@ -88,7 +94,7 @@ impl Follower {
 
     async fn catch_up(
         &mut self,
-        found: &mpsc::Sender<Result<Checkpoint, FollowError>>,
+        found: &mpsc::Sender<Result<EvaluatedVersion, FollowError>>,
     ) -> Result<(), FollowError> {
         for manifest in self.models.new_records().await? {
             let file = self.models.fetch(&manifest).await?;
@@ -96,7 +102,7 @@ impl Follower {
             let accuracy = tokio::task::spawn_blocking(move || accuracy(&plan, &file, &held_out))
                 .await
                 .map_err(FollowError::Stopped)??;
-            if found.send(Ok(Checkpoint { manifest, accuracy })).await.is_err() {
+            if found.send(Ok(EvaluatedVersion { manifest, accuracy })).await.is_err() {
                 return Ok(());
             }
         }

@@ -1,0 +1,142 @@
+//! What a demonstration has shown, as a text to read aloud.
+
+use demo::{HONEST_MIN, Summary};
+use plan::{Plan, PrivacyMode};
+
+/// For people; `check` is the command that verifies the chain.
+pub(super) fn of(summary: &Summary, plan: &Plan, check: &str) -> String {
+    let mode = plan.mode();
+    let model = if plan.model.hidden.is_empty() { "a softmax regression" } else { "a neural network" };
+    let parameters = plan.architecture().parameter_count();
+    let rows = datasets::digits::training_rows().count();
+    let held_out = datasets::digits::held_out_rows().count();
+    let timing = "a real plan sets ready_after_ms, so that the time of training says nothing about the data; \
+                      here it is 0";
+    let rows = [
+        ("trained", format!("{model} of {parameters} parameters, {} rounds, mode {mode}", summary.rounds)),
+        (
+            "on",
+            format!("handwritten digits: {rows} rows, dealt to {} silos, which kept them", summary.clients),
+        ),
+        ("who saw what", seen(mode).to_owned()),
+        ("accuracy", format!("{:.4} on {held_out} rows that no silo has", summary.test_accuracy)),
+        ("promise", promise(summary, mode)),
+        ("noise", noise(plan)),
+        ("trust", trust(summary, plan)),
+        ("dropouts", format!("{} of {} silos missed at least one sum", summary.dropouts, summary.clients)),
+        (
+            "time",
+            format!(
+                "{:.1} s in all; the median secure round took {:.0} ms",
+                summary.wall_seconds,
+                summary.seconds_per_round_median * 1000.0
+            ),
+        ),
+        ("note", timing.to_owned()),
+        (
+            "chain",
+            if summary.chain_verified { "verified, from the initial model on" } else { "NOT verified" }
+                .into(),
+        ),
+        ("model", summary.model_path.clone()),
+        ("check it", check.to_owned()),
+    ];
+    rows.map(|(name, value)| format!("{name:<13} {value}\n")).concat()
+}
+
+fn promise(summary: &Summary, mode: PrivacyMode) -> String {
+    match (summary.epsilon, summary.delta) {
+        (Some(epsilon), Some(delta)) => format!(
+            "({}, {delta})-differential privacy; unit: one {}; relation: {}",
+            accounting::rounded_up(epsilon, 3),
+            summary.privacy_unit,
+            mode.relation()
+        ),
+        _ => "NO differential privacy: sums are exact, and can be differenced across rounds".into(),
+    }
+}
+
+fn trust(summary: &Summary, plan: &Plan) -> String {
+    match plan.mode() {
+        PrivacyMode::SiloDpSgd | PrivacyMode::CentralDpFedavg => plan.trust(),
+        _ => format!(
+            "at most {} of {} silos colludes with the coordinator",
+            plan.cohort.corrupt, summary.clients
+        ),
+    }
+}
+
+fn noise(plan: &Plan) -> String {
+    let mode = plan.mode();
+    match mode {
+        PrivacyMode::Fedavg => "nobody adds any".to_owned(),
+        PrivacyMode::SiloDpSgd => format!("{}, in each of its steps", mode.noise_by()),
+        PrivacyMode::CentralDpFedavg => mode.noise_by().to_owned(),
+        _ if plan.excess_noise().is_removed() => {
+            format!("{}; what a sum has too much of is taken off again", mode.noise_by())
+        }
+        _ => format!("{}; any {HONEST_MIN} honest silos add enough", mode.noise_by()),
+    }
+}
+
+fn seen(mode: PrivacyMode) -> &'static str {
+    match mode {
+        PrivacyMode::Fedavg | PrivacyMode::CentralDpFedavg => {
+            "each silo its own rows; the coordinator exact sums, and no silo's update"
+        }
+        PrivacyMode::SiloDpSgd => {
+            "each silo its own rows; the coordinator sums of noisy updates, and no silo's update"
+        }
+        _ => "each silo its own rows; the coordinator noisy sums, and no silo's update",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use demo::samples::version;
+    use demo::{Ending, EvaluatedVersion, demo_plan};
+
+    use super::*;
+
+    fn summary(last: EvaluatedVersion) -> Summary {
+        let ending = Ending {
+            clients: 5,
+            wall_seconds: 2.0,
+            model_path: Path::new("/m/model.safetensors"),
+            chain_verified: true,
+        };
+        Summary::of(&[version(0, &[]), last], &ending).unwrap()
+    }
+
+    #[test]
+    fn the_text_says_what_a_newcomer_must_know() {
+        let plan = demo_plan(PrivacyMode::DistributedDpSgd, 5, None, None).unwrap();
+        let text = of(&summary(version(1, &[1, 2, 3, 4, 5])), &plan, "folkmoot verify /m");
+        for part in [
+            "softmax regression",
+            "1438 rows",
+            "359 rows that no silo has",
+            "0.00001)-differential privacy",
+            "one record",
+            "add or remove one record",
+            "every silo, a share each",
+            "at most 1 of 5 silos",
+            "median secure round",
+            "/m/model.safetensors",
+            "folkmoot verify /m",
+        ] {
+            assert!(text.contains(part), "no {part:?} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn where_nothing_is_promised_the_text_says_so() {
+        let mut last = version(1, &[1, 2, 3, 4, 5]);
+        last.manifest.privacy.epsilon = None;
+        last.manifest.privacy.delta = None;
+        let plan = demo_plan(PrivacyMode::Fedavg, 5, None, None).unwrap();
+        assert!(of(&summary(last), &plan, "").contains("NO differential privacy"));
+    }
+}

@@ -1,0 +1,25 @@
+use operate::ConnectError;
+
+use crate::daemons::DaemonError;
+use crate::folder::DemoFolderError;
+use crate::follow::FollowError;
+
+/// Why a run on this machine did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A silo's configuration cannot be written.
+    #[error(transparent)]
+    Folder(#[from] DemoFolderError),
+    /// A process does what it should not.
+    #[error(transparent)]
+    Daemon(#[from] DaemonError),
+    /// The coordinator is not reached, or refuses.
+    #[error(transparent)]
+    Call(#[from] ConnectError),
+    /// A published model cannot be judged.
+    #[error(transparent)]
+    Follow(#[from] FollowError),
+    /// Whoever judges them ended.
+    #[error("the published models are no longer followed")]
+    NotFollowed,
+}
