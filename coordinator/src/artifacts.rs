@@ -14,7 +14,7 @@ use params::{Digest, Params};
 use plan::Plan;
 use protocol::{Artifacts, Attempt, NextModel};
 use published::{Folder, Records};
-use store::{StageKey, Store, StoreError};
+use store::{StageKey, Staged, Store, StoreError};
 
 /// The bytes of one version.
 pub(crate) struct Files {
@@ -192,7 +192,6 @@ fn staged(
     Ok(bytes)
 }
 
-/// The file's own digest stands where an upload's transcript does, so the two can never be mistaken.
-fn key(at: Attempt, name: Digest) -> StageKey {
-    StageKey { round: at.round, attempt: at.attempt, r2: name, client: 0 }
+fn key(at: Attempt, digest: Digest) -> StageKey {
+    StageKey { round: at.round, attempt: at.attempt, what: Staged::File { digest } }
 }

@@ -18,7 +18,7 @@ use protocol::{
 use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
 use secagg::ClientId;
-use store::{FileStore, Index, JournalKind, Opened, StageKey, Store, StoreError};
+use store::{FileStore, Index, JournalKind, Opened, StageKey, Staged, Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::block_in_place;
 use vault::Vault;
@@ -445,7 +445,8 @@ fn published_model(record: &Record) -> Option<(Digest, u64)> {
 }
 
 fn stage_key(header: &UploadHeader) -> StageKey {
-    StageKey { round: header.at.round, attempt: header.at.attempt, r2: header.r2, client: header.client.0 }
+    let what = Staged::Upload { clients: header.r2, client: header.client.0 };
+    StageKey { round: header.at.round, attempt: header.at.attempt, what }
 }
 
 mod act;

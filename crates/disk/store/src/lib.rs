@@ -53,6 +53,7 @@ pub fn write_replacing(path: &std::path::Path, bytes: &[u8]) -> Result<(), Store
 #[cfg(test)]
 mod suite;
 
+use std::fmt;
 use std::io::{self, Read};
 use std::path::PathBuf;
 
@@ -204,17 +205,43 @@ pub trait StageWriter: Send {
     fn commit(self: Box<Self>) -> Result<(), StoreError>;
 }
 
-/// What names a staged vector within a run.
+/// What names something staged within a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StageKey {
     /// The round.
     pub round: u64,
     /// Its attempt.
     pub attempt: u32,
-    /// Digest of the round's second record (R2): an upload answers to one list of clients only.
-    pub r2: Digest,
-    /// The client's id in the roster.
-    pub client: u32,
+    /// What is staged of it.
+    pub what: Staged,
+}
+
+/// What is staged of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Staged {
+    /// A client's vector.
+    Upload {
+        /// Digest of the list of clients that it answers to: an upload counts for no other.
+        clients: Digest,
+        /// Its id in the roster.
+        client: u32,
+    },
+    /// A file that is to be published.
+    File {
+        /// What names its bytes.
+        digest: Digest,
+    },
+}
+
+impl fmt::Display for StageKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.what {
+            Staged::Upload { client, .. } => {
+                write!(f, "the vector of client {client} in round {}", self.round)
+            }
+            Staged::File { digest } => write!(f, "the file {} of round {}", digest.short(), self.round),
+        }
+    }
 }
 
 /// A store that refuses or fails.
@@ -277,14 +304,14 @@ pub enum StoreError {
         /// The file.
         file: String,
     },
-    /// The vector is whole already.
-    #[error("the vector of client {} in round {} is staged already", .0.client, .0.round)]
+    /// It is whole already.
+    #[error("{0} is staged already")]
     AlreadyStaged(StageKey),
-    /// The vector has another writer.
-    #[error("the vector of client {} in round {} is being written: end that upload first", .0.client, .0.round)]
+    /// It has another writer.
+    #[error("{0} is being written: end that upload first")]
     StageBusy(StageKey),
-    /// The vector is not there, or not whole.
-    #[error("the vector of client {} in round {} is not staged", .0.client, .0.round)]
+    /// It is not there, or not whole.
+    #[error("{0} is not staged")]
     NotStaged(StageKey),
     /// A fault that a test asked for, or any operation after it.
     #[error("injected crash: open the store again")]

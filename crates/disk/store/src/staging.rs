@@ -8,7 +8,7 @@ use vault::FileSealer;
 
 use crate::disk::{self, failed};
 use crate::seal::{Seal, of_vector};
-use crate::{StageKey, StageWriter, StoreError};
+use crate::{StageKey, StageWriter, Staged, StoreError};
 
 /// The folder `staged/` of a [`FileStore`](crate::FileStore).
 #[derive(Debug)]
@@ -92,10 +92,14 @@ impl Staging {
     }
 }
 
-/// A vector's file without its ending.
+/// Its file without the ending. No client has the number 0, which stands for a file.
 fn name(key: &StageKey) -> String {
-    let StageKey { round, attempt, r2, client } = key;
-    format!("{round:06}/{attempt}-{r2}-{client}")
+    let StageKey { round, attempt, what } = key;
+    let (digest, client) = match what {
+        Staged::Upload { clients, client } => (clients, *client),
+        Staged::File { digest } => (digest, 0),
+    };
+    format!("{round:06}/{attempt}-{digest}-{client}")
 }
 
 struct FileStage {

@@ -179,7 +179,11 @@ fn a_sealed_stores_head_tells_nothing_of_its_records() {
 }
 
 fn key(round: u64) -> StageKey {
-    StageKey { round, attempt: 0, r2: Digest::sha256(b"r2"), client: 7 }
+    upload(round, b"r2", 7)
+}
+
+fn upload(round: u64, clients: &[u8], client: u32) -> StageKey {
+    StageKey { round, attempt: 0, what: Staged::Upload { clients: Digest::sha256(clients), client } }
 }
 
 fn stage_whole(store: &mut impl Store, key: &StageKey, vector: &[u8]) {
@@ -262,8 +266,10 @@ fn keys_that_differ_in_one_part_name_different_vectors<T: Start>() {
         key(1),
         key(11),
         StageKey { attempt: 1, ..key(1) },
-        StageKey { r2: Digest::sha256(b"other"), ..key(1) },
-        StageKey { client: 8, ..key(1) },
+        upload(1, b"other", 7),
+        upload(1, b"r2", 8),
+        StageKey { what: Staged::File { digest: Digest::sha256(b"r2") }, ..key(1) },
+        StageKey { what: Staged::File { digest: Digest::sha256(b"other") }, ..key(1) },
     ];
     for (i, key) in keys.iter().enumerate() {
         stage_whole(&mut store, key, &[i as u8]);
@@ -279,7 +285,7 @@ fn only_older_rounds_are_discarded<T: Start>() {
     for round in rounds {
         stage_whole(&mut store, &key(round), b"x");
     }
-    let partial = StageKey { client: 8, ..key(2) };
+    let partial = upload(2, b"r2", 8);
     store.stage(&partial).unwrap().append(b"half").unwrap();
     store.discard_staged_before(10).unwrap();
     let kept: Vec<u64> =

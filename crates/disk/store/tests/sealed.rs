@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use params::Digest;
-use store::{FileStore, JournalError, JournalKind, Published, StageKey, Store, StoreError};
+use store::{FileStore, JournalError, JournalKind, Published, StageKey, Staged, Store, StoreError};
 use vault::{KEYRING_FILE, MasterSource, Vault, VaultError, make_master};
 
 const KIND: JournalKind = JournalKind::Coordinator;
@@ -23,7 +23,8 @@ fn open(folder: &Path, vault: &Arc<Vault>) -> Result<FileStore, StoreError> {
 }
 
 fn key(client: u32) -> StageKey {
-    StageKey { round: 1, attempt: 0, r2: Digest::sha256(b"r2"), client }
+    let what = Staged::Upload { clients: Digest::sha256(b"r2"), client };
+    StageKey { round: 1, attempt: 0, what }
 }
 
 fn staged(folder: &Path, client: u32, ending: &str) -> PathBuf {
