@@ -25,6 +25,8 @@
 mod denied;
 mod desk;
 mod error;
+#[cfg(feature = "fake")]
+mod fake_run;
 mod guard;
 mod limits;
 mod registry;
@@ -33,6 +35,8 @@ mod requirements;
 pub use denied::{Denied, DeniedSet};
 pub use desk::{Desk, IssuedCertificate, Issuer, Lifetimes, Operations};
 pub use error::{AccessError, RegistryError};
+#[cfg(feature = "fake")]
+pub use fake_run::FakeRun;
 pub use guard::{CallRecord, Caller, Clock, Guard, Guarded, Hook, Outcome, Proof};
 pub use limits::{Rate, Rates};
 pub use registry::{

@@ -130,7 +130,7 @@ async fn a_roster_is_put_in_force_and_who_is_missing_from_it_is_out() {
     let done = ada.submit(&next).await.unwrap().into_inner();
     assert_eq!(done.text, "the roster of epoch 2 with 2 members is in force");
     assert_eq!(*served.run.roster.lock().unwrap(), next);
-    assert_eq!(*served.run.told.lock().unwrap(), ["removed 2"]);
+    assert_eq!(served.run.take_asked(), ["removed 2"]);
     assert_eq!(reason(call(&south, session, None).await), "DENIED");
     // The same again completes what was begun, and changes nothing.
     ada.submit(&next).await.unwrap();
@@ -152,7 +152,7 @@ async fn who_was_revoked_stays_out_though_a_later_roster_still_names_it() {
     ada.admin.revoke_client(with_token(revoke(), &ada.token)).await.unwrap();
     // Again: what followed may have failed.
     ada.admin.revoke_client(with_token(revoke(), &ada.token)).await.unwrap();
-    assert_eq!(*served.run.told.lock().unwrap(), ["removed 1", "removed 1"]);
+    assert_eq!(served.run.take_asked(), ["removed 1", "removed 1"]);
     let next = roster(2, &[(1, "north", 1), (2, "south", 2), (3, "west", 3)]).sign(&key(100));
     ada.submit(&next).await.unwrap();
     let told = call(&north, "/folkmoot.v1.Federation/Session", None).await.unwrap_err();
@@ -225,7 +225,7 @@ async fn what_is_done_to_a_run_reaches_it_with_who_did_it_and_why() {
         "rolled back to 6 by ada: poisoned",
         "rotated by ada",
     ];
-    assert_eq!(*served.run.told.lock().unwrap(), told);
+    assert_eq!(served.run.take_asked(), told);
     for reason_text in ["", "\u{1b}[2J", &"x".repeat(2000)] {
         let quarantine = v1::QuarantineRequest { round: 7, reason: reason_text.into() };
         assert_eq!(reason(admin.quarantine(with_token(quarantine, &token)).await), "INVALID");

@@ -80,9 +80,9 @@ async fn an_operator_bars_no_administrator_and_a_few_others_an_hour_and_an_admin
     // No operator lifts what an operator did, and lifting it gives her no further bar.
     assert_eq!(reason(olga.restore("viv").await), "WRONG_ROLE");
     assert_eq!(reason(olga.restore_silo(1).await), "WRONG_ROLE");
-    served.run.told.lock().unwrap().clear();
+    served.run.take_asked();
     ada.restore_silo(1).await.unwrap();
-    assert_eq!(*served.run.told.lock().unwrap(), ["restored 1 by ada: by day"]);
+    assert_eq!(served.run.take_asked(), ["restored 1 by ada: by day"]);
     assert!(call(&north, SESSION, None).await.is_ok(), "its certificate is good again");
     for whom in ["root", "viv", &fingerprint] {
         ada.restore(whom).await.unwrap();
@@ -144,11 +144,11 @@ async fn a_silo_that_no_roster_names_any_more_stays_out_when_its_bar_is_lifted_u
     assert!(done.contains("does not name it"), "{done}");
     assert_eq!(reason(call(&north, SESSION, None).await), "DENIED");
     assert_eq!(reason(ada.restore_silo(1).await), "LEFT_THE_ROSTER");
-    served.run.told.lock().unwrap().clear();
+    served.run.take_asked();
     ada.admin.submit_roster(back).await.unwrap();
     assert!(call(&north, SESSION, None).await.is_ok());
     // Out of the run too, if the roster changed in the middle of a round.
-    let told = served.run.told.lock().unwrap().clone();
+    let told = served.run.take_asked();
     assert_eq!(told, ["restored 1 by ada: the roster of epoch 3 names it again"]);
     assert_eq!(ada.kinds().await, []);
 }
@@ -160,7 +160,7 @@ async fn a_pair_is_reconciled_by_an_operator_with_a_reason() {
     let request = |reason: &str| v1::ReconcileRequest { one: 1, other: 2, reason: reason.into() };
     assert_eq!(reason(olga.admin.reconcile(with_token(request(""), &olga.token)).await), "INVALID");
     olga.admin.reconcile(with_token(request("memory"), &olga.token)).await.unwrap();
-    assert_eq!(*served.run.told.lock().unwrap(), ["reconciled 1 and 2 by olga: memory"]);
+    assert_eq!(served.run.take_asked(), ["reconciled 1 and 2 by olga: memory"]);
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! A server behind the guard, whose connections carry what a test says that they proved.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::pin::Pin;
@@ -10,11 +9,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use access::{
-    CallRecord, Caller, Clock, Desk, Guard, Hook, IssuedCertificate, Issuer, Lifetimes, Operations, Purpose,
+    CallRecord, Clock, Desk, FakeRun, Guard, Hook, IssuedCertificate, Issuer, Lifetimes, Operations, Purpose,
     Rate, Rates, Registry,
 };
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
-use identity::{AccessToken, Authority, IdentityKey, Member, Role, Roster, SignedRoster, Subject};
+use identity::{AccessToken, Authority, IdentityKey, Member, Role, Roster, Subject};
 use params::Digest;
 use pki::{HangUp, Peer, PeerCertificate};
 use secagg::ClientId;
@@ -27,7 +26,7 @@ use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::server::Connected;
 use tonic::transport::{Channel, Server};
-use tonic::{Request, Status, async_trait};
+use tonic::{Request, Status};
 
 pub(crate) const NOW_S: u64 = 1_700_000_000;
 
@@ -61,73 +60,6 @@ pub(crate) fn rates(burst: u32) -> Rates {
     let rate = Rate { burst: NonZeroU32::new(burst).unwrap(), every: Duration::from_secs(3600) };
     let unproven = Rate { burst: NonZeroU32::new(10_000).unwrap(), ..rate };
     Rates { probe: rate, admission: rate, round: rate, read: rate, change: rate, unproven }
-}
-
-/// A run that does at once what it is told, and remembers it.
-pub(crate) struct FakeRun {
-    pub(crate) roster: Mutex<SignedRoster>,
-    pub(crate) told: Mutex<Vec<String>>,
-}
-
-impl FakeRun {
-    fn tell(&self, what: String) -> Result<String, Status> {
-        self.told.lock().unwrap().push(what.clone());
-        Ok(what)
-    }
-}
-
-#[async_trait]
-impl Operations for FakeRun {
-    async fn current_roster(&self) -> Result<SignedRoster, Status> {
-        Ok(self.roster.lock().unwrap().clone())
-    }
-
-    async fn put_roster(&self, roster: SignedRoster) -> Result<(), Status> {
-        *self.roster.lock().unwrap() = roster;
-        Ok(())
-    }
-
-    async fn pause(&self, reason: &str, by: &Caller) -> Result<String, Status> {
-        self.tell(format!("paused by {}: {reason}", by.name))
-    }
-
-    async fn resume(&self, by: &Caller) -> Result<String, Status> {
-        self.tell(format!("resumed by {}", by.name))
-    }
-
-    async fn quarantine(&self, round: u64, reason: &str, by: &Caller) -> Result<String, Status> {
-        self.tell(format!("round {round} quarantined by {}: {reason}", by.name))
-    }
-
-    async fn rollback(&self, to_round: u64, reason: &str, by: &Caller) -> Result<String, Status> {
-        self.tell(format!("rolled back to {to_round} by {}: {reason}", by.name))
-    }
-
-    async fn remove(&self, client: ClientId) -> Result<(), Status> {
-        self.tell(format!("removed {client}")).map(drop)
-    }
-
-    async fn restore(&self, client: ClientId, reason: &str, by: &str) -> Result<bool, Status> {
-        self.tell(format!("restored {client} by {by}: {reason}")).map(|_| true)
-    }
-
-    async fn reconcile(
-        &self,
-        one: ClientId,
-        other: ClientId,
-        reason: &str,
-        by: &str,
-    ) -> Result<String, Status> {
-        self.tell(format!("reconciled {one} and {other} by {by}: {reason}"))
-    }
-
-    async fn rotate_keys(&self, by: &str) -> Result<String, Status> {
-        self.tell(format!("rotated by {by}"))
-    }
-
-    async fn connected(&self) -> Result<BTreeSet<ClientId>, Status> {
-        Ok([ClientId(1)].into())
-    }
 }
 
 /// Certificates that say what they were made from.
@@ -175,8 +107,7 @@ impl Served {
         let registry = Arc::new(Registry::open(&folder.path().join("access.json")).unwrap());
         let first = roster(1, &[(1, "north", 1), (2, "south", 2)]);
         registry.settle_roster(&first, "init", NOW_S).unwrap();
-        let run = FakeRun { roster: Mutex::new(first.sign(&key(100))), told: Mutex::default() };
-        let run = Arc::new(run);
+        let run = Arc::new(FakeRun::new(first.sign(&key(100))));
         let now_ms = Arc::new(AtomicU64::new(NOW_S * 1000));
         let ticking = Arc::clone(&now_ms);
         let clock: Clock = Arc::new(move || ticking.load(Ordering::SeqCst));

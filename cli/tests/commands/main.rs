@@ -1,116 +1,33 @@
 //! The commands against a real desk behind its guard, over TLS.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use access::{
-    Caller, Desk, Guard, IssuedCertificate, Issuer, Lifetimes, Operations, Purpose, Rates, Registry,
+    Desk, FakeRun, Guard, IssuedCertificate, Issuer, Lifetimes, Operations, Purpose, Rates, Registry,
 };
 use clap::Parser;
+use cli::{Command, Failure, perform};
 use ed25519_dalek::Signer;
 use identity::{
     Authority, IdentityKey, JoinToken, LAST_ROSTER_FILE, LastSigned, Role, Roster, SignedRoster, Subject,
     identity_fingerprint, join_signed_bytes, spoken,
 };
+use operate::{Target, now_s};
 use pki::{CertificateAuthority, Incoming, ServerTls, TransportKey};
 use rand::rand_core::UnwrapErr;
 use secagg::ClientId;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tonic::transport::Server;
-use tonic::{Status, async_trait};
 use vault::{MasterSource, Vault};
+use wire::v1;
 use wire::v1::enrolment_client::EnrolmentClient;
-use wire::{Refusal, v1};
 
-use crate::connect::{Remote, now_s};
-use crate::{Command, Failure, perform};
-
+mod arguments;
 mod rosters;
-
-/// A run that does at once what it is told, and remembers it.
-struct FakeRun {
-    roster: Mutex<SignedRoster>,
-    /// What it shows and keeps whatever is submitted, where it lies.
-    frozen: Mutex<Option<SignedRoster>>,
-    /// Where it lies, every roster is said to break a rule, and kept here.
-    refused: Mutex<Option<Vec<SignedRoster>>>,
-    /// Where it lies, the answer to the next roster is lost; whether the roster was too.
-    lost: Mutex<Option<bool>>,
-    told: Mutex<Vec<String>>,
-}
-
-impl FakeRun {
-    fn tell(&self, what: String) -> Result<String, Status> {
-        self.told.lock().unwrap().push(what.clone());
-        Ok(what)
-    }
-}
-
-#[async_trait]
-impl Operations for FakeRun {
-    async fn current_roster(&self) -> Result<SignedRoster, Status> {
-        let frozen = self.frozen.lock().unwrap().clone();
-        Ok(frozen.unwrap_or_else(|| self.roster.lock().unwrap().clone()))
-    }
-
-    async fn put_roster(&self, roster: SignedRoster) -> Result<(), Status> {
-        if let Some(refused) = &mut *self.refused.lock().unwrap() {
-            refused.push(roster);
-            return Err(access::RegistryError::Roster("a rule of its own".into()).to_status());
-        }
-        let lost = self.lost.lock().unwrap().take();
-        if lost != Some(true) {
-            *self.roster.lock().unwrap() = roster;
-        }
-        lost.map_or(Ok(()), |_| Err(Status::unavailable("the connection broke")))
-    }
-
-    async fn pause(&self, reason: &str, by: &Caller) -> Result<String, Status> {
-        self.tell(format!("paused by {}: {reason}", by.name))
-    }
-
-    async fn resume(&self, by: &Caller) -> Result<String, Status> {
-        self.tell(format!("resumed by {}", by.name))
-    }
-
-    async fn quarantine(&self, round: u64, reason: &str, by: &Caller) -> Result<String, Status> {
-        self.tell(format!("quarantined {round} by {}: {reason}", by.name))
-    }
-
-    async fn rollback(&self, to_round: u64, reason: &str, by: &Caller) -> Result<String, Status> {
-        self.tell(format!("rolled back to {to_round} by {}: {reason}", by.name))
-    }
-
-    async fn remove(&self, client: ClientId) -> Result<(), Status> {
-        self.tell(format!("removed {client}")).map(drop)
-    }
-
-    async fn restore(&self, client: ClientId, reason: &str, by: &str) -> Result<bool, Status> {
-        self.tell(format!("restored {client} by {by}: {reason}")).map(|_| true)
-    }
-
-    async fn reconcile(
-        &self,
-        one: ClientId,
-        other: ClientId,
-        reason: &str,
-        by: &str,
-    ) -> Result<String, Status> {
-        self.tell(format!("reconciled {one} and {other} by {by}: {reason}"))
-    }
-
-    async fn rotate_keys(&self, by: &str) -> Result<String, Status> {
-        self.tell(format!("rotated by {by}"))
-    }
-
-    async fn connected(&self) -> Result<BTreeSet<ClientId>, Status> {
-        Ok(BTreeSet::new())
-    }
-}
 
 struct RealIssuer(Arc<CertificateAuthority>);
 
@@ -169,13 +86,7 @@ impl Federation {
         let signed = roster.sign(&authority_key);
         let last = LastSigned::new(signed.clone().authorise(&authority_key.public()).unwrap());
         fs::write(own.join(LAST_ROSTER_FILE), last.to_json()).unwrap();
-        let run = Arc::new(FakeRun {
-            roster: Mutex::new(signed),
-            frozen: Mutex::default(),
-            refused: Mutex::default(),
-            lost: Mutex::default(),
-            told: Mutex::default(),
-        });
+        let run = Arc::new(FakeRun::new(signed));
         let clock: access::Clock = Arc::new(|| now_s().unwrap() * 1000);
         let operations = Arc::clone(&run) as Arc<dyn Operations>;
         let issuer = Arc::new(RealIssuer(Arc::clone(&ca)));
@@ -217,12 +128,12 @@ impl Federation {
             Some(name) => self.path(name).display().to_string(),
             None => word.to_owned(),
         });
-        let command = Command::try_parse_from(std::iter::once("folkmoot".to_owned()).chain(words)).unwrap();
-        perform(command.what).map(drop)
+        perform(Command::try_parse_from(std::iter::once("folkmoot".to_owned()).chain(words)).unwrap())
+            .map(drop)
     }
 
-    fn told(&self) -> Vec<String> {
-        std::mem::take(&mut *self.run.told.lock().unwrap())
+    fn asked(&self) -> Vec<String> {
+        self.run.take_asked()
     }
 
     fn roster(&self) -> Roster {
@@ -245,8 +156,8 @@ impl Federation {
             certificate_request,
             signature: key.signing_key().sign(&signed).to_bytes().to_vec(),
         };
-        let remote = Remote { folder: Some(self.path("admin")), ..Remote::default() };
-        let joined = async { EnrolmentClient::new(remote.connect().await.unwrap()).join(join).await };
+        let admin = Target { folder: Some(self.path("admin")), ..Target::default() };
+        let joined = async { EnrolmentClient::new(admin.connect().await.unwrap()).join(join).await };
         self.runtime.block_on(joined).unwrap();
         spoken(&identity_fingerprint(name, &key.public()))
     }
@@ -275,7 +186,7 @@ fn silos_are_admitted_by_their_fingerprints_in_one_epoch_and_put_out_in_another(
 
     // Barred at once; the roster follows when the authority's key is there.
     federation.run("clients revoke north --reason poisoned --as @admin").unwrap();
-    assert_eq!((federation.told(), federation.roster().epoch), (vec!["removed 1".to_owned()], 2));
+    assert_eq!((federation.asked(), federation.roster().epoch), (vec!["removed 1".to_owned()], 2));
     federation.run("clients revoke 1 --reason poisoned --as @admin --authority @authority").unwrap();
     let roster = federation.roster();
     assert_eq!((roster.epoch, roster.members.keys().copied().collect()), (3, vec![ClientId(2)]));
@@ -313,7 +224,7 @@ fn an_operators_folder_opens_the_coordinator_in_its_role_until_the_name_is_barre
     let federation = Federation::new();
     federation.run("operators issue --name olga --role operator --out @olga --days 1 --as @admin").unwrap();
     federation.run("run pause --reason odd --as @olga").unwrap();
-    assert_eq!(federation.told(), ["paused by olga: odd"]);
+    assert_eq!(federation.asked(), ["paused by olga: odd"]);
     // Her role grants nobody anything.
     assert!(text(federation.run("tokens list --as @olga")).contains("needs"));
     let again = text(federation.run("operators issue --name o --role viewer --out @olga --as @admin"));
@@ -323,7 +234,7 @@ fn an_operators_folder_opens_the_coordinator_in_its_role_until_the_name_is_barre
     federation.run("access revoke olga --reason lost --as @admin").unwrap();
     assert!(text(federation.run("run resume --as @olga")).contains("lost"));
     federation.run("access revoke olga --reason lost --as @admin").unwrap();
-    assert_eq!(federation.told(), Vec::<String>::new());
+    assert_eq!(federation.asked(), Vec::<String>::new());
 }
 
 #[test]
@@ -344,8 +255,8 @@ fn a_bar_is_shown_and_lifted_and_a_pair_is_reconciled() {
     assert!(text(federation.run("run reconcile north 2 --reason memory --as @olga")).contains("lost"));
     federation.run("access restore olga --reason found --as @admin").unwrap();
     federation.run("run reconcile north 2 --reason memory --as @olga").unwrap();
-    let told = ["removed 1", "restored 1 by ada: fine", "reconciled 1 and 2 by olga: memory"];
-    assert_eq!(federation.told(), told);
+    let asked = ["removed 1", "restored 1 by ada: fine", "reconciled 1 and 2 by olga: memory"];
+    assert_eq!(federation.asked(), asked);
     assert!(federation.registry.denials().is_empty());
 }
 
@@ -366,14 +277,14 @@ fn an_incident_is_dealt_with_from_its_opening_to_its_close() {
     ] {
         federation.run(&format!("{line} --as @admin")).unwrap();
     }
-    let told = [
+    let asked = [
         "paused by ada: odd",
-        "quarantined 12 by ada: poisoned",
+        "round 12 quarantined by ada: poisoned",
         "rolled back to 11 by ada: poisoned",
         "rotated by ada",
         "resumed by ada",
     ];
-    assert_eq!(federation.told(), told);
+    assert_eq!(federation.asked(), asked);
     let incident = federation.registry.incidents().pop().unwrap();
     let notes: Vec<_> = incident.notes.iter().map(|note| note.text.as_str()).collect();
     assert_eq!(notes, ["paused", "out"]);
