@@ -329,8 +329,11 @@ impl From<AuditError> for Failure {
             | AuditError::Mechanism(_)
             | AuditError::Table(_)
             | AuditError::EmptyTable => Self::usage(why),
+            AuditError::Chain(_) => Self::verification(why),
             AuditError::EveryCoinSaidNo
             | AuditError::OwnTable(_)
+            | AuditError::File(_)
+            | AuditError::NoModel
             | AuditError::Sum(_)
             | AuditError::ClipNorm(_)
             | AuditError::Train(_)
@@ -349,10 +352,8 @@ impl From<AuditPrivacyError> for Failure {
             AuditPrivacyError::Input(_)
             | AuditPrivacyError::Demonstration(_)
             | AuditPrivacyError::Table(_) => Self::usage(why),
-            AuditPrivacyError::File(_) | AuditPrivacyError::NoModel | AuditPrivacyError::Json(_) => {
-                Self::failed(why)
-            }
-            AuditPrivacyError::Chain(_) | AuditPrivacyError::Contradicted(_) => Self::verification(why),
+            AuditPrivacyError::Json(_) => Self::failed(why),
+            AuditPrivacyError::Contradicted(_) => Self::verification(why),
         }
     }
 }

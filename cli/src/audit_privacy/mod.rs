@@ -7,16 +7,13 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use checkpoint::{AGGREGATE_FILE, Manifest, folder_name};
 use clap::Subcommand;
 use datasets::{Dataset, DatasetError, digits};
 use demo::{DemoPlanError, demo_plan};
-use params::Params;
 use plan::{Plan, PrivacyMode};
 use privacy_audit::{
-    AuditError, AuditedVersion, Canaries, ChainAttack, Contradicted, Findings, Noise, Trial, membership,
+    AuditError, Canaries, Contradicted, Findings, Noise, Trial, audit_folder, last_model, membership,
 };
-use published::{CheckpointFault, Plain, Version, checkpoints_in, read_bounded, read_version, verify_folder};
 use rand::rand_core::{Rng, UnwrapErr};
 
 use crate::demo::Mode;
@@ -37,13 +34,6 @@ pub(crate) enum AuditPrivacyError {
     Table(DatasetError),
     #[error(transparent)]
     Audit(#[from] AuditError),
-    #[error(transparent)]
-    Chain(#[from] CheckpointFault),
-    /// A file of a chain that holds.
-    #[error(transparent)]
-    File(CheckpointFault),
-    #[error("the folder holds no model")]
-    NoModel,
     #[error(transparent)]
     Json(#[from] serde_json::Error),
     #[error(transparent)]
@@ -155,7 +145,7 @@ pub(crate) fn run(audit: &AuditPrivacy) -> Result<(), AuditPrivacyError> {
             let mut findings = finished(&plan, folder, secret, members.as_deref(), how.confidence)?;
             if let Some((members, held_out)) = members.as_ref().zip(held_out.as_ref()) {
                 let (members, held_out) = (load(&plan, members)?, load(&plan, held_out)?);
-                let model = last_model(&plan, folder)?;
+                let model = last_model(folder, &plan)?;
                 findings.membership = membership(&plan, &model, &members, &held_out)?;
             }
             finish(&findings, how.json)
@@ -233,38 +223,12 @@ fn finished(
 ) -> Result<Findings, AuditPrivacyError> {
     let canaries = read_canaries(secret, plan)?;
     let known = members.map(|file| load(plan, file)).transpose()?;
-    let mut attack = ChainAttack::new(plan, &canaries, known.as_ref())?;
-    let verified = verify_folder(folder, None)?;
-    let checkpoints = checkpoints_in(folder);
-    attack.see(&verified.manifests, |manifest| version(plan, manifest, &checkpoints))?;
-    Ok(attack.findings(&verified.privacy, confidence)?)
-}
-
-/// What lies beside a record.
-fn version(
-    plan: &Plan,
-    manifest: &Manifest,
-    checkpoints: &Path,
-) -> Result<AuditedVersion, AuditPrivacyError> {
-    let file = checkpoints.join(folder_name(manifest.round)).join(AGGREGATE_FILE);
-    let bytes_max = plan.lanes() as u64 * Plan::LANE_BYTES;
-    let sum = manifest.aggregate_digest.map(|_| read_bounded(&file, bytes_max));
-    let sum = sum.transpose().map_err(AuditPrivacyError::File)?;
-    let Version { params, state } =
-        read_version(&Plain::new(checkpoints), plan, manifest).map_err(AuditPrivacyError::File)?;
-    Ok(AuditedVersion { sum, model: params, state })
+    Ok(audit_folder(folder, plan, &canaries, known.as_ref(), confidence)?)
 }
 
 fn read_canaries(file: &Path, plan: &Plan) -> Result<Canaries, Unusable> {
     let text = fs::read_to_string(file).map_err(|why| Unusable::new(file, why))?;
     Canaries::from_json(&text, plan).map_err(|why| Unusable::new(file, why))
-}
-
-fn last_model(plan: &Plan, folder: &Path) -> Result<Params, AuditPrivacyError> {
-    let verified = verify_folder(folder, None)?;
-    let last = verified.manifests.last().ok_or(AuditPrivacyError::NoModel)?;
-    let version = read_version(&Plain::new(&checkpoints_in(folder)), plan, last);
-    Ok(version.map_err(AuditPrivacyError::File)?.params)
 }
 
 fn demonstration(mode: PrivacyMode) -> Result<(Plan, String, Option<Dataset>), AuditPrivacyError> {
@@ -289,4 +253,23 @@ fn parse_confidence(text: &str) -> Result<f64, String> {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn canaries_of_another_plan_and_files_that_exist_are_refused() {
+        let plan = demo_plan(PrivacyMode::DistributedDpSgd, 5, None, None).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (table, secret) = (folder.path().join("canaries.csv"), folder.path().join("canaries.json"));
+        insert(&plan, &table, &secret, 80).unwrap();
+        let again = insert(&plan, &table, &secret, 80).unwrap_err();
+        assert!(again.to_string().contains("canaries.json"), "the coins are not tossed again: {again}");
+        let other = demo_plan(PrivacyMode::DistributedDpSgd, 5, Some(7), None).unwrap();
+        let why = read_canaries(&secret, &other).unwrap_err().to_string();
+        assert!(why.contains("made for another plan"), "{why}");
+        let why = finished(&plan, folder.path(), &secret, Some(&table), 0.95).unwrap_err().to_string();
+        assert!(why.contains("--members holds canaries"), "what is known must not tell the coins: {why}");
+        let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&secret).unwrap());
+        assert_eq!(mode & 0o777, 0o600, "who reads it can tell what is in");
+    }
+}

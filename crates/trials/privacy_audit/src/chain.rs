@@ -1,96 +1,87 @@
 //! A run that is over, attacked by the canaries that were put in before it.
 
-use checkpoint::{Manifest, PrivacySpent};
+use std::path::Path;
+
+use checkpoint::{AGGREGATE_FILE, Manifest, folder_name};
 use datasets::Dataset;
 use empirical::one_run::guess;
-use optim::State;
 use params::Params;
 use plan::{Mechanism, Plan};
+use published::{Plain, Version, checkpoints_in, read_bounded, read_version, verify_folder};
 
 use crate::canaries::Canaries;
 use crate::error::AuditError;
 use crate::findings::{Claim, Findings};
 use crate::scores::{Scores, Seen};
 
-/// What was published with a version, beside its record.
-pub struct AuditedVersion {
-    /// The round's sum as it was opened, four little-endian bytes a lane; `None` where the record names none.
-    pub sum: Option<Vec<u8>>,
-    /// The model.
-    pub model: Params,
-    /// What the server remembered after its step.
-    pub state: State,
+/// Checks the chain in a coordinator's data folder, or in what was exported of it, and attacks it with what every member of the
+/// run was given. `known` are records that are known to have been trained on, without the canaries.
+///
+/// The claim is what the newest record says was spent: a run that ended early spent less than its plan allows.
+///
+/// # Errors
+/// [`AuditError`]; [`AuditError::MembersHoldCanaries`] before the folder is looked at, and [`AuditError::AnotherPlan`] before
+/// a model is.
+pub fn audit_folder(
+    folder: &Path,
+    plan: &Plan,
+    canaries: &Canaries,
+    known: Option<&Dataset>,
+    confidence: f64,
+) -> Result<Findings, AuditError> {
+    let table = canaries.table(plan)?;
+    if known.is_some_and(|known| share_a_record(known, &table)) {
+        return Err(AuditError::MembersHoldCanaries);
+    }
+    let verified = verify_folder(folder, None)?;
+    if verified.manifests.iter().any(|manifest| manifest.plan_digest != plan.digest()) {
+        return Err(AuditError::AnotherPlan);
+    }
+    let mechanism = plan.mechanism()?;
+    let checkpoints = checkpoints_in(folder);
+    let plain = Plain::new(&checkpoints);
+    let mut scores = Scores::new(plan, table, known)?;
+    let mut before: Option<Version> = None;
+    for manifest in &verified.manifests {
+        if let Some(before) = &before {
+            see(&mut scores, &mechanism, manifest, before, &checkpoints)?;
+        }
+        before = Some(read_version(&plain, plan, manifest).map_err(AuditError::File)?);
+    }
+    let guesses = guess(&scores.scores, &canaries.included(), canaries.canaries.len() / 4);
+    let claim = Claim::after(plan, verified.privacy.epsilon, verified.privacy.steps)?;
+    Ok(Findings::new(claim, guesses, confidence))
 }
 
-/// An attack on a finished run's chain, with what every member of it was given.
-pub struct ChainAttack<'a> {
-    plan: &'a Plan,
-    canaries: &'a Canaries,
-    mechanism: Mechanism,
-    scores: Scores<'a>,
-    /// The newest model that was seen, and the state beside it.
-    before: Option<(Params, State)>,
+/// The newest model of a chain in a folder, once the chain is checked.
+///
+/// # Errors
+/// [`AuditError::Chain`], [`AuditError::File`], [`AuditError::NoModel`]
+pub fn last_model(folder: &Path, plan: &Plan) -> Result<Params, AuditError> {
+    let verified = verify_folder(folder, None)?;
+    let last = verified.manifests.last().ok_or(AuditError::NoModel)?;
+    let version = read_version(&Plain::new(&checkpoints_in(folder)), plan, last);
+    Ok(version.map_err(AuditError::File)?.params)
 }
 
-impl<'a> ChainAttack<'a> {
-    /// `known` are records that are known to have been trained on, without the canaries.
-    ///
-    /// # Errors
-    /// [`AuditError::MembersHoldCanaries`], [`AuditError::TooMany`], and canaries or a plan of which nothing can be made.
-    pub fn new(
-        plan: &'a Plan,
-        canaries: &'a Canaries,
-        known: Option<&'a Dataset>,
-    ) -> Result<Self, AuditError> {
-        let table = canaries.table(plan)?;
-        if known.is_some_and(|known| share_a_record(known, &table)) {
-            return Err(AuditError::MembersHoldCanaries);
-        }
-        let scores = Scores::new(plan, table, known)?;
-        Ok(Self { plan, canaries, mechanism: plan.mechanism()?, scores, before: None })
+/// Takes a round into account, where its record has a sum.
+fn see(
+    scores: &mut Scores<'_>,
+    mechanism: &Mechanism,
+    manifest: &Manifest,
+    before: &Version,
+    checkpoints: &Path,
+) -> Result<(), AuditError> {
+    if manifest.aggregate_digest.is_none() {
+        return Ok(());
     }
-
-    /// Sees a chain that was verified, oldest record first; `read` brings what was published with one.
-    ///
-    /// # Errors
-    /// [`AuditError::AnotherPlan`] before anything is read, whatever `read` ends with, and a sum that is none.
-    pub fn see<E: From<AuditError>>(
-        &mut self,
-        manifests: &[Manifest],
-        mut read: impl FnMut(&Manifest) -> Result<AuditedVersion, E>,
-    ) -> Result<(), E> {
-        if manifests.iter().any(|manifest| manifest.plan_digest != self.plan.digest()) {
-            return Err(AuditError::AnotherPlan.into());
-        }
-        for manifest in manifests {
-            let AuditedVersion { sum, model, state } = read(manifest)?;
-            if let Some(sum) = sum {
-                self.see_sum(&sum, manifest.included.len())?;
-            }
-            self.before = Some((model, state));
-        }
-        Ok(())
-    }
-
-    fn see_sum(&mut self, sum: &[u8], included: usize) -> Result<(), AuditError> {
-        // The first record of a chain has no sum.
-        let Some((before, state)) = &self.before else { return Ok(()) };
-        let lanes: Vec<u32> = sum.as_chunks().0.iter().map(|lane| u32::from_le_bytes(*lane)).collect();
-        let sum = self.mechanism.read_sum(&lanes, included, state)?;
-        let clip_norm = self.plan.clip_norm_after(state).map_err(AuditError::ClipNorm)?;
-        self.scores.see(&Seen { before, clip_norm, aggregate: &sum.update })
-    }
-
-    /// What it says of the claim, which is what the newest record says was spent: a run that ended early spent less than
-    /// its plan allows.
-    ///
-    /// # Errors
-    /// [`AuditError::Accounting`]
-    pub fn findings(&self, spent: &PrivacySpent, confidence: f64) -> Result<Findings, AuditError> {
-        let claim = Claim::after(self.plan, spent.epsilon, spent.steps)?;
-        let guesses = guess(&self.scores.scores, &self.canaries.included(), self.canaries.canaries.len() / 4);
-        Ok(Findings::new(claim, guesses, confidence))
-    }
+    let file = checkpoints.join(folder_name(manifest.round)).join(AGGREGATE_FILE);
+    let bytes_max = scores.plan().lanes() as u64 * Plan::LANE_BYTES;
+    let bytes = read_bounded(&file, bytes_max).map_err(AuditError::File)?;
+    let lanes: Vec<u32> = bytes.as_chunks().0.iter().map(|lane| u32::from_le_bytes(*lane)).collect();
+    let sum = mechanism.read_sum(&lanes, manifest.included.len(), &before.state)?;
+    let clip_norm = scores.plan().clip_norm_after(&before.state).map_err(AuditError::ClipNorm)?;
+    scores.see(&Seen { before: &before.params, clip_norm, aggregate: &sum.update })
 }
 
 fn share_a_record(known: &Dataset, canaries: &Dataset) -> bool {
@@ -99,3 +90,6 @@ fn share_a_record(known: &Dataset, canaries: &Dataset) -> bool {
     let canaries: Vec<_> = (0..canaries.rows()).map(|row| record(canaries, row)).collect();
     (0..known.rows()).any(|row| canaries.contains(&record(known, row)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@ use accounting::AccountingError;
 use datasets::DatasetError;
 use dp::UpdateError;
 use plan::{ProtectError, SumError};
+use published::CheckpointFault;
 use rehearsal::RehearsalError;
 use train::TrainError;
 
@@ -40,6 +41,15 @@ pub enum AuditError {
     /// Canaries and chain do not belong together.
     #[error("the checkpoints are of a run under another plan; name the run's own, as it was signed")]
     AnotherPlan,
+    /// What the folder holds is no chain.
+    #[error(transparent)]
+    Chain(#[from] CheckpointFault),
+    /// A file of a chain that holds.
+    #[error(transparent)]
+    File(CheckpointFault),
+    /// A chain without a record.
+    #[error("the folder holds no model")]
+    NoModel,
     /// The plan's constants make no mechanism.
     #[error(transparent)]
     Mechanism(#[from] plan::Problem),

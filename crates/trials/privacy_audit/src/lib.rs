@@ -1,12 +1,12 @@
 //! Attacks on a run, beside what is claimed of it.
 //!
 //! Owns: canaries, which a silo puts into its data by the toss of a coin ([`Canaries`]); the guess of those coins from what
-//! every member of a run is given, over a chain that is finished ([`ChainAttack`]) or over a federation in this process
-//! ([`Trial`]); membership inference and inversion; and what all of it says of the claim ([`Findings`]). Does not: read a
-//! file, check a chain's signatures, or find words for a person. The statistics are `empirical`'s.
+//! every member of a run is given, over a finished chain in a folder ([`audit_folder`]) or over a federation in this process
+//! ([`Trial`]); membership inference and inversion; and what all of it says of the claim ([`Findings`]). Does not:
+//! write a file, or find words for a person. The statistics are `empirical`'s.
 //!
 //! ```text
-//! Canaries::draw ──> a silo's table ──> the run ──> ChainAttack ─┐
+//! Canaries::draw ──> a silo's table ──> the run ──> audit_folder ┐
 //!       └────────────────────────────> Trial (rehearsal) ────────┴─> scores ──> guesses ──> Findings, Verdict
 //! ```
 //!
@@ -27,7 +27,7 @@ mod rehearse;
 mod scores;
 
 pub use canaries::{Canaries, CanariesError, Canary};
-pub use chain::{AuditedVersion, ChainAttack};
+pub use chain::{audit_folder, last_model};
 pub use error::AuditError;
 pub use findings::{Claim, Contradicted, Findings, Inversion, Membership, Verdict};
 pub use membership::membership;

@@ -45,6 +45,11 @@ impl<'a> Scores<'a> {
         Ok(Self { plan, canaries, known, scores: vec![0.0; rows] })
     }
 
+    /// What the run was of.
+    pub(crate) fn plan(&self) -> &'a Plan {
+        self.plan
+    }
+
     /// Takes a round into account.
     ///
     /// In distributed DP-SGD the aggregate is the sum of the batch's clipped gradients and the noise, so that the known

@@ -1,25 +1,29 @@
-//! Before a run, and after it: canaries in a silo's folder, then an attack on the chain that the run left.
+//! A chain that a rehearsed run left, attacked.
+
+use std::fs;
 
 use checkpoint::{
-    CHECKPOINTS_FOLDER, MANIFEST_FILE, MANIFEST_FORMAT, MODEL_FILE, Manifest, ModelArtifact, PrivacySpent,
+    CHECKPOINTS_FOLDER, MANIFEST_FILE, MANIFEST_FORMAT, MODEL_FILE, ModelArtifact, PrivacySpent,
     SIGNATURE_FILE, SignedManifest,
 };
+use datasets::digits;
+use demo::demo_plan;
 use ed25519_dalek::SigningKey;
 use params::Digest;
-use privacy_audit::Verdict;
+use plan::PrivacyMode;
 use protocol::aggregate_digest;
-use rehearsal::Rehearsal;
+use rehearsal::{Noise, Rehearsal};
 
 use super::*;
+use crate::findings::Verdict;
 
 /// Rounds of the demonstration's plan that are run: without noise three are enough.
 const ROUNDS: u64 = 3;
 
-/// A silo inserts canaries, the run trains, its chain is written as a coordinator writes it.
-fn run_with_canaries(plan: &Plan, noise: Noise, folder: &Path) -> PathBuf {
-    let (table, secret) = (folder.join("canaries.csv"), folder.join("canaries.json"));
-    insert(plan, &table, &secret, 200).unwrap();
-    let silos = silos(plan, &table);
+/// A silo has canaries in its data, the run trains, its chain is written as a coordinator writes it.
+fn run_with_canaries(plan: &Plan, noise: Noise, folder: &Path) -> Canaries {
+    let canaries = Canaries::draw(plan, 200, [4; 32]).unwrap();
+    let silos = silos(plan, &canaries.planted(plan).unwrap());
     let key = SigningKey::from_bytes(&[7; 32]);
     let mut run = Rehearsal::new(plan, &silos, noise, [3; 32]).unwrap();
     let mut parent: Option<(SignedManifest, Digest)> = None;
@@ -53,16 +57,16 @@ fn run_with_canaries(plan: &Plan, noise: Noise, folder: &Path) -> PathBuf {
         }
         parent = Some((signed, run.params().digest()));
     }
-    secret
+    canaries
 }
 
 /// Five silos with their shares of the digits, and the canaries, which are one silo's.
-fn silos(plan: &Plan, canaries: &Path) -> Vec<Dataset> {
+fn silos(plan: &Plan, canaries: &str) -> Vec<Dataset> {
     let silo = |silo| {
         let own = digits::table(digits::silo_rows(silo, 5));
         let mut tables = vec![("own", own.into_bytes())];
         if silo == 0 {
-            tables.push(("canaries", fs::read(canaries).unwrap()));
+            tables.push(("canaries", canaries.as_bytes().to_vec()));
         }
         let readers = tables.iter().map(|(name, bytes)| (*name, bytes.as_slice()));
         Dataset::from_csvs(readers, &plan.data).unwrap()
@@ -118,16 +122,15 @@ fn record(plan: &Plan, round: u64, key: &SigningKey) -> Manifest {
 #[test]
 fn a_finished_run_is_audited_by_the_canaries_that_were_put_in_before_it() {
     let plan = demo_plan(PrivacyMode::DistributedDpSgd, 5, None, None).unwrap();
-    let own = tempfile::tempdir().unwrap();
-    let members = own.path().join("members.csv");
-    fs::write(&members, digits::table(digits::training_rows())).unwrap();
+    let members = digits::table(digits::training_rows());
+    let members = Dataset::from_csv("members", members.as_bytes(), &plan.data).unwrap();
     for (noise, verdict) in
         [(Noise::AsPlanned, Verdict::NotContradicted), (Noise::Off, Verdict::Contradicted)]
     {
         let folder = tempfile::tempdir().unwrap();
-        let secret = run_with_canaries(&plan, noise, folder.path());
-        let findings = finished(&plan, folder.path(), &secret, Some(&members), 0.95).unwrap();
-        assert_eq!(findings.verdict, verdict, "{noise:?}: {}", text::of(&findings));
+        let canaries = run_with_canaries(&plan, noise, folder.path());
+        let findings = audit_folder(folder.path(), &plan, &canaries, Some(&members), 0.95).unwrap();
+        assert_eq!(findings.verdict, verdict, "{noise:?}: {findings:?}");
         assert_eq!(
             (findings.claim.epsilon, findings.guesses),
             (Some(1.5), 100),
@@ -137,18 +140,16 @@ fn a_finished_run_is_audited_by_the_canaries_that_were_put_in_before_it() {
 }
 
 #[test]
-fn canaries_of_another_plan_and_files_that_exist_are_refused() {
+fn canaries_among_the_known_members_and_a_chain_of_another_plan_are_refused() {
     let plan = demo_plan(PrivacyMode::DistributedDpSgd, 5, None, None).unwrap();
+    let canaries = Canaries::draw(&plan, 20, [4; 32]).unwrap();
+    let known = canaries.table(&plan).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let (table, secret) = (folder.path().join("canaries.csv"), folder.path().join("canaries.json"));
-    insert(&plan, &table, &secret, 80).unwrap();
-    let again = insert(&plan, &table, &secret, 80).unwrap_err();
-    assert!(again.to_string().contains("canaries.json"), "the coins are not tossed again: {again}");
+    let refused = audit_folder(folder.path(), &plan, &canaries, Some(&known), 0.95).unwrap_err();
+    assert!(matches!(refused, AuditError::MembersHoldCanaries), "what is known must not say the coins");
+    run_with_canaries(&plan, Noise::Off, folder.path());
     let other = demo_plan(PrivacyMode::DistributedDpSgd, 5, Some(7), None).unwrap();
-    let why = read_canaries(&secret, &other).unwrap_err().to_string();
-    assert!(why.contains("made for another plan"), "{why}");
-    let why = finished(&plan, folder.path(), &secret, Some(&table), 0.95).unwrap_err().to_string();
-    assert!(why.contains("--members holds canaries"), "what is known must not tell the coins: {why}");
-    let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&secret).unwrap());
-    assert_eq!(mode & 0o777, 0o600, "who reads it can tell what is in");
+    let canaries = Canaries::draw(&other, 20, [4; 32]).unwrap();
+    let refused = audit_folder(folder.path(), &other, &canaries, None, 0.95).unwrap_err();
+    assert!(matches!(refused, AuditError::AnotherPlan), "{refused}");
 }
