@@ -1,6 +1,5 @@
 //! `folkmoot audit`: a tamper-evident log, checked, read and copied offline from its files alone.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use audit::{Event, FolderError, Status, VerifyError};
@@ -9,6 +8,7 @@ use tlog::{Checkpoint, Receipt, VerifierKey};
 
 use crate::Failure;
 use crate::connect::printable;
+use crate::files::read_text;
 
 #[derive(clap::Subcommand, Debug)]
 pub(crate) enum Audit {
@@ -79,13 +79,13 @@ fn verify(args: &VerifyArgs) -> Result<(), Failure> {
     check_is_log(folder)?;
     let mut others = Vec::new();
     if let Some(file) = &args.against {
-        let (checkpoint, _) = Checkpoint::open(&read(file)?, key).map_err(|why| not_its(file, &why))?;
+        let (checkpoint, _) = Checkpoint::open(&read_text(file)?, key).map_err(|why| not_its(file, &why))?;
         others.push(checkpoint);
     }
     let receipt = match &args.receipt {
         None => None,
         Some(file) => {
-            let receipt = Receipt::parse(&read(file)?).map_err(|why| not_its(file, &why))?;
+            let receipt = Receipt::parse(&read_text(file)?).map_err(|why| not_its(file, &why))?;
             let note = receipt.checkpoint.to_string();
             let (checkpoint, _) = Checkpoint::open(&note, key).map_err(|why| not_its(file, &why))?;
             others.push(checkpoint);
@@ -166,11 +166,6 @@ fn line(index: u64, event: &Event) -> String {
 
 fn text(entry: &[u8]) -> String {
     String::from_utf8_lossy(entry).into_owned()
-}
-
-fn read(file: &Path) -> Result<String, Failure> {
-    fs::read_to_string(file)
-        .map_err(|why| Failure::usage(format!("`{}`: cannot be read: {why}", file.display())))
 }
 
 /// A wrong path is a mistake in the call; a log that has lost its checkpoint is not.

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-pub(crate) use operate::{Unusable, read_text};
+pub(crate) use operate::{Unusable, read_secret_text, read_text};
 pub(crate) use vault::files::write_new;
 
 /// Why a new file or folder is not there.

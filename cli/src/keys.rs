@@ -156,7 +156,7 @@ pub(crate) fn create(file: &Path) -> Result<IdentityKey, WriteError> {
 /// Reads a secret key from its file.
 pub(crate) fn read(file: &Path) -> Result<IdentityKey, Failure> {
     let unusable = |why: String| Failure::usage(format!("`{}`: {why}", file.display()));
-    let text = fs::read_to_string(file).map_err(|why| unusable(format!("cannot be read: {why}")))?;
+    let text = files::read_secret_text(file)?;
     let mode =
         fs::metadata(file).map_err(|why| unusable(format!("cannot be read: {why}")))?.permissions().mode();
     if mode & 0o077 != 0 {

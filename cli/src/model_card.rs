@@ -9,10 +9,9 @@ use identity::with_causes;
 use params::Digest;
 use published::{read_bounded, verify_version};
 use vault::{MasterSource, Vault};
-use zeroize::Zeroizing;
 
 use crate::Failure;
-use crate::files::{Unusable, read_text};
+use crate::files::{Unusable, read_secret_text};
 
 const EVALUATION_BYTES_MAX: u64 = 1 << 16;
 
@@ -144,7 +143,7 @@ fn signed_by(
 
 fn model_key(file: &Path, master: Option<&MasterSource>) -> Result<ModelKey, Failure> {
     let pem = match master {
-        None => Zeroizing::new(read_text(file)?),
+        None => read_secret_text(file)?,
         Some(master) => {
             let folder =
                 file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

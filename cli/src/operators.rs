@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use identity::Role;
-use operate::{AUTHORITY_FILE, CERTIFICATE_FILE, COORDINATOR_FILE, KEY_FILE, NewOperator};
+use operate::NewOperator;
 use pki::TransportKey;
+use vault::files::{OWNER_ONLY, WORLD_READABLE};
+use vault::layout::Operator;
 
 use crate::Failure;
 use crate::connect::Remote;
@@ -48,10 +50,10 @@ pub(crate) async fn run(operators: Operators) -> Result<(), Failure> {
     let url = args.remote.url()?;
     let key = TransportKey::generate().map_err(Failure::failed)?;
     let chain = args.remote.administer().await?.issue_operator(&asked, &key, &authority).await?;
-    folder.add(KEY_FILE, key.to_pem().as_bytes(), 0o600)?;
-    folder.add(CERTIFICATE_FILE, chain.as_bytes(), 0o644)?;
-    folder.add(AUTHORITY_FILE, authority.to_canonical().as_bytes(), 0o644)?;
-    folder.add(COORDINATOR_FILE, format!("{url}\n").as_bytes(), 0o644)?;
+    folder.add(Operator::KEY, key.to_pem().as_bytes(), OWNER_ONLY)?;
+    folder.add(Operator::CERTIFICATE, chain.as_bytes(), WORLD_READABLE)?;
+    folder.add(Operator::AUTHORITY, authority.to_canonical().as_bytes(), WORLD_READABLE)?;
+    folder.add(Operator::COORDINATOR, format!("{url}\n").as_bytes(), WORLD_READABLE)?;
     folder.put()?;
     println!(
         "`{}`: a folder for {} {}, good for {} days",

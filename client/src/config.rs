@@ -148,7 +148,7 @@ impl Config {
                 "http is not encrypted, and the table [tls] asks for TLS; write \"https://HOST:PORT\"",
             ),
             ("http", None, true) => {
-                problems.require(daemon::is_loopback(host), "coordinator", || daemon::PLAINTEXT.into());
+                problems.require(pki::is_loopback(host), "coordinator", || daemon::PLAINTEXT.into());
             }
             ("http", None, false) => problems.add(
                 "coordinator",

@@ -126,6 +126,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "protocol",
             "secagg",
             "train",
+            "vault",
             "wire",
         ],
     ),

@@ -2,9 +2,7 @@
 
 mod text;
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -15,6 +13,7 @@ use privacy_audit::{
     AuditError, Canaries, Contradicted, Findings, Noise, Trial, audit_folder, last_model, membership,
 };
 use rand::rand_core::{Rng, UnwrapErr};
+use vault::files::{self, AS_UMASK, OWNER_ONLY};
 
 use crate::demo::Mode;
 use crate::files::Unusable;
@@ -192,9 +191,11 @@ fn insert(plan: &Plan, table: &Path, secret: &Path, count: usize) -> Result<(), 
     UnwrapErr(rand::rngs::SysRng).fill_bytes(&mut seed);
     let canaries = Canaries::draw(plan, count, seed)?;
     let planted = canaries.planted(plan)?;
-    // Readable by its owner alone.
-    write_new(secret, &canaries.to_json()?, 0o600)?;
-    write_new(table, &planted, 0o666)?;
+    let write_new = |file: &Path, text: &str, mode| {
+        files::write_new(file, text.as_bytes(), mode).map_err(|why| Unusable::new(file, why))
+    };
+    write_new(secret, &canaries.to_json()?, OWNER_ONLY)?;
+    write_new(table, &planted, AS_UMASK)?;
     let folder = table.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     println!(
         "wrote {} and {}\nStart the silo's daemon after this, with the folder {} as its data: one that is given a single file \
@@ -205,12 +206,6 @@ fn insert(plan: &Plan, table: &Path, secret: &Path, count: usize) -> Result<(), 
     );
     println!("{}", text::reach(&Findings::foreseen(plan, count as u64, CONFIDENCE)?));
     Ok(())
-}
-
-fn write_new(file: &Path, text: &str, mode: u32) -> Result<(), Unusable> {
-    let opened = OpenOptions::new().write(true).create_new(true).mode(mode).open(file);
-    let written: io::Result<()> = opened.and_then(|mut opened| opened.write_all(text.as_bytes()));
-    written.map_err(|why| Unusable::new(file, why))
 }
 
 /// Attacks the chain in a folder.

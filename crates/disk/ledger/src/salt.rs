@@ -8,7 +8,7 @@ use params::Digest;
 use rand::TryRng;
 use rand::rngs::SysRng;
 use vault::Vault;
-use vault::files::{self, OWNER_ONLY};
+use vault::files::{self, OWNER_ONLY, TEXT_BYTES_MAX};
 use zeroize::Zeroizing;
 
 use crate::error::LedgerError;
@@ -53,8 +53,8 @@ impl Salt {
     /// [`LedgerError`] of a file that cannot be read, or is no salt.
     pub fn read(ledger: &Path, dataset: &str, vault: Option<&Vault>) -> Result<Option<Self>, LedgerError> {
         let path = salt_path(ledger, dataset);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => Zeroizing::new(text),
+        let text = match files::read_secret_text(&path, TEXT_BYTES_MAX) {
+            Ok(text) => text,
             Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(LedgerError::Io { action: "read", path, source }),
         };

@@ -15,13 +15,22 @@ pub struct Operator {
 }
 
 impl Operator {
+    /// See [`Operator::authority`].
+    pub const AUTHORITY: &str = "authority.json";
+    /// See [`Operator::certificate`].
+    pub const CERTIFICATE: &str = "operator.crt";
+    /// See [`Operator::key`].
+    pub const KEY: &str = "operator.key";
+    /// See [`Operator::coordinator`].
+    pub const COORDINATOR: &str = "coordinator";
+
     /// The files of this folder.
     pub fn of(folder: &Path) -> Self {
         Self {
-            authority: folder.join("authority.json"),
-            certificate: folder.join("operator.crt"),
-            key: folder.join("operator.key"),
-            coordinator: folder.join("coordinator"),
+            authority: folder.join(Self::AUTHORITY),
+            certificate: folder.join(Self::CERTIFICATE),
+            key: folder.join(Self::KEY),
+            coordinator: folder.join(Self::COORDINATOR),
         }
     }
 }

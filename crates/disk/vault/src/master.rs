@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::key::{KEY_BYTES, Key};
-use crate::{VaultError, create_private};
+use crate::{VaultError, create_private, files};
 
 /// RFC 9106, section 4, the choice for little memory: 64 MiB, three passes, four lanes.
 const ARGON2_MEMORY_KIB: u32 = 64 * 1024;
@@ -108,7 +108,7 @@ impl MasterSource {
     }
 
     fn read_file(&self, path: &Path) -> Result<Zeroizing<String>, VaultError> {
-        fs::read_to_string(path).map(Zeroizing::new).map_err(|why| match why.kind() {
+        files::read_secret_text(path, files::TEXT_BYTES_MAX).map_err(|why| match why.kind() {
             io::ErrorKind::InvalidData => self.unusable("is not text; is it another file?".into()),
             _ => self.missing(&why),
         })

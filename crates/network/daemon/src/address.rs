@@ -1,20 +1,12 @@
-//! Which addresses are on this machine: plain text goes to no other.
+//! Where a daemon listens: in plain text, for this machine alone.
 
-use std::net::{IpAddr, ToSocketAddrs};
+use std::net::ToSocketAddrs;
 
 use plan::Problems;
 
 /// What is said of an address outside loopback without TLS.
 pub const PLAINTEXT: &str = "is not a loopback address, and plaintext = true is for this machine alone: use the table \
                              [tls], which `folkmoot-coordinator init` and `folkmoot-client enroll` write";
-
-/// Whether the host of a URL, with the brackets of an IPv6 address or without, is this machine.
-///
-/// A name that must be looked up is taken for another machine's: what it resolves to can change.
-pub fn is_loopback(host: &str) -> bool {
-    let literal = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || literal.parse().is_ok_and(|address: IpAddr| address.is_loopback())
-}
 
 /// Checks the `ADDRESS:PORT` of `field` to listen on. What is served in plain text is served to this machine alone.
 pub fn check_listen(field: &str, listen: &str, plaintext: bool, problems: &mut Problems) {
@@ -30,17 +22,6 @@ pub fn check_listen(field: &str, listen: &str, plaintext: bool, problems: &mut P
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn this_machine_is_known_by_its_own_addresses_and_one_name() {
-        for host in ["localhost", "127.0.0.1", "127.9.9.9", "::1", "[::1]"] {
-            assert!(is_loopback(host), "{host}");
-        }
-        for host in ["", "127.0.0.1.example.org", "localhost.", "0.0.0.0", "[::]", "10.0.0.1", "example.org"]
-        {
-            assert!(!is_loopback(host), "{host}");
-        }
-    }
 
     #[test]
     fn plain_text_is_served_to_this_machine_alone() {

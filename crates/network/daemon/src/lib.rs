@@ -24,7 +24,7 @@ mod process;
 mod program;
 mod shared;
 
-pub use address::{PLAINTEXT, check_listen, is_loopback};
+pub use address::{PLAINTEXT, check_listen};
 pub use clock::{Clock, heartbeat, now_s, patience, wall_ms};
 pub use config::{ConfigError, default_log, load, parse, parsed, read, read_authority, read_roster, resolve};
 pub use descriptors::raise_descriptors;

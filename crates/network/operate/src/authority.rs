@@ -7,17 +7,13 @@ use std::path::{Path, PathBuf};
 use identity::{AuthorisedRoster, IdentityKey, LAST_ROSTER_FILE, LastSigned, RosterError};
 use params::Digest;
 use store::StoreError;
-use vault::{MasterSource, Vault, VaultError};
+use vault::{MasterSource, Vault, VaultError, layout};
 
 use crate::admission::Unbelieved;
-use crate::connect::{AUTHORITY_FILE, ConnectError, read_authority, roster_key};
+use crate::connect::{ConnectError, read_authority, roster_key};
 use crate::files::Unusable;
 use crate::succession::Doubt;
 
-/// In an authority's folder: its sealed key, and the name that it is sealed under.
-const SEALED_KEY_FILE: &str = "authority.key";
-/// In an authority's folder: the master key that opens the sealed one.
-const MASTER_FILE: &str = "master.key";
 /// Held while what is remembered changes.
 const LOCK_FILE: &str = "last-roster.lock";
 
@@ -242,12 +238,10 @@ impl AuthorityFolder {
 
 /// Opens the authority's key in its own folder.
 fn sealed_key(folder: &Path) -> Result<IdentityKey, SigningError> {
-    let file = folder.join(SEALED_KEY_FILE);
-    let vault = Vault::open_folder(folder, MasterSource::File(folder.join(MASTER_FILE)))?;
-    let secret = vault::read_secret(&file, &vault, SEALED_KEY_FILE)?;
-    let text = std::str::from_utf8(&secret).map_err(|_| Unusable::new(&file, "holds no key"))?;
-    let key = IdentityKey::from_secret_hex(text).map_err(|why| Unusable::new(&file, why))?;
-    let document = folder.join(AUTHORITY_FILE);
+    let layout::Authority { authority: document, key: file, master } = layout::Authority::of(folder);
+    let vault = Vault::open_folder(folder, MasterSource::File(master))?;
+    let text = vault::read_sealed_text(&file, &vault, layout::Authority::KEY)?;
+    let key = IdentityKey::from_secret_hex(&text).map_err(|why| Unusable::new(&file, why))?;
     if document.exists() && roster_key(&read_authority(&document)?)? != key.public() {
         let why = "is not the key of the authority.json beside it; restore both from one backup";
         return Err(Unusable::new(&file, why).into());
@@ -298,12 +292,11 @@ mod tests {
     /// The authority's folder, with its key in it.
     fn authority_folder() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        let master = folder.path().join(MASTER_FILE);
+        let layout::Authority { key: file, master, .. } = layout::Authority::of(folder.path());
         vault::make_master(&master).unwrap();
         let vault = Vault::create(folder.path(), MasterSource::File(master)).unwrap();
         let secret = key(100).secret_hex();
-        let file = folder.path().join(SEALED_KEY_FILE);
-        vault::write_secret(&file, &vault, SEALED_KEY_FILE, secret.as_bytes()).unwrap();
+        vault::write_secret(&file, &vault, layout::Authority::KEY, secret.as_bytes()).unwrap();
         folder
     }
 
@@ -348,7 +341,7 @@ mod tests {
         assert_eq!(sealed_key(folder.path()).unwrap().public(), key(100).public());
         let authority =
             Authority { federation: "hospitals".into(), key: public(101), ca_certificate: String::new() };
-        std::fs::write(folder.path().join(AUTHORITY_FILE), authority.to_canonical()).unwrap();
+        std::fs::write(layout::Authority::of(folder.path()).authority, authority.to_canonical()).unwrap();
         assert!(sealed_key(folder.path()).unwrap_err().to_string().contains("restore both"));
     }
 }

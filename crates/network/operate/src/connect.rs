@@ -13,21 +13,13 @@ use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
+use vault::layout::Operator;
 use zeroize::Zeroizing;
 
 use crate::admin::Admin;
-use crate::files::{Unusable, read_text};
+use crate::files::{Unusable, read_secret_text, read_text};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// In an operator's folder: the federation's authority, as join tokens pin it.
-pub const AUTHORITY_FILE: &str = "authority.json";
-/// In an operator's folder: its certificate with those above it, PEM.
-pub const CERTIFICATE_FILE: &str = "operator.crt";
-/// In an operator's folder: the certificate's key, PEM.
-pub const KEY_FILE: &str = "operator.key";
-/// In an operator's folder: the coordinator's address, one line.
-pub const COORDINATOR_FILE: &str = "coordinator";
 
 /// How a coordinator's address is written.
 const FORM: &str = "write it as https://HOST:PORT, or http://HOST:PORT on this machine";
@@ -166,7 +158,7 @@ impl Target {
     pub fn url(&self) -> Result<String, ConnectError> {
         match (&self.coordinator, self.folder()) {
             (Some(url), _) => Ok(url.clone()),
-            (None, Some(folder)) => Ok(read_text(&folder.join(COORDINATOR_FILE))?.trim().to_owned()),
+            (None, Some(folder)) => Ok(read_text(&Operator::of(&folder).coordinator)?.trim().to_owned()),
             (None, None) => Err(ConnectError::WhichCoordinator),
         }
     }
@@ -178,7 +170,7 @@ impl Target {
     pub fn authority(&self) -> Result<Authority, ConnectError> {
         let file = match (&self.authority_file, self.folder()) {
             (Some(file), _) => file.clone(),
-            (None, Some(folder)) => folder.join(AUTHORITY_FILE),
+            (None, Some(folder)) => Operator::of(&folder).authority,
             (None, None) => return Err(ConnectError::WhichFederation),
         };
         Ok(read_authority(&file)?)
@@ -190,10 +182,10 @@ impl Target {
     /// A folder without one.
     pub fn credentials(&self) -> Result<Option<Credentials>, ConnectError> {
         let Some(folder) = self.folder() else { return Ok(None) };
-        let chain = read_text(&folder.join(CERTIFICATE_FILE))?;
-        let file = folder.join(KEY_FILE);
-        let pem = Zeroizing::new(read_text(&file)?);
-        let key = TransportKey::from_pem(&pem).map_err(|why| Unusable::new(&file, why))?;
+        let files = Operator::of(&folder);
+        let chain = read_text(&files.certificate)?;
+        let pem = read_secret_text(&files.key)?;
+        let key = TransportKey::from_pem(&pem).map_err(|why| Unusable::new(&files.key, why))?;
         Ok(Some(Credentials { chain, key }))
     }
 
@@ -202,7 +194,7 @@ impl Target {
     /// # Errors
     /// A proxy that cannot be meant, and a file for it that cannot be read.
     pub fn outgoing(&self) -> Result<Outgoing, ConnectError> {
-        let credentials = self.proxy_auth_file.as_deref().map(read_text).transpose()?.map(Zeroizing::new);
+        let credentials = self.proxy_auth_file.as_deref().map(read_secret_text).transpose()?;
         let proxy = match &self.proxy {
             Some(text) => Proxy::parse(text, credentials.as_deref().map(String::as_str))?,
             None => Proxy::from_environment(),
@@ -297,9 +289,7 @@ fn endpoint(url: &str) -> Result<Endpoint, ConnectError> {
 }
 
 fn is_loopback(uri: &Uri) -> bool {
-    let Some(host) = uri.host() else { return false };
-    let host = host.trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    uri.host().is_some_and(pki::is_loopback)
 }
 
 /// Reads what join tokens pin.
@@ -391,7 +381,7 @@ mod tests {
     #[test]
     fn a_folder_names_its_coordinator_and_an_address_overrules_it() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(COORDINATOR_FILE), "https://fl.example.org:7440\n").unwrap();
+        fs::write(Operator::of(folder.path()).coordinator, "https://fl.example.org:7440\n").unwrap();
         let mut target = Target { folder: Some(folder.path().to_owned()), ..Target::default() };
         assert_eq!(target.url().unwrap(), "https://fl.example.org:7440");
         target.coordinator = Some("https://localhost:1".into());

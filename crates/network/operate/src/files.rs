@@ -1,7 +1,9 @@
 //! Files that a caller names.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+
+use vault::files::{self, TEXT_BYTES_MAX};
+use zeroize::Zeroizing;
 
 /// A file or folder that was named, and why it is of no use.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +24,16 @@ impl Unusable {
 /// A text file's contents.
 ///
 /// # Errors
-/// One that cannot be read, or is no UTF-8.
+/// One that cannot be read, is too long for a text that a person writes, or is no UTF-8.
 pub fn read_text(file: &Path) -> Result<String, Unusable> {
-    fs::read_to_string(file).map_err(|why| Unusable::new(file, format!("cannot be read: {why}")))
+    read_secret_text(file).map(|mut text| std::mem::take(&mut *text))
+}
+
+/// As [`read_text`], wiped when it is dropped.
+///
+/// # Errors
+/// As [`read_text`].
+pub fn read_secret_text(file: &Path) -> Result<Zeroizing<String>, Unusable> {
+    files::read_secret_text(file, TEXT_BYTES_MAX)
+        .map_err(|why| Unusable::new(file, format!("cannot be read: {why}")))
 }

@@ -24,10 +24,9 @@ pub use admin::{Admin, Outcome, Submitted};
 pub use admission::{AdmissionError, Newcomer, Unbelieved, admitted, asking, member, roster_in_force};
 pub use authority::{AuthorityFolder, MemoryError, SigningError};
 pub use connect::{
-    AUTHORITY_FILE, Bearer, CERTIFICATE_FILE, COORDINATOR_FILE, ConnectError, Credentials, KEY_FILE, Link,
-    Target, connect, now_s, read_authority, refused, roster_key,
+    Bearer, ConnectError, Credentials, Link, Target, connect, now_s, read_authority, refused, roster_key,
 };
-pub use files::{Unusable, read_text};
+pub use files::{Unusable, read_secret_text, read_text};
 pub use models::{Models, ModelsError};
 pub use operators::{IssueError, NewOperator};
 pub use succession::{Doubt, NextRoster, Note, Notes};

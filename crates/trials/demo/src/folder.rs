@@ -1,9 +1,8 @@
 //! The demonstration's folder: keys, roster, plan, configurations and the silos' data.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use ::plan::{AuthoredPlan, Plan, Policy};
@@ -12,6 +11,7 @@ use ed25519_dalek::VerifyingKey;
 use identity::{IdentityKey, Member, Roster};
 use rand::rand_core::{Rng, UnwrapErr};
 use secagg::ClientId;
+use vault::files::{self, OWNER_ONLY};
 use zeroize::Zeroizing;
 
 use crate::plan::{DELTA, FEDERATION, HONEST_MIN};
@@ -205,8 +205,7 @@ fn new_silos(path: &Path, silos: usize) -> Result<BTreeMap<ClientId, Member>, De
 fn new_key(file: &Path) -> Result<IdentityKey, DemoFolderError> {
     let key = IdentityKey::generate(&mut UnwrapErr(rand::rngs::SysRng));
     let text = Zeroizing::new(format!("{}\n", key.secret_hex().as_str()));
-    let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
-    opened.and_then(|mut opened| opened.write_all(text.as_bytes())).map_err(|why| cannot_write(file, why))?;
+    files::write_new(file, text.as_bytes(), OWNER_ONLY).map_err(|why| cannot_write(file, why))?;
     Ok(key)
 }
 
