@@ -6,9 +6,10 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use audit::{Actor, Event, Log, LogError, Status};
+use audit::{Action, Event, Log, LogError, Status};
 use params::Digest;
 use protocol::{Attempt, Decline, Profile, Timestamp, ToCoordinator, UploadHeader};
+use secagg::ClientId;
 
 /// Tiles and checkpoint are made at most this often, and when the daemon ends: they can be made again from the log.
 const PUBLISH_EVERY: Duration = Duration::from_secs(5);
@@ -16,7 +17,7 @@ const PUBLISH_EVERY: Duration = Duration::from_secs(5);
 /// See the module.
 pub(crate) struct Departures {
     log: Log,
-    silo: String,
+    silo: ClientId,
     published: Instant,
     waiting: Vec<Event>,
 }
@@ -34,14 +35,14 @@ impl Departures {
         ) {
             tracing::warn!("the audit log's public key is not written: {why}");
         }
-        Ok(Self { log, silo: format!("silo-{silo}"), published: Instant::now(), waiting: Vec::new() })
+        Ok(Self { log, silo, published: Instant::now(), waiting: Vec::new() })
     }
 
     /// A message is about to be said.
     pub(crate) fn message(&mut self, now: Timestamp, message: &ToCoordinator) {
         let bytes = wire::to_coordinator_bytes(message.clone());
         let (kind, at, refusal) = describe(message);
-        let mut event = self.event(now, "message.sent", refusal.is_some());
+        let mut event = self.event(now, Action::MessageSent, refusal.is_some());
         event.digest = Some(Digest::sha256(&bytes).to_string());
         event.bytes = Some(bytes.len() as u64);
         event.details.insert("type".into(), kind.into());
@@ -53,7 +54,7 @@ impl Departures {
 
     /// A masked vector is about to be uploaded; `epsilon` is what this silo's data has spent with it, over all runs.
     pub(crate) fn upload(&mut self, now: Timestamp, header: &UploadHeader, epsilon: f64) {
-        let mut event = self.event(now, "upload.sent", false);
+        let mut event = self.event(now, Action::UploadSent, false);
         event.digest = Some(header.digest.to_string());
         event.bytes = Some(header.lanes * wire::limits::LANE_BYTES);
         event.details.insert("transcript".into(), header.r2.to_string());
@@ -79,9 +80,9 @@ impl Departures {
         self.log.publish().map(drop)
     }
 
-    fn event(&self, now: Timestamp, action: &str, refused: bool) -> Event {
-        let actor = Actor { id: self.silo.clone(), role: "client".into(), address: None };
-        Event::new(now.0, actor, action, if refused { Status::Refused } else { Status::Ok })
+    fn event(&self, now: Timestamp, action: Action, refused: bool) -> Event {
+        let status = if refused { Status::Refused } else { Status::Ok };
+        Event { status, ..Event::of_silo(now.0, self.silo.0, action) }
     }
 
     fn keep(&mut self, mut event: Event, at: Option<Attempt>) {

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use audit::{Witness, WitnessError};
+use audit::{Action, Witness, WitnessError};
 use ed25519_dalek::SigningKey;
 use identity::AuthorisedRoster;
 use params::Digest;
@@ -34,8 +34,6 @@ pub(crate) use opening::{Lookout, memory_file};
 
 /// A log that has not grown is cosigned again after so long: what counts with the others is the time in a cosignature.
 const COSIGN_AGAIN: Duration = Duration::from_secs(30);
-/// The coordinator's event of an upload.
-const UPLOAD: &str = "upload.received";
 /// So many receipts come at once, at most; more of them are fetched without waiting for the next heartbeat.
 const RECEIPTS_AT_ONCE: usize = 16;
 
@@ -273,7 +271,7 @@ impl Watchman {
         }
         let event = audit::Event::decode(&receipt.entry).map_err(|why| wrong(why.to_string()))?;
         let upload = event.digest.as_deref().and_then(|digest| digest.parse().ok());
-        let own = event.action == UPLOAD && event.actor.id == format!("silo-{}", self.own);
+        let own = event.action == Action::UploadReceived.name() && event.actor.silo_id() == Some(self.own.0);
         let upload = upload.filter(|_| own).and_then(|upload| Some((upload, self.uploads.get(&upload)?)));
         let Some((upload, (run, at))) = upload else { return Ok(None) };
         let name = format!("{:06}-{}-{run}.tlog-proof", at.round, at.attempt);

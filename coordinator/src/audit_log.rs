@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use access::{CallRecord, Caller, Outcome};
 use anyhow::Context;
-use audit::{Actor, Event, JOURNAL, Log, Status, cut, writable};
+use audit::{Action, Actor, Event, JOURNAL, Log, Status, cut, writable};
 use ed25519_dalek::SigningKey;
-use protocol::{Record, RoundOutcome, Timestamp};
+use identity::Subject;
+use protocol::{Record, Timestamp};
 use secagg::ClientId;
 use tlog::VerifierKey;
 use tokio::runtime::{Builder, Runtime};
@@ -21,12 +22,12 @@ use tokio::sync::mpsc::{self, Receiver, Sender, error::TrySendError};
 use tokio::sync::oneshot;
 use tokio::task::block_in_place;
 
+mod journalled;
 mod left_out;
 
+use journalled::event_of;
 use left_out::LeftOut;
 
-/// The event that a silo gets a receipt for.
-const UPLOAD: &str = "upload.received";
 /// How many of its newest uploads a silo can still ask receipts for.
 const RECEIPTS: usize = 1024;
 /// Receipts in one answer.
@@ -149,17 +150,10 @@ impl AuditLog {
         if !self.left_out().admit(now.0, call) {
             return false;
         }
-        let (status, text) = match &call.outcome {
-            Outcome::Begun => (Status::Ok, None),
-            Outcome::Refused { reason, text } | Outcome::Failed { reason, text } => {
-                (Status::Refused, Some((reason, text)))
-            }
-        };
-        let action = call.rpc.trim_start_matches('/').replace("folkmoot.v1.", "").replace('/', ".");
-        let mut event = Event::new(now.0, actor_of(&call.caller), format!("call.{action}"), status);
-        if let Some((reason, text)) = text {
-            event.details.insert("reason".into(), reason.clone());
-            event.details.insert("text".into(), cut(text, CALL_TEXT_BYTES));
+        let mut event = Event::new(now.0, actor_of(&call.caller), audit::call(&call.rpc), Status::Ok);
+        if let Outcome::Refused { reason, text } | Outcome::Failed { reason, text } = &call.outcome {
+            event = event.with("reason", reason).with("text", cut(text, CALL_TEXT_BYTES));
+            event.status = Status::Refused;
         }
         match self.commands.try_send(Command::Append(vec![event])) {
             Ok(()) => true,
@@ -255,8 +249,10 @@ impl Keeper {
     }
 
     fn note(&mut self, index: u64, event: &Event) {
-        let silo = event.actor.id.strip_prefix("silo-").and_then(|id| id.parse().ok());
-        if let (UPLOAD, Some(id)) = (event.action.as_str(), silo) {
+        if event.action != Action::UploadReceived.name() {
+            return;
+        }
+        if let Some(id) = event.actor.silo_id() {
             let uploads = self.uploads.entry(ClientId(id)).or_default();
             uploads.push_back(index);
             if uploads.len() > RECEIPTS {
@@ -368,123 +364,15 @@ impl Keeper {
 }
 
 fn actor_of(caller: &Caller) -> Actor {
+    let id = match &caller.subject {
+        Some(Subject::Silo(id)) => audit::silo(id.0),
+        _ => caller.name.clone(),
+    };
     Actor {
-        id: caller.name.replace("silo/", "silo-"),
+        id,
         role: caller.role.map_or_else(|| "none".to_owned(), |role| role.to_string()),
         address: caller.address.map(|address| address.to_string()),
     }
-}
-
-/// What an auditor reads of a journal record; none where it says nothing to outsiders that a later one does not.
-fn event_of(number: u64, record: &Record, now: Timestamp) -> Option<Event> {
-    let coordinator = || Actor { id: "coordinator".into(), role: "coordinator".into(), address: None };
-    let silo = |id: ClientId| Actor { id: format!("silo-{id}"), role: "client".into(), address: None };
-    let now = record.time().unwrap_or(now).0;
-    let event = |actor, action: &str, status| Event::new(now, actor, action, status);
-    let ok = |action: &str| event(coordinator(), action, Status::Ok);
-    let mut event = match record {
-        Record::RunStarted { run_id, plan, .. } => {
-            let mut event = ok("run.started");
-            event.run = Some(run_id.to_string());
-            event.details.insert("plan".into(), plan.to_string());
-            event
-        }
-        Record::Opened { at, cohort, .. } => {
-            let mut event = ok("round.opened");
-            event.round = Some(at.round);
-            event.attempt = Some(at.attempt);
-            let ids: Vec<String> = cohort.iter().map(ToString::to_string).collect();
-            event.details.insert("cohort".into(), ids.join(" "));
-            event
-        }
-        Record::Staged(header) => {
-            let mut event = event(silo(header.client), UPLOAD, Status::Ok);
-            event.round = Some(header.at.round);
-            event.attempt = Some(header.at.attempt);
-            event.digest = Some(header.digest.to_string());
-            event.bytes = Some(header.lanes * wire::limits::LANE_BYTES);
-            event
-        }
-        Record::Committed { manifest, .. } | Record::Acted { manifest, .. } => {
-            let decoded = checkpoint::Manifest::from_bytes(&manifest.manifest_bytes).ok()?;
-            let mut event = ok(match &decoded.action {
-                None => "model.published",
-                Some(checkpoint::Action::Quarantine { .. }) => "model.quarantined",
-                Some(checkpoint::Action::Rollback { .. }) => "model.rolled_back",
-            });
-            event.round = Some(decoded.round);
-            event.digest = Some(decoded.model.params_digest.to_string());
-            event.details.insert("record".into(), manifest.digest().to_string());
-            if let Some(epsilon) = decoded.privacy.epsilon {
-                event.details.insert("epsilon".into(), epsilon.to_string());
-            }
-            event
-        }
-        Record::Aborted { outcome, .. } => {
-            let mut event = ok("round.aborted");
-            event.details.insert("outcome".into(), RoundOutcome::to_string(outcome));
-            event
-        }
-        Record::Refused { client, reason } => {
-            let mut event = event(silo(*client), "run.refused", Status::Refused);
-            event.details.insert("reason".into(), reason.clone());
-            event
-        }
-        Record::DataTold { client, data } => {
-            let mut event = event(silo(*client), "data.told", Status::Ok);
-            event.digest = data.map(|data| data.to_string());
-            event
-        }
-        Record::Barred { client, reason } => {
-            let mut event = ok("silo.barred");
-            event.peer = Some(format!("silo-{client}"));
-            event.details.insert("reason".into(), reason.clone());
-            event
-        }
-        Record::Restored { client, by, reason, .. } => {
-            let mut event = ok("silo.restored");
-            event.peer = Some(format!("silo-{client}"));
-            event.details.insert("by".into(), by.clone());
-            event.details.insert("reason".into(), reason.clone());
-            event
-        }
-        Record::KeptApart { accuser, accused } => {
-            let mut event = event(silo(*accuser), "silo.complained", Status::Ok);
-            event.peer = Some(format!("silo-{accused}"));
-            event
-        }
-        Record::Reconciled { one, other, by, reason, .. } => {
-            let mut event = ok("silos.reconciled");
-            event.peer = Some(format!("silo-{one} silo-{other}"));
-            event.details.insert("by".into(), by.clone());
-            event.details.insert("reason".into(), reason.clone());
-            event
-        }
-        Record::RosterChanged { roster } => {
-            let mut event = ok("roster.signed");
-            event.digest = Some(params::Digest::sha256(roster.roster.as_bytes()).to_string());
-            event
-        }
-        Record::Paused { by, reason, .. } => {
-            let mut event = ok("run.paused");
-            event.details.insert("by".into(), by.clone());
-            event.details.insert("reason".into(), reason.clone());
-            event
-        }
-        Record::Resumed { by, .. } => {
-            let mut event = ok("run.resumed");
-            event.details.insert("by".into(), by.clone());
-            event
-        }
-        Record::Ended { reason } => {
-            let mut event = ok("run.ended");
-            event.details.insert("reason".into(), reason.to_string());
-            event
-        }
-        _ => return None,
-    };
-    event.details.insert(JOURNAL.into(), number.to_string());
-    Some(event)
 }
 
 #[cfg(test)]

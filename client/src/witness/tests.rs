@@ -78,7 +78,7 @@ fn upload(round: u64) -> Digest {
 /// Of this silo's, as the coordinator says.
 fn event(round: u64, upload: Digest) -> Event {
     let actor = Actor { id: format!("silo-{OWN}"), role: "client".into(), address: None };
-    let event = Event::new(1, actor, UPLOAD, audit::Status::Ok);
+    let event = Event::new(1, actor, Action::UploadReceived, audit::Status::Ok);
     Event { round: Some(round), attempt: Some(1), digest: Some(upload.to_string()), ..event }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use access::{CallRecord, Outcome, Proof};
-use audit::{Actor, Event, Status};
+use audit::{Action, Actor, Event, Status};
 use identity::Role;
 
 /// The time that a share is for.
@@ -114,8 +114,7 @@ impl LeftOut {
             .filter(|(_, tally)| tally.left_out > 0)
             .map(|(share, tally)| (share, tally.left_out))
             .collect();
-        let actor = Actor { id: "coordinator".into(), role: "coordinator".into(), address: None };
-        let mut event = Event::new(now_ms, actor, "calls.left_out", Status::Refused);
+        let mut event = Event::new(now_ms, Actor::coordinator(), Action::CallsLeftOut, Status::Refused);
         let mut tell = |what: &str, count: u64| event.details.insert(what.into(), count.to_string());
         tell("since_ms", since_ms);
         let (mut others, mut named) = (0, Vec::new());

@@ -2,7 +2,7 @@
 
 use std::task::{Context as Task, Waker};
 
-use protocol::Attempt;
+use protocol::{Attempt, RoundOutcome};
 
 use super::*;
 

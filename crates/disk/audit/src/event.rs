@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tlog::ENTRY_BYTES_MAX;
 
+use crate::{Action, silo};
+
 /// Most that an integer may be: RFC 8785 reads numbers as doubles, and these are exact up to here.
 const INTEGER_MAX: u64 = (1 << 53) - 1;
 
@@ -37,7 +39,7 @@ pub struct Event {
     pub time_ms: u64,
     /// Who did it, or tried to.
     pub actor: Actor,
-    /// What, as `thing.verb`: `upload.received`, `client.approved`, `model.published`, `message.sent`.
+    /// What, as `thing.verb`: the name of an [`Action`](crate::Action), or a [`call`](crate::call).
     pub action: String,
     /// Whether it was done.
     pub status: Status,
@@ -87,6 +89,24 @@ pub enum Status {
     Refused,
 }
 
+impl Actor {
+    /// The coordinator, of its own accord.
+    pub fn coordinator() -> Self {
+        Self { id: "coordinator".into(), role: "coordinator".into(), address: None }
+    }
+
+    /// A silo's daemon.
+    pub fn silo(id: u32) -> Self {
+        Self { id: silo(id), role: "client".into(), address: None }
+    }
+
+    /// Which silo it is; none where it is somebody else.
+    pub fn silo_id(&self) -> Option<u32> {
+        let id = self.id.strip_prefix("silo-")?.parse().ok()?;
+        (self.id == silo(id)).then_some(id)
+    }
+}
+
 impl Event {
     /// An event with what each has; the rest is filled in where it applies.
     pub fn new(time_ms: u64, actor: Actor, action: impl Into<String>, status: Status) -> Self {
@@ -103,6 +123,41 @@ impl Event {
             peer: None,
             details: BTreeMap::new(),
         }
+    }
+
+    /// What the coordinator did.
+    pub fn of_coordinator(time_ms: u64, action: Action) -> Self {
+        Self::new(time_ms, Actor::coordinator(), action, Status::Ok)
+    }
+
+    /// What a silo did.
+    pub fn of_silo(time_ms: u64, id: u32, action: Action) -> Self {
+        Self::new(time_ms, Actor::silo(id), action, Status::Ok)
+    }
+
+    /// The event in this attempt at this round.
+    #[must_use]
+    pub fn in_attempt(self, round: u64, attempt: u32) -> Self {
+        Self { round: Some(round), attempt: Some(attempt), ..self }
+    }
+
+    /// The event about what has this digest.
+    #[must_use]
+    pub fn with_digest(self, digest: impl std::fmt::Display) -> Self {
+        Self { digest: Some(digest.to_string()), ..self }
+    }
+
+    /// The event with one detail more.
+    #[must_use]
+    pub fn with(mut self, detail: &str, text: impl Into<String>) -> Self {
+        self.details.insert(detail.into(), text.into());
+        self
+    }
+
+    /// The event about somebody, as the other side's log calls them.
+    #[must_use]
+    pub fn about(self, peer: impl Into<String>) -> Self {
+        Self { peer: Some(peer.into()), ..self }
     }
 
     /// Its entry: canonical JSON (RFC 8785) of objects, text and integers; what is absent is left out.
@@ -180,6 +235,14 @@ mod tests {
         let mut event = Event::new(1_760_000_000_123, actor, "upload.received", Status::Ok);
         event.round = Some(7);
         event
+    }
+
+    #[test]
+    fn a_silo_is_read_back_from_its_name_and_nobody_else_is_one() {
+        assert_eq!(Actor::silo(7).silo_id(), Some(7));
+        for id in ["silo-", "silo-07", "silo-7 ", "silo/7", "north", "coordinator"] {
+            assert_eq!(Actor { id: id.into(), ..Actor::silo(7) }.silo_id(), None, "{id}");
+        }
     }
 
     #[test]

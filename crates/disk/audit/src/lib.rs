@@ -1,6 +1,6 @@
 //! A tamper-evident audit log: what happened at a coordinator or left a silo, and whoever remembers it.
 //!
-//! Owns: the [`Event`] and its canonical bytes, the [`Log`] in a folder, its offline check ([`verify_folder`]), and the
+//! Owns: the [`Event`], its canonical bytes and the list of [`Action`]s, the [`Log`] in a folder, its offline check ([`verify_folder`]), and the
 //! memory that a silo keeps of another's log ([`Witness`]).
 //!
 //! Does not: decide what is worth an event, send anything, or know the time. The formats are those of `tlog`.
@@ -22,15 +22,14 @@
 //! # Example
 //!
 //! ```
-//! use audit::{Actor, Event, Log, Status, Witness};
+//! use audit::{Action, Event, Log, Witness};
 //! use ed25519_dalek::SigningKey;
 //! use tlog::{Receipt, VerifierKey};
 //!
 //! # let folder = tempfile::tempdir()?;
 //! let key = SigningKey::from_bytes(&[1; 32]);
 //! let mut log = Log::open(&folder.path().join("audit"), "folkmoot.example/coordinator", key)?;
-//! let actor = Actor { id: "silo-3".into(), role: "client".into(), address: None };
-//! let event = Event::new(1_760_000_000_000, actor, "upload.received", Status::Ok);
+//! let event = Event::of_silo(1_760_000_000_000, 3, Action::UploadReceived);
 //! log.append(&[event.clone()])?;
 //! let checkpoint = log.publish()?;
 //!
@@ -50,6 +49,7 @@
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod action;
 mod event;
 mod folder;
 mod log;
@@ -61,10 +61,11 @@ mod witness;
 #[cfg(test)]
 mod samples;
 
+pub use action::{Action, call};
 pub use event::{Actor, Event, EventError, Status};
 pub use folder::FolderError;
 pub use log::{Log, LogError};
-pub use names::{log_name, silo_name};
+pub use names::{log_name, silo, silo_name};
 pub use stand_in::{JOURNAL, cut, writable};
 pub use verify::{Report, VerifyError, export, read_entries, verify_folder};
 pub use witness::{Witness, WitnessError, cosignatures_by, keep_evidence};

@@ -6,9 +6,14 @@ pub fn log_name(federation: &str) -> String {
     format!("folkmoot/{}", federation.chars().map(allowed).collect::<String>())
 }
 
+/// What a log calls a silo: `silo-7`.
+pub fn silo(id: u32) -> String {
+    format!("silo-{id}")
+}
+
 /// The name of a silo: of its own log, and as a witness of the federation's.
-pub fn silo_name(federation: &str, silo: u32) -> String {
-    format!("{}/silo-{silo}", log_name(federation))
+pub fn silo_name(federation: &str, id: u32) -> String {
+    format!("{}/{}", log_name(federation), silo(id))
 }
 
 #[cfg(test)]
