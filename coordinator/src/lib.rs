@@ -36,7 +36,6 @@ mod talk;
 mod worker;
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -45,7 +44,7 @@ pub use config::{Config, Loaded, LoadedTls, Tls};
 pub use daemon::ConfigError;
 use daemon::{Daemon, EXIT_CONFIGURATION, EXIT_FAILURE, Stopped};
 pub use init::{Init, Made};
-use store::{FileStore, Store};
+pub use serving::{run, run_on};
 
 /// The command line of the daemon.
 #[derive(clap::Args, Debug)]
@@ -113,29 +112,4 @@ impl Daemon for Loaded {
         let ended = run(self, |address| println!("listening on {address}"), shutdown).await;
         ended.map_err(|why| Stopped { why: format!("{why:#}"), exit_code: EXIT_FAILURE })
     }
-}
-
-/// Runs until `shutdown`; the run's end does not end the daemon, which goes on to serve the model.
-///
-/// # Errors
-/// Anything that stops the daemon: an address in use, a disk that fails, a journal of another run.
-pub async fn run(
-    loaded: Loaded,
-    listening: impl FnOnce(SocketAddr),
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> anyhow::Result<()> {
-    run_on(loaded, |store| Box::new(store), listening, shutdown).await
-}
-
-/// [`run`] on a store that `wrap` makes of the folder's: one that fails where a test wants it to.
-///
-/// # Errors
-/// As [`run`].
-pub async fn run_on(
-    loaded: Loaded,
-    wrap: impl FnOnce(FileStore) -> Box<dyn Store>,
-    listening: impl FnOnce(SocketAddr),
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> anyhow::Result<()> {
-    serving::run(loaded, wrap, listening, shutdown).await
 }

@@ -34,8 +34,23 @@ const CONNECTION_AGE: Duration = Duration::from_secs(6 * 3600);
 /// Files of a store, an index and two logs that are open at once, whatever the cohort.
 const FILES: u64 = 128;
 
-/// As [`crate::run_on`].
-pub(crate) async fn run(
+/// Runs until `shutdown`; the run's end does not end the daemon, which goes on to serve the model.
+///
+/// # Errors
+/// Anything that stops the daemon: an address in use, a disk that fails, a journal of another run.
+pub async fn run(
+    loaded: Loaded,
+    listening: impl FnOnce(SocketAddr),
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
+    run_on(loaded, |store| Box::new(store), listening, shutdown).await
+}
+
+/// [`run`] on a store that `wrap` makes of the folder's: one that fails where a test wants it to.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_on(
     loaded: Loaded,
     wrap: impl FnOnce(FileStore) -> Box<dyn Store>,
     listening: impl FnOnce(SocketAddr),
