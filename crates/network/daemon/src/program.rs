@@ -89,3 +89,46 @@ fn run<D: Daemon>(daemon: D) -> Result<(), Stopped> {
 fn unusable(why: String) -> Stopped {
     Stopped { why, exit_code: EXIT_CONFIGURATION }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A configuration that loads where its name is not `later`, and whose data can be used where it is `right`.
+    struct Named(String);
+
+    impl Daemon for Named {
+        fn load(file: &Path) -> Result<Self, ConfigError> {
+            match file.to_str() {
+                Some("later") => Err(ConfigError::Format { format: 2 }),
+                name => Ok(Self(name.unwrap().to_owned())),
+            }
+        }
+
+        fn log(&self) -> (&str, bool) {
+            ("off", false)
+        }
+
+        fn check(&self) -> Result<String, String> {
+            if self.0 == "right" { Ok(String::new()) } else { Err("data: none".into()) }
+        }
+
+        async fn run(self, _: impl Future<Output = ()> + Send + 'static) -> Result<(), Stopped> {
+            Err(Stopped { why: "refused".into(), exit_code: 3 })
+        }
+    }
+
+    #[test]
+    fn how_a_daemon_ends_is_its_exit_code_and_each_reason_names_its_configuration() {
+        let code = |name: &str, check| format!("{:?}", main::<Named>(Path::new(name), check));
+        let exit = |code: u8| format!("{:?}", ExitCode::from(code));
+        assert_eq!(code("right", true), exit(0));
+        assert_eq!(code("right", false), exit(3), "as it says itself");
+        assert_eq!(code("later", false), exit(EXIT_CONFIGURATION));
+        assert_eq!(code("wrong", true), exit(EXIT_CONFIGURATION));
+        let why = |name: &str| checked(Path::new("its.toml"), &Named(name.into())).unwrap_err().why;
+        assert_eq!(why("wrong"), "its.toml: data: none");
+        let later = load::<Named>(Path::new("later")).map(|_| ()).unwrap_err();
+        assert!(later.why.starts_with("later: it has format 2"), "{}", later.why);
+    }
+}
