@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use bench::{BenchError, UtilityError};
 use demo::{DaemonError, DemoFolderError, DemoPlanError, FollowError, RunError};
 use identity::with_causes;
+use ledger::ReadError;
 use operate::{AdmissionError, IssueError, MemoryError, ModelsError, SigningError, Unbelieved};
 use privacy_audit::AuditError;
 use published::report::ReportFault;
@@ -117,6 +118,17 @@ impl From<ConnectError> for Failure {
             | ConnectError::Clock
             | ConnectError::Refused(_) => Self::Failed(words),
             ConnectError::Unreachable { .. } | ConnectError::Lost(_) => Self::Unreachable(words),
+        }
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(why: ReadError) -> Self {
+        match why {
+            ReadError::Sealed { .. } => Self::usage(format!("{why}: name the master key with --master")),
+            ReadError::Unusable { .. } | ReadError::Io { .. } | ReadError::Delta => Self::usage(why),
+            ReadError::Vault(_) => Self::usage(with_causes(&why)),
+            ReadError::Chain { .. } | ReadError::Ledger(_) => Self::verification(with_causes(&why)),
         }
     }
 }

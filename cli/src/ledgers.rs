@@ -1,32 +1,22 @@
 //! `folkmoot ledger`: what a data set has spent, and whether its ledger is whole; read only, while daemons run.
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use accounting::rounded_up;
 use clap::Subcommand;
 use identity::with_causes;
-use ledger::{
-    Account, Chain, DECLARED_SUFFIX, DeclaredFile, Total, What, check_anchor, open_entries, open_shared,
-};
-use params::Digest;
-use serde::Serialize;
-use vault::{KEYRING_FILE, MasterSource, Vault};
+use ledger::{Spending, Spent, check_anchor, entries, find, read};
+use vault::MasterSource;
 
 use crate::Failure;
 use crate::connect::printable;
 use crate::files::Unusable;
 
 mod coordinators;
-mod opening;
 
 pub(crate) use coordinators::keyring_of;
-use opening::{
-    Commitment, RunCommitment, Untold, commitments, commitments_of_run, declared_of, salt_of, untold_in_run,
-};
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Ledgers {
@@ -85,12 +75,11 @@ pub(crate) fn run(ledgers: &Ledgers) -> Result<(), Failure> {
             coordinators::show(path, master.as_ref(), *json)
         }
         Ledgers::Show { path, master, delta, json } => {
-            let file = find(path)?;
-            let shown = Shown::of(&file, master.as_ref(), *delta)?;
+            let spending = Spending::of(&find(path)?, master.as_ref(), *delta)?;
             if *json {
-                println!("{}", serde_json::to_string(&shown).map_err(Failure::failed)?);
+                println!("{}", serde_json::to_string(&spending).map_err(Failure::failed)?);
             } else {
-                print!("{}", shown.text());
+                print!("{}", text(&spending));
             }
             Ok(())
         }
@@ -110,7 +99,7 @@ fn verify(
     let (_lock, chain) = read(file)?;
     let entries = match (chain.sealed, master) {
         (true, None) => None,
-        _ => Some(opened(file, &chain, master)?),
+        _ => Some(entries(file, &chain, master)?),
     };
     println!(
         "{}: {} entries of data set {}, head {}",
@@ -147,302 +136,86 @@ fn verify(
     Ok(())
 }
 
-/// The ledger that a path names.
-fn find(path: &Path) -> Result<PathBuf, Unusable> {
-    if !path.is_dir() {
-        return Ok(path.to_owned());
+/// Figures with the words that must stand beside them.
+fn figures(spent: &Spent) -> String {
+    let mut text = format!(
+        "epsilon {} at delta {} for one {}, by {}; {} debits",
+        rounded_up(spent.epsilon, 4),
+        spent.delta,
+        printable(&spent.unit),
+        spent.accountant,
+        spent.debits
+    );
+    for bound in &spent.approximations {
+        let _ =
+            write!(text, "; {} by {}, which gates nothing", rounded_up(bound.epsilon, 4), bound.accountant);
     }
-    let files = fs::read_dir(path).map_err(|why| Unusable::new(path, why))?;
-    // Where something was declared and nothing uploaded, there is no ledger yet.
-    let ledger_of = |file: PathBuf| {
-        let name = file.file_name()?.to_str()?;
-        let dataset = name.strip_suffix(ledger::SUFFIX).or_else(|| name.strip_suffix(DECLARED_SUFFIX))?;
-        Some(file.with_file_name(format!("{dataset}{}", ledger::SUFFIX)))
-    };
-    let ledgers: BTreeSet<PathBuf> = files.filter_map(|entry| ledger_of(entry.ok()?.path())).collect();
-    let mut ledgers: Vec<PathBuf> = ledgers.into_iter().collect();
-    match (ledgers.pop(), ledgers.is_empty()) {
-        (Some(only), true) => Ok(only),
-        (None, _) => {
-            Err(Unusable::new(path, "holds no ledger; name the file, or `ledger` in a silo's state_dir"))
-        }
-        (Some(_), false) => Err(Unusable::new(path, "holds several ledgers: name one of the files")),
+    if let Some(why) = &spent.left_out {
+        let _ = write!(text, "; left out: {why}");
     }
-}
-
-/// The ledger, or one without entries where something was declared and nothing uploaded yet.
-fn read_or_empty(path: &Path) -> Result<Chain, Failure> {
-    let none = |why: &std::io::Error| why.kind() == std::io::ErrorKind::NotFound;
-    let dataset = path.file_name().and_then(|name| name.to_str()?.strip_suffix(ledger::SUFFIX));
-    match (fs::metadata(path), dataset) {
-        (Err(why), Some(dataset)) if none(&why) => {
-            let declared =
-                DeclaredFile::read(path, dataset).map_err(|why| Failure::verification(with_causes(&why)))?;
-            let declared = declared.ok_or_else(|| Unusable::new(path, why))?;
-            Ok(Chain::empty(dataset, declared.sealed))
-        }
-        _ => Ok(read(path)?.1),
+    if spent.units_mixed {
+        text.push_str(", of silos too: counted for the record");
     }
-}
-
-/// The ledger as it lies there; no daemon debits while the file that is given with it is open.
-fn read(path: &Path) -> Result<(fs::File, Chain), Failure> {
-    let mut file = open_shared(path).map_err(|why| Unusable::new(path, why))?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(|why| Unusable::new(path, why))?;
-    let chain = Chain::read(&bytes)
-        .map_err(|why| Failure::verification(format!("`{}`: {}", path.display(), with_causes(&why))))?;
-    Ok((file, chain))
-}
-
-fn opened(file: &Path, chain: &Chain, master: Option<&MasterSource>) -> Result<Vec<ledger::Entry>, Failure> {
-    let vault = vault_of(file, chain, master)?;
-    open_entries(file, chain, vault.as_ref()).map_err(|why| Failure::verification(with_causes(&why)))
-}
-
-fn vault_of(file: &Path, chain: &Chain, master: Option<&MasterSource>) -> Result<Option<Vault>, Failure> {
-    let vault = master.map(|master| open_vault(file, master)).transpose()?;
-    if chain.sealed && vault.is_none() {
-        return Err(Failure::usage(format!(
-            "`{}` is sealed: name the master key with --master",
-            file.display()
-        )));
+    let without_noise = spent.exact_releases - spent.failed_trainings;
+    if without_noise > 0 {
+        let _ = write!(text, "; AND {without_noise} RELEASES WITHOUT NOISE, which no epsilon covers");
     }
-    Ok(vault.filter(|_| chain.sealed))
-}
-
-/// The keyring lies in the state folder or beside the configuration, above the ledger.
-fn open_vault(file: &Path, master: &MasterSource) -> Result<Vault, Failure> {
-    let folder = file.ancestors().skip(1).find(|folder| folder.join(KEYRING_FILE).exists());
-    let folder = folder.ok_or_else(|| Unusable::new(file, "no keyring lies in any folder above it"))?;
-    Vault::open_folder(folder, master.clone()).map_err(|why| Failure::usage(with_causes(&why)))
-}
-
-/// What is shown of a ledger.
-#[derive(Serialize)]
-struct Shown {
-    dataset: String,
-    entries: u64,
-    head: String,
-    /// Whether a last line is no entry, as [`UNFINISHED`] says.
-    unfinished_line: bool,
-    total: Spent,
-    runs: Vec<RunSpent>,
-    /// Runs in which a version was declared, and nothing was uploaded.
-    runs_without_upload: Vec<RunDeclared>,
-    accepted_losses: Vec<String>,
-    commitments: Vec<Commitment>,
-}
-
-/// What opens the commitments of a run that has spent nothing.
-#[derive(Serialize)]
-struct RunDeclared {
-    run: String,
-    commitments: Vec<RunCommitment>,
-    untold: Vec<Untold>,
-}
-
-#[derive(Serialize)]
-struct RunSpent {
-    run: String,
-    name: String,
-    rounds: u64,
-    mode: String,
-    relation: String,
-    noise_by: String,
-    data_versions: Vec<String>,
-    commitments: Vec<RunCommitment>,
-    untold: Vec<Untold>,
-    spent: Spent,
-}
-
-/// An epsilon with the words that must stand beside it.
-#[derive(Serialize)]
-struct Spent {
-    epsilon: f64,
-    delta: f64,
-    accountant: &'static str,
-    unit: String,
-    units_mixed: bool,
-    debits: u64,
-    exact_releases: u64,
-    /// Of those, rounds with noise in which training failed.
-    failed_trainings: u64,
-    /// By accountants that gate nothing.
-    approximations: Vec<Approximation>,
-    left_out: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Approximation {
-    accountant: &'static str,
-    epsilon: f64,
-}
-
-impl Spent {
-    fn of(total: &Total) -> Self {
-        let first = total.bounds.first();
-        Self {
-            epsilon: total.epsilon(),
-            delta: total.delta,
-            accountant: first.map_or("none", |bound| bound.accountant),
-            unit: total.unit.clone(),
-            units_mixed: total.mixed,
-            debits: total.debits,
-            exact_releases: total.exact_releases,
-            failed_trainings: total.failed_trainings,
-            approximations: total
-                .bounds
-                .iter()
-                .skip(1)
-                .map(|bound| Approximation { accountant: bound.accountant, epsilon: bound.epsilon })
-                .collect(),
-            left_out: total.left_out.clone(),
-        }
-    }
-
-    fn text(&self) -> String {
-        let mut text = format!(
-            "epsilon {} at delta {} for one {}, by {}; {} debits",
-            rounded_up(self.epsilon, 4),
-            self.delta,
-            printable(&self.unit),
-            self.accountant,
-            self.debits
+    if spent.failed_trainings > 0 {
+        let _ = write!(
+            text,
+            "; AND {} ROUNDS IN WHICH TRAINING FAILED and nothing of the data was contributed, which no epsilon covers",
+            spent.failed_trainings
         );
-        for bound in &self.approximations {
-            let _ = write!(
-                text,
-                "; {} by {}, which gates nothing",
-                rounded_up(bound.epsilon, 4),
-                bound.accountant
-            );
-        }
-        if let Some(why) = &self.left_out {
-            let _ = write!(text, "; left out: {why}");
-        }
-        if self.units_mixed {
-            text.push_str(", of silos too: counted for the record");
-        }
-        let without_noise = self.exact_releases - self.failed_trainings;
-        if without_noise > 0 {
-            let _ = write!(text, "; AND {without_noise} RELEASES WITHOUT NOISE, which no epsilon covers");
-        }
-        if self.failed_trainings > 0 {
-            let _ = write!(
-                text,
-                "; AND {} ROUNDS IN WHICH TRAINING FAILED and nothing of the data was contributed, which no epsilon covers",
-                self.failed_trainings
-            );
-        }
-        text
     }
+    text
 }
 
-impl Shown {
-    fn of(file: &Path, master: Option<&MasterSource>, delta: Option<f64>) -> Result<Self, Failure> {
-        let chain = read_or_empty(file)?;
-        let account = Account::new(opened(file, &chain, master)?);
-        let newest = account.entries().iter().rev().find_map(|entry| match &entry.what {
-            What::Debit { delta, .. } => Some(*delta),
-            _ => None,
-        });
-        // Where nothing was debited, every delta has epsilon 0.
-        let delta = delta.or(newest).unwrap_or(1e-6);
-        if !(delta > 0.0 && delta < 1.0) {
-            return Err(Failure::usage("--delta must lie between 0 and 1"));
-        }
-        let salt = salt_of(file, &chain, master)?;
-        let declared = declared_of(file, &chain, &account, master)?;
-        let open = |run: &Digest| {
-            salt.as_ref().map_or_else(Vec::new, |salt| commitments_of_run(salt, &declared, run))
-        };
-        let of_account = account.runs(delta);
-        let spent: BTreeSet<Digest> = of_account.iter().map(|run| run.last.run).collect();
-        let runs_without_upload: BTreeSet<Digest> =
-            declared.iter().map(|declared| declared.run).filter(|run| !spent.contains(run)).collect();
-        let runs_without_upload = runs_without_upload.iter().map(|run| RunDeclared {
-            run: run.to_string(),
-            commitments: open(run),
-            untold: untold_in_run(&declared, run),
-        });
-        let runs = of_account.into_iter().map(|run| RunSpent {
-            commitments: open(&run.last.run),
-            untold: untold_in_run(&declared, &run.last.run),
-            run: run.last.run.to_string(),
-            name: run.last.run_name,
-            rounds: run.rounds,
-            mode: run.last.mode,
-            relation: run.last.relation,
-            noise_by: run.last.noise_by,
-            data_versions: run.data_versions.iter().map(ToString::to_string).collect(),
-            spent: Spent::of(&run.total),
-        });
-        let losses = account.entries().iter().filter_map(|entry| match &entry.what {
-            What::OperatorAcceptsLoss { reason, .. } => Some(reason.clone()),
-            _ => None,
-        });
-        Ok(Self {
-            dataset: chain.dataset.clone(),
-            entries: chain.lines.len() as u64,
-            head: chain.head().to_string(),
-            unfinished_line: chain.torn,
-            total: Spent::of(&account.total_in_detail(delta)),
-            runs: runs.collect(),
-            runs_without_upload: runs_without_upload.collect(),
-            accepted_losses: losses.collect(),
-            commitments: salt.as_ref().map_or_else(Vec::new, |salt| commitments(salt, &account)),
-        })
-    }
-
-    fn text(&self) -> String {
-        let mut text = format!(
-            "data set      {}\nhead          {}\ntotal         {}\n",
-            self.dataset,
-            self.head,
-            self.total.text()
+/// A ledger's spending as people read it.
+fn text(spending: &Spending) -> String {
+    let mut text = format!(
+        "data set      {}\nhead          {}\ntotal         {}\n",
+        spending.dataset,
+        spending.head,
+        figures(&spending.total)
+    );
+    for run in &spending.runs {
+        let name = if run.name.is_empty() { "unnamed" } else { &run.name };
+        let _ = writeln!(
+            text,
+            "run           {} {}: {} rounds, {}, {}, noise by {}, {} versions of the data\n              {}",
+            run.run.get(..12).unwrap_or(&run.run),
+            printable(name),
+            run.rounds,
+            printable(&run.mode),
+            printable(&run.relation),
+            printable(&run.noise_by),
+            run.data_versions.len(),
+            figures(&run.spent)
         );
-        for run in &self.runs {
-            let name = if run.name.is_empty() { "unnamed" } else { &run.name };
-            let _ = writeln!(
-                text,
-                "run           {} {}: {} rounds, {}, {}, noise by {}, {} versions of the data\n              {}",
-                run.run.get(..12).unwrap_or(&run.run),
-                printable(name),
-                run.rounds,
-                printable(&run.mode),
-                printable(&run.relation),
-                printable(&run.noise_by),
-                run.data_versions.len(),
-                run.spent.text()
-            );
-        }
-        let all = self.runs.iter().map(|run| &run.commitments);
-        let told: usize =
-            all.chain(self.runs_without_upload.iter().map(|run| &run.commitments)).map(Vec::len).sum();
-        if told > 0 {
-            let _ = writeln!(
-                text,
-                "told          commitments to the data in each run, {told} in all; --json opens them"
-            );
-        }
-        let untold = self.runs.iter().map(|run| &run.untold);
-        let untold: usize =
-            untold.chain(self.runs_without_upload.iter().map(|run| &run.untold)).map(Vec::len).sum();
-        if untold > 0 {
-            let _ = writeln!(
-                text,
-                "untold        {untold} random words, which open to nothing; --json lists them"
-            );
-        }
-        if self.unfinished_line {
-            let _ = writeln!(text, "UNFINISHED    {UNFINISHED}");
-        }
-        for reason in &self.accepted_losses {
-            let _ = writeln!(text, "LOSS ACCEPTED by an operator: {}", printable(reason));
-        }
-        text
     }
+    let all = spending.runs.iter().map(|run| &run.commitments);
+    let told: usize =
+        all.chain(spending.runs_without_upload.iter().map(|run| &run.commitments)).map(Vec::len).sum();
+    if told > 0 {
+        let _ = writeln!(
+            text,
+            "told          commitments to the data in each run, {told} in all; --json opens them"
+        );
+    }
+    let untold = spending.runs.iter().map(|run| &run.random_words);
+    let untold: usize =
+        untold.chain(spending.runs_without_upload.iter().map(|run| &run.random_words)).map(Vec::len).sum();
+    if untold > 0 {
+        let _ =
+            writeln!(text, "untold        {untold} random words, which open to nothing; --json lists them");
+    }
+    if spending.unfinished_line {
+        let _ = writeln!(text, "UNFINISHED    {UNFINISHED}");
+    }
+    for reason in &spending.accepted_losses {
+        let _ = writeln!(text, "LOSS ACCEPTED by an operator: {}", printable(reason));
+    }
+    text
 }
 
 #[cfg(test)]

@@ -4,14 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use accounting::rounded_up;
-use checkpoint::{ChainVerifier, MANIFEST_FILE, PrivacySpent, SIGNATURE_FILE, SignedManifest};
+use checkpoint::{ChainVerifier, PrivacySpent, round_of_folder};
 use identity::with_causes;
-use published::verify_folder;
-use store::{Published, StoreError};
+use published::{CheckpointFault, Records, verify_folder};
+use store::Published;
 use vault::{KEYRING_FILE, MasterSource, Vault};
 
 use crate::Failure;
-use crate::connect::printable;
 use crate::files::Unusable;
 
 /// The coordinator's own account is its chain: each record says what its run had spent.
@@ -61,22 +60,14 @@ pub(super) fn sealed_run(folder: &Path, master: &MasterSource) -> Result<(Privac
     let vault =
         Vault::open_folder(keyring, master.clone()).map_err(|why| Failure::usage(with_causes(&why)))?;
     let published = Published::new(folder.join(checkpoint::CHECKPOINTS_FOLDER), Some(Arc::new(vault)));
-    let failed = |why: StoreError| Failure::verification(with_causes(&why));
-    let mut chain = ChainVerifier::new(None);
+    let names = published.names().map_err(CheckpointFault::from)?;
+    let newest = names.iter().filter_map(|name| round_of_folder(name)).max().unwrap_or(0);
+    let (mut records, mut chain) = (Records::new(0, newest), ChainVerifier::new(None));
     let (mut spent, mut rounds) = (None, 0);
-    for name in published.names().map_err(failed)? {
-        let signature = published.read(&name, SIGNATURE_FILE).map_err(failed)?;
-        let bad = |why: &dyn std::fmt::Display| {
-            Failure::verification(format!("record {}: {why}", printable(&name)))
-        };
-        let signed = SignedManifest {
-            manifest_bytes: published.read(&name, MANIFEST_FILE).map_err(failed)?,
-            signature: signature
-                .as_slice()
-                .try_into()
-                .map_err(|_| bad(&"its signature has another length"))?,
-        };
-        let manifest = chain.push(&signed).map_err(|why| bad(&with_causes(&why)))?;
+    while let Some((round, signed)) = records.next(&published)? {
+        let manifest = chain
+            .push(&signed)
+            .map_err(|why| Failure::verification(format!("record {round}: {}", with_causes(&why))))?;
         rounds += u64::from(manifest.round > 0 && manifest.action.is_none());
         spent = Some(manifest.privacy);
     }

@@ -66,8 +66,10 @@ mod declared;
 mod entry;
 mod error;
 mod file;
+mod reading;
 mod salt;
 mod sharing;
+mod spending;
 
 pub use account::{Account, Bound, Limits, Overspent, PeriodLimit, RunAccount, Total};
 pub use anchor::{AnchorError, check_anchor};
@@ -76,4 +78,8 @@ pub use declared::{DECLARED_SUFFIX, Declared, DeclaredFile, Statement};
 pub use entry::{Cost, Entry, EntryError, Head, Release, What};
 pub use error::LedgerError;
 pub use file::{Inspected, Ledger, SUFFIX, dataset_name, open_entries, open_shared};
+pub use reading::{ReadError, entries, find, read};
 pub use salt::{Nonce, SALT_SUFFIX, Salt};
+pub use spending::{
+    Approximation, FirstOpening, Opening, RandomWord, RunDeclared, RunSpending, Spending, Spent,
+};

@@ -1,0 +1,153 @@
+//! What a ledger's spending says, and to whom.
+
+use std::fs;
+use std::path::PathBuf;
+
+use accounting::Event;
+use vault::Vault;
+
+use super::*;
+use crate::{Cost, Ledger, Limits, Release, find};
+
+fn release(run: &str, round: u64) -> Release {
+    Release {
+        daemon: "silo".into(),
+        run: Digest::sha256(run.as_bytes()),
+        run_name: run.into(),
+        plan: Digest::sha256(b"plan"),
+        round,
+        attempt: 1,
+        model: Digest::sha256(b"model"),
+        upload: Digest::sha256(b"upload"),
+        data_version: Some(Digest::sha256(b"data")),
+        mode: "distributed_dp_sgd".into(),
+        unit: "record".into(),
+        relation: "add or remove one record".into(),
+        noise_by: "every silo, a share each".into(),
+    }
+}
+
+fn ledger(folder: &Path, anchor: Option<PathBuf>) -> PathBuf {
+    let ledger = Ledger::new(folder, "admissions", anchor, None).unwrap();
+    let limits = Limits { epsilon_max: 9.0, delta: 1e-6, period: None, releases_max: None };
+    for (run, round) in [("a", 1), ("a", 2), ("b", 1)] {
+        let event = Event::PoissonGaussian { sampling_rate: 0.1, noise_multiplier: 1.0 };
+        ledger.reserve(release(run, round), Some(Cost { event, count: 1 }), &limits, round).unwrap();
+    }
+    find(folder).unwrap()
+}
+
+#[test]
+fn runs_are_shown_apart_and_composed_and_the_total_is_more_than_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = ledger(folder.path(), None);
+    let shown = Spending::of(&file, None, None).unwrap();
+    assert_eq!((shown.entries, shown.runs.len(), shown.total.debits), (3, 2, 3));
+    assert_eq!(shown.total.delta, 1e-6, "the policy's");
+    let [pld] = &shown.total.approximations[..] else { panic!("left out: {:?}", shown.total.left_out) };
+    assert!(pld.epsilon < shown.total.epsilon);
+    let epsilons: Vec<f64> = shown.runs.iter().map(|run| run.spent.epsilon).collect();
+    assert!(epsilons[0] > epsilons[1] && shown.total.epsilon > epsilons[0], "{epsilons:?}");
+    assert_eq!((&*shown.dataset, &*shown.runs[0].relation), ("admissions", "add or remove one record"));
+    assert!(Spending::of(&file, None, Some(2.0)).is_err());
+}
+
+fn opened_by_hand(label: &str, secret: &str, version: &Digest) -> Digest {
+    let secret = hex::decode(secret).unwrap();
+    let parts: [&[u8]; 3] = [label.as_bytes(), &secret, version.as_bytes()];
+    let bytes: Vec<u8> =
+        parts.iter().flat_map(|part| [&(part.len() as u64).to_le_bytes(), *part].concat()).collect();
+    Digest::sha256(&bytes)
+}
+
+/// Commits to a version, and writes that down.
+fn declare(ledger: &Ledger, run: &Digest, version: &Digest) -> Digest {
+    ledger.declare("silo", run, Statement::Version(*version)).unwrap();
+    ledger.commitment("silo", run, version).unwrap()
+}
+
+#[test]
+fn what_was_declared_in_each_run_is_opened_with_its_nonce_and_nothing_where_none_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = ledger(folder.path(), None);
+    let random = Spending::of(&file, None, None).unwrap();
+    assert!(random.commitments.is_empty() && random.runs.iter().all(|run| run.commitments.is_empty()));
+    let version = Digest::sha256(b"data");
+    let ledger = Ledger::new(folder.path(), "admissions", None, None).unwrap();
+    let shown = |run: &str| declare(&ledger, &Digest::sha256(run.as_bytes()), &version);
+    let declared = ["a", "b"].map(shown);
+    let shown = Spending::of(&file, None, None).unwrap();
+    for (run, declared) in shown.runs.iter().zip(declared) {
+        let [opened] = &run.commitments[..] else { panic!("one version, whatever the number of rounds") };
+        assert_eq!((&opened.commitment, &opened.version), (&declared.to_string(), &version.to_string()));
+        // As the help says, by hand.
+        assert_eq!(opened_by_hand("folkmoot/v2/data-version", &opened.nonce, &version), declared);
+    }
+    // And what the first release would have declared, for its cards.
+    let [first] = &shown.commitments[..] else { panic!("one version, whatever the number of runs") };
+    let by_hand = opened_by_hand("folkmoot/v1/data-version", &first.salt, &version);
+    assert_eq!(first.commitment, by_hand.to_string());
+}
+
+#[test]
+fn what_was_declared_in_a_run_without_an_upload_is_opened_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (joined, version) = (Digest::sha256(b"joined"), Digest::sha256(b"at joining"));
+    let admissions = || Ledger::new(folder.path(), "admissions", None, None).unwrap();
+    let declared = declare(&admissions(), &joined, &version);
+    let opened = || {
+        let shown = Spending::of(&find(folder.path()).unwrap(), None, None).unwrap();
+        let [run] = &shown.runs_without_upload[..] else { panic!("one run") };
+        let [opened] = &run.commitments[..] else { panic!("one version") };
+        assert_eq!(run.run, joined.to_string());
+        assert_eq!((&opened.commitment, &opened.version), (&declared.to_string(), &version.to_string()));
+        assert_eq!(opened_by_hand("folkmoot/v2/data-version", &opened.nonce, &version), declared);
+        shown
+    };
+    // Before anything was uploaded in any run there is no ledger.
+    assert!(!admissions().path().exists());
+    assert_eq!((opened().entries, opened().runs.len()), (0, 0));
+    ledger(folder.path(), None);
+    assert_eq!((opened().entries, opened().runs.len()), (3, 2));
+    assert!(Spending::of(&folder.path().join("other.ledger"), None, None).is_err());
+}
+
+#[test]
+fn a_sealed_silo_opens_its_commitments_with_its_master_key_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("master.key");
+    vault::make_master(&key).unwrap();
+    let master = MasterSource::File(key);
+    let vault = std::sync::Arc::new(Vault::create(folder.path(), master.clone()).unwrap());
+    let sealed = Ledger::new(&folder.path().join("ledger"), "admissions", None, Some(vault)).unwrap();
+    let limits = Limits { epsilon_max: 9.0, delta: 1e-6, period: None, releases_max: None };
+    let (version, run) = (Digest::sha256(b"data"), Digest::sha256(b"a"));
+    let declared = declare(&sealed, &run, &version);
+    let (random, word) = (Digest::sha256(b"random"), Digest::sha256(b"word"));
+    sealed.declare("silo", &random, Statement::Random(word)).unwrap();
+    let shown = Spending::of(sealed.path(), Some(&master), None).unwrap();
+    let [first, second] = &shown.runs_without_upload[..] else { panic!("two runs") };
+    let (declared_in, random_in) =
+        if first.run == run.to_string() { (first, second) } else { (second, first) };
+    assert_eq!(
+        (&declared_in.commitments[0].commitment, declared_in.random_words.len()),
+        (&declared.to_string(), 0)
+    );
+    // So that an auditor with the card tells the silo's own word from another's.
+    let [word_of] = &random_in.random_words[..] else { panic!("one word") };
+    assert_eq!((&*word_of.daemon, &word_of.word), ("silo", &word.to_string()));
+    assert!(random_in.commitments.is_empty());
+    assert!(
+        !fs::read_to_string(folder.path().join("ledger/admissions.declared"))
+            .unwrap()
+            .contains(&version.to_string())
+    );
+    sealed.reserve(release("a", 1), None, &limits, 1).unwrap();
+    let shown = Spending::of(sealed.path(), Some(&master), None).unwrap();
+    let [opened] = &shown.runs[0].commitments[..] else { panic!("one version") };
+    assert_eq!((&opened.commitment, &opened.version), (&declared.to_string(), &version.to_string()));
+    let salt = fs::read_to_string(folder.path().join("ledger/admissions.salt")).unwrap();
+    assert!(!salt.contains(&shown.commitments[0].salt));
+    let Err(why) = Spending::of(sealed.path(), None, None) else { panic!("shown without the key") };
+    assert!(matches!(why, ReadError::Sealed { .. }), "{why}");
+}
