@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use sim::{Campaign, Invariant, Part, Tally};
+use sim::{Campaign, Invariant, ScenarioPart, Tally};
 
 use crate::Failure;
 
@@ -24,7 +24,7 @@ pub(crate) struct Args {
     trace: bool,
     /// Leave out kinds of faults or lies, to see which one matters.
     #[arg(long, value_delimiter = ',', value_name = "KIND")]
-    without: Vec<Part>,
+    without: Vec<ScenarioPart>,
     /// Threads; as many as this machine has cores, if not given.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,

@@ -17,7 +17,7 @@ const FAILURES_MAX: usize = 20;
 
 /// Something that can be left out of a scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum ScenarioPart {
     /// A kind of faults.
     Fault(FaultKind),
     /// The silo that lies.
@@ -28,13 +28,13 @@ pub enum Part {
     Noise,
 }
 
-/// A text that names no [`Part`].
+/// A text that names no [`ScenarioPart`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no such kind; there are liar, deceiver, noise, {}", FaultKind::ALL.map(FaultKind::name).join(", "))]
-pub struct UnknownPart;
+pub struct UnknownScenarioPart;
 
-impl Part {
-    /// As a tally counts it, and as [`Part::from_str`] reads it.
+impl ScenarioPart {
+    /// As a tally counts it, and as [`ScenarioPart::from_str`] reads it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Fault(kind) => kind.name(),
@@ -56,13 +56,13 @@ impl Part {
     }
 }
 
-impl FromStr for Part {
-    type Err = UnknownPart;
+impl FromStr for ScenarioPart {
+    type Err = UnknownScenarioPart;
 
-    fn from_str(text: &str) -> Result<Self, UnknownPart> {
+    fn from_str(text: &str) -> Result<Self, UnknownScenarioPart> {
         let faults = FaultKind::ALL.into_iter().map(Self::Fault);
         let mut all = faults.chain([Self::Liar, Self::Deceiver, Self::Noise]);
-        all.find(|part| part.name() == text).ok_or(UnknownPart)
+        all.find(|part| part.name() == text).ok_or(UnknownScenarioPart)
     }
 }
 
@@ -70,7 +70,7 @@ impl FromStr for Part {
 #[derive(Debug, Clone, Default)]
 pub struct Campaign {
     /// What is left out of each.
-    pub without: Vec<Part>,
+    pub without: Vec<ScenarioPart>,
 }
 
 /// What came of all seeds. Its fields are a contract with scripts.
@@ -117,10 +117,10 @@ impl Campaign {
         let mut scenario = Scenario::of_seed(seed);
         for part in &self.without {
             match part {
-                Part::Fault(kind) => drop(scenario.faults.remove(kind)),
-                Part::Liar => scenario.liar = None,
-                Part::Deceiver => scenario.deceived = false,
-                Part::Noise => scenario = scenario.without_noise(),
+                ScenarioPart::Fault(kind) => drop(scenario.faults.remove(kind)),
+                ScenarioPart::Liar => scenario.liar = None,
+                ScenarioPart::Deceiver => scenario.deceived = false,
+                ScenarioPart::Noise => scenario = scenario.without_noise(),
             }
         }
         scenario
@@ -171,7 +171,7 @@ impl Campaign {
         tally.events += report.events;
         tally.simulated_hours += report.simulated_ms as f64 / 3_600_000.0;
         let scenario = &report.scenario;
-        for part in Part::all_of(scenario) {
+        for part in ScenarioPart::all_of(scenario) {
             *tally.with.entry(part.name()).or_default() += 1;
         }
         let Some(violation) = report.violation else { return };
@@ -223,23 +223,23 @@ mod tests {
     #[test]
     fn every_part_that_a_tally_names_can_be_left_out() {
         for seed in 0..40 {
-            for part in Part::all_of(&Scenario::of_seed(seed)) {
+            for part in ScenarioPart::all_of(&Scenario::of_seed(seed)) {
                 assert_eq!(part.name().parse(), Ok(part));
                 let scenario = Campaign { without: vec![part] }.scenario(seed);
-                assert!(Part::all_of(&scenario).all(|left| left != part), "{seed}: {part:?}");
+                assert!(ScenarioPart::all_of(&scenario).all(|left| left != part), "{seed}: {part:?}");
             }
         }
     }
 
     #[test]
     fn a_text_that_names_no_part_is_answered_with_all_names() {
-        let why = "weather".parse::<Part>().unwrap_err().to_string();
+        let why = "weather".parse::<ScenarioPart>().unwrap_err().to_string();
         assert!(why.contains("liar, deceiver, noise") && why.contains(FaultKind::ALL[0].name()), "{why}");
     }
 
     #[test]
     fn a_failure_names_its_invariant_and_how_to_replay_it() {
-        let campaign = Campaign { without: vec![Part::Fault(FaultKind::Loss)] };
+        let campaign = Campaign { without: vec![ScenarioPart::Fault(FaultKind::Loss)] };
         let mut tally = Tally::default();
         let scenario = Scenario::of_seed(17);
         campaign.count(&mut tally, scenario.panicked("boom"), None);
