@@ -1,95 +1,75 @@
 //! A forecast, for people.
 
-use std::fmt::Write;
-
 use accounting::rounded_up;
-use plan::forecast::Forecast;
+use plan::forecast::{Epsilons, Forecast};
+
+/// A name, and what is said of it.
+type Row = (&'static str, String);
 
 /// A line for each figure, then the warnings and the suggestions.
 pub(super) fn text(forecast: &Forecast) -> String {
-    let mut text = String::new();
-    let mut row = |name: &str, value: String| {
-        let _ = writeln!(text, "{name:<13} {value}");
+    let mut rows = match &forecast.epsilon {
+        None => vec![("epsilon", "none: exact sums".into())],
+        Some(epsilon) => spent(epsilon),
     };
-    match &forecast.epsilon {
-        None => row("epsilon", "none: exact sums".into()),
-        Some(epsilon) => {
-            row(
-                "epsilon",
-                format!(
-                    "{} at the end, of {} at delta {} (RDP at integer orders: this is held to)",
-                    rounded_up(epsilon.at_the_end, 4),
-                    epsilon.budget,
-                    epsilon.delta
-                ),
-            );
-            row(
-                "  by round",
-                format!(
-                    "{} after the first, the last adds {}",
-                    rounded_up(epsilon.after_one_round, 4),
-                    rounded_up(epsilon.last_round_adds, 4)
-                ),
-            );
-            row(
-                "  continuous",
-                format!(
-                    "{} by RDP at fractional orders, {} by PLD (approximations, they gate nothing)",
-                    rounded_up(epsilon.rdp_fractional, 4),
-                    rounded_up(epsilon.pld, 4)
-                ),
-            );
-        }
-    }
-    if let Some(noise) = &forecast.noise {
-        row(
-            "noise",
-            format!(
-                "norm {:.4} a round against a largest signal of {:.4}: {:.1} %",
-                noise.noise_norm,
-                noise.signal_norm_max,
-                100.0 * noise.ratio
-            ),
+    rows.extend(forecast.noise.as_ref().map(|noise| {
+        let said = format!(
+            "norm {:.4} a round against a largest signal of {:.4}: {:.1} %",
+            noise.noise_norm,
+            noise.signal_norm_max,
+            100.0 * noise.ratio
         );
-    }
-    let bytes = &forecast.bytes;
-    row(
-        "bytes",
-        format!(
-            "{} up and {} down a silo and round, {} a silo and run",
-            sized(bytes.up_per_silo_and_round),
-            sized(bytes.down_per_silo_and_round),
-            sized(bytes.per_silo_and_run)
-        ),
-    );
-    row(
-        "memory",
-        format!(
-            "a silo {} beside its table, the coordinator {}",
-            sized(forecast.memory.silo_bytes),
-            sized(forecast.memory.coordinator_bytes)
-        ),
-    );
-    row(
-        "time",
-        format!(
-            "about {:.2} s a round beside training (masks at 1.5 GB/s, noise at 4 M/s, network at 100 Mbit/s), \
-             {} s at most",
-            forecast.seconds.per_round_beside_training, forecast.seconds.per_round_at_most
-        ),
-    );
-    row(
+        ("noise", said)
+    }));
+    rows.extend(needed(forecast));
+    rows.push((
         "dropouts",
         format!("{} of the largest cohort may be lost after sharing keys", forecast.dropouts_tolerated),
+    ));
+    rows.push(("honest floor", format!("{} honest silos in any sum that opens", forecast.honest_floor)));
+    rows.extend(forecast.warnings.iter().map(|warning| ("WARNING", warning.clone())));
+    rows.extend(forecast.suggestions.iter().map(|suggestion| ("suggestion", suggestion.clone())));
+    rows.into_iter().map(|(name, value)| format!("{name:<13} {value}\n")).collect()
+}
+
+fn spent(epsilon: &Epsilons) -> Vec<Row> {
+    let at_the_end = format!(
+        "{} at the end, of {} at delta {} (RDP at integer orders: this is held to)",
+        rounded_up(epsilon.at_the_end, 4),
+        epsilon.budget,
+        epsilon.delta
     );
-    row("honest floor", format!("{} honest silos in any sum that opens", forecast.honest_floor));
-    for warning in &forecast.warnings {
-        row("WARNING", warning.clone());
-    }
-    for suggestion in &forecast.suggestions {
-        row("suggestion", suggestion.clone());
-    }
-    text
+    let by_round = format!(
+        "{} after the first, the last adds {}",
+        rounded_up(epsilon.after_one_round, 4),
+        rounded_up(epsilon.last_round_adds, 4)
+    );
+    let continuous = format!(
+        "{} by RDP at fractional orders, {} by PLD (approximations, they gate nothing)",
+        rounded_up(epsilon.rdp_fractional, 4),
+        rounded_up(epsilon.pld, 4)
+    );
+    vec![("epsilon", at_the_end), ("  by round", by_round), ("  continuous", continuous)]
+}
+
+/// What machines and the network have to bear.
+fn needed(forecast: &Forecast) -> [Row; 3] {
+    let bytes = format!(
+        "{} up and {} down a silo and round, {} a silo and run",
+        sized(forecast.bytes.up_per_silo_and_round),
+        sized(forecast.bytes.down_per_silo_and_round),
+        sized(forecast.bytes.per_silo_and_run)
+    );
+    let memory = format!(
+        "a silo {} beside its table, the coordinator {}",
+        sized(forecast.memory.silo_bytes),
+        sized(forecast.memory.coordinator_bytes)
+    );
+    let time = format!(
+        "about {:.2} s a round beside training (masks at 1.5 GB/s, noise at 4 M/s, network at 100 Mbit/s), {} s at most",
+        forecast.seconds.per_round_beside_training, forecast.seconds.per_round_at_most
+    );
+    [("bytes", bytes), ("memory", memory), ("time", time)]
 }
 
 fn sized(bytes: u64) -> String {
