@@ -3,7 +3,7 @@
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::SeedableRng;
 use dp::{ClippedSum, Scale, WithoutNoise};
-use plan::{Contribution, Feature, Learned, Mechanism, Origin, Plan, Privacy, SharedNoise};
+use plan::{Contribution, Feature, Learned, Mechanism, Origin, Plan, SharedNoise};
 use secagg::NoiseSeeds;
 use sim::{Fate, Federation, Moment, OpenedSum, private_plan};
 
@@ -153,11 +153,10 @@ fn noise_of(plan: &Plan, opened: &OpenedSum) -> Vec<f64> {
 
 /// The noise that one round's epsilon is of, in lanes.
 fn calibrated(plan: &Plan) -> f64 {
-    let Privacy::DistributedDpSgd { noise_multiplier, clip_norm, scale_bits, .. } = plan.privacy else {
-        panic!("a private plan");
-    };
-    let scale = Scale::from_bits(scale_bits).unwrap();
-    noise_multiplier * dp::sensitivity::delta_l2_sum(scale, clip_norm, plan.architecture().parameter_count())
+    let promise = plan.privacy.promise().unwrap();
+    let scale = Scale::from_bits(promise.scale_bits).unwrap();
+    let parameters = plan.architecture().parameter_count();
+    promise.noise_multiplier * dp::sensitivity::delta_l2_sum(scale, promise.clip_norm, parameters)
 }
 
 fn noise(plan: &Plan) -> SharedNoise {

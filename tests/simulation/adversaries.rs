@@ -1,6 +1,6 @@
 //! Silos that lie: each lie fails closed, the run goes on, and the blame is never another's.
 
-use plan::{Plan, Privacy, Weights};
+use plan::{Plan, Weights};
 use protocol::{DropReason, Record, RoundOutcome, ToCoordinator};
 use secagg::ClientId;
 use sim::{Fate, Federation, Lie, Moment, plan, private_plan, removing_excess};
@@ -99,9 +99,7 @@ fn a_garbage_vector_is_summed_like_any_other_and_never_more_than_once() {
 /// The plan of [`lied_to`] with weights that are all the same.
 fn uniform() -> Plan {
     let mut plan = plan(5, ROUNDS);
-    if let Privacy::Fedavg { weights, .. } = &mut plan.privacy {
-        *weights = Weights::Uniform;
-    }
+    plan.privacy.exact_mut().unwrap().weights = Weights::Uniform;
     plan
 }
 

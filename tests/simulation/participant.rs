@@ -54,9 +54,7 @@ fn a_plan_that_is_not_usable_is_refused() {
     let mut two_silos = good.clone();
     two_silos.cohort.minimum = 2;
     let mut wrapping = good.clone();
-    if let plan::Privacy::Fedavg { fraction_bits, .. } = &mut wrapping.privacy {
-        *fraction_bits = 31;
-    }
+    wrapping.privacy.exact_mut().unwrap().fraction_bits = 31;
     let canonical = good.to_canonical();
     let mut spaced = canonical.clone();
     spaced.push(b' ');

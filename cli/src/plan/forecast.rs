@@ -85,7 +85,7 @@ fn sized(bytes: u64) -> String {
 mod tests {
     use accounting::calibrate;
     use demo::demo_plan;
-    use plan::{Plan, Privacy, PrivacyMode};
+    use plan::{Plan, PrivacyMode};
 
     use super::*;
 
@@ -124,8 +124,7 @@ mod tests {
     fn excess_noise_that_could_be_removed_is_pointed_out_and_removal_is_paid_for() {
         let removing = demo_plan(PrivacyMode::DistributedDpSgd, 5, None, None).unwrap();
         let mut keeping = removing.clone();
-        let Privacy::DistributedDpSgd { remove_excess_noise, .. } = &mut keeping.privacy else { panic!() };
-        *remove_excess_noise = false;
+        *keeping.privacy.promise_mut().unwrap().remove_excess_noise_mut().unwrap() = false;
         let (removing, keeping) = (Forecast::of(&removing).unwrap(), Forecast::of(&keeping).unwrap());
         // Five silos, noise calibrated to honest_min = 2 of them or to all but the corrupt one: sqrt((5/4)/(5/2)).
         let ratio = removing.noise.as_ref().unwrap().ratio / keeping.noise.as_ref().unwrap().ratio;
@@ -143,13 +142,11 @@ mod tests {
         let mut plan = demo_plan(PrivacyMode::DistributedDpSgd, 5, None, None).unwrap();
         let sums = plan.rounds;
         let at = |plan: &mut Plan, rate: f64| {
-            let Privacy::DistributedDpSgd { sampling_rate, noise_multiplier, divisor, .. } =
-                &mut plan.privacy
-            else {
-                panic!()
-            };
+            let promise = plan.privacy.promise_mut().unwrap();
             let least = calibrate(4.9, 1e-5, rate, sums).unwrap();
-            (*sampling_rate, *noise_multiplier, *divisor) = (rate, least.value(), 1437.0 * rate);
+            promise.noise_multiplier = least.value();
+            let sampling = promise.sampling_mut().unwrap();
+            (sampling.rate, sampling.divisor) = (rate, 1437.0 * rate);
             (least, Forecast::of(plan).unwrap())
         };
         let (_, now) = at(&mut plan, 0.05);

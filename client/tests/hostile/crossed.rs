@@ -8,7 +8,7 @@ use checkpoint::{Manifest, SignedManifest};
 use identity::IdentityKey;
 use ledger::{Limits, Release, What};
 use params::{Digest, Params};
-use plan::{Contribution, Origin, Plan, Privacy, PrivacyMode};
+use plan::{Contribution, Origin, Plan, PrivacyMode};
 use protocol::{Attempt, Decline, ToClient, ToCoordinator};
 use secagg::adversary::mask_any;
 use secagg::{Advert, Advertised, ClientId, NoiseSeeds, RoundBinding, SharedCohort, SharesSent, sum_into};
@@ -234,19 +234,10 @@ fn swept(sampling_rate: f64) -> Plan {
     let mut swept = sim::private_plan(4, 9, 50.0);
     (swept.cohort, swept.timing) = (plan().cohort, plan().timing);
     let multiplier = accounting::calibrate(50.0, 1e-5, sampling_rate, 9).unwrap().value();
-    match &mut swept.privacy {
-        Privacy::DistributedDpSgd {
-            sampling_rate: rate,
-            noise_multiplier,
-            batch_rows_max,
-            scale_bits,
-            ..
-        } => {
-            (*rate, *noise_multiplier, *batch_rows_max, *scale_bits) =
-                (sampling_rate, multiplier, 1 << 13, 12);
-        }
-        other => panic!("{other:?}"),
-    }
+    let promise = swept.privacy.promise_mut().unwrap();
+    (promise.noise_multiplier, promise.scale_bits) = (multiplier, 12);
+    let sampling = promise.sampling_mut().unwrap();
+    (sampling.rate, sampling.rows_max) = (sampling_rate, 1 << 13);
     swept.validate().unwrap();
     swept
 }

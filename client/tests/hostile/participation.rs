@@ -10,7 +10,7 @@ use client::Trainers;
 use datasets::Dataset;
 use ledger::{Declared, DeclaredFile, Statement, What};
 use params::{Digest, Params};
-use plan::{Column, Plan, Privacy, Schema};
+use plan::{Column, Plan, Privacy, PrivacyMode, Promise, Sampling, Schema, Scheme};
 use protocol::{Attempt, ClientRecord, Decline, ToClient, ToCoordinator};
 use tempfile::TempDir;
 use train::{Stop, StoppableTrainer, TrainError, Trained, Trainer};
@@ -100,56 +100,63 @@ fn nearly_exact(privacy: impl Fn(f64, f64, f64) -> Privacy) -> Plan {
 }
 
 fn in_each_silo() -> Plan {
-    nearly_exact(|epsilon, delta, noise_multiplier| Privacy::SiloDpSgd {
-        epsilon,
-        delta,
-        noise_multiplier,
-        clip_norm: CLIP,
-        sampling_rate: 1.0,
-        divisor: 1.0,
-        local_steps: 1,
-        scale_bits: 16,
-        batch_rows_max: 64,
-        coordinate_max: 4.0,
-        fraction_bits: 20,
+    nearly_exact(|epsilon, delta, noise_multiplier| {
+        Privacy::Private(Promise {
+            epsilon,
+            delta,
+            noise_multiplier,
+            clip_norm: CLIP,
+            scale_bits: 16,
+            scheme: Scheme::SiloDpSgd {
+                sampling: Sampling { rate: 1.0, divisor: 1.0, rows_max: 64 },
+                local_steps: 1,
+                coordinate_max: 4.0,
+                fraction_bits: 20,
+            },
+        })
     })
 }
 
 fn of_sums() -> Plan {
-    nearly_exact(|epsilon, delta, noise_multiplier| Privacy::DistributedDpSgd {
-        epsilon,
-        delta,
-        noise_multiplier,
-        clip_norm: CLIP,
-        sampling_rate: 1.0,
-        divisor: 1.0,
-        scale_bits: 16,
-        batch_rows_max: 64,
-        remove_excess_noise: false,
-        adaptive_clip: None,
+    nearly_exact(|epsilon, delta, noise_multiplier| {
+        Privacy::Private(Promise {
+            epsilon,
+            delta,
+            noise_multiplier,
+            clip_norm: CLIP,
+            scale_bits: 16,
+            scheme: Scheme::DistributedDpSgd {
+                sampling: Sampling { rate: 1.0, divisor: 1.0, rows_max: 64 },
+                remove_excess_noise: false,
+                adaptive_clip: None,
+            },
+        })
     })
 }
 
 fn of_updates() -> Plan {
-    nearly_exact(|epsilon, delta, noise_multiplier| Privacy::DistributedDpFedavg {
-        epsilon,
-        delta,
-        noise_multiplier,
-        clip_norm: CLIP,
-        scale_bits: 16,
-        remove_excess_noise: false,
-        adaptive_clip: None,
+    nearly_exact(|epsilon, delta, noise_multiplier| {
+        Privacy::Private(Promise {
+            epsilon,
+            delta,
+            noise_multiplier,
+            clip_norm: CLIP,
+            scale_bits: 16,
+            scheme: Scheme::DistributedDpFedavg { remove_excess_noise: false, adaptive_clip: None },
+        })
     })
 }
 
 fn at_the_coordinator() -> Plan {
-    nearly_exact(|epsilon, delta, noise_multiplier| Privacy::CentralDpFedavg {
-        epsilon,
-        delta,
-        noise_multiplier,
-        clip_norm: CLIP,
-        scale_bits: 16,
-        adaptive_clip: None,
+    nearly_exact(|epsilon, delta, noise_multiplier| {
+        Privacy::Private(Promise {
+            epsilon,
+            delta,
+            noise_multiplier,
+            clip_norm: CLIP,
+            scale_bits: 16,
+            scheme: Scheme::CentralDpFedavg { adaptive_clip: None },
+        })
     })
 }
 
@@ -226,9 +233,9 @@ async fn round(plan: &Plan, table: Option<String>, failure: Failure) -> Seen {
         "the journal tells what the ledger does"
     );
     let alarms = std::fs::read_to_string(folder.path().join("state/alarms.json")).unwrap_or_default();
-    let vector = match plan.privacy {
+    let vector = match plan.mode() {
         // The step, of the one silo that has a weight in the sum.
-        Privacy::SiloDpSgd { .. } => {
+        PrivacyMode::SiloDpSgd => {
             let unit = 1.0 / plan.training.learning_rate;
             read(plan, &sum).into_iter().map(|value| f64::from(value) * unit).collect()
         }

@@ -224,9 +224,7 @@ async fn a_plan_that_is_made_weaker_after_joining_ends_the_daemon() {
     let lies: [(&str, Weaken); 3] = [
         ("a lower floor", |plan| plan.cohort.minimum = 3),
         ("another clip", |plan| {
-            if let plan::Privacy::Fedavg { coordinate_max, .. } = &mut plan.privacy {
-                *coordinate_max = 2.0;
-            }
+            plan.privacy.exact_mut().unwrap().coordinate_max = 2.0;
         }),
         ("more rounds", |plan| plan.rounds += 1),
     ];

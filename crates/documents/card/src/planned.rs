@@ -1,7 +1,7 @@
 //! What a plan alone tells of every version that is trained under it.
 
 use params::Shape;
-use plan::{ModelKind, Plan, Privacy};
+use plan::{ModelKind, Plan, Promise};
 
 use crate::Card;
 
@@ -47,15 +47,9 @@ impl Card {
         privacy.epsilon_budget = plan.budget().map(|(epsilon, _)| epsilon);
         privacy.clip_norm = plan.clip_norm();
         privacy.clip_norm_quantile = plan.adaptive_clipping().map(|adaptive| adaptive.target_quantile);
-        (privacy.noise_multiplier, privacy.sampling_rate) = match plan.privacy {
-            Privacy::DistributedDpSgd { noise_multiplier, sampling_rate, .. }
-            | Privacy::SiloDpSgd { noise_multiplier, sampling_rate, .. } => {
-                (Some(noise_multiplier), Some(sampling_rate))
-            }
-            Privacy::DistributedDpFedavg { noise_multiplier, .. }
-            | Privacy::CentralDpFedavg { noise_multiplier, .. } => (Some(noise_multiplier), None),
-            Privacy::Fedavg { .. } => (None, None),
-        };
+        let promise = plan.privacy.promise();
+        privacy.noise_multiplier = promise.map(|promise| promise.noise_multiplier);
+        privacy.sampling_rate = promise.and_then(Promise::sampling).map(|sampling| sampling.rate);
         let sums = &mut self.secure_aggregation;
         sums.cohort_min = plan.cohort.minimum as u64;
         sums.honest_min = plan.cohort.honest_min as u64;

@@ -212,8 +212,8 @@ fn a_clip_norm_that_moves_is_not_shown_as_a_constant() {
         Card::of(&manifest(plan), plan, &roster("x"), &[], &DataVersions::new(), &controls(), &[])
     };
     assert!(of(&plan).readme().unwrap().contains("| clip norm | 0.5 |"));
-    let plan::Privacy::DistributedDpSgd { adaptive_clip, .. } = &mut plan.privacy else { panic!() };
-    *adaptive_clip = Some(plan::AdaptiveClipping { target_quantile: 0.7, learning_rate: 0.2, share: 0.05 });
+    let following = plan::AdaptiveClipping { target_quantile: 0.7, learning_rate: 0.2, share: 0.05 };
+    *plan.privacy.promise_mut().unwrap().adaptive_clip_mut().unwrap() = Some(following);
     let card = of(&plan);
     assert_eq!((card.privacy.clip_norm, card.privacy.clip_norm_quantile), (Some(0.5), Some(0.7)));
     let said = "| clip norm | 0.5 in the first round, then it follows the 0.7 quantile";

@@ -5,6 +5,7 @@ use optim::State;
 
 use crate::document::Plan;
 use crate::mechanism::{Aggregate, ProtectError};
+use crate::privacy::Promise;
 use crate::problems::Problem;
 
 /// What a unit's part of a sum is at most.
@@ -17,12 +18,13 @@ pub enum Clipping {
 }
 
 impl Clipping {
-    /// The plan's.
+    /// What the promise says of it.
     ///
     /// # Errors
     /// The field at fault and what is usual.
-    pub(crate) fn of(plan: &Plan, clip_norm: f64) -> Result<Self, Problem> {
-        let Some(adaptive) = plan.adaptive_clipping() else { return Ok(Self::Constant(clip_norm)) };
+    pub(crate) fn of(promise: &Promise) -> Result<Self, Problem> {
+        let clip_norm = promise.clip_norm;
+        let Some(adaptive) = promise.adaptive_clip() else { return Ok(Self::Constant(clip_norm)) };
         AdaptiveClip::new(clip_norm, adaptive.target_quantile, adaptive.learning_rate, adaptive.share)
             .map(Self::Adaptive)
             .map_err(|why| {
@@ -128,15 +130,14 @@ mod tests {
     use params::Digest;
 
     use crate::mechanism::{Contribution, Learned, Mechanism, Origin};
-    use crate::privacy::{AdaptiveClipping, Privacy};
+    use crate::privacy::AdaptiveClipping;
 
     const ADAPTIVE: AdaptiveClipping =
         AdaptiveClipping { target_quantile: 0.5, learning_rate: 0.2, share: 0.2 };
 
     fn plan(adaptive: Option<AdaptiveClipping>) -> Plan {
         let mut plan = Plan::from_toml(include_str!("../../../../deploy/config/plan.toml")).unwrap();
-        let Privacy::DistributedDpSgd { adaptive_clip, .. } = &mut plan.privacy else { panic!() };
-        *adaptive_clip = adaptive;
+        *plan.privacy.promise_mut().unwrap().adaptive_clip_mut().unwrap() = adaptive;
         plan
     }
 

@@ -8,7 +8,7 @@ use params::{Architecture, Digest, Params};
 use serde::{Deserialize, Serialize};
 
 use crate::clipping::Clipping;
-use crate::privacy::{AdaptiveClipping, Privacy, PrivacyMode, Weights};
+use crate::privacy::{AdaptiveClipping, Privacy, PrivacyMode, Promise, Scheme, Weights};
 use crate::problems::Problems;
 use crate::refusal::Refusal;
 use crate::validate;
@@ -320,66 +320,36 @@ impl Plan {
 
     /// Which mode.
     pub fn mode(&self) -> PrivacyMode {
-        match self.privacy {
-            Privacy::Fedavg { .. } => PrivacyMode::Fedavg,
-            Privacy::DistributedDpSgd { .. } => PrivacyMode::DistributedDpSgd,
-            Privacy::DistributedDpFedavg { .. } => PrivacyMode::DistributedDpFedavg,
-            Privacy::SiloDpSgd { .. } => PrivacyMode::SiloDpSgd,
-            Privacy::CentralDpFedavg { .. } => PrivacyMode::CentralDpFedavg,
-        }
+        self.privacy.mode()
     }
 
     /// What one upload costs, as an event for the accountant; `None` in the mode without noise.
     pub fn event(&self) -> Option<accounting::Event> {
-        match self.privacy {
-            Privacy::Fedavg { .. } => None,
-            Privacy::DistributedDpSgd { sampling_rate, noise_multiplier, .. } => {
-                Some(accounting::Event::PoissonGaussian { sampling_rate, noise_multiplier })
-            }
-            Privacy::DistributedDpFedavg { noise_multiplier, .. }
-            | Privacy::CentralDpFedavg { noise_multiplier, .. } => {
-                Some(accounting::Event::Gaussian { noise_multiplier })
-            }
-            Privacy::SiloDpSgd { sampling_rate, noise_multiplier, local_steps: steps, .. } => {
-                Some(accounting::Event::PoissonGaussianSteps { sampling_rate, noise_multiplier, steps })
-            }
-        }
+        self.privacy.promise().map(Promise::event)
     }
 
     /// (epsilon, delta) that the run may spend; `None` in the mode without noise.
     pub fn budget(&self) -> Option<(f64, f64)> {
-        match self.privacy {
-            Privacy::Fedavg { .. } => None,
-            Privacy::DistributedDpSgd { epsilon, delta, .. }
-            | Privacy::DistributedDpFedavg { epsilon, delta, .. }
-            | Privacy::SiloDpSgd { epsilon, delta, .. }
-            | Privacy::CentralDpFedavg { epsilon, delta, .. } => Some((epsilon, delta)),
-        }
+        self.privacy.promise().map(|promise| (promise.epsilon, promise.delta))
     }
 
     /// The L2 norm that the unit's contribution is clipped to, in the first round where it moves; `None` in the mode without
     /// noise.
     pub fn clip_norm(&self) -> Option<f64> {
-        match self.privacy {
-            Privacy::Fedavg { .. } => None,
-            Privacy::DistributedDpSgd { clip_norm, .. }
-            | Privacy::DistributedDpFedavg { clip_norm, .. }
-            | Privacy::SiloDpSgd { clip_norm, .. }
-            | Privacy::CentralDpFedavg { clip_norm, .. } => Some(clip_norm),
-        }
+        self.privacy.promise().map(|promise| promise.clip_norm)
     }
 
     /// Who must be trusted for the promise to hold.
     pub fn trust(&self) -> String {
-        match self.privacy {
-            Privacy::Fedavg { .. } => {
+        match self.mode() {
+            PrivacyMode::Fedavg => {
                 "exact sums are seen by the coordinator and can be differenced across rounds".into()
             }
-            Privacy::CentralDpFedavg { .. } => {
+            PrivacyMode::CentralDpFedavg => {
                 "THE COORDINATOR: it sees exact sums, and is believed to add the noise".into()
             }
-            Privacy::SiloDpSgd { .. } => "nobody: each silo's own machine adds all its noise".into(),
-            Privacy::DistributedDpSgd { .. } | Privacy::DistributedDpFedavg { .. } => {
+            PrivacyMode::SiloDpSgd => "nobody: each silo's own machine adds all its noise".into(),
+            PrivacyMode::DistributedDpSgd | PrivacyMode::DistributedDpFedavg => {
                 format!("at most {} of the roster's silos collude with the coordinator", self.cohort.corrupt)
             }
         }
@@ -388,24 +358,22 @@ impl Plan {
     /// Whether the masked vector has a lane of the weight: where silos average with weights that differ, and in format 1
     /// wherever they average. Weights that are all the same are public, and what is not sent cannot be spoilt.
     pub fn sums_weights(&self) -> bool {
-        match self.privacy {
-            Privacy::Fedavg { weights, .. } => self.format() == 1 || weights != Weights::Uniform,
-            Privacy::SiloDpSgd { .. } => self.format() == 1,
-            Privacy::DistributedDpSgd { .. }
-            | Privacy::DistributedDpFedavg { .. }
-            | Privacy::CentralDpFedavg { .. } => false,
+        match &self.privacy {
+            Privacy::Exact(exact) => self.format() == 1 || exact.weights != Weights::Uniform,
+            Privacy::Private(promise) => match promise.scheme {
+                Scheme::SiloDpSgd { .. } => self.format() == 1,
+                Scheme::DistributedDpSgd { .. }
+                | Scheme::DistributedDpFedavg { .. }
+                | Scheme::CentralDpFedavg { .. } => false,
+            },
         }
     }
 
     /// How many metric lanes stand last in the masked vector.
     pub fn metric_lanes(&self) -> usize {
-        match self.privacy {
-            Privacy::Fedavg { evaluate: true, .. } => 2,
-            Privacy::Fedavg { evaluate: false, .. }
-            | Privacy::DistributedDpSgd { .. }
-            | Privacy::DistributedDpFedavg { .. }
-            | Privacy::SiloDpSgd { .. }
-            | Privacy::CentralDpFedavg { .. } => 0,
+        match &self.privacy {
+            Privacy::Exact(exact) if exact.evaluate => Self::METRICS.len(),
+            Privacy::Exact(_) | Privacy::Private(_) => 0,
         }
     }
 
@@ -419,12 +387,7 @@ impl Plan {
 
     /// How the clip norm moves; `None` where it is a constant.
     pub fn adaptive_clipping(&self) -> Option<AdaptiveClipping> {
-        match self.privacy {
-            Privacy::DistributedDpSgd { adaptive_clip, .. }
-            | Privacy::DistributedDpFedavg { adaptive_clip, .. }
-            | Privacy::CentralDpFedavg { adaptive_clip, .. } => adaptive_clip,
-            Privacy::Fedavg { .. } | Privacy::SiloDpSgd { .. } => None,
-        }
+        self.privacy.promise().and_then(Promise::adaptive_clip)
     }
 
     /// What the server remembers before the first round of a model of `lanes` parameters.
@@ -441,10 +404,8 @@ impl Plan {
     /// # Errors
     /// A state that names no clip norm where it moves, or one that no steps from the plan's lead to, in words.
     pub fn clip_norm_after(&self, state: &State) -> Result<Option<f64>, String> {
-        let (Some(initial), Some(_)) = (self.clip_norm(), self.adaptive_clipping()) else {
-            return Ok(self.clip_norm());
-        };
-        let clipping = Clipping::of(self, initial).map_err(|why| why.to_string())?;
+        let Some(promise) = self.privacy.promise() else { return Ok(None) };
+        let clipping = Clipping::of(promise).map_err(|why| why.to_string())?;
         clipping.norm_after(state).map(Some)
     }
 }

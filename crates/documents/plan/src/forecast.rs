@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::clipping::Clipping;
 use crate::document::Plan;
 use crate::mechanism::Mechanism;
-use crate::privacy::Privacy;
+use crate::privacy::{Promise, Scheme};
 use crate::problems::Problem;
 use crate::shared_noise::SharedNoise;
 use crate::suggestions::suggestions;
@@ -229,14 +229,16 @@ fn noise_to_signal(plan: &Plan) -> Result<Option<NoiseToSignal>, ForecastError> 
     // Every silo of the largest cohort is in the sum.
     let norm =
         |noise: &SharedNoise, scale: f64| dimension.sqrt() * noise.sigma_in_sum(plan.cohort.maximum) / scale;
-    if let Privacy::SiloDpSgd { noise_multiplier, clip_norm, divisor, local_steps, .. } = plan.privacy {
+    let Some(promise) = plan.privacy.promise() else { return Ok(None) };
+    if let Scheme::SiloDpSgd { sampling, local_steps, .. } = promise.scheme {
         // Every silo's steps carry all their noise; averaging the silos divides it by their root.
         let steps = f64::from(local_steps);
-        let noise_norm = noise_multiplier * clip_norm * (dimension * steps / silos).sqrt() / divisor;
-        let signal_norm_max = clip_norm * steps;
+        let noise_norm = promise.noise_multiplier * promise.clip_norm * (dimension * steps / silos).sqrt()
+            / sampling.divisor;
+        let signal_norm_max = promise.clip_norm * steps;
         return Ok(Some(NoiseToSignal { noise_norm, signal_norm_max, ratio: noise_norm / signal_norm_max }));
     }
-    let signal_norm_max = plan.clip_norm().unwrap_or_default();
+    let signal_norm_max = promise.clip_norm;
     // A clip norm that moves scales the noise with the signal: both are told at its start.
     let unit = |clipping: Clipping| match clipping {
         Clipping::Constant(_) => 1.0,
@@ -284,13 +286,11 @@ fn memory(plan: &Plan) -> Memory {
     let architecture = plan.architecture();
     let parameters = architecture.parameter_count() as u64;
     let lanes = plan.lanes() as u64;
-    let (rows, sums) = match plan.privacy {
+    let (rows, sums) = match plan.privacy.promise().and_then(Promise::sampling) {
         // A sum in twice the precision of f64, what is added to it, and a product.
-        Privacy::DistributedDpSgd { .. } | Privacy::SiloDpSgd { .. } => (plan.training.micro_batch, 4 * 8),
+        Some(_) => (plan.training.micro_batch, 4 * 8),
         // Parameters and gradients as tensors and flat, and the local optimiser's moments.
-        Privacy::Fedavg { .. } | Privacy::DistributedDpFedavg { .. } | Privacy::CentralDpFedavg { .. } => {
-            (plan.training.batch_size, 4 * 4 + 16)
-        }
+        None => (plan.training.batch_size, 4 * 4 + 16),
     };
     // Model and optimiser, the update, the lanes plain and masked.
     let vectors = parameters * (4 + 16 + 4 + sums) + 2 * lanes * 4;

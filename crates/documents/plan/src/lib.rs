@@ -48,7 +48,7 @@ pub use mechanism::{
     Aggregate, Contribution, Learned, Mechanism, Origin, ProtectError, Protected, SiloNoise, SumError,
 };
 pub use policy::{Hours, ModelKind, Period, Policy, PolicyError, RosterChanges};
-pub use privacy::{AdaptiveClipping, Privacy, PrivacyMode, Weights};
+pub use privacy::{AdaptiveClipping, Exact, Privacy, PrivacyMode, Promise, Sampling, Scheme, Weights};
 pub use problems::{Problem, Problems};
 pub use refusal::Refusal;
 pub use refusal_code::RefusalCode;

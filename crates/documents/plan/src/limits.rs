@@ -74,7 +74,7 @@ fn epsilon_of(event: &Event, count: u64, delta: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::privacy::{Privacy, Weights};
+    use crate::privacy::{Exact, Privacy, Weights};
 
     fn sample() -> Plan {
         Plan::from_toml(include_str!("../../../../deploy/config/plan.toml")).unwrap()
@@ -85,13 +85,13 @@ mod tests {
         let mut plan = sample();
         plan.rounds = rounds;
         plan.model.hidden = vec![(1 << 18) / 6];
-        plan.privacy = Privacy::Fedavg {
+        plan.privacy = Privacy::Exact(Exact {
             coordinate_max: 1.0,
             fraction_bits: 16,
             weights: Weights::Uniform,
             evaluate: false,
             loss_max: 1.0,
-        };
+        });
         plan
     }
 

@@ -13,13 +13,15 @@ use secagg::{ExcessNoise, ExcessSeed, Floors, MaskedUpdate, Masking, NoiseSeeds}
 
 use crate::clipping::Clipping;
 use crate::document::Plan;
-use crate::privacy::{Privacy, Weights};
+use crate::privacy::{Exact, Privacy, Promise, Sampling, Scheme, Weights};
 use crate::problems::Problem;
 use crate::shared_noise::SharedNoise;
 use optim::State;
 
 /// Bits of a lane.
 const RING_BITS: u32 = 32;
+
+const SCALE_BITS: &str = "privacy.scale_bits";
 
 /// The constants that both sides compute from the plan, and neither from data.
 #[derive(Debug, Clone, PartialEq)]
@@ -258,14 +260,9 @@ impl Plan {
 
     /// What becomes of noise that a sum of many silos has too much of.
     pub fn excess_noise(&self) -> ExcessNoise {
-        match self.privacy {
-            Privacy::DistributedDpSgd { remove_excess_noise: true, .. }
-            | Privacy::DistributedDpFedavg { remove_excess_noise: true, .. } => ExcessNoise::Removed,
-            Privacy::DistributedDpSgd { remove_excess_noise: false, .. }
-            | Privacy::DistributedDpFedavg { remove_excess_noise: false, .. }
-            | Privacy::Fedavg { .. }
-            | Privacy::SiloDpSgd { .. }
-            | Privacy::CentralDpFedavg { .. } => ExcessNoise::Kept,
+        match self.privacy.promise().and_then(Promise::remove_excess_noise) {
+            Some(true) => ExcessNoise::Removed,
+            Some(false) | None => ExcessNoise::Kept,
         }
     }
 
@@ -285,117 +282,110 @@ impl Plan {
     /// # Errors
     /// As [`Plan::mechanism`].
     pub fn silo_noise(&self) -> Result<Option<SiloNoise>, Problem> {
-        let Privacy::SiloDpSgd {
-            noise_multiplier,
-            clip_norm,
-            divisor,
-            scale_bits,
-            batch_rows_max: rows_max,
-            ..
-        } = self.privacy
-        else {
-            return Ok(None);
-        };
+        let Some(promise) = self.privacy.promise() else { return Ok(None) };
+        let Scheme::SiloDpSgd { sampling, .. } = promise.scheme else { return Ok(None) };
         let dimension = self.architecture().parameter_count();
-        let scale = scale("privacy.scale_bits", scale_bits)?;
+        let Promise { noise_multiplier, clip_norm, scale_bits, .. } = *promise;
+        let Sampling { divisor, rows_max, .. } = sampling;
+        let scale = scale(SCALE_BITS, scale_bits)?;
         // All of it, by one silo alone.
         let sigma = share(noise_multiplier * delta_l2_sum(scale, clip_norm, dimension), 1)?;
         require_room_for_sums(RING_BITS, 1, scale, clip_norm, rows_max, dimension, sigma)
-            .map_err(wrap("privacy.scale_bits"))?;
+            .map_err(wrap(SCALE_BITS))?;
         Ok(Some(SiloNoise { scale, clip_norm, rows_max, noise: DiscreteGaussian::new(sigma), divisor }))
-    }
-
-    /// What of the weights is summed. Format 1 sums them wherever silos average, and takes any sum that is positive.
-    fn weighed(&self, encoding: ExactEncoding, weights: Weights) -> ExactEncoding {
-        match (self.format(), weights) {
-            (1, _) => encoding,
-            (_, Weights::Uniform) => encoding.of_uniform_weights(),
-            (_, Weights::Rows { .. }) => encoding.of_bounded_weights(),
-        }
     }
 
     /// The plan's arithmetic.
     ///
     /// # Errors
-    /// The field at fault and what would mend it: a sum that could wrap, a share of noise too fine or too large
-    /// to be drawn exactly.
+    /// The field at fault and its remedy: a sum that could wrap, a share of noise too fine or too large to be drawn
+    /// exactly.
     pub fn mechanism(&self) -> Result<Mechanism, Problem> {
-        let dimension = self.architecture().parameter_count();
-        let cohort_max = self.cohort.maximum;
-        match self.privacy {
-            Privacy::Fedavg { coordinate_max, fraction_bits, weights, evaluate, loss_max } => {
-                let scale = scale("privacy.fraction_bits", fraction_bits)?;
-                let metrics = if evaluate {
-                    let range = |high| MetricRange::new(0.0, high).map_err(Problem::of("privacy.loss_max"));
-                    vec![range(loss_max)?, range(1.0)?]
-                } else {
-                    Vec::new()
-                };
-                let encoding = ExactEncoding::new(scale, coordinate_max, metrics)
-                    .map_err(Problem::of("privacy.coordinate_max"))?;
-                let encoding = self.weighed(encoding, weights);
-                require_room_for_exact(RING_BITS, cohort_max, &encoding)
-                    .map_err(wrap("privacy.fraction_bits"))?;
-                Ok(Mechanism::Exact { encoding, weights })
+        let promise = match &self.privacy {
+            Privacy::Exact(exact) => {
+                let Exact { coordinate_max, fraction_bits, weights, evaluate, loss_max } = *exact;
+                let maxima: &[f64] = if evaluate { &[loss_max, 1.0] } else { &[] };
+                return self.averaging(coordinate_max, fraction_bits, maxima, weights);
             }
-            Privacy::SiloDpSgd { coordinate_max, fraction_bits, .. } => {
+            Privacy::Private(promise) => promise,
+        };
+        match promise.scheme {
+            Scheme::SiloDpSgd { coordinate_max, fraction_bits, .. } => {
                 self.silo_noise()?;
-                let scale = scale("privacy.fraction_bits", fraction_bits)?;
-                let encoding = ExactEncoding::new(scale, coordinate_max, Vec::new())
-                    .map_err(Problem::of("privacy.coordinate_max"))?;
-                let encoding = self.weighed(encoding, Weights::Uniform);
-                require_room_for_exact(RING_BITS, cohort_max, &encoding)
-                    .map_err(wrap("privacy.fraction_bits"))?;
-                Ok(Mechanism::Exact { encoding, weights: Weights::Uniform })
+                self.averaging(coordinate_max, fraction_bits, &[], Weights::Uniform)
             }
-            Privacy::DistributedDpSgd {
-                noise_multiplier,
-                clip_norm,
-                divisor,
-                scale_bits,
-                batch_rows_max,
-                ..
-            } => {
-                let scale = scale("privacy.scale_bits", scale_bits)?;
-                let clipping = Clipping::of(self, clip_norm)?;
-                let (unit, dimension) = (clipping.unit_norm(), clipping.lanes(dimension));
-                let sensitivity = delta_l2_sum(scale, unit, dimension);
-                let noise =
-                    SharedNoise::new(noise_multiplier * sensitivity, &self.cohort, self.excess_noise())?;
-                require_room_for_sums(
-                    RING_BITS,
-                    cohort_max,
-                    scale,
-                    unit,
-                    batch_rows_max,
-                    dimension,
-                    noise.share(),
-                )
-                .map_err(wrap("privacy.scale_bits"))?;
-                Ok(Mechanism::Sums { scale, clipping, rows_max: batch_rows_max, noise, divisor })
-            }
-            Privacy::CentralDpFedavg { noise_multiplier, clip_norm, scale_bits, .. } => {
-                let scale = scale("privacy.scale_bits", scale_bits)?;
-                let clipping = Clipping::of(self, clip_norm)?;
-                let (unit, dimension) = (clipping.unit_norm(), clipping.lanes(dimension));
-                // Rounded up like a share; the room is for one such noise from every silo, which is more than it takes.
-                let sigma = share(noise_multiplier * delta_l2_update(scale, unit, dimension), 1)?;
-                require_room_for_updates(RING_BITS, cohort_max, scale, unit, dimension, sigma)
-                    .map_err(wrap("privacy.scale_bits"))?;
-                Ok(Mechanism::Central { scale, clipping, sigma })
-            }
-            Privacy::DistributedDpFedavg { noise_multiplier, clip_norm, scale_bits, .. } => {
-                let scale = scale("privacy.scale_bits", scale_bits)?;
-                let clipping = Clipping::of(self, clip_norm)?;
-                let (unit, dimension) = (clipping.unit_norm(), clipping.lanes(dimension));
-                let sensitivity = delta_l2_update(scale, unit, dimension);
-                let noise =
-                    SharedNoise::new(noise_multiplier * sensitivity, &self.cohort, self.excess_noise())?;
-                require_room_for_updates(RING_BITS, cohort_max, scale, unit, dimension, noise.share())
-                    .map_err(wrap("privacy.scale_bits"))?;
+            Scheme::DistributedDpSgd { sampling, .. } => self.summing(promise, &sampling),
+            Scheme::DistributedDpFedavg { .. } => {
+                let (scale, clipping, norm, lanes) = self.clipped_lanes(promise)?;
+                let noise = self.shared_noise(promise, delta_l2_update(scale, norm, lanes))?;
+                self.require_room_for_updates(scale, norm, lanes, noise.share())?;
                 Ok(Mechanism::Updates { scale, clipping, noise })
             }
+            Scheme::CentralDpFedavg { .. } => {
+                let (scale, clipping, norm, lanes) = self.clipped_lanes(promise)?;
+                // Rounded up like a share; the room is for one such noise from every silo, which is more than it takes.
+                let sigma = share(promise.noise_multiplier * delta_l2_update(scale, norm, lanes), 1)?;
+                self.require_room_for_updates(scale, norm, lanes, sigma)?;
+                Ok(Mechanism::Central { scale, clipping, sigma })
+            }
         }
+    }
+
+    /// Exact lanes, with a lane for each metric whose range is from 0 to one of these.
+    fn averaging(
+        &self,
+        coordinate_max: f64,
+        fraction_bits: u32,
+        metric_maxima: &[f64],
+        weights: Weights,
+    ) -> Result<Mechanism, Problem> {
+        const FRACTION_BITS: &str = "privacy.fraction_bits";
+        let scale = scale(FRACTION_BITS, fraction_bits)?;
+        let range = |high: &f64| MetricRange::new(0.0, *high).map_err(Problem::of("privacy.loss_max"));
+        let metrics = metric_maxima.iter().map(range).collect::<Result<_, _>>()?;
+        let encoding = ExactEncoding::new(scale, coordinate_max, metrics)
+            .map_err(Problem::of("privacy.coordinate_max"))?;
+        // Format 1 sums the weights wherever silos average, and takes any sum that is positive.
+        let encoding = match (self.format(), weights) {
+            (1, _) => encoding,
+            (_, Weights::Uniform) => encoding.of_uniform_weights(),
+            (_, Weights::Rows { .. }) => encoding.of_bounded_weights(),
+        };
+        require_room_for_exact(RING_BITS, self.cohort.maximum, &encoding).map_err(wrap(FRACTION_BITS))?;
+        Ok(Mechanism::Exact { encoding, weights })
+    }
+
+    fn summing(&self, promise: &Promise, sampling: &Sampling) -> Result<Mechanism, Problem> {
+        let (scale, clipping, norm, lanes) = self.clipped_lanes(promise)?;
+        let noise = self.shared_noise(promise, delta_l2_sum(scale, norm, lanes))?;
+        let Sampling { divisor, rows_max, .. } = *sampling;
+        let silos = self.cohort.maximum;
+        require_room_for_sums(RING_BITS, silos, scale, norm, rows_max, lanes, noise.share())
+            .map_err(wrap(SCALE_BITS))?;
+        Ok(Mechanism::Sums { scale, clipping, rows_max, noise, divisor })
+    }
+
+    /// Lanes per unit, what contributions are clipped to, the largest norm of one, and how many lanes it has.
+    fn clipped_lanes(&self, promise: &Promise) -> Result<(Scale, Clipping, f64, usize), Problem> {
+        let scale = scale(SCALE_BITS, promise.scale_bits)?;
+        let clipping = Clipping::of(promise)?;
+        let lanes = clipping.lanes(self.architecture().parameter_count());
+        Ok((scale, clipping, clipping.unit_norm(), lanes))
+    }
+
+    fn shared_noise(&self, promise: &Promise, sensitivity: f64) -> Result<SharedNoise, Problem> {
+        SharedNoise::new(promise.noise_multiplier * sensitivity, &self.cohort, self.excess_noise())
+    }
+
+    fn require_room_for_updates(
+        &self,
+        scale: Scale,
+        norm: f64,
+        lanes: usize,
+        sigma: Sigma,
+    ) -> Result<(), Problem> {
+        require_room_for_updates(RING_BITS, self.cohort.maximum, scale, norm, lanes, sigma)
+            .map_err(wrap(SCALE_BITS))
     }
 }
 
@@ -512,7 +502,7 @@ fn scale(field: &'static str, bits: u32) -> Result<Scale, Problem> {
 
 pub(crate) fn share(sigma_total: f64, honest_min: usize) -> Result<Sigma, Problem> {
     sigma_local(sigma_total, honest_min)
-        .map_err(|e| Problem::new("privacy.scale_bits", format!("{e}; choose another scale_bits")))
+        .map_err(|e| Problem::new(SCALE_BITS, format!("{e}; choose another scale_bits")))
 }
 
 fn wrap<E: std::fmt::Display>(field: &'static str) -> impl FnOnce(E) -> Problem {

@@ -2,55 +2,73 @@
 // What is promised of a mode that is added later is decided for it, and not by a wildcard.
 #![deny(clippy::wildcard_enum_match_arm)]
 
+mod mode;
+mod section;
+
+use accounting::Event;
 use serde::{Deserialize, Serialize};
 
-/// What is promised about the silos' records.
+pub use mode::PrivacyMode;
+
+/// What is promised about the silos' records. In a plan's text one flat section, with the mode's name beside its numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "mode", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(from = "section::Privacy", into = "section::Privacy")]
 pub enum Privacy {
-    /// FedAvg under secure aggregation, exact and without noise.
-    ///
-    /// # Privacy
-    /// The coordinator sees exact sums over at least `honest_min` silos. They can be differenced across rounds.
-    Fedavg {
-        /// Every coordinate of an update is clipped to ± this.
-        coordinate_max: f64,
-        /// Fixed-point bits after the binary point.
-        fraction_bits: u32,
-        /// How silos are weighted.
-        weights: Weights,
-        /// Sum the silos' training loss and accuracy under the mask.
-        evaluate: bool,
-        /// The loss is clipped to `0..=loss_max` before it is summed.
-        loss_max: f64,
-    },
+    /// Nothing: `fedavg`.
+    Exact(Exact),
+    /// Differential privacy: every other mode.
+    Private(Promise),
+}
+
+/// FedAvg under secure aggregation, exact and without noise.
+///
+/// # Privacy
+/// The coordinator sees exact sums over at least `honest_min` silos. They can be differenced across rounds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Exact {
+    /// Every coordinate of an update is clipped to ± this.
+    pub coordinate_max: f64,
+    /// Fixed-point bits after the binary point.
+    pub fraction_bits: u32,
+    /// How silos are weighted.
+    pub weights: Weights,
+    /// Sum the silos' training loss and accuracy under the mask.
+    pub evaluate: bool,
+    /// The loss is clipped to `0..=loss_max` before it is summed.
+    pub loss_max: f64,
+}
+
+/// A promise of differential privacy, and the mechanism that keeps it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Promise {
+    /// The run stops before it would spend more than this, of any unit's data.
+    pub epsilon: f64,
+    /// At this probability of failure.
+    pub delta: f64,
+    /// Standard deviation of the calibrated noise over the sensitivity Δ; of each step's, in [`Scheme::SiloDpSgd`].
+    pub noise_multiplier: f64,
+    /// What one unit contributes, a record's gradient or a silo's update, is clipped to this L2 norm.
+    pub clip_norm: f64,
+    /// One unit of gradient or update is `2^scale_bits` in the integers that the noise is added to.
+    pub scale_bits: u32,
+    /// What is noised, and by whom.
+    pub scheme: Scheme,
+}
+
+/// What is noised, and by whom, with the numbers that no other scheme has.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Scheme {
     /// Distributed DP-SGD: a Poisson batch in each silo, per-example clipping, a share of the noise, one sum.
     ///
     /// # Privacy
     /// Unit: one record; relation: add or remove one. Noise by all silos, `σ²/honest_min` each; trusted: at most
     /// `corrupt` silos collude. Where excess noise is removed: `σ²/(u − corrupt)` each of `u` silos in the sum.
     DistributedDpSgd {
-        /// The run stops before it would spend more than this.
-        epsilon: f64,
-        /// At this probability of failure.
-        delta: f64,
-        /// Standard deviation of the calibrated noise over the sensitivity Δ.
-        noise_multiplier: f64,
-        /// A record's gradient is clipped to this L2 norm.
-        clip_norm: f64,
-        /// Probability that a record is in a round's batch.
-        sampling_rate: f64,
-        /// The sum of gradients is divided by this constant, never by a batch's size.
-        divisor: f64,
-        /// One unit of gradient is `2^scale_bits` in the ring.
-        scale_bits: u32,
-        /// Largest batch that the ring has room for; sizes the ring only.
-        batch_rows_max: u64,
+        /// A round's batch.
+        sampling: Sampling,
         /// Take noise off the sum that it has beyond what was calibrated, once it is known who is in it.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         remove_excess_noise: bool,
         /// Let the clip norm follow a quantile of the norms, from `clip_norm` on.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
         adaptive_clip: Option<AdaptiveClipping>,
     },
     /// DP-SGD in each silo: several noised steps on its own rows, then a plain secure sum of what came out.
@@ -59,24 +77,10 @@ pub enum Privacy {
     /// Unit: one record; relation: add or remove one. Each silo adds all its noise itself, so that nobody has to be trusted,
     /// and every silo's update is private by itself.
     SiloDpSgd {
-        /// The run stops before it would spend more than this, of any silo's records.
-        epsilon: f64,
-        /// At this probability of failure.
-        delta: f64,
-        /// Standard deviation of each step's noise over the sensitivity Δ.
-        noise_multiplier: f64,
-        /// A record's gradient is clipped to this L2 norm.
-        clip_norm: f64,
-        /// Probability that a record is in a step's batch.
-        sampling_rate: f64,
-        /// A step's sum of gradients is divided by this constant, never by a batch's size.
-        divisor: f64,
+        /// A step's batch.
+        sampling: Sampling,
         /// Steps of a round, at `training.learning_rate`.
         local_steps: u32,
-        /// One unit of gradient is `2^scale_bits` in the integers that the noise is added to.
-        scale_bits: u32,
-        /// Largest batch that those integers have room for.
-        batch_rows_max: u64,
         /// Every coordinate of the update is clipped to ± this, after the noise.
         coordinate_max: f64,
         /// Fixed-point bits of the update after the binary point.
@@ -85,23 +89,12 @@ pub enum Privacy {
     /// Distributed DP-FedAvg: a silo's whole update is the unit. Useless below about a thousand silos.
     ///
     /// # Privacy
-    /// Unit: one silo; relation: zero-out, no amplification by sampling. Noise and trust as above.
+    /// Unit: one silo; relation: zero-out, no amplification by sampling. Noise and trust as in
+    /// [`Scheme::DistributedDpSgd`].
     DistributedDpFedavg {
-        /// The run stops before it would spend more than this.
-        epsilon: f64,
-        /// At this probability of failure.
-        delta: f64,
-        /// Standard deviation of the calibrated noise over the sensitivity Δ.
-        noise_multiplier: f64,
-        /// A silo's update is clipped to this L2 norm.
-        clip_norm: f64,
-        /// One unit of update is `2^scale_bits` in the ring.
-        scale_bits: u32,
-        /// As in [`Privacy::DistributedDpSgd`].
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        /// As in [`Scheme::DistributedDpSgd`].
         remove_excess_noise: bool,
-        /// Let the clip norm follow a quantile of the norms, from `clip_norm` on.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        /// As in [`Scheme::DistributedDpSgd`].
         adaptive_clip: Option<AdaptiveClipping>,
     },
     /// Central DP-FedAvg: silos clip, the coordinator adds the noise to the sum that it opens.
@@ -110,20 +103,20 @@ pub enum Privacy {
     /// Unit: one silo; relation: zero-out, no amplification by sampling. It holds against everybody but the coordinator,
     /// which sees exact sums and has to be trusted to add the noise.
     CentralDpFedavg {
-        /// The run stops before it would spend more than this.
-        epsilon: f64,
-        /// At this probability of failure.
-        delta: f64,
-        /// Standard deviation of the noise over the sensitivity Δ.
-        noise_multiplier: f64,
-        /// A silo's update is clipped to this L2 norm.
-        clip_norm: f64,
-        /// One unit of update is `2^scale_bits` in the ring.
-        scale_bits: u32,
-        /// Let the clip norm follow a quantile of the norms, from `clip_norm` on.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        /// As in [`Scheme::DistributedDpSgd`].
         adaptive_clip: Option<AdaptiveClipping>,
     },
+}
+
+/// The Poisson batches of the schemes whose unit is a record.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sampling {
+    /// Probability that a record is in a batch.
+    pub rate: f64,
+    /// A batch's sum of gradients is divided by this constant, never by the batch's size.
+    pub divisor: f64,
+    /// Largest batch that the integers have room for; sizes them only.
+    pub rows_max: u64,
 }
 
 /// How the clip norm follows a quantile of the units' norms; see [`dp::AdaptiveClip`].
@@ -155,67 +148,165 @@ pub enum Weights {
     },
 }
 
-/// A privacy mode's name, as plans and policies write it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PrivacyMode {
-    /// [`Privacy::Fedavg`]
-    Fedavg,
-    /// [`Privacy::DistributedDpSgd`]
-    DistributedDpSgd,
-    /// [`Privacy::DistributedDpFedavg`]
-    DistributedDpFedavg,
-    /// [`Privacy::SiloDpSgd`]
-    SiloDpSgd,
-    /// [`Privacy::CentralDpFedavg`]
-    CentralDpFedavg,
+impl Privacy {
+    /// Which mode.
+    pub fn mode(&self) -> PrivacyMode {
+        match self {
+            Self::Exact(_) => PrivacyMode::Fedavg,
+            Self::Private(promise) => promise.mode(),
+        }
+    }
+
+    /// What is promised, if anything.
+    pub fn promise(&self) -> Option<&Promise> {
+        match self {
+            Self::Exact(_) => None,
+            Self::Private(promise) => Some(promise),
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn promise_mut(&mut self) -> Option<&mut Promise> {
+        match self {
+            Self::Exact(_) => None,
+            Self::Private(promise) => Some(promise),
+        }
+    }
+
+    /// The numbers of the mode without a promise.
+    pub fn exact_mut(&mut self) -> Option<&mut Exact> {
+        match self {
+            Self::Exact(exact) => Some(exact),
+            Self::Private(_) => None,
+        }
+    }
 }
 
-impl PrivacyMode {
-    /// Its name in plans.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Fedavg => "fedavg",
-            Self::DistributedDpSgd => "distributed_dp_sgd",
-            Self::DistributedDpFedavg => "distributed_dp_fedavg",
-            Self::SiloDpSgd => "silo_dp_sgd",
-            Self::CentralDpFedavg => "central_dp_fedavg",
+impl Promise {
+    /// The mode that makes it.
+    pub fn mode(&self) -> PrivacyMode {
+        match self.scheme {
+            Scheme::DistributedDpSgd { .. } => PrivacyMode::DistributedDpSgd,
+            Scheme::SiloDpSgd { .. } => PrivacyMode::SiloDpSgd,
+            Scheme::DistributedDpFedavg { .. } => PrivacyMode::DistributedDpFedavg,
+            Scheme::CentralDpFedavg { .. } => PrivacyMode::CentralDpFedavg,
         }
     }
 
-    /// What one unit of the promise is.
-    pub fn unit(self) -> &'static str {
-        match self {
-            Self::Fedavg => "none",
-            Self::DistributedDpSgd | Self::SiloDpSgd => "record",
-            Self::DistributedDpFedavg | Self::CentralDpFedavg => "silo",
-        }
-    }
-
-    /// The neighbouring relation of the promise.
-    pub fn relation(self) -> &'static str {
-        match self {
-            Self::Fedavg => "none",
-            Self::DistributedDpSgd | Self::SiloDpSgd => "add or remove one record",
-            Self::DistributedDpFedavg | Self::CentralDpFedavg => {
-                "zero-out: one silo's contribution replaced by zero"
+    /// What one upload costs, as an event for the accountant.
+    pub fn event(&self) -> Event {
+        let noise_multiplier = self.noise_multiplier;
+        match &self.scheme {
+            Scheme::DistributedDpSgd { sampling, .. } => {
+                Event::PoissonGaussian { sampling_rate: sampling.rate, noise_multiplier }
+            }
+            Scheme::SiloDpSgd { sampling, local_steps, .. } => Event::PoissonGaussianSteps {
+                sampling_rate: sampling.rate,
+                noise_multiplier,
+                steps: *local_steps,
+            },
+            Scheme::DistributedDpFedavg { .. } | Scheme::CentralDpFedavg { .. } => {
+                Event::Gaussian { noise_multiplier }
             }
         }
     }
 
-    /// Who adds the noise.
-    pub fn noise_by(self) -> &'static str {
-        match self {
-            Self::Fedavg => "nobody",
-            Self::SiloDpSgd => "every silo, in full",
-            Self::CentralDpFedavg => "the coordinator, to the sum that it has opened",
-            Self::DistributedDpSgd | Self::DistributedDpFedavg => "every silo, a share each",
+    /// The batches, where a record is the unit.
+    pub fn sampling(&self) -> Option<&Sampling> {
+        match &self.scheme {
+            Scheme::DistributedDpSgd { sampling, .. } | Scheme::SiloDpSgd { sampling, .. } => Some(sampling),
+            Scheme::DistributedDpFedavg { .. } | Scheme::CentralDpFedavg { .. } => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn sampling_mut(&mut self) -> Option<&mut Sampling> {
+        match &mut self.scheme {
+            Scheme::DistributedDpSgd { sampling, .. } | Scheme::SiloDpSgd { sampling, .. } => Some(sampling),
+            Scheme::DistributedDpFedavg { .. } | Scheme::CentralDpFedavg { .. } => None,
+        }
+    }
+
+    /// How the clip norm moves; `None` where it is a constant.
+    pub fn adaptive_clip(&self) -> Option<AdaptiveClipping> {
+        match self.scheme {
+            Scheme::DistributedDpSgd { adaptive_clip, .. }
+            | Scheme::DistributedDpFedavg { adaptive_clip, .. }
+            | Scheme::CentralDpFedavg { adaptive_clip } => adaptive_clip,
+            Scheme::SiloDpSgd { .. } => None,
+        }
+    }
+
+    /// The same, to be changed; `None` in the scheme whose clip norm cannot move.
+    pub fn adaptive_clip_mut(&mut self) -> Option<&mut Option<AdaptiveClipping>> {
+        match &mut self.scheme {
+            Scheme::DistributedDpSgd { adaptive_clip, .. }
+            | Scheme::DistributedDpFedavg { adaptive_clip, .. }
+            | Scheme::CentralDpFedavg { adaptive_clip } => Some(adaptive_clip),
+            Scheme::SiloDpSgd { .. } => None,
+        }
+    }
+
+    /// Whether noise beyond what was calibrated is taken off a sum; `None` in the schemes that have none.
+    pub fn remove_excess_noise(&self) -> Option<bool> {
+        match self.scheme {
+            Scheme::DistributedDpSgd { remove_excess_noise, .. }
+            | Scheme::DistributedDpFedavg { remove_excess_noise, .. } => Some(remove_excess_noise),
+            Scheme::SiloDpSgd { .. } | Scheme::CentralDpFedavg { .. } => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn remove_excess_noise_mut(&mut self) -> Option<&mut bool> {
+        match &mut self.scheme {
+            Scheme::DistributedDpSgd { remove_excess_noise, .. }
+            | Scheme::DistributedDpFedavg { remove_excess_noise, .. } => Some(remove_excess_noise),
+            Scheme::SiloDpSgd { .. } | Scheme::CentralDpFedavg { .. } => None,
         }
     }
 }
 
-impl std::fmt::Display for PrivacyMode {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_modes_section_is_read_and_written_with_the_keys_and_the_order_that_plans_were_signed_in() {
+        let adaptive = r#""adaptive_clip":{"target_quantile":0.5,"learning_rate":0.2,"share":0.05}"#;
+        let promised = r#""epsilon":4.9,"delta":0.00001,"noise_multiplier":5.3,"clip_norm":0.5"#;
+        let sampled = r#""sampling_rate":0.1,"divisor":150.0"#;
+        for (mode, keys) in [
+            (
+                PrivacyMode::Fedavg,
+                r#""coordinate_max":4.0,"fraction_bits":20,"weights":{"rows":{"rows_max":9}},"evaluate":true,"loss_max":10.0"#
+                    .to_owned(),
+            ),
+            (
+                PrivacyMode::DistributedDpSgd,
+                format!(
+                    r#"{promised},{sampled},"scale_bits":16,"batch_rows_max":64,"remove_excess_noise":true,{adaptive}"#
+                ),
+            ),
+            (
+                PrivacyMode::DistributedDpSgd,
+                format!(r#"{promised},{sampled},"scale_bits":16,"batch_rows_max":64"#),
+            ),
+            (
+                PrivacyMode::SiloDpSgd,
+                format!(
+                    r#"{promised},{sampled},"local_steps":3,"scale_bits":16,"batch_rows_max":64,"coordinate_max":4.0,"fraction_bits":20"#
+                ),
+            ),
+            (
+                PrivacyMode::DistributedDpFedavg,
+                format!(r#"{promised},"scale_bits":16,"remove_excess_noise":true,{adaptive}"#),
+            ),
+            (PrivacyMode::CentralDpFedavg, format!(r#"{promised},"scale_bits":16,{adaptive}"#)),
+        ] {
+            let text = format!(r#"{{"mode":"{mode}",{keys}}}"#);
+            let privacy: Privacy = serde_json::from_str(&text).unwrap();
+            assert_eq!(privacy.mode(), mode);
+            assert_eq!(serde_json::to_string(&privacy).unwrap(), text);
+        }
     }
 }

@@ -5,7 +5,6 @@ use accounting::{Budget, NoiseMultiplier, calibrate, steps_allowed};
 use crate::document::Plan;
 use crate::forecast::ForecastError;
 use crate::mechanism::Mechanism;
-use crate::privacy::Privacy;
 
 /// What would fit the budget exactly.
 pub(crate) fn suggestions(plan: &Plan) -> Result<Vec<String>, ForecastError> {
@@ -50,11 +49,7 @@ fn larger_batches(
 /// How much less noisy the sums would be without what they have beyond the calibrated noise.
 fn less_excess(plan: &Plan) -> Option<String> {
     let mut without = plan.clone();
-    match &mut without.privacy {
-        Privacy::DistributedDpSgd { remove_excess_noise, .. }
-        | Privacy::DistributedDpFedavg { remove_excess_noise, .. } => *remove_excess_noise = true,
-        Privacy::Fedavg { .. } | Privacy::SiloDpSgd { .. } | Privacy::CentralDpFedavg { .. } => return None,
-    }
+    *without.privacy.promise_mut()?.remove_excess_noise_mut()? = true;
     let sigma = |plan: &Plan| match plan.mechanism() {
         Ok(Mechanism::Sums { noise, .. } | Mechanism::Updates { noise, .. }) => {
             Some(noise.sigma_in_sum(plan.cohort.maximum))

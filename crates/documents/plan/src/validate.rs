@@ -5,7 +5,7 @@ use params::Shape;
 use secagg::{COHORT_MAX, Threshold};
 
 use crate::document::Plan;
-use crate::privacy::{Privacy, Weights};
+use crate::privacy::{Privacy, Promise, Sampling, Scheme, Weights};
 use crate::problems::Problems;
 
 const ROUNDS_MAX: u64 = 1_000_000;
@@ -209,41 +209,34 @@ fn timing(plan: &Plan, problems: &mut Problems) {
 }
 
 fn privacy(plan: &Plan, problems: &mut Problems) {
-    match plan.privacy {
-        Privacy::Fedavg { coordinate_max, weights, loss_max, .. } => {
-            positive(coordinate_max, "privacy.coordinate_max", problems);
-            positive(loss_max, "privacy.loss_max", problems);
-            if let Weights::Rows { rows_max } = weights {
+    match &plan.privacy {
+        Privacy::Exact(exact) => {
+            positive(exact.coordinate_max, "privacy.coordinate_max", problems);
+            positive(exact.loss_max, "privacy.loss_max", problems);
+            if let Weights::Rows { rows_max } = exact.weights {
                 problems.require(rows_max >= 1, "privacy.weights", || "rows_max must be at least 1".into());
             }
         }
-        Privacy::DistributedDpSgd { clip_norm, sampling_rate, divisor, batch_rows_max, .. } => {
-            clip_norm_in_range(clip_norm, problems);
-            positive(divisor, "privacy.divisor", problems);
-            sampled(sampling_rate, batch_rows_max, problems);
-            budget(plan, problems);
-        }
-        Privacy::SiloDpSgd {
-            clip_norm,
-            sampling_rate,
-            divisor,
-            batch_rows_max,
-            coordinate_max,
-            local_steps,
-            ..
-        } => {
-            clip_norm_in_range(clip_norm, problems);
-            positive(divisor, "privacy.divisor", problems);
-            positive(coordinate_max, "privacy.coordinate_max", problems);
-            sampled(sampling_rate, batch_rows_max, problems);
-            problems.require((1..=LOCAL_STEPS_MAX).contains(&local_steps), "privacy.local_steps", || {
-                format!("must be between 1 and {LOCAL_STEPS_MAX}")
-            });
-            budget(plan, problems);
-        }
-        Privacy::DistributedDpFedavg { clip_norm, .. } | Privacy::CentralDpFedavg { clip_norm, .. } => {
-            clip_norm_in_range(clip_norm, problems);
-            budget(plan, problems);
+        Privacy::Private(promise) => {
+            clip_norm_in_range(promise.clip_norm, problems);
+            match &promise.scheme {
+                Scheme::DistributedDpSgd { sampling, .. } => {
+                    positive(sampling.divisor, "privacy.divisor", problems);
+                    sampled(sampling, problems);
+                }
+                Scheme::SiloDpSgd { sampling, local_steps, coordinate_max, .. } => {
+                    positive(sampling.divisor, "privacy.divisor", problems);
+                    positive(*coordinate_max, "privacy.coordinate_max", problems);
+                    sampled(sampling, problems);
+                    problems.require(
+                        (1..=LOCAL_STEPS_MAX).contains(local_steps),
+                        "privacy.local_steps",
+                        || format!("must be between 1 and {LOCAL_STEPS_MAX}"),
+                    );
+                }
+                Scheme::DistributedDpFedavg { .. } | Scheme::CentralDpFedavg { .. } => {}
+            }
+            budget(promise, plan.rounds, problems);
         }
     }
     if problems.0.is_empty()
@@ -260,44 +253,42 @@ fn clip_norm_in_range(clip_norm: f64, problems: &mut Problems) {
     });
 }
 
-fn sampled(sampling_rate: f64, batch_rows_max: u64, problems: &mut Problems) {
-    problems.require(sampling_rate > 0.0 && sampling_rate <= 1.0, "privacy.sampling_rate", || {
+fn sampled(sampling: &Sampling, problems: &mut Problems) {
+    problems.require(sampling.rate > 0.0 && sampling.rate <= 1.0, "privacy.sampling_rate", || {
         "must be above 0 and at most 1".into()
     });
-    problems.require((1..=BATCH_ROWS_MAX).contains(&batch_rows_max), "privacy.batch_rows_max", || {
+    problems.require((1..=BATCH_ROWS_MAX).contains(&sampling.rows_max), "privacy.batch_rows_max", || {
         format!("must be between 1 and {BATCH_ROWS_MAX}")
     });
 }
 
-/// The noise must keep the promise over the whole run; where it does not, the mend is the calibrated one.
-fn budget(plan: &Plan, problems: &mut Problems) {
-    let (Some(event), Some((epsilon, delta))) = (plan.event(), plan.budget()) else {
-        return;
-    };
+/// The noise must keep the promise over the whole run; where it does not, the remedy is the calibrated one.
+fn budget(promise: &Promise, rounds: u64, problems: &mut Problems) {
+    let Promise { epsilon, delta, noise_multiplier, .. } = *promise;
     positive(epsilon, "privacy.epsilon", problems);
     problems.require(delta > 0.0 && delta < 1.0, "privacy.delta", || {
         "must lie between 0 and 1; usual is at most one over the number of records".into()
     });
-    let (rate, noise_multiplier, steps) = event.parts();
     positive(noise_multiplier, "privacy.noise_multiplier", problems);
     if !problems.0.is_empty() {
         return;
     }
+    let event = promise.event();
+    let (rate, _, steps) = event.parts();
     let mut curve = RdpCurve::zero();
-    let spent = curve.compose(&event, plan.rounds).and_then(|()| curve.epsilon(delta));
+    let spent = curve.compose(&event, rounds).and_then(|()| curve.epsilon(delta));
     let spent = spent.map_or(f64::INFINITY, |guarantee| guarantee.epsilon);
     if spent > epsilon {
-        let mend = match calibrate(epsilon, delta, rate, plan.rounds.saturating_mul(steps)) {
+        let remedy = match calibrate(epsilon, delta, rate, rounds.saturating_mul(steps)) {
             Ok(multiplier) => format!("set noise_multiplier to {multiplier} or more, or lower rounds"),
             Err(why) => why.to_string(),
         };
         problems.add(
             "privacy.noise_multiplier",
             format!(
-                "{noise_multiplier} spends epsilon {} at delta {delta} over {} rounds, more than the \
-                 plan's {epsilon}; {mend}",
+                "{noise_multiplier} spends epsilon {} at delta {delta} over {rounds} rounds, more than the \
+                 plan's {epsilon}; {remedy}",
                 accounting::rounded_up(spent, 3),
-                plan.rounds
             ),
         );
     }

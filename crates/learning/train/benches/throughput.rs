@@ -4,7 +4,10 @@ use std::time::Instant;
 
 use datasets::Dataset;
 use params::{Activation, Architecture, Layer, Shape};
-use plan::{Cohort, Data, Feature, LocalOptimizer, Model, Plan, Privacy, Timing, Training, Weights};
+use plan::{
+    Cohort, Data, Exact, Feature, LocalOptimizer, Model, Plan, Privacy, Promise, Sampling, Scheme, Timing,
+    Training, Weights,
+};
 use train::{BurnTrainer, Trainer};
 
 const SIDE: usize = 28;
@@ -88,26 +91,26 @@ fn table(plan: &Plan) -> Dataset {
 fn plan(network: &Architecture, private: bool) -> Plan {
     let feature = |pixel: usize| Feature { column: format!("pixel_{pixel}"), minimum: 0.0, maximum: 255.0 };
     let privacy = if private {
-        Privacy::DistributedDpSgd {
+        Privacy::Private(Promise {
             epsilon: 8.0,
             delta: 1e-5,
             noise_multiplier: 1.0,
             clip_norm: 1.0,
-            sampling_rate: 1.0,
-            divisor: ROWS as f64,
             scale_bits: 16,
-            batch_rows_max: 1024,
-            remove_excess_noise: false,
-            adaptive_clip: None,
-        }
+            scheme: Scheme::DistributedDpSgd {
+                sampling: Sampling { rate: 1.0, divisor: ROWS as f64, rows_max: 1024 },
+                remove_excess_noise: false,
+                adaptive_clip: None,
+            },
+        })
     } else {
-        Privacy::Fedavg {
+        Privacy::Exact(Exact {
             coordinate_max: 4.0,
             fraction_bits: 20,
             weights: Weights::Uniform,
             evaluate: false,
             loss_max: 10.0,
-        }
+        })
     };
     Plan {
         format: None,

@@ -27,7 +27,7 @@ mod stop;
 use datasets::Dataset;
 use dp::{ClippedSum, ClippedUpdate, LocalUpdate};
 use params::Params;
-use plan::{Learned, Plan, Privacy, VALUES_AT_ONCE_MAX};
+use plan::{Learned, Plan, Privacy, Scheme, VALUES_AT_ONCE_MAX};
 
 use batch::Batch;
 use network::Network;
@@ -177,26 +177,29 @@ fn train(
 ) -> Result<Trained, TrainError> {
     check(plan, model, data)?;
     let clip_norm = || clip_norm.ok_or(TrainError::NoClipNorm);
-    match plan.privacy {
-        Privacy::DistributedDpSgd { sampling_rate, .. } => {
-            let sum = clipped::sum(plan, model, data, clip_norm()?, sampling_rate, seed, stop)?;
+    let promise = match &plan.privacy {
+        Privacy::Exact(_) => {
+            let metrics = evaluate(plan, model, data)?;
+            let trained = local::train(plan, model, data, seed, stop)?;
+            let update = LocalUpdate::new(trained.difference(model))?;
+            return Ok(Trained::Local { update, rows: data.rows() as u64, metrics });
+        }
+        Privacy::Private(promise) => promise,
+    };
+    match &promise.scheme {
+        Scheme::DistributedDpSgd { sampling, .. } => {
+            let sum = clipped::sum(plan, model, data, clip_norm()?, sampling.rate, seed, stop)?;
             Ok(Trained::ClippedSum(sum))
         }
-        Privacy::SiloDpSgd { .. } => {
+        Scheme::SiloDpSgd { .. } => {
             let update = LocalUpdate::new(noised::train(plan, model, data, seed, stop)?)?;
             // Nothing of the rows but the noised update: neither how many they are nor how the model does on them.
             Ok(Trained::Local { update, rows: 0, metrics: Metrics { loss: 0.0, accuracy: 0.0 } })
         }
-        Privacy::DistributedDpFedavg { .. } | Privacy::CentralDpFedavg { .. } => {
+        Scheme::DistributedDpFedavg { .. } | Scheme::CentralDpFedavg { .. } => {
             let trained = local::train(plan, model, data, seed, stop)?;
             let update = ClippedUpdate::finite_or_nothing(trained.difference(model), clip_norm()?)?;
             Ok(Trained::Clipped(update))
-        }
-        Privacy::Fedavg { .. } => {
-            let metrics = evaluate(plan, model, data)?;
-            let trained = local::train(plan, model, data, seed, stop)?;
-            let update = LocalUpdate::new(trained.difference(model))?;
-            Ok(Trained::Local { update, rows: data.rows() as u64, metrics })
         }
     }
 }

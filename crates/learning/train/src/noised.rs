@@ -3,7 +3,7 @@
 use chacha20::ChaCha20Rng;
 use datasets::Dataset;
 use params::Params;
-use plan::{Plan, Privacy};
+use plan::{Plan, Scheme};
 use rand_core::{Rng, SeedableRng};
 use zeroize::Zeroizing;
 
@@ -21,11 +21,14 @@ pub(crate) fn train(
     seed: [u8; 32],
     stop: &Stop,
 ) -> Result<Vec<f32>, TrainError> {
-    let Privacy::SiloDpSgd { clip_norm, sampling_rate, local_steps, .. } = plan.privacy else {
+    let (promise, noise) = plan
+        .privacy
+        .promise()
+        .zip(plan.silo_noise()?)
+        .ok_or_else(|| TrainError::Tensor("local noise is for silo_dp_sgd only".into()))?;
+    let Scheme::SiloDpSgd { sampling, local_steps, .. } = promise.scheme else {
         return Err(TrainError::Tensor("local noise is for silo_dp_sgd only".into()));
     };
-    let noise = plan.silo_noise()?;
-    let noise = noise.ok_or_else(|| TrainError::Tensor("the plan has no local noise".into()))?;
     // Wiped when dropped; the batches and the noise of every step come from it.
     let mut rng = ChaCha20Rng::from_seed(seed);
     let mut current = model.clone();
@@ -33,7 +36,7 @@ pub(crate) fn train(
         stop.check()?;
         let mut batch = Zeroizing::new([0; 32]);
         rng.fill_bytes(batch.as_mut());
-        let sum = clipped::sum(plan, &current, data, clip_norm, sampling_rate, *batch, stop)?;
+        let sum = clipped::sum(plan, &current, data, promise.clip_norm, sampling.rate, *batch, stop)?;
         let mut step = noise.step(sum, &mut rng)?;
         // Descent directions: they are added.
         step.iter_mut().for_each(|value| *value *= plan.training.learning_rate as f32);

@@ -66,10 +66,10 @@ mod tests {
     use chacha20::ChaCha20Rng;
     use chacha20::rand_core::SeedableRng;
     use params::Activation;
-    use plan::Privacy;
+    use plan::{Privacy, PrivacyMode, Promise, Sampling, Scheme};
 
     use super::*;
-    use crate::tests::{lanes, plan, table};
+    use crate::tests::{lanes, plan, sample_at, table};
 
     const CLIP: f64 = 0.7;
 
@@ -77,36 +77,35 @@ mod tests {
     fn modes() -> [Plan; 4] {
         let sum = plan(vec![3], Activation::Relu, 3, 2);
         let with = |privacy| Plan { privacy, ..sum.clone() };
-        let silo = with(Privacy::SiloDpSgd {
+        let silo = with(Privacy::Private(Promise {
             epsilon: 100.0,
             delta: 1e-5,
             noise_multiplier: 3.0,
             clip_norm: CLIP,
-            divisor: 4.0,
-            sampling_rate: 0.5,
-            local_steps: 3,
             scale_bits: 16,
-            batch_rows_max: 64,
-            coordinate_max: 4.0,
-            fraction_bits: 20,
-        });
-        let central = with(Privacy::CentralDpFedavg {
+            scheme: Scheme::SiloDpSgd {
+                sampling: Sampling { rate: 0.5, divisor: 4.0, rows_max: 64 },
+                local_steps: 3,
+                coordinate_max: 4.0,
+                fraction_bits: 20,
+            },
+        }));
+        let central = with(Privacy::Private(Promise {
             epsilon: 50.0,
             delta: 1e-5,
             noise_multiplier: 1.0,
             clip_norm: CLIP,
             scale_bits: 16,
-            adaptive_clip: None,
-        });
-        let fedavg = with(Privacy::DistributedDpFedavg {
+            scheme: Scheme::CentralDpFedavg { adaptive_clip: None },
+        }));
+        let fedavg = with(Privacy::Private(Promise {
             epsilon: 50.0,
             delta: 1e-5,
             noise_multiplier: 1.0,
             clip_norm: CLIP,
             scale_bits: 16,
-            remove_excess_noise: false,
-            adaptive_clip: None,
-        });
+            scheme: Scheme::DistributedDpFedavg { remove_excess_noise: false, adaptive_clip: None },
+        }));
         [silo, sum, fedavg, central]
     }
 
@@ -152,7 +151,7 @@ mod tests {
         for plan in modes() {
             let empty = trained(&plan, &Dataset::empty(&plan.data), 1);
             assert_eq!(empty.len(), plan.initial_model().values().len(), "{}", plan.mode());
-            let noised = matches!(plan.privacy, Privacy::SiloDpSgd { .. });
+            let noised = plan.mode() == PrivacyMode::SiloDpSgd;
             assert_eq!(empty.iter().any(|value| *value != 0.0), noised, "{}", plan.mode());
             let stands_in = without_data(&plan, &plan.initial_model(), Some(CLIP), [1; 32]).unwrap();
             assert_eq!(values(stands_in), empty, "{}", plan.mode());
@@ -172,9 +171,7 @@ mod tests {
     #[test]
     fn a_row_that_does_not_fit_adds_nothing_and_moves_no_draw_of_another_row() {
         let [_, mut plan, ..] = modes();
-        if let Privacy::DistributedDpSgd { sampling_rate, .. } = &mut plan.privacy {
-            *sampling_rate = 0.5;
-        }
+        sample_at(&mut plan, 0.5);
         let distance = |one: &[f64], other: &[f64]| {
             one.iter().zip(other).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()
         };

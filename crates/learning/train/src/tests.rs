@@ -2,7 +2,7 @@
 
 use dp::Scale;
 use params::{Activation, Architecture, Layer, Shape};
-use plan::{Cohort, Feature, LocalOptimizer, Model, Timing, Training, Weights};
+use plan::{Cohort, Exact, Feature, LocalOptimizer, Model, Promise, Sampling, Timing, Training, Weights};
 
 use super::*;
 use crate::network::{cross_entropy, training_device};
@@ -31,18 +31,18 @@ pub(crate) fn plan(hidden: Vec<usize>, activation: Activation, features: usize, 
             micro_batch: 4,
         },
         server: identity_server(),
-        privacy: Privacy::DistributedDpSgd {
+        privacy: Privacy::Private(Promise {
             epsilon: 100.0,
             delta: 1e-5,
             noise_multiplier: 10.0,
             clip_norm: 0.7,
-            sampling_rate: 1.0,
-            divisor: 1.0,
             scale_bits: 16,
-            batch_rows_max: 64,
-            remove_excess_noise: false,
-            adaptive_clip: None,
-        },
+            scheme: Scheme::DistributedDpSgd {
+                sampling: Sampling { rate: 1.0, divisor: 1.0, rows_max: 64 },
+                remove_excess_noise: false,
+                adaptive_clip: None,
+            },
+        }),
         cohort: Cohort { minimum: 3, maximum: 5, corrupt: 1, honest_min: 2 },
         timing: Timing { round_deadline_ms: 10_000, minimum_wait_ms: 1, ready_after_ms: 0, attempts_max: 1 },
     }
@@ -53,9 +53,11 @@ fn identity_server() -> optim::ServerOptimizer {
 }
 
 fn clip_at(plan: &mut Plan, norm: f64) {
-    if let Privacy::DistributedDpSgd { clip_norm, .. } = &mut plan.privacy {
-        *clip_norm = norm;
-    }
+    plan.privacy.promise_mut().unwrap().clip_norm = norm;
+}
+
+pub(crate) fn sample_at(plan: &mut Plan, rate: f64) {
+    plan.privacy.promise_mut().unwrap().sampling_mut().unwrap().rate = rate;
 }
 
 /// Rows that differ in every feature and are of all classes.
@@ -86,20 +88,24 @@ fn clipped_sum(plan: &Plan, data: &Dataset, seed: u8) -> Vec<i64> {
 fn a_local_step_that_overflows_is_left_out_and_the_silo_takes_part() {
     let mut plan = plan(vec![], Activation::Relu, 3, 2);
     plan.training.learning_rate = 1e38;
-    plan.privacy = Privacy::SiloDpSgd {
+    plan.privacy = Privacy::Private(Promise {
         epsilon: 100.0,
         delta: 1e-5,
         noise_multiplier: 3.0,
         clip_norm: 0.5,
-        // Means in the thousands, times the learning rate.
-        divisor: 1e-3,
-        sampling_rate: 1.0,
-        local_steps: 3,
         scale_bits: 16,
-        batch_rows_max: 64,
-        coordinate_max: 4.0,
-        fraction_bits: 20,
-    };
+        scheme: Scheme::SiloDpSgd {
+            sampling: Sampling {
+                rate: 1.0,
+                // Means in the thousands, times the learning rate.
+                divisor: 1e-3,
+                rows_max: 64,
+            },
+            local_steps: 3,
+            coordinate_max: 4.0,
+            fraction_bits: 20,
+        },
+    });
     let trained =
         BurnTrainer.train(&plan, &plan.initial_model(), &table(&plan, 40), plan.clip_norm(), [1; 32]);
     assert!(matches!(trained, Ok(Trained::Local { .. })), "{:?}", trained.err());
@@ -139,14 +145,14 @@ fn no_batch_is_too_large_to_be_summed() {
 fn a_silo_whose_training_overflows_takes_part_with_nothing_where_silos_are_the_unit() {
     let mut plan = plan(vec![], Activation::Relu, 3, 2);
     plan.training.learning_rate = 1e300;
-    plan.privacy = Privacy::CentralDpFedavg {
+    plan.privacy = Privacy::Private(Promise {
         epsilon: 50.0,
         delta: 1e-5,
         noise_multiplier: 1.0,
         clip_norm: 0.7,
         scale_bits: 16,
-        adaptive_clip: None,
-    };
+        scheme: Scheme::CentralDpFedavg { adaptive_clip: None },
+    });
     let data = table(&plan, 40);
     let trained = BurnTrainer.train(&plan, &plan.initial_model(), &data, Some(0.7), [1; 32]);
     assert!(matches!(trained, Ok(Trained::Clipped(_))), "{:?}", trained.err());
@@ -377,19 +383,19 @@ fn a_token_that_occurs_twice_has_one_gradient() {
 fn a_silos_own_steps_carry_their_noise_in_full() {
     let mut plan = plan(vec![], Activation::Relu, 20, 10);
     let (noise_multiplier, clip_norm, divisor, scale_bits) = (3.0, 0.5, 8.0, 16);
-    plan.privacy = Privacy::SiloDpSgd {
+    plan.privacy = Privacy::Private(Promise {
         epsilon: 100.0,
         delta: 1e-5,
         noise_multiplier,
         clip_norm,
-        sampling_rate: 1.0,
-        divisor,
-        local_steps: 1,
         scale_bits,
-        batch_rows_max: 64,
-        coordinate_max: 4.0,
-        fraction_bits: 20,
-    };
+        scheme: Scheme::SiloDpSgd {
+            sampling: Sampling { rate: 1.0, divisor, rows_max: 64 },
+            local_steps: 1,
+            coordinate_max: 4.0,
+            fraction_bits: 20,
+        },
+    });
     let data = table(&plan, 40);
     let update = |plan: &Plan, seed: u8| -> Vec<f32> {
         let model = plan.initial_model();
@@ -418,7 +424,7 @@ fn a_silos_own_steps_carry_their_noise_in_full() {
     let planned = noise_multiplier * sensitivity / divisor * plan.training.learning_rate;
     // 210 differences: five deviations of a standard deviation's estimate are a quarter.
     assert!((spread / planned - 1.0).abs() < 0.25, "{spread} {planned}");
-    if let Privacy::SiloDpSgd { local_steps, .. } = &mut plan.privacy {
+    if let Scheme::SiloDpSgd { local_steps, .. } = &mut plan.privacy.promise_mut().unwrap().scheme {
         *local_steps = 9;
     }
     let (a, b) = (update(&plan, 1), update(&plan, 2));
@@ -430,9 +436,7 @@ fn a_silos_own_steps_carry_their_noise_in_full() {
 #[test]
 fn an_empty_batch_gives_a_zero_sum() {
     let mut plan = plan(vec![], Activation::Relu, 5, 3);
-    if let Privacy::DistributedDpSgd { sampling_rate, .. } = &mut plan.privacy {
-        *sampling_rate = 1e-12;
-    }
+    sample_at(&mut plan, 1e-12);
     let data = table(&plan, 11);
     assert!(clipped_sum(&plan, &data, 1).iter().all(|lane| *lane == 0));
 }
@@ -440,9 +444,7 @@ fn an_empty_batch_gives_a_zero_sum() {
 #[test]
 fn equal_seeds_give_equal_bits_and_others_other_batches() {
     let mut plan = plan(vec![8], Activation::Relu, 5, 3);
-    if let Privacy::DistributedDpSgd { sampling_rate, .. } = &mut plan.privacy {
-        *sampling_rate = 0.5;
-    }
+    sample_at(&mut plan, 0.5);
     let data = table(&plan, 40);
     assert_eq!(clipped_sum(&plan, &data, 1), clipped_sum(&plan, &data, 1));
     assert_ne!(clipped_sum(&plan, &data, 1), clipped_sum(&plan, &data, 2));
@@ -475,13 +477,13 @@ fn a_model_of_zeros_guesses_and_its_loss_is_the_logarithm_of_the_classes() {
 fn a_perceptron_learns_the_digits() {
     let mut plan = plan(vec![64], Activation::Relu, 64, 10);
     plan.data = datasets::digits::data_section([-0.3, 0.7]);
-    plan.privacy = Privacy::Fedavg {
+    plan.privacy = Privacy::Exact(Exact {
         coordinate_max: 4.0,
         fraction_bits: 20,
         weights: Weights::Uniform,
         evaluate: true,
         loss_max: 10.0,
-    };
+    });
     plan.training.local_epochs = 15;
     plan.training.optimizer = LocalOptimizer::Adam;
     plan.training.learning_rate = 0.002;

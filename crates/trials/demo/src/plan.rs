@@ -1,7 +1,8 @@
 //! The demonstration's plans, one for each privacy mode.
 
 use ::plan::{
-    AdaptiveClipping, Cohort, LocalOptimizer, Model, Plan, Privacy, PrivacyMode, Timing, Training, Weights,
+    AdaptiveClipping, Cohort, Exact, LocalOptimizer, Model, Plan, Privacy, PrivacyMode, Promise, Sampling,
+    Scheme, Timing, Training, Weights,
 };
 use accounting::CalibrationError;
 use datasets::digits;
@@ -121,31 +122,19 @@ pub fn demo_plan(
 ///
 /// # Errors
 /// For a mode that has no such clip norm.
-pub fn adaptive(mut plan: Plan) -> Result<Plan, DemoPlanError> {
-    let Some((adaptive_clip, scale_bits)) = shared_clipping(&mut plan.privacy) else {
-        return Err(DemoPlanError::NoSharedClip { mode: plan.mode() });
-    };
-    *adaptive_clip = Some(AdaptiveClipping { target_quantile: 0.5, learning_rate: 0.2, share: 0.02 });
+pub fn adaptive(plan: Plan) -> Result<Plan, DemoPlanError> {
+    let not_shared = DemoPlanError::NoSharedClip { mode: plan.mode() };
+    let mut promise = plan.privacy.promise().cloned();
+    let Some(clip) = promise.as_mut().and_then(Promise::adaptive_clip_mut) else { return Err(not_shared) };
+    *clip = Some(AdaptiveClipping { target_quantile: 0.5, learning_rate: 0.2, share: 0.02 });
+    let Some(promise) = promise else { return Err(not_shared) };
     // Contributions are divided by the clip norm, which is the unit now: a bit or two less may be needed.
-    let finest = *scale_bits;
-    let with_bits = |bits| {
-        let mut plan = plan.clone();
-        if let Some((_, scale_bits)) = shared_clipping(&mut plan.privacy) {
-            *scale_bits = bits;
-        }
-        plan
+    let with_bits = |scale_bits| Plan {
+        privacy: Privacy::Private(Promise { scale_bits, ..promise.clone() }),
+        ..plan.clone()
     };
-    let usable = (0..=finest).rev().map(with_bits).find(|plan| plan.validate().is_ok());
+    let usable = (0..=promise.scale_bits).rev().map(with_bits).find(|plan| plan.validate().is_ok());
     usable.ok_or(DemoPlanError::UnusableAdaptive)
-}
-
-fn shared_clipping(privacy: &mut Privacy) -> Option<(&mut Option<AdaptiveClipping>, &mut u32)> {
-    match privacy {
-        Privacy::DistributedDpSgd { adaptive_clip, scale_bits, .. }
-        | Privacy::DistributedDpFedavg { adaptive_clip, scale_bits, .. }
-        | Privacy::CentralDpFedavg { adaptive_clip, scale_bits, .. } => Some((adaptive_clip, scale_bits)),
-        Privacy::Fedavg { .. } | Privacy::SiloDpSgd { .. } => None,
-    }
 }
 
 fn noise(epsilon: f64, rounds: u64) -> Result<f64, DemoPlanError> {
@@ -156,51 +145,53 @@ fn noise(epsilon: f64, rounds: u64) -> Result<f64, DemoPlanError> {
 }
 
 fn dp_sgd(clients: usize, rounds: u64, epsilon: f64, noise_multiplier: f64, scale_bits: u32) -> Plan {
-    let privacy = Privacy::DistributedDpSgd {
+    let privacy = Privacy::Private(Promise {
         epsilon,
         delta: DELTA,
         noise_multiplier,
         clip_norm: 0.5,
-        sampling_rate: 1.0,
-        divisor: 1437.0,
         scale_bits,
-        batch_rows_max: ROWS_MAX,
-        remove_excess_noise: clients <= EXCESS_COHORT_MAX,
-        adaptive_clip: None,
-    };
+        scheme: Scheme::DistributedDpSgd {
+            sampling: Sampling { rate: 1.0, divisor: 1437.0, rows_max: ROWS_MAX },
+            remove_excess_noise: clients <= EXCESS_COHORT_MAX,
+            adaptive_clip: None,
+        },
+    });
     let server = ServerOptimizer::FedAvg { learning_rate: 7.0, momentum: 0.8 };
     // One step a round: of the training section only `micro_batch` counts.
     plan(clients, rounds, Vec::new(), [-0.3, 0.7], training(1, LocalOptimizer::Sgd, 0.5), server, privacy)
 }
 
 fn silo_dp_sgd(clients: usize, rounds: u64, epsilon: f64, noise_multiplier: f64, fraction_bits: u32) -> Plan {
-    let privacy = Privacy::SiloDpSgd {
+    let privacy = Privacy::Private(Promise {
         epsilon,
         delta: DELTA,
         noise_multiplier,
         clip_norm: 0.5,
-        sampling_rate: 1.0,
-        divisor: 1437.0 / clients as f64,
-        local_steps: LOCAL_STEPS,
         scale_bits: 16,
-        batch_rows_max: ROWS_MAX,
-        coordinate_max: 4.0,
-        fraction_bits,
-    };
+        scheme: Scheme::SiloDpSgd {
+            sampling: Sampling { rate: 1.0, divisor: 1437.0 / clients as f64, rows_max: ROWS_MAX },
+            local_steps: LOCAL_STEPS,
+            coordinate_max: 4.0,
+            fraction_bits,
+        },
+    });
     let server = ServerOptimizer::FedAvg { learning_rate: 1.0, momentum: 0.0 };
     plan(clients, rounds, Vec::new(), [-0.3, 0.7], training(1, LocalOptimizer::Sgd, 4.0), server, privacy)
 }
 
 fn dp_fedavg(clients: usize, rounds: u64, epsilon: f64, noise_multiplier: f64, scale_bits: u32) -> Plan {
-    let privacy = Privacy::DistributedDpFedavg {
+    let privacy = Privacy::Private(Promise {
         epsilon,
         delta: DELTA,
         noise_multiplier,
         clip_norm: 1.0,
         scale_bits,
-        remove_excess_noise: clients <= EXCESS_COHORT_MAX,
-        adaptive_clip: None,
-    };
+        scheme: Scheme::DistributedDpFedavg {
+            remove_excess_noise: clients <= EXCESS_COHORT_MAX,
+            adaptive_clip: None,
+        },
+    });
     let server = ServerOptimizer::FedAvg { learning_rate: 1.0, momentum: 0.0 };
     plan(clients, rounds, Vec::new(), [-0.3, 0.7], training(5, LocalOptimizer::Sgd, 0.5), server, privacy)
 }
@@ -213,25 +204,25 @@ fn central_dp_fedavg(
     scale_bits: u32,
 ) -> Plan {
     let mut plan = dp_fedavg(clients, rounds, epsilon, noise_multiplier, scale_bits);
-    plan.privacy = Privacy::CentralDpFedavg {
+    plan.privacy = Privacy::Private(Promise {
         epsilon,
         delta: DELTA,
         noise_multiplier,
         clip_norm: 1.0,
         scale_bits,
-        adaptive_clip: None,
-    };
+        scheme: Scheme::CentralDpFedavg { adaptive_clip: None },
+    });
     plan
 }
 
 fn fedavg(clients: usize, rounds: u64, fraction_bits: u32) -> Plan {
-    let privacy = Privacy::Fedavg {
+    let privacy = Privacy::Exact(Exact {
         coordinate_max: 4.0,
         fraction_bits,
         weights: Weights::Rows { rows_max: ROWS_MAX },
         evaluate: true,
         loss_max: 10.0,
-    };
+    });
     let server = ServerOptimizer::FedAvg { learning_rate: 1.0, momentum: 0.0 };
     plan(clients, rounds, vec![64], [0.0, 1.0], training(5, LocalOptimizer::Adam, 0.002), server, privacy)
 }
@@ -301,7 +292,7 @@ mod tests {
         let plan = demo_plan(PrivacyMode::DistributedDpSgd, 5, None, None).unwrap();
         assert_eq!(plan.budget(), Some((4.9, 1e-5)));
         assert_eq!(plan.rounds, 30);
-        let Privacy::DistributedDpSgd { noise_multiplier, .. } = plan.privacy else { panic!() };
+        let noise_multiplier = plan.privacy.promise().unwrap().noise_multiplier;
         assert!((noise_multiplier - 5.324).abs() < 0.01, "{noise_multiplier}");
     }
 
@@ -336,12 +327,9 @@ mod tests {
 
     #[test]
     fn other_rounds_or_another_epsilon_change_the_noise() {
-        let noise = |rounds, epsilon| match demo_plan(PrivacyMode::DistributedDpSgd, 5, rounds, epsilon)
-            .unwrap()
-            .privacy
-        {
-            Privacy::DistributedDpSgd { noise_multiplier, .. } => noise_multiplier,
-            _ => panic!(),
+        let noise = |rounds, epsilon| {
+            let plan = demo_plan(PrivacyMode::DistributedDpSgd, 5, rounds, epsilon).unwrap();
+            plan.privacy.promise().unwrap().noise_multiplier
         };
         assert!(noise(Some(60), None) > noise(None, None));
         assert!(noise(None, Some(2.0)) > noise(None, None));
@@ -350,7 +338,7 @@ mod tests {
     #[test]
     fn one_bit_more_could_wrap_or_is_the_most_that_is_tried() {
         let plan = demo_plan(PrivacyMode::Fedavg, 5, None, None).unwrap();
-        let Privacy::Fedavg { fraction_bits, .. } = plan.privacy else { panic!() };
+        let Privacy::Exact(Exact { fraction_bits, .. }) = plan.privacy else { panic!() };
         assert!(
             fraction_bits == EXACT_FRACTION_BITS_MAX || fedavg(5, 40, fraction_bits + 1).validate().is_err()
         );

@@ -6,7 +6,7 @@ use datasets::Dataset;
 use empirical::inversion::{correlation, invert_linear};
 use empirical::one_run::{Guesses, guess};
 use params::{Layer, Shape};
-use plan::{Contribution, Learned, Origin, Plan, Privacy};
+use plan::{Contribution, Learned, Origin, Plan, PrivacyMode};
 use rehearsal::{Noise, Rehearsal};
 use secagg::NoiseSeeds;
 
@@ -128,8 +128,8 @@ fn inversion(plan: &Plan, data: &Dataset, seed: [u8; 32]) -> Result<Option<Inver
     let origin = Origin { plan: plan.digest(), start: model.digest() };
     let mut masked: Vec<u32> = descent.iter().map(|value| lane(*value)).collect();
     // What leaves a silo is this record's sum and a share of noise in one mode only.
-    let noised = match plan.privacy {
-        Privacy::DistributedDpSgd { .. } => {
+    let noised = match plan.mode() {
+        PrivacyMode::DistributedDpSgd => {
             let sum = dp::ClippedSum::new(descent, clip_norm, 1)?;
             Some(
                 mechanism

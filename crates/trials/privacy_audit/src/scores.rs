@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use datasets::Dataset;
 use params::Params;
-use plan::{Plan, Privacy};
+use plan::{Plan, Scheme};
 
 use crate::error::AuditError;
 
@@ -57,19 +57,18 @@ impl<'a> Scores<'a> {
     /// we know of. What is counted beside a clip norm that moves is left out. In the other modes the update's direction is
     /// held against each canary's.
     pub(crate) fn see(&mut self, round: &Seen<'_>) -> Result<(), AuditError> {
-        let (clip_norm, exact) = match (&self.plan.privacy, round.clip_norm) {
-            (Privacy::DistributedDpSgd { sampling_rate, divisor, .. }, Some(clip_norm)) => {
-                (clip_norm, Some((*sampling_rate, *divisor)))
-            }
+        let scheme = self.plan.privacy.promise().map(|promise| &promise.scheme);
+        let (clip_norm, exact) = match (scheme, round.clip_norm) {
+            (Some(Scheme::DistributedDpSgd { sampling, .. }), Some(clip_norm)) => (clip_norm, Some(sampling)),
             _ => (1.0, None),
         };
         let descents = train::descents(self.plan, round.before, &self.canaries, clip_norm)?;
         let mut rest: Vec<f64> = round.aggregate.iter().map(|value| f64::from(*value)).collect();
-        if let Some((sampling_rate, divisor)) = exact {
-            rest.iter_mut().for_each(|value| *value *= divisor);
+        if let Some(sampling) = exact {
+            rest.iter_mut().for_each(|value| *value *= sampling.divisor);
             if let Some(known) = self.known {
                 let known = train::descent_sum(self.plan, round.before, known, clip_norm)?;
-                rest.iter_mut().zip(known).for_each(|(rest, known)| *rest -= sampling_rate * known);
+                rest.iter_mut().zip(known).for_each(|(rest, known)| *rest -= sampling.rate * known);
             }
         }
         let matched: Vec<f64> = descents.iter().map(|descent| dot(&rest, descent)).collect();

@@ -14,7 +14,7 @@ use chacha20::ChaCha20Rng;
 use datasets::Dataset;
 use optim::State;
 use params::Params;
-use plan::{Contribution, Mechanism, Plan, Privacy};
+use plan::{Contribution, Mechanism, Plan};
 use protocol::{next_model, origin_of};
 use rand_core::{Rng, SeedableRng};
 use secagg::NoiseSeeds;
@@ -196,12 +196,8 @@ impl<'a> Rehearsal<'a> {
 fn with_noise(plan: &Plan, noise: Noise) -> Plan {
     let times = |factor: f64| {
         let mut changed = plan.clone();
-        match &mut changed.privacy {
-            Privacy::DistributedDpSgd { noise_multiplier, .. }
-            | Privacy::DistributedDpFedavg { noise_multiplier, .. }
-            | Privacy::SiloDpSgd { noise_multiplier, .. }
-            | Privacy::CentralDpFedavg { noise_multiplier, .. } => *noise_multiplier *= factor,
-            Privacy::Fedavg { .. } => {}
+        if let Some(promise) = changed.privacy.promise_mut() {
+            promise.noise_multiplier *= factor;
         }
         changed
     };
@@ -224,7 +220,7 @@ fn seed(rng: &mut ChaCha20Rng) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
-    use plan::AdaptiveClipping;
+    use plan::{AdaptiveClipping, Privacy, Promise, Sampling, Scheme};
 
     use super::*;
 
@@ -233,18 +229,18 @@ mod tests {
         let mut plan = Plan::from_toml(text).unwrap();
         plan.rounds = rounds;
         plan.data = datasets::digits::data_section([-0.3, 0.7]);
-        plan.privacy = Privacy::DistributedDpSgd {
+        plan.privacy = Privacy::Private(Promise {
             epsilon: 4.9,
             delta: 1e-5,
             noise_multiplier: 5.324,
             clip_norm: 0.5,
-            sampling_rate: 1.0,
-            divisor: 1437.0,
             scale_bits: 16,
-            batch_rows_max: 1024,
-            remove_excess_noise: false,
-            adaptive_clip: None,
-        };
+            scheme: Scheme::DistributedDpSgd {
+                sampling: Sampling { rate: 1.0, divisor: 1437.0, rows_max: 1024 },
+                remove_excess_noise: false,
+                adaptive_clip: None,
+            },
+        });
         plan.server = optim::ServerOptimizer::FedAvg { learning_rate: 7.0, momentum: 0.8 };
         plan
     }
@@ -275,14 +271,10 @@ mod tests {
     fn a_clip_norm_that_follows_the_median_mends_a_bad_guess() {
         let run = |clip_norm: f64, adaptive: Option<AdaptiveClipping>| {
             let mut plan = plan(60);
-            let Privacy::DistributedDpSgd { clip_norm: initial, adaptive_clip, scale_bits, .. } =
-                &mut plan.privacy
-            else {
-                panic!();
-            };
+            let promise = plan.privacy.promise_mut().unwrap();
+            *promise.adaptive_clip_mut().unwrap() = adaptive;
             // Sums clipped to a constant 15 have room in the ring at a coarser scale only.
-            (*initial, *adaptive_clip, *scale_bits) =
-                (clip_norm, adaptive, if clip_norm > 1.0 { 11 } else { 16 });
+            (promise.clip_norm, promise.scale_bits) = (clip_norm, if clip_norm > 1.0 { 11 } else { 16 });
             // Without momentum, and at a rate that a clip norm of about 1 wants.
             plan.server = optim::ServerOptimizer::FedAvg { learning_rate: 4.0, momentum: 0.0 };
             let silos = silos(&plan);
@@ -309,23 +301,22 @@ mod tests {
         let (epsilon, delta, noise_multiplier, scale_bits) = (50.0, 1e-5, 0.01, 20);
         for clip_norm in [100.0, 0.001] {
             for privacy in [
-                Privacy::DistributedDpFedavg {
+                Privacy::Private(Promise {
                     epsilon,
                     delta,
                     noise_multiplier,
                     clip_norm,
                     scale_bits,
-                    remove_excess_noise: false,
-                    adaptive_clip,
-                },
-                Privacy::CentralDpFedavg {
+                    scheme: Scheme::DistributedDpFedavg { remove_excess_noise: false, adaptive_clip },
+                }),
+                Privacy::Private(Promise {
                     epsilon,
                     delta,
                     noise_multiplier,
                     clip_norm,
                     scale_bits,
-                    adaptive_clip,
-                },
+                    scheme: Scheme::CentralDpFedavg { adaptive_clip },
+                }),
             ] {
                 let plan = Plan { privacy, ..plan(1) };
                 let silos = silos(&plan);
@@ -371,14 +362,14 @@ mod tests {
         let mut untouched = zeros();
         plan.mechanism().unwrap().noise_sum(&mut untouched, &mut rng);
         assert_eq!(untouched, zeros(), "distributed noise is the silos'");
-        plan.privacy = Privacy::CentralDpFedavg {
+        plan.privacy = Privacy::Private(Promise {
             epsilon: 50.0,
             delta: 1e-5,
             noise_multiplier,
             clip_norm,
             scale_bits,
-            adaptive_clip: None,
-        };
+            scheme: Scheme::CentralDpFedavg { adaptive_clip: None },
+        });
         let mechanism = plan.mechanism().unwrap();
         let (mut sum, mut again) = (zeros(), zeros());
         mechanism.noise_sum(&mut sum, &mut rng);

@@ -1,7 +1,7 @@
 //! What silos contribute, in place of training.
 
 use dp::{ClippedSum, LocalUpdate};
-use plan::{Learned, Plan, Privacy};
+use plan::{Learned, Plan, PrivacyMode};
 use protocol::Attempt;
 use secagg::ClientId;
 
@@ -18,13 +18,13 @@ pub fn contribute(plan: &Plan, id: ClientId, at: Attempt) -> Learned {
     let prime = f32::from(PRIMES[id.0 as usize % PRIMES.len()]);
     values[own] = 1.0 / 16.0;
     values[(own + 1 + at.round as usize) % lanes] -= prime / 64.0;
-    match plan.privacy {
-        Privacy::DistributedDpSgd { clip_norm, .. } => {
+    match (plan.mode(), plan.clip_norm()) {
+        (PrivacyMode::DistributedDpSgd, Some(clip_norm)) => {
             let values = values.into_iter().map(f64::from).collect();
             let sum = ClippedSum::new(values, clip_norm, 8).expect("finite values");
             Learned::Sum(sum.with_count(i64::from(id.0 % 5) - 2))
         }
-        Privacy::DistributedDpFedavg { clip_norm, .. } | Privacy::CentralDpFedavg { clip_norm, .. } => {
+        (PrivacyMode::DistributedDpFedavg | PrivacyMode::CentralDpFedavg, Some(clip_norm)) => {
             let update = LocalUpdate::new(values).expect("finite values");
             Learned::Clipped(update.clip(clip_norm).expect("a plan's clip norm"))
         }

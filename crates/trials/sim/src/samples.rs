@@ -3,8 +3,8 @@
 use identity::{AuthorisedRoster, IdentityKey, Roster};
 use params::Digest;
 use plan::{
-    AdaptiveClipping, AuthoredPlan, Cohort, Data, Feature, LocalOptimizer, Model, Plan, Privacy, Timing,
-    Training, Weights,
+    AdaptiveClipping, AuthoredPlan, Cohort, Data, Exact, Feature, LocalOptimizer, Model, Plan, Privacy,
+    Promise, Sampling, Scheme, Timing, Training, Weights,
 };
 use protocol::ToClient;
 
@@ -40,13 +40,13 @@ pub fn plan(members: usize, rounds: u64) -> Plan {
             micro_batch: 8,
         },
         server: optim::ServerOptimizer::FedAvg { learning_rate: 1.0, momentum: 0.0 },
-        privacy: Privacy::Fedavg {
+        privacy: Privacy::Exact(Exact {
             coordinate_max: 4.0,
             fraction_bits: 20,
             weights: Weights::Rows { rows_max: 1000 },
             evaluate: true,
             loss_max: 10.0,
-        },
+        }),
         cohort: Cohort {
             minimum: 3.max(members.saturating_sub(2)),
             maximum: members,
@@ -76,18 +76,18 @@ pub fn private_plan(members: usize, rounds: u64, epsilon: f64) -> Plan {
     let multiplier = accounting::calibrate(epsilon, delta, sampling_rate, rounds)
         .unwrap_or_else(|why| panic!("the sample plan cannot be calibrated: {why}"));
     Plan {
-        privacy: Privacy::DistributedDpSgd {
+        privacy: Privacy::Private(Promise {
             epsilon,
             delta,
             noise_multiplier: multiplier.value(),
             clip_norm: 1.0,
-            sampling_rate,
-            divisor: 100.0,
             scale_bits: 16,
-            batch_rows_max: 256,
-            remove_excess_noise: false,
-            adaptive_clip: None,
-        },
+            scheme: Scheme::DistributedDpSgd {
+                sampling: Sampling { rate: sampling_rate, divisor: 100.0, rows_max: 256 },
+                remove_excess_noise: false,
+                adaptive_clip: None,
+            },
+        }),
         ..plan(members, rounds)
     }
 }
@@ -97,11 +97,8 @@ pub fn private_plan(members: usize, rounds: u64, epsilon: f64) -> Plan {
 /// # Panics
 /// Where the plan's silos do not share the noise.
 pub fn removing_excess(mut plan: Plan) -> Plan {
-    match &mut plan.privacy {
-        Privacy::DistributedDpSgd { remove_excess_noise, .. }
-        | Privacy::DistributedDpFedavg { remove_excess_noise, .. } => *remove_excess_noise = true,
-        other => panic!("no shared noise in {other:?}"),
-    }
+    let shared = plan.privacy.promise_mut().and_then(Promise::remove_excess_noise_mut);
+    *shared.expect("a plan whose silos share the noise") = true;
     plan
 }
 
@@ -110,32 +107,10 @@ pub fn removing_excess(mut plan: Plan) -> Plan {
 /// # Panics
 /// Where it is not one of [`private_plan`].
 pub(crate) fn noised_in_each_silo(plan: Plan) -> Plan {
-    let Privacy::DistributedDpSgd {
-        delta,
-        noise_multiplier,
-        clip_norm,
-        sampling_rate,
-        divisor,
-        scale_bits,
-        batch_rows_max,
-        ..
-    } = plan.privacy
-    else {
-        panic!("no plan with shared noise");
-    };
-    let privacy = Privacy::SiloDpSgd {
-        epsilon: 900.0,
-        delta,
-        noise_multiplier,
-        clip_norm,
-        sampling_rate,
-        divisor,
-        local_steps: 2,
-        scale_bits,
-        batch_rows_max,
-        coordinate_max: 4.0,
-        fraction_bits: 20,
-    };
+    let promise = plan.privacy.promise().expect("a plan with a promise");
+    let sampling = *promise.sampling().expect("a plan that samples records");
+    let scheme = Scheme::SiloDpSgd { sampling, local_steps: 2, coordinate_max: 4.0, fraction_bits: 20 };
+    let privacy = Privacy::Private(Promise { epsilon: 900.0, scheme, ..*promise });
     Plan { privacy, ..plan }
 }
 
@@ -144,18 +119,9 @@ pub(crate) fn noised_in_each_silo(plan: Plan) -> Plan {
 /// # Panics
 /// Where it is not one of [`private_plan`].
 pub(crate) fn noised_at_the_coordinator(plan: Plan) -> Plan {
-    let Privacy::DistributedDpSgd { delta, noise_multiplier, clip_norm, scale_bits, .. } = plan.privacy
-    else {
-        panic!("no plan with shared noise");
-    };
-    let privacy = Privacy::CentralDpFedavg {
-        epsilon: 900.0,
-        delta,
-        noise_multiplier,
-        clip_norm,
-        scale_bits,
-        adaptive_clip: None,
-    };
+    let promise = plan.privacy.promise().expect("a plan with a promise");
+    let scheme = Scheme::CentralDpFedavg { adaptive_clip: None };
+    let privacy = Privacy::Private(Promise { epsilon: 900.0, scheme, ..*promise });
     Plan { privacy, ..plan }
 }
 
@@ -164,14 +130,9 @@ pub(crate) fn noised_at_the_coordinator(plan: Plan) -> Plan {
 /// # Panics
 /// Where the plan's mode has no such clip norm.
 pub fn adaptive(mut plan: Plan) -> Plan {
-    match &mut plan.privacy {
-        Privacy::DistributedDpSgd { adaptive_clip, .. }
-        | Privacy::DistributedDpFedavg { adaptive_clip, .. }
-        | Privacy::CentralDpFedavg { adaptive_clip, .. } => {
-            *adaptive_clip = Some(AdaptiveClipping { target_quantile: 0.5, learning_rate: 0.2, share: 0.05 });
-        }
-        other => panic!("nothing to adapt in {other:?}"),
-    }
+    let clip = plan.privacy.promise_mut().and_then(Promise::adaptive_clip_mut);
+    let following = AdaptiveClipping { target_quantile: 0.5, learning_rate: 0.2, share: 0.05 };
+    *clip.expect("a plan whose clip norm can move") = Some(following);
     plan
 }
 

@@ -69,13 +69,13 @@ fn an_author_cannot_have_training_watched_below_the_silos_own_time_where_somethi
         assert_eq!(dp.check_unsigned(&plan(ready_after_ms)), refused);
     }
     assert_eq!(dp.check_unsigned(&plan(1_000)), Ok(()));
-    let exact = Privacy::Fedavg {
+    let exact = Privacy::Exact(crate::Exact {
         coordinate_max: 1.0,
         fraction_bits: 16,
         weights: crate::Weights::Uniform,
         evaluate: false,
         loss_max: 10.0,
-    };
+    });
     let exact = Plan { privacy: exact, ..plan(0) };
     assert_eq!(strict(PrivacyMode::Fedavg).check_unsigned(&exact), Ok(()), "it promises nothing");
 }

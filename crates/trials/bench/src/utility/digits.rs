@@ -5,7 +5,7 @@ use std::fmt::Write;
 use accounting::rounded_up;
 use datasets::{Dataset, digits};
 use params::Activation;
-use plan::{Model, Plan, Privacy};
+use plan::{Model, Plan, Privacy, Promise, Sampling, Scheme};
 
 use super::measure::{DELTA, Setup, accuracies, averaging, epsilon, mean, percent, training};
 use crate::error::UtilityError;
@@ -144,19 +144,19 @@ impl Parts {
 fn mode_a(hidden: &[usize], rate: f64) -> Plan {
     let mut plan = plan(hidden, 1.0, SILOS, HONEST_MIN);
     plan.training.learning_rate = rate;
-    plan.privacy = Privacy::SiloDpSgd {
+    plan.privacy = Privacy::Private(Promise {
         epsilon: 20.0,
         delta: DELTA,
         noise_multiplier: NOISE,
         clip_norm: CLIP,
-        sampling_rate: SILO_RATE,
-        divisor: SILO_RATE * ROWS / SILOS as f64,
-        local_steps: LOCAL_STEPS,
         scale_bits: 16,
-        batch_rows_max: 1024,
-        coordinate_max: 8.0,
-        fraction_bits: 24,
-    };
+        scheme: Scheme::SiloDpSgd {
+            sampling: Sampling { rate: SILO_RATE, divisor: SILO_RATE * ROWS / SILOS as f64, rows_max: 1024 },
+            local_steps: LOCAL_STEPS,
+            coordinate_max: 8.0,
+            fraction_bits: 24,
+        },
+    });
     plan
 }
 
@@ -172,19 +172,19 @@ fn plan(hidden: &[usize], rate: f64, silos: usize, honest_min: usize) -> Plan {
         },
         training: training(1, 32, 0.1),
         server: averaging(rate, 0.0),
-        privacy: Privacy::DistributedDpSgd {
+        privacy: Privacy::Private(Promise {
             epsilon: 8.0,
             delta: DELTA,
             noise_multiplier: NOISE,
             clip_norm: CLIP,
-            sampling_rate: RATE,
-            divisor: RATE * ROWS,
             scale_bits: 16,
-            batch_rows_max: 1024,
-            // A centre of one silo has no excess, and nobody to share seeds with.
-            remove_excess_noise: silos > 1,
-            adaptive_clip: None,
-        },
+            scheme: Scheme::DistributedDpSgd {
+                sampling: Sampling { rate: RATE, divisor: RATE * ROWS, rows_max: 1024 },
+                // A centre of one silo has no excess, and nobody to share seeds with.
+                remove_excess_noise: silos > 1,
+                adaptive_clip: None,
+            },
+        }),
         honest_min,
         rounds: steps,
     }

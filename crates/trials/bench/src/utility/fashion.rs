@@ -6,7 +6,7 @@ use std::path::Path;
 
 use datasets::{Dataset, idx};
 use params::{Activation, Architecture, Layer, Shape};
-use plan::{Model, Plan, Privacy, Weights};
+use plan::{Exact, Model, Plan, Privacy, Promise, Sampling, Scheme, Weights};
 
 use super::measure::{DELTA, Setup, accuracies, averaging, epsilon, percent, training};
 use crate::error::UtilityError;
@@ -73,26 +73,26 @@ fn plan(private: bool) -> Plan {
         ],
     };
     let privacy = if private {
-        Privacy::DistributedDpSgd {
+        Privacy::Private(Promise {
             epsilon: 8.0,
             delta: DELTA,
             noise_multiplier: NOISE,
             clip_norm: CLIP,
-            sampling_rate: RATE,
-            divisor: RATE * ROWS,
             scale_bits: 16,
-            batch_rows_max: 1024,
-            remove_excess_noise: true,
-            adaptive_clip: None,
-        }
+            scheme: Scheme::DistributedDpSgd {
+                sampling: Sampling { rate: RATE, divisor: RATE * ROWS, rows_max: 1024 },
+                remove_excess_noise: true,
+                adaptive_clip: None,
+            },
+        })
     } else {
-        Privacy::Fedavg {
+        Privacy::Exact(Exact {
             coordinate_max: 4.0,
             fraction_bits: 24,
             weights: Weights::Uniform,
             evaluate: false,
             loss_max: 10.0,
-        }
+        })
     };
     Setup {
         data: idx::data_section(SIDE * SIDE, 10, [-0.5, 0.5]),

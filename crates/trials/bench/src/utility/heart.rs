@@ -8,7 +8,7 @@ use chacha20::ChaCha20Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 use datasets::Dataset;
 use params::Activation;
-use plan::{Data, Feature, Model, Plan, Privacy, Weights};
+use plan::{Data, Exact, Feature, Model, Plan, Privacy, Weights};
 use rehearsal::{Noise, Rehearsal};
 
 use super::measure::{Setup, averaging, mean, training};
@@ -146,13 +146,13 @@ fn plan(silos: usize) -> Plan {
         model: Model { hidden: Vec::new(), activation: Activation::Relu, initial_seed: 1, network: None },
         training: training(1, 16, 0.1),
         server: averaging(1.0, 0.0),
-        privacy: Privacy::Fedavg {
+        privacy: Privacy::Exact(Exact {
             coordinate_max: 4.0,
             fraction_bits: 24,
             weights: Weights::Rows { rows_max: 1024 },
             evaluate: false,
             loss_max: 10.0,
-        },
+        }),
         honest_min: 2,
         rounds: 100,
     }

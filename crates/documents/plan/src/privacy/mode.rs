@@ -1,0 +1,68 @@
+//! Names of the modes, and what goes with each.
+
+use serde::{Deserialize, Serialize};
+
+/// A privacy mode's name, as plans and policies write it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PrivacyMode {
+    /// [`super::Exact`]
+    Fedavg,
+    /// [`super::Scheme::DistributedDpSgd`]
+    DistributedDpSgd,
+    /// [`super::Scheme::DistributedDpFedavg`]
+    DistributedDpFedavg,
+    /// [`super::Scheme::SiloDpSgd`]
+    SiloDpSgd,
+    /// [`super::Scheme::CentralDpFedavg`]
+    CentralDpFedavg,
+}
+
+impl PrivacyMode {
+    /// Its name in plans.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fedavg => "fedavg",
+            Self::DistributedDpSgd => "distributed_dp_sgd",
+            Self::DistributedDpFedavg => "distributed_dp_fedavg",
+            Self::SiloDpSgd => "silo_dp_sgd",
+            Self::CentralDpFedavg => "central_dp_fedavg",
+        }
+    }
+
+    /// What one unit of the promise is.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Fedavg => "none",
+            Self::DistributedDpSgd | Self::SiloDpSgd => "record",
+            Self::DistributedDpFedavg | Self::CentralDpFedavg => "silo",
+        }
+    }
+
+    /// The neighbouring relation of the promise.
+    pub fn relation(self) -> &'static str {
+        match self {
+            Self::Fedavg => "none",
+            Self::DistributedDpSgd | Self::SiloDpSgd => "add or remove one record",
+            Self::DistributedDpFedavg | Self::CentralDpFedavg => {
+                "zero-out: one silo's contribution replaced by zero"
+            }
+        }
+    }
+
+    /// Who adds the noise.
+    pub fn noise_by(self) -> &'static str {
+        match self {
+            Self::Fedavg => "nobody",
+            Self::SiloDpSgd => "every silo, in full",
+            Self::CentralDpFedavg => "the coordinator, to the sum that it has opened",
+            Self::DistributedDpSgd | Self::DistributedDpFedavg => "every silo, a share each",
+        }
+    }
+}
+
+impl std::fmt::Display for PrivacyMode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
