@@ -18,6 +18,15 @@ pub fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     files::replace(path, bytes, AS_UMASK)
 }
 
+/// As [`write_durably`], with an error that names the file.
+///
+/// # Errors
+///
+/// [`StoreError::Io`].
+pub fn write_replacing(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    write_durably(path, bytes).map_err(failed("write", path))
+}
+
 /// Writes and fsyncs a new file; its name is durable only after its folder's fsync.
 pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     files::write_synced(path, bytes, AS_UMASK)

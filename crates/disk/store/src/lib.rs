@@ -42,14 +42,6 @@ mod published;
 mod seal;
 mod staging;
 
-/// Replaces a small file: after a crash it holds the old content or the new, whole.
-///
-/// # Errors
-/// A disk that fails.
-pub fn write_replacing(path: &std::path::Path, bytes: &[u8]) -> Result<(), StoreError> {
-    disk::write_durably(path, bytes).map_err(disk::failed("write", path))
-}
-
 #[cfg(test)]
 mod suite;
 
@@ -60,7 +52,7 @@ use std::path::PathBuf;
 use params::Digest;
 use vault::VaultError;
 
-pub use disk::{create_folder, write_durably};
+pub use disk::{create_folder, write_durably, write_replacing};
 pub use faulty::{Fault, FaultyStore, Tear};
 pub use file_store::{FileStore, Opened};
 pub use frame::{APPEND_BYTES_MAX, Head, JournalKind};
