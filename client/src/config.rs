@@ -79,7 +79,7 @@ impl Config {
         let optional = [&mut config.ledger.dir, &mut config.ledger.anchor, &mut config.proxy_auth_file];
         daemon::resolve(path, optional.into_iter().flatten());
         if let Some(tls) = &mut config.tls {
-            daemon::resolve(path, [&mut tls.authority, &mut tls.certificate, &mut tls.key_file]);
+            tls.resolve(path);
         }
         Ok((config, text))
     }

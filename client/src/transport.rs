@@ -9,21 +9,13 @@ use std::sync::Arc;
 use identity::Authority;
 use pki::{ClientTls, Leaf, TransportKey};
 use plan::Problems;
-use serde::Deserialize;
 use vault::Vault;
 use vault::files::{self, OWNER_ONLY, TEXT_BYTES_MAX};
 use zeroize::Zeroizing;
 
-/// The table `[tls]`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tls {
-    /// The federation's authority, as its document was pinned at enrolment.
-    pub authority: PathBuf,
-    /// This silo's certificate, PEM; renewed by the daemon.
-    pub certificate: PathBuf,
-    /// The certificate's key, PEM; sealed where `[encryption]` is.
-    pub key_file: PathBuf,
+daemon::tls_table! {
+    /// The table `[tls]`, as enrolment writes it.
+    pub struct Tls {}
 }
 
 /// What a connection is made with.
@@ -41,10 +33,7 @@ impl Transport {
         vault: Option<Arc<Vault>>,
         problems: &mut Problems,
     ) -> Option<Self> {
-        let authority = daemon::read_authority(&tls.authority, "tls.authority", problems)?;
-        problems.require(authority.key == authority_key, "authority_key", || {
-            format!("`{}` names another key; both come from one enrolment", tls.authority.display())
-        });
+        let authority = daemon::read_tls_authority(&tls.authority, authority_key, problems)?;
         let files = Files { certificate: tls.certificate.clone(), key: tls.key_file.clone(), vault };
         match files.load(&authority.ca_certificate) {
             Ok((tls, leaf, ..)) => Some(Self { tls, authority, leaf, files }),

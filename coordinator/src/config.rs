@@ -9,7 +9,6 @@ use ed25519_dalek::VerifyingKey;
 use identity::{AuthorisedRoster, Authority, IdentityKey};
 use pki::{CertificateAuthority, TransportKey};
 use plan::{AuthoredPlan, Problems, SignedPlan};
-use serde::Deserialize;
 use vault::Vault;
 
 daemon::configuration! {
@@ -33,18 +32,12 @@ daemon::configuration! {
     }
 }
 
-/// The table `[tls]`, all of it made by `folkmoot-coordinator init`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tls {
-    /// This server's certificate and its issuer's, PEM. Renewed here.
-    pub certificate: PathBuf,
-    /// Its secret key, PKCS#8 PEM.
-    pub key_file: PathBuf,
-    /// What join tokens pin: `authority.json`.
-    pub authority: PathBuf,
-    /// The secret key that signs certificates, PKCS#8 PEM.
-    pub ca_key_file: PathBuf,
+daemon::tls_table! {
+    /// The table `[tls]`, all of it made by `folkmoot-coordinator init`.
+    pub struct Tls {
+        /// The secret key that signs certificates, PKCS#8 PEM.
+        pub ca_key_file: PathBuf,
+    }
 }
 
 /// What the table `[tls]` names.
@@ -94,8 +87,7 @@ impl Config {
         daemon::resolve(path, [&mut config.data_dir, &mut config.plan]);
         daemon::resolve(path, &mut config.model_key_file);
         if let Some(tls) = &mut config.tls {
-            let files = [&mut tls.certificate, &mut tls.key_file, &mut tls.authority, &mut tls.ca_key_file];
-            daemon::resolve(path, files);
+            tls.resolve(path);
         }
         Ok((config, text))
     }
@@ -150,10 +142,7 @@ impl Config {
 
 impl Tls {
     fn load(&self, authority_key: &str, vault: Option<&Vault>, problems: &mut Problems) -> Option<LoadedTls> {
-        let authority = daemon::read_authority(&self.authority, "tls.authority", problems)?;
-        problems.require(authority.key.eq_ignore_ascii_case(authority_key), "authority_key", || {
-            format!("`{}` names another authority's key than this one", self.authority.display())
-        });
+        let authority = daemon::read_tls_authority(&self.authority, authority_key, problems)?;
         let key = daemon::read_secret_text(&self.key_file, "tls.key_file", vault, problems)?;
         let key = daemon::parsed(TransportKey::from_pem(&key), &self.key_file, "tls.key_file", problems)?;
         let ca_key = daemon::read_secret_text(&self.ca_key_file, "tls.ca_key_file", vault, problems)?;

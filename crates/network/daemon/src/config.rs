@@ -96,6 +96,18 @@ pub fn read_authority(path: &Path, field: &str, problems: &mut Problems) -> Opti
     })
 }
 
+/// Reads the authority that the table `[tls]` names, which must be the one of `authority_key`.
+pub fn read_tls_authority(path: &Path, authority_key: &str, problems: &mut Problems) -> Option<Authority> {
+    let authority = read_authority(path, "tls.authority", problems)?;
+    problems.require(authority.key.eq_ignore_ascii_case(authority_key), "authority_key", || {
+        format!(
+            "`{}` names another authority's key; both come from one enrolment or one `init`",
+            path.display()
+        )
+    });
+    Some(authority)
+}
+
 /// Reads `roster`, signed by `authority_key`; gives the key too.
 pub fn read_roster(
     path: &Path,

@@ -1,7 +1,7 @@
 //! What the two daemons share: their main, their clock, the end that a signal asks for, and their configuration's common half.
 //!
 //! Owns: a daemon from its command line to its exit code ([`main`]), what both configurations declare
-//! ([`configuration!`]) and how they are read, the time that deadlines are judged by ([`Clock`]), how long a silent peer
+//! ([`configuration!`], [`tls_table!`]) and how they are read, the time that deadlines are judged by ([`Clock`]), how long a silent peer
 //! is waited for ([`patience`]), the termination signals ([`terminated`]), how many files may be open
 //! ([`raise_descriptors`]), and what programs print ([`out`]). Does not: know a socket, a journal or a round.
 //!
@@ -26,7 +26,10 @@ mod shared;
 
 pub use address::{PLAINTEXT, check_listen};
 pub use clock::{Clock, heartbeat, now_s, patience, wall_ms};
-pub use config::{ConfigError, default_log, load, parse, parsed, read, read_authority, read_roster, resolve};
+pub use config::{
+    ConfigError, default_log, load, parse, parsed, read, read_authority, read_roster, read_tls_authority,
+    resolve,
+};
 pub use descriptors::raise_descriptors;
 pub use encryption::{Encryption, read_identity, read_secret_text};
 pub use process::{GOODBYE, runtime, terminated};

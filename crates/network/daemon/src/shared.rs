@@ -78,6 +78,48 @@ macro_rules! configuration {
     };
 }
 
+/// Declares the table `[tls]`: the files that both daemons have in it, and those that are written here.
+///
+/// ```
+/// daemon::tls_table! {
+///     /// What connections are secured with.
+///     pub struct Tls {
+///         /// The secret key that signs certificates.
+///         pub ca_key_file: std::path::PathBuf,
+///     }
+/// }
+///
+/// let text = "authority = 'a'\ncertificate = 'c'\nkey_file = 'k'\nca_key_file = '/ca'\n";
+/// let mut tls: Tls = daemon::parse(text)?;
+/// tls.resolve(std::path::Path::new("/etc/daemon.toml"));
+/// assert_eq!((tls.certificate.to_str(), tls.ca_key_file.to_str()), (Some("/etc/c"), Some("/ca")));
+/// # Ok::<(), daemon::ConfigError>(())
+/// ```
+#[macro_export]
+macro_rules! tls_table {
+    ($(#[$about:meta])* pub struct $name:ident { $($(#[$doc:meta])* pub $key:ident: $path:ty,)* }) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, ::serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            /// The federation's authority, as join tokens pin it.
+            pub authority: ::std::path::PathBuf,
+            /// The daemon's certificate with its issuer's, PEM; renewed by the daemon.
+            pub certificate: ::std::path::PathBuf,
+            /// The certificate's key, PEM; sealed where `[encryption]` is.
+            pub key_file: ::std::path::PathBuf,
+            $($(#[$doc])* pub $key: $path,)*
+        }
+
+        impl $name {
+            pub(crate) fn resolve(&mut self, file: &::std::path::Path) {
+                let paths = [&mut self.authority, &mut self.certificate, &mut self.key_file];
+                $crate::resolve(file, paths.into_iter()$(.chain([&mut self.$key]))*);
+            }
+        }
+    };
+}
+
 /// A configuration that [`configuration!`](crate::configuration) declared.
 pub trait Configuration: DeserializeOwned {
     /// Makes the paths that both configurations have relative to the file that names them.
