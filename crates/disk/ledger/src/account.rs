@@ -15,7 +15,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use accounting::{AccountingError, Event, RdpCurve, pld_epsilon};
+use accounting::{Event, epsilon_or_infinity, pld_epsilon};
 use params::Digest;
 
 use crate::entry::{Cost, Entry, Release, What};
@@ -274,7 +274,7 @@ fn total_of(entries: &[Entry], delta: f64) -> Total {
     let failed = entries.iter().filter(|entry| entry.says_training_failed());
     Total {
         delta,
-        bounds: vec![Bound { accountant: GATES, epsilon: epsilon_of(&costs, delta) }],
+        bounds: vec![Bound { accountant: GATES, epsilon: epsilon_or_infinity(kinds(&costs), delta) }],
         left_out: None,
         unit: unit.into(),
         mixed,
@@ -298,19 +298,7 @@ fn epsilon_with<'a>(
     delta: f64,
 ) -> f64 {
     let costs: Vec<(&str, &Cost)> = entries.filter_map(cost_of).chain([(unit, cost)]).collect();
-    epsilon_of(&costs, delta)
-}
-
-/// Numbers that mean nothing count as infinitely expensive.
-fn epsilon_of(costs: &[(&str, &Cost)], delta: f64) -> f64 {
-    let compose = || -> Result<f64, AccountingError> {
-        let mut curve = RdpCurve::zero();
-        for (event, count) in kinds(costs) {
-            curve.compose(&event, count)?;
-        }
-        Ok(curve.epsilon(delta)?.epsilon)
-    };
-    compose().unwrap_or(f64::INFINITY)
+    epsilon_or_infinity(kinds(&costs), delta)
 }
 
 /// The privacy loss distribution's epsilon, or why there is none.
@@ -383,11 +371,8 @@ mod tests {
     }
 
     fn epsilon(events: &[(f64, u64)]) -> f64 {
-        let mut curve = RdpCurve::zero();
-        for (noise_multiplier, count) in events {
-            curve.compose(&Event::Gaussian { noise_multiplier: *noise_multiplier }, *count).unwrap();
-        }
-        curve.epsilon(DELTA).unwrap().epsilon
+        let event = |&(noise_multiplier, count): &(f64, u64)| (Event::Gaussian { noise_multiplier }, count);
+        accounting::epsilon_of(events.iter().map(event), DELTA).unwrap()
     }
 
     #[test]

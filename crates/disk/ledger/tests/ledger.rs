@@ -477,7 +477,5 @@ fn a_round_in_which_training_failed_is_one_write_to_ledger_and_anchor_whatever_a
 }
 
 fn steps_epsilon(steps: u64) -> f64 {
-    let mut curve = accounting::RdpCurve::zero();
-    curve.compose(&EVENT, steps).unwrap();
-    curve.epsilon(LIMITS.delta).unwrap().epsilon
+    accounting::epsilon_of([(EVENT, steps)], LIMITS.delta).unwrap()
 }

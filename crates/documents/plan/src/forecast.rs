@@ -1,6 +1,6 @@
 //! What a plan will cost and whether it can work, before anything runs.
 
-use accounting::{AccountingError, fractional_epsilon, pld_epsilon};
+use accounting::{AccountingError, epsilon_of, fractional_epsilon, pld_epsilon};
 use secagg::ThresholdError;
 use serde::Serialize;
 
@@ -204,11 +204,7 @@ impl Forecast {
 
 fn epsilons(plan: &Plan) -> Result<Option<Epsilons>, ForecastError> {
     let Some((event, (budget, delta))) = plan.event().zip(plan.budget()) else { return Ok(None) };
-    let gating = |rounds: u64| -> Result<f64, ForecastError> {
-        let mut curve = accounting::RdpCurve::zero();
-        curve.compose(&event, rounds)?;
-        Ok(curve.epsilon(delta)?.epsilon)
-    };
+    let gating = |rounds: u64| epsilon_of([(event, rounds)], delta);
     let at_the_end = gating(plan.rounds)?;
     let events = [(event, plan.rounds)];
     Ok(Some(Epsilons {

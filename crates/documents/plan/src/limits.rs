@@ -3,7 +3,7 @@
 //! A run's name is the coordinator's to invent, and so is the number of a round. What cannot be invented is the plan that an
 //! author signed, so a policy's limits for a run hold for everything that is uploaded under a plan's digest.
 
-use accounting::{Event, RdpCurve};
+use accounting::epsilon_or_infinity;
 
 use crate::document::Plan;
 use crate::policy::Policy;
@@ -32,7 +32,7 @@ impl Policy {
         }
         let Some((event, (epsilon, delta))) = plan.event().zip(plan.budget()) else { return Ok(()) };
         let limit = self.epsilon_per_run_max.map_or(epsilon, |policy| policy.min(epsilon));
-        let after = epsilon_of(&event, next, delta);
+        let after = epsilon_or_infinity([(event, next)], delta);
         // Not `after > limit`: what is no number is not admitted.
         match after.partial_cmp(&limit) {
             Some(order) if order.is_le() => Ok(()),
@@ -62,13 +62,6 @@ impl Policy {
 pub(crate) fn mebibytes(plan: &Plan, uploads: u64) -> u64 {
     let bytes = u128::from(uploads) * plan.lanes() as u128 * u128::from(Plan::LANE_BYTES);
     u64::try_from(bytes.div_ceil(1 << 20)).unwrap_or(u64::MAX)
-}
-
-/// Numbers that mean nothing count as infinitely expensive.
-fn epsilon_of(event: &Event, count: u64, delta: f64) -> f64 {
-    let mut curve = RdpCurve::zero();
-    let composed = curve.compose(event, count).and_then(|()| curve.epsilon(delta));
-    composed.map_or(f64::INFINITY, |guarantee| guarantee.epsilon)
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use crate::mechanism::Mechanism;
 /// What would fit the budget exactly.
 pub(crate) fn suggestions(plan: &Plan) -> Result<Vec<String>, ForecastError> {
     let Some((event, (epsilon, delta))) = plan.event().zip(plan.budget()) else { return Ok(Vec::new()) };
-    let (rate, noise, steps) = event.parts();
-    let sums = plan.rounds.saturating_mul(steps);
+    let (rate, noise, _) = event.parts();
+    let sums = event.sums(plan.rounds);
     let mut suggestions = Vec::new();
     if let Ok(least) = calibrate(epsilon, delta, rate, sums)
         && least.value() < 0.999 * noise

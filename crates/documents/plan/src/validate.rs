@@ -1,6 +1,6 @@
 //! Whether a plan can be meant: bounds, the inequality of the threshold, the ring's room, the budget.
 
-use accounting::{RdpCurve, calibrate};
+use accounting::{calibrate, epsilon_or_infinity};
 use params::Shape;
 use secagg::{COHORT_MAX, Threshold};
 
@@ -274,12 +274,10 @@ fn budget(promise: &Promise, rounds: u64, problems: &mut Problems) {
         return;
     }
     let event = promise.event();
-    let (rate, _, steps) = event.parts();
-    let mut curve = RdpCurve::zero();
-    let spent = curve.compose(&event, rounds).and_then(|()| curve.epsilon(delta));
-    let spent = spent.map_or(f64::INFINITY, |guarantee| guarantee.epsilon);
+    let spent = epsilon_or_infinity([(event, rounds)], delta);
     if spent > epsilon {
-        let remedy = match calibrate(epsilon, delta, rate, rounds.saturating_mul(steps)) {
+        let (rate, ..) = event.parts();
+        let remedy = match calibrate(epsilon, delta, rate, event.sums(rounds)) {
             Ok(multiplier) => format!("set noise_multiplier to {multiplier} or more, or lower rounds"),
             Err(why) => why.to_string(),
         };

@@ -78,7 +78,7 @@ impl Event {
     }
 
     /// How many noised sums so many of these events are (saturating).
-    pub(crate) fn sums(&self, count: u64) -> u64 {
+    pub fn sums(&self, count: u64) -> u64 {
         let (_, _, steps) = self.parts();
         count.saturating_mul(steps)
     }

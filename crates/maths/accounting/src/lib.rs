@@ -51,5 +51,5 @@ pub use gaussian::{
 };
 pub use pld::{PldRelation, pld_epsilon, pld_epsilon_under};
 pub use promise::{Relation, Unit};
-pub use rdp::{Guarantee, ORDER_MAX, ORDER_MIN, RdpCurve};
+pub use rdp::{Guarantee, ORDER_MAX, ORDER_MIN, RdpCurve, epsilon_of, epsilon_or_infinity};
 pub use shown::{rounded_down, rounded_up};

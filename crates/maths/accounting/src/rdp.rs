@@ -97,6 +97,26 @@ impl RdpCurve {
     }
 }
 
+/// Epsilon at `delta` of so many of each of these events together, as budgets are gated by: RDP at integer orders.
+///
+/// # Errors
+/// Numbers that are no sampling rate, noise multiplier or delta.
+pub fn epsilon_of(
+    events: impl IntoIterator<Item = (Event, u64)>,
+    delta: f64,
+) -> Result<f64, AccountingError> {
+    let mut curve = RdpCurve::zero();
+    for (event, count) in events {
+        curve.compose(&event, count)?;
+    }
+    Ok(curve.epsilon(delta)?.epsilon)
+}
+
+/// [`epsilon_of`] where numbers that mean nothing count as infinitely expensive: what is not understood is not spent.
+pub fn epsilon_or_infinity(events: impl IntoIterator<Item = (Event, u64)>, delta: f64) -> f64 {
+    epsilon_of(events, delta).unwrap_or(f64::INFINITY)
+}
+
 /// What the conversion to epsilon adds to a divergence at `order`; what is left when the noise is infinite.
 pub(crate) fn conversion(order: u32, delta: f64) -> f64 {
     let order = f64::from(order);
@@ -233,6 +253,21 @@ mod tests {
     #[test]
     fn a_vanishing_noise_costs_infinity_and_is_never_a_number_that_looks_fine() {
         assert_eq!(spent(0.1, 1e-200, 1).epsilon(1e-5).unwrap().epsilon, f64::INFINITY);
+    }
+
+    #[test]
+    fn events_are_composed_together_and_what_means_nothing_is_infinite_where_it_is_no_error() {
+        let (one, other) =
+            (Event::Gaussian { noise_multiplier: 3.0 }, Event::Gaussian { noise_multiplier: 5.0 });
+        let mut curve = spent(1.0, 3.0, 2);
+        curve.compose(&other, 4).unwrap();
+        let together = [(one, 2), (other, 4)];
+        assert_eq!(epsilon_of(together, 1e-5), Ok(curve.epsilon(1e-5).unwrap().epsilon));
+        assert_eq!(epsilon_or_infinity(together, 1e-5), epsilon_of(together, 1e-5).unwrap());
+        let nothing = [(one, 2), (Event::Gaussian { noise_multiplier: f64::NAN }, 1)];
+        assert!(matches!(epsilon_of(nothing, 1e-5), Err(AccountingError::NoiseMultiplier { .. })));
+        assert_eq!(epsilon_or_infinity(nothing, 1e-5), f64::INFINITY);
+        assert_eq!(epsilon_or_infinity(together, 1.0), f64::INFINITY);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a number of equal uploads costs.
 
-use accounting::{AccountingError, Event, RdpCurve};
+use accounting::{AccountingError, RdpCurve};
 use checkpoint::PrivacySpent;
 use plan::Plan;
 
@@ -52,18 +52,4 @@ pub(crate) fn spent(plan: &Plan, price: Option<&Price>, steps: u64) -> PrivacySp
         noise_by: mode.noise_by().into(),
         trust: plan.trust(),
     }
-}
-
-/// Epsilon at `delta` of all these events together: RDP at integer orders, the bound that gates the budget.
-///
-/// Numbers that a validated plan cannot hold count as infinitely expensive: what is not understood is not spent.
-pub(crate) fn epsilon_of<'a>(spent: impl IntoIterator<Item = (&'a Event, u64)>, delta: f64) -> f64 {
-    let compose = || -> Result<f64, AccountingError> {
-        let mut curve = RdpCurve::zero();
-        for (event, count) in spent {
-            curve.compose(event, count)?;
-        }
-        Ok(curve.epsilon(delta)?.epsilon)
-    };
-    compose().unwrap_or(f64::INFINITY)
 }

@@ -1,6 +1,6 @@
 //! What an audit says of a claim.
 
-use accounting::{Event, RdpCurve, rounded_down, rounded_up};
+use accounting::{Event, epsilon_of, rounded_down, rounded_up};
 use empirical::membership::Attack;
 use empirical::one_run::{Guesses, canaries_to_contradict, epsilon_bound_attainable, epsilon_lower_bound};
 use plan::Plan;
@@ -61,9 +61,7 @@ impl Claim {
 /// Epsilon of so many events, at the plan's delta.
 fn composed(plan: &Plan, event: Event, count: u64) -> Result<Option<f64>, AuditError> {
     let Some((_, delta)) = plan.budget() else { return Ok(None) };
-    let mut curve = RdpCurve::zero();
-    curve.compose(&event, count)?;
-    Ok(Some(curve.epsilon(delta)?.epsilon))
+    Ok(Some(epsilon_of([(event, count)], delta)?))
 }
 
 /// What an audit says of a claim.
@@ -235,10 +233,8 @@ mod tests {
             let claim = Claim::of(&plan).unwrap();
             let (sampling_rate, noise, steps) = plan.event().unwrap().parts();
             assert_eq!(sampling_rate, 1.0);
-            let mut curve = RdpCurve::zero();
-            let noise_multiplier = noise / factor;
-            curve.compose(&Event::Gaussian { noise_multiplier }, steps * plan.rounds).unwrap();
-            let expected = curve.epsilon(1e-5).unwrap().epsilon;
+            let event = Event::Gaussian { noise_multiplier: noise / factor };
+            let expected = epsilon_of([(event, steps * plan.rounds)], 1e-5).unwrap();
             let (epsilon, of_a_canary) = (claim.epsilon.unwrap(), claim.epsilon_of_a_canary.unwrap());
             assert!((of_a_canary / expected - 1.0).abs() < 1e-9, "{mode:?}: {of_a_canary} {expected}");
             assert_eq!(of_a_canary > epsilon, factor > 1.0, "{mode:?}");

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use accounting::Event;
+use accounting::{Event, epsilon_or_infinity};
 use checkpoint::{ChainError, ChainVerifier, Manifest, SignedManifest};
 use ed25519_dalek::VerifyingKey;
 use identity::SignedRoster;
@@ -14,7 +14,6 @@ use secagg::{ClientId, UnmaskShares};
 use crate::Timestamp;
 use crate::message::Attempt;
 use crate::record::ClientRecord;
-use crate::spend::epsilon_of;
 
 use super::sets::Uploaded;
 use super::steps::Pending;
@@ -135,8 +134,8 @@ impl Facts {
 
     /// Epsilon at `delta` of everything debited, with one more upload of `next` where given.
     pub(super) fn epsilon(&self, delta: f64, next: Option<&Event>) -> f64 {
-        let debits = self.debits.iter().map(|(event, count)| (event, *count));
-        epsilon_of(debits.chain(next.map(|event| (event, 1))), delta)
+        let next = next.map(|event| (*event, 1));
+        epsilon_or_infinity(self.debits.iter().copied().chain(next), delta)
     }
 
     /// The one way in which the journalled facts change, live and at recovery.
@@ -264,7 +263,7 @@ impl Facts {
         for (_, event) in recent {
             add(&mut spent, *event);
         }
-        epsilon_of(spent.iter().map(|(event, count)| (event, *count)), delta)
+        epsilon_or_infinity(spent, delta)
     }
 
     fn debit(&mut self, now: Timestamp, event: Event) {

@@ -1,6 +1,6 @@
 //! Runs and their accuracies, by seed.
 
-use accounting::{Event, RdpCurve};
+use accounting::{Event, epsilon_of};
 use datasets::Dataset;
 use optim::ServerOptimizer;
 use plan::{Cohort, Data, LocalOptimizer, Model, Plan, Privacy, Timing, Training};
@@ -86,9 +86,8 @@ pub(super) fn accuracies(
 
 /// Epsilon at [`DELTA`] of so many steps, as plans are held to: RDP at integer orders.
 pub(super) fn epsilon(sampling_rate: f64, noise_multiplier: f64, steps: u64) -> Result<f64, UtilityError> {
-    let mut curve = RdpCurve::zero();
-    curve.compose(&Event::PoissonGaussian { sampling_rate, noise_multiplier }, steps)?;
-    Ok(curve.epsilon(DELTA)?.epsilon)
+    let step = Event::PoissonGaussian { sampling_rate, noise_multiplier };
+    Ok(epsilon_of([(step, steps)], DELTA)?)
 }
 
 pub(super) fn mean(values: &[f64]) -> f64 {
