@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 /// Text of another machine, safe to show on a terminal.
 pub(crate) use identity::printable;
-pub(crate) use operate::{ConnectError, Link, now_s, refused, roster_key};
+pub(crate) use operate::{ConnectError, Link, now_s, roster_key};
 
 const AS: &str = "FOLKMOOT_AS";
 const TOKEN: &str = "FOLKMOOT_TOKEN";

@@ -6,7 +6,7 @@ use bench::{BenchError, UtilityError};
 use demo::{DaemonError, DemoFolderError, DemoPlanError, FollowError, RunError};
 use identity::with_causes;
 use ledger::ReadError;
-use operate::{AdmissionError, IssueError, MemoryError, ModelsError, SigningError, Unbelieved};
+use operate::{AdmissionError, EntriesError, IssueError, MemoryError, ModelsError, SigningError, Unbelieved};
 use privacy_audit::AuditError;
 use published::report::ReportFault;
 use published::{CheckpointFault, FolderError};
@@ -114,6 +114,7 @@ impl From<ConnectError> for Failure {
             | ConnectError::NoScheme { .. }
             | ConnectError::NoAddress { .. } => Self::Usage(words),
             ConnectError::Header(_)
+            | ConnectError::Answer(_)
             | ConnectError::Json(_)
             | ConnectError::Clock
             | ConnectError::Refused(_) => Self::Failed(words),
@@ -244,7 +245,10 @@ impl From<ReportError> for Failure {
             ReportError::Models(why) => why.into(),
             ReportError::Roster(why) => why.into(),
             ReportError::Write(why) => why.into(),
-            ReportError::Coordinator(_) | ReportError::NoEntry { .. } => Self::verification(why),
+            ReportError::Entries(EntriesError::Call(why)) => why.into(),
+            ReportError::Coordinator(_) | ReportError::Entries(EntriesError::NoEntry { .. }) => {
+                Self::verification(why)
+            }
             ReportError::Json(_) | ReportError::Seal(_) | ReportError::Pack(_) => Self::failed(why),
         }
     }

@@ -1,12 +1,10 @@
 //! `folkmoot status` and `folkmoot watch`: everything that a coordinator says about its run.
 
 use accounting::{rounded_down, rounded_up};
-use serde_json::{Value, json};
-use wire::v1::operator_client::OperatorClient;
-use wire::v1::{RunStatus, StatusRequest, WatchRequest};
+use run_status::{Shown, Status};
 
 use crate::Failure;
-use crate::connect::{Remote, printable, refused};
+use crate::connect::{Remote, printable};
 
 #[derive(clap::Args, Debug)]
 #[command(
@@ -29,18 +27,16 @@ pub(crate) struct WatchArgs {
 }
 
 pub(crate) async fn status(args: StatusArgs) -> Result<(), Failure> {
-    let mut operator = OperatorClient::new(args.remote.connect().await?);
-    let status = operator.status(StatusRequest {}).await.map_err(|why| refused(&why))?.into_inner();
-    let text = if args.json { format!("{}\n", to_json(&status)) } else { render(&status) };
+    let shown = operate::status(args.remote.connect().await?).await?;
+    let text = if args.json { json(&shown)? } else { render(&shown) };
     print!("{text}");
     Ok(())
 }
 
 pub(crate) async fn watch(args: WatchArgs) -> Result<(), Failure> {
-    let mut operator = OperatorClient::new(args.remote.connect().await?);
-    let mut changes = operator.watch(WatchRequest {}).await.map_err(|why| refused(&why))?.into_inner();
-    while let Some(status) = changes.message().await.map_err(|why| refused(&why))? {
-        println!("{}", render(&status));
+    let mut changes = operate::watch(args.remote.connect().await?).await?;
+    while let Some(shown) = changes.next().await? {
+        println!("{}", render(&shown));
         if daemon::out::is_closed() {
             return Ok(());
         }
@@ -48,11 +44,17 @@ pub(crate) async fn watch(args: WatchArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn render(status: &RunStatus) -> String {
+/// One line, its fields in the order of their names.
+fn json(shown: &Shown) -> Result<String, Failure> {
+    let value = serde_json::to_value(shown).map_err(Failure::failed)?;
+    Ok(format!("{value}\n"))
+}
+
+fn render(Shown { run: status, server }: &Shown) -> String {
     let mut text = String::new();
     let mut row = |name: &str, value: String| text.push_str(&format!("{name:<11} {value}\n"));
-    row("run", format!("{} ({})", printable(&status.run_name), printable(&status.run_id)));
-    row("plan", printable(&status.plan));
+    row("run", format!("{} ({})", printable(&status.run_name), status.run_id));
+    row("plan", status.plan.to_string());
     // A coordinator of the first release counts no attempts.
     let attempts =
         status.attempts_aborted.map_or_else(String::new, |count| format!("; {count} attempts aborted"));
@@ -63,43 +65,43 @@ fn render(status: &RunStatus) -> String {
             status.rounds_committed, status.rounds_planned, status.rounds_aborted
         ),
     );
-    row("now", format!("round {}, attempt {}, {}", status.round, status.attempt, printable(&status.phase)));
+    row("now", format!("round {}, attempt {}, {}", status.round, status.attempt, status.phase));
     if let Some(deadline) = status.deadline_ms {
-        let left = deadline as f64 - status.now_ms as f64;
+        let left = deadline as f64 - server.now_ms as f64;
         row("deadline", format!("in {:.1} s", left / 1000.0));
     }
     if !status.waiting_why.is_empty() {
         row("waiting", printable(&status.waiting_why));
     }
     for waiting in &status.waiting_for {
-        row("", format!("client {}: {}", waiting.client, printable(&waiting.what)));
+        row("", format!("client {}: {}", waiting.client, waiting.what));
     }
     if !status.last_outcome.is_empty() {
         row("last round", printable(&status.last_outcome));
     }
     if let Some(ended) = &status.ended {
-        row("ended", printable(ended));
+        row("ended", printable(&ended.why));
     }
     row("dropouts", status.dropouts.to_string());
     privacy(status, &mut row);
     if let Some(head) = &status.head {
-        row("head", format!("round {}, record {}", status.head_round, printable(head)));
+        row("head", format!("round {}, record {head}", status.head_round));
     }
     if let Some(model) = &status.model {
-        row("model", printable(model));
+        row("model", model.to_string());
     }
     for (name, value) in &status.metrics {
         row(&printable(name), format!("{value:.6}"));
     }
-    row("bytes", format!("{} received, {} sent", status.bytes_received, status.bytes_sent));
-    let up = status.now_ms.saturating_sub(status.started_ms) as f64 / 1000.0;
-    row("server", format!("{}, up {up:.0} s", printable(&status.server_version)));
+    row("bytes", format!("{} received, {} sent", server.bytes_received, server.bytes_sent));
+    let up = server.now_ms.saturating_sub(server.started_ms) as f64 / 1000.0;
+    row("server", format!("{}, up {up:.0} s", printable(&server.server_version)));
     clients(status, &mut text);
     text
 }
 
-fn privacy(status: &RunStatus, row: &mut impl FnMut(&str, String)) {
-    let Some(spent) = &status.privacy else { return };
+fn privacy(status: &Status, row: &mut impl FnMut(&str, String)) {
+    let spent = &status.privacy;
     match (spent.epsilon, spent.delta) {
         (Some(epsilon), Some(delta)) => {
             let left = status
@@ -124,7 +126,7 @@ fn privacy(status: &RunStatus, row: &mut impl FnMut(&str, String)) {
     row("trust", printable(&spent.trust));
 }
 
-fn clients(status: &RunStatus, text: &mut String) {
+fn clients(status: &Status, text: &mut String) {
     let widest = status.clients.iter().map(|client| client.name.chars().count()).max().unwrap_or(0).max(4);
     let header = ["id", "name", "link", "state", "in", "out", "last reason"].map(str::to_owned);
     let rows = status.clients.iter().map(|client| {
@@ -132,7 +134,7 @@ fn clients(status: &RunStatus, text: &mut String) {
             client.id.to_string(),
             printable(&client.name),
             if client.connected { "up" } else { "down" }.to_owned(),
-            printable(&client.state),
+            client.state.to_string(),
             client.rounds_included.to_string(),
             client.rounds_left_out.to_string(),
             printable(&client.last_reason),
@@ -147,101 +149,42 @@ fn clients(status: &RunStatus, text: &mut String) {
     }
 }
 
-pub(crate) fn to_json(status: &RunStatus) -> Value {
-    let waiting_for: Vec<Value> =
-        status.waiting_for.iter().map(|w| json!({ "client": w.client, "what": w.what })).collect();
-    let clients: Vec<Value> = status
-        .clients
-        .iter()
-        .map(|client| {
-            json!({
-                "id": client.id,
-                "name": client.name,
-                "connected": client.connected,
-                "state": client.state,
-                "last_reason": client.last_reason,
-                "rounds_included": client.rounds_included,
-                "rounds_left_out": client.rounds_left_out,
-            })
-        })
-        .collect();
-    let privacy = status.privacy.as_ref().map(|spent| {
-        json!({
-            "mode": spent.mode,
-            "unit": spent.unit,
-            "relation": spent.relation,
-            "epsilon": spent.epsilon,
-            "delta": spent.delta,
-            "accountant": spent.accountant,
-            "steps": spent.steps,
-            "noise_by": spent.noise_by,
-            "trust": spent.trust,
-        })
-    });
-    json!({
-        "run_id": status.run_id,
-        "run_name": status.run_name,
-        "plan": status.plan,
-        "rounds_planned": status.rounds_planned,
-        "rounds_committed": status.rounds_committed,
-        "rounds_aborted": status.rounds_aborted,
-        "attempts_aborted": status.attempts_aborted,
-        "round": status.round,
-        "attempt": status.attempt,
-        "phase": status.phase,
-        "deadline_ms": status.deadline_ms,
-        "waiting_for": waiting_for,
-        "waiting_why": status.waiting_why,
-        "clients": clients,
-        "dropouts": status.dropouts,
-        "privacy": privacy,
-        "epsilon_left": status.epsilon_left,
-        "head": status.head,
-        "model": status.model,
-        "head_round": status.head_round,
-        "metrics": status.metrics,
-        "last_outcome": status.last_outcome,
-        "ended": status.ended,
-        "bytes_received": status.bytes_received,
-        "bytes_sent": status.bytes_sent,
-        "server_version": status.server_version,
-        "now_ms": status.now_ms,
-        "started_ms": status.started_ms,
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use wire::v1::{ClientStatus, PrivacySpent, WaitingFor};
+    use checkpoint::PrivacySpent;
+    use params::Digest;
+    use run_status::{ClientStatus, Ended, Ending, Owed, RunPhase, Server, Standing, Waiting};
+    use secagg::ClientId;
 
     use super::*;
 
-    fn sample() -> RunStatus {
-        RunStatus {
-            run_id: "aa11".into(),
+    fn sample() -> Shown {
+        let run = Status {
+            run_id: Digest::sha256(b"run"),
             run_name: "digits".into(),
-            plan: "bb22".into(),
+            plan: Digest::sha256(b"plan"),
             rounds_planned: 23,
             rounds_committed: 19,
             rounds_aborted: 3,
             attempts_aborted: Some(11),
             round: 37,
             attempt: 2,
-            phase: "masked input".into(),
+            phase: RunPhase::MaskedInput,
             deadline_ms: Some(4_500),
-            waiting_for: vec![WaitingFor { client: 7, what: "a masked vector".into() }],
+            waiting_for: vec![Waiting { client: ClientId(7), what: Owed::MaskedVector }],
             waiting_why: "1 silos owe a masked vector".into(),
+            notices: vec!["paused".into()],
             clients: vec![ClientStatus {
-                id: 7,
+                id: ClientId(7),
                 name: "north".into(),
                 connected: true,
-                state: "awaited".into(),
+                state: Standing::Awaited,
                 last_reason: "was too late".into(),
                 rounds_included: 17,
                 rounds_left_out: 5,
             }],
             dropouts: 47,
-            privacy: Some(PrivacySpent {
+            privacy: PrivacySpent {
                 mode: "distributed_dp_sgd".into(),
                 unit: "record".into(),
                 relation: "add or remove one record".into(),
@@ -251,69 +194,80 @@ mod tests {
                 steps: 13,
                 noise_by: "every silo".into(),
                 trust: "one colluder".into(),
-            }),
+            },
             epsilon_left: Some(3.4),
-            head: Some("cc33".into()),
-            model: Some("dd44".into()),
+            head: Some(Digest::sha256(b"head")),
+            model: Some(Digest::sha256(b"model")),
             head_round: 36,
             metrics: [("loss".to_owned(), 0.25)].into(),
             last_outcome: "committed".into(),
-            ended: Some("all rounds".into()),
+            ended: Some(Ended { how: Ending::Complete, why: "all rounds".into() }),
+        };
+        let server = Server {
             bytes_received: 59,
             bytes_sent: 61,
             server_version: "0.1.0".into(),
             now_ms: 2_000,
             started_ms: 1_000,
-        }
+        };
+        Shown { run, server }
     }
 
     #[test]
     fn everything_that_a_status_holds_is_shown() {
-        let text = render(&sample());
-        for fact in [
-            "digits (aa11)",
-            "bb22",
-            "19 of 23 committed, 3 given up; 11 attempts aborted",
-            "round 37, attempt 2, masked input",
-            "in 2.5 s",
-            "1 silos owe a masked vector",
-            "client 7: a masked vector",
-            "north",
-            "was too late",
-            "47",
-            "1.5000 spent at delta 0.000001, 3.4000 left",
-            "record; relation: add or remove one record; accountant: rdp; 13 steps",
-            "every silo",
-            "one colluder",
-            "round 36, record cc33",
-            "dd44",
-            "0.250000",
-            "committed",
-            "all rounds",
-            "59 received, 61 sent",
-            "0.1.0, up 1 s",
-        ] {
-            assert!(text.contains(fact), "no {fact:?} in\n{text}");
-        }
+        let text = concat!(
+            "run         digits (acba25512100f80b56fc3ccd14c65be55d94800cda77585c5f41a887e398f9be)\n",
+            "plan        64879f7d6b960a01909762d911a32d4582c20010c5641ee90278b644a9e3b525\n",
+            "rounds      19 of 23 committed, 3 given up; 11 attempts aborted\n",
+            "now         round 37, attempt 2, masked input\n",
+            "deadline    in 2.5 s\n",
+            "waiting     1 silos owe a masked vector\n",
+            "            client 7: a masked vector\n",
+            "last round  committed\n",
+            "ended       all rounds\n",
+            "dropouts    47\n",
+            "epsilon     1.5000 spent at delta 0.000001, 3.4000 left\n",
+            "promise     distributed_dp_sgd; unit: record; relation: add or remove one record; accountant: rdp; 13 steps\n",
+            "noise by    every silo\n",
+            "trust       one colluder\n",
+            "head        round 36, record 9f2e6d33a3717ee826353a404ba4618d1aeeb6879ad7936bce8ed5f46814924d\n",
+            "model       9372c470eeadd5ecd9c3c74c2b3cb633f8e2f2fad799250a0f70d652b6b825e4\n",
+            "loss        0.250000\n",
+            "bytes       59 received, 61 sent\n",
+            "server      0.1.0, up 1 s\n",
+            "  id  name   link  state              in     out  last reason\n",
+            "   7  north  up    awaited            17       5  was too late\n",
+        );
+        assert_eq!(render(&sample()), text);
     }
 
     #[test]
-    fn the_json_holds_every_field_of_the_contract() {
-        let value = to_json(&sample());
-        let debug = format!("{:?}", RunStatus::default());
-        let fields = debug.split([' ', '{', ',']).filter_map(|word| word.strip_suffix(':'));
-        let mut count = 0;
-        for field in fields {
-            assert!(value.get(field).is_some(), "{field} is missing");
-            count += 1;
-        }
-        assert_eq!(value.as_object().map(serde_json::Map::len), Some(count));
+    fn the_json_is_what_scripts_have_read_since_the_first_release() {
+        let printed = concat!(
+            r#"{"attempt":2,"attempts_aborted":11,"bytes_received":59,"bytes_sent":61,"#,
+            r#""clients":[{"connected":true,"id":7,"last_reason":"was too late","name":"north","#,
+            r#""rounds_included":17,"rounds_left_out":5,"state":"awaited"}],"deadline_ms":4500,"dropouts":47,"#,
+            r#""ended":"all rounds","epsilon_left":3.4,"#,
+            r#""head":"9f2e6d33a3717ee826353a404ba4618d1aeeb6879ad7936bce8ed5f46814924d","head_round":36,"#,
+            r#""last_outcome":"committed","metrics":{"loss":0.25},"#,
+            r#""model":"9372c470eeadd5ecd9c3c74c2b3cb633f8e2f2fad799250a0f70d652b6b825e4","now_ms":2000,"#,
+            r#""phase":"masked input","#,
+            r#""plan":"64879f7d6b960a01909762d911a32d4582c20010c5641ee90278b644a9e3b525","#,
+            r#""privacy":{"accountant":"rdp","delta":1e-6,"epsilon":1.5,"mode":"distributed_dp_sgd","#,
+            r#""noise_by":"every silo","relation":"add or remove one record","steps":13,"#,
+            r#""trust":"one colluder","unit":"record"},"round":37,"rounds_aborted":3,"rounds_committed":19,"#,
+            r#""rounds_planned":23,"#,
+            r#""run_id":"acba25512100f80b56fc3ccd14c65be55d94800cda77585c5f41a887e398f9be","#,
+            r#""run_name":"digits","server_version":"0.1.0","started_ms":1000,"waiting_for":[{"client":7,"#,
+            r#""what":"a masked vector"}],"waiting_why":"1 silos owe a masked vector"}"#,
+        );
+        assert_eq!(json(&sample()).unwrap(), format!("{printed}\n"));
     }
 
     #[test]
     fn a_clients_reason_cannot_drive_the_terminal() {
         let mut status = sample();
-        status.clients[0].last_reason = "\u{1b}[2Jgone".into();
+        status.run.clients[0].last_reason = "\u{1b}[2Jgone".into();
         assert!(!render(&status).contains('\u{1b}'));
     }
 }

@@ -393,15 +393,15 @@ impl Driver {
         let status = self.core.status();
         self.outward.metrics.clients_connected.set(self.sessions.len() as i64);
         self.outward.metrics.epsilon_spent.set(status.privacy.epsilon.unwrap_or(0.0));
-        self.outward.metrics.enter_phase(status.phase);
-        let facts = wire::ServerFacts {
+        self.outward.metrics.enter_phase(status.phase.word());
+        let server = run_status::Server {
             bytes_received: self.outward.metrics.bytes_received.get(),
             bytes_sent: self.outward.metrics.bytes_sent.get(),
             server_version: env!("CARGO_PKG_VERSION").into(),
             now_ms: self.clock.now().0,
             started_ms: self.clock.started().0,
         };
-        self.outward.status.send_replace(Arc::new(wire::run_status(&status, &facts)));
+        self.outward.status.send_replace(Arc::new(run_status::Shown { run: status, server }.into()));
     }
 }
 

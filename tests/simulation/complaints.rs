@@ -133,9 +133,9 @@ fn a_silo_that_was_put_out_is_in_rounds_again_once_it_is_restored_and_is_never_s
     let restore = || Act::Restore { client: ClientId(4), by: "ada".into(), reason: "it was the disk".into() };
     assert!(matches!(federation.act(restore()), Err(Rejection::NotPossible(_))), "nobody barred it");
     federation.act(Act::Remove { client: ClientId(4), reason: "stolen".into() }).unwrap();
-    assert_eq!(state(&federation), "barred");
+    assert_eq!(state(&federation), run_status::Standing::Barred);
     federation.act(restore()).unwrap();
-    assert_ne!(state(&federation), "barred");
+    assert_ne!(state(&federation), run_status::Standing::Barred);
     federation.crash_the_coordinator();
     federation.run();
     sound(&federation);

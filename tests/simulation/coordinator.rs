@@ -10,6 +10,7 @@ use protocol::{
     Artifacts, Attempt, Coordinator, Decline, DropReason, Effect, Effects, Input, Record, Rejection,
     SessionVersion, Setup, Timestamp, ToClient, ToCoordinator,
 };
+use run_status::Standing;
 use secagg::{Advert, ClientId};
 use sha2::{Digest as _, Sha256};
 use sim::plan;
@@ -186,13 +187,13 @@ fn a_silo_that_refused_by_its_own_word_takes_it_back_by_checking_in() {
     let mut bench = Bench::opened();
     let reason = protocol::Decline::Policy { code: "POLICY_EPSILON".into(), text: "too much".into() };
     bench.says(1, ToCoordinator::Declined { round: None, reason }).unwrap();
-    assert_eq!(bench.coordinator.status().clients[0].state, "refuses");
+    assert_eq!(bench.coordinator.status().clients[0].state, Standing::Refuses);
     bench.feed(Input::Connected { client: ClientId(1), version: SessionVersion::NEWEST }).unwrap();
     bench.says(1, ToCoordinator::CheckIn { head: Some(0), data: None }).unwrap();
-    assert_ne!(bench.coordinator.status().clients[0].state, "refuses");
+    assert_ne!(bench.coordinator.status().clients[0].state, Standing::Refuses);
     let mut recovered = Effects::new();
     let again = Coordinator::recover(setup(), &bench.journal, bench.now, &mut recovered).unwrap();
-    assert_ne!(again.status().clients[0].state, "refuses", "the journal says so too");
+    assert_ne!(again.status().clients[0].state, Standing::Refuses, "the journal says so too");
 }
 
 #[test]
@@ -206,13 +207,13 @@ fn who_refuses_again_for_a_reason_that_it_gave_before_is_not_waited_for_once_its
         bench.feed(Input::Disconnected { client: ClientId(id) }).unwrap();
         let status = bench.coordinator.status();
         let silo = &status.clients[id as usize - 1];
-        assert_eq!((silo.state, silo.connected), ("refuses", false));
+        assert_eq!((silo.state, silo.connected), (Standing::Refuses, false));
     }
     bench.now = bench.now.plus_ms(10 * setup().plan.timing.round_deadline_ms);
     bench.feed(Input::Tick).unwrap();
     bench.now = bench.now.plus_ms(10 * setup().plan.timing.round_deadline_ms);
     bench.feed(Input::Tick).unwrap();
-    let ended = bench.coordinator.status().ended.expect("two of three silos needed are willing");
+    let ended = bench.coordinator.status().ended.expect("two of three silos needed are willing").why;
     assert!(ended.contains("2 of 3 silos needed are willing: POLICY_EPSILON"), "{ended}");
 }
 
@@ -250,12 +251,12 @@ fn a_silo_that_says_one_thing_and_another_without_end_fills_no_journal() {
             let text = format!("{turn} is too much");
             let reason = protocol::Decline::Policy { code: "POLICY_EPSILON".into(), text };
             bench.says(1, ToCoordinator::Declined { round: None, reason }).unwrap();
-            assert_eq!(bench.coordinator.status().clients[0].state, "refuses", "turn {turn}");
+            assert_eq!(bench.coordinator.status().clients[0].state, Standing::Refuses, "turn {turn}");
         }
         let written = bench.journal.len() - before;
         assert!(written < 24, "{written} records of one silo in one attempt, version {version}");
         bench.says(1, ToCoordinator::CheckIn { head: Some(0), data: None }).unwrap();
-        assert_ne!(bench.coordinator.status().clients[0].state, "refuses", "it may still come back");
+        assert_ne!(bench.coordinator.status().clients[0].state, Standing::Refuses, "it may still come back");
     }
 }
 
@@ -345,7 +346,7 @@ fn a_late_word_of_sitting_out_does_not_cost_a_silo_the_next_attempt() {
     let mut bench = Bench::opened();
     let late = ToCoordinator::Declined { round: Some(1), reason: protocol::Decline::SitsOut };
     assert_eq!(bench.says(1, late), Err(Rejection::StaleAttempt));
-    assert_eq!(bench.coordinator.status().clients[0].state, "awaited");
+    assert_eq!(bench.coordinator.status().clients[0].state, Standing::Awaited);
 }
 
 /// Who was left out, by what the journal says.
@@ -382,7 +383,7 @@ fn where_a_round_is_hopeless_because_others_declined_nobody_else_is_called_silen
 fn who_lets_the_deadline_pass_is_called_silent() {
     let mut bench = Bench::opened();
     bench.says(2, ToCoordinator::Declined { round: Some(1), reason: Decline::Unavailable }).unwrap();
-    bench.now = bench.coordinator.status().deadline.unwrap();
+    bench.now = protocol::Timestamp(bench.coordinator.status().deadline_ms.unwrap());
     bench.feed(Input::Tick).unwrap();
     let silent = DropReason::SilentAtAdvertise;
     assert_eq!(left_out(&bench)[1..], [(1, &silent), (3, &silent), (4, &silent)]);

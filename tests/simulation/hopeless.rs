@@ -30,7 +30,7 @@ fn few_uploads(_: u32, policy: &mut Policy) {
 
 /// What `status` and `watch` print.
 fn shown(status: &Status) -> String {
-    format!("{}\n{}", status.waiting_why, status.ended.clone().unwrap_or_default())
+    format!("{}\n{}", status.waiting_why, status.ended.as_ref().map_or("", |ended| &ended.why))
 }
 
 #[test]
@@ -134,6 +134,6 @@ fn silos_hear_one_reason_for_the_end_and_no_names_also_when_they_come_after_it()
         assert!(first_reason.len() < 200, "{first_reason}");
     }
     assert!(heard[0].to_string().contains("PLAN_UPLOADS"), "{heard:?}");
-    let ended = federation.coordinator().status().ended.unwrap();
+    let ended = federation.coordinator().status().ended.unwrap().why;
     assert!(ended.contains("(said by silo 1, silo 3, silo 4, silo 5)"), "{ended}");
 }

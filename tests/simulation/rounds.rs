@@ -91,7 +91,7 @@ fn more_losses_after_upload_than_tolerated_abort_the_round_by_name_and_the_run_g
     federation.run();
     assert_eq!(died.get(), 2);
     let status = federation.coordinator().status();
-    assert_eq!((status.rounds_committed, status.rounds_aborted, status.attempts_aborted), (2, 1, 1));
+    assert_eq!((status.rounds_committed, status.rounds_aborted, status.attempts_aborted), (2, 1, Some(1)));
     let aborted: Vec<String> = federation
         .journal()
         .iter()
@@ -226,7 +226,7 @@ fn too_few_willing_silos_end_the_run_by_name_after_a_rounds_time() {
     });
     federation.run();
     let status = federation.coordinator().status();
-    let ended = status.ended.unwrap_or_default();
+    let ended = status.ended.unwrap().why;
     assert!(ended.contains("2 of 3 silos needed are willing: POLICY_COHORT_MIN"), "{ended}");
-    assert_eq!(status.clients[0].state, "refuses");
+    assert_eq!(status.clients[0].state, run_status::Standing::Refuses);
 }

@@ -24,8 +24,8 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "plan",
             "published",
             "rehearsal",
+            "run_status",
             "train",
-            "wire",
         ],
     ),
     ("card", &["accounting", "checkpoint", "identity", "params", "plan"]),
@@ -52,6 +52,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "plan",
             "privacy_audit",
             "published",
+            "run_status",
             "secagg",
             "sim",
             "store",
@@ -102,6 +103,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "plan",
             "protocol",
             "published",
+            "run_status",
             "secagg",
             "store",
             "telemetry",
@@ -123,7 +125,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "optim",
             "params",
             "plan",
-            "protocol",
+            "run_status",
             "secagg",
             "train",
             "vault",
@@ -144,6 +146,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "params",
             "pki",
             "protocol",
+            "run_status",
             "secagg",
             "store",
             "vault",
@@ -170,7 +173,10 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "train",
         ],
     ),
-    ("protocol", &["accounting", "checkpoint", "identity", "optim", "params", "plan", "secagg"]),
+    (
+        "protocol",
+        &["accounting", "checkpoint", "identity", "optim", "params", "plan", "run_status", "secagg"],
+    ),
     (
         "published",
         &[
@@ -188,6 +194,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
         ],
     ),
     ("rehearsal", &["datasets", "optim", "params", "plan", "protocol", "secagg", "train"]),
+    ("run_status", &["checkpoint", "params", "secagg"]),
     ("secagg", &["dp"]),
     (
         "sim",
@@ -200,6 +207,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "params",
             "plan",
             "protocol",
+            "run_status",
             "secagg",
             "store",
             "wire",
@@ -210,7 +218,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ("tlog", &[]),
     ("train", &["datasets", "dp", "params", "plan"]),
     ("vault", &[]),
-    ("wire", &["checkpoint", "identity", "params", "plan", "protocol", "secagg"]),
+    ("wire", &["checkpoint", "identity", "params", "plan", "protocol", "run_status", "secagg"]),
 ];
 
 /// All that pure rooms may use from outside: arithmetic, cryptography, text. Whatever reaches a clock, a

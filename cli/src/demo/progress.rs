@@ -8,7 +8,7 @@ use accounting::rounded_up;
 use demo::{Audience, EvaluatedVersion};
 use identity::printable;
 use plan::Plan;
-use wire::v1::RunStatus;
+use run_status::Status;
 
 /// Where progress goes: on a terminal with one line that changes, elsewhere plain lines.
 pub(super) struct Progress {
@@ -71,12 +71,12 @@ impl Audience for Progress {
         self.say(&format!("{round:>5}  {silo} was killed by SIGKILL, as asked; the run goes on"));
     }
 
-    fn status(&mut self, status: &RunStatus) {
+    fn status(&mut self, status: &Status) {
         if status.rounds_aborted > self.aborted {
             self.aborted = status.rounds_aborted;
             self.say(&format!("       aborted    {}", printable(&status.last_outcome)));
         }
-        self.phase(status.round, &printable(&status.phase));
+        self.phase(status.round, status.phase.word());
     }
 
     fn published(&mut self, version: &EvaluatedVersion) {

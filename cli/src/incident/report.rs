@@ -5,19 +5,15 @@ use std::path::{Path, PathBuf};
 use attest::{ModelKey, ModelKeyError};
 use checkpoint::{MANIFEST_FILE, SIGNATURE_FILE, folder_name};
 use identity::{Authority, RosterError, with_causes};
-use operate::{Models, ModelsError, Unbelieved, roster_in_force};
+use operate::{EntriesError, Models, ModelsError, Unbelieved, roster_in_force};
 use published::report::{self, AUTHORITY, CHECKPOINTS, ENTRIES, Files, ROSTER, ReportFault, SealError};
 use serde_json::json;
-use wire::limits::MESSAGE_BYTES_MAX;
-use wire::v1::audit_client::AuditClient;
-use wire::v1::operator_client::OperatorClient;
-use wire::v1::{EntriesRequest, StatusRequest};
 
 use super::Told;
-use crate::connect::{ConnectError, Remote, now_s, printable, refused, roster_key};
+use crate::connect::{ConnectError, Remote, now_s, printable, roster_key};
 use crate::files::{Unusable, WriteError, cannot_write};
 use crate::model::{write_folder, write_whole};
-use crate::{status, verify};
+use crate::verify;
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct ReportArgs {
@@ -59,8 +55,8 @@ pub(crate) enum ReportError {
     Roster(#[from] Unbelieved),
     #[error(transparent)]
     Coordinator(#[from] RosterError),
-    #[error("the coordinator's audit log has no entry {next} where it must be")]
-    NoEntry { next: u64 },
+    #[error(transparent)]
+    Entries(#[from] EntriesError),
     #[error(transparent)]
     Json(#[from] serde_json::Error),
     #[error(transparent)]
@@ -128,18 +124,7 @@ async fn gather(args: &ReportArgs, authority: &Authority) -> Result<Files, Repor
     files.insert(ROSTER.into(), listed.roster.into_bytes());
     files.insert(AUTHORITY.into(), authority.to_canonical().into_bytes());
 
-    let mut audit = AuditClient::new(link.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let entries = audit.entries(EntriesRequest { from: 0 }).await.map_err(|why| refused(&why))?;
-    let (mut entries, mut lines, mut next) = (entries.into_inner(), Vec::new(), 0);
-    while let Some(entry) = entries.message().await.map_err(|why| refused(&why))? {
-        if entry.index != next || entry.entry.contains(&b'\n') {
-            return Err(ReportError::NoEntry { next });
-        }
-        next += 1;
-        lines.extend_from_slice(&entry.entry);
-        lines.push(b'\n');
-    }
-    files.insert(ENTRIES.into(), lines);
+    files.insert(ENTRIES.into(), operate::audit_entries(link.clone()).await?);
 
     let coordinator = roster.coordinator_key()?;
     let mut models = Models::over(link.clone(), Some(coordinator));
@@ -152,11 +137,11 @@ async fn gather(args: &ReportArgs, authority: &Authority) -> Result<Files, Repor
         }
     }
 
-    let run =
-        OperatorClient::new(link).status(StatusRequest {}).await.map_err(|why| refused(&why))?.into_inner();
-    let versions = json!({ "folkmoot": env!("CARGO_PKG_VERSION"), "coordinator": run.server_version });
+    let status = operate::status(link).await?;
+    let coordinator = &status.server.server_version;
+    let versions = json!({ "folkmoot": env!("CARGO_PKG_VERSION"), "coordinator": coordinator });
     put(&mut files, "versions.json", &versions)?;
-    put(&mut files, "status.json", &status::to_json(&run))?;
+    put(&mut files, "status.json", &serde_json::to_value(&status)?)?;
     Ok(files)
 }
 

@@ -13,6 +13,7 @@ use protocol::{
     Participant, Profile, Record, RecoverFailure, Recovered, SessionVersion, Setup, Status, StepOutcome,
     Timestamp, ToClient, ToCoordinator, TrainOutcome, UploadHeader, Vector,
 };
+use run_status::Standing;
 use secagg::ClientId;
 use secagg::adversary::mask_any;
 
@@ -398,8 +399,8 @@ fn durable(mut status: Status) -> Status {
     for client in &mut status.clients {
         client.connected = false;
         client.last_reason.clear();
-        if ["checked in", "connected", "not connected"].contains(&client.state) {
-            client.state = "";
+        if [Standing::CheckedIn, Standing::Connected, Standing::NotConnected].contains(&client.state) {
+            client.state = Standing::Unknown;
         }
     }
     status

@@ -173,7 +173,7 @@ async fn in_the_middle_of_a_round_a_run_goes_back_to_the_files_of_an_earlier_one
     let mut silos: Vec<Silo> = (1..=SILOS).map(|id| Silo::connect(&mut driver, id)).collect();
     silos[0].told_later = Some(Digest::sha256(b"other data"));
     run_to(&mut driver, &mut silos, &mut events, 2).await.unwrap();
-    assert_eq!(driver.core.status().phase, "training", "round 3 is open");
+    assert_eq!(driver.core.status().phase, run_status::RunPhase::Training, "round 3 is open");
 
     act(&mut driver, quarantine(2)).unwrap().unwrap();
     let back = Act::Rollback { to_round: 1, by: "ops".into(), reason: "poisoned".into() };

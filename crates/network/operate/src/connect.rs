@@ -14,6 +14,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 use vault::layout::Operator;
+use wire::ConversionError;
 use zeroize::Zeroizing;
 
 use crate::admin::Admin;
@@ -51,6 +52,11 @@ pub enum ConnectError {
     /// A token that no header can hold.
     #[error(transparent)]
     Header(#[from] InvalidMetadataValue),
+    /// What came cannot be an answer.
+    #[error(
+        "the coordinator's answer cannot be read: {0}; install the same release of folkmoot on both sides"
+    )]
+    Answer(#[from] ConversionError),
     /// What was to be sent has no JSON form.
     #[error(transparent)]
     Json(#[from] serde_json::Error),

@@ -1,7 +1,8 @@
 //! The client side of a coordinator's services: what a tool, a dashboard or a gateway asks of it, and believes of its answers.
 //!
 //! Owns: whom a coordinator is trusted as and whom it is called as ([`Target`]), what its refusals mean
-//! ([`ConnectError`]), the administrative calls ([`Admin`]), the published models ([`Models`]), and the next roster: who is admitted to it, what it may follow,
+//! ([`ConnectError`]), the administrative calls ([`Admin`]), the published models ([`Models`]), the run as it stands ([`status`],
+//! [`watch`]), and the next roster: who is admitted to it, what it may follow,
 //! and that whatever was signed is remembered before it is out ([`AuthorityFolder`]). Does not: print, ask a person, read who calls from the environment, or know an exit code.
 //!
 //! ```
@@ -16,6 +17,7 @@ mod authority;
 mod connect;
 mod files;
 mod models;
+mod operator;
 mod operators;
 mod succession;
 mod tokens;
@@ -28,6 +30,7 @@ pub use connect::{
 };
 pub use files::{Unusable, read_secret_text, read_text};
 pub use models::{Models, ModelsError};
+pub use operator::{Changes, EntriesError, audit_entries, status, watch};
 pub use operators::{IssueError, NewOperator};
 pub use succession::{Doubt, NextRoster, Note, Notes};
 pub use tokens::NewToken;

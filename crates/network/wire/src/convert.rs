@@ -57,6 +57,9 @@ pub enum Fault {
     /// Its number is not one of the enumeration.
     #[error("{0} is not a known value")]
     Unknown(i32),
+    /// It is no digest in text.
+    #[error("no digest of 64 hexadecimal digits")]
+    NoDigest,
     /// The message is one that belongs elsewhere in a session.
     #[error("not expected at this point of a session")]
     Unexpected,

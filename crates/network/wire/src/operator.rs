@@ -1,107 +1,177 @@
-//! What an operator is shown of a run.
+//! What an operator is shown of a run, to the wire and back.
 
-use protocol::Status;
+use params::Digest;
+use run_status::{ClientStatus, Ended, Ending, Owed, RunPhase, Server, Shown, Standing, Status, Waiting};
+use secagg::ClientId;
 
-use crate::convert::cut;
+use crate::convert::{ConversionError, Fault, cut};
 use crate::v1;
 
-/// What the server knows about itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerFacts {
-    /// Of uploads, since it started.
-    pub bytes_received: u64,
-    /// Of models, since it started.
-    pub bytes_sent: u64,
-    /// Its release.
-    pub server_version: String,
-    /// Its clock, in milliseconds since the Unix epoch.
-    pub now_ms: u64,
-    /// When it started, likewise.
-    pub started_ms: u64,
-}
-
-/// The run and the server at one moment.
-///
-/// One way only: a tool shows the generated message as it is, and decides nothing by it.
-///
-/// # Privacy
-/// Names, counts, reasons and what has been spent; nothing that depends on one client's data.
-pub fn run_status(status: &Status, server: &ServerFacts) -> v1::RunStatus {
-    v1::RunStatus {
-        run_id: status.run_id.to_string(),
-        run_name: status.run_name.clone(),
-        plan: status.plan.to_string(),
-        rounds_planned: status.rounds_planned,
-        rounds_committed: status.rounds_committed,
-        rounds_aborted: status.rounds_aborted,
-        attempts_aborted: Some(status.attempts_aborted),
-        round: status.round,
-        attempt: status.attempt,
-        phase: status.phase.to_owned(),
-        deadline_ms: status.deadline.map(|at| at.0),
-        waiting_for: status
-            .waiting_for
-            .iter()
-            .map(|(client, what)| v1::WaitingFor { client: client.0, what: (*what).to_owned() })
-            .collect(),
-        waiting_why: status.waiting_why.clone(),
-        clients: status.clients.iter().map(client_status).collect(),
-        dropouts: status.dropouts,
-        privacy: Some(privacy(&status.privacy)),
-        epsilon_left: status.epsilon_left,
-        head: status.head.map(|digest| digest.to_string()),
-        model: status.model.map(|digest| digest.to_string()),
-        head_round: status.head_round,
-        metrics: status.metrics.clone(),
-        last_outcome: status.last_outcome.clone(),
-        ended: status.ended.clone(),
-        bytes_received: server.bytes_received,
-        bytes_sent: server.bytes_sent,
-        server_version: server.server_version.clone(),
-        now_ms: server.now_ms,
-        started_ms: server.started_ms,
+impl From<Shown> for v1::RunStatus {
+    /// The words stay beside their numbers for one more release: the first one's tools read nothing else.
+    fn from(Shown { run, server }: Shown) -> Self {
+        Self {
+            run_id: run.run_id.to_string(),
+            run_name: run.run_name,
+            plan: run.plan.to_string(),
+            rounds_planned: run.rounds_planned,
+            rounds_committed: run.rounds_committed,
+            rounds_aborted: run.rounds_aborted,
+            attempts_aborted: run.attempts_aborted,
+            round: run.round,
+            attempt: run.attempt,
+            phase: run.phase.word().to_owned(),
+            phase_code: run.phase.number(),
+            deadline_ms: run.deadline_ms,
+            waiting_for: run.waiting_for.into_iter().map(v1::WaitingFor::from).collect(),
+            waiting_why: run.waiting_why,
+            clients: run.clients.into_iter().map(v1::ClientStatus::from).collect(),
+            dropouts: run.dropouts,
+            privacy: Some(run.privacy.into()),
+            epsilon_left: run.epsilon_left,
+            head: run.head.map(|digest| digest.to_string()),
+            model: run.model.map(|digest| digest.to_string()),
+            head_round: run.head_round,
+            metrics: run.metrics,
+            last_outcome: run.last_outcome,
+            ended_code: run.ended.as_ref().map_or(Ending::Unknown, |ended| ended.how).number(),
+            ended: run.ended.map(|ended| ended.why),
+            bytes_received: server.bytes_received,
+            bytes_sent: server.bytes_sent,
+            server_version: server.server_version,
+            now_ms: server.now_ms,
+            started_ms: server.started_ms,
+        }
     }
 }
 
-fn client_status(client: &protocol::ClientStatus) -> v1::ClientStatus {
-    v1::ClientStatus {
-        id: client.id.0,
-        name: client.name.clone(),
-        connected: client.connected,
-        state: client.state.to_owned(),
-        // It may quote what a client said, and there are as many as members.
-        last_reason: cut(client.last_reason.clone()),
-        rounds_included: client.rounds_included,
-        rounds_left_out: client.rounds_left_out,
+impl TryFrom<v1::RunStatus> for Shown {
+    type Error = ConversionError;
+
+    fn try_from(sent: v1::RunStatus) -> Result<Self, ConversionError> {
+        let how = Ending::numbered(sent.ended_code);
+        let run = Status {
+            run_id: digest("run_id", &sent.run_id)?,
+            run_name: sent.run_name,
+            plan: digest("plan", &sent.plan)?,
+            rounds_planned: sent.rounds_planned,
+            rounds_committed: sent.rounds_committed,
+            rounds_aborted: sent.rounds_aborted,
+            attempts_aborted: sent.attempts_aborted,
+            round: sent.round,
+            attempt: sent.attempt,
+            phase: known(sent.phase_code, RunPhase::numbered, &sent.phase, RunPhase::of),
+            deadline_ms: sent.deadline_ms,
+            waiting_for: sent.waiting_for.into_iter().map(Waiting::from).collect(),
+            waiting_why: sent.waiting_why,
+            notices: Vec::new(),
+            clients: sent.clients.into_iter().map(ClientStatus::from).collect(),
+            dropouts: sent.dropouts,
+            privacy: sent.privacy.ok_or_else(|| ConversionError::new("privacy", Fault::Missing))?.into(),
+            epsilon_left: sent.epsilon_left,
+            head: sent.head.map(|text| digest("head", &text)).transpose()?,
+            model: sent.model.map(|text| digest("model", &text)).transpose()?,
+            head_round: sent.head_round,
+            metrics: sent.metrics,
+            last_outcome: sent.last_outcome,
+            ended: sent.ended.map(|why| Ended { how, why }),
+        };
+        let server = Server {
+            bytes_received: sent.bytes_received,
+            bytes_sent: sent.bytes_sent,
+            server_version: sent.server_version,
+            now_ms: sent.now_ms,
+            started_ms: sent.started_ms,
+        };
+        Ok(Self { run, server })
     }
 }
 
-fn privacy(spent: &checkpoint::PrivacySpent) -> v1::PrivacySpent {
-    v1::PrivacySpent {
-        mode: spent.mode.clone(),
-        unit: spent.unit.clone(),
-        relation: spent.relation.clone(),
-        epsilon: spent.epsilon,
-        delta: spent.delta,
-        accountant: spent.accountant.clone(),
-        steps: spent.steps,
-        noise_by: spent.noise_by.clone(),
-        trust: spent.trust.clone(),
+impl From<Waiting> for v1::WaitingFor {
+    fn from(Waiting { client, what }: Waiting) -> Self {
+        Self { client: client.0, what: what.word().to_owned(), what_code: what.number() }
     }
+}
+
+impl From<v1::WaitingFor> for Waiting {
+    fn from(sent: v1::WaitingFor) -> Self {
+        let what = known(sent.what_code, Owed::numbered, &sent.what, Owed::of);
+        Self { client: ClientId(sent.client), what }
+    }
+}
+
+impl From<ClientStatus> for v1::ClientStatus {
+    fn from(client: ClientStatus) -> Self {
+        Self {
+            id: client.id.0,
+            name: client.name,
+            connected: client.connected,
+            state: client.state.word().to_owned(),
+            state_code: client.state.number(),
+            // It may quote what a client said, and there are as many as members.
+            last_reason: cut(client.last_reason),
+            rounds_included: client.rounds_included,
+            rounds_left_out: client.rounds_left_out,
+        }
+    }
+}
+
+impl From<v1::ClientStatus> for ClientStatus {
+    fn from(sent: v1::ClientStatus) -> Self {
+        Self {
+            id: ClientId(sent.id),
+            name: sent.name,
+            connected: sent.connected,
+            state: known(sent.state_code, Standing::numbered, &sent.state, Standing::of),
+            last_reason: sent.last_reason,
+            rounds_included: sent.rounds_included,
+            rounds_left_out: sent.rounds_left_out,
+        }
+    }
+}
+
+impl From<checkpoint::PrivacySpent> for v1::PrivacySpent {
+    fn from(spent: checkpoint::PrivacySpent) -> Self {
+        let checkpoint::PrivacySpent {
+            mode,
+            unit,
+            relation,
+            epsilon,
+            delta,
+            accountant,
+            steps,
+            noise_by,
+            trust,
+        } = spent;
+        Self { mode, unit, relation, epsilon, delta, accountant, steps, noise_by, trust }
+    }
+}
+
+impl From<v1::PrivacySpent> for checkpoint::PrivacySpent {
+    fn from(sent: v1::PrivacySpent) -> Self {
+        let v1::PrivacySpent { mode, unit, relation, epsilon, delta, accountant, steps, noise_by, trust } =
+            sent;
+        Self { mode, unit, relation, epsilon, delta, accountant, steps, noise_by, trust }
+    }
+}
+
+/// By its number, or else by its word: the first release sends no number.
+fn known<T>(number: i32, numbered: fn(i32) -> T, word: &str, of: fn(&str) -> T) -> T {
+    if number == 0 { of(word) } else { numbered(number) }
+}
+
+fn digest(field: &str, text: &str) -> Result<Digest, ConversionError> {
+    text.parse().map_err(|_| ConversionError::new(field, Fault::NoDigest))
 }
 
 #[cfg(test)]
 mod tests {
-    use params::Digest;
     use prost::Message;
-    use protocol::Timestamp;
-    use secagg::ClientId;
 
     use super::*;
 
-    #[test]
-    fn every_fact_of_a_status_reaches_the_operator() {
-        let privacy = checkpoint::PrivacySpent {
+    fn privacy() -> checkpoint::PrivacySpent {
+        checkpoint::PrivacySpent {
             mode: "distributed".into(),
             unit: "record".into(),
             relation: "zero-out".into(),
@@ -111,73 +181,129 @@ mod tests {
             steps: 13,
             noise_by: "every silo".into(),
             trust: "at most 1 colluder".into(),
-        };
-        let client = protocol::ClientStatus {
+        }
+    }
+
+    /// No two of its numbers are alike.
+    fn shown() -> Shown {
+        let client = ClientStatus {
             id: ClientId(7),
             name: "north".into(),
             connected: true,
-            state: "training",
-            last_reason: "é".repeat(5000),
+            state: Standing::LeftOut,
+            last_reason: "was too late".into(),
             rounds_included: 17,
             rounds_left_out: 19,
         };
-        let status = Status {
+        let run = Status {
             run_id: Digest::sha256(b"run"),
             run_name: "demo".into(),
             plan: Digest::sha256(b"plan"),
             rounds_planned: 23,
             rounds_committed: 29,
             rounds_aborted: 31,
-            attempts_aborted: 73,
+            attempts_aborted: Some(73),
             round: 37,
             attempt: 41,
-            phase: "masked input",
-            deadline: Some(Timestamp(43)),
-            waiting_for: vec![(ClientId(7), "its masked vector")],
-            waiting_why: "one vector is missing".into(),
-            notices: vec!["paused by ops: looking".into()],
+            phase: RunPhase::MaskedInput,
+            deadline_ms: Some(43),
+            waiting_for: vec![Waiting { client: ClientId(5), what: Owed::MaskedVector }],
+            waiting_why: "one vector is missing; paused by ops: looking".into(),
+            notices: vec![],
             clients: vec![client],
             dropouts: 47,
-            privacy,
+            privacy: privacy(),
             epsilon_left: Some(0.5),
             head: Some(Digest::sha256(b"head")),
             model: Some(Digest::sha256(b"model")),
             head_round: 53,
             metrics: [("loss".to_owned(), 0.25)].into(),
             last_outcome: "committed".into(),
-            ended: None,
+            ended: Some(Ended { how: Ending::BudgetSpent, why: "it is spent".into() }),
         };
-        let server = ServerFacts {
+        let server = Server {
             bytes_received: 59,
             bytes_sent: 61,
             server_version: "0.1.0".into(),
             now_ms: 67,
             started_ms: 71,
         };
-        let sent = run_status(&status, &server).encode_to_vec();
-        let shown = format!("{:?}", v1::RunStatus::decode(&sent[..]).unwrap());
-        for fact in [
-            format!("run_id: \"{}\"", status.run_id),
-            "run_name: \"demo\"".into(),
-            format!("plan: \"{}\"", status.plan),
-            "rounds_planned: 23, rounds_committed: 29, rounds_aborted: 31, round: 37, attempt: 41".into(),
-            "phase: \"masked input\", deadline_ms: Some(43), waiting_for: [WaitingFor { client: 7, what: \"its masked vector\" }]".into(),
-            "waiting_why: \"one vector is missing\"".into(),
-            "id: 7, name: \"north\", connected: true, state: \"training\"".into(),
-            "rounds_included: 17, rounds_left_out: 19".into(),
-            "dropouts: 47".into(),
-            "mode: \"distributed\", unit: \"record\", relation: \"zero-out\"".into(),
-            "epsilon: Some(1.5), delta: Some(1e-6), accountant: \"rdp\", steps: 13".into(),
-            "noise_by: \"every silo\", trust: \"at most 1 colluder\"".into(),
-            "epsilon_left: Some(0.5)".into(),
-            format!("head: Some(\"{}\")", Digest::sha256(b"head")),
-            format!("model: Some(\"{}\"), head_round: 53", Digest::sha256(b"model")),
-            "metrics: {\"loss\": 0.25}, last_outcome: \"committed\", ended: None".into(),
-            "bytes_received: 59, bytes_sent: 61".into(),
-            "server_version: \"0.1.0\", now_ms: 67, started_ms: 71, attempts_aborted: Some(73)".into(),
-        ] {
-            assert!(shown.contains(&fact), "{fact} is not in {shown}");
-        }
+        Shown { run, server }
+    }
+
+    fn sent(shown: Shown) -> v1::RunStatus {
+        v1::RunStatus::decode(&v1::RunStatus::from(shown).encode_to_vec()[..]).unwrap()
+    }
+
+    #[test]
+    fn every_fact_of_a_status_reaches_the_operator() {
+        assert_eq!(Shown::try_from(sent(shown())).unwrap(), shown());
+    }
+
+    #[test]
+    fn a_coordinator_that_sends_words_alone_is_understood_and_a_later_ones_numbers_are_unknown() {
+        let mut words = sent(shown());
+        (words.phase_code, words.ended_code) = (0, 0);
+        (words.waiting_for[0].what_code, words.clients[0].state_code) = (0, 0);
+        let read = Shown::try_from(words).unwrap();
+        let mut expected = shown();
+        expected.run.ended.as_mut().unwrap().how = Ending::Unknown;
+        assert_eq!(read, expected);
+        let mut later = sent(shown());
+        (later.phase_code, later.phase) = (99, "lunch".into());
+        assert_eq!(Shown::try_from(later).unwrap().run.phase, RunPhase::Unknown);
+    }
+
+    #[test]
+    fn a_status_without_its_digests_or_its_promise_is_not_read() {
+        let field = |edit: fn(&mut v1::RunStatus)| {
+            let mut broken = sent(shown());
+            edit(&mut broken);
+            Shown::try_from(broken).unwrap_err().to_string()
+        };
+        assert_eq!(field(|status| status.run_id.clear()), "run_id: no digest of 64 hexadecimal digits");
+        assert_eq!(
+            field(|status| status.model = Some("m".into())),
+            "model: no digest of 64 hexadecimal digits"
+        );
+        assert_eq!(field(|status| status.privacy = None), "privacy: missing");
+    }
+
+    #[test]
+    fn a_clients_reason_is_cut_before_it_is_sent() {
+        let mut flood = shown();
+        flood.run.clients[0].last_reason = "é".repeat(5000);
+        let sent = v1::RunStatus::from(flood).encode_to_vec();
         assert!(sent.len() < 3000, "a reason is not cut: {} bytes", sent.len());
+    }
+
+    #[test]
+    fn the_numbers_of_the_words_are_those_of_the_contract() {
+        let held = |prefix: &str, variant: String, name: Option<&'static str>| {
+            let mut expected = prefix.to_owned();
+            for letter in variant.chars() {
+                if letter.is_ascii_uppercase() {
+                    expected.push('_');
+                }
+                expected.push(letter.to_ascii_uppercase());
+            }
+            assert_eq!(name, Some(expected.as_str()));
+        };
+        for phase in RunPhase::ALL {
+            let name = v1::RunPhase::try_from(phase.number()).ok().map(|code| code.as_str_name());
+            held("RUN_PHASE", format!("{phase:?}"), name);
+        }
+        for standing in Standing::ALL {
+            let name = v1::Standing::try_from(standing.number()).ok().map(|code| code.as_str_name());
+            held("STANDING", format!("{standing:?}"), name);
+        }
+        for owed in Owed::ALL {
+            let name = v1::Owed::try_from(owed.number()).ok().map(|code| code.as_str_name());
+            held("OWED", format!("{owed:?}"), name);
+        }
+        for ending in Ending::ALL {
+            let name = v1::Ending::try_from(ending.number()).ok().map(|code| code.as_str_name());
+            held("ENDING", format!("{ending:?}"), name);
+        }
     }
 }

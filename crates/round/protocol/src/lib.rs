@@ -30,7 +30,6 @@ mod message;
 mod participant;
 mod record;
 mod spend;
-mod status;
 mod step;
 mod version;
 
@@ -48,8 +47,8 @@ pub use participant::{
     Vector, WitnessState, Witnessed,
 };
 pub use record::{ClientRecord, Record, RecordError};
+pub use run_status::{ClientStatus, Status};
 pub use spend::privacy_spent;
-pub use status::{ClientStatus, Status};
 pub use step::{StepFault, check_step, names_state, origin_of, round_start};
 pub use version::SessionVersion;
 

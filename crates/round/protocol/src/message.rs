@@ -4,6 +4,7 @@ use checkpoint::SignedManifest;
 use identity::SignedRoster;
 use params::Digest;
 use plan::SignedPlan;
+use run_status::Ending;
 use secagg::{Advert, ClientId, Complaint, Delivery, IncludedSignature, ShareBundle, UnmaskShares};
 use serde::{Deserialize, Serialize};
 
@@ -398,6 +399,17 @@ pub enum RunEnd {
         /// What one that refused said. In the journal and the status: what each said, who, and what fixes it.
         first_reason: String,
     },
+}
+
+impl RunEnd {
+    /// Which it is, for a status.
+    pub fn ending(&self) -> Ending {
+        match self {
+            Self::Complete => Ending::Complete,
+            Self::BudgetSpent => Ending::BudgetSpent,
+            Self::Refused { .. } => Ending::Refused,
+        }
+    }
 }
 
 /// One message refused.

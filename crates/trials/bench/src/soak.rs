@@ -8,9 +8,9 @@ use identity::printable;
 use params::Digest;
 use plan::PrivacyMode;
 use published::verify_folder;
+use run_status::Status;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
-use wire::v1::RunStatus;
 
 use crate::error::BenchError;
 
@@ -148,7 +148,7 @@ impl Soak<'_> {
                 message = changes.message() => {
                     let status = self.processes.status(message)?;
                     if let Some(ended) = &status.ended {
-                        let what = format!("ended the run too early: {}", printable(ended));
+                        let what = format!("ended the run too early: {}", printable(&ended.why));
                         return Err(self.processes.coordinator().failure(&what).into());
                     }
                     if status.rounds_committed > committed {
@@ -163,7 +163,7 @@ impl Soak<'_> {
         Ok(())
     }
 
-    async fn committed(&mut self, status: &RunStatus, before: u64) -> Result<(), DaemonError> {
+    async fn committed(&mut self, status: &Status, before: u64) -> Result<(), DaemonError> {
         let round = status.rounds_committed;
         self.rounds_aborted = status.rounds_aborted;
         let sample = Sample {

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use operate::{ConnectError, refused};
+use run_status::Shown;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 use wire::v1::operator_client::OperatorClient;
@@ -70,10 +71,16 @@ impl<'a> Processes<'a> {
     /// What the coordinator sent.
     ///
     /// # Errors
-    /// A connection that ended: a coordinator keeps it as long as it runs.
-    pub fn status(&self, message: Result<Option<RunStatus>, Status>) -> Result<RunStatus, DaemonError> {
+    /// A connection that ended: a coordinator keeps it as long as it runs. And a status that is none.
+    pub fn status(
+        &self,
+        message: Result<Option<RunStatus>, Status>,
+    ) -> Result<run_status::Status, DaemonError> {
         match message {
-            Ok(Some(status)) => Ok(status),
+            Ok(Some(sent)) => match Shown::try_from(sent) {
+                Ok(shown) => Ok(shown.run),
+                Err(why) => Err(self.coordinator.failure(&format!("sent a status that is none: {why}"))),
+            },
             Ok(None) => Err(self.coordinator.failure("closed its connection")),
             Err(why) => Err(self.coordinator.failure(&wire::describe(&why))),
         }

@@ -1,9 +1,8 @@
 //! A run from its first process to its last version.
 
 use identity::printable;
-use protocol::RunEnd;
+use run_status::{Ended, Ending, Status};
 use tokio::sync::watch;
-use wire::v1::RunStatus;
 
 use crate::daemons::DaemonError;
 use crate::error::RunError;
@@ -18,7 +17,7 @@ pub trait Audience {
     /// The last silo was killed in this round, as was asked.
     fn killed(&mut self, round: u64, silo: &str);
     /// The run's status has changed.
-    fn status(&mut self, status: &RunStatus);
+    fn status(&mut self, status: &Status);
     /// A version was published and judged.
     fn published(&mut self, version: &EvaluatedVersion);
 }
@@ -46,7 +45,7 @@ pub async fn run(
         tokio::select! {
             message = changes.message(), if last_round.is_none() => {
                 let status = processes.status(message)?;
-                if kill_at.is_some_and(|round| is_due(round, &status)) {
+                if kill_at.is_some_and(|round| is_due(round, status.round, status.deadline_ms)) {
                     kill_at = None;
                     if let Some(silo) = processes.kill_last().await? {
                         audience.killed(status.round, silo);
@@ -78,17 +77,19 @@ pub async fn run(
 }
 
 /// Whether this round is in progress, or over.
-fn is_due(round: u64, status: &RunStatus) -> bool {
-    let in_progress = status.deadline_ms.is_some() || status.round > round;
-    status.round >= round && in_progress
+fn is_due(round: u64, at: u64, deadline_ms: Option<u64>) -> bool {
+    let in_progress = deadline_ms.is_some() || at > round;
+    at >= round && in_progress
 }
 
-fn check_end(ended: &str, processes: &Processes<'_>) -> Result<(), DaemonError> {
-    let well = [RunEnd::Complete, RunEnd::BudgetSpent].iter().any(|end| end.to_string() == ended);
-    if well {
-        return Ok(());
+fn check_end(ended: &Ended, processes: &Processes<'_>) -> Result<(), DaemonError> {
+    match ended.how {
+        Ending::Complete | Ending::BudgetSpent => Ok(()),
+        Ending::Refused | Ending::Unknown => {
+            let what = format!("ended the run: {}", printable(&ended.why));
+            Err(processes.coordinator().failure(&what))
+        }
     }
-    Err(processes.coordinator().failure(&format!("ended the run: {}", printable(ended))))
 }
 
 #[cfg(test)]
@@ -97,10 +98,9 @@ mod tests {
 
     #[test]
     fn a_silo_is_killed_inside_its_round_or_in_the_next_change_that_is_seen() {
-        let status = |round, deadline_ms| RunStatus { round, deadline_ms, ..RunStatus::default() };
-        assert!(!is_due(3, &status(2, Some(9))));
-        assert!(!is_due(3, &status(3, None)), "it has not begun");
-        assert!(is_due(3, &status(3, Some(9))));
-        assert!(is_due(3, &status(4, None)));
+        assert!(!is_due(3, 2, Some(9)));
+        assert!(!is_due(3, 3, None), "it has not begun");
+        assert!(is_due(3, 3, Some(9)));
+        assert!(is_due(3, 4, None));
     }
 }

@@ -3,6 +3,7 @@
 use chacha20::ChaCha20Rng;
 use protocol::{Act, Artifacts, Input, Rejection};
 use rand_core::Rng;
+use run_status::Standing;
 use secagg::ClientId;
 
 use crate::agenda::Event;
@@ -107,7 +108,7 @@ impl Federation {
                 let left = refusing
                     .clients
                     .iter()
-                    .filter(|c| !matches!(c.state, "refuses" | "barred") && c.id != client)
+                    .filter(|c| !matches!(c.state, Standing::Refuses | Standing::Barred) && c.id != client)
                     .count();
                 (left >= self.center.plan.cohort.minimum).then_some(Act::Remove { client, reason })?
             }

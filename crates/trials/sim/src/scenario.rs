@@ -308,7 +308,7 @@ impl Federation {
         if self.violation().is_none() && self.oracle.committed() == before {
             let status = self.center.process.as_ref().map(|process| process.core.status());
             // Nothing that these faults do may end a run, so one that has ended is as bad as one that hangs.
-            let why = status.map(|status| status.ended.unwrap_or(status.waiting_why));
+            let why = status.map(|status| status.ended.map_or(status.waiting_why, |ended| ended.why));
             let what =
                 format!("no round was committed within {patience_ms} ms after all faults healed: {why:?}");
             self.oracle.broken(Invariant::Liveness, what);

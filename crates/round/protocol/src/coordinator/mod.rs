@@ -293,7 +293,7 @@ impl Coordinator {
     }
 
     fn out_of_phase(&self, message: &str) -> Rejection {
-        Rejection::OutOfPhase { message: message.into(), phase: self.state.phase.name().into() }
+        Rejection::OutOfPhase { message: message.into(), phase: self.state.phase.name().word().into() }
     }
 
     fn check_plan(&self, record: &Record) -> Result<(), StartError> {

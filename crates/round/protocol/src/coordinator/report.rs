@@ -1,5 +1,6 @@
 //! The status: read only.
 
+use run_status::{ClientStatus, Ended, Standing, Status, Waiting};
 use secagg::ClientId;
 
 use super::Coordinator;
@@ -8,7 +9,6 @@ use super::state::Absence;
 use crate::Timestamp;
 use crate::message::{RoundOutcome, RunEnd};
 use crate::spend::spent;
-use crate::status::{ClientStatus, Status};
 use crate::version::SessionVersion;
 use checkpoint::SignedManifest;
 use params::Digest;
@@ -31,11 +31,11 @@ impl Coordinator {
             rounds_planned: plan.rounds,
             rounds_committed: state.committed,
             rounds_aborted: state.aborted,
-            attempts_aborted: state.attempts_aborted,
+            attempts_aborted: Some(state.attempts_aborted),
             round: at.round,
             attempt: at.attempt,
             phase: state.phase.name(),
-            deadline: state.phase.deadline(plan),
+            deadline_ms: state.phase.deadline(plan).map(|at| at.0),
             waiting_for: self.waiting_for(),
             waiting_why: [vec![self.waiting_why()], notices.clone()].concat().join("; "),
             notices,
@@ -52,7 +52,7 @@ impl Coordinator {
             metrics: state.head.as_ref().map(|head| head.metrics.clone()).unwrap_or_default(),
             last_outcome: self.last_outcome(),
             ended: match &state.phase {
-                Phase::Ended(reason) => Some(reason.to_string()),
+                Phase::Ended(reason) => Some(Ended { how: reason.ending(), why: reason.to_string() }),
                 _ => None,
             },
         }
@@ -136,35 +136,36 @@ impl Coordinator {
         }
     }
 
-    fn client_state(&self, id: ClientId, connected: bool) -> &'static str {
+    fn client_state(&self, id: ClientId, connected: bool) -> Standing {
         match self.state.refused.get(&id) {
-            Some(Absence::Barred(_)) => return "barred",
-            _ if self.refusal(&id).is_some() => return "refuses",
+            Some(Absence::Barred(_)) => return Standing::Barred,
+            _ if self.refusal(&id).is_some() => return Standing::Refuses,
             _ => {}
         }
         if let Some(round) = self.state.phase.round() {
             if round.dropped.contains_key(&id) {
-                return "left out";
+                return Standing::LeftOut;
             }
             if round.cohort.contains(&id) {
-                return if self.state.phase.awaited().contains(&id) { "awaited" } else { "answered" };
+                let awaited = self.state.phase.awaited().contains(&id);
+                return if awaited { Standing::Awaited } else { Standing::Answered };
             }
         }
         match (connected, self.links.get(&id).is_some_and(|link| link.checked_in)) {
-            (_, true) => "checked in",
-            (true, false) => "connected",
-            (false, false) => "not connected",
+            (_, true) => Standing::CheckedIn,
+            (true, false) => Standing::Connected,
+            (false, false) => Standing::NotConnected,
         }
     }
 
-    fn waiting_for(&self) -> Vec<(ClientId, &'static str)> {
-        match &self.state.phase {
-            Phase::Idle => {
-                let here = self.here();
-                self.expected().filter(|id| !here.contains(id)).map(|id| (id, "check-in")).collect()
-            }
-            phase => phase.awaited().into_iter().map(|id| (id, phase.awaits())).collect(),
-        }
+    fn waiting_for(&self) -> Vec<Waiting> {
+        let phase = &self.state.phase;
+        let here = self.here();
+        let awaited = match phase {
+            Phase::Idle => self.expected().filter(|id| !here.contains(id)).collect(),
+            phase => phase.awaited(),
+        };
+        awaited.into_iter().map(|client| Waiting { client, what: phase.awaits() }).collect()
     }
 
     fn waiting_why(&self) -> String {

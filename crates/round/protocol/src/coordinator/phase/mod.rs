@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use params::Digest;
 use plan::Plan;
+use run_status::{Owed, RunPhase};
 use secagg::{ClientId, Ctx0, SharedCohort};
 
 pub(super) use advertising::Advertising;
@@ -135,29 +136,30 @@ impl Count {
 }
 
 impl Phase {
-    pub(super) fn name(&self) -> &'static str {
+    pub(super) fn name(&self) -> RunPhase {
         match self {
-            Self::NotStarted => "not started",
-            Self::Idle => "gathering silos",
-            Self::Advertising(_) => "training",
-            Self::Sharing(_) => "sharing keys",
-            Self::Uploading(_) => "masked input",
-            Self::Consistency(_) => "consistency check",
-            Self::Unmasking(_) => "unmasking",
-            Self::Recovering(_) => "opening the sum",
-            Self::Ended(_) => "ended",
+            Self::NotStarted => RunPhase::NotStarted,
+            Self::Idle => RunPhase::GatheringSilos,
+            Self::Advertising(_) => RunPhase::Training,
+            Self::Sharing(_) => RunPhase::SharingKeys,
+            Self::Uploading(_) => RunPhase::MaskedInput,
+            Self::Consistency(_) => RunPhase::ConsistencyCheck,
+            Self::Unmasking(_) => RunPhase::Unmasking,
+            Self::Recovering(_) => RunPhase::OpeningTheSum,
+            Self::Ended(_) => RunPhase::Ended,
         }
     }
 
     /// What a client that is awaited owes.
-    pub(super) fn awaits(&self) -> &'static str {
+    pub(super) fn awaits(&self) -> Owed {
         match self {
-            Self::Advertising(_) => "training and advertised keys",
-            Self::Sharing(_) => "key shares",
-            Self::Uploading(_) => "a masked vector",
-            Self::Consistency(_) => "a signature on the included set",
-            Self::Unmasking(_) => "unmask shares",
-            Self::NotStarted | Self::Idle | Self::Recovering(_) | Self::Ended(_) => "nothing",
+            Self::Idle => Owed::CheckIn,
+            Self::Advertising(_) => Owed::Adverts,
+            Self::Sharing(_) => Owed::KeyShares,
+            Self::Uploading(_) => Owed::MaskedVector,
+            Self::Consistency(_) => Owed::Signature,
+            Self::Unmasking(_) => Owed::UnmaskShares,
+            Self::NotStarted | Self::Recovering(_) | Self::Ended(_) => Owed::Nothing,
         }
     }
 

@@ -1,0 +1,75 @@
+//! What a coordinator says of its run and writes into its audit log, to whoever may read that.
+
+use run_status::Shown;
+use tonic::Streaming;
+use wire::limits::MESSAGE_BYTES_MAX;
+use wire::v1::audit_client::AuditClient;
+use wire::v1::operator_client::OperatorClient;
+use wire::v1::{EntriesRequest, RunStatus, StatusRequest, WatchRequest};
+
+use crate::connect::{ConnectError, Link, refused};
+
+/// The run at this moment.
+///
+/// # Errors
+/// [`ConnectError`]; [`ConnectError::Answer`] for a status that cannot be one.
+pub async fn status(link: Link) -> Result<Shown, ConnectError> {
+    let status = OperatorClient::new(link).status(StatusRequest {}).await.map_err(|why| refused(&why))?;
+    Ok(Shown::try_from(status.into_inner())?)
+}
+
+/// A run as it changes.
+pub struct Changes(Streaming<RunStatus>);
+
+/// The run at this moment, and again after each change.
+///
+/// # Errors
+/// [`ConnectError`].
+pub async fn watch(link: Link) -> Result<Changes, ConnectError> {
+    let changes = OperatorClient::new(link).watch(WatchRequest {}).await.map_err(|why| refused(&why))?;
+    Ok(Changes(changes.into_inner()))
+}
+
+impl Changes {
+    /// The next one; none once the coordinator has ended.
+    ///
+    /// # Errors
+    /// [`ConnectError`]; [`ConnectError::Answer`] for a status that cannot be one.
+    pub async fn next(&mut self) -> Result<Option<Shown>, ConnectError> {
+        let next = self.0.message().await.map_err(|why| refused(&why))?;
+        Ok(next.map(Shown::try_from).transpose()?)
+    }
+}
+
+/// Why the entries of an audit log did not come.
+#[derive(Debug, thiserror::Error)]
+pub enum EntriesError {
+    /// The coordinator's answer, or none.
+    #[error(transparent)]
+    Call(#[from] ConnectError),
+    /// One is left out, or holds a line's end.
+    #[error("the coordinator's audit log has no entry {next} where it must be")]
+    NoEntry {
+        /// Its number, counted from 0.
+        next: u64,
+    },
+}
+
+/// Every entry of a coordinator's audit log from the first on, each a line.
+///
+/// # Errors
+/// [`EntriesError`].
+pub async fn audit_entries(link: Link) -> Result<Vec<u8>, EntriesError> {
+    let mut audit = AuditClient::new(link).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let entries = audit.entries(EntriesRequest { from: 0 }).await.map_err(|why| refused(&why))?;
+    let (mut entries, mut lines, mut next) = (entries.into_inner(), Vec::new(), 0);
+    while let Some(entry) = entries.message().await.map_err(|why| refused(&why))? {
+        if entry.index != next || entry.entry.contains(&b'\n') {
+            return Err(EntriesError::NoEntry { next });
+        }
+        next += 1;
+        lines.extend_from_slice(&entry.entry);
+        lines.push(b'\n');
+    }
+    Ok(lines)
+}

@@ -1,0 +1,151 @@
+//! What an operator sees of a run: always why it waits, for whom and until when.
+//!
+//! Owns: the one declaration of a status ([`Status`], and with what its server knows of itself [`Shown`]), and the words that it
+//! is written in ([`RunPhase`], [`Standing`], [`Owed`], [`Ending`]). As JSON it is what `folkmoot status --json` prints. Does not:
+//! decide anything about a run; `protocol` fills it, `wire` sends it and reads it back, and screens put it into sentences.
+//!
+//! ```
+//! use run_status::Standing;
+//! assert_eq!(Standing::of("left out"), Standing::LeftOut);
+//! assert_eq!(serde_json::to_string(&Standing::LeftOut).unwrap(), "\"left out\"");
+//! assert_eq!(Standing::of("a word of a later release"), Standing::Unknown);
+//! ```
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+mod words;
+
+use std::collections::BTreeMap;
+
+use checkpoint::PrivacySpent;
+use params::Digest;
+use secagg::ClientId;
+use serde::{Serialize, Serializer};
+
+pub use words::{Ending, Owed, RunPhase, Standing};
+
+/// A run at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Status {
+    /// The run.
+    pub run_id: Digest,
+    /// The plan's name for people.
+    pub run_name: String,
+    /// The plan.
+    pub plan: Digest,
+    /// Rounds the plan asks for.
+    pub rounds_planned: u64,
+    /// Rounds committed.
+    pub rounds_committed: u64,
+    /// Rounds given up: none of their attempts came to a result, and none follows.
+    pub rounds_aborted: u64,
+    /// Attempts aborted, those too after which their round was tried again. A coordinator of the first release counts none.
+    pub attempts_aborted: Option<u64>,
+    /// The round in progress, or the last one.
+    pub round: u64,
+    /// The attempt in it.
+    pub attempt: u32,
+    /// The step.
+    pub phase: RunPhase,
+    /// When the step must be over, in milliseconds since the Unix epoch.
+    pub deadline_ms: Option<u64>,
+    /// Who is waited for, and for what.
+    pub waiting_for: Vec<Waiting>,
+    /// In words: why nothing happens at this moment.
+    pub waiting_why: String,
+    /// What operators have done that still matters, in words: who paused the run and why, which models are quarantined.
+    /// In `waiting_why` too, and sent as part of that alone.
+    #[serde(skip)]
+    pub notices: Vec<String>,
+    /// Every member.
+    pub clients: Vec<ClientStatus>,
+    /// Clients left out of committed rounds so far, counted once a round.
+    pub dropouts: u64,
+    /// What has been spent.
+    pub privacy: PrivacySpent,
+    /// Plan's budget less what is spent; `None` without noise.
+    pub epsilon_left: Option<f64>,
+    /// Digest of the newest checkpoint's record.
+    pub head: Option<Digest>,
+    /// The newest model.
+    pub model: Option<Digest>,
+    /// Round of the newest checkpoint.
+    pub head_round: u64,
+    /// Metrics of the newest checkpoint.
+    pub metrics: BTreeMap<String, f64>,
+    /// How the last round ended.
+    pub last_outcome: String,
+    /// Why the run is over, once it is.
+    pub ended: Option<Ended>,
+}
+
+/// A client that is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Waiting {
+    /// Who.
+    pub client: ClientId,
+    /// What it owes.
+    pub what: Owed,
+}
+
+/// One member at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ClientStatus {
+    /// Who.
+    pub id: ClientId,
+    /// Its name on the roster.
+    pub name: String,
+    /// Whether its connection stands.
+    pub connected: bool,
+    /// What it is doing.
+    pub state: Standing,
+    /// The last thing that went wrong with it.
+    pub last_reason: String,
+    /// Rounds whose sum holds its update.
+    pub rounds_included: u64,
+    /// Rounds it was left out of.
+    pub rounds_left_out: u64,
+}
+
+/// How a run ended. As JSON it is its sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// For programs.
+    pub how: Ending,
+    /// For people.
+    pub why: String,
+}
+
+impl Serialize for Ended {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.why)
+    }
+}
+
+/// What a coordinator's server knows of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Server {
+    /// Of uploads, since it started.
+    pub bytes_received: u64,
+    /// Of models, since it started.
+    pub bytes_sent: u64,
+    /// Its release.
+    pub server_version: String,
+    /// Its clock, in milliseconds since the Unix epoch.
+    pub now_ms: u64,
+    /// When it started, likewise.
+    pub started_ms: u64,
+}
+
+/// The run and its server at one moment, as an operator is shown them.
+///
+/// # Privacy
+/// Names, counts, reasons and what has been spent; nothing that depends on one client's data.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Shown {
+    /// The run.
+    #[serde(flatten)]
+    pub run: Status,
+    /// The server.
+    #[serde(flatten)]
+    pub server: Server,
+}
