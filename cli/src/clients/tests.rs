@@ -8,7 +8,7 @@ fn south() -> Newcomer {
     let entry = ClientEntry {
         name: "south".into(),
         identity_key: hex::encode(key.public().as_bytes()),
-        state: "awaiting approval".into(),
+        state_code: wire::v1::Membership::AwaitingApproval.into(),
         ..ClientEntry::default()
     };
     operate::asking(&[entry], &["south".to_owned()]).unwrap().pop().unwrap()

@@ -8,12 +8,9 @@ use identity::{
     printable, spoken,
 };
 use secagg::ClientId;
-use wire::v1::{ClientEntry, Clients};
+use wire::v1::{ClientEntry, Clients, Membership};
 
 use crate::succession::NextRoster;
-
-/// As the coordinator says it of a request.
-const AWAITING: &str = "awaiting approval";
 
 /// Why nobody is admitted, or left out.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +109,7 @@ impl Newcomer {
 }
 
 fn asks(client: &ClientEntry, name: &str) -> bool {
-    client.name == name && client.state == AWAITING
+    client.name == name && client.membership() == Membership::AwaitingApproval
 }
 
 /// Those who ask under these names, each name once.
@@ -244,7 +241,7 @@ mod tests {
             identity_key: public(byte),
             // What a coordinator that lies would say.
             fingerprint: "0000-0000".into(),
-            state: AWAITING.into(),
+            state_code: Membership::AwaitingApproval.into(),
             ..ClientEntry::default()
         }
     }
@@ -299,7 +296,7 @@ mod tests {
         assert!(matches!(found(&entries, &["east"]), Err(AdmissionError::NobodyAsks { .. })));
         assert!(matches!(found(&entries, &["south"]), Err(AdmissionError::TwoAsk { .. })));
         let mut refused = entry("east", 4);
-        refused.state = "refused".into();
+        refused.state_code = Membership::Refused.into();
         assert!(found(&[refused], &["east"]).is_err());
     }
 

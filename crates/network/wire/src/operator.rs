@@ -1,4 +1,4 @@
-//! What an operator is shown of a run, to the wire and back.
+//! What an operator is shown of a run and of the members, to the wire and back.
 
 use params::Digest;
 use run_status::{ClientStatus, Ended, Ending, Owed, RunPhase, Server, Shown, Standing, Status, Waiting};
@@ -155,6 +155,37 @@ impl From<v1::PrivacySpent> for checkpoint::PrivacySpent {
     }
 }
 
+impl v1::Membership {
+    /// As it is written: in listings, and by coordinators of the first release instead of the number.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unspecified => "unknown",
+            Self::AwaitingApproval => "awaiting approval",
+            Self::Member => "member",
+            Self::Revoked => "revoked",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+impl v1::ClientEntry {
+    /// Where it stands, also where a coordinator of the first release says it in words alone.
+    pub fn membership(&self) -> v1::Membership {
+        let all = [
+            v1::Membership::AwaitingApproval,
+            v1::Membership::Member,
+            v1::Membership::Revoked,
+            v1::Membership::Refused,
+        ];
+        match self.state_code() {
+            v1::Membership::Unspecified => {
+                all.into_iter().find(|one| one.word() == self.state).unwrap_or(v1::Membership::Unspecified)
+            }
+            known => known,
+        }
+    }
+}
+
 /// By its number, or else by its word: the first release sends no number.
 fn known<T>(number: i32, numbered: fn(i32) -> T, word: &str, of: fn(&str) -> T) -> T {
     if number == 0 { of(word) } else { numbered(number) }
@@ -305,5 +336,18 @@ mod tests {
             let name = v1::Ending::try_from(ending.number()).ok().map(|code| code.as_str_name());
             held("ENDING", format!("{ending:?}"), name);
         }
+    }
+
+    #[test]
+    fn a_members_state_is_known_by_its_number_and_from_the_first_release_by_its_word() {
+        let entry = |state: &str, code: v1::Membership| v1::ClientEntry {
+            state: state.into(),
+            state_code: code.into(),
+            ..v1::ClientEntry::default()
+        };
+        let revoked = v1::Membership::Revoked;
+        assert_eq!(entry("in words of its own", revoked).membership(), revoked);
+        assert_eq!(entry("revoked", v1::Membership::Unspecified).membership(), revoked);
+        assert_eq!(entry("lunch", v1::Membership::Unspecified).membership(), v1::Membership::Unspecified);
     }
 }

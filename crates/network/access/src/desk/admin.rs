@@ -84,14 +84,14 @@ impl Admin for Desk {
                 identity_key: member.identity_key.clone(),
                 fingerprint: key
                     .map_or_else(|_| String::new(), |key| spoken(&identity_fingerprint(&member.name, &key))),
-                state: if barred { "revoked" } else { "member" }.to_owned(),
                 connected: connected.contains(id),
+                ..standing(if barred { v1::Membership::Revoked } else { v1::Membership::Member })
             });
         }
         for admission in self.0.registry.admissions() {
-            let state = match admission.state {
-                RequestState::Awaiting => "awaiting approval",
-                RequestState::Refused { .. } => "refused",
+            let membership = match admission.state {
+                RequestState::Awaiting => v1::Membership::AwaitingApproval,
+                RequestState::Refused { .. } => v1::Membership::Refused,
                 RequestState::Admitted => continue,
             };
             clients.push(v1::ClientEntry {
@@ -99,8 +99,7 @@ impl Admin for Desk {
                 name: admission.name,
                 identity_key: admission.identity_key,
                 fingerprint: admission.fingerprint,
-                state: state.to_owned(),
-                connected: false,
+                ..standing(membership)
             });
         }
         let roster = serde_json::to_string(&signed).map_err(|_| Status::internal("a roster"))?;
@@ -303,6 +302,15 @@ impl Desk {
         registry
             .suspend(whom, reason, &by.name, self.now_s())
             .map(|()| "suspended until an administrator lifts that, which binds no administrator,")
+    }
+}
+
+/// Where somebody stands, by number, and for the first release's tools by word.
+fn standing(membership: v1::Membership) -> v1::ClientEntry {
+    v1::ClientEntry {
+        state: membership.word().to_owned(),
+        state_code: membership.into(),
+        ..v1::ClientEntry::default()
     }
 }
 
