@@ -1,4 +1,5 @@
 //! A small chain in a folder, for tests.
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 

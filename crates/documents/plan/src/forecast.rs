@@ -212,7 +212,7 @@ fn epsilons(plan: &Plan) -> Result<Option<Epsilons>, ForecastError> {
         delta,
         at_the_end,
         after_one_round: gating(1)?,
-        last_round_adds: at_the_end - gating(plan.rounds.saturating_sub(1))?,
+        last_round_adds: at_the_end - gating(plan.rounds.max(1) - 1)?,
         rdp_fractional: fractional_epsilon(&events, delta)?.epsilon,
         pld: pld_epsilon(&events, delta)?,
     }))

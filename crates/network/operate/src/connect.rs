@@ -164,7 +164,7 @@ impl Target {
     pub fn url(&self) -> Result<String, ConnectError> {
         match (&self.coordinator, self.folder()) {
             (Some(url), _) => Ok(url.clone()),
-            (None, Some(folder)) => Ok(read_text(&Operator::of(&folder).coordinator)?.trim().to_owned()),
+            (None, Some(folder)) => Ok(read_text(&Operator::of(folder).coordinator)?.trim().to_owned()),
             (None, None) => Err(ConnectError::WhichCoordinator),
         }
     }
@@ -176,7 +176,7 @@ impl Target {
     pub fn authority(&self) -> Result<Authority, ConnectError> {
         let file = match (&self.authority_file, self.folder()) {
             (Some(file), _) => file.clone(),
-            (None, Some(folder)) => Operator::of(&folder).authority,
+            (None, Some(folder)) => Operator::of(folder).authority,
             (None, None) => return Err(ConnectError::WhichFederation),
         };
         Ok(read_authority(&file)?)
@@ -188,7 +188,7 @@ impl Target {
     /// A folder without one.
     pub fn credentials(&self) -> Result<Option<Credentials>, ConnectError> {
         let Some(folder) = self.folder() else { return Ok(None) };
-        let files = Operator::of(&folder);
+        let files = Operator::of(folder);
         let chain = read_text(&files.certificate)?;
         let pem = read_secret_text(&files.key)?;
         let key = TransportKey::from_pem(&pem).map_err(|why| Unusable::new(&files.key, why))?;
