@@ -151,7 +151,7 @@ pub(crate) struct Accepted {
     /// Debits that the journal lacks.
     pub(crate) forgotten: usize,
     /// The ledger's, with the operator's entry.
-    pub(crate) head: ledger::Head,
+    pub(crate) head: ledger::LedgerHead,
 }
 
 impl Spending {

@@ -14,7 +14,7 @@ use params::{Digest, Params};
 use plan::Plan;
 use protocol::{Artifacts, Attempt, NextModel};
 use published::{Folder, Records};
-use store::{StageKey, Staged, Store, StoreError};
+use store::{StageKey, Staged, Store};
 
 /// The bytes of one version.
 pub(crate) struct Files {
@@ -96,7 +96,7 @@ pub(crate) fn publish(
 ) -> anyhow::Result<()> {
     let manifest = Manifest::from_bytes(&signed.manifest_bytes)?;
     let folder = checkpoint::folder_name(manifest.round);
-    if is_published(store, &folder)? {
+    if store.read(&folder, checkpoint::MANIFEST_FILE)?.is_some() {
         return Ok(());
     }
     let at = Attempt { round: manifest.round, attempt: manifest.attempt };
@@ -167,14 +167,6 @@ pub(crate) fn next_record<F: Folder + ?Sized>(
 ) -> anyhow::Result<Option<wire::CheckpointRecord>> {
     let next = records.next(folder).context("the published chain is damaged; restore it from a copy")?;
     Ok(next.map(|(round, signed)| wire::CheckpointRecord { round, signed }))
-}
-
-pub(crate) fn is_published(store: &dyn Store, folder: &str) -> Result<bool, StoreError> {
-    match store.read_published(folder, checkpoint::MANIFEST_FILE) {
-        Ok(_) => Ok(true),
-        Err(StoreError::NotPublished { .. }) => Ok(false),
-        Err(why) => Err(why),
-    }
 }
 
 fn staged(

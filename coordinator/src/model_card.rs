@@ -8,9 +8,8 @@ use card::{Card, Controls, DataVersions, Evaluation, Silo};
 use checkpoint::{Action, Manifest, folder_name};
 use identity::Roster;
 use plan::Plan;
+use published::read_record;
 use store::Store;
-
-use crate::artifacts::is_published;
 
 /// The folder of the data folder where evaluations are put for later cards.
 pub(crate) const EVALUATIONS_FOLDER: &str = "evaluations";
@@ -26,7 +25,7 @@ pub(crate) fn silos_before(store: &dyn Store, manifest: &Manifest) -> anyhow::Re
     while let Some(round) = before.checked_sub(1) {
         let folder = folder_name(round);
         // A round that was aborted has no record.
-        if is_published(store, &folder)? {
+        if read_record(store, &folder)?.is_some() {
             let damaged = || {
                 format!(
                     "the model card of checkpoint {folder}, which the next card goes on from, is gone or damaged; restore it from a copy"

@@ -6,7 +6,7 @@ use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use ed25519_dalek::SigningKey;
 use secagg::adversary::mask_any;
 use secagg::{
-    Advert, Advertised, ClientId, Cohort, Ctx0, Delivery, ExcessNoise, Floors, IncludedSignature,
+    Advert, Advertised, ClientId, Ctx0, Delivery, ExcessNoise, FixedCohort, Floors, IncludedSignature,
     InputSignature, MaskedUpdate, Members, RoundBinding, ShareBundle, SharedCohort, UnmaskShares, sign_input,
 };
 
@@ -53,7 +53,7 @@ impl Session {
             clients.insert(*id, client);
             adverts.push(advert);
         }
-        let cohort = Cohort::new(ctx0, &adverts, &members, &floors).unwrap();
+        let cohort = FixedCohort::new(ctx0, &adverts, &members, &floors).unwrap();
         let (mut bundles, mut sent) = (BTreeMap::new(), BTreeMap::new());
         for (id, client) in clients {
             let (client, bundle) =

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use client::RunError;
 use federation::{Federation, SILOS, all_finish, large_plan};
 use proxy::{Fate, HEADERS, Moment, Proxy};
-use store::{Fault, FaultyStore};
+use store::{FaultyStore, InjectedFault};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -177,7 +177,7 @@ async fn whichever_append_of_a_silo_fails_it_ends_without_having_sent_what_was_n
         let mut federation = Federation::start(plan.clone()).await;
         let address = federation.address;
         let others = (1..FAILS).map(|id| federation.join(id, address)).collect();
-        let faulty = move |store| Box::new(FaultyStore::new(store, operation, Fault::Lost)) as Box<_>;
+        let faulty = move |store| Box::new(FaultyStore::new(store, operation, InjectedFault::Lost)) as Box<_>;
         let ended = federation.join_on(FAILS, address, faulty).await.unwrap();
         let failed = match ended {
             Ok(_) => false,

@@ -10,7 +10,7 @@ use datasets::{Dataset, DatasetError, digits};
 use demo::{DemoPlanError, demo_plan};
 use plan::{Plan, PrivacyMode};
 use privacy_audit::{
-    AuditError, Canaries, Contradicted, Findings, Noise, Trial, audit_folder, last_model, membership,
+    AuditError, Canaries, Contradicted, Findings, NoiseLevel, Trial, audit_folder, last_model, membership,
 };
 use rand::rand_core::{Rng, UnwrapErr};
 use vault::files::{self, AS_UMASK, OWNER_ONLY};
@@ -169,7 +169,7 @@ pub(crate) fn run(audit: &AuditPrivacy) -> Result<(), AuditPrivacyError> {
                 canaries: *canaries as usize,
                 confidence: how.confidence,
                 seed,
-                noise: Noise::AsPlanned,
+                noise: NoiseLevel::AsPlanned,
             };
             finish(&trial.audit()?, how.json)
         }

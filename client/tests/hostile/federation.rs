@@ -11,7 +11,7 @@ use params::Digest;
 use plan::Plan;
 use protocol::{Attempt, ClientRecord, CoordinatorFault, Decline, ToClient, ToCoordinator};
 use secagg::{
-    Advert, Advertised, ClientId, Cohort, Delivery, IncludedSignature, R2, RoundBinding, ShareBundle,
+    Advert, Advertised, ClientId, Delivery, FixedCohort, IncludedSignature, R2, RoundBinding, ShareBundle,
     SharedCohort,
 };
 use store::{FileStore, JournalKind, Store};
@@ -58,7 +58,7 @@ pub(crate) struct Keyed {
 pub(crate) struct Dealt {
     pub(crate) adverts: Vec<Advert>,
     pub(crate) bundles: BTreeMap<ClientId, ShareBundle>,
-    pub(crate) cohort: Cohort,
+    pub(crate) cohort: FixedCohort,
 }
 
 /// The daemon's vector is here.

@@ -10,7 +10,7 @@ use access::{Caller, Operations, Proof};
 use identity::{IdentityKey, Member, Role, Roster};
 use plan::Plan;
 use protocol::{SessionVersion, ToClient, ToCoordinator};
-use store::{Fault, FaultyStore};
+use store::{FaultyStore, InjectedFault};
 
 use super::*;
 use crate::outbox::{Outbox, Unread};
@@ -85,7 +85,11 @@ fn journal(folder: &Path) -> Vec<Record> {
 }
 
 /// Every silo connects and checks in on a disk that fails in its nth write; what the silos were told, and the failure.
-fn first_round(folder: &Path, operation: u64, fault: Fault) -> (Vec<ToClient>, Option<anyhow::Error>) {
+fn first_round(
+    folder: &Path,
+    operation: u64,
+    fault: InjectedFault,
+) -> (Vec<ToClient>, Option<anyhow::Error>) {
     let store = FaultyStore::new(open_store(folder, None).unwrap(), operation, fault);
     let mut driver = match open(folder, Box::new(store)) {
         Ok(driver) => driver,
@@ -137,7 +141,7 @@ fn a_published_version_has_a_card_that_says_what_its_record_says_and_takes_up_ev
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whichever_write_fails_no_silo_is_told_what_the_journal_does_not_hold_and_a_restart_goes_on() {
-    for fault in [Fault::Lost, Fault::Unacknowledged, Fault::Torn { keep: 7 }] {
+    for fault in [InjectedFault::Lost, InjectedFault::Unacknowledged, InjectedFault::Torn { keep: 7 }] {
         let mut failures = 0;
         for operation in 1.. {
             let folder = tempfile::tempdir().unwrap();
@@ -166,7 +170,7 @@ async fn a_failed_append_ends_the_driver_with_the_mend_beside_the_cause() {
     let folder = tempfile::tempdir().unwrap();
     drop(open(folder.path(), Box::new(open_store(folder.path(), None).unwrap())).unwrap());
     // The run is on disk: the first write of this start is the round's opening.
-    let (said, failed) = first_round(folder.path(), 1, Fault::Lost);
+    let (said, failed) = first_round(folder.path(), 1, InjectedFault::Lost);
     let why = format!("{:#}", failed.unwrap());
     assert!(why.contains("start again, the run goes on from there"), "{why}");
     assert!(!said.iter().any(|message| matches!(message, ToClient::Open { .. })), "{said:?}");
@@ -237,7 +241,7 @@ fn quarantine(round: u64) -> protocol::Act {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quarantine_is_published_with_its_files_or_not_at_all_whichever_write_fails() {
-    for fault in [Fault::Lost, Fault::Unacknowledged, Fault::Torn { keep: 7 }] {
+    for fault in [InjectedFault::Lost, InjectedFault::Unacknowledged, InjectedFault::Torn { keep: 7 }] {
         let mut failures = 0;
         for operation in 1.. {
             let folder = tempfile::tempdir().unwrap();

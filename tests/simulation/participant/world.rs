@@ -14,7 +14,7 @@ use protocol::{
 };
 use secagg::adversary::mask_any;
 use secagg::{
-    Advert, Advertised, ClientId, Cohort, HeldShares, IncludedSignature, RoundBinding, ShareBundle,
+    Advert, Advertised, ClientId, FixedCohort, HeldShares, IncludedSignature, RoundBinding, ShareBundle,
     SharedCohort, SharesSent, SignedIncluded,
 };
 
@@ -49,7 +49,7 @@ pub(crate) struct Keyed {
 /// Everyone has accepted the roster and dealt shares.
 pub(crate) struct Dealt {
     pub(crate) bundles: BTreeMap<ClientId, ShareBundle>,
-    pub(crate) cohort: Cohort,
+    pub(crate) cohort: FixedCohort,
     peers: BTreeMap<ClientId, SharesSent>,
 }
 

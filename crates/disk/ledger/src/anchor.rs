@@ -4,7 +4,7 @@
 //! ever appended to, so it may lie where nothing can be taken back.
 
 use crate::chain::{Chain, split_line};
-use crate::entry::Head;
+use crate::entry::LedgerHead;
 
 /// An anchor that does not agree with its ledger.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,9 +15,9 @@ pub enum AnchorError {
     )]
     Ledger {
         /// The ledger's.
-        ledger: Head,
+        ledger: LedgerHead,
         /// The anchor's.
-        anchor: Head,
+        anchor: LedgerHead,
     },
     /// The ledger knows more entries than a crash leaves without a line.
     #[error(
@@ -26,9 +26,9 @@ pub enum AnchorError {
     )]
     Anchor {
         /// The ledger's.
-        ledger: Head,
+        ledger: LedgerHead,
         /// The anchor's, if it has any line.
-        anchor: Option<Head>,
+        anchor: Option<LedgerHead>,
     },
     /// The anchor's lines are not in one order, and no entry of an operator says why.
     #[error(
@@ -39,9 +39,9 @@ pub enum AnchorError {
         /// Counted from 1.
         line: usize,
         /// What it says.
-        head: Head,
+        head: LedgerHead,
         /// The ledger's.
-        ledger: Head,
+        ledger: LedgerHead,
     },
     /// The last line is cut off, and is not the one that a crash would have left.
     #[error(
@@ -49,11 +49,11 @@ pub enum AnchorError {
     )]
     Torn {
         /// The ledger's.
-        ledger: Head,
+        ledger: LedgerHead,
     },
 }
 
-fn or_nothing(anchor: &Option<Head>) -> String {
+fn or_nothing(anchor: &Option<LedgerHead>) -> String {
     anchor.map_or_else(|| "nothing".into(), |head| head.to_string())
 }
 
@@ -67,13 +67,13 @@ pub(crate) struct Anchor {
 
 #[derive(Debug, PartialEq)]
 struct Read {
-    head: Head,
+    head: LedgerHead,
     /// Something that is no line stands before it.
     after_a_gap: bool,
 }
 
 /// The anchor's line of an entry.
-pub(crate) fn line(head: &Head) -> String {
+pub(crate) fn line(head: &LedgerHead) -> String {
     format!("{} {}\n", head.sequence, head.hash)
 }
 
@@ -93,7 +93,7 @@ impl Anchor {
         anchor
     }
 
-    pub(crate) fn last(&self) -> Option<Head> {
+    pub(crate) fn last(&self) -> Option<LedgerHead> {
         self.lines.last().map(|line| line.head)
     }
 
@@ -104,12 +104,12 @@ impl Anchor {
     pub(crate) fn check(
         &self,
         chain: &Chain,
-        accepted: &dyn Fn(u64) -> Option<Option<Head>>,
+        accepted: &dyn Fn(u64) -> Option<Option<LedgerHead>>,
         two: bool,
     ) -> Result<String, AnchorError> {
         let ledger = chain.head();
         let ledger_is_rolled_back = |anchor| AnchorError::Ledger { ledger, anchor };
-        let mut before: Option<Head> = None;
+        let mut before: Option<LedgerHead> = None;
         let mut segment = 0;
         for (index, Read { head, after_a_gap }) in self.lines.iter().enumerate() {
             let follows = before.map_or(0, |before| before.sequence).checked_add(1) == Some(head.sequence);
@@ -137,7 +137,7 @@ impl Anchor {
         let anchored = self.last().map_or(0, |head| head.sequence);
         let missing = match ledger.sequence.checked_sub(anchored) {
             Some(behind @ 0..=2) if behind < 2 || two => (anchored + 1..=ledger.sequence)
-                .filter_map(|sequence| Some(line(&Head { sequence, hash: chain.hash(sequence)? })))
+                .filter_map(|sequence| Some(line(&LedgerHead { sequence, hash: chain.hash(sequence)? })))
                 .collect::<String>(),
             _ => return Err(AnchorError::Anchor { ledger, anchor: self.last() }),
         };
@@ -185,7 +185,7 @@ pub(crate) fn written_as_two(entries: &[crate::Entry]) -> bool {
 }
 
 /// What the entry of this number says of the anchor, if an operator wrote it to accept a loss.
-pub(crate) fn accepted(entries: &[crate::Entry], sequence: u64) -> Option<Option<Head>> {
+pub(crate) fn accepted(entries: &[crate::Entry], sequence: u64) -> Option<Option<LedgerHead>> {
     let index = usize::try_from(sequence.checked_sub(1)?).ok()?;
     match &entries.get(index)?.what {
         crate::What::OperatorAcceptsLoss { anchor, .. } => Some(*anchor),
@@ -193,8 +193,8 @@ pub(crate) fn accepted(entries: &[crate::Entry], sequence: u64) -> Option<Option
     }
 }
 
-fn parse(line: &[u8]) -> Option<Head> {
+fn parse(line: &[u8]) -> Option<LedgerHead> {
     let (number, hash) = std::str::from_utf8(line).ok()?.split_once(' ')?;
     let sequence: u64 = number.parse().ok()?;
-    (number == sequence.to_string()).then_some(Head { sequence, hash: hash.parse().ok()? })
+    (number == sequence.to_string()).then_some(LedgerHead { sequence, hash: hash.parse().ok()? })
 }

@@ -2,7 +2,7 @@
 
 use params::Digest;
 
-use crate::entry::Head;
+use crate::entry::LedgerHead;
 
 const MAGIC: &str = "folkmoot-ledger";
 const VERSION: &str = "1";
@@ -41,7 +41,7 @@ pub struct Line {
 
 /// Bytes that are no ledger, or not the ledger that was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ChainError {
+pub enum LedgerChainError {
     /// Another kind of file.
     #[error("is no ledger")]
     NotALedger,
@@ -81,10 +81,10 @@ impl Chain {
     /// One that has another byte in its line break's place was written whole, and is damaged.
     ///
     /// # Errors
-    /// [`ChainError`]
-    pub fn read(bytes: &[u8]) -> Result<Self, ChainError> {
-        let (header, mut rest) = split_line(bytes).ok_or(ChainError::NotALedger)?;
-        let header = std::str::from_utf8(header).map_err(|_| ChainError::NotALedger)?;
+    /// [`LedgerChainError`]
+    pub fn read(bytes: &[u8]) -> Result<Self, LedgerChainError> {
+        let (header, mut rest) = split_line(bytes).ok_or(LedgerChainError::NotALedger)?;
+        let header = std::str::from_utf8(header).map_err(|_| LedgerChainError::NotALedger)?;
         let mut chain = Self::of_header(header)?;
         while !rest.is_empty() {
             let (line, after, ended) = match split_line(rest) {
@@ -97,8 +97,13 @@ impl Chain {
                     chain.ended = ended;
                     chain.end += line.len() + usize::from(ended);
                 }
-                Err(ChainError::Entry { sequence, .. }) if after.is_empty() && chain.begins_whole(line) => {
-                    return Err(ChainError::Entry { sequence, why: "is whole, and lacks its line break" });
+                Err(LedgerChainError::Entry { sequence, .. })
+                    if after.is_empty() && chain.begins_whole(line) =>
+                {
+                    return Err(LedgerChainError::Entry {
+                        sequence,
+                        why: "is whole, and lacks its line break",
+                    });
                 }
                 // A power cut may leave blocks of zeros in what was not yet durable; no whole line holds a zero byte.
                 Err(_)
@@ -114,9 +119,9 @@ impl Chain {
     }
 
     /// Number and hash of the last entry.
-    pub fn head(&self) -> Head {
+    pub fn head(&self) -> LedgerHead {
         let hash = self.lines.last().map_or(self.start, |line| line.hash);
-        Head { sequence: self.lines.len() as u64, hash }
+        LedgerHead { sequence: self.lines.len() as u64, hash }
     }
 
     /// The hash of an entry by its number; of the header for 0.
@@ -128,7 +133,7 @@ impl Chain {
     }
 
     /// Adds an entry; gives its head and its line, with its line break, as it is to be appended at the end.
-    pub(crate) fn push(&mut self, body: String) -> (Head, String) {
+    pub(crate) fn push(&mut self, body: String) -> (LedgerHead, String) {
         let hash = self.next_hash(body.as_bytes());
         self.lines.push(Line { hash, body });
         let head = self.head();
@@ -140,32 +145,34 @@ impl Chain {
         (head, line)
     }
 
-    fn of_header(header: &str) -> Result<Self, ChainError> {
+    fn of_header(header: &str) -> Result<Self, LedgerChainError> {
         let mut words = header.split(' ');
         if words.next() != Some(MAGIC) {
-            return Err(ChainError::NotALedger);
+            return Err(LedgerChainError::NotALedger);
         }
         match words.next() {
             Some(VERSION) => {}
             version => {
-                return Err(ChainError::Version(version.unwrap_or_default().escape_debug().to_string()));
+                return Err(LedgerChainError::Version(
+                    version.unwrap_or_default().escape_debug().to_string(),
+                ));
             }
         }
         let sealed = match words.next() {
             Some("plain") => false,
             Some("sealed") => true,
-            _ => return Err(ChainError::NotALedger),
+            _ => return Err(LedgerChainError::NotALedger),
         };
         match (words.next(), words.next()) {
             (Some(dataset), None) if crate::file::is_name(dataset) => Ok(Self::empty(dataset, sealed)),
-            _ => Err(ChainError::NotALedger),
+            _ => Err(LedgerChainError::NotALedger),
         }
     }
 
     /// The line, if it is the next one.
-    fn follow(&self, line: &[u8]) -> Result<Line, ChainError> {
+    fn follow(&self, line: &[u8]) -> Result<Line, LedgerChainError> {
         let sequence = self.head().sequence + 1;
-        let bad = |why| ChainError::Entry { sequence, why };
+        let bad = |why| LedgerChainError::Entry { sequence, why };
         if line.len() > LINE_BYTES_MAX {
             return Err(bad("is too long"));
         }
@@ -193,7 +200,7 @@ impl Chain {
     }
 
     fn next_hash(&self, body: &[u8]) -> Digest {
-        let Head { sequence, hash } = self.head();
+        let LedgerHead { sequence, hash } = self.head();
         let number = (sequence + 1).to_le_bytes();
         Digest::of("folkmoot/v1/ledger-entry", &[hash.as_bytes(), &number, body])
     }
@@ -238,7 +245,7 @@ mod tests {
         for at in first..text.len() {
             let mut bytes = text.clone().into_bytes();
             bytes[at] ^= 1;
-            let ChainError::Entry { sequence, .. } = Chain::read(&bytes).unwrap_err() else {
+            let LedgerChainError::Entry { sequence, .. } = Chain::read(&bytes).unwrap_err() else {
                 panic!("byte {at}")
             };
             assert_eq!(sequence as usize, (at - first) / line + 1, "byte {at}");
@@ -251,12 +258,15 @@ mod tests {
         let lines: Vec<&str> = text.split_inclusive('\n').collect();
         for order in [vec![0, 2, 3], vec![0, 1, 3], vec![0, 2, 1, 3], vec![0, 1, 1, 2], vec![0, 1, 2, 2]] {
             let edited: String = order.iter().map(|at| lines[*at]).collect();
-            assert!(matches!(Chain::read(edited.as_bytes()), Err(ChainError::Entry { .. })), "{order:?}");
+            assert!(
+                matches!(Chain::read(edited.as_bytes()), Err(LedgerChainError::Entry { .. })),
+                "{order:?}"
+            );
         }
         let other = text.replace("plain d", "plain e");
         assert_eq!(
             Chain::read(other.as_bytes()).unwrap_err(),
-            ChainError::Entry { sequence: 1, why: "does not have the hash that its line says" }
+            LedgerChainError::Entry { sequence: 1, why: "does not have the hash that its line says" }
         );
     }
 
@@ -283,7 +293,7 @@ mod tests {
         assert!(found.torn && found.lines == chain.lines[..1]);
         let mut bytes = text.into_bytes();
         bytes[chain.header().len() + 3] = 0;
-        assert!(matches!(Chain::read(&bytes), Err(ChainError::Entry { sequence: 1, .. })));
+        assert!(matches!(Chain::read(&bytes), Err(LedgerChainError::Entry { sequence: 1, .. })));
     }
 
     #[test]
@@ -297,7 +307,7 @@ mod tests {
                 bytes[at] = byte;
                 let refused = Chain::read(&bytes).unwrap_err();
                 assert!(
-                    matches!(refused, ChainError::Entry { sequence, .. } if sequence == damaged),
+                    matches!(refused, LedgerChainError::Entry { sequence, .. } if sequence == damaged),
                     "{byte} at {at}: {refused}"
                 );
             }
@@ -309,9 +319,9 @@ mod tests {
 
     #[test]
     fn other_files_and_newer_versions_are_told_apart() {
-        assert_eq!(Chain::read(b""), Err(ChainError::NotALedger));
-        assert_eq!(Chain::read(b"label,a\n0,1\n"), Err(ChainError::NotALedger));
-        assert_eq!(Chain::read(b"folkmoot-ledger 1 plain ../d\n"), Err(ChainError::NotALedger));
+        assert_eq!(Chain::read(b""), Err(LedgerChainError::NotALedger));
+        assert_eq!(Chain::read(b"label,a\n0,1\n"), Err(LedgerChainError::NotALedger));
+        assert_eq!(Chain::read(b"folkmoot-ledger 1 plain ../d\n"), Err(LedgerChainError::NotALedger));
         let newer = Chain::read(b"folkmoot-ledger 2 plain d\n").unwrap_err();
         assert!(newer.to_string().starts_with("has format 2, this release reads up to 1"), "{newer}");
     }

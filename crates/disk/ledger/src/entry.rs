@@ -10,14 +10,14 @@ const NO_UNIT: &str = "none";
 /// A place in a ledger: equal heads mean equal ledgers up to there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Head {
+pub struct LedgerHead {
     /// The entry's number, from 1; 0 before the first.
     pub sequence: u64,
     /// Its hash, over everything up to it.
     pub hash: Digest,
 }
 
-impl std::fmt::Display for Head {
+impl std::fmt::Display for LedgerHead {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "entry {} ({})", self.sequence, self.hash.short())
     }
@@ -61,7 +61,7 @@ pub enum What {
         /// In the operator's words.
         reason: String,
         /// The last line of the anchor then, where there was one.
-        anchor: Option<Head>,
+        anchor: Option<LedgerHead>,
         /// The daemon, as [`Release::daemon`] names it, whose journal need not hold what it debited before this entry.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         journal_of: Option<String>,

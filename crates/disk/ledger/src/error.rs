@@ -7,7 +7,7 @@ use vault::VaultError;
 
 use crate::account::Overspent;
 use crate::anchor::AnchorError;
-use crate::chain::ChainError;
+use crate::chain::LedgerChainError;
 use crate::entry::EntryError;
 
 /// A ledger that refuses or fails. Nothing may leave the silo then.
@@ -38,7 +38,7 @@ pub enum LedgerError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        why: ChainError,
+        why: LedgerChainError,
     },
     /// Of other data.
     #[error("the ledger `{}` is of the data set `{found}`: name the one that the data is of", path.display())]

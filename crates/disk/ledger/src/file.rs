@@ -12,9 +12,9 @@ use vault::files::sync_parent;
 
 use crate::account::{Account, Limits};
 use crate::anchor::{self, Anchor, accepted, written_as_two};
-use crate::chain::{Chain, ChainError};
+use crate::chain::{Chain, LedgerChainError};
 use crate::declared::{self, Declared, Statement};
-use crate::entry::{Cost, Entry, EntryError, Head, Release, What};
+use crate::entry::{Cost, Entry, EntryError, LedgerHead, Release, What};
 use crate::error::LedgerError;
 use crate::salt::Salt;
 
@@ -38,7 +38,7 @@ pub struct Inspected {
     /// All entries.
     pub account: Account,
     /// Of the last one.
-    pub head: Head,
+    pub head: LedgerHead,
 }
 
 impl Ledger {
@@ -146,7 +146,7 @@ impl Ledger {
         cost: Option<Cost>,
         limits: &Limits,
         now_ms: u64,
-    ) -> Result<Head, LedgerError> {
+    ) -> Result<LedgerHead, LedgerError> {
         self.reserve_as(release, cost, false, limits, now_ms)
     }
 
@@ -162,7 +162,7 @@ impl Ledger {
         cost: Option<Cost>,
         limits: &Limits,
         now_ms: u64,
-    ) -> Result<Head, LedgerError> {
+    ) -> Result<LedgerHead, LedgerError> {
         self.reserve_as(release, cost, true, limits, now_ms)
     }
 
@@ -173,7 +173,7 @@ impl Ledger {
         failed: bool,
         limits: &Limits,
         now_ms: u64,
-    ) -> Result<Head, LedgerError> {
+    ) -> Result<LedgerHead, LedgerError> {
         let mut held = self.hold()?;
         if let Some(missing) = self.check_anchor(&held.chain, held.account.entries())? {
             // A crash came between the two writes. The entry is durable before the anchor says that it is.
@@ -218,7 +218,7 @@ impl Ledger {
         missing: Vec<(u64, What)>,
         journal_of: Option<String>,
         now_ms: u64,
-    ) -> Result<Head, LedgerError> {
+    ) -> Result<LedgerHead, LedgerError> {
         let mut held = self.hold()?;
         let anchor = self.read_anchor()?.and_then(|anchor| anchor.last());
         for (time_ms, what) in missing {
@@ -280,7 +280,7 @@ impl Ledger {
     }
 
     /// Writes an entry behind what holds; durable when this returns.
-    fn append(&self, held: &mut Held, what: What, now_ms: u64) -> Result<Head, LedgerError> {
+    fn append(&self, held: &mut Held, what: What, now_ms: u64) -> Result<LedgerHead, LedgerError> {
         self.append_all(held, [what], now_ms).map(|_| held.chain.head())
     }
 
@@ -290,7 +290,7 @@ impl Ledger {
         held: &mut Held,
         whats: impl IntoIterator<Item = What>,
         now_ms: u64,
-    ) -> Result<Vec<Head>, LedgerError> {
+    ) -> Result<Vec<LedgerHead>, LedgerError> {
         let Held { file, chain, account } = held;
         let first = chain.head().sequence == 0;
         let (at, mut text) = if first { (0, chain.header()) } else { (chain.end as u64, String::new()) };
@@ -360,7 +360,7 @@ impl Ledger {
         move |source| LedgerError::Io { action, path: self.path.clone(), source }
     }
 
-    fn damaged(&self, why: ChainError) -> LedgerError {
+    fn damaged(&self, why: LedgerChainError) -> LedgerError {
         LedgerError::Chain { path: self.path.clone(), why }
     }
 
@@ -402,7 +402,7 @@ pub fn open_entries(path: &Path, chain: &Chain, vault: Option<&Vault>) -> Result
             return Entry::decode(sequence, line.body.as_bytes()).map_err(unreadable);
         }
         let vault = vault.ok_or_else(|| LedgerError::Sealed { path: path.into() })?;
-        let not_hexadecimal = ChainError::Entry { sequence, why: "is sealed and not hexadecimal" };
+        let not_hexadecimal = LedgerChainError::Entry { sequence, why: "is sealed and not hexadecimal" };
         let sealed = hex::decode(&line.body)
             .map_err(|_| LedgerError::Chain { path: path.into(), why: not_hexadecimal })?;
         let text = vault

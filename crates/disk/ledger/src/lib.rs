@@ -73,9 +73,9 @@ mod spending;
 
 pub use account::{Account, Bound, Limits, Overspent, PeriodLimit, RunAccount, Total};
 pub use anchor::{AnchorError, check_anchor};
-pub use chain::{Chain, ChainError, Line};
+pub use chain::{Chain, LedgerChainError, Line};
 pub use declared::{DECLARED_SUFFIX, Declared, DeclaredFile, Statement};
-pub use entry::{Cost, Entry, EntryError, Head, Release, What};
+pub use entry::{Cost, Entry, EntryError, LedgerHead, Release, What};
 pub use error::LedgerError;
 pub use file::{Inspected, Ledger, SUFFIX, dataset_name, open_entries, open_shared};
 pub use reading::{ReadError, entries, find, read};

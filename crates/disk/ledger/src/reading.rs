@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use vault::{KEYRING_FILE, MasterSource, Vault, VaultError};
 
 use crate::{
-    Chain, ChainError, DECLARED_SUFFIX, DeclaredFile, Entry, LedgerError, SUFFIX, open_entries, open_shared,
+    Chain, DECLARED_SUFFIX, DeclaredFile, Entry, LedgerChainError, LedgerError, SUFFIX, open_entries,
+    open_shared,
 };
 
 /// Why a ledger is not read.
@@ -50,7 +51,7 @@ pub enum ReadError {
         file: PathBuf,
         /// What is wrong.
         #[source]
-        why: ChainError,
+        why: LedgerChainError,
     },
     /// An entry, or what lies beside the ledger.
     #[error(transparent)]

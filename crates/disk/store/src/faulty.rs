@@ -9,7 +9,7 @@ use crate::{StageKey, StageWriter, Store, StoreError};
 
 /// What is left of the operation during which the crash comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum InjectedFault {
     /// Nothing: the crash comes first, or the fsync fails and the pages are gone.
     Lost,
     /// All of it, and nobody was told.
@@ -42,19 +42,19 @@ pub struct FaultyStore<S> {
 
 #[derive(Debug)]
 struct Crash {
-    fault: Fault,
+    fault: InjectedFault,
     // Operations left before the crash; the crash comes as it reaches 0, and stays there.
     left: AtomicU64,
 }
 
 enum Turn {
     Before,
-    Now(Fault),
+    Now(InjectedFault),
 }
 
 impl<S: Tear> FaultyStore<S> {
     /// A store that crashes during write number `operation`; 0 means from the start.
-    pub fn new(inner: S, operation: u64, fault: Fault) -> FaultyStore<S> {
+    pub fn new(inner: S, operation: u64, fault: InjectedFault) -> FaultyStore<S> {
         FaultyStore { inner, crash: Arc::new(Crash { fault, left: AtomicU64::new(operation) }) }
     }
 
@@ -71,7 +71,7 @@ impl<S: Tear> FaultyStore<S> {
     fn write<T>(&mut self, act: impl FnOnce(&mut S) -> Result<T, StoreError>) -> Result<T, StoreError> {
         match self.crash.turn()? {
             Turn::Before => act(&mut self.inner),
-            Turn::Now(Fault::Unacknowledged) => act(&mut self.inner).and(Err(StoreError::Crashed)),
+            Turn::Now(InjectedFault::Unacknowledged) => act(&mut self.inner).and(Err(StoreError::Crashed)),
             Turn::Now(_) => Err(StoreError::Crashed),
         }
     }
@@ -102,9 +102,9 @@ impl<S: Tear> Store for FaultyStore<S> {
             Turn::Before => self.inner.append_all(records),
             Turn::Now(fault) => {
                 match fault {
-                    Fault::Lost => {}
-                    Fault::Unacknowledged => drop(self.inner.append_all(records)?),
-                    Fault::Torn { keep } => self.inner.append_torn(records, keep)?,
+                    InjectedFault::Lost => {}
+                    InjectedFault::Unacknowledged => drop(self.inner.append_all(records)?),
+                    InjectedFault::Torn { keep } => self.inner.append_torn(records, keep)?,
                 }
                 Err(StoreError::Crashed)
             }
@@ -184,9 +184,9 @@ impl StageWriter for FaultyStage {
             Turn::Before => self.inner.append(chunk),
             Turn::Now(fault) => {
                 match fault {
-                    Fault::Lost => {}
-                    Fault::Unacknowledged => self.inner.append(chunk)?,
-                    Fault::Torn { keep } => {
+                    InjectedFault::Lost => {}
+                    InjectedFault::Unacknowledged => self.inner.append(chunk)?,
+                    InjectedFault::Torn { keep } => {
                         self.inner.append(&chunk[..keep.min(chunk.len().saturating_sub(1))])?
                     }
                 }
@@ -205,7 +205,7 @@ impl StageWriter for FaultyStage {
     fn commit(self: Box<Self>) -> Result<(), StoreError> {
         match self.crash.turn()? {
             Turn::Before => self.inner.commit(),
-            Turn::Now(Fault::Unacknowledged) => self.inner.commit().and(Err(StoreError::Crashed)),
+            Turn::Now(InjectedFault::Unacknowledged) => self.inner.commit().and(Err(StoreError::Crashed)),
             Turn::Now(_) => Err(StoreError::Crashed),
         }
     }

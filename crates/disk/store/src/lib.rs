@@ -53,7 +53,7 @@ use params::Digest;
 use vault::VaultError;
 
 pub use disk::{create_folder, write_durably, write_replacing};
-pub use faulty::{Fault, FaultyStore, Tear};
+pub use faulty::{FaultyStore, InjectedFault, Tear};
 pub use file_store::{FileStore, Opened};
 pub use frame::{APPEND_BYTES_MAX, Head, JournalKind};
 pub use index::Index;

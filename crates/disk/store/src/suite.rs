@@ -91,11 +91,11 @@ impl<T: Start> Start for Faultless<T> {
 
     fn first() -> (Self, Self::Store) {
         let (start, store) = T::first();
-        (Faultless(start), FaultyStore::new(store, u64::MAX, Fault::Lost))
+        (Faultless(start), FaultyStore::new(store, u64::MAX, InjectedFault::Lost))
     }
 
     fn again(&self, store: Self::Store) -> Self::Store {
-        FaultyStore::new(self.0.again(store.into_inner()), u64::MAX, Fault::Lost)
+        FaultyStore::new(self.0.again(store.into_inner()), u64::MAX, InjectedFault::Lost)
     }
 }
 
@@ -339,12 +339,12 @@ fn the_index_keeps_trees_apart<T: Start>() {
     assert_eq!(store.index_get("other", b"k").unwrap(), None);
 }
 
-const FAULTS: [Fault; 5] = [
-    Fault::Lost,
-    Fault::Unacknowledged,
-    Fault::Torn { keep: 0 },
-    Fault::Torn { keep: 30 },
-    Fault::Torn { keep: 999 },
+const FAULTS: [InjectedFault; 5] = [
+    InjectedFault::Lost,
+    InjectedFault::Unacknowledged,
+    InjectedFault::Torn { keep: 0 },
+    InjectedFault::Torn { keep: 30 },
+    InjectedFault::Torn { keep: 999 },
 ];
 
 fn every_crash_leaves_a_prefix_of_the_appends_that_holds_all_acknowledged<T: Start>() {
@@ -361,7 +361,7 @@ fn every_crash_leaves_a_prefix_of_the_appends_that_holds_all_acknowledged<T: Sta
             assert!(matches!(faulty.append(b"late"), Err(StoreError::Crashed)));
             assert!(matches!(faulty.replay(), Err(StoreError::Crashed)));
             let mut store = start.again(faulty.into_inner());
-            let survived = acknowledged + usize::from(fault == Fault::Unacknowledged);
+            let survived = acknowledged + usize::from(fault == InjectedFault::Unacknowledged);
             assert_eq!(store.replay().unwrap(), appends[..survived].concat(), "{fault:?} at {crash_at}");
             store.append(b"next").unwrap();
         }
@@ -387,7 +387,7 @@ fn every_crash_of_an_upload_leaves_it_resumable_or_whole<T: Start>() {
             match upload(&mut store) {
                 Ok(()) => {}
                 Err(StoreError::AlreadyStaged(_)) => {
-                    assert_eq!((crash_at, fault), (4, Fault::Unacknowledged))
+                    assert_eq!((crash_at, fault), (4, InjectedFault::Unacknowledged))
                 }
                 Err(error) => panic!("{fault:?} at {crash_at}: {error}"),
             }

@@ -48,7 +48,7 @@ pub struct Card {
     /// [`CARD_FORMAT`].
     pub format: String,
     /// The model.
-    pub model: Model,
+    pub model: ModelDetails,
     /// Where it comes from.
     pub lineage: Lineage,
     /// What it was trained on.
@@ -72,7 +72,7 @@ pub struct Card {
 /// The model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Model {
+pub struct ModelDetails {
     /// Of the run.
     pub name: String,
     /// The round whose result it is.
@@ -303,7 +303,7 @@ impl Card {
     fn of_record(manifest: &Manifest, silos: Vec<Silo>, controls: &Controls, metrics: Vec<Metric>) -> Self {
         Self {
             format: CARD_FORMAT.into(),
-            model: Model {
+            model: ModelDetails {
                 name: manifest.run_name.clone(),
                 version: manifest.round,
                 run: manifest.run_id,

@@ -43,7 +43,7 @@ pub enum Trained {
         /// Rows trained on.
         rows: u64,
         /// Of the received model, on the silo's rows, before training.
-        metrics: Metrics,
+        metrics: TrainingMetrics,
     },
     /// How the parameters changed, clipped as a whole: modes that hide whole silos.
     Clipped(ClippedUpdate),
@@ -65,7 +65,7 @@ impl From<Trained> for Learned {
 
 /// How a model does on a table.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Metrics {
+pub struct TrainingMetrics {
     /// Mean cross-entropy, in nats.
     pub loss: f64,
     /// Share of rows whose largest logit is the label's; the first of equals counts.
@@ -194,7 +194,7 @@ fn train(
         Scheme::SiloDpSgd { .. } => {
             let update = LocalUpdate::new(noised::train(plan, model, data, seed, stop)?)?;
             // Nothing of the rows but the noised update: neither how many they are nor how the model does on them.
-            Ok(Trained::Local { update, rows: 0, metrics: Metrics { loss: 0.0, accuracy: 0.0 } })
+            Ok(Trained::Local { update, rows: 0, metrics: TrainingMetrics { loss: 0.0, accuracy: 0.0 } })
         }
         Scheme::DistributedDpFedavg { .. } | Scheme::CentralDpFedavg { .. } => {
             let trained = local::train(plan, model, data, seed, stop)?;
@@ -208,14 +208,14 @@ fn train(
 ///
 /// # Errors
 /// [`TrainError`]
-pub fn evaluate(plan: &Plan, model: &Params, data: &Dataset) -> Result<Metrics, TrainError> {
+pub fn evaluate(plan: &Plan, model: &Params, data: &Dataset) -> Result<TrainingMetrics, TrainError> {
     let (mut loss, mut hits) = (0.0f64, 0usize);
     scores(plan, model, data, |row_loss, hit| {
         loss += row_loss;
         hits += usize::from(hit);
     })?;
     let count = data.rows().max(1) as f64;
-    Ok(Metrics { loss: loss / count, accuracy: hits as f64 / count })
+    Ok(TrainingMetrics { loss: loss / count, accuracy: hits as f64 / count })
 }
 
 /// Visits every row's cross-entropy, and whether its label's logit is the largest.

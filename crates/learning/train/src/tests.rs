@@ -406,7 +406,7 @@ fn a_silos_own_steps_carry_their_noise_in_full() {
         };
         assert_eq!(
             (rows, metrics),
-            (0, Metrics { loss: 0.0, accuracy: 0.0 }),
+            (0, TrainingMetrics { loss: 0.0, accuracy: 0.0 }),
             "nothing else of the rows is told"
         );
         let encoding = dp::ExactEncoding::new(Scale::from_bits(24).unwrap(), 8.0, Vec::new()).unwrap();

@@ -1,7 +1,7 @@
 //! Certificates of people and programs: what is asked for, and the check of what comes back.
 
 use identity::{Authority, Role, Subject, SubjectError, printable};
-use pki::{ClientTls, KeyError, LeafError, TlsError, TransportKey};
+use pki::{ClientTls, LeafError, TlsError, TransportKey, TransportKeyError};
 
 use crate::connect::ConnectError;
 
@@ -19,7 +19,7 @@ pub struct NewOperator {
 pub enum IssueError {
     /// The caller's key.
     #[error(transparent)]
-    Key(#[from] KeyError),
+    Key(#[from] TransportKeyError),
     /// The coordinator's answer, or none.
     #[error(transparent)]
     Call(#[from] ConnectError),

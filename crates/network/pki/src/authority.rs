@@ -16,7 +16,7 @@ use x509_parser::oid_registry::{OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY};
 use x509_parser::prelude::FromDer;
 use zeroize::Zeroizing;
 
-use crate::key::{KeyError, TransportKey};
+use crate::key::{TransportKey, TransportKeyError};
 use crate::leaf::{LeafError, certificates, parse, seconds};
 
 const DAY_S: u64 = 86_400;
@@ -74,7 +74,7 @@ pub enum IssueError {
     Certificate(#[from] LeafError),
     /// A key cannot be used.
     #[error(transparent)]
-    Key(#[from] KeyError),
+    Key(#[from] TransportKeyError),
 }
 
 impl CertificateAuthority {
@@ -90,7 +90,7 @@ impl CertificateAuthority {
         params.distinguished_name.push(DnType::CommonName, "Folkmoot transport authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let certificate = params.self_signed(key.signer()?.pair()).map_err(|_| KeyError::Random)?;
+        let certificate = params.self_signed(key.signer()?.pair()).map_err(|_| TransportKeyError::Random)?;
         Ok(Self { certificate_pem: certificate.pem(), not_after_s, key })
     }
 
@@ -166,7 +166,7 @@ impl CertificateAuthority {
         let signer = self.key.signer()?;
         let issuer =
             Issuer::from_ca_cert_pem(&self.certificate_pem, signer.pair()).map_err(|_| LeafError::Syntax)?;
-        let leaf = params.signed_by(&key, &issuer).map_err(|_| KeyError::Random)?;
+        let leaf = params.signed_by(&key, &issuer).map_err(|_| TransportKeyError::Random)?;
         let mut chain_pem = leaf.pem();
         chain_pem.push_str(&self.certificate_pem);
         Ok(Issued { chain_pem, not_after_s })
@@ -186,7 +186,7 @@ fn params(now_s: u64, not_after_s: u64) -> Result<CertificateParams, IssueError>
     }
     let mut serial = [0u8; 16];
     let random = ring::default_provider().secure_random;
-    random.fill(&mut serial).map_err(|_| KeyError::Random)?;
+    random.fill(&mut serial).map_err(|_| TransportKeyError::Random)?;
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();

@@ -17,7 +17,7 @@ pub struct TransportKey(Zeroizing<Vec<u8>>);
 
 /// A key that cannot be made or read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum KeyError {
+pub enum TransportKeyError {
     /// Not a PKCS#8 PEM text of a P-256 key.
     #[error("this is no P-256 private key in PKCS#8 PEM; restore the file, or enrol again to make a new key")]
     Unreadable,
@@ -45,18 +45,19 @@ impl TransportKey {
     /// A new random key.
     ///
     /// # Errors
-    /// [`KeyError::Random`].
-    pub fn generate() -> Result<Self, KeyError> {
-        let signer = Signer(rcgen::KeyPair::generate().map_err(|_| KeyError::Random)?);
+    /// [`TransportKeyError::Random`].
+    pub fn generate() -> Result<Self, TransportKeyError> {
+        let signer = Signer(rcgen::KeyPair::generate().map_err(|_| TransportKeyError::Random)?);
         Ok(Self(Zeroizing::new(signer.0.serialized_der().to_vec())))
     }
 
     /// Reads what [`TransportKey::to_pem`] wrote.
     ///
     /// # Errors
-    /// [`KeyError::Unreadable`].
-    pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
-        let mut der = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| KeyError::Unreadable)?;
+    /// [`TransportKeyError::Unreadable`].
+    pub fn from_pem(pem: &str) -> Result<Self, TransportKeyError> {
+        let mut der =
+            PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| TransportKeyError::Unreadable)?;
         let key = Self(Zeroizing::new(der.secret_pkcs8_der().to_vec()));
         der.zeroize();
         key.signer()?;
@@ -82,23 +83,24 @@ impl TransportKey {
     /// A certificate signing request, signed by this key. It asks for no name: the authority decides.
     ///
     /// # Errors
-    /// [`KeyError::Random`].
-    pub fn request_der(&self) -> Result<Vec<u8>, KeyError> {
+    /// [`TransportKeyError::Random`].
+    pub fn request_der(&self) -> Result<Vec<u8>, TransportKeyError> {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
-        let request = params.serialize_request(self.signer()?.pair()).map_err(|_| KeyError::Random)?;
+        let request =
+            params.serialize_request(self.signer()?.pair()).map_err(|_| TransportKeyError::Random)?;
         Ok(request.der().to_vec())
     }
 
-    pub(crate) fn signer(&self) -> Result<Signer, KeyError> {
+    pub(crate) fn signer(&self) -> Result<Signer, TransportKeyError> {
         let der = PrivatePkcs8KeyDer::from(self.0.as_slice());
         let pair = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_ECDSA_P256_SHA256);
-        pair.map(Signer).map_err(|_| KeyError::Unreadable)
+        pair.map(Signer).map_err(|_| TransportKeyError::Unreadable)
     }
 
-    pub(crate) fn tls_key(&self) -> Result<std::sync::Arc<dyn SigningKey>, KeyError> {
+    pub(crate) fn tls_key(&self) -> Result<std::sync::Arc<dyn SigningKey>, TransportKeyError> {
         let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.0.as_slice()));
-        any_ecdsa_type(&der).map_err(|_| KeyError::Unreadable)
+        any_ecdsa_type(&der).map_err(|_| TransportKeyError::Unreadable)
     }
 }
 

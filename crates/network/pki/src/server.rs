@@ -8,7 +8,7 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, We
 use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
 
-use crate::key::{KeyError, TransportKey};
+use crate::key::{TransportKey, TransportKeyError};
 use crate::leaf::{LeafError, certificates};
 use crate::peer::PeerCertificate;
 use crate::verify::{Clients, provider, roots};
@@ -24,7 +24,7 @@ pub enum TlsError {
     Certificate(#[from] LeafError),
     /// A key cannot be used.
     #[error(transparent)]
-    Key(#[from] KeyError),
+    Key(#[from] TransportKeyError),
     /// The key is of another certificate.
     #[error(
         "the certificate and the key do not belong together; restore both from one backup, or enrol again"

@@ -10,7 +10,7 @@ use rand_core::CryptoRng;
 use subtle::ConstantTimeEq;
 
 use crate::cohort::{
-    Cohort, RosterRejection, Sharers, SharersRejection, advert_payload, complaint_payload, share_tree,
+    FixedCohort, RosterRejection, Sharers, SharersRejection, advert_payload, complaint_payload, share_tree,
     shares_payload,
 };
 use crate::excess::{ExcessNoise, ExcessSeed, NoiseChain, NoiseSeeds};
@@ -87,7 +87,7 @@ impl Advertised {
         rng: &mut dyn CryptoRng,
     ) -> Result<(SharesSent, ShareBundle), RosterRejection> {
         let own = self.advert.id;
-        let cohort = Cohort::new(self.ctx0, adverts, members, floors)?;
+        let cohort = FixedCohort::new(self.ctx0, adverts, members, floors)?;
         if cohort.advert(own) != Some(&self.advert) {
             return Err(RosterRejection::OwnAdvert);
         }
@@ -153,7 +153,7 @@ impl Advertised {
 /// ```
 #[derive(Debug)]
 pub struct SharesSent {
-    cohort: Cohort,
+    cohort: FixedCohort,
     own_root: SignedRoot,
     round_seed: Secret,
     self_mask: Secret,
@@ -169,7 +169,7 @@ impl SharesSent {
     }
 
     /// The accepted cohort.
-    pub fn cohort(&self) -> &Cohort {
+    pub fn cohort(&self) -> &FixedCohort {
         &self.cohort
     }
 
@@ -189,17 +189,17 @@ impl SharesSent {
         identity: &SigningKey,
     ) -> Result<(Masking, HeldShares), DeliveryRejection> {
         let own = self.own_root.id;
-        let sharers = Sharers::new(self.cohort, &delivery.members).map_err(CoordinatorFault::from)?;
+        let sharers = Sharers::new(self.cohort, &delivery.members).map_err(DeliveryFault::from)?;
         if sharers.roots().get(&own) != Some(&self.own_root) {
-            return Err(CoordinatorFault::OwnRoot.into());
+            return Err(DeliveryFault::OwnRoot.into());
         }
         let senders = sharers.roots().keys().filter(|id| **id != own);
         if !delivery.shares.iter().map(|share| &share.sender).eq(senders) {
-            return Err(CoordinatorFault::Senders.into());
+            return Err(DeliveryFault::Senders.into());
         }
         let mut held = self.held;
         for share in &delivery.shares {
-            let key = self.unsealing_keys.get(&share.sender).ok_or(CoordinatorFault::Senders)?;
+            let key = self.unsealing_keys.get(&share.sender).ok_or(DeliveryFault::Senders)?;
             check_path(&sharers, share, own)?;
             let dealt = unseal(sharers.cohort(), share, key, own)
                 .map_err(|reason| complain(sharers.cohort().r1(), own, share.sender, reason, identity))?;
@@ -219,12 +219,12 @@ pub enum DeliveryRejection {
     Complain(Complaint),
     /// What the coordinator delivered is not what the dealers signed.
     #[error(transparent)]
-    Coordinator(#[from] CoordinatorFault),
+    Coordinator(#[from] DeliveryFault),
 }
 
 /// A delivery for which only the coordinator can be at fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum CoordinatorFault {
+pub enum DeliveryFault {
     /// The U2 is not acceptable.
     #[error(transparent)]
     Sharers(#[from] SharersRejection),
@@ -242,7 +242,7 @@ pub enum CoordinatorFault {
     UnsoundKey(ClientId),
 }
 
-fn check_path(sharers: &Sharers, share: &DeliveredShare, own: ClientId) -> Result<(), CoordinatorFault> {
+fn check_path(sharers: &Sharers, share: &DeliveredShare, own: ClientId) -> Result<(), DeliveryFault> {
     let cohort = sharers.cohort();
     let leaf = merkle::leaf(own, &share.ciphertext, &share.commitments);
     let root = cohort
@@ -250,13 +250,13 @@ fn check_path(sharers: &Sharers, share: &DeliveredShare, own: ClientId) -> Resul
         .and_then(|place| merkle::root_of_path(leaf, place, cohort.size(), &share.merkle_path));
     let signed = sharers.roots().get(&share.sender).map(|root| root.merkle_root);
     if root.is_none() || root != signed {
-        return Err(CoordinatorFault::MerklePath(share.sender));
+        return Err(DeliveryFault::MerklePath(share.sender));
     }
     Ok(())
 }
 
 fn unseal(
-    cohort: &Cohort,
+    cohort: &FixedCohort,
     share: &DeliveredShare,
     key: &Secret,
     own: ClientId,
@@ -304,7 +304,7 @@ fn mask_seeds(
     own: ClientId,
     round_seed: &Secret,
     self_mask: &Secret,
-) -> Result<Vec<SignedSeed>, CoordinatorFault> {
+) -> Result<Vec<SignedSeed>, DeliveryFault> {
     let r2 = sharers.r2();
     let mask_key = secret::mask_key(round_seed);
     let mut seeds = vec![SignedSeed { sign: Sign::Plus, seed: secret::self_seed(r2, self_mask, own) }];
@@ -313,7 +313,7 @@ fn mask_seeds(
             .cohort()
             .advert(*peer)
             .and_then(|advert| secret::agree(&mask_key, &advert.mk_pub))
-            .ok_or(CoordinatorFault::UnsoundKey(*peer))?;
+            .ok_or(DeliveryFault::UnsoundKey(*peer))?;
         seeds.push(SignedSeed {
             sign: Sign::of_pair(own, *peer),
             seed: secret::pair_seed(r2, &agreed, own, *peer),
@@ -459,8 +459,12 @@ mod tests {
                     verify_advert(federation.ctx0, advert, &federation.members, ExcessNoise::Kept),
                     Err(refused)
                 );
-                let cohort =
-                    Cohort::new(federation.ctx0, &keyed.adverts, &federation.members, &federation.floors);
+                let cohort = FixedCohort::new(
+                    federation.ctx0,
+                    &keyed.adverts,
+                    &federation.members,
+                    &federation.floors,
+                );
                 assert_eq!(cohort.unwrap_err(), refused.into());
             }
         }

@@ -178,7 +178,7 @@ pub fn verify_advert(
 
 /// A fixed U1, fully verified: adverts under pinned identities, distinct keys, a safe threshold, the floors.
 #[derive(Debug, Clone)]
-pub struct Cohort {
+pub struct FixedCohort {
     ctx0: Ctx0,
     adverts: Vec<Advert>,
     identities: BTreeMap<ClientId, VerifyingKey>,
@@ -187,7 +187,7 @@ pub struct Cohort {
     r1: R1,
 }
 
-impl Cohort {
+impl FixedCohort {
     /// Verifies `adverts`, sorted by id, as the whole of U1. The threshold is computed here and nowhere else.
     ///
     /// # Errors
@@ -321,7 +321,7 @@ impl Cohort {
         Ok(())
     }
 
-    /// The part of [`Cohort::verify_bundle`] that needs no cryptography.
+    /// The part of [`FixedCohort::verify_bundle`] that needs no cryptography.
     pub(crate) fn check_shape(&self, bundle: &ShareBundle) -> Result<(), BundleRejection> {
         let sender = bundle.sender;
         if !self.identities.contains_key(&sender) {
@@ -364,13 +364,13 @@ impl Cohort {
 /// A fixed U2: a cohort and the verified share roots of those of its members that shared their keys.
 #[derive(Debug, Clone)]
 pub(crate) struct Sharers {
-    cohort: Cohort,
+    cohort: FixedCohort,
     roots: BTreeMap<ClientId, SignedRoot>,
     r2: R2,
 }
 
 impl Sharers {
-    pub(crate) fn new(cohort: Cohort, roots: &[SignedRoot]) -> Result<Self, SharersRejection> {
+    pub(crate) fn new(cohort: FixedCohort, roots: &[SignedRoot]) -> Result<Self, SharersRejection> {
         if let Some(id) = first_out_of_order(roots.iter().map(|root| root.id)) {
             return Err(SharersRejection::Order(id));
         }
@@ -392,7 +392,7 @@ impl Sharers {
         Ok(Self { cohort, roots: roots.iter().map(|root| (root.id, root.clone())).collect(), r2 })
     }
 
-    pub(crate) fn cohort(&self) -> &Cohort {
+    pub(crate) fn cohort(&self) -> &FixedCohort {
         &self.cohort
     }
 

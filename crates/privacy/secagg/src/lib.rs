@@ -11,9 +11,9 @@
 //!
 //! ```text
 //! client                                            coordinator
-//! Advertised::new            -- Advert ---------->  verify_advert, Cohort::new (U1, R1)
+//! Advertised::new            -- Advert ---------->  verify_advert, FixedCohort::new (U1, R1)
 //!   .accept_roster           <- adverts ----------
-//! SharesSent                 -- ShareBundle ----->  Cohort::verify_bundle, fix_u2 (U2, R2)
+//! SharesSent                 -- ShareBundle ----->  FixedCohort::verify_bundle, fix_u2 (U2, R2)
 //!   .accept_delivery         <- Delivery ---------  SharedCohort::delivery_for
 //! Masking::mask, sign_input  -- masked update --->  verify_input, sum_into
 //! HeldShares::sign_included  <- U3 --------------
@@ -69,9 +69,9 @@ mod threshold;
 mod transcript;
 mod unmask;
 
-pub use client::{Advertised, CoordinatorFault, DeliveryRejection, SharesSent};
+pub use client::{Advertised, DeliveryFault, DeliveryRejection, SharesSent};
 pub use cohort::{
-    AdvertRejection, BundleRejection, Cohort, IncludedRejection, RosterRejection, SharersRejection,
+    AdvertRejection, BundleRejection, FixedCohort, IncludedRejection, RosterRejection, SharersRejection,
     SignatureRejection, unmask_request_digest, verify_advert,
 };
 pub use excess::{EXCESS_COHORT_MAX, ExcessNoise, ExcessSeed, NoiseSeeds};

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cohort::{
-    BundleRejection, Cohort, IncludedRejection, Sharers, SharersRejection, SignatureRejection, share_tree,
+    BundleRejection, FixedCohort, IncludedRejection, Sharers, SharersRejection, SignatureRejection,
+    share_tree,
 };
 use crate::mask::input_payload;
 use crate::merkle;
@@ -53,7 +54,7 @@ pub enum UnmaskBlame {
     },
 }
 
-impl Cohort {
+impl FixedCohort {
     /// Fixes U2 as the senders of `bundles`, each verified, and with it R2.
     ///
     /// # Errors
@@ -86,7 +87,7 @@ impl Cohort {
 
 impl SharedCohort {
     /// The cohort, U1.
-    pub fn cohort(&self) -> &Cohort {
+    pub fn cohort(&self) -> &FixedCohort {
         self.sharers.cohort()
     }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use ed25519_dalek::SigningKey;
 
 use crate::cohort::{
-    Cohort, IncludedRejection, Sharers, SignatureRejection, included_payload, unmask_request_digest,
+    FixedCohort, IncludedRejection, Sharers, SignatureRejection, included_payload, unmask_request_digest,
 };
 use crate::messages::{ClientId, IncludedSignature, UnmaskShares};
 use crate::seal::DealtShares;
@@ -68,7 +68,7 @@ impl HeldShares {
     }
 
     /// The accepted cohort, U1.
-    pub fn cohort(&self) -> &Cohort {
+    pub fn cohort(&self) -> &FixedCohort {
         self.sharers.cohort()
     }
 
@@ -176,7 +176,7 @@ impl SignedIncluded {
     }
 
     /// The accepted cohort, U1.
-    pub fn cohort(&self) -> &Cohort {
+    pub fn cohort(&self) -> &FixedCohort {
         self.shares.sharers.cohort()
     }
 

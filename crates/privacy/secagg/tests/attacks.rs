@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use ed25519_dalek::SigningKey;
 use secagg::{
-    Advert, AdvertRejection, Advertised, BundleRejection, ClientId, CoordinatorFault, Delivery,
+    Advert, AdvertRejection, Advertised, BundleRejection, ClientId, Delivery, DeliveryFault,
     DeliveryRejection, ExcessNoise, Floors, IncludedRejection, Members, RecoverError, RosterRejection,
     ShareKind, SharersRejection, SignatureRejection, ThresholdError, UnmaskBlame, UnmaskRejection, recover,
     sign_input, sum_into, unmask_request_digest, verify_advert,
@@ -29,7 +29,7 @@ fn roster_refusal(
 }
 
 /// What the client at `place` says to a delivery after the coordinator changed it.
-fn delivery_refusal(place: usize, lie: impl Fn(&mut Delivery)) -> CoordinatorFault {
+fn delivery_refusal(place: usize, lie: impl Fn(&mut Delivery)) -> DeliveryFault {
     let mut federation = Federation::new(5, 1);
     let id = federation.id(place);
     let keyed = federation.advertise();
@@ -206,30 +206,30 @@ fn what_the_coordinator_changes_on_the_way_is_its_own_fault_and_no_complaint() {
     let cut = delivery_refusal(0, |delivery| delivery.shares[1].ciphertext.clear());
     let commitments = delivery_refusal(0, |delivery| delivery.shares[1].commitments.round_seed[0] ^= 1);
     for fault in [path, path_length, ciphertext, cut, commitments] {
-        assert!(matches!(fault, CoordinatorFault::MerklePath(_)), "{fault:?}");
+        assert!(matches!(fault, DeliveryFault::MerklePath(_)), "{fault:?}");
     }
     let root = delivery_refusal(0, |delivery| delivery.members[2].merkle_root[0] ^= 1);
-    assert!(matches!(root, CoordinatorFault::Sharers(SharersRejection::Signature(_))), "{root:?}");
+    assert!(matches!(root, DeliveryFault::Sharers(SharersRejection::Signature(_))), "{root:?}");
     let own = delivery_refusal(0, |delivery| delivery.members[0].signature[0] ^= 1);
-    assert!(matches!(own, CoordinatorFault::Sharers(SharersRejection::Signature(_))), "{own:?}");
+    assert!(matches!(own, DeliveryFault::Sharers(SharersRejection::Signature(_))), "{own:?}");
 }
 
 #[test]
 fn a_u2_that_is_too_small_foreign_unsorted_or_without_the_client_is_refused() {
     let few = delivery_refusal(0, |delivery| delivery.members.truncate(3));
-    assert_eq!(few, CoordinatorFault::Sharers(SharersRejection::TooFew { members: 3, needed: 4 }));
+    assert_eq!(few, DeliveryFault::Sharers(SharersRejection::TooFew { members: 3, needed: 4 }));
     let foreign = delivery_refusal(0, |delivery| delivery.members[4].id = ClientId(9999));
-    assert_eq!(foreign, CoordinatorFault::Sharers(SharersRejection::UnknownMember(ClientId(9999))));
+    assert_eq!(foreign, DeliveryFault::Sharers(SharersRejection::UnknownMember(ClientId(9999))));
     let unsorted = delivery_refusal(0, |delivery| delivery.members.swap(1, 2));
-    assert!(matches!(unsorted, CoordinatorFault::Sharers(SharersRejection::Order(_))));
+    assert!(matches!(unsorted, DeliveryFault::Sharers(SharersRejection::Order(_))));
     let twice = delivery_refusal(0, |delivery| delivery.members.push(delivery.members[4].clone()));
-    assert!(matches!(twice, CoordinatorFault::Sharers(SharersRejection::Order(_))));
+    assert!(matches!(twice, DeliveryFault::Sharers(SharersRejection::Order(_))));
     let without_self = delivery_refusal(0, |delivery| delivery.members = delivery.members.split_off(1));
-    assert_eq!(without_self, CoordinatorFault::OwnRoot);
+    assert_eq!(without_self, DeliveryFault::OwnRoot);
     let share_missing = delivery_refusal(0, |delivery| drop(delivery.shares.pop()));
-    assert_eq!(share_missing, CoordinatorFault::Senders);
+    assert_eq!(share_missing, DeliveryFault::Senders);
     let share_twice = delivery_refusal(0, |delivery| delivery.shares[1] = delivery.shares[0].clone());
-    assert_eq!(share_twice, CoordinatorFault::Senders);
+    assert_eq!(share_twice, DeliveryFault::Senders);
 }
 
 #[test]

@@ -31,5 +31,5 @@ pub use chain::{audit_folder, last_model};
 pub use error::AuditError;
 pub use findings::{Claim, Contradicted, Findings, Inversion, Membership, Verdict};
 pub use membership::membership;
-pub use rehearsal::Noise;
+pub use rehearsal::NoiseLevel;
 pub use rehearse::Trial;

@@ -7,7 +7,7 @@ use empirical::inversion::{correlation, invert_linear};
 use empirical::one_run::{Guesses, guess};
 use params::{Layer, Shape};
 use plan::{Contribution, Learned, Origin, Plan, PrivacyMode};
-use rehearsal::{Noise, Rehearsal};
+use rehearsal::{NoiseLevel, Rehearsal};
 use secagg::NoiseSeeds;
 
 use crate::canaries::{self, Canaries, Canary};
@@ -33,7 +33,7 @@ pub struct Trial<'a> {
     /// Equal seeds give equal audits.
     pub seed: u64,
     /// How much is added: less than planned has to be found out.
-    pub noise: Noise,
+    pub noise: NoiseLevel,
 }
 
 impl Trial<'_> {
@@ -165,7 +165,7 @@ mod tests {
     use super::*;
     use crate::findings::Verdict;
 
-    fn audited(plan: &Plan, noise: Noise, runs: u32, canaries: usize) -> Findings {
+    fn audited(plan: &Plan, noise: NoiseLevel, runs: u32, canaries: usize) -> Findings {
         use datasets::digits;
         let training = digits::table(digits::training_rows());
         let held_out = digits::table(digits::held_out_rows());
@@ -198,7 +198,7 @@ mod tests {
             if mode == PrivacyMode::SiloDpSgd {
                 plan.rounds = 1;
             }
-            let findings = audited(&plan, Noise::AsPlanned, runs, canaries);
+            let findings = audited(&plan, NoiseLevel::AsPlanned, runs, canaries);
             assert_eq!(findings.verdict, Verdict::NotContradicted, "{findings:?}");
         }
     }
@@ -208,7 +208,7 @@ mod tests {
         let mut plan = demo_plan(PrivacyMode::DistributedDpSgd, 5, None, None).unwrap();
         // Fewer rounds than the claim is for: without noise three are enough.
         plan.rounds = 3;
-        let findings = audited(&plan, Noise::Off, 24, 80);
+        let findings = audited(&plan, NoiseLevel::Off, 24, 80);
         assert_eq!(findings.verdict, Verdict::Contradicted, "{findings:?}");
         assert!(findings.check().unwrap_err().to_string().contains("CONTRADICTS"));
         let inversion = findings.inversion.unwrap();
@@ -223,7 +223,7 @@ mod tests {
         // 80 are right.
         let mut plan = demo_plan(PrivacyMode::DistributedDpSgd, 5, None, Some(1.0)).unwrap();
         plan.rounds = 10;
-        let findings = audited(&plan, Noise::Times(1.0 / 30.0), 2, 80);
+        let findings = audited(&plan, NoiseLevel::Times(1.0 / 30.0), 2, 80);
         assert_eq!(findings.verdict, Verdict::Contradicted, "{findings:?}");
     }
 }

@@ -22,7 +22,7 @@ use train::{BurnTrainer, Trainer};
 
 /// How much noise a rehearsal adds.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Noise {
+pub enum NoiseLevel {
     /// What the plan says.
     AsPlanned,
     /// So many times the plan's noise multiplier.
@@ -95,7 +95,7 @@ impl<'a> Rehearsal<'a> {
     pub fn new(
         plan: &Plan,
         silos: &'a [Dataset],
-        noise: Noise,
+        noise: NoiseLevel,
         seed: [u8; 32],
     ) -> Result<Self, RehearsalError> {
         if silos.is_empty() {
@@ -193,7 +193,7 @@ impl<'a> Rehearsal<'a> {
 }
 
 /// The plan with this noise in place of its own.
-fn with_noise(plan: &Plan, noise: Noise) -> Plan {
+fn with_noise(plan: &Plan, noise: NoiseLevel) -> Plan {
     let times = |factor: f64| {
         let mut changed = plan.clone();
         if let Some(promise) = changed.privacy.promise_mut() {
@@ -202,9 +202,9 @@ fn with_noise(plan: &Plan, noise: Noise) -> Plan {
         changed
     };
     match noise {
-        Noise::AsPlanned => plan.clone(),
-        Noise::Times(factor) => times(factor),
-        Noise::Off => {
+        NoiseLevel::AsPlanned => plan.clone(),
+        NoiseLevel::Times(factor) => times(factor),
+        NoiseLevel::Off => {
             // The sampler refuses what is too fine for it, so the least noise is found by trying.
             let drawable = (0..64).map(|halvings| times(0.5f64.powi(halvings)));
             drawable.take_while(|plan| plan.mechanism().is_ok()).last().unwrap_or_else(|| plan.clone())
@@ -260,7 +260,8 @@ mod tests {
     fn a_rehearsed_run_learns_and_equal_seeds_give_equal_models() {
         let plan = plan(15);
         let silos = silos(&plan);
-        let run = |seed| Rehearsal::new(&plan, &silos, Noise::AsPlanned, [seed; 32]).unwrap().run().unwrap();
+        let run =
+            |seed| Rehearsal::new(&plan, &silos, NoiseLevel::AsPlanned, [seed; 32]).unwrap().run().unwrap();
         let model = run(1);
         assert!(accuracy(&plan, &model) > 0.7, "guessing is right in one of ten");
         assert_eq!(model.digest(), run(1).digest());
@@ -278,7 +279,7 @@ mod tests {
             // Without momentum, and at a rate that a clip norm of about 1 wants.
             plan.server = optim::ServerOptimizer::FedAvg { learning_rate: 4.0, momentum: 0.0 };
             let silos = silos(&plan);
-            let mut run = Rehearsal::new(&plan, &silos, Noise::AsPlanned, [3; 32]).unwrap();
+            let mut run = Rehearsal::new(&plan, &silos, NoiseLevel::AsPlanned, [3; 32]).unwrap();
             while run.rounds() < plan.rounds {
                 run.round().unwrap();
             }
@@ -320,7 +321,7 @@ mod tests {
             ] {
                 let plan = Plan { privacy, ..plan(1) };
                 let silos = silos(&plan);
-                let mut run = Rehearsal::new(&plan, &silos, Noise::AsPlanned, [4; 32]).unwrap();
+                let mut run = Rehearsal::new(&plan, &silos, NoiseLevel::AsPlanned, [4; 32]).unwrap();
                 run.round().unwrap();
                 let moved = run.clip_norm().unwrap().unwrap() / clip_norm;
                 // All three within, or none: by half, for the noise is as good as none.
@@ -348,9 +349,13 @@ mod tests {
         // z C / sqrt(honest_min) a silo, three silos, over the divisor, times the learning rate.
         let planned = 5.324 * 0.5 * (3.0f64 / 2.0).sqrt() * 7.0 / 1437.0;
         // 650 differences: five deviations of a standard deviation's estimate are 14 per cent.
-        assert!((spread(Noise::AsPlanned) / planned - 1.0).abs() < 0.14, "{}", spread(Noise::AsPlanned));
-        assert!((spread(Noise::Times(3.0)) / planned - 3.0).abs() < 0.42);
-        assert!(spread(Noise::Off) < planned / 1000.0, "{}", spread(Noise::Off));
+        assert!(
+            (spread(NoiseLevel::AsPlanned) / planned - 1.0).abs() < 0.14,
+            "{}",
+            spread(NoiseLevel::AsPlanned)
+        );
+        assert!((spread(NoiseLevel::Times(3.0)) / planned - 3.0).abs() < 0.42);
+        assert!(spread(NoiseLevel::Off) < planned / 1000.0, "{}", spread(NoiseLevel::Off));
     }
 
     #[test]
@@ -386,9 +391,9 @@ mod tests {
     #[test]
     fn nobody_and_numbers_without_a_mechanism_are_refused() {
         let plan = plan(1);
-        assert!(matches!(Rehearsal::new(&plan, &[], Noise::Off, [0; 32]), Err(RehearsalError::NoSilos)));
+        assert!(matches!(Rehearsal::new(&plan, &[], NoiseLevel::Off, [0; 32]), Err(RehearsalError::NoSilos)));
         let silos = silos(&plan);
-        let refused = Rehearsal::new(&plan, &silos, Noise::Times(1e-9), [0; 32]).err().unwrap();
+        let refused = Rehearsal::new(&plan, &silos, NoiseLevel::Times(1e-9), [0; 32]).err().unwrap();
         assert!(refused.to_string().contains("privacy.scale_bits"), "{refused}");
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
-use crate::scenario::{Noise, Report, Scenario};
+use crate::scenario::{NoiseBy, Report, Scenario};
 use crate::swarm::FaultKind;
 
 /// Failures after which a campaign stops: more of them say nothing new.
@@ -49,7 +49,7 @@ impl ScenarioPart {
         let others = [
             (scenario.liar.is_some(), Self::Liar),
             (scenario.deceived, Self::Deceiver),
-            (scenario.noise != Noise::None, Self::Noise),
+            (scenario.noise != NoiseBy::None, Self::Noise),
         ];
         let others = others.into_iter().filter(|(is, _)| *is).map(|(_, part)| part);
         scenario.faults.iter().copied().map(Self::Fault).chain(others)

@@ -31,7 +31,7 @@ const TIGHT_ROUNDS: u64 = 4;
 
 /// Who adds the noise of a scenario's plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Noise {
+pub enum NoiseBy {
     /// Nobody.
     None,
     /// Every silo a share.
@@ -52,7 +52,7 @@ pub struct Scenario {
     /// Members of the roster.
     pub silos: u32,
     /// Who adds noise.
-    pub noise: Noise,
+    pub noise: NoiseBy,
     /// Whether the clip norm follows a quantile; not where silos add all the noise, nor where nobody does.
     pub adaptive: bool,
     /// Whether the silos' own budgets are for a few rounds only: they leave the run when they are spent.
@@ -103,14 +103,14 @@ impl Scenario {
             faults.insert(FaultKind::Operators);
         }
         let noise = match private {
-            false => Noise::None,
-            true => [Noise::Shared, Noise::ExcessRemoved, Noise::InEachSilo, Noise::AtTheCoordinator]
+            false => NoiseBy::None,
+            true => [NoiseBy::Shared, NoiseBy::ExcessRemoved, NoiseBy::InEachSilo, NoiseBy::AtTheCoordinator]
                 [draw(4) as usize],
         };
-        let adaptive = !matches!(noise, Noise::None | Noise::InEachSilo) && draw(2) == 0;
+        let adaptive = !matches!(noise, NoiseBy::None | NoiseBy::InEachSilo) && draw(2) == 0;
         let lie = match lie {
-            Lie::Commitment if noise == Noise::ExcessRemoved => Lie::NoiseSeeds,
-            Lie::Share if noise == Noise::ExcessRemoved => Lie::NoiseShare,
+            Lie::Commitment if noise == NoiseBy::ExcessRemoved => Lie::NoiseSeeds,
+            Lie::Share if noise == NoiseBy::ExcessRemoved => Lie::NoiseShare,
             lie => lie,
         };
         Self {
@@ -123,7 +123,7 @@ impl Scenario {
             liar: match kind {
                 0..=2 if silos > 3 => Some((who, lie)),
                 // Of seeds that had no liar; only there do rows weigh.
-                4 if silos > 3 && noise == Noise::None => Some((who, Lie::Weight)),
+                4 if silos > 3 && noise == NoiseBy::None => Some((who, Lie::Weight)),
                 _ => None,
             },
             deceived: matches!(kind, 2 | 3),
@@ -199,11 +199,11 @@ impl Scenario {
             Plan { cohort: sized.cohort.clone(), ..private }
         };
         let mut plan = match self.noise {
-            Noise::None => sized,
-            Noise::Shared => private(),
-            Noise::ExcessRemoved => removing_excess(private()),
-            Noise::InEachSilo => noised_in_each_silo(private()),
-            Noise::AtTheCoordinator => noised_at_the_coordinator(private()),
+            NoiseBy::None => sized,
+            NoiseBy::Shared => private(),
+            NoiseBy::ExcessRemoved => removing_excess(private()),
+            NoiseBy::InEachSilo => noised_in_each_silo(private()),
+            NoiseBy::AtTheCoordinator => noised_at_the_coordinator(private()),
         };
         if self.adaptive {
             plan = adaptive(plan);
@@ -217,7 +217,7 @@ impl Scenario {
 
     /// The same under a plan without noise.
     pub fn without_noise(&self) -> Self {
-        Self { noise: Noise::None, adaptive: false, tight: false, ..self.clone() }
+        Self { noise: NoiseBy::None, adaptive: false, tight: false, ..self.clone() }
     }
 
     /// The smallest scenario, by leaving out one kind of fault or lie after the other, of which `breaks` says that
@@ -248,11 +248,11 @@ impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "seed {}: {} silos", self.seed, self.silos)?;
         let noise = match self.noise {
-            Noise::None => None,
-            Noise::Shared => Some("shared noise"),
-            Noise::ExcessRemoved => Some("shared noise without excess"),
-            Noise::InEachSilo => Some("noise of each silo's own"),
-            Noise::AtTheCoordinator => Some("the coordinator's noise"),
+            NoiseBy::None => None,
+            NoiseBy::Shared => Some("shared noise"),
+            NoiseBy::ExcessRemoved => Some("shared noise without excess"),
+            NoiseBy::InEachSilo => Some("noise of each silo's own"),
+            NoiseBy::AtTheCoordinator => Some("the coordinator's noise"),
         };
         if let Some(noise) = noise {
             write!(f, ", with {noise}")?;

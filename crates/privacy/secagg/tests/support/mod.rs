@@ -9,7 +9,7 @@ use dp::{ClippedSum, NoisedUpdate, Scale, WithoutNoise};
 use ed25519_dalek::SigningKey;
 use rand_core::SeedableRng;
 use secagg::{
-    Advert, Advertised, ClientId, Cohort, Complaint, Ctx0, DeliveryRejection, ExcessNoise, Floors,
+    Advert, Advertised, ClientId, Complaint, Ctx0, DeliveryRejection, ExcessNoise, FixedCohort, Floors,
     HeldShares, Masking, Members, RoundBinding, ShareBundle, SharedCohort, SharesSent, UnmaskShares,
 };
 
@@ -39,7 +39,7 @@ pub(crate) struct Keyed {
 /// After the clients' part of step 1.
 pub(crate) struct Sharing {
     pub(crate) clients: BTreeMap<ClientId, SharesSent>,
-    pub(crate) cohort: Cohort,
+    pub(crate) cohort: FixedCohort,
     pub(crate) bundles: BTreeMap<ClientId, ShareBundle>,
 }
 
@@ -107,7 +107,7 @@ impl Federation {
 
     /// Every client accepts the one roster.
     pub(crate) fn share(&mut self, keyed: Keyed) -> Sharing {
-        let cohort = Cohort::new(self.ctx0, &keyed.adverts, &self.members, &self.floors).unwrap();
+        let cohort = FixedCohort::new(self.ctx0, &keyed.adverts, &self.members, &self.floors).unwrap();
         let mut sharing = Sharing { clients: BTreeMap::new(), cohort, bundles: BTreeMap::new() };
         for (id, client) in keyed.clients {
             let (sent, bundle) = client

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use checkpoint::{AbortedRound, ChainVerifier, Manifest, SignedManifest};
 use identity::{AuthorisedRoster, SignedRoster};
 use params::Digest;
-use secagg::{Advert, ClientId, Cohort, Ctx0, RoundBinding};
+use secagg::{Advert, ClientId, Ctx0, FixedCohort, RoundBinding};
 
 use super::Setup;
 use super::actions::Acted;
@@ -228,7 +228,7 @@ impl State {
             (Phase::Advertising(phase), Record::RosterFixed { now }) => {
                 let adverts: Vec<Advert> = phase.adverts.into_values().collect();
                 let context = phase.round.context;
-                match Cohort::new(context, &adverts, self.roster.keys(), &setup.plan.floors()) {
+                match FixedCohort::new(context, &adverts, self.roster.keys(), &setup.plan.floors()) {
                     Ok(cohort) => Phase::Sharing(Sharing {
                         round: phase.round.entered(*now),
                         cohort,

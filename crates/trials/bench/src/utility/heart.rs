@@ -9,7 +9,7 @@ use chacha20::rand_core::{Rng, SeedableRng};
 use datasets::Dataset;
 use params::Activation;
 use plan::{Data, Exact, Feature, Model, Plan, Privacy, Weights};
-use rehearsal::{Noise, Rehearsal};
+use rehearsal::{NoiseLevel, Rehearsal};
 
 use super::measure::{Setup, averaging, mean, training};
 use crate::error::UtilityError;
@@ -130,7 +130,7 @@ fn table(plan: &Plan, header: &str, rows: &[&str]) -> Result<Dataset, UtilityErr
 }
 
 fn trained(plan: &Plan, silos: &[Dataset], seed: [u8; 32]) -> Result<params::Params, UtilityError> {
-    Ok(Rehearsal::new(plan, silos, Noise::AsPlanned, seed).and_then(Rehearsal::run)?)
+    Ok(Rehearsal::new(plan, silos, NoiseLevel::AsPlanned, seed).and_then(Rehearsal::run)?)
 }
 
 fn plan(silos: usize) -> Plan {

@@ -4,7 +4,7 @@ use accounting::{Event, epsilon_of};
 use datasets::Dataset;
 use optim::ServerOptimizer;
 use plan::{Cohort, Data, LocalOptimizer, Model, Plan, Privacy, Timing, Training};
-use rehearsal::{Noise, Rehearsal};
+use rehearsal::{NoiseLevel, Rehearsal};
 
 use crate::error::UtilityError;
 
@@ -72,7 +72,7 @@ pub(super) fn accuracies(
 ) -> Result<Vec<Vec<f64>>, UtilityError> {
     let mut measured = vec![Vec::new(); rounds.len()];
     for seed in 1..=seeds {
-        let mut run = Rehearsal::new(plan, silos, Noise::AsPlanned, [seed; 32])?;
+        let mut run = Rehearsal::new(plan, silos, NoiseLevel::AsPlanned, [seed; 32])?;
         for (until, measured) in rounds.iter().zip(&mut measured) {
             while run.rounds() < *until {
                 run.round()?;

@@ -12,7 +12,7 @@ use ed25519_dalek::SigningKey;
 use params::Digest;
 use plan::PrivacyMode;
 use protocol::aggregate_digest;
-use rehearsal::{Noise, Rehearsal};
+use rehearsal::{NoiseLevel, Rehearsal};
 
 use super::*;
 use crate::findings::Verdict;
@@ -21,7 +21,7 @@ use crate::findings::Verdict;
 const ROUNDS: u64 = 3;
 
 /// A silo has canaries in its data, the run trains, its chain is written as a coordinator writes it.
-fn run_with_canaries(plan: &Plan, noise: Noise, folder: &Path) -> Canaries {
+fn run_with_canaries(plan: &Plan, noise: NoiseLevel, folder: &Path) -> Canaries {
     let canaries = Canaries::draw(plan, 200, [4; 32]).unwrap();
     let silos = silos(plan, &canaries.planted(plan).unwrap());
     let key = SigningKey::from_bytes(&[7; 32]);
@@ -125,7 +125,7 @@ fn a_finished_run_is_audited_by_the_canaries_that_were_put_in_before_it() {
     let members = digits::table(digits::training_rows());
     let members = Dataset::from_csv("members", members.as_bytes(), &plan.data).unwrap();
     for (noise, verdict) in
-        [(Noise::AsPlanned, Verdict::NotContradicted), (Noise::Off, Verdict::Contradicted)]
+        [(NoiseLevel::AsPlanned, Verdict::NotContradicted), (NoiseLevel::Off, Verdict::Contradicted)]
     {
         let folder = tempfile::tempdir().unwrap();
         let canaries = run_with_canaries(&plan, noise, folder.path());
@@ -147,7 +147,7 @@ fn canaries_among_the_known_members_and_a_chain_of_another_plan_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let refused = audit_folder(folder.path(), &plan, &canaries, Some(&known), 0.95).unwrap_err();
     assert!(matches!(refused, AuditError::MembersHoldCanaries), "what is known must not say the coins");
-    run_with_canaries(&plan, Noise::Off, folder.path());
+    run_with_canaries(&plan, NoiseLevel::Off, folder.path());
     let other = demo_plan(PrivacyMode::DistributedDpSgd, 5, Some(7), None).unwrap();
     let canaries = Canaries::draw(&other, 20, [4; 32]).unwrap();
     let refused = audit_folder(folder.path(), &other, &canaries, None, 0.95).unwrap_err();

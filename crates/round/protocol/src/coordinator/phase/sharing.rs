@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use plan::Plan;
-use secagg::{ClientId, Cohort, ShareBundle};
+use secagg::{ClientId, FixedCohort, ShareBundle};
 
 use super::{Count, Round, Verdict, once};
 use crate::Timestamp;
@@ -11,7 +11,7 @@ use crate::message::{Rejection, RoundOutcome, ToClient};
 
 pub(crate) struct Sharing {
     pub(crate) round: Round,
-    pub(crate) cohort: Cohort,
+    pub(crate) cohort: FixedCohort,
     pub(crate) bundles: BTreeMap<ClientId, ShareBundle>,
 }
 
