@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use bench::{BenchError, UtilityError};
-use demo::{DaemonError, DemoFolderError, DemoPlanError, FollowError, RunError};
+use demo::{DemoFolderError, DemoPlanError, DemoRunError, FollowError, ProcessError};
 use identity::with_causes;
 use ledger::ReadError;
 use operate::{AdmissionError, EntriesError, IssueError, MemoryError, ModelsError, SigningError, Unbelieved};
@@ -284,8 +284,8 @@ impl From<DemoFolderError> for Failure {
     }
 }
 
-impl From<DaemonError> for Failure {
-    fn from(why: DaemonError) -> Self {
+impl From<ProcessError> for Failure {
+    fn from(why: ProcessError) -> Self {
         Self::failed(why)
     }
 }
@@ -302,14 +302,14 @@ impl From<FollowError> for Failure {
     }
 }
 
-impl From<RunError> for Failure {
-    fn from(why: RunError) -> Self {
+impl From<DemoRunError> for Failure {
+    fn from(why: DemoRunError) -> Self {
         match why {
-            RunError::Folder(why) => why.into(),
-            RunError::Daemon(why) => why.into(),
-            RunError::Call(why) => why.into(),
-            RunError::Follow(why) => why.into(),
-            RunError::NotFollowed => Self::failed(why),
+            DemoRunError::Folder(why) => why.into(),
+            DemoRunError::Process(why) => why.into(),
+            DemoRunError::Call(why) => why.into(),
+            DemoRunError::Follow(why) => why.into(),
+            DemoRunError::NotFollowed => Self::failed(why),
         }
     }
 }

@@ -1,11 +1,11 @@
 //! The folder of a demonstration, as the programs read it that are started on it.
 
-use demo::{Folder, demo_plan};
+use demo::{DemoFolder, demo_plan};
 use plan::PrivacyMode;
 
-fn folder(chosen: &tempfile::TempDir) -> Folder {
+fn folder(chosen: &tempfile::TempDir) -> DemoFolder {
     let plan = demo_plan(PrivacyMode::DistributedDpSgd, 3, None, None).unwrap();
-    Folder::create(Some(&chosen.path().join("new")), plan).unwrap()
+    DemoFolder::create(Some(&chosen.path().join("new")), plan).unwrap()
 }
 
 #[test]

@@ -18,7 +18,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use demo::{
-    DemoFolderError, DemoPlanError, Ending, EvaluatedVersion, Folder, RunError, Summary, adaptive, demo_plan,
+    DemoFolder, DemoFolderError, DemoPlanError, DemoRunError, Ending, EvaluatedVersion, Summary, adaptive,
+    demo_plan,
 };
 use plan::Plan;
 use published::{CheckpointFault, verify_folder};
@@ -86,7 +87,7 @@ pub(crate) enum DemoError {
     #[error(transparent)]
     Folder(#[from] DemoFolderError),
     #[error(transparent)]
-    Run(#[from] RunError),
+    Run(#[from] DemoRunError),
     #[error(transparent)]
     Chain(#[from] CheckpointFault),
     #[error("the model on disk is not the one that the coordinator served")]
@@ -118,7 +119,7 @@ pub(crate) async fn run(args: Args) -> Result<(), DemoError> {
     }
     check_kill(&args, &plan)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(DemoError::Process)?;
-    let folder = Folder::create(args.data.as_deref(), plan)?;
+    let folder = DemoFolder::create(args.data.as_deref(), plan)?;
     let plan = folder.plan();
     let demo = Demo {
         progress: Progress::new(args.json, plan, folder.path()),
@@ -157,7 +158,7 @@ fn check_kill(args: &Args, plan: &Plan) -> Result<(), DemoError> {
 struct Demo<'a> {
     args: &'a Args,
     plan: &'a Plan,
-    folder: &'a Folder,
+    folder: &'a DemoFolder,
     progress: Progress,
     started: Instant,
 }

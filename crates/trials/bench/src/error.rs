@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use accounting::AccountingError;
 use datasets::DatasetError;
 use datasets::idx::IdxError;
-use demo::{DemoFolderError, DemoPlanError, RunError};
+use demo::{DemoFolderError, DemoPlanError, DemoRunError};
 use published::CheckpointFault;
 use rehearsal::RehearsalError;
 use train::TrainError;
@@ -27,7 +27,7 @@ pub enum BenchError {
     Folder(#[from] DemoFolderError),
     /// The run did not go on as long as was asked.
     #[error(transparent)]
-    Run(#[from] RunError),
+    Run(#[from] DemoRunError),
     /// What the run left does not hold.
     #[error(transparent)]
     Chain(#[from] CheckpointFault),

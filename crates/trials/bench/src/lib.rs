@@ -4,7 +4,7 @@
 //! an exit code.
 //!
 //! ```text
-//! Soak:     demo::Folder, demo::Daemon × N ── status ──> kills, samples of memory ──> a table, or one object
+//! Soak:     demo::DemoFolder, demo::Process × N ── status ──> kills, samples of memory ──> a table, or one object
 //! Utility:  rehearsal × seeds ── accuracy, accounting::epsilon ──> reports/*.md
 //! ```
 //!
@@ -37,8 +37,8 @@ mod utility;
 use clap::Subcommand;
 
 pub use error::{BenchError, UtilityError};
-pub use soak::Args as SoakArgs;
-pub use utility::{Args as UtilityArgs, Chosen};
+pub use soak::SoakArgs;
+pub use utility::{Chosen, UtilityArgs};
 
 /// What is measured.
 #[derive(Subcommand, Debug)]

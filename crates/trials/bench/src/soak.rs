@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use demo::{Daemon, DaemonError, Folder, Processes, RunError, demo_plan};
+use demo::{DemoFolder, DemoRunError, Process, ProcessError, Processes, demo_plan};
 use identity::printable;
 use params::Digest;
 use plan::PrivacyMode;
@@ -34,7 +34,7 @@ const MIB: f64 = 1_048_576.0;
                   folkmoot bench soak\n  \
                   folkmoot bench soak --rounds 300 --clients 5 --churn 5 --json"
 )]
-pub struct Args {
+pub struct SoakArgs {
     /// How many rounds to commit.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(2..=100_000))]
     rounds: u64,
@@ -81,7 +81,7 @@ struct Report {
     samples: Vec<Sample>,
 }
 
-pub(crate) async fn run(args: Args) -> Result<(), BenchError> {
+pub(crate) async fn run(args: SoakArgs) -> Result<(), BenchError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(BenchError::Process)?;
     // Dropping the soak's future kills its processes.
     let report = tokio::select! {
@@ -104,14 +104,14 @@ pub(crate) async fn run(args: Args) -> Result<(), BenchError> {
     }
 }
 
-async fn soak(args: &Args) -> Result<Report, BenchError> {
+async fn soak(args: &SoakArgs) -> Result<Report, BenchError> {
     let clients = usize::try_from(args.clients)?;
     // A round that a kill made hopeless is charged too: the plan has room for some.
     let rounds = args.rounds + args.rounds / 4 + 10;
     let mut plan = demo_plan(PrivacyMode::DistributedDpSgd, clients, Some(rounds), None)?;
     plan.timing.minimum_wait_ms = MINIMUM_WAIT_MS;
     let temporary = tempfile::tempdir().map_err(BenchError::NoTemporary)?;
-    let folder = Folder::create(Some(args.data.as_deref().unwrap_or(temporary.path())), plan)?;
+    let folder = DemoFolder::create(Some(args.data.as_deref().unwrap_or(temporary.path())), plan)?;
     let processes = Processes::start(&folder).await?;
     let url = processes.url();
     eprintln!("{} rounds with {clients} silos at {url}; logs in {}", args.rounds, folder.path().display());
@@ -129,8 +129,8 @@ async fn soak(args: &Args) -> Result<Report, BenchError> {
 }
 
 struct Soak<'a> {
-    args: &'a Args,
-    folder: &'a Folder,
+    args: &'a SoakArgs,
+    folder: &'a DemoFolder,
     processes: Processes<'a>,
     samples: Vec<Sample>,
     started: Instant,
@@ -140,7 +140,7 @@ struct Soak<'a> {
 
 impl Soak<'_> {
     /// Follows the run until it has committed what was asked for.
-    async fn watch(&mut self) -> Result<(), RunError> {
+    async fn watch(&mut self) -> Result<(), DemoRunError> {
         let (_channel, mut changes) = self.processes.watch().await?;
         let mut committed = 0;
         while committed < self.args.rounds {
@@ -163,7 +163,7 @@ impl Soak<'_> {
         Ok(())
     }
 
-    async fn committed(&mut self, status: &Status, before: u64) -> Result<(), DaemonError> {
+    async fn committed(&mut self, status: &Status, before: u64) -> Result<(), ProcessError> {
         let round = status.rounds_committed;
         self.rounds_aborted = status.rounds_aborted;
         let sample = Sample {
@@ -173,7 +173,7 @@ impl Soak<'_> {
                 .processes
                 .silos()
                 .iter()
-                .map(Daemon::resident_bytes)
+                .map(Process::resident_bytes)
                 .collect::<Result<_, _>>()?,
         };
         if is_shown(before, round, self.args.rounds) {
@@ -210,7 +210,7 @@ impl Soak<'_> {
     }
 
     async fn finish(self) -> Result<Report, BenchError> {
-        self.processes.stop().await.map_err(RunError::from)?;
+        self.processes.stop().await.map_err(DemoRunError::from)?;
         let verified = verify_folder(&self.folder.coordinator_data(), Some(self.folder.coordinator_key()))?;
         let growth_percent = growth_percent(&self.samples);
         let judged = self.args.rounds >= 2 * WARM_AFTER_ROUNDS;

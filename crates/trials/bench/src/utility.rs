@@ -19,7 +19,7 @@ use crate::error::UtilityError;
                   (fashion-mnist/*.gz of --data). What has no data is left as it is, and said.\n\n\
                   Example:\n  folkmoot bench utility --out reports --data ../shared/data"
 )]
-pub struct Args {
+pub struct UtilityArgs {
     /// The folder that the reports are written into.
     #[arg(long, value_name = "DIR", default_value = "reports")]
     out: PathBuf,
@@ -45,7 +45,7 @@ pub enum Chosen {
     Fashion,
 }
 
-pub(crate) fn run(args: &Args) -> Result<(), UtilityError> {
+pub(crate) fn run(args: &UtilityArgs) -> Result<(), UtilityError> {
     let wanted = |report| args.only.is_none_or(|only| only == report);
     std::fs::create_dir_all(&args.out).map_err(|why| unusable(&args.out, why))?;
     if wanted(Chosen::Digits) {

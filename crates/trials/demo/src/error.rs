@@ -1,18 +1,18 @@
 use operate::ConnectError;
 
-use crate::daemons::DaemonError;
 use crate::folder::DemoFolderError;
 use crate::follow::FollowError;
+use crate::process::ProcessError;
 
 /// Why a run on this machine did not come to its end.
 #[derive(Debug, thiserror::Error)]
-pub enum RunError {
+pub enum DemoRunError {
     /// A silo's configuration cannot be written.
     #[error(transparent)]
     Folder(#[from] DemoFolderError),
     /// A process does what it should not.
     #[error(transparent)]
-    Daemon(#[from] DaemonError),
+    Process(#[from] ProcessError),
     /// The coordinator is not reached, or refuses.
     #[error(transparent)]
     Call(#[from] ConnectError),

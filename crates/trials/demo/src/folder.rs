@@ -67,14 +67,14 @@ pub enum DemoFolderError {
 }
 
 /// Everything that the demonstration's processes need on disk.
-pub struct Folder {
+pub struct DemoFolder {
     path: PathBuf,
     plan: AuthoredPlan,
     authority: String,
     coordinator_key: VerifyingKey,
 }
 
-impl Folder {
+impl DemoFolder {
     /// Fills a fresh folder, for as many silos as the plan's largest cohort: the chosen one, which must be empty or absent,
     /// or one under the system's for temporary files. The plan is signed under an id that no plan had before.
     ///
@@ -146,7 +146,7 @@ impl Folder {
         self.path.join("coordinator.toml")
     }
 
-    /// A silo's configuration, by its place counted from 0, once [`Folder::configure_silos`] has written it.
+    /// A silo's configuration, by its place counted from 0, once [`DemoFolder::configure_silos`] has written it.
     pub fn client_config(&self, index: usize) -> PathBuf {
         self.path.join(silo_name(index)).join("client.toml")
     }
@@ -311,8 +311,9 @@ mod tests {
     #[test]
     fn each_folder_has_a_plan_of_its_own_whatever_it_says() {
         let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let digest =
-            |folder: &tempfile::TempDir| Folder::create(Some(folder.path()), plan()).unwrap().plan().digest();
+        let digest = |folder: &tempfile::TempDir| {
+            DemoFolder::create(Some(folder.path()), plan()).unwrap().plan().digest()
+        };
         assert_ne!(digest(&one), digest(&other));
     }
 
@@ -330,7 +331,7 @@ mod tests {
     fn a_folder_that_holds_anything_is_refused_and_left_as_it_is() {
         let chosen = tempfile::tempdir().unwrap();
         fs::write(chosen.path().join("thesis.tex"), "x").unwrap();
-        let why = Folder::create(Some(chosen.path()), plan()).map(|_| ()).unwrap_err();
+        let why = DemoFolder::create(Some(chosen.path()), plan()).map(|_| ()).unwrap_err();
         assert!(matches!(why, DemoFolderError::NotEmpty { .. }), "{why}");
         assert_eq!(fs::read_dir(chosen.path()).unwrap().count(), 1);
     }
@@ -338,7 +339,7 @@ mod tests {
     #[test]
     fn only_what_is_public_is_left_without_keep() {
         let chosen = tempfile::tempdir().unwrap();
-        let folder = Folder::create(Some(chosen.path()), plan()).unwrap();
+        let folder = DemoFolder::create(Some(chosen.path()), plan()).unwrap();
         let checkpoints = folder.coordinator_data().join(CHECKPOINTS_FOLDER);
         fs::create_dir_all(&checkpoints).unwrap();
         fs::write(folder.coordinator_data().join("journal"), "x").unwrap();

@@ -1,13 +1,13 @@
 //! A federation on one machine: its plan, its folder, its processes, and a run of it.
 //!
 //! Owns: a plan over handwritten digits for each privacy mode ([`demo_plan`]), a folder with everything that the daemons
-//! need to run it ([`Folder`]), the child processes, which are the running program in its other roles ([`Processes`]), and a
+//! need to run it ([`DemoFolder`]), the child processes, which are the running program in its other roles ([`Processes`]), and a
 //! run to its end, each published version judged on rows that no silo has ([`run()`], [`Summary`]). Does not: check the chain
 //! that is left in the folder, or print anything.
 //!
 //! ```text
-//! demo_plan ──> Folder::create ──> run ─┬─ Processes: coordinator, client × N   (child processes)
-//!                                       └─ status, versions ──> Audience, Summary
+//! demo_plan ──> DemoFolder::create ──> run ─┬─ Processes: coordinator, client × N   (child processes)
+//!                                           └─ status, versions ──> Audience, Summary
 //! ```
 //!
 //! ```
@@ -19,22 +19,22 @@
 //! ```
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
-mod daemons;
 mod error;
 mod folder;
 mod follow;
 mod plan;
+mod process;
 mod processes;
 mod run;
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;
 mod summary;
 
-pub use daemons::{Daemon, DaemonError};
-pub use error::RunError;
-pub use folder::{DemoFolderError, Folder};
+pub use error::DemoRunError;
+pub use folder::{DemoFolder, DemoFolderError};
 pub use follow::{EvaluatedVersion, FollowError};
 pub use plan::{DELTA, DemoPlanError, HONEST_MIN, adaptive, demo_plan};
+pub use process::{Process, ProcessError};
 pub use processes::Processes;
 pub use run::{Audience, run};
 pub use summary::{Ending, Summary};

@@ -9,9 +9,9 @@ use tonic::{Status, Streaming};
 use wire::v1::operator_client::OperatorClient;
 use wire::v1::{RunStatus, WatchRequest};
 
-use crate::daemons::{Daemon, DaemonError};
-use crate::error::RunError;
-use crate::folder::{Folder, silo_name};
+use crate::error::DemoRunError;
+use crate::folder::{DemoFolder, silo_name};
+use crate::process::{Process, ProcessError};
 
 /// How often the processes are looked after.
 const CHECK_EVERY: Duration = Duration::from_millis(200);
@@ -20,10 +20,10 @@ const STUCK_AFTER_DEADLINES: u32 = 3;
 
 /// A coordinator and its silos, each a process of its own. All are killed when this is dropped.
 pub struct Processes<'a> {
-    folder: &'a Folder,
+    folder: &'a DemoFolder,
     url: String,
-    coordinator: Daemon,
-    silos: Vec<Daemon>,
+    coordinator: Process,
+    silos: Vec<Process>,
     last_progress: Instant,
 }
 
@@ -31,11 +31,11 @@ impl<'a> Processes<'a> {
     /// Starts the coordinator, writes the silos' configurations with its address, and starts the silos.
     ///
     /// # Errors
-    /// [`RunError::Daemon`], [`RunError::Folder`]
-    pub async fn start(folder: &'a Folder) -> Result<Self, RunError> {
+    /// [`DemoRunError::Process`], [`DemoRunError::Folder`]
+    pub async fn start(folder: &'a DemoFolder) -> Result<Self, DemoRunError> {
         let config = folder.coordinator_config();
         let mut coordinator =
-            Daemon::start("coordinator", "coordinator", &config, folder.log("coordinator"))?;
+            Process::start("coordinator", "coordinator", &config, folder.log("coordinator"))?;
         let url = format!("http://{}", coordinator.address().await?);
         folder.configure_silos(&url)?;
         let silos = (0..folder.plan().cohort.maximum).map(|index| start_silo(folder, index));
@@ -49,12 +49,12 @@ impl<'a> Processes<'a> {
     }
 
     /// The coordinator's.
-    pub fn coordinator(&self) -> &Daemon {
+    pub fn coordinator(&self) -> &Process {
         &self.coordinator
     }
 
     /// The silos', in their order.
-    pub fn silos(&self) -> &[Daemon] {
+    pub fn silos(&self) -> &[Process] {
         &self.silos
     }
 
@@ -75,7 +75,7 @@ impl<'a> Processes<'a> {
     pub fn status(
         &self,
         message: Result<Option<RunStatus>, Status>,
-    ) -> Result<run_status::Status, DaemonError> {
+    ) -> Result<run_status::Status, ProcessError> {
         match message {
             Ok(Some(sent)) => match Shown::try_from(sent) {
                 Ok(shown) => Ok(shown.run),
@@ -92,7 +92,7 @@ impl<'a> Processes<'a> {
     }
 
     /// Looks after the processes until one ends, or the run is stuck.
-    pub async fn failed(&mut self) -> DaemonError {
+    pub async fn failed(&mut self) -> ProcessError {
         let mut check = tokio::time::interval(CHECK_EVERY);
         loop {
             check.tick().await;
@@ -102,9 +102,9 @@ impl<'a> Processes<'a> {
         }
     }
 
-    fn check(&mut self) -> Result<(), DaemonError> {
+    fn check(&mut self) -> Result<(), ProcessError> {
         self.coordinator.check()?;
-        self.silos.iter_mut().try_for_each(Daemon::check)?;
+        self.silos.iter_mut().try_for_each(Process::check)?;
         let deadline = Duration::from_millis(self.folder.plan().timing.round_deadline_ms);
         let patience = deadline * STUCK_AFTER_DEADLINES;
         if self.last_progress.elapsed() > patience {
@@ -117,8 +117,8 @@ impl<'a> Processes<'a> {
     /// Ends the last silo's process by SIGKILL; its name, where there is one.
     ///
     /// # Errors
-    /// [`DaemonError::NotKilled`]
-    pub async fn kill_last(&mut self) -> Result<Option<&str>, DaemonError> {
+    /// [`ProcessError::NotKilled`]
+    pub async fn kill_last(&mut self) -> Result<Option<&str>, ProcessError> {
         let Some(last) = self.silos.last_mut() else { return Ok(None) };
         last.kill().await?;
         Ok(Some(last.name()))
@@ -127,8 +127,8 @@ impl<'a> Processes<'a> {
     /// Ends a silo's process by SIGKILL, by its place counted from 0, and starts it again; nothing where there is none.
     ///
     /// # Errors
-    /// [`DaemonError::NotKilled`], [`DaemonError::NotStarted`]
-    pub async fn restart(&mut self, index: usize) -> Result<(), DaemonError> {
+    /// [`ProcessError::NotKilled`], [`ProcessError::NotStarted`]
+    pub async fn restart(&mut self, index: usize) -> Result<(), ProcessError> {
         if let Some(silo) = self.silos.get_mut(index) {
             silo.kill().await?;
             *silo = start_silo(self.folder, index)?;
@@ -140,7 +140,7 @@ impl<'a> Processes<'a> {
     ///
     /// # Errors
     /// One that does not stop when asked to.
-    pub async fn stop(mut self) -> Result<(), DaemonError> {
+    pub async fn stop(mut self) -> Result<(), ProcessError> {
         for silo in &mut self.silos {
             silo.stop().await?;
         }
@@ -148,7 +148,7 @@ impl<'a> Processes<'a> {
     }
 }
 
-fn start_silo(folder: &Folder, index: usize) -> Result<Daemon, DaemonError> {
+fn start_silo(folder: &DemoFolder, index: usize) -> Result<Process, ProcessError> {
     let name = silo_name(index);
-    Daemon::start("client", &name, &folder.client_config(index), folder.log(&name))
+    Process::start("client", &name, &folder.client_config(index), folder.log(&name))
 }

@@ -4,10 +4,10 @@ use identity::printable;
 use run_status::{Ended, Ending, Status};
 use tokio::sync::watch;
 
-use crate::daemons::DaemonError;
-use crate::error::RunError;
-use crate::folder::Folder;
+use crate::error::DemoRunError;
+use crate::folder::DemoFolder;
 use crate::follow::{EvaluatedVersion, follow};
+use crate::process::ProcessError;
 use crate::processes::Processes;
 
 /// Whoever is shown a run while it goes on.
@@ -28,12 +28,12 @@ pub trait Audience {
 /// Every published version, from the initial model to the last. Dropping the future kills the processes.
 ///
 /// # Errors
-/// [`RunError`]; a run that ended otherwise than its plan says is one.
+/// [`DemoRunError`]; a run that ended otherwise than its plan says is one.
 pub async fn run(
-    folder: &Folder,
+    folder: &DemoFolder,
     mut kill_at: Option<u64>,
     audience: &mut impl Audience,
-) -> Result<Vec<EvaluatedVersion>, RunError> {
+) -> Result<Vec<EvaluatedVersion>, DemoRunError> {
     let mut processes = Processes::start(folder).await?;
     audience.started(processes.url(), processes.silos().len());
     let (channel, mut changes) = processes.watch().await?;
@@ -61,7 +61,7 @@ pub async fn run(
                 }
             }
             version = evaluated.recv() => {
-                let version = version.ok_or(RunError::NotFollowed)??;
+                let version = version.ok_or(DemoRunError::NotFollowed)??;
                 audience.published(&version);
                 processes.progressed();
                 versions.push(version);
@@ -82,7 +82,7 @@ fn is_due(round: u64, at: u64, deadline_ms: Option<u64>) -> bool {
     at >= round && in_progress
 }
 
-fn check_end(ended: &Ended, processes: &Processes<'_>) -> Result<(), DaemonError> {
+fn check_end(ended: &Ended, processes: &Processes<'_>) -> Result<(), ProcessError> {
     match ended.how {
         Ending::Complete | Ending::BudgetSpent => Ok(()),
         Ending::Refused | Ending::Unknown => {

@@ -19,7 +19,7 @@ const LOG_BYTES_READ: u64 = 16 << 10;
 
 /// What went wrong with a process of the demonstration.
 #[derive(Debug, thiserror::Error)]
-pub enum DaemonError {
+pub enum ProcessError {
     /// The system starts no process, or its log cannot be opened.
     #[error("{name} cannot be started: {why}")]
     NotStarted {
@@ -53,7 +53,7 @@ pub enum DaemonError {
 }
 
 /// One child process. Killed when dropped.
-pub struct Daemon {
+pub struct Process {
     name: String,
     child: Child,
     log: PathBuf,
@@ -62,13 +62,13 @@ pub struct Daemon {
     expected_to_end: bool,
 }
 
-impl Daemon {
+impl Process {
     /// Starts this program as `role` with a configuration; what it writes to standard error is added to `log`.
     ///
     /// # Errors
-    /// [`DaemonError::NotStarted`]
-    pub fn start(role: &str, name: &str, config: &Path, log: PathBuf) -> Result<Self, DaemonError> {
-        let failed = |why| DaemonError::NotStarted { name: name.to_owned(), why };
+    /// [`ProcessError::NotStarted`]
+    pub fn start(role: &str, name: &str, config: &Path, log: PathBuf) -> Result<Self, ProcessError> {
+        let failed = |why| ProcessError::NotStarted { name: name.to_owned(), why };
         let program = std::env::current_exe().map_err(failed)?;
         // A daemon that is started again goes on in its log.
         let stderr = File::options().create(true).append(true).open(&log).map_err(failed)?;
@@ -92,7 +92,7 @@ impl Daemon {
     }
 
     /// The address in the one line that a coordinator prints when it listens.
-    pub async fn address(&mut self) -> Result<String, DaemonError> {
+    pub async fn address(&mut self) -> Result<String, ProcessError> {
         let mut line = String::new();
         if let Some(stdout) = &mut self.stdout {
             // A read that fails or takes too long leaves the line empty.
@@ -108,7 +108,7 @@ impl Daemon {
     ///
     /// # Errors
     /// A process that has ended, and a system that has no `/proc`.
-    pub fn resident_bytes(&self) -> Result<u64, DaemonError> {
+    pub fn resident_bytes(&self) -> Result<u64, ProcessError> {
         let read = self.child.id().and_then(|id| fs::read_to_string(format!("/proc/{id}/status")).ok());
         read.as_deref().and_then(resident_bytes).ok_or_else(|| {
             self.failure("has no resident memory in /proc: it has ended, or this system is no Linux")
@@ -116,7 +116,7 @@ impl Daemon {
     }
 
     /// An error if the process ended by itself and not well.
-    pub fn check(&mut self) -> Result<(), DaemonError> {
+    pub fn check(&mut self) -> Result<(), ProcessError> {
         match self.child.try_wait() {
             Ok(Some(status)) if !self.expected_to_end && !status.success() => {
                 Err(self.failure(&format!("ended unexpectedly ({status})")))
@@ -127,14 +127,14 @@ impl Daemon {
     }
 
     /// Ends the process by SIGKILL: it has no chance to say or to save anything.
-    pub async fn kill(&mut self) -> Result<(), DaemonError> {
+    pub async fn kill(&mut self) -> Result<(), ProcessError> {
         self.expected_to_end = true;
         let killed = self.child.kill().await;
-        killed.map_err(|why| DaemonError::NotKilled { name: self.name.clone(), why })
+        killed.map_err(|why| ProcessError::NotKilled { name: self.name.clone(), why })
     }
 
     /// Asks the process to stop, waits, and kills it if it does not.
-    pub async fn stop(&mut self) -> Result<(), DaemonError> {
+    pub async fn stop(&mut self) -> Result<(), ProcessError> {
         self.expected_to_end = true;
         let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         if let Some(pid) = pid {
@@ -152,8 +152,8 @@ impl Daemon {
     }
 
     /// What went wrong, with the end of the log.
-    pub fn failure(&self, what: &str) -> DaemonError {
-        DaemonError::Failed {
+    pub fn failure(&self, what: &str) -> ProcessError {
+        ProcessError::Failed {
             name: self.name.clone(),
             what: what.to_owned(),
             log: self.log.clone(),
