@@ -4,6 +4,7 @@ use toml::{Table, Value};
 
 use crate::faults::gather;
 use crate::rooms::{ROOMS, folder};
+use crate::rust::{is_test, production_code, test_modules};
 use crate::tree;
 
 /// The crates of the pure rooms.
@@ -67,4 +68,35 @@ fn every_pure_crate_denies_what_panics_on_a_peers_input() {
             faults.unless(one_line.contains(DENIED), || format!("{path} lacks {DENIED}"));
         }
     });
+}
+
+/// What stops a process by hand.
+const BY_HAND: [&str; 2] = ["panic!(", "unreachable!("];
+/// Where alone it may stand: what `invariant!` expands to.
+const INVARIANT: &str = "crates/round/protocol/src/invariant.rs";
+
+#[test]
+fn a_pure_crate_stops_for_nothing_but_a_broken_invariant_of_the_table() {
+    let test_modules = test_modules();
+    let table = tree::read("ARCHITECTURE.md").unwrap();
+    let mut used = 0;
+    gather(|faults| {
+        let files = pure().flat_map(|name| tree::files(&format!("{}/src", folder(name)), "rs"));
+        for file in files.filter(|file| file.path != INVARIANT && !is_test(&file.path, &test_modules)) {
+            for (number, line) in production_code(&file.text) {
+                for word in BY_HAND.iter().filter(|word| line.contains(**word)) {
+                    faults
+                        .add(format!("{}:{number} says {word}: invariant! names what is broken", file.path));
+                }
+            }
+            for called in file.text.split("invariant!(").skip(1) {
+                used += 1;
+                let id = called.trim_start().trim_start_matches('"').split('"').next().unwrap_or_default();
+                faults.unless(table.contains(&format!("\n| {id} | ")), || {
+                    format!("{}: {id} is no invariant of ARCHITECTURE.md", file.path)
+                });
+            }
+        }
+    });
+    assert!(used > 4, "only {used} calls of invariant! were found");
 }

@@ -26,6 +26,7 @@
 pub mod manual {}
 
 mod coordinator;
+mod invariant;
 mod message;
 mod participant;
 mod record;

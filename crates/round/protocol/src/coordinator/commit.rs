@@ -10,6 +10,7 @@ use secagg::ClientId;
 use super::phase::{Phase, Recovering};
 use super::{Artifacts, Coordinator, Effect, Effects, RecoverFailure, RecoverResult, Recovered, send};
 use crate::Timestamp;
+use crate::invariant::invariant;
 use crate::message::{Attempt, RoundOutcome, ToClient};
 use crate::record::Record;
 use crate::spend::spent;
@@ -155,9 +156,7 @@ impl Coordinator {
     pub(super) fn sign(&self, manifest: &Manifest) -> SignedManifest {
         match SignedManifest::sign(manifest, &self.setup.key) {
             Ok(signed) => signed,
-            Err(why) => {
-                panic!("invariant C3 broken: a record of the coordinator's own does not encode: {why}")
-            }
+            Err(why) => invariant!("C3", "a record of the coordinator's own does not encode: {why}"),
         }
     }
 }

@@ -17,6 +17,7 @@ use super::roster::Lineage;
 use super::spoiled::Spoiled;
 use super::told::DataTold;
 use crate::Timestamp;
+use crate::invariant::invariant;
 use crate::message::{Attempt, DropReason, RoundOutcome};
 use crate::record::Record;
 use crate::step::round_start;
@@ -105,13 +106,6 @@ pub(super) struct Tally {
     pub(super) left_out: u64,
 }
 
-/// A record that contradicts those before it: not a peer's fault, so the process stops with the invariant's id.
-macro_rules! broken {
-    ($id:literal, $($why:tt)*) => {
-        panic!(concat!("invariant ", $id, " broken: {}"), format_args!($($why)*))
-    };
-}
-
 impl State {
     pub(super) fn new(roster: AuthorisedRoster, corrupt: usize) -> Self {
         Self {
@@ -163,7 +157,7 @@ impl State {
     /// The context that every message of an attempt is bound to.
     pub(super) fn context(&self, setup: &Setup, at: Attempt) -> Ctx0 {
         let (Some(run), Some(head)) = (&self.run, &self.head) else {
-            broken!("C1", "an attempt before the run started");
+            invariant!("C1", "an attempt before the run started");
         };
         RoundBinding {
             run_id: *run.id.as_bytes(),
@@ -206,7 +200,7 @@ impl State {
                 self.backing_off = false;
                 self.data.opened();
                 let model = self.head.as_ref().map(|head| head.model.params_digest);
-                let Some(model) = model else { broken!("C1", "an attempt without a model") };
+                let Some(model) = model else { invariant!("C1", "an attempt without a model") };
                 let context = self.context(setup, *at);
                 Phase::Advertising(Advertising {
                     round: Round {
@@ -234,7 +228,7 @@ impl State {
                         cohort,
                         bundles: BTreeMap::new(),
                     }),
-                    Err(why) => broken!("C2", "a fixed roster that does not verify: {why}"),
+                    Err(why) => invariant!("C2", "a fixed roster that does not verify: {why}"),
                 }
             }
             (Phase::Sharing(mut phase), Record::Shared(bundle)) => {
@@ -249,7 +243,7 @@ impl State {
                         cohort: Arc::new(cohort),
                         staged: BTreeMap::new(),
                     }),
-                    Err(why) => broken!("C2", "a fixed U2 that does not verify: {why}"),
+                    Err(why) => invariant!("C2", "a fixed U2 that does not verify: {why}"),
                 }
             }
             (Phase::Uploading(mut phase), Record::Staged(header)) => {
@@ -357,12 +351,12 @@ impl State {
                 self.next = Attempt { round: self.head_round() + 1, attempt: 1 };
                 phase
             }
-            (phase, record) => broken!("C1", "{record:?} cannot follow the phase {}", phase.name()),
+            (phase, record) => invariant!("C1", "{record:?} cannot follow the phase {}", phase.name()),
         };
     }
 
     fn abort(&mut self, phase: &Phase, now: Timestamp, outcome: &RoundOutcome, setup: &Setup) -> Phase {
-        let Some(round) = phase.round() else { broken!("C1", "an abort without an attempt") };
+        let Some(round) = phase.round() else { invariant!("C1", "an abort without an attempt") };
         self.aborted_since.push(AbortedRound {
             round: round.at.round,
             attempt: round.at.attempt,
@@ -403,7 +397,7 @@ impl State {
                 self.acted.chained(signed, &manifest);
                 self.head = Some(manifest);
             }
-            Err(why) => broken!("C3", "a journalled checkpoint record does not continue the chain: {why}"),
+            Err(why) => invariant!("C3", "a journalled checkpoint record does not continue the chain: {why}"),
         }
         self.head_record = Some(signed.clone());
     }
@@ -424,6 +418,6 @@ impl State {
 fn opened(roster: &SignedRoster, setup: &Setup) -> AuthorisedRoster {
     match roster.clone().authorise(&setup.authority) {
         Ok(roster) => roster,
-        Err(why) => broken!("C1", "a journalled roster does not open: {why}"),
+        Err(why) => invariant!("C1", "a journalled roster does not open: {why}"),
     }
 }

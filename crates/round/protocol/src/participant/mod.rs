@@ -20,6 +20,7 @@ use rand_core::CryptoRng;
 use secagg::ClientId;
 
 use crate::Timestamp;
+use crate::invariant::invariant;
 use crate::message::{Attempt, CoordinatorFault, Decline, Rejection, RunEnd, ToClient, ToCoordinator};
 use crate::record::ClientRecord;
 use crate::version::SessionVersion;
@@ -357,7 +358,7 @@ impl Participant {
     /// Journals a fact and applies it.
     fn commit(&mut self, record: ClientRecord, out: &mut ClientEffects) {
         if let Err(why) = self.facts.apply(&record, &self.roster.coordinator()) {
-            panic!("invariant P1 broken: a new fact contradicts the journal: {why}");
+            invariant!("P1", "a new fact contradicts the journal: {why}");
         }
         out.push(ClientEffect::Persist(record));
     }
