@@ -9,9 +9,10 @@ use secagg::ClientId;
 
 use super::phase::Phase;
 use super::state::{Absence, State};
-use super::{Artifacts, Coordinator, Effect, Effects, send};
+use super::{Artifacts, Coordinator, Effects};
 use crate::Timestamp;
-use crate::message::{Attempt, DropReason, Rejection, RoundOutcome, ToClient};
+use crate::invariant::invariant;
+use crate::message::{Attempt, DropReason, Rejection, RoundOutcome};
 use crate::record::Record;
 
 /// What an operator wants.
@@ -128,7 +129,12 @@ impl Acted {
         let mut at = self.base;
         while at > round {
             // An origin is an earlier round, so this ends.
-            at = self.origins.get(&at).copied().unwrap_or_default();
+            at = match self.origins.get(&at) {
+                Some(origin) => *origin,
+                None => {
+                    invariant!("C3", "round {at} has no origin: the chain goes back to none but a result")
+                }
+            };
         }
         at == round
     }
@@ -162,7 +168,7 @@ impl State {
 impl Coordinator {
     /// The place in the chain that an action's record takes now: the shell stages its files under it.
     pub fn action_at(&self) -> Attempt {
-        self.state.next_after(&self.state.phase, &self.setup)
+        self.state.next_after(&self.setup)
     }
 
     /// Whether this would change anything. The shell asks before it stages a copy of a model, and before it counts who does what:
@@ -246,8 +252,7 @@ impl Coordinator {
         if matches!(self.state.phase, Phase::Ended(_)) {
             return impossible("the run is over");
         }
-        check_words(&by, OPERATOR_BYTES_MAX, "the operator's name")?;
-        check_words(&reason, REASON_BYTES_MAX, "the reason")?;
+        check_said(&by, &reason)?;
         self.commit(Record::Paused { now, by, reason }, out);
         Ok(())
     }
@@ -262,9 +267,8 @@ impl Coordinator {
         now: Timestamp,
         out: &mut Effects,
     ) -> Result<(), Rejection> {
-        check_words(action.by(), OPERATOR_BYTES_MAX, "the operator's name")?;
-        check_words(action.reason(), REASON_BYTES_MAX, "the reason")?;
-        let Some(head) = self.state.head.as_ref() else { return impossible("the run has no model") };
+        check_said(action.by(), action.reason())?;
+        let head = self.state.begun();
         let files = staged
             .unwrap_or_else(|| Artifacts { model: head.model.clone(), optimizer: head.optimizer.clone() });
         let tried = self.sign(&self.action_manifest(now, action.clone(), files.clone()));
@@ -277,26 +281,12 @@ impl Coordinator {
         let next = self.state.next.round + 1;
         self.commit(Record::Acted { now, manifest: signed.clone() }, out);
         self.idle_since = now;
-        out.push(Effect::Publish(signed.clone()));
-        for (client, link) in &self.links {
-            if link.checked_in {
-                send(out, *client, ToClient::Published(signed.clone()));
-            }
-        }
-        out.push(Effect::DiscardStaged { before: next });
+        self.publish(signed, next, out);
         Ok(())
     }
 
     fn action_manifest(&self, now: Timestamp, action: Action, files: Artifacts) -> Manifest {
-        let head = self.state.head.as_ref();
-        let run_id = self.run_id().unwrap_or(params::Digest::from_bytes([0; 32]));
-        Manifest {
-            action: Some(action),
-            parent: self.state.head_record.as_ref().map(SignedManifest::digest),
-            parent_model: head.map(|head| head.model.params_digest),
-            previous_rounds_aborted: self.state.aborted_since.clone(),
-            ..self.manifest(now, run_id, self.action_at(), files)
-        }
+        Manifest { action: Some(action), ..self.child(now, self.action_at(), files) }
     }
 
     fn remove(&mut self, client: ClientId, reason: String, out: &mut Effects) -> Result<(), Rejection> {
@@ -324,8 +314,7 @@ impl Coordinator {
         if self.state.refused.get(&client).is_none_or(Absence::is_declined) {
             return impossible(format!("silo {client} is not barred"));
         }
-        check_words(&by, OPERATOR_BYTES_MAX, "the operator's name")?;
-        check_words(&reason, REASON_BYTES_MAX, "the reason")?;
+        check_said(&by, &reason)?;
         self.commit(Record::Restored { now, client, by, reason }, out);
         self.reasons.remove(&client);
         Ok(())
@@ -342,11 +331,15 @@ impl Coordinator {
         if !self.state.apart.keeps(one, other, self.state.next.round) {
             return impossible(format!("no complaint keeps silos {one} and {other} apart"));
         }
-        check_words(&by, OPERATOR_BYTES_MAX, "the operator's name")?;
-        check_words(&reason, REASON_BYTES_MAX, "the reason")?;
+        check_said(&by, &reason)?;
         self.commit(Record::Reconciled { now, one, other, by, reason }, out);
         Ok(())
     }
+}
+
+fn check_said(by: &str, reason: &str) -> Result<(), Rejection> {
+    check_words(by, OPERATOR_BYTES_MAX, "the operator's name")?;
+    check_words(reason, REASON_BYTES_MAX, "the reason")
 }
 
 fn check_words(text: &str, bytes_max: usize, what: &str) -> Result<(), Rejection> {

@@ -7,11 +7,11 @@ use params::Digest;
 use rand_core::CryptoRng;
 use secagg::ClientId;
 
-use super::phase::{Phase, Recovering};
-use super::{Artifacts, Coordinator, Effect, Effects, RecoverFailure, RecoverResult, Recovered, send};
+use super::phase::{Recovering, Round, Step, Sum};
+use super::{Artifacts, Coordinator, Effect, Effects, RecoverFailure, RecoverResult, Recovered};
 use crate::Timestamp;
 use crate::invariant::invariant;
-use crate::message::{Attempt, RoundOutcome, ToClient};
+use crate::message::{Attempt, RoundOutcome};
 use crate::record::Record;
 use crate::spend::spent;
 
@@ -51,27 +51,15 @@ impl Coordinator {
         now: Timestamp,
         out: &mut Effects,
     ) {
-        let Phase::Recovering(phase) = &self.state.phase else {
-            return;
-        };
         // The attempt is the job's name: it comes once in a journal, a process asks for its sum once, and no result outlives the process.
-        if phase.round.at != at {
-            return;
-        }
+        let Ok((round, Step::Recovering(Recovering { sum, .. }))) = self.state.phase.step(at) else { return };
         match result {
             Ok(recovered) => {
-                let manifest = self.next_manifest(now, phase, recovered);
+                let manifest = self.next_manifest(now, round, sum, recovered);
                 let signed = self.sign(&manifest);
-                let next = at.round + 1;
                 self.commit(Record::Committed { now, manifest: signed.clone() }, out);
                 self.idle_since = now;
-                out.push(Effect::Publish(signed.clone()));
-                for (client, link) in &self.links {
-                    if link.checked_in {
-                        send(out, *client, ToClient::Published(signed.clone()));
-                    }
-                }
-                out.push(Effect::DiscardStaged { before: next });
+                self.publish(signed, at.round + 1, out);
             }
             Err(RecoverFailure::WrongSecret(client)) => {
                 let outcome = RoundOutcome::WrongSecret { client };
@@ -85,47 +73,44 @@ impl Coordinator {
         }
     }
 
-    fn next_manifest(&self, now: Timestamp, phase: &Recovering, recovered: Recovered) -> Manifest {
+    fn next_manifest(&self, now: Timestamp, round: &Round, sum: &Sum, recovered: Recovered) -> Manifest {
         let ids = |clients: &BTreeSet<ClientId>| clients.iter().map(|client| client.0).collect();
-        let left_out = phase
-            .round
+        let left_out = round
             .cohort
-            .iter()
-            .filter(|client| !phase.included.contains(client))
+            .difference(&sum.included)
             .map(|client| LeftOut {
                 client: client.0,
-                reason: phase
-                    .round
+                reason: round
                     .dropped
                     .get(client)
                     .map_or_else(|| "was not in the included set".to_owned(), ToString::to_string),
             })
             .collect();
-        let parent = self.state.head.as_ref();
-        let run_id = parent.map_or(Digest::from_bytes([0; 32]), |head| head.run_id);
         Manifest {
-            parent: self.state.head_record.as_ref().map(SignedManifest::digest),
-            parent_model: parent.map(|head| head.model.params_digest),
-            transcript: Some(Digest::from_bytes(phase.cohort.r2().0)),
-            cohort: ids(&phase.cohort.cohort().u1()),
-            shared: ids(&phase.cohort.u2()),
-            included: ids(&phase.included),
+            transcript: Some(Digest::from_bytes(sum.cohort.r2().0)),
+            cohort: ids(&sum.cohort.cohort().u1()),
+            shared: ids(&sum.cohort.u2()),
+            included: ids(&sum.included),
             left_out,
             aggregate_digest: Some(recovered.aggregate),
             metrics: recovered.metrics,
+            ..self.child(now, round.at, recovered.artifacts)
+        }
+    }
+
+    /// A record that follows the newest one: a round's, or of what an operator did.
+    pub(super) fn child(&self, now: Timestamp, at: Attempt, artifacts: Artifacts) -> Manifest {
+        let head = self.state.begun();
+        Manifest {
+            parent: self.state.head_record.as_ref().map(SignedManifest::digest),
+            parent_model: Some(head.model.params_digest),
             previous_rounds_aborted: self.state.aborted_since.clone(),
-            ..self.manifest(now, run_id, phase.round.at, recovered.artifacts)
+            ..self.manifest(now, head.run_id, at, artifacts)
         }
     }
 
     /// A record with what every record of this run has in common.
-    pub(super) fn manifest(
-        &self,
-        now: Timestamp,
-        run_id: Digest,
-        at: Attempt,
-        artifacts: Artifacts,
-    ) -> Manifest {
+    fn manifest(&self, now: Timestamp, run_id: Digest, at: Attempt, artifacts: Artifacts) -> Manifest {
         Manifest {
             format: checkpoint::MANIFEST_FORMAT.to_owned(),
             run_id,

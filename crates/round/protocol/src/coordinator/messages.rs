@@ -1,9 +1,9 @@
 //! What clients say, admitted or refused.
 
 use params::Digest;
-use secagg::{ClientId, UnmaskShares};
+use secagg::{ClientId, Complaint, UnmaskShares};
 
-use super::phase::Phase;
+use super::phase::{Phase, Step};
 use super::state::Absence;
 use super::{Coordinator, Effect, Effects, Link, send};
 use crate::Timestamp;
@@ -42,7 +42,7 @@ impl Coordinator {
     }
 
     pub(super) fn welcome(&self, client: ClientId, out: &mut Effects) {
-        let Some((run, link)) = self.state.run.as_ref().zip(self.links.get(&client)) else { return };
+        let Some((run_id, link)) = self.run_id().zip(self.links.get(&client)) else { return };
         let roster = &self.state.roster;
         if link.version < SessionVersion::Three
             && let Some(unread) = self.unread_by_older_peers()
@@ -60,7 +60,7 @@ impl Coordinator {
             SessionVersion::Three => self.state.lineage.leading_to(roster, link.holds),
         };
         let welcome = ToClient::Welcome {
-            run_id: run.id,
+            run_id,
             plan: Box::new(self.setup.plan.signed().clone()),
             roster: Box::new(roster.signed().clone()),
             between,
@@ -81,50 +81,58 @@ impl Coordinator {
         match message {
             ToCoordinator::CheckIn { head, data } => self.check_in(from, head, data, out),
             ToCoordinator::Declined { round, reason } => self.declined(from, round, reason, out),
-            ToCoordinator::Advertise { at, advert } => match self.state.phase.advertising(at)? {
-                Some(phase) => {
-                    let new = phase.admit(from, &advert, self.state.roster.keys(), &self.setup.plan)?;
-                    self.commit_if(new, Record::Advertised(advert), out);
-                    Ok(())
-                }
-                None => Err(self.out_of_phase("an advert")),
-            },
-            ToCoordinator::ShareKeys { at, bundle } => match self.state.phase.sharing(at)? {
-                Some(phase) => {
-                    let new = phase.admit(from, &bundle)?;
-                    self.commit_if(new, Record::Shared(bundle), out);
-                    Ok(())
-                }
-                None => Err(self.out_of_phase("key shares")),
-            },
-            ToCoordinator::Complain { at, complaint } => {
-                let Some(cohort) = self.state.phase.delivered(at)? else {
-                    return Err(self.out_of_phase("a complaint"));
+            ToCoordinator::Advertise { at, advert } => {
+                let (round, Step::Advertising(step)) = self.state.phase.step(at)? else {
+                    return Err(self.out_of_phase("an advert"));
                 };
-                if complaint.accuser != from {
-                    return Err(Rejection::Invalid("a complaint in another silo's name".into()));
-                }
-                cohort
-                    .cohort()
-                    .verify_complaint(&complaint)
-                    .map_err(|why| Rejection::Invalid(why.to_string()))?;
-                let (accuser, accused) = (complaint.accuser, complaint.accused);
-                self.commit(Record::KeptApart { accuser, accused }, out);
-                self.abort(now, RoundOutcome::Complaint { accuser, accused }, out);
+                let new = step.admit(round, from, &advert, self.state.roster.keys(), &self.setup.plan)?;
+                self.commit_if(new, Record::Advertised(advert), out);
                 Ok(())
             }
-            ToCoordinator::SignIncluded { at, signature } => match self.state.phase.consistency(at)? {
-                Some(phase) => {
-                    let new = phase.admit(from, &signature)?;
+            ToCoordinator::ShareKeys { at, bundle } => {
+                let (round, Step::Sharing(step)) = self.state.phase.step(at)? else {
+                    return Err(self.out_of_phase("key shares"));
+                };
+                let new = step.admit(round, from, &bundle)?;
+                self.commit_if(new, Record::Shared(bundle), out);
+                Ok(())
+            }
+            ToCoordinator::Complain { at, complaint } => self.complained(from, at, &complaint, now, out),
+            ToCoordinator::SignIncluded { at, signature } => match self.state.phase.step(at)? {
+                (_, Step::Consistency(step)) => {
+                    let new = step.admit(from, &signature)?;
                     self.commit_if(new, Record::IncludedSigned(signature), out);
                     Ok(())
                 }
                 // A signature after the quorum is late, not wrong.
-                None if self.state.phase.is_past_consistency() => Ok(()),
-                None => Err(self.out_of_phase("a signature on the included set")),
+                (_, Step::Unmasking(_) | Step::Recovering(_)) => Ok(()),
+                _ => Err(self.out_of_phase("a signature on the included set")),
             },
             ToCoordinator::Unmask { at, shares } => self.unmask(from, at, shares, out),
         }
+    }
+
+    /// A complaint is of use once U2 is fixed and as long as uploads are awaited.
+    fn complained(
+        &mut self,
+        from: ClientId,
+        at: Attempt,
+        complaint: &Complaint,
+        now: Timestamp,
+        out: &mut Effects,
+    ) -> Result<(), Rejection> {
+        let (_, Step::Uploading(step)) = self.state.phase.step(at)? else {
+            return Err(self.out_of_phase("a complaint"));
+        };
+        let Complaint { accuser, accused, .. } = *complaint;
+        if accuser != from {
+            return Err(Rejection::Invalid("a complaint in another silo's name".into()));
+        }
+        let verified = step.cohort.cohort().verify_complaint(complaint);
+        verified.map_err(|why| Rejection::Invalid(why.to_string()))?;
+        self.commit(Record::KeptApart { accuser, accused }, out);
+        self.abort(now, RoundOutcome::Complaint { accuser, accused }, out);
+        Ok(())
     }
 
     fn check_in(
@@ -141,11 +149,10 @@ impl Coordinator {
             self.reasons.remove(&from);
         }
         let newest = self.state.head_round();
-        if head.is_some_and(|seen| seen > newest) {
+        if let Some(seen) = head.filter(|seen| *seen > newest) {
             return Err(Rejection::Invalid(format!(
-                "this silo has seen the chain up to round {}, the coordinator holds it up to round {newest}: \
-                 the coordinator's folder was rolled back; restore its newest journal",
-                head.unwrap_or_default()
+                "this silo has seen the chain up to round {seen}, the coordinator holds it up to round {newest}: \
+                 the coordinator's folder was rolled back; restore its newest journal"
             )));
         }
         let version = self.links.get(&from).map_or(SessionVersion::OLDEST, |link| link.version);
@@ -198,8 +205,8 @@ impl Coordinator {
                 }
                 // Who sits out lost the secrets of keys that it advertised: of an earlier attempt, if of none here.
                 if reason == Decline::SitsOut
-                    && let Phase::Advertising(phase) = &self.state.phase
-                    && !phase.adverts.contains_key(&from)
+                    && let Phase::InRound(_, Step::Advertising(step)) = &self.state.phase
+                    && !step.adverts.contains_key(&from)
                 {
                     return Err(Rejection::StaleAttempt);
                 }
@@ -211,8 +218,8 @@ impl Coordinator {
 
     pub(super) fn staged(&mut self, header: UploadHeader, out: &mut Effects) -> Result<(), Rejection> {
         let lanes = self.setup.plan.lanes();
-        let phase = match &self.state.phase {
-            Phase::Uploading(phase) => phase,
+        let (round, step) = match &self.state.phase {
+            Phase::InRound(round, Step::Uploading(step)) => (round, step),
             later if later.has_staged(&header) => {
                 // The acknowledgement was lost; the upload was not.
                 send(out, header.client, ToClient::UploadDurable { at: header.at });
@@ -220,9 +227,9 @@ impl Coordinator {
             }
             _ => return Err(self.out_of_phase("a masked vector")),
         };
-        phase.admit(&header, lanes)?;
+        step.admit(round, &header, lanes)?;
         let (client, at) = (header.client, header.at);
-        let new = !phase.staged.contains_key(&client);
+        let new = !step.staged.contains_key(&client);
         self.commit_if(new, Record::Staged(header), out);
         send(out, client, ToClient::UploadDurable { at });
         Ok(())
@@ -235,15 +242,13 @@ impl Coordinator {
         shares: UnmaskShares,
         out: &mut Effects,
     ) -> Result<(), Rejection> {
-        let Some(phase) = self.state.phase.unmasking(at)? else {
+        let (round, step) = match self.state.phase.step(at)? {
+            (round, Step::Unmasking(step)) => (round, step),
             // An answer after the threshold is late, not wrong.
-            return if self.state.phase.is_past_unmasking() {
-                Ok(())
-            } else {
-                Err(self.out_of_phase("an unmask answer"))
-            };
+            (_, Step::Recovering(_)) => return Ok(()),
+            _ => return Err(self.out_of_phase("an unmask answer")),
         };
-        match phase.admit(from, &shares) {
+        match step.admit(round, from, &shares) {
             Ok(new) => {
                 self.commit_if(new, Record::Unmasked(shares), out);
                 Ok(())

@@ -33,7 +33,7 @@ pub use interface::{
     StartError,
 };
 pub use opening::{NextModel, aggregate_digest, next_model};
-use phase::{Phase, Round};
+use phase::{Phase, Round, Step, Verdict};
 pub use spoiled::Spoiled;
 use state::State;
 
@@ -115,12 +115,12 @@ impl Coordinator {
 
     /// Whether [`Input::Start`] is still to come.
     pub fn is_new(&self) -> bool {
-        self.state.run.is_none()
+        self.state.head.is_none()
     }
 
     /// The run, once started.
     pub fn run_id(&self) -> Option<Digest> {
-        self.state.run.as_ref().map(|run| run.id)
+        self.state.head.as_ref().map(|head| head.run_id)
     }
 
     /// Takes one input and appends what is to be done.
@@ -163,10 +163,10 @@ impl Coordinator {
     /// # Errors
     /// [`Rejection`], before a byte of it is read.
     pub fn admit_upload(&self, header: &UploadHeader) -> Result<(), Rejection> {
-        let Phase::Uploading(phase) = &self.state.phase else {
+        let Phase::InRound(round, Step::Uploading(step)) = &self.state.phase else {
             return Err(self.out_of_phase("a masked vector"));
         };
-        phase.admit(header, self.setup.plan.lanes())
+        step.admit(round, header, self.setup.plan.lanes())
     }
 
     /// When after `now` [`Input::Tick`] is due, if at all. `now` is that of the last [`Coordinator::handle`]: a
@@ -189,6 +189,16 @@ impl Coordinator {
     /// The one way in which journalled state changes, live and at recovery.
     fn apply(&mut self, record: &Record) {
         self.state.apply(record, &self.setup);
+    }
+
+    /// Publishes a record of the chain, and says it to everybody who has checked in. What was staged before the next
+    /// attempt is of no more use.
+    fn publish(&self, signed: SignedManifest, next: u64, out: &mut Effects) {
+        out.push(Effect::Publish(signed.clone()));
+        for (client, _) in self.links.iter().filter(|(_, link)| link.checked_in) {
+            send(out, *client, ToClient::Published(signed.clone()));
+        }
+        out.push(Effect::DiscardStaged { before: next });
     }
 
     /// Journals a fact and applies it.
@@ -223,12 +233,13 @@ impl Coordinator {
         out.push(Effect::DiscardStaged { before: self.state.next.round });
     }
 
-    /// Moves on as far as what is known allows.
+    /// Moves on as far as what is known allows: each turn of the loop commits what opens or ends a step, and says the next
+    /// one to everybody in it. It ends where something must come from outside: the phase's `verdict` says whether.
     fn advance(&mut self, now: Timestamp, rng: &mut dyn CryptoRng, out: &mut Effects) {
         loop {
             self.welcome_under_new_roster(out);
             match &self.state.phase {
-                Phase::NotStarted | Phase::Ended(_) | Phase::Recovering(_) => return,
+                Phase::NotStarted | Phase::Ended(_) => return,
                 Phase::Idle if self.state.is_held() => return,
                 Phase::Idle => {
                     if let Some(reason) = self.end_reason(now) {
@@ -246,8 +257,8 @@ impl Coordinator {
                     self.commit(Record::Opened { now, at, cohort }, out);
                 }
                 phase => match phase.verdict(now, &self.setup.plan) {
-                    phase::Verdict::Wait => return,
-                    phase::Verdict::Abort(outcome) => {
+                    Verdict::Wait => return,
+                    Verdict::Abort(outcome) => {
                         // Where the others cannot be enough any more, who is awaited had time left.
                         if phase.deadline(&self.setup.plan).is_some_and(|deadline| now >= deadline) {
                             self.drop_silent(out);
@@ -255,9 +266,8 @@ impl Coordinator {
                         self.abort(now, outcome, out);
                         continue;
                     }
-                    phase::Verdict::Go => {
+                    Verdict::Go(record) => {
                         self.drop_silent(out);
-                        let record = self.state.phase.next_record(now);
                         self.commit(record, out);
                     }
                 },
@@ -287,8 +297,8 @@ impl Coordinator {
     }
 
     fn announce_job(&self, out: &mut Effects) {
-        if let Phase::Recovering(phase) = &self.state.phase {
-            out.push(Effect::Compute(Box::new(phase.job(self.state.head_round()))));
+        if let Phase::InRound(round, Step::Recovering(step)) = &self.state.phase {
+            out.push(Effect::Compute(Box::new(step.job(round, self.state.head_round()))));
         }
     }
 

@@ -4,7 +4,7 @@ use run_status::{ClientStatus, Ended, Standing, Status, Waiting};
 use secagg::ClientId;
 
 use super::Coordinator;
-use super::phase::Phase;
+use super::phase::{Phase, Step};
 use super::state::Absence;
 use crate::Timestamp;
 use crate::message::{RoundOutcome, RunEnd};
@@ -165,7 +165,7 @@ impl Coordinator {
             Phase::Idle => self.expected().filter(|id| !here.contains(id)).collect(),
             phase => phase.awaited(),
         };
-        awaited.into_iter().map(|client| Waiting { client, what: phase.awaits() }).collect()
+        awaited.into_iter().map(|client| Waiting { client, what: phase.owed() }).collect()
     }
 
     fn waiting_why(&self) -> String {
@@ -173,7 +173,7 @@ impl Coordinator {
         match &self.state.phase {
             Phase::NotStarted => "the run is being started".into(),
             Phase::Ended(reason) => reason.to_string(),
-            Phase::Recovering(_) => "the sum is being opened".into(),
+            Phase::InRound(_, Step::Recovering(_)) => "the sum is being opened".into(),
             Phase::Idle => {
                 let here = self.here().len();
                 let (members, needed) = (self.state.roster.keys().len(), plan.cohort.minimum);
@@ -187,7 +187,7 @@ impl Coordinator {
             phase => {
                 let awaited = phase.awaited();
                 let connected = awaited.iter().filter(|id| self.links.contains_key(id)).count();
-                format!("{} silos owe {}, {connected} of them are connected", awaited.len(), phase.awaits())
+                format!("{} silos owe {}, {connected} of them are connected", awaited.len(), phase.owed())
             }
         }
     }

@@ -1,24 +1,23 @@
 //! The journalled state: what `apply` builds from the records, and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use checkpoint::{AbortedRound, ChainVerifier, Manifest, SignedManifest};
 use identity::{AuthorisedRoster, SignedRoster};
 use params::Digest;
-use secagg::{Advert, ClientId, Ctx0, FixedCohort, RoundBinding};
+use secagg::{ClientId, Ctx0, RoundBinding};
 
 use super::Setup;
 use super::actions::Acted;
 use super::apart::Apart;
 use super::emergency::Deeds;
-use super::phase::{Advertising, Consistency, Phase, Recovering, Round, Sharing, Unmasking, Uploading};
+use super::phase::{Advertising, Phase, Recovering, Round, Step};
 use super::roster::Lineage;
 use super::spoiled::Spoiled;
 use super::told::DataTold;
 use crate::Timestamp;
 use crate::invariant::invariant;
-use crate::message::{Attempt, DropReason, RoundOutcome};
+use crate::message::{Attempt, DropReason, RoundOutcome, RunEnd};
 use crate::record::Record;
 use crate::step::round_start;
 
@@ -27,7 +26,6 @@ const REFUSALS_MAX: usize = 8;
 
 /// Everything that survives a crash.
 pub(super) struct State {
-    pub(super) run: Option<Run>,
     /// The roster in force: constant while an attempt is in progress.
     pub(super) roster: AuthorisedRoster,
     /// A later one, to be in force when the attempt in progress has ended.
@@ -76,10 +74,6 @@ pub(super) struct State {
     pub(super) spoiled: Spoiled,
 }
 
-pub(super) struct Run {
-    pub(super) id: Digest,
-}
-
 /// Why a member takes no part.
 pub(super) enum Absence {
     /// In its own words, which it can take back.
@@ -109,7 +103,6 @@ pub(super) struct Tally {
 impl State {
     pub(super) fn new(roster: AuthorisedRoster, corrupt: usize) -> Self {
         Self {
-            run: None,
             roster,
             next_roster: None,
             lineage: Lineage::default(),
@@ -154,13 +147,22 @@ impl State {
         })
     }
 
+    /// The newest record, decoded.
+    ///
+    /// # Panics
+    /// C1: before the run has begun.
+    pub(super) fn begun(&self) -> &Manifest {
+        match &self.head {
+            Some(head) => head,
+            None => invariant!("C1", "version 0 is a run's first record, and nothing but that begins one"),
+        }
+    }
+
     /// The context that every message of an attempt is bound to.
-    pub(super) fn context(&self, setup: &Setup, at: Attempt) -> Ctx0 {
-        let (Some(run), Some(head)) = (&self.run, &self.head) else {
-            invariant!("C1", "an attempt before the run started");
-        };
+    fn context(&self, setup: &Setup, at: Attempt) -> Ctx0 {
+        let head = self.begun();
         RoundBinding {
-            run_id: *run.id.as_bytes(),
+            run_id: *head.run_id.as_bytes(),
             plan_hash: *setup.plan.digest().as_bytes(),
             roster_hash: *self.roster.digest().as_bytes(),
             round: at.round,
@@ -175,7 +177,10 @@ impl State {
     /// # Panics
     /// C1: a record that cannot follow those before it.
     pub(super) fn apply(&mut self, record: &Record, setup: &Setup) {
-        self.advance_phase(record, setup);
+        let before = self.phase.name().word();
+        if self.follow(record, setup).is_none() {
+            invariant!("C1", "{record:?} cannot follow the phase {before}");
+        }
         self.deeds.note(record);
         if matches!(self.phase, Phase::Idle | Phase::Ended(_))
             && let Some(roster) = self.next_roster.take()
@@ -186,209 +191,183 @@ impl State {
         }
     }
 
-    fn advance_phase(&mut self, record: &Record, setup: &Setup) {
-        let phase = std::mem::replace(&mut self.phase, Phase::NotStarted);
-        self.phase = match (phase, record) {
-            (Phase::NotStarted, Record::RunStarted { run_id, roster, genesis, .. }) => {
-                self.roster = opened(roster, setup);
-                self.lineage.add(&self.roster);
-                self.run = Some(Run { id: *run_id });
-                self.push_head(genesis);
-                Phase::Idle
-            }
-            (Phase::Idle, Record::Opened { now, at, cohort }) => {
-                self.backing_off = false;
-                self.data.opened();
-                let model = self.head.as_ref().map(|head| head.model.params_digest);
-                let Some(model) = model else { invariant!("C1", "an attempt without a model") };
-                let context = self.context(setup, *at);
-                Phase::Advertising(Advertising {
-                    round: Round {
-                        at: *at,
-                        model,
-                        context,
-                        opened: *now,
-                        since: *now,
-                        cohort: cohort.iter().copied().collect(),
-                        dropped: BTreeMap::new(),
-                    },
-                    adverts: BTreeMap::new(),
-                })
-            }
-            (Phase::Advertising(mut phase), Record::Advertised(advert)) => {
-                phase.adverts.insert(advert.id, advert.clone());
-                Phase::Advertising(phase)
-            }
-            (Phase::Advertising(phase), Record::RosterFixed { now }) => {
-                let adverts: Vec<Advert> = phase.adverts.into_values().collect();
-                let context = phase.round.context;
-                match FixedCohort::new(context, &adverts, self.roster.keys(), &setup.plan.floors()) {
-                    Ok(cohort) => Phase::Sharing(Sharing {
-                        round: phase.round.entered(*now),
-                        cohort,
-                        bundles: BTreeMap::new(),
-                    }),
-                    Err(why) => invariant!("C2", "a fixed roster that does not verify: {why}"),
-                }
-            }
-            (Phase::Sharing(mut phase), Record::Shared(bundle)) => {
-                phase.bundles.insert(bundle.sender, bundle.clone());
-                Phase::Sharing(phase)
-            }
-            (Phase::Sharing(phase), Record::SharesFixed { now }) => {
-                self.steps += 1;
-                match phase.cohort.fix_u2(&phase.bundles) {
-                    Ok(cohort) => Phase::Uploading(Uploading {
-                        round: phase.round.entered(*now),
-                        cohort: Arc::new(cohort),
-                        staged: BTreeMap::new(),
-                    }),
-                    Err(why) => invariant!("C2", "a fixed U2 that does not verify: {why}"),
-                }
-            }
-            (Phase::Uploading(mut phase), Record::Staged(header)) => {
-                phase.staged.insert(header.client, header.clone());
+    /// One method a record, here or where the record's subject is. `None` where it has no place in the phase: which record
+    /// may follow which is decided by those methods that say so, and the other records may come at any time.
+    fn follow(&mut self, record: &Record, setup: &Setup) -> Option<()> {
+        match record {
+            Record::RunStarted { roster, genesis, .. } => self.started(roster, genesis, setup)?,
+            Record::Opened { now, at, cohort } => self.opened(*now, *at, cohort, setup)?,
+            Record::Staged(header) => {
                 self.data.staged(header.client);
-                Phase::Uploading(phase)
+                self.answered(record)?;
             }
-            (Phase::Uploading(phase), Record::IncludedFixed { now }) => Phase::Consistency(Consistency {
-                round: phase.round.entered(*now),
-                included: phase.staged.keys().copied().collect(),
-                cohort: phase.cohort,
-                staged: phase.staged,
-                signatures: BTreeMap::new(),
-            }),
-            (Phase::Consistency(mut phase), Record::IncludedSigned(signature)) => {
-                phase.signatures.insert(signature.id, *signature);
-                Phase::Consistency(phase)
+            Record::Advertised(_) | Record::Shared(_) | Record::IncludedSigned(_) | Record::Unmasked(_) => {
+                self.answered(record)?;
             }
-            (Phase::Consistency(phase), Record::UnmaskRequested { now }) => Phase::Unmasking(Unmasking {
-                round: phase.round.entered(*now),
-                cohort: phase.cohort,
-                included: phase.included,
-                staged: phase.staged,
-                signatures: phase.signatures.into_values().collect(),
-                answers: BTreeMap::new(),
-            }),
-            (Phase::Unmasking(mut phase), Record::Unmasked(shares)) => {
-                phase.answers.insert(shares.id, shares.clone());
-                Phase::Unmasking(phase)
+            Record::SharesFixed { now } => {
+                // From here on silos are asked for uploads: the round is charged, whatever becomes of it.
+                self.steps += 1;
+                self.step_ended(*now, record, setup)?;
             }
-            (Phase::Unmasking(phase), Record::SharesComplete { now }) => Phase::Recovering(Recovering {
-                round: phase.round.entered(*now),
-                cohort: phase.cohort,
-                included: phase.included,
-                staged: phase.staged,
-                answers: phase.answers,
-            }),
-            (Phase::Recovering(phase), Record::Committed { manifest, .. }) => {
-                self.tally(&phase);
-                self.apart.committed(&phase.included);
-                self.data.committed();
-                self.spoiled.commit(&phase.included);
-                self.push_head(manifest);
-                self.committed += 1;
-                self.aborted_since.clear();
-                self.last_outcome = Some(RoundOutcome::Committed);
-                self.next = Attempt { round: phase.round.at.round + 1, attempt: 1 };
-                Phase::Idle
-            }
-            (phase, Record::Dropped { client, reason }) => {
-                let mut phase = phase;
-                if let Some(round) = phase.round_mut() {
-                    round.dropped.insert(*client, reason.clone());
-                }
-                if matches!(reason, DropReason::Removed(_)) {
-                    phase.take_back(client);
-                }
-                phase
-            }
-            (phase, Record::Refused { client, reason }) => {
-                self.refusals.entry(*client).or_default().insert(Digest::sha256(reason.as_bytes()));
-                self.refused.insert(*client, Absence::Declined(reason.clone()));
-                phase
-            }
-            (phase, Record::Willing { client } | Record::Restored { client, .. }) => {
-                self.refused.remove(client);
-                phase
-            }
-            (phase, Record::Barred { client, reason }) => {
+            Record::RosterFixed { now }
+            | Record::IncludedFixed { now }
+            | Record::UnmaskRequested { now }
+            | Record::SharesComplete { now } => self.step_ended(*now, record, setup)?,
+            Record::Committed { manifest, .. } => self.round_committed(manifest)?,
+            Record::Aborted { now, outcome } => self.aborted(*now, outcome, setup)?,
+            Record::Dropped { client, reason } => self.dropped(client, reason),
+            Record::Refused { client, reason } => self.declined(*client, reason),
+            Record::Willing { client } | Record::Restored { client, .. } => drop(self.refused.remove(client)),
+            Record::Barred { client, reason } => {
                 self.refused.insert(*client, Absence::Barred(reason.clone()));
-                phase
             }
-            (phase, Record::DataTold { client, data }) => {
-                self.data.tell(*client, *data);
-                phase
-            }
-            (phase, Record::KeptApart { accuser, accused }) => {
-                let round = phase.round().map_or(self.next.round, |round| round.at.round);
+            Record::DataTold { client, data } => self.data.tell(*client, *data),
+            Record::KeptApart { accuser, accused } => {
+                let round = self.phase.round().map_or(self.next.round, |round| round.at.round);
                 self.apart.complained(*accuser, *accused, round);
-                phase
             }
-            (phase, Record::Reconciled { one, other, .. }) => {
-                self.apart.reconciled(*one, *other);
-                phase
-            }
-            (phase, Record::RosterChanged { roster }) => {
-                let roster = opened(roster, setup);
+            Record::Reconciled { one, other, .. } => self.apart.reconciled(*one, *other),
+            Record::RosterChanged { roster } => {
+                let roster = authorised(roster, setup);
                 self.lineage.add(&roster);
                 self.next_roster = Some(roster);
-                phase
             }
-            (phase, Record::Aborted { now, outcome }) => self.abort(&phase, *now, outcome, setup),
-            (Phase::Idle, Record::Ended { reason }) => Phase::Ended(reason.clone()),
-            (phase, Record::Paused { by, reason, .. }) => {
-                self.acted.pause(by, reason);
-                phase
-            }
-            (phase, Record::Resumed { .. }) => {
-                self.acted.resume();
-                phase
-            }
-            (phase @ (Phase::Idle | Phase::Ended(_)), Record::Acted { manifest, .. }) => {
-                self.push_head(manifest);
-                self.aborted_since.clear();
-                self.next = Attempt { round: self.head_round() + 1, attempt: 1 };
-                phase
-            }
-            (phase, record) => invariant!("C1", "{record:?} cannot follow the phase {}", phase.name()),
-        };
+            Record::Paused { by, reason, .. } => self.acted.pause(by, reason),
+            Record::Resumed { .. } => self.acted.resume(),
+            Record::Acted { manifest, .. } => self.operator_acted(manifest)?,
+            Record::Ended { reason } => self.ended(reason)?,
+        }
+        Some(())
     }
 
-    fn abort(&mut self, phase: &Phase, now: Timestamp, outcome: &RoundOutcome, setup: &Setup) -> Phase {
-        let Some(round) = phase.round() else { invariant!("C1", "an abort without an attempt") };
+    fn started(&mut self, roster: &SignedRoster, genesis: &SignedManifest, setup: &Setup) -> Option<()> {
+        let Phase::NotStarted = self.phase else { return None };
+        self.roster = authorised(roster, setup);
+        self.lineage.add(&self.roster);
+        self.push_head(genesis);
+        self.phase = Phase::Idle;
+        Some(())
+    }
+
+    fn opened(&mut self, now: Timestamp, at: Attempt, cohort: &[ClientId], setup: &Setup) -> Option<()> {
+        let Phase::Idle = self.phase else { return None };
+        self.backing_off = false;
+        self.data.opened();
+        let round = Round {
+            at,
+            model: self.begun().model.params_digest,
+            context: self.context(setup, at),
+            opened: now,
+            since: now,
+            cohort: cohort.iter().copied().collect(),
+            dropped: BTreeMap::new(),
+        };
+        let step = Advertising { minimum: setup.plan.cohort.minimum, adverts: BTreeMap::new() };
+        self.phase = Phase::InRound(Box::new(round), Step::Advertising(step));
+        Some(())
+    }
+
+    fn answered(&mut self, record: &Record) -> Option<()> {
+        let Phase::InRound(_, step) = &mut self.phase else { return None };
+        step.answered(record)
+    }
+
+    fn step_ended(&mut self, now: Timestamp, record: &Record, setup: &Setup) -> Option<()> {
+        let (mut round, step) = self.out_of_round()?;
+        let step = step.ended(record, &round, self.roster.keys(), &setup.plan)?;
+        round.since = now;
+        self.phase = Phase::InRound(round, step);
+        Some(())
+    }
+
+    /// Leaves the attempt in progress, if there is one.
+    fn out_of_round(&mut self) -> Option<(Box<Round>, Step)> {
+        match std::mem::replace(&mut self.phase, Phase::Idle) {
+            Phase::InRound(round, step) => Some((round, step)),
+            Phase::NotStarted | Phase::Idle | Phase::Ended(_) => None,
+        }
+    }
+
+    fn round_committed(&mut self, manifest: &SignedManifest) -> Option<()> {
+        let (round, Step::Recovering(Recovering { sum, .. })) = self.out_of_round()? else { return None };
+        for client in &round.cohort {
+            let tally = self.tallies.entry(*client).or_default();
+            let counted =
+                if sum.included.contains(client) { &mut tally.included } else { &mut tally.left_out };
+            *counted += 1;
+        }
+        self.apart.committed(&sum.included);
+        self.data.committed();
+        self.spoiled.commit(&sum.included);
+        self.push_head(manifest);
+        self.committed += 1;
+        self.aborted_since.clear();
+        self.last_outcome = Some(RoundOutcome::Committed);
+        self.next = Attempt { round: round.at.round + 1, attempt: 1 };
+        Some(())
+    }
+
+    fn aborted(&mut self, now: Timestamp, outcome: &RoundOutcome, setup: &Setup) -> Option<()> {
+        // Whoever was still silent had no time to answer, where the attempt ended because others had left it.
+        let awaited = self.phase.patience(&setup.plan).is_some_and(|patience| now < patience);
+        self.next = self.next_after(setup);
+        let (round, step) = self.out_of_round()?;
         self.aborted_since.push(AbortedRound {
             round: round.at.round,
             attempt: round.at.attempt,
             outcome: outcome.to_string(),
         });
-        if let (Phase::Recovering(phase), RoundOutcome::Weights(_)) = (phase, outcome) {
-            self.spoiled.spoil(&phase.included);
+        if let (Step::Recovering(step), RoundOutcome::Weights(_)) = (&step, outcome) {
+            self.spoiled.spoil(&step.sum.included);
         }
-        // Whoever was still silent had no time to answer, where the attempt ended because others had left it.
-        let awaited = phase.patience(&setup.plan).is_some_and(|patience| now < patience);
         let fell_out = round.dropped.iter().filter(|(_, reason)| !(awaited && reason.is_silence()));
         self.apart.aborted(fell_out.map(|(client, _)| client));
-        self.next = self.next_after(phase, setup);
         self.attempts_aborted += 1;
         if self.next.round > round.at.round {
             self.aborted += 1;
         }
         self.last_outcome = Some(outcome.clone());
-        self.last_dropped = round.dropped.clone();
+        self.last_dropped = round.dropped;
         self.backing_off = true;
-        Phase::Idle
+        Some(())
     }
 
     /// The attempt that would open next if the one in progress were aborted now.
-    pub(super) fn next_after(&self, phase: &Phase, setup: &Setup) -> Attempt {
-        let Some(Round { at, .. }) = phase.round() else { return self.next };
+    pub(super) fn next_after(&self, setup: &Setup) -> Attempt {
+        let Some(Round { at, .. }) = self.phase.round() else { return self.next };
         // Who was told U2 may have uploaded, and a client takes no second attempt after that.
-        if phase.before_uploads() && at.attempt < setup.plan.timing.attempts_max {
+        if self.phase.before_uploads() && at.attempt < setup.plan.timing.attempts_max {
             Attempt { round: at.round, attempt: at.attempt + 1 }
         } else {
             Attempt { round: at.round + 1, attempt: 1 }
         }
+    }
+
+    fn dropped(&mut self, client: &ClientId, reason: &DropReason) {
+        let Phase::InRound(round, step) = &mut self.phase else { return };
+        round.dropped.insert(*client, reason.clone());
+        if matches!(reason, DropReason::Removed(_)) {
+            step.take_back(client);
+        }
+    }
+
+    fn declined(&mut self, client: ClientId, reason: &str) {
+        self.refusals.entry(client).or_default().insert(Digest::sha256(reason.as_bytes()));
+        self.refused.insert(client, Absence::Declined(reason.to_owned()));
+    }
+
+    fn operator_acted(&mut self, manifest: &SignedManifest) -> Option<()> {
+        let (Phase::Idle | Phase::Ended(_)) = self.phase else { return None };
+        self.push_head(manifest);
+        self.aborted_since.clear();
+        self.next = Attempt { round: self.head_round() + 1, attempt: 1 };
+        Some(())
+    }
+
+    fn ended(&mut self, reason: &RunEnd) -> Option<()> {
+        let Phase::Idle = self.phase else { return None };
+        self.phase = Phase::Ended(reason.clone());
+        Some(())
     }
 
     fn push_head(&mut self, signed: &SignedManifest) {
@@ -401,21 +380,10 @@ impl State {
         }
         self.head_record = Some(signed.clone());
     }
-
-    fn tally(&mut self, phase: &Recovering) {
-        for client in &phase.round.cohort {
-            let tally = self.tallies.entry(*client).or_default();
-            if phase.included.contains(client) {
-                tally.included += 1;
-            } else {
-                tally.left_out += 1;
-            }
-        }
-    }
 }
 
 /// A roster that was admitted under the authority's signature before it was journalled.
-fn opened(roster: &SignedRoster, setup: &Setup) -> AuthorisedRoster {
+fn authorised(roster: &SignedRoster, setup: &Setup) -> AuthorisedRoster {
     match roster.clone().authorise(&setup.authority) {
         Ok(roster) => roster,
         Err(why) => invariant!("C1", "a journalled roster does not open: {why}"),

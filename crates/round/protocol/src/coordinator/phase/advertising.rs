@@ -3,32 +3,45 @@
 use std::collections::BTreeMap;
 
 use plan::Plan;
-use secagg::{Advert, ClientId, Members, verify_advert};
+use run_status::{Owed, RunPhase};
+use secagg::{Advert, ClientId, FixedCohort, Members, verify_advert};
 
-use super::{Count, Round, Verdict, once};
-use crate::Timestamp;
-use crate::message::{Rejection, RoundOutcome, ToClient};
+use super::{Asking, Kind, Round, Sharing, once};
+use crate::invariant::invariant;
+use crate::message::{DropReason, Rejection, RoundOutcome};
+use crate::record::Record;
 
 pub(crate) struct Advertising {
-    pub(crate) round: Round,
+    /// The plan's smallest cohort.
+    pub(crate) minimum: usize,
     pub(crate) adverts: BTreeMap<ClientId, Advert>,
 }
+
+static KIND: Kind = Kind {
+    name: RunPhase::Training,
+    owed: Owed::Adverts,
+    deadline_percent: 50,
+    silence: Some(DropReason::SilentAtAdvertise),
+    too_few: |got, need| RoundOutcome::TooFewAdverts { got, need },
+    end: |now| Record::RosterFixed { now },
+};
 
 impl Advertising {
     pub(crate) fn admit(
         &self,
+        round: &Round,
         from: ClientId,
         advert: &Advert,
         members: &Members,
         plan: &Plan,
     ) -> Result<bool, Rejection> {
-        if advert.id != from || !self.round.cohort.contains(&from) || self.round.dropped.contains_key(&from) {
+        if advert.id != from || !round.cohort.contains(&from) || round.dropped.contains_key(&from) {
             return Err(Rejection::NotInCohort);
         }
         if !once(self.adverts.get(&from), advert)? {
             return Ok(false);
         }
-        verify_advert(self.round.context, advert, members, plan.excess_noise())
+        verify_advert(round.context, advert, members, plan.excess_noise())
             .map_err(|why| Rejection::Invalid(why.to_string()))?;
         // Both kinds of key are one set to the cohort: what is admitted here must make one that verifies.
         let taken =
@@ -39,27 +52,20 @@ impl Advertising {
         Ok(true)
     }
 
-    pub(super) fn message_for(&self, client: ClientId) -> Option<ToClient> {
-        (self.round.cohort.contains(&client) && !self.adverts.contains_key(&client))
-            .then_some(ToClient::Open { at: self.round.at, model: self.round.model })
+    pub(super) fn asking(&self, round: &Round) -> Asking {
+        Asking {
+            kind: &KIND,
+            asked: round.cohort.clone(),
+            answered: self.adverts.keys().copied().collect(),
+            need: self.minimum,
+        }
     }
 
-    pub(super) fn awaited(&self) -> Vec<ClientId> {
-        self.round.awaited(self.round.cohort.iter().copied(), |client| self.adverts.contains_key(client))
-    }
-
-    /// Nobody is ready before `ready_after_ms`, so patience begins there.
-    pub(super) fn patience(&self, plan: &Plan) -> Timestamp {
-        self.round.opened.plus_ms(plan.timing.ready_after_ms).plus_ms(plan.timing.minimum_wait_ms)
-    }
-
-    pub(super) fn verdict(&self, now: Timestamp, plan: &Plan) -> Verdict {
-        let count =
-            Count { answered: self.adverts.len(), awaited: self.awaited().len(), need: plan.cohort.minimum };
-        let deadline = self.round.deadline(plan, super::ADVERTISE_PERCENT);
-        count.inclusive(now, self.patience(plan), deadline, |got, need| RoundOutcome::TooFewAdverts {
-            got,
-            need,
-        })
+    pub(super) fn fix_u1(self, round: &Round, members: &Members, plan: &Plan) -> Sharing {
+        let adverts: Vec<Advert> = self.adverts.into_values().collect();
+        match FixedCohort::new(round.context, &adverts, members, &plan.floors()) {
+            Ok(cohort) => Sharing { cohort, bundles: BTreeMap::new() },
+            Err(why) => invariant!("C2", "adverts that were admitted one by one make no cohort: {why}"),
+        }
     }
 }

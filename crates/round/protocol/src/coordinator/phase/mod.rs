@@ -1,4 +1,5 @@
-//! The steps of a round, an enum of structs. A step knows who owes what, when it is over and what it says.
+//! Where a run is. In a round that is an attempt and its step, of an enum of structs: a step knows whom it asks for what, how
+//! many answers it needs, and which step comes after it.
 
 mod advertising;
 mod consistency;
@@ -8,11 +9,12 @@ mod unmasking;
 mod uploading;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use params::Digest;
 use plan::Plan;
 use run_status::{Owed, RunPhase};
-use secagg::{ClientId, Ctx0, SharedCohort};
+use secagg::{ClientId, Ctx0, Members, SharedCohort};
 
 pub(super) use advertising::Advertising;
 pub(super) use consistency::Consistency;
@@ -29,12 +31,7 @@ use crate::record::Record;
 pub(super) enum Phase {
     NotStarted,
     Idle,
-    Advertising(Advertising),
-    Sharing(Sharing),
-    Uploading(Uploading),
-    Consistency(Consistency),
-    Unmasking(Unmasking),
-    Recovering(Recovering),
+    InRound(Box<Round>, Step),
     Ended(RunEnd),
 }
 
@@ -53,86 +50,54 @@ pub(super) struct Round {
     pub(super) dropped: BTreeMap<ClientId, DropReason>,
 }
 
-/// Whether a step is over.
-pub(super) enum Verdict {
-    Wait,
-    Go,
-    Abort(RoundOutcome),
+/// How far an attempt has come.
+pub(super) enum Step {
+    Advertising(Advertising),
+    Sharing(Sharing),
+    Uploading(Uploading),
+    Consistency(Consistency),
+    Unmasking(Unmasking),
+    Recovering(Recovering),
 }
 
-/// Answers of a step, counted.
-struct Count {
-    answered: usize,
-    awaited: usize,
+/// U3, once it is fixed.
+pub(super) struct Sum {
+    pub(super) cohort: Arc<SharedCohort>,
+    pub(super) included: BTreeSet<ClientId>,
+    pub(super) staged: BTreeMap<ClientId, UploadHeader>,
+}
+
+/// What a step waits for.
+struct Asking {
+    kind: &'static Kind,
+    /// Whoever is out of the attempt among them owes nothing any more.
+    asked: BTreeSet<ClientId>,
+    answered: BTreeSet<ClientId>,
+    /// With fewer answers the attempt is over.
     need: usize,
 }
 
-/// The share of the round's deadline, in per cent, at which each step must be over.
-const ADVERTISE_PERCENT: u64 = 50;
-const SHARE_PERCENT: u64 = 65;
-const UPLOAD_PERCENT: u64 = 85;
-const CONSISTENCY_PERCENT: u64 = 92;
-const UNMASK_PERCENT: u64 = 100;
-
-impl Round {
-    /// The same attempt, one step on.
-    pub(super) fn entered(mut self, now: Timestamp) -> Self {
-        self.since = now;
-        self
-    }
-
-    fn deadline(&self, plan: &Plan, percent: u64) -> Timestamp {
-        self.opened.plus_ms(plan.timing.round_deadline_ms / 100 * percent)
-    }
-
-    fn awaited<'a>(
-        &'a self,
-        asked: impl Iterator<Item = ClientId> + 'a,
-        answered: impl Fn(&ClientId) -> bool + 'a,
-    ) -> Vec<ClientId> {
-        asked.filter(|client| !self.dropped.contains_key(client) && !answered(client)).collect()
-    }
+/// What a step is in every attempt.
+struct Kind {
+    name: RunPhase,
+    /// What one that is awaited owes.
+    owed: Owed,
+    /// The share of the round's deadline, in per cent, at which the step must be over.
+    deadline_percent: u64,
+    /// Where the answers decide who is in: why those still awaited when the step ends are out of the attempt. From the
+    /// consistency step on nobody is: their vectors are in the sum.
+    silence: Option<DropReason>,
+    /// How many there are, and how many are needed.
+    too_few: fn(usize, usize) -> RoundOutcome,
+    /// The fact that ends it.
+    end: fn(Timestamp) -> Record,
 }
 
-impl Count {
-    /// For steps whose answers decide who is in: everyone is waited for until `patience` ends, then a quorum is
-    /// enough, and at the deadline the step ends either way.
-    fn inclusive(
-        &self,
-        now: Timestamp,
-        patience: Timestamp,
-        deadline: Timestamp,
-        outcome: impl FnOnce(usize, usize) -> RoundOutcome,
-    ) -> Verdict {
-        let enough = self.answered >= self.need;
-        if enough && (self.awaited == 0 || now >= patience || now >= deadline) {
-            Verdict::Go
-        } else if self.hopeless() || now >= deadline {
-            Verdict::Abort(outcome(self.answered, self.need))
-        } else {
-            Verdict::Wait
-        }
-    }
-
-    /// For steps whose answers change nothing but that there are enough of them.
-    fn quorum(
-        &self,
-        now: Timestamp,
-        deadline: Timestamp,
-        outcome: impl FnOnce(usize, usize) -> RoundOutcome,
-    ) -> Verdict {
-        if self.answered >= self.need {
-            Verdict::Go
-        } else if self.hopeless() || now >= deadline {
-            Verdict::Abort(outcome(self.answered, self.need))
-        } else {
-            Verdict::Wait
-        }
-    }
-
-    fn hopeless(&self) -> bool {
-        self.answered + self.awaited < self.need
-    }
+/// Whether a step is over.
+pub(super) enum Verdict {
+    Wait,
+    Go(Record),
+    Abort(RoundOutcome),
 }
 
 impl Phase {
@@ -140,50 +105,196 @@ impl Phase {
         match self {
             Self::NotStarted => RunPhase::NotStarted,
             Self::Idle => RunPhase::GatheringSilos,
-            Self::Advertising(_) => RunPhase::Training,
-            Self::Sharing(_) => RunPhase::SharingKeys,
-            Self::Uploading(_) => RunPhase::MaskedInput,
-            Self::Consistency(_) => RunPhase::ConsistencyCheck,
-            Self::Unmasking(_) => RunPhase::Unmasking,
-            Self::Recovering(_) => RunPhase::OpeningTheSum,
+            Self::InRound(..) => self.asking().map_or(RunPhase::OpeningTheSum, |asking| asking.kind.name),
             Self::Ended(_) => RunPhase::Ended,
-        }
-    }
-
-    /// What a client that is awaited owes.
-    pub(super) fn awaits(&self) -> Owed {
-        match self {
-            Self::Idle => Owed::CheckIn,
-            Self::Advertising(_) => Owed::Adverts,
-            Self::Sharing(_) => Owed::KeyShares,
-            Self::Uploading(_) => Owed::MaskedVector,
-            Self::Consistency(_) => Owed::Signature,
-            Self::Unmasking(_) => Owed::UnmaskShares,
-            Self::NotStarted | Self::Recovering(_) | Self::Ended(_) => Owed::Nothing,
         }
     }
 
     pub(super) fn round(&self) -> Option<&Round> {
         match self {
-            Self::Advertising(phase) => Some(&phase.round),
-            Self::Sharing(phase) => Some(&phase.round),
-            Self::Uploading(phase) => Some(&phase.round),
-            Self::Consistency(phase) => Some(&phase.round),
-            Self::Unmasking(phase) => Some(&phase.round),
-            Self::Recovering(phase) => Some(&phase.round),
+            Self::InRound(round, _) => Some(round),
             Self::NotStarted | Self::Idle | Self::Ended(_) => None,
         }
     }
 
-    pub(super) fn round_mut(&mut self) -> Option<&mut Round> {
+    fn asking(&self) -> Option<Asking> {
         match self {
-            Self::Advertising(phase) => Some(&mut phase.round),
-            Self::Sharing(phase) => Some(&mut phase.round),
-            Self::Uploading(phase) => Some(&mut phase.round),
-            Self::Consistency(phase) => Some(&mut phase.round),
-            Self::Unmasking(phase) => Some(&mut phase.round),
-            Self::Recovering(phase) => Some(&mut phase.round),
+            Self::InRound(round, step) => step.asking(round),
             Self::NotStarted | Self::Idle | Self::Ended(_) => None,
+        }
+    }
+
+    /// This attempt and its step, if it is the one in progress.
+    ///
+    /// # Errors
+    /// [`Rejection::StaleAttempt`].
+    pub(super) fn step(&self, at: Attempt) -> Result<(&Round, &Step), Rejection> {
+        match self {
+            Self::InRound(round, step) if round.at == at => Ok((round, step)),
+            _ => Err(Rejection::StaleAttempt),
+        }
+    }
+
+    /// What a client that is awaited owes.
+    pub(super) fn owed(&self) -> Owed {
+        match self {
+            Self::Idle => Owed::CheckIn,
+            phase => phase.asking().map_or(Owed::Nothing, |asking| asking.kind.owed),
+        }
+    }
+
+    /// What this client should be told now: on entering the step, and again whenever it reconnects.
+    pub(super) fn message_for(&self, client: ClientId) -> Option<ToClient> {
+        let Self::InRound(round, step) = self else { return None };
+        let Asking { asked, answered, .. } = step.asking(round)?;
+        if round.dropped.contains_key(&client) || !asked.contains(&client) {
+            None
+        } else if answered.contains(&client) {
+            matches!(step, Step::Uploading(_)).then_some(ToClient::UploadDurable { at: round.at })
+        } else {
+            step.question(round, client)
+        }
+    }
+
+    /// Who owes an answer.
+    pub(super) fn awaited(&self) -> Vec<ClientId> {
+        let (Some(round), Some(Asking { asked, answered, .. })) = (self.round(), self.asking()) else {
+            return Vec::new();
+        };
+        asked.difference(&answered).copied().filter(|client| !round.dropped.contains_key(client)).collect()
+    }
+
+    /// Whether the step is over. Where its answers decide who is in, everyone is waited for until patience ends, and then
+    /// a quorum is enough; elsewhere it is enough at once. At the deadline the step is over either way.
+    pub(super) fn verdict(&self, now: Timestamp, plan: &Plan) -> Verdict {
+        let Some(Asking { kind, answered, need, .. }) = self.asking() else { return Verdict::Wait };
+        let (answered, awaited) = (answered.len(), self.awaited().len());
+        let late = self.deadline(plan).is_some_and(|deadline| now >= deadline);
+        let impatient = self.patience(plan).is_none_or(|patience| now >= patience);
+        if answered >= need && (awaited == 0 || impatient || late) {
+            Verdict::Go((kind.end)(now))
+        } else if answered + awaited < need || late {
+            Verdict::Abort((kind.too_few)(answered, need))
+        } else {
+            Verdict::Wait
+        }
+    }
+
+    /// Why those who are still awaited when the step ends are out of the attempt, if they are.
+    pub(super) fn silence(&self) -> Option<DropReason> {
+        self.asking()?.kind.silence.clone()
+    }
+
+    /// When the step must be over.
+    pub(super) fn deadline(&self, plan: &Plan) -> Option<Timestamp> {
+        let one_percent_ms = plan.timing.round_deadline_ms / 100;
+        Some(self.round()?.opened.plus_ms(one_percent_ms * self.asking()?.kind.deadline_percent))
+    }
+
+    /// Until when everyone is waited for.
+    pub(super) fn patience(&self, plan: &Plan) -> Option<Timestamp> {
+        let Self::InRound(round, step) = self else { return None };
+        let begins = match step {
+            // Nobody is ready before that.
+            Step::Advertising(_) => round.since.plus_ms(plan.timing.ready_after_ms),
+            Step::Sharing(_) | Step::Uploading(_) => round.since,
+            Step::Consistency(_) | Step::Unmasking(_) | Step::Recovering(_) => return None,
+        };
+        Some(begins.plus_ms(plan.timing.minimum_wait_ms))
+    }
+
+    /// Whether no client can have been asked for its vector yet.
+    pub(super) fn before_uploads(&self) -> bool {
+        matches!(self, Self::InRound(_, Step::Advertising(_) | Step::Sharing(_)))
+    }
+
+    /// Whether exactly this upload is already in the sum.
+    pub(super) fn has_staged(&self, header: &UploadHeader) -> bool {
+        let Self::InRound(_, step) = self else { return false };
+        step.staged().is_some_and(|staged| staged.get(&header.client) == Some(header))
+    }
+}
+
+impl Step {
+    /// What is waited for; nothing of clients where the sum is being opened.
+    fn asking(&self, round: &Round) -> Option<Asking> {
+        match self {
+            Self::Advertising(step) => Some(step.asking(round)),
+            Self::Sharing(step) => Some(step.asking()),
+            Self::Uploading(step) => Some(step.asking()),
+            Self::Consistency(step) => Some(step.asking()),
+            Self::Unmasking(step) => Some(step.asking()),
+            Self::Recovering(_) => None,
+        }
+    }
+
+    /// What a client is asked.
+    fn question(&self, round: &Round, client: ClientId) -> Option<ToClient> {
+        let at = round.at;
+        let ids = |set: &BTreeSet<ClientId>| set.iter().copied().collect();
+        Some(match self {
+            Self::Advertising(_) => ToClient::Open { at, model: round.model },
+            Self::Sharing(step) => ToClient::Roster { at, adverts: step.cohort.adverts().to_vec() },
+            Self::Uploading(step) => ToClient::Deliver { at, delivery: step.cohort.delivery_for(client)? },
+            Self::Consistency(step) => ToClient::Included { at, included: ids(&step.sum.included) },
+            Self::Unmasking(step) => ToClient::UnmaskRequest {
+                at,
+                included: ids(&step.sum.included),
+                signatures: step.signatures.clone(),
+            },
+            Self::Recovering(_) => return None,
+        })
+    }
+
+    fn staged(&self) -> Option<&BTreeMap<ClientId, UploadHeader>> {
+        match self {
+            Self::Advertising(_) | Self::Sharing(_) => None,
+            Self::Uploading(step) => Some(&step.staged),
+            Self::Consistency(Consistency { sum, .. })
+            | Self::Unmasking(Unmasking { sum, .. })
+            | Self::Recovering(Recovering { sum, .. }) => Some(&sum.staged),
+        }
+    }
+
+    /// A client's answer, admitted when it was written down; `None` where it answers another step.
+    pub(super) fn answered(&mut self, record: &Record) -> Option<()> {
+        match (self, record) {
+            (Self::Advertising(step), Record::Advertised(advert)) => {
+                step.adverts.insert(advert.id, advert.clone());
+            }
+            (Self::Sharing(step), Record::Shared(bundle)) => {
+                step.bundles.insert(bundle.sender, bundle.clone());
+            }
+            (Self::Uploading(step), Record::Staged(header)) => {
+                step.staged.insert(header.client, header.clone());
+            }
+            (Self::Consistency(step), Record::IncludedSigned(signature)) => {
+                step.signatures.insert(signature.id, *signature);
+            }
+            (Self::Unmasking(step), Record::Unmasked(shares)) => {
+                step.answers.insert(shares.id, shares.clone());
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// The step after this one; `None` where the record ends another.
+    ///
+    /// # Panics
+    /// C2: what was admitted part by part does not verify as a whole.
+    pub(super) fn ended(self, by: &Record, round: &Round, members: &Members, plan: &Plan) -> Option<Self> {
+        match (self, by) {
+            (Self::Advertising(step), Record::RosterFixed { .. }) => {
+                Some(Self::Sharing(step.fix_u1(round, members, plan)))
+            }
+            (Self::Sharing(step), Record::SharesFixed { .. }) => Some(Self::Uploading(step.fix_u2())),
+            (Self::Uploading(step), Record::IncludedFixed { .. }) => Some(Self::Consistency(step.fix_u3())),
+            (Self::Consistency(step), Record::UnmaskRequested { .. }) => {
+                Some(Self::Unmasking(step.request()))
+            }
+            (Self::Unmasking(step), Record::SharesComplete { .. }) => Some(Self::Recovering(step.complete())),
+            _ => None,
         }
     }
 
@@ -191,155 +302,10 @@ impl Phase {
     /// set is fixed.
     pub(super) fn take_back(&mut self, client: &ClientId) {
         match self {
-            Self::Advertising(phase) => drop(phase.adverts.remove(client)),
-            Self::Sharing(phase) => drop(phase.bundles.remove(client)),
-            Self::Uploading(phase) => drop(phase.staged.remove(client)),
-            _ => {}
-        }
-    }
-
-    /// What this client should be told now: on entering the step, and again whenever it reconnects.
-    pub(super) fn message_for(&self, client: ClientId) -> Option<ToClient> {
-        if self.round()?.dropped.contains_key(&client) {
-            return None;
-        }
-        match self {
-            Self::Advertising(phase) => phase.message_for(client),
-            Self::Sharing(phase) => phase.message_for(client),
-            Self::Uploading(phase) => phase.message_for(client),
-            Self::Consistency(phase) => phase.message_for(client),
-            Self::Unmasking(phase) => phase.message_for(client),
-            Self::NotStarted | Self::Idle | Self::Recovering(_) | Self::Ended(_) => None,
-        }
-    }
-
-    /// Who owes an answer.
-    pub(super) fn awaited(&self) -> Vec<ClientId> {
-        match self {
-            Self::Advertising(phase) => phase.awaited(),
-            Self::Sharing(phase) => phase.awaited(),
-            Self::Uploading(phase) => phase.awaited(),
-            Self::Consistency(phase) => phase.awaited(),
-            Self::Unmasking(phase) => phase.awaited(),
-            Self::NotStarted | Self::Idle | Self::Recovering(_) | Self::Ended(_) => Vec::new(),
-        }
-    }
-
-    /// Whether the step is over.
-    pub(super) fn verdict(&self, now: Timestamp, plan: &Plan) -> Verdict {
-        match self {
-            Self::Advertising(phase) => phase.verdict(now, plan),
-            Self::Sharing(phase) => phase.verdict(now, plan),
-            Self::Uploading(phase) => phase.verdict(now, plan),
-            Self::Consistency(phase) => phase.verdict(now, plan),
-            Self::Unmasking(phase) => phase.verdict(now, plan),
-            Self::NotStarted | Self::Idle | Self::Recovering(_) | Self::Ended(_) => Verdict::Wait,
-        }
-    }
-
-    /// The fact that ends the step.
-    pub(super) fn next_record(&self, now: Timestamp) -> Record {
-        match self {
-            Self::Advertising(_) => Record::RosterFixed { now },
-            Self::Sharing(_) => Record::SharesFixed { now },
-            Self::Uploading(_) => Record::IncludedFixed { now },
-            Self::Consistency(_) => Record::UnmaskRequested { now },
-            _ => Record::SharesComplete { now },
-        }
-    }
-
-    /// Why those who are still awaited when the step ends are out of the attempt. From the consistency step on
-    /// nobody is: their vectors are in the sum.
-    pub(super) fn silence(&self) -> Option<DropReason> {
-        match self {
-            Self::Advertising(_) => Some(DropReason::SilentAtAdvertise),
-            Self::Sharing(_) => Some(DropReason::SilentAtShareKeys),
-            Self::Uploading(_) => Some(DropReason::SilentAtMaskedInput),
-            _ => None,
-        }
-    }
-
-    /// When the step must be over.
-    pub(super) fn deadline(&self, plan: &Plan) -> Option<Timestamp> {
-        let percent = match self {
-            Self::Advertising(_) => ADVERTISE_PERCENT,
-            Self::Sharing(_) => SHARE_PERCENT,
-            Self::Uploading(_) => UPLOAD_PERCENT,
-            Self::Consistency(_) => CONSISTENCY_PERCENT,
-            Self::Unmasking(_) => UNMASK_PERCENT,
-            Self::NotStarted | Self::Idle | Self::Recovering(_) | Self::Ended(_) => return None,
-        };
-        self.round().map(|round| round.deadline(plan, percent))
-    }
-
-    /// Until when everyone is waited for.
-    pub(super) fn patience(&self, plan: &Plan) -> Option<Timestamp> {
-        match self {
-            Self::Advertising(phase) => Some(phase.patience(plan)),
-            Self::Sharing(Sharing { round, .. }) | Self::Uploading(Uploading { round, .. }) => {
-                Some(round.since.plus_ms(plan.timing.minimum_wait_ms))
-            }
-            _ => None,
-        }
-    }
-
-    /// Whether no client can have been asked for its vector yet.
-    pub(super) fn before_uploads(&self) -> bool {
-        matches!(self, Self::Advertising(_) | Self::Sharing(_))
-    }
-
-    pub(super) fn advertising(&self, at: Attempt) -> Result<Option<&Advertising>, Rejection> {
-        self.current(at)?;
-        Ok(if let Self::Advertising(phase) = self { Some(phase) } else { None })
-    }
-
-    pub(super) fn sharing(&self, at: Attempt) -> Result<Option<&Sharing>, Rejection> {
-        self.current(at)?;
-        Ok(if let Self::Sharing(phase) = self { Some(phase) } else { None })
-    }
-
-    pub(super) fn consistency(&self, at: Attempt) -> Result<Option<&Consistency>, Rejection> {
-        self.current(at)?;
-        Ok(if let Self::Consistency(phase) = self { Some(phase) } else { None })
-    }
-
-    pub(super) fn unmasking(&self, at: Attempt) -> Result<Option<&Unmasking>, Rejection> {
-        self.current(at)?;
-        Ok(if let Self::Unmasking(phase) = self { Some(phase) } else { None })
-    }
-
-    /// The attempt's transcript once U2 is fixed, while complaints about shares are still of use.
-    pub(super) fn delivered(&self, at: Attempt) -> Result<Option<&SharedCohort>, Rejection> {
-        self.current(at)?;
-        Ok(if let Self::Uploading(phase) = self { Some(&phase.cohort) } else { None })
-    }
-
-    /// Whether a late signature of this attempt is harmless.
-    pub(super) fn is_past_consistency(&self) -> bool {
-        matches!(self, Self::Unmasking(_) | Self::Recovering(_))
-    }
-
-    /// Whether a late answer of this attempt is harmless.
-    pub(super) fn is_past_unmasking(&self) -> bool {
-        matches!(self, Self::Recovering(_))
-    }
-
-    /// Whether exactly this upload is already in the sum.
-    pub(super) fn has_staged(&self, header: &UploadHeader) -> bool {
-        let staged = match self {
-            Self::Uploading(phase) => &phase.staged,
-            Self::Consistency(phase) => &phase.staged,
-            Self::Unmasking(phase) => &phase.staged,
-            Self::Recovering(phase) => &phase.staged,
-            _ => return false,
-        };
-        staged.get(&header.client) == Some(header)
-    }
-
-    fn current(&self, at: Attempt) -> Result<(), Rejection> {
-        match self.round() {
-            Some(round) if round.at == at => Ok(()),
-            _ => Err(Rejection::StaleAttempt),
+            Self::Advertising(step) => drop(step.adverts.remove(client)),
+            Self::Sharing(step) => drop(step.bundles.remove(client)),
+            Self::Uploading(step) => drop(step.staged.remove(client)),
+            Self::Consistency(_) | Self::Unmasking(_) | Self::Recovering(_) => {}
         }
     }
 }

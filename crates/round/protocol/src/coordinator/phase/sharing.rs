@@ -1,24 +1,39 @@
 //! U1 is fixed; each member seals a share of its two secrets to every other.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use plan::Plan;
+use run_status::{Owed, RunPhase};
 use secagg::{ClientId, FixedCohort, ShareBundle};
 
-use super::{Count, Round, Verdict, once};
-use crate::Timestamp;
-use crate::message::{Rejection, RoundOutcome, ToClient};
+use super::{Asking, Kind, Round, Uploading, once};
+use crate::invariant::invariant;
+use crate::message::{DropReason, Rejection, RoundOutcome};
+use crate::record::Record;
 
 pub(crate) struct Sharing {
-    pub(crate) round: Round,
     pub(crate) cohort: FixedCohort,
     pub(crate) bundles: BTreeMap<ClientId, ShareBundle>,
 }
 
+static KIND: Kind = Kind {
+    name: RunPhase::SharingKeys,
+    owed: Owed::KeyShares,
+    deadline_percent: 65,
+    silence: Some(DropReason::SilentAtShareKeys),
+    too_few: |got, need| RoundOutcome::TooFewShares { got, need },
+    end: |now| Record::SharesFixed { now },
+};
+
 impl Sharing {
-    pub(crate) fn admit(&self, from: ClientId, bundle: &ShareBundle) -> Result<bool, Rejection> {
+    pub(crate) fn admit(
+        &self,
+        round: &Round,
+        from: ClientId,
+        bundle: &ShareBundle,
+    ) -> Result<bool, Rejection> {
         let member = self.cohort.u1().contains(&from);
-        if bundle.sender != from || !member || self.round.dropped.contains_key(&from) {
+        if bundle.sender != from || !member || round.dropped.contains_key(&from) {
             return Err(Rejection::NotInCohort);
         }
         if !once(self.bundles.get(&from), bundle)? {
@@ -28,20 +43,19 @@ impl Sharing {
         Ok(true)
     }
 
-    pub(super) fn message_for(&self, client: ClientId) -> Option<ToClient> {
-        (self.cohort.u1().contains(&client) && !self.bundles.contains_key(&client))
-            .then(|| ToClient::Roster { at: self.round.at, adverts: self.cohort.adverts().to_vec() })
+    pub(super) fn asking(&self) -> Asking {
+        Asking {
+            kind: &KIND,
+            asked: self.cohort.u1(),
+            answered: self.bundles.keys().copied().collect(),
+            need: self.cohort.quorum(),
+        }
     }
 
-    pub(super) fn awaited(&self) -> Vec<ClientId> {
-        self.round.awaited(self.cohort.u1().into_iter(), |client| self.bundles.contains_key(client))
-    }
-
-    pub(super) fn verdict(&self, now: Timestamp, plan: &Plan) -> Verdict {
-        let count =
-            Count { answered: self.bundles.len(), awaited: self.awaited().len(), need: self.cohort.quorum() };
-        let patience = self.round.since.plus_ms(plan.timing.minimum_wait_ms);
-        let deadline = self.round.deadline(plan, super::SHARE_PERCENT);
-        count.inclusive(now, patience, deadline, |got, need| RoundOutcome::TooFewShares { got, need })
+    pub(super) fn fix_u2(self) -> Uploading {
+        match self.cohort.fix_u2(&self.bundles) {
+            Ok(cohort) => Uploading { cohort: Arc::new(cohort), staged: BTreeMap::new() },
+            Err(why) => invariant!("C2", "bundles that were admitted one by one make no U2: {why}"),
+        }
     }
 }

@@ -4,27 +4,35 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use params::Digest;
-use plan::Plan;
+use run_status::{Owed, RunPhase};
 use secagg::{ClientId, InputSignature, SharedCohort};
 
-use super::{Count, Round, Verdict};
-use crate::Timestamp;
-use crate::message::{Rejection, RoundOutcome, ToClient, UploadHeader};
+use super::{Asking, Consistency, Kind, Round, Sum};
+use crate::message::{DropReason, Rejection, RoundOutcome, UploadHeader};
+use crate::record::Record;
 
 pub(crate) struct Uploading {
-    pub(crate) round: Round,
     pub(crate) cohort: Arc<SharedCohort>,
     pub(crate) staged: BTreeMap<ClientId, UploadHeader>,
 }
 
+static KIND: Kind = Kind {
+    name: RunPhase::MaskedInput,
+    owed: Owed::MaskedVector,
+    deadline_percent: 85,
+    silence: Some(DropReason::SilentAtMaskedInput),
+    too_few: |got, need| RoundOutcome::TooFewUploads { got, need },
+    end: |now| Record::IncludedFixed { now },
+};
+
 impl Uploading {
     /// Whether this vector may be sent, or has been.
-    pub(crate) fn admit(&self, header: &UploadHeader, lanes: usize) -> Result<(), Rejection> {
-        if header.at != self.round.at {
+    pub(crate) fn admit(&self, round: &Round, header: &UploadHeader, lanes: usize) -> Result<(), Rejection> {
+        if header.at != round.at {
             return Err(Rejection::StaleAttempt);
         }
         let client = header.client;
-        if !self.cohort.u2().contains(&client) || self.round.dropped.contains_key(&client) {
+        if !self.cohort.u2().contains(&client) || round.dropped.contains_key(&client) {
             return Err(Rejection::NotInCohort);
         }
         if let Some(held) = self.staged.get(&client) {
@@ -44,29 +52,18 @@ impl Uploading {
             .map_err(|why| Rejection::Invalid(why.to_string()))
     }
 
-    pub(super) fn message_for(&self, client: ClientId) -> Option<ToClient> {
-        if !self.cohort.u2().contains(&client) {
-            return None;
-        }
-        let at = self.round.at;
-        if self.staged.contains_key(&client) {
-            return Some(ToClient::UploadDurable { at });
-        }
-        self.cohort.delivery_for(client).map(|delivery| ToClient::Deliver { at, delivery })
-    }
-
-    pub(super) fn awaited(&self) -> Vec<ClientId> {
-        self.round.awaited(self.cohort.u2().into_iter(), |client| self.staged.contains_key(client))
-    }
-
-    pub(super) fn verdict(&self, now: Timestamp, plan: &Plan) -> Verdict {
-        let count = Count {
-            answered: self.staged.len(),
-            awaited: self.awaited().len(),
+    pub(super) fn asking(&self) -> Asking {
+        Asking {
+            kind: &KIND,
+            asked: self.cohort.u2(),
+            answered: self.staged.keys().copied().collect(),
             need: self.cohort.cohort().quorum(),
-        };
-        let patience = self.round.since.plus_ms(plan.timing.minimum_wait_ms);
-        let deadline = self.round.deadline(plan, super::UPLOAD_PERCENT);
-        count.inclusive(now, patience, deadline, |got, need| RoundOutcome::TooFewUploads { got, need })
+        }
+    }
+
+    pub(super) fn fix_u3(self) -> Consistency {
+        let included = self.staged.keys().copied().collect();
+        let sum = Sum { cohort: self.cohort, included, staged: self.staged };
+        Consistency { sum, signatures: BTreeMap::new() }
     }
 }
