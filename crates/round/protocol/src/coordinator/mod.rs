@@ -221,9 +221,7 @@ impl Coordinator {
     }
 
     fn abort(&mut self, now: Timestamp, outcome: RoundOutcome, out: &mut Effects) {
-        let Some(round) = self.state.phase.round() else {
-            return;
-        };
+        let Some(round) = self.state.phase.round() else { return };
         let (at, cohort) = (round.at, round.cohort.clone());
         self.commit(Record::Aborted { now, outcome: outcome.clone() }, out);
         self.idle_since = now;
@@ -250,9 +248,7 @@ impl Coordinator {
                         }
                         return;
                     }
-                    let Some(cohort) = self.next_cohort(now, rng) else {
-                        return;
-                    };
+                    let Some(cohort) = self.next_cohort(now, rng) else { return };
                     let at = self.state.next;
                     self.commit(Record::Opened { now, at, cohort }, out);
                 }
@@ -278,9 +274,7 @@ impl Coordinator {
 
     /// Names everyone who did not answer the step that is now over.
     fn drop_silent(&mut self, out: &mut Effects) {
-        let Some(reason) = self.state.phase.silence() else {
-            return;
-        };
+        let Some(reason) = self.state.phase.silence() else { return };
         for client in self.state.phase.awaited() {
             self.drop_client(client, reason.clone(), out);
         }

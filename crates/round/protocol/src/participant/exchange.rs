@@ -9,8 +9,9 @@ use secagg::{Advert, ClientId, Delivery, DeliveryRejection, IncludedSignature, u
 use zeroize::Zeroizing;
 
 use super::round::{Step, cohort_of};
-use super::{ClientEffect, ClientEffects, JobId, MaskJob, Participant, Vector};
+use super::{ClientEffect, ClientEffects, JobId, MaskJob, Participant, Vector, say};
 use crate::Timestamp;
+use crate::invariant::invariant;
 use crate::message::{Attempt, CoordinatorFault, Decline, ToCoordinator, UploadHeader};
 use crate::record::ClientRecord;
 
@@ -22,9 +23,7 @@ impl Participant {
         adverts: Vec<Advert>,
         out: &mut ClientEffects,
     ) {
-        let Some(mut round) = self.take_round(at, out) else {
-            return;
-        };
+        let Some(mut round) = self.take_round(at, out) else { return };
         let (identity, work) = (self.profile.identity.signing_key(), round.work);
         let floors = round.plan.floors();
         let floors = secagg::Floors {
@@ -41,7 +40,7 @@ impl Participant {
                         round.bundle = Some(bundle);
                         round.step = Step::Shared { state };
                         self.round = Some(round);
-                        out.push(ClientEffect::Send(Box::new(message)));
+                        say(out, message);
                     }
                     Err(why) => {
                         self.last_reason = why.to_string();
@@ -52,7 +51,7 @@ impl Participant {
             step if round.bundle.is_some() && round.adverts == adverts => {
                 round.step = step;
                 if let Some(bundle) = round.bundle.clone() {
-                    out.push(ClientEffect::Send(Box::new(ToCoordinator::ShareKeys { at, bundle })));
+                    say(out, ToCoordinator::ShareKeys { at, bundle });
                 }
                 self.round = Some(round);
             }
@@ -67,9 +66,7 @@ impl Participant {
         delivery: Delivery,
         out: &mut ClientEffects,
     ) {
-        let Some(mut round) = self.take_round(at, out) else {
-            return;
-        };
+        let Some(mut round) = self.take_round(at, out) else { return };
         let work = round.work;
         match round.step {
             Step::Shared { state } => {
@@ -89,7 +86,7 @@ impl Participant {
                             format!("client {} sent shares that do not open", complaint.accused);
                         out.push(ClientEffect::Forget(work));
                         let message = ToCoordinator::Complain { at, complaint };
-                        out.push(ClientEffect::Send(Box::new(message)));
+                        say(out, message);
                     }
                     Err(DeliveryRejection::Coordinator(why)) => {
                         self.last_reason = why.to_string();
@@ -116,11 +113,11 @@ impl Participant {
         vector: Option<Vector>,
         out: &mut ClientEffects,
     ) {
-        let Some(mut round) = self.round.take_if(|round| round.is_masked_by(job)) else {
-            return;
-        };
+        let Some(mut round) = self.round.take_if(|round| round.is_masked_by(job)) else { return };
         let (at, plan, work) = (round.at, Arc::clone(&round.plan), round.work);
-        let Step::Masking { r2, held, .. } = round.step else { return };
+        let Step::Masking { r2, held, .. } = round.step else {
+            invariant!("P8", "a round that waits for the vector of {job:?} is {}", round.step.name())
+        };
         let Some(Vector { digest, failed, .. }) = vector.filter(|vector| vector.origin == round.origin)
         else {
             out.push(ClientEffect::Forget(work));
@@ -158,9 +155,7 @@ impl Participant {
     }
 
     pub(super) fn included(&mut self, at: Attempt, included: Vec<ClientId>, out: &mut ClientEffects) {
-        let Some(mut round) = self.take_round(at, out) else {
-            return;
-        };
+        let Some(mut round) = self.take_round(at, out) else { return };
         let set: BTreeSet<ClientId> = included.iter().copied().collect();
         let work = round.work;
         match round.step {
@@ -172,7 +167,7 @@ impl Participant {
                         round.step = Step::Signed { state, included: set, signature };
                         self.round = Some(round);
                         self.commit(ClientRecord::SignedIncluded { at, request }, out);
-                        out.push(ClientEffect::Send(Box::new(ToCoordinator::SignIncluded { at, signature })));
+                        say(out, ToCoordinator::SignIncluded { at, signature });
                     }
                     Err(refused) => {
                         self.last_reason = refused.reason.to_string();
@@ -184,7 +179,7 @@ impl Participant {
                 let message = ToCoordinator::SignIncluded { at, signature };
                 round.step = Step::Signed { state, included: signed, signature };
                 self.round = Some(round);
-                out.push(ClientEffect::Send(Box::new(message)));
+                say(out, message);
             }
             Step::Answered { included: signed } if signed == set => {
                 // The quorum is long complete; nothing is owed.
@@ -203,23 +198,21 @@ impl Participant {
         out: &mut ClientEffects,
     ) {
         let set: BTreeSet<ClientId> = included.iter().copied().collect();
-        let facts = self.run.as_ref().and_then(|run| self.facts.run(&run.id));
-        if let Some((request, shares)) = facts.and_then(|facts| facts.answer(at)) {
-            let r2 = facts.and_then(|facts| facts.transcript(at));
-            let same = r2.is_some_and(|r2| {
+        if let Some((_, facts)) = self.current_run()
+            && let Some((request, shares)) = facts.answer(at)
+        {
+            let same = facts.transcript(at).is_some_and(|r2| {
                 Digest::from_bytes(unmask_request_digest(secagg::R2(*r2.as_bytes()), &set)) == *request
             });
             if same {
                 let message = ToCoordinator::Unmask { at, shares: shares.clone() };
-                out.push(ClientEffect::Send(Box::new(message)));
+                say(out, message);
             } else {
                 self.fault(at, CoordinatorFault::UnmaskRequest, out);
             }
             return;
         }
-        let Some(mut round) = self.take_round(at, out) else {
-            return;
-        };
+        let Some(mut round) = self.take_round(at, out) else { return };
         if matches!(round.step, Step::Uploaded { .. }) {
             // The request stands alone: a silo that was away while U3 was said signs it now, like everyone else.
             self.round = Some(round);
@@ -243,7 +236,7 @@ impl Participant {
                 let request = Digest::from_bytes(unmask_request_digest(r2, &set));
                 self.round = Some(round);
                 self.commit(ClientRecord::Unmasked { at, request, shares: shares.clone() }, out);
-                out.push(ClientEffect::Send(Box::new(ToCoordinator::Unmask { at, shares })));
+                say(out, ToCoordinator::Unmask { at, shares });
             }
             Err(refused) => {
                 // A request without a quorum is refused; the one with a quorum may still come.

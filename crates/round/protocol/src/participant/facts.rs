@@ -12,6 +12,7 @@ use plan::Period;
 use secagg::{ClientId, UnmaskShares};
 
 use crate::Timestamp;
+use crate::invariant::invariant;
 use crate::message::Attempt;
 use crate::record::ClientRecord;
 
@@ -107,6 +108,17 @@ impl Facts {
         self.runs.get(id)
     }
 
+    /// The run of a session or of a round.
+    ///
+    /// # Panics
+    /// P1: it was never joined.
+    pub(super) fn joined_run(&self, id: &Digest) -> &RunFacts {
+        match self.runs.get(id) {
+            Some(run) => run,
+            None => invariant!("P1", "a session's run is joined before it is set, and no run is forgotten"),
+        }
+    }
+
     /// The run that the newest records belong to.
     pub(super) fn current_run(&self) -> Option<Digest> {
         self.current
@@ -138,113 +150,93 @@ impl Facts {
         epsilon_or_infinity(self.debits.iter().copied().chain(next), delta)
     }
 
-    /// The one way in which the journalled facts change, live and at recovery.
+    /// The one way in which the journalled facts change, live and at recovery: one method a record.
     pub(super) fn apply(&mut self, record: &ClientRecord, key: &VerifyingKey) -> Result<(), FactError> {
         match record {
             ClientRecord::Joined { run_id, plan, roster_epoch } => {
-                self.roster_epoch = self.roster_epoch.max(*roster_epoch);
-                self.current = Some(*run_id);
-                match self.runs.get(run_id) {
-                    None => {
-                        self.runs.insert(*run_id, RunFacts::new(*plan, *key));
-                        Ok(())
-                    }
-                    Some(run) if run.plan == *plan => Ok(()),
-                    Some(_) => Err(FactError::OtherPlan),
-                }
+                self.joined(*run_id, *plan, *roster_epoch, key)?;
             }
-            ClientRecord::ChainHead(signed) => {
-                let id = self.current.ok_or(FactError::NoRun)?;
-                let run = self.runs.get_mut(&id).ok_or(FactError::NoRun)?;
-                let manifest = run.check_next(signed, &id)?;
-                run.chain.push(signed)?;
-                run.seen_records.insert(signed.digest());
-                run.results += u64::from(manifest.round > 0 && manifest.action.is_none());
-                run.owed.follow(self.own, &manifest);
-                run.follow(signed.digest(), Arc::new(manifest));
-                Ok(())
-            }
-            ClientRecord::Advertised { at } => {
-                let run = self.current()?;
-                if !run.is_new(*at) {
-                    return Err(FactError::NotNew);
-                }
-                run.seen = Some(*at);
-                Ok(())
-            }
+            ClientRecord::ChainHead(signed) => self.chained(signed)?,
+            ClientRecord::Advertised { at } => self.current()?.advertised(*at)?,
             ClientRecord::RosterAdopted { epoch, roster } => {
                 self.roster_epoch = self.roster_epoch.max(*epoch);
                 self.roster = Some(roster.clone());
-                Ok(())
             }
-            ClientRecord::UploadReceipted { upload, index } => {
-                self.newest_receipt = self.newest_receipt.max(Some(*index));
-                // It may come when the run that it is of is over.
-                for run in self.runs.values_mut() {
-                    run.owed.receipted(upload);
-                }
-                Ok(())
-            }
-            ClientRecord::WitnessBegun => {
-                self.remembers = true;
-                Ok(())
-            }
-            ClientRecord::WitnessForgotten { .. } => {
-                self.remembers = false;
-                // The log that is seen next may be another one: what this one owed, it never tells of.
-                self.newest_receipt = None;
-                for run in self.runs.values_mut() {
-                    run.owed = Owed::default();
-                }
-                Ok(())
-            }
+            ClientRecord::UploadReceipted { upload, index } => self.receipted(upload, *index),
+            ClientRecord::WitnessBegun => self.remembers = true,
+            ClientRecord::WitnessForgotten { .. } => self.witness_forgotten(),
             ClientRecord::Debited { now, at, model, r2, upload, event } => {
-                let newest_receipt = self.newest_receipt;
-                let run = self.current()?;
-                if run.debited.is_some_and(|(debited, _)| debited.round >= at.round) {
-                    return Err(FactError::NotNew);
-                }
-                run.debited = Some((*at, *r2));
-                let uploaded = run.uploaded.entry(at.round).or_default();
-                uploaded.debited(*at, *r2);
-                // The first release did not write down which uploads were receipted.
-                if uploaded.has_sets() {
-                    run.owed.debited(*upload, *at, *now, newest_receipt);
-                }
-                run.debits += 1;
-                self.uploads += 1;
-                match event {
-                    Some(event) => self.debit(*now, *event),
-                    None => *self.exact_uploads.entry(*model).or_default() += 1,
-                }
-                Ok(())
+                let after = self.newest_receipt;
+                self.current()?.debited(*now, *at, *r2, *upload, after)?;
+                self.debit(*now, *model, *event);
             }
             ClientRecord::SetsFixed { at, cohort, shared } => {
                 self.current()?.uploaded.entry(at.round).or_default().sets(cohort, shared);
-                Ok(())
             }
-            ClientRecord::SignedIncluded { at, request } => {
-                let run = self.current()?;
-                run.uploaded.entry(at.round).or_default().signed(*request);
-                run.owed.included(*at);
-                Ok(())
-            }
-            ClientRecord::StepVerified { record } => {
-                let due = self.current()?.pending.pop_front();
-                due.filter(|due| due.record == *record).map(drop).ok_or(FactError::OtherStep)
-            }
+            ClientRecord::SignedIncluded { at, request } => self.current()?.signed(*at, *request),
+            ClientRecord::StepVerified { record } => self.current()?.step_verified(record)?,
             ClientRecord::Unmasked { at, request, shares } => {
-                let run = self.current()?;
-                if run.answer.as_ref().is_some_and(|(answered, _, _)| answered.round >= at.round) {
-                    return Err(FactError::NotNew);
-                }
-                run.answer = Some((*at, *request, shares.clone()));
-                Ok(())
+                self.current()?.unmasked(*at, *request, shares)?;
             }
-            ClientRecord::DataCommitted { commitment } => self.current()?.tell(*commitment),
-            ClientRecord::TrainingFailed { .. } => Ok(()),
-            ClientRecord::DataUntold { word } => self.current()?.tell(Some(*word)),
+            ClientRecord::DataCommitted { commitment } => self.current()?.tell(*commitment)?,
+            ClientRecord::DataUntold { word } => self.current()?.tell(Some(*word))?,
+            // Its debit says the rest.
+            ClientRecord::TrainingFailed { .. } => {}
         }
+        Ok(())
+    }
+
+    fn joined(
+        &mut self,
+        run_id: Digest,
+        plan: Digest,
+        roster_epoch: u64,
+        key: &VerifyingKey,
+    ) -> Result<(), FactError> {
+        self.roster_epoch = self.roster_epoch.max(roster_epoch);
+        self.current = Some(run_id);
+        let run = self.runs.entry(run_id).or_insert_with(|| RunFacts::new(plan, *key));
+        if run.plan == plan { Ok(()) } else { Err(FactError::OtherPlan) }
+    }
+
+    fn chained(&mut self, signed: &SignedManifest) -> Result<(), FactError> {
+        let (own, id) = (self.own, self.current.ok_or(FactError::NoRun)?);
+        let run = self.current()?;
+        let manifest = run.check_next(signed, &id)?;
+        run.chain.push(signed)?;
+        run.seen_records.insert(signed.digest());
+        run.results += u64::from(manifest.round > 0 && manifest.action.is_none());
+        run.owed.follow(own, &manifest);
+        run.follow(signed.digest(), Arc::new(manifest));
+        Ok(())
+    }
+
+    fn receipted(&mut self, upload: &Digest, index: u64) {
+        self.newest_receipt = self.newest_receipt.max(Some(index));
+        // It may come when the run that it is of is over.
+        for run in self.runs.values_mut() {
+            run.owed.receipted(upload);
+        }
+    }
+
+    fn witness_forgotten(&mut self) {
+        self.remembers = false;
+        // The log that is seen next may be another one: what this one owed, it never tells of.
+        self.newest_receipt = None;
+        for run in self.runs.values_mut() {
+            run.owed = Owed::default();
+        }
+    }
+
+    /// What an upload of the current run's costs, over all runs.
+    fn debit(&mut self, now: Timestamp, model: Digest, event: Option<Event>) {
+        self.uploads += 1;
+        let Some(event) = event else {
+            *self.exact_uploads.entry(model).or_default() += 1;
+            return;
+        };
+        self.times.push((now, event));
+        add(&mut self.debits, event);
     }
 
     fn current(&mut self) -> Result<&mut RunFacts, FactError> {
@@ -264,11 +256,6 @@ impl Facts {
             add(&mut spent, *event);
         }
         epsilon_or_infinity(spent, delta)
-    }
-
-    fn debit(&mut self, now: Timestamp, event: Event) {
-        self.times.push((now, event));
-        add(&mut self.debits, event);
     }
 }
 
@@ -299,6 +286,54 @@ impl RunFacts {
         }
     }
 
+    fn advertised(&mut self, at: Attempt) -> Result<(), FactError> {
+        if !self.is_new(at) {
+            return Err(FactError::NotNew);
+        }
+        self.seen = Some(at);
+        Ok(())
+    }
+
+    fn debited(
+        &mut self,
+        now: Timestamp,
+        at: Attempt,
+        r2: Digest,
+        upload: Digest,
+        newest_receipt: Option<u64>,
+    ) -> Result<(), FactError> {
+        if self.debited.is_some_and(|(debited, _)| debited.round >= at.round) {
+            return Err(FactError::NotNew);
+        }
+        self.debited = Some((at, r2));
+        let uploaded = self.uploaded.entry(at.round).or_default();
+        uploaded.debited(at, r2);
+        // The first release did not write down which uploads were receipted.
+        if uploaded.has_sets() {
+            self.owed.debited(upload, at, now, newest_receipt);
+        }
+        self.debits += 1;
+        Ok(())
+    }
+
+    fn signed(&mut self, at: Attempt, request: Digest) {
+        self.uploaded.entry(at.round).or_default().signed(request);
+        self.owed.included(at);
+    }
+
+    fn step_verified(&mut self, record: &Digest) -> Result<(), FactError> {
+        let due = self.pending.pop_front();
+        due.filter(|due| due.record == *record).map(drop).ok_or(FactError::OtherStep)
+    }
+
+    fn unmasked(&mut self, at: Attempt, request: Digest, shares: &UnmaskShares) -> Result<(), FactError> {
+        if self.answer.as_ref().is_some_and(|(answered, _, _)| answered.round >= at.round) {
+            return Err(FactError::NotNew);
+        }
+        self.answer = Some((at, request, shares.clone()));
+        Ok(())
+    }
+
     fn tell(&mut self, word: Option<Digest>) -> Result<(), FactError> {
         match self.told.replace(word) {
             None => Ok(()),
@@ -323,10 +358,6 @@ impl RunFacts {
     /// Whether a record of the run's chain has put this model out of use.
     pub(super) fn is_quarantined(&self, model: &Digest) -> bool {
         self.chain.is_quarantined(model)
-    }
-
-    pub(super) fn head_model(&self) -> Option<Digest> {
-        self.head.as_ref().map(|head| head.model.params_digest)
     }
 
     /// The newest record.

@@ -11,7 +11,7 @@ use secagg::{Advertised, RoundBinding};
 
 use super::round::Step;
 use super::{
-    CheckIn, ClientEffect, ClientEffects, CurrentRun, JobId, Participant, Shown, TrainOutcome, fault,
+    CheckIn, ClientEffect, ClientEffects, CurrentRun, JobId, Participant, Shown, TrainOutcome, fault, say,
 };
 use crate::Timestamp;
 use crate::message::{Attempt, CoordinatorFault, Decline, ToCoordinator};
@@ -48,7 +48,7 @@ impl Participant {
         }
         let plan = Arc::new(plan);
         let not_before = now.plus_ms(plan.timing.ready_after_ms);
-        let fixed = self.facts.run(&run_id).is_some_and(|run| run.told().is_some());
+        let fixed = self.facts.joined_run(&run_id).told().is_some();
         let check_in = match before {
             // What was begun for an earlier welcome serves this one.
             Some(waits @ (CheckIn::Reading { .. } | CheckIn::Held { .. })) => waits,
@@ -109,11 +109,9 @@ impl Participant {
     }
 
     fn check_in(&self, run: &Digest, out: &mut ClientEffects) {
-        let facts = self.facts.run(run);
-        let head = facts.and_then(|facts| facts.head_round());
-        let told = facts.and_then(|facts| facts.told()).flatten();
-        let data = told.filter(|_| self.profile.tells_data);
-        out.push(ClientEffect::Send(Box::new(ToCoordinator::CheckIn { head, data })));
+        let facts = self.facts.joined_run(run);
+        let data = facts.told().flatten().filter(|_| self.profile.tells_data);
+        say(out, ToCoordinator::CheckIn { head: facts.head_round(), data });
     }
 
     /// The plan, if this silo takes part in the run.
@@ -132,10 +130,7 @@ impl Participant {
     }
 
     pub(super) fn published(&mut self, signed: SignedManifest, out: &mut ClientEffects) {
-        let Some(run) = &self.run else { return };
-        let Some(facts) = self.facts.run(&run.id) else {
-            return;
-        };
+        let Some((run, facts)) = self.current_run() else { return };
         if facts.holds(&signed) {
             return;
         }
@@ -149,10 +144,11 @@ impl Participant {
         });
         let Some(manifest) = follows else {
             // Those between may be lost or still on their way; a coordinator of two chains has none to say.
+            let (id, said) = (run.id, matches!(run.check_in, CheckIn::Said));
             if facts.misses_some_before(&signed) && !std::mem::replace(&mut self.asked_again, true) {
                 // Where the check-in is still to come, it asks.
-                if let CheckIn::Said = run.check_in {
-                    self.check_in(&run.id, out);
+                if said {
+                    self.check_in(&id, out);
                 }
                 return;
             }
@@ -174,8 +170,7 @@ impl Participant {
     /// upload there is nothing left to withhold but a signature: a set that is signed behind its round's record is held
     /// against no record. What was signed before was, and is answered for as in any attempt.
     fn leave_passed(&mut self, out: &mut ClientEffects) {
-        let facts = self.run.as_ref().and_then(|run| self.facts.run(&run.id));
-        let Some((facts, round)) = facts.zip(self.round.as_ref()) else { return };
+        let Some(((_, facts), round)) = self.current_run().zip(self.round.as_ref()) else { return };
         let number = round.at.round;
         let why = if round.step.before_upload() && facts.is_quarantined(&round.model) {
             format!("the model that round {number} trains on was quarantined")
@@ -197,14 +192,11 @@ impl Participant {
                 self.fault(at, CoordinatorFault::Equivocation, out);
             } else if let Some(advert) = round.advert() {
                 let again = ToCoordinator::Advertise { at, advert: advert.clone() };
-                out.push(ClientEffect::Send(Box::new(again)));
+                say(out, again);
             }
             return;
         }
-        let Some(run) = &self.run else { return };
-        let Some(facts) = self.facts.run(&run.id) else {
-            return;
-        };
+        let Some((run, facts)) = self.current_run() else { return };
         let ledger_knows = self.ledger.round.is_some_and(|round| at.round <= round)
             || self.ledger.rounds_of_others.contains(&at.round);
         if !facts.is_new(at) || facts.is_past(at.round) || ledger_knows || self.is_closed(run.id, at) {
@@ -215,9 +207,9 @@ impl Participant {
         if facts.is_quarantined(&model) {
             return self.fault(at, CoordinatorFault::Quarantined, out);
         }
-        if facts.head_model() != Some(model) {
+        let Some(head) = facts.head().filter(|head| head.model.params_digest == model).cloned() else {
             return self.fault(at, CoordinatorFault::Model, out);
-        }
+        };
         let (run, plan) = (run.id, Arc::clone(&run.plan));
         if let Err(refusal) = self.check_moment(&plan, self.wall(now)) {
             self.closed.insert(run, at);
@@ -228,7 +220,7 @@ impl Participant {
             let reason = self.policy(&refusal);
             return self.decline(None, reason, out);
         }
-        self.prepare(now, at, out);
+        self.prepare(now, at, head, out);
     }
 
     /// Declines the run as a whole where another silo of the roster is in it with the same data.
@@ -286,7 +278,7 @@ impl Participant {
     /// Whether anything more may be uploaded under the plan, whatever run it is shown under and whatever number a round has:
     /// both are the coordinator's to invent.
     pub(super) fn check_plan(&self, plan: &Plan) -> Result<(), Refusal> {
-        let Some(facts) = self.run.as_ref().and_then(|run| self.facts.run(&run.id)) else { return Ok(()) };
+        let Some((_, facts)) = self.current_run() else { return Ok(()) };
         if facts.results >= plan.rounds {
             return Err(Refusal::PlanComplete { rounds: plan.rounds });
         }
@@ -295,9 +287,7 @@ impl Participant {
     }
 
     pub(super) fn trained(&mut self, job: JobId, outcome: TrainOutcome, out: &mut ClientEffects) {
-        let Some(round) = self.round.as_mut().filter(|round| round.work == job) else {
-            return;
-        };
+        let Some(round) = self.round.as_mut().filter(|round| round.work == job) else { return };
         if !matches!(round.step, Step::Training) {
             return;
         }
@@ -343,6 +333,6 @@ impl Participant {
         );
         round.step = Step::Advertised { state, advert: advert.clone() };
         self.commit(ClientRecord::Advertised { at }, out);
-        out.push(ClientEffect::Send(Box::new(ToCoordinator::Advertise { at, advert })));
+        say(out, ToCoordinator::Advertise { at, advert });
     }
 }

@@ -24,7 +24,7 @@ use crate::invariant::invariant;
 use crate::message::{Attempt, CoordinatorFault, Decline, Rejection, RunEnd, ToClient, ToCoordinator};
 use crate::record::ClientRecord;
 use crate::version::SessionVersion;
-use facts::Facts;
+use facts::{Facts, RunFacts};
 use interface::JobIds;
 pub use interface::{
     ClientEffect, ClientEffects, ClientInput, Debit, JobId, LedgerView, MaskJob, ParticipantError,
@@ -166,7 +166,7 @@ impl Participant {
     /// What is told of the data's version in the run of this session, once that is fixed.
     pub fn data_told(&self) -> Option<Digest> {
         let run = self.run.as_ref()?;
-        self.facts.run(&run.id)?.told().flatten().filter(|_| self.profile.tells_data)
+        self.facts.joined_run(&run.id).told().flatten().filter(|_| self.profile.tells_data)
     }
 
     /// What the vector that this job made is debited under; `None` where it is not waited for, or was made from anything but
@@ -181,15 +181,12 @@ impl Participant {
     /// Whether [`ToClient::Open`] of this attempt would begin it, if the data's ledger and the policy agree. Only then need
     /// the ledger be read for it.
     pub fn would_begin(&self, at: Attempt, model: Digest) -> bool {
-        let Some((run, facts)) = self.run.as_ref().and_then(|run| Some((run, self.facts.run(&run.id)?)))
-        else {
-            return false;
-        };
+        let Some((run, facts)) = self.current_run() else { return false };
         self.round.as_ref().is_none_or(|round| round.at != at)
             && facts.is_new(at)
             && !facts.is_past(at.round)
             && !self.is_closed(run.id, at)
-            && facts.head_model() == Some(model)
+            && facts.head().is_some_and(|head| head.model.params_digest == model)
     }
 
     fn is_closed(&self, run: Digest, at: Attempt) -> bool {
@@ -340,7 +337,7 @@ impl Participant {
             }
             _ => reason.to_string(),
         };
-        out.push(ClientEffect::Send(Box::new(ToCoordinator::Declined { round, reason })));
+        say(out, ToCoordinator::Declined { round, reason });
     }
 
     /// The code of a refusal, to be said. The whole of it stays in this silo's own log: it tells what the data has spent elsewhere.
@@ -353,6 +350,11 @@ impl Participant {
         if let Some(round) = self.round.take() {
             out.push(ClientEffect::Forget(round.work));
         }
+    }
+
+    /// The run of this session, and what the journal says of it.
+    fn current_run(&self) -> Option<(&CurrentRun, &RunFacts)> {
+        self.run.as_ref().map(|run| (run, self.facts.joined_run(&run.id)))
     }
 
     /// Journals a fact and applies it.
@@ -404,6 +406,10 @@ fn newest_roster(profile: &Profile, facts: &Facts) -> Result<AuthorisedRoster, P
         return Err(ParticipantError::OlderRoster { pinned: pinned.epoch, seen: facts.roster_epoch });
     }
     Ok(roster)
+}
+
+fn say(out: &mut ClientEffects, message: ToCoordinator) {
+    out.push(ClientEffect::Send(Box::new(message)));
 }
 
 fn fault(what: CoordinatorFault) -> Decline {

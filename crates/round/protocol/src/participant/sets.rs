@@ -130,7 +130,7 @@ impl Participant {
     }
 
     fn run_facts(&self) -> Option<&RunFacts> {
-        self.facts.run(&self.run.as_ref()?.id)
+        self.current_run().map(|(_, facts)| facts)
     }
 
     fn is_unknown_upload(&self, record: &Manifest) -> bool {

@@ -66,10 +66,14 @@ pub enum StepOutcome {
 
 impl Participant {
     /// Takes part in the attempt, once everything before it is verified.
-    pub(super) fn prepare(&mut self, now: Timestamp, at: Attempt, out: &mut ClientEffects) {
-        let Some(run) = &self.run else { return };
-        let Some(facts) = self.facts.run(&run.id) else { return };
-        let Some(head) = facts.head().cloned() else { return };
+    pub(super) fn prepare(
+        &mut self,
+        now: Timestamp,
+        at: Attempt,
+        head: Arc<Manifest>,
+        out: &mut ClientEffects,
+    ) {
+        let Some((run, facts)) = self.current_run() else { return };
         let behind = facts.pending().len();
         let (run, plan) = (run.id, Arc::clone(&run.plan));
         if behind > STEPS_IN_A_ROUND {
@@ -97,37 +101,35 @@ impl Participant {
 
     /// So many that no round has time for them.
     pub(super) fn catch_up(&mut self, out: &mut ClientEffects) {
-        let facts = self.run.as_ref().and_then(|run| self.facts.run(&run.id));
-        if facts.is_some_and(|facts| facts.pending().len() > STEPS_IN_A_ROUND) {
+        if self.current_run().is_some_and(|(_, facts)| facts.pending().len() > STEPS_IN_A_ROUND) {
             self.verify_next(out);
         }
     }
 
     /// Asks for the step that is due, unless it was asked for.
     fn verify_next(&mut self, out: &mut ClientEffects) {
-        let Some(run) = &self.run else { return };
-        let Some(facts) = self.facts.run(&run.id) else { return };
+        let Some((run, facts)) = self.current_run() else { return };
         let Some(due) = facts.pending().front().filter(|due| self.verifying != Some(due.record)) else {
             return;
         };
-        self.verifying = Some(due.record);
-        out.push(ClientEffect::VerifyStep(StepJob {
+        let job = StepJob {
             record: due.record,
             plan: Arc::clone(&run.plan),
             manifest: Arc::clone(&due.manifest),
             before: Arc::clone(&due.before),
             behind: facts.pending().len() - 1,
-        }));
+        };
+        self.verifying = Some(job.record);
+        out.push(ClientEffect::VerifyStep(job));
     }
 
     pub(super) fn step_verified(&mut self, record: Digest, outcome: StepOutcome, out: &mut ClientEffects) {
         if self.verifying.take_if(|asked| *asked == record).is_none() {
             return;
         }
-        let facts = self.run.as_ref().and_then(|run| self.facts.run(&run.id));
         // Of a run that the coordinator has left meanwhile.
-        let due = facts.and_then(|facts| facts.pending().front()).map(|due| due.record);
-        if due != Some(record) {
+        let due = self.current_run().and_then(|(_, facts)| facts.pending().front());
+        if due.is_none_or(|due| due.record != record) {
             return;
         }
         let reason = match outcome {
@@ -147,8 +149,8 @@ impl Participant {
 
     /// Until when a prepared round waits for witnesses, in which the watchman looks at the log again.
     pub(super) fn witnesses_by(&self, round: &Round) -> Option<Timestamp> {
-        let due = self.facts.run(&round.run).is_some_and(|facts| facts.pending().is_empty());
-        let waits = matches!(round.step, Step::Preparing { .. }) && due;
+        let done = self.facts.joined_run(&round.run).pending().is_empty();
+        let waits = matches!(round.step, Step::Preparing { .. }) && done;
         waits.then(|| round.opened.plus_ms(round.plan.timing.round_deadline_ms / WITNESSES_OF_A_ROUND))
     }
 

@@ -147,8 +147,7 @@ impl Participant {
         if witnesses < least {
             return Err(Refusal::Witnesses { witnesses, policy: least });
         }
-        let run = self.facts.run(&round.run);
-        match run.and_then(|run| run.owed.overdue(round.at.round, wall)) {
+        match self.facts.joined_run(&round.run).owed.overdue(round.at.round, wall) {
             Some(round) => Err(Refusal::Receipt { round }),
             None => Ok(()),
         }
