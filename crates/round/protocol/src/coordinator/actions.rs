@@ -9,7 +9,7 @@ use secagg::ClientId;
 
 use super::phase::Phase;
 use super::state::{Absence, State};
-use super::{Artifacts, Coordinator, Effects};
+use super::{Artifacts, Coordinator};
 use crate::Timestamp;
 use crate::invariant::invariant;
 use crate::message::{Attempt, DropReason, Rejection, RoundOutcome};
@@ -200,17 +200,16 @@ impl Coordinator {
         act: Act,
         staged: Option<Artifacts>,
         now: Timestamp,
-        out: &mut Effects,
     ) -> Result<(), Rejection> {
         if self.is_new() {
             return impossible("the run has not begun");
         }
         self.changes_something(&act)?;
         match act {
-            Act::Pause { by, reason } => self.pause(by, reason, now, out),
+            Act::Pause { by, reason } => self.pause(by, reason, now),
             Act::Resume { by } => {
                 check_words(&by, OPERATOR_BYTES_MAX, "the operator's name")?;
-                self.commit(Record::Resumed { now, by }, out);
+                self.commit(Record::Resumed { now, by });
                 self.idle_since = now;
                 Ok(())
             }
@@ -221,7 +220,7 @@ impl Coordinator {
                     ));
                 };
                 let outcome = RoundOutcome::Quarantined { round };
-                self.chain_action(Action::Quarantine { model, round, reason, by }, outcome, None, now, out)
+                self.chain_action(Action::Quarantine { model, round, reason, by }, outcome, None, now)
             }
             Act::Rollback { to_round, by, reason } => {
                 if self.state.chain.model_of(to_round).is_none() {
@@ -234,26 +233,20 @@ impl Coordinator {
                     return impossible(format!("the files of round {to_round} are not there"));
                 };
                 let outcome = RoundOutcome::RolledBack { to_round };
-                self.chain_action(Action::Rollback { to_round, reason, by }, outcome, Some(staged), now, out)
+                self.chain_action(Action::Rollback { to_round, reason, by }, outcome, Some(staged), now)
             }
-            Act::Restore { client, by, reason } => self.restore(client, by, reason, now, out),
-            Act::Reconcile { one, other, by, reason } => self.reconcile([one, other], by, reason, now, out),
-            Act::Remove { client, reason } => self.remove(client, reason, out),
+            Act::Restore { client, by, reason } => self.restore(client, by, reason, now),
+            Act::Reconcile { one, other, by, reason } => self.reconcile([one, other], by, reason, now),
+            Act::Remove { client, reason } => self.remove(client, reason),
         }
     }
 
-    fn pause(
-        &mut self,
-        by: String,
-        reason: String,
-        now: Timestamp,
-        out: &mut Effects,
-    ) -> Result<(), Rejection> {
+    fn pause(&mut self, by: String, reason: String, now: Timestamp) -> Result<(), Rejection> {
         if matches!(self.state.phase, Phase::Ended(_)) {
             return impossible("the run is over");
         }
         check_said(&by, &reason)?;
-        self.commit(Record::Paused { now, by, reason }, out);
+        self.commit(Record::Paused { now, by, reason });
         Ok(())
     }
 
@@ -265,7 +258,6 @@ impl Coordinator {
         outcome: RoundOutcome,
         staged: Option<Artifacts>,
         now: Timestamp,
-        out: &mut Effects,
     ) -> Result<(), Rejection> {
         check_said(action.by(), action.reason())?;
         let head = self.state.begun();
@@ -275,13 +267,13 @@ impl Coordinator {
         if let Err(why) = self.state.chain.check(&tried) {
             return impossible(why.to_string());
         }
-        self.abort(now, outcome, out);
+        self.abort(now, outcome);
         // Again: it names the attempt that it ended.
         let signed = self.sign(&self.action_manifest(now, action, files));
         let next = self.state.next.round + 1;
-        self.commit(Record::Acted { now, manifest: signed.clone() }, out);
+        self.commit(Record::Acted { now, manifest: signed.clone() });
         self.idle_since = now;
-        self.publish(signed, next, out);
+        self.publish(signed, next);
         Ok(())
     }
 
@@ -289,15 +281,15 @@ impl Coordinator {
         Manifest { action: Some(action), ..self.child(now, self.action_at(), files) }
     }
 
-    fn remove(&mut self, client: ClientId, reason: String, out: &mut Effects) -> Result<(), Rejection> {
+    fn remove(&mut self, client: ClientId, reason: String) -> Result<(), Rejection> {
         let rosters = [&self.state.roster, self.state.newest_roster()];
         if !rosters.iter().any(|roster| roster.keys().contains_key(&client)) {
             return Err(Rejection::UnknownClient(client));
         }
         check_words(&reason, REASON_BYTES_MAX, "the reason")?;
-        self.drop_client(client, DropReason::Removed(reason.clone()), out);
+        self.drop_client(client, DropReason::Removed(reason.clone()));
         if self.state.refused.get(&client).is_none_or(Absence::is_declined) {
-            self.commit(Record::Barred { client, reason }, out);
+            self.commit(Record::Barred { client, reason });
         }
         self.links.remove(&client);
         Ok(())
@@ -309,13 +301,12 @@ impl Coordinator {
         by: String,
         reason: String,
         now: Timestamp,
-        out: &mut Effects,
     ) -> Result<(), Rejection> {
         if self.state.refused.get(&client).is_none_or(Absence::is_declined) {
             return impossible(format!("silo {client} is not barred"));
         }
         check_said(&by, &reason)?;
-        self.commit(Record::Restored { now, client, by, reason }, out);
+        self.commit(Record::Restored { now, client, by, reason });
         self.reasons.remove(&client);
         Ok(())
     }
@@ -326,13 +317,12 @@ impl Coordinator {
         by: String,
         reason: String,
         now: Timestamp,
-        out: &mut Effects,
     ) -> Result<(), Rejection> {
         if !self.state.apart.keeps(one, other, self.state.next.round) {
             return impossible(format!("no complaint keeps silos {one} and {other} apart"));
         }
         check_said(&by, &reason)?;
-        self.commit(Record::Reconciled { now, one, other, by, reason }, out);
+        self.commit(Record::Reconciled { now, one, other, by, reason });
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use rand_core::CryptoRng;
 use secagg::ClientId;
 
 use super::phase::{Recovering, Round, Step, Sum};
-use super::{Artifacts, Coordinator, Effect, Effects, RecoverFailure, RecoverResult, Recovered};
+use super::{Artifacts, Coordinator, Effect, RecoverFailure, RecoverResult, Recovered};
 use crate::Timestamp;
 use crate::invariant::invariant;
 use crate::message::{Attempt, RoundOutcome};
@@ -16,13 +16,7 @@ use crate::record::Record;
 use crate::spend::spent;
 
 impl Coordinator {
-    pub(super) fn start(
-        &mut self,
-        now: Timestamp,
-        rng: &mut dyn CryptoRng,
-        genesis: Artifacts,
-        out: &mut Effects,
-    ) {
+    pub(super) fn start(&mut self, now: Timestamp, rng: &mut dyn CryptoRng, genesis: Artifacts) {
         if !self.is_new() {
             return;
         }
@@ -33,42 +27,36 @@ impl Coordinator {
         let run_id = Digest::of("folkmoot/v1/run", &[&seed, plan.as_bytes(), members.as_bytes()]);
         let manifest = self.manifest(now, run_id, Attempt { round: 0, attempt: 0 }, genesis);
         let genesis = self.sign(&manifest);
-        self.commit(Record::RunStarted { run_id, plan, roster, genesis: genesis.clone() }, out);
+        self.commit(Record::RunStarted { run_id, plan, roster, genesis: genesis.clone() });
         self.idle_since = now;
         self.started = now;
-        out.push(Effect::Publish(genesis));
+        self.effects.push(Effect::Publish(genesis));
         let connected: Vec<_> = self.links.iter().map(|(client, link)| (*client, link.version)).collect();
         for (client, version) in connected {
             // Known members that connected before the run began: `connected` cannot refuse them.
-            let _ = self.connected(client, version, out);
+            let _ = self.connected(client, version);
         }
     }
 
-    pub(super) fn recovered(
-        &mut self,
-        at: Attempt,
-        result: RecoverResult,
-        now: Timestamp,
-        out: &mut Effects,
-    ) {
+    pub(super) fn recovered(&mut self, at: Attempt, result: RecoverResult, now: Timestamp) {
         // The attempt is the job's name: it comes once in a journal, a process asks for its sum once, and no result outlives the process.
         let Ok((round, Step::Recovering(Recovering { sum, .. }))) = self.state.phase.step(at) else { return };
         match result {
             Ok(recovered) => {
                 let manifest = self.next_manifest(now, round, sum, recovered);
                 let signed = self.sign(&manifest);
-                self.commit(Record::Committed { now, manifest: signed.clone() }, out);
+                self.commit(Record::Committed { now, manifest: signed.clone() });
                 self.idle_since = now;
-                self.publish(signed, at.round + 1, out);
+                self.publish(signed, at.round + 1);
             }
             Err(RecoverFailure::WrongSecret(client)) => {
                 let outcome = RoundOutcome::WrongSecret { client };
-                self.commit(Record::Barred { client, reason: outcome.to_string() }, out);
-                self.abort(now, outcome, out);
+                self.commit(Record::Barred { client, reason: outcome.to_string() });
+                self.abort(now, outcome);
             }
-            Err(RecoverFailure::Weights(why)) => self.abort(now, RoundOutcome::Weights(why), out),
+            Err(RecoverFailure::Weights(why)) => self.abort(now, RoundOutcome::Weights(why)),
             Err(RecoverFailure::BadAggregate(why)) => {
-                self.abort(now, RoundOutcome::BadAggregate(why), out);
+                self.abort(now, RoundOutcome::BadAggregate(why));
             }
         }
     }

@@ -5,7 +5,7 @@ use secagg::{ClientId, Complaint, UnmaskShares};
 
 use super::phase::{Phase, Step};
 use super::state::Absence;
-use super::{Coordinator, Effect, Effects, Link, send};
+use super::{Coordinator, Effect, Link, send};
 use crate::Timestamp;
 use crate::message::{
     Attempt, Decline, DropReason, Rejection, RoundOutcome, ToClient, ToCoordinator, UploadHeader,
@@ -14,19 +14,14 @@ use crate::record::Record;
 use crate::version::SessionVersion;
 
 impl Coordinator {
-    pub(super) fn connected(
-        &mut self,
-        client: ClientId,
-        version: SessionVersion,
-        out: &mut Effects,
-    ) -> Result<(), Rejection> {
+    pub(super) fn connected(&mut self, client: ClientId, version: SessionVersion) -> Result<(), Rejection> {
         if !self.state.newest_roster().keys().contains_key(&client) {
             return Err(Rejection::UnknownClient(client));
         }
         self.links.insert(client, Link::new(version));
         // Who is on the next roster only is welcomed when that one is in force.
         if self.state.roster.keys().contains_key(&client) {
-            self.welcome(client, out);
+            self.welcome(client);
         }
         Ok(())
     }
@@ -41,7 +36,7 @@ impl Coordinator {
         }
     }
 
-    pub(super) fn welcome(&self, client: ClientId, out: &mut Effects) {
+    pub(super) fn welcome(&mut self, client: ClientId) {
         let Some((run_id, link)) = self.run_id().zip(self.links.get(&client)) else { return };
         let roster = &self.state.roster;
         if link.version < SessionVersion::Three
@@ -53,7 +48,7 @@ impl Coordinator {
                 SessionVersion::OLDER_PEER,
                 SessionVersion::Three
             ));
-            return send(out, client, ToClient::Refused { rejection });
+            return send(&mut self.effects, client, ToClient::Refused { rejection });
         }
         let between = match link.version {
             SessionVersion::Two => vec![],
@@ -65,7 +60,7 @@ impl Coordinator {
             roster: Box::new(roster.signed().clone()),
             between,
         };
-        send(out, client, welcome);
+        send(&mut self.effects, client, welcome);
     }
 
     pub(super) fn message(
@@ -73,20 +68,19 @@ impl Coordinator {
         from: ClientId,
         message: ToCoordinator,
         now: Timestamp,
-        out: &mut Effects,
     ) -> Result<(), Rejection> {
         if !self.state.roster.keys().contains_key(&from) {
             return Err(Rejection::UnknownClient(from));
         }
         match message {
-            ToCoordinator::CheckIn { head, data } => self.check_in(from, head, data, out),
-            ToCoordinator::Declined { round, reason } => self.declined(from, round, reason, out),
+            ToCoordinator::CheckIn { head, data } => self.check_in(from, head, data),
+            ToCoordinator::Declined { round, reason } => self.declined(from, round, reason),
             ToCoordinator::Advertise { at, advert } => {
                 let (round, Step::Advertising(step)) = self.state.phase.step(at)? else {
                     return Err(self.out_of_phase("an advert"));
                 };
                 let new = step.admit(round, from, &advert, self.state.roster.keys(), &self.setup.plan)?;
-                self.commit_if(new, Record::Advertised(advert), out);
+                self.commit_if(new, Record::Advertised(advert));
                 Ok(())
             }
             ToCoordinator::ShareKeys { at, bundle } => {
@@ -94,21 +88,21 @@ impl Coordinator {
                     return Err(self.out_of_phase("key shares"));
                 };
                 let new = step.admit(round, from, &bundle)?;
-                self.commit_if(new, Record::Shared(bundle), out);
+                self.commit_if(new, Record::Shared(bundle));
                 Ok(())
             }
-            ToCoordinator::Complain { at, complaint } => self.complained(from, at, &complaint, now, out),
+            ToCoordinator::Complain { at, complaint } => self.complained(from, at, &complaint, now),
             ToCoordinator::SignIncluded { at, signature } => match self.state.phase.step(at)? {
                 (_, Step::Consistency(step)) => {
                     let new = step.admit(from, &signature)?;
-                    self.commit_if(new, Record::IncludedSigned(signature), out);
+                    self.commit_if(new, Record::IncludedSigned(signature));
                     Ok(())
                 }
                 // A signature after the quorum is late, not wrong.
                 (_, Step::Unmasking(_) | Step::Recovering(_)) => Ok(()),
                 _ => Err(self.out_of_phase("a signature on the included set")),
             },
-            ToCoordinator::Unmask { at, shares } => self.unmask(from, at, shares, out),
+            ToCoordinator::Unmask { at, shares } => self.unmask(from, at, shares),
         }
     }
 
@@ -119,7 +113,6 @@ impl Coordinator {
         at: Attempt,
         complaint: &Complaint,
         now: Timestamp,
-        out: &mut Effects,
     ) -> Result<(), Rejection> {
         let (_, Step::Uploading(step)) = self.state.phase.step(at)? else {
             return Err(self.out_of_phase("a complaint"));
@@ -130,21 +123,15 @@ impl Coordinator {
         }
         let verified = step.cohort.cohort().verify_complaint(complaint);
         verified.map_err(|why| Rejection::Invalid(why.to_string()))?;
-        self.commit(Record::KeptApart { accuser, accused }, out);
-        self.abort(now, RoundOutcome::Complaint { accuser, accused }, out);
+        self.commit(Record::KeptApart { accuser, accused });
+        self.abort(now, RoundOutcome::Complaint { accuser, accused });
         Ok(())
     }
 
-    fn check_in(
-        &mut self,
-        from: ClientId,
-        head: Option<u64>,
-        data: Option<Digest>,
-        out: &mut Effects,
-    ) -> Result<(), Rejection> {
+    fn check_in(&mut self, from: ClientId, head: Option<u64>, data: Option<Digest>) -> Result<(), Rejection> {
         // It refused by its own word, and takes it back by checking in.
         let written = self.state.refused.get(&from).is_some_and(Absence::is_declined);
-        self.commit_if(written, Record::Willing { client: from }, out);
+        self.commit_if(written, Record::Willing { client: from });
         if self.refusing.remove(&from).is_some() || written {
             self.reasons.remove(&from);
         }
@@ -157,38 +144,33 @@ impl Coordinator {
         }
         let version = self.links.get(&from).map_or(SessionVersion::OLDEST, |link| link.version);
         let told = self.state.data.is_news(from, version, data);
-        self.commit_if(told, Record::DataTold { client: from, data }, out);
+        self.commit_if(told, Record::DataTold { client: from, data });
         if head.is_none_or(|seen| seen < newest) {
-            out.push(Effect::SendChain { to: from, after: head });
+            self.effects.push(Effect::SendChain { to: from, after: head });
         }
         // Nothing is said where no session stands.
         let link = self.links.entry(from).or_insert(Link::new(SessionVersion::NEWEST));
         link.checked_in = true;
         if let Phase::Ended(reason) = &self.state.phase {
-            send(out, from, ToClient::Finished { reason: self.as_silos_hear(reason) });
+            let reason = self.as_silos_hear(reason);
+            send(&mut self.effects, from, ToClient::Finished { reason });
         } else if let Some(message) = self.state.phase.message_for(from) {
-            send(out, from, message);
+            send(&mut self.effects, from, message);
         }
         Ok(())
     }
 
-    fn declined(
-        &mut self,
-        from: ClientId,
-        round: Option<u64>,
-        reason: Decline,
-        out: &mut Effects,
-    ) -> Result<(), Rejection> {
+    fn declined(&mut self, from: ClientId, round: Option<u64>, reason: Decline) -> Result<(), Rejection> {
         let reason = reason.in_own_words();
         self.reasons.insert(from, reason.to_string());
         match round {
             None => {
-                self.drop_client(from, DropReason::Declined(reason.clone()), out);
+                self.drop_client(from, DropReason::Declined(reason.clone()));
                 // Who waits for its operator comes back by itself: it has refused nothing.
                 let waits = reason.waits();
                 let known = self.state.refused.contains_key(&from);
                 if !waits && !known && self.state.is_new_refusal(from, &reason.to_string()) {
-                    self.commit(Record::Refused { client: from, reason: reason.to_string() }, out);
+                    self.commit(Record::Refused { client: from, reason: reason.to_string() });
                 }
                 if waits {
                     self.refusing.remove(&from);
@@ -210,19 +192,19 @@ impl Coordinator {
                 {
                     return Err(Rejection::StaleAttempt);
                 }
-                self.drop_client(from, DropReason::Declined(reason), out);
+                self.drop_client(from, DropReason::Declined(reason));
             }
         }
         Ok(())
     }
 
-    pub(super) fn staged(&mut self, header: UploadHeader, out: &mut Effects) -> Result<(), Rejection> {
+    pub(super) fn staged(&mut self, header: UploadHeader) -> Result<(), Rejection> {
         let lanes = self.setup.plan.lanes();
         let (round, step) = match &self.state.phase {
             Phase::InRound(round, Step::Uploading(step)) => (round, step),
             later if later.has_staged(&header) => {
                 // The acknowledgement was lost; the upload was not.
-                send(out, header.client, ToClient::UploadDurable { at: header.at });
+                send(&mut self.effects, header.client, ToClient::UploadDurable { at: header.at });
                 return Ok(());
             }
             _ => return Err(self.out_of_phase("a masked vector")),
@@ -230,18 +212,12 @@ impl Coordinator {
         step.admit(round, &header, lanes)?;
         let (client, at) = (header.client, header.at);
         let new = !step.staged.contains_key(&client);
-        self.commit_if(new, Record::Staged(header), out);
-        send(out, client, ToClient::UploadDurable { at });
+        self.commit_if(new, Record::Staged(header));
+        send(&mut self.effects, client, ToClient::UploadDurable { at });
         Ok(())
     }
 
-    fn unmask(
-        &mut self,
-        from: ClientId,
-        at: Attempt,
-        shares: UnmaskShares,
-        out: &mut Effects,
-    ) -> Result<(), Rejection> {
+    fn unmask(&mut self, from: ClientId, at: Attempt, shares: UnmaskShares) -> Result<(), Rejection> {
         let (round, step) = match self.state.phase.step(at)? {
             (round, Step::Unmasking(step)) => (round, step),
             // An answer after the threshold is late, not wrong.
@@ -250,12 +226,12 @@ impl Coordinator {
         };
         match step.admit(round, from, &shares) {
             Ok(new) => {
-                self.commit_if(new, Record::Unmasked(shares), out);
+                self.commit_if(new, Record::Unmasked(shares));
                 Ok(())
             }
             Err(rejection) => {
                 if let Rejection::Invalid(why) = &rejection {
-                    self.drop_client(from, DropReason::Misbehaved(why.clone()), out);
+                    self.drop_client(from, DropReason::Misbehaved(why.clone()));
                 }
                 Err(rejection)
             }

@@ -54,6 +54,8 @@ pub struct Coordinator {
     /// Since when this process waits in the idle phase, at the earliest its own start.
     idle_since: Timestamp,
     started: Timestamp,
+    /// What the input in hand comes to, in its order; empty between two inputs.
+    effects: Effects,
 }
 
 /// A session.
@@ -99,17 +101,19 @@ impl Coordinator {
             refusing: BTreeMap::new(),
             idle_since: now,
             started: now,
+            effects: Effects::new(),
             setup,
         };
         for record in journal {
             coordinator.check_plan(record)?;
             coordinator.apply(record);
         }
-        coordinator.take_configured_roster(out)?;
+        coordinator.take_configured_roster()?;
         coordinator.welcomed = coordinator.state.roster.digest();
         // The crash may have fallen between a record and its publication.
-        out.extend(coordinator.state.acted.recent.iter().cloned().map(Effect::Publish));
-        coordinator.announce_job(out);
+        coordinator.effects.extend(coordinator.state.acted.recent.iter().cloned().map(Effect::Publish));
+        coordinator.announce_job();
+        out.append(&mut coordinator.effects);
         Ok(coordinator)
     }
 
@@ -136,25 +140,26 @@ impl Coordinator {
     ) -> Result<(), Rejection> {
         let result = match input {
             Input::Start { genesis } => {
-                self.start(now, rng, genesis, out);
+                self.start(now, rng, genesis);
                 Ok(())
             }
-            Input::Connected { client, version } => self.connected(client, version, out),
+            Input::Connected { client, version } => self.connected(client, version),
             Input::Disconnected { client } => {
                 self.links.remove(&client);
                 Ok(())
             }
-            Input::Message { from, message } => self.message(from, message, now, out),
-            Input::Staged(header) => self.staged(header, out),
+            Input::Message { from, message } => self.message(from, message, now),
+            Input::Staged(header) => self.staged(header),
             Input::Recovered { at, result } => {
-                self.recovered(at, result, now, out);
+                self.recovered(at, result, now);
                 Ok(())
             }
-            Input::Roster(roster) => self.change_roster(&roster, out),
-            Input::Act { act, staged } => self.act(act, staged, now, out),
+            Input::Roster(roster) => self.change_roster(&roster),
+            Input::Act { act, staged } => self.act(act, staged, now),
             Input::Tick => Ok(()),
         };
-        self.advance(now, rng, out);
+        self.advance(now, rng);
+        out.append(&mut self.effects);
         result
     }
 
@@ -193,106 +198,106 @@ impl Coordinator {
 
     /// Publishes a record of the chain, and says it to everybody who has checked in. What was staged before the next
     /// attempt is of no more use.
-    fn publish(&self, signed: SignedManifest, next: u64, out: &mut Effects) {
-        out.push(Effect::Publish(signed.clone()));
+    fn publish(&mut self, signed: SignedManifest, next: u64) {
+        self.effects.push(Effect::Publish(signed.clone()));
         for (client, _) in self.links.iter().filter(|(_, link)| link.checked_in) {
-            send(out, *client, ToClient::Published(signed.clone()));
+            send(&mut self.effects, *client, ToClient::Published(signed.clone()));
         }
-        out.push(Effect::DiscardStaged { before: next });
+        self.effects.push(Effect::DiscardStaged { before: next });
     }
 
     /// Journals a fact and applies it.
-    fn commit(&mut self, record: Record, out: &mut Effects) {
+    fn commit(&mut self, record: Record) {
         self.apply(&record);
-        out.push(Effect::Persist(record));
+        self.effects.push(Effect::Persist(record));
     }
 
-    fn commit_if(&mut self, new: bool, record: Record, out: &mut Effects) {
+    fn commit_if(&mut self, new: bool, record: Record) {
         if new {
-            self.commit(record, out);
+            self.commit(record);
         }
     }
 
-    fn drop_client(&mut self, client: ClientId, reason: DropReason, out: &mut Effects) {
+    fn drop_client(&mut self, client: ClientId, reason: DropReason) {
         self.reasons.insert(client, reason.to_string());
         if self.state.phase.round().is_some_and(|round| round.takes_part(client)) {
-            self.commit(Record::Dropped { client, reason }, out);
+            self.commit(Record::Dropped { client, reason });
         }
     }
 
-    fn abort(&mut self, now: Timestamp, outcome: RoundOutcome, out: &mut Effects) {
+    fn abort(&mut self, now: Timestamp, outcome: RoundOutcome) {
         let Some(round) = self.state.phase.round() else { return };
         let (at, cohort) = (round.at, round.cohort.clone());
-        self.commit(Record::Aborted { now, outcome: outcome.clone() }, out);
+        self.commit(Record::Aborted { now, outcome: outcome.clone() });
         self.idle_since = now;
         for client in cohort {
-            send(out, client, ToClient::Aborted { at, outcome: outcome.clone() });
+            send(&mut self.effects, client, ToClient::Aborted { at, outcome: outcome.clone() });
         }
-        out.push(Effect::DiscardStaged { before: self.state.next.round });
+        self.effects.push(Effect::DiscardStaged { before: self.state.next.round });
     }
 
     /// Moves on as far as what is known allows: each turn of the loop commits what opens or ends a step, and says the next
     /// one to everybody in it. It ends where something must come from outside: the phase's `verdict` says whether.
-    fn advance(&mut self, now: Timestamp, rng: &mut dyn CryptoRng, out: &mut Effects) {
+    fn advance(&mut self, now: Timestamp, rng: &mut dyn CryptoRng) {
         loop {
-            self.welcome_under_new_roster(out);
+            self.welcome_under_new_roster();
             match &self.state.phase {
                 Phase::NotStarted | Phase::Ended(_) => return,
                 Phase::Idle if self.state.is_held() => return,
                 Phase::Idle => {
                     if let Some(reason) = self.end_reason(now) {
-                        self.commit(Record::Ended { reason: reason.clone() }, out);
+                        self.commit(Record::Ended { reason: reason.clone() });
                         let reason = self.as_silos_hear(&reason);
                         for client in self.links.keys() {
-                            send(out, *client, ToClient::Finished { reason: reason.clone() });
+                            send(&mut self.effects, *client, ToClient::Finished { reason: reason.clone() });
                         }
                         return;
                     }
                     let Some(cohort) = self.next_cohort(now, rng) else { return };
                     let at = self.state.next;
-                    self.commit(Record::Opened { now, at, cohort }, out);
+                    self.commit(Record::Opened { now, at, cohort });
                 }
                 phase => match phase.verdict(now, &self.setup.plan) {
                     Verdict::Wait => return,
                     Verdict::Abort(outcome) => {
                         // Where the others cannot be enough any more, who is awaited had time left.
                         if phase.deadline(&self.setup.plan).is_some_and(|deadline| now >= deadline) {
-                            self.drop_silent(out);
+                            self.drop_silent();
                         }
-                        self.abort(now, outcome, out);
+                        self.abort(now, outcome);
                         continue;
                     }
                     Verdict::Go(record) => {
-                        self.drop_silent(out);
-                        self.commit(record, out);
+                        self.drop_silent();
+                        self.commit(record);
                     }
                 },
             }
-            self.announce(out);
+            self.announce();
         }
     }
 
     /// Names everyone who did not answer the step that is now over.
-    fn drop_silent(&mut self, out: &mut Effects) {
+    fn drop_silent(&mut self) {
         let Some(reason) = self.state.phase.silence() else { return };
         for client in self.state.phase.awaited() {
-            self.drop_client(client, reason.clone(), out);
+            self.drop_client(client, reason.clone());
         }
     }
 
     /// Says the current step to everyone in it.
-    fn announce(&mut self, out: &mut Effects) {
+    fn announce(&mut self) {
         for client in self.links.keys() {
             if let Some(message) = self.state.phase.message_for(*client) {
-                send(out, *client, message);
+                send(&mut self.effects, *client, message);
             }
         }
-        self.announce_job(out);
+        self.announce_job();
     }
 
-    fn announce_job(&self, out: &mut Effects) {
+    fn announce_job(&mut self) {
         if let Phase::InRound(round, Step::Recovering(step)) = &self.state.phase {
-            out.push(Effect::Compute(Box::new(step.job(round, self.state.head_round()))));
+            self.effects.push(Effect::Compute(Box::new(step.job(round, self.state.head_round()))));
         }
     }
 

@@ -3,7 +3,7 @@
 use identity::{AuthorisedRoster, ROSTERS_BETWEEN_BYTES_MAX, ROSTERS_BETWEEN_MAX, SignedRoster};
 use params::Digest;
 
-use super::{Coordinator, Effects, Link, StartError, send};
+use super::{Coordinator, Link, StartError, send};
 use crate::message::{Rejection, ToClient};
 use crate::record::Record;
 
@@ -52,11 +52,7 @@ impl Coordinator {
 
     /// Puts a later roster in force once the attempt in progress has ended: the masks of an attempt are bound to the
     /// roster that it began under.
-    pub(super) fn change_roster(
-        &mut self,
-        roster: &AuthorisedRoster,
-        out: &mut Effects,
-    ) -> Result<(), Rejection> {
+    pub(super) fn change_roster(&mut self, roster: &AuthorisedRoster) -> Result<(), Rejection> {
         if self.is_new() {
             return Err(self.out_of_phase("a roster"));
         }
@@ -65,12 +61,12 @@ impl Coordinator {
             return Ok(());
         }
         roster.succeeds(newest).map_err(|why| Rejection::Invalid(why.to_string()))?;
-        self.commit(Record::RosterChanged { roster: roster.signed().clone() }, out);
+        self.commit(Record::RosterChanged { roster: roster.signed().clone() });
         Ok(())
     }
 
     /// At a start the journal's roster is in force, unless the configuration holds a later one.
-    pub(super) fn take_configured_roster(&mut self, out: &mut Effects) -> Result<(), StartError> {
+    pub(super) fn take_configured_roster(&mut self) -> Result<(), StartError> {
         let (configured, newest) = (&self.setup.roster, self.state.newest_roster());
         if self.is_new() || configured.epoch < newest.epoch || configured.digest() == newest.digest() {
             return Ok(());
@@ -81,12 +77,12 @@ impl Coordinator {
             why: why.to_string(),
         })?;
         let roster = configured.signed().clone();
-        self.commit(Record::RosterChanged { roster }, out);
+        self.commit(Record::RosterChanged { roster });
         Ok(())
     }
 
     /// Welcomes everyone again under a roster that has just come into force, but for those who are not on it.
-    pub(super) fn welcome_under_new_roster(&mut self, out: &mut Effects) {
+    pub(super) fn welcome_under_new_roster(&mut self) {
         if self.welcomed == self.state.roster.digest() {
             return;
         }
@@ -98,9 +94,13 @@ impl Coordinator {
                 // Who has checked in under a roster holds it.
                 let holds = checked_in.then_some(before);
                 self.links.insert(client, Link { holds, ..Link::new(version) });
-                self.welcome(client, out);
+                self.welcome(client);
             } else {
-                send(out, client, ToClient::Refused { rejection: Rejection::UnknownClient(client) });
+                send(
+                    &mut self.effects,
+                    client,
+                    ToClient::Refused { rejection: Rejection::UnknownClient(client) },
+                );
             }
         }
     }

@@ -9,21 +9,15 @@ use secagg::{Advert, ClientId, Delivery, DeliveryRejection, IncludedSignature, u
 use zeroize::Zeroizing;
 
 use super::round::{Step, cohort_of};
-use super::{ClientEffect, ClientEffects, JobId, MaskJob, Participant, Vector, say};
+use super::{ClientEffect, JobId, MaskJob, Participant, Vector};
 use crate::Timestamp;
 use crate::invariant::invariant;
 use crate::message::{Attempt, CoordinatorFault, Decline, ToCoordinator, UploadHeader};
 use crate::record::ClientRecord;
 
 impl Participant {
-    pub(super) fn roster(
-        &mut self,
-        rng: &mut dyn CryptoRng,
-        at: Attempt,
-        adverts: Vec<Advert>,
-        out: &mut ClientEffects,
-    ) {
-        let Some(mut round) = self.take_round(at, out) else { return };
+    pub(super) fn roster(&mut self, rng: &mut dyn CryptoRng, at: Attempt, adverts: Vec<Advert>) {
+        let Some(mut round) = self.take_round(at) else { return };
         let (identity, work) = (self.profile.identity.signing_key(), round.work);
         let floors = round.plan.floors();
         let floors = secagg::Floors {
@@ -40,33 +34,27 @@ impl Participant {
                         round.bundle = Some(bundle);
                         round.step = Step::Shared { state };
                         self.round = Some(round);
-                        say(out, message);
+                        self.say(message);
                     }
                     Err(why) => {
                         self.last_reason = why.to_string();
-                        self.given_up(at, work, CoordinatorFault::Cohort, out);
+                        self.given_up(at, work, CoordinatorFault::Cohort);
                     }
                 }
             }
             step if round.bundle.is_some() && round.adverts == adverts => {
                 round.step = step;
                 if let Some(bundle) = round.bundle.clone() {
-                    say(out, ToCoordinator::ShareKeys { at, bundle });
+                    self.say(ToCoordinator::ShareKeys { at, bundle });
                 }
                 self.round = Some(round);
             }
-            _ => self.equivocated(at, work, out),
+            _ => self.equivocated(at, work),
         }
     }
 
-    pub(super) fn deliver(
-        &mut self,
-        rng: &mut dyn CryptoRng,
-        at: Attempt,
-        delivery: Delivery,
-        out: &mut ClientEffects,
-    ) {
-        let Some(mut round) = self.take_round(at, out) else { return };
+    pub(super) fn deliver(&mut self, rng: &mut dyn CryptoRng, at: Attempt, delivery: Delivery) {
+        let Some(mut round) = self.take_round(at) else { return };
         let work = round.work;
         match round.step {
             Step::Shared { state } => {
@@ -79,40 +67,34 @@ impl Participant {
                         round.step = Step::Masking { job: id, r2: Digest::from_bytes(masking.r2().0), held };
                         self.round = Some(round);
                         let job = MaskJob { id, trained: work, at, plan, origin, masking, noise_seed };
-                        out.push(ClientEffect::Mask(Box::new(job)));
+                        self.effects.push(ClientEffect::Mask(Box::new(job)));
                     }
                     Err(DeliveryRejection::Complain(complaint)) => {
                         self.last_reason =
                             format!("client {} sent shares that do not open", complaint.accused);
-                        out.push(ClientEffect::Forget(work));
+                        self.effects.push(ClientEffect::Forget(work));
                         let message = ToCoordinator::Complain { at, complaint };
-                        say(out, message);
+                        self.say(message);
                     }
                     Err(DeliveryRejection::Coordinator(why)) => {
                         self.last_reason = why.to_string();
-                        self.given_up(at, work, CoordinatorFault::Delivery, out);
+                        self.given_up(at, work, CoordinatorFault::Delivery);
                     }
                 }
             }
             step if round.delivery.as_ref() == Some(&delivery) => {
                 if let Step::Uploaded { header, .. } = &step {
                     // The same bytes under the same transcript: the same upload, no second debit.
-                    out.push(ClientEffect::Upload(header.clone()));
+                    self.effects.push(ClientEffect::Upload(header.clone()));
                 }
                 round.step = step;
                 self.round = Some(round);
             }
-            _ => self.equivocated(at, work, out),
+            _ => self.equivocated(at, work),
         }
     }
 
-    pub(super) fn masked(
-        &mut self,
-        now: Timestamp,
-        job: JobId,
-        vector: Option<Vector>,
-        out: &mut ClientEffects,
-    ) {
+    pub(super) fn masked(&mut self, now: Timestamp, job: JobId, vector: Option<Vector>) {
         let Some(mut round) = self.round.take_if(|round| round.is_masked_by(job)) else { return };
         let (at, plan, work) = (round.at, Arc::clone(&round.plan), round.work);
         let Step::Masking { r2, held, .. } = round.step else {
@@ -120,13 +102,13 @@ impl Participant {
         };
         let Some(Vector { digest, failed, .. }) = vector.filter(|vector| vector.origin == round.origin)
         else {
-            out.push(ClientEffect::Forget(work));
-            return self.decline(Some(at.round), Decline::Unavailable, out);
+            self.effects.push(ClientEffect::Forget(work));
+            return self.decline(Some(at.round), Decline::Unavailable);
         };
         if let Err(refusal) = self.check_plan(&plan) {
-            out.push(ClientEffect::Forget(work));
+            self.effects.push(ClientEffect::Forget(work));
             let reason = self.policy(&refusal);
-            return self.decline(None, reason, out);
+            return self.decline(None, reason);
         }
         let signature =
             secagg::sign_input(held.r2(), *digest.as_bytes(), self.profile.identity.signing_key());
@@ -145,17 +127,17 @@ impl Participant {
         self.round = Some(round);
         // The reservation is the debit, and it is durable before the first byte leaves.
         let now = self.wall(now);
-        self.commit(ClientRecord::SetsFixed { at, cohort, shared }, out);
+        self.commit(ClientRecord::SetsFixed { at, cohort, shared });
         if failed {
-            self.commit(ClientRecord::TrainingFailed { at }, out);
+            self.commit(ClientRecord::TrainingFailed { at });
         }
         let event = plan.event();
-        self.commit(ClientRecord::Debited { now, at, model, r2, upload: digest, event }, out);
-        out.push(ClientEffect::Upload(header));
+        self.commit(ClientRecord::Debited { now, at, model, r2, upload: digest, event });
+        self.effects.push(ClientEffect::Upload(header));
     }
 
-    pub(super) fn included(&mut self, at: Attempt, included: Vec<ClientId>, out: &mut ClientEffects) {
-        let Some(mut round) = self.take_round(at, out) else { return };
+    pub(super) fn included(&mut self, at: Attempt, included: Vec<ClientId>) {
+        let Some(mut round) = self.take_round(at) else { return };
         let set: BTreeSet<ClientId> = included.iter().copied().collect();
         let work = round.work;
         match round.step {
@@ -166,12 +148,12 @@ impl Participant {
                         let request = Digest::from_bytes(unmask_request_digest(r2, &set));
                         round.step = Step::Signed { state, included: set, signature };
                         self.round = Some(round);
-                        self.commit(ClientRecord::SignedIncluded { at, request }, out);
-                        say(out, ToCoordinator::SignIncluded { at, signature });
+                        self.commit(ClientRecord::SignedIncluded { at, request });
+                        self.say(ToCoordinator::SignIncluded { at, signature });
                     }
                     Err(refused) => {
                         self.last_reason = refused.reason.to_string();
-                        self.given_up(at, work, CoordinatorFault::Included, out);
+                        self.given_up(at, work, CoordinatorFault::Included);
                     }
                 }
             }
@@ -179,24 +161,18 @@ impl Participant {
                 let message = ToCoordinator::SignIncluded { at, signature };
                 round.step = Step::Signed { state, included: signed, signature };
                 self.round = Some(round);
-                say(out, message);
+                self.say(message);
             }
             Step::Answered { included: signed } if signed == set => {
                 // The quorum is long complete; nothing is owed.
                 round.step = Step::Answered { included: signed };
                 self.round = Some(round);
             }
-            _ => self.equivocated(at, work, out),
+            _ => self.equivocated(at, work),
         }
     }
 
-    pub(super) fn unmask(
-        &mut self,
-        at: Attempt,
-        included: Vec<ClientId>,
-        signatures: &[IncludedSignature],
-        out: &mut ClientEffects,
-    ) {
+    pub(super) fn unmask(&mut self, at: Attempt, included: Vec<ClientId>, signatures: &[IncludedSignature]) {
         let set: BTreeSet<ClientId> = included.iter().copied().collect();
         if let Some((_, facts)) = self.current_run()
             && let Some((request, shares)) = facts.answer(at)
@@ -206,28 +182,28 @@ impl Participant {
             });
             if same {
                 let message = ToCoordinator::Unmask { at, shares: shares.clone() };
-                say(out, message);
+                self.say(message);
             } else {
-                self.fault(at, CoordinatorFault::UnmaskRequest, out);
+                self.fault(at, CoordinatorFault::UnmaskRequest);
             }
             return;
         }
-        let Some(mut round) = self.take_round(at, out) else { return };
+        let Some(mut round) = self.take_round(at) else { return };
         if matches!(round.step, Step::Uploaded { .. }) {
             // The request stands alone: a silo that was away while U3 was said signs it now, like everyone else.
             self.round = Some(round);
-            self.included(at, included.clone(), out);
+            self.included(at, included.clone());
             if self.round.as_ref().is_some_and(|round| round.at == at) {
-                self.unmask(at, included, signatures, out);
+                self.unmask(at, included, signatures);
             }
             return;
         }
         let work = round.work;
         let Step::Signed { state, included: signed, signature } = round.step else {
-            return self.given_up(at, work, CoordinatorFault::UnmaskRequest, out);
+            return self.given_up(at, work, CoordinatorFault::UnmaskRequest);
         };
         if signed != set {
-            return self.equivocated(at, work, out);
+            return self.equivocated(at, work);
         }
         let r2 = state.r2();
         match state.unmask(signatures) {
@@ -235,8 +211,8 @@ impl Participant {
                 round.step = Step::Answered { included: set.clone() };
                 let request = Digest::from_bytes(unmask_request_digest(r2, &set));
                 self.round = Some(round);
-                self.commit(ClientRecord::Unmasked { at, request, shares: shares.clone() }, out);
-                say(out, ToCoordinator::Unmask { at, shares });
+                self.commit(ClientRecord::Unmasked { at, request, shares: shares.clone() });
+                self.say(ToCoordinator::Unmask { at, shares });
             }
             Err(refused) => {
                 // A request without a quorum is refused; the one with a quorum may still come.

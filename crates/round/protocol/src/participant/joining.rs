@@ -10,41 +10,32 @@ use rand_core::CryptoRng;
 use secagg::{Advertised, RoundBinding};
 
 use super::round::Step;
-use super::{
-    CheckIn, ClientEffect, ClientEffects, CurrentRun, JobId, Participant, Shown, TrainOutcome, fault, say,
-};
+use super::{CheckIn, ClientEffect, CurrentRun, JobId, Participant, Shown, TrainOutcome, fault};
 use crate::Timestamp;
 use crate::message::{Attempt, CoordinatorFault, Decline, ToCoordinator};
 use crate::record::ClientRecord;
 use crate::step::names_state;
 
 impl Participant {
-    pub(super) fn welcome(
-        &mut self,
-        now: Timestamp,
-        run_id: Digest,
-        plan: Box<SignedPlan>,
-        roster: Shown,
-        out: &mut ClientEffects,
-    ) {
+    pub(super) fn welcome(&mut self, now: Timestamp, run_id: Digest, plan: Box<SignedPlan>, roster: Shown) {
         let before = self.run.take().filter(|run| run.id == run_id).map(|run| run.check_in);
         self.ended = None;
         self.asked_again = false;
         let admitted =
-            self.admit_roster(run_id, &plan, &roster, out).and_then(|()| self.admit_plan(run_id, *plan));
+            self.admit_roster(run_id, &plan, &roster).and_then(|()| self.admit_plan(run_id, *plan));
         let plan = match admitted {
             Ok(plan) => plan,
             Err(reason) => {
-                self.erase(out);
-                return self.decline(None, reason, out);
+                self.erase();
+                return self.decline(None, reason);
             }
         };
         if before.is_none() {
-            self.erase(out);
+            self.erase();
         }
         if self.facts.current_run() != Some(run_id) {
             let roster_epoch = self.roster.epoch;
-            self.commit(ClientRecord::Joined { run_id, plan: plan.digest(), roster_epoch }, out);
+            self.commit(ClientRecord::Joined { run_id, plan: plan.digest(), roster_epoch });
         }
         let plan = Arc::new(plan);
         let not_before = now.plus_ms(plan.timing.ready_after_ms);
@@ -54,17 +45,17 @@ impl Participant {
             Some(waits @ (CheckIn::Reading { .. } | CheckIn::Held { .. })) => waits,
             // What was told once is told whatever the data is by now, nor is it read for an attempt in progress.
             _ if fixed || self.round.is_some() || !self.profile.tells_data => {
-                self.check_in(&run_id, out);
+                self.check_in(&run_id);
                 CheckIn::Said
             }
             _ => {
                 let job = self.jobs.draw();
-                out.push(ClientEffect::ReadData { job, run: run_id, plan: Arc::clone(&plan) });
+                self.effects.push(ClientEffect::ReadData { job, run: run_id, plan: Arc::clone(&plan) });
                 CheckIn::Reading { job, not_before, until: now.plus_ms(plan.timing.training_limit_ms()) }
             }
         };
         self.run = Some(CurrentRun { id: run_id, plan, check_in });
-        self.catch_up(out);
+        self.catch_up();
     }
 
     pub(super) fn data_read(&mut self, id: JobId, commitment: Option<Digest>) {
@@ -76,12 +67,7 @@ impl Participant {
         run.check_in = CheckIn::Held { commitment, not_before };
     }
 
-    pub(super) fn check_in_when_due(
-        &mut self,
-        now: Timestamp,
-        rng: &mut dyn CryptoRng,
-        out: &mut ClientEffects,
-    ) {
+    pub(super) fn check_in_when_due(&mut self, now: Timestamp, rng: &mut dyn CryptoRng) {
         let Some(run) = &mut self.run else { return };
         let (id, promises) = (run.id, run.plan.event().is_some());
         let (commitment, late) = match run.check_in {
@@ -103,15 +89,15 @@ impl Participant {
             None => late.then_some(ClientRecord::DataCommitted { commitment: None }),
         };
         if let Some(fixed) = fixed {
-            self.commit(fixed, out);
+            self.commit(fixed);
         }
-        self.check_in(&id, out);
+        self.check_in(&id);
     }
 
-    fn check_in(&self, run: &Digest, out: &mut ClientEffects) {
+    fn check_in(&mut self, run: &Digest) {
         let facts = self.facts.joined_run(run);
         let data = facts.told().flatten().filter(|_| self.profile.tells_data);
-        say(out, ToCoordinator::CheckIn { head: facts.head_round(), data });
+        self.say(ToCoordinator::CheckIn { head: facts.head_round(), data });
     }
 
     /// The plan, if this silo takes part in the run.
@@ -129,7 +115,7 @@ impl Participant {
         Ok(plan)
     }
 
-    pub(super) fn published(&mut self, signed: SignedManifest, out: &mut ClientEffects) {
+    pub(super) fn published(&mut self, signed: SignedManifest) {
         let Some((run, facts)) = self.current_run() else { return };
         if facts.holds(&signed) {
             return;
@@ -148,28 +134,28 @@ impl Participant {
             if facts.misses_some_before(&signed) && !std::mem::replace(&mut self.asked_again, true) {
                 // Where the check-in is still to come, it asks.
                 if said {
-                    self.check_in(&id, out);
+                    self.check_in(&id);
                 }
                 return;
             }
-            return self.decline(None, fault(CoordinatorFault::Chain), out);
+            return self.decline(None, fault(CoordinatorFault::Chain));
         };
         if let Some(contradiction) = self.contradiction(&signed, &manifest) {
             // Kept before a word of it is said.
-            self.erase(out);
-            out.push(ClientEffect::Contradiction(Box::new(contradiction)));
-            return self.decline(None, fault(CoordinatorFault::Chain), out);
+            self.erase();
+            self.effects.push(ClientEffect::Contradiction(Box::new(contradiction)));
+            return self.decline(None, fault(CoordinatorFault::Chain));
         }
         self.asked_again = false;
-        self.commit(ClientRecord::ChainHead(signed), out);
-        self.leave_passed(out);
-        self.catch_up(out);
+        self.commit(ClientRecord::ChainHead(signed));
+        self.leave_passed();
+        self.catch_up();
     }
 
     /// Gives up the attempt in progress where the chain has passed its round, or its model is out of use by now. After the
     /// upload there is nothing left to withhold but a signature: a set that is signed behind its round's record is held
     /// against no record. What was signed before was, and is answered for as in any attempt.
-    fn leave_passed(&mut self, out: &mut ClientEffects) {
+    fn leave_passed(&mut self) {
         let Some(((_, facts), round)) = self.current_run().zip(self.round.as_ref()) else { return };
         let number = round.at.round;
         let why = if round.step.before_upload() && facts.is_quarantined(&round.model) {
@@ -180,19 +166,19 @@ impl Participant {
             return;
         };
         self.last_reason = why;
-        self.erase(out);
+        self.erase();
     }
 
-    pub(super) fn open(&mut self, now: Timestamp, at: Attempt, model: Digest, out: &mut ClientEffects) {
+    pub(super) fn open(&mut self, now: Timestamp, at: Attempt, model: Digest) {
         if let Some(round) = &self.round
             && round.at == at
         {
             if round.model != model {
                 self.closed.insert(round.run, at);
-                self.fault(at, CoordinatorFault::Equivocation, out);
+                self.fault(at, CoordinatorFault::Equivocation);
             } else if let Some(advert) = round.advert() {
                 let again = ToCoordinator::Advertise { at, advert: advert.clone() };
-                say(out, again);
+                self.say(again);
             }
             return;
         }
@@ -202,35 +188,35 @@ impl Participant {
         if !facts.is_new(at) || facts.is_past(at.round) || ledger_knows || self.is_closed(run.id, at) {
             // Its secrets are gone, as this process began after the attempt did, or it was declined before; or its record is
             // there already, and nothing that is seen and signed in it now could be held against that.
-            return self.decline(Some(at.round), Decline::SitsOut, out);
+            return self.decline(Some(at.round), Decline::SitsOut);
         }
         if facts.is_quarantined(&model) {
-            return self.fault(at, CoordinatorFault::Quarantined, out);
+            return self.fault(at, CoordinatorFault::Quarantined);
         }
         let Some(head) = facts.head().filter(|head| head.model.params_digest == model).cloned() else {
-            return self.fault(at, CoordinatorFault::Model, out);
+            return self.fault(at, CoordinatorFault::Model);
         };
         let (run, plan) = (run.id, Arc::clone(&run.plan));
         if let Err(refusal) = self.check_moment(&plan, self.wall(now)) {
             self.closed.insert(run, at);
             let reason = self.policy(&refusal);
-            return self.decline(Some(at.round), reason, out);
+            return self.decline(Some(at.round), reason);
         }
         if let Err(refusal) = self.check_budget(&plan, model).and_then(|()| self.check_plan(&plan)) {
             let reason = self.policy(&refusal);
-            return self.decline(None, reason, out);
+            return self.decline(None, reason);
         }
-        self.prepare(now, at, head, out);
+        self.prepare(now, at, head);
     }
 
     /// Declines the run as a whole where another silo of the roster is in it with the same data.
-    pub(super) fn leave_to_others(&mut self, out: &mut ClientEffects) {
+    pub(super) fn leave_to_others(&mut self) {
         let is_theirs = |key: &VerifyingKey| self.ledger.before.contains(key.as_bytes());
         if self.run.is_some() && self.roster.keys().values().any(is_theirs) {
-            self.erase(out);
+            self.erase();
             self.run = None;
             let reason = self.policy(&Refusal::SharedData);
-            self.decline(None, reason, out);
+            self.decline(None, reason);
         }
     }
 
@@ -286,7 +272,7 @@ impl Participant {
         self.profile.policy.check_uploads(plan, made)
     }
 
-    pub(super) fn trained(&mut self, job: JobId, outcome: TrainOutcome, out: &mut ClientEffects) {
+    pub(super) fn trained(&mut self, job: JobId, outcome: TrainOutcome) {
         let Some(round) = self.round.as_mut().filter(|round| round.work == job) else { return };
         if !matches!(round.step, Step::Training) {
             return;
@@ -300,16 +286,11 @@ impl Participant {
             TrainOutcome::Ready { .. } | TrainOutcome::Unavailable => Decline::Unavailable,
         };
         let at = round.at;
-        self.erase(out);
-        self.decline(Some(at.round), reason, out);
+        self.erase();
+        self.decline(Some(at.round), reason);
     }
 
-    pub(super) fn advertise_when_ready(
-        &mut self,
-        now: Timestamp,
-        rng: &mut dyn CryptoRng,
-        out: &mut ClientEffects,
-    ) {
+    pub(super) fn advertise_when_ready(&mut self, now: Timestamp, rng: &mut dyn CryptoRng) {
         let Some(round) = &mut self.round else { return };
         if !matches!(round.step, Step::Trained) || now < round.ready_at() {
             return;
@@ -332,7 +313,7 @@ impl Participant {
             rng,
         );
         round.step = Step::Advertised { state, advert: advert.clone() };
-        self.commit(ClientRecord::Advertised { at }, out);
-        say(out, ToCoordinator::Advertise { at, advert });
+        self.commit(ClientRecord::Advertised { at });
+        self.say(ToCoordinator::Advertise { at, advert });
     }
 }

@@ -64,6 +64,8 @@ pub struct Participant {
     ledger: LedgerView,
     /// What the session is spoken in: nothing later than this is said.
     version: SessionVersion,
+    /// What the input in hand comes to, in its order; empty between two inputs.
+    effects: ClientEffects,
 }
 
 struct CurrentRun {
@@ -145,6 +147,7 @@ impl Participant {
             verifying: None,
             ledger: LedgerView::default(),
             version: SessionVersion::OLDEST,
+            effects: ClientEffects::new(),
         })
     }
 
@@ -204,22 +207,23 @@ impl Participant {
     ) {
         match input {
             ClientInput::Connected { version } => self.version = version,
-            ClientInput::Message(message) => self.message(now, rng, message, out),
-            ClientInput::StepVerified { record, outcome } => self.step_verified(record, outcome, out),
-            ClientInput::Trained { job, outcome } => self.trained(job, outcome, out),
-            ClientInput::Masked { job, vector } => self.masked(now, job, vector, out),
-            ClientInput::AcceptRoster { roster } => self.accept_roster(now, roster, out),
-            ClientInput::Witnessed(seen) => self.witnessed(seen, out),
+            ClientInput::Message(message) => self.message(now, rng, message),
+            ClientInput::StepVerified { record, outcome } => self.step_verified(record, outcome),
+            ClientInput::Trained { job, outcome } => self.trained(job, outcome),
+            ClientInput::Masked { job, vector } => self.masked(now, job, vector),
+            ClientInput::AcceptRoster { roster } => self.accept_roster(now, roster),
+            ClientInput::Witnessed(seen) => self.witnessed(seen),
             ClientInput::DataRead { job, commitment } => self.data_read(job, commitment),
             ClientInput::Ledger(view) => {
                 self.ledger = view;
-                self.leave_to_others(out);
+                self.leave_to_others();
             }
             ClientInput::Tick => {}
         }
-        self.check_in_when_due(now, rng, out);
-        self.train_when_prepared(now, rng, out);
-        self.advertise_when_ready(now, rng, out);
+        self.check_in_when_due(now, rng);
+        self.train_when_prepared(now, rng);
+        self.advertise_when_ready(now, rng);
+        out.append(&mut self.effects);
     }
 
     /// When [`ClientInput::Tick`] is due, if at all.
@@ -257,42 +261,36 @@ impl Participant {
         }
     }
 
-    fn message(
-        &mut self,
-        now: Timestamp,
-        rng: &mut dyn CryptoRng,
-        message: ToClient,
-        out: &mut ClientEffects,
-    ) {
+    fn message(&mut self, now: Timestamp, rng: &mut dyn CryptoRng, message: ToClient) {
         match message {
             ToClient::Welcome { run_id, plan, roster, between } => {
-                self.welcome(now, run_id, plan, Shown { roster, between }, out);
+                self.welcome(now, run_id, plan, Shown { roster, between });
             }
-            ToClient::Published(signed) => self.published(signed, out),
-            ToClient::Open { at, model } => self.open(now, at, model, out),
-            ToClient::Roster { at, adverts } => self.roster(rng, at, adverts, out),
-            ToClient::Deliver { at, delivery } => self.deliver(rng, at, delivery, out),
+            ToClient::Published(signed) => self.published(signed),
+            ToClient::Open { at, model } => self.open(now, at, model),
+            ToClient::Roster { at, adverts } => self.roster(rng, at, adverts),
+            ToClient::Deliver { at, delivery } => self.deliver(rng, at, delivery),
             ToClient::UploadDurable { at } => {
                 if let Some(round) = self.round.as_mut().filter(|round| round.at == at)
                     && round.upload_is_durable()
                 {
-                    out.push(ClientEffect::Forget(round.work));
+                    self.effects.push(ClientEffect::Forget(round.work));
                 }
             }
-            ToClient::Included { at, included } => self.included(at, included, out),
+            ToClient::Included { at, included } => self.included(at, included),
             ToClient::UnmaskRequest { at, included, signatures } => {
-                self.unmask(at, included, &signatures, out);
+                self.unmask(at, included, &signatures);
             }
             ToClient::Aborted { at, outcome } => {
                 if self.round.as_ref().is_some_and(|round| round.at == at) {
                     self.last_reason = format!("round {} was aborted: {outcome}", at.round);
-                    self.erase(out);
+                    self.erase();
                 }
             }
             ToClient::Refused { rejection } => self.refused(&rejection),
             ToClient::Finished { reason } => {
                 self.ended = Some(reason);
-                self.erase(out);
+                self.erase();
             }
         }
     }
@@ -302,33 +300,33 @@ impl Participant {
     }
 
     /// Takes the attempt's secrets out to work on them; whoever does not put them back has erased them.
-    fn take_round(&mut self, at: Attempt, out: &mut ClientEffects) -> Option<Round> {
+    fn take_round(&mut self, at: Attempt) -> Option<Round> {
         if let Some(round) = self.round.take_if(|round| round.at == at) {
             return Some(round);
         }
-        self.decline(Some(at.round), Decline::SitsOut, out);
+        self.decline(Some(at.round), Decline::SitsOut);
         None
     }
 
     /// Two different messages of one step, in an attempt whose secrets were taken out: nothing of it is answered any more.
-    fn equivocated(&mut self, at: Attempt, work: JobId, out: &mut ClientEffects) {
-        self.given_up(at, work, CoordinatorFault::Equivocation, out);
+    fn equivocated(&mut self, at: Attempt, work: JobId) {
+        self.given_up(at, work, CoordinatorFault::Equivocation);
     }
 
     /// An attempt whose secrets were taken out ends: what the shell holds of it goes too.
-    fn given_up(&mut self, at: Attempt, work: JobId, what: CoordinatorFault, out: &mut ClientEffects) {
-        out.push(ClientEffect::Forget(work));
-        self.decline(Some(at.round), fault(what), out);
+    fn given_up(&mut self, at: Attempt, work: JobId, what: CoordinatorFault) {
+        self.effects.push(ClientEffect::Forget(work));
+        self.decline(Some(at.round), fault(what));
     }
 
-    fn fault(&mut self, at: Attempt, what: CoordinatorFault, out: &mut ClientEffects) {
+    fn fault(&mut self, at: Attempt, what: CoordinatorFault) {
         if let Some(round) = self.round.take_if(|round| round.at == at) {
-            out.push(ClientEffect::Forget(round.work));
+            self.effects.push(ClientEffect::Forget(round.work));
         }
-        self.decline(Some(at.round), fault(what), out);
+        self.decline(Some(at.round), fault(what));
     }
 
-    fn decline(&mut self, round: Option<u64>, reason: Decline, out: &mut ClientEffects) {
+    fn decline(&mut self, round: Option<u64>, reason: Decline) {
         self.last_reason = match reason {
             // The numbers are there already, and leave in no message.
             Decline::Policy { .. } | Decline::AwaitsOperator(_) => std::mem::take(&mut self.last_reason),
@@ -337,7 +335,7 @@ impl Participant {
             }
             _ => reason.to_string(),
         };
-        say(out, ToCoordinator::Declined { round, reason });
+        self.say(ToCoordinator::Declined { round, reason });
     }
 
     /// The code of a refusal, to be said. The whole of it stays in this silo's own log: it tells what the data has spent elsewhere.
@@ -346,10 +344,14 @@ impl Participant {
         Decline::by_policy(refusal.kind())
     }
 
-    fn erase(&mut self, out: &mut ClientEffects) {
+    fn erase(&mut self) {
         if let Some(round) = self.round.take() {
-            out.push(ClientEffect::Forget(round.work));
+            self.effects.push(ClientEffect::Forget(round.work));
         }
+    }
+
+    fn say(&mut self, message: ToCoordinator) {
+        self.effects.push(ClientEffect::Send(Box::new(message)));
     }
 
     /// The run of this session, and what the journal says of it.
@@ -358,11 +360,11 @@ impl Participant {
     }
 
     /// Journals a fact and applies it.
-    fn commit(&mut self, record: ClientRecord, out: &mut ClientEffects) {
+    fn commit(&mut self, record: ClientRecord) {
         if let Err(why) = self.facts.apply(&record, &self.roster.coordinator()) {
             invariant!("P1", "a new fact contradicts the journal: {why}");
         }
-        out.push(ClientEffect::Persist(record));
+        self.effects.push(ClientEffect::Persist(record));
     }
 }
 
@@ -406,10 +408,6 @@ fn newest_roster(profile: &Profile, facts: &Facts) -> Result<AuthorisedRoster, P
         return Err(ParticipantError::OlderRoster { pinned: pinned.epoch, seen: facts.roster_epoch });
     }
     Ok(roster)
-}
-
-fn say(out: &mut ClientEffects, message: ToCoordinator) {
-    out.push(ClientEffect::Send(Box::new(message)));
 }
 
 fn fault(what: CoordinatorFault) -> Decline {

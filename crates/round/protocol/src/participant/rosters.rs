@@ -4,7 +4,7 @@ use identity::{AuthorisedRoster, ROSTERS_BETWEEN_MAX, RosterError, SignedRoster}
 use params::Digest;
 use plan::{RefusalCode, RosterChanges, SignedPlan};
 
-use super::{ClientEffect, ClientEffects, Offered, Participant, RosterOffer, Shown, fault};
+use super::{ClientEffect, Offered, Participant, RosterOffer, Shown, fault};
 use crate::Timestamp;
 use crate::message::{CoordinatorFault, Decline};
 use crate::record::ClientRecord;
@@ -16,14 +16,13 @@ impl Participant {
         run_id: Digest,
         plan: &SignedPlan,
         shown: &Shown,
-        out: &mut ClientEffects,
     ) -> Result<(), Decline> {
         let roster = self.later_roster(shown)?;
         let Some(roster) = roster else { return Ok(()) };
         let answered = self.offered.as_ref().filter(|offered| offered.accepted);
         let accepted = answered.is_some_and(|offered| offered.digest == roster.digest());
         if accepted || self.profile.policy.roster_changes == RosterChanges::Auto {
-            self.adopt(roster, out);
+            self.adopt(roster);
             return Ok(());
         }
         let change = roster.change_from(&self.roster).to_string();
@@ -34,20 +33,20 @@ impl Participant {
             digest: roster.digest(),
             accepted: false,
         });
-        out.push(ClientEffect::Offer(Box::new(RosterOffer { roster, change: change.clone() })));
+        self.effects.push(ClientEffect::Offer(Box::new(RosterOffer { roster, change: change.clone() })));
         self.last_reason = format!("its operator has not accepted {change}");
         Err(Decline::awaits_operator())
     }
 
     /// The silo's operator accepts the roster that was offered.
-    pub(super) fn accept_roster(&mut self, now: Timestamp, roster: Digest, out: &mut ClientEffects) {
+    pub(super) fn accept_roster(&mut self, now: Timestamp, roster: Digest) {
         let Some(offered) = self.offered.take_if(|offered| offered.digest == roster) else {
             self.last_reason = format!("the accepted roster {} is not the one on offer", roster.short());
             return;
         };
         let (run_id, plan, signed) = (offered.run_id, offered.plan.clone(), offered.roster.clone());
         self.offered = Some(Offered { accepted: true, ..offered });
-        self.welcome(now, run_id, plan, signed, out);
+        self.welcome(now, run_id, plan, signed);
         self.offered = None;
     }
 
@@ -91,10 +90,10 @@ impl Participant {
     }
 
     /// An attempt under the roster before it is over: its masks are bound to that one.
-    fn adopt(&mut self, roster: AuthorisedRoster, out: &mut ClientEffects) {
-        self.erase(out);
+    fn adopt(&mut self, roster: AuthorisedRoster) {
+        self.erase();
         let record = ClientRecord::RosterAdopted { epoch: roster.epoch, roster: roster.signed().clone() };
-        self.commit(record, out);
+        self.commit(record);
         self.roster = roster;
     }
 }

@@ -14,7 +14,7 @@ use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
 use super::round::{Round, Step};
-use super::{ClientEffect, ClientEffects, Participant, TrainJob, fault};
+use super::{ClientEffect, Participant, TrainJob, fault};
 use crate::Timestamp;
 use crate::message::{Attempt, CoordinatorFault, Decline};
 use crate::record::ClientRecord;
@@ -66,23 +66,17 @@ pub enum StepOutcome {
 
 impl Participant {
     /// Takes part in the attempt, once everything before it is verified.
-    pub(super) fn prepare(
-        &mut self,
-        now: Timestamp,
-        at: Attempt,
-        head: Arc<Manifest>,
-        out: &mut ClientEffects,
-    ) {
+    pub(super) fn prepare(&mut self, now: Timestamp, at: Attempt, head: Arc<Manifest>) {
         let Some((run, facts)) = self.current_run() else { return };
         let behind = facts.pending().len();
         let (run, plan) = (run.id, Arc::clone(&run.plan));
         if behind > STEPS_IN_A_ROUND {
-            self.verify_next(out);
+            self.verify_next();
             self.closed.insert(run, at);
             let reason = self.policy(&Refusal::CatchingUp { behind });
-            return self.decline(Some(at.round), reason, out);
+            return self.decline(Some(at.round), reason);
         }
-        self.erase(out);
+        self.erase();
         self.round = Some(Round {
             at,
             run,
@@ -96,18 +90,18 @@ impl Participant {
             bundle: None,
             delivery: None,
         });
-        self.verify_next(out);
+        self.verify_next();
     }
 
     /// So many that no round has time for them.
-    pub(super) fn catch_up(&mut self, out: &mut ClientEffects) {
+    pub(super) fn catch_up(&mut self) {
         if self.current_run().is_some_and(|(_, facts)| facts.pending().len() > STEPS_IN_A_ROUND) {
-            self.verify_next(out);
+            self.verify_next();
         }
     }
 
     /// Asks for the step that is due, unless it was asked for.
-    fn verify_next(&mut self, out: &mut ClientEffects) {
+    fn verify_next(&mut self) {
         let Some((run, facts)) = self.current_run() else { return };
         let Some(due) = facts.pending().front().filter(|due| self.verifying != Some(due.record)) else {
             return;
@@ -120,10 +114,10 @@ impl Participant {
             behind: facts.pending().len() - 1,
         };
         self.verifying = Some(job.record);
-        out.push(ClientEffect::VerifyStep(job));
+        self.effects.push(ClientEffect::VerifyStep(job));
     }
 
-    pub(super) fn step_verified(&mut self, record: Digest, outcome: StepOutcome, out: &mut ClientEffects) {
+    pub(super) fn step_verified(&mut self, record: Digest, outcome: StepOutcome) {
         if self.verifying.take_if(|asked| *asked == record).is_none() {
             return;
         }
@@ -134,16 +128,16 @@ impl Participant {
         }
         let reason = match outcome {
             StepOutcome::Follows => {
-                self.commit(ClientRecord::StepVerified { record }, out);
-                return self.verify_next(out);
+                self.commit(ClientRecord::StepVerified { record });
+                return self.verify_next();
             }
             StepOutcome::Unavailable => Decline::Unavailable,
             StepOutcome::DoesNotFollow => fault(CoordinatorFault::Step),
         };
         // Outside a round nothing is owed: the next one asks for the step again, and says then what is wrong with it.
         if let Some(round) = self.round.take_if(|round| matches!(round.step, Step::Preparing { .. })) {
-            out.push(ClientEffect::Forget(round.work));
-            self.decline(Some(round.at.round), reason, out);
+            self.effects.push(ClientEffect::Forget(round.work));
+            self.decline(Some(round.at.round), reason);
         }
     }
 
@@ -155,12 +149,7 @@ impl Participant {
     }
 
     /// Trains where nothing is left to wait for.
-    pub(super) fn train_when_prepared(
-        &mut self,
-        now: Timestamp,
-        rng: &mut dyn CryptoRng,
-        out: &mut ClientEffects,
-    ) {
+    pub(super) fn train_when_prepared(&mut self, now: Timestamp, rng: &mut dyn CryptoRng) {
         let Some(round) = &self.round else { return };
         let (Some(by), Step::Preparing { head }) = (self.witnesses_by(round), &round.step) else { return };
         // The wall clock was read when the round opened.
@@ -169,9 +158,9 @@ impl Participant {
             let (run, at) = (round.run, round.at);
             if now >= by {
                 self.closed.insert(run, at);
-                self.erase(out);
+                self.erase();
                 let reason = self.policy(&refusal);
-                self.decline(Some(at.round), reason, out);
+                self.decline(Some(at.round), reason);
             }
             return;
         }
@@ -181,6 +170,6 @@ impl Participant {
         rng.fill_bytes(seed.as_mut());
         let (id, at, plan, head) = (round.work, round.at, Arc::clone(&round.plan), Arc::clone(head));
         round.step = Step::Training;
-        out.push(ClientEffect::Train(TrainJob { id, at, plan, head, seed }));
+        self.effects.push(ClientEffect::Train(TrainJob { id, at, plan, head, seed }));
     }
 }

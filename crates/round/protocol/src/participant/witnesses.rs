@@ -11,8 +11,8 @@ use params::Digest;
 use plan::Refusal;
 use secagg::ClientId;
 
+use super::Participant;
 use super::round::Round;
-use super::{ClientEffects, Participant};
 use crate::Timestamp;
 use crate::message::Attempt;
 use crate::record::ClientRecord;
@@ -118,14 +118,14 @@ impl Participant {
         (round.map(|round| round.at), round.is_some_and(|round| self.witnesses_by(round).is_some()))
     }
 
-    pub(super) fn witnessed(&mut self, seen: Witnessed, out: &mut ClientEffects) {
+    pub(super) fn witnessed(&mut self, seen: Witnessed) {
         if !self.facts.remembers {
-            self.commit(ClientRecord::WitnessBegun, out);
+            self.commit(ClientRecord::WitnessBegun);
         }
         self.cosigned.extend(seen.cosigned);
         for (upload, index) in seen.receipts {
             if self.facts.owes(&upload) {
-                self.commit(ClientRecord::UploadReceipted { upload, index }, out);
+                self.commit(ClientRecord::UploadReceipted { upload, index });
             }
         }
     }
