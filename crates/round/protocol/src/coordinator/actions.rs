@@ -195,6 +195,8 @@ impl Coordinator {
         so.map_or(Ok(()), |so| Err(Rejection::AlreadySo(so)))
     }
 
+    /// Each act by its own rule, in one place: what is not possible is refused before anything is written down, and what is
+    /// written down is one record, but for those that end the attempt in progress or a member's part in it.
     pub(super) fn act(
         &mut self,
         act: Act,
@@ -205,49 +207,70 @@ impl Coordinator {
             return impossible("the run has not begun");
         }
         self.changes_something(&act)?;
-        match act {
-            Act::Pause { by, reason } => self.pause(by, reason, now),
+        let record = match act {
+            Act::Pause { by, reason } => {
+                if matches!(self.state.phase, Phase::Ended(_)) {
+                    return impossible("the run is over");
+                }
+                check_said(&by, &reason)?;
+                Record::Paused { now, by, reason }
+            }
             Act::Resume { by } => {
                 check_words(&by, OPERATOR_BYTES_MAX, "the operator's name")?;
-                self.commit(Record::Resumed { now, by });
                 self.idle_since = now;
-                Ok(())
+                Record::Resumed { now, by }
+            }
+            Act::Restore { client, by, reason } => {
+                if self.state.refused.get(&client).is_none_or(Absence::is_declined) {
+                    return impossible(format!("silo {client} is not barred"));
+                }
+                check_said(&by, &reason)?;
+                self.reasons.remove(&client);
+                Record::Restored { now, client, by, reason }
+            }
+            Act::Reconcile { one, other, by, reason } => {
+                if !self.state.apart.keeps(one, other, self.state.next.round) {
+                    return impossible(format!("no complaint keeps silos {one} and {other} apart"));
+                }
+                check_said(&by, &reason)?;
+                Record::Reconciled { now, one, other, by, reason }
             }
             Act::Quarantine { round, by, reason } => {
                 let Some(model) = self.state.chain.model_of(round) else {
-                    return impossible(format!(
-                        "round {round} has no result; name the round whose result it was"
-                    ));
+                    let why = format!("round {round} has no result; name the round whose result it was");
+                    return impossible(why);
                 };
-                let outcome = RoundOutcome::Quarantined { round };
-                self.chain_action(Action::Quarantine { model, round, reason, by }, outcome, None, now)
+                let action = Action::Quarantine { model, round, reason, by };
+                return self.chain_action(action, RoundOutcome::Quarantined { round }, None, now);
             }
             Act::Rollback { to_round, by, reason } => {
-                if self.state.chain.model_of(to_round).is_none() {
-                    return impossible(format!("round {to_round} has no result to go back to"));
-                }
-                if self.state.acted.base == to_round {
-                    return impossible(format!("the newest model is round {to_round}'s already"));
-                }
-                let Some(staged) = staged else {
-                    return impossible(format!("the files of round {to_round} are not there"));
-                };
-                let outcome = RoundOutcome::RolledBack { to_round };
-                self.chain_action(Action::Rollback { to_round, reason, by }, outcome, Some(staged), now)
+                return self.roll_back(to_round, by, reason, staged, now);
             }
-            Act::Restore { client, by, reason } => self.restore(client, by, reason, now),
-            Act::Reconcile { one, other, by, reason } => self.reconcile([one, other], by, reason, now),
-            Act::Remove { client, reason } => self.remove(client, reason),
-        }
+            Act::Remove { client, reason } => return self.remove(client, reason),
+        };
+        self.commit(record);
+        Ok(())
     }
 
-    fn pause(&mut self, by: String, reason: String, now: Timestamp) -> Result<(), Rejection> {
-        if matches!(self.state.phase, Phase::Ended(_)) {
-            return impossible("the run is over");
+    fn roll_back(
+        &mut self,
+        to_round: u64,
+        by: String,
+        reason: String,
+        staged: Option<Artifacts>,
+        now: Timestamp,
+    ) -> Result<(), Rejection> {
+        if self.state.chain.model_of(to_round).is_none() {
+            return impossible(format!("round {to_round} has no result to go back to"));
         }
-        check_said(&by, &reason)?;
-        self.commit(Record::Paused { now, by, reason });
-        Ok(())
+        if self.state.acted.base == to_round {
+            return impossible(format!("the newest model is round {to_round}'s already"));
+        }
+        if staged.is_none() {
+            return impossible(format!("the files of round {to_round} are not there"));
+        }
+        let outcome = RoundOutcome::RolledBack { to_round };
+        self.chain_action(Action::Rollback { to_round, reason, by }, outcome, staged, now)
     }
 
     /// Signs and publishes an action's record, after the attempt in progress. The chain's own rules say whether it
@@ -292,37 +315,6 @@ impl Coordinator {
             self.commit(Record::Barred { client, reason });
         }
         self.links.remove(&client);
-        Ok(())
-    }
-
-    fn restore(
-        &mut self,
-        client: ClientId,
-        by: String,
-        reason: String,
-        now: Timestamp,
-    ) -> Result<(), Rejection> {
-        if self.state.refused.get(&client).is_none_or(Absence::is_declined) {
-            return impossible(format!("silo {client} is not barred"));
-        }
-        check_said(&by, &reason)?;
-        self.commit(Record::Restored { now, client, by, reason });
-        self.reasons.remove(&client);
-        Ok(())
-    }
-
-    fn reconcile(
-        &mut self,
-        [one, other]: [ClientId; 2],
-        by: String,
-        reason: String,
-        now: Timestamp,
-    ) -> Result<(), Rejection> {
-        if !self.state.apart.keeps(one, other, self.state.next.round) {
-            return impossible(format!("no complaint keeps silos {one} and {other} apart"));
-        }
-        check_said(&by, &reason)?;
-        self.commit(Record::Reconciled { now, one, other, by, reason });
         Ok(())
     }
 }

@@ -84,7 +84,9 @@ impl Coordinator {
         if !waited && (self.state.backing_off || self.expected().any(|client| !here.contains(&client))) {
             return None;
         }
-        let sound: BTreeSet<ClientId> = here.difference(&self.left_out(&here, rng)).copied().collect();
+        // Who is put into no cohort now, since a sum was spoiled.
+        let left_out = self.state.spoiled.left_out(&here, plan.cohort.minimum, rng);
+        let sound: BTreeSet<ClientId> = here.difference(&left_out).copied().collect();
         // Last, where complaints leave too few for a round's whole time, the pairs are together again: they cost a round
         // at worst, and no cohort at all would cost every round.
         let together = now >= self.idle_since.plus_ms(plan.timing.round_deadline_ms);
@@ -94,11 +96,6 @@ impl Coordinator {
         let last = together.then_some((&here, None));
         let mut cohorts = tried.chain(last).map(|(of, by)| self.choose(of, by, rng));
         cohorts.find(|cohort| cohort.len() >= plan.cohort.minimum)
-    }
-
-    /// Who of those that are here is put into no cohort now, since a sum was spoiled.
-    fn left_out(&self, here: &BTreeSet<ClientId>, rng: &mut dyn CryptoRng) -> BTreeSet<ClientId> {
-        self.state.spoiled.left_out(here, self.setup.plan.cohort.minimum, rng)
     }
 
     /// Willing members whose sessions have checked in.

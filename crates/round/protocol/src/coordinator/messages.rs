@@ -209,9 +209,8 @@ impl Coordinator {
             }
             _ => return Err(self.out_of_phase("a masked vector")),
         };
-        step.admit(round, &header, lanes)?;
+        let new = step.admit(round, &header, lanes)?;
         let (client, at) = (header.client, header.at);
-        let new = !step.staged.contains_key(&client);
         self.commit_if(new, Record::Staged(header));
         send(&mut self.effects, client, ToClient::UploadDurable { at });
         Ok(())

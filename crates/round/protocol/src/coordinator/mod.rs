@@ -33,7 +33,7 @@ pub use interface::{
     StartError,
 };
 pub use opening::{NextModel, aggregate_digest, next_model};
-use phase::{Phase, Round, Step, Verdict};
+use phase::{Phase, Step, Verdict};
 pub use spoiled::Spoiled;
 use state::State;
 
@@ -171,7 +171,7 @@ impl Coordinator {
         let Phase::InRound(round, Step::Uploading(step)) = &self.state.phase else {
             return Err(self.out_of_phase("a masked vector"));
         };
-        step.admit(round, header, self.setup.plan.lanes())
+        step.admit(round, header, self.setup.plan.lanes()).map(drop)
     }
 
     /// When after `now` [`Input::Tick`] is due, if at all. `now` is that of the last [`Coordinator::handle`]: a
@@ -319,10 +319,4 @@ impl Coordinator {
 
 fn send(out: &mut Effects, to: ClientId, message: ToClient) {
     out.push(Effect::Send { to, message: Box::new(message) });
-}
-
-impl Round {
-    fn takes_part(&self, client: ClientId) -> bool {
-        self.cohort.contains(&client) && !self.dropped.contains_key(&client)
-    }
 }

@@ -1,6 +1,6 @@
 //! A later roster, while the run goes on.
 
-use identity::{AuthorisedRoster, ROSTERS_BETWEEN_BYTES_MAX, ROSTERS_BETWEEN_MAX, SignedRoster};
+use identity::{AuthorisedRoster, ROSTERS_BETWEEN_BYTES_MAX, ROSTERS_BETWEEN_MAX, RosterError, SignedRoster};
 use params::Digest;
 
 use super::{Coordinator, Link, StartError, send};
@@ -56,28 +56,29 @@ impl Coordinator {
         if self.is_new() {
             return Err(self.out_of_phase("a roster"));
         }
-        let newest = self.state.newest_roster();
-        if newest.digest() == roster.digest() {
-            return Ok(());
-        }
-        roster.succeeds(newest).map_err(|why| Rejection::Invalid(why.to_string()))?;
-        self.commit(Record::RosterChanged { roster: roster.signed().clone() });
-        Ok(())
+        self.follow(roster.clone()).map_err(|why| Rejection::Invalid(why.to_string()))
     }
 
     /// At a start the journal's roster is in force, unless the configuration holds a later one.
     pub(super) fn take_configured_roster(&mut self) -> Result<(), StartError> {
-        let (configured, newest) = (&self.setup.roster, self.state.newest_roster());
-        if self.is_new() || configured.epoch < newest.epoch || configured.digest() == newest.digest() {
+        let (configured, newest) = (self.setup.roster.clone(), self.state.newest_roster());
+        if self.is_new() || configured.epoch < newest.epoch {
             return Ok(());
         }
-        configured.succeeds(newest).map_err(|why| StartError::OtherRoster {
-            journal: newest.digest().short(),
-            configured: configured.digest().short(),
+        let [journal, ours] = [newest, &configured].map(|roster| roster.digest().short());
+        self.follow(configured).map_err(|why| StartError::OtherRoster {
+            journal,
+            configured: ours,
             why: why.to_string(),
-        })?;
-        let roster = configured.signed().clone();
-        self.commit(Record::RosterChanged { roster });
+        })
+    }
+
+    fn follow(&mut self, roster: AuthorisedRoster) -> Result<(), RosterError> {
+        let newest = self.state.newest_roster();
+        if newest.digest() != roster.digest() {
+            roster.succeeds(newest)?;
+            self.commit(Record::RosterChanged { roster: roster.signed().clone() });
+        }
         Ok(())
     }
 

@@ -244,6 +244,7 @@ impl State {
         let Phase::NotStarted = self.phase else { return None };
         self.roster = authorised(roster, setup);
         self.lineage.add(&self.roster);
+        // It names the run, as the record does.
         self.push_head(genesis);
         self.phase = Phase::Idle;
         Some(())
@@ -336,7 +337,8 @@ impl State {
     pub(super) fn next_after(&self, setup: &Setup) -> Attempt {
         let Some(Round { at, .. }) = self.phase.round() else { return self.next };
         // Who was told U2 may have uploaded, and a client takes no second attempt after that.
-        if self.phase.before_uploads() && at.attempt < setup.plan.timing.attempts_max {
+        let before_uploads = matches!(self.phase, Phase::InRound(_, Step::Advertising(_) | Step::Sharing(_)));
+        if before_uploads && at.attempt < setup.plan.timing.attempts_max {
             Attempt { round: at.round, attempt: at.attempt + 1 }
         } else {
             Attempt { round: at.round + 1, attempt: 1 }

@@ -29,16 +29,14 @@ impl Participant {
             Step::Advertised { state, .. } => {
                 match state.accept_roster(&adverts, self.roster.keys(), &floors, identity, rng) {
                     Ok((state, bundle)) => {
-                        let message = ToCoordinator::ShareKeys { at, bundle: bundle.clone() };
                         round.adverts = adverts;
-                        round.bundle = Some(bundle);
+                        round.bundle = Some(bundle.clone());
                         round.step = Step::Shared { state };
                         self.round = Some(round);
-                        self.say(message);
+                        self.say(ToCoordinator::ShareKeys { at, bundle });
                     }
                     Err(why) => {
-                        self.last_reason = why.to_string();
-                        self.given_up(at, work, CoordinatorFault::Cohort);
+                        self.deceived(at, work, CoordinatorFault::Cohort, &why);
                     }
                 }
             }
@@ -73,12 +71,10 @@ impl Participant {
                         self.last_reason =
                             format!("client {} sent shares that do not open", complaint.accused);
                         self.effects.push(ClientEffect::Forget(work));
-                        let message = ToCoordinator::Complain { at, complaint };
-                        self.say(message);
+                        self.say(ToCoordinator::Complain { at, complaint });
                     }
                     Err(DeliveryRejection::Coordinator(why)) => {
-                        self.last_reason = why.to_string();
-                        self.given_up(at, work, CoordinatorFault::Delivery);
+                        self.deceived(at, work, CoordinatorFault::Delivery, &why);
                     }
                 }
             }
@@ -107,8 +103,7 @@ impl Participant {
         };
         if let Err(refusal) = self.check_plan(&plan) {
             self.effects.push(ClientEffect::Forget(work));
-            let reason = self.policy(&refusal);
-            return self.decline(None, reason);
+            return self.refuse(None, &refusal);
         }
         let signature =
             secagg::sign_input(held.r2(), *digest.as_bytes(), self.profile.identity.signing_key());
@@ -152,16 +147,14 @@ impl Participant {
                         self.say(ToCoordinator::SignIncluded { at, signature });
                     }
                     Err(refused) => {
-                        self.last_reason = refused.reason.to_string();
-                        self.given_up(at, work, CoordinatorFault::Included);
+                        self.deceived(at, work, CoordinatorFault::Included, &refused.reason);
                     }
                 }
             }
             Step::Signed { state, included: signed, signature } if signed == set => {
-                let message = ToCoordinator::SignIncluded { at, signature };
                 round.step = Step::Signed { state, included: signed, signature };
                 self.round = Some(round);
-                self.say(message);
+                self.say(ToCoordinator::SignIncluded { at, signature });
             }
             Step::Answered { included: signed } if signed == set => {
                 // The quorum is long complete; nothing is owed.

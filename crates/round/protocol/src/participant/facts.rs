@@ -47,9 +47,10 @@ pub(super) struct Facts {
 pub(super) struct RunFacts {
     pub(super) plan: Digest,
     chain: ChainVerifier,
-    head: Option<Arc<Manifest>>,
+    /// The newest record.
+    pub(super) head: Option<Arc<Manifest>>,
     /// Rounds' records whose steps were not done again here yet, in the chain's order.
-    pending: VecDeque<Pending>,
+    pub(super) pending: VecDeque<Pending>,
     /// Uploads in rounds that no record is known of yet.
     uploaded: BTreeMap<u64, Uploaded>,
     /// Uploads that the coordinator's audit log has not told of yet.
@@ -66,7 +67,7 @@ pub(super) struct RunFacts {
     pub(super) results: u64,
     answer: Option<(Attempt, Digest, UnmaskShares)>,
     /// What is told of the data's version, once that is fixed.
-    told: Option<Option<Digest>>,
+    pub(super) told: Option<Option<Digest>>,
 }
 
 /// A record that contradicts those before it.
@@ -341,11 +342,6 @@ impl RunFacts {
         }
     }
 
-    /// What is told of the data's version in this run; `None` where that is not fixed yet.
-    pub(super) fn told(&self) -> Option<Option<Digest>> {
-        self.told
-    }
-
     pub(super) fn head_round(&self) -> Option<u64> {
         self.head.as_ref().map(|head| head.round)
     }
@@ -360,11 +356,6 @@ impl RunFacts {
         self.chain.is_quarantined(model)
     }
 
-    /// The newest record.
-    pub(super) fn head(&self) -> Option<&Arc<Manifest>> {
-        self.head.as_ref()
-    }
-
     fn follow(&mut self, record: Digest, manifest: Arc<Manifest>) {
         // What an operator did publishes no new model, and version 0 is the plan's.
         if let (Some(before), None) = (&self.head, &manifest.action) {
@@ -374,11 +365,6 @@ impl RunFacts {
         // A later record of these rounds cannot follow.
         self.uploaded.retain(|round, _| *round > manifest.round);
         self.head = Some(manifest);
-    }
-
-    /// The steps to be done again, the next one first.
-    pub(super) fn pending(&self) -> &VecDeque<Pending> {
-        &self.pending
     }
 
     /// What this silo knows of a round that it uploaded in.

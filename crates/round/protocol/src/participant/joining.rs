@@ -39,7 +39,7 @@ impl Participant {
         }
         let plan = Arc::new(plan);
         let not_before = now.plus_ms(plan.timing.ready_after_ms);
-        let fixed = self.facts.joined_run(&run_id).told().is_some();
+        let fixed = self.facts.joined_run(&run_id).told.is_some();
         let check_in = match before {
             // What was begun for an earlier welcome serves this one.
             Some(waits @ (CheckIn::Reading { .. } | CheckIn::Held { .. })) => waits,
@@ -96,7 +96,7 @@ impl Participant {
 
     fn check_in(&mut self, run: &Digest) {
         let facts = self.facts.joined_run(run);
-        let data = facts.told().flatten().filter(|_| self.profile.tells_data);
+        let data = facts.told.flatten().filter(|_| self.profile.tells_data);
         self.say(ToCoordinator::CheckIn { head: facts.head_round(), data });
     }
 
@@ -193,18 +193,16 @@ impl Participant {
         if facts.is_quarantined(&model) {
             return self.fault(at, CoordinatorFault::Quarantined);
         }
-        let Some(head) = facts.head().filter(|head| head.model.params_digest == model).cloned() else {
+        let Some(head) = facts.head.as_ref().filter(|head| head.model.params_digest == model).cloned() else {
             return self.fault(at, CoordinatorFault::Model);
         };
         let (run, plan) = (run.id, Arc::clone(&run.plan));
         if let Err(refusal) = self.check_moment(&plan, self.wall(now)) {
             self.closed.insert(run, at);
-            let reason = self.policy(&refusal);
-            return self.decline(Some(at.round), reason);
+            return self.refuse(Some(at.round), &refusal);
         }
         if let Err(refusal) = self.check_budget(&plan, model).and_then(|()| self.check_plan(&plan)) {
-            let reason = self.policy(&refusal);
-            return self.decline(None, reason);
+            return self.refuse(None, &refusal);
         }
         self.prepare(now, at, head);
     }
@@ -215,8 +213,7 @@ impl Participant {
         if self.run.is_some() && self.roster.keys().values().any(is_theirs) {
             self.erase();
             self.run = None;
-            let reason = self.policy(&Refusal::SharedData);
-            self.decline(None, reason);
+            self.refuse(None, &Refusal::SharedData);
         }
     }
 

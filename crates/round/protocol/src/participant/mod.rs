@@ -21,7 +21,7 @@ use secagg::ClientId;
 
 use crate::Timestamp;
 use crate::invariant::invariant;
-use crate::message::{Attempt, CoordinatorFault, Decline, Rejection, RunEnd, ToClient, ToCoordinator};
+use crate::message::{Attempt, CoordinatorFault, Decline, RunEnd, ToClient, ToCoordinator};
 use crate::record::ClientRecord;
 use crate::version::SessionVersion;
 use facts::{Facts, RunFacts};
@@ -169,7 +169,7 @@ impl Participant {
     /// What is told of the data's version in the run of this session, once that is fixed.
     pub fn data_told(&self) -> Option<Digest> {
         let run = self.run.as_ref()?;
-        self.facts.joined_run(&run.id).told().flatten().filter(|_| self.profile.tells_data)
+        self.facts.joined_run(&run.id).told.flatten().filter(|_| self.profile.tells_data)
     }
 
     /// What the vector that this job made is debited under; `None` where it is not waited for, or was made from anything but
@@ -189,7 +189,7 @@ impl Participant {
             && facts.is_new(at)
             && !facts.is_past(at.round)
             && !self.is_closed(run.id, at)
-            && facts.head().is_some_and(|head| head.model.params_digest == model)
+            && facts.head.as_ref().is_some_and(|head| head.model.params_digest == model)
     }
 
     fn is_closed(&self, run: Digest, at: Attempt) -> bool {
@@ -287,16 +287,14 @@ impl Participant {
                     self.erase();
                 }
             }
-            ToClient::Refused { rejection } => self.refused(&rejection),
+            ToClient::Refused { rejection } => {
+                self.last_reason = format!("the coordinator refused a message: {rejection}");
+            }
             ToClient::Finished { reason } => {
                 self.ended = Some(reason);
                 self.erase();
             }
         }
-    }
-
-    fn refused(&mut self, rejection: &Rejection) {
-        self.last_reason = format!("the coordinator refused a message: {rejection}");
     }
 
     /// Takes the attempt's secrets out to work on them; whoever does not put them back has erased them.
@@ -317,6 +315,12 @@ impl Participant {
     fn given_up(&mut self, at: Attempt, work: JobId, what: CoordinatorFault) {
         self.effects.push(ClientEffect::Forget(work));
         self.decline(Some(at.round), fault(what));
+    }
+
+    /// The same, with what was wrong in words for this silo's operator.
+    fn deceived(&mut self, at: Attempt, work: JobId, what: CoordinatorFault, why: &dyn ToString) {
+        self.last_reason = why.to_string();
+        self.given_up(at, work, what);
     }
 
     fn fault(&mut self, at: Attempt, what: CoordinatorFault) {
@@ -344,6 +348,11 @@ impl Participant {
         Decline::by_policy(refusal.kind())
     }
 
+    fn refuse(&mut self, round: Option<u64>, refusal: &Refusal) {
+        let reason = self.policy(refusal);
+        self.decline(round, reason);
+    }
+
     fn erase(&mut self) {
         if let Some(round) = self.round.take() {
             self.effects.push(ClientEffect::Forget(round.work));
@@ -368,7 +377,6 @@ impl Participant {
     }
 }
 
-/// The later one of the configured roster and the journal's.
 impl Profile {
     /// Whether a participant without a journal could begin with it.
     ///
@@ -387,6 +395,7 @@ impl Profile {
     }
 }
 
+/// The later one of the configured roster and the journal's.
 fn newest_roster(profile: &Profile, facts: &Facts) -> Result<AuthorisedRoster, ParticipantError> {
     let pinned = &profile.roster;
     let roster = match &facts.roster {

@@ -52,10 +52,6 @@ impl Participant {
 
     /// A roster that may follow this silo's; `None` where it is this silo's.
     fn later_roster(&mut self, shown: &Shown) -> Result<Option<AuthorisedRoster>, Decline> {
-        let refuse = |participant: &mut Self, why: String| {
-            participant.last_reason = why;
-            Err(fault(CoordinatorFault::Roster))
-        };
         if *shown.roster == *self.roster.signed() {
             return Ok(None);
         }
@@ -67,8 +63,12 @@ impl Participant {
             roster.succeeds_by(&self.roster, &between)?;
             Ok(roster)
         });
-        let roster = match roster {
-            Ok(roster) => roster,
+        let own = self.profile.identity.public();
+        self.last_reason = match roster {
+            Ok(roster) if roster.keys().get(&self.profile.id) == Some(&own) => return Ok(Some(roster)),
+            Ok(roster) => {
+                format!("the authority's roster {} does not name this silo any more", roster.epoch)
+            }
             // A silo that was away for long, or a coordinator that keeps them back: neither is told from the other here.
             Err(RosterError::Gap(why)) => {
                 let code = RefusalCode::RostersMissing;
@@ -78,15 +78,9 @@ impl Participant {
                 );
                 return Err(Decline::by_policy(code));
             }
-            Err(why) => return refuse(self, why.to_string()),
+            Err(why) => why.to_string(),
         };
-        match roster.keys().get(&self.profile.id) {
-            Some(key) if *key == self.profile.identity.public() => Ok(Some(roster)),
-            _ => refuse(
-                self,
-                format!("the authority's roster {} does not name this silo any more", roster.epoch),
-            ),
-        }
+        Err(fault(CoordinatorFault::Roster))
     }
 
     /// An attempt under the roster before it is over: its masks are bound to that one.

@@ -102,15 +102,7 @@ pub(super) fn cohort_of(adverts: &[Advert]) -> BTreeSet<ClientId> {
 impl Step {
     /// Whether nothing of the update has been debited yet.
     pub(super) fn before_upload(&self) -> bool {
-        matches!(
-            self,
-            Self::Preparing { .. }
-                | Self::Training
-                | Self::Trained
-                | Self::Advertised { .. }
-                | Self::Shared { .. }
-                | Self::Masking { .. }
-        )
+        !matches!(self, Self::Uploaded { .. } | Self::Signed { .. } | Self::Answered { .. })
     }
 
     /// Whether an included set was signed.

@@ -68,13 +68,12 @@ impl Participant {
     /// Takes part in the attempt, once everything before it is verified.
     pub(super) fn prepare(&mut self, now: Timestamp, at: Attempt, head: Arc<Manifest>) {
         let Some((run, facts)) = self.current_run() else { return };
-        let behind = facts.pending().len();
+        let behind = facts.pending.len();
         let (run, plan) = (run.id, Arc::clone(&run.plan));
         if behind > STEPS_IN_A_ROUND {
             self.verify_next();
             self.closed.insert(run, at);
-            let reason = self.policy(&Refusal::CatchingUp { behind });
-            return self.decline(Some(at.round), reason);
+            return self.refuse(Some(at.round), &Refusal::CatchingUp { behind });
         }
         self.erase();
         self.round = Some(Round {
@@ -95,7 +94,7 @@ impl Participant {
 
     /// So many that no round has time for them.
     pub(super) fn catch_up(&mut self) {
-        if self.current_run().is_some_and(|(_, facts)| facts.pending().len() > STEPS_IN_A_ROUND) {
+        if self.current_run().is_some_and(|(_, facts)| facts.pending.len() > STEPS_IN_A_ROUND) {
             self.verify_next();
         }
     }
@@ -103,7 +102,7 @@ impl Participant {
     /// Asks for the step that is due, unless it was asked for.
     fn verify_next(&mut self) {
         let Some((run, facts)) = self.current_run() else { return };
-        let Some(due) = facts.pending().front().filter(|due| self.verifying != Some(due.record)) else {
+        let Some(due) = facts.pending.front().filter(|due| self.verifying != Some(due.record)) else {
             return;
         };
         let job = StepJob {
@@ -111,7 +110,7 @@ impl Participant {
             plan: Arc::clone(&run.plan),
             manifest: Arc::clone(&due.manifest),
             before: Arc::clone(&due.before),
-            behind: facts.pending().len() - 1,
+            behind: facts.pending.len() - 1,
         };
         self.verifying = Some(job.record);
         self.effects.push(ClientEffect::VerifyStep(job));
@@ -122,7 +121,7 @@ impl Participant {
             return;
         }
         // Of a run that the coordinator has left meanwhile.
-        let due = self.current_run().and_then(|(_, facts)| facts.pending().front());
+        let due = self.current_run().and_then(|(_, facts)| facts.pending.front());
         if due.is_none_or(|due| due.record != record) {
             return;
         }
@@ -143,7 +142,7 @@ impl Participant {
 
     /// Until when a prepared round waits for witnesses, in which the watchman looks at the log again.
     pub(super) fn witnesses_by(&self, round: &Round) -> Option<Timestamp> {
-        let done = self.facts.joined_run(&round.run).pending().is_empty();
+        let done = self.facts.joined_run(&round.run).pending.is_empty();
         let waits = matches!(round.step, Step::Preparing { .. }) && done;
         waits.then(|| round.opened.plus_ms(round.plan.timing.round_deadline_ms / WITNESSES_OF_A_ROUND))
     }
@@ -159,8 +158,7 @@ impl Participant {
             if now >= by {
                 self.closed.insert(run, at);
                 self.erase();
-                let reason = self.policy(&refusal);
-                self.decline(Some(at.round), reason);
+                self.refuse(Some(at.round), &refusal);
             }
             return;
         }

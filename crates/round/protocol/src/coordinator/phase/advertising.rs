@@ -6,7 +6,7 @@ use plan::Plan;
 use run_status::{Owed, RunPhase};
 use secagg::{Advert, ClientId, FixedCohort, Members, verify_advert};
 
-use super::{Asking, Kind, Round, Sharing, once};
+use super::{Asking, Kind, Round, Sharing, admit};
 use crate::invariant::invariant;
 use crate::message::{DropReason, Rejection, RoundOutcome};
 use crate::record::Record;
@@ -35,30 +35,23 @@ impl Advertising {
         members: &Members,
         plan: &Plan,
     ) -> Result<bool, Rejection> {
-        if advert.id != from || !round.cohort.contains(&from) || round.dropped.contains_key(&from) {
-            return Err(Rejection::NotInCohort);
-        }
-        if !once(self.adverts.get(&from), advert)? {
-            return Ok(false);
-        }
-        verify_advert(round.context, advert, members, plan.excess_noise())
-            .map_err(|why| Rejection::Invalid(why.to_string()))?;
-        // Both kinds of key are one set to the cohort: what is admitted here must make one that verifies.
-        let taken =
-            |key: &[u8; 32]| self.adverts.values().any(|other| other.ek_pub == *key || other.mk_pub == *key);
-        if advert.ek_pub == advert.mk_pub || taken(&advert.ek_pub) || taken(&advert.mk_pub) {
-            return Err(Rejection::Invalid("it repeats a key".into()));
-        }
-        Ok(true)
+        let asked = advert.id == from && round.takes_part(from);
+        admit(asked, self.adverts.get(&from), advert, || {
+            verify_advert(round.context, advert, members, plan.excess_noise())
+                .map_err(|why| why.to_string())?;
+            // Both kinds of key are one set to the cohort: what is admitted here must make one that verifies.
+            let repeats = |key: &[u8; 32]| {
+                self.adverts.values().any(|other| other.ek_pub == *key || other.mk_pub == *key)
+            };
+            if advert.ek_pub == advert.mk_pub || repeats(&advert.ek_pub) || repeats(&advert.mk_pub) {
+                return Err("it repeats a key".to_owned());
+            }
+            Ok(())
+        })
     }
 
     pub(super) fn asking(&self, round: &Round) -> Asking {
-        Asking {
-            kind: &KIND,
-            asked: round.cohort.clone(),
-            answered: self.adverts.keys().copied().collect(),
-            need: self.minimum,
-        }
+        Asking::new(&KIND, round.cohort.clone(), &self.adverts, self.minimum)
     }
 
     pub(super) fn fix_u1(self, round: &Round, members: &Members, plan: &Plan) -> Sharing {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use run_status::{Owed, RunPhase};
 use secagg::{ClientId, IncludedSignature};
 
-use super::{Asking, Kind, Sum, Unmasking, once};
+use super::{Asking, Kind, Sum, Unmasking, admit};
 use crate::message::{Rejection, RoundOutcome};
 use crate::record::Record;
 
@@ -25,26 +25,14 @@ static KIND: Kind = Kind {
 
 impl Consistency {
     pub(crate) fn admit(&self, from: ClientId, signature: &IncludedSignature) -> Result<bool, Rejection> {
-        if signature.id != from || !self.sum.included.contains(&from) {
-            return Err(Rejection::NotInCohort);
-        }
-        if !once(self.signatures.get(&from), signature)? {
-            return Ok(false);
-        }
-        self.sum
-            .cohort
-            .verify_included_signature(&self.sum.included, signature)
-            .map_err(|why| Rejection::Invalid(why.to_string()))?;
-        Ok(true)
+        let asked = signature.id == from && self.sum.included.contains(&from);
+        admit(asked, self.signatures.get(&from), signature, || {
+            self.sum.cohort.verify_included_signature(&self.sum.included, signature)
+        })
     }
 
     pub(super) fn asking(&self) -> Asking {
-        Asking {
-            kind: &KIND,
-            asked: self.sum.included.clone(),
-            answered: self.signatures.keys().copied().collect(),
-            need: self.sum.cohort.threshold().value(),
-        }
+        Asking::new(&KIND, self.sum.included.clone(), &self.signatures, self.sum.cohort.threshold().value())
     }
 
     pub(super) fn request(self) -> Unmasking {

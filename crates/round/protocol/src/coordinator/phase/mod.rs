@@ -93,6 +93,17 @@ struct Kind {
     end: fn(Timestamp) -> Record,
 }
 
+impl Asking {
+    fn new<T>(
+        kind: &'static Kind,
+        asked: BTreeSet<ClientId>,
+        answers: &BTreeMap<ClientId, T>,
+        need: usize,
+    ) -> Self {
+        Self { kind, asked, answered: answers.keys().copied().collect(), need }
+    }
+}
+
 /// Whether a step is over.
 pub(super) enum Verdict {
     Wait,
@@ -203,15 +214,16 @@ impl Phase {
         Some(begins.plus_ms(plan.timing.minimum_wait_ms))
     }
 
-    /// Whether no client can have been asked for its vector yet.
-    pub(super) fn before_uploads(&self) -> bool {
-        matches!(self, Self::InRound(_, Step::Advertising(_) | Step::Sharing(_)))
-    }
-
     /// Whether exactly this upload is already in the sum.
     pub(super) fn has_staged(&self, header: &UploadHeader) -> bool {
         let Self::InRound(_, step) = self else { return false };
         step.staged().is_some_and(|staged| staged.get(&header.client) == Some(header))
+    }
+}
+
+impl Round {
+    pub(super) fn takes_part(&self, client: ClientId) -> bool {
+        self.cohort.contains(&client) && !self.dropped.contains_key(&client)
     }
 }
 
@@ -284,17 +296,17 @@ impl Step {
     /// # Panics
     /// C2: what was admitted part by part does not verify as a whole.
     pub(super) fn ended(self, by: &Record, round: &Round, members: &Members, plan: &Plan) -> Option<Self> {
-        match (self, by) {
-            (Self::Advertising(step), Record::RosterFixed { .. }) => {
-                Some(Self::Sharing(step.fix_u1(round, members, plan)))
-            }
-            (Self::Sharing(step), Record::SharesFixed { .. }) => Some(Self::Uploading(step.fix_u2())),
-            (Self::Uploading(step), Record::IncludedFixed { .. }) => Some(Self::Consistency(step.fix_u3())),
-            (Self::Consistency(step), Record::UnmaskRequested { .. }) => {
-                Some(Self::Unmasking(step.request()))
-            }
-            (Self::Unmasking(step), Record::SharesComplete { .. }) => Some(Self::Recovering(step.complete())),
-            _ => None,
+        let end = self.asking(round)?.kind.end;
+        if by.time().map(end).as_ref() != Some(by) {
+            return None;
+        }
+        match self {
+            Self::Advertising(step) => Some(Self::Sharing(step.fix_u1(round, members, plan))),
+            Self::Sharing(step) => Some(Self::Uploading(step.fix_u2())),
+            Self::Uploading(step) => Some(Self::Consistency(step.fix_u3())),
+            Self::Consistency(step) => Some(Self::Unmasking(step.request())),
+            Self::Unmasking(step) => Some(Self::Recovering(step.complete())),
+            Self::Recovering(_) => None,
         }
     }
 
@@ -310,13 +322,19 @@ impl Step {
     }
 }
 
-/// `Ok(true)` for a first answer, `Ok(false)` for the same one again.
+/// Whether an answer is to be written down: a first one that verifies is, and the same one again is not.
 ///
 /// # Errors
-/// [`Rejection::Equivocation`] for another one.
-fn once<T: PartialEq>(held: Option<&T>, offered: &T) -> Result<bool, Rejection> {
+/// [`Rejection`]: of one that is not asked, another answer than before, one that does not verify.
+fn admit<T: PartialEq, E: ToString>(
+    asked: bool,
+    held: Option<&T>,
+    offered: &T,
+    verify: impl FnOnce() -> Result<(), E>,
+) -> Result<bool, Rejection> {
     match held {
-        None => Ok(true),
+        _ if !asked => Err(Rejection::NotInCohort),
+        None => verify().map(|()| true).map_err(|why| Rejection::Invalid(why.to_string())),
         Some(held) if held == offered => Ok(false),
         Some(_) => Err(Rejection::Equivocation),
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use run_status::{Owed, RunPhase};
 use secagg::{ClientId, FixedCohort, ShareBundle};
 
-use super::{Asking, Kind, Round, Uploading, once};
+use super::{Asking, Kind, Round, Uploading, admit};
 use crate::invariant::invariant;
 use crate::message::{DropReason, Rejection, RoundOutcome};
 use crate::record::Record;
@@ -32,24 +32,12 @@ impl Sharing {
         from: ClientId,
         bundle: &ShareBundle,
     ) -> Result<bool, Rejection> {
-        let member = self.cohort.u1().contains(&from);
-        if bundle.sender != from || !member || round.dropped.contains_key(&from) {
-            return Err(Rejection::NotInCohort);
-        }
-        if !once(self.bundles.get(&from), bundle)? {
-            return Ok(false);
-        }
-        self.cohort.verify_bundle(bundle).map_err(|why| Rejection::Invalid(why.to_string()))?;
-        Ok(true)
+        let asked = bundle.sender == from && self.cohort.u1().contains(&from) && round.takes_part(from);
+        admit(asked, self.bundles.get(&from), bundle, || self.cohort.verify_bundle(bundle))
     }
 
     pub(super) fn asking(&self) -> Asking {
-        Asking {
-            kind: &KIND,
-            asked: self.cohort.u1(),
-            answered: self.bundles.keys().copied().collect(),
-            need: self.cohort.quorum(),
-        }
+        Asking::new(&KIND, self.cohort.u1(), &self.bundles, self.cohort.quorum())
     }
 
     pub(super) fn fix_u2(self) -> Uploading {

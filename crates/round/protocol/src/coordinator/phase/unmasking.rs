@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use run_status::{Owed, RunPhase};
 use secagg::{ClientId, IncludedSignature, UnmaskShares};
 
-use super::{Asking, Kind, Recovering, Round, Sum, once};
+use super::{Asking, Kind, Recovering, Round, Sum, admit};
 use crate::message::{Rejection, RoundOutcome};
 use crate::record::Record;
 
@@ -32,26 +32,14 @@ impl Unmasking {
         from: ClientId,
         shares: &UnmaskShares,
     ) -> Result<bool, Rejection> {
-        if shares.id != from || !self.sum.included.contains(&from) || round.dropped.contains_key(&from) {
-            return Err(Rejection::NotInCohort);
-        }
-        if !once(self.answers.get(&from), shares)? {
-            return Ok(false);
-        }
-        self.sum
-            .cohort
-            .verify_unmask(&self.sum.included, shares)
-            .map_err(|why| Rejection::Invalid(why.to_string()))?;
-        Ok(true)
+        let asked = shares.id == from && self.sum.included.contains(&from) && round.takes_part(from);
+        admit(asked, self.answers.get(&from), shares, || {
+            self.sum.cohort.verify_unmask(&self.sum.included, shares)
+        })
     }
 
     pub(super) fn asking(&self) -> Asking {
-        Asking {
-            kind: &KIND,
-            asked: self.sum.included.clone(),
-            answered: self.answers.keys().copied().collect(),
-            need: self.sum.cohort.threshold().value(),
-        }
+        Asking::new(&KIND, self.sum.included.clone(), &self.answers, self.sum.cohort.threshold().value())
     }
 
     pub(super) fn complete(self) -> Recovering {

@@ -7,7 +7,7 @@ use params::Digest;
 use run_status::{Owed, RunPhase};
 use secagg::{ClientId, InputSignature, SharedCohort};
 
-use super::{Asking, Consistency, Kind, Round, Sum};
+use super::{Asking, Consistency, Kind, Round, Sum, admit};
 use crate::message::{DropReason, Rejection, RoundOutcome, UploadHeader};
 use crate::record::Record;
 
@@ -26,39 +26,33 @@ static KIND: Kind = Kind {
 };
 
 impl Uploading {
-    /// Whether this vector may be sent, or has been.
-    pub(crate) fn admit(&self, round: &Round, header: &UploadHeader, lanes: usize) -> Result<(), Rejection> {
+    /// Whether this vector may be sent; `false` where it has been.
+    pub(crate) fn admit(
+        &self,
+        round: &Round,
+        header: &UploadHeader,
+        lanes: usize,
+    ) -> Result<bool, Rejection> {
         if header.at != round.at {
             return Err(Rejection::StaleAttempt);
         }
         let client = header.client;
-        if !self.cohort.u2().contains(&client) || round.dropped.contains_key(&client) {
-            return Err(Rejection::NotInCohort);
-        }
-        if let Some(held) = self.staged.get(&client) {
-            return if held == header { Ok(()) } else { Err(Rejection::Equivocation) };
-        }
-        if header.r2 != Digest::from_bytes(self.cohort.r2().0) {
-            return Err(Rejection::Invalid("it was masked under another transcript".into()));
-        }
-        if header.lanes != lanes as u64 {
-            return Err(Rejection::Invalid(format!(
-                "it has {} lanes, the plan's vector {lanes}",
-                header.lanes
-            )));
-        }
-        self.cohort
-            .verify_input(client, *header.digest.as_bytes(), &InputSignature(header.signature))
-            .map_err(|why| Rejection::Invalid(why.to_string()))
+        let asked = self.cohort.u2().contains(&client) && round.takes_part(client);
+        admit(asked, self.staged.get(&client), header, || {
+            if header.r2 != Digest::from_bytes(self.cohort.r2().0) {
+                return Err("it was masked under another transcript".to_owned());
+            }
+            if header.lanes != lanes as u64 {
+                return Err(format!("it has {} lanes, the plan's vector {lanes}", header.lanes));
+            }
+            self.cohort
+                .verify_input(client, *header.digest.as_bytes(), &InputSignature(header.signature))
+                .map_err(|why| why.to_string())
+        })
     }
 
     pub(super) fn asking(&self) -> Asking {
-        Asking {
-            kind: &KIND,
-            asked: self.cohort.u2(),
-            answered: self.staged.keys().copied().collect(),
-            need: self.cohort.cohort().quorum(),
-        }
+        Asking::new(&KIND, self.cohort.u2(), &self.staged, self.cohort.cohort().quorum())
     }
 
     pub(super) fn fix_u3(self) -> Consistency {
