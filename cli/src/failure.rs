@@ -6,7 +6,10 @@ use bench::{BenchError, UtilityError};
 use demo::{DemoFolderError, DemoPlanError, DemoRunError, FollowError, ProcessError};
 use identity::with_causes;
 use ledger::ReadError;
-use operate::{AdmissionError, EntriesError, IssueError, MemoryError, ModelsError, SigningError, Unbelieved};
+use operate::{
+    AdmissionError, EntriesError, EvidenceError, IssueError, MemoryError, ModelsError, SigningError,
+    Unbelieved,
+};
 use privacy_audit::AuditError;
 use published::report::ReportFault;
 use published::{CheckpointFault, FolderError};
@@ -237,19 +240,26 @@ impl From<ModelsError> for Failure {
 impl From<ReportError> for Failure {
     fn from(why: ReportError) -> Self {
         match why {
-            ReportError::Exists { .. }
-            | ReportError::NoCredentials
-            | ReportError::Key(_)
-            | ReportError::NoIncident { .. } => Self::usage(why),
+            ReportError::Exists { .. } | ReportError::NoCredentials | ReportError::Key(_) => Self::usage(why),
             ReportError::Call(why) => why.into(),
-            ReportError::Models(why) => why.into(),
-            ReportError::Roster(why) => why.into(),
+            ReportError::Evidence(why) => why.into(),
             ReportError::Write(why) => why.into(),
-            ReportError::Entries(EntriesError::Call(why)) => why.into(),
-            ReportError::Coordinator(_) | ReportError::Entries(EntriesError::NoEntry { .. }) => {
+            ReportError::Seal(_) | ReportError::Pack(_) => Self::failed(why),
+        }
+    }
+}
+
+impl From<EvidenceError> for Failure {
+    fn from(why: EvidenceError) -> Self {
+        match why {
+            EvidenceError::NoIncident { .. } => Self::usage(why),
+            EvidenceError::Call(why) | EvidenceError::Entries(EntriesError::Call(why)) => why.into(),
+            EvidenceError::Models(why) => why.into(),
+            EvidenceError::Roster(why) => why.into(),
+            EvidenceError::Coordinator(_) | EvidenceError::Entries(EntriesError::NoEntry { .. }) => {
                 Self::verification(why)
             }
-            ReportError::Json(_) | ReportError::Seal(_) | ReportError::Pack(_) => Self::failed(why),
+            EvidenceError::Json(_) => Self::failed(why),
         }
     }
 }

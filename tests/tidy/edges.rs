@@ -146,6 +146,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "params",
             "pki",
             "protocol",
+            "published",
             "run_status",
             "secagg",
             "store",

@@ -3,14 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use attest::{ModelKey, ModelKeyError};
-use checkpoint::{MANIFEST_FILE, SIGNATURE_FILE, folder_name};
-use identity::{Authority, RosterError, with_causes};
-use operate::{EntriesError, Models, ModelsError, Unbelieved, roster_in_force};
-use published::report::{self, AUTHORITY, CHECKPOINTS, ENTRIES, Files, ROSTER, ReportFault, SealError};
-use serde_json::json;
+use identity::with_causes;
+use operate::EvidenceError;
+use published::report::{self, ReportFault, SealError};
 
-use super::Told;
-use crate::connect::{ConnectError, Remote, now_s, printable, roster_key};
+use crate::connect::{ConnectError, Remote, now_s, printable};
 use crate::files::{Unusable, WriteError, cannot_write};
 use crate::model::{write_folder, write_whole};
 use crate::verify;
@@ -45,20 +42,10 @@ pub(crate) enum ReportError {
     NoCredentials,
     #[error("{}", with_causes(.0))]
     Key(#[source] ModelKeyError),
-    #[error("there is no incident `{id}`; `folkmoot incident list` shows them")]
-    NoIncident { id: String },
     #[error(transparent)]
     Call(#[from] ConnectError),
     #[error(transparent)]
-    Models(#[from] ModelsError),
-    #[error(transparent)]
-    Roster(#[from] Unbelieved),
-    #[error(transparent)]
-    Coordinator(#[from] RosterError),
-    #[error(transparent)]
-    Entries(#[from] EntriesError),
-    #[error(transparent)]
-    Json(#[from] serde_json::Error),
+    Evidence(#[from] EvidenceError),
     #[error(transparent)]
     Seal(#[from] SealError),
     #[error(transparent)]
@@ -94,7 +81,7 @@ pub(super) async fn report(args: ReportArgs) -> Result<(), ReportError> {
     // pinned and revoked. Neither signature can be taken for the other: TLS 1.3, the only version here, signs 64 spaces and
     // its own context string before a hash, and DSSE signs a text that begins with its name.
     let key = ModelKey::from_pem(&credentials.key.to_pem()).map_err(ReportError::Key)?;
-    let mut files = gather(&args, &authority).await?;
+    let mut files = operate::evidence(args.remote.connect().await?, &authority, &args.id).await?;
     files.insert("operator.crt".into(), credentials.chain.into_bytes());
     report::seal(&mut files, &args.id, &authority, now_s()?, &key)?;
     let (count, out) = (files.len(), args.out.display());
@@ -108,59 +95,6 @@ pub(super) async fn report(args: ReportArgs) -> Result<(), ReportError> {
     }
     println!("`{out}`: {count} files; folkmoot incident verify {out}");
     Ok(())
-}
-
-async fn gather(args: &ReportArgs, authority: &Authority) -> Result<Files, ReportError> {
-    let mut files = Files::new();
-    let link = args.remote.connect().await?;
-    let mut admin = args.remote.administer().await?;
-    let incidents = admin.incidents().await?;
-    let incident = incidents.iter().find(|incident| incident.id == args.id);
-    let incident = incident.ok_or_else(|| ReportError::NoIncident { id: args.id.clone() })?;
-    put(&mut files, "incident.json", &to_json(incident))?;
-
-    let listed = admin.clients().await?;
-    let roster = roster_in_force(&listed, &roster_key(authority)?)?;
-    files.insert(ROSTER.into(), listed.roster.into_bytes());
-    files.insert(AUTHORITY.into(), authority.to_canonical().into_bytes());
-
-    files.insert(ENTRIES.into(), operate::audit_entries(link.clone()).await?);
-
-    let coordinator = roster.coordinator_key()?;
-    let mut models = Models::over(link.clone(), Some(coordinator));
-    for (signed, manifest) in models.new_signed().await? {
-        let folder = format!("{CHECKPOINTS}{}", folder_name(manifest.round));
-        files.insert(format!("{folder}/{MANIFEST_FILE}"), signed.manifest_bytes);
-        files.insert(format!("{folder}/{SIGNATURE_FILE}"), signed.signature.to_vec());
-        for (name, bytes) in models.attestation(manifest.round).await? {
-            files.insert(format!("{folder}/{name}"), bytes);
-        }
-    }
-
-    let status = operate::status(link).await?;
-    let coordinator = &status.server.server_version;
-    let versions = json!({ "folkmoot": env!("CARGO_PKG_VERSION"), "coordinator": coordinator });
-    put(&mut files, "versions.json", &versions)?;
-    put(&mut files, "status.json", &serde_json::to_value(&status)?)?;
-    Ok(files)
-}
-
-fn put(files: &mut Files, name: &str, value: &serde_json::Value) -> Result<(), serde_json::Error> {
-    files.insert(name.into(), serde_json::to_vec_pretty(value)?);
-    Ok(())
-}
-
-fn to_json(incident: &Told) -> serde_json::Value {
-    let note =
-        |note: &wire::v1::IncidentNote| json!({ "time_ms": note.time_ms, "by": note.by, "text": note.text });
-    json!({
-        "id": incident.id,
-        "title": incident.title,
-        "opened_ms": incident.opened_ms,
-        "opened_by": incident.opened_by,
-        "notes": incident.notes.iter().map(note).collect::<Vec<_>>(),
-        "closed_ms": incident.closed_ms,
-    })
 }
 
 pub(super) fn verify(args: &VerifyArgs) -> Result<(), ReportUnverified> {

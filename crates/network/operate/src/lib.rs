@@ -2,8 +2,9 @@
 //!
 //! Owns: whom a coordinator is trusted as and whom it is called as ([`Target`]), what its refusals mean
 //! ([`ConnectError`]), the administrative calls ([`Admin`]), the published models ([`Models`]), the run as it stands ([`status`],
-//! [`watch`]), and the next roster: who is admitted to it, what it may follow,
-//! and that whatever was signed is remembered before it is out ([`AuthorityFolder`]). Does not: print, ask a person, read who calls from the environment, or know an exit code.
+//! [`watch`]), an incident's evidence ([`evidence`]), and the next roster: who is admitted to it, what it may follow, and that
+//! whatever was signed is remembered before it is out ([`AuthorityFolder`]). Does not: print, ask a person, read who calls from the
+//! environment, or know an exit code.
 //!
 //! ```
 //! let target = operate::Target::default();
@@ -15,6 +16,7 @@ mod admin;
 mod admission;
 mod authority;
 mod connect;
+mod evidence;
 mod files;
 mod models;
 mod operator;
@@ -28,6 +30,7 @@ pub use authority::{AuthorityFolder, MemoryError, SigningError};
 pub use connect::{
     Bearer, ConnectError, Credentials, Link, Target, connect, now_s, read_authority, refused, roster_key,
 };
+pub use evidence::{EvidenceError, evidence};
 pub use files::{Unusable, read_secret_text, read_text};
 pub use models::{Models, ModelsError};
 pub use operator::{Changes, EntriesError, audit_entries, status, watch};
