@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use accounting::rounded_up;
+use accounting::{Relation, Unit, rounded_up};
 use clap::Subcommand;
 use identity::with_causes;
 use ledger::{Spending, Spent, check_anchor, entries, find, read};
@@ -142,7 +142,7 @@ fn figures(spent: &Spent) -> String {
         "epsilon {} at delta {} for one {}, by {}; {} debits",
         rounded_up(spent.epsilon, 4),
         spent.delta,
-        printable(&spent.unit),
+        Unit::or_none(spent.unit),
         spent.accountant,
         spent.debits
     );
@@ -187,7 +187,7 @@ fn text(spending: &Spending) -> String {
             printable(name),
             run.rounds,
             printable(&run.mode),
-            printable(&run.relation),
+            Relation::or_none(run.relation),
             printable(&run.noise_by),
             run.data_versions.len(),
             figures(&run.spent)

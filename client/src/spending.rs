@@ -339,8 +339,8 @@ impl Spending {
             upload,
             data_version,
             mode: mode.name().into(),
-            unit: mode.unit().into(),
-            relation: mode.relation().into(),
+            unit: mode.unit(),
+            relation: mode.relation(),
             noise_by: mode.noise_by().into(),
         };
         let (cost, limits, now_ms) = (cost_of(plan), self.limits(plan), (self.wall_ms)());
@@ -406,8 +406,8 @@ impl Spending {
             upload,
             data_version: None,
             mode: name,
-            unit: mode.unit().into(),
-            relation: mode.relation().into(),
+            unit: mode.unit(),
+            relation: mode.relation(),
             noise_by: noise_by.into(),
         }
     }

@@ -50,7 +50,7 @@ fn promise(summary: &Summary, mode: PrivacyMode) -> String {
             "({}, {delta})-differential privacy; unit: one {}; relation: {}",
             accounting::rounded_up(epsilon, 3),
             summary.privacy_unit,
-            mode.relation()
+            accounting::Relation::or_none(mode.relation())
         ),
         _ => "NO differential privacy: sums are exact, and can be differenced across rounds".into(),
     }

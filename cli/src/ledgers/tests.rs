@@ -17,8 +17,8 @@ fn release(run: &str, round: u64) -> Release {
         upload: Digest::sha256(b"upload"),
         data_version: Some(Digest::sha256(b"data")),
         mode: "distributed_dp_sgd".into(),
-        unit: "record".into(),
-        relation: "add or remove one record".into(),
+        unit: Some(accounting::Unit::Record),
+        relation: Some(accounting::Relation::AddRemoveOne),
         noise_by: "every silo, a share each".into(),
     }
 }

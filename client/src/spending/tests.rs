@@ -189,7 +189,7 @@ fn what_is_copied_from_a_journal_claims_no_more_than_the_journal_tells() {
     let release = account.entries().first().unwrap().release().unwrap();
     for mode in [PrivacyMode::DistributedDpFedavg, PrivacyMode::CentralDpFedavg] {
         assert!(release.mode.contains(mode.name()), "either may have been: {}", release.mode);
-        assert_eq!((&*release.unit, &*release.relation), (mode.unit(), mode.relation()));
+        assert_eq!((release.unit, release.relation), (mode.unit(), mode.relation()));
         assert_ne!(release.noise_by, mode.noise_by());
     }
     assert!(release.noise_by.starts_with("unknown"));

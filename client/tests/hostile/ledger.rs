@@ -206,8 +206,8 @@ pub(crate) fn of_another_daemon(plan: Digest) -> Release {
         upload: Digest::sha256(b"upload"),
         data_version: None,
         mode: "distributed_dp_sgd".into(),
-        unit: "record".into(),
-        relation: "add or remove one record".into(),
+        unit: Some(accounting::Unit::Record),
+        relation: Some(accounting::Relation::AddRemoveOne),
         noise_by: "every silo, a share each".into(),
     }
 }

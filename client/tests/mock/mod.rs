@@ -448,8 +448,8 @@ pub fn genesis(plan: &Plan) -> (SignedManifest, Vec<u8>) {
         metrics: BTreeMap::new(),
         privacy: PrivacySpent {
             mode: mode.name().into(),
-            unit: mode.unit().into(),
-            relation: mode.relation().into(),
+            unit: accounting::Unit::or_none(mode.unit()).into(),
+            relation: accounting::Relation::or_none(mode.relation()).into(),
             epsilon: None,
             delta: None,
             accountant: "none".into(),

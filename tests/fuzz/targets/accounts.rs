@@ -125,8 +125,8 @@ fn bodies() -> Vec<String> {
         upload: Digest::sha256(b"upload"),
         data_version: Some(Digest::sha256(b"data")),
         mode: "distributed_dp_sgd".into(),
-        unit: "record".into(),
-        relation: "add or remove one record".into(),
+        unit: Some(accounting::Unit::Record),
+        relation: Some(accounting::Relation::AddRemoveOne),
         noise_by: "every silo, a share each".into(),
     };
     let event = Event::PoissonGaussian { sampling_rate: 0.1, noise_multiplier: 1.5 };

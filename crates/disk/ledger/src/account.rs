@@ -15,13 +15,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use accounting::{Event, epsilon_or_infinity, pld_epsilon};
+use accounting::{Event, Unit, epsilon_or_infinity, pld_epsilon};
 use params::Digest;
 
 use crate::entry::{Cost, Entry, Release, What};
-
-/// The unit of which no larger one is hidden by hiding it.
-const RECORD: &str = "record";
 
 /// Most kinds of events that a privacy loss distribution is composed of: each costs two Fourier transforms of up to two
 /// million points, where the orders of RDP cost next to nothing.
@@ -106,8 +103,8 @@ pub struct Total {
     pub bounds: Vec<Bound>,
     /// Why an accountant that was asked for is not among the bounds.
     pub left_out: Option<String>,
-    /// Whose presence is hidden.
-    pub unit: String,
+    /// Whose presence is hidden; `None` where no release had noise.
+    pub unit: Option<Unit>,
     /// Units of the events, where more than one: then the unit above is the record's.
     pub mixed: bool,
     /// Noised releases.
@@ -195,7 +192,7 @@ impl Account {
     /// take longer.
     pub fn total_in_detail(&self, delta: f64) -> Total {
         let mut total = self.total(delta);
-        let costs: Vec<(&str, &Cost)> = self.entries.iter().filter_map(cost_of).collect();
+        let costs: Vec<(Option<Unit>, &Cost)> = self.entries.iter().filter_map(cost_of).collect();
         match approximated(&kinds(&costs), delta) {
             Ok(epsilon) => total.bounds.push(Bound { accountant: APPROXIMATES, epsilon }),
             Err(why) => total.left_out = Some(format!("{APPROXIMATES}: {why}")),
@@ -235,7 +232,13 @@ impl Account {
     ///
     /// # Errors
     /// The limit that it would pass.
-    pub fn admits(&self, unit: &str, cost: &Cost, limits: &Limits, now_ms: u64) -> Result<(), Overspent> {
+    pub fn admits(
+        &self,
+        unit: Option<Unit>,
+        cost: &Cost,
+        limits: &Limits,
+        now_ms: u64,
+    ) -> Result<(), Overspent> {
         let after = epsilon_with(self.entries.iter(), unit, cost, limits.delta);
         // Not `after > limit`: what is no number is not admitted.
         if !matches!(after.partial_cmp(&limits.epsilon_max), Some(order) if order.is_le()) {
@@ -262,21 +265,18 @@ impl Total {
 }
 
 fn total_of(entries: &[Entry], delta: f64) -> Total {
-    let costs: Vec<(&str, &Cost)> = entries.iter().filter_map(cost_of).collect();
-    let units: BTreeSet<&str> = costs.iter().map(|(unit, _)| *unit).collect();
+    let costs: Vec<(Option<Unit>, &Cost)> = entries.iter().filter_map(cost_of).collect();
+    let units: BTreeSet<Option<Unit>> = costs.iter().map(|(unit, _)| *unit).collect();
     let mixed = units.len() > 1;
-    let unit = match (mixed, units.first()) {
-        (true, _) => RECORD,
-        (false, Some(unit)) => unit,
-        (false, None) => "none",
-    };
+    // The smallest of them: see the module on units.
+    let unit = if mixed { Some(Unit::Record) } else { units.first().copied().flatten() };
     let exact = entries.iter().filter(|entry| matches!(entry.what, What::ExactRelease { .. }));
     let failed = entries.iter().filter(|entry| entry.says_training_failed());
     Total {
         delta,
         bounds: vec![Bound { accountant: GATES, epsilon: epsilon_or_infinity(kinds(&costs), delta) }],
         left_out: None,
-        unit: unit.into(),
+        unit,
         mixed,
         debits: costs.len() as u64,
         exact_releases: exact.count() as u64,
@@ -284,20 +284,20 @@ fn total_of(entries: &[Entry], delta: f64) -> Total {
     }
 }
 
-fn cost_of(entry: &Entry) -> Option<(&str, &Cost)> {
+fn cost_of(entry: &Entry) -> Option<(Option<Unit>, &Cost)> {
     match &entry.what {
-        What::Debit { release, cost, .. } => Some((&release.unit, cost)),
+        What::Debit { release, cost, .. } => Some((release.unit, cost)),
         _ => None,
     }
 }
 
 fn epsilon_with<'a>(
     entries: impl Iterator<Item = &'a Entry>,
-    unit: &'a str,
+    unit: Option<Unit>,
     cost: &'a Cost,
     delta: f64,
 ) -> f64 {
-    let costs: Vec<(&str, &Cost)> = entries.filter_map(cost_of).chain([(unit, cost)]).collect();
+    let costs: Vec<(Option<Unit>, &Cost)> = entries.filter_map(cost_of).chain([(unit, cost)]).collect();
     epsilon_or_infinity(kinds(&costs), delta)
 }
 
@@ -317,12 +317,16 @@ fn approximated(kinds: &[(Event, u64)], delta: f64) -> Result<f64, String> {
 }
 
 /// Equal events together: composing a thousand of one costs what composing one does.
-fn kinds(costs: &[(&str, &Cost)]) -> Vec<(Event, u64)> {
+fn kinds(costs: &[(Option<Unit>, &Cost)]) -> Vec<(Event, u64)> {
     let mixed = costs.iter().any(|(unit, _)| Some(unit) != costs.first().map(|(first, _)| first));
     let mut events: Vec<(Event, u64)> = Vec::new();
     for (unit, cost) in costs {
         // See the module on units.
-        let event = if mixed && *unit != RECORD { cost.event.at_twice_the_sensitivity() } else { cost.event };
+        let event = if mixed && *unit != Some(Unit::Record) {
+            cost.event.at_twice_the_sensitivity()
+        } else {
+            cost.event
+        };
         match events.iter_mut().find(|(held, _)| *held == event) {
             Some((_, count)) => *count = count.saturating_add(cost.count),
             None => events.push((event, cost.count)),
@@ -338,7 +342,7 @@ mod tests {
     const DELTA: f64 = 1e-5;
     const DAY_MS: u64 = 24 * 3_600_000;
 
-    fn release(run: &str, unit: &str, round: u64) -> Release {
+    fn release(run: &str, unit: impl Into<Option<Unit>>, round: u64) -> Release {
         Release {
             daemon: "a".into(),
             run: Digest::sha256(run.as_bytes()),
@@ -351,7 +355,7 @@ mod tests {
             data_version: Some(Digest::sha256(&round.to_le_bytes())),
             mode: "m".into(),
             unit: unit.into(),
-            relation: "r".into(),
+            relation: None,
             noise_by: "n".into(),
         }
     }
@@ -360,7 +364,7 @@ mod tests {
         Cost { event: Event::Gaussian { noise_multiplier }, count }
     }
 
-    fn debit(run: &str, unit: &str, round: u64, cost: Cost) -> What {
+    fn debit(run: &str, unit: Unit, round: u64, cost: Cost) -> What {
         What::Debit { release: release(run, unit, round), cost, delta: DELTA }
     }
 
@@ -378,9 +382,9 @@ mod tests {
     #[test]
     fn runs_are_sub_accounts_and_the_limit_holds_for_all_of_them_together() {
         let account = account(vec![
-            debit("one", "silo", 1, gaussian(10.0, 1)),
-            debit("two", "silo", 1, gaussian(30.0, 5)),
-            debit("one", "silo", 2, gaussian(10.0, 1)),
+            debit("one", Unit::Silo, 1, gaussian(10.0, 1)),
+            debit("two", Unit::Silo, 1, gaussian(30.0, 5)),
+            debit("one", Unit::Silo, 2, gaussian(10.0, 1)),
         ]);
         let runs = account.runs(DELTA);
         assert_eq!(
@@ -394,31 +398,38 @@ mod tests {
         let limits = |epsilon_max| Limits { epsilon_max, delta: DELTA, period: None, releases_max: None };
         let after = epsilon(&[(10.0, 3), (30.0, 5)]);
         let next = gaussian(10.0, 1);
-        assert_eq!(account.admits("silo", &next, &limits(after), 0), Ok(()));
+        assert_eq!(account.admits(Some(Unit::Silo), &next, &limits(after), 0), Ok(()));
         let limit = after - 1e-9;
-        let refused = account.admits("silo", &next, &limits(limit), 0);
+        let refused = account.admits(Some(Unit::Silo), &next, &limits(limit), 0);
         assert_eq!(refused, Err(Overspent::Total { after, limit }));
     }
 
     #[test]
     fn events_that_hide_a_silo_count_with_half_their_noise_beside_events_that_hide_a_record() {
-        let silo = debit("one", "silo", 1, gaussian(10.0, 1));
+        let silo = debit("one", Unit::Silo, 1, gaussian(10.0, 1));
         let alone = account(vec![silo.clone()]).total(DELTA);
-        assert_eq!((alone.epsilon(), &*alone.unit, alone.mixed), (epsilon(&[(10.0, 1)]), "silo", false));
-        let both = account(vec![silo.clone(), debit("two", "record", 1, gaussian(8.0, 1))]).total(DELTA);
         assert_eq!(
-            (both.epsilon(), &*both.unit, both.mixed),
-            (epsilon(&[(5.0, 1), (8.0, 1)]), "record", true)
+            (alone.epsilon(), alone.unit, alone.mixed),
+            (epsilon(&[(10.0, 1)]), Some(Unit::Silo), false)
+        );
+        let both = account(vec![silo.clone(), debit("two", Unit::Record, 1, gaussian(8.0, 1))]).total(DELTA);
+        assert_eq!(
+            (both.epsilon(), both.unit, both.mixed),
+            (epsilon(&[(5.0, 1), (8.0, 1)]), Some(Unit::Record), true)
         );
         let limits =
             Limits { epsilon_max: both.epsilon() - 1e-9, delta: DELTA, period: None, releases_max: None };
         let next = gaussian(8.0, 1);
-        assert!(account(vec![silo]).admits("record", &next, &limits, 0).is_err(), "the next one mixes them");
+        assert!(
+            account(vec![silo]).admits(Some(Unit::Record), &next, &limits, 0).is_err(),
+            "the next one mixes them"
+        );
     }
 
     #[test]
     fn a_period_forgets_what_is_older_and_a_clock_set_back_brings_nothing_back() {
-        let account = account((1..=3).map(|round| debit("one", "silo", round, gaussian(10.0, 1))).collect());
+        let account =
+            account((1..=3).map(|round| debit("one", Unit::Silo, round, gaussian(10.0, 1))).collect());
         let period = |after: f64| Limits {
             epsilon_max: 100.0,
             delta: DELTA,
@@ -428,20 +439,23 @@ mod tests {
         let next = gaussian(10.0, 1);
         // Entries are a day apart: on the last one's day, two of three are within two days.
         for now in [0, 2 * DAY_MS] {
-            assert_eq!(account.admits("silo", &next, &period(epsilon(&[(10.0, 3)])), now), Ok(()));
+            assert_eq!(account.admits(Some(Unit::Silo), &next, &period(epsilon(&[(10.0, 3)])), now), Ok(()));
             let limit = epsilon(&[(10.0, 3)]) - 1e-9;
-            let refused = account.admits("silo", &next, &period(limit), now);
+            let refused = account.admits(Some(Unit::Silo), &next, &period(limit), now);
             assert!(matches!(refused, Err(Overspent::Period { days: 2, .. })), "{refused:?}");
         }
-        assert_eq!(account.admits("silo", &next, &period(epsilon(&[(10.0, 1)])), 9 * DAY_MS), Ok(()));
+        assert_eq!(
+            account.admits(Some(Unit::Silo), &next, &period(epsilon(&[(10.0, 1)])), 9 * DAY_MS),
+            Ok(())
+        );
     }
 
     #[test]
     fn releases_are_counted_by_their_plan_whatever_run_they_were_in() {
-        let exact = What::ExactRelease { release: release("one", "none", 1) };
+        let exact = What::ExactRelease { release: release("one", None, 1) };
         // A training that failed has a debit and an exact release for one round.
-        let failed = What::ExactRelease { release: release("two", "silo", 1) };
-        let account = account(vec![exact, debit("two", "silo", 1, gaussian(10.0, 1)), failed]);
+        let failed = What::ExactRelease { release: release("two", Unit::Silo, 1) };
+        let account = account(vec![exact, debit("two", Unit::Silo, 1, gaussian(10.0, 1)), failed]);
         let (plan, other) = (Digest::sha256(b"plan"), Digest::sha256(b"another"));
         let limits = |most| Limits { epsilon_max: 1.0, delta: DELTA, period: None, releases_max: Some(most) };
         assert_eq!(account.admits_under(&plan, &limits(3)), Ok(()));
@@ -451,17 +465,17 @@ mod tests {
 
     #[test]
     fn exact_releases_are_counted_beside_the_epsilon_and_cost_that_means_nothing_is_never_admitted() {
-        let exact = What::ExactRelease { release: release("one", "none", 1) };
-        let account = account(vec![exact, debit("one", "silo", 2, gaussian(10.0, 1))]);
+        let exact = What::ExactRelease { release: release("one", None, 1) };
+        let account = account(vec![exact, debit("one", Unit::Silo, 2, gaussian(10.0, 1))]);
         let total = account.total(DELTA);
         assert_eq!((total.debits, total.exact_releases, total.mixed), (1, 1, false));
         assert_eq!(total.epsilon(), epsilon(&[(10.0, 1)]));
         let limits = Limits { epsilon_max: f64::MAX, delta: DELTA, period: None, releases_max: None };
         for meaningless in [0.0, -1.0, f64::NAN] {
-            assert!(account.admits("silo", &gaussian(meaningless, 1), &limits, 0).is_err());
+            assert!(account.admits(Some(Unit::Silo), &gaussian(meaningless, 1), &limits, 0).is_err());
         }
         let unlimited = Limits { epsilon_max: f64::NAN, ..limits };
-        assert!(account.admits("silo", &gaussian(10.0, 1), &unlimited, 0).is_err());
+        assert!(account.admits(Some(Unit::Silo), &gaussian(10.0, 1), &unlimited, 0).is_err());
     }
 
     #[test]
@@ -470,9 +484,9 @@ mod tests {
         let whole = Event::Gaussian { noise_multiplier: 20.0 };
         let cost = |event| Cost { event, count: 1 };
         let account = account(vec![
-            debit("a", RECORD, 1, cost(poisson)),
-            debit("a", RECORD, 2, cost(whole)),
-            debit("b", RECORD, 3, cost(poisson)),
+            debit("a", Unit::Record, 1, cost(poisson)),
+            debit("a", Unit::Record, 2, cost(whole)),
+            debit("b", Unit::Record, 3, cost(poisson)),
         ]);
         let total = account.total_in_detail(DELTA);
         let [gates, approximates] = &total.bounds[..] else { panic!("{:?}", total.left_out) };
@@ -485,9 +499,10 @@ mod tests {
 
     #[test]
     fn the_approximation_is_left_out_with_the_reason_where_it_is_dear_or_not_defined() {
-        let many = (1..=9).map(|round| debit("a", RECORD, round, gaussian(10.0 + round as f64, 1))).collect();
+        let many =
+            (1..=9).map(|round| debit("a", Unit::Record, round, gaussian(10.0 + round as f64, 1))).collect();
         let event = Event::FixedSizeGaussian { sampling_rate: 0.1, noise_multiplier: 2.0 };
-        let fixed = vec![debit("a", RECORD, 1, Cost { event, count: 1 })];
+        let fixed = vec![debit("a", Unit::Record, 1, Cost { event, count: 1 })];
         for (entries, why) in [(many, "9 kinds of events"), (fixed, "fixed")] {
             let total = account(entries).total_in_detail(DELTA);
             let left_out = total.left_out.unwrap();

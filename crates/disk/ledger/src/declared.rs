@@ -318,8 +318,8 @@ mod tests {
             upload: digest("upload"),
             data_version: None,
             mode: text(),
-            unit: "none".into(),
-            relation: text(),
+            unit: None,
+            relation: None,
             noise_by: text(),
         }
     }

@@ -1,11 +1,8 @@
 //! One entry: what was released, what it cost, or what an operator accepted.
 
-use accounting::Event;
+use accounting::{Event, Relation, Unit};
 use params::Digest;
 use serde::{Deserialize, Serialize};
-
-/// What [`Release::unit`] is without noise.
-const NO_UNIT: &str = "none";
 
 /// A place in a ledger: equal heads mean equal ledgers up to there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,13 +87,15 @@ pub struct Release {
     pub upload: Digest,
     /// The data's content; none where it was copied from a journal.
     pub data_version: Option<Digest>,
-    /// The privacy mode.
+    /// The privacy mode's name; more than one where it was copied from a journal, which tells no more.
     pub mode: String,
     /// Whose presence is hidden; `none` without noise.
-    pub unit: String,
-    /// The neighbouring relation.
-    pub relation: String,
-    /// Who adds the noise.
+    #[serde(with = "accounting::or_none")]
+    pub unit: Option<Unit>,
+    /// The neighbouring relation; `none` without noise.
+    #[serde(with = "accounting::or_none")]
+    pub relation: Option<Relation>,
+    /// Who adds the noise, in words.
     pub noise_by: String,
 }
 
@@ -142,7 +141,7 @@ impl Entry {
 
     /// Whether it says of a round with noise that training failed in it: beside what it costs.
     pub fn says_training_failed(&self) -> bool {
-        matches!(&self.what, What::ExactRelease { release } if release.unit != NO_UNIT)
+        matches!(&self.what, What::ExactRelease { release } if release.unit.is_some())
     }
 
     /// What may have left, unless an operator wrote the entry.
@@ -151,5 +150,29 @@ impl Entry {
             What::Debit { release, .. } | What::ExactRelease { release } => Some(release),
             What::OperatorAcceptsLoss { .. } => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_of_the_first_release_is_read_and_written_byte_for_byte() {
+        let text = include_str!("../../../../tests/fixtures/release-1/silo-1/state/ledger/silo.ledger");
+        let mut entries = 0;
+        for (sequence, line) in (1..).zip(text.lines().skip(1)) {
+            let body = line.splitn(3, ' ').nth(2).unwrap();
+            let entry = Entry::decode(sequence, body.as_bytes()).unwrap();
+            let release = entry.release().unwrap();
+            assert_eq!(
+                (release.unit, release.relation),
+                (Some(Unit::Record), Some(Relation::AddRemoveOne)),
+                "{body}"
+            );
+            assert_eq!(entry.encode().unwrap(), body);
+            entries += 1;
+        }
+        assert!(entries > 0);
     }
 }

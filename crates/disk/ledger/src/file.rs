@@ -195,7 +195,7 @@ impl Ledger {
         let exact = (failed || cost.is_none()).then(|| What::ExactRelease { release: release.clone() });
         let debit = match cost {
             Some(cost) => {
-                held.account.admits(&release.unit, &cost, limits, now_ms)?;
+                held.account.admits(release.unit, &cost, limits, now_ms)?;
                 Some(What::Debit { release, cost, delta: limits.delta })
             }
             None => None,

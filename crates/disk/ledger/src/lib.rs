@@ -25,7 +25,7 @@
 //! crash between the two, and is completed; an anchor that is ahead can only mean that the ledger was rolled back.
 //!
 //! ```
-//! use accounting::Event;
+//! use accounting::{Event, Relation, Unit};
 //! use ledger::{Cost, Ledger, Limits, Release};
 //! use params::Digest;
 //!
@@ -44,8 +44,8 @@
 //!     upload: Digest::sha256(b"upload"),
 //!     data_version: Some(Digest::sha256(b"data")),
 //!     mode: "distributed_dp_fedavg".into(),
-//!     unit: "silo".into(),
-//!     relation: "zero-out".into(),
+//!     unit: Some(Unit::Silo),
+//!     relation: Some(Relation::ZeroOut),
 //!     noise_by: "every silo, a share each".into(),
 //! };
 //! ledger.reserve(release.clone(), Some(cost.clone()), &limits, 1_760_000_000_000)?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use accounting::{Relation, Unit};
 use params::Digest;
 use serde::Serialize;
 use vault::MasterSource;
@@ -45,7 +46,8 @@ pub struct RunSpending {
     /// The privacy mode.
     pub mode: String,
     /// Which tables are neighbours.
-    pub relation: String,
+    #[serde(serialize_with = "accounting::or_none::serialize")]
+    pub relation: Option<Relation>,
     /// Who adds the noise.
     pub noise_by: String,
     /// Versions of the data that it was trained on.
@@ -81,7 +83,8 @@ pub struct Spent {
     /// Which accountant that is.
     pub accountant: &'static str,
     /// For one of these.
-    pub unit: String,
+    #[serde(serialize_with = "accounting::or_none::serialize")]
+    pub unit: Option<Unit>,
     /// Whether debits of other units are among them.
     pub units_mixed: bool,
     /// How many debits.
@@ -143,7 +146,7 @@ impl Spent {
             epsilon: total.epsilon(),
             delta: total.delta,
             accountant: first.map_or("none", |bound| bound.accountant),
-            unit: total.unit.clone(),
+            unit: total.unit,
             units_mixed: total.mixed,
             debits: total.debits,
             exact_releases: total.exact_releases,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use accounting::{Budget, Event, steps_allowed};
+use accounting::{Budget, Event, Relation, Unit, steps_allowed};
 use ledger::{Chain, Cost, Ledger, LedgerError, Limits, Release, What, check_anchor, dataset_name};
 use params::Digest;
 use vault::{MasterSource, Vault};
@@ -33,8 +33,8 @@ fn release(daemon: &str, round: u64) -> Release {
         upload: Digest::sha256(&round.to_le_bytes()),
         data_version: Some(Digest::sha256(b"data")),
         mode: "distributed_dp_fedavg".into(),
-        unit: "silo".into(),
-        relation: "zero-out".into(),
+        unit: Some(Unit::Silo),
+        relation: Some(Relation::ZeroOut),
         noise_by: "every silo, a share each".into(),
     }
 }
@@ -408,7 +408,7 @@ fn a_round_in_which_training_failed_costs_what_it_always_costs_and_is_an_exact_r
     assert_eq!(account.runs(LIMITS.delta)[0].rounds, 2);
     assert!(matches!(case.debit(2), Err(LedgerError::AlreadyDebited { round: 2, .. })));
     // Without noise there is one entry, as ever, and no word of training.
-    let exact = Release { unit: "none".into(), ..release("a", 3) };
+    let exact = Release { unit: None, ..release("a", 3) };
     case.ledger.reserve_failed(exact, None, &LIMITS, 3).unwrap();
     let total = case.ledger.inspect().unwrap().account.total(LIMITS.delta);
     assert_eq!((total.debits, total.exact_releases, total.failed_trainings), (2, 2, 1));
@@ -439,7 +439,7 @@ fn two_silos_that_share_a_data_set_are_not_in_one_round_where_each_counts_the_co
     assert_eq!((before("a"), before("twin"), before("c")), (vec![], vec!["a"], vec!["a", "twin"]));
     assert!(account.before("twin", &Digest::sha256(b"another run")).is_empty());
     // Without noise nothing is counted that could be counted short.
-    case.ledger.reserve(Release { unit: "none".into(), ..release("a", 3) }, None, &LIMITS, 3).unwrap();
+    case.ledger.reserve(Release { unit: None, ..release("a", 3) }, None, &LIMITS, 3).unwrap();
     twin(3, None).unwrap();
 }
 

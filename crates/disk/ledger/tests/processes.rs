@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use accounting::{Budget, Event, steps_allowed};
+use accounting::{Budget, Event, Relation, Unit, steps_allowed};
 use ledger::{Cost, Ledger, LedgerError, Limits, Release};
 use params::Digest;
 
@@ -165,8 +165,8 @@ fn debit(daemon: &str, folder: &Path) {
             upload: Digest::sha256(&round.to_le_bytes()),
             data_version: None,
             mode: "distributed_dp_fedavg".into(),
-            unit: "silo".into(),
-            relation: "zero-out".into(),
+            unit: Some(Unit::Silo),
+            relation: Some(Relation::ZeroOut),
             noise_by: "every silo, a share each".into(),
         };
         match ledger.reserve(release, Some(Cost { event: EVENT, count: 1 }), &LIMITS, round) {

@@ -1,13 +1,13 @@
 //! What a plan will cost and whether it can work, before anything runs.
 
-use accounting::{AccountingError, epsilon_of, fractional_epsilon, pld_epsilon};
+use accounting::{AccountingError, Relation, Unit, epsilon_of, fractional_epsilon, pld_epsilon};
 use secagg::ThresholdError;
 use serde::Serialize;
 
 use crate::clipping::Clipping;
 use crate::document::Plan;
 use crate::mechanism::Mechanism;
-use crate::privacy::{Promise, Scheme};
+use crate::privacy::{PrivacyMode, Promise, Scheme};
 use crate::problems::Problem;
 use crate::shared_noise::SharedNoise;
 use crate::suggestions::suggestions;
@@ -144,8 +144,8 @@ impl Forecast {
         let noise = noise_to_signal(plan)?;
         let mut forecast = Self {
             mode: mode.name(),
-            unit: mode.unit(),
-            relation: mode.relation(),
+            unit: Unit::or_none(mode.unit()),
+            relation: Relation::or_none(mode.relation()),
             noise_by: mode.noise_by(),
             trust: plan.trust(),
             rounds: plan.rounds,
@@ -170,11 +170,11 @@ impl Forecast {
                 "no differential privacy: the coordinator sees exact sums, which can be differenced across rounds".into(),
             );
         }
-        if self.mode == "central_dp_fedavg" {
+        if plan.mode() == PrivacyMode::CentralDpFedavg {
             self.warnings
                 .push("the coordinator sees exact sums and has to be trusted to add the noise".into());
         }
-        if self.unit == "silo" && silos < 1000 {
+        if plan.mode().unit() == Some(Unit::Silo) && silos < 1000 {
             self.warnings.push(format!(
                 "this mode hides a whole silo among the others, and wants about a thousand; with {silos} it learns \
                  nothing at an epsilon that means anything: use distributed_dp_sgd, which hides records"

@@ -50,6 +50,6 @@ pub use gaussian::{
     zcdp_epsilon,
 };
 pub use pld::{PldRelation, pld_epsilon, pld_epsilon_under};
-pub use promise::{Relation, Unit};
+pub use promise::{Relation, Unit, or_none};
 pub use rdp::{Guarantee, ORDER_MAX, ORDER_MIN, RdpCurve, epsilon_of, epsilon_or_infinity};
 pub use shown::{rounded_down, rounded_up};

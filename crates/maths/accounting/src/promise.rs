@@ -4,27 +4,22 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How two data sets that must look alike differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// What stands for a unit or a relation where nothing is promised.
+const NONE: &str = "none";
+
+/// How two data sets that must look alike differ. Its words are those of records that are kept for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Relation {
-    /// One unit more or less.
+    /// One record more or less.
+    #[serde(rename = "add or remove one record")]
     AddRemoveOne,
-    /// One unit takes part and adds its noise, its contribution replaced by zero.
+    /// One silo takes part and adds its noise, its contribution replaced by zero.
+    #[serde(rename = "zero-out: one silo's contribution replaced by zero")]
     ZeroOut,
 }
 
-impl fmt::Display for Relation {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::AddRemoveOne => "add or remove one",
-            Self::ZeroOut => "zero-out",
-        })
-    }
-}
-
-/// Whose presence is hidden.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Whose presence is hidden. Its words are those of records that are kept for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// One record of a silo's data set.
@@ -33,12 +28,80 @@ pub enum Unit {
     Silo,
 }
 
-impl fmt::Display for Unit {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
+impl Relation {
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AddRemoveOne => "add or remove one record",
+            Self::ZeroOut => "zero-out: one silo's contribution replaced by zero",
+        }
+    }
+
+    /// In words, `none` where nothing is promised.
+    pub fn or_none(relation: Option<Self>) -> &'static str {
+        relation.map_or(NONE, Self::name)
+    }
+}
+
+impl Unit {
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
             Self::Record => "record",
             Self::Silo => "silo",
-        })
+        }
+    }
+
+    /// In a word, `none` where nothing is promised.
+    pub fn or_none(unit: Option<Self>) -> &'static str {
+        unit.map_or(NONE, Self::name)
+    }
+}
+
+impl fmt::Display for Relation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Unit {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// For `serde(with)`: a unit or a relation as records hold it, `none` where nothing is promised.
+pub mod or_none {
+    use serde::de::IntoDeserializer;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::NONE;
+
+    /// Writes the word.
+    ///
+    /// # Errors
+    /// The serializer's.
+    pub fn serialize<T: Serialize, S: Serializer>(
+        word: &Option<T>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match word {
+            Some(word) => word.serialize(serializer),
+            None => serializer.serialize_str(NONE),
+        }
+    }
+
+    /// Reads the word.
+    ///
+    /// # Errors
+    /// A word that is none of the type's.
+    pub fn deserialize<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+    where
+        T: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        let word = String::deserialize(deserializer)?;
+        if word == NONE { Ok(None) } else { T::deserialize(word.into_deserializer()).map(Some) }
     }
 }
 
@@ -46,9 +109,40 @@ impl fmt::Display for Unit {
 mod tests {
     use super::*;
 
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Record {
+        #[serde(with = "or_none")]
+        unit: Option<Unit>,
+        #[serde(with = "or_none")]
+        relation: Option<Relation>,
+    }
+
     #[test]
-    fn relations_and_units_print_as_words_for_people() {
-        assert_eq!(format!("{}, {}", Unit::Record, Relation::AddRemoveOne), "record, add or remove one");
-        assert_eq!(format!("{}, {}", Unit::Silo, Relation::ZeroOut), "silo, zero-out");
+    fn relations_and_units_are_written_and_printed_in_the_words_of_every_record_before() {
+        for (unit, relation, text) in [
+            (None, None, r#"{"unit":"none","relation":"none"}"#),
+            (
+                Some(Unit::Record),
+                Some(Relation::AddRemoveOne),
+                r#"{"unit":"record","relation":"add or remove one record"}"#,
+            ),
+            (
+                Some(Unit::Silo),
+                Some(Relation::ZeroOut),
+                r#"{"unit":"silo","relation":"zero-out: one silo's contribution replaced by zero"}"#,
+            ),
+        ] {
+            let record = Record { unit, relation };
+            assert_eq!(serde_json::to_string(&record).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Record>(text).unwrap(), record);
+            let printed = format!(
+                r#"{{"unit":"{}","relation":"{}"}}"#,
+                Unit::or_none(unit),
+                Relation::or_none(relation)
+            );
+            assert_eq!(printed, text);
+        }
+        let why = serde_json::from_str::<Record>(r#"{"unit":"user","relation":"none"}"#).unwrap_err();
+        assert!(why.to_string().contains("unknown variant `user`"), "{why}");
     }
 }

@@ -1,6 +1,6 @@
 //! What a number of equal uploads costs.
 
-use accounting::{AccountingError, RdpCurve};
+use accounting::{AccountingError, RdpCurve, Relation, Unit};
 use checkpoint::PrivacySpent;
 use plan::Plan;
 
@@ -43,8 +43,8 @@ pub(crate) fn spent(plan: &Plan, price: Option<&Price>, steps: u64) -> PrivacySp
     let spent = price.map(|price| price.epsilon(steps)).zip(plan.budget());
     PrivacySpent {
         mode: mode.name().into(),
-        unit: mode.unit().into(),
-        relation: mode.relation().into(),
+        unit: Unit::or_none(mode.unit()).into(),
+        relation: Relation::or_none(mode.relation()).into(),
         epsilon: spent.map(|(epsilon, _)| epsilon),
         delta: spent.map(|(_, (_, delta))| delta),
         accountant: if spent.is_some() { "rdp, integer orders" } else { "none" }.into(),

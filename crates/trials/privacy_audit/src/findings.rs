@@ -1,6 +1,6 @@
 //! What an audit says of a claim.
 
-use accounting::{Event, epsilon_of, rounded_down, rounded_up};
+use accounting::{Event, Relation, Unit, epsilon_of, rounded_down, rounded_up};
 use empirical::membership::Attack;
 use empirical::one_run::{Guesses, canaries_to_contradict, epsilon_bound_attainable, epsilon_lower_bound};
 use plan::Plan;
@@ -42,7 +42,7 @@ impl Claim {
     pub(crate) fn after(plan: &Plan, epsilon: Option<f64>, sums: u64) -> Result<Self, AuditError> {
         let delta = plan.budget().map(|(_, delta)| delta);
         let mode = plan.mode();
-        let epsilon_of_a_canary = match plan.event().filter(|_| mode.unit() == "silo") {
+        let epsilon_of_a_canary = match plan.event().filter(|_| mode.unit() == Some(Unit::Silo)) {
             Some(event) => composed(plan, event.at_twice_the_sensitivity(), sums)?,
             None => epsilon,
         };
@@ -50,8 +50,8 @@ impl Claim {
             mode: mode.name().into(),
             epsilon,
             delta,
-            unit: mode.unit().into(),
-            relation: mode.relation().into(),
+            unit: Unit::or_none(mode.unit()).into(),
+            relation: Relation::or_none(mode.relation()).into(),
             trust: plan.trust(),
             epsilon_of_a_canary,
         })

@@ -21,8 +21,8 @@ fn release(run: &str, round: u64) -> Release {
         upload: Digest::sha256(b"upload"),
         data_version: Some(Digest::sha256(b"data")),
         mode: "distributed_dp_sgd".into(),
-        unit: "record".into(),
-        relation: "add or remove one record".into(),
+        unit: Some(accounting::Unit::Record),
+        relation: Some(accounting::Relation::AddRemoveOne),
         noise_by: "every silo, a share each".into(),
     }
 }
@@ -48,7 +48,10 @@ fn runs_are_shown_apart_and_composed_and_the_total_is_more_than_each() {
     assert!(pld.epsilon < shown.total.epsilon);
     let epsilons: Vec<f64> = shown.runs.iter().map(|run| run.spent.epsilon).collect();
     assert!(epsilons[0] > epsilons[1] && shown.total.epsilon > epsilons[0], "{epsilons:?}");
-    assert_eq!((&*shown.dataset, &*shown.runs[0].relation), ("admissions", "add or remove one record"));
+    assert_eq!(
+        (&*shown.dataset, shown.runs[0].relation),
+        ("admissions", Some(accounting::Relation::AddRemoveOne))
+    );
     assert!(Spending::of(&file, None, Some(2.0)).is_err());
 }
 

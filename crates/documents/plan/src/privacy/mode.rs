@@ -1,5 +1,6 @@
 //! Names of the modes, and what goes with each.
 
+use accounting::{Relation, Unit};
 use serde::{Deserialize, Serialize};
 
 /// A privacy mode's name, as plans and policies write it.
@@ -30,23 +31,21 @@ impl PrivacyMode {
         }
     }
 
-    /// What one unit of the promise is.
-    pub fn unit(self) -> &'static str {
+    /// What one unit of the promise is, if there is one.
+    pub fn unit(self) -> Option<Unit> {
         match self {
-            Self::Fedavg => "none",
-            Self::DistributedDpSgd | Self::SiloDpSgd => "record",
-            Self::DistributedDpFedavg | Self::CentralDpFedavg => "silo",
+            Self::Fedavg => None,
+            Self::DistributedDpSgd | Self::SiloDpSgd => Some(Unit::Record),
+            Self::DistributedDpFedavg | Self::CentralDpFedavg => Some(Unit::Silo),
         }
     }
 
-    /// The neighbouring relation of the promise.
-    pub fn relation(self) -> &'static str {
+    /// The neighbouring relation of the promise, if there is one.
+    pub fn relation(self) -> Option<Relation> {
         match self {
-            Self::Fedavg => "none",
-            Self::DistributedDpSgd | Self::SiloDpSgd => "add or remove one record",
-            Self::DistributedDpFedavg | Self::CentralDpFedavg => {
-                "zero-out: one silo's contribution replaced by zero"
-            }
+            Self::Fedavg => None,
+            Self::DistributedDpSgd | Self::SiloDpSgd => Some(Relation::AddRemoveOne),
+            Self::DistributedDpFedavg | Self::CentralDpFedavg => Some(Relation::ZeroOut),
         }
     }
 

@@ -104,8 +104,8 @@ fn record(plan: &Plan, round: u64, key: &SigningKey) -> Manifest {
         metrics: Default::default(),
         privacy: PrivacySpent {
             mode: plan.mode().name().into(),
-            unit: plan.mode().unit().into(),
-            relation: plan.mode().relation().into(),
+            unit: accounting::Unit::or_none(plan.mode().unit()).into(),
+            relation: accounting::Relation::or_none(plan.mode().relation()).into(),
             epsilon: Some(round as f64 / 2.0),
             delta: Some(1e-5),
             accountant: "rdp".into(),
