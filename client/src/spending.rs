@@ -427,8 +427,8 @@ fn release_of(what: &What) -> Option<&Release> {
 
 fn refusal(overspent: Overspent) -> Option<Refusal> {
     match overspent {
-        Overspent::Total { after, limit } => Some(Refusal::BudgetSpent { after, limit }),
-        Overspent::Period { after, limit, days } => Some(Refusal::PeriodSpent { after, limit, days }),
+        Overspent::Total(over) => Some(Refusal::BudgetSpent(over)),
+        Overspent::Period(over) => Some(Refusal::PeriodSpent(over)),
         // The core judges the number of uploads, which it is told.
         Overspent::Plan { .. } => None,
     }

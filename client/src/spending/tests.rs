@@ -1,5 +1,6 @@
 use std::cell::Cell;
 
+use accounting::OverPeriod;
 use identity::IdentityKey;
 use plan::{Period, PrivacyMode};
 
@@ -45,7 +46,7 @@ fn a_period_is_over_when_the_wall_clock_says_so() {
         reserve(&mut spending, &plan, round);
     }
     assert!(
-        round > 0 && matches!(refused(&spending), Some(Refusal::PeriodSpent { days: 30, .. })),
+        round > 0 && matches!(refused(&spending), Some(Refusal::PeriodSpent(OverPeriod { days: 30, .. }))),
         "{round}: {:?}",
         refused(&spending)
     );

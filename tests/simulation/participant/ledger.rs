@@ -1,5 +1,6 @@
 //! What a silo makes of the ledger of its data, beside its own journal.
 
+use accounting::{OverBudget, OverPeriod};
 use plan::{Hours, Policy, Refusal};
 use protocol::{
     Attempt, ClientEffect, ClientInput, ClientRecord, Decline, LedgerView, RoundOutcome, Timestamp, ToClient,
@@ -95,7 +96,7 @@ fn a_run_that_another_silo_of_the_roster_is_in_with_the_same_data_is_declined_wh
 
 #[test]
 fn a_budget_that_other_runs_have_spent_refuses_this_one_before_anything_is_trained() {
-    let spent = Refusal::BudgetSpent { after: 5.5, limit: 5.0 };
+    let spent = Refusal::BudgetSpent(OverBudget { after: 5.5, limit: 5.0 });
     let mut world = World::new(sim::private_plan(4, 4, 3.0), policy());
     world.join();
     world.input(view(None, 4.5, Some(spent.clone())));
@@ -103,7 +104,7 @@ fn a_budget_that_other_runs_have_spent_refuses_this_one_before_anything_is_train
     let effects = world.say(world.open(AT));
     assert_refuses(&effects, None, policy_decline(&spent), "the run as a whole");
 
-    let spent = Refusal::PeriodSpent { after: 5.5, limit: 5.0, days: 30 };
+    let spent = Refusal::PeriodSpent(OverPeriod { after: 5.5, limit: 5.0, days: 30 });
     world.input(view(None, 4.5, Some(spent.clone())));
     let effects = world.say(world.open(AT));
     assert_refuses(&effects, Some(1), policy_decline(&spent), "a later round may find room");

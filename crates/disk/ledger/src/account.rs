@@ -15,7 +15,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use accounting::{Event, Unit, epsilon_or_infinity, pld_epsilon};
+use accounting::{Event, OverBudget, OverPeriod, Unit, epsilon_or_infinity, pld_epsilon};
 use params::Digest;
 
 use crate::entry::{Cost, Entry, Release, What};
@@ -53,29 +53,11 @@ pub struct PeriodLimit {
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum Overspent {
     /// Of everything.
-    #[error(
-        "one more round would bring this silo's data to epsilon {}, its limit is {limit}",
-        accounting::rounded_up(*after, 4)
-    )]
-    Total {
-        /// With it.
-        after: f64,
-        /// The policy's.
-        limit: f64,
-    },
+    #[error(transparent)]
+    Total(OverBudget),
     /// Of a period.
-    #[error(
-        "one more round would bring this silo's data to epsilon {} within {days} days, its limit is {limit}",
-        accounting::rounded_up(*after, 4)
-    )]
-    Period {
-        /// With it.
-        after: f64,
-        /// The policy's.
-        limit: f64,
-        /// The period's length.
-        days: u32,
-    },
+    #[error(transparent)]
+    Period(OverPeriod),
     /// Of what one plan allows.
     #[error(
         "this silo's data was used {made} times under this plan, in all runs together, its limit is {limit}"
@@ -242,7 +224,7 @@ impl Account {
         let after = epsilon_with(self.entries.iter(), unit, cost, limits.delta);
         // Not `after > limit`: what is no number is not admitted.
         if !matches!(after.partial_cmp(&limits.epsilon_max), Some(order) if order.is_le()) {
-            return Err(Overspent::Total { after, limit: limits.epsilon_max });
+            return Err(Overspent::Total(OverBudget { after, limit: limits.epsilon_max }));
         }
         let Some(period) = limits.period else { return Ok(()) };
         // A clock that was set back does not bring a budget back.
@@ -252,7 +234,10 @@ impl Account {
         let after = epsilon_with(recent, unit, cost, limits.delta);
         match after.partial_cmp(&period.epsilon_max) {
             Some(order) if order.is_le() => Ok(()),
-            _ => Err(Overspent::Period { after, limit: period.epsilon_max, days: period.days }),
+            _ => {
+                let PeriodLimit { days, epsilon_max: limit } = period;
+                Err(Overspent::Period(OverPeriod { after, limit, days }))
+            }
         }
     }
 }
@@ -401,7 +386,7 @@ mod tests {
         assert_eq!(account.admits(Some(Unit::Silo), &next, &limits(after), 0), Ok(()));
         let limit = after - 1e-9;
         let refused = account.admits(Some(Unit::Silo), &next, &limits(limit), 0);
-        assert_eq!(refused, Err(Overspent::Total { after, limit }));
+        assert_eq!(refused, Err(Overspent::Total(OverBudget { after, limit })));
     }
 
     #[test]
@@ -442,7 +427,7 @@ mod tests {
             assert_eq!(account.admits(Some(Unit::Silo), &next, &period(epsilon(&[(10.0, 3)])), now), Ok(()));
             let limit = epsilon(&[(10.0, 3)]) - 1e-9;
             let refused = account.admits(Some(Unit::Silo), &next, &period(limit), now);
-            assert!(matches!(refused, Err(Overspent::Period { days: 2, .. })), "{refused:?}");
+            assert!(matches!(refused, Err(Overspent::Period(OverPeriod { days: 2, .. }))), "{refused:?}");
         }
         assert_eq!(
             account.admits(Some(Unit::Silo), &next, &period(epsilon(&[(10.0, 1)])), 9 * DAY_MS),

@@ -1,5 +1,6 @@
 //! Why a silo does not take part.
 
+use accounting::{OverBudget, OverPeriod};
 use serde::{Deserialize, Serialize};
 
 use crate::policy::Hours;
@@ -131,18 +132,8 @@ pub enum Refusal {
         hours: Hours,
     },
     /// The data's budget for the period has no room for another round.
-    #[error(
-        "one more round would bring this silo's data to epsilon {} within {days} days, its limit is {limit}",
-        accounting::rounded_up(*after, 4)
-    )]
-    PeriodSpent {
-        /// Composed over the period, after one more upload.
-        after: f64,
-        /// The policy's.
-        limit: f64,
-        /// The period's length.
-        days: u32,
-    },
+    #[error(transparent)]
+    PeriodSpent(OverPeriod),
     /// Too few others have seen the same log.
     #[error(
         "{witnesses} other members have lately cosigned the coordinator's log as this silo sees it, witnesses_min is {policy}"
@@ -163,16 +154,8 @@ pub enum Refusal {
         round: u64,
     },
     /// This data's budget has no room for another round.
-    #[error(
-        "one more round would bring this silo's data to epsilon {}, its limit is {limit}",
-        accounting::rounded_up(*after, 4)
-    )]
-    BudgetSpent {
-        /// Composed over all runs, after one more upload.
-        after: f64,
-        /// The policy's.
-        limit: f64,
-    },
+    #[error(transparent)]
+    BudgetSpent(OverBudget),
     /// The run has the results that its plan asks for.
     #[error(
         "all {rounds} rounds of the plan are committed in this run; another run needs a plan of its own, signed anew"
@@ -288,10 +271,10 @@ impl Refusal {
             Self::Parameters { .. } => RefusalCode::Parameters,
             Self::Model { .. } => RefusalCode::Model,
             Self::Hours { .. } => RefusalCode::Hours,
-            Self::PeriodSpent { .. } => RefusalCode::PeriodSpent,
+            Self::PeriodSpent(_) => RefusalCode::PeriodSpent,
             Self::Witnesses { .. } => RefusalCode::Witnesses,
             Self::Receipt { .. } => RefusalCode::Receipt,
-            Self::BudgetSpent { .. } => RefusalCode::BudgetSpent,
+            Self::BudgetSpent(_) => RefusalCode::BudgetSpent,
             Self::PlanComplete { .. } => RefusalCode::PlanComplete,
             Self::PlanUploads { .. } => RefusalCode::PlanUploads,
             Self::PlanBytes { .. } => RefusalCode::PlanBytes,

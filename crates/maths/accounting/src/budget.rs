@@ -1,7 +1,10 @@
 //! How much may be spent, and how far it reaches.
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::{AccountingError, Event, valid_delta, valid_epsilon};
 use crate::rdp::RdpCurve;
+use crate::shown::rounded_up;
 
 /// The most privacy a data set may lose.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,6 +36,34 @@ impl Budget {
     pub fn admits(&self, curve: &RdpCurve) -> bool {
         curve.epsilon_at(self.delta).epsilon <= self.epsilon
     }
+}
+
+/// One more round would pass the limit of everything that a silo's data may spend.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error, Serialize, Deserialize)]
+#[error(
+    "one more round would bring this silo's data to epsilon {}, its limit is {limit}",
+    rounded_up(*after, 4)
+)]
+pub struct OverBudget {
+    /// Epsilon with it.
+    pub after: f64,
+    /// The most that there may be.
+    pub limit: f64,
+}
+
+/// One more round would pass the limit of what a silo's data may spend within any stretch of time of one length.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error, Serialize, Deserialize)]
+#[error(
+    "one more round would bring this silo's data to epsilon {} within {days} days, its limit is {limit}",
+    rounded_up(*after, 4)
+)]
+pub struct OverPeriod {
+    /// Epsilon of the period with it.
+    pub after: f64,
+    /// The most that there may be.
+    pub limit: f64,
+    /// The period's length.
+    pub days: u32,
 }
 
 /// How often `event` may happen before `budget` is overspent, from nothing.

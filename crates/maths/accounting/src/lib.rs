@@ -41,7 +41,7 @@ mod promise;
 mod rdp;
 mod shown;
 
-pub use budget::{Budget, steps_allowed};
+pub use budget::{Budget, OverBudget, OverPeriod, steps_allowed};
 pub use calibrate::{CalibrationError, NoiseMultiplier, calibrate, calibrate_by};
 pub use event::{AccountingError, Event};
 pub use fractional::{FractionalGuarantee, default_orders, fractional_epsilon, rdp_at};

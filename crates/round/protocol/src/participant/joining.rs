@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use accounting::{OverBudget, OverPeriod};
 use checkpoint::SignedManifest;
 use ed25519_dalek::VerifyingKey;
 use params::Digest;
-use plan::{AuthoredPlan, Plan, Refusal, SignedPlan};
+use plan::{AuthoredPlan, Period, Plan, Refusal, SignedPlan};
 use rand_core::CryptoRng;
 use secagg::{Advertised, RoundBinding};
 
@@ -228,13 +229,14 @@ impl Participant {
         if let Some(hours) = policy.hours.filter(|hours| !hours.contain(wall.0)) {
             return Err(Refusal::Hours { hours });
         }
-        if let Some(refusal @ Refusal::PeriodSpent { .. }) = &self.ledger.refusal {
+        if let Some(refusal @ Refusal::PeriodSpent(_)) = &self.ledger.refusal {
             return Err(refusal.clone());
         }
         if let (Some(period), Some(event)) = (policy.period, plan.event()) {
             let after = self.facts.epsilon_since(period, wall, policy.delta_max, &event);
             if after > period.epsilon_max {
-                return Err(Refusal::PeriodSpent { after, limit: period.epsilon_max, days: period.days });
+                let Period { days, epsilon_max: limit } = period;
+                return Err(Refusal::PeriodSpent(OverPeriod { after, limit, days }));
             }
         }
         Ok(())
@@ -247,13 +249,13 @@ impl Participant {
             let repeats = self.profile.policy.repeats_without_dp;
             return if uploads > repeats { Err(Refusal::Repeats { uploads, repeats }) } else { Ok(()) };
         };
-        if let Some(refusal @ Refusal::BudgetSpent { .. }) = &self.ledger.refusal {
+        if let Some(refusal @ Refusal::BudgetSpent(_)) = &self.ledger.refusal {
             return Err(refusal.clone());
         }
         let policy = &self.profile.policy;
         let composed = self.facts.epsilon(policy.delta_max, Some(&event));
         if composed > policy.epsilon_max {
-            return Err(Refusal::BudgetSpent { after: composed, limit: policy.epsilon_max });
+            return Err(Refusal::BudgetSpent(OverBudget { after: composed, limit: policy.epsilon_max }));
         }
         Ok(())
     }
