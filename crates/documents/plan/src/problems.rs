@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use toml::de::DeTable;
+
 /// One thing wrong in a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -52,34 +54,29 @@ impl Problems {
 
     /// Finds the line of each field in the TOML text that it was read from.
     ///
-    /// The parser reports lines for its own errors only; a meaning found wrong afterwards is looked up by its
-    /// key: inside its table for `table.key`, else anywhere at the top.
+    /// The parser reports lines for its own errors only; a meaning found wrong afterwards is looked up by its key. Of a key
+    /// that is absent, the line is that of the innermost table which has it not.
     #[must_use]
     pub fn with_lines_of(mut self, text: &str) -> Self {
-        for problem in &mut self.0 {
-            problem.line = line_of(text, &problem.field);
+        // What does not parse has no lines to look up, and was said to be no document where it was read.
+        if let Ok(document) = DeTable::parse(text) {
+            for problem in &mut self.0 {
+                problem.line = line_of(document.get_ref(), text, &problem.field);
+            }
         }
         self
     }
 }
 
-fn line_of(text: &str, field: &str) -> Option<usize> {
-    let (table, key) = field.rsplit_once('.').unwrap_or(("", field));
-    let mut inside = table.is_empty();
-    let mut table_line = None;
-    for (index, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if let Some(header) = line.strip_prefix('[') {
-            let name = header.trim_start_matches('[').split(']').next().unwrap_or_default().trim();
-            inside = name == table;
-            if inside {
-                table_line = table_line.or(Some(index + 1));
-            }
-        } else if inside && line.split('=').next().is_some_and(|k| k.trim() == key) {
-            return Some(index + 1);
-        }
+fn line_of(document: &DeTable<'_>, text: &str, field: &str) -> Option<usize> {
+    let (mut table, mut start) = (Some(document), None);
+    for name in field.split('.') {
+        let Some((key, value)) = table.and_then(|table| table.get_key_value(name)) else { break };
+        start = Some(key.span().start);
+        table = value.get_ref().as_table();
     }
-    table_line
+    let before = text.get(..start?)?;
+    Some(1 + before.matches('\n').count())
 }
 
 impl fmt::Display for Problem {
@@ -114,12 +111,38 @@ impl std::error::Error for Problems {}
 mod tests {
     use super::*;
 
+    fn line_in(text: &str, field: &str) -> Option<usize> {
+        line_of(DeTable::parse(text).unwrap().get_ref(), text, field)
+    }
+
     #[test]
     fn a_problem_names_the_line_of_its_own_table() {
         let text = "rounds = 1\n[server]\nlearning_rate = 2\n[training]\nlearning_rate = 3\n";
-        assert_eq!(line_of(text, "training.learning_rate"), Some(5));
-        assert_eq!(line_of(text, "rounds"), Some(1));
-        assert_eq!(line_of(text, "server.absent"), Some(2), "an absent key: the table's line");
-        assert_eq!(line_of(text, "absent"), None);
+        assert_eq!(line_in(text, "training.learning_rate"), Some(5));
+        assert_eq!(line_in(text, "rounds"), Some(1));
+        assert_eq!(line_in(text, "server"), Some(2));
+        assert_eq!(line_in(text, "server.absent"), Some(2), "an absent key: the table's line");
+        assert_eq!(line_in(text, "absent"), None);
+    }
+
+    #[test]
+    fn a_problem_is_found_however_its_table_is_written() {
+        let text = "note = \"\"\"\nrounds = 9\n[server]\n\"\"\"\nrounds = 1\nserver.rate = 2\n\
+                    clip = { share = 3,\n  rate = 4 }\n[[silos]]\nname = 5\n[a.b]\n\"c d\" = 6\n";
+        for (field, line) in [
+            ("rounds", 5),
+            ("server.rate", 6),
+            ("clip.share", 7),
+            ("clip.rate", 8),
+            ("clip.absent", 7),
+            ("silos.name", 9),
+            ("a.b.c d", 12),
+            ("a.b.absent", 11),
+        ] {
+            assert_eq!(line_in(text, field), Some(line), "{field}");
+        }
+        let problems = Problems(vec![Problem::new("clip.rate", "too much"), Problem::new("", "whole")]);
+        let said = problems.with_lines_of(text).to_string();
+        assert_eq!(said, "line 8: clip.rate: too much\nwhole");
     }
 }
