@@ -4,7 +4,6 @@ mod forecast;
 
 use std::path::{Path, PathBuf};
 
-use accounting::{Relation, Unit};
 use clap::Subcommand;
 use plan::forecast::Forecast;
 use plan::{AuthoredPlan, Policy, PolicyError, Problems, SignedPlan};
@@ -197,8 +196,8 @@ fn report(plan: &plan::Plan) -> String {
             |(epsilon, delta)| format!("(epsilon {epsilon}, delta {delta})"),
         ),
     );
-    row("unit", Unit::or_none(mode.unit()).into());
-    row("relation", Relation::or_none(mode.relation()).into());
+    row("unit", accounting::Unit::or_none(mode.unit()).into());
+    row("relation", accounting::Relation::or_none(mode.relation()).into());
     row("noise by", mode.noise_by().into());
     if plan.excess_noise().is_removed() {
         row("excess noise", "removed: of u silos in a sum, any u - corrupt keep the calibrated noise".into());
