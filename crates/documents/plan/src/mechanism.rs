@@ -420,7 +420,7 @@ impl Mechanism {
                     Weights::Rows { rows_max } => Weight::of_rows(rows, rows_max, encoding.scale())?,
                 };
                 let wanted = encoding.metric_count().min(metrics.len());
-                let metrics = metrics.get(..wanted).unwrap_or_default();
+                let metrics = metrics.split_at(wanted).0;
                 let exact = update.quantize_exact(encoding, weight, metrics)?;
                 let plan = WithoutNoise::plan_has_no_privacy();
                 (exact.update.without_noise(plan), exact.clipped_coordinates)

@@ -172,9 +172,8 @@ fn read_labels(reader: impl Read, data: &Data) -> Result<Vec<u8>, IdxError> {
         return Err(IdxError::Truncated { part: file.part, count });
     }
     file.end(count)?;
-    match labels.iter().position(|label| usize::from(*label) >= data.classes) {
-        Some(index) => {
-            let label = labels.get(index).copied().unwrap_or_default();
+    match labels.iter().enumerate().find(|(_, label)| usize::from(**label) >= data.classes) {
+        Some((index, &label)) => {
             Err(IdxError::Label { index, label, largest: data.classes.saturating_sub(1) })
         }
         None => Ok(labels),

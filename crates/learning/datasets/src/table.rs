@@ -278,7 +278,7 @@ fn line_error(why: LineError, Place { file, line }: Place<'_>, path: &Path) -> D
 
 fn shortened(cell: &str) -> String {
     match cell.char_indices().nth(QUOTED_CHARS_MAX) {
-        Some((end, _)) => format!("{}…", cell.get(..end).unwrap_or_default()),
+        Some((end, _)) => format!("{}…", cell.split_at(end).0),
         None => cell.to_owned(),
     }
 }

@@ -6,9 +6,12 @@
 //! places (convolutions, sequences, normalisations), the example's gradient is formed, in f32 and from that example
 //! alone; it is what it is to the last bit, and from there on everything is f64.
 
+use std::num::NonZeroUsize;
+
 use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
 
 use crate::TrainError;
+use crate::image::Image;
 use crate::network::values;
 
 /// How a layer's parameters meet its inputs.
@@ -59,7 +62,8 @@ impl Tap {
         backward: &Gradients,
         device: &Device,
     ) -> Result<LayerGradients, TrainError> {
-        let rows = self.leaves.first().map_or(0, |leaf| leaf.dims()[0]);
+        let rows = self.leaves.first().and_then(|leaf| NonZeroUsize::new(leaf.dims()[0]));
+        let rows = rows.ok_or_else(|| TrainError::Tensor("a tap has no rows".into()))?;
         let leaves = self.leaves.iter().map(|leaf| {
             leaf.grad(backward)
                 .ok_or_else(|| TrainError::Tensor("a tap has no gradient after the backward pass".into()))
@@ -77,29 +81,31 @@ impl Tap {
                 let weight = by_example(
                     Factor { values: inputs, sides: [positions, input], turned: true },
                     Factor { values: outers, sides: [positions, output], turned: false },
+                    rows.get(),
                     device,
                 )?;
-                LayerGradients::formed(&weight, input * output, &bias, output, rows)?
+                LayerGradients::formed(&weight, input * output, &bias, output, rows.get())?
             }
             Rule::Conv { planes, height, width, channels, kernel, stride, padding } => {
-                let image = Image { height, width, kernel, stride, padding };
+                let image = Image::new([height, width], kernel, stride, padding)?;
                 let places = image.places();
                 let bias = sums(&outers, channels, Sum::Neighbours { count: places });
                 let taps = planes * kernel * kernel;
                 let weight = by_example(
                     Factor { values: outers, sides: [channels, places], turned: false },
                     Factor { values: image.patches(&inputs), sides: [taps, places], turned: true },
+                    rows.get(),
                     device,
                 )?;
-                LayerGradients::formed(&weight, channels * taps, &bias, channels, rows)?
+                LayerGradients::formed(&weight, channels * taps, &bias, channels, rows.get())?
             }
             Rule::Embedding { vocabulary, width } => {
-                let positions = inputs.len().checked_div(rows).unwrap_or_default();
+                let positions = inputs.len() / rows;
                 LayerGradients::Lookups { tokens: inputs, outers, positions, vocabulary, width }
             }
             Rule::Scale { width, inner } => scale_gradients(&inputs, &outers, width, inner, rows),
         };
-        gradients.check(rows)?;
+        gradients.check(rows.get())?;
         Ok(gradients)
     }
 }
@@ -107,22 +113,21 @@ impl Tap {
 impl Rule {
     /// Whether a tap holds as many numbers as `rows` examples have. A number too few would make a norm too small, and so
     /// a clip too weak, without a trace: so lengths are checked here, once, and what follows indexes by them.
-    fn check(&self, rows: usize, inputs: usize, outers: usize) -> Result<(), TrainError> {
-        let of_one = |count: usize| count.checked_div(rows).unwrap_or_default();
+    fn check(&self, rows: NonZeroUsize, inputs: usize, outers: usize) -> Result<(), TrainError> {
         let [input, outer] = match *self {
             Self::Dense { input, output, positions } => [positions * input, positions * output],
             Self::Conv { planes, height, width, channels, kernel, stride, padding } => {
-                let image = Image { height, width, kernel, stride, padding };
+                let image = Image::new([height, width], kernel, stride, padding)?;
                 [planes * height * width, channels * image.places()]
             }
-            Self::Embedding { width, .. } => [of_one(inputs), of_one(inputs) * width],
+            Self::Embedding { width, .. } => [inputs / rows, inputs / rows * width],
             Self::Scale { width, inner } => {
-                let whole = of_one(outers).next_multiple_of((width * inner).max(1));
+                let whole = (outers / rows).next_multiple_of((width * inner).max(1));
                 [whole, whole]
             }
         };
-        holds("inputs", inputs, rows * input)?;
-        holds("gradients", outers, rows * outer)
+        holds("inputs", inputs, rows.get() * input)?;
+        holds("gradients", outers, rows.get() * outer)
     }
 }
 
@@ -146,8 +151,9 @@ impl LayerGradients {
 
     /// Whether every one of these rows is here, whole, and no part of another.
     pub(crate) fn check(&self, rows: usize) -> Result<(), TrainError> {
-        let whole = |what: &str, got: usize, width: usize| {
-            holds(what, got, got.checked_div(width).unwrap_or_default().max(rows) * width)
+        let whole = |what: &str, got: usize, width: usize| match got.checked_div(width) {
+            Some(here) => holds(what, got, here.max(rows) * width),
+            None => Err(TrainError::Tensor(format!("a layer has rows of no {what}"))),
         };
         match self {
             Self::Products { inputs, outers, input, output } => {
@@ -268,67 +274,6 @@ impl LayerGradients {
     }
 }
 
-/// An image and the places that a kernel takes on it.
-struct Image {
-    height: usize,
-    width: usize,
-    kernel: usize,
-    stride: usize,
-    padding: usize,
-}
-
-impl Image {
-    /// Rows and columns of the output.
-    fn output(&self) -> [usize; 2] {
-        [self.height, self.width]
-            .map(|side| (side + 2 * self.padding).saturating_sub(self.kernel) / self.stride.max(1) + 1)
-    }
-
-    fn places(&self) -> usize {
-        let [height, width] = self.output();
-        height * width
-    }
-
-    /// What each number of the kernel meets at each place.
-    ///
-    /// # Shapes
-    /// `images`: `[rows, planes, height, width]`; the result: `[rows, planes, kernel, kernel, places]`.
-    fn patches(&self, images: &[f32]) -> Vec<f32> {
-        let [out_height, out_width] = self.output();
-        let plane = self.height * self.width;
-        let planes = images.chunks_exact(plane.max(1));
-        let mut patches = Vec::with_capacity(planes.len() * self.kernel * self.kernel * self.places());
-        for plane in planes {
-            for (dy, dx) in (0..self.kernel).flat_map(|dy| (0..self.kernel).map(move |dx| (dy, dx))) {
-                for y in 0..out_height {
-                    let row =
-                        (y * self.stride + dy).checked_sub(self.padding).filter(|row| *row < self.height);
-                    let row = row.map(|row| part(plane, row, self.width)).unwrap_or_default();
-                    self.append_row(&mut patches, row, dx, out_width);
-                }
-            }
-        }
-        patches
-    }
-
-    /// One row of places: the numbers `stride` apart from `dx` on, zeros beyond the image.
-    fn append_row(&self, patches: &mut Vec<f32>, row: &[f32], dx: usize, out_width: usize) {
-        let end = patches.len() + out_width;
-        // Places whose column lies before the image.
-        let before = self.padding.saturating_sub(dx).div_ceil(self.stride.max(1)).min(out_width);
-        patches.resize(patches.len() + before, 0.0);
-        let first = before * self.stride + dx - self.padding.min(before * self.stride + dx);
-        let inside = row.get(first..).unwrap_or_default();
-        if self.stride == 1 {
-            patches
-                .extend_from_slice(inside.get(..(out_width - before).min(inside.len())).unwrap_or_default());
-        } else {
-            patches.extend(inside.iter().step_by(self.stride.max(1)).take(out_width - before));
-        }
-        patches.resize(end, 0.0);
-    }
-}
-
 /// One side of a product for each example: `[rows, sides]`, turned or not.
 struct Factor {
     values: Vec<f32>,
@@ -337,17 +282,17 @@ struct Factor {
 }
 
 impl Factor {
-    fn tensor(self, device: &Device) -> Tensor<3> {
+    fn tensor(self, rows: usize, device: &Device) -> Result<Tensor<3>, TrainError> {
         let [a, b] = self.sides;
-        let rows = self.values.len().checked_div(a * b).unwrap_or_default();
+        holds("a factor", self.values.len(), rows * a * b)?;
         let tensor = Tensor::from_data(TensorData::new(self.values, [rows, a, b]), device);
-        if self.turned { tensor.swap_dims(1, 2) } else { tensor }
+        Ok(if self.turned { tensor.swap_dims(1, 2) } else { tensor })
     }
 }
 
 /// The product of both factors, example by example, in f32.
-fn by_example(left: Factor, right: Factor, device: &Device) -> Result<Vec<f32>, TrainError> {
-    values(left.tensor(device).matmul(right.tensor(device)))
+fn by_example(left: Factor, right: Factor, rows: usize, device: &Device) -> Result<Vec<f32>, TrainError> {
+    values(left.tensor(rows, device)?.matmul(right.tensor(rows, device)?))
 }
 
 /// `aᵀ b` over all rows, in f64. `sides` are the rows and the widths of a and b.
@@ -394,11 +339,11 @@ fn scale_gradients(
     outers: &[f32],
     width: usize,
     inner: usize,
-    rows: usize,
+    rows: NonZeroUsize,
 ) -> LayerGradients {
-    let of_one = outers.len().checked_div(rows).unwrap_or_default();
-    let mut gradients = Vec::with_capacity(rows * 2 * width);
-    for row in 0..rows {
+    let of_one = outers.len() / rows;
+    let mut gradients = Vec::with_capacity(rows.get() * 2 * width);
+    for row in 0..rows.get() {
         let mut scale = vec![0.0f64; width];
         let mut shift = vec![0.0f64; width];
         let (normed, outer) = (part(inputs, row, of_one), part(outers, row, of_one));
@@ -433,7 +378,7 @@ fn joined(mut tensors: Vec<Tensor<2>>) -> Result<Vec<f32>, TrainError> {
 /// # Panics
 /// Where there is no such row: lengths are checked before.
 #[allow(clippy::indexing_slicing)]
-fn part(values: &[f32], row: usize, width: usize) -> &[f32] {
+pub(crate) fn part(values: &[f32], row: usize, width: usize) -> &[f32] {
     &values[row * width..][..width]
 }
 
@@ -452,6 +397,8 @@ fn squares(values: &[f32]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const ROWS: NonZeroUsize = NonZeroUsize::new(5).unwrap();
 
     fn of(inputs: usize, outers: usize) -> LayerGradients {
         LayerGradients::Products { inputs: vec![1.0; inputs], outers: vec![1.0; outers], input: 3, output: 2 }
@@ -487,14 +434,14 @@ mod tests {
     #[test]
     fn a_tap_whose_tensors_are_not_of_its_rows_is_an_error() {
         let dense = Rule::Dense { input: 3, output: 2, positions: 4 };
-        assert!(dense.check(5, 60, 40).is_ok());
+        assert!(dense.check(ROWS, 60, 40).is_ok());
         let conv =
             Rule::Conv { planes: 1, height: 4, width: 4, channels: 2, kernel: 3, stride: 1, padding: 0 };
-        assert!(conv.check(5, 80, 40).is_ok());
+        assert!(conv.check(ROWS, 80, 40).is_ok());
         let scale = Rule::Scale { width: 3, inner: 2 };
-        assert!(scale.check(5, 60, 60).is_ok());
+        assert!(scale.check(ROWS, 60, 60).is_ok());
         let embedding = Rule::Embedding { vocabulary: 9, width: 3 };
-        assert!(embedding.check(5, 20, 60).is_ok());
+        assert!(embedding.check(ROWS, 20, 60).is_ok());
         for (rule, inputs, outers) in [
             (dense, 59, 40),
             (dense, 60, 38),
@@ -506,7 +453,11 @@ mod tests {
             (embedding, 20, 57),
             (embedding, 21, 60),
         ] {
-            assert!(rule.check(5, inputs, outers).is_err(), "{inputs} inputs, {outers} gradients");
+            assert!(rule.check(ROWS, inputs, outers).is_err(), "{inputs} inputs, {outers} gradients");
         }
+        let too_large =
+            Rule::Conv { planes: 1, height: 4, width: 4, channels: 2, kernel: 5, stride: 1, padding: 0 };
+        let why = too_large.check(ROWS, 80, 10).unwrap_err().to_string();
+        assert!(why.contains("a kernel of 5 has no place on an image of 4 by 4"), "{why}");
     }
 }

@@ -18,6 +18,7 @@
 mod batch;
 mod clipped;
 mod gradients;
+mod image;
 mod local;
 mod network;
 mod noised;
@@ -237,7 +238,9 @@ fn scores(
         let logits = network::values(network.forward(batch.inputs(&device))?)?;
         for (row, logits) in rows.iter().zip(logits.chunks_exact(architecture.outputs())) {
             let label = data.labels().get(*row).ok_or(TrainError::Row { row: *row, rows: data.rows() })?;
-            let (loss, hit) = score(logits, usize::from(*label));
+            // A row that does not fit has no label, and so no loss.
+            let scored = score(logits, usize::from(*label));
+            let (loss, hit) = scored.ok_or(TrainError::Classes { outputs: architecture.outputs() })?;
             visit(loss, hit);
         }
     }
@@ -295,13 +298,13 @@ pub fn descent_sum(
     clipped::of(plan, model, data, &all, clip_norm, &Stop::default()).map(|(sum, _)| sum)
 }
 
-/// Cross-entropy of one row, and whether its label's logit is the largest.
-fn score(logits: &[f32], label: usize) -> (f64, bool) {
+/// Cross-entropy of one row, and whether its label's logit is the largest; `None` for a label without a logit.
+fn score(logits: &[f32], label: usize) -> Option<(f64, bool)> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|logit| f64::from(logit - largest).exp()).sum();
-    let own = logits.get(label).copied().unwrap_or(f32::NEG_INFINITY);
+    let own = *logits.get(label)?;
     let first = logits.iter().position(|logit| *logit == largest);
-    (sum.ln() - f64::from(own - largest), first == Some(label))
+    Some((sum.ln() - f64::from(own - largest), first == Some(label)))
 }
 
 fn check(plan: &Plan, model: &Params, data: &Dataset) -> Result<(), TrainError> {

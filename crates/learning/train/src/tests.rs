@@ -124,6 +124,15 @@ fn a_row_that_is_not_there_is_an_error_and_no_other_row_takes_its_place() {
 }
 
 #[test]
+fn a_row_that_does_not_fit_has_no_loss_and_is_an_error_where_one_is_asked_for() {
+    let plan = plan(vec![], Activation::Relu, 2, 2);
+    let (data, _) =
+        Dataset::from_csv_leniently("silo.csv", "x0,x1,y\n0,0,1\n0,0,2\n".as_bytes(), &plan.data).unwrap();
+    let refused = losses(&plan, &plan.initial_model(), &data);
+    assert!(matches!(refused, Err(TrainError::Classes { outputs: 2 })), "{refused:?}");
+}
+
+#[test]
 fn no_batch_is_too_large_to_be_summed() {
     let mut plan = plan(vec![], Activation::Relu, 1, 2);
     plan.training.micro_batch = 1024;

@@ -82,8 +82,8 @@ enum Direction {
 impl Direction {
     /// Epsilon of so many releases at each sampling rate and noise.
     fn epsilon(self, composed: &[(f64, f64, u64)], delta: f64) -> f64 {
-        let steps: u64 = composed.iter().fold(0, |sum, (_, _, count)| sum.saturating_add(*count));
-        if steps == 0 {
+        let steps: f64 = composed.iter().map(|(_, _, count)| *count as f64).sum();
+        if steps == 0.0 {
             return 0.0;
         }
         let window = Window::for_tails(self, composed, delta);
@@ -106,7 +106,7 @@ impl Direction {
         let lost = -log_finite.exp_m1() + 3.0 * delta * CUT;
         // A point of the spectrum is wrong by some units in the last place for each power, and never by more than two;
         // the sum over all losses by √points times that (Cauchy, Schwarz, Parseval).
-        let wrong = (32.0 * f64::EPSILON * steps as f64).min(2.0);
+        let wrong = (32.0 * f64::EPSILON * steps).min(2.0);
         let rounding = wrong * (window.points as f64).sqrt();
         window.read(&spectrum, log_total, rounding, lost, delta)
     }
