@@ -3,11 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use audit::{Event, FolderError, Status, VerifyError};
-use identity::with_causes;
+use identity::{printable, with_causes};
 use tlog::{Checkpoint, Receipt, VerifierKey};
 
 use crate::Failure;
-use crate::connect::printable;
 use crate::files::read_text;
 
 #[derive(clap::Subcommand, Debug)]

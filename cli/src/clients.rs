@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use identity::{
-    AuthorisedRoster, LAST_ROSTER_FILE, Roster, identity_fingerprint, parse_verifying_key, spoken,
+    AuthorisedRoster, LAST_ROSTER_FILE, Roster, identity_fingerprint, parse_verifying_key, printable, spoken,
     with_causes,
 };
 use operate::{AuthorityFolder, Doubt, Newcomer, Note, SigningError};
@@ -13,7 +13,7 @@ use secagg::ClientId;
 use wire::v1::ClientEntry;
 
 use crate::Failure;
-use crate::connect::{Remote, printable};
+use crate::connect::Remote;
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Clients {

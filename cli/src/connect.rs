@@ -3,13 +3,9 @@
 use std::path::PathBuf;
 
 use identity::Authority;
-use operate::{Admin, Credentials, Target};
+use operate::{Admin, ConnectError, Credentials, Link, Target};
 use pki::Outgoing;
 use zeroize::Zeroizing;
-
-/// Text of another machine, safe to show on a terminal.
-pub(crate) use identity::printable;
-pub(crate) use operate::{ConnectError, Link, now_s, roster_key};
 
 const AS: &str = "FOLKMOOT_AS";
 const TOKEN: &str = "FOLKMOOT_TOKEN";

@@ -1,9 +1,11 @@
 //! `folkmoot doctor`: why a connection to the coordinator does not come about, step by step.
 
+use identity::printable;
+use operate::now_s;
 use pki::Finding;
 
 use crate::Failure;
-use crate::connect::{Remote, now_s, printable};
+use crate::connect::Remote;
 
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Nothing is changed, and no call is made: the connection alone is tried.\n\n\

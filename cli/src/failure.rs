@@ -7,8 +7,8 @@ use demo::{DemoFolderError, DemoPlanError, DemoRunError, FollowError, ProcessErr
 use identity::with_causes;
 use ledger::ReadError;
 use operate::{
-    AdmissionError, EntriesError, EvidenceError, IssueError, MemoryError, ModelsError, SigningError,
-    Unbelieved,
+    AdmissionError, ConnectError, EntriesError, EvidenceError, IssueError, MemoryError, ModelsError,
+    SigningError, Unbelieved,
 };
 use privacy_audit::AuditError;
 use published::report::ReportFault;
@@ -16,7 +16,7 @@ use published::{CheckpointFault, FolderError};
 
 use crate::audit_privacy::AuditPrivacyError;
 use crate::clients;
-use crate::connect::{self, ConnectError};
+use crate::connect;
 use crate::demo::DemoError;
 use crate::files::{Unusable, WriteError};
 use crate::incident::{ReportError, ReportUnverified};

@@ -3,11 +3,12 @@
 mod report;
 
 use clap::Subcommand;
+use identity::printable;
 use operate::Outcome;
 use wire::v1::Incident as Told;
 
 use crate::Failure;
-use crate::connect::{Remote, printable};
+use crate::connect::Remote;
 pub(crate) use report::{ReportError, ReportUnverified};
 
 #[derive(Subcommand, Debug)]

@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 
 use accounting::{Relation, Unit, rounded_up};
 use clap::Subcommand;
-use identity::with_causes;
+use identity::{printable, with_causes};
 use ledger::{Spending, Spent, check_anchor, entries, find, read};
 use vault::MasterSource;
 
 use crate::Failure;
-use crate::connect::printable;
 use crate::files::Unusable;
 
 mod coordinators;

@@ -5,12 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use identity::{AuthorisedRoster, IdentityKey, Member, SignedRoster, identity_fingerprint, spoken};
-use operate::AuthorityFolder;
+use identity::{
+    AuthorisedRoster, IdentityKey, Member, SignedRoster, identity_fingerprint, printable, spoken,
+};
+use operate::{AuthorityFolder, roster_key};
 use secagg::ClientId;
 
 use crate::Failure;
-use crate::connect::{Remote, printable, roster_key};
+use crate::connect::Remote;
 use crate::files::{self, WriteError, cannot_write, read_text};
 use crate::keys;
 

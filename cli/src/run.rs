@@ -1,11 +1,12 @@
 //! What an operator does to a run at once: pause, resume, quarantine, roll back, change keys, bar people.
 
 use clap::Subcommand;
+use identity::printable;
 use operate::{ConnectError, Outcome};
 use wire::v1::{Bar, Done};
 
 use crate::Failure;
-use crate::connect::{Remote, printable};
+use crate::connect::Remote;
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Run {

@@ -1,10 +1,11 @@
 //! `folkmoot status` and `folkmoot watch`: everything that a coordinator says about its run.
 
 use accounting::{rounded_down, rounded_up};
+use identity::printable;
 use run_status::{Shown, Status};
 
 use crate::Failure;
-use crate::connect::{Remote, printable};
+use crate::connect::Remote;
 
 #[derive(clap::Args, Debug)]
 #[command(

@@ -1,11 +1,11 @@
 //! `folkmoot tokens`: what a silo joins with, and what a person or a program without a certificate calls with.
 
 use clap::Subcommand;
-use identity::Role;
-use operate::NewToken;
+use identity::{Role, printable};
+use operate::{NewToken, now_s};
 
 use crate::Failure;
-use crate::connect::{Remote, now_s, printable};
+use crate::connect::Remote;
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Tokens {

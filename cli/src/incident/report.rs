@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use attest::{ModelKey, ModelKeyError};
-use identity::with_causes;
-use operate::EvidenceError;
+use identity::{printable, with_causes};
+use operate::{ConnectError, EvidenceError, now_s};
 use published::report::{self, ReportFault, SealError};
 
-use crate::connect::{ConnectError, Remote, now_s, printable};
+use crate::connect::Remote;
 use crate::files::{Unusable, WriteError, cannot_write};
 use crate::model::{write_folder, write_whole};
 use crate::verify;
