@@ -4,10 +4,7 @@ use std::io::{BufRead, Write};
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use identity::{
-    AuthorisedRoster, LAST_ROSTER_FILE, Roster, identity_fingerprint, parse_verifying_key, printable, spoken,
-    with_causes,
-};
+use identity::{AuthorisedRoster, LAST_ROSTER_FILE, Roster, printable, with_causes};
 use operate::{AuthorityFolder, Doubt, Newcomer, Note, SigningError};
 use secagg::ClientId;
 use wire::v1::ClientEntry;
@@ -300,9 +297,7 @@ fn described(shown: &AuthorisedRoster) -> String {
 
 fn members(roster: &Roster) -> String {
     let line = |(id, member): (&ClientId, &identity::Member)| {
-        let key = parse_verifying_key(&member.identity_key);
-        let fingerprint =
-            key.map_or_else(|_| "no key".to_owned(), |key| spoken(&identity_fingerprint(&member.name, &key)));
+        let fingerprint = member.fingerprint().unwrap_or_else(|| "no key".to_owned());
         format!("{id:>4}  {:<16}  {fingerprint}\n", printable(&member.name))
     };
     roster.members.iter().map(line).collect()

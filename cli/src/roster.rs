@@ -5,9 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use identity::{
-    AuthorisedRoster, IdentityKey, Member, SignedRoster, identity_fingerprint, printable, spoken,
-};
+use identity::{AuthorisedRoster, IdentityKey, Member, SignedRoster, printable};
 use operate::{AuthorityFolder, roster_key};
 use secagg::ClientId;
 
@@ -101,8 +99,7 @@ fn text_of(roster: &identity::Roster) -> String {
         roster.digest()
     );
     for (id, member) in &roster.members {
-        let fingerprint = identity::parse_verifying_key(&member.identity_key)
-            .map_or_else(|_| "no key".to_owned(), |key| spoken(&identity_fingerprint(&member.name, &key)));
+        let fingerprint = member.fingerprint().unwrap_or_else(|| "no key".to_owned());
         let name = printable(&member.name);
         text.push_str(&format!("{id:>4}  {name:<16}  {fingerprint}  since epoch {}\n", member.admitted));
     }
@@ -203,6 +200,8 @@ fn parse_member(text: &str) -> Result<(ClientId, String, String), String> {
 
 #[cfg(test)]
 mod tests {
+    use identity::{identity_fingerprint, spoken};
+
     use super::*;
 
     fn sign(folder: &Path, members: &[(u32, &str)]) -> Result<SignedRoster, Failure> {

@@ -187,6 +187,14 @@ impl Roster {
     }
 }
 
+impl Member {
+    /// What people compare with what the silo's own machine shows; none where its key is none.
+    pub fn fingerprint(&self) -> Option<String> {
+        let key = parse_verifying_key(&self.identity_key).ok()?;
+        Some(crate::spoken(&crate::identity_fingerprint(&self.name, &key)))
+    }
+}
+
 impl SignedRoster {
     /// Checks the signature against the pinned `authority`, then reads.
     ///

@@ -193,7 +193,11 @@ mod tests {
         let (older, newer) = (signed(first()), signed(next.clone()));
         newer.succeeds(&older).unwrap();
         let text = newer.change_from(&older).to_string();
-        assert!(text.starts_with("roster epoch 2 after 1; joins: 4 silo 4 ("), "{text}");
+        let fingerprint = member(4, 2).fingerprint().unwrap();
+        assert!(
+            text.starts_with(&format!("roster epoch 2 after 1; joins: 4 silo 4 ({fingerprint})")),
+            "{text}"
+        );
         assert!(text.ends_with("; leaves: 2 silo 2"), "{text}");
         type Edit = fn(&mut Roster);
         let edits: [(&str, Edit); 5] = [

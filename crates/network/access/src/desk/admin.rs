@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use identity::{Role, RosterError, SignedRoster, Subject, identity_fingerprint, parse_verifying_key, spoken};
+use identity::{Role, RosterError, SignedRoster, Subject};
 use params::Digest;
 use secagg::ClientId;
 use tonic::{Request, Response, Status, async_trait};
@@ -77,13 +77,11 @@ impl Admin for Desk {
         let mut clients = Vec::new();
         for (id, member) in &roster.members {
             let barred = denied.subject(&Subject::Silo(*id)).is_some();
-            let key = parse_verifying_key(&member.identity_key);
             clients.push(v1::ClientEntry {
                 id: id.0,
                 name: member.name.clone(),
                 identity_key: member.identity_key.clone(),
-                fingerprint: key
-                    .map_or_else(|_| String::new(), |key| spoken(&identity_fingerprint(&member.name, &key))),
+                fingerprint: member.fingerprint().unwrap_or_else(String::new),
                 connected: connected.contains(id),
                 ..standing(if barred { v1::Membership::Revoked } else { v1::Membership::Member })
             });
