@@ -1,5 +1,6 @@
 //! The program as its users run it: real processes, real sockets, real files.
 
+mod examples;
 mod journals;
 mod kills;
 mod pipes;

@@ -1,0 +1,59 @@
+//! A silo's daemon that trains with code of its own: full-batch descent for softmax regression in plans of mode `fedavg`. Masks and
+//! the ledger stay the daemon's; so does the noise, in modes that have it.
+//!
+//!     cargo run --example own_trainer -- client.toml
+#![allow(clippy::print_stdout)]
+
+use anyhow::Context;
+use datasets::Dataset;
+use dp::LocalUpdate;
+use params::Params;
+use plan::Plan;
+use train::{TrainError, Trained, Trainer, TrainingMetrics};
+
+struct ByHand;
+
+impl Trainer for ByHand {
+    fn train(
+        &mut self,
+        plan: &Plan,
+        model: &Params,
+        data: &Dataset,
+        _clip_norm: Option<f64>,
+        _seed: [u8; 32],
+    ) -> Result<Trained, TrainError> {
+        let (classes, rows) = (plan.data.classes, data.rows());
+        // The layout of softmax regression: a weight for each feature and class, row by row, then a bias for each class.
+        let (weights, biases) = model.values().split_at(model.values().len() - classes);
+        let mut step = vec![0.0; model.values().len()];
+        let (mut loss, mut right, rate) = (0.0, 0, plan.training.learning_rate as f32 / rows as f32);
+        for (row, &label) in (0..rows).filter_map(|row| data.row(row)).zip(data.labels()) {
+            let label = usize::from(label);
+            let logit = |class: usize| {
+                row.iter().enumerate().map(|(i, x)| x * weights[i * classes + class]).sum::<f32>()
+                    + biases[class]
+            };
+            let odds: Vec<f32> = (0..classes).map(|class| logit(class).exp()).collect();
+            let total: f32 = odds.iter().sum();
+            loss -= f64::from((odds[label] / total).ln());
+            right += usize::from(odds.iter().all(|odd| *odd <= odds[label]));
+            for (class, odd) in odds.iter().enumerate() {
+                let scaled = rate * (f32::from(class == label) - odd / total);
+                row.iter().enumerate().for_each(|(i, x)| step[i * classes + class] += scaled * x);
+                step[weights.len() + class] += scaled;
+            }
+        }
+        let metrics = TrainingMetrics { loss: loss / rows as f64, accuracy: right as f64 / rows as f64 };
+        Ok(Trained::Local { update: LocalUpdate::new(step)?, rows: rows as u64, metrics })
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let file = std::env::args().nth(1).context("which configuration? own_trainer client.toml")?;
+    let loaded = client::Config::load(file.as_ref())?;
+    let stopped = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
+    let trainers = std::sync::Arc::new(|_| Box::new(ByHand) as Box<dyn Trainer>);
+    println!("{:?}", client::run_with(loaded, |store| Box::new(store), trainers, stopped).await?);
+    Ok(())
+}
