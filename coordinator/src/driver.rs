@@ -17,12 +17,12 @@ use protocol::{
 };
 use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
+use run_status::{Server, Shown};
 use secagg::ClientId;
 use store::{FileStore, Index, JournalKind, Opened, StageKey, Staged, Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::block_in_place;
 use vault::Vault;
-use wire::v1::RunStatus;
 use wire::{Refusal, ServiceError};
 
 use crate::artifacts::Files;
@@ -70,7 +70,7 @@ pub(crate) struct Keys {
 
 /// What the driver keeps up to date for the rest of the daemon.
 pub(crate) struct Outward {
-    pub(crate) status: watch::Sender<Arc<RunStatus>>,
+    pub(crate) status: watch::Sender<Option<Arc<Shown>>>,
     /// The newest roster, in force or about to be.
     pub(crate) roster: watch::Sender<Arc<AuthorisedRoster>>,
     pub(crate) metrics: Arc<telemetry::Metrics>,
@@ -394,14 +394,14 @@ impl Driver {
         self.outward.metrics.clients_connected.set(self.sessions.len() as i64);
         self.outward.metrics.epsilon_spent.set(status.privacy.epsilon.unwrap_or(0.0));
         self.outward.metrics.enter_phase(status.phase.word());
-        let server = run_status::Server {
+        let server = Server {
             bytes_received: self.outward.metrics.bytes_received.get(),
             bytes_sent: self.outward.metrics.bytes_sent.get(),
             server_version: env!("CARGO_PKG_VERSION").into(),
             now_ms: self.clock.now().0,
             started_ms: self.clock.started().0,
         };
-        self.outward.status.send_replace(Arc::new(run_status::Shown { run: status, server }.into()));
+        self.outward.status.send_replace(Some(Arc::new(Shown { run: status, server })));
     }
 }
 

@@ -9,20 +9,21 @@ use ed25519_dalek::VerifyingKey;
 use identity::{AuthorisedRoster, Role, SignedRoster, Subject};
 use pki::CertificateAuthority;
 use protocol::{Act, Rejection};
+use run_status::Shown;
 use secagg::ClientId;
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::Status;
 use vault::Vault;
-use wire::{Refusal, ServiceError, v1};
+use wire::Refusal;
 
 use crate::events::Event;
-use crate::service::RETRY_AFTER;
+use crate::service::stopping;
 
 /// See the module.
 pub(crate) struct Run {
     pub(crate) inbox: mpsc::Sender<Event>,
     pub(crate) roster: watch::Receiver<Arc<AuthorisedRoster>>,
-    pub(crate) status: watch::Receiver<Arc<v1::RunStatus>>,
+    pub(crate) status: watch::Receiver<Option<Arc<Shown>>>,
     pub(crate) authority: VerifyingKey,
     pub(crate) vault: Option<Arc<Vault>>,
 }
@@ -137,18 +138,10 @@ impl Operations for Run {
     }
 
     async fn connected(&self) -> Result<BTreeSet<ClientId>, Status> {
-        let status = self.status.borrow();
-        Ok(status
-            .clients
-            .iter()
-            .filter(|client| client.connected)
-            .map(|client| ClientId(client.id))
-            .collect())
+        let shown = self.status.borrow();
+        let clients = shown.iter().flat_map(|shown| &shown.run.clients);
+        Ok(clients.filter(|client| client.connected).map(|client| client.id).collect())
     }
-}
-
-fn stopping() -> Status {
-    ServiceError::Restarting { retry_after: RETRY_AFTER }.to_status()
 }
 
 /// Signs transport certificates; without TLS there is nothing to sign.

@@ -10,6 +10,7 @@ use ed25519_dalek::SigningKey;
 use identity::{AuthorisedRoster, Subject};
 use protocol::{SessionVersion, ToCoordinator, UploadHeader};
 use rand_core::{Rng, UnwrapErr};
+use run_status::Shown;
 use secagg::ClientId;
 use store::StageWriter;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -36,7 +37,7 @@ pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(200);
 #[derive(Clone)]
 pub(crate) struct Services {
     pub(crate) inbox: mpsc::Sender<Event>,
-    pub(crate) status: watch::Receiver<Arc<v1::RunStatus>>,
+    pub(crate) status: watch::Receiver<Option<Arc<Shown>>>,
     pub(crate) roster: watch::Receiver<Arc<AuthorisedRoster>>,
     pub(crate) denied: Denied,
     /// Signs what is said first.
@@ -133,7 +134,7 @@ impl Services {
         inbound: &mut Streaming<v1::ClientEnvelope>,
     ) -> Result<(), Status> {
         while let Some(envelope) = inbound.message().await? {
-            let newest = self.status.borrow().head_round;
+            let newest = self.newest_round();
             self.talk.says(client, &envelope, newest)?;
             let message = Box::new(ToCoordinator::try_from(envelope).map_err(|why| why.to_status())?);
             self.tell(Event::Said { client, session, message }).await?;
@@ -276,6 +277,11 @@ impl Federation for Services {
 }
 
 impl Services {
+    /// Of the newest version.
+    fn newest_round(&self) -> u64 {
+        self.status.borrow().as_ref().map_or(0, |shown| shown.run.head_round)
+    }
+
     /// Counts a durable vector in.
     async fn acknowledge(&self, header: &UploadHeader) -> Result<(), Status> {
         self.ask(|reply| Event::Uploaded { header: Box::new(header.clone()), reply })
@@ -297,7 +303,7 @@ impl Models for Services {
         let wanted = wanted(&request.into_inner())?;
         let (round, file) = match wanted {
             Wanted::File { round, file } => (round, file),
-            Wanted::Newest => (self.status.borrow().head_round, checkpoint::MODEL_FILE),
+            Wanted::Newest => (self.newest_round(), checkpoint::MODEL_FILE),
             Wanted::Model(digest) => {
                 let found = self.ask(|reply| Event::FindModel { digest, reply }).await??;
                 let round = found.ok_or_else(|| ServiceError::NoSuchModel(digest).to_status())?;
@@ -315,7 +321,7 @@ impl Models for Services {
         request: Request<v1::ListCheckpointsRequest>,
     ) -> Result<Response<Self::ListCheckpointsStream>, Status> {
         let reading = self.library.reading(request.extensions().get::<Caller>()).await?;
-        let newest = self.status.borrow().head_round;
+        let newest = self.newest_round();
         Ok(Response::new(self.library.chain(reading, request.into_inner().from_round, newest)))
     }
 }
@@ -325,12 +331,13 @@ impl Operator for Services {
     type WatchStream = BoxStream<v1::RunStatus>;
 
     async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::RunStatus>, Status> {
-        Ok(Response::new(v1::RunStatus::clone(&self.status.borrow())))
+        let shown = self.status.borrow().clone().ok_or_else(stopping)?;
+        Ok(Response::new(Shown::clone(&shown).into()))
     }
 
     async fn watch(&self, _: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let changes = WatchStream::new(self.status.clone()).map(|status| Ok(v1::RunStatus::clone(&status)));
-        Ok(Response::new(Box::pin(changes)))
+        let changes = WatchStream::new(self.status.clone()).filter_map(|shown| shown);
+        Ok(Response::new(Box::pin(changes.map(|shown| Ok(Shown::clone(&shown).into())))))
     }
 }
 
@@ -402,6 +409,6 @@ fn not_staged(why: store::StoreError) -> Status {
     ServiceError::Busy { retry_after: RETRY_AFTER }.to_status()
 }
 
-fn stopping() -> Status {
+pub(crate) fn stopping() -> Status {
     ServiceError::Restarting { retry_after: RETRY_AFTER }.to_status()
 }

@@ -9,6 +9,7 @@ use access::Registry;
 use anyhow::Context;
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use identity::AuthorisedRoster;
+use run_status::Shown;
 use store::{FileStore, Published, Store};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -16,7 +17,6 @@ use tokio::task::JoinHandle;
 use tonic::service::Routes;
 use tonic::transport::Server;
 use vault::Vault;
-use wire::v1::RunStatus;
 use wire::v1::federation_server::FederationServer;
 
 use crate::audit_log::AuditLog;
@@ -112,7 +112,7 @@ struct Doors {
     /// How long a silent peer is waited for.
     patience: Duration,
     inbox: mpsc::Sender<Event>,
-    status: watch::Receiver<Arc<RunStatus>>,
+    status: watch::Receiver<Option<Arc<Shown>>>,
     /// The newest roster, in force or about to be.
     roster: watch::Receiver<Arc<AuthorisedRoster>>,
     library: Library,
@@ -128,7 +128,7 @@ impl Run {
         let Loaded { config, plan, roster, authority, key, vault, tls, model_key } = loaded;
         let folder = config.data_dir;
         let (inbox, events) = mpsc::channel(INBOX_EVENTS);
-        let (status, watched) = watch::channel(Arc::new(RunStatus::default()));
+        let (status, watched) = watch::channel(None);
         let (newest, rosters) = watch::channel(Arc::new(roster.clone()));
         let metrics = Arc::new(telemetry::Metrics::new());
         let patience = daemon::patience(&plan);

@@ -67,7 +67,7 @@ fn open_with(
     setup: Setup,
     inbox: mpsc::Sender<Event>,
 ) -> anyhow::Result<Driver> {
-    let (status, _) = watch::channel(Arc::default());
+    let (status, _) = watch::channel(None);
     let (roster, _) = watch::channel(Arc::new(setup.roster.clone()));
     let metrics = Arc::new(telemetry::Metrics::new());
     let keys = Keys { audit: key(9).signing_key().clone(), model: None, controls: controls() };
@@ -332,7 +332,7 @@ async fn what_an_operator_may_not_do_without_end_an_administrator_may() {
 #[tokio::test]
 async fn whether_the_run_counts_an_action_is_its_callers_role() {
     let (inbox, mut events) = mpsc::channel(1);
-    let (_status, status) = watch::channel(Arc::default());
+    let (_status, status) = watch::channel(None);
     let Setup { roster, authority, .. } = setup();
     let (_roster, roster) = watch::channel(Arc::new(roster));
     let run = crate::operations::Run { inbox, roster, status, authority, vault: None };
