@@ -21,22 +21,20 @@ pub(crate) fn train(
     seed: [u8; 32],
     stop: &Stop,
 ) -> Result<Vec<f32>, TrainError> {
-    let (promise, noise) = plan
-        .privacy
-        .promise()
-        .zip(plan.silo_noise()?)
-        .ok_or_else(|| TrainError::Tensor("local noise is for silo_dp_sgd only".into()))?;
-    let Scheme::SiloDpSgd { sampling, local_steps, .. } = promise.scheme else {
+    let promised = plan.privacy.promise().map(|promise| (promise.clip_norm, &promise.scheme));
+    let (Some((clip_norm, Scheme::SiloDpSgd { sampling, local_steps, .. })), Some(noise)) =
+        (promised, plan.silo_noise()?)
+    else {
         return Err(TrainError::Tensor("local noise is for silo_dp_sgd only".into()));
     };
     // Wiped when dropped; the batches and the noise of every step come from it.
     let mut rng = ChaCha20Rng::from_seed(seed);
     let mut current = model.clone();
-    for _ in 0..local_steps {
+    for _ in 0..*local_steps {
         stop.check()?;
         let mut batch = Zeroizing::new([0; 32]);
         rng.fill_bytes(batch.as_mut());
-        let sum = clipped::sum(plan, &current, data, promise.clip_norm, sampling.rate, *batch, stop)?;
+        let sum = clipped::sum(plan, &current, data, clip_norm, sampling.rate, *batch, stop)?;
         let mut step = noise.step(sum, &mut rng)?;
         // Descent directions: they are added.
         step.iter_mut().for_each(|value| *value *= plan.training.learning_rate as f32);
