@@ -112,7 +112,7 @@ impl Config {
                     authority,
                     roster,
                     policy: self.policy.clone(),
-                    tells_data: self.tells_data_version,
+                    declares_data: self.tells_data_version,
                 };
                 check_membership(&profile)?;
                 Ok(Loaded { config: self, profile, vault, ledger, transport, proxy })

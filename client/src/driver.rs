@@ -280,7 +280,7 @@ impl Driver {
                 tracing::info!(round = at.round, attempt = at.attempt, "the round was aborted: {outcome}");
             }
             ToClient::Refused { rejection } => tracing::warn!(
-                code = wire::Refusal::reason(rejection),
+                code = wire::ToStatus::reason(rejection),
                 "the coordinator refused a message: {rejection}"
             ),
             // Said again it begins nothing, and costs no reading of the ledger.

@@ -12,7 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 use wire::v1::federation_client::FederationClient;
-use wire::{Challenge, Refusal, describe, limits, v1};
+use wire::{Challenge, ToStatus, describe, limits, v1};
 
 use crate::backoff::Backoff;
 use crate::patience::{CONNECT, OPENING, PROBE, Patience, RETRY_LONGEST};
@@ -260,7 +260,7 @@ mod tests {
     #[error("silo 1 is barred: lost laptop")]
     struct Because(&'static str);
 
-    impl Refusal for Because {
+    impl ToStatus for Because {
         fn code(&self) -> Code {
             Code::PermissionDenied
         }

@@ -32,7 +32,7 @@ struct Held {
     plan: Digest,
     data: Arc<Dataset>,
     files: Files,
-    change_told: bool,
+    change_reported: bool,
 }
 
 /// By what a change of files is noticed without reading them: names, lengths, and when they were written.
@@ -75,7 +75,7 @@ impl Tables {
         };
         tracing::info!(version = data.version().short(), "data loaded");
         let data = Arc::new(data);
-        let held = Held { run, plan: plan.digest(), data: Arc::clone(&data), files, change_told: false };
+        let held = Held { run, plan: plan.digest(), data: Arc::clone(&data), files, change_reported: false };
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
         Ok(data)
     }
@@ -83,7 +83,7 @@ impl Tables {
     fn held(&self, run: Digest, plan: Digest, files: &Files) -> Option<Arc<Dataset>> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let held = held.as_mut().filter(|held| (held.run, held.plan) == (run, plan))?;
-        if held.files != *files && !std::mem::replace(&mut held.change_told, true) {
+        if held.files != *files && !std::mem::replace(&mut held.change_reported, true) {
             let run = run.short();
             self.alarm.raise(
                 Kind::Changed,

@@ -13,7 +13,7 @@ use mock::{FIRST, ME, Process, Session, genesis, silo, start};
 use params::{Digest, Params};
 use plan::{Column, Plan, Schema};
 use protocol::{Attempt, CoordinatorFault, Decline, RunEnd, ToClient, ToCoordinator};
-use wire::{HandshakeError, Refusal, v1};
+use wire::{HandshakeError, ToStatus, v1};
 
 /// All log lines of this process.
 #[derive(Clone, Default)]

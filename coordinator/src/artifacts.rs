@@ -169,18 +169,13 @@ pub(crate) fn next_record<F: Folder + ?Sized>(
     Ok(next.map(|(round, signed)| wire::CheckpointRecord { round, signed }))
 }
 
-fn staged(
-    store: &dyn Store,
-    at: Attempt,
-    name: Digest,
-    digest: fn(&[u8]) -> Digest,
-) -> anyhow::Result<Vec<u8>> {
+fn staged(store: &dyn Store, at: Attempt, name: Digest, of: fn(&[u8]) -> Digest) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     store
         .open_staged(&key(at, name))
         .with_context(|| format!("the staged files of round {} are gone", at.round))?
         .read_to_end(&mut bytes)?;
-    anyhow::ensure!(digest(&bytes) == name, "a staged file of round {} is damaged", at.round);
+    anyhow::ensure!(of(&bytes) == name, "a staged file of round {} is damaged", at.round);
     Ok(bytes)
 }
 

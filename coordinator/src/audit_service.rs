@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
-use wire::Refusal;
+use wire::ToStatus;
 use wire::v1::audit_server::{Audit, AuditServer};
 use wire::{ServiceError, limits, v1};
 

@@ -23,7 +23,7 @@ use store::{FileStore, Index, JournalKind, Opened, StageKey, Staged, Store, Stor
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::block_in_place;
 use vault::Vault;
-use wire::{Refusal, ServiceError};
+use wire::{ServiceError, ToStatus};
 
 use crate::artifacts::Files;
 use crate::audit_log::AuditLog;
@@ -299,7 +299,7 @@ impl Driver {
     /// Logs and counts what the journal now says.
     fn note(&mut self, record: &Record) {
         match record {
-            Record::Opened { at, cohort, .. } => {
+            Record::AttemptBegun { at, cohort, .. } => {
                 self.opened_at = Instant::now();
                 tracing::info!(round = at.round, attempt = at.attempt, silos = cohort.len(), "round opened");
             }

@@ -3,7 +3,7 @@
 //! ```text
 //!   gRPC services --Event--> driver (one task, owner of the core and the store) --messages--> sessions
 //!                               |  ^
-//!                          Compute  Recovered            (worker threads)
+//!                          Compute  Summed            (worker threads)
 //! ```
 //!
 //! Owns: configuration, the driver that performs effects in order, the gRPC services, staging of uploads, the

@@ -17,7 +17,7 @@ use store::{Published, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 use tonic::Status;
-use wire::{ModelHeader, Refusal, ServiceError, limits, v1};
+use wire::{ModelHeader, ServiceError, ToStatus, limits, v1};
 
 use crate::artifacts;
 use crate::service::RETRY_AFTER;

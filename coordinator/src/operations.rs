@@ -14,7 +14,7 @@ use secagg::ClientId;
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::Status;
 use vault::Vault;
-use wire::Refusal;
+use wire::ToStatus;
 
 use crate::events::Event;
 use crate::service::stopping;

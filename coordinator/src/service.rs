@@ -21,7 +21,7 @@ use tonic::{Request, Response, Status, Streaming};
 use wire::v1::federation_server::{Federation, FederationServer};
 use wire::v1::models_server::{Models, ModelsServer};
 use wire::v1::operator_server::{Operator, OperatorServer};
-use wire::{Challenge, Hello, Refusal, ServiceError, UploadVerifier, limits, v1};
+use wire::{Challenge, Hello, ServiceError, ToStatus, UploadVerifier, limits, v1};
 
 use crate::events::{Event, Staging};
 use crate::library::Library;

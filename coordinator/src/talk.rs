@@ -10,7 +10,7 @@ use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 use secagg::ClientId;
 use tonic::Status;
-use wire::{Refusal, ServiceError, v1};
+use wire::{ServiceError, ToStatus, v1};
 
 /// Said at once, and then in a second. A round is six messages; a session that begins is 20, a check-in 20 and more.
 const AT_ONCE: u32 = 600;

@@ -5,7 +5,7 @@ use std::io::{BufReader, Read};
 use optim::State;
 use params::{Digest, Params};
 use plan::AuthoredPlan;
-use protocol::{NextModel, RecoverFailure, RecoverJob, next_model};
+use protocol::{NextModel, SumFailure, SumJob, next_model};
 use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
 use sha2::{Digest as _, Sha256};
@@ -17,20 +17,20 @@ const READ_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub(crate) enum OpeningError {
     /// The round ends by this name.
-    Round(RecoverFailure),
+    Round(SumFailure),
     /// The operating system did not give what it holds: that says nothing of the round.
     Disk(std::io::Error),
 }
 
-impl From<RecoverFailure> for OpeningError {
-    fn from(why: RecoverFailure) -> Self {
+impl From<SumFailure> for OpeningError {
+    fn from(why: SumFailure) -> Self {
         Self::Round(why)
     }
 }
 
 /// What the worker needs, all of it owned.
 pub(crate) struct Opening {
-    pub(crate) job: RecoverJob,
+    pub(crate) job: SumJob,
     pub(crate) plan: AuthoredPlan,
     /// One reader for each of the job's uploads, in their order.
     pub(crate) vectors: Vec<Box<dyn Read + Send>>,
@@ -60,13 +60,13 @@ impl Opening {
                         return OpeningError::Disk(why);
                     }
                     let what = format!("client {}'s staged vector: {why}", header.client);
-                    RecoverFailure::BadAggregate(what).into()
+                    SumFailure::BadAggregate(what).into()
                 })?;
         }
         let mechanism = self.plan.mechanism();
-        let mechanism = mechanism.map_err(|why| RecoverFailure::BadAggregate(why.to_string()))?;
+        let mechanism = mechanism.map_err(|why| SumFailure::BadAggregate(why.to_string()))?;
         let removal = self.job.removal()?;
-        mechanism.remove_excess(&mut sum, removal.excess()).map_err(RecoverFailure::BadAggregate)?;
+        mechanism.remove_excess(&mut sum, removal.excess()).map_err(SumFailure::BadAggregate)?;
         removal.remove(&mut sum);
         // Straight from the operating system: a sum that is opened again after a crash gets other noise, and was not told.
         mechanism.noise_sum(&mut sum, &mut UnwrapErr(SysRng));

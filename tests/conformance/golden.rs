@@ -189,7 +189,7 @@ fn no_message_of_the_coordinator_has_changed_a_byte_on_the_wire() {
         ),
         (
             "roster",
-            sent(ToClient::Roster { at: AT, adverts: session.adverts.clone() }),
+            sent(ToClient::Adverts { at: AT, adverts: session.adverts.clone() }),
             "e073ea1dcd6878df9f6b5c3939ebc2c25c6471acc51cbc7d72a17458d83c2043",
         ),
         (

@@ -57,7 +57,7 @@ impl Session {
         let (mut bundles, mut sent) = (BTreeMap::new(), BTreeMap::new());
         for (id, client) in clients {
             let (client, bundle) =
-                client.accept_roster(&adverts, &members, &floors, &identities[&id], &mut rng).unwrap();
+                client.accept_adverts(&adverts, &members, &floors, &identities[&id], &mut rng).unwrap();
             sent.insert(id, client);
             bundles.insert(id, bundle);
         }

@@ -78,14 +78,14 @@ fn standing(data: &Path, silos: u32) -> Standing {
     let (mut advertised, mut shared, mut staged) = (0, 0, BTreeSet::new());
     for record in journal(data, JournalKind::Coordinator, |bytes| Record::decode(bytes).unwrap()) {
         match record {
-            Record::Opened { at, cohort, .. } => {
+            Record::AttemptBegun { at, cohort, .. } => {
                 let complete = cohort.len() == silos as usize;
                 standing = Standing { phase: Phase::Advertising, at, included: None, complete };
                 (advertised, shared) = (0, 0);
                 staged.clear();
             }
             Record::Advertised(_) => advertised += 1,
-            Record::RosterFixed { .. } => {
+            Record::AdvertsFixed { .. } => {
                 standing.phase = Phase::SharingKeys;
                 standing.complete &= advertised == silos;
             }

@@ -38,7 +38,7 @@ fn longest_out(federation: &Federation, id: u32) -> usize {
 
 fn cohorts(federation: &Federation) -> Vec<Vec<u32>> {
     let opened = |record: &Record| match record {
-        Record::Opened { cohort, .. } => Some(cohort.iter().map(|client| client.0).collect()),
+        Record::AttemptBegun { cohort, .. } => Some(cohort.iter().map(|client| client.0).collect()),
         _ => None,
     };
     federation.journal().iter().filter_map(opened).collect()

@@ -73,7 +73,7 @@ fn head(federation: &Federation) -> checkpoint::Manifest {
 
 fn opened(federation: &Federation) -> Vec<Attempt> {
     let opened = |record: &Record| match record {
-        Record::Opened { at, .. } => Some(*at),
+        Record::AttemptBegun { at, .. } => Some(*at),
         _ => None,
     };
     federation.journal().iter().filter_map(opened).collect()

@@ -130,7 +130,7 @@ fn a_second_model_in_an_attempt_ends_the_attempt() {
     let (mut world, keyed) = World::keyed();
     let effects = world.say(ToClient::Open { at: AT, model: Digest::sha256(b"another") });
     assert_refuses(&effects, Some(1), fault(CoordinatorFault::Equivocation), "two models");
-    let effects = world.say(ToClient::Roster { at: AT, adverts: keyed.adverts });
+    let effects = world.say(ToClient::Adverts { at: AT, adverts: keyed.adverts });
     assert_refuses(&effects, Some(1), Decline::SitsOut, "the attempt is over");
 }
 
@@ -147,7 +147,7 @@ fn an_advert_that_is_not_its_owners_word_ends_the_attempt() {
     for (case, lie) in lies {
         let (mut world, mut keyed) = World::keyed();
         lie(&mut keyed.adverts);
-        let effects = world.say(ToClient::Roster { at: AT, adverts: keyed.adverts });
+        let effects = world.say(ToClient::Adverts { at: AT, adverts: keyed.adverts });
         assert_refuses(&effects, Some(1), fault(CoordinatorFault::Cohort), case);
         assert!(effects.iter().any(|effect| matches!(effect, ClientEffect::Forget(_))), "{case}");
     }
@@ -160,7 +160,7 @@ fn a_cohort_above_the_plans_maximum_gets_no_shares() {
     let mut world = World::new(plan, policy());
     world.join();
     let keyed = world.advertise();
-    let effects = world.say(ToClient::Roster { at: AT, adverts: keyed.adverts });
+    let effects = world.say(ToClient::Adverts { at: AT, adverts: keyed.adverts });
     assert_refuses(&effects, Some(1), fault(CoordinatorFault::Cohort), "four where three have room");
     assert!(world.participant.status().last_reason.contains("above the plan's cohort_max of 3"));
 }
@@ -169,7 +169,7 @@ fn a_cohort_above_the_plans_maximum_gets_no_shares() {
 fn a_cohort_below_the_plans_floor_gets_no_shares() {
     let (mut world, keyed) = World::keyed();
     let three = keyed.adverts[..3].to_vec();
-    let effects = world.say(ToClient::Roster { at: AT, adverts: three });
+    let effects = world.say(ToClient::Adverts { at: AT, adverts: three });
     assert!(matches!(messages(&effects)[..], [ToCoordinator::ShareKeys { .. }]), "three are enough here");
 
     let mut plan = sim::plan(4, 1);
@@ -177,7 +177,7 @@ fn a_cohort_below_the_plans_floor_gets_no_shares() {
     let mut world = World::new(plan, policy());
     world.join();
     let keyed = world.advertise();
-    let effects = world.say(ToClient::Roster { at: AT, adverts: keyed.adverts[..3].to_vec() });
+    let effects = world.say(ToClient::Adverts { at: AT, adverts: keyed.adverts[..3].to_vec() });
     assert_refuses(&effects, Some(1), fault(CoordinatorFault::Cohort), "three where four are asked for");
 }
 
@@ -186,11 +186,11 @@ fn two_rosters_in_one_attempt_end_it_and_the_first_is_not_answered_again() {
     let (mut world, keyed) = World::keyed();
     let adverts = keyed.adverts.clone();
     world.share(keyed);
-    let again = world.say(ToClient::Roster { at: AT, adverts: adverts.clone() });
+    let again = world.say(ToClient::Adverts { at: AT, adverts: adverts.clone() });
     assert!(matches!(messages(&again)[..], [ToCoordinator::ShareKeys { .. }]), "the same roster is no lie");
-    let effects = world.say(ToClient::Roster { at: AT, adverts: adverts[..3].to_vec() });
+    let effects = world.say(ToClient::Adverts { at: AT, adverts: adverts[..3].to_vec() });
     assert_refuses(&effects, Some(1), fault(CoordinatorFault::Equivocation), "another roster");
-    let effects = world.say(ToClient::Roster { at: AT, adverts });
+    let effects = world.say(ToClient::Adverts { at: AT, adverts });
     assert_refuses(&effects, Some(1), Decline::SitsOut, "the attempt is over");
 }
 
@@ -432,7 +432,7 @@ fn a_silo_that_was_restarted_in_an_attempt_sits_it_out_at_every_step() {
     let included: Vec<ClientId> = uploaded.shared.u2().into_iter().collect();
     let (mut after_signature, agreed) = World::agreed();
     for (world, message) in [
-        (&mut after_advert, ToClient::Roster { at: AT, adverts: keyed.adverts }),
+        (&mut after_advert, ToClient::Adverts { at: AT, adverts: keyed.adverts }),
         (&mut after_shares, ToClient::Deliver { at: AT, delivery }),
         (&mut after_upload, ToClient::Included { at: AT, included }),
         (&mut after_signature, agreed.request()),

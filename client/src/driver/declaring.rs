@@ -31,7 +31,7 @@ impl Declaring {
                 self.joined = Some(*run_id);
                 return None;
             }
-            ClientRecord::DataUntold { word } => Statement::Random(*word),
+            ClientRecord::DataNotDeclared { word } => Statement::Random(*word),
             ClientRecord::DataCommitted { commitment: Some(statement) } => self
                 .read
                 .filter(|(commitment, _)| commitment == statement)

@@ -107,7 +107,7 @@ fn driver(folder: &Path, given: &Arc<Mutex<Vec<Assignment>>>) -> Driver {
         authority: sim::authority().public(),
         roster: sim::authorised(&roster()),
         policy,
-        tells_data: false,
+        declares_data: false,
     };
     let ledger = Ledger::new(&folder.join("ledger"), "silo", None, None).unwrap();
     Driver::open(Parts {
@@ -419,7 +419,7 @@ impl World {
             peers.insert(id, peer);
         }
         self.exchange = Some(Exchange { at, adverts: adverts.clone(), peers, bound });
-        self.say(ToClient::Roster { at, adverts });
+        self.say(ToClient::Adverts { at, adverts });
     }
 
     fn shared(&mut self, at: Attempt, bundle: ShareBundle) {
@@ -433,7 +433,7 @@ impl World {
         for (id, peer) in peers {
             let identity = key(id.0 as u8);
             let (sent, bundle) = peer
-                .accept_roster(&adverts, &members, &floors, identity.signing_key(), &mut self.rng)
+                .accept_adverts(&adverts, &members, &floors, identity.signing_key(), &mut self.rng)
                 .unwrap();
             bundles.insert(id, bundle);
             cohort = Some(sent.cohort().clone());

@@ -24,7 +24,7 @@ pub(super) fn note(record: &ClientRecord) {
         ClientRecord::DataCommitted { commitment } => {
             tracing::info!(told = commitment.is_some(), "what is told of the data in this run is fixed");
         }
-        ClientRecord::DataUntold { .. } => {
+        ClientRecord::DataNotDeclared { .. } => {
             tracing::info!("what stands for the data's version in this run is fixed, and opens to nothing");
         }
         ClientRecord::TrainingFailed { at } => {

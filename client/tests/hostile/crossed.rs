@@ -131,7 +131,7 @@ pub(crate) async fn delivered(
         adverts.push(advert);
         peers.insert(id, (peer, identity));
     }
-    let mut said = all.say(ToClient::Roster { at, adverts: adverts.clone() }).await;
+    let mut said = all.say(ToClient::Adverts { at, adverts: adverts.clone() }).await;
     while let ToCoordinator::Advertise { .. } = said {
         // Said by itself, and again to a repeated opening.
         said = all.session.heard().await;
@@ -142,7 +142,7 @@ pub(crate) async fn delivered(
     let mut dealt = BTreeMap::new();
     for (id, (peer, identity)) in peers {
         let (sent, bundle) =
-            peer.accept_roster(&adverts, &members, &floors, identity.signing_key(), &mut all.rng).unwrap();
+            peer.accept_adverts(&adverts, &members, &floors, identity.signing_key(), &mut all.rng).unwrap();
         bundles.insert(id, bundle);
         dealt.insert(id, (sent, identity));
     }

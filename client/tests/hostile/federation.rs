@@ -336,7 +336,7 @@ impl Federation {
     pub(crate) async fn dealt() -> (Self, Dealt) {
         let (mut all, keyed) = Self::keyed().await;
         let adverts = keyed.adverts;
-        let said = all.say(ToClient::Roster { at: FIRST, adverts: adverts.clone() }).await;
+        let said = all.say(ToClient::Adverts { at: FIRST, adverts: adverts.clone() }).await;
         let ToCoordinator::ShareKeys { at: FIRST, bundle } = said else { panic!("{said:?}") };
         let members = roster().member_keys().unwrap();
         let floors = all.plan.floors();
@@ -345,7 +345,7 @@ impl Federation {
         for (id, peer) in keyed.peers {
             let identity = key(id.0 as u8);
             let (sent, bundle) = peer
-                .accept_roster(&adverts, &members, &floors, identity.signing_key(), &mut all.rng)
+                .accept_adverts(&adverts, &members, &floors, identity.signing_key(), &mut all.rng)
                 .unwrap();
             cohort = Some(sent.cohort().clone());
             bundles.insert(id, bundle);
@@ -471,7 +471,7 @@ pub(crate) fn kind(record: &ClientRecord) -> &'static str {
         ClientRecord::SignedIncluded { .. } => "signed",
         ClientRecord::Unmasked { .. } => "unmasked",
         ClientRecord::DataCommitted { .. } => "told",
-        ClientRecord::DataUntold { .. } => "untold",
+        ClientRecord::DataNotDeclared { .. } => "untold",
         ClientRecord::TrainingFailed { .. } => "failed",
         ClientRecord::UploadReceipted { .. } => "receipted",
         ClientRecord::WitnessBegun => "witness",

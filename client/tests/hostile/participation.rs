@@ -441,7 +441,7 @@ async fn a_silo_whose_data_is_not_read_in_time_tells_a_word_like_any_other_and_i
             drop(writer);
         }
         let folder = all.left().await;
-        let stands_in = |record: &ClientRecord| matches!(record, ClientRecord::DataUntold { .. });
+        let stands_in = |record: &ClientRecord| matches!(record, ClientRecord::DataNotDeclared { .. });
         assert_eq!(records(&folder).iter().any(stands_in), hangs);
         // What opens it lies beside the ledger, or that nothing does.
         let [declared] = &declared(&folder)[..] else { panic!("one run") };

@@ -255,5 +255,5 @@ async fn an_older_roster_ends_the_daemon() {
 }
 
 fn roster(adverts: Vec<Advert>) -> ToClient {
-    ToClient::Roster { at: FIRST, adverts }
+    ToClient::Adverts { at: FIRST, adverts }
 }

@@ -76,7 +76,7 @@ async fn a_coordinator_that_accepts_the_session_and_says_nothing_is_tried_again(
 async fn a_coordinator_that_asks_and_never_reads_is_left_for_a_new_session() {
     let (mut all, dealt) = Federation::dealt().await;
     let deaf = all.session.say.clone();
-    let roster = ToClient::Roster { at: FIRST, adverts: dealt.adverts.clone() };
+    let roster = ToClient::Adverts { at: FIRST, adverts: dealt.adverts.clone() };
     // Each is answered with the same shares; none of the answers is ever read, and the session is never closed.
     let asking = tokio::spawn(async move { while deaf.send(Ok(roster.clone().into())).await.is_ok() {} });
     let unread = all.process.session().await;

@@ -20,7 +20,7 @@ fn of_round(time_ms: u64, record: &Record) -> Option<Event> {
             let event = Event::of_coordinator(time_ms, Action::RunStarted).with("plan", plan.to_string());
             Event { run: Some(run_id.to_string()), ..event }
         }
-        Record::Opened { at, cohort, .. } => {
+        Record::AttemptBegun { at, cohort, .. } => {
             let ids: Vec<String> = cohort.iter().map(ToString::to_string).collect();
             let event = Event::of_coordinator(time_ms, Action::RoundOpened);
             event.in_attempt(at.round, at.attempt).with("cohort", ids.join(" "))
@@ -61,7 +61,7 @@ fn of_silo(time_ms: u64, record: &Record) -> Option<Event> {
             status: Status::Refused,
             ..Event::of_silo(time_ms, client.0, Action::RunRefused).with("reason", reason)
         },
-        Record::DataTold { client, data } => Event {
+        Record::DataDeclared { client, data } => Event {
             digest: data.map(|data| data.to_string()),
             ..Event::of_silo(time_ms, client.0, Action::DataDeclared)
         },

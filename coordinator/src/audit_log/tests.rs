@@ -10,7 +10,8 @@ fn round(round: u64) -> [Record; 2] {
     let now = Timestamp(1000 * round);
     let at = Attempt { round, attempt: 1 };
     let outcome = RoundOutcome::TooFewAdverts { got: 0, need: 3 };
-    [Record::Opened { now, at, cohort: (1..=3).map(ClientId).collect() }, Record::Aborted { now, outcome }]
+    let cohort = (1..=3).map(ClientId).collect();
+    [Record::AttemptBegun { now, at, cohort }, Record::Aborted { now, outcome }]
 }
 
 fn open(folder: &Path, journal: &[Record]) -> AuditLog {

@@ -27,7 +27,7 @@ impl Driver {
     pub(super) fn publish(&mut self, signed: &SignedManifest) -> anyhow::Result<()> {
         let (plan, roster) = (&self.plan, self.outward.roster.borrow().clone());
         // Those of the newest result: a later version is an operator's, and no silo is in it.
-        let versions = self.core.data_told().iter().map(|(client, data)| (client.0, *data)).collect();
+        let versions = self.core.data_declared().iter().map(|(client, data)| (client.0, *data)).collect();
         let card = |store: &dyn Store, manifest: &Manifest| {
             let before = model_card::silos_before(store, manifest)?;
             self.card.files(manifest, plan, &roster, &before, &versions)

@@ -3,7 +3,7 @@
 use std::panic::AssertUnwindSafe;
 
 use anyhow::Context;
-use protocol::{Attempt, Input, RecoverFailure, RecoverJob, Recovered};
+use protocol::{Attempt, Input, SumFailure, SumJob, Summed};
 use store::StoreError;
 use tokio::task::block_in_place;
 
@@ -17,15 +17,15 @@ const OPENING_FAILED: &str = "stopped with the round's shares in the journal; me
                               sum is opened then and no round is lost";
 
 impl Driver {
-    pub(super) fn compute(&mut self, job: RecoverJob) -> anyhow::Result<()> {
+    pub(super) fn compute(&mut self, job: SumJob) -> anyhow::Result<()> {
         let at = job.at;
         let opened = job.uploads.iter().map(|header| self.store.open_staged(&stage_key(header))).collect();
         let vectors: Vec<_> = match opened {
             Ok(vectors) => vectors,
             // Trying again would fail again: the round ends by name, and the run goes on.
             Err(why @ (StoreError::NotStaged(_) | StoreError::Vault { .. })) if !is_disk(&why) => {
-                let result = Err(RecoverFailure::BadAggregate(format!("a staged vector is gone: {why}")));
-                self.feed(Input::Recovered { at, result });
+                let result = Err(SumFailure::BadAggregate(format!("a staged vector is gone: {why}")));
+                self.feed(Input::Summed { at, result });
                 return Ok(());
             }
             // It says nothing of the vectors, for which everybody has paid.
@@ -41,7 +41,7 @@ impl Driver {
             // A round must end, even where opening it shows a fault of this program.
             let result = std::panic::catch_unwind(AssertUnwindSafe(|| opening.run()))
                 .unwrap_or_else(|_| {
-                    Err(RecoverFailure::BadAggregate("opening the sum failed inside".into()).into())
+                    Err(SumFailure::BadAggregate("opening the sum failed inside".into()).into())
                 })
                 .map(|next| {
                     let files = Files::stepped(&next, &run_id, at.round);
@@ -67,14 +67,14 @@ impl Driver {
                 // names, whatever its noise; the next round removes it. A disk that fails is a crash: the round's shares are
                 // journalled, so that recovery opens the same sum again, and nobody's budget is lost.
                 block_in_place(|| files.stage(self.store.as_mut(), at)).context(OPENING_FAILED)?;
-                Ok(Recovered {
+                Ok(Summed {
                     aggregate: next.aggregate,
                     artifacts: files.artifacts(next.params.digest()),
                     metrics: next.metrics,
                 })
             }
         };
-        self.feed(Input::Recovered { at, result });
+        self.feed(Input::Summed { at, result });
         Ok(())
     }
 }

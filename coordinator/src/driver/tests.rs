@@ -147,7 +147,7 @@ async fn whichever_write_fails_no_silo_is_told_what_the_journal_does_not_hold_an
             let folder = tempfile::tempdir().unwrap();
             let (said, failed) = first_round(folder.path(), operation, fault);
             let journal = journal(folder.path());
-            let opened = |record: &Record| matches!(record, Record::Opened { .. });
+            let opened = |record: &Record| matches!(record, Record::AttemptBegun { .. });
             if said.iter().any(|message| matches!(message, ToClient::Open { .. })) {
                 assert!(journal.iter().any(opened), "{fault:?} in write {operation}: {journal:?}");
             }
@@ -182,7 +182,7 @@ async fn after_a_restart_with_the_clock_set_back_deadlines_still_count_on() {
     let driver = open(folder.path(), Box::new(open_store(folder.path(), None).unwrap())).unwrap();
     let before_it_was_set_back = driver.clock.now().plus_ms(HOURS_10_MS);
     drop(driver);
-    let opened = Record::Opened {
+    let opened = Record::AttemptBegun {
         now: before_it_was_set_back,
         at: Attempt { round: 1, attempt: 1 },
         cohort: (1..=SILOS).map(ClientId).collect(),

@@ -10,8 +10,8 @@ use identity::IdentityKey;
 use params::Digest;
 use protocol::{
     Artifacts, Attempt, ClientEffect, ClientEffects, ClientInput, Coordinator, Effect, Effects, Input,
-    Participant, Profile, Record, RecoverFailure, Recovered, SessionVersion, Setup, Status, StepOutcome,
-    Timestamp, ToClient, ToCoordinator, TrainOutcome, UploadHeader, Vector,
+    Participant, Profile, Record, SessionVersion, Setup, Status, StepOutcome, SumFailure, Summed, Timestamp,
+    ToClient, ToCoordinator, TrainOutcome, UploadHeader, Vector,
 };
 use run_status::Standing;
 use secagg::ClientId;
@@ -289,21 +289,21 @@ impl World {
     fn computed(&mut self, argument: u8) {
         let Some(at) = self.job else { return };
         let result = match argument % 4 {
-            0 => Ok(Recovered {
+            0 => Ok(Summed {
                 aggregate: Digest::sha256(&[argument]),
                 artifacts: artifacts(Digest::sha256(&[argument, 1])),
                 metrics: BTreeMap::new(),
             }),
-            1 => Err(RecoverFailure::WrongSecret(ClientId(1 + u32::from(argument >> 4) % SILOS))),
-            2 => Err(RecoverFailure::BadAggregate("not finite".into())),
+            1 => Err(SumFailure::WrongSecret(ClientId(1 + u32::from(argument >> 4) % SILOS))),
+            2 => Err(SumFailure::BadAggregate("not finite".into())),
             _ => {
-                return self.feed(Input::Recovered {
+                return self.feed(Input::Summed {
                     at: Attempt { round: at.round + 1, ..at },
-                    result: Err(RecoverFailure::BadAggregate("stale".into())),
+                    result: Err(SumFailure::BadAggregate("stale".into())),
                 });
             }
         };
-        self.feed(Input::Recovered { at, result });
+        self.feed(Input::Summed { at, result });
     }
 
     fn feed(&mut self, input: Input) {
@@ -357,12 +357,13 @@ impl World {
     /// One U1 and one U3 for everyone, and the latter durable before anyone hears of it.
     fn judge(&mut self, message: &ToClient) {
         match message {
-            ToClient::Roster { at, adverts } => {
+            ToClient::Adverts { at, adverts } => {
                 assert_eq!(self.rosters.entry(*at).or_insert_with(|| adverts.clone()), adverts);
             }
             ToClient::Included { at, included } | ToClient::UnmaskRequest { at, included, .. } => {
                 assert_eq!(self.included.entry(*at).or_insert_with(|| included.clone()), included);
-                let opened = |r: &Record| matches!(r, Record::Opened { at: opened, .. } if opened == at);
+                let opened =
+                    |r: &Record| matches!(r, Record::AttemptBegun { at: opened, .. } if opened == at);
                 let since = self.journal.iter().rev().take_while(|record| !opened(record));
                 let fixed = since.filter(|record| matches!(record, Record::IncludedFixed { .. })).count();
                 assert_eq!(fixed, 1, "a set is named before it is written down");
@@ -375,11 +376,11 @@ impl World {
     fn restart(&mut self) {
         let decoded = |record: &Record| Record::decode(&record.encode()).expect("its own bytes");
         let journal: Vec<Record> = self.journal.iter().map(decoded).collect();
-        let before = (durable(self.coordinator.status()), self.coordinator.data_told().clone());
+        let before = (durable(self.coordinator.status()), self.coordinator.data_declared().clone());
         let mut effects = Effects::new();
         self.coordinator =
             Coordinator::recover(setup(), &journal, self.now, &mut effects).expect("its own journal");
-        let after = (durable(self.coordinator.status()), self.coordinator.data_told().clone());
+        let after = (durable(self.coordinator.status()), self.coordinator.data_declared().clone());
         assert_eq!(after, before, "the journal gives the state again");
         self.perform(effects);
     }
@@ -425,7 +426,7 @@ fn participant(id: u32, journal: &[protocol::ClientRecord]) -> Participant {
         authority: sim::authority().public(),
         roster: sim::authorised(&roster()),
         policy: policy(),
-        tells_data: true,
+        declares_data: true,
     };
     Participant::recover(profile, journal).expect("its own journal")
 }

@@ -86,7 +86,7 @@ impl Oracle {
             ToCoordinator::CheckIn { data: Some(data), .. } => {
                 let written = |r: &ClientRecord| match r {
                     ClientRecord::DataCommitted { commitment } => *commitment == Some(*data),
-                    ClientRecord::DataUntold { word } => word == data,
+                    ClientRecord::DataNotDeclared { word } => word == data,
                     _ => false,
                 };
                 assert!(self.holds(written), "a commitment leaves before it is fixed");

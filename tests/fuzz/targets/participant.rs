@@ -415,7 +415,7 @@ fn recovered(journal: &[ClientRecord]) -> Participant {
         authority: sim::authority().public(),
         roster: sim::authorised(&roster()),
         policy: policy(),
-        tells_data: true,
+        declares_data: true,
     };
     Participant::recover(profile, journal).expect("its own journal")
 }

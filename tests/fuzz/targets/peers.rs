@@ -84,14 +84,14 @@ impl Exchange {
             for (id, peer) in std::mem::take(&mut self.advertised) {
                 let key = signing_key(id.0 as u8);
                 if let Ok((peer, bundle)) =
-                    peer.accept_roster(&self.adverts, &self.members, &self.floors, &key, rng)
+                    peer.accept_adverts(&self.adverts, &self.members, &self.floors, &key, rng)
                 {
                     self.dealt.insert(id, peer);
                     self.bundles.insert(id, bundle);
                 }
             }
         }
-        ToClient::Roster { at: self.at, adverts }
+        ToClient::Adverts { at: self.at, adverts }
     }
 
     /// The driven silo's bundle.

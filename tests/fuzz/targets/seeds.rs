@@ -20,7 +20,7 @@ use protocol::{
     Timestamp, ToClient, ToCoordinator, UploadHeader,
 };
 use secagg::{ClientId, Complaint, ComplaintReason};
-use wire::{Challenge, Refusal, v1};
+use wire::{Challenge, ToStatus, v1};
 
 use super::script::piece;
 use super::session::Session;
@@ -310,7 +310,7 @@ fn to_client(session: &Session) -> Vec<(&'static str, ToClient)> {
         ("welcome", sim::welcome(named, &plan, &roster())),
         ("published", ToClient::Published(signed(4))),
         ("open", ToClient::Open { at: AT, model: named }),
-        ("roster", ToClient::Roster { at: AT, adverts: session.adverts.clone() }),
+        ("roster", ToClient::Adverts { at: AT, adverts: session.adverts.clone() }),
         ("deliver", ToClient::Deliver { at: AT, delivery }),
         ("durable", ToClient::UploadDurable { at: AT }),
         ("included", ToClient::Included { at: AT, included: included.clone() }),
@@ -336,13 +336,13 @@ fn records(session: &Session) -> Vec<(&'static str, Record)> {
             },
         ),
         ("roster-changed", Record::RosterChanged { roster: roster().sign(&sim::authority()) }),
-        ("opened", Record::Opened { now: NOW, at: AT, cohort }),
+        ("opened", Record::AttemptBegun { now: NOW, at: AT, cohort }),
         ("advertised", Record::Advertised(session.adverts[0].clone())),
         ("shared", Record::Shared(session.bundles[&ClientId(1)].clone())),
         ("included-signed", Record::IncludedSigned(session.signatures[0])),
         ("unmasked", Record::Unmasked(session.answers[0].clone())),
         ("dropped", Record::Dropped { client: ClientId(4), reason }),
-        ("data-told", Record::DataTold { client: ClientId(2), data: Some(Digest::sha256(b"data")) }),
+        ("data-told", Record::DataDeclared { client: ClientId(2), data: Some(Digest::sha256(b"data")) }),
         ("committed", Record::Committed { now: NOW, manifest: signed(4) }),
         ("aborted", Record::Aborted { now: NOW, outcome: RoundOutcome::WrongSecret { client: ClientId(2) } }),
         ("ended", Record::Ended { reason: RunEnd::BudgetSpent }),
@@ -373,7 +373,7 @@ fn client_records(session: &Session) -> Vec<(&'static str, ClientRecord)> {
         ("signed", ClientRecord::SignedIncluded { at: AT, request: named }),
         ("unmasked", ClientRecord::Unmasked { at: AT, request: named, shares: session.answers[0].clone() }),
         ("data-committed", ClientRecord::DataCommitted { commitment: Some(named) }),
-        ("data-untold", ClientRecord::DataUntold { word: named }),
+        ("data-untold", ClientRecord::DataNotDeclared { word: named }),
         ("training-failed", ClientRecord::TrainingFailed { at: AT }),
     ]
 }

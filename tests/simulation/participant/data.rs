@@ -27,7 +27,7 @@ fn checked_in(world: &mut World, commitment: Option<Digest>) -> Option<Digest> {
 }
 
 /// What is said at once to a welcome, without reading anything.
-fn told_again(world: &mut World) -> Option<Digest> {
+fn declared_again(world: &mut World) -> Option<Digest> {
     let again = world.say(world.welcome());
     assert!(!reads(&again), "{again:?}");
     let [ToCoordinator::CheckIn { data, .. }] = messages(&again)[..] else { panic!("{again:?}") };
@@ -40,14 +40,14 @@ fn what_a_silo_tells_of_its_data_is_fixed_at_joining_across_sessions_and_restart
     let mut world = World::telling();
     let [first, second] = [b"first", b"other"].map(|data| Some(Digest::sha256(data)));
     assert_eq!(checked_in(&mut world, first), first);
-    assert_eq!(told_again(&mut world), first);
+    assert_eq!(declared_again(&mut world), first);
     world.restart_telling();
-    assert_eq!(told_again(&mut world), first);
+    assert_eq!(declared_again(&mut world), first);
     let late = world.read(second);
     assert!(world.input(late).is_empty(), "nobody waits for it any more");
-    assert_eq!(told_again(&mut world), first);
+    assert_eq!(declared_again(&mut world), first);
     world.restart();
-    assert_eq!(told_again(&mut world), None, "but where the operator has switched it off");
+    assert_eq!(declared_again(&mut world), None, "but where the operator has switched it off");
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn data_that_cannot_be_read_is_not_told_of_and_may_be_later() {
     assert_eq!(checked_in(&mut world, None), None);
     let told = Some(Digest::sha256(b"mended"));
     assert_eq!(checked_in(&mut world, told), told);
-    assert_eq!(told_again(&mut world), told);
+    assert_eq!(declared_again(&mut world), told);
 }
 
 #[test]
@@ -74,9 +74,9 @@ fn data_that_takes_longer_to_read_than_the_plan_gives_is_never_told_of_in_the_ru
         let commitment = Some(Digest::sha256(b"data"));
         let late = world.input(world.read(commitment));
         assert!(late.is_empty(), "{late:?}");
-        assert_eq!(told_again(&mut world), None);
+        assert_eq!(declared_again(&mut world), None);
         world.restart_telling();
-        assert_eq!(told_again(&mut world), None);
+        assert_eq!(declared_again(&mut world), None);
     }
 }
 
@@ -108,12 +108,14 @@ fn where_something_is_promised_a_word_is_said_at_the_plans_time_and_by_the_same_
         let word = said.unwrap();
         match reading.flatten() {
             Some(commitment) => assert_eq!(word, commitment),
-            None => assert_eq!(record, ClientRecord::DataUntold { word }, "its operator sees which it is"),
+            None => {
+                assert_eq!(record, ClientRecord::DataNotDeclared { word }, "its operator sees which it is")
+            }
         }
         let late = world.input(world.read(Some(Digest::sha256(b"late"))));
         assert!(late.is_empty(), "{late:?}");
         for _ in 0..2 {
-            assert_eq!(told_again(&mut world), said);
+            assert_eq!(declared_again(&mut world), said);
             world.restart_telling();
         }
         words.push(word);
@@ -171,7 +173,7 @@ fn data_is_not_read_anew_in_the_middle_of_a_round_so_that_what_was_trained_on_st
     let genesis = world.signed(&world.genesis());
     world.say(ToClient::Published(genesis));
     world.advertise();
-    assert_eq!(told_again(&mut world), told);
+    assert_eq!(declared_again(&mut world), told);
 }
 
 #[test]

@@ -120,7 +120,7 @@ fn whatever_ends_an_attempt_wipes_what_the_shell_holds_of_it() {
             signatures: vec![],
         }),
         ("an included set", |_| ToClient::Included { at: AT, included: ids([1, 2, 3]) }),
-        ("a roster", |_| ToClient::Roster { at: AT, adverts: vec![] }),
+        ("a roster", |_| ToClient::Adverts { at: AT, adverts: vec![] }),
     ];
     for (case, lie) in lies {
         let mut world = training();

@@ -127,7 +127,7 @@ impl World {
     pub(crate) fn telling() -> Self {
         let mut world = Self::new(sim::plan(MEMBERS as usize, 9), policy());
         let profile = profile(&world.roster, &world.policy, &world.keys[&OWN]);
-        world.participant = Participant::recover(Profile { tells_data: true, ..profile }, &[]).unwrap();
+        world.participant = Participant::recover(Profile { declares_data: true, ..profile }, &[]).unwrap();
         world
     }
 
@@ -163,7 +163,7 @@ impl World {
         self.restart();
         let profile = profile(&self.roster, &self.policy, &self.keys[&OWN]);
         self.participant =
-            Participant::recover(Profile { tells_data: true, ..profile }, &self.journal).unwrap();
+            Participant::recover(Profile { declares_data: true, ..profile }, &self.journal).unwrap();
     }
 
     pub(crate) fn say(&mut self, message: ToClient) -> ClientEffects {
@@ -314,7 +314,7 @@ impl World {
 
     /// Everyone accepts the one roster.
     pub(crate) fn share(&mut self, keyed: Keyed) -> Dealt {
-        let effects = self.say(ToClient::Roster { at: AT, adverts: keyed.adverts.clone() });
+        let effects = self.say(ToClient::Adverts { at: AT, adverts: keyed.adverts.clone() });
         let own = match &messages(&effects)[..] {
             [ToCoordinator::ShareKeys { at: AT, bundle }] => bundle.clone(),
             other => panic!("{other:?}"),
@@ -325,7 +325,7 @@ impl World {
         let (mut peers, mut cohort) = (BTreeMap::new(), None);
         for (id, peer) in keyed.peers {
             let (sent, bundle) = peer
-                .accept_roster(&keyed.adverts, &members, &floors, &self.keys[&id], &mut self.rng)
+                .accept_adverts(&keyed.adverts, &members, &floors, &self.keys[&id], &mut self.rng)
                 .unwrap();
             cohort = Some(sent.cohort().clone());
             peers.insert(id, sent);
@@ -456,5 +456,5 @@ fn profile(roster: &Roster, policy: &Policy, key: &SigningKey) -> Profile {
     let identity = IdentityKey::from_secret_hex(&hex::encode(key.to_bytes())).unwrap();
     let authority = sim::authority().public();
     let roster = sim::authorised(roster);
-    Profile { id: OWN, identity, authority, roster, policy: policy.clone(), tells_data: false }
+    Profile { id: OWN, identity, authority, roster, policy: policy.clone(), declares_data: false }
 }

@@ -16,7 +16,7 @@ pub(super) struct Silo {
     unread: Unread,
     masked: Option<MaskedUpdate>,
     /// Told at a check-in of another process of the silo, as soon as this one has uploaded.
-    told_later: Option<Digest>,
+    new_data: Option<Digest>,
     /// So far ahead that nothing is waited for.
     now: Timestamp,
     _alive: oneshot::Receiver<()>,
@@ -51,14 +51,14 @@ impl Silo {
             authority,
             roster,
             policy: policy(),
-            tells_data: client != SILENT,
+            declares_data: client != SILENT,
         };
         let participant = Participant::recover(profile, &[]).unwrap();
         let (outbox, unread, _alive) = Outbox::open();
         // A silo of the first release may tell of other data in the middle of a run.
         let (session, version) = (session(client), SessionVersion::Two);
         driver.take(Event::Attached { client, session, version, outbox }).unwrap();
-        Self { id: client, participant, unread, masked: None, told_later: None, now: Timestamp(0), _alive }
+        Self { id: client, participant, unread, masked: None, new_data: None, now: Timestamp(0), _alive }
     }
 
     fn input(&mut self, driver: &mut Driver, input: ClientInput) {
@@ -108,7 +108,7 @@ impl Silo {
                     writer.commit().unwrap();
                     let (reply, _) = oneshot::channel();
                     driver.take(Event::Uploaded { header: Box::new(header), reply }).unwrap();
-                    if let Some(data) = self.told_later.take() {
+                    if let Some(data) = self.new_data.take() {
                         let message = Box::new(ToCoordinator::CheckIn { head: Some(0), data: Some(data) });
                         let (client, session) = (self.id, session(self.id));
                         driver.take(Event::Said { client, session, message }).unwrap();
@@ -171,7 +171,7 @@ async fn in_the_middle_of_a_round_a_run_goes_back_to_the_files_of_an_earlier_one
     let with_plan = Setup { plan: sim::authored(plan()), ..setup() };
     let mut driver = open_with(folder.path(), store, with_plan, inbox).unwrap();
     let mut silos: Vec<Silo> = (1..=SILOS).map(|id| Silo::connect(&mut driver, id)).collect();
-    silos[0].told_later = Some(Digest::sha256(b"other data"));
+    silos[0].new_data = Some(Digest::sha256(b"other data"));
     run_to(&mut driver, &mut silos, &mut events, 2).await.unwrap();
     assert_eq!(driver.core.status().phase, run_status::RunPhase::Training, "round 3 is open");
 
@@ -218,7 +218,7 @@ async fn a_card_says_what_its_silos_had_told_of_their_data_when_they_uploaded_an
     let mut driver = open_with(folder.path(), store, setup(), inbox).unwrap();
     let mut silos: Vec<Silo> = (1..=SILOS).map(|id| Silo::connect(&mut driver, id)).collect();
     let other = Digest::sha256(b"other data");
-    silos[0].told_later = Some(other);
+    silos[0].new_data = Some(other);
     run_to(&mut driver, &mut silos, &mut events, 2).await.unwrap();
     let (first, third) = (data_of(ClientId(1)), data_of(ClientId(3)));
     assert_eq!(
@@ -227,13 +227,13 @@ async fn a_card_says_what_its_silos_had_told_of_their_data_when_they_uploaded_an
         "not what it told after it uploaded"
     );
     assert_eq!(versions(&driver, 2), [(1, vec![first, other]), (2, vec![]), (3, vec![third])]);
-    let told = driver.core.data_told().clone();
+    let told = driver.core.data_declared().clone();
     assert_eq!(told.len(), 2);
     drop(driver);
     let store = Box::new(open_store(folder.path(), None).unwrap());
     let again = open_with(folder.path(), store, setup(), mpsc::channel(16).0).unwrap();
-    assert_eq!(*again.core.data_told(), told);
-    let changes = journal_of(again).into_iter().filter(|record| matches!(record, Record::DataTold { .. }));
+    assert_eq!(*again.core.data_declared(), told);
+    let changes = journal_of(again).into_iter().filter(|kept| matches!(kept, Record::DataDeclared { .. }));
     assert_eq!(changes.count(), 3, "only what differs is written down");
 }
 

@@ -10,7 +10,7 @@ use secagg::ClientId;
 use tonic::{Request, Status, async_trait};
 use wire::v1::admin_server::AdminServer;
 use wire::v1::enrolment_server::EnrolmentServer;
-use wire::{Refusal, limits, v1};
+use wire::{ToStatus, limits, v1};
 
 use crate::error::{AccessError, RegistryError};
 use crate::guard::{Caller, Clock};

@@ -91,7 +91,7 @@ pub enum AccessError {
     UnknownRpc(String),
 }
 
-impl wire::Refusal for AccessError {
+impl wire::ToStatus for AccessError {
     fn code(&self) -> Code {
         match self {
             Self::Unauthenticated { .. }
@@ -278,7 +278,7 @@ pub enum RegistryError {
     NotSaved,
 }
 
-impl wire::Refusal for RegistryError {
+impl wire::ToStatus for RegistryError {
     fn code(&self) -> Code {
         match self {
             Self::TokenUnknown | Self::JoinSignature => Code::Unauthenticated,

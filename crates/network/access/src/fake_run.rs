@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use identity::SignedRoster;
 use secagg::ClientId;
 use tonic::{Status, async_trait};
-use wire::Refusal;
+use wire::ToStatus;
 
 use crate::{Caller, Operations, RegistryError};
 

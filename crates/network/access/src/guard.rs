@@ -20,7 +20,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::transport::server::TcpConnectInfo;
 use tower::{Layer, Service};
-use wire::Refusal;
+use wire::ToStatus;
 
 use crate::denied::Denied;
 use crate::error::{AccessError, in_words};

@@ -10,7 +10,7 @@ use identity::{AccessToken, IdentityKey, Member, Role, Roster, Subject};
 use params::Digest;
 use secagg::ClientId;
 use tempfile::TempDir;
-use wire::Refusal;
+use wire::ToStatus;
 
 const NOW_S: u64 = 1_700_000_000;
 
@@ -152,7 +152,7 @@ fn sixty_four_hexadecimal_digits_are_a_certificate_and_other_names_an_operator()
 #[test]
 fn every_refusal_has_a_reason_code_of_its_own() {
     let text = String::new;
-    let ours: Vec<Box<dyn Refusal>> = vec![
+    let ours: Vec<Box<dyn ToStatus>> = vec![
         Box::new(AccessError::Unauthenticated { path: text(), needs: text() }),
         Box::new(AccessError::UnknownToken),
         Box::new(AccessError::TokenExpired),

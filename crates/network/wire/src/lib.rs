@@ -3,7 +3,7 @@
 //! Owns: the contract in `proto/folkmoot/v1` and the code generated from it ([`v1`], client and server), the
 //! conversions to and from the plain types of `protocol` and `secagg`, the session's first two messages
 //! ([`Challenge`], [`Hello`]), how models and masked vectors travel in chunks, what an operator is shown
-//! (a `run_status::Shown` as [`v1::RunStatus`], and back), how errors become gRPC statuses and sentences ([`Refusal`],
+//! (a `run_status::Shown` as [`v1::RunStatus`], and back), how errors become gRPC statuses and sentences ([`ToStatus`],
 //! [`describe`]), and the sizes that a peer may send ([`limits`]).
 //!
 //! Does not: open sockets, hold TLS keys, or judge a message beyond its shape.
@@ -49,7 +49,7 @@ pub use frames::{
 pub use handshake::{
     Challenge, HandshakeError, Hello, Offer, hello_signed_bytes, hello_versions_signed_bytes,
 };
-pub use status::{Refusal, ServiceError, describe, reason, retry_after};
+pub use status::{ServiceError, ToStatus, describe, reason, retry_after};
 
 /// The code generated from `proto/folkmoot/v1`; the contract is documented there.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used, clippy::indexing_slicing)]

@@ -17,7 +17,7 @@ use crate::handshake::HandshakeError;
 const DOMAIN: &str = "folkmoot";
 
 /// An error that a peer is told. Its `Display` is the sentence for people.
-pub trait Refusal: Display {
+pub trait ToStatus: Display {
     /// The class of error that gRPC tools act on.
     fn code(&self) -> Code;
 
@@ -75,7 +75,7 @@ pub enum ServiceError {
     Internal,
 }
 
-impl Refusal for ServiceError {
+impl ToStatus for ServiceError {
     fn code(&self) -> Code {
         match self {
             Self::NoSuchModel(_) => Code::NotFound,
@@ -105,7 +105,7 @@ impl Refusal for ServiceError {
     }
 }
 
-impl Refusal for ConversionError {
+impl ToStatus for ConversionError {
     fn code(&self) -> Code {
         Code::InvalidArgument
     }
@@ -119,7 +119,7 @@ impl Refusal for ConversionError {
     }
 }
 
-impl Refusal for HandshakeError {
+impl ToStatus for HandshakeError {
     fn code(&self) -> Code {
         match self {
             Self::Version { .. } | Self::Downgraded { .. } => Code::FailedPrecondition,
@@ -150,7 +150,7 @@ impl Refusal for HandshakeError {
     }
 }
 
-impl Refusal for ChunkError {
+impl ToStatus for ChunkError {
     fn code(&self) -> Code {
         match self {
             Self::Malformed(_) | Self::OutOfOrder { .. } | Self::Size { .. } => Code::InvalidArgument,
@@ -172,7 +172,7 @@ impl Refusal for ChunkError {
     }
 }
 
-impl Refusal for Rejection {
+impl ToStatus for Rejection {
     fn code(&self) -> Code {
         match self {
             Self::UnknownClient(_) | Self::NotInCohort => Code::PermissionDenied,
@@ -251,7 +251,7 @@ mod tests {
     use crate::convert::Fault;
 
     /// One of each kind.
-    fn refusals() -> Vec<Box<dyn Refusal>> {
+    fn refusals() -> Vec<Box<dyn ToStatus>> {
         let place = Place::Index { index: 6, count: 12 };
         let malformed = ConversionError::new("deliver.delivery", Fault::Missing);
         let soon = Duration::from_millis(1500);

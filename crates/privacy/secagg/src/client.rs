@@ -10,7 +10,7 @@ use rand_core::CryptoRng;
 use subtle::ConstantTimeEq;
 
 use crate::cohort::{
-    FixedCohort, RosterRejection, Sharers, SharersRejection, advert_payload, complaint_payload, share_tree,
+    AdvertsRejection, FixedCohort, Sharers, SharersRejection, advert_payload, complaint_payload, share_tree,
     shares_payload,
 };
 use crate::excess::{ExcessNoise, ExcessSeed, NoiseChain, NoiseSeeds};
@@ -77,19 +77,19 @@ impl Advertised {
     /// Accepts U1 and deals shares of its secrets to all of it.
     ///
     /// # Errors
-    /// [`RosterRejection`]; the keys are then gone and the attempt is over for this client.
-    pub fn accept_roster(
+    /// [`AdvertsRejection`]; the keys are then gone and the attempt is over for this client.
+    pub fn accept_adverts(
         self,
         adverts: &[Advert],
         members: &Members,
         floors: &Floors,
         identity: &SigningKey,
         rng: &mut dyn CryptoRng,
-    ) -> Result<(SharesSent, ShareBundle), RosterRejection> {
+    ) -> Result<(SharesSent, ShareBundle), AdvertsRejection> {
         let own = self.advert.id;
         let cohort = FixedCohort::new(self.ctx0, adverts, members, floors)?;
         if cohort.advert(own) != Some(&self.advert) {
-            return Err(RosterRejection::OwnAdvert);
+            return Err(AdvertsRejection::OwnAdvert);
         }
         let (r1, threshold) = (cohort.r1(), cohort.threshold().value());
         let mut split = |secret: &Secret| shamir::split(secret, threshold, cohort.size(), rng);

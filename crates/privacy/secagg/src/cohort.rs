@@ -33,7 +33,7 @@ pub enum AdvertRejection {
 
 /// Why a roster of adverts was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum RosterRejection {
+pub enum AdvertsRejection {
     /// Not strictly ascending: out of order, or a client twice.
     #[error("the adverts are not sorted, or name client {0} twice")]
     Order(ClientId),
@@ -191,31 +191,31 @@ impl FixedCohort {
     /// Verifies `adverts`, sorted by id, as the whole of U1. The threshold is computed here and nowhere else.
     ///
     /// # Errors
-    /// [`RosterRejection`].
+    /// [`AdvertsRejection`].
     pub fn new(
         ctx0: Ctx0,
         adverts: &[Advert],
         members: &Members,
         floors: &Floors,
-    ) -> Result<Self, RosterRejection> {
+    ) -> Result<Self, AdvertsRejection> {
         if let Some(id) = first_out_of_order(adverts.iter().map(|advert| advert.id)) {
-            return Err(RosterRejection::Order(id));
+            return Err(AdvertsRejection::Order(id));
         }
         let threshold = Threshold::new(adverts.len(), floors.corrupt)?;
         if adverts.len() < floors.cohort_min {
-            return Err(RosterRejection::CohortTooSmall {
+            return Err(AdvertsRejection::CohortTooSmall {
                 members: adverts.len(),
                 cohort_min: floors.cohort_min,
             });
         }
         if adverts.len() > floors.cohort_max {
-            return Err(RosterRejection::CohortTooLarge {
+            return Err(AdvertsRejection::CohortTooLarge {
                 members: adverts.len(),
                 cohort_max: floors.cohort_max,
             });
         }
         if threshold.honest_in_any_sum() < floors.honest_min {
-            return Err(RosterRejection::HonestTooFew {
+            return Err(AdvertsRejection::HonestTooFew {
                 honest: threshold.honest_in_any_sum(),
                 honest_min: floors.honest_min,
             });
@@ -226,11 +226,11 @@ impl FixedCohort {
         for advert in adverts {
             verify_advert(ctx0, advert, members, floors.excess_noise)?;
             if !keys_seen.insert(advert.ek_pub) || !keys_seen.insert(advert.mk_pub) {
-                return Err(RosterRejection::DuplicateKey(advert.id));
+                return Err(AdvertsRejection::DuplicateKey(advert.id));
             }
             let identity = members.get(&advert.id).ok_or(AdvertRejection::UnknownMember(advert.id))?;
             if !identities_seen.insert(identity.to_bytes()) {
-                return Err(RosterRejection::DuplicateIdentity(advert.id));
+                return Err(AdvertsRejection::DuplicateIdentity(advert.id));
             }
             identities.insert(advert.id, *identity);
         }

@@ -12,7 +12,7 @@
 //! ```text
 //! client                                            coordinator
 //! Advertised::new            -- Advert ---------->  verify_advert, FixedCohort::new (U1, R1)
-//!   .accept_roster           <- adverts ----------
+//!   .accept_adverts           <- adverts ----------
 //! SharesSent                 -- ShareBundle ----->  FixedCohort::verify_bundle, fix_u2 (U2, R2)
 //!   .accept_delivery         <- Delivery ---------  SharedCohort::delivery_for
 //! Masking::mask, sign_input  -- masked update --->  verify_input, sum_into
@@ -71,7 +71,7 @@ mod unmask;
 
 pub use client::{Advertised, DeliveryFault, DeliveryRejection, SharesSent};
 pub use cohort::{
-    AdvertRejection, BundleRejection, FixedCohort, IncludedRejection, RosterRejection, SharersRejection,
+    AdvertRejection, AdvertsRejection, BundleRejection, FixedCohort, IncludedRejection, SharersRejection,
     SignatureRejection, unmask_request_digest, verify_advert,
 };
 pub use excess::{EXCESS_COHORT_MAX, ExcessNoise, ExcessSeed, NoiseSeeds};

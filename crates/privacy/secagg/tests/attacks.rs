@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use ed25519_dalek::SigningKey;
 use secagg::{
-    Advert, AdvertRejection, Advertised, BundleRejection, ClientId, Delivery, DeliveryFault,
-    DeliveryRejection, ExcessNoise, Floors, IncludedRejection, Members, RecoverError, RosterRejection,
+    Advert, AdvertRejection, Advertised, AdvertsRejection, BundleRejection, ClientId, Delivery,
+    DeliveryFault, DeliveryRejection, ExcessNoise, Floors, IncludedRejection, Members, RecoverError,
     ShareKind, SharersRejection, SignatureRejection, ThresholdError, UnmaskBlame, UnmaskRejection, recover,
     sign_input, sum_into, unmask_request_digest, verify_advert,
 };
@@ -19,12 +19,12 @@ fn roster_refusal(
     mut keyed: Keyed,
     place: usize,
     adverts: &[Advert],
-) -> RosterRejection {
+) -> AdvertsRejection {
     let id = federation.id(place);
     let client = keyed.clients.remove(&id).unwrap();
     let identity = SigningKey::from_bytes(federation.identity(id).as_bytes());
     client
-        .accept_roster(adverts, &federation.members, &federation.floors, &identity, &mut federation.rng)
+        .accept_adverts(adverts, &federation.members, &federation.floors, &identity, &mut federation.rng)
         .unwrap_err()
 }
 
@@ -97,10 +97,10 @@ fn the_own_advert_must_be_there_and_be_the_one_sent() {
     let keyed = federation.advertise();
     let mut replaced = keyed.adverts.clone();
     replaced[1] = older[1].clone();
-    assert_eq!(roster_refusal(&mut federation, keyed, 1, &replaced), RosterRejection::OwnAdvert);
+    assert_eq!(roster_refusal(&mut federation, keyed, 1, &replaced), AdvertsRejection::OwnAdvert);
     let keyed = federation.advertise();
     let without = keyed.adverts[1..].to_vec();
-    assert_eq!(roster_refusal(&mut federation, keyed, 0, &without), RosterRejection::OwnAdvert);
+    assert_eq!(roster_refusal(&mut federation, keyed, 0, &without), AdvertsRejection::OwnAdvert);
 }
 
 #[test]
@@ -109,12 +109,12 @@ fn unsorted_and_repeated_adverts_are_refused() {
     let keyed = federation.advertise();
     let mut swapped = keyed.adverts.clone();
     swapped.swap(0, 1);
-    let expected = RosterRejection::Order(federation.id(0));
+    let expected = AdvertsRejection::Order(federation.id(0));
     assert_eq!(roster_refusal(&mut federation, keyed, 0, &swapped), expected);
     let keyed = federation.advertise();
     let mut twice = keyed.adverts.clone();
     twice.insert(2, twice[2].clone());
-    let expected = RosterRejection::Order(federation.id(2));
+    let expected = AdvertsRejection::Order(federation.id(2));
     assert_eq!(roster_refusal(&mut federation, keyed, 0, &twice), expected);
 }
 
@@ -132,7 +132,7 @@ fn keys_and_identities_that_occur_twice_are_refused() {
         keyed.adverts[place] = advert;
     }
     let adverts = keyed.adverts.clone();
-    let expected = RosterRejection::DuplicateKey(last);
+    let expected = AdvertsRejection::DuplicateKey(last);
     assert_eq!(roster_refusal(&mut federation, keyed, 0, &adverts), expected);
 
     // One signer under two ids would count twice towards a quorum.
@@ -143,7 +143,7 @@ fn keys_and_identities_that_occur_twice_are_refused() {
     let identity = federation.identity(first);
     keyed.adverts[3] = Advertised::new(last, federation.ctx0, ExcessNoise::Kept, identity, &mut replay()).1;
     let adverts = keyed.adverts.clone();
-    let expected = RosterRejection::DuplicateIdentity(last);
+    let expected = AdvertsRejection::DuplicateIdentity(last);
     assert_eq!(roster_refusal(&mut federation, keyed, 0, &adverts), expected);
 }
 
@@ -158,16 +158,16 @@ fn a_cohort_below_a_floor_is_refused() {
     };
     let floors =
         Floors { cohort_min: 5, cohort_max: 255, honest_min: 3, corrupt: 1, excess_noise: ExcessNoise::Kept };
-    assert_eq!(refuse(4, floors), RosterRejection::CohortTooSmall { members: 4, cohort_min: 5 });
+    assert_eq!(refuse(4, floors), AdvertsRejection::CohortTooSmall { members: 4, cohort_min: 5 });
     let floors =
         Floors { cohort_min: 3, cohort_max: 255, honest_min: 4, corrupt: 1, excess_noise: ExcessNoise::Kept };
-    assert_eq!(refuse(5, floors), RosterRejection::HonestTooFew { honest: 3, honest_min: 4 });
+    assert_eq!(refuse(5, floors), AdvertsRejection::HonestTooFew { honest: 3, honest_min: 4 });
     let floors =
         Floors { cohort_min: 2, cohort_max: 255, honest_min: 1, corrupt: 1, excess_noise: ExcessNoise::Kept };
-    assert_eq!(refuse(2, floors), RosterRejection::Threshold(ThresholdError::TooSmall(2)));
+    assert_eq!(refuse(2, floors), AdvertsRejection::Threshold(ThresholdError::TooSmall(2)));
     let floors =
         Floors { cohort_min: 3, cohort_max: 255, honest_min: 1, corrupt: 0, excess_noise: ExcessNoise::Kept };
-    assert_eq!(refuse(4, floors), RosterRejection::Threshold(ThresholdError::CorruptNone));
+    assert_eq!(refuse(4, floors), AdvertsRejection::Threshold(ThresholdError::CorruptNone));
 }
 
 #[test]

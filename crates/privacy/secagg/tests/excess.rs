@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rand_core::Rng;
 use secagg::{
-    AdvertRejection, ClientId, ExcessNoise, ExcessSeed, RosterRejection, ShareKind, UnmaskBlame, recover,
+    AdvertRejection, AdvertsRejection, ClientId, ExcessNoise, ExcessSeed, ShareKind, UnmaskBlame, recover,
     verify_advert,
 };
 use support::{Federation, Round};
@@ -102,7 +102,7 @@ fn an_advert_without_seeds_or_with_unwanted_ones_is_refused() {
         let client = keyed.clients.remove(&first).unwrap();
         let identity = ed25519_dalek::SigningKey::from_bytes(federation.identity(first).as_bytes());
         let rejection = client
-            .accept_roster(
+            .accept_adverts(
                 &keyed.adverts,
                 &federation.members,
                 &federation.floors,
@@ -110,7 +110,7 @@ fn an_advert_without_seeds_or_with_unwanted_ones_is_refused() {
                 &mut federation.rng,
             )
             .unwrap_err();
-        assert_eq!(rejection, RosterRejection::Advert(refused));
+        assert_eq!(rejection, AdvertsRejection::Advert(refused));
     }
 }
 

@@ -35,8 +35,8 @@ mod step;
 mod version;
 
 pub use coordinator::{
-    Act, Artifacts, Coordinator, Effect, Effects, Input, NextModel, RecoverFailure, RecoverJob,
-    RecoverResult, Recovered, Setup, Spoiled, StartError, aggregate_digest, next_model,
+    Act, Artifacts, Coordinator, Effect, Effects, Input, NextModel, Setup, Spoiled, StartError, SumFailure,
+    SumJob, SumResult, Summed, aggregate_digest, next_model,
 };
 pub use message::{
     Attempt, CoordinatorFault, Decline, DropReason, Rejection, RoundOutcome, RunEnd, ToClient, ToCoordinator,

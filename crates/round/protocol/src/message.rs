@@ -41,7 +41,7 @@ pub enum ToClient {
         model: Digest,
     },
     /// The cohort's adverts, U1.
-    Roster {
+    Adverts {
         /// Which attempt.
         at: Attempt,
         /// Sorted by client.

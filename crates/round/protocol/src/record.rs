@@ -24,7 +24,7 @@ pub enum Record {
         genesis: SignedManifest,
     },
     /// An attempt is open to these clients.
-    Opened {
+    AttemptBegun {
         /// When.
         now: Timestamp,
         /// Which.
@@ -35,7 +35,7 @@ pub enum Record {
     /// A client's keys.
     Advertised(Advert),
     /// U1 is fixed: everyone who advertised.
-    RosterFixed {
+    AdvertsFixed {
         /// When.
         now: Timestamp,
     },
@@ -148,7 +148,7 @@ pub enum Record {
         manifest: SignedManifest,
     },
     /// A client has checked in with another commitment to its data's version than before.
-    DataTold {
+    DataDeclared {
         /// Who.
         client: ClientId,
         /// The commitment; `None` where it tells none any more.
@@ -185,8 +185,8 @@ impl Record {
     /// set back.
     pub fn time(&self) -> Option<Timestamp> {
         match self {
-            Self::Opened { now, .. }
-            | Self::RosterFixed { now }
+            Self::AttemptBegun { now, .. }
+            | Self::AdvertsFixed { now }
             | Self::SharesFixed { now }
             | Self::IncludedFixed { now }
             | Self::UnmaskRequested { now }
@@ -297,7 +297,7 @@ pub enum ClientRecord {
     },
     /// What the silo says in the current run in place of a commitment to the data's version, for good: in a mode that promises
     /// something about records, where the table was not read in time or could not be read.
-    DataUntold {
+    DataNotDeclared {
         /// Random: it opens to nothing, and nobody outside of the silo tells it from a commitment.
         word: Digest,
     },

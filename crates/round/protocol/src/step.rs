@@ -5,7 +5,7 @@ use optim::State;
 use params::{Digest, Params};
 use plan::{Origin, Plan};
 
-use crate::coordinator::{RecoverFailure, aggregate_digest, next_model};
+use crate::coordinator::{SumFailure, aggregate_digest, next_model};
 
 /// Why a published version does not follow.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,7 +18,7 @@ pub enum StepFault {
     OtherAggregate(u64),
     /// The step cannot be done.
     #[error("the aggregate gives no model: {0}")]
-    Impossible(#[from] RecoverFailure),
+    Impossible(#[from] SumFailure),
     /// Done, and it gives another model or another state of the server's optimiser.
     #[error(
         "the model of round {round} does not follow from its aggregate: it gives {actual}, published is {published}"

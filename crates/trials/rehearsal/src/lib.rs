@@ -63,7 +63,7 @@ pub enum RehearsalError {
     },
     /// The sum gives no model.
     #[error("the sum gives no model: {0}")]
-    Step(#[from] protocol::RecoverFailure),
+    Step(#[from] protocol::SumFailure),
     /// The plan's clipping cannot go on.
     #[error("{0}")]
     ClipNorm(String),
@@ -174,7 +174,7 @@ impl<'a> Rehearsal<'a> {
         self.mechanism.noise_sum(&mut sum, &mut ChaCha20Rng::from_seed(seed(&mut self.rng)));
         let next = next_model(&self.plan, &sum, self.silos.len(), &self.params, self.state.clone())?;
         let read = self.mechanism.read_sum(&sum, self.silos.len(), &self.state);
-        self.aggregate = read.map_err(|why| protocol::RecoverFailure::BadAggregate(why.to_string()))?.update;
+        self.aggregate = read.map_err(|why| protocol::SumFailure::BadAggregate(why.to_string()))?.update;
         (self.params, self.state, self.sum) = (next.params, next.state, sum);
         self.rounds += 1;
         Ok(&self.params)

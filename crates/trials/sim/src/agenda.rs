@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use protocol::{Attempt, ClientInput, RecoverResult, UploadHeader};
+use protocol::{Attempt, ClientInput, SumResult, UploadHeader};
 use secagg::ClientId;
 
 use crate::operators::Deed;
@@ -24,7 +24,7 @@ pub(crate) enum Event {
     /// A silo's training or masking is done.
     Done { id: ClientId, life: u64, input: Box<ClientInput> },
     /// A sum is opened.
-    Opened { life: u64, at: Attempt, result: Box<RecoverResult> },
+    Opened { life: u64, at: Attempt, result: Box<SumResult> },
     /// An operator sets out to do something.
     Operator(Deed),
     /// A silo's process is started.

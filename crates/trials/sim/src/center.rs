@@ -11,8 +11,8 @@ use optim::State;
 use params::{Digest, Params};
 use plan::AuthoredPlan;
 use protocol::{
-    Artifacts, Attempt, Coordinator, Effect, Effects, Record, RecoverFailure, RecoverJob, RecoverResult,
-    Recovered, Setup, Timestamp, next_model,
+    Artifacts, Attempt, Coordinator, Effect, Effects, Record, Setup, SumFailure, SumJob, SumResult, Summed,
+    Timestamp, next_model,
 };
 use secagg::ClientId;
 use store::{Journal, JournalKind};
@@ -168,7 +168,7 @@ impl Center {
     }
 
     /// Opens a sum and steps the model, as the shell's worker does.
-    pub(crate) fn open(&mut self, job: &RecoverJob, silos: &BTreeMap<ClientId, Silo>) -> RecoverResult {
+    pub(crate) fn open(&mut self, job: &SumJob, silos: &BTreeMap<ClientId, Silo>) -> SumResult {
         let lanes = self.plan.lanes();
         let (mut sum, mut plaintext) = (vec![0u32; lanes], vec![0u32; lanes]);
         for header in &job.uploads {
@@ -180,7 +180,7 @@ impl Center {
         }
         let (removal, mechanism) = (job.removal()?, self.plan.mechanism().expect("a validated plan"));
         for sum in [&mut sum, &mut plaintext] {
-            mechanism.remove_excess(sum, removal.excess()).map_err(RecoverFailure::BadAggregate)?;
+            mechanism.remove_excess(sum, removal.excess()).map_err(SumFailure::BadAggregate)?;
             // Other noise each time a sum is opened, and the same in the one that it is held against.
             let mut noise = ChaCha20Rng::seed_from_u64(self.opened.len() as u64);
             mechanism.noise_sum(sum, &mut noise);
@@ -195,7 +195,7 @@ impl Center {
         let next = next?;
         let artifacts = artifacts(&next.params, &next.state);
         self.models.insert(next.params.digest(), (next.params, next.state));
-        Ok(Recovered { aggregate: next.aggregate, artifacts, metrics: next.metrics })
+        Ok(Summed { aggregate: next.aggregate, artifacts, metrics: next.metrics })
     }
 }
 

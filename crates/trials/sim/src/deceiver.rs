@@ -85,7 +85,7 @@ impl Deceiver {
                 2 => ToClient::Open { at: Attempt { round: at.round + 1, ..at }, model },
                 _ => ToClient::Open { at: Attempt { round: 1, attempt: 1 }, model },
             },
-            ToClient::Roster { at, mut adverts } => {
+            ToClient::Adverts { at, mut adverts } => {
                 let (one, other) = self.two(adverts.len());
                 match self.draw(6) {
                     0 => adverts[one].ek_pub = adverts[other].ek_pub,
@@ -95,7 +95,7 @@ impl Deceiver {
                     4 => adverts.swap(one, other),
                     _ => adverts.retain(|advert| advert.id == to || advert.id.0.is_multiple_of(2)),
                 }
-                ToClient::Roster { at, adverts }
+                ToClient::Adverts { at, adverts }
             }
             ToClient::Deliver { at, mut delivery } => {
                 let (one, other) = self.two(delivery.shares.len());

@@ -329,7 +329,7 @@ impl Federation {
             Event::ToCoordinator { from, session, bytes } => self.deliver_to_center(from, session, &bytes),
             Event::Upload { life, job, header } => self.upload_arrives(life, job, *header),
             Event::Opened { life, at, result } if life == self.center.life => {
-                self.feed(Input::Recovered { at, result: *result });
+                self.feed(Input::Summed { at, result: *result });
             }
             _ => {}
         }

@@ -43,7 +43,7 @@ impl Holds {
                     return self.chained(&manifest);
                 }
             }
-            Record::Opened { at, cohort, .. } => {
+            Record::AttemptBegun { at, cohort, .. } => {
                 if self.paused {
                     return Err(format!("{at:?} is opened in a run that is paused"));
                 }

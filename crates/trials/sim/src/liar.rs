@@ -162,7 +162,7 @@ impl Liar {
                 self.at = Some(at);
                 say(self.advertise(at, roster, identity, rng)?)
             }
-            ToClient::Roster { at, adverts } if self.at == Some(at) => {
+            ToClient::Adverts { at, adverts } if self.at == Some(at) => {
                 say(self.share(at, &adverts, roster, identity, rng)?)
             }
             ToClient::Deliver { at, delivery } if self.at == Some(at) => {
@@ -222,7 +222,7 @@ impl Liar {
         let (_, plan) = self.run.as_ref()?;
         let members: Members = roster.member_keys().ok()?;
         let (state, mut bundle) =
-            state.accept_roster(adverts, &members, &plan.floors(), identity.signing_key(), rng).ok()?;
+            state.accept_adverts(adverts, &members, &plan.floors(), identity.signing_key(), rng).ok()?;
         let victim = bundle.shares.iter_mut().find(|share| share.recipient != self.id)?;
         match self.lie {
             Lie::Seal => victim.ciphertext[9] ^= 1,

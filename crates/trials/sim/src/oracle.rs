@@ -75,7 +75,7 @@ struct CenterFacts {
     opened: BTreeSet<Attempt>,
     aborted: BTreeSet<Attempt>,
     ended: bool,
-    roster_fixed: BTreeSet<Attempt>,
+    adverts_fixed: BTreeSet<Attempt>,
     shares_fixed: BTreeSet<Attempt>,
     staged: BTreeSet<(Attempt, ClientId)>,
     included_fixed: BTreeSet<Attempt>,
@@ -172,7 +172,7 @@ impl Oracle {
             ClientRecord::Joined { .. }
             | ClientRecord::RosterAdopted { .. }
             | ClientRecord::DataCommitted { .. }
-            | ClientRecord::DataUntold { .. }
+            | ClientRecord::DataNotDeclared { .. }
             | ClientRecord::TrainingFailed { .. }
             | ClientRecord::UploadReceipted { .. }
             | ClientRecord::WitnessBegun
@@ -303,12 +303,12 @@ impl Oracle {
             Record::RunStarted { genesis, .. } => {
                 self.chain.insert(0, genesis.digest());
             }
-            Record::Opened { at, .. } => {
+            Record::AttemptBegun { at, .. } => {
                 self.facts.at = Some(*at);
                 self.facts.opened.insert(*at);
             }
-            Record::RosterFixed { .. } => {
-                self.facts.roster_fixed.extend(self.facts.at);
+            Record::AdvertsFixed { .. } => {
+                self.facts.adverts_fixed.extend(self.facts.at);
             }
             Record::SharesFixed { .. } => {
                 self.facts.shares_fixed.extend(self.facts.at);
@@ -422,7 +422,7 @@ impl Oracle {
             ToClient::Open { at, .. } => (self.facts.opened.contains(at), "an opening"),
             ToClient::Aborted { at, .. } => (self.facts.aborted.contains(at), "an abort"),
             ToClient::Finished { .. } => (self.facts.ended, "the run's end"),
-            ToClient::Roster { at, .. } => (self.facts.roster_fixed.contains(at), "a roster"),
+            ToClient::Adverts { at, .. } => (self.facts.adverts_fixed.contains(at), "a roster"),
             ToClient::Deliver { at, .. } => (self.facts.shares_fixed.contains(at), "a delivery"),
             ToClient::UploadDurable { at } => {
                 self.accepted.insert((*at, to));

@@ -93,7 +93,7 @@ impl Silo {
             authority: authority().public(),
             roster: self.roster.clone(),
             policy: self.policy.clone(),
-            tells_data: true,
+            declares_data: true,
         };
         let participant = Participant::recover(profile, &records).map_err(|why| why.to_string())?;
         self.life += 1;

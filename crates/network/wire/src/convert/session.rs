@@ -38,7 +38,7 @@ impl From<ToClient> for v1::ServerEnvelope {
             ToClient::Open { at, model } => {
                 Message::Open(v1::Open { at: Some(at.into()), model: model.as_bytes().to_vec() })
             }
-            ToClient::Roster { at, adverts } => Message::Roster(v1::CohortRoster {
+            ToClient::Adverts { at, adverts } => Message::Roster(v1::CohortRoster {
                 at: Some(at.into()),
                 adverts: adverts.into_iter().map(Into::into).collect(),
             }),
@@ -96,7 +96,7 @@ impl TryFrom<v1::ServerEnvelope> for ToClient {
                 Ok(Self::Open { at: required("at", m.at)?, model: digest("model", &m.model)? })
             }),
             Message::Roster(m) => within("roster", || {
-                Ok(Self::Roster {
+                Ok(Self::Adverts {
                     at: required("at", m.at)?,
                     adverts: list("adverts", m.adverts, limits::COHORT_MAX)?,
                 })

@@ -111,7 +111,7 @@ impl Federation {
         let mut sharing = Sharing { clients: BTreeMap::new(), cohort, bundles: BTreeMap::new() };
         for (id, client) in keyed.clients {
             let (sent, bundle) = client
-                .accept_roster(
+                .accept_adverts(
                     &keyed.adverts,
                     &self.members,
                     &self.floors,

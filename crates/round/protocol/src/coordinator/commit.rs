@@ -7,8 +7,8 @@ use params::Digest;
 use rand_core::CryptoRng;
 use secagg::ClientId;
 
-use super::phase::{Recovering, Round, Step, Sum};
-use super::{Artifacts, Coordinator, Effect, RecoverFailure, RecoverResult, Recovered};
+use super::phase::{Round, Step, Sum, Summing};
+use super::{Artifacts, Coordinator, Effect, SumFailure, SumResult, Summed};
 use crate::Timestamp;
 use crate::invariant::invariant;
 use crate::message::{Attempt, RoundOutcome};
@@ -38,9 +38,9 @@ impl Coordinator {
         }
     }
 
-    pub(super) fn recovered(&mut self, at: Attempt, result: RecoverResult, now: Timestamp) {
+    pub(super) fn recovered(&mut self, at: Attempt, result: SumResult, now: Timestamp) {
         // The attempt is the job's name: it comes once in a journal, a process asks for its sum once, and no result outlives the process.
-        let Ok((round, Step::Recovering(Recovering { sum, .. }))) = self.state.phase.step(at) else { return };
+        let Ok((round, Step::Summing(Summing { sum, .. }))) = self.state.phase.step(at) else { return };
         match result {
             Ok(recovered) => {
                 let manifest = self.next_manifest(now, round, sum, recovered);
@@ -49,19 +49,19 @@ impl Coordinator {
                 self.idle_since = now;
                 self.publish(signed, at.round + 1);
             }
-            Err(RecoverFailure::WrongSecret(client)) => {
+            Err(SumFailure::WrongSecret(client)) => {
                 let outcome = RoundOutcome::WrongSecret { client };
                 self.commit(Record::Barred { client, reason: outcome.to_string() });
                 self.abort(now, outcome);
             }
-            Err(RecoverFailure::Weights(why)) => self.abort(now, RoundOutcome::Weights(why)),
-            Err(RecoverFailure::BadAggregate(why)) => {
+            Err(SumFailure::Weights(why)) => self.abort(now, RoundOutcome::Weights(why)),
+            Err(SumFailure::BadAggregate(why)) => {
                 self.abort(now, RoundOutcome::BadAggregate(why));
             }
         }
     }
 
-    fn next_manifest(&self, now: Timestamp, round: &Round, sum: &Sum, recovered: Recovered) -> Manifest {
+    fn next_manifest(&self, now: Timestamp, round: &Round, sum: &Sum, recovered: Summed) -> Manifest {
         let ids = |clients: &BTreeSet<ClientId>| clients.iter().map(|client| client.0).collect();
         let left_out = round
             .cohort

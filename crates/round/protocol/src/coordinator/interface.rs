@@ -56,11 +56,11 @@ pub enum Input {
     /// Its masked vector lies in staging, complete, of the announced digest and durable.
     Staged(UploadHeader),
     /// A job is done.
-    Recovered {
+    Summed {
         /// Of which attempt.
         at: Attempt,
         /// What came out.
-        result: RecoverResult,
+        result: SumResult,
     },
     /// The authority has signed a later roster. It is in force once the attempt in progress has ended.
     Roster(Box<AuthorisedRoster>),
@@ -96,8 +96,8 @@ pub enum Effect {
         /// The round of the newest record that it holds.
         after: Option<u64>,
     },
-    /// Open the sum and step the model on a worker; answer with [`Input::Recovered`].
-    Compute(Box<RecoverJob>),
+    /// Open the sum and step the model on a worker; answer with [`Input::Summed`].
+    Compute(Box<SumJob>),
     /// Put the staged files of this record into the chain's folder, under their names. Idempotent.
     Publish(SignedManifest),
     /// Staged vectors of rounds before this one are of no more use.
@@ -111,7 +111,7 @@ pub enum Effect {
 pub type Effects = Vec<Effect>;
 
 /// Opening one sum.
-pub struct RecoverJob {
+pub struct SumJob {
     /// Which attempt.
     pub at: Attempt,
     /// Its transcript.
@@ -126,18 +126,18 @@ pub struct RecoverJob {
     pub parent_round: u64,
 }
 
-impl std::fmt::Debug for RecoverJob {
+impl std::fmt::Debug for SumJob {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "RecoverJob({:?}, {} vectors)", self.at, self.uploads.len())
+        write!(f, "SumJob({:?}, {} vectors)", self.at, self.uploads.len())
     }
 }
 
-/// What a [`RecoverJob`] came to.
-pub type RecoverResult = Result<Recovered, RecoverFailure>;
+/// What a [`SumJob`] came to.
+pub type SumResult = Result<Summed, SumFailure>;
 
 /// The next version, staged and durable.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Recovered {
+pub struct Summed {
     /// Of the opened integer sum.
     pub aggregate: Digest,
     /// Of the staged files.
@@ -157,7 +157,7 @@ pub struct Artifacts {
 
 /// Why a sum could not be opened or used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RecoverFailure {
+pub enum SumFailure {
     /// A client's shares open, and give another secret than it committed to.
     #[error("client {0} shared a secret that is not the one it committed to")]
     WrongSecret(ClientId),

@@ -99,7 +99,7 @@ impl Coordinator {
                     Ok(())
                 }
                 // A signature after the quorum is late, not wrong.
-                (_, Step::Unmasking(_) | Step::Recovering(_)) => Ok(()),
+                (_, Step::Unmasking(_) | Step::Summing(_)) => Ok(()),
                 _ => Err(self.out_of_phase("a signature on the included set")),
             },
             ToCoordinator::Unmask { at, shares } => self.unmask(from, at, shares),
@@ -144,7 +144,7 @@ impl Coordinator {
         }
         let version = self.links.get(&from).map_or(SessionVersion::OLDEST, |link| link.version);
         let told = self.state.data.is_news(from, version, data);
-        self.commit_if(told, Record::DataTold { client: from, data });
+        self.commit_if(told, Record::DataDeclared { client: from, data });
         if head.is_none_or(|seen| seen < newest) {
             self.effects.push(Effect::SendChain { to: from, after: head });
         }
@@ -220,7 +220,7 @@ impl Coordinator {
         let (round, step) = match self.state.phase.step(at)? {
             (round, Step::Unmasking(step)) => (round, step),
             // An answer after the threshold is late, not wrong.
-            (_, Step::Recovering(_)) => return Ok(()),
+            (_, Step::Summing(_)) => return Ok(()),
             _ => return Err(self.out_of_phase("an unmask answer")),
         };
         match step.admit(round, from, &shares) {

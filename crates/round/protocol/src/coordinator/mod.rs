@@ -3,6 +3,7 @@
 mod actions;
 mod apart;
 mod commit;
+mod declared;
 mod emergency;
 mod gather;
 mod interface;
@@ -13,7 +14,6 @@ mod report;
 mod roster;
 mod spoiled;
 mod state;
-mod told;
 
 use std::collections::BTreeMap;
 
@@ -29,8 +29,7 @@ use crate::spend::Price;
 use crate::version::SessionVersion;
 pub use actions::Act;
 pub use interface::{
-    Artifacts, Effect, Effects, Input, RecoverFailure, RecoverJob, RecoverResult, Recovered, Setup,
-    StartError,
+    Artifacts, Effect, Effects, Input, Setup, StartError, SumFailure, SumJob, SumResult, Summed,
 };
 pub use opening::{NextModel, aggregate_digest, next_model};
 use phase::{Phase, Step, Verdict};
@@ -150,7 +149,7 @@ impl Coordinator {
             }
             Input::Message { from, message } => self.message(from, message, now),
             Input::Staged(header) => self.staged(header),
-            Input::Recovered { at, result } => {
+            Input::Summed { at, result } => {
                 self.recovered(at, result, now);
                 Ok(())
             }
@@ -255,7 +254,7 @@ impl Coordinator {
                     }
                     let Some(cohort) = self.next_cohort(now, rng) else { return };
                     let at = self.state.next;
-                    self.commit(Record::Opened { now, at, cohort });
+                    self.commit(Record::AttemptBegun { now, at, cohort });
                 }
                 phase => match phase.verdict(now, &self.setup.plan) {
                     Verdict::Wait => return,
@@ -296,7 +295,7 @@ impl Coordinator {
     }
 
     fn announce_job(&mut self) {
-        if let Phase::InRound(round, Step::Recovering(step)) = &self.state.phase {
+        if let Phase::InRound(round, Step::Summing(step)) = &self.state.phase {
             self.effects.push(Effect::Compute(Box::new(step.job(round, self.state.head_round()))));
         }
     }

@@ -1,4 +1,4 @@
-//! Opening a sum and stepping the model: what a worker does for a [`RecoverJob`].
+//! Opening a sum and stepping the model: what a worker does for a [`SumJob`].
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use params::{Digest, Params};
 use plan::{Plan, SumError};
 use secagg::{MaskRemoval, RecoverError, recover};
 
-use super::{RecoverFailure, RecoverJob};
+use super::{SumFailure, SumJob};
 
 /// A model and what it came from.
 #[derive(Debug)]
@@ -24,15 +24,15 @@ pub struct NextModel {
     pub metrics: BTreeMap<String, f64>,
 }
 
-impl RecoverJob {
+impl SumJob {
     /// What turns the wrapping sum of the staged vectors into the sum of the updates.
     ///
     /// # Errors
     /// The dealer of a wrong secret; nothing may be published then.
-    pub fn removal(&self) -> Result<MaskRemoval, RecoverFailure> {
+    pub fn removal(&self) -> Result<MaskRemoval, SumFailure> {
         recover(&self.cohort, &self.included, &self.answers).map_err(|why| match why {
-            RecoverError::Dealer(client) => RecoverFailure::WrongSecret(client),
-            other => RecoverFailure::BadAggregate(other.to_string()),
+            RecoverError::Dealer(client) => SumFailure::WrongSecret(client),
+            other => SumFailure::BadAggregate(other.to_string()),
         })
     }
 }
@@ -40,22 +40,22 @@ impl RecoverJob {
 /// Reads an opened sum and steps the model by it.
 ///
 /// # Errors
-/// [`RecoverFailure::Weights`] where the weights of the sum cannot be right, [`RecoverFailure::BadAggregate`] where it is no mean or the stepped model is not finite.
+/// [`SumFailure::Weights`] where the weights of the sum cannot be right, [`SumFailure::BadAggregate`] where it is no mean or the stepped model is not finite.
 pub fn next_model(
     plan: &Plan,
     sum: &[u32],
     included: usize,
     params: &Params,
     state: State,
-) -> Result<NextModel, RecoverFailure> {
-    let mechanism = plan.mechanism().map_err(|why| RecoverFailure::BadAggregate(why.to_string()))?;
+) -> Result<NextModel, SumFailure> {
+    let mechanism = plan.mechanism().map_err(|why| SumFailure::BadAggregate(why.to_string()))?;
     let read = mechanism.read_sum(sum, included, &state).map_err(|why| match why {
-        SumError::Weights(why) => RecoverFailure::Weights(why),
-        SumError::Other(why) => RecoverFailure::BadAggregate(why),
+        SumError::Weights(why) => SumFailure::Weights(why),
+        SumError::Other(why) => SumFailure::BadAggregate(why),
     })?;
     let sum: Vec<u8> = sum.iter().flat_map(|lane| lane.to_le_bytes()).collect();
     let (params, state) = optim::step(&plan.server, state, params, &read.update)
-        .map_err(|why| RecoverFailure::BadAggregate(why.to_string()))?;
+        .map_err(|why| SumFailure::BadAggregate(why.to_string()))?;
     let state = match read.clip_norm {
         Some(clip_norm) => state.with_clip_norm(clip_norm),
         None => state,

@@ -173,7 +173,7 @@ impl Coordinator {
         match &self.state.phase {
             Phase::NotStarted => "the run is being started".into(),
             Phase::Ended(reason) => reason.to_string(),
-            Phase::InRound(_, Step::Recovering(_)) => "the sum is being opened".into(),
+            Phase::InRound(_, Step::Summing(_)) => "the sum is being opened".into(),
             Phase::Idle => {
                 let here = self.here().len();
                 let (members, needed) = (self.state.roster.keys().len(), plan.cohort.minimum);

@@ -10,11 +10,11 @@ use secagg::{ClientId, Ctx0, RoundBinding};
 use super::Setup;
 use super::actions::Acted;
 use super::apart::Apart;
+use super::declared::DataDeclared;
 use super::emergency::Deeds;
-use super::phase::{Advertising, Phase, Recovering, Round, Step};
+use super::phase::{Advertising, Phase, Round, Step, Summing};
 use super::roster::Lineage;
 use super::spoiled::Spoiled;
-use super::told::DataTold;
 use crate::Timestamp;
 use crate::invariant::invariant;
 use crate::message::{Attempt, DropReason, RoundOutcome, RunEnd};
@@ -69,7 +69,7 @@ pub(super) struct State {
     /// Rounds that included and that left out each client.
     pub(super) tallies: BTreeMap<ClientId, Tally>,
     /// What silos told of their data.
-    pub(super) data: DataTold,
+    pub(super) data: DataDeclared,
     /// Who may spoil sums.
     pub(super) spoiled: Spoiled,
 }
@@ -125,7 +125,7 @@ impl State {
             refusals: BTreeMap::new(),
             apart: Apart::new(corrupt),
             tallies: BTreeMap::new(),
-            data: DataTold::default(),
+            data: DataDeclared::default(),
             spoiled: Spoiled::new(corrupt),
         }
     }
@@ -196,7 +196,7 @@ impl State {
     fn follow(&mut self, record: &Record, setup: &Setup) -> Option<()> {
         match record {
             Record::RunStarted { roster, genesis, .. } => self.started(roster, genesis, setup)?,
-            Record::Opened { now, at, cohort } => self.opened(*now, *at, cohort, setup)?,
+            Record::AttemptBegun { now, at, cohort } => self.opened(*now, *at, cohort, setup)?,
             Record::Staged(header) => {
                 self.data.staged(header.client);
                 self.answered(record)?;
@@ -209,7 +209,7 @@ impl State {
                 self.steps += 1;
                 self.step_ended(*now, record, setup)?;
             }
-            Record::RosterFixed { now }
+            Record::AdvertsFixed { now }
             | Record::IncludedFixed { now }
             | Record::UnmaskRequested { now }
             | Record::SharesComplete { now } => self.step_ended(*now, record, setup)?,
@@ -221,7 +221,7 @@ impl State {
             Record::Barred { client, reason } => {
                 self.refused.insert(*client, Absence::Barred(reason.clone()));
             }
-            Record::DataTold { client, data } => self.data.tell(*client, *data),
+            Record::DataDeclared { client, data } => self.data.tell(*client, *data),
             Record::KeptApart { accuser, accused } => {
                 let round = self.phase.round().map_or(self.next.round, |round| round.at.round);
                 self.apart.complained(*accuser, *accused, round);
@@ -290,7 +290,7 @@ impl State {
     }
 
     fn round_committed(&mut self, manifest: &SignedManifest) -> Option<()> {
-        let (round, Step::Recovering(Recovering { sum, .. })) = self.out_of_round()? else { return None };
+        let (round, Step::Summing(Summing { sum, .. })) = self.out_of_round()? else { return None };
         for client in &round.cohort {
             let tally = self.tallies.entry(*client).or_default();
             let counted =
@@ -318,7 +318,7 @@ impl State {
             attempt: round.at.attempt,
             outcome: outcome.to_string(),
         });
-        if let (Step::Recovering(step), RoundOutcome::Weights(_)) = (&step, outcome) {
+        if let (Step::Summing(step), RoundOutcome::Weights(_)) = (&step, outcome) {
             self.spoiled.spoil(&step.sum.included);
         }
         let fell_out = round.dropped.iter().filter(|(_, reason)| !(awaited && reason.is_silence()));

@@ -27,7 +27,7 @@ impl Participant {
         };
         match round.step {
             Step::Advertised { state, .. } => {
-                match state.accept_roster(&adverts, self.roster.keys(), &floors, identity, rng) {
+                match state.accept_adverts(&adverts, self.roster.keys(), &floors, identity, rng) {
                     Ok((state, bundle)) => {
                         round.adverts = adverts;
                         round.bundle = Some(bundle.clone());

@@ -180,7 +180,7 @@ impl Facts {
                 self.current()?.unmasked(*at, *request, shares)?;
             }
             ClientRecord::DataCommitted { commitment } => self.current()?.tell(*commitment)?,
-            ClientRecord::DataUntold { word } => self.current()?.tell(Some(*word))?,
+            ClientRecord::DataNotDeclared { word } => self.current()?.tell(Some(*word))?,
             // Its debit says the rest.
             ClientRecord::TrainingFailed { .. } => {}
         }

@@ -33,7 +33,7 @@ pub struct Profile {
     /// Its rules.
     pub policy: Policy,
     /// Whether it commits to its data's version when it checks in.
-    pub tells_data: bool,
+    pub declares_data: bool,
 }
 
 /// What happened.

@@ -45,7 +45,7 @@ impl Participant {
             // What was begun for an earlier welcome serves this one.
             Some(waits @ (CheckIn::Reading { .. } | CheckIn::Held { .. })) => waits,
             // What was told once is told whatever the data is by now, nor is it read for an attempt in progress.
-            _ if fixed || self.round.is_some() || !self.profile.tells_data => {
+            _ if fixed || self.round.is_some() || !self.profile.declares_data => {
                 self.check_in(&run_id);
                 CheckIn::Said
             }
@@ -85,7 +85,7 @@ impl Participant {
             None if promises => {
                 let mut word = [0; 32];
                 rng.fill_bytes(&mut word);
-                Some(ClientRecord::DataUntold { word: Digest::from_bytes(word) })
+                Some(ClientRecord::DataNotDeclared { word: Digest::from_bytes(word) })
             }
             None => late.then_some(ClientRecord::DataCommitted { commitment: None }),
         };
@@ -97,7 +97,7 @@ impl Participant {
 
     fn check_in(&mut self, run: &Digest) {
         let facts = self.facts.joined_run(run);
-        let data = facts.told.flatten().filter(|_| self.profile.tells_data);
+        let data = facts.told.flatten().filter(|_| self.profile.declares_data);
         self.say(ToCoordinator::CheckIn { head: facts.head_round(), data });
     }
 

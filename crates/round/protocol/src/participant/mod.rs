@@ -167,9 +167,9 @@ impl Participant {
     }
 
     /// What is told of the data's version in the run of this session, once that is fixed.
-    pub fn data_told(&self) -> Option<Digest> {
+    pub fn data_declared(&self) -> Option<Digest> {
         let run = self.run.as_ref()?;
-        self.facts.joined_run(&run.id).told.flatten().filter(|_| self.profile.tells_data)
+        self.facts.joined_run(&run.id).told.flatten().filter(|_| self.profile.declares_data)
     }
 
     /// What the vector that this job made is debited under; `None` where it is not waited for, or was made from anything but
@@ -211,7 +211,7 @@ impl Participant {
             ClientInput::StepVerified { record, outcome } => self.step_verified(record, outcome),
             ClientInput::Trained { job, outcome } => self.trained(job, outcome),
             ClientInput::Masked { job, vector } => self.masked(now, job, vector),
-            ClientInput::AcceptRoster { roster } => self.accept_roster(now, roster),
+            ClientInput::AcceptRoster { roster } => self.accept_adverts(now, roster),
             ClientInput::Witnessed(seen) => self.witnessed(seen),
             ClientInput::DataRead { job, commitment } => self.data_read(job, commitment),
             ClientInput::Ledger(view) => {
@@ -268,7 +268,7 @@ impl Participant {
             }
             ToClient::Published(signed) => self.published(signed),
             ToClient::Open { at, model } => self.open(now, at, model),
-            ToClient::Roster { at, adverts } => self.roster(rng, at, adverts),
+            ToClient::Adverts { at, adverts } => self.roster(rng, at, adverts),
             ToClient::Deliver { at, delivery } => self.deliver(rng, at, delivery),
             ToClient::UploadDurable { at } => {
                 if let Some(round) = self.round.as_mut().filter(|round| round.at == at)

@@ -34,7 +34,7 @@ pub(super) fn to_client() -> impl Strategy<Value = ToClient> {
         ),
         signed_manifest().prop_map(ToClient::Published),
         (at(), digest()).prop_map(|(at, model)| ToClient::Open { at, model }),
-        (at(), vec(advert(), 0..9)).prop_map(|(at, adverts)| ToClient::Roster { at, adverts }),
+        (at(), vec(advert(), 0..9)).prop_map(|(at, adverts)| ToClient::Adverts { at, adverts }),
         (at(), vec(signed_root(), 0..9), vec(delivered_share(), 0..9)).prop_map(|(at, members, shares)| {
             ToClient::Deliver { at, delivery: Delivery { members, shares } }
         }),
@@ -128,7 +128,7 @@ pub(super) fn published() -> ToClient {
 }
 
 pub(super) fn cohort_roster() -> ToClient {
-    ToClient::Roster { at: AT, adverts: vec![an_advert(); 2] }
+    ToClient::Adverts { at: AT, adverts: vec![an_advert(); 2] }
 }
 
 pub(super) fn deliver() -> ToClient {
@@ -179,7 +179,7 @@ pub(super) fn largest_to_client() -> Vec<ToClient> {
     vec![
         ToClient::Welcome { run_id: digest, plan: Box::new(plan), roster: Box::new(roster), between },
         ToClient::Published(SignedManifest { manifest_bytes, signature: [1; 64] }),
-        ToClient::Roster { at: AT, adverts: vec![an_advert(); MEMBERS] },
+        ToClient::Adverts { at: AT, adverts: vec![an_advert(); MEMBERS] },
         ToClient::Deliver { at: AT, delivery: delivery(MEMBERS, 0) },
         ToClient::Deliver { at: AT, delivery: delivery(EXCESS_COHORT_MAX, limits::NOISE_LINKS_MAX) },
         ToClient::UnmaskRequest { at: AT, included, signatures },

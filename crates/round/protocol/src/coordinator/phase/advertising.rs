@@ -23,7 +23,7 @@ static KIND: Kind = Kind {
     deadline_percent: 50,
     silence: Some(DropReason::SilentAtAdvertise),
     too_few: |got, need| RoundOutcome::TooFewAdverts { got, need },
-    end: |now| Record::RosterFixed { now },
+    end: |now| Record::AdvertsFixed { now },
 };
 
 impl Advertising {

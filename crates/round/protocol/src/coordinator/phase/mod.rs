@@ -3,8 +3,8 @@
 
 mod advertising;
 mod consistency;
-mod recovering;
 mod sharing;
+mod summing;
 mod unmasking;
 mod uploading;
 
@@ -18,8 +18,8 @@ use secagg::{ClientId, Ctx0, Members, SharedCohort};
 
 pub(super) use advertising::Advertising;
 pub(super) use consistency::Consistency;
-pub(super) use recovering::Recovering;
 pub(super) use sharing::Sharing;
+pub(super) use summing::Summing;
 pub(super) use unmasking::Unmasking;
 pub(super) use uploading::Uploading;
 
@@ -57,7 +57,7 @@ pub(super) enum Step {
     Uploading(Uploading),
     Consistency(Consistency),
     Unmasking(Unmasking),
-    Recovering(Recovering),
+    Summing(Summing),
 }
 
 /// U3, once it is fixed.
@@ -209,7 +209,7 @@ impl Phase {
             // Nobody is ready before that.
             Step::Advertising(_) => round.since.plus_ms(plan.timing.ready_after_ms),
             Step::Sharing(_) | Step::Uploading(_) => round.since,
-            Step::Consistency(_) | Step::Unmasking(_) | Step::Recovering(_) => return None,
+            Step::Consistency(_) | Step::Unmasking(_) | Step::Summing(_) => return None,
         };
         Some(begins.plus_ms(plan.timing.minimum_wait_ms))
     }
@@ -236,7 +236,7 @@ impl Step {
             Self::Uploading(step) => Some(step.asking()),
             Self::Consistency(step) => Some(step.asking()),
             Self::Unmasking(step) => Some(step.asking()),
-            Self::Recovering(_) => None,
+            Self::Summing(_) => None,
         }
     }
 
@@ -246,7 +246,7 @@ impl Step {
         let ids = |set: &BTreeSet<ClientId>| set.iter().copied().collect();
         Some(match self {
             Self::Advertising(_) => ToClient::Open { at, model: round.model },
-            Self::Sharing(step) => ToClient::Roster { at, adverts: step.cohort.adverts().to_vec() },
+            Self::Sharing(step) => ToClient::Adverts { at, adverts: step.cohort.adverts().to_vec() },
             Self::Uploading(step) => ToClient::Deliver { at, delivery: step.cohort.delivery_for(client)? },
             Self::Consistency(step) => ToClient::Included { at, included: ids(&step.sum.included) },
             Self::Unmasking(step) => ToClient::UnmaskRequest {
@@ -254,7 +254,7 @@ impl Step {
                 included: ids(&step.sum.included),
                 signatures: step.signatures.clone(),
             },
-            Self::Recovering(_) => return None,
+            Self::Summing(_) => return None,
         })
     }
 
@@ -264,7 +264,7 @@ impl Step {
             Self::Uploading(step) => Some(&step.staged),
             Self::Consistency(Consistency { sum, .. })
             | Self::Unmasking(Unmasking { sum, .. })
-            | Self::Recovering(Recovering { sum, .. }) => Some(&sum.staged),
+            | Self::Summing(Summing { sum, .. }) => Some(&sum.staged),
         }
     }
 
@@ -305,8 +305,8 @@ impl Step {
             Self::Sharing(step) => Some(Self::Uploading(step.fix_u2())),
             Self::Uploading(step) => Some(Self::Consistency(step.fix_u3())),
             Self::Consistency(step) => Some(Self::Unmasking(step.request())),
-            Self::Unmasking(step) => Some(Self::Recovering(step.complete())),
-            Self::Recovering(_) => None,
+            Self::Unmasking(step) => Some(Self::Summing(step.complete())),
+            Self::Summing(_) => None,
         }
     }
 
@@ -317,7 +317,7 @@ impl Step {
             Self::Advertising(step) => drop(step.adverts.remove(client)),
             Self::Sharing(step) => drop(step.bundles.remove(client)),
             Self::Uploading(step) => drop(step.staged.remove(client)),
-            Self::Consistency(_) | Self::Unmasking(_) | Self::Recovering(_) => {}
+            Self::Consistency(_) | Self::Unmasking(_) | Self::Summing(_) => {}
         }
     }
 }

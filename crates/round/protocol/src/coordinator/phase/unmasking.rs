@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use run_status::{Owed, RunPhase};
 use secagg::{ClientId, IncludedSignature, UnmaskShares};
 
-use super::{Asking, Kind, Recovering, Round, Sum, admit};
+use super::{Asking, Kind, Round, Sum, Summing, admit};
 use crate::message::{Rejection, RoundOutcome};
 use crate::record::Record;
 
@@ -42,7 +42,7 @@ impl Unmasking {
         Asking::new(&KIND, self.sum.included.clone(), &self.answers, self.sum.cohort.threshold().value())
     }
 
-    pub(super) fn complete(self) -> Recovering {
-        Recovering { sum: self.sum, answers: self.answers }
+    pub(super) fn complete(self) -> Summing {
+        Summing { sum: self.sum, answers: self.answers }
     }
 }

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use secagg::{ClientId, UnmaskShares};
 
 use super::{Round, Sum};
-use crate::coordinator::RecoverJob;
+use crate::coordinator::SumJob;
 
-pub(crate) struct Recovering {
+pub(crate) struct Summing {
     pub(crate) sum: Sum,
     pub(crate) answers: BTreeMap<ClientId, UnmaskShares>,
 }
 
-impl Recovering {
-    pub(crate) fn job(&self, round: &Round, parent_round: u64) -> RecoverJob {
-        RecoverJob {
+impl Summing {
+    pub(crate) fn job(&self, round: &Round, parent_round: u64) -> SumJob {
+        SumJob {
             at: round.at,
             cohort: Arc::clone(&self.sum.cohort),
             included: self.sum.included.clone(),

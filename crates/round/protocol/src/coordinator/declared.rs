@@ -10,7 +10,7 @@ use crate::version::SessionVersion;
 
 /// Commitments to versions of data, by the silo that told them.
 #[derive(Default)]
-pub(super) struct DataTold {
+pub(super) struct DataDeclared {
     /// What each silo told at its newest check-in.
     now: BTreeMap<ClientId, Digest>,
     /// What those had told whose vectors arrived in the attempt in progress: a silo that comes back with other data has
@@ -22,7 +22,7 @@ pub(super) struct DataTold {
     since_opened: BTreeSet<ClientId>,
 }
 
-impl DataTold {
+impl DataDeclared {
     pub(super) fn of(&self, client: ClientId) -> Option<Digest> {
         self.now.get(&client).copied()
     }
@@ -62,7 +62,7 @@ impl DataTold {
 impl Coordinator {
     /// The commitments to their data's versions that the silos of the newest result had told when they uploaded; who is
     /// missing told none. The same after a restart.
-    pub fn data_told(&self) -> &BTreeMap<ClientId, Digest> {
+    pub fn data_declared(&self) -> &BTreeMap<ClientId, Digest> {
         &self.state.data.result
     }
 }
