@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use accounting::rounded_up;
-use checkpoint::{ChainVerifier, PrivacySpent, round_of_folder};
+use checkpoint::PrivacySpent;
 use identity::with_causes;
-use published::{CheckpointFault, Records, verify_folder};
+use published::{verify_folder, verify_records};
 use store::Published;
 use vault::{KEYRING_FILE, MasterSource, Vault};
 
@@ -60,17 +60,9 @@ pub(super) fn sealed_run(folder: &Path, master: &MasterSource) -> Result<(Privac
     let vault =
         Vault::open_folder(keyring, master.clone()).map_err(|why| Failure::usage(with_causes(&why)))?;
     let published = Published::new(folder.join(checkpoint::CHECKPOINTS_FOLDER), Some(Arc::new(vault)));
-    let names = published.names().map_err(CheckpointFault::from)?;
-    let newest = names.iter().filter_map(|name| round_of_folder(name)).max().unwrap_or(0);
-    let (mut records, mut chain) = (Records::new(0, newest), ChainVerifier::new(None));
-    let (mut spent, mut rounds) = (None, 0);
-    while let Some((round, signed)) = records.next(&published)? {
-        let manifest = chain
-            .push(&signed)
-            .map_err(|why| Failure::verification(format!("record {round}: {}", with_causes(&why))))?;
-        rounds += u64::from(manifest.round > 0 && manifest.action.is_none());
-        spent = Some(manifest.privacy);
-    }
-    let spent = spent.ok_or_else(|| Unusable::new(folder, "holds no checkpoint"))?;
-    Ok((spent, rounds))
+    let manifests = verify_records(&published, None)?;
+    let rounds = manifests.iter().filter(|manifest| manifest.round > 0 && manifest.action.is_none()).count();
+    let newest = manifests.into_iter().last();
+    let newest = newest.ok_or_else(|| Unusable::new(folder, "holds no checkpoint"))?;
+    Ok((newest.privacy, rounds as u64))
 }

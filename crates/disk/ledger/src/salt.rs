@@ -101,9 +101,11 @@ impl Salt {
         let line = Zeroizing::new([text.as_str(), "\n"].concat());
         // Of two daemons that draw at once, both go on with the first's.
         match files::put_new(&path, line.as_bytes(), OWNER_ONLY) {
-            Err(why) if why.kind() == io::ErrorKind::AlreadyExists => {}
-            written => written.map_err(io("write"))?,
+            // That one may be about to make it durable: nothing is committed to before it is.
+            Err(why) if why.kind() == io::ErrorKind::AlreadyExists => files::sync_parent(&path),
+            written => written,
         }
+        .map_err(io("write"))?;
         Self::read(ledger, dataset, vault)?.ok_or(LedgerError::Salt { path })
     }
 }

@@ -74,7 +74,7 @@ impl Folder for Plain<'_> {
     }
 
     fn place(&self, name: &str, file: &str) -> PathBuf {
-        self.0.join(name).join(file)
+        below(self.0, name, file)
     }
 }
 
@@ -88,7 +88,7 @@ impl Folder for Published {
     }
 
     fn place(&self, name: &str, file: &str) -> PathBuf {
-        Path::new(CHECKPOINTS_FOLDER).join(name).join(file)
+        below(Path::new(CHECKPOINTS_FOLDER), name, file)
     }
 }
 
@@ -102,8 +102,16 @@ impl Folder for dyn Store + '_ {
     }
 
     fn place(&self, name: &str, file: &str) -> PathBuf {
-        Path::new(CHECKPOINTS_FOLDER).join(name).join(file)
+        below(Path::new(CHECKPOINTS_FOLDER), name, file)
     }
+}
+
+/// An empty name is no folder of its own.
+fn below(folder: &Path, name: &str, file: &str) -> PathBuf {
+    folder
+        .iter()
+        .chain([name, file].iter().filter(|part| !part.is_empty()).map(|part| part.as_ref()))
+        .collect()
 }
 
 fn there(read: Result<Vec<u8>, StoreError>) -> Result<Option<Vec<u8>>, CheckpointFault> {

@@ -13,7 +13,9 @@ use store::{FileStore, JournalKind, Published, Store};
 use vault::{MasterSource, Vault};
 
 use crate::samples::{chain, key};
-use crate::{CheckpointFault, Folder, Plain, Records, read_version, verify_chain, verify_folder};
+use crate::{
+    CheckpointFault, Folder, Plain, Records, read_version, verify_chain, verify_folder, verify_records,
+};
 
 fn refused(folder: &Path) -> String {
     verify_folder(folder, None).unwrap_err().to_string()
@@ -131,6 +133,15 @@ fn a_sealed_chain_verifies_through_its_store_and_beside_it_and_as_plain_files_it
     for rounds in [verify_chain(store, None, None), verify_chain(&beside, None, None)] {
         assert_eq!(rounds.unwrap().rounds, 2);
     }
+    assert_eq!(verify_records(&beside, None).unwrap().len(), 3);
+    // The newest record, without which less would seem to have been spent.
+    fs::remove_file(folder.path().join(CHECKPOINTS_FOLDER).join(folder_name(3)).join(SIGNATURE_FILE))
+        .unwrap();
+    let why = verify_records(&beside, None).unwrap_err();
+    assert!(
+        matches!(&why, CheckpointFault::Missing { file } if file.ends_with("000003/manifest.sig")),
+        "{why}"
+    );
     assert!(refused(folder.path()).contains("folkmoot model export"));
 }
 

@@ -112,21 +112,9 @@ pub fn verify_chain<F: Folder + ?Sized>(
     let mut cards = 0;
     for round in rounds(folder)? {
         let name = folder_name(round);
-        let manifest = verify_record(folder, &name, &mut chain)?;
+        let manifest = verify_record(folder, round, manifests.last(), &mut chain)?;
         read_files(folder, &name, &manifest, None)?;
         cards += u64::from(verify_card(folder, &name, &manifest, &learned.push(&manifest), plan)?);
-        if manifest.round != round {
-            let why = format!("is the record of round {}, in the folder of round {round}", manifest.round);
-            return Err(CheckpointFault::File { file: folder.place(&name, MANIFEST_FILE), why });
-        }
-        let first_missing = manifests.last().map_or(0, |previous| previous.round + 1);
-        let explained = |missing: &u64| manifest.previous_rounds_aborted.iter().any(|a| a.round == *missing);
-        if let Some(missing) = (first_missing..round).find(|missing| !explained(missing)) {
-            return Err(CheckpointFault::Gap {
-                folder: folder.place(&folder_name(missing), ""),
-                round: missing,
-            });
-        }
         manifests.push(manifest);
     }
     match (manifests.last(), chain.head_digest()) {
@@ -141,6 +129,22 @@ pub fn verify_chain<F: Folder + ?Sized>(
         }),
         _ => Err(CheckpointFault::Empty { folder: folder.place("", "") }),
     }
+}
+
+/// Checks the records of a chain alone, every one that lies there; no model is opened.
+///
+/// # Errors
+/// As [`verify_folder`].
+pub fn verify_records<F: Folder + ?Sized>(
+    folder: &F,
+    key: Option<VerifyingKey>,
+) -> Result<Vec<Manifest>, CheckpointFault> {
+    let mut chain = ChainVerifier::new(key);
+    let mut manifests: Vec<Manifest> = Vec::new();
+    for round in rounds(folder)? {
+        manifests.push(verify_record(folder, round, manifests.last(), &mut chain)?);
+    }
+    Ok(manifests)
 }
 
 /// One version by itself: its files are what its signed record says, whoever signed it. Its card is not looked at.
@@ -171,21 +175,37 @@ pub(crate) fn record<F: Folder + ?Sized>(folder: &F, name: &str) -> Result<Signe
         .ok_or_else(|| CheckpointFault::Missing { file: folder.place(name, SIGNATURE_FILE) })
 }
 
+/// The record in the folder of a round: it follows from the one before it, and explains each round in between.
 fn verify_record<F: Folder + ?Sized>(
     folder: &F,
-    name: &str,
+    round: u64,
+    before: Option<&Manifest>,
     chain: &mut ChainVerifier,
 ) -> Result<Manifest, CheckpointFault> {
-    chain.push(&record(folder, name)?).map_err(|why| {
-        let why = match why {
-            ChainError::Signature(SignatureError::Signature) => format!(
-                "does not match its signature `{}`: one of the two was changed",
-                folder.place(name, SIGNATURE_FILE).display()
-            ),
-            why => with_causes(&why),
-        };
-        CheckpointFault::File { file: folder.place(name, MANIFEST_FILE), why }
-    })
+    let name = folder_name(round);
+    let bad = |why| CheckpointFault::File { file: folder.place(&name, MANIFEST_FILE), why };
+    let manifest = chain.push(&record(folder, &name)?).map_err(|why| match why {
+        ChainError::Signature(SignatureError::Signature) => bad(format!(
+            "does not match its signature `{}`: one of the two was changed",
+            folder.place(&name, SIGNATURE_FILE).display()
+        )),
+        why => bad(with_causes(&why)),
+    })?;
+    if manifest.round != round {
+        return Err(bad(format!(
+            "is the record of round {}, in the folder of round {round}",
+            manifest.round
+        )));
+    }
+    let first_missing = before.map_or(0, |before| before.round + 1);
+    let explained = |missing: &u64| manifest.previous_rounds_aborted.iter().any(|a| a.round == *missing);
+    match (first_missing..round).find(|missing| !explained(missing)) {
+        None => Ok(manifest),
+        Some(missing) => {
+            let folder = folder.place(&folder_name(missing), "");
+            Err(CheckpointFault::Gap { folder, round: missing })
+        }
+    }
 }
 
 /// A model card, where there is one, says what its record, the chain before it and the plan say, and its README says the same.

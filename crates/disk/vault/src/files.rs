@@ -36,14 +36,15 @@ pub const AS_UMASK: u32 = 0o666;
 /// certificate, a key.
 pub const TEXT_BYTES_MAX: u64 = 64 << 20;
 
-/// Writes a file that is not there yet. One that cannot be written whole is taken away again: it would stand in the way of
-/// the next call. A reader may see a part of it, and a crash may leave one: see [`put_new`].
+/// Writes a file that is not there yet. One that cannot be written whole, or whose name cannot be made durable, is taken away
+/// again: it would stand in the way of the next call. A reader may see a part of it, and a crash may leave one: see [`put_new`].
 ///
 /// # Errors
 /// A file that exists ([`io::ErrorKind::AlreadyExists`]); a disk that fails.
 pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     write_synced(path, bytes, mode)?;
-    sync_parent(path)
+    // The failure is what is reported.
+    sync_parent(path).inspect_err(|_| drop(fs::remove_file(path)))
 }
 
 /// As [`write_new`], for whoever makes the new name durable later: [`sync_folder`].
