@@ -16,7 +16,7 @@ use crate::message::{Attempt, CoordinatorFault, Decline, ToCoordinator, UploadHe
 use crate::record::ClientRecord;
 
 impl Participant {
-    pub(super) fn roster(&mut self, rng: &mut dyn CryptoRng, at: Attempt, adverts: Vec<Advert>) {
+    pub(super) fn adverts(&mut self, rng: &mut dyn CryptoRng, at: Attempt, adverts: Vec<Advert>) {
         let Some(mut round) = self.take_round(at) else { return };
         let (identity, work) = (self.profile.identity.signing_key(), round.work);
         let floors = round.plan.floors();

@@ -211,7 +211,7 @@ impl Participant {
             ClientInput::StepVerified { record, outcome } => self.step_verified(record, outcome),
             ClientInput::Trained { job, outcome } => self.trained(job, outcome),
             ClientInput::Masked { job, vector } => self.masked(now, job, vector),
-            ClientInput::AcceptRoster { roster } => self.accept_adverts(now, roster),
+            ClientInput::AcceptRoster { roster } => self.accept_roster(now, roster),
             ClientInput::Witnessed(seen) => self.witnessed(seen),
             ClientInput::DataRead { job, commitment } => self.data_read(job, commitment),
             ClientInput::Ledger(view) => {
@@ -268,7 +268,7 @@ impl Participant {
             }
             ToClient::Published(signed) => self.published(signed),
             ToClient::Open { at, model } => self.open(now, at, model),
-            ToClient::Adverts { at, adverts } => self.roster(rng, at, adverts),
+            ToClient::Adverts { at, adverts } => self.adverts(rng, at, adverts),
             ToClient::Deliver { at, delivery } => self.deliver(rng, at, delivery),
             ToClient::UploadDurable { at } => {
                 if let Some(round) = self.round.as_mut().filter(|round| round.at == at)

@@ -39,7 +39,7 @@ impl Participant {
     }
 
     /// The silo's operator accepts the roster that was offered.
-    pub(super) fn accept_adverts(&mut self, now: Timestamp, roster: Digest) {
+    pub(super) fn accept_roster(&mut self, now: Timestamp, roster: Digest) {
         let Some(offered) = self.offered.take_if(|offered| offered.digest == roster) else {
             self.last_reason = format!("the accepted roster {} is not the one on offer", roster.short());
             return;
