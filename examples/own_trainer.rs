@@ -12,7 +12,6 @@ use plan::Plan;
 use train::{TrainError, Trained, Trainer, TrainingMetrics};
 
 struct ByHand;
-
 impl Trainer for ByHand {
     fn train(
         &mut self,
@@ -33,7 +32,8 @@ impl Trainer for ByHand {
                 row.iter().enumerate().map(|(i, x)| x * weights[i * classes + class]).sum::<f32>()
                     + biases[class]
             };
-            let odds: Vec<f32> = (0..classes).map(|class| logit(class).exp()).collect();
+            let most = (0..classes).map(logit).fold(f32::MIN, f32::max);
+            let odds: Vec<f32> = (0..classes).map(|class| (logit(class) - most).exp()).collect();
             let total: f32 = odds.iter().sum();
             loss -= f64::from((odds[label] / total).ln());
             right += usize::from(odds.iter().all(|odd| *odd <= odds[label]));

@@ -267,7 +267,7 @@ pub async fn run_on(
     run_with(loaded, wrap, training::trainers(), shutdown).await
 }
 
-/// [`run_on`], with other trainers than burn's: those that fail where a test wants them to.
+/// [`run_on`], with trainers of the caller's own.
 ///
 /// # Errors
 /// As [`run`].
