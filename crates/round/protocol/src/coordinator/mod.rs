@@ -279,7 +279,8 @@ impl Coordinator {
     /// Names everyone who did not answer the step that is now over.
     fn drop_silent(&mut self) {
         let Some(reason) = self.state.phase.silence() else { return };
-        for client in self.state.phase.awaited() {
+        let awaited: Vec<ClientId> = self.state.phase.awaited().collect();
+        for client in awaited {
             self.drop_client(client, reason.clone());
         }
     }

@@ -147,7 +147,7 @@ impl Coordinator {
                 return Standing::LeftOut;
             }
             if round.cohort.contains(&id) {
-                let awaited = self.state.phase.awaited().contains(&id);
+                let awaited = self.state.phase.awaits(&id);
                 return if awaited { Standing::Awaited } else { Standing::Answered };
             }
         }
@@ -161,9 +161,9 @@ impl Coordinator {
     fn waiting_for(&self) -> Vec<Waiting> {
         let phase = &self.state.phase;
         let here = self.here();
-        let awaited = match phase {
+        let awaited: Vec<ClientId> = match phase {
             Phase::Idle => self.expected().filter(|id| !here.contains(id)).collect(),
-            phase => phase.awaited(),
+            phase => phase.awaited().collect(),
         };
         awaited.into_iter().map(|client| Waiting { client, what: phase.owed() }).collect()
     }
@@ -185,9 +185,9 @@ impl Coordinator {
                 why
             }
             phase => {
-                let awaited = phase.awaited();
-                let connected = awaited.iter().filter(|id| self.links.contains_key(id)).count();
-                format!("{} silos owe {}, {connected} of them are connected", awaited.len(), phase.owed())
+                let awaited = phase.awaited().count();
+                let connected = phase.awaited().filter(|id| self.links.contains_key(id)).count();
+                format!("{awaited} silos owe {}, {connected} of them are connected", phase.owed())
             }
         }
     }

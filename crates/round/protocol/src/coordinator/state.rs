@@ -177,9 +177,9 @@ impl State {
     /// # Panics
     /// C1: a record that cannot follow those before it.
     pub(super) fn apply(&mut self, record: &Record, setup: &Setup) {
-        let before = self.phase.name().word();
+        let before = self.phase.name();
         if self.follow(record, setup).is_none() {
-            invariant!("C1", "{record:?} cannot follow the phase {before}");
+            invariant!("C1", "{record:?} cannot follow the phase {}", before.word());
         }
         self.deeds.note(record);
         if matches!(self.phase, Phase::Idle | Phase::Ended(_))

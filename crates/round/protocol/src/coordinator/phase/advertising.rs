@@ -17,7 +17,7 @@ pub(crate) struct Advertising {
     pub(crate) adverts: BTreeMap<ClientId, Advert>,
 }
 
-static KIND: Kind = Kind {
+pub(super) static KIND: Kind = Kind {
     name: RunPhase::Training,
     owed: Owed::Adverts,
     deadline_percent: 50,
@@ -50,14 +50,14 @@ impl Advertising {
         })
     }
 
-    pub(super) fn asking(&self, round: &Round) -> Asking {
-        Asking::new(&KIND, round.cohort.clone(), &self.adverts, self.minimum)
+    pub(super) fn asking<'a>(&'a self, round: &'a Round) -> Asking<'a> {
+        Asking { asked: &round.cohort, answered: &self.adverts, need: self.minimum }
     }
 
     pub(super) fn fix_u1(self, round: &Round, members: &Members, plan: &Plan) -> Sharing {
         let adverts: Vec<Advert> = self.adverts.into_values().collect();
         match FixedCohort::new(round.context, &adverts, members, &plan.floors()) {
-            Ok(cohort) => Sharing { cohort, bundles: BTreeMap::new() },
+            Ok(cohort) => Sharing { u1: cohort.u1(), cohort, bundles: BTreeMap::new() },
             Err(why) => invariant!("C2", "adverts that were admitted one by one make no cohort: {why}"),
         }
     }

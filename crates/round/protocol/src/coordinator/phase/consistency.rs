@@ -14,7 +14,7 @@ pub(crate) struct Consistency {
     pub(crate) signatures: BTreeMap<ClientId, IncludedSignature>,
 }
 
-static KIND: Kind = Kind {
+pub(super) static KIND: Kind = Kind {
     name: RunPhase::ConsistencyCheck,
     owed: Owed::Signature,
     deadline_percent: 92,
@@ -31,8 +31,9 @@ impl Consistency {
         })
     }
 
-    pub(super) fn asking(&self) -> Asking {
-        Asking::new(&KIND, self.sum.included.clone(), &self.signatures, self.sum.cohort.threshold().value())
+    pub(super) fn asking(&self) -> Asking<'_> {
+        let need = self.sum.cohort.threshold().value();
+        Asking { asked: &self.sum.included, answered: &self.signatures, need }
     }
 
     pub(super) fn request(self) -> Unmasking {

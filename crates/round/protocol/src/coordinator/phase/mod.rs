@@ -67,12 +67,11 @@ pub(super) struct Sum {
     pub(super) staged: BTreeMap<ClientId, UploadHeader>,
 }
 
-/// What a step waits for.
-struct Asking {
-    kind: &'static Kind,
+/// What a step waits for. It borrows from the step: this is asked with every record and every message.
+struct Asking<'a> {
     /// Whoever is out of the attempt among them owes nothing any more.
-    asked: BTreeSet<ClientId>,
-    answered: BTreeSet<ClientId>,
+    asked: &'a BTreeSet<ClientId>,
+    answered: &'a dyn Answered,
     /// With fewer answers the attempt is over.
     need: usize,
 }
@@ -93,14 +92,19 @@ struct Kind {
     end: fn(Timestamp) -> Record,
 }
 
-impl Asking {
-    fn new<T>(
-        kind: &'static Kind,
-        asked: BTreeSet<ClientId>,
-        answers: &BTreeMap<ClientId, T>,
-        need: usize,
-    ) -> Self {
-        Self { kind, asked, answered: answers.keys().copied().collect(), need }
+/// Who has answered, whatever the answers are.
+trait Answered {
+    fn by(&self, client: &ClientId) -> bool;
+    fn count(&self) -> usize;
+}
+
+impl<T> Answered for BTreeMap<ClientId, T> {
+    fn by(&self, client: &ClientId) -> bool {
+        self.contains_key(client)
+    }
+
+    fn count(&self) -> usize {
+        self.len()
     }
 }
 
@@ -116,7 +120,7 @@ impl Phase {
         match self {
             Self::NotStarted => RunPhase::NotStarted,
             Self::Idle => RunPhase::GatheringSilos,
-            Self::InRound(..) => self.asking().map_or(RunPhase::OpeningTheSum, |asking| asking.kind.name),
+            Self::InRound(_, step) => step.kind().map_or(RunPhase::OpeningTheSum, |kind| kind.name),
             Self::Ended(_) => RunPhase::Ended,
         }
     }
@@ -128,7 +132,14 @@ impl Phase {
         }
     }
 
-    fn asking(&self) -> Option<Asking> {
+    fn kind(&self) -> Option<&'static Kind> {
+        match self {
+            Self::InRound(_, step) => step.kind(),
+            Self::NotStarted | Self::Idle | Self::Ended(_) => None,
+        }
+    }
+
+    fn asking(&self) -> Option<Asking<'_>> {
         match self {
             Self::InRound(round, step) => step.asking(round),
             Self::NotStarted | Self::Idle | Self::Ended(_) => None,
@@ -150,7 +161,7 @@ impl Phase {
     pub(super) fn owed(&self) -> Owed {
         match self {
             Self::Idle => Owed::CheckIn,
-            phase => phase.asking().map_or(Owed::Nothing, |asking| asking.kind.owed),
+            phase => phase.kind().map_or(Owed::Nothing, |kind| kind.owed),
         }
     }
 
@@ -160,7 +171,7 @@ impl Phase {
         let Asking { asked, answered, .. } = step.asking(round)?;
         if round.dropped.contains_key(&client) || !asked.contains(&client) {
             None
-        } else if answered.contains(&client) {
+        } else if answered.by(&client) {
             matches!(step, Step::Uploading(_)).then_some(ToClient::UploadDurable { at: round.at })
         } else {
             step.question(round, client)
@@ -168,18 +179,27 @@ impl Phase {
     }
 
     /// Who owes an answer.
-    pub(super) fn awaited(&self) -> Vec<ClientId> {
-        let (Some(round), Some(Asking { asked, answered, .. })) = (self.round(), self.asking()) else {
-            return Vec::new();
-        };
-        asked.difference(&answered).copied().filter(|client| !round.dropped.contains_key(client)).collect()
+    pub(super) fn awaited(&self) -> impl Iterator<Item = ClientId> {
+        let waiting = self.round().zip(self.asking()).into_iter();
+        waiting.flat_map(|(round, asking)| {
+            asking.asked.iter().copied().filter(move |client| asking.waits_for(round, client))
+        })
+    }
+
+    /// Whether this client owes an answer.
+    pub(super) fn awaits(&self, client: &ClientId) -> bool {
+        self.round()
+            .zip(self.asking())
+            .is_some_and(|(round, asking)| asking.asked.contains(client) && asking.waits_for(round, client))
     }
 
     /// Whether the step is over. Where its answers decide who is in, everyone is waited for until patience ends, and then
     /// a quorum is enough; elsewhere it is enough at once. At the deadline the step is over either way.
     pub(super) fn verdict(&self, now: Timestamp, plan: &Plan) -> Verdict {
-        let Some(Asking { kind, answered, need, .. }) = self.asking() else { return Verdict::Wait };
-        let (answered, awaited) = (answered.len(), self.awaited().len());
+        let Some((kind, Asking { answered, need, .. })) = self.kind().zip(self.asking()) else {
+            return Verdict::Wait;
+        };
+        let (answered, awaited) = (answered.count(), self.awaited().count());
         let late = self.deadline(plan).is_some_and(|deadline| now >= deadline);
         let impatient = self.patience(plan).is_none_or(|patience| now >= patience);
         if answered >= need && (awaited == 0 || impatient || late) {
@@ -193,13 +213,13 @@ impl Phase {
 
     /// Why those who are still awaited when the step ends are out of the attempt, if they are.
     pub(super) fn silence(&self) -> Option<DropReason> {
-        self.asking()?.kind.silence.clone()
+        self.kind()?.silence.clone()
     }
 
     /// When the step must be over.
     pub(super) fn deadline(&self, plan: &Plan) -> Option<Timestamp> {
         let one_percent_ms = plan.timing.round_deadline_ms / 100;
-        Some(self.round()?.opened.plus_ms(one_percent_ms * self.asking()?.kind.deadline_percent))
+        Some(self.round()?.opened.plus_ms(one_percent_ms * self.kind()?.deadline_percent))
     }
 
     /// Until when everyone is waited for.
@@ -221,6 +241,13 @@ impl Phase {
     }
 }
 
+impl Asking<'_> {
+    /// Whether one of those asked still owes its answer.
+    fn waits_for(&self, round: &Round, asked: &ClientId) -> bool {
+        !self.answered.by(asked) && !round.dropped.contains_key(asked)
+    }
+}
+
 impl Round {
     pub(super) fn takes_part(&self, client: ClientId) -> bool {
         self.cohort.contains(&client) && !self.dropped.contains_key(&client)
@@ -228,8 +255,20 @@ impl Round {
 }
 
 impl Step {
+    /// What kind of a step it is; of none where the sum is being opened.
+    fn kind(&self) -> Option<&'static Kind> {
+        match self {
+            Self::Advertising(_) => Some(&advertising::KIND),
+            Self::Sharing(_) => Some(&sharing::KIND),
+            Self::Uploading(_) => Some(&uploading::KIND),
+            Self::Consistency(_) => Some(&consistency::KIND),
+            Self::Unmasking(_) => Some(&unmasking::KIND),
+            Self::Summing(_) => None,
+        }
+    }
+
     /// What is waited for; nothing of clients where the sum is being opened.
-    fn asking(&self, round: &Round) -> Option<Asking> {
+    fn asking<'a>(&'a self, round: &'a Round) -> Option<Asking<'a>> {
         match self {
             Self::Advertising(step) => Some(step.asking(round)),
             Self::Sharing(step) => Some(step.asking()),
@@ -296,7 +335,7 @@ impl Step {
     /// # Panics
     /// C2: what was admitted part by part does not verify as a whole.
     pub(super) fn ended(self, by: &Record, round: &Round, members: &Members, plan: &Plan) -> Option<Self> {
-        let end = self.asking(round)?.kind.end;
+        let end = self.kind()?.end;
         if by.time().map(end).as_ref() != Some(by) {
             return None;
         }

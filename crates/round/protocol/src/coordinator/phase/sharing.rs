@@ -1,6 +1,6 @@
 //! U1 is fixed; each member seals a share of its two secrets to every other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use run_status::{Owed, RunPhase};
@@ -13,10 +13,12 @@ use crate::record::Record;
 
 pub(crate) struct Sharing {
     pub(crate) cohort: FixedCohort,
+    /// The cohort's.
+    pub(crate) u1: BTreeSet<ClientId>,
     pub(crate) bundles: BTreeMap<ClientId, ShareBundle>,
 }
 
-static KIND: Kind = Kind {
+pub(super) static KIND: Kind = Kind {
     name: RunPhase::SharingKeys,
     owed: Owed::KeyShares,
     deadline_percent: 65,
@@ -32,17 +34,17 @@ impl Sharing {
         from: ClientId,
         bundle: &ShareBundle,
     ) -> Result<bool, Rejection> {
-        let asked = bundle.sender == from && self.cohort.u1().contains(&from) && round.takes_part(from);
+        let asked = bundle.sender == from && self.u1.contains(&from) && round.takes_part(from);
         admit(asked, self.bundles.get(&from), bundle, || self.cohort.verify_bundle(bundle))
     }
 
-    pub(super) fn asking(&self) -> Asking {
-        Asking::new(&KIND, self.cohort.u1(), &self.bundles, self.cohort.quorum())
+    pub(super) fn asking(&self) -> Asking<'_> {
+        Asking { asked: &self.u1, answered: &self.bundles, need: self.cohort.quorum() }
     }
 
     pub(super) fn fix_u2(self) -> Uploading {
         match self.cohort.fix_u2(&self.bundles) {
-            Ok(cohort) => Uploading { cohort: Arc::new(cohort), staged: BTreeMap::new() },
+            Ok(cohort) => Uploading { u2: cohort.u2(), cohort: Arc::new(cohort), staged: BTreeMap::new() },
             Err(why) => invariant!("C2", "bundles that were admitted one by one make no U2: {why}"),
         }
     }

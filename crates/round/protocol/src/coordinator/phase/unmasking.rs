@@ -16,7 +16,7 @@ pub(crate) struct Unmasking {
     pub(crate) answers: BTreeMap<ClientId, UnmaskShares>,
 }
 
-static KIND: Kind = Kind {
+pub(super) static KIND: Kind = Kind {
     name: RunPhase::Unmasking,
     owed: Owed::UnmaskShares,
     deadline_percent: 100,
@@ -38,8 +38,9 @@ impl Unmasking {
         })
     }
 
-    pub(super) fn asking(&self) -> Asking {
-        Asking::new(&KIND, self.sum.included.clone(), &self.answers, self.sum.cohort.threshold().value())
+    pub(super) fn asking(&self) -> Asking<'_> {
+        let need = self.sum.cohort.threshold().value();
+        Asking { asked: &self.sum.included, answered: &self.answers, need }
     }
 
     pub(super) fn complete(self) -> Summing {

@@ -1,6 +1,6 @@
 //! U2 is fixed; each member sends its masked vector.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use params::Digest;
@@ -13,10 +13,12 @@ use crate::record::Record;
 
 pub(crate) struct Uploading {
     pub(crate) cohort: Arc<SharedCohort>,
+    /// The cohort's.
+    pub(crate) u2: BTreeSet<ClientId>,
     pub(crate) staged: BTreeMap<ClientId, UploadHeader>,
 }
 
-static KIND: Kind = Kind {
+pub(super) static KIND: Kind = Kind {
     name: RunPhase::MaskedInput,
     owed: Owed::MaskedVector,
     deadline_percent: 85,
@@ -37,7 +39,7 @@ impl Uploading {
             return Err(Rejection::StaleAttempt);
         }
         let client = header.client;
-        let asked = self.cohort.u2().contains(&client) && round.takes_part(client);
+        let asked = self.u2.contains(&client) && round.takes_part(client);
         admit(asked, self.staged.get(&client), header, || {
             if header.r2 != Digest::from_bytes(self.cohort.r2().0) {
                 return Err("it was masked under another transcript".to_owned());
@@ -51,8 +53,9 @@ impl Uploading {
         })
     }
 
-    pub(super) fn asking(&self) -> Asking {
-        Asking::new(&KIND, self.cohort.u2(), &self.staged, self.cohort.cohort().quorum())
+    pub(super) fn asking(&self) -> Asking<'_> {
+        let need = self.cohort.cohort().quorum();
+        Asking { asked: &self.u2, answered: &self.staged, need }
     }
 
     pub(super) fn fix_u3(self) -> Consistency {
