@@ -195,6 +195,3 @@ fn failure(why: &VerifyError) -> Failure {
         _ => Failure::Verification(text),
     }
 }
-
-#[cfg(test)]
-mod tests;

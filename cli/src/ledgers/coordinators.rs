@@ -54,7 +54,7 @@ pub(crate) fn keyring_of(data: &Path) -> Option<&Path> {
 }
 
 /// What a sealed folder's run has spent, and how many rounds it committed, by its signed records alone: no model is opened.
-pub(super) fn sealed_run(folder: &Path, master: &MasterSource) -> Result<(PrivacySpent, u64), Failure> {
+fn sealed_run(folder: &Path, master: &MasterSource) -> Result<(PrivacySpent, u64), Failure> {
     let keyring = keyring_of(folder)
         .ok_or_else(|| Unusable::new(folder, "no keyring lies in it, nor in the folder above"))?;
     let vault =

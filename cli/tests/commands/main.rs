@@ -26,8 +26,21 @@ use vault::{MasterSource, Vault};
 use wire::v1;
 use wire::v1::enrolment_client::EnrolmentClient;
 
+use program::Ended;
+
+mod admissions;
 mod arguments;
+mod audits;
+mod canaries;
+mod demonstrations;
+mod exports;
+mod keys;
+mod ledgers;
+mod noise;
+mod plans;
+mod program;
 mod rosters;
+mod signing;
 
 struct RealIssuer(Arc<CertificateAuthority>);
 
@@ -130,6 +143,11 @@ impl Federation {
         });
         perform(Command::try_parse_from(std::iter::once("folkmoot".to_owned()).chain(words)).unwrap())
             .map(drop)
+    }
+
+    /// The same as a process of its own, with `answers` to what it asks.
+    fn answer(&self, line: &str, answers: &str) -> Ended {
+        program::folkmoot(self.folder.path(), line, answers)
     }
 
     fn asked(&self) -> Vec<String> {

@@ -1,0 +1,72 @@
+//! A sealed folder's models in the clear, read beside the daemon that holds the folder.
+
+use std::fs;
+use std::sync::Arc;
+
+use checkpoint::{CHECKPOINTS_FOLDER, MANIFEST_FILE, MODEL_FILE};
+use store::{FileStore, JournalKind, Store};
+use vault::{KEYRING_FILE, MasterSource, Vault};
+
+use crate::program::{Here, USAGE, VERIFICATION};
+
+const EXPORT: &str = "model export --data data --master master.key out";
+
+/// A sealed folder with two checkpoints, whose daemon runs.
+fn sealed_folder() -> (Here, FileStore) {
+    let here = Here::new();
+    here.done("keys master master.key");
+    let (data, master) = (here.path("data"), MasterSource::File(here.path("master.key")));
+    fs::create_dir(&data).unwrap();
+    let vault = Arc::new(Vault::create(&data, master).unwrap());
+    let opened = FileStore::open_sealed(&data, JournalKind::Coordinator, vault, |_, _, _| Ok(()));
+    let mut store = opened.unwrap().store;
+    for name in ["000000", "000001"] {
+        store.publish(name, &[(MODEL_FILE, name.as_bytes()), (MANIFEST_FILE, b"{}")]).unwrap();
+    }
+    (here, store)
+}
+
+#[test]
+fn every_file_is_written_as_it_was_published_while_the_daemon_runs() {
+    let (here, _daemon) = sealed_folder();
+    here.done(EXPORT);
+    for name in ["000000", "000001"] {
+        let file = |file: &str| here.read(&format!("out/{CHECKPOINTS_FOLDER}/{name}/{file}"));
+        assert_eq!((file(MODEL_FILE).as_str(), file(MANIFEST_FILE).as_str()), (name, "{}"));
+    }
+    let again = here.refused(EXPORT, USAGE);
+    assert!(again.contains("not overwritten"), "{again}");
+}
+
+#[test]
+fn a_keyring_beside_the_configuration_is_found_above_the_data_folder() {
+    let (here, _daemon) = sealed_folder();
+    fs::rename(here.path("data").join(KEYRING_FILE), here.path(KEYRING_FILE)).unwrap();
+    here.done(EXPORT);
+    assert_eq!(fs::read_dir(here.path("out").join(CHECKPOINTS_FOLDER)).unwrap().count(), 2);
+}
+
+#[test]
+fn a_changed_file_is_named_and_a_wrong_master_key_too() {
+    let (here, _daemon) = sealed_folder();
+    let model = here.path("data").join(CHECKPOINTS_FOLDER).join("000001").join(MODEL_FILE);
+    let mut bytes = fs::read(&model).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&model, bytes).unwrap();
+    let why = here.refused(EXPORT, VERIFICATION);
+    assert!(why.contains(&format!("000001/{MODEL_FILE}")), "{why}");
+    here.done("keys master other.key");
+    let why = here.refused("model export --data data --master other.key out", USAGE);
+    assert!(why.contains("other.key"), "{why}");
+}
+
+#[test]
+fn a_sealed_folder_is_not_verified_but_told_from_a_damaged_one() {
+    let (here, mut daemon) = sealed_folder();
+    daemon.publish("000002", &[("manifest.sig", &[0; 10])]).unwrap();
+    for name in ["000000", "000001"] {
+        fs::remove_dir_all(here.path("data").join(CHECKPOINTS_FOLDER).join(name)).unwrap();
+    }
+    let why = here.refused("verify data", VERIFICATION);
+    assert!(why.contains("folkmoot model export"), "{why}");
+}
