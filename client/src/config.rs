@@ -13,8 +13,11 @@ use tonic::codegen::http::Uri;
 use vault::Vault;
 
 use crate::proxy::Secret;
-use crate::spending::LedgerConfig;
 use crate::transport::{Tls, Transport};
+
+mod ledger_table;
+
+pub use ledger_table::LedgerConfig;
 
 daemon::configuration! {
     /// The file as it is written, with its paths resolved.

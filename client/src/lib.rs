@@ -54,7 +54,7 @@ use tokio::task::JoinSet;
 use vault::Vault;
 
 use alarm::Alarm;
-pub use config::{Config, Loaded};
+pub use config::{Config, LedgerConfig, Loaded};
 pub use daemon::ConfigError;
 use daemon::{Daemon, EXIT_CONFIGURATION, EXIT_FAILURE, Stopped};
 use departures::Departures;
@@ -65,7 +65,7 @@ use offers::Offers;
 use patience::Patience;
 pub use proxy::Secret;
 use spending::Spending;
-pub use spending::{LedgerConfig, LostJournal, RolledBack};
+pub use spending::{LostJournal, RolledBack};
 use tables::Tables;
 pub use training::Trainers;
 use training::Workshop;

@@ -1,4 +1,5 @@
 use std::cell::Cell;
+use std::path::Path;
 
 use identity::IdentityKey;
 use plan::{Period, PrivacyMode};

@@ -1,0 +1,79 @@
+//! The table `[ledger]`: where the ledger of the silo's data lies, and what tells that it was rolled back.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ledger::Ledger;
+use plan::Problems;
+use serde::Deserialize;
+use vault::Vault;
+
+use crate::Config;
+
+/// The table `[ledger]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LedgerConfig {
+    /// Where the ledgers lie: `ledger` in `state_dir`, or a folder that all daemons share which use the data. Of these, the first
+    /// alone takes part in a run with noise.
+    #[serde(default)]
+    pub dir: Option<PathBuf>,
+    /// A file where no snapshot of this machine reaches, to which the ledger's heads are appended; the same for all
+    /// daemons that share the ledger.
+    #[serde(default)]
+    pub anchor: Option<PathBuf>,
+}
+
+/// What is said of a ledger without an anchor.
+const UNANCHORED: &str = "the ledger has no anchor: what was spent since a snapshot that is restored would be forgotten unseen, which the \
+     policy accepts";
+
+/// What is said of a ledger that lies in one daemon's folder.
+const UNSHARED: &str = "the ledger lies in state_dir: what another daemon, or this silo enrolled anew in another folder, spends of the \
+     same data is not in it; name one folder for all of them as dir in the table [ledger]. Of those that share it, one alone is in \
+     a run with noise: in one sum the data would count twice, at the cost of once";
+
+impl LedgerConfig {
+    /// What an operator has to know of how the ledger is kept.
+    pub(crate) fn notes(&self) -> impl Iterator<Item = &'static str> {
+        let unanchored = self.anchor.is_none().then_some(UNANCHORED);
+        unanchored.into_iter().chain(self.dir.is_none().then_some(UNSHARED))
+    }
+
+    /// A rollback is noticed, or the policy says that it would not be.
+    pub(crate) fn check(&self, config: &Config, problems: &mut Problems) {
+        let Some(anchor) = &self.anchor else {
+            problems.require(config.policy.accepts_undetected_rollback, "policy.accepts_undetected_rollback", || {
+                "without an anchor, a restored snapshot would forget spent budget unseen; name a file outside of this \
+                 machine as anchor in the table [ledger], or set it to true to accept that"
+                    .into()
+            });
+            return;
+        };
+        let folder = anchor.parent().unwrap_or(Path::new("."));
+        problems.require(folder.is_dir(), "ledger.anchor", || {
+            format!("`{}`: is no folder; mount it, or name an anchor elsewhere", folder.display())
+        });
+        let beside = [Some(&config.state_dir), self.dir.as_ref()];
+        problems.require(!beside.into_iter().flatten().any(|here| anchor.starts_with(here)), "ledger.anchor", || {
+            "lies beside what it is to watch, and would be rolled back with it; name a file on another machine".into()
+        });
+    }
+
+    pub(crate) fn open(
+        &self,
+        config: &Config,
+        vault: Option<Arc<Vault>>,
+        problems: &mut Problems,
+    ) -> Option<Ledger> {
+        let folder = self.dir.clone().unwrap_or_else(|| config.state_dir.join("ledger"));
+        let name = config.dataset.clone().unwrap_or_else(|| ledger::dataset_name(&config.data));
+        match Ledger::new(&folder, &name, self.anchor.clone(), vault) {
+            Ok(ledger) => Some(ledger),
+            Err(why) => {
+                problems.add("dataset", why.to_string());
+                None
+            }
+        }
+    }
+}
