@@ -14,8 +14,8 @@ use plan::Problems;
 use crate::alarm::Alarm;
 use crate::enroll::Enroll;
 use crate::schema::schema_of;
-use crate::spending::Accepted;
 use crate::{Config, EXIT_REFUSED, EnrollError, offers};
+use spending::Accepted;
 
 /// See the module.
 #[derive(Subcommand, Debug)]

@@ -26,12 +26,12 @@ use crate::jobs::{Assignment, Done, Kept, Work};
 use crate::link::{Attached, News};
 use crate::offers::Offers;
 use crate::patience::Patience;
-use crate::spending::Spending;
 use crate::training::Made;
 use crate::witness::{Lookout, Prompt, Seen, Uploads};
 use crate::{Ended, RunError};
 use alarms::Alarms;
 use declaring::Declaring;
+use spending::Spending;
 use words::{decline_code, note, says_all};
 
 mod alarms;

@@ -36,7 +36,6 @@ mod patience;
 mod proxy;
 mod renewal;
 mod schema;
-mod spending;
 mod tables;
 mod training;
 mod transport;
@@ -64,8 +63,7 @@ use link::Link;
 use offers::Offers;
 use patience::Patience;
 pub use proxy::Secret;
-use spending::Spending;
-pub use spending::{LostJournal, RolledBack};
+use spending::{LostJournal, RolledBack, Spending, SpendingError};
 use tables::Tables;
 pub use training::Trainers;
 use training::Workshop;
@@ -183,6 +181,16 @@ pub enum RunError {
     /// This silo does not take part in the run that it is offered.
     #[error("this silo refused the run: {0}; change the plan or, if that is meant, this silo's policy")]
     RefusedRun(String),
+}
+
+impl From<SpendingError> for RunError {
+    fn from(why: SpendingError) -> Self {
+        match why {
+            SpendingError::Ledger(why) => Self::Ledger(why),
+            SpendingError::RolledBack(why) => Self::RolledBack(why),
+            SpendingError::LostJournal(why) => Self::LostJournal(why),
+        }
+    }
 }
 
 impl RunError {

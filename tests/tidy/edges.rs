@@ -65,7 +65,6 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     (
         "client",
         &[
-            "accounting",
             "audit",
             "checkpoint",
             "daemon",
@@ -79,6 +78,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "protocol",
             "published",
             "secagg",
+            "spending",
             "store",
             "telemetry",
             "tlog",
@@ -214,6 +214,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "wire",
         ],
     ),
+    ("spending", &["accounting", "identity", "ledger", "params", "plan", "protocol"]),
     ("store", &["params", "vault"]),
     ("telemetry", &[]),
     ("tlog", &[]),

@@ -370,7 +370,7 @@ impl World {
             "seed {}: (plan, model) that was trained on beside what the masks are bound to",
             self.seed
         );
-        let account = self.driver.spending.account();
+        let account = self.driver.spending.account().unwrap();
         let release = account.entries().iter().filter_map(|entry| entry.release());
         let release = release.into_iter().find(|release| release.upload == header.digest).unwrap();
         assert_eq!(self.made(release.plan, release.model), made, "as it is debited");

@@ -12,8 +12,8 @@ use super::Driver;
 use crate::RunError;
 use crate::alarm::Kind;
 use crate::jobs::{Masked, TrainFailure};
-use crate::spending::Upload;
 use crate::training::Made;
+use spending::Upload;
 
 impl Driver {
     pub(super) fn trained(

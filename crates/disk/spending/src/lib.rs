@@ -5,6 +5,8 @@
 //! attempt that the journal knows nothing of. The ledger is written first, so one that only it holds, of an attempt that
 //! the journal began, was made before a crash: its round is sat out.
 
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -13,8 +15,8 @@ use params::Digest;
 use plan::{Plan, Policy, Refusal};
 use protocol::{Attempt, ClientRecord, LedgerView, Timestamp};
 
-/// See the module.
-pub(crate) struct Spending {
+/// See the crate.
+pub struct Spending {
     ledger: Ledger,
     /// The public key of this silo's identity, hexadecimal.
     daemon: String,
@@ -26,15 +28,35 @@ pub(crate) struct Spending {
 }
 
 /// What is about to be uploaded.
-pub(crate) struct Upload<'a> {
-    pub(crate) run: Digest,
-    pub(crate) plan: &'a Plan,
-    pub(crate) at: Attempt,
-    pub(crate) model: Digest,
-    pub(crate) upload: Digest,
-    pub(crate) data_version: Option<Digest>,
+pub struct Upload<'a> {
+    /// The run.
+    pub run: Digest,
+    /// What it was trained under: it says what the upload costs.
+    pub plan: &'a Plan,
+    /// Of which attempt its masks are.
+    pub at: Attempt,
+    /// The digest of the model that was trained on.
+    pub model: Digest,
+    /// The digest of the masked vector.
+    pub upload: Digest,
+    /// The version of the table that was trained on; none where nothing of the data is in it.
+    pub data_version: Option<Digest>,
     /// Whether it holds nothing of the data, since training failed.
-    pub(crate) failed: bool,
+    pub failed: bool,
+}
+
+/// Why nothing may be uploaded any more.
+#[derive(Debug, thiserror::Error)]
+pub enum SpendingError {
+    /// The ledger cannot be used, or does not agree with its anchor.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The ledger lacks what the journal has.
+    #[error(transparent)]
+    RolledBack(RolledBack),
+    /// The journal lacks what the ledger has.
+    #[error(transparent)]
+    LostJournal(LostJournal),
 }
 
 /// A debit of the journal that the ledger does not know.
@@ -72,17 +94,19 @@ pub struct LostJournal {
 }
 
 /// What an operator's word made good.
-pub(crate) struct Accepted {
+pub struct Accepted {
     /// Debits that the ledger lacked, copied from the journal.
-    pub(crate) copied: usize,
+    pub copied: usize,
     /// Debits that the journal lacks.
-    pub(crate) forgotten: usize,
+    pub forgotten: usize,
     /// The ledger's, with the operator's entry.
-    pub(crate) head: ledger::LedgerHead,
+    pub head: ledger::LedgerHead,
 }
 
 impl Spending {
-    pub(crate) fn new(
+    /// `daemon` is the silo's own key, under which it debits; `wall_ms`, in milliseconds since 1970, stamps entries and ends
+    /// periods. Nothing is read yet.
+    pub fn new(
         ledger: Ledger,
         daemon: &identity::IdentityKey,
         policy: &Policy,
@@ -112,8 +136,11 @@ impl Spending {
         }
     }
 
-    /// Compares the ledger with the journal, and says how it stands.
-    pub(crate) fn check(&mut self, journal: &[ClientRecord]) -> Result<(), crate::RunError> {
+    /// Compares the ledger with the whole journal, and logs what was spent.
+    ///
+    /// # Errors
+    /// [`SpendingError`], whatever is lost or cannot be read.
+    pub fn check(&mut self, journal: &[ClientRecord]) -> Result<(), SpendingError> {
         let found = self.ledger.inspect()?;
         let lacking = self.lacking(journal, &found.account);
         if let Some(first) = lacking.first().and_then(|(_, what)| release_of(what)) {
@@ -123,7 +150,7 @@ impl Spending {
         if let Some(first) = forgotten.first() {
             let (count, round, run) = (forgotten.len(), first.round, first.run.short());
             let ledger = self.ledger.path().to_owned();
-            return Err(crate::RunError::LostJournal(LostJournal { count, round, run, ledger }));
+            return Err(SpendingError::LostJournal(LostJournal { count, round, run, ledger }));
         }
         self.debited = self.own(&found.account).map(|(_, made)| (made.run, made.round)).collect();
         let total = found.account.total(self.delta());
@@ -138,7 +165,7 @@ impl Spending {
     }
 
     /// What the journal has debited and the account lacks, as entries.
-    pub(crate) fn lacking(&self, journal: &[ClientRecord], account: &ledger::Account) -> Vec<(u64, What)> {
+    fn lacking(&self, journal: &[ClientRecord], account: &ledger::Account) -> Vec<(u64, What)> {
         let known = |made: &Release, exact: bool| {
             account.entries().iter().any(|entry| {
                 entry.release().is_some_and(|release| {
@@ -200,17 +227,16 @@ impl Spending {
         self.own(account).filter(forgotten).map(|(_, made)| made).collect()
     }
 
-    fn rolled_back(&self, count: usize, run: Digest, round: u64) -> crate::RunError {
+    fn rolled_back(&self, count: usize, run: Digest, round: u64) -> SpendingError {
         let ledger = self.ledger.path().to_owned();
-        crate::RunError::RolledBack(RolledBack { count, round, run: run.short(), ledger })
+        SpendingError::RolledBack(RolledBack { count, round, run: run.short(), ledger })
     }
 
-    /// What the core is told before a round of `plan` is opened.
-    pub(crate) fn view(
-        &self,
-        run: Option<Digest>,
-        plan: Option<&Plan>,
-    ) -> Result<LedgerView, crate::RunError> {
+    /// What the core has to know of the ledger before a round of `plan` is opened.
+    ///
+    /// # Errors
+    /// [`SpendingError::Ledger`], or [`SpendingError::RolledBack`] where a debit of this process is gone.
+    pub fn view(&self, run: Option<Digest>, plan: Option<&Plan>) -> Result<LedgerView, SpendingError> {
         let now_ms = (self.wall_ms)();
         let account = self.ledger.inspect()?.account;
         let held: BTreeSet<_> = self.own(&account).map(|(_, made)| (made.run, made.round)).collect();
@@ -236,23 +262,35 @@ impl Spending {
     }
 
     /// All that the ledger holds.
-    #[cfg(test)]
-    pub(crate) fn account(&self) -> ledger::Account {
-        self.ledger.inspect().unwrap().account
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub fn account(&self) -> Result<ledger::Account, LedgerError> {
+        Ok(self.ledger.inspect()?.account)
     }
 
-    /// What may be told of a version of the data in a run.
-    pub(crate) fn commitment(&self, run: &Digest, version: &Digest) -> Result<Digest, LedgerError> {
+    /// What may be declared of a version of the data in a run: a salted commitment.
+    ///
+    /// # Errors
+    /// [`LedgerError`], where the salt cannot be read or made.
+    pub fn commitment(&self, run: &Digest, version: &Digest) -> Result<Digest, LedgerError> {
         self.ledger.commitment(&self.daemon, run, version)
     }
 
     /// Writes down what is about to be declared.
-    pub(crate) fn declare(&self, run: &Digest, statement: Statement) -> Result<(), LedgerError> {
+    ///
+    /// # Errors
+    /// [`LedgerError`], where it cannot be written.
+    pub fn declare(&self, run: &Digest, statement: Statement) -> Result<(), LedgerError> {
         self.ledger.declare(&self.daemon, run, statement)
     }
 
     /// Debits an upload; durable when this returns, and never taken back.
-    pub(crate) fn reserve(&mut self, upload: Upload<'_>) -> Result<(), LedgerError> {
+    ///
+    /// # Errors
+    /// [`LedgerError`]: the limits do not allow it, the round is another daemon's, or the ledger cannot be used. Nothing may
+    /// leave then.
+    pub fn reserve(&mut self, upload: Upload<'_>) -> Result<(), LedgerError> {
         let Upload { run, plan, at, model, upload, data_version, failed } = upload;
         let mode = plan.mode();
         let release = Release {
@@ -282,11 +320,10 @@ impl Spending {
 
     /// Adds what the journal has and the ledger lacks, and the operator's reason; says in it whether the journal too
     /// lacks what the ledger has.
-    pub(crate) fn accept_loss(
-        &self,
-        journal: &[ClientRecord],
-        reason: &str,
-    ) -> Result<Accepted, LedgerError> {
+    ///
+    /// # Errors
+    /// [`LedgerError`], where it cannot be read or written.
+    pub fn accept_loss(&self, journal: &[ClientRecord], reason: &str) -> Result<Accepted, LedgerError> {
         let account = self.ledger.entries_as_they_are()?;
         let missing = self.lacking(journal, &account);
         let (copied, forgotten) = (missing.len(), self.forgotten(journal, &account).len());
