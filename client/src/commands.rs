@@ -10,12 +10,12 @@ use daemon::{EXIT_CONFIGURATION, EXIT_FAILURE};
 use identity::AuthorisedRoster;
 use pki::{Outgoing, TransportKey};
 use plan::Problems;
+use spending::AcceptedLoss;
 
 use crate::alarm::Alarm;
 use crate::enroll::Enroll;
 use crate::schema::schema_of;
 use crate::{Config, EXIT_REFUSED, EnrollError, offers};
-use spending::Accepted;
 
 /// See the module.
 #[derive(Subcommand, Debug)]
@@ -206,7 +206,8 @@ fn accept_loss(path: &std::path::Path, reason: &str) -> Result<(), (u8, String)>
         Config::load(path).map_err(|why| (EXIT_CONFIGURATION, format!("{}: {why}", path.display())))?;
     let file = loaded.ledger.path().display().to_string();
     let accepted = crate::accept_loss(loaded, reason);
-    let Accepted { copied, forgotten, head } = accepted.map_err(|why| failed(crate::with_causes(&why)))?;
+    let AcceptedLoss { copied, forgotten, head } =
+        accepted.map_err(|why| failed(crate::with_causes(&why)))?;
     println!("{file}: copied {copied} debits from the journal; the ledger ends with {head}");
     if forgotten > 0 {
         println!("{file}: {forgotten} debits of this silo's own are accepted as lost to its journal");

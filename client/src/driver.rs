@@ -14,6 +14,7 @@ use protocol::{
 use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
 use secagg::MaskedUpdate;
+use spending::SiloSpending;
 use store::Store;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet, block_in_place};
@@ -31,7 +32,6 @@ use crate::witness::{Lookout, Prompt, Seen, Uploads};
 use crate::{Ended, RunError};
 use alarms::Alarms;
 use declaring::Declaring;
-use spending::Spending;
 use words::{decline_code, note, says_all};
 
 mod alarms;
@@ -49,7 +49,7 @@ const AT_ONCE: usize = 64;
 /// What the driver works with.
 pub(crate) struct Parts {
     pub(crate) profile: Profile,
-    pub(crate) spending: Spending,
+    pub(crate) spending: SiloSpending,
     pub(crate) store: Box<dyn Store>,
     /// The state folder, where evidence is kept.
     pub(crate) state: PathBuf,
@@ -66,7 +66,7 @@ pub(crate) struct Parts {
 /// See the module.
 pub(crate) struct Driver {
     participant: Participant,
-    spending: Spending,
+    spending: SiloSpending,
     store: Box<dyn Store>,
     state: PathBuf,
     patience: Patience,

@@ -47,6 +47,7 @@ use std::sync::Arc;
 
 use identity::with_causes;
 use protocol::{ClientRecord, Participant, ParticipantError, RecordError, RunEnd};
+use spending::{LostJournal, RolledBack, SiloSpending, SpendingError};
 use store::{FileStore, JournalKind, Opened, Store, StoreError};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -63,7 +64,6 @@ use link::Link;
 use offers::Offers;
 use patience::Patience;
 pub use proxy::Secret;
-use spending::{LostJournal, RolledBack, Spending, SpendingError};
 use tables::Tables;
 pub use training::Trainers;
 use training::Workshop;
@@ -304,7 +304,7 @@ pub async fn run_with(
     let (watchman, lookout) = Watchman::open(&state, &profile, channel.clone(), patience.clone())?;
     let alarm = Alarm::begin(&state, daemon::wall_ms);
     let driver = Driver::open(Parts {
-        spending: Spending::new(ledger, &profile.identity, &profile.policy, daemon::wall_ms),
+        spending: SiloSpending::new(ledger, &profile.identity, &profile.policy, daemon::wall_ms),
         profile,
         store: wrap(store),
         state: state.clone(),
@@ -357,11 +357,11 @@ fn forget_witness(loaded: Loaded, reason: &str) -> Result<bool, RunError> {
 }
 
 /// Goes on with a ledger, or a journal, that lacks entries.
-fn accept_loss(loaded: Loaded, reason: &str) -> Result<spending::Accepted, RunError> {
+fn accept_loss(loaded: Loaded, reason: &str) -> Result<spending::AcceptedLoss, RunError> {
     let Loaded { config, profile, vault, ledger, .. } = loaded;
     let mut journal = open_journal(&config, vault)?.store;
     let records: Result<Vec<_>, _> =
         journal.replay()?.iter().map(|bytes| ClientRecord::decode(bytes)).collect();
-    let spending = Spending::new(ledger, &profile.identity, &profile.policy, daemon::wall_ms);
+    let spending = SiloSpending::new(ledger, &profile.identity, &profile.policy, daemon::wall_ms);
     Ok(spending.accept_loss(&records.map_err(RunError::Record)?, reason)?)
 }

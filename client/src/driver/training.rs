@@ -6,6 +6,7 @@ use ledger::LedgerError;
 use params::Digest;
 use protocol::{Attempt, ClientInput, Debit, JobId, TrainOutcome, Vector};
 use published::Version;
+use spending::Upload;
 use tokio::task::block_in_place;
 
 use super::Driver;
@@ -13,7 +14,6 @@ use crate::RunError;
 use crate::alarm::Kind;
 use crate::jobs::{Masked, TrainFailure};
 use crate::training::Made;
-use spending::Upload;
 
 impl Driver {
     pub(super) fn trained(

@@ -17,15 +17,15 @@ fn key() -> IdentityKey {
     IdentityKey::from_secret_hex(&hex::encode([1; 32])).unwrap()
 }
 
-fn spending(folder: &Path, anchor: bool) -> Spending {
+fn spending(folder: &Path, anchor: bool) -> SiloSpending {
     let anchor = anchor.then(|| folder.join("anchor"));
     let ledger = Ledger::new(&folder.join("ledger"), "d", anchor, None).unwrap();
     let period = Some(Period { days: 30, epsilon_max: 10.0 });
     let policy = Policy { epsilon_max: 100.0, delta_max: 1e-5, period, ..Policy::for_authors([]) };
-    Spending::new(ledger, &key(), &policy, || NOW_MS.with(Cell::get))
+    SiloSpending::new(ledger, &key(), &policy, || NOW_MS.with(Cell::get))
 }
 
-fn reserve(spending: &mut Spending, plan: &Plan, round: u64) {
+fn reserve(spending: &mut SiloSpending, plan: &Plan, round: u64) {
     let [model, upload] = [b"model", b"bytes"].map(|bytes| Digest::sha256(bytes));
     let at = Attempt { round, attempt: 1 };
     let run = Digest::sha256(b"run");
@@ -37,7 +37,7 @@ fn a_period_is_over_when_the_wall_clock_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let mut spending = spending(folder.path(), false);
     let plan = sim::private_plan(4, 40, 50.0);
-    let refused = |spending: &Spending| spending.view(None, Some(&plan)).unwrap().refusal;
+    let refused = |spending: &SiloSpending| spending.view(None, Some(&plan)).unwrap().refusal;
     NOW_MS.set(DAY_MS);
     let mut round = 0;
     while refused(&spending).is_none() {
@@ -65,7 +65,7 @@ fn cut(rounds: &[u64]) -> Vec<ClientRecord> {
     journal
 }
 
-fn lost(spending: &mut Spending, journal: &[ClientRecord]) -> String {
+fn lost(spending: &mut SiloSpending, journal: &[ClientRecord]) -> String {
     let refused = spending.check(journal).unwrap_err();
     assert!(matches!(refused, SpendingError::LostJournal(_)), "{refused}");
     refused.to_string()
@@ -120,7 +120,7 @@ fn what_other_daemons_debited_is_asked_of_no_journal_and_one_daemons_loss_is_acc
     let mut first = spending(folder.path(), true);
     reserve(&mut first, &plan, 1);
     // Another daemon, or the same silo enrolled anew.
-    let mut second = Spending { daemon: "second".into(), ..spending(folder.path(), true) };
+    let mut second = SiloSpending { daemon: "second".into(), ..spending(folder.path(), true) };
     second.check(&[]).unwrap();
     let view = second.view(Some(Digest::sha256(b"run")), Some(&plan)).unwrap();
     assert_eq!(
