@@ -18,11 +18,9 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rand::TryRng;
-use rand::rngs::SysRng;
 use zeroize::Zeroizing;
 
 /// The mode of what only its owner reads.
@@ -36,46 +34,38 @@ pub const AS_UMASK: u32 = 0o666;
 /// certificate, a key.
 pub const TEXT_BYTES_MAX: u64 = 64 << 20;
 
-/// Writes a file that is not there yet. One that cannot be written whole, or whose name cannot be made durable, is taken away
-/// again: it would stand in the way of the next call. A reader may see a part of it, and a crash may leave one: see [`put_new`].
+/// Writes a file that is not there yet: all of it appears at once, also to other processes and after a crash. Of several that
+/// make the same file, one does. One whose name cannot be made durable is taken away again: it would stand in the way of the
+/// next call.
+///
+/// What a crash leaves of a call lies under a temporary name, `.first.tmp` after the file's own, and the next call for the same
+/// file removes it: it may be a part of a secret. Nothing is left once the file has its name.
 ///
 /// # Errors
 /// A file that exists ([`io::ErrorKind::AlreadyExists`]); a disk that fails.
 pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    write_synced(path, bytes, mode)?;
+    place(path, bytes, mode)?;
     // The failure is what is reported.
     sync_parent(path).inspect_err(|_| drop(fs::remove_file(path)))
 }
 
-/// As [`write_new`], for whoever makes the new name durable later: [`sync_folder`].
-///
-/// # Errors
-/// As [`write_new`].
-pub fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
-    if written.is_err() {
-        // The failure to write is what is reported.
-        let _ = fs::remove_file(path);
-    }
-    written
-}
-
-/// As [`write_new`], and all of the file appears at once, also to other processes and after a crash. Of several that make the
-/// same file, one does. It needs a file system with hard links.
+/// As [`write_new`], for a file that others may use as soon as it is there: it stays, also where its name cannot be made durable.
 ///
 /// # Errors
 /// As [`write_new`].
 pub fn put_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let mut random = [0; 8];
-    SysRng.try_fill_bytes(&mut random).map_err(io::Error::other)?;
-    let temporary = beside(path, &format!(".{}.tmp", hex::encode(random)));
-    write_synced(&temporary, bytes, mode)?;
-    // A link, unlike a rename, never replaces what is there.
-    let linked = fs::hard_link(&temporary, path);
-    let removed = fs::remove_file(&temporary);
-    linked.and(removed)?;
+    place(path, bytes, mode)?;
     sync_parent(path)
+}
+
+/// As [`write_new`], for whoever makes the new name durable later ([`sync_folder`]), and for a folder that nobody reads before it
+/// is whole: a reader may see a part of the file, and a crash may leave one. One that cannot be written whole is taken away.
+///
+/// # Errors
+/// As [`write_new`].
+pub fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    // The failure to write is what is reported.
+    fill(&create(path, mode)?, bytes).inspect_err(|_| drop(fs::remove_file(path)))
 }
 
 /// Puts a file in the place of another, or of none: a reader, and a crash, find all of the old content or all of the new. One
@@ -141,6 +131,102 @@ pub fn read_secret_text(path: &Path, limit: u64) -> io::Result<Zeroizing<String>
     if file.read(&mut [0])? > 0 { Err(too_long()) } else { Ok(text) }
 }
 
+/// Writes a file under a temporary name, and gives it its own.
+fn place(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    absent(path)?;
+    let begun = Begun::new(path, mode)?;
+    let placed = fill(&begun.file, bytes)
+        // Whoever made it first had the lock then. A rename, unlike a link, never leaves the file two names after a crash.
+        .and_then(|()| absent(path))
+        .and_then(|()| fs::rename(&begun.at, path));
+    if placed.is_err() {
+        // The failure to write is what is reported.
+        let _ = fs::remove_file(&begun.at);
+    }
+    // The file is other locks' from now on, also where a child process has inherited this handle.
+    placed.and(begun.file.unlock())
+}
+
+/// A file in the making, under a temporary name that follows from its own: what a crash leaves is found again. Whoever has the
+/// lock has the name, and a process that dies gives up the lock.
+struct Begun {
+    file: File,
+    at: PathBuf,
+}
+
+impl Begun {
+    fn new(path: &Path, mode: u32) -> io::Result<Self> {
+        let at = beside(path, ".first.tmp");
+        loop {
+            // Nothing that lies there is written to: it may be a link, or somebody else's to read.
+            match create(&at, mode) {
+                Ok(file) => {
+                    file.lock().inspect_err(|_| drop(fs::remove_file(&at)))?;
+                    // Else another call had the lock sooner, and took the new file for a left one.
+                    if is_at(&file, &at)? {
+                        return Ok(Self { file, at });
+                    }
+                }
+                Err(why) if why.kind() == io::ErrorKind::AlreadyExists => remove_left(&at)?,
+                Err(why) => return Err(why),
+            }
+        }
+    }
+}
+
+/// Removes what a call that was cut off has left; waits for one that is at work.
+fn remove_left(at: &Path) -> io::Result<()> {
+    let left = match fs::symlink_metadata(at) {
+        Ok(left) if left.is_file() => OpenOptions::new().write(true).open(at).map(Some),
+        // No call made it, and none has a lock of it.
+        Ok(_) => Ok(None),
+        Err(why) => Err(why),
+    };
+    let removed = left.and_then(|left| {
+        if let Some(left) = &left {
+            left.lock()?;
+            if !is_at(left, at)? {
+                return Ok(());
+            }
+        }
+        fs::remove_file(at)
+    });
+    match removed {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// Whether a file has this name still.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(there) => {
+            let held = file.metadata()?;
+            Ok((held.dev(), held.ino()) == (there.dev(), there.ino()))
+        }
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(why) => Err(why),
+    }
+}
+
+/// A link that leads nowhere is something too.
+fn absent(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(why) => Err(why),
+    }
+}
+
+fn create(path: &Path, mode: u32) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
+}
+
+fn fill(mut file: &File, bytes: &[u8]) -> io::Result<()> {
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
 fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
@@ -153,6 +239,8 @@ mod tests {
 
     use super::*;
 
+    type Make = fn(&Path, &[u8], u32) -> io::Result<()>;
+
     fn names(folder: &Path) -> Vec<String> {
         let entries = fs::read_dir(folder).unwrap();
         let mut names: Vec<_> =
@@ -164,8 +252,7 @@ mod tests {
     #[test]
     fn a_file_that_is_there_is_left_as_it_is_and_nothing_lies_beside_it() {
         let here = tempfile::tempdir().unwrap();
-        for (name, make) in [("a", write_new as fn(&Path, &[u8], u32) -> io::Result<()>), ("b", put_new as _)]
-        {
+        for (name, make) in [("a", write_new as Make), ("b", put_new as Make)] {
             let file = here.path().join(name);
             make(&file, b"one", OWNER_ONLY).unwrap();
             assert_eq!(make(&file, b"two", OWNER_ONLY).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
@@ -173,6 +260,75 @@ mod tests {
             assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, OWNER_ONLY);
         }
         assert_eq!(names(here.path()), ["a", "b"]);
+    }
+
+    #[test]
+    fn what_a_call_left_that_died_before_the_file_had_its_name_is_removed_by_the_next() {
+        let here = tempfile::tempdir().unwrap();
+        for (name, make) in [("a", write_new as Make), ("b", put_new as Make)] {
+            let file = here.path().join(name);
+            let dying = Begun::new(&file, AS_UMASK).unwrap();
+            (&dying.file).write_all(b"half a sec").unwrap();
+            // As the machine does at the end of a process: the handle goes, the file stays.
+            drop(dying);
+            let left = here.path().join(format!("{name}.first.tmp"));
+            assert_eq!(fs::read(&left).unwrap(), b"half a sec");
+            fs::set_permissions(&left, fs::Permissions::from_mode(0o644)).unwrap();
+            let reader = File::open(&left).unwrap();
+            make(&file, b"a secret", OWNER_ONLY).unwrap();
+            assert_eq!(fs::read(&file).unwrap(), b"a secret");
+            assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, OWNER_ONLY);
+            assert!(!is_at(&reader, &file).unwrap(), "whoever could read the one has not the other");
+        }
+        assert_eq!(names(here.path()), ["a", "b"]);
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_link_that_lies_in_the_temporary_files_place() {
+        let here = tempfile::tempdir().unwrap();
+        let (file, other) = (here.path().join("f"), here.path().join("other"));
+        for target in ["other", "nowhere"] {
+            fs::write(&other, "theirs").unwrap();
+            std::os::unix::fs::symlink(here.path().join(target), here.path().join("f.first.tmp")).unwrap();
+            write_new(&file, b"secret", OWNER_ONLY).unwrap();
+            assert_eq!(fs::read(&other).unwrap(), b"theirs");
+            assert_eq!(names(here.path()), ["f", "other"]);
+            fs::remove_file(&file).unwrap();
+        }
+        std::os::unix::fs::symlink(here.path().join("nowhere"), &file).unwrap();
+        assert_eq!(
+            put_new(&file, b"secret", OWNER_ONLY).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists,
+            "nor through one in the file's own"
+        );
+        assert_eq!(names(here.path()), ["f", "other"]);
+    }
+
+    #[test]
+    fn of_many_that_make_one_file_one_does_and_every_other_finds_it_whole() {
+        let here = tempfile::tempdir().unwrap();
+        let file = here.path().join("f");
+        fs::write(here.path().join("f.first.tmp"), "left").unwrap();
+        let made: Vec<u8> = std::thread::scope(|scope| {
+            let calls: Vec<_> = (0..16_u8)
+                .map(|own| {
+                    let file = &file;
+                    scope.spawn(move || match put_new(file, &[own; 5000], OWNER_ONLY) {
+                        Ok(()) => Some(own),
+                        Err(why) => {
+                            assert_eq!(why.kind(), io::ErrorKind::AlreadyExists);
+                            let found = fs::read(file).unwrap();
+                            assert!(found.len() == 5000 && found.iter().all(|byte| *byte == found[0]));
+                            None
+                        }
+                    })
+                })
+                .collect();
+            calls.into_iter().filter_map(|call| call.join().unwrap()).collect()
+        });
+        assert_eq!(made.len(), 1, "{made:?}");
+        assert_eq!(fs::read(&file).unwrap(), [made[0]; 5000]);
+        assert_eq!(names(here.path()), ["f"]);
     }
 
     #[test]
