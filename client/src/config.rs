@@ -40,9 +40,6 @@ daemon::configuration! {
         pub dataset: Option<String>,
         /// The journal of what this silo has seen, said and spent.
         pub state_dir: PathBuf,
-        /// The authority that the coordinator's certificate must come from, and the one that this silo shows.
-        #[serde(default)]
-        pub tls: Option<Tls>,
         /// Whether a salted commitment to the data's version is told at check-in and stands in model cards.
         #[serde(default = "yes")]
         pub tells_data_version: bool,
@@ -81,9 +78,6 @@ impl Config {
         daemon::resolve(path, [&mut config.data, &mut config.state_dir]);
         let optional = [&mut config.ledger.dir, &mut config.ledger.anchor, &mut config.proxy_auth_file];
         daemon::resolve(path, optional.into_iter().flatten());
-        if let Some(tls) = &mut config.tls {
-            tls.resolve(path);
-        }
         Ok((config, text))
     }
 

@@ -20,9 +20,6 @@ daemon::configuration! {
         pub data_dir: PathBuf,
         /// The run's plan, as `folkmoot plan sign` wrote it.
         pub plan: PathBuf,
-        /// What connections are secured with.
-        #[serde(default)]
-        pub tls: Option<Tls>,
         /// The key that signs published models for public tools, PKCS#8 PEM; none, and they carry no such signature.
         #[serde(default)]
         pub model_key_file: Option<PathBuf>,
@@ -86,9 +83,6 @@ impl Config {
         let (mut config, text) = daemon::load::<Self>(path)?;
         daemon::resolve(path, [&mut config.data_dir, &mut config.plan]);
         daemon::resolve(path, &mut config.model_key_file);
-        if let Some(tls) = &mut config.tls {
-            tls.resolve(path);
-        }
         Ok((config, text))
     }
 
@@ -98,7 +92,9 @@ impl Config {
         let plan = daemon::read(&self.plan, "plan", &mut problems, |text| {
             SignedPlan::from_json(text).and_then(SignedPlan::open).map_err(|e| e.to_string())
         });
-        let Some(Opened { vault, roster, key }) = self.shared().open(&mut problems) else {
+        let mut shared = self.shared();
+        shared.secrets.extend(self.model_key_file.as_deref().map(|path| ("model_key_file", path)));
+        let Some(Opened { vault, roster, key }) = shared.open(&mut problems) else {
             return Err(problems);
         };
         if let (Some((roster, _)), Some(key)) = (&roster, &key) {

@@ -14,9 +14,13 @@ use crate::{Encryption, read_identity, read_roster, resolve};
 /// Declares a configuration: the keys that are written here, and those that both daemons have.
 ///
 /// A macro, because serde flattens no struct into one that refuses unknown keys, nor keeps the lines of its errors. The crate
-/// that uses it depends on serde.
+/// that uses it depends on serde, and declares the table `[tls]` as `Tls` where it uses this: [`tls_table!`](crate::tls_table).
 ///
 /// ```
+/// daemon::tls_table! {
+///     pub struct Tls {}
+/// }
+///
 /// daemon::configuration! {
 ///     /// The file as it is written.
 ///     pub struct Config {
@@ -49,6 +53,9 @@ macro_rules! configuration {
             /// Plain text, on this machine alone. In place of the table `[tls]`.
             #[serde(default)]
             pub plaintext: bool,
+            /// What connections are secured with, and whom this daemon trusts.
+            #[serde(default)]
+            pub tls: ::std::option::Option<Tls>,
             /// What lies on this machine's disk is sealed with, secret keys among it.
             #[serde(default)]
             pub encryption: ::std::option::Option<$crate::Encryption>,
@@ -64,6 +71,9 @@ macro_rules! configuration {
             fn resolve_shared(&mut self, file: &::std::path::Path) {
                 let paths = [&mut self.roster, &mut self.identity_key_file];
                 $crate::Shared::resolve(file, paths, self.encryption.as_mut());
+                if let Some(tls) = &mut self.tls {
+                    tls.resolve(file);
+                }
             }
 
             fn shared(&self) -> $crate::Shared<'_> {
@@ -72,13 +82,14 @@ macro_rules! configuration {
                     authority_key: &self.authority_key,
                     identity_key_file: &self.identity_key_file,
                     encryption: self.encryption.as_ref(),
+                    secrets: self.tls.iter().flat_map(Tls::secrets).collect(),
                 }
             }
         }
     };
 }
 
-/// Declares the table `[tls]`: the files that both daemons have in it, and those that are written here.
+/// Declares the table `[tls]`: the files that both daemons have in it, and the secret keys that are written here.
 ///
 /// ```
 /// daemon::tls_table! {
@@ -93,6 +104,8 @@ macro_rules! configuration {
 /// let mut tls: Tls = daemon::parse(text)?;
 /// tls.resolve(std::path::Path::new("/etc/daemon.toml"));
 /// assert_eq!((tls.certificate.to_str(), tls.ca_key_file.to_str()), (Some("/etc/c"), Some("/ca")));
+/// let secrets: Vec<&str> = tls.secrets().into_iter().map(|(field, _)| field).collect();
+/// assert_eq!(secrets, ["tls.key_file", "tls.ca_key_file"]);
 /// # Ok::<(), daemon::ConfigError>(())
 /// ```
 #[macro_export]
@@ -115,6 +128,12 @@ macro_rules! tls_table {
             pub(crate) fn resolve(&mut self, file: &::std::path::Path) {
                 let paths = [&mut self.authority, &mut self.certificate, &mut self.key_file];
                 $crate::resolve(file, paths.into_iter()$(.chain([&mut self.$key]))*);
+            }
+
+            /// The secret keys, each under its field's name.
+            pub(crate) fn secrets(&self) -> ::std::vec::Vec<(&'static str, &::std::path::Path)> {
+                let own = [$((concat!("tls.", stringify!($key)), self.$key.as_path())),*];
+                [("tls.key_file", self.key_file.as_path())].into_iter().chain(own).collect()
             }
         }
     };
@@ -139,6 +158,8 @@ pub struct Shared<'a> {
     pub identity_key_file: &'a Path,
     /// What seals it.
     pub encryption: Option<&'a Encryption>,
+    /// Further files that are sealed with it, each under its field's name.
+    pub secrets: Vec<(&'static str, &'a Path)>,
 }
 
 /// What [`Shared`] names; what is missing is among the problems.
@@ -160,11 +181,21 @@ impl Shared<'_> {
         }
     }
 
-    /// Opens the keyring and reads the roster and the key. None where the keyring does not open: no secret can be read
-    /// without it, and each would be one more line for the same fault.
+    /// Opens the keyring and reads the roster and the key. None where the keyring does not open: each secret that is sealed
+    /// with it is among the problems then.
     pub fn open(&self, problems: &mut Problems) -> Option<Opened> {
         let roster = read_roster(self.roster, self.authority_key, problems);
-        let vault = self.encryption.map(|sealed| sealed.open(problems).ok_or(())).transpose().ok()?;
+        let vault = match self.encryption.map(|sealed| sealed.open(problems)) {
+            Some(None) => {
+                let own = [("identity_key_file", self.identity_key_file)];
+                for (field, path) in own.iter().chain(&self.secrets) {
+                    let why = "it cannot be opened without the keyring";
+                    problems.add(field, format!("`{}`: {why}", path.display()));
+                }
+                return None;
+            }
+            vault => vault.flatten(),
+        };
         let key = read_identity(self.identity_key_file, vault.as_deref(), problems);
         Some(Opened { vault, roster, key })
     }
