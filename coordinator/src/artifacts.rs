@@ -41,11 +41,10 @@ impl Files {
     /// A published version's own, for a record that goes on from the same.
     ///
     /// # Errors
-    /// A file that is not the one in the record.
+    /// A file that is not the one in the record, or from which no round could go on.
     pub(crate) fn published(store: &dyn Store, plan: &Plan, manifest: &Manifest) -> anyhow::Result<Self> {
         let name = checkpoint::folder_name(manifest.round);
-        let layout = plan.architecture().layout();
-        let files = published::read_files(store, &name, manifest, Some(&layout))
+        let (_, files) = published::read_version_files(store, plan, manifest)
             .with_context(|| format!("checkpoint {name} is damaged; restore it from a copy"))?;
         let optimizer =
             files.optimizer.with_context(|| format!("checkpoint {name} has no optimiser's state"))?;

@@ -38,4 +38,4 @@ pub use folder::{Folder, Plain, checkpoints_in, read_bounded};
 pub use listing::{FolderError, list_files};
 pub use records::{Records, read_record};
 pub use verify::{CheckpointFault, Verified, verify_chain, verify_folder, verify_records, verify_version};
-pub use version::{Version, VersionFiles, read_files, read_version};
+pub use version::{Version, VersionFiles, read_version, read_version_files};

@@ -14,7 +14,8 @@ use vault::{MasterSource, Vault};
 
 use crate::samples::{chain, key};
 use crate::{
-    CheckpointFault, Folder, Plain, Records, read_version, verify_chain, verify_folder, verify_records,
+    CheckpointFault, Folder, Plain, Records, read_version, read_version_files, verify_chain, verify_folder,
+    verify_records,
 };
 
 fn refused(folder: &Path) -> String {
@@ -172,4 +173,34 @@ fn a_version_is_read_only_as_its_record_names_it() {
     assert!(why.contains("000001/model.safetensors"), "{why}");
     let why = read_version(&Plain::new(Path::new("nowhere")), &plan, &manifests[1]).unwrap_err();
     assert!(matches!(why, CheckpointFault::Missing { .. }), "{why}");
+}
+
+#[test]
+fn no_run_goes_on_from_a_state_that_is_none_though_its_record_names_it() {
+    let plan = plan::Plan::from_toml(include_str!("../../../../deploy/config/plan.toml")).unwrap();
+    let source = chain(|_| {});
+    let mut manifest = verify_folder(source.path(), None).unwrap().manifests.remove(1);
+    let model =
+        checkpoint::model_bytes(&plan.initial_model(), &checkpoint::model_metadata(&manifest.run_id, 1));
+    manifest.model.params_digest = plan.initial_model().digest();
+    (manifest.model.sha256, manifest.model.bytes) = (Digest::sha256(&model), model.len() as u64);
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path().join(folder_name(1));
+    fs::create_dir(&here).unwrap();
+    fs::write(here.join(MODEL_FILE), &model).unwrap();
+    let read = |manifest: &_| read_version_files(&Plain::new(folder.path()), &plan, manifest);
+    for (state, fits) in [(plan.initial_state(plan.lanes()).to_bytes(), true), (b"moments".to_vec(), false)] {
+        let named = manifest.optimizer.as_mut().unwrap();
+        (named.sha256, named.bytes) = (Digest::sha256(&state), state.len() as u64);
+        fs::write(here.join(OPTIMIZER_FILE), &state).unwrap();
+        match read(&manifest) {
+            Ok((version, files)) => {
+                assert!(fits && version.is_named_by(&manifest));
+                assert_eq!((files.model, files.optimizer), (model.clone(), Some(state)));
+            }
+            Err(why) => {
+                assert!(!fits && why.to_string().contains("000001/optimizer.state"), "{why}");
+            }
+        }
+    }
 }

@@ -34,21 +34,19 @@ pub struct VersionFiles {
     pub model: Vec<u8>,
     /// The server optimiser's state, where the record names one.
     pub optimizer: Option<Vec<u8>>,
-    /// What the model's file holds.
-    pub params: Params,
 }
 
-/// Reads a version's files under `name`, held against its record. With the layout of the run's plan the model has to be that
-/// plan's.
+/// Reads a version's files under `name`, held against its record, and the model's parameters. With the layout of the run's plan
+/// the model has to be that plan's.
 ///
 /// # Errors
 /// The first file that is missing, or is not the one in the record.
-pub fn read_files<F: Folder + ?Sized>(
+pub(crate) fn read_files<F: Folder + ?Sized>(
     folder: &F,
     name: &str,
     manifest: &Manifest,
     layout: Option<&Layout>,
-) -> Result<VersionFiles, CheckpointFault> {
+) -> Result<(VersionFiles, Params), CheckpointFault> {
     let model = required(folder, name, MODEL_FILE)?;
     let optimizer = folder.read(name, OPTIMIZER_FILE)?;
     let params = verify_files(manifest, &model, optimizer.as_deref(), layout).map_err(|why| {
@@ -61,21 +59,33 @@ pub fn read_files<F: Folder + ?Sized>(
         };
         CheckpointFault::File { file: folder.place(name, file), why: with_causes(&why) }
     })?;
-    Ok(VersionFiles { model, optimizer, params })
+    Ok((VersionFiles { model, optimizer }, params))
 }
 
 /// The version of a record of this plan's run, from its folder.
 ///
 /// # Errors
-/// As [`read_files`]; a state that is none.
+/// As [`read_version_files`].
 pub fn read_version<F: Folder + ?Sized>(
     folder: &F,
     plan: &Plan,
     manifest: &Manifest,
 ) -> Result<Version, CheckpointFault> {
+    read_version_files(folder, plan, manifest).map(|(version, _)| version)
+}
+
+/// As [`read_version`], with the files that it was read from.
+///
+/// # Errors
+/// The first file that is missing, or is not the one in the record; a model of another layout than the plan's; a state that is none.
+pub fn read_version_files<F: Folder + ?Sized>(
+    folder: &F,
+    plan: &Plan,
+    manifest: &Manifest,
+) -> Result<(Version, VersionFiles), CheckpointFault> {
     let name = checkpoint::folder_name(manifest.round);
     let layout = plan.architecture().layout();
-    let files = read_files(folder, &name, manifest, Some(&layout))?;
+    let (files, params) = read_files(folder, &name, manifest, Some(&layout))?;
     let state = match &files.optimizer {
         None => plan.initial_state(layout.len()),
         Some(bytes) => State::from_bytes(bytes).map_err(|why| CheckpointFault::File {
@@ -83,5 +93,5 @@ pub fn read_version<F: Folder + ?Sized>(
             why: with_causes(&why),
         })?,
     };
-    Ok(Version { params: files.params, state })
+    Ok((Version { params, state }, files))
 }
