@@ -46,7 +46,8 @@ pub fn is_signed(folder: &Path, manifests: &[Manifest]) -> bool {
 }
 
 /// Does the server's step of each round again, from the model before and the opened sum, where the sum is there. Gives
-/// the rounds that were checked.
+/// the rounds that were checked. The records and files are those of a chain that holds ([`verify_chain`](crate::verify_chain)):
+/// what one step gave is where the next begins, and is not read again.
 ///
 /// # Errors
 /// The first model that does not follow.
@@ -56,7 +57,10 @@ pub fn check_steps<F: Folder + ?Sized>(
     plan: &Plan,
 ) -> Result<Vec<u64>, CheckpointFault> {
     let mut checked = Vec::new();
+    let mut stepped: Option<Version> = None;
     for (before, manifest) in manifests.iter().zip(manifests.iter().skip(1)) {
+        // That of `before`, where the step to it was done.
+        let version = stepped.take();
         let name = folder_name(manifest.round);
         if manifest.plan_digest != plan.digest() {
             return Err(bad(&folder.place(&name, MANIFEST_FILE), OTHER_PLAN));
@@ -69,9 +73,14 @@ pub fn check_steps<F: Folder + ?Sized>(
             let why = "names a state of the server's optimiser that is not the plan's";
             return Err(bad(&folder.place(&folder_name(before.round), MANIFEST_FILE), why));
         }
-        let Version { params, state } = read_version(folder, plan, before)?;
-        protocol::check_step(plan, manifest, &params, state, &sum)
+        let Version { params, state } = match version {
+            Some(version) => version,
+            None => read_version(folder, plan, before)?,
+        };
+        let (params, state) = protocol::check_step(plan, manifest, &params, state, &sum)
             .map_err(|why| bad(&folder.place(&name, MODEL_FILE), with_causes(&why)))?;
+        // A record that names no state leaves it to the plan, and not to the steps before.
+        stepped = manifest.optimizer.is_some().then_some(Version { params, state });
         checked.push(manifest.round);
     }
     Ok(checked)
