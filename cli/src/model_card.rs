@@ -7,7 +7,7 @@ use attest::{BUNDLE_FILE, EVIDENCE_FILE, IGNORED_PATHS, ModelKey, RoundEvidence}
 use card::{CARD_FILE, Card, Evaluation, README_FILE};
 use identity::with_causes;
 use params::Digest;
-use published::{read_bounded, verify_version};
+use published::{Plain, read_bounded, verify_version};
 use vault::{MasterSource, Vault};
 
 use crate::Failure;
@@ -44,7 +44,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let (record, manifest) = verify_version(&args.folder)?;
+    let (record, manifest) = verify_version(&Plain::new(&args.folder), "")?;
     let text =
         read_bounded(&args.folder.join(CARD_FILE), card::CARD_BYTES_MAX as u64).map_err(Failure::usage)?;
     let own = Card::from_yaml(&String::from_utf8_lossy(&text)).and_then(|card| {

@@ -92,6 +92,7 @@ fn further(
     plan: Option<&AuthoredPlan>,
 ) -> Result<(), CheckpointFault> {
     let folder = checkpoints_in(&args.folder);
+    let folder = Plain::new(&folder);
     if let Some(key) = model_key {
         let lineage = check_evidence(&folder, &verified.manifests, key)?;
         if !args.quiet {
@@ -105,7 +106,7 @@ fn further(
     }
     if let Some(plan) = plan {
         check_spent(&folder, &verified.manifests, plan)?;
-        let checked = check_steps(&Plain::new(&folder), &verified.manifests, plan)?;
+        let checked = check_steps(&folder, &verified.manifests, plan)?;
         let rounds = verified.rounds;
         if !args.quiet {
             println!(

@@ -8,8 +8,7 @@ use checkpoint::{AGGREGATE_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, PrivacySpe
 use identity::with_causes;
 use plan::Plan;
 
-use crate::folder::{Folder, Plain, required};
-use crate::listing::list_files;
+use crate::folder::{Folder, required};
 use crate::verify::{CheckpointFault, OTHER_PLAN, record};
 use crate::version::{Version, read_version};
 
@@ -17,32 +16,32 @@ use crate::version::{Version, read_version};
 ///
 /// # Errors
 /// The first file that is not as signed.
-pub fn check_evidence(
-    folder: &Path,
+pub fn check_evidence<F: Folder + ?Sized>(
+    folder: &F,
     manifests: &[Manifest],
     key: &ModelPublicKey,
 ) -> Result<Vec<RoundEvidence>, CheckpointFault> {
-    let plain = Plain::new(folder);
     let mut published = Vec::new();
     for manifest in manifests {
         let name = folder_name(manifest.round);
-        let here = folder.join(&name);
-        let bundle = required(&plain, &name, BUNDLE_FILE)?;
-        let files = list_files(&here, &[]).map_err(|why| bad(&here, why))?;
-        let statement = attest::verify_model(&bundle, &files, key)
-            .map_err(|why| bad(&here.join(BUNDLE_FILE), with_causes(&why)))?;
-        let evidence = required(&plain, &name, EVIDENCE_FILE)?;
-        let bad_evidence = |why: attest::EvidenceError| bad(&here.join(EVIDENCE_FILE), with_causes(&why));
+        let bundle = required(folder, &name, BUNDLE_FILE)?;
+        let statement = attest::verify_model(&bundle, &folder.files(&name)?, key)
+            .map_err(|why| bad(&folder.place(&name, BUNDLE_FILE), with_causes(&why)))?;
+        let evidence = required(folder, &name, EVIDENCE_FILE)?;
+        let bad_evidence =
+            |why: attest::EvidenceError| bad(&folder.place(&name, EVIDENCE_FILE), with_causes(&why));
         let stated = attest::verify_round(&evidence, &statement, key).map_err(bad_evidence)?;
-        stated.check(&record(&plain, &name)?, &statement).map_err(bad_evidence)?;
+        stated.check(&record(folder, &name)?, &statement).map_err(bad_evidence)?;
         published.push((bundle, evidence));
     }
-    attest::verify_lineage(&published, key).map_err(|why| bad(folder, with_causes(&why)))
+    attest::verify_lineage(&published, key).map_err(|why| bad(&folder.place("", ""), with_causes(&why)))
 }
 
-/// Whether any checkpoint is signed for public tools.
-pub fn is_signed(folder: &Path, manifests: &[Manifest]) -> bool {
-    manifests.iter().any(|manifest| folder.join(folder_name(manifest.round)).join(BUNDLE_FILE).exists())
+/// Whether any checkpoint has a signature for public tools, be it one that can be read or not.
+pub fn is_signed<F: Folder + ?Sized>(folder: &F, manifests: &[Manifest]) -> bool {
+    let absent =
+        |manifest: &Manifest| matches!(folder.read(&folder_name(manifest.round), BUNDLE_FILE), Ok(None));
+    !manifests.iter().all(absent)
 }
 
 /// Does the server's step of each round again, from the model before and the opened sum, where the sum is there. Gives
@@ -90,12 +89,16 @@ pub fn check_steps<F: Folder + ?Sized>(
 ///
 /// # Errors
 /// The first record that says otherwise.
-pub fn check_spent(folder: &Path, manifests: &[Manifest], plan: &Plan) -> Result<(), CheckpointFault> {
+pub fn check_spent<F: Folder + ?Sized>(
+    folder: &F,
+    manifests: &[Manifest],
+    plan: &Plan,
+) -> Result<(), CheckpointFault> {
     /// Logarithms differ in their last digits between machines.
     const TOLERANCE: f64 = 1e-9;
     let mut opened = 0;
     for manifest in manifests {
-        let file = folder.join(folder_name(manifest.round)).join(MANIFEST_FILE);
+        let file = folder.place(&folder_name(manifest.round), MANIFEST_FILE);
         if manifest.plan_digest != plan.digest() {
             return Err(bad(&file, OTHER_PLAN));
         }
@@ -127,10 +130,11 @@ mod tests {
     use attest::{IGNORED_PATHS, ModelKey};
     use params::Digest;
     use rand::rand_core::UnwrapErr;
+    use store::{Published, Store};
 
     use super::*;
     use crate::samples::chain;
-    use crate::verify_folder;
+    use crate::{Plain, list_files, verify_folder};
 
     fn new_key() -> ModelKey {
         ModelKey::generate(&mut UnwrapErr(rand::rngs::SysRng)).unwrap()
@@ -163,8 +167,9 @@ mod tests {
     fn a_signed_chain_gives_its_lineage_from_the_first_round_on() {
         let key = new_key();
         let (_folder, checkpoints, manifests) = attested(&key);
-        assert!(is_signed(&checkpoints, &manifests));
-        let lineage = check_evidence(&checkpoints, &manifests, key.public()).unwrap();
+        let plain = Plain::new(&checkpoints);
+        assert!(is_signed(&plain, &manifests));
+        let lineage = check_evidence(&plain, &manifests, key.public()).unwrap();
         let rounds: Vec<u64> = lineage.iter().map(|evidence| evidence.round).collect();
         assert_eq!(rounds, [0, 1, 3]);
         let parent = lineage[1].parent.as_ref().map(|parent| parent.record);
@@ -172,11 +177,27 @@ mod tests {
     }
 
     #[test]
+    fn a_signed_chain_gives_its_lineage_from_a_sealed_store_too() {
+        let key = new_key();
+        let (_folder, checkpoints, manifests) = attested(&key);
+        let folder = tempfile::tempdir().unwrap();
+        let (store, vault) = crate::tests::sealed(folder.path(), &checkpoints);
+        let beside = Published::new(folder.path().join(checkpoint::CHECKPOINTS_FOLDER), Some(vault));
+        assert!(is_signed(&beside, &manifests));
+        let plain = check_evidence(&Plain::new(&checkpoints), &manifests, key.public()).unwrap();
+        assert_eq!(check_evidence(&beside, &manifests, key.public()).unwrap(), plain);
+        assert_eq!(check_evidence(&store as &dyn Store, &manifests, key.public()).unwrap(), plain);
+    }
+
+    #[test]
     fn another_key_a_changed_file_and_one_that_is_missing_or_too_much_are_named() {
         let key = new_key();
         let (_folder, checkpoints, manifests) = attested(&key);
         let refused = |key: &ModelKey| {
-            check_evidence(&checkpoints, &manifests, key.public()).map(drop).unwrap_err().to_string()
+            check_evidence(&Plain::new(&checkpoints), &manifests, key.public())
+                .map(drop)
+                .unwrap_err()
+                .to_string()
         };
         assert!(refused(&new_key()).contains("000000/model.sig"));
         let here = checkpoints.join("000001");
@@ -190,7 +211,7 @@ mod tests {
         fs::remove_file(here.join(EVIDENCE_FILE)).unwrap();
         assert!(refused(&key).contains("000001/evidence.dsse.json"));
         fs::write(here.join(EVIDENCE_FILE), evidence).unwrap();
-        assert!(check_evidence(&checkpoints, &manifests, key.public()).is_ok());
+        assert!(check_evidence(&Plain::new(&checkpoints), &manifests, key.public()).is_ok());
     }
 
     #[test]
@@ -205,7 +226,7 @@ mod tests {
             let counted = if steps == 2 { 3 } else { steps as u64 };
             manifest.privacy = protocol::privacy_spent(&plan, counted).unwrap();
         }
-        let check = |manifests: &[Manifest]| check_spent(Path::new("out"), manifests, &plan);
+        let check = |manifests: &[Manifest]| check_spent(&Plain::new(Path::new("out")), manifests, &plan);
         check(&manifests).unwrap();
         type Edit = fn(&mut Manifest, &Plan);
         let edits: [Edit; 6] = [

@@ -4,11 +4,30 @@ use std::fs;
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use attest::{BUNDLE_FILE, EVIDENCE_FILE};
 use card::{CARD_BYTES_MAX, CARD_FILE, README_FILE};
-use checkpoint::{CHECKPOINTS_FOLDER, MANIFEST_BYTES_MAX, MANIFEST_FILE, MODEL_BYTES_MAX, SIGNATURE_FILE};
+use checkpoint::{
+    AGGREGATE_FILE, CHECKPOINTS_FOLDER, MANIFEST_BYTES_MAX, MANIFEST_FILE, MODEL_BYTES_MAX, MODEL_FILE,
+    OPTIMIZER_FILE, SIGNATURE_FILE,
+};
+use params::Digest;
 use store::{Published, Store, StoreError};
 
 use crate::CheckpointFault;
+use crate::listing::list_files;
+
+/// What a coordinator publishes of a version.
+const FILES: [&str; 9] = [
+    README_FILE,
+    AGGREGATE_FILE,
+    EVIDENCE_FILE,
+    MANIFEST_FILE,
+    SIGNATURE_FILE,
+    MODEL_FILE,
+    BUNDLE_FILE,
+    CARD_FILE,
+    OPTIMIZER_FILE,
+];
 
 /// Published versions: for each a name, and files under theirs.
 pub trait Folder {
@@ -23,6 +42,16 @@ pub trait Folder {
     /// # Errors
     /// One that is longer than it may be or cannot be opened; a disk that fails.
     fn read(&self, name: &str, file: &str) -> Result<Option<Vec<u8>>, CheckpointFault>;
+
+    /// Every file of a version with its digest, in the order of code points. In a store these are the files that a version may
+    /// have; in a plain folder, which anyone may have added to, they are all that lie there.
+    ///
+    /// # Errors
+    /// As [`Folder::read`]; in a plain folder also what no signature can cover, such as a link.
+    fn files(&self, name: &str) -> Result<Vec<(String, Digest)>, CheckpointFault> {
+        let digest = |file| Ok(self.read(name, file)?.map(|bytes| (file.to_owned(), Digest::sha256(&bytes))));
+        FILES.into_iter().filter_map(|file| digest(file).transpose()).collect()
+    }
 
     /// Where a file lies, as a person is told it. Without a `name` or a `file`, the folder above.
     fn place(&self, name: &str, file: &str) -> PathBuf;
@@ -63,14 +92,19 @@ impl Folder for Plain<'_> {
             SIGNATURE_FILE => 64,
             MANIFEST_FILE => MANIFEST_BYTES_MAX as u64,
             CARD_FILE | README_FILE => CARD_BYTES_MAX as u64,
-            attest::BUNDLE_FILE => attest::BUNDLE_BYTES_MAX as u64,
-            attest::EVIDENCE_FILE => attest::EVIDENCE_BYTES_MAX as u64,
+            BUNDLE_FILE => attest::BUNDLE_BYTES_MAX as u64,
+            EVIDENCE_FILE => attest::EVIDENCE_BYTES_MAX as u64,
             _ => MODEL_BYTES_MAX,
         };
         match read_bounded(&self.place(name, file), bytes_max) {
             Err(CheckpointFault::Unreadable { why, .. }) if why.kind() == ErrorKind::NotFound => Ok(None),
             read => read.map(Some),
         }
+    }
+
+    fn files(&self, name: &str) -> Result<Vec<(String, Digest)>, CheckpointFault> {
+        let here = self.place(name, "");
+        list_files(&here, &[]).map_err(|why| CheckpointFault::File { file: here, why: why.to_string() })
     }
 
     fn place(&self, name: &str, file: &str) -> PathBuf {

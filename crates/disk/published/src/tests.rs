@@ -105,21 +105,21 @@ fn a_folder_without_checkpoints_says_what_to_name() {
     assert!(refused(folder.path()).contains("name a coordinator's data folder"));
 }
 
-/// The sample chain in a sealed store, and the vault.
-fn sealed(folder: &Path) -> (FileStore, Arc<Vault>) {
-    let plain = chain(|_| {});
+/// The versions of a chain in a sealed store, with all that lies in their folders; and the vault.
+pub(crate) fn sealed(folder: &Path, checkpoints: &Path) -> (FileStore, Arc<Vault>) {
     let master = folder.join("master.key");
     vault::make_master(&master).unwrap();
     let vault = Arc::new(Vault::create(folder, MasterSource::File(master)).unwrap());
     let opened =
         FileStore::open_sealed(folder, JournalKind::Coordinator, Arc::clone(&vault), |_, _, _| Ok(()));
     let mut store = opened.unwrap().store;
-    for round in [0, 1, 3] {
-        let name = folder_name(round);
-        let here = plain.path().join(CHECKPOINTS_FOLDER).join(&name);
-        let files = [MANIFEST_FILE, SIGNATURE_FILE, MODEL_FILE, OPTIMIZER_FILE]
-            .map(|file| (file, fs::read(here.join(file)).unwrap()));
-        let files: Vec<(&str, &[u8])> = files.iter().map(|(file, bytes)| (*file, &bytes[..])).collect();
+    for name in Plain::new(checkpoints).names().unwrap() {
+        let files = fs::read_dir(checkpoints.join(&name)).unwrap().map(|entry| {
+            let entry = entry.unwrap();
+            (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())
+        });
+        let files: Vec<_> = files.collect();
+        let files: Vec<(&str, &[u8])> = files.iter().map(|(file, bytes)| (&file[..], &bytes[..])).collect();
         store.publish(&name, &files).unwrap();
     }
     (store, vault)
@@ -128,7 +128,8 @@ fn sealed(folder: &Path) -> (FileStore, Arc<Vault>) {
 #[test]
 fn a_sealed_chain_verifies_through_its_store_and_beside_it_and_as_plain_files_it_is_named_sealed() {
     let folder = tempfile::tempdir().unwrap();
-    let (store, vault) = sealed(folder.path());
+    let plain = chain(|_| {});
+    let (store, vault) = sealed(folder.path(), &plain.path().join(CHECKPOINTS_FOLDER));
     let beside = Published::new(folder.path().join(CHECKPOINTS_FOLDER), Some(vault));
     let store: &dyn Store = &store;
     for rounds in [verify_chain(store, None, None), verify_chain(&beside, None, None)] {

@@ -147,18 +147,20 @@ pub fn verify_records<F: Folder + ?Sized>(
     Ok(manifests)
 }
 
-/// One version by itself: its files are what its signed record says, whoever signed it. Its card is not looked at.
+/// One version by itself, under its name: its files are what its signed record says, whoever signed it. Its card is not looked at.
 ///
 /// # Errors
 /// The first file that is not as signed.
-pub fn verify_version(here: &Path) -> Result<(SignedManifest, Manifest), CheckpointFault> {
-    let folder = Plain::new(here);
-    let signed = record(&folder, "")?;
+pub fn verify_version<F: Folder + ?Sized>(
+    folder: &F,
+    name: &str,
+) -> Result<(SignedManifest, Manifest), CheckpointFault> {
+    let signed = record(folder, name)?;
     let manifest = signed.verify_strict().map_err(|why| CheckpointFault::File {
-        file: folder.place("", MANIFEST_FILE),
+        file: folder.place(name, MANIFEST_FILE),
         why: with_causes(&why),
     })?;
-    read_files(&folder, "", &manifest, None)?;
+    read_files(folder, name, &manifest, None)?;
     Ok((signed, manifest))
 }
 
