@@ -248,7 +248,7 @@ mod tests {
             r#"{"attempt":2,"attempts_aborted":11,"bytes_received":59,"bytes_sent":61,"#,
             r#""clients":[{"connected":true,"id":7,"last_reason":"was too late","name":"north","#,
             r#""rounds_included":17,"rounds_left_out":5,"state":"awaited"}],"deadline_ms":4500,"dropouts":47,"#,
-            r#""ended":"all rounds","epsilon_left":3.4,"#,
+            r#""ended":"all rounds","ending":"complete","epsilon_left":3.4,"#,
             r#""head":"9f2e6d33a3717ee826353a404ba4618d1aeeb6879ad7936bce8ed5f46814924d","head_round":36,"#,
             r#""last_outcome":"committed","metrics":{"loss":0.25},"#,
             r#""model":"9372c470eeadd5ecd9c3c74c2b3cb633f8e2f2fad799250a0f70d652b6b825e4","now_ms":2000,"#,

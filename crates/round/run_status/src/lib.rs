@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use checkpoint::PrivacySpent;
 use params::Digest;
 use secagg::ClientId;
+use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 pub use words::{Ending, Owed, RunPhase, Standing};
@@ -74,7 +75,8 @@ pub struct Status {
     pub metrics: BTreeMap<String, f64>,
     /// How the last round ended.
     pub last_outcome: String,
-    /// Why the run is over, once it is.
+    /// Why the run is over, once it is. As JSON `ended` is its sentence and `ending` its word.
+    #[serde(flatten, serialize_with = "sentence_and_word")]
     pub ended: Option<Ended>,
 }
 
@@ -106,7 +108,7 @@ pub struct ClientStatus {
     pub rounds_left_out: u64,
 }
 
-/// How a run ended. As JSON it is its sentence.
+/// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
     /// For programs.
@@ -115,10 +117,11 @@ pub struct Ended {
     pub why: String,
 }
 
-impl Serialize for Ended {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.why)
-    }
+fn sentence_and_word<S: Serializer>(ended: &Option<Ended>, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut fields = serializer.serialize_struct("Ended", 2)?;
+    fields.serialize_field("ended", &ended.as_ref().map(|ended| &ended.why))?;
+    fields.serialize_field("ending", &ended.as_ref().map(|ended| ended.how))?;
+    fields.end()
 }
 
 /// What a coordinator's server knows of itself.
