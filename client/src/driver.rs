@@ -279,7 +279,7 @@ impl Driver {
             ToClient::Aborted { at, outcome } => {
                 tracing::info!(round = at.round, attempt = at.attempt, "the round was aborted: {outcome}");
             }
-            ToClient::Refused { rejection } => tracing::warn!(
+            ToClient::Rejected { rejection } => tracing::warn!(
                 code = wire::ToStatus::reason(rejection),
                 "the coordinator refused a message: {rejection}"
             ),

@@ -204,7 +204,7 @@ impl Driver {
                 if self.sessions.is_current(client, session)
                     && let Err(rejection) = self.input(Input::Message { from: client, message: *message })
                 {
-                    self.send(client, ToClient::Refused { rejection });
+                    self.send(client, ToClient::Rejected { rejection });
                 }
             }
             Event::BeginUpload { header, reply } => {
@@ -320,7 +320,7 @@ impl Driver {
                 tracing::warn!(outcome = self.core.last_outcome(), "round aborted");
             }
             Record::Dropped { client, reason } => tracing::warn!(%client, %reason, "left out"),
-            Record::Refused { client, reason } => tracing::warn!(%client, %reason, "refuses the run"),
+            Record::Declined { client, reason } => tracing::warn!(%client, %reason, "refuses the run"),
             Record::KeptApart { accuser, accused } => {
                 tracing::warn!(%accuser, %accused, "kept apart for some rounds after a complaint");
             }

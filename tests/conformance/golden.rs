@@ -215,7 +215,7 @@ fn no_message_of_the_coordinator_has_changed_a_byte_on_the_wire() {
         ),
         (
             "refused",
-            sent(ToClient::Refused { rejection: Rejection::Equivocation }),
+            sent(ToClient::Rejected { rejection: Rejection::Equivocation }),
             "bf96d22a40de0f2d8921ed7422960a55dd5adb349af53a968a3713e5784f1bb3",
         ),
         (

@@ -279,7 +279,7 @@ fn a_plan_that_an_older_silo_cannot_read_is_not_sent_to_it_and_the_operator_is_t
     assert_eq!((setup().plan.format(), bench.coordinator.roster().format()), (2, 1));
     bench.feed(Input::Connected { client: ClientId(2), version: SessionVersion::Two }).unwrap();
     let (to, told) = bench.said.last().unwrap();
-    let ToClient::Refused { rejection } = told else { panic!("{told:?}") };
+    let ToClient::Rejected { rejection } = told else { panic!("{told:?}") };
     let why = rejection.to_string();
     assert!(*to == ClientId(2) && why.contains("SPEAKS_OLDER_PROTOCOL: the plan is of format 2"), "{why}");
     let status = bench.coordinator.status();
@@ -322,7 +322,7 @@ fn a_welcome_shows_the_rosters_that_lead_to_its_own_and_an_older_silo_is_told_wh
 
     bench.feed(Input::Connected { client: ClientId(2), version: SessionVersion::Two }).unwrap();
     let (to, told) = bench.said.last().unwrap();
-    let ToClient::Refused { rejection } = told else { panic!("{told:?}") };
+    let ToClient::Rejected { rejection } = told else { panic!("{told:?}") };
     assert!(*to == ClientId(2) && rejection.to_string().contains("SPEAKS_OLDER_PROTOCOL"), "{rejection}");
     let notices = bench.coordinator.status().notices;
     assert!(notices[0].contains("silo 2") && notices[0].contains("takes no part"), "{notices:?}");
@@ -335,7 +335,7 @@ fn a_silo_that_was_not_shown_the_rosters_between_waits_and_does_not_count_as_ref
         let reason = Decline::Policy { code: "ROSTERS_MISSING".into(), text: String::new() };
         bench.says(id, ToCoordinator::Declined { round: None, reason }).unwrap();
     }
-    assert!(!bench.journal.iter().any(|record| matches!(record, Record::Refused { .. })));
+    assert!(!bench.journal.iter().any(|record| matches!(record, Record::Declined { .. })));
     let status = bench.coordinator.status();
     assert_eq!(status.ended, None);
     assert!(status.clients[0].last_reason.contains("ROSTERS_MISSING"), "{}", status.clients[0].last_reason);

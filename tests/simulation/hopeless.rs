@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use plan::Policy;
-use protocol::{Act, Effect, Record, RoundOutcome, RunEnd, Status, ToClient};
+use protocol::{Act, Effect, Record, RoundOutcome, RunEnd, ToClient};
+use run_status::Status;
 use sim::{Fate, Federation, Lie, Moment, plan};
 
 const LIAR: u32 = 2;
@@ -129,7 +130,7 @@ fn silos_hear_one_reason_for_the_end_and_no_names_also_when_they_come_after_it()
     let heard = heard.borrow();
     assert!(heard.len() > 5, "{heard:?}");
     for end in heard.iter() {
-        let RunEnd::Refused { willing: 1, needed: 5, first_reason } = end else { panic!("{end:?}") };
+        let RunEnd::TooFewWilling { willing: 1, needed: 5, first_reason } = end else { panic!("{end:?}") };
         assert!(!first_reason.contains("silo ") && !first_reason.contains("to go on"), "{first_reason}");
         assert!(first_reason.len() < 200, "{first_reason}");
     }

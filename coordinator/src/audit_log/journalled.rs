@@ -57,7 +57,7 @@ fn of_model(time_ms: u64, signed: &checkpoint::SignedManifest) -> Option<Event> 
 /// What a silo says of itself and of others.
 fn of_silo(time_ms: u64, record: &Record) -> Option<Event> {
     Some(match record {
-        Record::Refused { client, reason } => Event {
+        Record::Declined { client, reason } => Event {
             status: Status::Refused,
             ..Event::of_silo(time_ms, client.0, Action::RunRefused).with("reason", reason)
         },
@@ -113,7 +113,7 @@ mod tests {
         };
         let (one, other, reason) = (ClientId(3), ClientId(5), String::from("lost laptop"));
         assert_eq!(
-            entry(Record::Refused { client: one, reason: reason.clone() }),
+            entry(Record::Declined { client: one, reason: reason.clone() }),
             r#"{"action":"run.refused","actor":{"id":"silo-3","role":"client"},"details":{"journal":"4","reason":"lost laptop"},"status":"refused","time_ms":9}"#
         );
         assert_eq!(

@@ -10,10 +10,10 @@ use identity::IdentityKey;
 use params::Digest;
 use protocol::{
     Artifacts, Attempt, ClientEffect, ClientEffects, ClientInput, Coordinator, Effect, Effects, Input,
-    Participant, Profile, Record, SessionVersion, Setup, Status, StepOutcome, SumFailure, Summed, Timestamp,
+    Participant, Profile, Record, SessionVersion, Setup, StepOutcome, SumFailure, Summed, Timestamp,
     ToClient, ToCoordinator, TrainOutcome, UploadHeader, Vector,
 };
-use run_status::Standing;
+use run_status::{Standing, Status};
 use secagg::ClientId;
 use secagg::adversary::mask_any;
 

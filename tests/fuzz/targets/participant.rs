@@ -251,7 +251,7 @@ impl World {
         let at = self.participant.status().round.unwrap_or(attempt(argument));
         self.say(match argument % 4 {
             0 => ToClient::UploadDurable { at },
-            1 => ToClient::Refused { rejection: Rejection::StaleAttempt },
+            1 => ToClient::Rejected { rejection: Rejection::StaleAttempt },
             2 => ToClient::Aborted { at, outcome: RoundOutcome::TooFewAdverts { got: 1, need: 3 } },
             _ => ToClient::Finished { reason: RunEnd::Complete },
         });

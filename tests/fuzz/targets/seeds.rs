@@ -305,7 +305,7 @@ fn to_client(session: &Session) -> Vec<(&'static str, ToClient)> {
     let delivery = session.deliveries[&ClientId(1)].clone();
     let signatures = session.signatures.clone();
     let outcome = RoundOutcome::TooFewUploads { got: 2, need: 3 };
-    let refused = RunEnd::Refused { willing: 1, needed: 3, first_reason: "too much".into() };
+    let refused = RunEnd::TooFewWilling { willing: 1, needed: 3, first_reason: "too much".into() };
     vec![
         ("welcome", sim::welcome(named, &plan, &roster())),
         ("published", ToClient::Published(signed(4))),
@@ -316,7 +316,7 @@ fn to_client(session: &Session) -> Vec<(&'static str, ToClient)> {
         ("included", ToClient::Included { at: AT, included: included.clone() }),
         ("request", ToClient::UnmaskRequest { at: AT, included, signatures }),
         ("aborted", ToClient::Aborted { at: AT, outcome }),
-        ("refused", ToClient::Refused { rejection: Rejection::Invalid("it repeats a key".into()) }),
+        ("refused", ToClient::Rejected { rejection: Rejection::Invalid("it repeats a key".into()) }),
         ("finished", ToClient::Finished { reason: refused }),
     ]
 }

@@ -109,9 +109,9 @@ async fn more_records_than_one_append_holds_are_written_in_their_order_and_nothi
     let records = APPEND_BYTES_MAX / RECORD_BYTES + 2;
     let effects = (0..records).flat_map(|number| {
         let reason = format!("{number:04}{}", "x".repeat(RECORD_BYTES));
-        let record = Record::Refused { client: ClientId(2), reason };
+        let record = Record::Declined { client: ClientId(2), reason };
         let rejection = Rejection::Invalid(format!("{number:04}"));
-        let said = ToClient::Refused { rejection };
+        let said = ToClient::Rejected { rejection };
         [Effect::Persist(record), Effect::Send { to: ClientId(1), message: Box::new(said) }]
     });
     driver.effects.extend(effects);
@@ -120,7 +120,7 @@ async fn more_records_than_one_append_holds_are_written_in_their_order_and_nothi
     let numbers: Vec<String> = journal(folder.path())
         .iter()
         .filter_map(|record| match record {
-            Record::Refused { reason, .. } => Some(reason[..4].to_owned()),
+            Record::Declined { reason, .. } => Some(reason[..4].to_owned()),
             _ => None,
         })
         .collect();

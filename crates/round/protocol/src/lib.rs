@@ -30,8 +30,8 @@ mod invariant;
 mod message;
 mod participant;
 mod record;
+mod server_step;
 mod spend;
-mod step;
 mod version;
 
 pub use coordinator::{
@@ -48,9 +48,8 @@ pub use participant::{
     Vector, WitnessState, Witnessed,
 };
 pub use record::{ClientRecord, Record, RecordError};
-pub use run_status::{ClientStatus, Status};
+pub use server_step::{StepFault, check_step, names_state, origin_of, round_start};
 pub use spend::privacy_spent;
-pub use step::{StepFault, check_step, names_state, origin_of, round_start};
 pub use version::SessionVersion;
 
 /// Milliseconds since the Unix epoch, as the driver's clock says. The core compares and adds, nothing more.

@@ -82,8 +82,8 @@ pub enum ToClient {
         /// Why.
         outcome: RoundOutcome,
     },
-    /// A message of this client was refused.
-    Refused {
+    /// A message of this client was rejected.
+    Rejected {
         /// Why.
         rejection: Rejection,
     },
@@ -101,7 +101,7 @@ pub enum ToCoordinator {
     CheckIn {
         /// Round of the newest record it holds, if any.
         head: Option<u64>,
-        /// A salted commitment to the version of its data; `None` where it tells none. Only the silo can open it.
+        /// A salted commitment to the version of its data; `None` where it declares none. Only the silo can open it.
         data: Option<Digest>,
     },
     /// The client will not take part: in this run, or in this round.
@@ -205,7 +205,7 @@ impl Decline {
         Self::AwaitsOperator(Self::LATER_ROSTER.into())
     }
 
-    /// Whether it is taken back as soon as the silo's operator has acted: the silo has refused nothing.
+    /// Whether it is taken back as soon as the silo's operator has acted: the silo has declined nothing for good.
     pub fn waits(&self) -> bool {
         match self {
             Self::AwaitsOperator(_) => true,
@@ -375,7 +375,7 @@ pub enum RoundOutcome {
         /// Whose result it goes on from.
         to_round: u64,
     },
-    /// The weights in the opened sum are not those of any silos. Peers are told that the aggregate is not usable.
+    /// The weights in the opened sum are not those of any silos. Peers hear only that the aggregate is not usable.
     #[error("the aggregate is not usable: {0}")]
     Weights(String),
 }
@@ -389,14 +389,14 @@ pub enum RunEnd {
     /// One more round would spend more than the plan's epsilon.
     #[error("one more round would spend more than the plan's epsilon")]
     BudgetSpent,
-    /// Too many members refuse to take part for any cohort to be met.
+    /// Too many members decline to take part for any cohort to be met.
     #[error("{willing} of {needed} silos needed are willing: {first_reason}")]
-    Refused {
-        /// Members that have not refused.
+    TooFewWilling {
+        /// Members that have not declined.
         willing: usize,
         /// The plan's smallest cohort.
         needed: usize,
-        /// What one that refused said. In the journal and the status: what each said, who, and what fixes it.
+        /// What one that declined said. In the journal and the status: what each said, who, and what fixes it.
         first_reason: String,
     },
 }
@@ -407,12 +407,12 @@ impl RunEnd {
         match self {
             Self::Complete => Ending::Complete,
             Self::BudgetSpent => Ending::BudgetSpent,
-            Self::Refused { .. } => Ending::Refused,
+            Self::TooFewWilling { .. } => Ending::Refused,
         }
     }
 }
 
-/// One message refused.
+/// Why a message was rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Rejection {
     /// The sender is no member.

@@ -74,14 +74,14 @@ pub enum Record {
         /// Why.
         reason: DropReason,
     },
-    /// A client refuses the whole run.
-    Refused {
+    /// A client declines the whole run.
+    Declined {
         /// Who.
         client: ClientId,
         /// Why, in its words.
         reason: String,
     },
-    /// A client that refused the run has checked in after all.
+    /// A client that declined the run has checked in after all.
     Willing {
         /// Who.
         client: ClientId,
@@ -140,7 +140,7 @@ pub enum Record {
         /// Who.
         by: String,
     },
-    /// An operator's action that the chain tells: a quarantine or a rollback.
+    /// An operator's action that the chain records: a quarantine or a rollback.
     Acted {
         /// When.
         now: Timestamp,
@@ -151,7 +151,7 @@ pub enum Record {
     DataDeclared {
         /// Who.
         client: ClientId,
-        /// The commitment; `None` where it tells none any more.
+        /// The commitment; `None` where it declares none any more.
         data: Option<Digest>,
     },
     /// A client that was barred may be in cohorts again.
@@ -260,8 +260,8 @@ pub enum ClientRecord {
         /// Verified before it is written.
         roster: SignedRoster,
     },
-    /// What is told of the data's version in the current run, for good: whatever becomes of the data, a later check-in tells
-    /// the same.
+    /// What is declared of the data's version in the current run, for good: whatever becomes of the data, a later check-in
+    /// declares the same.
     DataCommitted {
         /// The commitment; `None` where the table was not read in time, and nothing is promised.
         commitment: Option<Digest>,
@@ -298,7 +298,7 @@ pub enum ClientRecord {
     /// What the silo says in the current run in place of a commitment to the data's version, for good: in a mode that promises
     /// something about records, where the table was not read in time or could not be read.
     DataNotDeclared {
-        /// Random: it opens to nothing, and nobody outside of the silo tells it from a commitment.
+        /// Random: it opens to nothing, and nobody outside of the silo can tell it from a commitment.
         word: Digest,
     },
     /// Nothing of the data is in what is uploaded in this attempt, since training failed: written with its debit, beside

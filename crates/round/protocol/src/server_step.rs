@@ -37,7 +37,7 @@ pub enum StepFault {
 ///
 /// # Privacy
 /// Where the clip norm moves, the server's state decides as well as the model. Silos that were shown different states must not
-/// be summed: one could be told to send its update, and all others next to nothing.
+/// be summed: one could be made to send its update, and all others next to nothing.
 ///
 /// # Paper
 /// Pasquini et al. 2022 (model inconsistency), of the state.

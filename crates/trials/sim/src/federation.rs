@@ -461,7 +461,7 @@ impl Federation {
                 });
                 let heard = message.clone();
                 if let Err(rejection) = self.coordinate(Input::Message { from, message }) {
-                    self.center_says(from, ToClient::Refused { rejection }, Fate::Pass);
+                    self.center_says(from, ToClient::Rejected { rejection }, Fate::Pass);
                 }
                 self.twin(|twin, now, rng| twin.hears(now, rng, from, heard));
             }

@@ -134,7 +134,7 @@ impl From<RunEnd> for v1::RunEnd {
         let reason = match end {
             RunEnd::Complete => Reason::Complete(()),
             RunEnd::BudgetSpent => Reason::BudgetSpent(()),
-            RunEnd::Refused { willing, needed, first_reason } => Reason::Refused(v1::RunRefused {
+            RunEnd::TooFewWilling { willing, needed, first_reason } => Reason::Refused(v1::RunRefused {
                 willing: willing as u64,
                 needed: needed as u64,
                 first_reason: cut(first_reason),
@@ -152,7 +152,7 @@ impl TryFrom<v1::RunEnd> for RunEnd {
         Ok(match end.reason.ok_or_else(|| ConversionError::new("reason", Fault::Missing))? {
             Reason::Complete(()) => Self::Complete,
             Reason::BudgetSpent(()) => Self::BudgetSpent,
-            Reason::Refused(refused) => Self::Refused {
+            Reason::Refused(refused) => Self::TooFewWilling {
                 willing: size("refused.willing", refused.willing)?,
                 needed: size("refused.needed", refused.needed)?,
                 first_reason: text("refused.first_reason", refused.first_reason)?,

@@ -62,7 +62,7 @@ impl From<ToClient> for v1::ServerEnvelope {
             ToClient::Aborted { at, outcome } => {
                 Message::Aborted(v1::Aborted { at: Some(at.into()), outcome: Some(outcome.into()) })
             }
-            ToClient::Refused { rejection } => Message::Refused(rejection.into()),
+            ToClient::Rejected { rejection } => Message::Refused(rejection.into()),
             ToClient::Finished { reason } => Message::Finished(reason.into()),
         };
         Self { message: Some(message) }
@@ -121,7 +121,7 @@ impl TryFrom<v1::ServerEnvelope> for ToClient {
                 Ok(Self::Aborted { at: required("at", m.at)?, outcome: required("outcome", m.outcome)? })
             }),
             Message::Refused(m) => {
-                within("refused", || m.try_into().map(|rejection| Self::Refused { rejection }))
+                within("refused", || m.try_into().map(|rejection| Self::Rejected { rejection }))
             }
             Message::Finished(m) => {
                 within("finished", || m.try_into().map(|reason| Self::Finished { reason }))

@@ -193,7 +193,7 @@ fn every_malformed_field_of_the_coordinator_is_refused_by_its_name() {
             outcome: Some(v1::round_outcome::Outcome::BadAggregate("x".repeat(1025))),
         }) => "aborted.outcome.bad_aggregate: 1025 bytes, at most 1024 are allowed",
     ]);
-    let refusal = || ToClient::Refused { rejection: protocol::Rejection::StaleAttempt };
+    let refusal = || ToClient::Rejected { rejection: protocol::Rejection::StaleAttempt };
     refused!(server_with, server_envelope, refusal(), Rejection as Refused, [
         |m| m.reason = None => "refused.reason: missing",
     ]);
@@ -312,10 +312,10 @@ fn the_largest_messages_within_the_limits_fit_one_frame() {
 
 #[test]
 fn a_sentence_too_long_is_cut_by_the_sender_and_the_message_arrives() {
-    let said = ToClient::Refused { rejection: protocol::Rejection::Invalid("é".repeat(600)) };
+    let said = ToClient::Rejected { rejection: protocol::Rejection::Invalid("é".repeat(600)) };
     let bytes = v1::ServerEnvelope::from(said).encode_to_vec();
     let kept = protocol::Rejection::Invalid("é".repeat(512));
-    assert_eq!(from_server(&bytes), Ok(ToClient::Refused { rejection: kept }));
+    assert_eq!(from_server(&bytes), Ok(ToClient::Rejected { rejection: kept }));
 }
 
 fn delivery(message: &mut v1::Deliver) -> &mut v1::Delivery {

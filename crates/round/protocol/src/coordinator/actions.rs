@@ -221,7 +221,7 @@ impl Coordinator {
                 Record::Resumed { now, by }
             }
             Act::Restore { client, by, reason } => {
-                if self.state.refused.get(&client).is_none_or(Absence::is_declined) {
+                if self.state.absent.get(&client).is_none_or(Absence::is_declined) {
                     return impossible(format!("silo {client} is not barred"));
                 }
                 check_said(&by, &reason)?;
@@ -311,7 +311,7 @@ impl Coordinator {
         }
         check_words(&reason, REASON_BYTES_MAX, "the reason")?;
         self.drop_client(client, DropReason::Removed(reason.clone()));
-        if self.state.refused.get(&client).is_none_or(Absence::is_declined) {
+        if self.state.absent.get(&client).is_none_or(Absence::is_declined) {
             self.commit(Record::Barred { client, reason });
         }
         self.links.remove(&client);

@@ -38,12 +38,12 @@ impl Coordinator {
         }
     }
 
-    pub(super) fn recovered(&mut self, at: Attempt, result: SumResult, now: Timestamp) {
+    pub(super) fn summed(&mut self, at: Attempt, result: SumResult, now: Timestamp) {
         // The attempt is the job's name: it comes once in a journal, a process asks for its sum once, and no result outlives the process.
         let Ok((round, Step::Summing(Summing { sum, .. }))) = self.state.phase.step(at) else { return };
         match result {
-            Ok(recovered) => {
-                let manifest = self.next_manifest(now, round, sum, recovered);
+            Ok(summed) => {
+                let manifest = self.next_manifest(now, round, sum, summed);
                 let signed = self.sign(&manifest);
                 self.commit(Record::Committed { now, manifest: signed.clone() });
                 self.idle_since = now;
@@ -61,7 +61,7 @@ impl Coordinator {
         }
     }
 
-    fn next_manifest(&self, now: Timestamp, round: &Round, sum: &Sum, recovered: Summed) -> Manifest {
+    fn next_manifest(&self, now: Timestamp, round: &Round, sum: &Sum, summed: Summed) -> Manifest {
         let ids = |clients: &BTreeSet<ClientId>| clients.iter().map(|client| client.0).collect();
         let left_out = round
             .cohort
@@ -80,9 +80,9 @@ impl Coordinator {
             shared: ids(&sum.cohort.u2()),
             included: ids(&sum.included),
             left_out,
-            aggregate_digest: Some(recovered.aggregate),
-            metrics: recovered.metrics,
-            ..self.child(now, round.at, recovered.artifacts)
+            aggregate_digest: Some(summed.aggregate),
+            metrics: summed.metrics,
+            ..self.child(now, round.at, summed.artifacts)
         }
     }
 
@@ -119,7 +119,7 @@ impl Coordinator {
             left_out: Vec::new(),
             aggregate_digest: None,
             metrics: BTreeMap::new(),
-            privacy: spent(&self.setup.plan, self.price.as_ref(), self.state.steps),
+            privacy: spent(&self.setup.plan, self.price.as_ref(), self.state.charged_rounds),
             created_ms: now.0,
             previous_rounds_aborted: Vec::new(),
             public_key: checkpoint::public_key_text(&self.setup.key.verifying_key()),

@@ -12,9 +12,9 @@ use super::state::Absence;
 use crate::Timestamp;
 use crate::message::RunEnd;
 
-/// Silos of one refusal that are named.
+/// Silos of one reason to decline that are named.
 const NAMED: usize = 8;
-/// What silos hear where nobody who refused is here any more.
+/// What silos hear where nobody who declined is here any more.
 const BY_POLICY: &str = "the others refuse it by their own policies";
 
 impl Coordinator {
@@ -24,55 +24,56 @@ impl Coordinator {
             return Some(RunEnd::Complete);
         }
         if let (Some(price), Some((epsilon, _))) = (&self.price, plan.budget())
-            && price.epsilon(self.state.steps + 1) > epsilon
+            && price.epsilon(self.state.charged_rounds + 1) > epsilon
         {
             return Some(RunEnd::BudgetSpent);
         }
         let members = self.state.roster.keys();
         // Who was put out makes room for another silo: the run waits for one, and says so.
-        let willing = members.len() - members.keys().filter(|client| self.refusal(client).is_some()).count();
+        let willing =
+            members.len() - members.keys().filter(|client| self.why_declined(client).is_some()).count();
         let needed = plan.cohort.minimum;
-        // For a round's time an operator may still mend what makes a silo refuse.
+        // For a round's time an operator may still fix what makes a silo decline.
         let waited = now >= self.idle_since.plus_ms(plan.timing.round_deadline_ms);
-        // A roster that is too small yet is no refusal: silos are still being enrolled.
-        (members.len() >= needed && willing < needed && waited).then(|| RunEnd::Refused {
+        // A roster that is too small yet is no reason: silos are still being enrolled.
+        (members.len() >= needed && willing < needed && waited).then(|| RunEnd::TooFewWilling {
             willing,
             needed,
-            first_reason: self.refusals(),
+            first_reason: self.declines(),
         })
     }
 
-    /// The same in the words of one that refused: silos hear neither who they were nor what an operator can do.
+    /// The same in the words of one that declined: silos hear neither who they were nor what an operator can do.
     pub(super) fn as_silos_hear(&self, end: &RunEnd) -> RunEnd {
-        let RunEnd::Refused { willing, needed, .. } = *end else { return end.clone() };
-        let first = self.state.roster.keys().keys().find_map(|client| self.refusal(client));
-        RunEnd::Refused { willing, needed, first_reason: first.unwrap_or(BY_POLICY).to_owned() }
+        let RunEnd::TooFewWilling { willing, needed, .. } = *end else { return end.clone() };
+        let first = self.state.roster.keys().keys().find_map(|client| self.why_declined(client));
+        RunEnd::TooFewWilling { willing, needed, first_reason: first.unwrap_or(BY_POLICY).to_owned() }
     }
 
-    /// Who refuses the run, by which rule, and what mends that, in words.
-    pub(super) fn refusals(&self) -> String {
+    /// Who declines the run, by which rule, and what the remedy is, in words.
+    pub(super) fn declines(&self) -> String {
         let mut by: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for client in self.state.roster.keys().keys() {
-            if let Some(reason) = self.refusal(client) {
+            if let Some(reason) = self.why_declined(client) {
                 by.entry(reason).or_default().push(self.state.roster.name(*client));
             }
         }
-        let told = by.into_iter().map(|(reason, silos)| {
+        let said = by.into_iter().map(|(reason, silos)| {
             let code = reason.split_once(':').and_then(|(code, _)| RefusalCode::named(code));
             let remedy = code.map(|code| format!("; to go on, {}", code.remedy()));
             let named: Vec<&str> = silos.iter().take(NAMED).map(String::as_str).collect();
             let more = if named.len() < silos.len() { " and others" } else { "" };
             format!("{reason} (said by {}{more}){}", named.join(", "), remedy.unwrap_or_default())
         });
-        told.collect::<Vec<_>>().join("; ")
+        said.collect::<Vec<_>>().join("; ")
     }
 
-    /// Why a silo refuses the run by its own word, if it does now.
-    pub(super) fn refusal(&self, client: &ClientId) -> Option<&str> {
-        match self.state.refused.get(client) {
+    /// Why a silo declines the run by its own word, if it does now.
+    pub(super) fn why_declined(&self, client: &ClientId) -> Option<&str> {
+        match self.state.absent.get(client) {
             Some(Absence::Declined(reason)) => Some(reason),
             Some(Absence::Barred(_)) => None,
-            None => self.refusing.get(client).map(String::as_str),
+            None => self.declining.get(client).map(String::as_str),
         }
     }
 
@@ -102,7 +103,7 @@ impl Coordinator {
     pub(super) fn here(&self) -> BTreeSet<ClientId> {
         self.links
             .iter()
-            .filter(|(client, link)| link.checked_in && !self.state.refused.contains_key(client))
+            .filter(|(client, link)| link.checked_in && !self.state.absent.contains_key(client))
             .map(|(client, _)| *client)
             .collect()
     }
@@ -117,7 +118,7 @@ impl Coordinator {
             .keys()
             .copied()
             .filter(move |client| fresh || self.links.contains_key(client))
-            .filter(|client| !self.state.refused.contains_key(client) && self.refusal(client).is_none())
+            .filter(|client| !self.state.absent.contains_key(client) && self.why_declined(client).is_none())
     }
 
     /// At most `cohort.maximum` of them, drawn evenly; no two of whom are kept apart where there is an order of who waits.

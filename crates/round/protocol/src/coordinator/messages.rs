@@ -1,4 +1,4 @@
-//! What clients say, admitted or refused.
+//! What clients say, admitted or rejected.
 
 use params::Digest;
 use secagg::{ClientId, Complaint, UnmaskShares};
@@ -48,7 +48,7 @@ impl Coordinator {
                 SessionVersion::OLDER_PEER,
                 SessionVersion::Three
             ));
-            return send(&mut self.effects, client, ToClient::Refused { rejection });
+            return send(&mut self.effects, client, ToClient::Rejected { rejection });
         }
         let between = match link.version {
             SessionVersion::Two => vec![],
@@ -129,10 +129,10 @@ impl Coordinator {
     }
 
     fn check_in(&mut self, from: ClientId, head: Option<u64>, data: Option<Digest>) -> Result<(), Rejection> {
-        // It refused by its own word, and takes it back by checking in.
-        let written = self.state.refused.get(&from).is_some_and(Absence::is_declined);
+        // It declined by its own word, and takes it back by checking in.
+        let written = self.state.absent.get(&from).is_some_and(Absence::is_declined);
         self.commit_if(written, Record::Willing { client: from });
-        if self.refusing.remove(&from).is_some() || written {
+        if self.declining.remove(&from).is_some() || written {
             self.reasons.remove(&from);
         }
         let newest = self.state.head_round();
@@ -143,8 +143,8 @@ impl Coordinator {
             )));
         }
         let version = self.links.get(&from).map_or(SessionVersion::OLDEST, |link| link.version);
-        let told = self.state.data.is_news(from, version, data);
-        self.commit_if(told, Record::DataDeclared { client: from, data });
+        let is_news = self.state.data.is_news(from, version, data);
+        self.commit_if(is_news, Record::DataDeclared { client: from, data });
         if head.is_none_or(|seen| seen < newest) {
             self.effects.push(Effect::SendChain { to: from, after: head });
         }
@@ -166,16 +166,16 @@ impl Coordinator {
         match round {
             None => {
                 self.drop_client(from, DropReason::Declined(reason.clone()));
-                // Who waits for its operator comes back by itself: it has refused nothing.
+                // Who waits for its operator comes back by itself: it has declined nothing for good.
                 let waits = reason.waits();
-                let known = self.state.refused.contains_key(&from);
-                if !waits && !known && self.state.is_new_refusal(from, &reason.to_string()) {
-                    self.commit(Record::Refused { client: from, reason: reason.to_string() });
+                let known = self.state.absent.contains_key(&from);
+                if !waits && !known && self.state.is_new_decline(from, &reason.to_string()) {
+                    self.commit(Record::Declined { client: from, reason: reason.to_string() });
                 }
                 if waits {
-                    self.refusing.remove(&from);
+                    self.declining.remove(&from);
                 } else {
-                    self.refusing.insert(from, reason.to_string());
+                    self.declining.insert(from, reason.to_string());
                 }
                 if let Some(link) = self.links.get_mut(&from) {
                     link.checked_in = false;

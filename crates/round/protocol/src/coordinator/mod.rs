@@ -48,8 +48,8 @@ pub struct Coordinator {
     welcomed: Digest,
     /// The last thing that went wrong with a client, for the status only.
     reasons: BTreeMap<ClientId, String>,
-    /// Who refuses the run now, and why, whether or not its session stands and whether or not it was written down again.
-    refusing: BTreeMap<ClientId, String>,
+    /// Who declines the run now, and why, whether or not its session stands and whether or not it was written down again.
+    declining: BTreeMap<ClientId, String>,
     /// Since when this process waits in the idle phase, at the earliest its own start.
     idle_since: Timestamp,
     started: Timestamp,
@@ -97,7 +97,7 @@ impl Coordinator {
             links: BTreeMap::new(),
             welcomed: setup.roster.digest(),
             reasons: BTreeMap::new(),
-            refusing: BTreeMap::new(),
+            declining: BTreeMap::new(),
             idle_since: now,
             started: now,
             effects: Effects::new(),
@@ -129,7 +129,7 @@ impl Coordinator {
     /// Takes one input and appends what is to be done.
     ///
     /// # Errors
-    /// A [`Rejection`] of this input alone; the state is as before and the sender may be told.
+    /// A [`Rejection`] of this input alone; the state is as before, and the sender may hear of it.
     pub fn handle(
         &mut self,
         now: Timestamp,
@@ -150,7 +150,7 @@ impl Coordinator {
             Input::Message { from, message } => self.message(from, message, now),
             Input::Staged(header) => self.staged(header),
             Input::Summed { at, result } => {
-                self.recovered(at, result, now);
+                self.summed(at, result, now);
                 Ok(())
             }
             Input::Roster(roster) => self.change_roster(&roster),

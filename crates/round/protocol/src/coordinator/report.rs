@@ -20,7 +20,7 @@ impl Coordinator {
     pub fn status(&self) -> Status {
         let plan = &self.setup.plan;
         let state = &self.state;
-        let privacy = spent(&self.setup.plan, self.price.as_ref(), self.state.steps);
+        let privacy = spent(&self.setup.plan, self.price.as_ref(), self.state.charged_rounds);
         let at = state.phase.round().map_or(state.next, |round| round.at);
         let left_out: u64 = state.tallies.values().map(|tally| tally.left_out).sum();
         let notices = [state.notices(), self.hopeless(), self.spoiled(), self.older_peers()].concat();
@@ -63,13 +63,13 @@ impl Coordinator {
     pub fn last_outcome(&self) -> String {
         let state = &self.state;
         let Some(outcome) = &state.last_outcome else { return String::new() };
-        let mut told = outcome.to_string();
+        let mut said = outcome.to_string();
         if *outcome != RoundOutcome::Committed {
             for (client, reason) in &state.last_dropped {
-                told += &format!("; {} {reason}", state.roster.name(*client));
+                said += &format!("; {} {reason}", state.roster.name(*client));
             }
         }
-        told
+        said
     }
 
     fn spoiled(&self) -> Vec<String> {
@@ -83,7 +83,7 @@ impl Coordinator {
             Phase::Idle => self.end_reason(Timestamp(u64::MAX)),
             _ => None,
         };
-        let refused = end.filter(|end| matches!(end, RunEnd::Refused { .. }));
+        let hopeless = end.filter(|end| matches!(end, RunEnd::TooFewWilling { .. }));
         let from = match self.state.is_held() {
             true => " from when no pause and no quarantine holds it any more",
             false => "",
@@ -93,7 +93,7 @@ impl Coordinator {
                 "the run cannot go on, and ends if nobody fixes that within a round's deadline{from}: {end}"
             )
         };
-        refused.map(line).into_iter().collect()
+        hopeless.map(line).into_iter().collect()
     }
 
     /// Silos that are served in an earlier version than this release's.
@@ -124,7 +124,7 @@ impl Coordinator {
             state: self.client_state(id, connected),
             last_reason: self
                 .state
-                .refused
+                .absent
                 .get(&id)
                 .map(Absence::reason)
                 .or_else(|| self.reasons.get(&id).map(String::as_str))
@@ -137,9 +137,9 @@ impl Coordinator {
     }
 
     fn client_state(&self, id: ClientId, connected: bool) -> Standing {
-        match self.state.refused.get(&id) {
+        match self.state.absent.get(&id) {
             Some(Absence::Barred(_)) => return Standing::Barred,
-            _ if self.refusal(&id).is_some() => return Standing::Refuses,
+            _ if self.why_declined(&id).is_some() => return Standing::Refuses,
             _ => {}
         }
         if let Some(round) = self.state.phase.round() {
@@ -203,11 +203,11 @@ impl Coordinator {
                 name(other)
             ));
         }
-        let refusals = self.refusals();
-        if !refusals.is_empty() && self.hopeless().is_empty() {
-            why.push_str(&format!("; refused: {refusals}"));
+        let declines = self.declines();
+        if !declines.is_empty() && self.hopeless().is_empty() {
+            why.push_str(&format!("; refused: {declines}"));
         }
-        let barred = self.state.refused.iter().filter(|(_, absence)| !absence.is_declined());
+        let barred = self.state.absent.iter().filter(|(_, absence)| !absence.is_declined());
         let barred = barred.map(|(client, absence)| (name(*client), absence.reason()));
         if let (count, Some((first, reason))) = (barred.clone().count(), barred.clone().next()) {
             why.push_str(&format!("; {count} barred, {first} for: {reason}"));

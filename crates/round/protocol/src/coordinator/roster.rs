@@ -100,7 +100,7 @@ impl Coordinator {
                 send(
                     &mut self.effects,
                     client,
-                    ToClient::Refused { rejection: Rejection::UnknownClient(client) },
+                    ToClient::Rejected { rejection: Rejection::UnknownClient(client) },
                 );
             }
         }

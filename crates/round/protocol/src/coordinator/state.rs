@@ -19,10 +19,10 @@ use crate::Timestamp;
 use crate::invariant::invariant;
 use crate::message::{Attempt, DropReason, RoundOutcome, RunEnd};
 use crate::record::Record;
-use crate::step::round_start;
+use crate::server_step::round_start;
 
-/// Reasons that one silo's refusals are written down for.
-const REFUSALS_MAX: usize = 8;
+/// Reasons that one silo is written down to have declined for.
+const DECLINES_MAX: usize = 8;
 
 /// Everything that survives a crash.
 pub(super) struct State {
@@ -54,21 +54,21 @@ pub(super) struct State {
     /// Attempts aborted since the newest record.
     pub(super) aborted_since: Vec<AbortedRound>,
     /// Rounds in which uploads were asked for: each is charged to the budget, whatever became of it.
-    pub(super) steps: u64,
+    pub(super) charged_rounds: u64,
     /// The last attempt was aborted: wait before the next.
     pub(super) backing_off: bool,
     pub(super) last_outcome: Option<RoundOutcome>,
     /// Who was out of the newest attempt that was aborted, and why.
     pub(super) last_dropped: BTreeMap<ClientId, DropReason>,
     /// Members that take no part in the run.
-    pub(super) refused: BTreeMap<ClientId, Absence>,
-    /// Digests of the reasons that each silo has refused the run for.
-    refusals: BTreeMap<ClientId, BTreeSet<Digest>>,
+    pub(super) absent: BTreeMap<ClientId, Absence>,
+    /// Digests of the reasons that each silo has declined the run for.
+    declines: BTreeMap<ClientId, BTreeSet<Digest>>,
     /// What complaints come to.
     pub(super) apart: Apart,
     /// Rounds that included and that left out each client.
     pub(super) tallies: BTreeMap<ClientId, Tally>,
-    /// What silos told of their data.
+    /// What silos declared of their data.
     pub(super) data: DataDeclared,
     /// Who may spoil sums.
     pub(super) spoiled: Spoiled,
@@ -117,12 +117,12 @@ impl State {
             aborted: 0,
             attempts_aborted: 0,
             aborted_since: Vec::new(),
-            steps: 0,
+            charged_rounds: 0,
             backing_off: false,
             last_outcome: None,
             last_dropped: BTreeMap::new(),
-            refused: BTreeMap::new(),
-            refusals: BTreeMap::new(),
+            absent: BTreeMap::new(),
+            declines: BTreeMap::new(),
             apart: Apart::new(corrupt),
             tallies: BTreeMap::new(),
             data: DataDeclared::default(),
@@ -139,11 +139,11 @@ impl State {
         self.head.as_ref().map_or(0, |head| head.round)
     }
 
-    /// Whether a silo's refusal of the run is written down: each of its reasons once, and no more than a few. Whoever
-    /// refuses and takes it back without end is kept out by its session alone.
-    pub(super) fn is_new_refusal(&self, client: ClientId, reason: &str) -> bool {
-        self.refusals.get(&client).is_none_or(|said| {
-            said.len() < REFUSALS_MAX && !said.contains(&Digest::sha256(reason.as_bytes()))
+    /// Whether it is written down that a silo declines the run: each of its reasons once, and no more than a few. Whoever
+    /// declines and takes it back without end is kept out by its session alone.
+    pub(super) fn is_new_decline(&self, client: ClientId, reason: &str) -> bool {
+        self.declines.get(&client).is_none_or(|said| {
+            said.len() < DECLINES_MAX && !said.contains(&Digest::sha256(reason.as_bytes()))
         })
     }
 
@@ -196,7 +196,7 @@ impl State {
     fn follow(&mut self, record: &Record, setup: &Setup) -> Option<()> {
         match record {
             Record::RunStarted { roster, genesis, .. } => self.started(roster, genesis, setup)?,
-            Record::AttemptBegun { now, at, cohort } => self.opened(*now, *at, cohort, setup)?,
+            Record::AttemptBegun { now, at, cohort } => self.attempt_begun(*now, *at, cohort, setup)?,
             Record::Staged(header) => {
                 self.data.staged(header.client);
                 self.answered(record)?;
@@ -206,7 +206,7 @@ impl State {
             }
             Record::SharesFixed { now } => {
                 // From here on silos are asked for uploads: the round is charged, whatever becomes of it.
-                self.steps += 1;
+                self.charged_rounds += 1;
                 self.step_ended(*now, record, setup)?;
             }
             Record::AdvertsFixed { now }
@@ -216,12 +216,12 @@ impl State {
             Record::Committed { manifest, .. } => self.round_committed(manifest)?,
             Record::Aborted { now, outcome } => self.aborted(*now, outcome, setup)?,
             Record::Dropped { client, reason } => self.dropped(client, reason),
-            Record::Refused { client, reason } => self.declined(*client, reason),
-            Record::Willing { client } | Record::Restored { client, .. } => drop(self.refused.remove(client)),
+            Record::Declined { client, reason } => self.declined(*client, reason),
+            Record::Willing { client } | Record::Restored { client, .. } => drop(self.absent.remove(client)),
             Record::Barred { client, reason } => {
-                self.refused.insert(*client, Absence::Barred(reason.clone()));
+                self.absent.insert(*client, Absence::Barred(reason.clone()));
             }
-            Record::DataDeclared { client, data } => self.data.tell(*client, *data),
+            Record::DataDeclared { client, data } => self.data.declare(*client, *data),
             Record::KeptApart { accuser, accused } => {
                 let round = self.phase.round().map_or(self.next.round, |round| round.at.round);
                 self.apart.complained(*accuser, *accused, round);
@@ -250,15 +250,21 @@ impl State {
         Some(())
     }
 
-    fn opened(&mut self, now: Timestamp, at: Attempt, cohort: &[ClientId], setup: &Setup) -> Option<()> {
+    fn attempt_begun(
+        &mut self,
+        now: Timestamp,
+        at: Attempt,
+        cohort: &[ClientId],
+        setup: &Setup,
+    ) -> Option<()> {
         let Phase::Idle = self.phase else { return None };
         self.backing_off = false;
-        self.data.opened();
+        self.data.attempt_begun();
         let round = Round {
             at,
             model: self.begun().model.params_digest,
             context: self.context(setup, at),
-            opened: now,
+            begun: now,
             since: now,
             cohort: cohort.iter().copied().collect(),
             dropped: BTreeMap::new(),
@@ -336,7 +342,7 @@ impl State {
     /// The attempt that would open next if the one in progress were aborted now.
     pub(super) fn next_after(&self, setup: &Setup) -> Attempt {
         let Some(Round { at, .. }) = self.phase.round() else { return self.next };
-        // Who was told U2 may have uploaded, and a client takes no second attempt after that.
+        // Whoever has received U2 may have uploaded, and a client takes no second attempt after that.
         let before_uploads = matches!(self.phase, Phase::InRound(_, Step::Advertising(_) | Step::Sharing(_)));
         if before_uploads && at.attempt < setup.plan.timing.attempts_max {
             Attempt { round: at.round, attempt: at.attempt + 1 }
@@ -354,8 +360,8 @@ impl State {
     }
 
     fn declined(&mut self, client: ClientId, reason: &str) {
-        self.refusals.entry(client).or_default().insert(Digest::sha256(reason.as_bytes()));
-        self.refused.insert(client, Absence::Declined(reason.to_owned()));
+        self.declines.entry(client).or_default().insert(Digest::sha256(reason.as_bytes()));
+        self.absent.insert(client, Absence::Declined(reason.to_owned()));
     }
 
     fn operator_acted(&mut self, manifest: &SignedManifest) -> Option<()> {

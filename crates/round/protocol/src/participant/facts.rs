@@ -53,7 +53,7 @@ pub(super) struct RunFacts {
     pub(super) pending: VecDeque<Pending>,
     /// Uploads in rounds that no record is known of yet.
     uploaded: BTreeMap<u64, Uploaded>,
-    /// Uploads that the coordinator's audit log has not told of yet.
+    /// Uploads that the coordinator's audit log has not shown yet.
     pub(super) owed: Owed,
     /// Digests of the chain's records.
     seen_records: BTreeSet<Digest>,
@@ -66,8 +66,8 @@ pub(super) struct RunFacts {
     /// How many of the chain's records are results of rounds.
     pub(super) results: u64,
     answer: Option<(Attempt, Digest, UnmaskShares)>,
-    /// What is told of the data's version, once that is fixed.
-    pub(super) told: Option<Option<Digest>>,
+    /// What is declared of the data's version, once that is fixed.
+    pub(super) declared: Option<Option<Digest>>,
 }
 
 /// A record that contradicts those before it.
@@ -125,7 +125,7 @@ impl Facts {
         self.current
     }
 
-    /// Whether the log has still to tell of this upload.
+    /// Whether the log has still to show this upload.
     pub(super) fn owes(&self, upload: &Digest) -> bool {
         self.runs.values().any(|run| run.owed.holds(upload))
     }
@@ -179,8 +179,8 @@ impl Facts {
             ClientRecord::Unmasked { at, request, shares } => {
                 self.current()?.unmasked(*at, *request, shares)?;
             }
-            ClientRecord::DataCommitted { commitment } => self.current()?.tell(*commitment)?,
-            ClientRecord::DataNotDeclared { word } => self.current()?.tell(Some(*word))?,
+            ClientRecord::DataCommitted { commitment } => self.current()?.declare(*commitment)?,
+            ClientRecord::DataNotDeclared { word } => self.current()?.declare(Some(*word))?,
             // Its debit says the rest.
             ClientRecord::TrainingFailed { .. } => {}
         }
@@ -222,7 +222,7 @@ impl Facts {
 
     fn witness_forgotten(&mut self) {
         self.remembers = false;
-        // The log that is seen next may be another one: what this one owed, it never tells of.
+        // The log that is seen next may be another one: what this one owed, it never shows.
         self.newest_receipt = None;
         for run in self.runs.values_mut() {
             run.owed = Owed::default();
@@ -283,7 +283,7 @@ impl RunFacts {
             debits: 0,
             results: 0,
             answer: None,
-            told: None,
+            declared: None,
         }
     }
 
@@ -335,8 +335,8 @@ impl RunFacts {
         Ok(())
     }
 
-    fn tell(&mut self, word: Option<Digest>) -> Result<(), FactError> {
-        match self.told.replace(word) {
+    fn declare(&mut self, word: Option<Digest>) -> Result<(), FactError> {
+        match self.declared.replace(word) {
             None => Ok(()),
             Some(_) => Err(FactError::NotNew),
         }

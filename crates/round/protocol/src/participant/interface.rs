@@ -17,7 +17,7 @@ use super::witnesses::Witnessed;
 use crate::Timestamp;
 use crate::message::{Attempt, RunEnd, ToClient, ToCoordinator, UploadHeader};
 use crate::record::ClientRecord;
-use crate::step::round_start;
+use crate::server_step::round_start;
 use crate::version::SessionVersion;
 
 /// Who this silo is and what it pins and allows; all of it from the silo's own disk.
@@ -77,7 +77,7 @@ pub enum ClientInput {
     DataRead {
         /// Which job.
         job: JobId,
-        /// The commitment to its version that may be told; `None` where there is none.
+        /// The commitment to its version that may be declared; `None` where there is none.
         commitment: Option<Digest>,
     },
     /// What the ledger of the silo's data says now, before a round is opened on it.

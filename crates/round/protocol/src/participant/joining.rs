@@ -15,7 +15,7 @@ use super::{CheckIn, ClientEffect, CurrentRun, JobId, Participant, Shown, TrainO
 use crate::Timestamp;
 use crate::message::{Attempt, CoordinatorFault, Decline, ToCoordinator};
 use crate::record::ClientRecord;
-use crate::step::names_state;
+use crate::server_step::names_state;
 
 impl Participant {
     pub(super) fn welcome(&mut self, now: Timestamp, run_id: Digest, plan: Box<SignedPlan>, roster: Shown) {
@@ -40,11 +40,11 @@ impl Participant {
         }
         let plan = Arc::new(plan);
         let not_before = now.plus_ms(plan.timing.ready_after_ms);
-        let fixed = self.facts.joined_run(&run_id).told.is_some();
+        let fixed = self.facts.joined_run(&run_id).declared.is_some();
         let check_in = match before {
             // What was begun for an earlier welcome serves this one.
             Some(waits @ (CheckIn::Reading { .. } | CheckIn::Held { .. })) => waits,
-            // What was told once is told whatever the data is by now, nor is it read for an attempt in progress.
+            // What was declared once is declared again whatever the data is by now, nor is it read for an attempt in progress.
             _ if fixed || self.round.is_some() || !self.profile.declares_data => {
                 self.check_in(&run_id);
                 CheckIn::Said
@@ -97,7 +97,7 @@ impl Participant {
 
     fn check_in(&mut self, run: &Digest) {
         let facts = self.facts.joined_run(run);
-        let data = facts.told.flatten().filter(|_| self.profile.declares_data);
+        let data = facts.declared.flatten().filter(|_| self.profile.declares_data);
         self.say(ToCoordinator::CheckIn { head: facts.head_round(), data });
     }
 

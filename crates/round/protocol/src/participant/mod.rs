@@ -78,7 +78,7 @@ struct CurrentRun {
 ///
 /// # Privacy
 /// How long the data took to read tells how much there is: the check-in waits as long as "ready" does in a round, and no
-/// longer for data that is not read by then. In a mode that promises something about records, it tells a word in any case,
+/// longer for data that is not read by then. In a mode that promises something about records, it says a word in any case,
 /// which is fixed at that moment, whatever came of the reading.
 #[derive(Clone, Copy)]
 enum CheckIn {
@@ -166,10 +166,10 @@ impl Participant {
         self.version
     }
 
-    /// What is told of the data's version in the run of this session, once that is fixed.
+    /// What is declared of the data's version in the run of this session, once that is fixed.
     pub fn data_declared(&self) -> Option<Digest> {
         let run = self.run.as_ref()?;
-        self.facts.joined_run(&run.id).told.flatten().filter(|_| self.profile.declares_data)
+        self.facts.joined_run(&run.id).declared.flatten().filter(|_| self.profile.declares_data)
     }
 
     /// What the vector that this job made is debited under; `None` where it is not waited for, or was made from anything but
@@ -287,7 +287,7 @@ impl Participant {
                     self.erase();
                 }
             }
-            ToClient::Refused { rejection } => {
+            ToClient::Rejected { rejection } => {
                 self.last_reason = format!("the coordinator refused a message: {rejection}");
             }
             ToClient::Finished { reason } => {

@@ -69,7 +69,7 @@ impl Participant {
             Ok(roster) => {
                 format!("the authority's roster {} does not name this silo any more", roster.epoch)
             }
-            // A silo that was away for long, or a coordinator that keeps them back: neither is told from the other here.
+            // A silo that was away for long, or a coordinator that keeps them back: from here both look the same.
             Err(RosterError::Gap(why)) => {
                 let code = RefusalCode::RostersMissing;
                 self.last_reason = format!(

@@ -18,7 +18,7 @@ use super::{ClientEffect, Participant, TrainJob, fault};
 use crate::Timestamp;
 use crate::message::{Attempt, CoordinatorFault, Decline};
 use crate::record::ClientRecord;
-use crate::step::round_start;
+use crate::server_step::round_start;
 
 /// Steps that are waited for in a round. More are done between rounds.
 const STEPS_IN_A_ROUND: usize = 8;

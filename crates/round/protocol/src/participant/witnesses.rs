@@ -44,7 +44,7 @@ pub struct WitnessState {
     pub receipts_after: Option<u64>,
 }
 
-/// Uploads of one run that the log must come to tell of.
+/// Uploads of one run that the log must come to show.
 #[derive(Default)]
 pub(super) struct Owed(BTreeMap<Digest, Upload>);
 
@@ -96,7 +96,7 @@ impl Owed {
         self.0.remove(upload);
     }
 
-    /// A round whose upload the log should tell of by now, before a round `next` is taken part in.
+    /// A round whose upload the log should show by now, before a round `next` is taken part in.
     fn overdue(&self, next: u64, wall: Timestamp) -> Option<u64> {
         let mut late = self.0.values().filter(|upload| {
             let round = upload.at.round.saturating_add(RECEIPT_ROUNDS) <= next;

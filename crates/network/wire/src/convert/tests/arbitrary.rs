@@ -43,7 +43,7 @@ pub(super) fn to_client() -> impl Strategy<Value = ToClient> {
         (at(), vec(client(), 0..9), vec(included_signature(), 0..9))
             .prop_map(|(at, included, signatures)| { ToClient::UnmaskRequest { at, included, signatures } }),
         (at(), round_outcome()).prop_map(|(at, outcome)| ToClient::Aborted { at, outcome }),
-        rejection().prop_map(|rejection| ToClient::Refused { rejection }),
+        rejection().prop_map(|rejection| ToClient::Rejected { rejection }),
         run_end().prop_map(|reason| ToClient::Finished { reason }),
     ]
 }
@@ -330,7 +330,7 @@ fn run_end() -> impl Strategy<Value = RunEnd> {
         Just(RunEnd::Complete),
         Just(RunEnd::BudgetSpent),
         (any::<usize>(), any::<usize>(), text()).prop_map(|(willing, needed, first_reason)| {
-            RunEnd::Refused { willing, needed, first_reason }
+            RunEnd::TooFewWilling { willing, needed, first_reason }
         }),
     ]
 }

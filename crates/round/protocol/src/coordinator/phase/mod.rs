@@ -40,11 +40,11 @@ pub(super) struct Round {
     pub(super) at: Attempt,
     pub(super) model: Digest,
     pub(super) context: Ctx0,
-    /// When the attempt was opened.
-    pub(super) opened: Timestamp,
+    /// When the attempt began.
+    pub(super) begun: Timestamp,
     /// When the step was entered.
     pub(super) since: Timestamp,
-    /// To whom it was opened.
+    /// Who it is open to.
     pub(super) cohort: BTreeSet<ClientId>,
     /// Who is out, and why.
     pub(super) dropped: BTreeMap<ClientId, DropReason>,
@@ -165,7 +165,7 @@ impl Phase {
         }
     }
 
-    /// What this client should be told now: on entering the step, and again whenever it reconnects.
+    /// What is to be said to this client now: on entering the step, and again whenever it reconnects.
     pub(super) fn message_for(&self, client: ClientId) -> Option<ToClient> {
         let Self::InRound(round, step) = self else { return None };
         let Asking { asked, answered, .. } = step.asking(round)?;
@@ -219,7 +219,7 @@ impl Phase {
     /// When the step must be over.
     pub(super) fn deadline(&self, plan: &Plan) -> Option<Timestamp> {
         let one_percent_ms = plan.timing.round_deadline_ms / 100;
-        Some(self.round()?.opened.plus_ms(one_percent_ms * self.kind()?.deadline_percent))
+        Some(self.round()?.begun.plus_ms(one_percent_ms * self.kind()?.deadline_percent))
     }
 
     /// Until when everyone is waited for.
