@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use alarms::Alarm;
 use daemon::Clock;
 use identity::AuthorisedRoster;
 use params::Digest;
@@ -21,7 +22,6 @@ use tokio::task::{AbortHandle, JoinError, JoinSet, block_in_place};
 use tokio::time::Duration;
 use wire::v1::ClientEnvelope;
 
-use crate::alarm::Alarm;
 use crate::departures::Departures;
 use crate::jobs::{Assignment, Done, Kept, Work};
 use crate::link::{Attached, News};
@@ -30,13 +30,13 @@ use crate::patience::Patience;
 use crate::training::Made;
 use crate::witness::{Lookout, Prompt, Seen, Uploads};
 use crate::{Ended, RunError};
-use alarms::Alarms;
 use declaring::Declaring;
+use raising::Alarms;
 use words::{decline_code, note, says_all};
 
-mod alarms;
 mod data;
 mod declaring;
+mod raising;
 mod steps;
 #[cfg(test)]
 mod tests;

@@ -21,7 +21,6 @@
 #[macro_use(eprintln, print, println)]
 extern crate daemon;
 
-mod alarm;
 mod backoff;
 mod commands;
 mod config;
@@ -45,6 +44,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use alarms::Alarm;
 use identity::with_causes;
 use protocol::{ClientRecord, Participant, ParticipantError, RecordError, RunEnd};
 use spending::{LostJournal, RolledBack, SiloSpending, SpendingError};
@@ -53,7 +53,6 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use vault::Vault;
 
-use alarm::Alarm;
 pub use config::{Config, LedgerConfig, Loaded};
 pub use daemon::ConfigError;
 use daemon::{Daemon, EXIT_CONFIGURATION, EXIT_FAILURE, Stopped};

@@ -8,11 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use alarms::{Alarm, Kind};
 use datasets::{Dataset, DatasetError};
 use params::Digest;
 use plan::{AuthoredPlan, Plan};
-
-use crate::alarm::{Alarm, Kind};
 
 /// Whether the plan's mode promises something about records or silos: then who takes part, and when, follows from no row.
 pub(crate) fn promises(plan: &Plan) -> bool {

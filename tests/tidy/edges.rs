@@ -9,6 +9,7 @@ use crate::{rooms, tree};
 pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ("access", &["identity", "params", "pki", "secagg", "vault", "wire"]),
     ("accounting", &[]),
+    ("alarms", &["store"]),
     ("attest", &["checkpoint", "params"]),
     ("audit", &["params", "store", "tlog"]),
     (
@@ -65,6 +66,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     (
         "client",
         &[
+            "alarms",
             "audit",
             "checkpoint",
             "daemon",

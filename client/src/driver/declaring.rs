@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use alarms::Kind;
 use ledger::Statement;
 use params::Digest;
 use protocol::{ClientEffect, ClientRecord};
@@ -12,7 +13,6 @@ use tokio::task::block_in_place;
 
 use super::Driver;
 use super::words::UNTOLD;
-use crate::alarm::Kind;
 
 /// See the module.
 #[derive(Default)]

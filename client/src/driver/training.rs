@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use alarms::Kind;
 use ledger::LedgerError;
 use params::Digest;
 use protocol::{Attempt, ClientInput, Debit, JobId, TrainOutcome, Vector};
@@ -11,7 +12,6 @@ use tokio::task::block_in_place;
 
 use super::Driver;
 use crate::RunError;
-use crate::alarm::Kind;
 use crate::jobs::{Masked, TrainFailure};
 use crate::training::Made;
 

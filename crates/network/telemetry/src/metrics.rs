@@ -273,4 +273,17 @@ mod tests {
         let phases: Vec<&str> = text.lines().filter(|l| l.starts_with("folkmoot_phase{")).collect();
         assert_eq!(phases, ["folkmoot_phase{phase=\"share keys\"} 1"]);
     }
+    #[test]
+    fn the_alarms_of_every_kind_are_counted_and_failures_in_a_row_are_one_number() {
+        let metric = |kind, times, in_a_row| AlarmMetric { kind, times, last_unix_s: times + 1, in_a_row };
+        let text = alarms(&[metric("training", 4, 3), metric("data", 0, 0)]);
+        for sample in [
+            "folkmoot_silo_alarms_total{kind=\"training\"} 4",
+            "folkmoot_silo_alarms_total{kind=\"data\"} 0",
+            "folkmoot_silo_alarm_last_seconds{kind=\"training\"} 5",
+            "folkmoot_silo_trainings_failed_in_a_row 3",
+        ] {
+            assert!(text.lines().any(|line| line == sample), "{sample} is not in\n{text}");
+        }
+    }
 }

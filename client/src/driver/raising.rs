@@ -1,8 +1,7 @@
 //! Alarms, written when what others see has been done.
 
+use alarms::Alarm;
 use tokio::task::{JoinHandle, spawn_blocking};
-
-use crate::alarm::Alarm;
 
 /// Writes one.
 type Write = Box<dyn FnOnce(&Alarm) + Send>;

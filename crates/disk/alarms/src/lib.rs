@@ -1,9 +1,25 @@
-//! What this silo's operator has to look at: loud in the log, and kept where `alarms`, `--check` and `doctor` show it.
+//! What a silo's operator has to look at: loud in the log, and kept where `alarms`, `--check` and `doctor` show it.
+//!
+//! Owns: the file of alarms in a silo's state folder, the newest of each [`Kind`] and how often there was one.
+//!
+//! Does not: decide what is worth an alarm, know the time, or end anything. What cannot be written is in the log alone.
+//!
+//! ```
+//! use alarms::{Alarm, Kind};
+//!
+//! # let folder = tempfile::tempdir()?;
+//! let alarm = Alarm::new(folder.path(), || 1_760_000_000_000);
+//! alarm.raise(Kind::Training, "training failed in round 3", "for the log alone");
+//! let line = "training failed in round 3 (1 times, last at Unix time 1760000000)";
+//! assert_eq!(alarm.lines()[0], line);
+//! # Ok::<(), std::io::Error>(())
+//! ```
 //!
 //! # Privacy
 //! For the operator alone. That something is wrong with the data is a fact about the data: it changes nothing of what this
 //! silo says, nor when. So it does not change how the daemon exits either: what restarts a daemon that failed would have it speak
 //! again.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,7 +27,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
-use telemetry::AlarmMetric;
 
 /// In the state folder.
 const FILE: &str = "alarms.json";
@@ -21,7 +36,7 @@ const IN_A_ROW: u64 = 3;
 /// What is wrong; of each kind the newest is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Kind {
+pub enum Kind {
     /// The table as a whole, or rows of it, do not fit the plan.
     Data,
     /// The data is no longer what a run in progress was joined with.
@@ -46,6 +61,19 @@ struct Raised {
     /// Of these, since the last training that did not fail.
     #[serde(default)]
     in_a_row: u64,
+}
+
+/// How often there was an alarm of a kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlarmCount {
+    /// As metrics call it.
+    pub kind: &'static str,
+    /// Since the file was removed.
+    pub times: u64,
+    /// When last, in seconds since 1970; 0 where never.
+    pub last_unix_s: u64,
+    /// Of these, since the last training that did not fail; 0 of other kinds.
+    pub in_a_row: u64,
 }
 
 impl Kind {
@@ -85,7 +113,7 @@ type Alarms = BTreeMap<Kind, Raised>;
 
 /// Raises alarms. Its clones write one file, each by itself: what one raises, no other forgets.
 #[derive(Debug, Clone)]
-pub(crate) struct Alarm {
+pub struct Alarm {
     path: PathBuf,
     wall_ms: fn() -> u64,
     /// Held from the reading to the end of the writing.
@@ -93,20 +121,22 @@ pub(crate) struct Alarm {
 }
 
 impl Alarm {
-    pub(crate) fn new(state_dir: &Path, wall_ms: fn() -> u64) -> Self {
+    /// For whoever only shows alarms, or raises one beside the daemon. `wall_ms` gives milliseconds since 1970. Nothing is read
+    /// or written yet.
+    pub fn new(state_dir: &Path, wall_ms: fn() -> u64) -> Self {
         Self { path: state_dir.join(FILE), wall_ms, writing: Arc::default() }
     }
 
     /// [`Alarm::new`], for the daemon: what nobody has taken back is said again.
-    pub(crate) fn begin(state_dir: &Path, wall_ms: fn() -> u64) -> Self {
+    pub fn begin(state_dir: &Path, wall_ms: fn() -> u64) -> Self {
         let alarm = Self::new(state_dir, wall_ms);
         alarm.change(|_| false);
         alarm.repeat();
         alarm
     }
 
-    /// `detail` is for the log alone: it may quote a cell, which is not to lie beside a sealed journal in the clear.
-    pub(crate) fn raise(&self, kind: Kind, text: &str, detail: &str) {
+    /// Raises one. `text` is kept; `detail` is for the log alone: it may quote a cell, which is not to lie beside a sealed journal in the clear.
+    pub fn raise(&self, kind: Kind, text: &str, detail: &str) {
         self.change(|alarms| {
             let words = add(alarms, kind, text, (self.wall_ms)());
             tracing::error!("ALARM: {text}{words}{}{detail}", if detail.is_empty() { "" } else { ": " });
@@ -115,7 +145,7 @@ impl Alarm {
     }
 
     /// A training did not fail: those that did before are no longer in a row. They are not forgotten.
-    pub(crate) fn trained(&self) {
+    pub fn trained(&self) {
         self.change(|alarms| {
             let in_a_row = alarms.get_mut(&Kind::Training).filter(|raised| raised.in_a_row > 0);
             in_a_row.map(|raised| raised.in_a_row = 0).is_some()
@@ -157,7 +187,7 @@ impl Alarm {
     }
 
     /// Says again what nobody has taken back, when the daemon starts and when a run is over.
-    pub(crate) fn repeat(&self) {
+    pub fn repeat(&self) {
         for line in self.lines() {
             tracing::error!("ALARM, still: {line}");
         }
@@ -176,23 +206,23 @@ impl Alarm {
         })
     }
 
-    /// For a collector that reads files.
-    pub(crate) fn metrics(&self) -> String {
+    /// How often there was one, of every kind.
+    pub fn counts(&self) -> Vec<AlarmCount> {
         let alarms = self.look();
-        let kinds = Kind::ALL.map(|kind| {
+        let count = |kind: Kind| {
             let raised = alarms.get(&kind);
-            AlarmMetric {
+            AlarmCount {
                 kind: kind.name(),
                 times: raised.map_or(0, |raised| raised.times),
                 last_unix_s: raised.map_or(0, |raised| raised.last_unix_ms / 1000),
                 in_a_row: raised.map_or(0, |raised| raised.in_a_row),
             }
-        });
-        telemetry::alarms(&kinds)
+        };
+        Kind::ALL.map(count).to_vec()
     }
 
     /// A line for each alarm that is kept, and how they are taken back.
-    pub(crate) fn lines(&self) -> Vec<String> {
+    pub fn lines(&self) -> Vec<String> {
         let alarms = self.look();
         let mut lines: Vec<String> = alarms
             .values()
@@ -236,6 +266,10 @@ fn add(alarms: &mut Alarms, kind: Kind, text: &str, now_ms: u64) -> String {
 mod tests {
     use super::*;
 
+    fn count(alarm: &Alarm, kind: &str) -> AlarmCount {
+        alarm.counts().into_iter().find(|count| count.kind == kind).unwrap()
+    }
+
     #[test]
     fn alarms_are_kept_by_kind_across_restarts_and_their_details_are_not_on_the_disk() {
         let folder = tempfile::tempdir().unwrap();
@@ -261,10 +295,8 @@ mod tests {
                 scope.spawn(move || (0..25).for_each(|_| alarm.raise(kind, "wrong", "")));
             }
         });
-        let metrics = alarm.metrics();
         for (kind, times) in [("data", 25), ("changed", 25), ("training", 50), ("damaged", 0)] {
-            let sample = format!("\nfolkmoot_silo_alarms_total{{kind=\"{kind}\"}} {times}\n");
-            assert!(metrics.contains(&sample), "{metrics}");
+            assert_eq!(count(&alarm, kind).times, times, "{kind}");
         }
     }
 
@@ -291,7 +323,7 @@ mod tests {
                 lines[1].contains("alarms.damaged-7000")
                     && lines[1].contains("(1 times, last at Unix time 7)")
             );
-            assert!(alarm.metrics().contains("alarms_total{kind=\"damaged\"} 1"));
+            assert_eq!(count(&alarm, "damaged").times, 1);
         }
     }
 
@@ -305,16 +337,11 @@ mod tests {
             let in_a_row = line().contains(&format!("; {round} in a row"));
             assert_eq!((in_a_row, line().contains("stop the daemon")), (round > 1, round > 2), "{}", line());
         }
-        let sample = |kind: &str, what: &str| {
-            let name = format!("folkmoot_silo_{what}{{kind=\"{kind}\"}} ");
-            alarm().metrics().lines().find_map(|line| line.strip_prefix(&name).map(str::to_owned)).unwrap()
-        };
-        assert_eq!(sample("training", "alarms_total"), "4");
-        assert_eq!(sample("training", "alarm_last_seconds"), "5");
-        assert_eq!(sample("data", "alarms_total"), "0");
-        assert!(alarm().metrics().contains("\nfolkmoot_silo_trainings_failed_in_a_row 4\n"));
+        let training = count(&alarm(), "training");
+        assert_eq!((training.times, training.last_unix_s, training.in_a_row), (4, 5, 4));
+        assert_eq!(count(&alarm(), "data").times, 0);
         alarm().trained();
-        assert!(alarm().metrics().contains("\nfolkmoot_silo_trainings_failed_in_a_row 0\n"));
+        assert_eq!(count(&alarm(), "training").in_a_row, 0);
         assert!(!line().contains("in a row") && line().contains("(4 times"), "{}", line());
         alarm().raise(Kind::Training, "training failed in round 6", "");
         assert!(line().contains("(5 times") && !line().contains("in a row"), "{}", line());
