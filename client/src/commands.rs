@@ -15,7 +15,6 @@ use spending::AcceptedLoss;
 use telemetry::AlarmMetric;
 
 use crate::enroll::Enroll;
-use crate::schema::schema_of;
 use crate::{Config, EXIT_REFUSED, EnrollError, offers};
 
 /// See the module.
@@ -240,7 +239,8 @@ fn print_schema(path: &std::path::Path, labels: &[String]) -> Result<(), (u8, St
     let unusable = |why: String| (EXIT_CONFIGURATION, why);
     let config = read(path)?;
     let found = datasets::columns(&config.data).map_err(|why| unusable(why.to_string()))?;
-    print!("{}", schema_of(&found, labels).map_err(unusable)?);
+    let schema = datasets::schema_of(&found, labels).map_err(|why| unusable(why.to_string()))?;
+    print!("\n[policy.schema]\n{}", schema.to_toml());
     Ok(())
 }
 
@@ -270,9 +270,9 @@ fn doctor(path: &std::path::Path) -> Result<(), (u8, String)> {
             println!("FAIL  configuration: {why}");
         }
     }
-    match config.data_problem() {
-        None => println!("ok    data path"),
-        Some(why) => {
+    match config.check_data() {
+        Ok(()) => println!("ok    data path"),
+        Err(why) => {
             fails += 1;
             println!("FAIL  data: {why}");
         }

@@ -34,7 +34,6 @@ mod offers;
 mod patience;
 mod proxy;
 mod renewal;
-mod schema;
 mod tables;
 mod training;
 mod transport;
@@ -233,7 +232,8 @@ impl Daemon for Loaded {
         for line in Alarm::new(&self.config.state_dir, daemon::wall_ms).lines() {
             println!("alarm: {line}");
         }
-        self.config.data_problem().map_or(Ok(String::new()), |why| Err(format!("data: {why}")))
+        let checked = self.config.check_data().map(|()| String::new());
+        checked.map_err(|why| format!("data: {why}"))
     }
 
     fn notes(&self) -> Vec<String> {

@@ -77,3 +77,32 @@ impl LedgerConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_set_is_named_by_the_configuration_or_else_by_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let named = |dataset: &str, table: &str| {
+            let text = format!(
+                "coordinator = \"\"\nclient_id = 1\ndata = \"silo.csv\"\nstate_dir = {:?}\nroster = \"\"\n\
+                 authority_key = \"\"\nidentity_key_file = \"\"\n{dataset}\n{table}\n[policy]\ncohort_min = 3\n\
+                 honest_min = 2\ncorrupt_min = 1\nepsilon_max = 5.0\ndelta_max = 1e-5\nprivacy_modes = [\"fedavg\"]\n\
+                 authors = []\n",
+                folder.path().join("s")
+            );
+            let config: Config = daemon::parse(&text).unwrap();
+            let mut problems = Problems::default();
+            let opened = config.ledger.open(&config, None, &mut problems);
+            opened.map(|ledger| ledger.path().to_owned()).ok_or(problems.to_string())
+        };
+        assert_eq!(named("", ""), Ok(folder.path().join("s/ledger/silo.ledger")));
+        let shared = format!("[ledger]\ndir = {:?}", folder.path().join("shared"));
+        let dataset = "dataset = \"admissions-2025\"";
+        assert_eq!(named(dataset, &shared), Ok(folder.path().join("shared/admissions-2025.ledger")));
+        let why = named("dataset = \"../other\"", "").unwrap_err();
+        assert!(why.contains("dataset: \"../other\" is no name of a data set"), "{why}");
+    }
+}

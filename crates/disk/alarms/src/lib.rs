@@ -250,16 +250,13 @@ fn read(path: &Path) -> Result<Alarms, String> {
 
 /// Adds one, and gives what is said of it beside its text.
 fn add(alarms: &mut Alarms, kind: Kind, text: &str, now_ms: u64) -> String {
-    let (times, before) = alarms.get(&kind).map_or((0, 0), |raised| (raised.times, raised.in_a_row));
-    let raised = Raised {
-        times: times.saturating_add(1),
-        last_unix_ms: now_ms,
-        text: text.to_owned(),
-        in_a_row: if kind == Kind::Training { before.saturating_add(1) } else { 0 },
-    };
-    let words = raised.in_a_row();
-    alarms.insert(kind, raised);
-    words
+    let none = || Raised { times: 0, last_unix_ms: now_ms, text: String::new(), in_a_row: 0 };
+    let raised = alarms.entry(kind).or_insert_with(none);
+    raised.times = raised.times.saturating_add(1);
+    raised.last_unix_ms = now_ms;
+    raised.text = text.to_owned();
+    raised.in_a_row = if kind == Kind::Training { raised.in_a_row.saturating_add(1) } else { 0 };
+    raised.in_a_row()
 }
 
 #[cfg(test)]

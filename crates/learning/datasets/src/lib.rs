@@ -2,8 +2,8 @@
 //!
 //! Owns: [`Dataset`], read from a CSV file or a folder of them; [`DatasetError`], which tells the silo's operator
 //! the file, the line, the column and the mend; [`Misfits`], which counts the same for them where nothing of it is an error;
-//! [`columns`] and
-//! [`check_rows`], which tell of files without a plan; [`idx`], the reader of pairs of IDX files; and [`digits`], the small public
+//! [`columns`], [`check`] and
+//! [`schema_of`], which say what files hold without a plan; [`idx`], the reader of pairs of IDX files; and [`digits`], the small public
 //! table of the examples.
 //!
 //! Does not: train, split, shuffle, or send anything. No statistic of the data is computed: features are scaled by
@@ -34,11 +34,13 @@ mod fields;
 pub mod idx;
 mod lines;
 mod misfits;
+mod schema;
 mod survey;
 mod table;
 
 pub use dataset::Dataset;
 pub use error::DatasetError;
 pub use misfits::Misfits;
-pub use survey::{Columns, check_rows, columns};
+pub use schema::{DataProblem, SchemaError, check, schema_of};
+pub use survey::{Columns, columns};
 pub use table::ROWS_MAX;

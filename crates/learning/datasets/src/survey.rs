@@ -50,7 +50,7 @@ pub fn columns(path: &Path) -> Result<Vec<Columns>, DatasetError> {
 ///
 /// # Errors
 /// [`DatasetError::TooManyRows`] where they do; another where they cannot be read.
-pub fn check_rows(path: &Path) -> Result<(), DatasetError> {
+pub(crate) fn check_rows(path: &Path) -> Result<(), DatasetError> {
     check_rows_within(path, ROWS_MAX as u64)
 }
 
