@@ -38,8 +38,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 fn line(finding: &Finding) -> String {
     let mark = if finding.ok { "ok " } else { "BAD" };
     let line = format!("{mark}  {:<15}  {}", finding.what, printable(&finding.detail));
-    match &finding.mend {
-        Some(mend) => format!("{line}\n     {:<15}  -> {}", "", printable(mend)),
+    match &finding.remedy {
+        Some(remedy) => format!("{line}\n     {:<15}  -> {}", "", printable(remedy)),
         None => line,
     }
 }
@@ -49,12 +49,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bad_step_stands_out_and_its_mend_follows() {
+    fn a_bad_step_stands_out_and_its_remedy_follows() {
         let finding =
-            Finding { what: "clock", ok: false, detail: "is behind".into(), mend: Some("set it".into()) };
-        let told = line(&finding);
-        assert!(told.starts_with("BAD  clock") && told.ends_with("-> set it"), "{told}");
-        let good = Finding { ok: true, mend: None, ..finding };
+            Finding { what: "clock", ok: false, detail: "is behind".into(), remedy: Some("set it".into()) };
+        let text = line(&finding);
+        assert!(text.starts_with("BAD  clock") && text.ends_with("-> set it"), "{text}");
+        let good = Finding { ok: true, remedy: None, ..finding };
         assert!(line(&good).starts_with("ok   clock") && !line(&good).contains("->"));
     }
 }

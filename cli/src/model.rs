@@ -84,6 +84,7 @@ pub(crate) async fn run(model: Model) -> Result<(), Failure> {
     let (signed, manifest) = chain.into_iter().rev().find(wanted).ok_or_else(|| {
         Failure::usage(format!("no checkpoint of this run has that model; the newest is of round {newest}"))
     })?;
+    // Looked at before it is fetched: what was withdrawn is written on request only, and never without a word.
     match models.check_use(&manifest) {
         Err(why @ ModelsError::Quarantined { .. }) if args.quarantined => eprintln!("warning: {why}"),
         checked => checked?,

@@ -181,6 +181,7 @@ fn report(plan: &plan::Plan) -> String {
     let lanes = plan.lanes();
     let mut text = String::new();
     let mut row = |name: &str, value: String| text.push_str(&format!("{name:<13} {value}\n"));
+    // Without its id a plan has another digest than the one that will be signed.
     match &plan.id {
         None if plan.format.is_some() => row("plan", "not signed yet: signing draws its id".into()),
         _ => row("plan", plan.digest().to_string()),

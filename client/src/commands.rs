@@ -301,8 +301,8 @@ fn doctor(path: &std::path::Path) -> Result<(), (u8, String)> {
     for finding in runtime.block_on(looked) {
         fails += usize::from(!finding.ok);
         println!("{}  {}: {}", if finding.ok { "ok  " } else { "FAIL" }, finding.what, finding.detail);
-        if let Some(mend) = finding.mend {
-            println!("      {mend}");
+        if let Some(remedy) = finding.remedy {
+            println!("      {remedy}");
         }
     }
     ended(fails)

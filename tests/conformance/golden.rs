@@ -153,21 +153,24 @@ fn no_message_of_a_client_has_changed_a_byte_on_the_wire() {
     ]);
 }
 
-#[test]
-fn no_message_of_the_coordinator_has_changed_a_byte_on_the_wire() {
-    let session = session();
-    let sent = |message: ToClient| digest(&ServerEnvelope::from(message).encode_to_vec());
-    let included: Vec<ClientId> = session.included.iter().copied().collect();
-    let named = Digest::from_bytes([9; 32]);
-    let roster = Roster {
+fn roster_of_nobody() -> Roster {
+    Roster {
         format: None,
         previous: None,
         federation: "golden".into(),
         epoch: 1,
         coordinator_key: sim::author_text(),
         members: BTreeMap::new(),
-    };
-    let welcome = sim::welcome(named, &sim::of_first_format(sim::plan(4, 2)), &roster);
+    }
+}
+
+#[test]
+fn no_message_of_the_coordinator_has_changed_a_byte_on_the_wire() {
+    let session = session();
+    let sent = |message: ToClient| digest(&ServerEnvelope::from(message).encode_to_vec());
+    let included: Vec<ClientId> = session.included.iter().copied().collect();
+    let named = Digest::from_bytes([9; 32]);
+    let welcome = sim::welcome(named, &sim::of_first_format(sim::plan(4, 2)), &roster_of_nobody());
     let request = ToClient::UnmaskRequest {
         at: AT,
         included: included.clone(),

@@ -28,6 +28,18 @@ const KILLED_AT: [Phase; 6] = [
     Phase::OpeningTheSum,
 ];
 
+/// A demonstration's coordinator, without what it has done: its configuration, the folder that it will make, its address.
+fn to_be_run_anew(folder: &Path, silos: u32, rounds: u64) -> (PathBuf, PathBuf, String) {
+    demo(folder, &["--clients", &silos.to_string(), "--rounds", &rounds.to_string(), "--keep"]);
+    let data = folder.join("coordinator");
+    fs::remove_dir_all(&data).unwrap();
+    // Clients come back to the same address, so it must be one.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let config = folder.join("coordinator.toml");
+    edit(&config, "127.0.0.1:0", &address);
+    (config, data, address)
+}
+
 /// Gives a demonstration's plan such waits that nobody who lives is too late on a busy machine, and the change in `edits`; and
 /// signs it.
 fn plan_anew(folder: &Path, edits: &[(&str, &str)]) {
@@ -53,14 +65,7 @@ fn edit(file: &Path, from: &str, to: &str) {
 #[test]
 fn a_coordinator_killed_at_each_phase_with_up_to_two_silos_finishes_the_round_with_the_same_included_set() {
     let folder = tempfile::tempdir().unwrap();
-    let (silos, rounds) = (SILOS.to_string(), ROUNDS.to_string());
-    demo(folder.path(), &["--clients", &silos, "--rounds", &rounds, "--keep"]);
-    let data = folder.path().join("coordinator");
-    fs::remove_dir_all(&data).unwrap();
-    // Clients come back to the same address, so it must be one.
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let config = folder.path().join("coordinator.toml");
-    edit(&config, "127.0.0.1:0", &address);
+    let (config, data, _) = to_be_run_anew(folder.path(), SILOS, ROUNDS);
     // Two of six may be lost at every step.
     plan_anew(folder.path(), &[("minimum = 5\n", "minimum = 4\n")]);
     let mut coordinator = Coordinator::start(&config);
@@ -104,14 +109,7 @@ fn a_coordinator_killed_at_each_phase_with_up_to_two_silos_finishes_the_round_wi
     let verified = folkmoot(&["verify", text(&data)]);
     assert!(verified.status.success(), "{}", stderr(&verified));
 
-    let records = journal(&data, JournalKind::Coordinator, |bytes| Record::decode(bytes).unwrap());
-    let mut committed = BTreeMap::new();
-    for record in &records {
-        if let Record::Committed { manifest, .. } = record {
-            let manifest = checkpoint::Manifest::from_bytes(&manifest.manifest_bytes).unwrap();
-            committed.insert(manifest.round, manifest);
-        }
-    }
+    let committed = manifests_committed(&data);
     // Every round is in the chain, or was aborted with a name, and charged.
     let count = |name: &str| status[name].as_u64().unwrap();
     assert_eq!(count("rounds_committed"), committed.len() as u64);
@@ -125,26 +123,43 @@ fn a_coordinator_killed_at_each_phase_with_up_to_two_silos_finishes_the_round_wi
         let included: Vec<u32> = included.iter().map(|client| client.0).collect();
         assert_eq!(committed[round].included, included, "round {round}");
     }
-    for (place, _) in configs.iter().enumerate() {
-        let state = folder.path().join(format!("silo-{}/fresh", place + 1));
-        let records = journal(&state, JournalKind::Client, |bytes| ClientRecord::decode(bytes).unwrap());
-        let debited: Vec<u64> = records
-            .iter()
-            .filter_map(|record| match record {
-                ClientRecord::Debited { at, .. } => Some(at.round),
-                _ => None,
-            })
-            .collect();
-        assert!(debited.windows(2).all(|two| two[0] < two[1]), "silo {}: {debited:?}", place + 1);
-        // Killed in a round, it comes back: into a later one.
-        for round in killed_in.iter().filter(|(_, places)| places.contains(&place)).map(|(round, _)| round) {
-            let left_out = committed.get(round).is_none_or(|manifest| {
-                manifest.included.contains(&(place as u32 + 1)) == debited.contains(round)
-            });
-            assert!(left_out, "silo {} in round {round}", place + 1);
-            assert!(debited.iter().any(|later| later > round), "silo {} after round {round}", place + 1);
+    for place in 0..configs.len() {
+        let id = place as u32 + 1;
+        let debited = rounds_debited(&folder.path().join(format!("silo-{id}/fresh")));
+        assert!(debited.windows(2).all(|two| two[0] < two[1]), "silo {id}: {debited:?}");
+        for (round, _) in killed_in.iter().filter(|(_, places)| places.contains(&place)) {
+            came_back_after(*round, id, &debited, committed.get(round));
         }
     }
+}
+
+/// Killed in a round, a silo comes back: into a later one.
+fn came_back_after(round: u64, id: u32, debited: &[u64], manifest: Option<&checkpoint::Manifest>) {
+    let charged = debited.contains(&round);
+    assert!(manifest.is_none_or(|manifest| manifest.included.contains(&id) == charged), "silo {id} in round {round}");
+    assert!(debited.iter().any(|later| *later > round), "silo {id} after round {round}");
+}
+
+/// The rounds that a silo's journal has debits of, in its order.
+fn rounds_debited(state: &Path) -> Vec<u64> {
+    let records = journal(state, JournalKind::Client, |bytes| ClientRecord::decode(bytes).unwrap());
+    let debits = records.iter().filter_map(|record| match record {
+        ClientRecord::Debited { at, .. } => Some(at.round),
+        _ => None,
+    });
+    debits.collect()
+}
+
+/// The records of all versions in the coordinator's journal, by round.
+fn manifests_committed(data: &Path) -> BTreeMap<u64, checkpoint::Manifest> {
+    let records = journal(data, JournalKind::Coordinator, |bytes| Record::decode(bytes).unwrap());
+    let manifests = records.iter().filter_map(|record| match record {
+        Record::Committed { manifest, .. } => {
+            Some(checkpoint::Manifest::from_bytes(&manifest.manifest_bytes).unwrap())
+        }
+        _ => None,
+    });
+    manifests.map(|manifest| (manifest.round, manifest)).collect()
 }
 
 /// The plan of a demonstration of four silos, to be run anew at an address that stays.
@@ -158,12 +173,7 @@ struct Four {
 impl Four {
     fn new(rounds: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        demo(folder.path(), &["--clients", "4", "--rounds", &rounds.to_string(), "--keep"]);
-        let data = folder.path().join("coordinator");
-        fs::remove_dir_all(&data).unwrap();
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-        let config = folder.path().join("coordinator.toml");
-        edit(&config, "127.0.0.1:0", &address);
+        let (config, data, address) = to_be_run_anew(folder.path(), 4, rounds);
         plan_anew(folder.path(), &[]);
         let url = format!("http://{address}");
         let silos = (1..=4).map(|id| rejoin(folder.path(), &format!("silo-{id}"), &url)).collect();

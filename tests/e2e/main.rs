@@ -212,7 +212,7 @@ fn a_finished_run_goes_on_to_answer_status_and_to_serve_its_models() {
 }
 
 #[test]
-fn a_port_in_use_is_an_error_that_names_it_and_the_mend() {
+fn a_port_in_use_is_an_error_that_names_it_and_the_remedy() {
     let folder = tempfile::tempdir().unwrap();
     kept(folder.path());
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -225,14 +225,14 @@ fn a_port_in_use_is_an_error_that_names_it_and_the_mend() {
 }
 
 #[test]
-fn an_unreachable_coordinator_has_an_exit_code_and_a_mend_of_its_own() {
+fn an_unreachable_coordinator_has_an_exit_code_and_a_remedy_of_its_own() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let refused = folkmoot(&["status", "--coordinator", &format!("http://{free}")]);
     assert_refused(&refused, 4, &[&free.to_string(), "check the address"]);
 }
 
 #[test]
-fn a_plan_that_cannot_be_meant_is_refused_with_line_and_mend() {
+fn a_plan_that_cannot_be_meant_is_refused_with_line_and_remedy() {
     let folder = tempfile::tempdir().unwrap();
     kept(folder.path());
     let good = fs::read_to_string(folder.path().join("plan.toml")).unwrap();
@@ -270,13 +270,13 @@ fn a_silos_data_without_a_column_of_the_plan_raises_its_operators_alarm_with_fil
         assert!(log.contains(word), "no {word:?} in:\n{log}");
     }
     let checked = folkmoot(&["client", "--config", text(&config), "--check"]);
-    let told = [&checked.stdout[..], &checked.stderr[..]].concat();
-    let told = String::from_utf8_lossy(&told);
-    assert!(told.contains("pixel_3_4"), "{told}");
+    let printed = [&checked.stdout[..], &checked.stderr[..]].concat();
+    let printed = String::from_utf8_lossy(&printed);
+    assert!(printed.contains("pixel_3_4"), "{printed}");
 }
 
 #[test]
-fn data_that_cannot_be_read_is_told_by_a_check_with_the_path() {
+fn data_that_cannot_be_read_is_reported_by_a_check_with_the_path() {
     let folder = tempfile::tempdir().unwrap();
     kept(folder.path());
     fs::remove_file(folder.path().join("silo-1/silo.csv")).unwrap();

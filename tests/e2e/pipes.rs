@@ -70,8 +70,8 @@ fn every_command_ends_silently_with_its_usual_status_when_nobody_reads_its_outpu
         assert_eq!(unread.status, usual.status, "{args:?}: {}", stderr(&unread));
         // What it measured may differ; a panic or a complaint about the pipe is one line more.
         assert_eq!(lines_but_progress(&unread), lines_but_progress(&usual), "{args:?}: {}", stderr(&unread));
-        let untold = command(args).stdout(closed()).stderr(closed()).status().unwrap();
-        assert_eq!(untold, usual.status, "{args:?} with no standard error either");
+        let silent = command(args).stdout(closed()).stderr(closed()).status().unwrap();
+        assert_eq!(silent, usual.status, "{args:?} with no standard error either");
     }
 }
 

@@ -59,8 +59,8 @@ fn a_runs_card_carries_commitments_that_open_in_each_silos_folder_and_null_for_t
     let folder = folder.path();
     kept(folder);
     let silos = card(folder, 2).training_data.silos;
-    let mut told: Vec<Digest> = silos.iter().flat_map(|silo| silo.data_versions.clone()).collect();
-    assert_eq!(told.len(), 3);
+    let mut declared: Vec<Digest> = silos.iter().flat_map(|silo| silo.data_versions.clone()).collect();
+    assert_eq!(declared.len(), 3);
     for silo in &silos {
         let ledgers = folder.join(format!("silo-{}/state/ledger", silo.id));
         assert_eq!(opened(&ledgers), silo.data_versions);
@@ -80,12 +80,12 @@ fn a_runs_card_carries_commitments_that_open_in_each_silos_folder_and_null_for_t
             assert!(!ledgers.join("silo.salt").exists());
         } else {
             assert_eq!(opens, silo.data_versions);
-            told.extend(opens);
+            declared.extend(opens);
         }
     }
-    told.sort();
-    told.dedup();
-    assert_eq!(told.len(), 5, "each folder has a salt of its own: the same data is not recognised");
+    declared.sort();
+    declared.dedup();
+    assert_eq!(declared.len(), 5, "each folder has a salt of its own: the same data is not recognised");
     let verified = folkmoot(&["verify", text(&folder.join("coordinator"))]);
     assert!(verified.status.success(), "{}", stderr(&verified));
 }

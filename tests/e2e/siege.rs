@@ -1,6 +1,6 @@
 //! Strangers, and one silo, at the door of a real coordinator that may open a thousand files.
 //!
-//! In the suite an attack lasts until rounds were committed under it. By hand, for as long as it is told, with what it
+//! In the suite an attack lasts until rounds were committed under it. By hand, for as long as one likes, with what it
 //! measured on standard error:
 //!
 //! ```sh

@@ -286,24 +286,7 @@ fn a_federation_is_enrolled_grows_loses_a_silo_and_comes_through_an_incident_wit
     let coordinator = trust.coordinator();
     let mut tokens = trust.enrol(&[1, 2, 3]);
 
-    // Who has a used token, and who was made for another federation, joins nothing.
-    let mut replayed = trust.enrolling(9, &tokens[0]);
-    assert!(!replayed.wait().unwrap().success(), "a token was used twice");
-    assert!(trust.log("enroll-9").contains("token"), "{}", trust.log("enroll-9"));
-    let elsewhere = folkmoot(&[
-        "coordinator",
-        "init",
-        "--dir",
-        text(&trust.path("other")),
-        "--federation",
-        "other",
-        "--address",
-        &trust.address,
-    ]);
-    assert!(elsewhere.status.success());
-    let foreign = trust.path("other/admin");
-    let refused = folkmoot(&["status", "--as", text(&foreign)]);
-    assert_ne!(refused.status.code(), Some(0), "a foreign authority's operator is believed");
+    strangers_join_nothing(&trust, &tokens[0]);
 
     let mut silos: Vec<Running> = (1..=3).map(|id| trust.silo(id)).collect();
     trust.status_until("three rounds", |status| number(status, "rounds_committed") >= 3);
@@ -357,11 +340,18 @@ fn a_federation_is_enrolled_grows_loses_a_silo_and_comes_through_an_incident_wit
 
     measured_and_signed_anew(&trust, &bundle, &key);
 
-    // Both logs hold; a receipt is in the coordinator's; a flipped byte is found.
+    both_logs_hold(&trust, &receipts);
+    let spent = folkmoot(&["ledger", "show", text(&data), "--master", text(&master)]);
+    assert!(spent.status.success(), "{}", stderr(&spent));
+    no_secret_is_in_any_log(&trust, &tokens);
+}
+
+/// A receipt is in the coordinator's; a flipped byte is found.
+fn both_logs_hold(trust: &Trust, receipts: &Path) {
     let pinned = |file: &Path| fs::read_to_string(file).unwrap().trim().to_owned();
     let log_key = pinned(&trust.path("fed/data/audit.pub"));
     let audit = trust.path("fed/data/audit");
-    let receipt = newest_receipt(&receipts).unwrap();
+    let receipt = newest_receipt(receipts).unwrap();
     let checked =
         folkmoot(&["audit", "verify", text(&audit), "--key", &log_key, "--receipt", text(&receipt)]);
     assert!(checked.status.success(), "{}", stderr(&checked));
@@ -369,17 +359,26 @@ fn a_federation_is_enrolled_grows_loses_a_silo_and_comes_through_an_incident_wit
     let own_key = pinned(&trust.path("silo-1/state/audit.pub"));
     let checked = folkmoot(&["audit", "verify", text(&own), "--key", &own_key]);
     assert!(checked.status.success(), "{}", stderr(&checked));
-    let told = folkmoot(&["audit", "show", text(&own), "--action", "upload.sent"]);
-    assert!(String::from_utf8_lossy(&told.stdout).contains("upload.sent"), "{}", stderr(&told));
+    let shown = folkmoot(&["audit", "show", text(&own), "--action", "upload.sent"]);
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("upload.sent"), "{}", stderr(&shown));
     let copy = trust.path("tampered");
     let export = folkmoot(&["audit", "export", text(&audit), "--out", text(&copy)]);
     assert!(export.status.success(), "{}", stderr(&export));
-    let spent = folkmoot(&["ledger", "show", text(&data), "--master", text(&master)]);
-    assert!(spent.status.success(), "{}", stderr(&spent));
     flip_a_byte(&copy.join("tile/entries"));
     assert_refused(&folkmoot(&["audit", "verify", text(&copy), "--key", &log_key]), 3, &[]);
+}
 
-    no_secret_is_in_any_log(&trust, &tokens);
+/// Neither with a token that was used before, nor as the operator of another federation.
+fn strangers_join_nothing(trust: &Trust, used: &str) {
+    let mut replayed = trust.enrolling(9, used);
+    assert!(!replayed.wait().unwrap().success(), "a token was used twice");
+    assert!(trust.log("enroll-9").contains("token"), "{}", trust.log("enroll-9"));
+    let (other, address) = (trust.path("other"), &trust.address);
+    let init = ["coordinator", "init", "--dir", text(&other), "--federation", "other", "--address", address];
+    assert!(folkmoot(&init).status.success());
+    let foreign = trust.path("other/admin");
+    let refused = folkmoot(&["status", "--as", text(&foreign)]);
+    assert_ne!(refused.status.code(), Some(0), "a foreign authority's operator is believed");
 }
 
 /// A version that was published is measured: a copy has the figures in its card, and the same key's signature.

@@ -221,7 +221,7 @@ fn who_refuses_again_for_a_reason_that_it_gave_before_is_not_waited_for_once_its
 fn of_what_a_silo_says_when_it_declines_only_a_code_is_written_down() {
     let free = "patient 17 of ward 3 has died";
     let policy = |code: &str| protocol::Decline::Policy { code: code.into(), text: free.into() };
-    for (said, told) in [
+    for (said, expected) in [
         (policy("BUDGET_SPENT"), "BUDGET_SPENT: its data's budget has no room for another round"),
         (policy("NEW_RULE"), "NEW_RULE: another reason (NEW_RULE)"),
         (policy(free), "OTHER: another reason"),
@@ -231,9 +231,9 @@ fn of_what_a_silo_says_when_it_declines_only_a_code_is_written_down() {
             let mut bench = Bench::opened();
             bench.says(1, ToCoordinator::Declined { round, reason: said.clone() }).unwrap();
             let shown = bench.coordinator.status().clients[0].last_reason.clone();
-            assert!(shown.ends_with(told) && !shown.contains("patient"), "{shown}");
+            assert!(shown.ends_with(expected) && !shown.contains("patient"), "{shown}");
             let written = format!("{:?}", bench.journal);
-            assert!(written.contains(told) || written.contains("Dropped"), "{written}");
+            assert!(written.contains(expected) || written.contains("Dropped"), "{written}");
             assert!(!written.contains("patient"), "{written}");
         }
     }
@@ -274,12 +274,12 @@ fn a_silo_that_speaks_an_older_version_is_named_to_the_operator_while_it_is_serv
 }
 
 #[test]
-fn a_plan_that_an_older_silo_cannot_read_is_not_sent_to_it_and_the_operator_is_told() {
+fn a_plan_that_an_older_silo_cannot_read_is_not_sent_to_it_and_the_operator_learns_it() {
     let mut bench = Bench::opened();
     assert_eq!((setup().plan.format(), bench.coordinator.roster().format()), (2, 1));
     bench.feed(Input::Connected { client: ClientId(2), version: SessionVersion::Two }).unwrap();
-    let (to, told) = bench.said.last().unwrap();
-    let ToClient::Rejected { rejection } = told else { panic!("{told:?}") };
+    let (to, answer) = bench.said.last().unwrap();
+    let ToClient::Rejected { rejection } = answer else { panic!("{answer:?}") };
     let why = rejection.to_string();
     assert!(*to == ClientId(2) && why.contains("SPEAKS_OLDER_PROTOCOL: the plan is of format 2"), "{why}");
     let status = bench.coordinator.status();
@@ -292,7 +292,7 @@ fn a_plan_that_an_older_silo_cannot_read_is_not_sent_to_it_and_the_operator_is_t
 }
 
 #[test]
-fn a_welcome_shows_the_rosters_that_lead_to_its_own_and_an_older_silo_is_told_why_it_has_none() {
+fn a_welcome_shows_the_rosters_that_lead_to_its_own_and_an_older_silo_learns_why_it_has_none() {
     let mut bench = Bench::opened();
     let first = bench.coordinator.roster().clone();
     let second = sim::authorised(&first.successor().unwrap());
@@ -321,8 +321,8 @@ fn a_welcome_shows_the_rosters_that_lead_to_its_own_and_an_older_silo_is_told_wh
     assert_eq!(between(&bench.said, 1), [first.signed().clone(), second.signed().clone()]);
 
     bench.feed(Input::Connected { client: ClientId(2), version: SessionVersion::Two }).unwrap();
-    let (to, told) = bench.said.last().unwrap();
-    let ToClient::Rejected { rejection } = told else { panic!("{told:?}") };
+    let (to, answer) = bench.said.last().unwrap();
+    let ToClient::Rejected { rejection } = answer else { panic!("{answer:?}") };
     assert!(*to == ClientId(2) && rejection.to_string().contains("SPEAKS_OLDER_PROTOCOL"), "{rejection}");
     let notices = bench.coordinator.status().notices;
     assert!(notices[0].contains("silo 2") && notices[0].contains("takes no part"), "{notices:?}");

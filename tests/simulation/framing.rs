@@ -211,9 +211,9 @@ fn who_was_left_out_for_what_was_paid_is_tried_again_and_a_sound_sum_of_all_ends
     // Sound sums without it clear nobody, and what was paid is over.
     assert_eq!(spoiled.left_out(&here, 3, &mut rng), ids([]));
     assert!(spoiled.suspects(&ClientId(2)));
-    let mut mended = spoiled.clone();
-    mended.commit(&here);
-    assert_eq!(mended, Spoiled::new(1));
+    let mut cleared = spoiled.clone();
+    cleared.commit(&here);
+    assert_eq!(cleared, Spoiled::new(1));
     // It does it again, and is left out at once.
     spoiled.spoil(&here);
     assert_eq!(spoiled.left_out(&here, 3, &mut rng), ids([2]));

@@ -35,17 +35,17 @@ fn shown(status: &Status) -> String {
 }
 
 #[test]
-fn a_run_that_has_used_up_its_uploads_under_a_plan_names_the_rule_the_silos_and_the_mend() {
+fn a_run_that_has_used_up_its_uploads_under_a_plan_names_the_rule_the_silos_and_the_remedy() {
     let federation = spoiled(5, 1, few_uploads);
     let status = federation.coordinator().status();
     assert_eq!(status.rounds_committed, 0);
     let shown = shown(&status);
-    for told in [
+    for expected in [
         "1 of 5 silos needed are willing: PLAN_UPLOADS",
         "(said by silo 1, silo 3, silo 4, silo 5)",
         "to go on, have the plan signed anew and begin another run with it, or have repeats_per_plan raised",
     ] {
-        assert!(shown.contains(told), "{told} is not in {shown}");
+        assert!(shown.contains(expected), "{expected} is not in {shown}");
     }
 }
 
@@ -63,14 +63,14 @@ fn a_search_that_policies_end_leaves_a_status_that_says_who_it_may_be_and_what_t
         }
         ended += 1;
         let shown = shown(&status);
-        for told in [
+        for expected in [
             "of 4 silos needed are willing: REPEATS_WITHOUT_DP",
             "have repeats_without_dp raised at these silos",
             "if one silo does that, it is one of",
             "silo 2",
             "revoke the silo if you know better, or have the plan signed in format 2 with uniform weights",
         ] {
-            assert!(shown.contains(told), "seed {seed}: {told} is not in {shown}");
+            assert!(shown.contains(expected), "seed {seed}: {expected} is not in {shown}");
         }
     }
     assert!((1..12).contains(&ended), "{ended} of 12 came to no result");

@@ -84,8 +84,8 @@ fn debits(federation: &Federation) -> usize {
     (1..=SILOS).map(|id| federation.silo_journal(id).iter().filter(is_debit).count()).sum()
 }
 
-fn refusal(told: Result<(), Rejection>) -> String {
-    match told {
+fn refusal(answer: Result<(), Rejection>) -> String {
+    match answer {
         Err(Rejection::NotPossible(why)) => why,
         other => panic!("{other:?}"),
     }
@@ -140,8 +140,8 @@ fn a_quarantine_in_any_step_ends_the_round_and_nobody_uploads_on_that_model_any_
 
         federation.run_until(federation.now_ms() + 300_000);
         sound(&federation);
-        let told = federation.coordinator().status().notices.join("; ");
-        assert!(told.contains("no round opens until a rollback"), "{step}: {told}");
+        let notices = federation.coordinator().status().notices.join("; ");
+        assert!(notices.contains("no round opens until a rollback"), "{step}: {notices}");
         let uploaded = debits(&federation) - before;
         let others = if step == "masked input" { SILOS as usize } else { 0 };
         assert!(uploaded <= others, "{step}: {uploaded} uploads on a quarantined model");
@@ -152,7 +152,7 @@ fn a_quarantine_in_any_step_ends_the_round_and_nobody_uploads_on_that_model_any_
             });
             // A step that was begun in the round is done to its end: it is the chain's, not the round's.
             let after: Vec<_> = journal
-                [learned.unwrap_or_else(|| panic!("{step}: silo {id} was not told"))..]
+                [learned.unwrap_or_else(|| panic!("{step}: silo {id} did not learn of it"))..]
                 .iter()
                 .filter(|record| !matches!(record, ClientRecord::StepVerified { .. }))
                 .collect();
@@ -171,12 +171,12 @@ fn a_quarantine_in_any_step_ends_the_round_and_nobody_uploads_on_that_model_any_
 }
 
 #[test]
-fn a_quarantine_of_an_older_model_is_told_and_the_run_goes_on() {
+fn a_quarantine_of_an_older_model_is_shown_and_the_run_goes_on() {
     let mut federation = slow(4);
     run_to(&mut federation, 2, "masked input");
     federation.act(quarantine(1)).unwrap();
-    let told = federation.coordinator().status().notices;
-    assert!(told[0].ends_with("the newest model descends from it"), "{told:?}");
+    let notices = federation.coordinator().status().notices;
+    assert!(notices[0].ends_with("the newest model descends from it"), "{notices:?}");
     federation.run();
     assert_eq!(federation.coordinator().status().rounds_committed, 4);
     assert!(federation.journal().iter().any(|record| matches!(
@@ -197,8 +197,8 @@ fn actions_that_make_no_sense_are_refused_with_a_reason_and_change_nothing() {
         (Act::Pause { by: "o".repeat(201), reason: "r".into() }, "the operator's name has 201 bytes"),
         (Act::Quarantine { round: 2, by: "ops".into(), reason: "r".repeat(1001) }, "1001 bytes"),
     ] {
-        let told = refusal(federation.act(act));
-        assert!(told.contains(why), "{told}");
+        let refused = refusal(federation.act(act));
+        assert!(refused.contains(why), "{refused}");
     }
     assert!(already(federation.act(resume())).contains("not paused"));
     assert!(already(federation.act(rollback(2))).contains("round 2's already"));
@@ -314,7 +314,7 @@ fn a_vector_that_arrived_before_its_silo_was_removed_is_not_in_the_sum() {
 }
 
 #[test]
-fn whatever_effect_of_an_action_a_crash_prevents_the_run_goes_on_as_it_was_told() {
+fn whatever_effect_of_an_action_a_crash_prevents_the_run_goes_on_as_the_action_says() {
     let mut crashes = 0;
     for crash_at in 1..60 {
         let seen = Rc::new(Cell::new(0u32));

@@ -118,9 +118,9 @@ fn a_silo_that_decides_by_hand_waits_shows_who_leaves_and_goes_on_once_its_opera
     else {
         panic!("{effects:?}")
     };
-    assert_eq!(change, "a later roster", "who leaves is told to its operator alone");
-    let told = world.participant.status().last_reason;
-    assert!(told.contains("roster epoch 2 after 1; leaves: 4 silo 4"), "{told}");
+    assert_eq!(change, "a later roster", "only its operator learns who leaves");
+    let reason = world.participant.status().last_reason;
+    assert!(reason.contains("roster epoch 2 after 1; leaves: 4 silo 4"), "{reason}");
     let adopted = |world: &World| {
         world.journal.iter().any(|record| matches!(record, ClientRecord::RosterAdopted { epoch: 2, .. }))
     };
@@ -198,8 +198,8 @@ fn a_silo_that_was_away_takes_the_newest_roster_by_way_of_all_that_lead_to_it() 
     };
     assert!(matches!(reason, Decline::Policy { code, .. } if code == "ROSTERS_MISSING"), "{reason:?}");
     assert!(reason.waits(), "nobody is accused, and the daemon does not end");
-    let told = world.participant.status().last_reason;
-    assert!(told.contains("not shown") && told.contains("hand over its newest roster"), "{told}");
+    let reason = world.participant.status().last_reason;
+    assert!(reason.contains("not shown") && reason.contains("hand over its newest roster"), "{reason}");
     let effects = world.say(shown(&world, &third, &[&world.roster.clone(), &second]));
     assert!(matches!(messages(&effects)[..], [ToCoordinator::CheckIn { .. }]), "{effects:?}");
     world.restart();

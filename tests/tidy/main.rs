@@ -1,6 +1,7 @@
 //! The rules that no compiler checks: who may depend on whom, what pure crates may reach, what source may not say.
 
 mod counts;
+mod docs;
 mod edges;
 mod exactness;
 mod faults;

@@ -14,6 +14,10 @@ const CRATE_LINES_MAX: usize = 5_500;
 /// The core is one thing and stays whole.
 const WHOLE: (&str, usize) = ("protocol", 7_000);
 const FUNCTION_LINES_MAX: usize = 70;
+/// A longer function says somewhere inside why it does what it does.
+const UNCOMMENTED_LINES_MAX: usize = 50;
+/// Documentation of as many words says what the name beside it said already.
+const FILLER_WORDS_MAX: usize = 2;
 
 #[test]
 fn no_crate_grows_beyond_what_one_person_keeps_in_mind() {
@@ -31,16 +35,48 @@ fn no_crate_grows_beyond_what_one_person_keeps_in_mind() {
 
 #[test]
 fn no_function_is_longer_than_a_screen() {
+    gather(|faults| {
+        for File { path, text } in rust::sources() {
+            for rust::Function { name, first, lines, .. } in rust::functions(&text) {
+                faults.unless(lines <= FUNCTION_LINES_MAX, || {
+                    format!("{path}:{first}: {name} has {lines} lines, and {FUNCTION_LINES_MAX} are the most")
+                });
+            }
+        }
+    });
+}
+
+#[test]
+fn a_long_function_says_why() {
+    let test_modules = rust::test_modules();
+    gather(|faults| {
+        for File { path, text } in rust::sources() {
+            if rust::is_test(&path, &test_modules) {
+                continue;
+            }
+            let until = rust::production_lines(&text);
+            for rust::Function { name, first, lines, commented } in rust::functions(&text) {
+                let says = commented || lines <= UNCOMMENTED_LINES_MAX || first > until;
+                faults.unless(says, || {
+                    format!("{path}:{first}: {name} has {lines} lines and no comment that says why")
+                });
+            }
+        }
+    });
+}
+
+#[test]
+fn documentation_that_repeats_a_name_gets_less() {
     let mut counted = BTreeMap::new();
-    for File { path, text } in rust::sources() {
-        for (name, lines) in
-            rust::functions(&text).into_iter().filter(|(_, lines)| *lines > FUNCTION_LINES_MAX)
-        {
-            let longest = counted.entry(format!("{path} {name}")).or_default();
-            *longest = lines.max(*longest);
+    for a_crate in tree::crates() {
+        let files = tree::files(&format!("{}/src", a_crate.folder), "rs");
+        let fillers: usize =
+            files.iter().map(|file| rust::docs_of_few_words(&file.text, FILLER_WORDS_MAX)).sum();
+        if fillers > 0 {
+            counted.insert(a_crate.name, fillers);
         }
     }
-    gather(|faults| compare(faults, "functions", &counted));
+    gather(|faults| compare(faults, "filler", &counted));
 }
 
 #[test]

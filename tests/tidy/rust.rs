@@ -57,9 +57,21 @@ fn module_folder(path: &str) -> &str {
     if ["lib.rs", "main.rs", "mod.rs"].contains(&name) { folder } else { path.trim_end_matches(".rs") }
 }
 
-/// Every function with its length in lines, signature and braces included. Sources are formatted, so that a function
-/// ends at the first brace that closes in the column where it began.
-pub(crate) fn functions(text: &str) -> Vec<(String, usize)> {
+/// A function that has a body of more than one line.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Function {
+    pub(crate) name: String,
+    /// The line that names it, counted from 1.
+    pub(crate) first: usize,
+    /// Signature and braces included.
+    pub(crate) lines: usize,
+    /// Whether a comment stands in it, which is no documentation.
+    pub(crate) commented: bool,
+}
+
+/// Every function. Sources are formatted, so that a function ends at the first brace that closes in the column where it
+/// began.
+pub(crate) fn functions(text: &str) -> Vec<Function> {
     let lines: Vec<&str> = text.lines().collect();
     let mut found = Vec::new();
     for (start, line) in lines.iter().enumerate() {
@@ -71,10 +83,22 @@ pub(crate) fn functions(text: &str) -> Vec<(String, usize)> {
         };
         let mut after = lines[start + 1..].iter().take_while(|line| !declared(line));
         if let (false, Some(more)) = (at_once, after.position(|line| *line == close)) {
-            found.push((name.to_owned(), more + 2));
+            let body = &lines[start + 1..start + 1 + more];
+            let name = name.to_owned();
+            found.push(Function {
+                name,
+                first: start + 1,
+                lines: more + 2,
+                commented: body.iter().any(is_commented),
+            });
         }
     }
     found
+}
+
+fn is_commented(line: &&str) -> bool {
+    let line = line.trim_start();
+    (line.starts_with("//") && !line.starts_with("///")) || line.contains(" // ")
 }
 
 /// The name of the function that a line begins.
@@ -125,6 +149,17 @@ fn after_call(text: &str) -> &str {
     ""
 }
 
+/// How many pieces of documentation are one line of at most `most` words.
+pub(crate) fn docs_of_few_words(text: &str, most: usize) -> usize {
+    let lines: Vec<Option<&str>> = text.lines().map(|line| line.trim_start().strip_prefix("///")).collect();
+    let alone = |at: usize| {
+        let beside = |at: Option<usize>| at.and_then(|at| lines.get(at).copied().flatten()).is_some();
+        !beside(at.checked_sub(1)) && !beside(Some(at + 1))
+    };
+    let few = |doc: &str| doc.split_whitespace().count() <= most;
+    lines.iter().enumerate().filter(|(at, doc)| doc.is_some_and(few) && alone(*at)).count()
+}
+
 /// Words of a text in small letters, one space before each and one after the last; an identifier is its words.
 pub(crate) fn words(text: &str) -> String {
     let mut words = String::with_capacity(text.len() + text.len() / 4);
@@ -147,8 +182,10 @@ pub(crate) fn words(text: &str) -> String {
 #[test]
 fn a_function_is_measured_from_its_name_to_its_brace() {
     let text = "pub(crate) const fn one() {}\n\ntrait T {\n    fn two(\n        &self,\n    ) -> u8;\n    async fn three(&self)\n    \
-                where\n        Self: Sized,\n    {\n        if true {\n        }\n    }\n}\nfn four() {\n}\n";
-    assert_eq!(functions(text), [("three".to_owned(), 7), ("four".to_owned(), 2)]);
+                where\n        Self: Sized,\n    {\n        if true {\n        }\n    }\n}\nfn four() {\n    // Why.\n}\n";
+    let function =
+        |name: &str, first, lines, commented| Function { name: name.into(), first, lines, commented };
+    assert_eq!(functions(text), [function("three", 7, 7, false), function("four", 15, 3, true)]);
 }
 
 #[test]
@@ -163,6 +200,12 @@ fn a_look_up_is_made_up_where_nothing_found_becomes_something() {
     for honest in ["a.get(i)?.max(b.unwrap_or(0))", "a.get(i).ok_or(E)?", "b(a.get(i)).unwrap_or(0)"] {
         assert_eq!(made_up_look_ups(honest), 0, "{honest}");
     }
+}
+
+#[test]
+fn documentation_is_counted_where_it_is_one_short_line() {
+    let text = "/// Who.\npub a: u8,\n    /// The file.\n    b: u8,\n/// Who.\n/// Why.\nc: u8,\n/// Who did it.\nd: u8,\n";
+    assert_eq!(docs_of_few_words(text, 2), 2);
 }
 
 #[test]

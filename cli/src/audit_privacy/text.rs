@@ -15,6 +15,7 @@ pub(super) fn of(findings: &Findings) -> String {
         "mode          {}\nclaimed       {claimed}\nunit          one {}; relation: {}\ntrusted       {}\n",
         claim.mode, claim.unit, claim.relation, claim.trust,
     );
+    // Where a canary moves the sum as far as a record does, the line would only repeat the claim.
     if let Some(epsilon) = claim.epsilon_of_a_canary.filter(|_| claim.epsilon_of_a_canary != claim.epsilon) {
         let _ = writeln!(
             text,

@@ -125,7 +125,7 @@ fn message(turn: u64, round: u64) -> v1::ClientEnvelope {
     said.into()
 }
 
-/// Sessions one after the other, each until it is closed; what is told is read, or the session would end for that.
+/// Sessions one after the other, each until it is closed; what comes is read, or the session would end for that.
 async fn flood(
     channel: Channel,
     key: IdentityKey,

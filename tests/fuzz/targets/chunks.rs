@@ -20,8 +20,8 @@ pub(crate) fn upload(bytes: &[u8]) {
     let total = header.lanes * wire::limits::LANE_BYTES;
     let mut verifier = UploadVerifier::new(&header);
     let mut accepted = Vec::new();
-    while let Some((chunk, mend)) = next::<UploadChunk>(&mut script) {
-        let chunk = if mend { upload_with_digest(chunk) } else { chunk };
+    while let Some((chunk, repair)) = next::<UploadChunk>(&mut script) {
+        let chunk = if repair { upload_with_digest(chunk) } else { chunk };
         let before = verifier.received_bytes();
         match verifier.accept(chunk) {
             Ok(data) => accepted.extend_from_slice(&data),
@@ -44,8 +44,8 @@ pub(crate) fn model_chunks(bytes: &[u8]) {
     let Ok(header) = ModelHeader::try_from(header) else { return };
     let mut verifier = ChunkVerifier::new(header);
     let mut accepted = Vec::new();
-    while let Some((chunk, mend)) = next::<ModelChunk>(&mut script) {
-        let chunk = if mend { model_with_digest(chunk) } else { chunk };
+    while let Some((chunk, repair)) = next::<ModelChunk>(&mut script) {
+        let chunk = if repair { model_with_digest(chunk) } else { chunk };
         match verifier.accept(chunk) {
             Ok(data) => accepted.extend_from_slice(&data),
             Err(_) => break,
@@ -60,12 +60,12 @@ fn assert_verdict(verdict: Result<(), ChunkError>, accepted: &[u8], total: u64, 
     assert_eq!(verdict.is_ok(), whole && Digest::sha256(accepted) == digest, "{verdict:?}");
 }
 
-/// The next message that decodes, and whether its digest is to be mended.
+/// The next message that decodes, and whether its digest is to be put right.
 fn next<M: Message + Default>(script: &mut Script<'_>) -> Option<(M, bool)> {
     loop {
-        let (mend, message) = script.piece()?.split_first()?;
+        let (repair, message) = script.piece()?.split_first()?;
         if let Ok(message) = M::decode(message) {
-            return Some((message, mend & 1 == 1));
+            return Some((message, repair & 1 == 1));
         }
     }
 }

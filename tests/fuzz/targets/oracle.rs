@@ -18,7 +18,7 @@ pub(super) struct Oracle {
     pub(super) debits: u64,
     run: Option<Digest>,
     newest: BTreeMap<Digest, Attempt>,
-    told: Once<(), Digest>,
+    declared: Once<(), Digest>,
     /// By run: records whose steps were not done again yet.
     due: BTreeMap<Digest, VecDeque<Digest>>,
     adverts: Once<Attempt, Advert>,
@@ -90,7 +90,7 @@ impl Oracle {
                     _ => false,
                 };
                 assert!(self.holds(written), "a commitment leaves before it is fixed");
-                once(&mut self.told, (self.run, ()), *data, "commitment to the data");
+                once(&mut self.declared, (self.run, ()), *data, "commitment to the data");
             }
             ToCoordinator::Advertise { at, advert } => {
                 let written = |r: &ClientRecord| matches!(r, ClientRecord::Advertised { at: w } if w == at);

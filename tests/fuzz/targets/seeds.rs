@@ -342,7 +342,7 @@ fn records(session: &Session) -> Vec<(&'static str, Record)> {
         ("included-signed", Record::IncludedSigned(session.signatures[0])),
         ("unmasked", Record::Unmasked(session.answers[0].clone())),
         ("dropped", Record::Dropped { client: ClientId(4), reason }),
-        ("data-told", Record::DataDeclared { client: ClientId(2), data: Some(Digest::sha256(b"data")) }),
+        ("data-declared", Record::DataDeclared { client: ClientId(2), data: Some(Digest::sha256(b"data")) }),
         ("committed", Record::Committed { now: NOW, manifest: signed(4) }),
         ("aborted", Record::Aborted { now: NOW, outcome: RoundOutcome::WrongSecret { client: ClientId(2) } }),
         ("ended", Record::Ended { reason: RunEnd::BudgetSpent }),
@@ -373,7 +373,7 @@ fn client_records(session: &Session) -> Vec<(&'static str, ClientRecord)> {
         ("signed", ClientRecord::SignedIncluded { at: AT, request: named }),
         ("unmasked", ClientRecord::Unmasked { at: AT, request: named, shares: session.answers[0].clone() }),
         ("data-committed", ClientRecord::DataCommitted { commitment: Some(named) }),
-        ("data-untold", ClientRecord::DataNotDeclared { word: named }),
+        ("data-not-declared", ClientRecord::DataNotDeclared { word: named }),
         ("training-failed", ClientRecord::TrainingFailed { at: AT }),
     ]
 }

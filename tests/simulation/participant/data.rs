@@ -9,7 +9,7 @@ fn reads(effects: &[ClientEffect]) -> bool {
     effects.iter().any(|effect| matches!(effect, ClientEffect::ReadData { .. }))
 }
 
-/// Welcomed, and told by its shell what the data's commitment is.
+/// Welcomed, and given the data's commitment by its shell.
 fn checked_in(world: &mut World, commitment: Option<Digest>) -> Option<Digest> {
     let welcomed = world.say(world.welcome());
     assert!(
@@ -51,17 +51,17 @@ fn what_a_silo_tells_of_its_data_is_fixed_at_joining_across_sessions_and_restart
 }
 
 #[test]
-fn data_that_cannot_be_read_is_not_told_of_and_may_be_later() {
+fn data_that_cannot_be_read_is_not_declared_and_may_be_later() {
     let mut world = World::telling();
     assert!(world.plan.event().is_none());
     assert_eq!(checked_in(&mut world, None), None);
-    let told = Some(Digest::sha256(b"mended"));
-    assert_eq!(checked_in(&mut world, told), told);
-    assert_eq!(declared_again(&mut world), told);
+    let declared = Some(Digest::sha256(b"repaired"));
+    assert_eq!(checked_in(&mut world, declared), declared);
+    assert_eq!(declared_again(&mut world), declared);
 }
 
 #[test]
-fn data_that_takes_longer_to_read_than_the_plan_gives_is_never_told_of_in_the_run() {
+fn data_that_takes_longer_to_read_than_the_plan_gives_is_never_declared_in_the_run() {
     for ready_after_ms in [100, 0] {
         let mut world = World::telling();
         world.plan.timing.ready_after_ms = ready_after_ms;
@@ -148,7 +148,7 @@ fn a_silo_that_is_welcomed_again_while_its_data_is_read_waits_for_it_even_where_
 }
 
 #[test]
-fn what_is_read_for_another_run_is_not_told_in_this_one() {
+fn what_is_read_for_another_run_is_not_declared_in_this_one() {
     let mut world = World::telling();
     assert!(reads(&world.say(world.welcome())));
     let of_this_run = world.read(Some(Digest::sha256(b"x")));
@@ -166,14 +166,14 @@ fn what_is_read_for_another_run_is_not_told_in_this_one() {
 }
 
 #[test]
-fn data_is_not_read_anew_in_the_middle_of_a_round_so_that_what_was_trained_on_stays_what_is_told() {
+fn data_is_not_read_anew_in_the_middle_of_a_round_so_that_what_was_trained_on_stays_what_is_declared() {
     let mut world = World::telling();
-    let told = Some(Digest::sha256(b"data"));
-    assert_eq!(checked_in(&mut world, told), told);
+    let declared = Some(Digest::sha256(b"data"));
+    assert_eq!(checked_in(&mut world, declared), declared);
     let genesis = world.signed(&world.genesis());
     world.say(ToClient::Published(genesis));
     world.advertise();
-    assert_eq!(declared_again(&mut world), told);
+    assert_eq!(declared_again(&mut world), declared);
 }
 
 #[test]

@@ -23,11 +23,11 @@ fn hours_and_debits_go_by_the_wall_clock_where_it_left_the_cores_own_time_behind
     let today = world.now.0 / DAY_MS * DAY_MS;
     assert!(world.now.0 - today > 22 * HOUR_MS, "the core's own time stands outside of these hours");
     let moment = |hour| Timestamp(today + DAY_MS + hour * HOUR_MS);
-    let told = |hour| ClientInput::Ledger(LedgerView { wall: Some(moment(hour)), ..LedgerView::default() });
-    world.input(told(17));
+    let view = |hour| ClientInput::Ledger(LedgerView { wall: Some(moment(hour)), ..LedgerView::default() });
+    world.input(view(17));
     let effects = world.say(world.open(Attempt { attempt: 0, ..AT }));
     assert_refuses(&effects, Some(1), policy_decline(&Refusal::Hours { hours }), "after them");
-    world.input(told(9));
+    world.input(view(9));
     let keyed = world.advertise();
     let dealt = world.share(keyed);
     let delivered = world.deliver(dealt, &[]);

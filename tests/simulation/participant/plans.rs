@@ -141,11 +141,11 @@ fn what_other_daemons_uploaded_under_the_plan_counts_at_the_silo_that_shares_the
     let strict = Policy { repeats_per_plan: Some(0), ..policy() };
     let mut world = World::new(sim::plan(4, 3), strict);
     world.join();
-    let told =
+    let view =
         |uploads_under_plan| ClientInput::Ledger(LedgerView { uploads_under_plan, ..LedgerView::default() });
-    world.input(told(3));
+    world.input(view(3));
     assert_eq!(refusal_code(&world.say(world.open(AT))), "PLAN_UPLOADS");
-    world.input(told(2));
+    world.input(view(2));
     assert_eq!(opens(&mut world, 1), Ok(()));
 }
 
@@ -160,7 +160,7 @@ fn what_the_data_has_spent_elsewhere_leaves_in_no_refusal() {
 }
 
 #[test]
-fn refusals_by_a_plans_limits_say_what_would_mend_them() {
+fn refusals_by_a_plans_limits_say_what_would_help() {
     let complete = Refusal::PlanComplete { rounds: 3 }.to_string();
     let uploads = Refusal::PlanUploads { uploads: 4, limit: 4 }.to_string();
     assert!(

@@ -71,17 +71,17 @@ fn a_record_that_tells_a_round_otherwise_than_the_silo_saw_and_signed_it_is_kept
     for restarted in [false, true] {
         for (what, lie) in LIES {
             let (mut world, uploaded) = World::uploaded();
-            let mut told = record(&world, &uploaded.shared);
+            let mut published = record(&world, &uploaded.shared);
             if what == "cohort" {
-                told.left_out.push(LeftOut { client: 5, reason: "silent".into() });
+                published.left_out.push(LeftOut { client: 5, reason: "silent".into() });
             }
             world.agree(uploaded);
-            lie(&mut told);
+            lie(&mut published);
             if restarted {
                 world.restart();
                 world.say(world.welcome());
             }
-            contradicts(&mut world, &told, what, &format!("{what}, restarted: {restarted}"));
+            contradicts(&mut world, &published, what, &format!("{what}, restarted: {restarted}"));
         }
     }
 }
@@ -89,7 +89,7 @@ fn a_record_that_tells_a_round_otherwise_than_the_silo_saw_and_signed_it_is_kept
 #[test]
 fn a_record_that_is_published_after_a_later_upload_is_held_against_its_own_round() {
     let (mut world, uploaded) = World::uploaded();
-    let mut told = record(&world, &uploaded.shared);
+    let mut published = record(&world, &uploaded.shared);
     world.agree(uploaded);
     // The coordinator says that the round came to nothing, and opens the next one on the same model.
     let later = ClientRecord::Debited {
@@ -103,26 +103,26 @@ fn a_record_that_is_published_after_a_later_upload_is_held_against_its_own_round
     world.journal.push(later);
     world.restart();
     world.say(world.welcome());
-    leave_out(&mut told, 1);
-    contradicts(&mut world, &told, "included", "a later upload");
+    leave_out(&mut published, 1);
+    contradicts(&mut world, &published, "included", "a later upload");
 }
 
 #[test]
 fn a_record_that_tells_the_truth_is_followed_by_silos_that_signed_that_only_uploaded_or_that_only_advertised()
 {
     let (mut world, uploaded) = World::uploaded();
-    let told = record(&world, &uploaded.shared);
-    let said = world.say(ToClient::Published(world.signed(&told)));
+    let published = record(&world, &uploaded.shared);
+    let said = world.say(ToClient::Published(world.signed(&published)));
     assert!(matches!(said[..], [ClientEffect::Persist(_), ClientEffect::Forget(_)]), "uploaded: {said:?}");
 
     let (mut world, uploaded) = World::uploaded();
     world.agree(uploaded);
-    let said = world.say(ToClient::Published(world.signed(&told)));
+    let said = world.say(ToClient::Published(world.signed(&published)));
     assert!(matches!(said[..], [ClientEffect::Persist(_)]), "signed: {said:?}");
 
     // Its vector did not come in time: it is left out, and has signed nothing.
     let (mut world, _) = World::uploaded();
-    let mut left_out = told.clone();
+    let mut left_out = published.clone();
     leave_out(&mut left_out, 1);
     let said = world.say(ToClient::Published(world.signed(&left_out)));
     assert!(matches!(said[..], [ClientEffect::Persist(_), ClientEffect::Forget(_)]), "left out: {said:?}");
@@ -266,8 +266,8 @@ fn a_record_of_the_round_in_progress_ends_it_before_the_upload_and_nothing_is_de
 #[test]
 fn no_included_set_is_signed_in_a_round_whose_record_is_there() {
     let (mut world, uploaded) = World::uploaded();
-    let told = record(&world, &uploaded.shared);
-    world.say(ToClient::Published(world.signed(&told)));
+    let published = record(&world, &uploaded.shared);
+    world.say(ToClient::Published(world.signed(&published)));
     // Whatever the record says, this silo would sign another set, and open another sum.
     for included in [ids([1, 2, 3]), ids(1..=4)] {
         let effects = world.say(ToClient::Included { at: AT, included: included.clone() });

@@ -229,7 +229,7 @@ fn receipts_are_asked_for_from_the_oldest_upload_that_is_owed_and_not_from_the_n
     let (model, r2) = (world.model(), Digest::sha256(b"r2"));
     world.journal.push(ClientRecord::SetsFixed { at, cohort, shared });
     world.journal.push(ClientRecord::Debited { now: world.now, at, model, r2, upload: two, event: None });
-    // What the log told of the first was lost; that of the second was not.
+    // What the log said of the first was lost; that of the second was not.
     world.journal.push(ClientRecord::UploadReceipted { upload: two, index: 9 });
     world.restart();
     assert_eq!(world.participant.witness_state().receipts_after, None);

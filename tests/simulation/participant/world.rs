@@ -53,7 +53,7 @@ pub(crate) struct Dealt {
     peers: BTreeMap<ClientId, SharesSent>,
 }
 
-/// Everyone in U2 has its shares; the participant has been told to mask.
+/// Everyone in U2 has its shares; the participant has been asked to mask.
 pub(crate) struct Delivered {
     pub(crate) shared: SharedCohort,
     pub(crate) mask: Box<MaskJob>,

@@ -31,7 +31,7 @@ pub enum WitnessError {
     /// The log contradicts what it signed before.
     #[error(
         "the log contradicts itself: it signed {} and now {}, {why}; both are kept in `{}`: show them to the other \
-         members", told(seen), told(offered), evidence.display()
+         members", described(seen), described(offered), evidence.display()
     )]
     Contradiction {
         /// What it signed before.
@@ -167,7 +167,7 @@ pub fn cosignatures_by(note: &str, witnesses: &[VerifierKey]) -> Result<Vec<(Str
 }
 
 /// A checkpoint in an error.
-fn told(checkpoint: &Checkpoint) -> String {
+fn described(checkpoint: &Checkpoint) -> String {
     let root: String = checkpoint.root.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     format!("size {} with root {root}", checkpoint.size)
 }

@@ -103,8 +103,8 @@ pub enum LedgerError {
     },
     /// No salt of this data set, or one that the vault does not open.
     #[error(
-        "`{}` is not this data set's salt, or is sealed under another master key: restore it; without it, what was told of \
-         the data's versions cannot be opened; where it is lost for good, remove it, and another is drawn",
+        "`{}` is not this data set's salt, or is sealed under another master key: restore it; without it, the commitments \
+         to the data's versions cannot be opened; where it is lost for good, remove it, and another is drawn",
         path.display()
     )]
     Salt {

@@ -91,7 +91,7 @@ impl Ledger {
     }
 
     /// The commitment to a version of the data in one daemon's run, under the data set's salt, which is drawn at the first
-    /// call: what may be told of the version outside of the silo, once it is [declared](Self::declare).
+    /// call: what may be shown of the version outside of the silo, once it is [declared](Self::declare).
     ///
     /// # Errors
     /// [`LedgerError`]; also of what is declared, where nothing could be added to it.

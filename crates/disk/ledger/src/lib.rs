@@ -1,7 +1,7 @@
 //! What a silo's data has spent, whichever run, daemon or version of the data spent it.
 //!
 //! Owns: the [`Entry`] and its bytes, the hash chain over them ([`Chain`]), the file that several daemons share
-//! ([`Ledger`]), the anchor outside of the machine that a rollback is told by, the composition of all entries
+//! ([`Ledger`]), the anchor outside of the machine by which a rollback is noticed, the composition of all entries
 //! ([`Account`]), the salt with which versions of the data are committed to ([`Salt`]), and which were ([`DeclaredFile`]).
 //!
 //! Does not: decide what a round costs, know the time, or take back what was debited.

@@ -37,7 +37,7 @@ impl Salt {
     }
 
     /// The commitment to a version of the data as the first release made it: SHA-256 over a label of its own, the salt and
-    /// the version. It stands in that release's cards; nothing is told by it any more, as it is the same in each run.
+    /// the version. It stands in that release's cards; no new one is made, as it would be the same in each run.
     pub fn commit_as_first_release(&self, version: &Digest) -> Digest {
         Digest::of(FIRST_DOMAIN, &[self.0.as_slice(), version.as_bytes()])
     }
@@ -201,13 +201,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::new(folder.path(), "a", None, None).unwrap();
         let version = Digest::sha256(b"table");
-        assert!(Salt::read(ledger.path(), "a", None).unwrap().is_none(), "nothing was told yet");
-        let told = ledger.commitment("d", &run(1), &version).unwrap();
+        assert!(Salt::read(ledger.path(), "a", None).unwrap().is_none(), "nothing was declared yet");
+        let declared = ledger.commitment("d", &run(1), &version).unwrap();
         let salt = Salt::read(ledger.path(), "a", None).unwrap().unwrap();
         let nonce = salt.nonce("d", &run(1));
         let bytes = hex::decode(nonce.reveal().as_str()).unwrap();
-        assert_eq!(told, Digest::of("folkmoot/v2/data-version", &[&bytes, version.as_bytes()]));
-        assert_ne!(told, Digest::of("folkmoot/v2/data-version", &[version.as_bytes()]));
+        assert_eq!(declared, Digest::of("folkmoot/v2/data-version", &[&bytes, version.as_bytes()]));
+        assert_ne!(declared, Digest::of("folkmoot/v2/data-version", &[version.as_bytes()]));
         assert!(!format!("{nonce:?}").contains(&nonce.reveal()[..8]));
         assert!(!format!("{salt:?}").contains(&salt.reveal()[..8]));
     }
@@ -248,21 +248,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::new(folder.path(), "a", None, None).unwrap();
         let version = Digest::sha256(b"table");
-        let told = ledger.commitment("d", &run(1), &version).unwrap();
-        assert_eq!(told, ledger.commitment("d", &run(1), &version).unwrap(), "and is one in a run");
-        assert_ne!(told, ledger.commitment("d", &run(2), &version).unwrap());
-        assert_ne!(told, ledger.commitment("e", &run(1), &version).unwrap(), "whoever names the run");
+        let declared = ledger.commitment("d", &run(1), &version).unwrap();
+        assert_eq!(declared, ledger.commitment("d", &run(1), &version).unwrap(), "and is one in a run");
+        assert_ne!(declared, ledger.commitment("d", &run(2), &version).unwrap());
+        assert_ne!(declared, ledger.commitment("e", &run(1), &version).unwrap(), "whoever names the run");
         let salt = Salt::read(ledger.path(), "a", None).unwrap().unwrap();
         assert_ne!(*salt.nonce("d", &run(1)).reveal(), *salt.nonce("d", &run(2)).reveal());
     }
 
     #[test]
-    fn what_the_first_release_told_is_still_opened_by_its_own_rule() {
+    fn what_the_first_release_declared_is_still_opened_by_its_own_rule() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("a.salt"), format!("{}\n", hex::encode([7; 32]))).unwrap();
         let salt = Salt::read(&folder.path().join("a.ledger"), "a", None).unwrap().unwrap();
         let version = Digest::sha256(b"table");
-        let told = Digest::of("folkmoot/v1/data-version", &[&[7; 32], version.as_bytes()]);
-        assert_eq!(salt.commit_as_first_release(&version), told);
+        let declared = Digest::of("folkmoot/v1/data-version", &[&[7; 32], version.as_bytes()]);
+        assert_eq!(salt.commit_as_first_release(&version), declared);
     }
 }

@@ -24,7 +24,7 @@ fn main() {
         _ => {
             two_daemons_in_two_processes_never_overspend_lose_no_debit_and_count_none_twice();
             one_daemon_started_twice_debits_each_round_once();
-            a_process_that_is_killed_while_it_debits_loses_nothing_that_it_was_told_is_debited();
+            a_process_that_is_killed_while_it_debits_loses_no_debit_that_was_acknowledged();
             println!("processes: 3 claims hold");
         }
     }
@@ -37,7 +37,7 @@ fn two_daemons_in_two_processes_never_overspend_lose_no_debit_and_count_none_twi
     let count: usize = made.iter().map(Vec::len).sum();
     assert_eq!(count, sequences.len(), "an entry was given to both: {made:?}");
     assert_eq!(sequences, (1..=allowed()).collect(), "{made:?}");
-    assert_eq!(in_the_ledger(folder.path()), told(&made, ["a", "b"]));
+    assert_eq!(in_the_ledger(folder.path()), acknowledged(&made, ["a", "b"]));
 }
 
 fn one_daemon_started_twice_debits_each_round_once() {
@@ -50,10 +50,10 @@ fn one_daemon_started_twice_debits_each_round_once() {
         rounds.len(),
         "a round was debited twice: {made:?}"
     );
-    assert_eq!(in_the_ledger(folder.path()), told(&made, ["a", "a"]));
+    assert_eq!(in_the_ledger(folder.path()), acknowledged(&made, ["a", "a"]));
 }
 
-fn a_process_that_is_killed_while_it_debits_loses_nothing_that_it_was_told_is_debited() {
+fn a_process_that_is_killed_while_it_debits_loses_no_debit_that_was_acknowledged() {
     let folder = tempfile::tempdir().unwrap();
     let (mut killed, mut said) = started("a", folder.path());
     go(&mut killed);
@@ -64,7 +64,7 @@ fn a_process_that_is_killed_while_it_debits_loses_nothing_that_it_was_told_is_de
         lines.push(entry(line.trim_end()));
     }
     killed.kill().unwrap();
-    // What it printed before the signal came was told too.
+    // What it printed before the signal came was acknowledged too.
     lines.extend(
         said.lines().map_while(Result::ok).filter(|line| line.split(' ').count() == 2).map(|l| entry(&l)),
     );
@@ -75,12 +75,15 @@ fn a_process_that_is_killed_while_it_debits_loses_nothing_that_it_was_told_is_de
     assert!(other.wait().unwrap().success());
     let held = in_the_ledger(folder.path());
     assert_eq!(held.len() as u64, allowed());
-    let told = told(&made, ["a", "b"]);
-    assert!(told.is_subset(&held), "told {told:?}, held {held:?}");
-    assert!(held.len() - told.len() <= 1, "at most the one that it was killed over: {told:?}, {held:?}");
+    let acknowledged = acknowledged(&made, ["a", "b"]);
+    assert!(acknowledged.is_subset(&held), "acknowledged {acknowledged:?}, held {held:?}");
+    assert!(
+        held.len() - acknowledged.len() <= 1,
+        "at most the one that it was killed over: {acknowledged:?}, {held:?}"
+    );
 }
 
-/// Both at once, to the end; what each was told that it has debited.
+/// Both at once, to the end; the debits that were acknowledged to each.
 fn race(folder: &Path, daemons: [&str; 2]) -> [Vec<(u64, u64)>; 2] {
     let mut both = daemons.map(|daemon| started(daemon, folder));
     both.iter_mut().for_each(|(process, _)| go(process));
@@ -117,7 +120,7 @@ fn entry(line: &str) -> (u64, u64) {
     (round.parse().unwrap(), sequence.parse().unwrap())
 }
 
-fn told(made: &[Vec<(u64, u64)>; 2], daemons: [&str; 2]) -> BTreeSet<(String, u64)> {
+fn acknowledged(made: &[Vec<(u64, u64)>; 2], daemons: [&str; 2]) -> BTreeSet<(String, u64)> {
     let of = |(made, daemon): (&Vec<(u64, u64)>, &str)| -> Vec<(String, u64)> {
         made.iter().map(|(round, _)| (daemon.to_owned(), *round)).collect()
     };

@@ -53,7 +53,7 @@ pub trait Folder {
         FILES.into_iter().filter_map(|file| digest(file).transpose()).collect()
     }
 
-    /// Where a file lies, as a person is told it. Without a `name` or a `file`, the folder above.
+    /// Where a file lies, in messages for people. Without a `name` or a `file`, the folder above.
     fn place(&self, name: &str, file: &str) -> PathBuf;
 }
 

@@ -82,6 +82,7 @@ pub fn chain(edit: impl Fn(&mut Manifest)) -> tempfile::TempDir {
             },
             public_key: checkpoint::public_key_text(&key().verifying_key()),
         };
+        // Before it is signed: a record that lies is one of a coordinator that holds the key.
         edit(&mut manifest);
         let signed = SignedManifest::sign(&manifest, &key()).unwrap();
         let here = folder.path().join(CHECKPOINTS_FOLDER).join(folder_name(round));

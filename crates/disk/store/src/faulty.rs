@@ -12,7 +12,7 @@ use crate::{StageKey, StageWriter, Store, StoreError};
 pub enum InjectedFault {
     /// Nothing: the crash comes first, or the fsync fails and the pages are gone.
     Lost,
-    /// All of it, and nobody was told.
+    /// All of it, and nobody learned that.
     Unacknowledged,
     /// Its first bytes, where it writes any; otherwise nothing.
     Torn {

@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_opener_is_refused_and_told_the_folder() {
+    fn a_second_opener_is_refused_with_the_folders_name() {
         let folder = tempfile::tempdir().unwrap();
         let (first, _) = open_counting(folder.path());
         let error = FileStore::open(folder.path(), KIND, |_, _, _| Ok(())).unwrap_err();

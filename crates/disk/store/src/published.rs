@@ -16,7 +16,7 @@ pub const CHECKPOINTS: &str = "checkpoints";
 /// Read at once of a sealed file.
 const READ_BYTES: usize = 64 << 10;
 
-/// The folder `checkpoints/` of a [`FileStore`](crate::FileStore), for who only reads it: no lock is taken, so that a
+/// The folder `checkpoints/` of a [`FileStore`](crate::FileStore), for whoever only reads it: no lock is taken, so that a
 /// run's models can be checked and exported beside the daemon.
 #[derive(Debug)]
 pub struct Published {

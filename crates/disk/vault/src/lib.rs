@@ -93,7 +93,7 @@ pub enum VaultError {
     MasterUnusable {
         /// Where it was read.
         origin: MasterSource,
-        /// What is wrong, and what mends it.
+        /// What is wrong, and the remedy.
         why: String,
     },
     /// Another master key.

@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_master_key_that_others_can_read_is_refused_with_the_command_that_mends_it() {
+    fn a_master_key_that_others_can_read_is_refused_with_the_command_that_fixes_it() {
         let folder = tempfile::tempdir().unwrap();
         for (mode, accepted) in [(0o600, true), (0o400, true), (0o640, false), (0o604, false)] {
             let path = file(folder.path(), &"07".repeat(32), mode);

@@ -140,7 +140,7 @@ fn a_keyring_with_any_bit_flipped_or_cut_anywhere_is_called_damaged() {
         fs::write(sealed.keyring(), bytes).unwrap();
         match sealed.reopened() {
             Err(VaultError::KeyringDamaged { .. }) => {}
-            // A later number is taken for one, and that a backup may mend it is said too.
+            // A later number is taken for one, and that a backup may help is said too.
             Err(why @ VaultError::KeyringFormat { .. }) if good[..format + 10] == bytes[..format + 10] => {
                 assert!(why.to_string().contains("restore it from a backup"), "{case}: {why}");
             }

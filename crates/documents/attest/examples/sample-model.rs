@@ -68,6 +68,7 @@ fn checkpoint() -> Result<(SignedManifest, Contents), Box<dyn Error>> {
     let optimizer = b"moments of the server optimiser".to_vec();
     let aggregate = b"the sum that the round opened".to_vec();
     let signer = SigningKey::from_bytes(&[7; 32]);
+    // Nothing is drawn and no clock is read: the sample is the same wherever it is made.
     let manifest = Manifest {
         format: MANIFEST_FORMAT.into(),
         run_id,

@@ -9,13 +9,13 @@ use serde_norway::Value;
 use crate::planned::PLANNED;
 use crate::{Card, CardError, Silo};
 
-/// What neither records nor plan tell: there the coordinator is believed, and the owner.
-const TOLD: [&str; 5] =
+/// What neither records nor plan say: there the coordinator is believed, and the owner.
+const BELIEVED: [&str; 5] =
     ["training_data.silos.name", "training_data.silos.data_versions", "security", "metrics", "compliance"];
 
 impl Card {
     /// Whether the card says what its record, the silos that its model [`crate::Learned`] from and, where there is one, its plan
-    /// say. Not compared is what none of them tells: the silos' names and data versions, the controls, the metrics and the
+    /// say. Not compared is what none of them says: the silos' names and data versions, the controls, the metrics and the
     /// owner's part.
     ///
     /// # Errors
@@ -29,7 +29,7 @@ impl Card {
         let silo = |id: &u32| Silo { id: *id, name: String::new(), data_versions: Vec::new() };
         let silos = learned.iter().map(silo).collect();
         let mut expected = Self::of_record(manifest, silos, &self.security, self.metrics.clone());
-        let mut skipped = TOLD.to_vec();
+        let mut skipped = BELIEVED.to_vec();
         match plan {
             Some(plan) => expected.add_plan(plan),
             None => skipped.extend(PLANNED),

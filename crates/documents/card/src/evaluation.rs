@@ -11,8 +11,8 @@ const Z95: f64 = 1.959_964;
 /// How a model did on a table of the evaluator's own.
 ///
 /// # Privacy
-/// The figures are exact, and a card is public: of data that may be told about. The table is named, and no digest of it is
-/// told, which could be held against guesses of the table.
+/// The figures are exact, and a card is public: of data that may be spoken of in public. The table is named, and no digest of it is
+/// given, which could be held against guesses of the table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluation {

@@ -142,7 +142,7 @@ pub struct Silo {
     pub id: u32,
     /// Its name on the roster.
     pub name: String,
-    /// Commitments to the versions of the data that it trained on, as far as it told them, oldest first: salted by the silo,
+    /// Commitments to the versions of the data that it trained on, as far as it declared them, oldest first: salted by the silo,
     /// which alone can open them (`folkmoot ledger show --json` there). Of more than [`DATA_VERSIONS_MAX`], the newest.
     pub data_versions: Vec<Digest>,
 }
@@ -275,12 +275,12 @@ pub enum CardError {
     },
 }
 
-/// A silo's number and the commitment that it told.
+/// A silo's number and the commitment that it declared.
 pub type DataVersions = BTreeMap<u32, Digest>;
 
 impl Card {
     /// The card of a version. `before` are the silos in the card of the version that its model goes on from, `versions` what
-    /// those in its own sum told.
+    /// those in its own sum declared.
     pub fn of(
         manifest: &Manifest,
         plan: &Plan,
@@ -301,6 +301,7 @@ impl Card {
 
     /// The card without what its plan alone tells.
     fn of_record(manifest: &Manifest, silos: Vec<Silo>, controls: &Controls, metrics: Vec<Metric>) -> Self {
+        // Zeros and empty texts stand where only the plan knows: a card is checked without one too.
         Self {
             format: CARD_FORMAT.into(),
             model: ModelDetails {

@@ -39,6 +39,7 @@ struct Figure<'a> {
 }
 
 pub(crate) fn render(card: &Card) -> Result<String, CardError> {
+    // Hubs render this as HTML, so that whatever somebody else wrote goes through `plain`.
     let mut text = format!("---\n{}---\n\n", serde_norway::to_string(&front_matter(card))?);
     let _ = write!(
         text,

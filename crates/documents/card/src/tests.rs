@@ -187,7 +187,7 @@ fn a_run_without_noise_says_so_first() {
 }
 
 #[test]
-fn hubs_are_told_the_task_that_the_plans_inputs_make() {
+fn hubs_learn_the_task_that_the_plans_inputs_make() {
     let inputs = [
         (params::Shape::Image { channels: 1, height: 2, width: 2 }, "image-classification"),
         (params::Shape::Tokens { length: 4, vocabulary: 9 }, "text-classification"),
@@ -221,7 +221,7 @@ fn a_clip_norm_that_moves_is_not_shown_as_a_constant() {
 }
 
 #[test]
-fn a_card_names_every_silo_on_its_models_line_with_what_each_told_on_the_way() {
+fn a_card_names_every_silo_on_its_models_line_with_what_each_declared_on_the_way() {
     let plan = plan();
     let [a, b, c] = [b"a", b"b", b"c"].map(|version| Digest::sha256(version));
     let mut learned = Learned::default();
@@ -230,11 +230,11 @@ fn a_card_names_every_silo_on_its_models_line_with_what_each_told_on_the_way() {
         let silos: Vec<u32> = learned.push(&manifest).into_iter().collect();
         (manifest, silos)
     };
-    let card = |manifest: &Manifest, before: &[Silo], told: &[(u32, Digest)]| {
-        let told = told.iter().copied().collect();
-        Card::of(manifest, &plan, &roster("x"), before, &told, &controls(), &[]).training_data.silos
+    let card = |manifest: &Manifest, before: &[Silo], declared: &[(u32, Digest)]| {
+        let declared = declared.iter().copied().collect();
+        Card::of(manifest, &plan, &roster("x"), before, &declared, &controls(), &[]).training_data.silos
     };
-    let told = |silos: &[Silo]| -> Vec<(u32, Vec<Digest>)> {
+    let declared = |silos: &[Silo]| -> Vec<(u32, Vec<Digest>)> {
         silos.iter().map(|silo| (silo.id, silo.data_versions.clone())).collect()
     };
     let (first, silos) = record(1, &[1, 2], None);
@@ -243,13 +243,13 @@ fn a_card_names_every_silo_on_its_models_line_with_what_each_told_on_the_way() {
     let (second, silos) = record(2, &[1, 3], None);
     assert_eq!(silos, [1, 2, 3]);
     let second = card(&second, &first, &[(1, b), (3, c)]);
-    assert_eq!(told(&second), [(1, vec![a, b]), (2, vec![]), (3, vec![c])]);
+    assert_eq!(declared(&second), [(1, vec![a, b]), (2, vec![]), (3, vec![c])]);
     let (reason, by) = ("poisoned".to_owned(), "ops".to_owned());
     let stop = Action::Quarantine { model: a, round: 2, reason: reason.clone(), by: by.clone() };
     assert_eq!(record(3, &[], Some(stop)).1, [1, 2, 3], "it keeps the model");
     let (back, silos) = record(4, &[], Some(Action::Rollback { to_round: 1, reason, by }));
     assert_eq!(silos, [1, 2]);
-    assert_eq!(told(&card(&back, &first, &[])), told(&first));
+    assert_eq!(declared(&card(&back, &first, &[])), declared(&first));
     assert_eq!(record(5, &[2, 4], None).1, [1, 2, 4], "round 2's silo 3 is not on this line");
 
     let many: Vec<Digest> = (0..40u32).map(|version| Digest::sha256(&version.to_be_bytes())).collect();

@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_coordinator_that_was_restored_is_told_everything_that_it_lacks_and_no_more_than_is_remembered() {
+    fn a_coordinator_that_was_restored_is_shown_everything_that_it_lacks_and_no_more_than_is_remembered() {
         let first = last();
         let second = then(&first, admit(1));
         let third = then(&second, admit(2));

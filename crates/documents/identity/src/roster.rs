@@ -93,7 +93,7 @@ pub enum RosterError {
     Syntax(String),
     /// The authority's signature does not verify.
     #[error(
-        "the roster is not signed by the authority that this machine pins; ask the authority for its roster, or mend the pinned key"
+        "the roster is not signed by the authority that this machine pins; ask the authority for its roster, or correct the pinned key"
     )]
     Signature,
     /// It parses, and means something impossible.
@@ -326,7 +326,7 @@ fn known(text: &str) -> Result<(), RosterError> {
         #[serde(default)]
         format: Option<u64>,
     }
-    // What is no roster at all is told where it is read.
+    // What is no roster at all is an error where it is read.
     match serde_json::from_str::<Numbered>(text).ok().and_then(|numbered| numbered.format) {
         Some(format) if format > u64::from(Roster::FORMAT) => Err(RosterError::Format { format }),
         _ => Ok(()),

@@ -420,7 +420,7 @@ struct Numbered {
 fn known(numbered: Option<Numbered>) -> Result<(), PlanError> {
     match numbered.and_then(|numbered| numbered.format) {
         Some(format) if format > u64::from(Plan::FORMAT) => Err(PlanError::Format { format }),
-        // What is no plan at all is told where it is read.
+        // What is no plan at all is an error where it is read.
         _ => Ok(()),
     }
 }

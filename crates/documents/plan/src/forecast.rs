@@ -235,7 +235,7 @@ fn noise_to_signal(plan: &Plan) -> Result<Option<NoiseToSignal>, ForecastError> 
         return Ok(Some(NoiseToSignal { noise_norm, signal_norm_max, ratio: noise_norm / signal_norm_max }));
     }
     let signal_norm_max = promise.clip_norm;
-    // A clip norm that moves scales the noise with the signal: both are told at its start.
+    // A clip norm that moves scales the noise with the signal: both are given for its start.
     let unit = |clipping: Clipping| match clipping {
         Clipping::Constant(_) => 1.0,
         Clipping::Adaptive(adaptive) => adaptive.initial(),

@@ -447,8 +447,8 @@ impl Mechanism {
     /// Adds what noise the coordinator owes to a sum that it has opened; nothing but in `central_dp_fedavg`.
     ///
     /// # Privacy
-    /// Before anything of the sum is stepped, written or told. `rng`: seeded by the operating system for each sum; a sum that is
-    /// opened again after a crash was not told before.
+    /// Before anything of the sum is stepped, written or sent. `rng`: seeded by the operating system for each sum; a sum that is
+    /// opened again after a crash was not sent before.
     pub fn noise_sum(&self, lanes: &mut [u32], rng: &mut dyn CryptoRng) {
         if let Self::Central { sigma, .. } = self {
             DiscreteGaussian::new(*sigma).add_to_lanes(lanes, rng);

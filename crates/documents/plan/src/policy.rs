@@ -267,6 +267,7 @@ impl Policy {
     /// # Errors
     /// All problems at once.
     pub fn validate(&self) -> Result<(), Problems> {
+        // Every problem is named, not the first alone: whoever corrects the file does it once.
         let mut problems = Problems::default();
         problems.require(self.cohort_min >= 3, "cohort_min", || {
             "must be at least 3: with two silos each can subtract its own update from the sum".into()

@@ -1,4 +1,4 @@
-//! Every problem of a document at once, each with its place and its mend.
+//! Every problem of a document at once, each with its place and its remedy.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ pub struct Problem {
     pub field: String,
     /// The line of the text that sets it, counted from 1, where the text is known.
     pub line: Option<usize>,
-    /// What is wrong, and what would mend it.
+    /// What is wrong, and what would fix it.
     pub text: String,
 }
 

@@ -97,7 +97,7 @@ impl RefusalCode {
 
     /// What may be written down and shown of a code that a peer sent: the name, where it could be one of another release's, and
     /// a sentence of our own.
-    pub fn told(name: &str) -> (String, String) {
+    pub fn describe(name: &str) -> (String, String) {
         if let Some(code) = Self::named(name) {
             return (code.name().into(), code.sentence().into());
         }
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(names.len(), RefusalCode::ALL.len());
         for code in RefusalCode::ALL {
             assert_eq!(RefusalCode::named(code.name()), Some(*code));
-            assert_eq!(RefusalCode::told(code.name()), (code.name().into(), code.sentence().into()));
+            assert_eq!(RefusalCode::describe(code.name()), (code.name().into(), code.sentence().into()));
             assert!(!code.remedy().is_empty());
             assert!(!code.sentence().bytes().any(|byte| byte.is_ascii_digit()), "{}", code.sentence());
         }
@@ -135,9 +135,12 @@ mod tests {
 
     #[test]
     fn of_a_code_that_is_not_known_its_name_is_repeated_only_where_it_could_be_one() {
-        assert_eq!(RefusalCode::told("NEW_RULE"), ("NEW_RULE".into(), "another reason (NEW_RULE)".into()));
+        assert_eq!(
+            RefusalCode::describe("NEW_RULE"),
+            ("NEW_RULE".into(), "another reason (NEW_RULE)".into())
+        );
         for free in ["", "patient 17 died", "\u{1b}[31m", &"A".repeat(41), "code"] {
-            assert_eq!(RefusalCode::told(free), ("OTHER".into(), "another reason".into()), "{free}");
+            assert_eq!(RefusalCode::describe(free), ("OTHER".into(), "another reason".into()), "{free}");
         }
     }
 }

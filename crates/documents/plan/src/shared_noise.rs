@@ -22,7 +22,7 @@ impl SharedNoise {
     /// Noise of standard deviation `sigma_total`, in lanes.
     ///
     /// # Errors
-    /// The field at fault and the mend.
+    /// The field at fault and the remedy.
     pub(crate) fn new(sigma_total: f64, cohort: &Cohort, excess: ExcessNoise) -> Result<Self, Problem> {
         let noise = Self {
             sigma_total,

@@ -1,4 +1,4 @@
-//! What can be wrong with a silo's files, each with its place and its mend.
+//! What can be wrong with a silo's files, each with its place and its remedy.
 
 use std::io;
 use std::path::PathBuf;

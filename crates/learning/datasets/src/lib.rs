@@ -1,9 +1,8 @@
 //! A silo's own table: loaded, validated against the plan, named by its content.
 //!
-//! Owns: [`Dataset`], read from a CSV file or a folder of them; [`DatasetError`], which tells the silo's operator
-//! the file, the line, the column and the mend; [`Misfits`], which counts the same for them where nothing of it is an error;
-//! [`columns`], [`check`] and
-//! [`schema_of`], which say what files hold without a plan; [`idx`], the reader of pairs of IDX files; and [`digits`], the small public
+//! Owns: [`Dataset`], read from a CSV file or a folder of them; [`DatasetError`], which names the file, the line,
+//! the column and the remedy for the silo's operator; [`Misfits`], which counts the same where none of it is an error;
+//! [`columns`], [`check`] and [`schema_of`], which describe files without a plan; [`idx`], the reader of pairs of IDX files; and [`digits`], the small public
 //! table of the examples.
 //!
 //! Does not: train, split, shuffle, or send anything. No statistic of the data is computed: features are scaled by

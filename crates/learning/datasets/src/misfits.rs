@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::error::DatasetError;
 
-/// Files that are named one by one; of more, only the number is told.
+/// Files that are named one by one; of more, only the number is given.
 const FILES_NAMED_MAX: usize = 8;
 
 /// How many rows did not fit, by kind and column, and which files had none to offer.

@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_with_a_row_too_many_is_told_from_its_files_alone() {
+    fn a_table_with_a_row_too_many_is_found_from_its_files_alone() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("a.csv"), "y,a\n0,1\n\n1,x\n").unwrap();
         fs::write(folder.path().join("b.csv"), "y,a\n0,1").unwrap();
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_columns_of_every_file_are_told_without_a_plan() {
+    fn the_columns_of_every_file_are_listed_without_a_plan() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("a.csv"), "\u{feff}y, \"a,b\"\r\n0,1\n").unwrap();
         fs::write(folder.path().join("b.csv"), "a\n").unwrap();

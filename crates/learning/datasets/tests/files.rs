@@ -1,4 +1,4 @@
-//! What the silo's operator is told about real files on disk.
+//! What the silo's operator reads about real files on disk.
 
 use std::fs;
 use std::path::PathBuf;

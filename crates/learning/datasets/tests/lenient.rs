@@ -75,7 +75,7 @@ fn without_misfits_a_lenient_reading_is_the_strict_one() {
 }
 
 #[test]
-fn what_is_wrong_with_a_table_as_a_whole_makes_it_empty_and_is_told() {
+fn what_is_wrong_with_a_table_as_a_whole_makes_it_empty_and_is_reported() {
     let cases: [(&[u8], &str); 6] = [
         (b"", "silo.csv: the file is empty; its first line must name the columns"),
         (
@@ -96,19 +96,19 @@ fn what_is_wrong_with_a_table_as_a_whole_makes_it_empty_and_is_told() {
             "silo.csv, line 1: a quoted field does not end before a comma or the end of the line; close its quote",
         ),
     ];
-    for (content, told) in cases {
+    for (content, reported) in cases {
         let (table, misfits) = load(content);
-        assert_eq!((table.rows(), table.columns(), misfits.rows()), (0, 2, 0), "{told}");
+        assert_eq!((table.rows(), table.columns(), misfits.rows()), (0, 2, 0), "{reported}");
         assert!(misfits.any_file() && !misfits.is_empty());
-        assert_eq!(misfits.to_string(), told);
-        assert_eq!(table.version(), Dataset::empty(&data()).version(), "{told}");
+        assert_eq!(misfits.to_string(), reported);
+        assert_eq!(table.version(), Dataset::empty(&data()).version(), "{reported}");
     }
     let folder = tempfile::tempdir().unwrap();
-    for (path, told) in
+    for (path, reported) in
         [(folder.path().join("none.csv"), "cannot be read"), (folder.path().into(), "holds no file")]
     {
         let (table, misfits) = Dataset::load_leniently(&path, &data()).unwrap();
-        assert!(table.rows() == 0 && misfits.to_string().contains(told), "{misfits}");
+        assert!(table.rows() == 0 && misfits.to_string().contains(reported), "{misfits}");
     }
 }
 
@@ -126,12 +126,12 @@ fn a_file_of_a_folder_that_cannot_be_used_takes_no_row_of_the_others_with_it() {
     let (table, misfits) = Dataset::load_leniently(folder.path(), &data()).unwrap();
     assert_eq!((table.rows(), misfits.rows()), (3, 1));
     assert_eq!((table.fits(0), table.fits(1), table.fits(2)), (true, false, true));
-    let told = misfits.to_string();
+    let reported = misfits.to_string();
     assert!(
-        told.contains("c.csv, line 2") && told.contains("b.csv: the header has no column width"),
-        "{told}"
+        reported.contains("c.csv, line 2") && reported.contains("b.csv: the header has no column width"),
+        "{reported}"
     );
-    assert!(told.contains("d.csv: cannot be read"), "{told}");
+    assert!(reported.contains("d.csv: cannot be read"), "{reported}");
 }
 
 #[test]

@@ -47,7 +47,7 @@ impl Trainer for StoppableTrainer {
 ///
 /// # Privacy
 /// A function of the plan, the model and the seed. In a mode that promises something about records it stands for a training
-/// that failed, so that a failure is not told by who takes part; what it leaves out is all of the silo's rows, so the round
+/// that failed, so that who takes part does not give a failure away; what it leaves out is all of the silo's rows, so the round
 /// counts as an exact release.
 ///
 /// # Errors

@@ -279,6 +279,22 @@ fn an_examples_gradient_does_not_depend_on_its_place_or_its_company() {
     }
 }
 
+/// A plan with this network, and data of the range that it takes.
+fn plan_of(input: Shape, layers: Vec<Layer>) -> Plan {
+    let mut plan = plan(vec![], Activation::Relu, input.values(), 3);
+    if let Shape::Tokens { vocabulary, .. } = input {
+        plan.data.scaled_to = [0.0, vocabulary as f64 - 1.0];
+        for feature in &mut plan.data.features {
+            (feature.minimum, feature.maximum) = (0.0, vocabulary as f64 - 1.0);
+        }
+    }
+    plan.model.network = Some(Architecture { input, layers });
+    if let Err(why) = plan.architecture().validate() {
+        panic!("{why}");
+    }
+    plan
+}
+
 /// A plan for each kind of layer, small enough for a loop over examples.
 fn networks() -> Vec<(&'static str, Plan)> {
     let image = Shape::Image { channels: 2, height: 6, width: 5 };
@@ -286,20 +302,6 @@ fn networks() -> Vec<(&'static str, Plan)> {
     let tokens = Shape::Tokens { length: 5, vocabulary: 7 };
     let linear = |width| Layer::Linear { width, tied_to: None };
     let conv = |channels, stride, padding| Layer::Conv2d { channels, kernel: 3, stride, padding };
-    let plan_of = |input: Shape, layers: Vec<Layer>| {
-        let mut plan = plan(vec![], Activation::Relu, input.values(), 3);
-        if let Shape::Tokens { vocabulary, .. } = input {
-            plan.data.scaled_to = [0.0, vocabulary as f64 - 1.0];
-            for feature in &mut plan.data.features {
-                (feature.minimum, feature.maximum) = (0.0, vocabulary as f64 - 1.0);
-            }
-        }
-        plan.model.network = Some(Architecture { input, layers });
-        if let Err(why) = plan.architecture().validate() {
-            panic!("{why}");
-        }
-        plan
-    };
     let flatten = || Layer::Flatten {};
     vec![
         ("convolution", plan_of(image, vec![conv(4, 1, 1), Layer::Tanh {}, flatten(), linear(3)])),
@@ -416,7 +418,7 @@ fn a_silos_own_steps_carry_their_noise_in_full() {
         assert_eq!(
             (rows, metrics),
             (0, TrainingMetrics { loss: 0.0, accuracy: 0.0 }),
-            "nothing else of the rows is told"
+            "nothing else of the rows is revealed"
         );
         let encoding = dp::ExactEncoding::new(Scale::from_bits(24).unwrap(), 8.0, Vec::new()).unwrap();
         let exact = update.quantize_exact(&encoding, dp::Weight::uniform(encoding.scale()), &[]).unwrap();

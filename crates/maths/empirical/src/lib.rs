@@ -1,4 +1,4 @@
-//! What attacks say of a model's privacy: lower bounds on epsilon, and how well members are told from others.
+//! What attacks show about a model's privacy: lower bounds on epsilon, and how well members are told from others.
 //!
 //! Owns: the one-run audit ([`one_run`]), the membership-inference attack's figures ([`membership`]) and the inversion
 //! of a linear layer's gradient ([`inversion`]). Does not: train, choose canaries or know a plan. An audit that finds

@@ -213,6 +213,7 @@ pub fn step(
                 })
                 .collect()
         }
+        // Never taken for a fresh start: moments that were lost would change the model unnoticed.
         _ => return Err(OptimError::OtherOptimizer),
     };
 

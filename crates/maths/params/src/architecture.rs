@@ -320,8 +320,8 @@ mod tests {
     }
 
     #[test]
-    fn what_clipping_could_not_bound_is_refused_with_the_reason_and_the_mend() {
-        for (layer, reason, mend) in [
+    fn what_clipping_could_not_bound_is_refused_with_the_reason_and_the_remedy() {
+        for (layer, reason, remedy) in [
             (Layer::BatchNorm {}, "couples the examples", "group_norm"),
             (Layer::Linear { width: 3, tied_to: Some(0) }, "two uses", "leave out tied_to"),
         ] {
@@ -329,7 +329,7 @@ mod tests {
             model.layers.insert(1, layer);
             let refused = model.validate().unwrap_err().to_string();
             assert!(
-                refused.starts_with("layer 1 (") && refused.contains(reason) && refused.contains(mend),
+                refused.starts_with("layer 1 (") && refused.contains(reason) && refused.contains(remedy),
                 "{refused}"
             );
         }

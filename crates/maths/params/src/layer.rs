@@ -178,6 +178,7 @@ impl Layer {
     /// In words: why the layer cannot stand there, and what would do.
     pub(crate) fn output(&self, input: &Shape) -> Result<Shape, String> {
         let output = match (self, *input) {
+            // What no shape makes right comes first, so that its own reason is given and not one about shapes.
             (Self::Linear { tied_to: Some(_), .. }, _) => {
                 return Err("tied weights are refused: a weight with two uses has no single rule for the norm of its \
                             gradient, so an example's could not be clipped exactly; leave out tied_to"

@@ -59,7 +59,7 @@ pub trait Issuer: Send + Sync + 'static {
     /// A certificate for this subject, from a PKCS#10 request in DER.
     ///
     /// # Errors
-    /// Why not, in words for who made the request.
+    /// Why not, in words for whoever made the request.
     fn issue(
         &self,
         request: &[u8],

@@ -203,14 +203,14 @@ pub enum RegistryError {
     #[error("{0}")]
     Invalid(String),
     /// The registry is full.
-    #[error("there are {most} {what} already, the most that are kept; {mend}")]
+    #[error("there are {most} {what} already, the most that are kept; {remedy}")]
     Full {
         /// Of what.
         what: &'static str,
         /// How many.
         most: usize,
         /// What makes room.
-        mend: &'static str,
+        remedy: &'static str,
     },
     /// A member that was barred.
     #[error("silo {0} is barred; ask the federation's administrator")]

@@ -48,7 +48,7 @@ const LOOK: Duration = Duration::from_secs(60);
 /// The wall clock, in milliseconds since the Unix epoch.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
-/// What is told of each refusal and each recorded call. It must return soon: calls wait for it.
+/// Receives each refusal and each recorded call. It must return soon: calls wait for it.
 pub type Hook = Arc<dyn Fn(&CallRecord) + Send + Sync>;
 
 /// What a caller without certificate and token may be in plain text: what a silo and who watches it need. A session
@@ -425,7 +425,7 @@ impl Shared {
     async fn ended(self: Arc<Self>, caller: Caller, word: Option<oneshot::Receiver<()>>) -> Status {
         let strange = word.is_some();
         tokio::select! {
-            () = told(word) => {
+            () = word_to_give_way(word) => {
                 AccessError::GaveWay { who: caller.name.clone(), retry_after: TOO_MANY_RETRY }.to_status()
             }
             () = tokio::time::sleep(STRANGERS_CALL), if strange => {
@@ -455,12 +455,12 @@ impl Shared {
 }
 
 /// Ends with the word; never without one.
-async fn told(word: Option<oneshot::Receiver<()>>) {
-    let told = match word {
+async fn word_to_give_way(word: Option<oneshot::Receiver<()>>) {
+    let came = match word {
         Some(word) => word.await.is_ok(),
         None => false,
     };
-    if !told {
+    if !came {
         std::future::pending().await
     }
 }

@@ -49,7 +49,7 @@ const SILOS: Requirement = Requirement::AnyOf(&[Client]);
 const MEMBERS: Requirement = Requirement::AnyOf(&[Admin, Operator, Author, Auditor, Viewer, Client]);
 /// The status shows every silo's name, state and reasons: people's business, not other silos'.
 const PEOPLE: Requirement = Requirement::AnyOf(&[Admin, Operator, Author, Auditor, Viewer]);
-/// Evidence is for who checks, and for who must act on it.
+/// Evidence is for those who check it, and for those who must act on it.
 const EVIDENCE: Requirement = Requirement::AnyOf(&[Admin, Operator, Auditor]);
 /// What must be possible at night, when something is wrong: it stops or bars, and grants nobody anything.
 const EMERGENCY: Requirement = Requirement::AnyOf(&[Admin, Operator]);

@@ -174,7 +174,7 @@ fn every_refusal_has_a_reason_code_of_its_own() {
         Box::new(RegistryError::NoSuch { what: "token", id: text() }),
         Box::new(RegistryError::Settled { what: "token", id: text(), state: "used" }),
         Box::new(RegistryError::Invalid(text())),
-        Box::new(RegistryError::Full { what: "tokens", most: 1, mend: "wait" }),
+        Box::new(RegistryError::Full { what: "tokens", most: 1, remedy: "wait" }),
         Box::new(RegistryError::Barred(ClientId(1))),
         Box::new(RegistryError::NotAMember(ClientId(1))),
         Box::new(RegistryError::NotRenewed(text())),

@@ -28,7 +28,7 @@ use crate::verify::{Recorder, provider, roots};
 /// For what one address says, once it is connected.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// Of an address that is not needed.
-const SPARE: &str = "another address is used, after a wait at every connection: have this one mended, or taken out of the \
+const SPARE: &str = "another address is used, after a wait at every connection: have this one repaired, or taken out of the \
                      name server's records";
 /// What an HTTP/2 client says first: the preface and empty settings.
 const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -44,16 +44,16 @@ pub struct Finding {
     /// What was found.
     pub detail: String,
     /// What helps, if something can.
-    pub mend: Option<String>,
+    pub remedy: Option<String>,
 }
 
 impl Finding {
     fn good(what: &'static str, detail: impl Into<String>) -> Self {
-        Self { what, ok: true, detail: detail.into(), mend: None }
+        Self { what, ok: true, detail: detail.into(), remedy: None }
     }
 
-    fn bad(what: &'static str, detail: impl Into<String>, mend: &str) -> Self {
-        Self { what, ok: false, detail: detail.into(), mend: Some(mend.to_owned()) }
+    fn bad(what: &'static str, detail: impl Into<String>, remedy: &str) -> Self {
+        Self { what, ok: false, detail: detail.into(), remedy: Some(remedy.to_owned()) }
     }
 }
 
@@ -159,9 +159,9 @@ async fn reach(
                 Ok(Ok(_)) => "it has no address".into(),
                 Err(_) => "the name server does not answer".into(),
             };
-            let mend =
+            let remedy =
                 "check the name's spelling and this machine's name server, such as with `getent hosts`";
-            findings.push(Finding::bad("name", format!("the name {host} cannot be resolved: {why}"), mend));
+            findings.push(Finding::bad("name", format!("the name {host} cannot be resolved: {why}"), remedy));
             return Vec::new();
         }
     };
@@ -189,7 +189,7 @@ async fn reach(
             detail,
             "check that the coordinator runs, that the port is its own, and that the firewall lets it out",
         ),
-        Err(detail) => Finding { mend: Some(SPARE.into()), ..Finding::good("reach", detail) },
+        Err(detail) => Finding { remedy: Some(SPARE.into()), ..Finding::good("reach", detail) },
     }));
     reached
 }
@@ -226,9 +226,9 @@ async fn shown(
             )),
         }
     }
-    findings.extend(failed.into_iter().map(|(what, detail, mend)| match &found {
-        Some(_) => Finding { mend: Some(SPARE.into()), ..Finding::good(what, detail) },
-        None => Finding::bad(what, detail, mend),
+    findings.extend(failed.into_iter().map(|(what, detail, remedy)| match &found {
+        Some(_) => Finding { remedy: Some(SPARE.into()), ..Finding::good(what, detail) },
+        None => Finding::bad(what, detail, remedy),
     }));
     if found.is_some() {
         findings.push(Finding::good("tls", "the server speaks TLS 1.3 and HTTP/2"));
@@ -248,14 +248,14 @@ fn judge(
     let read = match inspect_der(leaf) {
         Ok(read) => read,
         Err(error) => {
-            let mend = "check the address: another server, or a proxy that opens the encryption, answers";
-            findings.push(Finding::bad("chain", format!("the server's certificate: {error}"), mend));
+            let remedy = "check the address: another server, or a proxy that opens the encryption, answers";
+            findings.push(Finding::bad("chain", format!("the server's certificate: {error}"), remedy));
             return false;
         }
     };
     let (Some(verifier), Ok(name)) = (verifier(ca_pem), ServerName::try_from(host)) else {
-        let mend = "restore the federation's authority certificate, or enrol again";
-        findings.push(Finding::bad("chain", "the pinned authority's certificate cannot be read", mend));
+        let remedy = "restore the federation's authority certificate, or enrol again";
+        findings.push(Finding::bad("chain", "the pinned authority's certificate cannot be read", remedy));
         return false;
     };
     // At a moment that the certificate covers, so that a wrong clock does not look like a foreign authority; and

@@ -107,7 +107,7 @@ async fn accept(
     loop {
         while handshakes.try_join_next().is_some() {}
         while !book.relieve() {
-            // Whoever was told to end closes its descriptor soon.
+            // Whoever was asked to end closes its descriptor soon.
             let _ = timeout(ACCEPT_PAUSE, book.freed.notified()).await;
         }
         let (stream, address) = match listener.accept().await {

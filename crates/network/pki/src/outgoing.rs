@@ -243,7 +243,7 @@ fn passed_over(connected: SocketAddr, open: &[(SocketAddr, bool)]) {
         tracing::warn!(
             %address,
             %connected,
-            "one of the coordinator's addresses {what}, and another was taken: have it mended, or taken out of the name \
+            "one of the coordinator's addresses {what}, and another was taken: have it repaired, or taken out of the name \
              server's records"
         );
     }
@@ -260,7 +260,7 @@ pub(crate) struct Unreached {
 impl fmt::Display for Unreached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.limit.as_secs_f64();
-        let told = |fate: &Fate| match fate {
+        let described = |fate: &Fate| match fate {
             Fate::Failed(error) => explain(error),
             Fate::Mute => format!(
                 "it accepts the connection and says nothing for {seconds} s: the server is stuck, or something else than a \
@@ -275,10 +275,10 @@ impl fmt::Display for Unreached {
             [] => write!(f, "{} has no address: check the name server's records", self.whom),
             // What the proxy said names the proxy.
             [(_, Fate::Failed(error))] if said_by_proxy(error) => f.write_str(&explain(error)),
-            [(address, fate)] => write!(f, "{} ({}, address {address})", told(fate), self.whom),
+            [(address, fate)] => write!(f, "{} ({}, address {address})", described(fate), self.whom),
             many => {
                 write!(f, "no address of {} answers as it must", self.whom)?;
-                many.iter().try_for_each(|(address, fate)| write!(f, "; {address}: {}", told(fate)))
+                many.iter().try_for_each(|(address, fate)| write!(f, "; {address}: {}", described(fate)))
             }
         }
     }
@@ -384,12 +384,12 @@ mod tests {
     async fn where_nobody_answers_each_address_has_its_own_fate() {
         let (silent, mute) = (at("192.0.2.1:1"), at("192.0.2.2:1"));
         let (won, after) = raced(&[(silent, None, None), (mute, Some(0), None)]).await;
-        let told =
+        let text =
             Unreached { whom: "fl.example".into(), limit: Duration::from_secs(5), fates: won.unwrap_err() };
-        let told = told.to_string();
+        let text = text.to_string();
         assert_eq!(after, 5_000);
-        assert!(told.contains("no address of fl.example"), "{told}");
-        assert!(told.contains("192.0.2.1:1: no answer in 5 s"), "{told}");
-        assert!(told.contains("192.0.2.2:1: it accepts the connection and says nothing"), "{told}");
+        assert!(text.contains("no address of fl.example"), "{text}");
+        assert!(text.contains("192.0.2.1:1: no answer in 5 s"), "{text}");
+        assert!(text.contains("192.0.2.2:1: it accepts the connection and says nothing"), "{text}");
     }
 }

@@ -205,7 +205,7 @@ impl Through {
     }
 
     fn refusal(&self, to: &str, status: u16, reason: &str) -> io::Error {
-        let mend = match status {
+        let remedy = match status {
             // Some say 401 of a wrong password, and 407 of none.
             401 | 407 if self.authorization.is_some() => {
                 "it does not take this user and password; ask its operator for others"
@@ -224,7 +224,7 @@ impl Through {
         };
         let reason = if reason.is_empty() { String::new() } else { format!(" {reason}") };
         io::Error::other(ProxyFault(format!(
-            "the proxy {self} (from {}) does not connect to {to}: it answers {status}{reason}; {mend}",
+            "the proxy {self} (from {}) does not connect to {to}: it answers {status}{reason}; {remedy}",
             self.named_by
         )))
     }

@@ -61,7 +61,7 @@ async fn what_is_wrong_before_the_handshake_is_named() {
         let findings = doctor(&address, federation.ca_pem(), None, &direct(), now_s()).await;
         assert_eq!(failed(&findings), [step], "{address}: {findings:#?}");
         let last = findings.last().unwrap();
-        assert!(last.what == step && last.mend.is_some(), "{findings:#?}");
+        assert!(last.what == step && last.remedy.is_some(), "{findings:#?}");
     }
 }
 
@@ -85,12 +85,12 @@ async fn a_foreign_authority_a_wrong_name_and_an_expired_server_are_told_apart()
 async fn a_clock_that_is_off_is_named_with_both_times_and_not_taken_for_a_foreign_authority() {
     let federation = Federation::new();
     let coordinator = Coordinator::serve(federation.server_tls(&federation.coordinator())).await;
-    for (now_s, mend) in [(now_s() - 3 * DAY_S, "it is behind"), (now_s() + 3 * DAY_S, "if it is right")] {
+    for (now_s, remedy) in [(now_s() - 3 * DAY_S, "it is behind"), (now_s() + 3 * DAY_S, "if it is right")] {
         let findings = doctor(&coordinator.url(), federation.ca_pem(), None, &direct(), now_s).await;
         assert_eq!(failed(&findings), ["clock"], "{findings:#?}");
         let clock = of(&findings, "clock");
         assert!(clock.detail.contains("clock says 2") && clock.detail.contains("valid from 2"), "{clock:?}");
-        assert!(clock.mend.as_ref().unwrap().contains(mend), "{clock:?}");
+        assert!(clock.remedy.as_ref().unwrap().contains(remedy), "{clock:?}");
     }
 }
 
@@ -108,7 +108,7 @@ async fn what_is_wrong_with_the_own_certificate_is_named() {
     ] {
         let findings = doctor(&coordinator.url(), ours.ca_pem(), identity.shown(), &direct(), now_s()).await;
         assert_eq!(failed(&findings), [step], "{findings:#?}");
-        assert!(of(&findings, step).mend.as_ref().unwrap().contains("enrol again"));
+        assert!(of(&findings, step).remedy.as_ref().unwrap().contains("enrol again"));
     }
 }
 

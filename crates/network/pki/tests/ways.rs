@@ -21,7 +21,7 @@ async fn coordinator_at(federation: &Federation, address: &str) -> Coordinator {
     Coordinator::serve_at(address, federation.server_tls(&federation.coordinator())).await
 }
 
-fn told(findings: &[Finding], what: &str) -> Vec<String> {
+fn details(findings: &[Finding], what: &str) -> Vec<String> {
     let of = findings.iter().filter(|finding| finding.what == what);
     of.map(|finding| format!("{} {}", finding.ok, finding.detail)).collect()
 }
@@ -39,7 +39,7 @@ async fn a_name_whose_first_address_is_silent_is_connected_to_in_both_orders_of_
         let brief = outgoing.within(Duration::from_secs(2));
         let findings = doctor("https://localhost:7440", federation.ca_pem(), None, &brief, now_s()).await;
         assert!(findings.iter().all(|finding| finding.ok), "{findings:#?}");
-        let reach = told(&findings, "reach");
+        let reach = details(&findings, "reach");
         assert!(reach[0].starts_with(&format!("true {}: no answer", silent.address)), "{reach:?}");
         assert_eq!(reach[1], format!("true {} accepts connections", coordinator.address));
     }
@@ -61,7 +61,7 @@ async fn an_address_that_accepts_and_says_nothing_or_is_another_servers_gives_wa
 }
 
 #[tokio::test]
-async fn where_no_address_serves_each_ones_fate_is_told() {
+async fn where_no_address_serves_each_ones_fate_is_reported() {
     let federation = Federation::new();
     let foreign = coordinator_at(&Federation::new(), "127.0.0.1:0").await;
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
@@ -97,7 +97,7 @@ async fn calls_pass_through_a_proxy_that_is_asked_for_the_coordinators_name() {
     let findings = doctor(&name, federation.ca_pem(), member.shown(), &through(None), now_s()).await;
     assert!(findings.iter().all(|finding| finding.ok), "{findings:#?}");
     assert_eq!(
-        told(&findings, "proxy"),
+        details(&findings, "proxy"),
         [format!("true by way of the proxy {}, which the configuration names", proxy.address)]
     );
 }
@@ -106,7 +106,7 @@ async fn calls_pass_through_a_proxy_that_is_asked_for_the_coordinators_name() {
 async fn a_proxy_that_refuses_is_named_with_its_status_and_what_helps() {
     let federation = Federation::new();
     let tls = federation.client_tls(None);
-    for (answer, status, mend) in [
+    for (answer, status, remedy) in [
         (
             "HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n\r\n",
             "407",
@@ -127,10 +127,10 @@ async fn a_proxy_that_refuses_is_named_with_its_status_and_what_helps() {
         let outgoing = Outgoing::new(Proxy::parse(&proxy.url(), None).unwrap());
         let why = call("https://fl.example.org:7440", &tls, &outgoing).await.unwrap_err();
         assert!(why.contains(&format!("the proxy {} (from the configuration)", proxy.address)), "{why}");
-        assert!(why.contains("fl.example.org:7440") && why.contains(status) && why.contains(mend), "{why}");
+        assert!(why.contains("fl.example.org:7440") && why.contains(status) && why.contains(remedy), "{why}");
         let findings =
             doctor("https://fl.example.org:7440", federation.ca_pem(), None, &outgoing, now_s()).await;
-        assert_eq!(told(&findings, "tunnel"), [format!("false {why}")]);
+        assert_eq!(details(&findings, "tunnel"), [format!("false {why}")]);
     }
     let refused = ConnectProxy::answering(Some("HTTP/1.1 407 No\r\n\r\n")).await;
     let outgoing = Outgoing::new(Proxy::parse(&refused.url(), Some("ann:secret")).unwrap());

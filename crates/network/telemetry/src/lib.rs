@@ -54,7 +54,7 @@ pub fn init(filter: &str, json: bool) -> Result<(), InitError> {
     // Colours are for people: in a file or a journal they would be noise.
     let colours = std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
-    // Else a line that cannot be written is told on standard error, which panics where that is a closed pipe.
+    // Else a line that cannot be written is reported on standard error, which panics where that is a closed pipe.
     let lines = lines.log_internal_errors(false);
     if json {
         registry.with(lines.json().flatten_event(true)).try_init()

@@ -76,7 +76,7 @@ impl Metrics {
         let upload_rejections = add(
             r,
             "upload_rejections",
-            "Uploads refused, by the reason code told to the client",
+            "Uploads refused, by the reason code sent to the client",
             Family::default(),
         );
         let calls_left_out = add(

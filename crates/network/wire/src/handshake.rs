@@ -151,7 +151,7 @@ impl Challenge {
     /// Checks a client's answer against its key on the roster; what the session is spoken in.
     ///
     /// # Errors
-    /// [`HandshakeError`]; the version first, so that a client of another release is told what to do and not that its
+    /// [`HandshakeError`]; the version first, so that a client of another release learns what to do and not that its
     /// key is wrong.
     pub fn verify(&self, hello: &Hello, key: &VerifyingKey) -> Result<SessionVersion, HandshakeError> {
         let own = self.highest();

@@ -16,7 +16,7 @@ use crate::handshake::HandshakeError;
 /// The `domain` of every `google.rpc.ErrorInfo` that Folkmoot sends.
 const DOMAIN: &str = "folkmoot";
 
-/// An error that a peer is told. Its `Display` is the sentence for people.
+/// An error that a peer gets to see. Its `Display` is the sentence for people.
 pub trait ToStatus: Display {
     /// The class of error that gRPC tools act on.
     fn code(&self) -> Code;
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn another_version_is_a_failed_precondition_that_names_both_and_the_mend() {
+    fn another_version_is_a_failed_precondition_that_names_both_and_the_remedy() {
         let status = HandshakeError::Version { client: 1, coordinator: 2 }.to_status();
         assert_eq!(status.code(), Code::FailedPrecondition);
         assert_eq!(
@@ -336,9 +336,9 @@ mod tests {
     #[test]
     fn a_peers_text_cannot_drive_a_terminal_or_flood_it() {
         let hostile = Status::internal(format!("\u{1b}[2Jgone\n{}", "é".repeat(5000)));
-        let told = describe(&hostile);
-        assert!(!told.chars().any(char::is_control));
-        assert!(told.len() < 2000);
+        let text = describe(&hostile);
+        assert!(!text.chars().any(char::is_control));
+        assert!(text.len() < 2000);
         assert!(Rejection::Invalid("x".repeat(5000)).to_status().message().len() <= 1024);
     }
 }

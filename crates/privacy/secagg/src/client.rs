@@ -104,6 +104,7 @@ impl Advertised {
         let mut held = BTreeMap::new();
         let mut unsealing_keys = BTreeMap::new();
         for ((peer, seed_share), mask_share) in cohort.adverts().iter().zip(seed_shares).zip(mask_shares) {
+            // One share of every link: each iterator moves on by one for each peer.
             let links = link_shares.iter_mut().filter_map(Iterator::next);
             let dealt = DealtShares {
                 round_seed: CommittedShare::new(seed_share, rng),
@@ -111,6 +112,7 @@ impl Advertised {
                 noise: links.map(|share| CommittedShare::new(share, rng)).collect(),
             };
             let commitments = dealt.commitments(own, peer.id);
+            // The own share never leaves this machine and is not sealed; its commitments are signed like the others.
             let ciphertext = if peer.id == own {
                 held.insert(own, dealt);
                 Vec::new()

@@ -220,7 +220,7 @@ impl Decline {
     pub fn in_own_words(self) -> Self {
         match self {
             Self::Policy { code, .. } => {
-                let (code, text) = plan::RefusalCode::told(&code);
+                let (code, text) = plan::RefusalCode::describe(&code);
                 Self::Policy { code, text }
             }
             Self::AwaitsOperator(_) => Self::awaits_operator(),

@@ -128,7 +128,7 @@ impl<'a> Rehearsal<'a> {
         &self.sum
     }
 
-    /// What the last round's sum says, as every member of a real run is told it: the server steps by it.
+    /// What the last round's sum says, as every member of a real run receives it: the server steps by it.
     pub fn aggregate(&self) -> &[f32] {
         &self.aggregate
     }
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clip_norm_that_follows_the_median_mends_a_bad_guess() {
+    fn a_clip_norm_that_follows_the_median_corrects_a_bad_guess() {
         let run = |clip_norm: f64, adaptive: Option<AdaptiveClipping>| {
             let mut plan = plan(60);
             let promise = plan.privacy.promise_mut().unwrap();

@@ -24,7 +24,7 @@ pub(crate) struct Deceiver {
     /// It has two minds, each of which speaks the truth; otherwise one that lies.
     split: bool,
     said: Vec<ToClient>,
-    /// What it told each silo of an attempt, to tell another the same.
+    /// What it said to each silo in an attempt, to say the same to another.
     views: BTreeMap<ClientId, ToClient>,
 }
 
@@ -127,7 +127,7 @@ impl Deceiver {
                 }
                 ToClient::UnmaskRequest { at, included, signatures }
             }
-            // What another silo was told last, or nothing else to lie about.
+            // What another silo heard last, or nothing else to lie about.
             other => self.views.values().next().cloned().unwrap_or(other),
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
-use identity::{IdentityKey, Member, Roster};
+use identity::IdentityKey;
 use params::Digest;
 use plan::{Plan, Policy, PrivacyMode};
 use protocol::{
@@ -19,7 +19,7 @@ use crate::faults::{Fate, Faults, Moment, Scripted};
 use crate::invariant::Violation;
 use crate::liar::{Liar, Lie};
 use crate::oracle::Oracle;
-use crate::samples::{author_text, authored, authorised};
+use crate::samples::{author_text, authored, authorised, first_roster};
 use crate::silo::Silo;
 use crate::trace::{Place, Row, Trace, short};
 use crate::twin::{Said, Twin};
@@ -73,25 +73,12 @@ impl Federation {
     /// Where the plan is not usable.
     pub fn with_policies(plan: Plan, members: u32, seed: u64, edit: impl Fn(u32, &mut Policy)) -> Self {
         plan.validate().unwrap_or_else(|why| panic!("{why}"));
+        // The keys come of the seed too: an equal seed replays an equal run to the last byte.
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let keys: BTreeMap<ClientId, IdentityKey> =
             (1..=members).map(|id| (ClientId(id), IdentityKey::generate(&mut rng))).collect();
         let coordinator_key = IdentityKey::generate(&mut rng);
-        let roster = Roster {
-            format: None,
-            previous: None,
-            federation: "simulated".into(),
-            epoch: 1,
-            coordinator_key: hex::encode(coordinator_key.public().as_bytes()),
-            members: keys
-                .iter()
-                .map(|(id, key)| {
-                    let identity_key = hex::encode(key.public().as_bytes());
-                    (*id, Member { name: format!("silo {id}"), identity_key, admitted: 1 })
-                })
-                .collect(),
-        };
-        let roster = authorised(&roster);
+        let roster = authorised(&first_roster(&keys, &coordinator_key));
         let silos = keys
             .iter()
             .map(|(id, key)| {

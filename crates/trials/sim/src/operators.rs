@@ -1,4 +1,4 @@
-//! Operators of the run: what they do, by a script or by the seed, and how they mend it in the end.
+//! Operators of the run: what they do, by a script or by the seed, and how they put it right in the end.
 
 use chacha20::ChaCha20Rng;
 use protocol::{Act, Artifacts, Input, Rejection};
@@ -66,7 +66,7 @@ impl Federation {
         if let Act::Remove { client, .. } = &act {
             self.oracle.removes(*client);
         }
-        self.note(Place::Coordinator, || format!("is told by an operator: {act:?}"));
+        self.note(Place::Coordinator, || format!("is asked by an operator: {act:?}"));
         let result = self.coordinate(Input::Act { act, staged });
         self.center_performs();
         result

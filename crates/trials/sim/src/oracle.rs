@@ -36,7 +36,7 @@ pub(crate) struct Oracle {
     vectors: BTreeMap<(ClientId, u64), Digest>,
     signatures: BTreeMap<(ClientId, u64), [u8; 64]>,
     answers: BTreeMap<(ClientId, u64), UnmaskShares>,
-    /// Uploads whose owners were told that they are durable, of the attempt in progress.
+    /// Uploads whose owners learned that they are durable, of the attempt in progress.
     accepted: BTreeSet<(Attempt, ClientId)>,
     facts: CenterFacts,
     chain: BTreeMap<u64, Digest>,
@@ -193,12 +193,12 @@ impl Oracle {
     }
 
     /// How much of a silo's budget it says is gone, and what it may spend at this delta.
-    pub(crate) fn silo_spent(&mut self, id: ClientId, uploads: u64, told: f64, limit: f64, delta: f64) {
+    pub(crate) fn silo_spent(&mut self, id: ClientId, uploads: u64, reported: f64, limit: f64, delta: f64) {
         let facts = self.silos.entry(id).or_default();
         let debits = facts.uploads.len() as u64;
         let spent = facts.event.map_or(0.0, |event| epsilon(&event, debits, delta));
-        self.check(told >= spent, Invariant::Budget, || {
-            format!("silo {id} says that it spent epsilon {told}, its debits come to {spent}")
+        self.check(reported >= spent, Invariant::Budget, || {
+            format!("silo {id} says that it spent epsilon {reported}, its debits come to {spent}")
         });
         self.check(uploads >= debits, Invariant::Budget, || {
             format!("silo {id} counts {uploads} debits of {debits} that it made: a refund")
@@ -455,7 +455,7 @@ impl Oracle {
         self.check(refused, Invariant::Durable, || "a failed fsync was taken for a success".into());
     }
 
-    /// A process found fewer or other records than it had been told were written.
+    /// A process found fewer or other records than were acknowledged to it.
     pub(crate) fn recovered(&mut self, who: &str, acknowledged: usize, same: bool) {
         self.check(same, Invariant::Durable, || {
             format!("{who} does not find the {acknowledged} records again that were acknowledged")

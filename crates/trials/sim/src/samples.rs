@@ -1,12 +1,33 @@
 //! Small plans to simulate with.
 
-use identity::{AuthorisedRoster, IdentityKey, Roster};
+use std::collections::BTreeMap;
+
+use identity::{AuthorisedRoster, IdentityKey, Member, Roster};
 use params::Digest;
 use plan::{
     AdaptiveClipping, AuthoredPlan, Cohort, Data, Exact, Feature, LocalOptimizer, Model, Plan, Privacy,
     Promise, Sampling, Scheme, Timing, Training, Weights,
 };
 use protocol::ToClient;
+use secagg::ClientId;
+
+/// The roster of epoch 1, with everybody who has a key.
+pub(crate) fn first_roster(keys: &BTreeMap<ClientId, IdentityKey>, coordinator: &IdentityKey) -> Roster {
+    let text = |key: &IdentityKey| hex::encode(key.public().as_bytes());
+    let member = |id: &ClientId, key: &IdentityKey| Member {
+        name: format!("silo {id}"),
+        identity_key: text(key),
+        admitted: 1,
+    };
+    Roster {
+        format: None,
+        previous: None,
+        federation: "simulated".into(),
+        epoch: 1,
+        coordinator_key: text(coordinator),
+        members: keys.iter().map(|(id, key)| (*id, member(id, key))).collect(),
+    }
+}
 
 /// Softmax regression of 3 features and 2 classes in the mode without noise: 8 parameters, 3 lanes beside them.
 /// Of the newest format, with an id that is always the same.
@@ -48,6 +69,7 @@ pub fn plan(members: usize, rounds: u64) -> Plan {
             loss_max: 10.0,
         }),
         cohort: Cohort {
+            // Two may drop out, where three are left: no plan may ask for fewer.
             minimum: 3.max(members.saturating_sub(2)),
             maximum: members,
             corrupt: 1,

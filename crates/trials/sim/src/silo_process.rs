@@ -175,7 +175,7 @@ impl Federation {
             ClientEffect::Persist(_) => {}
             ClientEffect::Send(message) => self.silo_says(id, *message),
             ClientEffect::ReadData { job, .. } => {
-                // Other data in every life; what is told stays what it was in the run's first.
+                // Other data in every life; what is declared stays what it was in the run's first.
                 let Some(silo) = self.silos.get(&id) else { return };
                 let version = [u64::from(id.0), silo.life].map(u64::to_le_bytes).concat();
                 let commitment = Some(Digest::sha256(&version));

@@ -126,6 +126,6 @@ fn a_report_of_a_later_format_is_refused_by_its_number_before_anything_else_of_i
     files.insert(ENVELOPE.into(), envelope);
     files.insert(INDEX.into(), later.into_bytes());
     let why = refused(&files, None);
-    let told = "has format \"folkmoot incident 2\", this release reads \"folkmoot incident 1\": install a newer release";
-    assert!(why.contains(told), "{why}");
+    let expected = "has format \"folkmoot incident 2\", this release reads \"folkmoot incident 1\": install a newer release";
+    assert!(why.contains(expected), "{why}");
 }

@@ -66,6 +66,7 @@ pub(super) enum Privacy {
 
 impl From<Privacy> for super::Privacy {
     fn from(section: Privacy) -> Self {
+        // Field by field, without `..`: a field that one side lacks does not compile.
         match section {
             Privacy::Fedavg { coordinate_max, fraction_bits, weights, evaluate, loss_max } => {
                 Self::Exact(Exact { coordinate_max, fraction_bits, weights, evaluate, loss_max })
@@ -132,6 +133,7 @@ impl From<Privacy> for super::Privacy {
 
 impl From<super::Privacy> for Privacy {
     fn from(privacy: super::Privacy) -> Self {
+        // Field by field, without `..`: a field that one side lacks does not compile.
         let Promise { epsilon, delta, noise_multiplier, clip_norm, scale_bits, scheme } = match privacy {
             super::Privacy::Exact(Exact { coordinate_max, fraction_bits, weights, evaluate, loss_max }) => {
                 return Self::Fedavg { coordinate_max, fraction_bits, weights, evaluate, loss_max };

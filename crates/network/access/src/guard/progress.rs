@@ -57,7 +57,7 @@ struct Counts {
     admission: BTreeMap<u64, Strange>,
     probes: BTreeMap<u64, Strange>,
     endless: BTreeMap<u64, Strange>,
-    /// The connections of those that were told to give way, in the same order.
+    /// The connections of those that were asked to give way, in the same order.
     leaving: BTreeMap<u64, HangUp>,
     next: u64,
 }

@@ -209,7 +209,7 @@ impl State {
             return Err(RegistryError::Full {
                 what: "bars",
                 most: DENIED_MAX,
-                mend: "lift those of operators and certificates that have expired since: folkmoot access list",
+                remedy: "lift those of operators and certificates that have expired since: folkmoot access list",
             });
         }
         self.denied.push(denial);

@@ -1,4 +1,4 @@
-//! Records of what went wrong, for who must act and who asks later.
+//! Records of what went wrong, for those who must act and those who ask later.
 
 use super::state::{Incident, Note, State};
 use super::tokens::settled;
@@ -29,7 +29,7 @@ impl Registry {
                 return Err(RegistryError::Full {
                     what: "incidents",
                     most: INCIDENTS_MAX,
-                    mend: "note what happened in an open one",
+                    remedy: "note what happened in an open one",
                 });
             }
             state.check_room_for(&title, by, now_ms)?;
@@ -104,7 +104,7 @@ impl Registry {
                 return Err(RegistryError::Full {
                     what: "notes in this incident",
                     most: NOTES_MAX,
-                    mend: "close it and open another that names it",
+                    remedy: "close it and open another that names it",
                 });
             }
             if incident.closed_ms.is_none() {
@@ -124,7 +124,7 @@ impl State {
             return Err(RegistryError::Full {
                 what: "bytes of incidents",
                 most: BYTES_MAX,
-                mend: "keep what is new elsewhere, and close incidents with how they were resolved, which is always taken",
+                remedy: "keep what is new elsewhere, and close incidents with how they were resolved, which is always taken",
             });
         }
         let since_ms = now_ms.saturating_sub(HOUR_MS);

@@ -253,7 +253,7 @@ impl State {
             return Err(RegistryError::Full {
                 what: "tokens",
                 most: TOKENS_MAX,
-                mend: "withdraw those that nobody will use, and decide the requests that wait",
+                remedy: "withdraw those that nobody will use, and decide the requests that wait",
             });
         }
         self.requests.retain(|request| kept.iter().any(|token| token.secret_hash == request.token));

@@ -155,8 +155,8 @@ async fn who_was_revoked_stays_out_though_a_later_roster_still_names_it() {
     assert_eq!(served.run.take_asked(), ["removed 1", "removed 1"]);
     let next = roster(2, &[(1, "north", 1), (2, "south", 2), (3, "west", 3)]).sign(&key(100));
     ada.submit(&next).await.unwrap();
-    let told = call(&north, "/folkmoot.v1.Federation/Session", None).await.unwrap_err();
-    assert!(told.message().contains("its disk was sold"), "{told}");
+    let refused = call(&north, "/folkmoot.v1.Federation/Session", None).await.unwrap_err();
+    assert!(refused.message().contains("its disk was sold"), "{refused}");
     assert_eq!(ada.clients().await[0], (1, "north".into(), "revoked".into()));
     let stranger = v1::RevokeClientRequest { client: 9, reason: "who?".into() };
     assert_eq!(reason(ada.admin.revoke_client(with_token(stranger, &ada.token)).await), "NO_SUCH_ENTRY");
@@ -218,14 +218,14 @@ async fn what_is_done_to_a_run_reaches_it_with_who_did_it_and_why() {
     let back = v1::RollbackRequest { to_round: 6, reason: "poisoned".into() };
     admin.rollback(with_token(back, &token)).await.unwrap();
     admin.rotate_keys(with_token(v1::RotateKeysRequest {}, &token)).await.unwrap();
-    let told = [
+    let asked = [
         "paused by ada: a storm",
         "resumed by ada",
         "round 7 quarantined by ada: poisoned",
         "rolled back to 6 by ada: poisoned",
         "rotated by ada",
     ];
-    assert_eq!(served.run.take_asked(), told);
+    assert_eq!(served.run.take_asked(), asked);
     for reason_text in ["", "\u{1b}[2J", &"x".repeat(2000)] {
         let quarantine = v1::QuarantineRequest { round: 7, reason: reason_text.into() };
         assert_eq!(reason(admin.quarantine(with_token(quarantine, &token)).await), "INVALID");

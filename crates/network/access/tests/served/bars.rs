@@ -148,8 +148,8 @@ async fn a_silo_that_no_roster_names_any_more_stays_out_when_its_bar_is_lifted_u
     ada.admin.submit_roster(back).await.unwrap();
     assert!(call(&north, SESSION, None).await.is_ok());
     // Out of the run too, if the roster changed in the middle of a round.
-    let told = served.run.take_asked();
-    assert_eq!(told, ["restored 1 by ada: the roster of epoch 3 names it again"]);
+    let asked = served.run.take_asked();
+    assert_eq!(asked, ["restored 1 by ada: the roster of epoch 3 names it again"]);
     assert_eq!(ada.kinds().await, []);
 }
 

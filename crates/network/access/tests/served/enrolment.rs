@@ -157,8 +157,8 @@ async fn a_name_that_is_a_members_or_that_waits_is_given_to_no_other_key() {
     assert!(join(&channel, request(&first, "west", 7, b"csr")).await.is_ok());
     assert_eq!(reason(join(&channel, request(&second, "west", 8, b"csr")).await), "NAME_AWAITING");
     served.registry.refuse_request("west", "we know no such silo").unwrap();
-    let told = join(&channel, request(&first, "west", 7, b"csr")).await.unwrap();
-    assert_eq!(told, State::Refused("we know no such silo".into()));
+    let answer = join(&channel, request(&first, "west", 7, b"csr")).await.unwrap();
+    assert_eq!(answer, State::Refused("we know no such silo".into()));
     assert!(join(&channel, request(&second, "west", 8, b"csr")).await.is_ok());
 }
 
@@ -185,7 +185,7 @@ async fn only_a_member_that_is_not_barred_renews_and_for_itself_only() {
 async fn anyone_reads_the_authority_that_tokens_pin() {
     let served = Served::new(&rates(100));
     let mut client = EnrolmentClient::new(served.connect(None).await);
-    let told = client.describe_authority(v1::DescribeAuthorityRequest {}).await.unwrap().into_inner();
-    let authority = identity::Authority::from_canonical(&told.authority).unwrap();
+    let described = client.describe_authority(v1::DescribeAuthorityRequest {}).await.unwrap().into_inner();
+    let authority = identity::Authority::from_canonical(&described.authority).unwrap();
     assert_eq!(authority.verifying_key().unwrap(), key(100).public());
 }

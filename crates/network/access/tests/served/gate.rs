@@ -40,11 +40,11 @@ async fn every_rpc_is_refused_to_every_wrong_role_and_to_nobody_else() {
                 refused += 1;
                 let status = answer.unwrap_err();
                 assert_eq!(status.code(), Code::PermissionDenied, "{} as {role}", row.path);
-                let told = status.message();
-                assert!(told.contains(row.path), "{told}");
-                assert!(told.contains(&format!("the role {role}")), "{told}");
+                let text = status.message();
+                assert!(text.contains(row.path), "{text}");
+                assert!(text.contains(&format!("the role {role}")), "{text}");
                 if let Requirement::AnyOf(roles) = row.requirement {
-                    assert!(roles.iter().all(|needed| told.contains(needed.name())), "{told}");
+                    assert!(roles.iter().all(|needed| text.contains(needed.name())), "{text}");
                 }
             }
         }
@@ -150,7 +150,7 @@ async fn a_barred_silo_operator_or_certificate_is_refused_everything() {
 }
 
 #[tokio::test]
-async fn who_calls_too_often_is_told_when_to_come_back_and_others_are_served() {
+async fn who_calls_too_often_learns_when_to_come_back_and_others_are_served() {
     let served = Served::new(&rates(2));
     let channel = served.connect(None).await;
     let (viv, _) = served.token("viv", Role::Viewer);

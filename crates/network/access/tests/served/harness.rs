@@ -89,8 +89,8 @@ pub(crate) struct Served {
     now_ms: Arc<AtomicU64>,
     made: AtomicU64,
     pub(crate) folder: TempDir,
-    /// Told when a session's stream is let go of, and when an upload begins.
-    pub(crate) told: Mutex<Option<mpsc::UnboundedSender<()>>>,
+    /// Notified when a session's stream is dropped, and when an upload begins.
+    pub(crate) notified: Mutex<Option<mpsc::UnboundedSender<()>>>,
 }
 
 impl Served {
@@ -136,7 +136,7 @@ impl Served {
             now_ms,
             made: AtomicU64::new(1),
             folder,
-            told: Mutex::default(),
+            notified: Mutex::default(),
         }
     }
 
@@ -188,7 +188,7 @@ impl Served {
             .add_service(health)
             .add_service(reflection().build_v1().unwrap())
             .add_service(reflection().build_v1alpha().unwrap())
-            .add_service(crate::live::federation(self.told.lock().unwrap().clone()));
+            .add_service(crate::live::federation(self.notified.lock().unwrap().clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let incoming = TcpListenerStream::new(listener).map(move |stream| {

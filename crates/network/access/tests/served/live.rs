@@ -21,11 +21,11 @@ use crate::harness::{NOW_S, Served, call, certificate, rates, reason, silo, with
 
 /// Says one word in a session, then nothing for ever; reads uploads to their end.
 struct Endless {
-    told: Option<mpsc::UnboundedSender<()>>,
+    notified: Option<mpsc::UnboundedSender<()>>,
 }
 
-pub(crate) fn federation(told: Option<mpsc::UnboundedSender<()>>) -> FederationServer<impl Federation> {
-    FederationServer::new(Endless { told })
+pub(crate) fn federation(notified: Option<mpsc::UnboundedSender<()>>) -> FederationServer<impl Federation> {
+    FederationServer::new(Endless { notified })
 }
 
 struct Said {
@@ -60,7 +60,7 @@ impl Federation for Endless {
     type SessionStream = Said;
 
     async fn session(&self, _: Request<Streaming<v1::ClientEnvelope>>) -> Result<Response<Said>, Status> {
-        Ok(Response::new(Said { one: Some(v1::ServerEnvelope::default()), ended: self.told.clone() }))
+        Ok(Response::new(Said { one: Some(v1::ServerEnvelope::default()), ended: self.notified.clone() }))
     }
 
     async fn begin_upload(&self, _: Request<v1::UploadHeader>) -> Result<Response<v1::UploadGrant>, Status> {
@@ -71,8 +71,8 @@ impl Federation for Endless {
         &self,
         request: Request<Streaming<v1::UploadChunk>>,
     ) -> Result<Response<v1::UploadReceipt>, Status> {
-        if let Some(told) = &self.told {
-            let _ = told.send(());
+        if let Some(notified) = &self.notified {
+            let _ = notified.send(());
         }
         let mut chunks = request.into_inner();
         while chunks.message().await?.is_some() {}
@@ -88,7 +88,7 @@ fn endless<T: Send + 'static>() -> impl Stream<Item = T> + Send + 'static {
 async fn a_session_in_progress_ends_when_its_silo_is_barred_and_its_service_lets_go() {
     let (left, mut let_go) = mpsc::unbounded_channel();
     let served = Served::new(&rates(100));
-    *served.told.lock().unwrap() = Some(left);
+    *served.notified.lock().unwrap() = Some(left);
     let north = served.connect(Some(silo(1))).await;
     let south = served.connect(Some(silo(2))).await;
     let mut barred = FederationClient::new(north).session(endless()).await.unwrap().into_inner();
@@ -110,9 +110,9 @@ async fn a_session_in_progress_ends_when_its_silo_is_barred_and_its_service_lets
 
 #[tokio::test]
 async fn an_upload_in_progress_ends_when_its_silo_leaves_the_roster() {
-    let (told, mut began) = mpsc::unbounded_channel();
+    let (notified, mut began) = mpsc::unbounded_channel();
     let served = Served::new(&rates(100));
-    *served.told.lock().unwrap() = Some(told);
+    *served.notified.lock().unwrap() = Some(notified);
     let mut north = FederationClient::new(served.connect(Some(silo(1))).await);
     let registry = Arc::clone(&served.registry);
     let uploading = tokio::spawn(async move { north.upload(endless()).await });
@@ -152,7 +152,7 @@ async fn a_service_can_wait_for_a_silo_that_named_itself_inside_its_stream() {
     served.registry.deny(Whom::Client(ClientId(1)), "someone else", "alice", NOW_S).unwrap();
     served.registry.deny(Whom::Client(ClientId(2)), "at once", "alice", NOW_S).unwrap();
     assert_eq!(waiting.await.unwrap(), "at once");
-    // Who asks too late is told at once.
+    // Who asks too late is refused at once.
     assert_eq!(served.registry.denied().wait_for(&Subject::Silo(ClientId(2))).await, "at once");
 }
 
@@ -256,7 +256,7 @@ async fn calls_that_nobody_reads_end_with_their_connections_from_however_many_ne
 async fn who_is_barred_and_does_not_read_so_has_no_call_in_progress_all_the_same() {
     let (left, mut let_go) = mpsc::unbounded_channel();
     let served = Served::new(&rates(100));
-    *served.told.lock().unwrap() = Some(left);
+    *served.notified.lock().unwrap() = Some(left);
     let north = served.connect_unread(Some(silo(1)), None).await;
     let mut session = FederationClient::new(north).session(endless()).await.unwrap().into_inner();
     served.registry.deny(Whom::Client(ClientId(1)), "its key was stolen", "alice", NOW_S).unwrap();

@@ -22,7 +22,7 @@ const LATELY: Duration = Duration::from_secs(24 * 3600);
 /// Networks remembered at most.
 const NETWORKS_MAX: usize = 4096;
 /// A summary of who gave way, at most so often.
-const TOLD_EVERY: Duration = Duration::from_secs(60);
+const SUMMARY_EVERY: Duration = Duration::from_secs(60);
 
 /// How many connections a server has room for.
 ///
@@ -88,7 +88,7 @@ impl Turned {
     }
 }
 
-/// What is told of each connection that came to nothing.
+/// Receives each connection that came to nothing.
 pub type Watcher = Arc<dyn Fn(Turned) + Send + Sync>;
 
 /// All places of a server.
@@ -104,7 +104,7 @@ impl Book {
         Arc::new(Self { table: Mutex::new(Table::new(budget)), freed: Notify::new(), watcher })
     }
 
-    /// A place for who was just accepted, and word of when it must give way.
+    /// A place for a connection that was just accepted, and the word that it must give way.
     pub(super) fn enter(self: &Arc<Self>, address: IpAddr, plain: bool) -> (Place, oneshot::Receiver<()>) {
         let (end, ended) = oneshot::channel();
         let id = self.table().enter(address, plain, end, Instant::now());
@@ -229,7 +229,7 @@ struct Held {
     spoke: bool,
     /// Its ClientHello is there: a byte alone costs nothing, and buys nothing.
     greeted: bool,
-    /// None where it was told to end.
+    /// None where it was asked to end.
     end: Option<oneshot::Sender<()>>,
 }
 
@@ -417,7 +417,7 @@ impl Table {
     /// How many gave way, where it is time to say so.
     fn summary(&mut self, ended: u64, now: Instant) -> Option<u64> {
         self.gave_way += ended;
-        let due = self.summed_up.is_none_or(|at| now.duration_since(at) >= TOLD_EVERY);
+        let due = self.summed_up.is_none_or(|at| now.duration_since(at) >= SUMMARY_EVERY);
         if self.gave_way == 0 || !due {
             return None;
         }
@@ -427,7 +427,7 @@ impl Table {
 
     fn may_tell(&mut self, now: Instant) -> bool {
         const EACH_TIME: u32 = 60;
-        if self.explained_since.is_none_or(|at| now.duration_since(at) >= TOLD_EVERY) {
+        if self.explained_since.is_none_or(|at| now.duration_since(at) >= SUMMARY_EVERY) {
             self.explained_since = Some(now);
             self.explained = 0;
         }

@@ -84,8 +84,8 @@ fn a_flipped_bit_in_an_upload_is_caught_and_its_chunk_named() {
     flip(&mut upload_data(&mut chunks[2]).data);
     let mut results = chunks.into_iter().map(|chunk| verifier.accept(chunk));
     assert!(results.next().unwrap().is_ok() && results.next().unwrap().is_ok());
-    let told = results.next().unwrap().unwrap_err().to_string();
-    assert!(told.starts_with("the chunk at byte 524288 of 790432 arrived damaged: "), "{told}");
+    let error = results.next().unwrap().unwrap_err().to_string();
+    assert!(error.starts_with("the chunk at byte 524288 of 790432 arrived damaged: "), "{error}");
     drop(results);
     // What arrived before stays good, and the upload can go on there.
     assert_eq!(verifier.received_bytes(), 524_288);
@@ -159,16 +159,16 @@ fn a_model_arrives_whole() {
 fn a_flipped_bit_in_a_model_is_caught_and_its_chunk_named() {
     let (mut verifier, mut chunks) = model(&[7; 790_432]);
     flip(&mut model_data(&mut chunks[2]).data);
-    let told = chunks.into_iter().find_map(|c| verifier.accept(c).err()).unwrap().to_string();
-    assert!(told.starts_with("chunk 3 of 4 arrived damaged: "), "{told}");
+    let error = chunks.into_iter().find_map(|c| verifier.accept(c).err()).unwrap().to_string();
+    assert!(error.starts_with("chunk 3 of 4 arrived damaged: "), "{error}");
 }
 
 #[test]
 fn a_model_chunk_out_of_order_short_or_repeated_is_refused() {
     let file = [7; 790_432];
     let (mut verifier, mut chunks) = model(&file);
-    let told = verifier.accept(chunks[1].clone()).unwrap_err().to_string();
-    assert_eq!(told, "chunk 2 of 4 arrived where chunk 1 of 4 was due");
+    let error = verifier.accept(chunks[1].clone()).unwrap_err().to_string();
+    assert_eq!(error, "chunk 2 of 4 arrived where chunk 1 of 4 was due");
 
     let first = model_data(&mut chunks[0]);
     first.data = first.data.slice(1..);

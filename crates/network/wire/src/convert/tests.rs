@@ -95,12 +95,12 @@ fn an_empty_envelope_and_the_handshake_out_of_place_are_refused() {
     // A message of a later contract: the field is unknown, so the envelope reads as empty.
     assert_eq!(from_client(&[0xfa, 0x01, 0]).unwrap_err().to_string(), missing);
     let challenge = crate::Challenge::new([0; 32], &ed25519_dalek::SigningKey::from_bytes(&[9; 32]));
-    let told = ToClient::try_from(v1::ServerEnvelope::from(challenge)).unwrap_err().to_string();
-    assert_eq!(told, "challenge: not expected at this point of a session");
+    let error = ToClient::try_from(v1::ServerEnvelope::from(challenge)).unwrap_err().to_string();
+    assert_eq!(error, "challenge: not expected at this point of a session");
     let hello =
         crate::Hello { client: ClientId(1), protocol_version: 1, highest_version: None, signature: [0; 64] };
-    let told = ToCoordinator::try_from(v1::ClientEnvelope::from(hello)).unwrap_err().to_string();
-    assert_eq!(told, "hello: not expected at this point of a session");
+    let error = ToCoordinator::try_from(v1::ClientEnvelope::from(hello)).unwrap_err().to_string();
+    assert_eq!(error, "hello: not expected at this point of a session");
 }
 
 /// A sound message of the coordinator, changed in one place.
@@ -119,15 +119,15 @@ fn client_with(said: ToCoordinator, change: impl FnOnce(&mut v1::client_envelope
 
 /// One refusal for each change of one message, each with the error it must give.
 macro_rules! refused {
-    ($with:ident, $envelope:ident, $said:expr, $type:ident as $kind:ident, [$($change:expr => $told:expr),* $(,)?]) => {$(
-        let told = $with($said, |message| match message {
+    ($with:ident, $envelope:ident, $said:expr, $type:ident as $kind:ident, [$($change:expr => $error:expr),* $(,)?]) => {$(
+        let error = $with($said, |message| match message {
             v1::$envelope::Message::$kind(m) => {
                 let change: fn(&mut v1::$type) = $change;
                 change(m)
             }
             other => panic!("{other:?}"),
         });
-        assert_eq!(told, $told);
+        assert_eq!(error, $error);
     )*};
 }
 

@@ -138,8 +138,8 @@ fn without_a_common_version_both_are_named_on_both_sides_before_any_signature() 
     let refused = answered(&newer).unwrap_err();
     assert_eq!(refused, HandshakeError::Version { client: 3, coordinator: 4 });
     let older = Hello { client: ClientId(1), protocol_version: 0, highest_version: None, signature: [0; 64] };
-    let told = challenge().verify(&older, &key(1).verifying_key()).unwrap_err().to_string();
-    assert!(told.contains("version 0") && told.contains("coordinator 3"), "{told}");
+    let error = challenge().verify(&older, &key(1).verifying_key()).unwrap_err().to_string();
+    assert!(error.contains("version 0") && error.contains("coordinator 3"), "{error}");
     // A server of a later release that has given version 3 up, and says so in a challenge it signed.
     let (nonce, oldest, highest) = ([0; 32], 4, 5);
     let signature = key(9).sign(&challenge_signed_bytes(&nonce, oldest, highest)).to_bytes();

@@ -207,6 +207,7 @@ impl Coordinator {
             return impossible("the run has not begun");
         }
         self.changes_something(&act)?;
+        // An action on the chain returns at once: it ends the attempt in progress before its own record is written.
         let record = match act {
             Act::Pause { by, reason } => {
                 if matches!(self.state.phase, Phase::Ended(_)) {

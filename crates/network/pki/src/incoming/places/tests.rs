@@ -46,12 +46,12 @@ impl Door {
         self.table.relieve(self.now);
     }
 
-    /// Whether it was told to end.
+    /// Whether it was asked to end.
     fn ended(&mut self, id: u64) -> bool {
         self.ends.get_mut(&id).unwrap().try_recv().is_ok()
     }
 
-    /// Whoever was told to end does.
+    /// Whoever was asked to end does.
     fn close_ended(&mut self) {
         self.table.held.retain(|_, held| held.end.is_some());
     }
@@ -243,7 +243,7 @@ fn whoever_shows_a_certificate_ends_a_stranger_where_nothing_is_free_and_no_subj
 }
 
 #[test]
-fn a_connection_that_was_told_to_end_counts_until_its_descriptor_is_closed() {
+fn a_connection_that_was_asked_to_end_counts_until_its_descriptor_is_closed() {
     let mut door = Door::new();
     door.table.budget = Budget { connections: 4, handshakes: 3, strangers: 2, of_one_subject: 3 };
     for _ in 0..4 {
@@ -252,7 +252,7 @@ fn a_connection_that_was_told_to_end_counts_until_its_descriptor_is_closed() {
     let (_, room) = door.knock("192.0.2.1");
     assert!(!room, "five descriptors are open, where there is room for four");
     door.pass(100);
-    assert!(!door.table.relieve(door.now).0, "told to end, and not closed yet");
+    assert!(!door.table.relieve(door.now).0, "asked to end, and not closed yet");
     let gone: Vec<u64> = door.ends.keys().copied().filter(|id| door.table.held[id].end.is_none()).collect();
     gone.into_iter().for_each(|id| door.leave(id));
     assert!(door.table.relieve(door.now).0);
