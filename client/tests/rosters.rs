@@ -1,5 +1,4 @@
 //! A later roster at a silo whose operator decides by hand: the daemon waits, and goes on without a restart.
-#![allow(missing_docs)]
 
 mod mock;
 

@@ -1,5 +1,4 @@
 //! The daemon against a coordinator that is a script: what it says, and what it does when it is lied to or left.
-#![allow(missing_docs)]
 
 mod mock;
 

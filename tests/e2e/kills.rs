@@ -136,7 +136,10 @@ fn a_coordinator_killed_at_each_phase_with_up_to_two_silos_finishes_the_round_wi
 /// Killed in a round, a silo comes back: into a later one.
 fn came_back_after(round: u64, id: u32, debited: &[u64], manifest: Option<&checkpoint::Manifest>) {
     let charged = debited.contains(&round);
-    assert!(manifest.is_none_or(|manifest| manifest.included.contains(&id) == charged), "silo {id} in round {round}");
+    assert!(
+        manifest.is_none_or(|manifest| manifest.included.contains(&id) == charged),
+        "silo {id} in round {round}"
+    );
     assert!(debited.iter().any(|later| *later > round), "silo {id} after round {round}");
 }
 

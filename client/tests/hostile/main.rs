@@ -1,6 +1,5 @@
 //! A lying coordinator against the daemon over a socket: what it says, what it uploads, and what its journal holds
 //! afterwards.
-#![allow(missing_docs)]
 
 mod crossed;
 mod federation;

@@ -46,10 +46,8 @@ pub struct Event {
     /// The run, where it concerns one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
-    /// The round.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub round: Option<u64>,
-    /// Its attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
     /// Digest of what it is about, in hexadecimal.
@@ -83,7 +81,6 @@ pub struct Actor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// Done.
     Ok,
     /// Asked for and not done; `details` say why.
     Refused,

@@ -20,9 +20,7 @@ pub enum FolderError {
     Io {
         /// What was tried.
         action: &'static str,
-        /// On what.
         path: PathBuf,
-        /// Why not.
         #[source]
         source: io::Error,
     },

@@ -19,10 +19,8 @@ const JOURNAL: &str = "journal";
 /// A log that refuses or fails.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// Its folder.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// Its journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// An event.
@@ -63,10 +61,7 @@ pub enum LogError {
     },
     /// A tile that is not the journal's.
     #[error("`{}` is not what the journal says: move it aside to have it rebuilt, nothing was changed", path.display())]
-    TileDiffers {
-        /// The tile.
-        path: PathBuf,
-    },
+    TileDiffers { path: PathBuf },
     /// Beyond what is published, or was ever written.
     #[error("entry {index} is outside of the {size} entries there are: publish first, or ask for less")]
     Outside {

@@ -20,22 +20,15 @@ pub enum VerifyError {
     Checkpoint {
         /// The log's folder.
         folder: PathBuf,
-        /// Why not.
         #[source]
         source: NoteError,
     },
     /// An entry that is not the one signed.
     #[error("entry {index} was changed, removed or added: it is not what the signed checkpoint covers")]
-    Entry {
-        /// The entry.
-        index: u64,
-    },
+    Entry { index: u64 },
     /// A tile that does not follow from the entries.
     #[error("`{tile}` was changed: the entries are those that the checkpoint covers, the tile is not")]
-    Tile {
-        /// The tile.
-        tile: Tile,
-    },
+    Tile { tile: Tile },
     /// Entries and tiles that agree, under another root.
     #[error(
         "the {size} entries and their tiles are not those of the signed checkpoint: the history was rewritten"
@@ -65,9 +58,7 @@ pub enum VerifyError {
     /// Signed, but no event.
     #[error("entry {index} cannot be read")]
     NotAnEvent {
-        /// The entry.
         index: u64,
-        /// Why not.
         #[source]
         source: EventError,
     },
@@ -76,7 +67,6 @@ pub enum VerifyError {
 /// A log that holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// Its checkpoint.
     pub checkpoint: Checkpoint,
     /// The checkpoint's signed note, with the cosignatures of witnesses.
     pub note: String,

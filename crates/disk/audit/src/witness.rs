@@ -19,9 +19,7 @@ pub enum WitnessError {
     /// The memory is not a checkpoint of this log.
     #[error("`{}` is not what this witness wrote for this log: restore it; without it, rewriting goes unseen", path.display())]
     Memory {
-        /// The file.
         path: PathBuf,
-        /// Why not.
         #[source]
         source: NoteError,
     },

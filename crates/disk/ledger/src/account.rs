@@ -43,7 +43,6 @@ pub struct Limits {
 /// A limit for any stretch of time of one length.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PeriodLimit {
-    /// Its length.
     pub days: u32,
     /// Most epsilon in it.
     pub epsilon_max: f64,
@@ -63,7 +62,6 @@ pub enum Overspent {
         "this silo's data was used {made} times under this plan, in all runs together, its limit is {limit}"
     )]
     Plan {
-        /// So far.
         made: u64,
         /// By the plan and the policy.
         limit: u64,
@@ -100,7 +98,6 @@ pub struct Total {
 /// An epsilon, and who says so.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bound {
-    /// The accountant.
     pub accountant: &'static str,
     /// Infinite where an event's numbers mean nothing.
     pub epsilon: f64,

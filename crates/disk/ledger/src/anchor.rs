@@ -13,19 +13,13 @@ pub enum AnchorError {
     #[error(
         "the ledger ends with {ledger}, its anchor with {anchor}: the ledger was rolled back or replaced"
     )]
-    Ledger {
-        /// The ledger's.
-        ledger: LedgerHead,
-        /// The anchor's.
-        anchor: LedgerHead,
-    },
+    Ledger { ledger: LedgerHead, anchor: LedgerHead },
     /// The ledger knows more entries than a crash leaves without a line.
     #[error(
         "the ledger ends with {ledger}, its anchor with {}: the anchor was rolled back, or the ledger was used without it",
         or_nothing(anchor)
     )]
     Anchor {
-        /// The ledger's.
         ledger: LedgerHead,
         /// The anchor's, if it has any line.
         anchor: Option<LedgerHead>,
@@ -40,17 +34,13 @@ pub enum AnchorError {
         line: usize,
         /// What it says.
         head: LedgerHead,
-        /// The ledger's.
         ledger: LedgerHead,
     },
     /// The last line is cut off, and is not the one that a crash would have left.
     #[error(
         "the anchor's last line is cut off, and does not begin the line of {ledger}, with which the ledger ends"
     )]
-    Torn {
-        /// The ledger's.
-        ledger: LedgerHead,
-    },
+    Torn { ledger: LedgerHead },
 }
 
 fn or_nothing(anchor: &Option<LedgerHead>) -> String {

@@ -13,7 +13,6 @@ const LINE_BYTES_MAX: usize = 64 << 10;
 /// A ledger's lines, whose hashes hold.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chain {
-    /// Whose data.
     pub dataset: String,
     /// Whether the entries are sealed.
     pub sealed: bool,
@@ -33,7 +32,6 @@ pub struct Chain {
 /// An entry as it is stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Line {
-    /// Its hash.
     pub hash: Digest,
     /// The entry's text, or the sealed entry in hexadecimal.
     pub body: String,
@@ -53,7 +51,6 @@ pub enum LedgerChainError {
     /// An entry was changed, moved or removed.
     #[error("entry {sequence} {why}: it, or one before it, was changed after it was written")]
     Entry {
-        /// Its number.
         sequence: u64,
         /// What is wrong.
         why: &'static str,

@@ -23,7 +23,6 @@ impl std::fmt::Display for LedgerHead {
 /// An entry, opened.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
-    /// Its number.
     pub sequence: u64,
     /// When; never earlier than the entry before it.
     ///
@@ -77,7 +76,6 @@ pub struct Release {
     pub run_name: String,
     /// The run's plan.
     pub plan: Digest,
-    /// The round.
     pub round: u64,
     /// The attempt at it.
     pub attempt: u32,
@@ -105,7 +103,6 @@ pub struct Release {
 pub struct Cost {
     /// One of them.
     pub event: Event,
-    /// How many.
     pub count: u64,
 }
 

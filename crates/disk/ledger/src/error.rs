@@ -18,9 +18,7 @@ pub enum LedgerError {
     Io {
         /// What was tried.
         action: &'static str,
-        /// The file.
         path: PathBuf,
-        /// Why not.
         #[source]
         source: io::Error,
     },
@@ -35,7 +33,6 @@ pub enum LedgerError {
     /// Not the ledger that was written.
     #[error("the ledger `{}` {why}; restore the newest copy of it, and do not delete it: it holds what this silo's data has spent", path.display())]
     Chain {
-        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         why: LedgerChainError,
@@ -43,46 +40,33 @@ pub enum LedgerError {
     /// Of other data.
     #[error("the ledger `{}` is of the data set `{found}`: name the one that the data is of", path.display())]
     OtherDataset {
-        /// The file.
         path: PathBuf,
         /// What it says.
         found: String,
     },
     /// Sealed, and no vault was given.
     #[error("the ledger `{}` is sealed: configure the master key that it was made with", path.display())]
-    Sealed {
-        /// The file.
-        path: PathBuf,
-    },
+    Sealed { path: PathBuf },
     /// In the clear, and a vault was given.
     #[error(
         "the ledger `{}` is in the clear, and is never mixed with what is sealed: name another folder, or go on without \
          a master key",
         path.display()
     )]
-    NotSealed {
-        /// The file.
-        path: PathBuf,
-    },
+    NotSealed { path: PathBuf },
     /// An entry does not open.
     #[error("entry {sequence} of the ledger `{}` does not open", path.display())]
     Vault {
-        /// The file.
         path: PathBuf,
-        /// The entry.
         sequence: u64,
-        /// Why not.
         #[source]
         source: VaultError,
     },
     /// An entry's text is not one.
     #[error("entry {sequence} of the ledger `{}` cannot be read; use a release that reads it", path.display())]
     Entry {
-        /// The file.
         path: PathBuf,
-        /// The entry.
         sequence: u64,
-        /// Why not.
         #[source]
         source: EntryError,
     },
@@ -94,9 +78,7 @@ pub enum LedgerError {
         path.display()
     )]
     Anchor {
-        /// The ledger.
         path: PathBuf,
-        /// The anchor.
         anchor: PathBuf,
         /// How they differ.
         why: Box<AnchorError>,
@@ -107,20 +89,14 @@ pub enum LedgerError {
          to the data's versions cannot be opened; where it is lost for good, remove it, and another is drawn",
         path.display()
     )]
-    Salt {
-        /// The file.
-        path: PathBuf,
-    },
+    Salt { path: PathBuf },
     /// No record of what was declared of this data set, or one that the vault does not open.
     #[error(
         "`{}` is not this data set's record of what was declared, is damaged, or is sealed under another master key: restore it; where it \
          is lost for good, remove it: what was declared in runs without an upload cannot be opened then",
         path.display()
     )]
-    Declared {
-        /// The file.
-        path: PathBuf,
-    },
+    Declared { path: PathBuf },
     /// The limit is reached.
     #[error(transparent)]
     Overspent(#[from] Overspent),
@@ -128,21 +104,11 @@ pub enum LedgerError {
     #[error(
         "entry {sequence} of the ledger already debits round {round} of this run for this daemon, which therefore sits it out"
     )]
-    AlreadyDebited {
-        /// The entry.
-        sequence: u64,
-        /// The round.
-        round: u64,
-    },
+    AlreadyDebited { sequence: u64, round: u64 },
     /// Another daemon has uploaded of the same data in this round.
     #[error(
         "entry {sequence} of the ledger debits round {round} of this run for another silo with the same data: in one sum the \
          data would count twice, and its cost is that of once; have one of the two silos take part in this federation"
     )]
-    InTheRound {
-        /// The entry.
-        sequence: u64,
-        /// The round.
-        round: u64,
-    },
+    InTheRound { sequence: u64, round: u64 },
 }

@@ -20,7 +20,6 @@ pub enum ReadError {
     Unusable {
         /// The file or folder.
         file: PathBuf,
-        /// Why.
         why: &'static str,
     },
     /// The disk refuses.
@@ -28,16 +27,12 @@ pub enum ReadError {
     Io {
         /// The file or folder.
         file: PathBuf,
-        /// Why.
         #[source]
         why: io::Error,
     },
     /// It is read with a master key alone.
     #[error("`{}` is sealed", file.display())]
-    Sealed {
-        /// Which.
-        file: PathBuf,
-    },
+    Sealed { file: PathBuf },
     /// The master key, or the keyring.
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -47,7 +42,6 @@ pub enum ReadError {
     /// Its entries do not follow from one another.
     #[error("`{}`", file.display())]
     Chain {
-        /// Which.
         file: PathBuf,
         /// What is wrong.
         #[source]

@@ -57,7 +57,6 @@ pub struct RunSpending {
     /// Of each daemon that shares the ledger.
     #[serde(rename = "untold")]
     pub random_words: Vec<RandomWord>,
-    /// The figures.
     pub spent: Spent,
 }
 
@@ -102,9 +101,7 @@ pub struct Spent {
 /// A figure that gates nothing.
 #[derive(Debug, Serialize)]
 pub struct Approximation {
-    /// Whose.
     pub accountant: &'static str,
-    /// The figure.
     pub epsilon: f64,
 }
 
@@ -113,7 +110,6 @@ pub struct Approximation {
 pub struct FirstOpening {
     /// What was declared.
     pub commitment: String,
-    /// The version.
     pub version: String,
     /// The salt, the same in all runs.
     pub salt: String,
@@ -124,7 +120,6 @@ pub struct FirstOpening {
 pub struct Opening {
     /// What was declared.
     pub commitment: String,
-    /// The version.
     pub version: String,
     /// The nonce, of this run alone.
     pub nonce: String,
@@ -133,9 +128,7 @@ pub struct Opening {
 /// A word that a silo declared in place of a commitment, and that opens to nothing.
 #[derive(Debug, Serialize)]
 pub struct RandomWord {
-    /// Whose.
     pub daemon: String,
-    /// The word.
     pub word: String,
 }
 

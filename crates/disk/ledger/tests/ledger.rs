@@ -1,5 +1,4 @@
 //! The ledger's file: shared, cut by crashes, edited, rolled back, sealed.
-#![allow(missing_docs)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

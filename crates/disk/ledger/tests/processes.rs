@@ -2,7 +2,7 @@
 //!
 //! Without a harness, because the program is its own other process: with a daemon's name as argument it waits for a line,
 //! debits round after round until the limit, and prints the round and the number of every entry that it made.
-#![allow(missing_docs, clippy::print_stdout)]
+#![allow(clippy::print_stdout)]
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};

@@ -15,16 +15,11 @@ const FILES_MAX: usize = 10_000;
 pub enum FolderError {
     /// Nothing is there, or a file.
     #[error("`{}`: is no folder; name that of a checkpoint", dir.display())]
-    NoFolder {
-        /// Where.
-        dir: PathBuf,
-    },
+    NoFolder { dir: PathBuf },
     /// The disk refuses.
     #[error("`{}`: cannot be read: {why}", path.display())]
     Unreadable {
-        /// Which.
         path: PathBuf,
-        /// Why.
         #[source]
         why: io::Error,
     },
@@ -34,17 +29,13 @@ pub enum FolderError {
         path.display()
     )]
     Unsignable {
-        /// Which.
         path: PathBuf,
         /// What it is.
         why: String,
     },
     /// Another folder than was meant.
     #[error("`{}`: has more than {FILES_MAX} files", folder.display())]
-    TooMany {
-        /// Which.
-        folder: PathBuf,
-    },
+    TooMany { folder: PathBuf },
 }
 
 /// Every regular file below `dir` by its path with `/`, in the order of code points, but for the paths in

@@ -39,7 +39,6 @@ pub type Files = BTreeMap<String, Vec<u8>>;
 #[serde(deny_unknown_fields)]
 pub struct Index {
     format: String,
-    /// Of whom.
     pub federation: String,
     /// The incident's id.
     pub incident: String,
@@ -63,9 +62,7 @@ pub enum ReportFault {
     /// The disk refuses.
     #[error("`{}`: cannot be read: {why}", file.display())]
     Unreadable {
-        /// Which.
         file: PathBuf,
-        /// Why.
         #[source]
         why: io::Error,
     },
@@ -75,7 +72,6 @@ pub enum ReportFault {
     /// An archive that nobody packed as a report.
     #[error("`{}`: `{}` {why}", file.display(), printable(entry))]
     Entry {
-        /// The archive.
         file: PathBuf,
         /// What in it.
         entry: String,
@@ -88,7 +84,6 @@ pub enum ReportFault {
     /// A file in it is not what was signed.
     #[error("{}: {why}", printable(name))]
     Bad {
-        /// Which.
         name: String,
         /// What is wrong with it.
         why: String,

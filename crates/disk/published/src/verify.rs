@@ -45,9 +45,7 @@ pub enum CheckpointFault {
     /// A file or folder cannot be read.
     #[error("`{}`: cannot be read: {why}", file.display())]
     Unreadable {
-        /// Which.
         file: PathBuf,
-        /// Why.
         #[source]
         why: std::io::Error,
     },
@@ -56,16 +54,10 @@ pub enum CheckpointFault {
     Store(#[from] StoreError),
     /// A file that a record names, or its signature.
     #[error("`{}`: is missing; restore it from a copy", file.display())]
-    Missing {
-        /// Which.
-        file: PathBuf,
-    },
+    Missing { file: PathBuf },
     /// There is no chain.
     #[error("`{}`: holds no checkpoints; name a coordinator's data folder, or its folder `checkpoints`", folder.display())]
-    Empty {
-        /// Where.
-        folder: PathBuf,
-    },
+    Empty { folder: PathBuf },
     /// A file is not what was signed.
     #[error("`{}`: {why}", file.display())]
     File {
@@ -82,7 +74,6 @@ pub enum CheckpointFault {
     Gap {
         /// The missing folder.
         folder: PathBuf,
-        /// Its round.
         round: u64,
     },
 }

@@ -12,7 +12,6 @@ use crate::folder::{Folder, required};
 /// A version of the model, from which a run can go on.
 #[derive(Clone, Debug)]
 pub struct Version {
-    /// The model.
     pub params: Params,
     /// The server optimiser's state.
     pub state: State,

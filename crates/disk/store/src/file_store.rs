@@ -32,7 +32,6 @@ pub struct FileStore {
 /// What [`FileStore::open`] found.
 #[derive(Debug)]
 pub struct Opened {
-    /// The store.
     pub store: FileStore,
     /// The append that a crash had cut short, if any; it is gone.
     pub torn_tail: Option<TornTail>,

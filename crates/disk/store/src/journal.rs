@@ -18,74 +18,50 @@ pub enum JournalError {
     Io {
         /// What was tried.
         action: &'static str,
-        /// The journal.
         path: PathBuf,
-        /// Why not.
         #[source]
         source: io::Error,
     },
     /// Another kind of file.
     #[error("`{}` is not a journal: move it aside, or name another folder", path.display())]
-    NotAJournal {
-        /// The file.
-        path: PathBuf,
-    },
+    NotAJournal { path: PathBuf },
     /// Written by a newer program.
     #[error(
         "the journal `{}` has format {format}, this release reads up to {}: install a newer release; nothing was changed",
         path.display(),
         frame::FORMAT
     )]
-    Format {
-        /// The journal.
-        path: PathBuf,
-        /// Its format.
-        format: u16,
-    },
+    Format { path: PathBuf, format: u16 },
     /// A coordinator's opened as a client's, or the reverse.
     #[error("the journal `{}` is not a {expected:?}'s: name another folder", path.display())]
     Kind {
-        /// The journal.
         path: PathBuf,
         /// What it was opened as.
         expected: JournalKind,
     },
     /// Its records are sealed, and no vault was given.
     #[error("the journal `{}` is sealed: configure the master key that it was made with", path.display())]
-    Sealed {
-        /// The journal.
-        path: PathBuf,
-    },
+    Sealed { path: PathBuf },
     /// Its records are in the clear, and a vault was given.
     #[error(
         "the journal `{}` is in the clear, and is never mixed with what is sealed: name another folder, or go on without a \
          master key",
         path.display()
     )]
-    NotSealed {
-        /// The journal.
-        path: PathBuf,
-    },
+    NotSealed { path: PathBuf },
     /// Changed before its end: not by a crash.
     #[error("the journal `{}` is damaged at byte {offset}: restore it from a backup; nothing was changed", path.display())]
     Damaged {
-        /// The journal.
         path: PathBuf,
         /// Where the first bad frame begins.
         offset: u64,
     },
     /// More than one append may hold.
     #[error("an append to `{}` is above {max} bytes", path.display(), max = frame::APPEND_BYTES_MAX)]
-    TooLong {
-        /// The journal.
-        path: PathBuf,
-    },
+    TooLong { path: PathBuf },
     /// An earlier write failed, so the file's end is unknown.
     #[error("an earlier write to `{}` failed: open the store again", path.display())]
-    Poisoned {
-        /// The journal.
-        path: PathBuf,
-    },
+    Poisoned { path: PathBuf },
 }
 
 /// An append that a crash cut short and that was never acknowledged; opening removed it.
@@ -93,7 +69,6 @@ pub enum JournalError {
 pub struct TornTail {
     /// Where it began, and where the journal now ends.
     pub offset: u64,
-    /// Its length.
     pub bytes: u64,
 }
 

@@ -200,9 +200,7 @@ pub trait StageWriter: Send {
 /// What names something staged within a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StageKey {
-    /// The round.
     pub round: u64,
-    /// Its attempt.
     pub attempt: u32,
     /// What is staged of it.
     pub what: Staged,
@@ -244,9 +242,7 @@ pub enum StoreError {
     Io {
         /// What was tried.
         action: &'static str,
-        /// On what.
         path: PathBuf,
-        /// Why not.
         #[source]
         source: io::Error,
     },
@@ -256,15 +252,11 @@ pub enum StoreError {
         /// The store's folder.
         folder: PathBuf,
     },
-    /// The journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The index.
     #[error("the index `{}` failed: stop, rename it aside and start again; it is rebuilt", path.display())]
     Index {
-        /// Its folder.
         path: PathBuf,
-        /// Why.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -273,7 +265,6 @@ pub enum StoreError {
     Vault {
         /// What it was about.
         what: String,
-        /// Why not.
         #[source]
         source: VaultError,
     },
@@ -293,7 +284,6 @@ pub enum StoreError {
     NotPublished {
         /// The published name.
         name: String,
-        /// The file.
         file: String,
     },
     /// It is whole already.

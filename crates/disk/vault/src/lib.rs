@@ -68,9 +68,7 @@ pub enum VaultError {
     Io {
         /// What was tried.
         action: &'static str,
-        /// On what.
         path: PathBuf,
-        /// Why not.
         #[source]
         source: io::Error,
     },
@@ -104,7 +102,6 @@ pub enum VaultError {
     WrongMaster {
         /// Where the key came from.
         origin: MasterSource,
-        /// The keyring.
         keyring: PathBuf,
     },
     /// No keyring, where there is something that needs it.
@@ -116,7 +113,6 @@ pub enum VaultError {
     /// The keyring is not what was written.
     #[error("the keyring `{}` is damaged ({why}): restore it from a backup; nothing was changed", path.display())]
     KeyringDamaged {
-        /// The keyring.
         path: PathBuf,
         /// What is wrong with it.
         why: &'static str,
@@ -127,12 +123,7 @@ pub enum VaultError {
          restore it from a backup; nothing was changed",
         path.display(), keyring::FORMAT
     )]
-    KeyringFormat {
-        /// The keyring.
-        path: PathBuf,
-        /// Its own.
-        format: String,
-    },
+    KeyringFormat { path: PathBuf, format: String },
     /// A file that must not be there is.
     #[error("`{}` exists and is not overwritten: name another, or move it aside", .0.display())]
     Exists(PathBuf),

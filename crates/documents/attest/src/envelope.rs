@@ -22,16 +22,10 @@ pub enum EnvelopeError {
     Json(#[source] serde_json::Error),
     /// Base64 of another alphabet, without padding, or with spare bits.
     #[error("`{field}` is not standard base64; take the published file again")]
-    Base64 {
-        /// Its name.
-        field: &'static str,
-    },
+    Base64 { field: &'static str },
     /// None, or more than one.
     #[error("there are {count} signatures; an envelope of this federation has one")]
-    Signatures {
-        /// How many.
-        count: usize,
-    },
+    Signatures { count: usize },
     /// A key is named where none is expected.
     #[error("`keyid` is {keyid:?}; an envelope of this federation leaves it empty")]
     KeyId {
@@ -40,12 +34,7 @@ pub enum EnvelopeError {
     },
     /// A payload of another type, whoever signed it.
     #[error("the payload's type is {actual:?}, not {expected:?}: this file signs something else")]
-    PayloadType {
-        /// Asked for.
-        expected: &'static str,
-        /// Found.
-        actual: String,
-    },
+    PayloadType { expected: &'static str, actual: String },
     /// Two raw integers, or anything else that is no DER.
     #[error("the signature is not in ASN.1 DER; sign again with a tool that writes DER, not raw r and s")]
     NotDer,

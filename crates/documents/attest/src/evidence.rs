@@ -31,7 +31,6 @@ const INCLUDED_LABEL: &str = "folkmoot/v1/included";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RoundEvidence {
-    /// The run.
     pub run_id: Digest,
     /// The run's name, for people.
     pub run_name: String,
@@ -87,9 +86,7 @@ pub enum RoundKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Parent {
-    /// Its [`RoundEvidence::record`].
     pub record: Digest,
-    /// Its [`RoundEvidence::model`].
     pub model: Digest,
 }
 
@@ -104,16 +101,10 @@ pub enum EvidenceError {
     Statement(#[from] StatementError),
     /// More than [`EVIDENCE_BYTES_MAX`].
     #[error("the evidence has {bytes} bytes, more than {EVIDENCE_BYTES_MAX}; take the published file again")]
-    TooLong {
-        /// How many.
-        bytes: usize,
-    },
+    TooLong { bytes: usize },
     /// A number that JSON cannot carry.
     #[error("the evidence's `{field}` is not finite; a model with such a number is not published")]
-    NotFinite {
-        /// Its name.
-        field: &'static str,
-    },
+    NotFinite { field: &'static str },
     /// About another folder than the bundle.
     #[error(
         "the evidence is about the root {actual}, the bundle about {expected}; take both from one folder"
@@ -121,7 +112,6 @@ pub enum EvidenceError {
     Subject {
         /// The bundle's root.
         expected: Digest,
-        /// The evidence's.
         actual: Digest,
     },
     /// About the same root under another name.
@@ -129,21 +119,14 @@ pub enum EvidenceError {
     Name {
         /// The bundle's name.
         expected: String,
-        /// The evidence's.
         actual: String,
     },
     /// The record says otherwise.
     #[error("the evidence's `{field}` is not what the round's signed record says")]
-    Differs {
-        /// Its name.
-        field: &'static str,
-    },
+    Differs { field: &'static str },
     /// The record is not the one in the folder.
     #[error("the bundle does not sign this record's `{file}`; take record and bundle from one folder")]
-    NotInBundle {
-        /// The file.
-        file: &'static str,
-    },
+    NotInBundle { file: &'static str },
 }
 
 impl RoundEvidence {

@@ -15,7 +15,6 @@ pub enum LineageError {
     Bundle {
         /// Which, counted from the oldest as 1.
         position: usize,
-        /// Why.
         source: BundleError,
     },
     /// An evidence on the way is refused.
@@ -23,7 +22,6 @@ pub enum LineageError {
     Evidence {
         /// Which, counted from the oldest as 1.
         position: usize,
-        /// Why.
         source: EvidenceError,
     },
     /// The round before is another than the one that it started from.
@@ -39,7 +37,6 @@ pub enum LineageError {
     Constant {
         /// The later round.
         round: u64,
-        /// Its name.
         field: &'static str,
     },
     /// A number that may only grow did not.
@@ -49,7 +46,6 @@ pub enum LineageError {
         round: u64,
         /// The earlier one.
         before: u64,
-        /// Its name.
         field: &'static str,
         /// In the later round.
         actual: u64,

@@ -51,25 +51,16 @@ pub struct SignedModel {
 pub enum BundleError {
     /// More than [`BUNDLE_BYTES_MAX`].
     #[error("the bundle has {bytes} bytes, more than {BUNDLE_BYTES_MAX}; a signed model has far fewer files")]
-    TooLong {
-        /// How many.
-        bytes: usize,
-    },
+    TooLong { bytes: usize },
     /// Not the JSON of a bundle made with a key, or one with fields that are not known here.
     #[error("the bundle cannot be read; it must be signed by `key`, not by certificate or sigstore")]
     Json(#[source] serde_json::Error),
     /// Another format.
     #[error("the bundle's `mediaType` is {actual:?}, not {MEDIA_TYPE:?}")]
-    MediaType {
-        /// Found.
-        actual: String,
-    },
+    MediaType { actual: String },
     /// An entry of a public log, which a bundle made with a key has not.
     #[error("the bundle has {count} log entries; one signed by `key` has none")]
-    LogEntries {
-        /// How many.
-        count: usize,
-    },
+    LogEntries { count: usize },
     /// Made with another key.
     #[error(
         "the bundle names the key {actual}; the one given is {expected}: use the federation's public key"
@@ -85,24 +76,13 @@ pub enum BundleError {
     Statement(#[from] StatementError),
     /// Shards, another hash, or symbolic links.
     #[error("the bundle's `{field}` is {actual:?}; only files, sha256 and no symbolic links are supported")]
-    Serialization {
-        /// Its name.
-        field: &'static str,
-        /// Found.
-        actual: String,
-    },
+    Serialization { field: &'static str, actual: String },
     /// Absolute, climbing, or in a second spelling.
     #[error("`{path}` is no relative path in plain form")]
-    Path {
-        /// The path.
-        path: String,
-    },
+    Path { path: String },
     /// Twice in one list.
     #[error("`{path}` is listed twice")]
-    Repeated {
-        /// The path.
-        path: String,
-    },
+    Repeated { path: String },
     /// No file, or none that is not ignored.
     #[error("there is no file to sign or verify; name the folder of the model itself")]
     Empty,
@@ -116,24 +96,16 @@ pub enum BundleError {
     },
     /// A signed file that is not there.
     #[error("`{path}` is signed and not there; copy the whole folder again")]
-    Missing {
-        /// The path.
-        path: String,
-    },
+    Missing { path: String },
     /// A file that nobody signed.
     #[error("`{path}` is there and not signed; remove it, or copy the folder again")]
-    Extra {
-        /// The path.
-        path: String,
-    },
+    Extra { path: String },
     /// Other bytes than were signed.
     #[error("`{path}` has sha256 {actual}; signed was {expected}: copy it again")]
     Changed {
-        /// The path.
         path: String,
         /// Signed.
         expected: Digest,
-        /// Found.
         actual: Digest,
     },
 }

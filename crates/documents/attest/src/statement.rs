@@ -21,20 +21,10 @@ pub enum StatementError {
     Json(#[source] serde_json::Error),
     /// Validly signed, and a statement of something else.
     #[error("the signed statement's `{field}` is {actual:?}, not {expected:?}: it states something else")]
-    Constant {
-        /// Its name.
-        field: &'static str,
-        /// Asked for.
-        expected: &'static str,
-        /// Found.
-        actual: String,
-    },
+    Constant { field: &'static str, expected: &'static str, actual: String },
     /// About none, or more than one.
     #[error("the signed statement is about {count} subjects; it must be about one folder")]
-    Subjects {
-        /// How many.
-        count: usize,
-    },
+    Subjects { count: usize },
 }
 
 /// The folder that a statement is about.

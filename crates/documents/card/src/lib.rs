@@ -47,7 +47,6 @@ pub const CARD_BYTES_MAX: usize = 1 << 20;
 pub struct Card {
     /// [`CARD_FORMAT`].
     pub format: String,
-    /// The model.
     pub model: ModelDetails,
     /// Where it comes from.
     pub lineage: Lineage,
@@ -77,7 +76,6 @@ pub struct ModelDetails {
     pub name: String,
     /// The round whose result it is.
     pub version: u64,
-    /// The run.
     pub run: Digest,
     /// Milliseconds since 1970, by the coordinator's clock.
     pub created_ms: u64,
@@ -138,7 +136,6 @@ pub struct TrainingData {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Silo {
-    /// Its number.
     pub id: u32,
     /// Its name on the roster.
     pub name: String,
@@ -165,7 +162,6 @@ pub struct PrivacyFacts {
     pub epsilon_budget: Option<f64>,
     /// At this probability of failure.
     pub delta: Option<f64>,
-    /// Which accountant.
     pub accountant: String,
     /// Releases so far.
     pub steps: u64,
@@ -187,7 +183,6 @@ pub struct PrivacyFacts {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SecureAggregation {
-    /// The protocol.
     pub protocol: String,
     /// Silos in this round's sum.
     pub included: u64,
@@ -224,7 +219,6 @@ pub struct Controls {
 pub struct Metric {
     /// Such as `accuracy`.
     pub name: String,
-    /// The figure.
     pub value: f64,
     /// Its 95 % interval, where one can be stated.
     pub interval_95: Option<[f64; 2]>,
@@ -237,7 +231,6 @@ pub struct Metric {
 /// What no record says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs, reason = "the names are what the owner fills")]
 pub struct Compliance {
     pub owner: String,
     pub contact: String,
@@ -269,10 +262,7 @@ pub enum CardError {
         "the card's {field} is not what the record and the plan say: it was changed, or another release wrote it; take the card \
          from a copy, or the release that wrote it"
     )]
-    Differs {
-        /// Which.
-        field: String,
-    },
+    Differs { field: String },
 }
 
 /// A silo's number and the commitment that it declared.

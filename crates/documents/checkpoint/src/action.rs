@@ -20,7 +20,6 @@ pub enum Action {
         round: u64,
         /// Why, in the operator's words.
         reason: String,
-        /// Who.
         by: String,
     },
     /// The run goes on from an earlier model. The record's model and optimiser state are that round's.
@@ -29,7 +28,6 @@ pub enum Action {
         to_round: u64,
         /// Why, in the operator's words.
         reason: String,
-        /// Who.
         by: String,
     },
 }

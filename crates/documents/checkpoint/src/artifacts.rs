@@ -33,30 +33,21 @@ pub enum ArtifactError {
     Manifest(#[from] SignatureError),
     /// A file that the manifest names and that is not there.
     #[error("`{file}` is missing, and the manifest names it")]
-    Missing {
-        /// The file.
-        file: &'static str,
-    },
+    Missing { file: &'static str },
     /// A file that the manifest does not name.
     #[error("`{file}` is not named by the manifest")]
-    Unexpected {
-        /// The file.
-        file: &'static str,
-    },
+    Unexpected { file: &'static str },
     /// Other bytes than were signed.
     #[error(
         "`{file}` has {actual_bytes} bytes with sha256 {actual}; signed were {expected_bytes} with {expected}"
     )]
     Sha256 {
-        /// The file.
         file: &'static str,
         /// Signed.
         expected: Digest,
-        /// Found.
         actual: Digest,
         /// Signed.
         expected_bytes: u64,
-        /// Found.
         actual_bytes: u64,
     },
     /// The signed bytes, but not a model of this run.

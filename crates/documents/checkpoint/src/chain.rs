@@ -78,7 +78,6 @@ pub enum ChainError {
     Constant {
         /// Round of the refused manifest.
         round: u64,
-        /// Its name.
         field: &'static str,
     },
     /// Privacy that was spent is missing.
@@ -102,7 +101,6 @@ pub enum ChainError {
     Action {
         /// Round of the refused manifest.
         round: u64,
-        /// The rule.
         rule: &'static str,
     },
 }

@@ -41,7 +41,6 @@ pub struct Manifest {
     pub roster_digest: Digest,
     /// Parameters' digest of the model that the round started from.
     pub parent_model: Option<Digest>,
-    /// The model.
     pub model: ModelArtifact,
     /// State of the server optimiser, if it has any.
     pub optimizer: Option<OptimizerArtifact>,
@@ -114,11 +113,8 @@ pub struct LeftOut {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AbortedRound {
-    /// Its round.
     pub round: u64,
-    /// Its attempt.
     pub attempt: u32,
-    /// Which abort.
     pub outcome: String,
 }
 
@@ -156,17 +152,13 @@ pub enum ManifestError {
     #[error(
         "the manifest has format {format:?}, this release reads {MANIFEST_FORMAT:?}: install a newer release"
     )]
-    Format {
-        /// Its own.
-        format: String,
-    },
+    Format { format: String },
     /// Another spelling of the same content.
     #[error("the manifest is not in canonical form")]
     NotCanonical,
     /// A field against the rules.
     #[error("the manifest's `{field}` must be {rule}")]
     Field {
-        /// Its name.
         field: &'static str,
         /// What it must be.
         rule: &'static str,

@@ -32,12 +32,7 @@ pub enum ModelError {
     Header(#[source] serde_json::Error),
     /// A tensor of another type.
     #[error("tensor `{name}` is {dtype}; only F32 is accepted")]
-    Dtype {
-        /// The tensor.
-        name: String,
-        /// Its type.
-        dtype: String,
-    },
+    Dtype { name: String, dtype: String },
     /// Data that overlap, leave a hole, or do not fit the shape.
     #[error("the data of tensor `{0}` overlap others, leave a hole, or do not fit its shape")]
     Offsets(String),
@@ -55,7 +50,6 @@ pub enum ModelError {
     /// A tensor with another shape.
     #[error("tensor `{name}` has shape {actual:?}; the run's model has {expected:?}")]
     Shape {
-        /// The tensor.
         name: String,
         /// In the layout.
         expected: Vec<usize>,

@@ -15,7 +15,6 @@ const FORMAT: u64 = 1;
 /// older one, and would bring back who was revoked since.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LastSigned {
-    /// The roster.
     pub roster: AuthorisedRoster,
     /// The latest epoch that was ever signed: a roster that the coordinator refused keeps its epoch to itself.
     pub epoch_signed: u64,
@@ -50,10 +49,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 pub enum LastSignedError {
     /// Written by a later release.
     #[error("it has format {format}, this release reads format {FORMAT}: install a newer release here")]
-    Format {
-        /// Its own.
-        format: u64,
-    },
+    Format { format: u64 },
     /// Not what was written.
     #[error("it does not parse: {0}; restore it from a backup of this folder")]
     Syntax(String),

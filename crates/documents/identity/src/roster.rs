@@ -84,10 +84,7 @@ pub enum RosterError {
         "the roster is of format {format}, this release reads formats 1 to {}: install a newer release here",
         Roster::FORMAT
     )]
-    Format {
-        /// Its own.
-        format: u64,
-    },
+    Format { format: u64 },
     /// Not the format.
     #[error("the roster does not parse: {0}")]
     Syntax(String),
@@ -104,7 +101,6 @@ pub enum RosterError {
         "the roster's epoch {got} is not above {in_force}, the one in force; sign one with a higher epoch"
     )]
     Epoch {
-        /// Its own.
         got: u64,
         /// Of the roster in force.
         in_force: u64,

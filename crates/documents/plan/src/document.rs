@@ -34,7 +34,6 @@ pub struct Plan {
     pub name: String,
     /// Rounds to commit before the run is complete.
     pub rounds: u64,
-    /// The model.
     pub model: Model,
     /// The table every silo must hold.
     pub data: Data,
@@ -168,10 +167,7 @@ pub enum PlanError {
          a release that it knows",
         Plan::FORMAT
     )]
-    Format {
-        /// Its own.
-        format: u64,
-    },
+    Format { format: u64 },
     /// The text is not the format, or a key is unknown or of the wrong type.
     #[error("the plan does not parse: {0}")]
     Syntax(String),
@@ -183,12 +179,7 @@ pub enum PlanError {
     NotCanonical,
     /// Longer than any plan may be.
     #[error("the plan has {bytes} bytes, more than the {max} that a plan may have")]
-    TooLong {
-        /// Its length.
-        bytes: usize,
-        /// The limit.
-        max: usize,
-    },
+    TooLong { bytes: usize, max: usize },
 }
 
 impl Timing {

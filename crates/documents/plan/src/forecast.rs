@@ -77,7 +77,6 @@ pub struct Forecast {
 pub struct Epsilons {
     /// What the plan allows.
     pub budget: f64,
-    /// The plan's.
     pub delta: f64,
     /// RDP at integer orders, proven for the discrete noise: what the run is held to.
     pub at_the_end: f64,

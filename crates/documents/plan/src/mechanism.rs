@@ -28,7 +28,6 @@ const SCALE_BITS: &str = "privacy.scale_bits";
 pub enum Mechanism {
     /// `fedavg`: exact lanes, a weight and metrics, no noise; `silo_dp_sgd`: an update that carries all its noise.
     Exact {
-        /// The lanes.
         encoding: ExactEncoding,
         /// How silos count.
         weights: Weights,
@@ -127,7 +126,6 @@ impl Contribution {
 pub enum Learned {
     /// A mode that trains locally: how the parameters changed.
     Update {
-        /// The difference.
         update: LocalUpdate,
         /// Rows it was trained on: the weight, where the plan weights by rows.
         rows: u64,
@@ -192,7 +190,6 @@ pub enum ProtectError {
     /// It was made under another plan than its masks are bound to.
     #[error("it was trained under the plan {}, and is to be masked under {}", got.short(), wanted.short())]
     OtherPlan {
-        /// The contribution's.
         got: Digest,
         /// The masks'.
         wanted: Digest,
@@ -200,7 +197,6 @@ pub enum ProtectError {
     /// It was made from another model than its masks are bound to.
     #[error("it was trained on the model {}, and is to be masked for a round on {}", got.short(), wanted.short())]
     OtherModel {
-        /// The contribution's.
         got: Digest,
         /// The masks'.
         wanted: Digest,

@@ -103,7 +103,6 @@ fn default_parameters() -> usize {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Period {
-    /// Its length.
     pub days: u32,
     /// Most epsilon in it.
     pub epsilon_max: f64,

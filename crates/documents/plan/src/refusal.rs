@@ -13,50 +13,22 @@ use crate::refusal_code::RefusalCode;
 pub enum Refusal {
     /// The plan's mode is not in `privacy_modes`.
     #[error("the plan's privacy mode {mode} is not among this silo's privacy_modes")]
-    PrivacyMode {
-        /// The plan's.
-        mode: PrivacyMode,
-    },
+    PrivacyMode { mode: PrivacyMode },
     /// The plan's smallest cohort is below the silo's.
     #[error("the plan admits cohorts of {plan} silos, this silo's cohort_min is {policy}")]
-    CohortMin {
-        /// The plan's.
-        plan: usize,
-        /// The silo's.
-        policy: usize,
-    },
+    CohortMin { plan: usize, policy: usize },
     /// The plan guarantees fewer honest silos than the silo demands.
     #[error("the plan guarantees {plan} honest silos in a sum, this silo's honest_min is {policy}")]
-    HonestMin {
-        /// The plan's.
-        plan: usize,
-        /// The silo's.
-        policy: usize,
-    },
+    HonestMin { plan: usize, policy: usize },
     /// The plan reckons with fewer corrupt silos than the silo does.
     #[error("the plan tolerates {plan} corrupt silos, this silo's corrupt_min is {policy}")]
-    Corrupt {
-        /// The plan's.
-        plan: usize,
-        /// The silo's.
-        policy: usize,
-    },
+    Corrupt { plan: usize, policy: usize },
     /// The plan may spend more than the silo allows.
     #[error("the plan may spend epsilon {plan}, this silo's epsilon_max is {policy}")]
-    Epsilon {
-        /// The plan's.
-        plan: f64,
-        /// The silo's.
-        policy: f64,
-    },
+    Epsilon { plan: f64, policy: f64 },
     /// The plan counts epsilon at a larger delta than the silo allows.
     #[error("the plan's delta is {plan}, this silo's delta_max is {policy}")]
-    Delta {
-        /// The plan's.
-        plan: f64,
-        /// The silo's.
-        policy: f64,
-    },
+    Delta { plan: f64, policy: f64 },
     /// The plan's author is not among the silo's.
     #[error("the plan is signed by {author}, who is not among this silo's authors")]
     Author {
@@ -68,7 +40,6 @@ pub enum Refusal {
         "the plan is meant for the federation {plan:?}, this is {here:?}; ask its author for one that names this one"
     )]
     OtherFederation {
-        /// The plan's.
         plan: String,
         /// The pinned roster's.
         here: String,
@@ -81,44 +52,23 @@ pub enum Refusal {
         "the plan's ready_after_ms is {plan}, this silo's ready_after_ms_min is {policy}: sooner, when it is ready and whether its \
          training fails would tell of its rows"
     )]
-    ReadyAfter {
-        /// The plan's.
-        plan: u64,
-        /// The silo's.
-        policy: u64,
-    },
+    ReadyAfter { plan: u64, policy: u64 },
     /// The run may spend more than one run may here.
     #[error("the plan may spend epsilon {plan}, this silo's epsilon_per_run_max is {policy}")]
-    EpsilonPerRun {
-        /// The plan's.
-        plan: f64,
-        /// The silo's.
-        policy: f64,
-    },
+    EpsilonPerRun { plan: f64, policy: f64 },
     /// The run is longer than one may be here.
     #[error("the plan has {plan} rounds, this silo's rounds_max is {policy}")]
-    Rounds {
-        /// The plan's.
-        plan: u64,
-        /// The silo's.
-        policy: u64,
-    },
+    Rounds { plan: u64, policy: u64 },
     /// The run's updates are larger than they may be here.
     #[error("the plan's updates take up to {plan} MiB, this silo's upload_mib_max is {policy}")]
     UploadBytes {
         /// The plan's, rounded up.
         plan: u64,
-        /// The silo's.
         policy: u64,
     },
     /// The model is larger than one may be here.
     #[error("the plan's model has {plan} parameters, this silo's parameters_max is {policy}")]
-    Parameters {
-        /// The plan's.
-        plan: usize,
-        /// The silo's.
-        policy: usize,
-    },
+    Parameters { plan: usize, policy: usize },
     /// The model is of a kind that is not allowed here.
     #[error("the plan's model is a {plan}, which is not among this silo's models")]
     Model {
@@ -127,10 +77,7 @@ pub enum Refusal {
     },
     /// Not at this time of day.
     #[error("rounds begin here between {} UTC only", String::from(*hours))]
-    Hours {
-        /// The silo's.
-        hours: Hours,
-    },
+    Hours { hours: Hours },
     /// The data's budget for the period has no room for another round.
     #[error(transparent)]
     PeriodSpent(OverPeriod),
@@ -141,7 +88,6 @@ pub enum Refusal {
     Witnesses {
         /// So many.
         witnesses: usize,
-        /// The silo's.
         policy: usize,
     },
     /// The log is silent of what this silo has uploaded.
@@ -149,10 +95,7 @@ pub enum Refusal {
         "the coordinator's log as this silo sees it does not tell of the silo's own upload of round {round}: compare its \
          checkpoint with what the other members see"
     )]
-    Receipt {
-        /// The upload's.
-        round: u64,
-    },
+    Receipt { round: u64 },
     /// This data's budget has no room for another round.
     #[error(transparent)]
     BudgetSpent(OverBudget),
@@ -160,17 +103,13 @@ pub enum Refusal {
     #[error(
         "all {rounds} rounds of the plan are committed in this run; another run needs a plan of its own, signed anew"
     )]
-    PlanComplete {
-        /// The plan's.
-        rounds: u64,
-    },
+    PlanComplete { rounds: u64 },
     /// As many uploads under this plan as there may be.
     #[error(
         "this silo has uploaded {uploads} times under this plan, in all runs together; its rounds and this silo's \
          repeats_per_plan allow {limit}: have it signed anew for another run, or raise repeats_per_plan"
     )]
     PlanUploads {
-        /// So far.
         uploads: u64,
         /// Rounds and repeats.
         limit: u64,
@@ -183,7 +122,6 @@ pub enum Refusal {
     PlanBytes {
         /// With it.
         after: u64,
-        /// The silo's.
         policy: u64,
     },
     /// As much epsilon under this plan as there may be.
@@ -213,31 +151,19 @@ pub enum Refusal {
     Repeats {
         /// Uploads so far.
         uploads: u32,
-        /// The policy's.
         repeats: u32,
     },
     /// The silo's table has no such column.
     #[error("the plan asks for the column {column:?}, which this silo's schema does not have")]
-    SchemaColumn {
-        /// The plan's.
-        column: String,
-    },
+    SchemaColumn { column: String },
     /// The silo's table has something else there.
     #[error("the plan's label is the column {column:?}, which is no label in this silo's schema")]
-    SchemaLabel {
-        /// The plan's.
-        column: String,
-    },
+    SchemaLabel { column: String },
     /// The silo's table has more classes.
     #[error(
         "the plan knows {plan} classes, and in this silo's schema its label has {here}: all other rows would count for nothing"
     )]
-    SchemaClasses {
-        /// The plan's.
-        plan: usize,
-        /// The silo's.
-        here: usize,
-    },
+    SchemaClasses { plan: usize, here: usize },
     /// The data is in the run by another silo already.
     #[error(
         "another silo on this roster debited a round of this run before this one did, from the same ledger: in one sum the data would \

@@ -23,10 +23,7 @@ pub enum Column {
     /// Numbers: a feature.
     Number {},
     /// Whole numbers from 0, below `classes`: a label, or a feature.
-    Label {
-        /// How many.
-        classes: usize,
-    },
+    Label { classes: usize },
 }
 
 impl Schema {

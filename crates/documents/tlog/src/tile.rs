@@ -38,7 +38,6 @@ pub enum Row {
 /// One tile of a log: its row, its number in it, and how much of it there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tile {
-    /// The row.
     pub row: Row,
     /// Counted from 0 in its row.
     pub index: u64,

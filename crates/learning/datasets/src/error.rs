@@ -22,10 +22,7 @@ pub enum DatasetError {
     },
     /// A folder without tables.
     #[error("{}: the folder holds no file that ends in .csv; put the silo's files there", path.display())]
-    NoFiles {
-        /// The folder.
-        path: PathBuf,
-    },
+    NoFiles { path: PathBuf },
     /// A file without a header line.
     #[error("{file}: the file is empty; its first line must name the columns")]
     NoHeader {
@@ -43,7 +40,6 @@ pub enum DatasetError {
     MissingColumn {
         /// The file's name.
         file: String,
-        /// The column.
         column: String,
     },
     /// A header that names one column twice.
@@ -51,7 +47,6 @@ pub enum DatasetError {
     RepeatedColumn {
         /// The file's name.
         file: String,
-        /// The column.
         column: String,
     },
     /// A line that is not UTF-8.
@@ -104,7 +99,6 @@ pub enum DatasetError {
         file: String,
         /// From 1.
         line: u64,
-        /// The column.
         column: String,
         /// The cell, shortened.
         cell: String,
@@ -119,7 +113,6 @@ pub enum DatasetError {
         file: String,
         /// From 1.
         line: u64,
-        /// The column.
         column: String,
         /// The cell, shortened.
         cell: String,
@@ -134,7 +127,6 @@ pub enum DatasetError {
         file: String,
         /// From 1.
         line: u64,
-        /// The column.
         column: String,
         /// The cell, shortened.
         cell: String,

@@ -22,7 +22,6 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// One of the two files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// The images.
     Images,
     /// Their classes.
     Labels,
@@ -37,7 +36,6 @@ pub enum IdxError {
     /// A file that cannot be read or unpacked.
     #[error("{part}: cannot be read ({why}); check the path, its permissions and that the copy is whole")]
     Unreadable {
-        /// Which file.
         part: Part,
         /// What the system, or the decoder of gzip, said.
         why: io::Error,
@@ -48,21 +46,16 @@ pub enum IdxError {
          in this order", part.magic()
     )]
     Magic {
-        /// Which file.
         part: Part,
         /// Its first four bytes.
         actual: u32,
     },
     /// A file that is shorter than its header.
     #[error("{part}: the file ends inside its header; copy it anew")]
-    CutHeader {
-        /// Which file.
-        part: Part,
-    },
+    CutHeader { part: Part },
     /// A file that ends early.
     #[error("{part}: the file ends before the {count} {part} that its header announces; copy it anew")]
     Truncated {
-        /// Which file.
         part: Part,
         /// What its header announces.
         count: u32,
@@ -72,7 +65,6 @@ pub enum IdxError {
         "{part}: there is more in the file than the {count} {part} that its header announces; copy it anew"
     )]
     TrailingBytes {
-        /// Which file.
         part: Part,
         /// What its header announces.
         count: u32,

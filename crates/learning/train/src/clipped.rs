@@ -179,7 +179,6 @@ struct Total {
     low: Zeroizing<Vec<f64>>,
     /// The sum of a group that may not be complete.
     group: Zeroizing<Vec<f64>>,
-    /// Its terms.
     terms: usize,
 }
 

@@ -99,7 +99,6 @@ pub enum TrainError {
     /// A row that the table does not have.
     #[error("row {row} was asked for, of {rows}")]
     Row {
-        /// Which.
         row: usize,
         /// How many there are.
         rows: usize,

@@ -49,9 +49,7 @@ pub enum CalibrationError {
         crate::rounded_up(*floor, 4)
     )]
     BelowConversionFloor {
-        /// The target.
         epsilon: f64,
-        /// The target.
         delta: f64,
         /// Least epsilon that these orders can state at this delta.
         floor: f64,
@@ -59,7 +57,6 @@ pub enum CalibrationError {
     /// The noise it takes is above the largest multiplier that is tried.
     #[error("epsilon {epsilon} over {steps} steps takes a noise multiplier above {NOISE_MULTIPLIER_MAX}")]
     TooMuchNoise {
-        /// The target.
         epsilon: f64,
         /// The length of the run.
         steps: u64,

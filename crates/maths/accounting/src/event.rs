@@ -33,7 +33,6 @@ pub enum Event {
         sampling_rate: f64,
         /// Standard deviation of the noise over the sensitivity, `z`.
         noise_multiplier: f64,
-        /// How many.
         steps: u32,
     },
 }

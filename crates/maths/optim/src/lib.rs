@@ -84,7 +84,6 @@ pub enum OptimError {
     Hyperparameter {
         /// Its name in the plan.
         field: &'static str,
-        /// Its value.
         value: f64,
         /// What it must be.
         range: &'static str,
@@ -92,7 +91,6 @@ pub enum OptimError {
     /// The aggregate or the state is for a model of another size.
     #[error("the {what} has {actual} lanes, and the model {expected}")]
     Length {
-        /// Which input.
         what: &'static str,
         /// Lanes of the model.
         expected: usize,

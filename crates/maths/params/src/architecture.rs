@@ -30,7 +30,6 @@ pub enum Activation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Architecture {
-    /// One example.
     pub input: Shape,
     /// First to last.
     pub layers: Vec<Layer>,
@@ -68,7 +67,6 @@ pub enum ArchitectureError {
 /// A layer with what goes in and what comes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stage<'a> {
-    /// The layer.
     pub layer: &'a Layer,
     /// What goes in.
     pub input: Shape,

@@ -11,10 +11,7 @@ const KERNEL_MAX: usize = 31;
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Shape {
     /// A list of numbers.
-    Vector {
-        /// How many.
-        width: usize,
-    },
+    Vector { width: usize },
     /// One list of numbers for each position of a sequence, position by position.
     Positions {
         /// Positions.

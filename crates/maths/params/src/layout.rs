@@ -33,12 +33,7 @@ pub enum LayoutError {
     Name(String),
     /// A shape has a zero dimension or does not fit in memory.
     #[error("tensor `{name}` has a zero dimension, or the layout is too large: {shape:?}")]
-    Shape {
-        /// The tensor.
-        name: String,
-        /// Its shape.
-        shape: Vec<usize>,
-    },
+    Shape { name: String, shape: Vec<usize> },
 }
 
 impl Layout {

@@ -15,7 +15,6 @@ pub enum AccessError {
          or send an operator's token"
     )]
     Unauthenticated {
-        /// The RPC.
         path: String,
         /// The roles that it needs, in words.
         needs: String,
@@ -35,7 +34,6 @@ pub enum AccessError {
     /// An administrator barred it.
     #[error("{who} is barred: {reason}; ask the federation's administrator")]
     Denied {
-        /// The caller.
         who: String,
         /// In the administrator's words.
         reason: String,
@@ -43,11 +41,9 @@ pub enum AccessError {
     /// It has another role.
     #[error("{path} needs {needs}, and {who} has {has}; ask an administrator for that role")]
     WrongRole {
-        /// The RPC.
         path: String,
         /// The roles that it needs, in words.
         needs: String,
-        /// The caller.
         who: String,
         /// Its role, in words.
         has: String,
@@ -55,9 +51,7 @@ pub enum AccessError {
     /// It calls too often.
     #[error("{who} calls {path} too often")]
     TooOften {
-        /// The caller.
         who: String,
-        /// The RPC.
         path: String,
         /// When the next call is served.
         retry_after: Duration,
@@ -65,7 +59,6 @@ pub enum AccessError {
     /// Too many of its calls are in progress.
     #[error("{who} has too many calls in progress; end some of them first")]
     TooMany {
-        /// The caller.
         who: String,
         /// When to ask again.
         retry_after: Duration,
@@ -73,7 +66,6 @@ pub enum AccessError {
     /// It proved nothing, and others come.
     #[error("{who} proved nothing, and this call gives way to others; call again")]
     GaveWay {
-        /// The caller.
         who: String,
         /// When to ask again.
         retry_after: Duration,
@@ -81,7 +73,6 @@ pub enum AccessError {
     /// It proved nothing, and its call has lasted long enough.
     #[error("{who} proved nothing, and no call of a stranger lasts longer than {} s; call again", most.as_secs())]
     TooLong {
-        /// The caller.
         who: String,
         /// How long one may last.
         most: Duration,
@@ -194,7 +185,6 @@ pub enum RegistryError {
     Settled {
         /// What it is.
         what: &'static str,
-        /// Its name.
         id: String,
         /// What became of it.
         state: &'static str,
@@ -205,9 +195,7 @@ pub enum RegistryError {
     /// The registry is full.
     #[error("there are {most} {what} already, the most that are kept; {remedy}")]
     Full {
-        /// Of what.
         what: &'static str,
-        /// How many.
         most: usize,
         /// What makes room.
         remedy: &'static str,
@@ -248,18 +236,12 @@ pub enum RegistryError {
         "{by} has barred {most} within an hour, the most that one operator may; an administrator may bar more, and can \
          lift what was barred wrongly"
     )]
-    TooManyBars {
-        /// Who.
-        by: String,
-        /// How many.
-        most: usize,
-    },
+    TooManyBars { by: String, most: usize },
     /// Somebody says too much of incidents.
     #[error(
         "{by} has added {most} bytes to incidents within an hour, the most that one person may; add more later"
     )]
     TooMuchNoted {
-        /// Who.
         by: String,
         /// How many bytes.
         most: usize,

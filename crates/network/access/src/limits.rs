@@ -83,7 +83,6 @@ impl Rates {
 /// Who is counted: a caller that proved who it is, or an address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
-    /// Its name.
     Identity(String),
     /// IPv4, or the network of an IPv6 address: a host has as many of those as it likes.
     Network(IpAddr),

@@ -18,10 +18,7 @@ pub enum ConfigError {
     Read(#[source] std::io::Error),
     /// Written for a later release.
     #[error("it has format {format}, this release reads up to {FORMAT}: install a newer release")]
-    Format {
-        /// Its own.
-        format: i64,
-    },
+    Format { format: i64 },
     /// The file is not the format, or has an unknown key.
     #[error("it does not parse: {0}")]
     Syntax(#[from] toml::de::Error),

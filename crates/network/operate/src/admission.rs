@@ -17,20 +17,13 @@ use crate::succession::NextRoster;
 pub enum AdmissionError {
     /// No request under this name awaits approval.
     #[error("nobody asks to join as `{name}`; `folkmoot clients list` shows who does")]
-    NobodyAsks {
-        /// The name.
-        name: String,
-    },
+    NobodyAsks { name: String },
     /// More than one does, and a name does not say which is meant.
     #[error("two ask to join as `{name}`; refuse it, and have the right one enrol again under another name")]
-    TwoAsk {
-        /// The name.
-        name: String,
-    },
+    TwoAsk { name: String },
     /// A request's key cannot be one.
     #[error("`{name}` asks with a key that is none: {why}")]
     Key {
-        /// The name.
         name: String,
         /// What is wrong with it.
         #[source]
@@ -38,18 +31,10 @@ pub enum AdmissionError {
     },
     /// A member has the name.
     #[error("silo {id} is `{name}` already; refuse this one, and have it enrol under another name")]
-    NameTaken {
-        /// The member.
-        id: ClientId,
-        /// The name.
-        name: String,
-    },
+    NameTaken { id: ClientId, name: String },
     /// A member has the number that a newcomer was to get.
     #[error("silo {id} is a member; begin with a higher number")]
-    NumberTaken {
-        /// The number.
-        id: ClientId,
-    },
+    NumberTaken { id: ClientId },
     /// The highest number is given.
     #[error("the roster has no number left")]
     NoNumberLeft,
@@ -66,7 +51,6 @@ pub enum AdmissionError {
         printable(name)
     )]
     AnotherMember {
-        /// The number.
         id: ClientId,
         /// Who was meant.
         whom: String,

@@ -81,7 +81,6 @@ pub enum SigningError {
     NotTheLast {
         /// The last one.
         last: Digest,
-        /// Its epoch.
         epoch: u64,
     },
     /// What the other one left out would come back.
@@ -98,7 +97,6 @@ pub enum SigningError {
          and run `folkmoot clients list`, and run nothing else again; the next command that signs finds it out"
     )]
     TakenUnremembered {
-        /// Its epoch.
         epoch: u64,
         /// What the folder's disk says.
         #[source]
@@ -110,7 +108,6 @@ pub enum SigningError {
          place"
     )]
     NotTaken {
-        /// Its epoch.
         epoch: u64,
         /// What the caller said is to be done then.
         again: String,
@@ -124,7 +121,6 @@ pub enum SigningError {
          out, and submits that one again where it is not"
     )]
     Unknown {
-        /// Its epoch.
         epoch: u64,
         /// What became of the call.
         #[source]

@@ -62,25 +62,16 @@ pub enum ConnectError {
     Json(#[from] serde_json::Error),
     /// A folder was named for a call in the clear.
     #[error("`{url}` would show nobody who calls: write the address as https://HOST:PORT")]
-    ShowsNobody {
-        /// The address.
-        url: String,
-    },
+    ShowsNobody { url: String },
     /// TLS where there is none.
     #[error("`{url}`: this command works on this machine alone, over http://")]
-    ThisMachineAlone {
-        /// The address.
-        url: String,
-    },
+    ThisMachineAlone { url: String },
     /// Plaintext to elsewhere.
     #[error(
         "`{url}` is another machine, and http:// hides nothing from who listens between: write https://HOST:PORT, with \
          an operator's folder or the federation's authority.json"
     )]
-    AnotherMachine {
-        /// The address.
-        url: String,
-    },
+    AnotherMachine { url: String },
     /// Neither `http://` nor `https://`.
     #[error("`{url}` is no coordinator's address; {FORM}")]
     NoScheme {
@@ -102,7 +93,6 @@ pub enum ConnectError {
     /// Nobody who is trusted answers.
     #[error("cannot reach the coordinator at {url}: {}; {remedy}", printable(&pki::explain(why)))]
     Unreachable {
-        /// The address.
         url: String,
         /// What the transport says.
         #[source]
@@ -144,7 +134,6 @@ pub struct Target {
 pub struct Credentials {
     /// The certificate and those above it, PEM.
     pub chain: String,
-    /// Its key.
     pub key: TransportKey,
 }
 

@@ -23,17 +23,9 @@ pub struct NextRoster {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Note {
     /// A roster that was signed here is not in force, and is submitted again.
-    SubmittedAgain {
-        /// Its epoch.
-        epoch: u64,
-    },
+    SubmittedAgain { epoch: u64 },
     /// A member of the roster in force is not in the last one that was signed here, and will not be in the next one.
-    StaysOut {
-        /// Its number.
-        id: ClientId,
-        /// Its name.
-        name: String,
-    },
+    StaysOut { id: ClientId, name: String },
     /// The coordinator refuses a roster that was signed here, and the next one is signed in its place.
     InItsPlace {
         /// The refused one's epoch.

@@ -32,7 +32,6 @@ pub enum FileError {
         /// Bytes that there may be.
         most: u64,
     },
-    /// Its chunks.
     #[error(transparent)]
     Chunk(#[from] ChunkError),
 }

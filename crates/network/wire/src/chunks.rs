@@ -23,14 +23,10 @@ pub enum ChunkError {
     Malformed(#[from] ConversionError),
     /// A chunk's data do not have its digest.
     #[error("{place} arrived damaged: its digest is not that of its data; transfer it again")]
-    Damaged {
-        /// Which.
-        place: Place,
-    },
+    Damaged { place: Place },
     /// Another chunk than the next one.
     #[error("{place} arrived where {expected} was due")]
     OutOfOrder {
-        /// Which.
         place: Place,
         /// Which should have.
         expected: Place,
@@ -38,9 +34,7 @@ pub enum ChunkError {
     /// A chunk is longer or shorter than it may be.
     #[error("{place} holds {got} bytes; {need} are expected at most, and fewer only in the last one")]
     Size {
-        /// Which.
         place: Place,
-        /// Its bytes.
         got: usize,
         /// The bytes that are due.
         need: u64,
@@ -63,7 +57,6 @@ pub enum ChunkError {
 pub enum Place {
     /// Of a model: counted from 0, shown from 1.
     Index {
-        /// Which.
         index: u64,
         /// Of how many.
         count: u64,

@@ -46,9 +46,7 @@ pub enum Fault {
     TooMany {
         /// As received.
         got: u64,
-        /// The limit.
         max: u64,
-        /// Of what.
         unit: &'static str,
     },
     /// It must be at least one.

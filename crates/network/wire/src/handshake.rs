@@ -71,12 +71,7 @@ pub enum HandshakeError {
         "the client speaks protocol version {client} and the coordinator {coordinator}; \
          install the same release of folkmoot on both sides"
     )]
-    Version {
-        /// The client's.
-        client: u32,
-        /// The coordinator's.
-        coordinator: u32,
-    },
+    Version { client: u32, coordinator: u32 },
     /// The session would be spoken in a lower version than both sides speak.
     #[error(
         "both sides speak protocol version {highest}, and the session was to be spoken in {chosen}: something between them \

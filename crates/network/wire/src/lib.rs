@@ -52,7 +52,7 @@ pub use handshake::{
 pub use status::{ServiceError, ToStatus, describe, reason, retry_after};
 
 /// The code generated from `proto/folkmoot/v1`; the contract is documented there.
-#[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used, clippy::indexing_slicing)]
+#[allow(unreachable_pub, clippy::all, clippy::unwrap_used, clippy::indexing_slicing)]
 pub mod v1 {
     tonic::include_proto!("folkmoot.v1");
 }

@@ -47,7 +47,6 @@ pub struct Weight {
 /// Lanes of the exact mode, and what clipping did to them.
 #[derive(Debug)]
 pub struct ExactQuantized {
-    /// The lanes.
     pub update: QuantizedUpdate,
     /// Coordinates that were beyond the plan's range.
     ///

@@ -44,19 +44,13 @@ pub enum QuantizeError {
     },
     /// A coordinate does not fit a lane.
     #[error("coordinate {index} does not fit a lane at this scale")]
-    LaneOverflow {
-        /// Which.
-        index: usize,
-    },
+    LaneOverflow { index: usize },
     /// No rounding was short enough.
     #[error("none of {ROUNDING_TRIES} stochastic roundings met the norm bound")]
     RoundingTries,
     /// A training metric is infinite or not a number.
     #[error("metric {index} is not finite")]
-    NonFiniteMetric {
-        /// Which.
-        index: usize,
-    },
+    NonFiniteMetric { index: usize },
     /// The silo reports another number of metrics than the plan asks.
     #[error("{given} metrics given where the plan asks {asked}")]
     MetricCount {

@@ -14,10 +14,7 @@ pub enum NoiseShareError {
         "each silo would add noise of standard deviation {sigma:.4}, below {SIGMA_LOCAL_MIN}: raise the scale or \
          the noise multiplier"
     )]
-    TooFine {
-        /// The share.
-        sigma: f64,
-    },
+    TooFine { sigma: f64 },
     /// The share is no standard deviation of the sampler.
     #[error("a silo's share of the noise cannot be drawn")]
     NotSampled(#[from] SigmaError),

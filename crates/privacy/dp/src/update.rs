@@ -59,10 +59,7 @@ pub struct ClippedSum {
 pub enum UpdateError {
     /// A coordinate is infinite or not a number.
     #[error("coordinate {index} of the update is not finite")]
-    NonFinite {
-        /// Which.
-        index: usize,
-    },
+    NonFinite { index: usize },
     /// An update without coordinates.
     #[error("the update has no coordinates")]
     Empty,

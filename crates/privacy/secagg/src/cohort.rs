@@ -54,7 +54,6 @@ pub enum AdvertsRejection {
     CohortTooSmall {
         /// Members of the offered cohort.
         members: usize,
-        /// The floor.
         cohort_min: usize,
     },
     /// More members than the plan has room for.
@@ -62,7 +61,6 @@ pub enum AdvertsRejection {
     CohortTooLarge {
         /// Members of the offered cohort.
         members: usize,
-        /// The most.
         cohort_max: usize,
     },
     /// Fewer honest members in a sum than the plan demands.
@@ -70,7 +68,6 @@ pub enum AdvertsRejection {
     HonestTooFew {
         /// Honest members in any sum that could be opened.
         honest: usize,
-        /// The floor.
         honest_min: usize,
     },
     /// The client's own advert is missing, or is not the one it sent.

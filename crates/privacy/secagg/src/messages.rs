@@ -33,7 +33,6 @@ pub type Members = BTreeMap<ClientId, VerifyingKey>;
 /// Step 0, client to coordinator and back to all: a member's keys for one attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Advert {
-    /// The sender.
     pub id: ClientId,
     /// X25519 key that shares are sealed to.
     pub ek_pub: [u8; 32],
@@ -73,7 +72,6 @@ pub struct SealedShare {
 /// Step 1, client to coordinator: one entry for each member of U1, the sender included.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShareBundle {
-    /// The dealer.
     pub sender: ClientId,
     /// Sorted by recipient.
     pub shares: Vec<SealedShare>,
@@ -85,9 +83,7 @@ pub struct ShareBundle {
 /// A dealer's signature over the Merkle root of all its shares.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedRoot {
-    /// The dealer.
     pub id: ClientId,
-    /// The root.
     pub merkle_root: [u8; 32],
     /// Over R1 and the root.
     #[serde(with = "signature_bytes")]
@@ -97,7 +93,6 @@ pub struct SignedRoot {
 /// One dealer's share as its recipient receives it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveredShare {
-    /// The dealer.
     pub sender: ClientId,
     /// [`sealed_share_bytes`] long.
     pub ciphertext: Vec<u8>,
@@ -123,7 +118,6 @@ pub struct InputSignature(#[serde(with = "signature_bytes")] pub [u8; 64]);
 /// Step 3: a client's signature over R2 and the included set U3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IncludedSignature {
-    /// The signer.
     pub id: ClientId,
     /// Over R2 and the sorted set.
     #[serde(with = "signature_bytes")]
@@ -133,9 +127,7 @@ pub struct IncludedSignature {
 /// One share of one dealer's secret, with the opening of its commitment.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenedShare {
-    /// The dealer.
     pub owner: ClientId,
-    /// The share.
     pub share: [u8; 32],
     /// The commitment's randomness.
     pub opening: [u8; 32],
@@ -176,9 +168,7 @@ pub enum ComplaintReason {
 pub struct Complaint {
     /// The roster it is about.
     pub r1: R1,
-    /// Who complains.
     pub accuser: ClientId,
-    /// The dealer.
     pub accused: ClientId,
     /// What was wrong.
     pub reason: ComplaintReason,

@@ -22,7 +22,6 @@ pub enum RecoverError {
     TooFewAnswers {
         /// Answers that verify.
         valid: usize,
-        /// The threshold.
         needed: usize,
     },
     /// The shares are those the dealer committed to and recover something else than it advertised.

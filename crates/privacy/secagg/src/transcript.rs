@@ -16,7 +16,6 @@ const VERSION: u32 = 1;
 /// different facts produce masks that do not cancel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RoundBinding {
-    /// The run.
     pub run_id: [u8; 32],
     /// Digest of the signed plan.
     pub plan_hash: [u8; 32],

@@ -17,7 +17,6 @@ use crate::transcript::{R1, R2, Signed};
 pub struct Refused<State, Reason> {
     /// The unchanged state.
     pub state: Box<State>,
-    /// Why.
     pub reason: Reason,
 }
 
@@ -161,7 +160,6 @@ pub enum UnmaskRejection {
     BelowQuorum {
         /// Valid signatures.
         signatures: usize,
-        /// The threshold.
         needed: usize,
     },
     /// A member of U2 whose shares this client does not hold.

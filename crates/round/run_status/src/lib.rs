@@ -27,15 +27,12 @@ pub use words::{Ending, Owed, RunPhase, Standing};
 /// A run at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Status {
-    /// The run.
     pub run_id: Digest,
     /// The plan's name for people.
     pub run_name: String,
-    /// The plan.
     pub plan: Digest,
     /// Rounds the plan asks for.
     pub rounds_planned: u64,
-    /// Rounds committed.
     pub rounds_committed: u64,
     /// Rounds given up: none of their attempts came to a result, and none follows.
     pub rounds_aborted: u64,
@@ -45,7 +42,6 @@ pub struct Status {
     pub round: u64,
     /// The attempt in it.
     pub attempt: u32,
-    /// The step.
     pub phase: RunPhase,
     /// When the step must be over, in milliseconds since the Unix epoch.
     pub deadline_ms: Option<u64>,
@@ -57,7 +53,6 @@ pub struct Status {
     /// In `waiting_why` too, and sent as part of that alone.
     #[serde(skip)]
     pub notices: Vec<String>,
-    /// Every member.
     pub clients: Vec<ClientStatus>,
     /// Clients left out of committed rounds so far, counted once a round.
     pub dropouts: u64,
@@ -83,7 +78,6 @@ pub struct Status {
 /// A client that is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Waiting {
-    /// Who.
     pub client: ClientId,
     /// What it owes.
     pub what: Owed,
@@ -92,7 +86,6 @@ pub struct Waiting {
 /// One member at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ClientStatus {
-    /// Who.
     pub id: ClientId,
     /// Its name on the roster.
     pub name: String,
@@ -131,7 +124,6 @@ pub struct Server {
     pub bytes_received: u64,
     /// Of models, since it started.
     pub bytes_sent: u64,
-    /// Its release.
     pub server_version: String,
     /// Its clock, in milliseconds since the Unix epoch.
     pub now_ms: u64,
@@ -145,10 +137,8 @@ pub struct Server {
 /// Names, counts, reasons and what has been spent; nothing that depends on one client's data.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Shown {
-    /// The run.
     #[serde(flatten)]
     pub run: Status,
-    /// The server.
     #[serde(flatten)]
     pub server: Server,
 }

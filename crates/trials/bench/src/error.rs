@@ -66,7 +66,6 @@ pub enum UtilityError {
     /// The data that the one wanted report is about was not named.
     #[error("{file} needs {data}: name its folder with --data")]
     NoData {
-        /// The report.
         file: &'static str,
         /// Its place in the folder of data sets.
         data: &'static str,
@@ -80,7 +79,6 @@ pub enum UtilityError {
     /// A file of a data set, or a report.
     #[error("`{}`: {why}", path.display())]
     File {
-        /// Which.
         path: PathBuf,
         /// What the system says.
         #[source]

@@ -34,7 +34,6 @@ pub enum DemoPlanError {
     /// A budget that no noise keeps.
     #[error("--epsilon {epsilon}: {why}")]
     Epsilon {
-        /// The budget.
         epsilon: f64,
         /// What the calibration says of it.
         #[source]

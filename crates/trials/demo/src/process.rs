@@ -23,7 +23,6 @@ pub enum ProcessError {
     /// The system starts no process, or its log cannot be opened.
     #[error("{name} cannot be started: {why}")]
     NotStarted {
-        /// The process's.
         name: String,
         /// What the system says.
         #[source]
@@ -32,7 +31,6 @@ pub enum ProcessError {
     /// The system does not end it.
     #[error("{name} cannot be killed: {why}")]
     NotKilled {
-        /// The process's.
         name: String,
         /// What the system says.
         #[source]
@@ -41,7 +39,6 @@ pub enum ProcessError {
     /// It did what it should not.
     #[error("{name} {what}; the end of its log `{}`:\n{tail}", log.display())]
     Failed {
-        /// The process's.
         name: String,
         /// What it did, as the rest of a sentence that begins with its name.
         what: String,

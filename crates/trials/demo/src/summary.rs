@@ -10,7 +10,6 @@ use crate::follow::EvaluatedVersion;
 /// The result. Its fields are a contract with scripts.
 #[derive(Debug, Clone, Serialize)]
 pub struct Summary {
-    /// Committed.
     pub rounds: u64,
     /// Of the final model, on the held-out rows.
     pub test_accuracy: f64,
@@ -20,7 +19,6 @@ pub struct Summary {
     pub delta: Option<f64>,
     /// What one unit of the promise is.
     pub privacy_unit: String,
-    /// Silos.
     pub clients: usize,
     /// Silos that are missing from the sum of at least one committed round.
     pub dropouts: usize,
@@ -38,7 +36,6 @@ pub struct Summary {
 
 /// What only the end of a demonstration knows.
 pub struct Ending<'a> {
-    /// Silos.
     pub clients: usize,
     /// From the first process to the last.
     pub wall_seconds: f64,

@@ -76,15 +76,12 @@ pub struct Campaign {
 /// What came of all seeds. Its fields are a contract with scripts.
 #[derive(Debug, Default, Serialize)]
 pub struct Tally {
-    /// Seeds.
     pub federations: u64,
-    /// Rounds opened.
     pub rounds: u64,
     /// Those of them that were committed.
     pub rounds_committed: u64,
     /// Attempts aborted.
     pub attempts_aborted: u64,
-    /// Events.
     pub events: u64,
     /// Simulated.
     pub simulated_hours: f64,
@@ -103,7 +100,6 @@ pub struct FailedSeed {
     pub seed: u64,
     /// The id of the first invariant that broke.
     pub invariant: String,
-    /// How.
     pub what: String,
     /// The scenario that is enough to see it.
     pub smallest: String,

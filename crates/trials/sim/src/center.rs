@@ -25,7 +25,6 @@ use crate::silo::Silo;
 pub struct OpenedSum {
     /// In which attempt.
     pub at: Attempt,
-    /// Whose vectors.
     pub included: BTreeSet<ClientId>,
     /// The opened lanes.
     pub sum: Vec<u32>,

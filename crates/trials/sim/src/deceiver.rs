@@ -18,7 +18,6 @@ const ONE_IN: u32 = 4;
 /// How many messages it remembers, to repeat them.
 const REMEMBERED: usize = 200;
 
-/// See the module.
 pub(crate) struct Deceiver {
     rng: ChaCha20Rng,
     /// It has two minds, each of which speaks the truth; otherwise one that lies.

@@ -7,7 +7,6 @@ use params::Digest;
 use protocol::{ClientRecord, Record};
 use secagg::ClientId;
 
-/// See the module.
 #[derive(Default)]
 pub(crate) struct Holds {
     paused: bool,

@@ -77,8 +77,6 @@ impl Invariant {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invariant {} broken: {what}", .invariant.id())]
 pub struct Violation {
-    /// Which.
     pub invariant: Invariant,
-    /// How.
     pub what: String,
 }

@@ -83,7 +83,6 @@ pub(crate) enum Act {
     },
 }
 
-/// See the module.
 pub(crate) struct Liar {
     pub(crate) lie: Lie,
     id: ClientId,

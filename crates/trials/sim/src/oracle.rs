@@ -19,7 +19,6 @@ use crate::holds::Holds;
 use crate::invariant::{Invariant, Violation};
 use crate::turns::Turns;
 
-/// See the module.
 #[derive(Default)]
 pub(crate) struct Oracle {
     corrupt: usize,

@@ -32,7 +32,6 @@ const TIGHT_ROUNDS: u64 = 4;
 /// Who adds the noise of a scenario's plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoiseBy {
-    /// Nobody.
     None,
     /// Every silo a share.
     Shared,
@@ -44,7 +43,7 @@ pub enum NoiseBy {
     AtTheCoordinator,
 }
 
-/// See the module.
+/// A federation with its faults and its liars, as one seed decides them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scenario {
     /// Decides everything.
@@ -70,13 +69,11 @@ pub struct Scenario {
 pub struct Report {
     /// What was simulated.
     pub scenario: Scenario,
-    /// Rounds opened.
     pub rounds: u64,
     /// Those of them that were committed.
     pub rounds_committed: u64,
     /// Attempts aborted.
     pub attempts_aborted: u64,
-    /// Events.
     pub events: u64,
     /// Simulated milliseconds.
     pub simulated_ms: u64,

@@ -84,7 +84,6 @@ impl FaultKind {
     }
 }
 
-/// See the module.
 pub(crate) struct Swarm {
     /// One fault in this many moments, and a generator of its own for each kind: leaving one out changes nothing
     /// about the others.

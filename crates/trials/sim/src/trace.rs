@@ -27,9 +27,7 @@ impl fmt::Display for Place {
 pub struct Row {
     /// Milliseconds after the start.
     pub at_ms: u64,
-    /// Where.
     pub place: Place,
-    /// What.
     pub what: String,
 }
 

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use secagg::ClientId;
 
-/// See the module.
 #[derive(Default)]
 pub(crate) struct Turns {
     /// Rounds that were committed without each silo that is in a complaint, since it was in one.

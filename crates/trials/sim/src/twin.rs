@@ -14,7 +14,6 @@ use secagg::ClientId;
 
 use crate::center::Center;
 
-/// See the module.
 pub(crate) struct Twin {
     core: Coordinator,
     /// Whom it hears and speaks to; the chain is the same for both minds, and the first says it.

@@ -30,7 +30,6 @@ pub enum RegistryFileError {
     /// It cannot be read.
     #[error("the registry `{path}` cannot be read; check who owns it and the disk", path = .path.display())]
     Read {
-        /// The file.
         path: PathBuf,
         /// What the system says.
         source: io::Error,
@@ -38,7 +37,6 @@ pub enum RegistryFileError {
     /// It cannot be written.
     #[error("the registry `{path}` cannot be written; check who owns its folder and the disk", path = .path.display())]
     Write {
-        /// The file.
         path: PathBuf,
         /// What the system says.
         source: io::Error,
@@ -49,22 +47,14 @@ pub enum RegistryFileError {
          who is barred (it was not touched)",
         path = .path.display()
     )]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-    },
+    Damaged { path: PathBuf },
     /// A later release wrote it.
     #[error(
         "the registry `{path}` has format {version}, this release reads up to {VERSION}: install a newer release; nothing was \
          changed",
         path = .path.display()
     )]
-    Version {
-        /// The file.
-        path: PathBuf,
-        /// Its version.
-        version: u32,
-    },
+    Version { path: PathBuf, version: u32 },
 }
 
 /// Where the registry is kept.

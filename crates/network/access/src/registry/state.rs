@@ -66,17 +66,9 @@ impl Token {
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Purpose {
     /// One request for admission of a silo of this name.
-    Silo {
-        /// The name.
-        name: String,
-    },
+    Silo { name: String },
     /// Calls of an operator.
-    Operator {
-        /// Its name.
-        name: String,
-        /// Its role.
-        role: Role,
-    },
+    Operator { name: String, role: Role },
 }
 
 /// What became of a token.
@@ -91,10 +83,7 @@ pub enum TokenState {
         identity_key: String,
     },
     /// An administrator took it back.
-    Withdrawn {
-        /// Who.
-        by: String,
-    },
+    Withdrawn { by: String },
 }
 
 /// A silo's request for admission.
@@ -121,10 +110,7 @@ pub enum RequestState {
     /// A signed roster names it.
     Admitted,
     /// An administrator said no.
-    Refused {
-        /// Why.
-        reason: String,
-    },
+    Refused { reason: String },
 }
 
 /// Who is barred.
@@ -143,7 +129,6 @@ pub enum Whom {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Denial {
-    /// Who.
     pub whom: Whom,
     /// Why, for people.
     pub reason: String,
@@ -162,7 +147,6 @@ pub struct Denial {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lifted {
-    /// The bar.
     pub denial: Denial,
     /// Why it was lifted, for people.
     pub reason: String,
@@ -202,9 +186,7 @@ pub struct Incident {
 pub struct Note {
     /// When. Milliseconds since the Unix epoch.
     pub time_ms: u64,
-    /// Who.
     pub by: String,
-    /// What.
     pub text: String,
 }
 

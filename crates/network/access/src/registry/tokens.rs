@@ -42,10 +42,7 @@ pub enum Standing {
     /// A roster named it; the roster in force says under which number.
     Admitted,
     /// An administrator said no.
-    Refused {
-        /// Why.
-        reason: String,
-    },
+    Refused { reason: String },
 }
 
 impl Registry {
