@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use access::{CallRecord, Caller, Outcome};
+use access::{CallRecord, Caller, LeftOut, LogQuota, Outcome};
 use anyhow::Context;
 use audit::{Action, Actor, Event, JOURNAL, Log, Status, cut, writable};
 use ed25519_dalek::SigningKey;
@@ -23,10 +23,8 @@ use tokio::sync::oneshot;
 use tokio::task::block_in_place;
 
 mod journalled;
-mod left_out;
 
 use journalled::event_of;
-use left_out::LeftOut;
 
 /// How many of its newest uploads a silo can still ask receipts for.
 const RECEIPTS: usize = 1024;
@@ -65,8 +63,8 @@ pub(crate) struct View {
 #[derive(Clone)]
 pub(crate) struct AuditLog {
     commands: Sender<Command>,
-    /// Calls that are counted and not written.
-    left_out: Arc<Mutex<LeftOut>>,
+    /// Which calls are counted and not written.
+    quota: Arc<Mutex<LogQuota>>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -86,10 +84,10 @@ impl AuditLog {
             &folder.with_extension("pub"),
             format!("{}\n", log.verifier_key()).as_bytes(),
         )?;
-        let left_out = Arc::default();
+        let quota = Arc::default();
         let mut keeper = Keeper {
             log,
-            left_out: Arc::clone(&left_out),
+            quota: Arc::clone(&quota),
             uploads: BTreeMap::new(),
             unpublished: false,
             published: Instant::now(),
@@ -116,7 +114,7 @@ impl AuditLog {
                 }
             })
             .context("the audit log's thread cannot be started")?;
-        Ok(Self { commands: send, left_out, thread: Arc::new(Mutex::new(Some(thread))) })
+        Ok(Self { commands: send, quota, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 
     /// Writes and publishes what was said so far and lets go of the folder.
@@ -147,7 +145,7 @@ impl AuditLog {
     /// A call that was refused, or that changes something. Whether it is written down: strangers, and whoever is refused
     /// without end, are counted beyond what the log has room for in a minute.
     pub(crate) fn called(&self, now: Timestamp, call: &CallRecord) -> bool {
-        if !self.left_out().admit(now.0, call) {
+        if !self.quota().admit(now.0, call) {
             return false;
         }
         let mut event = Event::new(now.0, actor_of(&call.caller), audit::call(&call.rpc), Status::Ok);
@@ -159,7 +157,7 @@ impl AuditLog {
             Ok(()) => true,
             // The thread writes as fast as its disk does.
             Err(TrySendError::Full(_)) => {
-                self.left_out().count(call);
+                self.quota().count(call);
                 false
             }
             Err(TrySendError::Closed(_)) => {
@@ -169,8 +167,8 @@ impl AuditLog {
         }
     }
 
-    fn left_out(&self) -> MutexGuard<'_, LeftOut> {
-        self.left_out.lock().unwrap_or_else(PoisonError::into_inner)
+    fn quota(&self) -> MutexGuard<'_, LogQuota> {
+        self.quota.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the thread is there to write it; one that is not has said why.
@@ -222,7 +220,7 @@ impl AuditLog {
 /// The log and what its thread keeps beside it.
 struct Keeper {
     log: Log,
-    left_out: Arc<Mutex<LeftOut>>,
+    quota: Arc<Mutex<LogQuota>>,
     /// Indices of each silo's newest uploads.
     uploads: BTreeMap<ClientId, VecDeque<u64>>,
     unpublished: bool,
@@ -294,11 +292,11 @@ impl Keeper {
     }
 
     /// Writes how many calls were left out, where their minute is over or the log is closed.
-    fn tell_left_out(&mut self, closing: bool) -> Result<(), audit::LogError> {
-        let mut left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = left_out.told(daemon::wall_ms(), closing);
-        drop(left_out);
-        self.append(told.as_slice())
+    fn write_left_out(&mut self, closing: bool) -> Result<(), audit::LogError> {
+        let now_ms = daemon::wall_ms();
+        let left_out = self.quota.lock().unwrap_or_else(PoisonError::into_inner).left_out(now_ms, closing);
+        let event = left_out.map(|left_out| left_out_event(now_ms, &left_out));
+        self.append(event.as_slice())
     }
 
     fn run(mut self, mut commands: Receiver<Command>, clock: &Runtime) {
@@ -307,7 +305,7 @@ impl Keeper {
             let done = match command {
                 Err(_) => Ok(()),
                 Ok(Some(Command::Close) | None) => {
-                    if let Err(why) = self.tell_left_out(true).and_then(|()| self.publish()) {
+                    if let Err(why) = self.write_left_out(true).and_then(|()| self.publish()) {
                         tracing::error!(%why, "the audit log's last entries are not published; they are at the next start");
                     }
                     return;
@@ -315,7 +313,7 @@ impl Keeper {
                 Ok(Some(command)) => self.obey(command),
             };
             // After questions too: they may come so often that nothing is ever quiet.
-            let done = done.and_then(|()| self.tell_left_out(false)).and_then(|()| self.publish_when_due());
+            let done = done.and_then(|()| self.write_left_out(false)).and_then(|()| self.publish_when_due());
             if let Err(why) = done {
                 tracing::error!(%why, "the audit log cannot be written; mend that and start again");
                 return;
@@ -361,6 +359,27 @@ impl Keeper {
             .collect::<Result<_, audit::LogError>>()?;
         Ok(View { checkpoint: self.log.checkpoint().unwrap_or_default(), proof, receipts })
     }
+}
+
+/// What is written in the place of the calls that were left out.
+fn left_out_event(now_ms: u64, left_out: &LeftOut) -> Event {
+    let mut event = Event::new(now_ms, Actor::coordinator(), Action::CallsLeftOut, Status::Refused)
+        .with("since_ms", left_out.since_ms.to_string());
+    for (what, count) in [
+        ("refused_strangers", left_out.refused_strangers),
+        ("calls_of_strangers", left_out.calls_of_strangers),
+        ("of_others", left_out.of_others),
+    ] {
+        if count > 0 {
+            event = event.with(what, count.to_string());
+        }
+    }
+    if left_out.of_callers.is_empty() {
+        return event;
+    }
+    let named: Vec<String> =
+        left_out.of_callers.iter().map(|(name, count)| format!("{name}: {count}")).collect();
+    event.with("of_callers", named.join(", "))
 }
 
 fn actor_of(caller: &Caller) -> Actor {

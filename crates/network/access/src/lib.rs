@@ -1,8 +1,8 @@
 //! Who may call what, and who became a member how: the coordinator's gate and its enrolment desk.
 //!
 //! Owns: the table of roles that each RPC needs ([`REQUIREMENTS`]), the layer that enforces it before any service sees
-//! a call ([`Guard`]), the registry of tokens, requests for admission, barred callers and incidents ([`Registry`]), and
-//! the services of enrolment and administration over it ([`Desk`]).
+//! a call ([`Guard`]), the registry of tokens, requests for admission, barred callers and incidents ([`Registry`]),
+//! the services of enrolment and administration over it ([`Desk`]), and how much of an audit log is whose to fill ([`LogQuota`]).
 //!
 //! Does not: run rounds, hold a private key, or write the audit log; those are reached through [`Operations`],
 //! [`Issuer`] and a [`Hook`].
@@ -29,6 +29,7 @@ mod error;
 mod fake_run;
 mod guard;
 mod limits;
+mod log_quota;
 mod registry;
 mod requirements;
 
@@ -39,6 +40,7 @@ pub use error::{AccessError, RegistryError};
 pub use fake_run::FakeRun;
 pub use guard::{CallRecord, Caller, Clock, Guard, Guarded, Hook, Outcome, Proof};
 pub use limits::{Rate, Rates};
+pub use log_quota::{LeftOut, LogQuota};
 pub use registry::{
     Admission, Denial, Incident, JoinRequest, Lifted, Note, Purpose, Registry, RegistryFileError,
     RequestState, Standing, Token, TokenState, Whom,

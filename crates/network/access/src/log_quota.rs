@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use access::{CallRecord, Outcome, Proof};
-use audit::{Action, Actor, Event, Status};
 use identity::Role;
+
+use crate::guard::{CallRecord, Outcome, Proof};
 
 /// The time that a share is for.
 const PERIOD_MS: u64 = 60_000;
 /// Entries in that time for each share.
 const ENTRIES: u64 = 60;
 /// Entries of strangers beyond which they have no minute's share, and how soon one of those may be written again: a flood
-/// that never ends tells nothing new.
+/// that never ends says nothing new.
 const OF_STRANGERS: u64 = 600;
 const STRANGER_AGAIN_MS: u64 = 6 * PERIOD_MS;
-/// Events that count what was left out, the same way.
+/// Summaries of what was left out, the same way.
 const SUMMARIES: u64 = 60;
 const SUMMARY_AGAIN_MS: u64 = 60 * PERIOD_MS;
 /// Callers that are named with their counts; the rest are summed.
@@ -59,21 +59,37 @@ impl Used {
     }
 }
 
-/// See the module.
+/// What an audit log has room for: operators' calls are all written, and of the others a share for each kind of caller. Whoever
+/// writes the log asks this for each call, and writes beside them how many it left out.
 #[derive(Debug, Default)]
-pub(super) struct LeftOut {
+pub struct LogQuota {
     since_ms: Option<u64>,
     tallies: BTreeMap<Share, Tally>,
-    /// Of the period before, not told yet.
+    /// Of the period before, not reported yet.
     over: Option<(u64, BTreeMap<Share, Tally>)>,
     /// Since the daemon started, which strangers cannot make it do.
     of_strangers: BTreeMap<Share, Used>,
     summaries: Used,
 }
 
-impl LeftOut {
+/// How many calls were not written down, each counted once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Since when, in milliseconds since the Unix epoch.
+    pub since_ms: u64,
+    /// Refused calls of whoever proved nothing.
+    pub refused_strangers: u64,
+    /// Calls that anybody may make, of whoever proved nothing.
+    pub calls_of_strangers: u64,
+    /// Those of a few callers, by name, in its order.
+    pub of_callers: Vec<(String, u64)>,
+    /// Those of all other callers.
+    pub of_others: u64,
+}
+
+impl LogQuota {
     /// Whether this call is written down; one that is not is counted.
-    pub(super) fn admit(&mut self, now_ms: u64, call: &CallRecord) -> bool {
+    pub fn admit(&mut self, now_ms: u64, call: &CallRecord) -> bool {
         self.renew(now_ms);
         let Some(share) = share(call) else { return true };
         let tally = self.tallies.entry(share.clone()).or_default();
@@ -89,13 +105,14 @@ impl LeftOut {
     }
 
     /// A call for which there was no room at this moment.
-    pub(super) fn count(&mut self, call: &CallRecord) {
+    pub fn count(&mut self, call: &CallRecord) {
         let share = share(call).unwrap_or_else(|| Share::Caller(call.caller.name.clone()));
         self.tallies.entry(share).or_default().left_out += 1;
     }
 
-    /// The event that says how many were left out, once their time is over, or at once where the log is `closing`.
-    pub(super) fn told(&mut self, now_ms: u64, closing: bool) -> Option<Event> {
+    /// How many were left out, once their time is over, or at once where the log is `closing`; none where there were none, or
+    /// where there were enough of these summaries of late.
+    pub fn left_out(&mut self, now_ms: u64, closing: bool) -> Option<LeftOut> {
         self.renew(now_ms);
         if closing {
             self.end_period(now_ms);
@@ -104,38 +121,24 @@ impl LeftOut {
             self.over = None;
             return None;
         }
-        // What is not told yet is told with the next.
+        // What is not reported yet is reported with the next.
         if !closing && !self.summaries.take(now_ms, SUMMARIES, SUMMARY_AGAIN_MS) {
             return None;
         }
         let (since_ms, tallies) = self.over.take()?;
-        let counts: Vec<(Share, u64)> = tallies
-            .into_iter()
-            .filter(|(_, tally)| tally.left_out > 0)
-            .map(|(share, tally)| (share, tally.left_out))
-            .collect();
-        let mut event = Event::new(now_ms, Actor::coordinator(), Action::CallsLeftOut, Status::Refused);
-        let mut tell = |what: &str, count: u64| event.details.insert(what.into(), count.to_string());
-        tell("since_ms", since_ms);
-        let (mut others, mut named) = (0, Vec::new());
-        for (share, count) in counts {
+        let mut sum = LeftOut { since_ms, ..LeftOut::default() };
+        for (share, Tally { left_out, .. }) in tallies.into_iter().filter(|(_, tally)| tally.left_out > 0) {
             match share {
-                Share::Refused => drop(tell("refused_strangers", count)),
-                Share::Strangers => drop(tell("calls_of_strangers", count)),
-                Share::Caller(name) if named.len() < NAMED => named.push(format!("{name}: {count}")),
-                Share::Caller(_) => others += count,
+                Share::Refused => sum.refused_strangers = left_out,
+                Share::Strangers => sum.calls_of_strangers = left_out,
+                Share::Caller(name) if sum.of_callers.len() < NAMED => sum.of_callers.push((name, left_out)),
+                Share::Caller(_) => sum.of_others += left_out,
             }
         }
-        if others > 0 {
-            tell("of_others", others);
-        }
-        if !named.is_empty() {
-            event.details.insert("of_callers".into(), named.join(", "));
-        }
-        Some(event)
+        Some(sum)
     }
 
-    /// Begins another period where this one is over; what was left out waits to be told.
+    /// Begins another period where this one is over; what was left out waits to be reported.
     fn renew(&mut self, now_ms: u64) {
         let since_ms = *self.since_ms.get_or_insert(now_ms);
         // A clock that was set back begins one too.
@@ -150,7 +153,7 @@ impl LeftOut {
         let tallies = std::mem::take(&mut self.tallies);
         match &mut self.over {
             None => self.over = Some((since_ms, tallies)),
-            // Nobody has asked since: both are told as one.
+            // Nobody has asked since: both are reported as one.
             Some((_, over)) => {
                 for (share, tally) in tallies {
                     over.entry(share).or_default().left_out += tally.left_out;
@@ -174,9 +177,8 @@ fn share(call: &CallRecord) -> Option<Share> {
 
 #[cfg(test)]
 mod tests {
-    use access::Caller;
-
     use super::*;
+    use crate::guard::Caller;
 
     fn call(name: &str, role: Option<Role>, outcome: Outcome) -> CallRecord {
         let proof = match role {
@@ -193,43 +195,40 @@ mod tests {
 
     #[test]
     fn of_a_flood_a_minutes_share_is_written_and_the_rest_is_counted_in_one_event() {
-        let mut left_out = LeftOut::default();
+        let mut quota = LogQuota::default();
         let stranger = |port: u64| call(&format!("192.0.2.1:{port}"), None, refused());
-        let written = (0..100_000).filter(|port| left_out.admit(1_000 + port / 10, &stranger(*port))).count();
+        let written = (0..100_000).filter(|port| quota.admit(1_000 + port / 10, &stranger(*port))).count();
         assert_eq!(written, ENTRIES as usize);
-        assert_eq!(left_out.told(2_000, false), None, "its minute is not over");
+        assert_eq!(quota.left_out(2_000, false), None, "its minute is not over");
         // What is known has a share of its own, and what an administrator does is always there.
-        assert!(left_out.admit(2_000, &call("silo/3", Some(Role::Client), refused())));
+        assert!(quota.admit(2_000, &call("silo/3", Some(Role::Client), refused())));
         for _ in 0..200 {
-            assert!(left_out.admit(2_000, &call("ada", Some(Role::Admin), Outcome::Begun)));
+            assert!(quota.admit(2_000, &call("ada", Some(Role::Admin), Outcome::Begun)));
         }
         let rpc = "/folkmoot.v1.Admin/ListIncidents".into();
         let looks = CallRecord { rpc, ..call("olga", Some(Role::Auditor), Outcome::Begun) };
-        assert_eq!((0..200).filter(|_| left_out.admit(2_000, &looks)).count(), ENTRIES as usize);
-        let event = left_out.told(61_000, false).unwrap();
-        assert_eq!(event.action, "calls.left_out");
-        assert_eq!(event.details["refused_strangers"], (100_000 - ENTRIES).to_string());
-        assert_eq!(event.details["since_ms"], "1000");
-        assert_eq!(left_out.told(61_000, false), None);
-        assert!(left_out.admit(61_000, &stranger(1)), "another minute");
+        assert_eq!((0..200).filter(|_| quota.admit(2_000, &looks)).count(), ENTRIES as usize);
+        let left_out = quota.left_out(61_000, false).unwrap();
+        assert_eq!((left_out.since_ms, left_out.refused_strangers), (1000, 100_000 - ENTRIES));
+        assert_eq!(quota.left_out(61_000, false), None);
+        assert!(quota.admit(61_000, &stranger(1)), "another minute");
     }
 
     #[test]
     fn strangers_who_never_stop_write_a_few_entries_an_hour_and_every_call_is_counted() {
         const SECONDS: u64 = 24 * 3600;
-        let mut left_out = LeftOut::default();
+        let mut quota = LogQuota::default();
         let (mut written, mut events, mut counted) = (0, 0, 0);
         for second in 0..=SECONDS {
             let now_ms = second * 1000;
             if second < SECONDS {
                 for outcome in [refused(), Outcome::Begun] {
-                    written += u64::from(left_out.admit(now_ms, &call("192.0.2.1:1", None, outcome)));
+                    written += u64::from(quota.admit(now_ms, &call("192.0.2.1:1", None, outcome)));
                 }
             }
-            if let Some(event) = left_out.told(now_ms, second == SECONDS) {
+            if let Some(left_out) = quota.left_out(now_ms, second == SECONDS) {
                 events += 1;
-                counted += event.details["refused_strangers"].parse::<u64>().unwrap();
-                counted += event.details["calls_of_strangers"].parse::<u64>().unwrap();
+                counted += left_out.refused_strangers + left_out.calls_of_strangers;
             }
         }
         assert!(
@@ -239,19 +238,19 @@ mod tests {
         assert_eq!(written + counted, 2 * SECONDS);
         // What is known keeps its minute's share.
         let silo = call("silo/3", Some(Role::Client), refused());
-        assert_eq!((0..100).filter(|_| left_out.admit(SECONDS * 1000, &silo)).count(), ENTRIES as usize);
+        assert_eq!((0..100).filter(|_| quota.admit(SECONDS * 1000, &silo)).count(), ENTRIES as usize);
     }
 
     #[test]
-    fn what_was_left_out_is_told_when_the_log_is_closed_and_never_twice() {
-        let mut left_out = LeftOut::default();
+    fn what_was_left_out_is_reported_when_the_log_is_closed_and_never_twice() {
+        let mut quota = LogQuota::default();
         let silo = call("silo/3", Some(Role::Client), Outcome::Begun);
         for _ in 0..ENTRIES + 5 {
-            left_out.admit(0, &silo);
+            quota.admit(0, &silo);
         }
-        left_out.count(&silo);
-        let event = left_out.told(10, true).unwrap();
-        assert_eq!(event.details["of_callers"], "silo/3: 6");
-        assert_eq!(left_out.told(10, true), None);
+        quota.count(&silo);
+        let left_out = quota.left_out(10, true).unwrap();
+        assert_eq!(left_out.of_callers, [("silo/3".to_owned(), 6)]);
+        assert_eq!(quota.left_out(10, true), None);
     }
 }
