@@ -10,7 +10,7 @@ use anyhow::Context;
 use daemon::now_s;
 use identity::{Role, Subject};
 
-use crate::{Config, init};
+use crate::Config;
 
 /// What `admin` makes.
 #[derive(clap::Args, Debug)]
@@ -39,7 +39,7 @@ impl MakeAdmin {
         let subject = Subject::operator(&self.name, Role::Admin).context("--name")?;
         let loaded = Config::load(&self.config).with_context(|| self.config.display().to_string())?;
         let address = self.address.as_ref().unwrap_or(&loaded.config.listen);
-        init::split(address).with_context(|| format!("--address `{address}` is no HOST:PORT"))?;
+        founding::split(address).with_context(|| format!("--address `{address}` is no HOST:PORT"))?;
         let tls = loaded.tls.context(
             "this coordinator runs in plain text and signs no certificates; give it a table [tls]",
         )?;
@@ -48,8 +48,9 @@ impl MakeAdmin {
         if registry.exists() {
             Registry::open(&registry)?.check_operator(&self.name).context("--name")?;
         }
-        let own = init::issued(&tls.issuer, &subject, now_s())?;
-        init::operator_folder(&self.out, &own, &tls.authority.to_canonical(), address)
+        let own = founding::issued(&tls.issuer, &subject, now_s())?;
+        founding::operator_folder(&self.out, &own, &tls.authority.to_canonical(), address)?;
+        Ok(())
     }
 
     /// Makes the folder, and says what it is, on standard output.
@@ -68,7 +69,7 @@ mod tests {
     #[test]
     fn who_has_the_folder_makes_an_administrator_under_a_name_that_is_not_barred() {
         let folder = tempfile::tempdir().unwrap();
-        let dir = init::tests::federation(folder.path());
+        let (dir, _) = crate::init::tests::federation(folder.path());
         let data = dir.join("data");
         std::fs::create_dir_all(&data).unwrap();
         let registry = Registry::open(&data.join("access.json")).unwrap();

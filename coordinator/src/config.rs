@@ -177,7 +177,7 @@ mod tests {
     fn the_sample_configuration_is_usable_once_init_has_made_what_it_names() {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("new");
-        let init = crate::Init {
+        let init = crate::init::Init {
             dir: dir.clone(),
             federation: "test".into(),
             address: "localhost:7440".into(),

@@ -43,7 +43,7 @@ pub use admin::MakeAdmin;
 pub use config::{Config, Loaded, LoadedTls, Tls};
 pub use daemon::ConfigError;
 use daemon::{Daemon, EXIT_CONFIGURATION, EXIT_FAILURE, Stopped};
-pub use init::{Init, Made};
+use init::Init;
 pub use serving::{run, run_on};
 
 /// The command line of the daemon.

@@ -98,6 +98,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "card",
             "checkpoint",
             "daemon",
+            "founding",
             "identity",
             "optim",
             "params",
@@ -136,6 +137,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ),
     ("dp", &[]),
     ("empirical", &[]),
+    ("founding", &["attest", "identity", "pki", "vault"]),
     ("identity", &["params", "secagg"]),
     ("ledger", &["accounting", "params", "vault"]),
     (

@@ -11,8 +11,8 @@ use crate::tree::{self, File};
 
 /// More than anyone keeps in mind of one crate, tests beside the code included.
 const CRATE_LINES_MAX: usize = 5_500;
-/// The core is one thing and stays whole.
-const WHOLE: (&str, usize) = ("protocol", 7_000);
+/// Those with a number of their own: the tool is arguments and words, and the core is one thing and stays whole.
+const OWN_LINES_MAX: [(&str, usize); 2] = [("cli", 5_000), ("protocol", 7_000)];
 const FUNCTION_LINES_MAX: usize = 70;
 /// A longer function says somewhere inside why it does what it does.
 const UNCOMMENTED_LINES_MAX: usize = 50;
@@ -25,7 +25,8 @@ fn no_crate_grows_beyond_what_one_person_keeps_in_mind() {
     for a_crate in tree::crates() {
         let files = tree::files(&format!("{}/src", a_crate.folder), "rs");
         let lines: usize = files.iter().map(|file| file.text.lines().count()).sum();
-        let most = if a_crate.name == WHOLE.0 { WHOLE.1 } else { CRATE_LINES_MAX };
+        let own = OWN_LINES_MAX.iter().find(|(name, _)| *name == a_crate.name);
+        let most = own.map_or(CRATE_LINES_MAX, |(_, most)| *most);
         if lines > most {
             counted.insert(a_crate.name, lines);
         }

@@ -27,7 +27,7 @@ pub(crate) const ROOMS: &[Room] = &[
     room(2, "round", true, &["protocol", "run_status"]),
     room(2, "learning", false, &["datasets", "train"]),
     room(3, "disk", false, &["alarms", "audit", "ledger", "published", "spending", "store", "vault"]),
-    room(4, "network", false, &["access", "daemon", "operate", "pki", "telemetry", "wire"]),
+    room(4, "network", false, &["access", "daemon", "founding", "operate", "pki", "telemetry", "wire"]),
     room(5, "trials", false, &["bench", "demo", "privacy_audit", "rehearsal", "sim"]),
     room(6, "programs", false, &["cli", "client", "coordinator"]),
 ];
@@ -56,6 +56,7 @@ const INSIDE: &[(&str, &str, &str)] = &[
     ("store", "vault", "what lies on a disk is sealed where it is written"),
     ("access", "pki", "a caller is who its certificate names"),
     ("access", "wire", "it serves enrolment and administration, and refuses in statuses"),
+    ("founding", "pki", "a federation begins with its authority and the first certificates"),
     ("operate", "pki", "an operator calls with its certificate, and trusts the federation's authority"),
     ("operate", "wire", "it calls the services that are declared there"),
     ("daemon", "telemetry", "a daemon's main begins its log"),

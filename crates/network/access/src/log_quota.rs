@@ -52,7 +52,7 @@ impl Used {
         }
         let back = (now_ms - self.at_ms) / again_ms;
         self.at_ms += back * again_ms;
-        self.count = self.count.saturating_sub(back);
+        self.count -= back.min(self.count);
         let may = self.count < most;
         self.count += u64::from(may);
         may
