@@ -1,8 +1,6 @@
 //! `folkmoot account` and `folkmoot calibrate`: what noise is worth, and how much it takes.
 
-use accounting::{
-    AccountingError, Event, RdpCurve, calibrate_by, fractional_epsilon, pld_epsilon, rounded_up,
-};
+use accounting::{Event, rounded_up};
 use serde::Serialize;
 
 use crate::Failure;
@@ -98,14 +96,6 @@ enum Orders {
     Integer,
 }
 
-/// An epsilon, and where it comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-struct Spent {
-    epsilon: f64,
-    accountant: &'static str,
-    order: Option<f64>,
-}
-
 #[derive(Serialize)]
 struct Calibrated {
     noise_multiplier: f64,
@@ -114,24 +104,11 @@ struct Calibrated {
 }
 
 impl By {
-    fn spent(&self, event: Event, steps: u64, delta: f64) -> Result<Spent, AccountingError> {
-        // Batches of fixed size are accounted at integer orders, whatever else is asked of RDP.
-        let integer = self.orders == Orders::Integer || matches!(event, Event::FixedSizeGaussian { .. });
-        match self.accountant {
-            Accountant::Pld => {
-                let epsilon = pld_epsilon(&[(event, steps)], delta)?;
-                Ok(Spent { epsilon, accountant: "pld", order: None })
-            }
-            Accountant::Rdp if integer => {
-                let mut curve = RdpCurve::zero();
-                curve.compose(&event, steps)?;
-                let spent = curve.epsilon(delta)?;
-                Ok(Spent { epsilon: spent.epsilon, accountant: "rdp", order: Some(f64::from(spent.order)) })
-            }
-            Accountant::Rdp => {
-                let spent = fractional_epsilon(&[(event, steps)], delta)?;
-                Ok(Spent { epsilon: spent.epsilon, accountant: "rdp", order: Some(spent.order) })
-            }
+    fn accountant(&self) -> accounting::Accountant {
+        match (self.accountant, self.orders) {
+            (Accountant::Pld, _) => accounting::Accountant::Pld,
+            (Accountant::Rdp, Orders::Integer) => accounting::Accountant::IntegerRdp,
+            (Accountant::Rdp, Orders::Fractional) => accounting::Accountant::FractionalRdp,
         }
     }
 }
@@ -143,7 +120,7 @@ pub(crate) fn account(args: &AccountArgs) -> Result<(), Failure> {
         Sampling::Poisson => Event::PoissonGaussian { sampling_rate, noise_multiplier },
         Sampling::FixedSize => Event::FixedSizeGaussian { sampling_rate, noise_multiplier },
     };
-    let spent = args.by.spent(event, steps, delta).map_err(Failure::usage)?;
+    let spent = args.by.accountant().spent(event, steps, delta).map_err(Failure::usage)?;
     if !spent.epsilon.is_finite() {
         return Err(Failure::usage(
             "no finite epsilon can be stated for these numbers: there is too little noise for so many steps",
@@ -172,8 +149,7 @@ pub(crate) fn account(args: &AccountArgs) -> Result<(), Failure> {
         );
         return Ok(());
     }
-    let gating = By { accountant: Accountant::Rdp, orders: Orders::Integer, json: false };
-    let gating = gating.spent(event, steps, delta).map_err(Failure::usage)?;
+    let gating = accounting::Accountant::IntegerRdp.spent(event, steps, delta).map_err(Failure::usage)?;
     println!(
         "gates budgets {}: RDP at integer orders, proven for the discrete noise",
         rounded_up(gating.epsilon, 6)
@@ -186,12 +162,8 @@ pub(crate) fn account(args: &AccountArgs) -> Result<(), Failure> {
 
 pub(crate) fn calibrate(args: &CalibrateArgs) -> Result<(), Failure> {
     let Run { q, steps, delta } = args.run;
-    let spent = |noise_multiplier| {
-        args.by.spent(Event::PoissonGaussian { sampling_rate: q, noise_multiplier }, steps, delta)
-    };
-    let noise =
-        calibrate_by(args.epsilon, q, steps, |noise| Ok(spent(noise)?.epsilon)).map_err(Failure::usage)?;
-    let by = spent(noise.value()).map_err(Failure::usage)?;
+    let (noise, by) =
+        args.by.accountant().calibrate(args.epsilon, delta, q, steps).map_err(Failure::usage)?;
     let calibrated =
         Calibrated { noise_multiplier: noise.value(), epsilon: by.epsilon, accountant: by.accountant };
     if args.by.json {

@@ -8,6 +8,7 @@ use datasets::Dataset;
 use published::read_bounded;
 
 use crate::Failure;
+use crate::files::write_document;
 
 #[derive(clap::Args, Debug)]
 #[command(
@@ -57,7 +58,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     };
     let json = serde_json::to_string_pretty(&evaluation).map_err(Failure::failed)?;
     if let Some(out) = &args.out {
-        crate::roster::write_new_text(out, &json)?;
+        write_document(out, &json)?;
     }
     println!("{json}");
     Ok(())

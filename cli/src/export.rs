@@ -1,16 +1,16 @@
 //! `folkmoot model export`: a sealed folder's models in the clear, read beside the daemon that holds the folder.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use checkpoint::CHECKPOINTS_FOLDER;
 use identity::with_causes;
 use store::{Published, StoreError};
+use vault::files::WORLD_READABLE;
 use vault::{MasterSource, Vault};
 
 use crate::Failure;
-use crate::files::{NewFolder, cannot_write};
+use crate::files::NewFolder;
 use crate::ledgers::keyring_of;
 
 #[derive(clap::Args, Debug)]
@@ -39,11 +39,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let names = published.names().map_err(refused)?;
     let made = NewFolder::beside(&args.out)?;
     // A run without a version yet is a folder as well.
-    fs::create_dir(made.path().join(CHECKPOINTS_FOLDER)).map_err(|why| cannot_write(&args.out, why))?;
+    made.add_folder(CHECKPOINTS_FOLDER)?;
     for name in &names {
         let folder = Path::new(CHECKPOINTS_FOLDER).join(name);
         for file in published.files(name).map_err(refused)? {
-            made.add(folder.join(&file), &published.read(name, &file).map_err(refused)?, 0o644)?;
+            made.add(folder.join(&file), &published.read(name, &file).map_err(refused)?, WORLD_READABLE)?;
         }
     }
     made.put()?;

@@ -13,6 +13,7 @@ use operate::{
 use privacy_audit::AuditError;
 use published::report::ReportFault;
 use published::{CheckpointFault, FolderError};
+use vault::NewFolderError;
 
 use crate::audit_privacy::AuditPrivacyError;
 use crate::clients;
@@ -89,12 +90,20 @@ impl From<Unusable> for Failure {
     }
 }
 
+impl From<NewFolderError> for Failure {
+    fn from(why: NewFolderError) -> Self {
+        match why {
+            NewFolderError::Taken { .. } => Self::usage(why),
+            NewFolderError::Io { .. } => Self::failed(why),
+        }
+    }
+}
+
 impl From<WriteError> for Failure {
     fn from(why: WriteError) -> Self {
         match why {
-            WriteError::Taken { .. } | WriteError::KeyTaken { .. } | WriteError::DocumentTaken { .. } => {
-                Self::usage(why)
-            }
+            WriteError::Folder(why) => why.into(),
+            WriteError::KeyTaken { .. } | WriteError::DocumentTaken { .. } => Self::usage(why),
             WriteError::Json(_) | WriteError::Io { .. } => Self::failed(why),
         }
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use identity::{IdentityKey, with_causes};
 use rand::rand_core::UnwrapErr;
+use vault::files::{OWNER_ONLY, write_new};
 use vault::{MasterRotation, MasterSource, Vault, VaultError};
 use zeroize::Zeroizing;
 
@@ -146,7 +147,7 @@ impl Rotate {
 pub(crate) fn create(file: &Path) -> Result<IdentityKey, WriteError> {
     let key = IdentityKey::generate(&mut UnwrapErr(rand::rngs::SysRng));
     let text = Zeroizing::new(format!("{}\n", key.secret_hex().as_str()));
-    files::write_new(file, text.as_bytes(), 0o600).map_err(|why| match why.kind() {
+    write_new(file, text.as_bytes(), OWNER_ONLY).map_err(|why| match why.kind() {
         io::ErrorKind::AlreadyExists => WriteError::KeyTaken { place: file.to_owned() },
         _ => cannot_write(file, why),
     })?;

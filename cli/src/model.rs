@@ -1,15 +1,14 @@
 //! `folkmoot model fetch`: a published model, checked against the signed chain, on disk whole or not at all.
 
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use checkpoint::{Manifest, SignedManifest};
 use clap::Subcommand;
 use operate::{Models, ModelsError};
+use vault::files::{self, WORLD_READABLE};
 
 use crate::connect::Remote;
-use crate::files::{NewFolder, WriteError, cannot_write};
+use crate::files::{NewFolder, cannot_write};
 use crate::run::{self, RoundArgs};
 use crate::{Failure, export, model_card};
 
@@ -91,13 +90,13 @@ pub(crate) async fn run(model: Model) -> Result<(), Failure> {
     }
     let bytes = models.fetch(&manifest).await?;
     if let Some(out) = &args.out {
-        write_whole(out, &bytes).map_err(|why| cannot_write(out, why))?;
+        files::put(out, &bytes, WORLD_READABLE).map_err(|why| cannot_write(out, why))?;
         let (out, sha256) = (out.display(), manifest.model.sha256);
         println!("{out}: round {}, {} bytes, sha256 {sha256}", manifest.round, bytes.len());
     }
     if let Some(folder) = &args.bundle {
         let files = models.bundle(&signed, &manifest, bytes).await?;
-        write_folder(folder, &files)?;
+        NewFolder::whole(folder, &files, WORLD_READABLE)?;
         println!("{}: round {}, {} files", folder.display(), manifest.round, files.len());
         if files.iter().any(|(name, _)| *name == attest::BUNDLE_FILE) {
             println!(
@@ -118,52 +117,4 @@ pub(crate) async fn run(model: Model) -> Result<(), Failure> {
         );
     }
     Ok(())
-}
-
-/// Makes a folder of files in one step, so that a reader sees none or all of it.
-pub(crate) fn write_folder(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<(), WriteError> {
-    let made = NewFolder::beside(folder)?;
-    files.iter().try_for_each(|(name, bytes)| made.add(name, bytes, 0o644))?;
-    made.put()
-}
-
-/// Writes beside the target, then renames: a reader sees the old file or the whole new one.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file =
-        tempfile::Builder::new().permissions(std::fs::Permissions::from_mode(0o644)).tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|why| why.error)?;
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_folder_is_made_whole_and_never_over_another() {
-        let folder = tempfile::tempdir().unwrap();
-        let out = folder.path().join("round-1");
-        let files = [("manifest.json", b"{}".to_vec()), ("model.sig", b"sig".to_vec())];
-        write_folder(&out, &files).unwrap();
-        assert_eq!(std::fs::read(out.join("model.sig")).unwrap(), b"sig");
-        let again = write_folder(&out, &files).unwrap_err();
-        assert!(
-            matches!(&again, WriteError::Taken { .. }) && again.to_string().contains("not overwritten"),
-            "{again}"
-        );
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_model_replaces_the_file_whole_and_leaves_nothing_beside_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("model");
-        std::fs::write(&path, "old").unwrap();
-        write_whole(&path, b"new").unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"new");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
 }

@@ -8,10 +8,11 @@ use card::{CARD_FILE, Card, Evaluation, README_FILE};
 use identity::with_causes;
 use params::Digest;
 use published::{Plain, read_bounded, verify_version};
+use vault::files::WORLD_READABLE;
 use vault::{MasterSource, Vault};
 
 use crate::Failure;
-use crate::files::{Unusable, read_secret_text};
+use crate::files::{NewFolder, Unusable, read_secret_text};
 
 const EVALUATION_BYTES_MAX: u64 = 1 << 16;
 
@@ -84,9 +85,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         ),
         None => {}
     }
-    let named: Vec<(&str, Vec<u8>)> =
-        files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
-    crate::model::write_folder(&args.out, &named)?;
+    NewFolder::whole(&args.out, &files, WORLD_READABLE)?;
     println!(
         "{}: version {}, {} figures in its card",
         args.out.display(),

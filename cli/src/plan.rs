@@ -11,7 +11,7 @@ use rand::rand_core::{Rng, UnwrapErr};
 use serde::Deserialize;
 
 use crate::Failure;
-use crate::files::{Unusable, read_text};
+use crate::files::{Unusable, read_text, write_document};
 use crate::keys;
 
 #[derive(clap::Args, Debug)]
@@ -118,7 +118,7 @@ fn sign(file: &Path, key: &Path, out: &Path) -> Result<(), Failure> {
     let author = keys::read(key)?;
     let signed = newly_numbered(plan).sign(&author);
     let json = serde_json::to_string(signed.signed()).map_err(Failure::failed)?;
-    crate::roster::write_new_text(out, &json)?;
+    write_document(out, &json)?;
     println!("plan {}", signed.digest());
     println!("authors = [\"{}\"]", signed.signed().author);
     Ok(())

@@ -1,7 +1,6 @@
 //! `folkmoot roster`: what the federation's authority signs.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -11,7 +10,7 @@ use secagg::ClientId;
 
 use crate::Failure;
 use crate::connect::Remote;
-use crate::files::{self, WriteError, cannot_write, read_text};
+use crate::files::{WriteError, read_text, write_document};
 use crate::keys;
 
 #[derive(Subcommand, Debug)]
@@ -137,7 +136,7 @@ fn sign(args: &SignArgs) -> Result<(), Failure> {
         Some(last) => last,
         None => sign_next(&mut authority, before.as_ref(), &roster)?,
     };
-    write_new(&args.out, next.signed())?;
+    write_document(&args.out, &serde_json::to_string(next.signed()).map_err(Failure::failed)?)?;
     println!("roster {}", next.digest());
     println!("authority_key = \"{}\"", keys::public_text(authority.key()));
     Ok(())
@@ -170,19 +169,6 @@ fn signed_before(file: &Path, authority: &IdentityKey) -> Result<AuthorisedRoste
     let signed: SignedRoster =
         serde_json::from_str(&read_text(file)?).map_err(|why| usage(why.to_string()))?;
     signed.authorise(&authority.public()).map_err(|why| usage(why.to_string()))
-}
-
-/// Writes a signed roster to a new file.
-pub(crate) fn write_new(path: &Path, signed: &SignedRoster) -> Result<(), WriteError> {
-    write_new_text(path, &serde_json::to_string(signed)?)
-}
-
-/// Writes a signed document to a new file.
-pub(crate) fn write_new_text(path: &Path, json: &str) -> Result<(), WriteError> {
-    files::write_new(path, format!("{json}\n").as_bytes(), 0o666).map_err(|why| match why.kind() {
-        io::ErrorKind::AlreadyExists => WriteError::DocumentTaken { place: path.to_owned() },
-        _ => cannot_write(path, why),
-    })
 }
 
 fn parse_member(text: &str) -> Result<(ClientId, String, String), String> {

@@ -6,10 +6,10 @@ use attest::{ModelKey, ModelKeyError};
 use identity::{printable, with_causes};
 use operate::{ConnectError, EvidenceError, now_s};
 use published::report::{self, ReportFault, SealError};
+use vault::files::{self, WORLD_READABLE};
 
 use crate::connect::Remote;
-use crate::files::{Unusable, WriteError, cannot_write};
-use crate::model::{write_folder, write_whole};
+use crate::files::{NewFolder, Unusable, WriteError, cannot_write};
 use crate::verify;
 
 #[derive(clap::Args, Debug)]
@@ -87,11 +87,10 @@ pub(super) async fn report(args: ReportArgs) -> Result<(), ReportError> {
     let (count, out) = (files.len(), args.out.display());
     if is_tar(&args.out) {
         let packed = report::pack(&files).map_err(ReportError::Pack)?;
-        write_whole(&args.out, &packed).map_err(|why| cannot_write(&args.out, why))?;
+        files::put(&args.out, &packed, WORLD_READABLE).map_err(|why| cannot_write(&args.out, why))?;
     } else {
-        let files: Vec<(&str, Vec<u8>)> =
-            files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
-        write_folder(&args.out, &files)?;
+        let files: Vec<(String, Vec<u8>)> = files.into_iter().collect();
+        NewFolder::whole(&args.out, &files, WORLD_READABLE).map_err(WriteError::from)?;
     }
     println!("`{out}`: {count} files; folkmoot incident verify {out}");
     Ok(())

@@ -21,6 +21,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rand::TryRng;
+use rand::rngs::SysRng;
 use zeroize::Zeroizing;
 
 /// The mode of what only its owner reads.
@@ -82,6 +84,19 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     }
     write_synced(&temporary, bytes, mode)?;
     fs::rename(&temporary, path)?;
+    sync_parent(path)
+}
+
+/// As [`replace`], where several processes may do so, and other files may have any name: the last of them wins, and nothing but
+/// the file itself is touched.
+///
+/// # Errors
+/// As [`replace`].
+pub fn put(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let temporary = fresh_beside(path)?;
+    write_synced(&temporary, bytes, mode)?;
+    // The failure is what is reported.
+    fs::rename(&temporary, path).inspect_err(|_| drop(fs::remove_file(&temporary)))?;
     sync_parent(path)
 }
 
@@ -227,6 +242,14 @@ fn fill(mut file: &File, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
+/// A name that nothing has yet, of a file that is to have this one.
+pub(crate) fn fresh_beside(path: &Path) -> io::Result<PathBuf> {
+    let mut random = [0; 8];
+    SysRng.try_fill_bytes(&mut random).map_err(io::Error::other)?;
+    // Without a slash at its end, which would lead into it.
+    Ok(beside(path.components().as_path(), &format!(".{}.tmp", hex::encode(random))))
+}
+
 fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
@@ -343,6 +366,22 @@ mod tests {
         }
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, OWNER_ONLY);
         assert_eq!(names(here.path()), ["f"]);
+    }
+
+    #[test]
+    fn a_file_is_put_whole_in_the_place_of_another_and_leaves_nothing_beside_it() {
+        let here = tempfile::tempdir().unwrap();
+        let file = here.path().join("f");
+        fs::write(here.path().join("f.tmp"), "another's").unwrap();
+        for content in ["old", "new"] {
+            put(&file, content.as_bytes(), WORLD_READABLE).unwrap();
+            assert_eq!(fs::read_to_string(&file).unwrap(), content);
+        }
+        assert_eq!(names(here.path()), ["f", "f.tmp"]);
+        let taken = here.path().join("folder");
+        fs::create_dir(&taken).unwrap();
+        assert!(put(&taken, b"new", WORLD_READABLE).is_err());
+        assert_eq!(names(here.path()), ["f", "f.tmp", "folder"]);
     }
 
     #[test]

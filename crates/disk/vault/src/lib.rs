@@ -2,7 +2,7 @@
 //!
 //! Owns: where a master key comes from ([`MasterSource`]), the keyring and its rotation ([`Vault`]), the sealing of small
 //! things ([`Vault::seal`]), of files that grow ([`FileSealer`], [`SealedReader`]) and of key files ([`write_secret`]);
-//! how small files are written, sealed or not ([`files`]), and where people and silos keep their keys ([`layout`]).
+//! how small files are written, sealed or not ([`files`]), and new folders of them ([`NewFolder`]); and where people and silos keep their keys ([`layout`]).
 //!
 //! Does not: hide sizes, names or times, or notice that a whole folder was put back to an older copy.
 //!
@@ -45,6 +45,7 @@ mod key;
 mod keyring;
 pub mod layout;
 mod master;
+mod new_folder;
 mod seal;
 mod secret_file;
 mod segments;
@@ -55,6 +56,7 @@ use std::path::{Path, PathBuf};
 
 pub use keyring::{KEYRING_FILE, MasterRotation};
 pub use master::{MasterSource, make_master};
+pub use new_folder::{NewFolder, NewFolderError};
 pub use seal::{MAGIC_BYTES, is_sealed};
 pub use secret_file::{read_sealed_text, read_secret, replace_secret, write_secret};
 pub use segments::{FileSealer, Resumed, SEGMENT_BYTES_MAX, SealedReader};

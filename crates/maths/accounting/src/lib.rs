@@ -30,6 +30,7 @@
 //! loss distributions); Balle, Wang 2018 (one Gaussian release); Kairouz, Liu, Steinke 2021 (sums of discrete noise).
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod accountant;
 mod budget;
 mod calibrate;
 mod event;
@@ -41,6 +42,7 @@ mod promise;
 mod rdp;
 mod shown;
 
+pub use accountant::{Accountant, Spent};
 pub use budget::{Budget, OverBudget, OverPeriod, steps_allowed};
 pub use calibrate::{CalibrationError, NoiseMultiplier, calibrate, calibrate_by};
 pub use event::{AccountingError, Event};

@@ -1,0 +1,160 @@
+//! New folders that are whole or not there.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use crate::files;
+
+/// Why a new folder is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum NewFolderError {
+    /// Something is.
+    #[error("`{}` exists and is not overwritten: choose another name", place.display())]
+    Taken {
+        /// Where.
+        place: PathBuf,
+    },
+    /// The system refuses.
+    #[error("`{}` cannot be written: {why}", place.display())]
+    Io {
+        /// Where the folder was to be.
+        place: PathBuf,
+        /// Why.
+        #[source]
+        why: io::Error,
+    },
+}
+
+/// A folder that is being filled beside its place, and gone if it is not [`NewFolder::put`] there.
+///
+/// ```
+/// use vault::NewFolder;
+/// use vault::files::WORLD_READABLE;
+///
+/// let here = tempfile::tempdir()?;
+/// let place = here.path().join("new");
+/// let folder = NewFolder::beside(&place)?;
+/// folder.add("a/b", b"ab", WORLD_READABLE)?;
+/// assert!(!place.exists());
+/// folder.put()?;
+/// assert_eq!(std::fs::read(place.join("a/b"))?, b"ab");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct NewFolder {
+    made: PathBuf,
+    place: PathBuf,
+}
+
+impl NewFolder {
+    /// Where nothing is yet. That a folder can be made there at all is known once this returns.
+    ///
+    /// # Errors
+    /// A place that is taken, or cannot be written.
+    pub fn beside(place: &Path) -> Result<Self, NewFolderError> {
+        if place.exists() {
+            return Err(NewFolderError::Taken { place: place.to_owned() });
+        }
+        let made = files::fresh_beside(place).and_then(|made| {
+            DirBuilder::new().mode(0o755).create(&made)?;
+            Ok(made)
+        });
+        let made = made.map_err(|why| NewFolderError::Io { place: place.to_owned(), why })?;
+        Ok(Self { made, place: place.to_owned() })
+    }
+
+    /// Makes a folder of these files, each by its path in it.
+    ///
+    /// # Errors
+    /// As the three steps.
+    pub fn whole<N: AsRef<Path>>(
+        place: &Path,
+        files: &[(N, Vec<u8>)],
+        mode: u32,
+    ) -> Result<(), NewFolderError> {
+        let made = Self::beside(place)?;
+        files.iter().try_for_each(|(name, bytes)| made.add(name, bytes, mode))?;
+        made.put()
+    }
+
+    /// Adds a file, and the folders above it.
+    ///
+    /// # Errors
+    /// A file that is there already, and a disk that fails.
+    pub fn add(&self, name: impl AsRef<Path>, bytes: &[u8], mode: u32) -> Result<(), NewFolderError> {
+        let file = self.made.join(name);
+        let written = file.parent().map_or(Ok(()), fs::create_dir_all);
+        written
+            .and_then(|()| files::write_synced(&file, bytes, mode))
+            .and_then(|()| files::sync_parent(&file))
+            .map_err(|why| self.refused(why))
+    }
+
+    /// Adds a folder, which may stay empty.
+    ///
+    /// # Errors
+    /// A disk that fails.
+    pub fn add_folder(&self, name: impl AsRef<Path>) -> Result<(), NewFolderError> {
+        fs::create_dir_all(self.made.join(name)).map_err(|why| self.refused(why))
+    }
+
+    /// Puts it in its place in one step, so that a reader sees none or all of it.
+    ///
+    /// # Errors
+    /// A place that was taken meanwhile, and a disk that fails.
+    pub fn put(self) -> Result<(), NewFolderError> {
+        fs::rename(&self.made, &self.place).map_err(|why| self.refused(why))
+    }
+
+    fn refused(&self, why: io::Error) -> NewFolderError {
+        NewFolderError::Io { place: self.place.clone(), why }
+    }
+}
+
+impl Drop for NewFolder {
+    fn drop(&mut self) {
+        // Nothing is there once it is in its place; and who gives it up has nobody to tell of a disk that fails.
+        let _ = fs::remove_dir_all(&self.made);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_not_finished_leaves_nothing_and_a_finished_one_is_whole() {
+        let here = tempfile::tempdir().unwrap();
+        let place = here.path().join("new");
+        let folder = NewFolder::beside(&place).unwrap();
+        folder.add("key", b"k", 0o600).unwrap();
+        assert!(folder.add("key", b"other", 0o600).is_err());
+        drop(folder);
+        assert_eq!(fs::read_dir(here.path()).unwrap().count(), 0);
+        let folder = NewFolder::beside(&place).unwrap();
+        folder.add("key", b"k", 0o600).unwrap();
+        folder.add("a/b", b"ab", 0o644).unwrap();
+        folder.put().unwrap();
+        assert_eq!(fs::read(place.join("a/b")).unwrap(), b"ab");
+        assert_eq!(fs::metadata(place.join("key")).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(&place).unwrap().permissions().mode() & 0o777, 0o755);
+        assert!(matches!(NewFolder::beside(&place), Err(NewFolderError::Taken { .. })));
+        assert!(matches!(NewFolder::beside(&here.path().join("no/where")), Err(NewFolderError::Io { .. })));
+    }
+
+    #[test]
+    fn a_folder_is_made_whole_and_never_over_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("round-1");
+        let files = [("manifest.json", b"{}".to_vec()), ("model.sig", b"sig".to_vec())];
+        NewFolder::whole(&out, &files, 0o644).unwrap();
+        assert_eq!(fs::read(out.join("model.sig")).unwrap(), b"sig");
+        let again = NewFolder::whole(&out, &files, 0o644).unwrap_err();
+        assert!(again.to_string().contains("not overwritten"), "{again}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
