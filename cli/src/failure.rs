@@ -12,7 +12,7 @@ use operate::{
 };
 use privacy_audit::AuditError;
 use published::report::ReportFault;
-use published::{CheckpointFault, FolderError};
+use published::{CheckpointFault, FolderError, MeasuredError};
 use vault::NewFolderError;
 
 use crate::audit_privacy::AuditPrivacyError;
@@ -161,6 +161,22 @@ impl From<CheckpointFault> for Failure {
     }
 }
 
+impl From<MeasuredError> for Failure {
+    fn from(why: MeasuredError) -> Self {
+        match why {
+            MeasuredError::Version(why) => why.into(),
+            MeasuredError::Folder(why) => why.into(),
+            MeasuredError::Unread(_)
+            | MeasuredError::Card { .. }
+            | MeasuredError::AnotherModel { .. }
+            | MeasuredError::File { .. } => Self::usage(why),
+            MeasuredError::Unwritten(_) | MeasuredError::Bundle(_) | MeasuredError::Evidence(_) => {
+                Self::failed(why)
+            }
+        }
+    }
+}
+
 impl From<Unverified> for Failure {
     fn from(why: Unverified) -> Self {
         match why {
@@ -200,9 +216,10 @@ impl From<SigningError> for Failure {
     fn from(why: SigningError) -> Self {
         let words = clients::in_words(&why);
         match why {
-            SigningError::Unusable(_) | SigningError::Sealed(_) | SigningError::Unsound(_) => {
-                Self::Usage(words)
-            }
+            SigningError::Unusable(_)
+            | SigningError::Sealed(_)
+            | SigningError::Unsound(_)
+            | SigningError::Unfollowing { .. } => Self::Usage(words),
             SigningError::Call(why) => why.into(),
             SigningError::Unbelieved(_)
             | SigningError::Doubtful { .. }

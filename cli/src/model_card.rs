@@ -1,20 +1,15 @@
 //! `folkmoot model card`: a published version with measurements in its card, signed anew.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use attest::{BUNDLE_FILE, EVIDENCE_FILE, IGNORED_PATHS, ModelKey, RoundEvidence};
-use card::{CARD_FILE, Card, Evaluation, README_FILE};
+use attest::{BUNDLE_FILE, EVIDENCE_FILE, ModelKey};
 use identity::with_causes;
-use params::Digest;
-use published::{Plain, read_bounded, verify_version};
+use published::Measured;
 use vault::files::WORLD_READABLE;
 use vault::{MasterSource, Vault};
 
 use crate::Failure;
 use crate::files::{NewFolder, Unusable, read_secret_text};
-
-const EVALUATION_BYTES_MAX: u64 = 1 << 16;
 
 #[derive(clap::Args, Debug)]
 #[command(
@@ -45,47 +40,24 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let (record, manifest) = verify_version(&Plain::new(&args.folder), "")?;
-    let text =
-        read_bounded(&args.folder.join(CARD_FILE), card::CARD_BYTES_MAX as u64).map_err(Failure::usage)?;
-    let own = Card::from_yaml(&String::from_utf8_lossy(&text)).and_then(|card| {
-        // One version does not tell whom those before it learned from.
-        let learned = card.training_data.silos.iter().map(|silo| silo.id).collect();
-        card.check(&manifest, &learned, None).map(|()| card)
-    });
-    let mut card = own.map_err(|why| Unusable::new(&args.folder.join(CARD_FILE), why))?;
-    for file in &args.evaluations {
-        let bytes = read_bounded(file, EVALUATION_BYTES_MAX).map_err(Failure::usage)?;
-        let evaluation = Evaluation::from_json(&bytes).map_err(|why| Unusable::new(file, why))?;
-        if !card.take_up(&evaluation) {
-            return Err(Unusable::new(
-                file,
-                format!("measures another model than {}'s", args.folder.display()),
-            )
-            .into());
-        }
-    }
-    let mut files = others(&args.folder)?;
-    files.push((CARD_FILE.into(), card.to_yaml().map_err(Failure::failed)?.into_bytes()));
-    files.push((README_FILE.into(), card.readme().map_err(Failure::failed)?.into_bytes()));
-    let signed = args.folder.join(BUNDLE_FILE).exists();
+    let mut measured = Measured::of(&args.folder)?;
+    args.evaluations.iter().try_for_each(|file| measured.take_up(file))?;
+    let mut files = measured.files()?;
     match &args.model_key {
-        Some(_) if !signed => {
+        Some(_) if !measured.is_signed() => {
             return Err(Failure::usage(format!(
                 "`{}` has no {BUNDLE_FILE}, which --model-key would replace: leave the key out",
                 args.folder.display()
             )));
         }
-        Some(file) => {
-            let key = model_key(file, args.master.as_ref())?;
-            files.extend(sign(&args.folder, &record, &files, &key)?);
-        }
-        None if signed => eprintln!(
+        Some(file) => measured.sign(&mut files, &model_key(file, args.master.as_ref())?)?,
+        None if measured.is_signed() => eprintln!(
             "warning: the copy has no {BUNDLE_FILE} and no {EVIDENCE_FILE}: the card is another. Give --model-key to sign it"
         ),
         None => {}
     }
     NewFolder::whole(&args.out, &files, WORLD_READABLE)?;
+    let card = measured.card();
     println!(
         "{}: version {}, {} figures in its card",
         args.out.display(),
@@ -93,51 +65,6 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         card.metrics.len()
     );
     Ok(())
-}
-
-/// The folder's files but for what is made anew.
-fn others(folder: &Path) -> Result<Vec<(String, Vec<u8>)>, Failure> {
-    let made = [CARD_FILE, README_FILE, BUNDLE_FILE, EVIDENCE_FILE];
-    let listed = published::list_files(folder, &made)?;
-    let files = listed.into_iter().map(|(name, _)| {
-        let bytes = fs::read(folder.join(&name)).map_err(|why| Unusable::new(&folder.join(&name), why))?;
-        Ok((name, bytes))
-    });
-    files.collect()
-}
-
-/// The copy's signature and its evidence, by the key whose signature the folder has.
-fn sign(
-    folder: &Path,
-    record: &checkpoint::SignedManifest,
-    files: &[(String, Vec<u8>)],
-    key: &ModelKey,
-) -> Result<[(String, Vec<u8>); 2], Failure> {
-    let part = |name: &str, bytes_max: usize| read_bounded(&folder.join(name), bytes_max as u64);
-    let bundle = part(BUNDLE_FILE, attest::BUNDLE_BYTES_MAX).map_err(Failure::verification)?;
-    let wrong =
-        |name: &str, why: String| Failure::verification(format!("`{}`: {why}", folder.join(name).display()));
-    let listed = published::list_files(folder, &[])?;
-    let before = attest::verify_model(&bundle, &listed, key.public())
-        .map_err(|why| wrong(BUNDLE_FILE, with_causes(&why)))?;
-    let evidence = part(EVIDENCE_FILE, attest::EVIDENCE_BYTES_MAX).map_err(Failure::verification)?;
-    let evidence = attest::verify_round(&evidence, &before, key.public())
-        .and_then(|evidence| evidence.check(record, &before).map(|()| evidence))
-        .map_err(|why| wrong(EVIDENCE_FILE, with_causes(&why)))?;
-    signed_by(&before.name, files, &evidence, key)
-}
-
-fn signed_by(
-    name: &str,
-    files: &[(String, Vec<u8>)],
-    evidence: &RoundEvidence,
-    key: &ModelKey,
-) -> Result<[(String, Vec<u8>); 2], Failure> {
-    let digests: Vec<(String, Digest)> =
-        files.iter().map(|(name, bytes)| (name.clone(), Digest::sha256(bytes))).collect();
-    let model = attest::sign_model(name, &digests, &IGNORED_PATHS, key).map_err(Failure::failed)?;
-    let evidence = attest::sign_round(name, &model.root, evidence, key).map_err(Failure::failed)?;
-    Ok([(BUNDLE_FILE.into(), model.bundle), (EVIDENCE_FILE.into(), evidence)])
 }
 
 fn model_key(file: &Path, master: Option<&MasterSource>) -> Result<ModelKey, Failure> {

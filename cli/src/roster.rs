@@ -114,28 +114,19 @@ fn sign(args: &SignArgs) -> Result<(), Failure> {
             return Err(Failure::usage(format!("--member: the number {id} is given twice")));
         }
     }
-    let given = args.previous.as_deref().map(|file| signed_before(file, authority.key())).transpose()?;
-    let before = given.or_else(|| authority.last().map(|last| last.roster.clone()));
+    let before = args.previous.as_deref().map(|file| signed_before(file, authority.key())).transpose()?;
+    if args.out.exists() {
+        return Err(WriteError::DocumentTaken { place: args.out.clone() }.into());
+    }
     let roster = identity::Roster {
-        format: Some(identity::Roster::FORMAT),
-        previous: before.as_ref().map(AuthorisedRoster::digest),
+        format: None,
+        previous: None,
         federation: args.federation.clone(),
         epoch: args.epoch,
         coordinator_key: args.coordinator_key.clone(),
         members,
     };
-    if args.out.exists() {
-        return Err(WriteError::DocumentTaken { place: args.out.clone() }.into());
-    }
-    // Its file was not written when it was signed: others may follow it all the same.
-    let again = authority
-        .last()
-        .map(|last| last.roster.clone())
-        .filter(|last| identity::Roster { previous: last.previous, ..roster.clone() } == **last);
-    let next = match again {
-        Some(last) => last,
-        None => sign_next(&mut authority, before.as_ref(), &roster)?,
-    };
+    let next = authority.sign(roster, before)?;
     write_document(&args.out, &serde_json::to_string(next.signed()).map_err(Failure::failed)?)?;
     println!("roster {}", next.digest());
     println!("authority_key = \"{}\"", keys::public_text(authority.key()));
@@ -147,21 +138,6 @@ fn authority_beside(file: &Path) -> Result<AuthorityFolder, Failure> {
     let key = keys::read(file)?;
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Ok(AuthorityFolder::with_key(folder, key)?)
-}
-
-fn sign_next(
-    authority: &mut AuthorityFolder,
-    before: Option<&AuthorisedRoster>,
-    roster: &identity::Roster,
-) -> Result<AuthorisedRoster, Failure> {
-    // Read back as every silo will: what they would refuse is not written.
-    let next = roster.sign(authority.key()).authorise(&authority.key().public()).map_err(Failure::usage)?;
-    if let Some(before) = before {
-        next.succeeds(before)
-            .map_err(|why| Failure::usage(format!("after epoch {}: {why}", before.epoch)))?;
-    }
-    authority.signed(before, &next)?;
-    Ok(next)
 }
 
 fn signed_before(file: &Path, authority: &IdentityKey) -> Result<AuthorisedRoster, Failure> {

@@ -2,7 +2,7 @@
 //!
 //! Owns: the check of a chain of checkpoints in a folder ([`verify_folder`]), of one version by itself ([`verify_version`]), of
 //! the signatures and the evidence for outsiders ([`check_evidence`]), and of the server's steps and spending, done again from a
-//! signed plan ([`check_steps`], [`check_spent`]); and an incident's evidence as a document ([`report`]). Does not: fetch anything, write anything, or decide what is used.
+//! signed plan ([`check_steps`], [`check_spent`]); a copy of a version with measurements in its card ([`Measured`]); and an incident's evidence as a document ([`report`]). Does not: fetch anything, write anything, or decide what is used.
 //!
 //! ```text
 //! checkpoints/000012/  manifest.json manifest.sig       the chain: every record signed, every file named by a record
@@ -24,6 +24,7 @@
 mod evidence;
 mod folder;
 mod listing;
+mod measured;
 mod records;
 pub mod report;
 #[cfg(any(test, feature = "samples"))]
@@ -36,6 +37,7 @@ mod version;
 pub use evidence::{check_evidence, check_spent, check_steps, is_signed};
 pub use folder::{Folder, Plain, checkpoints_in, read_bounded};
 pub use listing::{FolderError, list_files};
+pub use measured::{CopiedFiles, Measured, MeasuredError};
 pub use records::{Records, read_record};
 pub use verify::{CheckpointFault, Verified, verify_chain, verify_folder, verify_records, verify_version};
 pub use version::{Version, VersionFiles, read_version, read_version_files};

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use identity::{AuthorisedRoster, IdentityKey, LAST_ROSTER_FILE, LastSigned, RosterError};
+use identity::{AuthorisedRoster, IdentityKey, LAST_ROSTER_FILE, LastSigned, Roster, RosterError};
 use params::Digest;
 use store::StoreError;
 use vault::{MasterSource, Vault, VaultError, layout};
@@ -45,6 +45,15 @@ pub enum SigningError {
     /// The next roster would be refused by every silo.
     #[error(transparent)]
     Unsound(RosterError),
+    /// It does not follow the one that it names.
+    #[error("after epoch {epoch}: {why}")]
+    Unfollowing {
+        /// Of the one that it names.
+        epoch: u64,
+        /// Why.
+        #[source]
+        why: RosterError,
+    },
     /// The folder cannot vouch for the roster in force, and nobody stands for it.
     #[error("{why}; whether roster {} of epoch {} is to be extended is for a person to say", shown.digest(), shown.epoch)]
     Doubtful {
@@ -167,18 +176,35 @@ impl AuthorityFolder {
         self.last.as_ref()
     }
 
-    /// What was signed by hand is remembered before it is out, as what is submitted is.
+    /// Signs a roster by hand, which names `before` as the one that it follows; without it, the last one that was signed with the
+    /// key. It is remembered before it is out, as what is submitted is. The last one itself is given again: its file may not have
+    /// been written when it was signed, and others may follow it all the same.
     ///
     /// # Errors
-    /// [`SigningError::NotTheLast`] where it follows another roster than the last one, and a memory that cannot be written.
-    pub fn signed(
+    /// [`SigningError::Unsound`] and [`SigningError::Unfollowing`] for what every silo would refuse;
+    /// [`SigningError::NotTheLast`] where it follows another roster than the last one; a memory that cannot be written.
+    pub fn sign(
         &mut self,
-        before: Option<&AuthorisedRoster>,
-        next: &AuthorisedRoster,
-    ) -> Result<(), SigningError> {
-        let next = match (&self.last, before) {
+        roster: Roster,
+        before: Option<AuthorisedRoster>,
+    ) -> Result<AuthorisedRoster, SigningError> {
+        let before = before.or_else(|| self.last.as_ref().map(|last| last.roster.clone()));
+        let previous = before.as_ref().map(AuthorisedRoster::digest);
+        let roster = Roster { format: Some(Roster::FORMAT), previous, ..roster };
+        if let Some(last) = self.last.as_ref().map(|last| &last.roster)
+            && (Roster { previous: last.previous, ..roster.clone() }) == **last
+        {
+            return Ok(last.clone());
+        }
+        // Read back as every silo will: what they would refuse is not written.
+        let next = roster.sign(&self.key).authorise(&self.key.public()).map_err(SigningError::Unsound)?;
+        if let Some(before) = &before {
+            let epoch = before.epoch;
+            next.succeeds(before).map_err(|why| SigningError::Unfollowing { epoch, why })?;
+        }
+        let last = match (&self.last, before) {
             (Some(last), Some(before)) if last.roster.digest() == before.digest() => {
-                last.followed_by(before, next.clone())
+                last.followed_by(&before, next.clone())
             }
             (Some(last), _) => {
                 return Err(SigningError::NotTheLast {
@@ -186,10 +212,11 @@ impl AuthorityFolder {
                     epoch: last.roster.epoch,
                 });
             }
-            (None, Some(before)) => LastSigned::new(before.clone()).followed_by(before, next.clone()),
+            (None, Some(before)) => LastSigned::new(before.clone()).followed_by(&before, next.clone()),
             (None, None) => LastSigned::new(next.clone()),
         };
-        self.remember(next)
+        self.remember(last)?;
+        Ok(next)
     }
 
     /// Durable when it returns. Refused where another command has signed with this folder meanwhile: what that one left out
@@ -258,7 +285,7 @@ fn remembered(folder: &Path, key: &IdentityKey) -> Result<Option<LastSigned>, Un
 
 #[cfg(test)]
 mod tests {
-    use identity::{Authority, Member, Roster};
+    use identity::{Authority, Member};
     use secagg::ClientId;
 
     use super::*;
@@ -314,6 +341,35 @@ mod tests {
         quick.note_taken().unwrap();
         let taken = LastSigned { taken: true, ..without };
         assert_eq!(AuthorityFolder::open(folder.path()).unwrap().last, Some(taken));
+    }
+
+    #[test]
+    fn a_roster_signed_by_hand_names_the_last_one_and_the_last_one_is_given_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut authority = AuthorityFolder::with_key(folder.path(), key(100)).unwrap();
+        let at = |epoch, names: &[&str]| {
+            let members = (1u8..).zip(names).map(|(id, name)| {
+                let member = Member { name: (*name).into(), identity_key: public(id), admitted: epoch };
+                (ClientId(id.into()), member)
+            });
+            let (federation, coordinator_key) = ("hospitals".into(), public(99));
+            let members = members.collect();
+            Roster { format: None, previous: None, federation, epoch, coordinator_key, members }
+        };
+        let first = authority.sign(at(4, &["north", "south"]), None).unwrap();
+        let second = authority.sign(at(5, &["north"]), None).unwrap();
+        assert_eq!((first.previous, second.previous), (None, Some(first.digest())));
+        // Its file was lost.
+        assert_eq!(authority.sign(at(5, &["north"]), None).unwrap(), second);
+        // Whom the second one left out would come back.
+        let older = authority.sign(at(6, &["north", "south"]), Some(first)).unwrap_err();
+        assert!(matches!(older, SigningError::NotTheLast { epoch: 5, .. }), "{older}");
+        let same_epoch = authority.sign(at(5, &["south"]), None).unwrap_err();
+        assert!(matches!(same_epoch, SigningError::Unfollowing { epoch: 5, .. }), "{same_epoch}");
+        let mut twice = at(6, &["north", "south"]);
+        twice.members.get_mut(&ClientId(2)).unwrap().identity_key = public(1);
+        assert!(matches!(authority.sign(twice, None), Err(SigningError::Unsound(_))));
+        assert_eq!(AuthorityFolder::with_key(folder.path(), key(100)).unwrap().last.unwrap().roster, second);
     }
 
     #[test]

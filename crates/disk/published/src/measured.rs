@@ -1,0 +1,172 @@
+//! A copy of a published version with measurements in its card, signed anew.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use attest::{
+    BUNDLE_BYTES_MAX, BUNDLE_FILE, BundleError, EVIDENCE_BYTES_MAX, EVIDENCE_FILE, EvidenceError,
+    IGNORED_PATHS, ModelKey, ModelStatement, RoundEvidence,
+};
+use card::{CARD_BYTES_MAX, CARD_FILE, Card, CardError, Evaluation, README_FILE};
+use checkpoint::SignedManifest;
+use identity::with_causes;
+use params::Digest;
+
+use crate::folder::{Plain, read_bounded};
+use crate::listing::{FolderError, list_files};
+use crate::verify::{CheckpointFault, verify_version};
+
+/// Longer than any record of a measurement.
+const EVALUATION_BYTES_MAX: u64 = 1 << 16;
+
+/// Why there is no copy.
+#[derive(Debug, thiserror::Error)]
+pub enum MeasuredError {
+    /// The version, its signature or its evidence does not hold.
+    #[error(transparent)]
+    Version(#[from] CheckpointFault),
+    /// Its card or a measurement cannot be read.
+    #[error(transparent)]
+    Unread(CheckpointFault),
+    /// Its card or a measurement is none, or not this version's.
+    #[error("`{}`: {why}", file.display())]
+    Card {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        why: CardError,
+    },
+    /// A measurement is of another model.
+    #[error("`{}`: measures another model than {}'s", file.display(), folder.display())]
+    AnotherModel {
+        /// Which.
+        file: PathBuf,
+        /// The version's folder.
+        folder: PathBuf,
+    },
+    /// The version's folder holds what no signature covers.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// A file of it cannot be copied.
+    #[error("`{}`: {why}", file.display())]
+    File {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        why: io::Error,
+    },
+    /// The new card holds numbers that no text can.
+    #[error(transparent)]
+    Unwritten(CardError),
+    /// The copy cannot be signed.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// Nor can its evidence.
+    #[error(transparent)]
+    Evidence(#[from] EvidenceError),
+}
+
+/// A published version, whose card takes up measurements: what was published stays as it is, so that this is of a copy.
+#[derive(Debug)]
+pub struct Measured {
+    folder: PathBuf,
+    record: SignedManifest,
+    card: Card,
+}
+
+/// The copy's files, each by its path in it.
+pub type CopiedFiles = Vec<(String, Vec<u8>)>;
+
+impl Measured {
+    /// The version in this folder, with the card that was published with it.
+    ///
+    /// # Errors
+    /// A version that does not hold by itself; a card that cannot be read, or does not say what the record says.
+    pub fn of(folder: &Path) -> Result<Self, MeasuredError> {
+        let (record, manifest) = verify_version(&Plain::new(folder), "")?;
+        let file = folder.join(CARD_FILE);
+        let text = read_bounded(&file, CARD_BYTES_MAX as u64).map_err(MeasuredError::Unread)?;
+        let card = Card::from_yaml(&String::from_utf8_lossy(&text)).and_then(|card| {
+            // One version does not tell whom those before it learned from.
+            let learned = card.training_data.silos.iter().map(|silo| silo.id).collect();
+            card.check(&manifest, &learned, None).map(|()| card)
+        });
+        let card = card.map_err(|why| MeasuredError::Card { file, why })?;
+        Ok(Self { folder: folder.to_owned(), record, card })
+    }
+
+    /// Takes up the measurement in a file.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is no measurement, or one of another model.
+    pub fn take_up(&mut self, file: &Path) -> Result<(), MeasuredError> {
+        let bytes = read_bounded(file, EVALUATION_BYTES_MAX).map_err(MeasuredError::Unread)?;
+        let evaluation = Evaluation::from_json(&bytes)
+            .map_err(|why| MeasuredError::Card { file: file.to_owned(), why })?;
+        if !self.card.take_up(&evaluation) {
+            let (file, folder) = (file.to_owned(), self.folder.clone());
+            return Err(MeasuredError::AnotherModel { file, folder });
+        }
+        Ok(())
+    }
+
+    /// The card with what it took up.
+    pub fn card(&self) -> &Card {
+        &self.card
+    }
+
+    /// Whether the version was signed for public tools.
+    pub fn is_signed(&self) -> bool {
+        self.folder.join(BUNDLE_FILE).exists()
+    }
+
+    /// The copy's files, without a signature: the version's, and the new card.
+    ///
+    /// # Errors
+    /// A folder that no signature could be of; a disk that fails.
+    pub fn files(&self) -> Result<CopiedFiles, MeasuredError> {
+        let made = [CARD_FILE, README_FILE, BUNDLE_FILE, EVIDENCE_FILE];
+        let mut files = CopiedFiles::new();
+        for (name, _) in list_files(&self.folder, &made)? {
+            let file = self.folder.join(&name);
+            let bytes = fs::read(&file).map_err(|why| MeasuredError::File { file, why })?;
+            files.push((name, bytes));
+        }
+        let yaml = self.card.to_yaml().map_err(MeasuredError::Unwritten)?;
+        let readme = self.card.readme().map_err(MeasuredError::Unwritten)?;
+        files.extend([(CARD_FILE.into(), yaml.into_bytes()), (README_FILE.into(), readme.into_bytes())]);
+        Ok(files)
+    }
+
+    /// Adds the copy's signature and its evidence, by the key whose signature the version has.
+    ///
+    /// # Errors
+    /// A signature or an evidence that is not that key's of this version.
+    pub fn sign(&self, files: &mut CopiedFiles, key: &ModelKey) -> Result<(), MeasuredError> {
+        let (before, evidence) = self.signed(key)?;
+        let digests: Vec<(String, Digest)> =
+            files.iter().map(|(name, bytes)| (name.clone(), Digest::sha256(bytes))).collect();
+        let model = attest::sign_model(&before.name, &digests, &IGNORED_PATHS, key)?;
+        let evidence = attest::sign_round(&before.name, &model.root, &evidence, key)?;
+        files.extend([(BUNDLE_FILE.into(), model.bundle), (EVIDENCE_FILE.into(), evidence)]);
+        Ok(())
+    }
+
+    /// What the version's own signature and evidence say, under this key.
+    fn signed(&self, key: &ModelKey) -> Result<(ModelStatement, RoundEvidence), MeasuredError> {
+        let part = |name: &str, bytes_max: usize| read_bounded(&self.folder.join(name), bytes_max as u64);
+        let wrong = |name: &str, why: String| CheckpointFault::File { file: self.folder.join(name), why };
+        let bundle = part(BUNDLE_FILE, BUNDLE_BYTES_MAX)?;
+        let listed = list_files(&self.folder, &[])?;
+        let before = attest::verify_model(&bundle, &listed, key.public())
+            .map_err(|why| wrong(BUNDLE_FILE, with_causes(&why)))?;
+        let evidence = part(EVIDENCE_FILE, EVIDENCE_BYTES_MAX)?;
+        let evidence = attest::verify_round(&evidence, &before, key.public())
+            .and_then(|evidence| evidence.check(&self.record, &before).map(|()| evidence))
+            .map_err(|why| wrong(EVIDENCE_FILE, with_causes(&why)))?;
+        Ok((before, evidence))
+    }
+}
