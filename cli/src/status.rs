@@ -152,67 +152,9 @@ fn clients(status: &Status, text: &mut String) {
 
 #[cfg(test)]
 mod tests {
-    use checkpoint::PrivacySpent;
-    use params::Digest;
-    use run_status::{ClientStatus, Ended, Ending, Owed, RunPhase, Server, Standing, Waiting};
-    use secagg::ClientId;
+    use run_status::samples;
 
     use super::*;
-
-    fn sample() -> Shown {
-        let run = Status {
-            run_id: Digest::sha256(b"run"),
-            run_name: "digits".into(),
-            plan: Digest::sha256(b"plan"),
-            rounds_planned: 23,
-            rounds_committed: 19,
-            rounds_aborted: 3,
-            attempts_aborted: Some(11),
-            round: 37,
-            attempt: 2,
-            phase: RunPhase::MaskedInput,
-            deadline_ms: Some(4_500),
-            waiting_for: vec![Waiting { client: ClientId(7), what: Owed::MaskedVector }],
-            waiting_why: "1 silos owe a masked vector".into(),
-            notices: vec!["paused".into()],
-            clients: vec![ClientStatus {
-                id: ClientId(7),
-                name: "north".into(),
-                connected: true,
-                state: Standing::Awaited,
-                last_reason: "was too late".into(),
-                rounds_included: 17,
-                rounds_left_out: 5,
-            }],
-            dropouts: 47,
-            privacy: PrivacySpent {
-                mode: "distributed_dp_sgd".into(),
-                unit: "record".into(),
-                relation: "add or remove one record".into(),
-                epsilon: Some(1.5),
-                delta: Some(1e-6),
-                accountant: "rdp".into(),
-                steps: 13,
-                noise_by: "every silo".into(),
-                trust: "one colluder".into(),
-            },
-            epsilon_left: Some(3.4),
-            head: Some(Digest::sha256(b"head")),
-            model: Some(Digest::sha256(b"model")),
-            head_round: 36,
-            metrics: [("loss".to_owned(), 0.25)].into(),
-            last_outcome: "committed".into(),
-            ended: Some(Ended { how: Ending::Complete, why: "all rounds".into() }),
-        };
-        let server = Server {
-            bytes_received: 59,
-            bytes_sent: 61,
-            server_version: "0.1.0".into(),
-            now_ms: 2_000,
-            started_ms: 1_000,
-        };
-        Shown { run, server }
-    }
 
     #[test]
     fn everything_that_a_status_holds_is_shown() {
@@ -239,35 +181,12 @@ mod tests {
             "  id  name   link  state              in     out  last reason\n",
             "   7  north  up    awaited            17       5  was too late\n",
         );
-        assert_eq!(render(&sample()), text);
-    }
-
-    #[test]
-    fn the_json_is_what_scripts_have_read_since_the_first_release() {
-        let printed = concat!(
-            r#"{"attempt":2,"attempts_aborted":11,"bytes_received":59,"bytes_sent":61,"#,
-            r#""clients":[{"connected":true,"id":7,"last_reason":"was too late","name":"north","#,
-            r#""rounds_included":17,"rounds_left_out":5,"state":"awaited"}],"deadline_ms":4500,"dropouts":47,"#,
-            r#""ended":"all rounds","ending":"complete","epsilon_left":3.4,"#,
-            r#""head":"9f2e6d33a3717ee826353a404ba4618d1aeeb6879ad7936bce8ed5f46814924d","head_round":36,"#,
-            r#""last_outcome":"committed","metrics":{"loss":0.25},"#,
-            r#""model":"9372c470eeadd5ecd9c3c74c2b3cb633f8e2f2fad799250a0f70d652b6b825e4","now_ms":2000,"#,
-            r#""phase":"masked input","#,
-            r#""plan":"64879f7d6b960a01909762d911a32d4582c20010c5641ee90278b644a9e3b525","#,
-            r#""privacy":{"accountant":"rdp","delta":1e-6,"epsilon":1.5,"mode":"distributed_dp_sgd","#,
-            r#""noise_by":"every silo","relation":"add or remove one record","steps":13,"#,
-            r#""trust":"one colluder","unit":"record"},"round":37,"rounds_aborted":3,"rounds_committed":19,"#,
-            r#""rounds_planned":23,"#,
-            r#""run_id":"acba25512100f80b56fc3ccd14c65be55d94800cda77585c5f41a887e398f9be","#,
-            r#""run_name":"digits","server_version":"0.1.0","started_ms":1000,"waiting_for":[{"client":7,"#,
-            r#""what":"a masked vector"}],"waiting_why":"1 silos owe a masked vector"}"#,
-        );
-        assert_eq!(json(&sample()).unwrap(), format!("{printed}\n"));
+        assert_eq!(render(&samples::shown()), text);
     }
 
     #[test]
     fn a_clients_reason_cannot_drive_the_terminal() {
-        let mut status = sample();
+        let mut status = samples::shown();
         status.run.clients[0].last_reason = "\u{1b}[2Jgone".into();
         assert!(!render(&status).contains('\u{1b}'));
     }

@@ -201,65 +201,11 @@ mod tests {
 
     use super::*;
 
-    fn privacy() -> checkpoint::PrivacySpent {
-        checkpoint::PrivacySpent {
-            mode: "distributed".into(),
-            unit: "record".into(),
-            relation: "zero-out".into(),
-            epsilon: Some(1.5),
-            delta: Some(1e-6),
-            accountant: "rdp".into(),
-            steps: 13,
-            noise_by: "every silo".into(),
-            trust: "at most 1 colluder".into(),
-        }
-    }
-
-    /// No two of its numbers are alike.
+    /// Without notices, which are sent in why a run waits.
     fn shown() -> Shown {
-        let client = ClientStatus {
-            id: ClientId(7),
-            name: "north".into(),
-            connected: true,
-            state: Standing::LeftOut,
-            last_reason: "was too late".into(),
-            rounds_included: 17,
-            rounds_left_out: 19,
-        };
-        let run = Status {
-            run_id: Digest::sha256(b"run"),
-            run_name: "demo".into(),
-            plan: Digest::sha256(b"plan"),
-            rounds_planned: 23,
-            rounds_committed: 29,
-            rounds_aborted: 31,
-            attempts_aborted: Some(73),
-            round: 37,
-            attempt: 41,
-            phase: RunPhase::MaskedInput,
-            deadline_ms: Some(43),
-            waiting_for: vec![Waiting { client: ClientId(5), what: Owed::MaskedVector }],
-            waiting_why: "one vector is missing; paused by ops: looking".into(),
-            notices: vec![],
-            clients: vec![client],
-            dropouts: 47,
-            privacy: privacy(),
-            epsilon_left: Some(0.5),
-            head: Some(Digest::sha256(b"head")),
-            model: Some(Digest::sha256(b"model")),
-            head_round: 53,
-            metrics: [("loss".to_owned(), 0.25)].into(),
-            last_outcome: "committed".into(),
-            ended: Some(Ended { how: Ending::BudgetSpent, why: "it is spent".into() }),
-        };
-        let server = Server {
-            bytes_received: 59,
-            bytes_sent: 61,
-            server_version: "0.1.0".into(),
-            now_ms: 67,
-            started_ms: 71,
-        };
-        Shown { run, server }
+        let mut shown = run_status::samples::shown();
+        shown.run.notices.clear();
+        shown
     }
 
     fn sent(shown: Shown) -> v1::RunStatus {

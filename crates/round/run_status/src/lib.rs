@@ -12,6 +12,8 @@
 //! ```
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+#[cfg(any(test, feature = "samples"))]
+pub mod samples;
 mod words;
 
 use std::collections::BTreeMap;
@@ -141,4 +143,34 @@ pub struct Shown {
     pub run: Status,
     #[serde(flatten)]
     pub server: Server,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_json_is_what_scripts_have_read_since_the_first_release() {
+        let printed = concat!(
+            r#"{"attempt":2,"attempts_aborted":11,"bytes_received":59,"bytes_sent":61,"#,
+            r#""clients":[{"connected":true,"id":7,"last_reason":"was too late","name":"north","#,
+            r#""rounds_included":17,"rounds_left_out":5,"state":"awaited"}],"deadline_ms":4500,"dropouts":47,"#,
+            r#""ended":"all rounds","ending":"complete","epsilon_left":3.4,"#,
+            r#""head":"9f2e6d33a3717ee826353a404ba4618d1aeeb6879ad7936bce8ed5f46814924d","head_round":36,"#,
+            r#""last_outcome":"committed","metrics":{"loss":0.25},"#,
+            r#""model":"9372c470eeadd5ecd9c3c74c2b3cb633f8e2f2fad799250a0f70d652b6b825e4","now_ms":2000,"#,
+            r#""phase":"masked input","#,
+            r#""plan":"64879f7d6b960a01909762d911a32d4582c20010c5641ee90278b644a9e3b525","#,
+            r#""privacy":{"accountant":"rdp","delta":1e-6,"epsilon":1.5,"mode":"distributed_dp_sgd","#,
+            r#""noise_by":"every silo","relation":"add or remove one record","steps":13,"#,
+            r#""trust":"one colluder","unit":"record"},"round":37,"rounds_aborted":3,"rounds_committed":19,"#,
+            r#""rounds_planned":23,"#,
+            r#""run_id":"acba25512100f80b56fc3ccd14c65be55d94800cda77585c5f41a887e398f9be","#,
+            r#""run_name":"digits","server_version":"0.1.0","started_ms":1000,"waiting_for":[{"client":7,"#,
+            r#""what":"a masked vector"}],"waiting_why":"1 silos owe a masked vector"}"#,
+        );
+        // In the order of the names.
+        let value = serde_json::to_value(samples::shown()).unwrap();
+        assert_eq!(value.to_string(), printed);
+    }
 }
