@@ -13,7 +13,7 @@ use vault::files::{self, AS_UMASK};
 pub(crate) enum WriteError {
     #[error(transparent)]
     Folder(#[from] NewFolderError),
-    /// Something is.
+    /// Something is there already.
     #[error(
         "`{}` exists and is not overwritten: a lost key cannot be made again; choose another name",
         place.display()

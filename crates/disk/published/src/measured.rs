@@ -32,16 +32,13 @@ pub enum MeasuredError {
     /// Its card or a measurement is none, or not this version's.
     #[error("`{}`: {why}", file.display())]
     Card {
-        /// Which.
         file: PathBuf,
-        /// Why.
         #[source]
         why: CardError,
     },
     /// A measurement is of another model.
     #[error("`{}`: measures another model than {}'s", file.display(), folder.display())]
     AnotherModel {
-        /// Which.
         file: PathBuf,
         /// The version's folder.
         folder: PathBuf,
@@ -52,9 +49,7 @@ pub enum MeasuredError {
     /// A file of it cannot be copied.
     #[error("`{}`: {why}", file.display())]
     File {
-        /// Which.
         file: PathBuf,
-        /// Why.
         #[source]
         why: io::Error,
     },

@@ -10,18 +10,14 @@ use crate::files;
 /// Why a new folder is not there.
 #[derive(Debug, thiserror::Error)]
 pub enum NewFolderError {
-    /// Something is.
+    /// Something is there already.
     #[error("`{}` exists and is not overwritten: choose another name", place.display())]
-    Taken {
-        /// Where.
-        place: PathBuf,
-    },
+    Taken { place: PathBuf },
     /// The system refuses.
     #[error("`{}` cannot be written: {why}", place.display())]
     Io {
         /// Where the folder was to be.
         place: PathBuf,
-        /// Why.
         #[source]
         why: io::Error,
     },

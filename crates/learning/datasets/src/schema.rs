@@ -35,7 +35,6 @@ pub enum DataProblem {
     MissingColumn {
         /// The file's name.
         file: String,
-        /// The column.
         column: String,
     },
 }

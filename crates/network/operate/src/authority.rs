@@ -50,7 +50,6 @@ pub enum SigningError {
     Unfollowing {
         /// Of the one that it names.
         epoch: u64,
-        /// Why.
         #[source]
         why: RosterError,
     },
