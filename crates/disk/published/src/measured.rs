@@ -165,3 +165,93 @@ impl Measured {
         Ok((before, evidence))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::rand_core::UnwrapErr;
+    use vault::NewFolder;
+    use vault::files::WORLD_READABLE;
+
+    use super::*;
+
+    /// A version with a card, as the first release published it.
+    const VERSION: &str = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../../tests/fixtures/release-1/coordinator/checkpoints/000003"
+    );
+
+    fn new_key() -> ModelKey {
+        ModelKey::generate(&mut UnwrapErr(rand::rngs::SysRng)).unwrap()
+    }
+
+    fn write(folder: &Path, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let file = folder.join(name);
+        fs::write(&file, bytes).unwrap();
+        file
+    }
+
+    fn evaluation(params_digest: Digest) -> String {
+        let data = "held out".to_owned();
+        let evaluation =
+            Evaluation { params_digest, data, rows: 10, correct: 7, loss: 0.5, loss_deviation: 0.1 };
+        serde_json::to_string(&evaluation).unwrap()
+    }
+
+    /// A copy of the version that a model key has signed.
+    fn signed(here: &Path, key: &ModelKey) -> PathBuf {
+        let folder = here.join("000003");
+        let measured = Measured::of(Path::new(VERSION)).unwrap();
+        NewFolder::whole(&folder, &measured.files().unwrap(), WORLD_READABLE).unwrap();
+        let listed = list_files(&folder, &[]).unwrap();
+        let model = attest::sign_model("000003", &listed, &IGNORED_PATHS, key).unwrap();
+        let evidence = RoundEvidence::of(&measured.record, "1.0.0").unwrap();
+        write(&folder, BUNDLE_FILE, model.bundle);
+        write(&folder, EVIDENCE_FILE, attest::sign_round("000003", &model.root, &evidence, key).unwrap());
+        folder
+    }
+
+    #[test]
+    fn a_measured_copy_differs_in_its_card_alone_and_is_signed_by_the_key_that_signed_the_version() {
+        let here = tempfile::tempdir().unwrap();
+        let key = new_key();
+        let folder = signed(here.path(), &key);
+        let mut measured = Measured::of(&folder).unwrap();
+        let figures = measured.card().metrics.len();
+        let own = measured.card().model.params_digest;
+        measured.take_up(&write(here.path(), "own.json", evaluation(own))).unwrap();
+        assert!(measured.card().metrics.len() > figures && measured.is_signed());
+        let mut files = measured.files().unwrap();
+        for (name, bytes) in &files {
+            let same = fs::read(folder.join(name)).unwrap() == *bytes;
+            assert_eq!(same, ![CARD_FILE, README_FILE].contains(&name.as_str()), "{name}");
+        }
+        measured.sign(&mut files, &key).unwrap();
+        let copy = here.path().join("copy");
+        NewFolder::whole(&copy, &files, WORLD_READABLE).unwrap();
+        let bundle = fs::read(copy.join(BUNDLE_FILE)).unwrap();
+        let statement =
+            attest::verify_model(&bundle, &list_files(&copy, &[]).unwrap(), key.public()).unwrap();
+        let evidence = fs::read(copy.join(EVIDENCE_FILE)).unwrap();
+        let evidence = attest::verify_round(&evidence, &statement, key.public()).unwrap();
+        evidence.check(&measured.record, &statement).unwrap();
+        let of_another = measured.sign(&mut files, &new_key()).unwrap_err();
+        assert!(of_another.to_string().contains(BUNDLE_FILE), "{of_another}");
+    }
+
+    #[test]
+    fn a_measurement_of_another_model_and_a_card_that_was_changed_are_refused() {
+        let here = tempfile::tempdir().unwrap();
+        let mut measured = Measured::of(Path::new(VERSION)).unwrap();
+        let other = write(here.path(), "other.json", evaluation(Digest::sha256(b"another")));
+        let why = measured.take_up(&other).unwrap_err();
+        assert!(matches!(why, MeasuredError::AnotherModel { .. }), "{why}");
+        let none = measured.take_up(&write(here.path(), "none.json", "{}")).unwrap_err();
+        assert!(matches!(none, MeasuredError::Card { .. }), "{none}");
+        let folder = signed(here.path(), &new_key());
+        let card = fs::read_to_string(folder.join(CARD_FILE)).unwrap();
+        let own = measured.card().model.params_digest.to_string();
+        write(&folder, CARD_FILE, card.replace(&own, &Digest::sha256(b"another").to_string()));
+        let changed = Measured::of(&folder).unwrap_err();
+        assert!(matches!(changed, MeasuredError::Card { .. }), "{changed}");
+    }
+}
