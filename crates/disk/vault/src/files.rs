@@ -36,6 +36,9 @@ pub const AS_UMASK: u32 = 0o666;
 /// certificate, a key.
 pub const TEXT_BYTES_MAX: u64 = 64 << 20;
 
+/// A system's number for a file that is there already: error texts quote its words for it.
+const EEXIST: i32 = 17;
+
 /// Writes a file that is not there yet: all of it appears at once, also to other processes and after a crash. Of several that
 /// make the same file, one does. One whose name cannot be made durable is taken away again: it would stand in the way of the
 /// next call.
@@ -227,7 +230,7 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
 /// A link that leads nowhere is something too.
 fn absent(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
-        Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+        Ok(_) => Err(io::Error::from_raw_os_error(EEXIST)),
         Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(why) => Err(why),
     }
@@ -278,7 +281,9 @@ mod tests {
         for (name, make) in [("a", write_new as Make), ("b", put_new as Make)] {
             let file = here.path().join(name);
             make(&file, b"one", OWNER_ONLY).unwrap();
-            assert_eq!(make(&file, b"two", OWNER_ONLY).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            let why = make(&file, b"two", OWNER_ONLY).unwrap_err();
+            assert_eq!(why.kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(why.to_string(), fs::create_dir(&file).unwrap_err().to_string());
             assert_eq!(fs::read(&file).unwrap(), b"one");
             assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, OWNER_ONLY);
         }
