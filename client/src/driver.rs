@@ -21,6 +21,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet, block_in_place};
 use tokio::time::Duration;
 use wire::v1::ClientEnvelope;
+use witness::{Prompt, Uploads};
 
 use crate::departures::Departures;
 use crate::jobs::{Assignment, Done, Kept, Work};
@@ -28,7 +29,7 @@ use crate::link::{Attached, News};
 use crate::offers::Offers;
 use crate::patience::Patience;
 use crate::training::Made;
-use crate::witness::{Lookout, Prompt, Seen, Uploads};
+use crate::watchman::{Lookout, Seen};
 use crate::{Ended, RunError};
 use declaring::Declaring;
 use raising::Alarms;

@@ -37,7 +37,7 @@ mod renewal;
 mod tables;
 mod training;
 mod transport;
-mod witness;
+mod watchman;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -51,6 +51,7 @@ use store::{FileStore, JournalKind, Opened, Store, StoreError};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use vault::Vault;
+use witness::{ForgottenLog, OpenFault};
 
 pub use config::{Config, LedgerConfig, Loaded};
 pub use daemon::ConfigError;
@@ -66,7 +67,7 @@ use tables::Tables;
 pub use training::Trainers;
 use training::Workshop;
 pub use transport::Tls;
-use witness::Watchman;
+use watchman::Watchman;
 
 /// News that may wait for the driver; beyond it the link stops reading, and the coordinator waits.
 const NEWS_WAITING: usize = 256;
@@ -148,15 +149,8 @@ pub enum RunError {
     #[error(transparent)]
     Memory(#[from] audit::WitnessError),
     /// What this silo remembered of that log is gone.
-    #[error(
-        "`{}` is missing, and the journal says that this silo remembered a state of the coordinator's audit log there: \
-         without it a rewritten log goes unseen. Restore the file; where it is lost for good, run `folkmoot-client witness \
-         forget --config FILE --reason TEXT` and compare the log's checkpoint with another member's", memory.display()
-    )]
-    ForgottenLog {
-        /// The file.
-        memory: PathBuf,
-    },
+    #[error(transparent)]
+    ForgottenLog(#[from] ForgottenLog),
     /// The coordinator's audit log contradicts what was signed before.
     #[error("this silo takes no further part: {0}")]
     History(String),
@@ -191,6 +185,15 @@ impl From<SpendingError> for RunError {
     }
 }
 
+impl From<OpenFault> for RunError {
+    fn from(why: OpenFault) -> Self {
+        match why {
+            OpenFault::Name(why) => Self::Departures(why.into()),
+            OpenFault::Memory(why) => Self::Memory(why),
+        }
+    }
+}
+
 impl RunError {
     /// The process's exit code, as `--help` lists them.
     pub fn exit_code(&self) -> u8 {
@@ -202,7 +205,7 @@ impl RunError {
             Self::Store(_) | Self::Append(_) | Self::Record(_) | Self::Departures(_) | Self::Memory(_) => {
                 EXIT_FAILURE
             }
-            Self::ForgottenLog { .. } => EXIT_FAILURE,
+            Self::ForgottenLog(_) => EXIT_FAILURE,
             Self::RefusedByCoordinator(_) | Self::RefusedRun(_) | Self::History(_) => EXIT_REFUSED,
             Self::Contradiction { .. } => EXIT_REFUSED,
         }
@@ -318,7 +321,7 @@ pub async fn run_with(
         departures,
         lookout,
     })?;
-    let watchman = watchman.with_journal(&state, driver.witness_state(), driver.uploads())?;
+    let watchman = watchman.with_journal(driver.witness_state(), driver.uploads())?;
     let mut tasks = JoinSet::new();
     if let Some(transport) = transport {
         tasks.spawn(renewal::keep(transport, channel));

@@ -83,10 +83,10 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "spending",
             "store",
             "telemetry",
-            "tlog",
             "train",
             "vault",
             "wire",
+            "witness",
         ],
     ),
     (
@@ -225,6 +225,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ("train", &["datasets", "dp", "params", "plan"]),
     ("vault", &[]),
     ("wire", &["checkpoint", "identity", "params", "plan", "protocol", "run_status", "secagg"]),
+    ("witness", &["audit", "identity", "params", "protocol", "secagg", "store", "tlog"]),
 ];
 
 /// All that pure rooms may use from outside: arithmetic, cryptography, text. Whatever reaches a clock, a

@@ -3,12 +3,12 @@
 use protocol::{ClientInput, Contradiction, StepJob, StepOutcome, WitnessState};
 use published::Version;
 use tokio::task::block_in_place;
+use witness::Uploads;
 
 use super::Driver;
 use crate::RunError;
 use crate::jobs::Assignment;
 use crate::models::FetchError;
-use crate::witness::Uploads;
 use params::Digest;
 
 /// How often a silo that catches up says how far it is: each so many steps.

@@ -35,6 +35,7 @@ pub enum DataProblem {
     MissingColumn {
         /// The file's name.
         file: String,
+        /// The registered column that it lacks.
         column: String,
     },
 }

@@ -1,20 +1,18 @@
 //! The watchman and the driver meet: what each says to the other, and what the journal says of the memory.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use identity::AuthorisedRoster;
 use protocol::{Profile, WitnessState};
-use tlog::VerifierKey;
 use tokio::sync::{mpsc, watch};
 use tonic::transport::Channel;
+use witness::{Prompt, SiloWitness, Uploads};
 
-use super::{Prompt, Seen, Uploads, Watchman};
+use super::{Seen, Watchman};
 use crate::RunError;
 use crate::patience::Patience;
 
-/// What the silo remembers of the coordinator's audit log, in its state folder.
-const WITNESS: &str = "witness";
 /// What the watchman has seen, waiting for the driver: only the newest matters.
 const SEEN_WAITING: usize = 1;
 
@@ -37,27 +35,11 @@ impl Watchman {
         channel: Channel,
         patience: Patience,
     ) -> Result<(Self, Lookout), RunError> {
-        let name = audit::log_name(&profile.roster.federation);
-        let log = VerifierKey::new(&name, profile.roster.coordinator())
-            .map_err(|why| RunError::Departures(why.into()))?;
-        let memory = audit::Witness::open(&memory_file(state), log.clone())?;
+        let witness = SiloWitness::open(state, profile)?;
         let (newest, roster) = watch::channel(Arc::new(profile.roster.clone()));
         let (report, seen) = mpsc::channel(SEEN_WAITING);
         let (prompts, prompt) = watch::channel(Prompt::default());
-        let watchman = Self {
-            channel,
-            memory,
-            log,
-            key: profile.identity.signing_key().clone(),
-            own: profile.id,
-            uploads: Uploads::default(),
-            roster,
-            patience,
-            receipts: state.join("receipts"),
-            receipts_after: None,
-            report,
-            prompt,
-        };
+        let watchman = Self { channel, witness, roster, patience, report, prompt };
         Ok((watchman, Lookout { roster: newest, seen, prompt: prompts }))
     }
 
@@ -65,20 +47,7 @@ impl Watchman {
     ///
     /// # Errors
     /// [`RunError::ForgottenLog`].
-    pub(crate) fn with_journal(
-        self,
-        state: &Path,
-        journal: WitnessState,
-        uploads: Uploads,
-    ) -> Result<Self, RunError> {
-        if journal.remembers && self.memory.last().is_none() {
-            return Err(RunError::ForgottenLog { memory: memory_file(state) });
-        }
-        Ok(Self { uploads, receipts_after: journal.receipts_after, ..self })
+    pub(crate) fn with_journal(self, journal: WitnessState, uploads: Uploads) -> Result<Self, RunError> {
+        Ok(Self { witness: self.witness.with_journal(journal, uploads)?, ..self })
     }
-}
-
-/// The file of that memory.
-pub(crate) fn memory_file(state: &Path) -> PathBuf {
-    state.join(WITNESS)
 }
