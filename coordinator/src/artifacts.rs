@@ -54,17 +54,8 @@ impl Files {
     /// What the record will say of them.
     pub(crate) fn artifacts(&self, params: Digest) -> Artifacts {
         Artifacts {
-            model: ModelArtifact {
-                file: checkpoint::MODEL_FILE.into(),
-                sha256: Digest::sha256(&self.model),
-                bytes: self.model.len() as u64,
-                params_digest: params,
-            },
-            optimizer: Some(OptimizerArtifact {
-                file: checkpoint::OPTIMIZER_FILE.into(),
-                sha256: Digest::sha256(&self.optimizer),
-                bytes: self.optimizer.len() as u64,
-            }),
+            model: ModelArtifact::of(&self.model, params),
+            optimizer: Some(OptimizerArtifact::of(&self.optimizer)),
         }
     }
 

@@ -74,15 +74,8 @@ impl Bench {
         let coordinator = Coordinator::recover(setup, &[], now, &mut Effects::new()).unwrap();
         let rng = ChaCha20Rng::seed_from_u64(7);
         let mut bench = Self { coordinator, journal: Vec::new(), said: Vec::new(), rng, now };
-        let genesis = Artifacts {
-            model: checkpoint::ModelArtifact {
-                file: checkpoint::MODEL_FILE.into(),
-                sha256: Digest::sha256(b"model"),
-                bytes: 5,
-                params_digest: model.digest(),
-            },
-            optimizer: None,
-        };
+        let genesis =
+            Artifacts { model: checkpoint::ModelArtifact::of(b"model", model.digest()), optimizer: None };
         bench.feed(Input::Start { genesis }).unwrap();
         for id in 1..=SILOS {
             bench.feed(Input::Connected { client: ClientId(id), version: SessionVersion::NEWEST }).unwrap();

@@ -1,6 +1,6 @@
 //! Lies about the server's step, which the silo does again by itself before anything of a round leaves.
 
-use checkpoint::{Action, Manifest, OPTIMIZER_FILE, OptimizerArtifact, SignedManifest};
+use checkpoint::{Action, Manifest, OptimizerArtifact, SignedManifest};
 use client::RunError;
 use optim::State;
 use params::{Digest, Params};
@@ -46,11 +46,7 @@ impl Published {
                 attempt: 1,
                 parent: Some(parent.digest()),
                 parent_model: Some(model.digest()),
-                optimizer: Some(OptimizerArtifact {
-                    file: OPTIMIZER_FILE.into(),
-                    sha256: Digest::sha256(&optimizer),
-                    bytes: optimizer.len() as u64,
-                }),
+                optimizer: Some(OptimizerArtifact::of(&optimizer)),
                 transcript: Some(Digest::sha256(b"transcript")),
                 cohort: vec![2, 3, 4],
                 shared: vec![2, 3, 4],

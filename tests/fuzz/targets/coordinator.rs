@@ -432,11 +432,5 @@ fn participant(id: u32, journal: &[protocol::ClientRecord]) -> Participant {
 }
 
 fn artifacts(params_digest: Digest) -> Artifacts {
-    let model = checkpoint::ModelArtifact {
-        file: checkpoint::MODEL_FILE.into(),
-        sha256: Digest::sha256(b"file"),
-        bytes: 5,
-        params_digest,
-    };
-    Artifacts { model, optimizer: None }
+    Artifacts { model: checkpoint::ModelArtifact::of(b"file", params_digest), optimizer: None }
 }

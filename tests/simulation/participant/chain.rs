@@ -88,11 +88,7 @@ fn records_that_come_late_twice_or_in_another_order_cost_a_silo_nothing() {
 #[test]
 fn where_the_clip_norm_moves_a_first_record_with_another_state_than_the_plans_is_not_followed() {
     let plan = sim::adaptive(sim::private_plan(4, 4, 3.0));
-    let artifact = |state: &optim::State| OptimizerArtifact {
-        file: checkpoint::OPTIMIZER_FILE.into(),
-        sha256: Digest::sha256(&state.to_bytes()),
-        bytes: state.to_bytes().len() as u64,
-    };
+    let artifact = |state: &optim::State| OptimizerArtifact::of(&state.to_bytes());
     let initial = plan.initial_state(plan.architecture().parameter_count());
     // One silo that clips to this, among others that do not, would be alone in the sum.
     let wide = initial.clone().with_clip_norm(500.0);
@@ -119,11 +115,7 @@ fn where_the_server_remembers_a_record_that_names_no_state_is_not_followed() {
     ] {
         let plan = plan::Plan { server, ..sim::plan(4, 9) };
         let state = plan.initial_state(plan.architecture().parameter_count()).to_bytes();
-        let named = Some(OptimizerArtifact {
-            file: checkpoint::OPTIMIZER_FILE.into(),
-            sha256: Digest::sha256(&state),
-            bytes: state.len() as u64,
-        });
+        let named = Some(OptimizerArtifact::of(&state));
         for (first, second) in [(&named, &named), (&named, &None), (&None, &None)] {
             let mut world = World::new(plan.clone(), super::world::policy());
             world.say(world.welcome());
@@ -154,11 +146,7 @@ fn masks_are_bound_to_the_clip_norm_where_it_moves() {
     let moving = sim::adaptive(constant.clone());
     let world = World::new(constant.clone(), super::world::policy());
     let record = |state: &[u8]| checkpoint::Manifest {
-        optimizer: Some(OptimizerArtifact {
-            file: checkpoint::OPTIMIZER_FILE.into(),
-            sha256: Digest::sha256(state),
-            bytes: state.len() as u64,
-        }),
+        optimizer: Some(OptimizerArtifact::of(state)),
         ..world.genesis()
     };
     let (one, other) = (record(b"clip norm 1"), record(b"clip norm 500"));

@@ -128,6 +128,7 @@ mod tests {
     use std::fs;
 
     use attest::{IGNORED_PATHS, ModelKey};
+    use checkpoint::ModelArtifact;
     use params::Digest;
     use rand::rand_core::UnwrapErr;
     use store::{Published, Store};
@@ -258,12 +259,11 @@ mod tests {
         let initial = plan.initial_model();
         for manifest in &mut manifests {
             (manifest.plan_digest, manifest.optimizer) = (plan.digest(), None);
-            manifest.model.params_digest = initial.digest();
             let here = folder.path().join(folder_name(manifest.round));
             fs::create_dir(&here).unwrap();
             let metadata = checkpoint::model_metadata(&manifest.run_id, manifest.round);
             let model = checkpoint::model_bytes(&initial, &metadata);
-            (manifest.model.sha256, manifest.model.bytes) = (Digest::sha256(&model), model.len() as u64);
+            manifest.model = ModelArtifact::of(&model, initial.digest());
             fs::write(here.join(MODEL_FILE), model).unwrap();
         }
         // No sum, no check.

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use checkpoint::{
-    CHECKPOINTS_FOLDER, MANIFEST_FILE, MODEL_FILE, OPTIMIZER_FILE, SIGNATURE_FILE, folder_name,
+    CHECKPOINTS_FOLDER, MANIFEST_FILE, MODEL_FILE, ModelArtifact, OPTIMIZER_FILE, OptimizerArtifact,
+    SIGNATURE_FILE, folder_name,
 };
 use ed25519_dalek::SigningKey;
 use params::Digest;
@@ -183,16 +184,14 @@ fn no_run_goes_on_from_a_state_that_is_none_though_its_record_names_it() {
     let mut manifest = verify_folder(source.path(), None).unwrap().manifests.remove(1);
     let model =
         checkpoint::model_bytes(&plan.initial_model(), &checkpoint::model_metadata(&manifest.run_id, 1));
-    manifest.model.params_digest = plan.initial_model().digest();
-    (manifest.model.sha256, manifest.model.bytes) = (Digest::sha256(&model), model.len() as u64);
+    manifest.model = ModelArtifact::of(&model, plan.initial_model().digest());
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path().join(folder_name(1));
     fs::create_dir(&here).unwrap();
     fs::write(here.join(MODEL_FILE), &model).unwrap();
     let read = |manifest: &_| read_version_files(&Plain::new(folder.path()), &plan, manifest);
     for (state, fits) in [(plan.initial_state(plan.lanes()).to_bytes(), true), (b"moments".to_vec(), false)] {
-        let named = manifest.optimizer.as_mut().unwrap();
-        (named.sha256, named.bytes) = (Digest::sha256(&state), state.len() as u64);
+        manifest.optimizer = Some(OptimizerArtifact::of(&state));
         fs::write(here.join(OPTIMIZER_FILE), &state).unwrap();
         match read(&manifest) {
             Ok((version, files)) => {

@@ -186,9 +186,7 @@ mod tests {
     #[test]
     fn optimiser_state_must_be_the_signed_one_and_there_exactly_when_named() {
         let state = b"state".as_slice();
-        let artifact =
-            OptimizerArtifact { file: OPTIMIZER_FILE.into(), sha256: Digest::sha256(state), bytes: 5 };
-        let signed = sign(|m| m.optimizer = Some(artifact.clone()));
+        let signed = sign(|m| m.optimizer = Some(OptimizerArtifact::of(state)));
         let verify = |signed, optimizer| verify_checkpoint(signed, &samples::model(1), optimizer, None);
         assert!(verify(&signed, Some(state)).is_ok());
         let changed = verify(&signed, Some(b"stale"));

@@ -386,11 +386,7 @@ mod tests {
         other.model = samples::manifest(0).model;
         assert!(rule(after(&[], &other)).contains("keeps the model"));
         other.model = samples::manifest(1).model;
-        other.optimizer = Some(crate::manifest::OptimizerArtifact {
-            file: crate::OPTIMIZER_FILE.into(),
-            sha256: Digest::sha256(b"state"),
-            bytes: 5,
-        });
+        other.optimizer = Some(crate::manifest::OptimizerArtifact::of(b"state"));
         assert!(rule(after(&[], &other)).contains("keeps the model"));
     }
 

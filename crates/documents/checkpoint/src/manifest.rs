@@ -87,6 +87,14 @@ pub struct ModelArtifact {
     pub params_digest: Digest,
 }
 
+impl ModelArtifact {
+    /// The file that holds these bytes, of a model with these parameters.
+    pub fn of(file: &[u8], params_digest: Digest) -> Self {
+        let (sha256, bytes) = (Digest::sha256(file), file.len() as u64);
+        Self { file: MODEL_FILE.into(), sha256, bytes, params_digest }
+    }
+}
+
 /// The file with the server optimiser's state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -97,6 +105,13 @@ pub struct OptimizerArtifact {
     pub sha256: Digest,
     /// Its size in bytes.
     pub bytes: u64,
+}
+
+impl OptimizerArtifact {
+    /// The file that holds these bytes.
+    pub fn of(file: &[u8]) -> Self {
+        Self { file: OPTIMIZER_FILE.into(), sha256: Digest::sha256(file), bytes: file.len() as u64 }
+    }
 }
 
 /// A client of the cohort that is not in the sum.

@@ -200,18 +200,8 @@ impl Center {
 
 fn artifacts(params: &Params, state: &State) -> Artifacts {
     let bytes = checkpoint::model_bytes(params, &BTreeMap::new());
-    let state = state.to_bytes();
     Artifacts {
-        model: checkpoint::ModelArtifact {
-            file: checkpoint::MODEL_FILE.into(),
-            sha256: Digest::sha256(&bytes),
-            bytes: bytes.len() as u64,
-            params_digest: params.digest(),
-        },
-        optimizer: Some(checkpoint::OptimizerArtifact {
-            file: checkpoint::OPTIMIZER_FILE.into(),
-            sha256: Digest::sha256(&state),
-            bytes: state.len() as u64,
-        }),
+        model: checkpoint::ModelArtifact::of(&bytes, params.digest()),
+        optimizer: Some(checkpoint::OptimizerArtifact::of(&state.to_bytes())),
     }
 }

@@ -37,12 +37,7 @@ fn run_with_canaries(plan: &Plan, noise: NoiseLevel, folder: &Path) -> Canaries 
         let manifest = Manifest {
             parent: parent.as_ref().map(|(signed, _)| signed.digest()),
             parent_model: parent.as_ref().map(|(_, model)| *model),
-            model: ModelArtifact {
-                file: MODEL_FILE.into(),
-                sha256: Digest::sha256(&model),
-                bytes: model.len() as u64,
-                params_digest: run.params().digest(),
-            },
+            model: ModelArtifact::of(&model, run.params().digest()),
             aggregate_digest: (round > 0).then(|| aggregate_digest(&sum)),
             ..record(plan, round, &key)
         };
