@@ -36,13 +36,17 @@ pub(crate) fn is_test(path: &str, test_modules: &BTreeSet<String>) -> bool {
     folder("tests") || folder("benches") || test_modules.contains(path.trim_end_matches(".rs"))
 }
 
+/// What stands over a module that only tests compile: a crate's own, or those of others too.
+const FOR_TESTS: [&str; 2] = ["#[cfg(test)]", "#[cfg(any(test, feature = \"samples\"))]"];
+
 /// Modules in files of their own that only tests compile, by path without the ending.
 pub(crate) fn test_modules() -> BTreeSet<String> {
     let mut modules = BTreeSet::new();
     for file in sources() {
         let lines: Vec<&str> = file.text.lines().collect();
-        for pair in lines.windows(2).filter(|pair| pair[0] == "#[cfg(test)]") {
-            let name = pair[1].trim_start_matches("pub(crate) ").strip_prefix("mod ");
+        for pair in lines.windows(2).filter(|pair| FOR_TESTS.contains(&pair[0])) {
+            let name =
+                pair[1].trim_start_matches("pub(crate) ").trim_start_matches("pub ").strip_prefix("mod ");
             if let Some(name) = name.and_then(|rest| rest.strip_suffix(';')) {
                 modules.insert(format!("{}/{name}", module_folder(&file.path)));
             }

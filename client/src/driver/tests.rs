@@ -9,7 +9,7 @@ use std::sync::Mutex;
 
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
-use checkpoint::{Manifest, ModelArtifact, PrivacySpent, SignedManifest};
+use checkpoint::{Manifest, ModelArtifact, SignedManifest};
 use identity::{IdentityKey, Member, Roster};
 use ledger::Ledger;
 use plan::{Contribution, Origin, Plan, Policy, PrivacyMode};
@@ -246,44 +246,16 @@ impl World {
         }
         let plan = &self.plans[self.run];
         let manifest = Manifest {
-            format: checkpoint::MANIFEST_FORMAT.into(),
             run_id: run_id(self.run),
             run_name: plan.name.clone(),
-            round,
-            attempt: 1,
-            action: None,
             parent: parent.map(|record| record.digest()),
             plan_digest: plan.digest(),
             roster_digest: roster().digest(),
             parent_model: before.map(|before| before.model.params_digest),
-            model: ModelArtifact {
-                file: checkpoint::MODEL_FILE.into(),
-                sha256: Digest::sha256(b"file"),
-                bytes: 4,
-                params_digest: model,
-            },
-            optimizer: None,
-            transcript: None,
-            cohort: vec![],
-            shared: vec![],
-            included: vec![],
-            left_out: vec![],
+            model: ModelArtifact::of(b"file", model),
             aggregate_digest: (round > 0).then(|| Digest::sha256(b"sum")),
-            metrics: BTreeMap::new(),
-            privacy: PrivacySpent {
-                mode: "fedavg".into(),
-                unit: "record".into(),
-                relation: "none".into(),
-                epsilon: None,
-                delta: None,
-                accountant: "none".into(),
-                steps: round,
-                noise_by: "nobody".into(),
-                trust: "none".into(),
-            },
-            created_ms: 1,
-            previous_rounds_aborted: vec![],
             public_key: checkpoint::public_key_text(&key(99).public()),
+            ..checkpoint::samples::bare(round)
         };
         let record = SignedManifest::sign(&manifest, key(99).signing_key()).unwrap();
         self.chains[self.run].push(record.clone());

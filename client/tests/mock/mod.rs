@@ -417,40 +417,25 @@ pub fn genesis(plan: &Plan) -> (SignedManifest, Vec<u8>) {
     let file = checkpoint::model_bytes(&params, &checkpoint::model_metadata(&run_id, 0));
     let mode = plan.mode();
     let state = plan.initial_state(params.values().len());
+    let bare = checkpoint::samples::bare(0);
     let manifest = Manifest {
-        format: checkpoint::MANIFEST_FORMAT.into(),
         run_id,
         run_name: plan.name.clone(),
-        round: 0,
         attempt: 0,
-        action: None,
-        parent: None,
         plan_digest: plan.digest(),
         roster_digest: roster().digest(),
-        parent_model: None,
         model: ModelArtifact::of(&file, params.digest()),
         optimizer: state.remembers().then(|| OptimizerArtifact::of(&state.to_bytes())),
-        transcript: None,
-        cohort: vec![],
-        shared: vec![],
-        included: vec![],
-        left_out: vec![],
-        aggregate_digest: None,
-        metrics: BTreeMap::new(),
         privacy: PrivacySpent {
             mode: mode.name().into(),
             unit: accounting::Unit::or_none(mode.unit()).into(),
             relation: accounting::Relation::or_none(mode.relation()).into(),
-            epsilon: None,
-            delta: None,
-            accountant: "none".into(),
-            steps: 0,
             noise_by: mode.noise_by().into(),
             trust: plan.trust(),
+            ..bare.privacy
         },
-        created_ms: 1,
-        previous_rounds_aborted: vec![],
         public_key: public(9),
+        ..bare
     };
     (SignedManifest::sign(&manifest, key(9).signing_key()).unwrap(), file)
 }

@@ -3,11 +3,10 @@
 //! An input is a script: an operation a byte, arguments behind it. Whatever it says, the silo says each thing once,
 //! and nothing before it is written down.
 
-use std::collections::BTreeMap;
 use std::collections::VecDeque;
 
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
-use checkpoint::{MANIFEST_FORMAT, Manifest, ModelArtifact, PrivacySpent, SignedManifest, public_key_text};
+use checkpoint::{Manifest, ModelArtifact, SignedManifest, public_key_text, samples};
 use identity::IdentityKey;
 use params::Digest;
 use plan::{Origin, Plan};
@@ -359,44 +358,16 @@ impl World {
     fn record(&self, round: u64, parent: Option<(Digest, Digest)>, model: Digest) -> SignedManifest {
         let key = signing_key(99);
         let manifest = Manifest {
-            format: MANIFEST_FORMAT.into(),
             run_id: self.run_id(),
             run_name: self.plan.name.clone(),
-            round,
-            attempt: 1,
-            action: None,
             parent: parent.map(|(digest, _)| digest),
             plan_digest: self.plan.digest(),
             roster_digest: roster().digest(),
             parent_model: parent.map(|(_, model)| model),
-            model: ModelArtifact {
-                file: checkpoint::MODEL_FILE.into(),
-                sha256: Digest::sha256(b"file"),
-                bytes: 5,
-                params_digest: model,
-            },
-            optimizer: None,
-            transcript: None,
-            cohort: vec![],
-            shared: vec![],
-            included: vec![],
-            left_out: vec![],
-            aggregate_digest: None,
-            metrics: BTreeMap::new(),
-            privacy: PrivacySpent {
-                mode: "fedavg".into(),
-                unit: "record".into(),
-                relation: "add-or-remove-one".into(),
-                epsilon: None,
-                delta: None,
-                accountant: "none".into(),
-                steps: round,
-                noise_by: "nobody".into(),
-                trust: "none".into(),
-            },
+            model: ModelArtifact::of(b"file", model),
             created_ms: self.now.0,
-            previous_rounds_aborted: vec![],
             public_key: public_key_text(&key.verifying_key()),
+            ..samples::bare(round)
         };
         SignedManifest::sign(&manifest, &key).expect("a sound manifest")
     }

@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::OnceLock;
 
-use checkpoint::{
-    LeftOut, MANIFEST_FORMAT, MODEL_FILE, Manifest, ModelArtifact, PrivacySpent, SignedManifest,
-    public_key_text,
-};
+use checkpoint::{LeftOut, Manifest, PrivacySpent, SignedManifest, public_key_text, samples};
 use ed25519_dalek::SigningKey;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -382,23 +379,9 @@ pub(crate) fn signed(round: u64) -> SignedManifest {
     let key = signing_key(99);
     let later = |digest| (round > 0).then_some(digest);
     let manifest = Manifest {
-        format: MANIFEST_FORMAT.into(),
-        run_id: Digest::sha256(b"run"),
         run_name: "seed".into(),
-        round,
-        attempt: 1,
-        action: None,
         parent: later(Digest::sha256(b"parent")),
-        plan_digest: Digest::sha256(b"plan"),
-        roster_digest: Digest::sha256(b"roster"),
         parent_model: later(Digest::sha256(b"parent model")),
-        model: ModelArtifact {
-            file: MODEL_FILE.into(),
-            sha256: Digest::sha256(b"file"),
-            bytes: 4,
-            params_digest: Digest::sha256(b"model"),
-        },
-        optimizer: None,
         transcript: later(Digest::sha256(b"transcript")),
         cohort: vec![1, 2, 3, 4],
         shared: vec![1, 2, 3, 4],
@@ -409,17 +392,11 @@ pub(crate) fn signed(round: u64) -> SignedManifest {
         privacy: PrivacySpent {
             mode: "distributed_dp_sgd".into(),
             unit: "record".into(),
-            relation: "add-or-remove-one".into(),
-            epsilon: Some(1.5),
-            delta: Some(1e-5),
-            accountant: "rdp".into(),
-            steps: round,
-            noise_by: "clients".into(),
-            trust: "majority".into(),
+            ..samples::spent(round, 1.5)
         },
         created_ms: NOW.0,
-        previous_rounds_aborted: vec![],
         public_key: public_key_text(&key.verifying_key()),
+        ..samples::bare(round)
     };
     SignedManifest::sign(&manifest, &key).expect("a sound manifest")
 }

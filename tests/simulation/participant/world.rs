@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
-use checkpoint::{MANIFEST_FORMAT, Manifest, ModelArtifact, PrivacySpent, SignedManifest};
+use checkpoint::{Manifest, ModelArtifact, SignedManifest};
 use ed25519_dalek::SigningKey;
 use identity::{IdentityKey, Member, Roster};
 use params::Digest;
@@ -237,44 +237,15 @@ impl World {
 
     pub(crate) fn genesis(&self) -> Manifest {
         Manifest {
-            format: MANIFEST_FORMAT.into(),
             run_id: self.run,
             run_name: self.plan.name.clone(),
-            round: 0,
             attempt: 0,
-            action: None,
-            parent: None,
             plan_digest: self.plan.digest(),
             roster_digest: self.roster.digest(),
-            parent_model: None,
-            model: ModelArtifact {
-                file: checkpoint::MODEL_FILE.into(),
-                sha256: Digest::sha256(b"model"),
-                bytes: 5,
-                params_digest: self.model(),
-            },
-            optimizer: None,
-            transcript: None,
-            cohort: vec![],
-            shared: vec![],
-            included: vec![],
-            left_out: vec![],
-            aggregate_digest: None,
-            metrics: BTreeMap::new(),
-            privacy: PrivacySpent {
-                mode: "fedavg".into(),
-                unit: "record".into(),
-                relation: "add-or-remove-one".into(),
-                epsilon: None,
-                delta: None,
-                accountant: "none".into(),
-                steps: 0,
-                noise_by: "nobody".into(),
-                trust: "none".into(),
-            },
+            model: ModelArtifact::of(b"model", self.model()),
             created_ms: self.now.0,
-            previous_rounds_aborted: vec![],
             public_key: checkpoint::public_key_text(&self.coordinator_key.verifying_key()),
+            ..checkpoint::samples::bare(0)
         }
     }
 

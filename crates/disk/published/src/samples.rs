@@ -3,19 +3,14 @@
 
 use std::fs;
 
+pub use checkpoint::samples::key;
 use checkpoint::{
-    AbortedRound, CHECKPOINTS_FOLDER, MANIFEST_FILE, MANIFEST_FORMAT, MODEL_FILE, Manifest, ModelArtifact,
-    OPTIMIZER_FILE, OptimizerArtifact, PrivacySpent, SIGNATURE_FILE, SignedManifest, folder_name,
+    AbortedRound, CHECKPOINTS_FOLDER, MANIFEST_FILE, MODEL_FILE, Manifest, ModelArtifact, OPTIMIZER_FILE,
+    OptimizerArtifact, SIGNATURE_FILE, SignedManifest, folder_name,
 };
-use ed25519_dalek::SigningKey;
 use params::{Activation, Architecture, Digest, Params};
 
 const OPTIMIZER: &[u8] = b"moments";
-
-/// The key that signs it.
-pub fn key() -> SigningKey {
-    SigningKey::from_bytes(&[7; 32])
-}
 
 fn params(round: u64) -> Params {
     let layout = Architecture::perceptron(2, &[], Activation::Relu, 3).layout();
@@ -35,43 +30,21 @@ pub fn chain(edit: impl Fn(&mut Manifest)) -> tempfile::TempDir {
         let model = checkpoint::model_bytes(&params(round), &checkpoint::model_metadata(&run_id, round));
         let ids = if round == 0 { vec![] } else { vec![1, 2, 3] };
         let mut manifest = Manifest {
-            format: MANIFEST_FORMAT.into(),
             run_id,
-            run_name: "test".into(),
-            round,
-            attempt: 1,
-            action: None,
             parent: parent.as_ref().map(|(signed, _)| signed.digest()),
-            plan_digest: Digest::sha256(b"plan"),
-            roster_digest: Digest::sha256(b"roster"),
             parent_model: parent.as_ref().map(|(_, round)| params(*round).digest()),
             model: ModelArtifact::of(&model, params(round).digest()),
             optimizer: Some(OptimizerArtifact::of(OPTIMIZER)),
-            transcript: None,
             cohort: ids.clone(),
             shared: ids.clone(),
             included: ids,
-            left_out: vec![],
-            aggregate_digest: None,
-            metrics: Default::default(),
-            privacy: PrivacySpent {
-                mode: "fedavg".into(),
-                unit: "none".into(),
-                relation: "none".into(),
-                epsilon: None,
-                delta: None,
-                accountant: "none".into(),
-                steps: round,
-                noise_by: "nobody".into(),
-                trust: "nobody".into(),
-            },
             created_ms: 1000 + round,
             previous_rounds_aborted: if round == 3 {
                 vec![AbortedRound { round: 2, attempt: 1, outcome: "too few".into() }]
             } else {
                 vec![]
             },
-            public_key: checkpoint::public_key_text(&key().verifying_key()),
+            ..checkpoint::samples::bare(round)
         };
         // Before it is signed: a record that lies is one of a coordinator that holds the key.
         edit(&mut manifest);

@@ -16,10 +16,9 @@ use attest::{
 };
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use checkpoint::{
-    MANIFEST_FILE, MANIFEST_FORMAT, MODEL_FILE, Manifest, ModelArtifact, OPTIMIZER_FILE, OptimizerArtifact,
-    PrivacySpent, SIGNATURE_FILE, SignedManifest, folder_name, model_bytes, model_metadata, public_key_text,
+    MANIFEST_FILE, MODEL_FILE, Manifest, ModelArtifact, OPTIMIZER_FILE, OptimizerArtifact, SIGNATURE_FILE,
+    SignedManifest, folder_name, model_bytes, model_metadata, samples,
 };
-use ed25519_dalek::SigningKey;
 use params::{Activation, Architecture, Digest, Params};
 
 const ROUND: u64 = 1;
@@ -67,18 +66,12 @@ fn checkpoint() -> Result<(SignedManifest, Contents), Box<dyn Error>> {
     let model = model_bytes(&params, &model_metadata(&run_id, ROUND));
     let optimizer = b"moments of the server optimiser".to_vec();
     let aggregate = b"the sum that the round opened".to_vec();
-    let signer = SigningKey::from_bytes(&[7; 32]);
     // Nothing is drawn and no clock is read: the sample is the same wherever it is made.
     let manifest = Manifest {
-        format: MANIFEST_FORMAT.into(),
         run_id,
         run_name: "sample".into(),
-        round: ROUND,
         attempt: 0,
         parent: Some(Digest::sha256(b"record of round 0")),
-        action: None,
-        plan_digest: Digest::sha256(b"plan"),
-        roster_digest: Digest::sha256(b"roster"),
         parent_model: Some(Digest::sha256(b"model of round 0")),
         model: ModelArtifact::of(&model, params.digest()),
         optimizer: Some(OptimizerArtifact::of(&optimizer)),
@@ -86,25 +79,13 @@ fn checkpoint() -> Result<(SignedManifest, Contents), Box<dyn Error>> {
         cohort: vec![2, 3, 5],
         shared: vec![2, 3, 5],
         included: vec![2, 3, 5],
-        left_out: vec![],
         aggregate_digest: Some(Digest::sha256(&aggregate)),
         metrics: [("loss".into(), 0.5)].into(),
-        privacy: PrivacySpent {
-            mode: "distributed".into(),
-            unit: "client".into(),
-            relation: "add-or-remove-one".into(),
-            epsilon: Some(0.8),
-            delta: Some(1e-5),
-            accountant: "rdp".into(),
-            steps: 1,
-            noise_by: "clients".into(),
-            trust: "majority".into(),
-        },
+        privacy: samples::spent(ROUND, 0.8),
         created_ms: 1_700_000_000_000,
-        previous_rounds_aborted: vec![],
-        public_key: public_key_text(&signer.verifying_key()),
+        ..samples::bare(ROUND)
     };
-    let record = SignedManifest::sign(&manifest, &signer)?;
+    let record = SignedManifest::sign(&manifest, &samples::key())?;
     let contents = vec![
         (MANIFEST_FILE, record.manifest_bytes.clone()),
         (SIGNATURE_FILE, record.signature.to_vec()),

@@ -2,10 +2,8 @@
 
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use checkpoint::{
-    LeftOut, MANIFEST_FILE, MANIFEST_FORMAT, MODEL_FILE, Manifest, ModelArtifact, PrivacySpent,
-    SIGNATURE_FILE, SignedManifest, folder_name, public_key_text,
+    MANIFEST_FILE, MODEL_FILE, Manifest, ModelArtifact, SIGNATURE_FILE, SignedManifest, folder_name, samples,
 };
-use ed25519_dalek::SigningKey;
 use params::Digest;
 
 use crate::*;
@@ -40,50 +38,22 @@ fn digest(what: &str, round: u64) -> Digest {
 
 /// Round `round`'s record; its parent is round `round - 1`.
 pub(crate) fn record(round: u64) -> SignedManifest {
-    let key = SigningKey::from_bytes(&[7; 32]);
-    let trained = round > 0;
-    let ids = |ids: &[u32]| if trained { ids.to_vec() } else { vec![] };
+    let trained = |what| (round > 0).then(|| digest(what, round));
     let manifest = Manifest {
-        format: MANIFEST_FORMAT.into(),
-        run_id: Digest::sha256(b"run"),
-        run_name: "demo".into(),
-        round,
-        attempt: 0,
-        action: None,
-        parent: trained.then(|| record(round - 1).digest()),
-        plan_digest: Digest::sha256(b"plan"),
-        roster_digest: Digest::sha256(b"roster"),
-        parent_model: trained.then(|| digest("params", round - 1)),
+        parent: (round > 0).then(|| record(round - 1).digest()),
+        parent_model: (round > 0).then(|| digest("params", round - 1)),
         model: ModelArtifact {
-            file: MODEL_FILE.into(),
             sha256: digest("model", round),
             bytes: 268,
-            params_digest: digest("params", round),
+            ..ModelArtifact::of(b"", digest("params", round))
         },
-        optimizer: None,
-        transcript: trained.then(|| digest("transcript", round)),
-        cohort: ids(&[2, 3, 5, 7]),
-        shared: ids(&[2, 3, 5]),
-        included: ids(&[2, 3, 5]),
-        left_out: if trained { vec![LeftOut { client: 7, reason: "deadline".into() }] } else { vec![] },
-        aggregate_digest: trained.then(|| digest("aggregate", round)),
+        transcript: trained("transcript"),
+        aggregate_digest: trained("aggregate"),
         metrics: [("loss".into(), 0.1), ("accuracy".into(), 0.75)].into(),
-        privacy: PrivacySpent {
-            mode: "distributed".into(),
-            unit: "client".into(),
-            relation: "add-or-remove-one".into(),
-            epsilon: Some(0.3 * round as f64),
-            delta: Some(1e-5),
-            accountant: "rdp".into(),
-            steps: round,
-            noise_by: "clients".into(),
-            trust: "majority".into(),
-        },
-        created_ms: 1_700_000_000_000 + round,
-        previous_rounds_aborted: vec![],
-        public_key: public_key_text(&key.verifying_key()),
+        privacy: samples::spent(round, 0.3 * round as f64),
+        ..samples::manifest(round)
     };
-    SignedManifest::sign(&manifest, &key).unwrap()
+    SignedManifest::sign(&manifest, &samples::key()).unwrap()
 }
 
 /// The files that hold `record`.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use checkpoint::{Action, MANIFEST_FORMAT, MODEL_FILE, ModelArtifact, PrivacySpent};
+use checkpoint::{Action, PrivacySpent, samples};
 use serde_norway::Value;
 
 use super::*;
@@ -14,39 +14,26 @@ fn plan() -> Plan {
 fn manifest(plan: &Plan) -> Manifest {
     let digest = Digest::sha256(b"x");
     Manifest {
-        format: MANIFEST_FORMAT.into(),
         run_id: digest,
         run_name: plan.name.clone(),
-        round: 7,
-        attempt: 1,
-        action: None,
         parent: Some(Digest::sha256(b"parent")),
         plan_digest: plan.digest(),
         roster_digest: digest,
         parent_model: Some(digest),
-        model: ModelArtifact { file: MODEL_FILE.into(), sha256: digest, bytes: 9, params_digest: digest },
-        optimizer: None,
-        transcript: None,
         cohort: vec![1, 2, 3],
         shared: vec![1, 2, 3],
         included: vec![1, 3],
-        left_out: Vec::new(),
         aggregate_digest: Some(digest),
         metrics: BTreeMap::from([("training_loss".to_owned(), 0.25)]),
         privacy: PrivacySpent {
             mode: "distributed_dp_sgd".into(),
             unit: "record".into(),
             relation: "add or remove one record".into(),
-            epsilon: Some(1.0 / 3.0),
-            delta: Some(1e-5),
-            accountant: "rdp".into(),
-            steps: 7,
             noise_by: "every silo, a share each".into(),
             trust: "at most 1 colludes".into(),
+            ..samples::spent(7, 1.0 / 3.0)
         },
-        created_ms: 1_700_000_000_000,
-        previous_rounds_aborted: Vec::new(),
-        public_key: String::new(),
+        ..samples::bare(7)
     }
 }
 

@@ -58,5 +58,5 @@ pub use manifest::{
 pub use model::{HEADER_BYTES_MAX, ModelError, model_bytes, model_metadata, read_layout, read_model};
 pub use signed::{SignatureError, SignedManifest};
 
-#[cfg(test)]
-mod samples;
+#[cfg(any(test, feature = "samples"))]
+pub mod samples;

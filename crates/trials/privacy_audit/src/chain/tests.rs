@@ -3,12 +3,11 @@
 use std::fs;
 
 use checkpoint::{
-    CHECKPOINTS_FOLDER, MANIFEST_FILE, MANIFEST_FORMAT, MODEL_FILE, ModelArtifact, PrivacySpent,
-    SIGNATURE_FILE, SignedManifest,
+    CHECKPOINTS_FOLDER, MANIFEST_FILE, MODEL_FILE, ModelArtifact, PrivacySpent, SIGNATURE_FILE,
+    SignedManifest, samples,
 };
 use datasets::digits;
 use demo::demo_plan;
-use ed25519_dalek::SigningKey;
 use params::Digest;
 use plan::PrivacyMode;
 use protocol::aggregate_digest;
@@ -24,7 +23,7 @@ const ROUNDS: u64 = 3;
 fn run_with_canaries(plan: &Plan, noise: NoiseLevel, folder: &Path) -> Canaries {
     let canaries = Canaries::draw(plan, 200, [4; 32]).unwrap();
     let silos = silos(plan, &canaries.planted(plan).unwrap());
-    let key = SigningKey::from_bytes(&[7; 32]);
+    let key = samples::key();
     let mut run = Rehearsal::new(plan, &silos, noise, [3; 32]).unwrap();
     let mut parent: Option<(SignedManifest, Digest)> = None;
     for round in 0..=ROUNDS {
@@ -39,7 +38,7 @@ fn run_with_canaries(plan: &Plan, noise: NoiseLevel, folder: &Path) -> Canaries 
             parent_model: parent.as_ref().map(|(_, model)| *model),
             model: ModelArtifact::of(&model, run.params().digest()),
             aggregate_digest: (round > 0).then(|| aggregate_digest(&sum)),
-            ..record(plan, round, &key)
+            ..record(plan, round)
         };
         let signed = SignedManifest::sign(&manifest, &key).unwrap();
         let here = folder.join(CHECKPOINTS_FOLDER).join(folder_name(round));
@@ -74,43 +73,23 @@ fn run_id() -> Digest {
 }
 
 /// What a round's record says beside its model and its sum.
-fn record(plan: &Plan, round: u64, key: &SigningKey) -> Manifest {
+fn record(plan: &Plan, round: u64) -> Manifest {
     let ids: Vec<u32> = if round == 0 { Vec::new() } else { (1..=5).collect() };
-    let none = Digest::sha256(b"");
     Manifest {
-        format: MANIFEST_FORMAT.into(),
-        run_id: run_id(),
         run_name: plan.name.clone(),
-        round,
-        attempt: 1,
-        action: None,
-        parent: None,
         plan_digest: plan.digest(),
-        roster_digest: run_id(),
-        parent_model: None,
-        model: ModelArtifact { file: MODEL_FILE.into(), sha256: none, bytes: 0, params_digest: none },
-        optimizer: None,
-        transcript: None,
         cohort: ids.clone(),
         shared: ids.clone(),
         included: ids,
-        left_out: Vec::new(),
-        aggregate_digest: None,
-        metrics: Default::default(),
         privacy: PrivacySpent {
             mode: plan.mode().name().into(),
             unit: accounting::Unit::or_none(plan.mode().unit()).into(),
             relation: accounting::Relation::or_none(plan.mode().relation()).into(),
-            epsilon: Some(round as f64 / 2.0),
-            delta: Some(1e-5),
-            accountant: "rdp".into(),
-            steps: round,
             noise_by: plan.mode().noise_by().into(),
             trust: plan.trust(),
+            ..samples::spent(round, round as f64 / 2.0)
         },
-        created_ms: 1_000 + round,
-        previous_rounds_aborted: Vec::new(),
-        public_key: checkpoint::public_key_text(&key.verifying_key()),
+        ..samples::bare(round)
     }
 }
 
