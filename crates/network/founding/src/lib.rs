@@ -22,7 +22,6 @@ mod unfinished;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use attest::ModelKey;
 use identity::{
@@ -100,7 +99,7 @@ impl NewFederation {
             return Err(FoundingError::Name(self.name.clone()));
         }
         let admin = Subject::operator(&self.admin, Role::Admin)?;
-        let now_s = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        let now_s = pki::now_s()?;
         let rng = &mut UnwrapErr(rand::rngs::SysRng);
         let authority_key = IdentityKey::generate(rng);
         let issuer = CertificateAuthority::create(&self.name, now_s).map_err(CertificateError::from)?;

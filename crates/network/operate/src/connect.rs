@@ -1,7 +1,7 @@
 //! A connection to a coordinator: whom it is trusted as, whom the caller is, and what its refusals mean.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use ed25519_dalek::VerifyingKey;
 use identity::{AccessToken, Authority, AuthorityError, printable};
@@ -309,8 +309,7 @@ pub fn roster_key(authority: &Authority) -> Result<VerifyingKey, ConnectError> {
 /// # Errors
 /// [`ConnectError::Clock`].
 pub fn now_s() -> Result<u64, ConnectError> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    Ok(now.map_err(|_| ConnectError::Clock)?.as_secs())
+    pki::now_s().map_err(|_| ConnectError::Clock)
 }
 
 /// What a failed call means: whether the coordinator refused it, or is not there.

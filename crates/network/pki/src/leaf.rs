@@ -1,5 +1,7 @@
 //! What a certificate says.
 
+use std::time::{SystemTime, SystemTimeError, UNIX_EPOCH};
+
 use identity::Subject;
 use params::Digest;
 use rustls::pki_types::CertificateDer;
@@ -73,6 +75,14 @@ pub(crate) fn inspect_der(der: &CertificateDer<'_>) -> Result<Leaf, LeafError> {
         not_after_s: seconds(certificate.validity().not_after),
         fingerprint: Digest::sha256(der),
     })
+}
+
+/// This machine's clock in seconds since 1970, as certificates and tokens count, for whoever issues or calls with them.
+///
+/// # Errors
+/// A clock that stands before 1970: nothing that it dates would be believed.
+pub fn now_s() -> Result<u64, SystemTimeError> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())
 }
 
 /// When to renew a certificate: at two thirds of its life, or up to a twentieth of it earlier by `random`, so that

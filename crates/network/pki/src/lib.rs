@@ -35,7 +35,7 @@ pub use doctor::{Finding, doctor};
 pub use explain::{explain, explain_call, is_barred};
 pub use incoming::{Budget, Connection, Incoming, Turned, Watcher, networks};
 pub use key::{TransportKey, TransportKeyError};
-pub use leaf::{Leaf, LeafError, inspect, renew_at};
+pub use leaf::{Leaf, LeafError, inspect, now_s, renew_at};
 pub use loopback::is_loopback;
 pub use outgoing::{Outgoing, Resolver, Resolving};
 pub use peer::{HangUp, Peer, PeerCertificate};

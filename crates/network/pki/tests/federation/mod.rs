@@ -5,7 +5,6 @@ pub mod network;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use identity::Subject;
 use pki::{
@@ -22,7 +21,7 @@ use tonic_health::pb::health_client::HealthClient;
 pub const DAY_S: u64 = 86_400;
 
 pub fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+    pki::now_s().unwrap()
 }
 
 pub fn silo(id: u32) -> Subject {
