@@ -1,6 +1,6 @@
 //! Rows as tensors.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::{Device, Tensor, TensorData};
 use datasets::Dataset;
 
 use crate::TrainError;

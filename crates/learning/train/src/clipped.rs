@@ -15,7 +15,7 @@
 
 use std::ops::Range;
 
-use burn::tensor::Device;
+use burn::Device;
 use chacha20::ChaCha20Rng;
 use datasets::{Dataset, ROWS_MAX};
 use dp::ClippedSum;

@@ -8,7 +8,7 @@
 
 use std::num::NonZeroUsize;
 
-use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
+use burn::{DType, Device, Gradients, Tensor, TensorData};
 
 use crate::TrainError;
 use crate::image::Image;

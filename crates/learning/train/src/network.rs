@@ -1,9 +1,9 @@
 //! The models that plans declare, as burn tensors.
 
-use burn::tensor::activation::{log_softmax, relu, sigmoid, tanh};
-use burn::tensor::module::{avg_pool2d, conv2d, embedding, max_pool2d};
-use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::activation::{log_softmax, relu, sigmoid, tanh};
+use burn::module::{avg_pool2d, conv2d, embedding, max_pool2d};
+use burn::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
+use burn::{Device, Int, Tensor, TensorData};
 use params::{Architecture, Layer, Params, Shape};
 
 use crate::TrainError;
