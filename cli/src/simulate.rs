@@ -65,7 +65,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     } else {
         print!("{}", text.unwrap_or_else(|| table(&tally)));
     }
-    verdict(&tally)
+    tally.verdict().map_err(Failure::failed)
 }
 
 /// Simulates one federation; what is said of it.
@@ -125,43 +125,4 @@ fn table(tally: &Tally) -> String {
         tally.seconds,
         with.join(", ")
     )
-}
-
-fn verdict(tally: &Tally) -> Result<(), Failure> {
-    if tally.failures.is_empty() {
-        return Ok(());
-    }
-    let found: Vec<String> = tally
-        .failures
-        .iter()
-        .map(|found| {
-            format!(
-                "\n  {} {}\n    enough to see it: {}\n    replay: {}",
-                found.invariant, found.what, found.smallest, found.replay
-            )
-        })
-        .collect();
-    let (failed, all) = (found.len(), tally.federations);
-    Err(Failure::failed(format!("{failed} of {all} federations failed{}", found.concat())))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_verdict_names_what_broke_and_how_to_replay_it() {
-        let failed = sim::FailedSeed {
-            seed: 17,
-            invariant: "S1".into(),
-            what: "boom".into(),
-            smallest: "seed 17: 4 silos".into(),
-            replay: "folkmoot simulate --seed 17 --trace".into(),
-        };
-        let tally = Tally { federations: 9, failures: vec![failed], ..Tally::default() };
-        let text = verdict(&tally).unwrap_err().to_string();
-        for word in ["1 of 9", "S1 boom", "seed 17: 4 silos", "folkmoot simulate --seed 17 --trace"] {
-            assert!(text.contains(word), "no {word:?} in {text}");
-        }
-    }
 }

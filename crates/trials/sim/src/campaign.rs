@@ -107,6 +107,32 @@ pub struct FailedSeed {
     pub replay: String,
 }
 
+/// Federations of a campaign that failed: each with what broke, and how to see it again.
+#[derive(Debug, thiserror::Error)]
+#[error("{} of {federations} federations failed{}", failures.len(), failures.iter().map(FailedSeed::lines).collect::<String>())]
+pub struct FailedFederations {
+    federations: u64,
+    failures: Vec<FailedSeed>,
+}
+
+impl FailedSeed {
+    fn lines(&self) -> String {
+        let Self { invariant, what, smallest, replay, .. } = self;
+        format!("\n  {invariant} {what}\n    enough to see it: {smallest}\n    replay: {replay}")
+    }
+}
+
+impl Tally {
+    /// Ends a campaign.
+    ///
+    /// # Errors
+    /// [`FailedFederations`], where one failed.
+    pub fn verdict(self) -> Result<(), FailedFederations> {
+        let Self { federations, failures, .. } = self;
+        if failures.is_empty() { Ok(()) } else { Err(FailedFederations { federations, failures }) }
+    }
+}
+
 impl Campaign {
     /// A seed's scenario without what this campaign leaves out.
     pub fn scenario(&self, seed: u64) -> Scenario {
@@ -215,6 +241,24 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_verdict_names_what_broke_and_how_to_replay_it() {
+        let failed = FailedSeed {
+            seed: 17,
+            invariant: "S1".into(),
+            what: "boom".into(),
+            smallest: "seed 17: 4 silos".into(),
+            replay: "folkmoot simulate --seed 17 --trace".into(),
+        };
+        let tally = Tally { federations: 9, failures: vec![failed], ..Tally::default() };
+        assert_eq!(
+            tally.verdict().unwrap_err().to_string(),
+            "1 of 9 federations failed\n  S1 boom\n    enough to see it: seed 17: 4 silos\n    replay: folkmoot simulate \
+             --seed 17 --trace"
+        );
+        assert!(Tally::default().verdict().is_ok());
+    }
 
     #[test]
     fn every_part_that_a_tally_names_can_be_left_out() {

@@ -46,7 +46,7 @@ mod turns;
 mod twin;
 mod uploads;
 
-pub use campaign::{Campaign, FailedSeed, ScenarioPart, Tally, UnknownScenarioPart};
+pub use campaign::{Campaign, FailedFederations, FailedSeed, ScenarioPart, Tally, UnknownScenarioPart};
 pub use center::OpenedSum;
 pub use contribution::contribute;
 pub use faults::{Fate, Moment};
