@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use bench::{BenchError, UtilityError};
 use demo::{DemoFolderError, DemoPlanError, DemoRunError, FollowError, ProcessError};
 use identity::with_causes;
 use ledger::ReadError;
@@ -10,18 +9,19 @@ use operate::{
     AdmissionError, ConnectError, EntriesError, EvidenceError, IssueError, MemoryError, ModelsError,
     SigningError, Unbelieved,
 };
-use privacy_audit::AuditError;
 use published::report::ReportFault;
 use published::{CheckpointFault, FolderError, MeasuredError};
 use vault::NewFolderError;
 
-use crate::audit_privacy::AuditPrivacyError;
 use crate::clients;
 use crate::connect;
 use crate::demo::DemoError;
 use crate::files::{Unusable, WriteError};
 use crate::incident::{ReportError, ReportUnverified};
 use crate::verify::Unverified;
+
+#[cfg(feature = "trials")]
+mod of_trials;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -366,68 +366,6 @@ impl From<DemoError> for Failure {
             | DemoError::Process(_)
             | DemoError::Interrupted
             | DemoError::Terminated => Self::failed(why),
-        }
-    }
-}
-
-impl From<AuditError> for Failure {
-    fn from(why: AuditError) -> Self {
-        match why {
-            AuditError::NoRoom { .. }
-            | AuditError::NoCanary
-            | AuditError::TooMany { .. }
-            | AuditError::MembersHoldCanaries
-            | AuditError::AnotherPlan
-            | AuditError::Mechanism(_)
-            | AuditError::Table(_)
-            | AuditError::EmptyTable => Self::usage(why),
-            AuditError::Chain(_) => Self::verification(why),
-            AuditError::EveryCoinSaidNo
-            | AuditError::OwnTable(_)
-            | AuditError::File(_)
-            | AuditError::NoModel
-            | AuditError::Sum(_)
-            | AuditError::ClipNorm(_)
-            | AuditError::Train(_)
-            | AuditError::Rehearsal(_)
-            | AuditError::Accounting(_)
-            | AuditError::Update(_)
-            | AuditError::Protect(_) => Self::failed(why),
-        }
-    }
-}
-
-impl From<AuditPrivacyError> for Failure {
-    fn from(why: AuditPrivacyError) -> Self {
-        match why {
-            AuditPrivacyError::Audit(why) => why.into(),
-            AuditPrivacyError::Input(_)
-            | AuditPrivacyError::Demonstration(_)
-            | AuditPrivacyError::Table(_) => Self::usage(why),
-            AuditPrivacyError::Json(_) => Self::failed(why),
-            AuditPrivacyError::Contradicted(_) => Self::verification(why),
-        }
-    }
-}
-
-impl From<BenchError> for Failure {
-    fn from(why: BenchError) -> Self {
-        match why {
-            BenchError::Clients(_) => Self::usage(why),
-            BenchError::Plan(why) => why.into(),
-            BenchError::Folder(why) => why.into(),
-            BenchError::Run(why) => why.into(),
-            BenchError::Utility(
-                UtilityError::NoData { .. } | UtilityError::NoHospitals | UtilityError::NoHospital,
-            ) => Self::usage(why),
-            BenchError::Chain(_) => Self::verification(why),
-            BenchError::NoTemporary(_)
-            | BenchError::Json(_)
-            | BenchError::Process(_)
-            | BenchError::Interrupted
-            | BenchError::Terminated
-            | BenchError::Grew { .. }
-            | BenchError::Utility(_) => Self::failed(why),
         }
     }
 }

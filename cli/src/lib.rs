@@ -23,6 +23,7 @@ extern crate daemon;
 
 mod account;
 mod audit;
+#[cfg(feature = "trials")]
 mod audit_privacy;
 mod clients;
 mod connect;
@@ -35,15 +36,20 @@ mod files;
 mod incident;
 mod keys;
 mod ledgers;
+#[cfg(not(feature = "trials"))]
+mod left_out;
 mod model;
 mod model_card;
 mod operators;
 mod plan;
 mod roster;
 mod run;
+#[cfg(feature = "trials")]
 mod simulate;
 mod status;
 mod tokens;
+#[cfg(feature = "trials")]
+mod trials;
 mod verify;
 
 use std::process::ExitCode;
@@ -51,6 +57,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub use failure::Failure;
+#[cfg(not(feature = "trials"))]
+use left_out as trials;
 
 /// Federated learning with secure aggregation and distributed differential privacy.
 #[derive(Parser, Debug)]
@@ -73,9 +81,6 @@ pub struct Command {
 enum What {
     /// Train one model over real data on this machine: a coordinator and its clients as separate processes.
     Demo(demo::Args),
-    /// Measure the program on this machine.
-    #[command(subcommand)]
-    Bench(bench::Bench),
     /// Run the coordinator daemon.
     Coordinator(coordinator::Args),
     /// Run a silo's client daemon.
@@ -112,9 +117,6 @@ enum What {
     /// Tamper-evident audit logs: checked, read and copied offline.
     #[command(subcommand)]
     Audit(audit::Audit),
-    /// Attack a run's models and say what that contradicts: canaries, membership inference, inversion.
-    #[command(subcommand)]
-    AuditPrivacy(audit_privacy::AuditPrivacy),
     /// Identity keys, and the keys that seal what lies on disk.
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -132,8 +134,8 @@ enum What {
     Account(account::AccountArgs),
     /// How much noise keeps a promise.
     Calibrate(account::CalibrateArgs),
-    /// Simulate whole federations under faults and lies, each from a seed, and check what must hold.
-    Simulate(simulate::Args),
+    #[command(flatten)]
+    Trials(trials::Trials),
 }
 
 /// The whole program.
@@ -154,7 +156,6 @@ pub fn perform(command: Command) -> Result<ExitCode, Failure> {
         What::Coordinator(args) => return Ok(coordinator::main_with(args)),
         What::Client(args) => return Ok(client::main_with(args)),
         What::Demo(args) => on_runtime(demo::run(args)),
-        What::Bench(bench) => on_runtime(bench::run(bench)),
         What::Status(args) => on_runtime(status::status(args)),
         What::Watch(args) => on_runtime(status::watch(args)),
         What::Model(model) => on_runtime(model::run(model)),
@@ -164,7 +165,6 @@ pub fn perform(command: Command) -> Result<ExitCode, Failure> {
         What::Account(args) => account::account(&args),
         What::Calibrate(args) => account::calibrate(&args),
         What::Audit(audit) => audit::run(&audit),
-        What::AuditPrivacy(audit) => audit_privacy::run(&audit).map_err(Failure::from),
         What::Run(run) => on_runtime(run::run(run)),
         What::Tokens(tokens) => on_runtime(tokens::run(tokens)),
         What::Operators(operators) => on_runtime(operators::run(operators)),
@@ -178,7 +178,7 @@ pub fn perform(command: Command) -> Result<ExitCode, Failure> {
         },
         What::Roster(roster) => on_runtime(roster::run(roster)),
         What::Plan(plan) => plan::run(&plan),
-        What::Simulate(args) => simulate::run(&args),
+        What::Trials(trials) => trials::run(trials),
     }
     .map(|()| ExitCode::SUCCESS)
 }

@@ -34,6 +34,23 @@ fn no_crate_grows_beyond_what_one_person_keeps_in_mind() {
     gather(|faults| compare(faults, "lines", &counted));
 }
 
+/// What tries the program, and what only that needs.
+const TRIALS: [&str; 5] = ["bench v", "empirical v", "privacy_audit v", "rehearsal v", "sim v"];
+
+#[test]
+fn the_readmes_first_command_compiles_no_more_than_it_did_and_nothing_that_no_federation_needs() {
+    let packages = tree::compiled_for("cli");
+    assert!(packages.iter().any(|package| package.starts_with("demo v")), "{packages:?}");
+    gather(|faults| {
+        for package in packages.iter().filter(|package| TRIALS.iter().any(|trial| package.starts_with(trial)))
+        {
+            faults.add(format!("{package} is in the tool without its feature `trials`"));
+        }
+        let of_the_registry = packages.iter().filter(|package| !package.contains(" (/")).count();
+        compare(faults, "packages", &BTreeMap::from([("cli".to_owned(), of_the_registry)]));
+    });
+}
+
 #[test]
 fn no_function_is_longer_than_a_screen() {
     gather(|faults| {

@@ -52,11 +52,8 @@ pub(crate) fn crates() -> Vec<Crate> {
 pub(crate) fn dependencies() -> &'static Dependencies {
     static READ: OnceLock<Dependencies> = OnceLock::new();
     READ.get_or_init(|| {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let asked = ["metadata", "--no-deps", "--offline", "--format-version", "1"];
-        let output = Command::new(cargo).args(asked).current_dir(root()).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let said = cargo(&["metadata", "--no-deps", "--offline", "--format-version", "1"]);
+        let metadata: Value = serde_json::from_str(&said).unwrap();
         let packages = metadata["packages"].as_array().unwrap();
         let named = packages.iter().map(|package| (text(&package["name"]), linked(package)));
         named.filter(|(name, _)| name != "tests").collect()
@@ -75,9 +72,25 @@ pub(crate) fn edges() -> &'static BTreeMap<String, BTreeSet<String>> {
     })
 }
 
+/// Every package that is compiled for this crate without its features: name, version and, of ours, its folder.
+pub(crate) fn compiled_for(name: &str) -> BTreeSet<String> {
+    let listed =
+        cargo(&["tree", "--offline", "-p", name, "-e", "normal,build", "--prefix", "none", "--no-dedupe"]);
+    listed.lines().map(|line| line.replace(" (proc-macro)", "")).collect()
+}
+
+fn cargo(asked: &[&str]) -> String {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo).args(asked).current_dir(root()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 fn linked(package: &Value) -> BTreeMap<String, Vec<String>> {
     let all = package["dependencies"].as_array().unwrap().iter();
-    let wanted = all.filter(|used| used["kind"] != "dev" && used["optional"] == false);
+    // An arrow between our crates is one, behind a feature too.
+    let wanted =
+        all.filter(|used| used["kind"] != "dev" && (used["optional"] == false || used["source"].is_null()));
     let features = |used: &Value| used["features"].as_array().unwrap().iter().map(text).collect();
     wanted.map(|used| (text(&used["name"]), features(used))).collect()
 }
