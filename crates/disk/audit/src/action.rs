@@ -46,7 +46,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// Every one.
+    /// Every action that is not a call.
     pub const ALL: [Self; 20] = [
         Self::RunStarted,
         Self::RunPaused,

@@ -23,7 +23,6 @@ pub enum LogError {
     Folder(#[from] FolderError),
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// An event.
     #[error(transparent)]
     Event(#[from] EventError),
     /// The published checkpoint, a cosignature, or the origin.

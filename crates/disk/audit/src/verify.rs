@@ -42,9 +42,8 @@ pub enum VerifyError {
         "the log has {size} entries, another checkpoint of it has {other}: this copy is older, or was cut"
     )]
     Shorter {
-        /// Entries here.
         size: u64,
-        /// Entries there.
+        /// Entries in the other one.
         other: u64,
     },
     /// Another history was seen elsewhere.

@@ -51,7 +51,7 @@ pub struct PeriodLimit {
 /// A limit that one more debit would pass.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum Overspent {
-    /// Of everything.
+    /// The budget over all time.
     #[error(transparent)]
     Total(OverBudget),
     /// Of a period.
@@ -87,7 +87,6 @@ pub struct Total {
     pub unit: Option<Unit>,
     /// Units of the events, where more than one: then the unit above is the record's.
     pub mixed: bool,
-    /// Noised releases.
     pub debits: u64,
     /// Releases that no epsilon covers: those without noise, and rounds with noise in which training failed.
     pub exact_releases: u64,

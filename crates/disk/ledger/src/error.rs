@@ -27,7 +27,6 @@ pub enum LedgerError {
         "{name:?} is no name of a data set: use 1 to 64 letters, digits, `.`, `_` and `-`, and begin with a letter or digit"
     )]
     Name {
-        /// As given.
         name: String,
     },
     /// Not the ledger that was written.

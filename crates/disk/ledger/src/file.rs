@@ -35,7 +35,6 @@ pub struct Ledger {
 /// A ledger as it lies on the disk at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Inspected {
-    /// All entries.
     pub account: Account,
     /// Of the last one.
     pub head: LedgerHead,
@@ -59,7 +58,7 @@ impl Ledger {
         Ok(Self { dataset: dataset.into(), path, anchor, vault })
     }
 
-    /// The file.
+    /// The file that holds it.
     pub fn path(&self) -> &Path {
         &self.path
     }

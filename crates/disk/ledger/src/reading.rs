@@ -36,7 +36,7 @@ pub enum ReadError {
     /// The master key, or the keyring.
     #[error(transparent)]
     Vault(#[from] VaultError),
-    /// No probability.
+    /// A delta that is no probability.
     #[error("delta must lie between 0 and 1")]
     Delta,
     /// Its entries do not follow from one another.

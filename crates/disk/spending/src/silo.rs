@@ -27,7 +27,6 @@ pub struct SiloSpending {
 
 /// What is about to be uploaded.
 pub struct Upload<'a> {
-    /// The run.
     pub run: Digest,
     /// What it was trained under: it says what the upload costs.
     pub plan: &'a Plan,

@@ -15,13 +15,13 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// See [`Operator::authority`].
+    /// The file of [`Operator::authority`].
     pub const AUTHORITY: &str = "authority.json";
-    /// See [`Operator::certificate`].
+    /// The file of [`Operator::certificate`].
     pub const CERTIFICATE: &str = "operator.crt";
-    /// See [`Operator::key`].
+    /// The file of [`Operator::key`].
     pub const KEY: &str = "operator.key";
-    /// See [`Operator::coordinator`].
+    /// The file of [`Operator::coordinator`].
     pub const COORDINATOR: &str = "coordinator";
 
     /// The files of this folder.
@@ -78,17 +78,17 @@ pub struct Silo {
 }
 
 impl Silo {
-    /// See [`Silo::authority`].
+    /// The file of [`Silo::authority`].
     pub const AUTHORITY: &str = "authority.json";
-    /// See [`Silo::roster`].
+    /// The file of [`Silo::roster`].
     pub const ROSTER: &str = "roster.json";
-    /// See [`Silo::identity`].
+    /// The file of [`Silo::identity`].
     pub const IDENTITY: &str = "identity.key";
-    /// See [`Silo::certificate`].
+    /// The file of [`Silo::certificate`].
     pub const CERTIFICATE: &str = "silo.crt";
-    /// See [`Silo::key`].
+    /// The file of [`Silo::key`].
     pub const KEY: &str = "transport.key";
-    /// See [`Silo::master`].
+    /// The file of [`Silo::master`].
     pub const MASTER: &str = "master.key";
 
     /// The files of this folder.

@@ -42,7 +42,6 @@ pub struct ModelStatement {
 pub struct SignedModel {
     /// The content of [`BUNDLE_FILE`].
     pub bundle: Vec<u8>,
-    /// [`ModelStatement::root`].
     pub root: Digest,
 }
 
@@ -55,7 +54,6 @@ pub enum BundleError {
     /// Not the JSON of a bundle made with a key, or one with fields that are not known here.
     #[error("the bundle cannot be read; it must be signed by `key`, not by certificate or sigstore")]
     Json(#[source] serde_json::Error),
-    /// Another format.
     #[error("the bundle's `mediaType` is {actual:?}, not {MEDIA_TYPE:?}")]
     MediaType { actual: String },
     /// An entry of a public log, which a bundle made with a key has not.
@@ -104,7 +102,6 @@ pub enum BundleError {
     #[error("`{path}` has sha256 {actual}; signed was {expected}: copy it again")]
     Changed {
         path: String,
-        /// Signed.
         expected: Digest,
         actual: Digest,
     },

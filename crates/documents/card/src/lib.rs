@@ -45,7 +45,6 @@ pub const CARD_BYTES_MAX: usize = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Card {
-    /// [`CARD_FORMAT`].
     pub format: String,
     pub model: ModelDetails,
     /// Where it comes from.
@@ -68,7 +67,7 @@ pub struct Card {
     pub compliance: Compliance,
 }
 
-/// The model.
+/// What the model is, and in which files.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelDetails {
@@ -95,7 +94,6 @@ pub struct ModelDetails {
     pub layers: Vec<String>,
     /// Features of one example.
     pub inputs: u64,
-    /// Classes.
     pub outputs: u64,
 }
 
@@ -132,7 +130,7 @@ pub struct TrainingData {
     pub note: String,
 }
 
-/// A silo.
+/// A silo whose data is in the model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Silo {
@@ -213,7 +211,7 @@ pub struct Controls {
     pub metrics_endpoint: Option<String>,
 }
 
-/// One figure.
+/// One figure of a measurement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Metric {

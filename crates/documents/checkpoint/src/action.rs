@@ -40,7 +40,7 @@ impl Action {
         }
     }
 
-    /// Who.
+    /// The operator who decided it.
     pub fn by(&self) -> &str {
         match self {
             Self::Quarantine { by, .. } | Self::Rollback { by, .. } => by,

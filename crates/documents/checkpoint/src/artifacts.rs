@@ -12,7 +12,7 @@ pub const CHECKPOINTS_FOLDER: &str = "checkpoints";
 pub const MANIFEST_FILE: &str = "manifest.json";
 /// The signature's 64 bytes.
 pub const SIGNATURE_FILE: &str = "manifest.sig";
-/// The model.
+/// The file of the model in each version.
 pub const MODEL_FILE: &str = "model.safetensors";
 /// State of the server optimiser.
 pub const OPTIMIZER_FILE: &str = "optimizer.state";
@@ -43,10 +43,8 @@ pub enum ArtifactError {
     )]
     Sha256 {
         file: &'static str,
-        /// Signed.
         expected: Digest,
         actual: Digest,
-        /// Signed.
         expected_bytes: u64,
         actual_bytes: u64,
     },

@@ -24,14 +24,13 @@ pub struct ChainVerifier {
     head: Option<Head>,
     /// Results by their rounds; a record of an action publishes nothing new.
     results: BTreeMap<u64, Version>,
-    /// Parameters' digests.
+    /// By the digests of their parameters.
     quarantined: BTreeSet<Digest>,
 }
 
 /// What a later action may name.
 #[derive(Clone, Copy, Debug)]
 struct Version {
-    /// Parameters' digest.
     model: Digest,
     /// Of all that the manifest says of the model's and the optimiser's file.
     files: Digest,

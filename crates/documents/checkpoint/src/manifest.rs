@@ -20,7 +20,6 @@ pub const MANIFEST_FORMAT: &str = "folkmoot-checkpoint/1";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// [`MANIFEST_FORMAT`].
     pub format: String,
     /// The run; constant along a chain.
     pub run_id: Digest,
@@ -77,7 +76,6 @@ pub struct Manifest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelArtifact {
-    /// [`MODEL_FILE`].
     pub file: String,
     /// SHA-256 of the file, as `sha256sum` prints it.
     pub sha256: Digest,
@@ -99,7 +97,6 @@ impl ModelArtifact {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OptimizerArtifact {
-    /// [`OPTIMIZER_FILE`].
     pub file: String,
     /// SHA-256 of the file.
     pub sha256: Digest,
@@ -141,7 +138,6 @@ pub struct PrivacySpent {
     pub mode: String,
     /// What is protected: a record, or a client.
     pub unit: String,
-    /// Neighbouring relation.
     pub relation: String,
     /// None without differential privacy.
     pub epsilon: Option<f64>,

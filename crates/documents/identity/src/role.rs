@@ -14,7 +14,6 @@ pub enum Role {
     Admin,
     /// Pauses, resumes, quarantines, rolls back, opens incidents.
     Operator,
-    /// Submits plans.
     Author,
     /// Reads the audit log and the evidence.
     Auditor,

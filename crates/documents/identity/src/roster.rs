@@ -31,7 +31,7 @@ pub struct Roster {
     pub previous: Option<Digest>,
 }
 
-/// One silo.
+/// One silo on a roster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Member {

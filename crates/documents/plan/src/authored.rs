@@ -14,7 +14,6 @@ const SIGNATURE_LABEL: &[u8] = b"folkmoot/v1/sig/plan\0";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SignedPlan {
-    /// [`Plan::to_canonical`].
     pub plan: String,
     /// The author's Ed25519 key, hexadecimal. A silo's policy says whose plans it runs.
     pub author: String,

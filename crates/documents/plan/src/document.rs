@@ -309,7 +309,7 @@ impl Plan {
         self.architecture().initialise(&mut rng)
     }
 
-    /// Which mode.
+    /// The mode of the plan, by its name.
     pub fn mode(&self) -> PrivacyMode {
         self.privacy.mode()
     }

@@ -170,7 +170,7 @@ impl Protected {
         self.origin
     }
 
-    /// Masks it.
+    /// Adds the masks, and gives up what is not masked.
     pub fn mask(self, masking: Masking) -> MaskedUpdate {
         masking.mask(self.update)
     }
@@ -191,14 +191,14 @@ pub enum ProtectError {
     #[error("it was trained under the plan {}, and is to be masked under {}", got.short(), wanted.short())]
     OtherPlan {
         got: Digest,
-        /// The masks'.
+        /// What the masks were made for.
         wanted: Digest,
     },
     /// It was made from another model than its masks are bound to.
     #[error("it was trained on the model {}, and is to be masked for a round on {}", got.short(), wanted.short())]
     OtherModel {
         got: Digest,
-        /// The masks'.
+        /// What the masks were made for.
         wanted: Digest,
     },
     /// The trainer returned the other kind.
@@ -230,7 +230,6 @@ pub enum SumError {
     /// Its weights are not those of any silos.
     #[error("{0}")]
     Weights(String),
-    /// Anything else.
     #[error("{0}")]
     Other(String),
 }

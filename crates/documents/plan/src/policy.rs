@@ -128,7 +128,7 @@ impl ModelKind {
             .into()
     }
 
-    /// The plan's.
+    /// The kind of a plan's model.
     pub fn of(plan: &Plan) -> Self {
         let network = plan.architecture();
         if matches!(network.input, Shape::Tokens { .. } | Shape::Positions { .. }) {

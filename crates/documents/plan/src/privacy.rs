@@ -14,7 +14,7 @@ pub use mode::PrivacyMode;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(from = "section::Privacy", into = "section::Privacy")]
 pub enum Privacy {
-    /// Nothing: `fedavg`.
+    /// No promise, and exact sums: `fedavg`.
     Exact(Exact),
     /// Differential privacy: every other mode.
     Private(Promise),
@@ -149,7 +149,7 @@ pub enum Weights {
 }
 
 impl Privacy {
-    /// Which mode.
+    /// The mode of the plan, by its name.
     pub fn mode(&self) -> PrivacyMode {
         match self {
             Self::Exact(_) => PrivacyMode::Fedavg,

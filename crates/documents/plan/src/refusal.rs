@@ -86,7 +86,6 @@ pub enum Refusal {
         "{witnesses} other members have lately cosigned the coordinator's log as this silo sees it, witnesses_min is {policy}"
     )]
     Witnesses {
-        /// So many.
         witnesses: usize,
         policy: usize,
     },
@@ -120,7 +119,6 @@ pub enum Refusal {
          {policy}"
     )]
     PlanBytes {
-        /// With it.
         after: u64,
         policy: u64,
     },
@@ -131,7 +129,6 @@ pub enum Refusal {
         accounting::rounded_up(*after, 4)
     )]
     PlanSpent {
-        /// With it.
         after: f64,
         /// The smaller of the plan's and the policy's.
         limit: f64,
@@ -141,7 +138,6 @@ pub enum Refusal {
         "this silo is catching up: it does {behind} of the server's earlier steps again before it takes part"
     )]
     CatchingUp {
-        /// So many.
         behind: usize,
     },
     /// Another exact sum on the same model.

@@ -30,7 +30,7 @@ pub enum NoteError {
     /// A line of this signer that does not verify.
     #[error("the signature by `{0}` does not verify: the note was changed after it was signed")]
     BadSignature(String),
-    /// Another log's.
+    /// Of another log than the one that was asked for.
     #[error("the checkpoint is of `{found}`, not of `{expected}`: name the right log")]
     Origin {
         /// Whose it is.

@@ -54,7 +54,7 @@ pub enum DatasetError {
     NotUtf8 {
         /// The file's name.
         file: String,
-        /// From 1.
+        /// Counted from 1.
         line: u64,
     },
     /// A line too long to be a row.
@@ -64,7 +64,7 @@ pub enum DatasetError {
     LineTooLong {
         /// The file's name.
         file: String,
-        /// From 1.
+        /// Counted from 1.
         line: u64,
     },
     /// A quoted field that does not end as one.
@@ -74,7 +74,7 @@ pub enum DatasetError {
     Quote {
         /// The file's name.
         file: String,
-        /// From 1.
+        /// Counted from 1.
         line: u64,
     },
     /// A row with more or fewer fields than the header.
@@ -82,7 +82,7 @@ pub enum DatasetError {
     Ragged {
         /// The file's name.
         file: String,
-        /// From 1.
+        /// Counted from 1.
         line: u64,
         /// Fields of the header.
         expected: usize,
@@ -97,7 +97,7 @@ pub enum DatasetError {
     NotANumber {
         /// The file's name.
         file: String,
-        /// From 1.
+        /// Counted from 1.
         line: u64,
         column: String,
         /// The cell, shortened.
@@ -111,7 +111,7 @@ pub enum DatasetError {
     NotFinite {
         /// The file's name.
         file: String,
-        /// From 1.
+        /// Counted from 1.
         line: u64,
         column: String,
         /// The cell, shortened.
@@ -125,7 +125,7 @@ pub enum DatasetError {
     Label {
         /// The file's name.
         file: String,
-        /// From 1.
+        /// Counted from 1.
         line: u64,
         column: String,
         /// The cell, shortened.
@@ -138,7 +138,7 @@ pub enum DatasetError {
     TooManyRows {
         /// The file's name.
         file: String,
-        /// From 1.
+        /// Counted from 1.
         line: u64,
     },
 }

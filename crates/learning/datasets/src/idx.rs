@@ -23,7 +23,7 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     Images,
-    /// Their classes.
+    /// The classes of the images.
     Labels,
 }
 
@@ -72,9 +72,7 @@ pub enum IdxError {
     /// Two files that are no pair.
     #[error("there are {images} images and {labels} labels; give two files of one data set")]
     Counts {
-        /// Images announced.
         images: u32,
-        /// Labels announced.
         labels: u32,
     },
     /// Images of another size than the plan's.
@@ -94,7 +92,6 @@ pub enum IdxError {
     Label {
         /// Which, from 0.
         index: usize,
-        /// As read.
         label: u8,
         /// The plan's last class.
         largest: usize,
@@ -105,7 +102,6 @@ pub enum IdxError {
     /// More than a table may have.
     #[error("there are {labels} labels, a table has at most {ROWS_MAX} rows; split it over several silos")]
     TooManyRows {
-        /// Labels announced.
         labels: u32,
     },
 }

@@ -46,7 +46,7 @@ impl Batch {
         Ok(Self { features, targets, rows, columns, outputs })
     }
 
-    /// `[rows, columns]`
+    /// Shaped `[rows, columns]`.
     pub(crate) fn inputs(&self, device: &Device) -> Tensor<2> {
         Tensor::from_data(TensorData::new(self.features.clone(), [self.rows, self.columns]), device)
     }

@@ -27,7 +27,7 @@ struct Stage {
 
 /// What is between two layers. One example is a row, an item of the first dimension.
 enum Values {
-    /// `[rows, width]`
+    /// Shaped `[rows, width]`.
     Vector(Tensor<2>),
     /// `[rows, length, width]`
     Positions(Tensor<3>),
@@ -38,12 +38,12 @@ enum Values {
 /// Where the taps of a forward pass are kept, if it is to be taken apart by example.
 type Taps<'a> = Option<&'a mut Vec<Tap>>;
 
-/// Without gradients.
+/// A device on which nothing is differentiated.
 pub(crate) fn inference_device() -> Device {
     Device::flex()
 }
 
-/// With gradients.
+/// A device that keeps what gradients need.
 pub(crate) fn training_device() -> Device {
     Device::flex().autodiff()
 }

@@ -98,25 +98,21 @@ pub enum AccountingError {
     /// A sampling rate is no probability.
     #[error("the sampling rate {sampling_rate} is not between 0 and 1")]
     SamplingRate {
-        /// As given.
         sampling_rate: f64,
     },
     /// A noise multiplier is zero, negative or not finite.
     #[error("the noise multiplier {noise_multiplier} is not a positive finite number")]
     NoiseMultiplier {
-        /// As given.
         noise_multiplier: f64,
     },
     /// A delta is not strictly between 0 and 1.
     #[error("delta {delta} is not strictly between 0 and 1")]
     Delta {
-        /// As given.
         delta: f64,
     },
     /// A concentrated divergence is negative or not a number.
     #[error("rho {rho} is not a number from 0 on")]
     Rho {
-        /// As given.
         rho: f64,
     },
     /// Batches of fixed size under an accountant that knows Poisson samples only.
@@ -127,7 +123,6 @@ pub enum AccountingError {
     /// An epsilon is zero, negative or not finite.
     #[error("epsilon {epsilon} is not a positive finite number")]
     Epsilon {
-        /// As given.
         epsilon: f64,
     },
 }

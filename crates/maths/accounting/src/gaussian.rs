@@ -116,7 +116,6 @@ pub fn zcdp_epsilon(rho: f64, delta: f64) -> Result<f64, AccountingError> {
 pub struct DiscreteSum {
     /// L2 sensitivity in lanes, Δ.
     pub l2: f64,
-    /// Coordinates.
     pub dimension: f64,
 }
 

@@ -29,7 +29,7 @@ pub enum Unit {
 }
 
 impl Relation {
-    /// In words.
+    /// Its name in documents and reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::AddRemoveOne => "add or remove one record",

@@ -29,7 +29,7 @@ pub struct Guarantee {
 }
 
 impl RdpCurve {
-    /// Nothing spent.
+    /// The curve of nothing spent.
     pub fn zero() -> Self {
         Self { divergences: [0.0; ORDERS] }
     }

@@ -9,7 +9,6 @@ pub struct Guesses {
     pub canaries: u64,
     /// How many of them were guessed about; the rest are abstentions.
     pub guesses: u64,
-    /// Right guesses.
     pub correct: u64,
 }
 

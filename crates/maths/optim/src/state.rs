@@ -44,9 +44,7 @@ pub enum StateError {
     /// Too short or too long for its lanes.
     #[error("{actual} bytes of moments do not hold {moments} times {lanes} lanes")]
     Length {
-        /// Vectors announced.
         moments: u8,
-        /// Lanes announced.
         lanes: u64,
         /// Bytes there are.
         actual: usize,

@@ -14,10 +14,10 @@ const PARAMETERS_MAX: usize = 1 << 28;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Activation {
-    /// max(0, x).
+    /// The larger of 0 and x.
     #[default]
     Relu,
-    /// Hyperbolic tangent.
+    /// The hyperbolic tangent of x.
     Tanh,
 }
 

@@ -14,25 +14,20 @@ pub enum Shape {
     Vector { width: usize },
     /// One list of numbers for each position of a sequence, position by position.
     Positions {
-        /// Positions.
         length: usize,
         /// Numbers of each.
         width: usize,
     },
     /// Planes of pixels, plane by plane, row by row.
     Image {
-        /// Planes.
         channels: usize,
-        /// Rows.
         height: usize,
-        /// Columns.
         width: usize,
     },
     /// A text: one whole number below `vocabulary` for each position.
     Tokens {
-        /// Positions.
         length: usize,
-        /// Different tokens.
+        /// How many different tokens there are.
         vocabulary: usize,
     },
 }
@@ -102,9 +97,9 @@ pub enum Layer {
         #[serde(default)]
         padding: usize,
     },
-    /// max(0, x).
+    /// The larger of 0 and x.
     Relu {},
-    /// Hyperbolic tangent.
+    /// The hyperbolic tangent of x.
     Tanh {},
     /// The largest of each square of an image; squares do not overlap, a rest at the edge is left out.
     MaxPool {

@@ -25,7 +25,6 @@ pub enum ParamsError {
     Length {
         /// Lanes of the layout.
         expected: usize,
-        /// Values given.
         actual: usize,
     },
 }

@@ -89,7 +89,7 @@ pub struct IssuedCertificate {
 /// How long certificates are good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetimes {
-    /// A silo's.
+    /// A silo's certificate.
     pub silo: Duration,
     /// An operator's, at most.
     pub operator_max: Duration,
@@ -112,7 +112,7 @@ pub struct Desk(Arc<Parts>);
 
 struct Parts {
     registry: Arc<Registry>,
-    /// Canonical.
+    /// In its canonical form.
     authority: String,
     federation: String,
     authority_key: VerifyingKey,

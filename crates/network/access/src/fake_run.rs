@@ -13,7 +13,6 @@ use crate::{Caller, Operations, RegistryError};
 /// A run that does at once what it is asked, and remembers it. With what lies in its other fields it misbehaves.
 #[derive(Debug)]
 pub struct FakeRun {
-    /// In force.
     pub roster: Mutex<SignedRoster>,
     /// What it was asked, each with who asked.
     pub asked: Mutex<Vec<String>>,

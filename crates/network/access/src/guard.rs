@@ -137,16 +137,16 @@ pub enum Outcome {
     Begun,
     /// The guard refused it.
     Refused {
-        /// For programs.
+        /// A word that programs act on.
         reason: String,
-        /// For people.
+        /// A sentence for whoever reads it.
         text: String,
     },
     /// Its service refused it.
     Failed {
-        /// For programs.
+        /// A word that programs act on.
         reason: String,
-        /// For people.
+        /// A sentence for whoever reads it.
         text: String,
     },
 }

@@ -21,7 +21,7 @@ const SWEEP_CALLS: u64 = 1 << 10;
 /// What one caller may do of one RPC: so many at once, then so many a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// At once.
+    /// Calls that may come at once.
     pub burst: NonZeroU32,
     /// Time after which one more is allowed.
     pub every: Duration,
@@ -30,15 +30,10 @@ pub struct Rate {
 /// The rates of all classes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rates {
-    /// [`RateClass::Probe`].
     pub probe: Rate,
-    /// [`RateClass::Admission`].
     pub admission: Rate,
-    /// [`RateClass::Round`].
     pub round: Rate,
-    /// [`RateClass::Read`].
     pub read: Rate,
-    /// [`RateClass::Change`].
     pub change: Rate,
     /// Calls of one network without a certificate, counted before anything of them is judged.
     pub unproven: Rate,

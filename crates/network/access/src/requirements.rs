@@ -35,7 +35,6 @@ pub struct Row {
     pub path: &'static str,
     /// Who may call it.
     pub requirement: Requirement,
-    /// How often.
     pub rate: RateClass,
     /// Whether each call is recorded, and not its refusals only.
     pub recorded: bool,

@@ -59,7 +59,7 @@ pub fn read_secret_text(
     parsed(vault::read_sealed_text(path, vault, &name), path, field, problems)
 }
 
-/// Reads `identity_key_file`.
+/// Reads the key that `identity_key_file` names.
 pub fn read_identity(path: &Path, vault: Option<&Vault>, problems: &mut Problems) -> Option<IdentityKey> {
     let field = "identity_key_file";
     let text = read_secret_text(path, field, vault, problems)?;

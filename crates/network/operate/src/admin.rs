@@ -191,7 +191,7 @@ impl Admin {
         taken(self.0.note_incident(NoteIncidentRequest { id, text }).await)
     }
 
-    /// Closes it.
+    /// Closes an incident.
     pub async fn close_incident(
         &mut self,
         id: String,

@@ -235,7 +235,7 @@ impl Target {
 pub struct Bearer(Option<AsciiMetadataValue>);
 
 impl Bearer {
-    /// No token.
+    /// Stands for no token.
     pub const NONE: Self = Self(None);
 
     fn with(token: &str) -> Result<Self, ConnectError> {

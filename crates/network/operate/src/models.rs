@@ -46,7 +46,6 @@ pub enum ModelsError {
     /// The file is another than the signed one.
     #[error("the model that arrived has sha256 {actual}, signed was {signed}")]
     AnotherModel {
-        /// What came.
         actual: Digest,
         /// What the record names.
         signed: Digest,

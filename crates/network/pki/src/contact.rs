@@ -38,7 +38,7 @@ pub enum ContactError {
     /// The address cannot be dialled.
     #[error("`{0}` is no address of a coordinator; give one such as https://coordinator.example:8443")]
     Address(String),
-    /// No connection.
+    /// No connection came about.
     #[error("no connection to the coordinator: {0}")]
     Connect(String),
     /// The server sent another authority than the one that is pinned.

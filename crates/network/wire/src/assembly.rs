@@ -27,7 +27,6 @@ pub enum FileError {
     /// More than the caller wants.
     #[error("the header announces {got} bytes; this file has {most} at most")]
     TooLarge {
-        /// Bytes announced.
         got: u64,
         /// Bytes that there may be.
         most: u64,

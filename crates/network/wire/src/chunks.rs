@@ -44,7 +44,6 @@ pub enum ChunkError {
     Truncated {
         /// Bytes that arrived whole.
         received: u64,
-        /// Bytes announced.
         total: u64,
     },
     /// All chunks are sound, and together they are something else than the header says.

@@ -36,15 +36,12 @@ pub enum Fault {
     /// Its length is fixed.
     #[error("{got} bytes instead of {need}")]
     Length {
-        /// As received.
         got: usize,
-        /// As fixed.
         need: usize,
     },
     /// It is longer than its limit.
     #[error("{got} {unit}, at most {max} are allowed")]
     TooMany {
-        /// As received.
         got: u64,
         max: u64,
         unit: &'static str,

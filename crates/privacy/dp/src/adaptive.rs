@@ -30,10 +30,8 @@ const REACH: f64 = 1024.0;
 /// Why clipping cannot follow a quantile.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum AdaptiveClipError {
-    /// No quantile.
     #[error("target_quantile {0} must lie between 0 and 1; usual is 0.5")]
     TargetQuantile(f64),
-    /// No rate.
     #[error("learning_rate {0} must be above 0 and at most 1; usual is 0.2")]
     LearningRate(f64),
     /// No share, or most of the noise for a single number.

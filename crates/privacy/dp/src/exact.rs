@@ -72,15 +72,12 @@ pub enum EncodingError {
     /// The range of a coordinate is zero, negative or not finite.
     #[error("coordinates cannot be clipped to ±{coordinate_max}")]
     CoordinateMax {
-        /// As given.
         coordinate_max: f64,
     },
     /// A metric's range is empty or not finite.
     #[error("{low}..{high} is no range of a metric")]
     MetricRange {
-        /// As given.
         low: f64,
-        /// As given.
         high: f64,
     },
     /// Weights are counted against no rows.
@@ -94,7 +91,6 @@ pub enum DecodeError {
     /// There are too few lanes for the weight and the metrics.
     #[error("{lanes} lanes hold no update beside {appended} lanes of weight and metrics")]
     TooFewLanes {
-        /// Lanes given.
         lanes: usize,
         /// Lanes of weight and metrics.
         appended: usize,

@@ -54,9 +54,7 @@ pub enum QuantizeError {
     /// The silo reports another number of metrics than the plan asks.
     #[error("{given} metrics given where the plan asks {asked}")]
     MetricCount {
-        /// Given.
         given: usize,
-        /// Asked.
         asked: usize,
     },
     /// A weight was made for another scale.

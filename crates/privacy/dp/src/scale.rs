@@ -13,7 +13,6 @@ pub struct Scale {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a scale of 2^{bits} leaves no room in 32-bit lanes, 2^{max} is the most", max = Scale::BITS_MAX)]
 pub struct ScaleError {
-    /// As given.
     pub bits: u32,
 }
 

@@ -66,7 +66,6 @@ pub enum UpdateError {
     /// A clip norm is zero, negative or not finite.
     #[error("the clip norm {clip_norm} is not a positive number")]
     ClipNorm {
-        /// As given.
         clip_norm: f64,
     },
     /// A sum is longer than its clipped terms can make it.

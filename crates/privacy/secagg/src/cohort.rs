@@ -109,7 +109,7 @@ pub enum SharersRejection {
     TooFew {
         /// Members of the offered U2.
         members: usize,
-        /// `max(t, cohort_min)`.
+        /// The larger of t and `cohort_min`.
         needed: usize,
     },
     /// A bundle is bad, or is filed under another client.
@@ -128,7 +128,7 @@ pub enum IncludedRejection {
     TooFew {
         /// Members of the offered U3.
         members: usize,
-        /// `max(t, cohort_min)`.
+        /// The larger of t and `cohort_min`.
         needed: usize,
     },
     /// The client that should sign is not in it.
@@ -245,7 +245,7 @@ impl FixedCohort {
         self.r1
     }
 
-    /// U1.
+    /// U1: whose adverts the cohort is made of.
     pub fn u1(&self) -> BTreeSet<ClientId> {
         self.identities.keys().copied().collect()
     }

@@ -87,7 +87,7 @@ pub struct MaskedUpdate {
 }
 
 impl MaskedUpdate {
-    /// The lanes.
+    /// The masked lanes, modulo 2^32.
     pub fn lanes(&self) -> &[u32] {
         &self.lanes
     }

@@ -94,7 +94,7 @@ pub struct SignedRoot {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveredShare {
     pub sender: ClientId,
-    /// [`sealed_share_bytes`] long.
+    /// Of [`sealed_share_bytes`] bytes.
     pub ciphertext: Vec<u8>,
     /// What the shares must open to.
     pub commitments: ShareCommitments,

@@ -101,12 +101,12 @@ impl SharedCohort {
         self.sharers.r2()
     }
 
-    /// U2.
+    /// U2: whose shares everybody of it has.
     pub fn u2(&self) -> BTreeSet<ClientId> {
         self.sharers.u2()
     }
 
-    /// The threshold.
+    /// How many silos' shares open a secret.
     pub fn threshold(&self) -> Threshold {
         self.cohort().threshold()
     }

@@ -71,12 +71,12 @@ impl HeldShares {
         self.sharers.cohort()
     }
 
-    /// U1.
+    /// U1: whose adverts the cohort is made of.
     pub fn u1(&self) -> BTreeSet<ClientId> {
         self.sharers.cohort().u1()
     }
 
-    /// U2.
+    /// U2: whose shares everybody of it has.
     pub fn u2(&self) -> BTreeSet<ClientId> {
         self.sharers.u2()
     }
@@ -158,7 +158,6 @@ pub enum UnmaskRejection {
     /// Fewer signatures than the threshold.
     #[error("{signatures} clients signed the included set, {needed} are needed")]
     BelowQuorum {
-        /// Valid signatures.
         signatures: usize,
         needed: usize,
     },
@@ -178,7 +177,7 @@ impl SignedIncluded {
         self.shares.sharers.cohort()
     }
 
-    /// U2.
+    /// U2: whose shares everybody of it has.
     pub fn u2(&self) -> BTreeSet<ClientId> {
         self.shares.sharers.u2()
     }

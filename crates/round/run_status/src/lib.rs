@@ -106,9 +106,9 @@ pub struct ClientStatus {
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
-    /// For programs.
+    /// A word that programs act on.
     pub how: Ending,
-    /// For people.
+    /// A sentence for whoever reads it.
     pub why: String,
 }
 

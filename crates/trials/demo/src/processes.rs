@@ -48,7 +48,7 @@ impl<'a> Processes<'a> {
         &self.url
     }
 
-    /// The coordinator's.
+    /// The process of the coordinator.
     pub fn coordinator(&self) -> &Process {
         &self.coordinator
     }

@@ -26,7 +26,6 @@ pub enum AuditError {
         "the gradients of {rows} canaries, of {parameters} values each, do not fit in 4 GiB: at most about {fit} do"
     )]
     TooMany {
-        /// Canaries.
         rows: usize,
         /// Of the plan's model.
         parameters: usize,
@@ -68,7 +67,6 @@ pub enum AuditError {
     /// What contributions were clipped to is not known.
     #[error("{0}")]
     ClipNorm(String),
-    /// No gradient.
     #[error(transparent)]
     Train(#[from] TrainError),
     /// The test federation ended early.

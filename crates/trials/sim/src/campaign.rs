@@ -80,10 +80,8 @@ pub struct Tally {
     pub rounds: u64,
     /// Those of them that were committed.
     pub rounds_committed: u64,
-    /// Attempts aborted.
     pub attempts_aborted: u64,
     pub events: u64,
-    /// Simulated.
     pub simulated_hours: f64,
     /// Real; whoever has a clock sets it.
     pub seconds: f64,

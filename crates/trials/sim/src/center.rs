@@ -57,7 +57,6 @@ pub(crate) struct Center {
     pub(crate) opened: Vec<OpenedSum>,
 }
 
-/// The process.
 pub(crate) struct Process {
     pub(crate) core: Coordinator,
     pub(crate) journal: Journal<Disk>,

@@ -23,7 +23,7 @@ pub enum Moment<'a> {
 /// What becomes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// It happens.
+    /// It happens as it was meant.
     Pass,
     /// It happens this many milliseconds later.
     Late(u64),

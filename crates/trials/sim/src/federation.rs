@@ -47,7 +47,7 @@ pub struct Federation {
     /// A lying coordinator's second mind, once it has one.
     pub(crate) twin: Option<Twin>,
     pub(crate) rejections: Vec<Rejection>,
-    /// Counts sessions.
+    /// How many sessions were opened so far.
     pub(crate) sessions: u64,
     /// When the last message of a connection arrives, in each direction: those after it come later.
     pub(crate) last_arrival: BTreeMap<(ClientId, bool), u64>,

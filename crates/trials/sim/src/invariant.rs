@@ -52,7 +52,7 @@ impl Invariant {
         Self::Turns,
     ];
 
-    /// Its id.
+    /// The row of the table in ARCHITECTURE.md.
     pub fn id(self) -> &'static str {
         match self {
             Self::OneSecret => "S1",

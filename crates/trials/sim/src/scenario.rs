@@ -46,7 +46,7 @@ pub enum NoiseBy {
 /// A federation with its faults and its liars, as one seed decides them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scenario {
-    /// Decides everything.
+    /// All that is random comes of it.
     pub seed: u64,
     /// Members of the roster.
     pub silos: u32,
@@ -72,10 +72,9 @@ pub struct Report {
     pub rounds: u64,
     /// Those of them that were committed.
     pub rounds_committed: u64,
-    /// Attempts aborted.
     pub attempts_aborted: u64,
     pub events: u64,
-    /// Simulated milliseconds.
+    /// In milliseconds of simulated time.
     pub simulated_ms: u64,
     /// The first invariant that broke, if any.
     pub violation: Option<Violation>,

@@ -41,7 +41,6 @@ pub(crate) struct Silo {
     pub(crate) plaintext: BTreeMap<Attempt, Vec<u32>>,
 }
 
-/// The process.
 pub(crate) struct Process {
     pub(crate) participant: Participant,
     pub(crate) journal: Journal<Disk>,

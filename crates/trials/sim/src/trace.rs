@@ -22,7 +22,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// One row.
+/// One row of a trace: something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// Milliseconds after the start.

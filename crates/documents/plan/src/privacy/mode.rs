@@ -7,15 +7,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PrivacyMode {
-    /// [`super::Exact`]
+    /// Described at [`super::Exact`].
     Fedavg,
-    /// [`super::Scheme::DistributedDpSgd`]
+    /// Described at [`super::Scheme::DistributedDpSgd`].
     DistributedDpSgd,
-    /// [`super::Scheme::DistributedDpFedavg`]
+    /// Described at [`super::Scheme::DistributedDpFedavg`].
     DistributedDpFedavg,
-    /// [`super::Scheme::SiloDpSgd`]
+    /// Described at [`super::Scheme::SiloDpSgd`].
     SiloDpSgd,
-    /// [`super::Scheme::CentralDpFedavg`]
+    /// Described at [`super::Scheme::CentralDpFedavg`].
     CentralDpFedavg,
 }
 

@@ -19,7 +19,6 @@ const LEAVING: usize = 512;
 /// Where the calls of those who proved nothing are counted, so that calls of one kind take no place of another.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Places {
-    /// Enrolment.
     Admission,
     /// Short ones: whether all is well.
     Probes,

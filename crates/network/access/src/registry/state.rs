@@ -91,7 +91,7 @@ pub enum TokenState {
 #[serde(deny_unknown_fields)]
 pub(super) struct Request {
     pub(super) name: String,
-    /// Hexadecimal.
+    /// In hexadecimal digits.
     pub(super) identity_key: String,
     /// PKCS#10, DER, hexadecimal.
     pub(super) certificate_request: String,
@@ -117,7 +117,6 @@ pub enum RequestState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Whom {
-    /// A silo.
     Client(ClientId),
     /// One certificate, by the SHA-256 of its DER bytes.
     Certificate(Digest),

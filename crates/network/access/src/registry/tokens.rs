@@ -25,7 +25,7 @@ pub struct JoinRequest<'a> {
     pub silo: &'a str,
     /// Its Ed25519 identity.
     pub identity_key: &'a VerifyingKey,
-    /// PKCS#10, DER.
+    /// A PKCS#10 request in DER.
     pub certificate_request: &'a [u8],
     /// By the identity key over `identity::join_signed_bytes`.
     pub signature: &'a Signature,

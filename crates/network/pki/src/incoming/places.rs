@@ -76,7 +76,7 @@ pub enum Turned {
 }
 
 impl Turned {
-    /// For programs.
+    /// A word that programs act on.
     pub fn name(self) -> &'static str {
         match self {
             Self::HungUp => "hung_up",
