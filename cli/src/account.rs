@@ -1,6 +1,6 @@
 //! `folkmoot account` and `folkmoot calibrate`: what noise is worth, and how much it takes.
 
-use accounting::{Event, rounded_up};
+use accounting::{DpEvent, rounded_up};
 use serde::Serialize;
 
 use crate::Failure;
@@ -117,8 +117,8 @@ pub(crate) fn account(args: &AccountArgs) -> Result<(), Failure> {
     let Run { q, steps, delta } = args.run;
     let (sampling_rate, noise_multiplier) = (q, args.noise);
     let event = match args.sampling {
-        Sampling::Poisson => Event::PoissonGaussian { sampling_rate, noise_multiplier },
-        Sampling::FixedSize => Event::FixedSizeGaussian { sampling_rate, noise_multiplier },
+        Sampling::Poisson => DpEvent::PoissonGaussian { sampling_rate, noise_multiplier },
+        Sampling::FixedSize => DpEvent::FixedSizeGaussian { sampling_rate, noise_multiplier },
     };
     let spent = args.by.accountant().spent(event, steps, delta).map_err(Failure::usage)?;
     if !spent.epsilon.is_finite() {

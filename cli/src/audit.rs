@@ -91,7 +91,7 @@ fn verify(args: &VerifyArgs) -> Result<(), Failure> {
             Some((file, receipt))
         }
     };
-    let report = audit::verify_folder(folder, key, &others).map_err(|why| failure(&why))?;
+    let report = audit::verify_log(folder, key, &others).map_err(|why| failure(&why))?;
     let size = report.checkpoint.size;
     println!("{} entries of {} hold; {} tiles recomputed", size, printable(key.name()), report.tiles);
     println!("checkpoint: size {size}, root {}", hex::encode(report.checkpoint.root));

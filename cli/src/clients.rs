@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use identity::{AuthorisedRoster, LAST_ROSTER_FILE, Roster, printable, with_causes};
-use operate::{AuthorityFolder, Doubt, Newcomer, Note, SigningError};
+use operate::{AuthorityFolder, Doubt, Newcomer, Notice, SigningError};
 use secagg::ClientId;
 use wire::v1::ClientEntry;
 
@@ -218,21 +218,21 @@ async fn revoke(args: RevokeArgs) -> Result<(), Failure> {
 }
 
 /// What becomes of rosters, as it happens.
-fn tell(note: Note) {
+fn tell(note: Notice) {
     match note {
-        Note::SubmittedAgain { epoch } => println!(
+        Notice::SubmittedAgain { epoch } => println!(
             "the roster of epoch {epoch}, which was signed here, is not in force; it is submitted again"
         ),
-        Note::StaysOut { id, name } => eprintln!(
+        Notice::StaysOut { id, name } => eprintln!(
             "warning: silo {id}, {}, is not in the last roster that was signed here, and will not be in the next one",
             printable(&name)
         ),
-        Note::InItsPlace { epoch, why, on } => eprintln!(
+        Notice::InItsPlace { epoch, why, on } => eprintln!(
             "warning: the coordinator refuses the roster of epoch {epoch}: {why}; the next one is signed on that of epoch {on} in its \
              place, without whom the refused one left out; whom the refused one admitted has to be approved again"
         ),
-        Note::Signed(change) => println!("{}", printable(&change.to_string())),
-        Note::InForce(text) => println!("{}", printable(&text)),
+        Notice::Signed(change) => println!("{}", printable(&change.to_string())),
+        Notice::InForce(text) => println!("{}", printable(&text)),
     }
 }
 

@@ -66,7 +66,6 @@ impl Remote {
         self.target().outgoing()
     }
 
-    /// Connects.
     pub(crate) async fn connect(&self) -> Result<Link, ConnectError> {
         self.target().connect().await
     }

@@ -6,11 +6,11 @@ use demo::{DemoFolderError, DemoPlanError, DemoRunError, FollowError, ProcessErr
 use identity::with_causes;
 use ledger::ReadError;
 use operate::{
-    AdmissionError, ConnectError, EntriesError, EvidenceError, IssueError, MemoryError, ModelsError,
-    SigningError, Unbelieved,
+    AdmissionError, ConnectError, EntriesError, IncidentEvidenceError, MemoryError, ModelsError,
+    NewOperatorError, SigningError, Unbelieved,
 };
 use published::report::ReportFault;
-use published::{CheckpointFault, FolderError, MeasuredError};
+use published::{CheckpointFault, ListingError, MeasuredError};
 use vault::NewFolderError;
 
 use crate::clients;
@@ -146,11 +146,11 @@ impl From<ReadError> for Failure {
     }
 }
 
-impl From<FolderError> for Failure {
-    fn from(why: FolderError) -> Self {
+impl From<ListingError> for Failure {
+    fn from(why: ListingError) -> Self {
         match why {
-            FolderError::NoFolder { .. } | FolderError::Unreadable { .. } => Self::failed(why),
-            FolderError::Unsignable { .. } | FolderError::TooMany { .. } => Self::verification(why),
+            ListingError::NoFolder { .. } | ListingError::Unreadable { .. } => Self::failed(why),
+            ListingError::Unsignable { .. } | ListingError::TooMany { .. } => Self::verification(why),
         }
     }
 }
@@ -240,13 +240,13 @@ impl From<SigningError> for Failure {
     }
 }
 
-impl From<IssueError> for Failure {
-    fn from(why: IssueError) -> Self {
+impl From<NewOperatorError> for Failure {
+    fn from(why: NewOperatorError) -> Self {
         match why {
-            IssueError::Key(_) => Self::failed(why),
-            IssueError::Call(why) => why.into(),
-            IssueError::Leaf(_) | IssueError::Another { .. } => Self::verification(why),
-            IssueError::Unfit(why) => Self::verification(with_causes(&why)),
+            NewOperatorError::Key(_) => Self::failed(why),
+            NewOperatorError::Call(why) => why.into(),
+            NewOperatorError::Leaf(_) | NewOperatorError::Another { .. } => Self::verification(why),
+            NewOperatorError::Unfit(why) => Self::verification(with_causes(&why)),
         }
     }
 }
@@ -275,17 +275,18 @@ impl From<ReportError> for Failure {
     }
 }
 
-impl From<EvidenceError> for Failure {
-    fn from(why: EvidenceError) -> Self {
+impl From<IncidentEvidenceError> for Failure {
+    fn from(why: IncidentEvidenceError) -> Self {
         match why {
-            EvidenceError::NoIncident { .. } => Self::usage(why),
-            EvidenceError::Call(why) | EvidenceError::Entries(EntriesError::Call(why)) => why.into(),
-            EvidenceError::Models(why) => why.into(),
-            EvidenceError::Roster(why) => why.into(),
-            EvidenceError::Coordinator(_) | EvidenceError::Entries(EntriesError::NoEntry { .. }) => {
-                Self::verification(why)
+            IncidentEvidenceError::NoIncident { .. } => Self::usage(why),
+            IncidentEvidenceError::Call(why) | IncidentEvidenceError::Entries(EntriesError::Call(why)) => {
+                why.into()
             }
-            EvidenceError::Json(_) => Self::failed(why),
+            IncidentEvidenceError::Models(why) => why.into(),
+            IncidentEvidenceError::Roster(why) => why.into(),
+            IncidentEvidenceError::Coordinator(_)
+            | IncidentEvidenceError::Entries(EntriesError::NoEntry { .. }) => Self::verification(why),
+            IncidentEvidenceError::Json(_) => Self::failed(why),
         }
     }
 }

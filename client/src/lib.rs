@@ -47,7 +47,7 @@ use alarms::Alarm;
 use identity::with_causes;
 use protocol::{ClientRecord, Participant, ParticipantError, RecordError, RunEnd};
 use spending::{LostJournal, RolledBack, SiloSpending, SpendingError};
-use store::{FileStore, JournalKind, Opened, Store, StoreError};
+use store::{FileStore, JournalKind, OpenedStore, Store, StoreError};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use vault::Vault;
@@ -297,7 +297,7 @@ pub async fn run_with(
     let patience = Patience::default();
     let link = Link::of(&profile, &config.coordinator, &channel, news, &patience);
     // The journal is opened and locked before the first word is said.
-    let Opened { store, torn_tail, .. } = open_journal(&config, vault)?;
+    let OpenedStore { store, torn_tail, .. } = open_journal(&config, vault)?;
     if torn_tail.is_some() {
         tracing::warn!("the journal's last append was cut short by a crash; nothing of it had been sent");
     }
@@ -333,7 +333,7 @@ pub async fn run_with(
     ended
 }
 
-fn open_journal(config: &Config, vault: Option<Arc<Vault>>) -> Result<Opened, StoreError> {
+fn open_journal(config: &Config, vault: Option<Arc<Vault>>) -> Result<OpenedStore, StoreError> {
     match vault {
         Some(vault) => {
             FileStore::open_sealed(&config.state_dir, JournalKind::Client, vault, |_, _, _| Ok(()))

@@ -16,7 +16,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 use wire::v1::audit_client::AuditClient;
 use wire::{limits, v1};
-use witness::{COSIGN_AGAIN, LookFault, Pause, Prompt, SOON, Shown, ShownReceipt, SiloWitness};
+use witness::{COSIGN_AGAIN, LookFault, Pause, Prompt, SOON, ShownLog, ShownReceipt, SiloWitness};
 
 use crate::link::said;
 use crate::patience::{Patience, within};
@@ -115,13 +115,13 @@ impl Watchman {
     }
 }
 
-fn shown(reply: v1::WitnessReply) -> Shown {
+fn shown(reply: v1::WitnessReply) -> ShownLog {
     let v1::WitnessReply { checkpoint, proof, receipts } = reply;
     let receipts = receipts.into_iter().map(|receipt| {
         let v1::Receipt { index, entry, proof } = receipt;
         ShownReceipt { index, entry, proof }
     });
-    Shown { checkpoint, proof, receipts: receipts.collect() }
+    ShownLog { checkpoint, proof, receipts: receipts.collect() }
 }
 
 /// Why a heartbeat came to nothing.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use access::{CallRecord, Caller, LeftOut, LogQuota, Outcome};
+use access::{CallOutcome, CallRecord, Caller, CallsLeftOut, LogQuota};
 use anyhow::Context;
 use audit::{Action, Actor, Event, JOURNAL, Log, Status, cut, writable};
 use ed25519_dalek::SigningKey;
@@ -149,7 +149,7 @@ impl AuditLog {
             return false;
         }
         let mut event = Event::new(now.0, actor_of(&call.caller), audit::call(&call.rpc), Status::Ok);
-        if let Outcome::Refused { reason, text } | Outcome::Failed { reason, text } = &call.outcome {
+        if let CallOutcome::Refused { reason, text } | CallOutcome::Failed { reason, text } = &call.outcome {
             event = event.with("reason", reason).with("text", cut(text, CALL_TEXT_BYTES));
             event.status = Status::Refused;
         }
@@ -362,7 +362,7 @@ impl Keeper {
 }
 
 /// What is written in the place of the calls that were left out.
-fn left_out_event(now_ms: u64, left_out: &LeftOut) -> Event {
+fn left_out_event(now_ms: u64, left_out: &CallsLeftOut) -> Event {
     let mut event = Event::new(now_ms, Actor::coordinator(), Action::CallsLeftOut, Status::Refused)
         .with("since_ms", left_out.since_ms.to_string());
     for (what, count) in [

@@ -7,7 +7,7 @@ use access::Denied;
 use daemon::now_s;
 use ed25519_dalek::VerifyingKey;
 use identity::{Authority, Subject};
-use pki::{Budget, CertificateAuthority, Incoming, ServerTls, TransportKey, Watcher};
+use pki::{CertificateAuthority, ConnectionBudget, Incoming, ServerTls, TransportKey, Watcher};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -72,7 +72,12 @@ impl Secured {
 
     /// Accepted connections, without Nagle's algorithm: a round is many small messages, and with it each waits for an
     /// acknowledgement.
-    pub(crate) fn incoming(&self, listener: TcpListener, budget: Budget, watcher: Watcher) -> Incoming {
+    pub(crate) fn incoming(
+        &self,
+        listener: TcpListener,
+        budget: ConnectionBudget,
+        watcher: Watcher,
+    ) -> Incoming {
         match &self.tls {
             Some(tls) => Incoming::tls_within(listener, tls.server.clone(), budget, watcher),
             None => Incoming::plain_within(listener, budget, watcher),

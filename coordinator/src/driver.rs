@@ -19,7 +19,7 @@ use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
 use run_status::{Server, Shown};
 use secagg::ClientId;
-use store::{FileStore, Index, JournalKind, Opened, StageKey, Staged, Store, StoreError};
+use store::{FileStore, Index, JournalKind, OpenedStore, StageKey, Staged, Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::block_in_place;
 use vault::Vault;
@@ -421,7 +421,7 @@ pub(crate) fn open_store(folder: &Path, vault: Option<Arc<Vault>>) -> Result<Fil
         }
     };
     let kind = JournalKind::Coordinator;
-    let Opened { store, torn_tail, .. } = match vault {
+    let OpenedStore { store, torn_tail, .. } = match vault {
         Some(vault) => FileStore::open_sealed(folder, kind, vault, rebuild)?,
         None => FileStore::open(folder, kind, rebuild)?,
     };

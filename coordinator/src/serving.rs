@@ -293,10 +293,10 @@ async fn let_go<E>(mut server: JoinHandle<Result<(), E>>, tasks: Vec<JoinHandle<
 }
 
 /// How many connections there is room for: each silo's vector is a file while it arrives, and again when the sum is opened.
-fn budget(plan: &plan::Plan) -> pki::Budget {
+fn budget(plan: &plan::Plan) -> pki::ConnectionBudget {
     let descriptors = daemon::raise_descriptors();
     let files = (FILES + 2 * plan.cohort.maximum as u64).max(descriptors.min(4096) / 4);
-    let budget = pki::Budget::of_descriptors(descriptors, files);
+    let budget = pki::ConnectionBudget::of_descriptors(descriptors, files);
     tracing::info!(descriptors, connections = budget.connections, "room for connections");
     budget
 }

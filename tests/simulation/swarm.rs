@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sim::{FaultKind, Lie, Report, Scenario};
+use sim::{FaultKind, Lie, Scenario, ScenarioReport};
 
 /// All reports of these seeds, on as many threads as there are cores.
-fn simulate(seeds: std::ops::Range<u64>, of: impl Fn(u64) -> Scenario + Sync) -> Vec<Report> {
+fn simulate(seeds: std::ops::Range<u64>, of: impl Fn(u64) -> Scenario + Sync) -> Vec<ScenarioReport> {
     let next = AtomicU64::new(seeds.start);
     let work = || {
         let mut reports = Vec::new();
@@ -25,8 +25,8 @@ fn simulate(seeds: std::ops::Range<u64>, of: impl Fn(u64) -> Scenario + Sync) ->
     })
 }
 
-fn assert_sound(reports: &[Report]) {
-    for Report { scenario, violation, .. } in reports {
+fn assert_sound(reports: &[ScenarioReport]) {
+    for ScenarioReport { scenario, violation, .. } in reports {
         if let Some(violation) = violation {
             panic!("{violation}\n  {scenario}\n  replay: folkmoot simulate --seed {} --trace", scenario.seed);
         }

@@ -7,6 +7,7 @@ mod exactness;
 mod faults;
 mod locked;
 mod mutations;
+mod names;
 mod purity;
 mod ratchets;
 mod rooms;

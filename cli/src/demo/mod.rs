@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use demo::{
-    DemoFolder, DemoFolderError, DemoPlanError, DemoRunError, Ending, EvaluatedVersion, Summary, adaptive,
+    DemoEnd, DemoFolder, DemoFolderError, DemoPlanError, DemoRunError, EvaluatedVersion, Summary, adaptive,
     demo_plan,
 };
 use plan::Plan;
@@ -204,7 +204,7 @@ impl Demo<'_> {
         if !self.args.keep {
             self.folder.remove_private().map_err(unwritable)?;
         }
-        let ending = Ending {
+        let ending = DemoEnd {
             clients: self.plan.cohort.maximum,
             wall_seconds: self.started.elapsed().as_secs_f64(),
             model_path: &model_path,

@@ -96,12 +96,12 @@ mod tests {
     use std::path::Path;
 
     use demo::samples::version;
-    use demo::{Ending, EvaluatedVersion, demo_plan};
+    use demo::{DemoEnd, EvaluatedVersion, demo_plan};
 
     use super::*;
 
     fn summary(last: EvaluatedVersion) -> Summary {
-        let ending = Ending {
+        let ending = DemoEnd {
             clients: 5,
             wall_seconds: 2.0,
             model_path: Path::new("/m/model.safetensors"),

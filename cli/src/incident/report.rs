@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use attest::{ModelKey, ModelKeyError};
 use identity::{printable, with_causes};
-use operate::{ConnectError, EvidenceError, now_s};
+use operate::{ConnectError, IncidentEvidenceError, now_s};
 use published::report::{self, ReportFault, SealError};
 use vault::files::{self, WORLD_READABLE};
 
@@ -45,7 +45,7 @@ pub(crate) enum ReportError {
     #[error(transparent)]
     Call(#[from] ConnectError),
     #[error(transparent)]
-    Evidence(#[from] EvidenceError),
+    Evidence(#[from] IncidentEvidenceError),
     #[error(transparent)]
     Seal(#[from] SealError),
     #[error(transparent)]

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use accounting::{Event, Relation, Unit};
+use accounting::{DpEvent, Relation, Unit};
 use ledger::{Cost, Ledger, Limits, Release, Spending, Statement, find};
 use params::Digest;
 use vault::{MasterSource, Vault};
@@ -34,7 +34,7 @@ fn limits() -> Limits {
 }
 
 fn cost() -> Cost {
-    Cost { event: Event::PoissonGaussian { sampling_rate: 0.1, noise_multiplier: 1.0 }, count: 1 }
+    Cost { event: DpEvent::PoissonGaussian { sampling_rate: 0.1, noise_multiplier: 1.0 }, count: 1 }
 }
 
 /// A folder `ledger` with three debits, and the ledger's file.

@@ -100,7 +100,7 @@ impl Federation {
         let last = LastSigned::new(signed.clone().authorise(&authority_key.public()).unwrap());
         fs::write(own.join(LAST_ROSTER_FILE), last.to_json()).unwrap();
         let run = Arc::new(FakeRun::new(signed));
-        let clock: access::Clock = Arc::new(|| now_s().unwrap() * 1000);
+        let clock: access::WallClock = Arc::new(|| now_s().unwrap() * 1000);
         let operations = Arc::clone(&run) as Arc<dyn Operations>;
         let issuer = Arc::new(RealIssuer(Arc::clone(&ca)));
         let desk =

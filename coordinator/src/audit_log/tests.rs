@@ -108,13 +108,14 @@ async fn a_question_that_finds_no_place_is_asked_once_there_is_one_and_not_by_th
 #[test]
 fn calls_that_were_left_out_are_one_entry_that_names_only_what_there_was() {
     let entry =
-        |left_out: LeftOut| String::from_utf8(left_out_event(9, &left_out).encode().unwrap()).unwrap();
+        |left_out: CallsLeftOut| String::from_utf8(left_out_event(9, &left_out).encode().unwrap()).unwrap();
     let of_callers = vec![("silo/3".into(), 6), ("silo/5".into(), 2)];
-    let all = LeftOut { since_ms: 1, refused_strangers: 2, calls_of_strangers: 3, of_callers, of_others: 4 };
+    let all =
+        CallsLeftOut { since_ms: 1, refused_strangers: 2, calls_of_strangers: 3, of_callers, of_others: 4 };
     assert_eq!(
         entry(all),
         r#"{"action":"calls.left_out","actor":{"id":"coordinator","role":"coordinator"},"details":{"calls_of_strangers":"3","of_callers":"silo/3: 6, silo/5: 2","of_others":"4","refused_strangers":"2","since_ms":"1"},"status":"refused","time_ms":9}"#
     );
-    let one = entry(LeftOut { since_ms: 1, of_others: 4, ..LeftOut::default() });
+    let one = entry(CallsLeftOut { since_ms: 1, of_others: 4, ..CallsLeftOut::default() });
     assert!(one.contains(r#""details":{"of_others":"4","since_ms":"1"}"#), "{one}");
 }

@@ -131,7 +131,7 @@ fn a_published_version_has_a_card_that_says_what_its_record_says_and_takes_up_ev
     let head = driver.core.head_record().unwrap().verify_strict().unwrap();
     let file = driver.store.read_published(&checkpoint::folder_name(0), card::CARD_FILE).unwrap();
     let read = card::Card::from_yaml(std::str::from_utf8(&file).unwrap()).unwrap();
-    read.check(&head, &card::Learned::default().push(&head), Some(&setup().plan)).unwrap();
+    read.check(&head, &card::LearnedFrom::default().push(&head), Some(&setup().plan)).unwrap();
     let accuracy = read.metrics.iter().find(|metric| metric.name == "accuracy").unwrap();
     assert_eq!((accuracy.value, accuracy.over.starts_with("hold-out (10 rows")), (0.8, true));
     assert_eq!(read.security.transport, "a test");

@@ -10,7 +10,7 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use accounting::Event;
+use accounting::DpEvent;
 use card::{Card, Controls, DataVersions, Evaluation};
 use checkpoint::SignedManifest;
 use ledger::{Chain, Cost, Entry, Release, What, check_anchor, open_entries};
@@ -129,7 +129,7 @@ fn bodies() -> Vec<String> {
         relation: Some(accounting::Relation::AddRemoveOne),
         noise_by: "every silo, a share each".into(),
     };
-    let event = Event::PoissonGaussian { sampling_rate: 0.1, noise_multiplier: 1.5 };
+    let event = DpEvent::PoissonGaussian { sampling_rate: 0.1, noise_multiplier: 1.5 };
     let debit = What::Debit { release: release(1), cost: Cost { event, count: 1 }, delta: 1e-5 };
     let accepted =
         What::OperatorAcceptsLoss { reason: "the disk broke".into(), anchor: None, journal_of: None };

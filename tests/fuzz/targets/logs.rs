@@ -2,7 +2,7 @@
 
 use audit::Event;
 use tlog::{
-    Checkpoint, Hash, Note, Receipt, Row, Tile, VerifierKey, decode_bundle, encode_bundle, leaf_hash,
+    Checkpoint, Hash, Note, Receipt, Tile, TileRow, VerifierKey, decode_bundle, encode_bundle, leaf_hash,
     verify_consistency, verify_inclusion,
 };
 
@@ -40,7 +40,7 @@ pub(crate) fn texts(bytes: &[u8]) {
 pub(crate) fn entries(bytes: &[u8]) {
     if let Some(entries) = decode_bundle(bytes) {
         assert_eq!(encode_bundle(&entries).expect("they were short enough"), bytes);
-        let tile = Tile { row: Row::Entries, index: 0, width: 2 };
+        let tile = Tile { row: TileRow::Entries, index: 0, width: 2 };
         assert_eq!(tile.entries(bytes).is_ok(), entries.len() == 2);
     }
     if let Ok(event) = Event::decode(bytes) {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use tlog::{ENTRY_BYTES_MAX, Edge, Row, TILE_WIDTH, Tile, TileError, encode_bundle, leaf_hash};
+use tlog::{ENTRY_BYTES_MAX, Edge, TILE_WIDTH, Tile, TileError, TileRow, encode_bundle, leaf_hash};
 
 /// The signed checkpoint's name in a log's folder.
 pub(crate) const CHECKPOINT: &str = "checkpoint";
@@ -92,7 +92,7 @@ impl Grown {
 
     /// The tiles that are not full, each with its bytes.
     pub(crate) fn partials(&self) -> Result<Vec<(Tile, Vec<u8>)>, TileError> {
-        let bundle = Tile::partials_of_tree(self.edge.size()).find(|tile| tile.row == Row::Entries);
+        let bundle = Tile::partials_of_tree(self.edge.size()).find(|tile| tile.row == TileRow::Entries);
         let mut tiles: Vec<_> = self.edge.partials().collect();
         if let Some(bundle) = bundle {
             tiles.push((bundle, encode_bundle(&self.bundle)?));

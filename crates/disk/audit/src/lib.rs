@@ -1,12 +1,12 @@
 //! A tamper-evident audit log: what happened at a coordinator or left a silo, and whoever remembers it.
 //!
-//! Owns: the [`Event`], its canonical bytes and the list of [`Action`]s, the [`Log`] in a folder, its offline check ([`verify_folder`]), and the
+//! Owns: the [`Event`], its canonical bytes and the list of [`Action`]s, the [`Log`] in a folder, its offline check ([`verify_log`]), and the
 //! memory that a silo keeps of another's log ([`Witness`]).
 //!
 //! Does not: decide what is worth an event, send anything, or know the time. The formats are those of `tlog`.
 //!
 //! ```text
-//! append ──> journal (fsync)  ── publish ──> tile/…, checkpoint ──> anyone with the log's key: verify_folder
+//! append ──> journal (fsync)  ── publish ──> tile/…, checkpoint ──> anyone with the log's key: verify_log
 //!            the truth                       derived from it            │
 //!                                                                       └─> Witness at each silo:
 //!                 checkpoint, with k cosignatures <── add_cosignature ──────  same or grown, never another history
@@ -67,5 +67,5 @@ pub use folder::FolderError;
 pub use log::{Log, LogError};
 pub use names::{log_name, silo, silo_name};
 pub use stand_in::{JOURNAL, cut, writable};
-pub use verify::{Report, VerifyError, export, read_entries, verify_folder};
+pub use verify::{Report, VerifyError, export, read_entries, verify_log};
 pub use witness::{Witness, WitnessError, cosignatures_by, keep_evidence};

@@ -4,7 +4,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use tlog::{Checkpoint, Note, NoteError, Row, TILE_WIDTH, Tile, VerifierKey, leaf_hash};
+use tlog::{Checkpoint, Note, NoteError, TILE_WIDTH, Tile, TileRow, VerifierKey, leaf_hash};
 
 use crate::event::{Event, EventError};
 use crate::folder::{self, CHECKPOINT, FolderError, Grown, failed};
@@ -83,7 +83,7 @@ pub struct Report {
 /// # Errors
 ///
 /// The first entry, tile or checkpoint that does not hold.
-pub fn verify_folder(folder: &Path, log: &VerifierKey, others: &[Checkpoint]) -> Result<Report, VerifyError> {
+pub fn verify_log(folder: &Path, log: &VerifierKey, others: &[Checkpoint]) -> Result<Report, VerifyError> {
     let (checkpoint, note) = read_checkpoint(folder, Some(log))?;
     let size = checkpoint.size;
     if let Some(longer) = others.iter().find(|other| other.size > size) {
@@ -93,8 +93,8 @@ pub fn verify_folder(folder: &Path, log: &VerifierKey, others: &[Checkpoint]) ->
     let mut grown = Grown::default();
     let (mut bad_entry, mut bad_event, mut times_ms) = (None, None, None);
     let mut forked = others.iter().find(|other| other.size == 0 && other.root != grown.edge.root());
-    for bundle in Tile::of_tree(size).filter(|tile| tile.row == Row::Entries) {
-        let leaves = Tile { row: Row::Hashes(0), ..bundle };
+    for bundle in Tile::of_tree(size).filter(|tile| tile.row == TileRow::Entries) {
+        let leaves = Tile { row: TileRow::Hashes(0), ..bundle };
         let leaves = leaves.hashes(&read_tile(folder, &leaves)?).map_err(FolderError::from)?;
         let entries = bundle.entries(&read_tile(folder, &bundle)?).map_err(FolderError::from)?;
         for ((index, entry), leaf) in (bundle.index * TILE_WIDTH..).zip(&entries).zip(leaves) {

@@ -15,7 +15,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use accounting::{Event, OverBudget, OverPeriod, Unit, epsilon_or_infinity, pld_epsilon};
+use accounting::{DpEvent, OverBudget, OverPeriod, Unit, epsilon_or_infinity, pld_epsilon};
 use params::Digest;
 
 use crate::entry::{Cost, Entry, Release, What};
@@ -283,7 +283,7 @@ fn epsilon_with<'a>(
 }
 
 /// The privacy loss distribution's epsilon, or why there is none.
-fn approximated(kinds: &[(Event, u64)], delta: f64) -> Result<f64, String> {
+fn approximated(kinds: &[(DpEvent, u64)], delta: f64) -> Result<f64, String> {
     if kinds.len() > PLD_KINDS_MAX {
         return Err(format!(
             "{} kinds of events, more than the {PLD_KINDS_MAX} that are composed",
@@ -298,9 +298,9 @@ fn approximated(kinds: &[(Event, u64)], delta: f64) -> Result<f64, String> {
 }
 
 /// Equal events together: composing a thousand of one costs what composing one does.
-fn kinds(costs: &[(Option<Unit>, &Cost)]) -> Vec<(Event, u64)> {
+fn kinds(costs: &[(Option<Unit>, &Cost)]) -> Vec<(DpEvent, u64)> {
     let mixed = costs.iter().any(|(unit, _)| Some(unit) != costs.first().map(|(first, _)| first));
-    let mut events: Vec<(Event, u64)> = Vec::new();
+    let mut events: Vec<(DpEvent, u64)> = Vec::new();
     for (unit, cost) in costs {
         // See the module on units.
         let event = if mixed && *unit != Some(Unit::Record) {
@@ -342,7 +342,7 @@ mod tests {
     }
 
     fn gaussian(noise_multiplier: f64, count: u64) -> Cost {
-        Cost { event: Event::Gaussian { noise_multiplier }, count }
+        Cost { event: DpEvent::Gaussian { noise_multiplier }, count }
     }
 
     fn debit(run: &str, unit: Unit, round: u64, cost: Cost) -> What {
@@ -356,7 +356,7 @@ mod tests {
     }
 
     fn epsilon(events: &[(f64, u64)]) -> f64 {
-        let event = |&(noise_multiplier, count): &(f64, u64)| (Event::Gaussian { noise_multiplier }, count);
+        let event = |&(noise_multiplier, count): &(f64, u64)| (DpEvent::Gaussian { noise_multiplier }, count);
         accounting::epsilon_of(events.iter().map(event), DELTA).unwrap()
     }
 
@@ -461,8 +461,8 @@ mod tests {
 
     #[test]
     fn the_approximation_stands_behind_the_bound_that_gates_is_smaller_and_is_that_of_all_events_together() {
-        let poisson = Event::PoissonGaussian { sampling_rate: 0.05, noise_multiplier: 1.5 };
-        let whole = Event::Gaussian { noise_multiplier: 20.0 };
+        let poisson = DpEvent::PoissonGaussian { sampling_rate: 0.05, noise_multiplier: 1.5 };
+        let whole = DpEvent::Gaussian { noise_multiplier: 20.0 };
         let cost = |event| Cost { event, count: 1 };
         let account = account(vec![
             debit("a", Unit::Record, 1, cost(poisson)),
@@ -482,7 +482,7 @@ mod tests {
     fn the_approximation_is_left_out_with_the_reason_where_it_is_dear_or_not_defined() {
         let many =
             (1..=9).map(|round| debit("a", Unit::Record, round, gaussian(10.0 + round as f64, 1))).collect();
-        let event = Event::FixedSizeGaussian { sampling_rate: 0.1, noise_multiplier: 2.0 };
+        let event = DpEvent::FixedSizeGaussian { sampling_rate: 0.1, noise_multiplier: 2.0 };
         let fixed = vec![debit("a", Unit::Record, 1, Cost { event, count: 1 })];
         for (entries, why) in [(many, "9 kinds of events"), (fixed, "fixed")] {
             let total = account(entries).total_in_detail(DELTA);

@@ -1,6 +1,6 @@
 //! One entry: what was released, what it cost, or what an operator accepted.
 
-use accounting::{Event, Relation, Unit};
+use accounting::{DpEvent, Relation, Unit};
 use params::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -102,7 +102,7 @@ pub struct Release {
 #[serde(deny_unknown_fields)]
 pub struct Cost {
     /// One of them.
-    pub event: Event,
+    pub event: DpEvent,
     pub count: u64,
 }
 

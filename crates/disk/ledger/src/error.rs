@@ -26,9 +26,7 @@ pub enum LedgerError {
     #[error(
         "{name:?} is no name of a data set: use 1 to 64 letters, digits, `.`, `_` and `-`, and begin with a letter or digit"
     )]
-    Name {
-        name: String,
-    },
+    Name { name: String },
     /// Not the ledger that was written.
     #[error("the ledger `{}` {why}; restore the newest copy of it, and do not delete it: it holds what this silo's data has spent", path.display())]
     Chain {

@@ -25,14 +25,14 @@
 //! crash between the two, and is completed; an anchor that is ahead can only mean that the ledger was rolled back.
 //!
 //! ```
-//! use accounting::{Event, Relation, Unit};
+//! use accounting::{DpEvent, Relation, Unit};
 //! use ledger::{Cost, Ledger, Limits, Release};
 //! use params::Digest;
 //!
 //! # let folder = tempfile::tempdir()?;
 //! let ledger = Ledger::new(folder.path(), "admissions-2025", None, None)?;
 //! let limits = Limits { epsilon_max: 1.0, delta: 1e-6, period: None, releases_max: None };
-//! let cost = Cost { event: Event::Gaussian { noise_multiplier: 20.0 }, count: 1 };
+//! let cost = Cost { event: DpEvent::Gaussian { noise_multiplier: 20.0 }, count: 1 };
 //! let mut release = Release {
 //!     daemon: "silo-3".into(),
 //!     run: Digest::sha256(b"run"),

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use accounting::{Budget, Event, Relation, Unit, steps_allowed};
+use accounting::{Budget, DpEvent, Relation, Unit, steps_allowed};
 use ledger::{Chain, Cost, Ledger, LedgerError, Limits, Release, What, check_anchor, dataset_name};
 use params::Digest;
 use vault::{MasterSource, Vault};
 
-const EVENT: Event = Event::Gaussian { noise_multiplier: 10.0 };
+const EVENT: DpEvent = DpEvent::Gaussian { noise_multiplier: 10.0 };
 const LIMITS: Limits = Limits { epsilon_max: 2.0, delta: 1e-6, period: None, releases_max: None };
 
 fn cost() -> Option<Cost> {

@@ -9,11 +9,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use accounting::{Budget, Event, Relation, Unit, steps_allowed};
+use accounting::{Budget, DpEvent, Relation, Unit, steps_allowed};
 use ledger::{Cost, Ledger, LedgerError, Limits, Release};
 use params::Digest;
 
-const EVENT: Event = Event::Gaussian { noise_multiplier: 10.0 };
+const EVENT: DpEvent = DpEvent::Gaussian { noise_multiplier: 10.0 };
 const LIMITS: Limits = Limits { epsilon_max: 2.0, delta: 1e-6, period: None, releases_max: None };
 
 fn main() {

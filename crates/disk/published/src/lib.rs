@@ -36,7 +36,7 @@ mod version;
 
 pub use evidence::{check_evidence, check_spent, check_steps, is_signed};
 pub use folder::{Folder, Plain, checkpoints_in, read_bounded};
-pub use listing::{FolderError, list_files};
+pub use listing::{ListingError, list_files};
 pub use measured::{CopiedFiles, Measured, MeasuredError};
 pub use records::{Records, read_record};
 pub use verify::{CheckpointFault, Verified, verify_chain, verify_folder, verify_records, verify_version};

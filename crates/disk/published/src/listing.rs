@@ -12,7 +12,7 @@ const FILES_MAX: usize = 10_000;
 
 /// Why a folder is none that a signature could be of.
 #[derive(Debug, thiserror::Error)]
-pub enum FolderError {
+pub enum ListingError {
     /// Nothing is there, or a file.
     #[error("`{}`: is no folder; name that of a checkpoint", dir.display())]
     NoFolder { dir: PathBuf },
@@ -44,11 +44,11 @@ pub enum FolderError {
 /// To verify, ignore nothing here: what a bundle leaves out is for the signed list in it to say.
 ///
 /// # Errors
-/// [`FolderError::Unsignable`] for a symbolic link, a socket or the like, a name that is not UTF-8, and the others.
-pub fn list_files(dir: &Path, ignore: &[&str]) -> Result<Vec<(String, Digest)>, FolderError> {
+/// [`ListingError::Unsignable`] for a symbolic link, a socket or the like, a name that is not UTF-8, and the others.
+pub fn list_files(dir: &Path, ignore: &[&str]) -> Result<Vec<(String, Digest)>, ListingError> {
     // A link is followed where the user names it, never below.
     if !dir.is_dir() {
-        return Err(FolderError::NoFolder { dir: dir.to_owned() });
+        return Err(ListingError::NoFolder { dir: dir.to_owned() });
     }
     let mut files = Vec::new();
     collect(dir, "", ignore, &mut files)?;
@@ -61,7 +61,7 @@ fn collect(
     prefix: &str,
     ignore: &[&str],
     files: &mut Vec<(String, Digest)>,
-) -> Result<(), FolderError> {
+) -> Result<(), ListingError> {
     for entry in fs::read_dir(folder).map_err(|why| unreadable(folder, why))? {
         let entry = entry.map_err(|why| unreadable(folder, why))?;
         let path = entry.path();
@@ -85,7 +85,7 @@ fn collect(
             let bytes = fs::read(&path).map_err(|why| unreadable(&path, why))?;
             files.push((name, Digest::sha256(&bytes)));
             if files.len() > FILES_MAX {
-                return Err(FolderError::TooMany { folder: folder.to_owned() });
+                return Err(ListingError::TooMany { folder: folder.to_owned() });
             }
         } else {
             let what = if kind.is_symlink() { "a symbolic link" } else { "no regular file" };
@@ -95,12 +95,12 @@ fn collect(
     Ok(())
 }
 
-fn unsignable(path: &Path, why: &str) -> FolderError {
-    FolderError::Unsignable { path: path.to_owned(), why: why.to_owned() }
+fn unsignable(path: &Path, why: &str) -> ListingError {
+    ListingError::Unsignable { path: path.to_owned(), why: why.to_owned() }
 }
 
-fn unreadable(path: &Path, why: io::Error) -> FolderError {
-    FolderError::Unreadable { path: path.to_owned(), why }
+fn unreadable(path: &Path, why: io::Error) -> ListingError {
+    ListingError::Unreadable { path: path.to_owned(), why }
 }
 
 #[cfg(test)]
@@ -129,7 +129,7 @@ mod tests {
 
     fn refused(folder: &Path) -> String {
         match list_files(folder, &[]) {
-            Err(why @ FolderError::Unsignable { .. }) => why.to_string(),
+            Err(why @ ListingError::Unsignable { .. }) => why.to_string(),
             other => panic!("{other:?}"),
         }
     }

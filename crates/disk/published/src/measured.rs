@@ -14,7 +14,7 @@ use identity::with_causes;
 use params::Digest;
 
 use crate::folder::{Plain, read_bounded};
-use crate::listing::{FolderError, list_files};
+use crate::listing::{ListingError, list_files};
 use crate::verify::{CheckpointFault, verify_version};
 
 /// Longer than any record of a measurement.
@@ -45,7 +45,7 @@ pub enum MeasuredError {
     },
     /// The version's folder holds what no signature covers.
     #[error(transparent)]
-    Folder(#[from] FolderError),
+    Folder(#[from] ListingError),
     /// A file of it cannot be copied.
     #[error("`{}`: {why}", file.display())]
     File {

@@ -12,7 +12,7 @@ use params::Digest;
 use serde::{Deserialize, Serialize};
 use tlog::{Edge, Hash, leaf_hash};
 
-use crate::listing::{FolderError, list_files};
+use crate::listing::{ListingError, list_files};
 
 const PAYLOAD_TYPE: &str = "application/vnd.folkmoot.incident+json";
 const FORMAT: &str = "folkmoot incident 1";
@@ -68,7 +68,7 @@ pub enum ReportFault {
     },
     /// A folder that is none.
     #[error(transparent)]
-    Folder(#[from] FolderError),
+    Folder(#[from] ListingError),
     /// An archive that nobody packed as a report.
     #[error("`{}`: `{}` {why}", file.display(), printable(entry))]
     Entry {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use card::{CARD_FILE, Card, Learned, README_FILE};
+use card::{CARD_FILE, Card, LearnedFrom, README_FILE};
 use checkpoint::{
     ChainError, ChainVerifier, MANIFEST_FILE, MODEL_FILE, Manifest, SIGNATURE_FILE, SignatureError,
     SignedManifest, folder_name, round_of_folder,
@@ -98,7 +98,7 @@ pub fn verify_chain<F: Folder + ?Sized>(
     plan: Option<&Plan>,
 ) -> Result<Verified, CheckpointFault> {
     let mut chain = ChainVerifier::new(key);
-    let mut learned = Learned::default();
+    let mut learned = LearnedFrom::default();
     let mut manifests: Vec<Manifest> = Vec::new();
     let mut cards = 0;
     for round in rounds(folder)? {

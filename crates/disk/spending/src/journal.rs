@@ -89,16 +89,16 @@ impl<'a> Own<'a> {
         at: Attempt,
         model: Digest,
         upload: Digest,
-        event: Option<accounting::Event>,
+        event: Option<accounting::DpEvent>,
     ) -> Release {
         let mode = match event {
             None => PrivacyMode::Fedavg,
             // No plan samples batches of fixed size; a record is what such an event would hide.
-            Some(accounting::Event::PoissonGaussian { .. } | accounting::Event::FixedSizeGaussian { .. }) => {
-                PrivacyMode::DistributedDpSgd
-            }
-            Some(accounting::Event::PoissonGaussianSteps { .. }) => PrivacyMode::SiloDpSgd,
-            Some(accounting::Event::Gaussian { .. }) => PrivacyMode::DistributedDpFedavg,
+            Some(
+                accounting::DpEvent::PoissonGaussian { .. } | accounting::DpEvent::FixedSizeGaussian { .. },
+            ) => PrivacyMode::DistributedDpSgd,
+            Some(accounting::DpEvent::PoissonGaussianSteps { .. }) => PrivacyMode::SiloDpSgd,
+            Some(accounting::DpEvent::Gaussian { .. }) => PrivacyMode::DistributedDpFedavg,
         };
         let (name, noise_by) = match mode {
             PrivacyMode::DistributedDpFedavg => {

@@ -31,7 +31,7 @@ pub struct FileStore {
 
 /// What [`FileStore::open`] found.
 #[derive(Debug)]
-pub struct Opened {
+pub struct OpenedStore {
     pub store: FileStore,
     /// The append that a crash had cut short, if any; it is gone.
     pub torn_tail: Option<TornTail>,
@@ -53,7 +53,7 @@ impl FileStore {
         folder: &Path,
         kind: JournalKind,
         rebuild: impl FnMut(&Index, u64, &[u8]) -> Result<(), StoreError>,
-    ) -> Result<Opened, StoreError> {
+    ) -> Result<OpenedStore, StoreError> {
         FileStore::open_with(folder, kind, None, rebuild)
     }
 
@@ -71,7 +71,7 @@ impl FileStore {
         kind: JournalKind,
         vault: Arc<Vault>,
         rebuild: impl FnMut(&Index, u64, &[u8]) -> Result<(), StoreError>,
-    ) -> Result<Opened, StoreError> {
+    ) -> Result<OpenedStore, StoreError> {
         FileStore::open_with(folder, kind, Some(Seal::new(vault, kind)), rebuild)
     }
 
@@ -89,7 +89,7 @@ impl FileStore {
         kind: JournalKind,
         seal: Option<Seal>,
         mut rebuild: impl FnMut(&Index, u64, &[u8]) -> Result<(), StoreError>,
-    ) -> Result<Opened, StoreError> {
+    ) -> Result<OpenedStore, StoreError> {
         fs::create_dir_all(folder).map_err(failed("create", folder))?;
         disk::sync_parent(folder).map_err(failed("fsync the parent of", folder))?;
         let lock = lock(folder)?;
@@ -108,7 +108,7 @@ impl FileStore {
         disk::create_folder(&checkpoints).map_err(failed("create", &checkpoints))?;
         let published = Published::new(checkpoints, seal.as_ref().map(Seal::vault));
         let store = FileStore { journal, index, staging, published, seal, _lock: lock };
-        Ok(Opened { store, torn_tail, index_set_aside: set_aside })
+        Ok(OpenedStore { store, torn_tail, index_set_aside: set_aside })
     }
 }
 
@@ -236,7 +236,7 @@ mod tests {
     const KIND: JournalKind = JournalKind::Coordinator;
 
     /// Indexes each record's bytes under itself, and counts how many it was asked to.
-    fn open_counting(folder: &Path) -> (Opened, u64) {
+    fn open_counting(folder: &Path) -> (OpenedStore, u64) {
         let mut rebuilt = 0;
         let opened = FileStore::open(folder, KIND, |index, sequence, record| {
             rebuilt += 1;

@@ -54,7 +54,7 @@ use vault::VaultError;
 
 pub use disk::{create_folder, write_durably, write_replacing};
 pub use faulty::{FaultyStore, InjectedFault, Tear};
-pub use file_store::{FileStore, Opened};
+pub use file_store::{FileStore, OpenedStore};
 pub use frame::{APPEND_BYTES_MAX, Head, JournalKind};
 pub use index::Index;
 pub use journal::{Journal, JournalError, Medium, TornTail};

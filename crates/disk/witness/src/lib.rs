@@ -1,13 +1,13 @@
 //! A silo as a witness of the coordinator's audit log: when it looks, what it believes, what it keeps.
 //!
-//! Owns: [`SiloWitness`], which verifies what is [`Shown`], remembers it, cosigns it and keeps receipts of the silo's own
+//! Owns: [`SiloWitness`], which verifies what is [`ShownLog`], remembers it, cosigns it and keeps receipts of the silo's own
 //! [`Uploads`]; and when the log is looked at again ([`Prompt`], [`Pause`]).
 //!
 //! Does not: call anybody, wait, or decide whether the silo goes on under what it has seen: the core does that, from
 //! [`Witnessed`](protocol::Witnessed).
 //!
 //! ```text
-//!               Shown                             Look
+//!               ShownLog                             Look
 //! coordinator ─────────> SiloWitness::look ──┬─ seen ──> the core, whatever becomes of the rest
 //!                        remembers, fsync    └─ line ──> the log, as this silo's cosignature
 //! ```
@@ -23,5 +23,5 @@ mod uploads;
 
 pub use error::{ForgottenLog, LookFault, OpenFault, ReceiptFault};
 pub use looking::{COSIGN_AGAIN, Pause, Prompt, SOON};
-pub use silo::{Look, Shown, ShownReceipt, SiloWitness, memory_file};
+pub use silo::{Look, ShownLog, ShownReceipt, SiloWitness, memory_file};
 pub use uploads::Uploads;

@@ -22,7 +22,7 @@ const RECEIPTS: &str = "receipts";
 const RECEIPTS_AT_ONCE: usize = 16;
 
 /// What a coordinator shows of its log, before any of it is believed.
-pub struct Shown {
+pub struct ShownLog {
     /// A signed note, with cosignatures.
     pub checkpoint: String,
     /// Hashes that lead from [`SiloWitness::size`] to the checkpoint.
@@ -119,8 +119,13 @@ impl SiloWitness {
     ///
     /// # Errors
     /// [`LookFault`], where nothing of it is believed.
-    pub fn look(&mut self, shown: Shown, roster: &AuthorisedRoster, now_s: u64) -> Result<Look, LookFault> {
-        let Shown { checkpoint, proof, receipts } = shown;
+    pub fn look(
+        &mut self,
+        shown: ShownLog,
+        roster: &AuthorisedRoster,
+        now_s: u64,
+    ) -> Result<Look, LookFault> {
+        let ShownLog { checkpoint, proof, receipts } = shown;
         let hashes = proof.iter().map(|hash| <[u8; 32]>::try_from(hash.as_slice()));
         let proof = hashes.collect::<Result<Vec<_>, _>>().map_err(|_| LookFault::HashLength)?;
         let name = audit::silo_name(&roster.federation, self.own.0);

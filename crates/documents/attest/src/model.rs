@@ -100,11 +100,7 @@ pub enum BundleError {
     Extra { path: String },
     /// Other bytes than were signed.
     #[error("`{path}` has sha256 {actual}; signed was {expected}: copy it again")]
-    Changed {
-        path: String,
-        expected: Digest,
-        actual: Digest,
-    },
+    Changed { path: String, expected: Digest, actual: Digest },
 }
 
 #[derive(Serialize, Deserialize)]

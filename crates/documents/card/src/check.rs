@@ -14,7 +14,7 @@ const BELIEVED: [&str; 5] =
     ["training_data.silos.name", "training_data.silos.data_versions", "security", "metrics", "compliance"];
 
 impl Card {
-    /// Whether the card says what its record, the silos that its model [`crate::Learned`] from and, where there is one, its plan
+    /// Whether the card says what its record, the silos that its model learned from and, where there is one, its plan
     /// say. Not compared is what none of them says: the silos' names and data versions, the controls, the metrics and the
     /// owner's part.
     ///

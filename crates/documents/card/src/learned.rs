@@ -9,11 +9,11 @@ use crate::{DATA_VERSIONS_MAX, DataVersions, Silo};
 
 /// Whose data each version learned from, as the records of a chain tell it.
 #[derive(Debug, Default)]
-pub struct Learned {
+pub struct LearnedFrom {
     by_round: BTreeMap<u64, BTreeSet<u32>>,
 }
 
-impl Learned {
+impl LearnedFrom {
     /// Takes the chain's next record. Gives the silos that its model learned from: those in its sum, and those that the model
     /// which it goes on from had learned from.
     pub fn push(&mut self, manifest: &Manifest) -> BTreeSet<u32> {

@@ -25,7 +25,7 @@ use plan::Plan;
 use serde::{Deserialize, Serialize};
 
 pub use evaluation::Evaluation;
-pub use learned::Learned;
+pub use learned::LearnedFrom;
 
 /// The card's file beside a model.
 pub const CARD_FILE: &str = "model_card.yaml";

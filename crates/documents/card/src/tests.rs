@@ -211,7 +211,7 @@ fn a_clip_norm_that_moves_is_not_shown_as_a_constant() {
 fn a_card_names_every_silo_on_its_models_line_with_what_each_declared_on_the_way() {
     let plan = plan();
     let [a, b, c] = [b"a", b"b", b"c"].map(|version| Digest::sha256(version));
-    let mut learned = Learned::default();
+    let mut learned = LearnedFrom::default();
     let mut record = |round, included: &[u32], action: Option<Action>| {
         let manifest = Manifest { round, included: included.to_vec(), action, ..manifest(&plan) };
         let silos: Vec<u32> = learned.push(&manifest).into_iter().collect();

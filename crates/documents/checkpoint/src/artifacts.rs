@@ -41,13 +41,7 @@ pub enum ArtifactError {
     #[error(
         "`{file}` has {actual_bytes} bytes with sha256 {actual}; signed were {expected_bytes} with {expected}"
     )]
-    Sha256 {
-        file: &'static str,
-        expected: Digest,
-        actual: Digest,
-        expected_bytes: u64,
-        actual_bytes: u64,
-    },
+    Sha256 { file: &'static str, expected: Digest, actual: Digest, expected_bytes: u64, actual_bytes: u64 },
     /// The signed bytes, but not a model of this run.
     #[error("`{MODEL_FILE}` is not a model of this run")]
     Model(#[source] ModelError),

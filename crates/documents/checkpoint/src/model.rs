@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use params::{Digest, Entry, Layout, LayoutError, Params};
+use params::{Digest, Layout, LayoutEntry, LayoutError, Params};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
@@ -76,7 +76,7 @@ pub fn model_bytes(params: &Params, metadata: &BTreeMap<String, String>) -> Vec<
     let pairs: Vec<String> =
         metadata.iter().map(|(key, value)| format!("{}:{}", json(key), json(value))).collect();
     let mut header = format!("{{{}:{{{}}}", json(METADATA), pairs.join(","));
-    for (Entry { name, shape }, lanes) in params.layout().ranges() {
+    for (LayoutEntry { name, shape }, lanes) in params.layout().ranges() {
         let shape: Vec<String> = shape.iter().map(usize::to_string).collect();
         let (shape, start, end) = (shape.join(","), 4 * lanes.start, 4 * lanes.end);
         header +=
@@ -108,7 +108,7 @@ pub fn read_model(bytes: &[u8], layout: &Layout) -> Result<Params, ModelError> {
         return Err(ModelError::Name(extra.clone()));
     }
     let mut values = Vec::with_capacity(data.len() / 4);
-    for Entry { name, shape } in layout.entries() {
+    for LayoutEntry { name, shape } in layout.entries() {
         let tensor = tensors.get(name).ok_or_else(|| ModelError::Name(name.clone()))?;
         if &tensor.shape != shape {
             let (expected, actual) = (shape.clone(), tensor.shape.clone());
@@ -133,7 +133,7 @@ pub fn read_layout(bytes: &[u8]) -> Result<Layout, ModelError> {
     let (tensors, _) = tensors_of(bytes)?;
     let mut tensors: Vec<(String, Tensor)> = tensors.into_iter().collect();
     tensors.sort_by_key(|(_, tensor)| tensor.data_offsets);
-    let entries = tensors.into_iter().map(|(name, tensor)| Entry { name, shape: tensor.shape });
+    let entries = tensors.into_iter().map(|(name, tensor)| LayoutEntry { name, shape: tensor.shape });
     Layout::new(entries.collect()).map_err(ModelError::Layout)
 }
 

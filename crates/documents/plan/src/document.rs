@@ -315,7 +315,7 @@ impl Plan {
     }
 
     /// What one upload costs, as an event for the accountant; `None` in the mode without noise.
-    pub fn event(&self) -> Option<accounting::Event> {
+    pub fn event(&self) -> Option<accounting::DpEvent> {
         self.privacy.promise().map(Promise::event)
     }
 

@@ -5,7 +5,7 @@
 mod mode;
 mod section;
 
-use accounting::Event;
+use accounting::DpEvent;
 use serde::{Deserialize, Serialize};
 
 pub use mode::PrivacyMode;
@@ -194,19 +194,19 @@ impl Promise {
     }
 
     /// What one upload costs, as an event for the accountant.
-    pub fn event(&self) -> Event {
+    pub fn event(&self) -> DpEvent {
         let noise_multiplier = self.noise_multiplier;
         match &self.scheme {
             Scheme::DistributedDpSgd { sampling, .. } => {
-                Event::PoissonGaussian { sampling_rate: sampling.rate, noise_multiplier }
+                DpEvent::PoissonGaussian { sampling_rate: sampling.rate, noise_multiplier }
             }
-            Scheme::SiloDpSgd { sampling, local_steps, .. } => Event::PoissonGaussianSteps {
+            Scheme::SiloDpSgd { sampling, local_steps, .. } => DpEvent::PoissonGaussianSteps {
                 sampling_rate: sampling.rate,
                 noise_multiplier,
                 steps: *local_steps,
             },
             Scheme::DistributedDpFedavg { .. } | Scheme::CentralDpFedavg { .. } => {
-                Event::Gaussian { noise_multiplier }
+                DpEvent::Gaussian { noise_multiplier }
             }
         }
     }

@@ -85,10 +85,7 @@ pub enum Refusal {
     #[error(
         "{witnesses} other members have lately cosigned the coordinator's log as this silo sees it, witnesses_min is {policy}"
     )]
-    Witnesses {
-        witnesses: usize,
-        policy: usize,
-    },
+    Witnesses { witnesses: usize, policy: usize },
     /// The log is silent of what this silo has uploaded.
     #[error(
         "the coordinator's log as this silo sees it does not tell of the silo's own upload of round {round}: compare its \
@@ -118,10 +115,7 @@ pub enum Refusal {
         "one more upload would bring this silo to {after} MiB under this plan, in all runs together; its upload_mib_max is \
          {policy}"
     )]
-    PlanBytes {
-        after: u64,
-        policy: u64,
-    },
+    PlanBytes { after: u64, policy: u64 },
     /// As much epsilon under this plan as there may be.
     #[error(
         "one more round would bring this silo's data to epsilon {} under this plan, in all runs together; the smaller of the \
@@ -137,9 +131,7 @@ pub enum Refusal {
     #[error(
         "this silo is catching up: it does {behind} of the server's earlier steps again before it takes part"
     )]
-    CatchingUp {
-        behind: usize,
-    },
+    CatchingUp { behind: usize },
     /// Another exact sum on the same model.
     #[error(
         "this silo has uploaded {uploads} times on this model without noise; repeats_without_dp is {repeats}"

@@ -53,7 +53,7 @@ mod tree;
 pub use checkpoint::{Checkpoint, Receipt};
 pub use note::{Note, NoteError, VerifierKey};
 pub use tile::{
-    ENTRY_BYTES_MAX, Edge, Row, TILE_WIDTH, Tile, TileError, TileReader, decode_bundle, encode_bundle,
+    ENTRY_BYTES_MAX, Edge, TILE_WIDTH, Tile, TileError, TileReader, TileRow, decode_bundle, encode_bundle,
 };
 pub use tree::{
     Hash, consistency_proof, inclusion_proof, leaf_hash, node_hash, root, verify_consistency,

@@ -28,7 +28,7 @@ pub enum TileError {
 
 /// Which row of tiles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Row {
+pub enum TileRow {
     /// Hashes of subtrees of `256^n` entries.
     Hashes(u8),
     /// The entries themselves.
@@ -38,7 +38,7 @@ pub enum Row {
 /// One tile of a log: its row, its number in it, and how much of it there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tile {
-    pub row: Row,
+    pub row: TileRow,
     /// Counted from 0 in its row.
     pub index: u64,
     /// From 1 to [`TILE_WIDTH`].
@@ -67,10 +67,10 @@ impl Tile {
 
     /// The bundle of entries that holds entry `index` of `size`.
     pub fn of_entry(index: u64, size: u64) -> Tile {
-        Tile::of_row(Row::Entries, index / TILE_WIDTH, size)
+        Tile::of_row(TileRow::Entries, index / TILE_WIDTH, size)
     }
 
-    fn of_row(row: Row, index: u64, count: u64) -> Tile {
+    fn of_row(row: TileRow, index: u64, count: u64) -> Tile {
         let width = count.saturating_sub(index * TILE_WIDTH).min(TILE_WIDTH);
         Tile { row, index, width: width as u16 }
     }
@@ -103,8 +103,8 @@ impl Tile {
 impl fmt::Display for Tile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.row {
-            Row::Hashes(level) => write!(f, "tile/{level}/")?,
-            Row::Entries => write!(f, "tile/entries/")?,
+            TileRow::Hashes(level) => write!(f, "tile/{level}/")?,
+            TileRow::Entries => write!(f, "tile/entries/")?,
         }
         let mut groups = vec![self.index % 1000];
         let mut rest = self.index / 1000;
@@ -123,9 +123,9 @@ impl fmt::Display for Tile {
 }
 
 /// Rows of a tree that have anything, each with its count of items.
-fn rows(size: u64) -> impl Iterator<Item = (Row, u64)> {
-    let hashes = (0..8u8).map(move |level| (Row::Hashes(level), size >> (TILE_LEVELS * level)));
-    std::iter::once((Row::Entries, size)).chain(hashes).filter(|(_, count)| *count > 0)
+fn rows(size: u64) -> impl Iterator<Item = (TileRow, u64)> {
+    let hashes = (0..8u8).map(move |level| (TileRow::Hashes(level), size >> (TILE_LEVELS * level)));
+    std::iter::once((TileRow::Entries, size)).chain(hashes).filter(|(_, count)| *count > 0)
 }
 
 /// Bytes of a bundle of entries.
@@ -161,7 +161,7 @@ fn place(level: u8, index: u64, size: u64) -> (Tile, Range<usize>) {
     let row = level / TILE_LEVELS;
     let below = level % TILE_LEVELS;
     let first = index << below;
-    let tile = Tile::of_row(Row::Hashes(row), first / TILE_WIDTH, size >> (TILE_LEVELS * row));
+    let tile = Tile::of_row(TileRow::Hashes(row), first / TILE_WIDTH, size >> (TILE_LEVELS * row));
     let start = (first % TILE_WIDTH) as usize;
     (tile, start..start + (1 << below))
 }
@@ -247,7 +247,7 @@ impl Edge {
                 break;
             }
             let index = (self.size >> (TILE_LEVELS * (level + 1))) - 1;
-            full.push((Tile { row: Row::Hashes(level), index, width: TILE_WIDTH as u16 }, row.concat()));
+            full.push((Tile { row: TileRow::Hashes(level), index, width: TILE_WIDTH as u16 }, row.concat()));
             let Some(above) = fold(row) else { break };
             hash = above;
             row.clear();
@@ -259,8 +259,8 @@ impl Edge {
     pub fn partials(&self) -> impl Iterator<Item = (Tile, Vec<u8>)> {
         let tiles = Tile::partials_of_tree(self.size);
         tiles.filter_map(|tile| match tile.row {
-            Row::Hashes(level) => Some((tile, self.rows.get(usize::from(level))?.concat())),
-            Row::Entries => None,
+            TileRow::Hashes(level) => Some((tile, self.rows.get(usize::from(level))?.concat())),
+            TileRow::Entries => None,
         })
     }
 

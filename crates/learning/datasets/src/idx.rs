@@ -71,10 +71,7 @@ pub enum IdxError {
     },
     /// Two files that are no pair.
     #[error("there are {images} images and {labels} labels; give two files of one data set")]
-    Counts {
-        images: u32,
-        labels: u32,
-    },
+    Counts { images: u32, labels: u32 },
     /// Images of another size than the plan's.
     #[error(
         "an image has {rows} rows of {columns} pixels, the plan has {features} features; correct the plan"
@@ -101,9 +98,7 @@ pub enum IdxError {
     NoRows,
     /// More than a table may have.
     #[error("there are {labels} labels, a table has at most {ROWS_MAX} rows; split it over several silos")]
-    TooManyRows {
-        labels: u32,
-    },
+    TooManyRows { labels: u32 },
 }
 
 /// Reads images and their labels.

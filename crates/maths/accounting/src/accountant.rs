@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::calibrate::{CalibrationError, NoiseMultiplier, calibrate_by};
-use crate::event::{AccountingError, Event};
+use crate::event::{AccountingError, DpEvent};
 use crate::fractional::fractional_epsilon;
 use crate::pld::pld_epsilon;
 use crate::rdp::RdpCurve;
@@ -21,7 +21,7 @@ pub enum Accountant {
 
 /// An epsilon, and where it comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Spent {
+pub struct EpsilonSpent {
     /// Infinite where no finite one can be stated.
     pub epsilon: f64,
     /// `rdp` or `pld`.
@@ -35,21 +35,25 @@ impl Accountant {
     ///
     /// # Errors
     /// An event or a delta that means nothing, and batches of fixed size for [`Accountant::Pld`].
-    pub fn spent(self, event: Event, steps: u64, delta: f64) -> Result<Spent, AccountingError> {
+    pub fn spent(self, event: DpEvent, steps: u64, delta: f64) -> Result<EpsilonSpent, AccountingError> {
         match self {
             Self::Pld => {
                 let epsilon = pld_epsilon(&[(event, steps)], delta)?;
-                Ok(Spent { epsilon, accountant: "pld", order: None })
+                Ok(EpsilonSpent { epsilon, accountant: "pld", order: None })
             }
-            Self::FractionalRdp if !matches!(event, Event::FixedSizeGaussian { .. }) => {
+            Self::FractionalRdp if !matches!(event, DpEvent::FixedSizeGaussian { .. }) => {
                 let spent = fractional_epsilon(&[(event, steps)], delta)?;
-                Ok(Spent { epsilon: spent.epsilon, accountant: "rdp", order: Some(spent.order) })
+                Ok(EpsilonSpent { epsilon: spent.epsilon, accountant: "rdp", order: Some(spent.order) })
             }
             Self::IntegerRdp | Self::FractionalRdp => {
                 let mut curve = RdpCurve::zero();
                 curve.compose(&event, steps)?;
                 let spent = curve.epsilon(delta)?;
-                Ok(Spent { epsilon: spent.epsilon, accountant: "rdp", order: Some(f64::from(spent.order)) })
+                Ok(EpsilonSpent {
+                    epsilon: spent.epsilon,
+                    accountant: "rdp",
+                    order: Some(f64::from(spent.order)),
+                })
             }
         }
     }
@@ -65,9 +69,9 @@ impl Accountant {
         delta: f64,
         sampling_rate: f64,
         steps: u64,
-    ) -> Result<(NoiseMultiplier, Spent), CalibrationError> {
+    ) -> Result<(NoiseMultiplier, EpsilonSpent), CalibrationError> {
         let spent = |noise_multiplier| {
-            self.spent(Event::PoissonGaussian { sampling_rate, noise_multiplier }, steps, delta)
+            self.spent(DpEvent::PoissonGaussian { sampling_rate, noise_multiplier }, steps, delta)
         };
         let noise = calibrate_by(epsilon, sampling_rate, steps, |noise| Ok(spent(noise)?.epsilon))?;
         Ok((noise, spent(noise.value())?))
@@ -82,7 +86,7 @@ mod tests {
 
     #[test]
     fn the_sharper_accountants_spend_less_and_each_says_where_its_figure_comes_from() {
-        let event = Event::PoissonGaussian { sampling_rate: 0.01, noise_multiplier: 1.0 };
+        let event = DpEvent::PoissonGaussian { sampling_rate: 0.01, noise_multiplier: 1.0 };
         let [integer, fractional, pld] = ALL.map(|by| by.spent(event, 1000, 1e-5).unwrap());
         assert!(pld.epsilon < fractional.epsilon && fractional.epsilon < integer.epsilon);
         assert_eq!((integer.order, fractional.order, pld.order), (Some(8.0), Some(7.8), None));
@@ -91,7 +95,7 @@ mod tests {
 
     #[test]
     fn batches_of_fixed_size_are_accounted_at_integer_orders_or_not_at_all() {
-        let event = Event::FixedSizeGaussian { sampling_rate: 0.01, noise_multiplier: 2.0 };
+        let event = DpEvent::FixedSizeGaussian { sampling_rate: 0.01, noise_multiplier: 2.0 };
         let [integer, fractional, pld] = ALL.map(|by| by.spent(event, 100, 1e-5));
         assert_eq!(integer.unwrap(), fractional.unwrap());
         assert!(pld.is_err());
@@ -101,7 +105,7 @@ mod tests {
     fn calibrated_noise_spends_what_is_said_beside_it() {
         for by in ALL {
             let (noise, spent) = by.calibrate(3.0, 1e-5, 0.05, 100).unwrap();
-            let event = |noise_multiplier| Event::PoissonGaussian { sampling_rate: 0.05, noise_multiplier };
+            let event = |noise_multiplier| DpEvent::PoissonGaussian { sampling_rate: 0.05, noise_multiplier };
             assert_eq!(by.spent(event(noise.value()), 100, 1e-5).unwrap(), spent, "{by:?}");
             assert!(spent.epsilon <= 3.0, "{by:?}");
             assert!(by.spent(event(noise.value() - 1e-3), 100, 1e-5).unwrap().epsilon > 3.0, "{by:?}");

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{AccountingError, Event, valid_delta, valid_epsilon};
+use crate::event::{AccountingError, DpEvent, valid_delta, valid_epsilon};
 use crate::rdp::RdpCurve;
 use crate::shown::rounded_up;
 
@@ -72,7 +72,7 @@ pub struct OverPeriod {
 ///
 /// # Errors
 /// An event whose numbers are no sampling rate or noise multiplier.
-pub fn steps_allowed(event: &Event, budget: &Budget) -> Result<u64, AccountingError> {
+pub fn steps_allowed(event: &DpEvent, budget: &Budget) -> Result<u64, AccountingError> {
     let admitted = |steps: u64| {
         let mut curve = RdpCurve::zero();
         curve.compose(event, steps)?;
@@ -105,8 +105,8 @@ mod tests {
     fn the_last_allowed_step_fits_and_the_next_does_not() {
         let budget = Budget::new(2.0, 1e-5).unwrap();
         for event in [
-            Event::PoissonGaussian { sampling_rate: 0.01, noise_multiplier: 1.0 },
-            Event::Gaussian { noise_multiplier: 20.0 },
+            DpEvent::PoissonGaussian { sampling_rate: 0.01, noise_multiplier: 1.0 },
+            DpEvent::Gaussian { noise_multiplier: 20.0 },
         ] {
             let steps = steps_allowed(&event, &budget).unwrap();
             assert!(steps > 1);
@@ -121,13 +121,13 @@ mod tests {
     #[test]
     fn a_release_that_overspends_at_once_is_allowed_no_time() {
         let budget = Budget::new(0.5, 1e-5).unwrap();
-        assert_eq!(steps_allowed(&Event::Gaussian { noise_multiplier: 1.0 }, &budget), Ok(0));
+        assert_eq!(steps_allowed(&DpEvent::Gaussian { noise_multiplier: 1.0 }, &budget), Ok(0));
     }
 
     #[test]
     fn a_release_that_costs_nothing_is_never_the_limit() {
         let budget = Budget::new(0.5, 1e-5).unwrap();
-        let event = Event::PoissonGaussian { sampling_rate: 0.0, noise_multiplier: 1.0 };
+        let event = DpEvent::PoissonGaussian { sampling_rate: 0.0, noise_multiplier: 1.0 };
         assert_eq!(steps_allowed(&event, &budget), Ok(u64::MAX));
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::budget::Budget;
-use crate::event::{AccountingError, Event, valid_epsilon};
+use crate::event::{AccountingError, DpEvent, valid_epsilon};
 use crate::rdp::{ORDER_MAX, ORDER_MIN, RdpCurve, conversion};
 
 const GRID_PER_UNIT: u64 = 10_000;
@@ -76,7 +76,7 @@ pub fn calibrate(
     let budget = Budget::new(epsilon, delta)?;
     let found = calibrate_by(epsilon, sampling_rate, steps, |noise_multiplier| {
         let mut curve = RdpCurve::zero();
-        curve.compose(&Event::PoissonGaussian { sampling_rate, noise_multiplier }, steps)?;
+        curve.compose(&DpEvent::PoissonGaussian { sampling_rate, noise_multiplier }, steps)?;
         Ok(if budget.admits(&curve) { 0.0 } else { f64::INFINITY })
     });
     let floor = (ORDER_MIN..=ORDER_MAX).map(|order| conversion(order, delta)).fold(f64::INFINITY, f64::min);
@@ -131,7 +131,7 @@ mod tests {
 
     fn epsilon_of(noise_multiplier: f64, delta: f64, sampling_rate: f64, steps: u64) -> f64 {
         let mut curve = RdpCurve::zero();
-        curve.compose(&Event::PoissonGaussian { sampling_rate, noise_multiplier }, steps).unwrap();
+        curve.compose(&DpEvent::PoissonGaussian { sampling_rate, noise_multiplier }, steps).unwrap();
         curve.epsilon(delta).unwrap().epsilon
     }
 

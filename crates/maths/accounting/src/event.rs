@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Every number is a constant of the plan: an event never depends on a round's cohort or on a silo's data.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Event {
+pub enum DpEvent {
     /// A Gaussian sum over a Poisson sample whose members stay secret.
     PoissonGaussian {
         /// Probability `q` that a record is in the sample.
@@ -37,7 +37,7 @@ pub enum Event {
     },
 }
 
-impl Event {
+impl DpEvent {
     pub(crate) fn validated(&self) -> Result<(f64, f64), AccountingError> {
         let (sampling_rate, noise_multiplier, _) = self.parts();
         if !(0.0..=1.0).contains(&sampling_rate) {
@@ -97,24 +97,16 @@ impl Event {
 pub enum AccountingError {
     /// A sampling rate is no probability.
     #[error("the sampling rate {sampling_rate} is not between 0 and 1")]
-    SamplingRate {
-        sampling_rate: f64,
-    },
+    SamplingRate { sampling_rate: f64 },
     /// A noise multiplier is zero, negative or not finite.
     #[error("the noise multiplier {noise_multiplier} is not a positive finite number")]
-    NoiseMultiplier {
-        noise_multiplier: f64,
-    },
+    NoiseMultiplier { noise_multiplier: f64 },
     /// A delta is not strictly between 0 and 1.
     #[error("delta {delta} is not strictly between 0 and 1")]
-    Delta {
-        delta: f64,
-    },
+    Delta { delta: f64 },
     /// A concentrated divergence is negative or not a number.
     #[error("rho {rho} is not a number from 0 on")]
-    Rho {
-        rho: f64,
-    },
+    Rho { rho: f64 },
     /// Batches of fixed size under an accountant that knows Poisson samples only.
     #[error(
         "batches of fixed size are accounted by RDP at integer orders only, never as Poisson samples; use that accountant"
@@ -122,9 +114,7 @@ pub enum AccountingError {
     FixedSize,
     /// An epsilon is zero, negative or not finite.
     #[error("epsilon {epsilon} is not a positive finite number")]
-    Epsilon {
-        epsilon: f64,
-    },
+    Epsilon { epsilon: f64 },
 }
 
 pub(crate) fn valid_delta(delta: f64) -> Result<f64, AccountingError> {

@@ -1,6 +1,6 @@
 //! RDP of the continuous Gaussian at any order above 1, by quadrature.
 
-use crate::event::{AccountingError, Event, valid_delta};
+use crate::event::{AccountingError, DpEvent, valid_delta};
 use crate::rdp::log1p_exp;
 
 /// The orders that are tried: those of Google's dp-accounting.
@@ -31,7 +31,7 @@ pub struct FractionalGuarantee {
 /// # Paper
 /// Canonne, Kamath, Steinke 2020, proposition 12, at real orders.
 pub fn fractional_epsilon(
-    events: &[(Event, u64)],
+    events: &[(DpEvent, u64)],
     delta: f64,
 ) -> Result<FractionalGuarantee, AccountingError> {
     let delta = valid_delta(delta)?;
@@ -57,7 +57,7 @@ pub fn fractional_epsilon(
 ///
 /// # Errors
 /// As [`fractional_epsilon`].
-pub fn rdp_at(event: &Event, order: f64) -> Result<f64, AccountingError> {
+pub fn rdp_at(event: &DpEvent, order: f64) -> Result<f64, AccountingError> {
     let (sampling_rate, noise_multiplier) = event.continuous()?;
     Ok(event.sums(1) as f64 * sampled_gaussian(sampling_rate, noise_multiplier, order))
 }
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn at_integer_orders_the_quadrature_is_the_finite_sum() {
         for (q, z) in [(0.05, 0.6), (0.25, 3.0), (1e-6, 1.0), (0.999, 1.5), (0.01, 100.0), (0.5, 0.3)] {
-            let event = Event::PoissonGaussian { sampling_rate: q, noise_multiplier: z };
+            let event = DpEvent::PoissonGaussian { sampling_rate: q, noise_multiplier: z };
             let mut curve = RdpCurve::zero();
             curve.compose(&event, 1).unwrap();
             for order in [2, 3, 7, 32, 256] {
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_divergence_grows_with_the_order() {
-        let event = Event::PoissonGaussian { sampling_rate: 0.02, noise_multiplier: 1.1 };
+        let event = DpEvent::PoissonGaussian { sampling_rate: 0.02, noise_multiplier: 1.1 };
         let mut last = 0.0;
         for order in default_orders() {
             let here = rdp_at(&event, order).unwrap();
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn fractional_orders_never_cost_more_than_integer_ones() {
-        let events = [(Event::PoissonGaussian { sampling_rate: 0.05, noise_multiplier: 0.6 }, 50)];
+        let events = [(DpEvent::PoissonGaussian { sampling_rate: 0.05, noise_multiplier: 0.6 }, 50)];
         let mut curve = RdpCurve::zero();
         curve.compose(&events[0].0, 50).unwrap();
         let fractional = fractional_epsilon(&events, 1e-5).unwrap();
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn absurdly_little_noise_is_bounded_and_not_a_number_that_looks_fine() {
-        let event = Event::PoissonGaussian { sampling_rate: 0.5, noise_multiplier: 1e-9 };
+        let event = DpEvent::PoissonGaussian { sampling_rate: 0.5, noise_multiplier: 1e-9 };
         assert!(rdp_at(&event, 2.0).unwrap() > 1e17);
     }
 }

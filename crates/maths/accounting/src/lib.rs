@@ -1,13 +1,13 @@
 //! What a run's noise is worth: privacy events, their composition, and the (epsilon, delta) they add up to.
 //!
-//! The crate owns the arithmetic from a released sum ([`Event`]) to a promise ([`Guarantee`]), and the way back:
+//! The crate owns the arithmetic from a released sum ([`DpEvent`]) to a promise ([`Guarantee`]), and the way back:
 //! the least noise that keeps a promise ([`calibrate`]), the most releases a promise pays for
 //! ([`steps_allowed`]). It adds no noise, keeps no journal and knows nothing of rounds: whoever debits a data set
 //! records the events and composes them here.
 //!
 //! ```text
-//! Event --RdpCurve::compose--> RdpCurve (RDP at integer orders 2..=256) --epsilon(delta)--> Guarantee    gates budgets
-//! [(Event, count)] --fractional_epsilon, pld_epsilon--> epsilon of the continuous Gaussian               is printed beside it
+//! DpEvent --RdpCurve::compose--> RdpCurve (RDP at integer orders 2..=256) --epsilon(delta)--> Guarantee    gates budgets
+//! [(DpEvent, count)] --fractional_epsilon, pld_epsilon--> epsilon of the continuous Gaussian               is printed beside it
 //! ```
 //!
 //! What gates a budget uses integer orders only: there the moment bound of the continuous Gaussian carries over to the
@@ -15,8 +15,8 @@
 //! privacy loss distributions are sharper, and are the continuous Gaussian's: no proof here carries them over.
 //!
 //! ```
-//! use accounting::{Event, RdpCurve};
-//! let step = Event::PoissonGaussian { sampling_rate: 0.01, noise_multiplier: 1.0 };
+//! use accounting::{DpEvent, RdpCurve};
+//! let step = DpEvent::PoissonGaussian { sampling_rate: 0.01, noise_multiplier: 1.0 };
 //! let mut spent = RdpCurve::zero();
 //! spent.compose(&step, 1000)?;
 //! let guarantee = spent.epsilon(1e-5)?;
@@ -42,10 +42,10 @@ mod promise;
 mod rdp;
 mod shown;
 
-pub use accountant::{Accountant, Spent};
+pub use accountant::{Accountant, EpsilonSpent};
 pub use budget::{Budget, OverBudget, OverPeriod, steps_allowed};
 pub use calibrate::{CalibrationError, NoiseMultiplier, calibrate, calibrate_by};
-pub use event::{AccountingError, Event};
+pub use event::{AccountingError, DpEvent};
 pub use fractional::{FractionalGuarantee, default_orders, fractional_epsilon, rdp_at};
 pub use gaussian::{
     DiscreteSum, analytic_gaussian_delta, analytic_gaussian_epsilon, analytic_gaussian_noise, rdp_epsilon,

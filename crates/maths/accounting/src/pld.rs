@@ -12,7 +12,7 @@
 use rustfft::FftPlanner;
 use rustfft::num_complex::Complex;
 
-use crate::event::{AccountingError, Event, valid_delta};
+use crate::event::{AccountingError, DpEvent, valid_delta};
 use crate::fractional::sampled_gaussian;
 use crate::gaussian::{ln_upper_tail, upper_tail};
 
@@ -39,7 +39,7 @@ pub enum PldRelation {
 ///
 /// # Errors
 /// Events that mean nothing, fixed-size batches, a delta that is not strictly between 0 and 1.
-pub fn pld_epsilon(events: &[(Event, u64)], delta: f64) -> Result<f64, AccountingError> {
+pub fn pld_epsilon(events: &[(DpEvent, u64)], delta: f64) -> Result<f64, AccountingError> {
     pld_epsilon_under(PldRelation::AddRemoveOne, events, delta)
 }
 
@@ -49,7 +49,7 @@ pub fn pld_epsilon(events: &[(Event, u64)], delta: f64) -> Result<f64, Accountin
 /// As [`pld_epsilon`].
 pub fn pld_epsilon_under(
     relation: PldRelation,
-    events: &[(Event, u64)],
+    events: &[(DpEvent, u64)],
     delta: f64,
 ) -> Result<f64, AccountingError> {
     let delta = valid_delta(delta)?;
@@ -354,8 +354,8 @@ mod tests {
     use super::*;
     use crate::{RdpCurve, analytic_gaussian_epsilon, fractional_epsilon};
 
-    fn sampled(sampling_rate: f64, noise_multiplier: f64) -> Event {
-        Event::PoissonGaussian { sampling_rate, noise_multiplier }
+    fn sampled(sampling_rate: f64, noise_multiplier: f64) -> DpEvent {
+        DpEvent::PoissonGaussian { sampling_rate, noise_multiplier }
     }
 
     #[test]
@@ -363,7 +363,7 @@ mod tests {
         for (noise, count, delta) in
             [(1.0, 1, 1e-5), (20.0, 400, 1e-5), (5.0, 100, 1e-9), (100.0, 10, 0.1), (0.3, 1, 1e-6)]
         {
-            let got = pld_epsilon(&[(Event::Gaussian { noise_multiplier: noise }, count)], delta).unwrap();
+            let got = pld_epsilon(&[(DpEvent::Gaussian { noise_multiplier: noise }, count)], delta).unwrap();
             let exact = analytic_gaussian_epsilon(noise / (count as f64).sqrt(), delta).unwrap();
             assert!(got >= exact && got <= 1.005 * exact + 1e-6, "{noise} {count} {delta}: {got} {exact}");
         }
@@ -374,7 +374,7 @@ mod tests {
         let events = [
             (sampled(0.01, 0.8), 300),
             (sampled(0.2, 4.0), 50),
-            (Event::Gaussian { noise_multiplier: 9.0 }, 3),
+            (DpEvent::Gaussian { noise_multiplier: 9.0 }, 3),
         ];
         let mut reversed = events;
         reversed.reverse();
@@ -451,7 +451,7 @@ mod tests {
         }
         assert_eq!(pld_epsilon(&[(sampled(0.5, 1e-200), 1)], 1e-5).unwrap(), f64::INFINITY);
         assert!(pld_epsilon(&[(sampled(0.5, 1.0), u64::MAX)], 1e-5).unwrap() > 1e3);
-        let fixed = Event::FixedSizeGaussian { sampling_rate: 0.1, noise_multiplier: 1.0 };
+        let fixed = DpEvent::FixedSizeGaussian { sampling_rate: 0.1, noise_multiplier: 1.0 };
         assert_eq!(pld_epsilon(&[(fixed, 1)], 1e-5), Err(AccountingError::FixedSize));
     }
 }

@@ -1,6 +1,6 @@
 //! Rényi differential privacy of composed events, at integer orders.
 
-use crate::event::{AccountingError, Event, valid_delta};
+use crate::event::{AccountingError, DpEvent, valid_delta};
 use crate::fixed_size::FixedSize;
 
 /// Lowest order that is accounted.
@@ -38,13 +38,13 @@ impl RdpCurve {
     ///
     /// # Errors
     /// An event whose numbers are no sampling rate or noise multiplier; the curve is then unchanged.
-    pub fn compose(&mut self, event: &Event, count: u64) -> Result<(), AccountingError> {
+    pub fn compose(&mut self, event: &DpEvent, count: u64) -> Result<(), AccountingError> {
         let (sampling_rate, noise_multiplier) = event.validated()?;
         let count = event.sums(count);
         if count == 0 {
             return Ok(());
         }
-        let fixed_size = matches!(event, Event::FixedSizeGaussian { .. })
+        let fixed_size = matches!(event, DpEvent::FixedSizeGaussian { .. })
             .then(|| FixedSize::new(sampling_rate, noise_multiplier, ORDER_MAX));
         for (spent, order) in self.divergences.iter_mut().zip(ORDER_MIN..=ORDER_MAX) {
             *spent += count as f64
@@ -102,7 +102,7 @@ impl RdpCurve {
 /// # Errors
 /// Numbers that are no sampling rate, noise multiplier or delta.
 pub fn epsilon_of(
-    events: impl IntoIterator<Item = (Event, u64)>,
+    events: impl IntoIterator<Item = (DpEvent, u64)>,
     delta: f64,
 ) -> Result<f64, AccountingError> {
     let mut curve = RdpCurve::zero();
@@ -113,7 +113,7 @@ pub fn epsilon_of(
 }
 
 /// [`epsilon_of`] where numbers that mean nothing count as infinitely expensive: what is not understood is not spent.
-pub fn epsilon_or_infinity(events: impl IntoIterator<Item = (Event, u64)>, delta: f64) -> f64 {
+pub fn epsilon_or_infinity(events: impl IntoIterator<Item = (DpEvent, u64)>, delta: f64) -> f64 {
     epsilon_of(events, delta).unwrap_or(f64::INFINITY)
 }
 
@@ -198,7 +198,7 @@ mod tests {
 
     fn spent(sampling_rate: f64, noise_multiplier: f64, count: u64) -> RdpCurve {
         let mut curve = RdpCurve::zero();
-        curve.compose(&Event::PoissonGaussian { sampling_rate, noise_multiplier }, count).unwrap();
+        curve.compose(&DpEvent::PoissonGaussian { sampling_rate, noise_multiplier }, count).unwrap();
         curve
     }
 
@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn sampling_everyone_is_the_gaussian_and_sampling_nobody_is_free() {
         let mut gaussian = RdpCurve::zero();
-        gaussian.compose(&Event::Gaussian { noise_multiplier: 3.0 }, 1).unwrap();
+        gaussian.compose(&DpEvent::Gaussian { noise_multiplier: 3.0 }, 1).unwrap();
         assert_eq!(gaussian, spent(1.0, 3.0, 1));
         assert_eq!(gaussian.at(36), Some(2.0));
         assert_eq!(spent(0.0, 3.0, 1_000), RdpCurve::zero());
@@ -225,8 +225,8 @@ mod tests {
 
     #[test]
     fn five_steps_released_as_one_cost_what_five_releases_do() {
-        let five = Event::PoissonGaussianSteps { sampling_rate: 0.2, noise_multiplier: 1.1, steps: 5 };
-        let one = Event::PoissonGaussian { sampling_rate: 0.2, noise_multiplier: 1.1 };
+        let five = DpEvent::PoissonGaussianSteps { sampling_rate: 0.2, noise_multiplier: 1.1, steps: 5 };
+        let one = DpEvent::PoissonGaussian { sampling_rate: 0.2, noise_multiplier: 1.1 };
         let mut composed = RdpCurve::zero();
         composed.compose(&five, 20).unwrap();
         assert_eq!(composed, spent(0.2, 1.1, 100));
@@ -258,13 +258,13 @@ mod tests {
     #[test]
     fn events_are_composed_together_and_what_means_nothing_is_infinite_where_it_is_no_error() {
         let (one, other) =
-            (Event::Gaussian { noise_multiplier: 3.0 }, Event::Gaussian { noise_multiplier: 5.0 });
+            (DpEvent::Gaussian { noise_multiplier: 3.0 }, DpEvent::Gaussian { noise_multiplier: 5.0 });
         let mut curve = spent(1.0, 3.0, 2);
         curve.compose(&other, 4).unwrap();
         let together = [(one, 2), (other, 4)];
         assert_eq!(epsilon_of(together, 1e-5), Ok(curve.epsilon(1e-5).unwrap().epsilon));
         assert_eq!(epsilon_or_infinity(together, 1e-5), epsilon_of(together, 1e-5).unwrap());
-        let nothing = [(one, 2), (Event::Gaussian { noise_multiplier: f64::NAN }, 1)];
+        let nothing = [(one, 2), (DpEvent::Gaussian { noise_multiplier: f64::NAN }, 1)];
         assert!(matches!(epsilon_of(nothing, 1e-5), Err(AccountingError::NoiseMultiplier { .. })));
         assert_eq!(epsilon_or_infinity(nothing, 1e-5), f64::INFINITY);
         assert_eq!(epsilon_or_infinity(together, 1.0), f64::INFINITY);
@@ -274,11 +274,11 @@ mod tests {
     fn events_that_mean_nothing_are_refused() {
         let mut curve = RdpCurve::zero();
         for sampling_rate in [-0.1, 1.1, f64::NAN] {
-            let event = Event::PoissonGaussian { sampling_rate, noise_multiplier: 1.0 };
+            let event = DpEvent::PoissonGaussian { sampling_rate, noise_multiplier: 1.0 };
             assert!(matches!(curve.compose(&event, 1), Err(AccountingError::SamplingRate { .. })));
         }
         for noise_multiplier in [0.0, -1.0, f64::INFINITY, f64::NAN] {
-            let event = Event::Gaussian { noise_multiplier };
+            let event = DpEvent::Gaussian { noise_multiplier };
             assert!(matches!(curve.compose(&event, 1), Err(AccountingError::NoiseMultiplier { .. })));
         }
         assert_eq!(curve, RdpCurve::zero());
@@ -304,7 +304,7 @@ mod tests {
         #[test]
         fn composing_is_adding(q in 1e-3..0.5_f64, z in 0.5..5.0_f64, steps in 2..200_u64) {
             let mut twice = spent(q, z, steps - 1);
-            twice.compose(&Event::PoissonGaussian { sampling_rate: q, noise_multiplier: z }, 1).unwrap();
+            twice.compose(&DpEvent::PoissonGaussian { sampling_rate: q, noise_multiplier: z }, 1).unwrap();
             let once = spent(q, z, steps);
             for order in ORDER_MIN..=ORDER_MAX {
                 let (a, b) = (once.at(order).unwrap(), twice.at(order).unwrap());

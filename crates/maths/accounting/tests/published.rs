@@ -1,7 +1,7 @@
 //! The accountants against dp-accounting 0.6, Opacus 1.6 and quadrature with 40 digits.
 
 use accounting::{
-    DiscreteSum, Event, PldRelation, RdpCurve, analytic_gaussian_epsilon, analytic_gaussian_noise,
+    DiscreteSum, DpEvent, PldRelation, RdpCurve, analytic_gaussian_epsilon, analytic_gaussian_noise,
     fractional_epsilon, pld_epsilon, pld_epsilon_under, rdp_at, rdp_epsilon, zcdp_epsilon,
 };
 use serde_json::Value;
@@ -16,9 +16,11 @@ fn close(got: f64, expected: f64, relative: f64, what: &str) {
     assert!((got / expected - 1.0).abs() <= relative, "{what}: {got}, expected {expected}");
 }
 
-fn poisson(case: &Value) -> (Event, u64) {
-    let event =
-        Event::PoissonGaussian { sampling_rate: number(case, "q"), noise_multiplier: number(case, "sigma") };
+fn poisson(case: &Value) -> (DpEvent, u64) {
+    let event = DpEvent::PoissonGaussian {
+        sampling_rate: number(case, "q"),
+        noise_multiplier: number(case, "sigma"),
+    };
     (event, case["steps"].as_u64().unwrap_or(1))
 }
 
@@ -102,7 +104,7 @@ fn rdp_curve(case: &Value, what: &str) {
 }
 
 fn fixed_size(case: &Value, what: &str) {
-    let event = Event::FixedSizeGaussian {
+    let event = DpEvent::FixedSizeGaussian {
         sampling_rate: number(case, "batch") / number(case, "n"),
         noise_multiplier: number(case, "sigma"),
     };
@@ -123,9 +125,9 @@ fn discrete_sum(case: &Value, what: &str, rdp: impl Fn(&DiscreteSum, f64) -> f64
 
 #[test]
 fn events_keep_their_written_form() {
-    let event = Event::PoissonGaussian { sampling_rate: 0.01, noise_multiplier: 1.25 };
+    let event = DpEvent::PoissonGaussian { sampling_rate: 0.01, noise_multiplier: 1.25 };
     let text = r#"{"poisson_gaussian":{"sampling_rate":0.01,"noise_multiplier":1.25}}"#;
     assert_eq!(serde_json::to_string(&event).unwrap(), text);
-    assert_eq!(serde_json::from_str::<Event>(text).unwrap(), event);
-    assert!(serde_json::from_str::<Event>(r#"{"gaussian":{"noise_multiplier":1.0,"q":0.5}}"#).is_err());
+    assert_eq!(serde_json::from_str::<DpEvent>(text).unwrap(), event);
+    assert!(serde_json::from_str::<DpEvent>(r#"{"gaussian":{"noise_multiplier":1.0,"q":0.5}}"#).is_err());
 }

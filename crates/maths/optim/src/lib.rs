@@ -243,7 +243,7 @@ fn hyperparameter(field: &'static str, value: f64, range: &'static str) -> Optim
 
 #[cfg(test)]
 mod tests {
-    use params::{Entry, Layout};
+    use params::{Layout, LayoutEntry};
     use proptest::prelude::*;
 
     use super::*;
@@ -256,7 +256,7 @@ mod tests {
     }
 
     fn params(values: &[f32]) -> Params {
-        let layout = Layout::new(vec![Entry { name: "w".into(), shape: vec![values.len()] }]).unwrap();
+        let layout = Layout::new(vec![LayoutEntry { name: "w".into(), shape: vec![values.len()] }]).unwrap();
         Params::new(layout, values.to_vec()).unwrap()
     }
 

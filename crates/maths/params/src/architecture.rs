@@ -4,7 +4,7 @@ use rand_core::CryptoRng;
 use serde::{Deserialize, Serialize};
 
 use crate::layer::{self, Layer, Parameter, Shape, Start};
-use crate::layout::{Entry, Layout};
+use crate::layout::{Layout, LayoutEntry};
 use crate::values::Params;
 
 const LAYERS_MAX: usize = 64;
@@ -128,7 +128,7 @@ impl Architecture {
         let named = self.trained().enumerate().flat_map(|(i, parameters)| {
             parameters
                 .into_iter()
-                .map(move |p| Entry { name: format!("layers.{i}.{}", p.name), shape: p.shape })
+                .map(move |p| LayoutEntry { name: format!("layers.{i}.{}", p.name), shape: p.shape })
         });
         Layout::from_distinct(named.collect())
     }

@@ -19,11 +19,7 @@ pub enum Shape {
         width: usize,
     },
     /// Planes of pixels, plane by plane, row by row.
-    Image {
-        channels: usize,
-        height: usize,
-        width: usize,
-    },
+    Image { channels: usize, height: usize, width: usize },
     /// A text: one whole number below `vocabulary` for each position.
     Tokens {
         length: usize,

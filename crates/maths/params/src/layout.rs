@@ -10,7 +10,7 @@ use crate::digest::{Digest, Hasher};
 /// One tensor of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
+pub struct LayoutEntry {
     /// Such as `layers.0.weight`.
     pub name: String,
     /// Row-major: the last dimension varies fastest.
@@ -19,9 +19,9 @@ pub struct Entry {
 
 /// The tensors of a model, in the order in which they are laid out flat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Vec<Entry>", into = "Vec<Entry>")]
+#[serde(try_from = "Vec<LayoutEntry>", into = "Vec<LayoutEntry>")]
 pub struct Layout {
-    entries: Vec<Entry>,
+    entries: Vec<LayoutEntry>,
     lanes: usize,
 }
 
@@ -42,10 +42,10 @@ impl Layout {
     /// # Errors
     ///
     /// An empty or repeated name; a zero dimension; more lanes than can be counted.
-    pub fn new(entries: Vec<Entry>) -> Result<Layout, LayoutError> {
+    pub fn new(entries: Vec<LayoutEntry>) -> Result<Layout, LayoutError> {
         let mut names = BTreeSet::new();
         let mut lanes = 0usize;
-        for Entry { name, shape } in &entries {
+        for LayoutEntry { name, shape } in &entries {
             if name.is_empty() || !names.insert(name.as_str()) {
                 return Err(LayoutError::Name(name.clone()));
             }
@@ -57,13 +57,13 @@ impl Layout {
     }
 
     /// For layouts right by construction; too many lanes saturate, and no values of that length exist.
-    pub(crate) fn from_distinct(entries: Vec<Entry>) -> Layout {
+    pub(crate) fn from_distinct(entries: Vec<LayoutEntry>) -> Layout {
         let lanes = entries.iter().fold(0usize, |sum, entry| sum.saturating_add(entry.lanes()));
         Layout { entries, lanes }
     }
 
     /// The tensors, in order.
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[LayoutEntry] {
         &self.entries
     }
 
@@ -78,7 +78,7 @@ impl Layout {
     }
 
     /// Each tensor with the range of lanes it takes.
-    pub fn ranges(&self) -> impl Iterator<Item = (&Entry, Range<usize>)> {
+    pub fn ranges(&self) -> impl Iterator<Item = (&LayoutEntry, Range<usize>)> {
         self.entries.iter().scan(0usize, |offset, entry| {
             let start = *offset;
             *offset = start.saturating_add(entry.lanes());
@@ -89,7 +89,7 @@ impl Layout {
     /// Digest of names, shapes and order.
     pub fn digest(&self) -> Digest {
         let mut hasher = Hasher::new("folkmoot/v1/layout");
-        for Entry { name, shape } in &self.entries {
+        for LayoutEntry { name, shape } in &self.entries {
             hasher.part(name.as_bytes());
             hasher.begin_part(8 * shape.len() as u64);
             for &dimension in shape {
@@ -100,23 +100,23 @@ impl Layout {
     }
 }
 
-impl Entry {
+impl LayoutEntry {
     /// Number of values of this tensor (saturating).
     pub fn lanes(&self) -> usize {
         self.shape.iter().fold(1, |product, &dimension| product.saturating_mul(dimension))
     }
 }
 
-impl TryFrom<Vec<Entry>> for Layout {
+impl TryFrom<Vec<LayoutEntry>> for Layout {
     type Error = LayoutError;
 
-    fn try_from(entries: Vec<Entry>) -> Result<Layout, LayoutError> {
+    fn try_from(entries: Vec<LayoutEntry>) -> Result<Layout, LayoutError> {
         Layout::new(entries)
     }
 }
 
-impl From<Layout> for Vec<Entry> {
-    fn from(layout: Layout) -> Vec<Entry> {
+impl From<Layout> for Vec<LayoutEntry> {
+    fn from(layout: Layout) -> Vec<LayoutEntry> {
         layout.entries
     }
 }
@@ -129,8 +129,8 @@ fn checked_lanes(shape: &[usize]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn entry(name: &str, shape: &[usize]) -> Entry {
-        Entry { name: name.into(), shape: shape.into() }
+    fn entry(name: &str, shape: &[usize]) -> LayoutEntry {
+        LayoutEntry { name: name.into(), shape: shape.into() }
     }
 
     #[test]

@@ -41,5 +41,5 @@ mod values;
 pub use architecture::{Activation, Architecture, ArchitectureError, Stage};
 pub use digest::{Digest, ParseDigestError};
 pub use layer::{Layer, Shape};
-pub use layout::{Entry, Layout, LayoutError};
+pub use layout::{Layout, LayoutEntry, LayoutError};
 pub use values::{Params, ParamsError};

@@ -1,7 +1,7 @@
 //! The values of a model, and updates as their differences.
 
 use crate::digest::{Digest, Hasher};
-use crate::layout::{Entry, Layout};
+use crate::layout::{Layout, LayoutEntry};
 
 // Values hashed per step: large enough to feed SHA-256 well, small enough to stay in cache.
 const HASHED_AT_ONCE: usize = 4096;
@@ -69,7 +69,7 @@ impl Params {
     }
 
     /// Each tensor with its values.
-    pub fn tensors(&self) -> impl Iterator<Item = (&Entry, &[f32])> {
+    pub fn tensors(&self) -> impl Iterator<Item = (&LayoutEntry, &[f32])> {
         // The ranges tile 0..len, which `new` compared with the values: `get` never fails.
         self.layout.ranges().map(|(entry, range)| (entry, self.values.get(range).unwrap_or_default()))
     }
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     fn layout() -> Layout {
-        let entry = |name: &str, shape: &[usize]| Entry { name: name.into(), shape: shape.into() };
+        let entry = |name: &str, shape: &[usize]| LayoutEntry { name: name.into(), shape: shape.into() };
         Layout::new(vec![entry("a", &[2, 2]), entry("b", &[3])]).unwrap()
     }
 
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn digest_of_many_values_does_not_depend_on_the_hashing_step() {
         let lanes = 2 * HASHED_AT_ONCE + 5;
-        let layout = Layout::new(vec![Entry { name: "a".into(), shape: vec![lanes] }]).unwrap();
+        let layout = Layout::new(vec![LayoutEntry { name: "a".into(), shape: vec![lanes] }]).unwrap();
         let params = Params::new(layout.clone(), (0..lanes).map(|i| i as f32).collect()).unwrap();
         let bytes: Vec<u8> = params.values().iter().flat_map(|v| v.to_le_bytes()).collect();
         assert_eq!(params.digest(), Digest::of("folkmoot/v1/params", &[layout.digest().as_bytes(), &bytes]));
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "two layouts")]
     fn a_difference_across_layouts_panics() {
-        let other = Layout::new(vec![Entry { name: "a".into(), shape: vec![7] }]).unwrap();
+        let other = Layout::new(vec![LayoutEntry { name: "a".into(), shape: vec![7] }]).unwrap();
         Params::zeros(layout()).difference(&Params::zeros(other));
     }
 

@@ -13,7 +13,7 @@ use wire::v1::enrolment_server::EnrolmentServer;
 use wire::{ToStatus, limits, v1};
 
 use crate::error::{AccessError, RegistryError};
-use crate::guard::{Caller, Clock};
+use crate::guard::{Caller, WallClock};
 use crate::registry::Registry;
 
 mod admin;
@@ -119,7 +119,7 @@ struct Parts {
     operations: Arc<dyn Operations>,
     issuer: Arc<dyn Issuer>,
     lifetimes: Lifetimes,
-    clock: Clock,
+    clock: WallClock,
     /// Held from the check of a roster until it is in force.
     submitting: tokio::sync::Mutex<()>,
 }
@@ -135,7 +135,7 @@ impl Desk {
         operations: Arc<dyn Operations>,
         issuer: Arc<dyn Issuer>,
         lifetimes: Lifetimes,
-        clock: Clock,
+        clock: WallClock,
     ) -> Result<Self, AuthorityError> {
         Ok(Self(Arc::new(Parts {
             registry,

@@ -26,7 +26,7 @@ use crate::denied::Denied;
 use crate::error::{AccessError, in_words};
 use crate::limits::{Key, Limits, Rates};
 use crate::registry::Registry;
-use crate::requirements::{RateClass, Requirement, Row, requirement};
+use crate::requirements::{CallRule, RateClass, Requirement, requirement};
 
 mod ending;
 mod progress;
@@ -46,7 +46,7 @@ const STRANGERS_CALL: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_secs(60);
 
 /// The wall clock, in milliseconds since the Unix epoch.
-pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// Receives each refusal and each recorded call. It must return soon: calls wait for it.
 pub type Hook = Arc<dyn Fn(&CallRecord) + Send + Sync>;
@@ -120,7 +120,7 @@ pub struct CallRecord {
     /// Who made it.
     pub caller: Caller,
     /// What became of it.
-    pub outcome: Outcome,
+    pub outcome: CallOutcome,
 }
 
 impl CallRecord {
@@ -132,8 +132,8 @@ impl CallRecord {
 
 /// What became of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is handed to its service now; a [`Outcome::Failed`] follows where that refuses it.
+pub enum CallOutcome {
+    /// It is handed to its service now; a [`CallOutcome::Failed`] follows where that refuses it.
     Begun,
     /// The guard refused it.
     Refused {
@@ -169,22 +169,22 @@ struct Shared {
     limits: Limits<DefaultClock>,
     progress: Arc<Progress>,
     plaintext: bool,
-    clock: Clock,
+    clock: WallClock,
     hook: Hook,
 }
 
 impl Guard {
     /// For connections over TLS.
-    pub fn new(registry: Arc<Registry>, rates: &Rates, clock: Clock, hook: Hook) -> Self {
+    pub fn new(registry: Arc<Registry>, rates: &Rates, clock: WallClock, hook: Hook) -> Self {
         Self::build(registry, rates, clock, hook, false)
     }
 
     /// For plain text: loopback only, chosen explicitly. A caller without token acts as a client and a viewer.
-    pub fn plaintext(registry: Arc<Registry>, rates: &Rates, clock: Clock, hook: Hook) -> Self {
+    pub fn plaintext(registry: Arc<Registry>, rates: &Rates, clock: WallClock, hook: Hook) -> Self {
         Self::build(registry, rates, clock, hook, true)
     }
 
-    fn build(registry: Arc<Registry>, rates: &Rates, clock: Clock, hook: Hook, plaintext: bool) -> Self {
+    fn build(registry: Arc<Registry>, rates: &Rates, clock: WallClock, hook: Hook, plaintext: bool) -> Self {
         let limits = Limits::new(rates, DefaultClock::default());
         let denied = registry.denied();
         let progress = Arc::default();
@@ -242,14 +242,14 @@ where
 
 impl Shared {
     /// Everything that is decided before a service sees the call.
-    fn admit(&self, request: &Request<Body>) -> Result<(Caller, &'static Row, Counted), AccessError> {
+    fn admit(&self, request: &Request<Body>) -> Result<(Caller, &'static CallRule, Counted), AccessError> {
         let path = shortened(request.uri().path());
         let peer = peer(request.extensions());
         let mut caller = Caller::nobody(peer.as_ref().map(|peer| peer.address));
         let admitted = self.judge(path, peer, request.headers(), &mut caller);
         match &admitted {
             Err(why) => self.report_refusal(path, &caller, why),
-            Ok((row, _)) if row.recorded => self.report(path, &caller, Outcome::Begun),
+            Ok((row, _)) if row.recorded => self.report(path, &caller, CallOutcome::Begun),
             Ok(_) => {}
         }
         admitted.map(|(row, counted)| (caller, row, counted))
@@ -261,7 +261,7 @@ impl Shared {
         peer: Option<Peer>,
         headers: &HeaderMap,
         caller: &mut Caller,
-    ) -> Result<(&'static Row, Counted), AccessError> {
+    ) -> Result<(&'static CallRule, Counted), AccessError> {
         if peer.as_ref().is_none_or(|peer| peer.certificate.is_none()) {
             self.count_unproven(path, caller)?;
         }
@@ -336,7 +336,7 @@ impl Shared {
         }
     }
 
-    fn require(&self, row: &Row, caller: &Caller) -> Result<(), AccessError> {
+    fn require(&self, row: &CallRule, caller: &Caller) -> Result<(), AccessError> {
         let (needs, may) = match row.requirement {
             Requirement::Anyone => return Ok(()),
             Requirement::Certificate => (
@@ -366,7 +366,7 @@ impl Shared {
         Err(AccessError::WrongRole { path, needs, who: caller.name.clone(), has })
     }
 
-    fn count(&self, row: &'static Row, caller: &Caller) -> Result<(), AccessError> {
+    fn count(&self, row: &'static CallRule, caller: &Caller) -> Result<(), AccessError> {
         let key = match (&caller.subject, caller.address, row.requirement) {
             (Some(subject), _, _) => Key::Identity(subject.to_string()),
             (None, None, _) => Key::Rest,
@@ -381,14 +381,14 @@ impl Shared {
         })
     }
 
-    fn report(&self, path: &str, caller: &Caller, outcome: Outcome) {
+    fn report(&self, path: &str, caller: &Caller, outcome: CallOutcome) {
         (self.hook)(&CallRecord { rpc: path.to_owned(), caller: caller.clone(), outcome });
     }
 
     /// Each of them: whoever keeps the log knows how many it can bear, and counts the rest.
     fn report_refusal(&self, path: &str, caller: &Caller, why: &AccessError) {
         tracing::debug!(rpc = path, caller = caller.name, %why, "refused a call");
-        let outcome = Outcome::Refused { reason: why.reason().to_owned(), text: why.to_string() };
+        let outcome = CallOutcome::Refused { reason: why.reason().to_owned(), text: why.to_string() };
         self.report(path, caller, outcome);
     }
 
@@ -396,7 +396,7 @@ impl Shared {
     async fn watch<E>(
         self: Arc<Self>,
         caller: Caller,
-        row: &'static Row,
+        row: &'static CallRule,
         mut counted: Counted,
         call: impl Future<Output = Result<Response<Body>, E>> + Send,
     ) -> Result<Response<Body>, E> {
@@ -415,7 +415,7 @@ impl Shared {
             && status.code() != tonic::Code::Ok
         {
             let reason = wire::reason(&status).unwrap_or_else(|| status.code().description().to_owned());
-            self.report(row.path, &caller, Outcome::Failed { reason, text: status.message().to_owned() });
+            self.report(row.path, &caller, CallOutcome::Failed { reason, text: status.message().to_owned() });
         }
         Ok(response.map(|body| Body::new(EndsWithItsCaller::new(body, ended, counted))))
     }

@@ -38,11 +38,11 @@ pub use desk::{Desk, IssuedCertificate, Issuer, Lifetimes, Operations};
 pub use error::{AccessError, RegistryError};
 #[cfg(feature = "fake")]
 pub use fake_run::FakeRun;
-pub use guard::{CallRecord, Caller, Clock, Guard, Guarded, Hook, Outcome, Proof};
+pub use guard::{CallOutcome, CallRecord, Caller, Guard, Guarded, Hook, Proof, WallClock};
 pub use limits::{Rate, Rates};
-pub use log_quota::{LeftOut, LogQuota};
+pub use log_quota::{CallsLeftOut, LogQuota};
 pub use registry::{
-    Admission, Denial, Incident, JoinRequest, Lifted, Note, Purpose, Registry, RegistryFileError,
-    RequestState, Standing, Token, TokenState, Whom,
+    Admission, Denial, Incident, IncidentNote, JoinRequest, Lifted, Purpose, Registry, RegistryFileError,
+    RequestStanding, RequestState, Token, TokenState, Whom,
 };
-pub use requirements::{REQUIREMENTS, RateClass, Requirement, Row, requirement};
+pub use requirements::{CallRule, REQUIREMENTS, RateClass, Requirement, requirement};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use identity::Role;
 
-use crate::guard::{CallRecord, Outcome, Proof};
+use crate::guard::{CallOutcome, CallRecord, Proof};
 
 /// The time that a share is for.
 const PERIOD_MS: u64 = 60_000;
@@ -74,7 +74,7 @@ pub struct LogQuota {
 
 /// How many calls were not written down, each counted once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LeftOut {
+pub struct CallsLeftOut {
     /// Since when, in milliseconds since the Unix epoch.
     pub since_ms: u64,
     /// Refused calls of whoever proved nothing.
@@ -112,7 +112,7 @@ impl LogQuota {
 
     /// How many were left out, once their time is over, or at once where the log is `closing`; none where there were none, or
     /// where there were enough of these summaries of late.
-    pub fn left_out(&mut self, now_ms: u64, closing: bool) -> Option<LeftOut> {
+    pub fn left_out(&mut self, now_ms: u64, closing: bool) -> Option<CallsLeftOut> {
         self.renew(now_ms);
         if closing {
             self.end_period(now_ms);
@@ -126,7 +126,7 @@ impl LogQuota {
             return None;
         }
         let (since_ms, tallies) = self.over.take()?;
-        let mut sum = LeftOut { since_ms, ..LeftOut::default() };
+        let mut sum = CallsLeftOut { since_ms, ..CallsLeftOut::default() };
         for (share, Tally { left_out, .. }) in tallies.into_iter().filter(|(_, tally)| tally.left_out > 0) {
             match share {
                 Share::Refused => sum.refused_strangers = left_out,
@@ -165,7 +165,7 @@ impl LogQuota {
 
 /// None for what operators and administrators do: all of that is written, but not each time that they only look.
 fn share(call: &CallRecord) -> Option<Share> {
-    let refused = matches!(call.outcome, Outcome::Refused { .. });
+    let refused = matches!(call.outcome, CallOutcome::Refused { .. });
     match (&call.caller.proof, call.caller.role) {
         (Proof::Nothing, _) if refused => Some(Share::Refused),
         (Proof::Nothing, _) => Some(Share::Strangers),
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
     use crate::guard::Caller;
 
-    fn call(name: &str, role: Option<Role>, outcome: Outcome) -> CallRecord {
+    fn call(name: &str, role: Option<Role>, outcome: CallOutcome) -> CallRecord {
         let proof = match role {
             None => Proof::Nothing,
             Some(_) => Proof::Token { id: "id".into() },
@@ -189,8 +189,8 @@ mod tests {
         CallRecord { rpc: "/a.B/C".into(), caller, outcome }
     }
 
-    fn refused() -> Outcome {
-        Outcome::Refused { reason: "UNKNOWN_RPC".into(), text: "no".into() }
+    fn refused() -> CallOutcome {
+        CallOutcome::Refused { reason: "UNKNOWN_RPC".into(), text: "no".into() }
     }
 
     #[test]
@@ -203,10 +203,10 @@ mod tests {
         // What is known has a share of its own, and what an administrator does is always there.
         assert!(quota.admit(2_000, &call("silo/3", Some(Role::Client), refused())));
         for _ in 0..200 {
-            assert!(quota.admit(2_000, &call("ada", Some(Role::Admin), Outcome::Begun)));
+            assert!(quota.admit(2_000, &call("ada", Some(Role::Admin), CallOutcome::Begun)));
         }
         let rpc = "/folkmoot.v1.Admin/ListIncidents".into();
-        let looks = CallRecord { rpc, ..call("olga", Some(Role::Auditor), Outcome::Begun) };
+        let looks = CallRecord { rpc, ..call("olga", Some(Role::Auditor), CallOutcome::Begun) };
         assert_eq!((0..200).filter(|_| quota.admit(2_000, &looks)).count(), ENTRIES as usize);
         let left_out = quota.left_out(61_000, false).unwrap();
         assert_eq!((left_out.since_ms, left_out.refused_strangers), (1000, 100_000 - ENTRIES));
@@ -222,7 +222,7 @@ mod tests {
         for second in 0..=SECONDS {
             let now_ms = second * 1000;
             if second < SECONDS {
-                for outcome in [refused(), Outcome::Begun] {
+                for outcome in [refused(), CallOutcome::Begun] {
                     written += u64::from(quota.admit(now_ms, &call("192.0.2.1:1", None, outcome)));
                 }
             }
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn what_was_left_out_is_reported_when_the_log_is_closed_and_never_twice() {
         let mut quota = LogQuota::default();
-        let silo = call("silo/3", Some(Role::Client), Outcome::Begun);
+        let silo = call("silo/3", Some(Role::Client), CallOutcome::Begun);
         for _ in 0..ENTRIES + 5 {
             quota.admit(0, &silo);
         }

@@ -19,8 +19,8 @@ mod tokens;
 
 pub use file::RegistryFileError;
 pub use members::Admission;
-pub use state::{Denial, Incident, Lifted, Note, Purpose, RequestState, Token, TokenState, Whom};
-pub use tokens::{JoinRequest, Standing};
+pub use state::{Denial, Incident, IncidentNote, Lifted, Purpose, RequestState, Token, TokenState, Whom};
+pub use tokens::{JoinRequest, RequestStanding};
 
 use file::RegistryFile;
 use state::State;

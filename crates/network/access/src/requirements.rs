@@ -30,7 +30,7 @@ pub enum RateClass {
 
 /// What is required of the callers of one RPC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Row {
+pub struct CallRule {
     /// Its path, as HTTP/2 carries it.
     pub path: &'static str,
     /// Who may call it.
@@ -55,20 +55,20 @@ const EMERGENCY: Requirement = Requirement::AnyOf(&[Admin, Operator]);
 /// What grants access or changes keys.
 const ADMINISTRATION: Requirement = Requirement::AnyOf(&[Admin]);
 
-const fn row(path: &'static str, requirement: Requirement, rate: RateClass) -> Row {
-    Row { path, requirement, rate, recorded: false, endless: false }
+const fn row(path: &'static str, requirement: Requirement, rate: RateClass) -> CallRule {
+    CallRule { path, requirement, rate, recorded: false, endless: false }
 }
 
-const fn recorded(path: &'static str, requirement: Requirement, rate: RateClass) -> Row {
-    Row { path, requirement, rate, recorded: true, endless: false }
+const fn recorded(path: &'static str, requirement: Requirement, rate: RateClass) -> CallRule {
+    CallRule { path, requirement, rate, recorded: true, endless: false }
 }
 
-const fn endless(path: &'static str, requirement: Requirement, rate: RateClass) -> Row {
-    Row { path, requirement, rate, recorded: false, endless: true }
+const fn endless(path: &'static str, requirement: Requirement, rate: RateClass) -> CallRule {
+    CallRule { path, requirement, rate, recorded: false, endless: true }
 }
 
 /// Every RPC that the coordinator serves. An RPC that is not here is served to nobody.
-pub const REQUIREMENTS: [Row; 39] = [
+pub const REQUIREMENTS: [CallRule; 39] = [
     endless("/folkmoot.v1.Federation/Session", SILOS, RateClass::Round),
     row("/folkmoot.v1.Federation/BeginUpload", SILOS, RateClass::Round),
     row("/folkmoot.v1.Federation/Upload", SILOS, RateClass::Round),
@@ -123,7 +123,7 @@ pub const REQUIREMENTS: [Row; 39] = [
 ];
 
 /// The row of an RPC.
-pub fn requirement(path: &str) -> Option<&'static Row> {
+pub fn requirement(path: &str) -> Option<&'static CallRule> {
     REQUIREMENTS.iter().find(|row| row.path == path)
 }
 

@@ -14,7 +14,7 @@ use wire::v1::{
 };
 
 use crate::connect::{ConnectError, Link, refused};
-use crate::operators::{IssueError, NewOperator};
+use crate::operators::{NewOperator, NewOperatorError};
 use crate::tokens::NewToken;
 
 /// The reason code of what changes nothing, as what is asked for is so.
@@ -73,13 +73,13 @@ impl Admin {
     /// Has the key of a person or a program certified; gives the certificate and those above it, PEM.
     ///
     /// # Errors
-    /// [`IssueError`], also where what was issued is not what was asked for: it would fail its owner later.
+    /// [`NewOperatorError`], also where what was issued is not what was asked for: it would fail its owner later.
     pub async fn issue_operator(
         &mut self,
         asked: &NewOperator,
         key: &TransportKey,
         authority: &Authority,
-    ) -> Result<String, IssueError> {
+    ) -> Result<String, NewOperatorError> {
         let request = IssueOperatorRequest {
             name: asked.name.clone(),
             role: asked.role.to_string(),

@@ -14,7 +14,7 @@ use crate::operator::{EntriesError, audit_entries, status};
 
 /// Why an incident's evidence is not together.
 #[derive(Debug, thiserror::Error)]
-pub enum EvidenceError {
+pub enum IncidentEvidenceError {
     /// Nobody opened it.
     #[error("there is no incident `{id}`; `folkmoot incident list` shows them")]
     NoIncident {
@@ -45,13 +45,13 @@ pub enum EvidenceError {
 /// records with what was published beside the models, the run's status. Models are not among them.
 ///
 /// # Errors
-/// [`EvidenceError`].
-pub async fn evidence(link: Link, authority: &Authority, id: &str) -> Result<Files, EvidenceError> {
+/// [`IncidentEvidenceError`].
+pub async fn evidence(link: Link, authority: &Authority, id: &str) -> Result<Files, IncidentEvidenceError> {
     let mut files = Files::new();
     let mut admin = Admin::over(link.clone());
     let incidents = admin.incidents().await?;
     let incident = incidents.iter().find(|incident| incident.id == id);
-    let incident = incident.ok_or_else(|| EvidenceError::NoIncident { id: id.to_owned() })?;
+    let incident = incident.ok_or_else(|| IncidentEvidenceError::NoIncident { id: id.to_owned() })?;
     put(&mut files, "incident.json", &to_json(incident))?;
 
     let listed = admin.clients().await?;

@@ -30,10 +30,10 @@ pub use authority::{AuthorityFolder, MemoryError, SigningError};
 pub use connect::{
     Bearer, ConnectError, Credentials, Link, Target, connect, now_s, read_authority, refused, roster_key,
 };
-pub use evidence::{EvidenceError, evidence};
+pub use evidence::{IncidentEvidenceError, evidence};
 pub use files::{Unusable, read_secret_text, read_text};
 pub use models::{Models, ModelsError};
 pub use operator::{Changes, EntriesError, audit_entries, status, watch};
-pub use operators::{IssueError, NewOperator};
-pub use succession::{Doubt, NextRoster, Note, Notes};
+pub use operators::{NewOperator, NewOperatorError};
+pub use succession::{Doubt, NextRoster, Notes, Notice};
 pub use tokens::NewToken;

@@ -16,7 +16,7 @@ pub struct NewOperator {
 
 /// Why nobody got a certificate.
 #[derive(Debug, thiserror::Error)]
-pub enum IssueError {
+pub enum NewOperatorError {
     /// The caller's key.
     #[error(transparent)]
     Key(#[from] TransportKeyError),
@@ -54,11 +54,11 @@ impl NewOperator {
         chain: &str,
         key: &TransportKey,
         authority: &Authority,
-    ) -> Result<(), IssueError> {
+    ) -> Result<(), NewOperatorError> {
         let leaf = pki::inspect(chain)?;
         if leaf.subject != self.subject {
             let (asked, got) = (self.subject.to_string(), leaf.subject.to_string());
-            return Err(IssueError::Another { asked, got });
+            return Err(NewOperatorError::Another { asked, got });
         }
         ClientTls::new(&authority.ca_certificate, Some((chain, key)))?;
         Ok(())

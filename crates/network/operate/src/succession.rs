@@ -21,7 +21,7 @@ pub struct NextRoster {
 
 /// What a person learns on the way.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Note {
+pub enum Notice {
     /// A roster that was signed here is not in force, and is submitted again.
     SubmittedAgain { epoch: u64 },
     /// A member of the roster in force is not in the last one that was signed here, and will not be in the next one.
@@ -42,7 +42,7 @@ pub enum Note {
 }
 
 /// Whoever is to learn of it.
-pub type Notes<'a> = &'a mut (dyn FnMut(Note) + Send);
+pub type Notes<'a> = &'a mut (dyn FnMut(Notice) + Send);
 
 /// Why a folder cannot vouch for the roster that a coordinator shows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -88,7 +88,7 @@ impl NextRoster {
     fn beside(last: &LastSigned, before: AuthorisedRoster, notes: Notes<'_>) -> Result<Self, SigningError> {
         let roster = last.next_beside(&before).map_err(SigningError::NoEpoch)?;
         for (id, member) in before.members.iter().filter(|(id, _)| !roster.members.contains_key(id)) {
-            notes(Note::StaysOut { id: *id, name: member.name.clone() });
+            notes(Notice::StaysOut { id: *id, name: member.name.clone() });
         }
         let highest_number = LastSigned::new(before.clone()).highest_number.max(last.highest_number);
         Ok(Self { before, roster, highest_number })
@@ -130,7 +130,7 @@ impl AuthorityFolder {
             }
         }
         for roster in lacking {
-            notes(Note::SubmittedAgain { epoch: roster.epoch });
+            notes(Notice::SubmittedAgain { epoch: roster.epoch });
             match give(admin, &roster, notes).await? {
                 Submitted::Taken(_) => in_force = roster,
                 // One of format 1 was in force before it was remembered, and does not say which one it followed.
@@ -167,7 +167,7 @@ impl AuthorityFolder {
         // Read back as every silo will: what they would refuse is not remembered, and not sent.
         let next = next.sign(self.key()).authorise(&self.key().public()).map_err(SigningError::Unsound)?;
         next.succeeds(before).map_err(SigningError::Unsound)?;
-        notes(Note::Signed(next.change_from(before)));
+        notes(Notice::Signed(next.change_from(before)));
         let epoch = next.epoch;
         let last = self.last().cloned().unwrap_or_else(|| LastSigned::new(before.clone()));
         self.remember(last.followed_by(before, next.clone()))?;
@@ -206,7 +206,7 @@ fn in_its_place(
         // It took that one, or one on it: silos may hold it.
         stand_for(&in_force, trusted, Doubt::RefusesWhatItTook { epoch, why: why.clone() })?;
     }
-    notes(Note::InItsPlace { epoch, why, on: in_force.epoch });
+    notes(Notice::InItsPlace { epoch, why, on: in_force.epoch });
     NextRoster::beside(last, in_force, notes)
 }
 
@@ -217,7 +217,7 @@ async fn give(
 ) -> Result<Submitted, ConnectError> {
     let submitted = admin.submit_roster(next.signed()).await?;
     if let Submitted::Taken(text) = &submitted {
-        notes(Note::InForce(text.clone()));
+        notes(Notice::InForce(text.clone()));
     }
     Ok(submitted)
 }

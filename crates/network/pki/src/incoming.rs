@@ -30,7 +30,7 @@ use hello::Hello;
 use places::{Book, Place};
 use requests::Requests;
 
-pub use places::{Budget, Turned, Watcher, networks};
+pub use places::{ConnectionBudget, Turned, Watcher, networks};
 
 /// A handshake takes two round trips and a few signatures; who needs longer is stuck or hostile. Who shows no certificate
 /// has no longer for its first request either, from the same beginning.
@@ -44,7 +44,7 @@ const ASKED_EVERY: Duration = Duration::from_secs(1);
 
 /// Accepted connections, for tonic's `serve_with_incoming_shutdown`. Requests carry their [`Peer`] in the extensions.
 ///
-/// Handshakes run beside each other, and one that fails is logged and ends nothing. There is a [`Budget`]: where more
+/// Handshakes run beside each other, and one that fails is logged and ends nothing. There is a [`ConnectionBudget`]: where more
 /// come than it has room for, everybody is accepted and somebody gives way, a silent handshake or an idle connection
 /// without a certificate of the network that has the most of them. Dropping the stream closes the listener.
 #[derive(Debug)]
@@ -56,25 +56,35 @@ pub struct Incoming {
 impl Incoming {
     /// Connections over TLS.
     pub fn tls(listener: TcpListener, tls: ServerTls) -> Self {
-        Self::tls_within(listener, tls, Budget::default(), Arc::new(|_| ()))
+        Self::tls_within(listener, tls, ConnectionBudget::default(), Arc::new(|_| ()))
     }
 
     /// Connections over TLS, as many as there is room for.
-    pub fn tls_within(listener: TcpListener, tls: ServerTls, budget: Budget, watcher: Watcher) -> Self {
+    pub fn tls_within(
+        listener: TcpListener,
+        tls: ServerTls,
+        budget: ConnectionBudget,
+        watcher: Watcher,
+    ) -> Self {
         Self::spawn(listener, Some(TlsAcceptor::from(tls.config)), budget, watcher)
     }
 
     /// Connections in plain text, whose peers have no certificate. Nobody gives way: who finds no room waits.
     pub fn plain(listener: TcpListener) -> Self {
-        Self::plain_within(listener, Budget::default(), Arc::new(|_| ()))
+        Self::plain_within(listener, ConnectionBudget::default(), Arc::new(|_| ()))
     }
 
     /// Connections in plain text, as many as there is room for.
-    pub fn plain_within(listener: TcpListener, budget: Budget, watcher: Watcher) -> Self {
+    pub fn plain_within(listener: TcpListener, budget: ConnectionBudget, watcher: Watcher) -> Self {
         Self::spawn(listener, None, budget, watcher)
     }
 
-    fn spawn(listener: TcpListener, acceptor: Option<TlsAcceptor>, budget: Budget, watcher: Watcher) -> Self {
+    fn spawn(
+        listener: TcpListener,
+        acceptor: Option<TlsAcceptor>,
+        budget: ConnectionBudget,
+        watcher: Watcher,
+    ) -> Self {
         let (send, accepted) = mpsc::channel(1);
         let book = Book::new(budget, watcher);
         let accepting = tokio::spawn(accept(listener, acceptor, book, send)).abort_handle();

@@ -14,7 +14,7 @@ use crate::peer::PeerCertificate;
 use crate::verify::{Clients, provider, roots};
 
 /// Says of a certificate that verified whether it is refused all the same, because it or its subject was revoked.
-pub type Denied = Arc<dyn Fn(&PeerCertificate) -> bool + Send + Sync>;
+pub type DenialCheck = Arc<dyn Fn(&PeerCertificate) -> bool + Send + Sync>;
 
 /// Certificates and keys that make no TLS settings.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +49,12 @@ impl ServerTls {
     ///
     /// # Errors
     /// [`TlsError`].
-    pub fn new(chain_pem: &str, key: &TransportKey, ca_pem: &str, denied: Denied) -> Result<Self, TlsError> {
+    pub fn new(
+        chain_pem: &str,
+        key: &TransportKey,
+        ca_pem: &str,
+        denied: DenialCheck,
+    ) -> Result<Self, TlsError> {
         let shown = Arc::new(Shown(RwLock::new(certified(chain_pem, key)?)));
         let inner = WebPkiClientVerifier::builder_with_provider(roots(ca_pem)?, provider())
             .allow_unauthenticated()

@@ -14,7 +14,7 @@ use rustls::{
 
 use crate::leaf::{LeafError, certificates, inspect_der};
 use crate::peer::PeerCertificate;
-use crate::server::Denied;
+use crate::server::DenialCheck;
 
 /// The one provider: named everywhere, so that a second one that some dependency links can never be chosen.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
@@ -41,7 +41,7 @@ pub(crate) fn peer_certificate(der: &CertificateDer<'_>) -> Option<PeerCertifica
 /// A client may show no certificate; one that it shows verifies, names one subject, and is not denied.
 pub(crate) struct Clients {
     pub(crate) inner: Arc<dyn ClientCertVerifier>,
-    pub(crate) denied: Denied,
+    pub(crate) denied: DenialCheck,
 }
 
 impl fmt::Debug for Clients {

@@ -23,18 +23,18 @@ pub enum ChunkError {
     Malformed(#[from] ConversionError),
     /// A chunk's data do not have its digest.
     #[error("{place} arrived damaged: its digest is not that of its data; transfer it again")]
-    Damaged { place: Place },
+    Damaged { place: ChunkPlace },
     /// Another chunk than the next one.
     #[error("{place} arrived where {expected} was due")]
     OutOfOrder {
-        place: Place,
+        place: ChunkPlace,
         /// Which should have.
-        expected: Place,
+        expected: ChunkPlace,
     },
     /// A chunk is longer or shorter than it may be.
     #[error("{place} holds {got} bytes; {need} are expected at most, and fewer only in the last one")]
     Size {
-        place: Place,
+        place: ChunkPlace,
         got: usize,
         /// The bytes that are due.
         need: u64,
@@ -53,7 +53,7 @@ pub enum ChunkError {
 
 /// Where a chunk belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum ChunkPlace {
     /// Of a model: counted from 0, shown from 1.
     Index {
         index: u64,
@@ -69,7 +69,7 @@ pub enum Place {
     },
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ChunkPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Index { index, count } => write!(f, "chunk {} of {count}", index.saturating_add(1)),
@@ -157,8 +157,8 @@ impl ChunkVerifier {
         };
         let chunk_bytes = u64::from(self.header.chunk_bytes);
         let count = self.header.total_bytes.div_ceil(chunk_bytes);
-        let place = Place::Index { index: chunk.index, count };
-        let expected = Place::Index { index: self.whole.received.div_ceil(chunk_bytes), count };
+        let place = ChunkPlace::Index { index: chunk.index, count };
+        let expected = ChunkPlace::Index { index: self.whole.received.div_ceil(chunk_bytes), count };
         if place != expected {
             return Err(ChunkError::OutOfOrder { place, expected });
         }
@@ -240,11 +240,11 @@ impl UploadVerifier {
         self.whole.finish(self.digest)
     }
 
-    fn place(&self, offset: u64) -> Place {
-        Place::Offset { offset, total: self.whole.total }
+    fn place(&self, offset: u64) -> ChunkPlace {
+        ChunkPlace::Offset { offset, total: self.whole.total }
     }
 
-    fn check_size(&self, place: Place, got: usize, need: u64) -> Result<(), ChunkError> {
+    fn check_size(&self, place: ChunkPlace, got: usize, need: u64) -> Result<(), ChunkError> {
         if got as u64 > need { Err(ChunkError::Size { place, got, need }) } else { Ok(()) }
     }
 }
@@ -271,7 +271,7 @@ impl Whole {
         self.received = self.received.saturating_add(data.len() as u64);
     }
 
-    fn take(&mut self, place: Place, data: Bytes, sha256: &[u8]) -> Result<Bytes, ChunkError> {
+    fn take(&mut self, place: ChunkPlace, data: Bytes, sha256: &[u8]) -> Result<Bytes, ChunkError> {
         if Digest::from_bytes(fixed("sha256", sha256)?) != Digest::sha256(&data) {
             return Err(ChunkError::Damaged { place });
         }

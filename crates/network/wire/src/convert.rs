@@ -35,17 +35,10 @@ pub enum Fault {
     Missing,
     /// Its length is fixed.
     #[error("{got} bytes instead of {need}")]
-    Length {
-        got: usize,
-        need: usize,
-    },
+    Length { got: usize, need: usize },
     /// It is longer than its limit.
     #[error("{got} {unit}, at most {max} are allowed")]
-    TooMany {
-        got: u64,
-        max: u64,
-        unit: &'static str,
-    },
+    TooMany { got: u64, max: u64, unit: &'static str },
     /// It must be at least one.
     #[error("zero")]
     Zero,

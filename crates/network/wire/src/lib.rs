@@ -39,7 +39,8 @@ mod status;
 
 pub use assembly::{Assembly, FileError, file_request};
 pub use chunks::{
-    ChunkError, ChunkVerifier, Place, UploadVerifier, model_chunks, model_data, model_header, upload_chunks,
+    ChunkError, ChunkPlace, ChunkVerifier, UploadVerifier, model_chunks, model_data, model_header,
+    upload_chunks,
 };
 pub use convert::{CheckpointRecord, ConversionError, Fault, ModelHeader};
 pub use frames::{

@@ -247,12 +247,12 @@ mod tests {
     use secagg::ClientId;
 
     use super::*;
-    use crate::chunks::Place;
+    use crate::chunks::ChunkPlace;
     use crate::convert::Fault;
 
     /// One of each kind.
     fn refusals() -> Vec<Box<dyn ToStatus>> {
-        let place = Place::Index { index: 6, count: 12 };
+        let place = ChunkPlace::Index { index: 6, count: 12 };
         let malformed = ConversionError::new("deliver.delivery", Fault::Missing);
         let soon = Duration::from_millis(1500);
         vec![

@@ -71,15 +71,10 @@ pub struct ExactMean {
 pub enum EncodingError {
     /// The range of a coordinate is zero, negative or not finite.
     #[error("coordinates cannot be clipped to ±{coordinate_max}")]
-    CoordinateMax {
-        coordinate_max: f64,
-    },
+    CoordinateMax { coordinate_max: f64 },
     /// A metric's range is empty or not finite.
     #[error("{low}..{high} is no range of a metric")]
-    MetricRange {
-        low: f64,
-        high: f64,
-    },
+    MetricRange { low: f64, high: f64 },
     /// Weights are counted against no rows.
     #[error("rows_max is 0: no silo would have a weight")]
     RowsMax,

@@ -53,10 +53,7 @@ pub enum QuantizeError {
     NonFiniteMetric { index: usize },
     /// The silo reports another number of metrics than the plan asks.
     #[error("{given} metrics given where the plan asks {asked}")]
-    MetricCount {
-        given: usize,
-        asked: usize,
-    },
+    MetricCount { given: usize, asked: usize },
     /// A weight was made for another scale.
     #[error("the weight was made for another scale than the update's")]
     WeightScale,

@@ -65,9 +65,7 @@ pub enum UpdateError {
     Empty,
     /// A clip norm is zero, negative or not finite.
     #[error("the clip norm {clip_norm} is not a positive number")]
-    ClipNorm {
-        clip_norm: f64,
-    },
+    ClipNorm { clip_norm: f64 },
     /// A sum is longer than its clipped terms can make it.
     #[error(
         "the sum is no sum of clipped gradients: its norm is above the number of examples times the clip norm"

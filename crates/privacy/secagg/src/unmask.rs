@@ -157,10 +157,7 @@ pub enum UnmaskRejection {
     Signature(#[from] SignatureRejection),
     /// Fewer signatures than the threshold.
     #[error("{signatures} clients signed the included set, {needed} are needed")]
-    BelowQuorum {
-        signatures: usize,
-        needed: usize,
-    },
+    BelowQuorum { signatures: usize, needed: usize },
     /// A member of U2 whose shares this client does not hold.
     #[error("no share of client {0} is held")]
     NotHeld(ClientId),

@@ -235,7 +235,7 @@ pub enum ClientRecord {
         /// Of the masked bytes.
         upload: Digest,
         /// What it costs; `None` in the mode without noise.
-        event: Option<accounting::Event>,
+        event: Option<accounting::DpEvent>,
     },
     /// The one included set this silo signed in this attempt.
     SignedIncluded {

@@ -37,4 +37,4 @@ pub use plan::{DELTA, DemoPlanError, HONEST_MIN, adaptive, demo_plan};
 pub use process::{Process, ProcessError};
 pub use processes::Processes;
 pub use run::{Audience, run};
-pub use summary::{Ending, Summary};
+pub use summary::{DemoEnd, Summary};

@@ -35,7 +35,7 @@ pub struct Summary {
 }
 
 /// What only the end of a demonstration knows.
-pub struct Ending<'a> {
+pub struct DemoEnd<'a> {
     pub clients: usize,
     /// From the first process to the last.
     pub wall_seconds: f64,
@@ -47,7 +47,7 @@ pub struct Ending<'a> {
 
 impl Summary {
     /// Of versions from the initial model to the last; `None` where there is not even the first.
-    pub fn of(versions: &[EvaluatedVersion], ending: &Ending<'_>) -> Option<Self> {
+    pub fn of(versions: &[EvaluatedVersion], ending: &DemoEnd<'_>) -> Option<Self> {
         let last = versions.last()?;
         let manifest = &last.manifest;
         Some(Self {
@@ -103,7 +103,7 @@ mod tests {
     const ALL: [u32; 5] = [1, 2, 3, 4, 5];
 
     fn summary(versions: &[EvaluatedVersion]) -> Summary {
-        let ending = Ending {
+        let ending = DemoEnd {
             clients: 5,
             wall_seconds: 2.0,
             model_path: Path::new("/m/model.safetensors"),

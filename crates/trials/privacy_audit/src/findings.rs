@@ -1,6 +1,6 @@
 //! What an audit says of a claim.
 
-use accounting::{Event, Relation, Unit, epsilon_of, rounded_down, rounded_up};
+use accounting::{DpEvent, Relation, Unit, epsilon_of, rounded_down, rounded_up};
 use empirical::membership::Attack;
 use empirical::one_run::{Guesses, canaries_to_contradict, epsilon_bound_attainable, epsilon_lower_bound};
 use plan::Plan;
@@ -59,7 +59,7 @@ impl Claim {
 }
 
 /// Epsilon of so many events, at the plan's delta.
-fn composed(plan: &Plan, event: Event, count: u64) -> Result<Option<f64>, AuditError> {
+fn composed(plan: &Plan, event: DpEvent, count: u64) -> Result<Option<f64>, AuditError> {
     let Some((_, delta)) = plan.budget() else { return Ok(None) };
     Ok(Some(epsilon_of([(event, count)], delta)?))
 }
@@ -233,7 +233,7 @@ mod tests {
             let claim = Claim::of(&plan).unwrap();
             let (sampling_rate, noise, steps) = plan.event().unwrap().parts();
             assert_eq!(sampling_rate, 1.0);
-            let event = Event::Gaussian { noise_multiplier: noise / factor };
+            let event = DpEvent::Gaussian { noise_multiplier: noise / factor };
             let expected = epsilon_of([(event, steps * plan.rounds)], 1e-5).unwrap();
             let (epsilon, of_a_canary) = (claim.epsilon.unwrap(), claim.epsilon_of_a_canary.unwrap());
             assert!((of_a_canary / expected - 1.0).abs() < 1e-9, "{mode:?}: {of_a_canary} {expected}");

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
-use crate::scenario::{NoiseBy, Report, Scenario};
+use crate::scenario::{NoiseBy, Scenario, ScenarioReport};
 use crate::swarm::FaultKind;
 
 /// Failures after which a campaign stops: more of them say nothing new.
@@ -176,14 +176,14 @@ impl Campaign {
     }
 
     /// What came of one seed alone.
-    pub fn tally_of(&self, report: Report) -> Tally {
+    pub fn tally_of(&self, report: ScenarioReport) -> Tally {
         let mut tally = Tally::default();
         let smallest = report.smallest();
         self.count(&mut tally, report, smallest);
         tally
     }
 
-    fn count(&self, tally: &mut Tally, report: Report, smallest: Option<Scenario>) {
+    fn count(&self, tally: &mut Tally, report: ScenarioReport, smallest: Option<Scenario>) {
         tally.federations += 1;
         tally.rounds += report.rounds;
         tally.rounds_committed += report.rounds_committed;
@@ -217,7 +217,7 @@ impl Campaign {
 impl Scenario {
     /// Simulates it as [`Scenario::run`] does. A panic is a broken invariant too: the core panics with the id of what it
     /// holds for impossible.
-    pub fn run_caught(&self, traced: bool) -> Report {
+    pub fn run_caught(&self, traced: bool) -> ScenarioReport {
         catch_unwind(AssertUnwindSafe(|| self.run(traced))).unwrap_or_else(|panic| {
             let said = panic.downcast_ref::<String>().map(String::as_str);
             self.panicked(said.or(panic.downcast_ref::<&str>().copied()).unwrap_or("without a message"))
@@ -225,7 +225,7 @@ impl Scenario {
     }
 }
 
-impl Report {
+impl ScenarioReport {
     /// What is enough to break the same invariant; `None` where none broke.
     pub fn smallest(&self) -> Option<Scenario> {
         let broken = self.violation.as_ref()?.invariant;

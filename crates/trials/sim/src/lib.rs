@@ -57,6 +57,6 @@ pub use samples::{
     adaptive, author, author_text, authored, authorised, authority, of_first_format, plan, private_plan,
     removing_excess, welcome,
 };
-pub use scenario::{NoiseBy, Report, Scenario};
+pub use scenario::{NoiseBy, Scenario, ScenarioReport};
 pub use swarm::FaultKind;
 pub use trace::{Place, Row};

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use accounting::{Event, RdpCurve};
+use accounting::{DpEvent, RdpCurve};
 use checkpoint::Manifest;
 use params::Digest;
 use protocol::{
@@ -50,7 +50,7 @@ pub(crate) struct Oracle {
 }
 
 /// Epsilon at `delta` of this many equal uploads.
-pub(crate) fn epsilon(event: &Event, uploads: u64, delta: f64) -> f64 {
+pub(crate) fn epsilon(event: &DpEvent, uploads: u64, delta: f64) -> f64 {
     let mut curve = RdpCurve::zero();
     let composed = curve.compose(event, uploads).and_then(|()| curve.epsilon(delta));
     composed.map_or(f64::INFINITY, |guarantee| guarantee.epsilon)
@@ -62,7 +62,7 @@ struct SiloFacts {
     advertised: BTreeSet<Attempt>,
     uploads: BTreeMap<Attempt, Digest>,
     /// What one upload costs; every one of a run costs the same.
-    event: Option<Event>,
+    event: Option<DpEvent>,
     signed: BTreeSet<Attempt>,
     answered: BTreeSet<Attempt>,
 }

@@ -66,7 +66,7 @@ pub struct Scenario {
 
 /// What came of it.
 #[derive(Debug)]
-pub struct Report {
+pub struct ScenarioReport {
     /// What was simulated.
     pub scenario: Scenario,
     pub rounds: u64,
@@ -128,7 +128,7 @@ impl Scenario {
     }
 
     /// Simulates it; `traced` keeps what happened.
-    pub fn run(&self, traced: bool) -> Report {
+    pub fn run(&self, traced: bool) -> ScenarioReport {
         let plan = self.plan();
         let deadline_ms = plan.timing.round_deadline_ms;
         let swarm = Swarm::new(self.seed, &self.faults, self.silos, deadline_ms, HEALS_MS);
@@ -163,9 +163,9 @@ impl Scenario {
 
     /// What is reported where the simulation itself panicked: the core does, with an id, where its journal is
     /// contradicted.
-    pub fn panicked(&self, message: &str) -> Report {
+    pub fn panicked(&self, message: &str) -> ScenarioReport {
         let what = format!("a panic: {message}");
-        Report {
+        ScenarioReport {
             scenario: self.clone(),
             rounds: 0,
             rounds_committed: 0,
@@ -311,8 +311,8 @@ impl Federation {
         }
     }
 
-    fn report(self, scenario: &Scenario) -> Report {
-        Report {
+    fn report(self, scenario: &Scenario) -> ScenarioReport {
+        ScenarioReport {
             scenario: scenario.clone(),
             rounds: self.oracle.rounds_opened(),
             rounds_committed: self.oracle.committed() as u64,

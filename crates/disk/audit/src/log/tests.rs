@@ -6,7 +6,7 @@ use super::*;
 use crate::samples::{
     ORIGIN, event, events, files, key, log_key, open, published, rewritten, silo, write_all,
 };
-use crate::verify_folder;
+use crate::verify_log;
 
 fn reopen_fails(folder: &Path) -> LogError {
     let before = files(folder);
@@ -109,7 +109,7 @@ fn missing_tiles_are_written_again_from_the_journal_byte_for_byte() {
     let log = open(scratch.path());
     assert_eq!(files(scratch.path()), before);
     assert!(log.prove_inclusion(299).is_ok());
-    verify_folder(scratch.path(), &log_key(), &[]).unwrap();
+    verify_log(scratch.path(), &log_key(), &[]).unwrap();
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn a_crash_between_any_two_files_of_a_publishing_loses_nothing() {
         let mut log = open(crashed.path());
         assert_eq!((log.size(), log.published_size()), (700, 300));
         log.publish().unwrap();
-        assert_eq!(verify_folder(crashed.path(), &log_key(), &[]).unwrap().checkpoint.size, 700);
+        assert_eq!(verify_log(crashed.path(), &log_key(), &[]).unwrap().checkpoint.size, 700);
     }
 }
 
@@ -267,7 +267,7 @@ fn after_a_failed_write_nothing_is_written_until_it_is_opened_again() {
     let mut log = open(scratch.path());
     assert_eq!(log.size(), 256, "the journal had them");
     log.publish().unwrap();
-    verify_folder(scratch.path(), &log_key(), &[]).unwrap();
+    verify_log(scratch.path(), &log_key(), &[]).unwrap();
 }
 
 #[test]

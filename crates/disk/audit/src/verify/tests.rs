@@ -1,12 +1,12 @@
 use tempfile::tempdir;
-use tlog::TILE_WIDTH;
+use tlog::{TILE_WIDTH, TileRow};
 
 use super::*;
 use crate::samples::{ORIGIN, event, files, key, log_key, published, rewritten, silo};
 use crate::{Event, Status};
 
 fn verify(folder: &Path) -> Result<Report, VerifyError> {
-    verify_folder(folder, &log_key(), &[])
+    verify_log(folder, &log_key(), &[])
 }
 
 fn checkpoint(folder: &Path) -> Checkpoint {
@@ -44,7 +44,7 @@ fn a_flipped_bit_in_any_file_is_found_and_the_file_or_entry_named() {
                 VerifyError::Tile { tile } => tile.to_string() == name,
                 VerifyError::Folder(FolderError::Tile(why)) => why.to_string().contains(&name),
                 VerifyError::Entry { index } => {
-                    let bundle = Tile { row: Row::Entries, ..Tile::of_entry(*index, 300) };
+                    let bundle = Tile { row: TileRow::Entries, ..Tile::of_entry(*index, 300) };
                     bundle.to_string() == name && index / TILE_WIDTH == bundle.index
                 }
                 _ => false,
@@ -92,17 +92,17 @@ fn a_history_rewritten_and_signed_again_is_caught_by_a_checkpoint_seen_before() 
     let before = checkpoint(&honest);
     log.append(&crate::samples::events(200..300)).unwrap();
     log.publish().unwrap();
-    verify_folder(&honest, &log_key(), std::slice::from_ref(&before)).unwrap();
+    verify_log(&honest, &log_key(), std::slice::from_ref(&before)).unwrap();
 
     rewritten(&other, 300, 17);
     verify(&other).unwrap();
-    let why = verify_folder(&other, &log_key(), std::slice::from_ref(&before)).unwrap_err();
+    let why = verify_log(&other, &log_key(), std::slice::from_ref(&before)).unwrap_err();
     assert!(matches!(why, VerifyError::Forked { size: 200 }), "{why}");
     // What was rewritten lies behind the older checkpoint.
     let late = scratch.path().join("late");
     rewritten(&late, 300, 250);
-    verify_folder(&late, &log_key(), std::slice::from_ref(&before)).unwrap();
-    let why = verify_folder(&late, &log_key(), &[before, checkpoint(&honest)]).unwrap_err();
+    verify_log(&late, &log_key(), std::slice::from_ref(&before)).unwrap();
+    let why = verify_log(&late, &log_key(), &[before, checkpoint(&honest)]).unwrap_err();
     assert!(matches!(why, VerifyError::Forked { size: 300 }), "{why}");
 }
 
@@ -112,7 +112,7 @@ fn a_log_cut_short_and_signed_again_is_caught_by_a_longer_checkpoint() {
     let (long, short) = (scratch.path().join("long"), scratch.path().join("short"));
     published(&long, 300);
     published(&short, 299);
-    let why = verify_folder(&short, &log_key(), &[checkpoint(&long)]).unwrap_err();
+    let why = verify_log(&short, &log_key(), &[checkpoint(&long)]).unwrap_err();
     assert!(matches!(why, VerifyError::Shorter { size: 299, other: 300 }), "{why}");
 }
 
@@ -121,7 +121,7 @@ fn another_key_does_not_verify() {
     let scratch = tempdir().unwrap();
     published(scratch.path(), 3);
     let stranger = VerifierKey::new(ORIGIN, *silo(9).1.key()).unwrap();
-    assert!(matches!(verify_folder(scratch.path(), &stranger, &[]), Err(VerifyError::Checkpoint { .. })));
+    assert!(matches!(verify_log(scratch.path(), &stranger, &[]), Err(VerifyError::Checkpoint { .. })));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use accounting::Event;
+use accounting::DpEvent;
 use vault::Vault;
 
 use super::*;
@@ -31,7 +31,7 @@ fn ledger(folder: &Path, anchor: Option<PathBuf>) -> PathBuf {
     let ledger = Ledger::new(folder, "admissions", anchor, None).unwrap();
     let limits = Limits { epsilon_max: 9.0, delta: 1e-6, period: None, releases_max: None };
     for (run, round) in [("a", 1), ("a", 2), ("b", 1)] {
-        let event = Event::PoissonGaussian { sampling_rate: 0.1, noise_multiplier: 1.0 };
+        let event = DpEvent::PoissonGaussian { sampling_rate: 0.1, noise_multiplier: 1.0 };
         ledger.reserve(release(run, round), Some(Cost { event, count: 1 }), &limits, round).unwrap();
     }
     find(folder).unwrap()

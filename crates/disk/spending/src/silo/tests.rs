@@ -202,7 +202,7 @@ fn journal(rounds: &[u64]) -> Vec<ClientRecord> {
         model: Digest::sha256(b"model"),
         r2: Digest::sha256(b"r2"),
         upload: Digest::sha256(b"upload"),
-        event: Some(accounting::Event::Gaussian { noise_multiplier: 20.0 }),
+        event: Some(accounting::DpEvent::Gaussian { noise_multiplier: 20.0 }),
     };
     let joined = ClientRecord::Joined { run_id, plan, roster_epoch: 1 };
     let advertised = |round: &u64| ClientRecord::Advertised { at: Attempt { round: *round, attempt: 1 } };

@@ -82,7 +82,7 @@ fn hex(bytes: &[u8]) -> String {
 
 impl Watched {
     /// What the coordinator shows next.
-    fn shown(&self) -> Shown {
+    fn shown(&self) -> ShownLog {
         let (seen, size) = (self.witness.size(), self.log.published_size());
         let proof = if seen == 0 { Vec::new() } else { self.log.prove_consistency(seen, size).unwrap() };
         let first = self.witness.receipts_after().map_or(0, |after| after + 1);
@@ -90,7 +90,7 @@ impl Watched {
             let entry = self.log.entries(index..index + 1).unwrap().remove(0);
             ShownReceipt { index, entry, proof: self.log.prove_inclusion(index).unwrap() }
         });
-        Shown {
+        ShownLog {
             checkpoint: self.log.checkpoint().unwrap(),
             proof: proof.into_iter().map(|hash| hash.to_vec()).collect(),
             receipts: receipts.collect(),
@@ -172,10 +172,10 @@ fn a_log_that_rewrites_its_history_contradicts_itself_and_is_not_cosigned() {
     log.append(&[3, 4, 5].map(|round| event(round, upload(round)))).unwrap();
     log.publish().unwrap();
     let checkpoint = log.checkpoint().unwrap();
-    let shown = Shown { checkpoint, proof: Vec::new(), receipts: Vec::new() };
+    let shown = ShownLog { checkpoint, proof: Vec::new(), receipts: Vec::new() };
     let refused = watched.witness.look(shown, &watched.roster, NOW_S).err().unwrap();
     assert!(refused.is_contradiction(), "{refused}");
-    let shown = Shown { proof: vec![vec![0; 31]], ..watched.shown() };
+    let shown = ShownLog { proof: vec![vec![0; 31]], ..watched.shown() };
     let refused = watched.witness.look(shown, &watched.roster, NOW_S).err().unwrap();
     assert!(!refused.is_contradiction(), "a broken proof says nothing: {refused}");
 }

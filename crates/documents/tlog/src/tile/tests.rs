@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::tree::{consistency_proof, inclusion_proof, leaf_hash, verify_consistency, verify_inclusion};
 
-fn tile(row: Row, index: u64, width: u16) -> Tile {
+fn tile(row: TileRow, index: u64, width: u16) -> Tile {
     Tile { row, index, width }
 }
 
@@ -27,11 +27,11 @@ fn load(files: &BTreeMap<String, Vec<u8>>) -> impl FnMut(&Tile) -> Result<Vec<u8
 
 #[test]
 fn names_are_those_of_the_specification() {
-    assert_eq!(tile(Row::Hashes(0), 0, 256).to_string(), "tile/0/000");
-    assert_eq!(tile(Row::Hashes(2), 999, 1).to_string(), "tile/2/999.p/1");
-    assert_eq!(tile(Row::Entries, 1000, 256).to_string(), "tile/entries/x001/000");
-    assert_eq!(tile(Row::Hashes(0), 1_234_067, 256).to_string(), "tile/0/x001/x234/067");
-    assert_eq!(tile(Row::Entries, 1_234_067, 255).to_string(), "tile/entries/x001/x234/067.p/255");
+    assert_eq!(tile(TileRow::Hashes(0), 0, 256).to_string(), "tile/0/000");
+    assert_eq!(tile(TileRow::Hashes(2), 999, 1).to_string(), "tile/2/999.p/1");
+    assert_eq!(tile(TileRow::Entries, 1000, 256).to_string(), "tile/entries/x001/000");
+    assert_eq!(tile(TileRow::Hashes(0), 1_234_067, 256).to_string(), "tile/0/x001/x234/067");
+    assert_eq!(tile(TileRow::Entries, 1_234_067, 255).to_string(), "tile/entries/x001/x234/067.p/255");
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_tree_has_the_tiles_that_the_specification_lists() {
 fn an_edge_makes_exactly_the_tiles_of_its_tree() {
     for size in [0, 1, 255, 256, 257, 512, 700, 65_536, 65_537] {
         let (files, edge) = grow(size);
-        let hashes = Tile::of_tree(size).filter(|tile| tile.row != Row::Entries);
+        let hashes = Tile::of_tree(size).filter(|tile| tile.row != TileRow::Entries);
         let mut names: Vec<String> = hashes.map(|tile| tile.to_string()).collect();
         names.sort();
         // Full tiles only stay; a partial one is written once, at the end.
@@ -83,13 +83,13 @@ fn proofs_read_from_tiles_verify_up_to_the_third_row() {
 
 #[test]
 fn a_tile_of_another_width_is_refused_by_name() {
-    let short = tile(Row::Hashes(0), 3, 2);
+    let short = tile(TileRow::Hashes(0), 3, 2);
     assert_eq!(short.hashes(&[0; 64]).unwrap().len(), 2);
     for bytes in [0, 32, 63, 65, 96] {
         let error = short.hashes(&vec![0; bytes]).unwrap_err();
         assert!(error.to_string().contains("tile/0/003.p/2"), "{error}");
     }
-    let bundle = tile(Row::Entries, 0, 2);
+    let bundle = tile(TileRow::Entries, 0, 2);
     assert!(bundle.entries(&encode_bundle(&["a", ""]).unwrap()).is_ok());
     assert_eq!(bundle.entries(&encode_bundle(&["a"]).unwrap()), Err(TileError::Width(bundle)));
     let mut reader = TileReader::new(3, |_: &Tile| Ok::<_, TileError>(vec![0; 64]));

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::{Desk, caller, status};
 use crate::error::RegistryError;
-use crate::registry::{JoinRequest, Standing};
+use crate::registry::{JoinRequest, RequestStanding};
 
 #[async_trait]
 impl Enrolment for Desk {
@@ -46,18 +46,20 @@ impl Enrolment for Desk {
             .map_err(status)?;
         let state = match (standing, member(&roster, &silo, &key)) {
             // The roster decides: the registry follows it, and may be a crash behind.
-            (Standing::Awaiting { .. } | Standing::Admitted, Some(id)) => {
+            (RequestStanding::Awaiting { .. } | RequestStanding::Admitted, Some(id)) => {
                 self.0.registry.check_member(id, &roster).map_err(status)?;
                 let subject = Subject::Silo(id);
                 let certificate = self.issue(&certificate_request, &subject, self.0.lifetimes.silo)?;
                 let roster = serde_json::to_string(&signed).map_err(|_| Status::internal("a roster"))?;
                 State::Admitted(v1::Admission { client: id.0, certificate: Some(certificate), roster })
             }
-            (Standing::Awaiting { fingerprint }, None) => {
+            (RequestStanding::Awaiting { fingerprint }, None) => {
                 State::Awaiting(v1::AwaitingApproval { fingerprint })
             }
-            (Standing::Admitted, None) => State::Refused("it has left the federation since".to_owned()),
-            (Standing::Refused { reason }, _) => State::Refused(reason),
+            (RequestStanding::Admitted, None) => {
+                State::Refused("it has left the federation since".to_owned())
+            }
+            (RequestStanding::Refused { reason }, _) => State::Refused(reason),
         };
         Ok(Response::new(v1::JoinReply { state: Some(state) }))
     }

@@ -9,7 +9,7 @@ use pki::HangUp;
 use tokio::sync::oneshot;
 
 use crate::limits::Key;
-use crate::requirements::{RateClass, Row};
+use crate::requirements::{CallRule, RateClass};
 
 /// Calls of one identity, or of one connection in plain text.
 const EACH: usize = 64;
@@ -27,7 +27,7 @@ pub(super) enum Places {
 }
 
 impl Places {
-    pub(super) fn of(row: &Row) -> Self {
+    pub(super) fn of(row: &CallRule) -> Self {
         match (row.endless, row.rate) {
             (true, _) => Self::Endless,
             (false, RateClass::Admission) => Self::Admission,

@@ -1,6 +1,6 @@
 //! Records of what went wrong, for those who must act and those who ask later.
 
-use super::state::{Incident, Note, State};
+use super::state::{Incident, IncidentNote, State};
 use super::tokens::settled;
 use super::{Registry, text};
 use crate::error::RegistryError;
@@ -89,7 +89,7 @@ impl Registry {
         now_ms: u64,
         edit: impl FnOnce(&mut Incident),
     ) -> Result<Incident, RegistryError> {
-        let note = Note { time_ms: now_ms, by: by.to_owned(), text: text(what, note)? };
+        let note = IncidentNote { time_ms: now_ms, by: by.to_owned(), text: text(what, note)? };
         self.change(|state| {
             let room = state.check_room_for(&note.text, by, now_ms);
             let no_such = || RegistryError::NoSuch { what: "incident", id: id.to_owned() };
@@ -140,8 +140,9 @@ impl State {
             true => weight(&incident.title, &incident.opened_by),
             false => 0,
         };
-        let noted =
-            |note: &Note| if counts(&note.by, note.time_ms) { weight(&note.text, &note.by) } else { 0 };
+        let noted = |note: &IncidentNote| {
+            if counts(&note.by, note.time_ms) { weight(&note.text, &note.by) } else { 0 }
+        };
         let all = |incident: &Incident| opened(incident) + incident.notes.iter().map(noted).sum::<usize>();
         self.incidents.iter().map(all).sum()
     }
@@ -157,7 +158,7 @@ mod tests {
 
     /// So many notes of a thousand bytes each, in incidents that are open.
     fn noted(notes: usize) -> State {
-        let note = Note { time_ms: 1, by: "olga".into(), text: "\"".repeat(1000) };
+        let note = IncidentNote { time_ms: 1, by: "olga".into(), text: "\"".repeat(1000) };
         let incident = |at: usize| Incident {
             id: format!("INC-{:04}", at + 1),
             title: "it happened again".into(),
@@ -195,7 +196,11 @@ mod tests {
         let long = "x".repeat(1000);
         let mut now_ms = 1000;
         while state.check_room_for(&long, "olga", now_ms).is_ok() {
-            state.incidents[0].notes.push(Note { time_ms: now_ms, by: "olga".into(), text: long.clone() });
+            state.incidents[0].notes.push(IncidentNote {
+                time_ms: now_ms,
+                by: "olga".into(),
+                text: long.clone(),
+            });
             now_ms += 1;
         }
         assert!(state.incidents[0].notes.len() < 200);

@@ -174,7 +174,7 @@ pub struct Incident {
     /// Who opened it.
     pub opened_by: String,
     /// What was noted, oldest first; the last one of a closed incident is how it was resolved.
-    pub notes: Vec<Note>,
+    pub notes: Vec<IncidentNote>,
     /// When it was closed; absent while it is open.
     pub closed_ms: Option<u64>,
 }
@@ -182,7 +182,7 @@ pub struct Incident {
 /// A note of an incident.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Note {
+pub struct IncidentNote {
     /// When. Milliseconds since the Unix epoch.
     pub time_ms: u64,
     pub by: String,

@@ -33,7 +33,7 @@ pub struct JoinRequest<'a> {
 
 /// How far a request for admission is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
+pub enum RequestStanding {
     /// Nobody has decided.
     Awaiting {
         /// To be compared by two people.
@@ -118,7 +118,7 @@ impl Registry {
         roster: &Roster,
         check: impl FnOnce(&[u8]) -> Result<(), String>,
         now_s: u64,
-    ) -> Result<Standing, RegistryError> {
+    ) -> Result<RequestStanding, RegistryError> {
         // Looked up before anything is changed: who guesses never reaches the disk.
         let hash = secret_hash(join.secret);
         let state = self.now();
@@ -187,7 +187,7 @@ impl State {
         roster: &Roster,
         check: impl FnOnce(&[u8]) -> Result<(), String>,
         now_s: u64,
-    ) -> Result<Standing, RegistryError> {
+    ) -> Result<RequestStanding, RegistryError> {
         let key = hex::encode(join.identity_key.as_bytes());
         let request = hex::encode(join.certificate_request);
         // Again: another call may have changed it since.
@@ -269,13 +269,13 @@ impl State {
 }
 
 impl Request {
-    fn standing(&self, join: &JoinRequest<'_>) -> Standing {
+    fn standing(&self, join: &JoinRequest<'_>) -> RequestStanding {
         match &self.state {
-            RequestState::Awaiting => Standing::Awaiting {
+            RequestState::Awaiting => RequestStanding::Awaiting {
                 fingerprint: spoken(&identity_fingerprint(join.silo, join.identity_key)),
             },
-            RequestState::Admitted => Standing::Admitted,
-            RequestState::Refused { reason } => Standing::Refused { reason: reason.clone() },
+            RequestState::Admitted => RequestStanding::Admitted,
+            RequestState::Refused { reason } => RequestStanding::Refused { reason: reason.clone() },
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Who gets in.
 
-use access::{AccessError, Outcome, Proof, REQUIREMENTS, Requirement, Whom, requirement};
+use access::{AccessError, CallOutcome, Proof, REQUIREMENTS, Requirement, Whom, requirement};
 use identity::{Role, Subject};
 use secagg::ClientId;
 use tonic::Code;
@@ -139,10 +139,10 @@ async fn a_barred_silo_operator_or_certificate_is_refused_everything() {
         assert_eq!(reason(call(&by_token, path, Some(&token)).await), "DENIED");
         assert_eq!(reason(call(&north, path, None).await), "DENIED");
     }
-    let outcomes: Vec<Outcome> = served.reported().into_iter().map(|record| record.outcome).collect();
+    let outcomes: Vec<CallOutcome> = served.reported().into_iter().map(|record| record.outcome).collect();
     assert_eq!(outcomes.len(), 6);
     for outcome in outcomes {
-        assert!(matches!(&outcome, Outcome::Refused { reason, .. } if reason == "DENIED"), "{outcome:?}");
+        assert!(matches!(&outcome, CallOutcome::Refused { reason, .. } if reason == "DENIED"), "{outcome:?}");
     }
     // A good token does not help a barred certificate.
     let (good, _) = served.token("ada", Role::Admin);
@@ -181,12 +181,12 @@ async fn each_refusal_and_each_call_of_an_administrator_is_reported() {
     let (olga, id) = served.token("olga", Role::Operator);
     let why = call(&channel, PAUSE, Some(&olga)).await.unwrap_err();
     let [begun, failed] = &served.reported()[..] else { panic!("two records") };
-    assert_eq!((begun.rpc.as_str(), &begun.outcome), (PAUSE, &Outcome::Begun));
+    assert_eq!((begun.rpc.as_str(), &begun.outcome), (PAUSE, &CallOutcome::Begun));
     assert_eq!(begun.caller.name, "olga");
     assert_eq!(begun.caller.role, Some(Role::Operator));
     assert_eq!(begun.caller.proof, Proof::Token { id });
     assert!(begun.caller.address.unwrap().ip().is_loopback());
-    let outcome = Outcome::Failed { reason: "INVALID".into(), text: why.message().into() };
+    let outcome = CallOutcome::Failed { reason: "INVALID".into(), text: why.message().into() };
     assert_eq!(failed.outcome, outcome, "a pause without a reason is the service's to refuse");
 
     let north = served.connect(Some(silo(1))).await;
@@ -194,7 +194,10 @@ async fn each_refusal_and_each_call_of_an_administrator_is_reported() {
     let [refused] = &served.reported()[..] else { panic!("one record") };
     assert_eq!(refused.caller.name, "silo/1");
     assert_eq!(refused.caller.subject, Some(Subject::Silo(ClientId(1))));
-    assert_eq!(refused.outcome, Outcome::Refused { reason: "WRONG_ROLE".into(), text: why.message().into() });
+    assert_eq!(
+        refused.outcome,
+        CallOutcome::Refused { reason: "WRONG_ROLE".into(), text: why.message().into() }
+    );
 
     assert_eq!(shut_out(&call(&channel, STATUS, Some(&olga)).await), None);
     assert!(served.reported().is_empty(), "what is only read is not recorded");
@@ -213,7 +216,7 @@ async fn the_path_of_an_rpc_that_nobody_offers_is_cut_before_anybody_keeps_it() 
     assert!(status.message().len() < 300, "{}", status.message().len());
     let [refused] = &served.reported()[..] else { panic!("one record") };
     assert!(refused.rpc.len() <= 128, "{}", refused.rpc.len());
-    let Outcome::Refused { reason, text } = &refused.outcome else { panic!("{refused:?}") };
+    let CallOutcome::Refused { reason, text } = &refused.outcome else { panic!("{refused:?}") };
     assert_eq!(reason, "UNKNOWN_RPC");
     assert!(text.len() < 300, "{}", text.len());
 }

@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use access::{
-    CallRecord, Clock, Desk, FakeRun, Guard, Hook, IssuedCertificate, Issuer, Lifetimes, Operations, Purpose,
-    Rate, Rates, Registry,
+    CallRecord, Desk, FakeRun, Guard, Hook, IssuedCertificate, Issuer, Lifetimes, Operations, Purpose, Rate,
+    Rates, Registry, WallClock,
 };
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use identity::{AccessToken, Authority, IdentityKey, Member, Role, Roster, Subject};
@@ -110,7 +110,7 @@ impl Served {
         let run = Arc::new(FakeRun::new(first.sign(&key(100))));
         let now_ms = Arc::new(AtomicU64::new(NOW_S * 1000));
         let ticking = Arc::clone(&now_ms);
-        let clock: Clock = Arc::new(move || ticking.load(Ordering::SeqCst));
+        let clock: WallClock = Arc::new(move || ticking.load(Ordering::SeqCst));
         let records = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&records);
         let hook: Hook = Arc::new(move |record: &CallRecord| kept.lock().unwrap().push(record.clone()));

@@ -28,7 +28,7 @@ const SUMMARY_EVERY: Duration = Duration::from_secs(60);
 ///
 /// A place for a handshake and one without a certificate is everybody's; whoever shows a certificate leaves both behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Budget {
+pub struct ConnectionBudget {
     /// Of all kinds together.
     pub connections: usize,
     /// Whose handshake is not finished; twice as many where none of them had its time yet.
@@ -39,7 +39,7 @@ pub struct Budget {
     pub of_one_subject: usize,
 }
 
-impl Budget {
+impl ConnectionBudget {
     /// What `descriptors` allow, of which `files` are kept for files.
     pub fn of_descriptors(descriptors: u64, files: u64) -> Self {
         let connections = descriptors.saturating_sub(files).max(descriptors / 4);
@@ -54,7 +54,7 @@ impl Budget {
     }
 }
 
-impl Default for Budget {
+impl Default for ConnectionBudget {
     fn default() -> Self {
         Self::of_descriptors(1024, 256)
     }
@@ -100,7 +100,7 @@ pub(super) struct Book {
 }
 
 impl Book {
-    pub(super) fn new(budget: Budget, watcher: Watcher) -> Arc<Self> {
+    pub(super) fn new(budget: ConnectionBudget, watcher: Watcher) -> Arc<Self> {
         Arc::new(Self { table: Mutex::new(Table::new(budget)), freed: Notify::new(), watcher })
     }
 
@@ -242,7 +242,7 @@ impl Held {
 }
 
 struct Table {
-    budget: Budget,
+    budget: ConnectionBudget,
     held: BTreeMap<u64, Held>,
     next: u64,
     /// Networks where a certificate was shown, and when last.
@@ -254,7 +254,7 @@ struct Table {
 }
 
 impl Table {
-    fn new(budget: Budget) -> Self {
+    fn new(budget: ConnectionBudget) -> Self {
         Self {
             budget,
             held: BTreeMap::new(),

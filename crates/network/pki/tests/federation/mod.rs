@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use identity::Subject;
 use pki::{
-    CertificateAuthority, ClientTls, Denied, Incoming, Outgoing, Peer, Proxy, ServerTls, TransportKey,
+    CertificateAuthority, ClientTls, DenialCheck, Incoming, Outgoing, Peer, Proxy, ServerTls, TransportKey,
 };
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -72,7 +72,7 @@ impl Federation {
         self.server_tls_denying(identity, Arc::new(|_| false))
     }
 
-    pub fn server_tls_denying(&self, identity: &Identity, denied: Denied) -> ServerTls {
+    pub fn server_tls_denying(&self, identity: &Identity, denied: DenialCheck) -> ServerTls {
         ServerTls::new(&identity.chain, &identity.key, self.ca_pem(), denied).unwrap()
     }
 

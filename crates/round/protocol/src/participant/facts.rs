@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use accounting::{Event, epsilon_or_infinity};
+use accounting::{DpEvent, epsilon_or_infinity};
 use checkpoint::{ChainError, ChainVerifier, Manifest, SignedManifest};
 use ed25519_dalek::VerifyingKey;
 use identity::SignedRoster;
@@ -36,9 +36,9 @@ pub(super) struct Facts {
     /// Uploads of all runs.
     pub(super) uploads: u64,
     /// Debits of all runs, equal events together.
-    debits: Vec<(Event, u64)>,
+    debits: Vec<(DpEvent, u64)>,
     /// When each was debited, in the journal's order.
-    times: Vec<(Timestamp, Event)>,
+    times: Vec<(Timestamp, DpEvent)>,
     /// Uploads without noise, by the model they started from.
     exact_uploads: BTreeMap<Digest, u32>,
 }
@@ -146,7 +146,7 @@ impl Facts {
     }
 
     /// Epsilon at `delta` of everything debited, with one more upload of `next` where given.
-    pub(super) fn epsilon(&self, delta: f64, next: Option<&Event>) -> f64 {
+    pub(super) fn epsilon(&self, delta: f64, next: Option<&DpEvent>) -> f64 {
         let next = next.map(|event| (*event, 1));
         epsilon_or_infinity(self.debits.iter().copied().chain(next), delta)
     }
@@ -230,7 +230,7 @@ impl Facts {
     }
 
     /// What an upload of the current run's costs, over all runs.
-    fn debit(&mut self, now: Timestamp, model: Digest, event: Option<Event>) {
+    fn debit(&mut self, now: Timestamp, model: Digest, event: Option<DpEvent>) {
         self.uploads += 1;
         let Some(event) = event else {
             *self.exact_uploads.entry(model).or_default() += 1;
@@ -248,11 +248,11 @@ impl Facts {
     /// Epsilon at `delta` of what was debited within the period that ends now, with one more upload of `next`.
     ///
     /// A clock that was set back does not bring a budget back: the newest debit's time counts as now at least.
-    pub(super) fn epsilon_since(&self, period: Period, now: Timestamp, delta: f64, next: &Event) -> f64 {
+    pub(super) fn epsilon_since(&self, period: Period, now: Timestamp, delta: f64, next: &DpEvent) -> f64 {
         let now = self.times.iter().map(|(at, _)| *at).max().map_or(now, |newest| newest.max(now));
         let length_ms = u64::from(period.days) * 24 * 3_600_000;
         let recent = self.times.iter().filter(|(at, _)| at.plus_ms(length_ms) > now);
-        let mut spent: Vec<(Event, u64)> = vec![(*next, 1)];
+        let mut spent: Vec<(DpEvent, u64)> = vec![(*next, 1)];
         for (_, event) in recent {
             add(&mut spent, *event);
         }
@@ -261,7 +261,7 @@ impl Facts {
 }
 
 /// Equal events together: composing a thousand of one costs what composing one does.
-fn add(spent: &mut Vec<(Event, u64)>, event: Event) {
+fn add(spent: &mut Vec<(DpEvent, u64)>, event: DpEvent) {
     match spent.iter_mut().find(|(held, _)| *held == event) {
         Some((_, count)) => *count += 1,
         None => spent.push((event, 1)),

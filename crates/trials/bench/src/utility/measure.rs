@@ -1,6 +1,6 @@
 //! Runs and their accuracies, by seed.
 
-use accounting::{Event, epsilon_of};
+use accounting::{DpEvent, epsilon_of};
 use datasets::Dataset;
 use optim::ServerOptimizer;
 use plan::{Cohort, Data, LocalOptimizer, Model, Plan, Privacy, Timing, Training};
@@ -86,7 +86,7 @@ pub(super) fn accuracies(
 
 /// Epsilon at [`DELTA`] of so many steps, as plans are held to: RDP at integer orders.
 pub(super) fn epsilon(sampling_rate: f64, noise_multiplier: f64, steps: u64) -> Result<f64, UtilityError> {
-    let step = Event::PoissonGaussian { sampling_rate, noise_multiplier };
+    let step = DpEvent::PoissonGaussian { sampling_rate, noise_multiplier };
     Ok(epsilon_of([(step, steps)], DELTA)?)
 }
 

@@ -4,8 +4,8 @@ use secagg::ClientId;
 
 use super::*;
 
-fn budget() -> Budget {
-    Budget { connections: 40, handshakes: 8, strangers: 8, of_one_subject: 3 }
+fn budget() -> ConnectionBudget {
+    ConnectionBudget { connections: 40, handshakes: 8, strangers: 8, of_one_subject: 3 }
 }
 
 /// A table, its connections' ends, and a clock.
@@ -65,7 +65,7 @@ impl Door {
 #[test]
 fn two_hundred_silent_connections_a_second_end_no_handshake_that_speaks_from_the_same_address() {
     let mut door = Door::new();
-    door.table.budget = Budget::of_descriptors(1024, 256);
+    door.table.budget = ConnectionBudget::of_descriptors(1024, 256);
     let mut silo = None;
     for at in 0..2000 {
         door.pass(5);
@@ -139,7 +139,7 @@ fn a_federation_that_comes_back_at_once_has_its_second_and_then_the_oldest_gives
 fn neither_one_byte_nor_a_whole_hello_of_strangers_makes_the_listener_wait_or_takes_the_reserve() {
     for greets in [false, true] {
         let mut door = Door::new();
-        door.table.budget = Budget::of_descriptors(1024, 256);
+        door.table.budget = ConnectionBudget::of_descriptors(1024, 256);
         let (silo, _) = door.knock("198.51.100.1");
         door.establish(silo, Some(1));
         let mut known = None;
@@ -167,7 +167,7 @@ fn neither_one_byte_nor_a_whole_hello_of_strangers_makes_the_listener_wait_or_ta
 #[test]
 fn handshakes_of_strangers_end_no_silo_where_every_descriptor_is_taken() {
     let mut door = Door::new();
-    door.table.budget = Budget { connections: 12, handshakes: 8, strangers: 4, of_one_subject: 3 };
+    door.table.budget = ConnectionBudget { connections: 12, handshakes: 8, strangers: 4, of_one_subject: 3 };
     let silos: Vec<u64> = (1..=8)
         .map(|silo| {
             let (id, _) = door.knock("192.0.2.1");
@@ -214,7 +214,7 @@ fn idle_strangers_give_way_to_newer_ones_and_no_certificate_does() {
 #[test]
 fn whoever_shows_a_certificate_ends_a_stranger_where_nothing_is_free_and_no_subject_takes_all() {
     let mut door = Door::new();
-    door.table.budget = Budget { connections: 6, handshakes: 4, strangers: 4, of_one_subject: 3 };
+    door.table.budget = ConnectionBudget { connections: 6, handshakes: 4, strangers: 4, of_one_subject: 3 };
     let mut certified = Vec::new();
     for silo in 1..=4 {
         let (id, _) = door.knock("192.0.2.1");
@@ -245,7 +245,7 @@ fn whoever_shows_a_certificate_ends_a_stranger_where_nothing_is_free_and_no_subj
 #[test]
 fn a_connection_that_was_asked_to_end_counts_until_its_descriptor_is_closed() {
     let mut door = Door::new();
-    door.table.budget = Budget { connections: 4, handshakes: 3, strangers: 2, of_one_subject: 3 };
+    door.table.budget = ConnectionBudget { connections: 4, handshakes: 3, strangers: 2, of_one_subject: 3 };
     for _ in 0..4 {
         door.knock("192.0.2.1");
     }
@@ -260,12 +260,12 @@ fn a_connection_that_was_asked_to_end_counts_until_its_descriptor_is_closed() {
 
 #[test]
 fn a_budget_keeps_descriptors_for_files_and_works_with_a_thousand() {
-    let small = Budget::of_descriptors(1024, 256);
+    let small = ConnectionBudget::of_descriptors(1024, 256);
     assert_eq!((small.connections, small.handshakes, small.strangers), (768, 192, 192));
-    let large = Budget::of_descriptors(65_536, 600);
+    let large = ConnectionBudget::of_descriptors(65_536, 600);
     assert_eq!((large.connections, large.handshakes, large.strangers), (64_936, 512, 1024));
     // More files than descriptors: a quarter is for connections all the same.
-    assert_eq!(Budget::of_descriptors(1024, 4096).connections, 256);
+    assert_eq!(ConnectionBudget::of_descriptors(1024, 4096).connections, 256);
 }
 
 #[test]
