@@ -34,7 +34,7 @@ pub(crate) enum Clients {
     Refuse {
         /// The name that it asks under.
         name: String,
-        /// Why; the silo is told.
+        /// Why; the silo reads it.
         #[arg(long)]
         reason: String,
         #[command(flatten)]
@@ -57,7 +57,7 @@ pub(crate) enum Clients {
         /// The member's name, or its number.
         #[arg(value_name = "NAME|ID")]
         whom: String,
-        /// Why; the audit log is told.
+        /// Why; it goes into the audit log.
         #[arg(long)]
         reason: String,
         #[command(flatten)]
@@ -102,7 +102,7 @@ pub(crate) struct RevokeArgs {
     /// The member's name, or its number.
     #[arg(value_name = "NAME|ID")]
     whom: String,
-    /// Why; the silo is told.
+    /// Why; the silo reads it.
     #[arg(long)]
     reason: String,
     #[command(flatten)]

@@ -19,7 +19,7 @@ pub(crate) struct Remote {
     /// An operator's folder: whom to call as, and which coordinator. Else the variable FOLKMOOT_AS.
     #[arg(long = "as", value_name = "FOLDER")]
     pub(crate) folder: Option<PathBuf>,
-    /// The federation's authority.json, for who calls with a token in FOLKMOOT_TOKEN and has no folder.
+    /// The federation's authority.json, for whoever calls with a token in FOLKMOOT_TOKEN and has no folder.
     #[arg(long, value_name = "FILE")]
     pub(crate) authority_file: Option<PathBuf>,
     /// The HTTP proxy that leads to the coordinator: http://HOST:PORT, or none. Else as https_proxy and no_proxy say.

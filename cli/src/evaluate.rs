@@ -13,7 +13,7 @@ use crate::files::write_document;
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "Measure on data that no silo trained on, and that may be together with the model: a public table, or the \
-                  evaluator's own. The figures are exact, with no noise: of data that may be told about in public. The record \
+                  evaluator's own. The figures are exact, with no noise: of data that may be spoken of in public. The record \
                   names the model by its parameters. `folkmoot model card` puts it into a copy of what was published; in a \
                   coordinator's folder `evaluations` it goes into the card of every version with these parameters that is \
                   published from then on, as after a rollback to it.\n\n\

@@ -5,7 +5,7 @@ mod report;
 use clap::Subcommand;
 use identity::printable;
 use operate::Outcome;
-use wire::v1::Incident as Told;
+use wire::v1::Incident as Reported;
 
 use crate::Failure;
 use crate::connect::Remote;
@@ -96,7 +96,7 @@ pub(crate) async fn run(incident: Incident) -> Result<(), Failure> {
 }
 
 /// An incident as people read it.
-fn text(incident: &Told) -> String {
+fn text(incident: &Reported) -> String {
     let state = if incident.closed_ms.is_some() { "closed" } else { "open" };
     let (id, title) = (printable(&incident.id), printable(&incident.title));
     let by = printable(&incident.opened_by);
@@ -118,9 +118,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_incident_is_told_with_its_notes_in_order_and_no_note_drives_the_terminal() {
+    fn an_incident_is_shown_with_its_notes_in_order_and_no_note_drives_the_terminal() {
         let note = |time_ms, text: &str| IncidentNote { time_ms, by: "olga".into(), text: text.into() };
-        let mut incident = Told {
+        let mut incident = Reported {
             id: "3".into(),
             title: "odd losses".into(),
             opened_ms: 17,
@@ -128,9 +128,9 @@ mod tests {
             notes: vec![note(18, "paused"), note(19, "\u{1b}[2Jgone")],
             closed_ms: None,
         };
-        let told = text(&incident);
+        let shown = text(&incident);
         assert_eq!(
-            told,
+            shown,
             "incident 3, open: odd losses\n  17  opened by ada\n  18  olga: paused\n  19  olga: \u{fffd}[2Jgone\n"
         );
         incident.closed_ms = Some(20);

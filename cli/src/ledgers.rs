@@ -23,10 +23,10 @@ pub(crate) enum Ledgers {
     #[command(after_help = "Examples:\n  folkmoot ledger show north/state/ledger/data.ledger\n  \
                       folkmoot ledger show north/state/ledger/data.ledger --master north/master.key --json\n  \
                       folkmoot ledger show /var/lib/folkmoot/coordinator\n\n\
-                      With --json, each run's `commitments` open what the silo told of its data in that run and model\n\
+                      With --json, each run's `commitments` open what the silo declared of its data in that run and model\n\
                       cards carry: a commitment is SHA-256 over three parts, each after its length as 8 bytes, little\n\
                       endian: \"folkmoot/v2/data-version\", the nonce's 32 bytes, the version's 32 bytes. `commitments`\n\
-                      beside the runs open what the first release told: \"folkmoot/v1/data-version\", the salt, the version.\n\
+                      beside the runs open what the first release declared: \"folkmoot/v1/data-version\", the salt, the version.\n\
                       A run's `untold` are the words that stand for data that was not read: they open to nothing.\n\
                       Whoever has a nonce can test guesses of the run's data, and with the salt of all: show them to\n\
                       nobody who may not see the data.")]
@@ -186,20 +186,24 @@ fn text(spending: &Spending) -> String {
         );
     }
     let all = spending.runs.iter().map(|run| &run.commitments);
-    let told: usize =
+    let declared: usize =
         all.chain(spending.runs_without_upload.iter().map(|run| &run.commitments)).map(Vec::len).sum();
-    if told > 0 {
+    if declared > 0 {
         let _ = writeln!(
             text,
-            "told          commitments to the data in each run, {told} in all; --json opens them"
+            "declared      commitments to the data in each run, {declared} in all; --json opens them"
         );
     }
-    let untold = spending.runs.iter().map(|run| &run.random_words);
-    let untold: usize =
-        untold.chain(spending.runs_without_upload.iter().map(|run| &run.random_words)).map(Vec::len).sum();
-    if untold > 0 {
-        let _ =
-            writeln!(text, "untold        {untold} random words, which open to nothing; --json lists them");
+    let undeclared = spending.runs.iter().map(|run| &run.random_words);
+    let undeclared: usize = undeclared
+        .chain(spending.runs_without_upload.iter().map(|run| &run.random_words))
+        .map(Vec::len)
+        .sum();
+    if undeclared > 0 {
+        let _ = writeln!(
+            text,
+            "undeclared    {undeclared} random words, which open to nothing; --json lists them"
+        );
     }
     if spending.unfinished_line {
         let _ = writeln!(text, "UNFINISHED    {UNFINISHED}");

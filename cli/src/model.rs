@@ -23,7 +23,7 @@ pub(crate) enum Model {
                       folkmoot model fetch --as admin --bundle round-12 --round 12"
     )]
     Fetch(FetchArgs),
-    /// Stop the use of a round's model: the run goes on from the one before, and silos are told.
+    /// Stop the use of a round's model: the run goes on from the one before, and silos learn of it.
     #[command(
         after_help = "Example:\n  folkmoot model quarantine 12 --reason 'poisoned by north' --as admin"
     )]

@@ -13,7 +13,7 @@ pub(crate) enum Run {
     /// Begin no further round; the one in progress ends as it would.
     #[command(after_help = "Example:\n  folkmoot run pause --reason 'odd losses at north' --as admin")]
     Pause {
-        /// Why; silos and the audit log are told.
+        /// Why; silos read it, and it goes into the audit log.
         #[arg(long)]
         reason: String,
         #[command(flatten)]
@@ -38,7 +38,7 @@ pub(crate) enum Run {
         /// The other.
         #[arg(value_name = "NAME|ID")]
         other: String,
-        /// Why; the audit log is told.
+        /// Why; it goes into the audit log.
         #[arg(long)]
         reason: String,
         #[command(flatten)]
@@ -59,7 +59,7 @@ pub(crate) enum Access {
         /// The operator's name, or the certificate's SHA-256 in hexadecimal.
         #[arg(value_name = "NAME|FINGERPRINT")]
         whom: String,
-        /// Why; whoever it is is told.
+        /// Why; whoever it is reads it.
         #[arg(long)]
         reason: String,
         #[command(flatten)]

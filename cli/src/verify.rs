@@ -17,7 +17,7 @@ use crate::files::{Unusable, read_text};
 
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "A chain that is cut off at its end cannot be told from a shorter run: compare the head with what \
+    after_help = "A chain that is cut off at its end cannot be shown from a shorter run: compare the head with what \
                   `folkmoot status` shows.\n\n\
                   Examples:\n  \
                   folkmoot verify /var/lib/folkmoot/coordinator --key HEX\n  \
@@ -191,13 +191,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_operators_action_is_told_in_its_own_words_on_one_line() {
+    fn an_operators_action_is_shown_in_its_own_words_on_one_line() {
         let folder = samples::chain(|_| {});
         let mut manifest = verify_folder(folder.path(), None).unwrap().manifests.pop().unwrap();
         let (reason, by) = ("bad\nrows".to_owned(), "ops".to_owned());
         manifest.action = Some(checkpoint::Action::Rollback { to_round: 1, reason, by });
-        let told = line(&manifest);
-        assert!(told.contains("rolled back to the model of round 1 by ops: bad"), "{told}");
-        assert!(!told.contains('\n'), "{told}");
+        let shown = line(&manifest);
+        assert!(shown.contains("rolled back to the model of round 1 by ops: bad"), "{shown}");
+        assert!(!shown.contains('\n'), "{shown}");
     }
 }

@@ -41,7 +41,7 @@ daemon::configuration! {
         pub dataset: Option<String>,
         /// The journal of what this silo has seen, said and spent.
         pub state_dir: PathBuf,
-        /// Whether a salted commitment to the data's version is told at check-in and stands in model cards.
+        /// Whether a salted commitment to the data's version is declared at check-in and stands in model cards.
         #[serde(default = "yes")]
         pub tells_data_version: bool,
         /// The ledger of what the data has spent.
@@ -54,7 +54,6 @@ daemon::configuration! {
 
 /// The configuration and what it names, opened.
 pub struct Loaded {
-    /// The file.
     pub config: Config,
     pub(crate) profile: Profile,
     pub(crate) vault: Option<Arc<Vault>>,

@@ -444,7 +444,7 @@ impl Driver {
 
     fn mask(&mut self, job: Box<protocol::MaskJob>) {
         let Some(held) = self.held.as_mut().filter(|held| held.work == job.trained) else {
-            // The core masks only what it was told is held.
+            // The core masks only what was reported to it as held.
             tracing::error!(round = job.at.round, "not masked: no trained update is held for this attempt");
             return self.feed(ClientInput::Masked { job: job.id, vector: None });
         };

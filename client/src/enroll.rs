@@ -236,7 +236,7 @@ impl Enroll {
             signature,
         };
         let mut enrolment = EnrolmentClient::new(channel);
-        let mut told = false;
+        let mut shown = false;
         loop {
             match enrolment.join(request.clone()).await.map(|reply| reply.into_inner().state) {
                 Ok(Some(State::Admitted(admission))) => return Ok(Some(admission)),
@@ -246,13 +246,13 @@ impl Enroll {
                     return Ok(None);
                 }
                 Ok(Some(State::Awaiting(_))) => {
-                    if !told {
+                    if !shown {
                         println!("waiting for an administrator; this can be stopped, and run again");
                     }
-                    told = true;
+                    shown = true;
                 }
                 Ok(None) => return Err(EnrollError::Admission("it says nothing".into())),
-                Err(why) if told && why.code() == tonic::Code::Unavailable => {}
+                Err(why) if shown && why.code() == tonic::Code::Unavailable => {}
                 Err(why) => return Err(other(link::said(&why))),
             }
             tokio::time::sleep(POLL).await;

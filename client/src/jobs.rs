@@ -33,7 +33,6 @@ const CHUNKS_AHEAD: usize = 1;
 /// How a job ended.
 #[allow(clippy::large_enum_variant, reason = "one is held at a time")]
 pub(crate) enum Done {
-    /// Training.
     Trained {
         job: JobId,
         at: Attempt,
@@ -41,13 +40,27 @@ pub(crate) enum Done {
         result: Result<Made, TrainFailure>,
     },
     /// One of the server's steps; the version that it led to is held.
-    Stepped { record: Digest, plan: Digest, round: u64, result: Result<Version, FetchError> },
+    Stepped {
+        record: Digest,
+        plan: Digest,
+        round: u64,
+        result: Result<Version, FetchError>,
+    },
     /// Reading the table that is checked in with.
-    Read { job: JobId, run: Digest, result: Result<Arc<Dataset>, TrainFailure> },
-    /// Masking.
-    Masked { job: JobId, at: Attempt, result: Result<Masked, String> },
-    /// Uploading.
-    Uploaded { at: Attempt, result: Result<(), String> },
+    Read {
+        job: JobId,
+        run: Digest,
+        result: Result<Arc<Dataset>, TrainFailure>,
+    },
+    Masked {
+        job: JobId,
+        at: Attempt,
+        result: Result<Masked, String>,
+    },
+    Uploaded {
+        at: Attempt,
+        result: Result<(), String>,
+    },
 }
 
 /// A masked vector, and what was masked.

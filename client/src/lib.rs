@@ -122,9 +122,7 @@ pub enum RunError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The journal cannot be written.
-    #[error(
-        "{0}; stopped before anything was said that the journal does not hold: mend that and start again"
-    )]
+    #[error("{0}; stopped before anything was said that the journal does not hold: fix that and start again")]
     Append(#[source] StoreError),
     /// A record of the journal is of another version.
     #[error(
@@ -142,7 +140,7 @@ pub enum RunError {
     LostJournal(LostJournal),
     /// What leaves cannot be written down.
     #[error(
-        "{0}; stopped before anything left that the silo's own log does not tell: mend that and start again"
+        "{0}; stopped before anything left that the silo's own log does not tell: fix that and start again"
     )]
     Departures(#[source] audit::LogError),
     /// The silo's memory of the coordinator's audit log cannot be used.

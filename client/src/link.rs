@@ -19,7 +19,7 @@ use crate::patience::{CONNECT, OPENING, PROBE, Patience, RETRY_LONGEST};
 
 /// Messages that may wait to be sent. A round is five, and all but one of them wait for an answer.
 const OUTBOX_MESSAGES: usize = 64;
-/// Refusals that no repetition mends.
+/// Refusals that no repetition changes.
 const FOR_GOOD: [&str; 3] = ["UNKNOWN_CLIENT", "IDENTITY_KEY", "PROTOCOL_VERSION"];
 
 /// Those that a person at the coordinator's may lift.
@@ -52,7 +52,6 @@ enum End {
     Lost(String),
     /// The coordinator does not talk to this silo until a person lifts that there.
     Barred(String),
-    /// See [`News::Refused`].
     Refused(String),
     /// The driver is gone.
     Unheard,
@@ -209,7 +208,7 @@ impl Link {
             let envelope = tokio::select! {
                 envelope = inbound.message() => envelope?,
                 // Whoever reads nothing does not see that the sender is gone either.
-                () = given_up.notified() => return Err(End::Lost("it does not read what it is told".into())),
+                () = given_up.notified() => return Err(End::Lost("it does not read what it is sent".into())),
             };
             let Some(envelope) = envelope else { return Ok(()) };
             // Whoever goes on talking after hello has accepted it.

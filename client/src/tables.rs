@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_is_read_once_for_a_run_and_what_the_file_becomes_is_told_to_the_operator_alone() {
+    fn a_table_is_read_once_for_a_run_and_what_the_file_becomes_is_reported_to_the_operator_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("silo.csv");
         std::fs::write(&path, "label,a,b,c\n0,0.1,0.2,0.3\n").unwrap();

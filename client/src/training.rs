@@ -3,7 +3,7 @@
 //! # Privacy
 //! In a mode that promises something about records, who takes part and when is an output like the sum. So a training that
 //! fails, however it does, is replaced by what a silo without data contributes, with its full noise, and what comes of either
-//! is told at the plan's time. The operator hears of it, and the ledger calls the round an exact release: what is missing
+//! is declared at the plan's time. The operator hears of it, and the ledger calls the round an exact release: what is missing
 //! from the sum is all of the silo's rows. Only where nothing is promised may a silo sit out.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plan_that_gives_training_less_than_three_times_what_it_took_is_told_to_the_operator() {
+    fn a_plan_that_gives_training_less_than_three_times_what_it_took_is_reported_to_the_operator() {
         let mut plan = sim::private_plan(3, 2, 5.0);
         plan.timing.ready_after_ms = 3_000;
         let key = identity::IdentityKey::from_secret_hex(&hex::encode([101; 32])).unwrap();

@@ -88,7 +88,7 @@ impl Watchman {
 
     /// One heartbeat; `cosigned` is when this silo cosigned last. Says whether there are more receipts.
     ///
-    /// What was seen is told before this silo cosigns: a coordinator that takes no cosignature keeps nothing from the driver.
+    /// What was seen is reported before this silo cosigns: a coordinator that takes no cosignature keeps nothing from the driver.
     async fn beat(&mut self, cosigned: &mut Option<Instant>) -> Result<bool, Missed> {
         let patience = self.patience.current();
         let mut log =

@@ -114,7 +114,7 @@ fn an_unknown_key_is_refused_with_its_line() {
 }
 
 #[test]
-fn each_unusable_value_is_refused_with_its_line_and_its_mend() {
+fn each_unusable_value_is_refused_with_its_line_and_its_remedy() {
     let cases: [(&str, &str, &str); 9] = [
         (
             "http://127.0.0.1:7440",
@@ -202,7 +202,7 @@ fn a_name_that_is_none_of_a_data_set_is_refused_with_its_line() {
 }
 
 #[test]
-fn data_that_cannot_be_read_is_told_to_its_operator_and_keeps_no_daemon_from_starting() {
+fn data_that_cannot_be_read_is_reported_to_its_operator_and_keeps_no_daemon_from_starting() {
     let folder = folder();
     let check = |text: &str| load(folder.path(), text).unwrap().open().unwrap().check();
     assert_eq!(check(&text()), Ok(String::new()));
@@ -237,7 +237,7 @@ fn a_roster_of_another_authority_is_refused() {
 }
 
 #[test]
-fn a_key_that_others_can_read_is_refused_with_the_command_that_mends_it() {
+fn a_key_that_others_can_read_is_refused_with_the_command_that_fixes_it() {
     let folder = folder();
     for mode in [0o640, 0o604] {
         write(folder.path(), "silo.key", &hex::encode([1; 32]), mode);

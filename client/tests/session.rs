@@ -173,8 +173,8 @@ async fn a_model_that_stands_still_on_its_way_is_fetched_again_within_the_round(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_nothing_is_promised_a_silo_whose_table_is_not_the_plans_sits_out_until_it_is_mended_and_lives()
-{
+async fn where_nothing_is_promised_a_silo_whose_table_is_not_the_plans_sits_out_until_it_is_put_right_and_lives()
+ {
     let folder = tempfile::tempdir().unwrap();
     let plan = sim::plan(3, 2);
     let (genesis, file) = genesis(&plan);
@@ -215,7 +215,7 @@ async fn a_refused_hello_ends_the_daemon_with_3_instead_of_a_loop() {
     assert!(why.to_string().contains("the client's key is the one on the roster"), "{why}");
 }
 
-/// Joined in a run and told its genesis; the session of a script that now lies.
+/// Joined in a run and shown its genesis; the session of a script that now lies.
 async fn joined(process: &mut Process, plan: &Plan) -> Session {
     let mut session = process.session().await;
     assert_eq!(session.welcome(plan).await, ToCoordinator::CheckIn { head: None, data: None });
@@ -319,7 +319,7 @@ async fn a_rewritten_audit_log_ends_the_daemon_with_3_and_names_where_both_histo
 }
 
 /// What a daemon with the switch on says at a check-in to a run; the run is over then.
-async fn told(
+async fn declared(
     config: client::Config,
     process: &mut Process,
     plan: &Plan,
@@ -347,7 +347,7 @@ async fn a_file_that_changes_cannot_be_seen_by_others_neither_in_a_run_nor_from_
     let plan = sim::plan(3, 2);
     let mut process = Process::start("127.0.0.1:0", vec![]);
     let config = silo(folder.path(), process.address, 3);
-    let first = told(config.clone(), &mut process, &plan, "one").await.unwrap().unwrap();
+    let first = declared(config.clone(), &mut process, &plan, "one").await.unwrap().unwrap();
     let version = || datasets::Dataset::load(&config.data, &plan.data).unwrap().version();
     let ledger = folder.path().join("state/ledger/silo.ledger");
     let salt = ledger::Salt::read(&ledger, "silo", None).unwrap().unwrap();
@@ -355,17 +355,17 @@ async fn a_file_that_changes_cannot_be_seen_by_others_neither_in_a_run_nor_from_
     assert_eq!(first, commit("one"), "it opens in the silo's folder");
     assert_ne!(first, version());
     std::fs::write(&config.data, "label,a,b,c\n1,0.1,0.2,0.3\n0,0.9,0.8,0.7\n").unwrap();
-    let again = told(config.clone(), &mut process, &plan, "one").await;
+    let again = declared(config.clone(), &mut process, &plan, "one").await;
     assert_eq!(again, Ok(Some(first)), "a changed file, the same word");
-    let second = told(config.clone(), &mut process, &plan, "two").await.unwrap().unwrap();
+    let second = declared(config.clone(), &mut process, &plan, "two").await.unwrap().unwrap();
     assert_eq!(second, commit("two"));
     // The same data in one more run: nobody can tell that it is.
-    let third = told(config.clone(), &mut process, &plan, "three").await.unwrap().unwrap();
+    let third = declared(config.clone(), &mut process, &plan, "three").await.unwrap().unwrap();
     assert_eq!((third == second, third), (false, commit("three")));
     std::fs::write(&config.data, "no table").unwrap();
-    assert_eq!(told(config.clone(), &mut process, &plan, "one").await, Ok(Some(first)));
-    let without = told(config, &mut process, &plan, "four").await;
-    assert_eq!(without, Ok(None), "what cannot be read is not told of where nothing is promised");
+    assert_eq!(declared(config.clone(), &mut process, &plan, "one").await, Ok(Some(first)));
+    let without = declared(config, &mut process, &plan, "four").await;
+    assert_eq!(without, Ok(None), "what cannot be read is not declared where nothing is promised");
 }
 
 #[tokio::test(flavor = "multi_thread")]

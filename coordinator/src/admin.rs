@@ -14,7 +14,7 @@ use crate::Config;
 
 /// What `admin` makes.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "The daemon may run meanwhile, and need not be told.\n\n\
+#[command(after_help = "The daemon may run meanwhile, and need not know.\n\n\
     Example:\n  \
     folkmoot-coordinator admin --config /etc/folkmoot/coordinator.toml --name ada2 --out ada2 --address fl.example.org:7440\n\n\
     Then, with that folder, let in whom somebody barred: folkmoot access list --as ada2; folkmoot access restore admin \

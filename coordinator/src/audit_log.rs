@@ -110,7 +110,7 @@ impl AuditLog {
             .spawn(move || match Builder::new_current_thread().enable_time().build() {
                 Ok(clock) => keeper.run(commands, &clock),
                 Err(why) => {
-                    tracing::error!(%why, "the audit log's thread cannot wait; mend that and start again")
+                    tracing::error!(%why, "the audit log's thread cannot wait; fix that and start again")
                 }
             })
             .context("the audit log's thread cannot be started")?;
@@ -127,7 +127,7 @@ impl AuditLog {
         }
     }
 
-    /// Records of the journal, durable there; `first` is the first one's number. Those that say no time are of now.
+    /// Records of the journal, durable there; `first` is the first one's number. One without a time of its own gets the current time.
     ///
     /// # Errors
     /// A log that cannot be written any more: no round goes on that no auditor will read of.
@@ -136,7 +136,7 @@ impl AuditLog {
         let events = numbered.filter_map(|(number, record)| event_of(number, record, now)).collect();
         anyhow::ensure!(
             self.append(events),
-            "the audit log is not written any more, the log above says why; mend that and start again: what it \
+            "the audit log is not written any more, the log above says why; fix that and start again: what it \
              lacks of the journal is written then"
         );
         Ok(())
@@ -315,7 +315,7 @@ impl Keeper {
             // After questions too: they may come so often that nothing is ever quiet.
             let done = done.and_then(|()| self.write_left_out(false)).and_then(|()| self.publish_when_due());
             if let Err(why) = done {
-                tracing::error!(%why, "the audit log cannot be written; mend that and start again");
+                tracing::error!(%why, "the audit log cannot be written; fix that and start again");
                 return;
             }
         }

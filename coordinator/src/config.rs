@@ -45,13 +45,11 @@ pub struct LoadedTls {
     pub issuer: Arc<CertificateAuthority>,
     /// This server's, with its issuer's.
     pub chain: String,
-    /// Its key.
     pub key: TransportKey,
 }
 
 /// The configuration and what it names.
 pub struct Loaded {
-    /// The file.
     pub config: Config,
     /// The plan, verified and validated.
     pub plan: AuthoredPlan,
@@ -238,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn all_problems_are_reported_at_once_each_with_its_line_and_mend() {
+    fn all_problems_are_reported_at_once_each_with_its_line_and_remedy() {
         let why = problems_of(
             "listen = \"0.0.0.0:7440\"\nplaintext = true\ndata_dir = \"d\"\nplan = \"none.toml\"\nroster = \"none.json\"\n\
              authority_key = \"zz\"\nidentity_key_file = \"coordinator.key\"\n",

@@ -42,7 +42,7 @@ const EVENTS_AT_ONCE: usize = 256;
 const RECORD_BYTES_AT_ONCE: usize = 4 << 20;
 
 /// Said of an append that failed; the store names the file and what to look at.
-const APPEND_FAILED: &str = "stopped before anything was said that the journal does not hold; mend what follows and start \
+const APPEND_FAILED: &str = "stopped before anything was said that the journal does not hold; fix what follows and start \
                              again, the run goes on from there";
 
 /// Said of what follows from the journal and could not be done; the store names the file and what to look at.
@@ -272,7 +272,7 @@ impl Driver {
                         }
                     }
                     // The round that the others are in goes on; this silo comes back, and hears the same until it is
-                    // mended.
+                    // put right.
                     Err(why) => {
                         tracing::error!(client = %to, "cannot show the chain to a silo: {why:#}");
                         self.sessions.close(to);

@@ -1,4 +1,4 @@
-//! What the driver is told, and what it answers.
+//! What the driver is given, and what it answers.
 
 use identity::AuthorisedRoster;
 use params::Digest;

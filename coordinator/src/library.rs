@@ -100,7 +100,7 @@ impl Library {
     }
 
     /// A place for a response to this caller: its own, or one of everybody's, for which it waits where all are taken.
-    /// Where the caller has its share already it is told to come again.
+    /// Where the caller has its share already it is asked to come again.
     ///
     /// # Errors
     /// [`ServiceError::Busy`].

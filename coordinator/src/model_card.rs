@@ -68,7 +68,7 @@ impl CardWriter {
         ])
     }
 
-    /// What lies there, in the order of the names. A file that is none is told to the operator and left out: a run does not
+    /// What lies there, in the order of the names. A file that is none is reported to the operator and left out: a run does not
     /// end for it.
     fn read_evaluations(&self) -> Vec<Evaluation> {
         let Ok(entries) = fs::read_dir(&self.evaluations) else { return Vec::new() };

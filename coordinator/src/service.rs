@@ -30,7 +30,7 @@ use crate::sessions::SessionId;
 use crate::streaming::BoxStream;
 use crate::talk::Talk;
 
-/// What a client that came too early is told; a hint, by which nothing is judged.
+/// The answer to a client that came too early; a hint, by which nothing is judged.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(200);
 
 /// All services; cheap to clone.

@@ -184,7 +184,7 @@ async fn whichever_append_of_a_silo_fails_it_ends_without_having_sent_what_was_n
             Err(why) => {
                 assert!(matches!(why, RunError::Append(_)), "{why}");
                 assert_eq!(why.exit_code(), 1);
-                assert!(why.to_string().contains("mend that and start again"), "{why}");
+                assert!(why.to_string().contains("fix that and start again"), "{why}");
                 true
             }
         };

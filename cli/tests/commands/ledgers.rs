@@ -118,7 +118,7 @@ fn no_daemon_debits_between_the_looks_at_the_ledger_and_at_its_anchor() {
 }
 
 #[test]
-fn an_unfinished_last_line_is_told_and_one_that_only_lost_its_line_break_is_refused() {
+fn an_unfinished_last_line_is_reported_and_one_that_only_lost_its_line_break_is_refused() {
     let (here, _, file) = spent();
     let whole = fs::read(&file).unwrap();
     let (verify, show) = ("ledger verify ledger", "ledger show ledger");

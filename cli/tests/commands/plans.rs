@@ -185,12 +185,12 @@ fn larger_batches_are_suggested_where_they_have_less_noise_at_the_same_epsilon()
     let (least, then) = at(&mut plan, 0.1);
     let ratio = then.figure("/noise/ratio") / now.figure("/noise/ratio");
     assert!(ratio < 0.9, "{ratio}");
-    let told = format!(
+    let expected = format!(
         "suggestion    sampling_rate = 0.1 with noise_multiplier = {least}, and privacy.divisor 2 times as large, would leave \
          a mean {:.0} % of this noise",
         100.0 * ratio
     );
-    assert!(now.text.contains(&told), "{told}\n{}", now.text);
+    assert!(now.text.contains(&expected), "{expected}\n{}", now.text);
 }
 
 #[test]

@@ -90,12 +90,12 @@ fn a_roster_signed_by_hand_follows_the_last_one_signed_with_the_key_and_no_other
 }
 
 #[test]
-fn a_roster_is_told_with_the_fingerprints_that_people_compare() {
+fn a_roster_is_shown_with_the_fingerprints_that_people_compare() {
     let keys = Keys::new();
     keys.signed(4, None, "roster.json", &ALL);
-    let told = keys.0.done("roster show roster.json");
-    assert!(told.contains("epoch        4\n"), "{told}");
-    assert!(told.contains(&spoken(&identity_fingerprint("b", &keys.key("b").public()))), "{told}");
+    let shown = keys.0.done("roster show roster.json");
+    assert!(shown.contains("epoch        4\n"), "{shown}");
+    assert!(shown.contains(&spoken(&identity_fingerprint("b", &keys.key("b").public()))), "{shown}");
 }
 
 #[test]

@@ -43,7 +43,7 @@ impl Driver {
         let commitment = match result {
             Ok(data) => self.commitment(run, data.version()),
             Err(why) => {
-                // Where nothing is promised, the next round is sat out over it too, unless it is mended.
+                // Where nothing is promised, the next round is sat out over it too, unless it is put right.
                 tracing::error!("no version of the data can be declared: {why}");
                 None
             }

@@ -12,7 +12,7 @@ use protocol::{ClientEffect, ClientRecord};
 use tokio::task::block_in_place;
 
 use super::Driver;
-use super::words::UNTOLD;
+use super::words::UNDECLARED;
 
 /// See the module.
 #[derive(Default)]
@@ -73,7 +73,7 @@ impl Driver {
                 self.alarms.later(move |alarm| alarm.raise(Kind::Opening, &text, ""));
             }
             if let Statement::Random(word) = statement {
-                let text = format!("{UNTOLD} (run {run}, word {word})");
+                let text = format!("{UNDECLARED} (run {run}, word {word})");
                 self.alarms.later(move |alarm| alarm.raise(Kind::Untold, &text, ""));
             }
         }

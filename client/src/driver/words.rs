@@ -6,7 +6,7 @@ use protocol::{ClientRecord, Decline};
 pub(super) const TWICE: &str = "this one sits it out, since in one sum the data would count twice; have one of the two take part in this federation";
 
 /// What the operator hears where a random word stands for the data's version.
-pub(super) const UNTOLD: &str = "the data was not read within the plan's time, or could not be: the version that the run's cards name for this \
+pub(super) const UNDECLARED: &str = "the data was not read within the plan's time, or could not be: the version that the run's cards name for this \
      silo is a random word that opens to nothing; the log says why it could not be read";
 
 pub(super) fn note(record: &ClientRecord) {
@@ -22,7 +22,10 @@ pub(super) fn note(record: &ClientRecord) {
         ClientRecord::Unmasked { at, .. } => tracing::debug!(round = at.round, "shares returned"),
         ClientRecord::RosterAdopted { epoch, .. } => tracing::info!(epoch, "a later roster is in force here"),
         ClientRecord::DataCommitted { commitment } => {
-            tracing::info!(told = commitment.is_some(), "what is told of the data in this run is fixed");
+            tracing::info!(
+                declared = commitment.is_some(),
+                "what is declared of the data in this run is fixed"
+            );
         }
         ClientRecord::DataNotDeclared { .. } => {
             tracing::info!("what stands for the data's version in this run is fixed, and opens to nothing");

@@ -146,10 +146,10 @@ async fn what_cannot_be_meant_leaves_no_folder_and_asks_nobody() {
         (&|c| c.proxy = Some(Secret::from("http://ann:secret@proxy:1".to_owned())), "--proxy-auth-file"),
         (&|c| c.proxy = Some(Secret::from("socks5://proxy:1".to_owned())), "http://HOST:PORT"),
     ];
-    for (change, told) in changes {
+    for (change, expected) in changes {
         let why = bad(change).run().await.unwrap_err().to_string();
-        assert!(why.contains(told) && !why.contains("secret@"), "{told}: {why}");
-        assert!(!dir.exists(), "{told}");
+        assert!(why.contains(expected) && !why.contains("secret@"), "{expected}: {why}");
+        assert!(!dir.exists(), "{expected}");
     }
     // Nobody listens there; the corrected call then finds nothing in its way.
     let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();

@@ -142,7 +142,7 @@ fn watchman(folder: &Path, channel: Channel) -> (Watchman, mpsc::Receiver<Seen>,
 async fn heard(watchman: &mut Watchman, seen: &mut mpsc::Receiver<Seen>) -> Vec<(Digest, u64)> {
     let missed = watchman.beat(&mut None).await;
     assert!(matches!(missed, Err(Missed::Other(_))), "the coordinator took it");
-    let Ok(Seen::Log(Witnessed { receipts, .. })) = seen.try_recv() else { panic!("nothing was told") };
+    let Ok(Seen::Log(Witnessed { receipts, .. })) = seen.try_recv() else { panic!("nothing was reported") };
     receipts
 }
 
@@ -152,7 +152,7 @@ async fn a_coordinator_that_takes_no_cosignature_keeps_no_receipt_from_the_drive
     let (mut watchman, mut seen) = watched(scratch.path()).await;
     let all = [0, 1, 2].map(|round| (upload(round), round));
     assert_eq!(heard(&mut watchman, &mut seen).await, all);
-    assert_eq!(heard(&mut watchman, &mut seen).await, [], "told once");
+    assert_eq!(heard(&mut watchman, &mut seen).await, [], "reported once");
 }
 
 const FIRST: Attempt = Attempt { round: 1, attempt: 1 };

@@ -127,7 +127,7 @@ impl Federation {
         Self::serving(plan, wire::model_chunks(0, model, file.into()).collect()).await
     }
 
-    /// Joined, and told the genesis record; `chunks` are what a fetch of the model gets.
+    /// Joined, and shown the genesis record; `chunks` are what a fetch of the model gets.
     pub(crate) async fn serving(plan: Plan, chunks: Vec<wire::v1::ModelChunk>) -> Self {
         Self::configured(plan, chunks, |_| {}).await
     }
@@ -203,7 +203,7 @@ impl Federation {
     pub(crate) async fn restarted_after(self, head: Option<u64>, happen: impl FnOnce(&Path)) -> Self {
         let Self { plan, mut process, session, folder, daemon, rng, arrived } = self;
         stopped(session, daemon).await;
-        // Sessions that the daemon opened before it was told to stop.
+        // Sessions that the daemon opened before it was asked to stop.
         while process.sessions.try_recv().is_ok() {}
         happen(folder.path());
         let daemon = Daemon::start(configured_again(&folder, &process));
@@ -240,7 +240,7 @@ impl Federation {
         assert_eq!(self.say(message).await, ToCoordinator::Declined { round, reason }, "{case}");
     }
 
-    /// The daemon still runs, stops when it is told to, and its journal holds these records: nothing was uploaded
+    /// The daemon still runs, stops when it is asked to, and its journal holds these records: nothing was uploaded
     /// that is not debited, and no other bytes than those debited.
     pub(crate) async fn ends_with(mut self, journal: &[&str], case: &str) {
         drop(self.session);
@@ -470,8 +470,8 @@ pub(crate) fn kind(record: &ClientRecord) -> &'static str {
         ClientRecord::Debited { .. } => "debited",
         ClientRecord::SignedIncluded { .. } => "signed",
         ClientRecord::Unmasked { .. } => "unmasked",
-        ClientRecord::DataCommitted { .. } => "told",
-        ClientRecord::DataNotDeclared { .. } => "untold",
+        ClientRecord::DataCommitted { .. } => "declared",
+        ClientRecord::DataNotDeclared { .. } => "undeclared",
         ClientRecord::TrainingFailed { .. } => "failed",
         ClientRecord::UploadReceipted { .. } => "receipted",
         ClientRecord::WitnessBegun => "witness",

@@ -211,7 +211,7 @@ async fn round(plan: &Plan, table: Option<String>, failure: Failure) -> Seen {
     let folder = all.left().await;
     let kinds: Vec<_> = records(&folder).iter().map(kind).collect();
     assert_eq!(
-        kinds.iter().copied().filter(|kind| !["told", "failed"].contains(kind)).collect::<Vec<_>>(),
+        kinds.iter().copied().filter(|kind| !["declared", "failed"].contains(kind)).collect::<Vec<_>>(),
         UNMASKED
     );
     let account = ledger_in(&folder).inspect().unwrap().account;
@@ -480,7 +480,7 @@ async fn a_record_of_what_was_declared_that_is_damaged_ends_no_daemon_whether_it
         assert!(matches!(said, ToCoordinator::Advertise { .. }), "{said:?}");
         let folder = all.left().await;
         let words = records(&folder);
-        assert_eq!(words.iter().filter(|record| kind(record) == "untold").count(), 1);
+        assert_eq!(words.iter().filter(|record| kind(record) == "undeclared").count(), 1);
         let alarms = std::fs::read_to_string(folder.path().join("state/alarms.json")).unwrap();
         assert!(alarms.contains("silo.declared") && alarms.contains("could not be written down"), "{alarms}");
     }

@@ -96,7 +96,7 @@ pub struct Mock {
     /// Whether no announced upload is granted.
     withheld: Arc<AtomicBool>,
     uploaded: mpsc::UnboundedSender<(UploadHeader, Vec<u8>)>,
-    /// What witnesses are told, in order; after that there is no audit log here.
+    /// What witnesses are answered, in order; after that there is no audit log here.
     checkpoints: Arc<Mutex<Vec<String>>>,
 }
 

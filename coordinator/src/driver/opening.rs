@@ -13,7 +13,7 @@ use crate::events::{Event, NextVersion};
 use crate::worker::{Opening, OpeningError, is_disk};
 
 /// Said of a disk, or of descriptors, that failed while a round's files were read or written.
-const OPENING_FAILED: &str = "stopped with the round's shares in the journal; mend what follows and start again, the same \
+const OPENING_FAILED: &str = "stopped with the round's shares in the journal; fix what follows and start again, the same \
                               sum is opened then and no round is lost";
 
 impl Driver {

@@ -84,7 +84,7 @@ fn journal(folder: &Path) -> Vec<Record> {
     store.replay().unwrap().iter().map(|bytes| Record::decode(bytes).unwrap()).collect()
 }
 
-/// Every silo connects and checks in on a disk that fails in its nth write; what the silos were told, and the failure.
+/// Every silo connects and checks in on a disk that fails in its nth write; what was said to the silos, and the failure.
 fn first_round(
     folder: &Path,
     operation: u64,
@@ -140,7 +140,7 @@ fn a_published_version_has_a_card_that_says_what_its_record_says_and_takes_up_ev
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whichever_write_fails_no_silo_is_told_what_the_journal_does_not_hold_and_a_restart_goes_on() {
+async fn whichever_write_fails_no_silo_hears_what_the_journal_does_not_hold_and_a_restart_goes_on() {
     for fault in [InjectedFault::Lost, InjectedFault::Unacknowledged, InjectedFault::Torn { keep: 7 }] {
         let mut failures = 0;
         for operation in 1.. {
@@ -166,7 +166,7 @@ async fn whichever_write_fails_no_silo_is_told_what_the_journal_does_not_hold_an
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failed_append_ends_the_driver_with_the_mend_beside_the_cause() {
+async fn a_failed_append_ends_the_driver_with_the_remedy_beside_the_cause() {
     let folder = tempfile::tempdir().unwrap();
     drop(open(folder.path(), Box::new(open_store(folder.path(), None).unwrap())).unwrap());
     // The run is on disk: the first write of this start is the round's opening.
@@ -195,7 +195,7 @@ async fn after_a_restart_with_the_clock_set_back_deadlines_still_count_on() {
     assert!(deadline.0 - driver.clock.now().0 <= round_ms, "{deadline:?} is hours away");
 }
 
-/// What an operator is told.
+/// What an operator is answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sum_that_nobody_waits_for_changes_neither_the_journal_nor_what_is_published() {
     let folder = tempfile::tempdir().unwrap();
@@ -247,10 +247,10 @@ async fn a_quarantine_is_published_with_its_files_or_not_at_all_whichever_write_
             let folder = tempfile::tempdir().unwrap();
             drop(open(folder.path(), Box::new(open_store(folder.path(), None).unwrap())).unwrap());
             let store = FaultyStore::new(open_store(folder.path(), None).unwrap(), operation, fault);
-            let told =
+            let answer =
                 open(folder.path(), Box::new(store)).and_then(|mut driver| act(&mut driver, quarantine(0)));
             // What could not be staged is refused, and stops nothing else.
-            let told = told.and_then(|answer| answer.map_err(anyhow::Error::from));
+            let answer = answer.and_then(|answer| answer.map_err(anyhow::Error::from));
             let journalled = journal(folder.path()).iter().any(|r| matches!(r, Record::Acted { .. }));
             // Whatever was written down is published by the next start, and its model can be fetched.
             let mut driver = open(folder.path(), Box::new(open_store(folder.path(), None).unwrap())).unwrap();
@@ -263,8 +263,8 @@ async fn a_quarantine_is_published_with_its_files_or_not_at_all_whichever_write_
             assert_eq!(chain.len(), 1 + usize::from(journalled), "{fault:?}, write {operation}");
             let initial = driver.plan.initial_model().digest();
             assert_eq!(driver.load_head().unwrap().params.digest(), initial);
-            let Err(why) = told else {
-                assert!(journalled, "an operator was told what the journal does not hold");
+            let Err(why) = answer else {
+                assert!(journalled, "an operator was answered what the journal does not hold");
                 break;
             };
             failures += 1;
@@ -283,16 +283,16 @@ async fn a_quarantine_is_published_with_its_files_or_not_at_all_whichever_write_
 async fn an_operator_hears_why_nothing_was_done_and_what_holds_the_run_back() {
     let folder = tempfile::tempdir().unwrap();
     let mut driver = open(folder.path(), Box::new(open_store(folder.path(), None).unwrap())).unwrap();
-    let refused = |told: Result<Vec<String>, Rejection>| told.unwrap_err().to_string();
+    let refused = |answer: Result<Vec<String>, Rejection>| answer.unwrap_err().to_string();
     let rollback =
         |to_round| protocol::Act::Rollback { to_round, by: "ops".into(), reason: "poisoned".into() };
     assert!(refused(act(&mut driver, quarantine(3)).unwrap()).contains("round 3 has no result"));
     assert!(refused(act(&mut driver, rollback(3)).unwrap()).contains("round 3 has no result"));
     assert!(refused(act(&mut driver, rollback(0)).unwrap()).contains("already"));
 
-    let told = act(&mut driver, quarantine(0)).unwrap().unwrap();
-    assert!(told.last().unwrap().contains("no round opens until a rollback"), "{told:?}");
-    assert!(told[0].contains("quarantined by ops: poisoned"), "{told:?}");
+    let answer = act(&mut driver, quarantine(0)).unwrap().unwrap();
+    assert!(answer.last().unwrap().contains("no round opens until a rollback"), "{answer:?}");
+    assert!(answer[0].contains("quarantined by ops: poisoned"), "{answer:?}");
     assert!(refused(act(&mut driver, quarantine(0)).unwrap()).contains("already"));
 
     let damaged = folder.path().join("checkpoints").join("000001").join(checkpoint::MODEL_FILE);

@@ -10,7 +10,7 @@ use tokio_stream::StreamExt;
 use super::rollback::{Silo, run_to};
 use super::*;
 
-/// A store without descriptors for staged vectors, while it is told so.
+/// A store without descriptors for staged vectors, while it is asked to have none.
 struct Exhausted {
     inner: FileStore,
     exhausted: Arc<AtomicBool>,

@@ -15,7 +15,7 @@ pub(super) struct Silo {
     participant: Participant,
     unread: Unread,
     masked: Option<MaskedUpdate>,
-    /// Told at a check-in of another process of the silo, as soon as this one has uploaded.
+    /// Declared at a check-in of another process of the silo, as soon as this one has uploaded.
     new_data: Option<Digest>,
     /// So far ahead that nothing is waited for.
     now: Timestamp,
@@ -188,10 +188,10 @@ async fn in_the_middle_of_a_round_a_run_goes_back_to_the_files_of_an_earlier_one
     assert_ne!(last.model, first.model);
     assert_eq!(last.privacy.steps, 3, "nothing is refunded");
     // A card goes on from that of the version whose model it has.
-    let told = |manifest: &Manifest| versions(&driver, manifest.round);
-    assert_ne!(told(second), told(first), "silo 1 told of other data");
-    assert_eq!((told(stopped), told(back)), (told(second), told(first)));
-    assert_eq!(told(last).len(), SILOS as usize);
+    let declared = |manifest: &Manifest| versions(&driver, manifest.round);
+    assert_ne!(declared(second), declared(first), "silo 1 declared other data");
+    assert_eq!((declared(stopped), declared(back)), (declared(second), declared(first)));
+    assert_eq!(declared(last).len(), SILOS as usize);
     // Either model can still be fetched, by its name.
     for wanted in [first, second, last] {
         let digest = wanted.model.params_digest;
@@ -210,7 +210,7 @@ fn versions(driver: &Driver, round: u64) -> Vec<(u32, Vec<Digest>)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_card_says_what_its_silos_had_told_of_their_data_when_they_uploaded_and_a_restart_forgets_none_of_it()
+async fn a_card_says_what_its_silos_had_declared_of_their_data_when_they_uploaded_and_a_restart_forgets_none_of_it()
  {
     let folder = tempfile::tempdir().unwrap();
     let (inbox, mut events) = mpsc::channel(64);
@@ -224,15 +224,15 @@ async fn a_card_says_what_its_silos_had_told_of_their_data_when_they_uploaded_an
     assert_eq!(
         versions(&driver, 1),
         [(1, vec![first]), (2, vec![]), (3, vec![third])],
-        "not what it told after it uploaded"
+        "not what it declared after it uploaded"
     );
     assert_eq!(versions(&driver, 2), [(1, vec![first, other]), (2, vec![]), (3, vec![third])]);
-    let told = driver.core.data_declared().clone();
-    assert_eq!(told.len(), 2);
+    let declared = driver.core.data_declared().clone();
+    assert_eq!(declared.len(), 2);
     drop(driver);
     let store = Box::new(open_store(folder.path(), None).unwrap());
     let again = open_with(folder.path(), store, setup(), mpsc::channel(16).0).unwrap();
-    assert_eq!(*again.core.data_declared(), told);
+    assert_eq!(*again.core.data_declared(), declared);
     let changes = journal_of(again).into_iter().filter(|kept| matches!(kept, Record::DataDeclared { .. }));
     assert_eq!(changes.count(), 3, "only what differs is written down");
 }

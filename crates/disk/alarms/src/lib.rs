@@ -233,7 +233,7 @@ impl Alarm {
             })
             .collect();
         if !lines.is_empty() {
-            lines.push(format!("once that is mended, remove `{}`", self.path.display()));
+            lines.push(format!("once that is fixed, remove `{}`", self.path.display()));
         }
         lines
     }

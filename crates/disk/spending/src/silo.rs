@@ -231,7 +231,7 @@ fn refusal(overspent: Overspent) -> Option<Refusal> {
     match overspent {
         Overspent::Total(over) => Some(Refusal::BudgetSpent(over)),
         Overspent::Period(over) => Some(Refusal::PeriodSpent(over)),
-        // The core judges the number of uploads, which it is told.
+        // The core judges the number of uploads, which it is given.
         Overspent::Plan { .. } => None,
     }
 }

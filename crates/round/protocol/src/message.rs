@@ -22,7 +22,6 @@ pub struct Attempt {
 pub enum ToClient {
     /// The run that the client is asked to join. First on every connection, and again when the roster changes.
     Welcome {
-        /// The run.
         run_id: Digest,
         /// As its author signed it.
         plan: Box<SignedPlan>,
@@ -35,40 +34,28 @@ pub enum ToClient {
     Published(SignedManifest),
     /// Train on `model`, then advertise.
     Open {
-        /// Which attempt.
         at: Attempt,
         /// The model to start from: the chain head's.
         model: Digest,
     },
     /// The cohort's adverts, U1.
     Adverts {
-        /// Which attempt.
         at: Attempt,
         /// Sorted by client.
         adverts: Vec<Advert>,
     },
     /// U2 and the shares for this client.
-    Deliver {
-        /// Which attempt.
-        at: Attempt,
-        /// See [`Delivery`].
-        delivery: Delivery,
-    },
+    Deliver { at: Attempt, delivery: Delivery },
     /// The upload is durable; it needs no resending.
-    UploadDurable {
-        /// Which attempt.
-        at: Attempt,
-    },
+    UploadDurable { at: Attempt },
     /// The included set U3, to be signed.
     Included {
-        /// Which attempt.
         at: Attempt,
         /// Sorted.
         included: Vec<ClientId>,
     },
     /// A quorum's signatures on U3. There is no request that names two sets.
     UnmaskRequest {
-        /// Which attempt.
         at: Attempt,
         /// U3 again, so that the request stands alone.
         included: Vec<ClientId>,
@@ -76,22 +63,11 @@ pub enum ToClient {
         signatures: Vec<IncludedSignature>,
     },
     /// The attempt is over without a result.
-    Aborted {
-        /// Which attempt.
-        at: Attempt,
-        /// Why.
-        outcome: RoundOutcome,
-    },
+    Aborted { at: Attempt, outcome: RoundOutcome },
     /// A message of this client was rejected.
-    Rejected {
-        /// Why.
-        rejection: Rejection,
-    },
+    Rejected { rejection: Rejection },
     /// The run is over.
-    Finished {
-        /// Why.
-        reason: RunEnd,
-    },
+    Finished { reason: RunEnd },
 }
 
 /// From one client to the coordinator.
@@ -108,52 +84,24 @@ pub enum ToCoordinator {
     Declined {
         /// The round; `None` for the whole run.
         round: Option<u64>,
-        /// Why.
         reason: Decline,
     },
     /// Trained, and here are this attempt's keys ("ready" and "advertise" are one message).
-    Advertise {
-        /// Which attempt.
-        at: Attempt,
-        /// See [`Advert`].
-        advert: Advert,
-    },
+    Advertise { at: Attempt, advert: Advert },
     /// Sealed shares for every member of U1.
-    ShareKeys {
-        /// Which attempt.
-        at: Attempt,
-        /// See [`ShareBundle`].
-        bundle: ShareBundle,
-    },
+    ShareKeys { at: Attempt, bundle: ShareBundle },
     /// A peer's shares were bad.
-    Complain {
-        /// Which attempt.
-        at: Attempt,
-        /// See [`Complaint`].
-        complaint: Complaint,
-    },
+    Complain { at: Attempt, complaint: Complaint },
     /// The client's signature on U3.
-    SignIncluded {
-        /// Which attempt.
-        at: Attempt,
-        /// See [`IncludedSignature`].
-        signature: IncludedSignature,
-    },
+    SignIncluded { at: Attempt, signature: IncludedSignature },
     /// The shares that open the sum.
-    Unmask {
-        /// Which attempt.
-        at: Attempt,
-        /// See [`UnmaskShares`].
-        shares: UnmaskShares,
-    },
+    Unmask { at: Attempt, shares: UnmaskShares },
 }
 
 /// What precedes a masked vector's bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UploadHeader {
-    /// Whose.
     pub client: ClientId,
-    /// Which attempt.
     pub at: Attempt,
     /// The transcript it was masked under.
     pub r2: Digest,
@@ -348,10 +296,7 @@ pub enum RoundOutcome {
     },
     /// A silo's shared secret is not the one it committed to.
     #[error("client {client} shared a secret that is not the one it committed to")]
-    WrongSecret {
-        /// Which silo.
-        client: ClientId,
-    },
+    WrongSecret { client: ClientId },
     /// A silo's complaint made the attempt useless.
     #[error("client {accuser} complained about client {accused}")]
     Complaint {
@@ -421,7 +366,6 @@ pub enum Rejection {
     /// The message is of a step that the round is not in.
     #[error("{message} does not belong to the current step ({phase})")]
     OutOfPhase {
-        /// What arrived.
         message: String,
         /// Where the round is.
         phase: String,

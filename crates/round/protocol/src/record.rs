@@ -24,158 +24,88 @@ pub enum Record {
         genesis: SignedManifest,
     },
     /// An attempt is open to these clients.
-    AttemptBegun {
-        /// When.
-        now: Timestamp,
-        /// Which.
-        at: Attempt,
-        /// To whom.
-        cohort: Vec<ClientId>,
-    },
+    AttemptBegun { now: Timestamp, at: Attempt, cohort: Vec<ClientId> },
     /// A client's keys.
     Advertised(Advert),
     /// U1 is fixed: everyone who advertised.
-    AdvertsFixed {
-        /// When.
-        now: Timestamp,
-    },
+    AdvertsFixed { now: Timestamp },
     /// A client's sealed shares.
     Shared(ShareBundle),
     /// U2 is fixed: everyone who shared.
-    SharesFixed {
-        /// When.
-        now: Timestamp,
-    },
+    SharesFixed { now: Timestamp },
     /// A client's masked vector is durable in staging.
     Staged(UploadHeader),
     /// U3 is fixed: everyone whose vector is staged. The point of no return.
-    IncludedFixed {
-        /// When.
-        now: Timestamp,
-    },
+    IncludedFixed { now: Timestamp },
     /// A client's signature on U3.
     IncludedSigned(IncludedSignature),
     /// A quorum has signed; the shares may be asked for.
-    UnmaskRequested {
-        /// When.
-        now: Timestamp,
-    },
+    UnmaskRequested { now: Timestamp },
     /// A client's shares.
     Unmasked(UnmaskShares),
     /// Enough shares: the sum can be opened.
-    SharesComplete {
-        /// When.
-        now: Timestamp,
-    },
+    SharesComplete { now: Timestamp },
     /// A client is out of the attempt.
-    Dropped {
-        /// Who.
-        client: ClientId,
-        /// Why.
-        reason: DropReason,
-    },
+    Dropped { client: ClientId, reason: DropReason },
     /// A client declines the whole run.
     Declined {
-        /// Who.
         client: ClientId,
         /// Why, in its words.
         reason: String,
     },
     /// A client that declined the run has checked in after all.
-    Willing {
-        /// Who.
-        client: ClientId,
-    },
+    Willing { client: ClientId },
     /// A client is put into no cohort any more.
-    Barred {
-        /// Who.
-        client: ClientId,
-        /// For what.
-        reason: String,
-    },
+    Barred { client: ClientId, reason: String },
     /// Two clients are not put into one cohort for some rounds, of which the attempt in progress names the first.
-    KeptApart {
-        /// Who complained.
-        accuser: ClientId,
-        /// About whom.
-        accused: ClientId,
-    },
+    KeptApart { accuser: ClientId, accused: ClientId },
     /// The round's result.
     Committed {
-        /// When.
         now: Timestamp,
         /// The checkpoint's record.
         manifest: SignedManifest,
     },
     /// The attempt is over without a result.
-    Aborted {
-        /// When.
-        now: Timestamp,
-        /// Why.
-        outcome: RoundOutcome,
-    },
+    Aborted { now: Timestamp, outcome: RoundOutcome },
     /// The run is over.
-    Ended {
-        /// Why.
-        reason: RunEnd,
-    },
+    Ended { reason: RunEnd },
     /// The authority has signed a later roster; it is in force from the next attempt on.
     RosterChanged {
         /// Verified before it is written.
         roster: SignedRoster,
     },
     /// An operator has paused the run.
-    Paused {
-        /// When.
-        now: Timestamp,
-        /// Who.
-        by: String,
-        /// Why.
-        reason: String,
-    },
+    Paused { now: Timestamp, by: String, reason: String },
     /// An operator has ended the pause.
-    Resumed {
-        /// When.
-        now: Timestamp,
-        /// Who.
-        by: String,
-    },
+    Resumed { now: Timestamp, by: String },
     /// An operator's action that the chain records: a quarantine or a rollback.
     Acted {
-        /// When.
         now: Timestamp,
         /// The chain's record.
         manifest: SignedManifest,
     },
     /// A client has checked in with another commitment to its data's version than before.
     DataDeclared {
-        /// Who.
         client: ClientId,
         /// The commitment; `None` where it declares none any more.
         data: Option<Digest>,
     },
     /// A client that was barred may be in cohorts again.
     Restored {
-        /// When.
         now: Timestamp,
-        /// Who.
         client: ClientId,
         /// Who decided it.
         by: String,
-        /// Why.
         reason: String,
     },
     /// An operator has ended that two clients are kept apart.
     Reconciled {
-        /// When.
         now: Timestamp,
         /// One of them.
         one: ClientId,
-        /// The other.
         other: ClientId,
         /// Who decided it.
         by: String,
-        /// Why.
         reason: String,
     },
 }
@@ -208,9 +138,7 @@ impl Record {
 pub enum ClientRecord {
     /// The silo takes part in a run.
     Joined {
-        /// The run.
         run_id: Digest,
-        /// Its plan.
         plan: Digest,
         /// Epoch of the pinned roster.
         roster_epoch: u64,
@@ -218,15 +146,10 @@ pub enum ClientRecord {
     /// A record of the run's chain, verified.
     ChainHead(SignedManifest),
     /// Keys of an attempt have left the silo.
-    Advertised {
-        /// Which.
-        at: Attempt,
-    },
+    Advertised { at: Attempt },
     /// The debit: written before the first byte of the update leaves, never released.
     Debited {
-        /// When.
         now: Timestamp,
-        /// Which.
         at: Attempt,
         /// The model trained on.
         model: Digest,
@@ -239,23 +162,19 @@ pub enum ClientRecord {
     },
     /// The one included set this silo signed in this attempt.
     SignedIncluded {
-        /// Which.
         at: Attempt,
         /// Digest of (R2, U3).
         request: Digest,
     },
     /// The one unmask answer of this silo in this attempt, to be repeated to the same request.
     Unmasked {
-        /// Which.
         at: Attempt,
         /// Digest of (R2, U3).
         request: Digest,
-        /// The answer.
         shares: UnmaskShares,
     },
     /// A later roster is in force here.
     RosterAdopted {
-        /// Its epoch.
         epoch: u64,
         /// Verified before it is written.
         roster: SignedRoster,
@@ -268,7 +187,6 @@ pub enum ClientRecord {
     },
     /// Who the masks of an attempt are bound to: written with the debit, so that the round's record can be held against it.
     SetsFixed {
-        /// Which.
         at: Attempt,
         /// U1, ascending.
         cohort: Vec<ClientId>,
@@ -291,10 +209,7 @@ pub enum ClientRecord {
     /// This silo remembers a state of the coordinator's audit log from here on: that memory may not be missing.
     WitnessBegun,
     /// The silo's operator goes on without that memory.
-    WitnessForgotten {
-        /// Why.
-        reason: String,
-    },
+    WitnessForgotten { reason: String },
     /// What the silo says in the current run in place of a commitment to the data's version, for good: in a mode that promises
     /// something about records, where the table was not read in time or could not be read.
     DataNotDeclared {
@@ -303,10 +218,7 @@ pub enum ClientRecord {
     },
     /// Nothing of the data is in what is uploaded in this attempt, since training failed: written with its debit, beside
     /// which the ledger calls it an exact release.
-    TrainingFailed {
-        /// Which.
-        at: Attempt,
-    },
+    TrainingFailed { at: Attempt },
 }
 
 /// A record's bytes are damaged, or another version wrote them.

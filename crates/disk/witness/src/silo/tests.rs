@@ -118,7 +118,7 @@ impl Watched {
 }
 
 #[test]
-fn a_receipt_that_cannot_be_kept_is_asked_for_again_and_those_before_it_are_told() {
+fn a_receipt_that_cannot_be_kept_is_asked_for_again_and_those_before_it_are_reported() {
     let mut watched = watched();
     let mut shown = watched.shown();
     shown.receipts[1].entry.push(b' ');

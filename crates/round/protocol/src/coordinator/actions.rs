@@ -19,26 +19,16 @@ use crate::record::Record;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Act {
     /// No attempt opens until [`Act::Resume`]; the one in progress goes on to its end.
-    Pause {
-        /// Who.
-        by: String,
-        /// Why.
-        reason: String,
-    },
+    Pause { by: String, reason: String },
     /// Rounds open again.
-    Resume {
-        /// Who.
-        by: String,
-    },
+    Resume { by: String },
     /// Nobody trains any more on the model that was this round's result. The attempt in progress ends at once, since
     /// the signed record takes the next place in the chain. Where it is the newest model, no round opens until a
     /// [`Act::Rollback`].
     Quarantine {
         /// The round whose result it was.
         round: u64,
-        /// Who.
         by: String,
-        /// Why.
         reason: String,
     },
     /// The run goes on from the model that was this round's result. The attempt in progress ends at once. What was
@@ -46,39 +36,22 @@ pub enum Act {
     Rollback {
         /// The round whose result it was.
         to_round: u64,
-        /// Who.
         by: String,
-        /// Why.
         reason: String,
     },
     /// A member that [`Act::Remove`] put out, or that was caught at a lie, may be in cohorts again.
-    Restore {
-        /// Which member.
-        client: ClientId,
-        /// Who.
-        by: String,
-        /// Why.
-        reason: String,
-    },
+    Restore { client: ClientId, by: String, reason: String },
     /// Two members that a complaint keeps apart may be in one cohort again.
     Reconcile {
         /// One of them.
         one: ClientId,
-        /// The other.
         other: ClientId,
-        /// Who.
         by: String,
-        /// Why.
         reason: String,
     },
     /// A member is out of the attempt in progress, and in no later one. What it said is taken back as far as the set
     /// that it would be in is not fixed.
-    Remove {
-        /// Which member.
-        client: ClientId,
-        /// Why.
-        reason: String,
-    },
+    Remove { client: ClientId, reason: String },
 }
 
 const HELD: &str = "the newest model is quarantined: no round opens until a rollback";

@@ -41,7 +41,6 @@ pub(super) struct Apart {
     made: BTreeMap<ClientId, u64>,
     /// Who complained about each, and the last round in which that counts.
     accusers: BTreeMap<ClientId, BTreeMap<ClientId, u64>>,
-    /// Rounds committed.
     committed: u64,
     /// How many were, when each was last in one.
     included: BTreeMap<ClientId, u64>,

@@ -36,21 +36,16 @@ pub enum Input {
     },
     /// A member's session stands and its identity is proven.
     Connected {
-        /// Who.
         client: ClientId,
         /// What the session is spoken in.
         version: SessionVersion,
     },
     /// Its session ended.
-    Disconnected {
-        /// Who.
-        client: ClientId,
-    },
+    Disconnected { client: ClientId },
     /// It said something.
     Message {
         /// Who, as its session has proven.
         from: ClientId,
-        /// What.
         message: ToCoordinator,
     },
     /// Its masked vector lies in staging, complete, of the announced digest and durable.
@@ -66,7 +61,6 @@ pub enum Input {
     Roster(Box<AuthorisedRoster>),
     /// An operator, who may, wants this.
     Act {
-        /// What.
         act: Act,
         /// For a rollback: copies of the earlier round's published files, staged at [`crate::Coordinator::action_at`].
         /// For a quarantine the newest ones' are staged there, and not named.
@@ -82,16 +76,10 @@ pub enum Effect {
     /// Append to the journal. A barrier: nothing after it may be seen until it is durable.
     Persist(Record),
     /// Say this to a client, if its session stands; it is said again when it reconnects.
-    Send {
-        /// To whom.
-        to: ClientId,
-        /// What.
-        message: Box<ToClient>,
-    },
+    Send { to: ClientId, message: Box<ToClient> },
     /// Say to a client every published record after this round, oldest first; all of them where there is none. The
     /// chain grows with the run, so it is kept where it is published and not in here.
     SendChain {
-        /// To whom.
         to: ClientId,
         /// The round of the newest record that it holds.
         after: Option<u64>,
@@ -112,9 +100,7 @@ pub type Effects = Vec<Effect>;
 
 /// Opening one sum.
 pub struct SumJob {
-    /// Which attempt.
     pub at: Attempt,
-    /// Its transcript.
     pub cohort: Arc<SharedCohort>,
     /// Whose vectors are summed, U3.
     pub included: BTreeSet<ClientId>,
@@ -149,7 +135,6 @@ pub struct Summed {
 /// Files that the shell has staged for a checkpoint.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Artifacts {
-    /// The model.
     pub model: checkpoint::ModelArtifact,
     /// The server optimiser's state, where it has one.
     pub optimizer: Option<checkpoint::OptimizerArtifact>,

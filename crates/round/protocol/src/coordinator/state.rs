@@ -45,7 +45,6 @@ pub(super) struct State {
     pub(super) deeds: Deeds,
     /// The attempt that opens next.
     pub(super) next: Attempt,
-    /// Rounds committed.
     pub(super) committed: u64,
     /// Rounds given up.
     pub(super) aborted: u64,

@@ -24,13 +24,11 @@ use crate::version::SessionVersion;
 pub struct Profile {
     /// Its number on the roster.
     pub id: ClientId,
-    /// Its key.
     pub identity: IdentityKey,
     /// The federation's authority, pinned.
     pub authority: VerifyingKey,
     /// The roster that the silo was given; the journal may hold a later one.
     pub roster: AuthorisedRoster,
-    /// Its rules.
     pub policy: Policy,
     /// Whether it commits to its data's version when it checks in.
     pub declares_data: bool,
@@ -47,7 +45,6 @@ pub enum ClientInput {
     Message(ToClient),
     /// This job's update is trained and held by the shell, or could not be.
     Trained {
-        /// Which.
         job: JobId,
         /// Whether there is an update.
         outcome: TrainOutcome,
@@ -61,7 +58,6 @@ pub enum ClientInput {
     },
     /// This job's vector is masked and held by the shell; `None` where it could not be.
     Masked {
-        /// Which.
         job: JobId,
         /// What came of it.
         vector: Option<Vector>,
@@ -75,7 +71,6 @@ pub enum ClientInput {
     Witnessed(Witnessed),
     /// The silo's table is read, or could not be.
     DataRead {
-        /// Which job.
         job: JobId,
         /// The commitment to its version that may be declared; `None` where there is none.
         commitment: Option<Digest>,
@@ -153,11 +148,8 @@ pub struct Vector {
 /// What a vector that the core waits for is debited under.
 #[derive(Debug, Clone)]
 pub struct Debit {
-    /// The run.
     pub run: Digest,
-    /// Its plan.
     pub plan: Arc<AuthoredPlan>,
-    /// The attempt.
     pub at: Attempt,
     /// The model that was trained on.
     pub model: Digest,
@@ -172,14 +164,7 @@ pub enum ClientEffect {
     Send(Box<ToCoordinator>),
     /// Read the silo's table anew, as the run's plan says, before it is checked in with; answer with
     /// [`ClientInput::DataRead`].
-    ReadData {
-        /// Which job.
-        job: JobId,
-        /// The run.
-        run: Digest,
-        /// Its plan.
-        plan: Arc<AuthoredPlan>,
-    },
+    ReadData { job: JobId, run: Digest, plan: Arc<AuthoredPlan> },
     /// Fetch the published sum, do the server's step again and hold it against the record; answer with
     /// [`ClientInput::StepVerified`]. At most one is wanted at a time: a later one takes the place of an earlier one.
     VerifyStep(StepJob),
@@ -203,7 +188,6 @@ pub type ClientEffects = Vec<ClientEffect>;
 /// A later roster that waits for the silo's operator.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RosterOffer {
-    /// The roster.
     pub roster: AuthorisedRoster,
     /// Who joins and who leaves.
     pub change: String,
@@ -213,7 +197,6 @@ pub struct RosterOffer {
 pub struct TrainJob {
     /// Its name, and that of all that is held of the attempt.
     pub id: JobId,
-    /// Which attempt.
     pub at: Attempt,
     /// The run's plan.
     pub plan: Arc<AuthoredPlan>,
@@ -238,11 +221,9 @@ impl std::fmt::Debug for TrainJob {
 
 /// Masking for one attempt. Consumed: its seeds mask one vector.
 pub struct MaskJob {
-    /// Its name.
     pub id: JobId,
     /// The training whose update is masked.
     pub trained: JobId,
-    /// Which attempt.
     pub at: Attempt,
     /// The run's plan.
     pub plan: Arc<AuthoredPlan>,
@@ -295,7 +276,6 @@ pub enum ParticipantError {
         epoch: u64,
         /// The configured one's digest.
         pinned: String,
-        /// The journal's.
         adopted: String,
     },
     /// The journal contradicts itself.

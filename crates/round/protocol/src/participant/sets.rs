@@ -26,7 +26,6 @@ pub(super) struct Uploaded {
 pub struct Contradiction {
     /// The coordinator's word.
     pub published: SignedManifest,
-    /// Its round.
     pub round: u64,
     /// What in it does not fit.
     pub what: &'static str,

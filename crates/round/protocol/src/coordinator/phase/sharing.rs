@@ -13,7 +13,6 @@ use crate::record::Record;
 
 pub(crate) struct Sharing {
     pub(crate) cohort: FixedCohort,
-    /// The cohort's.
     pub(crate) u1: BTreeSet<ClientId>,
     pub(crate) bundles: BTreeMap<ClientId, ShareBundle>,
 }

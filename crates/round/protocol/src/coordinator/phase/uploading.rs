@@ -13,7 +13,6 @@ use crate::record::Record;
 
 pub(crate) struct Uploading {
     pub(crate) cohort: Arc<SharedCohort>,
-    /// The cohort's.
     pub(crate) u2: BTreeSet<ClientId>,
     pub(crate) staged: BTreeMap<ClientId, UploadHeader>,
 }
