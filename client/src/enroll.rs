@@ -389,7 +389,7 @@ delta_max = 1e-5
 privacy_modes = [\"distributed_dp_sgd\"]
 # Whose plans this silo runs: the authors' public keys. Until one stands here, none is.
 authors = AUTHORS
-# A later roster waits until you have looked at it: folkmoot-client roster show, roster accept.
+# A later roster waits until you have looked at it: folkmoot-client roster show, roster accept DIGEST.
 roster_changes = \"by_hand\"
 # So many other silos must have cosigned the coordinator's audit log within three minutes, as this silo sees it, before it
 # goes on. More than corrupt_min, since those cosign whatever the coordinator shows; and no cohort has fewer than two others.

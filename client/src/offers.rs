@@ -39,7 +39,7 @@ impl Offers {
             });
         match written {
             Ok(()) => tracing::warn!(
-                "{}; this silo waits for you: `folkmoot-client roster show`, then `roster accept`",
+                "{}; this silo waits for you: `folkmoot-client roster show`, then `roster accept DIGEST`",
                 offer.change
             ),
             // Without the file nobody can accept, so the silo goes on waiting: it fails closed.
