@@ -4,46 +4,17 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use accounting::{DpEvent, Relation, Unit};
-use ledger::{Cost, Ledger, Limits, Release, Spending, Statement, find};
+use ledger::samples::{self, COST, LIMITS, release};
+use ledger::{Ledger, Spending, Statement, find};
 use params::Digest;
 use vault::{MasterSource, Vault};
 
 use crate::program::{Here, USAGE, VERIFICATION};
 
-fn release(run: &str, round: u64) -> Release {
-    Release {
-        daemon: "silo".into(),
-        run: Digest::sha256(run.as_bytes()),
-        run_name: run.into(),
-        plan: Digest::sha256(b"plan"),
-        round,
-        attempt: 1,
-        model: Digest::sha256(b"model"),
-        upload: Digest::sha256(b"upload"),
-        data_version: Some(Digest::sha256(b"data")),
-        mode: "distributed_dp_sgd".into(),
-        unit: Some(Unit::Record),
-        relation: Some(Relation::AddRemoveOne),
-        noise_by: "every silo, a share each".into(),
-    }
-}
-
-fn limits() -> Limits {
-    Limits { epsilon_max: 9.0, delta: 1e-6, period: None, releases_max: None }
-}
-
-fn cost() -> Cost {
-    Cost { event: DpEvent::PoissonGaussian { sampling_rate: 0.1, noise_multiplier: 1.0 }, count: 1 }
-}
-
 /// A folder `ledger` with three debits, and the ledger's file.
 fn spent() -> (Here, Ledger, PathBuf) {
     let here = Here::new();
-    let ledger = Ledger::new(&here.path("ledger"), "admissions", Some(here.path("anchor")), None).unwrap();
-    for (run, round) in [("a", 1), ("a", 2), ("b", 1)] {
-        ledger.reserve(release(run, round), Some(cost()), &limits(), round).unwrap();
-    }
+    let ledger = samples::spent(&here.path("ledger"), Some(here.path("anchor")));
     let file = find(&here.path("ledger")).unwrap();
     (here, ledger, file)
 }
@@ -73,7 +44,7 @@ fn a_round_in_which_training_failed_is_shown_as_one_that_no_epsilon_covers() {
     let (here, ledger, file) = spent();
     let before = Spending::of(&file, None, None).unwrap();
     assert!(!here.done("ledger show ledger").contains("TRAINING FAILED"));
-    ledger.reserve_failed(release("b", 2), Some(cost()), &limits(), 4).unwrap();
+    ledger.reserve_failed(release("b", 2), Some(COST), &LIMITS, 4).unwrap();
     let after = Spending::of(&file, None, None).unwrap();
     assert!(after.total.epsilon > before.total.epsilon);
     let said = here.done("ledger show ledger");

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use client::RunError;
-use ledger::{Cost, Limits, Release, What};
+use ledger::{Cost, Limits, Release, What, samples};
 use params::Digest;
 use plan::{Policy, PrivacyMode};
 use protocol::{Attempt, Decline, ToCoordinator};
@@ -195,19 +195,5 @@ async fn a_sum_without_noise_is_in_the_ledger_as_what_it_is() {
 }
 
 pub(crate) fn of_another_daemon(plan: Digest) -> Release {
-    Release {
-        daemon: "another".into(),
-        run: Digest::sha256(b"another run"),
-        run_name: "another".into(),
-        plan,
-        round: 1,
-        attempt: 1,
-        model: Digest::sha256(b"model"),
-        upload: Digest::sha256(b"upload"),
-        data_version: None,
-        mode: "distributed_dp_sgd".into(),
-        unit: Some(accounting::Unit::Record),
-        relation: Some(accounting::Relation::AddRemoveOne),
-        noise_by: "every silo, a share each".into(),
-    }
+    Release { daemon: "another".into(), plan, ..samples::release("another run", 1) }
 }

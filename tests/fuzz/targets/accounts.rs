@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use accounting::DpEvent;
 use card::{Card, Controls, DataVersions, Evaluation};
 use checkpoint::SignedManifest;
-use ledger::{Chain, Cost, Entry, Release, What, check_anchor, open_entries};
+use ledger::{Chain, Cost, Entry, What, check_anchor, open_entries, samples};
 use params::Digest;
 
 use super::script::{Script, piece};
@@ -114,21 +114,7 @@ fn chained(bodies: impl Iterator<Item = String>) -> String {
 }
 
 fn bodies() -> Vec<String> {
-    let release = |round| Release {
-        daemon: "silo".into(),
-        run: Digest::sha256(b"run"),
-        run_name: "run".into(),
-        plan: Digest::sha256(b"plan"),
-        round,
-        attempt: 1,
-        model: Digest::sha256(b"model"),
-        upload: Digest::sha256(b"upload"),
-        data_version: Some(Digest::sha256(b"data")),
-        mode: "distributed_dp_sgd".into(),
-        unit: Some(accounting::Unit::Record),
-        relation: Some(accounting::Relation::AddRemoveOne),
-        noise_by: "every silo, a share each".into(),
-    };
+    let release = |round| samples::release("run", round);
     let event = DpEvent::PoissonGaussian { sampling_rate: 0.1, noise_multiplier: 1.5 };
     let debit = What::Debit { release: release(1), cost: Cost { event, count: 1 }, delta: 1e-5 };
     let accepted =

@@ -319,26 +319,14 @@ fn kinds(costs: &[(Option<Unit>, &Cost)]) -> Vec<(DpEvent, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::samples;
 
     const DELTA: f64 = 1e-5;
     const DAY_MS: u64 = 24 * 3_600_000;
 
     fn release(run: &str, unit: impl Into<Option<Unit>>, round: u64) -> Release {
-        Release {
-            daemon: "a".into(),
-            run: Digest::sha256(run.as_bytes()),
-            run_name: run.into(),
-            plan: Digest::sha256(b"plan"),
-            round,
-            attempt: 1,
-            model: Digest::sha256(b"model"),
-            upload: Digest::sha256(b"upload"),
-            data_version: Some(Digest::sha256(&round.to_le_bytes())),
-            mode: "m".into(),
-            unit: unit.into(),
-            relation: None,
-            noise_by: "n".into(),
-        }
+        let data_version = Some(Digest::sha256(&round.to_le_bytes()));
+        Release { data_version, unit: unit.into(), ..samples::release(run, round) }
     }
 
     fn gaussian(noise_multiplier: f64, count: u64) -> Cost {

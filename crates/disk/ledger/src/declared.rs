@@ -241,7 +241,7 @@ fn context(dataset: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Ledger, Limits, Release};
+    use crate::{Ledger, Release, samples};
 
     fn digest(of: &str) -> Digest {
         Digest::sha256(of.as_bytes())
@@ -288,9 +288,8 @@ mod tests {
         declare(&ledger, "d", "first").unwrap();
         let header = fs::read_to_string(&file).unwrap().lines().next().unwrap().to_owned();
         fs::write(&file, format!("{header}\n{lines}")).unwrap();
-        let release = Release { daemon: "d".into(), run: digest("1"), ..release() };
-        let limits = Limits { epsilon_max: 1.0, delta: 1e-6, period: None, releases_max: None };
-        ledger.reserve(release, None, &limits, 1).unwrap();
+        let release = Release { daemon: "d".into(), unit: None, ..samples::release("1", 1) };
+        ledger.reserve(release, None, &samples::LIMITS, 1).unwrap();
         // One of them waits for the other's lock meanwhile, and finds the file that takes the first one's place.
         std::thread::scope(|scope| {
             for run in ["newest", "other"] {
@@ -303,25 +302,6 @@ mod tests {
         let has = |run: &str| left.contains(&one("d", run));
         assert!(has("newest") && has("other") && has("1") && has(&(LINES_MAX - 1).to_string()));
         assert!(!has("0") && !has("2") && !has("first"), "the oldest without an upload");
-    }
-
-    fn release() -> Release {
-        let text = String::new;
-        Release {
-            daemon: text(),
-            run: digest("run"),
-            run_name: text(),
-            plan: digest("plan"),
-            round: 1,
-            attempt: 1,
-            model: digest("model"),
-            upload: digest("upload"),
-            data_version: None,
-            mode: text(),
-            unit: None,
-            relation: None,
-            noise_by: text(),
-        }
     }
 
     #[test]

@@ -83,3 +83,6 @@ pub use salt::{Nonce, SALT_SUFFIX, Salt};
 pub use spending::{
     Approximation, FirstOpening, Opening, RandomWord, RunDeclared, RunSpending, Spending, Spent,
 };
+
+#[cfg(any(test, feature = "samples"))]
+pub mod samples;

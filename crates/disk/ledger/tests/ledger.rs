@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use accounting::{Budget, DpEvent, Relation, Unit, steps_allowed};
-use ledger::{Chain, Cost, Ledger, LedgerError, Limits, Release, What, check_anchor, dataset_name};
+use accounting::{Budget, DpEvent, steps_allowed};
+use ledger::{Chain, Cost, Ledger, LedgerError, Limits, Release, What, check_anchor, dataset_name, samples};
 use params::Digest;
 use vault::{MasterSource, Vault};
 
@@ -24,17 +24,7 @@ fn release(daemon: &str, round: u64) -> Release {
         daemon: daemon.into(),
         // What one daemon is in no other is: both would count in one sum.
         run: Digest::sha256(if daemon == "a" { "run" } else { daemon }.as_bytes()),
-        run_name: "readmission".into(),
-        plan: Digest::sha256(b"plan"),
-        round,
-        attempt: 1,
-        model: Digest::sha256(b"model"),
-        upload: Digest::sha256(&round.to_le_bytes()),
-        data_version: Some(Digest::sha256(b"data")),
-        mode: "distributed_dp_fedavg".into(),
-        unit: Some(Unit::Silo),
-        relation: Some(Relation::ZeroOut),
-        noise_by: "every silo, a share each".into(),
+        ..samples::release("readmission", round)
     }
 }
 

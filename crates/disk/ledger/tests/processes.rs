@@ -9,8 +9,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use accounting::{Budget, DpEvent, Relation, Unit, steps_allowed};
-use ledger::{Cost, Ledger, LedgerError, Limits, Release};
+use accounting::{Budget, DpEvent, steps_allowed};
+use ledger::{Cost, Ledger, LedgerError, Limits, Release, samples};
 use params::Digest;
 
 const EVENT: DpEvent = DpEvent::Gaussian { noise_multiplier: 10.0 };
@@ -160,17 +160,7 @@ fn debit(daemon: &str, folder: &Path) {
             daemon: daemon.into(),
             // Data that two silos share is in no round of both.
             run: Digest::sha256(daemon.as_bytes()),
-            run_name: "race".into(),
-            plan: Digest::sha256(b"plan"),
-            round,
-            attempt: 1,
-            model: Digest::sha256(b"model"),
-            upload: Digest::sha256(&round.to_le_bytes()),
-            data_version: None,
-            mode: "distributed_dp_fedavg".into(),
-            unit: Some(Unit::Silo),
-            relation: Some(Relation::ZeroOut),
-            noise_by: "every silo, a share each".into(),
+            ..samples::release("race", round)
         };
         match ledger.reserve(release, Some(Cost { event: EVENT, count: 1 }), &LIMITS, round) {
             Ok(head) => println!("{round} {}", head.sequence),

@@ -3,37 +3,13 @@
 use std::fs;
 use std::path::PathBuf;
 
-use accounting::DpEvent;
 use vault::Vault;
 
 use super::*;
-use crate::{Cost, Ledger, Limits, Release, find};
-
-fn release(run: &str, round: u64) -> Release {
-    Release {
-        daemon: "silo".into(),
-        run: Digest::sha256(run.as_bytes()),
-        run_name: run.into(),
-        plan: Digest::sha256(b"plan"),
-        round,
-        attempt: 1,
-        model: Digest::sha256(b"model"),
-        upload: Digest::sha256(b"upload"),
-        data_version: Some(Digest::sha256(b"data")),
-        mode: "distributed_dp_sgd".into(),
-        unit: Some(accounting::Unit::Record),
-        relation: Some(accounting::Relation::AddRemoveOne),
-        noise_by: "every silo, a share each".into(),
-    }
-}
+use crate::{Ledger, find, samples};
 
 fn ledger(folder: &Path, anchor: Option<PathBuf>) -> PathBuf {
-    let ledger = Ledger::new(folder, "admissions", anchor, None).unwrap();
-    let limits = Limits { epsilon_max: 9.0, delta: 1e-6, period: None, releases_max: None };
-    for (run, round) in [("a", 1), ("a", 2), ("b", 1)] {
-        let event = DpEvent::PoissonGaussian { sampling_rate: 0.1, noise_multiplier: 1.0 };
-        ledger.reserve(release(run, round), Some(Cost { event, count: 1 }), &limits, round).unwrap();
-    }
+    samples::spent(folder, anchor);
     find(folder).unwrap()
 }
 
@@ -123,7 +99,6 @@ fn a_sealed_silo_opens_its_commitments_with_its_master_key_only() {
     let master = MasterSource::File(key);
     let vault = std::sync::Arc::new(Vault::create(folder.path(), master.clone()).unwrap());
     let sealed = Ledger::new(&folder.path().join("ledger"), "admissions", None, Some(vault)).unwrap();
-    let limits = Limits { epsilon_max: 9.0, delta: 1e-6, period: None, releases_max: None };
     let (version, run) = (Digest::sha256(b"data"), Digest::sha256(b"a"));
     let declared = declare(&sealed, &run, &version);
     let (random, word) = (Digest::sha256(b"random"), Digest::sha256(b"word"));
@@ -145,7 +120,7 @@ fn a_sealed_silo_opens_its_commitments_with_its_master_key_only() {
             .unwrap()
             .contains(&version.to_string())
     );
-    sealed.reserve(release("a", 1), None, &limits, 1).unwrap();
+    sealed.reserve(samples::release("a", 1), None, &samples::LIMITS, 1).unwrap();
     let shown = Spending::of(sealed.path(), Some(&master), None).unwrap();
     let [opened] = &shown.runs[0].commitments[..] else { panic!("one version") };
     assert_eq!((&opened.commitment, &opened.version), (&declared.to_string(), &version.to_string()));
