@@ -3,9 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use attest::{BUNDLE_FILE, EVIDENCE_FILE, ModelPublicKey, RoundEvidence};
-use checkpoint::{AGGREGATE_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, PrivacySpent, folder_name};
+use attest::{BUNDLE_FILE, EVIDENCE_FILE, ModelPublicKey, ModelStatement, RoundEvidence};
+use checkpoint::{
+    AGGREGATE_FILE, MANIFEST_FILE, MODEL_FILE, Manifest, PrivacySpent, SignedManifest, folder_name,
+};
 use identity::with_causes;
+use params::Digest;
 use plan::Plan;
 
 use crate::folder::{Folder, required};
@@ -24,17 +27,41 @@ pub fn check_evidence<F: Folder + ?Sized>(
     let mut published = Vec::new();
     for manifest in manifests {
         let name = folder_name(manifest.round);
-        let bundle = required(folder, &name, BUNDLE_FILE)?;
-        let statement = attest::verify_model(&bundle, &folder.files(&name)?, key)
-            .map_err(|why| bad(&folder.place(&name, BUNDLE_FILE), with_causes(&why)))?;
-        let evidence = required(folder, &name, EVIDENCE_FILE)?;
-        let bad_evidence =
-            |why: attest::EvidenceError| bad(&folder.place(&name, EVIDENCE_FILE), with_causes(&why));
-        let stated = attest::verify_round(&evidence, &statement, key).map_err(bad_evidence)?;
-        stated.check(&record(folder, &name)?, &statement).map_err(bad_evidence)?;
-        published.push((bundle, evidence));
+        let signed = signed(folder, &name, &record(folder, &name)?, &folder.files(&name)?, key)?;
+        published.push((signed.bundle, signed.evidence));
     }
     attest::verify_lineage(&published, key).map_err(|why| bad(&folder.place("", ""), with_causes(&why)))
+}
+
+/// A version's signature for public tools and its evidence, both of one key.
+pub(crate) struct Signed {
+    bundle: Vec<u8>,
+    evidence: Vec<u8>,
+    /// What the signature says.
+    pub(crate) statement: ModelStatement,
+    /// What the evidence says.
+    pub(crate) round: RoundEvidence,
+}
+
+/// Checks a version's signature for public tools and its evidence, under its name in this folder, against its record and its files.
+///
+/// # Errors
+/// Either of the two, where it is missing or not that key's of this version.
+pub(crate) fn signed<F: Folder + ?Sized>(
+    folder: &F,
+    name: &str,
+    record: &SignedManifest,
+    files: &[(String, Digest)],
+    key: &ModelPublicKey,
+) -> Result<Signed, CheckpointFault> {
+    let bundle = required(folder, name, BUNDLE_FILE)?;
+    let statement = attest::verify_model(&bundle, files, key)
+        .map_err(|why| bad(&folder.place(name, BUNDLE_FILE), with_causes(&why)))?;
+    let evidence = required(folder, name, EVIDENCE_FILE)?;
+    let round = attest::verify_round(&evidence, &statement, key)
+        .and_then(|round| round.check(record, &statement).map(|()| round))
+        .map_err(|why| bad(&folder.place(name, EVIDENCE_FILE), with_causes(&why)))?;
+    Ok(Signed { bundle, evidence, statement, round })
 }
 
 /// Whether any checkpoint has a signature for public tools, be it one that can be read or not.
@@ -129,7 +156,6 @@ mod tests {
 
     use attest::{IGNORED_PATHS, ModelKey};
     use checkpoint::ModelArtifact;
-    use params::Digest;
     use rand::rand_core::UnwrapErr;
     use store::{Published, Store};
 

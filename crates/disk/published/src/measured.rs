@@ -4,15 +4,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use attest::{
-    BUNDLE_BYTES_MAX, BUNDLE_FILE, BundleError, EVIDENCE_BYTES_MAX, EVIDENCE_FILE, EvidenceError,
-    IGNORED_PATHS, ModelKey, ModelStatement, RoundEvidence,
-};
+use attest::{BUNDLE_FILE, BundleError, EVIDENCE_FILE, EvidenceError, IGNORED_PATHS, ModelKey};
 use card::{CARD_BYTES_MAX, CARD_FILE, Card, CardError, Evaluation, README_FILE};
 use checkpoint::SignedManifest;
-use identity::with_causes;
 use params::Digest;
 
+use crate::evidence::signed;
 use crate::folder::{Plain, read_bounded};
 use crate::listing::{ListingError, list_files};
 use crate::verify::{CheckpointFault, verify_version};
@@ -141,33 +138,20 @@ impl Measured {
     /// # Errors
     /// A signature or an evidence that is not that key's of this version.
     pub fn sign(&self, files: &mut CopiedFiles, key: &ModelKey) -> Result<(), MeasuredError> {
-        let (before, evidence) = self.signed(key)?;
+        let listed = list_files(&self.folder, &[])?;
+        let before = signed(&Plain::new(&self.folder), "", &self.record, &listed, key.public())?;
         let digests: Vec<(String, Digest)> =
             files.iter().map(|(name, bytes)| (name.clone(), Digest::sha256(bytes))).collect();
-        let model = attest::sign_model(&before.name, &digests, &IGNORED_PATHS, key)?;
-        let evidence = attest::sign_round(&before.name, &model.root, &evidence, key)?;
+        let model = attest::sign_model(&before.statement.name, &digests, &IGNORED_PATHS, key)?;
+        let evidence = attest::sign_round(&before.statement.name, &model.root, &before.round, key)?;
         files.extend([(BUNDLE_FILE.into(), model.bundle), (EVIDENCE_FILE.into(), evidence)]);
         Ok(())
-    }
-
-    /// What the version's own signature and evidence say, under this key.
-    fn signed(&self, key: &ModelKey) -> Result<(ModelStatement, RoundEvidence), MeasuredError> {
-        let part = |name: &str, bytes_max: usize| read_bounded(&self.folder.join(name), bytes_max as u64);
-        let wrong = |name: &str, why: String| CheckpointFault::File { file: self.folder.join(name), why };
-        let bundle = part(BUNDLE_FILE, BUNDLE_BYTES_MAX)?;
-        let listed = list_files(&self.folder, &[])?;
-        let before = attest::verify_model(&bundle, &listed, key.public())
-            .map_err(|why| wrong(BUNDLE_FILE, with_causes(&why)))?;
-        let evidence = part(EVIDENCE_FILE, EVIDENCE_BYTES_MAX)?;
-        let evidence = attest::verify_round(&evidence, &before, key.public())
-            .and_then(|evidence| evidence.check(&self.record, &before).map(|()| evidence))
-            .map_err(|why| wrong(EVIDENCE_FILE, with_causes(&why)))?;
-        Ok((before, evidence))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use attest::RoundEvidence;
     use rand::rand_core::UnwrapErr;
     use vault::NewFolder;
     use vault::files::WORLD_READABLE;
@@ -198,7 +182,7 @@ mod tests {
     }
 
     /// A copy of the version that a model key has signed.
-    fn signed(here: &Path, key: &ModelKey) -> PathBuf {
+    fn signed_copy(here: &Path, key: &ModelKey) -> PathBuf {
         let folder = here.join("000003");
         let measured = Measured::of(Path::new(VERSION)).unwrap();
         NewFolder::whole(&folder, &measured.files().unwrap(), WORLD_READABLE).unwrap();
@@ -214,7 +198,7 @@ mod tests {
     fn a_measured_copy_differs_in_its_card_alone_and_is_signed_by_the_key_that_signed_the_version() {
         let here = tempfile::tempdir().unwrap();
         let key = new_key();
-        let folder = signed(here.path(), &key);
+        let folder = signed_copy(here.path(), &key);
         let mut measured = Measured::of(&folder).unwrap();
         let figures = measured.card().metrics.len();
         let own = measured.card().model.params_digest;
@@ -247,7 +231,7 @@ mod tests {
         assert!(matches!(why, MeasuredError::AnotherModel { .. }), "{why}");
         let none = measured.take_up(&write(here.path(), "none.json", "{}")).unwrap_err();
         assert!(matches!(none, MeasuredError::Card { .. }), "{none}");
-        let folder = signed(here.path(), &new_key());
+        let folder = signed_copy(here.path(), &new_key());
         let card = fs::read_to_string(folder.join(CARD_FILE)).unwrap();
         let own = measured.card().model.params_digest.to_string();
         write(&folder, CARD_FILE, card.replace(&own, &Digest::sha256(b"another").to_string()));
