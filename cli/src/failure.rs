@@ -364,9 +364,7 @@ impl From<DemoError> for Failure {
             DemoError::NoCheckpoint
             | DemoError::Unwritable { .. }
             | DemoError::Json(_)
-            | DemoError::Process(_)
-            | DemoError::Interrupted
-            | DemoError::Terminated => Self::failed(why),
+            | DemoError::Stopped(_) => Self::failed(why),
         }
     }
 }

@@ -16,12 +16,11 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use demo::{
-    DemoEnd, DemoFolder, DemoFolderError, DemoPlanError, DemoRunError, EvaluatedVersion, Summary, adaptive,
-    demo_plan,
+    DemoEnd, DemoFolder, DemoFolderError, DemoPlanError, DemoRunError, EvaluatedVersion, StopSignals,
+    StoppedError, Summary, adaptive, demo_plan,
 };
 use plan::Plan;
 use published::{CheckpointFault, verify_folder};
-use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) use mode::Mode;
 use progress::Progress;
@@ -100,13 +99,8 @@ pub(crate) enum DemoError {
     },
     #[error(transparent)]
     Json(#[from] serde_json::Error),
-    /// Of this process.
     #[error(transparent)]
-    Process(io::Error),
-    #[error("interrupted")]
-    Interrupted,
-    #[error("terminated")]
-    Terminated,
+    Stopped(#[from] StoppedError),
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), DemoError> {
@@ -116,7 +110,7 @@ pub(crate) async fn run(args: Args) -> Result<(), DemoError> {
         plan = adaptive(plan)?;
     }
     check_kill(&args, &plan)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(DemoError::Process)?;
+    let stop = StopSignals::listen()?;
     let folder = DemoFolder::create(args.data.as_deref(), plan)?;
     let plan = folder.plan();
     let demo = Demo {
@@ -126,13 +120,7 @@ pub(crate) async fn run(args: Args) -> Result<(), DemoError> {
         plan,
         folder: &folder,
     };
-    // Dropping the demonstration's future kills its processes.
-    let done = tokio::select! {
-        done = demo.run() => done,
-        _ = tokio::signal::ctrl_c() => Err(DemoError::Interrupted),
-        _ = terminate.recv() => Err(DemoError::Terminated),
-    };
-    done.inspect_err(|_| {
+    stop.unless(demo.run()).await.inspect_err(|_| {
         eprintln!("the demonstration's files are kept in {}", folder.path().display());
     })
 }
@@ -212,7 +200,7 @@ impl Demo<'_> {
         };
         let summary = Summary::of(versions, &ending).ok_or(DemoError::NoCheckpoint)?;
         self.progress.say("");
-        let program = std::env::current_exe().map_err(DemoError::Process)?;
+        let program = std::env::current_exe().map_err(StoppedError::Process)?;
         let check = format!(
             "{} verify {} --key {}",
             program.display(),

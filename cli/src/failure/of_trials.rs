@@ -59,9 +59,7 @@ impl From<BenchError> for Failure {
             BenchError::Chain(_) => Self::verification(why),
             BenchError::NoTemporary(_)
             | BenchError::Json(_)
-            | BenchError::Process(_)
-            | BenchError::Interrupted
-            | BenchError::Terminated
+            | BenchError::Stopped(_)
             | BenchError::Grew { .. }
             | BenchError::Utility(_) => Self::failed(why),
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use accounting::AccountingError;
 use datasets::DatasetError;
 use datasets::idx::IdxError;
-use demo::{DemoFolderError, DemoPlanError, DemoRunError};
+use demo::{DemoFolderError, DemoPlanError, DemoRunError, StoppedError};
 use published::CheckpointFault;
 use rehearsal::RehearsalError;
 use train::TrainError;
@@ -34,15 +34,9 @@ pub enum BenchError {
     /// The result has no text.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
-    /// Of this process.
+    /// Somebody ended it.
     #[error(transparent)]
-    Process(io::Error),
-    /// By the person at the terminal.
-    #[error("interrupted")]
-    Interrupted,
-    /// By the system.
-    #[error("terminated")]
-    Terminated,
+    Stopped(#[from] StoppedError),
     /// The coordinator holds more and more memory.
     #[error(
         "the coordinator's resident memory grew by {percent:.1} % after round {after_round}; at most {most} % is no leak"

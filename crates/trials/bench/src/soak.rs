@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use demo::{DemoFolder, DemoRunError, Process, ProcessError, Processes, demo_plan};
+use demo::{DemoFolder, DemoRunError, Process, ProcessError, Processes, StopSignals, demo_plan};
 use identity::printable;
 use params::Digest;
 use plan::PrivacyMode;
 use published::verify_folder;
 use run_status::Status;
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::error::BenchError;
 
@@ -82,13 +81,7 @@ struct Report {
 }
 
 pub(crate) async fn run(args: SoakArgs) -> Result<(), BenchError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(BenchError::Process)?;
-    // Dropping the soak's future kills its processes.
-    let report = tokio::select! {
-        report = soak(&args) => report?,
-        _ = tokio::signal::ctrl_c() => return Err(BenchError::Interrupted),
-        _ = terminate.recv() => return Err(BenchError::Terminated),
-    };
+    let report = StopSignals::listen()?.unless(soak(&args)).await?;
     if args.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {

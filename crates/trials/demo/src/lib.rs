@@ -2,8 +2,8 @@
 //!
 //! Owns: a plan over handwritten digits for each privacy mode ([`demo_plan`]), a folder with everything that the daemons
 //! need to run it ([`DemoFolder`]), the child processes, which are the running program in its other roles ([`Processes`]), and a
-//! run to its end, each published version judged on rows that no silo has ([`run()`], [`Summary`]). Does not: check the chain
-//! that is left in the folder, or print anything.
+//! run to its end, each published version judged on rows that no silo has ([`run()`], [`Summary`]), or to where a signal stops it
+//! ([`StopSignals`]). Does not: check the chain that is left in the folder, or print anything.
 //!
 //! ```text
 //! demo_plan ──> DemoFolder::create ──> run ─┬─ Processes: coordinator, client × N   (child processes)
@@ -28,6 +28,7 @@ mod processes;
 mod run;
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;
+mod stopped;
 mod summary;
 
 pub use error::DemoRunError;
@@ -37,4 +38,5 @@ pub use plan::{DELTA, DemoPlanError, HONEST_MIN, adaptive, demo_plan};
 pub use process::{Process, ProcessError};
 pub use processes::Processes;
 pub use run::{Audience, run};
+pub use stopped::{StopSignals, StoppedError};
 pub use summary::{DemoEnd, Summary};
