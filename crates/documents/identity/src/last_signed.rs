@@ -187,38 +187,23 @@ mod tests {
     use secagg::ClientId;
 
     use super::*;
-    use crate::{IdentityKey, Member};
-
-    fn key(byte: u8) -> IdentityKey {
-        IdentityKey::from_secret_hex(&hex::encode([byte; 32])).unwrap()
-    }
+    use crate::Member;
+    use crate::samples::{self, authorised, key};
 
     fn last() -> LastSigned {
-        let roster = Roster {
-            format: Some(Roster::FORMAT),
-            federation: "test".into(),
-            epoch: 4,
-            coordinator_key: hex::encode(key(9).public().as_bytes()),
-            members: [].into(),
-            previous: None,
-        };
-        LastSigned::new(roster.sign(&key(100)).authorise(&key(100).public()).unwrap())
+        let roster = Roster { format: Some(Roster::FORMAT), ..samples::roster(4, &[]) };
+        LastSigned::new(authorised(&roster))
     }
 
     fn member(byte: u8, admitted: u64) -> Member {
-        let identity_key = hex::encode(key(byte).public().as_bytes());
-        Member { name: format!("silo {byte}"), identity_key, admitted }
-    }
-
-    fn signed(roster: &Roster) -> AuthorisedRoster {
-        roster.sign(&key(100)).authorise(&key(100).public()).unwrap()
+        samples::member(&format!("silo {byte}"), byte, admitted)
     }
 
     /// Remembers `next`, changed, in the place of the last one.
     fn then(last: &LastSigned, change: impl FnOnce(&mut Roster)) -> LastSigned {
         let mut next = last.next().unwrap();
         change(&mut next);
-        last.followed_by(&last.roster, signed(&next))
+        last.followed_by(&last.roster, authorised(&next))
     }
 
     fn numbers(roster: &Roster) -> Vec<u32> {
@@ -251,7 +236,7 @@ mod tests {
         let next = last.next().unwrap();
         assert_eq!((next.epoch, next.previous), (7, Some(last.roster.digest())));
         assert_eq!(LastSigned { epoch_signed: 4, ..last.clone() }.next().unwrap().epoch, 5);
-        let beside = last.followed_by(&last.roster, signed(&next)).next_beside(&last.roster).unwrap();
+        let beside = last.followed_by(&last.roster, authorised(&next)).next_beside(&last.roster).unwrap();
         assert_eq!((beside.epoch, beside.previous), (8, Some(last.roster.digest())));
     }
 
@@ -268,7 +253,8 @@ mod tests {
         let fork = then(&second, admit(3));
         assert_eq!(fourth.after(&fork.roster), None);
         // What was refused is in no line, and its number is nobody else's either.
-        let beside = third.followed_by(&second.roster, signed(&third.next_beside(&second.roster).unwrap()));
+        let beside =
+            third.followed_by(&second.roster, authorised(&third.next_beside(&second.roster).unwrap()));
         assert_eq!(beside.after(&third.roster), None);
         assert_eq!((beside.after(&rosters[0]).unwrap().len(), beside.highest_number), (2, 2));
         let long = (0..ROSTERS_BETWEEN_MAX).fold(fourth, |last, _| then(&last, |_| ()));

@@ -24,6 +24,8 @@ mod keys;
 mod last_signed;
 mod role;
 mod roster;
+#[cfg(any(test, feature = "samples"))]
+pub mod samples;
 mod shown;
 mod succession;
 mod token;

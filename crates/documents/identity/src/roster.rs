@@ -336,32 +336,16 @@ fn signed_bytes(roster: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn key(byte: u8) -> IdentityKey {
-        IdentityKey::from_secret_hex(&hex::encode([byte; 32])).unwrap()
-    }
-
-    fn public(byte: u8) -> String {
-        hex::encode(key(byte).public().as_bytes())
-    }
+    use crate::samples::{self, key};
 
     fn roster() -> Roster {
-        let member =
-            |byte: u8| Member { name: format!("silo {byte}"), identity_key: public(byte), admitted: 1 };
-        Roster {
-            format: None,
-            federation: "test".into(),
-            epoch: 1,
-            coordinator_key: public(9),
-            members: (1..=3).map(|i| (ClientId(i), member(i as u8))).collect(),
-            previous: None,
-        }
+        samples::roster(1, &["silo 1", "silo 2", "silo 3"])
     }
 
     #[test]
     fn a_roster_of_the_first_format_keeps_its_bytes_and_a_later_format_is_refused_by_its_number() {
         let signed = roster().sign(&key(100));
-        assert!(signed.roster.starts_with("{\"federation\":\"test\",\"epoch\":1,"), "{}", signed.roster);
+        assert!(signed.roster.starts_with("{\"federation\":\"hospitals\",\"epoch\":1,"), "{}", signed.roster);
         assert!(signed.roster.ends_with("\"admitted\":1}}}"), "{}", signed.roster);
         let next = roster().successor().unwrap().sign(&key(100));
         assert!(next.roster.starts_with("{\"format\":2,"), "{}", next.roster);

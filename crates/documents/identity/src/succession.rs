@@ -141,33 +141,19 @@ mod tests {
     use secagg::ClientId;
 
     use super::*;
-    use crate::{IdentityKey, Member};
-
-    fn key(byte: u8) -> IdentityKey {
-        IdentityKey::from_secret_hex(&hex::encode([byte; 32])).unwrap()
-    }
-
-    fn public(byte: u8) -> String {
-        hex::encode(key(byte).public().as_bytes())
-    }
+    use crate::Member;
+    use crate::samples::{self, public};
 
     fn member(byte: u8, admitted: u64) -> Member {
-        Member { name: format!("silo {byte}"), identity_key: public(byte), admitted }
+        samples::member(&format!("silo {byte}"), byte, admitted)
     }
 
     fn first() -> Roster {
-        Roster {
-            format: None,
-            federation: "test".into(),
-            epoch: 1,
-            coordinator_key: public(9),
-            members: (1..=3).map(|i| (ClientId(i), member(i as u8, 1))).collect(),
-            previous: None,
-        }
+        samples::roster(1, &["silo 1", "silo 2", "silo 3"])
     }
 
     fn signed(roster: Roster) -> AuthorisedRoster {
-        roster.sign(&key(100)).authorise(&key(100).public()).unwrap()
+        samples::authorised(&roster)
     }
 
     fn without(roster: &Roster, id: u32) -> Roster {

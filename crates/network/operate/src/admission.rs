@@ -189,34 +189,18 @@ impl NextRoster {
 
 #[cfg(test)]
 mod tests {
-    use identity::{IdentityKey, LastSigned};
+    use identity::LastSigned;
+    use identity::samples::{self, authorised, key, public};
 
     use super::*;
 
-    fn key(byte: u8) -> IdentityKey {
-        IdentityKey::from_secret_hex(&hex::encode([byte; 32])).unwrap()
-    }
-
-    fn public(byte: u8) -> String {
-        hex::encode(key(byte).public().as_bytes())
-    }
-
     /// The authority's key is 100; silo 1 is a member.
     fn current() -> Roster {
-        let north = Member { name: "north".into(), identity_key: public(1), admitted: 1 };
-        Roster {
-            format: None,
-            previous: None,
-            federation: "hospitals".into(),
-            epoch: 4,
-            coordinator_key: public(99),
-            members: [(ClientId(1), north)].into(),
-        }
+        samples::roster(4, &["north"])
     }
 
     fn next_roster() -> NextRoster {
-        let signed = current().sign(&key(100)).authorise(&key(100).public()).unwrap();
-        NextRoster::on(LastSigned::new(signed)).unwrap()
+        NextRoster::on(LastSigned::new(authorised(&current()))).unwrap()
     }
 
     fn entry(name: &str, byte: u8) -> ClientEntry {

@@ -284,31 +284,15 @@ fn remembered(folder: &Path, key: &IdentityKey) -> Result<Option<LastSigned>, Un
 
 #[cfg(test)]
 mod tests {
-    use identity::{Authority, Member};
+    use identity::Authority;
+    use identity::samples::{authorised, key, public, roster};
     use secagg::ClientId;
 
     use super::*;
 
-    fn key(byte: u8) -> IdentityKey {
-        IdentityKey::from_secret_hex(&hex::encode([byte; 32])).unwrap()
-    }
-
-    fn public(byte: u8) -> String {
-        hex::encode(key(byte).public().as_bytes())
-    }
-
     /// The authority's key is 100; silo 1 is a member.
     fn signed() -> AuthorisedRoster {
-        let north = Member { name: "north".into(), identity_key: public(1), admitted: 1 };
-        let roster = Roster {
-            format: None,
-            previous: None,
-            federation: "hospitals".into(),
-            epoch: 4,
-            coordinator_key: public(99),
-            members: [(ClientId(1), north)].into(),
-        };
-        roster.sign(&key(100)).authorise(&key(100).public()).unwrap()
+        authorised(&roster(4, &["north"]))
     }
 
     /// The authority's folder, with its key in it.
@@ -332,7 +316,7 @@ mod tests {
         let [without, with] = [false, true].map(|keeps| {
             let mut next = first.next().unwrap();
             next.members.retain(|_, _| keeps);
-            first.followed_by(&first.roster, next.sign(&key(100)).authorise(&key(100).public()).unwrap())
+            first.followed_by(&first.roster, authorised(&next))
         });
         quick.remember(without.clone()).unwrap();
         assert!(slow.remember(with).unwrap_err().to_string().contains("meanwhile"));
@@ -346,26 +330,17 @@ mod tests {
     fn a_roster_signed_by_hand_names_the_last_one_and_the_last_one_is_given_again() {
         let folder = tempfile::tempdir().unwrap();
         let mut authority = AuthorityFolder::with_key(folder.path(), key(100)).unwrap();
-        let at = |epoch, names: &[&str]| {
-            let members = (1u8..).zip(names).map(|(id, name)| {
-                let member = Member { name: (*name).into(), identity_key: public(id), admitted: epoch };
-                (ClientId(id.into()), member)
-            });
-            let (federation, coordinator_key) = ("hospitals".into(), public(99));
-            let members = members.collect();
-            Roster { format: None, previous: None, federation, epoch, coordinator_key, members }
-        };
-        let first = authority.sign(at(4, &["north", "south"]), None).unwrap();
-        let second = authority.sign(at(5, &["north"]), None).unwrap();
+        let first = authority.sign(roster(4, &["north", "south"]), None).unwrap();
+        let second = authority.sign(roster(5, &["north"]), None).unwrap();
         assert_eq!((first.previous, second.previous), (None, Some(first.digest())));
         // Its file was lost.
-        assert_eq!(authority.sign(at(5, &["north"]), None).unwrap(), second);
+        assert_eq!(authority.sign(roster(5, &["north"]), None).unwrap(), second);
         // Whom the second one left out would come back.
-        let older = authority.sign(at(6, &["north", "south"]), Some(first)).unwrap_err();
+        let older = authority.sign(roster(6, &["north", "south"]), Some(first)).unwrap_err();
         assert!(matches!(older, SigningError::NotTheLast { epoch: 5, .. }), "{older}");
-        let same_epoch = authority.sign(at(5, &["south"]), None).unwrap_err();
+        let same_epoch = authority.sign(roster(5, &["south"]), None).unwrap_err();
         assert!(matches!(same_epoch, SigningError::Unfollowing { epoch: 5, .. }), "{same_epoch}");
-        let mut twice = at(6, &["north", "south"]);
+        let mut twice = roster(6, &["north", "south"]);
         twice.members.get_mut(&ClientId(2)).unwrap().identity_key = public(1);
         assert!(matches!(authority.sign(twice, None), Err(SigningError::Unsound(_))));
         assert_eq!(AuthorityFolder::with_key(folder.path(), key(100)).unwrap().last.unwrap().roster, second);
