@@ -424,7 +424,8 @@ pub fn dataset_name(data: &Path) -> String {
     if name.is_empty() { "data".into() } else { name.into() }
 }
 
-/// Whether a text may name a data set, and so a file.
+/// Whether a text may name a data set, and so a file. Stricter than `identity::is_name` in its first letter: operators name the
+/// file in commands, where `-` begins an option.
 pub(crate) fn is_name(name: &str) -> bool {
     name.len() <= NAME_BYTES_MAX
         && name.starts_with(|letter: char| letter.is_ascii_alphanumeric())

@@ -300,7 +300,8 @@ pub enum StoreError {
     Crashed,
 }
 
-/// A published name or file is one plain component: nothing that leads out of its folder.
+/// A published name or file is one plain component: nothing that leads out of its folder. The program chooses them, so that they
+/// have no greatest length, as `identity::is_name` gives to names that people choose.
 fn check_name(name: &str) -> Result<(), StoreError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
     match name.bytes().all(plain) && !name.is_empty() && !name.starts_with('.') {

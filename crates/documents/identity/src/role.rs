@@ -102,6 +102,7 @@ impl Subject {
 }
 
 /// Whether this can name an operator, a silo's folder or a token: no character that a path, a URI or a terminal reads.
+/// Unlike a data set's name in a ledger it may begin with `-` or `_`: members and operators may be called so already.
 pub fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
