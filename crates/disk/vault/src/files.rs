@@ -16,13 +16,17 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
-use std::fs::{self, File, OpenOptions};
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rand::TryRng;
 use rand::rngs::SysRng;
+use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 /// The mode of what only its owner reads.
@@ -38,13 +42,22 @@ pub const TEXT_BYTES_MAX: u64 = 64 << 20;
 
 /// A system's number for a file that is there already: error texts quote its words for it.
 const EEXIST: i32 = 17;
+/// Of a temporary name.
+const RANDOM_BYTES: usize = 8;
+/// Files that are begun before a call gives up: each but the last was locked by another process in the moment between its
+/// creation and its own lock.
+const ATTEMPTS: usize = 100;
 
 /// Writes a file that is not there yet: all of it appears at once, also to other processes and after a crash. Of several that
 /// make the same file, one does. One whose name cannot be made durable is taken away again: it would stand in the way of the
 /// next call.
 ///
-/// What a crash leaves of a call lies under a temporary name, `.first.tmp` after the file's own, and the next call for the same
-/// file removes it: it may be a part of a secret. Nothing is left once the file has its name.
+/// What a crash leaves of a call may be a part of a secret. It lies beside the file, under the file's name with 16 random
+/// hexadecimal digits and `.tmp` after it, and the next call for the same file, of [`put`] too, removes it; where the file
+/// system has no locks it stays, as it cannot be told from a call's that is at work. What cannot be removed is in nobody's way.
+///
+/// On a file system that has neither hard links nor a rename that replaces nothing, the file is empty at first, and stays so
+/// after a crash between the two.
 ///
 /// # Errors
 /// A file that exists ([`io::ErrorKind::AlreadyExists`]); a disk that fails.
@@ -90,16 +103,14 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     sync_parent(path)
 }
 
-/// As [`replace`], where several processes may do so, and other files may have any name: the last of them wins, and nothing but
-/// the file itself is touched.
+/// As [`replace`], where several processes may do so, and other files may have any name: the last of them wins. What a crash
+/// leaves is found and removed as that of [`write_new`]: nothing but that and the file itself is touched.
 ///
 /// # Errors
 /// As [`replace`].
 pub fn put(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let temporary = fresh_beside(path)?;
-    write_synced(&temporary, bytes, mode)?;
-    // The failure is what is reported.
-    fs::rename(&temporary, path).inspect_err(|_| drop(fs::remove_file(&temporary)))?;
+    remove_left(path);
+    Begun::new(path, mode)?.finish(bytes, path, |from, to| fs::rename(from, to))?;
     sync_parent(path)
 }
 
@@ -116,9 +127,13 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
 /// # Errors
 /// A disk that fails.
 pub fn sync_parent(path: &Path) -> io::Result<()> {
+    sync_folder(parent(path))
+}
+
+fn parent(path: &Path) -> &Path {
     match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_folder(parent),
-        _ => sync_folder(Path::new(".")),
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
     }
 }
 
@@ -151,22 +166,12 @@ pub fn read_secret_text(path: &Path, limit: u64) -> io::Result<Zeroizing<String>
 
 /// Writes a file under a temporary name, and gives it its own.
 fn place(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    remove_left(path);
     absent(path)?;
-    let begun = Begun::new(path, mode)?;
-    let placed = fill(&begun.file, bytes)
-        // Whoever made it first had the lock then. A rename, unlike a link, never leaves the file two names after a crash.
-        .and_then(|()| absent(path))
-        .and_then(|()| fs::rename(&begun.at, path));
-    if placed.is_err() {
-        // The failure to write is what is reported.
-        let _ = fs::remove_file(&begun.at);
-    }
-    // The file is other locks' from now on, also where a child process has inherited this handle.
-    placed.and(begun.file.unlock())
+    Begun::new(path, mode)?.finish(bytes, path, rename_new)
 }
 
-/// A file in the making, under a temporary name that follows from its own: what a crash leaves is found again. Whoever has the
-/// lock has the name, and a process that dies gives up the lock.
+/// A file in the making, under a temporary name, and locked for as long: one that nobody has locked was left by a crash.
 struct Begun {
     file: File,
     at: PathBuf,
@@ -174,45 +179,90 @@ struct Begun {
 
 impl Begun {
     fn new(path: &Path, mode: u32) -> io::Result<Self> {
-        let at = beside(path, ".first.tmp");
-        loop {
-            // Nothing that lies there is written to: it may be a link, or somebody else's to read.
-            match create(&at, mode) {
-                Ok(file) => {
-                    file.lock().inspect_err(|_| drop(fs::remove_file(&at)))?;
-                    // Else another call had the lock sooner, and took the new file for a left one.
-                    if is_at(&file, &at)? {
-                        return Ok(Self { file, at });
-                    }
-                }
-                Err(why) if why.kind() == io::ErrorKind::AlreadyExists => remove_left(&at)?,
-                Err(why) => return Err(why),
+        for _ in 0..ATTEMPTS {
+            let at = fresh_beside(path)?;
+            let file = create(&at, mode)?;
+            // Where there are no locks, nobody takes this file for a left one either.
+            let locked = !matches!(file.try_lock(), Err(TryLockError::WouldBlock));
+            // Else another call had the lock sooner, and removes the file.
+            if locked && is_at(&file, &at)? {
+                return Ok(Self { file, at });
             }
+            let _ = fs::remove_file(&at);
+        }
+        Err(io::Error::new(io::ErrorKind::ResourceBusy, "other processes lock whatever is made beside it"))
+    }
+
+    /// Fills it and gives it its name, or removes it.
+    fn finish(
+        self,
+        bytes: &[u8],
+        path: &Path,
+        rename: impl Fn(&Path, &Path) -> io::Result<()>,
+    ) -> io::Result<()> {
+        // The failure is what is reported.
+        let finished = fill(&self.file, bytes).and_then(|()| rename(&self.at, path));
+        let finished = finished.inspect_err(|_| drop(fs::remove_file(&self.at)));
+        // The file is other locks' from now on, also where a child process has inherited this handle.
+        let _ = self.file.unlock();
+        finished
+    }
+}
+
+/// Renames a file to a name that nothing has.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(why) if [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP].contains(&why) => link_new(from, to),
+        renamed => Ok(renamed?),
+    }
+}
+
+/// As [`rename_new`], on a file system that knows no such rename.
+fn link_new(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::hard_link(from, to) {
+        // A second name that stays is removed by the next call.
+        Ok(()) => {
+            let _ = fs::remove_file(from);
+            Ok(())
+        }
+        Err(why) if why.kind() == io::ErrorKind::AlreadyExists => Err(why),
+        Err(_) => reserve_new(from, to),
+    }
+}
+
+/// As [`rename_new`], on a file system that knows no hard links either: what is replaced is this call's own.
+fn reserve_new(from: &Path, to: &Path) -> io::Result<()> {
+    create(to, OWNER_ONLY)?;
+    fs::rename(from, to).inspect_err(|_| drop(fs::remove_file(to)))
+}
+
+/// Removes what calls for this file that were cut off have left, as far as that is possible: it is nobody's error.
+fn remove_left(path: &Path) {
+    let Some(own) = path.file_name() else { return };
+    for entry in fs::read_dir(parent(path)).into_iter().flatten().flatten() {
+        if is_temporary(&entry.file_name(), own) {
+            let _ = remove_unlocked(&entry.path());
         }
     }
 }
 
-/// Removes what a call that was cut off has left; waits for one that is at work.
-fn remove_left(at: &Path) -> io::Result<()> {
-    let left = match fs::symlink_metadata(at) {
-        Ok(left) if left.is_file() => OpenOptions::new().write(true).open(at).map(Some),
-        // No call made it, and none has a lock of it.
-        Ok(_) => Ok(None),
-        Err(why) => Err(why),
-    };
-    let removed = left.and_then(|left| {
-        if let Some(left) = &left {
-            left.lock()?;
-            if !is_at(left, at)? {
-                return Ok(());
-            }
-        }
-        fs::remove_file(at)
-    });
-    match removed {
-        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
+/// Whether a name is one of [`fresh_beside`] for the file of the name `own`.
+fn is_temporary(name: &OsStr, own: &OsStr) -> bool {
+    let ending = name.as_bytes().strip_prefix(own.as_bytes());
+    let random =
+        ending.and_then(|ending| ending.strip_prefix(b".")).and_then(|ending| ending.strip_suffix(b".tmp"));
+    let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    random.is_some_and(|random| random.len() == 2 * RANDOM_BYTES && random.iter().all(is_digit))
+}
+
+/// Removes a file that no call is at work on; nothing but a file, and no link is followed to one.
+fn remove_unlocked(left: &Path) -> io::Result<()> {
+    if !fs::symlink_metadata(left)?.is_file() {
+        return Ok(());
     }
+    let as_it_lies = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let file = OpenOptions::new().write(true).custom_flags(as_it_lies).open(left)?;
+    if file.try_lock().is_ok() && is_at(&file, left)? { fs::remove_file(left) } else { Ok(()) }
 }
 
 /// Whether a file has this name still.
@@ -247,7 +297,7 @@ fn fill(mut file: &File, bytes: &[u8]) -> io::Result<()> {
 
 /// A name that nothing has yet, of a file that is to have this one.
 pub(crate) fn fresh_beside(path: &Path) -> io::Result<PathBuf> {
-    let mut random = [0; 8];
+    let mut random = [0; RANDOM_BYTES];
     SysRng.try_fill_bytes(&mut random).map_err(io::Error::other)?;
     // Without a slash at its end, which would lead into it.
     Ok(beside(path.components().as_path(), &format!(".{}.tmp", hex::encode(random))))
@@ -293,33 +343,55 @@ mod tests {
     #[test]
     fn what_a_call_left_that_died_before_the_file_had_its_name_is_removed_by_the_next() {
         let here = tempfile::tempdir().unwrap();
-        for (name, make) in [("a", write_new as Make), ("b", put_new as Make)] {
+        for (name, make) in [("a", write_new as Make), ("b", put_new as Make), ("c", put as Make)] {
             let file = here.path().join(name);
             let dying = Begun::new(&file, AS_UMASK).unwrap();
             (&dying.file).write_all(b"half a sec").unwrap();
+            let left = dying.at.clone();
             // As the machine does at the end of a process: the handle goes, the file stays.
             drop(dying);
-            let left = here.path().join(format!("{name}.first.tmp"));
             assert_eq!(fs::read(&left).unwrap(), b"half a sec");
-            fs::set_permissions(&left, fs::Permissions::from_mode(0o644)).unwrap();
-            let reader = File::open(&left).unwrap();
             make(&file, b"a secret", OWNER_ONLY).unwrap();
             assert_eq!(fs::read(&file).unwrap(), b"a secret");
             assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, OWNER_ONLY);
-            assert!(!is_at(&reader, &file).unwrap(), "whoever could read the one has not the other");
         }
-        assert_eq!(names(here.path()), ["a", "b"]);
+        // One that died once the file had its name, where that was given by a link.
+        fs::hard_link(here.path().join("a"), fresh_beside(&here.path().join("a")).unwrap()).unwrap();
+        write_new(&here.path().join("a"), b"two", OWNER_ONLY).unwrap_err();
+        assert_eq!(names(here.path()), ["a", "b", "c"]);
     }
 
     #[test]
-    fn nothing_is_written_through_a_link_that_lies_in_the_temporary_files_place() {
+    fn what_another_call_is_at_work_on_or_cannot_be_removed_stays_and_nobody_waits_for_it() {
+        let here = tempfile::tempdir().unwrap();
+        let file = here.path().join("f");
+        let working = Begun::new(&file, OWNER_ONLY).unwrap();
+        let folder = fresh_beside(&file).unwrap();
+        fs::create_dir(&folder).unwrap();
+        let others = ["f.tmp", "f.0123456789abcdeg.tmp", "f.0123.tmp", "g.0123456789abcdef.tmp"];
+        others.iter().for_each(|other| fs::write(here.path().join(other), "another's").unwrap());
+        for (make, content) in [(write_new as Make, b"one"), (put as Make, b"two")] {
+            make(&file, content, OWNER_ONLY).unwrap();
+            assert_eq!(fs::read(&file).unwrap(), content);
+            assert!(is_at(&working.file, &working.at).unwrap() && folder.is_dir());
+            assert_eq!(names(here.path()).len(), 3 + others.len());
+        }
+        let why = working.finish(b"three", &file, rename_new).unwrap_err();
+        assert_eq!(why.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&file).unwrap(), b"two");
+        assert_eq!(names(here.path()).len(), 2 + others.len());
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_link_nor_locked_nor_removed() {
         let here = tempfile::tempdir().unwrap();
         let (file, other) = (here.path().join("f"), here.path().join("other"));
-        for target in ["other", "nowhere"] {
-            fs::write(&other, "theirs").unwrap();
-            std::os::unix::fs::symlink(here.path().join(target), here.path().join("f.first.tmp")).unwrap();
+        fs::write(&other, "theirs").unwrap();
+        for (target, link) in [("other", "f.0123456789abcdef.tmp"), ("nowhere", "f.00112233aabbccdd.tmp")] {
+            std::os::unix::fs::symlink(here.path().join(target), here.path().join(link)).unwrap();
             write_new(&file, b"secret", OWNER_ONLY).unwrap();
             assert_eq!(fs::read(&other).unwrap(), b"theirs");
+            fs::remove_file(here.path().join(link)).unwrap();
             assert_eq!(names(here.path()), ["f", "other"]);
             fs::remove_file(&file).unwrap();
         }
@@ -327,16 +399,38 @@ mod tests {
         assert_eq!(
             put_new(&file, b"secret", OWNER_ONLY).unwrap_err().kind(),
             io::ErrorKind::AlreadyExists,
-            "nor through one in the file's own"
+            "nor through one in the file's own place"
         );
         assert_eq!(names(here.path()), ["f", "other"]);
+    }
+
+    #[test]
+    fn no_way_to_give_a_file_its_name_replaces_another() {
+        let here = tempfile::tempdir().unwrap();
+        let (from, to) = (here.path().join("from"), here.path().join("to"));
+        for rename in [rename_new, link_new, reserve_new] {
+            fs::write(&from, "new").unwrap();
+            fs::write(&to, "old").unwrap();
+            assert_eq!(rename(&from, &to).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(fs::read_to_string(&to).unwrap(), "old");
+            fs::remove_file(&to).unwrap();
+            std::os::unix::fs::symlink(here.path().join("nowhere"), &to).unwrap();
+            assert_eq!(rename(&from, &to).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            fs::remove_file(&to).unwrap();
+            rename(&from, &to).unwrap();
+            assert_eq!(fs::read_to_string(&to).unwrap(), "new");
+            assert_eq!(names(here.path()), ["to"]);
+            fs::remove_file(&to).unwrap();
+            rename(&from, &to).unwrap_err();
+            assert_eq!(names(here.path()).len(), 0, "nothing to rename");
+        }
     }
 
     #[test]
     fn of_many_that_make_one_file_one_does_and_every_other_finds_it_whole() {
         let here = tempfile::tempdir().unwrap();
         let file = here.path().join("f");
-        fs::write(here.path().join("f.first.tmp"), "left").unwrap();
+        fs::write(here.path().join("f.0123456789abcdef.tmp"), "left").unwrap();
         let made: Vec<u8> = std::thread::scope(|scope| {
             let calls: Vec<_> = (0..16_u8)
                 .map(|own| {
