@@ -60,6 +60,10 @@ impl Store for Exhausted {
         self.inner.read_published(name, file)
     }
 
+    fn published_files(&self, name: &str) -> Result<Vec<String>, StoreError> {
+        self.inner.published_files(name)
+    }
+
     fn list_published(&self) -> Result<Vec<String>, StoreError> {
         self.inner.list_published()
     }

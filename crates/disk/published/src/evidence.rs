@@ -220,11 +220,13 @@ mod tests {
     fn another_key_a_changed_file_and_one_that_is_missing_or_too_much_are_named() {
         let key = new_key();
         let (_folder, checkpoints, manifests) = attested(&key);
+        let published = Published::new(checkpoints.clone(), None);
         let refused = |key: &ModelKey| {
-            check_evidence(&Plain::new(&checkpoints), &manifests, key.public())
-                .map(drop)
-                .unwrap_err()
-                .to_string()
+            let why =
+                check_evidence(&Plain::new(&checkpoints), &manifests, key.public()).unwrap_err().to_string();
+            let same = check_evidence(&published, &manifests, key.public()).unwrap_err().to_string();
+            assert_eq!(same, why.replace(&format!("{}/", checkpoints.display()), "checkpoints/"));
+            why
         };
         assert!(refused(&new_key()).contains("000000/model.sig"));
         let here = checkpoints.join("000001");

@@ -6,28 +6,12 @@ use std::path::{Path, PathBuf};
 
 use attest::{BUNDLE_FILE, EVIDENCE_FILE};
 use card::{CARD_BYTES_MAX, CARD_FILE, README_FILE};
-use checkpoint::{
-    AGGREGATE_FILE, CHECKPOINTS_FOLDER, MANIFEST_BYTES_MAX, MANIFEST_FILE, MODEL_BYTES_MAX, MODEL_FILE,
-    OPTIMIZER_FILE, SIGNATURE_FILE,
-};
+use checkpoint::{CHECKPOINTS_FOLDER, MANIFEST_BYTES_MAX, MANIFEST_FILE, MODEL_BYTES_MAX, SIGNATURE_FILE};
 use params::Digest;
 use store::{Published, Store, StoreError};
 
 use crate::CheckpointFault;
 use crate::listing::list_files;
-
-/// What a coordinator publishes of a version.
-const FILES: [&str; 9] = [
-    README_FILE,
-    AGGREGATE_FILE,
-    EVIDENCE_FILE,
-    MANIFEST_FILE,
-    SIGNATURE_FILE,
-    MODEL_FILE,
-    BUNDLE_FILE,
-    CARD_FILE,
-    OPTIMIZER_FILE,
-];
 
 /// Published versions: for each a name, and files under theirs.
 pub trait Folder {
@@ -43,15 +27,12 @@ pub trait Folder {
     /// One that is longer than it may be or cannot be opened; a disk that fails.
     fn read(&self, name: &str, file: &str) -> Result<Option<Vec<u8>>, CheckpointFault>;
 
-    /// Every file of a version with its digest, in the order of code points. In a store these are the files that a version may
-    /// have; in a plain folder, which anyone may have added to, they are all that lie there.
+    /// All files that lie under a version's name, with their digests, in the order of code points: anyone may have added some.
     ///
     /// # Errors
-    /// As [`Folder::read`]; in a plain folder also what no signature can cover, such as a link.
-    fn files(&self, name: &str) -> Result<Vec<(String, Digest)>, CheckpointFault> {
-        let digest = |file| Ok(self.read(name, file)?.map(|bytes| (file.to_owned(), Digest::sha256(&bytes))));
-        FILES.into_iter().filter_map(|file| digest(file).transpose()).collect()
-    }
+    /// As [`Folder::read`]; a version that is not there; what no signature can cover, such as a folder, and in a plain folder
+    /// also a link.
+    fn files(&self, name: &str) -> Result<Vec<(String, Digest)>, CheckpointFault>;
 
     /// Where a file lies, in messages for people. Without a `name` or a `file`, the folder above.
     fn place(&self, name: &str, file: &str) -> PathBuf;
@@ -121,6 +102,10 @@ impl Folder for Published {
         there(Published::read(self, name, file))
     }
 
+    fn files(&self, name: &str) -> Result<Vec<(String, Digest)>, CheckpointFault> {
+        digests(self, name, Published::files(self, name)?)
+    }
+
     fn place(&self, name: &str, file: &str) -> PathBuf {
         below(Path::new(CHECKPOINTS_FOLDER), name, file)
     }
@@ -135,9 +120,22 @@ impl Folder for dyn Store + '_ {
         there(self.read_published(name, file))
     }
 
+    fn files(&self, name: &str) -> Result<Vec<(String, Digest)>, CheckpointFault> {
+        digests(self, name, self.published_files(name)?)
+    }
+
     fn place(&self, name: &str, file: &str) -> PathBuf {
         below(Path::new(CHECKPOINTS_FOLDER), name, file)
     }
+}
+
+fn digests<F: Folder + ?Sized>(
+    folder: &F,
+    name: &str,
+    files: Vec<String>,
+) -> Result<Vec<(String, Digest)>, CheckpointFault> {
+    let digest = |file: String| required(folder, name, &file).map(|bytes| (file, Digest::sha256(&bytes)));
+    files.into_iter().map(digest).collect()
 }
 
 /// An empty name is no folder of its own.

@@ -146,6 +146,10 @@ impl<S: Tear> Store for FaultyStore<S> {
         self.read(|inner| inner.read_published(name, file))
     }
 
+    fn published_files(&self, name: &str) -> Result<Vec<String>, StoreError> {
+        self.read(|inner| inner.published_files(name))
+    }
+
     fn list_published(&self) -> Result<Vec<String>, StoreError> {
         self.read(|inner| inner.list_published())
     }

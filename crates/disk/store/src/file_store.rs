@@ -157,6 +157,10 @@ impl Store for FileStore {
         self.published.read(name, file)
     }
 
+    fn published_files(&self, name: &str) -> Result<Vec<String>, StoreError> {
+        self.published.files(name)
+    }
+
     fn list_published(&self) -> Result<Vec<String>, StoreError> {
         self.published.names()
     }

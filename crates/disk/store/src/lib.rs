@@ -136,6 +136,13 @@ pub trait Store: Send {
     /// No such file; a disk that fails.
     fn read_published(&self, name: &str, file: &str) -> Result<Vec<u8>, StoreError>;
 
+    /// The files of one publication, ascending; what else lies there is among them.
+    ///
+    /// # Errors
+    ///
+    /// Nothing published there; a disk that fails.
+    fn published_files(&self, name: &str) -> Result<Vec<String>, StoreError>;
+
     /// Published names, ascending.
     ///
     /// # Errors

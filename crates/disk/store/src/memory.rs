@@ -123,6 +123,13 @@ impl Store for MemoryStore {
         bytes.ok_or_else(|| StoreError::NotPublished { name: name.to_owned(), file: file.to_owned() })
     }
 
+    fn published_files(&self, name: &str) -> Result<Vec<String>, StoreError> {
+        check_name(name)?;
+        let disk = self.disk();
+        let files = disk.published.get(name).map(|files| files.keys().cloned().collect());
+        files.ok_or_else(|| StoreError::NotPublished { name: name.to_owned(), file: String::new() })
+    }
+
     fn list_published(&self) -> Result<Vec<String>, StoreError> {
         Ok(self.disk().published.keys().cloned().collect())
     }

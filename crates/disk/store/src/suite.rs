@@ -312,6 +312,8 @@ fn publishing_twice_is_one_publication_and_other_content_is_refused<T: Start>() 
     assert_eq!(refused(&mut store, &files[..1]), "manifest");
     assert_eq!(refused(&mut store, &[files[0], files[1], ("more", b"")]), "more");
     assert_eq!(store.read_published("000002", "manifest").unwrap(), b"three");
+    assert_eq!(store.published_files("000002").unwrap(), ["manifest", "model"]);
+    assert!(store.published_files("000003").is_err());
     assert!(matches!(store.read_published("000003", "model"), Err(StoreError::NotPublished { .. })));
     assert!(matches!(store.read_published("000001", "manifest"), Err(StoreError::NotPublished { .. })));
 }
@@ -322,6 +324,7 @@ fn names_that_lead_elsewhere_are_refused<T: Start>() {
         assert!(matches!(store.publish(name, &[("model", b"x")]), Err(StoreError::Name(_))), "{name}");
         assert!(matches!(store.publish("000001", &[(name, b"x")]), Err(StoreError::Name(_))), "{name}");
         assert!(matches!(store.read_published(name, "model"), Err(StoreError::Name(_))), "{name}");
+        assert!(matches!(store.published_files(name), Err(StoreError::Name(_))), "{name}");
         assert!(matches!(store.read_published("000001", name), Err(StoreError::Name(_))), "{name}");
     }
     assert_eq!(store.list_published().unwrap(), [""; 0]);
