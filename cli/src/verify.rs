@@ -17,7 +17,7 @@ use crate::files::{Unusable, read_text};
 
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "A chain that is cut off at its end cannot be shown from a shorter run: compare the head with what \
+    after_help = "A chain that is cut off at its end cannot be distinguished from a shorter run: compare the head with what \
                   `folkmoot status` shows.\n\n\
                   Examples:\n  \
                   folkmoot verify /var/lib/folkmoot/coordinator --key HEX\n  \

@@ -51,10 +51,10 @@ pub struct PeriodLimit {
 /// A limit that one more debit would pass.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum Overspent {
-    /// The budget over all time.
+    /// More than the budget over all time has left.
     #[error(transparent)]
     Total(OverBudget),
-    /// Of a period.
+    /// More than the budget of a period has left.
     #[error(transparent)]
     Period(OverPeriod),
     /// Of what one plan allows.

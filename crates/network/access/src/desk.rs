@@ -89,9 +89,9 @@ pub struct IssuedCertificate {
 /// How long certificates are good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetimes {
-    /// A silo's certificate.
+    /// How long a silo's certificate is valid.
     pub silo: Duration,
-    /// An operator's, at most.
+    /// How long an operator's is valid at most.
     pub operator_max: Duration,
 }
 

@@ -46,7 +46,7 @@ impl Clock {
         Self { started: Instant::now(), started_ms: system_ms.max(newest.0) }
     }
 
-    /// The time now, of which none is earlier than one before.
+    /// The time now, never before one that an earlier call returned.
     pub fn now(&self) -> Timestamp {
         let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         Timestamp(self.started_ms).plus_ms(elapsed)

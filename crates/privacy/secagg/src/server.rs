@@ -101,7 +101,7 @@ impl SharedCohort {
         self.sharers.r2()
     }
 
-    /// U2: whose shares everybody of it has.
+    /// U2: the silos whose shares everybody in it holds.
     pub fn u2(&self) -> BTreeSet<ClientId> {
         self.sharers.u2()
     }

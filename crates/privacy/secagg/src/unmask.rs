@@ -76,7 +76,7 @@ impl HeldShares {
         self.sharers.cohort().u1()
     }
 
-    /// U2: whose shares everybody of it has.
+    /// U2: the silos whose shares everybody in it holds.
     pub fn u2(&self) -> BTreeSet<ClientId> {
         self.sharers.u2()
     }
@@ -174,7 +174,7 @@ impl SignedIncluded {
         self.shares.sharers.cohort()
     }
 
-    /// U2: whose shares everybody of it has.
+    /// U2: the silos whose shares everybody in it holds.
     pub fn u2(&self) -> BTreeSet<ClientId> {
         self.shares.sharers.u2()
     }

@@ -46,7 +46,7 @@ pub enum NoiseBy {
 /// A federation with its faults and its liars, as one seed decides them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scenario {
-    /// All that is random comes of it.
+    /// The source of all randomness.
     pub seed: u64,
     /// Members of the roster.
     pub silos: u32,
