@@ -68,7 +68,7 @@ impl Opening {
         let removal = self.job.removal()?;
         mechanism.remove_excess(&mut sum, removal.excess()).map_err(SumFailure::BadAggregate)?;
         removal.remove(&mut sum);
-        // Straight from the operating system: a sum that is opened again after a crash gets other noise, and was not sent.
+        // Straight from the operating system: a sum that is opened again after a crash gets other noise, and nobody saw it.
         mechanism.noise_sum(&mut sum, &mut UnwrapErr(SysRng));
         Ok(next_model(&self.plan, &sum, self.job.included.len(), &self.params, self.state)?)
     }

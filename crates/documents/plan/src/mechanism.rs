@@ -170,7 +170,7 @@ impl Protected {
         self.origin
     }
 
-    /// Adds the masks, and gives up what is not masked.
+    /// Adds the masks; the update without them is consumed.
     pub fn mask(self, masking: Masking) -> MaskedUpdate {
         masking.mask(self.update)
     }
@@ -442,8 +442,8 @@ impl Mechanism {
     /// Adds what noise the coordinator owes to a sum that it has opened; nothing but in `central_dp_fedavg`.
     ///
     /// # Privacy
-    /// Before anything of the sum is stepped, written or sent. `rng`: seeded by the operating system for each sum; a sum that is
-    /// opened again after a crash was not sent before.
+    /// Before anything of the sum is stepped by, written or shown to anybody. `rng`: seeded by the operating system for each sum;
+    /// a sum that is opened again after a crash was shown to nobody before.
     pub fn noise_sum(&self, lanes: &mut [u32], rng: &mut dyn CryptoRng) {
         if let Self::Central { sigma, .. } = self {
             DiscreteGaussian::new(*sigma).add_to_lanes(lanes, rng);

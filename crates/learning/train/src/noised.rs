@@ -12,7 +12,7 @@ use crate::{Stop, TrainError, clipped};
 /// How the parameters change by the plan's local steps.
 ///
 /// # Privacy
-/// What is returned is made of noised integers, public constants and the model that was received: it may be sent. A step
+/// What is returned is made of noised integers, public constants and the model that was received: it may be shown to anybody. A step
 /// that overflows is the last, and is left out: a refusal would leak something of the data by who takes part, at no charge.
 pub(crate) fn train(
     plan: &Plan,

@@ -64,7 +64,7 @@ impl DiscreteGaussian {
     /// Adds a fresh draw to each lane of an opened sum, modulo 2^32.
     ///
     /// # Privacy
-    /// For the mode in which the coordinator is trusted: what is not noised must not be sent.
+    /// For the mode in which the coordinator is trusted: what is not noised must not be shown to anybody.
     pub fn add_to_lanes(&self, lanes: &mut [u32], rng: &mut dyn CryptoRng) {
         self.draw_for(lanes, rng, |lane, draw| *lane = lane.wrapping_add(draw.cast_unsigned()));
     }
