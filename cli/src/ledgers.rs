@@ -27,7 +27,8 @@ pub(crate) enum Ledgers {
                       cards carry: a commitment is SHA-256 over three parts, each after its length as 8 bytes, little\n\
                       endian: \"folkmoot/v2/data-version\", the nonce's 32 bytes, the version's 32 bytes. `commitments`\n\
                       beside the runs open what the first release declared: \"folkmoot/v1/data-version\", the salt, the version.\n\
-                      A run's `untold` are the words that stand for data that was not read: they open to nothing.\n\
+                      A run's `untold` is the key of what is shown as undeclared: the words that stand for data that was not\n\
+                      read, which open to nothing.\n\
                       Whoever has a nonce can test guesses of the run's data, and with the salt of all: show them to\n\
                       nobody who may not see the data.")]
     Show {
