@@ -57,7 +57,7 @@ pub(crate) fn test_modules() -> BTreeSet<String> {
 }
 
 /// Where a file's submodules lie.
-fn module_folder(path: &str) -> &str {
+pub(crate) fn module_folder(path: &str) -> &str {
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
     if ["lib.rs", "main.rs", "mod.rs"].contains(&name) { folder } else { path.trim_end_matches(".rs") }
 }
