@@ -7,7 +7,7 @@ use std::time::SystemTimeError;
 use attest::ModelKeyError;
 use identity::{RosterError, SubjectError};
 use pki::{IssueError, TransportKeyError};
-use vault::VaultError;
+use vault::{NewFolderError, VaultError};
 
 /// Why a key has no certificate.
 #[derive(Debug, thiserror::Error)]
@@ -73,12 +73,8 @@ pub enum FoundingError {
     #[error("`{}` is not empty, and nothing in it is overwritten; name another folder", .0.display())]
     NotEmpty(PathBuf),
     /// A person's folder cannot be made, or is there.
-    #[error("`{}` cannot be made", folder.display())]
-    NotMade {
-        folder: PathBuf,
-        #[source]
-        why: io::Error,
-    },
+    #[error(transparent)]
+    Person(#[from] NewFolderError),
     /// A file cannot be written.
     #[error("cannot write `{}`", file.display())]
     NotWritten {
