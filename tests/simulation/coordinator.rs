@@ -267,7 +267,7 @@ fn a_silo_that_speaks_an_older_version_is_named_to_the_operator_while_it_is_serv
 }
 
 #[test]
-fn a_plan_that_an_older_silo_cannot_read_is_not_sent_to_it_and_the_operator_learns_it() {
+fn a_plan_that_an_older_silo_cannot_read_is_not_sent_to_it_and_the_operator_learns_of_it() {
     let mut bench = Bench::opened();
     assert_eq!((setup().plan.format(), bench.coordinator.roster().format()), (2, 1));
     bench.feed(Input::Connected { client: ClientId(2), version: SessionVersion::Two }).unwrap();

@@ -37,7 +37,8 @@ impl Salt {
     }
 
     /// The commitment to a version of the data as the first release made it: SHA-256 over a label of its own, the salt and
-    /// the version. It stands in that release's cards; no new one is made, as it would be the same in each run.
+    /// the version. It stands in that release's cards and opens there; no card gets one any more, as it would be the same in
+    /// each run.
     pub fn commit_as_first_release(&self, version: &Digest) -> Digest {
         Digest::of(FIRST_DOMAIN, &[self.0.as_slice(), version.as_bytes()])
     }

@@ -51,7 +51,7 @@ pub fn bare(round: u64) -> Manifest {
     }
 }
 
-/// Spending of a round with noise, as each mode of distributed privacy states it.
+/// Spending of a round with noise. Its words are placeholders: no mode of a plan states just these.
 pub fn spent(round: u64, epsilon: f64) -> PrivacySpent {
     PrivacySpent {
         mode: "distributed".into(),

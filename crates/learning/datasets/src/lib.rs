@@ -2,8 +2,8 @@
 //!
 //! Owns: [`Dataset`], read from a CSV file or a folder of them; [`DatasetError`], which names the file, the line,
 //! the column and the remedy for the silo's operator; [`Misfits`], which counts the same where none of it is an error;
-//! [`columns`], [`check`] and [`schema_of`], which describe files without a plan; [`idx`], the reader of pairs of IDX files; and [`digits`], the small public
-//! table of the examples.
+//! [`columns`] and [`schema_of`], which describe files without a plan; [`check`], which finds what keeps files from being used,
+//! without reading their rows; [`idx`], the reader of pairs of IDX files; and [`digits`], the small public table of the examples.
 //!
 //! Does not: train, split, shuffle, or send anything. No statistic of the data is computed: features are scaled by
 //! the public ranges that the plan states.

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_flood_a_minutes_share_is_written_and_the_rest_is_counted_in_one_event() {
+    fn of_a_flood_a_minutes_share_is_written_and_the_rest_is_counted_in_one_summary() {
         let mut quota = LogQuota::default();
         let stranger = |port: u64| call(&format!("192.0.2.1:{port}"), None, refused());
         let written = (0..100_000).filter(|port| quota.admit(1_000 + port / 10, &stranger(*port))).count();
@@ -218,7 +218,7 @@ mod tests {
     fn strangers_who_never_stop_write_a_few_entries_an_hour_and_every_call_is_counted() {
         const SECONDS: u64 = 24 * 3600;
         let mut quota = LogQuota::default();
-        let (mut written, mut events, mut counted) = (0, 0, 0);
+        let (mut written, mut summaries, mut counted) = (0, 0, 0);
         for second in 0..=SECONDS {
             let now_ms = second * 1000;
             if second < SECONDS {
@@ -227,13 +227,13 @@ mod tests {
                 }
             }
             if let Some(left_out) = quota.left_out(now_ms, second == SECONDS) {
-                events += 1;
+                summaries += 1;
                 counted += left_out.refused_strangers + left_out.calls_of_strangers;
             }
         }
         assert!(
-            written <= 2 * (600 + 24 * 10) && events <= 60 + 24 + 1,
-            "{written} calls and {events} events"
+            written <= 2 * (600 + 24 * 10) && summaries <= 60 + 24 + 1,
+            "{written} calls and {summaries} summaries"
         );
         assert_eq!(written + counted, 2 * SECONDS);
         // What is known keeps its minute's share.

@@ -52,7 +52,7 @@ fn a_period_is_over_when_the_wall_clock_says_so() {
     NOW_MS.set(31 * DAY_MS);
     assert_eq!(refused(&spending), None);
     let view = spending.view(None, Some(&plan)).unwrap();
-    assert_eq!(view.wall, Some(Timestamp(31 * DAY_MS)), "and the core learns it");
+    assert_eq!(view.wall, Some(Timestamp(31 * DAY_MS)), "and the core learns of it");
     reserve(&mut spending, &plan, round + 1);
     let account = spending.ledger.inspect().unwrap().account;
     assert_eq!(account.entries().last().unwrap().time_ms, 31 * DAY_MS, "stamped by it too");
