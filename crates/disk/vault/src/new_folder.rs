@@ -23,7 +23,9 @@ pub enum NewFolderError {
     },
 }
 
-/// A folder that is being filled beside its place, and gone if it is not [`NewFolder::put`] there.
+/// A folder that is being filled beside its place, and gone if it is not [`NewFolder::put`] there. What a process has filled that
+/// was killed stays beside the place, under its name with 16 random hexadecimal digits and `.tmp` after it, until somebody
+/// removes it.
 ///
 /// ```
 /// use vault::NewFolder;
