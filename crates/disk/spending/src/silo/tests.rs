@@ -17,6 +17,11 @@ fn key() -> IdentityKey {
     IdentityKey::from_secret_hex(&hex::encode([1; 32])).unwrap()
 }
 
+/// The sample plan, of distributed DP-SGD.
+fn plan() -> Plan {
+    Plan::from_toml(include_str!("../../../../../deploy/config/plan.toml")).unwrap()
+}
+
 fn spending(folder: &Path, anchor: bool) -> SiloSpending {
     let anchor = anchor.then(|| folder.join("anchor"));
     let ledger = Ledger::new(&folder.join("ledger"), "d", anchor, None).unwrap();
@@ -36,7 +41,10 @@ fn reserve(spending: &mut SiloSpending, plan: &Plan, round: u64) {
 fn a_period_is_over_when_the_wall_clock_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let mut spending = spending(folder.path(), false);
-    let plan = sim::private_plan(4, 40, 50.0);
+    let mut plan = plan();
+    // So little noise that a few rounds are a period's.
+    let promise = plan.privacy.promise_mut().unwrap();
+    (promise.noise_multiplier, promise.epsilon) = (1.5, 50.0);
     let refused = |spending: &SiloSpending| spending.view(None, Some(&plan)).unwrap().refusal;
     NOW_MS.set(DAY_MS);
     let mut round = 0;
@@ -73,7 +81,7 @@ fn lost(spending: &mut SiloSpending, journal: &[ClientRecord]) -> String {
 
 #[test]
 fn a_journal_that_is_lost_or_older_than_the_ledger_is_refused_until_an_operator_accepts_it() {
-    let plan = sim::private_plan(4, 4, 3.0);
+    let plan = plan();
     for anchor in [false, true] {
         let folder = tempfile::tempdir().unwrap();
         let mut spending = spending(folder.path(), anchor);
@@ -101,7 +109,7 @@ fn a_journal_that_is_lost_or_older_than_the_ledger_is_refused_until_an_operator_
 
 #[test]
 fn a_debit_that_a_crash_kept_from_the_journal_is_no_lost_journal_whatever_comes_after() {
-    let plan = sim::private_plan(4, 4, 3.0);
+    let plan = plan();
     let folder = tempfile::tempdir().unwrap();
     let mut spending = spending(folder.path(), true);
     reserve(&mut spending, &plan, 1);
@@ -115,7 +123,7 @@ fn a_debit_that_a_crash_kept_from_the_journal_is_no_lost_journal_whatever_comes_
 
 #[test]
 fn what_other_daemons_debited_is_asked_of_no_journal_and_one_daemons_loss_is_accepted_for_it_alone() {
-    let plan = sim::private_plan(4, 4, 3.0);
+    let plan = plan();
     let folder = tempfile::tempdir().unwrap();
     let mut first = spending(folder.path(), true);
     reserve(&mut first, &plan, 1);
@@ -158,7 +166,7 @@ fn what_is_copied_from_a_journal_says_again_in_which_rounds_training_failed() {
 
 #[test]
 fn a_ledger_that_is_deleted_or_restored_while_the_daemon_runs_is_noticed_without_an_anchor() {
-    let plan = sim::private_plan(4, 4, 3.0);
+    let plan = plan();
     let folder = tempfile::tempdir().unwrap();
     let mut spending = spending(folder.path(), false);
     reserve(&mut spending, &plan, 1);
