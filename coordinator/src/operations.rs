@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::{Caller, IssuedCertificate, Issuer, Operations};
+use access::{Caller, IssuedCertificate, Issuer, OperationError, Operations};
 use ed25519_dalek::VerifyingKey;
 use identity::{AuthorisedRoster, Role, SignedRoster, Subject};
 use pki::CertificateAuthority;
@@ -12,12 +12,10 @@ use protocol::{Act, Rejection};
 use run_status::Shown;
 use secagg::ClientId;
 use tokio::sync::{mpsc, oneshot, watch};
-use tonic::Status;
 use vault::Vault;
-use wire::ToStatus;
 
 use crate::events::Event;
-use crate::service::stopping;
+use crate::service::RESTARTING;
 
 /// See the module.
 pub(crate) struct Run {
@@ -29,7 +27,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    async fn act(&self, act: Act, by: Option<&Caller>, done: &str) -> Result<String, Status> {
+    async fn act(&self, act: Act, by: Option<&Caller>, done: &str) -> Result<String, OperationError> {
         let emergency = by.is_some_and(|by| by.role != Some(Role::Admin));
         let notices = self.ask(|reply| Event::Act { act, emergency, reply }).await?;
         Ok(std::iter::once(done.to_owned()).chain(notices).collect::<Vec<_>>().join("; "))
@@ -38,39 +36,38 @@ impl Run {
     async fn ask<T>(
         &self,
         question: impl FnOnce(oneshot::Sender<Result<T, Rejection>>) -> Event,
-    ) -> Result<T, Status> {
+    ) -> Result<T, OperationError> {
         let (reply, answer) = oneshot::channel();
         self.tell(question(reply)).await?;
-        answer.await.map_err(|_| stopping())?.map_err(|why| why.to_status())
+        answer.await.map_err(|_| RESTARTING)?.map_err(OperationError::from)
     }
 
-    async fn tell(&self, event: Event) -> Result<(), Status> {
-        self.inbox.send(event).await.map_err(|_| stopping())
+    async fn tell(&self, event: Event) -> Result<(), OperationError> {
+        self.inbox.send(event).await.map_err(|_| RESTARTING.into())
     }
 }
 
 #[tonic::async_trait]
 impl Operations for Run {
-    async fn current_roster(&self) -> Result<SignedRoster, Status> {
+    async fn current_roster(&self) -> Result<SignedRoster, OperationError> {
         Ok(self.roster.borrow().signed().clone())
     }
 
-    async fn put_roster(&self, roster: SignedRoster) -> Result<(), Status> {
-        let roster =
-            roster.authorise(&self.authority).map_err(|why| Status::invalid_argument(why.to_string()))?;
+    async fn put_roster(&self, roster: SignedRoster) -> Result<(), OperationError> {
+        let roster = roster.authorise(&self.authority)?;
         self.ask(|reply| Event::Roster { roster: Box::new(roster), reply }).await
     }
 
-    async fn pause(&self, reason: &str, by: &Caller) -> Result<String, Status> {
+    async fn pause(&self, reason: &str, by: &Caller) -> Result<String, OperationError> {
         let act = Act::Pause { by: by.name.clone(), reason: reason.to_owned() };
         self.act(act, Some(by), "paused: the round in progress goes on to its end, no other begins").await
     }
 
-    async fn resume(&self, by: &Caller) -> Result<String, Status> {
+    async fn resume(&self, by: &Caller) -> Result<String, OperationError> {
         self.act(Act::Resume { by: by.name.clone() }, Some(by), "resumed").await
     }
 
-    async fn quarantine(&self, round: u64, reason: &str, by: &Caller) -> Result<String, Status> {
+    async fn quarantine(&self, round: u64, reason: &str, by: &Caller) -> Result<String, OperationError> {
         let act = Act::Quarantine { round, by: by.name.clone(), reason: reason.to_owned() };
         self.act(
             act,
@@ -80,7 +77,7 @@ impl Operations for Run {
         .await
     }
 
-    async fn rollback(&self, to_round: u64, reason: &str, by: &Caller) -> Result<String, Status> {
+    async fn rollback(&self, to_round: u64, reason: &str, by: &Caller) -> Result<String, OperationError> {
         let act = Act::Rollback { to_round, by: by.name.clone(), reason: reason.to_owned() };
         self.act(
             act,
@@ -90,25 +87,25 @@ impl Operations for Run {
         .await
     }
 
-    async fn remove(&self, client: ClientId) -> Result<(), Status> {
+    async fn remove(&self, client: ClientId) -> Result<(), OperationError> {
         let act = Act::Remove { client, reason: "revoked".into() };
         let (reply, answer) = oneshot::channel();
         self.tell(Event::Act { act, emergency: false, reply }).await?;
-        match answer.await.map_err(|_| stopping())? {
+        match answer.await.map_err(|_| RESTARTING)? {
             // A roster without it came into force meanwhile: it is out already.
             Ok(_) | Err(Rejection::UnknownClient(_)) => Ok(()),
-            Err(why) => Err(why.to_status()),
+            Err(why) => Err(why.into()),
         }
     }
 
-    async fn restore(&self, client: ClientId, reason: &str, by: &str) -> Result<bool, Status> {
+    async fn restore(&self, client: ClientId, reason: &str, by: &str) -> Result<bool, OperationError> {
         let act = Act::Restore { client, by: by.to_owned(), reason: reason.to_owned() };
         let (reply, answer) = oneshot::channel();
         self.tell(Event::Act { act, emergency: false, reply }).await?;
-        match answer.await.map_err(|_| stopping())? {
+        match answer.await.map_err(|_| RESTARTING)? {
             Ok(_) => Ok(true),
             Err(Rejection::NotPossible(_)) => Ok(false),
-            Err(why) => Err(why.to_status()),
+            Err(why) => Err(why.into()),
         }
     }
 
@@ -118,26 +115,21 @@ impl Operations for Run {
         other: ClientId,
         reason: &str,
         by: &str,
-    ) -> Result<String, Status> {
+    ) -> Result<String, OperationError> {
         let act = Act::Reconcile { one, other, by: by.to_owned(), reason: reason.to_owned() };
         self.act(act, None, &format!("silos {one} and {other} may be in one cohort again")).await
     }
 
-    async fn rotate_keys(&self, by: &str) -> Result<String, Status> {
-        let vault = self.vault.as_ref().ok_or_else(|| {
-            Status::failed_precondition(
-                "nothing is encrypted here: the configuration has no table [encryption]",
-            )
-        })?;
-        let id = vault.rotate_data_key().map_err(|why| {
-            tracing::error!(%why, "the data key cannot be rotated");
-            Status::failed_precondition(why.to_string())
-        })?;
+    async fn rotate_keys(&self, by: &str) -> Result<String, OperationError> {
+        let vault = self.vault.as_ref().ok_or(OperationError::NotEncrypted)?;
+        let id = vault
+            .rotate_data_key()
+            .inspect_err(|why| tracing::error!(%why, "the data key cannot be rotated"))?;
         tracing::info!(by, key = id, "a new data key seals what is written from now on");
         Ok(format!("data key {id} seals what is written from now on; older ones still open what they sealed"))
     }
 
-    async fn connected(&self) -> Result<BTreeSet<ClientId>, Status> {
+    async fn connected(&self) -> Result<BTreeSet<ClientId>, OperationError> {
         let shown = self.status.borrow();
         let clients = shown.iter().flat_map(|shown| &shown.run.clients);
         Ok(clients.filter(|client| client.connected).map(|client| client.id).collect())

@@ -409,6 +409,9 @@ fn not_staged(why: store::StoreError) -> Status {
     ServiceError::Busy { retry_after: RETRY_AFTER }.to_status()
 }
 
-pub(crate) fn stopping() -> Status {
-    ServiceError::Restarting { retry_after: RETRY_AFTER }.to_status()
+/// What whoever asks hears while the driver is not there.
+pub(crate) const RESTARTING: ServiceError = ServiceError::Restarting { retry_after: RETRY_AFTER };
+
+fn stopping() -> Status {
+    RESTARTING.to_status()
 }

@@ -12,7 +12,7 @@ use wire::v1::admin_server::AdminServer;
 use wire::v1::enrolment_server::EnrolmentServer;
 use wire::{ToStatus, limits, v1};
 
-use crate::error::{AccessError, RegistryError};
+use crate::error::{AccessError, OperationError, RegistryError};
 use crate::guard::{Caller, WallClock};
 use crate::registry::Registry;
 
@@ -25,21 +25,21 @@ mod enrolment;
 #[async_trait]
 pub trait Operations: Send + Sync + 'static {
     /// The signed roster in force.
-    async fn current_roster(&self) -> Result<SignedRoster, Status>;
+    async fn current_roster(&self) -> Result<SignedRoster, OperationError>;
     /// Puts a roster in force that the desk has checked against the current one.
-    async fn put_roster(&self, roster: SignedRoster) -> Result<(), Status>;
+    async fn put_roster(&self, roster: SignedRoster) -> Result<(), OperationError>;
     /// Begins no round any more.
-    async fn pause(&self, reason: &str, by: &Caller) -> Result<String, Status>;
+    async fn pause(&self, reason: &str, by: &Caller) -> Result<String, OperationError>;
     /// Begins rounds again.
-    async fn resume(&self, by: &Caller) -> Result<String, Status>;
+    async fn resume(&self, by: &Caller) -> Result<String, OperationError>;
     /// Stops the use of a round's model.
-    async fn quarantine(&self, round: u64, reason: &str, by: &Caller) -> Result<String, Status>;
+    async fn quarantine(&self, round: u64, reason: &str, by: &Caller) -> Result<String, OperationError>;
     /// Goes on from an earlier round's model.
-    async fn rollback(&self, to_round: u64, reason: &str, by: &Caller) -> Result<String, Status>;
+    async fn rollback(&self, to_round: u64, reason: &str, by: &Caller) -> Result<String, OperationError>;
     /// Ends a barred member's sessions and leaves it out of the round.
-    async fn remove(&self, client: ClientId) -> Result<(), Status>;
+    async fn remove(&self, client: ClientId) -> Result<(), OperationError>;
     /// Lets a member into cohorts again that was put out; says whether it was.
-    async fn restore(&self, client: ClientId, reason: &str, by: &str) -> Result<bool, Status>;
+    async fn restore(&self, client: ClientId, reason: &str, by: &str) -> Result<bool, OperationError>;
     /// Lets two members into one cohort again that a complaint keeps apart.
     async fn reconcile(
         &self,
@@ -47,11 +47,11 @@ pub trait Operations: Send + Sync + 'static {
         other: ClientId,
         reason: &str,
         by: &str,
-    ) -> Result<String, Status>;
+    ) -> Result<String, OperationError>;
     /// Changes the keys that protect what is stored.
-    async fn rotate_keys(&self, by: &str) -> Result<String, Status>;
+    async fn rotate_keys(&self, by: &str) -> Result<String, OperationError>;
     /// The members that are connected.
-    async fn connected(&self) -> Result<BTreeSet<ClientId>, Status>;
+    async fn connected(&self) -> Result<BTreeSet<ClientId>, OperationError>;
 }
 
 /// Who signs certificates.

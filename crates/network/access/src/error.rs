@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use identity::Role;
+use identity::{Role, RosterError};
+use protocol::Rejection;
 use secagg::ClientId;
-use tonic::Code;
+use tonic::{Code, Status};
+use vault::VaultError;
+use wire::{ServiceError, ToStatus};
 
 /// Why a caller was refused before its call was read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -82,7 +85,7 @@ pub enum AccessError {
     UnknownRpc(String),
 }
 
-impl wire::ToStatus for AccessError {
+impl ToStatus for AccessError {
     fn code(&self) -> Code {
         match self {
             Self::Unauthenticated { .. }
@@ -260,7 +263,7 @@ pub enum RegistryError {
     NotSaved,
 }
 
-impl wire::ToStatus for RegistryError {
+impl ToStatus for RegistryError {
     fn code(&self) -> Code {
         match self {
             Self::TokenUnknown | Self::JoinSignature => Code::Unauthenticated,
@@ -314,6 +317,43 @@ impl wire::ToStatus for RegistryError {
             Self::NotBarred(_) => "NOT_BARRED",
             Self::LeftTheRoster(_) => "LEFT_THE_ROSTER",
             Self::NotSaved => "NOT_SAVED",
+        }
+    }
+}
+
+/// Why the run does not do what the desk asks of it.
+#[derive(Debug, thiserror::Error)]
+pub enum OperationError {
+    /// Its rules do not allow it.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// It does not answer.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// It refuses a roster that the desk let pass.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The roster is not the authority's.
+    #[error(transparent)]
+    Roster(#[from] RosterError),
+    /// There are no keys to change.
+    #[error("nothing is encrypted here: the configuration has no table [encryption]")]
+    NotEncrypted,
+    /// The keys cannot be changed.
+    #[error(transparent)]
+    Keys(#[from] VaultError),
+}
+
+impl From<OperationError> for Status {
+    fn from(why: OperationError) -> Self {
+        match why {
+            OperationError::Rejected(why) => why.to_status(),
+            OperationError::Service(why) => why.to_status(),
+            OperationError::Registry(why) => why.to_status(),
+            OperationError::Roster(why) => Self::invalid_argument(why.to_string()),
+            OperationError::NotEncrypted | OperationError::Keys(_) => {
+                Self::failed_precondition(why.to_string())
+            }
         }
     }
 }

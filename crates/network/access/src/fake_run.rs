@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use identity::SignedRoster;
 use secagg::ClientId;
-use tonic::{Status, async_trait};
-use wire::ToStatus;
+use tonic::async_trait;
+use wire::ServiceError;
 
-use crate::{Caller, Operations, RegistryError};
+use crate::{Caller, OperationError, Operations, RegistryError};
 
 /// A run that does at once what it is asked, and remembers it. With what lies in its other fields it misbehaves.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ impl FakeRun {
         std::mem::take(&mut *of(&self.asked))
     }
 
-    fn remember(&self, what: String) -> Result<String, Status> {
+    fn remember(&self, what: String) -> Result<String, OperationError> {
         of(&self.asked).push(what.clone());
         Ok(what)
     }
@@ -54,44 +55,44 @@ fn of<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[async_trait]
 impl Operations for FakeRun {
-    async fn current_roster(&self) -> Result<SignedRoster, Status> {
+    async fn current_roster(&self) -> Result<SignedRoster, OperationError> {
         let frozen = of(&self.frozen).clone();
         Ok(frozen.unwrap_or_else(|| of(&self.roster).clone()))
     }
 
-    async fn put_roster(&self, roster: SignedRoster) -> Result<(), Status> {
+    async fn put_roster(&self, roster: SignedRoster) -> Result<(), OperationError> {
         if let Some(refused) = &mut *of(&self.refused) {
             refused.push(roster);
-            return Err(RegistryError::Roster("a rule of its own".into()).to_status());
+            return Err(RegistryError::Roster("a rule of its own".into()).into());
         }
         let lost = of(&self.lost).take();
         if lost != Some(true) {
             *of(&self.roster) = roster;
         }
-        lost.map_or(Ok(()), |_| Err(Status::unavailable("the connection broke")))
+        lost.map_or(Ok(()), |_| Err(ServiceError::Restarting { retry_after: Duration::ZERO }.into()))
     }
 
-    async fn pause(&self, reason: &str, by: &Caller) -> Result<String, Status> {
+    async fn pause(&self, reason: &str, by: &Caller) -> Result<String, OperationError> {
         self.remember(format!("paused by {}: {reason}", by.name))
     }
 
-    async fn resume(&self, by: &Caller) -> Result<String, Status> {
+    async fn resume(&self, by: &Caller) -> Result<String, OperationError> {
         self.remember(format!("resumed by {}", by.name))
     }
 
-    async fn quarantine(&self, round: u64, reason: &str, by: &Caller) -> Result<String, Status> {
+    async fn quarantine(&self, round: u64, reason: &str, by: &Caller) -> Result<String, OperationError> {
         self.remember(format!("round {round} quarantined by {}: {reason}", by.name))
     }
 
-    async fn rollback(&self, to_round: u64, reason: &str, by: &Caller) -> Result<String, Status> {
+    async fn rollback(&self, to_round: u64, reason: &str, by: &Caller) -> Result<String, OperationError> {
         self.remember(format!("rolled back to {to_round} by {}: {reason}", by.name))
     }
 
-    async fn remove(&self, client: ClientId) -> Result<(), Status> {
+    async fn remove(&self, client: ClientId) -> Result<(), OperationError> {
         self.remember(format!("removed {client}")).map(drop)
     }
 
-    async fn restore(&self, client: ClientId, reason: &str, by: &str) -> Result<bool, Status> {
+    async fn restore(&self, client: ClientId, reason: &str, by: &str) -> Result<bool, OperationError> {
         self.remember(format!("restored {client} by {by}: {reason}")).map(|_| true)
     }
 
@@ -101,16 +102,16 @@ impl Operations for FakeRun {
         other: ClientId,
         reason: &str,
         by: &str,
-    ) -> Result<String, Status> {
+    ) -> Result<String, OperationError> {
         self.remember(format!("reconciled {one} and {other} by {by}: {reason}"))
     }
 
-    async fn rotate_keys(&self, by: &str) -> Result<String, Status> {
+    async fn rotate_keys(&self, by: &str) -> Result<String, OperationError> {
         self.remember(format!("rotated by {by}"))
     }
 
     /// The first client alone.
-    async fn connected(&self) -> Result<BTreeSet<ClientId>, Status> {
+    async fn connected(&self) -> Result<BTreeSet<ClientId>, OperationError> {
         Ok([ClientId(1)].into())
     }
 }

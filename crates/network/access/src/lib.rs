@@ -35,7 +35,7 @@ mod requirements;
 
 pub use denied::{Denied, DeniedSet};
 pub use desk::{Desk, IssuedCertificate, Issuer, Lifetimes, Operations};
-pub use error::{AccessError, RegistryError};
+pub use error::{AccessError, OperationError, RegistryError};
 #[cfg(feature = "fake")]
 pub use fake_run::FakeRun;
 pub use guard::{CallOutcome, CallRecord, Caller, Guard, Guarded, Hook, Proof, WallClock};

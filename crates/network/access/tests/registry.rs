@@ -5,12 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use access::{AccessError, Purpose, Registry, RegistryError, RegistryFileError, Whom};
-use identity::{AccessToken, IdentityKey, Member, Role, Roster, Subject};
+use access::{AccessError, OperationError, Purpose, Registry, RegistryError, RegistryFileError, Whom};
+use identity::{AccessToken, IdentityKey, Member, Role, Roster, RosterError, Subject};
 use params::Digest;
+use protocol::Rejection;
 use secagg::ClientId;
 use tempfile::TempDir;
-use wire::ToStatus;
+use tonic::{Code, Status};
+use wire::{ServiceError, ToStatus};
 
 const NOW_S: u64 = 1_700_000_000;
 
@@ -147,6 +149,28 @@ fn sixty_four_hexadecimal_digits_are_a_certificate_and_other_names_an_operator()
     assert_eq!(Whom::operator_or_certificate(&digest.to_string()), Ok(Whom::Certificate(digest)));
     assert_eq!(Whom::operator_or_certificate("eve"), Ok(Whom::Operator("eve".into())));
     assert!(matches!(Whom::operator_or_certificate("a b"), Err(RegistryError::Invalid(_))));
+}
+
+#[test]
+fn what_a_run_refuses_reaches_the_caller_with_the_reason_and_the_details_of_its_kind() {
+    let reached = |why: OperationError| {
+        let status = Status::from(why);
+        (status.code(), status.message().to_owned(), status.details().to_vec())
+    };
+    let of = |kind: &dyn ToStatus| {
+        let status = kind.to_status();
+        (status.code(), status.message().to_owned(), status.details().to_vec())
+    };
+    let rejected = Rejection::AlreadySo("the run is paused".into());
+    assert_eq!(reached(rejected.clone().into()), of(&rejected));
+    let stopping = ServiceError::Restarting { retry_after: Duration::from_secs(2) };
+    assert_eq!(reached(stopping.clone().into()), of(&stopping));
+    assert_eq!(reached(RegistryError::RosterSignature.into()), of(&RegistryError::RosterSignature));
+    // These have no code of their own.
+    let plain = reached(RosterError::Signature.into());
+    assert_eq!(plain, (Code::InvalidArgument, RosterError::Signature.to_string(), vec![]));
+    let (code, _, details) = reached(OperationError::NotEncrypted);
+    assert_eq!((code, details), (Code::FailedPrecondition, vec![]));
 }
 
 #[test]
