@@ -16,7 +16,9 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 use wire::v1::audit_client::AuditClient;
 use wire::{limits, v1};
-use witness::{COSIGN_AGAIN, LookFault, Pause, Prompt, SOON, ShownLog, ShownReceipt, SiloWitness};
+use witness::{
+    COSIGN_AGAIN, Cosignature, LookFault, Pause, Prompt, SOON, ShownLog, ShownReceipt, SiloWitness,
+};
 
 use crate::link::said;
 use crate::patience::{Patience, within};
@@ -98,20 +100,18 @@ impl Watchman {
         let shown = shown(within(patience, log.witness(request)).await?.into_inner());
         let roster = Arc::clone(&self.roster.borrow());
         let look = block_in_place(|| self.witness.look(shown, &roster, daemon::wall_ms() / 1000))?;
-        self.report.send(Seen::Log(look.seen)).await.map_err(|_| Missed::Over)?;
-        if let Some(fault) = look.fault {
-            return Err(fault.into());
-        }
+        self.report.send(Seen::Log(look.seen().clone())).await.map_err(|_| Missed::Over)?;
+        let Cosignature { line, size, grown, more } = look.reported()?;
         let again = cosigned.is_none_or(|last| last.elapsed() >= COSIGN_AGAIN);
-        if look.grown || again {
-            match within(patience, log.cosign(v1::CosignRequest { line: look.line, size: look.size })).await {
+        if grown || again {
+            match within(patience, log.cosign(v1::CosignRequest { line, size })).await {
                 Ok(_) => *cosigned = Some(Instant::now()),
                 // A newer checkpoint took this one's place meanwhile: the next heartbeat cosigns that.
                 Err(why) if why.code() == Code::FailedPrecondition => {}
                 Err(why) => return Err(why.into()),
             }
         }
-        Ok(look.more)
+        Ok(more)
     }
 }
 

@@ -7,9 +7,10 @@
 //! [`Witnessed`](protocol::Witnessed).
 //!
 //! ```text
-//!               ShownLog                             Look
-//! coordinator ─────────> SiloWitness::look ──┬─ seen ──> the core, whatever becomes of the rest
-//!                        remembers, fsync    └─ line ──> the log, as this silo's cosignature
+//!               ShownLog                      Look::seen
+//! coordinator ─────────> SiloWitness::look ──────────────> the core, whatever becomes of the rest
+//!                        remembers, fsync    Look::reported
+//!                                           ──────────────> the log, as this silo's cosignature, where all was believed
 //! ```
 //!
 //! A coordinator that rewrites its history, or shows two, contradicts what it signed: both texts are kept, and
@@ -23,5 +24,5 @@ mod uploads;
 
 pub use error::{ForgottenLog, LookFault, OpenFault, ReceiptFault};
 pub use looking::{COSIGN_AGAIN, Pause, Prompt, SOON};
-pub use silo::{Look, ShownLog, ShownReceipt, SiloWitness, memory_file};
+pub use silo::{Cosignature, Look, ShownLog, ShownReceipt, SiloWitness, memory_file};
 pub use uploads::Uploads;

@@ -41,20 +41,54 @@ pub struct ShownReceipt {
     pub proof: String,
 }
 
-/// What a look at the log came to.
-pub struct Look {
-    /// For the core.
-    pub seen: Witnessed,
+/// What a look at the log came to: first to be reported, then to be answered.
+///
+/// Where it is dropped, nothing of it was reported: the same receipts are asked for and given again.
+///
+/// ```compile_fail,E0609
+/// fn cosign(look: witness::Look<'_>) -> String {
+///     // What is faulty would be cosigned, and what nobody heard of would be lost.
+///     look.line
+/// }
+/// ```
+#[must_use = "what was seen is to be reported"]
+pub struct Look<'a> {
+    witness: &'a mut SiloWitness,
+    seen: Witnessed,
+    newest: Option<u64>,
+    answered: Result<Cosignature, LookFault>,
+}
+
+impl Look<'_> {
+    /// For the core, whatever becomes of the rest.
+    pub fn seen(&self) -> &Witnessed {
+        &self.seen
+    }
+
+    /// The core has what was seen, and so its receipts are asked for no more. Gives this silo's cosignature.
+    ///
+    /// # Errors
+    /// Why not all was believed that was shown, which is then not to be cosigned.
+    pub fn reported(self) -> Result<Cosignature, LookFault> {
+        let Self { witness, seen, newest, answered } = self;
+        witness.receipts_after = newest;
+        seen.receipts.iter().for_each(|(upload, _)| witness.uploads.remove(upload));
+        answered
+    }
+}
+
+/// What a silo says of a log all of which it believes.
+#[derive(Debug)]
+#[must_use = "the log is to have it"]
+pub struct Cosignature {
+    /// A line for the log to add.
+    pub line: String,
+    /// The size that it is of.
+    pub size: u64,
     /// Whether the log has grown since the last look.
     pub grown: bool,
     /// Whether there may be more receipts of this silo's uploads.
     pub more: bool,
-    /// This silo's cosignature, a line for the log to add; not to be given where there is a fault.
-    pub line: String,
-    /// The size that it is of.
-    pub size: u64,
-    /// Why not all was believed that was shown. What is in `seen` was.
-    pub fault: Option<LookFault>,
 }
 
 /// One silo as a witness of the coordinator's log.
@@ -124,7 +158,7 @@ impl SiloWitness {
         shown: ShownLog,
         roster: &AuthorisedRoster,
         now_s: u64,
-    ) -> Result<Look, LookFault> {
+    ) -> Result<Look<'_>, LookFault> {
         let ShownLog { checkpoint, proof, receipts } = shown;
         let hashes = proof.iter().map(|hash| <[u8; 32]>::try_from(hash.as_slice()));
         let proof = hashes.collect::<Result<Vec<_>, _>>().map_err(|_| LookFault::HashLength)?;
@@ -135,14 +169,15 @@ impl SiloWitness {
         let Kept { uploads, newest, fault } = self.keep_receipts(receipts);
         // What is not of this silo's uploads has no end, and so waits for the heartbeat.
         let more = full && !uploads.is_empty() && newest > self.receipts_after;
-        self.receipts_after = newest;
         let (cosigned, unread) = match self.cosigned_by_others(roster, &checkpoint) {
             Ok(cosigned) => (cosigned, None),
             Err(why) => (BTreeMap::new(), Some(why)),
         };
         let size = self.memory.size();
         let seen = Witnessed { cosigned, receipts: uploads };
-        Ok(Look { seen, grown: size > before, more, line, size, fault: fault.or(unread) })
+        let cosignature = Cosignature { line, size, grown: size > before, more };
+        let answered = fault.or(unread).map_or(Ok(cosignature), Err);
+        Ok(Look { witness: self, seen, newest, answered })
     }
 
     /// The other members that have cosigned this checkpoint, each with the time in its cosignature.
@@ -170,7 +205,8 @@ impl SiloWitness {
         let mut all = Kept { uploads: Vec::new(), newest: self.receipts_after, fault: None };
         for receipt in receipts {
             let index = receipt.index;
-            match self.keep_receipt(&receipt) {
+            let kept = |upload: &Digest| all.uploads.iter().any(|(kept, _)| kept == upload);
+            match self.keep_receipt(&receipt, kept) {
                 Ok(upload) => all.uploads.extend(upload.map(|upload| (upload, index))),
                 Err(why) => return Kept { fault: Some(LookFault::Receipt { index, why }), ..all },
             }
@@ -180,8 +216,12 @@ impl SiloWitness {
     }
 
     /// A receipt is kept only where it proves what it says, for the very state that is remembered: one for another history
-    /// proves nothing to this silo. Gives the upload of this silo's that it is of.
-    fn keep_receipt(&self, receipt: &ShownReceipt) -> Result<Option<Digest>, ReceiptFault> {
+    /// proves nothing to this silo. Gives the upload of this silo's that it is of, where none of it is `kept` already.
+    fn keep_receipt(
+        &self,
+        receipt: &ShownReceipt,
+        kept: impl Fn(&Digest) -> bool,
+    ) -> Result<Option<Digest>, ReceiptFault> {
         let proven = Receipt::parse(&receipt.proof)?.verify(&receipt.entry, &self.log)?;
         if self.memory.last() != Some(&proven) {
             return Err(ReceiptFault::OtherState);
@@ -189,7 +229,9 @@ impl SiloWitness {
         let event = Event::decode(&receipt.entry)?;
         let upload = event.digest.as_deref().and_then(|digest| digest.parse().ok());
         let own = event.action == Action::UploadReceived.name() && event.actor.silo_id() == Some(self.own.0);
-        let upload = upload.filter(|_| own).and_then(|upload| Some((upload, self.uploads.get(&upload)?)));
+        let upload = upload
+            .filter(|upload| own && !kept(upload))
+            .and_then(|upload| Some((upload, self.uploads.get(&upload)?)));
         let Some((upload, (run, at))) = upload else { return Ok(None) };
         let name = format!("{:06}-{}-{run}.tlog-proof", at.round, at.attempt);
         std::fs::create_dir_all(&self.receipts)?;
@@ -197,7 +239,6 @@ impl SiloWitness {
         // The entry beside it: whoever verifies needs the bytes.
         store::write_replacing(&path.with_extension("json"), &receipt.entry)?;
         store::write_replacing(&path, receipt.proof.as_bytes())?;
-        self.uploads.remove(&upload);
         Ok(Some(upload))
     }
 }

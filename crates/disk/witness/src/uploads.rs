@@ -40,7 +40,7 @@ impl Uploads {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).made.get(upload).copied()
     }
 
-    /// Its receipt is kept.
+    /// Its receipt is kept, and the core knows.
     pub(crate) fn remove(&self, upload: &Digest) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).made.remove(upload);
     }

@@ -97,9 +97,14 @@ impl Watched {
         }
     }
 
-    fn look(&mut self) -> Look {
-        let shown = self.shown();
-        self.witness.look(shown, &self.roster, NOW_S).unwrap()
+    /// Looks, and reports it.
+    fn look(&mut self) -> (Vec<(Digest, u64)>, Result<Cosignature, LookFault>) {
+        self.look_at(self.shown())
+    }
+
+    fn look_at(&mut self, shown: ShownLog) -> (Vec<(Digest, u64)>, Result<Cosignature, LookFault>) {
+        let look = self.witness.look(shown, &self.roster, NOW_S).unwrap();
+        (look.seen().receipts.clone(), look.reported())
     }
 
     fn append(&mut self, events: &[Event]) {
@@ -122,19 +127,31 @@ fn a_receipt_that_cannot_be_kept_is_asked_for_again_and_those_before_it_are_repo
     let mut watched = watched();
     let mut shown = watched.shown();
     shown.receipts[1].entry.push(b' ');
-    let look = watched.witness.look(shown, &watched.roster, NOW_S).unwrap();
-    assert_eq!(look.seen.receipts, [(upload(0), 0)]);
-    assert!(matches!(&look.fault, Some(LookFault::Receipt { index: 1, .. })));
+    let (receipts, answered) = watched.look_at(shown);
+    assert_eq!(receipts, [(upload(0), 0)]);
+    assert!(matches!(answered, Err(LookFault::Receipt { index: 1, .. })), "and nothing is cosigned");
     assert_eq!(watched.witness.receipts_after(), Some(0));
-    let look = watched.look();
-    assert_eq!(look.seen.receipts, [(upload(1), 1), (upload(2), 2)]);
-    assert!(look.fault.is_none());
+    let (receipts, answered) = watched.look();
+    assert_eq!(receipts, [(upload(1), 1), (upload(2), 2)]);
+    assert_eq!(answered.unwrap().size, 3);
+}
+
+#[test]
+fn a_look_that_nobody_reported_loses_no_receipt() {
+    let mut watched = watched();
+    let all = [0, 1, 2].map(|round| (upload(round), round));
+    let shown = watched.shown();
+    assert_eq!(watched.witness.look(shown, &watched.roster, NOW_S).unwrap().seen().receipts, all);
+    assert_eq!(watched.witness.receipts_after(), None);
+    assert_eq!(watched.look().0, all);
+    assert_eq!(watched.witness.receipts_after(), Some(2));
+    assert_eq!(watched.look().0, []);
 }
 
 #[test]
 fn receipts_of_what_the_silo_did_not_upload_are_not_kept_and_take_no_other_ones_place() {
     let mut watched = watched();
-    assert!(watched.look().grown);
+    assert!(watched.look().1.unwrap().grown);
     let before = watched.kept();
     let run = run();
     for round in 0..=2 {
@@ -142,31 +159,32 @@ fn receipts_of_what_the_silo_did_not_upload_are_not_kept_and_take_no_other_ones_
     }
     let made_up: Vec<Event> = (0..64).map(|round| event(round, upload(round + 100))).collect();
     watched.append(&made_up);
-    assert_eq!(watched.look().seen.receipts, []);
+    assert_eq!(watched.look().0, []);
     assert_eq!(watched.kept(), before, "a coordinator decides how much lies here, and under which names");
 }
 
 #[test]
 fn a_log_that_repeats_an_upload_without_end_has_its_receipt_kept_once() {
     let mut watched = watched();
-    assert_eq!(watched.look().seen.receipts.len(), 3);
+    watched.append(&[event(1, upload(1))]);
+    assert_eq!(watched.look().0.len(), 3, "the second comes with the first");
     let repeated = [(); RECEIPTS_AT_ONCE].map(|()| event(1, upload(1)));
     watched.append(&repeated);
     let before = watched.kept();
-    let look = watched.look();
-    assert_eq!(look.seen.receipts, []);
-    assert!(!look.more, "nothing new, so the next look waits for the heartbeat");
+    let (receipts, answered) = watched.look();
+    assert_eq!(receipts, []);
+    assert!(!answered.unwrap().more, "nothing new, so the next look waits for the heartbeat");
     assert_eq!(watched.kept(), before);
     // What the journal says is receipted is not written anew after a restart either.
     watched.uploads.follow(&ClientRecord::UploadReceipted { upload: upload(2), index: 2 });
     watched.append(&repeated);
-    assert_eq!(watched.look().seen.receipts, []);
+    assert_eq!(watched.look().0, []);
 }
 
 #[test]
 fn a_log_that_rewrites_its_history_contradicts_itself_and_is_not_cosigned() {
     let mut watched = watched();
-    watched.look();
+    assert_eq!(watched.look().1.unwrap().size, 3);
     let other = tempfile::tempdir().unwrap();
     let mut log = Log::open(&other.path().join("log"), &audit::log_name("watched"), key(9)).unwrap();
     log.append(&[3, 4, 5].map(|round| event(round, upload(round)))).unwrap();
