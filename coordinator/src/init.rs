@@ -158,8 +158,14 @@ pub(crate) mod tests {
             names.starts_with("no certificate can be made for localhost, a b; see --address and --name: "),
             "{names}"
         );
-        let full = said(|init| init.dir = "src".into());
-        assert_eq!(full, "--dir `src` is not empty, and nothing in it is overwritten; name another folder");
+        fs::create_dir(&dir).unwrap();
+        fs::write(dir.join("mine"), "mine").unwrap();
+        let full = format!(
+            "--dir `{}` is not empty, and nothing in it is overwritten; name another folder",
+            dir.display()
+        );
+        assert_eq!(said(|_| {}), full);
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1, "and nothing was added");
     }
 
     #[test]
