@@ -15,7 +15,7 @@ use protocol::{
 use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
 use secagg::MaskedUpdate;
-use spending::SiloSpending;
+use spending::{SiloSpending, UncheckedSpending};
 use store::Store;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet, block_in_place};
@@ -50,7 +50,7 @@ const AT_ONCE: usize = 64;
 /// What the driver works with.
 pub(crate) struct Parts {
     pub(crate) profile: Profile,
-    pub(crate) spending: SiloSpending,
+    pub(crate) spending: UncheckedSpending,
     pub(crate) store: Box<dyn Store>,
     /// The state folder, where evidence is kept.
     pub(crate) state: PathBuf,
@@ -148,7 +148,7 @@ impl Driver {
     ///
     /// # Errors
     /// [`RunError`] of the journal, or of what it contradicts.
-    pub(crate) fn open(mut parts: Parts) -> Result<Self, RunError> {
+    pub(crate) fn open(parts: Parts) -> Result<Self, RunError> {
         let mut store = parts.store;
         let journal = store
             .replay()?
@@ -157,7 +157,7 @@ impl Driver {
             .collect::<Result<Vec<_>, _>>()
             .map_err(RunError::Record)?;
         let participant = Participant::recover(parts.profile, &journal)?;
-        parts.spending.check(&journal)?;
+        let spending = parts.spending.check(&journal)?;
         let uploads = Uploads::default();
         let mut declaring = Declaring::default();
         for record in &journal {
@@ -167,7 +167,7 @@ impl Driver {
         parts.lookout.roster.send_replace(Arc::new(participant.current_roster().clone()));
         Ok(Self {
             participant,
-            spending: parts.spending,
+            spending,
             store,
             state: parts.state,
             patience: parts.patience,

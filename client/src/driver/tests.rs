@@ -111,7 +111,7 @@ fn driver(folder: &Path, given: &Arc<Mutex<Vec<Assignment>>>) -> Driver {
     };
     let ledger = Ledger::new(&folder.join("ledger"), "silo", None, None).unwrap();
     Driver::open(Parts {
-        spending: SiloSpending::new(ledger, &profile.identity, &profile.policy, || 1),
+        spending: UncheckedSpending::new(ledger, &profile.identity, &profile.policy, || 1),
         store: Box::new(MemoryStore::new(JournalKind::Client)),
         state: folder.to_owned(),
         patience: Patience::default(),

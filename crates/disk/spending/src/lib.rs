@@ -1,7 +1,8 @@
 //! What a silo's journal and the ledger of its data say of each other, and whether an upload may be debited.
 //!
-//! Owns: [`SiloSpending`], which is asked before a round is opened and debits before anything can leave, and [`SpendingError`],
-//! which says which of the two was lost or rolled back.
+//! Owns: [`SiloSpending`], which is asked before a round is opened and debits before anything can leave, and which there is only
+//! once the two have been compared ([`UncheckedSpending::check`]); and [`SpendingError`], which says which of the two was lost or
+//! rolled back.
 //!
 //! Does not: decide whether a round is taken part in (the core does, from a [`LedgerView`](protocol::LedgerView)), write the
 //! journal, or know the time.
@@ -15,16 +16,24 @@
 //! use identity::IdentityKey;
 //! use ledger::Ledger;
 //! use plan::Policy;
-//! use spending::SiloSpending;
+//! use spending::UncheckedSpending;
 //!
 //! # let folder = tempfile::tempdir()?;
 //! # let key = IdentityKey::from_secret_hex(&"01".repeat(32))?;
 //! let ledger = Ledger::new(folder.path(), "admissions-2025", None, None)?;
-//! let mut spending = SiloSpending::new(ledger, &key, &Policy::for_authors([]), || 1_760_000_000_000);
+//! let spending = UncheckedSpending::new(ledger, &key, &Policy::for_authors([]), || 1_760_000_000_000);
 //! // Of a journal and a ledger that begin, neither lacks what the other has.
-//! spending.check(&[])?;
+//! let spending = spending.check(&[])?;
 //! assert_eq!(spending.view(None, None)?.epsilon_spent, 0.0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Without that nothing is debited:
+//!
+//! ```compile_fail,E0599
+//! fn debit(mut spending: spending::UncheckedSpending, upload: spending::Upload<'_>) {
+//!     spending.reserve(upload).unwrap();
+//! }
 //! ```
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
@@ -33,4 +42,4 @@ mod journal;
 mod silo;
 
 pub use error::{LostJournal, RolledBack, SpendingError};
-pub use silo::{AcceptedLoss, SiloSpending, Upload};
+pub use silo::{AcceptedLoss, SiloSpending, UncheckedSpending, Upload};

@@ -13,6 +13,9 @@ use protocol::{Attempt, ClientRecord, LedgerView, Timestamp};
 use crate::error::{LostJournal, RolledBack, SpendingError};
 use crate::journal::{Own, release_of};
 
+/// What one silo's data has spent, before the silo's journal was compared with it: nothing can be debited yet.
+pub struct UncheckedSpending(SiloSpending);
+
 /// What one silo's data has spent, as the silo's own daemon sees it and adds to it.
 pub struct SiloSpending {
     ledger: Ledger,
@@ -52,19 +55,40 @@ pub struct AcceptedLoss {
     pub head: LedgerHead,
 }
 
-impl SiloSpending {
+impl UncheckedSpending {
     /// `daemon` is the silo's own key, under which it debits; `wall_ms`, in milliseconds since 1970, stamps entries and ends
     /// periods. Nothing is read yet.
     pub fn new(ledger: Ledger, daemon: &IdentityKey, policy: &Policy, wall_ms: fn() -> u64) -> Self {
-        Self {
+        Self(SiloSpending {
             ledger,
             daemon: hex::encode(daemon.public().as_bytes()),
             policy: policy.clone(),
             wall_ms,
             debited: BTreeSet::new(),
-        }
+        })
     }
 
+    /// Compares the ledger with the whole journal, and logs what was spent.
+    ///
+    /// # Errors
+    /// [`SpendingError`], whatever is lost or cannot be read.
+    pub fn check(self, journal: &[ClientRecord]) -> Result<SiloSpending, SpendingError> {
+        let Self(mut spending) = self;
+        spending.check(journal)?;
+        Ok(spending)
+    }
+
+    /// Adds what the journal has and the ledger lacks, and the operator's reason; says in it whether the journal too
+    /// lacks what the ledger has.
+    ///
+    /// # Errors
+    /// [`LedgerError`], where it cannot be read or written.
+    pub fn accept_loss(&self, journal: &[ClientRecord], reason: &str) -> Result<AcceptedLoss, LedgerError> {
+        self.0.accept_loss(journal, reason)
+    }
+}
+
+impl SiloSpending {
     fn own<'a>(&'a self, account: &'a Account) -> Own<'a> {
         Own { daemon: &self.daemon, account }
     }
@@ -84,11 +108,7 @@ impl SiloSpending {
         }
     }
 
-    /// Compares the ledger with the whole journal, and logs what was spent.
-    ///
-    /// # Errors
-    /// [`SpendingError`], whatever is lost or cannot be read.
-    pub fn check(&mut self, journal: &[ClientRecord]) -> Result<(), SpendingError> {
+    fn check(&mut self, journal: &[ClientRecord]) -> Result<(), SpendingError> {
         let found = self.ledger.inspect()?;
         let own = self.own(&found.account);
         let lacking = own.lacking(journal, self.delta());
@@ -206,12 +226,7 @@ impl SiloSpending {
         Ok(())
     }
 
-    /// Adds what the journal has and the ledger lacks, and the operator's reason; says in it whether the journal too
-    /// lacks what the ledger has.
-    ///
-    /// # Errors
-    /// [`LedgerError`], where it cannot be read or written.
-    pub fn accept_loss(&self, journal: &[ClientRecord], reason: &str) -> Result<AcceptedLoss, LedgerError> {
+    fn accept_loss(&self, journal: &[ClientRecord], reason: &str) -> Result<AcceptedLoss, LedgerError> {
         let account = self.ledger.entries_as_they_are()?;
         let own = self.own(&account);
         let missing = own.lacking(journal, self.delta());

@@ -27,7 +27,7 @@ fn spending(folder: &Path, anchor: bool) -> SiloSpending {
     let ledger = Ledger::new(&folder.join("ledger"), "d", anchor, None).unwrap();
     let period = Some(Period { days: 30, epsilon_max: 10.0 });
     let policy = Policy { epsilon_max: 100.0, delta_max: 1e-5, period, ..Policy::for_authors([]) };
-    SiloSpending::new(ledger, &key(), &policy, || NOW_MS.with(Cell::get))
+    UncheckedSpending::new(ledger, &key(), &policy, || NOW_MS.with(Cell::get)).0
 }
 
 fn reserve(spending: &mut SiloSpending, plan: &Plan, round: u64) {
