@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use identity::{AuthorisedRoster, IdentityKey, Member, SignedRoster, printable};
-use operate::{AuthorityFolder, roster_key};
+use operate::{AuthorityFolder, RosterContents, roster_key};
 use secagg::ClientId;
 
 use crate::Failure;
@@ -118,15 +118,13 @@ fn sign(args: &SignArgs) -> Result<(), Failure> {
     if args.out.exists() {
         return Err(WriteError::DocumentTaken { place: args.out.clone() }.into());
     }
-    let roster = identity::Roster {
-        format: None,
-        previous: None,
+    let contents = RosterContents {
         federation: args.federation.clone(),
         epoch: args.epoch,
         coordinator_key: args.coordinator_key.clone(),
         members,
     };
-    let next = authority.sign(roster, before)?;
+    let next = authority.sign(contents, before)?;
     write_document(&args.out, &serde_json::to_string(next.signed()).map_err(Failure::failed)?)?;
     println!("roster {}", next.digest());
     println!("authority_key = \"{}\"", keys::public_text(authority.key()));

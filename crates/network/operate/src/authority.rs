@@ -1,11 +1,13 @@
 //! The authority's folder: its key, and what it remembers of the rosters that it has signed.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use identity::{AuthorisedRoster, IdentityKey, LAST_ROSTER_FILE, LastSigned, Roster, RosterError};
+use identity::{AuthorisedRoster, IdentityKey, LAST_ROSTER_FILE, LastSigned, Member, Roster, RosterError};
 use params::Digest;
+use secagg::ClientId;
 use store::StoreError;
 use vault::{MasterSource, Vault, VaultError, layout};
 
@@ -22,6 +24,19 @@ pub struct AuthorityFolder {
     folder: PathBuf,
     key: IdentityKey,
     last: Option<LastSigned>,
+}
+
+/// What a person says of a roster. Its format, and which one it follows, the folder adds when it signs.
+#[derive(Debug, Clone)]
+pub struct RosterContents {
+    /// The federation's name.
+    pub federation: String,
+    /// Higher than that of the one before.
+    pub epoch: u64,
+    /// The coordinator's public key, hexadecimal.
+    pub coordinator_key: String,
+    /// By their numbers.
+    pub members: BTreeMap<ClientId, Member>,
 }
 
 /// Why no roster was signed, or one was and is not known to be in force.
@@ -184,12 +199,14 @@ impl AuthorityFolder {
     /// [`SigningError::NotTheLast`] where it follows another roster than the last one; a memory that cannot be written.
     pub fn sign(
         &mut self,
-        roster: Roster,
+        contents: RosterContents,
         before: Option<AuthorisedRoster>,
     ) -> Result<AuthorisedRoster, SigningError> {
         let before = before.or_else(|| self.last.as_ref().map(|last| last.roster.clone()));
         let previous = before.as_ref().map(AuthorisedRoster::digest);
-        let roster = Roster { format: Some(Roster::FORMAT), previous, ..roster };
+        let RosterContents { federation, epoch, coordinator_key, members } = contents;
+        let format = Some(Roster::FORMAT);
+        let roster = Roster { format, federation, epoch, coordinator_key, members, previous };
         if let Some(last) = self.last.as_ref().map(|last| &last.roster)
             && (Roster { previous: last.previous, ..roster.clone() }) == **last
         {
@@ -286,7 +303,6 @@ fn remembered(folder: &Path, key: &IdentityKey) -> Result<Option<LastSigned>, Un
 mod tests {
     use identity::Authority;
     use identity::samples::{authorised, key, public, roster};
-    use secagg::ClientId;
 
     use super::*;
 
@@ -330,17 +346,22 @@ mod tests {
     fn a_roster_signed_by_hand_names_the_last_one_and_the_last_one_is_given_again() {
         let folder = tempfile::tempdir().unwrap();
         let mut authority = AuthorityFolder::with_key(folder.path(), key(100)).unwrap();
-        let first = authority.sign(roster(4, &["north", "south"]), None).unwrap();
-        let second = authority.sign(roster(5, &["north"]), None).unwrap();
+        let contents = |epoch, names: &[&str]| {
+            let Roster { federation, epoch, coordinator_key, members, .. } = roster(epoch, names);
+            RosterContents { federation, epoch, coordinator_key, members }
+        };
+        let first = authority.sign(contents(4, &["north", "south"]), None).unwrap();
+        let second = authority.sign(contents(5, &["north"]), None).unwrap();
         assert_eq!((first.previous, second.previous), (None, Some(first.digest())));
+        assert_eq!([first.format, second.format], [Some(Roster::FORMAT); 2]);
         // Its file was lost.
-        assert_eq!(authority.sign(roster(5, &["north"]), None).unwrap(), second);
+        assert_eq!(authority.sign(contents(5, &["north"]), None).unwrap(), second);
         // Whom the second one left out would come back.
-        let older = authority.sign(roster(6, &["north", "south"]), Some(first)).unwrap_err();
+        let older = authority.sign(contents(6, &["north", "south"]), Some(first)).unwrap_err();
         assert!(matches!(older, SigningError::NotTheLast { epoch: 5, .. }), "{older}");
-        let same_epoch = authority.sign(roster(5, &["south"]), None).unwrap_err();
+        let same_epoch = authority.sign(contents(5, &["south"]), None).unwrap_err();
         assert!(matches!(same_epoch, SigningError::Unfollowing { epoch: 5, .. }), "{same_epoch}");
-        let mut twice = roster(6, &["north", "south"]);
+        let mut twice = contents(6, &["north", "south"]);
         twice.members.get_mut(&ClientId(2)).unwrap().identity_key = public(1);
         assert!(matches!(authority.sign(twice, None), Err(SigningError::Unsound(_))));
         assert_eq!(AuthorityFolder::with_key(folder.path(), key(100)).unwrap().last.unwrap().roster, second);
