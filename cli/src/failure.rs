@@ -94,7 +94,7 @@ impl From<NewFolderError> for Failure {
     fn from(why: NewFolderError) -> Self {
         match why {
             NewFolderError::Taken { .. } => Self::usage(why),
-            NewFolderError::Io { .. } => Self::failed(why),
+            NewFolderError::Outside { .. } | NewFolderError::Io { .. } => Self::failed(why),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::files;
 
@@ -13,6 +13,13 @@ pub enum NewFolderError {
     /// Something is there already.
     #[error("`{}` exists and is not overwritten: choose another name", place.display())]
     Taken { place: PathBuf },
+    /// A name in the folder leads out of it.
+    #[error("`{}` is no name in `{}`: it leads out of it", name.display(), place.display())]
+    Outside {
+        name: PathBuf,
+        /// Where the folder was to be.
+        place: PathBuf,
+    },
     /// The system refuses.
     #[error("`{}` cannot be written: {why}", place.display())]
     Io {
@@ -80,9 +87,9 @@ impl NewFolder {
     /// Adds a file, and the folders above it.
     ///
     /// # Errors
-    /// A file that is there already, and a disk that fails.
+    /// A file that is there already, a name that leads out of the folder, and a disk that fails.
     pub fn add(&self, name: impl AsRef<Path>, bytes: &[u8], mode: u32) -> Result<(), NewFolderError> {
-        let file = self.made.join(name);
+        let file = self.inside(name.as_ref())?;
         let written = file.parent().map_or(Ok(()), fs::create_dir_all);
         written
             .and_then(|()| files::write_synced(&file, bytes, mode))
@@ -93,9 +100,18 @@ impl NewFolder {
     /// Adds a folder, which may stay empty.
     ///
     /// # Errors
-    /// A disk that fails.
+    /// A name that leads out of this one, and a disk that fails.
     pub fn add_folder(&self, name: impl AsRef<Path>) -> Result<(), NewFolderError> {
-        fs::create_dir_all(self.made.join(name)).map_err(|why| self.refused(why))
+        fs::create_dir_all(self.inside(name.as_ref())?).map_err(|why| self.refused(why))
+    }
+
+    /// The path of what is called so, which has a name at every step: no `..`, and no root.
+    fn inside(&self, name: &Path) -> Result<PathBuf, NewFolderError> {
+        let mut steps = name.components().peekable();
+        if steps.peek().is_some() && steps.all(|step| matches!(step, Component::Normal(_))) {
+            return Ok(self.made.join(name));
+        }
+        Err(NewFolderError::Outside { name: name.to_owned(), place: self.place.clone() })
     }
 
     /// Puts it in its place in one step, so that a reader sees none or all of it.
@@ -142,6 +158,23 @@ mod tests {
         assert_eq!(fs::metadata(&place).unwrap().permissions().mode() & 0o777, 0o755);
         assert!(matches!(NewFolder::beside(&place), Err(NewFolderError::Taken { .. })));
         assert!(matches!(NewFolder::beside(&here.path().join("no/where")), Err(NewFolderError::Io { .. })));
+    }
+
+    #[test]
+    fn a_name_that_leads_out_of_the_folder_is_refused_and_nothing_is_written() {
+        let here = tempfile::tempdir().unwrap();
+        let folder = NewFolder::beside(&here.path().join("new")).unwrap();
+        let absolute = here.path().join("a");
+        for name in [Path::new("../a"), Path::new("b/../../a"), Path::new("./a"), Path::new(""), &absolute] {
+            for refused in [folder.add(name, b"a", 0o600), folder.add_folder(name)] {
+                assert!(matches!(refused, Err(NewFolderError::Outside { .. })), "{}", name.display());
+            }
+        }
+        let why = folder.add("../a", b"a", 0o600).unwrap_err().to_string();
+        assert_eq!(why, format!("`../a` is no name in `{}`: it leads out of it", folder.place.display()));
+        assert_eq!(fs::read_dir(&folder.made).unwrap().count(), 0);
+        drop(folder);
+        assert_eq!(fs::read_dir(here.path()).unwrap().count(), 0);
     }
 
     #[test]
