@@ -26,7 +26,7 @@ fn main() -> anyhow::Result<()> {
     if let Some(file) = args.next() {
         let plan = SignedPlan::from_json(&std::fs::read_to_string(file)?)?.open()?;
         check_spent(&plain, &verified.manifests, &plan)?;
-        let steps = check_steps(&plain, &verified.manifests, &plan)?;
+        let steps = check_steps(&plain, &verified, &plan)?;
         println!("{} steps done again", steps.len());
     }
     println!("{} rounds hold, head {}", verified.rounds, verified.head);

@@ -106,7 +106,7 @@ fn further(
     }
     if let Some(plan) = plan {
         check_spent(&folder, &verified.manifests, plan)?;
-        let checked = check_steps(&folder, &verified.manifests, plan)?;
+        let checked = check_steps(&folder, verified, plan)?;
         let rounds = verified.rounds;
         if !args.quiet {
             println!(

@@ -12,7 +12,7 @@ use params::Digest;
 use plan::Plan;
 
 use crate::folder::{Folder, required};
-use crate::verify::{CheckpointFault, OTHER_PLAN, record};
+use crate::verify::{CheckpointFault, OTHER_PLAN, Verified, record};
 use crate::version::{Version, read_version};
 
 /// Checks every checkpoint's signature for public tools and its evidence, and that the rounds make one history.
@@ -72,14 +72,20 @@ pub fn is_signed<F: Folder + ?Sized>(folder: &F, manifests: &[Manifest]) -> bool
 }
 
 /// Does the server's step of each round again, from the model before and the opened sum, where the sum is there. Gives
-/// the rounds that were checked. The records and files are those of a chain that holds ([`verify_chain`](crate::verify_chain)):
-/// what one step gave is where the next begins, and is not read again.
+/// the rounds that were checked. What one step gave is where the next begins, and is not read again: so the folder's chain is
+/// one that holds ([`verify_chain`](crate::verify_chain)), and not just any records.
+///
+/// ```compile_fail,E0308
+/// fn unverified(folder: &published::Plain, records: &[checkpoint::Manifest], plan: &plan::Plan) {
+///     let _ = published::check_steps(folder, records, plan);
+/// }
+/// ```
 ///
 /// # Errors
 /// The first model that does not follow.
 pub fn check_steps<F: Folder + ?Sized>(
     folder: &F,
-    manifests: &[Manifest],
+    Verified { manifests, .. }: &Verified,
     plan: &Plan,
 ) -> Result<Vec<u64>, CheckpointFault> {
     let mut checked = Vec::new();
@@ -280,12 +286,12 @@ mod tests {
         let mut plan = plan();
         plan.server = optim::ServerOptimizer::FedAvg { learning_rate: 1.0, momentum: 0.0 };
         let source = chain(|_| {});
-        let mut manifests = verify_folder(source.path(), None).unwrap().manifests;
-        manifests.truncate(2);
+        let mut verified = verify_folder(source.path(), None).unwrap();
+        verified.manifests.truncate(2);
         let folder = tempfile::tempdir().unwrap();
         let sum = vec![0; plan.lanes() * 4];
         let initial = plan.initial_model();
-        for manifest in &mut manifests {
+        for manifest in &mut verified.manifests {
             (manifest.plan_digest, manifest.optimizer) = (plan.digest(), None);
             let here = folder.path().join(folder_name(manifest.round));
             fs::create_dir(&here).unwrap();
@@ -295,22 +301,22 @@ mod tests {
             fs::write(here.join(MODEL_FILE), model).unwrap();
         }
         // No sum, no check.
-        manifests[1].aggregate_digest = Some(protocol::aggregate_digest(&sum));
-        assert_eq!(check_steps(&Plain::new(folder.path()), &manifests, &plan).unwrap(), Vec::<u64>::new());
+        verified.manifests[1].aggregate_digest = Some(protocol::aggregate_digest(&sum));
+        assert_eq!(check_steps(&Plain::new(folder.path()), &verified, &plan).unwrap(), Vec::<u64>::new());
         // A sum of nothing moves nothing.
         let file = folder.path().join(folder_name(1)).join(AGGREGATE_FILE);
         fs::write(&file, &sum).unwrap();
-        assert_eq!(check_steps(&Plain::new(folder.path()), &manifests, &plan).unwrap(), [1]);
-        let honest = manifests[1].model.params_digest;
-        manifests[1].model.params_digest = Digest::sha256(b"backdoor");
-        let why = check_steps(&Plain::new(folder.path()), &manifests, &plan).unwrap_err().to_string();
+        assert_eq!(check_steps(&Plain::new(folder.path()), &verified, &plan).unwrap(), [1]);
+        let honest = verified.manifests[1].model.params_digest;
+        verified.manifests[1].model.params_digest = Digest::sha256(b"backdoor");
+        let why = check_steps(&Plain::new(folder.path()), &verified, &plan).unwrap_err().to_string();
         assert!(why.contains("000001/model.safetensors") && why.contains("does not follow"), "{why}");
-        manifests[1].model.params_digest = honest;
+        verified.manifests[1].model.params_digest = honest;
         fs::write(&file, vec![1; sum.len()]).unwrap();
-        let why = check_steps(&Plain::new(folder.path()), &manifests, &plan).unwrap_err().to_string();
+        let why = check_steps(&Plain::new(folder.path()), &verified, &plan).unwrap_err().to_string();
         assert!(why.contains("not the one that the record"), "{why}");
-        manifests[1].plan_digest = Digest::sha256(b"another");
-        let why = check_steps(&Plain::new(folder.path()), &manifests, &plan).unwrap_err().to_string();
+        verified.manifests[1].plan_digest = Digest::sha256(b"another");
+        let why = check_steps(&Plain::new(folder.path()), &verified, &plan).unwrap_err().to_string();
         assert!(why.contains("another plan"), "{why}");
     }
 }

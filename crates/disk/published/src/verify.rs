@@ -22,6 +22,7 @@ pub(crate) const OTHER_PLAN: &str = "is the record of another plan than was give
 
 /// A chain that holds.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Verified {
     /// Committed rounds: checkpoints without the initial model's.
     pub rounds: u64,
