@@ -5,14 +5,13 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use alarms::{Alarm, AlarmCount};
+use alarms::Alarm;
 use clap::Subcommand;
 use daemon::{EXIT_CONFIGURATION, EXIT_FAILURE};
 use identity::AuthorisedRoster;
 use pki::{Outgoing, TransportKey};
 use plan::Problems;
 use spending::AcceptedLoss;
-use telemetry::AlarmMetric;
 
 use crate::enroll::Enroll;
 use crate::{Config, EXIT_REFUSED, EnrollError, offers};
@@ -248,11 +247,7 @@ fn alarms(path: &std::path::Path, metrics: bool) -> Result<(), (u8, String)> {
     let config = read(path)?;
     let alarm = Alarm::new(&config.state_dir, daemon::wall_ms);
     if metrics {
-        let counts = alarm.counts().into_iter().map(|count| {
-            let AlarmCount { kind, times, last_unix_s, in_a_row } = count;
-            AlarmMetric { kind, times, last_unix_s, in_a_row }
-        });
-        print!("{}", telemetry::alarms(&counts.collect::<Vec<_>>()));
+        print!("{}", telemetry::alarms(&alarm.counts()));
         return Ok(());
     }
     let lines = alarm.lines();

@@ -248,3 +248,36 @@ fn a_key_that_others_can_read_is_refused_with_the_command_that_fixes_it() {
         );
     }
 }
+
+#[test]
+fn what_the_operator_has_to_look_at_is_a_line_each_and_exits_with_1_and_as_metrics_is_numbers() {
+    let folder = folder();
+    write(folder.path(), "client.toml", &text(), 0o644);
+    let alarms = |metrics: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_folkmoot-client"));
+        let ended =
+            command.current_dir(folder.path()).args(["alarms", "--config", "client.toml"]).args(metrics);
+        let ended = ended.output().unwrap();
+        (ended.status.code(), String::from_utf8(ended.stdout).unwrap())
+    };
+    assert_eq!(alarms(&[]), (Some(0), String::new()));
+    std::fs::create_dir(folder.path().join("s")).unwrap();
+    let kept = r#"{"untold": {"times": 2, "last_unix_ms": 3999, "text": "a word"},
+                   "training": {"times": 7, "last_unix_ms": 5000, "text": "it failed", "in_a_row": 6}}"#;
+    write(folder.path(), "s/alarms.json", kept, 0o600);
+    let (code, lines) = alarms(&[]);
+    assert_eq!(code, Some(1));
+    assert!(lines.contains("ALARM a word (2 times, last at Unix time 3)\n"), "{lines}");
+    let (code, metrics) = alarms(&["--metrics"]);
+    assert_eq!(code, Some(0));
+    for sample in [
+        "folkmoot_silo_alarms_total{kind=\"undeclared\"} 2",
+        "folkmoot_silo_alarm_last_seconds{kind=\"undeclared\"} 3",
+        "folkmoot_silo_alarms_total{kind=\"training\"} 7",
+        "folkmoot_silo_alarm_last_seconds{kind=\"training\"} 5",
+        "folkmoot_silo_alarms_total{kind=\"data\"} 0",
+        "folkmoot_silo_trainings_failed_in_a_row 6",
+    ] {
+        assert!(metrics.lines().any(|line| line == sample), "{sample} is not in\n{metrics}");
+    }
+}

@@ -220,7 +220,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ),
     ("spending", &["accounting", "identity", "ledger", "params", "plan", "protocol"]),
     ("store", &["params", "vault"]),
-    ("telemetry", &[]),
+    ("telemetry", &["alarms"]),
     ("tlog", &[]),
     ("train", &["datasets", "dp", "params", "plan"]),
     ("vault", &[]),

@@ -66,7 +66,7 @@ struct Raised {
 /// How often there was an alarm of a kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlarmCount {
-    /// As metrics call it.
+    /// As metrics call it: `data`, `changed`, `training`, `undeclared`, `damaged` or `opening`.
     pub kind: &'static str,
     /// Since the file was removed.
     pub times: u64,

@@ -12,7 +12,7 @@
 
 mod metrics;
 
-pub use metrics::{AlarmMetric, Metrics, ROUND_SECONDS_BUCKETS, alarms};
+pub use metrics::{Metrics, ROUND_SECONDS_BUCKETS, alarms};
 
 use std::io::IsTerminal;
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 
+use alarms::AlarmCount;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
@@ -135,24 +136,11 @@ impl Default for Metrics {
     }
 }
 
-/// What a silo's operator has to look at, of one kind.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AlarmMetric {
-    /// `data`, `changed`, `training`, `undeclared`, `damaged` or `opening`.
-    pub kind: &'static str,
-    /// How often, since the alarm was taken back.
-    pub times: u64,
-    /// When last; 0 where never.
-    pub last_unix_s: u64,
-    /// Of these, in a row: of trainings.
-    pub in_a_row: u64,
-}
-
 /// The OpenMetrics text of a silo's alarms, for a collector that reads files: a silo listens nowhere.
 ///
 /// # Privacy
 /// For the silo's own operator alone: that something is wrong with the data is a fact about the data.
-pub fn alarms(kinds: &[AlarmMetric]) -> String {
+pub fn alarms(kinds: &[AlarmCount]) -> String {
     let mut registry = Registry::with_prefix("folkmoot_silo");
     let r = &mut registry;
     let times: Family<KindLabel, Counter> =
@@ -165,7 +153,7 @@ pub fn alarms(kinds: &[AlarmMetric]) -> String {
         "Trainings that failed, since the last that did not",
         Gauge::default(),
     );
-    for AlarmMetric { kind, times: so_many, last_unix_s, in_a_row: row } in kinds {
+    for AlarmCount { kind, times: so_many, last_unix_s, in_a_row: row } in kinds {
         times.get_or_create(&KindLabel { kind }).inc_by(*so_many);
         last.get_or_create(&KindLabel { kind }).set(i64::try_from(*last_unix_s).unwrap_or(i64::MAX));
         in_a_row.inc_by(i64::try_from(*row).unwrap_or(i64::MAX));
@@ -275,7 +263,7 @@ mod tests {
     }
     #[test]
     fn the_alarms_of_every_kind_are_counted_and_failures_in_a_row_are_one_number() {
-        let metric = |kind, times, in_a_row| AlarmMetric { kind, times, last_unix_s: times + 1, in_a_row };
+        let metric = |kind, times, in_a_row| AlarmCount { kind, times, last_unix_s: times + 1, in_a_row };
         let text = alarms(&[metric("training", 4, 3), metric("data", 0, 0)]);
         for sample in [
             "folkmoot_silo_alarms_total{kind=\"training\"} 4",
