@@ -165,7 +165,7 @@ mod tests {
             "now         round 37, attempt 2, masked input\n",
             "deadline    in 2.5 s\n",
             "waiting     1 silos owe a masked vector\n",
-            "            client 7: a masked vector\n",
+            "            client 9: a masked vector\n",
             "last round  committed\n",
             "ended       all rounds\n",
             "dropouts    47\n",
@@ -182,6 +182,16 @@ mod tests {
             "   7  north  up    awaited            17       5  was too late\n",
         );
         assert_eq!(render(&samples::shown()), text);
+    }
+
+    #[test]
+    fn the_json_is_one_line_of_the_status_with_its_fields_in_the_order_of_their_names() {
+        let printed = json(&samples::shown()).unwrap();
+        assert!(
+            printed.starts_with(r#"{"attempt":2,"attempts_aborted":11,"bytes_received":59,"#),
+            "{printed}"
+        );
+        assert_eq!(printed, format!("{}\n", serde_json::to_value(samples::shown()).unwrap()));
     }
 
     #[test]

@@ -150,6 +150,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn no_two_numbers_of_the_sample_are_alike_so_that_a_mix_up_shows() {
+        fn numbers(value: &serde_json::Value, all: &mut Vec<String>) {
+            match value {
+                serde_json::Value::Number(number) => all.push(number.to_string()),
+                serde_json::Value::Array(values) => values.iter().for_each(|value| numbers(value, all)),
+                serde_json::Value::Object(fields) => fields.values().for_each(|value| numbers(value, all)),
+                _ => {}
+            }
+        }
+        let mut all = Vec::new();
+        numbers(&serde_json::to_value(samples::shown()).unwrap(), &mut all);
+        let different: std::collections::BTreeSet<_> = all.iter().collect();
+        assert_eq!(different.len(), all.len(), "{all:?}");
+    }
+
+    #[test]
     fn the_json_is_what_scripts_have_read_since_the_first_release() {
         let printed = concat!(
             r#"{"attempt":2,"attempts_aborted":11,"bytes_received":59,"bytes_sent":61,"#,
@@ -166,7 +182,7 @@ mod tests {
             r#""trust":"one colluder","unit":"record"},"round":37,"rounds_aborted":3,"rounds_committed":19,"#,
             r#""rounds_planned":23,"#,
             r#""run_id":"acba25512100f80b56fc3ccd14c65be55d94800cda77585c5f41a887e398f9be","#,
-            r#""run_name":"digits","server_version":"0.1.0","started_ms":1000,"waiting_for":[{"client":7,"#,
+            r#""run_name":"digits","server_version":"0.1.0","started_ms":1000,"waiting_for":[{"client":9,"#,
             r#""what":"a masked vector"}],"waiting_why":"1 silos owe a masked vector"}"#,
         );
         // In the order of the names.

@@ -6,7 +6,7 @@ use secagg::ClientId;
 
 use crate::{ClientStatus, Ended, Ending, Owed, RunPhase, Server, Shown, Standing, Status, Waiting};
 
-/// A run with a value in every field, in the middle of a round.
+/// A run with a value in every field, in the middle of a round. No two of its numbers are alike.
 pub fn shown() -> Shown {
     // One literal, so that a field that is new to a status is missed here.
     let run = Status {
@@ -21,7 +21,7 @@ pub fn shown() -> Shown {
         attempt: 2,
         phase: RunPhase::MaskedInput,
         deadline_ms: Some(4_500),
-        waiting_for: vec![Waiting { client: ClientId(7), what: Owed::MaskedVector }],
+        waiting_for: vec![Waiting { client: ClientId(9), what: Owed::MaskedVector }],
         waiting_why: "1 silos owe a masked vector".into(),
         notices: vec!["paused".into()],
         clients: vec![ClientStatus {
