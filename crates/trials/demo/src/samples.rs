@@ -1,10 +1,11 @@
 //! Versions of a run of five silos, for tests.
 
-use checkpoint::{LeftOut, Manifest, samples};
+use checkpoint::{LeftOut, Manifest, ModelArtifact, samples};
+use params::Digest;
 
 use crate::follow::EvaluatedVersion;
 
-/// A round whose sum holds these silos; the others of five were too late.
+/// A round whose sum holds these silos; the others of five were too late. Each round's model is another.
 pub fn version(round: u64, included: &[u32]) -> EvaluatedVersion {
     let left_out = (1..=5)
         .filter(|id| round > 0 && !included.contains(id))
@@ -17,6 +18,7 @@ pub fn version(round: u64, included: &[u32]) -> EvaluatedVersion {
         left_out,
         privacy: samples::spent(round, round as f64 / 10.0),
         created_ms: 1_000 + round * 50,
+        model: ModelArtifact::of(format!("file {round}").as_bytes(), Digest::sha256(&round.to_le_bytes())),
         ..samples::bare(round)
     };
     EvaluatedVersion { manifest, accuracy: 0.9 }

@@ -153,6 +153,17 @@ mod tests {
     }
 
     #[test]
+    fn the_model_is_the_last_versions_file_and_the_spending_its_own() {
+        let versions = [version(0, &[]), version(1, &ALL), version(2, &ALL)];
+        let summary = summary(&versions);
+        let last = &versions[2].manifest;
+        assert_eq!((summary.rounds, summary.epsilon), (2, last.privacy.epsilon));
+        assert_eq!(summary.model_sha256, last.model.sha256.to_string());
+        let of_round = versions.each_ref().map(|version| version.manifest.model.sha256);
+        assert!(!of_round[..2].contains(&of_round[2]) && last.model.params_digest != of_round[2]);
+    }
+
+    #[test]
     fn a_silo_counts_as_one_dropout_however_many_rounds_it_missed() {
         let versions = [version(0, &[]), version(1, &ALL), version(2, &ALL[..4]), version(3, &ALL[..4])];
         assert_eq!(summary(&versions).dropouts, 1);
