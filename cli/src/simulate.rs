@@ -126,3 +126,13 @@ fn table(tally: &Tally) -> String {
         with.join(", ")
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::range;
+
+    #[test]
+    fn the_second_number_of_a_range_of_seeds_is_not_in_it() {
+        assert_eq!(range("3..7"), Ok(3..7));
+    }
+}
