@@ -225,7 +225,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ("train", &["datasets", "dp", "params", "plan"]),
     ("vault", &[]),
     ("wire", &["checkpoint", "identity", "params", "plan", "protocol", "run_status", "secagg"]),
-    ("witness", &["audit", "identity", "params", "protocol", "secagg", "store", "tlog"]),
+    ("witness", &["audit", "identity", "params", "plan", "protocol", "secagg", "store", "tlog"]),
 ];
 
 /// All that pure rooms may use from outside: arithmetic, cryptography, text. Whatever reaches a clock, a

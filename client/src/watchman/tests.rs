@@ -3,31 +3,25 @@
 use std::path::Path;
 use std::sync::Mutex;
 
-use audit::{Action, Actor, Event, Log};
-use ed25519_dalek::SigningKey;
-use identity::{IdentityKey, Member, Roster};
+use audit::Log;
 use params::Digest;
-use plan::Policy;
-use protocol::{Attempt, ClientRecord, Profile, WitnessState};
-use secagg::ClientId;
+use protocol::{Attempt, WitnessState};
 use tokio::net::TcpListener;
 use tokio_stream::Pending;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Endpoint, Server};
 use tonic::{Request, Response};
 use wire::v1::audit_server::{Audit, AuditServer};
-use witness::Uploads;
+use witness::samples::{self, upload};
 
 use super::*;
 
-const OWN: ClientId = ClientId(1);
-
-fn key(byte: u8) -> SigningKey {
-    SigningKey::from_bytes(&[byte; 32])
-}
-
 struct Coordinator {
     log: Mutex<Log>,
+    /// After which receipts it was asked for more, in turn.
+    asked: Mutex<Vec<Option<u64>>>,
+    /// An entry whose receipt proves nothing, the next time that it is shown.
+    broken: Mutex<Option<u64>>,
 }
 
 #[tonic::async_trait]
@@ -39,19 +33,16 @@ impl Audit for Coordinator {
         request: Request<v1::WitnessRequest>,
     ) -> Result<Response<v1::WitnessReply>, Status> {
         let v1::WitnessRequest { seen, receipts_after } = request.into_inner();
-        let log = self.log.lock().unwrap();
-        let size = log.published_size();
-        let proof = if seen == 0 { Vec::new() } else { log.prove_consistency(seen, size).unwrap() };
-        let first = receipts_after.map_or(0, |after| after + 1);
-        let receipts = (first..size).map(|index| {
-            let entry = log.entries(index..index + 1).unwrap().remove(0);
-            v1::Receipt { index, entry, proof: log.prove_inclusion(index).unwrap() }
+        self.asked.lock().unwrap().push(receipts_after);
+        let shown = samples::shown(&self.log.lock().unwrap(), seen, receipts_after);
+        let broken = self.broken.lock().unwrap().take();
+        let receipts = shown.receipts.into_iter().map(|receipt| {
+            let ShownReceipt { index, mut entry, proof } = receipt;
+            entry.extend((broken == Some(index)).then_some(b' '));
+            v1::Receipt { index, entry, proof }
         });
-        Ok(Response::new(v1::WitnessReply {
-            checkpoint: log.checkpoint().unwrap(),
-            proof: proof.into_iter().map(|hash| hash.to_vec()).collect(),
-            receipts: receipts.collect(),
-        }))
+        let (checkpoint, proof) = (shown.checkpoint, shown.proof);
+        Ok(Response::new(v1::WitnessReply { checkpoint, proof, receipts: receipts.collect() }))
     }
 
     async fn cosign(&self, _: Request<v1::CosignRequest>) -> Result<Response<v1::CosignReply>, Status> {
@@ -63,74 +54,32 @@ impl Audit for Coordinator {
     }
 }
 
-fn run() -> Digest {
-    Digest::sha256(b"run")
-}
-
-fn upload(round: u64) -> Digest {
-    Digest::sha256(&round.to_le_bytes())
-}
-
-/// Of this silo's, as the coordinator says.
-fn event(round: u64, upload: Digest) -> Event {
-    let actor = Actor { id: format!("silo-{OWN}"), role: "client".into(), address: None };
-    let event = Event::new(1, actor, Action::UploadReceived, audit::Status::Ok);
-    Event { round: Some(round), attempt: Some(1), digest: Some(upload.to_string()), ..event }
-}
-
-/// A log that tells of uploads of this silo in rounds 0 to 2, and who watches it.
-async fn watched(folder: &Path) -> (Watchman, mpsc::Receiver<Seen>) {
-    let mut log = Log::open(&folder.join("log"), &audit::log_name("watched"), key(9)).unwrap();
-    log.append(&[0, 1, 2].map(|round| event(round, upload(round)))).unwrap();
-    log.publish().unwrap();
-    let coordinator = Coordinator { log: Mutex::new(log) };
+/// A coordinator that shows its log, and who watches it.
+async fn watched(folder: &Path) -> (Arc<Coordinator>, Watchman, mpsc::Receiver<Seen>) {
+    let log = Mutex::new(samples::log(&folder.join("log")));
+    let coordinator = Arc::new(Coordinator { log, asked: Mutex::default(), broken: Mutex::default() });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let service = AuditServer::new(coordinator);
+    let service = AuditServer::from_arc(Arc::clone(&coordinator));
     tokio::spawn(
         Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)),
     );
     let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
     let (watchman, seen, _) = watchman(folder, channel);
-    (watchman, seen)
+    (coordinator, watchman, seen)
 }
 
 /// Gives what it tells, and what prompts it.
 fn watchman(folder: &Path, channel: Channel) -> (Watchman, mpsc::Receiver<Seen>, watch::Sender<Prompt>) {
-    let text = |byte| hex::encode(key(byte).verifying_key().as_bytes());
-    let member = |id: u8| Member { name: format!("silo {id}"), identity_key: text(id), admitted: 1 };
-    let roster = Roster {
-        format: None,
-        federation: "watched".into(),
-        epoch: 1,
-        coordinator_key: text(9),
-        members: (1..=3).map(|id| (ClientId(u32::from(id)), member(id))).collect(),
-        previous: None,
-    };
     let (report, seen) = mpsc::channel(8);
     let (prompts, prompt) = watch::channel(Prompt::default());
-    let uploads = Uploads::default();
-    uploads.follow(&ClientRecord::Joined { run_id: run(), plan: run(), roster_epoch: 1 });
-    for round in 0..=2 {
-        let [model, r2] = [run(); 2];
-        let at = Attempt { round, attempt: 1 };
-        let (now, upload) = (protocol::Timestamp(1), upload(round));
-        uploads.follow(&ClientRecord::Debited { now, at, model, r2, upload, event: None });
-    }
-    let roster = sim::authorised(&roster);
-    let profile = Profile {
-        id: OWN,
-        identity: IdentityKey::from_secret_hex(&hex::encode([1; 32])).unwrap(),
-        authority: sim::authority().public(),
-        roster: roster.clone(),
-        policy: Policy::for_authors([]),
-        declares_data: false,
-    };
+    let profile = samples::profile();
     let state = WitnessState { remembers: false, receipts_after: None };
+    let witness = SiloWitness::open(folder, &profile).unwrap();
     let watchman = Watchman {
         channel,
-        witness: SiloWitness::open(folder, &profile).unwrap().with_journal(state, uploads).unwrap(),
-        roster: watch::channel(Arc::new(roster)).1,
+        witness: witness.with_journal(state, samples::uploads()).unwrap(),
+        roster: watch::channel(Arc::new(profile.roster)).1,
         patience: Patience::default(),
         report,
         prompt,
@@ -149,10 +98,21 @@ async fn heard(watchman: &mut Watchman, seen: &mut mpsc::Receiver<Seen>) -> Vec<
 #[tokio::test(flavor = "multi_thread")]
 async fn a_coordinator_that_takes_no_cosignature_keeps_no_receipt_from_the_driver() {
     let scratch = tempfile::tempdir().unwrap();
-    let (mut watchman, mut seen) = watched(scratch.path()).await;
+    let (coordinator, mut watchman, mut seen) = watched(scratch.path()).await;
     let all = [0, 1, 2].map(|round| (upload(round), round));
     assert_eq!(heard(&mut watchman, &mut seen).await, all);
     assert_eq!(heard(&mut watchman, &mut seen).await, [], "reported once");
+    assert_eq!(*coordinator.asked.lock().unwrap(), [None, Some(2)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn receipts_are_asked_for_from_the_first_that_could_not_be_kept() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (coordinator, mut watchman, mut seen) = watched(scratch.path()).await;
+    *coordinator.broken.lock().unwrap() = Some(1);
+    assert_eq!(heard(&mut watchman, &mut seen).await, [(upload(0), 0)]);
+    assert_eq!(heard(&mut watchman, &mut seen).await, [(upload(1), 1), (upload(2), 2)]);
+    assert_eq!(*coordinator.asked.lock().unwrap(), [None, Some(0)]);
 }
 
 const FIRST: Attempt = Attempt { round: 1, attempt: 1 };

@@ -19,6 +19,8 @@
 
 mod error;
 mod looking;
+#[cfg(any(test, feature = "samples"))]
+pub mod samples;
 mod silo;
 mod uploads;
 

@@ -1,39 +1,12 @@
 //! What a coordinator shows that this silo did not upload, or cannot prove.
 
-use audit::{Actor, Log};
-use identity::{IdentityKey, Member, Roster};
-use plan::Policy;
-use protocol::{Attempt, ClientRecord, Timestamp};
+use audit::Log;
+use protocol::ClientRecord;
 
 use super::*;
+use crate::samples::{self, event, run, upload};
 
-const OWN: ClientId = ClientId(1);
 const NOW_S: u64 = 1_760_000_000;
-
-fn key(byte: u8) -> SigningKey {
-    SigningKey::from_bytes(&[byte; 32])
-}
-
-fn run() -> Digest {
-    Digest::sha256(b"run")
-}
-
-fn upload(round: u64) -> Digest {
-    Digest::sha256(&round.to_le_bytes())
-}
-
-/// Of this silo's, as the coordinator says.
-fn event(round: u64, upload: Digest) -> Event {
-    let actor = Actor { id: format!("silo-{OWN}"), role: "client".into(), address: None };
-    let event = Event::new(1, actor, Action::UploadReceived, audit::Status::Ok);
-    Event { round: Some(round), attempt: Some(1), digest: Some(upload.to_string()), ..event }
-}
-
-fn debit(round: u64) -> ClientRecord {
-    let [model, r2] = [run(); 2];
-    let (at, upload) = (Attempt { round, attempt: 1 }, upload(round));
-    ClientRecord::Debited { now: Timestamp(1), at, model, r2, upload, event: None }
-}
 
 struct Watched {
     folder: tempfile::TempDir,
@@ -45,56 +18,19 @@ struct Watched {
 
 /// A log that tells of uploads of this silo in rounds 0 to 2, and who witnesses it.
 fn watched() -> Watched {
-    let text = |byte| hex(key(byte).verifying_key().as_bytes());
-    let member = |id: u8| Member { name: format!("silo {id}"), identity_key: text(id), admitted: 1 };
-    let roster = sim::authorised(&Roster {
-        format: None,
-        federation: "watched".into(),
-        epoch: 1,
-        coordinator_key: text(9),
-        members: (1..=3).map(|id| (ClientId(u32::from(id)), member(id))).collect(),
-        previous: None,
-    });
-    let profile = Profile {
-        id: OWN,
-        identity: IdentityKey::from_secret_hex(&"01".repeat(32)).unwrap(),
-        authority: sim::authority().public(),
-        roster: roster.clone(),
-        policy: Policy::for_authors([]),
-        declares_data: false,
-    };
     let folder = tempfile::tempdir().unwrap();
-    let mut log = Log::open(&folder.path().join("log"), &audit::log_name("watched"), key(9)).unwrap();
-    log.append(&[0, 1, 2].map(|round| event(round, upload(round)))).unwrap();
-    log.publish().unwrap();
-    let uploads = Uploads::default();
-    uploads.follow(&ClientRecord::Joined { run_id: run(), plan: run(), roster_epoch: 1 });
-    (0..=2).for_each(|round| uploads.follow(&debit(round)));
+    let log = samples::log(&folder.path().join("log"));
+    let uploads = samples::uploads();
     let state = WitnessState { remembers: false, receipts_after: None };
-    let witness = SiloWitness::open(folder.path(), &profile).unwrap();
+    let witness = SiloWitness::open(folder.path(), &samples::profile()).unwrap();
     let witness = witness.with_journal(state, uploads.clone()).unwrap();
-    Watched { folder, log, roster, witness, uploads }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Watched { folder, log, roster: samples::roster(), witness, uploads }
 }
 
 impl Watched {
     /// What the coordinator shows next.
     fn shown(&self) -> ShownLog {
-        let (seen, size) = (self.witness.size(), self.log.published_size());
-        let proof = if seen == 0 { Vec::new() } else { self.log.prove_consistency(seen, size).unwrap() };
-        let first = self.witness.receipts_after().map_or(0, |after| after + 1);
-        let receipts = (first..size).map(|index| {
-            let entry = self.log.entries(index..index + 1).unwrap().remove(0);
-            ShownReceipt { index, entry, proof: self.log.prove_inclusion(index).unwrap() }
-        });
-        ShownLog {
-            checkpoint: self.log.checkpoint().unwrap(),
-            proof: proof.into_iter().map(|hash| hash.to_vec()).collect(),
-            receipts: receipts.collect(),
-        }
+        samples::shown(&self.log, self.witness.size(), self.witness.receipts_after())
     }
 
     /// Looks, and reports it.
@@ -186,9 +122,7 @@ fn a_log_that_rewrites_its_history_contradicts_itself_and_is_not_cosigned() {
     let mut watched = watched();
     assert_eq!(watched.look().1.unwrap().size, 3);
     let other = tempfile::tempdir().unwrap();
-    let mut log = Log::open(&other.path().join("log"), &audit::log_name("watched"), key(9)).unwrap();
-    log.append(&[3, 4, 5].map(|round| event(round, upload(round)))).unwrap();
-    log.publish().unwrap();
+    let log = samples::log_of(&other.path().join("log"), &[3, 4, 5].map(|round| event(round, upload(round))));
     let checkpoint = log.checkpoint().unwrap();
     let shown = ShownLog { checkpoint, proof: Vec::new(), receipts: Vec::new() };
     let refused = watched.witness.look(shown, &watched.roster, NOW_S).err().unwrap();
