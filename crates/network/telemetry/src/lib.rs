@@ -1,7 +1,7 @@
 //! Logs and metrics, set up in one place.
 //!
 //! Owns: how log lines look and which are written ([`init`]), and the name and help text of every metric
-//! ([`Metrics`], [`alarms`]). Does not: serve the metrics over a network, or decide what is worth logging. Whoever logs
+//! ([`Metrics`], [`alarms()`]). Does not: serve the metrics over a network, or decide what is worth logging. Whoever logs
 //! keeps seeds, shares and vectors out of it.
 //!
 //! ```
