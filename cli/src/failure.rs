@@ -166,10 +166,9 @@ impl From<MeasuredError> for Failure {
         match why {
             MeasuredError::Version(why) => why.into(),
             MeasuredError::Folder(why) => why.into(),
-            MeasuredError::Unread(_)
-            | MeasuredError::Card { .. }
-            | MeasuredError::AnotherModel { .. }
-            | MeasuredError::File { .. } => Self::usage(why),
+            MeasuredError::Unread(_) | MeasuredError::Card { .. } | MeasuredError::AnotherModel { .. } => {
+                Self::usage(why)
+            }
             MeasuredError::Unwritten(_) | MeasuredError::Bundle(_) | MeasuredError::Evidence(_) => {
                 Self::failed(why)
             }

@@ -46,21 +46,32 @@ pub enum ListingError {
 /// # Errors
 /// [`ListingError::Unsignable`] for a symbolic link, a socket or the like, a name that is not UTF-8, and the others.
 pub fn list_files(dir: &Path, ignore: &[&str]) -> Result<Vec<(String, Digest)>, ListingError> {
+    listed(dir, ignore, |bytes| Digest::sha256(&bytes))
+}
+
+/// As [`list_files`], with the bytes of each file in the place of their digest.
+pub(crate) fn read_listed(dir: &Path, ignore: &[&str]) -> Result<Vec<(String, Vec<u8>)>, ListingError> {
+    listed(dir, ignore, |bytes| bytes)
+}
+
+/// The files, and what `kept` keeps of each one's bytes.
+fn listed<T>(dir: &Path, ignore: &[&str], kept: fn(Vec<u8>) -> T) -> Result<Vec<(String, T)>, ListingError> {
     // A link is followed where the user names it, never below.
     if !dir.is_dir() {
         return Err(ListingError::NoFolder { dir: dir.to_owned() });
     }
     let mut files = Vec::new();
-    collect(dir, "", ignore, &mut files)?;
-    files.sort();
+    collect(dir, "", ignore, kept, &mut files)?;
+    files.sort_by(|(one, _), (other, _)| one.cmp(other));
     Ok(files)
 }
 
-fn collect(
+fn collect<T>(
     folder: &Path,
     prefix: &str,
     ignore: &[&str],
-    files: &mut Vec<(String, Digest)>,
+    kept: fn(Vec<u8>) -> T,
+    files: &mut Vec<(String, T)>,
 ) -> Result<(), ListingError> {
     for entry in fs::read_dir(folder).map_err(|why| unreadable(folder, why))? {
         let entry = entry.map_err(|why| unreadable(folder, why))?;
@@ -76,14 +87,14 @@ fn collect(
         // The entry's own type: a link is not followed.
         let kind = entry.file_type().map_err(|why| unreadable(&path, why))?;
         if kind.is_dir() {
-            collect(&path, &format!("{name}/"), ignore, files)?;
+            collect(&path, &format!("{name}/"), ignore, kept, files)?;
         } else if kind.is_file() {
             let length = entry.metadata().map_err(|why| unreadable(&path, why))?.len();
             if length > MODEL_BYTES_MAX {
                 return Err(unsignable(&path, &format!("has {length} bytes, more than {MODEL_BYTES_MAX}")));
             }
             let bytes = fs::read(&path).map_err(|why| unreadable(&path, why))?;
-            files.push((name, Digest::sha256(&bytes)));
+            files.push((name, kept(bytes)));
             if files.len() > FILES_MAX {
                 return Err(ListingError::TooMany { folder: folder.to_owned() });
             }

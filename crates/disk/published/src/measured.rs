@@ -1,7 +1,5 @@
 //! A copy of a published version with measurements in its card, signed anew.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use attest::{BUNDLE_FILE, BundleError, EVIDENCE_FILE, EvidenceError, IGNORED_PATHS, ModelKey};
@@ -11,7 +9,7 @@ use params::Digest;
 
 use crate::evidence::signed;
 use crate::folder::{Plain, read_bounded};
-use crate::listing::{ListingError, list_files};
+use crate::listing::{ListingError, list_files, read_listed};
 use crate::verify::{CheckpointFault, verify_version};
 
 /// Longer than any record of a measurement.
@@ -43,13 +41,6 @@ pub enum MeasuredError {
     /// The version's folder holds what no signature covers.
     #[error(transparent)]
     Folder(#[from] ListingError),
-    /// A file of it cannot be copied.
-    #[error("`{}`: {why}", file.display())]
-    File {
-        file: PathBuf,
-        #[source]
-        why: io::Error,
-    },
     /// The new card holds numbers that no text can.
     #[error(transparent)]
     Unwritten(CardError),
@@ -121,12 +112,7 @@ impl Measured {
     /// A folder that no signature could be of; a disk that fails.
     pub fn files(&self) -> Result<CopiedFiles, MeasuredError> {
         let made = [CARD_FILE, README_FILE, BUNDLE_FILE, EVIDENCE_FILE];
-        let mut files = CopiedFiles::new();
-        for (name, _) in list_files(&self.folder, &made)? {
-            let file = self.folder.join(&name);
-            let bytes = fs::read(&file).map_err(|why| MeasuredError::File { file, why })?;
-            files.push((name, bytes));
-        }
+        let mut files = read_listed(&self.folder, &made)?;
         let yaml = self.card.to_yaml().map_err(MeasuredError::Unwritten)?;
         let readme = self.card.readme().map_err(MeasuredError::Unwritten)?;
         files.extend([(CARD_FILE.into(), yaml.into_bytes()), (README_FILE.into(), readme.into_bytes())]);
@@ -151,6 +137,8 @@ impl Measured {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use attest::RoundEvidence;
     use rand::rand_core::UnwrapErr;
     use vault::NewFolder;

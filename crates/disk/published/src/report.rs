@@ -12,7 +12,7 @@ use params::Digest;
 use serde::{Deserialize, Serialize};
 use tlog::{Edge, Hash, leaf_hash};
 
-use crate::listing::{ListingError, list_files};
+use crate::listing::{ListingError, read_listed};
 
 const PAYLOAD_TYPE: &str = "application/vnd.folkmoot.incident+json";
 const FORMAT: &str = "folkmoot incident 1";
@@ -247,13 +247,7 @@ fn unpack(file: &Path) -> Result<Files, ReportFault> {
 }
 
 fn read_folder(folder: &Path) -> Result<Files, ReportFault> {
-    let names = list_files(folder, &[])?;
-    let read = |(name, _): (String, Digest)| {
-        let path = folder.join(&name);
-        let bytes = fs::read(&path).map_err(|why| ReportFault::Unreadable { file: path.clone(), why })?;
-        Ok((name, bytes))
-    };
-    names.into_iter().map(read).collect()
+    Ok(read_listed(folder, &[])?.into_iter().collect())
 }
 
 #[cfg(test)]
