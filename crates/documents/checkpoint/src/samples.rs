@@ -78,19 +78,9 @@ pub(crate) fn model(round: u64) -> Vec<u8> {
 
 /// Round `round`; its parent is round `round - 1`, signed by [`key`].
 pub fn manifest(round: u64) -> Manifest {
-    let parent = round.checked_sub(1);
-    let trained = Manifest {
-        attempt: 0,
-        parent: parent.map(|round| signed(round).digest()),
-        parent_model: parent.map(|round| params(round as f32).digest()),
-        model: ModelArtifact::of(&model(round), params(round as f32).digest()),
-        metrics: [("loss".into(), 0.5), ("accuracy".into(), 0.75)].into(),
-        privacy: spent(round, round as f64),
-        run_name: "demo".into(),
-        ..bare(round)
-    };
+    let alone = without_clients(round);
     if round == 0 {
-        return trained;
+        return alone;
     }
     Manifest {
         transcript: Some(Digest::sha256(b"transcript")),
@@ -99,7 +89,22 @@ pub fn manifest(round: u64) -> Manifest {
         included: vec![2, 3, 5],
         left_out: vec![LeftOut { client: 7, reason: "deadline".into() }],
         aggregate_digest: Some(Digest::sha256(b"aggregate")),
-        ..trained
+        ..alone
+    }
+}
+
+/// What the record of round `round` says whether or not clients took part.
+fn without_clients(round: u64) -> Manifest {
+    let parent = round.checked_sub(1);
+    Manifest {
+        attempt: 0,
+        parent: parent.map(|round| signed(round).digest()),
+        parent_model: parent.map(|round| params(round as f32).digest()),
+        model: ModelArtifact::of(&model(round), params(round as f32).digest()),
+        metrics: [("loss".into(), 0.5), ("accuracy".into(), 0.75)].into(),
+        privacy: spent(round, round as f64),
+        run_name: "demo".into(),
+        ..bare(round)
     }
 }
 
@@ -134,13 +139,7 @@ pub(crate) fn acted(round: u64, action: Action) -> Manifest {
     Manifest {
         action: Some(action),
         model: manifest(source).model,
-        transcript: None,
-        cohort: vec![],
-        shared: vec![],
-        included: vec![],
-        left_out: vec![],
-        aggregate_digest: None,
         metrics: Default::default(),
-        ..manifest(round)
+        ..without_clients(round)
     }
 }
