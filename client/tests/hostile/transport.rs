@@ -84,7 +84,7 @@ async fn a_coordinator_that_asks_and_never_reads_is_left_for_a_new_session() {
     let said = all.session.welcome(&all.plan).await;
     assert_eq!(said, ToCoordinator::CheckIn { head: Some(0), data: None });
     drop(before);
-    // That the old stream's end also reaches whoever never read it is no part of the claim, and HTTP/2 owes it to nobody.
+    // Whether the old stream's end also reaches whoever never read it is no part of the claim.
     asking.abort();
     all.ends_with(&ADVERTISED, "never read").await;
 }
