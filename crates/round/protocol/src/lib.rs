@@ -39,8 +39,8 @@ pub use coordinator::{
     SumJob, SumResult, Summed, aggregate_digest, next_model,
 };
 pub use message::{
-    Attempt, CoordinatorFault, Decline, DropReason, Rejection, RoundOutcome, RunEnd, ToClient, ToCoordinator,
-    UploadHeader,
+    Attempt, CoordinatorFault, Decline, DropReason, OfRun, Rejection, RoundOutcome, RunEnd, ToClient,
+    ToCoordinator, UploadHeader,
 };
 pub use participant::{
     ClientEffect, ClientEffects, ClientInput, Contradiction, Debit, JobId, LedgerView, MaskJob, Participant,

@@ -17,6 +17,14 @@ pub struct Attempt {
     pub attempt: u32,
 }
 
+/// A message of a session with the run that it belongs to: one session carries all of a silo's runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OfRun<M> {
+    /// The run's random name; `None` in a session that has one run, which is one of a version before 4.
+    pub run: Option<Digest>,
+    pub message: M,
+}
+
 /// From the coordinator to one client.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ToClient {

@@ -1,8 +1,9 @@
 //! What an operator sees of a run: always why it waits, for whom and until when.
 //!
-//! Owns: the one declaration of a status ([`Status`], and with what its server knows of itself [`Shown`]), and the words that it
-//! is written in ([`RunPhase`], [`Standing`], [`Owed`], [`Ending`]). As JSON it is what `folkmoot status --json` prints. Does not:
-//! decide anything about a run; `protocol` fills it, `wire` sends it and reads it back, and screens put it into sentences.
+//! Owns: the one declaration of a status ([`Status`], and with what its server knows of itself [`Shown`]) and of a run in a
+//! federation's list ([`RunEntry`]), and the words that both are written in ([`RunPhase`], [`Standing`], [`Owed`], [`Ending`],
+//! [`RunState`]). As JSON they are what `folkmoot status --json` and `folkmoot runs list --json` print. Does not: decide anything
+//! about a run; the core fills them, `wire` sends them and reads them back, and screens put them into sentences.
 //!
 //! ```
 //! use run_status::Standing;
@@ -12,6 +13,7 @@
 //! ```
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod entry;
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;
 mod words;
@@ -24,7 +26,8 @@ use secagg::ClientId;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
-pub use words::{Ending, Owed, RunPhase, Standing};
+pub use entry::RunEntry;
+pub use words::{Ending, Owed, RunPhase, RunState, Standing};
 
 /// A run at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -4,7 +4,9 @@ use checkpoint::PrivacySpent;
 use params::Digest;
 use secagg::ClientId;
 
-use crate::{ClientStatus, Ended, Ending, Owed, RunPhase, Server, Shown, Standing, Status, Waiting};
+use crate::{
+    ClientStatus, Ended, Ending, Owed, RunEntry, RunPhase, RunState, Server, Shown, Standing, Status, Waiting,
+};
 
 /// A run with a value in every field, in the middle of a round. No two of its numbers are alike.
 pub fn shown() -> Shown {
@@ -61,4 +63,23 @@ pub fn shown() -> Shown {
         started_ms: 1_000,
     };
     Shown { run, server }
+}
+
+/// A run with a value in every field. No two of its numbers are alike.
+pub fn run_entry() -> RunEntry {
+    RunEntry {
+        run: Digest::sha256(b"run"),
+        number: 67,
+        name: "digits".into(),
+        author: "ada".into(),
+        state: RunState::Queued,
+        reason: "2 runs go before it".into(),
+        position: Some(2),
+        rounds_committed: 71,
+        rounds_planned: 73,
+        submitted_ms: 7_900,
+        submitted_by: "ben".into(),
+        since_ms: Some(8_300),
+        until_ms: Some(8_900),
+    }
 }

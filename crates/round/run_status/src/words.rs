@@ -108,6 +108,18 @@ words! {
     }
 }
 
+words! {
+    /// Where a run of a federation is.
+    RunState {
+        Queued = "queued",
+        Waiting = "waiting",
+        Running = "running",
+        Paused = "paused",
+        Finished = "finished",
+        Stopped = "stopped",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
