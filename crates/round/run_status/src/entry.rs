@@ -20,7 +20,7 @@ pub struct RunEntry {
     /// Who signed the plan: the public key, as a policy names it.
     pub author: String,
     pub state: RunState,
-    /// Why it is in this state, in words: what or whom it waits for; who paused or stopped it, and why; how it ended.
+    /// Why it is in this state, in words: what it waits for, by whom and why it was paused or stopped, how it ended.
     pub reason: String,
     /// In the queue, from 1; absent unless it is queued.
     #[serde(skip_serializing_if = "Option::is_none")]
