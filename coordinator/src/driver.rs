@@ -4,31 +4,26 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::Context;
 use attest::ModelKey;
 use checkpoint::Manifest;
 use daemon::Clock;
 use ed25519_dalek::SigningKey;
 use identity::AuthorisedRoster;
-use params::Digest;
-use plan::AuthoredPlan;
 use protocol::{
-    Attempt, Coordinator, Effect, Effects, Input, Record, Rejection, Setup, Timestamp, ToClient, UploadHeader,
+    Coordinator, Effect, Effects, Input, Record, Rejection, Setup, Timestamp, ToClient, UploadHeader,
 };
 use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
 use run_status::{Server, Shown};
+use runs::{CardWriter, RunFolder};
 use secagg::ClientId;
-use store::{FileStore, Index, JournalKind, OpenedStore, StageKey, Staged, Store, StoreError};
+use store::{Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::block_in_place;
-use vault::Vault;
 use wire::{ServiceError, ToStatus};
 
-use crate::artifacts::Files;
 use crate::audit_log::AuditLog;
 use crate::events::{Event, Staging};
-use crate::model_card::CardWriter;
 use crate::outbox::CHAIN_AT_ONCE;
 use crate::service::RETRY_AFTER;
 use crate::sessions::Sessions;
@@ -48,9 +43,6 @@ const APPEND_FAILED: &str = "stopped before anything was said that the journal d
 /// Said of what follows from the journal and could not be done; the store names the file and what to look at.
 const EFFECT_FAILED: &str = "stopped before something was done that the journal holds; put right what follows (a full disk needs room) \
                              and start again, the run goes on from there";
-
-/// The index's tree from a model's digest to the round that published it.
-const MODELS: &str = "models";
 
 /// An answer, and who waits for it.
 struct Reply {
@@ -76,19 +68,22 @@ pub(crate) struct Outward {
     pub(crate) metrics: Arc<telemetry::Metrics>,
 }
 
+/// What the driver holds of a run beside the core.
+struct RunState {
+    folder: RunFolder,
+    /// When the attempt in progress was opened.
+    opened_at: Instant,
+}
+
 /// See the module.
 pub(crate) struct Driver {
     core: Coordinator,
-    store: Box<dyn Store>,
-    plan: AuthoredPlan,
+    run: RunState,
     sessions: Sessions,
     inbox: mpsc::Sender<Event>,
     outward: Outward,
     audit: AuditLog,
     model_key: Option<ModelKey>,
-    card: CardWriter,
-    /// The newest published version.
-    version: Option<published::Version>,
     /// Effects not yet performed, in order.
     effects: Queue,
     /// Replies that wait until what they acknowledge is durable.
@@ -96,29 +91,23 @@ pub(crate) struct Driver {
     /// The clock that the core judged by last: a deadline that passed since then is due.
     judged: Timestamp,
     clock: Clock,
-    opened_at: Instant,
 }
 
 impl Driver {
     /// Replays the store's journal, and starts the run where there is none yet.
     pub(crate) fn open(
-        mut store: Box<dyn Store>,
+        store: Box<dyn Store>,
         setup: Setup,
         folder: &Path,
         keys: Keys,
         inbox: mpsc::Sender<Event>,
         outward: Outward,
     ) -> anyhow::Result<(Self, AuditLog)> {
-        let journal = store
-            .replay()?
-            .iter()
-            .enumerate()
-            .map(|(index, bytes)| {
-                Record::decode(bytes).with_context(|| format!("journal record {} of this version", index + 1))
-            })
-            .collect::<anyhow::Result<Vec<_>>>()?;
-        let plan = setup.plan.clone();
-        let publish_every = daemon::heartbeat(daemon::patience(&plan)) * 3;
+        let card = CardWriter::new(keys.controls, folder);
+        let mut run =
+            RunState { folder: RunFolder::new(store, setup.plan.clone(), card), opened_at: Instant::now() };
+        let journal = run.folder.journal()?;
+        let publish_every = daemon::heartbeat(daemon::patience(&setup.plan)) * 3;
         let origin = audit::log_name(&setup.roster.federation);
         let audit = AuditLog::open(&folder.join("audit"), &origin, keys.audit, &journal, publish_every)?;
         let mut effects = Effects::new();
@@ -127,20 +116,16 @@ impl Driver {
         let core = Coordinator::recover(setup, &journal, clock.now(), &mut effects)?;
         let mut driver = Self {
             core,
-            store,
-            plan,
+            run,
             sessions: Sessions::default(),
             inbox,
             outward,
             audit: audit.clone(),
             model_key: keys.model,
-            card: CardWriter::new(keys.controls, folder),
-            version: None,
             effects: Queue::default(),
             replies: Vec::new(),
             judged: clock.now(),
             clock,
-            opened_at: Instant::now(),
         };
         driver.effects.extend(effects);
         if driver.core.is_new() {
@@ -217,7 +202,7 @@ impl Driver {
             }
             Event::Opened { at, result } => self.opened(at, result)?,
             Event::FindModel { digest, reply } => {
-                let found = block_in_place(|| self.find_model(&digest)).map_err(|why| {
+                let found = block_in_place(|| self.run.folder.find_model(&digest)).map_err(|why| {
                     tracing::error!("cannot look for a model: {:#}", anyhow::Error::from(why));
                     ServiceError::Internal.to_status()
                 });
@@ -252,9 +237,7 @@ impl Driver {
     fn perform_one(&mut self, effect: Effect) -> anyhow::Result<()> {
         match effect {
             Effect::Persist(record) => {
-                if let Some((model, round)) = published_model(&record) {
-                    self.store.index_put(MODELS, model.as_bytes(), &round.to_le_bytes())?;
-                }
+                self.run.folder.note(&record)?;
                 self.note(&record);
             }
             Effect::Send { to, message } => self.send(to, *message),
@@ -284,7 +267,7 @@ impl Driver {
             Effect::Publish(signed) => {
                 self.publish(&signed)?;
             }
-            Effect::DiscardStaged { before } => self.store.discard_staged_before(before)?,
+            Effect::DiscardStaged { before } => self.run.folder.discard_staged_before(before)?,
         }
         Ok(())
     }
@@ -300,11 +283,11 @@ impl Driver {
     fn note(&mut self, record: &Record) {
         match record {
             Record::AttemptBegun { at, cohort, .. } => {
-                self.opened_at = Instant::now();
+                self.run.opened_at = Instant::now();
                 tracing::info!(round = at.round, attempt = at.attempt, silos = cohort.len(), "round opened");
             }
             Record::Committed { .. } => {
-                let seconds = self.opened_at.elapsed().as_secs_f64();
+                let seconds = self.run.opened_at.elapsed().as_secs_f64();
                 self.outward.metrics.rounds_committed.inc();
                 self.outward.metrics.round_seconds.observe(seconds);
                 let status = self.core.status();
@@ -344,17 +327,13 @@ impl Driver {
 
     /// Stages version 0 and starts the run.
     fn start(&mut self) -> anyhow::Result<()> {
-        let params = self.plan.initial_model();
-        let state = self.plan.initial_state(params.layout().len());
-        let files = Files::initial(&params, &state);
-        files.stage(self.store.as_mut(), Attempt { round: 0, attempt: 0 })?;
-        let genesis = files.artifacts(params.digest());
+        let genesis = self.run.folder.stage_initial()?;
         self.input(Input::Start { genesis })?;
         self.perform()?;
         self.load_head()?;
         tracing::info!(
             run = %self.core.run_id().map(|id| id.short()).unwrap_or_default(),
-            plan = %self.plan.digest().short(),
+            plan = %self.run.folder.plan().digest().short(),
             "run started"
         );
         Ok(())
@@ -365,19 +344,15 @@ impl Driver {
             self.outward.metrics.reject_upload(rejection.reason());
             return Err(rejection.to_status());
         }
-        let key = stage_key(header);
-        let internal = |why: StoreError| {
-            tracing::error!("cannot stage an upload: {:#}", anyhow::Error::from(why));
-            // It may pass, as descriptors and space are given back: the silo, whose budget is spent, tries again.
-            ServiceError::Busy { retry_after: RETRY_AFTER }.to_status()
-        };
-        if block_in_place(|| self.store.staged_bytes(&key)).map_err(internal)?.is_some() {
-            return Ok(Staging::Done);
-        }
-        match block_in_place(|| self.store.stage(&key)) {
-            Ok(writer) => Ok(Staging::Writer(writer)),
+        match block_in_place(|| self.run.folder.begin_upload(header)) {
+            Ok(Some(writer)) => Ok(Staging::Writer(writer)),
+            Ok(None) => Ok(Staging::Done),
             Err(StoreError::StageBusy(_)) => Err(ServiceError::Busy { retry_after: RETRY_AFTER }.to_status()),
-            Err(why) => Err(internal(why)),
+            Err(why) => {
+                tracing::error!("cannot stage an upload: {:#}", anyhow::Error::from(why));
+                // It may pass, as descriptors and space are given back: the silo, whose budget is spent, tries again.
+                Err(ServiceError::Busy { retry_after: RETRY_AFTER }.to_status())
+            }
         }
     }
 
@@ -409,44 +384,6 @@ impl Drop for Driver {
     fn drop(&mut self) {
         self.audit.close();
     }
-}
-
-/// Opens the folder, whose index is rebuilt from the journal where it is in doubt.
-pub(crate) fn open_store(folder: &Path, vault: Option<Arc<Vault>>) -> Result<FileStore, StoreError> {
-    let rebuild = |index: &Index, _: u64, bytes: &[u8]| {
-        // A record that does not decode is reported by the replay.
-        match Record::decode(bytes).ok().as_ref().and_then(published_model) {
-            Some((model, round)) => index.put(MODELS, model.as_bytes(), &round.to_le_bytes()),
-            None => Ok(()),
-        }
-    };
-    let kind = JournalKind::Coordinator;
-    let OpenedStore { store, torn_tail, .. } = match vault {
-        Some(vault) => FileStore::open_sealed(folder, kind, vault, rebuild)?,
-        None => FileStore::open(folder, kind, rebuild)?,
-    };
-    if torn_tail.is_some() {
-        tracing::warn!(
-            "the journal's last append was cut short by a crash; nothing of it had been acknowledged"
-        );
-    }
-    Ok(store)
-}
-
-/// Which model a journal record publishes, and in which round: what the index holds, and is rebuilt from.
-fn published_model(record: &Record) -> Option<(Digest, u64)> {
-    let signed = match record {
-        Record::RunStarted { genesis, .. } => genesis,
-        Record::Committed { manifest, .. } => manifest,
-        _ => return None,
-    };
-    let manifest = checkpoint::Manifest::from_bytes(&signed.manifest_bytes).ok()?;
-    Some((manifest.model.params_digest, manifest.round))
-}
-
-fn stage_key(header: &UploadHeader) -> StageKey {
-    let what = Staged::Upload { clients: header.r2, client: header.client.0 };
-    StageKey { round: header.at.round, attempt: header.at.attempt, what }
 }
 
 mod act;

@@ -3,14 +3,13 @@
 use identity::AuthorisedRoster;
 use params::Digest;
 use protocol::{Act, Attempt, Rejection, SessionVersion, ToCoordinator, UploadHeader};
+use runs::{NextVersion, OpeningError};
 use secagg::ClientId;
 use store::StageWriter;
 use tokio::sync::oneshot;
 
-use crate::artifacts::Files;
 use crate::outbox::Outbox;
 use crate::sessions::SessionId;
-use crate::worker::OpeningError;
 
 /// Who waits for an operator's action: what holds the run back now, in words, or why nothing was done.
 pub(crate) type ActReply = oneshot::Sender<Result<Vec<String>, Rejection>>;
@@ -69,10 +68,4 @@ pub(crate) enum Staging {
     Done,
     /// Into this writer, after what it holds.
     Writer(Box<dyn StageWriter>),
-}
-
-/// A stepped model, encoded.
-pub(crate) struct NextVersion {
-    pub(crate) next: protocol::NextModel,
-    pub(crate) files: Files,
 }

@@ -16,7 +16,6 @@
 extern crate daemon;
 
 mod admin;
-mod artifacts;
 mod audit_log;
 mod audit_service;
 mod certificates;
@@ -25,7 +24,6 @@ mod driver;
 mod events;
 mod init;
 mod library;
-mod model_card;
 mod operations;
 mod outbox;
 mod service;
@@ -33,7 +31,6 @@ mod serving;
 mod sessions;
 mod streaming;
 mod talk;
-mod worker;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};

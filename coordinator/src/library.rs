@@ -19,7 +19,6 @@ use tokio::task::spawn_blocking;
 use tonic::Status;
 use wire::{ModelHeader, ServiceError, ToStatus, limits, v1};
 
-use crate::artifacts;
 use crate::service::RETRY_AFTER;
 use crate::streaming::{BoxStream, Limits, stream};
 
@@ -190,9 +189,9 @@ impl Library {
         // A record is held against the one before it while it is sent: it has the time of a chunk.
         let records = newest.saturating_sub(from).saturating_add(1);
         let limits = self.limits(records.saturating_mul(limits::CHUNK_BYTES as u64));
-        stream(limits, reading, move || match artifacts::next_record(&mut chain, &library.0.published) {
-            Ok(record) => record.map(|record| Ok(record.into())),
-            Err(why) => Some(Err(failed(format!("{why:#}")))),
+        stream(limits, reading, move || match runs::next_record(&mut chain, &library.0.published) {
+            Ok(record) => record.map(|(round, signed)| Ok(wire::CheckpointRecord { round, signed }.into())),
+            Err(why) => Some(Err(failed(identity::with_causes(&why)))),
         })
     }
 

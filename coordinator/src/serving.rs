@@ -137,7 +137,7 @@ impl Run {
         let setup = protocol::Setup { plan, roster, authority, key: key.clone() };
         let outward = Outward { status, roster: newest, metrics: Arc::clone(&metrics) };
         let keys = driver::Keys { audit: key.clone(), model: model_key, controls };
-        let (driver, audit) = driver::open_store(&folder, vault.clone())
+        let (driver, audit) = runs::open_store(&folder, vault.clone())
             .map_err(anyhow::Error::from)
             .and_then(|store| Driver::open(wrap(store), setup, &folder, keys, inbox.clone(), outward))
             .with_context(|| format!("cannot run from `{}`", folder.display()))?;

@@ -3,7 +3,6 @@
 use protocol::{Act, Artifacts, Input, Rejection};
 
 use super::Driver;
-use crate::artifacts::Files;
 use crate::events::ActReply;
 
 impl Driver {
@@ -45,12 +44,7 @@ impl Driver {
             | Act::Reconcile { .. }
             | Act::Remove { .. } => return Ok(None),
         };
-        let record = published::read_record(self.store.as_ref(), &checkpoint::folder_name(round))?;
-        // No such round: the core says so in its own words.
-        let Some(record) = record else { return Ok(None) };
-        let manifest = record.verify_strict()?;
-        let files = Files::published(self.store.as_ref(), &self.plan, &manifest)?;
-        files.stage(self.store.as_mut(), self.core.action_at())?;
-        Ok(Some(files.artifacts(manifest.model.params_digest)))
+        // Where there is no such round, the core says so in its own words.
+        Ok(self.run.folder.stage_again(round, self.core.action_at())?)
     }
 }

@@ -78,8 +78,8 @@ impl Driver {
                     })
                     .collect();
                 // A failed append is a crash: the process ends and recovers from what is on disk.
-                let last = self.store.append_all(&bytes).context(APPEND_FAILED)?;
-                self.audit.journalled(last - bytes.len() as u64, self.clock.now(), &records)?;
+                let first = self.run.folder.append(&bytes).context(APPEND_FAILED)?;
+                self.audit.journalled(first, self.clock.now(), &records)?;
             }
             for effect in effects {
                 self.perform_one(effect).context(EFFECT_FAILED)?;

@@ -8,9 +8,12 @@ use std::path::Path;
 
 use access::{Caller, Operations, Proof};
 use identity::{IdentityKey, Member, Role, Roster};
+use params::Digest;
 use plan::Plan;
-use protocol::{SessionVersion, ToClient, ToCoordinator};
-use store::{FaultyStore, InjectedFault};
+use protocol::{Attempt, SessionVersion, ToClient, ToCoordinator};
+use runs::open_store;
+use store::{FaultyStore, FileStore, InjectedFault, StageKey};
+use vault::Vault;
 
 use super::*;
 use crate::outbox::{Outbox, Unread};
@@ -114,7 +117,7 @@ fn first_round(
 #[test]
 fn a_published_version_has_a_card_that_says_what_its_record_says_and_takes_up_evaluations() {
     let folder = tempfile::tempdir().unwrap();
-    let evaluations = folder.path().join(crate::model_card::EVALUATIONS_FOLDER);
+    let evaluations = folder.path().join(runs::EVALUATIONS_FOLDER);
     std::fs::create_dir(&evaluations).unwrap();
     let params = setup().plan.initial_model().digest();
     let evaluation = card::Evaluation {
@@ -129,13 +132,14 @@ fn a_published_version_has_a_card_that_says_what_its_record_says_and_takes_up_ev
     std::fs::write(evaluations.join("b.json"), "no evaluation").unwrap();
     let mut driver = open(folder.path(), Box::new(open_store(folder.path(), None).unwrap())).unwrap();
     let head = driver.core.head_record().unwrap().verify_strict().unwrap();
-    let file = driver.store.read_published(&checkpoint::folder_name(0), card::CARD_FILE).unwrap();
+    let file =
+        driver.run.folder.store().read_published(&checkpoint::folder_name(0), card::CARD_FILE).unwrap();
     let read = card::Card::from_yaml(std::str::from_utf8(&file).unwrap()).unwrap();
     read.check(&head, &card::LearnedFrom::default().push(&head), Some(&setup().plan)).unwrap();
     let accuracy = read.metrics.iter().find(|metric| metric.name == "accuracy").unwrap();
     assert_eq!((accuracy.value, accuracy.over.starts_with("hold-out (10 rows")), (0.8, true));
     assert_eq!(read.security.transport, "a test");
-    assert!(driver.store.read_published(&checkpoint::folder_name(0), card::README_FILE).is_ok());
+    assert!(driver.run.folder.store().read_published(&checkpoint::folder_name(0), card::README_FILE).is_ok());
     assert!(driver.load_head().is_ok());
 }
 
@@ -191,7 +195,7 @@ async fn after_a_restart_with_the_clock_set_back_deadlines_still_count_on() {
     let driver = open(folder.path(), Box::new(open_store(folder.path(), None).unwrap())).unwrap();
     assert_eq!(driver.clock.started(), before_it_was_set_back);
     let deadline = driver.core.deadline(driver.judged).unwrap();
-    let round_ms = driver.plan.timing.round_deadline_ms;
+    let round_ms = driver.run.folder.plan().timing.round_deadline_ms;
     assert!(deadline.0 - driver.clock.now().0 <= round_ms, "{deadline:?} is hours away");
 }
 
@@ -210,8 +214,7 @@ async fn a_sum_that_nobody_waits_for_changes_neither_the_journal_nor_what_is_pub
             sum: vec![byte],
             metrics: std::collections::BTreeMap::new(),
         };
-        let files = Files::stepped(&next, &run_id, round);
-        let version = Box::new(crate::events::NextVersion { next, files });
+        let version = Box::new(runs::NextVersion::of(next, &run_id, round));
         driver.opened(Attempt { round, attempt: u32::from(round > 0) }, Ok(version)).unwrap();
         driver.perform().unwrap();
     }
@@ -261,7 +264,7 @@ async fn a_quarantine_is_published_with_its_files_or_not_at_all_whichever_write_
             );
             let chain = driver.read_chain(None).unwrap();
             assert_eq!(chain.len(), 1 + usize::from(journalled), "{fault:?}, write {operation}");
-            let initial = driver.plan.initial_model().digest();
+            let initial = driver.run.folder.plan().initial_model().digest();
             assert_eq!(driver.load_head().unwrap().params.digest(), initial);
             let Err(why) = answer else {
                 assert!(journalled, "an operator was answered what the journal does not hold");
@@ -297,7 +300,6 @@ async fn an_operator_hears_why_nothing_was_done_and_what_holds_the_run_back() {
 
     let damaged = folder.path().join("checkpoints").join("000001").join(checkpoint::MODEL_FILE);
     std::fs::write(damaged, b"other bytes").unwrap();
-    driver.version = None;
     assert!(refused(act(&mut driver, rollback(1)).unwrap()).contains("damaged"));
     assert_eq!(driver.core.status().head_round, 1);
 }

@@ -156,7 +156,7 @@ fn verified(driver: &Driver) -> Vec<Manifest> {
     let records = driver.read_chain(None).unwrap();
     let verify = |record: wire::CheckpointRecord| {
         let manifest = chain.push(&record.signed).unwrap();
-        published::read_version(driver.store.as_ref(), &driver.plan, &manifest).unwrap();
+        published::read_version(driver.run.folder.store(), driver.run.folder.plan(), &manifest).unwrap();
         manifest
     };
     records.into_iter().map(verify).collect()
@@ -195,16 +195,17 @@ async fn in_the_middle_of_a_round_a_run_goes_back_to_the_files_of_an_earlier_one
     // Either model can still be fetched, by its name.
     for wanted in [first, second, last] {
         let digest = wanted.model.params_digest;
-        let round = driver.find_model(&digest).unwrap().unwrap();
+        let round = driver.run.folder.find_model(&digest).unwrap().unwrap();
         let folder = checkpoint::folder_name(round);
-        let file = driver.store.read_published(&folder, checkpoint::MODEL_FILE).unwrap();
+        let file = driver.run.folder.store().read_published(&folder, checkpoint::MODEL_FILE).unwrap();
         assert_eq!(Digest::sha256(&file), wanted.model.sha256);
     }
 }
 
 /// What the card of a round says of each silo's data.
 fn versions(driver: &Driver, round: u64) -> Vec<(u32, Vec<Digest>)> {
-    let file = driver.store.read_published(&checkpoint::folder_name(round), card::CARD_FILE).unwrap();
+    let file =
+        driver.run.folder.store().read_published(&checkpoint::folder_name(round), card::CARD_FILE).unwrap();
     let card = card::Card::from_yaml(std::str::from_utf8(&file).unwrap()).unwrap();
     card.training_data.silos.into_iter().map(|silo| (silo.id, silo.data_versions)).collect()
 }
@@ -238,5 +239,5 @@ async fn a_card_says_what_its_silos_had_declared_of_their_data_when_they_uploade
 }
 
 fn journal_of(mut driver: Driver) -> Vec<Record> {
-    driver.store.replay().unwrap().iter().map(|bytes| Record::decode(bytes).unwrap()).collect()
+    driver.run.folder.journal().unwrap()
 }

@@ -1,4 +1,4 @@
-//! Opening a sum, away from the driver: read the staged vectors, add them, remove the masks, step the model.
+//! SumOpening a sum, away from the driver: read the staged vectors, add them, remove the masks, step the model.
 
 use std::io::{BufReader, Read};
 
@@ -15,7 +15,7 @@ const READ_BYTES: usize = 64 << 10;
 
 /// Why a sum was not opened.
 #[derive(Debug)]
-pub(crate) enum OpeningError {
+pub enum OpeningError {
     /// The round ends by this name.
     Round(SumFailure),
     /// The operating system did not give what it holds: that says nothing of the round.
@@ -29,22 +29,22 @@ impl From<SumFailure> for OpeningError {
 }
 
 /// What the worker needs, all of it owned.
-pub(crate) struct Opening {
-    pub(crate) job: SumJob,
-    pub(crate) plan: AuthoredPlan,
+pub struct SumOpening {
+    pub job: SumJob,
+    pub plan: AuthoredPlan,
     /// One reader for each of the job's uploads, in their order.
-    pub(crate) vectors: Vec<Box<dyn Read + Send>>,
-    pub(crate) params: Params,
-    pub(crate) state: State,
+    pub vectors: Vec<Box<dyn Read + Send>>,
+    pub params: Params,
+    pub state: State,
 }
 
-impl Opening {
+impl SumOpening {
     /// Opens the sum. Memory is one vector, however many are summed.
     ///
     /// # Errors
     /// [`OpeningError`]; a staged vector that is not the announced one is a bad aggregate, since its owner was promised
     /// that it is in the sum.
-    pub(crate) fn run(self) -> Result<NextModel, OpeningError> {
+    pub fn run(self) -> Result<NextModel, OpeningError> {
         let mut sum = vec![0u32; self.plan.lanes()];
         for (header, vector) in self.job.uploads.iter().zip(self.vectors) {
             add(&mut sum, vector)
@@ -75,7 +75,7 @@ impl Opening {
 }
 
 /// Whether the operating system is what failed, and not what lies on the disk.
-pub(crate) fn is_disk(why: &(dyn std::error::Error + 'static)) -> bool {
+pub fn is_disk(why: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = Some(why);
     while let Some(error) = cause {
         // What an `io::Error` wraps is not among its sources, but in it.

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use card::{Card, Controls, DataVersions, Evaluation, Silo};
 use checkpoint::{Action, Manifest, folder_name};
 use identity::Roster;
@@ -11,13 +10,15 @@ use plan::Plan;
 use published::read_record;
 use store::Store;
 
+use crate::RunFolderError;
+
 /// The folder of the data folder where evaluations are put for later cards.
-pub(crate) const EVALUATIONS_FOLDER: &str = "evaluations";
+pub const EVALUATIONS_FOLDER: &str = "evaluations";
 const EVALUATION_BYTES_MAX: u64 = 1 << 16;
 
 /// The silos in the card of the version that a record's model goes on from: the one before it, or after a rollback the one gone
 /// back to. So every card names all silos on its model's own line.
-pub(crate) fn silos_before(store: &dyn Store, manifest: &Manifest) -> anyhow::Result<Vec<Silo>> {
+pub(crate) fn silos_before(store: &dyn Store, manifest: &Manifest) -> Result<Vec<Silo>, RunFolderError> {
     let mut before = match &manifest.action {
         Some(Action::Rollback { to_round, .. }) => to_round.saturating_add(1),
         _ => manifest.round,
@@ -26,13 +27,13 @@ pub(crate) fn silos_before(store: &dyn Store, manifest: &Manifest) -> anyhow::Re
         let folder = folder_name(round);
         // A round that was aborted has no record.
         if read_record(store, &folder)?.is_some() {
-            let damaged = || {
-                format!(
-                    "the model card of checkpoint {folder}, which the next card goes on from, is gone or damaged; restore it from a copy"
-                )
-            };
-            let text = store.read_published(&folder, card::CARD_FILE).with_context(damaged)?;
-            let card = Card::from_yaml(&String::from_utf8_lossy(&text)).with_context(damaged)?;
+            let what = format!(
+                "the model card of checkpoint {folder}, which the next card goes on from, is gone or damaged"
+            );
+            let text = store.read_published(&folder, card::CARD_FILE);
+            let text = text.map_err(RunFolderError::damaged(what.as_str()))?;
+            let card =
+                Card::from_yaml(&String::from_utf8_lossy(&text)).map_err(RunFolderError::damaged(what))?;
             return Ok(card.training_data.silos);
         }
         before = round;
@@ -41,13 +42,14 @@ pub(crate) fn silos_before(store: &dyn Store, manifest: &Manifest) -> anyhow::Re
 }
 
 /// What cards say of this coordinator.
-pub(crate) struct CardWriter {
+pub struct CardWriter {
     controls: Controls,
     evaluations: PathBuf,
 }
 
 impl CardWriter {
-    pub(crate) fn new(controls: Controls, data_folder: &Path) -> Self {
+    /// For a federation whose evaluations lie in [`EVALUATIONS_FOLDER`] of this folder.
+    pub fn new(controls: Controls, data_folder: &Path) -> Self {
         Self { controls, evaluations: data_folder.join(EVALUATIONS_FOLDER) }
     }
 
@@ -59,7 +61,7 @@ impl CardWriter {
         roster: &Roster,
         before: &[Silo],
         versions: &DataVersions,
-    ) -> anyhow::Result<[(&'static str, Vec<u8>); 2]> {
+    ) -> Result<[(&'static str, Vec<u8>); 2], RunFolderError> {
         let card =
             Card::of(manifest, plan, roster, before, versions, &self.controls, &self.read_evaluations());
         Ok([
@@ -75,8 +77,10 @@ impl CardWriter {
         let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
         files.retain(|file| file.extension().is_some_and(|extension| extension == "json"));
         files.sort();
-        let read = |file: &PathBuf| -> anyhow::Result<Evaluation> {
-            anyhow::ensure!(fs::metadata(file)?.len() <= EVALUATION_BYTES_MAX, "it is too long for one");
+        let read = |file: &PathBuf| -> Result<Evaluation, RunFolderError> {
+            if fs::metadata(file)?.len() > EVALUATION_BYTES_MAX {
+                return Err(RunFolderError::Lost("it is too long for one".into()));
+            }
             Ok(Evaluation::from_json(&fs::read(file)?)?)
         };
         let evaluations = files.iter().filter_map(|file| {

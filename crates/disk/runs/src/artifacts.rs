@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use anyhow::Context;
 use attest::ModelKey;
 use checkpoint::{Manifest, ModelArtifact, OptimizerArtifact, SignedManifest};
 use optim::State;
@@ -15,6 +14,8 @@ use plan::Plan;
 use protocol::{Artifacts, Attempt, NextModel};
 use published::{Folder, Records};
 use store::{StageKey, Staged, Store};
+
+use crate::RunFolderError;
 
 /// The bytes of one version.
 pub(crate) struct Files {
@@ -42,12 +43,17 @@ impl Files {
     ///
     /// # Errors
     /// A file that is not the one in the record, or from which no round could go on.
-    pub(crate) fn published(store: &dyn Store, plan: &Plan, manifest: &Manifest) -> anyhow::Result<Self> {
+    pub(crate) fn published(
+        store: &dyn Store,
+        plan: &Plan,
+        manifest: &Manifest,
+    ) -> Result<Self, RunFolderError> {
         let name = checkpoint::folder_name(manifest.round);
         let (_, files) = published::read_version_files(store, plan, manifest)
-            .with_context(|| format!("checkpoint {name} is damaged; restore it from a copy"))?;
-        let optimizer =
-            files.optimizer.with_context(|| format!("checkpoint {name} has no optimiser's state"))?;
+            .map_err(RunFolderError::damaged(format!("checkpoint {name} is damaged")))?;
+        let optimizer = files
+            .optimizer
+            .ok_or_else(|| RunFolderError::Lost(format!("checkpoint {name} has no optimiser's state")))?;
         Ok(Self { model: files.model, optimizer, aggregate: None })
     }
 
@@ -60,7 +66,7 @@ impl Files {
     }
 
     /// Makes them durable in staging.
-    pub(crate) fn stage(&self, store: &mut dyn Store, at: Attempt) -> anyhow::Result<()> {
+    pub(crate) fn stage(&self, store: &mut dyn Store, at: Attempt) -> Result<(), RunFolderError> {
         let files = [&self.model, &self.optimizer].map(|bytes| (Digest::sha256(bytes), bytes));
         let aggregate = self.aggregate.iter().map(|(name, bytes)| (*name, bytes));
         for (name, bytes) in files.into_iter().chain(aggregate) {
@@ -82,8 +88,8 @@ pub(crate) fn publish(
     store: &mut dyn Store,
     signed: &SignedManifest,
     key: Option<&ModelKey>,
-    card: impl FnOnce(&dyn Store, &Manifest) -> anyhow::Result<[(&'static str, Vec<u8>); 2]>,
-) -> anyhow::Result<()> {
+    card: impl FnOnce(&dyn Store, &Manifest) -> Result<[(&'static str, Vec<u8>); 2], RunFolderError>,
+) -> Result<(), RunFolderError> {
     let manifest = Manifest::from_bytes(&signed.manifest_bytes)?;
     let folder = checkpoint::folder_name(manifest.round);
     if store.read(&folder, checkpoint::MANIFEST_FILE)?.is_some() {
@@ -124,7 +130,7 @@ fn attest_files(
     files: &[(&str, &[u8])],
     signed: &SignedManifest,
     key: &ModelKey,
-) -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
+) -> Result<(Vec<u8>, Vec<u8>), RunFolderError> {
     let digests: Vec<(String, Digest)> =
         files.iter().map(|(name, bytes)| ((*name).to_owned(), Digest::sha256(bytes))).collect();
     let model = attest::sign_model(folder, &digests, &attest::IGNORED_PATHS, key)?;
@@ -133,7 +139,7 @@ fn attest_files(
     Ok((model.bundle, evidence))
 }
 
-/// So many published records after this round up to `newest`, oldest first; from the first where there is none.
+/// So many published records after this round up to `newest`, oldest first; from the first where there is none. Each with its round.
 ///
 /// # Errors
 /// A record that cannot be read, is not validly signed, or does not follow from the one before it.
@@ -142,30 +148,36 @@ pub(crate) fn read_chain(
     after: Option<u64>,
     newest: u64,
     most: usize,
-) -> anyhow::Result<Vec<wire::CheckpointRecord>> {
+) -> Result<Vec<(u64, SignedManifest)>, RunFolderError> {
     let mut records = Records::new(after.map_or(0, |after| after.saturating_add(1)), newest);
     std::iter::from_fn(|| next_record(&mut records, store).transpose()).take(most).collect()
 }
 
-/// The next of some published records, as it is sent.
+/// The next of some published records, with its round.
 ///
 /// # Errors
 /// As [`read_chain`].
-pub(crate) fn next_record<F: Folder + ?Sized>(
+pub fn next_record<F: Folder + ?Sized>(
     records: &mut Records,
     folder: &F,
-) -> anyhow::Result<Option<wire::CheckpointRecord>> {
-    let next = records.next(folder).context("the published chain is damaged; restore it from a copy")?;
-    Ok(next.map(|(round, signed)| wire::CheckpointRecord { round, signed }))
+) -> Result<Option<(u64, SignedManifest)>, RunFolderError> {
+    records.next(folder).map_err(RunFolderError::damaged("the published chain is damaged"))
 }
 
-fn staged(store: &dyn Store, at: Attempt, name: Digest, of: fn(&[u8]) -> Digest) -> anyhow::Result<Vec<u8>> {
+fn staged(
+    store: &dyn Store,
+    at: Attempt,
+    name: Digest,
+    of: fn(&[u8]) -> Digest,
+) -> Result<Vec<u8>, RunFolderError> {
     let mut bytes = Vec::new();
     store
         .open_staged(&key(at, name))
-        .with_context(|| format!("the staged files of round {} are gone", at.round))?
+        .map_err(RunFolderError::damaged(format!("the staged files of round {} are gone", at.round)))?
         .read_to_end(&mut bytes)?;
-    anyhow::ensure!(of(&bytes) == name, "a staged file of round {} is damaged", at.round);
+    if of(&bytes) != name {
+        return Err(RunFolderError::Lost(format!("a staged file of round {} is damaged", at.round)));
+    }
     Ok(bytes)
 }
 
