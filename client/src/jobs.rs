@@ -9,7 +9,7 @@ use chacha20::rand_core::SeedableRng;
 use datasets::{Dataset, DatasetError};
 use params::Digest;
 use plan::{AuthoredPlan, Origin};
-use protocol::{Attempt, JobId, MaskJob, StepJob, TrainJob, UploadHeader};
+use protocol::{Attempt, JobId, MaskJob, OfRun, StepJob, TrainJob, UploadHeader};
 use published::Version;
 use secagg::MaskedUpdate;
 use tokio::sync::mpsc;
@@ -194,6 +194,7 @@ async fn upload(
     patience: Duration,
 ) -> Done {
     let at = header.at;
+    let header = OfRun::from(header);
     let mut backoff = Backoff::new(retry_longest(patience));
     let result = loop {
         match upload_once(channel.clone(), &header, &masked, patience).await {
@@ -216,7 +217,7 @@ async fn upload(
 
 async fn upload_once(
     channel: Channel,
-    header: &UploadHeader,
+    header: &OfRun<UploadHeader>,
     masked: &MaskedUpdate,
     patience: Duration,
 ) -> Result<(), Status> {

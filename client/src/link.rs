@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use pki::{ClientTls, Outgoing, PlainConnector, Proxy};
-use protocol::{Profile, SessionVersion, ToClient};
+use protocol::{OfRun, Profile, SessionVersion, ToClient};
 use secagg::ClientId;
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -213,7 +213,8 @@ impl Link {
             let Some(envelope) = envelope else { return Ok(()) };
             // Whoever goes on talking after hello has accepted it.
             past.stood(self.patience.retry_longest());
-            let message = ToClient::try_from(envelope).map_err(|why| End::from(why.to_status()))?;
+            let said = OfRun::try_from(envelope).and_then(|said| wire::said_in(version, said));
+            let OfRun { message, .. } = said.map_err(|why| End::from(why.to_status()))?;
             self.tell(News::Said(Box::new(message))).await?;
         }
     }

@@ -139,7 +139,8 @@ impl Source<'_> {
         let patience = self.patience;
         let mut models =
             ModelsClient::new(self.channel.clone()).max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
-        let mut chunks = within(patience, models.fetch_model(file_request(round, part))).await?.into_inner();
+        let mut chunks =
+            within(patience, models.fetch_model(file_request(None, round, part))).await?.into_inner();
         let mut file = Assembly::new(most);
         while let Some(chunk) = within(patience, chunks.message()).await? {
             file.take(chunk)?;

@@ -8,7 +8,8 @@ use std::time::Duration;
 use access::{Caller, Denied};
 use ed25519_dalek::SigningKey;
 use identity::{AuthorisedRoster, Subject};
-use protocol::{SessionVersion, ToCoordinator, UploadHeader};
+use params::Digest;
+use protocol::{OfRun, SessionVersion, UploadHeader};
 use rand_core::{Rng, UnwrapErr};
 use run_status::Shown;
 use secagg::ClientId;
@@ -131,12 +132,16 @@ impl Services {
         &self,
         client: ClientId,
         session: SessionId,
+        version: SessionVersion,
         inbound: &mut Streaming<v1::ClientEnvelope>,
     ) -> Result<(), Status> {
         while let Some(envelope) = inbound.message().await? {
             let newest = self.newest_round();
             self.talk.says(client, &envelope, newest)?;
-            let message = Box::new(ToCoordinator::try_from(envelope).map_err(|why| why.to_status())?);
+            let said = OfRun::try_from(envelope).and_then(|said| wire::said_in(version, said));
+            let said = said.map_err(|why| why.to_status())?;
+            self.is_the_run(said.run)?;
+            let message = Box::new(said.message);
             self.tell(Event::Said { client, session, message }).await?;
         }
         Ok(())
@@ -210,7 +215,7 @@ impl Federation for Services {
                     let attached = services.tell(Event::Attached { client, session, version, outbox }).await;
                     let ended = match attached {
                         Ok(()) => tokio::select! {
-                            ended = services.listen(client, session, &mut inbound) => ended,
+                            ended = services.listen(client, session, version, &mut inbound) => ended,
                             _ = over => Err(services.over()),
                             // In plain text the guard does not know which silo this is.
                             why = services.denied.wait_for(&subject) => {
@@ -239,7 +244,7 @@ impl Federation for Services {
         request: Request<v1::UploadHeader>,
     ) -> Result<Response<v1::UploadGrant>, Status> {
         let caller = request.extensions().get::<Caller>().cloned();
-        let header = UploadHeader::try_from(request.into_inner()).map_err(|why| why.to_status())?;
+        let header = self.upload_header(OfRun::try_from(request.into_inner()))?;
         check_caller(caller.as_ref(), header.client)?;
         let grant = match self.begin(header.clone()).await? {
             Staging::Writer(writer) => {
@@ -263,7 +268,7 @@ impl Federation for Services {
             .next_chunk(&mut chunks)
             .await?
             .ok_or_else(|| Status::invalid_argument("an upload begins with its header"))?;
-        let header = UploadHeader::try_from(first).map_err(|why| why.to_status())?;
+        let header = self.upload_header(OfRun::try_from(first))?;
         check_caller(caller.as_ref(), header.client)?;
         if let Staging::Writer(writer) = self.begin(header.clone()).await? {
             self.receive(&header, writer, &mut chunks).await?;
@@ -280,6 +285,30 @@ impl Services {
     /// Of the newest version.
     fn newest_round(&self) -> u64 {
         self.status.borrow().as_ref().map_or(0, |shown| shown.run.head_round)
+    }
+
+    /// Refuses what names another run than the one that is served.
+    fn is_the_run(&self, named: Option<Digest>) -> Result<(), Status> {
+        let Some(run) = named else { return Ok(()) };
+        match &*self.status.borrow() {
+            Some(shown) if shown.run.run_id == run => Ok(()),
+            Some(_) => Err(ServiceError::NoSuchRun(run).to_status()),
+            None => Err(stopping()),
+        }
+    }
+
+    /// Of a request: its field `run`.
+    fn is_named(&self, run: &[u8]) -> Result<(), Status> {
+        self.is_the_run(wire::run_named(run).map_err(|why| why.to_status())?)
+    }
+
+    fn upload_header(
+        &self,
+        header: Result<OfRun<UploadHeader>, wire::ConversionError>,
+    ) -> Result<UploadHeader, Status> {
+        let OfRun { run, message } = header.map_err(|why| why.to_status())?;
+        self.is_the_run(run)?;
+        Ok(message)
     }
 
     /// Counts a durable vector in.
@@ -300,7 +329,9 @@ impl Models for Services {
         request: Request<v1::FetchModelRequest>,
     ) -> Result<Response<Self::FetchModelStream>, Status> {
         let reading = self.library.reading(request.extensions().get::<Caller>()).await?;
-        let wanted = wanted(&request.into_inner())?;
+        let request = request.into_inner();
+        self.is_named(&request.run)?;
+        let wanted = wanted(&request)?;
         let (round, file) = match wanted {
             Wanted::File { round, file } => (round, file),
             Wanted::Newest => (self.newest_round(), checkpoint::MODEL_FILE),
@@ -321,8 +352,9 @@ impl Models for Services {
         request: Request<v1::ListCheckpointsRequest>,
     ) -> Result<Response<Self::ListCheckpointsStream>, Status> {
         let reading = self.library.reading(request.extensions().get::<Caller>()).await?;
-        let newest = self.newest_round();
-        Ok(Response::new(self.library.chain(reading, request.into_inner().from_round, newest)))
+        let v1::ListCheckpointsRequest { from_round, run } = request.into_inner();
+        self.is_named(&run)?;
+        Ok(Response::new(self.library.chain(reading, from_round, self.newest_round())))
     }
 }
 
@@ -330,12 +362,14 @@ impl Models for Services {
 impl Operator for Services {
     type WatchStream = BoxStream<v1::RunStatus>;
 
-    async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::RunStatus>, Status> {
+    async fn status(&self, request: Request<v1::StatusRequest>) -> Result<Response<v1::RunStatus>, Status> {
+        self.is_named(&request.into_inner().run)?;
         let shown = self.status.borrow().clone().ok_or_else(stopping)?;
         Ok(Response::new(Shown::clone(&shown).into()))
     }
 
-    async fn watch(&self, _: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        self.is_named(&request.into_inner().run)?;
         let changes = WatchStream::new(self.status.clone()).filter_map(|shown| shown);
         Ok(Response::new(Box::pin(changes.map(|shown| Ok(Shown::clone(&shown).into())))))
     }
@@ -357,7 +391,7 @@ enum Wanted {
     /// The newest model.
     Newest,
     /// A model by its digest.
-    Model(params::Digest),
+    Model(Digest),
     /// A file of the record of a round.
     File { round: u64, file: &'static str },
 }
@@ -384,7 +418,7 @@ fn wanted(request: &v1::FetchModelRequest) -> Result<Wanted, Status> {
         (None, []) => Ok(Wanted::Newest),
         (None, bytes) => bytes
             .try_into()
-            .map(|bytes| Wanted::Model(params::Digest::from_bytes(bytes)))
+            .map(|bytes| Wanted::Model(Digest::from_bytes(bytes)))
             .map_err(|_| Status::invalid_argument("digest: 32 bytes, or none for the newest model")),
     }
 }

@@ -102,7 +102,8 @@ mod tests {
 
     fn message(bytes: usize) -> ServerEnvelope {
         let welcome = v1::Welcome { run_id: vec![7; bytes], ..Default::default() };
-        ServerEnvelope { message: Some(v1::server_envelope::Message::Welcome(welcome)) }
+        let message = Some(v1::server_envelope::Message::Welcome(welcome));
+        ServerEnvelope { message, ..ServerEnvelope::default() }
     }
 
     fn begin(sessions: &mut Sessions, client: u32, id: u64) -> Unread {

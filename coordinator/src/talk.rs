@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn a_silo_that_speaks_without_end_is_stopped_in_all_its_sessions_and_no_other_is() {
         let talk = Talk::default();
-        let silent = v1::ClientEnvelope { message: None };
+        let silent = v1::ClientEnvelope::default();
         let said = (0..10_000).take_while(|_| talk.says(ClientId(1), &silent, 0).is_ok()).count();
         assert!(said >= AT_ONCE as usize, "{said}");
         assert!(said < 10_000);
@@ -108,7 +108,7 @@ mod tests {
         let check_in = |head| v1::CheckIn { head, ..Default::default() };
         let says = |head| {
             let message = Some(v1::client_envelope::Message::CheckIn(check_in(head)));
-            cost(&v1::ClientEnvelope { message }, 1000)
+            cost(&v1::ClientEnvelope { message, ..Default::default() }, 1000)
         };
         assert_eq!(says(Some(1000)), 21);
         assert_eq!(says(None), 271);

@@ -694,9 +694,15 @@ pub struct RestoreAccessRequest {
 pub struct PauseRequest {
     #[prost(string, tag = "1")]
     pub reason: ::prost::alloc::string::String,
+    /// The run, 32 bytes; empty for the one that is shown where nobody says which, here and below.
+    #[prost(bytes = "vec", tag = "2")]
+    pub run: ::prost::alloc::vec::Vec<u8>,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ResumeRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResumeRequest {
+    #[prost(bytes = "vec", tag = "1")]
+    pub run: ::prost::alloc::vec::Vec<u8>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct QuarantineRequest {
     /// The round whose model it is.
@@ -704,6 +710,8 @@ pub struct QuarantineRequest {
     pub round: u64,
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "3")]
+    pub run: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RollbackRequest {
@@ -711,6 +719,8 @@ pub struct RollbackRequest {
     pub to_round: u64,
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "3")]
+    pub run: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReconcileRequest {
@@ -720,6 +730,8 @@ pub struct ReconcileRequest {
     pub other: u32,
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "4")]
+    pub run: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RotateKeysRequest {}
@@ -3244,6 +3256,10 @@ pub struct FetchModelRequest {
     pub round: ::core::option::Option<u64>,
     #[prost(enumeration = "ModelPart", tag = "3")]
     pub part: i32,
+    /// The run whose chain is meant, 32 bytes; empty for the one that is shown where nobody says which: the oldest that is not
+    /// over, else the newest.
+    #[prost(bytes = "vec", tag = "4")]
+    pub run: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ModelChunk {
@@ -3289,11 +3305,14 @@ pub struct ModelData {
     #[prost(bytes = "vec", tag = "3")]
     pub sha256: ::prost::alloc::vec::Vec<u8>,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListCheckpointsRequest {
     /// The oldest round wanted; 0 for the whole chain.
     #[prost(uint64, tag = "1")]
     pub from_round: u64,
+    /// As in FetchModelRequest.
+    #[prost(bytes = "vec", tag = "2")]
+    pub run: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CheckpointRecord {
@@ -3756,6 +3775,10 @@ pub mod models_server {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ServerEnvelope {
+    /// From version 4 on: the run that the message belongs to, 32 bytes. Empty in the first message of a session, and in all of
+    /// a session of an earlier version, which is about one run.
+    #[prost(bytes = "vec", tag = "15")]
+    pub run: ::prost::alloc::vec::Vec<u8>,
     #[prost(
         oneof = "server_envelope::Message",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12"
@@ -3794,6 +3817,9 @@ pub mod server_envelope {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ClientEnvelope {
+    /// As in ServerEnvelope.
+    #[prost(bytes = "vec", tag = "15")]
+    pub run: ::prost::alloc::vec::Vec<u8>,
     #[prost(oneof = "client_envelope::Message", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub message: ::core::option::Option<client_envelope::Message>,
 }
@@ -4084,7 +4110,7 @@ pub struct Accusation {
 /// Why a run ended.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RunEnd {
-    #[prost(oneof = "run_end::Reason", tags = "1, 2, 3")]
+    #[prost(oneof = "run_end::Reason", tags = "1, 2, 3, 4")]
     pub reason: ::core::option::Option<run_end::Reason>,
 }
 /// Nested message and enum types in `RunEnd`.
@@ -4097,6 +4123,9 @@ pub mod run_end {
         BudgetSpent(()),
         #[prost(message, tag = "3")]
         Refused(super::RunRefused),
+        /// From version 4 on.
+        #[prost(message, tag = "4")]
+        Stopped(super::RunStopped),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -4107,6 +4136,14 @@ pub struct RunRefused {
     pub needed: u64,
     #[prost(string, tag = "3")]
     pub first_reason: ::prost::alloc::string::String,
+}
+/// Its author or whoever runs the federation ended it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunStopped {
+    #[prost(string, tag = "1")]
+    pub by: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
 }
 /// One message refused.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -4161,6 +4198,9 @@ pub struct UploadHeader {
     /// The client's signature over the transcript and the digest.
     #[prost(bytes = "vec", tag = "6")]
     pub signature: ::prost::alloc::vec::Vec<u8>,
+    /// The run that the vector belongs to, 32 bytes. Empty from a client whose session is of a version before 4.
+    #[prost(bytes = "vec", tag = "7")]
+    pub run: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UploadGrant {
@@ -4711,10 +4751,18 @@ pub mod federation_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct StatusRequest {}
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct WatchRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StatusRequest {
+    /// The run, 32 bytes; empty for the one that is shown where nobody says which: the oldest that is not over, else the newest.
+    #[prost(bytes = "vec", tag = "1")]
+    pub run: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WatchRequest {
+    /// As in StatusRequest.
+    #[prost(bytes = "vec", tag = "1")]
+    pub run: ::prost::alloc::vec::Vec<u8>,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RunStatus {
     #[prost(string, tag = "1")]
@@ -4908,6 +4956,8 @@ pub enum Ending {
     BudgetSpent = 2,
     /// Too many members refuse to take part.
     Refused = 3,
+    /// Its author or whoever runs the federation stopped it.
+    Stopped = 4,
 }
 impl Ending {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -4920,6 +4970,7 @@ impl Ending {
             Self::Complete => "ENDING_COMPLETE",
             Self::BudgetSpent => "ENDING_BUDGET_SPENT",
             Self::Refused => "ENDING_REFUSED",
+            Self::Stopped => "ENDING_STOPPED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -4929,6 +4980,7 @@ impl Ending {
             "ENDING_COMPLETE" => Some(Self::Complete),
             "ENDING_BUDGET_SPENT" => Some(Self::BudgetSpent),
             "ENDING_REFUSED" => Some(Self::Refused),
+            "ENDING_STOPPED" => Some(Self::Stopped),
             _ => None,
         }
     }
@@ -5398,6 +5450,614 @@ pub mod operator_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "folkmoot.v1.Operator";
     impl<T> tonic::server::NamedService for OperatorServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SubmitRunRequest {
+    #[prost(message, optional, tag = "1")]
+    pub plan: ::core::option::Option<SignedPlan>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListRunsRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RunList {
+    #[prost(message, repeated, tag = "1")]
+    pub runs: ::prost::alloc::vec::Vec<RunEntry>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShowRunRequest {
+    /// 32 bytes; empty for the one that is shown where nobody says which: the oldest that is not over, else the newest.
+    #[prost(bytes = "vec", tag = "1")]
+    pub run: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunDetail {
+    #[prost(message, optional, tag = "1")]
+    pub entry: ::core::option::Option<RunEntry>,
+    #[prost(message, optional, tag = "2")]
+    pub plan: ::core::option::Option<SignedPlan>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StopRunRequest {
+    /// 32 bytes. Never empty: what ends a run for good says which.
+    #[prost(bytes = "vec", tag = "1")]
+    pub run: ::prost::alloc::vec::Vec<u8>,
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// One run at one moment.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunEntry {
+    /// 32 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub run: ::prost::alloc::vec::Vec<u8>,
+    /// The plan's name for people.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// The key of the plan's author, 64 hexadecimal digits.
+    #[prost(string, tag = "3")]
+    pub author: ::prost::alloc::string::String,
+    #[prost(enumeration = "RunState", tag = "4")]
+    pub state: i32,
+    /// In words: why it is in that state, for whom or what it waits, who stopped it.
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+    /// Its place in the queue, counted from 1; absent unless it is queued.
+    #[prost(uint32, optional, tag = "6")]
+    pub position: ::core::option::Option<u32>,
+    #[prost(uint64, tag = "7")]
+    pub rounds_committed: u64,
+    #[prost(uint64, tag = "8")]
+    pub rounds_planned: u64,
+    /// Milliseconds since the Unix epoch.
+    #[prost(uint64, tag = "9")]
+    pub submitted_ms: u64,
+    #[prost(string, tag = "10")]
+    pub submitted_by: ::prost::alloc::string::String,
+    /// From 1, in the order in which runs were submitted.
+    #[prost(uint32, tag = "11")]
+    pub number: u32,
+    /// Of a run that waits: since when, and when it is over unless what it waits for comes before. Milliseconds since the Unix epoch.
+    #[prost(uint64, optional, tag = "12")]
+    pub since_ms: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "13")]
+    pub until_ms: ::core::option::Option<u64>,
+}
+/// What a run does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RunState {
+    Unspecified = 0,
+    /// The runs before it have the places that there are.
+    Queued = 1,
+    /// Too few members are willing to take part.
+    Waiting = 2,
+    Running = 3,
+    Paused = 4,
+    /// All rounds are committed, or the plan's budget is spent.
+    Finished = 5,
+    /// Its author or whoever runs the federation stopped it, or too few members were willing for too long.
+    Stopped = 6,
+}
+impl RunState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RUN_STATE_UNSPECIFIED",
+            Self::Queued => "RUN_STATE_QUEUED",
+            Self::Waiting => "RUN_STATE_WAITING",
+            Self::Running => "RUN_STATE_RUNNING",
+            Self::Paused => "RUN_STATE_PAUSED",
+            Self::Finished => "RUN_STATE_FINISHED",
+            Self::Stopped => "RUN_STATE_STOPPED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RUN_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "RUN_STATE_QUEUED" => Some(Self::Queued),
+            "RUN_STATE_WAITING" => Some(Self::Waiting),
+            "RUN_STATE_RUNNING" => Some(Self::Running),
+            "RUN_STATE_PAUSED" => Some(Self::Paused),
+            "RUN_STATE_FINISHED" => Some(Self::Finished),
+            "RUN_STATE_STOPPED" => Some(Self::Stopped),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod runs_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    #[derive(Debug, Clone)]
+    pub struct RunsClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl RunsClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> RunsClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> RunsClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            RunsClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Begins a run of a plan that its author has signed. It is queued until the runs before it leave it a place.
+        pub async fn submit(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SubmitRunRequest>,
+        ) -> std::result::Result<tonic::Response<super::RunEntry>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/folkmoot.v1.Runs/Submit");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("folkmoot.v1.Runs", "Submit"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Every run, the first that was submitted first.
+        pub async fn list(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListRunsRequest>,
+        ) -> std::result::Result<tonic::Response<super::RunList>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/folkmoot.v1.Runs/List");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("folkmoot.v1.Runs", "List"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// One run, with its plan.
+        pub async fn show(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ShowRunRequest>,
+        ) -> std::result::Result<tonic::Response<super::RunDetail>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/folkmoot.v1.Runs/Show");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("folkmoot.v1.Runs", "Show"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Ends a run for good, whether it has begun or not. What it has published stays.
+        pub async fn stop(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StopRunRequest>,
+        ) -> std::result::Result<tonic::Response<super::RunEntry>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/folkmoot.v1.Runs/Stop");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("folkmoot.v1.Runs", "Stop"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod runs_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with RunsServer.
+    #[async_trait]
+    pub trait Runs: std::marker::Send + std::marker::Sync + 'static {
+        /// Begins a run of a plan that its author has signed. It is queued until the runs before it leave it a place.
+        async fn submit(
+            &self,
+            request: tonic::Request<super::SubmitRunRequest>,
+        ) -> std::result::Result<tonic::Response<super::RunEntry>, tonic::Status>;
+        /// Every run, the first that was submitted first.
+        async fn list(
+            &self,
+            request: tonic::Request<super::ListRunsRequest>,
+        ) -> std::result::Result<tonic::Response<super::RunList>, tonic::Status>;
+        /// One run, with its plan.
+        async fn show(
+            &self,
+            request: tonic::Request<super::ShowRunRequest>,
+        ) -> std::result::Result<tonic::Response<super::RunDetail>, tonic::Status>;
+        /// Ends a run for good, whether it has begun or not. What it has published stays.
+        async fn stop(
+            &self,
+            request: tonic::Request<super::StopRunRequest>,
+        ) -> std::result::Result<tonic::Response<super::RunEntry>, tonic::Status>;
+    }
+    #[derive(Debug)]
+    pub struct RunsServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> RunsServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for RunsServer<T>
+    where
+        T: Runs,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/folkmoot.v1.Runs/Submit" => {
+                    #[allow(non_camel_case_types)]
+                    struct SubmitSvc<T: Runs>(pub Arc<T>);
+                    impl<T: Runs> tonic::server::UnaryService<super::SubmitRunRequest>
+                    for SubmitSvc<T> {
+                        type Response = super::RunEntry;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SubmitRunRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Runs>::submit(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SubmitSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/folkmoot.v1.Runs/List" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSvc<T: Runs>(pub Arc<T>);
+                    impl<T: Runs> tonic::server::UnaryService<super::ListRunsRequest>
+                    for ListSvc<T> {
+                        type Response = super::RunList;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListRunsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Runs>::list(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/folkmoot.v1.Runs/Show" => {
+                    #[allow(non_camel_case_types)]
+                    struct ShowSvc<T: Runs>(pub Arc<T>);
+                    impl<T: Runs> tonic::server::UnaryService<super::ShowRunRequest>
+                    for ShowSvc<T> {
+                        type Response = super::RunDetail;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ShowRunRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Runs>::show(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ShowSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/folkmoot.v1.Runs/Stop" => {
+                    #[allow(non_camel_case_types)]
+                    struct StopSvc<T: Runs>(pub Arc<T>);
+                    impl<T: Runs> tonic::server::UnaryService<super::StopRunRequest>
+                    for StopSvc<T> {
+                        type Response = super::RunEntry;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StopRunRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Runs>::stop(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StopSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for RunsServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "folkmoot.v1.Runs";
+    impl<T> tonic::server::NamedService for RunsServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

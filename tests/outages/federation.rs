@@ -188,7 +188,7 @@ impl Federation {
 
     pub(crate) async fn status(&self) -> wire::v1::RunStatus {
         let mut operator = OperatorClient::connect(format!("http://{}", self.address)).await.unwrap();
-        operator.status(wire::v1::StatusRequest {}).await.unwrap().into_inner()
+        operator.status(wire::v1::StatusRequest::default()).await.unwrap().into_inner()
     }
 
     /// Stops the coordinator; the round's record, and the bytes that it took in from all silos.

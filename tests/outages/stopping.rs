@@ -24,7 +24,7 @@ async fn a_coordinator_that_is_stopped_tells_every_open_stream_and_returns() {
     said.send(hello.into()).await.unwrap();
     joined.message().await.unwrap().expect("a welcome");
     let mut operator = OperatorClient::connect(url.clone()).await.unwrap();
-    let mut watched = operator.watch(v1::WatchRequest {}).await.unwrap().into_inner();
+    let mut watched = operator.watch(v1::WatchRequest::default()).await.unwrap().into_inner();
     watched.message().await.unwrap().unwrap();
 
     federation.stop().await;

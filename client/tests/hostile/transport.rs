@@ -21,7 +21,7 @@ async fn an_unreadable_message_costs_the_session_and_nothing_else() {
         ("empty", None),
     ] {
         let (mut all, _) = Federation::keyed().await;
-        all.session.say.send(Ok(v1::ServerEnvelope { message })).await.unwrap();
+        all.session.say.send(Ok(v1::ServerEnvelope { message, ..Default::default() })).await.unwrap();
         all.come_back().await;
         all.ends_with(&ADVERTISED, case).await;
     }

@@ -16,7 +16,7 @@ use identity::{IdentityKey, Member, Roster};
 use params::Digest;
 use plan::{Plan, Policy, PrivacyMode};
 use prost::Message;
-use protocol::{Attempt, ToClient, ToCoordinator, UploadHeader};
+use protocol::{Attempt, OfRun, ToClient, ToCoordinator, UploadHeader};
 use secagg::ClientId;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
@@ -65,7 +65,7 @@ impl Session {
         let envelope = tokio::time::timeout(HANG, self.heard.message()).await.expect(SILENT);
         let envelope = envelope.unwrap().unwrap();
         let bytes = envelope.encoded_len();
-        let message = ToCoordinator::try_from(envelope).unwrap();
+        let OfRun::<ToCoordinator> { message, .. } = envelope.try_into().unwrap();
         let debug = format!("{message:?}");
         let kind = debug.split([' ', '(', '{']).next().unwrap_or_default().to_owned();
         self.sizes.push((kind, bytes));
@@ -150,7 +150,7 @@ impl Federation for Mock {
         let mut chunks = request.into_inner();
         // A stream that breaks off was given up by the silo, which is the script's to expect.
         let first = chunks.message().await?.ok_or_else(|| Status::aborted("no header"))?;
-        let header = UploadHeader::try_from(first).unwrap();
+        let OfRun::<UploadHeader> { message: header, .. } = first.try_into().unwrap();
         let mut verifier = UploadVerifier::new(&header);
         let mut vector = Vec::new();
         while let Some(chunk) = chunks.message().await? {

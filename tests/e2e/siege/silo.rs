@@ -118,7 +118,7 @@ fn message(turn: u64, round: u64) -> v1::ClientEnvelope {
                 2 => Message::Unmask(v1::Unmask::default()),
                 _ => Message::SignIncluded(v1::SignIncluded::default()),
             };
-            return v1::ClientEnvelope { message: Some(message) };
+            return v1::ClientEnvelope { message: Some(message), ..Default::default() };
         }
         _ => ToCoordinator::Declined { round: Some(round), reason: Decline::SitsOut },
     };

@@ -240,7 +240,7 @@ fn calls_that_nobody_serves_are_counted_in_the_log_and_do_not_fill_it() {
                     grpc.ready().await.unwrap();
                     let codec =
                         tonic_prost::ProstCodec::<wire::v1::StatusRequest, wire::v1::RunStatus>::default();
-                    let request = tonic::Request::new(wire::v1::StatusRequest {});
+                    let request = tonic::Request::new(wire::v1::StatusRequest::default());
                     let why = grpc.unary(request, path.clone(), codec).await.unwrap_err();
                     // On a busy machine a connection may break with a few of them.
                     refused += u64::from(wire::reason(&why).is_some());

@@ -7,7 +7,7 @@
 
 use params::Digest;
 use prost::Message;
-use protocol::UploadHeader;
+use protocol::{OfRun, UploadHeader};
 use wire::v1::{ModelChunk, UploadChunk, model_chunk, upload_chunk};
 use wire::{ChunkError, ChunkVerifier, ModelHeader, UploadVerifier};
 
@@ -16,7 +16,7 @@ use super::script::Script;
 pub(crate) fn upload(bytes: &[u8]) {
     let mut script = Script::new(bytes);
     let Some(Ok(header)) = script.piece().map(UploadChunk::decode) else { return };
-    let Ok(header) = UploadHeader::try_from(header) else { return };
+    let Ok(OfRun::<UploadHeader> { message: header, .. }) = header.try_into() else { return };
     let total = header.lanes * wire::limits::LANE_BYTES;
     let mut verifier = UploadVerifier::new(&header);
     let mut accepted = Vec::new();

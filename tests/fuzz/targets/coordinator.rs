@@ -9,7 +9,7 @@ use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use identity::IdentityKey;
 use params::Digest;
 use protocol::{
-    Artifacts, Attempt, ClientEffect, ClientEffects, ClientInput, Coordinator, Effect, Effects, Input,
+    Artifacts, Attempt, ClientEffect, ClientEffects, ClientInput, Coordinator, Effect, Effects, Input, OfRun,
     Participant, Profile, Record, SessionVersion, Setup, StepOutcome, SumFailure, Summed, Timestamp,
     ToClient, ToCoordinator, TrainOutcome, UploadHeader, Vector,
 };
@@ -157,7 +157,7 @@ impl World {
                 let nth = usize::from(argument) % self.uploads.len().max(1);
                 if let Some(header) = self.uploads.get(nth).cloned() {
                     let bytes = edited(wire::upload_header_bytes(header), script);
-                    if let Ok(header) = wire::read_upload_header(&bytes) {
+                    if let Ok(OfRun { message: header, .. }) = wire::read_upload_header(&bytes) {
                         // A stage that was admitted may be done after its step: the core judges again.
                         let _ = self.coordinator.admit_upload(&header);
                         self.feed(Input::Staged(header));
@@ -211,8 +211,8 @@ impl World {
     fn listen(&mut self, id: ClientId) {
         while let Some(message) = self.silos.get_mut(&id).and_then(|silo| silo.inbox.pop_front()) {
             let bytes = wire::to_client_bytes(message);
-            let message = wire::read_to_client(&bytes).expect("the coordinator's own words");
-            self.silo(id, ClientInput::Message(message));
+            let said = wire::read_to_client(&bytes).expect("the coordinator's own words");
+            self.silo(id, ClientInput::Message(said.message));
         }
     }
 
@@ -271,7 +271,7 @@ impl World {
     }
 
     fn raw(&mut self, from: ClientId, bytes: &[u8]) {
-        if let Ok(message) = wire::read_to_coordinator(bytes) {
+        if let Ok(OfRun { message, .. }) = wire::read_to_coordinator(bytes) {
             self.spoken.push((from, message.clone()));
             self.feed(Input::Message { from, message });
         }

@@ -262,8 +262,8 @@ impl World {
     }
 
     fn raw(&mut self, bytes: &[u8]) {
-        if let Ok(message) = wire::read_to_client(bytes) {
-            self.say(message);
+        if let Ok(said) = wire::read_to_client(bytes) {
+            self.say(said.message);
         }
     }
 

@@ -13,8 +13,8 @@ use params::Digest;
 use plan::{Data, Feature, Plan, Policy, PrivacyMode};
 use prost::Message;
 use protocol::{
-    Attempt, ClientRecord, CoordinatorFault, Decline, DropReason, Record, Rejection, RoundOutcome, RunEnd,
-    Timestamp, ToClient, ToCoordinator, UploadHeader,
+    Attempt, ClientRecord, CoordinatorFault, Decline, DropReason, OfRun, Record, Rejection, RoundOutcome,
+    RunEnd, Timestamp, ToClient, ToCoordinator, UploadHeader,
 };
 use secagg::{ClientId, Complaint, ComplaintReason};
 use wire::{Challenge, ToStatus, v1};
@@ -97,6 +97,7 @@ impl Seeds {
             lanes: LANES as u64,
             signature: signature.0,
         };
+        let header = OfRun::from(header);
         for (name, from) in [("whole", 0), ("resumed", 7)] {
             let mut chunks = wire::upload_chunks(&header, masked, from).map(|chunk| chunk.encode_to_vec());
             let first = piece(&chunks.next().expect("a header"));

@@ -48,6 +48,8 @@ const SILOS: Requirement = Requirement::AnyOf(&[Client]);
 const MEMBERS: Requirement = Requirement::AnyOf(&[Admin, Operator, Author, Auditor, Viewer, Client]);
 /// The status shows every silo's name, state and reasons: people's business, not other silos'.
 const PEOPLE: Requirement = Requirement::AnyOf(&[Admin, Operator, Author, Auditor, Viewer]);
+/// Whoever writes plans has them run.
+const AUTHORS: Requirement = Requirement::AnyOf(&[Admin, Author]);
 /// Evidence is for those who check it, and for those who must act on it.
 const EVIDENCE: Requirement = Requirement::AnyOf(&[Admin, Operator, Auditor]);
 /// What must be possible at night, when something is wrong: it stops or bars, and grants nobody anything.
@@ -68,7 +70,7 @@ const fn endless(path: &'static str, requirement: Requirement, rate: RateClass) 
 }
 
 /// Every RPC that the coordinator serves. An RPC that is not here is served to nobody.
-pub const REQUIREMENTS: [CallRule; 39] = [
+pub const REQUIREMENTS: [CallRule; 43] = [
     endless("/folkmoot.v1.Federation/Session", SILOS, RateClass::Round),
     row("/folkmoot.v1.Federation/BeginUpload", SILOS, RateClass::Round),
     row("/folkmoot.v1.Federation/Upload", SILOS, RateClass::Round),
@@ -76,6 +78,11 @@ pub const REQUIREMENTS: [CallRule; 39] = [
     row("/folkmoot.v1.Models/ListCheckpoints", MEMBERS, RateClass::Round),
     row("/folkmoot.v1.Operator/Status", PEOPLE, RateClass::Read),
     endless("/folkmoot.v1.Operator/Watch", PEOPLE, RateClass::Read),
+    recorded("/folkmoot.v1.Runs/Submit", AUTHORS, RateClass::Change),
+    row("/folkmoot.v1.Runs/List", PEOPLE, RateClass::Read),
+    row("/folkmoot.v1.Runs/Show", PEOPLE, RateClass::Read),
+    // Of its own alone, which the call itself judges.
+    recorded("/folkmoot.v1.Runs/Stop", AUTHORS, RateClass::Change),
     recorded("/folkmoot.v1.Admin/RegisterToken", ADMINISTRATION, RateClass::Change),
     recorded("/folkmoot.v1.Admin/ListTokens", ADMINISTRATION, RateClass::Read),
     recorded("/folkmoot.v1.Admin/WithdrawToken", ADMINISTRATION, RateClass::Change),

@@ -149,12 +149,12 @@ impl Admin {
 
     /// Begins no further round.
     pub async fn pause(&mut self, reason: String) -> Result<Outcome<Done>, ConnectError> {
-        ordered(self.0.pause(PauseRequest { reason }).await)
+        ordered(self.0.pause(PauseRequest { reason, run: Vec::new() }).await)
     }
 
     /// Begins rounds again.
     pub async fn resume(&mut self) -> Result<Outcome<Done>, ConnectError> {
-        ordered(self.0.resume(ResumeRequest {}).await)
+        ordered(self.0.resume(ResumeRequest::default()).await)
     }
 
     /// Lets two silos into one cohort again that a complaint keeps apart.
@@ -163,17 +163,21 @@ impl Admin {
         pair: (ClientId, ClientId),
         reason: String,
     ) -> Result<Outcome<Done>, ConnectError> {
-        ordered(self.0.reconcile(ReconcileRequest { one: pair.0.0, other: pair.1.0, reason }).await)
+        ordered(
+            self.0
+                .reconcile(ReconcileRequest { one: pair.0.0, other: pair.1.0, reason, run: Vec::new() })
+                .await,
+        )
     }
 
     /// Stops the use of a round's model.
     pub async fn quarantine(&mut self, round: u64, reason: String) -> Result<Outcome<Done>, ConnectError> {
-        ordered(self.0.quarantine(QuarantineRequest { round, reason }).await)
+        ordered(self.0.quarantine(QuarantineRequest { round, reason, run: Vec::new() }).await)
     }
 
     /// Continues from an earlier round's model.
     pub async fn rollback(&mut self, to_round: u64, reason: String) -> Result<Outcome<Done>, ConnectError> {
-        ordered(self.0.rollback(RollbackRequest { to_round, reason }).await)
+        ordered(self.0.rollback(RollbackRequest { to_round, reason, run: Vec::new() }).await)
     }
 
     /// Has a new data key seal what the coordinator writes from now on.

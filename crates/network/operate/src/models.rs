@@ -103,7 +103,7 @@ impl Models {
     /// As of [`Models::new_records`].
     pub async fn new_signed(&mut self) -> Result<Vec<(SignedManifest, Manifest)>, ModelsError> {
         let from_round = self.chain.head().map_or(0, |head| head.round + 1);
-        let request = ListCheckpointsRequest { from_round };
+        let request = ListCheckpointsRequest { from_round, run: Vec::new() };
         let answer = self.client.list_checkpoints(request).await.map_err(|why| refused(&why))?;
         let mut records = answer.into_inner();
         let mut manifests = Vec::new();
@@ -198,7 +198,7 @@ impl Models {
     async fn file(&mut self, round: u64, part: ModelPart) -> Result<Vec<u8>, FileError> {
         let mut tries = 1;
         let answer = loop {
-            match self.client.fetch_model(file_request(round, part)).await {
+            match self.client.fetch_model(file_request(None, round, part)).await {
                 Ok(answer) => break answer,
                 Err(why) => match wire::retry_after(&why).filter(|_| tries < TRIES_MAX) {
                     Some(delay) => tokio::time::sleep(delay.min(RETRY_LONGEST)).await,

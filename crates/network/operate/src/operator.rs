@@ -14,7 +14,8 @@ use crate::connect::{ConnectError, Link, refused};
 /// # Errors
 /// [`ConnectError`]; [`ConnectError::Answer`] for a status that cannot be one.
 pub async fn status(link: Link) -> Result<Shown, ConnectError> {
-    let status = OperatorClient::new(link).status(StatusRequest {}).await.map_err(|why| refused(&why))?;
+    let status =
+        OperatorClient::new(link).status(StatusRequest::default()).await.map_err(|why| refused(&why))?;
     Ok(Shown::try_from(status.into_inner())?)
 }
 
@@ -26,7 +27,8 @@ pub struct Changes(Streaming<RunStatus>);
 /// # Errors
 /// [`ConnectError`].
 pub async fn watch(link: Link) -> Result<Changes, ConnectError> {
-    let changes = OperatorClient::new(link).watch(WatchRequest {}).await.map_err(|why| refused(&why))?;
+    let changes =
+        OperatorClient::new(link).watch(WatchRequest::default()).await.map_err(|why| refused(&why))?;
     Ok(Changes(changes.into_inner()))
 }
 

@@ -1,9 +1,10 @@
 //! One published file, put together as it arrives.
 
+use params::Digest;
 use tonic::Status;
 
 use crate::chunks::{ChunkError, ChunkVerifier};
-use crate::convert::{ConversionError, ModelHeader};
+use crate::convert::{ConversionError, ModelHeader, run_bytes};
 use crate::v1::{self, model_chunk};
 
 /// Room that is made at once on a header's word.
@@ -35,9 +36,11 @@ pub enum FileError {
     Chunk(#[from] ChunkError),
 }
 
-/// What asks a coordinator for a file of a round's checkpoint.
-pub fn file_request(round: u64, part: v1::ModelPart) -> v1::FetchModelRequest {
-    v1::FetchModelRequest { digest: Vec::new(), round: Some(round), part: part.into() }
+/// What asks a coordinator for a file of a round's checkpoint, in the run of this name, or in the one that is meant where none
+/// is named.
+pub fn file_request(run: Option<Digest>, round: u64, part: v1::ModelPart) -> v1::FetchModelRequest {
+    let run = run_bytes(run);
+    v1::FetchModelRequest { digest: Vec::new(), round: Some(round), part: part.into(), run }
 }
 
 /// A file whose chunks arrive, its header first. Every chunk is held against its digest and the whole against the header's. What

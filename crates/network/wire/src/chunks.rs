@@ -8,7 +8,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use params::Digest;
-use protocol::UploadHeader;
+use protocol::{OfRun, UploadHeader};
 use secagg::MaskedUpdate;
 use sha2::{Digest as _, Sha256};
 
@@ -85,18 +85,18 @@ impl fmt::Display for ChunkPlace {
 /// accepted:
 ///
 /// ```
-/// fn upload(header: &protocol::UploadHeader, masked: &secagg::MaskedUpdate) -> usize {
+/// fn upload(header: &protocol::OfRun<protocol::UploadHeader>, masked: &secagg::MaskedUpdate) -> usize {
 ///     wire::upload_chunks(header, masked, 0).count()
 /// }
 /// ```
 ///
 /// ```compile_fail,E0308
-/// fn upload(header: &protocol::UploadHeader, noised: &Vec<u32>) -> usize {
+/// fn upload(header: &protocol::OfRun<protocol::UploadHeader>, noised: &Vec<u32>) -> usize {
 ///     wire::upload_chunks(header, noised, 0).count()
 /// }
 /// ```
 pub fn upload_chunks<'a>(
-    header: &UploadHeader,
+    header: &OfRun<UploadHeader>,
     masked: &'a MaskedUpdate,
     from_offset: u64,
 ) -> impl Iterator<Item = v1::UploadChunk> + use<'a> {

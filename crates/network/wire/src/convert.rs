@@ -11,6 +11,7 @@ mod published;
 mod session;
 
 pub use published::{CheckpointRecord, ModelHeader};
+pub use session::{run_bytes, run_named, said_in};
 
 use params::Digest;
 use secagg::ClientId;

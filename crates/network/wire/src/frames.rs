@@ -1,7 +1,7 @@
 //! Messages as the bytes that gRPC carries, for whoever has them without gRPC: simulations and fuzzers.
 
 use prost::Message;
-use protocol::{ToClient, ToCoordinator, UploadHeader};
+use protocol::{OfRun, ToClient, ToCoordinator, UploadHeader};
 
 use crate::convert::ConversionError;
 use crate::v1;
@@ -20,16 +20,16 @@ pub enum FrameError {
 macro_rules! frames {
     ($(($write:ident, $read:ident, $message:ty, $envelope:ty, $what:literal)),*) => {$(
         #[doc = concat!("The bytes of ", $what, ".")]
-        pub fn $write(message: $message) -> Vec<u8> {
-            <$envelope>::from(message).encode_to_vec()
+        pub fn $write(said: impl Into<OfRun<$message>>) -> Vec<u8> {
+            <$envelope>::from(said.into()).encode_to_vec()
         }
 
         #[doc = concat!("Reads ", $what, ".")]
         ///
         /// # Errors
         /// [`FrameError`]
-        pub fn $read(bytes: &[u8]) -> Result<$message, FrameError> {
-            Ok(<$message>::try_from(<$envelope>::decode(bytes)?)?)
+        pub fn $read(bytes: &[u8]) -> Result<OfRun<$message>, FrameError> {
+            Ok(OfRun::try_from(<$envelope>::decode(bytes)?)?)
         }
     )*};
 }
@@ -47,6 +47,7 @@ frames!(
 
 #[cfg(test)]
 mod tests {
+    use params::Digest;
     use protocol::Attempt;
 
     use super::*;
@@ -55,7 +56,9 @@ mod tests {
     fn what_is_written_is_read_and_what_is_cut_is_refused() {
         let said = ToClient::UploadDurable { at: Attempt { round: 3, attempt: 1 } };
         let bytes = to_client_bytes(said.clone());
-        assert_eq!(read_to_client(&bytes), Ok(said));
+        assert_eq!(read_to_client(&bytes), Ok(said.clone().into()));
+        let named = OfRun::named(Digest::sha256(b"run"), said);
+        assert_eq!(read_to_client(&to_client_bytes(named.clone())), Ok(named));
         assert!(matches!(read_to_client(&bytes[..bytes.len() - 1]), Err(FrameError::Protobuf(_))));
         assert!(matches!(read_to_client(&[]), Err(FrameError::Content(_))));
     }

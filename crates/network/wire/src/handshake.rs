@@ -136,7 +136,9 @@ impl Challenge {
             .ok_or(HandshakeError::Version { client: own, coordinator: theirs })?;
         let signed = match version {
             SessionVersion::Two => hello_signed_bytes(&self.nonce, client),
-            SessionVersion::Three => hello_versions_signed_bytes(&self.nonce, client, own, theirs, version),
+            SessionVersion::Three | SessionVersion::Four => {
+                hello_versions_signed_bytes(&self.nonce, client, own, theirs, version)
+            }
         };
         let signature = key.sign(&signed).to_bytes();
         let protocol_version = version.number();
@@ -162,7 +164,7 @@ impl Challenge {
         }
         let signed = match version {
             SessionVersion::Two => hello_signed_bytes(&self.nonce, hello.client),
-            SessionVersion::Three => {
+            SessionVersion::Three | SessionVersion::Four => {
                 hello_versions_signed_bytes(&self.nonce, hello.client, theirs, own, version)
             }
         };
@@ -227,7 +229,7 @@ impl From<Challenge> for v1::ServerEnvelope {
         let (highest_version, signature) =
             offer.map_or((0, vec![]), |offer| (offer.highest_version, offer.signature.to_vec()));
         let message = v1::Challenge { nonce: nonce.to_vec(), protocol_version, highest_version, signature };
-        Self { message: Some(v1::server_envelope::Message::Challenge(message)) }
+        Self { message: Some(v1::server_envelope::Message::Challenge(message)), run: Vec::new() }
     }
 }
 
@@ -261,7 +263,7 @@ impl From<Hello> for v1::ClientEnvelope {
             signature: hello.signature.to_vec(),
             highest_version: hello.highest_version.unwrap_or(0),
         };
-        Self { message: Some(v1::client_envelope::Message::Hello(message)) }
+        Self { message: Some(v1::client_envelope::Message::Hello(message)), run: Vec::new() }
     }
 }
 

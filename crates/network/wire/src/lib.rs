@@ -9,20 +9,22 @@
 //! Does not: open sockets, hold TLS keys, or judge a message beyond its shape.
 //!
 //! ```text
-//! protocol::ToClient      --From-->    v1::ServerEnvelope  --TryFrom--> protocol::ToClient
-//! protocol::ToCoordinator --From-->    v1::ClientEnvelope  --TryFrom--> protocol::ToCoordinator
+//! protocol::OfRun<ToClient>      --From--> v1::ServerEnvelope --TryFrom--> protocol::OfRun<ToClient>
+//! protocol::OfRun<ToCoordinator> --From--> v1::ClientEnvelope --TryFrom--> protocol::OfRun<ToCoordinator>
 //! secagg::MaskedUpdate    --upload_chunks--> v1::UploadChunk … --UploadVerifier--> bytes to stage
 //! a model's file          --model_chunks-->  v1::ModelChunk …  --ChunkVerifier---> bytes of the file
 //! ```
 //!
 //! ```
-//! use protocol::{Attempt, ToClient};
+//! use params::Digest;
+//! use protocol::{Attempt, OfRun, ToClient};
 //! use wire::v1::ServerEnvelope;
 //!
 //! let said = ToClient::UploadDurable { at: Attempt { round: 3, attempt: 1 } };
-//! assert_eq!(ToClient::try_from(ServerEnvelope::from(said.clone()))?, said);
+//! let said = OfRun::named(Digest::sha256(b"a run's random name"), said);
+//! assert_eq!(OfRun::try_from(ServerEnvelope::from(said.clone()))?, said);
 //!
-//! let refused = ToClient::try_from(ServerEnvelope { message: None }).unwrap_err();
+//! let refused = OfRun::<ToClient>::try_from(ServerEnvelope::default()).unwrap_err();
 //! assert_eq!(refused.to_string(), "message: missing");
 //! # Ok::<(), wire::ConversionError>(())
 //! ```
@@ -35,6 +37,7 @@ mod frames;
 mod handshake;
 pub mod limits;
 mod operator;
+mod runs;
 mod status;
 
 pub use assembly::{Assembly, FileError, file_request};
@@ -42,7 +45,7 @@ pub use chunks::{
     ChunkError, ChunkPlace, ChunkVerifier, UploadVerifier, model_chunks, model_data, model_header,
     upload_chunks,
 };
-pub use convert::{CheckpointRecord, ConversionError, Fault, ModelHeader};
+pub use convert::{CheckpointRecord, ConversionError, Fault, ModelHeader, run_bytes, run_named, said_in};
 pub use frames::{
     FrameError, read_to_client, read_to_coordinator, read_upload_header, to_client_bytes,
     to_coordinator_bytes, upload_header_bytes,

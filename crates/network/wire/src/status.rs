@@ -52,6 +52,9 @@ pub enum ServiceError {
     /// No checkpoint of this run has that model.
     #[error("no checkpoint of this run has the model {0}")]
     NoSuchModel(Digest),
+    /// No run of this federation has that name.
+    #[error("this federation has no run {0}; `folkmoot runs list` shows those that it has")]
+    NoSuchRun(Digest),
     /// As many uploads as fit are running.
     #[error("the coordinator takes no more uploads at this moment")]
     Busy {
@@ -78,7 +81,7 @@ pub enum ServiceError {
 impl ToStatus for ServiceError {
     fn code(&self) -> Code {
         match self {
-            Self::NoSuchModel(_) => Code::NotFound,
+            Self::NoSuchModel(_) | Self::NoSuchRun(_) => Code::NotFound,
             Self::Busy { .. } | Self::TooManyMessages { .. } => Code::ResourceExhausted,
             Self::Restarting { .. } => Code::Unavailable,
             Self::Internal => Code::Internal,
@@ -88,6 +91,7 @@ impl ToStatus for ServiceError {
     fn reason(&self) -> &'static str {
         match self {
             Self::NoSuchModel(_) => "NO_SUCH_MODEL",
+            Self::NoSuchRun(_) => "NO_SUCH_RUN",
             Self::Busy { .. } => "BUSY",
             Self::TooManyMessages { .. } => "TOO_MANY_MESSAGES",
             Self::Restarting { .. } => "RESTARTING",
@@ -100,7 +104,7 @@ impl ToStatus for ServiceError {
             Self::Busy { retry_after }
             | Self::TooManyMessages { retry_after }
             | Self::Restarting { retry_after } => Some(*retry_after),
-            Self::NoSuchModel(_) | Self::Internal => None,
+            Self::NoSuchModel(_) | Self::NoSuchRun(_) | Self::Internal => None,
         }
     }
 }
@@ -257,6 +261,7 @@ mod tests {
         let soon = Duration::from_millis(1500);
         vec![
             Box::new(ServiceError::NoSuchModel(Digest::sha256(b"m"))),
+            Box::new(ServiceError::NoSuchRun(Digest::sha256(b"r"))),
             Box::new(ServiceError::Busy { retry_after: soon }),
             Box::new(ServiceError::Restarting { retry_after: soon }),
             Box::new(ServiceError::Internal),

@@ -25,6 +25,20 @@ pub struct OfRun<M> {
     pub message: M,
 }
 
+/// A message of the one run that a session of a version before 4 has.
+impl<M> From<M> for OfRun<M> {
+    fn from(message: M) -> Self {
+        Self { run: None, message }
+    }
+}
+
+impl<M> OfRun<M> {
+    /// A message of the run of this name.
+    pub fn named(run: Digest, message: M) -> Self {
+        Self { run: Some(run), message }
+    }
+}
+
 /// From the coordinator to one client.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ToClient {
@@ -352,6 +366,14 @@ pub enum RunEnd {
         /// What one that declined said. In the journal and the status: what each said, who, and what fixes it.
         first_reason: String,
     },
+    /// Somebody who may ended it before.
+    #[error("{by} stopped it: {reason}")]
+    Stopped {
+        /// An operator's name.
+        by: String,
+        /// In their words.
+        reason: String,
+    },
 }
 
 impl RunEnd {
@@ -361,6 +383,7 @@ impl RunEnd {
             Self::Complete => Ending::Complete,
             Self::BudgetSpent => Ending::BudgetSpent,
             Self::TooFewWilling { .. } => Ending::Refused,
+            Self::Stopped { .. } => Ending::Stopped,
         }
     }
 }

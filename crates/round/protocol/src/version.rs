@@ -8,6 +8,8 @@ pub enum SessionVersion {
     Two = 2,
     /// The versions of both sides are signed; a welcome shows the rosters that lead to its own.
     Three = 3,
+    /// Each message names its run, so that a session has as many as there are.
+    Four = 4,
 }
 
 impl SessionVersion {
@@ -25,7 +27,7 @@ impl SessionVersion {
 
     /// The version of this number; `None` where this release does not speak it.
     pub fn of(number: u32) -> Option<Self> {
-        [Self::Two, Self::Three].into_iter().find(|version| version.number() == number)
+        [Self::Two, Self::Three, Self::Four].into_iter().find(|version| version.number() == number)
     }
 }
 

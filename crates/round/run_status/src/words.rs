@@ -105,6 +105,7 @@ words! {
         Complete = "complete",
         BudgetSpent = "budget spent",
         Refused = "refused",
+        Stopped = "stopped",
     }
 }
 

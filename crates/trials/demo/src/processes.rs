@@ -64,7 +64,7 @@ impl<'a> Processes<'a> {
     /// [`ConnectError`]
     pub async fn watch(&self) -> Result<(Channel, Streaming<RunStatus>), ConnectError> {
         let channel = operate::connect(&self.url).await?;
-        let changes = OperatorClient::new(channel.clone()).watch(WatchRequest {}).await;
+        let changes = OperatorClient::new(channel.clone()).watch(WatchRequest::default()).await;
         Ok((channel, changes.map_err(|why| refused(&why))?.into_inner()))
     }
 

@@ -85,7 +85,7 @@ fn is_due(round: u64, at: u64, deadline_ms: Option<u64>) -> bool {
 fn check_end(ended: &Ended, processes: &Processes<'_>) -> Result<(), ProcessError> {
     match ended.how {
         Ending::Complete | Ending::BudgetSpent => Ok(()),
-        Ending::Refused | Ending::Unknown => {
+        Ending::Refused | Ending::Stopped | Ending::Unknown => {
             let what = format!("ended the run: {}", printable(&ended.why));
             Err(processes.coordinator().failure(&what))
         }

@@ -7,8 +7,8 @@ use identity::IdentityKey;
 use params::Digest;
 use plan::{Plan, Policy, PrivacyMode};
 use protocol::{
-    ClientInput, ClientRecord, Coordinator, Input, Participant, Record, Rejection, SessionVersion, Timestamp,
-    ToClient,
+    ClientInput, ClientRecord, Coordinator, Input, OfRun, Participant, Record, Rejection, SessionVersion,
+    Timestamp, ToClient,
 };
 use secagg::ClientId;
 
@@ -427,7 +427,7 @@ impl Federation {
             return;
         }
         match wire::read_to_client(bytes) {
-            Ok(message) => self.silo_hears(to, message),
+            Ok(OfRun { message, .. }) => self.silo_hears(to, message),
             Err(why) => {
                 // As the daemon: a session that carries what cannot be read is ended.
                 self.note(Place::Silo(to), || format!("hears what is no message: {why}"));
@@ -442,7 +442,7 @@ impl Federation {
             return;
         }
         match wire::read_to_coordinator(bytes) {
-            Ok(message) => {
+            Ok(OfRun { message, .. }) => {
                 self.note(Place::Coordinator, || {
                     format!("hears {} from silo {from}", short(&format!("{message:?}")))
                 });

@@ -1,6 +1,6 @@
 //! A masked vector's way: its own connection, tried again until the coordinator has it or does not want it.
 
-use protocol::{Input, UploadHeader};
+use protocol::{Input, OfRun, UploadHeader};
 use secagg::{ClientId, MaskedUpdate};
 
 use crate::agenda::Event;
@@ -73,7 +73,7 @@ impl Federation {
             return self.agenda.add(self.now_ms + UPLOAD_RETRY_MS, again);
         };
         let header = match wire::read_upload_header(&wire::upload_header_bytes(header)) {
-            Ok(header) => header,
+            Ok(OfRun { message, .. }) => message,
             Err(why) => {
                 return self
                     .oracle
@@ -100,7 +100,7 @@ impl Federation {
 /// The vector in its chunks, each checked as the shell does; the first message is the header alone.
 fn receive(header: &UploadHeader, masked: &MaskedUpdate) -> Result<(), wire::ChunkError> {
     let mut verifier = wire::UploadVerifier::new(header);
-    for chunk in wire::upload_chunks(header, masked, 0).skip(1) {
+    for chunk in wire::upload_chunks(&OfRun::from(header.clone()), masked, 0).skip(1) {
         verifier.accept(chunk)?;
     }
     verifier.finish()

@@ -244,19 +244,19 @@ impl Admin for Desk {
 
     async fn quarantine(&self, request: Request<v1::QuarantineRequest>) -> Answer<v1::Done> {
         let by = caller(&request)?;
-        let v1::QuarantineRequest { round, reason: why } = request.into_inner();
+        let v1::QuarantineRequest { round, reason: why, .. } = request.into_inner();
         done(self.0.operations.quarantine(round, &reason(why)?, &by).await?)
     }
 
     async fn rollback(&self, request: Request<v1::RollbackRequest>) -> Answer<v1::Done> {
         let by = caller(&request)?;
-        let v1::RollbackRequest { to_round, reason: why } = request.into_inner();
+        let v1::RollbackRequest { to_round, reason: why, .. } = request.into_inner();
         done(self.0.operations.rollback(to_round, &reason(why)?, &by).await?)
     }
 
     async fn reconcile(&self, request: Request<v1::ReconcileRequest>) -> Answer<v1::Done> {
         let by = caller(&request)?.name;
-        let v1::ReconcileRequest { one, other, reason: why } = request.into_inner();
+        let v1::ReconcileRequest { one, other, reason: why, .. } = request.into_inner();
         let (one, other) = (ClientId(one), ClientId(other));
         done(self.0.operations.reconcile(one, other, &reason(why)?, &by).await?)
     }

@@ -59,7 +59,7 @@ async fn a_registered_token_opens_the_door_until_it_is_withdrawn() {
     assert_eq!(reason(again), "TOKEN_REPEATED");
 
     let mut olga = AdminClient::new(ada.channel.clone());
-    let pause = || v1::PauseRequest { reason: "odd losses".into() };
+    let pause = || v1::PauseRequest { reason: "odd losses".into(), ..Default::default() };
     let done = olga.pause(with_token(pause(), &text)).await.unwrap().into_inner();
     assert_eq!(done.text, "paused by olga: odd losses");
 
@@ -211,11 +211,14 @@ async fn a_roster_that_is_older_foreign_or_contradicts_the_one_in_force_is_refus
 async fn what_is_done_to_a_run_reaches_it_with_who_did_it_and_why() {
     let served = Served::new(&rates(100));
     let Ada { mut admin, token, .. } = ada(&served).await;
-    admin.pause(with_token(v1::PauseRequest { reason: " a storm ".into() }, &token)).await.unwrap();
-    admin.resume(with_token(v1::ResumeRequest {}, &token)).await.unwrap();
-    let quarantine = v1::QuarantineRequest { round: 7, reason: "poisoned".into() };
+    admin
+        .pause(with_token(v1::PauseRequest { reason: " a storm ".into(), ..Default::default() }, &token))
+        .await
+        .unwrap();
+    admin.resume(with_token(v1::ResumeRequest::default(), &token)).await.unwrap();
+    let quarantine = v1::QuarantineRequest { round: 7, reason: "poisoned".into(), ..Default::default() };
     admin.quarantine(with_token(quarantine, &token)).await.unwrap();
-    let back = v1::RollbackRequest { to_round: 6, reason: "poisoned".into() };
+    let back = v1::RollbackRequest { to_round: 6, reason: "poisoned".into(), ..Default::default() };
     admin.rollback(with_token(back, &token)).await.unwrap();
     admin.rotate_keys(with_token(v1::RotateKeysRequest {}, &token)).await.unwrap();
     let asked = [
@@ -227,7 +230,7 @@ async fn what_is_done_to_a_run_reaches_it_with_who_did_it_and_why() {
     ];
     assert_eq!(served.run.take_asked(), asked);
     for reason_text in ["", "\u{1b}[2J", &"x".repeat(2000)] {
-        let quarantine = v1::QuarantineRequest { round: 7, reason: reason_text.into() };
+        let quarantine = v1::QuarantineRequest { round: 7, reason: reason_text.into(), ..Default::default() };
         assert_eq!(reason(admin.quarantine(with_token(quarantine, &token)).await), "INVALID");
     }
 }

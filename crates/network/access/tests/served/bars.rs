@@ -157,7 +157,8 @@ async fn a_silo_that_no_roster_names_any_more_stays_out_when_its_bar_is_lifted_u
 async fn a_pair_is_reconciled_by_an_operator_with_a_reason() {
     let served = Served::new(&rates(100));
     let mut olga = Person::new(&served, "olga", Role::Operator).await;
-    let request = |reason: &str| v1::ReconcileRequest { one: 1, other: 2, reason: reason.into() };
+    let request =
+        |reason: &str| v1::ReconcileRequest { one: 1, other: 2, reason: reason.into(), ..Default::default() };
     assert_eq!(reason(olga.admin.reconcile(with_token(request(""), &olga.token)).await), "INVALID");
     olga.admin.reconcile(with_token(request("memory"), &olga.token)).await.unwrap();
     assert_eq!(served.run.take_asked(), ["reconciled 1 and 2 by olga: memory"]);

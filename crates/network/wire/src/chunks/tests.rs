@@ -119,7 +119,7 @@ fn an_upload_out_of_place_or_over_its_size_is_refused() {
     let mut full = UploadVerifier::new(&header(&lanes));
     full.resume(&all).unwrap();
     assert!(matches!(full.resume(&[0]), Err(ChunkError::Size { .. })));
-    for part in [None, Some(v1::upload_chunk::Part::Header(header(&lanes).into()))] {
+    for part in [None, Some(v1::upload_chunk::Part::Header(OfRun::from(header(&lanes)).into()))] {
         let refused = UploadVerifier::new(&header(&lanes)).accept(v1::UploadChunk { part });
         assert!(matches!(refused, Err(ChunkError::Malformed(_))));
     }

@@ -139,6 +139,9 @@ impl From<RunEnd> for v1::RunEnd {
                 needed: needed as u64,
                 first_reason: cut(first_reason),
             }),
+            RunEnd::Stopped { by, reason } => {
+                Reason::Stopped(v1::RunStopped { by: cut(by), reason: cut(reason) })
+            }
         };
         Self { reason: Some(reason) }
     }
@@ -156,6 +159,10 @@ impl TryFrom<v1::RunEnd> for RunEnd {
                 willing: size("refused.willing", refused.willing)?,
                 needed: size("refused.needed", refused.needed)?,
                 first_reason: text("refused.first_reason", refused.first_reason)?,
+            },
+            Reason::Stopped(stopped) => Self::Stopped {
+                by: text("stopped.by", stopped.by)?,
+                reason: text("stopped.reason", stopped.reason)?,
             },
         })
     }

@@ -2,10 +2,10 @@
 
 use checkpoint::SignedManifest;
 use params::Digest;
-use protocol::UploadHeader;
+use protocol::{OfRun, UploadHeader};
 use secagg::ClientId;
 
-use super::{ConversionError, Fault, at_most, bounded, digest, fixed, required};
+use super::{ConversionError, Fault, at_most, bounded, digest, fixed, required, run_bytes, run_named};
 use crate::{limits, v1};
 
 /// What precedes a model's chunks.
@@ -106,8 +106,8 @@ impl TryFrom<v1::ModelChunk> for ModelHeader {
     }
 }
 
-impl From<UploadHeader> for v1::UploadHeader {
-    fn from(header: UploadHeader) -> Self {
+impl From<OfRun<UploadHeader>> for v1::UploadHeader {
+    fn from(OfRun { run, message: header }: OfRun<UploadHeader>) -> Self {
         Self {
             client: header.client.0,
             at: Some(header.at.into()),
@@ -115,29 +115,32 @@ impl From<UploadHeader> for v1::UploadHeader {
             digest: header.digest.as_bytes().to_vec(),
             lanes: header.lanes,
             signature: header.signature.to_vec(),
+            run: run_bytes(run),
         }
     }
 }
 
-impl TryFrom<v1::UploadHeader> for UploadHeader {
+impl TryFrom<v1::UploadHeader> for OfRun<UploadHeader> {
     type Error = ConversionError;
 
     fn try_from(header: v1::UploadHeader) -> Result<Self, ConversionError> {
         positive("lanes", header.lanes)?;
         at_most("lanes", header.lanes, limits::LANES_MAX, "lanes")?;
-        Ok(Self {
+        let run = run_named(&header.run)?;
+        let message = UploadHeader {
             client: ClientId(header.client),
             at: required("at", header.at)?,
             r2: digest("r2", &header.r2)?,
             digest: digest("digest", &header.digest)?,
             lanes: header.lanes,
             signature: fixed("signature", &header.signature)?,
-        })
+        };
+        Ok(Self { run, message })
     }
 }
 
 /// The first message of an upload's stream.
-impl TryFrom<v1::UploadChunk> for UploadHeader {
+impl TryFrom<v1::UploadChunk> for OfRun<UploadHeader> {
     type Error = ConversionError;
 
     fn try_from(chunk: v1::UploadChunk) -> Result<Self, ConversionError> {

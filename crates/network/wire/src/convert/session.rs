@@ -1,7 +1,8 @@
-//! The two envelopes of a session.
+//! The two envelopes of a session, and the run that each names.
 
 use identity::SignedRoster;
-use protocol::{Attempt, ToClient, ToCoordinator};
+use params::Digest;
+use protocol::{Attempt, OfRun, RunEnd, SessionVersion, ToClient, ToCoordinator};
 
 use super::{ConversionError, Fault, at_most, clients, digest, list, required};
 use crate::{limits, v1};
@@ -65,7 +66,7 @@ impl From<ToClient> for v1::ServerEnvelope {
             ToClient::Rejected { rejection } => Message::Refused(rejection.into()),
             ToClient::Finished { reason } => Message::Finished(reason.into()),
         };
-        Self { message: Some(message) }
+        Self { message: Some(message), run: Vec::new() }
     }
 }
 
@@ -81,6 +82,7 @@ impl TryFrom<v1::ServerEnvelope> for ToClient {
 
     fn try_from(envelope: v1::ServerEnvelope) -> Result<Self, ConversionError> {
         use v1::server_envelope::Message;
+        no_run(&envelope.run)?;
         match envelope.message.ok_or_else(|| ConversionError::new("message", Fault::Missing))? {
             Message::Challenge(_) => Err(ConversionError::new("challenge", Fault::Unexpected)),
             Message::Welcome(m) => within("welcome", || {
@@ -157,7 +159,7 @@ impl From<ToCoordinator> for v1::ClientEnvelope {
                 Message::Unmask(v1::Unmask { at: Some(at.into()), shares: Some(shares.into()) })
             }
         };
-        Self { message: Some(message) }
+        Self { message: Some(message), run: Vec::new() }
     }
 }
 
@@ -166,6 +168,7 @@ impl TryFrom<v1::ClientEnvelope> for ToCoordinator {
 
     fn try_from(envelope: v1::ClientEnvelope) -> Result<Self, ConversionError> {
         use v1::client_envelope::Message;
+        no_run(&envelope.run)?;
         match envelope.message.ok_or_else(|| ConversionError::new("message", Fault::Missing))? {
             Message::Hello(_) => Err(ConversionError::new("hello", Fault::Unexpected)),
             Message::CheckIn(m) => within("check_in", || {
@@ -198,6 +201,81 @@ impl TryFrom<v1::ClientEnvelope> for ToCoordinator {
             }),
         }
     }
+}
+
+impl From<OfRun<ToClient>> for v1::ServerEnvelope {
+    /// Without a run's name it goes to a peer that knows no run to be stopped, and hears that the run is not gone on with.
+    fn from(OfRun { run, message }: OfRun<ToClient>) -> Self {
+        let message = match (run, message) {
+            (None, ToClient::Finished { reason: reason @ RunEnd::Stopped { .. } }) => {
+                let (willing, needed, first_reason) = (0, 0, reason.to_string());
+                ToClient::Finished { reason: RunEnd::TooFewWilling { willing, needed, first_reason } }
+            }
+            (_, message) => message,
+        };
+        Self { run: run_bytes(run), ..message.into() }
+    }
+}
+
+impl TryFrom<v1::ServerEnvelope> for OfRun<ToClient> {
+    type Error = ConversionError;
+
+    fn try_from(mut envelope: v1::ServerEnvelope) -> Result<Self, ConversionError> {
+        let run = run_named(&std::mem::take(&mut envelope.run))?;
+        let message = envelope.try_into()?;
+        match (run, &message) {
+            (None, ToClient::Finished { reason: RunEnd::Stopped { .. } }) => {
+                Err(ConversionError::new("finished.stopped", Fault::Unexpected))
+            }
+            _ => Ok(Self { run, message }),
+        }
+    }
+}
+
+impl From<OfRun<ToCoordinator>> for v1::ClientEnvelope {
+    fn from(OfRun { run, message }: OfRun<ToCoordinator>) -> Self {
+        Self { run: run_bytes(run), ..message.into() }
+    }
+}
+
+impl TryFrom<v1::ClientEnvelope> for OfRun<ToCoordinator> {
+    type Error = ConversionError;
+
+    fn try_from(mut envelope: v1::ClientEnvelope) -> Result<Self, ConversionError> {
+        let run = run_named(&std::mem::take(&mut envelope.run))?;
+        Ok(Self { run, message: envelope.try_into()? })
+    }
+}
+
+/// A message that arrived in a session of this version. From version 4 on each names its run; before, none does.
+///
+/// # Errors
+/// [`ConversionError`], which names the field.
+pub fn said_in<M>(version: SessionVersion, said: OfRun<M>) -> Result<OfRun<M>, ConversionError> {
+    let fault = match (version >= SessionVersion::Four, said.run) {
+        (true, None) => Fault::Missing,
+        (false, Some(_)) => Fault::Unexpected,
+        (true, Some(_)) | (false, None) => return Ok(said),
+    };
+    Err(ConversionError::new("run", fault))
+}
+
+/// The run that a message or a request names; none where it names none.
+///
+/// # Errors
+/// [`ConversionError`], which names the field `run`.
+pub fn run_named(bytes: &[u8]) -> Result<Option<Digest>, ConversionError> {
+    if bytes.is_empty() { Ok(None) } else { digest("run", bytes).map(Some) }
+}
+
+/// A run's name, or none, as messages and requests carry it.
+pub fn run_bytes(run: Option<Digest>) -> Vec<u8> {
+    run.map_or_else(Vec::new, |run| run.as_bytes().to_vec())
+}
+
+/// What is read as of no run must be of none.
+fn no_run(bytes: &[u8]) -> Result<(), ConversionError> {
+    if bytes.is_empty() { Ok(()) } else { Err(ConversionError::new("run", Fault::Unexpected)) }
 }
 
 fn within<T>(

@@ -4,7 +4,7 @@ mod arbitrary;
 
 use proptest::prelude::*;
 use prost::Message;
-use protocol::{Attempt, ToClient, ToCoordinator, UploadHeader};
+use protocol::{Attempt, OfRun, RunEnd, SessionVersion, ToClient, ToCoordinator, UploadHeader};
 use secagg::{ClientId, IncludedSignature};
 
 use super::*;
@@ -22,25 +22,37 @@ fn from_client(bytes: &[u8]) -> Result<ToCoordinator, ConversionError> {
 
 proptest! {
     #[test]
-    fn everything_the_coordinator_says_survives_the_wire(said in arbitrary::to_client()) {
-        let bytes = v1::ServerEnvelope::from(said.clone()).encode_to_vec();
-        prop_assert_eq!(from_server(&bytes), Ok(said));
+    fn everything_the_coordinator_says_survives_the_wire_with_the_run_it_is_about(
+        message in arbitrary::to_client(), run in arbitrary::digest(),
+    ) {
+        let bytes = v1::ServerEnvelope::from(message.clone()).encode_to_vec();
+        prop_assert_eq!(from_server(&bytes), Ok(message.clone()));
+        let said = OfRun { run: Some(run), message };
+        let sent = v1::ServerEnvelope::decode(&v1::ServerEnvelope::from(said.clone()).encode_to_vec()[..]);
+        prop_assert_eq!(OfRun::try_from(sent.unwrap()), Ok(said));
     }
 
     #[test]
-    fn everything_a_client_says_survives_the_wire(said in arbitrary::to_coordinator()) {
-        let bytes = v1::ClientEnvelope::from(said.clone()).encode_to_vec();
-        prop_assert_eq!(from_client(&bytes), Ok(said));
+    fn everything_a_client_says_survives_the_wire_with_the_run_it_is_about(
+        message in arbitrary::to_coordinator(), run in proptest::option::of(arbitrary::digest()),
+    ) {
+        let bytes = v1::ClientEnvelope::from(message.clone()).encode_to_vec();
+        prop_assert_eq!(from_client(&bytes), Ok(message.clone()));
+        let said = OfRun { run, message };
+        let sent = v1::ClientEnvelope::decode(&v1::ClientEnvelope::from(said.clone()).encode_to_vec()[..]);
+        prop_assert_eq!(OfRun::try_from(sent.unwrap()), Ok(said));
     }
 
     #[test]
     fn headers_and_records_survive_the_wire(
         upload in arbitrary::upload_header(),
+        run in proptest::option::of(arbitrary::digest()),
         model in arbitrary::model_header(),
         record in arbitrary::checkpoint_record(),
     ) {
+        let upload = OfRun { run, message: upload };
         let bytes = v1::UploadHeader::from(upload.clone()).encode_to_vec();
-        prop_assert_eq!(UploadHeader::try_from(v1::UploadHeader::decode(&bytes[..]).unwrap()), Ok(upload));
+        prop_assert_eq!(OfRun::try_from(v1::UploadHeader::decode(&bytes[..]).unwrap()), Ok(upload));
         let bytes = v1::ModelHeader::from(model).encode_to_vec();
         prop_assert_eq!(ModelHeader::try_from(v1::ModelHeader::decode(&bytes[..]).unwrap()), Ok(model));
         let bytes = v1::CheckpointRecord::from(record.clone()).encode_to_vec();
@@ -56,10 +68,10 @@ proptest! {
         let at = at.index(bytes.len());
         bytes[at] ^= 1u8 << bit;
         if let Ok(envelope) = v1::ServerEnvelope::decode(&bytes[..]) {
-            let _: Result<ToClient, _> = envelope.try_into();
+            let _: Result<OfRun<ToClient>, _> = envelope.try_into();
         }
         if let Ok(envelope) = v1::ClientEnvelope::decode(&bytes[..]) {
-            let _: Result<ToCoordinator, _> = envelope.try_into();
+            let _: Result<OfRun<ToCoordinator>, _> = envelope.try_into();
         }
     }
 }
@@ -85,6 +97,59 @@ fn the_bytes_of_three_messages_never_change() {
         vec![0x4a, 81, 0x0a, 4, 0x08, 3, 0x10, 1, 0x12, 3, 1, 0xac, 2, 0x1a, 68, 0x08, 9, 0x12, 64];
     expected.extend([6; 64]);
     assert_eq!(v1::ServerEnvelope::from(request).encode_to_vec(), expected);
+
+    let named =
+        OfRun::named(Digest::from_bytes([7; 32]), ToCoordinator::CheckIn { head: Some(5), data: None });
+    let mut expected = vec![0x12, 2, 0x08, 5, 0x7a, 32];
+    expected.extend([7; 32]);
+    assert_eq!(v1::ClientEnvelope::from(named).encode_to_vec(), expected);
+}
+
+#[test]
+fn a_run_of_any_other_length_is_refused_by_its_name() {
+    for length in [1, 31, 33] {
+        let refused = format!("run: {length} bytes instead of 32");
+        let run = vec![7; length];
+        let sent = v1::ServerEnvelope { run: run.clone(), ..ToClient::UploadDurable { at: AT }.into() };
+        assert_eq!(OfRun::<ToClient>::try_from(sent).unwrap_err().to_string(), refused);
+        let said = ToCoordinator::CheckIn { head: None, data: None };
+        let sent = v1::ClientEnvelope { run: run.clone(), ..said.into() };
+        assert_eq!(OfRun::<ToCoordinator>::try_from(sent).unwrap_err().to_string(), refused);
+        let sent = v1::UploadHeader { run, lanes: 1, ..v1::UploadHeader::default() };
+        assert_eq!(OfRun::<UploadHeader>::try_from(sent).unwrap_err().to_string(), refused);
+    }
+}
+
+#[test]
+fn a_session_before_version_4_names_no_run_and_one_of_version_4_names_it_in_each_message() {
+    let check_in = || ToCoordinator::CheckIn { head: None, data: None };
+    let (named, plain) = (OfRun::named(Digest::sha256(b"run"), check_in()), OfRun::from(check_in()));
+    for version in [SessionVersion::Two, SessionVersion::Three] {
+        assert_eq!(said_in(version, plain.clone()), Ok(plain.clone()));
+        let refused = said_in(version, named.clone()).unwrap_err();
+        assert_eq!(refused.to_string(), "run: not expected at this point of a session");
+    }
+    assert_eq!(said_in(SessionVersion::Four, named.clone()), Ok(named.clone()));
+    assert_eq!(said_in(SessionVersion::Four, plain).unwrap_err().to_string(), "run: missing");
+    // Read as a message of no run, one that names a run is not taken for another's.
+    let refused = ToCoordinator::try_from(v1::ClientEnvelope::from(named)).unwrap_err();
+    assert_eq!(refused.to_string(), "run: not expected at this point of a session");
+}
+
+#[test]
+fn a_peer_that_knows_no_run_to_be_stopped_hears_that_it_is_not_gone_on_with_by_whom_and_why() {
+    let reason = RunEnd::Stopped { by: "ada".into(), reason: "a better plan".into() };
+    let message = ToClient::Finished { reason: reason.clone() };
+    let said = OfRun::named(Digest::sha256(b"run"), message.clone());
+    assert_eq!(OfRun::try_from(v1::ServerEnvelope::from(said.clone())), Ok(said.clone()));
+    let heard = ToClient::try_from(v1::ServerEnvelope::from(OfRun::from(message))).unwrap();
+    let ToClient::Finished { reason: RunEnd::TooFewWilling { first_reason, .. } } = heard else {
+        panic!("{heard:?}")
+    };
+    assert_eq!(first_reason, reason.to_string());
+    let nameless = v1::ServerEnvelope { run: Vec::new(), ..v1::ServerEnvelope::from(said) };
+    let refused = OfRun::<ToClient>::try_from(nameless).unwrap_err().to_string();
+    assert_eq!(refused, "finished.stopped: not expected at this point of a session");
 }
 
 #[test]
@@ -267,11 +332,12 @@ fn every_malformed_field_of_a_header_is_refused_by_its_name() {
     let upload = |change: fn(&mut v1::UploadHeader)| {
         let (r2, signature) = (vec![0; 32], vec![0; 64]);
         let at = Some(AT.into());
-        let mut header = v1::UploadHeader { client: 1, at, digest: r2.clone(), r2, lanes: 1, signature };
-        assert!(UploadHeader::try_from(header.clone()).is_ok());
+        let (digest, run) = (r2.clone(), Vec::new());
+        let mut header = v1::UploadHeader { client: 1, at, digest, r2, lanes: 1, signature, run };
+        assert!(OfRun::<UploadHeader>::try_from(header.clone()).is_ok());
         change(&mut header);
         let part = Some(v1::upload_chunk::Part::Header(header));
-        UploadHeader::try_from(v1::UploadChunk { part }).unwrap_err().to_string()
+        OfRun::<UploadHeader>::try_from(v1::UploadChunk { part }).unwrap_err().to_string()
     };
     assert_eq!(upload(|h| h.at = None), "header.at: missing");
     assert_eq!(upload(|h| h.r2.clear()), "header.r2: 0 bytes instead of 32");
@@ -284,9 +350,12 @@ fn every_malformed_field_of_a_header_is_refused_by_its_name() {
     let data = v1::ModelChunk { part: Some(v1::model_chunk::Part::Data(v1::ModelData::default())) };
     assert_eq!(ModelHeader::try_from(data).unwrap_err().fault, Fault::Unexpected);
     let data = v1::UploadChunk { part: Some(v1::upload_chunk::Part::Data(v1::UploadData::default())) };
-    assert_eq!(UploadHeader::try_from(data).unwrap_err().fault, Fault::Unexpected);
+    assert_eq!(OfRun::<UploadHeader>::try_from(data).unwrap_err().fault, Fault::Unexpected);
     assert_eq!(ModelHeader::try_from(v1::ModelChunk { part: None }).unwrap_err().fault, Fault::Missing);
-    assert_eq!(UploadHeader::try_from(v1::UploadChunk { part: None }).unwrap_err().fault, Fault::Missing);
+    assert_eq!(
+        OfRun::<UploadHeader>::try_from(v1::UploadChunk { part: None }).unwrap_err().fault,
+        Fault::Missing
+    );
     assert_eq!(
         CheckpointRecord::try_from(v1::CheckpointRecord::default()).unwrap_err().to_string(),
         "signed: missing"

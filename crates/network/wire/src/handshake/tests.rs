@@ -1,4 +1,5 @@
 use prost::Message;
+use protocol::{Attempt, ToClient};
 
 use super::*;
 
@@ -43,10 +44,10 @@ struct OldEnvelope {
 fn a_client_is_who_holds_its_key_and_answers_this_challenge() {
     let challenge = challenge();
     let (hello, version) = answered(&challenge).unwrap();
-    assert_eq!(version, SessionVersion::Three);
+    assert_eq!(version, SessionVersion::NEWEST);
     let bytes = v1::ClientEnvelope::from(hello.clone());
     let hello = Hello::try_from(bytes).unwrap();
-    assert_eq!(challenge.verify(&hello, &key(1).verifying_key()), Ok(SessionVersion::Three));
+    assert_eq!(challenge.verify(&hello, &key(1).verifying_key()), Ok(SessionVersion::NEWEST));
 
     let refused = Err(HandshakeError::Signature(ClientId(7)));
     assert_eq!(challenge.verify(&hello, &key(2).verifying_key()), refused);
@@ -73,8 +74,12 @@ fn the_signed_bytes_are_those_of_the_contract() {
     assert!(bytes.ends_with(&[9, 4, 3, 2, 1, 4, 0, 0, 0, 3, 0, 0, 0, 3, 0, 0, 0]));
 
     let Challenge { nonce, protocol_version, offer } = challenge();
-    assert_eq!((&nonce[..24], &nonce[24..]), (&[3; 24][..], &b"speaks\x03\0"[..]));
-    assert_eq!((protocol_version, offer.unwrap().highest_version), (2, 3));
+    let newest = SessionVersion::NEWEST as u8;
+    assert_eq!(
+        (&nonce[..24], &nonce[24..30], &nonce[30..]),
+        (&[3; 24][..], &b"speaks"[..], &[newest, 0][..])
+    );
+    assert_eq!((protocol_version, offer.unwrap().highest_version), (2, newest.into()));
     let bytes = challenge_signed_bytes(&[9; 32], 2, 3);
     assert!(bytes.starts_with(b"folkmoot/v1/sig/challenge\0\x09"));
     assert!(bytes.ends_with(&[9, 2, 0, 0, 0, 3, 0, 0, 0]));
@@ -103,14 +108,36 @@ fn a_coordinator_of_release_1_is_answered_in_its_version() {
     // Release 1 passes over what it does not know.
     let bytes = v1::ClientEnvelope::from(hello).encode_to_vec();
     let (old, added) = bytes.split_at(bytes.len() - 2);
-    assert_eq!((&old[2..], added), (&hello_of_release_1(7, &signature)[2..], &[0x20, 3][..]));
+    let newest = SessionVersion::NEWEST as u8;
+    assert_eq!((&old[2..], added), (&hello_of_release_1(7, &signature)[2..], &[0x20, newest][..]));
+}
+
+#[test]
+fn a_silo_and_a_coordinator_that_speak_up_to_version_3_are_served_in_it() {
+    let three = SessionVersion::Three;
+    let newest = SessionVersion::NEWEST.number();
+    let signed = hello_versions_signed_bytes(&challenge().nonce, ClientId(7), 3, newest, three);
+    let signature = key(1).sign(&signed).to_bytes();
+    let hello = Hello { client: ClientId(7), protocol_version: 3, highest_version: Some(3), signature };
+    let read = Hello::try_from(v1::ClientEnvelope::from(hello)).unwrap();
+    assert_eq!(challenge().verify(&read, &key(1).verifying_key()), Ok(three));
+
+    let mut nonce = [5; 32];
+    nonce[24..].copy_from_slice(b"speaks\x03\0");
+    let signature = key(9).sign(&challenge_signed_bytes(&nonce, 2, 3)).to_bytes();
+    let offer = Some(Offer { highest_version: 3, signature });
+    let (hello, version) = answered(&Challenge { nonce, protocol_version: 2, offer }).unwrap();
+    assert_eq!((version, hello.protocol_version), (three, 3));
+    let signed = hello_versions_signed_bytes(&nonce, ClientId(7), newest, 3, three);
+    assert_eq!(hello.signature, key(1).sign(&signed).to_bytes());
 }
 
 #[test]
 fn two_new_sides_cannot_be_talked_down_by_what_stands_between_them() {
     // The versions taken out of the challenge: they are in the nonce as well.
     let stripped = Challenge { offer: None, ..challenge() };
-    let downgraded = HandshakeError::Downgraded { highest: 3, chosen: 2 };
+    let highest = SessionVersion::NEWEST.number();
+    let downgraded = HandshakeError::Downgraded { highest, chosen: 2 };
     assert_eq!(answered(&stripped).unwrap_err(), downgraded);
     // A nonce of one's own: the client takes it for a server of release 1, and its answer is of no use.
     let forged = Challenge { nonce: [4; 32], ..stripped };
@@ -120,7 +147,7 @@ fn two_new_sides_cannot_be_talked_down_by_what_stands_between_them() {
     let hello = Hello { highest_version: None, ..hello };
     let refused = Err(HandshakeError::Signature(ClientId(7)));
     assert_eq!(challenge().verify(&hello, &key(1).verifying_key()), refused);
-    // An answer in version 3, changed to one in version 2.
+    // An answer in the newest version, changed to one in version 2.
     let (hello, _) = answered(&challenge()).unwrap();
     for highest_version in [None, Some(2)] {
         let hello = Hello { protocol_version: 2, highest_version, ..hello.clone() };
@@ -134,18 +161,22 @@ fn two_new_sides_cannot_be_talked_down_by_what_stands_between_them() {
 
 #[test]
 fn without_a_common_version_both_are_named_on_both_sides_before_any_signature() {
-    let newer = Challenge { nonce: [0; 32], protocol_version: 4, offer: None };
+    let newest = SessionVersion::NEWEST.number();
+    let newer = Challenge { nonce: [0; 32], protocol_version: newest + 1, offer: None };
     let refused = answered(&newer).unwrap_err();
-    assert_eq!(refused, HandshakeError::Version { client: 3, coordinator: 4 });
+    assert_eq!(refused, HandshakeError::Version { client: newest, coordinator: newest + 1 });
     let older = Hello { client: ClientId(1), protocol_version: 0, highest_version: None, signature: [0; 64] };
     let error = challenge().verify(&older, &key(1).verifying_key()).unwrap_err().to_string();
-    assert!(error.contains("version 0") && error.contains("coordinator 3"), "{error}");
-    // A server of a later release that has given version 3 up, and says so in a challenge it signed.
-    let (nonce, oldest, highest) = ([0; 32], 4, 5);
+    assert!(error.contains("version 0") && error.contains(&format!("coordinator {newest}")), "{error}");
+    // A server of a later release that has given this one's versions up, and says so in a challenge it signed.
+    let (nonce, oldest, highest) = ([0; 32], newest + 1, newest + 2);
     let signature = key(9).sign(&challenge_signed_bytes(&nonce, oldest, highest)).to_bytes();
     let offer = Some(Offer { highest_version: highest, signature });
     let later = Challenge { nonce, protocol_version: oldest, offer };
-    assert_eq!(answered(&later).unwrap_err(), HandshakeError::Version { client: 3, coordinator: 5 });
+    assert_eq!(
+        answered(&later).unwrap_err(),
+        HandshakeError::Version { client: newest, coordinator: newest + 2 }
+    );
 }
 
 #[test]
@@ -153,11 +184,8 @@ fn a_challenge_survives_the_wire_and_no_other_message_passes_for_one() {
     let challenge = challenge();
     assert_eq!(Challenge::try_from(v1::ServerEnvelope::from(challenge.clone())), Ok(challenge));
     for (envelope, fault) in [
-        (v1::ServerEnvelope { message: None }, Fault::Missing),
-        (
-            v1::ServerEnvelope { message: Some(v1::server_envelope::Message::Open(v1::Open::default())) },
-            Fault::Unexpected,
-        ),
+        (v1::ServerEnvelope::default(), Fault::Missing),
+        (ToClient::UploadDurable { at: Attempt { round: 1, attempt: 1 } }.into(), Fault::Unexpected),
     ] {
         assert_eq!(Challenge::try_from(envelope).unwrap_err().fault, fault);
     }

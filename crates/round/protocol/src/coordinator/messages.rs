@@ -52,7 +52,7 @@ impl Coordinator {
         }
         let between = match link.version {
             SessionVersion::Two => vec![],
-            SessionVersion::Three => self.state.lineage.leading_to(roster, link.holds),
+            SessionVersion::Three | SessionVersion::Four => self.state.lineage.leading_to(roster, link.holds),
         };
         let welcome = ToClient::Welcome {
             run_id,

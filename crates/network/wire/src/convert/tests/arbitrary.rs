@@ -196,7 +196,7 @@ pub(super) fn largest_to_coordinator() -> Vec<ToCoordinator> {
     ]
 }
 
-fn digest() -> impl Strategy<Value = Digest> {
+pub(super) fn digest() -> impl Strategy<Value = Digest> {
     any::<[u8; 32]>().prop_map(Digest::from_bytes)
 }
 
@@ -332,6 +332,7 @@ fn run_end() -> impl Strategy<Value = RunEnd> {
         (any::<usize>(), any::<usize>(), text()).prop_map(|(willing, needed, first_reason)| {
             RunEnd::TooFewWilling { willing, needed, first_reason }
         }),
+        (text(), text()).prop_map(|(by, reason)| RunEnd::Stopped { by, reason }),
     ]
 }
 
