@@ -10,6 +10,7 @@ use anyhow::Context;
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use identity::AuthorisedRoster;
 use run_status::Shown;
+use runs::RunFolders;
 use store::{FileStore, Published, Store};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -137,7 +138,8 @@ impl Run {
         let setup = protocol::Setup { plan, roster, authority, key: key.clone() };
         let outward = Outward { status, roster: newest, metrics: Arc::clone(&metrics) };
         let keys = driver::Keys { audit: key.clone(), model: model_key, controls };
-        let (driver, audit) = runs::open_store(&folder, vault.clone())
+        let (driver, audit) = RunFolders::new(&folder, vault.clone())
+            .open_store(runs::FIRST)
             .map_err(anyhow::Error::from)
             .and_then(|store| Driver::open(wrap(store), setup, &folder, keys, inbox.clone(), outward))
             .with_context(|| format!("cannot run from `{}`", folder.display()))?;

@@ -11,7 +11,7 @@ use identity::{IdentityKey, Member, Role, Roster};
 use params::Digest;
 use plan::Plan;
 use protocol::{Attempt, SessionVersion, ToClient, ToCoordinator};
-use runs::open_store;
+use runs::RunFolders;
 use store::{FaultyStore, FileStore, InjectedFault, StageKey};
 use vault::Vault;
 
@@ -58,6 +58,10 @@ fn controls() -> card::Controls {
         audit_log: "test".into(),
         metrics_endpoint: None,
     }
+}
+
+fn open_store(folder: &Path, vault: Option<Arc<Vault>>) -> Result<FileStore, runs::RunFoldersError> {
+    RunFolders::new(folder, vault).open_store(runs::FIRST)
 }
 
 fn open(folder: &Path, store: Box<dyn Store>) -> anyhow::Result<Driver> {

@@ -225,11 +225,12 @@ impl RunFolder {
     }
 }
 
-/// Opens a run's store, whose index is rebuilt from the journal where it is in doubt.
-///
-/// # Errors
-/// As [`FileStore::open`] and [`FileStore::open_sealed`].
-pub fn open_store(folder: &Path, vault: Option<Arc<Vault>>) -> Result<FileStore, StoreError> {
+/// Opens a run's store, whose index is rebuilt from the journal where it is in doubt; what is sealed there is bound to `place`.
+pub(crate) fn open_store(
+    folder: &Path,
+    vault: Option<Arc<Vault>>,
+    place: &str,
+) -> Result<FileStore, StoreError> {
     let rebuild = |index: &Index, _: u64, bytes: &[u8]| {
         // A record that does not decode is reported by the replay.
         match Record::decode(bytes).ok().as_ref().and_then(published_model) {
@@ -239,7 +240,7 @@ pub fn open_store(folder: &Path, vault: Option<Arc<Vault>>) -> Result<FileStore,
     };
     let kind = JournalKind::Coordinator;
     let OpenedStore { store, torn_tail, .. } = match vault {
-        Some(vault) => FileStore::open_sealed(folder, kind, vault, rebuild)?,
+        Some(vault) => FileStore::open_sealed_in(folder, kind, vault, place, rebuild)?,
         None => FileStore::open(folder, kind, rebuild)?,
     };
     if torn_tail.is_some() {

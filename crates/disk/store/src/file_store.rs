@@ -72,7 +72,23 @@ impl FileStore {
         vault: Arc<Vault>,
         rebuild: impl FnMut(&Index, u64, &[u8]) -> Result<(), StoreError>,
     ) -> Result<OpenedStore, StoreError> {
-        FileStore::open_with(folder, kind, Some(Seal::new(vault, kind)), rebuild)
+        FileStore::open_sealed_in(folder, kind, vault, "", rebuild)
+    }
+
+    /// As [`FileStore::open_sealed`], for one of several stores under the same vault: what is written is bound to `place`, so that
+    /// a record or a vector of one store is none of another. The first store's place is empty.
+    ///
+    /// # Errors
+    ///
+    /// As [`FileStore::open_sealed`]; a store that was written in another place.
+    pub fn open_sealed_in(
+        folder: &Path,
+        kind: JournalKind,
+        vault: Arc<Vault>,
+        place: &str,
+        rebuild: impl FnMut(&Index, u64, &[u8]) -> Result<(), StoreError>,
+    ) -> Result<OpenedStore, StoreError> {
+        FileStore::open_with(folder, kind, Some(Seal::new(vault, kind, place)), rebuild)
     }
 
     /// Whether `folder` holds a sealed store, whose keyring is never to be made anew.

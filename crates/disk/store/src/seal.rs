@@ -1,8 +1,8 @@
 //! What a sealed store gives its vault, and to which place each thing is bound; published files bind themselves.
 //!
 //! ```text
-//! record         kind u16, sequence number u64
-//! staged vector  round, attempt, R2's digest, client: the file's name
+//! record         kind u16, sequence number u64, and the store's place where it has one
+//! staged vector  round, attempt, R2's digest, client: the file's name; and the same
 //! ```
 
 use std::fs::File;
@@ -19,11 +19,13 @@ use crate::frame::JournalKind;
 pub(crate) struct Seal {
     vault: Arc<Vault>,
     kind: JournalKind,
+    /// Which of several stores under one vault; empty for the first.
+    place: String,
 }
 
 impl Seal {
-    pub(crate) fn new(vault: Arc<Vault>, kind: JournalKind) -> Seal {
-        Seal { vault, kind }
+    pub(crate) fn new(vault: Arc<Vault>, kind: JournalKind, place: &str) -> Seal {
+        Seal { vault, kind, place: place.to_owned() }
     }
 
     pub(crate) fn vault(&self) -> Arc<Vault> {
@@ -40,11 +42,11 @@ impl Seal {
     }
 
     pub(crate) fn begin_vector(&self, name: &str) -> Result<(FileSealer, Vec<u8>), StoreError> {
-        self.vault.begin_file(&vector_context(name)).map_err(of_vector(name))
+        self.vault.begin_file(&self.vector_context(name)).map_err(of_vector(name))
     }
 
     pub(crate) fn resume_vector(&self, name: &str, sealed: impl Read) -> Result<Resumed, StoreError> {
-        self.vault.resume_file(&vector_context(name), sealed).map_err(of_vector(name))
+        self.vault.resume_file(&self.vector_context(name), sealed).map_err(of_vector(name))
     }
 
     pub(crate) fn read_vector(
@@ -52,16 +54,22 @@ impl Seal {
         name: &str,
         sealed: impl Read + Send + 'static,
     ) -> Result<Box<dyn Read + Send>, StoreError> {
-        let reader = self.vault.read_file(&vector_context(name), sealed).map_err(of_vector(name))?;
+        let reader = self.vault.read_file(&self.vector_context(name), sealed).map_err(of_vector(name))?;
         Ok(Box::new(reader))
     }
 
     pub(crate) fn vector_bytes(&self, name: &str, sealed: File) -> Result<u64, StoreError> {
-        self.vault.file_plain_bytes(&vector_context(name), sealed).map_err(of_vector(name))
+        self.vault.file_plain_bytes(&self.vector_context(name), sealed).map_err(of_vector(name))
     }
 
     fn record_context(&self, sequence: u64) -> Vec<u8> {
-        [b"journal record\0", &(self.kind as u16).to_le_bytes()[..], &sequence.to_le_bytes()].concat()
+        let kind = (self.kind as u16).to_le_bytes();
+        [b"journal record\0", &kind[..], &sequence.to_le_bytes(), self.place.as_bytes()].concat()
+    }
+
+    fn vector_context(&self, name: &str) -> Vec<u8> {
+        let place = if self.place.is_empty() { String::new() } else { format!("\0{}", self.place) };
+        [b"staged vector\0", name.as_bytes(), place.as_bytes()].concat()
     }
 }
 
@@ -72,8 +80,4 @@ pub(crate) fn of_vector(name: &str) -> impl FnOnce(VaultError) -> StoreError + '
 
 fn of_record(sequence: u64) -> impl FnOnce(VaultError) -> StoreError {
     move |source| StoreError::Vault { what: format!("record {sequence} of the journal"), source }
-}
-
-fn vector_context(name: &str) -> Vec<u8> {
-    [b"staged vector\0", name.as_bytes()].concat()
 }
