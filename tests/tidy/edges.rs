@@ -137,6 +137,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ),
     ("dp", &[]),
     ("empirical", &[]),
+    ("federation", &["identity", "params", "protocol", "run_status", "secagg"]),
     ("founding", &["attest", "identity", "pki", "vault"]),
     ("identity", &["params", "secagg"]),
     ("ledger", &["accounting", "params", "vault"]),

@@ -24,7 +24,7 @@ pub(crate) const ROOMS: &[Room] = &[
     room(0, "maths", true, &["accounting", "empirical", "optim", "params"]),
     room(0, "privacy", true, &["dp", "secagg"]),
     room(1, "documents", true, &["attest", "card", "checkpoint", "identity", "plan", "tlog"]),
-    room(2, "round", true, &["protocol", "run_status"]),
+    room(2, "round", true, &["federation", "protocol", "run_status"]),
     room(2, "learning", false, &["datasets", "train"]),
     room(
         3,
@@ -50,6 +50,8 @@ const INSIDE: &[(&str, &str, &str)] = &[
         "identity",
         "an author signs with an identity's key, and a policy names whose plans a silo runs",
     ),
+    ("federation", "protocol", "a federation is several coordinators"),
+    ("federation", "run_status", "the list of runs is filled where their order is decided"),
     ("protocol", "run_status", "the core fills the status that everybody else only reads"),
     ("train", "datasets", "training reads the tables that datasets parsed"),
     ("alarms", "store", "an alarm that is kept replaces the file as a whole"),

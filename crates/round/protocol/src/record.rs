@@ -108,6 +108,12 @@ pub enum Record {
         by: String,
         reason: String,
     },
+    /// The run's plan was submitted to the federation: the run's second record.
+    Submitted {
+        now: Timestamp,
+        /// Who submitted it.
+        by: String,
+    },
 }
 
 impl Record {
@@ -127,6 +133,7 @@ impl Record {
             | Self::Resumed { now, .. }
             | Self::Restored { now, .. }
             | Self::Reconciled { now, .. }
+            | Self::Submitted { now, .. }
             | Self::Acted { now, .. } => Some(*now),
             _ => None,
         }

@@ -78,23 +78,49 @@ impl Coordinator {
     }
 
     /// The next cohort, once everyone expected is here, or the minimum wait is over and a quorum is.
-    pub(super) fn next_cohort(&self, now: Timestamp, rng: &mut dyn CryptoRng) -> Option<Vec<ClientId>> {
-        let plan = &self.setup.plan;
-        let waited = now >= self.idle_since.plus_ms(plan.timing.minimum_wait_ms);
-        let here: BTreeSet<ClientId> = self.here();
-        if !waited && (self.state.backing_off || self.expected().any(|client| !here.contains(&client))) {
+    pub(super) fn next_cohort(&mut self, now: Timestamp, rng: &mut dyn CryptoRng) -> Option<Vec<ClientId>> {
+        if self.turn.queued {
             return None;
         }
+        let all = self.here();
+        if self.tried.as_ref() != Some(&all) {
+            self.tried = None;
+        }
+        let here: BTreeSet<ClientId> = all.difference(&self.turn.busy).copied().collect();
+        if here.len() < all.len().min(self.setup.plan.cohort.maximum) {
+            // The others are waited for, since they come back by themselves; but where no cohort can be made of all either,
+            // other runs do not wait for this one.
+            if self.tried.is_none() {
+                self.busy_until = now;
+            }
+            return None;
+        }
+        let waited = now >= self.gathers_since().plus_ms(self.setup.plan.timing.minimum_wait_ms);
+        if !waited && (self.state.backing_off || self.expected().any(|client| !all.contains(&client))) {
+            return None;
+        }
+        let cohort = self.cohort_of(&here, now, rng);
+        self.tried = cohort.is_none().then_some(all);
+        cohort
+    }
+
+    fn cohort_of(
+        &self,
+        here: &BTreeSet<ClientId>,
+        now: Timestamp,
+        rng: &mut dyn CryptoRng,
+    ) -> Option<Vec<ClientId>> {
+        let plan = &self.setup.plan;
         // Who is put into no cohort now, since a sum was spoiled.
-        let left_out = self.state.spoiled.left_out(&here, plan.cohort.minimum, rng);
+        let left_out = self.state.spoiled.left_out(here, plan.cohort.minimum, rng);
         let sound: BTreeSet<ClientId> = here.difference(&left_out).copied().collect();
         // Last, where complaints leave too few for a round's whole time, the pairs are together again: they cost a round
         // at worst, and no cohort at all would cost every round.
-        let together = now >= self.idle_since.plus_ms(plan.timing.round_deadline_ms);
+        let together = now >= self.gathers_since().plus_ms(plan.timing.round_deadline_ms);
         // Without an order, pairs are together.
         let orders = [Some(By::Turns), Some(By::Attempts), Some(By::Complaints)];
-        let tried = [&sound, &here].into_iter().flat_map(|of| orders.map(|by| (of, by)));
-        let last = together.then_some((&here, None));
+        let tried = [&sound, here].into_iter().flat_map(|of| orders.map(|by| (of, by)));
+        let last = together.then_some((here, None));
         let mut cohorts = tried.chain(last).map(|(of, by)| self.choose(of, by, rng));
         cohorts.find(|cohort| cohort.len() >= plan.cohort.minimum)
     }

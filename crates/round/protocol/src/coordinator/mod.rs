@@ -14,8 +14,9 @@ mod report;
 mod roster;
 mod spoiled;
 mod state;
+mod turn;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use checkpoint::SignedManifest;
 use params::Digest;
@@ -35,6 +36,7 @@ pub use opening::{NextModel, aggregate_digest, next_model};
 use phase::{Phase, Step, Verdict};
 pub use spoiled::Spoiled;
 use state::State;
+pub use turn::{Lack, Turn};
 
 /// A run, seen from the coordinator.
 pub struct Coordinator {
@@ -53,6 +55,12 @@ pub struct Coordinator {
     /// Since when this process waits in the idle phase, at the earliest its own start.
     idle_since: Timestamp,
     started: Timestamp,
+    /// What the federation leaves to it.
+    turn: Turn,
+    /// When it last waited for silos because they are in other runs.
+    busy_until: Timestamp,
+    /// Who was here when no cohort could be made of them after the whole wait, until an attempt opens.
+    tried: Option<BTreeSet<ClientId>>,
     /// What the input in hand comes to, in its order; empty between two inputs.
     effects: Effects,
 }
@@ -100,6 +108,9 @@ impl Coordinator {
             declining: BTreeMap::new(),
             idle_since: now,
             started: now,
+            turn: Turn::default(),
+            busy_until: Timestamp(0),
+            tried: None,
             effects: Effects::new(),
             setup,
         };
@@ -179,7 +190,7 @@ impl Coordinator {
         let plan = &self.setup.plan;
         let [patience, end] = match &self.state.phase {
             Phase::Idle => [plan.timing.minimum_wait_ms, plan.timing.round_deadline_ms]
-                .map(|ms| Some(self.idle_since.plus_ms(ms))),
+                .map(|ms| Some(self.gathers_since().plus_ms(ms))),
             phase => [phase.patience(plan), phase.deadline(plan)],
         };
         [patience, end].into_iter().flatten().filter(|at| *at > now).min()
@@ -254,6 +265,7 @@ impl Coordinator {
                     }
                     let Some(cohort) = self.next_cohort(now, rng) else { return };
                     let at = self.state.next;
+                    self.tried = None;
                     self.commit(Record::AttemptBegun { now, at, cohort });
                 }
                 phase => match phase.verdict(now, &self.setup.plan) {

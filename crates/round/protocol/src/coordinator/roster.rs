@@ -16,6 +16,14 @@ impl Lineage {
         self.0.push((roster.digest(), roster.signed().clone()));
     }
 
+    /// Those that `earlier` holds before the first of these go before them.
+    pub(super) fn preceded_by(&mut self, earlier: &Self) {
+        let first = self.0.first().map(|(digest, _)| *digest);
+        if let Some(at) = earlier.0.iter().position(|(digest, _)| Some(*digest) == first) {
+            self.0.splice(0..0, earlier.0.iter().take(at).cloned());
+        }
+    }
+
     /// The newest of those before `roster` that one message may hold, without those up to `held`. Where rosters do not name
     /// one another, nobody needs them.
     pub(super) fn leading_to(&self, roster: &AuthorisedRoster, held: Option<Digest>) -> Vec<SignedRoster> {

@@ -43,6 +43,10 @@ pub(super) struct State {
     pub(super) acted: Acted,
     /// How often they did it of late.
     pub(super) deeds: Deeds,
+    /// When the run began, in milliseconds since the Unix epoch.
+    pub(super) begun_ms: u64,
+    /// When the newest attempt opened.
+    pub(super) last_opened: Option<Timestamp>,
     /// The attempt that opens next.
     pub(super) next: Attempt,
     pub(super) committed: u64,
@@ -111,6 +115,8 @@ impl State {
             chain: ChainVerifier::new(None),
             acted: Acted::default(),
             deeds: Deeds::default(),
+            begun_ms: 0,
+            last_opened: None,
             next: Attempt { round: 1, attempt: 1 },
             committed: 0,
             aborted: 0,
@@ -235,6 +241,8 @@ impl State {
             Record::Resumed { .. } => self.acted.resume(),
             Record::Acted { manifest, .. } => self.operator_acted(manifest)?,
             Record::Ended { reason } => self.ended(reason)?,
+            // Of the federation's list, which reads it itself.
+            Record::Submitted { .. } => {}
         }
         Some(())
     }
@@ -245,6 +253,7 @@ impl State {
         self.lineage.add(&self.roster);
         // It names the run, as the record does.
         self.push_head(genesis);
+        self.begun_ms = self.begun().created_ms;
         self.phase = Phase::Idle;
         Some(())
     }
@@ -258,6 +267,7 @@ impl State {
     ) -> Option<()> {
         let Phase::Idle = self.phase else { return None };
         self.backing_off = false;
+        self.last_opened = Some(now);
         self.data.attempt_begun();
         let round = Round {
             at,

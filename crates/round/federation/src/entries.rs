@@ -1,0 +1,61 @@
+//! The list of runs: what each one's state is, and why.
+
+use protocol::RunEnd;
+use run_status::{RunEntry, RunPhase, RunState, Status};
+
+use crate::{Federation, Run, RunNumber};
+
+impl Federation {
+    /// All runs, in the order of their numbers.
+    pub fn runs(&self) -> Vec<RunEntry> {
+        let active = self.active();
+        let mut queued = 0;
+        let entry = |(number, run): (&RunNumber, &Run)| {
+            let status = run.coordinator.status();
+            let (state, reason) = state_of(*number, run, &status, &active);
+            let position = (state == RunState::Queued).then(|| {
+                queued += 1;
+                queued
+            });
+            let lacking = run.coordinator.too_few_willing();
+            RunEntry {
+                run: status.run_id,
+                number: number.0,
+                name: status.run_name,
+                author: run.coordinator.plan().signed().author.clone(),
+                state,
+                reason,
+                position,
+                rounds_committed: status.rounds_committed,
+                rounds_planned: status.rounds_planned,
+                submitted_ms: run.submitted_ms,
+                submitted_by: run.submitted_by.clone(),
+                since_ms: lacking.and_then(|lack| lack.since).map(|at| at.0),
+                until_ms: lacking.and_then(|lack| lack.until).map(|at| at.0),
+            }
+        };
+        self.runs.iter().map(entry).collect()
+    }
+}
+
+fn state_of(number: RunNumber, run: &Run, status: &Status, active: &[RunNumber]) -> (RunState, String) {
+    let core = &run.coordinator;
+    if let Some(end) = core.ended() {
+        let stopped = matches!(end, RunEnd::TooFewWilling { .. });
+        let state = if stopped { RunState::Stopped } else { RunState::Finished };
+        return (state, end.to_string());
+    }
+    let idle = status.phase == RunPhase::GatheringSilos;
+    if core.is_held() {
+        return (RunState::Paused, status.notices.join("; "));
+    }
+    if idle && core.too_few_willing().is_some() {
+        return (RunState::Waiting, status.waiting_why.clone());
+    }
+    if idle && !active.contains(&number) {
+        let before: Vec<String> = active.iter().map(ToString::to_string).collect();
+        return (RunState::Queued, format!("{} go before it", before.join(", ")));
+    }
+    let state = if idle && !core.has_enough_here() { RunState::Waiting } else { RunState::Running };
+    (state, status.waiting_why.clone())
+}

@@ -1,0 +1,222 @@
+//! What goes into a federation and what comes out: each input to the run, or the runs, that it belongs to.
+
+use identity::AuthorisedRoster;
+use protocol::{
+    Act, Artifacts, Attempt, Coordinator, OfRun, Record, Rejection, SessionVersion, Setup, SumResult,
+    Timestamp, ToCoordinator, UploadHeader,
+};
+use rand_core::CryptoRng;
+use secagg::ClientId;
+
+use crate::{Federation, Run, RunNumber, unknown};
+
+/// Runs that are not over at one time: each has a folder with a model, and anybody who may submit can fill a disk.
+const RUNS_OPEN_MAX: usize = 64;
+
+/// What happened to a federation, or to one of its runs.
+pub enum Input {
+    /// A plan was submitted; version 0 of its model is staged in the folder of the number that is next. The shell has checked who
+    /// may submit, and the plan's signature.
+    Submit {
+        /// The one of [`Federation::next_number`].
+        number: RunNumber,
+        /// Of the plan; its roster counts for a federation's first run alone, later ones begin under the newest.
+        setup: Box<Setup>,
+        /// Of the staged files.
+        genesis: Artifacts,
+        /// Who submitted it; empty for the run of the configuration.
+        by: String,
+    },
+    /// A member's session stands and its identity is proven.
+    Connected {
+        client: ClientId,
+        /// What the session is spoken in.
+        version: SessionVersion,
+    },
+    /// Its session ended.
+    Disconnected { client: ClientId },
+    /// It said something.
+    Message {
+        /// Who, as its session has proven.
+        from: ClientId,
+        message: OfRun<ToCoordinator>,
+    },
+    /// Its masked vector lies in the run's staging, complete, of the announced digest and durable.
+    Staged { run: RunNumber, header: UploadHeader },
+    /// A job is done.
+    Summed { run: RunNumber, at: Attempt, result: SumResult },
+    /// The authority has signed a later roster: for the first run, whose journal keeps them all, and for each that is not over.
+    Roster(Box<AuthorisedRoster>),
+    /// An operator, who may, wants this. What is about a member ([`Act::Remove`], [`Act::Restore`]) is done in all runs that are not over.
+    Act {
+        run: RunNumber,
+        act: Act,
+        /// What [`protocol::Input::Act`] says of it.
+        staged: Option<Artifacts>,
+    },
+    /// A member is out of every attempt in progress, and in no later one of any run.
+    Remove { client: ClientId, reason: String },
+    /// The deadline that [`Federation::deadline`] named has passed.
+    Tick,
+}
+
+/// What the shell must do for one run: in the run's folder, or with the run's name.
+#[derive(Debug)]
+pub struct Effect {
+    pub run: RunNumber,
+    pub effect: protocol::Effect,
+}
+
+/// Effects in their order.
+pub type Effects = Vec<Effect>;
+
+pub(crate) fn of_run(run: RunNumber, effects: protocol::Effects, out: &mut Effects) {
+    out.extend(effects.into_iter().map(|effect| Effect { run, effect }));
+}
+
+impl Federation {
+    pub(crate) fn take(
+        &mut self,
+        now: Timestamp,
+        rng: &mut dyn CryptoRng,
+        input: Input,
+        out: &mut Effects,
+    ) -> Result<(), Rejection> {
+        match input {
+            Input::Submit { number, setup, genesis, by } => {
+                return self.submit(now, rng, (number, *setup, genesis, by), out);
+            }
+            Input::Connected { client, version } => return self.connected(client, version),
+            Input::Disconnected { client } => {
+                self.sessions.remove(&client);
+                for number in self.numbers().collect::<Vec<_>>() {
+                    self.give(number, now, rng, protocol::Input::Disconnected { client }, out)?;
+                }
+            }
+            Input::Message { from, message } => {
+                let number = self.run_of(from, message.run.as_ref())?;
+                let input = protocol::Input::Message { from, message: message.message };
+                self.give(number, now, rng, input, out)?;
+            }
+            Input::Staged { run, header } => {
+                self.give(run, now, rng, protocol::Input::Staged(header), out)?
+            }
+            Input::Summed { run, at, result } => {
+                self.give(run, now, rng, protocol::Input::Summed { at, result }, out)?;
+            }
+            Input::Roster(roster) => {
+                let numbers = self.keeping_members();
+                self.each(&numbers, now, rng, &|| protocol::Input::Roster(roster.clone()), out)?;
+            }
+            Input::Act { act: Act::Remove { client, reason }, .. } | Input::Remove { client, reason } => {
+                let numbers = self.keeping_members();
+                let act = Act::Remove { client, reason };
+                self.each(&numbers, now, rng, &|| act_input(&act), out)?;
+            }
+            Input::Act { act: act @ Act::Restore { .. }, .. } => {
+                // The first run last: should a crash fall between, the member is barred everywhere again.
+                let numbers: Vec<RunNumber> = self.keeping_members().into_iter().rev().collect();
+                self.each(&numbers, now, rng, &|| act_input(&act), out)?;
+            }
+            Input::Act { run, act, staged } => {
+                self.give(run, now, rng, protocol::Input::Act { act, staged }, out)?;
+            }
+            Input::Tick => {
+                for number in self.order() {
+                    self.give(number, now, rng, protocol::Input::Tick, out)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives an input to one run.
+    pub(crate) fn give(
+        &mut self,
+        number: RunNumber,
+        now: Timestamp,
+        rng: &mut dyn CryptoRng,
+        input: protocol::Input,
+        out: &mut Effects,
+    ) -> Result<(), Rejection> {
+        let run = self.runs.get_mut(&number).ok_or_else(|| unknown(&number))?;
+        let mut effects = protocol::Effects::new();
+        let result = run.coordinator.handle(now, rng, input, &mut effects);
+        of_run(number, effects, out);
+        result
+    }
+
+    /// Gives one input to several runs: it is refused where each of them refuses it.
+    fn each(
+        &mut self,
+        numbers: &[RunNumber],
+        now: Timestamp,
+        rng: &mut dyn CryptoRng,
+        input: &dyn Fn() -> protocol::Input,
+        out: &mut Effects,
+    ) -> Result<(), Rejection> {
+        let mut result = Err(Rejection::NotPossible("there is no run yet".into()));
+        for (index, number) in numbers.iter().enumerate() {
+            let this = self.give(*number, now, rng, input(), out);
+            result = if index == 0 || result.is_err() && this.is_ok() { this } else { result };
+        }
+        result
+    }
+
+    /// The runs whose journals say who the members are: the first, and those that are not over.
+    fn keeping_members(&self) -> Vec<RunNumber> {
+        let mut runs = self.runs.iter();
+        let first = runs.next();
+        let open = runs.filter(|(_, run)| run.coordinator.ended().is_none());
+        first.into_iter().chain(open).map(|(number, _)| *number).collect()
+    }
+
+    fn submit(
+        &mut self,
+        now: Timestamp,
+        rng: &mut dyn CryptoRng,
+        (number, mut setup, genesis, by): (RunNumber, Setup, Artifacts, String),
+        out: &mut Effects,
+    ) -> Result<(), Rejection> {
+        self.may_submit(number, &setup)?;
+        if let Some(newest) = self.newest_roster() {
+            setup.roster = newest.clone();
+        }
+        let mut effects = protocol::Effects::new();
+        let mut coordinator = Coordinator::recover(setup, &[], now, &mut effects)
+            .map_err(|why| Rejection::NotPossible(why.to_string()))?;
+        coordinator.handle(now, rng, protocol::Input::Start { genesis }, &mut effects)?;
+        if !by.is_empty() {
+            effects.push(protocol::Effect::Persist(Record::Submitted { now, by: by.clone() }));
+        }
+        if let Some(first) = self.runs.values().next() {
+            coordinator.follows_from(&first.coordinator, &mut effects);
+        }
+        of_run(number, effects, out);
+        self.runs.insert(number, Run { coordinator, submitted_by: by, submitted_ms: now.0 });
+        Ok(())
+    }
+
+    fn may_submit(&self, number: RunNumber, setup: &Setup) -> Result<(), Rejection> {
+        let digest = setup.plan.digest();
+        if let Some((same, _)) = self.runs.iter().find(|(_, run)| run.coordinator.plan().digest() == digest) {
+            return Err(Rejection::AlreadySo(format!(
+                "this plan is {same} already; to run it once more, have it signed again"
+            )));
+        }
+        if number != self.next_number() {
+            return Err(Rejection::NotPossible(format!("{number} is not the next one")));
+        }
+        let open = self.runs.values().filter(|run| run.coordinator.ended().is_none()).count();
+        if open >= RUNS_OPEN_MAX {
+            return Err(Rejection::NotPossible(format!(
+                "{open} runs are not over, the most that one federation keeps: stop one that is not needed"
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn act_input(act: &Act) -> protocol::Input {
+    protocol::Input::Act { act: act.clone(), staged: None }
+}

@@ -1,0 +1,129 @@
+//! One of a federation's runs: what the federation asks of it, and what it leaves to it.
+
+use std::collections::BTreeSet;
+
+use plan::AuthoredPlan;
+use secagg::ClientId;
+
+use super::phase::Phase;
+use super::state::Absence;
+use super::{Coordinator, Effects};
+use crate::Timestamp;
+use crate::message::RunEnd;
+use crate::record::Record;
+
+/// What a federation leaves to one of its runs at one moment. It is no part of the journalled state, as sessions are none; a
+/// coordinator that stands alone has everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// Whether others go before it, so that it opens no attempt.
+    pub queued: bool,
+    /// Silos that are in an attempt of another run, or kept for a run that goes before this one.
+    pub busy: BTreeSet<ClientId>,
+}
+
+/// That too few silos are willing for any cohort: a run with this waits, and takes no place of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lack {
+    /// Since when, once that is written down: a round's time after it was noticed.
+    pub since: Option<Timestamp>,
+    /// When the run is over for it.
+    pub until: Option<Timestamp>,
+}
+
+impl Coordinator {
+    /// What is asked, as its author signed it.
+    pub fn plan(&self) -> &AuthoredPlan {
+        &self.setup.plan
+    }
+
+    /// Why the run is over, once it is.
+    pub fn ended(&self) -> Option<&RunEnd> {
+        match &self.state.phase {
+            Phase::Ended(reason) => Some(reason),
+            Phase::NotStarted | Phase::Idle | Phase::InRound(..) => None,
+        }
+    }
+
+    /// Whether an operator holds it, by a pause or by a quarantine of its newest model. An attempt in progress goes on.
+    pub fn is_held(&self) -> bool {
+        self.state.is_held()
+    }
+
+    /// When its newest attempt opened.
+    pub fn last_opened(&self) -> Option<Timestamp> {
+        self.state.last_opened
+    }
+
+    /// The silos of the attempt in progress, those too that fell out of it; nobody between two attempts.
+    pub fn cohort(&self) -> Option<&BTreeSet<ClientId>> {
+        self.state.phase.round().map(|round| &round.cohort)
+    }
+
+    /// Whether this silo was in the cohort of a round that was committed.
+    pub fn took_part(&self, client: ClientId) -> bool {
+        self.state.tallies.contains_key(&client)
+    }
+
+    /// When the run began, as its first record says, in milliseconds since the Unix epoch.
+    pub fn begun_ms(&self) -> u64 {
+        self.state.begun_ms
+    }
+
+    /// Takes its turn; what follows from it is done at the next input. Whether it is another than before.
+    pub fn take_turn(&mut self, now: Timestamp, turn: Turn) -> bool {
+        if self.turn == turn {
+            return false;
+        }
+        if self.turn.queued && !turn.queued {
+            // It waits for everybody from when silos are asked.
+            let fresh = self.idle_since == self.started;
+            self.idle_since = now;
+            self.started = if fresh { now } else { self.started };
+        }
+        self.turn = turn;
+        true
+    }
+
+    /// The silos that runs behind this one leave to it: all that are here, where it would open an attempt if nobody else had
+    /// one of them. Nobody, where it waits for anything else.
+    pub fn reserves(&self, now: Timestamp) -> BTreeSet<ClientId> {
+        let gathers = matches!(self.state.phase, Phase::Idle) && !self.state.is_held() && !self.turn.queued;
+        let plan = &self.setup.plan;
+        let here = self.here();
+        let tried = self.tried.as_ref() == Some(&here)
+            && now < self.gathers_since().plus_ms(plan.timing.round_deadline_ms);
+        if gathers && !tried && here.len() >= plan.cohort.minimum { here } else { BTreeSet::new() }
+    }
+
+    /// From when on the wait for a cohort counts: nobody of those that are expected is in another run any more.
+    pub(super) fn gathers_since(&self) -> Timestamp {
+        self.idle_since.max(self.busy_until)
+    }
+
+    /// Takes over what the federation's first run knows and this one does not, which began later: the rosters before its own,
+    /// and who is barred.
+    pub fn follows_from(&mut self, first: &Self, out: &mut Effects) {
+        self.state.lineage.preceded_by(&first.state.lineage);
+        if self.ended().is_none() {
+            for (client, absence) in first.state.absent.iter().filter(|(_, absence)| !absence.is_declined()) {
+                if self.state.absent.get(client).is_none_or(Absence::is_declined) {
+                    self.commit(Record::Barred { client: *client, reason: absence.reason().to_owned() });
+                }
+            }
+        }
+        out.append(&mut self.effects);
+    }
+
+    /// Whether the silos that are here, in other runs or not, make a cohort.
+    pub fn has_enough_here(&self) -> bool {
+        self.here().len() >= self.setup.plan.cohort.minimum
+    }
+
+    /// Whether it lacks willing silos, between two attempts, and nobody holds it.
+    pub fn too_few_willing(&self) -> Option<Lack> {
+        let idle = matches!(self.state.phase, Phase::Idle);
+        let end = self.end_reason(Timestamp(u64::MAX)).filter(|_| idle && !self.state.is_held())?;
+        matches!(end, RunEnd::TooFewWilling { .. }).then_some(Lack { since: None, until: None })
+    }
+}
