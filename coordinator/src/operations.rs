@@ -7,12 +7,14 @@ use std::time::Duration;
 use access::{Caller, IssuedCertificate, Issuer, OperationError, Operations};
 use ed25519_dalek::VerifyingKey;
 use identity::{AuthorisedRoster, Role, SignedRoster, Subject};
+use params::Digest;
 use pki::CertificateAuthority;
 use protocol::{Act, Rejection};
 use run_status::Shown;
 use secagg::ClientId;
 use tokio::sync::{mpsc, oneshot, watch};
 use vault::Vault;
+use wire::ServiceError;
 
 use crate::events::Event;
 use crate::service::RESTARTING;
@@ -31,6 +33,13 @@ impl Run {
         let emergency = by.is_some_and(|by| by.role != Some(Role::Admin));
         let notices = self.ask(|reply| Event::Act { act, emergency, reply }).await?;
         Ok(std::iter::once(done.to_owned()).chain(notices).collect::<Vec<_>>().join("; "))
+    }
+
+    /// Refuses what names another run than the one that is served.
+    fn is_the_run(&self, named: Option<Digest>) -> Result<(), OperationError> {
+        let Some(run) = named else { return Ok(()) };
+        let served = self.status.borrow().as_ref().map(|shown| shown.run.run_id).ok_or(RESTARTING)?;
+        if served == run { Ok(()) } else { Err(ServiceError::NoSuchRun(run).into()) }
     }
 
     async fn ask<T>(
@@ -58,16 +67,25 @@ impl Operations for Run {
         self.ask(|reply| Event::Roster { roster: Box::new(roster), reply }).await
     }
 
-    async fn pause(&self, reason: &str, by: &Caller) -> Result<String, OperationError> {
+    async fn pause(&self, run: Option<Digest>, reason: &str, by: &Caller) -> Result<String, OperationError> {
+        self.is_the_run(run)?;
         let act = Act::Pause { by: by.name.clone(), reason: reason.to_owned() };
         self.act(act, Some(by), "paused: the round in progress goes on to its end, no other begins").await
     }
 
-    async fn resume(&self, by: &Caller) -> Result<String, OperationError> {
+    async fn resume(&self, run: Option<Digest>, by: &Caller) -> Result<String, OperationError> {
+        self.is_the_run(run)?;
         self.act(Act::Resume { by: by.name.clone() }, Some(by), "resumed").await
     }
 
-    async fn quarantine(&self, round: u64, reason: &str, by: &Caller) -> Result<String, OperationError> {
+    async fn quarantine(
+        &self,
+        run: Option<Digest>,
+        round: u64,
+        reason: &str,
+        by: &Caller,
+    ) -> Result<String, OperationError> {
+        self.is_the_run(run)?;
         let act = Act::Quarantine { round, by: by.name.clone(), reason: reason.to_owned() };
         self.act(
             act,
@@ -77,7 +95,14 @@ impl Operations for Run {
         .await
     }
 
-    async fn rollback(&self, to_round: u64, reason: &str, by: &Caller) -> Result<String, OperationError> {
+    async fn rollback(
+        &self,
+        run: Option<Digest>,
+        to_round: u64,
+        reason: &str,
+        by: &Caller,
+    ) -> Result<String, OperationError> {
+        self.is_the_run(run)?;
         let act = Act::Rollback { to_round, by: by.name.clone(), reason: reason.to_owned() };
         self.act(
             act,
@@ -111,11 +136,13 @@ impl Operations for Run {
 
     async fn reconcile(
         &self,
+        run: Option<Digest>,
         one: ClientId,
         other: ClientId,
         reason: &str,
         by: &str,
     ) -> Result<String, OperationError> {
+        self.is_the_run(run)?;
         let act = Act::Reconcile { one, other, by: by.to_owned(), reason: reason.to_owned() };
         self.act(act, None, &format!("silos {one} and {other} may be in one cohort again")).await
     }

@@ -7,7 +7,7 @@ use crate::{rooms, tree};
 
 /// Every crate with the crates of the workspace that it may depend on; where they stand is in `rooms.rs`.
 pub(crate) const CRATES: &[(&str, &[&str])] = &[
-    ("access", &["identity", "params", "pki", "protocol", "secagg", "vault", "wire"]),
+    ("access", &["identity", "params", "pki", "plan", "protocol", "run_status", "secagg", "vault", "wire"]),
     ("accounting", &[]),
     ("alarms", &["store"]),
     ("attest", &["checkpoint", "params"]),

@@ -1,4 +1,4 @@
-//! The services of enrolment and administration.
+//! The services of enrolment, administration and runs.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use ed25519_dalek::VerifyingKey;
 use identity::{AuthorisedRoster, Authority, AuthorityError, Roster, SignedRoster, Subject};
+use params::Digest;
 use secagg::ClientId;
-use tonic::{Request, Status, async_trait};
+use tonic::{Request, Response, Status, async_trait};
 use wire::v1::admin_server::AdminServer;
 use wire::v1::enrolment_server::EnrolmentServer;
 use wire::{ToStatus, limits, v1};
@@ -18,6 +19,11 @@ use crate::registry::Registry;
 
 mod admin;
 mod enrolment;
+mod runs;
+
+pub use runs::{Queue, RunDesk};
+
+type Answer<T> = Result<Response<T>, Status>;
 
 /// What the desk asks of the run that it stands in front of. Each answer comes once what it says is durable; a text is
 /// a sentence for the operator. What an operator may do as well as an administrator comes with its caller: the run counts how
@@ -29,13 +35,25 @@ pub trait Operations: Send + Sync + 'static {
     /// Puts a roster in force that the desk has checked against the current one.
     async fn put_roster(&self, roster: SignedRoster) -> Result<(), OperationError>;
     /// Begins no round any more.
-    async fn pause(&self, reason: &str, by: &Caller) -> Result<String, OperationError>;
+    async fn pause(&self, run: Option<Digest>, reason: &str, by: &Caller) -> Result<String, OperationError>;
     /// Begins rounds again.
-    async fn resume(&self, by: &Caller) -> Result<String, OperationError>;
+    async fn resume(&self, run: Option<Digest>, by: &Caller) -> Result<String, OperationError>;
     /// Stops the use of a round's model.
-    async fn quarantine(&self, round: u64, reason: &str, by: &Caller) -> Result<String, OperationError>;
+    async fn quarantine(
+        &self,
+        run: Option<Digest>,
+        round: u64,
+        reason: &str,
+        by: &Caller,
+    ) -> Result<String, OperationError>;
     /// Goes on from an earlier round's model.
-    async fn rollback(&self, to_round: u64, reason: &str, by: &Caller) -> Result<String, OperationError>;
+    async fn rollback(
+        &self,
+        run: Option<Digest>,
+        to_round: u64,
+        reason: &str,
+        by: &Caller,
+    ) -> Result<String, OperationError>;
     /// Ends a barred member's sessions and leaves it out of the round.
     async fn remove(&self, client: ClientId) -> Result<(), OperationError>;
     /// Lets a member into cohorts again that was put out; says whether it was.
@@ -43,6 +61,7 @@ pub trait Operations: Send + Sync + 'static {
     /// Lets two members into one cohort again that a complaint keeps apart.
     async fn reconcile(
         &self,
+        run: Option<Digest>,
         one: ClientId,
         other: ClientId,
         reason: &str,
@@ -206,4 +225,17 @@ fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
 
 fn status(why: RegistryError) -> Status {
     why.to_status()
+}
+
+fn reason(text: String) -> Result<String, Status> {
+    crate::registry::text("a reason", &text).map_err(status)
+}
+
+fn invalid(why: &str) -> Status {
+    status(RegistryError::Invalid(why.to_owned()))
+}
+
+/// The run that a request names.
+fn named(run: &[u8]) -> Result<Option<Digest>, Status> {
+    wire::run_named(run).map_err(|why| why.to_status())
 }

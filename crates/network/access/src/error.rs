@@ -51,6 +51,15 @@ pub enum AccessError {
         /// Its role, in words.
         has: String,
     },
+    /// The run is another's.
+    #[error("`{run}` was submitted by {whose}, and {who} stops only runs of its own; ask an administrator")]
+    NotOwn {
+        who: String,
+        /// The run's name for people.
+        run: String,
+        /// Who submitted it.
+        whose: String,
+    },
     /// It calls too often.
     #[error("{who} calls {path} too often")]
     TooOften {
@@ -93,7 +102,7 @@ impl ToStatus for AccessError {
             | Self::TokenExpired
             | Self::TokenWithdrawn
             | Self::CertificateExpired => Code::Unauthenticated,
-            Self::Denied { .. } | Self::WrongRole { .. } => Code::PermissionDenied,
+            Self::Denied { .. } | Self::WrongRole { .. } | Self::NotOwn { .. } => Code::PermissionDenied,
             Self::TooOften { .. } | Self::TooMany { .. } | Self::GaveWay { .. } => Code::ResourceExhausted,
             Self::TooLong { .. } => Code::DeadlineExceeded,
             Self::UnknownRpc(_) => Code::Unimplemented,
@@ -109,6 +118,7 @@ impl ToStatus for AccessError {
             Self::CertificateExpired => "CERTIFICATE_EXPIRED",
             Self::Denied { .. } => "DENIED",
             Self::WrongRole { .. } => "WRONG_ROLE",
+            Self::NotOwn { .. } => "NOT_OWN",
             Self::TooOften { .. } => "TOO_OFTEN",
             Self::TooMany { .. } => "TOO_MANY_CALLS",
             Self::GaveWay { .. } => "GAVE_WAY",

@@ -2,10 +2,10 @@
 //!
 //! Owns: the table of roles that each RPC needs ([`REQUIREMENTS`]), the layer that enforces it before any service sees
 //! a call ([`Guard`]), the registry of tokens, requests for admission, barred callers and incidents ([`Registry`]),
-//! the services of enrolment and administration over it ([`Desk`]), and how much of an audit log is whose to fill ([`LogQuota`]).
+//! the services of enrolment and administration over it ([`Desk`]) and that of runs ([`RunDesk`]), and how much of an audit log is whose to fill ([`LogQuota`]).
 //!
 //! Does not: run rounds, hold a private key, or write the audit log; those are reached through [`Operations`],
-//! [`Issuer`] and a [`Hook`].
+//! [`Queue`], [`Issuer`] and a [`Hook`].
 //!
 //! ```text
 //! connection --pki::Peer--> Guard: who? barred? role? how often? --Caller--> services --> Registry, Operations
@@ -34,7 +34,7 @@ mod registry;
 mod requirements;
 
 pub use denied::{Denied, DeniedSet};
-pub use desk::{Desk, IssuedCertificate, Issuer, Lifetimes, Operations};
+pub use desk::{Desk, IssuedCertificate, Issuer, Lifetimes, Operations, Queue, RunDesk};
 pub use error::{AccessError, OperationError, RegistryError};
 #[cfg(feature = "fake")]
 pub use fake_run::FakeRun;

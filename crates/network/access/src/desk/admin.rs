@@ -10,11 +10,9 @@ use wire::v1;
 use wire::v1::admin_server::Admin;
 use wire::v1::register_token_request::Purpose as SentPurpose;
 
-use super::{Caller, Desk, caller, status};
+use super::{Answer, Caller, Desk, caller, invalid, named, reason, status};
 use crate::error::RegistryError;
 use crate::registry::{Denial, Incident, Purpose, RequestState, Token, Whom};
-
-type Answer<T> = Result<Response<T>, Status>;
 
 #[async_trait]
 impl Admin for Desk {
@@ -234,31 +232,32 @@ impl Admin for Desk {
 
     async fn pause(&self, request: Request<v1::PauseRequest>) -> Answer<v1::Done> {
         let by = caller(&request)?;
-        done(self.0.operations.pause(&reason(request.into_inner().reason)?, &by).await?)
+        let v1::PauseRequest { reason: why, run } = request.into_inner();
+        done(self.0.operations.pause(named(&run)?, &reason(why)?, &by).await?)
     }
 
     async fn resume(&self, request: Request<v1::ResumeRequest>) -> Answer<v1::Done> {
         let by = caller(&request)?;
-        done(self.0.operations.resume(&by).await?)
+        done(self.0.operations.resume(named(&request.into_inner().run)?, &by).await?)
     }
 
     async fn quarantine(&self, request: Request<v1::QuarantineRequest>) -> Answer<v1::Done> {
         let by = caller(&request)?;
-        let v1::QuarantineRequest { round, reason: why, .. } = request.into_inner();
-        done(self.0.operations.quarantine(round, &reason(why)?, &by).await?)
+        let v1::QuarantineRequest { round, reason: why, run } = request.into_inner();
+        done(self.0.operations.quarantine(named(&run)?, round, &reason(why)?, &by).await?)
     }
 
     async fn rollback(&self, request: Request<v1::RollbackRequest>) -> Answer<v1::Done> {
         let by = caller(&request)?;
-        let v1::RollbackRequest { to_round, reason: why, .. } = request.into_inner();
-        done(self.0.operations.rollback(to_round, &reason(why)?, &by).await?)
+        let v1::RollbackRequest { to_round, reason: why, run } = request.into_inner();
+        done(self.0.operations.rollback(named(&run)?, to_round, &reason(why)?, &by).await?)
     }
 
     async fn reconcile(&self, request: Request<v1::ReconcileRequest>) -> Answer<v1::Done> {
         let by = caller(&request)?.name;
-        let v1::ReconcileRequest { one, other, reason: why, .. } = request.into_inner();
+        let v1::ReconcileRequest { one, other, reason: why, run } = request.into_inner();
         let (one, other) = (ClientId(one), ClientId(other));
-        done(self.0.operations.reconcile(one, other, &reason(why)?, &by).await?)
+        done(self.0.operations.reconcile(named(&run)?, one, other, &reason(why)?, &by).await?)
     }
 
     async fn rotate_keys(&self, request: Request<v1::RotateKeysRequest>) -> Answer<v1::Done> {
@@ -321,14 +320,6 @@ fn purpose_text(purpose: &Purpose) -> String {
         Purpose::Silo { name } => format!("silo {name}"),
         Purpose::Operator { name, role } => format!("{role} {name}"),
     }
-}
-
-fn reason(text: String) -> Result<String, Status> {
-    crate::registry::text("a reason", &text).map_err(status)
-}
-
-fn invalid(why: &str) -> Status {
-    status(RegistryError::Invalid(why.to_owned()))
 }
 
 fn roster_refused(why: &str) -> Status {

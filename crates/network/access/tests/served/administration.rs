@@ -1,6 +1,7 @@
 //! What administrators and operators do, over the wire.
 
 use identity::{AccessToken, Role, Roster, SignedRoster, Subject};
+use params::Digest;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 use wire::v1;
@@ -229,6 +230,13 @@ async fn what_is_done_to_a_run_reaches_it_with_who_did_it_and_why() {
         "rotated by ada",
     ];
     assert_eq!(served.run.take_asked(), asked);
+    // One of several is named; half a name is none.
+    let run = Digest::sha256(b"run");
+    let resume = |run: &[u8]| v1::ResumeRequest { run: run.to_vec() };
+    admin.resume(with_token(resume(run.as_bytes()), &token)).await.unwrap();
+    assert_eq!(served.run.take_asked(), [format!("resumed in {run} by ada")]);
+    let half = admin.resume(with_token(resume(&[7; 16]), &token)).await.unwrap_err();
+    assert_eq!(half.message(), "run: 16 bytes instead of 32");
     for reason_text in ["", "\u{1b}[2J", &"x".repeat(2000)] {
         let quarantine = v1::QuarantineRequest { round: 7, reason: reason_text.into(), ..Default::default() };
         assert_eq!(reason(admin.quarantine(with_token(quarantine, &token)).await), "INVALID");

@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use access::{
-    CallRecord, Desk, FakeRun, Guard, Hook, IssuedCertificate, Issuer, Lifetimes, Operations, Purpose, Rate,
-    Rates, Registry, WallClock,
+    CallRecord, Desk, FakeRun, Guard, Hook, IssuedCertificate, Issuer, Lifetimes, Operations, Purpose, Queue,
+    Rate, Rates, Registry, RunDesk, WallClock,
 };
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use identity::{AccessToken, Authority, IdentityKey, Member, Role, Roster, Subject};
@@ -185,6 +185,7 @@ impl Served {
             .layer(self.guard.clone())
             .add_service(self.desk.admin())
             .add_service(self.desk.enrolment())
+            .add_service(RunDesk::new(Arc::clone(&self.run) as Arc<dyn Queue>).service())
             .add_service(health)
             .add_service(reflection().build_v1().unwrap())
             .add_service(reflection().build_v1alpha().unwrap())

@@ -6,3 +6,4 @@ mod enrolment;
 mod gate;
 mod harness;
 mod live;
+mod runs;
