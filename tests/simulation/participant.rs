@@ -399,7 +399,7 @@ fn a_spent_budget_refuses_every_run_over_the_same_data() {
             world.say(ToClient::Published(world.signed(&world.genesis())));
             let effects = world.say(world.open(Attempt { round: debits + 1, attempt: 1 }));
             if spent {
-                assert_eq!(refusal_code(&effects), "BUDGET_SPENT");
+                assert_eq!(refusal_code(&effects), "BALANCE");
             } else {
                 assert!(matches!(effects[..], [.., ClientEffect::Train(_)]), "{effects:?}");
             }

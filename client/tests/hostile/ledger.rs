@@ -53,8 +53,8 @@ async fn what_another_run_has_spent_refuses_this_one_whatever_its_coordinator_sa
         let ToCoordinator::Declined { round: None, reason: Decline::Policy { code, text } } = said else {
             panic!("{said:?}")
         };
-        assert_eq!(code, "BUDGET_SPENT");
-        assert_eq!(text, "its data's budget has no room for another round", "no number leaves the silo");
+        assert_eq!(code, "BALANCE");
+        assert_eq!(text, plan::RefusalCode::Balance.sentence(), "no number leaves the silo");
         all.ends_refusing(&JOINED, "spent").await;
     }
 }
@@ -77,7 +77,7 @@ async fn a_plan_that_is_shown_without_end_is_not_uploaded_under_beyond_its_round
         let ToCoordinator::Declined { round: None, reason: Decline::Policy { code, .. } } = said else {
             panic!("{said:?}")
         };
-        assert_eq!(code, "PLAN_UPLOADS");
+        assert_eq!(code, "BALANCE");
         assert_eq!(all.ends_failing().await.exit_code(), 3);
     }
 }

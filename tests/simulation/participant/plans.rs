@@ -102,10 +102,14 @@ fn a_coordinator_that_runs_a_plan_without_noise_for_ever_is_stopped() {
     assert_eq!(opens(&mut world, limit + 1), Err("PLAN_UPLOADS".into()));
     // In another run of the same plan the rounds begin anew, and the count does not; neither does it across a restart.
     in_another_run(&mut world);
-    assert_eq!(opens(&mut world, 1), Err("PLAN_UPLOADS".into()));
+    assert_eq!(opens(&mut world, 1), Err("BALANCE".into()));
+    assert!(
+        world.participant.status().last_reason.starts_with("PLAN_UPLOADS: "),
+        "its own log names the rule"
+    );
     world.restart();
     world.say(world.welcome());
-    assert_eq!(opens(&mut world, 1), Err("PLAN_UPLOADS".into()));
+    assert_eq!(opens(&mut world, 1), Err("BALANCE".into()));
     // Signed anew, it is another plan.
     world.plan = world.plan.clone().numbered([9; Plan::ID_BYTES]);
     world.run = Digest::sha256(b"a run of another plan");
@@ -122,14 +126,14 @@ fn a_plan_of_the_first_format_shares_its_limits_among_its_runs_too() {
     assert_eq!(opens(&mut world, 1), Ok(()));
     let mut world = uploaded(world.plan, Policy { repeats_per_plan: Some(0), ..policy() }, 1);
     in_another_run(&mut world);
-    assert_eq!(opens(&mut world, 1), Err("PLAN_UPLOADS".into()));
+    assert_eq!(opens(&mut world, 1), Err("BALANCE".into()));
 }
 
 #[test]
 fn a_plans_epsilon_is_spent_once_over_all_the_runs_that_it_is_shown_under() {
     let generous = Policy { epsilon_max: 100.0, repeats_per_plan: Some(1000), ..policy() };
     let plan = sim::private_plan(4, 4, 3.0);
-    for (rounds, expected) in [(3, Ok(())), (4, Err("PLAN_SPENT".into()))] {
+    for (rounds, expected) in [(3, Ok(())), (4, Err("BALANCE".into()))] {
         let mut world = uploaded(plan.clone(), generous.clone(), rounds);
         in_another_run(&mut world);
         assert_eq!(opens(&mut world, 1), expected, "after {rounds}");
@@ -144,7 +148,7 @@ fn what_other_daemons_uploaded_under_the_plan_counts_at_the_silo_that_shares_the
     let view =
         |uploads_under_plan| ClientInput::Ledger(LedgerView { uploads_under_plan, ..LedgerView::default() });
     world.input(view(3));
-    assert_eq!(refusal_code(&world.say(world.open(AT))), "PLAN_UPLOADS");
+    assert_eq!(refusal_code(&world.say(world.open(AT))), "BALANCE");
     world.input(view(2));
     assert_eq!(opens(&mut world, 1), Ok(()));
 }

@@ -40,6 +40,29 @@ impl Policy {
         }
     }
 
+    /// [`Policy::check_uploads`], where `own` of those `made` were in the run in hand.
+    ///
+    /// # Errors
+    /// The limit that the run would pass by itself; or, as [`Refusal::Elsewhere`], the one that it would pass with the others'.
+    pub fn check_uploads_in_run(&self, plan: &Plan, own: u64, made: u64) -> Result<(), Refusal> {
+        self.check_uploads(plan, own)?;
+        self.check_uploads(plan, made).map_err(|refusal| Refusal::Elsewhere(Box::new(refusal)))
+    }
+
+    /// Whether one model may be uploaded on once more without noise, after `own` such uploads in the run in hand and `made` in all runs.
+    ///
+    /// # Errors
+    /// As [`Policy::check_uploads_in_run`].
+    pub fn check_repeats_in_run(&self, own: u32, made: u32) -> Result<(), Refusal> {
+        let repeats = self.repeats_without_dp;
+        let check = |uploads: u32| match uploads > repeats {
+            true => Err(Refusal::Repeats { uploads, repeats }),
+            false => Ok(()),
+        };
+        check(own)?;
+        check(made).map_err(|refusal| Refusal::Elsewhere(Box::new(refusal)))
+    }
+
     /// Most uploads under `plan`, in all runs together: the first that [`Policy::check_uploads`] refuses, less one.
     pub fn uploads_max(&self, plan: &Plan) -> u64 {
         let (mut admitted, mut refused) = (0, plan.rounds.saturating_add(self.repeats(plan)));
@@ -104,6 +127,17 @@ mod tests {
             assert_eq!(code(&policy, &plan, limit), Err("PLAN_UPLOADS"));
             assert_eq!(policy.uploads_max(&plan), limit);
         }
+    }
+
+    #[test]
+    fn a_limit_that_other_runs_used_up_is_said_as_a_balance_and_logged_as_what_it_is() {
+        let plan = exact(40);
+        let check = |own, made| policy().check_uploads_in_run(&plan, own, made);
+        assert_eq!(check(30, 49), Ok(()));
+        assert_eq!(check(50, 50).map_err(|refusal| refusal.code()), Err("PLAN_UPLOADS"));
+        let elsewhere = check(30, 50).unwrap_err();
+        assert_eq!((elsewhere.code(), elsewhere.rule().name()), ("BALANCE", "PLAN_UPLOADS"));
+        assert!(elsewhere.to_string().contains("50 times under this plan"), "{elsewhere}");
     }
 
     #[test]

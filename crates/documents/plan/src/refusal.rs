@@ -158,6 +158,52 @@ pub enum Refusal {
          count twice, at the cost of once; have one of the two take part in this federation"
     )]
     SharedData,
+    /// A limit that would not be passed but for what other runs have used.
+    #[error("{0}")]
+    Elsewhere(Box<Refusal>),
+    /// The data's budget has no room for the run beside what other runs have claimed.
+    #[error(
+        "with what this run may cost and what {claims} other runs that are not over have claimed, this silo's data would come to epsilon \
+         {}, its limit is {}",
+        accounting::rounded_up(over.after, 4),
+        over.limit
+    )]
+    Claims {
+        /// Of all together.
+        over: OverBudget,
+        claims: usize,
+    },
+    /// Runs of one author would have claimed too much.
+    #[error(
+        "with this one, runs of this author that are not over would have claimed epsilon {}, this silo's claims_per_author_max is {}",
+        accounting::rounded_up(.0.after, 4),
+        .0.limit
+    )]
+    ClaimsPerAuthor(OverBudget),
+    /// Uploads of other runs under the plan leave too few for all its rounds.
+    #[error(
+        "this run would need {needed} uploads under its plan, of which other runs of the same plan have left {left}: have it signed anew"
+    )]
+    PlanClaimed { needed: u64, left: u64 },
+    /// Sums without noise of the same data.
+    #[error(
+        "{made} sums without noise hold this silo's data, which no epsilon covers: whoever has those can test guesses of a row against \
+         them, whatever noise is added from here on; accepts_exact_releases is {accepted}: set it to {made} to promise the rest all \
+         the same"
+    )]
+    ExactReleases { made: u64, accepted: u64 },
+    /// The same was asked before.
+    #[error(
+        "there was no room for this plan when it was offered before under this policy, and an offer is answered once: see the log of \
+         then; a changed policy lets it be looked at again"
+    )]
+    AnsweredBefore,
+    /// As many plans of the author as are looked at.
+    #[error(
+        "this silo looks at its balance for {plans} plans of an author in {days} days, and has done so: raise offers_per_author, or \
+         wait; nothing was looked at"
+    )]
+    OffersPerAuthor { plans: u32, days: u32 },
 }
 
 impl Refusal {
@@ -166,9 +212,32 @@ impl Refusal {
         self.kind().name()
     }
 
-    /// Which rule it was.
+    /// As which rule it is said to others. Whatever depends on what the data has spent elsewhere is said as one.
     pub fn kind(&self) -> RefusalCode {
         match self {
+            Self::PeriodSpent(_)
+            | Self::BudgetSpent(_)
+            | Self::Elsewhere(_)
+            | Self::Claims { .. }
+            | Self::ClaimsPerAuthor(_)
+            | Self::PlanClaimed { .. }
+            | Self::ExactReleases { .. }
+            | Self::AnsweredBefore
+            | Self::OffersPerAuthor { .. } => RefusalCode::Balance,
+            _ => self.rule(),
+        }
+    }
+
+    /// Which rule it was, for the silo's own log.
+    pub fn rule(&self) -> RefusalCode {
+        match self {
+            Self::Elsewhere(refusal) => refusal.rule(),
+            Self::Claims { .. }
+            | Self::ClaimsPerAuthor(_)
+            | Self::PlanClaimed { .. }
+            | Self::ExactReleases { .. }
+            | Self::AnsweredBefore
+            | Self::OffersPerAuthor { .. } => RefusalCode::Balance,
             Self::PrivacyMode { .. } => RefusalCode::PrivacyMode,
             Self::CohortMin { .. } => RefusalCode::CohortMin,
             Self::HonestMin { .. } => RefusalCode::HonestMin,

@@ -57,6 +57,7 @@ codes! {
     CatchingUp = "CATCHING_UP": "it has still to redo the server's steps before this model",
     Schema = "POLICY_SCHEMA": "the plan asks for columns or classes that its registered table does not have",
     SharedData = "LEDGER_SHARED": "another silo with the same data was in this run before it, and in one sum the data would count twice",
+    Balance = "BALANCE": "its data's balance has no room for this, or was looked at often enough for this author's plans",
 }
 
 impl RefusalCode {
@@ -88,6 +89,10 @@ impl RefusalCode {
             }
             Self::SharedData => {
                 "of silos that share a ledger have one in the federation: leave the others out of the next roster"
+            }
+            Self::Balance => {
+                "their operators' own logs hold the numbers and the rule; wait until other runs of the same data are over, have a plan \
+                 signed that spends less, or have their policies changed"
             }
             _ => {
                 "their operators' own logs hold the numbers; change the plan, or have their policies changed"

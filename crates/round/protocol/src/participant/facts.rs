@@ -39,8 +39,8 @@ pub(super) struct Facts {
     debits: Vec<(DpEvent, u64)>,
     /// When each was debited, in the journal's order.
     times: Vec<(Timestamp, DpEvent)>,
-    /// Uploads without noise, by the model they started from.
-    exact_uploads: BTreeMap<Digest, u32>,
+    /// Uploads without noise, by the model they started from and by run.
+    exact_uploads: BTreeMap<Digest, BTreeMap<Option<Digest>, u32>>,
 }
 
 /// One run.
@@ -62,7 +62,7 @@ pub(super) struct RunFacts {
     /// The newest round that was uploaded in.
     debited: Option<(Attempt, Digest)>,
     /// How many rounds were uploaded in.
-    debits: u64,
+    pub(super) debits: u64,
     /// How many of the chain's records are results of rounds.
     pub(super) results: u64,
     answer: Option<(Attempt, Digest, UnmaskShares)>,
@@ -136,8 +136,14 @@ impl Facts {
         owed.fold(self.newest_receipt, Option::min)
     }
 
+    /// Uploads on a model without noise, in all runs.
     pub(super) fn uploads_on(&self, model: &Digest) -> u32 {
-        self.exact_uploads.get(model).copied().unwrap_or_default()
+        self.exact_uploads.get(model).into_iter().flat_map(BTreeMap::values).sum()
+    }
+
+    /// The same in one run.
+    pub(super) fn uploads_on_in(&self, model: &Digest, run: &Digest) -> u32 {
+        self.exact_uploads.get(model).into_iter().filter_map(|runs| runs.get(&Some(*run))).sum()
     }
 
     /// Uploads under a plan, in whatever runs the coordinator has shown it under.
@@ -233,7 +239,7 @@ impl Facts {
     fn debit(&mut self, now: Timestamp, model: Digest, event: Option<DpEvent>) {
         self.uploads += 1;
         let Some(event) = event else {
-            *self.exact_uploads.entry(model).or_default() += 1;
+            *self.exact_uploads.entry(model).or_default().entry(self.current).or_default() += 1;
             return;
         };
         self.times.push((now, event));

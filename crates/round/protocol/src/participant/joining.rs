@@ -245,12 +245,13 @@ impl Participant {
     /// Whether this silo's data may be used once more.
     fn check_budget(&self, plan: &Plan, model: Digest) -> Result<(), Refusal> {
         let Some(event) = plan.event() else {
-            let uploads = self.facts.uploads_on(&model);
-            let repeats = self.profile.policy.repeats_without_dp;
-            return if uploads > repeats { Err(Refusal::Repeats { uploads, repeats }) } else { Ok(()) };
+            let own = self.run.as_ref().map_or(0, |run| self.facts.uploads_on_in(&model, &run.id));
+            return self.profile.policy.check_repeats_in_run(own, self.facts.uploads_on(&model));
         };
-        if let Some(refusal @ Refusal::BudgetSpent(_)) = &self.ledger.refusal {
-            return Err(refusal.clone());
+        if let Some(refusal) =
+            self.ledger.refusal.clone().filter(|why| !matches!(why, Refusal::PeriodSpent(_)))
+        {
+            return Err(refusal);
         }
         let policy = &self.profile.policy;
         let composed = self.facts.epsilon(policy.delta_max, Some(&event));
@@ -268,7 +269,7 @@ impl Participant {
             return Err(Refusal::PlanComplete { rounds: plan.rounds });
         }
         let made = self.facts.uploads_under(&facts.plan).max(self.ledger.uploads_under_plan);
-        self.profile.policy.check_uploads(plan, made)
+        self.profile.policy.check_uploads_in_run(plan, facts.debits, made)
     }
 
     pub(super) fn trained(&mut self, job: JobId, outcome: TrainOutcome) {

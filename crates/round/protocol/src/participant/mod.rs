@@ -344,7 +344,7 @@ impl Participant {
 
     /// The code of a refusal, to be said. The whole of it stays in this silo's own log: it tells what the data has spent elsewhere.
     fn policy(&mut self, refusal: &Refusal) -> Decline {
-        self.last_reason = format!("{}: {refusal}", refusal.code());
+        self.last_reason = format!("{}: {refusal}", refusal.rule());
         Decline::by_policy(refusal.kind())
     }
 

@@ -1,0 +1,302 @@
+//! What runs that are not over may still spend: claimed before a run is joined, so that none is begun that cannot end.
+//!
+//! A claim is not spent: a run's debits use its claim up, and what is left of it comes back when it is given back, or when nothing
+//! was heard of the run for as long as the claim says. What other runs may take is what is left after all debits and all claims.
+//!
+//! # Units
+//! As in `account`: events that hide a record and events that hide more are composed for the record.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use accounting::{Budget, OverBudget, OverPeriod, Unit, steps_allowed};
+use params::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::account::{Account, Limits, Overspent, PeriodLimit, epsilon_with};
+use crate::entry::{Cost, Entry, What};
+
+/// What a run may use of the data, as one daemon claims it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    /// Whose daemon: the public key of its identity, hexadecimal.
+    pub daemon: String,
+    /// The run's identifier.
+    pub run: Digest,
+    /// The run's name, as its plan says.
+    pub run_name: String,
+    /// The run's plan.
+    pub plan: Digest,
+    /// Whose key signed the plan, hexadecimal.
+    pub author: String,
+    /// Most rounds of the run that the data is used in.
+    pub uploads: u64,
+    /// Whose presence is hidden; `none` without noise.
+    #[serde(with = "accounting::or_none")]
+    pub unit: Option<Unit>,
+    /// Most that they cost, rounded up; `None` without noise.
+    pub cost: Option<Cost>,
+    /// How long the claim counts after the newest of the daemon's entries in the run.
+    ///
+    /// # Units
+    /// Milliseconds.
+    pub lease_ms: u64,
+}
+
+/// What a claim has to keep, beside what a debit has.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ClaimLimits {
+    /// Of all debits and claims together.
+    pub limits: Limits,
+    /// Most epsilon that open claims under one author's plans may come to.
+    pub per_author: Option<f64>,
+    /// Most releases without noise that the ledger may hold where the claim is of events with noise.
+    pub exact_releases: u64,
+}
+
+/// A claim that was not given back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpenClaim<'a> {
+    pub claim: &'a Claim,
+    /// Rounds of the run that the data was used in, by whatever daemon.
+    pub made: u64,
+    /// How many of the claimed events were debited.
+    spent: u64,
+    /// Of the newest entry of its daemon in the run.
+    renewed_ms: u64,
+}
+
+/// What is about to be debited.
+#[derive(Debug, Clone, Copy)]
+pub struct Next<'a> {
+    /// As [`Claim::daemon`].
+    pub daemon: &'a str,
+    pub run: Option<Digest>,
+    pub plan: &'a Digest,
+    pub unit: Option<Unit>,
+    /// `None` without noise.
+    pub cost: Option<&'a Cost>,
+}
+
+impl OpenClaim<'_> {
+    /// Rounds that it still covers.
+    pub fn uploads_left(&self) -> u64 {
+        self.claim.uploads - self.made.min(self.claim.uploads)
+    }
+
+    /// Events that it still covers, if it is of any.
+    pub fn cost_left(&self) -> Option<Cost> {
+        let Cost { event, count } = self.claim.cost.as_ref()?;
+        let count = count - self.spent.min(*count);
+        (count > 0).then_some(Cost { event: *event, count })
+    }
+
+    /// From when on it counts no more, unless something is heard of the run before. In milliseconds since the Unix epoch.
+    pub fn until_ms(&self) -> u64 {
+        self.renewed_ms.checked_add(self.claim.lease_ms).map_or(u64::MAX, |until| until)
+    }
+
+    /// Whether half of its time is over.
+    pub fn is_to_be_renewed(&self, now_ms: u64) -> bool {
+        now_ms >= self.until_ms() - self.claim.lease_ms.min(self.until_ms()) / 2
+    }
+}
+
+impl Account {
+    /// The claims that count at this moment, in the order of their runs.
+    pub fn claims(&self, now_ms: u64) -> Vec<OpenClaim<'_>> {
+        let now_ms = self.not_before_the_newest(now_ms);
+        let mut open: BTreeMap<(&str, Digest), (&Claim, u64)> = BTreeMap::new();
+        for entry in self.entries() {
+            match &entry.what {
+                What::Claim { claim } => {
+                    open.insert((&claim.daemon, claim.run), (claim, entry.time_ms));
+                }
+                What::ClaimReturned { daemon, run, .. } => {
+                    open.remove(&(daemon, *run));
+                }
+                _ => {
+                    let of = entry.release().and_then(|made| open.get_mut(&(&*made.daemon, made.run)));
+                    if let Some((_, renewed_ms)) = of {
+                        *renewed_ms = entry.time_ms;
+                    }
+                }
+            }
+        }
+        let counted = open.into_values().map(|(claim, renewed_ms)| {
+            let (made, spent) = self.used_in(&claim.run);
+            OpenClaim { claim, made, spent, renewed_ms }
+        });
+        let mut counted: Vec<_> = counted.filter(|open| now_ms < open.until_ms()).collect();
+        counted.sort_by_key(|open| open.claim.run);
+        counted
+    }
+
+    /// One daemon's claim for a run, while it counts.
+    pub fn claim_of(&self, daemon: &str, run: &Digest, now_ms: u64) -> Option<OpenClaim<'_>> {
+        self.claims(now_ms).into_iter().find(|open| open.claim.daemon == daemon && open.claim.run == *run)
+    }
+
+    /// Releases without noise. Rounds with noise in which training failed are not among them.
+    pub fn without_noise(&self) -> u64 {
+        let exact =
+            |entry: &&Entry| matches!(entry.what, What::ExactRelease { .. }) && !entry.says_training_failed();
+        self.entries().iter().filter(exact).count() as u64
+    }
+
+    /// Whether there is room for a claim, beside all that was debited and all that other runs have claimed.
+    ///
+    /// # Errors
+    /// The limit that it would pass.
+    pub fn admits_claim(&self, claim: &Claim, limits: &ClaimLimits, now_ms: u64) -> Result<(), Overspent> {
+        let ClaimLimits { limits, per_author, exact_releases } = limits;
+        let open = self.claims(now_ms);
+        let others: Vec<_> = open.iter().filter(|open| open.claim.run != claim.run).collect();
+        let (made, spent) = self.used_in(&claim.run);
+        let own = OpenClaim { claim, made, spent, renewed_ms: now_ms };
+        if let Some(limit) = limits.releases_max {
+            let used = self.releases_under(&claim.plan) + left_under(&claim.plan, &others);
+            let (needed, left) = (own.uploads_left(), limit - used.min(limit));
+            if needed > left {
+                return Err(Overspent::PlanClaimed { needed, left });
+            }
+        }
+        if claim.cost.is_none() {
+            return Ok(());
+        }
+        let made = self.without_noise();
+        if made > *exact_releases {
+            return Err(Overspent::ExactReleases { made, accepted: *exact_releases });
+        }
+        if let Some(limit) = *per_author {
+            let of_author = others.iter().filter(|open| open.claim.author == claim.author);
+            let claimed = costs(of_author.copied().chain([&own]));
+            within(epsilon_with([].iter(), &claimed, limits.delta), limit)
+                .map_err(Overspent::ClaimsPerAuthor)?;
+        }
+        let beside = costs(others.iter().copied().chain([&own]));
+        let debited = epsilon_with(self.entries().iter(), &beside, limits.delta);
+        let claims = others.len();
+        within(debited, limits.epsilon_max).map_err(|over| Overspent::Claims { over, claims })?;
+        self.within_period(others.iter().copied().chain([&own]), None, limits, now_ms)
+    }
+
+    /// Whether one more release still fits: beside all that was debited, and beside what other runs have claimed where the run's own
+    /// claim, if it has any, does not cover it.
+    ///
+    /// # Errors
+    /// The limit that it would pass.
+    pub fn admits_next(&self, next: Next<'_>, limits: &Limits, now_ms: u64) -> Result<(), Overspent> {
+        let open = self.claims(now_ms);
+        let others: Vec<_> = match self.covers(&open, &next) {
+            true => Vec::new(),
+            false => open.iter().filter(|open| Some(open.claim.run) != next.run).collect(),
+        };
+        let made = self.releases_under(next.plan) + left_under(next.plan, &others);
+        if let Some(limit) = limits.releases_max.filter(|limit| made >= *limit) {
+            return Err(Overspent::Plan { made, limit });
+        }
+        let Some(cost) = next.cost else { return Ok(()) };
+        let alone = [(next.unit, cost.clone())];
+        let spent = epsilon_with(self.entries().iter(), &alone, limits.delta);
+        within(spent, limits.epsilon_max).map_err(Overspent::Total)?;
+        let beside: Vec<_> = costs(others.iter().copied()).into_iter().chain(alone).collect();
+        let after = epsilon_with(self.entries().iter(), &beside, limits.delta);
+        let claims = others.len();
+        within(after, limits.epsilon_max).map_err(|over| Overspent::Claims { over, claims })?;
+        self.within_period(others.iter().copied(), Some((next.unit, cost)), limits, now_ms)
+    }
+
+    fn covers(&self, open: &[OpenClaim<'_>], next: &Next<'_>) -> bool {
+        let own = |open: &&OpenClaim<'_>| {
+            open.claim.daemon == next.daemon
+                && Some(open.claim.run) == next.run
+                && open.claim.plan == *next.plan
+        };
+        open.iter().find(own).is_some_and(|own| match next.cost {
+            Some(cost) => {
+                own.cost_left().is_some_and(|left| left.event == cost.event && left.count >= cost.count)
+            }
+            None => own.uploads_left() > 0,
+        })
+    }
+
+    /// What the period that ends now has debited, with what runs may debit in a period.
+    fn within_period<'a>(
+        &self,
+        claims: impl Iterator<Item = &'a OpenClaim<'a>>,
+        next: Option<(Option<Unit>, &Cost)>,
+        limits: &Limits,
+        now_ms: u64,
+    ) -> Result<(), Overspent> {
+        let Some(PeriodLimit { days, epsilon_max: limit }) = limits.period else { return Ok(()) };
+        let now_ms = self.not_before_the_newest(now_ms);
+        let length_ms = u128::from(days) * 24 * 3_600_000;
+        let is_recent = |entry: &&Entry| u128::from(entry.time_ms) + length_ms > u128::from(now_ms);
+        let mut beside: Vec<(Option<Unit>, Cost)> = Vec::new();
+        for open in claims {
+            let Some(left) = open.cost_left() else { continue };
+            // A run that costs more than a period allows is stretched over several by its own debits, and takes one whole.
+            let alone =
+                Budget::new(limit, limits.delta).and_then(|budget| steps_allowed(&left.event, &budget));
+            let in_it =
+                self.entries().iter().filter(is_recent).filter_map(|entry| spent_in(entry, &open.claim.run));
+            let (alone, in_it): (u64, u64) = (alone.map_or(left.count, |most| most), in_it.sum());
+            beside.push((open.claim.unit, Cost { count: left.count.min(alone - in_it.min(alone)), ..left }));
+        }
+        beside.extend(next.map(|(unit, cost)| (unit, cost.clone())));
+        let recent = self.entries().iter().filter(is_recent);
+        let after = epsilon_with(recent, &beside, limits.delta);
+        within(after, limit).map_err(|over| Overspent::Period(OverPeriod { after: over.after, limit, days }))
+    }
+
+    /// In how many rounds of a run the data was used, and how many events were debited for them.
+    fn used_in(&self, run: &Digest) -> (u64, u64) {
+        let of_run = self.entries().iter().filter_map(Entry::release).filter(|made| made.run == *run);
+        let rounds: BTreeSet<(&str, u64)> = of_run.map(|made| (&*made.daemon, made.round)).collect();
+        let spent = self.entries().iter().filter_map(|entry| spent_in(entry, run));
+        (rounds.len() as u64, spent.sum())
+    }
+}
+
+/// How many events an entry debits in a run.
+fn spent_in(entry: &Entry, run: &Digest) -> Option<u64> {
+    match &entry.what {
+        What::Debit { release, cost, .. } if release.run == *run => Some(cost.count),
+        _ => None,
+    }
+}
+
+/// What is left of claims. Of several for one run, which share its rounds, the largest.
+fn costs<'a>(claims: impl Iterator<Item = &'a OpenClaim<'a>>) -> Vec<(Option<Unit>, Cost)> {
+    let mut largest: BTreeMap<Digest, (Option<Unit>, Cost)> = BTreeMap::new();
+    for open in claims {
+        let Some(left) = open.cost_left() else { continue };
+        let held = largest.entry(open.claim.run).or_insert_with(|| (open.claim.unit, left.clone()));
+        if held.1.count < left.count {
+            *held = (open.claim.unit, left);
+        }
+    }
+    largest.into_values().collect()
+}
+
+/// Rounds that claims under this plan still cover. Of several for one run, those of the largest.
+fn left_under(plan: &Digest, claims: &[&OpenClaim<'_>]) -> u64 {
+    let mut largest: BTreeMap<Digest, u64> = BTreeMap::new();
+    for open in claims.iter().filter(|open| open.claim.plan == *plan) {
+        let held = largest.entry(open.claim.run).or_insert(0);
+        *held = open.uploads_left().max(*held);
+    }
+    largest.values().sum()
+}
+
+fn within(after: f64, limit: f64) -> Result<(), OverBudget> {
+    // Not `after > limit`: what is no number is not admitted.
+    match after.partial_cmp(&limit) {
+        Some(order) if order.is_le() => Ok(()),
+        _ => Err(OverBudget { after, limit }),
+    }
+}
+
+#[cfg(test)]
+mod tests;
