@@ -26,11 +26,13 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 mod authored;
+mod claims;
 mod clipping;
 mod document;
 pub mod forecast;
 mod limits;
 mod mechanism;
+mod offers;
 mod policy;
 mod privacy;
 mod problems;
@@ -42,11 +44,13 @@ mod suggestions;
 mod validate;
 
 pub use authored::{AuthorError, AuthoredPlan, SignedPlan};
+pub use claims::RunCost;
 pub use clipping::Clipping;
 pub use document::{Cohort, Data, Feature, LocalOptimizer, Model, Plan, PlanError, Timing, Training};
 pub use mechanism::{
     Aggregate, Contribution, Learned, Mechanism, Origin, ProtectError, Protected, SiloNoise, SumError,
 };
+pub use offers::{Answered, Offers, OffersPerAuthor, PlanOffer};
 pub use policy::{Hours, ModelKind, Period, Policy, PolicyError, RosterChanges};
 pub use privacy::{AdaptiveClipping, Exact, Privacy, PrivacyMode, Promise, Sampling, Scheme, Weights};
 pub use problems::{Problem, Problems};

@@ -35,7 +35,7 @@ impl OffersPerAuthor {
 
 /// A plan that a silo is offered as a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Offer {
+pub struct PlanOffer {
     pub run: Digest,
     pub plan: Digest,
     /// Whose key signed the plan.
@@ -62,7 +62,7 @@ pub struct Answered {
     pub admitted: bool,
 }
 
-impl Offer {
+impl PlanOffer {
     /// This plan, as this run, under this policy.
     pub fn of(run: Digest, plan: &AuthoredPlan, policy: &Policy) -> Self {
         Self { run, plan: plan.digest(), author: plan.author().to_bytes(), policy: policy.digest() }
@@ -93,15 +93,15 @@ impl Offers {
     ///
     /// # Errors
     /// The refusal that is said again, or said without a look; its code is that of a balance without room.
-    pub fn may_look(&self, offer: &Offer, limit: OffersPerAuthor, now_ms: u64) -> Result<(), Refusal> {
+    pub fn may_look(&self, offer: &PlanOffer, limit: OffersPerAuthor, now_ms: u64) -> Result<(), Refusal> {
         if self.refused.contains(&(offer.plan, offer.policy)) {
             return Err(Refusal::AnsweredBefore);
         }
-        let looks = self.looks.get(&offer.author).map_or(&[][..], Vec::as_slice);
+        let looks = || self.looks.get(&offer.author).into_iter().flatten().copied();
         // A clock that was set back does not bring a look back.
-        let now_ms = looks.iter().copied().fold(now_ms, u64::max);
+        let now_ms = looks().fold(now_ms, u64::max);
         let length_ms = u128::from(limit.days) * 24 * 3_600_000;
-        let recent = looks.iter().filter(|at| u128::from(**at) + length_ms > u128::from(now_ms)).count();
+        let recent = looks().filter(|at| u128::from(*at) + length_ms > u128::from(now_ms)).count();
         match recent < limit.plans as usize {
             true => Ok(()),
             false => Err(Refusal::OffersPerAuthor { plans: limit.plans, days: limit.days }),
@@ -124,9 +124,9 @@ mod tests {
     const DAY_MS: u64 = 24 * 3_600_000;
     const LIMIT: OffersPerAuthor = OffersPerAuthor { plans: 2, days: 30 };
 
-    fn offer(plan: &str) -> Offer {
+    fn offer(plan: &str) -> PlanOffer {
         let digest = |text: &str| Digest::sha256(text.as_bytes());
-        Offer { run: digest("run"), plan: digest(plan), author: [1; 32], policy: digest("policy") }
+        PlanOffer { run: digest("run"), plan: digest(plan), author: [1; 32], policy: digest("policy") }
     }
 
     fn code(asked: Result<(), Refusal>) -> Result<(), &'static str> {
@@ -138,11 +138,11 @@ mod tests {
         let mut offers = Offers::default();
         assert_eq!(offers.may_look(&offer("a"), LIMIT, 0), Ok(()));
         offers.note(&offer("a").answered(0, false));
-        let other_run = Offer { run: Digest::sha256(b"another"), ..offer("a") };
+        let other_run = PlanOffer { run: Digest::sha256(b"another"), ..offer("a") };
         for again in [offer("a"), other_run] {
             assert_eq!(offers.may_look(&again, LIMIT, 400 * DAY_MS), Err(Refusal::AnsweredBefore));
         }
-        let changed = Offer { policy: Digest::sha256(b"another policy"), ..offer("a") };
+        let changed = PlanOffer { policy: Digest::sha256(b"another policy"), ..offer("a") };
         assert_eq!(offers.may_look(&changed, LIMIT, 0), Ok(()));
     }
 
@@ -150,10 +150,10 @@ mod tests {
     fn looks_count_over_plans_policies_and_answers_and_come_back_when_the_days_are_over() {
         let mut offers = Offers::default();
         offers.note(&offer("a").answered(DAY_MS, true));
-        let changed = Offer { policy: Digest::sha256(b"another policy"), ..offer("a") };
+        let changed = PlanOffer { policy: Digest::sha256(b"another policy"), ..offer("a") };
         offers.note(&changed.answered(2 * DAY_MS, false));
         assert_eq!(code(offers.may_look(&offer("b"), LIMIT, 3 * DAY_MS)), Err("BALANCE"));
-        let other_author = Offer { author: [2; 32], ..offer("b") };
+        let other_author = PlanOffer { author: [2; 32], ..offer("b") };
         assert_eq!(offers.may_look(&other_author, LIMIT, 3 * DAY_MS), Ok(()));
         assert_eq!(code(offers.may_look(&offer("b"), LIMIT, 31 * DAY_MS - 1)), Err("BALANCE"));
         assert_eq!(offers.may_look(&offer("b"), LIMIT, 31 * DAY_MS), Ok(()));

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use identity::parse_verifying_key;
-use params::{Layer, Shape};
+use params::{Digest, Layer, Shape};
 use serde::{Deserialize, Serialize};
 
 use crate::authored::AuthoredPlan;
 use crate::document::Plan;
 use crate::limits::mebibytes;
+use crate::offers::OffersPerAuthor;
 use crate::privacy::PrivacyMode;
 use crate::problems::Problems;
 use crate::refusal::Refusal;
@@ -74,6 +75,16 @@ pub struct Policy {
     /// Left out, any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_after_ms_min: Option<u64>,
+    /// For how many plans of one author this silo looks at its balance, in any stretch of so many days. Whether there is room for a
+    /// plan tells whoever offers it one bit of what the data has spent elsewhere; further plans are refused without a look.
+    #[serde(default, skip_serializing_if = "OffersPerAuthor::is_default")]
+    pub offers_per_author: OffersPerAuthor,
+    /// Most epsilon that runs of one author may have claimed while they are not over, where that is less than `epsilon_max`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claims_per_author_max: Option<f64>,
+    /// In modes with a promise: so many sums without noise may hold this silo's data already. No epsilon covers those.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub accepts_exact_releases: u64,
     /// The modes allowed. `fedavg` adds no noise: list it only where exact sums may be seen.
     pub privacy_modes: BTreeSet<PrivacyMode>,
     /// In `fedavg`: uploads on one and the same model, beyond the first. Two sums on one model can be
@@ -89,6 +100,10 @@ pub struct Policy {
     /// with the table is found when a run reads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<Schema>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 fn default_repeats() -> u32 {
@@ -244,6 +259,9 @@ impl Policy {
             roster_changes: RosterChanges::Auto,
             witnesses_min: 0,
             ready_after_ms_min: Some(0),
+            offers_per_author: OffersPerAuthor::default(),
+            claims_per_author_max: None,
+            accepts_exact_releases: 0,
             privacy_modes: [PrivacyMode::DistributedDpSgd].into(),
             repeats_without_dp: default_repeats(),
             accepts_undetected_rollback: true,
@@ -306,6 +324,13 @@ impl Policy {
         problems.require(self.epsilon_per_run_max.is_none_or(positive), "epsilon_per_run_max", || {
             "must be a positive number".into()
         });
+        problems.require(self.claims_per_author_max.is_none_or(positive), "claims_per_author_max", || {
+            "must be a positive number".into()
+        });
+        let OffersPerAuthor { plans, days } = self.offers_per_author;
+        problems.require(plans > 0 && days > 0, "offers_per_author", || {
+            "must allow at least one plan, in at least one day: no run is joined without a look at the balance".into()
+        });
         let period = self.period.is_none_or(|period| period.days > 0 && positive(period.epsilon_max));
         problems.require(period, "period", || "must have at least one day and a positive epsilon_max".into());
         problems.require(!self.models.is_empty(), "models", || {
@@ -316,6 +341,16 @@ impl Policy {
             schema.validate(&mut problems);
         }
         problems.into_result()
+    }
+
+    /// Names these rules: the same for the same ones, however their file is laid out.
+    ///
+    /// # Panics
+    /// Never: a policy holds nothing that JSON cannot.
+    #[allow(clippy::expect_used)]
+    pub fn digest(&self) -> Digest {
+        let rules = serde_json::to_vec(self).expect("a policy holds nothing that JSON cannot");
+        Digest::of("folkmoot/v1/policy", &[&rules])
     }
 
     /// What can be used and is weaker than it looks.

@@ -107,6 +107,23 @@ fn exact_sums_and_a_promise_on_the_same_data_do_not_go_together() {
 }
 
 #[test]
+fn a_policy_of_before_is_looked_at_a_few_times_a_month_and_its_digest_follows_the_rules_and_not_the_text() {
+    let policy = policy();
+    assert_eq!(policy.offers_per_author, crate::OffersPerAuthor { plans: 4, days: 30 });
+    let text = serde_json::to_string(&policy).unwrap();
+    for absent in ["offers_per_author", "claims_per_author_max", "accepts_exact_releases"] {
+        assert!(!text.contains(absent), "{text}");
+    }
+    let again: Policy = serde_json::from_str(&text.replace(',', " ,  ")).unwrap();
+    assert_eq!(again.digest(), policy.digest());
+    let other = Policy { accepts_exact_releases: 17, ..policy.clone() };
+    assert_ne!(other.digest(), policy.digest());
+    let none = crate::OffersPerAuthor { plans: 0, days: 30 };
+    let never = Policy { offers_per_author: none, ..policy };
+    assert!(never.validate().unwrap_err().to_string().contains("at least one plan"));
+}
+
+#[test]
 fn hours_run_over_midnight_and_have_one_spelling() {
     let hours = |text: &str| Hours::try_from(text.to_owned());
     let at = |hour: u64, minute: u64| (20_000 * 24 * 60 + hour * 60 + minute) * 60_000;
