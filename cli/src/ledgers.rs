@@ -1,13 +1,11 @@
 //! `folkmoot ledger`: what a data set has spent, and whether its ledger is whole; read only, while daemons run.
 
-use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use accounting::{Relation, Unit, rounded_up};
 use clap::Subcommand;
-use identity::{printable, with_causes};
-use ledger::{Spending, Spent, check_anchor, entries, find, read};
+use identity::with_causes;
+use ledger::{Spending, UNFINISHED_LINE, check_anchor, entries, find, read};
 use vault::MasterSource;
 
 use crate::Failure;
@@ -59,12 +57,6 @@ pub(crate) enum Ledgers {
     },
 }
 
-/// What is said of a last line that is no entry.
-const UNFINISHED: &str = "the last line is unfinished, and counted as no entry: a crash cut its write short, before anything of it \
-     could leave the silo, and the next debit overwrites it; if nothing crashed, the line was damaged after it was written \
-     and its debit is missing here: compare the anchor, and start the daemon, whose journal holds its own debits and which \
-     refuses a ledger without them";
-
 pub(crate) fn run(ledgers: &Ledgers) -> Result<(), Failure> {
     match ledgers {
         Ledgers::Show { path, master, delta, json } if path.join(checkpoint::CHECKPOINTS_FOLDER).is_dir() => {
@@ -79,7 +71,7 @@ pub(crate) fn run(ledgers: &Ledgers) -> Result<(), Failure> {
             if *json {
                 println!("{}", serde_json::to_string(&spending).map_err(Failure::failed)?);
             } else {
-                print!("{}", text(&spending));
+                print!("{}", spending.text(daemon::wall_ms()));
             }
             Ok(())
         }
@@ -102,7 +94,7 @@ fn verify(file: &Path, anchor: Option<&Path>, master: Option<&MasterSource>) -> 
         chain.head()
     );
     if chain.torn {
-        eprintln!("warning: {UNFINISHED}");
+        eprintln!("warning: {UNFINISHED_LINE}");
     }
     if entries.is_none() {
         eprintln!("note: the entries are sealed; their chain was checked, not what they say: add --master");
@@ -127,90 +119,4 @@ fn verify(file: &Path, anchor: Option<&Path>, master: Option<&MasterSource>) -> 
         }
     );
     Ok(())
-}
-
-/// Figures with the words that must stand beside them.
-fn figures(spent: &Spent) -> String {
-    let mut text = format!(
-        "epsilon {} at delta {} for one {}, by {}; {} debits",
-        rounded_up(spent.epsilon, 4),
-        spent.delta,
-        Unit::or_none(spent.unit),
-        spent.accountant,
-        spent.debits
-    );
-    for bound in &spent.approximations {
-        let _ =
-            write!(text, "; {} by {}, which gates nothing", rounded_up(bound.epsilon, 4), bound.accountant);
-    }
-    if let Some(why) = &spent.left_out {
-        let _ = write!(text, "; left out: {why}");
-    }
-    if spent.units_mixed {
-        text.push_str(", of silos too: counted for the record");
-    }
-    let without_noise = spent.exact_releases - spent.failed_trainings;
-    if without_noise > 0 {
-        let _ = write!(text, "; AND {without_noise} RELEASES WITHOUT NOISE, which no epsilon covers");
-    }
-    if spent.failed_trainings > 0 {
-        let _ = write!(
-            text,
-            "; AND {} ROUNDS IN WHICH TRAINING FAILED and nothing of the data was contributed, which no epsilon covers",
-            spent.failed_trainings
-        );
-    }
-    text
-}
-
-/// A ledger's spending as people read it.
-fn text(spending: &Spending) -> String {
-    let mut text = format!(
-        "data set      {}\nhead          {}\ntotal         {}\n",
-        spending.dataset,
-        spending.head,
-        figures(&spending.total)
-    );
-    for run in &spending.runs {
-        let name = if run.name.is_empty() { "unnamed" } else { &run.name };
-        let _ = writeln!(
-            text,
-            "run           {} {}: {} rounds, {}, {}, noise by {}, {} versions of the data\n              {}",
-            run.run.get(..12).unwrap_or(&run.run),
-            printable(name),
-            run.rounds,
-            printable(&run.mode),
-            Relation::or_none(run.relation),
-            printable(&run.noise_by),
-            run.data_versions.len(),
-            figures(&run.spent)
-        );
-    }
-    let all = spending.runs.iter().map(|run| &run.commitments);
-    let declared: usize =
-        all.chain(spending.runs_without_upload.iter().map(|run| &run.commitments)).map(Vec::len).sum();
-    if declared > 0 {
-        let _ = writeln!(
-            text,
-            "declared      commitments to the data in each run, {declared} in all; --json opens them"
-        );
-    }
-    let undeclared = spending.runs.iter().map(|run| &run.random_words);
-    let undeclared: usize = undeclared
-        .chain(spending.runs_without_upload.iter().map(|run| &run.random_words))
-        .map(Vec::len)
-        .sum();
-    if undeclared > 0 {
-        let _ = writeln!(
-            text,
-            "undeclared    {undeclared} random words, which open to nothing; --json lists them"
-        );
-    }
-    if spending.unfinished_line {
-        let _ = writeln!(text, "UNFINISHED    {UNFINISHED}");
-    }
-    for reason in &spending.accepted_losses {
-        let _ = writeln!(text, "LOSS ACCEPTED by an operator: {}", printable(reason));
-    }
-    text
 }

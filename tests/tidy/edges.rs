@@ -140,7 +140,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ("federation", &["identity", "params", "protocol", "run_status", "secagg"]),
     ("founding", &["attest", "identity", "pki", "vault"]),
     ("identity", &["params", "secagg"]),
-    ("ledger", &["accounting", "params", "vault"]),
+    ("ledger", &["accounting", "identity", "params", "vault"]),
     (
         "operate",
         &[

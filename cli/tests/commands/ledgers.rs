@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ledger::samples::{self, COST, LIMITS, release};
+use ledger::samples::{self, CLAIM_LIMITS, COST, LIMITS, release};
 use ledger::{Ledger, Spending, Statement, find};
 use params::Digest;
 use vault::{MasterSource, Vault};
@@ -52,6 +52,20 @@ fn a_round_in_which_training_failed_is_shown_as_one_that_no_epsilon_covers() {
         said.contains("AND 1 ROUNDS IN WHICH TRAINING FAILED") && !said.contains("WITHOUT NOISE"),
         "{said}"
     );
+}
+
+#[test]
+fn what_runs_that_are_not_over_may_still_spend_is_shown_until_it_lapses() {
+    let (here, ledger, _) = spent();
+    ledger.claim(samples::claim("b", 5), &CLAIM_LIMITS, daemon::wall_ms()).unwrap();
+    let said = here.done("ledger show ledger");
+    assert!(
+        said.contains("1 rounds made, 4 left, at most epsilon ") && said.contains("counts for 24 more"),
+        "{said}"
+    );
+    let (here, ledger, _) = spent();
+    ledger.claim(samples::claim("b", 5), &CLAIM_LIMITS, 4).unwrap();
+    assert!(here.done("ledger show ledger").contains("LAPSED"));
 }
 
 #[test]

@@ -225,6 +225,8 @@ async fn round(plan: &Plan, table: Option<String>, failure: Failure) -> Seen {
             }
             What::ExactRelease { .. } => "exact",
             What::OperatorAcceptsLoss { .. } => "loss",
+            What::Claim { .. } => "claim",
+            What::ClaimReturned { .. } => "returned",
         })
         .collect();
     assert_eq!(

@@ -119,7 +119,10 @@ fn bodies() -> Vec<String> {
     let debit = What::Debit { release: release(1), cost: Cost { event, count: 1 }, delta: 1e-5 };
     let accepted =
         What::OperatorAcceptsLoss { reason: "the disk broke".into(), anchor: None, journal_of: None };
-    [debit, What::ExactRelease { release: release(2) }, accepted]
+    let claim = samples::claim("run", 3);
+    let returned =
+        What::ClaimReturned { daemon: claim.daemon.clone(), run: claim.run, reason: "it is over".into() };
+    [debit, What::ExactRelease { release: release(2) }, accepted, What::Claim { claim }, returned]
         .into_iter()
         .map(|what| Entry { sequence: 1, time_ms: 9, what }.encode().expect("finite numbers"))
         .collect()

@@ -66,6 +66,30 @@ pub enum Overspent {
         /// By the plan and the policy.
         limit: u64,
     },
+    /// More than what other runs have claimed leaves.
+    #[error(
+        "with what {claims} other runs that are not over have claimed, it would come to epsilon {}, the limit is {}",
+        accounting::rounded_up(over.after, 4),
+        over.limit
+    )]
+    Claims {
+        /// Of all together.
+        over: OverBudget,
+        claims: usize,
+    },
+    /// More than runs of one author may have claimed.
+    #[error(
+        "runs of one author that are not over would have claimed epsilon {}, the limit is {}",
+        accounting::rounded_up(.0.after, 4),
+        .0.limit
+    )]
+    ClaimsPerAuthor(OverBudget),
+    /// More rounds than one plan has left.
+    #[error("the run needs {needed} uploads under its plan, which has {left} left")]
+    PlanClaimed { needed: u64, left: u64 },
+    /// More releases without noise than are accepted beside a promise.
+    #[error("the data is in {made} sums without noise, of which {accepted} are accepted")]
+    ExactReleases { made: u64, accepted: u64 },
 }
 
 /// Everything that a ledger says.
@@ -148,18 +172,6 @@ impl Account {
         rounds.len() as u64
     }
 
-    /// Whether one more release under this plan still fits.
-    ///
-    /// # Errors
-    /// [`Overspent::Plan`].
-    pub fn admits_under(&self, plan: &Digest, limits: &Limits) -> Result<(), Overspent> {
-        let made = self.releases_under(plan);
-        match limits.releases_max.filter(|limit| made >= *limit) {
-            Some(limit) => Err(Overspent::Plan { made, limit }),
-            None => Ok(()),
-        }
-    }
-
     /// Everything together, at `delta`, by the accountant that gates the budget.
     pub fn total(&self, delta: f64) -> Total {
         total_of(&self.entries, delta)
@@ -206,35 +218,9 @@ impl Account {
         order.iter().filter_map(account).collect()
     }
 
-    /// Whether `cost`, for a release that hides `unit`, still fits.
-    ///
-    /// # Errors
-    /// The limit that it would pass.
-    pub fn admits(
-        &self,
-        unit: Option<Unit>,
-        cost: &Cost,
-        limits: &Limits,
-        now_ms: u64,
-    ) -> Result<(), Overspent> {
-        let after = epsilon_with(self.entries.iter(), unit, cost, limits.delta);
-        // Not `after > limit`: what is no number is not admitted.
-        if !matches!(after.partial_cmp(&limits.epsilon_max), Some(order) if order.is_le()) {
-            return Err(Overspent::Total(OverBudget { after, limit: limits.epsilon_max }));
-        }
-        let Some(period) = limits.period else { return Ok(()) };
-        // A clock that was set back does not bring a budget back.
-        let now_ms = self.entries.last().map_or(now_ms, |newest| newest.time_ms.max(now_ms));
-        let length_ms = u64::from(period.days) * 24 * 3_600_000;
-        let recent = self.entries.iter().filter(|entry| entry.time_ms.saturating_add(length_ms) > now_ms);
-        let after = epsilon_with(recent, unit, cost, limits.delta);
-        match after.partial_cmp(&period.epsilon_max) {
-            Some(order) if order.is_le() => Ok(()),
-            _ => {
-                let PeriodLimit { days, epsilon_max: limit } = period;
-                Err(Overspent::Period(OverPeriod { after, limit, days }))
-            }
-        }
+    /// A clock that was set back does not bring a budget back.
+    pub(crate) fn not_before_the_newest(&self, now_ms: u64) -> u64 {
+        self.entries.last().map_or(now_ms, |newest| newest.time_ms.max(now_ms))
     }
 }
 
@@ -272,13 +258,14 @@ fn cost_of(entry: &Entry) -> Option<(Option<Unit>, &Cost)> {
     }
 }
 
-fn epsilon_with<'a>(
+/// Of what entries debit and of what comes beside it.
+pub(crate) fn epsilon_with<'a>(
     entries: impl Iterator<Item = &'a Entry>,
-    unit: Option<Unit>,
-    cost: &'a Cost,
+    beside: &'a [(Option<Unit>, Cost)],
     delta: f64,
 ) -> f64 {
-    let costs: Vec<(Option<Unit>, &Cost)> = entries.filter_map(cost_of).chain([(unit, cost)]).collect();
+    let beside = beside.iter().map(|(unit, cost)| (*unit, cost));
+    let costs: Vec<(Option<Unit>, &Cost)> = entries.filter_map(cost_of).chain(beside).collect();
     epsilon_or_infinity(kinds(&costs), delta)
 }
 
@@ -319,7 +306,7 @@ fn kinds(costs: &[(Option<Unit>, &Cost)]) -> Vec<(DpEvent, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples;
+    use crate::{Next, samples};
 
     const DELTA: f64 = 1e-5;
     const DAY_MS: u64 = 24 * 3_600_000;
@@ -341,6 +328,22 @@ mod tests {
         let entry =
             |(index, what)| Entry { sequence: index as u64 + 1, time_ms: index as u64 * DAY_MS, what };
         Account::new(whats.into_iter().enumerate().map(entry).collect())
+    }
+
+    /// Whether one more release of an unknown run fits.
+    fn admits(
+        account: &Account,
+        unit: Option<Unit>,
+        cost: &Cost,
+        limits: &Limits,
+        now_ms: u64,
+    ) -> Result<(), Overspent> {
+        let plan = Digest::sha256(b"another plan");
+        account.admits_next(
+            Next { daemon: "", run: None, plan: &plan, unit, cost: Some(cost) },
+            limits,
+            now_ms,
+        )
     }
 
     fn epsilon(events: &[(f64, u64)]) -> f64 {
@@ -367,9 +370,9 @@ mod tests {
         let limits = |epsilon_max| Limits { epsilon_max, delta: DELTA, period: None, releases_max: None };
         let after = epsilon(&[(10.0, 3), (30.0, 5)]);
         let next = gaussian(10.0, 1);
-        assert_eq!(account.admits(Some(Unit::Silo), &next, &limits(after), 0), Ok(()));
+        assert_eq!(admits(&account, Some(Unit::Silo), &next, &limits(after), 0), Ok(()));
         let limit = after - 1e-9;
-        let refused = account.admits(Some(Unit::Silo), &next, &limits(limit), 0);
+        let refused = admits(&account, Some(Unit::Silo), &next, &limits(limit), 0);
         assert_eq!(refused, Err(Overspent::Total(OverBudget { after, limit })));
     }
 
@@ -390,7 +393,7 @@ mod tests {
             Limits { epsilon_max: both.epsilon() - 1e-9, delta: DELTA, period: None, releases_max: None };
         let next = gaussian(8.0, 1);
         assert!(
-            account(vec![silo]).admits(Some(Unit::Record), &next, &limits, 0).is_err(),
+            admits(&account(vec![silo]), Some(Unit::Record), &next, &limits, 0).is_err(),
             "the next one mixes them"
         );
     }
@@ -408,13 +411,16 @@ mod tests {
         let next = gaussian(10.0, 1);
         // Entries are a day apart: on the last one's day, two of three are within two days.
         for now in [0, 2 * DAY_MS] {
-            assert_eq!(account.admits(Some(Unit::Silo), &next, &period(epsilon(&[(10.0, 3)])), now), Ok(()));
+            assert_eq!(
+                admits(&account, Some(Unit::Silo), &next, &period(epsilon(&[(10.0, 3)])), now),
+                Ok(())
+            );
             let limit = epsilon(&[(10.0, 3)]) - 1e-9;
-            let refused = account.admits(Some(Unit::Silo), &next, &period(limit), now);
+            let refused = admits(&account, Some(Unit::Silo), &next, &period(limit), now);
             assert!(matches!(refused, Err(Overspent::Period(OverPeriod { days: 2, .. }))), "{refused:?}");
         }
         assert_eq!(
-            account.admits(Some(Unit::Silo), &next, &period(epsilon(&[(10.0, 1)])), 9 * DAY_MS),
+            admits(&account, Some(Unit::Silo), &next, &period(epsilon(&[(10.0, 1)])), 9 * DAY_MS),
             Ok(())
         );
     }
@@ -427,9 +433,13 @@ mod tests {
         let account = account(vec![exact, debit("two", Unit::Silo, 1, gaussian(10.0, 1)), failed]);
         let (plan, other) = (Digest::sha256(b"plan"), Digest::sha256(b"another"));
         let limits = |most| Limits { epsilon_max: 1.0, delta: DELTA, period: None, releases_max: Some(most) };
-        assert_eq!(account.admits_under(&plan, &limits(3)), Ok(()));
-        assert_eq!(account.admits_under(&plan, &limits(2)), Err(Overspent::Plan { made: 2, limit: 2 }));
-        assert_eq!(account.admits_under(&other, &limits(1)), Ok(()));
+        let admits = |plan, most| {
+            let next = Next { daemon: "", run: None, plan, unit: None, cost: None };
+            account.admits_next(next, &limits(most), 0)
+        };
+        assert_eq!(admits(&plan, 3), Ok(()));
+        assert_eq!(admits(&plan, 2), Err(Overspent::Plan { made: 2, limit: 2 }));
+        assert_eq!(admits(&other, 1), Ok(()));
     }
 
     #[test]
@@ -441,10 +451,10 @@ mod tests {
         assert_eq!(total.epsilon(), epsilon(&[(10.0, 1)]));
         let limits = Limits { epsilon_max: f64::MAX, delta: DELTA, period: None, releases_max: None };
         for meaningless in [0.0, -1.0, f64::NAN] {
-            assert!(account.admits(Some(Unit::Silo), &gaussian(meaningless, 1), &limits, 0).is_err());
+            assert!(admits(&account, Some(Unit::Silo), &gaussian(meaningless, 1), &limits, 0).is_err());
         }
         let unlimited = Limits { epsilon_max: f64::NAN, ..limits };
-        assert!(account.admits(Some(Unit::Silo), &gaussian(10.0, 1), &unlimited, 0).is_err());
+        assert!(admits(&account, Some(Unit::Silo), &gaussian(10.0, 1), &unlimited, 0).is_err());
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::entry::{Cost, Entry, What};
 /// What a run may use of the data, as one daemon claims it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Claim {
+pub struct RunClaim {
     /// Whose daemon: the public key of its identity, hexadecimal.
     pub daemon: String,
     /// The run's identifier.
@@ -57,7 +57,7 @@ pub struct ClaimLimits {
 /// A claim that was not given back.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OpenClaim<'a> {
-    pub claim: &'a Claim,
+    pub claim: &'a RunClaim,
     /// Rounds of the run that the data was used in, by whatever daemon.
     pub made: u64,
     /// How many of the claimed events were debited.
@@ -69,7 +69,7 @@ pub struct OpenClaim<'a> {
 /// What is about to be debited.
 #[derive(Debug, Clone, Copy)]
 pub struct Next<'a> {
-    /// As [`Claim::daemon`].
+    /// Whose debit: as [`RunClaim::daemon`] names it.
     pub daemon: &'a str,
     pub run: Option<Digest>,
     pub plan: &'a Digest,
@@ -106,7 +106,7 @@ impl Account {
     /// The claims that count at this moment, in the order of their runs.
     pub fn claims(&self, now_ms: u64) -> Vec<OpenClaim<'_>> {
         let now_ms = self.not_before_the_newest(now_ms);
-        let mut open: BTreeMap<(&str, Digest), (&Claim, u64)> = BTreeMap::new();
+        let mut open: BTreeMap<(&str, Digest), (&RunClaim, u64)> = BTreeMap::new();
         for entry in self.entries() {
             match &entry.what {
                 What::Claim { claim } => {
@@ -148,7 +148,7 @@ impl Account {
     ///
     /// # Errors
     /// The limit that it would pass.
-    pub fn admits_claim(&self, claim: &Claim, limits: &ClaimLimits, now_ms: u64) -> Result<(), Overspent> {
+    pub fn admits_claim(&self, claim: &RunClaim, limits: &ClaimLimits, now_ms: u64) -> Result<(), Overspent> {
         let ClaimLimits { limits, per_author, exact_releases } = limits;
         let open = self.claims(now_ms);
         let others: Vec<_> = open.iter().filter(|open| open.claim.run != claim.run).collect();

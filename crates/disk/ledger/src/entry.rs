@@ -1,8 +1,10 @@
-//! One entry: what was released, what it cost, or what an operator accepted.
+//! One entry: what was released, what it cost, what a run may still cost, or what an operator accepted.
 
 use accounting::{DpEvent, Relation, Unit};
 use params::Digest;
 use serde::{Deserialize, Serialize};
+
+use crate::claims::RunClaim;
 
 /// A place in a ledger: equal heads mean equal ledgers up to there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +63,16 @@ pub enum What {
         /// The daemon, as [`Release::daemon`] names it, whose journal need not hold what it debited before this entry.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         journal_of: Option<String>,
+    },
+    /// A run may use so much of the data before it is over; nothing was used yet.
+    Claim { claim: RunClaim },
+    /// What is left of a claim is free.
+    ClaimReturned {
+        /// Whose claim it was: as [`RunClaim::daemon`] names it.
+        daemon: String,
+        run: Digest,
+        /// Why, in words.
+        reason: String,
     },
 }
 
@@ -141,11 +153,11 @@ impl Entry {
         matches!(&self.what, What::ExactRelease { release } if release.unit.is_some())
     }
 
-    /// What may have left, unless an operator wrote the entry.
+    /// What may have left, if the entry is of that.
     pub fn release(&self) -> Option<&Release> {
         match &self.what {
             What::Debit { release, .. } | What::ExactRelease { release } => Some(release),
-            What::OperatorAcceptsLoss { .. } => None,
+            What::OperatorAcceptsLoss { .. } | What::Claim { .. } | What::ClaimReturned { .. } => None,
         }
     }
 }

@@ -13,6 +13,7 @@ use vault::files::sync_parent;
 use crate::account::{Account, Limits};
 use crate::anchor::{self, Anchor, accepted, written_as_two};
 use crate::chain::{Chain, LedgerChainError};
+use crate::claims::{ClaimLimits, Next, RunClaim};
 use crate::declared::{self, Declared, Statement};
 use crate::entry::{Cost, Entry, EntryError, LedgerHead, Release, What};
 use crate::error::LedgerError;
@@ -173,12 +174,7 @@ impl Ledger {
         limits: &Limits,
         now_ms: u64,
     ) -> Result<LedgerHead, LedgerError> {
-        let mut held = self.hold()?;
-        if let Some(missing) = self.check_anchor(&held.chain, held.account.entries())? {
-            // A crash came between the two writes. The entry is durable before the anchor says that it is.
-            held.file.sync_data().map_err(self.io("sync"))?;
-            self.extend_anchor(&missing)?;
-        }
+        let mut held = self.hold_with_its_anchor()?;
         let round = release.round;
         for entry in held.account.entries() {
             let sequence = entry.sequence;
@@ -190,19 +186,61 @@ impl Ledger {
                 _ => {}
             }
         }
-        held.account.admits_under(&release.plan, limits)?;
+        let Release { daemon, run, plan, unit, .. } = &release;
+        let next = Next { daemon, run: Some(*run), plan, unit: *unit, cost: cost.as_ref() };
+        held.account.admits_next(next, limits, now_ms)?;
         let exact = (failed || cost.is_none()).then(|| What::ExactRelease { release: release.clone() });
-        let debit = match cost {
-            Some(cost) => {
-                held.account.admits(release.unit, &cost, limits, now_ms)?;
-                Some(What::Debit { release, cost, delta: limits.delta })
-            }
-            None => None,
-        };
+        let debit = cost.map(|cost| What::Debit { release, cost, delta: limits.delta });
         // One write each, whether there are two entries or one: how long it takes is seen by when the upload begins.
         let heads = self.append_all(&mut held, debit.into_iter().chain(exact), now_ms)?;
         self.extend_anchor(&heads.iter().map(anchor::line).collect::<String>())?;
         Ok(held.chain.head())
+    }
+
+    /// Claims what a run may cost, before it is joined; durable, and in the anchor, when this returns. A claim of this daemon for the
+    /// run that counts already serves.
+    ///
+    /// # Errors
+    /// [`LedgerError`]: there is no room for it, or the ledger cannot be used. The run may not be joined then.
+    pub fn claim(&self, claim: RunClaim, limits: &ClaimLimits, now_ms: u64) -> Result<(), LedgerError> {
+        let mut held = self.hold_with_its_anchor()?;
+        if held.account.claim_of(&claim.daemon, &claim.run, now_ms).is_some() {
+            return Ok(());
+        }
+        held.account.admits_claim(&claim, limits, now_ms)?;
+        self.append_anchored(&mut held, What::Claim { claim }, now_ms)
+    }
+
+    /// Lets a daemon's claims that count, and whose time is half over, count for their whole time again.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub fn renew_claims(&self, daemon: &str, now_ms: u64) -> Result<(), LedgerError> {
+        let mut held = self.hold_with_its_anchor()?;
+        let open = held.account.claims(now_ms);
+        let due = open.iter().filter(|open| open.claim.daemon == daemon && open.is_to_be_renewed(now_ms));
+        let due: Vec<RunClaim> = due.map(|open| open.claim.clone()).collect();
+        due.into_iter().try_for_each(|claim| self.append_anchored(&mut held, What::Claim { claim }, now_ms))
+    }
+
+    /// Gives back what is left of a daemon's claim for a run; whether it had one that counts.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub fn return_claim(
+        &self,
+        daemon: &str,
+        run: &Digest,
+        reason: &str,
+        now_ms: u64,
+    ) -> Result<bool, LedgerError> {
+        let mut held = self.hold_with_its_anchor()?;
+        if held.account.claim_of(daemon, run, now_ms).is_none() {
+            return Ok(false);
+        }
+        let what = What::ClaimReturned { daemon: daemon.into(), run: *run, reason: reason.into() };
+        self.append_anchored(&mut held, what, now_ms)?;
+        Ok(true)
     }
 
     /// Goes on, by an operator's word, with a ledger that lacks entries or whose anchor does: first adds `missing`, what
@@ -253,6 +291,23 @@ impl Ledger {
         let chain = self.read(&mut file)?;
         let entries = self.entries(&chain)?;
         Ok(Held { file, chain, account: Account::new(entries) })
+    }
+
+    /// The same, and what a crash between its two writes kept from the anchor is in it.
+    fn hold_with_its_anchor(&self) -> Result<Held, LedgerError> {
+        let held = self.hold()?;
+        if let Some(missing) = self.check_anchor(&held.chain, held.account.entries())? {
+            // The entry is durable before the anchor says that it is.
+            held.file.sync_data().map_err(self.io("sync"))?;
+            self.extend_anchor(&missing)?;
+        }
+        Ok(held)
+    }
+
+    /// Writes an entry to the ledger, then to the anchor.
+    fn append_anchored(&self, held: &mut Held, what: What, now_ms: u64) -> Result<(), LedgerError> {
+        let head = self.append(held, what, now_ms)?;
+        self.extend_anchor(&anchor::line(&head))
     }
 
     fn read(&self, file: &mut File) -> Result<Chain, LedgerError> {

@@ -1,7 +1,7 @@
 //! What a silo's data has spent, whichever run, daemon or version of the data spent it.
 //!
 //! Owns: the [`Entry`] and its bytes, the hash chain over them ([`Chain`]), the file that several daemons share
-//! ([`Ledger`]), the anchor outside of the machine by which a rollback is noticed, the composition of all entries
+//! ([`Ledger`]), what runs that are not over may still spend ([`RunClaim`]), the anchor outside of the machine by which a rollback is noticed, the composition of all entries
 //! ([`Account`]), the salt with which versions of the data are committed to ([`Salt`]), and which were ([`DeclaredFile`]).
 //!
 //! Does not: decide what a round costs, know the time, or take back what was debited.
@@ -62,6 +62,7 @@
 mod account;
 mod anchor;
 mod chain;
+mod claims;
 mod declared;
 mod entry;
 mod error;
@@ -69,19 +70,22 @@ mod file;
 mod reading;
 mod salt;
 mod sharing;
+mod shown;
 mod spending;
 
 pub use account::{Account, Bound, Limits, Overspent, PeriodLimit, RunAccount, Total};
 pub use anchor::{AnchorError, check_anchor};
 pub use chain::{Chain, LedgerChainError, Line};
+pub use claims::{ClaimLimits, Next, OpenClaim, RunClaim};
 pub use declared::{DECLARED_SUFFIX, Declared, DeclaredFile, Statement};
 pub use entry::{Cost, Entry, EntryError, LedgerHead, Release, What};
 pub use error::LedgerError;
 pub use file::{Inspected, Ledger, SUFFIX, dataset_name, open_entries, open_shared};
 pub use reading::{ReadError, entries, find, read};
 pub use salt::{Nonce, SALT_SUFFIX, Salt};
+pub use shown::UNFINISHED_LINE;
 pub use spending::{
-    Approximation, FirstOpening, Opening, RandomWord, RunDeclared, RunSpending, Spending, Spent,
+    Approximation, ClaimShown, FirstOpening, Opening, RandomWord, RunDeclared, RunSpending, Spending, Spent,
 };
 
 #[cfg(any(test, feature = "samples"))]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use accounting::{DpEvent, Relation, Unit};
 use params::Digest;
 
-use crate::{Cost, Ledger, Limits, Release};
+use crate::{ClaimLimits, Cost, Ledger, Limits, Release, RunClaim};
 
 /// What the debits of [`spent`] keep.
 pub const LIMITS: Limits = Limits { epsilon_max: 9.0, delta: 1e-6, period: None, releases_max: None };
@@ -33,6 +33,17 @@ pub fn release(run: &str, round: u64) -> Release {
         relation: Some(Relation::AddRemoveOne),
         noise_by: "every silo, a share each".into(),
     }
+}
+
+/// What the claims of [`claim`] keep.
+pub const CLAIM_LIMITS: ClaimLimits = ClaimLimits { limits: LIMITS, per_author: None, exact_releases: 0 };
+
+/// A claim of the daemon `silo` for so many rounds like those of [`release`], for a day.
+pub fn claim(run: &str, uploads: u64) -> RunClaim {
+    let Release { daemon, run, run_name, plan, unit, .. } = release(run, 1);
+    let cost = Some(Cost { count: uploads, ..COST });
+    let author = "author".into();
+    RunClaim { daemon, run, run_name, plan, author, uploads, unit, cost, lease_ms: 24 * 3_600_000 }
 }
 
 /// The ledger of `admissions` in this folder, with two rounds of run `a` and one of run `b`.

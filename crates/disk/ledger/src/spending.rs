@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use accounting::{Relation, Unit};
+use accounting::{Relation, Unit, epsilon_or_infinity};
 use params::Digest;
 use serde::Serialize;
 use vault::MasterSource;
@@ -26,6 +26,8 @@ pub struct Spending {
     pub total: Spent,
     /// Each run by itself.
     pub runs: Vec<RunSpending>,
+    /// What runs that are not over may still spend.
+    pub claims: Vec<ClaimShown>,
     /// Runs in which a version was declared, and nothing was uploaded.
     pub runs_without_upload: Vec<RunDeclared>,
     /// Why operators accepted that debits were lost.
@@ -70,6 +72,28 @@ pub struct RunDeclared {
     /// Of each daemon that shares the ledger.
     #[serde(rename = "untold")]
     pub random_words: Vec<RandomWord>,
+}
+
+/// What a run that is not over may still spend, as long as its claim counts.
+#[derive(Debug, Serialize)]
+pub struct ClaimShown {
+    /// Its id, hexadecimal.
+    pub run: String,
+    /// Its name in the plan.
+    pub name: String,
+    /// Whose claim it is.
+    pub daemon: String,
+    /// Whose key signed the plan.
+    pub author: String,
+    /// Rounds of the run that the data was used in.
+    pub made: u64,
+    /// Rounds that it still covers.
+    pub uploads_left: u64,
+    /// What is left of it by itself, rounded up as it was claimed; absent without noise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epsilon_left: Option<f64>,
+    /// From then on it counts no more, unless something is heard of the run before, in milliseconds since the Unix epoch.
+    pub until_ms: u64,
 }
 
 /// An epsilon with the words that must stand beside it.
@@ -199,6 +223,17 @@ impl Spending {
             data_versions: run.data_versions.iter().map(ToString::to_string).collect(),
             spent: Spent::of(&run.total),
         });
+        // Whether they have lapsed since the newest entry is for whoever knows the time.
+        let claims = account.claims(0).into_iter().map(|open| ClaimShown {
+            run: open.claim.run.to_string(),
+            name: open.claim.run_name.clone(),
+            daemon: open.claim.daemon.clone(),
+            author: open.claim.author.clone(),
+            made: open.made,
+            uploads_left: open.uploads_left(),
+            epsilon_left: open.cost_left().map(|left| epsilon_or_infinity([(left.event, left.count)], delta)),
+            until_ms: open.until_ms(),
+        });
         let losses = account.entries().iter().filter_map(|entry| match &entry.what {
             What::OperatorAcceptsLoss { reason, .. } => Some(reason.clone()),
             _ => None,
@@ -210,6 +245,7 @@ impl Spending {
             unfinished_line: chain.torn,
             total: Spent::of(&account.total_in_detail(delta)),
             runs: runs.collect(),
+            claims: claims.collect(),
             runs_without_upload: runs_without_upload.collect(),
             accepted_losses: losses.collect(),
             commitments: salt.as_ref().map_or_else(Vec::new, |salt| commitments(salt, &account)),

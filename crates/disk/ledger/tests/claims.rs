@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use accounting::{Budget, DpEvent, Unit, steps_allowed};
-use ledger::{Claim, ClaimLimits, Cost, Ledger, LedgerError, Limits, Release, samples};
+use ledger::{ClaimLimits, Cost, Ledger, LedgerError, Limits, Release, RunClaim, samples};
 use params::Digest;
 
 const EVENT: DpEvent = DpEvent::Gaussian { noise_multiplier: 10.0 };
@@ -23,8 +23,8 @@ fn run(daemon: &str) -> Digest {
     Digest::sha256(daemon.as_bytes())
 }
 
-fn claim(daemon: &str, count: u64) -> Claim {
-    Claim {
+fn claim(daemon: &str, count: u64) -> RunClaim {
+    RunClaim {
         daemon: daemon.into(),
         run: run(daemon),
         run_name: "readmission".into(),

@@ -1,6 +1,6 @@
 //! What a run may cost, claimed in the ledger before the run is joined, and given back when it is over.
 
-use ledger::{Account, Claim, ClaimLimits, Cost, LedgerError, Limits, Overspent, PeriodLimit};
+use ledger::{Account, ClaimLimits, Cost, LedgerError, Limits, Overspent, PeriodLimit, RunClaim};
 use params::Digest;
 use plan::{AuthoredPlan, Plan, Policy, Refusal};
 
@@ -94,9 +94,9 @@ fn claim_for(
     author: &str,
     daemon: &str,
     run: Digest,
-) -> Result<(Claim, ClaimLimits), Refusal> {
+) -> Result<(RunClaim, ClaimLimits), Refusal> {
     let cost = policy.run_cost(plan)?;
-    let claim = Claim {
+    let claim = RunClaim {
         daemon: daemon.into(),
         run,
         run_name: plan.name.clone(),

@@ -128,6 +128,6 @@ impl<'a> Own<'a> {
 pub(crate) fn release_of(what: &What) -> Option<&Release> {
     match what {
         What::Debit { release, .. } | What::ExactRelease { release } => Some(release),
-        What::OperatorAcceptsLoss { .. } => None,
+        What::OperatorAcceptsLoss { .. } | What::Claim { .. } | What::ClaimReturned { .. } => None,
     }
 }

@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 
 use identity::IdentityKey;
-use ledger::{
-    Account, Cost, Ledger, LedgerError, LedgerHead, Limits, Overspent, PeriodLimit, Release, Statement,
-};
+use ledger::{Account, Cost, Ledger, LedgerError, LedgerHead, Limits, Next, Release, Statement};
 use params::Digest;
 use plan::{Plan, Policy, Refusal};
 use protocol::{Attempt, ClientRecord, LedgerView, Timestamp};
 
+use crate::claims::{limits, refusal};
 use crate::error::{LostJournal, RolledBack, SpendingError};
 use crate::journal::{Own, release_of};
 
@@ -97,15 +96,25 @@ impl SiloSpending {
         self.policy.delta_max
     }
 
-    /// What one more round of `plan` has to keep.
-    fn limits(&self, plan: &Plan) -> Limits {
-        let period = self.policy.period;
-        Limits {
-            epsilon_max: self.policy.epsilon_max,
-            delta: self.policy.delta_max,
-            period: period.map(|period| PeriodLimit { days: period.days, epsilon_max: period.epsilon_max }),
-            releases_max: Some(self.policy.uploads_max(plan)),
-        }
+    /// From here on the limits are those of this policy; what is claimed and debited stays.
+    pub fn take_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
+    pub(crate) fn daemon(&self) -> &str {
+        &self.daemon
+    }
+
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    pub(crate) fn now_ms(&self) -> u64 {
+        (self.wall_ms)()
     }
 
     fn check(&mut self, journal: &[ClientRecord]) -> Result<(), SpendingError> {
@@ -150,10 +159,7 @@ impl SiloSpending {
         if let Some((run, round)) = self.debited.difference(&held).next() {
             return Err(self.rolled_back(self.debited.difference(&held).count(), *run, *round));
         }
-        let refused = plan.and_then(|plan| {
-            let cost = cost_of(plan)?;
-            account.admits(plan.mode().unit(), &cost, &self.limits(plan), now_ms).err()
-        });
+        let refused = plan.and_then(|plan| self.refuses_next(&account, run, plan, now_ms));
         let of_others = run.iter().flat_map(|run| account.rounds_of_others(&self.daemon, run));
         let before = run.iter().flat_map(|run| account.before(&self.daemon, run));
         // What is no key in hexadecimal is no silo's.
@@ -165,8 +171,23 @@ impl SiloSpending {
             before: before.filter_map(key).collect(),
             epsilon_spent: account.total(self.delta()).epsilon(),
             uploads_under_plan: plan.map_or(0, |plan| account.releases_under(&plan.digest())),
-            refusal: refused.and_then(refusal),
+            refusal: refused,
         })
+    }
+
+    /// The limit that one more round of `plan` in this run would pass. The core judges the number of uploads, which it is given.
+    fn refuses_next(
+        &self,
+        account: &Account,
+        run: Option<Digest>,
+        plan: &Plan,
+        now_ms: u64,
+    ) -> Option<Refusal> {
+        let (digest, cost, unit) = (plan.digest(), cost_of(plan), plan.mode().unit());
+        let limits = Limits { releases_max: None, ..limits(&self.policy, plan) };
+        let next = Next { daemon: &self.daemon, run, plan: &digest, unit, cost: cost.as_ref() };
+        let over = account.admits_next(next, &limits, now_ms).err()?;
+        Some(refusal(over, plan, &self.policy))
     }
 
     /// All that the ledger holds.
@@ -216,7 +237,7 @@ impl SiloSpending {
             relation: mode.relation(),
             noise_by: mode.noise_by().into(),
         };
-        let (cost, limits, now_ms) = (cost_of(plan), self.limits(plan), (self.wall_ms)());
+        let (cost, limits, now_ms) = (cost_of(plan), limits(&self.policy, plan), self.now_ms());
         let head = match failed {
             true => self.ledger.reserve_failed(release, cost, &limits, now_ms)?,
             false => self.ledger.reserve(release, cost, &limits, now_ms)?,
@@ -240,15 +261,6 @@ impl SiloSpending {
 /// What one round of a plan costs; none in the mode without noise.
 fn cost_of(plan: &Plan) -> Option<Cost> {
     plan.event().map(|event| Cost { event, count: 1 })
-}
-
-fn refusal(overspent: Overspent) -> Option<Refusal> {
-    match overspent {
-        Overspent::Total(over) => Some(Refusal::BudgetSpent(over)),
-        Overspent::Period(over) => Some(Refusal::PeriodSpent(over)),
-        // The core judges the number of uploads, which it is given.
-        Overspent::Plan { .. } => None,
-    }
 }
 
 #[cfg(test)]

@@ -19,8 +19,8 @@ fn epsilon(count: u64) -> f64 {
 }
 
 /// A claim for a run of a plan of its own, for a week.
-fn claim(run: &str, count: u64) -> Claim {
-    Claim {
+fn claim(run: &str, count: u64) -> RunClaim {
+    RunClaim {
         daemon: "silo".into(),
         run: digest(run),
         run_name: run.into(),
@@ -49,7 +49,7 @@ fn account(whats: Vec<What>) -> Account {
     Account::new(whats.into_iter().enumerate().map(entry).collect())
 }
 
-fn claimed(claim: Claim) -> What {
+fn claimed(claim: RunClaim) -> What {
     What::Claim { claim }
 }
 
@@ -123,13 +123,13 @@ fn runs_of_one_author_claim_no_more_at_once_than_the_policy_allows() {
     assert_eq!(account.admits_claim(&claim("b", 2), &limits, 0), Ok(()));
     let refused = account.admits_claim(&claim("b", 3), &limits, 0);
     assert!(matches!(refused, Err(Overspent::ClaimsPerAuthor(_))), "{refused:?}");
-    let other = Claim { author: "another".into(), ..claim("b", 8) };
+    let other = RunClaim { author: "another".into(), ..claim("b", 8) };
     assert_eq!(account.admits_claim(&other, &limits, 0), Ok(()));
 }
 
 #[test]
 fn a_plan_is_claimed_for_all_its_rounds_or_not_at_all() {
-    let of = |run: &str| Claim { plan: digest("plan of a"), unit: None, cost: None, ..claim(run, 6) };
+    let of = |run: &str| RunClaim { plan: digest("plan of a"), unit: None, cost: None, ..claim(run, 6) };
     let most =
         |most| ClaimLimits { limits: Limits { releases_max: Some(most), ..limits(9).limits }, ..limits(9) };
     let exact =
@@ -143,7 +143,7 @@ fn a_plan_is_claimed_for_all_its_rounds_or_not_at_all() {
 
 #[test]
 fn two_daemons_in_one_run_share_its_claim() {
-    let of = |daemon: &str| Claim { daemon: daemon.into(), ..claim("a", 6) };
+    let of = |daemon: &str| RunClaim { daemon: daemon.into(), ..claim("a", 6) };
     let account = account(vec![claimed(of("one")), claimed(of("two"))]);
     assert_eq!(account.admits_claim(&claim("b", 4), &limits(10), 0), Ok(()));
     assert!(account.admits_claim(&claim("b", 5), &limits(10), 0).is_err());
@@ -174,14 +174,14 @@ fn a_promise_on_data_that_exact_sums_hold_is_not_claimed_before_that_is_accepted
     assert_eq!(refused, Err(Overspent::ExactReleases { made: 2, accepted: 0 }));
     let accepted = ClaimLimits { exact_releases: 2, ..limits(100) };
     assert_eq!(account.admits_claim(&claim("b", 1), &accepted, 0), Ok(()));
-    let without_noise = Claim { unit: None, cost: None, ..claim("b", 1) };
+    let without_noise = RunClaim { unit: None, cost: None, ..claim("b", 1) };
     assert_eq!(account.admits_claim(&without_noise, &limits(100), 0), Ok(()), "it promises nothing");
 }
 
 #[test]
 fn an_entry_of_each_kind_reads_back_and_a_release_without_it_refuses_it_by_name() {
     let back = What::ClaimReturned { daemon: "silo".into(), run: digest("a"), reason: "it is over".into() };
-    let without = Claim { unit: None, cost: None, ..claim("a", 6) };
+    let without = RunClaim { unit: None, cost: None, ..claim("a", 6) };
     for (what, kind) in
         [(claimed(claim("a", 6)), "claim"), (claimed(without), "claim"), (back, "claim_returned")]
     {

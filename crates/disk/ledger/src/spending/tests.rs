@@ -31,6 +31,27 @@ fn runs_are_shown_apart_and_composed_and_the_total_is_more_than_each() {
     assert!(Spending::of(&file, None, Some(2.0)).is_err());
 }
 
+#[test]
+fn what_runs_that_are_not_over_have_claimed_is_shown_beside_what_was_spent_and_is_not_among_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = ledger(folder.path(), None);
+    let spent = Spending::of(&file, None, None).unwrap().total.epsilon;
+    let ledger = Ledger::new(folder.path(), "admissions", None, None).unwrap();
+    for run in ["a", "over"] {
+        ledger.claim(samples::claim(run, 5), &samples::CLAIM_LIMITS, 10).unwrap();
+    }
+    let over = Digest::sha256(b"over");
+    assert!(ledger.return_claim("silo", &over, "the run is over", 11).unwrap());
+    let shown = Spending::of(&file, None, None).unwrap();
+    assert_eq!(shown.total.epsilon, spent);
+    let [claim] = &shown.claims[..] else { panic!("{:?}", shown.claims) };
+    assert_eq!(
+        (&*claim.name, claim.made, claim.uploads_left, claim.until_ms),
+        ("a", 2, 3, 10 + 24 * 3_600_000)
+    );
+    assert!(claim.epsilon_left.unwrap() > 0.0);
+}
+
 fn opened_by_hand(label: &str, secret: &str, version: &Digest) -> Digest {
     let secret = hex::decode(secret).unwrap();
     let parts: [&[u8]; 3] = [label.as_bytes(), &secret, version.as_bytes()];
