@@ -346,10 +346,10 @@ async fn whether_the_run_counts_an_action_is_its_callers_role() {
         let (name, proof) = ("ops".to_owned(), Proof::Nothing);
         let by = Caller { name, subject: None, role: Some(role), proof, address: None, expires_s: None };
         let all = async {
-            run.pause("why", &by).await.unwrap();
-            run.resume(&by).await.unwrap();
-            run.quarantine(1, "why", &by).await.unwrap();
-            run.rollback(1, "why", &by).await.unwrap();
+            run.pause(None, "why", &by).await.unwrap();
+            run.resume(None, &by).await.unwrap();
+            run.quarantine(None, 1, "why", &by).await.unwrap();
+            run.rollback(None, 1, "why", &by).await.unwrap();
         };
         let heard = async {
             for _ in 0..4 {

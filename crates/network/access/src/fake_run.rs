@@ -160,7 +160,7 @@ impl Queue for FakeRun {
     /// Named by how many there were before.
     async fn submit(&self, plan: AuthoredPlan, by: &Caller) -> Result<RunEntry, OperationError> {
         let mut runs = of(&self.runs);
-        let number = u32::try_from(runs.len()).unwrap_or(u32::MAX).saturating_add(1);
+        let number = runs.last().map_or(1, |(last, _)| last.number + 1);
         let entry = RunEntry {
             run: Digest::sha256(&number.to_le_bytes()),
             number,

@@ -45,7 +45,7 @@ impl RunDesk {
         Self { queue, submitting: Arc::default() }
     }
 
-    /// The service.
+    /// The service, as a server takes it in.
     pub fn service(&self) -> RunsServer<Self> {
         RunsServer::new(self.clone()).max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
     }
