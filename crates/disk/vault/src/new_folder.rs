@@ -1,6 +1,6 @@
 //! New folders that are whole or not there.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
@@ -97,6 +97,16 @@ impl NewFolder {
             .map_err(|why| self.refused(why))
     }
 
+    /// Adds a file that is written bit by bit, and the folders above it. It is durable after [`NewFolder::sync`].
+    ///
+    /// # Errors
+    /// As [`NewFolder::add`].
+    pub fn create(&self, name: impl AsRef<Path>, mode: u32) -> Result<File, NewFolderError> {
+        let file = self.inside(name.as_ref())?;
+        let above = file.parent().map_or(Ok(()), fs::create_dir_all);
+        above.and_then(|()| files::create(&file, mode)).map_err(|why| self.refused(why))
+    }
+
     /// Adds a folder, which may stay empty.
     ///
     /// # Errors
@@ -112,6 +122,15 @@ impl NewFolder {
             return Ok(self.made.join(name));
         }
         Err(NewFolderError::Outside { name: name.to_owned(), place: self.place.clone() })
+    }
+
+    /// Makes all that was written to it durable, in one step for files of any number.
+    ///
+    /// # Errors
+    /// A disk that fails.
+    pub fn sync(&self) -> Result<(), NewFolderError> {
+        let synced = File::open(&self.made).and_then(|folder| Ok(rustix::fs::syncfs(folder)?));
+        synced.map_err(|why| self.refused(why))
     }
 
     /// Puts it in its place in one step, so that a reader sees none or all of it.
