@@ -9,7 +9,7 @@ use operate::{
     AdmissionError, ConnectError, EntriesError, IncidentEvidenceError, MemoryError, ModelsError,
     NewOperatorError, SigningError, Unbelieved,
 };
-use published::report::ReportFault;
+use published::report::{MakingError, ReportFault};
 use published::{CheckpointFault, ListingError, MeasuredError};
 use vault::NewFolderError;
 
@@ -268,8 +268,8 @@ impl From<ReportError> for Failure {
             ReportError::Exists { .. } | ReportError::NoCredentials | ReportError::Key(_) => Self::usage(why),
             ReportError::Call(why) => why.into(),
             ReportError::Evidence(why) => why.into(),
-            ReportError::Write(why) => why.into(),
-            ReportError::Seal(_) | ReportError::Pack(_) => Self::failed(why),
+            ReportError::Making(why) => why.into(),
+            ReportError::Stopped(_) => Self::failed(why),
         }
     }
 }
@@ -285,7 +285,17 @@ impl From<IncidentEvidenceError> for Failure {
             IncidentEvidenceError::Roster(why) => why.into(),
             IncidentEvidenceError::Coordinator(_)
             | IncidentEvidenceError::Entries(EntriesError::NoEntry { .. }) => Self::verification(why),
+            IncidentEvidenceError::Making(why) => why.into(),
             IncidentEvidenceError::Json(_) => Self::failed(why),
+        }
+    }
+}
+
+impl From<MakingError> for Failure {
+    fn from(why: MakingError) -> Self {
+        match why {
+            MakingError::Folder(why) => why.into(),
+            why => Self::failed(why),
         }
     }
 }
@@ -294,10 +304,10 @@ impl From<ReportUnverified> for Failure {
     fn from(why: ReportUnverified) -> Self {
         match why {
             ReportUnverified::Key(why) => why.into(),
-            ReportUnverified::Read(ReportFault::Folder(why)) => why.into(),
-            ReportUnverified::Read(ReportFault::Unreadable { .. }) => Self::usage(why),
+            ReportUnverified::Bad { why: ReportFault::Folder(why), .. } => why.into(),
+            ReportUnverified::Bad { why: ReportFault::Unreadable { .. }, .. } => Self::usage(why),
             ReportUnverified::Bad { why: ReportFault::Authority(why), .. } => Self::usage(why),
-            ReportUnverified::Read(_) | ReportUnverified::Bad { .. } => Self::verification(why),
+            ReportUnverified::Bad { .. } => Self::verification(why),
         }
     }
 }

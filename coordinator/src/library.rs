@@ -2,7 +2,7 @@
 //!
 //! What is published never changes, so that nothing here waits for the driver or it for anything here.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,6 +17,8 @@ use store::{Published, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 use tonic::Status;
+use wire::v1::ModelPart;
+use wire::v1::evidence_part::Part;
 use wire::{ModelHeader, ServiceError, ToStatus, limits, v1};
 
 use crate::service::RETRY_AFTER;
@@ -28,6 +30,13 @@ const EACH: usize = 16;
 const ALL: usize = 64;
 /// Bytes in a second that whoever has a place takes at the least, over the whole response.
 const SLOWEST: u64 = 32 << 10;
+/// What was published beside a model, for those who check it.
+const BESIDE: [(ModelPart, &str); 4] = [
+    (ModelPart::Card, card::CARD_FILE),
+    (ModelPart::Readme, card::README_FILE),
+    (ModelPart::Signature, attest::BUNDLE_FILE),
+    (ModelPart::Evidence, attest::EVIDENCE_FILE),
+];
 /// Files whose digests are remembered.
 const MEASURED: usize = 4096;
 
@@ -138,6 +147,12 @@ impl Library {
         Limits { part, whole: part + Duration::from_secs(bytes / SLOWEST) }
     }
 
+    /// What the records of these rounds may take. One is held against the one before it while it is sent: it has the time of a chunk.
+    fn limits_of(&self, from: u64, newest: u64) -> Limits {
+        let records = newest.saturating_sub(from).saturating_add(1);
+        self.limits(records.saturating_mul(limits::CHUNK_BYTES as u64))
+    }
+
     /// A published file in chunks, or none where that record has no such file.
     ///
     /// # Errors
@@ -186,13 +201,51 @@ impl Library {
     pub(crate) fn chain(&self, reading: Reading, from: u64, newest: u64) -> BoxStream<v1::CheckpointRecord> {
         let library = self.clone();
         let mut chain = Records::new(from, newest);
-        // A record is held against the one before it while it is sent: it has the time of a chunk.
-        let records = newest.saturating_sub(from).saturating_add(1);
-        let limits = self.limits(records.saturating_mul(limits::CHUNK_BYTES as u64));
+        let limits = self.limits_of(from, newest);
         stream(limits, reading, move || match runs::next_record(&mut chain, &library.0.published) {
             Ok(record) => record.map(|(round, signed)| Ok(wire::CheckpointRecord { round, signed }.into())),
             Err(why) => Some(Err(failed(identity::with_causes(&why)))),
         })
+    }
+
+    /// The records from this round on as [`Library::chain`], each with the files that were published beside its model. One record's
+    /// are in memory at a time.
+    pub(crate) fn evidence(&self, reading: Reading, from: u64, newest: u64) -> BoxStream<v1::EvidencePart> {
+        let library = self.clone();
+        let mut chain = Records::new(from, newest);
+        let mut due = VecDeque::new();
+        let limits = self.limits_of(from, newest);
+        stream(limits, reading, move || {
+            if due.is_empty() {
+                match library.next_evidence(&mut chain) {
+                    Ok(parts) => due = parts,
+                    Err(why) => return Some(Err(failed(format!("{why:#}")))),
+                }
+            }
+            due.pop_front().map(Ok)
+        })
+    }
+
+    /// The next record and its files, in parts; nothing at the end.
+    fn next_evidence(&self, chain: &mut Records) -> anyhow::Result<VecDeque<v1::EvidencePart>> {
+        let Some((round, signed)) = runs::next_record(chain, &self.0.published)? else {
+            return Ok(VecDeque::new());
+        };
+        let folder = checkpoint::folder_name(round);
+        let mut parts = vec![Part::Record(wire::CheckpointRecord { round, signed }.into())];
+        for (part, file) in BESIDE {
+            let bytes = match self.0.published.read(&folder, file) {
+                Ok(bytes) => bytes,
+                // Without a model key there are no signatures.
+                Err(StoreError::NotPublished { .. }) => continue,
+                Err(why) => return Err(why.into()),
+            };
+            self.0.metrics.bytes_sent.inc_by(bytes.len() as u64);
+            // What one copy of the bytes costs is little beside reading them.
+            let pieces = bytes.chunks(limits::CHUNK_BYTES).map(Bytes::copy_from_slice);
+            parts.extend(pieces.map(|data| Part::File(v1::PublishedFile { part: part.into(), data })));
+        }
+        Ok(parts.into_iter().map(|part| v1::EvidencePart { part: Some(part) }).collect())
     }
 
     fn each(&self) -> MutexGuard<'_, HashMap<String, Readings>> {

@@ -323,6 +323,7 @@ impl Services {
 impl Models for Services {
     type FetchModelStream = BoxStream<v1::ModelChunk>;
     type ListCheckpointsStream = BoxStream<v1::CheckpointRecord>;
+    type ListEvidenceStream = BoxStream<v1::EvidencePart>;
 
     async fn fetch_model(
         &self,
@@ -355,6 +356,16 @@ impl Models for Services {
         let v1::ListCheckpointsRequest { from_round, run } = request.into_inner();
         self.is_named(&run)?;
         Ok(Response::new(self.library.chain(reading, from_round, self.newest_round())))
+    }
+
+    async fn list_evidence(
+        &self,
+        request: Request<v1::ListEvidenceRequest>,
+    ) -> Result<Response<Self::ListEvidenceStream>, Status> {
+        let reading = self.library.reading(request.extensions().get::<Caller>()).await?;
+        let v1::ListEvidenceRequest { from_round, run } = request.into_inner();
+        self.is_named(&run)?;
+        Ok(Response::new(self.library.evidence(reading, from_round, self.newest_round())))
     }
 }
 

@@ -3322,6 +3322,38 @@ pub struct CheckpointRecord {
     #[prost(message, optional, tag = "2")]
     pub signed: ::core::option::Option<SignedManifest>,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListEvidenceRequest {
+    /// The oldest round wanted; 0 for the whole chain.
+    #[prost(uint64, tag = "1")]
+    pub from_round: u64,
+    /// As in FetchModelRequest.
+    #[prost(bytes = "vec", tag = "2")]
+    pub run: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EvidencePart {
+    #[prost(oneof = "evidence_part::Part", tags = "1, 2")]
+    pub part: ::core::option::Option<evidence_part::Part>,
+}
+/// Nested message and enum types in `EvidencePart`.
+pub mod evidence_part {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Part {
+        #[prost(message, tag = "1")]
+        Record(super::CheckpointRecord),
+        #[prost(message, tag = "2")]
+        File(super::PublishedFile),
+    }
+}
+/// A file of the record before it. One that is long comes as several of these, one after the other.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PublishedFile {
+    #[prost(enumeration = "ModelPart", tag = "1")]
+    pub part: i32,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub data: ::prost::bytes::Bytes,
+}
 /// A checkpoint's record: canonical bytes and the coordinator's signature over them.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SignedManifest {
@@ -3523,6 +3555,32 @@ pub mod models_client {
                 .insert(GrpcMethod::new("folkmoot.v1.Models", "ListCheckpoints"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// The chain with what was published beside each model: a record, then its files, oldest first. Models are not among them.
+        /// One call for a run of any length.
+        pub async fn list_evidence(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListEvidenceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::EvidencePart>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/folkmoot.v1.Models/ListEvidence",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("folkmoot.v1.Models", "ListEvidence"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -3561,6 +3619,21 @@ pub mod models_server {
             request: tonic::Request<super::ListCheckpointsRequest>,
         ) -> std::result::Result<
             tonic::Response<Self::ListCheckpointsStream>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the ListEvidence method.
+        type ListEvidenceStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::EvidencePart, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The chain with what was published beside each model: a record, then its files, oldest first. Models are not among them.
+        /// One call for a run of any length.
+        async fn list_evidence(
+            &self,
+            request: tonic::Request<super::ListEvidenceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::ListEvidenceStream>,
             tonic::Status,
         >;
     }
@@ -3718,6 +3791,52 @@ pub mod models_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListCheckpointsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/folkmoot.v1.Models/ListEvidence" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListEvidenceSvc<T: Models>(pub Arc<T>);
+                    impl<
+                        T: Models,
+                    > tonic::server::ServerStreamingService<super::ListEvidenceRequest>
+                    for ListEvidenceSvc<T> {
+                        type Response = super::EvidencePart;
+                        type ResponseStream = T::ListEvidenceStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListEvidenceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Models>::list_evidence(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListEvidenceSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

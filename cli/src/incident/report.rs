@@ -1,15 +1,16 @@
 //! An incident's evidence in one file that can be checked without the coordinator.
 
-use std::path::{Path, PathBuf};
+use std::io::IsTerminal;
+use std::path::PathBuf;
 
 use attest::{ModelKey, ModelKeyError};
-use identity::{printable, with_causes};
-use operate::{ConnectError, IncidentEvidenceError, now_s};
-use published::report::{self, ReportFault, SealError};
-use vault::files::{self, WORLD_READABLE};
+use demo::{StopSignals, StoppedError};
+use identity::{Authority, printable, with_causes};
+use operate::{ConnectError, Credentials, Gathered, IncidentEvidenceError, now_s};
+use published::report::{self, Index, MakingError, NewReport, ReportFault};
 
 use crate::connect::Remote;
-use crate::files::{NewFolder, Unusable, WriteError, cannot_write};
+use crate::files::Unusable;
 use crate::verify;
 
 #[derive(clap::Args, Debug)]
@@ -47,11 +48,9 @@ pub(crate) enum ReportError {
     #[error(transparent)]
     Evidence(#[from] IncidentEvidenceError),
     #[error(transparent)]
-    Seal(#[from] SealError),
-    #[error(transparent)]
-    Pack(std::io::Error),
-    #[error(transparent)]
-    Write(#[from] WriteError),
+    Making(#[from] MakingError),
+    #[error("{0}; nothing was written")]
+    Stopped(#[from] StoppedError),
 }
 
 /// Why a report does not hold, or was not looked at.
@@ -60,9 +59,7 @@ pub(crate) enum ReportUnverified {
     /// The key to hold it against.
     #[error(transparent)]
     Key(#[from] Unusable),
-    /// It cannot be read.
-    #[error(transparent)]
-    Read(ReportFault),
+    /// It cannot be read, or does not hold.
     #[error("`{}`: {why}", report.display())]
     Bad {
         report: PathBuf,
@@ -81,31 +78,75 @@ pub(super) async fn report(args: ReportArgs) -> Result<(), ReportError> {
     // pinned and revoked. Neither signature can be taken for the other: TLS 1.3, the only version here, signs 64 spaces and
     // its own context string before a hash, and DSSE signs a text that begins with its name.
     let key = ModelKey::from_pem(&credentials.key.to_pem()).map_err(ReportError::Key)?;
-    let mut files = operate::evidence(args.remote.connect().await?, &authority, &args.id).await?;
-    files.insert("operator.crt".into(), credentials.chain.into_bytes());
-    report::seal(&mut files, &args.id, &authority, now_s()?, &key)?;
-    let (count, out) = (files.len(), args.out.display());
-    if is_tar(&args.out) {
-        let packed = report::pack(&files).map_err(ReportError::Pack)?;
-        files::put(&args.out, &packed, WORLD_READABLE).map_err(|why| cannot_write(&args.out, why))?;
-    } else {
-        let files: Vec<(String, Vec<u8>)> = files.into_iter().collect();
-        NewFolder::whole(&args.out, &files, WORLD_READABLE).map_err(WriteError::from)?;
-    }
+    let signals = StopSignals::listen()?;
+    let index = signals.unless(written(&args, &authority, &credentials, &key)).await?;
+    let (count, out) = (index.file_count(), args.out.display());
     println!("`{out}`: {count} files; folkmoot incident verify {out}");
     Ok(())
 }
 
+/// The report in its place; given up before that, it leaves nothing.
+async fn written(
+    args: &ReportArgs,
+    authority: &Authority,
+    credentials: &Credentials,
+    key: &ModelKey,
+) -> Result<Index, ReportError> {
+    let mut report = NewReport::beside(&args.out)?;
+    let mut progress = Progress::new();
+    let link = args.remote.connect().await?;
+    operate::evidence(link, authority, &args.id, &mut report, |gathered| progress.say(gathered)).await?;
+    report.add("operator.crt", credentials.chain.as_bytes())?;
+    progress.end();
+    Ok(report.seal(&args.id, authority, now_s()?, key)?)
+}
+
+/// How far it is, on standard error: on a terminal in one line that changes.
+struct Progress {
+    terminal: bool,
+    shown: bool,
+}
+
+impl Progress {
+    /// Between two of what is said.
+    const STEP: u64 = 1000;
+
+    fn new() -> Self {
+        Self { terminal: std::io::stderr().is_terminal(), shown: false }
+    }
+
+    fn say(&mut self, gathered: Gathered) {
+        let (count, what) = match gathered {
+            Gathered::Entries(count) => (count, "entries of the audit log"),
+            Gathered::Records(count) => (count, "records"),
+        };
+        if count % Self::STEP != 0 {
+            return;
+        }
+        if self.terminal {
+            eprint!("\r\x1b[2K{count} {what} …");
+            self.shown = true;
+        } else {
+            eprintln!("{count} {what}");
+        }
+    }
+
+    fn end(&mut self) {
+        if self.shown {
+            eprint!("\r\x1b[2K");
+        }
+    }
+}
+
 pub(super) fn verify(args: &VerifyArgs) -> Result<(), ReportUnverified> {
-    let files = report::read(&args.file).map_err(ReportUnverified::Read)?;
     let pinned = args.key.as_deref().map(verify::read_model_key).transpose()?;
-    let index = report::check(&files, pinned.as_ref())
+    let index = report::check(&args.file, pinned.as_ref())
         .map_err(|why| ReportUnverified::Bad { report: args.file.clone(), why })?;
     println!(
         "incident {} of {}: {} files hold",
         printable(&index.incident),
         printable(&index.federation),
-        files.len()
+        index.file_count()
     );
     println!("audit log: {} entries, root {}", index.audit_size, printable(&index.audit_root));
     if pinned.is_none() {
@@ -115,8 +156,4 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<(), ReportUnverified> {
         );
     }
     Ok(())
-}
-
-fn is_tar(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "tar")
 }

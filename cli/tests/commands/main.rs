@@ -36,6 +36,7 @@ mod demonstrations;
 mod exports;
 mod keys;
 mod ledgers;
+mod long_runs;
 mod noise;
 mod plans;
 mod program;
@@ -69,6 +70,11 @@ struct Federation {
 
 impl Federation {
     fn new() -> Self {
+        Self::with(long_runs::LongRun { rounds: 1, last: long_runs::Last::Ends })
+    }
+
+    /// Whose coordinator has published this chain.
+    fn with(chain: long_runs::LongRun) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let rng = &mut UnwrapErr(rand::rngs::SysRng);
         let authority_key = IdentityKey::generate(rng);
@@ -91,7 +97,7 @@ impl Federation {
             previous: None,
             federation: "hospitals".into(),
             epoch: 1,
-            coordinator_key: hex::encode(IdentityKey::generate(rng).public().as_bytes()),
+            coordinator_key: hex::encode(published::samples::key().verifying_key().as_bytes()),
             members: [].into(),
         };
         let registry = Arc::new(Registry::open(&folder.path().join("access.json")).unwrap());
@@ -115,7 +121,8 @@ impl Federation {
         let tls = ServerTls::new(&issued.chain_pem, &key, ca.certificate_pem(), Arc::new(|_| false)).unwrap();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let server = Server::builder().layer(guard).add_service(desk.admin()).add_service(desk.enrolment());
+        let server = chain
+            .serve(Server::builder().layer(guard).add_service(desk.admin()).add_service(desk.enrolment()));
         runtime.spawn(async move { server.serve_with_incoming(Incoming::tls(listener, tls)).await });
 
         let this = Self { folder, registry, run, authority, authority_key, runtime };

@@ -168,6 +168,7 @@ impl Federation for Mock {
 impl Models for Mock {
     type FetchModelStream = BoxStream<v1::ModelChunk>;
     type ListCheckpointsStream = BoxStream<v1::CheckpointRecord>;
+    type ListEvidenceStream = BoxStream<v1::EvidencePart>;
 
     async fn fetch_model(
         &self,
@@ -192,6 +193,13 @@ impl Models for Mock {
         _: Request<v1::ListCheckpointsRequest>,
     ) -> Result<Response<Self::ListCheckpointsStream>, Status> {
         panic!("clients follow the chain in their session")
+    }
+
+    async fn list_evidence(
+        &self,
+        _: Request<v1::ListEvidenceRequest>,
+    ) -> Result<Response<Self::ListEvidenceStream>, Status> {
+        panic!("clients fetch what they check file by file")
     }
 }
 

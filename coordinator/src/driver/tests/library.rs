@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio_stream::StreamExt;
 use vault::MasterSource;
+use wire::v1::evidence_part::Part as EvidencePart;
 use wire::v1::model_chunk::Part;
 
 use super::*;
@@ -31,6 +32,26 @@ async fn fetched(library: &Library, file: &'static str) -> Result<Option<Vec<u8>
     Ok(Some(bytes))
 }
 
+/// What the stream of all evidence gives: each record's round, and what is between it and the next.
+async fn evidence(library: &Library) -> Vec<(u64, Vec<u8>)> {
+    let mut parts = library.evidence(library.reading(None).await.unwrap(), 0, 9);
+    let mut records = Vec::new();
+    while let Some(part) = parts.next().await {
+        match part.unwrap().part.unwrap() {
+            EvidencePart::Record(record) => records.push((record.round, Vec::new())),
+            EvidencePart::File(file) => records.last_mut().unwrap().1.extend_from_slice(&file.data),
+        }
+    }
+    records
+}
+
+/// The same, of the folder.
+fn beside(published: &store::Published) -> Vec<(u64, Vec<u8>)> {
+    let files = [card::CARD_FILE, card::README_FILE];
+    let of = |name: String| files.map(|file| published.read(&name, file).unwrap()).concat();
+    published.names().unwrap().into_iter().map(|name| (name.parse().unwrap(), of(name))).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_published_file_is_sent_as_it_is_sealed_or_not_and_a_damaged_model_is_not() {
     for sealed in [false, true] {
@@ -53,6 +74,7 @@ async fn a_published_file_is_sent_as_it_is_sealed_or_not_and_a_damaged_model_is_
         assert!(fetched(&library, checkpoint::AGGREGATE_FILE).await.unwrap().is_none());
         let records: Vec<_> = library.chain(library.reading(None).await.unwrap(), 0, 0).collect().await;
         assert_eq!(records.len(), 1);
+        assert_eq!(evidence(&library).await, beside(&published));
 
         let again = Library::new(published, PATIENCE, Arc::default());
         std::fs::write(data.join(store::CHECKPOINTS).join(&name).join(checkpoint::MODEL_FILE), b"other")

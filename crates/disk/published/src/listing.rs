@@ -34,8 +34,12 @@ pub enum ListingError {
         why: String,
     },
     /// Another folder than was meant.
-    #[error("`{}`: has more than {FILES_MAX} files", folder.display())]
-    TooMany { folder: PathBuf },
+    #[error("`{}`: has more than {most} files", folder.display())]
+    TooMany {
+        folder: PathBuf,
+        /// Files that it may have.
+        most: usize,
+    },
 }
 
 /// Every regular file below `dir` by its path with `/`, in the order of code points, but for the paths in
@@ -56,22 +60,35 @@ pub(crate) fn read_listed(dir: &Path, ignore: &[&str]) -> Result<Vec<(String, Ve
 
 /// The files, and what `kept` keeps of each one's bytes.
 fn listed<T>(dir: &Path, ignore: &[&str], kept: fn(Vec<u8>) -> T) -> Result<Vec<(String, T)>, ListingError> {
+    let read = |(name, path): (String, PathBuf)| {
+        let bytes = fs::read(&path).map_err(|why| unreadable(&path, why))?;
+        Ok((name, kept(bytes)))
+    };
+    list_paths(dir, ignore, FILES_MAX)?.into_iter().map(read).collect()
+}
+
+/// As [`list_files`], unread, each with its place on the disk; at most so many.
+pub(crate) fn list_paths(
+    dir: &Path,
+    ignore: &[&str],
+    most: usize,
+) -> Result<Vec<(String, PathBuf)>, ListingError> {
     // A link is followed where the user names it, never below.
     if !dir.is_dir() {
         return Err(ListingError::NoFolder { dir: dir.to_owned() });
     }
     let mut files = Vec::new();
-    collect(dir, "", ignore, kept, &mut files)?;
+    collect(dir, "", ignore, most, &mut files)?;
     files.sort_by(|(one, _), (other, _)| one.cmp(other));
     Ok(files)
 }
 
-fn collect<T>(
+fn collect(
     folder: &Path,
     prefix: &str,
     ignore: &[&str],
-    kept: fn(Vec<u8>) -> T,
-    files: &mut Vec<(String, T)>,
+    most: usize,
+    files: &mut Vec<(String, PathBuf)>,
 ) -> Result<(), ListingError> {
     for entry in fs::read_dir(folder).map_err(|why| unreadable(folder, why))? {
         let entry = entry.map_err(|why| unreadable(folder, why))?;
@@ -87,16 +104,15 @@ fn collect<T>(
         // The entry's own type: a link is not followed.
         let kind = entry.file_type().map_err(|why| unreadable(&path, why))?;
         if kind.is_dir() {
-            collect(&path, &format!("{name}/"), ignore, kept, files)?;
+            collect(&path, &format!("{name}/"), ignore, most, files)?;
         } else if kind.is_file() {
             let length = entry.metadata().map_err(|why| unreadable(&path, why))?.len();
             if length > MODEL_BYTES_MAX {
                 return Err(unsignable(&path, &format!("has {length} bytes, more than {MODEL_BYTES_MAX}")));
             }
-            let bytes = fs::read(&path).map_err(|why| unreadable(&path, why))?;
-            files.push((name, kept(bytes)));
-            if files.len() > FILES_MAX {
-                return Err(ListingError::TooMany { folder: folder.to_owned() });
+            files.push((name, path));
+            if files.len() > most {
+                return Err(ListingError::TooMany { folder: folder.to_owned(), most });
             }
         } else {
             let what = if kind.is_symlink() { "a symbolic link" } else { "no regular file" };

@@ -18,6 +18,30 @@ fn params(round: u64) -> Params {
     Params::new(layout, values).unwrap()
 }
 
+/// Records of so many rounds, without their files, each following from the one before it.
+///
+/// # Panics
+/// Never, but with a record that cannot be signed.
+pub fn records(rounds: u64) -> impl Iterator<Item = SignedManifest> {
+    let model = |round: u64| Digest::sha256(&round.to_le_bytes());
+    let mut parent = None;
+    (0..rounds).map(move |round| {
+        let ids = if round == 0 { vec![] } else { vec![1, 2, 3] };
+        let manifest = Manifest {
+            parent,
+            parent_model: round.checked_sub(1).map(model),
+            model: ModelArtifact::of(b"model", model(round)),
+            cohort: ids.clone(),
+            shared: ids.clone(),
+            included: ids,
+            ..checkpoint::samples::bare(round)
+        };
+        let signed = SignedManifest::sign(&manifest, &key()).unwrap();
+        parent = Some(signed.digest());
+        signed
+    })
+}
+
 /// Rounds 0, 1 and 3, each record changed by `edit` before it is signed; round 2 was aborted.
 ///
 /// # Panics

@@ -70,12 +70,14 @@ const fn endless(path: &'static str, requirement: Requirement, rate: RateClass) 
 }
 
 /// Every RPC that the coordinator serves. An RPC that is not here is served to nobody.
-pub const REQUIREMENTS: [CallRule; 43] = [
+pub const REQUIREMENTS: [CallRule; 44] = [
     endless("/folkmoot.v1.Federation/Session", SILOS, RateClass::Round),
     row("/folkmoot.v1.Federation/BeginUpload", SILOS, RateClass::Round),
     row("/folkmoot.v1.Federation/Upload", SILOS, RateClass::Round),
     row("/folkmoot.v1.Models/FetchModel", MEMBERS, RateClass::Round),
     row("/folkmoot.v1.Models/ListCheckpoints", MEMBERS, RateClass::Round),
+    // One call for the evidence of all rounds.
+    row("/folkmoot.v1.Models/ListEvidence", MEMBERS, RateClass::Read),
     row("/folkmoot.v1.Operator/Status", PEOPLE, RateClass::Read),
     endless("/folkmoot.v1.Operator/Watch", PEOPLE, RateClass::Read),
     recorded("/folkmoot.v1.Runs/Submit", AUTHORS, RateClass::Change),

@@ -2,14 +2,14 @@
 
 use checkpoint::{MANIFEST_FILE, SIGNATURE_FILE, folder_name};
 use identity::{Authority, RosterError};
-use published::report::{AUTHORITY, CHECKPOINTS, ENTRIES, Files, ROSTER};
+use published::report::{AUTHORITY, CHECKPOINTS, MakingError, NewReport, ROSTER};
 use serde_json::{Value, json};
 use wire::v1::{Incident, IncidentNote};
 
 use crate::admin::Admin;
 use crate::admission::{Unbelieved, roster_in_force};
 use crate::connect::{ConnectError, Link, roster_key};
-use crate::models::{Models, ModelsError};
+use crate::models::{Models, ModelsError, PublishedRecord};
 use crate::operator::{EntriesError, audit_entries, status};
 
 /// Why an incident's evidence is not together.
@@ -36,56 +36,85 @@ pub enum IncidentEvidenceError {
     /// The audit log.
     #[error(transparent)]
     Entries(#[from] EntriesError),
+    /// The report cannot be written.
+    #[error(transparent)]
+    Making(#[from] MakingError),
     /// What came has no JSON form.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
 }
 
-/// The files of an incident's report, but for the index that is signed: the incident, the roster, the audit log, the chain of
-/// records with what was published beside the models, the run's status. Models are not among them.
+/// How far a report is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gathered {
+    /// Entries of the audit log that are in it.
+    Entries(u64),
+    /// Records of the chain that are in it.
+    Records(u64),
+}
+
+/// Adds the files of an incident's report, but for those of whoever signs it: the incident, the roster, the audit log, the chain of
+/// records with what was published beside the models, the run's status. Models are not among them. Each file is written as it comes,
+/// so that a run of any length takes little memory; `gathered` hears of every entry and record.
 ///
 /// # Errors
 /// [`IncidentEvidenceError`].
-pub async fn evidence(link: Link, authority: &Authority, id: &str) -> Result<Files, IncidentEvidenceError> {
-    let mut files = Files::new();
+pub async fn evidence(
+    link: Link,
+    authority: &Authority,
+    id: &str,
+    report: &mut NewReport,
+    mut gathered: impl FnMut(Gathered),
+) -> Result<(), IncidentEvidenceError> {
     let mut admin = Admin::over(link.clone());
     let incidents = admin.incidents().await?;
     let incident = incidents.iter().find(|incident| incident.id == id);
     let incident = incident.ok_or_else(|| IncidentEvidenceError::NoIncident { id: id.to_owned() })?;
-    put(&mut files, "incident.json", &to_json(incident))?;
+    report.add("incident.json", &pretty(&incident_json(incident))?)?;
 
     let listed = admin.clients().await?;
     let roster = roster_in_force(&listed, &roster_key(authority)?)?;
-    files.insert(ROSTER.into(), listed.roster.into_bytes());
-    files.insert(AUTHORITY.into(), authority.to_canonical().into_bytes());
+    report.add(ROSTER, listed.roster.as_bytes())?;
+    report.add(AUTHORITY, authority.to_canonical().as_bytes())?;
 
-    files.insert(ENTRIES.into(), audit_entries(link.clone()).await?);
-
-    let coordinator = roster.coordinator_key()?;
-    let mut models = Models::over(link.clone(), Some(coordinator));
-    for (signed, manifest) in models.new_signed().await? {
-        let folder = format!("{CHECKPOINTS}{}", folder_name(manifest.round));
-        files.insert(format!("{folder}/{MANIFEST_FILE}"), signed.manifest_bytes);
-        files.insert(format!("{folder}/{SIGNATURE_FILE}"), signed.signature.to_vec());
-        for (name, bytes) in models.attestation(manifest.round).await? {
-            files.insert(format!("{folder}/{name}"), bytes);
-        }
+    let mut entries = audit_entries(link.clone()).await?;
+    let (mut into, mut count) = (report.entries()?, 0);
+    while let Some(entry) = entries.next().await? {
+        into.push(&entry)?;
+        count += 1;
+        gathered(Gathered::Entries(count));
     }
+    into.finish()?;
+
+    let mut models = Models::over(link.clone(), Some(roster.coordinator_key()?));
+    let mut count = 0;
+    let each = |record: PublishedRecord| {
+        let folder = format!("{CHECKPOINTS}{}", folder_name(record.manifest.round));
+        report.add(&format!("{folder}/{MANIFEST_FILE}"), &record.signed.manifest_bytes)?;
+        report.add(&format!("{folder}/{SIGNATURE_FILE}"), &record.signed.signature)?;
+        for (name, bytes) in record.files {
+            report.add(&format!("{folder}/{name}"), &bytes)?;
+        }
+        count += 1;
+        gathered(Gathered::Records(count));
+        Ok::<(), IncidentEvidenceError>(())
+    };
+    models.evidence(each).await?;
 
     let shown = status(link).await?;
     let coordinator = &shown.server.server_version;
     let versions = json!({ "folkmoot": env!("CARGO_PKG_VERSION"), "coordinator": coordinator });
-    put(&mut files, "versions.json", &versions)?;
-    put(&mut files, "status.json", &serde_json::to_value(&shown)?)?;
-    Ok(files)
-}
-
-fn put(files: &mut Files, name: &str, value: &Value) -> Result<(), serde_json::Error> {
-    files.insert(name.into(), serde_json::to_vec_pretty(value)?);
+    report.add("versions.json", &pretty(&versions)?)?;
+    report.add("status.json", &pretty(&serde_json::to_value(&shown)?)?)?;
     Ok(())
 }
 
-fn to_json(incident: &Incident) -> Value {
+fn pretty(value: &Value) -> Result<Vec<u8>, serde_json::Error> {
+    serde_json::to_vec_pretty(value)
+}
+
+/// An incident as JSON: in a report, and for scripts. Times are in milliseconds since the Unix epoch.
+pub fn incident_json(incident: &Incident) -> Value {
     let note = |note: &IncidentNote| json!({ "time_ms": note.time_ms, "by": note.by, "text": note.text });
     json!({
         "id": incident.id,

@@ -30,10 +30,10 @@ pub use authority::{AuthorityFolder, MemoryError, RosterContents, SigningError};
 pub use connect::{
     Bearer, ConnectError, Credentials, Link, Target, connect, now_s, read_authority, refused, roster_key,
 };
-pub use evidence::{IncidentEvidenceError, evidence};
+pub use evidence::{Gathered, IncidentEvidenceError, evidence, incident_json};
 pub use files::{Unusable, read_secret_text, read_text};
-pub use models::{Models, ModelsError};
-pub use operator::{Changes, EntriesError, audit_entries, status, watch};
+pub use models::{Models, ModelsError, PublishedRecord};
+pub use operator::{AuditEntries, Changes, EntriesError, audit_entries, status, watch};
 pub use operators::{NewOperator, NewOperatorError};
 pub use succession::{Doubt, NextRoster, Notes, Notice};
 pub use tokens::NewToken;

@@ -6,16 +6,17 @@ use checkpoint::{Action, ChainError, ChainVerifier, Manifest, SignedManifest};
 use ed25519_dalek::VerifyingKey;
 use identity::{printable, with_causes};
 use params::Digest;
-use tonic::Code;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
+use tonic::{Code, Status};
+use wire::v1::evidence_part::Part;
 use wire::v1::models_client::ModelsClient;
-use wire::v1::{ListCheckpointsRequest, ModelPart};
+use wire::v1::{CheckpointRecord, ListCheckpointsRequest, ListEvidenceRequest, ModelPart, PublishedFile};
 use wire::{Assembly, ConversionError, FileError, file_request, limits};
 
 use crate::connect::{Bearer, ConnectError, Link, refused};
 
-/// How often one file is asked for where the coordinator is busy, and how long is waited at most before the next time.
+/// How often the same is asked for where the coordinator is busy, and how long is waited at most before the next time.
 const TRIES_MAX: u32 = 30;
 const RETRY_LONGEST: Duration = Duration::from_secs(10);
 
@@ -43,6 +44,9 @@ pub enum ModelsError {
     /// A stream that is broken, or not whole.
     #[error(transparent)]
     Stream(FileError),
+    /// A file of no record, of a kind that was not asked for, or a record's of more than any has.
+    #[error("the coordinator sends files that are none of a record's")]
+    NotARecords,
     /// The file is another than the signed one.
     #[error("the model that arrived has sha256 {actual}, signed was {signed}")]
     AnotherModel {
@@ -67,6 +71,27 @@ impl From<FileError> for ModelsError {
             why => Self::Stream(why),
         }
     }
+}
+
+/// What was published beside a model, for those who check it.
+const BESIDE: [(&str, ModelPart); 4] = [
+    (card::CARD_FILE, ModelPart::Card),
+    (card::README_FILE, ModelPart::Readme),
+    (attest::BUNDLE_FILE, ModelPart::Signature),
+    (attest::EVIDENCE_FILE, ModelPart::Evidence),
+];
+/// Bytes of all those together at most.
+const BESIDE_BYTES_MAX: usize =
+    2 * card::CARD_BYTES_MAX + attest::BUNDLE_BYTES_MAX + attest::EVIDENCE_BYTES_MAX;
+
+/// A record, verified, with the files that were published beside its model, which nobody has checked.
+#[derive(Debug)]
+pub struct PublishedRecord {
+    pub signed: SignedManifest,
+    /// What the signed bytes say.
+    pub manifest: Manifest,
+    /// By their names in a checkpoint's folder.
+    pub files: Vec<(&'static str, Vec<u8>)>,
 }
 
 /// A coordinator's models, believed only as far as its signed chain goes.
@@ -102,21 +127,78 @@ impl Models {
     /// # Errors
     /// As of [`Models::new_records`].
     pub async fn new_signed(&mut self) -> Result<Vec<(SignedManifest, Manifest)>, ModelsError> {
-        let from_round = self.chain.head().map_or(0, |head| head.round + 1);
-        let request = ListCheckpointsRequest { from_round, run: Vec::new() };
-        let answer = self.client.list_checkpoints(request).await.map_err(|why| refused(&why))?;
+        let request = ListCheckpointsRequest { from_round: self.next_round(), run: Vec::new() };
+        let mut patience = Patience::default();
+        let answer = loop {
+            match self.client.list_checkpoints(request.clone()).await {
+                Ok(answer) => break answer,
+                Err(why) => patience.again(why).await.map_err(|why| refused(&why))?,
+            }
+        };
         let mut records = answer.into_inner();
         let mut manifests = Vec::new();
         while let Some(record) = records.message().await.map_err(|why| refused(&why))? {
-            let signed = record.signed.ok_or(ModelsError::NoManifest)?;
-            let signed = SignedManifest::try_from(signed).map_err(ModelsError::Record)?;
-            let manifest = self.chain.push(&signed).map_err(ModelsError::Chain)?;
-            if let Some(action @ Action::Quarantine { model, .. }) = &manifest.action {
-                self.quarantined.push((*model, action.to_string()));
-            }
-            manifests.push((signed, manifest));
+            manifests.push(self.believe(record)?);
         }
         Ok(manifests)
+    }
+
+    /// Records that were not seen before, verified, oldest first, each with what was published beside its model. One is in memory
+    /// at a time. A coordinator of the release before is asked for each file by itself.
+    ///
+    /// # Errors
+    /// As of [`Models::new_records`], a stream that is not whole, and what `each` says.
+    pub async fn evidence<E: From<ModelsError>>(
+        &mut self,
+        mut each: impl FnMut(PublishedRecord) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let request = ListEvidenceRequest { from_round: self.next_round(), run: Vec::new() };
+        let mut patience = Patience::default();
+        let mut parts = loop {
+            match self.client.list_evidence(request.clone()).await {
+                Ok(parts) => break parts.into_inner(),
+                Err(why) if why.code() == Code::Unimplemented => {
+                    for (signed, manifest) in self.new_signed().await? {
+                        let files = self.attestation(manifest.round).await?;
+                        each(PublishedRecord { signed, manifest, files })?;
+                    }
+                    return Ok(());
+                }
+                Err(why) => patience.again(why).await.map_err(|why| ModelsError::from(refused(&why)))?,
+            }
+        };
+        let mut current: Option<PublishedRecord> = None;
+        while let Some(part) = parts.message().await.map_err(|why| ModelsError::from(refused(&why)))? {
+            match part.part {
+                Some(Part::Record(record)) => {
+                    let (signed, manifest) = self.believe(record)?;
+                    let next = PublishedRecord { signed, manifest, files: Vec::new() };
+                    current.replace(next).map_or(Ok(()), &mut each)?;
+                }
+                Some(Part::File(file)) => {
+                    current.as_mut().ok_or(ModelsError::NotARecords)?.take(&file)?;
+                }
+                // A kind of part of a later release.
+                None => {}
+            }
+        }
+        current.map_or(Ok(()), each)
+    }
+
+    /// The round from which on nothing was seen yet.
+    fn next_round(&self) -> u64 {
+        self.chain.head().map_or(0, |head| head.round + 1)
+    }
+
+    /// A record that follows from those before.
+    fn believe(&mut self, record: CheckpointRecord) -> Result<(SignedManifest, Manifest), ModelsError> {
+        let signed = record.signed.ok_or(ModelsError::NoManifest)?;
+        let signed = SignedManifest::try_from(signed).map_err(ModelsError::Record)?;
+        let manifest = self.chain.push(&signed).map_err(ModelsError::Chain)?;
+        if let Some(action @ Action::Quarantine { model, .. }) = &manifest.action {
+            self.quarantined.push((*model, action.to_string()));
+        }
+        Ok((signed, manifest))
     }
 
     /// Refuses a model that the chain, as far as it was read, takes out of use.
@@ -177,12 +259,7 @@ impl Models {
     /// A stream that is not whole.
     pub async fn attestation(&mut self, round: u64) -> Result<Vec<(&'static str, Vec<u8>)>, ModelsError> {
         let mut files = Vec::new();
-        for (name, part) in [
-            (card::CARD_FILE, ModelPart::Card),
-            (card::README_FILE, ModelPart::Readme),
-            (attest::BUNDLE_FILE, ModelPart::Signature),
-            (attest::EVIDENCE_FILE, ModelPart::Evidence),
-        ] {
+        for (name, part) in BESIDE {
             match self.file(round, part).await {
                 Ok(file) => files.push((name, file)),
                 // A coordinator without a model key has no signatures.
@@ -193,19 +270,14 @@ impl Models {
         Ok(files)
     }
 
-    /// One file of a checkpoint. A long run's files are more calls than a caller may make at once: each is made again when it
-    /// may be.
+    /// One file of a checkpoint.
     async fn file(&mut self, round: u64, part: ModelPart) -> Result<Vec<u8>, FileError> {
-        let mut tries = 1;
+        let mut patience = Patience::default();
         let answer = loop {
             match self.client.fetch_model(file_request(None, round, part)).await {
                 Ok(answer) => break answer,
-                Err(why) => match wire::retry_after(&why).filter(|_| tries < TRIES_MAX) {
-                    Some(delay) => tokio::time::sleep(delay.min(RETRY_LONGEST)).await,
-                    None => return Err(why.into()),
-                },
+                Err(why) => patience.again(why).await?,
             }
-            tries += 1;
         };
         let mut chunks = answer.into_inner();
         let mut file = Assembly::new(limits::MODEL_BYTES_MAX);
@@ -213,6 +285,42 @@ impl Models {
             file.take(chunk)?;
         }
         file.finish()
+    }
+}
+
+impl PublishedRecord {
+    /// Adds a file, or more of the last one.
+    fn take(&mut self, file: &PublishedFile) -> Result<(), ModelsError> {
+        let known = BESIDE.iter().find(|(_, part)| *part == file.part());
+        let (name, _) = known.ok_or(ModelsError::NotARecords)?;
+        let held: usize = self.files.iter().map(|(_, bytes)| bytes.len()).sum();
+        if held + file.data.len() > BESIDE_BYTES_MAX {
+            return Err(ModelsError::NotARecords);
+        }
+        match self.files.last_mut() {
+            Some((last, bytes)) if last == name => bytes.extend_from_slice(&file.data),
+            _ => self.files.push((name, file.data.to_vec())),
+        }
+        Ok(())
+    }
+}
+
+/// A call that is made again where the coordinator says when: a program that asks much is not to fail for it.
+#[derive(Default)]
+struct Patience {
+    tries: u32,
+}
+
+impl Patience {
+    /// Waits until the call may be made again.
+    ///
+    /// # Errors
+    /// The answer itself, where it names no time, or came too often.
+    async fn again(&mut self, why: Status) -> Result<(), Status> {
+        self.tries += 1;
+        let delay = wire::retry_after(&why).filter(|_| self.tries < TRIES_MAX).ok_or(why)?;
+        tokio::time::sleep(delay.min(RETRY_LONGEST)).await;
+        Ok(())
     }
 }
 

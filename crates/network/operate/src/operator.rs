@@ -5,7 +5,7 @@ use tonic::Streaming;
 use wire::limits::MESSAGE_BYTES_MAX;
 use wire::v1::audit_client::AuditClient;
 use wire::v1::operator_client::OperatorClient;
-use wire::v1::{EntriesRequest, RunStatus, StatusRequest, WatchRequest};
+use wire::v1::{AuditEntry, EntriesRequest, RunStatus, StatusRequest, WatchRequest};
 
 use crate::connect::{ConnectError, Link, refused};
 
@@ -57,21 +57,35 @@ pub enum EntriesError {
     },
 }
 
-/// Every entry of a coordinator's audit log from the first on, each a line.
+/// The entries of a coordinator's audit log, from the first on.
+pub struct AuditEntries {
+    entries: Streaming<AuditEntry>,
+    next: u64,
+}
+
+/// Asks for the entries of a coordinator's audit log: all that there are at this moment.
 ///
 /// # Errors
-/// [`EntriesError`].
-pub async fn audit_entries(link: Link) -> Result<Vec<u8>, EntriesError> {
+/// [`ConnectError`].
+pub async fn audit_entries(link: Link) -> Result<AuditEntries, ConnectError> {
     let mut audit = AuditClient::new(link).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let entries = audit.entries(EntriesRequest { from: 0 }).await.map_err(|why| refused(&why))?;
-    let (mut entries, mut lines, mut next) = (entries.into_inner(), Vec::new(), 0);
-    while let Some(entry) = entries.message().await.map_err(|why| refused(&why))? {
-        if entry.index != next || entry.entry.contains(&b'\n') {
-            return Err(EntriesError::NoEntry { next });
+    Ok(AuditEntries { entries: entries.into_inner(), next: 0 })
+}
+
+impl AuditEntries {
+    /// The next one, which holds no line's end; none once all have come.
+    ///
+    /// # Errors
+    /// [`EntriesError`].
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, EntriesError> {
+        let Some(entry) = self.entries.message().await.map_err(|why| refused(&why))? else {
+            return Ok(None);
+        };
+        if entry.index != self.next || entry.entry.contains(&b'\n') {
+            return Err(EntriesError::NoEntry { next: self.next });
         }
-        next += 1;
-        lines.extend_from_slice(&entry.entry);
-        lines.push(b'\n');
+        self.next += 1;
+        Ok(Some(entry.entry))
     }
-    Ok(lines)
 }

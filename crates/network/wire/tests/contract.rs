@@ -35,6 +35,7 @@ fn compiled() -> (String, Vec<u8>) {
         .btree_map(".folkmoot.v1")
         // Chunks are sliced out of the received frame instead of copied.
         .bytes(".folkmoot.v1.ModelData.data")
+        .bytes(".folkmoot.v1.PublishedFile.data")
         .bytes(".folkmoot.v1.UploadData.data")
         // It carries a secret: what it shows is written by hand.
         .skip_debug([".folkmoot.v1.JoinRequest"])
