@@ -2,15 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use accounting::rounded_up;
-use attest::{ModelPublicKey, RoundEvidence};
-use checkpoint::Manifest;
-use identity::{KeyError, printable};
-use params::Digest;
+use attest::ModelPublicKey;
+use identity::KeyError;
 use plan::AuthoredPlan;
 use published::{
-    CheckpointFault, Plain, Verified, check_evidence, check_spent, check_steps, checkpoints_in, is_signed,
-    verify_chain,
+    CheckpointFault, Plain, Verified, cards_line, check_evidence, check_spent, check_steps, checkpoints_in,
+    evidence_line, is_signed, record_line, verify_chain,
 };
 
 use crate::files::{Unusable, read_text};
@@ -61,7 +58,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Unverified> {
     let verified = verify_chain(&Plain::new(&checkpoints_in(&args.folder)), key, plan.as_deref())?;
     if !args.quiet {
         for manifest in &verified.manifests {
-            println!("{}", line(manifest));
+            println!("{}", record_line(manifest));
         }
     }
     if verified.cards > 0 && !args.quiet {
@@ -126,78 +123,4 @@ fn further(
 
 pub(crate) fn read_model_key(file: &Path) -> Result<ModelPublicKey, Unusable> {
     ModelPublicKey::from_pem(&read_text(file)?).map_err(|why| Unusable::new(file, why))
-}
-
-fn line(manifest: &Manifest) -> String {
-    if let Some(action) = &manifest.action {
-        return format!("round {:>6}: {}", manifest.round, printable(&action.to_string()));
-    }
-    let spent = manifest
-        .privacy
-        .epsilon
-        .map_or_else(String::new, |epsilon| format!(", epsilon {}", rounded_up(epsilon, 4)));
-    let left_out: Vec<String> = manifest
-        .left_out
-        .iter()
-        .map(|left_out| format!("client {} ({})", left_out.client, printable(&left_out.reason)))
-        .collect();
-    let left_out =
-        if left_out.is_empty() { String::new() } else { format!(", left out: {}", left_out.join(", ")) };
-    format!(
-        "round {:>6}: {} silos{left_out}, model {}{spent}",
-        manifest.round,
-        manifest.included.len(),
-        manifest.model.params_digest.short()
-    )
-}
-
-/// What was held against what, and what nothing could be held against.
-fn cards_line(cards: u64, planned: bool) -> String {
-    let (against, left) = if planned {
-        ("the records and the plan", "")
-    } else {
-        ("the records", ", and without --plan what the plan tells")
-    };
-    format!(
-        "cards: {cards} say what {against} say; the coordinator's word alone are the silos' names and data versions, the \
-         security controls, the metrics and the owner's part{left}"
-    )
-}
-
-/// One round's evidence as people read it.
-fn evidence_line(evidence: &RoundEvidence) -> String {
-    let short = |digest: Option<Digest>| digest.map_or_else(|| "none".to_owned(), |digest| digest.short());
-    let spent = evidence.privacy.epsilon.map_or_else(
-        || "no differential privacy".to_owned(),
-        |epsilon| format!("epsilon {} spent", accounting::rounded_up(epsilon, 4)),
-    );
-    format!(
-        "round {:>6}: from {}, plan {}, roster {}, silos in the sum {} ({} of {}), {spent}, by {}",
-        evidence.round,
-        short(evidence.parent.as_ref().map(|parent| parent.record)),
-        evidence.plan.short(),
-        evidence.roster.short(),
-        short(evidence.included_commitment),
-        evidence.included,
-        evidence.cohort,
-        printable(&evidence.code_version),
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use published::{samples, verify_folder};
-
-    use super::*;
-
-    #[test]
-    fn an_operators_action_is_shown_in_its_own_words_on_one_line() {
-        let folder = samples::chain(|_| {});
-        let mut manifest = verify_folder(folder.path(), None).unwrap().manifests.pop().unwrap();
-        let (reason, by) = ("bad\nrows".to_owned(), "ops".to_owned());
-        manifest.action = Some(checkpoint::Action::Rollback { to_round: 1, reason, by });
-        let shown = line(&manifest);
-        assert!(shown.contains("rolled back to the model of round 1 by ops: bad"), "{shown}");
-        assert!(!shown.contains('\n'), "{shown}");
-    }
 }

@@ -186,6 +186,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     (
         "published",
         &[
+            "accounting",
             "attest",
             "card",
             "checkpoint",
@@ -200,7 +201,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
         ],
     ),
     ("rehearsal", &["datasets", "optim", "params", "plan", "protocol", "secagg", "train"]),
-    ("run_status", &["checkpoint", "params", "secagg"]),
+    ("run_status", &["accounting", "checkpoint", "identity", "params", "secagg"]),
     (
         "runs",
         &[

@@ -16,6 +16,7 @@
 mod entry;
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;
+mod text;
 mod words;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 pub use entry::RunEntry;
+pub use text::render;
 pub use words::{Ending, Owed, RunPhase, RunState, Standing};
 
 /// A run at one moment.

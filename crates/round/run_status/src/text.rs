@@ -1,0 +1,147 @@
+//! A status as people read it.
+
+use accounting::{rounded_down, rounded_up};
+use identity::printable;
+
+use crate::{Shown, Status};
+
+/// A run and its server at one moment: a line for each thing, then a table of the members. Nothing in it drives a terminal.
+pub fn render(Shown { run: status, server }: &Shown) -> String {
+    let mut text = String::new();
+    let mut row = |name: &str, value: String| text.push_str(&format!("{name:<11} {value}\n"));
+    row("run", format!("{} ({})", printable(&status.run_name), status.run_id));
+    row("plan", status.plan.to_string());
+    // A coordinator of the first release counts no attempts.
+    let attempts =
+        status.attempts_aborted.map_or_else(String::new, |count| format!("; {count} attempts aborted"));
+    row(
+        "rounds",
+        format!(
+            "{} of {} committed, {} given up{attempts}",
+            status.rounds_committed, status.rounds_planned, status.rounds_aborted
+        ),
+    );
+    row("now", format!("round {}, attempt {}, {}", status.round, status.attempt, status.phase));
+    if let Some(deadline) = status.deadline_ms {
+        let left = deadline as f64 - server.now_ms as f64;
+        row("deadline", format!("in {:.1} s", left / 1000.0));
+    }
+    if !status.waiting_why.is_empty() {
+        row("waiting", printable(&status.waiting_why));
+    }
+    for waiting in &status.waiting_for {
+        row("", format!("client {}: {}", waiting.client, waiting.what));
+    }
+    if !status.last_outcome.is_empty() {
+        row("last round", printable(&status.last_outcome));
+    }
+    if let Some(ended) = &status.ended {
+        row("ended", printable(&ended.why));
+    }
+    row("dropouts", status.dropouts.to_string());
+    privacy(status, &mut row);
+    if let Some(head) = &status.head {
+        row("head", format!("round {}, record {head}", status.head_round));
+    }
+    if let Some(model) = &status.model {
+        row("model", model.to_string());
+    }
+    for (name, value) in &status.metrics {
+        row(&printable(name), format!("{value:.6}"));
+    }
+    row("bytes", format!("{} received, {} sent", server.bytes_received, server.bytes_sent));
+    let up = (server.now_ms as f64 - server.started_ms as f64).max(0.0) / 1000.0;
+    row("server", format!("{}, up {up:.0} s", printable(&server.server_version)));
+    clients(status, &mut text);
+    text
+}
+
+fn privacy(status: &Status, row: &mut impl FnMut(&str, String)) {
+    let spent = &status.privacy;
+    match (spent.epsilon, spent.delta) {
+        (Some(epsilon), Some(delta)) => {
+            let left = status
+                .epsilon_left
+                .map_or_else(String::new, |left| format!(", {} left", rounded_down(left, 4)));
+            row("epsilon", format!("{} spent at delta {delta}{left}", rounded_up(epsilon, 4)));
+        }
+        _ => row("epsilon", "no differential privacy".into()),
+    }
+    row(
+        "promise",
+        format!(
+            "{}; unit: {}; relation: {}; accountant: {}; {} steps",
+            printable(&spent.mode),
+            printable(&spent.unit),
+            printable(&spent.relation),
+            printable(&spent.accountant),
+            spent.steps
+        ),
+    );
+    row("noise by", printable(&spent.noise_by));
+    row("trust", printable(&spent.trust));
+}
+
+fn clients(status: &Status, text: &mut String) {
+    let widest = status.clients.iter().map(|client| client.name.chars().count()).max().unwrap_or(0).max(4);
+    let header = ["id", "name", "link", "state", "in", "out", "last reason"].map(str::to_owned);
+    let rows = status.clients.iter().map(|client| {
+        [
+            client.id.to_string(),
+            printable(&client.name),
+            if client.connected { "up" } else { "down" }.to_owned(),
+            client.state.to_string(),
+            client.rounds_included.to_string(),
+            client.rounds_left_out.to_string(),
+            printable(&client.last_reason),
+        ]
+    });
+    for [id, name, link, state, included, left_out, reason] in std::iter::once(header).chain(rows) {
+        let line = format!(
+            "{id:>4}  {name:<widest$}  {link:<4}  {state:<13}  {included:>6}  {left_out:>6}  {reason}"
+        );
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples;
+
+    #[test]
+    fn everything_that_a_status_holds_is_shown() {
+        let text = concat!(
+            "run         digits (acba25512100f80b56fc3ccd14c65be55d94800cda77585c5f41a887e398f9be)\n",
+            "plan        64879f7d6b960a01909762d911a32d4582c20010c5641ee90278b644a9e3b525\n",
+            "rounds      19 of 23 committed, 3 given up; 11 attempts aborted\n",
+            "now         round 37, attempt 2, masked input\n",
+            "deadline    in 2.5 s\n",
+            "waiting     1 silos owe a masked vector\n",
+            "            client 9: a masked vector\n",
+            "last round  committed\n",
+            "ended       all rounds\n",
+            "dropouts    47\n",
+            "epsilon     1.5000 spent at delta 0.000001, 3.4000 left\n",
+            "promise     distributed_dp_sgd; unit: record; relation: add or remove one record; accountant: rdp; 13 steps\n",
+            "noise by    every silo\n",
+            "trust       one colluder\n",
+            "head        round 36, record 9f2e6d33a3717ee826353a404ba4618d1aeeb6879ad7936bce8ed5f46814924d\n",
+            "model       9372c470eeadd5ecd9c3c74c2b3cb633f8e2f2fad799250a0f70d652b6b825e4\n",
+            "loss        0.250000\n",
+            "bytes       59 received, 61 sent\n",
+            "server      0.1.0, up 1 s\n",
+            "  id  name   link  state              in     out  last reason\n",
+            "   7  north  up    awaited            17       5  was too late\n",
+        );
+        assert_eq!(render(&samples::shown()), text);
+    }
+
+    #[test]
+    fn a_clients_reason_cannot_drive_the_terminal() {
+        let mut status = samples::shown();
+        status.run.clients[0].last_reason = "\u{1b}[2Jgone".into();
+        assert!(!render(&status).contains('\u{1b}'));
+    }
+}
