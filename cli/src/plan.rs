@@ -5,10 +5,12 @@ mod forecast;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use ledger::Account;
 use plan::forecast::Forecast;
 use plan::{AuthoredPlan, Policy, PolicyError, Problems, SignedPlan};
 use rand::rand_core::{Rng, UnwrapErr};
 use serde::Deserialize;
+use vault::MasterSource;
 
 use crate::Failure;
 use crate::files::{Unusable, read_text, write_document};
@@ -33,13 +35,21 @@ pub(crate) struct Args {
 #[derive(Subcommand, Debug)]
 enum Plan {
     /// Print what a plan promises and costs, or everything that is wrong with it.
-    #[command(after_help = "Example:\n  folkmoot plan check plan.toml --policy client.toml")]
+    #[command(after_help = "Examples:\n  folkmoot plan check plan.toml --policy client.toml\n  \
+                      folkmoot plan check plan.json --policy north/client.toml --ledger north/state/ledger")]
     Check {
         /// The plan, TOML.
         file: PathBuf,
         /// A silo's policy, or its client.toml with the table [policy]: would that silo take part?
         #[arg(long, value_name = "FILE")]
         policy: Option<PathBuf>,
+        /// With --policy: that silo's ledger, or the folder with it: is there room for a run of the plan, beside what was spent and
+        /// what other runs have claimed?
+        #[arg(long, value_name = "FOLDER", requires = "policy")]
+        ledger: Option<PathBuf>,
+        /// Of a sealed ledger: the master key, as the daemon's configuration names it.
+        #[arg(long, value_name = "SOURCE", requires = "ledger")]
+        master: Option<MasterSource>,
     },
     /// Sign a plan as its author: what a coordinator is given, and what silos hold against their policy.
     #[command(after_help = "Example:\n  folkmoot plan sign plan.toml --key author.key --out plan.json")]
@@ -57,7 +67,11 @@ enum Plan {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     match (&args.what, &args.file) {
-        (Some(Plan::Check { file, policy }), _) => check(file, policy.as_deref()),
+        (Some(Plan::Check { file, policy, ledger, master }), _) => {
+            let ledger =
+                ledger.as_deref().map(|ledger| ledger::account(ledger, master.as_ref())).transpose()?;
+            check(file, policy.as_deref(), ledger.as_ref())
+        }
         (Some(Plan::Sign { file, key, out }), _) => sign(file, key, out),
         (None, Some(file)) => foresee(file, args.json),
         (None, None) => Err(Failure::usage("name a plan, or a command: `folkmoot plan --help`")),
@@ -84,7 +98,7 @@ enum Found {
     Signed(Box<AuthoredPlan>),
 }
 
-fn check(file: &Path, policy: Option<&Path>) -> Result<(), Failure> {
+fn check(file: &Path, policy: Option<&Path>, account: Option<&Account>) -> Result<(), Failure> {
     let plan = match find(file)? {
         Found::Written(plan) => Found::Written(Box::new(plan.of_newest_format())),
         signed @ Found::Signed(_) => signed,
@@ -106,10 +120,19 @@ fn check(file: &Path, policy: Option<&Path>) -> Result<(), Failure> {
         Found::Signed(plan) => policy.check(plan),
     };
     checked.map_err(|why| Failure::usage(format!("the policy refuses the plan: {}: {why}", why.code())))?;
-    match plan {
+    match &plan {
         Found::Written(_) => println!("policy        accepts the plan, if one of its authors signs it"),
         Found::Signed(_) => println!("policy        accepts the plan"),
     }
+    let Some(account) = account else { return Ok(()) };
+    let (plan, author): (&plan::Plan, &str) = match &plan {
+        Found::Written(plan) => (plan, ""),
+        Found::Signed(plan) => (plan, &plan.signed().author),
+    };
+    spending::room_for(account, &policy, plan, author, daemon::wall_ms()).map_err(|why| {
+        Failure::usage(format!("the ledger has no room for a run of the plan: {}: {why}", why.rule()))
+    })?;
+    println!("ledger        has room for a run of the plan");
     Ok(())
 }
 

@@ -80,7 +80,7 @@ pub(crate) enum RosterCommand {
     },
 }
 
-/// What is done about a ledger, or a journal, that lost entries.
+/// What is done about a ledger, or a journal, that lost entries, and about claims.
 #[derive(Subcommand, Debug)]
 pub(crate) enum LedgerCommand {
     /// Go on with a ledger that lacks entries, or whose anchor or this silo's journal does: copies into it what the journal
@@ -91,6 +91,19 @@ pub(crate) enum LedgerCommand {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// What happened; it stays in the ledger.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// Give back what a run has claimed of the data and will not use, so that other runs may: where its daemon is gone for good, or the
+    /// run is known to be over. A daemon that still takes part in the run then uploads only what other runs leave. The daemon may run.
+    Unclaim {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// The run, as `folkmoot ledger show` names it beside `claim`.
+        #[arg(long, value_name = "RUN")]
+        run: String,
         /// What happened; it stays in the ledger.
         #[arg(long, value_name = "TEXT")]
         reason: String,
@@ -120,6 +133,7 @@ pub(crate) fn run(command: Command) -> ExitCode {
             accept(&config, &digest, yes).map_err(failed)
         }
         Command::Ledger(LedgerCommand::Accept { config, reason }) => accept_loss(&config, &reason),
+        Command::Ledger(LedgerCommand::Unclaim { config, run, reason }) => unclaim(&config, &run, &reason),
         Command::Witness(WitnessCommand::Forget { config, reason }) => forget_witness(&config, &reason),
         Command::Schema { config, label } => print_schema(&config, &label),
         Command::Alarms { config, metrics } => alarms(&config, metrics),
@@ -211,6 +225,32 @@ fn accept_loss(path: &std::path::Path, reason: &str) -> Result<(), (u8, String)>
     if forgotten > 0 {
         println!("{file}: {forgotten} debits of this silo's own are accepted as lost to its journal");
     }
+    Ok(())
+}
+
+fn unclaim(path: &std::path::Path, run: &str, reason: &str) -> Result<(), (u8, String)> {
+    let unusable = |why: String| (EXIT_CONFIGURATION, why);
+    if reason.trim().is_empty() {
+        return Err(unusable("--reason is empty: say what happened".into()));
+    }
+    let loaded = Config::load(path).map_err(|why| unusable(format!("{}: {why}", path.display())))?;
+    let (ledger, now_ms) = (loaded.ledger, daemon::wall_ms());
+    let account = ledger.inspect().map_err(|why| failed(crate::with_causes(&why)))?.account;
+    let run = run.trim().to_ascii_lowercase();
+    let open = account.claims(now_ms).into_iter().map(|open| open.claim);
+    let open: Vec<_> =
+        open.filter(|claim| !run.is_empty() && claim.run.to_string().starts_with(&run)).collect();
+    let [first, rest @ ..] = &open[..] else {
+        return Err(unusable(format!("no claim of a run {run:?} counts: `folkmoot ledger show` lists them")));
+    };
+    if rest.iter().any(|claim| claim.run != first.run) {
+        return Err(unusable(format!("several runs that have claimed begin with {run:?}: give more of it")));
+    }
+    for claim in &open {
+        let returned = ledger.return_claim(&claim.daemon, &claim.run, reason, now_ms);
+        returned.map_err(|why| failed(crate::with_causes(&why)))?;
+    }
+    println!("{}: what run {} had claimed is free", ledger.path().display(), first.run);
     Ok(())
 }
 

@@ -233,8 +233,11 @@ impl Daemon for Loaded {
         for line in Alarm::new(&self.config.state_dir, daemon::wall_ms).lines() {
             println!("alarm: {line}");
         }
-        let checked = self.config.check_data().map(|()| String::new());
-        checked.map_err(|why| format!("data: {why}"))
+        self.config.check_data().map_err(|why| format!("data: {why}"))?;
+        match self.unaccepted() {
+            Some(why) => Err(format!("policy: {why}")),
+            None => Ok(String::new()),
+        }
     }
 
     fn notes(&self) -> Vec<String> {
@@ -244,8 +247,20 @@ impl Daemon for Loaded {
 
     async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), Stopped> {
         self.notes().iter().for_each(|note| tracing::warn!("{note}"));
+        if let Some(why) = self.unaccepted() {
+            tracing::error!("policy: no plan with a promise is taken part in: {why}");
+        }
         let ended = run(self, shutdown).await;
         ended.map(drop).map_err(|why| Stopped { why: with_causes(&why), exit_code: why.exit_code() })
+    }
+}
+
+impl Loaded {
+    /// What the ledger has of sums without noise that the policy does not accept. A ledger that cannot be read stops the daemon when it
+    /// is opened, and is no answer here.
+    fn unaccepted(&self) -> Option<String> {
+        let account = self.ledger.entries_as_they_are().ok()?;
+        spending::unaccepted_exact_releases(&account, &self.config.policy)
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use client::Config;
 use daemon::Daemon;
 use identity::{IdentityKey, Member, Roster};
+use ledger::{Ledger, Release, What, samples};
 use secagg::ClientId;
 
 const POLICY: &str = "[policy]\ncohort_min = 3\nhonest_min = 2\ncorrupt_min = 1\nepsilon_max = 5.0\ndelta_max = 1e-5\n\
@@ -208,6 +209,50 @@ fn data_that_cannot_be_read_is_reported_to_its_operator_and_keeps_no_daemon_from
     assert_eq!(check(&text()), Ok(String::new()));
     let why = check(&text().replace("silo.csv", "none.csv")).unwrap_err();
     assert!(why.contains("none.csv`: cannot be read: No such file"), "{why}");
+}
+
+#[test]
+fn a_promise_on_data_that_exact_sums_hold_is_accepted_in_numbers() {
+    let folder = folder();
+    let check = |text: &str| load(folder.path(), text).unwrap().open().unwrap().check();
+    let ledger = Ledger::new(&folder.path().join("s/ledger"), "silo", None, None).unwrap();
+    for round in 1..=2 {
+        let release = Release { unit: None, ..samples::release("first model", round) };
+        ledger.reserve(release, None, &samples::LIMITS, round).unwrap();
+    }
+    assert_eq!(check(&text()), Ok(String::new()), "it promises nothing");
+    let promises = text().replace("\"fedavg\"", "\"distributed_dp_sgd\"");
+    let why = check(&promises).unwrap_err();
+    assert!(
+        why.contains("2 sums without noise hold this silo's data") && why.contains("set it to 2"),
+        "{why}"
+    );
+    assert!(why.contains("they are 2 in \"first model\""), "{why}");
+    assert_eq!(check(&format!("{promises}accepts_exact_releases = 2\n")), Ok(String::new()));
+}
+
+#[test]
+fn what_a_daemon_that_is_gone_has_claimed_is_freed_by_an_operators_word_that_stays() {
+    let folder = folder();
+    write(folder.path(), "client.toml", &text(), 0o644);
+    let ledger = Ledger::new(&folder.path().join("s/ledger"), "silo", None, None).unwrap();
+    let claim = samples::claim("abandoned", 3);
+    let run = claim.run.to_string();
+    ledger.claim(claim, &samples::CLAIM_LIMITS, daemon::wall_ms()).unwrap();
+    let unclaim = |run: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_folkmoot-client"));
+        let of = ["ledger", "unclaim", "--config", "client.toml", "--run", run, "--reason", "its disk broke"];
+        let ended = command.current_dir(folder.path()).args(of).output().unwrap();
+        (ended.status.code(), String::from_utf8([ended.stdout, ended.stderr].concat()).unwrap())
+    };
+    let (code, said) = unclaim("another");
+    assert!(code == Some(2) && said.contains("no claim of a run \"another\" counts"), "{said}");
+    let (code, said) = unclaim(&run[..12]);
+    assert!(code == Some(0) && said.contains(&format!("what run {run} had claimed is free")), "{said}");
+    let account = ledger.inspect().unwrap().account;
+    assert!(account.claims(0).is_empty());
+    let last = &account.entries().last().unwrap().what;
+    assert!(matches!(last, What::ClaimReturned { reason, .. } if reason == "its disk broke"), "{last:?}");
 }
 
 #[test]

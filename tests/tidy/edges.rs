@@ -56,6 +56,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "run_status",
             "secagg",
             "sim",
+            "spending",
             "store",
             "tlog",
             "train",

@@ -1,8 +1,9 @@
 //! Plans: checked, signed, held against policies, and foreseen.
 
-use accounting::calibrate;
+use accounting::{Budget, calibrate, steps_allowed};
 use demo::demo_plan;
 use identity::IdentityKey;
+use ledger::{ClaimLimits, Cost, Limits, samples};
 use plan::{Plan, PrivacyMode};
 use serde_json::Value;
 
@@ -99,6 +100,26 @@ fn a_policy_that_refuses_the_plan_says_why() {
     beside(&plan, &policy(5.0)).done(CHECK);
     let why = beside(&plan, &policy(1.0)).refused(CHECK, USAGE);
     assert!(why.contains("this silo's epsilon_max is 1"), "{why}");
+}
+
+#[test]
+fn a_plan_that_the_ledger_has_no_room_for_is_refused_before_it_is_signed() {
+    let here = beside(PLAN, &CLIENT.replace(AUTHORS_KEY, &author(1)));
+    let ledger = samples::spent(&here.path("ledger"), None);
+    let all = Limits { epsilon_max: 20.0, delta: 1e-5, ..samples::LIMITS };
+    let dear = Cost { count: 40, ..samples::COST };
+    ledger.reserve(samples::release("dear", 1), Some(dear), &all, 4).unwrap();
+    let check = format!("{CHECK} --ledger ledger");
+    let why = here.refused(&check, USAGE);
+    assert!(why.contains("BUDGET_SPENT: ") && why.contains("its limit is 5"), "{why}");
+    here.write("client.toml", here.read("client.toml").replace("epsilon_max = 5.0", "epsilon_max = 20.0"));
+    assert!(here.done(&check).contains("ledger        has room"));
+    let most = steps_allowed(&samples::COST.event, &Budget::new(20.0, 1e-5).unwrap()).unwrap();
+    let rest = samples::claim("not over", most - 43);
+    ledger.claim(rest, &ClaimLimits { limits: all, ..samples::CLAIM_LIMITS }, daemon::wall_ms()).unwrap();
+    let why = here.refused(&check, USAGE);
+    assert!(why.contains("what 1 other runs that are not over have claimed"), "{why}");
+    here.refused("plan check plan.toml --ledger ledger", USAGE);
 }
 
 /// What is foreseen of a plan, for programs and for people.

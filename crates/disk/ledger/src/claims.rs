@@ -13,7 +13,7 @@ use params::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::account::{Account, Limits, Overspent, PeriodLimit, epsilon_with};
-use crate::entry::{Cost, Entry, What};
+use crate::entry::{Cost, Entry, Release, What};
 
 /// What a run may use of the data, as one daemon claims it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -138,10 +138,12 @@ impl Account {
     }
 
     /// Releases without noise. Rounds with noise in which training failed are not among them.
-    pub fn without_noise(&self) -> u64 {
-        let exact =
-            |entry: &&Entry| matches!(entry.what, What::ExactRelease { .. }) && !entry.says_training_failed();
-        self.entries().iter().filter(exact).count() as u64
+    pub fn without_noise(&self) -> impl Iterator<Item = &Release> {
+        let exact = self.entries().iter().filter(|entry| !entry.says_training_failed());
+        exact.filter_map(|entry| match &entry.what {
+            What::ExactRelease { release } => Some(release),
+            _ => None,
+        })
     }
 
     /// Whether there is room for a claim, beside all that was debited and all that other runs have claimed.
@@ -164,7 +166,7 @@ impl Account {
         if claim.cost.is_none() {
             return Ok(());
         }
-        let made = self.without_noise();
+        let made = self.without_noise().count() as u64;
         if made > *exact_releases {
             return Err(Overspent::ExactReleases { made, accepted: *exact_releases });
         }

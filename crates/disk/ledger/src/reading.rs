@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use vault::{KEYRING_FILE, MasterSource, Vault, VaultError};
 
 use crate::{
-    Chain, DECLARED_SUFFIX, DeclaredFile, Entry, LedgerChainError, LedgerError, SUFFIX, open_entries,
-    open_shared,
+    Account, Chain, DECLARED_SUFFIX, DeclaredFile, Entry, LedgerChainError, LedgerError, SUFFIX,
+    open_entries, open_shared,
 };
 
 /// Why a ledger is not read.
@@ -112,6 +112,16 @@ pub fn read(path: &Path) -> Result<(fs::File, Chain), ReadError> {
 pub fn entries(file: &Path, chain: &Chain, master: Option<&MasterSource>) -> Result<Vec<Entry>, ReadError> {
     let vault = vault_of(file, chain, master)?;
     Ok(open_entries(file, chain, vault.as_ref())?)
+}
+
+/// All that the only ledger at this path says, though nothing was debited there yet.
+///
+/// # Errors
+/// As [`find`], [`read`] and [`entries`].
+pub fn account(path: &Path, master: Option<&MasterSource>) -> Result<Account, ReadError> {
+    let file = find(path)?;
+    let chain = read_or_empty(&file)?;
+    Ok(Account::new(entries(&file, &chain, master)?))
 }
 
 /// What opens a sealed ledger.

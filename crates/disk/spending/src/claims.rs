@@ -37,6 +37,26 @@ pub fn room_for(
     account.admits_claim(&claim, &limits, now_ms).map_err(|over| refusal(over, plan, policy))
 }
 
+/// What sums without noise already tell of the data where the policy promises something now and does not accept so many: a silo
+/// of this policy refuses every plan with a promise.
+pub fn unaccepted_exact_releases(account: &Account, policy: &Policy) -> Option<String> {
+    let made = account.without_noise().count() as u64;
+    let (accepted, promises) =
+        (policy.accepts_exact_releases, policy.privacy_modes.iter().any(|mode| mode.unit().is_some()));
+    if !promises || made <= accepted {
+        return None;
+    }
+    let mut runs: Vec<(&str, u64)> = Vec::new();
+    for release in account.without_noise() {
+        match runs.iter_mut().find(|(name, _)| *name == release.run_name) {
+            Some((_, count)) => *count += 1,
+            None => runs.push((&release.run_name, 1)),
+        }
+    }
+    let runs: Vec<String> = runs.iter().map(|(name, count)| format!("{count} in {name:?}")).collect();
+    Some(format!("{}; they are {}", Refusal::ExactReleases { made, accepted }, runs.join(", ")))
+}
+
 impl SiloSpending {
     /// Claims what a run may cost, unless this daemon has a claim for it already. It is durable when this returns.
     ///

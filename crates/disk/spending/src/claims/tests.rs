@@ -2,7 +2,7 @@ use std::path::Path;
 
 use identity::IdentityKey;
 use ledger::Ledger;
-use plan::OffersPerAuthor;
+use plan::{OffersPerAuthor, PrivacyMode};
 use protocol::Attempt;
 
 use super::*;
@@ -96,7 +96,13 @@ fn a_policy_that_promises_asks_what_exact_sums_of_the_same_data_it_accepts() {
     ledger.reserve(release, None, &ledger::samples::LIMITS, 1).unwrap();
     let refused = daemon(folder.path(), 1, &policy(5.0)).claim(run("a"), &plan(30), true).unwrap();
     assert_eq!(refused, Claimed::Refused(Refusal::ExactReleases { made: 1, accepted: 0 }));
+    let account = daemon(folder.path(), 1, &policy(5.0)).account().unwrap();
+    let said = unaccepted_exact_releases(&account, &policy(5.0)).unwrap();
+    assert!(said.contains("set it to 1") && said.contains("1 in \"fedavg\""), "{said}");
+    let fedavg = Policy { privacy_modes: [PrivacyMode::Fedavg].into(), ..policy(5.0) };
+    assert_eq!(unaccepted_exact_releases(&account, &fedavg), None, "it promises nothing");
     let accepts = Policy { accepts_exact_releases: 1, ..policy(5.0) };
+    assert_eq!(unaccepted_exact_releases(&account, &accepts), None);
     assert_eq!(daemon(folder.path(), 1, &accepts).claim(run("a"), &plan(30), true).unwrap(), Claimed::Now);
 }
 
