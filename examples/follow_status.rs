@@ -14,7 +14,7 @@ async fn main() -> anyhow::Result<()> {
         true => Target { coordinator: Some(whom), ..Target::default() },
         false => Target { folder: Some(whom.into()), ..Target::default() },
     };
-    let mut changes = operate::watch(target.connect().await?).await?;
+    let mut changes = operate::watch(target.connect().await?, None).await?;
     while let Some(shown) = changes.next().await? {
         let run = shown.run;
         let epsilon = run.privacy.epsilon.map_or("none".to_owned(), |epsilon| format!("{epsilon:.4}"));

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use identity::Authority;
-use operate::{Admin, ConnectError, Credentials, Link, Target};
+use operate::{Admin, ConnectError, Credentials, Link, Runs, Target, WhichRun};
+use params::Digest;
 use pki::Outgoing;
 use zeroize::Zeroizing;
 
@@ -30,7 +31,40 @@ pub(crate) struct Remote {
     pub(crate) proxy_auth_file: Option<PathBuf>,
 }
 
+/// Which coordinator, as whom, and which of its runs.
+#[derive(clap::Args, Debug, Clone, Default)]
+pub(crate) struct RemoteRun {
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+    /// Which run, where there are several: the name of its plan, or the first digits of its own. Else the one in progress.
+    #[arg(long, value_name = "RUN")]
+    run: Option<String>,
+}
+
+impl RemoteRun {
+    /// Connects, and finds out which run is meant; none where nobody says.
+    pub(crate) async fn connect(&self) -> Result<(Link, Option<Digest>), WhichRun> {
+        let link = self.remote.connect().await?;
+        let run = match &self.run {
+            Some(wanted) => Some(Runs::over(link.clone()).named(wanted).await?),
+            None => None,
+        };
+        Ok((link, run))
+    }
+
+    /// Likewise, to administer.
+    pub(crate) async fn administer(&self) -> Result<(Admin, Option<Digest>), WhichRun> {
+        let (link, run) = self.connect().await?;
+        Ok((Admin::over(link), run))
+    }
+}
+
 impl Remote {
+    /// This coordinator's run of that name.
+    pub(crate) fn run(self, run: String) -> RemoteRun {
+        RemoteRun { remote: self, run: Some(run) }
+    }
+
     /// As the command line says, with what it leaves to the environment.
     fn target(&self) -> Target {
         let folder = std::env::var_os(AS).filter(|folder| !folder.is_empty());

@@ -7,7 +7,7 @@ use identity::with_causes;
 use ledger::ReadError;
 use operate::{
     AdmissionError, ConnectError, EntriesError, IncidentEvidenceError, MemoryError, ModelsError,
-    NewOperatorError, SigningError, Unbelieved,
+    NewOperatorError, SigningError, Unbelieved, WhichRun,
 };
 use published::report::{MakingError, ReportFault};
 use published::{CheckpointFault, ListingError, MeasuredError};
@@ -239,6 +239,15 @@ impl From<SigningError> for Failure {
     }
 }
 
+impl From<WhichRun> for Failure {
+    fn from(why: WhichRun) -> Self {
+        match why {
+            WhichRun::Call(why) => why.into(),
+            WhichRun::None { .. } | WhichRun::Several { .. } => Self::usage(why),
+        }
+    }
+}
+
 impl From<NewOperatorError> for Failure {
     fn from(why: NewOperatorError) -> Self {
         match why {
@@ -267,6 +276,7 @@ impl From<ReportError> for Failure {
         match why {
             ReportError::Exists { .. } | ReportError::NoCredentials | ReportError::Key(_) => Self::usage(why),
             ReportError::Call(why) => why.into(),
+            ReportError::Which(why) => why.into(),
             ReportError::Evidence(why) => why.into(),
             ReportError::Making(why) => why.into(),
             ReportError::Stopped(_) => Self::failed(why),

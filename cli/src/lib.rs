@@ -7,7 +7,7 @@
 //! folkmoot demo ── starts itself as ──> folkmoot coordinator, folkmoot client × N   (child processes)
 //! folkmoot bench ── likewise, for a thousand rounds
 //! folkmoot status | watch | model fetch ── gRPC ──> any coordinator
-//! folkmoot tokens | operators | clients | access | run | incident ── gRPC, as an operator ──> its own coordinator
+//! folkmoot tokens | operators | clients | access | run | runs | incident ── gRPC, as an operator ──> its own coordinator
 //! folkmoot doctor ── TLS only ──> a coordinator that cannot be reached
 //! folkmoot verify | ledger | audit | audit-privacy | keys | roster | plan   files only, as `model export`
 //! folkmoot simulate | account | calibrate            nothing but numbers
@@ -44,6 +44,7 @@ mod operators;
 mod plan;
 mod roster;
 mod run;
+mod runs;
 #[cfg(feature = "trials")]
 mod simulate;
 mod status;
@@ -92,6 +93,9 @@ enum What {
     /// Models that a coordinator has published.
     #[command(subcommand)]
     Model(model::Model),
+    /// The federation's runs: submitted, listed, held and ended.
+    #[command(subcommand)]
+    Runs(runs::Runs),
     /// Stop a run and let it go on.
     #[command(subcommand)]
     Run(run::Run),
@@ -166,6 +170,7 @@ pub fn perform(command: Command) -> Result<ExitCode, Failure> {
         What::Calibrate(args) => account::calibrate(&args),
         What::Audit(audit) => audit::run(&audit),
         What::Run(run) => on_runtime(run::run(run)),
+        What::Runs(runs) => on_runtime(runs::run(runs)),
         What::Tokens(tokens) => on_runtime(tokens::run(tokens)),
         What::Operators(operators) => on_runtime(operators::run(operators)),
         What::Clients(clients) => on_runtime(clients::run(clients)),

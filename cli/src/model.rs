@@ -7,7 +7,7 @@ use clap::Subcommand;
 use operate::{Models, ModelsError};
 use vault::files::{self, WORLD_READABLE};
 
-use crate::connect::Remote;
+use crate::connect::RemoteRun;
 use crate::files::{NewFolder, cannot_write};
 use crate::run::{self, RoundArgs};
 use crate::{Failure, export, model_card};
@@ -20,7 +20,8 @@ pub(crate) enum Model {
                       Examples:\n  \
                       folkmoot model fetch --coordinator http://127.0.0.1:7440 --out model.safetensors --key HEX\n  \
                       folkmoot model fetch --coordinator http://127.0.0.1:7440 --out round-12.safetensors --round 12\n  \
-                      folkmoot model fetch --as admin --bundle round-12 --round 12"
+                      folkmoot model fetch --as admin --bundle round-12 --round 12\n  \
+                      folkmoot model fetch --as admin --run wards --out wards.safetensors"
     )]
     Fetch(FetchArgs),
     /// Stop the use of a round's model: the run goes on from the one before, and silos learn of it.
@@ -42,7 +43,7 @@ pub(crate) enum Model {
 #[derive(clap::Args, Debug)]
 pub(crate) struct FetchArgs {
     #[command(flatten)]
-    remote: Remote,
+    run: RemoteRun,
     /// Where the model goes.
     #[arg(long, value_name = "FILE", required_unless_present = "bundle", conflicts_with = "bundle")]
     out: Option<PathBuf>,
@@ -73,7 +74,8 @@ pub(crate) async fn run(model: Model) -> Result<(), Failure> {
     };
     let key = args.key.as_deref().map(identity::parse_verifying_key).transpose();
     let key = key.map_err(|why| Failure::usage(format!("--key: {why}")))?;
-    let mut models = Models::over(args.remote.connect().await?, key);
+    let (link, run) = args.run.connect().await?;
+    let mut models = Models::over(link, key).of_run(run);
     let chain = models.new_signed().await?;
     let wanted = |(_, manifest): &(SignedManifest, Manifest)| {
         args.round.is_none_or(|round| manifest.round == round)

@@ -6,7 +6,7 @@ use operate::{ConnectError, Outcome};
 use wire::v1::{Bar, Done};
 
 use crate::Failure;
-use crate::connect::Remote;
+use crate::connect::{Remote, RemoteRun};
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Run {
@@ -17,13 +17,13 @@ pub(crate) enum Run {
         #[arg(long)]
         reason: String,
         #[command(flatten)]
-        remote: Remote,
+        run: RemoteRun,
     },
     /// Begin rounds again.
     #[command(after_help = "Example:\n  folkmoot run resume --as admin")]
     Resume {
         #[command(flatten)]
-        remote: Remote,
+        run: RemoteRun,
     },
     /// Let two silos into one round again that a complaint keeps apart.
     #[command(
@@ -42,7 +42,7 @@ pub(crate) enum Run {
         #[arg(long)]
         reason: String,
         #[command(flatten)]
-        remote: Remote,
+        run: RemoteRun,
     },
 }
 
@@ -105,18 +105,24 @@ pub(crate) struct RoundArgs {
     #[arg(long)]
     reason: String,
     #[command(flatten)]
-    remote: Remote,
+    run: RemoteRun,
 }
 
 pub(crate) async fn run(run: Run) -> Result<(), Failure> {
     match run {
-        Run::Pause { reason, remote } => say(remote.administer().await?.pause(reason).await),
-        Run::Resume { remote } => say(remote.administer().await?.resume().await),
-        Run::Reconcile { one, other, reason, remote } => {
-            let mut admin = remote.administer().await?;
+        Run::Pause { reason, run } => {
+            let (mut admin, run) = run.administer().await?;
+            say(admin.pause(run, reason).await)
+        }
+        Run::Resume { run } => {
+            let (mut admin, run) = run.administer().await?;
+            say(admin.resume(run).await)
+        }
+        Run::Reconcile { one, other, reason, run } => {
+            let (mut admin, run) = run.administer().await?;
             let clients = admin.clients().await?.clients;
             let pair = (operate::member(&clients, &one)?, operate::member(&clients, &other)?);
-            say(admin.reconcile(pair, reason).await)
+            say(admin.reconcile(run, pair, reason).await)
         }
     }
 }
@@ -143,11 +149,13 @@ pub(crate) async fn access(access: Access) -> Result<(), Failure> {
 }
 
 pub(crate) async fn quarantine(args: RoundArgs) -> Result<(), Failure> {
-    say(args.remote.administer().await?.quarantine(args.round, args.reason).await)
+    let (mut admin, run) = args.run.administer().await?;
+    say(admin.quarantine(run, args.round, args.reason).await)
 }
 
 pub(crate) async fn rollback(args: RoundArgs) -> Result<(), Failure> {
-    say(args.remote.administer().await?.rollback(args.round, args.reason).await)
+    let (mut admin, run) = args.run.administer().await?;
+    say(admin.rollback(run, args.round, args.reason).await)
 }
 
 pub(crate) async fn rotate_keys(remote: &Remote) -> Result<(), Failure> {

@@ -3,15 +3,15 @@
 use run_status::{Shown, render};
 
 use crate::Failure;
-use crate::connect::Remote;
+use crate::connect::RemoteRun;
 
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "Examples:\n  folkmoot status --as admin\n  folkmoot status --coordinator http://127.0.0.1:7440 --json"
+    after_help = "Examples:\n  folkmoot status --as admin\n  folkmoot status --coordinator http://127.0.0.1:7440 --json\n  folkmoot status --run wards --as admin"
 )]
 pub(crate) struct StatusArgs {
     #[command(flatten)]
-    remote: Remote,
+    run: RemoteRun,
     /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -22,18 +22,20 @@ pub(crate) struct StatusArgs {
                         Example:\n  folkmoot watch --as admin")]
 pub(crate) struct WatchArgs {
     #[command(flatten)]
-    remote: Remote,
+    run: RemoteRun,
 }
 
 pub(crate) async fn status(args: StatusArgs) -> Result<(), Failure> {
-    let shown = operate::status(args.remote.connect().await?).await?;
+    let (link, run) = args.run.connect().await?;
+    let shown = operate::status(link, run).await?;
     let text = if args.json { json(&shown)? } else { render(&shown) };
     print!("{text}");
     Ok(())
 }
 
 pub(crate) async fn watch(args: WatchArgs) -> Result<(), Failure> {
-    let mut changes = operate::watch(args.remote.connect().await?).await?;
+    let (link, run) = args.run.connect().await?;
+    let mut changes = operate::watch(link, run).await?;
     while let Some(shown) = changes.next().await? {
         println!("{}", render(&shown));
         if daemon::out::is_closed() {

@@ -3256,8 +3256,8 @@ pub struct FetchModelRequest {
     pub round: ::core::option::Option<u64>,
     #[prost(enumeration = "ModelPart", tag = "3")]
     pub part: i32,
-    /// The run whose chain is meant, 32 bytes; empty for the one that is shown where nobody says which: the oldest that is not
-    /// over, else the newest.
+    /// The run whose chain is meant, 32 bytes; empty for the one that is shown where nobody says which: the first that is
+    /// active, else the newest.
     #[prost(bytes = "vec", tag = "4")]
     pub run: ::prost::alloc::vec::Vec<u8>,
 }
@@ -4872,7 +4872,8 @@ pub mod federation_server {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StatusRequest {
-    /// The run, 32 bytes; empty for the one that is shown where nobody says which: the oldest that is not over, else the newest.
+    /// The run, 32 bytes; empty for the one that is shown where nobody says which: the first that is
+    /// active, else the newest.
     #[prost(bytes = "vec", tag = "1")]
     pub run: ::prost::alloc::vec::Vec<u8>,
 }
@@ -5586,7 +5587,8 @@ pub struct RunList {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ShowRunRequest {
-    /// 32 bytes; empty for the one that is shown where nobody says which: the oldest that is not over, else the newest.
+    /// 32 bytes; empty for the one that is shown where nobody says which: the first that is
+    /// active, else the newest.
     #[prost(bytes = "vec", tag = "1")]
     pub run: ::prost::alloc::vec::Vec<u8>,
 }

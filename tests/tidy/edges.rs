@@ -151,6 +151,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "identity",
             "params",
             "pki",
+            "plan",
             "protocol",
             "published",
             "run_status",

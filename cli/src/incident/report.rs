@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use attest::{ModelKey, ModelKeyError};
 use demo::{StopSignals, StoppedError};
 use identity::{Authority, printable, with_causes};
-use operate::{ConnectError, Credentials, Gathered, IncidentEvidenceError, now_s};
+use operate::{ConnectError, Credentials, Gathered, IncidentEvidenceError, WhichRun, now_s};
 use published::report::{self, Index, MakingError, NewReport, ReportFault};
 
-use crate::connect::Remote;
+use crate::connect::RemoteRun;
 use crate::files::Unusable;
 use crate::verify;
 
@@ -21,7 +21,7 @@ pub(crate) struct ReportArgs {
     #[arg(long, value_name = "FILE.tar|FOLDER")]
     out: PathBuf,
     #[command(flatten)]
-    remote: Remote,
+    run: RemoteRun,
 }
 
 #[derive(clap::Args, Debug)]
@@ -45,6 +45,8 @@ pub(crate) enum ReportError {
     Key(#[source] ModelKeyError),
     #[error(transparent)]
     Call(#[from] ConnectError),
+    #[error(transparent)]
+    Which(#[from] WhichRun),
     #[error(transparent)]
     Evidence(#[from] IncidentEvidenceError),
     #[error(transparent)]
@@ -72,8 +74,8 @@ pub(super) async fn report(args: ReportArgs) -> Result<(), ReportError> {
     if args.out.exists() {
         return Err(ReportError::Exists { out: args.out });
     }
-    let authority = args.remote.authority()?;
-    let credentials = args.remote.credentials()?.ok_or(ReportError::NoCredentials)?;
+    let authority = args.run.remote.authority()?;
+    let credentials = args.run.remote.credentials()?.ok_or(ReportError::NoCredentials)?;
     // The key of the operator's connections signs the report too, so that a report needs no second key to be handed out,
     // pinned and revoked. Neither signature can be taken for the other: TLS 1.3, the only version here, signs 64 spaces and
     // its own context string before a hash, and DSSE signs a text that begins with its name.
@@ -94,8 +96,8 @@ async fn written(
 ) -> Result<Index, ReportError> {
     let mut report = NewReport::beside(&args.out)?;
     let mut progress = Progress::new();
-    let link = args.remote.connect().await?;
-    operate::evidence(link, authority, &args.id, &mut report, |gathered| progress.say(gathered)).await?;
+    let (link, run) = args.run.connect().await?;
+    operate::evidence(link, authority, &args.id, run, &mut report, |gathered| progress.say(gathered)).await?;
     report.add("operator.crt", credentials.chain.as_bytes())?;
     progress.end();
     Ok(report.seal(&args.id, authority, now_s()?, key)?)

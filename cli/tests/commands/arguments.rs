@@ -78,6 +78,27 @@ fn every_documented_call_parses() {
 }
 
 #[test]
+fn every_documented_call_about_one_of_several_runs_parses() {
+    for line in [
+        "folkmoot runs submit plan.json --as author --json",
+        "folkmoot runs list --as admin --json",
+        "folkmoot runs show --as admin",
+        "folkmoot runs show wards --plan-out p.json --as admin",
+        "folkmoot runs pause wards --reason why --as admin",
+        "folkmoot runs resume 3f2a --as admin",
+        "folkmoot runs stop wards --reason why --as author",
+        "folkmoot status --run wards --as admin",
+        "folkmoot watch --run wards --as admin",
+        "folkmoot model fetch --run wards --as admin --out m",
+        "folkmoot model rollback 11 --run wards --reason why --as admin",
+        "folkmoot incident report INC-0001 --run wards --out r.tar --as admin",
+        "folkmoot run pause --run wards --reason why --as admin",
+    ] {
+        assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());
+    }
+}
+
+#[test]
 fn impossible_calls_are_usage_errors() {
     for line in [
         "folkmoot",
@@ -104,6 +125,10 @@ fn impossible_calls_are_usage_errors() {
         "folkmoot clients revoke north",
         "folkmoot operators issue --name olga --role operator --out olga --days 91",
         "folkmoot run pause",
+        "folkmoot runs",
+        "folkmoot runs submit",
+        "folkmoot runs stop wards",
+        "folkmoot runs stop --reason why",
         "folkmoot model rollback --reason why",
         "folkmoot model card dir --out out",
         "folkmoot model card dir --evaluation e --out out --master m",

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use access::{
-    Desk, FakeRun, Guard, IssuedCertificate, Issuer, Lifetimes, Operations, Purpose, Rates, Registry,
+    Desk, FakeRun, Guard, IssuedCertificate, Issuer, Lifetimes, Operations, Purpose, Queue, Rates, Registry,
+    RunDesk,
 };
 use clap::Parser;
 use cli::{Command, Failure, perform};
@@ -41,6 +42,7 @@ mod noise;
 mod plans;
 mod program;
 mod rosters;
+mod runs;
 mod signing;
 
 struct RealIssuer(Arc<CertificateAuthority>);
@@ -121,8 +123,10 @@ impl Federation {
         let tls = ServerTls::new(&issued.chain_pem, &key, ca.certificate_pem(), Arc::new(|_| false)).unwrap();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let server = chain
-            .serve(Server::builder().layer(guard).add_service(desk.admin()).add_service(desk.enrolment()));
+        let runs = RunDesk::new(Arc::clone(&run) as Arc<dyn Queue>);
+        let services = Server::builder().layer(guard).add_service(desk.admin());
+        let services = services.add_service(desk.enrolment()).add_service(runs.service());
+        let server = chain.serve(services);
         runtime.spawn(async move { server.serve_with_incoming(Incoming::tls(listener, tls)).await });
 
         let this = Self { folder, registry, run, authority, authority_key, runtime };

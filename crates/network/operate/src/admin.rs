@@ -1,9 +1,11 @@
 //! The administrative calls, each with what its refusal means.
 
 use identity::{Authority, SignedRoster};
+use params::Digest;
 use pki::TransportKey;
 use secagg::ClientId;
 use tonic::{Code, Response, Status};
+use wire::run_bytes;
 use wire::v1::admin_client::AdminClient;
 use wire::v1::{
     Bar, Clients, CloseIncidentRequest, Done, Incident, IssueOperatorRequest, ListBarsRequest,
@@ -147,37 +149,51 @@ impl Admin {
         Ok(taken(self.0.list_bars(ListBarsRequest {}).await)?.bars)
     }
 
-    /// Begins no further round.
-    pub async fn pause(&mut self, reason: String) -> Result<Outcome<Done>, ConnectError> {
-        ordered(self.0.pause(PauseRequest { reason, run: Vec::new() }).await)
+    /// Begins no further round of a run. Here and below, without a name the run is meant that is shown then.
+    pub async fn pause(
+        &mut self,
+        run: Option<Digest>,
+        reason: String,
+    ) -> Result<Outcome<Done>, ConnectError> {
+        ordered(self.0.pause(PauseRequest { reason, run: run_bytes(run) }).await)
     }
 
     /// Begins rounds again.
-    pub async fn resume(&mut self) -> Result<Outcome<Done>, ConnectError> {
-        ordered(self.0.resume(ResumeRequest::default()).await)
+    pub async fn resume(&mut self, run: Option<Digest>) -> Result<Outcome<Done>, ConnectError> {
+        ordered(self.0.resume(ResumeRequest { run: run_bytes(run) }).await)
     }
 
     /// Lets two silos into one cohort again that a complaint keeps apart.
     pub async fn reconcile(
         &mut self,
+        run: Option<Digest>,
         pair: (ClientId, ClientId),
         reason: String,
     ) -> Result<Outcome<Done>, ConnectError> {
-        ordered(
-            self.0
-                .reconcile(ReconcileRequest { one: pair.0.0, other: pair.1.0, reason, run: Vec::new() })
-                .await,
-        )
+        let run = run_bytes(run);
+        ordered(self.0.reconcile(ReconcileRequest { one: pair.0.0, other: pair.1.0, reason, run }).await)
     }
 
     /// Stops the use of a round's model.
-    pub async fn quarantine(&mut self, round: u64, reason: String) -> Result<Outcome<Done>, ConnectError> {
-        ordered(self.0.quarantine(QuarantineRequest { round, reason, run: Vec::new() }).await)
+    pub async fn quarantine(
+        &mut self,
+        run: Option<Digest>,
+        round: u64,
+        reason: String,
+    ) -> Result<Outcome<Done>, ConnectError> {
+        let run = run_bytes(run);
+        ordered(self.0.quarantine(QuarantineRequest { round, reason, run }).await)
     }
 
     /// Continues from an earlier round's model.
-    pub async fn rollback(&mut self, to_round: u64, reason: String) -> Result<Outcome<Done>, ConnectError> {
-        ordered(self.0.rollback(RollbackRequest { to_round, reason, run: Vec::new() }).await)
+    pub async fn rollback(
+        &mut self,
+        run: Option<Digest>,
+        to_round: u64,
+        reason: String,
+    ) -> Result<Outcome<Done>, ConnectError> {
+        let run = run_bytes(run);
+        ordered(self.0.rollback(RollbackRequest { to_round, reason, run }).await)
     }
 
     /// Has a new data key seal what the coordinator writes from now on.
@@ -210,11 +226,11 @@ impl Admin {
     }
 }
 
-fn taken<T>(answer: Result<Response<T>, Status>) -> Result<T, ConnectError> {
+pub(crate) fn taken<T>(answer: Result<Response<T>, Status>) -> Result<T, ConnectError> {
     answer.map(Response::into_inner).map_err(|why| refused(&why))
 }
 
-fn ordered<T>(answer: Result<Response<T>, Status>) -> Result<Outcome<T>, ConnectError> {
+pub(crate) fn ordered<T>(answer: Result<Response<T>, Status>) -> Result<Outcome<T>, ConnectError> {
     match answer {
         Ok(answer) => Ok(Outcome::Done(answer.into_inner())),
         Err(why) if wire::reason(&why).is_some_and(|reason| reason == SETTLED) => {

@@ -2,6 +2,7 @@
 
 use checkpoint::{MANIFEST_FILE, SIGNATURE_FILE, folder_name};
 use identity::{Authority, RosterError};
+use params::Digest;
 use published::report::{AUTHORITY, CHECKPOINTS, MakingError, NewReport, ROSTER};
 use serde_json::{Value, json};
 use wire::v1::{Incident, IncidentNote};
@@ -55,7 +56,8 @@ pub enum Gathered {
 
 /// Adds the files of an incident's report, but for those of whoever signs it: the incident, the roster, the audit log, the chain of
 /// records with what was published beside the models, the run's status. Models are not among them. Each file is written as it comes,
-/// so that a run of any length takes little memory; `gathered` hears of every entry and record.
+/// so that a run of any length takes little memory; `gathered` hears of every entry and record. Chain and status are those of the run
+/// of this name; without it of the one that is shown then.
 ///
 /// # Errors
 /// [`IncidentEvidenceError`].
@@ -63,6 +65,7 @@ pub async fn evidence(
     link: Link,
     authority: &Authority,
     id: &str,
+    run: Option<Digest>,
     report: &mut NewReport,
     mut gathered: impl FnMut(Gathered),
 ) -> Result<(), IncidentEvidenceError> {
@@ -86,7 +89,7 @@ pub async fn evidence(
     }
     into.finish()?;
 
-    let mut models = Models::over(link.clone(), Some(roster.coordinator_key()?));
+    let mut models = Models::over(link.clone(), Some(roster.coordinator_key()?)).of_run(run);
     let mut count = 0;
     let each = |record: PublishedRecord| {
         let folder = format!("{CHECKPOINTS}{}", folder_name(record.manifest.round));
@@ -101,7 +104,7 @@ pub async fn evidence(
     };
     models.evidence(each).await?;
 
-    let shown = status(link).await?;
+    let shown = status(link, run).await?;
     let coordinator = &shown.server.server_version;
     let versions = json!({ "folkmoot": env!("CARGO_PKG_VERSION"), "coordinator": coordinator });
     report.add("versions.json", &pretty(&versions)?)?;

@@ -1,7 +1,7 @@
 //! The client side of a coordinator's services: what a tool, a dashboard or a gateway asks of it, and believes of its answers.
 //!
 //! Owns: whom a coordinator is trusted as and whom it is called as ([`Target`]), what its refusals mean
-//! ([`ConnectError`]), the administrative calls ([`Admin`]), the published models ([`Models`]), the run as it stands ([`status`],
+//! ([`ConnectError`]), the administrative calls ([`Admin`]), the runs and which is meant ([`Runs`]), the published models ([`Models`]), the run as it stands ([`status`],
 //! [`watch`]), an incident's evidence ([`evidence`]), and the next roster: who is admitted to it, what it may follow, and that
 //! whatever was signed is remembered before it is out ([`AuthorityFolder`]). Does not: print, ask a person, read who calls from the
 //! environment, or know an exit code.
@@ -21,6 +21,7 @@ mod files;
 mod models;
 mod operator;
 mod operators;
+mod runs;
 mod succession;
 mod tokens;
 
@@ -35,5 +36,6 @@ pub use files::{Unusable, read_secret_text, read_text};
 pub use models::{Models, ModelsError, PublishedRecord};
 pub use operator::{AuditEntries, Changes, EntriesError, audit_entries, status, watch};
 pub use operators::{NewOperator, NewOperatorError};
+pub use runs::{Runs, WhichRun};
 pub use succession::{Doubt, NextRoster, Notes, Notice};
 pub use tokens::NewToken;

@@ -12,7 +12,7 @@ use tonic::{Code, Status};
 use wire::v1::evidence_part::Part;
 use wire::v1::models_client::ModelsClient;
 use wire::v1::{CheckpointRecord, ListCheckpointsRequest, ListEvidenceRequest, ModelPart, PublishedFile};
-use wire::{Assembly, ConversionError, FileError, file_request, limits};
+use wire::{Assembly, ConversionError, FileError, file_request, limits, run_bytes};
 
 use crate::connect::{Bearer, ConnectError, Link, refused};
 
@@ -97,6 +97,8 @@ pub struct PublishedRecord {
 /// A coordinator's models, believed only as far as its signed chain goes.
 pub struct Models {
     client: ModelsClient<Link>,
+    /// Whose models. Where nobody says, it is the run of the first record: another one may be shown later.
+    run: Option<Digest>,
     chain: ChainVerifier,
     /// What was taken out of use, by whom and why.
     quarantined: Vec<(Digest, String)>,
@@ -111,7 +113,13 @@ impl Models {
     /// Over a connection with the caller's token. `key` is the coordinator's where it is known.
     pub fn over(link: Link, key: Option<VerifyingKey>) -> Self {
         let client = ModelsClient::new(link).max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
-        Self { client, chain: ChainVerifier::new(key), quarantined: Vec::new() }
+        Self { client, run: None, chain: ChainVerifier::new(key), quarantined: Vec::new() }
+    }
+
+    /// Those of the run of this name; without it of the one that is shown then.
+    #[must_use]
+    pub fn of_run(self, run: Option<Digest>) -> Self {
+        Self { run, ..self }
     }
 
     /// Records that were not seen before, verified, oldest first.
@@ -127,7 +135,7 @@ impl Models {
     /// # Errors
     /// As of [`Models::new_records`].
     pub async fn new_signed(&mut self) -> Result<Vec<(SignedManifest, Manifest)>, ModelsError> {
-        let request = ListCheckpointsRequest { from_round: self.next_round(), run: Vec::new() };
+        let request = ListCheckpointsRequest { from_round: self.next_round(), run: run_bytes(self.run) };
         let mut patience = Patience::default();
         let answer = loop {
             match self.client.list_checkpoints(request.clone()).await {
@@ -152,7 +160,7 @@ impl Models {
         &mut self,
         mut each: impl FnMut(PublishedRecord) -> Result<(), E>,
     ) -> Result<(), E> {
-        let request = ListEvidenceRequest { from_round: self.next_round(), run: Vec::new() };
+        let request = ListEvidenceRequest { from_round: self.next_round(), run: run_bytes(self.run) };
         let mut patience = Patience::default();
         let mut parts = loop {
             match self.client.list_evidence(request.clone()).await {
@@ -195,6 +203,7 @@ impl Models {
         let signed = record.signed.ok_or(ModelsError::NoManifest)?;
         let signed = SignedManifest::try_from(signed).map_err(ModelsError::Record)?;
         let manifest = self.chain.push(&signed).map_err(ModelsError::Chain)?;
+        self.run.get_or_insert(manifest.run_id);
         if let Some(action @ Action::Quarantine { model, .. }) = &manifest.action {
             self.quarantined.push((*model, action.to_string()));
         }
@@ -274,7 +283,7 @@ impl Models {
     async fn file(&mut self, round: u64, part: ModelPart) -> Result<Vec<u8>, FileError> {
         let mut patience = Patience::default();
         let answer = loop {
-            match self.client.fetch_model(file_request(None, round, part)).await {
+            match self.client.fetch_model(file_request(self.run, round, part)).await {
                 Ok(answer) => break answer,
                 Err(why) => patience.again(why).await?,
             }

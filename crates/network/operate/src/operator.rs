@@ -1,34 +1,36 @@
 //! What a coordinator says of its run and writes into its audit log, to whoever may read that.
 
+use params::Digest;
 use run_status::Shown;
 use tonic::Streaming;
 use wire::limits::MESSAGE_BYTES_MAX;
+use wire::run_bytes;
 use wire::v1::audit_client::AuditClient;
 use wire::v1::operator_client::OperatorClient;
 use wire::v1::{AuditEntry, EntriesRequest, RunStatus, StatusRequest, WatchRequest};
 
 use crate::connect::{ConnectError, Link, refused};
 
-/// The run at this moment.
+/// A run at this moment; without a name the one that is shown then.
 ///
 /// # Errors
 /// [`ConnectError`]; [`ConnectError::Answer`] for a status that cannot be one.
-pub async fn status(link: Link) -> Result<Shown, ConnectError> {
-    let status =
-        OperatorClient::new(link).status(StatusRequest::default()).await.map_err(|why| refused(&why))?;
+pub async fn status(link: Link, run: Option<Digest>) -> Result<Shown, ConnectError> {
+    let request = StatusRequest { run: run_bytes(run) };
+    let status = OperatorClient::new(link).status(request).await.map_err(|why| refused(&why))?;
     Ok(Shown::try_from(status.into_inner())?)
 }
 
 /// A run as it changes.
 pub struct Changes(Streaming<RunStatus>);
 
-/// The run at this moment, and again after each change.
+/// A run at this moment, and again after each change; without a name the one that is shown then.
 ///
 /// # Errors
 /// [`ConnectError`].
-pub async fn watch(link: Link) -> Result<Changes, ConnectError> {
-    let changes =
-        OperatorClient::new(link).watch(WatchRequest::default()).await.map_err(|why| refused(&why))?;
+pub async fn watch(link: Link, run: Option<Digest>) -> Result<Changes, ConnectError> {
+    let request = WatchRequest { run: run_bytes(run) };
+    let changes = OperatorClient::new(link).watch(request).await.map_err(|why| refused(&why))?;
     Ok(Changes(changes.into_inner()))
 }
 

@@ -28,7 +28,7 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 pub use entry::RunEntry;
-pub use text::render;
+pub use text::{render, render_run, render_runs};
 pub use words::{Ending, Owed, RunPhase, RunState, Standing};
 
 /// A run at one moment.

@@ -1,9 +1,9 @@
-//! A status as people read it.
+//! A status and the list of runs as people read them.
 
 use accounting::{rounded_down, rounded_up};
 use identity::printable;
 
-use crate::{Shown, Status};
+use crate::{RunEntry, Shown, Status};
 
 /// A run and its server at one moment: a line for each thing, then a table of the members. Nothing in it drives a terminal.
 pub fn render(Shown { run: status, server }: &Shown) -> String {
@@ -105,6 +105,60 @@ fn clients(status: &Status, text: &mut String) {
     }
 }
 
+/// The runs of a federation, a line each under a line of names, the first that was submitted first.
+pub fn render_runs(runs: &[RunEntry]) -> String {
+    if runs.is_empty() {
+        return "no run was submitted\n".into();
+    }
+    let header = ["#", "run", "name", "state", "position", "rounds", "by", "why"].map(str::to_owned);
+    let lines = runs.iter().map(|run| {
+        [
+            run.number.to_string(),
+            run.run.short(),
+            printable(&run.name),
+            run.state.to_string(),
+            run.position.map_or_else(|| "-".into(), |position| position.to_string()),
+            format!("{} of {}", run.rounds_committed, run.rounds_planned),
+            printable(&run.submitted_by),
+            printable(&run.reason),
+        ]
+    });
+    let table: Vec<[String; 8]> = std::iter::once(header).chain(lines).collect();
+    let widest =
+        |column: fn(&[String; 8]) -> &String| table.iter().map(|line| column(line).chars().count()).max();
+    let name = widest(|[_, _, name, ..]| name).unwrap_or(0);
+    let rounds = widest(|[_, _, _, _, _, rounds, ..]| rounds).unwrap_or(0);
+    let by = widest(|[.., by, _]| by).unwrap_or(0);
+    let mut text = String::new();
+    for [number, run, called, state, position, of, who, why] in &table {
+        let line = format!(
+            "{number:>4}  {run:<12}  {called:<name$}  {state:<8}  {position:>8}  {of:>rounds$}  {who:<by$}  {why}"
+        );
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// One of them, a line for each thing.
+pub fn render_run(run: &RunEntry) -> String {
+    let mut text = String::new();
+    let mut row = |name: &str, value: String| text.push_str(&format!("{name:<11} {value}\n"));
+    row("run", format!("{} ({})", printable(&run.name), run.run));
+    row("number", run.number.to_string());
+    row("state", run.state.to_string());
+    if let Some(position) = run.position {
+        row("position", format!("{position} in the queue"));
+    }
+    if !run.reason.is_empty() {
+        row("why", printable(&run.reason));
+    }
+    row("rounds", format!("{} of {} committed", run.rounds_committed, run.rounds_planned));
+    row("author", printable(&run.author));
+    row("submitted", format!("by {}", printable(&run.submitted_by)));
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,5 +197,35 @@ mod tests {
         let mut status = samples::shown();
         status.run.clients[0].last_reason = "\u{1b}[2Jgone".into();
         assert!(!render(&status).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn runs_are_listed_with_their_names_beside_their_numbers_and_no_name_drives_the_terminal() {
+        let queued = samples::run_entry();
+        let mut running =
+            RunEntry { number: 68, state: crate::RunState::Running, position: None, ..queued.clone() };
+        (running.name, running.reason) = ("wards \u{1b}[2J".into(), String::new());
+        let text = concat!(
+            "   #  run           name        state     position    rounds  by   why\n",
+            "  67  acba25512100  digits      queued           2  71 of 73  ben  2 runs go before it\n",
+            "  68  acba25512100  wards \u{fffd}[2J  running          -  71 of 73  ben\n",
+        );
+        assert_eq!(render_runs(&[queued, running]), text);
+        assert_eq!(render_runs(&[]), "no run was submitted\n");
+    }
+
+    #[test]
+    fn everything_that_people_ask_of_a_run_is_shown() {
+        let text = concat!(
+            "run         digits (acba25512100f80b56fc3ccd14c65be55d94800cda77585c5f41a887e398f9be)\n",
+            "number      67\n",
+            "state       queued\n",
+            "position    2 in the queue\n",
+            "why         2 runs go before it\n",
+            "rounds      71 of 73 committed\n",
+            "author      ada\n",
+            "submitted   by ben\n",
+        );
+        assert_eq!(render_run(&samples::run_entry()), text);
     }
 }

@@ -1,0 +1,151 @@
+//! `folkmoot runs`: what a federation is asked to train, in what order, and how each run stands.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use identity::printable;
+use operate::{Outcome, Runs as Calls};
+use run_status::{RunEntry, render_run, render_runs};
+use vault::files::{self, WORLD_READABLE};
+
+use crate::Failure;
+use crate::connect::Remote;
+use crate::files::cannot_write;
+use crate::run::{self, Run};
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Runs {
+    /// Have a run of a signed plan begun, behind those that there are.
+    #[command(
+        after_help = "Authors and administrators may. Silos are asked once the run's turn comes; each decides by its own policy.\n\n\
+                      Examples:\n  \
+                      folkmoot plan sign plan.toml --key author.key --out plan.json\n  \
+                      folkmoot runs submit plan.json --as author"
+    )]
+    Submit {
+        /// The signed plan, as `folkmoot plan sign` writes it.
+        plan: PathBuf,
+        #[command(flatten)]
+        remote: Remote,
+        /// One JSON object instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show every run: its state, its place in the queue, and why.
+    #[command(
+        after_help = "Examples:\n  folkmoot runs list --as admin\n  folkmoot runs list --as admin --json"
+    )]
+    List {
+        #[command(flatten)]
+        remote: Remote,
+        /// A JSON array instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one run, and write its plan where a file is named for it.
+    #[command(after_help = "Examples:\n  \
+                            folkmoot runs show wards --as admin\n  \
+                            folkmoot runs show 3f2a --plan-out plan.json --as admin")]
+    Show {
+        /// The name of its plan, or the first digits of its own. Else the run in progress.
+        run: Option<String>,
+        #[command(flatten)]
+        remote: Remote,
+        /// Where its signed plan goes.
+        #[arg(long, value_name = "FILE")]
+        plan_out: Option<PathBuf>,
+        /// One JSON object instead of text; the signed plan is its field `plan`.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Begin no further round of a run; the one in progress ends as it would, and another run takes its place.
+    #[command(after_help = "Example:\n  folkmoot runs pause wards --reason 'odd losses at north' --as admin")]
+    Pause {
+        /// The name of its plan, or the first digits of its own.
+        run: String,
+        /// Why; silos read it, and it goes into the audit log.
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Let a run go on that was paused.
+    #[command(after_help = "Example:\n  folkmoot runs resume wards --as admin")]
+    Resume {
+        /// The name of its plan, or the first digits of its own.
+        run: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// End a run for good, also one that waits or has not begun. What it has published stays.
+    #[command(
+        after_help = "An author stops runs that it has submitted itself, an administrator any. A run that was stopped does not go \
+                      on: to hold one for a while, `folkmoot runs pause`.\n\n\
+                      Example:\n  folkmoot runs stop wards --reason 'another plan follows' --as author"
+    )]
+    Stop {
+        /// The name of its plan, or the first digits of its own.
+        run: String,
+        /// Why; silos read it, and it goes into the audit log.
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+pub(crate) async fn run(runs: Runs) -> Result<(), Failure> {
+    match runs {
+        Runs::Submit { plan, remote, json } => {
+            let plan = crate::plan::read_signed(&plan)?;
+            let entry = Calls::over(remote.connect().await?).submit(plan.signed().clone()).await?;
+            print(&entry, json)
+        }
+        Runs::List { remote, json } => {
+            let runs = Calls::over(remote.connect().await?).list().await?;
+            match json {
+                true => println!("{}", serde_json::to_string(&runs).map_err(Failure::failed)?),
+                false => print!("{}", render_runs(&runs)),
+            }
+            Ok(())
+        }
+        Runs::Show { run, remote, plan_out, json } => {
+            let mut calls = Calls::over(remote.connect().await?);
+            let run = match run {
+                Some(wanted) => Some(calls.named(&wanted).await?),
+                None => None,
+            };
+            let (entry, plan) = calls.show(run).await?;
+            if let Some(out) = &plan_out {
+                let text = serde_json::to_string_pretty(&plan).map_err(Failure::failed)? + "\n";
+                files::put(out, text.as_bytes(), WORLD_READABLE).map_err(|why| cannot_write(out, why))?;
+            }
+            if !json {
+                return print(&entry, false);
+            }
+            let mut shown = serde_json::to_value(&entry).map_err(Failure::failed)?;
+            shown["plan"] = serde_json::to_value(&plan).map_err(Failure::failed)?;
+            println!("{shown}");
+            Ok(())
+        }
+        Runs::Pause { run, reason, remote } => run::run(Run::Pause { reason, run: remote.run(run) }).await,
+        Runs::Resume { run, remote } => run::run(Run::Resume { run: remote.run(run) }).await,
+        Runs::Stop { run, reason, remote } => {
+            let mut calls = Calls::over(remote.connect().await?);
+            let run = calls.named(&run).await?;
+            match calls.stop(run, reason).await? {
+                Outcome::Done(entry) => print(&entry, false)?,
+                Outcome::AlreadySo(why) => println!("{}", printable(&why)),
+            }
+            Ok(())
+        }
+    }
+}
+
+fn print(entry: &RunEntry, json: bool) -> Result<(), Failure> {
+    match json {
+        true => println!("{}", serde_json::to_string(entry).map_err(Failure::failed)?),
+        false => print!("{}", render_run(entry)),
+    }
+    Ok(())
+}
