@@ -327,7 +327,7 @@ impl Driver {
 
     /// Stages version 0 and starts the run.
     fn start(&mut self) -> anyhow::Result<()> {
-        let genesis = self.run.folder.stage_initial()?;
+        let genesis = self.run.folder.stage_initial(None)?;
         self.input(Input::Start { genesis })?;
         self.perform()?;
         self.load_head()?;

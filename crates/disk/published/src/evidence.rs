@@ -90,6 +90,12 @@ pub fn check_steps<F: Folder + ?Sized>(
 ) -> Result<Vec<u64>, CheckpointFault> {
     let mut checked = Vec::new();
     let mut stepped: Option<Version> = None;
+    // What lies here may begin later; where version 0 is there, the plan says which it is.
+    let first = manifests.first().filter(|first| first.round == 0 && first.plan_digest == plan.digest());
+    if let Some(first) = first.filter(|first| first.model.params_digest != plan.starts_from()) {
+        let why = "is not the model that the plan begins with";
+        return Err(bad(&folder.place(&folder_name(first.round), MODEL_FILE), why));
+    }
     for (before, manifest) in manifests.iter().zip(manifests.iter().skip(1)) {
         // That of `before`, where the step to it was done.
         let version = stepped.take();
@@ -303,6 +309,12 @@ mod tests {
         // No sum, no check.
         verified.manifests[1].aggregate_digest = Some(protocol::aggregate_digest(&sum));
         assert_eq!(check_steps(&Plain::new(folder.path()), &verified, &plan).unwrap(), Vec::<u64>::new());
+        // Version 0 is what the plan says.
+        let honest = verified.manifests[0].model.params_digest;
+        verified.manifests[0].model.params_digest = Digest::sha256(b"backdoor");
+        let why = check_steps(&Plain::new(folder.path()), &verified, &plan).unwrap_err().to_string();
+        assert!(why.contains("000000/model.safetensors") && why.contains("begins with"), "{why}");
+        verified.manifests[0].model.params_digest = honest;
         // A sum of nothing moves nothing.
         let file = folder.path().join(folder_name(1)).join(AGGREGATE_FILE);
         fs::write(&file, &sum).unwrap();

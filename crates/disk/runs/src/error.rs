@@ -52,6 +52,9 @@ pub enum RunFolderError {
         #[source]
         why: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Version 0 would not be what the plan begins with.
+    #[error("the model to begin with is not the one that the plan names")]
+    AnotherStart,
     /// Something that no copy gives back.
     #[error("{0}")]
     Lost(String),

@@ -8,7 +8,7 @@ use attest::ModelKey;
 use card::DataVersions;
 use checkpoint::{Manifest, SignedManifest};
 use identity::Roster;
-use params::Digest;
+use params::{Digest, Params};
 use plan::AuthoredPlan;
 use protocol::{Artifacts, Attempt, NextModel, Record, SumJob, UploadHeader};
 use published::Version;
@@ -149,12 +149,15 @@ impl RunFolder {
         artifacts::read_chain(self.store.as_ref(), after, newest, most)
     }
 
-    /// Stages version 0.
+    /// Stages version 0: the model that the plan's seed gives, or what the plan goes on from, [`crate::RunFolders::parent_model`].
     ///
     /// # Errors
-    /// A disk that fails.
-    pub fn stage_initial(&mut self) -> Result<Artifacts, RunFolderError> {
-        let params = self.plan.initial_model();
+    /// Another model than the plan begins with; a disk that fails.
+    pub fn stage_initial(&mut self, parent: Option<Params>) -> Result<Artifacts, RunFolderError> {
+        let params = parent.unwrap_or_else(|| self.plan.initial_model());
+        if params.digest() != self.plan.starts_from() {
+            return Err(RunFolderError::AnotherStart);
+        }
         let state = self.plan.initial_state(params.layout().len());
         let files = Files::initial(&params, &state);
         files.stage(self.store.as_mut(), Attempt { round: 0, attempt: 0 })?;

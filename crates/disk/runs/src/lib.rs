@@ -24,6 +24,7 @@ mod folder;
 mod folders;
 mod model_card;
 mod opening;
+mod parent;
 
 pub use artifacts::next_record;
 pub use error::RunFolderError;
@@ -31,3 +32,4 @@ pub use folder::{NextVersion, RunFolder};
 pub use folders::{FIRST, PLAN_FILE, RUNS_FOLDER, RunFolders, RunFoldersError, run_folders_in};
 pub use model_card::{CardWriter, EVALUATIONS_FOLDER};
 pub use opening::{OpeningError, SumOpening, is_disk};
+pub use parent::ParentError;

@@ -112,7 +112,10 @@ impl Deref for AuthoredPlan {
 
 #[cfg(test)]
 mod tests {
+    use params::Digest;
+
     use super::*;
+    use crate::document::ParentModel;
 
     fn key(byte: u8) -> IdentityKey {
         IdentityKey::from_secret_hex(&hex::encode([byte; 32])).unwrap()
@@ -176,9 +179,8 @@ mod tests {
     }
 
     #[test]
-    fn what_only_a_numbered_plan_can_say_is_refused_elsewhere_and_a_parent_everywhere() {
+    fn what_only_a_numbered_plan_can_say_is_refused_elsewhere() {
         let numbered = || sample().numbered([1; Plan::ID_BYTES]);
-        let digest = sample().digest();
         for (plan, field) in [
             (sample().of_newest_format(), "id: is missing"),
             (Plan { id: Some("01".repeat(16)), ..sample() }, "id: means nothing"),
@@ -186,7 +188,8 @@ mod tests {
             (Plan { id: Some("01".repeat(15)), ..numbered() }, "id: must be 16 or 32"),
             (Plan { id: Some("AB".repeat(16)), ..numbered() }, "id: must be 16 or 32"),
             (Plan { federation: Some("a\nb".into()), ..numbered() }, "federation: must be"),
-            (Plan { parent: Some(digest), ..numbered() }, "a later release will"),
+            (Plan { parent: Some(parent(1)), ..sample() }, "parent: means nothing"),
+            (Plan { parent: Some(parent(0)), ..numbered() }, "parent.round: must be at least 1"),
             (Plan { format: Some(1), ..sample() }, "format: must be 2, or left out"),
         ] {
             let why = refusal(plan);
@@ -194,6 +197,27 @@ mod tests {
         }
         let wide = Plan { id: Some("0a".repeat(32)), federation: Some("clinics".into()), ..numbered() };
         wide.sign(&key(1)).signed().clone().open().unwrap();
+    }
+
+    fn parent(round: u64) -> ParentModel {
+        let [run, model] = [b"run", b"old"].map(|text| Digest::sha256(text));
+        ParentModel { run, round, model }
+    }
+
+    #[test]
+    fn a_plan_that_goes_on_from_another_runs_model_starts_from_it_and_counts_its_rounds() {
+        let plan = Plan { parent: Some(parent(12)), ..sample().numbered([1; Plan::ID_BYTES]) };
+        let signed = plan.clone().sign(&key(1)).signed().clone();
+        assert!(signed.plan.contains(r#""parent":{"run":""#), "{}", signed.plan);
+        let opened = signed.open().unwrap();
+        assert_eq!((opened.starts_from(), opened.rounds_in_all()), (parent(12).model, opened.rounds + 12));
+        assert_eq!(Plan::from_toml(&opened.to_toml()).unwrap().digest(), opened.digest());
+        // Without one nothing changes.
+        assert_eq!(
+            (sample().starts_from(), sample().rounds_in_all()),
+            (sample().initial_model().digest(), 30)
+        );
+        assert!(!sample().to_toml().contains("parent"));
     }
 
     #[test]

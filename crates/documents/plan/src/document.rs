@@ -27,9 +27,9 @@ pub struct Plan {
     /// The one federation that it is meant for; `None` holds in any whose silos do not forbid that. Format 2 only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub federation: Option<String>,
-    /// The last record of a finished run that this one goes on from. Nothing goes on from one yet. Format 2 only.
+    /// The model of another run that this one begins with, in place of one that follows from `initial_seed`. Format 2 only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parent: Option<Digest>,
+    pub parent: Option<ParentModel>,
     /// A name for people.
     pub name: String,
     /// Rounds to commit before the run is complete.
@@ -47,6 +47,18 @@ pub struct Plan {
     pub cohort: Cohort,
     /// How long anyone is waited for.
     pub timing: Timing,
+}
+
+/// A model that another run has published, and that a run begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ParentModel {
+    /// The other run's random name.
+    pub run: Digest,
+    /// The round of the record that published it there: so many rounds went before, at least.
+    pub round: u64,
+    /// The parameters' digest, as that record names it. It decides: silos start from no other parameters.
+    pub model: Digest,
 }
 
 /// A multilayer perceptron, softmax regression where `hidden` is empty, or any network of the layers there are.
@@ -303,7 +315,18 @@ impl Plan {
         })
     }
 
-    /// Version 0 of the model. Public: anyone can recompute it from the plan.
+    /// The digest of version 0's parameters: those that the author names of another run, else [`Plan::initial_model`]'s.
+    pub fn starts_from(&self) -> Digest {
+        self.parent.map_or_else(|| self.initial_model().digest(), |parent| parent.model)
+    }
+
+    /// Rounds that the model has been trained for once the run is complete, as far as the plan tells: its own, and those of the
+    /// run that it goes on from.
+    pub fn rounds_in_all(&self) -> u64 {
+        self.rounds.saturating_add(self.parent.map_or(0, |parent| parent.round))
+    }
+
+    /// The model that follows from the plan's seed: version 0, where the plan names no parent. Public: anyone can recompute it.
     pub fn initial_model(&self) -> Params {
         let mut rng = ChaCha20Rng::seed_from_u64(self.model.initial_seed);
         self.architecture().initialise(&mut rng)

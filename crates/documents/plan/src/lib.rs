@@ -46,7 +46,9 @@ mod validate;
 pub use authored::{AuthorError, AuthoredPlan, SignedPlan};
 pub use claims::RunCost;
 pub use clipping::Clipping;
-pub use document::{Cohort, Data, Feature, LocalOptimizer, Model, Plan, PlanError, Timing, Training};
+pub use document::{
+    Cohort, Data, Feature, LocalOptimizer, Model, ParentModel, Plan, PlanError, Timing, Training,
+};
 pub use mechanism::{
     Aggregate, Contribution, Learned, Mechanism, Origin, ProtectError, Protected, SiloNoise, SumError,
 };

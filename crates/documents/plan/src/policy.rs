@@ -43,7 +43,7 @@ pub struct Policy {
     /// Most epsilon that this silo's data may spend in any period of so many days, all runs together.
     #[serde(default)]
     pub period: Option<Period>,
-    /// Most rounds that a plan may have.
+    /// Most rounds that a plan may have, together with those of the run whose model it goes on from.
     #[serde(default)]
     pub rounds_max: Option<u64>,
     /// Uploads under one plan beyond its rounds, in all runs together: a round that is aborted after the upload costs one. Left
@@ -436,8 +436,8 @@ impl Policy {
     }
 
     fn check_size(&self, plan: &Plan) -> Result<(), Refusal> {
-        if let Some(policy) = self.rounds_max.filter(|policy| plan.rounds > *policy) {
-            return Err(Refusal::Rounds { plan: plan.rounds, policy });
+        if let Some(policy) = self.rounds_max.filter(|policy| plan.rounds_in_all() > *policy) {
+            return Err(Refusal::Rounds { plan: plan.rounds_in_all(), policy });
         }
         let kind = ModelKind::of(plan);
         if !self.models.contains(&kind) {

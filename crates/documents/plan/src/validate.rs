@@ -70,8 +70,8 @@ fn format(plan: &Plan, problems: &mut Problems) {
     problems.require(plan.federation.as_deref().is_none_or(is_line), "federation", || {
         format!("must be a federation's name, 1 to {NAME_CHARS_MAX} printable characters, or left out")
     });
-    problems.require(plan.parent.is_none(), "parent", || {
-        "no run can go on from a finished one yet; a later release will, until then leave it out".into()
+    problems.require(plan.parent.is_none_or(|parent| parent.round > 0), "parent.round", || {
+        "must be at least 1: version 0 of a run was not trained, and follows from its plan".into()
     });
 }
 

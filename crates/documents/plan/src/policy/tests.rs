@@ -1,5 +1,7 @@
 use identity::IdentityKey;
 
+use params::Digest;
+
 use super::*;
 use crate::Privacy;
 
@@ -53,6 +55,16 @@ fn each_rule_refuses_a_plan_that_violates_it_by_its_code() {
         stricter(&mut policy);
         assert_eq!(policy.check(&plan()).map_err(|refusal| refusal.code()), Err(code));
     }
+}
+
+#[test]
+fn the_rounds_of_the_run_that_a_plan_goes_on_from_count_as_its_own() {
+    let [run, model] = [b"run", b"old"].map(|text| Digest::sha256(text));
+    let parent = Some(crate::ParentModel { run, round: 12, model });
+    let plan = Plan { parent, ..(*plan()).clone() }.numbered([1; Plan::ID_BYTES]);
+    let allowing = |rounds| Policy { rounds_max: Some(rounds), ..policy() };
+    assert_eq!(allowing(42).check_unsigned(&plan), Ok(()));
+    assert_eq!(allowing(41).check_unsigned(&plan), Err(Refusal::Rounds { plan: 42, policy: 41 }));
 }
 
 #[test]

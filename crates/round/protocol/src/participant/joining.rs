@@ -122,11 +122,11 @@ impl Participant {
             return;
         }
         let follows = facts.check_next(&signed, &run.id).ok().filter(|manifest| {
-            // Version 0 is public: anyone can recompute it, so no silo starts from another one, nor in the middle. Its state is
-            // the plan's too.
+            // Version 0 is public: anyone can recompute it, or the author has signed which it is, so no silo starts from another
+            // one, nor in the middle. Its state is the plan's too.
             let first = facts.head_round().is_none();
             first == (manifest.round == 0)
-                && (!first || manifest.model.params_digest == run.plan.initial_model().digest())
+                && (!first || manifest.model.params_digest == run.plan.starts_from())
                 && names_state(&run.plan, manifest)
         });
         let Some(manifest) = follows else {
