@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
-use protocol::Spoiled;
 use secagg::ClientId;
+use suspicion::Spoiled;
 
 const WAIT: u64 = Spoiled::WAIT;
 const ROUNDS: u64 = 200;

@@ -183,7 +183,17 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ),
     (
         "protocol",
-        &["accounting", "checkpoint", "identity", "optim", "params", "plan", "run_status", "secagg"],
+        &[
+            "accounting",
+            "checkpoint",
+            "identity",
+            "optim",
+            "params",
+            "plan",
+            "run_status",
+            "secagg",
+            "suspicion",
+        ],
     ),
     (
         "published",
@@ -240,6 +250,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ),
     ("spending", &["accounting", "identity", "ledger", "params", "plan", "protocol"]),
     ("store", &["params", "vault"]),
+    ("suspicion", &["identity", "secagg"]),
     ("telemetry", &["alarms"]),
     ("tlog", &[]),
     ("train", &["datasets", "dp", "params", "plan"]),

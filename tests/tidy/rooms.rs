@@ -24,7 +24,7 @@ pub(crate) const ROOMS: &[Room] = &[
     room(0, "maths", true, &["accounting", "empirical", "optim", "params"]),
     room(0, "privacy", true, &["dp", "secagg"]),
     room(1, "documents", true, &["attest", "card", "checkpoint", "identity", "plan", "tlog"]),
-    room(2, "round", true, &["federation", "protocol", "run_status"]),
+    room(2, "round", true, &["federation", "protocol", "run_status", "suspicion"]),
     room(2, "learning", false, &["datasets", "train"]),
     room(
         3,
@@ -53,6 +53,11 @@ const INSIDE: &[(&str, &str, &str)] = &[
     ("federation", "protocol", "a federation is several coordinators"),
     ("federation", "run_status", "the list of runs is filled where their order is decided"),
     ("protocol", "run_status", "the core fills the status that everybody else only reads"),
+    (
+        "protocol",
+        "suspicion",
+        "who is in the next cohort depends on what was complained of and spoiled before",
+    ),
     ("train", "datasets", "training reads the tables that datasets parsed"),
     ("alarms", "store", "an alarm that is kept replaces the file as a whole"),
     ("audit", "store", "an audit log's truth is a journal"),

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use plan::RefusalCode;
 use rand_core::CryptoRng;
 use secagg::ClientId;
+use suspicion::By;
 
 use super::Coordinator;
-use super::apart::By;
 use super::state::Absence;
 use crate::Timestamp;
 use crate::message::RunEnd;

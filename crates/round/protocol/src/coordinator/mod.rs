@@ -1,7 +1,6 @@
 //! The coordinator's side of a run.
 
 mod actions;
-mod apart;
 mod commit;
 mod declared;
 mod emergency;
@@ -12,7 +11,6 @@ mod opening;
 mod phase;
 mod report;
 mod roster;
-mod spoiled;
 mod state;
 mod turn;
 
@@ -34,7 +32,6 @@ pub use interface::{
 };
 pub use opening::{NextModel, aggregate_digest, next_model};
 use phase::{Phase, Step, Verdict};
-pub use spoiled::Spoiled;
 use state::State;
 pub use turn::{Lack, Turn};
 

@@ -6,15 +6,14 @@ use checkpoint::{AbortedRound, ChainVerifier, Manifest, SignedManifest};
 use identity::{AuthorisedRoster, SignedRoster};
 use params::Digest;
 use secagg::{ClientId, Ctx0, RoundBinding};
+use suspicion::{Apart, Spoiled};
 
 use super::Setup;
 use super::actions::Acted;
-use super::apart::Apart;
 use super::declared::DataDeclared;
 use super::emergency::Deeds;
 use super::phase::{Advertising, Phase, Round, Step, Summing};
 use super::roster::Lineage;
-use super::spoiled::Spoiled;
 use crate::Timestamp;
 use crate::invariant::invariant;
 use crate::message::{Attempt, DropReason, RoundOutcome, RunEnd};

@@ -126,7 +126,7 @@ impl Spoiled {
     }
 
     /// For operators, in words; `spare` of those that are here need not be in a cohort.
-    pub(super) fn notice(&self, roster: &AuthorisedRoster, spare: usize) -> Option<String> {
+    pub fn notice(&self, roster: &AuthorisedRoster, spare: usize) -> Option<String> {
         let suspects = roster.members.keys().filter(|client| self.suspects(client));
         let names: Vec<String> = suspects.map(|client| roster.name(*client)).collect();
         if names.is_empty() {

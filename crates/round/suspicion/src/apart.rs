@@ -21,7 +21,7 @@ const PAUSE: u64 = 4;
 
 /// What decides who of a pair waits.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum By {
+pub enum By {
     /// All of it: who was caught, who fell out, whose turn it is, who complained.
     Turns,
     /// The same without turns.
@@ -32,7 +32,7 @@ pub(super) enum By {
 }
 
 /// What the complaints come to.
-pub(super) struct Apart {
+pub struct Apart {
     /// Silos that may collude.
     corrupt: usize,
     /// The last round in which each pair is apart; the smaller id first.
@@ -51,7 +51,8 @@ pub(super) struct Apart {
 }
 
 impl Apart {
-    pub(super) fn new(corrupt: usize) -> Self {
+    /// Of a run in which so many silos may collude.
+    pub fn new(corrupt: usize) -> Self {
         Self {
             corrupt,
             pairs: BTreeMap::new(),
@@ -70,7 +71,8 @@ impl Apart {
         ENOUGH + (PAUSE + 1) * self.corrupt as u64
     }
 
-    pub(super) fn complained(&mut self, accuser: ClientId, accused: ClientId, round: u64) {
+    /// One complained of another in this round.
+    pub fn complained(&mut self, accuser: ClientId, accused: ClientId, round: u64) {
         let last = round + self.rounds();
         self.pairs.insert(ordered(accuser, accused), last);
         *self.made.entry(accuser).or_default() += 1;
@@ -79,7 +81,7 @@ impl Apart {
     }
 
     /// An operator has looked at it: the pair is together again.
-    pub(super) fn reconciled(&mut self, one: ClientId, other: ClientId) {
+    pub fn reconciled(&mut self, one: ClientId, other: ClientId) {
         self.pairs.remove(&ordered(one, other));
         for (accused, accuser) in [(one, other), (other, one)] {
             if let Some(accusers) = self.accusers.get_mut(&accused) {
@@ -89,35 +91,37 @@ impl Apart {
     }
 
     /// A roster is in force: that no more can collude than a plan reckons with is said of its members.
-    pub(super) fn under(&mut self, is_member: impl Fn(&ClientId) -> bool) {
+    pub fn under(&mut self, is_member: impl Fn(&ClientId) -> bool) {
         self.accusers.values_mut().for_each(|accusers| accusers.retain(|accuser, _| is_member(accuser)));
     }
 
-    pub(super) fn committed(&mut self, included: &BTreeSet<ClientId>) {
+    /// A round of these gave a result.
+    pub fn committed(&mut self, included: &BTreeSet<ClientId>) {
         self.committed += 1;
         self.included.extend(included.iter().map(|client| (*client, self.committed)));
         self.fell_out.clear();
     }
 
     /// An attempt ended without a result, and these had fallen out of it.
-    pub(super) fn aborted<'a>(&mut self, fell_out: impl Iterator<Item = &'a ClientId>) {
+    pub fn aborted<'a>(&mut self, fell_out: impl Iterator<Item = &'a ClientId>) {
         for client in fell_out {
             *self.fell_out.entry(*client).or_default() += 1;
         }
     }
 
     /// The pairs that are apart in this round, and the last round of each.
-    pub(super) fn pairs(&self, round: u64) -> impl Iterator<Item = ((ClientId, ClientId), u64)> {
+    pub fn pairs(&self, round: u64) -> impl Iterator<Item = ((ClientId, ClientId), u64)> {
         self.pairs.iter().filter(move |(_, last)| round <= **last).map(|(pair, last)| (*pair, *last))
     }
 
-    pub(super) fn keeps(&self, one: ClientId, other: ClientId, round: u64) -> bool {
+    /// Whether these two are apart in this round.
+    pub fn keeps(&self, one: ClientId, other: ClientId, round: u64) -> bool {
         self.pairs.get(&ordered(one, other)).is_some_and(|last| round <= *last)
     }
 
     /// Those of `present` that wait in this round, so that no pair of the others is apart. Equals are taken in the
     /// order of `present`.
-    pub(super) fn waiting(&self, present: &[ClientId], round: u64, by: By) -> BTreeSet<ClientId> {
+    pub fn waiting(&self, present: &[ClientId], round: u64, by: By) -> BTreeSet<ClientId> {
         let clashes = |client: &ClientId| present.iter().any(|other| self.keeps(*client, *other, round));
         let mut candidates: Vec<ClientId> = present.iter().copied().filter(clashes).collect();
         candidates.sort_by_key(|client| self.place(client, round, by));
