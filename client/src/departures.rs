@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use audit::{Action, Event, Log, LogError, Status};
 use params::Digest;
-use protocol::{Attempt, Decline, Profile, Timestamp, ToCoordinator, UploadHeader};
+use protocol::{Attempt, Decline, OfRun, Profile, Timestamp, ToCoordinator, UploadHeader};
 use secagg::ClientId;
 
 /// Tiles and checkpoint are made at most this often, and when the daemon ends: they can be made again from the log.
@@ -39,10 +39,12 @@ impl Departures {
     }
 
     /// A message is about to be said.
-    pub(crate) fn message(&mut self, now: Timestamp, message: &ToCoordinator) {
+    pub(crate) fn message(&mut self, now: Timestamp, said: &OfRun<ToCoordinator>) {
+        let message = &said.message;
         let bytes = wire::to_coordinator_bytes(message.clone());
         let (kind, at, refusal) = describe(message);
         let mut event = self.event(now, Action::MessageSent, refusal.is_some());
+        event.run = said.run.map(|run| run.to_string());
         event.digest = Some(Digest::sha256(&bytes).to_string());
         event.bytes = Some(bytes.len() as u64);
         event.details.insert("type".into(), kind.into());
@@ -53,8 +55,10 @@ impl Departures {
     }
 
     /// A masked vector is about to be uploaded; `epsilon` is what this silo's data has spent with it, over all runs.
-    pub(crate) fn upload(&mut self, now: Timestamp, header: &UploadHeader, epsilon: f64) {
+    pub(crate) fn upload(&mut self, now: Timestamp, said: &OfRun<UploadHeader>, epsilon: f64) {
+        let header = &said.message;
         let mut event = self.event(now, Action::UploadSent, false);
+        event.run = said.run.map(|run| run.to_string());
         event.digest = Some(header.digest.to_string());
         event.bytes = Some(header.lanes * wire::limits::LANE_BYTES);
         event.details.insert("transcript".into(), header.r2.to_string());

@@ -1,6 +1,6 @@
 //! The driver: one task that owns the participant and the journal, and performs effects in order.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use daemon::Clock;
 use identity::AuthorisedRoster;
 use params::Digest;
 use protocol::{
-    ClientEffect, ClientEffects, ClientInput, ClientRecord, Decline, JobId, Participant, Profile, Timestamp,
-    ToClient, ToCoordinator, UploadHeader,
+    ClientEffect, ClientEffects, ClientInput, ClientRecord, Decline, JobId, OfRun, Participant, Profile,
+    Timestamp, ToClient, ToCoordinator, UploadHeader,
 };
 use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
@@ -91,8 +91,8 @@ pub(crate) struct Driver {
     held: Option<Held>,
     /// The job that does a step of the server's again.
     stepping: Option<AbortHandle>,
-    /// The job that reads the data for a check-in; a later one takes its place.
-    reading: Option<(JobId, AbortHandle)>,
+    /// By run, the job that reads the data for a check-in; a later one takes its place.
+    reading: BTreeMap<Digest, (JobId, AbortHandle)>,
     kept: Kept,
     /// Effects not yet performed, in order.
     effects: VecDeque<ClientEffect>,
@@ -188,7 +188,7 @@ impl Driver {
             jobs: JoinSet::new(),
             held: None,
             stepping: None,
-            reading: None,
+            reading: BTreeMap::new(),
             kept: None,
             effects: VecDeque::new(),
             ended: None,
@@ -258,7 +258,7 @@ impl Driver {
                 self.outbox = None;
             }
             Event::News(News::Refused(why)) => self.ended = Some(Err(RunError::RefusedByCoordinator(why))),
-            Event::News(News::Said(message)) => self.said(*message)?,
+            Event::News(News::Said(said)) => self.said(*said)?,
             Event::Accepted(roster) => {
                 self.offers.settle();
                 self.feed(ClientInput::AcceptRoster { roster });
@@ -273,10 +273,13 @@ impl Driver {
         Ok(())
     }
 
-    fn said(&mut self, message: ToClient) -> Result<(), RunError> {
-        // What the status says costs a composition of all debits: it is asked where a run may begin alone.
-        let before = matches!(message, ToClient::Welcome { .. }).then(|| self.participant.status().run_id);
-        match &message {
+    fn said(&mut self, said: OfRun<ToClient>) -> Result<(), RunError> {
+        let run = match &said.message {
+            ToClient::Welcome { run_id, .. } => Some(*run_id),
+            _ => self.participant.run_of(&said),
+        };
+        let known = run.is_some_and(|run| self.participant.plan(&run).is_some());
+        match &said.message {
             ToClient::Aborted { at, outcome } => {
                 tracing::info!(round = at.round, attempt = at.attempt, "the round was aborted: {outcome}");
             }
@@ -285,11 +288,15 @@ impl Driver {
                 "the coordinator refused a message: {rejection}"
             ),
             // Said again it begins nothing, and costs no reading of the ledger.
-            ToClient::Open { at, model } if self.participant.would_begin(*at, *model) => {
-                self.look_at_ledger(Some(at.round))?;
+            ToClient::Open { at, model } => {
+                if let Some(run) = run.filter(|run| self.participant.would_begin(run, *at, *model)) {
+                    self.look_at_ledger(run, Some(at.round))?;
+                }
             }
-            ToClient::Published(signed) if self.participant.would_doubt(signed) => {
-                self.look_at_ledger(None)?;
+            ToClient::Published(signed) => {
+                if let Some(run) = run.filter(|run| self.participant.would_doubt(run, signed)) {
+                    self.look_at_ledger(run, None)?;
+                }
             }
             ToClient::Finished { reason } => {
                 tracing::info!("the run is over: {reason}");
@@ -298,11 +305,11 @@ impl Driver {
             }
             _ => {}
         }
-        self.feed(ClientInput::Message(message));
-        if before.is_some_and(|before| self.participant.status().run_id != before) {
-            self.look_at_ledger(None)?;
+        self.feed(ClientInput::Message(said));
+        match run.filter(|run| !known && self.participant.plan(run).is_some()) {
+            Some(welcomed) => self.look_at_ledger(welcomed, None),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn done(&mut self, done: Done) -> Result<(), RunError> {
@@ -361,7 +368,7 @@ impl Driver {
         for effect in effects {
             match effect {
                 ClientEffect::Persist(record) => self.note(&record),
-                ClientEffect::Send(message) => self.send(*message),
+                ClientEffect::Send(said) => self.send(*said),
                 ClientEffect::ReadData { job, run, plan } => self.read_data(job, run, plan),
                 ClientEffect::VerifyStep(job) => self.verify_step(job),
                 ClientEffect::Contradiction(contradiction) => self.keep_contradiction(&contradiction)?,
@@ -383,10 +390,10 @@ impl Driver {
         for effect in effects {
             match effect {
                 // Without a session it does not leave.
-                ClientEffect::Send(message) if self.outbox.is_some() => self.departures.message(now, message),
-                ClientEffect::Upload(header) => {
+                ClientEffect::Send(said) if self.outbox.is_some() => self.departures.message(now, said),
+                ClientEffect::Upload(said) => {
                     let epsilon = self.participant.status().epsilon_spent;
-                    self.departures.upload(now, header, epsilon);
+                    self.departures.upload(now, said, epsilon);
                 }
                 _ => {}
             }
@@ -402,8 +409,8 @@ impl Driver {
         }
     }
 
-    fn send(&mut self, message: ToCoordinator) {
-        if let ToCoordinator::Declined { round, reason } = &message {
+    fn send(&mut self, said: OfRun<ToCoordinator>) {
+        if let ToCoordinator::Declined { round, reason } = &said.message {
             tracing::warn!(round, code = decline_code(reason), "declined: {}", self.reason(reason));
             let waits = reason.waits();
             if round.is_none() && !waits && self.ended.is_none() {
@@ -412,7 +419,7 @@ impl Driver {
         }
         // Without a session nothing is owed: the coordinator asks again in the next one.
         let Some(outbox) = &self.outbox else { return };
-        if outbox.try_send(message.into()).is_err() {
+        if outbox.try_send(said.message.into()).is_err() {
             tracing::warn!("the coordinator does not read; the session is opened anew");
             self.outbox = None;
             self.give_up.notify_one();
@@ -453,19 +460,19 @@ impl Driver {
         held.job = Some(self.jobs.spawn(self.work.on(Assignment::Mask { made, job })));
     }
 
-    fn upload(&mut self, header: UploadHeader) {
-        let of_header =
-            |held: &&mut Held| held.masked.as_ref().is_some_and(|(digest, _)| *digest == header.digest);
+    fn upload(&mut self, said: OfRun<UploadHeader>) {
+        let (at, digest) = (said.message.at, said.message.digest);
+        let of_header = |held: &&mut Held| held.masked.as_ref().is_some_and(|(held, _)| *held == digest);
         let held = self.held.as_mut().filter(of_header);
         let Some((held, (_, masked))) =
             held.and_then(|held| held.masked.clone().map(|masked| (held, masked)))
         else {
             // It was durable, and forgotten for that.
-            return tracing::debug!(round = header.at.round, "nothing to upload any more");
+            return tracing::debug!(round = at.round, "nothing to upload any more");
         };
         held.stop();
         let patience = held.patience;
-        held.job = Some(self.jobs.spawn(self.work.on(Assignment::Upload { header, masked, patience })));
+        held.job = Some(self.jobs.spawn(self.work.on(Assignment::Upload { header: said, masked, patience })));
     }
 
     /// Ends the session, signs the log's last checkpoint, and waits until the coordinator has read what was said in it.

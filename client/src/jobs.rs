@@ -93,7 +93,7 @@ pub(crate) enum Assignment {
     Step { job: StepJob, held: Option<Version>, patience: Duration },
     Train { kept: Kept, job: TrainJob, patience: Duration },
     Mask { made: Option<Made>, job: Box<MaskJob> },
-    Upload { header: UploadHeader, masked: Arc<MaskedUpdate>, patience: Duration },
+    Upload { header: OfRun<UploadHeader>, masked: Arc<MaskedUpdate>, patience: Duration },
 }
 
 /// Who does it. The driver decides nothing by how long that takes.
@@ -189,12 +189,11 @@ async fn mask(made: Option<Made>, job: Box<MaskJob>) -> Done {
 /// Sends the masked vector, as often as it takes, until the coordinator has it or does not want it any more.
 async fn upload(
     channel: Channel,
-    header: UploadHeader,
+    header: OfRun<UploadHeader>,
     masked: Arc<MaskedUpdate>,
     patience: Duration,
 ) -> Done {
-    let at = header.at;
-    let header = OfRun::from(header);
+    let at = header.message.at;
     let mut backoff = Backoff::new(retry_longest(patience));
     let result = loop {
         match upload_once(channel.clone(), &header, &masked, patience).await {

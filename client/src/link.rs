@@ -31,7 +31,7 @@ pub(crate) enum News {
     /// when the driver gives it up.
     Attached(Attached),
     /// The coordinator said something.
-    Said(Box<ToClient>),
+    Said(Box<OfRun<ToClient>>),
     /// The session is over.
     Detached,
     /// The coordinator will not talk to this silo; the reason, in words.
@@ -214,8 +214,8 @@ impl Link {
             // Whoever goes on talking after hello has accepted it.
             past.stood(self.patience.retry_longest());
             let said = OfRun::try_from(envelope).and_then(|said| wire::said_in(version, said));
-            let OfRun { message, .. } = said.map_err(|why| End::from(why.to_status()))?;
-            self.tell(News::Said(Box::new(message))).await?;
+            let said = said.map_err(|why| End::from(why.to_status()))?;
+            self.tell(News::Said(Box::new(said))).await?;
         }
     }
 

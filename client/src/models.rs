@@ -58,7 +58,10 @@ pub(crate) async fn obtain(
 ) -> Result<Version, FetchError> {
     match held {
         Some(version) if version.is_named_by(&job.head) => Ok(version),
-        _ => Source { channel, plan: &job.plan, patience }.version(&job.head).await,
+        _ => {
+            let run = job.head.run_id;
+            Source { channel, run, plan: &job.plan, patience }.version(&job.head).await
+        }
     }
 }
 
@@ -69,8 +72,8 @@ pub(crate) async fn step(
     held: Option<Version>,
     patience: Duration,
 ) -> Result<Version, FetchError> {
-    let source = Source { channel, plan: &job.plan, patience };
     let published = &job.manifest;
+    let source = Source { channel, run: published.run_id, plan: &job.plan, patience };
     if published.aggregate_digest.is_none() {
         return Err(StepFault::NoAggregate(published.round).into());
     }
@@ -87,6 +90,8 @@ pub(crate) async fn step(
 /// Where files come from, and how long each part of one is waited for.
 struct Source<'a> {
     channel: Channel,
+    /// A coordinator of one run does not read it.
+    run: Digest,
     plan: &'a Plan,
     patience: Duration,
 }
@@ -139,8 +144,9 @@ impl Source<'_> {
         let patience = self.patience;
         let mut models =
             ModelsClient::new(self.channel.clone()).max_decoding_message_size(limits::MESSAGE_BYTES_MAX);
-        let mut chunks =
-            within(patience, models.fetch_model(file_request(None, round, part))).await?.into_inner();
+        let mut chunks = within(patience, models.fetch_model(file_request(Some(self.run), round, part)))
+            .await?
+            .into_inner();
         let mut file = Assembly::new(most);
         while let Some(chunk) = within(patience, chunks.message()).await? {
             file.take(chunk)?;

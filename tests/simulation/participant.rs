@@ -232,7 +232,7 @@ fn a_repeated_delivery_masks_once_and_debits_once() {
     assert!(world.say(ToClient::Deliver { at: AT, delivery: delivery.clone() }).is_empty());
     let uploaded = world.upload(delivered);
     match &world.say(ToClient::Deliver { at: AT, delivery })[..] {
-        [ClientEffect::Upload(header)] => assert_eq!(*header, uploaded.header),
+        [ClientEffect::Upload(said)] => assert_eq!(said.message, uploaded.header),
         other => panic!("{other:?}"),
     }
     assert_eq!(world.participant.status().uploads, 1);
@@ -327,7 +327,7 @@ fn an_unmask_request_that_comes_first_is_signed_and_journalled_before_it_is_answ
         .map(|effect| match effect {
             ClientEffect::Persist(ClientRecord::SignedIncluded { .. }) => "journal: signed",
             ClientEffect::Persist(ClientRecord::Unmasked { .. }) => "journal: answered",
-            ClientEffect::Send(message) => match **message {
+            ClientEffect::Send(said) => match said.message {
                 ToCoordinator::SignIncluded { .. } => "say: signature",
                 ToCoordinator::Unmask { .. } => "say: answer",
                 _ => "say: something else",

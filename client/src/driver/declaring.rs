@@ -3,7 +3,7 @@
 //! # Privacy
 //! A random word is written as a version is, at the same moment: how long a check-in takes does not tell which of the two it holds.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use alarms::Kind;
 use ledger::Statement;
@@ -19,26 +19,28 @@ use super::words::UNDECLARED;
 pub(super) struct Declaring {
     /// The run that the journal is in.
     joined: Option<Digest>,
-    /// What the newest reading came to: a commitment, and the version that it is to.
-    read: Option<(Digest, Digest)>,
+    /// By run, what the newest reading came to: a commitment, and the version that it is to.
+    read: BTreeMap<Digest, (Digest, Digest)>,
 }
 
 impl Declaring {
     /// Takes in the journal's next record; gives what is declared in a run from it on.
     pub(super) fn follow(&mut self, record: &ClientRecord) -> Option<(Digest, Statement)> {
+        if let ClientRecord::Joined { run_id, .. } = record {
+            self.joined = Some(*run_id);
+            return None;
+        }
+        let run = self.joined?;
         let statement = match record {
-            ClientRecord::Joined { run_id, .. } => {
-                self.joined = Some(*run_id);
-                return None;
-            }
             ClientRecord::DataNotDeclared { word } => Statement::Random(*word),
-            ClientRecord::DataCommitted { commitment: Some(statement) } => self
-                .read
-                .filter(|(commitment, _)| commitment == statement)
-                .map(|(_, version)| Statement::Version(version))?,
+            ClientRecord::DataCommitted { commitment: Some(statement) } => {
+                let (_, version) =
+                    self.read.remove(&run).filter(|(commitment, _)| commitment == statement)?;
+                Statement::Version(version)
+            }
             _ => return None,
         };
-        self.joined.map(|run| (run, statement))
+        Some((run, statement))
     }
 }
 
@@ -48,7 +50,7 @@ impl Driver {
     pub(super) fn commitment(&mut self, run: Digest, version: Digest) -> Option<Digest> {
         match block_in_place(|| self.spending.commitment(&run, &version)) {
             Ok(commitment) => {
-                self.declaring.read = Some((commitment, version));
+                self.declaring.read.insert(run, (commitment, version));
                 Some(commitment)
             }
             Err(why) => {

@@ -167,7 +167,7 @@ impl World {
     }
 
     fn say(&mut self, message: ToClient) {
-        self.take(Event::News(News::Said(Box::new(message))));
+        self.take(Event::News(News::Said(Box::new(OfRun::from(message)))));
     }
 
     fn step(&mut self) {
@@ -320,7 +320,7 @@ impl World {
                 };
                 Done::Masked { job: name, at, result }
             }
-            Assignment::Upload { header, masked, .. } => {
+            Assignment::Upload { header: OfRun { message: header, .. }, masked, .. } => {
                 self.uploaded(&header, &masked);
                 Done::Uploaded { at: header.at, result: Ok(()) }
             }

@@ -104,7 +104,7 @@ impl Driver {
             Err(why @ LedgerError::InTheRound { .. }) => {
                 tracing::error!(round = at.round, "not uploaded: {why}");
                 // The core takes part in no other round of the run then.
-                self.look_at_ledger(None)?;
+                self.look_at_ledger(run, None)?;
                 Ok(false)
             }
             Err(why) => Err(why.into()),

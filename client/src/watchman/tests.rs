@@ -124,7 +124,7 @@ async fn a_watchman_who_rests_is_prompted_by_the_driver_and_ends_with_it() {
     let (mut watchman, _seen, prompts) = watchman(scratch.path(), nowhere);
     // No heartbeat ever comes.
     let (rested, prompted) = tokio::join!(watchman.rest(Duration::MAX), async {
-        prompts.send_if_modified(|prompt| prompt.follow((Some(FIRST), true)))
+        prompts.send_if_modified(|prompt| prompt.follow((Some((Digest::sha256(b"run"), FIRST)), true)))
     });
     assert!(rested && prompted && watchman.prompt.borrow().waits());
     drop(prompts);

@@ -212,7 +212,7 @@ impl World {
         while let Some(message) = self.silos.get_mut(&id).and_then(|silo| silo.inbox.pop_front()) {
             let bytes = wire::to_client_bytes(message);
             let said = wire::read_to_client(&bytes).expect("the coordinator's own words");
-            self.silo(id, ClientInput::Message(said.message));
+            self.silo(id, ClientInput::Message(said));
         }
     }
 
@@ -225,7 +225,7 @@ impl World {
             for effect in effects {
                 match effect {
                     ClientEffect::Persist(record) => silo.journal.push(record),
-                    ClientEffect::Send(message) => self.outbox.push_back((id, *message)),
+                    ClientEffect::Send(said) => self.outbox.push_back((id, said.message)),
                     ClientEffect::VerifyStep(job) => {
                         let (record, outcome) = (job.record, StepOutcome::Follows);
                         inputs.push_back(ClientInput::StepVerified { record, outcome });
@@ -241,7 +241,7 @@ impl World {
                         let vector = Some(Vector { origin: job.origin, digest, failed: false });
                         inputs.push_back(ClientInput::Masked { job: job.id, vector });
                     }
-                    ClientEffect::Upload(header) => {
+                    ClientEffect::Upload(OfRun { message: header, .. }) => {
                         if !self.uploads.contains(&header) {
                             self.uploads.push(header);
                         }

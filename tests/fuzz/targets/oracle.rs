@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use checkpoint::Manifest;
 use params::Digest;
-use protocol::{Attempt, ClientEffect, ClientRecord, ToCoordinator};
+use protocol::{Attempt, ClientEffect, ClientRecord, OfRun, ToCoordinator};
 use secagg::{Advert, ShareBundle, UnmaskShares};
 
 /// What a silo may say at most once, by run: a key of two parts and the one value that it may have.
@@ -33,11 +33,11 @@ impl Oracle {
     pub(super) fn judge(&mut self, effect: &ClientEffect) {
         match effect {
             ClientEffect::Persist(record) => self.persisted(record),
-            ClientEffect::Send(message) => self.sent(message),
+            ClientEffect::Send(said) => self.sent(&said.message),
             ClientEffect::Mask(job) => {
                 assert!(self.masks.insert((self.current(), job.at)), "one vector is masked in {:?}", job.at);
             }
-            ClientEffect::Upload(header) => {
+            ClientEffect::Upload(OfRun { message: header, .. }) => {
                 let debited = |record: &ClientRecord| {
                     matches!(record, ClientRecord::Debited { at, r2, upload, .. }
                         if (*at, *r2, *upload) == (header.at, header.r2, header.digest))

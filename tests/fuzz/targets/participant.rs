@@ -11,8 +11,8 @@ use identity::IdentityKey;
 use params::Digest;
 use plan::{Origin, Plan};
 use protocol::{
-    Attempt, ClientEffect, ClientEffects, ClientInput, ClientRecord, JobId, Participant, Profile, Rejection,
-    RoundOutcome, RunEnd, StepOutcome, Timestamp, ToClient, ToCoordinator, TrainOutcome, Vector,
+    Attempt, ClientEffect, ClientEffects, ClientInput, ClientRecord, JobId, OfRun, Participant, Profile,
+    Rejection, RoundOutcome, RunEnd, StepOutcome, Timestamp, ToClient, ToCoordinator, TrainOutcome, Vector,
 };
 use secagg::adversary::mask_any;
 
@@ -182,7 +182,7 @@ impl World {
             ROSTER | DELIVER | INCLUDED | REQUEST => self.exchanged(operation, argument),
             REPEAT => {
                 if let Some(message) = self.earlier(argument) {
-                    self.input(ClientInput::Message(message));
+                    self.input(ClientInput::Message(OfRun::from(message)));
                 }
             }
             EDIT => {
@@ -276,7 +276,7 @@ impl World {
 
     fn say(&mut self, message: ToClient) {
         self.said.push(message.clone());
-        self.input(ClientInput::Message(message));
+        self.input(ClientInput::Message(OfRun::from(message)));
     }
 
     fn input(&mut self, input: ClientInput) {
@@ -305,7 +305,7 @@ impl World {
                     };
                     answer = Some(ClientInput::StepVerified { record, outcome });
                 }
-                ClientEffect::Send(message) => self.heard(*message),
+                ClientEffect::Send(said) => self.heard(said.message),
                 ClientEffect::ReadData { job, .. } => {
                     assert!(self.participant.status().round.is_none(), "other data in the middle of a round");
                     self.data.wanted = Some(job);

@@ -83,7 +83,7 @@ fn data_that_takes_longer_to_read_than_the_plan_gives_is_never_declared_in_the_r
 /// Whether the check-in stood in the journal before it was said, and with what.
 fn said_when_due(effects: &[ClientEffect]) -> (Option<Digest>, ClientRecord) {
     let [ClientEffect::Persist(record), ClientEffect::Send(message)] = effects else { panic!("{effects:?}") };
-    let ToCoordinator::CheckIn { data, .. } = **message else { panic!("{message:?}") };
+    let ToCoordinator::CheckIn { data, .. } = message.message else { panic!("{message:?}") };
     (data, record.clone())
 }
 

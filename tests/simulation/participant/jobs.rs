@@ -39,7 +39,7 @@ fn an_attempt_that_is_opened_on_two_models_is_wiped_and_never_opened_again() {
     for model in [other, world.model()] {
         let effects = world.say(ToClient::Open { at: AT, model });
         assert_refuses(&effects, Some(1), Decline::SitsOut, "opened again");
-        assert!(!world.participant.would_begin(AT, model));
+        assert!(!world.participant.would_begin(&world.run, AT, model));
     }
     assert!(world.input(late).is_empty() && due(&mut world).is_empty(), "nothing is advertised");
     let next = world.say(world.open(Attempt { attempt: 2, ..AT }));
@@ -97,17 +97,17 @@ fn a_vector_that_was_made_from_something_else_than_its_masks_are_bound_to_is_not
 fn an_opening_that_is_said_again_begins_nothing_and_needs_no_ledger() {
     let mut world = World::in_a_run();
     let model = world.model();
-    assert!(world.participant.would_begin(AT, model));
-    assert!(!world.participant.would_begin(AT, Digest::sha256(b"not the head")));
+    assert!(world.participant.would_begin(&world.run, AT, model));
+    assert!(!world.participant.would_begin(&world.run, AT, Digest::sha256(b"not the head")));
     world.say(world.open(AT));
-    assert!(!world.participant.would_begin(AT, model), "it is in progress");
+    assert!(!world.participant.would_begin(&world.run, AT, model), "it is in progress");
     assert!(world.say(world.open(AT)).is_empty());
     world.input(world.trained());
     due(&mut world);
-    assert!(!world.participant.would_begin(AT, model), "its keys are advertised");
+    assert!(!world.participant.would_begin(&world.run, AT, model), "its keys are advertised");
     world.restart();
     world.say(world.welcome());
-    assert!(!world.participant.would_begin(AT, model), "and its secrets are gone");
+    assert!(!world.participant.would_begin(&world.run, AT, model), "and its secrets are gone");
 }
 
 #[test]

@@ -154,7 +154,7 @@ fn a_record_that_includes_a_silo_which_uploaded_nothing_in_the_round_ends_it_and
     for (step, mut world) in worlds {
         let all = vec![1, 2, 3, 4];
         let lie = Manifest { cohort: all.clone(), shared: all.clone(), included: all, ..made_up(&world) };
-        assert!(world.participant.would_doubt(&world.signed(&lie)), "{step}");
+        assert!(world.participant.would_doubt(&world.run, &world.signed(&lie)), "{step}");
         contradicts(&mut world, &lie, "included", step);
     }
 }
@@ -215,12 +215,12 @@ fn a_round_whose_record_came_before_it_is_not_taken_part_in() {
         }
         let model = record.model.params_digest;
         for at in [AT, Attempt { attempt: 7, ..AT }] {
-            assert!(!world.participant.would_begin(at, model), "{at:?}, restarted: {restarted}");
+            assert!(!world.participant.would_begin(&world.run, at, model), "{at:?}, restarted: {restarted}");
             let effects = world.say(ToClient::Open { at, model });
             assert_refuses(&effects, Some(1), Decline::SitsOut, &format!("{at:?}, restarted: {restarted}"));
         }
         let next = Attempt { round: 2, attempt: 1 };
-        assert!(world.participant.would_begin(next, model));
+        assert!(world.participant.would_begin(&world.run, next, model));
         let effects = world.say(ToClient::Open { at: next, model });
         assert!(matches!(effects[..], [ClientEffect::VerifyStep(_)]), "{effects:?}");
     }

@@ -9,8 +9,9 @@ use identity::{IdentityKey, Member, Roster};
 use params::Digest;
 use plan::{Origin, Plan, Policy, PrivacyMode};
 use protocol::{
-    Attempt, ClientEffect, ClientEffects, ClientInput, ClientRecord, Decline, JobId, MaskJob, Participant,
-    ParticipantError, Profile, Timestamp, ToClient, ToCoordinator, TrainOutcome, UploadHeader, Vector,
+    Attempt, ClientEffect, ClientEffects, ClientInput, ClientRecord, Decline, JobId, MaskJob, OfRun,
+    Participant, ParticipantError, Profile, Timestamp, ToClient, ToCoordinator, TrainOutcome, UploadHeader,
+    Vector,
 };
 use secagg::adversary::mask_any;
 use secagg::{
@@ -167,7 +168,7 @@ impl World {
     }
 
     pub(crate) fn say(&mut self, message: ToClient) -> ClientEffects {
-        self.input(ClientInput::Message(message))
+        self.input(ClientInput::Message(OfRun::from(message)))
     }
 
     pub(crate) fn input(&mut self, input: ClientInput) -> ClientEffects {
@@ -258,7 +259,7 @@ impl World {
         let advertised = self.input(ClientInput::Tick);
         let own = match &advertised[..] {
             [ClientEffect::Persist(ClientRecord::Advertised { at: AT }), ClientEffect::Send(said)] => {
-                match &**said {
+                match &said.message {
                     ToCoordinator::Advertise { at: AT, advert } => advert.clone(),
                     other => panic!("{other:?}"),
                 }
@@ -331,8 +332,8 @@ impl World {
             [
                 ClientEffect::Persist(ClientRecord::SetsFixed { at: AT, .. }),
                 ClientEffect::Persist(ClientRecord::Debited { at: AT, .. }),
-                ClientEffect::Upload(header),
-            ] => header.clone(),
+                ClientEffect::Upload(said),
+            ] => said.message.clone(),
             other => panic!("an upload starts before its debit is durable: {other:?}"),
         };
         Uploaded { shared: delivered.shared, header, peers: delivered.peers }
@@ -346,7 +347,7 @@ impl World {
             [
                 ClientEffect::Persist(ClientRecord::SignedIncluded { at: AT, .. }),
                 ClientEffect::Send(said),
-            ] => match **said {
+            ] => match said.message {
                 ToCoordinator::SignIncluded { at: AT, signature } => signature,
                 ref other => panic!("{other:?}"),
             },
@@ -405,7 +406,7 @@ pub(crate) fn messages(effects: &[ClientEffect]) -> Vec<&ToCoordinator> {
     effects
         .iter()
         .filter_map(|effect| match effect {
-            ClientEffect::Send(message) => Some(&**message),
+            ClientEffect::Send(said) => Some(&said.message),
             _ => None,
         })
         .collect()

@@ -4,7 +4,8 @@
 use checkpoint::ChainVerifier;
 use plan::{Contribution, Policy, PrivacyMode};
 use protocol::{
-    Act, ClientEffect, ClientEffects, ClientInput, Participant, Profile, StepOutcome, TrainOutcome, Vector,
+    Act, ClientEffect, ClientEffects, ClientInput, OfRun, Participant, Profile, StepOutcome, TrainOutcome,
+    Vector,
 };
 use secagg::MaskedUpdate;
 
@@ -72,7 +73,8 @@ impl Silo {
                     let commitment = Some(data_of(self.id));
                     self.input(driver, ClientInput::DataRead { job, commitment });
                 }
-                ClientEffect::Send(message) => {
+                ClientEffect::Send(said) => {
+                    let message = Box::new(said.message);
                     driver.take(Event::Said { client: self.id, session: session(self.id), message }).unwrap();
                 }
                 ClientEffect::VerifyStep(job) => {
@@ -98,7 +100,7 @@ impl Silo {
                     let vector = Some(Vector { origin: job.origin, digest, failed: false });
                     self.input(driver, ClientInput::Masked { job: job.id, vector });
                 }
-                ClientEffect::Upload(header) => {
+                ClientEffect::Upload(OfRun { message: header, .. }) => {
                     let Ok(Staging::Writer(mut writer)) = driver.begin_upload(&header) else {
                         panic!("the coordinator does not want the vector of {:?}", header.at);
                     };
@@ -135,7 +137,7 @@ pub(super) async fn run_to(
         for silo in silos.iter_mut() {
             while let Some(said) = silo.unread.taken() {
                 heard = true;
-                silo.input(driver, ClientInput::Message(ToClient::try_from(said).unwrap()));
+                silo.input(driver, ClientInput::Message(OfRun::from(ToClient::try_from(said).unwrap())));
                 driver.perform()?;
             }
         }

@@ -165,6 +165,7 @@ impl SiloSpending {
         // What is no key in hexadecimal is no silo's.
         let key = |daemon: &str| hex::decode(daemon).ok()?.try_into().ok();
         Ok(LedgerView {
+            run,
             wall: Some(Timestamp(now_ms)),
             round: run.and_then(|run| account.highest_round(&self.daemon, &run)),
             rounds_of_others: of_others.collect(),

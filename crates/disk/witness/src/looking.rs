@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use params::Digest;
 use protocol::Attempt;
 
 /// A log that has not grown is cosigned again after so long: what counts with the others is the time in a cosignature.
@@ -13,15 +14,15 @@ pub const SOON: Duration = Duration::from_millis(50);
 /// What has the log looked at before the next heartbeat.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Prompt {
-    /// The attempt in progress.
-    attempt: Option<Attempt>,
+    /// The attempt in progress, with its run.
+    attempt: Option<(Digest, Attempt)>,
     /// All that it waits for is that others witness the log.
     waits: bool,
 }
 
 impl Prompt {
     /// Takes what the core says now of its attempt; whether the log is to be looked at.
-    pub fn follow(&mut self, (attempt, waits): (Option<Attempt>, bool)) -> bool {
+    pub fn follow(&mut self, (attempt, waits): (Option<(Digest, Attempt)>, bool)) -> bool {
         let before = std::mem::replace(self, Self { attempt, waits });
         attempt.is_some_and(|attempt| before.attempt != Some(attempt)) || (waits && !before.waits)
     }
@@ -69,10 +70,13 @@ mod tests {
     #[test]
     fn the_log_is_looked_at_for_each_attempt_once_and_when_it_begins_to_wait() {
         let mut prompt = Prompt::default();
-        let second = Attempt { round: 1, attempt: 2 };
-        let said = [(Some(FIRST), false), (Some(FIRST), true), (Some(FIRST), true), (Some(FIRST), false)];
+        let [one, other] = [b"one", b"two"].map(|run| Digest::sha256(run));
+        let (first, second) = (Some((one, FIRST)), Some((one, Attempt { round: 1, attempt: 2 })));
+        let said = [(first, false), (first, true), (first, true), (first, false)];
         assert_eq!(said.map(|said| prompt.follow(said)), [true, true, false, false]);
-        let said = [(None, false), (Some(second), true), (None, false), (None, false)];
+        let said = [(None, false), (second, true), (None, false), (None, false)];
         assert_eq!(said.map(|said| prompt.follow(said)), [false, true, false, false]);
+        let said = [(first, false), (Some((other, FIRST)), false)];
+        assert_eq!(said.map(|said| prompt.follow(said)), [true, true], "the same attempt of two runs");
     }
 }

@@ -143,7 +143,7 @@ impl Record {
 /// The client's journal: facts only. No secret, no share as received, no noise and no vector is ever in it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum ClientRecord {
-    /// The silo takes part in a run.
+    /// The silo takes part in a run, for the first time or again: what follows is of it.
     Joined {
         run_id: Digest,
         plan: Digest,
@@ -226,6 +226,30 @@ pub enum ClientRecord {
     /// Nothing of the data is in what is uploaded in this attempt, since training failed: written with its debit, beside
     /// which the ledger calls it an exact release.
     TrainingFailed { at: Attempt },
+}
+
+impl ClientRecord {
+    /// Whether it belongs to a run: that of the last [`ClientRecord::Joined`] before it, which marks where the records of another
+    /// run begin, and so may come again.
+    pub fn is_of_a_run(&self) -> bool {
+        match self {
+            Self::Joined { .. }
+            | Self::RosterAdopted { .. }
+            | Self::UploadReceipted { .. }
+            | Self::WitnessBegun
+            | Self::WitnessForgotten { .. } => false,
+            Self::ChainHead(_)
+            | Self::Advertised { .. }
+            | Self::Debited { .. }
+            | Self::SignedIncluded { .. }
+            | Self::Unmasked { .. }
+            | Self::DataCommitted { .. }
+            | Self::SetsFixed { .. }
+            | Self::StepVerified { .. }
+            | Self::DataNotDeclared { .. }
+            | Self::TrainingFailed { .. } => true,
+        }
+    }
 }
 
 /// A record's bytes are damaged, or another version wrote them.

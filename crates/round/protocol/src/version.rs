@@ -25,6 +25,11 @@ impl SessionVersion {
         self as u32
     }
 
+    /// Whether each message of a session says which run it is of.
+    pub fn names_runs(self) -> bool {
+        self.number() >= 4
+    }
+
     /// The version of this number; `None` where this release does not speak it.
     pub fn of(number: u32) -> Option<Self> {
         [Self::Two, Self::Three, Self::Four].into_iter().find(|version| version.number() == number)

@@ -3,7 +3,8 @@
 use params::Digest;
 use plan::Contribution;
 use protocol::{
-    ClientEffect, ClientInput, ClientRecord, StepOutcome, ToClient, ToCoordinator, TrainOutcome, UploadHeader,
+    ClientEffect, ClientInput, ClientRecord, OfRun, StepOutcome, ToClient, ToCoordinator, TrainOutcome,
+    UploadHeader,
 };
 use secagg::{ClientId, MaskedUpdate};
 
@@ -78,7 +79,7 @@ impl Federation {
             return;
         }
         let over = matches!(message, ToClient::Finished { .. });
-        self.silo_input(id, ClientInput::Message(message));
+        self.silo_input(id, ClientInput::Message(OfRun::from(message)));
         if over {
             // As the daemon: the run is over, and so is the process.
             self.kill_silo(id, Fate::Kill);
@@ -173,7 +174,7 @@ impl Federation {
     fn silo_does(&mut self, id: ClientId, effect: ClientEffect) {
         match effect {
             ClientEffect::Persist(_) => {}
-            ClientEffect::Send(message) => self.silo_says(id, *message),
+            ClientEffect::Send(said) => self.silo_says(id, said.message),
             ClientEffect::ReadData { job, .. } => {
                 // Other data in every life; what is declared stays what it was in the run's first.
                 let Some(silo) = self.silos.get(&id) else { return };
@@ -204,7 +205,7 @@ impl Federation {
                 let vector = silo.mask(*job, contribution, &mut self.rng);
                 self.done_later(id, ClientInput::Masked { job: name, vector });
             }
-            ClientEffect::Upload(header) => self.silo_uploads(id, header),
+            ClientEffect::Upload(said) => self.silo_uploads(id, said.message),
             ClientEffect::Forget(work) => {
                 if let Some(process) = self.silos.get_mut(&id).and_then(|silo| silo.process.as_mut()) {
                     process.masked.retain(|_, (of, _)| *of != Some(work));

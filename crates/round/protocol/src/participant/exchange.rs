@@ -27,7 +27,7 @@ impl Participant {
         };
         match round.step {
             Step::Advertised { state, .. } => {
-                match state.accept_adverts(&adverts, self.roster.keys(), &floors, identity, rng) {
+                match state.accept_adverts(&adverts, round.roster.keys(), &floors, identity, rng) {
                     Ok((state, bundle)) => {
                         round.adverts = adverts;
                         round.bundle = Some(bundle.clone());
@@ -81,7 +81,8 @@ impl Participant {
             step if round.delivery.as_ref() == Some(&delivery) => {
                 if let Step::Uploaded { header, .. } = &step {
                     // The same bytes under the same transcript: the same upload, no second debit.
-                    self.effects.push(ClientEffect::Upload(header.clone()));
+                    let header = self.of_hand(header.clone());
+                    self.effects.push(ClientEffect::Upload(header));
                 }
                 round.step = step;
                 self.round = Some(round);
@@ -92,7 +93,8 @@ impl Participant {
 
     pub(super) fn masked(&mut self, now: Timestamp, job: JobId, vector: Option<Vector>) {
         let Some(mut round) = self.round.take_if(|round| round.is_masked_by(job)) else { return };
-        let (at, plan, work) = (round.at, Arc::clone(&round.plan), round.work);
+        let (at, run, plan, work) = (round.at, round.run, Arc::clone(&round.plan), round.work);
+        self.hand = Some(run);
         let Step::Masking { r2, held, .. } = round.step else {
             invariant!("P8", "a round that waits for the vector of {job:?} is {}", round.step.name())
         };
@@ -101,7 +103,7 @@ impl Participant {
             self.effects.push(ClientEffect::Forget(work));
             return self.decline(Some(at.round), Decline::Unavailable);
         };
-        if let Err(refusal) = self.check_plan(&plan) {
+        if let Err(refusal) = self.check_plan(&run, &plan) {
             self.effects.push(ClientEffect::Forget(work));
             return self.refuse(None, &refusal);
         }
@@ -128,6 +130,7 @@ impl Participant {
         }
         let event = plan.event();
         self.commit(ClientRecord::Debited { now, at, model, r2, upload: digest, event });
+        let header = self.of_hand(header);
         self.effects.push(ClientEffect::Upload(header));
     }
 
@@ -167,7 +170,7 @@ impl Participant {
 
     pub(super) fn unmask(&mut self, at: Attempt, included: Vec<ClientId>, signatures: &[IncludedSignature]) {
         let set: BTreeSet<ClientId> = included.iter().copied().collect();
-        if let Some((_, facts)) = self.current_run()
+        if let Some((_, facts)) = self.run_in_hand()
             && let Some((request, shares)) = facts.answer(at)
         {
             let same = facts.transcript(at).is_some_and(|r2| {
@@ -186,7 +189,7 @@ impl Participant {
             // The request stands alone: a silo that was away while U3 was said signs it now, like everyone else.
             self.round = Some(round);
             self.included(at, included.clone());
-            if self.round.as_ref().is_some_and(|round| round.at == at) {
+            if self.round.as_ref().is_some_and(|round| round.is(self.hand, at)) {
                 self.unmask(at, included, signatures);
             }
             return;

@@ -15,7 +15,7 @@ use super::sets::Contradiction;
 use super::steps::{StepJob, StepOutcome};
 use super::witnesses::Witnessed;
 use crate::Timestamp;
-use crate::message::{Attempt, RunEnd, ToClient, ToCoordinator, UploadHeader};
+use crate::message::{Attempt, OfRun, RunEnd, ToClient, ToCoordinator, UploadHeader};
 use crate::record::ClientRecord;
 use crate::server_step::round_start;
 use crate::version::SessionVersion;
@@ -42,7 +42,7 @@ pub enum ClientInput {
         version: SessionVersion,
     },
     /// The coordinator said something.
-    Message(ToClient),
+    Message(OfRun<ToClient>),
     /// This job's update is trained and held by the shell, or could not be.
     Trained {
         job: JobId,
@@ -81,10 +81,12 @@ pub enum ClientInput {
     Tick,
 }
 
-/// What the ledger of the silo's data says of this silo's next round in its run. The journal knows what this daemon has
+/// What the ledger of the silo's data says of this silo's next round in a run. The journal knows what this daemon has
 /// spent; the ledger knows what every run, daemon and version of the data has.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct LedgerView {
+    /// The run; that of the last welcome where there is none.
+    pub run: Option<Digest>,
     /// What the wall clock said then, by which the policy's hours and periods are judged: the core's own time may stand
     /// still while the machine sleeps. `None` where the two are one.
     pub wall: Option<Timestamp>,
@@ -161,7 +163,7 @@ pub enum ClientEffect {
     /// Append to the journal. A barrier: nothing after it leaves the silo until it is durable.
     Persist(ClientRecord),
     /// Say this to the coordinator, if the session stands.
-    Send(Box<ToCoordinator>),
+    Send(Box<OfRun<ToCoordinator>>),
     /// Read the silo's table anew, as the run's plan says, before it is checked in with; answer with
     /// [`ClientInput::DataRead`].
     ReadData { job: JobId, run: Digest, plan: Arc<AuthoredPlan> },
@@ -175,7 +177,7 @@ pub enum ClientEffect {
     /// Quantise, add noise and mask the held update; answer with [`ClientInput::Masked`].
     Mask(Box<MaskJob>),
     /// Send the masked vector, or what the coordinator lacks of it.
-    Upload(UploadHeader),
+    Upload(OfRun<UploadHeader>),
     /// Whatever the shell holds of the attempt that this training was for is of no more use: wipe it.
     Forget(JobId),
     /// Show this later roster to the silo's operator, who decides; answer with [`ClientInput::AcceptRoster`].
@@ -293,8 +295,8 @@ pub enum ParticipantError {
 /// What the silo's operator sees.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParticipantStatus {
-    /// The run, once welcomed.
-    pub run_id: Option<Digest>,
+    /// The runs that it takes part in, by their names.
+    pub runs: Vec<Digest>,
     /// The round it works on or worked on last.
     pub round: Option<Attempt>,
     /// What it is doing.
@@ -305,6 +307,6 @@ pub struct ParticipantStatus {
     pub epsilon_spent: f64,
     /// The last thing that went wrong, in words.
     pub last_reason: String,
-    /// Why the run is over, once it is.
+    /// Why the last run is over, where there is none.
     pub ended: Option<RunEnd>,
 }

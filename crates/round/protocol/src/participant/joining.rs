@@ -11,7 +11,7 @@ use rand_core::CryptoRng;
 use secagg::{Advertised, RoundBinding};
 
 use super::round::Step;
-use super::{CheckIn, ClientEffect, CurrentRun, JobId, Participant, Shown, TrainOutcome, fault};
+use super::{CheckIn, ClientEffect, CurrentRun, JobId, LedgerView, Participant, Shown, TrainOutcome, fault};
 use crate::Timestamp;
 use crate::message::{Attempt, CoordinatorFault, Decline, ToCoordinator};
 use crate::record::ClientRecord;
@@ -19,24 +19,21 @@ use crate::server_step::names_state;
 
 impl Participant {
     pub(super) fn welcome(&mut self, now: Timestamp, run_id: Digest, plan: Box<SignedPlan>, roster: Shown) {
-        let before = self.run.take().filter(|run| run.id == run_id).map(|run| run.check_in);
+        let before = self.runs.remove(&run_id).map(|run| run.check_in);
         self.ended = None;
-        self.asked_again = false;
         let admitted =
             self.admit_roster(run_id, &plan, &roster).and_then(|()| self.admit_plan(run_id, *plan));
         let plan = match admitted {
             Ok(plan) => plan,
             Err(reason) => {
-                self.erase();
+                self.leave(&run_id);
                 return self.decline(None, reason);
             }
         };
-        if before.is_none() {
-            self.erase();
-        }
-        if self.facts.current_run() != Some(run_id) {
-            let roster_epoch = self.roster.epoch;
-            self.commit(ClientRecord::Joined { run_id, plan: plan.digest(), roster_epoch });
+        let is_new = self.facts.run(&run_id).is_none();
+        // Where messages name their runs, what is next to be written down of this one says so.
+        if is_new || !self.version.names_runs() && self.facts.current_run() != Some(run_id) {
+            self.join(run_id, plan.digest());
         }
         let plan = Arc::new(plan);
         let not_before = now.plus_ms(plan.timing.ready_after_ms);
@@ -45,7 +42,7 @@ impl Participant {
             // What was begun for an earlier welcome serves this one.
             Some(waits @ (CheckIn::Reading { .. } | CheckIn::Held { .. })) => waits,
             // What was declared once is declared again whatever the data is by now, nor is it read for an attempt in progress.
-            _ if fixed || self.round.is_some() || !self.profile.declares_data => {
+            _ if fixed || self.is_in_a_round_of(&run_id) || !self.profile.declares_data => {
                 self.check_in(&run_id);
                 CheckIn::Said
             }
@@ -55,28 +52,47 @@ impl Participant {
                 CheckIn::Reading { job, not_before, until: now.plus_ms(plan.timing.training_limit_ms()) }
             }
         };
-        self.run = Some(CurrentRun { id: run_id, plan, check_in });
+        self.runs.insert(run_id, CurrentRun { plan, check_in, asked_again: false });
         self.catch_up();
     }
 
+    fn is_in_a_round_of(&self, run: &Digest) -> bool {
+        self.round.as_ref().is_some_and(|round| round.run == *run)
+    }
+
     pub(super) fn data_read(&mut self, id: JobId, commitment: Option<Digest>) {
-        let Some(run) = self.run.as_mut() else { return };
-        let CheckIn::Reading { job, not_before, .. } = run.check_in else { return };
-        if job != id {
-            return;
+        for run in self.runs.values_mut() {
+            if let CheckIn::Reading { job, not_before, .. } = run.check_in
+                && job == id
+            {
+                run.check_in = CheckIn::Held { commitment, not_before };
+            }
         }
-        run.check_in = CheckIn::Held { commitment, not_before };
     }
 
     pub(super) fn check_in_when_due(&mut self, now: Timestamp, rng: &mut dyn CryptoRng) {
-        let Some(run) = &mut self.run else { return };
-        let (id, promises) = (run.id, run.plan.event().is_some());
-        let (commitment, late) = match run.check_in {
-            CheckIn::Held { commitment, not_before } if now >= not_before => (commitment, false),
+        let due = |(id, run): (&Digest, &CurrentRun)| match run.check_in {
+            CheckIn::Held { commitment, not_before } if now >= not_before => Some((*id, commitment, false)),
             // Said later, it would show how long the data took to read.
-            CheckIn::Reading { until, .. } if now >= until => (None, true),
-            _ => return,
+            CheckIn::Reading { until, .. } if now >= until => Some((*id, None, true)),
+            _ => None,
         };
+        let due: Vec<_> = self.runs.iter().filter_map(due).collect();
+        for (run, commitment, late) in due {
+            self.declare_and_check_in(run, commitment, late, rng);
+        }
+    }
+
+    fn declare_and_check_in(
+        &mut self,
+        id: Digest,
+        commitment: Option<Digest>,
+        late: bool,
+        rng: &mut dyn CryptoRng,
+    ) {
+        self.hand = Some(id);
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        let promises = run.plan.event().is_some();
         run.check_in = CheckIn::Said;
         // Here and not when the data was read, so that each case writes at the same moment.
         let fixed = match commitment {
@@ -117,11 +133,12 @@ impl Participant {
     }
 
     pub(super) fn published(&mut self, signed: SignedManifest) {
-        let Some((run, facts)) = self.current_run() else { return };
+        let Some(id) = self.hand else { return };
+        let Some((run, facts)) = self.run_in_hand() else { return };
         if facts.holds(&signed) {
             return;
         }
-        let follows = facts.check_next(&signed, &run.id).ok().filter(|manifest| {
+        let follows = facts.check_next(&signed, &id).ok().filter(|manifest| {
             // Version 0 is public: anyone can recompute it, or the author has signed which it is, so no silo starts from another
             // one, nor in the middle. Its state is the plan's too.
             let first = facts.head_round().is_none();
@@ -131,8 +148,8 @@ impl Participant {
         });
         let Some(manifest) = follows else {
             // Those between may be lost or still on their way; a coordinator of two chains has none to say.
-            let (id, said) = (run.id, matches!(run.check_in, CheckIn::Said));
-            if facts.misses_some_before(&signed) && !std::mem::replace(&mut self.asked_again, true) {
+            let said = matches!(run.check_in, CheckIn::Said);
+            if facts.misses_some_before(&signed) && !self.asks_again(&id, true) {
                 // Where the check-in is still to come, it asks.
                 if said {
                     self.check_in(&id);
@@ -147,17 +164,23 @@ impl Participant {
             self.effects.push(ClientEffect::Contradiction(Box::new(contradiction)));
             return self.decline(None, fault(CoordinatorFault::Chain));
         }
-        self.asked_again = false;
+        self.asks_again(&id, false);
         self.commit(ClientRecord::ChainHead(signed));
         self.leave_passed();
         self.catch_up();
+    }
+
+    /// Whether records were asked for before; from here on they were, or were not.
+    fn asks_again(&mut self, run: &Digest, asks: bool) -> bool {
+        self.runs.get_mut(run).is_some_and(|run| std::mem::replace(&mut run.asked_again, asks))
     }
 
     /// Gives up the attempt in progress where the chain has passed its round, or its model is out of use by now. After the
     /// upload there is nothing left to withhold but a signature: a set that is signed behind its round's record is held
     /// against no record. What was signed before was, and is answered for as in any attempt.
     fn leave_passed(&mut self) {
-        let Some(((_, facts), round)) = self.current_run().zip(self.round.as_ref()) else { return };
+        let of_the_run = self.round.as_ref().filter(|round| Some(round.run) == self.hand);
+        let Some(((_, facts), round)) = self.run_in_hand().zip(of_the_run) else { return };
         let number = round.at.round;
         let why = if round.step.before_upload() && facts.is_quarantined(&round.model) {
             format!("the model that round {number} trains on was quarantined")
@@ -172,7 +195,7 @@ impl Participant {
 
     pub(super) fn open(&mut self, now: Timestamp, at: Attempt, model: Digest) {
         if let Some(round) = &self.round
-            && round.at == at
+            && round.is(self.hand, at)
         {
             if round.model != model {
                 self.closed.insert(round.run, at);
@@ -183,10 +206,12 @@ impl Participant {
             }
             return;
         }
-        let Some((run, facts)) = self.current_run() else { return };
-        let ledger_knows = self.ledger.round.is_some_and(|round| at.round <= round)
-            || self.ledger.rounds_of_others.contains(&at.round);
-        if !facts.is_new(at) || facts.is_past(at.round) || ledger_knows || self.is_closed(run.id, at) {
+        let Some(run) = self.hand else { return };
+        let Some((taken, facts)) = self.run_in_hand() else { return };
+        let ledger_knows = self.ledger(&run).is_some_and(|view| {
+            view.round.is_some_and(|round| at.round <= round) || view.rounds_of_others.contains(&at.round)
+        });
+        if !facts.is_new(at) || facts.is_past(at.round) || ledger_knows || self.is_closed(run, at) {
             // Its secrets are gone, as this process began after the attempt did, or it was declined before; or its record is
             // there already, and nothing that is seen and signed in it now could be held against that.
             return self.decline(Some(at.round), Decline::SitsOut);
@@ -197,39 +222,54 @@ impl Participant {
         let Some(head) = facts.head.as_ref().filter(|head| head.model.params_digest == model).cloned() else {
             return self.fault(at, CoordinatorFault::Model);
         };
-        let (run, plan) = (run.id, Arc::clone(&run.plan));
-        if let Err(refusal) = self.check_moment(&plan, self.wall(now)) {
+        let plan = Arc::clone(&taken.plan);
+        if let Err(refusal) = self.check_moment(&run, &plan, self.wall(now)) {
             self.closed.insert(run, at);
             return self.refuse(Some(at.round), &refusal);
         }
-        if let Err(refusal) = self.check_budget(&plan, model).and_then(|()| self.check_plan(&plan)) {
+        let allowed = self.check_budget(&run, &plan, model).and_then(|()| self.check_plan(&run, &plan));
+        if let Err(refusal) = allowed {
             return self.refuse(None, &refusal);
         }
         self.prepare(now, at, head);
     }
 
+    pub(super) fn ledger_read(&mut self, view: LedgerView) {
+        self.ledgers.wall = view.wall;
+        self.ledgers.epsilon_spent = view.epsilon_spent;
+        let Some(run) = view.run.or(self.welcomed) else { return };
+        self.ledgers.by_run.insert(run, view);
+        self.hand = Some(run);
+        self.leave_to_others(&run);
+    }
+
+    /// What the shell said last of the data's ledger and this run.
+    pub(super) fn ledger(&self, run: &Digest) -> Option<&LedgerView> {
+        self.ledgers.by_run.get(run)
+    }
+
     /// Declines the run as a whole where another silo of the roster is in it with the same data.
-    pub(super) fn leave_to_others(&mut self) {
-        let is_theirs = |key: &VerifyingKey| self.ledger.before.contains(key.as_bytes());
-        if self.run.is_some() && self.roster.keys().values().any(is_theirs) {
-            self.erase();
-            self.run = None;
+    fn leave_to_others(&mut self, run: &Digest) {
+        let Some(view) = self.ledger(run) else { return };
+        let is_theirs = |key: &VerifyingKey| view.before.contains(key.as_bytes());
+        if self.runs.contains_key(run) && self.roster.keys().values().any(is_theirs) {
+            self.leave(run);
             self.refuse(None, &Refusal::SharedData);
         }
     }
 
     /// The wall clock's time, as the shell said it last.
     pub(super) fn wall(&self, now: Timestamp) -> Timestamp {
-        self.ledger.wall.unwrap_or(now)
+        self.ledgers.wall.unwrap_or(now)
     }
 
     /// Whether this silo takes part at this moment: what a later round may find otherwise.
-    fn check_moment(&self, plan: &Plan, wall: Timestamp) -> Result<(), Refusal> {
+    fn check_moment(&self, run: &Digest, plan: &Plan, wall: Timestamp) -> Result<(), Refusal> {
         let policy = &self.profile.policy;
         if let Some(hours) = policy.hours.filter(|hours| !hours.contain(wall.0)) {
             return Err(Refusal::Hours { hours });
         }
-        if let Some(refusal @ Refusal::PeriodSpent(_)) = &self.ledger.refusal {
+        if let Some(refusal @ Refusal::PeriodSpent(_)) = self.refused_by_ledger(run) {
             return Err(refusal.clone());
         }
         if let (Some(period), Some(event)) = (policy.period, plan.event()) {
@@ -242,16 +282,20 @@ impl Participant {
         Ok(())
     }
 
+    fn refused_by_ledger(&self, run: &Digest) -> Option<&Refusal> {
+        self.ledger(run).and_then(|view| view.refusal.as_ref())
+    }
+
     /// Whether this silo's data may be used once more.
-    fn check_budget(&self, plan: &Plan, model: Digest) -> Result<(), Refusal> {
+    fn check_budget(&self, run: &Digest, plan: &Plan, model: Digest) -> Result<(), Refusal> {
         let Some(event) = plan.event() else {
-            let own = self.run.as_ref().map_or(0, |run| self.facts.uploads_on_in(&model, &run.id));
+            let own = self.facts.uploads_on_in(&model, run);
             return self.profile.policy.check_repeats_in_run(own, self.facts.uploads_on(&model));
         };
         if let Some(refusal) =
-            self.ledger.refusal.clone().filter(|why| !matches!(why, Refusal::PeriodSpent(_)))
+            self.refused_by_ledger(run).filter(|why| !matches!(why, Refusal::PeriodSpent(_)))
         {
-            return Err(refusal);
+            return Err(refusal.clone());
         }
         let policy = &self.profile.policy;
         let composed = self.facts.epsilon(policy.delta_max, Some(&event));
@@ -263,12 +307,13 @@ impl Participant {
 
     /// Whether anything more may be uploaded under the plan, whatever run it is shown under and whatever number a round has:
     /// both are the coordinator's to invent.
-    pub(super) fn check_plan(&self, plan: &Plan) -> Result<(), Refusal> {
-        let Some((_, facts)) = self.current_run() else { return Ok(()) };
+    pub(super) fn check_plan(&self, run: &Digest, plan: &Plan) -> Result<(), Refusal> {
+        let Some((_, facts)) = self.taken_part_in(run) else { return Ok(()) };
         if facts.results >= plan.rounds {
             return Err(Refusal::PlanComplete { rounds: plan.rounds });
         }
-        let made = self.facts.uploads_under(&facts.plan).max(self.ledger.uploads_under_plan);
+        let in_ledger = self.ledger(run).map_or(0, |view| view.uploads_under_plan);
+        let made = self.facts.uploads_under(&facts.plan).max(in_ledger);
         self.profile.policy.check_uploads_in_run(plan, facts.debits, made)
     }
 
@@ -286,6 +331,7 @@ impl Participant {
             TrainOutcome::Ready { .. } | TrainOutcome::Unavailable => Decline::Unavailable,
         };
         let at = round.at;
+        self.hand = Some(round.run);
         self.erase();
         self.decline(Some(at.round), reason);
     }
@@ -299,7 +345,7 @@ impl Participant {
         let context = RoundBinding {
             run_id: *round.run.as_bytes(),
             plan_hash: *round.origin.plan.as_bytes(),
-            roster_hash: *self.roster.digest().as_bytes(),
+            roster_hash: *round.roster.digest().as_bytes(),
             round: at.round,
             attempt: at.attempt,
             model_hash: *round.origin.start.as_bytes(),
@@ -313,6 +359,7 @@ impl Participant {
             rng,
         );
         round.step = Step::Advertised { state, advert: advert.clone() };
+        self.hand = Some(round.run);
         self.commit(ClientRecord::Advertised { at });
         self.say(ToCoordinator::Advertise { at, advert });
     }

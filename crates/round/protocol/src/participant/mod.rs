@@ -21,7 +21,7 @@ use secagg::ClientId;
 
 use crate::Timestamp;
 use crate::invariant::invariant;
-use crate::message::{Attempt, CoordinatorFault, Decline, RunEnd, ToClient, ToCoordinator};
+use crate::message::{Attempt, CoordinatorFault, Decline, OfRun, RunEnd, ToClient, ToCoordinator};
 use crate::record::ClientRecord;
 use crate::version::SessionVersion;
 use facts::{Facts, RunFacts};
@@ -35,43 +35,55 @@ pub use sets::Contradiction;
 pub use steps::{StepJob, StepOutcome};
 pub use witnesses::{WitnessState, Witnessed};
 
-/// A silo in a run.
+/// A silo in its federation's runs.
 pub struct Participant {
     profile: Profile,
     /// The newest roster that this silo has accepted.
-    roster: AuthorisedRoster,
+    roster: Arc<AuthorisedRoster>,
     /// What the journal says.
     facts: Facts,
-    /// The run of this session.
-    run: Option<CurrentRun>,
-    /// The attempt in progress: secrets, in memory only, never journalled.
+    /// The runs that it takes part in.
+    runs: BTreeMap<Digest, CurrentRun>,
+    /// The run of the last welcome: that of whatever names none.
+    welcomed: Option<Digest>,
+    /// The run of the input in hand: of what is written down and said for it.
+    hand: Option<Digest>,
+    /// The attempt in progress, one over all runs: secrets, in memory only, never journalled.
     round: Option<Round>,
     jobs: JobIds,
     /// By run, the newest attempt that ended before its advert over what the coordinator said of it: nothing up to it is opened
     /// again. From the advert on the journal says so.
     closed: BTreeMap<Digest, Attempt>,
     last_reason: String,
+    /// How the run ended that did so last.
     ended: Option<RunEnd>,
-    /// A record did not follow from the chain, and those before it were asked for.
-    asked_again: bool,
-    /// A welcome under a later roster, which the silo's operator has not accepted yet.
+    /// A later roster, which the silo's operator has not accepted yet.
     offered: Option<Offered>,
     /// Other members that have cosigned the coordinator's audit log as this silo sees it, and when.
     cosigned: BTreeMap<ClientId, u64>,
-    /// The record whose step the shell does again now.
-    verifying: Option<Digest>,
-    /// What the shell said last of the data's ledger.
-    ledger: LedgerView,
+    /// The record whose step the shell does again now, and its run.
+    verifying: Option<(Digest, Digest)>,
+    ledgers: Ledgers,
     /// What the session is spoken in: nothing later than this is said.
     version: SessionVersion,
     /// What the input in hand comes to, in its order; empty between two inputs.
     effects: ClientEffects,
 }
 
+/// What the shell said last of the data's ledger.
+#[derive(Default)]
+struct Ledgers {
+    /// The wall clock's time then.
+    wall: Option<Timestamp>,
+    epsilon_spent: f64,
+    by_run: BTreeMap<Digest, LedgerView>,
+}
+
 struct CurrentRun {
-    id: Digest,
     plan: Arc<AuthoredPlan>,
     check_in: CheckIn,
+    /// A record did not follow from the chain, and those before it were asked for.
+    asked_again: bool,
 }
 
 /// Whether the silo has checked in to the run.
@@ -106,11 +118,11 @@ struct Shown {
 }
 
 struct Offered {
-    run_id: Digest,
-    plan: Box<SignedPlan>,
     roster: Shown,
     /// Of the roster.
     digest: Digest,
+    /// The runs that the silo is welcomed to under it.
+    waiting: BTreeMap<Digest, Box<SignedPlan>>,
     /// By the operator: that a coordinator says it again is no answer.
     accepted: bool,
 }
@@ -133,19 +145,20 @@ impl Participant {
         profile.check_against(&roster)?;
         Ok(Self {
             profile,
-            roster,
+            roster: Arc::new(roster),
             facts,
-            run: None,
+            runs: BTreeMap::new(),
+            welcomed: None,
+            hand: None,
             round: None,
             jobs: JobIds::default(),
             closed: BTreeMap::new(),
             last_reason: String::new(),
             ended: None,
-            asked_again: false,
             offered: None,
             cosigned: BTreeMap::new(),
             verifying: None,
-            ledger: LedgerView::default(),
+            ledgers: Ledgers::default(),
             version: SessionVersion::OLDEST,
             effects: ClientEffects::new(),
         })
@@ -156,20 +169,14 @@ impl Participant {
         &self.roster
     }
 
-    /// The plan of the run of this session, once welcomed.
-    pub fn plan(&self) -> Option<&AuthoredPlan> {
-        self.run.as_ref().map(|run| run.plan.as_ref())
+    /// The run that a message is of: that of the last welcome where it names none.
+    pub fn run_of<M>(&self, message: &OfRun<M>) -> Option<Digest> {
+        message.run.or(self.welcomed)
     }
 
-    /// What the session is spoken in.
-    pub fn session_version(&self) -> SessionVersion {
-        self.version
-    }
-
-    /// What is declared of the data's version in the run of this session, once that is fixed.
-    pub fn data_declared(&self) -> Option<Digest> {
-        let run = self.run.as_ref()?;
-        self.facts.joined_run(&run.id).declared.flatten().filter(|_| self.profile.declares_data)
+    /// The plan of a run that this silo takes part in.
+    pub fn plan(&self, run: &Digest) -> Option<&AuthoredPlan> {
+        self.runs.get(run).map(|run| run.plan.as_ref())
     }
 
     /// What the vector that this job made is debited under; `None` where it is not waited for, or was made from anything but
@@ -177,18 +184,18 @@ impl Participant {
     pub fn debit_for(&self, job: JobId, origin: Origin) -> Option<Debit> {
         let round = self.round.as_ref().filter(|round| round.is_masked_by(job) && round.origin == origin)?;
         let Round { run, plan, at, model, .. } = round;
-        self.check_plan(plan).ok()?;
+        self.check_plan(run, plan).ok()?;
         Some(Debit { run: *run, plan: Arc::clone(plan), at: *at, model: *model })
     }
 
     /// Whether [`ToClient::Open`] of this attempt would begin it, if the data's ledger and the policy agree. Only then need
     /// the ledger be read for it.
-    pub fn would_begin(&self, at: Attempt, model: Digest) -> bool {
-        let Some((run, facts)) = self.current_run() else { return false };
-        self.round.as_ref().is_none_or(|round| round.at != at)
+    pub fn would_begin(&self, run: &Digest, at: Attempt, model: Digest) -> bool {
+        let Some((_, facts)) = self.taken_part_in(run) else { return false };
+        self.round.as_ref().is_none_or(|round| !round.is(Some(*run), at))
             && facts.is_new(at)
             && !facts.is_past(at.round)
-            && !self.is_closed(run.id, at)
+            && !self.is_closed(*run, at)
             && facts.head.as_ref().is_some_and(|head| head.model.params_digest == model)
     }
 
@@ -206,7 +213,7 @@ impl Participant {
         out: &mut ClientEffects,
     ) {
         match input {
-            ClientInput::Connected { version } => self.version = version,
+            ClientInput::Connected { version } => self.connected(version),
             ClientInput::Message(message) => self.message(now, rng, message),
             ClientInput::StepVerified { record, outcome } => self.step_verified(record, outcome),
             ClientInput::Trained { job, outcome } => self.trained(job, outcome),
@@ -214,56 +221,77 @@ impl Participant {
             ClientInput::AcceptRoster { roster } => self.accept_roster(now, roster),
             ClientInput::Witnessed(seen) => self.witnessed(seen),
             ClientInput::DataRead { job, commitment } => self.data_read(job, commitment),
-            ClientInput::Ledger(view) => {
-                self.ledger = view;
-                self.leave_to_others();
-            }
+            ClientInput::Ledger(view) => self.ledger_read(view),
             ClientInput::Tick => {}
         }
         self.check_in_when_due(now, rng);
         self.train_when_prepared(now, rng);
         self.advertise_when_ready(now, rng);
+        self.hand = None;
         out.append(&mut self.effects);
+    }
+
+    fn connected(&mut self, version: SessionVersion) {
+        self.version = version;
+        if !version.names_runs() {
+            self.leave_all_but(self.welcomed);
+        }
+    }
+
+    /// A session in which messages name no run has one.
+    fn leave_all_but(&mut self, only: Option<Digest>) {
+        self.runs.retain(|run, _| Some(*run) == only);
+        if let Some(offered) = &mut self.offered {
+            offered.waiting.retain(|run, _| Some(*run) == only);
+        }
+        self.erase_if(|round| Some(round.run) != only);
     }
 
     /// When [`ClientInput::Tick`] is due, if at all.
     pub fn deadline(&self) -> Option<Timestamp> {
-        let run = self.run.as_ref()?;
-        let checks_in = match run.check_in {
+        let checks_in = self.runs.values().filter_map(|run| match run.check_in {
             CheckIn::Held { not_before, .. } => Some(not_before),
             CheckIn::Reading { until, .. } => Some(until),
             CheckIn::Said => None,
-        };
+        });
         let trained = self.round.as_ref().filter(|round| matches!(round.step, Step::Trained));
         let ready = trained.map(Round::ready_at);
         let waits = self.round.as_ref().and_then(|round| self.witnesses_by(round));
-        checks_in.into_iter().chain(ready).chain(waits).min()
+        checks_in.chain(ready).chain(waits).min()
     }
 
     /// What the silo's operator sees now.
     pub fn status(&self) -> ParticipantStatus {
         ParticipantStatus {
-            run_id: self.run.as_ref().map(|run| run.id),
+            runs: self.runs.keys().copied().collect(),
             round: self.round.as_ref().map(|round| round.at),
-            state: match (&self.ended, &self.round, &self.run) {
-                (Some(_), _, _) => "the run is over",
-                (_, Some(round), _) => round.step.name(),
-                (_, None, Some(_)) => "waiting for a round",
-                (_, None, None) => "waiting to be welcomed",
+            state: match (&self.round, &self.ended) {
+                (Some(round), _) => round.step.name(),
+                (None, _) if !self.runs.is_empty() => "waiting for a round",
+                (None, Some(_)) => "the run is over",
+                (None, None) => "waiting to be welcomed",
             },
             uploads: self.facts.uploads,
             epsilon_spent: self
                 .facts
                 .epsilon(self.profile.policy.delta_max, None)
-                .max(self.ledger.epsilon_spent),
+                .max(self.ledgers.epsilon_spent),
             last_reason: self.last_reason.clone(),
-            ended: self.ended.clone(),
+            ended: self.ended.clone().filter(|_| self.runs.is_empty()),
         }
     }
 
-    fn message(&mut self, now: Timestamp, rng: &mut dyn CryptoRng, message: ToClient) {
-        match message {
+    fn message(&mut self, now: Timestamp, rng: &mut dyn CryptoRng, said: OfRun<ToClient>) {
+        self.hand = self.run_of(&said);
+        match said.message {
             ToClient::Welcome { run_id, plan, roster, between } => {
+                self.hand = Some(run_id);
+                if said.run.is_none() {
+                    self.leave_all_but(Some(run_id));
+                } else if said.run != Some(run_id) {
+                    return self.decline(None, fault(CoordinatorFault::Plan));
+                }
+                self.welcomed = Some(run_id);
                 self.welcome(now, run_id, plan, Shown { roster, between });
             }
             ToClient::Published(signed) => self.published(signed),
@@ -271,7 +299,7 @@ impl Participant {
             ToClient::Adverts { at, adverts } => self.adverts(rng, at, adverts),
             ToClient::Deliver { at, delivery } => self.deliver(rng, at, delivery),
             ToClient::UploadDurable { at } => {
-                if let Some(round) = self.round.as_mut().filter(|round| round.at == at)
+                if let Some(round) = self.round.as_mut().filter(|round| round.is(self.hand, at))
                     && round.upload_is_durable()
                 {
                     self.effects.push(ClientEffect::Forget(round.work));
@@ -282,7 +310,7 @@ impl Participant {
                 self.unmask(at, included, &signatures);
             }
             ToClient::Aborted { at, outcome } => {
-                if self.round.as_ref().is_some_and(|round| round.at == at) {
+                if self.round.as_ref().is_some_and(|round| round.is(self.hand, at)) {
                     self.last_reason = format!("round {} was aborted: {outcome}", at.round);
                     self.erase();
                 }
@@ -292,14 +320,25 @@ impl Participant {
             }
             ToClient::Finished { reason } => {
                 self.ended = Some(reason);
-                self.erase();
+                if let Some(run) = self.hand {
+                    self.leave(&run);
+                    if let Some(offered) = &mut self.offered {
+                        offered.waiting.remove(&run);
+                    }
+                }
             }
         }
     }
 
+    /// Takes part in the run no more, unless it is welcomed to it again.
+    fn leave(&mut self, run: &Digest) {
+        self.runs.remove(run);
+        self.erase_if(|round| round.run == *run);
+    }
+
     /// Takes the attempt's secrets out to work on them; whoever does not put them back has erased them.
     fn take_round(&mut self, at: Attempt) -> Option<Round> {
-        if let Some(round) = self.round.take_if(|round| round.at == at) {
+        if let Some(round) = self.round.take_if(|round| round.is(self.hand, at)) {
             return Some(round);
         }
         self.decline(Some(at.round), Decline::SitsOut);
@@ -324,9 +363,8 @@ impl Participant {
     }
 
     fn fault(&mut self, at: Attempt, what: CoordinatorFault) {
-        if let Some(round) = self.round.take_if(|round| round.at == at) {
-            self.effects.push(ClientEffect::Forget(round.work));
-        }
+        let hand = self.hand;
+        self.erase_if(|round| round.is(hand, at));
         self.decline(Some(at.round), fault(what));
     }
 
@@ -354,22 +392,51 @@ impl Participant {
     }
 
     fn erase(&mut self) {
-        if let Some(round) = self.round.take() {
+        self.erase_if(|_| true);
+    }
+
+    fn erase_if(&mut self, is_over: impl FnOnce(&Round) -> bool) {
+        if let Some(round) = self.round.take_if(|round| is_over(round)) {
             self.effects.push(ClientEffect::Forget(round.work));
         }
     }
 
+    /// Says it in the run in hand.
     fn say(&mut self, message: ToCoordinator) {
-        self.effects.push(ClientEffect::Send(Box::new(message)));
+        let said = self.of_hand(message);
+        self.effects.push(ClientEffect::Send(Box::new(said)));
     }
 
-    /// The run of this session, and what the journal says of it.
-    fn current_run(&self) -> Option<(&CurrentRun, &RunFacts)> {
-        self.run.as_ref().map(|run| (run, self.facts.joined_run(&run.id)))
+    /// As it leaves in the run in hand.
+    fn of_hand<M>(&self, message: M) -> OfRun<M> {
+        OfRun { run: self.hand.filter(|_| self.version.names_runs()), message }
     }
 
-    /// Journals a fact and applies it.
+    /// The run in hand, and what the journal says of it; `None` where this silo does not take part in it.
+    fn run_in_hand(&self) -> Option<(&CurrentRun, &RunFacts)> {
+        self.taken_part_in(&self.hand?)
+    }
+
+    fn taken_part_in(&self, run: &Digest) -> Option<(&CurrentRun, &RunFacts)> {
+        self.runs.get(run).map(|taken| (taken, self.facts.joined_run(run)))
+    }
+
+    /// Journals a fact, of the run in hand where it is one of a run's, and applies it.
     fn commit(&mut self, record: ClientRecord) {
+        if record.is_of_a_run() && self.facts.current_run() != self.hand {
+            let Some(run_id) = self.hand else { invariant!("P1", "a run's fact of no run: {record:?}") };
+            self.join(run_id, self.facts.joined_run(&run_id).plan);
+        }
+        self.write(record);
+    }
+
+    /// What is journalled from here on is of this run.
+    fn join(&mut self, run_id: Digest, plan: Digest) {
+        let roster_epoch = self.roster.epoch;
+        self.write(ClientRecord::Joined { run_id, plan, roster_epoch });
+    }
+
+    fn write(&mut self, record: ClientRecord) {
         if let Err(why) = self.facts.apply(&record, &self.roster.coordinator()) {
             invariant!("P1", "a new fact contradicts the journal: {why}");
         }

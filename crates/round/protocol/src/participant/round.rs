@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use checkpoint::Manifest;
+use identity::AuthorisedRoster;
 use params::Digest;
 use plan::{AuthoredPlan, Origin};
 use secagg::{
@@ -19,6 +20,8 @@ use crate::message::{Attempt, UploadHeader};
 pub(super) struct Round {
     pub(super) at: Attempt,
     pub(super) run: Digest,
+    /// The one that the masks are bound to: the newest when the attempt was opened.
+    pub(super) roster: Arc<AuthorisedRoster>,
     pub(super) plan: Arc<AuthoredPlan>,
     pub(super) model: Digest,
     /// What the update is made from and the masks are bound to; see [`crate::round_start`].
@@ -26,6 +29,8 @@ pub(super) struct Round {
     /// The training, and the name of all that the shell holds of the attempt.
     pub(super) work: JobId,
     pub(super) opened: Timestamp,
+    /// The wall clock's time when it was opened.
+    pub(super) opened_wall: Timestamp,
     pub(super) step: Step,
     /// What was accepted and said, so that a repeated message gets the same bytes and another one none.
     pub(super) adverts: Vec<Advert>,
@@ -69,6 +74,11 @@ pub(super) enum Step {
 }
 
 impl Round {
+    /// Whether it is this attempt of this run.
+    pub(super) fn is(&self, run: Option<Digest>, at: Attempt) -> bool {
+        run == Some(self.run) && at == self.at
+    }
+
     pub(super) fn ready_at(&self) -> Timestamp {
         self.opened.plus_ms(self.plan.timing.ready_after_ms)
     }

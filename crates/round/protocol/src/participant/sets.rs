@@ -95,10 +95,11 @@ impl Participant {
         if record.action.is_some() {
             return None;
         }
-        let facts = self.run_facts()?;
+        let run = self.hand?;
+        let (_, facts) = self.taken_part_in(&run)?;
         let contradiction =
             |what, known| Contradiction { published: signed.clone(), round: record.round, what, known };
-        if self.is_unknown_upload(record) && !self.has_lost(record.round) {
+        if self.is_unknown_upload(facts, record) && !self.has_lost(&run, facts, record.round) {
             let known = format!(
                 "round {} attempt {}\nno upload in this round, in the journal nor in the data's ledger (where both were lost, \
                  enrol this silo anew)\n",
@@ -112,7 +113,8 @@ impl Participant {
         }
         // Without an upload nothing is written down, and what is in memory is still the coordinator's word to this silo.
         let at = Attempt { round: record.round, attempt: record.attempt };
-        let round = self.round.as_ref().filter(|round| round.at == at && !round.adverts.is_empty())?;
+        let round =
+            self.round.as_ref().filter(|round| round.is(self.hand, at) && !round.adverts.is_empty())?;
         let cohort: Vec<u32> = cohort_of(&round.adverts).iter().map(|client| client.0).collect();
         (cohort != record.cohort).then(|| {
             let known = format!("round {} attempt {}\ncohort {cohort:?}\n", at.round, at.attempt);
@@ -122,31 +124,23 @@ impl Participant {
 
     /// Whether this record says of this silo that it uploaded where its journal knows of no upload. The shell says what the
     /// data's ledger knows before it passes such a record on ([`super::ClientInput::Ledger`]).
-    pub fn would_doubt(&self, signed: &SignedManifest) -> bool {
-        let held = self.run_facts().is_some_and(|facts| facts.holds(signed));
+    pub fn would_doubt(&self, run: &Digest, signed: &SignedManifest) -> bool {
+        let Some((_, facts)) = self.taken_part_in(run) else { return false };
         let record = Manifest::from_bytes(&signed.manifest_bytes);
-        !held && record.is_ok_and(|record| self.is_unknown_upload(&record))
+        !facts.holds(signed) && record.is_ok_and(|record| self.is_unknown_upload(facts, &record))
     }
 
-    fn run_facts(&self) -> Option<&RunFacts> {
-        self.current_run().map(|(_, facts)| facts)
-    }
-
-    fn is_unknown_upload(&self, record: &Manifest) -> bool {
-        let uploaded =
-            |facts: &RunFacts| facts.uploaded(record.round).is_some_and(|known| known.debited.is_some());
+    fn is_unknown_upload(&self, facts: &RunFacts, record: &Manifest) -> bool {
         record.action.is_none()
             && record.included.contains(&self.profile.id.0)
-            && self.run_facts().is_some_and(|facts| !uploaded(facts))
+            && facts.uploaded(record.round).is_none_or(|known| known.debited.is_none())
     }
 
     /// Whether the journal may have lost this round: an attempt is in it before its debit is in the ledger, so a ledger that
     /// is ahead is of a journal whose loss the operator has accepted.
-    fn has_lost(&self, round: u64) -> bool {
-        let journalled = self.run_facts().and_then(RunFacts::newest_round);
-        self.ledger
-            .round
-            .is_some_and(|known| round <= known && journalled.is_none_or(|newest| newest < known))
+    fn has_lost(&self, run: &Digest, facts: &RunFacts, round: u64) -> bool {
+        let (known, journalled) = (self.ledger(run).and_then(|view| view.round), facts.newest_round());
+        known.is_some_and(|known| round <= known && journalled.is_none_or(|newest| newest < known))
     }
 }
 

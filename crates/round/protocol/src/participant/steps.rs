@@ -67,11 +67,12 @@ pub enum StepOutcome {
 impl Participant {
     /// Takes part in the attempt, once everything before it is verified.
     pub(super) fn prepare(&mut self, now: Timestamp, at: Attempt, head: Arc<Manifest>) {
-        let Some((run, facts)) = self.current_run() else { return };
+        let Some(run) = self.hand else { return };
+        let Some((taken, facts)) = self.run_in_hand() else { return };
         let behind = facts.pending.len();
-        let (run, plan) = (run.id, Arc::clone(&run.plan));
+        let plan = Arc::clone(&taken.plan);
         if behind > STEPS_IN_A_ROUND {
-            self.verify_next();
+            self.catch_up();
             self.closed.insert(run, at);
             return self.refuse(Some(at.round), &Refusal::CatchingUp { behind });
         }
@@ -79,62 +80,77 @@ impl Participant {
         self.round = Some(Round {
             at,
             run,
+            roster: Arc::clone(&self.roster),
             model: head.model.params_digest,
             origin: Origin { plan: plan.digest(), start: round_start(&plan, &head) },
             plan,
             work: self.jobs.draw(),
             opened: now,
+            opened_wall: self.wall(now),
             step: Step::Preparing { head },
             adverts: Vec::new(),
             bundle: None,
             delivery: None,
         });
-        self.verify_next();
+        self.verify_next(run);
     }
 
-    /// So many that no round has time for them.
+    /// Begins with a run that has so many steps due that no round has time for them, unless a step is done now.
     pub(super) fn catch_up(&mut self) {
-        if self.current_run().is_some_and(|(_, facts)| facts.pending.len() > STEPS_IN_A_ROUND) {
-            self.verify_next();
+        let is_behind = |run: &Digest| self.facts.joined_run(run).pending.len() > STEPS_IN_A_ROUND;
+        let behind = self.hand.filter(|run| self.runs.contains_key(run) && is_behind(run));
+        let behind = behind.or_else(|| self.runs.keys().copied().find(is_behind));
+        if let Some(run) = behind.filter(|_| !self.is_verifying()) {
+            self.verify_next(run);
         }
     }
 
-    /// Asks for the step that is due, unless it was asked for.
-    fn verify_next(&mut self) {
-        let Some((run, facts)) = self.current_run() else { return };
-        let Some(due) = facts.pending.front().filter(|due| self.verifying != Some(due.record)) else {
+    /// Whether a step is done that is still due.
+    fn is_verifying(&self) -> bool {
+        self.verifying.is_some_and(|(run, record)| self.due(&run).is_some_and(|due| due.record == record))
+    }
+
+    fn due(&self, run: &Digest) -> Option<&Pending> {
+        self.taken_part_in(run).and_then(|(_, facts)| facts.pending.front())
+    }
+
+    /// Asks for the step that is due in this run, unless it was asked for.
+    fn verify_next(&mut self, run: Digest) {
+        let Some((taken, facts)) = self.taken_part_in(&run) else { return };
+        let Some(due) = facts.pending.front().filter(|due| self.verifying != Some((run, due.record))) else {
             return;
         };
         let job = StepJob {
             record: due.record,
-            plan: Arc::clone(&run.plan),
+            plan: Arc::clone(&taken.plan),
             manifest: Arc::clone(&due.manifest),
             before: Arc::clone(&due.before),
             behind: facts.pending.len() - 1,
         };
-        self.verifying = Some(job.record);
+        self.verifying = Some((run, job.record));
         self.effects.push(ClientEffect::VerifyStep(job));
     }
 
     pub(super) fn step_verified(&mut self, record: Digest, outcome: StepOutcome) {
-        if self.verifying.take_if(|asked| *asked == record).is_none() {
-            return;
-        }
+        let Some((run, _)) = self.verifying.take_if(|(_, asked)| *asked == record) else { return };
         // Of a run that the coordinator has left meanwhile.
-        let due = self.current_run().and_then(|(_, facts)| facts.pending.front());
-        if due.is_none_or(|due| due.record != record) {
+        if self.due(&run).is_none_or(|due| due.record != record) {
             return;
         }
+        self.hand = Some(run);
         let reason = match outcome {
             StepOutcome::Follows => {
                 self.commit(ClientRecord::StepVerified { record });
-                return self.verify_next();
+                self.verify_next(run);
+                // What a round of this run took the place of.
+                return self.catch_up();
             }
             StepOutcome::Unavailable => Decline::Unavailable,
             StepOutcome::DoesNotFollow => fault(CoordinatorFault::Step),
         };
         // Outside a round nothing is owed: the next one asks for the step again, and says then what is wrong with it.
-        if let Some(round) = self.round.take_if(|round| matches!(round.step, Step::Preparing { .. })) {
+        let waits = |round: &mut Round| round.run == run && matches!(round.step, Step::Preparing { .. });
+        if let Some(round) = self.round.take_if(waits) {
             self.effects.push(ClientEffect::Forget(round.work));
             self.decline(Some(round.at.round), reason);
         }
@@ -152,10 +168,11 @@ impl Participant {
         let Some(round) = &self.round else { return };
         let (Some(by), Step::Preparing { head }) = (self.witnesses_by(round), &round.step) else { return };
         // The wall clock was read when the round opened.
-        let wall = self.wall(now).max(self.wall(round.opened).plus_ms(now.0.saturating_sub(round.opened.0)));
+        let wall = self.wall(now).max(round.opened_wall.plus_ms(now.0.saturating_sub(round.opened.0)));
         if let Err(refusal) = self.check_witnesses(round, head.round, wall) {
             let (run, at) = (round.run, round.at);
             if now >= by {
+                self.hand = Some(run);
                 self.closed.insert(run, at);
                 self.erase();
                 self.refuse(Some(at.round), &refusal);

@@ -112,10 +112,13 @@ impl Participant {
         WitnessState { remembers: self.facts.remembers, receipts_after: self.facts.receipts_after() }
     }
 
-    /// The attempt in progress, and whether all that it waits for is that others witness the log.
-    pub fn attempt(&self) -> (Option<Attempt>, bool) {
+    /// The attempt in progress with its run, and whether all that it waits for is that others witness the log.
+    pub fn attempt(&self) -> (Option<(Digest, Attempt)>, bool) {
         let round = self.round.as_ref();
-        (round.map(|round| round.at), round.is_some_and(|round| self.witnesses_by(round).is_some()))
+        (
+            round.map(|round| (round.run, round.at)),
+            round.is_some_and(|round| self.witnesses_by(round).is_some()),
+        )
     }
 
     pub(super) fn witnessed(&mut self, seen: Witnessed) {
