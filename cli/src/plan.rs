@@ -1,12 +1,10 @@
 //! `folkmoot plan`: whether a plan can be meant, what it costs, and what it will do.
 
-mod forecast;
-
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use ledger::Account;
-use plan::forecast::Forecast;
+use plan::forecast::{Forecast, render};
 use plan::{AuthoredPlan, Policy, PolicyError, Problems, SignedPlan};
 use rand::rand_core::{Rng, UnwrapErr};
 use serde::Deserialize;
@@ -87,7 +85,7 @@ fn foresee(file: &Path, json: bool) -> Result<(), Failure> {
     if json {
         println!("{}", serde_json::to_string(&forecast).map_err(Failure::failed)?);
     } else {
-        print!("{}{}", report(&plan), forecast::text(&forecast));
+        print!("{}{}", report(&plan), render(&forecast));
     }
     Ok(())
 }
@@ -148,7 +146,7 @@ fn sign(file: &Path, key: &Path, out: &Path) -> Result<(), Failure> {
 }
 
 /// A plan as it is signed: with an id that no plan had before.
-fn newly_numbered(plan: plan::Plan) -> plan::Plan {
+pub(crate) fn newly_numbered(plan: plan::Plan) -> plan::Plan {
     let mut random = [0u8; plan::Plan::ID_BYTES];
     UnwrapErr(rand::rngs::SysRng).fill_bytes(&mut random);
     plan.numbered(random)

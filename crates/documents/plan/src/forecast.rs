@@ -1,5 +1,7 @@
 //! What a plan will cost and whether it can work, before anything runs.
 
+mod text;
+
 use accounting::{AccountingError, Relation, Unit, epsilon_of, fractional_epsilon, pld_epsilon};
 use secagg::ThresholdError;
 use serde::Serialize;
@@ -11,6 +13,8 @@ use crate::privacy::{PrivacyMode, Promise, Scheme};
 use crate::problems::Problem;
 use crate::shared_noise::SharedNoise;
 use crate::suggestions::suggestions;
+
+pub use text::render;
 
 /// Speeds that times are estimated with; measured on one core of a server of 2024, to be replaced by one's own.
 const MASK_BYTES_PER_SECOND: f64 = 1.5e9;

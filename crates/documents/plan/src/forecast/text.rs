@@ -1,13 +1,13 @@
 //! A forecast, for people.
 
+use super::{Epsilons, Forecast};
 use accounting::rounded_up;
-use plan::forecast::{Epsilons, Forecast};
 
 /// A name, and what is said of it.
 type Row = (&'static str, String);
 
 /// A line for each figure, then the warnings and the suggestions.
-pub(super) fn text(forecast: &Forecast) -> String {
+pub fn render(forecast: &Forecast) -> String {
     let mut rows = match &forecast.epsilon {
         None => vec![("epsilon", "none: exact sums".into())],
         Some(epsilon) => spent(epsilon),
