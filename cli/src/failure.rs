@@ -6,7 +6,7 @@ use demo::{DemoFolderError, DemoPlanError, DemoRunError, FollowError, ProcessErr
 use identity::with_causes;
 use ledger::ReadError;
 use operate::{
-    AdmissionError, ConnectError, EntriesError, IncidentEvidenceError, MemoryError, ModelsError,
+    AdmissionError, ConnectError, EntriesError, ExtendError, IncidentEvidenceError, MemoryError, ModelsError,
     NewOperatorError, SigningError, Unbelieved, WhichRun,
 };
 use published::report::{MakingError, ReportFault};
@@ -244,6 +244,19 @@ impl From<WhichRun> for Failure {
         match why {
             WhichRun::Call(why) => why.into(),
             WhichRun::None { .. } | WhichRun::Several { .. } => Self::usage(why),
+        }
+    }
+}
+
+impl From<ExtendError> for Failure {
+    fn from(why: ExtendError) -> Self {
+        match why {
+            ExtendError::Call(why) => why.into(),
+            ExtendError::Models(why) => why.into(),
+            ExtendError::Plan(_) | ExtendError::AnotherPlan => Self::verification(why),
+            ExtendError::NotOver { .. } | ExtendError::NoRound(_) | ExtendError::Meaning(_) => {
+                Self::usage(why)
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `folkmoot runs`: what a federation is asked to train, in what order, and how each run stands.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use identity::printable;
@@ -11,6 +11,8 @@ use vault::files::{self, WORLD_READABLE};
 use crate::Failure;
 use crate::connect::Remote;
 use crate::files::cannot_write;
+use crate::keys;
+use crate::plan::newly_numbered;
 use crate::run::{self, Run};
 
 #[derive(Subcommand, Debug)]
@@ -57,6 +59,26 @@ pub(crate) enum Runs {
         /// One JSON object instead of text; the signed plan is its field `plan`.
         #[arg(long)]
         json: bool,
+    },
+    /// Sign and submit a plan that goes on from the newest model of a run that is over.
+    #[command(
+        after_help = "All but the rounds and the name is as in that run's plan. What the run spent stays spent, and its rounds count                       against a policy's rounds_max.\n\n\
+                      Example:\n  folkmoot runs extend wards --rounds 20 --key author.key --as author"
+    )]
+    Extend {
+        /// The name of its plan, or the first digits of its own.
+        run: String,
+        /// Rounds beyond those that it has.
+        #[arg(long, value_name = "N")]
+        rounds: u64,
+        /// The author's identity key.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// The new plan's name. Else the old one's, with the round that it goes on from.
+        #[arg(long)]
+        name: Option<String>,
+        #[command(flatten)]
+        remote: Remote,
     },
     /// Begin no further round of a run; the one in progress ends as it would, and another run takes its place.
     #[command(after_help = "Example:\n  folkmoot runs pause wards --reason 'odd losses at north' --as admin")]
@@ -109,24 +131,15 @@ pub(crate) async fn run(runs: Runs) -> Result<(), Failure> {
             }
             Ok(())
         }
-        Runs::Show { run, remote, plan_out, json } => {
-            let mut calls = Calls::over(remote.connect().await?);
-            let run = match run {
-                Some(wanted) => Some(calls.named(&wanted).await?),
-                None => None,
-            };
-            let (entry, plan) = calls.show(run).await?;
-            if let Some(out) = &plan_out {
-                let text = serde_json::to_string_pretty(&plan).map_err(Failure::failed)? + "\n";
-                files::put(out, text.as_bytes(), WORLD_READABLE).map_err(|why| cannot_write(out, why))?;
-            }
-            if !json {
-                return print(&entry, false);
-            }
-            let mut shown = serde_json::to_value(&entry).map_err(Failure::failed)?;
-            shown["plan"] = serde_json::to_value(&plan).map_err(Failure::failed)?;
-            println!("{shown}");
-            Ok(())
+        Runs::Show { run, remote, plan_out, json } => show(run, &remote, plan_out.as_deref(), json).await,
+        Runs::Extend { run, rounds, key, name, remote } => {
+            let author = keys::read(&key)?;
+            let link = remote.connect().await?;
+            let mut calls = Calls::over(link.clone());
+            let run = calls.named(&run).await?;
+            let plan = operate::extension(link, run, rounds, name).await?;
+            let signed = newly_numbered(plan).sign(&author);
+            print(&calls.submit(signed.signed().clone()).await?, false)
         }
         Runs::Pause { run, reason, remote } => run::run(Run::Pause { reason, run: remote.run(run) }).await,
         Runs::Resume { run, remote } => run::run(Run::Resume { run: remote.run(run) }).await,
@@ -140,6 +153,31 @@ pub(crate) async fn run(runs: Runs) -> Result<(), Failure> {
             Ok(())
         }
     }
+}
+
+async fn show(
+    run: Option<String>,
+    remote: &Remote,
+    plan_out: Option<&Path>,
+    json: bool,
+) -> Result<(), Failure> {
+    let mut calls = Calls::over(remote.connect().await?);
+    let run = match run {
+        Some(wanted) => Some(calls.named(&wanted).await?),
+        None => None,
+    };
+    let (entry, plan) = calls.show(run).await?;
+    if let Some(out) = plan_out {
+        let text = serde_json::to_string_pretty(&plan).map_err(Failure::failed)? + "\n";
+        files::put(out, text.as_bytes(), WORLD_READABLE).map_err(|why| cannot_write(out, why))?;
+    }
+    if !json {
+        return print(&entry, false);
+    }
+    let mut shown = serde_json::to_value(&entry).map_err(Failure::failed)?;
+    shown["plan"] = serde_json::to_value(&plan).map_err(Failure::failed)?;
+    println!("{shown}");
+    Ok(())
 }
 
 fn print(entry: &RunEntry, json: bool) -> Result<(), Failure> {

@@ -118,3 +118,17 @@ fn a_run_is_held_and_ended_by_its_name_and_an_author_ends_its_own() {
     assert_eq!(states, [RunState::Stopped, RunState::Queued]);
     assert!(text(federation.run("runs pause wards --reason why --as @anna")).contains("needs"));
 }
+
+#[test]
+fn what_is_not_over_or_shows_records_of_another_run_is_not_gone_on_from() {
+    let federation = federation(&["wards"]);
+    federation.run("runs submit @wards.json --as @anna").unwrap();
+    let extend = "runs extend wards --rounds 5 --key @author.key --as @anna";
+    let early = federation.run(extend).unwrap_err();
+    assert!(matches!(&early, Failure::Usage(why) if why.contains("`wards` is queued")), "{early}");
+    federation.run("runs stop wards --reason enough --as @anna").unwrap();
+    // This coordinator shows the records of a run of its own, whichever it is asked for, and none of them but version 0.
+    let none = federation.run(extend).unwrap_err();
+    assert!(matches!(&none, Failure::Usage(why) if why.contains("no round")), "{none}");
+    assert_eq!(federation.runs().len(), 1);
+}

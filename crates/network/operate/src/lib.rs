@@ -17,6 +17,7 @@ mod admission;
 mod authority;
 mod connect;
 mod evidence;
+mod extending;
 mod files;
 mod models;
 mod operator;
@@ -32,6 +33,7 @@ pub use connect::{
     Bearer, ConnectError, Credentials, Link, Target, connect, now_s, read_authority, refused, roster_key,
 };
 pub use evidence::{Gathered, IncidentEvidenceError, evidence, incident_json};
+pub use extending::{ExtendError, extension};
 pub use files::{Unusable, read_secret_text, read_text};
 pub use models::{Models, ModelsError, PublishedRecord};
 pub use operator::{AuditEntries, Changes, EntriesError, audit_entries, status, watch};
