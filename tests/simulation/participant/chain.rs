@@ -86,6 +86,27 @@ fn records_that_come_late_twice_or_in_another_order_cost_a_silo_nothing() {
 }
 
 #[test]
+fn a_run_that_goes_on_from_another_ones_model_begins_with_the_one_that_its_author_signed_and_no_other() {
+    let [run, model] = [b"parent", b"signed"].map(|text| Digest::sha256(text));
+    let seed = sim::plan(4, 9);
+    let parent = Some(plan::ParentModel { run, round: 7, model });
+    let plan = plan::Plan { parent, ..seed.clone() }.numbered([1; plan::Plan::ID_BYTES]);
+    for start in [seed.starts_from(), Digest::sha256(b"made up")] {
+        let mut world = World::new(plan.clone(), super::world::policy());
+        world.say(world.welcome());
+        let mut genesis = world.genesis();
+        genesis.model.params_digest = start;
+        let said = world.say(ToClient::Published(world.signed(&genesis)));
+        let declined = ToCoordinator::Declined { round: None, reason: fault(CoordinatorFault::Chain) };
+        assert_eq!(messages(&said), [&declined], "{start}");
+    }
+    let mut world = World::new(plan, super::world::policy());
+    world.join();
+    world.advertise();
+    assert_eq!(world.trainings.last().unwrap().1.start, model);
+}
+
+#[test]
 fn where_the_clip_norm_moves_a_first_record_with_another_state_than_the_plans_is_not_followed() {
     let plan = sim::adaptive(sim::private_plan(4, 4, 3.0));
     let artifact = |state: &optim::State| OptimizerArtifact::of(&state.to_bytes());

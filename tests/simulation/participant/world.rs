@@ -229,7 +229,7 @@ impl World {
     }
 
     pub(crate) fn model(&self) -> Digest {
-        self.plan.initial_model().digest()
+        self.plan.starts_from()
     }
 
     pub(crate) fn signed(&self, manifest: &Manifest) -> SignedManifest {
