@@ -1,6 +1,8 @@
-//! `folkmoot status` and `folkmoot watch`: everything that a coordinator says about its run.
+//! `folkmoot status` and `folkmoot watch`: what a coordinator says about its run, at once and as it goes on.
 
-use run_status::{Shown, render};
+use std::time::Duration;
+
+use run_status::{Shown, Watching, render};
 
 use crate::Failure;
 use crate::connect::RemoteRun;
@@ -17,12 +19,24 @@ pub(crate) struct StatusArgs {
     json: bool,
 }
 
+/// Without a change for so long, who is waited for is worth a line.
+const QUIET: Duration = Duration::from_secs(10);
+
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Ends when the coordinator does, or at Ctrl-C.\n\n\
-                        Example:\n  folkmoot watch --as admin")]
+#[command(
+    after_help = "A line a round: its time, how many silos are in the sum, what is spent, how long it took, who was left out and \
+                  why. Between rounds a line where a silo goes or refuses, an attempt is aborted, somebody pauses the run, or nothing \
+                  has happened for ten seconds: who is waited for. Ends when the coordinator does, or at Ctrl-C.\n\n\
+                  With --json each line is an object with `time_ms` and `event`: watching, round, aborted, waiting, silo, notice or \
+                  ended.\n\n\
+                  Examples:\n  folkmoot watch --as admin\n  folkmoot watch --as admin --json"
+)]
 pub(crate) struct WatchArgs {
     #[command(flatten)]
     run: RemoteRun,
+    /// One JSON object a line instead of text.
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) async fn status(args: StatusArgs) -> Result<(), Failure> {
@@ -36,13 +50,31 @@ pub(crate) async fn status(args: StatusArgs) -> Result<(), Failure> {
 pub(crate) async fn watch(args: WatchArgs) -> Result<(), Failure> {
     let (link, run) = args.run.connect().await?;
     let mut changes = operate::watch(link, run).await?;
-    while let Some(shown) = changes.next().await? {
-        println!("{}", render(&shown));
+    let (mut watching, mut quiet_ms) = (Watching::default(), 0);
+    loop {
+        // A wait that is cut off loses no status: the stream keeps it.
+        let news = match tokio::time::timeout(QUIET, changes.next()).await {
+            Ok(next) => match next? {
+                Some(shown) => {
+                    quiet_ms = 0;
+                    watching.changed(shown)
+                }
+                None => return Ok(()),
+            },
+            Err(_) => {
+                quiet_ms += QUIET.as_millis() as u64;
+                watching.quiet(quiet_ms).into_iter().collect()
+            }
+        };
+        for news in news {
+            let json =
+                args.json.then(|| serde_json::to_string(&news)).transpose().map_err(Failure::failed)?;
+            println!("{}", json.unwrap_or_else(|| news.line()));
+        }
         if daemon::out::is_closed() {
             return Ok(());
         }
     }
-    Ok(())
 }
 
 /// One line, its fields in the order of their names.

@@ -4960,6 +4960,9 @@ pub struct RunStatus {
     pub phase_code: i32,
     #[prost(enumeration = "Ending", tag = "30")]
     pub ended_code: i32,
+    /// Of `waiting_why`: what operators have done that still matters, and what they have to look at. Absent from the first release.
+    #[prost(string, repeated, tag = "31")]
+    pub notices: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WaitingFor {

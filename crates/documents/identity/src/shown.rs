@@ -49,6 +49,28 @@ pub fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     line
 }
 
+/// A moment as people and programs read it, in UTC and to the second (RFC 3339); `ms` are milliseconds since the Unix epoch.
+///
+/// ```
+/// assert_eq!(identity::utc(1_795_412_700_999), "2026-11-23T05:45:00Z");
+/// ```
+pub fn utc(ms: u64) -> String {
+    let seconds = ms / 1000;
+    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
+    // Years are counted from March on, so that the day of a leap year is their last; 719 468 days lie between the first of March of
+    // the year 0 and 1970, and 146 097 days are 400 years.
+    let since = days + 719_468;
+    let (era, day) = (since / 146_097, since % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let of_year = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let of_month = of_year - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let year = era * 400 + year + next;
+    let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}-{month:02}-{of_month:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,5 +101,21 @@ mod tests {
         }
         let people = "Müller 病院 مستشفى – 3 ± 0.5 € 🏥";
         assert_eq!(printable(people), people);
+    }
+
+    #[test]
+    fn moments_are_in_utc_also_at_the_ends_of_months_years_and_centuries() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_078_012_800, "2004-02-29T00:00:00Z"),
+            (1_798_761_599, "2026-12-31T23:59:59Z"),
+            (1_798_761_600, "2027-01-01T00:00:00Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(utc(seconds * 1000), text);
+        }
+        assert!(utc(u64::MAX).ends_with('Z'), "a peer may say any");
     }
 }

@@ -25,6 +25,7 @@ impl From<Shown> for v1::RunStatus {
             deadline_ms: run.deadline_ms,
             waiting_for: run.waiting_for.into_iter().map(v1::WaitingFor::from).collect(),
             waiting_why: run.waiting_why,
+            notices: run.notices,
             clients: run.clients.into_iter().map(v1::ClientStatus::from).collect(),
             dropouts: run.dropouts,
             privacy: Some(run.privacy.into()),
@@ -64,7 +65,7 @@ impl TryFrom<v1::RunStatus> for Shown {
             deadline_ms: sent.deadline_ms,
             waiting_for: sent.waiting_for.into_iter().map(Waiting::from).collect(),
             waiting_why: sent.waiting_why,
-            notices: Vec::new(),
+            notices: sent.notices,
             clients: sent.clients.into_iter().map(ClientStatus::from).collect(),
             dropouts: sent.dropouts,
             privacy: sent.privacy.ok_or_else(|| ConversionError::new("privacy", Fault::Missing))?.into(),
@@ -199,14 +200,9 @@ fn digest(field: &str, text: &str) -> Result<Digest, ConversionError> {
 mod tests {
     use prost::Message;
 
-    use super::*;
+    use run_status::samples::shown;
 
-    /// Without notices, which are sent in why a run waits.
-    fn shown() -> Shown {
-        let mut shown = run_status::samples::shown();
-        shown.run.notices.clear();
-        shown
-    }
+    use super::*;
 
     fn sent(shown: Shown) -> v1::RunStatus {
         v1::RunStatus::decode(&v1::RunStatus::from(shown).encode_to_vec()[..]).unwrap()

@@ -17,11 +17,13 @@ mod entry;
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;
 mod text;
+mod watching;
 mod words;
 
 use std::collections::BTreeMap;
 
 use checkpoint::PrivacySpent;
+use identity::printable;
 use params::Digest;
 use secagg::ClientId;
 use serde::ser::SerializeStruct;
@@ -29,6 +31,7 @@ use serde::{Serialize, Serializer};
 
 pub use entry::RunEntry;
 pub use text::{render, render_run, render_runs};
+pub use watching::{LeftOut, Named, News, Owing, Watching, What};
 pub use words::{Ending, Owed, RunPhase, RunState, Standing};
 
 /// A run at one moment.
@@ -57,8 +60,7 @@ pub struct Status {
     /// In words: why nothing happens at this moment.
     pub waiting_why: String,
     /// What operators have done that still matters, in words: who paused the run and why, which models are quarantined.
-    /// In `waiting_why` too, and sent as part of that alone.
-    #[serde(skip)]
+    /// In `waiting_why` too. A coordinator of the first release sends none apart.
     pub notices: Vec<String>,
     pub clients: Vec<ClientStatus>,
     /// Clients left out of committed rounds so far, counted once a round.
@@ -80,6 +82,17 @@ pub struct Status {
     /// Why the run is over, once it is. As JSON `ended` is its sentence and `ending` its word.
     #[serde(flatten, serialize_with = "sentence_and_word")]
     pub ended: Option<Ended>,
+}
+
+impl Status {
+    /// A member as people name it: its number and its name, `1 north`; the number alone of one that is not on the roster any more.
+    /// Nothing in it drives a terminal.
+    pub fn label(&self, client: ClientId) -> String {
+        match self.clients.iter().find(|one| one.id == client) {
+            Some(one) => format!("{client} {}", printable(&one.name)),
+            None => client.to_string(),
+        }
+    }
 }
 
 /// A client that is waited for.
@@ -179,7 +192,7 @@ mod tests {
             r#""ended":"all rounds","ending":"complete","epsilon_left":3.4,"#,
             r#""head":"9f2e6d33a3717ee826353a404ba4618d1aeeb6879ad7936bce8ed5f46814924d","head_round":36,"#,
             r#""last_outcome":"committed","metrics":{"loss":0.25},"#,
-            r#""model":"9372c470eeadd5ecd9c3c74c2b3cb633f8e2f2fad799250a0f70d652b6b825e4","now_ms":2000,"#,
+            r#""model":"9372c470eeadd5ecd9c3c74c2b3cb633f8e2f2fad799250a0f70d652b6b825e4","notices":["paused"],"now_ms":2000,"#,
             r#""phase":"masked input","#,
             r#""plan":"64879f7d6b960a01909762d911a32d4582c20010c5641ee90278b644a9e3b525","#,
             r#""privacy":{"accountant":"rdp","delta":1e-6,"epsilon":1.5,"mode":"distributed_dp_sgd","#,

@@ -30,7 +30,7 @@ pub fn render(Shown { run: status, server }: &Shown) -> String {
         row("waiting", printable(&status.waiting_why));
     }
     for waiting in &status.waiting_for {
-        row("", format!("client {}: {}", waiting.client, waiting.what));
+        row("", format!("{}: {}", status.label(waiting.client), waiting.what));
     }
     if !status.last_outcome.is_empty() {
         row("last round", printable(&status.last_outcome));
@@ -173,7 +173,7 @@ mod tests {
             "now         round 37, attempt 2, masked input\n",
             "deadline    in 2.5 s\n",
             "waiting     1 silos owe a masked vector\n",
-            "            client 9: a masked vector\n",
+            "            9: a masked vector\n",
             "last round  committed\n",
             "ended       all rounds\n",
             "dropouts    47\n",
