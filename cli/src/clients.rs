@@ -50,7 +50,7 @@ pub(crate) enum Clients {
     /// Let a member in again that was barred.
     #[command(
         after_help = "Only an administrator may. Of a silo that the roster does not name any more, only the bar is \
-                      lifted: it enrols again.\n\n\
+                      lifted, by its number as `folkmoot access list` shows it: it enrols again.\n\n\
                       Example:\n  folkmoot clients restore north --reason 'it was the disk after all' --as admin"
     )]
     Restore {
@@ -129,7 +129,11 @@ pub(crate) async fn run(clients: Clients) -> Result<(), Failure> {
             // A number may be of one that is no member any more.
             let id = match whom.parse() {
                 Ok(id) => ClientId(id),
-                Err(_) => operate::member(&admin.clients().await?.clients, &whom)?,
+                Err(_) => operate::member(&admin.clients().await?.clients, &whom).map_err(|why| {
+                    Failure::from(why).and(
+                        "the number of one that the roster does not name stands in `folkmoot access list`",
+                    )
+                })?,
             };
             let done = admin.restore_client(id, reason).await?;
             println!("{}", printable(&done.text));
@@ -314,7 +318,7 @@ fn confirm(newcomer: &Newcomer, args: &ApproveArgs, answers: &mut impl BufRead) 
             true => Ok(()),
             false => Err(Failure::verification(format!(
                 "who asks as `{name}` has the fingerprint {fingerprint}, which is not what was given; if the silo's \
-                 machine shows another, somebody else asks in its name: folkmoot clients refuse {name}"
+                 machine shows another, somebody else asks in its name: folkmoot clients refuse {name} --reason TEXT"
             ))),
         };
     }
@@ -326,7 +330,7 @@ fn confirm(newcomer: &Newcomer, args: &ApproveArgs, answers: &mut impl BufRead) 
     match answer.trim() {
         "y" | "Y" | "yes" => Ok(()),
         _ => Err(Failure::failed(format!(
-            "`{name}` is not admitted; folkmoot clients refuse {name} tells it so"
+            "`{name}` is not admitted; folkmoot clients refuse {name} --reason TEXT says so to it"
         ))),
     }
 }

@@ -20,7 +20,10 @@ pub(crate) struct Remote {
     /// An operator's folder: whom to call as, and which coordinator. Else the variable FOLKMOOT_AS.
     #[arg(long = "as", value_name = "FOLDER")]
     pub(crate) folder: Option<PathBuf>,
-    /// The federation's authority.json, for whoever calls with a token in FOLKMOOT_TOKEN and has no folder.
+    /// The file with an operator's token, `-` for standard input, for whoever has no folder. Else the variable FOLKMOOT_TOKEN.
+    #[arg(long, value_name = "FILE", conflicts_with = "folder")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// The federation's authority.json, for whoever calls with a token and has no folder.
     #[arg(long, value_name = "FILE")]
     pub(crate) authority_file: Option<PathBuf>,
     /// The HTTP proxy that leads to the coordinator: http://HOST:PORT, or none. Else as https_proxy and no_proxy say.
@@ -77,6 +80,7 @@ impl Remote {
             proxy: self.proxy.clone(),
             proxy_auth_file: self.proxy_auth_file.clone(),
             token: token.map(Zeroizing::new),
+            token_file: self.token_file.clone(),
         }
     }
 
@@ -122,7 +126,13 @@ pub(crate) fn in_words(why: &ConnectError) -> String {
                 .into()
         }
         ConnectError::Token => format!(
-            "{TOKEN} holds no operator's token, or not all of one; `folkmoot tokens create --operator` prints one"
+            "{TOKEN}, or the file of --token-file, holds no operator's token, or not all of one; `folkmoot tokens create --operator` \
+             prints one"
+        ),
+        ConnectError::TwoCallers { folder } => format!(
+            "two callers are named: a token, in {TOKEN} or --token-file, and the folder `{}`, by --as or {AS}; unset or leave out \
+             one of them",
+            folder.display()
         ),
         ConnectError::ShowsNobody { url } => {
             format!("`{url}` would show nobody who calls: with --as write the address as https://HOST:PORT")

@@ -120,6 +120,7 @@ impl From<ConnectError> for Failure {
             | ConnectError::Proxy(_)
             | ConnectError::Tls(_)
             | ConnectError::Token
+            | ConnectError::TwoCallers { .. }
             | ConnectError::ShowsNobody { .. }
             | ConnectError::ThisMachineAlone { .. }
             | ConnectError::AnotherMachine { .. }

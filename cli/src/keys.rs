@@ -49,18 +49,19 @@ pub(crate) enum Keys {
                   with the new key in its place, --end.\n\n\
                   SOURCE: FILE, credential:NAME, environment:NAME, passphrase_file:FILE or \
                   passphrase_credential:NAME.\n\n\
-                  With --as or --coordinator a running coordinator changes the key of its own folder.\n\n\
+                  Without --data a running coordinator changes the key of its own folder: the one of --as, FOLKMOOT_AS or \
+                  --coordinator.\n\n\
                   Examples:\n  \
                   folkmoot keys rotate --as admin\n  \
-                  folkmoot keys rotate --data /var/lib/folkmoot/coordinator --master master.key\n  \
-                  folkmoot keys rotate --data silo --master master.key --new-master new.key"
+                  folkmoot keys rotate --data /var/lib/folkmoot/coordinator --master /var/lib/folkmoot/coordinator/master.key\n  \
+                  folkmoot keys rotate --data silo --master silo/master.key --new-master new.key"
 )]
 pub(crate) struct Rotate {
     /// A daemon's data folder; name every one that is sealed under the master key.
-    #[arg(long, value_name = "DIR", required_unless_present_any = REMOTE, conflicts_with_all = REMOTE)]
+    #[arg(long, value_name = "DIR", requires = "master", conflicts_with_all = REMOTE)]
     data: Vec<PathBuf>,
     /// The master key, as the daemon's configuration names it.
-    #[arg(long, value_name = "SOURCE", required_unless_present_any = REMOTE, conflicts_with_all = REMOTE)]
+    #[arg(long, value_name = "SOURCE", requires = "data", conflicts_with_all = REMOTE)]
     master: Option<MasterSource>,
     /// A new master key, made with `folkmoot keys master`, in place of the old one.
     #[arg(long, value_name = "FILE", requires = "data")]

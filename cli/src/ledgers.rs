@@ -20,7 +20,7 @@ pub(crate) enum Ledgers {
     /// Show what was spent: by run, and all together. Of a coordinator's data folder: what its run has spent.
     #[command(after_help = "Examples:\n  folkmoot ledger show north/state/ledger/data.ledger\n  \
                       folkmoot ledger show north/state/ledger/data.ledger --master north/master.key --json\n  \
-                      folkmoot ledger show /var/lib/folkmoot/coordinator\n\n\
+                      folkmoot ledger show /var/lib/folkmoot/coordinator/data --master /var/lib/folkmoot/coordinator/master.key\n\n\
                       With --json, each run's `commitments` open what the silo declared of its data in that run and model\n\
                       cards carry: a commitment is SHA-256 over three parts, each after its length as 8 bytes, little\n\
                       endian: \"folkmoot/v2/data-version\", the nonce's 32 bytes, the version's 32 bytes. `commitments`\n\

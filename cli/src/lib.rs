@@ -71,7 +71,7 @@ use left_out as trials;
                   Examples:\n  \
                   folkmoot demo\n  \
                   folkmoot status --coordinator http://127.0.0.1:7440\n  \
-                  folkmoot verify /var/lib/folkmoot/coordinator --key HEX"
+                  folkmoot verify /var/lib/folkmoot/coordinator/data --key HEX"
 )]
 pub struct Command {
     #[command(subcommand)]
@@ -83,8 +83,10 @@ enum What {
     /// Train one model over real data on this machine: a coordinator and its clients as separate processes.
     Demo(demo::Args),
     /// Run the coordinator daemon.
+    #[command(version)]
     Coordinator(coordinator::Args),
     /// Run a silo's client daemon.
+    #[command(version)]
     Client(client::Args),
     /// Show a run at this moment.
     Status(status::StatusArgs),

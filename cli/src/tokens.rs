@@ -11,10 +11,12 @@ use crate::connect::Remote;
 pub(crate) enum Tokens {
     /// Make a token on this machine and register its hash: for a silo that joins, or for an operator.
     #[command(
-        after_help = "The token is printed once, alone on standard output: the coordinator keeps only a hash of it.\n\n\
+        after_help = "The token is printed once, alone on standard output: the coordinator keeps only a hash of it. Whoever has it can use \
+                      it: write it to a file that you alone can read, and never on a command line, which others on the machine can \
+                      read.\n\n\
                       Examples:\n  \
-                      folkmoot tokens create --as admin --silo north --expires 24h\n  \
-                      folkmoot tokens create --as admin --operator grafana --role viewer --expires 30d"
+                      (umask 077; folkmoot tokens create --as admin --silo north --expires 24h > north.token)\n  \
+                      (umask 077; folkmoot tokens create --as admin --operator grafana --role viewer --expires 30d > grafana.token)"
     )]
     Create(CreateArgs),
     /// Show every token that is kept, and what became of it.
@@ -97,8 +99,8 @@ impl CreateArgs {
                 })?;
                 let url = self.remote.url()?;
                 let next = format!(
-                    "hand it to the silo by a way that you trust, who runs\n  \
-                     folkmoot-client enroll --coordinator {url} --token TOKEN --dir DIR\n\
+                    "hand it to the silo in a file, by a way that you trust, who runs\n  \
+                     folkmoot-client enroll --coordinator {url} --token-file FILE --dir DIR\n\
                      then compare fingerprints and run `folkmoot clients approve {silo}`"
                 );
                 Ok((token, next))
@@ -107,8 +109,7 @@ impl CreateArgs {
                 let token = NewToken::for_operator(name, role)
                     .map_err(|why| Failure::usage(format!("--operator: {why}")))?;
                 let next = format!(
-                    "hand it to {name}, who puts it in the variable FOLKMOOT_TOKEN and gives each command \
-                     --coordinator and --authority-file"
+                    "hand it to {name} in a file, who gives each command --token-file FILE, --coordinator and --authority-file"
                 );
                 Ok((token, next))
             }

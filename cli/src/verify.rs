@@ -17,7 +17,7 @@ use crate::files::{Unusable, read_text};
     after_help = "A chain that is cut off at its end cannot be distinguished from a shorter run: compare the head with what \
                   `folkmoot status` shows.\n\n\
                   Examples:\n  \
-                  folkmoot verify /var/lib/folkmoot/coordinator --key HEX\n  \
+                  folkmoot verify /var/lib/folkmoot/coordinator/data --key HEX\n  \
                   folkmoot verify out --key HEX --model-key model.pub.pem --plan plan.json\n  \
                   folkmoot verify backup/checkpoints --quiet"
 )]

@@ -126,8 +126,8 @@ pub(crate) enum WitnessCommand {
 }
 
 pub(crate) fn run(command: Command) -> ExitCode {
-    let ended = match command {
-        Command::Enroll(enroll) => run_enroll(enroll),
+    let done = match command {
+        Command::Enroll(enroll) => return exit(run_enroll(enroll)),
         Command::Roster(RosterCommand::Show { config }) => show(&config).map(|_| ()).map_err(failed),
         Command::Roster(RosterCommand::Accept { config, digest, yes }) => {
             accept(&config, &digest, yes).map_err(failed)
@@ -139,34 +139,40 @@ pub(crate) fn run(command: Command) -> ExitCode {
         Command::Alarms { config, metrics } => alarms(&config, metrics),
         Command::Doctor { config } => doctor(&config),
     };
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err((code, why)) => {
-            eprintln!("error: {why}");
-            ExitCode::from(code)
-        }
-    }
+    exit(done.map(|()| ExitCode::SUCCESS))
 }
+
+fn exit(done: Result<ExitCode, (u8, String)>) -> ExitCode {
+    done.unwrap_or_else(|(code, why)| {
+        eprintln!("error: {why}");
+        ExitCode::from(code)
+    })
+}
+
+/// Exit code of an enrolment that nobody has decided about yet.
+const EXIT_UNDECIDED: u8 = 5;
 
 fn failed(why: String) -> (u8, String) {
     (EXIT_FAILURE, why)
 }
 
-fn run_enroll(enroll: Enroll) -> Result<(), (u8, String)> {
+fn run_enroll(enroll: Enroll) -> Result<ExitCode, (u8, String)> {
     let runtime = daemon::runtime().map_err(failed)?;
     let ended = runtime.block_on(async {
         tokio::select! {
-            ended = enroll.run() => ended.map(|_| ()),
+            ended = enroll.run() => ended,
             () = daemon::terminated() => {
                 println!("stopped; run this again with the same folder to go on");
-                Ok(())
+                Ok(false)
             }
         }
     });
-    ended.map_err(|why| match why {
-        EnrollError::Other(_) => (EXIT_FAILURE, why.to_string()),
-        _ => (EXIT_REFUSED, why.to_string()),
-    })
+    match ended {
+        Ok(true) => Ok(ExitCode::SUCCESS),
+        Ok(false) => Ok(ExitCode::from(EXIT_UNDECIDED)),
+        Err(why @ EnrollError::Other(_)) => Err((EXIT_FAILURE, why.to_string())),
+        Err(why) => Err((EXIT_REFUSED, why.to_string())),
+    }
 }
 
 /// Prints the change; gives the roster on offer and the state folder.

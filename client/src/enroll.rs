@@ -35,14 +35,22 @@ const POLL: Duration = Duration::from_secs(2);
 
 /// Asks a coordinator for admission, and writes the silo's folder.
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Exit codes: 0 admitted, 1 failed, 2 usage, 3 refused by an administrator or by what this silo checks, 5 not decided \
+                  yet (--no-wait), or stopped before it was: run it again.\n\n\
+                  Examples:\n  \
+                  folkmoot-client enroll --coordinator https://fl.example.org:7440 --token-file north.token --dir silo --author HEX\n  \
+                  ssh admin@fl.example.org cat north.token | folkmoot-client enroll --token-file - \
+                  --coordinator https://fl.example.org:7440 --dir silo --author HEX"
+)]
 pub(crate) struct Enroll {
     /// The coordinator: `https://HOST:PORT`.
     #[arg(long, value_name = "URL")]
     coordinator: String,
-    /// The join token; other users of this machine can read a command line, so prefer --token-file.
+    /// The join token. Other users of this machine can read a command line: give --token-file.
     #[arg(long, value_name = "TOKEN", required_unless_present = "token_file", conflicts_with = "token_file")]
     token: Option<Secret>,
-    /// The file that holds the join token.
+    /// The file that holds the join token, or - for standard input.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// The HTTP proxy that leads to the coordinator: http://HOST:PORT, or none. Else as https_proxy and no_proxy say.
@@ -63,7 +71,7 @@ pub(crate) struct Enroll {
     /// A file with the table [policy] to use instead of the strict one.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// Ask once, and exit where an administrator has not decided yet.
+    /// Ask once, and exit with 5 where an administrator has not decided yet.
     #[arg(long, conflicts_with = "wait")]
     no_wait: bool,
     /// Wait for the administrator's decision; this is the default.
@@ -150,9 +158,9 @@ impl Enroll {
     pub(crate) async fn run(self) -> Result<bool, EnrollError> {
         let text = match (&self.token, &self.token_file) {
             (Some(token), _) => token.0.clone(),
-            (None, Some(path)) => files::read_secret_text(path, TEXT_BYTES_MAX)
+            (None, Some(path)) => files::read_secret_argument(path, TEXT_BYTES_MAX)
                 .map_err(|why| other(format!("`{}`: {why}", path.display())))?,
-            (None, None) => return Err(other("give --token-file FILE or --token TOKEN")),
+            (None, None) => return Err(other("give --token-file FILE, or - for standard input")),
         };
         let token = JoinToken::from_text(&text).map_err(other)?;
         let proxy = self.checked()?;

@@ -189,6 +189,8 @@ impl Trust {
             self.path(&format!("demo/silo-{}/silo.csv", (id - 1) % SILOS + 1)),
         );
         let (url, policy) = (format!("https://{}", self.called()), self.path("policy.toml"));
+        let file = self.path(&format!("token-{id}"));
+        fs::write(&file, token).unwrap();
         let through = self.proxy.as_ref().map(|proxy| ["--proxy", proxy.as_str()]);
         self.daemon(
             &format!("enroll-{id}"),
@@ -198,8 +200,8 @@ impl Trust {
                     "enroll",
                     "--coordinator",
                     &url,
-                    "--token",
-                    token,
+                    "--token-file",
+                    text(&file),
                     "--dir",
                     text(&dir),
                     "--data",

@@ -18,7 +18,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -27,11 +27,12 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
-use zeroize::Zeroizing;
 
 mod new_file;
+mod reading;
 
 pub use new_file::NewFile;
+pub use reading::{read_secret_argument, read_secret_text, read_text};
 
 /// The mode of what only its owner reads.
 pub const OWNER_ONLY: u32 = 0o600;
@@ -139,33 +140,6 @@ fn parent(path: &Path) -> &Path {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     }
-}
-
-/// Reads a text of at most `limit` bytes.
-///
-/// # Errors
-/// A file that cannot be read, is longer, or holds no text.
-pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
-    read_secret_text(path, limit).map(|mut text| std::mem::take(&mut *text))
-}
-
-/// As [`read_text`], for what is to be wiped: no copy of it is left in memory.
-///
-/// # Errors
-/// As [`read_text`].
-pub fn read_secret_text(path: &Path, limit: u64) -> io::Result<Zeroizing<String>> {
-    let too_long = || io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {limit} bytes"));
-    let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
-    if length > limit {
-        return Err(too_long());
-    }
-    // Room for all of it at once: a text that is moved while it grows leaves copies.
-    let mut text =
-        Zeroizing::new(String::with_capacity(usize::try_from(length).map_err(|_| too_long())? + 1));
-    (&mut file).take(limit).read_to_string(&mut text)?;
-    // A file that has grown meanwhile, or one whose length nobody knows.
-    if file.read(&mut [0])? > 0 { Err(too_long()) } else { Ok(text) }
 }
 
 /// Writes a file under a temporary name, and gives it its own.
@@ -495,20 +469,5 @@ mod tests {
         fs::create_dir(here.path().join("f.tmp")).unwrap();
         assert!(replace(&file, b"two", OWNER_ONLY).is_err());
         assert_eq!(fs::read(&file).unwrap(), b"one");
-    }
-
-    #[test]
-    fn a_text_is_read_up_to_its_limit_and_no_further() {
-        let here = tempfile::tempdir().unwrap();
-        let file = here.path().join("f");
-        fs::write(&file, "dïx").unwrap();
-        assert_eq!(read_text(&file, 4).unwrap(), "dïx");
-        assert_eq!(*read_secret_text(&file, TEXT_BYTES_MAX).unwrap(), "dïx");
-        // In the middle of a letter too.
-        for limit in [3, 2, 0] {
-            assert!(read_text(&file, limit).is_err(), "{limit}");
-        }
-        fs::write(&file, [0xff]).unwrap();
-        assert_eq!(read_text(&file, 9).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 }

@@ -18,7 +18,7 @@ use wire::ConversionError;
 use zeroize::Zeroizing;
 
 use crate::admin::Admin;
-use crate::files::{Unusable, read_secret_text, read_text};
+use crate::files::{Unusable, read_secret_argument, read_secret_text, read_text};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -49,6 +49,9 @@ pub enum ConnectError {
     /// The caller's token.
     #[error("no operator's token, or not all of one; `folkmoot tokens create --operator` prints one")]
     Token,
+    /// Two callers are named, and neither is meant more than the other.
+    #[error("a token names one caller, and the folder `{}` another: name one of them", folder.display())]
+    TwoCallers { folder: PathBuf },
     /// A token that no header can hold.
     #[error(transparent)]
     Header(#[from] InvalidMetadataValue),
@@ -128,6 +131,8 @@ pub struct Target {
     pub proxy_auth_file: Option<PathBuf>,
     /// An operator's token, as it was made.
     pub token: Option<Zeroizing<String>>,
+    /// The file with that token, `-` for standard input, in its place.
+    pub token_file: Option<PathBuf>,
 }
 
 /// A caller's certificate with its key.
@@ -203,7 +208,13 @@ impl Target {
     /// What cannot be meant, and [`ConnectError::Unreachable`] where nobody who is trusted answers.
     pub async fn connect(&self) -> Result<Link, ConnectError> {
         let url = self.url()?;
-        let bearer = self.token.as_deref().map_or(Ok(Bearer::NONE), |token| Bearer::with(token))?;
+        let given = self.token_file.is_some() || self.token.is_some();
+        if let Some(folder) = self.folder().filter(|_| given) {
+            return Err(ConnectError::TwoCallers { folder: folder.to_owned() });
+        }
+        let read = self.token_file.as_deref().map(read_secret_argument).transpose()?;
+        let token = read.as_deref().or(self.token.as_deref());
+        let bearer = token.map_or(Ok(Bearer::NONE), |token| Bearer::with(token.trim()))?;
         if url.starts_with("http://") {
             if self.folder.is_some() {
                 return Err(ConnectError::ShowsNobody { url });
@@ -382,6 +393,26 @@ mod tests {
         assert_eq!(target.url().unwrap(), "https://localhost:1");
         let why = target.authority().unwrap_err();
         assert!(why.to_string().contains("authority.json"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn a_token_beside_a_folder_is_no_silent_choice_between_two_callers() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(Operator::of(folder.path()).coordinator, "https://localhost:1\n").unwrap();
+        let own = Some(folder.path().to_owned());
+        let token = || Some(Zeroizing::new("t".to_owned()));
+        for target in [
+            Target { folder: own.clone(), token: token(), ..Target::default() },
+            Target { usual_folder: own.clone(), token: token(), ..Target::default() },
+            Target { usual_folder: own.clone(), token_file: Some("t".into()), ..Target::default() },
+        ] {
+            let why = target.connect().await.err().unwrap();
+            assert!(matches!(why, ConnectError::TwoCallers { .. }), "{why}");
+        }
+        let url = Some("http://127.0.0.1:1".to_owned());
+        let in_the_clear =
+            Target { coordinator: url, usual_folder: own, token: token(), ..Target::default() };
+        assert!(matches!(in_the_clear.connect().await.err().unwrap(), ConnectError::Token));
     }
 
     #[test]

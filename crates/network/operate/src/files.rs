@@ -37,3 +37,9 @@ pub fn read_secret_text(file: &Path) -> Result<Zeroizing<String>, Unusable> {
     files::read_secret_text(file, TEXT_BYTES_MAX)
         .map_err(|why| Unusable::new(file, format!("cannot be read: {why}")))
 }
+
+/// As [`read_secret_text`], of a file or, by `-`, of standard input.
+pub(crate) fn read_secret_argument(file: &Path) -> Result<Zeroizing<String>, Unusable> {
+    files::read_secret_argument(file, TEXT_BYTES_MAX)
+        .map_err(|why| Unusable::new(file, format!("cannot be read: {why}")))
+}

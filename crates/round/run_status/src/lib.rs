@@ -31,7 +31,7 @@ use serde::{Serialize, Serializer};
 
 pub use entry::RunEntry;
 pub use text::{render, render_run, render_runs};
-pub use watching::{LeftOut, Named, News, Owing, Watching, What};
+pub use watching::{Happening, Named, News, NotIncluded, Owing, Watching};
 pub use words::{Ending, Owed, RunPhase, RunState, Standing};
 
 /// A run at one moment.

@@ -10,19 +10,19 @@ use serde::Serialize;
 
 use crate::{ClientStatus, Ending, Owed, RunPhase, Shown, Standing, Status};
 
-/// What there is to say of a run. As JSON it is a line of `folkmoot watch --json`, as [`News::line`] one of `folkmoot watch`.
+/// Happening there is to say of a run. As JSON it is a line of `folkmoot watch --json`, as [`News::line`] one of `folkmoot watch`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct News {
     /// The coordinator's clock, in milliseconds since the Unix epoch.
     pub time_ms: u64,
     #[serde(flatten)]
-    pub what: What,
+    pub what: Happening,
 }
 
 /// Kinds of news; the JSON says which in `event`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub enum What {
+pub enum Happening {
     /// From here on this run is watched.
     Watching {
         run: Digest,
@@ -42,7 +42,7 @@ pub enum What {
         rounds_planned: u64,
         /// Whose updates are in the sum.
         included: Vec<Named>,
-        left_out: Vec<LeftOut>,
+        left_out: Vec<NotIncluded>,
         /// Spent so far, at the plan's delta; absent without noise.
         epsilon: Option<f64>,
         /// Of the plan's budget.
@@ -85,7 +85,7 @@ pub struct Named {
 
 /// A member whose update is not in a sum.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct LeftOut {
+pub struct NotIncluded {
     #[serde(flatten)]
     pub silo: Named,
     pub reason: String,
@@ -96,7 +96,7 @@ pub struct LeftOut {
 pub struct Owing {
     #[serde(flatten)]
     pub silo: Named,
-    /// What it owes.
+    /// Happening it owes.
     pub what: Owed,
 }
 
@@ -106,12 +106,12 @@ pub struct Watching {
     last: Option<Shown>,
     /// When the newest round was committed, or the watch began.
     since_ms: u64,
-    /// What was waited for when that was said last.
+    /// Happening was waited for when that was said last.
     waited: Option<(u64, u32, RunPhase, Vec<ClientId>)>,
 }
 
 impl Watching {
-    /// What a new status says that was not so before.
+    /// Happening a new status says that was not so before.
     pub fn changed(&mut self, shown: Shown) -> Vec<News> {
         let now_ms = shown.server.now_ms;
         let run = &shown.run;
@@ -147,7 +147,7 @@ impl Watching {
         news.into_iter().map(|what| News { time_ms: now_ms, what }).collect()
     }
 
-    /// What is to be said where no status has come for `quiet_ms`: who is waited for, once for each step and those who owe it.
+    /// Happening is to be said where no status has come for `quiet_ms`: who is waited for, once for each step and those who owe it.
     pub fn quiet(&mut self, quiet_ms: u64) -> Option<News> {
         let Shown { run, server } = self.last.as_ref()?;
         let whom: Vec<ClientId> = run.waiting_for.iter().map(|waiting| waiting.client).collect();
@@ -156,7 +156,7 @@ impl Watching {
             return None;
         }
         let owing = |waiting: &crate::Waiting| Owing { silo: named(run, waiting.client), what: waiting.what };
-        let what = What::Waiting {
+        let what = Happening::Waiting {
             round: run.round,
             phase: run.phase,
             waiting_for: run.waiting_for.iter().map(owing).collect(),
@@ -169,8 +169,8 @@ impl Watching {
     }
 }
 
-fn begun(run: &Status) -> What {
-    What::Watching {
+fn begun(run: &Status) -> Happening {
+    Happening::Watching {
         run: run.run_id,
         run_name: run.run_name.clone(),
         rounds_committed: run.rounds_committed,
@@ -181,23 +181,23 @@ fn begun(run: &Status) -> What {
     }
 }
 
-fn notice(text: &str, over: bool) -> What {
-    What::Notice { text: text.to_owned(), over }
+fn notice(text: &str, over: bool) -> Happening {
+    Happening::Notice { text: text.to_owned(), over }
 }
 
-fn ended(run: &Status) -> Option<What> {
+fn ended(run: &Status) -> Option<Happening> {
     let ended = run.ended.as_ref()?;
-    Some(What::Ended { ending: ended.how, ended: ended.why.clone() })
+    Some(Happening::Ended { ending: ended.how, ended: ended.why.clone() })
 }
 
-fn aborted(last: &Status, run: &Status) -> Option<What> {
+fn aborted(last: &Status, run: &Status) -> Option<Happening> {
     let attempts = |status: &Status| status.attempts_aborted.unwrap_or(status.rounds_aborted);
     let attempts = attempts(run).checked_sub(attempts(last)).filter(|attempts| *attempts > 0)?;
     // Of several the newest, whose round may be over by now.
-    Some(What::Aborted { round: last.round, attempts, outcome: run.last_outcome.clone() })
+    Some(Happening::Aborted { round: last.round, attempts, outcome: run.last_outcome.clone() })
 }
 
-fn committed(last: &Status, run: &Status, took_ms: u64) -> What {
+fn committed(last: &Status, run: &Status, took_ms: u64) -> Happening {
     let grew = |count: fn(&ClientStatus) -> u64| {
         run.clients.iter().filter(move |client| {
             let before = last.clients.iter().find(|before| before.id == client.id).map_or(0, count);
@@ -205,8 +205,9 @@ fn committed(last: &Status, run: &Status, took_ms: u64) -> What {
         })
     };
     let of = |client: &ClientStatus| Named { client: client.id, name: client.name.clone() };
-    let left_out = |client: &ClientStatus| LeftOut { silo: of(client), reason: client.last_reason.clone() };
-    What::Round {
+    let left_out =
+        |client: &ClientStatus| NotIncluded { silo: of(client), reason: client.last_reason.clone() };
+    Happening::Round {
         round: run.head_round,
         rounds: run.rounds_committed - last.rounds_committed,
         rounds_committed: run.rounds_committed,
@@ -221,7 +222,7 @@ fn committed(last: &Status, run: &Status, took_ms: u64) -> What {
 }
 
 /// How a member stands, where a person must know: at first where it is not well, later where that has changed.
-fn stands(before: Option<&ClientStatus>, client: &ClientStatus) -> Option<What> {
+fn stands(before: Option<&ClientStatus>, client: &ClientStatus) -> Option<Happening> {
     let standing = |client: &ClientStatus| {
         let bad = [Standing::Refuses, Standing::Barred].into_iter().find(|bad| *bad == client.state);
         (client.connected, bad)
@@ -229,7 +230,7 @@ fn stands(before: Option<&ClientStatus>, client: &ClientStatus) -> Option<What> 
     if standing(client) == before.map_or((true, None), standing) {
         return None;
     }
-    Some(What::Silo {
+    Some(Happening::Silo {
         silo: Named { client: client.id, name: client.name.clone() },
         connected: client.connected,
         state: client.state,
@@ -255,7 +256,7 @@ impl News {
     }
 }
 
-impl What {
+impl Happening {
     fn text(&self) -> String {
         match self {
             Self::Watching { run, run_name, rounds_committed, rounds_planned, round, attempt, phase } => {
@@ -355,7 +356,7 @@ mod tests {
         news.iter().map(|news| news.line().split_once("  ").unwrap().1.to_owned()).collect()
     }
 
-    /// What a status says that is the last one with a change.
+    /// Happening a status says that is the last one with a change.
     fn after(watching: &mut Watching, change: impl FnOnce(&mut Shown)) -> Vec<String> {
         let mut shown = watching.last.clone().unwrap();
         shown.server.now_ms += 1500;
