@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use audit::{Event, FolderError, Status, VerifyError};
-use identity::{printable, with_causes};
+use identity::{printable, utc, with_causes};
 use tlog::{Checkpoint, Receipt, VerifierKey};
 
 use crate::Failure;
@@ -39,6 +39,9 @@ pub(crate) struct VerifyArgs {
     /// A receipt: its entry must be in the log, at its place.
     #[arg(long, value_name = "FILE")]
     receipt: Option<PathBuf>,
+    /// One JSON object instead of text.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(clap::Args, Debug)]
@@ -92,18 +95,37 @@ fn verify(args: &VerifyArgs) -> Result<(), Failure> {
         }
     };
     let report = audit::verify_log(folder, key, &others).map_err(|why| failure(&why))?;
-    let size = report.checkpoint.size;
-    println!("{} entries of {} hold; {} tiles recomputed", size, printable(key.name()), report.tiles);
-    println!("checkpoint: size {size}, root {}", hex::encode(report.checkpoint.root));
+    let entry = match &receipt {
+        None => None,
+        Some((file, receipt)) => {
+            // The log was found to continue the receipt's checkpoint, so that its entry is here if it was there.
+            let entry = audit::read_entries(folder, receipt.index..receipt.index.saturating_add(1));
+            let entry = entry.map_err(|why| failure(&why))?.pop().unwrap_or_default();
+            receipt.verify(&entry, key).map_err(|why| not_its(file, &why))?;
+            Some((receipt.index, text(&entry)))
+        }
+    };
+    let (size, root) = (report.checkpoint.size, hex::encode(report.checkpoint.root));
+    if args.json {
+        let receipt = entry.map(|(index, entry)| serde_json::json!({ "index": index, "entry": entry }));
+        let shown = serde_json::json!({
+            "log": key.name(),
+            "entries": size,
+            "root": root,
+            "tiles": report.tiles,
+            "continues": args.against,
+            "receipt": receipt,
+        });
+        println!("{shown}");
+        return Ok(());
+    }
+    println!("{size} entries of {} hold; {} tiles recomputed", printable(key.name()), report.tiles);
+    println!("checkpoint: size {size}, root {root}");
     if let Some(file) = &args.against {
         println!("`{}`: this log continues it", file.display());
     }
-    if let Some((file, receipt)) = receipt {
-        // The log was found to continue the receipt's checkpoint, so that its entry is here if it was there.
-        let entry = audit::read_entries(folder, receipt.index..receipt.index.saturating_add(1));
-        let entry = entry.map_err(|why| failure(&why))?.pop().unwrap_or_default();
-        receipt.verify(&entry, key).map_err(|why| not_its(file, &why))?;
-        println!("`{}`: entry {} is in it: {}", file.display(), receipt.index, printable(&text(&entry)));
+    if let (Some((file, _)), Some((index, entry))) = (&receipt, &entry) {
+        println!("`{}`: entry {index} is in it: {}", file.display(), printable(entry));
     }
     Ok(())
 }
@@ -137,7 +159,7 @@ fn export(args: &ExportArgs) -> Result<(), Failure> {
 
 /// One event as people read it.
 fn line(index: u64, event: &Event) -> String {
-    let mut line = format!("{index:>8}  {}  {}", event.time_ms, printable(&event.action));
+    let mut line = format!("{index:>8}  {}  {}", utc(event.time_ms), printable(&event.action));
     if event.status == Status::Refused {
         line.push_str(" REFUSED");
     }

@@ -7,18 +7,21 @@ use clap::Subcommand;
 use identity::{AuthorisedRoster, LAST_ROSTER_FILE, Roster, printable, with_causes};
 use operate::{AuthorityFolder, Doubt, Newcomer, Notice, SigningError};
 use secagg::ClientId;
-use wire::v1::ClientEntry;
 
 use crate::Failure;
-use crate::connect::Remote;
+use crate::connect::{Output, Remote};
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Clients {
     /// Show the members and who asks to become one.
-    #[command(after_help = "Example:\n  folkmoot clients list --as admin")]
+    #[command(
+        after_help = "Examples:\n  folkmoot clients list --as admin\n  folkmoot clients list --as admin --json"
+    )]
     List {
         #[command(flatten)]
         remote: Remote,
+        #[command(flatten)]
+        output: Output,
     },
     /// Admit silos that ask: sign the roster that names them, and put it in force.
     #[command(
@@ -116,7 +119,11 @@ pub(crate) struct RevokeArgs {
 
 pub(crate) async fn run(clients: Clients) -> Result<(), Failure> {
     match clients {
-        Clients::List { remote } => list(&remote).await,
+        Clients::List { remote, output } => {
+            let clients = remote.administer().await?.clients().await?.clients;
+            output.print(&operate::clients_json(&clients), &operate::clients_text(&clients));
+            Ok(())
+        }
         Clients::Approve(args) => approve(args, &mut std::io::stdin().lock()).await,
         Clients::Refuse { name, reason, remote } => {
             let done = remote.administer().await?.refuse_client(name, reason).await?;
@@ -140,27 +147,6 @@ pub(crate) async fn run(clients: Clients) -> Result<(), Failure> {
             Ok(())
         }
     }
-}
-
-async fn list(remote: &Remote) -> Result<(), Failure> {
-    let clients = remote.administer().await?.clients().await?.clients;
-    if clients.is_empty() {
-        println!(
-            "no member, and nobody asks to become one; `folkmoot tokens create --silo NAME` invites one"
-        );
-    }
-    for client in &clients {
-        println!("{}", line(client));
-    }
-    Ok(())
-}
-
-fn line(client: &ClientEntry) -> String {
-    let number = if client.id == 0 { "-".to_owned() } else { client.id.to_string() };
-    let link = if client.connected { "connected" } else { "" };
-    let (name, state) = (printable(&client.name), printable(&client.state));
-    let line = format!("{number:>4}  {name:<16}  {state:<17}  {}  {link}", printable(&client.fingerprint));
-    line.trim_end().to_owned()
 }
 
 async fn approve(args: ApproveArgs, answers: &mut impl BufRead) -> Result<(), Failure> {

@@ -114,6 +114,20 @@ impl Remote {
     }
 }
 
+/// How a command that shows something shows it.
+#[derive(clap::Args, Debug, Clone, Copy)]
+pub(crate) struct Output {
+    /// JSON instead of text; a moment is in milliseconds since the Unix epoch, in a field that ends in `_ms`.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Output {
+    pub(crate) fn print(self, json: &serde_json::Value, text: &str) {
+        if self.json { println!("{json}") } else { print!("{text}") }
+    }
+}
+
 /// The error in the words of this command line: the arguments and variables that are its remedy.
 pub(crate) fn in_words(why: &ConnectError) -> String {
     match why {

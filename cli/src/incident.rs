@@ -4,11 +4,10 @@ mod report;
 
 use clap::Subcommand;
 use identity::printable;
-use operate::Outcome;
-use wire::v1::Incident as Reported;
+use operate::{Outcome, incident_json, incident_text};
 
 use crate::Failure;
-use crate::connect::Remote;
+use crate::connect::{Output, Remote};
 pub(crate) use report::{ReportError, ReportUnverified};
 
 #[derive(Subcommand, Debug)]
@@ -58,10 +57,14 @@ pub(crate) enum Incident {
     #[command(after_help = "Example:\n  folkmoot incident verify INC-0001.tar --key olga.pub.pem")]
     Verify(report::VerifyArgs),
     /// Show every incident with its notes.
-    #[command(after_help = "Example:\n  folkmoot incident list --as admin")]
+    #[command(
+        after_help = "Examples:\n  folkmoot incident list --as admin\n  folkmoot incident list --as admin --json"
+    )]
     List {
         #[command(flatten)]
         remote: Remote,
+        #[command(flatten)]
+        output: Output,
     },
 }
 
@@ -72,70 +75,23 @@ pub(crate) async fn run(incident: Incident) -> Result<(), Failure> {
             // Alone, for scripts.
             println!("{}", printable(&opened.id));
         }
-        Incident::Note { id, text: note, remote } => {
-            print!("{}", text(&remote.administer().await?.note_incident(id, note).await?));
+        Incident::Note { id, text, remote } => {
+            print!("{}", incident_text(&remote.administer().await?.note_incident(id, text).await?));
         }
         Incident::Close { id, resolution, remote } => {
             match remote.administer().await?.close_incident(id, resolution).await? {
-                Outcome::Done(incident) => print!("{}", text(&incident)),
+                Outcome::Done(incident) => print!("{}", incident_text(&incident)),
                 Outcome::AlreadySo(why) => println!("{}", printable(&why)),
             }
         }
         Incident::Report(args) => report::report(args).await?,
         Incident::Verify(args) => report::verify(&args)?,
-        Incident::List { remote } => {
+        Incident::List { remote, output } => {
             let incidents = remote.administer().await?.incidents().await?;
-            if incidents.is_empty() {
-                println!("no incident was opened");
-            }
-            for incident in &incidents {
-                print!("{}", text(incident));
-            }
+            let text: String = incidents.iter().map(incident_text).collect();
+            let text = if text.is_empty() { "no incident was opened\n" } else { &text };
+            output.print(&incidents.iter().map(incident_json).collect(), text);
         }
     }
     Ok(())
-}
-
-/// An incident as people read it.
-fn text(incident: &Reported) -> String {
-    let state = if incident.closed_ms.is_some() { "closed" } else { "open" };
-    let (id, title) = (printable(&incident.id), printable(&incident.title));
-    let by = printable(&incident.opened_by);
-    let mut text = format!("incident {id}, {state}: {title}\n  {}  opened by {by}\n", incident.opened_ms);
-    for note in &incident.notes {
-        let (by, said) = (printable(&note.by), printable(&note.text));
-        text.push_str(&format!("  {}  {by}: {said}\n", note.time_ms));
-    }
-    if let Some(closed_ms) = incident.closed_ms {
-        text.push_str(&format!("  {closed_ms}  closed\n"));
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use wire::v1::IncidentNote;
-
-    use super::*;
-
-    #[test]
-    fn an_incident_is_shown_with_its_notes_in_order_and_no_note_drives_the_terminal() {
-        let note = |time_ms, text: &str| IncidentNote { time_ms, by: "olga".into(), text: text.into() };
-        let mut incident = Reported {
-            id: "3".into(),
-            title: "odd losses".into(),
-            opened_ms: 17,
-            opened_by: "ada".into(),
-            notes: vec![note(18, "paused"), note(19, "\u{1b}[2Jgone")],
-            closed_ms: None,
-        };
-        let shown = text(&incident);
-        assert_eq!(
-            shown,
-            "incident 3, open: odd losses\n  17  opened by ada\n  18  olga: paused\n  19  olga: \u{fffd}[2Jgone\n"
-        );
-        incident.closed_ms = Some(20);
-        assert!(text(&incident).starts_with("incident 3, closed"));
-        assert!(text(&incident).ends_with("  20  closed\n"));
-    }
 }

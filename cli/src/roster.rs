@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use identity::{AuthorisedRoster, IdentityKey, Member, SignedRoster, printable};
+use identity::{AuthorisedRoster, IdentityKey, Member, SignedRoster};
 use operate::{AuthorityFolder, RosterContents, roster_key};
 use secagg::ClientId;
 
 use crate::Failure;
-use crate::connect::Remote;
+use crate::connect::{Output, Remote};
 use crate::files::{WriteError, read_text, write_document};
 use crate::keys;
 
@@ -25,6 +25,7 @@ pub(crate) enum Roster {
     #[command(after_help = "Without --authority-file or --as the file is read and not verified.\n\n\
                   Examples:\n  \
                   folkmoot roster show --as admin\n  \
+                  folkmoot roster show --as admin --json\n  \
                   folkmoot roster show roster.json --authority-file authority.json")]
     Show(ShowArgs),
 }
@@ -35,6 +36,8 @@ pub(crate) struct ShowArgs {
     file: Option<PathBuf>,
     #[command(flatten)]
     remote: Remote,
+    #[command(flatten)]
+    output: Output,
 }
 
 #[derive(clap::Args, Debug)]
@@ -86,23 +89,8 @@ async fn show(args: &ShowArgs) -> Result<(), Failure> {
         serde_json::from_str(&signed.roster)
             .map_err(|why| Failure::usage(format!("the roster does not parse: {why}")))?
     };
-    print!("{}", text_of(&roster));
+    args.output.print(&operate::roster_json(&roster), &operate::roster_text(&roster));
     Ok(())
-}
-
-fn text_of(roster: &identity::Roster) -> String {
-    let (federation, coordinator) = (printable(&roster.federation), printable(&roster.coordinator_key));
-    let mut text = format!(
-        "federation   {federation}\nepoch        {}\ncoordinator  {coordinator}\ndigest       {}\n",
-        roster.epoch,
-        roster.digest()
-    );
-    for (id, member) in &roster.members {
-        let fingerprint = member.fingerprint().unwrap_or_else(|| "no key".to_owned());
-        let name = printable(&member.name);
-        text.push_str(&format!("{id:>4}  {name:<16}  {fingerprint}  since epoch {}\n", member.admitted));
-    }
-    text
 }
 
 fn sign(args: &SignArgs) -> Result<(), Failure> {

@@ -3,10 +3,10 @@
 use clap::Subcommand;
 use identity::printable;
 use operate::{ConnectError, Outcome};
-use wire::v1::{Bar, Done};
+use wire::v1::Done;
 
 use crate::Failure;
-use crate::connect::{Remote, RemoteRun};
+use crate::connect::{Output, Remote, RemoteRun};
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Run {
@@ -79,20 +79,15 @@ pub(crate) enum Access {
         remote: Remote,
     },
     /// Show who is barred: silos, operators, certificates.
-    #[command(after_help = "Example:\n  folkmoot access list --as admin")]
+    #[command(
+        after_help = "Examples:\n  folkmoot access list --as admin\n  folkmoot access list --as admin --json"
+    )]
     List {
         #[command(flatten)]
         remote: Remote,
+        #[command(flatten)]
+        output: Output,
     },
-}
-
-impl Access {
-    /// Each kind of bar, as the coordinator says it.
-    fn line(bar: &Bar) -> String {
-        let (kind, whom) = (printable(&bar.kind), printable(&bar.whom));
-        let (by, reason) = (printable(&bar.by), printable(&bar.reason));
-        format!("{}  {kind:<9}  {whom}  by {by}: {reason}", bar.time_s)
-    }
 }
 
 /// One round's model, and why something is done about it.
@@ -135,14 +130,10 @@ pub(crate) async fn access(access: Access) -> Result<(), Failure> {
         Access::Restore { whom, reason, remote } => {
             say(remote.administer().await?.restore_access(whom, reason).await)
         }
-        Access::List { remote } => {
-            let bars = remote.administer().await?.bars().await?;
-            if bars.is_empty() {
-                println!("nobody is barred");
-            }
-            for bar in &bars {
-                println!("{}", Access::line(bar));
-            }
+        Access::List { remote, output } => {
+            let mut admin = remote.administer().await?;
+            let (bars, clients) = (admin.bars().await?, admin.clients().await?.clients);
+            output.print(&operate::bars_json(&bars, &clients), &operate::bars_text(&bars, &clients));
             Ok(())
         }
     }

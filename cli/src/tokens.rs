@@ -5,7 +5,7 @@ use identity::{Role, printable};
 use operate::{NewToken, now_s};
 
 use crate::Failure;
-use crate::connect::Remote;
+use crate::connect::{Output, Remote};
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Tokens {
@@ -20,10 +20,14 @@ pub(crate) enum Tokens {
     )]
     Create(CreateArgs),
     /// Show every token that is kept, and what became of it.
-    #[command(after_help = "Example:\n  folkmoot tokens list --as admin")]
+    #[command(
+        after_help = "Examples:\n  folkmoot tokens list --as admin\n  folkmoot tokens list --as admin --json"
+    )]
     List {
         #[command(flatten)]
         remote: Remote,
+        #[command(flatten)]
+        output: Output,
     },
     /// Make a token worthless.
     #[command(after_help = "Example:\n  folkmoot tokens withdraw 1f0c99ab --as admin")]
@@ -56,17 +60,9 @@ pub(crate) struct CreateArgs {
 pub(crate) async fn run(tokens: Tokens) -> Result<(), Failure> {
     match tokens {
         Tokens::Create(args) => create(args).await,
-        Tokens::List { remote } => {
+        Tokens::List { remote, output } => {
             let tokens = remote.administer().await?.tokens().await?;
-            if tokens.is_empty() {
-                println!("no token is kept");
-            }
-            let now_s = now_s()?;
-            for token in tokens {
-                let (id, state) = (printable(&token.id), printable(&token.state));
-                let left = left(token.expires_s, now_s);
-                println!("{id}  {state:<9}  {:<28}  {left}", printable(&token.purpose));
-            }
+            output.print(&operate::tokens_json(&tokens), &operate::tokens_text(&tokens, now_s()?));
             Ok(())
         }
         Tokens::Withdraw { id, remote } => {
@@ -135,18 +131,6 @@ pub(crate) fn parse_time(text: &str) -> Result<u64, String> {
     number.checked_mul(seconds).filter(|time| *time > 0).ok_or_else(wrong)
 }
 
-/// What is left until then, in the largest unit that says it.
-fn left(then_s: u64, now_s: u64) -> String {
-    let seconds = then_s.saturating_sub(now_s);
-    match seconds {
-        0 => "over".to_owned(),
-        1..=119 => format!("{seconds} s left"),
-        120..=7_199 => format!("{} min left", seconds / 60),
-        7_200..=172_799 => format!("{} h left", seconds / 3_600),
-        _ => format!("{} days left", seconds / 86_400),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,11 +144,5 @@ mod tests {
         for text in ["", "h", "24", "0h", "-1h", "1.5h", "24H", "1é", "999999999999999999d"] {
             assert!(parse_time(text).is_err_and(|why| why.contains("such as 24h")), "{text}");
         }
-    }
-
-    #[test]
-    fn what_is_left_is_said_in_a_fitting_unit() {
-        let said = [0, 90, 600, 90_000, 864_000].map(|seconds| left(1_000 + seconds, 1_000));
-        assert_eq!(said, ["over", "90 s left", "10 min left", "25 h left", "10 days left"]);
     }
 }

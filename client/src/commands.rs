@@ -9,7 +9,7 @@ use alarms::Alarm;
 use clap::Subcommand;
 use daemon::{EXIT_CONFIGURATION, EXIT_FAILURE};
 use identity::AuthorisedRoster;
-use pki::{Outgoing, TransportKey};
+use pki::{Finding, Outgoing, TransportKey};
 use plan::Problems;
 use spending::AcceptedLoss;
 
@@ -55,6 +55,9 @@ pub(crate) enum Command {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// A JSON array instead of text: `step`, `ok`, `detail` and `remedy` of each.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -137,7 +140,7 @@ pub(crate) fn run(command: Command) -> ExitCode {
         Command::Witness(WitnessCommand::Forget { config, reason }) => forget_witness(&config, &reason),
         Command::Schema { config, label } => print_schema(&config, &label),
         Command::Alarms { config, metrics } => alarms(&config, metrics),
-        Command::Doctor { config } => doctor(&config),
+        Command::Doctor { config, json } => doctor(&config, json),
     };
     exit(done.map(|()| ExitCode::SUCCESS))
 }
@@ -301,57 +304,50 @@ fn alarms(path: &std::path::Path, metrics: bool) -> Result<(), (u8, String)> {
     lines.is_empty().then_some(()).ok_or_else(|| failed("this silo's operator has to look at that".into()))
 }
 
-fn doctor(path: &std::path::Path) -> Result<(), (u8, String)> {
+fn doctor(path: &std::path::Path, json: bool) -> Result<(), (u8, String)> {
     let config = read(path)?;
-    let mut fails = 0;
-    match Config::load(path) {
-        Ok(_) => println!("ok    configuration, roster and keys"),
-        Err(why) => {
-            fails += 1;
-            println!("FAIL  configuration: {why}");
+    let fine = |what, detail: &str| Finding { what, ok: true, detail: detail.to_owned(), remedy: None };
+    let bad = |what, detail| Finding { what, ok: false, detail, remedy: None };
+    let mut findings = vec![match Config::load(path) {
+        Ok(_) => fine("configuration", "it, the roster and the keys can be used"),
+        Err(why) => bad("configuration", why.to_string()),
+    }];
+    findings.push(match config.check_data() {
+        Ok(()) => fine("data", "the path can be read"),
+        Err(why) => bad("data", why.to_string()),
+    });
+    let alarms = Alarm::new(&config.state_dir, daemon::wall_ms).lines();
+    findings.extend(alarms.into_iter().map(|line| bad("alarm", line)));
+    match &config.tls {
+        None => findings.push(fine("plaintext", "there is no certificate to look at")),
+        Some(tls) => {
+            let mut problems = Problems::default();
+            let authority = daemon::read_authority(&tls.authority, "tls.authority", &mut problems);
+            let Some(authority) = authority else { return Err(failed(problems.to_string())) };
+            let vault = config.open_vault(&mut problems);
+            let key =
+                daemon::read_secret_text(&tls.key_file, "tls.key_file", vault.as_deref(), &mut problems)
+                    .and_then(|pem| TransportKey::from_pem(&pem).ok());
+            let chain = std::fs::read_to_string(&tls.certificate).ok();
+            let identity = chain.as_deref().zip(key.as_ref());
+            let runtime = daemon::runtime().map_err(failed)?;
+            let Some(proxy) = config.proxy(&mut problems) else { return Err(failed(problems.to_string())) };
+            let (outgoing, now_s) = (Outgoing::new(proxy), daemon::now_s());
+            let (url, ca) = (&config.coordinator, &authority.ca_certificate);
+            findings.extend(runtime.block_on(pki::doctor(url, ca, identity, &outgoing, now_s)));
         }
     }
-    match config.check_data() {
-        Ok(()) => println!("ok    data path"),
-        Err(why) => {
-            fails += 1;
-            println!("FAIL  data: {why}");
-        }
+    if json {
+        println!("{}", serde_json::to_string(&findings).map_err(|why| failed(why.to_string()))?);
+    } else {
+        findings.iter().for_each(|finding| print!("{}", finding.text()));
     }
-    for line in Alarm::new(&config.state_dir, daemon::wall_ms).lines() {
-        fails += 1;
-        println!("ALARM {line}");
-    }
-    let Some(tls) = &config.tls else {
-        println!("note  plaintext: there is no certificate to look at");
-        return ended(fails);
-    };
-    let mut problems = Problems::default();
-    let authority = daemon::read_authority(&tls.authority, "tls.authority", &mut problems);
-    let Some(authority) = authority else { return Err(failed(problems.to_string())) };
-    let vault = config.open_vault(&mut problems);
-    let key = daemon::read_secret_text(&tls.key_file, "tls.key_file", vault.as_deref(), &mut problems)
-        .and_then(|pem| TransportKey::from_pem(&pem).ok());
-    let chain = std::fs::read_to_string(&tls.certificate).ok();
-    let identity = chain.as_deref().zip(key.as_ref());
-    let runtime = daemon::runtime().map_err(failed)?;
-    let Some(proxy) = config.proxy(&mut problems) else { return Err(failed(problems.to_string())) };
-    let outgoing = Outgoing::new(proxy);
-    let looked =
-        pki::doctor(&config.coordinator, &authority.ca_certificate, identity, &outgoing, daemon::now_s());
-    for finding in runtime.block_on(looked) {
-        fails += usize::from(!finding.ok);
-        println!("{}  {}: {}", if finding.ok { "ok  " } else { "FAIL" }, finding.what, finding.detail);
-        if let Some(remedy) = finding.remedy {
-            println!("      {remedy}");
-        }
-    }
-    ended(fails)
+    ended(findings.iter().filter(|finding| !finding.ok).count(), findings.len())
 }
 
-fn ended(fails: usize) -> Result<(), (u8, String)> {
+fn ended(fails: usize, steps: usize) -> Result<(), (u8, String)> {
     match fails {
         0 => Ok(()),
-        _ => Err(failed(format!("{fails} of these steps failed"))),
+        _ => Err(failed(format!("{fails} of {steps} steps are not as they must be"))),
     }
 }

@@ -76,7 +76,9 @@ fn an_event_is_one_line_without_control_characters() {
     let shown = here.done("audit show log");
     let line = shown.strip_suffix('\n').unwrap();
     assert!(
-        line.starts_with("       0  1007  upload.received REFUSED  silo-7 (client)  round=2  why="),
+        line.starts_with(
+            "       0  1970-01-01T00:00:01Z  upload.received REFUSED  silo-7 (client)  round=2  why="
+        ),
         "{line}"
     );
     assert!(!line.contains(char::is_control), "{line:?}");

@@ -43,6 +43,7 @@ mod plans;
 mod program;
 mod rosters;
 mod runs;
+mod shapes;
 mod signing;
 
 struct RealIssuer(Arc<CertificateAuthority>);

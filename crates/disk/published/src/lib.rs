@@ -40,6 +40,6 @@ pub use folder::{Folder, Plain, checkpoints_in, read_bounded};
 pub use listing::{ListingError, list_files};
 pub use measured::{CopiedFiles, Measured, MeasuredError};
 pub use records::{Records, read_record};
-pub use text::{cards_line, evidence_line, record_line};
+pub use text::{cards_line, evidence_line, record_line, verified_json, version_json};
 pub use verify::{CheckpointFault, Verified, verify_chain, verify_folder, verify_records, verify_version};
 pub use version::{Version, VersionFiles, read_version, read_version_files};

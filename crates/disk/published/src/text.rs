@@ -5,6 +5,9 @@ use attest::RoundEvidence;
 use checkpoint::Manifest;
 use identity::printable;
 use params::Digest;
+use serde_json::{Value, json};
+
+use crate::Verified;
 
 /// A record on one line: what was done, or who was in the sum and what it cost.
 pub fn record_line(manifest: &Manifest) -> String {
@@ -18,7 +21,7 @@ pub fn record_line(manifest: &Manifest) -> String {
     let left_out: Vec<String> = manifest
         .left_out
         .iter()
-        .map(|left_out| format!("client {} ({})", left_out.client, printable(&left_out.reason)))
+        .map(|left_out| format!("silo {} ({})", left_out.client, printable(&left_out.reason)))
         .collect();
     let left_out =
         if left_out.is_empty() { String::new() } else { format!(", left out: {}", left_out.join(", ")) };
@@ -61,6 +64,31 @@ pub fn evidence_line(evidence: &RoundEvidence) -> String {
         evidence.cohort,
         printable(&evidence.code_version),
     )
+}
+
+/// A chain that holds, for programs: `records` are the signed ones, oldest first. `evidence` counts checkpoints whose evidence was
+/// checked, `steps` rounds whose step was done again; null where nothing was given to check them by.
+pub fn verified_json(
+    verified: &Verified,
+    key_pinned: bool,
+    evidence: Option<usize>,
+    steps: Option<usize>,
+) -> Value {
+    json!({
+        "rounds": verified.rounds,
+        "head": verified.head,
+        "model_sha256": verified.model_sha256,
+        "key_pinned": key_pinned,
+        "cards": verified.cards,
+        "evidence": evidence,
+        "steps": steps,
+        "records": verified.manifests,
+    })
+}
+
+/// A version that holds by itself, for programs, with the digest of its record.
+pub fn version_json((digest, record): (Digest, &Manifest), key_pinned: bool) -> Value {
+    json!({ "digest": digest, "key_pinned": key_pinned, "record": record })
 }
 
 #[cfg(test)]

@@ -5,13 +5,13 @@ use identity::{Authority, RosterError};
 use params::Digest;
 use published::report::{AUTHORITY, CHECKPOINTS, MakingError, NewReport, ROSTER};
 use serde_json::{Value, json};
-use wire::v1::{Incident, IncidentNote};
 
 use crate::admin::Admin;
 use crate::admission::{Unbelieved, roster_in_force};
 use crate::connect::{ConnectError, Link, roster_key};
 use crate::models::{Models, ModelsError, PublishedRecord};
 use crate::operator::{EntriesError, audit_entries, status};
+use crate::shown::incident_json;
 
 /// Why an incident's evidence is not together.
 #[derive(Debug, thiserror::Error)]
@@ -114,17 +114,4 @@ pub async fn evidence(
 
 fn pretty(value: &Value) -> Result<Vec<u8>, serde_json::Error> {
     serde_json::to_vec_pretty(value)
-}
-
-/// An incident as JSON: in a report, and for scripts. Times are in milliseconds since the Unix epoch.
-pub fn incident_json(incident: &Incident) -> Value {
-    let note = |note: &IncidentNote| json!({ "time_ms": note.time_ms, "by": note.by, "text": note.text });
-    json!({
-        "id": incident.id,
-        "title": incident.title,
-        "opened_ms": incident.opened_ms,
-        "opened_by": incident.opened_by,
-        "notes": incident.notes.iter().map(note).collect::<Vec<_>>(),
-        "closed_ms": incident.closed_ms,
-    })
 }

@@ -23,6 +23,7 @@ mod models;
 mod operator;
 mod operators;
 mod runs;
+mod shown;
 mod succession;
 mod tokens;
 
@@ -32,12 +33,16 @@ pub use authority::{AuthorityFolder, MemoryError, RosterContents, SigningError};
 pub use connect::{
     Bearer, ConnectError, Credentials, Link, Target, connect, now_s, read_authority, refused, roster_key,
 };
-pub use evidence::{Gathered, IncidentEvidenceError, evidence, incident_json};
+pub use evidence::{Gathered, IncidentEvidenceError, evidence};
 pub use extending::{ExtendError, extension};
 pub use files::{Unusable, read_secret_text, read_text};
 pub use models::{Models, ModelsError, PublishedRecord};
 pub use operator::{AuditEntries, Changes, EntriesError, audit_entries, status, watch};
 pub use operators::{NewOperator, NewOperatorError};
 pub use runs::{Runs, WhichRun};
+pub use shown::{
+    bars_json, bars_text, clients_json, clients_text, incident_json, incident_text, roster_json, roster_text,
+    tokens_json, tokens_text,
+};
 pub use succession::{Doubt, NextRoster, Notes, Notice};
 pub use tokens::NewToken;

@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use identity::printable;
 use rustls::ClientConfig;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
+use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -34,10 +36,11 @@ const SPARE: &str = "another address is used, after a wait at every connection: 
 const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 /// What one step of the diagnosis found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// The step: `address`, `proxy`, `name`, `reach`, once for each address, `tunnel`, `tls`, `chain`, `server name`, `clock`, `own certificate`,
+    /// In JSON `step`. Of the connection: `address`, `proxy`, `name`, `reach`, once for each address, `tunnel`, `tls`, `chain`, `server name`, `clock`, `own certificate`,
     /// `own key` or `admission`.
+    #[serde(rename = "step")]
     pub what: &'static str,
     /// Whether it is as it must be.
     pub ok: bool,
@@ -48,6 +51,16 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// A line for people, and one more with the remedy. Nothing in it drives a terminal.
+    pub fn text(&self) -> String {
+        let mark = if self.ok { "ok " } else { "BAD" };
+        let line = format!("{mark}  {:<15}  {}\n", self.what, printable(&self.detail));
+        match &self.remedy {
+            Some(remedy) => format!("{line}     {:<15}  -> {}\n", "", printable(remedy)),
+            None => line,
+        }
+    }
+
     fn good(what: &'static str, detail: impl Into<String>) -> Self {
         Self { what, ok: true, detail: detail.into(), remedy: None }
     }
