@@ -10,7 +10,7 @@ use identity::AuthorisedRoster;
 use params::Digest;
 use protocol::{
     ClientEffect, ClientEffects, ClientInput, ClientRecord, Decline, JobId, OfRun, Participant, Profile,
-    Rejection, Timestamp, ToClient, ToCoordinator, UploadHeader,
+    Timestamp, ToClient, ToCoordinator, UploadHeader,
 };
 use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
@@ -19,7 +19,7 @@ use spending::{SiloSpending, UncheckedSpending};
 use store::Store;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet, block_in_place};
-use tokio::time::Duration;
+use tokio::time::{Duration, Interval};
 use wire::v1::ClientEnvelope;
 use witness::{Prompt, Uploads};
 
@@ -46,6 +46,8 @@ mod words;
 
 /// Events taken before what stands ready is performed: enough for one fsync to serve many.
 const AT_ONCE: usize = 64;
+/// A claim lasts a week at least, and is renewed when half of that is over.
+const RENEWAL: Duration = Duration::from_secs(3600);
 
 /// What the driver works with.
 pub(crate) struct Parts {
@@ -94,6 +96,8 @@ pub(crate) struct Driver {
     /// By run, the job that reads the data for a check-in; a later one takes its place.
     reading: BTreeMap<Digest, (JobId, AbortHandle)>,
     kept: Kept,
+    /// When claims are looked after, also while nothing is heard of their runs.
+    renewals: Interval,
     /// Effects not yet performed, in order.
     effects: VecDeque<ClientEffect>,
     /// Set once the daemon is to end, after the effects.
@@ -140,6 +144,7 @@ enum Event {
     Done(Result<Done, JoinError>),
     Accepted(Digest),
     Seen(Seen),
+    RenewClaims,
     Tick,
 }
 
@@ -190,6 +195,7 @@ impl Driver {
             stepping: None,
             reading: BTreeMap::new(),
             kept: None,
+            renewals: tokio::time::interval(RENEWAL),
             effects: VecDeque::new(),
             ended: None,
         })
@@ -217,6 +223,7 @@ impl Driver {
                 Some(done) = self.jobs.join_next() => Event::Done(done),
                 roster = self.offers.accepted() => Event::Accepted(roster),
                 Some(seen) = self.seen.recv() => Event::Seen(seen),
+                _ = self.renewals.tick() => Event::RenewClaims,
                 () = self.clock.reached(deadline) => Event::Tick,
                 Some(news) = self.news.recv() => Event::News(news),
             };
@@ -262,9 +269,11 @@ impl Driver {
             Event::Accepted(roster) => {
                 self.offers.settle();
                 self.feed(ClientInput::AcceptRoster { roster });
+                self.answer_claims()?;
             }
             Event::Seen(Seen::Log(seen)) => self.feed(ClientInput::Witnessed(seen)),
             Event::Seen(Seen::Contradiction(why)) => self.ended = Some(Err(RunError::History(why))),
+            Event::RenewClaims => block_in_place(|| self.spending.renew_claims())?,
             Event::Tick => self.feed(ClientInput::Tick),
             Event::Done(Ok(done)) => self.done(done)?,
             Event::Done(Err(why)) if why.is_cancelled() => {}
@@ -278,14 +287,9 @@ impl Driver {
             ToClient::Welcome { run_id, .. } => Some(*run_id),
             _ => self.participant.run_of(&said),
         };
-        let known = run.is_some_and(|run| self.participant.plan(&run).is_some());
         match &said.message {
             ToClient::Aborted { at, outcome } => {
                 tracing::info!(round = at.round, attempt = at.attempt, "the round was aborted: {outcome}");
-            }
-            // What was on its way as the coordinator gave the attempt up: nobody has to do anything about it.
-            ToClient::Rejected { rejection: rejection @ Rejection::StaleAttempt } => {
-                tracing::info!(code = wire::ToStatus::reason(rejection), "came too late: {rejection}");
             }
             ToClient::Rejected { rejection } => tracing::warn!(
                 code = wire::ToStatus::reason(rejection),
@@ -310,10 +314,7 @@ impl Driver {
             _ => {}
         }
         self.feed(ClientInput::Message(said));
-        match run.filter(|run| !known && self.participant.plan(run).is_some()) {
-            Some(welcomed) => self.look_at_ledger(welcomed, None),
-            None => Ok(()),
-        }
+        self.answer_claims()
     }
 
     fn done(&mut self, done: Done) -> Result<(), RunError> {
@@ -373,6 +374,8 @@ impl Driver {
             match effect {
                 ClientEffect::Persist(record) => self.note(&record),
                 ClientEffect::Send(said) => self.send(*said),
+                ClientEffect::Claim { run, plan, may_look } => self.claim(run, &plan, may_look)?,
+                ClientEffect::ReturnClaim { run } => self.return_claim(&run)?,
                 ClientEffect::ReadData { job, run, plan } => self.read_data(job, run, plan),
                 ClientEffect::VerifyStep(job) => self.verify_step(job),
                 ClientEffect::Contradiction(contradiction) => self.keep_contradiction(&contradiction)?,

@@ -325,7 +325,9 @@ async fn declared(
     plan: &Plan,
     run: &str,
 ) -> Result<Option<Digest>, Decline> {
-    let daemon = start(client::Config { tells_data_version: true, ..config });
+    let offers_per_author = plan::OffersPerAuthor { plans: 100, days: 1 };
+    let policy = plan::Policy { offers_per_author, ..config.policy };
+    let daemon = start(client::Config { tells_data_version: true, policy, ..config });
     let mut session = process.session().await;
     session.greet().await;
     session.say(mock::welcome(Digest::sha256(run.as_bytes()), plan, &mock::roster())).await;

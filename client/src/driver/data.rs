@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datasets::Dataset;
 use params::Digest;
 use plan::AuthoredPlan;
-use protocol::{ClientInput, JobId};
+use protocol::{ClientEffect, ClientInput, JobId};
 use tokio::task::block_in_place;
 
 use super::Driver;
@@ -24,6 +24,34 @@ impl Driver {
         // Of one that is not on the roster any more; for others the run is declined.
         if let Some(round) = occupied.filter(|_| self.participant.plan(&run).is_some()) {
             tracing::error!(round, "another silo with the same data is in this round: {TWICE}");
+        }
+        Ok(())
+    }
+
+    /// At once, and not in the effects' turn: what is said next may be of the run.
+    pub(super) fn answer_claims(&mut self) -> Result<(), RunError> {
+        let is_claim = |effect: &ClientEffect| matches!(effect, ClientEffect::Claim { .. });
+        while let Some(ClientEffect::Claim { run, plan, may_look }) =
+            self.effects.iter().position(is_claim).and_then(|at| self.effects.remove(at))
+        {
+            self.claim(run, &plan, may_look)?;
+        }
+        Ok(())
+    }
+
+    /// Claims what a run may cost before the core says that this silo takes part in it.
+    pub(super) fn claim(&mut self, run: Digest, plan: &AuthoredPlan, may_look: bool) -> Result<(), RunError> {
+        let answer = block_in_place(|| self.spending.claim(run, plan, may_look))?;
+        self.feed(ClientInput::Claimed { run, answer });
+        match self.participant.plan(&run) {
+            Some(_) => self.look_at_ledger(run, None),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn return_claim(&mut self, run: &Digest) -> Result<(), RunError> {
+        if block_in_place(|| self.spending.return_claim(run, "the run is over, or was not joined"))? {
+            tracing::info!(run = %run.short(), "what the run had claimed of this data is free");
         }
         Ok(())
     }

@@ -23,18 +23,18 @@ use train::StoppableTrainer;
 use crate::mock::{FIRST, ME, Process, Session, genesis, key, roster, silo};
 
 /// The journal of a silo that has joined and knows the genesis record.
-pub(crate) const JOINED: [&str; 2] = ["joined", "chain"];
+pub(crate) const JOINED: [&str; 3] = ["offer", "joined", "chain"];
 /// It knows the record of round 1 too.
-pub(crate) const FOLLOWED: [&str; 3] = ["joined", "chain", "chain"];
+pub(crate) const FOLLOWED: [&str; 4] = ["offer", "joined", "chain", "chain"];
 /// Its keys have left.
-pub(crate) const ADVERTISED: [&str; 3] = ["joined", "chain", "advertised"];
+pub(crate) const ADVERTISED: [&str; 4] = ["offer", "joined", "chain", "advertised"];
 /// Its masked vector may have left.
-pub(crate) const DEBITED: [&str; 5] = ["joined", "chain", "advertised", "sets", "debited"];
+pub(crate) const DEBITED: [&str; 6] = ["offer", "joined", "chain", "advertised", "sets", "debited"];
 /// Its signature on U3 has left.
-pub(crate) const SIGNED: [&str; 6] = ["joined", "chain", "advertised", "sets", "debited", "signed"];
+pub(crate) const SIGNED: [&str; 7] = ["offer", "joined", "chain", "advertised", "sets", "debited", "signed"];
 /// Its shares have left.
-pub(crate) const UNMASKED: [&str; 7] =
-    ["joined", "chain", "advertised", "sets", "debited", "signed", "unmasked"];
+pub(crate) const UNMASKED: [&str; 8] =
+    ["offer", "joined", "chain", "advertised", "sets", "debited", "signed", "unmasked"];
 
 pub(crate) struct Federation {
     pub(crate) plan: Plan,
@@ -430,7 +430,7 @@ pub(crate) fn ledger_in(folder: &TempDir) -> Ledger {
 /// The vectors that the ledger tells of.
 fn ledgered(folder: &TempDir) -> Vec<Digest> {
     let account = ledger_in(folder).inspect().unwrap().account;
-    account.entries().iter().map(|entry| entry.release().unwrap().upload).collect()
+    account.entries().iter().filter_map(|entry| Some(entry.release()?.upload)).collect()
 }
 
 /// All but the journal once more: the helper writes a folder only once.
@@ -473,6 +473,7 @@ pub(crate) fn kind(record: &ClientRecord) -> &'static str {
         ClientRecord::DataCommitted { .. } => "declared",
         ClientRecord::DataNotDeclared { .. } => "undeclared",
         ClientRecord::TrainingFailed { .. } => "failed",
+        ClientRecord::OfferAnswered(_) => "offer",
         ClientRecord::UploadReceipted { .. } => "receipted",
         ClientRecord::WitnessBegun => "witness",
         ClientRecord::WitnessForgotten { .. } => "forgotten",

@@ -197,8 +197,8 @@ async fn a_silo_trains_on_the_model_that_it_computed_itself_and_fetches_none() {
         // Version 0 is fetched once, whichever round needs it first.
         assert_eq!(all.process.asked(), [(0, ModelPart::Parameters), (1, ModelPart::Aggregate)]);
         let journal = match trained_before {
-            true => &["joined", "chain", "advertised", "chain", "step", "advertised"][..],
-            false => &["joined", "chain", "chain", "step", "advertised"],
+            true => &["offer", "joined", "chain", "advertised", "chain", "step", "advertised"][..],
+            false => &["offer", "joined", "chain", "chain", "step", "advertised"],
         };
         all.ends_with(journal, "computed by itself").await;
     }
@@ -232,7 +232,7 @@ async fn a_made_up_model_is_not_trained_on_behind_another_record_nor_by_a_rollba
         let reason = fault(CoordinatorFault::Step);
         let declined = ToCoordinator::Declined { round: Some(3), reason };
         assert_eq!(all.say(last.open()).await, declined, "goes back: {goes_back}");
-        all.ends_with(&["joined", "chain", "chain", "chain"], "no advert").await;
+        all.ends_with(&["offer", "joined", "chain", "chain", "chain"], "no advert").await;
     }
 }
 
@@ -251,7 +251,7 @@ async fn a_silo_that_missed_rounds_does_each_of_their_steps_and_fetches_no_model
     let asked: Vec<_> = std::iter::once((0, ModelPart::Parameters)).chain(sums).collect();
     assert_eq!(all.process.asked(), asked);
     all.ends_with(
-        &["joined", "chain", "chain", "chain", "chain", "step", "step", "step", "advertised"],
+        &["offer", "joined", "chain", "chain", "chain", "chain", "step", "step", "step", "advertised"],
         "caught up",
     )
     .await;

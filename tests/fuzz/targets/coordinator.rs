@@ -9,9 +9,9 @@ use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use identity::IdentityKey;
 use params::Digest;
 use protocol::{
-    Artifacts, Attempt, ClientEffect, ClientEffects, ClientInput, Coordinator, Effect, Effects, Input, OfRun,
-    Participant, Profile, Record, SessionVersion, Setup, StepOutcome, SumFailure, Summed, Timestamp,
-    ToClient, ToCoordinator, TrainOutcome, UploadHeader, Vector,
+    Artifacts, Attempt, ClaimAnswer, ClientEffect, ClientEffects, ClientInput, Coordinator, Effect, Effects,
+    Input, OfRun, Participant, Profile, Record, SessionVersion, Setup, StepOutcome, SumFailure, Summed,
+    Timestamp, ToClient, ToCoordinator, TrainOutcome, UploadHeader, Vector,
 };
 use run_status::{Standing, Status};
 use secagg::ClientId;
@@ -250,7 +250,10 @@ impl World {
                         let commitment = Some(Digest::sha256(&id.0.to_le_bytes()));
                         inputs.push_back(ClientInput::DataRead { job, commitment });
                     }
-                    ClientEffect::Forget(_) | ClientEffect::Offer(_) => {}
+                    ClientEffect::Claim { run, .. } => {
+                        inputs.push_back(ClientInput::Claimed { run, answer: ClaimAnswer::Held });
+                    }
+                    ClientEffect::Forget(_) | ClientEffect::Offer(_) | ClientEffect::ReturnClaim { .. } => {}
                 }
             }
         }

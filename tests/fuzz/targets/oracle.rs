@@ -51,6 +51,8 @@ impl Oracle {
                 assert!(due.is_none_or(VecDeque::is_empty), "it trains before every step was done again");
             }
             ClientEffect::ReadData { .. }
+            | ClientEffect::Claim { .. }
+            | ClientEffect::ReturnClaim { .. }
             | ClientEffect::VerifyStep(_)
             | ClientEffect::Contradiction(_)
             | ClientEffect::Forget(_)

@@ -5,14 +5,16 @@
 
 use std::collections::VecDeque;
 
+use accounting::OverBudget;
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use checkpoint::{Manifest, ModelArtifact, SignedManifest, public_key_text, samples};
 use identity::IdentityKey;
 use params::Digest;
-use plan::{Origin, Plan};
+use plan::{Origin, Plan, Refusal};
 use protocol::{
-    Attempt, ClientEffect, ClientEffects, ClientInput, ClientRecord, JobId, OfRun, Participant, Profile,
-    Rejection, RoundOutcome, RunEnd, StepOutcome, Timestamp, ToClient, ToCoordinator, TrainOutcome, Vector,
+    Attempt, ClaimAnswer, ClientEffect, ClientEffects, ClientInput, ClientRecord, JobId, OfRun, Participant,
+    Profile, Rejection, RoundOutcome, RunEnd, StepOutcome, Timestamp, ToClient, ToCoordinator, TrainOutcome,
+    Vector,
 };
 use secagg::adversary::mask_any;
 
@@ -86,6 +88,8 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 struct World {
+    /// How often a claim was asked for.
+    claims: u32,
     participant: Participant,
     oracle: Oracle,
     now: Timestamp,
@@ -118,6 +122,7 @@ impl World {
     fn new() -> Self {
         let [plan, _] = plans();
         Self {
+            claims: 0,
             participant: recovered(&[]),
             oracle: Oracle::default(),
             now: Timestamp(1_700_000_000_000),
@@ -289,10 +294,10 @@ impl World {
     }
 
     /// What the shell answers to it at once.
-    fn performed(&mut self, input: ClientInput) -> Option<ClientInput> {
+    fn performed(&mut self, input: ClientInput) -> Vec<ClientInput> {
         let mut effects = ClientEffects::new();
         self.participant.handle(self.now, &mut self.rng, input, &mut effects);
-        let mut answer = None;
+        let mut answers = Vec::new();
         for effect in effects {
             self.oracle.judge(&effect);
             match effect {
@@ -303,12 +308,24 @@ impl World {
                         1 => StepOutcome::Unavailable,
                         _ => StepOutcome::Follows,
                     };
-                    answer = Some(ClientInput::StepVerified { record, outcome });
+                    answers.push(ClientInput::StepVerified { record, outcome });
                 }
                 ClientEffect::Send(said) => self.heard(said.message),
                 ClientEffect::ReadData { job, .. } => {
                     assert!(self.participant.status().round.is_none(), "other data in the middle of a round");
                     self.data.wanted = Some(job);
+                }
+                ClientEffect::Claim { run, may_look, .. } => {
+                    self.claims += 1;
+                    let answer = match (may_look, self.claims % 8) {
+                        (false, _) => ClaimAnswer::NotLooked,
+                        (true, 0) => {
+                            ClaimAnswer::NoRoom(Refusal::BudgetSpent(OverBudget { after: 2.0, limit: 1.0 }))
+                        }
+                        (true, 1..=3) => ClaimAnswer::Made,
+                        (true, _) => ClaimAnswer::Held,
+                    };
+                    answers.push(ClientInput::Claimed { run, answer });
                 }
                 ClientEffect::Train(job) => self.trainings.push((job.id, job.origin())),
                 ClientEffect::Mask(job) => {
@@ -319,7 +336,7 @@ impl World {
                 _ => {}
             }
         }
-        answer
+        answers
     }
 
     fn heard(&mut self, message: ToCoordinator) {

@@ -10,7 +10,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use identity::{IdentityKey, Member, Roster};
 use params::Digest;
-use plan::{Data, Feature, Plan, Policy, PrivacyMode};
+use plan::{Answered, Data, Feature, Plan, Policy, PrivacyMode};
 use prost::Message;
 use protocol::{
     Attempt, ClientRecord, CoordinatorFault, Decline, DropReason, OfRun, Record, Rejection, RoundOutcome,
@@ -373,6 +373,17 @@ fn client_records(session: &Session) -> Vec<(&'static str, ClientRecord)> {
         ("data-committed", ClientRecord::DataCommitted { commitment: Some(named) }),
         ("data-not-declared", ClientRecord::DataNotDeclared { word: named }),
         ("training-failed", ClientRecord::TrainingFailed { at: AT }),
+        (
+            "offer-answered",
+            ClientRecord::OfferAnswered(Answered {
+                time_ms: 9,
+                run: named,
+                plan: named,
+                author: [7; 32],
+                policy: named,
+                admitted: true,
+            }),
+        ),
     ]
 }
 

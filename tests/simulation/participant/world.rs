@@ -9,9 +9,9 @@ use identity::{IdentityKey, Member, Roster};
 use params::Digest;
 use plan::{Origin, Plan, Policy, PrivacyMode};
 use protocol::{
-    Attempt, ClientEffect, ClientEffects, ClientInput, ClientRecord, Decline, JobId, MaskJob, OfRun,
-    Participant, ParticipantError, Profile, Timestamp, ToClient, ToCoordinator, TrainOutcome, UploadHeader,
-    Vector,
+    Attempt, ClaimAnswer, ClientEffect, ClientEffects, ClientInput, ClientRecord, Decline, JobId, MaskJob,
+    OfRun, Participant, ParticipantError, Profile, Timestamp, ToClient, ToCoordinator, TrainOutcome,
+    UploadHeader, Vector,
 };
 use secagg::adversary::mask_any;
 use secagg::{
@@ -34,6 +34,8 @@ pub(crate) struct World {
     pub(crate) readings: Vec<JobId>,
     /// Every record persisted so far.
     pub(crate) journal: Vec<ClientRecord>,
+    /// Answers to the claim of a run, where the balance may be looked at or not.
+    pub(crate) ledger: Box<dyn FnMut(Digest, bool) -> ClaimAnswer>,
     policy: Policy,
     keys: BTreeMap<ClientId, SigningKey>,
     coordinator_key: SigningKey,
@@ -116,6 +118,7 @@ impl World {
             maskings: Vec::new(),
             readings: Vec::new(),
             journal: Vec::new(),
+            ledger: Box::new(|_, _| ClaimAnswer::Held),
             policy,
             keys,
             coordinator_key,
@@ -171,9 +174,21 @@ impl World {
         self.input(ClientInput::Message(OfRun::from(message)))
     }
 
+    /// What it comes to. A claim that the silo asks for is answered at once, and is not among it.
     pub(crate) fn input(&mut self, input: ClientInput) -> ClientEffects {
-        let mut effects = ClientEffects::new();
-        self.participant.handle(self.now, &mut self.rng, input, &mut effects);
+        let (mut effects, mut asked) = (ClientEffects::new(), ClientEffects::new());
+        self.participant.handle(self.now, &mut self.rng, input, &mut asked);
+        while !asked.is_empty() {
+            for effect in std::mem::take(&mut asked) {
+                let ClientEffect::Claim { run, may_look, .. } = effect else {
+                    effects.push(effect);
+                    continue;
+                };
+                let answer = (self.ledger)(run, may_look);
+                let claimed = ClientInput::Claimed { run, answer };
+                self.participant.handle(self.now, &mut self.rng, claimed, &mut asked);
+            }
+        }
         for effect in &effects {
             match effect {
                 ClientEffect::Persist(record) => self.journal.push(record.clone()),

@@ -4,8 +4,8 @@
 use checkpoint::ChainVerifier;
 use plan::{Contribution, Policy, PrivacyMode};
 use protocol::{
-    Act, ClientEffect, ClientEffects, ClientInput, OfRun, Participant, Profile, StepOutcome, TrainOutcome,
-    Vector,
+    Act, ClaimAnswer, ClientEffect, ClientEffects, ClientInput, OfRun, Participant, Profile, StepOutcome,
+    TrainOutcome, Vector,
 };
 use secagg::MaskedUpdate;
 
@@ -68,7 +68,13 @@ impl Silo {
         self.participant.handle(self.now, &mut UnwrapErr(SysRng), input, &mut effects);
         for effect in effects {
             match effect {
-                ClientEffect::Persist(_) | ClientEffect::Forget(_) | ClientEffect::Offer(_) => {}
+                ClientEffect::Persist(_)
+                | ClientEffect::Forget(_)
+                | ClientEffect::Offer(_)
+                | ClientEffect::ReturnClaim { .. } => {}
+                ClientEffect::Claim { run, .. } => {
+                    self.input(driver, ClientInput::Claimed { run, answer: ClaimAnswer::Held });
+                }
                 ClientEffect::ReadData { job, .. } => {
                     let commitment = Some(data_of(self.id));
                     self.input(driver, ClientInput::DataRead { job, commitment });

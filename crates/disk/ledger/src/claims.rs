@@ -29,7 +29,9 @@ pub struct RunClaim {
     pub plan: Digest,
     /// Whose key signed the plan, hexadecimal.
     pub author: String,
-    /// Most rounds of the run that the data is used in.
+    /// Results that the plan asks for.
+    pub rounds: u64,
+    /// Most rounds that the data is used in: those, and as many more as may be tried again.
     pub uploads: u64,
     /// Whose presence is hidden; `none` without noise.
     #[serde(with = "accounting::or_none")]
@@ -58,7 +60,7 @@ pub struct ClaimLimits {
 #[derive(Debug, Clone, PartialEq)]
 pub struct OpenClaim<'a> {
     pub claim: &'a RunClaim,
-    /// Rounds of the run that the data was used in, by whatever daemon.
+    /// Rounds that the data was used in under its plan, by its daemon or in its run.
     pub made: u64,
     /// How many of the claimed events were debited.
     spent: u64,
@@ -76,6 +78,41 @@ pub struct Next<'a> {
     pub unit: Option<Unit>,
     /// `None` without noise.
     pub cost: Option<&'a Cost>,
+}
+
+impl RunClaim {
+    /// Whether a release uses it up: of its daemon, whatever run of the plan it is in, or of whoever was in its run.
+    fn is_of(&self, made: &Release) -> bool {
+        made.plan == self.plan && (made.daemon == self.daemon || made.run == self.run)
+    }
+
+    /// Whether the same releases use both up.
+    fn shares(&self, other: &Self) -> bool {
+        other.plan == self.plan && (other.daemon == self.daemon || other.run == self.run)
+    }
+
+    /// In how many rounds the data was used of it, and how many events were debited for them.
+    fn used(&self, account: &Account) -> (u64, u64) {
+        let of_it = account.entries().iter().filter_map(Entry::release).filter(|made| self.is_of(made));
+        let rounds: BTreeSet<_> = of_it.map(|made| (&*made.daemon, made.run, made.round)).collect();
+        let spent = account.entries().iter().filter_map(|entry| self.spent_by(entry));
+        (rounds.len() as u64, spent.sum())
+    }
+
+    /// How many of its events an entry debits.
+    fn spent_by(&self, entry: &Entry) -> Option<u64> {
+        match &entry.what {
+            What::Debit { release, cost, .. } if self.is_of(release) => Some(cost.count),
+            _ => None,
+        }
+    }
+
+    /// Results that the run may still lack.
+    fn rounds_left(&self, account: &Account) -> u64 {
+        let in_run = account.entries().iter().filter_map(Entry::release).filter(|made| made.run == self.run);
+        let rounds: BTreeSet<_> = in_run.map(|made| (&*made.daemon, made.round)).collect();
+        self.rounds - (rounds.len() as u64).min(self.rounds)
+    }
 }
 
 impl OpenClaim<'_> {
@@ -124,7 +161,7 @@ impl Account {
             }
         }
         let counted = open.into_values().map(|(claim, renewed_ms)| {
-            let (made, spent) = self.used_in(&claim.run);
+            let (made, spent) = claim.used(self);
             OpenClaim { claim, made, spent, renewed_ms }
         });
         let mut counted: Vec<_> = counted.filter(|open| now_ms < open.until_ms()).collect();
@@ -153,12 +190,12 @@ impl Account {
     pub fn admits_claim(&self, claim: &RunClaim, limits: &ClaimLimits, now_ms: u64) -> Result<(), Overspent> {
         let ClaimLimits { limits, per_author, exact_releases } = limits;
         let open = self.claims(now_ms);
-        let others: Vec<_> = open.iter().filter(|open| open.claim.run != claim.run).collect();
-        let (made, spent) = self.used_in(&claim.run);
+        let others: Vec<_> = open.iter().filter(|open| !open.claim.shares(claim)).collect();
+        let (made, spent) = claim.used(self);
         let own = OpenClaim { claim, made, spent, renewed_ms: now_ms };
         if let Some(limit) = limits.releases_max {
             let used = self.releases_under(&claim.plan) + left_under(&claim.plan, &others);
-            let (needed, left) = (own.uploads_left(), limit - used.min(limit));
+            let (needed, left) = (claim.rounds_left(self), limit - used.min(limit));
             if needed > left {
                 return Err(Overspent::PlanClaimed { needed, left });
             }
@@ -190,9 +227,12 @@ impl Account {
     /// The limit that it would pass.
     pub fn admits_next(&self, next: Next<'_>, limits: &Limits, now_ms: u64) -> Result<(), Overspent> {
         let open = self.claims(now_ms);
+        let is_its_own = |claim: &RunClaim| {
+            claim.plan == *next.plan && (claim.daemon == next.daemon || Some(claim.run) == next.run)
+        };
         let others: Vec<_> = match self.covers(&open, &next) {
             true => Vec::new(),
-            false => open.iter().filter(|open| Some(open.claim.run) != next.run).collect(),
+            false => open.iter().filter(|open| !is_its_own(open.claim)).collect(),
         };
         let made = self.releases_under(next.plan) + left_under(next.plan, &others);
         if let Some(limit) = limits.releases_max.filter(|limit| made >= *limit) {
@@ -236,13 +276,13 @@ impl Account {
         let length_ms = u128::from(days) * 24 * 3_600_000;
         let is_recent = |entry: &&Entry| u128::from(entry.time_ms) + length_ms > u128::from(now_ms);
         let mut beside: Vec<(Option<Unit>, Cost)> = Vec::new();
-        for open in claims {
+        for open in largest(claims) {
             let Some(left) = open.cost_left() else { continue };
             // A run that costs more than a period allows is stretched over several by its own debits, and takes one whole.
             let alone =
                 Budget::new(limit, limits.delta).and_then(|budget| steps_allowed(&left.event, &budget));
             let in_it =
-                self.entries().iter().filter(is_recent).filter_map(|entry| spent_in(entry, &open.claim.run));
+                self.entries().iter().filter(is_recent).filter_map(|entry| open.claim.spent_by(entry));
             let (alone, in_it): (u64, u64) = (alone.map_or(left.count, |most| most), in_it.sum());
             beside.push((open.claim.unit, Cost { count: left.count.min(alone - in_it.min(alone)), ..left }));
         }
@@ -251,45 +291,31 @@ impl Account {
         let after = epsilon_with(recent, &beside, limits.delta);
         within(after, limit).map_err(|over| Overspent::Period(OverPeriod { after: over.after, limit, days }))
     }
-
-    /// In how many rounds of a run the data was used, and how many events were debited for them.
-    fn used_in(&self, run: &Digest) -> (u64, u64) {
-        let of_run = self.entries().iter().filter_map(Entry::release).filter(|made| made.run == *run);
-        let rounds: BTreeSet<(&str, u64)> = of_run.map(|made| (&*made.daemon, made.round)).collect();
-        let spent = self.entries().iter().filter_map(|entry| spent_in(entry, run));
-        (rounds.len() as u64, spent.sum())
-    }
 }
 
-/// How many events an entry debits in a run.
-fn spent_in(entry: &Entry, run: &Digest) -> Option<u64> {
-    match &entry.what {
-        What::Debit { release, cost, .. } if release.run == *run => Some(cost.count),
-        _ => None,
-    }
-}
-
-/// What is left of claims. Of several for one run, which share its rounds, the largest.
-fn costs<'a>(claims: impl Iterator<Item = &'a OpenClaim<'a>>) -> Vec<(Option<Unit>, Cost)> {
-    let mut largest: BTreeMap<Digest, (Option<Unit>, Cost)> = BTreeMap::new();
+/// Of claims that share their releases, the one of which most is left.
+fn largest<'a>(claims: impl Iterator<Item = &'a OpenClaim<'a>>) -> Vec<&'a OpenClaim<'a>> {
+    let mut largest: Vec<&OpenClaim<'_>> = Vec::new();
+    let left = |open: &OpenClaim<'_>| (open.cost_left().map(|cost| cost.count), open.uploads_left());
     for open in claims {
-        let Some(left) = open.cost_left() else { continue };
-        let held = largest.entry(open.claim.run).or_insert_with(|| (open.claim.unit, left.clone()));
-        if held.1.count < left.count {
-            *held = (open.claim.unit, left);
+        match largest.iter_mut().find(|held| held.claim.shares(open.claim)) {
+            Some(held) if left(held) < left(open) => *held = open,
+            Some(_) => {}
+            None => largest.push(open),
         }
     }
-    largest.into_values().collect()
+    largest
 }
 
-/// Rounds that claims under this plan still cover. Of several for one run, those of the largest.
-fn left_under(plan: &Digest, claims: &[&OpenClaim<'_>]) -> u64 {
-    let mut largest: BTreeMap<Digest, u64> = BTreeMap::new();
-    for open in claims.iter().filter(|open| open.claim.plan == *plan) {
-        let held = largest.entry(open.claim.run).or_insert(0);
-        *held = open.uploads_left().max(*held);
-    }
-    largest.values().sum()
+fn costs<'a>(claims: impl Iterator<Item = &'a OpenClaim<'a>>) -> Vec<(Option<Unit>, Cost)> {
+    let largest = largest(claims).into_iter();
+    largest.filter_map(|open| Some((open.claim.unit, open.cost_left()?))).collect()
+}
+
+/// Rounds that claims under this plan still cover.
+fn left_under<'a>(plan: &Digest, claims: &[&'a OpenClaim<'a>]) -> u64 {
+    let under = claims.iter().copied().filter(|open| open.claim.plan == *plan);
+    largest(under).into_iter().map(OpenClaim::uploads_left).sum()
 }
 
 fn within(after: f64, limit: f64) -> Result<(), OverBudget> {

@@ -43,7 +43,18 @@ pub fn claim(run: &str, uploads: u64) -> RunClaim {
     let Release { daemon, run, run_name, plan, unit, .. } = release(run, 1);
     let cost = Some(Cost { count: uploads, ..COST });
     let author = "author".into();
-    RunClaim { daemon, run, run_name, plan, author, uploads, unit, cost, lease_ms: 24 * 3_600_000 }
+    RunClaim {
+        daemon,
+        run,
+        run_name,
+        plan,
+        author,
+        rounds: uploads,
+        uploads,
+        unit,
+        cost,
+        lease_ms: 24 * 3_600_000,
+    }
 }
 
 /// The ledger of `admissions` in this folder, with two rounds of run `a` and one of run `b`.

@@ -30,6 +30,7 @@ fn claim(daemon: &str, count: u64) -> RunClaim {
         run_name: "readmission".into(),
         plan: run(daemon),
         author: "author".into(),
+        rounds: count,
         uploads: count,
         unit: Some(Unit::Record),
         cost: Some(Cost { event: EVENT, count }),

@@ -3,21 +3,9 @@
 use ledger::{Account, ClaimLimits, Cost, LedgerError, Limits, Overspent, PeriodLimit, RunClaim};
 use params::Digest;
 use plan::{AuthoredPlan, Plan, Policy, Refusal};
+use protocol::ClaimAnswer;
 
 use crate::silo::SiloSpending;
-
-/// What came of a claim.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Claimed {
-    /// It is there since before: nothing was looked at.
-    Before,
-    /// There was room for it, and it is durable.
-    Now,
-    /// There is no room for it.
-    Refused(Refusal),
-    /// It is not there, and whether there is room was not to be looked at.
-    NotLooked,
-}
 
 /// Whether a run of `plan` that is not begun yet would find room in this account, at this moment in milliseconds since the Unix
 /// epoch: what a silo of this policy would find when it is offered it. `author` is the key that signed the plan, in hexadecimal.
@@ -65,22 +53,27 @@ impl SiloSpending {
     ///
     /// # Errors
     /// [`LedgerError`], where the ledger cannot be read or written; the run may not be joined then.
-    pub fn claim(&self, run: Digest, plan: &AuthoredPlan, may_look: bool) -> Result<Claimed, LedgerError> {
+    pub fn claim(
+        &self,
+        run: Digest,
+        plan: &AuthoredPlan,
+        may_look: bool,
+    ) -> Result<ClaimAnswer, LedgerError> {
         let now_ms = self.now_ms();
         if self.account()?.claim_of(self.daemon(), &run, now_ms).is_some() {
-            return Ok(Claimed::Before);
+            return Ok(ClaimAnswer::Held);
         }
         if !may_look {
-            return Ok(Claimed::NotLooked);
+            return Ok(ClaimAnswer::NotLooked);
         }
         let author = hex::encode(plan.author().as_bytes());
         let (claim, limits) = match claim_for(self.policy(), plan, &author, self.daemon(), run) {
             Ok(of_plan) => of_plan,
-            Err(refusal) => return Ok(Claimed::Refused(refusal)),
+            Err(refusal) => return Ok(ClaimAnswer::NoRoom(refusal)),
         };
         match self.ledger().claim(claim, &limits, now_ms) {
-            Ok(()) => Ok(Claimed::Now),
-            Err(LedgerError::Overspent(over)) => Ok(Claimed::Refused(refusal(over, plan, self.policy()))),
+            Ok(()) => Ok(ClaimAnswer::Made),
+            Err(LedgerError::Overspent(over)) => Ok(ClaimAnswer::NoRoom(refusal(over, plan, self.policy()))),
             Err(why) => Err(why),
         }
     }
@@ -90,6 +83,10 @@ impl SiloSpending {
     /// # Errors
     /// [`LedgerError`], where the ledger cannot be read or written.
     pub fn return_claim(&self, run: &Digest, reason: &str) -> Result<bool, LedgerError> {
+        // Without one, nothing is made where there is no ledger yet.
+        if self.account()?.claim_of(self.daemon(), run, self.now_ms()).is_none() {
+            return Ok(false);
+        }
         self.ledger().return_claim(self.daemon(), run, reason, self.now_ms())
     }
 
@@ -122,6 +119,7 @@ fn claim_for(
         run_name: plan.name.clone(),
         plan: plan.digest(),
         author: author.into(),
+        rounds: plan.rounds,
         uploads: cost.uploads,
         unit: plan.mode().unit(),
         cost: cost.events.map(|(event, count)| Cost { event, count }),

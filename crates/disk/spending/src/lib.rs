@@ -42,6 +42,6 @@ mod error;
 mod journal;
 mod silo;
 
-pub use claims::{Claimed, room_for, unaccepted_exact_releases};
+pub use claims::{room_for, unaccepted_exact_releases};
 pub use error::{LostJournal, RolledBack, SpendingError};
 pub use silo::{AcceptedLoss, SiloSpending, UncheckedSpending, Upload};

@@ -43,9 +43,9 @@ pub use message::{
     ToCoordinator, UploadHeader,
 };
 pub use participant::{
-    ClientEffect, ClientEffects, ClientInput, Contradiction, Debit, JobId, LedgerView, MaskJob, Participant,
-    ParticipantError, ParticipantStatus, Profile, RosterOffer, StepJob, StepOutcome, TrainJob, TrainOutcome,
-    Vector, WitnessState, Witnessed,
+    ClaimAnswer, ClientEffect, ClientEffects, ClientInput, Contradiction, Debit, JobId, LedgerView, MaskJob,
+    Participant, ParticipantError, ParticipantStatus, Profile, RosterOffer, StepJob, StepOutcome, TrainJob,
+    TrainOutcome, Vector, WitnessState, Witnessed,
 };
 pub use record::{ClientRecord, Record, RecordError};
 pub use server_step::{StepFault, check_step, names_state, origin_of, round_start};

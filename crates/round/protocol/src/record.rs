@@ -226,6 +226,9 @@ pub enum ClientRecord {
     /// Nothing of the data is in what is uploaded in this attempt, since training failed: written with its debit, beside
     /// which the ledger calls it an exact release.
     TrainingFailed { at: Attempt },
+    /// The data's balance was looked at for a run that the silo was offered: written before it is answered, so that no restart
+    /// forgets how often that was.
+    OfferAnswered(plan::Answered),
 }
 
 impl ClientRecord {
@@ -237,7 +240,8 @@ impl ClientRecord {
             | Self::RosterAdopted { .. }
             | Self::UploadReceipted { .. }
             | Self::WitnessBegun
-            | Self::WitnessForgotten { .. } => false,
+            | Self::WitnessForgotten { .. }
+            | Self::OfferAnswered(_) => false,
             Self::ChainHead(_)
             | Self::Advertised { .. }
             | Self::Debited { .. }

@@ -173,6 +173,7 @@ impl Oracle {
             | ClientRecord::DataCommitted { .. }
             | ClientRecord::DataNotDeclared { .. }
             | ClientRecord::TrainingFailed { .. }
+            | ClientRecord::OfferAnswered(_)
             | ClientRecord::UploadReceipted { .. }
             | ClientRecord::WitnessBegun
             | ClientRecord::WitnessForgotten { .. }

@@ -3,8 +3,8 @@
 use params::Digest;
 use plan::Contribution;
 use protocol::{
-    ClientEffect, ClientInput, ClientRecord, OfRun, StepOutcome, ToClient, ToCoordinator, TrainOutcome,
-    UploadHeader,
+    ClaimAnswer, ClientEffect, ClientInput, ClientRecord, OfRun, StepOutcome, ToClient, ToCoordinator,
+    TrainOutcome, UploadHeader,
 };
 use secagg::{ClientId, MaskedUpdate};
 
@@ -175,6 +175,11 @@ impl Federation {
         match effect {
             ClientEffect::Persist(_) => {}
             ClientEffect::Send(said) => self.silo_says(id, said.message),
+            // A simulated silo has its data for itself, and what it claims is there at once.
+            ClientEffect::Claim { run, .. } => {
+                self.silo_input(id, ClientInput::Claimed { run, answer: ClaimAnswer::Held });
+            }
+            ClientEffect::ReturnClaim { .. } => {}
             ClientEffect::ReadData { job, .. } => {
                 // Other data in every life; what is declared stays what it was in the run's first.
                 let Some(silo) = self.silos.get(&id) else { return };

@@ -26,6 +26,7 @@ fn claim(run: &str, count: u64) -> RunClaim {
         run_name: run.into(),
         plan: digest(&format!("plan of {run}")),
         author: "author".into(),
+        rounds: count,
         uploads: count,
         unit: Some(Unit::Silo),
         cost: Some(gaussian(count)),

@@ -37,14 +37,14 @@ fn reserve(spending: &mut SiloSpending, name: &str, plan: &Plan, round: u64) -> 
     spending.reserve(Upload { run: run(name), plan, at, model, upload, data_version: None, failed: false })
 }
 
-fn code(claimed: Result<Claimed, LedgerError>) -> Result<(), &'static str> {
+fn code(claimed: Result<ClaimAnswer, LedgerError>) -> Result<(), &'static str> {
     match claimed.unwrap() {
-        Claimed::Before | Claimed::Now => Ok(()),
-        Claimed::Refused(refusal) => {
+        ClaimAnswer::Held | ClaimAnswer::Made => Ok(()),
+        ClaimAnswer::NoRoom(refusal) => {
             assert_eq!(refusal.code(), "BALANCE");
             Err(refusal.rule().name())
         }
-        Claimed::NotLooked => Err("not looked"),
+        ClaimAnswer::NotLooked => Err("not looked"),
     }
 }
 
@@ -81,11 +81,11 @@ fn a_run_without_a_claim_takes_nothing_that_another_one_has_claimed() {
 fn nothing_is_looked_at_where_that_is_not_allowed_and_a_claim_that_is_there_serves_all_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let spending = daemon(folder.path(), 1, &policy(5.0));
-    assert_eq!(spending.claim(run("a"), &plan(30), false).unwrap(), Claimed::NotLooked);
-    assert_eq!(spending.claim(run("a"), &plan(30), true).unwrap(), Claimed::Now);
+    assert_eq!(spending.claim(run("a"), &plan(30), false).unwrap(), ClaimAnswer::NotLooked);
+    assert_eq!(spending.claim(run("a"), &plan(30), true).unwrap(), ClaimAnswer::Made);
     // As after a crash between the claim and the check-in.
     let restarted = daemon(folder.path(), 1, &policy(5.0));
-    assert_eq!(restarted.claim(run("a"), &plan(30), false).unwrap(), Claimed::Before);
+    assert_eq!(restarted.claim(run("a"), &plan(30), false).unwrap(), ClaimAnswer::Held);
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn a_policy_that_promises_asks_what_exact_sums_of_the_same_data_it_accepts() {
     let ledger = Ledger::new(folder.path(), "d", None, None).unwrap();
     ledger.reserve(release, None, &ledger::samples::LIMITS, 1).unwrap();
     let refused = daemon(folder.path(), 1, &policy(5.0)).claim(run("a"), &plan(30), true).unwrap();
-    assert_eq!(refused, Claimed::Refused(Refusal::ExactReleases { made: 1, accepted: 0 }));
+    assert_eq!(refused, ClaimAnswer::NoRoom(Refusal::ExactReleases { made: 1, accepted: 0 }));
     let account = daemon(folder.path(), 1, &policy(5.0)).account().unwrap();
     let said = unaccepted_exact_releases(&account, &policy(5.0)).unwrap();
     assert!(said.contains("set it to 1") && said.contains("1 in \"fedavg\""), "{said}");
@@ -103,7 +103,10 @@ fn a_policy_that_promises_asks_what_exact_sums_of_the_same_data_it_accepts() {
     assert_eq!(unaccepted_exact_releases(&account, &fedavg), None, "it promises nothing");
     let accepts = Policy { accepts_exact_releases: 1, ..policy(5.0) };
     assert_eq!(unaccepted_exact_releases(&account, &accepts), None);
-    assert_eq!(daemon(folder.path(), 1, &accepts).claim(run("a"), &plan(30), true).unwrap(), Claimed::Now);
+    assert_eq!(
+        daemon(folder.path(), 1, &accepts).claim(run("a"), &plan(30), true).unwrap(),
+        ClaimAnswer::Made
+    );
 }
 
 #[test]
@@ -117,7 +120,7 @@ fn what_plan_check_finds_is_what_a_silo_answers() {
             let found = room_for(&account, &policy(5.0), &plan, &author, 9);
             let run = run(&format!("run {rounds} after {spent}"));
             let claimed = spending.claim(run, &plan, true).unwrap();
-            assert_eq!(found.err().map_or(Claimed::Now, Claimed::Refused), claimed);
+            assert_eq!(found.err().map_or(ClaimAnswer::Made, ClaimAnswer::NoRoom), claimed);
             spending.return_claim(&run, "tried").unwrap();
         }
         reserve(&mut spending, "another", &plan(12), spent + 1).unwrap();

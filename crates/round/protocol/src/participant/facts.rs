@@ -8,7 +8,7 @@ use checkpoint::{ChainError, ChainVerifier, Manifest, SignedManifest};
 use ed25519_dalek::VerifyingKey;
 use identity::SignedRoster;
 use params::Digest;
-use plan::Period;
+use plan::{Offers, Period};
 use secagg::{ClientId, UnmaskShares};
 
 use crate::Timestamp;
@@ -37,6 +37,8 @@ pub(super) struct Facts {
     pub(super) uploads: u64,
     /// Debits of all runs, equal events together.
     debits: Vec<(DpEvent, u64)>,
+    /// Answers for which the balance was looked at.
+    pub(super) offers: Offers,
     /// When each was debited, in the journal's order.
     times: Vec<(Timestamp, DpEvent)>,
     /// Uploads without noise, by the model they started from and by run.
@@ -100,6 +102,7 @@ impl Facts {
             roster: None,
             uploads: 0,
             debits: Vec::new(),
+            offers: Offers::default(),
             times: Vec::new(),
             exact_uploads: BTreeMap::new(),
         }
@@ -187,6 +190,7 @@ impl Facts {
             }
             ClientRecord::DataCommitted { commitment } => self.current()?.declare(*commitment)?,
             ClientRecord::DataNotDeclared { word } => self.current()?.declare(Some(*word))?,
+            ClientRecord::OfferAnswered(answered) => self.offers.note(answered),
             // Its debit says the rest.
             ClientRecord::TrainingFailed { .. } => {}
         }

@@ -75,6 +75,8 @@ pub enum ClientInput {
         /// The commitment to its version that may be declared; `None` where there is none.
         commitment: Option<Digest>,
     },
+    /// What came of [`ClientEffect::Claim`].
+    Claimed { run: Digest, answer: ClaimAnswer },
     /// What the ledger of the silo's data says now, before a round is opened on it.
     Ledger(LedgerView),
     /// The deadline that [`crate::Participant::deadline`] named has passed.
@@ -106,6 +108,19 @@ pub struct LedgerView {
     pub epsilon_spent: f64,
     /// Why one more round of the run's plan is not admitted, where it is not.
     pub refusal: Option<Refusal>,
+}
+
+/// What came of [`ClientEffect::Claim`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum ClaimAnswer {
+    /// The claim is there since before: nothing was looked at.
+    Held,
+    /// There was room for it, and it is durable.
+    Made,
+    /// There is no room for it.
+    NoRoom(Refusal),
+    /// It is not there, and was not to be looked for.
+    NotLooked,
 }
 
 /// How a [`ClientEffect::Train`] ended.
@@ -164,6 +179,16 @@ pub enum ClientEffect {
     Persist(ClientRecord),
     /// Say this to the coordinator, if the session stands.
     Send(Box<OfRun<ToCoordinator>>),
+    /// Claim in the data's ledger what a run of the plan may cost, unless that is claimed already; answer with
+    /// [`ClientInput::Claimed`].
+    Claim {
+        run: Digest,
+        plan: Arc<AuthoredPlan>,
+        /// Whether the ledger may be looked at for what other runs have left.
+        may_look: bool,
+    },
+    /// Give back what is left of the run's claim, if there is one: the run is over, or not joined.
+    ReturnClaim { run: Digest },
     /// Read the silo's table anew, as the run's plan says, before it is checked in with; answer with
     /// [`ClientInput::DataRead`].
     ReadData { job: JobId, run: Digest, plan: Arc<AuthoredPlan> },

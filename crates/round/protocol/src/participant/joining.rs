@@ -30,12 +30,22 @@ impl Participant {
                 return self.decline(None, reason);
             }
         };
+        self.ask_for_claim(now, run_id, plan, before);
+    }
+
+    /// What the run may cost is claimed.
+    pub(super) fn joined(
+        &mut self,
+        now: Timestamp,
+        run_id: Digest,
+        plan: Arc<AuthoredPlan>,
+        before: Option<CheckIn>,
+    ) {
         let is_new = self.facts.run(&run_id).is_none();
         // Where messages name their runs, what is next to be written down of this one says so.
         if is_new || !self.version.names_runs() && self.facts.current_run() != Some(run_id) {
             self.join(run_id, plan.digest());
         }
-        let plan = Arc::new(plan);
         let not_before = now.plus_ms(plan.timing.ready_after_ms);
         let fixed = self.facts.joined_run(&run_id).declared.is_some();
         let check_in = match before {

@@ -1,5 +1,6 @@
 //! A silo's side of a run: it verifies everything, and it says each thing once.
 
+mod claims;
 mod exchange;
 mod facts;
 mod interface;
@@ -24,11 +25,12 @@ use crate::invariant::invariant;
 use crate::message::{Attempt, CoordinatorFault, Decline, OfRun, RunEnd, ToClient, ToCoordinator};
 use crate::record::ClientRecord;
 use crate::version::SessionVersion;
+use claims::Claiming;
 use facts::{Facts, RunFacts};
 use interface::JobIds;
 pub use interface::{
-    ClientEffect, ClientEffects, ClientInput, Debit, JobId, LedgerView, MaskJob, ParticipantError,
-    ParticipantStatus, Profile, RosterOffer, TrainJob, TrainOutcome, Vector,
+    ClaimAnswer, ClientEffect, ClientEffects, ClientInput, Debit, JobId, LedgerView, MaskJob,
+    ParticipantError, ParticipantStatus, Profile, RosterOffer, TrainJob, TrainOutcome, Vector,
 };
 use round::{Round, Step};
 pub use sets::Contradiction;
@@ -48,6 +50,8 @@ pub struct Participant {
     welcomed: Option<Digest>,
     /// The run of the input in hand: of what is written down and said for it.
     hand: Option<Digest>,
+    /// Runs whose claims the shell has been asked for.
+    claiming: BTreeMap<Digest, Claiming>,
     /// The attempt in progress, one over all runs: secrets, in memory only, never journalled.
     round: Option<Round>,
     jobs: JobIds,
@@ -150,6 +154,7 @@ impl Participant {
             runs: BTreeMap::new(),
             welcomed: None,
             hand: None,
+            claiming: BTreeMap::new(),
             round: None,
             jobs: JobIds::default(),
             closed: BTreeMap::new(),
@@ -221,6 +226,7 @@ impl Participant {
             ClientInput::AcceptRoster { roster } => self.accept_roster(now, roster),
             ClientInput::Witnessed(seen) => self.witnessed(seen),
             ClientInput::DataRead { job, commitment } => self.data_read(job, commitment),
+            ClientInput::Claimed { run, answer } => self.claimed(now, run, answer),
             ClientInput::Ledger(view) => self.ledger_read(view),
             ClientInput::Tick => {}
         }
@@ -241,6 +247,7 @@ impl Participant {
     /// A session in which messages name no run has one.
     fn leave_all_but(&mut self, only: Option<Digest>) {
         self.runs.retain(|run, _| Some(*run) == only);
+        self.claiming.retain(|run, _| Some(*run) == only);
         if let Some(offered) = &mut self.offered {
             offered.waiting.retain(|run, _| Some(*run) == only);
         }
@@ -322,6 +329,8 @@ impl Participant {
                 self.ended = Some(reason);
                 if let Some(run) = self.hand {
                     self.leave(&run);
+                    self.claiming.remove(&run);
+                    self.effects.push(ClientEffect::ReturnClaim { run });
                     if let Some(offered) = &mut self.offered {
                         offered.waiting.remove(&run);
                     }
