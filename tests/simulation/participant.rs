@@ -5,6 +5,7 @@ mod data;
 mod jobs;
 mod ledger;
 mod noise;
+mod offers;
 mod plans;
 mod quarantine;
 mod sets;
