@@ -64,6 +64,12 @@ impl Failure {
         self.saying(words)
     }
 
+    /// The same, behind what is to be said first.
+    pub(crate) fn before(self, first: &str) -> Self {
+        let words = format!("{first}: {self}");
+        self.saying(words)
+    }
+
     /// The same in other words.
     fn saying(self, words: String) -> Self {
         match self {

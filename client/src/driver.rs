@@ -10,7 +10,7 @@ use identity::AuthorisedRoster;
 use params::Digest;
 use protocol::{
     ClientEffect, ClientEffects, ClientInput, ClientRecord, Decline, JobId, OfRun, Participant, Profile,
-    Timestamp, ToClient, ToCoordinator, UploadHeader,
+    Rejection, Timestamp, ToClient, ToCoordinator, UploadHeader,
 };
 use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
@@ -290,6 +290,10 @@ impl Driver {
         match &said.message {
             ToClient::Aborted { at, outcome } => {
                 tracing::info!(round = at.round, attempt = at.attempt, "the round was aborted: {outcome}");
+            }
+            // What was on its way as the coordinator gave the attempt up: nobody has to do anything about it.
+            ToClient::Rejected { rejection: rejection @ Rejection::StaleAttempt } => {
+                tracing::info!(code = wire::ToStatus::reason(rejection), "came too late: {rejection}");
             }
             ToClient::Rejected { rejection } => tracing::warn!(
                 code = wire::ToStatus::reason(rejection),

@@ -33,7 +33,7 @@ pub(crate) async fn keep(mut transport: Transport, channel: Channel) {
             if now_s() >= not_after_s {
                 tracing::error!(
                     "the certificate has expired and was not renewed: {why}; run `folkmoot-client enroll` again with the \
-                     same folder and token, and start again"
+                     same folder and token, as the user that the daemon runs as, and start again"
                 );
                 return;
             }

@@ -98,7 +98,8 @@ impl Config {
         if let (Some((roster, _)), Some(key)) = (&roster, &key) {
             problems.require(roster.coordinator() == key.public(), "identity_key_file", || {
                 format!(
-                    "the roster names another coordinator key than this one; ask the authority for a roster with {}",
+                    "the roster names another coordinator key than this one, {}: put the key back that it names, as no silo takes what \
+                     another one signs",
                     checkpoint::public_key_text(&key.public())
                 )
             });
@@ -125,7 +126,7 @@ impl Config {
     fn check_addresses(&self, problems: &mut Problems) {
         daemon::check_listen("listen", &self.listen, self.plaintext, problems);
         if let Some(listen) = &self.metrics_listen {
-            daemon::check_listen("metrics_listen", listen, true, problems);
+            daemon::check_metrics_listen(listen, problems);
         }
         problems.require(self.plaintext != self.tls.is_some(), "tls", || {
             "name the table [tls], which `folkmoot-coordinator init` writes, or, on one machine, plaintext = true"

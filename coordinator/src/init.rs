@@ -161,7 +161,7 @@ pub(crate) mod tests {
         fs::create_dir(&dir).unwrap();
         fs::write(dir.join("mine"), "mine").unwrap();
         let full = format!(
-            "--dir `{}` is not empty, and nothing in it is overwritten; name another folder",
+            "--dir `{}` is not empty, and nothing in it is overwritten; in another folder a new federation is made, which nobody has joined",
             dir.display()
         );
         assert_eq!(said(|_| {}), full);

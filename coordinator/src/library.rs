@@ -292,7 +292,7 @@ impl Library {
         };
         anyhow::ensure!(
             named.is_none_or(|named| named == sha256),
-            "checkpoint {folder} is damaged; restore it from a copy"
+            "checkpoint {folder} is damaged; restore that folder, which never changes, from a copy, and nothing else"
         );
         let measure = Measure { model: manifest.model.params_digest, sha256, bytes };
         let mut measured = self.measured();

@@ -49,7 +49,7 @@ fn stderr(output: &Output) -> String {
 
 /// A demonstration in `folder`; the object that it ends with.
 fn demo(folder: &Path, args: &[&str]) -> Value {
-    let output = folkmoot(&[&["demo", "--json", "--data", text(folder)], args].concat());
+    let output = folkmoot(&[&["demo", "--json", "--dir", text(folder)], args].concat());
     assert!(output.status.success(), "{}", stderr(&output));
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert_eq!(stdout.lines().count(), 1, "progress belongs on standard error:\n{stdout}");
@@ -367,7 +367,7 @@ fn health_checks_and_metrics_are_answered() {
 fn nothing_in_a_folder_that_is_in_use_is_touched() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("thesis.tex"), "x").unwrap();
-    let refused = folkmoot(&["demo", "--data", text(folder.path())]);
+    let refused = folkmoot(&["demo", "--dir", text(folder.path())]);
     assert_refused(&refused, 2, &["is not empty"]);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }

@@ -57,7 +57,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "R", value_parser = clap::value_parser!(u64).range(1..))]
     kill_client_at_round: Option<u64>,
     /// Work in this folder, which must be empty or absent, instead of a temporary one.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long = "dir", alias = "data", value_name = "DIR")]
     data: Option<PathBuf>,
     /// Keep everything: the silos' data, keys, states and logs too.
     #[arg(long)]

@@ -20,9 +20,8 @@ pub(super) fn show(folder: &Path, master: Option<&MasterSource>, json: bool) -> 
         None => {
             let verified = verify_folder(folder, None).map_err(|why| match keyring_of(folder) {
                 None => Failure::from(why),
-                Some(_) => {
-                    Failure::from(why).and("or name the master key with --master, as a keyring lies here")
-                }
+                Some(_) => Failure::from(why)
+                    .before("a keyring lies here: name the master key with --master; without it"),
             })?;
             (verified.privacy, verified.rounds)
         }

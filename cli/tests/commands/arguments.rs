@@ -17,7 +17,7 @@ fn every_documented_call_parses() {
     for line in [
         "folkmoot demo",
         "folkmoot demo --clients 3 --rounds 7 --epsilon 2.5 --privacy distributed_dp_sgd --json",
-        "folkmoot demo --privacy none --kill-client-at-round 5 --data dir --keep",
+        "folkmoot demo --privacy none --kill-client-at-round 5 --dir dir --keep",
         "folkmoot bench soak",
         "folkmoot bench soak --rounds 1000 --clients 5 --churn 10 --seed 7 --data dir --json",
         "folkmoot coordinator --config c.toml --check",

@@ -15,7 +15,7 @@ pub(super) fn note(record: &ClientRecord) {
             tracing::info!(run = run_id.short(), plan = plan.short(), "joined the run");
         }
         ClientRecord::SignedIncluded { at, .. } => {
-            tracing::info!(round = at.round, attempt = at.attempt, "included in the sum");
+            tracing::info!(round = at.round, attempt = at.attempt, "signed which silos are in the sum");
         }
         ClientRecord::Advertised { at } => tracing::debug!(round = at.round, "keys advertised"),
         ClientRecord::Debited { at, .. } => tracing::debug!(round = at.round, "debited, uploading"),

@@ -29,7 +29,7 @@ pub enum LogError {
     #[error(transparent)]
     Note(#[from] NoteError),
     /// Another process has the log open.
-    #[error("the log `{}` is in use by another process: stop it, or give this one another folder", folder.display())]
+    #[error("the log `{}` is in use by another process: stop that one, or this one; each log has one writer", folder.display())]
     Locked {
         /// The log's folder.
         folder: PathBuf,
@@ -37,7 +37,7 @@ pub enum LogError {
     /// A journal older than the checkpoint.
     #[error(
         "the journal of `{}` has {found} entries and its published checkpoint has {published}: it was rolled back; \
-         restore the newer journal, nothing was changed", folder.display()
+         restore the newest journal, as an older history would contradict what members have seen; nothing was changed", folder.display()
     )]
     RolledBack {
         /// The log's folder.
@@ -50,7 +50,7 @@ pub enum LogError {
     /// A journal that is not the one published.
     #[error(
         "the first {published} entries of the journal of `{}` are not those of its published checkpoint: it was \
-         rewritten; restore the journal from a backup, nothing was changed", folder.display()
+         rewritten; restore its newest copy, as an older history would contradict what members have seen; nothing was changed", folder.display()
     )]
     Rewritten {
         /// The log's folder.

@@ -46,8 +46,8 @@ pub enum LedgerError {
     Sealed { path: PathBuf },
     /// In the clear, and a vault was given.
     #[error(
-        "the ledger `{}` is in the clear, and is never mixed with what is sealed: name another folder, or go on without \
-         a master key",
+        "the ledger `{}` is in the clear, and is never mixed with what is sealed: go on without a master key; in another \
+         folder what was spent would be forgotten",
         path.display()
     )]
     NotSealed { path: PathBuf },

@@ -23,7 +23,7 @@ pub enum JournalError {
         source: io::Error,
     },
     /// Another kind of file.
-    #[error("`{}` is not a journal: move it aside, or name another folder", path.display())]
+    #[error("`{}` is not a journal, and lies where one belongs: name the folder that holds this daemon's", path.display())]
     NotAJournal { path: PathBuf },
     /// Written by a newer program.
     #[error(
@@ -33,7 +33,7 @@ pub enum JournalError {
     )]
     Format { path: PathBuf, format: u16 },
     /// A coordinator's opened as a client's, or the reverse.
-    #[error("the journal `{}` is not a {expected:?}'s: name another folder", path.display())]
+    #[error("the journal `{}` is not a {expected:?}'s: name the folder that holds this daemon's", path.display())]
     Kind {
         path: PathBuf,
         /// What it was opened as.
@@ -44,13 +44,17 @@ pub enum JournalError {
     Sealed { path: PathBuf },
     /// Its records are in the clear, and a vault was given.
     #[error(
-        "the journal `{}` is in the clear, and is never mixed with what is sealed: name another folder, or go on without a \
-         master key",
+        "the journal `{}` is in the clear, and is never mixed with what is sealed: go on without a master key; in another folder \
+         what it remembers would be forgotten",
         path.display()
     )]
     NotSealed { path: PathBuf },
     /// Changed before its end: not by a crash.
-    #[error("the journal `{}` is damaged at byte {offset}: restore it from a backup; nothing was changed", path.display())]
+    #[error(
+        "the journal `{}` is damaged at byte {offset}: restore its newest copy, and none that is older than what the daemon has said \
+         since, which others remember; nothing was changed",
+        path.display()
+    )]
     Damaged {
         path: PathBuf,
         /// Where the first bad frame begins.

@@ -24,7 +24,7 @@ mod process;
 mod program;
 mod shared;
 
-pub use address::{PLAINTEXT, check_listen};
+pub use address::{PLAINTEXT, check_listen, check_metrics_listen};
 pub use clock::{Clock, heartbeat, now_s, patience, wall_ms};
 pub use config::{
     ConfigError, default_log, load, parse, parsed, read, read_authority, read_roster, read_tls_authority,

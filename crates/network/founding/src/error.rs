@@ -70,7 +70,7 @@ pub enum FoundingError {
     )]
     CutOff(PathBuf),
     /// Something else lies there.
-    #[error("`{}` is not empty, and nothing in it is overwritten; name another folder", .0.display())]
+    #[error("`{}` is not empty, and nothing in it is overwritten; in another folder a new federation is made, which nobody has joined", .0.display())]
     NotEmpty(PathBuf),
     /// A person's folder cannot be made, or is there.
     #[error(transparent)]

@@ -63,7 +63,8 @@ pub enum IssueError {
     Names,
     /// The clock, or the authority's own certificate, leaves no time.
     #[error(
-        "the authority's certificate has expired or the clock is wrong; check the clock, else make a new authority"
+        "the authority's certificate has expired or the clock is wrong; check the clock first: a new authority is a new \
+         federation, in which every member enrols anew"
     )]
     Time,
     /// The certificate and the key are not of one authority.

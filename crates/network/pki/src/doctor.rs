@@ -121,7 +121,7 @@ async fn server(
             findings.push(Finding::bad(
                 "address",
                 format!("`{address}` cannot be dialled: {error}"),
-                "give the coordinator's address such as https://coordinator.example:8443",
+                "give the coordinator's address such as https://fl.example.org:7440",
             ));
             return None;
         }
@@ -281,7 +281,7 @@ fn judge(
         Err(error) => Finding::bad(
             "chain",
             explain(&error),
-            "check the address; if the federation's authority was made anew, enrol again",
+            "check the address, and ask the administrator: only where the federation's authority was made anew, enrol again, with a new token",
         ),
     };
     let server_name = match verifier.verify_server_cert(leaf, others, &name, &[], covered) {

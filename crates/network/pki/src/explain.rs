@@ -192,7 +192,7 @@ fn explain_alert(alert: AlertDescription) -> String {
         AlertDescription::CertificateRevoked => REVOKED,
         AlertDescription::UnknownCA | AlertDescription::DecryptError => {
             "the other end does not know the authority of our certificate: it is of another federation, or the \
-             authority was made anew; a client then enrols again"
+             authority was made anew; ask the administrator, who then gives a new token to enrol with"
         }
         AlertDescription::AccessDenied => {
             "the other end says that our certificate names no silo or operator: enrol to get one that does"

@@ -27,7 +27,7 @@ pub enum TlsError {
     Key(#[from] TransportKeyError),
     /// The key is of another certificate.
     #[error(
-        "the certificate and the key do not belong together; restore both from one backup, or enrol again"
+        "the certificate and the key do not belong together; restore both from one backup; a silo may enrol again"
     )]
     Mismatch,
     /// The TLS library refused.
