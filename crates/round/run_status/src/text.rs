@@ -1,7 +1,7 @@
 //! A status and the list of runs as people read them.
 
 use accounting::{rounded_down, rounded_up};
-use identity::printable;
+use identity::{printable, utc};
 
 use crate::{RunEntry, Shown, Status};
 
@@ -155,7 +155,13 @@ pub fn render_run(run: &RunEntry) -> String {
     }
     row("rounds", format!("{} of {} committed", run.rounds_committed, run.rounds_planned));
     row("author", printable(&run.author));
-    row("submitted", format!("by {}", printable(&run.submitted_by)));
+    row("submitted", format!("{} by {}", utc(run.submitted_ms), printable(&run.submitted_by)));
+    if let Some(since) = run.since_ms {
+        row("waits since", utc(since));
+    }
+    if let Some(until) = run.until_ms {
+        row("at most to", utc(until));
+    }
     text
 }
 
@@ -224,7 +230,9 @@ mod tests {
             "why         2 runs go before it\n",
             "rounds      71 of 73 committed\n",
             "author      ada\n",
-            "submitted   by ben\n",
+            "submitted   1970-01-01T00:00:07Z by ben\n",
+            "waits since 1970-01-01T00:00:08Z\n",
+            "at most to  1970-01-01T00:00:08Z\n",
         );
         assert_eq!(render_run(&samples::run_entry()), text);
     }
