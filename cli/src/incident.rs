@@ -49,7 +49,7 @@ pub(crate) enum Incident {
     /// Gather an incident's evidence into one signed file: audit log, roster, chain, status.
     #[command(
         after_help = "The index of all files is signed with the operator's own key. Models are not in it. A report on ten thousand \
-                      records takes a minute or so; interrupted, it leaves nothing.\n\n\
+                      records takes some seconds; interrupted, it leaves nothing.\n\n\
                       Example:\n  folkmoot incident report INC-0001 --out INC-0001.tar --as admin"
     )]
     Report(report::ReportArgs),

@@ -223,6 +223,36 @@ fn silos_are_admitted_by_their_fingerprints_in_one_epoch_and_put_out_in_another(
 }
 
 #[test]
+fn the_usual_folder_is_whom_every_command_calls_as_and_a_token_beside_it_is_no_silent_choice() {
+    let federation = Federation::new();
+    let run = |line: &str, token: Option<&str>| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_folkmoot"));
+        command
+            .args(line.split_whitespace())
+            .current_dir(federation.folder.path())
+            .env("FOLKMOOT_AS", "admin");
+        token.into_iter().for_each(|token| drop(command.env("FOLKMOOT_TOKEN", token)));
+        let output = command.output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(run("keys rotate", None).0, 0);
+    assert_eq!(federation.asked(), ["rotated by ada"]);
+    for (line, token) in
+        [("keys rotate", Some("t")), ("clients list", Some("t")), ("clients list --token-file t", None)]
+    {
+        let (code, why) = run(line, token);
+        assert_eq!(code, program::USAGE, "{line}: {why}");
+        assert!(
+            ["FOLKMOOT_TOKEN", "--token-file", "`admin`", "FOLKMOOT_AS"]
+                .iter()
+                .all(|name| why.contains(name)),
+            "{why}"
+        );
+    }
+    assert_eq!(federation.asked(), Vec::<String>::new());
+}
+
+#[test]
 fn a_silo_that_is_refused_asks_no_longer() {
     let federation = Federation::new();
     let east = federation.ask("east");
