@@ -32,7 +32,11 @@ impl Card {
         let mut skipped = BELIEVED.to_vec();
         match plan {
             Some(plan) => expected.add_plan(plan),
-            None => skipped.extend(PLANNED),
+            None => {
+                // It is left out where there is none, and what is left out cannot be skipped.
+                expected.lineage.begun_with.clone_from(&self.lineage.begun_with);
+                skipped.extend(PLANNED);
+            }
         }
         let (card, expected) = (serde_norway::to_value(self)?, serde_norway::to_value(expected)?);
         match first_difference("", &card, &expected, &skipped) {

@@ -113,6 +113,10 @@ pub struct Lineage {
     pub roster: Digest,
     /// The operator's decision, where the version is one.
     pub decision: Option<String>,
+    /// The model of another run that this one began with, where it did: what that run learned and spent is in the model, and not in
+    /// this card.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun_with: Option<String>,
 }
 
 /// What it was trained on.
@@ -317,6 +321,7 @@ impl Card {
                     .action
                     .as_ref()
                     .map(|action| format!("{} ({})", action.reason(), action.by())),
+                begun_with: None,
             },
             training_data: TrainingData {
                 label: String::new(),

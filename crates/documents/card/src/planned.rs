@@ -6,7 +6,8 @@ use plan::{ModelKind, Plan, Promise};
 use crate::Card;
 
 /// The fields that [`Card::add_plan`] fills.
-pub(crate) const PLANNED: [&str; 17] = [
+pub(crate) const PLANNED: [&str; 18] = [
+    "lineage.begun_with",
     "model.parameters",
     "model.task",
     "model.architecture",
@@ -41,6 +42,13 @@ impl Card {
         model.layers = architecture.layers.iter().map(|layer| layer.name().to_owned()).collect();
         model.inputs = architecture.input.values() as u64;
         model.outputs = architecture.outputs() as u64;
+        self.lineage.begun_with = plan.parent.map(|parent| {
+            format!(
+                "model {} of round {} of run {}; what that run learned of its silos and spent is in this model too, and is not counted \
+                 here",
+                parent.model, parent.round, parent.run
+            )
+        });
         self.training_data.label = plan.data.label.clone();
         self.training_data.features = plan.data.features.len() as u64;
         let privacy = &mut self.privacy;

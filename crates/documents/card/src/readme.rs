@@ -48,6 +48,9 @@ pub(crate) fn render(card: &Card) -> Result<String, CardError> {
         card.model.version,
         plain(&card.privacy.statement)
     );
+    if let Some(begun_with) = &card.lineage.begun_with {
+        let _ = write!(text, "This run began with {}.\n\n", plain(begun_with));
+    }
     let silos: Vec<String> = card.training_data.silos.iter().map(|silo| plain(&silo.name)).collect();
     let rows = [
         ("model", format!("{}, {} parameters", card.model.architecture, card.model.parameters)),

@@ -79,6 +79,30 @@ fn a_card_reads_back_and_equals_its_records() {
 }
 
 #[test]
+fn a_card_says_which_model_of_another_run_its_run_began_with_and_that_its_figures_leave_that_out() {
+    let [run, model] = [b"parent", b"before"].map(|text| Digest::sha256(text));
+    let parent = Some(plan::ParentModel { run, round: 12, model });
+    let going_on = Plan { parent, ..plan() }.of_newest_format();
+    let manifest = manifest(&going_on);
+    let card =
+        Card::of(&manifest, &going_on, &roster("St Mary"), &[], &DataVersions::new(), &controls(), &[]);
+    let yaml = card.to_yaml().unwrap();
+    let read = Card::from_yaml(&yaml).unwrap();
+    for plan in [Some(&going_on), None] {
+        read.check(&manifest, &[1, 3].into(), plan).unwrap();
+    }
+    let refused = Card { lineage: Lineage { begun_with: None, ..read.lineage.clone() }, ..read.clone() };
+    refused.check(&manifest, &[1, 3].into(), Some(&going_on)).unwrap_err();
+    let readme = read.readme().unwrap();
+    assert!(readme.contains(&format!("began with model {model} of round 12")), "{readme}");
+    assert!(!card_of_the_plan_alone().contains("begun_with"));
+}
+
+fn card_of_the_plan_alone() -> String {
+    card(&manifest(&plan()), "St Mary", &[]).to_yaml().unwrap()
+}
+
+#[test]
 fn a_card_with_another_figure_than_its_record_is_refused_by_the_figures_name() {
     let manifest = manifest(&plan());
     let original = card(&manifest, "St Mary", &[]);
