@@ -160,6 +160,36 @@ async fn a_silo_whose_data_was_debited_by_a_key_that_is_not_on_the_roster_goes_o
     assert!(matches!(said, ToCoordinator::Advertise { .. }), "{said:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_run_may_cost_is_claimed_before_the_check_in_and_is_free_when_the_run_is_over() {
+    let mut all = private(4.0).await;
+    let account = all.ledger().inspect().unwrap().account;
+    let [open] = &account.claims(daemon::wall_ms())[..] else { panic!("{account:?}") };
+    let claimed = (&*open.claim.daemon, open.claim.plan, open.made, open.claim.rounds);
+    assert_eq!(claimed, (&*public(1), all.plan.digest(), 0, 9));
+    // Of the same author, and as dear: what is left is not enough for all its rounds.
+    let other = all.plan.clone().numbered([9; plan::Plan::ID_BYTES]);
+    let said = all.say(welcome(Digest::sha256(b"another run"), &other, &roster())).await;
+    let ToCoordinator::Declined { round: None, reason: Decline::Policy { code, .. } } = said else {
+        panic!("{said:?}")
+    };
+    assert_eq!(code, "BALANCE");
+    assert_eq!(all.ledger().inspect().unwrap().account, account, "nothing is claimed for it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_of_a_claim_is_free_when_the_coordinator_says_that_the_run_is_over() {
+    let all = private(4.0).await;
+    assert_eq!(all.ledger().inspect().unwrap().account.claims(daemon::wall_ms()).len(), 1);
+    all.session.say(protocol::ToClient::Finished { reason: protocol::RunEnd::Complete }).await;
+    let returned = async {
+        while !all.ledger().inspect().unwrap().account.claims(daemon::wall_ms()).is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), returned).await.unwrap();
+}
+
 /// All that lies in the state folder itself; the ledger has a folder in it.
 fn lose_the_journal(folder: &Path) {
     for file in fs::read_dir(folder.join("state")).unwrap() {
