@@ -267,7 +267,7 @@ fn judge(
         }
     };
     let (Some(verifier), Ok(name)) = (verifier(ca_pem), ServerName::try_from(host)) else {
-        let remedy = "restore the federation's authority certificate, or enrol again";
+        let remedy = "restore the federation's authority certificate; a silo may enrol again instead";
         findings.push(Finding::bad("chain", "the pinned authority's certificate cannot be read", remedy));
         return false;
     };
@@ -337,9 +337,11 @@ fn own(
     let certificate = own_certificate(ca_pem, chain_pem, now_s);
     let own_key = match certified(chain_pem, key) {
         Ok(_) => Finding::good("own key", "the key and the certificate belong together"),
-        Err(error) => {
-            Finding::bad("own key", error.to_string(), "restore both from one backup, or enrol again")
-        }
+        Err(error) => Finding::bad(
+            "own key",
+            error.to_string(),
+            "restore both from one backup; a silo may enrol again instead",
+        ),
     };
     let good = certificate.ok && own_key.ok;
     findings.extend([certificate, own_key]);
@@ -348,7 +350,7 @@ fn own(
 
 fn own_certificate(ca_pem: &str, chain_pem: &str, now_s: u64) -> Finding {
     const WHAT: &str = "own certificate";
-    const ENROL: &str = "enrol again";
+    const ENROL: &str = "a silo enrols again; an operator is issued another folder by an administrator, or by `folkmoot-coordinator admin`";
     let chain = match certificates(chain_pem) {
         Ok(chain) => chain,
         Err(error) => return Finding::bad(WHAT, error.to_string(), ENROL),
@@ -383,9 +385,11 @@ async fn admission(tls: &ClientTls, way: &Way) -> Finding {
     };
     match tried.await {
         Ok(_) => Finding::good("admission", "the server goes on with this client"),
-        Err(error) => {
-            Finding::bad("admission", explain(&error), "ask the coordinator's operator, or enrol again")
-        }
+        Err(error) => Finding::bad(
+            "admission",
+            explain(&error),
+            "ask the coordinator's operator; enrol again only as they say",
+        ),
     }
 }
 

@@ -186,8 +186,9 @@ const REVOKED: &str =
 fn explain_alert(alert: AlertDescription) -> String {
     let text = match alert {
         AlertDescription::CertificateExpired => {
-            "the other end says that our certificate has expired, or is not valid yet: check both clocks, and enrol \
-             again if it was not renewed in time"
+            "the other end says that our certificate has expired, or is not valid yet: check both clocks; a silo whose certificate was \
+             not renewed in time enrols again, an operator is issued another folder by an administrator or by \
+             `folkmoot-coordinator admin`"
         }
         AlertDescription::CertificateRevoked => REVOKED,
         AlertDescription::UnknownCA | AlertDescription::DecryptError => {
@@ -195,7 +196,7 @@ fn explain_alert(alert: AlertDescription) -> String {
              authority was made anew; ask the administrator, who then gives a new token to enrol with"
         }
         AlertDescription::AccessDenied => {
-            "the other end says that our certificate names no silo or operator: enrol to get one that does"
+            "the other end says that our certificate names no silo or operator: a silo enrols to get one that does, an operator is issued one"
         }
         AlertDescription::BadCertificate
         | AlertDescription::UnsupportedCertificate
