@@ -30,7 +30,7 @@ pub struct RunEntry {
     pub rounds_planned: u64,
     /// When its plan was submitted, in milliseconds since the Unix epoch.
     pub submitted_ms: u64,
-    /// Who submitted it.
+    /// Who submitted it: an operator's name; empty where it came with the coordinator's configuration.
     pub submitted_by: String,
     /// Of a run that waits: since when, in milliseconds since the Unix epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -38,6 +38,13 @@ pub struct RunEntry {
     /// Of a run that waits: when it is over unless what it waits for comes before, likewise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until_ms: Option<u64>,
+}
+
+impl RunEntry {
+    /// Who submitted it, in words.
+    pub fn submitter(&self) -> &str {
+        if self.submitted_by.is_empty() { "the coordinator's configuration" } else { &self.submitted_by }
+    }
 }
 
 #[cfg(test)]

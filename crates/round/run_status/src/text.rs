@@ -119,7 +119,7 @@ pub fn render_runs(runs: &[RunEntry]) -> String {
             run.state.to_string(),
             run.position.map_or_else(|| "-".into(), |position| position.to_string()),
             format!("{} of {}", run.rounds_committed, run.rounds_planned),
-            printable(&run.submitted_by),
+            printable(run.submitter()),
             printable(&run.reason),
         ]
     });
@@ -155,7 +155,7 @@ pub fn render_run(run: &RunEntry) -> String {
     }
     row("rounds", format!("{} of {} committed", run.rounds_committed, run.rounds_planned));
     row("author", printable(&run.author));
-    row("submitted", format!("{} by {}", utc(run.submitted_ms), printable(&run.submitted_by)));
+    row("submitted", format!("{} by {}", utc(run.submitted_ms), printable(run.submitter())));
     if let Some(since) = run.since_ms {
         row("waits since", utc(since));
     }
@@ -217,6 +217,8 @@ mod tests {
             "  68  acba25512100  wards \u{fffd}[2J  running          -  71 of 73  ben\n",
         );
         assert_eq!(render_runs(&[queued, running]), text);
+        let configured = RunEntry { submitted_by: String::new(), ..samples::run_entry() };
+        assert!(render_runs(&[configured]).contains("the coordinator's configuration"));
         assert_eq!(render_runs(&[]), "no run was submitted\n");
     }
 

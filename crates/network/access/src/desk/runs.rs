@@ -102,7 +102,7 @@ impl Runs for RunDesk {
         let entry = runs.into_iter().find(|entry| entry.run == run);
         let entry = entry.ok_or_else(|| ServiceError::NoSuchRun(run).to_status())?;
         if by.role != Some(Role::Admin) && entry.submitted_by != by.name {
-            let (who, whose) = (by.name, entry.submitted_by);
+            let (who, whose) = (by.name, entry.submitter().to_owned());
             return Err(AccessError::NotOwn { who, run: entry.name, whose }.to_status());
         }
         Ok(Response::new(self.queue.stop(run, &why, &by).await?.into()))

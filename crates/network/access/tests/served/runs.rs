@@ -88,6 +88,10 @@ async fn an_author_stops_its_own_runs_and_an_administrator_any_by_name_and_with_
     assert_eq!(stopped.state(), v1::RunState::Stopped);
     assert_eq!(stopped.reason, "anna stopped it: a better plan");
     assert_eq!(reason(anna.stop(&first, "again").await), "SETTLED");
+    // What came with the configuration is no author's.
+    served.run.runs.lock().unwrap()[1].0.submitted_by = String::new();
+    let refused = anna.stop(&second, "mine").await.unwrap_err();
+    assert!(refused.message().contains("submitted by the coordinator's configuration"), "{refused}");
     assert_eq!(ada.stop(&second, "at night").await.unwrap().state(), v1::RunState::Stopped);
 }
 
