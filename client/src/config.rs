@@ -60,6 +60,10 @@ pub struct Loaded {
     pub(crate) ledger: Ledger,
     pub(crate) transport: Option<Transport>,
     pub(crate) proxy: Proxy,
+    /// The file that it was read from, where it was: a later policy in it is taken up.
+    pub(crate) file: Option<PathBuf>,
+    /// Whether the daemon ends with the first run that is over, or that it refuses.
+    pub one_run: bool,
 }
 
 impl Config {
@@ -69,7 +73,8 @@ impl Config {
     /// [`ConfigError`], with every problem at once.
     pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
         let (config, text) = Self::read(path)?;
-        config.open().map_err(|problems| ConfigError::Meaning(problems.with_lines_of(&text)))
+        let opened = config.open().map_err(|problems| ConfigError::Meaning(problems.with_lines_of(&text)))?;
+        Ok(Loaded { file: Some(path.to_owned()), ..opened })
     }
 
     /// Reads the file alone, and gives its text too.
@@ -112,7 +117,8 @@ impl Config {
                     declares_data: self.tells_data_version,
                 };
                 check_membership(&profile)?;
-                Ok(Loaded { config: self, profile, vault, ledger, transport, proxy })
+                let (file, one_run) = (None, false);
+                Ok(Loaded { config: self, profile, vault, ledger, transport, proxy, file, one_run })
             }
             _ => Err(problems),
         }
@@ -169,7 +175,7 @@ impl Config {
         }
     }
 
-    fn check_policy(&self, problems: &mut Problems) {
+    pub(crate) fn check_policy(&self, problems: &mut Problems) {
         if let Err(found) = self.policy.validate() {
             for problem in found.0 {
                 problems.add(&format!("policy.{}", problem.field), problem.text);

@@ -8,6 +8,7 @@ use alarms::Alarm;
 use daemon::Clock;
 use identity::AuthorisedRoster;
 use params::Digest;
+use plan::Policy;
 use protocol::{
     ClientEffect, ClientEffects, ClientInput, ClientRecord, Decline, JobId, OfRun, Participant, Profile,
     Rejection, Timestamp, ToClient, ToCoordinator, UploadHeader,
@@ -35,6 +36,7 @@ use declaring::Declaring;
 use raising::Alarms;
 use words::{decline_code, note, says_all};
 
+mod allowing;
 mod data;
 mod declaring;
 mod raising;
@@ -46,7 +48,7 @@ mod words;
 
 /// Events taken before what stands ready is performed: enough for one fsync to serve many.
 const AT_ONCE: usize = 64;
-/// A claim lasts a week at least, and is renewed when half of that is over.
+/// A claim lasts a week at least.
 const RENEWAL: Duration = Duration::from_secs(3600);
 
 /// What the driver works with.
@@ -61,9 +63,13 @@ pub(crate) struct Parts {
     pub(crate) alarm: Alarm,
     pub(crate) news: mpsc::Receiver<News>,
     pub(crate) offers: Offers,
+    /// Later policies of the silo's operator.
+    pub(crate) policies: mpsc::Receiver<Policy>,
     pub(crate) departures: Departures,
     /// What it and the watchman say to each other.
     pub(crate) lookout: Lookout,
+    /// Whether it ends with the first run that is over, or refused.
+    pub(crate) one_run: bool,
 }
 
 /// See the module.
@@ -79,6 +85,7 @@ pub(crate) struct Driver {
     declaring: Declaring,
     news: mpsc::Receiver<News>,
     offers: Offers,
+    policies: mpsc::Receiver<Policy>,
     departures: Departures,
     roster: watch::Sender<Arc<AuthorisedRoster>>,
     uploads: Uploads,
@@ -86,7 +93,6 @@ pub(crate) struct Driver {
     prompt: watch::Sender<Prompt>,
     /// The session, while it stands.
     outbox: Option<mpsc::Sender<ClientEnvelope>>,
-    /// Gives the session up whose coordinator does not read.
     give_up: Arc<Notify>,
     jobs: JoinSet<Done>,
     /// The one attempt that anything is held of.
@@ -98,6 +104,7 @@ pub(crate) struct Driver {
     kept: Kept,
     /// When claims are looked after, also while nothing is heard of their runs.
     renewals: Interval,
+    one_run: bool,
     /// Effects not yet performed, in order.
     effects: VecDeque<ClientEffect>,
     /// Set once the daemon is to end, after the effects.
@@ -143,6 +150,7 @@ enum Event {
     News(News),
     Done(Result<Done, JoinError>),
     Accepted(Digest),
+    Policy(Policy),
     Seen(Seen),
     RenewClaims,
     Tick,
@@ -183,6 +191,7 @@ impl Driver {
             declaring,
             news: parts.news,
             offers: parts.offers,
+            policies: parts.policies,
             departures: parts.departures,
             roster: parts.lookout.roster,
             uploads,
@@ -196,12 +205,13 @@ impl Driver {
             reading: BTreeMap::new(),
             kept: None,
             renewals: tokio::time::interval(RENEWAL),
+            one_run: parts.one_run,
             effects: VecDeque::new(),
             ended: None,
         })
     }
 
-    /// Runs until the run is over, `shutdown`, or something fails for good.
+    /// Runs until `shutdown`, until something fails for good, or until the one run is over that was to be taken part in.
     pub(crate) async fn drive(mut self, shutdown: impl Future<Output = ()>) -> Result<Ended, RunError> {
         let ended = self.until_ended(shutdown).await;
         self.alarms.written().await;
@@ -222,6 +232,7 @@ impl Driver {
                 }
                 Some(done) = self.jobs.join_next() => Event::Done(done),
                 roster = self.offers.accepted() => Event::Accepted(roster),
+                Some(policy) = self.policies.recv() => Event::Policy(policy),
                 Some(seen) = self.seen.recv() => Event::Seen(seen),
                 _ = self.renewals.tick() => Event::RenewClaims,
                 () = self.clock.reached(deadline) => Event::Tick,
@@ -271,6 +282,7 @@ impl Driver {
                 self.feed(ClientInput::AcceptRoster { roster });
                 self.answer_claims()?;
             }
+            Event::Policy(policy) => self.take_policy(policy)?,
             Event::Seen(Seen::Log(seen)) => self.feed(ClientInput::Witnessed(seen)),
             Event::Seen(Seen::Contradiction(why)) => self.ended = Some(Err(RunError::History(why))),
             Event::RenewClaims => block_in_place(|| self.spending.renew_claims())?,
@@ -311,9 +323,9 @@ impl Driver {
                 }
             }
             ToClient::Finished { reason } => {
-                tracing::info!("the run is over: {reason}");
+                tracing::info!(run = run.map(|run| run.short()), "the run is over: {reason}");
                 self.alarms.later(Alarm::repeat);
-                self.ended = Some(Ok(Ended::Finished(reason.clone())));
+                self.ended = self.one_run.then(|| Ok(Ended::Finished(reason.clone())));
             }
             _ => {}
         }
@@ -423,14 +435,13 @@ impl Driver {
     fn send(&mut self, said: OfRun<ToCoordinator>) {
         if let ToCoordinator::Declined { round, reason } = &said.message {
             tracing::warn!(round, code = decline_code(reason), "declined: {}", self.reason(reason));
-            let waits = reason.waits();
-            if round.is_none() && !waits && self.ended.is_none() {
-                self.ended = Some(Err(RunError::RefusedRun(self.reason(reason))));
+            if round.is_none() && !reason.waits() {
+                self.refused(said.run, self.reason(reason));
             }
         }
         // Without a session nothing is owed: the coordinator asks again in the next one.
         let Some(outbox) = &self.outbox else { return };
-        if outbox.try_send(said.message.into()).is_err() {
+        if outbox.try_send(said.into()).is_err() {
             tracing::warn!("the coordinator does not read; the session is opened anew");
             self.outbox = None;
             self.give_up.notify_one();

@@ -32,6 +32,7 @@ mod link;
 mod models;
 mod offers;
 mod patience;
+mod policy_file;
 mod proxy;
 mod renewal;
 mod tables;
@@ -62,6 +63,7 @@ pub use enroll::EnrollError;
 use link::Link;
 use offers::Offers;
 use patience::Patience;
+use policy_file::PolicyFile;
 pub use proxy::Secret;
 use tables::Tables;
 pub use training::Trainers;
@@ -78,10 +80,12 @@ const EXIT_REFUSED: u8 = 3;
 /// The command line of the daemon.
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "Exit codes: 0 the run is over or the daemon was stopped, 1 a failure while running, 2 the \
-                  configuration cannot be used, 3 refused by the coordinator or by this silo's policy. Data \
-                  that does not fit a plan, and training that fails, end nothing and change no exit code: `alarms` \
-                  shows what you have to look at, and exits with 1 where there is something.\n\
+    after_help = "The daemon takes part in every run that it is offered and its policy allows, and stays when one is over: stop it, \
+                  or start it with --one-run.\n\
+                  Exit codes: 0 it was stopped (with --one-run: the run is over), 1 a failure while running, 2 the \
+                  configuration cannot be used, 3 refused by the coordinator (with --one-run: or by this silo's policy). Data \
+                  that does not fit a plan, training that fails, and runs that this silo refuses end nothing and change no exit \
+                  code: `alarms` shows what you have to look at, and exits with 1 where there is something.\n\
                   The log goes to standard error; FOLKMOOT_LOG overrides its filter.",
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true
@@ -93,6 +97,9 @@ pub struct Args {
     /// Check the configuration, the roster, the key and the data's path, and exit.
     #[arg(long)]
     check: bool,
+    /// Take part in one run and exit when it is over, or refused: for a job of a scheduler.
+    #[arg(long)]
+    one_run: bool,
     #[command(subcommand)]
     command: Option<commands::Command>,
 }
@@ -100,7 +107,7 @@ pub struct Args {
 /// How the daemon ended without an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
-    /// The coordinator said that the run is over.
+    /// The coordinator said that the one run is over that it was to take part in.
     Finished(RunEnd),
     /// It was asked to stop.
     ShutDown,
@@ -168,7 +175,7 @@ pub enum RunError {
     /// The coordinator does not talk to this silo.
     #[error("the coordinator refused this silo: {0}")]
     RefusedByCoordinator(String),
-    /// This silo does not take part in the run that it is offered.
+    /// This silo does not take part in the one run that it is offered.
     #[error("this silo refused the run: {0}; change the plan or, if that is meant, this silo's policy")]
     RefusedRun(String),
 }
@@ -216,7 +223,8 @@ pub fn main_with(args: Args) -> ExitCode {
         return daemon::out::finish(commands::run(command));
     }
     // Without a subcommand there is one.
-    daemon::main::<Loaded>(&args.config.unwrap_or_default(), args.check)
+    let Args { config, check, one_run, .. } = args;
+    daemon::main::<Loaded>(&config.unwrap_or_default(), check, |loaded| loaded.one_run = one_run)
 }
 
 impl Daemon for Loaded {
@@ -264,7 +272,7 @@ impl Loaded {
     }
 }
 
-/// Takes part in the coordinator's run until it is over, until `shutdown`, or until it cannot.
+/// Takes part in the coordinator's runs until `shutdown`, or until it cannot; with [`Loaded::one_run`] until one is over.
 ///
 /// # Errors
 /// [`RunError`]. A coordinator that cannot be reached is none: it is tried again for as long as it takes.
@@ -303,7 +311,7 @@ pub async fn run_with(
     trainers: Trainers,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Ended, RunError> {
-    let Loaded { config, profile, vault, ledger, transport, proxy } = loaded;
+    let Loaded { config, profile, vault, ledger, transport, proxy, file, one_run } = loaded;
     let tls = transport.as_ref().map(|transport| &transport.tls);
     let channel = link::channel(&config.coordinator, tls, proxy).map_err(RunError::Address)?;
     let (news, heard) = mpsc::channel(NEWS_WAITING);
@@ -318,6 +326,9 @@ pub async fn run_with(
     let departures = Departures::open(&state, &profile).map_err(RunError::Departures)?;
     let (watchman, lookout) = Watchman::open(&state, &profile, channel.clone(), patience.clone())?;
     let alarm = Alarm::begin(&state, daemon::wall_ms);
+    let (changed, policies) = mpsc::channel(1);
+    let policy_file =
+        file.map(|file| PolicyFile::new(file, profile.policy.clone()).keep(changed, alarm.clone()));
     let driver = Driver::open(Parts {
         spending: UncheckedSpending::new(ledger, &profile.identity, &profile.policy, daemon::wall_ms),
         profile,
@@ -331,13 +342,18 @@ pub async fn run_with(
         alarm,
         news: heard,
         offers: Offers::new(&state),
+        policies,
         departures,
         lookout,
+        one_run,
     })?;
     let watchman = watchman.with_journal(driver.witness_state(), driver.uploads())?;
     let mut tasks = JoinSet::new();
     if let Some(transport) = transport {
         tasks.spawn(renewal::keep(transport, channel));
+    }
+    if let Some(watch) = policy_file {
+        tasks.spawn(watch);
     }
     tasks.spawn(watchman.keep());
     tasks.spawn(link.keep());

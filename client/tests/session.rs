@@ -391,3 +391,43 @@ async fn the_vault_the_keys_and_the_roster_are_opened_once_and_the_daemon_runs_w
     assert_eq!(ended, Ended::ShutDown);
     assert!(path("state").exists(), "it ran");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silo_stays_when_a_run_is_over_or_refused_and_takes_part_once_its_policy_file_allows_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (plan, large) = (sim::plan(3, 2), sim::plan(3, 3));
+    let mut process = Process::start("127.0.0.1:0", vec![]);
+    let file = mock::written(&silo(folder.path(), process.address, 3), "");
+    let text = std::fs::read_to_string(&file).unwrap() + "rounds_max = 2\n";
+    std::fs::write(&file, &text).unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let loaded = client::Config::load(&file).unwrap();
+    let daemon = tokio::spawn(client::run(loaded, async { drop(stopped.await) }));
+    let mut session = process.session().await;
+    assert_eq!(session.welcome(&plan).await, ToCoordinator::CheckIn { head: None, data: None });
+    session.say(ToClient::Finished { reason: RunEnd::Complete }).await;
+
+    // The next run in the same session: too long for this silo.
+    session.say(mock::welcome(Digest::sha256(b"long"), &large, &mock::roster())).await;
+    let said = session.heard().await;
+    let ToCoordinator::Declined { round: None, reason: Decline::Policy { code, .. } } = said else {
+        panic!("{said:?}")
+    };
+    assert_eq!(code, "POLICY_ROUNDS");
+    // What cannot be used changes nothing, and is said to the silo's operator; the next change is taken.
+    std::fs::write(&file, text.replace("rounds_max = 2", "rounds_max = two")).unwrap();
+    let alarms = folder.path().join("state/alarms.json");
+    let kept = || std::fs::read_to_string(&alarms).unwrap_or_default();
+    while !kept().contains("the policy before it stays in force") {
+        tokio::task::yield_now().await;
+    }
+    assert!(kept().contains("this silo refuses the run"), "{}", kept());
+    std::fs::write(&file, text.replace("rounds_max = 2", "rounds_max = 3")).unwrap();
+    assert_eq!(
+        session.heard().await,
+        ToCoordinator::CheckIn { head: None, data: None },
+        "nothing was restarted"
+    );
+    stop.send(()).unwrap();
+    assert_eq!(daemon.await.unwrap().unwrap(), Ended::ShutDown);
+}

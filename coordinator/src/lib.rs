@@ -88,7 +88,7 @@ pub fn main_with(args: Args) -> ExitCode {
         };
     }
     // Required where there is no subcommand.
-    daemon::main::<Loaded>(&args.config.unwrap_or_default(), args.check)
+    daemon::main::<Loaded>(&args.config.unwrap_or_default(), args.check, |_| ())
 }
 
 impl Daemon for Loaded {

@@ -263,7 +263,7 @@ fn a_silos_data_without_a_column_of_the_plan_raises_its_operators_alarm_with_fil
     let _others = ["silo-2", "silo-3"]
         .map(|silo| Running(role("client", &rejoin(folder.path(), silo, &coordinator.url)).spawn().unwrap()));
     let config = rejoin(folder.path(), "silo-1", &coordinator.url);
-    let ended = folkmoot(&["client", "--config", text(&config)]);
+    let ended = folkmoot(&["client", "--one-run", "--config", text(&config)]);
     let log = stderr(&ended);
     assert!(ended.status.success(), "{log}");
     for word in ["ALARM", "silo.csv", "pixel_3_4"] {

@@ -151,7 +151,9 @@ impl Federation {
                 ..Policy::for_authors([public(101)])
             },
         };
-        tokio::spawn(client::run_on(config.open().unwrap(), wrap, std::future::pending()))
+        let mut loaded = config.open().unwrap();
+        loaded.one_run = true;
+        tokio::spawn(client::run_on(loaded, wrap, std::future::pending()))
     }
 
     /// How much of a silo's upload lies in staging.

@@ -17,7 +17,8 @@ use ed25519_dalek::Signer;
 use params::Digest;
 use plan::{Plan, Policy, PrivacyMode, SignedPlan};
 use protocol::{
-    Attempt, ClientEffect, ClientRecord, CoordinatorFault, Decline, Timestamp, ToClient, ToCoordinator,
+    Attempt, ClientEffect, ClientInput, ClientRecord, CoordinatorFault, Decline, Timestamp, ToClient,
+    ToCoordinator,
 };
 use secagg::adversary::mask_any;
 use secagg::{ClientId, IncludedSignature};
@@ -112,6 +113,31 @@ fn each_rule_of_the_policy_refuses_a_plan_that_violates_it_with_its_own_code() {
         assert!(world.journal.is_empty(), "{code}");
         assert!(world.say(world.open(AT)).is_empty(), "{code}: no run was joined");
     }
+}
+
+#[test]
+fn a_changed_policy_answers_again_what_was_declined_and_leaves_what_it_does_not_allow_any_more() {
+    let strict = || Policy { rounds_max: Some(1), ..policy() };
+    let mut world = World::new(sim::plan(4, 2), strict());
+    assert_eq!(refusal_code(&world.say(world.welcome())), "POLICY_ROUNDS");
+    let same = world.input(ClientInput::Policy(Box::new(strict())));
+    assert_eq!(refusal_code(&same), "POLICY_ROUNDS", "the answer of the policy in force");
+    let allowed = world.input(ClientInput::Policy(Box::new(policy())));
+    assert_eq!(messages(&allowed), [&ToCoordinator::CheckIn { head: None, data: None }]);
+    let again = world.input(ClientInput::Policy(Box::new(policy())));
+    assert!(messages(&again).is_empty(), "it takes part already");
+
+    // Stricter in the middle of a round: nothing of it is uploaded.
+    world.say(ToClient::Published(world.signed(&world.genesis())));
+    let began = world.say(world.open(AT));
+    let Some(ClientEffect::Train(job)) = began.last() else { panic!("{began:?}") };
+    let work = job.id;
+    let left = world.input(ClientInput::Policy(Box::new(strict())));
+    assert!(
+        matches!(left[..], [ClientEffect::Forget(of), ClientEffect::ReturnClaim { .. }, ClientEffect::Send(_)] if of == work),
+        "{left:?}"
+    );
+    assert!(messages(&world.say(world.open(Attempt { round: 2, attempt: 1 }))).is_empty(), "it left the run");
 }
 
 #[test]

@@ -119,12 +119,14 @@ fn driver(folder: &Path, given: &Arc<Mutex<Vec<Assignment>>>) -> Driver {
         alarm: Alarm::new(folder, || 1),
         news: mpsc::channel(1).1,
         offers: Offers::new(folder),
+        policies: mpsc::channel(1).1,
         departures: Departures::open(folder, &profile).unwrap(),
         lookout: Lookout {
             roster: watch::channel(Arc::new(profile.roster.clone())).0,
             seen: mpsc::channel(1).1,
             prompt: watch::channel(Prompt::default()).0,
         },
+        one_run: false,
         profile,
     })
     .unwrap()

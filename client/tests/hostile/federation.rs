@@ -94,12 +94,9 @@ impl Daemon {
                 std::future::pending::<()>().await;
             }
         };
-        let task = tokio::spawn(client::run_with(
-            config.open().unwrap(),
-            |store| Box::new(store),
-            trainers,
-            shutdown,
-        ));
+        let mut loaded = config.open().unwrap();
+        loaded.one_run = true;
+        let task = tokio::spawn(client::run_with(loaded, |store| Box::new(store), trainers, shutdown));
         Self { task, stop }
     }
 }

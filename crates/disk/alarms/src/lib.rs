@@ -49,6 +49,10 @@ pub enum Kind {
     Damaged,
     /// What opens what is declared of the data could not be kept.
     Opening,
+    /// A run is refused by this silo's policy, or over what the coordinator said of it.
+    Refused,
+    /// A changed configuration cannot be used.
+    Policy,
 }
 
 /// The newest alarm of a kind.
@@ -66,7 +70,7 @@ struct Raised {
 /// How often there was an alarm of a kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlarmCount {
-    /// As metrics call it: `data`, `changed`, `training`, `undeclared`, `damaged` or `opening`.
+    /// As metrics call it: `data`, `changed`, `training`, `undeclared`, `damaged`, `opening`, `refused` or `policy`.
     pub kind: &'static str,
     /// Since the file was removed.
     pub times: u64,
@@ -77,8 +81,16 @@ pub struct AlarmCount {
 }
 
 impl Kind {
-    const ALL: [Self; 6] =
-        [Self::Data, Self::Changed, Self::Training, Self::Untold, Self::Damaged, Self::Opening];
+    const ALL: [Self; 8] = [
+        Self::Data,
+        Self::Changed,
+        Self::Training,
+        Self::Untold,
+        Self::Damaged,
+        Self::Opening,
+        Self::Refused,
+        Self::Policy,
+    ];
 
     /// As the metrics call it.
     fn name(self) -> &'static str {
@@ -89,6 +101,8 @@ impl Kind {
             Self::Untold => "undeclared",
             Self::Damaged => "damaged",
             Self::Opening => "opening",
+            Self::Refused => "refused",
+            Self::Policy => "policy",
         }
     }
 }

@@ -53,9 +53,13 @@ pub struct Stopped {
     pub exit_code: u8,
 }
 
-/// A daemon from its command line to its exit code. With `check` it ends once its configuration has been loaded.
-pub fn main<D: Daemon>(config: &Path, check: bool) -> ExitCode {
-    let ended = load(config).and_then(|daemon: D| if check { checked(config, &daemon) } else { run(daemon) });
+/// A daemon from its command line to its exit code. With `check` it ends once its configuration has been loaded; `arrange` adds what
+/// the command line says and no file does.
+pub fn main<D: Daemon>(config: &Path, check: bool, arrange: impl FnOnce(&mut D)) -> ExitCode {
+    let ended = load(config).and_then(|mut daemon: D| {
+        arrange(&mut daemon);
+        if check { checked(config, &daemon) } else { run(daemon) }
+    });
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(Stopped { why, exit_code }) => {
@@ -120,7 +124,7 @@ mod tests {
 
     #[test]
     fn how_a_daemon_ends_is_its_exit_code_and_each_reason_names_its_configuration() {
-        let code = |name: &str, check| format!("{:?}", main::<Named>(Path::new(name), check));
+        let code = |name: &str, check| format!("{:?}", main::<Named>(Path::new(name), check, |_| ()));
         let exit = |code: u8| format!("{:?}", ExitCode::from(code));
         assert_eq!(code("right", true), exit(0));
         assert_eq!(code("right", false), exit(3), "as it says itself");

@@ -60,17 +60,17 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts this program as `role` with a configuration; what it writes to standard error is added to `log`.
+    /// Starts this program as `role`, a subcommand with its switches, with a configuration; what it writes to standard error is added to `log`.
     ///
     /// # Errors
     /// [`ProcessError::NotStarted`]
-    pub fn start(role: &str, name: &str, config: &Path, log: PathBuf) -> Result<Self, ProcessError> {
+    pub fn start(role: &[&str], name: &str, config: &Path, log: PathBuf) -> Result<Self, ProcessError> {
         let failed = |why| ProcessError::NotStarted { name: name.to_owned(), why };
         let program = std::env::current_exe().map_err(failed)?;
         // A daemon that is started again goes on in its log.
         let stderr = File::options().create(true).append(true).open(&log).map_err(failed)?;
         let mut child = Command::new(program)
-            .arg(role)
+            .args(role)
             .arg("--config")
             .arg(config)
             .stdin(Stdio::null())

@@ -35,7 +35,7 @@ impl<'a> Processes<'a> {
     pub async fn start(folder: &'a DemoFolder) -> Result<Self, DemoRunError> {
         let config = folder.coordinator_config();
         let mut coordinator =
-            Process::start("coordinator", "coordinator", &config, folder.log("coordinator"))?;
+            Process::start(&["coordinator"], "coordinator", &config, folder.log("coordinator"))?;
         let url = format!("http://{}", coordinator.address().await?);
         folder.configure_silos(&url)?;
         let silos = (0..folder.plan().cohort.maximum).map(|index| start_silo(folder, index));
@@ -150,5 +150,6 @@ impl<'a> Processes<'a> {
 
 fn start_silo(folder: &DemoFolder, index: usize) -> Result<Process, ProcessError> {
     let name = silo_name(index);
-    Process::start("client", &name, &folder.client_config(index), folder.log(&name))
+    // Each ends with the run, so that nobody waits for it.
+    Process::start(&["client", "--one-run"], &name, &folder.client_config(index), folder.log(&name))
 }

@@ -80,7 +80,7 @@ impl Participant {
         if plan.event().is_some() {
             return Ok(());
         }
-        let model = plan.initial_model().digest();
+        let model = plan.starts_from();
         let (own, made) = (self.facts.uploads_on_in(&model, run), self.facts.uploads_on(&model));
         self.profile.policy.check_repeats_in_run(own, made)
     }

@@ -79,6 +79,8 @@ pub enum ClientInput {
     Claimed { run: Digest, answer: ClaimAnswer },
     /// What the ledger of the silo's data says now, before a round is opened on it.
     Ledger(LedgerView),
+    /// The silo's operator has changed what this silo allows.
+    Policy(Box<Policy>),
     /// The deadline that [`crate::Participant::deadline`] named has passed.
     Tick,
 }

@@ -6,7 +6,7 @@ use accounting::{OverBudget, OverPeriod};
 use checkpoint::SignedManifest;
 use ed25519_dalek::VerifyingKey;
 use params::Digest;
-use plan::{AuthoredPlan, Period, Plan, Refusal, SignedPlan};
+use plan::{AuthoredPlan, Period, Plan, Policy, Refusal, SignedPlan};
 use rand_core::CryptoRng;
 use secagg::{Advertised, RoundBinding};
 
@@ -64,6 +64,32 @@ impl Participant {
         };
         self.runs.insert(run_id, CurrentRun { plan, check_in, asked_again: false });
         self.catch_up();
+    }
+
+    /// What was declined is answered again under the policy in force from now on; a run that it does not allow any more is left, at
+    /// once where nothing was uploaded in the attempt in progress.
+    pub(super) fn policy_changed(&mut self, now: Timestamp, policy: Policy) {
+        self.profile.policy = policy;
+        let refused = |(id, run): (&Digest, &CurrentRun)| {
+            self.profile.policy.check(&run.plan).err().map(|refusal| (*id, refusal))
+        };
+        let refused: Vec<(Digest, Refusal)> = self.runs.iter().filter_map(refused).collect();
+        let waits =
+            |run: &Digest| self.offered.as_ref().is_some_and(|offered| offered.waiting.contains_key(run));
+        let declined =
+            |(run, _): &(&Digest, &(Box<SignedPlan>, Shown))| !self.runs.contains_key(run) && !waits(run);
+        let declined: Vec<_> =
+            self.welcomes.iter().filter(declined).map(|(run, shown)| (*run, shown.clone())).collect();
+        for (run, refusal) in refused {
+            self.hand = Some(run);
+            self.leave(&run);
+            self.effects.push(ClientEffect::ReturnClaim { run });
+            self.refuse(None, &refusal);
+        }
+        for (run, (plan, shown)) in declined {
+            self.hand = Some(run);
+            self.welcome(now, run, plan, shown);
+        }
     }
 
     fn is_in_a_round_of(&self, run: &Digest) -> bool {

@@ -48,6 +48,8 @@ pub struct Participant {
     runs: BTreeMap<Digest, CurrentRun>,
     /// The run of the last welcome: that of whatever names none.
     welcomed: Option<Digest>,
+    /// The newest welcome to each run that this session offers, to be answered again under another policy.
+    welcomes: BTreeMap<Digest, (Box<SignedPlan>, Shown)>,
     /// The run of the input in hand: of what is written down and said for it.
     hand: Option<Digest>,
     /// Runs whose claims the shell has been asked for.
@@ -153,6 +155,7 @@ impl Participant {
             facts,
             runs: BTreeMap::new(),
             welcomed: None,
+            welcomes: BTreeMap::new(),
             hand: None,
             claiming: BTreeMap::new(),
             round: None,
@@ -228,6 +231,7 @@ impl Participant {
             ClientInput::DataRead { job, commitment } => self.data_read(job, commitment),
             ClientInput::Claimed { run, answer } => self.claimed(now, run, answer),
             ClientInput::Ledger(view) => self.ledger_read(view),
+            ClientInput::Policy(policy) => self.policy_changed(now, *policy),
             ClientInput::Tick => {}
         }
         self.check_in_when_due(now, rng);
@@ -239,6 +243,7 @@ impl Participant {
 
     fn connected(&mut self, version: SessionVersion) {
         self.version = version;
+        self.welcomes.clear();
         if !version.names_runs() {
             self.leave_all_but(self.welcomed);
         }
@@ -248,6 +253,7 @@ impl Participant {
     fn leave_all_but(&mut self, only: Option<Digest>) {
         self.runs.retain(|run, _| Some(*run) == only);
         self.claiming.retain(|run, _| Some(*run) == only);
+        self.welcomes.retain(|run, _| Some(*run) == only);
         if let Some(offered) = &mut self.offered {
             offered.waiting.retain(|run, _| Some(*run) == only);
         }
@@ -289,6 +295,7 @@ impl Participant {
     }
 
     fn message(&mut self, now: Timestamp, rng: &mut dyn CryptoRng, said: OfRun<ToClient>) {
+        // Which run is in hand is decided here alone, before anything of the message is looked at.
         self.hand = self.run_of(&said);
         match said.message {
             ToClient::Welcome { run_id, plan, roster, between } => {
@@ -299,7 +306,9 @@ impl Participant {
                     return self.decline(None, fault(CoordinatorFault::Plan));
                 }
                 self.welcomed = Some(run_id);
-                self.welcome(now, run_id, plan, Shown { roster, between });
+                let shown = Shown { roster, between };
+                self.welcomes.insert(run_id, (plan.clone(), shown.clone()));
+                self.welcome(now, run_id, plan, shown);
             }
             ToClient::Published(signed) => self.published(signed),
             ToClient::Open { at, model } => self.open(now, at, model),
@@ -328,6 +337,7 @@ impl Participant {
             ToClient::Finished { reason } => {
                 self.ended = Some(reason);
                 if let Some(run) = self.hand {
+                    self.welcomes.remove(&run);
                     self.leave(&run);
                     self.claiming.remove(&run);
                     self.effects.push(ClientEffect::ReturnClaim { run });

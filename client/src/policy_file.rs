@@ -1,0 +1,98 @@
+//! The silo's policy as its configuration file says it now: a change is taken without a restart.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use alarms::{Alarm, Kind};
+use plan::{Policy, Problems};
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+
+use crate::Config;
+
+/// How often the file is looked at.
+const LOOK: Duration = Duration::from_secs(3);
+
+/// See the module.
+pub(crate) struct PolicyFile {
+    path: PathBuf,
+    /// What the file said last, or why it could not be used.
+    seen: Option<Result<String, String>>,
+    /// The policy in force.
+    policy: Policy,
+}
+
+/// What a look at the file came to.
+#[derive(Debug, PartialEq)]
+enum Look {
+    Unchanged,
+    Changed(Policy),
+    /// The policy before it stays in force.
+    Unusable(String),
+}
+
+impl PolicyFile {
+    /// The configuration file that the policy in force was read from.
+    pub(crate) fn new(path: PathBuf, policy: Policy) -> Self {
+        Self { path, seen: None, policy }
+    }
+
+    /// Looks for as long as the daemon runs. Of a file that cannot be used the operator hears once, until it is another.
+    pub(crate) async fn keep(mut self, changed: mpsc::Sender<Policy>, alarm: Alarm) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let looked = spawn_blocking(move || {
+                let look = self.look();
+                (self, look)
+            });
+            let Ok((file, look)) = looked.await else { return };
+            self = file;
+            match look {
+                Look::Unchanged => {}
+                Look::Changed(policy) => {
+                    tracing::warn!(
+                        "the policy in {} has changed and is in force from now on",
+                        self.path.display()
+                    );
+                    if changed.send(policy).await.is_err() {
+                        return;
+                    }
+                }
+                Look::Unusable(why) => {
+                    let path = self.path.display();
+                    let text = format!(
+                        "{path} was changed and cannot be used; the policy before it stays in force: {why}"
+                    );
+                    let alarm = alarm.clone();
+                    let _: Result<(), _> = spawn_blocking(move || alarm.raise(Kind::Policy, &text, "")).await;
+                }
+            }
+        }
+    }
+
+    /// By what the file holds: its time may be set, or stay what it was.
+    fn look(&mut self) -> Look {
+        let (config, text) = match Config::read(&self.path) {
+            Ok((config, text)) => (config, text),
+            Err(why) if self.is_new(Err(why.to_string())) => return Look::Unusable(why.to_string()),
+            Err(_) => return Look::Unchanged,
+        };
+        if !self.is_new(Ok(text)) {
+            return Look::Unchanged;
+        }
+        let mut problems = Problems::default();
+        config.check_policy(&mut problems);
+        if !problems.0.is_empty() {
+            return Look::Unusable(problems.to_string());
+        }
+        if config.policy == self.policy {
+            return Look::Unchanged;
+        }
+        self.policy = config.policy;
+        Look::Changed(self.policy.clone())
+    }
+    fn is_new(&mut self, seen: Result<String, String>) -> bool {
+        let before = self.seen.replace(seen.clone());
+        before.as_ref() != Some(&seen)
+    }
+}
