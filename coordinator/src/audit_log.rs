@@ -1,7 +1,8 @@
 //! The coordinator's tamper-evident log: what the journal says, and who called what.
 //!
-//! One thread owns the log. What happened in the run is taken from the journal's own records, each event with its
-//! record's number: after a crash, what the log lacks of the journal is written again, and nothing twice.
+//! One thread owns the log. What happened in a run is taken from its journal's own records, each event with its
+//! record's number: after a crash, what the log lacks of each journal is written again, and nothing twice. Events of the
+//! federation's first run carry no run's name but where it begins; those of later runs do.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
@@ -14,6 +15,7 @@ use anyhow::Context;
 use audit::{Action, Actor, Event, JOURNAL, Log, Status, cut, writable};
 use ed25519_dalek::SigningKey;
 use identity::Subject;
+use params::Digest;
 use protocol::{Record, Timestamp};
 use secagg::ClientId;
 use tlog::VerifierKey;
@@ -51,6 +53,12 @@ enum Command {
 
 type Reply<T> = oneshot::Sender<Result<T, audit::LogError>>;
 
+/// Whose journal a record is in: none for the federation's first run.
+pub(crate) type LaterRun = Option<Digest>;
+
+/// How many records of each journal a log knows, by the run that its events name.
+type Known = BTreeMap<Option<String>, u64>;
+
 /// What a witness is shown.
 pub(crate) struct View {
     pub(crate) checkpoint: String,
@@ -69,12 +77,12 @@ pub(crate) struct AuditLog {
 }
 
 impl AuditLog {
-    /// Opens the log in `folder`, brings it up to the journal and begins its thread.
+    /// Opens the log in `folder`, brings it up to the journals and begins its thread.
     pub(crate) fn open(
         folder: &Path,
         origin: &str,
         key: SigningKey,
-        journal: &[Record],
+        journals: &[(LaterRun, &[Record])],
         publish_every: Duration,
     ) -> anyhow::Result<Self> {
         let log = Log::open(folder, origin, key)
@@ -94,15 +102,9 @@ impl AuditLog {
             publish_every,
         };
         let known = keeper.read_back()?;
-        let mut now = Timestamp(0);
-        let events: Vec<Event> = (0..)
-            .zip(journal)
-            .filter_map(|(number, record)| {
-                now = record.time().unwrap_or(now);
-                event_of(number, record, now).filter(|_| number >= known as u64)
-            })
-            .collect();
-        keeper.append(&events)?;
+        for (run, journal) in journals {
+            keeper.append(&lacking(&known, *run, journal))?;
+        }
         keeper.publish()?;
         let (send, commands) = mpsc::channel(COMMANDS_WAITING);
         let thread = std::thread::Builder::new()
@@ -127,13 +129,20 @@ impl AuditLog {
         }
     }
 
-    /// Records of the journal, durable there; `first` is the first one's number. One without a time of its own gets the current time.
+    /// Records of a run's journal, durable there; `first` is the first one's number. One without a time of its own gets the current
+    /// time.
     ///
     /// # Errors
     /// A log that cannot be written any more: no round goes on that no auditor will read of.
-    pub(crate) fn journalled(&self, first: u64, now: Timestamp, records: &[&Record]) -> anyhow::Result<()> {
+    pub(crate) fn journalled(
+        &self,
+        run: LaterRun,
+        first: u64,
+        now: Timestamp,
+        records: &[&Record],
+    ) -> anyhow::Result<()> {
         let numbered = (first..).zip(records);
-        let events = numbered.filter_map(|(number, record)| event_of(number, record, now)).collect();
+        let events = numbered.filter_map(|(number, record)| event_of(run, number, record, now)).collect();
         anyhow::ensure!(
             self.append(events),
             "the audit log is not written any more, the log above says why; fix that and start again: what it \
@@ -230,16 +239,19 @@ struct Keeper {
 }
 
 impl Keeper {
-    /// Reads what is there; gives how many records of the journal it knows.
-    fn read_back(&mut self) -> anyhow::Result<usize> {
-        let (mut known, mut at) = (0, 0);
+    /// Reads what is there; gives how many records of each journal it knows.
+    fn read_back(&mut self) -> anyhow::Result<Known> {
+        let (mut known, mut at) = (Known::new(), 0);
         while at < self.log.size() {
             let end = self.log.size().min(at + ENTRIES_AT_ONCE);
             for (index, entry) in (at..).zip(self.log.entries(at..end)?) {
                 let event = Event::decode(&entry).with_context(|| format!("audit log entry {index}"))?;
-                let number = event.details.get(JOURNAL).and_then(|number| number.parse::<usize>().ok());
-                known = known.max(number.map_or(0, |number| number + 1));
                 self.note(index, &event);
+                if let Some(number) = event.details.get(JOURNAL).and_then(|number| number.parse::<u64>().ok())
+                {
+                    let of_run = known.entry(event.run).or_default();
+                    *of_run = (*of_run).max(number.saturating_add(1));
+                }
             }
             at = end;
         }
@@ -359,6 +371,23 @@ impl Keeper {
             .collect::<Result<_, audit::LogError>>()?;
         Ok(View { checkpoint: self.log.checkpoint().unwrap_or_default(), proof, receipts })
     }
+}
+
+/// What a log lacks of a journal.
+fn lacking(known: &Known, run: LaterRun, journal: &[Record]) -> Vec<Event> {
+    let by_name = |run: &Digest| known.get(&Some(run.to_string())).copied();
+    let known = match (run, journal.first()) {
+        (Some(run), _) => by_name(&run),
+        // The event of the first run's beginning names it, and no other of its events does.
+        (None, Some(Record::RunStarted { run_id, .. })) => known.get(&None).copied().max(by_name(run_id)),
+        (None, _) => known.get(&None).copied(),
+    };
+    let mut now = Timestamp(0);
+    let numbered = (0..).zip(journal).filter_map(|(number, record)| {
+        now = record.time().unwrap_or(now);
+        event_of(run, number, record, now).filter(|_| known.is_none_or(|known| number >= known))
+    });
+    numbered.collect()
 }
 
 /// What is written in the place of the calls that were left out.

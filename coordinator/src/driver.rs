@@ -109,7 +109,8 @@ impl Driver {
         let journal = run.folder.journal()?;
         let publish_every = daemon::heartbeat(daemon::patience(&setup.plan)) * 3;
         let origin = audit::log_name(&setup.roster.federation);
-        let audit = AuditLog::open(&folder.join("audit"), &origin, keys.audit, &journal, publish_every)?;
+        let audit =
+            AuditLog::open(&folder.join("audit"), &origin, keys.audit, &[(None, &journal)], publish_every)?;
         let mut effects = Effects::new();
         let newest = journal.iter().filter_map(Record::time).max().unwrap_or(Timestamp(0));
         let clock = Clock::not_before(newest);

@@ -1,16 +1,19 @@
-//! What an auditor reads of the journal's records.
+//! What an auditor reads of a journal's records.
 
 use audit::{Action, Event, JOURNAL, Status, silo};
 use params::Digest;
 use protocol::{Record, RoundOutcome, Timestamp, UploadHeader};
 
+use super::LaterRun;
+
 /// The event of record `number`, at its own time or else at `now`; none where it says no more to outsiders than a later one.
-pub(super) fn event_of(number: u64, record: &Record, now: Timestamp) -> Option<Event> {
+pub(super) fn event_of(run: LaterRun, number: u64, record: &Record, now: Timestamp) -> Option<Event> {
     let time_ms = record.time().unwrap_or(now).0;
     let event = of_round(time_ms, record)
         .or_else(|| of_silo(time_ms, record))
         .or_else(|| of_operators(time_ms, record))?;
-    Some(event.with(JOURNAL, number.to_string()))
+    let run = run.map(|run| run.to_string()).or(event.run.clone());
+    Some(Event { run, ..event.with(JOURNAL, number.to_string()) })
 }
 
 /// The run, its rounds and its models.
@@ -108,7 +111,7 @@ mod tests {
     #[test]
     fn an_entry_keeps_its_bytes_whichever_release_writes_it() {
         let entry = |record: Record| {
-            let bytes = event_of(4, &record, Timestamp(9)).unwrap().encode().unwrap();
+            let bytes = event_of(None, 4, &record, Timestamp(9)).unwrap().encode().unwrap();
             String::from_utf8(bytes).unwrap()
         };
         let (one, other, reason) = (ClientId(3), ClientId(5), String::from("lost laptop"));
@@ -120,5 +123,14 @@ mod tests {
             entry(Record::Reconciled { now: Timestamp(7), one, other, by: "ada".into(), reason }),
             r#"{"action":"silos.reconciled","actor":{"id":"coordinator","role":"coordinator"},"details":{"by":"ada","journal":"4","reason":"lost laptop"},"peer":"silo-3 silo-5","status":"ok","time_ms":7}"#
         );
+    }
+
+    #[test]
+    fn an_entry_of_a_later_run_names_it_and_says_the_same_otherwise() {
+        let record = Record::Ended { reason: protocol::RunEnd::Complete };
+        let run = Digest::sha256(b"second");
+        let of = |run| event_of(run, 4, &record, Timestamp(9)).unwrap();
+        assert_eq!(of(Some(run)), Event { run: Some(run.to_string()), ..of(None) });
+        assert_eq!(of(None).run, None);
     }
 }

@@ -20,7 +20,7 @@ fn open(folder: &Path, journal: &[Record]) -> AuditLog {
 
 fn publishing(folder: &Path, journal: &[Record], every: Duration) -> AuditLog {
     let key = SigningKey::from_bytes(&[7; 32]);
-    AuditLog::open(folder, "folkmoot/test", key, journal, every).unwrap()
+    AuditLog::open(folder, "folkmoot/test", key, &[(None, journal)], every).unwrap()
 }
 
 fn entries(folder: &Path) -> Vec<(String, Option<u64>)> {
@@ -42,11 +42,38 @@ fn what_a_crash_kept_out_of_the_log_is_written_at_the_next_start_and_nothing_twi
     assert_eq!(entries(&audit).len(), 3);
     let log = open(&audit, &journal[..4]);
     let refs: Vec<&Record> = journal[4..].iter().collect();
-    log.journalled(4, Timestamp(3000), &refs).unwrap();
+    log.journalled(None, 4, Timestamp(3000), &refs).unwrap();
     log.close();
     open(&audit, &journal).close();
     assert_eq!(entries(&audit), entries(&whole));
     assert_eq!(entries(&whole)[4], ("round.opened".to_owned(), Some(3)));
+}
+
+#[test]
+fn the_events_of_each_run_are_numbered_by_its_own_journal_across_crashes() {
+    let folder = tempfile::tempdir().unwrap();
+    let audit = folder.path().join("audit");
+    let run = Some(Digest::sha256(b"second"));
+    let (first, second): (Vec<Record>, Vec<Record>) =
+        ((1..=3).flat_map(round).collect(), (1..=2).flat_map(round).collect());
+    let open = |journals: &[(LaterRun, &[Record])]| {
+        let key = SigningKey::from_bytes(&[7; 32]);
+        AuditLog::open(&audit, "folkmoot/test", key, journals, Duration::ZERO).unwrap().close();
+    };
+    // The second begins in the middle of the first; then each has journalled more than the log knows.
+    open(&[(None, &first[..3])]);
+    open(&[(None, &first[..3]), (run, &second[..1])]);
+    open(&[(None, &first[..5]), (run, &second)]);
+    open(&[(None, &first), (run, &second)]);
+    open(&[(None, &first), (run, &second)]);
+    let log = Log::open(&audit, "folkmoot/test", SigningKey::from_bytes(&[7; 32])).unwrap();
+    let mut numbers: BTreeMap<Option<String>, Vec<String>> = BTreeMap::new();
+    for entry in log.entries(0..log.size()).unwrap() {
+        let event = Event::decode(&entry).unwrap();
+        numbers.entry(event.run).or_default().push(event.details[JOURNAL].clone());
+    }
+    assert_eq!(numbers[&None], ["0", "1", "2", "3", "4", "5"]);
+    assert_eq!(numbers[&run.map(|run| run.to_string())], ["0", "1", "2", "3"]);
 }
 
 #[test]
@@ -55,7 +82,7 @@ fn a_log_whose_thread_has_ended_stops_the_driver_instead_of_going_unwritten() {
     let log = open(&folder.path().join("audit"), &[]);
     log.close();
     let [opened, _] = round(1);
-    let why = log.journalled(0, Timestamp(1), &[&opened]).unwrap_err().to_string();
+    let why = log.journalled(None, 0, Timestamp(1), &[&opened]).unwrap_err().to_string();
     assert!(why.contains("the audit log is not written any more"), "{why}");
 }
 
@@ -72,7 +99,7 @@ async fn whoever_reads_all_entries_takes_no_cosignature_away() {
     let cosigned = shown().await;
 
     let more = round(2);
-    log.journalled(2, Timestamp(2000), &more.iter().collect::<Vec<_>>()).unwrap();
+    log.journalled(None, 2, Timestamp(2000), &more.iter().collect::<Vec<_>>()).unwrap();
     for _ in 0..3 {
         let indices: Vec<u64> = log.entries(0).await.unwrap().unwrap().iter().map(|(at, _)| *at).collect();
         assert_eq!(indices, [0, 1, 2, 3], "what has just happened is read too");

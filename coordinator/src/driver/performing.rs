@@ -79,7 +79,7 @@ impl Driver {
                     .collect();
                 // A failed append is a crash: the process ends and recovers from what is on disk.
                 let first = self.run.folder.append(&bytes).context(APPEND_FAILED)?;
-                self.audit.journalled(first, self.clock.now(), &records)?;
+                self.audit.journalled(None, first, self.clock.now(), &records)?;
             }
             for effect in effects {
                 self.perform_one(effect).context(EFFECT_FAILED)?;

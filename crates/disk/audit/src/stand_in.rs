@@ -12,8 +12,8 @@ const NAME_BYTES: usize = 128;
 /// The largest integer of canonical JSON.
 const INTEGER_MAX: u64 = (1 << 53) - 1;
 
-/// The event, or what stands in for it where it cannot be an entry: who, what, when, the digest of the rest, and the detail
-/// [`JOURNAL`]. The same each time.
+/// The event, or what stands in for it where it cannot be an entry: who, what, when, in which run, the digest of the rest, and
+/// the detail [`JOURNAL`]. The same each time.
 pub fn writable(event: &Event) -> Event {
     if event.encode().is_ok() {
         return event.clone();
@@ -27,6 +27,7 @@ pub fn writable(event: &Event) -> Event {
     };
     let time_ms = event.time_ms.min(INTEGER_MAX);
     let mut stands_in = Event::new(time_ms, actor, cut(&event.action, NAME_BYTES), event.status);
+    stands_in.run = event.run.as_deref().map(|run| cut(run, NAME_BYTES));
     stands_in.round = event.round.filter(|round| *round <= INTEGER_MAX);
     stands_in.attempt = event.attempt;
     stands_in.digest = Some(Digest::sha256(whole.as_bytes()).to_string());
