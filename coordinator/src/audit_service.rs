@@ -1,5 +1,6 @@
 //! The audit log as a service: witnesses, receipts, entries.
 
+use audit_log::AuditLog;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,6 @@ use wire::ToStatus;
 use wire::v1::audit_server::{Audit, AuditServer};
 use wire::{ServiceError, limits, v1};
 
-use crate::audit_log::AuditLog;
 use crate::service::RETRY_AFTER;
 use crate::streaming::{BoxStream, unread};
 

@@ -16,10 +16,13 @@ daemon::configuration! {
     pub struct Config {
         /// Where clients and operators connect, `ADDRESS:PORT`.
         pub listen: String,
-        /// Journal, staged vectors and checkpoints; one run a folder.
+        /// Journals, staged vectors and checkpoints of all runs; one federation a folder.
         pub data_dir: PathBuf,
-        /// The run's plan, as `folkmoot plan sign` wrote it.
+        /// The first run's plan, as `folkmoot plan sign` wrote it. Where the first run has another, it is submitted as a further one.
         pub plan: PathBuf,
+        /// Runs that open rounds at one time; those behind them wait in the queue.
+        #[serde(default = "three_runs")]
+        pub runs_active_max: u32,
         /// The key that signs published models for public tools, PKCS#8 PEM; none, and they carry no such signature.
         #[serde(default)]
         pub model_key_file: Option<PathBuf>,
@@ -27,6 +30,14 @@ daemon::configuration! {
         #[serde(default)]
         pub metrics_listen: Option<String>,
     }
+}
+
+/// More would wait for each other's silos.
+const RUNS_ACTIVE_MAX: u32 = 100;
+
+/// Of a federation whose configuration does not say.
+fn three_runs() -> u32 {
+    3
 }
 
 daemon::tls_table! {
@@ -87,6 +98,9 @@ impl Config {
     fn open(self) -> Result<Loaded, Problems> {
         let mut problems = Problems::default();
         self.check_addresses(&mut problems);
+        problems.require((1..=RUNS_ACTIVE_MAX).contains(&self.runs_active_max), "runs_active_max", || {
+            format!("is from 1 to {RUNS_ACTIVE_MAX}")
+        });
         let plan = daemon::read(&self.plan, "plan", &mut problems, |text| {
             SignedPlan::from_json(text).and_then(SignedPlan::open).map_err(|e| e.to_string())
         });

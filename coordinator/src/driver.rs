@@ -1,32 +1,33 @@
-//! The driver: one task that owns the core and the store, and performs effects in order.
+//! The driver: one task that owns the core and the stores, and performs effects in order.
 
-use std::path::Path;
+use audit_log::{AuditLog, AuditLogError};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use attest::ModelKey;
 use checkpoint::Manifest;
 use daemon::Clock;
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{SigningKey, VerifyingKey};
+use federation::{Effect, Effects, Federation, Input, RunNumber};
 use identity::AuthorisedRoster;
-use protocol::{
-    Coordinator, Effect, Effects, Input, Record, Rejection, Setup, Timestamp, ToClient, UploadHeader,
-};
+use plan::{AuthoredPlan, Plan};
+use protocol::{OfRun, Record, Rejection, Timestamp, ToClient, UploadHeader};
 use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
-use run_status::{Server, Shown};
-use runs::{CardWriter, RunFolder};
 use secagg::ClientId;
-use store::{Store, StoreError};
-use tokio::sync::{mpsc, oneshot, watch};
+use store::StoreError;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::block_in_place;
 use wire::{ServiceError, ToStatus};
 
-use crate::audit_log::AuditLog;
+use crate::board::Board;
 use crate::events::{Event, Staging};
-use crate::outbox::CHAIN_AT_ONCE;
 use crate::service::RETRY_AFTER;
 use crate::sessions::Sessions;
+use at_work::{AtWork, Found};
+pub(crate) use at_work::{Folders, Wrap};
 use performing::Queue;
 
 /// Events that may wait for the driver. Beyond it, senders wait: that is the back pressure on clients.
@@ -35,6 +36,9 @@ pub(crate) const INBOX_EVENTS: usize = 4096;
 /// Events and bytes of records that are taken before anything is performed.
 const EVENTS_AT_ONCE: usize = 256;
 const RECORD_BYTES_AT_ONCE: usize = 4 << 20;
+
+/// Sums that are opened at one time, of whichever runs: each holds a model and a vector, and keeps a core busy.
+const OPENINGS: usize = 2;
 
 /// Said of an append that failed; the store names the file and what to look at.
 const APPEND_FAILED: &str = "stopped before anything was said that the journal does not hold; fix what follows and start \
@@ -50,42 +54,42 @@ struct Reply {
     result: Result<(), Rejection>,
 }
 
-/// What the coordinator signs with beside its checkpoints.
-pub(crate) struct Keys {
-    /// The audit log's checkpoints: the coordinator's own key again.
-    pub(crate) audit: SigningKey,
-    /// Published models, for public tools.
-    pub(crate) model: Option<ModelKey>,
-    /// What the model cards say of this coordinator.
-    pub(crate) controls: card::Controls,
+/// Who the coordinator is, in all runs.
+pub(crate) struct Own {
+    /// Signs checkpoints, and the audit log's.
+    pub(crate) key: SigningKey,
+    /// Whose signature makes a roster one of this federation.
+    pub(crate) authority: VerifyingKey,
+    /// The configured one.
+    pub(crate) roster: AuthorisedRoster,
+    /// Signs published models, for public tools.
+    pub(crate) model_key: Option<ModelKey>,
 }
 
 /// What the driver keeps up to date for the rest of the daemon.
 pub(crate) struct Outward {
-    pub(crate) status: watch::Sender<Option<Arc<Shown>>>,
+    pub(crate) board: watch::Sender<Option<Arc<Board>>>,
     /// The newest roster, in force or about to be.
     pub(crate) roster: watch::Sender<Arc<AuthorisedRoster>>,
     pub(crate) metrics: Arc<telemetry::Metrics>,
 }
 
-/// What the driver holds of a run beside the core.
-struct RunState {
-    folder: RunFolder,
-    /// When the attempt in progress was opened.
-    opened_at: Instant,
-}
-
 /// See the module.
 pub(crate) struct Driver {
-    core: Coordinator,
-    run: RunState,
+    federation: Federation,
+    runs: BTreeMap<RunNumber, AtWork>,
+    folders: Folders,
+    own: Own,
     sessions: Sessions,
     inbox: mpsc::Sender<Event>,
     outward: Outward,
     audit: AuditLog,
-    model_key: Option<ModelKey>,
+    /// Places for workers that open sums.
+    openings: Arc<Semaphore>,
     /// Effects not yet performed, in order.
     effects: Queue,
+    /// Runs to which something was done since they were shown.
+    touched: BTreeSet<RunNumber>,
     /// Replies that wait until what they acknowledge is durable.
     replies: Vec<Reply>,
     /// The clock that the core judged by last: a deadline that passed since then is due.
@@ -94,60 +98,77 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    /// Replays the store's journal, and starts the run where there is none yet.
+    /// Replays the journals of all runs in the folders, and starts the first run where there is none yet; a configured plan that is
+    /// no run's is submitted.
     pub(crate) fn open(
-        store: Box<dyn Store>,
-        setup: Setup,
-        folder: &Path,
-        keys: Keys,
+        mut folders: Folders,
+        configured: AuthoredPlan,
+        runs_active_max: usize,
+        own: Own,
         inbox: mpsc::Sender<Event>,
         outward: Outward,
     ) -> anyhow::Result<(Self, AuditLog)> {
-        let card = CardWriter::new(keys.controls, folder);
-        let mut run =
-            RunState { folder: RunFolder::new(store, setup.plan.clone(), card), opened_at: Instant::now() };
-        let journal = run.folder.journal()?;
-        let publish_every = daemon::heartbeat(daemon::patience(&setup.plan)) * 3;
-        let origin = audit::log_name(&setup.roster.federation);
-        let audit =
-            AuditLog::open(&folder.join("audit"), &origin, keys.audit, &[(None, &journal)], publish_every)?;
+        let found = folders.find(&configured)?;
+        let audit = open_audit_log(&folders, &own, &found)?;
+        let newest = found.iter().flat_map(|run| &run.journal).filter_map(Record::time).max();
+        let clock = Clock::not_before(newest.unwrap_or(Timestamp(0)));
+        let (mut at_work, mut journals) = (Vec::new(), Vec::new());
+        for Found { number, folder, journal } in found {
+            let (plan, roster) = (folder.plan().clone(), own.roster.clone());
+            let setup = protocol::Setup { plan, roster, authority: own.authority, key: own.key.clone() };
+            at_work.push((number, folder, journal.len()));
+            journals.push((number, setup, journal));
+        }
         let mut effects = Effects::new();
-        let newest = journal.iter().filter_map(Record::time).max().unwrap_or(Timestamp(0));
-        let clock = Clock::not_before(newest);
-        let core = Coordinator::recover(setup, &journal, clock.now(), &mut effects)?;
         let mut driver = Self {
-            core,
-            run,
+            federation: Federation::recover(journals, runs_active_max, clock.now(), &mut effects)?,
+            runs: BTreeMap::new(),
+            folders,
+            own,
             sessions: Sessions::default(),
             inbox,
             outward,
             audit: audit.clone(),
-            model_key: keys.model,
+            openings: Arc::new(Semaphore::new(OPENINGS)),
             effects: Queue::default(),
+            touched: BTreeSet::new(),
             replies: Vec::new(),
             judged: clock.now(),
             clock,
         };
         driver.effects.extend(effects);
-        if driver.core.is_new() {
-            driver.start()?;
-        } else {
-            tracing::info!(records = journal.len(), "resumed from the journal");
-            // What a crash left unpublished comes first: the version to go on from may be among it.
-            driver.perform()?;
-            driver.load_head()?;
-            // A step's deadline may have passed while nobody was here.
-            driver.feed(Input::Tick);
-            driver.perform()?;
+        for (number, folder, records) in at_work {
+            if records == 0 {
+                driver.begin(number, folder, String::new())?.map_err(anyhow::Error::from)?;
+            } else {
+                driver.keep(number, folder)?;
+                tracing::info!(number = number.0, records, "resumed from the journal");
+            }
         }
+        driver.resume()?;
+        driver.submit_configured(configured)?;
         driver.publish_status();
         Ok((driver, audit))
+    }
+
+    /// Does what a crash interrupted.
+    fn resume(&mut self) -> anyhow::Result<()> {
+        // What was left unpublished comes first: the version to go on from may be among it.
+        self.perform()?;
+        for number in self.federation.numbers().collect::<Vec<_>>() {
+            if self.federation.run(number).is_some_and(|run| run.ended().is_none()) {
+                self.load_head(number).with_context(|| number.to_string())?;
+            }
+        }
+        // A step's deadline may have passed while nobody was here.
+        self.feed(Input::Tick);
+        self.perform()
     }
 
     /// Runs until the inbox closes or something fails for good.
     pub(crate) async fn drive(mut self, mut events: mpsc::Receiver<Event>) -> anyhow::Result<()> {
         loop {
-            let deadline = self.core.deadline(self.judged);
+            let deadline = self.federation.deadline(self.judged);
             let event = tokio::select! {
                 event = events.recv() => event,
                 () = self.clock.reached(deadline) => {
@@ -177,7 +198,7 @@ impl Driver {
         match event {
             Event::Attached { client, session, version, outbox } => {
                 tracing::info!(%client, "connected");
-                self.sessions.attach(client, session, outbox);
+                self.sessions.attach(client, session, version, outbox);
                 self.feed(Input::Connected { client, version });
             }
             Event::Detached { client, session } => {
@@ -187,23 +208,24 @@ impl Driver {
                 }
             }
             Event::Said { client, session, message } => {
+                let run = message.run;
                 if self.sessions.is_current(client, session)
                     && let Err(rejection) = self.input(Input::Message { from: client, message: *message })
                 {
-                    self.send(client, ToClient::Rejected { rejection });
+                    self.send(client, OfRun { run, message: ToClient::Rejected { rejection } });
                 }
             }
             Event::BeginUpload { header, reply } => {
                 // A receiver that is gone needs no answer.
                 let _ = reply.send(self.begin_upload(&header));
             }
-            Event::Uploaded { header, reply } => {
-                let result = self.input(Input::Staged(*header));
+            Event::Uploaded { run, header, reply } => {
+                let result = self.input(Input::Staged { run, header: *header });
                 self.replies.push(Reply { to: reply, result });
             }
-            Event::Opened { at, result } => self.opened(at, result)?,
-            Event::FindModel { digest, reply } => {
-                let found = block_in_place(|| self.run.folder.find_model(&digest)).map_err(|why| {
+            Event::Opened { run, at, result } => self.opened(run, at, result)?,
+            Event::FindModel { run, digest, reply } => {
+                let found = block_in_place(|| self.find_model(run, &digest)).map_err(|why| {
                     tracing::error!("cannot look for a model: {:#}", anyhow::Error::from(why));
                     ServiceError::Internal.to_status()
                 });
@@ -213,7 +235,19 @@ impl Driver {
                 let result = self.input(Input::Roster(roster));
                 self.replies.push(Reply { to: reply, result });
             }
-            Event::Act { act, emergency, reply } => block_in_place(|| self.act(act, emergency, reply))?,
+            Event::Act { run, act, emergency, reply } => {
+                block_in_place(|| self.act(run, act, emergency, reply))?;
+            }
+            Event::Submit { plan, by, reply } => {
+                let _ = reply.send(block_in_place(|| self.submit(*plan, by))?);
+            }
+            Event::List { reply } => {
+                let _ = reply.send(self.federation.runs());
+            }
+            Event::Show { run, reply } => {
+                let number = self.number_of(run);
+                let _ = reply.send(number.and_then(|number| self.show(number)));
+            }
         }
         Ok(())
     }
@@ -227,81 +261,73 @@ impl Driver {
     fn input(&mut self, input: Input) -> Result<(), Rejection> {
         let mut effects = Effects::new();
         self.judged = self.clock.now();
-        let result = self.core.handle(self.judged, &mut UnwrapErr(SysRng), input, &mut effects);
+        let result = self.federation.handle(self.judged, &mut UnwrapErr(SysRng), input, &mut effects);
         if let Err(rejection) = &result {
             tracing::warn!(%rejection, "refused a message");
         }
+        self.touched.extend(effects.iter().map(|effect| effect.run));
         self.effects.extend(effects);
         result
     }
 
-    fn perform_one(&mut self, effect: Effect) -> anyhow::Result<()> {
+    fn perform_one(&mut self, Effect { run, effect }: Effect) -> anyhow::Result<()> {
+        let span = self.span(run);
+        let _entered = span.enter();
         match effect {
-            Effect::Persist(record) => {
-                self.run.folder.note(&record)?;
-                self.note(&record);
+            protocol::Effect::Persist(record) => self.note(run, &record)?,
+            protocol::Effect::Send { to, message } => {
+                let id = self.at_work(run)?.id;
+                self.send(to, OfRun { run: Some(id), message: *message });
             }
-            Effect::Send { to, message } => self.send(to, *message),
-            Effect::SendChain { to, after } => {
-                match self.read_chain(after) {
-                    Ok(records) => {
-                        let more = records.len() >= CHAIN_AT_ONCE;
-                        for record in records {
-                            self.send(to, ToClient::Published(record.signed));
-                        }
-                        // The rest is for the next session, which begins where this one's part ended.
-                        if more {
-                            self.sessions.close(to);
-                            self.feed(Input::Disconnected { client: to });
-                        }
-                    }
-                    // The round that the others are in goes on; this silo comes back, and hears the same until it is
-                    // put right.
-                    Err(why) => {
-                        tracing::error!(client = %to, "cannot show the chain to a silo: {why:#}");
-                        self.sessions.close(to);
-                        self.feed(Input::Disconnected { client: to });
-                    }
-                }
+            protocol::Effect::SendChain { to, after } => self.send_chain(run, to, after),
+            protocol::Effect::Compute(job) => self.compute(run, *job)?,
+            protocol::Effect::Publish(signed) => self.publish(run, &signed)?,
+            protocol::Effect::DiscardStaged { before } => {
+                self.at_work(run)?.folder.discard_staged_before(before)?;
             }
-            Effect::Compute(job) => self.compute(*job)?,
-            Effect::Publish(signed) => {
-                self.publish(&signed)?;
-            }
-            Effect::DiscardStaged { before } => self.run.folder.discard_staged_before(before)?,
         }
         Ok(())
     }
 
-    fn send(&mut self, to: ClientId, message: ToClient) {
-        if let Some(client) = self.sessions.send(to, message.into()) {
+    fn send(&mut self, to: ClientId, said: OfRun<ToClient>) {
+        if let Some(client) = self.sessions.say(to, said) {
             tracing::warn!(%client, "does not read its messages; its session is closed");
             self.feed(Input::Disconnected { client });
         }
     }
 
+    /// Ends a silo's session; what waits in it can still be read.
+    fn disconnect(&mut self, client: ClientId) {
+        self.sessions.close(client);
+        self.feed(Input::Disconnected { client });
+    }
+
     /// Logs and counts what the journal now says.
-    fn note(&mut self, record: &Record) {
+    fn note(&mut self, number: RunNumber, record: &Record) -> anyhow::Result<()> {
+        // Composed of all rounds: for those records alone that say it.
+        let tells = matches!(record, Record::Committed { .. } | Record::Aborted { .. });
+        let status = tells.then(|| self.federation.status(number)).flatten();
+        let run = self.at_work(number)?;
+        run.folder.note(record)?;
         match record {
             Record::AttemptBegun { at, cohort, .. } => {
-                self.run.opened_at = Instant::now();
+                run.opened_at = Instant::now();
                 tracing::info!(round = at.round, attempt = at.attempt, silos = cohort.len(), "round opened");
             }
             Record::Committed { .. } => {
-                let seconds = self.run.opened_at.elapsed().as_secs_f64();
-                self.outward.metrics.rounds_committed.inc();
-                self.outward.metrics.round_seconds.observe(seconds);
-                let status = self.core.status();
+                let seconds = run.opened_at.elapsed().as_secs_f64();
+                run.metrics.rounds_committed.inc();
+                run.metrics.round_seconds.observe(seconds);
                 tracing::info!(
-                    round = status.head_round,
+                    round = status.as_ref().map(|status| status.head_round),
                     milliseconds = (seconds * 1000.0) as u64,
-                    epsilon = status.privacy.epsilon,
+                    epsilon = status.and_then(|status| status.privacy.epsilon),
                     "round committed"
                 );
             }
             Record::Aborted { .. } => {
-                self.outward.metrics.rounds_aborted.inc();
-                tracing::warn!(outcome = self.core.last_outcome(), "round aborted");
+                run.metrics.rounds_aborted.inc();
+                tracing::warn!(outcome = status.map(|status| status.last_outcome), "round aborted");
             }
             Record::Dropped { client, reason } => tracing::warn!(%client, %reason, "left out"),
             Record::Declined { client, reason } => tracing::warn!(%client, %reason, "refuses the run"),
@@ -324,60 +350,25 @@ impl Driver {
             }
             _ => {}
         }
-    }
-
-    /// Stages version 0 and starts the run.
-    fn start(&mut self) -> anyhow::Result<()> {
-        let genesis = self.run.folder.stage_initial(None)?;
-        self.input(Input::Start { genesis })?;
-        self.perform()?;
-        self.load_head()?;
-        tracing::info!(
-            run = %self.core.run_id().map(|id| id.short()).unwrap_or_default(),
-            plan = %self.run.folder.plan().digest().short(),
-            "run started"
-        );
         Ok(())
     }
 
-    fn begin_upload(&mut self, header: &UploadHeader) -> Result<Staging, tonic::Status> {
-        if let Err(rejection) = self.core.admit_upload(header) {
+    fn begin_upload(&mut self, header: &OfRun<UploadHeader>) -> Result<Staging, tonic::Status> {
+        let run = self.federation.admit_upload(header).map_err(|rejection| {
             self.outward.metrics.reject_upload(rejection.reason());
-            return Err(rejection.to_status());
-        }
-        match block_in_place(|| self.run.folder.begin_upload(header)) {
-            Ok(Some(writer)) => Ok(Staging::Writer(writer)),
-            Ok(None) => Ok(Staging::Done),
-            Err(StoreError::StageBusy(_)) => Err(ServiceError::Busy { retry_after: RETRY_AFTER }.to_status()),
+            rejection.to_status()
+        })?;
+        let busy = || ServiceError::Busy { retry_after: RETRY_AFTER }.to_status();
+        let at_work = self.runs.get_mut(&run).ok_or_else(busy)?;
+        match block_in_place(|| at_work.folder.begin_upload(&header.message)) {
+            Ok(writer) => Ok(Staging { run, writer }),
+            Err(StoreError::StageBusy(_)) => Err(busy()),
             Err(why) => {
                 tracing::error!("cannot stage an upload: {:#}", anyhow::Error::from(why));
                 // It may pass, as descriptors and space are given back: the silo, whose budget is spent, tries again.
-                Err(ServiceError::Busy { retry_after: RETRY_AFTER }.to_status())
+                Err(busy())
             }
         }
-    }
-
-    fn publish_status(&self) {
-        let newest = self.core.newest_roster();
-        self.outward.roster.send_if_modified(|known| {
-            let new = known.digest() != newest.digest();
-            if new {
-                *known = Arc::new(newest.clone());
-            }
-            new
-        });
-        let status = self.core.status();
-        self.outward.metrics.clients_connected.set(self.sessions.len() as i64);
-        self.outward.metrics.epsilon_spent.set(status.privacy.epsilon.unwrap_or(0.0));
-        self.outward.metrics.enter_phase(status.phase.word());
-        let server = Server {
-            bytes_received: self.outward.metrics.bytes_received.get(),
-            bytes_sent: self.outward.metrics.bytes_sent.get(),
-            server_version: env!("CARGO_PKG_VERSION").into(),
-            now_ms: self.clock.now().0,
-            started_ms: self.clock.started().0,
-        };
-        self.outward.status.send_replace(Some(Arc::new(Shown { run: status, server })));
     }
 }
 
@@ -387,9 +378,25 @@ impl Drop for Driver {
     }
 }
 
+/// Brings the federation's audit log up to its runs' journals.
+fn open_audit_log(folders: &Folders, own: &Own, found: &[Found]) -> Result<AuditLog, AuditLogError> {
+    let origin = audit::log_name(&own.roster.federation);
+    let pace = found.iter().map(|run| publish_every(run.folder.plan())).max().unwrap_or_default();
+    let journals: Vec<_> = found.iter().map(|run| (run.later_run(), &run.journal[..])).collect();
+    AuditLog::open(&folders.runs.folder(runs::FIRST).join("audit"), &origin, own.key.clone(), &journals, pace)
+}
+
+/// How far checkpoints of the audit log lie apart, for the silos of a run to cosign each.
+fn publish_every(plan: &Plan) -> Duration {
+    daemon::heartbeat(daemon::patience(plan)) * 3
+}
+
 mod act;
+mod at_work;
+mod boarding;
 mod models;
 mod opening;
 mod performing;
+mod submitting;
 #[cfg(test)]
 mod tests;

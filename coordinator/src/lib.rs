@@ -16,8 +16,8 @@
 extern crate daemon;
 
 mod admin;
-mod audit_log;
 mod audit_service;
+mod board;
 mod certificates;
 mod config;
 mod driver;
@@ -26,6 +26,7 @@ mod init;
 mod library;
 mod operations;
 mod outbox;
+mod queue;
 mod service;
 mod serving;
 mod sessions;
@@ -101,7 +102,7 @@ impl Daemon for Loaded {
     }
 
     fn check(&self) -> Result<String, String> {
-        Ok(format!("; plan {}", self.plan.digest()))
+        serving::checked(self)
     }
 
     #[allow(clippy::print_stdout)]

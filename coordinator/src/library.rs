@@ -1,4 +1,4 @@
-//! The published chain for those who fetch: read beside the driver, in chunks, by so many at once.
+//! The published chains for those who fetch: read beside the driver, in chunks, by so many at once.
 //!
 //! What is published never changes, so that nothing here waits for the driver or it for anything here.
 
@@ -12,6 +12,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use params::Digest;
 use published::Records;
+use runs::RunFolders;
 use sha2::{Digest as _, Sha256};
 use store::{Published, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -45,15 +46,18 @@ const MEASURED: usize = 4096;
 pub(crate) struct Library(Arc<Shelves>);
 
 struct Shelves {
-    published: Published,
+    folders: RunFolders,
     patience: Duration,
     metrics: Arc<telemetry::Metrics>,
     all: Arc<Semaphore>,
     each: Mutex<HashMap<String, Readings>>,
     /// One file at a time is measured: it is read whole for it.
     measuring: Mutex<()>,
-    measured: Mutex<BTreeMap<(u64, &'static str), Measure>>,
+    measured: Mutex<BTreeMap<File, Measure>>,
 }
+
+/// A published file: the run's number, the round, its name.
+type File = (u32, u64, &'static str);
 
 /// What the header of a file says of it.
 #[derive(Clone, Copy)]
@@ -95,9 +99,9 @@ impl Drop for Reading {
 }
 
 impl Library {
-    pub(crate) fn new(published: Published, patience: Duration, metrics: Arc<telemetry::Metrics>) -> Self {
+    pub(crate) fn new(folders: RunFolders, patience: Duration, metrics: Arc<telemetry::Metrics>) -> Self {
         Self(Arc::new(Shelves {
-            published,
+            folders,
             patience,
             metrics,
             all: Arc::new(Semaphore::new(ALL)),
@@ -160,13 +164,12 @@ impl Library {
     pub(crate) async fn file(
         &self,
         reading: Reading,
-        round: u64,
-        file: &'static str,
+        wanted: File,
     ) -> Result<Option<BoxStream<v1::ModelChunk>>, Status> {
         let library = self.clone();
-        let opened =
-            spawn_blocking(move || library.open(round, file)).await.map_err(failed)?.map_err(failed)?;
+        let opened = spawn_blocking(move || library.open(wanted)).await.map_err(failed)?.map_err(failed)?;
         let Some((measure, mut content)) = opened else { return Ok(None) };
+        let (_, round, _) = wanted;
         let header = ModelHeader {
             round,
             model: measure.model,
@@ -197,12 +200,18 @@ impl Library {
         })))
     }
 
-    /// The records from this round on, each held against the one before it.
-    pub(crate) fn chain(&self, reading: Reading, from: u64, newest: u64) -> BoxStream<v1::CheckpointRecord> {
-        let library = self.clone();
+    /// The records of a run from this round on, each held against the one before it.
+    pub(crate) fn chain(
+        &self,
+        reading: Reading,
+        run: u32,
+        from: u64,
+        newest: u64,
+    ) -> BoxStream<v1::CheckpointRecord> {
+        let published = self.0.folders.published(run);
         let mut chain = Records::new(from, newest);
         let limits = self.limits_of(from, newest);
-        stream(limits, reading, move || match runs::next_record(&mut chain, &library.0.published) {
+        stream(limits, reading, move || match runs::next_record(&mut chain, &published) {
             Ok(record) => record.map(|(round, signed)| Ok(wire::CheckpointRecord { round, signed }.into())),
             Err(why) => Some(Err(failed(identity::with_causes(&why)))),
         })
@@ -210,14 +219,20 @@ impl Library {
 
     /// The records from this round on as [`Library::chain`], each with the files that were published beside its model. One record's
     /// are in memory at a time.
-    pub(crate) fn evidence(&self, reading: Reading, from: u64, newest: u64) -> BoxStream<v1::EvidencePart> {
-        let library = self.clone();
+    pub(crate) fn evidence(
+        &self,
+        reading: Reading,
+        run: u32,
+        from: u64,
+        newest: u64,
+    ) -> BoxStream<v1::EvidencePart> {
+        let (library, published) = (self.clone(), self.0.folders.published(run));
         let mut chain = Records::new(from, newest);
         let mut due = VecDeque::new();
         let limits = self.limits_of(from, newest);
         stream(limits, reading, move || {
             if due.is_empty() {
-                match library.next_evidence(&mut chain) {
+                match library.next_evidence(&published, &mut chain) {
                     Ok(parts) => due = parts,
                     Err(why) => return Some(Err(failed(format!("{why:#}")))),
                 }
@@ -227,14 +242,18 @@ impl Library {
     }
 
     /// The next record and its files, in parts; nothing at the end.
-    fn next_evidence(&self, chain: &mut Records) -> anyhow::Result<VecDeque<v1::EvidencePart>> {
-        let Some((round, signed)) = runs::next_record(chain, &self.0.published)? else {
+    fn next_evidence(
+        &self,
+        published: &Published,
+        chain: &mut Records,
+    ) -> anyhow::Result<VecDeque<v1::EvidencePart>> {
+        let Some((round, signed)) = runs::next_record(chain, published)? else {
             return Ok(VecDeque::new());
         };
         let folder = checkpoint::folder_name(round);
         let mut parts = vec![Part::Record(wire::CheckpointRecord { round, signed }.into())];
         for (part, file) in BESIDE {
-            let bytes = match self.0.published.read(&folder, file) {
+            let bytes = match published.read(&folder, file) {
                 Ok(bytes) => bytes,
                 // Without a model key there are no signatures.
                 Err(StoreError::NotPublished { .. }) => continue,
@@ -253,37 +272,35 @@ impl Library {
     }
 
     /// The file from its beginning, and what it measures.
-    fn open(
-        &self,
-        round: u64,
-        file: &'static str,
-    ) -> anyhow::Result<Option<(Measure, Box<dyn Read + Send>)>> {
+    fn open(&self, wanted: File) -> anyhow::Result<Option<(Measure, Box<dyn Read + Send>)>> {
+        let (run, round, file) = wanted;
         let folder = checkpoint::folder_name(round);
-        let opened = match self.0.published.open(&folder, file) {
+        let opened = match self.0.folders.published(run).open(&folder, file) {
             Ok(opened) => opened,
             Err(StoreError::NotPublished { .. }) => return Ok(None),
             Err(why) => return Err(why.into()),
         };
         let (bytes, content) = opened;
-        let known = self.measured().get(&(round, file)).copied();
+        let known = self.measured().get(&wanted).copied();
         let measure = match known {
             Some(measure) => measure,
-            None => self.measure(round, file, bytes)?,
+            None => self.measure(wanted, bytes)?,
         };
         Ok(Some((measure, content)))
     }
 
     /// Reads the file whole, once.
-    fn measure(&self, round: u64, file: &'static str, bytes: u64) -> anyhow::Result<Measure> {
+    fn measure(&self, wanted: File, bytes: u64) -> anyhow::Result<Measure> {
         let _one_at_a_time = self.0.measuring.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(measure) = self.measured().get(&(round, file)) {
+        if let Some(measure) = self.measured().get(&wanted) {
             return Ok(*measure);
         }
-        let folder = checkpoint::folder_name(round);
-        let record = published::read_record(&self.0.published, &folder)?;
+        let (run, round, file) = wanted;
+        let (folder, published) = (checkpoint::folder_name(round), self.0.folders.published(run));
+        let record = published::read_record(&published, &folder)?;
         let manifest =
             record.with_context(|| format!("checkpoint {folder} has no record"))?.verify_strict()?;
-        let (_, content) = self.0.published.open(&folder, file)?;
+        let (_, content) = published.open(&folder, file)?;
         let sha256 = digest(content)?;
         let named = match file {
             checkpoint::MODEL_FILE => Some(manifest.model.sha256),
@@ -299,11 +316,11 @@ impl Library {
         if measured.len() >= MEASURED {
             measured.clear();
         }
-        measured.insert((round, file), measure);
+        measured.insert(wanted, measure);
         Ok(measure)
     }
 
-    fn measured(&self) -> MutexGuard<'_, BTreeMap<(u64, &'static str), Measure>> {
+    fn measured(&self) -> MutexGuard<'_, BTreeMap<File, Measure>> {
         self.0.measured.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

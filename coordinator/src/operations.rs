@@ -1,4 +1,4 @@
-//! What administrators ask of the run, over the driver.
+//! What administrators ask of the runs, over the driver.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use identity::{AuthorisedRoster, Role, SignedRoster, Subject};
 use params::Digest;
 use pki::CertificateAuthority;
 use protocol::{Act, Rejection};
-use run_status::Shown;
 use secagg::ClientId;
 use tokio::sync::{mpsc, oneshot, watch};
 use vault::Vault;
 use wire::ServiceError;
 
+use crate::board::Board;
 use crate::events::Event;
 use crate::service::RESTARTING;
 
@@ -23,32 +23,47 @@ use crate::service::RESTARTING;
 pub(crate) struct Run {
     pub(crate) inbox: mpsc::Sender<Event>,
     pub(crate) roster: watch::Receiver<Arc<AuthorisedRoster>>,
-    pub(crate) status: watch::Receiver<Option<Arc<Shown>>>,
+    pub(crate) board: watch::Receiver<Option<Arc<Board>>>,
     pub(crate) authority: VerifyingKey,
     pub(crate) vault: Option<Arc<Vault>>,
 }
 
 impl Run {
-    async fn act(&self, act: Act, by: Option<&Caller>, done: &str) -> Result<String, OperationError> {
+    async fn act(
+        &self,
+        run: Option<Digest>,
+        act: Act,
+        by: Option<&Caller>,
+        done: &str,
+    ) -> Result<String, OperationError> {
+        self.is_known(run)?;
         let emergency = by.is_some_and(|by| by.role != Some(Role::Admin));
-        let notices = self.ask(|reply| Event::Act { act, emergency, reply }).await?;
+        let notices = self.ask(|reply| Event::Act { run, act, emergency, reply }).await?;
         Ok(std::iter::once(done.to_owned()).chain(notices).collect::<Vec<_>>().join("; "))
     }
 
-    /// Refuses what names another run than the one that is served.
-    fn is_the_run(&self, named: Option<Digest>) -> Result<(), OperationError> {
+    /// Refuses the name of no run.
+    fn is_known(&self, named: Option<Digest>) -> Result<(), OperationError> {
         let Some(run) = named else { return Ok(()) };
-        let served = self.status.borrow().as_ref().map(|shown| shown.run.run_id).ok_or(RESTARTING)?;
-        if served == run { Ok(()) } else { Err(ServiceError::NoSuchRun(run).into()) }
+        let board = self.board.borrow().clone().ok_or(RESTARTING)?;
+        if board.runs.contains_key(&run) { Ok(()) } else { Err(ServiceError::NoSuchRun(run).into()) }
     }
 
-    async fn ask<T>(
+    pub(crate) async fn ask<T>(
         &self,
         question: impl FnOnce(oneshot::Sender<Result<T, Rejection>>) -> Event,
     ) -> Result<T, OperationError> {
+        self.answered(question).await?.map_err(OperationError::from)
+    }
+
+    /// What the driver answers.
+    pub(crate) async fn answered<T>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<T>) -> Event,
+    ) -> Result<T, OperationError> {
         let (reply, answer) = oneshot::channel();
         self.tell(question(reply)).await?;
-        answer.await.map_err(|_| RESTARTING)?.map_err(OperationError::from)
+        Ok(answer.await.map_err(|_| RESTARTING)?)
     }
 
     async fn tell(&self, event: Event) -> Result<(), OperationError> {
@@ -68,14 +83,13 @@ impl Operations for Run {
     }
 
     async fn pause(&self, run: Option<Digest>, reason: &str, by: &Caller) -> Result<String, OperationError> {
-        self.is_the_run(run)?;
         let act = Act::Pause { by: by.name.clone(), reason: reason.to_owned() };
-        self.act(act, Some(by), "paused: the round in progress goes on to its end, no other begins").await
+        self.act(run, act, Some(by), "paused: the round in progress goes on to its end, no other begins")
+            .await
     }
 
     async fn resume(&self, run: Option<Digest>, by: &Caller) -> Result<String, OperationError> {
-        self.is_the_run(run)?;
-        self.act(Act::Resume { by: by.name.clone() }, Some(by), "resumed").await
+        self.act(run, Act::Resume { by: by.name.clone() }, Some(by), "resumed").await
     }
 
     async fn quarantine(
@@ -85,9 +99,9 @@ impl Operations for Run {
         reason: &str,
         by: &Caller,
     ) -> Result<String, OperationError> {
-        self.is_the_run(run)?;
         let act = Act::Quarantine { round, by: by.name.clone(), reason: reason.to_owned() };
         self.act(
+            run,
             act,
             Some(by),
             &format!("the model of round {round} is quarantined: no silo trains on it any more"),
@@ -102,9 +116,9 @@ impl Operations for Run {
         reason: &str,
         by: &Caller,
     ) -> Result<String, OperationError> {
-        self.is_the_run(run)?;
         let act = Act::Rollback { to_round, by: by.name.clone(), reason: reason.to_owned() };
         self.act(
+            run,
             act,
             Some(by),
             &format!("the run goes on from the model of round {to_round}; what was spent stays spent"),
@@ -115,7 +129,7 @@ impl Operations for Run {
     async fn remove(&self, client: ClientId) -> Result<(), OperationError> {
         let act = Act::Remove { client, reason: "revoked".into() };
         let (reply, answer) = oneshot::channel();
-        self.tell(Event::Act { act, emergency: false, reply }).await?;
+        self.tell(Event::Act { run: None, act, emergency: false, reply }).await?;
         match answer.await.map_err(|_| RESTARTING)? {
             // A roster without it came into force meanwhile: it is out already.
             Ok(_) | Err(Rejection::UnknownClient(_)) => Ok(()),
@@ -126,7 +140,7 @@ impl Operations for Run {
     async fn restore(&self, client: ClientId, reason: &str, by: &str) -> Result<bool, OperationError> {
         let act = Act::Restore { client, by: by.to_owned(), reason: reason.to_owned() };
         let (reply, answer) = oneshot::channel();
-        self.tell(Event::Act { act, emergency: false, reply }).await?;
+        self.tell(Event::Act { run: None, act, emergency: false, reply }).await?;
         match answer.await.map_err(|_| RESTARTING)? {
             Ok(_) => Ok(true),
             Err(Rejection::NotPossible(_)) => Ok(false),
@@ -142,9 +156,8 @@ impl Operations for Run {
         reason: &str,
         by: &str,
     ) -> Result<String, OperationError> {
-        self.is_the_run(run)?;
         let act = Act::Reconcile { one, other, by: by.to_owned(), reason: reason.to_owned() };
-        self.act(act, None, &format!("silos {one} and {other} may be in one cohort again")).await
+        self.act(run, act, None, &format!("silos {one} and {other} may be in one cohort again")).await
     }
 
     async fn rotate_keys(&self, by: &str) -> Result<String, OperationError> {
@@ -157,9 +170,8 @@ impl Operations for Run {
     }
 
     async fn connected(&self) -> Result<BTreeSet<ClientId>, OperationError> {
-        let shown = self.status.borrow();
-        let clients = shown.iter().flat_map(|shown| &shown.run.clients);
-        Ok(clients.filter(|client| client.connected).map(|client| client.id).collect())
+        let board = self.board.borrow();
+        Ok(board.iter().flat_map(|board| board.connected.iter().copied()).collect())
     }
 }
 

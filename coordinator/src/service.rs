@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use access::{Caller, Denied};
 use ed25519_dalek::SigningKey;
+use federation::RunNumber;
 use identity::{AuthorisedRoster, Subject};
 use params::Digest;
 use protocol::{OfRun, SessionVersion, UploadHeader};
 use rand_core::{Rng, UnwrapErr};
-use run_status::Shown;
 use secagg::ClientId;
 use store::StageWriter;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -24,6 +24,7 @@ use wire::v1::models_server::{Models, ModelsServer};
 use wire::v1::operator_server::{Operator, OperatorServer};
 use wire::{Challenge, Hello, ServiceError, ToStatus, UploadVerifier, limits, v1};
 
+use crate::board::{Board, OnBoard};
 use crate::events::{Event, Staging};
 use crate::library::Library;
 use crate::outbox::Outbox;
@@ -38,7 +39,7 @@ pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(200);
 #[derive(Clone)]
 pub(crate) struct Services {
     pub(crate) inbox: mpsc::Sender<Event>,
-    pub(crate) status: watch::Receiver<Option<Arc<Shown>>>,
+    pub(crate) board: watch::Receiver<Option<Arc<Board>>>,
     pub(crate) roster: watch::Receiver<Arc<AuthorisedRoster>>,
     pub(crate) denied: Denied,
     /// Signs what is said first.
@@ -136,12 +137,9 @@ impl Services {
         inbound: &mut Streaming<v1::ClientEnvelope>,
     ) -> Result<(), Status> {
         while let Some(envelope) = inbound.message().await? {
-            let newest = self.newest_round();
-            self.talk.says(client, &envelope, newest)?;
+            self.talk.says(client, &envelope, self.newest_round(&envelope))?;
             let said = OfRun::try_from(envelope).and_then(|said| wire::said_in(version, said));
-            let said = said.map_err(|why| why.to_status())?;
-            self.is_the_run(said.run)?;
-            let message = Box::new(said.message);
+            let message = Box::new(said.map_err(|why| why.to_status())?);
             self.tell(Event::Said { client, session, message }).await?;
         }
         Ok(())
@@ -160,7 +158,7 @@ impl Services {
         })?
     }
 
-    async fn begin(&self, header: UploadHeader) -> Result<Staging, Status> {
+    async fn begin(&self, header: OfRun<UploadHeader>) -> Result<Staging, Status> {
         self.ask(|reply| Event::BeginUpload { header: Box::new(header), reply }).await?
     }
 
@@ -244,15 +242,15 @@ impl Federation for Services {
         request: Request<v1::UploadHeader>,
     ) -> Result<Response<v1::UploadGrant>, Status> {
         let caller = request.extensions().get::<Caller>().cloned();
-        let header = self.upload_header(OfRun::try_from(request.into_inner()))?;
-        check_caller(caller.as_ref(), header.client)?;
-        let grant = match self.begin(header.clone()).await? {
-            Staging::Writer(writer) => {
-                v1::UploadGrant { received_bytes: writer.received_bytes(), done: false }
-            }
-            Staging::Done => {
-                self.acknowledge(&header).await?;
-                v1::UploadGrant { received_bytes: header.lanes * limits::LANE_BYTES, done: true }
+        let header = upload_header(OfRun::try_from(request.into_inner()))?;
+        check_caller(caller.as_ref(), header.message.client)?;
+        let Staging { run, writer } = self.begin(header.clone()).await?;
+        let grant = match writer {
+            Some(writer) => v1::UploadGrant { received_bytes: writer.received_bytes(), done: false },
+            None => {
+                self.acknowledge(run, &header.message).await?;
+                let received_bytes = header.message.lanes * limits::LANE_BYTES;
+                v1::UploadGrant { received_bytes, done: true }
             }
         };
         Ok(Response::new(grant))
@@ -268,12 +266,14 @@ impl Federation for Services {
             .next_chunk(&mut chunks)
             .await?
             .ok_or_else(|| Status::invalid_argument("an upload begins with its header"))?;
-        let header = self.upload_header(OfRun::try_from(first))?;
-        check_caller(caller.as_ref(), header.client)?;
-        if let Staging::Writer(writer) = self.begin(header.clone()).await? {
+        let header = upload_header(OfRun::try_from(first))?;
+        check_caller(caller.as_ref(), header.message.client)?;
+        let Staging { run, writer } = self.begin(header.clone()).await?;
+        let OfRun { message: header, .. } = header;
+        if let Some(writer) = writer {
             self.receive(&header, writer, &mut chunks).await?;
         }
-        self.acknowledge(&header).await?;
+        self.acknowledge(run, &header).await?;
         Ok(Response::new(v1::UploadReceipt {
             durable: true,
             received_bytes: header.lanes * limits::LANE_BYTES,
@@ -282,38 +282,28 @@ impl Federation for Services {
 }
 
 impl Services {
-    /// Of the newest version.
-    fn newest_round(&self) -> u64 {
-        self.status.borrow().as_ref().map_or(0, |shown| shown.run.head_round)
+    /// Of the newest version of the run that a message names.
+    fn newest_round(&self, envelope: &v1::ClientEnvelope) -> u64 {
+        let board = self.board.borrow();
+        let named = wire::run_named(&envelope.run).ok().flatten();
+        let run = board.as_ref().and_then(|board| board.run(named));
+        run.map_or(0, |(_, run)| run.status.head_round)
     }
 
-    /// Refuses what names another run than the one that is served.
-    fn is_the_run(&self, named: Option<Digest>) -> Result<(), Status> {
-        let Some(run) = named else { return Ok(()) };
-        match &*self.status.borrow() {
-            Some(shown) if shown.run.run_id == run => Ok(()),
-            Some(_) => Err(ServiceError::NoSuchRun(run).to_status()),
-            None => Err(stopping()),
+    /// The run that a request names, or the one that is meant where it names none.
+    fn asked(&self, run: &[u8]) -> Result<(Digest, OnBoard), Status> {
+        let named = wire::run_named(run).map_err(|why| why.to_status())?;
+        let board = self.board.borrow().clone().ok_or_else(stopping)?;
+        match (board.run(named), named) {
+            (Some((run, found)), _) => Ok((run, found.clone())),
+            (None, Some(named)) => Err(ServiceError::NoSuchRun(named).to_status()),
+            (None, None) => Err(stopping()),
         }
     }
 
-    /// Of a request: its field `run`.
-    fn is_named(&self, run: &[u8]) -> Result<(), Status> {
-        self.is_the_run(wire::run_named(run).map_err(|why| why.to_status())?)
-    }
-
-    fn upload_header(
-        &self,
-        header: Result<OfRun<UploadHeader>, wire::ConversionError>,
-    ) -> Result<UploadHeader, Status> {
-        let OfRun { run, message } = header.map_err(|why| why.to_status())?;
-        self.is_the_run(run)?;
-        Ok(message)
-    }
-
     /// Counts a durable vector in.
-    async fn acknowledge(&self, header: &UploadHeader) -> Result<(), Status> {
-        self.ask(|reply| Event::Uploaded { header: Box::new(header.clone()), reply })
+    async fn acknowledge(&self, run: RunNumber, header: &UploadHeader) -> Result<(), Status> {
+        self.ask(|reply| Event::Uploaded { run, header: Box::new(header.clone()), reply })
             .await?
             .map_err(|rejection| rejection.to_status())
     }
@@ -331,18 +321,19 @@ impl Models for Services {
     ) -> Result<Response<Self::FetchModelStream>, Status> {
         let reading = self.library.reading(request.extensions().get::<Caller>()).await?;
         let request = request.into_inner();
-        self.is_named(&request.run)?;
-        let wanted = wanted(&request)?;
-        let (round, file) = match wanted {
-            Wanted::File { round, file } => (round, file),
-            Wanted::Newest => (self.newest_round(), checkpoint::MODEL_FILE),
+        let (asked, wanted) = (self.asked(&request.run)?, wanted(&request)?);
+        let newest = (asked.1.number, asked.1.status.head_round);
+        let (run, round, file) = match wanted {
+            Wanted::File { round, file } => (newest.0, round, file),
+            Wanted::Newest => (newest.0, newest.1, checkpoint::MODEL_FILE),
             Wanted::Model(digest) => {
-                let found = self.ask(|reply| Event::FindModel { digest, reply }).await??;
-                let round = found.ok_or_else(|| ServiceError::NoSuchModel(digest).to_status())?;
-                (round, checkpoint::MODEL_FILE)
+                let run = Some(asked.0).filter(|_| !request.run.is_empty());
+                let found = self.ask(|reply| Event::FindModel { run, digest, reply }).await??;
+                let (run, round) = found.ok_or_else(|| ServiceError::NoSuchModel(digest).to_status())?;
+                (run.0, round, checkpoint::MODEL_FILE)
             }
         };
-        let chunks = self.library.file(reading, round, file).await?;
+        let chunks = self.library.file(reading, (run, round, file)).await?;
         chunks
             .map(Response::new)
             .ok_or_else(|| Status::not_found(format!("the record of round {round} has no `{file}`")))
@@ -354,8 +345,9 @@ impl Models for Services {
     ) -> Result<Response<Self::ListCheckpointsStream>, Status> {
         let reading = self.library.reading(request.extensions().get::<Caller>()).await?;
         let v1::ListCheckpointsRequest { from_round, run } = request.into_inner();
-        self.is_named(&run)?;
-        Ok(Response::new(self.library.chain(reading, from_round, self.newest_round())))
+        let (_, run) = self.asked(&run)?;
+        let newest = run.status.head_round;
+        Ok(Response::new(self.library.chain(reading, run.number, from_round, newest)))
     }
 
     async fn list_evidence(
@@ -364,8 +356,9 @@ impl Models for Services {
     ) -> Result<Response<Self::ListEvidenceStream>, Status> {
         let reading = self.library.reading(request.extensions().get::<Caller>()).await?;
         let v1::ListEvidenceRequest { from_round, run } = request.into_inner();
-        self.is_named(&run)?;
-        Ok(Response::new(self.library.evidence(reading, from_round, self.newest_round())))
+        let (_, run) = self.asked(&run)?;
+        let newest = run.status.head_round;
+        Ok(Response::new(self.library.evidence(reading, run.number, from_round, newest)))
     }
 }
 
@@ -374,16 +367,33 @@ impl Operator for Services {
     type WatchStream = BoxStream<v1::RunStatus>;
 
     async fn status(&self, request: Request<v1::StatusRequest>) -> Result<Response<v1::RunStatus>, Status> {
-        self.is_named(&request.into_inner().run)?;
-        let shown = self.status.borrow().clone().ok_or_else(stopping)?;
-        Ok(Response::new(Shown::clone(&shown).into()))
+        let (_, run) = self.asked(&request.into_inner().run)?;
+        let board = self.board.borrow().clone().ok_or_else(stopping)?;
+        Ok(Response::new(board.shown(&run).into()))
     }
 
+    /// One run, from the moment on at which it is asked for: where none is named, the one that is meant then.
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        self.is_named(&request.into_inner().run)?;
-        let changes = WatchStream::new(self.status.clone()).filter_map(|shown| shown);
-        Ok(Response::new(Box::pin(changes.map(|shown| Ok(Shown::clone(&shown).into())))))
+        let (name, _) = self.asked(&request.into_inner().run)?;
+        let mut shown: Option<Arc<run_status::Status>> = None;
+        let changes = WatchStream::new(self.board.clone()).filter_map(move |board| {
+            let board = board?;
+            let run = board.runs.get(&name)?;
+            // What happens in other runs is no news of this one.
+            if shown.as_ref().is_some_and(|shown| Arc::ptr_eq(shown, &run.status)) {
+                return None;
+            }
+            shown = Some(Arc::clone(&run.status));
+            Some(Ok(board.shown(run).into()))
+        });
+        Ok(Response::new(Box::pin(changes)))
     }
+}
+
+fn upload_header(
+    header: Result<OfRun<UploadHeader>, wire::ConversionError>,
+) -> Result<OfRun<UploadHeader>, Status> {
+    header.map_err(|why| why.to_status())
 }
 
 /// A certificate speaks for its own silo only.

@@ -1,5 +1,6 @@
 //! The daemon at work: what a run is opened with, what is served, and how it stops.
 
+use audit_log::AuditLog;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,10 +9,10 @@ use std::time::Duration;
 use access::Registry;
 use anyhow::Context;
 use ed25519_dalek::{SigningKey, VerifyingKey};
-use identity::AuthorisedRoster;
-use run_status::Shown;
-use runs::RunFolders;
-use store::{FileStore, Published, Store};
+use federation::RunNumber;
+use identity::{AuthorisedRoster, Roster};
+use runs::{PlanOf, RunFolders};
+use store::{FileStore, Store};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -20,10 +21,10 @@ use tonic::transport::Server;
 use vault::Vault;
 use wire::v1::federation_server::FederationServer;
 
-use crate::audit_log::AuditLog;
 use crate::audit_service::AuditService;
+use crate::board::Board;
 use crate::certificates::Secured;
-use crate::driver::{self, Driver, INBOX_EVENTS, Outward};
+use crate::driver::{self, Driver, INBOX_EVENTS, Outward, Wrap};
 use crate::events::Event;
 use crate::library::Library;
 use crate::operations;
@@ -44,22 +45,22 @@ pub async fn run(
     listening: impl FnOnce(SocketAddr),
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
-    run_on(loaded, |store| Box::new(store), listening, shutdown).await
+    run_on(loaded, |_, store| Box::new(store), listening, shutdown).await
 }
 
-/// [`run`] on a store that `wrap` makes of the folder's: one that fails where a test wants it to.
+/// [`run`] on stores that `wrap` makes of the folders': those that fail where a test wants them to. It is given each run's number.
 ///
 /// # Errors
 /// As [`run`].
 pub async fn run_on(
     loaded: Loaded,
-    wrap: impl FnOnce(FileStore) -> Box<dyn Store>,
+    wrap: impl FnMut(RunNumber, FileStore) -> Box<dyn Store> + Send + 'static,
     listening: impl FnOnce(SocketAddr),
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let (listen, metrics_listen) = (loaded.config.listen.clone(), loaded.config.metrics_listen.clone());
-    let budget = budget(&loaded.plan);
-    let Run { driver, events, tls, doors } = Run::open(loaded, wrap)?;
+    let Run { driver, events, tls, doors } = Run::open(loaded, Box::new(wrap))?;
+    let budget = budget(&doors.roster.borrow());
     // Bound after the folder is locked: whoever answers on the address is the one that owns the journal.
     let listener = bind(&listen).await?;
     let address = listener.local_addr()?;
@@ -113,7 +114,7 @@ struct Doors {
     /// How long a silent peer is waited for.
     patience: Duration,
     inbox: mpsc::Sender<Event>,
-    status: watch::Receiver<Option<Arc<Shown>>>,
+    board: watch::Receiver<Option<Arc<Board>>>,
     /// The newest roster, in force or about to be.
     roster: watch::Receiver<Arc<AuthorisedRoster>>,
     library: Library,
@@ -124,30 +125,28 @@ struct Doors {
 
 impl Run {
     /// Locks the data folder and brings back from it what was.
-    fn open(loaded: Loaded, wrap: impl FnOnce(FileStore) -> Box<dyn Store>) -> anyhow::Result<Self> {
+    fn open(loaded: Loaded, wrap: Wrap) -> anyhow::Result<Self> {
         let controls = controls(&loaded);
         let Loaded { config, plan, roster, authority, key, vault, tls, model_key } = loaded;
         let folder = config.data_dir;
         let (inbox, events) = mpsc::channel(INBOX_EVENTS);
-        let (status, watched) = watch::channel(None);
+        let (board, watched) = watch::channel(None);
         let (newest, rosters) = watch::channel(Arc::new(roster.clone()));
         let metrics = Arc::new(telemetry::Metrics::new());
         let patience = daemon::patience(&plan);
         let federation = roster.federation.clone();
         let key = key.signing_key().clone();
-        let setup = protocol::Setup { plan, roster, authority, key: key.clone() };
-        let outward = Outward { status, roster: newest, metrics: Arc::clone(&metrics) };
-        let keys = driver::Keys { audit: key.clone(), model: model_key, controls };
-        let (driver, audit) = RunFolders::new(&folder, vault.clone())
-            .open_store(runs::FIRST)
-            .map_err(anyhow::Error::from)
-            .and_then(|store| Driver::open(wrap(store), setup, &folder, keys, inbox.clone(), outward))
+        let own = driver::Own { key: key.clone(), authority, roster, model_key };
+        let outward = Outward { board, roster: newest, metrics: Arc::clone(&metrics) };
+        let runs = RunFolders::new(&folder, vault.clone());
+        let folders = driver::Folders { runs: runs.clone(), wrap, controls };
+        let active_max = config.runs_active_max as usize;
+        let (driver, audit) = Driver::open(folders, plan, active_max, own, inbox.clone(), outward)
             .with_context(|| format!("cannot run from `{}`", folder.display()))?;
         let registry = Arc::new(Registry::open(&folder.join("access.json"))?);
         registry.settle_roster(&rosters.borrow().clone(), "start", daemon::now_s())?;
         // Beside the driver: what is published never changes.
-        let published = Published::new(folder.join(store::CHECKPOINTS), vault.clone());
-        let library = Library::new(published, patience, Arc::clone(&metrics));
+        let library = Library::new(runs, patience, Arc::clone(&metrics));
         let doors = Doors {
             federation,
             authority,
@@ -156,7 +155,7 @@ impl Run {
             vault,
             patience,
             inbox,
-            status: watched,
+            board: watched,
             roster: rosters,
             audit,
             registry,
@@ -197,6 +196,7 @@ impl Doors {
             .add_service(services.federation())
             .add_service(services.models())
             .add_service(services.operator())
+            .add_service(access::RunDesk::new(Arc::new(self.operations())).service())
             .add_service(desk.enrolment())
             .add_service(desk.admin())
             .add_service(audit.server()))
@@ -205,7 +205,7 @@ impl Doors {
     fn services(&self, stopped: &watch::Receiver<bool>) -> Services {
         Services {
             inbox: self.inbox.clone(),
-            status: self.status.clone(),
+            board: self.board.clone(),
             roster: self.roster.clone(),
             denied: self.registry.denied(),
             key: Arc::new(self.key.clone()),
@@ -220,21 +220,24 @@ impl Doors {
 
     /// Enrolment and administration.
     fn desk(&self, secured: &Secured) -> anyhow::Result<access::Desk> {
-        let run = operations::Run {
-            inbox: self.inbox.clone(),
-            roster: self.roster.clone(),
-            status: self.status.clone(),
-            authority: self.authority,
-            vault: self.vault.clone(),
-        };
         Ok(access::Desk::new(
             Arc::clone(&self.registry),
             &secured.authority,
-            Arc::new(run),
+            Arc::new(self.operations()),
             Arc::new(secured.issuer()),
             access::Lifetimes::default(),
             Arc::new(daemon::wall_ms),
         )?)
+    }
+
+    fn operations(&self) -> operations::Run {
+        operations::Run {
+            inbox: self.inbox.clone(),
+            roster: self.roster.clone(),
+            board: self.board.clone(),
+            authority: self.authority,
+            vault: self.vault.clone(),
+        }
     }
 
     /// In front of every service; what it refuses, and what changes anything, is in the audit log.
@@ -294,13 +297,27 @@ async fn let_go<E>(mut server: JoinHandle<Result<(), E>>, tasks: Vec<JoinHandle<
     }
 }
 
-/// How many connections there is room for: each silo's vector is a file while it arrives, and again when the sum is opened.
-fn budget(plan: &plan::Plan) -> pki::ConnectionBudget {
+/// How many connections there is room for: each silo's vector is a file while it arrives, and again when the sum is opened; a silo is
+/// in one round at a time, whichever run it is of.
+fn budget(roster: &Roster) -> pki::ConnectionBudget {
     let descriptors = daemon::raise_descriptors();
-    let files = (FILES + 2 * plan.cohort.maximum as u64).max(descriptors.min(4096) / 4);
+    let files = (FILES + 2 * roster.members.len() as u64).max(descriptors.min(4096) / 4);
     let budget = pki::ConnectionBudget::of_descriptors(descriptors, files);
     tracing::info!(descriptors, connections = budget.connections, "room for connections");
     budget
+}
+
+/// What `--check` says of a configuration that can be used: its plan, and whose plan that is.
+pub(crate) fn checked(loaded: &Loaded) -> Result<String, String> {
+    let digest = loaded.plan.digest();
+    let folders = RunFolders::new(&loaded.config.data_dir, loaded.vault.clone());
+    let run = folders.run_of_plan(&digest).map_err(|why| identity::with_causes(&why))?;
+    let whose = match run {
+        PlanOf::FirstToBe => "the first run's to be".to_owned(),
+        PlanOf::Run(number) => format!("run {number}'s"),
+        PlanOf::AnotherToBe => "no run's yet: it is submitted as another run at the start".to_owned(),
+    };
+    Ok(format!("; plan {digest}, {whose}"))
 }
 
 async fn bind(listen: &str) -> anyhow::Result<TcpListener> {

@@ -1,7 +1,8 @@
 //! The clients' open sessions, as the driver sees them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use protocol::{OfRun, SessionVersion, ToClient};
 use secagg::ClientId;
 use wire::v1::ServerEnvelope;
 
@@ -17,6 +18,8 @@ const BYTES: usize = 256 << 20;
 /// One session a client; a new one replaces the old, and lets go of all that waits in it.
 pub(crate) struct Sessions {
     current: BTreeMap<ClientId, (SessionId, Outbox)>,
+    /// Whose session carries several runs, so that each message names its own.
+    many_runs: BTreeSet<ClientId>,
     /// What the last session of a client has left, until the next one begins.
     left: BTreeMap<ClientId, Left>,
     bytes_max: usize,
@@ -24,12 +27,23 @@ pub(crate) struct Sessions {
 
 impl Default for Sessions {
     fn default() -> Self {
-        Self { current: BTreeMap::new(), left: BTreeMap::new(), bytes_max: BYTES }
+        Self { current: BTreeMap::new(), many_runs: BTreeSet::new(), left: BTreeMap::new(), bytes_max: BYTES }
     }
 }
 
 impl Sessions {
-    pub(crate) fn attach(&mut self, client: ClientId, id: SessionId, outbox: Outbox) {
+    pub(crate) fn attach(
+        &mut self,
+        client: ClientId,
+        id: SessionId,
+        version: SessionVersion,
+        outbox: Outbox,
+    ) {
+        if version >= SessionVersion::Four {
+            self.many_runs.insert(client);
+        } else {
+            self.many_runs.remove(&client);
+        }
         if let Some((_, old)) = self.current.insert(client, (id, outbox)) {
             old.discard();
         }
@@ -51,8 +65,14 @@ impl Sessions {
         self.current.get(&client).is_some_and(|(current, _)| *current == id)
     }
 
+    /// Says a message of a run. In a session of a version that knows one run it names none.
+    pub(crate) fn say(&mut self, client: ClientId, said: OfRun<ToClient>) -> Option<ClientId> {
+        let run = said.run.filter(|_| self.many_runs.contains(&client));
+        self.send(client, OfRun { run, ..said }.into())
+    }
+
     /// Who has lost its session over this message: a client that does not read, not the round.
-    pub(crate) fn send(&mut self, client: ClientId, message: ServerEnvelope) -> Option<ClientId> {
+    fn send(&mut self, client: ClientId, message: ServerEnvelope) -> Option<ClientId> {
         let (_, outbox) = self.current.get(&client)?;
         if !outbox.push(message) {
             self.close(client);
@@ -66,6 +86,11 @@ impl Sessions {
         if let Some((_, outbox)) = self.current.remove(&client) {
             self.left.insert(client, outbox.leave());
         }
+    }
+
+    /// Whose sessions stand.
+    pub(crate) fn clients(&self) -> impl Iterator<Item = ClientId> {
+        self.current.keys().copied()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -108,7 +133,7 @@ mod tests {
 
     fn begin(sessions: &mut Sessions, client: u32, id: u64) -> Unread {
         let (outbox, unread, _) = Outbox::open();
-        sessions.attach(ClientId(client), SessionId(id), outbox);
+        sessions.attach(ClientId(client), SessionId(id), SessionVersion::NEWEST, outbox);
         unread
     }
 

@@ -71,6 +71,7 @@ impl Federation {
         let signed = serde_json::to_string(&roster().sign(&key(100))).unwrap();
         fs::write(folder.path().join("roster.json"), signed).unwrap();
         let config = coordinator::Config {
+            runs_active_max: 3,
             listen: "127.0.0.1:0".into(),
             data_dir: folder.path().join("coordinator"),
             plan: "plan.json".into(),

@@ -32,7 +32,12 @@ pub(crate) const ROOMS: &[Room] = &[
         false,
         &["alarms", "audit", "ledger", "published", "runs", "spending", "store", "vault", "witness"],
     ),
-    room(4, "network", false, &["access", "daemon", "founding", "operate", "pki", "telemetry", "wire"]),
+    room(
+        4,
+        "network",
+        false,
+        &["access", "audit_log", "daemon", "founding", "operate", "pki", "telemetry", "wire"],
+    ),
     room(5, "trials", false, &["bench", "demo", "privacy_audit", "rehearsal", "sim"]),
     room(6, "programs", false, &["cli", "client", "coordinator"]),
 ];
@@ -59,6 +64,9 @@ const INSIDE: &[(&str, &str, &str)] = &[
         "who is in the next cohort depends on what was complained of and spoiled before",
     ),
     ("train", "datasets", "training reads the tables that datasets parsed"),
+    ("audit_log", "access", "who called what is written down as the guard names it"),
+    ("audit_log", "daemon", "an entry that has no time of its own gets the daemon's"),
+    ("audit_log", "wire", "an upload's size is counted in the bytes that travel"),
     ("alarms", "store", "an alarm that is kept replaces the file as a whole"),
     ("audit", "store", "an audit log's truth is a journal"),
     ("ledger", "vault", "what lies on a disk is sealed where it is written"),

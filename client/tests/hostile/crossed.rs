@@ -51,10 +51,11 @@ async fn slow(plan: Plan, rows: usize, mode: PrivacyMode) -> Federation {
 /// A silo leaves a session that its answers do not get out of, as they may not on a busy machine: then the rest is not heard.
 async fn flood(all: &mut Federation, same: &ToClient, last: Vec<ToClient>) {
     let session = &mut all.session;
+    let end = std::iter::once(Err(Status::unavailable("restarting")));
+    let messages = std::iter::repeat_n(same, FLOOD).chain(&last);
+    let messages: Vec<_> = messages.map(|said| Ok(session.named(said.clone()))).chain(end).collect();
     let talk = async {
-        let end = std::iter::once(Err(Status::unavailable("restarting")));
-        let messages = std::iter::repeat_n(same, FLOOD).chain(&last).map(|said| Ok(said.clone().into()));
-        for said in messages.chain(end) {
+        for said in messages {
             if session.say.send(said).await.is_err() {
                 return;
             }

@@ -46,6 +46,8 @@ pub struct Session {
     pub heard: Streaming<v1::ClientEnvelope>,
     /// The kinds and sizes of what was heard.
     pub sizes: Vec<(String, usize)>,
+    /// The run of its last welcome, which what is said next is of.
+    run: Mutex<Option<Digest>>,
 }
 
 impl Session {
@@ -58,7 +60,16 @@ impl Session {
     }
 
     pub async fn say(&self, message: ToClient) {
-        self.say.send(Ok(message.into())).await.unwrap();
+        self.say.send(Ok(self.named(message))).await.unwrap();
+    }
+
+    /// The message in the run of the last welcome.
+    pub fn named(&self, message: ToClient) -> v1::ServerEnvelope {
+        let mut run = self.run.lock().unwrap();
+        if let ToClient::Welcome { run_id, .. } = &message {
+            *run = Some(*run_id);
+        }
+        OfRun { run: *run, message }.into()
     }
 
     pub async fn heard(&mut self) -> ToCoordinator {
@@ -131,7 +142,10 @@ impl Federation for Mock {
         request: Request<Streaming<v1::ClientEnvelope>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let (say, said) = mpsc::channel(16);
-        self.sessions.send(Session { say, heard: request.into_inner(), sizes: Vec::new() }).await.unwrap();
+        self.sessions
+            .send(Session { say, heard: request.into_inner(), sizes: Vec::new(), run: Mutex::default() })
+            .await
+            .unwrap();
         Ok(Response::new(Box::pin(ReceiverStream::new(said))))
     }
 

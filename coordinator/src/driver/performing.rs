@@ -1,9 +1,11 @@
-//! Effects, performed in order: first the records, durable by one fsync for as many as stand ready, then the rest.
+//! Effects, performed in order: first the records, durable by one fsync of each run's journal for as many as stand ready, then
+//! the rest.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use anyhow::Context;
-use protocol::{Effect, Record};
+use federation::{Effect, RunNumber};
+use protocol::Record;
 use store::APPEND_BYTES_MAX;
 
 use super::{APPEND_FAILED, Driver, EFFECT_FAILED, Reply};
@@ -22,8 +24,8 @@ pub(super) struct Queue {
 impl Queue {
     pub(super) fn extend(&mut self, effects: impl IntoIterator<Item = Effect>) {
         for effect in effects {
-            let bytes = match &effect {
-                Effect::Persist(record) => record.encode(),
+            let bytes = match &effect.effect {
+                protocol::Effect::Persist(record) => record.encode(),
                 _ => Vec::new(),
             };
             self.bytes += bytes.len();
@@ -56,37 +58,36 @@ impl Queue {
 }
 
 impl Driver {
-    /// Performs what is queued, in order; records that stand ready are made durable by one fsync, before
-    /// anything that follows any of them.
+    /// Performs what is queued, in order; records that stand ready, of whichever runs, are made durable before anything
+    /// that follows any of them.
     pub(super) fn perform(&mut self) -> anyhow::Result<()> {
         while !self.effects.is_empty() {
             let together = self.effects.take_an_append();
-            let mut bytes = Vec::new();
-            let mut effects = Vec::new();
-            for (effect, encoded) in together {
-                if matches!(effect, Effect::Persist(_)) {
-                    bytes.push(encoded);
-                }
-                effects.push(effect);
-            }
-            if !bytes.is_empty() {
-                let records: Vec<&Record> = effects
-                    .iter()
-                    .filter_map(|effect| match effect {
-                        Effect::Persist(record) => Some(record),
-                        _ => None,
-                    })
-                    .collect();
-                // A failed append is a crash: the process ends and recovers from what is on disk.
-                let first = self.run.folder.append(&bytes).context(APPEND_FAILED)?;
-                self.audit.journalled(None, first, self.clock.now(), &records)?;
-            }
-            for effect in effects {
+            self.append(&together)?;
+            for (effect, _) in together {
                 self.perform_one(effect).context(EFFECT_FAILED)?;
             }
         }
         for Reply { to, result } in self.replies.drain(..) {
             let _ = to.send(result);
+        }
+        Ok(())
+    }
+
+    /// One append to the journal of each run that has records among these.
+    fn append(&mut self, together: &[(Effect, Vec<u8>)]) -> anyhow::Result<()> {
+        let mut journals: BTreeMap<RunNumber, (Vec<Vec<u8>>, Vec<&Record>)> = BTreeMap::new();
+        for (Effect { run, effect }, encoded) in together {
+            if let protocol::Effect::Persist(record) = effect {
+                let (bytes, records) = journals.entry(*run).or_default();
+                bytes.push(encoded.clone());
+                records.push(record);
+            }
+        }
+        for (run, (bytes, records)) in journals {
+            // A failed append is a crash: the process ends and recovers from what is on disk.
+            let first = self.at_work(run)?.folder.append(&bytes).context(APPEND_FAILED)?;
+            self.audit.journalled(self.later_run(run), first, self.clock.now(), &records)?;
         }
         Ok(())
     }

@@ -10,9 +10,9 @@ use access::{Caller, Operations, Proof};
 use identity::{IdentityKey, Member, Role, Roster};
 use params::Digest;
 use plan::Plan;
-use protocol::{Attempt, SessionVersion, ToClient, ToCoordinator};
+use protocol::{Attempt, SessionVersion, Setup, ToClient, ToCoordinator};
 use runs::RunFolders;
-use store::{FaultyStore, FileStore, InjectedFault, StageKey};
+use store::{FaultyStore, FileStore, InjectedFault, StageKey, Store};
 use vault::Vault;
 
 use super::*;
@@ -64,22 +64,47 @@ fn open_store(folder: &Path, vault: Option<Arc<Vault>>) -> Result<FileStore, run
     RunFolders::new(folder, vault).open_store(runs::FIRST)
 }
 
-fn open(folder: &Path, store: Box<dyn Store>) -> anyhow::Result<Driver> {
-    open_with(folder, store, setup(), mpsc::channel(16).0)
+/// What a store is opened with where nothing fails.
+fn plain(store: FileStore) -> Box<dyn Store> {
+    Box::new(store)
+}
+
+fn open(
+    folder: &Path,
+    wrap: impl FnOnce(FileStore) -> Box<dyn Store> + Send + 'static,
+) -> anyhow::Result<Driver> {
+    open_with(RunFolders::new(folder, None), wrap, setup(), mpsc::channel(16).0)
 }
 
 fn open_with(
-    folder: &Path,
-    store: Box<dyn Store>,
+    runs: RunFolders,
+    wrap: impl FnOnce(FileStore) -> Box<dyn Store> + Send + 'static,
     setup: Setup,
     inbox: mpsc::Sender<Event>,
 ) -> anyhow::Result<Driver> {
-    let (status, _) = watch::channel(None);
+    let (board, _) = watch::channel(None);
     let (roster, _) = watch::channel(Arc::new(setup.roster.clone()));
     let metrics = Arc::new(telemetry::Metrics::new());
-    let keys = Keys { audit: key(9).signing_key().clone(), model: None, controls: controls() };
-    let outward = Outward { status, roster, metrics };
-    Driver::open(store, setup, folder, keys, inbox, outward).map(|(driver, _)| driver)
+    let outward = Outward { board, roster, metrics };
+    let Setup { plan, roster, authority, key } = setup;
+    let own = Own { key, authority, roster, model_key: None };
+    let mut first = Some(wrap);
+    let wrap = Box::new(move |_, store| first.take().unwrap()(store));
+    Driver::open(Folders { runs, wrap, controls: controls() }, plan, 3, own, inbox, outward)
+        .map(|(driver, _)| driver)
+}
+
+/// Of the first run.
+fn status(driver: &Driver) -> run_status::Status {
+    driver.federation.status(RunNumber::FIRST).unwrap()
+}
+
+fn core(driver: &Driver) -> &protocol::Coordinator {
+    driver.federation.run(RunNumber::FIRST).unwrap()
+}
+
+fn first_folder(driver: &Driver) -> &runs::RunFolder {
+    &driver.runs[&RunNumber::FIRST].folder
 }
 
 fn said(unread: &mut Unread) -> Vec<ToClient> {
@@ -97,8 +122,8 @@ fn first_round(
     operation: u64,
     fault: InjectedFault,
 ) -> (Vec<ToClient>, Option<anyhow::Error>) {
-    let store = FaultyStore::new(open_store(folder, None).unwrap(), operation, fault);
-    let mut driver = match open(folder, Box::new(store)) {
+    let faulty = move |store| -> Box<dyn Store> { Box::new(FaultyStore::new(store, operation, fault)) };
+    let mut driver = match open(folder, faulty) {
         Ok(driver) => driver,
         Err(why) => return (Vec::new(), Some(why)),
     };
@@ -109,9 +134,10 @@ fn first_round(
         let (outbox, unread, over) = Outbox::open();
         outboxes.push(unread);
         alive.push(over);
-        let version = SessionVersion::NEWEST;
+        // Whose messages name no run.
+        let version = SessionVersion::Three;
         driver.take(Event::Attached { client, session, version, outbox }).unwrap();
-        let message = Box::new(ToCoordinator::CheckIn { head: None, data: None });
+        let message = Box::new(OfRun::from(ToCoordinator::CheckIn { head: None, data: None }));
         driver.take(Event::Said { client, session, message }).unwrap();
     }
     let failed = driver.perform().err();
@@ -134,17 +160,19 @@ fn a_published_version_has_a_card_that_says_what_its_record_says_and_takes_up_ev
     };
     std::fs::write(evaluations.join("a.json"), serde_json::to_vec(&evaluation).unwrap()).unwrap();
     std::fs::write(evaluations.join("b.json"), "no evaluation").unwrap();
-    let mut driver = open(folder.path(), Box::new(open_store(folder.path(), None).unwrap())).unwrap();
-    let head = driver.core.head_record().unwrap().verify_strict().unwrap();
+    let mut driver = open(folder.path(), plain).unwrap();
+    let head = core(&driver).head_record().unwrap().verify_strict().unwrap();
     let file =
-        driver.run.folder.store().read_published(&checkpoint::folder_name(0), card::CARD_FILE).unwrap();
+        first_folder(&driver).store().read_published(&checkpoint::folder_name(0), card::CARD_FILE).unwrap();
     let read = card::Card::from_yaml(std::str::from_utf8(&file).unwrap()).unwrap();
     read.check(&head, &card::LearnedFrom::default().push(&head), Some(&setup().plan)).unwrap();
     let accuracy = read.metrics.iter().find(|metric| metric.name == "accuracy").unwrap();
     assert_eq!((accuracy.value, accuracy.over.starts_with("hold-out (10 rows")), (0.8, true));
     assert_eq!(read.security.transport, "a test");
-    assert!(driver.run.folder.store().read_published(&checkpoint::folder_name(0), card::README_FILE).is_ok());
-    assert!(driver.load_head().is_ok());
+    assert!(
+        first_folder(&driver).store().read_published(&checkpoint::folder_name(0), card::README_FILE).is_ok()
+    );
+    assert!(driver.load_head(RunNumber::FIRST).is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,8 +194,7 @@ async fn whichever_write_fails_no_silo_hears_what_the_journal_does_not_hold_and_
             };
             failures += 1;
             assert!(format!("{why:#}").contains("injected crash"), "{why:#}");
-            open(folder.path(), Box::new(open_store(folder.path(), None).unwrap()))
-                .unwrap_or_else(|why| panic!("{why:#}"));
+            open(folder.path(), plain).unwrap_or_else(|why| panic!("{why:#}"));
         }
         assert!(failures >= 4, "a start stages two files, appends and publishes: {failures}");
     }
@@ -176,7 +203,7 @@ async fn whichever_write_fails_no_silo_hears_what_the_journal_does_not_hold_and_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_append_ends_the_driver_with_the_remedy_beside_the_cause() {
     let folder = tempfile::tempdir().unwrap();
-    drop(open(folder.path(), Box::new(open_store(folder.path(), None).unwrap())).unwrap());
+    drop(open(folder.path(), plain).unwrap());
     // The run is on disk: the first write of this start is the round's opening.
     let (said, failed) = first_round(folder.path(), 1, InjectedFault::Lost);
     let why = format!("{:#}", failed.unwrap());
@@ -187,7 +214,7 @@ async fn a_failed_append_ends_the_driver_with_the_remedy_beside_the_cause() {
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_restart_with_the_clock_set_back_deadlines_still_count_on() {
     let folder = tempfile::tempdir().unwrap();
-    let driver = open(folder.path(), Box::new(open_store(folder.path(), None).unwrap())).unwrap();
+    let driver = open(folder.path(), plain).unwrap();
     let before_it_was_set_back = driver.clock.now().plus_ms(HOURS_10_MS);
     drop(driver);
     let opened = Record::AttemptBegun {
@@ -196,10 +223,10 @@ async fn after_a_restart_with_the_clock_set_back_deadlines_still_count_on() {
         cohort: (1..=SILOS).map(ClientId).collect(),
     };
     open_store(folder.path(), None).unwrap().append(&opened.encode()).unwrap();
-    let driver = open(folder.path(), Box::new(open_store(folder.path(), None).unwrap())).unwrap();
+    let driver = open(folder.path(), plain).unwrap();
     assert_eq!(driver.clock.started(), before_it_was_set_back);
-    let deadline = driver.core.deadline(driver.judged).unwrap();
-    let round_ms = driver.run.folder.plan().timing.round_deadline_ms;
+    let deadline = driver.federation.deadline(driver.judged).unwrap();
+    let round_ms = first_folder(&driver).plan().timing.round_deadline_ms;
     assert!(deadline.0 - driver.clock.now().0 <= round_ms, "{deadline:?} is hours away");
 }
 
@@ -207,8 +234,8 @@ async fn after_a_restart_with_the_clock_set_back_deadlines_still_count_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sum_that_nobody_waits_for_changes_neither_the_journal_nor_what_is_published() {
     let folder = tempfile::tempdir().unwrap();
-    let mut driver = open(folder.path(), Box::new(open_store(folder.path(), None).unwrap())).unwrap();
-    let (head, run_id) = (driver.core.head_record().cloned(), driver.core.run_id().unwrap());
+    let mut driver = open(folder.path(), plain).unwrap();
+    let (head, run_id) = (core(&driver).head_record().cloned(), core(&driver).run_id().unwrap());
     let params = setup().plan.initial_model();
     for (round, byte) in [(0, 1), (1, 2), (1, 3), (1, 3)] {
         let next = protocol::NextModel {
@@ -219,11 +246,13 @@ async fn a_sum_that_nobody_waits_for_changes_neither_the_journal_nor_what_is_pub
             metrics: std::collections::BTreeMap::new(),
         };
         let version = Box::new(runs::NextVersion::of(next, &run_id, round));
-        driver.opened(Attempt { round, attempt: u32::from(round > 0) }, Ok(version)).unwrap();
+        driver
+            .opened(RunNumber::FIRST, Attempt { round, attempt: u32::from(round > 0) }, Ok(version))
+            .unwrap();
         driver.perform().unwrap();
     }
-    assert_eq!(driver.core.head_record().cloned(), head);
-    assert_eq!(driver.load_head().unwrap().params.digest(), params.digest());
+    assert_eq!(core(&driver).head_record().cloned(), head);
+    assert_eq!(driver.load_head(RunNumber::FIRST).unwrap().params.digest(), params.digest());
     drop(driver);
     assert!(matches!(journal(folder.path())[..], [Record::RunStarted { .. }]));
 }
@@ -238,7 +267,7 @@ fn act_as(
     emergency: bool,
 ) -> anyhow::Result<Result<Vec<String>, Rejection>> {
     let (reply, mut answer) = oneshot::channel();
-    driver.take(Event::Act { act, emergency, reply })?;
+    driver.take(Event::Act { run: None, act, emergency, reply })?;
     Ok(answer.try_recv()?)
 }
 
@@ -252,24 +281,20 @@ async fn a_quarantine_is_published_with_its_files_or_not_at_all_whichever_write_
         let mut failures = 0;
         for operation in 1.. {
             let folder = tempfile::tempdir().unwrap();
-            drop(open(folder.path(), Box::new(open_store(folder.path(), None).unwrap())).unwrap());
-            let store = FaultyStore::new(open_store(folder.path(), None).unwrap(), operation, fault);
-            let answer =
-                open(folder.path(), Box::new(store)).and_then(|mut driver| act(&mut driver, quarantine(0)));
+            drop(open(folder.path(), plain).unwrap());
+            let faulty =
+                move |store| -> Box<dyn Store> { Box::new(FaultyStore::new(store, operation, fault)) };
+            let answer = open(folder.path(), faulty).and_then(|mut driver| act(&mut driver, quarantine(0)));
             // What could not be staged is refused, and stops nothing else.
             let answer = answer.and_then(|answer| answer.map_err(anyhow::Error::from));
             let journalled = journal(folder.path()).iter().any(|r| matches!(r, Record::Acted { .. }));
             // Whatever was written down is published by the next start, and its model can be fetched.
-            let mut driver = open(folder.path(), Box::new(open_store(folder.path(), None).unwrap())).unwrap();
-            assert_eq!(
-                driver.core.status().head_round,
-                u64::from(journalled),
-                "{fault:?}, write {operation}"
-            );
-            let chain = driver.read_chain(None).unwrap();
+            let mut driver = open(folder.path(), plain).unwrap();
+            assert_eq!(status(&driver).head_round, u64::from(journalled), "{fault:?}, write {operation}");
+            let chain = driver.read_chain(RunNumber::FIRST, None).unwrap();
             assert_eq!(chain.len(), 1 + usize::from(journalled), "{fault:?}, write {operation}");
-            let initial = driver.run.folder.plan().initial_model().digest();
-            assert_eq!(driver.load_head().unwrap().params.digest(), initial);
+            let initial = first_folder(&driver).plan().initial_model().digest();
+            assert_eq!(driver.load_head(RunNumber::FIRST).unwrap().params.digest(), initial);
             let Err(why) = answer else {
                 assert!(journalled, "an operator was answered what the journal does not hold");
                 break;
@@ -289,7 +314,7 @@ async fn a_quarantine_is_published_with_its_files_or_not_at_all_whichever_write_
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_hears_why_nothing_was_done_and_what_holds_the_run_back() {
     let folder = tempfile::tempdir().unwrap();
-    let mut driver = open(folder.path(), Box::new(open_store(folder.path(), None).unwrap())).unwrap();
+    let mut driver = open(folder.path(), plain).unwrap();
     let refused = |answer: Result<Vec<String>, Rejection>| answer.unwrap_err().to_string();
     let rollback =
         |to_round| protocol::Act::Rollback { to_round, by: "ops".into(), reason: "poisoned".into() };
@@ -305,13 +330,13 @@ async fn an_operator_hears_why_nothing_was_done_and_what_holds_the_run_back() {
     let damaged = folder.path().join("checkpoints").join("000001").join(checkpoint::MODEL_FILE);
     std::fs::write(damaged, b"other bytes").unwrap();
     assert!(refused(act(&mut driver, rollback(1)).unwrap()).contains("damaged"));
-    assert_eq!(driver.core.status().head_round, 1);
+    assert_eq!(status(&driver).head_round, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_operator_may_not_do_without_end_an_administrator_may() {
     let folder = tempfile::tempdir().unwrap();
-    let again = || open(folder.path(), Box::new(open_store(folder.path(), None).unwrap())).unwrap();
+    let again = || open(folder.path(), plain).unwrap();
     let mut driver = again();
     let pause = || protocol::Act::Pause { by: "ops".into(), reason: "an incident".into() };
     let resume = || protocol::Act::Resume { by: "ops".into() };
@@ -329,7 +354,7 @@ async fn what_an_operator_may_not_do_without_end_an_administrator_may() {
     drop(driver);
     let mut driver = again();
     assert!(refused(&mut driver, pause()).contains("5 times within an hour"), "a restart forgets none");
-    assert_eq!(driver.core.status().head_round, 0);
+    assert_eq!(status(&driver).head_round, 0);
     for act_of_an_administrator in [pause(), resume(), quarantine(0)] {
         act(&mut driver, act_of_an_administrator).unwrap().unwrap();
     }
@@ -338,10 +363,10 @@ async fn what_an_operator_may_not_do_without_end_an_administrator_may() {
 #[tokio::test]
 async fn whether_the_run_counts_an_action_is_its_callers_role() {
     let (inbox, mut events) = mpsc::channel(1);
-    let (_status, status) = watch::channel(None);
+    let (_board, board) = watch::channel(None);
     let Setup { roster, authority, .. } = setup();
     let (_roster, roster) = watch::channel(Arc::new(roster));
-    let run = crate::operations::Run { inbox, roster, status, authority, vault: None };
+    let run = crate::operations::Run { inbox, roster, board, authority, vault: None };
     for (role, counted) in [(Role::Admin, false), (Role::Operator, true)] {
         let (name, proof) = ("ops".to_owned(), Proof::Nothing);
         let by = Caller { name, subject: None, role: Some(role), proof, address: None, expires_s: None };

@@ -81,10 +81,11 @@ impl Store for Exhausted {
 async fn descriptors_that_run_out_while_a_sum_is_opened_end_the_process_and_not_the_round() {
     let folder = tempfile::tempdir().unwrap();
     let exhausted = Arc::new(AtomicBool::new(false));
-    let inner = open_store(folder.path(), None).unwrap();
-    let store = Exhausted { inner, exhausted: Arc::clone(&exhausted) };
+    let runs_out = Arc::clone(&exhausted);
+    let exhaustible = move |inner| -> Box<dyn Store> { Box::new(Exhausted { inner, exhausted: runs_out }) };
     let (inbox, mut events) = mpsc::channel(64);
-    let mut driver = open_with(folder.path(), Box::new(store), setup(), inbox.clone()).unwrap();
+    let mut driver =
+        open_with(RunFolders::new(folder.path(), None), exhaustible, setup(), inbox.clone()).unwrap();
     let mut silos: Vec<Silo> = (1..=SILOS).map(|id| Silo::connect(&mut driver, id)).collect();
     exhausted.store(true, Ordering::SeqCst);
     let why = run_to(&mut driver, &mut silos, &mut events, 1).await.unwrap_err();
@@ -94,10 +95,9 @@ async fn descriptors_that_run_out_while_a_sum_is_opened_end_the_process_and_not_
 
     let aborted = |record: &Record| matches!(record, Record::Aborted { .. });
     assert!(!journal(folder.path()).iter().any(aborted), "it was aborted");
-    let store = Box::new(open_store(folder.path(), None).unwrap());
-    let mut driver = open_with(folder.path(), store, setup(), inbox).unwrap();
+    let mut driver = open_with(RunFolders::new(folder.path(), None), plain, setup(), inbox).unwrap();
     run_to(&mut driver, &mut [], &mut events, 1).await.unwrap();
-    assert_eq!(driver.core.status().rounds_aborted, 0, "the round that everybody paid for is committed");
+    assert_eq!(status(&driver).rounds_aborted, 0, "the round that everybody paid for is committed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,17 +106,17 @@ async fn more_records_than_one_append_holds_are_written_in_their_order_and_nothi
     const RECORD_BYTES: usize = 1 << 20;
     let folder = tempfile::tempdir().unwrap();
     let (inbox, _events) = mpsc::channel(64);
-    let store = Box::new(open_store(folder.path(), None).unwrap());
-    let mut driver = open_with(folder.path(), store, setup(), inbox).unwrap();
+    let mut driver = open_with(RunFolders::new(folder.path(), None), plain, setup(), inbox).unwrap();
     let (outbox, mut unread, _over) = Outbox::open();
-    driver.sessions.attach(ClientId(1), SessionId(1), outbox);
+    driver.sessions.attach(ClientId(1), SessionId(1), SessionVersion::Two, outbox);
     let records = APPEND_BYTES_MAX / RECORD_BYTES + 2;
     let effects = (0..records).flat_map(|number| {
         let reason = format!("{number:04}{}", "x".repeat(RECORD_BYTES));
         let record = Record::Declined { client: ClientId(2), reason };
         let rejection = Rejection::Invalid(format!("{number:04}"));
         let said = ToClient::Rejected { rejection };
-        [Effect::Persist(record), Effect::Send { to: ClientId(1), message: Box::new(said) }]
+        let send = protocol::Effect::Send { to: ClientId(1), message: Box::new(said) };
+        [protocol::Effect::Persist(record), send].map(|effect| Effect { run: RunNumber::FIRST, effect })
     });
     driver.effects.extend(effects);
     driver.perform().unwrap();
@@ -137,8 +137,7 @@ async fn more_records_than_one_append_holds_are_written_in_their_order_and_nothi
 async fn a_silo_that_speaks_without_end_delays_no_reply_and_no_deadline() {
     let folder = tempfile::tempdir().unwrap();
     let (inbox, events) = mpsc::channel(INBOX_EVENTS);
-    let store = Box::new(open_store(folder.path(), None).unwrap());
-    let driver = open_with(folder.path(), store, setup(), inbox.clone()).unwrap();
+    let driver = open_with(RunFolders::new(folder.path(), None), plain, setup(), inbox.clone()).unwrap();
     let (outbox, mut unread, _over) = Outbox::open();
     let reading = tokio::spawn(async move { while unread.next().await.is_some() {} });
     let (client, session, version) = (ClientId(1), SessionId(1), SessionVersion::Two);
@@ -148,7 +147,7 @@ async fn a_silo_that_speaks_without_end_delays_no_reply_and_no_deadline() {
     let flood = tokio::spawn(async move {
         loop {
             let reason = Decline::SitsOut;
-            let message = Box::new(ToCoordinator::Declined { round: Some(9), reason });
+            let message = Box::new(OfRun::from(ToCoordinator::Declined { round: Some(9), reason }));
             if flooding.send(Event::Said { client, session, message }).await.is_err() {
                 return;
             }

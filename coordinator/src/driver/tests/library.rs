@@ -14,14 +14,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A run's folder, sealed or not, and the library over it.
 fn library(folder: &Path, vault: Option<Arc<Vault>>) -> (Library, store::Published) {
-    drop(open(folder, Box::new(open_store(folder, vault.clone()).unwrap())).unwrap());
-    let published = || store::Published::new(folder.join(store::CHECKPOINTS), vault.clone());
-    (Library::new(published(), PATIENCE, Arc::default()), published())
+    let folders = || RunFolders::new(folder, vault.clone());
+    drop(open_with(folders(), plain, setup(), mpsc::channel(16).0).unwrap());
+    let published = store::Published::new(folder.join(store::CHECKPOINTS), vault.clone());
+    (Library::new(folders(), PATIENCE, Arc::default()), published)
 }
 
 async fn fetched(library: &Library, file: &'static str) -> Result<Option<Vec<u8>>, tonic::Status> {
     let reading = library.reading(None).await?;
-    let Some(mut chunks) = library.file(reading, 0, file).await? else { return Ok(None) };
+    let Some(mut chunks) = library.file(reading, (runs::FIRST, 0, file)).await? else { return Ok(None) };
     let Some(Part::Header(header)) = chunks.next().await.unwrap()?.part else { panic!("no header") };
     let mut verifier = wire::ChunkVerifier::new(header.try_into().unwrap());
     let mut bytes = Vec::new();
@@ -34,7 +35,7 @@ async fn fetched(library: &Library, file: &'static str) -> Result<Option<Vec<u8>
 
 /// What the stream of all evidence gives: each record's round, and what is between it and the next.
 async fn evidence(library: &Library) -> Vec<(u64, Vec<u8>)> {
-    let mut parts = library.evidence(library.reading(None).await.unwrap(), 0, 9);
+    let mut parts = library.evidence(library.reading(None).await.unwrap(), runs::FIRST, 0, 9);
     let mut records = Vec::new();
     while let Some(part) = parts.next().await {
         match part.unwrap().part.unwrap() {
@@ -63,7 +64,7 @@ async fn a_published_file_is_sent_as_it_is_sealed_or_not_and_a_damaged_model_is_
         });
         let data = folder.path().join("data");
         std::fs::create_dir(&data).unwrap();
-        let (library, published) = library(&data, vault);
+        let (library, published) = library(&data, vault.clone());
         let name = checkpoint::folder_name(0);
         for file in [checkpoint::MODEL_FILE, checkpoint::OPTIMIZER_FILE, card::CARD_FILE] {
             for _ in 0..2 {
@@ -72,11 +73,12 @@ async fn a_published_file_is_sent_as_it_is_sealed_or_not_and_a_damaged_model_is_
             }
         }
         assert!(fetched(&library, checkpoint::AGGREGATE_FILE).await.unwrap().is_none());
-        let records: Vec<_> = library.chain(library.reading(None).await.unwrap(), 0, 0).collect().await;
+        let records: Vec<_> =
+            library.chain(library.reading(None).await.unwrap(), runs::FIRST, 0, 0).collect().await;
         assert_eq!(records.len(), 1);
         assert_eq!(evidence(&library).await, beside(&published));
 
-        let again = Library::new(published, PATIENCE, Arc::default());
+        let again = Library::new(RunFolders::new(&data, vault), PATIENCE, Arc::default());
         std::fs::write(data.join(store::CHECKPOINTS).join(&name).join(checkpoint::MODEL_FILE), b"other")
             .unwrap();
         let why = fetched(&again, checkpoint::MODEL_FILE).await.unwrap_err();
@@ -104,9 +106,9 @@ async fn a_caller_has_sixteen_responses_at_once_and_gets_another_when_one_is_let
 #[tokio::test]
 async fn four_silos_that_hold_every_common_place_leave_each_other_silo_its_own() {
     let folder = tempfile::tempdir().unwrap();
-    let (_, published) = library(folder.path(), None);
+    drop(library(folder.path(), None));
     // Nobody waits.
-    let library = Library::new(published, Duration::ZERO, Arc::default());
+    let library = Library::new(RunFolders::new(folder.path(), None), Duration::ZERO, Arc::default());
     let silo = |number: u32| access::Caller {
         name: format!("silo/{number}"),
         subject: Some(identity::Subject::Silo(ClientId(number))),

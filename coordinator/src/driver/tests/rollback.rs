@@ -80,7 +80,7 @@ impl Silo {
                     self.input(driver, ClientInput::DataRead { job, commitment });
                 }
                 ClientEffect::Send(said) => {
-                    let message = Box::new(said.message);
+                    let message = said;
                     driver.take(Event::Said { client: self.id, session: session(self.id), message }).unwrap();
                 }
                 ClientEffect::VerifyStep(job) => {
@@ -106,18 +106,19 @@ impl Silo {
                     let vector = Some(Vector { origin: job.origin, digest, failed: false });
                     self.input(driver, ClientInput::Masked { job: job.id, vector });
                 }
-                ClientEffect::Upload(OfRun { message: header, .. }) => {
-                    let Ok(Staging::Writer(mut writer)) = driver.begin_upload(&header) else {
-                        panic!("the coordinator does not want the vector of {:?}", header.at);
+                ClientEffect::Upload(header) => {
+                    let Ok(Staging { run, writer: Some(mut writer) }) = driver.begin_upload(&header) else {
+                        panic!("the coordinator does not want the vector of {:?}", header.message.at);
                     };
                     for chunk in self.masked.take().unwrap().chunks(4096) {
                         writer.append(&chunk).unwrap();
                     }
                     writer.commit().unwrap();
                     let (reply, _) = oneshot::channel();
-                    driver.take(Event::Uploaded { header: Box::new(header), reply }).unwrap();
+                    driver.take(Event::Uploaded { run, header: Box::new(header.message), reply }).unwrap();
                     if let Some(data) = self.new_data.take() {
-                        let message = Box::new(ToCoordinator::CheckIn { head: Some(0), data: Some(data) });
+                        let said = ToCoordinator::CheckIn { head: Some(0), data: Some(data) };
+                        let message = Box::new(OfRun::from(said));
                         let (client, session) = (self.id, session(self.id));
                         driver.take(Event::Said { client, session, message }).unwrap();
                     }
@@ -136,7 +137,7 @@ pub(super) async fn run_to(
 ) -> anyhow::Result<()> {
     loop {
         driver.perform()?;
-        if driver.core.status().rounds_committed >= rounds {
+        if status(driver).rounds_committed >= rounds {
             return Ok(());
         }
         let mut heard = false;
@@ -149,7 +150,7 @@ pub(super) async fn run_to(
         }
         if !heard {
             // Nobody has anything to say: a worker opens the sum, or an ended attempt's backing off runs out.
-            let deadline = driver.core.deadline(driver.judged);
+            let deadline = driver.federation.deadline(driver.judged);
             tokio::select! {
                 event = events.recv() => driver.take(event.unwrap())?,
                 () = driver.clock.reached(deadline) => driver.feed(Input::Tick),
@@ -161,10 +162,11 @@ pub(super) async fn run_to(
 /// The published records, each with the files that it names.
 fn verified(driver: &Driver) -> Vec<Manifest> {
     let mut chain = ChainVerifier::new(Some(setup().key.verifying_key()));
-    let records = driver.read_chain(None).unwrap();
-    let verify = |record: wire::CheckpointRecord| {
-        let manifest = chain.push(&record.signed).unwrap();
-        published::read_version(driver.run.folder.store(), driver.run.folder.plan(), &manifest).unwrap();
+    let records = driver.read_chain(RunNumber::FIRST, None).unwrap();
+    let verify = |signed: checkpoint::SignedManifest| {
+        let manifest = chain.push(&signed).unwrap();
+        published::read_version(first_folder(driver).store(), first_folder(driver).plan(), &manifest)
+            .unwrap();
         manifest
     };
     records.into_iter().map(verify).collect()
@@ -175,13 +177,12 @@ async fn in_the_middle_of_a_round_a_run_goes_back_to_the_files_of_an_earlier_one
     let folder = tempfile::tempdir().unwrap();
     let (inbox, mut events) = mpsc::channel(64);
     let plan = || plan_of(3);
-    let store = Box::new(open_store(folder.path(), None).unwrap());
     let with_plan = Setup { plan: sim::authored(plan()), ..setup() };
-    let mut driver = open_with(folder.path(), store, with_plan, inbox).unwrap();
+    let mut driver = open_with(RunFolders::new(folder.path(), None), plain, with_plan, inbox).unwrap();
     let mut silos: Vec<Silo> = (1..=SILOS).map(|id| Silo::connect(&mut driver, id)).collect();
     silos[0].new_data = Some(Digest::sha256(b"other data"));
     run_to(&mut driver, &mut silos, &mut events, 2).await.unwrap();
-    assert_eq!(driver.core.status().phase, run_status::RunPhase::Training, "round 3 is open");
+    assert_eq!(status(&driver).phase, run_status::RunPhase::Training, "round 3 is open");
 
     act(&mut driver, quarantine(2)).unwrap().unwrap();
     let back = Act::Rollback { to_round: 1, by: "ops".into(), reason: "poisoned".into() };
@@ -203,17 +204,19 @@ async fn in_the_middle_of_a_round_a_run_goes_back_to_the_files_of_an_earlier_one
     // Either model can still be fetched, by its name.
     for wanted in [first, second, last] {
         let digest = wanted.model.params_digest;
-        let round = driver.run.folder.find_model(&digest).unwrap().unwrap();
+        let round = first_folder(&driver).find_model(&digest).unwrap().unwrap();
         let folder = checkpoint::folder_name(round);
-        let file = driver.run.folder.store().read_published(&folder, checkpoint::MODEL_FILE).unwrap();
+        let file = first_folder(&driver).store().read_published(&folder, checkpoint::MODEL_FILE).unwrap();
         assert_eq!(Digest::sha256(&file), wanted.model.sha256);
     }
 }
 
 /// What the card of a round says of each silo's data.
 fn versions(driver: &Driver, round: u64) -> Vec<(u32, Vec<Digest>)> {
-    let file =
-        driver.run.folder.store().read_published(&checkpoint::folder_name(round), card::CARD_FILE).unwrap();
+    let file = first_folder(driver)
+        .store()
+        .read_published(&checkpoint::folder_name(round), card::CARD_FILE)
+        .unwrap();
     let card = card::Card::from_yaml(std::str::from_utf8(&file).unwrap()).unwrap();
     card.training_data.silos.into_iter().map(|silo| (silo.id, silo.data_versions)).collect()
 }
@@ -223,8 +226,7 @@ async fn a_card_says_what_its_silos_had_declared_of_their_data_when_they_uploade
  {
     let folder = tempfile::tempdir().unwrap();
     let (inbox, mut events) = mpsc::channel(64);
-    let store = Box::new(open_store(folder.path(), None).unwrap());
-    let mut driver = open_with(folder.path(), store, setup(), inbox).unwrap();
+    let mut driver = open_with(RunFolders::new(folder.path(), None), plain, setup(), inbox).unwrap();
     let mut silos: Vec<Silo> = (1..=SILOS).map(|id| Silo::connect(&mut driver, id)).collect();
     let other = Digest::sha256(b"other data");
     silos[0].new_data = Some(other);
@@ -236,16 +238,15 @@ async fn a_card_says_what_its_silos_had_declared_of_their_data_when_they_uploade
         "not what it declared after it uploaded"
     );
     assert_eq!(versions(&driver, 2), [(1, vec![first, other]), (2, vec![]), (3, vec![third])]);
-    let declared = driver.core.data_declared().clone();
+    let declared = core(&driver).data_declared().clone();
     assert_eq!(declared.len(), 2);
     drop(driver);
-    let store = Box::new(open_store(folder.path(), None).unwrap());
-    let again = open_with(folder.path(), store, setup(), mpsc::channel(16).0).unwrap();
-    assert_eq!(*again.core.data_declared(), declared);
+    let again = open_with(RunFolders::new(folder.path(), None), plain, setup(), mpsc::channel(16).0).unwrap();
+    assert_eq!(*core(&again).data_declared(), declared);
     let changes = journal_of(again).into_iter().filter(|kept| matches!(kept, Record::DataDeclared { .. }));
     assert_eq!(changes.count(), 3, "only what differs is written down");
 }
 
 fn journal_of(mut driver: Driver) -> Vec<Record> {
-    driver.run.folder.journal().unwrap()
+    driver.at_work(RunNumber::FIRST).unwrap().folder.journal().unwrap()
 }

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use params::Digest;
 use plan::{AuthorError, AuthoredPlan, Plan, SignedPlan};
 use protocol::{Record, RecordError};
 use store::{FileStore, Published, Store, StoreError};
@@ -58,6 +59,19 @@ pub enum RunFoldersError {
     /// The run has begun, and the plan that it was begun with is gone.
     #[error("`{}` is gone; restore it from a copy, or put there the signed plan that the run was submitted with", path.display())]
     NoPlan { path: PathBuf },
+    /// The first run's plan is not the configured one, and was not written down by the release that began it.
+    #[error(
+        "the first run of this folder has plan {journal}, and the configured plan is {configured}, which makes it another run; write \
+         the first run's signed plan to `{}` and start again: then the configured one is submitted",
+        path.display()
+    )]
+    FirstPlan {
+        path: PathBuf,
+        /// Of the journal, short.
+        journal: String,
+        /// Of the configuration, short.
+        configured: String,
+    },
     /// Versions are published that no journal tells of.
     #[error("`{}` holds published versions and an empty journal; restore the folder from a copy", folder.display())]
     NoJournal { folder: PathBuf },
@@ -68,6 +82,17 @@ pub enum RunFoldersError {
         #[source]
         why: Option<RecordError>,
     },
+}
+
+/// Whose a plan is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlanOf {
+    /// The run of this number has it.
+    Run(u32),
+    /// No plan was written down for the first run, which is begun with it, or was by a release that did not write plans down.
+    FirstToBe,
+    /// No run has it, and there is a first run.
+    AnotherToBe,
 }
 
 /// See the module.
@@ -142,12 +167,55 @@ impl RunFolders {
         opened.map(Some).map_err(|why| RunFoldersError::Plan { path, why })
     }
 
+    /// Which run has this plan, without opening any of them: for whoever only looks.
+    ///
+    /// # Errors
+    /// A plan that cannot be read.
+    pub fn run_of_plan(&self, plan: &Digest) -> Result<PlanOf, RunFoldersError> {
+        for number in std::iter::once(FIRST).chain(self.later()?) {
+            if self.plan(number)?.is_some_and(|kept| kept.digest() == *plan) {
+                return Ok(PlanOf::Run(number));
+            }
+        }
+        // Before plans were written down a folder had one run, and the configuration its plan.
+        let kept = self.plan(FIRST)?.is_some();
+        Ok(if kept { PlanOf::AnotherToBe } else { PlanOf::FirstToBe })
+    }
+
     /// Opens a run's store, which this process has for itself from then on.
     ///
     /// # Errors
     /// As [`FileStore::open_sealed_in`].
     pub fn open_store(&self, number: u32) -> Result<FileStore, RunFoldersError> {
         Ok(open_store(&self.folder(number), self.vault.clone(), &place(number))?)
+    }
+
+    /// Opens the data folder itself with the first run's plan: the configured one where the run has not begun yet; then the one that
+    /// it was begun with, whatever is configured.
+    ///
+    /// # Errors
+    /// A folder in use or damaged; one from before plans were written down, where the configured plan is another than its run's.
+    pub fn open_first(
+        &self,
+        configured: &AuthoredPlan,
+    ) -> Result<(FileStore, AuthoredPlan), RunFoldersError> {
+        let mut store = self.open_store(FIRST)?;
+        let folder = self.folder(FIRST);
+        let begun = match store.head().sequence {
+            0 => configured.digest(),
+            _ => plan_of(&mut store, folder.clone())?,
+        };
+        if let Ok(Some(kept)) = self.plan(FIRST)
+            && kept.digest() == begun
+        {
+            return Ok((store, kept));
+        }
+        if configured.digest() != begun {
+            let (journal, configured) = (begun.short(), configured.digest().short());
+            return Err(RunFoldersError::FirstPlan { path: folder.join(PLAN_FILE), journal, configured });
+        }
+        self.keep_plan(FIRST, configured.signed())?;
+        Ok((store, configured.clone()))
     }
 
     /// Opens the folder of a run behind the first. One whose run never began is what a crash left of a submission that nobody was
@@ -176,13 +244,16 @@ impl RunFolders {
         Ok(Some((store, plan)))
     }
 
-    /// Takes the folder of a run away that has not begun.
+    /// Takes the folder of a run away that has not begun; one that was never made is gone already.
     ///
     /// # Errors
     /// A disk that fails.
     pub fn remove(&self, number: u32) -> Result<(), RunFoldersError> {
         let folder = self.folder(number);
-        fs::remove_dir_all(&folder).map_err(failed("delete", &folder))?;
+        match fs::remove_dir_all(&folder) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(()),
+            removed => removed.map_err(failed("delete", &folder))?,
+        }
         let above = self.data_folder.join(RUNS_FOLDER);
         vault::files::sync_folder(&above).map_err(failed("fsync", &above))
     }
@@ -228,7 +299,7 @@ fn place(number: u32) -> String {
 }
 
 /// The digest of the plan that a journal begins with.
-fn plan_of(store: &mut FileStore, folder: PathBuf) -> Result<params::Digest, RunFoldersError> {
+fn plan_of(store: &mut FileStore, folder: PathBuf) -> Result<Digest, RunFoldersError> {
     let records = store.replay()?;
     match records.first().map(|first| Record::decode(first)).transpose() {
         Ok(Some(Record::RunStarted { plan, .. })) => Ok(plan),

@@ -12,7 +12,7 @@
 
 mod metrics;
 
-pub use metrics::{Metrics, ROUND_SECONDS_BUCKETS, alarms};
+pub use metrics::{Metrics, ROUND_SECONDS_BUCKETS, RunMetrics, alarms};
 
 use std::io::IsTerminal;
 

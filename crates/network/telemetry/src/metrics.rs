@@ -24,26 +24,48 @@ pub const ROUND_SECONDS_BUCKETS: [f64; 12] =
 /// # Privacy
 /// Only what the coordinator's operator may see anyway: no metric is about one client.
 pub struct Metrics {
-    /// Rounds that ended in a checkpoint.
-    pub rounds_committed: Counter,
-    /// Attempts that ended without a result.
-    pub rounds_aborted: Counter,
-    /// From an attempt's opening to its checkpoint.
-    pub round_seconds: Histogram,
     /// Clients whose connection stands.
     pub clients_connected: Gauge,
     /// Bytes of uploads received, resent ones included.
     pub bytes_received: Counter,
     /// Bytes of models sent.
     pub bytes_sent: Counter,
-    /// What the privacy accountant has spent.
-    pub epsilon_spent: Gauge<f64, AtomicU64>,
     /// Calls that the audit log only counts.
     pub calls_left_out: Counter,
     connections_turned: Family<WhyLabel, Counter>,
     upload_rejections: Family<ReasonLabel, Counter>,
+    rounds_committed: Family<RunLabel, Counter>,
+    rounds_aborted: Family<RunLabel, Counter>,
+    round_seconds: Family<RunLabel, Histogram, fn() -> Histogram>,
+    epsilon_spent: Family<RunLabel, Gauge<f64, AtomicU64>>,
     phase: Family<PhaseLabel, Gauge>,
     registry: Registry,
+}
+
+/// What a coordinator counts of one run; every sample carries the run's label.
+pub struct RunMetrics {
+    /// Rounds that ended in a checkpoint.
+    pub rounds_committed: Counter,
+    /// Attempts that ended without a result.
+    pub rounds_aborted: Counter,
+    /// From an attempt's opening to its checkpoint, in seconds.
+    pub round_seconds: Histogram,
+    /// What the privacy accountant has spent.
+    pub epsilon_spent: Gauge<f64, AtomicU64>,
+    phase: Family<PhaseLabel, Gauge>,
+    run: String,
+    /// The one that is shown.
+    now: Option<&'static str>,
+}
+
+impl RunMetrics {
+    /// The run has moved to `phase`: its gauge is 1, and no other of the run has a sample.
+    pub fn enter_phase(&mut self, phase: &'static str) {
+        if let Some(before) = self.now.replace(phase).filter(|before| *before != phase) {
+            self.phase.remove(&PhaseLabel { run: self.run.clone(), phase: before });
+        }
+        self.phase.get_or_create(&PhaseLabel { run: self.run.clone(), phase }).set(1);
+    }
 }
 
 impl Metrics {
@@ -53,16 +75,16 @@ impl Metrics {
         let r = &mut registry;
         // Counters are exposed with `_total` behind their name; the format demands it.
         let rounds_committed =
-            add(r, "rounds_committed", "Rounds that ended in a checkpoint", Counter::default());
+            add(r, "rounds_committed", "Rounds that ended in a checkpoint", Family::default());
         let rounds_aborted =
-            add(r, "rounds_aborted", "Attempts at a round that ended without a result", Counter::default());
+            add(r, "rounds_aborted", "Attempts at a round that ended without a result", Family::default());
         let round_seconds = add(
             r,
             "round_seconds",
             "Seconds from the opening of an attempt to its checkpoint",
-            Histogram::new(ROUND_SECONDS_BUCKETS),
+            Family::new_with_constructor((|| Histogram::new(ROUND_SECONDS_BUCKETS)) as fn() -> Histogram),
         );
-        let phase = add(r, "phase", "1 for the phase that the run is in", Family::default());
+        let phase = add(r, "phase", "1 for the phase that a run is in", Family::default());
         let clients_connected =
             add(r, "clients_connected", "Clients whose connection stands", Gauge::default());
         let bytes_received = add(
@@ -73,7 +95,7 @@ impl Metrics {
         );
         let bytes_sent = add(r, "sent_bytes", "Bytes of models sent to clients", Counter::default());
         let epsilon_spent =
-            add(r, "epsilon_spent", "Epsilon spent so far, at the delta of the plan", Gauge::default());
+            add(r, "epsilon_spent", "Epsilon spent so far, at the delta of the plan", Family::default());
         let upload_rejections = add(
             r,
             "upload_rejections",
@@ -108,10 +130,18 @@ impl Metrics {
         }
     }
 
-    /// The run has moved to `phase`: its gauge is 1, and no other has a sample.
-    pub fn enter_phase(&self, phase: &'static str) {
-        self.phase.clear();
-        self.phase.get_or_create(&PhaseLabel { phase }).set(1);
+    /// The metrics of one run, at zero at first. `run` is its label: for people, and one run's alone.
+    pub fn of_run(&self, run: &str) -> RunMetrics {
+        let label = RunLabel { run: run.to_owned() };
+        RunMetrics {
+            rounds_committed: self.rounds_committed.get_or_create_owned(&label),
+            rounds_aborted: self.rounds_aborted.get_or_create_owned(&label),
+            round_seconds: self.round_seconds.get_or_create_owned(&label),
+            epsilon_spent: self.epsilon_spent.get_or_create_owned(&label),
+            phase: self.phase.clone(),
+            run: run.to_owned(),
+            now: None,
+        }
     }
 
     /// A connection came to nothing.
@@ -177,7 +207,13 @@ struct KindLabel {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PhaseLabel {
+    run: String,
     phase: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RunLabel {
+    run: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -201,14 +237,17 @@ mod tests {
 
     use super::*;
 
+    const RUN: &str = "heart 0a1b2c";
+
     /// Every metric with at least one sample.
     fn busy() -> Metrics {
         let metrics = Metrics::new();
-        metrics.rounds_committed.inc();
-        metrics.round_seconds.observe(3.0);
-        metrics.enter_phase("advertise");
+        let mut run = metrics.of_run(RUN);
+        run.rounds_committed.inc();
+        run.round_seconds.observe(3.0);
+        run.enter_phase("advertise");
+        run.epsilon_spent.set(0.25);
         metrics.reject_upload("STALE_ATTEMPT");
-        metrics.epsilon_spent.set(0.25);
         metrics.bytes_received.inc_by(17);
         metrics.turn_connection("gave_way");
         metrics
@@ -242,25 +281,47 @@ mod tests {
             assert_eq!(name.contains('{'), name.ends_with('}'), "{line}");
         }
         for sample in [
-            "folkmoot_rounds_committed_total 1",
-            "folkmoot_epsilon_spent 0.25",
+            "folkmoot_rounds_committed_total{run=\"heart 0a1b2c\"} 1",
+            "folkmoot_epsilon_spent{run=\"heart 0a1b2c\"} 0.25",
             "folkmoot_received_bytes_total 17",
             "folkmoot_upload_rejections_total{reason=\"STALE_ATTEMPT\"} 1",
-            "folkmoot_round_seconds_bucket{le=\"5.0\"} 1",
-            "folkmoot_round_seconds_bucket{le=\"2.0\"} 0",
+            "folkmoot_round_seconds_bucket{le=\"5.0\",run=\"heart 0a1b2c\"} 1",
+            "folkmoot_round_seconds_bucket{le=\"2.0\",run=\"heart 0a1b2c\"} 0",
         ] {
             assert!(text.lines().any(|l| l == sample), "{sample} is not in\n{text}");
         }
     }
 
     #[test]
-    fn one_phase_is_shown_at_a_time() {
-        let metrics = busy();
-        metrics.enter_phase("share keys");
+    fn each_run_is_counted_by_itself_and_shows_one_phase_at_a_time() {
+        let metrics = Metrics::new();
+        let (mut one, mut other) = (metrics.of_run(RUN), metrics.of_run("lungs 3d4e5f"));
+        one.enter_phase("advertise");
+        other.enter_phase("advertise");
+        one.enter_phase("share keys");
+        other.rounds_committed.inc_by(2);
         let text = metrics.encode();
-        let phases: Vec<&str> = text.lines().filter(|l| l.starts_with("folkmoot_phase{")).collect();
-        assert_eq!(phases, ["folkmoot_phase{phase=\"share keys\"} 1"]);
+        let sample = |name: &str| {
+            let mut found: Vec<&str> = text.lines().filter(|line| line.starts_with(name)).collect();
+            found.sort_unstable();
+            found
+        };
+        assert_eq!(
+            sample("folkmoot_phase{"),
+            [
+                "folkmoot_phase{run=\"heart 0a1b2c\",phase=\"share keys\"} 1",
+                "folkmoot_phase{run=\"lungs 3d4e5f\",phase=\"advertise\"} 1"
+            ]
+        );
+        assert_eq!(
+            sample("folkmoot_rounds_committed_total{"),
+            [
+                "folkmoot_rounds_committed_total{run=\"heart 0a1b2c\"} 0",
+                "folkmoot_rounds_committed_total{run=\"lungs 3d4e5f\"} 2"
+            ]
+        );
     }
+
     #[test]
     fn the_alarms_of_every_kind_are_counted_and_failures_in_a_row_are_one_number() {
         let metric = |kind, times, in_a_row| AlarmCount { kind, times, last_unix_s: times + 1, in_a_row };

@@ -16,7 +16,7 @@ impl SessionVersion {
     /// The oldest that this release still speaks.
     pub const OLDEST: Self = Self::Two;
     /// The newest that this release speaks.
-    pub const NEWEST: Self = Self::Three;
+    pub const NEWEST: Self = Self::Four;
     /// What the log and the status call a peer that speaks less than [`SessionVersion::NEWEST`].
     pub const OLDER_PEER: &str = "SPEAKS_OLDER_PROTOCOL";
 

@@ -3,15 +3,24 @@
 //! One thread owns the log. What happened in a run is taken from its journal's own records, each event with its
 //! record's number: after a crash, what the log lacks of each journal is written again, and nothing twice. Events of the
 //! federation's first run carry no run's name but where it begins; those of later runs do.
+//!
+//! Owns: the thread, the order of what is appended, receipts of uploads, and which calls are written down. Does not: sign anything but
+//! the log's checkpoints, or decide what a record means.
+//!
+//! ```
+//! // Whose journal a record is in: an entry of the federation's first run names none.
+//! let first: audit_log::LaterRun = None;
+//! assert_eq!(first, None);
+//! ```
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use access::{CallOutcome, CallRecord, Caller, CallsLeftOut, LogQuota};
-use anyhow::Context;
 use audit::{Action, Actor, Event, JOURNAL, Log, Status, cut, writable};
 use ed25519_dalek::SigningKey;
 use identity::Subject;
@@ -45,31 +54,81 @@ const CALL_TEXT_BYTES: usize = 512;
 /// What the log's thread is asked.
 enum Command {
     Append(Vec<Event>),
-    Witness { client: ClientId, seen: u64, after: Option<u64>, reply: Reply<View> },
-    Cosign { line: String, witness: Box<VerifierKey>, reply: Reply<()> },
-    Entries { from: u64, reply: Reply<Vec<(u64, Vec<u8>)>> },
+    Witness {
+        client: ClientId,
+        seen: u64,
+        after: Option<u64>,
+        reply: Reply<View>,
+    },
+    Cosign {
+        line: String,
+        witness: Box<VerifierKey>,
+        reply: Reply<()>,
+    },
+    Entries {
+        from: u64,
+        reply: Reply<Vec<(u64, Vec<u8>)>>,
+    },
+    /// No checkpoint sooner after another than this.
+    Pace(Duration),
     Close,
 }
 
 type Reply<T> = oneshot::Sender<Result<T, audit::LogError>>;
 
+/// Why a coordinator's audit log cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditLogError {
+    /// The folder holds no log that goes on.
+    #[error("the audit log in `{}` cannot be used", folder.display())]
+    Unusable {
+        folder: PathBuf,
+        #[source]
+        why: audit::LogError,
+    },
+    /// It cannot be read or written.
+    #[error(transparent)]
+    Log(#[from] audit::LogError),
+    /// The file with its key cannot be written.
+    #[error(transparent)]
+    Store(#[from] store::StoreError),
+    /// An entry is none that this release knows.
+    #[error("audit log entry {index}")]
+    Entry {
+        index: u64,
+        #[source]
+        why: audit::EventError,
+    },
+    /// The machine starts no thread.
+    #[error("the audit log's thread cannot be started")]
+    Thread(#[source] std::io::Error),
+    /// Its thread is gone.
+    #[error(
+        "the audit log is not written any more, the log above says why; fix that and start again: what it lacks of the journal is \
+         written then"
+    )]
+    Stopped,
+}
+
 /// Whose journal a record is in: none for the federation's first run.
-pub(crate) type LaterRun = Option<Digest>;
+pub type LaterRun = Option<Digest>;
 
 /// How many records of each journal a log knows, by the run that its events name.
 type Known = BTreeMap<Option<String>, u64>;
 
 /// What a witness is shown.
-pub(crate) struct View {
-    pub(crate) checkpoint: String,
-    pub(crate) proof: Vec<tlog::Hash>,
+pub struct View {
+    /// The signed checkpoint, with the cosignatures that came since.
+    pub checkpoint: String,
+    /// That it continues the state that the witness remembers.
+    pub proof: Vec<tlog::Hash>,
     /// Index, entry and proof of each.
-    pub(crate) receipts: Vec<(u64, Vec<u8>, String)>,
+    pub receipts: Vec<(u64, Vec<u8>, String)>,
 }
 
 /// The way to the log's thread; cheap to clone.
 #[derive(Clone)]
-pub(crate) struct AuditLog {
+pub struct AuditLog {
     commands: Sender<Command>,
     /// Which calls are counted and not written.
     quota: Arc<Mutex<LogQuota>>,
@@ -78,15 +137,15 @@ pub(crate) struct AuditLog {
 
 impl AuditLog {
     /// Opens the log in `folder`, brings it up to the journals and begins its thread.
-    pub(crate) fn open(
+    pub fn open(
         folder: &Path,
         origin: &str,
         key: SigningKey,
         journals: &[(LaterRun, &[Record])],
         publish_every: Duration,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self, AuditLogError> {
         let log = Log::open(folder, origin, key)
-            .with_context(|| format!("the audit log in `{}` cannot be used", folder.display()))?;
+            .map_err(|why| AuditLogError::Unusable { folder: folder.to_owned(), why })?;
         // What `folkmoot audit verify --key` is given.
         store::write_replacing(
             &folder.with_extension("pub"),
@@ -115,12 +174,12 @@ impl AuditLog {
                     tracing::error!(%why, "the audit log's thread cannot wait; fix that and start again")
                 }
             })
-            .context("the audit log's thread cannot be started")?;
+            .map_err(AuditLogError::Thread)?;
         Ok(Self { commands: send, quota, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 
     /// Writes and publishes what was said so far and lets go of the folder.
-    pub(crate) fn close(&self) {
+    pub fn close(&self) {
         // A thread that is gone has said why.
         self.send(Command::Close);
         let thread = self.thread.lock().map(|mut thread| thread.take());
@@ -129,31 +188,32 @@ impl AuditLog {
         }
     }
 
+    /// A run begins whose silos look at the log this seldom: checkpoints come no sooner from now on.
+    pub fn pace(&self, every: Duration) {
+        // A thread that is gone has said why.
+        self.send(Command::Pace(every));
+    }
+
     /// Records of a run's journal, durable there; `first` is the first one's number. One without a time of its own gets the current
     /// time.
     ///
     /// # Errors
     /// A log that cannot be written any more: no round goes on that no auditor will read of.
-    pub(crate) fn journalled(
+    pub fn journalled(
         &self,
         run: LaterRun,
         first: u64,
         now: Timestamp,
         records: &[&Record],
-    ) -> anyhow::Result<()> {
+    ) -> Result<(), AuditLogError> {
         let numbered = (first..).zip(records);
         let events = numbered.filter_map(|(number, record)| event_of(run, number, record, now)).collect();
-        anyhow::ensure!(
-            self.append(events),
-            "the audit log is not written any more, the log above says why; fix that and start again: what it \
-             lacks of the journal is written then"
-        );
-        Ok(())
+        if self.append(events) { Ok(()) } else { Err(AuditLogError::Stopped) }
     }
 
     /// A call that was refused, or that changes something. Whether it is written down: strangers, and whoever is refused
     /// without end, are counted beyond what the log has room for in a minute.
-    pub(crate) fn called(&self, now: Timestamp, call: &CallRecord) -> bool {
+    pub fn called(&self, now: Timestamp, call: &CallRecord) -> bool {
         if !self.quota().admit(now.0, call) {
             return false;
         }
@@ -196,7 +256,9 @@ impl AuditLog {
         }
     }
 
-    pub(crate) async fn witness(
+    /// The newest state that witnesses may see, that it continues the state of size `seen`, and receipts of this silo's uploads whose
+    /// entries come after `after`; none where the log's thread is gone.
+    pub async fn witness(
         &self,
         client: ClientId,
         seen: u64,
@@ -205,16 +267,13 @@ impl AuditLog {
         self.ask(|reply| Command::Witness { client, seen, after, reply }).await
     }
 
-    pub(crate) async fn cosign(
-        &self,
-        line: String,
-        witness: VerifierKey,
-    ) -> Option<Result<(), audit::LogError>> {
+    /// Adds a witness's cosignature, a note's line, to the newest checkpoint; none where the log's thread is gone.
+    pub async fn cosign(&self, line: String, witness: VerifierKey) -> Option<Result<(), audit::LogError>> {
         self.ask(|reply| Command::Cosign { line, witness: Box::new(witness), reply }).await
     }
 
     /// Some entries from this index on, with their indices; none at the end.
-    pub(crate) async fn entries(&self, from: u64) -> Option<Result<Vec<(u64, Vec<u8>)>, audit::LogError>> {
+    pub async fn entries(&self, from: u64) -> Option<Result<Vec<(u64, Vec<u8>)>, audit::LogError>> {
         self.ask(|reply| Command::Entries { from, reply }).await
     }
 
@@ -240,12 +299,12 @@ struct Keeper {
 
 impl Keeper {
     /// Reads what is there; gives how many records of each journal it knows.
-    fn read_back(&mut self) -> anyhow::Result<Known> {
+    fn read_back(&mut self) -> Result<Known, AuditLogError> {
         let (mut known, mut at) = (Known::new(), 0);
         while at < self.log.size() {
             let end = self.log.size().min(at + ENTRIES_AT_ONCE);
             for (index, entry) in (at..).zip(self.log.entries(at..end)?) {
-                let event = Event::decode(&entry).with_context(|| format!("audit log entry {index}"))?;
+                let event = Event::decode(&entry).map_err(|why| AuditLogError::Entry { index, why })?;
                 self.note(index, &event);
                 if let Some(number) = event.details.get(JOURNAL).and_then(|number| number.parse::<u64>().ok())
                 {
@@ -349,6 +408,7 @@ impl Keeper {
                 let entries = if from >= end { Ok(Vec::new()) } else { self.log.entries(from..end) };
                 let _ = reply.send(entries.map(|entries| (from..).zip(entries).collect()));
             }
+            Command::Pace(every) => self.publish_every = self.publish_every.max(every),
             // The loop takes it.
             Command::Close => {}
         }
