@@ -17,6 +17,7 @@ use crate::connect::Remote;
 use crate::files::{self, WriteError, cannot_write};
 
 #[derive(Subcommand, Debug)]
+#[allow(clippy::large_enum_variant, reason = "one is held, once in a process")]
 pub(crate) enum Keys {
     /// Make a key: write the secret half to FILE, readable by its owner only, and print the public half.
     #[command(after_help = "Example:\n  folkmoot keys new silo.key")]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use identity::printable;
 use operate::{Outcome, Runs as Calls};
+use plan::SignedPlan;
 use run_status::{RunEntry, render_run, render_runs};
 use vault::files::{self, WORLD_READABLE};
 
@@ -101,6 +102,8 @@ pub(crate) enum Runs {
     },
     /// End a run for good, also one that waits or has not begun. What it has published stays.
     #[command(
+        // Declared, and refused by a coordinator of this release.
+        hide = true,
         after_help = "An author stops runs that it has submitted itself, an administrator any. A run that was stopped does not go \
                       on: to hold one for a while, `folkmoot runs pause`.\n\n\
                       Example:\n  folkmoot runs stop wards --reason 'another plan follows' --as author"
@@ -174,9 +177,13 @@ async fn show(
     if !json {
         return print(&entry, false);
     }
-    let mut shown = serde_json::to_value(&entry).map_err(Failure::failed)?;
-    shown["plan"] = serde_json::to_value(&plan).map_err(Failure::failed)?;
-    println!("{shown}");
+    #[derive(serde::Serialize)]
+    struct Detail<'a> {
+        #[serde(flatten)]
+        entry: &'a RunEntry,
+        plan: &'a SignedPlan,
+    }
+    println!("{}", serde_json::to_string(&Detail { entry: &entry, plan: &plan }).map_err(Failure::failed)?);
     Ok(())
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct PolicyFile {
 #[derive(Debug, PartialEq)]
 enum Look {
     Unchanged,
-    Changed(Policy),
+    Changed(Box<Policy>),
     /// The policy before it stays in force.
     Unusable(String),
 }
@@ -54,7 +54,7 @@ impl PolicyFile {
                         "the policy in {} has changed and is in force from now on",
                         self.path.display()
                     );
-                    if changed.send(policy).await.is_err() {
+                    if changed.send(*policy).await.is_err() {
                         return;
                     }
                 }
@@ -89,7 +89,7 @@ impl PolicyFile {
             return Look::Unchanged;
         }
         self.policy = config.policy;
-        Look::Changed(self.policy.clone())
+        Look::Changed(Box::new(self.policy.clone()))
     }
     fn is_new(&mut self, seen: Result<String, String>) -> bool {
         let before = self.seen.replace(seen.clone());

@@ -27,7 +27,7 @@ impl Queue for Run {
     }
 
     async fn stop(&self, _: Digest, _: &str, _: &Caller) -> Result<RunEntry, OperationError> {
-        // Before the core knows how a run is stopped.
-        Err(protocol::Rejection::NotPossible("a run of this release ends by itself; pause it".into()).into())
+        let why = "this release ends no run before its plan does; pause it: it opens no round then, and leaves its place to the next one";
+        Err(protocol::Rejection::NotPossible(why.into()).into())
     }
 }

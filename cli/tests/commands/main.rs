@@ -231,7 +231,7 @@ fn the_usual_folder_is_whom_every_command_calls_as_and_a_token_beside_it_is_no_s
             .args(line.split_whitespace())
             .current_dir(federation.folder.path())
             .env("FOLKMOOT_AS", "admin");
-        token.into_iter().for_each(|token| drop(command.env("FOLKMOOT_TOKEN", token)));
+        command.envs(token.map(|token| ("FOLKMOOT_TOKEN", token)));
         let output = command.output().unwrap();
         (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
     };

@@ -98,7 +98,8 @@ fn add(sum: &mut [u32], vector: impl Read) -> std::io::Result<Digest> {
     let mut bytes = vec![0u8; READ_BYTES];
     let mut hash = Sha256::new();
     for lanes in sum.chunks_mut(READ_BYTES / 4) {
-        let block = &mut bytes[..lanes.len() * 4];
+        // Never more lanes than the buffer has room for.
+        let (block, _) = bytes.split_at_mut(lanes.len() * 4);
         reader.read_exact(block)?;
         hash.update(&*block);
         for (lane, bytes) in lanes.iter_mut().zip(block.chunks_exact(4)) {

@@ -166,7 +166,7 @@ pub fn roster_json(roster: &Roster) -> Value {
 
 /// Of a peer's seconds, which may be any.
 fn ms(seconds: u64) -> u64 {
-    seconds.checked_mul(1000).unwrap_or(u64::MAX)
+    u64::try_from(u128::from(seconds) * 1000).unwrap_or(u64::MAX)
 }
 
 /// What is left until then, in the largest unit that says it.

@@ -69,7 +69,8 @@ fn what_a_crash_left_of_a_submission_is_removed_wherever_it_was_cut_off() {
 
 #[test]
 fn a_run_whose_journal_or_plan_is_gone_or_anothers_is_refused_by_name_and_nothing_is_removed() {
-    let damages: [(&dyn Fn(&Path), &str); 4] = [
+    type Damage<'a> = (&'a dyn Fn(&Path), &'a str);
+    let damages: [Damage; 4] = [
         (&|run| fs::remove_file(run.join(PLAN_FILE)).unwrap(), "is gone"),
         (&|run| fs::write(run.join(PLAN_FILE), "{}").unwrap(), "is not the plan that the run was begun with"),
         (

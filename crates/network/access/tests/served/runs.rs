@@ -57,7 +57,7 @@ async fn an_author_submits_what_an_author_signed_and_everybody_who_sees_the_stat
     assert_eq!(reason(anna.runs.submit(none).await), "INVALID");
 
     let mut viv = Person::new(&served, "viv", Role::Viewer).await;
-    assert_eq!(viv.list().await, [entry.clone()]);
+    assert_eq!(viv.list().await, std::slice::from_ref(&entry));
     let show = |run: &[u8]| v1::ShowRunRequest { run: run.to_vec() };
     for run in [&entry.run[..], &[]] {
         let shown = viv.runs.show(with_token(show(run), &viv.token)).await.unwrap().into_inner();
