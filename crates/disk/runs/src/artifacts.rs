@@ -156,7 +156,7 @@ pub(crate) fn read_chain(
 /// The next of some published records, with its round.
 ///
 /// # Errors
-/// As [`read_chain`].
+/// A record that cannot be read, is not validly signed, or does not follow from the one before it.
 pub fn next_record<F: Folder + ?Sized>(
     records: &mut Records,
     folder: &F,
