@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{Begun, absent, remove_left, rename_new, sync_parent};
 
 /// A file that is written bit by bit and appears in its place whole, in one step: dropped before [`NewFile::put`] it is gone. What a
-/// process leaves that was killed is found and removed by the next one for the same place, as that of [`write_new`].
+/// process leaves that was killed is found and removed by the next one for the same place, as that of `write_new`.
 ///
 /// ```
 /// use std::io::Write;
