@@ -6,8 +6,8 @@
 //!
 //! ```
 //! let metrics = telemetry::Metrics::new();
-//! metrics.rounds_committed.inc();
-//! assert!(metrics.encode().contains("folkmoot_rounds_committed_total 1"));
+//! metrics.of_run("wards").rounds_committed.inc();
+//! assert!(metrics.encode().contains("folkmoot_rounds_committed_total{run=\"wards\"} 1"));
 //! ```
 
 mod metrics;

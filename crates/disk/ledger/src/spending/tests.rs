@@ -47,7 +47,8 @@ fn what_runs_that_are_not_over_have_claimed_is_shown_beside_what_was_spent_and_i
     let [claim] = &shown.claims[..] else { panic!("{:?}", shown.claims) };
     assert_eq!(
         (&*claim.name, claim.made, claim.uploads_left, claim.until_ms),
-        ("a", 2, 3, 10 + 24 * 3_600_000)
+        ("a", 3, 2, 10 + 24 * 3_600_000),
+        "the runs of one plan use its claim up together"
     );
     assert!(claim.epsilon_left.unwrap() > 0.0);
 }
