@@ -48,7 +48,7 @@ mod words;
 
 /// Events taken before what stands ready is performed: enough for one fsync to serve many.
 const AT_ONCE: usize = 64;
-/// A claim lasts a week at least.
+/// A claim lasts a week at least, and is renewed when half of that is over.
 const RENEWAL: Duration = Duration::from_secs(3600);
 
 /// What the driver works with.
@@ -93,6 +93,7 @@ pub(crate) struct Driver {
     prompt: watch::Sender<Prompt>,
     /// The session, while it stands.
     outbox: Option<mpsc::Sender<ClientEnvelope>>,
+    /// Gives the session up whose coordinator does not read.
     give_up: Arc<Notify>,
     jobs: JoinSet<Done>,
     /// The one attempt that anything is held of.
@@ -322,11 +323,7 @@ impl Driver {
                     self.look_at_ledger(run, None)?;
                 }
             }
-            ToClient::Finished { reason } => {
-                tracing::info!(run = run.map(|run| run.short()), "the run is over: {reason}");
-                self.alarms.later(Alarm::repeat);
-                self.ended = self.one_run.then(|| Ok(Ended::Finished(reason.clone())));
-            }
+            ToClient::Finished { reason } => self.finished(run, reason),
             _ => {}
         }
         self.feed(ClientInput::Message(said));

@@ -1,12 +1,12 @@
-//! What this silo allows: its policy while the daemon runs, and what the operator hears of a run that is refused.
+//! What this silo takes part in: its policy while the daemon runs, and what becomes of the daemon where a run is refused or over.
 
-use alarms::Kind;
+use alarms::{Alarm, Kind};
 use params::Digest;
 use plan::Policy;
-use protocol::ClientInput;
+use protocol::{ClientInput, RunEnd};
 
 use super::Driver;
-use crate::RunError;
+use crate::{Ended, RunError};
 
 impl Driver {
     /// In force from here on: what was declined is answered again.
@@ -14,6 +14,15 @@ impl Driver {
         self.spending.take_policy(policy.clone());
         self.feed(ClientInput::Policy(Box::new(policy)));
         self.answer_claims()
+    }
+
+    /// A run is over. The daemon stays for others; what has ended it meanwhile is no less so.
+    pub(super) fn finished(&mut self, run: Option<Digest>, reason: &RunEnd) {
+        tracing::info!(run = run.map(|run| run.short()), "the run is over: {reason}");
+        self.alarms.later(Alarm::repeat);
+        if self.one_run {
+            self.ended = Some(Ok(Ended::Finished(reason.clone())));
+        }
     }
 
     /// A run is refused as a whole. The daemon stays for others, and for a policy that allows it.

@@ -477,3 +477,13 @@ async fn the_log_is_looked_at_when_a_session_begins_and_when_a_round_does() {
     world.driver.perform().unwrap();
     assert!(prompt.has_changed().unwrap());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_ended_the_daemon_is_not_taken_back_by_the_end_of_a_run_that_is_heard_with_it() {
+    let folder = scratch();
+    let mut driver = driver(folder.path(), &Arc::default());
+    driver.take(Event::Seen(Seen::Contradiction("two histories".into()))).unwrap();
+    let reason = protocol::RunEnd::Complete;
+    driver.take(Event::News(News::Said(Box::new(OfRun::from(ToClient::Finished { reason }))))).unwrap();
+    assert!(matches!(&driver.ended, Some(Err(RunError::History(_)))), "{:?}", driver.ended);
+}
