@@ -39,7 +39,7 @@ impl Sessions {
         version: SessionVersion,
         outbox: Outbox,
     ) {
-        if version >= SessionVersion::Four {
+        if version.names_runs() {
             self.many_runs.insert(client);
         } else {
             self.many_runs.remove(&client);

@@ -17,7 +17,6 @@ impl Federation {
                 queued += 1;
                 queued
             });
-            let lacking = run.coordinator.too_few_willing();
             RunEntry {
                 run: status.run_id,
                 number: number.0,
@@ -30,8 +29,9 @@ impl Federation {
                 rounds_planned: status.rounds_planned,
                 submitted_ms: run.submitted_ms,
                 submitted_by: run.submitted_by.clone(),
-                since_ms: lacking.and_then(|lack| lack.since).map(|at| at.0),
-                until_ms: lacking.and_then(|lack| lack.until).map(|at| at.0),
+                // A run that waits for willing silos does so for a round's time, of which no record tells.
+                since_ms: None,
+                until_ms: None,
             }
         };
         self.runs.iter().map(entry).collect()
@@ -41,7 +41,7 @@ impl Federation {
 fn state_of(number: RunNumber, run: &Run, status: &Status, active: &[RunNumber]) -> (RunState, String) {
     let core = &run.coordinator;
     if let Some(end) = core.ended() {
-        let stopped = matches!(end, RunEnd::TooFewWilling { .. });
+        let stopped = matches!(end, RunEnd::TooFewWilling { .. } | RunEnd::Stopped { .. });
         let state = if stopped { RunState::Stopped } else { RunState::Finished };
         return (state, end.to_string());
     }
@@ -49,7 +49,7 @@ fn state_of(number: RunNumber, run: &Run, status: &Status, active: &[RunNumber])
     if core.is_held() {
         return (RunState::Paused, status.notices.join("; "));
     }
-    if idle && core.too_few_willing().is_some() {
+    if idle && core.too_few_willing() {
         return (RunState::Waiting, status.waiting_why.clone());
     }
     if idle && !active.contains(&number) {

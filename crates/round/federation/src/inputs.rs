@@ -54,8 +54,6 @@ pub enum Input {
         /// What [`protocol::Input::Act`] says of it.
         staged: Option<Artifacts>,
     },
-    /// A member is out of every attempt in progress, and in no later one of any run.
-    Remove { client: ClientId, reason: String },
     /// The deadline that [`Federation::deadline`] named has passed.
     Tick,
 }
@@ -108,9 +106,8 @@ impl Federation {
                 let numbers = self.keeping_members();
                 self.each(&numbers, now, rng, &|| protocol::Input::Roster(roster.clone()), out)?;
             }
-            Input::Act { act: Act::Remove { client, reason }, .. } | Input::Remove { client, reason } => {
+            Input::Act { act: act @ Act::Remove { .. }, .. } => {
                 let numbers = self.keeping_members();
-                let act = Act::Remove { client, reason };
                 self.each(&numbers, now, rng, &|| act_input(&act), out)?;
             }
             Input::Act { act: act @ Act::Restore { .. }, .. } => {

@@ -229,7 +229,7 @@ impl Federation {
         let session = self.sessions.get(&client);
         match run {
             Some(run) => self.by_id(run).ok_or_else(|| unknown(&run.short())),
-            None if session.is_some_and(|session| offers::carries_runs(session.version)) => {
+            None if session.is_some_and(|session| session.version.names_runs()) => {
                 Err(Rejection::Invalid("it does not say which run it belongs to".into()))
             }
             None => session

@@ -2,19 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use protocol::{Coordinator, Rejection, SessionVersion, Timestamp};
+use protocol::{Rejection, SessionVersion, Timestamp};
 use rand_core::CryptoRng;
 use secagg::ClientId;
 
-use crate::{Effects, Federation, RunNumber, Session};
+use crate::{Effects, Federation, Run, RunNumber, Session};
 
 /// Runs that are over whose end a silo hears, when it was away: the newest ones that it took part in.
 const ENDS_MAX: usize = 8;
-
-/// Whether a session of this version has more than one run.
-pub(crate) fn carries_runs(version: SessionVersion) -> bool {
-    version.number() >= 4
-}
 
 impl Federation {
     pub(crate) fn connected(&mut self, client: ClientId, version: SessionVersion) -> Result<(), Rejection> {
@@ -22,54 +17,55 @@ impl Federation {
         if !is_member {
             return Err(Rejection::UnknownClient(client));
         }
-        let only = if carries_runs(version) { None } else { self.oldest() };
+        let only = if version.names_runs() { None } else { self.oldest() };
         self.sessions.insert(client, Session { version, only, offered: BTreeSet::new() });
         Ok(())
     }
 
     /// Offers each session what it was not offered yet. Whether there was anything.
     pub(crate) fn offers(&mut self, now: Timestamp, rng: &mut dyn CryptoRng, out: &mut Effects) -> bool {
-        let active = self.active();
-        let mut due: Vec<(ClientId, SessionVersion, RunNumber)> = Vec::new();
-        for (client, session) in &mut self.sessions {
-            let offered = match session.only {
+        let (open, over) = self.on_offer();
+        let of = |(client, session): (&ClientId, &Session)| -> Vec<_> {
+            let offered: Vec<RunNumber> = match session.only {
                 Some(only) => vec![only],
-                None => offered_to(*client, &self.runs, &active),
+                None => open.iter().copied().chain(self.ended_for(*client)).chain(over).collect(),
             };
-            for number in offered {
-                if session.offered.insert(number) {
-                    due.push((*client, session.version, number));
-                }
+            offered.into_iter().map(|number| (*client, session.version, number)).collect()
+        };
+        let offered: Vec<(ClientId, SessionVersion, RunNumber)> = self.sessions.iter().flat_map(of).collect();
+        let mut anything = false;
+        for (client, version, number) in offered {
+            let is_new = |session: &mut Session| session.offered.insert(number);
+            if self.sessions.get_mut(&client).is_some_and(is_new) {
+                anything = true;
+                // Who is not on this run's roster is not offered it.
+                let _ = self.give(number, now, rng, protocol::Input::Connected { client, version }, out);
             }
         }
-        for (client, version, number) in &due {
-            let input = protocol::Input::Connected { client: *client, version: *version };
-            // Who is not on this run's roster is not offered it.
-            let _ = self.give(*number, now, rng, input, out);
-        }
-        !due.is_empty()
+        anything
     }
-}
 
-fn offered_to(
-    client: ClientId,
-    runs: &std::collections::BTreeMap<RunNumber, crate::Run>,
-    active: &[RunNumber],
-) -> Vec<RunNumber> {
-    let is_open = |run: &Coordinator| run.ended().is_none();
-    let open = runs.iter().filter(|(number, run)| {
-        let run = &run.coordinator;
-        let begun = run.cohort().is_some()
-            || run.too_few_willing().is_some()
-            || run.is_held() && run.last_opened().is_some();
-        is_open(run) && (begun || active.contains(number))
-    });
-    let ended =
-        runs.iter().rev().filter(|(_, run)| !is_open(&run.coordinator) && run.coordinator.took_part(client));
-    let mut offered: Vec<RunNumber> = open.chain(ended.take(ENDS_MAX)).map(|(number, _)| *number).collect();
-    if runs.values().all(|run| !is_open(&run.coordinator)) {
-        // As ever: where nothing is on, a silo hears how the newest run ended.
-        offered.extend(runs.keys().next_back());
+    /// What every session is offered: the runs that are open to silos, and, as ever where nothing is on, the newest run, for all to
+    /// hear how it ended.
+    fn on_offer(&self) -> (Vec<RunNumber>, Option<RunNumber>) {
+        let active = self.active();
+        let is_on_offer = |(number, run): &(&RunNumber, &Run)| {
+            let run = &run.coordinator;
+            let begun = run.cohort().is_some()
+                || run.too_few_willing()
+                || run.is_held() && run.last_opened().is_some();
+            run.ended().is_none() && (begun || active.contains(number))
+        };
+        let open = self.runs.iter().filter(is_on_offer).map(|(number, _)| *number).collect();
+        let all_over = self.runs.values().all(|run| run.coordinator.ended().is_some());
+        (open, self.runs.keys().next_back().copied().filter(|_| all_over))
     }
-    offered
+
+    /// The newest runs that are over and that this silo took part in.
+    fn ended_for(&self, client: ClientId) -> impl Iterator<Item = RunNumber> {
+        let took_part =
+            move |run: &Run| run.coordinator.ended().is_some() && run.coordinator.took_part(client);
+        let ended = self.runs.iter().rev().filter(move |(_, run)| took_part(run));
+        ended.take(ENDS_MAX).map(|(number, _)| *number)
+    }
 }

@@ -75,5 +75,5 @@ impl Federation {
 
 /// Whether a run would take a place: it is not over, no operator holds it, and it has no lack of willing silos.
 fn is_able(run: &Coordinator) -> bool {
-    run.ended().is_none() && !run.is_held() && run.too_few_willing().is_none()
+    run.ended().is_none() && !run.is_held() && !run.too_few_willing()
 }

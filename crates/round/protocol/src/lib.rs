@@ -35,8 +35,8 @@ mod spend;
 mod version;
 
 pub use coordinator::{
-    Act, Artifacts, Coordinator, Effect, Effects, Input, Lack, NextModel, Setup, StartError, SumFailure,
-    SumJob, SumResult, Summed, Turn, aggregate_digest, next_model,
+    Act, Artifacts, Coordinator, Effect, Effects, Input, NextModel, Setup, StartError, SumFailure, SumJob,
+    SumResult, Summed, Turn, aggregate_digest, next_model,
 };
 pub use message::{
     Attempt, CoordinatorFault, Decline, DropReason, OfRun, Rejection, RoundOutcome, RunEnd, ToClient,

@@ -252,7 +252,7 @@ impl TryFrom<v1::ClientEnvelope> for OfRun<ToCoordinator> {
 /// # Errors
 /// [`ConversionError`], which names the field.
 pub fn said_in<M>(version: SessionVersion, said: OfRun<M>) -> Result<OfRun<M>, ConversionError> {
-    let fault = match (version >= SessionVersion::Four, said.run) {
+    let fault = match (version.names_runs(), said.run) {
         (true, None) => Fault::Missing,
         (false, Some(_)) => Fault::Unexpected,
         (true, Some(_)) | (false, None) => return Ok(said),

@@ -30,8 +30,7 @@ impl Coordinator {
         }
         let members = self.state.roster.keys();
         // Who was put out makes room for another silo: the run waits for one, and says so.
-        let willing =
-            members.len() - members.keys().filter(|client| self.why_declined(client).is_some()).count();
+        let willing = self.willing();
         let needed = plan.cohort.minimum;
         // For a round's time an operator may still fix what makes a silo decline.
         let waited = now >= self.idle_since.plus_ms(plan.timing.round_deadline_ms);
@@ -41,6 +40,11 @@ impl Coordinator {
             needed,
             first_reason: self.declines(),
         })
+    }
+
+    /// Members that do not decline the run by their own word.
+    pub(super) fn willing(&self) -> usize {
+        self.state.roster.keys().keys().filter(|client| self.why_declined(client).is_none()).count()
     }
 
     /// The same in the words of one that declined: silos hear neither who they were nor what an operator can do.

@@ -33,7 +33,7 @@ pub use interface::{
 pub use opening::{NextModel, aggregate_digest, next_model};
 use phase::{Phase, Step, Verdict};
 use state::State;
-pub use turn::{Lack, Turn};
+pub use turn::Turn;
 
 /// A run, seen from the coordinator.
 pub struct Coordinator {

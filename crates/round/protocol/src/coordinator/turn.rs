@@ -22,15 +22,6 @@ pub struct Turn {
     pub busy: BTreeSet<ClientId>,
 }
 
-/// That too few silos are willing for any cohort: a run with this waits, and takes no place of another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lack {
-    /// Since when, once that is written down: a round's time after it was noticed.
-    pub since: Option<Timestamp>,
-    /// When the run is over for it.
-    pub until: Option<Timestamp>,
-}
-
 impl Coordinator {
     /// What is asked, as its author signed it.
     pub fn plan(&self) -> &AuthoredPlan {
@@ -120,10 +111,12 @@ impl Coordinator {
         self.here().len() >= self.setup.plan.cohort.minimum
     }
 
-    /// Whether it lacks willing silos, between two attempts, and nobody holds it.
-    pub fn too_few_willing(&self) -> Option<Lack> {
-        let idle = matches!(self.state.phase, Phase::Idle);
-        let end = self.end_reason(Timestamp(u64::MAX)).filter(|_| idle && !self.state.is_held())?;
-        matches!(end, RunEnd::TooFewWilling { .. }).then_some(Lack { since: None, until: None })
+    /// Whether too few silos are willing for any cohort, between two attempts, and nobody holds it: a run with this waits, and takes
+    /// no place of another. It is asked for each run at each input, and what a round costs is composed for few of them.
+    pub fn too_few_willing(&self) -> bool {
+        matches!(self.state.phase, Phase::Idle)
+            && !self.state.is_held()
+            && self.willing() < self.setup.plan.cohort.minimum
+            && matches!(self.end_reason(Timestamp(u64::MAX)), Some(RunEnd::TooFewWilling { .. }))
     }
 }
