@@ -19,9 +19,10 @@ use crate::ledgers::keyring_of;
                   passphrase_credential:NAME.\n\n\
                   Example:\n  \
                   folkmoot model export --data /var/lib/folkmoot/coordinator --master master.key out\n  \
+                  folkmoot model export --data /var/lib/folkmoot/coordinator/data/runs/0002 --master master.key second\n  \
                   folkmoot verify out --key HEX")]
 pub(crate) struct Args {
-    /// The coordinator's data folder; its keyring is in it, or beside the configuration in the folder above.
+    /// The coordinator's data folder, or a later run's in it, runs/NUMBER; the keyring is in it, or beside the configuration.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// The master key, as the daemon's configuration names it.

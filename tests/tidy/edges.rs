@@ -70,6 +70,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "privacy_audit",
             "published",
             "run_status",
+            "runs",
             "secagg",
             "sim",
             "spending",

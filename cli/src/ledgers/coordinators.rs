@@ -46,16 +46,19 @@ pub(super) fn show(folder: &Path, master: Option<&MasterSource>, json: bool) -> 
     Ok(())
 }
 
-/// The folder with the keyring: a data folder itself, or the one above, where the configuration lies.
-pub(crate) fn keyring_of(data: &Path) -> Option<&Path> {
-    let folders = [Some(data), data.parent()].into_iter().flatten();
-    folders.into_iter().find(|folder| folder.join(KEYRING_FILE).exists())
+/// The folder with the keyring of a run's folder: the federation's data folder, or the one above, where the configuration lies.
+pub(crate) fn keyring_of(run: &Path) -> Option<&Path> {
+    // The first run's folder is the data folder itself; a later one's lies two below.
+    let later = run.parent().filter(|above| above.ends_with(runs::RUNS_FOLDER));
+    let data = later.and_then(Path::parent).unwrap_or(run);
+    [Some(data), data.parent()].into_iter().flatten().find(|folder| folder.join(KEYRING_FILE).exists())
 }
 
 /// What a sealed folder's run has spent, and how many rounds it committed, by its signed records alone: no model is opened.
 fn sealed_run(folder: &Path, master: &MasterSource) -> Result<(PrivacySpent, u64), Failure> {
-    let keyring = keyring_of(folder)
-        .ok_or_else(|| Unusable::new(folder, "no keyring lies in it, nor in the folder above"))?;
+    let keyring = keyring_of(folder).ok_or_else(|| {
+        Unusable::new(folder, "no keyring lies in the coordinator's data folder, nor above it")
+    })?;
     let vault =
         Vault::open_folder(keyring, master.clone()).map_err(|why| Failure::usage(with_causes(&why)))?;
     let published = Published::new(folder.join(checkpoint::CHECKPOINTS_FOLDER), Some(Arc::new(vault)));
