@@ -161,6 +161,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ("founding", &["attest", "identity", "pki", "vault"]),
     ("identity", &["params", "secagg"]),
     ("ledger", &["accounting", "identity", "params", "vault"]),
+    ("messages", &["checkpoint", "identity", "params", "plan", "secagg"]),
     (
         "operate",
         &[
@@ -206,6 +207,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "accounting",
             "checkpoint",
             "identity",
+            "messages",
             "optim",
             "params",
             "plan",
@@ -274,7 +276,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ("tlog", &[]),
     ("train", &["datasets", "dp", "params", "plan"]),
     ("vault", &[]),
-    ("wire", &["checkpoint", "identity", "params", "plan", "protocol", "run_status", "secagg"]),
+    ("wire", &["checkpoint", "identity", "messages", "params", "plan", "run_status", "secagg"]),
     ("witness", &["audit", "identity", "params", "plan", "protocol", "secagg", "store", "tlog"]),
 ];
 

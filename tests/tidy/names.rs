@@ -8,6 +8,10 @@ use crate::tree;
 /// Names at the root of two crates or more.
 type Shared = (&'static str, &'static [&'static str], &'static str);
 
+/// Of what the core says: who drives it takes its words from it.
+const PASSED_ON: &str =
+    "passed on: the core's messages, which the network gives their bytes without knowing the core";
+
 const SHARED: &[Shared] = &[
     (
         "Action",
@@ -15,8 +19,12 @@ const SHARED: &[Shared] = &[
         "what an event is about, and what an operator did to the chain, which is such an event",
     ),
     ("Args", &["client", "coordinator"], "the command line of each daemon"),
+    ("Attempt", &["messages", "protocol"], PASSED_ON),
     ("Config", &["client", "coordinator"], "the configuration of each daemon"),
     ("ConfigError", &["client", "coordinator", "daemon"], "`daemon`'s is what both have in theirs"),
+    ("CoordinatorFault", &["messages", "protocol"], PASSED_ON),
+    ("Decline", &["messages", "protocol"], PASSED_ON),
+    ("DropReason", &["messages", "protocol"], PASSED_ON),
     (
         "Effect",
         &["federation", "protocol"],
@@ -32,8 +40,16 @@ const SHARED: &[Shared] = &[
     ("Input", &["federation", "protocol"], "what happened, to a federation and to one of its runs"),
     ("Loaded", &["client", "coordinator"], "the configuration of each daemon, read and checked"),
     ("NoiseLevel", &["privacy_audit", "rehearsal"], "passed on: an audit rehearses"),
+    ("OfRun", &["messages", "protocol"], PASSED_ON),
+    ("Rejection", &["messages", "protocol"], PASSED_ON),
+    ("RoundOutcome", &["messages", "protocol"], PASSED_ON),
+    ("RunEnd", &["messages", "protocol"], PASSED_ON),
+    ("SessionVersion", &["messages", "protocol"], PASSED_ON),
     ("Status", &["audit", "run_status"], "of an event, as the log's format names it, and of a run"),
     ("Tls", &["client", "coordinator"], "the section of each daemon's configuration"),
+    ("ToClient", &["messages", "protocol"], PASSED_ON),
+    ("ToCoordinator", &["messages", "protocol"], PASSED_ON),
+    ("UploadHeader", &["messages", "protocol"], PASSED_ON),
     (
         "adaptive",
         &["demo", "sim"],

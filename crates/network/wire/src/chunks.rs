@@ -7,8 +7,8 @@
 use std::fmt;
 
 use bytes::Bytes;
+use messages::{OfRun, UploadHeader};
 use params::Digest;
-use protocol::{OfRun, UploadHeader};
 use secagg::MaskedUpdate;
 use sha2::{Digest as _, Sha256};
 
@@ -85,13 +85,13 @@ impl fmt::Display for ChunkPlace {
 /// accepted:
 ///
 /// ```
-/// fn upload(header: &protocol::OfRun<protocol::UploadHeader>, masked: &secagg::MaskedUpdate) -> usize {
+/// fn upload(header: &messages::OfRun<messages::UploadHeader>, masked: &secagg::MaskedUpdate) -> usize {
 ///     wire::upload_chunks(header, masked, 0).count()
 /// }
 /// ```
 ///
 /// ```compile_fail,E0308
-/// fn upload(header: &protocol::OfRun<protocol::UploadHeader>, noised: &Vec<u32>) -> usize {
+/// fn upload(header: &messages::OfRun<messages::UploadHeader>, noised: &Vec<u32>) -> usize {
 ///     wire::upload_chunks(header, noised, 0).count()
 /// }
 /// ```

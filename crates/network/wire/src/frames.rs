@@ -1,7 +1,7 @@
 //! Messages as the bytes that gRPC carries, for whoever has them without gRPC: simulations and fuzzers.
 
+use messages::{OfRun, ToClient, ToCoordinator, UploadHeader};
 use prost::Message;
-use protocol::{OfRun, ToClient, ToCoordinator, UploadHeader};
 
 use crate::convert::ConversionError;
 use crate::v1;
@@ -47,8 +47,8 @@ frames!(
 
 #[cfg(test)]
 mod tests {
+    use messages::Attempt;
     use params::Digest;
-    use protocol::Attempt;
 
     use super::*;
 

@@ -16,7 +16,7 @@
 //! signature of its own; nothing in a round rests on this one.
 
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
-use protocol::SessionVersion;
+use messages::SessionVersion;
 use secagg::ClientId;
 
 use crate::convert::{ConversionError, Fault, fixed};

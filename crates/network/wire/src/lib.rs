@@ -9,15 +9,15 @@
 //! Does not: open sockets, hold TLS keys, or judge a message beyond its shape.
 //!
 //! ```text
-//! protocol::OfRun<ToClient>      --From--> v1::ServerEnvelope --TryFrom--> protocol::OfRun<ToClient>
-//! protocol::OfRun<ToCoordinator> --From--> v1::ClientEnvelope --TryFrom--> protocol::OfRun<ToCoordinator>
+//! messages::OfRun<ToClient>      --From--> v1::ServerEnvelope --TryFrom--> messages::OfRun<ToClient>
+//! messages::OfRun<ToCoordinator> --From--> v1::ClientEnvelope --TryFrom--> messages::OfRun<ToCoordinator>
 //! secagg::MaskedUpdate    --upload_chunks--> v1::UploadChunk … --UploadVerifier--> bytes to stage
 //! a model's file          --model_chunks-->  v1::ModelChunk …  --ChunkVerifier---> bytes of the file
 //! ```
 //!
 //! ```
 //! use params::Digest;
-//! use protocol::{Attempt, OfRun, ToClient};
+//! use messages::{Attempt, OfRun, ToClient};
 //! use wire::v1::ServerEnvelope;
 //!
 //! let said = ToClient::UploadDurable { at: Attempt { round: 3, attempt: 1 } };

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::time::Duration;
 
+use messages::Rejection;
 use params::Digest;
-use protocol::Rejection;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 

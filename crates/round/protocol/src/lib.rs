@@ -27,20 +27,18 @@ pub mod manual {}
 
 mod coordinator;
 mod invariant;
-mod message;
 mod participant;
 mod record;
 mod server_step;
 mod spend;
-mod version;
 
 pub use coordinator::{
     Act, Artifacts, Coordinator, Effect, Effects, Input, NextModel, Setup, StartError, SumFailure, SumJob,
     SumResult, Summed, Turn, aggregate_digest, next_model,
 };
-pub use message::{
-    Attempt, CoordinatorFault, Decline, DropReason, OfRun, Rejection, RoundOutcome, RunEnd, ToClient,
-    ToCoordinator, UploadHeader,
+pub use messages::{
+    Attempt, CoordinatorFault, Decline, DropReason, OfRun, Rejection, RoundOutcome, RunEnd, SessionVersion,
+    ToClient, ToCoordinator, UploadHeader,
 };
 pub use participant::{
     ClaimAnswer, ClientEffect, ClientEffects, ClientInput, Contradiction, Debit, JobId, LedgerView, MaskJob,
@@ -50,7 +48,6 @@ pub use participant::{
 pub use record::{ClientRecord, Record, RecordError};
 pub use server_step::{StepFault, check_step, names_state, origin_of, round_start};
 pub use spend::privacy_spent;
-pub use version::SessionVersion;
 
 /// Milliseconds since the Unix epoch, as the driver's clock says. The core compares and adds, nothing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]

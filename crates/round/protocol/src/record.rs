@@ -7,7 +7,7 @@ use secagg::{Advert, ClientId, IncludedSignature, ShareBundle, UnmaskShares};
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
-use crate::message::{Attempt, DropReason, RoundOutcome, RunEnd, UploadHeader};
+use messages::{Attempt, DropReason, RoundOutcome, RunEnd, UploadHeader};
 
 /// The coordinator's journal. Applying the records in order is the only way its state changes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -293,19 +293,6 @@ macro_rules! codec {
     )*};
 }
 codec!(Record, ClientRecord);
-
-/// Serde for signatures: serde's own arrays end at 32.
-pub(crate) mod bytes64 {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
-
-    pub(crate) fn serialize<S: Serializer>(bytes: &[u8; 64], s: S) -> Result<S::Ok, S::Error> {
-        bytes.as_slice().serialize(s)
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<[u8; 64], D::Error> {
-        Vec::<u8>::deserialize(d)?.try_into().map_err(|_| D::Error::custom("a signature has 64 bytes"))
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -15,7 +15,7 @@ fn bytes_of(lanes: &[u32]) -> Vec<u8> {
 fn header(lanes: &[u32]) -> UploadHeader {
     UploadHeader {
         client: secagg::ClientId(1),
-        at: protocol::Attempt { round: 1, attempt: 1 },
+        at: messages::Attempt { round: 1, attempt: 1 },
         r2: Digest::sha256(b"r2"),
         digest: Digest::sha256(&bytes_of(lanes)),
         lanes: lanes.len() as u64,

@@ -1,6 +1,6 @@
 //! How attempts, runs and single messages end.
 
-use protocol::{CoordinatorFault, Decline, Rejection, RoundOutcome, RunEnd};
+use messages::{CoordinatorFault, Decline, Rejection, RoundOutcome, RunEnd};
 use secagg::ClientId;
 
 use super::{ConversionError, Fault, cut, size, text};

@@ -1,8 +1,8 @@
 //! Records, and the headers of what travels in chunks.
 
 use checkpoint::SignedManifest;
+use messages::{OfRun, UploadHeader};
 use params::Digest;
-use protocol::{OfRun, UploadHeader};
 use secagg::ClientId;
 
 use super::{ConversionError, Fault, at_most, bounded, digest, fixed, required, run_bytes, run_named};

@@ -1,8 +1,8 @@
 //! The two envelopes of a session, and the run that each names.
 
 use identity::SignedRoster;
+use messages::{Attempt, OfRun, RunEnd, SessionVersion, ToClient, ToCoordinator};
 use params::Digest;
-use protocol::{Attempt, OfRun, RunEnd, SessionVersion, ToClient, ToCoordinator};
 
 use super::{ConversionError, Fault, at_most, clients, digest, list, required};
 use crate::{limits, v1};

@@ -2,9 +2,9 @@
 
 mod arbitrary;
 
+use messages::{Attempt, OfRun, RunEnd, SessionVersion, ToClient, ToCoordinator, UploadHeader};
 use proptest::prelude::*;
 use prost::Message;
-use protocol::{Attempt, OfRun, RunEnd, SessionVersion, ToClient, ToCoordinator, UploadHeader};
 use secagg::{ClientId, IncludedSignature};
 
 use super::*;
@@ -250,7 +250,7 @@ fn every_malformed_field_of_the_coordinator_is_refused_by_its_name() {
             => "unmask_request.signatures: 256 entries, at most 255 are allowed",
         |m| m.signatures[0].signature.clear() => "unmask_request.signatures[0].signature: 0 bytes instead of 64",
     ]);
-    let aborted = || ToClient::Aborted { at: AT, outcome: protocol::RoundOutcome::Committed };
+    let aborted = || ToClient::Aborted { at: AT, outcome: messages::RoundOutcome::Committed };
     refused!(server_with, server_envelope, aborted(), Aborted as Aborted, [
         |m| m.outcome = None => "aborted.outcome: missing",
         |m| m.outcome = Some(v1::RoundOutcome { outcome: None }) => "aborted.outcome.outcome: missing",
@@ -258,18 +258,18 @@ fn every_malformed_field_of_the_coordinator_is_refused_by_its_name() {
             outcome: Some(v1::round_outcome::Outcome::BadAggregate("x".repeat(1025))),
         }) => "aborted.outcome.bad_aggregate: 1025 bytes, at most 1024 are allowed",
     ]);
-    let refusal = || ToClient::Rejected { rejection: protocol::Rejection::StaleAttempt };
+    let refusal = || ToClient::Rejected { rejection: messages::Rejection::StaleAttempt };
     refused!(server_with, server_envelope, refusal(), Rejection as Refused, [
         |m| m.reason = None => "refused.reason: missing",
     ]);
-    refused!(server_with, server_envelope, ToClient::Finished { reason: protocol::RunEnd::Complete }, RunEnd as Finished, [
+    refused!(server_with, server_envelope, ToClient::Finished { reason: messages::RunEnd::Complete }, RunEnd as Finished, [
         |m| m.reason = None => "finished.reason: missing",
     ]);
 }
 
 #[test]
 fn every_malformed_field_of_a_client_is_refused_by_its_name() {
-    let declined = || ToCoordinator::Declined { round: None, reason: protocol::Decline::SitsOut };
+    let declined = || ToCoordinator::Declined { round: None, reason: messages::Decline::SitsOut };
     let check_in = ToCoordinator::CheckIn { head: None, data: Some(Digest::sha256(b"")) };
     refused!(client_with, client_envelope, check_in.clone(), CheckIn as CheckIn, [
         |m| m.data = Some(vec![0; 31]) => "check_in.data: 31 bytes instead of 32",
@@ -381,9 +381,9 @@ fn the_largest_messages_within_the_limits_fit_one_frame() {
 
 #[test]
 fn a_sentence_too_long_is_cut_by_the_sender_and_the_message_arrives() {
-    let said = ToClient::Rejected { rejection: protocol::Rejection::Invalid("é".repeat(600)) };
+    let said = ToClient::Rejected { rejection: messages::Rejection::Invalid("é".repeat(600)) };
     let bytes = v1::ServerEnvelope::from(said).encode_to_vec();
-    let kept = protocol::Rejection::Invalid("é".repeat(512));
+    let kept = messages::Rejection::Invalid("é".repeat(512));
     assert_eq!(from_server(&bytes), Ok(ToClient::Rejected { rejection: kept }));
 }
 

@@ -1,5 +1,5 @@
+use messages::{Attempt, ToClient};
 use prost::Message;
-use protocol::{Attempt, ToClient};
 
 use super::*;
 

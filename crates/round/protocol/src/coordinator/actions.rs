@@ -12,8 +12,8 @@ use super::state::{Absence, State};
 use super::{Artifacts, Coordinator};
 use crate::Timestamp;
 use crate::invariant::invariant;
-use crate::message::{Attempt, DropReason, Rejection, RoundOutcome};
 use crate::record::Record;
+use messages::{Attempt, DropReason, Rejection, RoundOutcome};
 
 /// What an operator wants.
 #[derive(Debug, Clone, PartialEq, Eq)]

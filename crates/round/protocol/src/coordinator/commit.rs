@@ -11,9 +11,9 @@ use super::phase::{Round, Step, Sum, Summing};
 use super::{Artifacts, Coordinator, Effect, SumFailure, SumResult, Summed};
 use crate::Timestamp;
 use crate::invariant::invariant;
-use crate::message::{Attempt, RoundOutcome};
 use crate::record::Record;
 use crate::spend::spent;
+use messages::{Attempt, RoundOutcome};
 
 impl Coordinator {
     pub(super) fn start(&mut self, now: Timestamp, rng: &mut dyn CryptoRng, genesis: Artifacts) {

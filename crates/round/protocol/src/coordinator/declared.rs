@@ -6,7 +6,7 @@ use params::Digest;
 use secagg::ClientId;
 
 use super::Coordinator;
-use crate::version::SessionVersion;
+use messages::SessionVersion;
 
 /// Commitments to versions of data, by the silo that declared them.
 #[derive(Default)]

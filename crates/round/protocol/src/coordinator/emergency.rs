@@ -8,8 +8,8 @@ use checkpoint::{Action, Manifest};
 
 use super::{Act, Coordinator};
 use crate::Timestamp;
-use crate::message::Rejection;
 use crate::record::Record;
+use messages::Rejection;
 
 const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;

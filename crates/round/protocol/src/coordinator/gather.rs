@@ -10,7 +10,7 @@ use suspicion::By;
 use super::Coordinator;
 use super::state::Absence;
 use crate::Timestamp;
-use crate::message::RunEnd;
+use messages::RunEnd;
 
 /// Silos of one reason to decline that are named.
 const NAMED: usize = 8;

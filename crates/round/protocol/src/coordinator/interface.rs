@@ -11,9 +11,9 @@ use plan::AuthoredPlan;
 use secagg::{ClientId, SharedCohort, UnmaskShares};
 
 use super::actions::Act;
-use crate::message::{Attempt, ToClient, ToCoordinator, UploadHeader};
 use crate::record::Record;
-use crate::version::SessionVersion;
+use messages::SessionVersion;
+use messages::{Attempt, ToClient, ToCoordinator, UploadHeader};
 
 /// What a run is made of. All of it is fixed but the roster, which the authority may replace ([`Input::Roster`]).
 pub struct Setup {

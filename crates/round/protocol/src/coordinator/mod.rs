@@ -5,8 +5,8 @@ mod commit;
 mod declared;
 mod emergency;
 mod gather;
+mod incoming;
 mod interface;
-mod messages;
 mod opening;
 mod phase;
 mod report;
@@ -22,14 +22,14 @@ use rand_core::CryptoRng;
 use secagg::ClientId;
 
 use crate::Timestamp;
-use crate::message::{DropReason, Rejection, RoundOutcome, ToClient, UploadHeader};
 use crate::record::Record;
 use crate::spend::Price;
-use crate::version::SessionVersion;
 pub use actions::Act;
 pub use interface::{
     Artifacts, Effect, Effects, Input, Setup, StartError, SumFailure, SumJob, SumResult, Summed,
 };
+use messages::SessionVersion;
+use messages::{DropReason, Rejection, RoundOutcome, ToClient, UploadHeader};
 pub use opening::{NextModel, aggregate_digest, next_model};
 use phase::{Phase, Step, Verdict};
 use state::State;

@@ -1,16 +1,16 @@
 //! The status: read only.
 
-use run_status::{ClientStatus, Ended, Standing, Status, Waiting};
+use run_status::{ClientStatus, Ended, Ending, Standing, Status, Waiting};
 use secagg::ClientId;
 
 use super::Coordinator;
 use super::phase::{Phase, Step};
 use super::state::Absence;
 use crate::Timestamp;
-use crate::message::{RoundOutcome, RunEnd};
 use crate::spend::spent;
-use crate::version::SessionVersion;
 use checkpoint::SignedManifest;
+use messages::SessionVersion;
+use messages::{RoundOutcome, RunEnd};
 use params::Digest;
 
 const SUSPECT: &str = "was in a sum whose weights could not be right; nothing is proven";
@@ -52,7 +52,7 @@ impl Coordinator {
             metrics: state.head.as_ref().map(|head| head.metrics.clone()).unwrap_or_default(),
             last_outcome: self.last_outcome(),
             ended: match &state.phase {
-                Phase::Ended(reason) => Some(Ended { how: reason.ending(), why: reason.to_string() }),
+                Phase::Ended(reason) => Some(Ended { how: how(reason), why: reason.to_string() }),
                 _ => None,
             },
         }
@@ -213,5 +213,15 @@ impl Coordinator {
             why.push_str(&format!("; {count} barred, {first} for: {reason}"));
         }
         why
+    }
+}
+
+/// Which end of a run it is, for a status.
+fn how(end: &RunEnd) -> Ending {
+    match end {
+        RunEnd::Complete => Ending::Complete,
+        RunEnd::BudgetSpent => Ending::BudgetSpent,
+        RunEnd::TooFewWilling { .. } => Ending::Refused,
+        RunEnd::Stopped { .. } => Ending::Stopped,
     }
 }

@@ -4,8 +4,8 @@ use identity::{AuthorisedRoster, ROSTERS_BETWEEN_BYTES_MAX, ROSTERS_BETWEEN_MAX,
 use params::Digest;
 
 use super::{Coordinator, Link, StartError, send};
-use crate::message::{Rejection, ToClient};
 use crate::record::Record;
+use messages::{Rejection, ToClient};
 
 /// The rosters of a run, oldest first.
 #[derive(Default)]

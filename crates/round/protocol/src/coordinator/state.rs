@@ -16,9 +16,9 @@ use super::phase::{Advertising, Phase, Round, Step, Summing};
 use super::roster::Lineage;
 use crate::Timestamp;
 use crate::invariant::invariant;
-use crate::message::{Attempt, DropReason, RoundOutcome, RunEnd};
 use crate::record::Record;
 use crate::server_step::round_start;
+use messages::{Attempt, DropReason, RoundOutcome, RunEnd};
 
 /// Reasons that one silo is written down to have declined for.
 const DECLINES_MAX: usize = 8;

@@ -9,8 +9,8 @@ use super::phase::Phase;
 use super::state::Absence;
 use super::{Coordinator, Effects};
 use crate::Timestamp;
-use crate::message::RunEnd;
 use crate::record::Record;
+use messages::RunEnd;
 
 /// What a federation leaves to one of its runs at one moment. It is no part of the journalled state, as sessions are none; a
 /// coordinator that stands alone has everything.

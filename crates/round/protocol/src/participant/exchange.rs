@@ -12,8 +12,8 @@ use super::round::{Step, cohort_of};
 use super::{ClientEffect, JobId, MaskJob, Participant, Vector};
 use crate::Timestamp;
 use crate::invariant::invariant;
-use crate::message::{Attempt, CoordinatorFault, Decline, ToCoordinator, UploadHeader};
 use crate::record::ClientRecord;
+use messages::{Attempt, CoordinatorFault, Decline, ToCoordinator, UploadHeader};
 
 impl Participant {
     pub(super) fn adverts(&mut self, rng: &mut dyn CryptoRng, at: Attempt, adverts: Vec<Advert>) {

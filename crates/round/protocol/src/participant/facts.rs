@@ -13,8 +13,8 @@ use secagg::{ClientId, UnmaskShares};
 
 use crate::Timestamp;
 use crate::invariant::invariant;
-use crate::message::Attempt;
 use crate::record::ClientRecord;
+use messages::Attempt;
 
 use super::sets::Uploaded;
 use super::steps::Pending;

@@ -15,10 +15,10 @@ use super::sets::Contradiction;
 use super::steps::{StepJob, StepOutcome};
 use super::witnesses::Witnessed;
 use crate::Timestamp;
-use crate::message::{Attempt, OfRun, RunEnd, ToClient, ToCoordinator, UploadHeader};
 use crate::record::ClientRecord;
 use crate::server_step::round_start;
-use crate::version::SessionVersion;
+use messages::SessionVersion;
+use messages::{Attempt, OfRun, RunEnd, ToClient, ToCoordinator, UploadHeader};
 
 /// Who this silo is and what it pins and allows; all of it from the silo's own disk.
 pub struct Profile {

@@ -13,9 +13,9 @@ use secagg::{Advertised, RoundBinding};
 use super::round::Step;
 use super::{CheckIn, ClientEffect, CurrentRun, JobId, LedgerView, Participant, Shown, TrainOutcome, fault};
 use crate::Timestamp;
-use crate::message::{Attempt, CoordinatorFault, Decline, ToCoordinator};
 use crate::record::ClientRecord;
 use crate::server_step::names_state;
+use messages::{Attempt, CoordinatorFault, Decline, ToCoordinator};
 
 impl Participant {
     pub(super) fn welcome(&mut self, now: Timestamp, run_id: Digest, plan: Box<SignedPlan>, roster: Shown) {

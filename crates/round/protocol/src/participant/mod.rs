@@ -22,9 +22,7 @@ use secagg::ClientId;
 
 use crate::Timestamp;
 use crate::invariant::invariant;
-use crate::message::{Attempt, CoordinatorFault, Decline, OfRun, RunEnd, ToClient, ToCoordinator};
 use crate::record::ClientRecord;
-use crate::version::SessionVersion;
 use claims::Claiming;
 use facts::{Facts, RunFacts};
 use interface::JobIds;
@@ -32,6 +30,8 @@ pub use interface::{
     ClaimAnswer, ClientEffect, ClientEffects, ClientInput, Debit, JobId, LedgerView, MaskJob,
     ParticipantError, ParticipantStatus, Profile, RosterOffer, TrainJob, TrainOutcome, Vector,
 };
+use messages::SessionVersion;
+use messages::{Attempt, CoordinatorFault, Decline, OfRun, RunEnd, ToClient, ToCoordinator};
 use round::{Round, Step};
 pub use sets::Contradiction;
 pub use steps::{StepJob, StepOutcome};

@@ -10,8 +10,8 @@ use plan::{RefusalCode, RosterChanges, SignedPlan};
 use super::round::Round;
 use super::{ClientEffect, Offered, Participant, RosterOffer, Shown, fault};
 use crate::Timestamp;
-use crate::message::{CoordinatorFault, Decline};
 use crate::record::ClientRecord;
+use messages::{CoordinatorFault, Decline};
 
 impl Participant {
     /// Whether the roster of a welcome is this silo's, or becomes it now.

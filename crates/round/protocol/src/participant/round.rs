@@ -14,7 +14,7 @@ use secagg::{
 
 use super::JobId;
 use crate::Timestamp;
-use crate::message::{Attempt, UploadHeader};
+use messages::{Attempt, UploadHeader};
 
 /// One attempt. Dropping it wipes its secrets.
 pub(super) struct Round {

@@ -9,7 +9,7 @@ use secagg::{ClientId, R2, unmask_request_digest};
 use super::Participant;
 use super::facts::RunFacts;
 use super::round::cohort_of;
-use crate::message::Attempt;
+use messages::Attempt;
 
 /// What the journal says of a round that this silo uploaded in.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -16,9 +16,9 @@ use zeroize::Zeroizing;
 use super::round::{Round, Step};
 use super::{ClientEffect, Participant, TrainJob, fault};
 use crate::Timestamp;
-use crate::message::{Attempt, CoordinatorFault, Decline};
 use crate::record::ClientRecord;
 use crate::server_step::round_start;
+use messages::{Attempt, CoordinatorFault, Decline};
 
 /// Steps that are waited for in a round. More are done between rounds.
 const STEPS_IN_A_ROUND: usize = 8;

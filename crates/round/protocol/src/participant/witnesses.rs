@@ -14,8 +14,8 @@ use secagg::ClientId;
 use super::Participant;
 use super::round::Round;
 use crate::Timestamp;
-use crate::message::Attempt;
 use crate::record::ClientRecord;
+use messages::Attempt;
 
 /// A cosignature, or an upload without a receipt, is that old and no older: silos cosign anew at least each minute, a log is
 /// published within a minute and a half, and clocks may differ by a minute.

@@ -2,15 +2,15 @@
 
 use checkpoint::SignedManifest;
 use identity::SignedRoster;
+use messages::{
+    Attempt, CoordinatorFault, Decline, Rejection, RoundOutcome, RunEnd, ToClient, ToCoordinator,
+    UploadHeader,
+};
 use params::Digest;
 use plan::SignedPlan;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use protocol::{
-    Attempt, CoordinatorFault, Decline, Rejection, RoundOutcome, RunEnd, ToClient, ToCoordinator,
-    UploadHeader,
-};
 use secagg::{
     Advert, ClientId, Complaint, ComplaintReason, DeliveredShare, Delivery, EXCESS_COHORT_MAX,
     IncludedSignature, OpenedShare, R1, SealedShare, ShareBundle, ShareCommitments, SignedRoot, UnmaskShares,

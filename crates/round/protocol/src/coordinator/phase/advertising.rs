@@ -8,8 +8,8 @@ use secagg::{Advert, ClientId, FixedCohort, Members, verify_advert};
 
 use super::{Asking, Kind, Round, Sharing, admit};
 use crate::invariant::invariant;
-use crate::message::{DropReason, Rejection, RoundOutcome};
 use crate::record::Record;
+use messages::{DropReason, Rejection, RoundOutcome};
 
 pub(crate) struct Advertising {
     /// The plan's smallest cohort.

@@ -6,8 +6,8 @@ use run_status::{Owed, RunPhase};
 use secagg::{ClientId, IncludedSignature};
 
 use super::{Asking, Kind, Sum, Unmasking, admit};
-use crate::message::{Rejection, RoundOutcome};
 use crate::record::Record;
+use messages::{Rejection, RoundOutcome};
 
 pub(crate) struct Consistency {
     pub(crate) sum: Sum,

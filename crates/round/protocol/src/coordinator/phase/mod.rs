@@ -24,8 +24,8 @@ pub(super) use unmasking::Unmasking;
 pub(super) use uploading::Uploading;
 
 use crate::Timestamp;
-use crate::message::{Attempt, DropReason, Rejection, RoundOutcome, RunEnd, ToClient, UploadHeader};
 use crate::record::Record;
+use messages::{Attempt, DropReason, Rejection, RoundOutcome, RunEnd, ToClient, UploadHeader};
 
 /// Where a run is.
 pub(super) enum Phase {

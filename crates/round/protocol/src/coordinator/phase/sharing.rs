@@ -8,8 +8,8 @@ use secagg::{ClientId, FixedCohort, ShareBundle};
 
 use super::{Asking, Kind, Round, Uploading, admit};
 use crate::invariant::invariant;
-use crate::message::{DropReason, Rejection, RoundOutcome};
 use crate::record::Record;
+use messages::{DropReason, Rejection, RoundOutcome};
 
 pub(crate) struct Sharing {
     pub(crate) cohort: FixedCohort,

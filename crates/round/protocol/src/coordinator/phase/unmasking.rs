@@ -6,8 +6,8 @@ use run_status::{Owed, RunPhase};
 use secagg::{ClientId, IncludedSignature, UnmaskShares};
 
 use super::{Asking, Kind, Round, Sum, Summing, admit};
-use crate::message::{Rejection, RoundOutcome};
 use crate::record::Record;
+use messages::{Rejection, RoundOutcome};
 
 pub(crate) struct Unmasking {
     pub(crate) sum: Sum,

@@ -8,8 +8,8 @@ use run_status::{Owed, RunPhase};
 use secagg::{ClientId, InputSignature, SharedCohort};
 
 use super::{Asking, Consistency, Kind, Round, Sum, admit};
-use crate::message::{DropReason, Rejection, RoundOutcome, UploadHeader};
 use crate::record::Record;
+use messages::{DropReason, Rejection, RoundOutcome, UploadHeader};
 
 pub(crate) struct Uploading {
     pub(crate) cohort: Arc<SharedCohort>,

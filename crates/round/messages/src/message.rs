@@ -4,7 +4,6 @@ use checkpoint::SignedManifest;
 use identity::SignedRoster;
 use params::Digest;
 use plan::SignedPlan;
-use run_status::Ending;
 use secagg::{Advert, ClientId, Complaint, Delivery, IncludedSignature, ShareBundle, UnmaskShares};
 use serde::{Deserialize, Serialize};
 
@@ -73,7 +72,7 @@ pub enum ToClient {
     /// The included set U3, to be signed.
     Included {
         at: Attempt,
-        /// Sorted.
+        /// In ascending order.
         included: Vec<ClientId>,
     },
     /// A quorum's signatures on U3. There is no request that names two sets.
@@ -132,7 +131,7 @@ pub struct UploadHeader {
     /// Lanes of 32 bits.
     pub lanes: u64,
     /// The client's signature over R2 and the digest.
-    #[serde(with = "crate::record::bytes64")]
+    #[serde(with = "bytes64")]
     pub signature: [u8; 64],
 }
 
@@ -142,7 +141,7 @@ pub enum Decline {
     /// Its policy or its budget forbids it. The code is [`plan::Refusal::code`]'s.
     #[error("{code}: {text}")]
     Policy {
-        /// For machines.
+        /// The code, in capitals.
         code: String,
         /// The code's own sentence, [`plan::RefusalCode::sentence`].
         text: String,
@@ -166,12 +165,12 @@ impl Decline {
     const LATER_ROSTER: &str = "a later roster";
 
     /// As a silo says it.
-    pub(crate) fn by_policy(code: plan::RefusalCode) -> Self {
+    pub fn by_policy(code: plan::RefusalCode) -> Self {
         Self::Policy { code: code.name().into(), text: code.sentence().into() }
     }
 
     /// As a silo says it.
-    pub(crate) fn awaits_operator() -> Self {
+    pub fn awaits_operator() -> Self {
         Self::AwaitsOperator(Self::LATER_ROSTER.into())
     }
 
@@ -262,7 +261,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Whether nothing came, in place of something wrong.
-    pub(crate) fn is_silence(&self) -> bool {
+    pub fn is_silence(&self) -> bool {
         match self {
             Self::SilentAtAdvertise | Self::SilentAtShareKeys | Self::SilentAtMaskedInput => true,
             Self::Declined(_) | Self::Misbehaved(_) | Self::Removed(_) => false,
@@ -376,18 +375,6 @@ pub enum RunEnd {
     },
 }
 
-impl RunEnd {
-    /// Which it is, for a status.
-    pub fn ending(&self) -> Ending {
-        match self {
-            Self::Complete => Ending::Complete,
-            Self::BudgetSpent => Ending::BudgetSpent,
-            Self::TooFewWilling { .. } => Ending::Refused,
-            Self::Stopped { .. } => Ending::Stopped,
-        }
-    }
-}
-
 /// Why a message was rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Rejection {
@@ -419,4 +406,17 @@ pub enum Rejection {
     /// An operator's action that changes nothing: what it wants is so.
     #[error("{0}; nothing was changed")]
     AlreadySo(String),
+}
+
+/// Serde for signatures: serde's own arrays end at 32.
+pub(crate) mod bytes64 {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8; 64], s: S) -> Result<S::Ok, S::Error> {
+        bytes.as_slice().serialize(s)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<[u8; 64], D::Error> {
+        Vec::<u8>::deserialize(d)?.try_into().map_err(|_| D::Error::custom("a signature has 64 bytes"))
+    }
 }

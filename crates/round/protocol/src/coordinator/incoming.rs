@@ -7,11 +7,11 @@ use super::phase::{Phase, Step};
 use super::state::Absence;
 use super::{Coordinator, Effect, Link, send};
 use crate::Timestamp;
-use crate::message::{
+use crate::record::Record;
+use messages::SessionVersion;
+use messages::{
     Attempt, Decline, DropReason, Rejection, RoundOutcome, ToClient, ToCoordinator, UploadHeader,
 };
-use crate::record::Record;
-use crate::version::SessionVersion;
 
 impl Coordinator {
     pub(super) fn connected(&mut self, client: ClientId, version: SessionVersion) -> Result<(), Rejection> {
