@@ -226,6 +226,7 @@ fn accept_loss(path: &std::path::Path, reason: &str) -> Result<(), (u8, String)>
     }
     let loaded =
         Config::load(path).map_err(|why| (EXIT_CONFIGURATION, format!("{}: {why}", path.display())))?;
+    daemon::check_owner(&loaded.config.state_dir).map_err(failed)?;
     let file = loaded.ledger.path().display().to_string();
     let accepted = crate::accept_loss(loaded, reason);
     let AcceptedLoss { copied, forgotten, head } =
@@ -269,6 +270,7 @@ fn forget_witness(path: &std::path::Path, reason: &str) -> Result<(), (u8, Strin
     }
     let loaded =
         Config::load(path).map_err(|why| (EXIT_CONFIGURATION, format!("{}: {why}", path.display())))?;
+    daemon::check_owner(&loaded.config.state_dir).map_err(failed)?;
     let forgot = crate::forget_witness(loaded, reason);
     match forgot.map_err(|why| failed(crate::with_causes(&why)))? {
         true => println!("the journal says so; the daemon goes on with what the coordinator shows next"),

@@ -117,7 +117,7 @@ struct Keys {
 
 impl Keys {
     fn open_or_make(dir: &Path) -> Result<Self, EnrollError> {
-        std::fs::create_dir_all(dir).map_err(|why| other(format!("`{}`: {why}", dir.display())))?;
+        files::make_folders(dir).map_err(|why| other(format!("`{}`: {why}", dir.display())))?;
         let Silo { master, identity, .. } = Silo::of(dir);
         if !master.exists() {
             vault::make_master(&master).map_err(other)?;
@@ -181,6 +181,7 @@ impl Enroll {
         let (chain, roster) = check(&admission, &authority, &token, &keys)?;
         self.write(&authority, number, &chain, &roster, &keys)?;
         println!("admitted as silo {number}; wrote `{}`", self.dir.display());
+        daemon::still_roots(&self.dir).iter().for_each(|command| println!("run: {command}"));
         let config = Silo::of(&self.dir).config;
         match Config::load(&config) {
             Ok(_) => println!("start it: folkmoot-client --config '{}'", config.display()),

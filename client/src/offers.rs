@@ -10,6 +10,7 @@ use identity::SignedRoster;
 use params::Digest;
 use protocol::RosterOffer;
 use store::write_replacing;
+use vault::files::{self, TEXT_BYTES_MAX, WORLD_READABLE};
 
 /// The signed roster, JSON.
 const OFFERED: &str = "roster-offered.json";
@@ -24,11 +25,13 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(crate) struct Offers {
     folder: PathBuf,
     pending: Option<Digest>,
+    /// Why an answer could not be read, as it was said last.
+    unread: Option<String>,
 }
 
 impl Offers {
     pub(crate) fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), pending: None }
+        Self { folder: folder.to_owned(), pending: None, unread: None }
     }
 
     /// Shows a roster to the operator.
@@ -49,12 +52,17 @@ impl Offers {
     }
 
     /// Until the operator has accepted what is on offer; for ever where nothing is.
-    pub(crate) async fn accepted(&self) -> Digest {
+    pub(crate) async fn accepted(&mut self) -> Digest {
         let Some(pending) = self.pending else { return std::future::pending().await };
         loop {
-            let text = std::fs::read_to_string(self.folder.join(ACCEPTED)).unwrap_or_default();
-            if text.trim() == pending.to_string() {
-                return pending;
+            match answer(&self.folder) {
+                Ok(Some(text)) if text.trim() == pending.to_string() => return pending,
+                Ok(_) => self.unread = None,
+                Err(why) if self.unread.as_ref() == Some(&why) => {}
+                Err(why) => {
+                    tracing::error!("{why}");
+                    self.unread = Some(why);
+                }
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -85,6 +93,23 @@ pub(crate) fn in_force(folder: &Path) -> Result<Option<SignedRoster>, String> {
     read(&folder.join(IN_FORCE))
 }
 
+/// What the operator has answered, if anything.
+///
+/// # Errors
+/// A file that this daemon cannot read; in words, with what helps.
+fn answer(folder: &Path) -> Result<Option<String>, String> {
+    let path = folder.join(ACCEPTED);
+    match files::read_text(&path, TEXT_BYTES_MAX) {
+        Ok(text) => Ok(Some(text)),
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(why) => Err(format!(
+            "a roster was accepted, and this daemon cannot read it: `{0}`: {why}; run: chown --reference='{1}' '{0}'",
+            path.display(),
+            folder.display()
+        )),
+    }
+}
+
 fn read(path: &Path) -> Result<Option<SignedRoster>, String> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
@@ -100,5 +125,24 @@ fn read(path: &Path) -> Result<Option<SignedRoster>, String> {
 /// A folder that cannot be written; in words.
 pub(crate) fn accept(folder: &Path, roster: &Digest) -> Result<(), String> {
     let path = folder.join(ACCEPTED);
-    write_replacing(&path, format!("{roster}\n").as_bytes()).map_err(|why| why.to_string())
+    // The daemon may be another user than its operator. It is no secret.
+    files::replace_exactly(&path, format!("{roster}\n").as_bytes(), WORLD_READABLE)
+        .map_err(|why| format!("`{}` cannot be written: {why}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_the_daemon_cannot_read_is_no_silence() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(answer(folder.path()), Ok(None));
+        accept(folder.path(), &Digest::sha256(b"roster")).unwrap();
+        assert_eq!(answer(folder.path()), Ok(Some(format!("{}\n", Digest::sha256(b"roster")))));
+        std::fs::remove_file(folder.path().join(ACCEPTED)).unwrap();
+        std::fs::create_dir(folder.path().join(ACCEPTED)).unwrap();
+        let why = answer(folder.path()).unwrap_err();
+        assert!(why.contains("cannot read it") && why.contains("run: chown --reference="), "{why}");
+    }
 }

@@ -2,6 +2,8 @@
 
 mod mock;
 
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -93,4 +95,45 @@ async fn a_later_roster_waits_for_the_operator_and_is_in_force_once_accepted_wit
     assert!(session.heard.message().await.unwrap().is_none());
     drop(session);
     assert_eq!(daemon.await.unwrap().unwrap(), client::Ended::Finished(protocol::RunEnd::Complete));
+}
+
+/// The silo's operator, whose umask lets nobody else read anything.
+fn secretive(args: &[&str], config: &Path) -> Output {
+    let mut command = Command::new("sh");
+    command.args(["-c", "umask 077; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_folkmoot-client")]);
+    command.args(&args[..2]).arg("--config").arg(config).args(&args[2..]).output().unwrap()
+}
+
+/// Gives a folder to another user, where this one may: whoever is not root has a daemon that is the same user.
+fn given_away(folder: &Path) -> (u32, u32) {
+    let own = fs::metadata(folder).unwrap();
+    let owner = if own.uid() == 0 { (12_345, 12_346) } else { (own.uid(), own.gid()) };
+    chown(folder, Some(owner.0), Some(owner.1)).unwrap();
+    owner
+}
+
+#[test]
+fn what_was_accepted_is_the_daemons_to_read_whichever_user_accepted_it_under_whatever_umask() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = mock::written(&silo(folder.path(), "127.0.0.1:1".parse().unwrap(), 3), "");
+    let state = folder.path().join("state");
+    fs::create_dir(&state).unwrap();
+    let owner = given_away(&state);
+    let offered = serde_json::to_string(&later().sign(&mock::key(100))).unwrap();
+    fs::write(state.join("roster-offered.json"), offered).unwrap();
+    let accepted = secretive(&["roster", "accept", &later().digest().to_string(), "--yes"], &path);
+    assert!(accepted.status.success(), "{}", text(&accepted));
+    let answer = fs::metadata(state.join("roster-accepted")).unwrap();
+    assert_eq!((answer.uid(), answer.gid()), owner);
+    assert_eq!(answer.permissions().mode() & 0o777, 0o644);
+
+    // What opens the journal itself is that user's to do.
+    if owner.0 == 12_345 {
+        for command in [["ledger", "accept"], ["witness", "forget"]] {
+            let refused = secretive(&[command[0], command[1], "--reason", "the disk broke"], &path);
+            assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
+            assert!(text(&refused).contains("sudo -u '#12345'"), "{}", text(&refused));
+            assert!(!state.join("journal").exists());
+        }
+    }
 }

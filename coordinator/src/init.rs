@@ -90,6 +90,7 @@ impl Init {
         println!(
             "  move {dir}/authority to the authority's own machine, and {dir}/admin to the administrator's"
         );
+        daemon::still_roots(&self.dir).iter().for_each(|command| println!("  {command}"));
         println!("  folkmoot plan sign plan.toml --key author.key --out {dir}/plan.json");
         println!("  folkmoot-coordinator --config {dir}/coordinator.toml");
         println!("  folkmoot tokens create --as {dir}/admin --silo NAME --expires 24h");

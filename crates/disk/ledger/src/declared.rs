@@ -12,7 +12,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use params::Digest;
@@ -177,7 +177,7 @@ pub(crate) fn remember(
         move |source| LedgerError::Io { action, path, source }
     };
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(io("make the folder of"))?;
+        files::make_folders(folder).map_err(io("make the folder of"))?;
     }
     let mut file = locked(&path).map_err(io("open"))?;
     let mut bytes = Vec::new();
@@ -215,8 +215,7 @@ pub(crate) fn remember(
 /// The file, made where there is none; several daemons share it, and it is let go of with the file.
 fn locked(path: &Path) -> io::Result<File> {
     loop {
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let file = files::open_or_make(path, OpenOptions::new().read(true).write(true), OWNER_ONLY)?;
         file.lock()?;
         // Whoever held it may have put another in its place.
         let [held, there] = [file.metadata()?, fs::metadata(path)?];

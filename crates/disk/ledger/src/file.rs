@@ -2,13 +2,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use params::Digest;
 use vault::Vault;
-use vault::files::sync_parent;
+use vault::files::{self, OWNER_ONLY, sync_parent};
 
 use crate::account::{Account, Limits};
 use crate::anchor::{self, Anchor, accepted, written_as_two};
@@ -276,17 +275,10 @@ impl Ledger {
     fn hold(&self) -> Result<Held, LedgerError> {
         let fresh = !self.path.try_exists().map_err(self.io("look for"))?;
         if let (true, Some(folder)) = (fresh, self.path.parent()) {
-            fs::create_dir_all(folder).map_err(self.io("make the folder of"))?;
+            files::make_folders(folder).map_err(self.io("make the folder of"))?;
         }
-        let mut options = OpenOptions::new();
-        let mut file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&self.path)
-            .map_err(self.io("open"))?;
+        let opened = files::open_or_make(&self.path, OpenOptions::new().read(true).write(true), OWNER_ONLY);
+        let mut file = opened.map_err(self.io("open"))?;
         file.lock().map_err(self.io("lock"))?;
         let chain = self.read(&mut file)?;
         let entries = self.entries(&chain)?;
@@ -402,7 +394,7 @@ impl Ledger {
         let extend = || {
             let fresh = !path.try_exists()?;
             // Appended to and never rewritten: the anchor may lie where nothing can be taken back.
-            let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+            let mut file = files::open_or_make(path, OpenOptions::new().append(true), OWNER_ONLY)?;
             file.write_all(text.as_bytes())?;
             file.sync_data()?;
             if fresh { sync_parent(path) } else { Ok(()) }

@@ -1,6 +1,5 @@
 //! What a silo tells of its data's version: a commitment that only the silo can open.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -87,7 +86,7 @@ impl Salt {
             move |source| LedgerError::Io { action, path, source }
         };
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(io("make the folder of"))?;
+            files::make_folders(folder).map_err(io("make the folder of"))?;
         }
         let random = |why: rand::rngs::SysError| io("draw randomness for")(io::Error::other(why));
         let mut salt = Zeroizing::new([0; SALT_BYTES]);
@@ -160,6 +159,7 @@ fn context(dataset: &str) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use vault::MasterSource;

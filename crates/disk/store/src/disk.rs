@@ -38,7 +38,7 @@ pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
 ///
 /// A disk that fails; a file of that name.
 pub fn create_folder(path: &Path) -> io::Result<()> {
-    match fs::create_dir(path) {
+    match files::make_folder(path, 0o777) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(error) => Err(error),
         Ok(()) => sync_parent(path),

@@ -1,11 +1,12 @@
 //! The default store: a folder on a local disk.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use vault::Vault;
+use vault::files::{self, AS_UMASK};
 
 use crate::disk::{self, failed};
 use crate::faulty::Tear;
@@ -106,7 +107,7 @@ impl FileStore {
         seal: Option<Seal>,
         mut rebuild: impl FnMut(&Index, u64, &[u8]) -> Result<(), StoreError>,
     ) -> Result<OpenedStore, StoreError> {
-        fs::create_dir_all(folder).map_err(failed("create", folder))?;
+        files::make_folders(folder).map_err(failed("create", folder))?;
         disk::sync_parent(folder).map_err(failed("fsync the parent of", folder))?;
         let lock = lock(folder)?;
         let (journal, torn_tail) =
@@ -240,7 +241,7 @@ fn visit(
 
 fn lock(folder: &Path) -> Result<File, StoreError> {
     let path = folder.join("lock");
-    let opened = OpenOptions::new().create(true).write(true).truncate(false).open(&path);
+    let opened = files::open_or_make(&path, OpenOptions::new().write(true), AS_UMASK);
     let file = opened.map_err(failed("open", &path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -251,6 +252,8 @@ fn lock(folder: &Path) -> Result<File, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const KIND: JournalKind = JournalKind::Coordinator;

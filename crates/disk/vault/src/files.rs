@@ -1,5 +1,8 @@
 //! Small files: made whole, replaced whole, durable when a call returns; and texts, read up to a limit.
 //!
+//! What root makes belongs to whoever owns the folder that it is made in, as what anybody else makes mostly does: a daemon reads
+//! what an administrator wrote for it. The umask takes from every mode, but where a function says that it does not.
+//!
 //! They are here, below the store, because what lies lowest on a disk is written so: keyrings and key files. The store, the
 //! ledgers and all above link this crate for what they seal.
 //!
@@ -29,9 +32,11 @@ use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 mod new_file;
+mod owner;
 mod reading;
 
 pub use new_file::NewFile;
+pub use owner::{make_folder, make_folders, open_or_make};
 pub use reading::{read_secret_argument, read_secret_text, read_text};
 
 /// The mode of what only its owner reads.
@@ -105,6 +110,18 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     }
     write_synced(&temporary, bytes, mode)?;
     fs::rename(&temporary, path)?;
+    sync_parent(path)
+}
+
+/// As [`replace`], and the file has exactly this mode, whatever the umask: for what another user's process is to read.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_exactly(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    remove_left(path);
+    let begun = Begun::new(path, OWNER_ONLY)?;
+    owner::set_mode(&begun.file, mode).inspect_err(|_| drop(fs::remove_file(&begun.at)))?;
+    begun.finish(bytes, path, |from, to| fs::rename(from, to))?;
     sync_parent(path)
 }
 
@@ -265,7 +282,8 @@ fn absent(path: &Path) -> io::Result<()> {
 }
 
 pub(crate) fn create(path: &Path, mode: u32) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
+    let made = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    owner::give_to_folders_owner(made, path)
 }
 
 fn fill(mut file: &File, bytes: &[u8]) -> io::Result<()> {

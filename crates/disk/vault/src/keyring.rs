@@ -79,7 +79,7 @@ impl Keyring {
     pub(crate) fn create(folder: &Path, source: &MasterSource) -> Result<(), VaultError> {
         let keys = DataKeys { active: 1, keys: BTreeMap::from([(1, Key::random()?)]) };
         let entry = Entry::new(&source.read()?, &keys)?;
-        fs::create_dir_all(folder).map_err(failed("create", folder))?;
+        files::make_folders(folder).map_err(failed("create", folder))?;
         files::sync_parent(folder).map_err(failed("fsync the parent of", folder))?;
         create_private(&folder.join(KEYRING_FILE), Written::text(vec![entry])?.as_bytes())
     }

@@ -1,8 +1,7 @@
 //! New folders that are whole or not there.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 
 use crate::files;
@@ -63,7 +62,7 @@ impl NewFolder {
             return Err(NewFolderError::Taken { place: place.to_owned() });
         }
         let made = files::fresh_beside(place).and_then(|made| {
-            DirBuilder::new().mode(0o755).create(&made)?;
+            files::make_folder(&made, 0o755)?;
             Ok(made)
         });
         let made = made.map_err(|why| NewFolderError::Io { place: place.to_owned(), why })?;
@@ -90,7 +89,7 @@ impl NewFolder {
     /// A file that is there already, a name that leads out of the folder, and a disk that fails.
     pub fn add(&self, name: impl AsRef<Path>, bytes: &[u8], mode: u32) -> Result<(), NewFolderError> {
         let file = self.inside(name.as_ref())?;
-        let written = file.parent().map_or(Ok(()), fs::create_dir_all);
+        let written = file.parent().map_or(Ok(()), files::make_folders);
         written
             .and_then(|()| files::write_synced(&file, bytes, mode))
             .and_then(|()| files::sync_parent(&file))
@@ -103,7 +102,7 @@ impl NewFolder {
     /// As [`NewFolder::add`].
     pub fn create(&self, name: impl AsRef<Path>, mode: u32) -> Result<File, NewFolderError> {
         let file = self.inside(name.as_ref())?;
-        let above = file.parent().map_or(Ok(()), fs::create_dir_all);
+        let above = file.parent().map_or(Ok(()), files::make_folders);
         above.and_then(|()| files::create(&file, mode)).map_err(|why| self.refused(why))
     }
 
@@ -112,7 +111,7 @@ impl NewFolder {
     /// # Errors
     /// A name that leads out of this one, and a disk that fails.
     pub fn add_folder(&self, name: impl AsRef<Path>) -> Result<(), NewFolderError> {
-        fs::create_dir_all(self.inside(name.as_ref())?).map_err(|why| self.refused(why))
+        files::make_folders(&self.inside(name.as_ref())?).map_err(|why| self.refused(why))
     }
 
     /// The path of what is called so, which has a name at every step: no `..`, and no root.

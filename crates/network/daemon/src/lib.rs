@@ -2,7 +2,7 @@
 //!
 //! Owns: a daemon from its command line to its exit code ([`main`]), what both configurations declare
 //! ([`configuration!`], [`tls_table!`]) and how they are read, the time that deadlines are judged by ([`Clock`]), how long a silent peer
-//! is waited for ([`patience`]), the termination signals ([`terminated`]), how many files may be open
+//! is waited for ([`patience`]), whose a folder is that root gives a command about ([`check_owner`]), the termination signals ([`terminated`]), how many files may be open
 //! ([`raise_descriptors`]), and what programs print ([`out`]). Does not: know a socket, a journal or a round.
 //!
 //! ```
@@ -20,6 +20,7 @@ mod config;
 mod descriptors;
 mod encryption;
 pub mod out;
+mod owner;
 mod process;
 mod program;
 mod shared;
@@ -32,6 +33,7 @@ pub use config::{
 };
 pub use descriptors::raise_descriptors;
 pub use encryption::{Encryption, read_identity, read_secret_text};
+pub use owner::{check_owner, still_roots};
 pub use process::{GOODBYE, runtime, terminated};
 pub use program::{Daemon, EXIT_CONFIGURATION, EXIT_FAILURE, Stopped, main};
 pub use shared::{Configuration, Opened, Shared};

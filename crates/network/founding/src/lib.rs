@@ -20,7 +20,6 @@ mod operator;
 mod unfinished;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use attest::ModelKey;
@@ -133,7 +132,7 @@ impl NewFederation {
                 .map_err(|why| FoundingError::NotSealed { name, why })
         };
         let own_authority = folder.join("authority");
-        fs::create_dir(&own_authority)?;
+        files::make_folder(&own_authority, 0o777)?;
         let own = layout::Authority::of(&own_authority);
         let secret = made.authority_key.secret_hex();
         let authority_vault = sealed(&own_authority)?;
@@ -211,6 +210,8 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<(), FoundingError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn hospitals() -> NewFederation {

@@ -17,7 +17,8 @@ impl<'a> Unfinished<'a> {
     /// The folder, made where it is not there. It is filled in its place: it may be a mounted one, or belong to somebody.
     pub(crate) fn empty(folder: &'a Path) -> Result<Self, FoundingError> {
         let made = !folder.exists();
-        fs::create_dir_all(folder).map_err(|why| FoundingError::Folder { folder: folder.to_owned(), why })?;
+        vault::files::make_folders(folder)
+            .map_err(|why| FoundingError::Folder { folder: folder.to_owned(), why })?;
         let entries =
             fs::read_dir(folder).map_err(|why| FoundingError::NotRead { folder: folder.to_owned(), why })?;
         let mut names = Vec::new();

@@ -1,7 +1,7 @@
 //! The authority's folder: its key, and what it remembers of the rosters that it has signed.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,7 @@ use identity::{AuthorisedRoster, IdentityKey, LAST_ROSTER_FILE, LastSigned, Memb
 use params::Digest;
 use secagg::ClientId;
 use store::StoreError;
+use vault::files::{self, AS_UMASK};
 use vault::{MasterSource, Vault, VaultError, layout};
 
 use crate::admission::Unbelieved;
@@ -263,7 +264,8 @@ impl AuthorityFolder {
 
     fn lock(&self) -> Result<File, Unusable> {
         let path = self.folder.join(LOCK_FILE);
-        let file = File::create(&path).map_err(|why| Unusable::new(&path, why))?;
+        let opened = files::open_or_make(&path, OpenOptions::new().write(true), AS_UMASK);
+        let file = opened.map_err(|why| Unusable::new(&path, why))?;
         file.lock().map_err(|why| Unusable::new(&path, why))?;
         Ok(file)
     }
