@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::SeedableRng;
+use daemon::Backoff;
 use datasets::{Dataset, DatasetError};
 use params::Digest;
 use plan::{AuthoredPlan, Origin};
@@ -20,7 +21,6 @@ use tonic::transport::Channel;
 use wire::v1;
 use wire::v1::federation_client::FederationClient;
 
-use crate::backoff::Backoff;
 use crate::link::said;
 use crate::models::{self, FetchError, may_pass};
 use crate::patience::{retry_longest, within};

@@ -21,7 +21,6 @@
 #[macro_use(eprintln, print, println)]
 extern crate daemon;
 
-mod backoff;
 mod commands;
 mod config;
 mod departures;

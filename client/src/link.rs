@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use daemon::Backoff;
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use pki::{ClientTls, Outgoing, PlainConnector, Proxy};
 use protocol::{OfRun, Profile, SessionVersion, ToClient};
@@ -14,7 +15,6 @@ use tonic::{Status, Streaming};
 use wire::v1::federation_client::FederationClient;
 use wire::{Challenge, ToStatus, describe, limits, v1};
 
-use crate::backoff::Backoff;
 use crate::patience::{CONNECT, OPENING, PROBE, Patience, RETRY_LONGEST};
 
 /// Messages that may wait to be sent. A round is five, and all but one of them wait for an answer.

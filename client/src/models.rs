@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use checkpoint::Manifest;
+use daemon::Backoff;
 use optim::State;
 use params::Digest;
 use plan::Plan;
@@ -18,7 +19,6 @@ use tonic::{Code, Status};
 use wire::v1::models_client::ModelsClient;
 use wire::{Assembly, FileError, file_request, limits, v1};
 
-use crate::backoff::Backoff;
 use crate::link::said;
 use crate::patience::{retry_longest, within};
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use daemon::RETRY_FIRST;
 use tonic::Status;
 
 /// A connection that takes longer is tried again rather than waited for.
@@ -14,8 +15,6 @@ pub(crate) const PROBE: Duration = Duration::from_secs(5);
 /// How long a coordinator may take from the first packet to the challenge: longer than the connection's own limit, which
 /// knows better what is wrong with it.
 pub(crate) const OPENING: Duration = Duration::from_secs(8);
-/// Before the first repetition: a coordinator that restarts is back within about this.
-pub(crate) const RETRY_FIRST: Duration = Duration::from_millis(200);
 /// Before any later one, at most, so that a thousand silos do not keep a coordinator busy that is coming back.
 pub(crate) const RETRY_LONGEST: Duration = Duration::from_secs(15);
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use daemon::now_s;
+use daemon::{Backoff, now_s};
 use pki::{ClientTls, Leaf, TransportKey};
 use rand::rngs::SysRng;
 use rand_core::{Rng, UnwrapErr};
@@ -10,7 +10,6 @@ use tonic::transport::Channel;
 use wire::v1;
 use wire::v1::enrolment_client::EnrolmentClient;
 
-use crate::backoff::Backoff;
 use crate::link::said;
 use crate::patience::within;
 use crate::transport::Transport;

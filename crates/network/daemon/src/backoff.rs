@@ -5,29 +5,32 @@ use std::time::Duration;
 use rand::rngs::SysRng;
 use rand_core::{Rng, UnwrapErr};
 
-use crate::patience::RETRY_FIRST;
+/// Before the first repetition, at most: a coordinator that restarts is back within about this.
+pub const RETRY_FIRST: Duration = Duration::from_millis(200);
 
-/// Doubles from [`RETRY_FIRST`] to the longest.
-pub(crate) struct Backoff {
+/// The waits between tries of one thing: they double from [`RETRY_FIRST`] to the longest.
+#[derive(Debug)]
+pub struct Backoff {
     next: Duration,
     longest: Duration,
 }
 
 impl Backoff {
-    pub(crate) fn new(longest: Duration) -> Self {
+    /// From the first wait on.
+    pub fn new(longest: Duration) -> Self {
         Self { next: RETRY_FIRST.min(longest), longest }
     }
 
     /// The longest wait from the first on, for what a repetition seldom changes.
-    pub(crate) fn at_its_longest(longest: Duration) -> Self {
+    pub fn at_its_longest(longest: Duration) -> Self {
         Self { next: longest, longest }
     }
 
     /// The next wait: half of it certain, half random, so that silos that lost one coordinator at one moment do
     /// not come back to it at one moment.
-    pub(crate) fn wait(&mut self) -> Duration {
+    pub fn wait(&mut self) -> Duration {
         let full = self.next;
-        self.next = full.saturating_mul(2).min(self.longest);
+        self.next = if full > self.longest / 2 { self.longest } else { full * 2 };
         let share = f64::from(UnwrapErr(SysRng).next_u32()) / f64::from(u32::MAX);
         full.mul_f64(0.5 + 0.5 * share)
     }
