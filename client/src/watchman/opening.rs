@@ -35,9 +35,15 @@ impl Watchman {
         channel: Channel,
         patience: Patience,
     ) -> Result<(Self, Lookout), RunError> {
-        let witness = SiloWitness::open(state, profile)?;
+        let mut witness = SiloWitness::open(state, profile)?;
         let (newest, roster) = watch::channel(Arc::new(profile.roster.clone()));
         let (report, seen) = mpsc::channel(SEEN_WAITING);
+        match witness.seen_before() {
+            Ok(before) if before.cosigned.is_empty() => {}
+            // Nothing waits there yet.
+            Ok(before) => drop(report.try_send(Seen::Log(before))),
+            Err(why) => tracing::warn!("{why}"),
+        }
         let (prompts, prompt) = watch::channel(Prompt::default());
         let watchman = Self { channel, witness, roster, patience, report, prompt };
         Ok((watchman, Lookout { roster: newest, seen, prompt: prompts }))

@@ -198,12 +198,28 @@ impl Federation {
 
     /// [`Federation::restarted`], after something happened to the folder; it then knows the chain up to `head`.
     pub(crate) async fn restarted_after(self, head: Option<u64>, happen: impl FnOnce(&Path)) -> Self {
+        self.restarted_with(head, happen, |_| {}).await
+    }
+
+    /// [`Federation::restarted`], under a configuration that is changed; it then knows the chain up to `head`.
+    pub(crate) async fn restarted_as(self, head: Option<u64>, change: impl FnOnce(&mut Config)) -> Self {
+        self.restarted_with(head, |_| {}, change).await
+    }
+
+    async fn restarted_with(
+        self,
+        head: Option<u64>,
+        happen: impl FnOnce(&Path),
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let Self { plan, mut process, session, folder, daemon, rng, arrived } = self;
         stopped(session, daemon).await;
         // Sessions that the daemon opened before it was asked to stop.
         while process.sessions.try_recv().is_ok() {}
         happen(folder.path());
-        let daemon = Daemon::start(configured_again(&folder, &process));
+        let mut config = configured_again(&folder, &process);
+        change(&mut config);
+        let daemon = Daemon::start(config);
         let mut session = process.session().await;
         assert_eq!(session.welcome(&plan).await, ToCoordinator::CheckIn { head, data: None });
         Self { plan, process, session, folder, daemon, rng, arrived }

@@ -96,7 +96,7 @@ impl Published {
     }
 
     /// Everything that a silo would need that takes the coordinator's word.
-    fn serve_for_the_credulous(&self, all: &Federation) {
+    pub(crate) fn serve_for_the_credulous(&self, all: &Federation) {
         let (name, round) = (self.manifest.model.params_digest, self.manifest.round);
         let metadata = checkpoint::model_metadata(&self.manifest.run_id, round);
         let file = checkpoint::model_bytes(&self.model, &metadata);

@@ -1,8 +1,8 @@
 //! A coordinator that leaves one silo at an old state of its audit log, or whose silo has lost what it remembered of it.
 
-use client::RunError;
+use client::{Config, RunError};
 use plan::Plan;
-use protocol::{ClientRecord, Decline, ToCoordinator};
+use protocol::{Attempt, ClientRecord, Decline, ToClient, ToCoordinator};
 use store::{FileStore, JournalKind, Store};
 
 use crate::federation::{Federation, plan};
@@ -22,12 +22,13 @@ fn checkpoint(cosigned: &[(u8, u64)]) -> String {
     note.to_string()
 }
 
+fn two_witnesses(config: &mut Config) {
+    (config.policy.witnesses_min, config.policy.corrupt_min) = (2, 1);
+}
+
 /// Opens round 2 to a silo that asks for two witnesses beside one colluder.
 async fn opened(plan: Plan, cosigned: &[(u8, u64)]) -> (Federation, ToCoordinator) {
-    let mut all = Federation::showing(plan, vec![checkpoint(cosigned)], |config| {
-        (config.policy.witnesses_min, config.policy.corrupt_min) = (2, 1);
-    })
-    .await;
+    let mut all = Federation::showing(plan, vec![checkpoint(cosigned)], two_witnesses).await;
     let round = Published::honest(&all.plan);
     round.say_in(&all).await;
     let said = all.say(round.open()).await;
@@ -81,5 +82,29 @@ async fn a_memory_of_the_log_that_is_gone_is_noticed_and_only_its_operator_goes_
             journal.append_all(&[record.encode()]).unwrap();
         };
         all.restarted_after(Some(1), forget).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silo_that_is_started_again_goes_on_with_the_cosignatures_that_it_has_seen_while_they_are_fresh() {
+    for (ago_s, goes_on) in [(20, true), (600, false)] {
+        let plan = if goes_on { patient() } else { plan() };
+        let (all, _) = opened(plan, &[(2, ago_s), (3, ago_s)]).await;
+        let round = Published::honest(&all.plan);
+        // Of the model, whose step it has done, nothing but the name is on its disk.
+        round.serve_for_the_credulous(&all);
+        // The log has moved on: nobody has cosigned its newest checkpoint yet.
+        *all.process.checkpoints.lock().unwrap() = vec![checkpoint(&[])];
+        let mut all = all.restarted_as(Some(1), two_witnesses).await;
+        let ToClient::Open { at, model } = round.open() else { panic!() };
+        let at = Attempt { attempt: at.attempt + 1, ..at };
+        let said = all.say(ToClient::Open { at, model }).await;
+        match said {
+            ToCoordinator::Advertise { .. } if goes_on => {}
+            ToCoordinator::Declined { reason: Decline::Policy { code, .. }, .. } if !goes_on => {
+                assert_eq!(code, "POLICY_WITNESSES");
+            }
+            _ => panic!("{ago_s} s ago: {said:?}"),
+        }
     }
 }

@@ -100,6 +100,22 @@ fn a_cosignature_counts_by_its_own_time_and_not_by_when_it_was_shown() {
 }
 
 #[test]
+fn a_silo_that_was_started_again_takes_part_at_once_by_what_it_had_seen_while_that_is_fresh() {
+    for (minutes, goes_on) in [(2, Ok(())), (4, refused("POLICY_WITNESSES"))] {
+        let mut world = World::new(sim::plan(4, 9), careful());
+        world.join();
+        follow(&mut world, |_| {});
+        let before = seconds(world.now);
+        world.restart();
+        world.now = world.now.plus_ms(minutes * MINUTE_MS);
+        // As the shell says it before any look at the log.
+        seen(&mut world, &[(2, before), (3, before)]);
+        world.say(world.welcome());
+        assert_eq!(opened(&mut world, 2), goes_on, "{minutes} minutes");
+    }
+}
+
+#[test]
 fn one_colluder_the_silo_itself_and_strangers_are_not_enough_witnesses() {
     let mut world = World::new(sim::plan(4, 9), careful());
     world.join();

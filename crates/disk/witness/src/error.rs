@@ -48,6 +48,9 @@ pub enum LookFault {
         #[source]
         why: ReceiptFault,
     },
+    /// When others cosigned cannot be kept.
+    #[error(transparent)]
+    Times(StoreError),
     /// A checkpoint whose cosignatures cannot be read.
     #[error(transparent)]
     Cosignatures(NoteError),

@@ -17,6 +17,7 @@
 //! [`LookFault::is_contradiction`] says so. A receipt is kept of each of the silo's own uploads, once, and of nothing else.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod cosigned;
 mod error;
 mod looking;
 #[cfg(any(test, feature = "samples"))]
@@ -24,6 +25,7 @@ pub mod samples;
 mod silo;
 mod uploads;
 
+pub use cosigned::TimesLost;
 pub use error::{ForgottenLog, LookFault, OpenFault, ReceiptFault};
 pub use looking::{COSIGN_AGAIN, Pause, Prompt, SOON};
 pub use silo::{Cosignature, Look, ShownLog, ShownReceipt, SiloWitness, memory_file};

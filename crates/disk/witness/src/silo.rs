@@ -11,6 +11,7 @@ use protocol::{Profile, WitnessState, Witnessed};
 use secagg::ClientId;
 use tlog::{Receipt, VerifierKey};
 
+use crate::cosigned::{Cosigned, TimesLost};
 use crate::error::{ForgottenLog, LookFault, OpenFault, ReceiptFault};
 use crate::uploads::Uploads;
 
@@ -102,6 +103,10 @@ pub struct SiloWitness {
     uploads: Uploads,
     receipts: PathBuf,
     receipts_after: Option<u64>,
+    /// By the others.
+    cosigned: Cosigned,
+    /// What the one before this has seen of them and cannot be read.
+    lost: Option<TimesLost>,
 }
 
 impl SiloWitness {
@@ -114,6 +119,7 @@ impl SiloWitness {
         let log = VerifierKey::new(&name, profile.roster.coordinator()).map_err(OpenFault::Name)?;
         let file = memory_file(state);
         let memory = Witness::open(&file, log.clone())?;
+        let (cosigned, lost) = Cosigned::open(state, memory.last().is_some());
         Ok(Self {
             file,
             memory,
@@ -123,7 +129,18 @@ impl SiloWitness {
             uploads: Uploads::default(),
             receipts: state.join(RECEIPTS),
             receipts_after: None,
+            cosigned,
+            lost: lost.err(),
         })
+    }
+
+    /// What was seen of the others before this start: states that the remembered one continues. For the core, before any look.
+    ///
+    /// # Errors
+    /// It was kept, and cannot be read.
+    pub fn seen_before(&mut self) -> Result<Witnessed, TimesLost> {
+        let seen = Witnessed { cosigned: self.cosigned.newest().clone(), receipts: Vec::new() };
+        self.lost.take().map_or(Ok(seen), Err)
     }
 
     /// Goes on from what the journal says: which receipts are still to come, and whether there was a memory.
@@ -173,6 +190,8 @@ impl SiloWitness {
             Ok(cosigned) => (cosigned, None),
             Err(why) => (BTreeMap::new(), Some(why)),
         };
+        let kept = self.cosigned.keep(&cosigned, |id| !roster.keys().contains_key(id));
+        let unread = unread.or(kept.map_err(LookFault::Times).err());
         let size = self.memory.size();
         let seen = Witnessed { cosigned, receipts: uploads };
         let cosignature = Cosignature { line, size, grown: size > before, more };
