@@ -34,6 +34,7 @@ mod holds;
 mod invariant;
 mod liar;
 mod membership;
+mod network;
 mod operators;
 mod oracle;
 mod samples;
