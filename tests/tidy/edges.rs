@@ -258,6 +258,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "accounting",
             "checkpoint",
             "dp",
+            "federation",
             "identity",
             "optim",
             "params",

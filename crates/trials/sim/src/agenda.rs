@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use protocol::{Attempt, ClientInput, SumResult, UploadHeader};
+use federation::RunNumber;
+use plan::AuthoredPlan;
+use protocol::{Attempt, ClientInput, OfRun, SumResult, UploadHeader};
 use secagg::ClientId;
 
 use crate::operators::Deed;
@@ -18,15 +20,17 @@ pub(crate) enum Event {
     /// Bytes for a silo.
     ToSilo { to: ClientId, session: u64, bytes: Vec<u8> },
     /// A silo's vector arrives.
-    Upload { life: u64, job: u64, header: Box<UploadHeader> },
+    Upload { life: u64, job: u64, header: Box<OfRun<UploadHeader>> },
     /// A silo's upload job tries again.
-    UploadAgain { life: u64, job: u64, header: Box<UploadHeader> },
+    UploadAgain { life: u64, job: u64, header: Box<OfRun<UploadHeader>> },
     /// A silo's training or masking is done.
     Done { id: ClientId, life: u64, input: Box<ClientInput> },
     /// A sum is opened.
-    Opened { life: u64, at: Attempt, result: Box<SumResult> },
-    /// An operator sets out to do something.
-    Operator(Deed),
+    Opened { life: u64, run: RunNumber, at: Attempt, result: Box<SumResult> },
+    /// An operator sets out to do something to a run.
+    Operator { run: RunNumber, deed: Deed },
+    /// A plan is submitted.
+    Submit(Box<AuthoredPlan>),
     /// A silo's process is started.
     StartSilo(ClientId),
     /// The coordinator's process is started.

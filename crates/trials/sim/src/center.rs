@@ -1,87 +1,55 @@
-//! The central site: the real coordinator, its journal's disk, what is staged and published.
+//! The central site: the real coordinator of all runs, and each run's files.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::Bound;
-use std::path::Path;
+use std::collections::{BTreeMap, VecDeque};
 
-use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
-use checkpoint::SignedManifest;
+use federation::{Effect, Effects, RunNumber};
 use identity::{AuthorisedRoster, IdentityKey};
-use optim::State;
-use params::{Digest, Params};
 use plan::AuthoredPlan;
-use protocol::{
-    Artifacts, Attempt, Coordinator, Effect, Effects, Record, Setup, SumFailure, SumJob, SumResult, Summed,
-    Timestamp, next_model,
-};
+use protocol::{Record, Setup, Timestamp};
 use secagg::ClientId;
-use store::{Journal, JournalKind};
+use store::Journal;
 
 use crate::disk::Disk;
+use crate::run_files::RunFiles;
 use crate::samples::authority;
-use crate::silo::Silo;
-
-/// A sum that was opened, and what went into it.
-pub struct OpenedSum {
-    /// In which attempt.
-    pub at: Attempt,
-    pub included: BTreeSet<ClientId>,
-    /// The opened lanes.
-    pub sum: Vec<u32>,
-    /// The wrapping sum of the included silos' lanes before masking.
-    pub plaintext: Vec<u32>,
-    /// Digest of the opened lanes, as the round's record names it.
-    pub aggregate: Digest,
-}
-
-/// Where a masked vector lies.
-pub(crate) type Staged = (Attempt, Digest, ClientId);
 
 /// What the coordinator's machine holds.
 pub(crate) struct Center {
-    pub(crate) plan: AuthoredPlan,
     pub(crate) roster: AuthorisedRoster,
     key: String,
-    pub(crate) disk: Disk,
+    /// Runs that may be active at one time.
+    pub(crate) active_max: usize,
+    pub(crate) runs: BTreeMap<RunNumber, RunFiles>,
     /// The process; `None` while it is dead.
     pub(crate) process: Option<Process>,
     /// Counts processes: what an older one began does not reach a newer one.
     pub(crate) life: u64,
     clock_error_ms: i64,
-    /// Records whose write was acknowledged.
-    pub(crate) acknowledged: Vec<Record>,
-    pub(crate) staged: BTreeMap<Staged, Vec<u32>>,
-    models: BTreeMap<Digest, (Params, State)>,
-    pub(crate) published: BTreeMap<u64, Digest>,
-    pub(crate) records: BTreeMap<u64, SignedManifest>,
-    pub(crate) opened: Vec<OpenedSum>,
 }
 
 pub(crate) struct Process {
-    pub(crate) core: Coordinator,
-    pub(crate) journal: Journal<Disk>,
+    pub(crate) core: federation::Federation,
+    pub(crate) journals: BTreeMap<RunNumber, Journal<Disk>>,
     pub(crate) effects: VecDeque<Effect>,
     pub(crate) sessions: BTreeMap<ClientId, u64>,
     /// The clock that the core judged by last: a deadline that passed since then is due.
     pub(crate) judged: Timestamp,
 }
 
+/// What the journals of all runs hold.
+pub(crate) type Found = BTreeMap<RunNumber, Vec<Record>>;
+
 impl Center {
-    pub(crate) fn new(plan: AuthoredPlan, roster: AuthorisedRoster, key: String) -> Self {
+    /// With this plan in its configuration.
+    pub(crate) fn new(configured: AuthoredPlan, roster: AuthorisedRoster, key: String) -> Self {
         Self {
-            plan,
             roster,
             key,
-            disk: Disk::new(Journal::empty(JournalKind::Coordinator)),
+            active_max: 1,
+            runs: [(RunNumber::FIRST, RunFiles::new(configured))].into(),
             process: None,
             life: 0,
             clock_error_ms: 0,
-            acknowledged: Vec::new(),
-            staged: BTreeMap::new(),
-            models: BTreeMap::new(),
-            published: BTreeMap::new(),
-            records: BTreeMap::new(),
-            opened: Vec::new(),
         }
     }
 
@@ -100,107 +68,61 @@ impl Center {
     /// Starts the process from what is on disk; gives the records found there.
     ///
     /// # Errors
-    /// What the journal or the core says against it.
-    pub(crate) fn start(&mut self, start_ms: u64, now_ms: u64, error_ms: i64) -> Result<Vec<Record>, String> {
-        let path = Path::new("coordinator's journal");
-        let (journal, _) = Journal::mount(self.disk.clone(), path, JournalKind::Coordinator)
-            .map_err(|why| why.to_string())?;
-        let mut records = Vec::new();
-        journal.replay(&mut |_, bytes| records.push(Record::decode(bytes))).map_err(|why| why.to_string())?;
-        let records = records.into_iter().collect::<Result<Vec<_>, _>>().map_err(|why| why.to_string())?;
-        // As the shell's clock: never before what its own journal says.
-        let newest = records.iter().filter_map(Record::time).max().map_or(0, |newest| newest.0);
+    /// What a journal or the core says against it.
+    pub(crate) fn start(&mut self, start_ms: u64, now_ms: u64, error_ms: i64) -> Result<Found, String> {
+        let (mut journals, mut found) = (BTreeMap::new(), Found::new());
+        for (number, run) in &self.runs {
+            let (journal, records) = run.open_journal()?;
+            journals.insert(*number, journal);
+            found.insert(*number, records);
+        }
+        // As the shell's clock: never before what its own journals say.
+        let newest = found.values().flatten().filter_map(Record::time).max().map_or(0, |newest| newest.0);
         let clock = (start_ms + now_ms).saturating_add_signed(error_ms).max(newest);
         self.clock_error_ms = clock as i64 - (start_ms + now_ms) as i64;
-        let mut effects = Effects::new();
         let judged = Timestamp(clock);
-        let core = Coordinator::recover(self.setup(), &records, judged, &mut effects)
-            .map_err(|why| why.to_string())?;
+        let mut effects = Effects::new();
+        let core = self.recovered(&found, judged, &mut effects)?;
         self.life += 1;
         let effects = effects.into();
-        self.process = Some(Process { core, journal, effects, sessions: BTreeMap::new(), judged });
-        Ok(records)
+        self.process = Some(Process { core, journals, effects, sessions: BTreeMap::new(), judged });
+        Ok(found)
     }
 
-    pub(crate) fn setup(&self) -> Setup {
+    /// The core as these journals leave it.
+    ///
+    /// # Errors
+    /// What it says against them.
+    pub(crate) fn recovered(
+        &self,
+        journals: &Found,
+        now: Timestamp,
+        out: &mut Effects,
+    ) -> Result<federation::Federation, String> {
+        let of = |(number, records): (&RunNumber, &Vec<Record>)| {
+            let run = self.runs.get(number)?;
+            Some((*number, self.setup(run.plan.clone()), records.clone()))
+        };
+        let journals = journals.iter().filter_map(of).collect();
+        federation::Federation::recover(journals, self.active_max, now, out).map_err(|why| why.to_string())
+    }
+
+    /// What a run of this plan is made of.
+    pub(crate) fn setup(&self, plan: AuthoredPlan) -> Setup {
         let key = IdentityKey::from_secret_hex(&self.key).expect("a key made by the simulation");
         Setup {
-            plan: self.plan.clone(),
+            plan,
             roster: self.roster.clone(),
             authority: authority().public(),
             key: key.signing_key().clone(),
         }
     }
 
-    /// Stages version 0.
-    pub(crate) fn genesis(&mut self) -> Artifacts {
-        let params = self.plan.initial_model();
-        let state = self.plan.initial_state(params.layout().len());
-        let genesis = artifacts(&params, &state);
-        self.models.insert(params.digest(), (params, state));
-        genesis
-    }
-
-    /// Publishes a record.
+    /// The first run's files.
     ///
-    /// # Errors
-    /// In words, where another record has that round already or its model was never staged.
-    pub(crate) fn publish(&mut self, signed: &SignedManifest) -> Result<(), String> {
-        let manifest =
-            checkpoint::Manifest::from_bytes(&signed.manifest_bytes).map_err(|why| why.to_string())?;
-        let digest = manifest.model.params_digest;
-        if !self.models.contains_key(&digest) {
-            return Err(format!("round {} publishes a model that was never staged", manifest.round));
-        }
-        self.records.insert(manifest.round, signed.clone());
-        match self.published.insert(manifest.round, digest) {
-            Some(before) if before != digest => Err(format!("round {} is published twice", manifest.round)),
-            _ => Ok(()),
-        }
-    }
-
-    /// The published records after this round, as the shell reads them from the chain's folder.
-    pub(crate) fn chain_after(&self, after: Option<u64>) -> Vec<SignedManifest> {
-        let newer = self.records.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded));
-        newer.map(|(_, signed)| signed.clone()).collect()
-    }
-
-    /// Opens a sum and steps the model, as the shell's worker does.
-    pub(crate) fn open(&mut self, job: &SumJob, silos: &BTreeMap<ClientId, Silo>) -> SumResult {
-        let lanes = self.plan.lanes();
-        let (mut sum, mut plaintext) = (vec![0u32; lanes], vec![0u32; lanes]);
-        for header in &job.uploads {
-            let staged = self.staged.get(&(header.at, header.r2, header.client));
-            secagg::sum_into(&mut sum, staged.expect("a staged vector is durable")).expect("admitted lanes");
-            if let Some(own) = silos.get(&header.client).and_then(|silo| silo.plaintext.get(&job.at)) {
-                secagg::sum_into(&mut plaintext, own).expect("admitted lanes");
-            }
-        }
-        let (removal, mechanism) = (job.removal()?, self.plan.mechanism().expect("a validated plan"));
-        for sum in [&mut sum, &mut plaintext] {
-            mechanism.remove_excess(sum, removal.excess()).map_err(SumFailure::BadAggregate)?;
-            // Other noise each time a sum is opened, and the same in the one that it is held against.
-            let mut noise = ChaCha20Rng::seed_from_u64(self.opened.len() as u64);
-            mechanism.noise_sum(sum, &mut noise);
-        }
-        removal.remove(&mut sum);
-        let parent = self.published.get(&job.parent_round).expect("the parent is published");
-        let (params, state) = &self.models[parent];
-        let next = next_model(&self.plan, &sum, job.included.len(), params, state.clone());
-        let included = job.included.clone();
-        let aggregate = next.as_ref().map_or_else(|_| Digest::from_bytes([0; 32]), |next| next.aggregate);
-        self.opened.push(OpenedSum { at: job.at, included, sum, plaintext, aggregate });
-        let next = next?;
-        let artifacts = artifacts(&next.params, &next.state);
-        self.models.insert(next.params.digest(), (next.params, next.state));
-        Ok(Summed { aggregate: next.aggregate, artifacts, metrics: next.metrics })
-    }
-}
-
-fn artifacts(params: &Params, state: &State) -> Artifacts {
-    let bytes = checkpoint::model_bytes(params, &BTreeMap::new());
-    Artifacts {
-        model: checkpoint::ModelArtifact::of(&bytes, params.digest()),
-        optimizer: Some(checkpoint::OptimizerArtifact::of(&state.to_bytes())),
+    /// # Panics
+    /// Never: they are there from the beginning.
+    pub(crate) fn first(&self) -> &RunFiles {
+        self.runs.get(&RunNumber::FIRST).expect("the configured plan's run")
     }
 }

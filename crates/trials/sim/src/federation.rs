@@ -3,22 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
+use federation::{Input, RunNumber};
 use identity::IdentityKey;
 use params::Digest;
 use plan::{Plan, Policy, PrivacyMode};
-use protocol::{
-    ClientInput, ClientRecord, Coordinator, Input, OfRun, Participant, Record, Rejection, SessionVersion,
-    Timestamp, ToClient,
-};
+use protocol::{ClientInput, ClientRecord, Coordinator, Participant, Record, Rejection, Timestamp};
+use run_status::RunEntry;
 use secagg::ClientId;
 
 use crate::agenda::{Agenda, Event};
-use crate::center::{Center, OpenedSum};
+use crate::center::Center;
 use crate::deceiver::Deceiver;
 use crate::faults::{Fate, Faults, Moment, Scripted};
 use crate::invariant::Violation;
-use crate::liar::{Liar, Lie};
-use crate::oracle::Oracle;
+use crate::liar::{Liars, Lie};
+use crate::oracles::Oracles;
+use crate::run_files::OpenedSum;
 use crate::samples::{author_text, authored, authorised, first_roster};
 use crate::silo::Silo;
 use crate::trace::{Place, Row, Trace, short};
@@ -38,7 +38,7 @@ pub struct Federation {
     pub(crate) now_ms: u64,
     pub(crate) rng: ChaCha20Rng,
     pub(crate) faults: Box<dyn Faults>,
-    pub(crate) oracle: Oracle,
+    pub(crate) oracle: Oracles,
     pub(crate) trace: Trace,
     /// Set where the coordinator lies.
     pub(crate) deceiver: Option<Deceiver>,
@@ -53,6 +53,10 @@ pub struct Federation {
     pub(crate) half_open: BTreeSet<u64>,
     /// The coordinator's effects are being performed: what comes up meanwhile waits its turn.
     pub(crate) performing: bool,
+    /// Plans whose authors were not answered yet.
+    pub(crate) submissions: usize,
+    /// Whether silos' daemons end with the run that they joined or refused, as those of one run do.
+    pub(crate) one_run: bool,
     events: u64,
 }
 
@@ -85,7 +89,8 @@ impl Federation {
                 (*id, Silo::new(*id, key.secret_hex().to_string(), roster.clone(), policy))
             })
             .collect();
-        let corrupt = plan.cohort.corrupt;
+        let mut oracle = Oracles::default();
+        oracle.admits(RunNumber::FIRST, plan.cohort.corrupt);
         let mut federation = Self {
             center: Center::new(authored(plan), roster, coordinator_key.secret_hex().to_string()),
             silos,
@@ -93,7 +98,7 @@ impl Federation {
             now_ms: 0,
             rng,
             faults: Box::new(Scripted(|_: &Moment<'_>| Fate::Pass)),
-            oracle: Oracle::new(corrupt),
+            oracle,
             trace: Trace::default(),
             deceiver: None,
             twin: None,
@@ -102,6 +107,8 @@ impl Federation {
             last_arrival: BTreeMap::new(),
             half_open: BTreeSet::new(),
             performing: false,
+            submissions: 0,
+            one_run: true,
             events: 0,
         };
         federation.agenda.add(0, Event::StartCoordinator);
@@ -109,6 +116,14 @@ impl Federation {
             federation.agenda.add(0, Event::StartSilo(*id));
         }
         federation
+    }
+
+    /// Of several runs, of which so many are active at one time: the first is of the plan that the federation was made with, the others
+    /// come by [`Federation::submitting`]. Silos stay when a run is over or refused, and claim of their balances what a run may cost.
+    pub fn with_runs(mut self, active_max: usize) -> Self {
+        self.center.active_max = active_max;
+        self.one_run = false;
+        self
     }
 
     /// From now on, `faults` decides about each moment.
@@ -127,7 +142,7 @@ impl Federation {
         let id = ClientId(id);
         self.oracle.lies(id);
         if let Some(silo) = self.silos.get_mut(&id) {
-            silo.liar = Some(Liar::new(id, lie));
+            silo.liar = Some(Liars::new(id, lie));
         }
         self
     }
@@ -145,7 +160,7 @@ impl Federation {
         self
     }
 
-    /// Runs until the run ends or nothing can happen any more.
+    /// Runs until all runs have ended or nothing can happen any more.
     ///
     /// # Panics
     /// When an invariant breaks, or the federation goes round in circles.
@@ -198,22 +213,39 @@ impl Federation {
         self.events
     }
 
-    /// The coordinator as it is.
+    /// The coordinator's side of the first run as it is.
     ///
     /// # Panics
     /// While its process is dead.
     pub fn coordinator(&self) -> &Coordinator {
+        self.core().run(RunNumber::FIRST).expect("the configured plan's run has begun")
+    }
+
+    /// All runs.
+    ///
+    /// # Panics
+    /// While the coordinator's process is dead.
+    pub fn runs(&self) -> Vec<RunEntry> {
+        self.core().runs()
+    }
+
+    fn core(&self) -> &federation::Federation {
         &self.center.process.as_ref().expect("the coordinator's process is dead").core
     }
 
-    /// Whether the coordinator's process lives and its run has begun.
-    pub fn coordinator_is_up(&self) -> bool {
-        self.center.process.as_ref().is_some_and(|process| !process.core.is_new())
+    /// The runs of the rounds that were committed, in their order.
+    pub fn commits(&self) -> &[RunNumber] {
+        self.oracle.commits()
     }
 
-    /// What the coordinator's process is started with.
+    /// Whether the coordinator's process lives and its first run has begun.
+    pub fn coordinator_is_up(&self) -> bool {
+        self.center.process.as_ref().is_some_and(|process| process.core.default_run().is_some())
+    }
+
+    /// What the coordinator's first run is made of.
     pub fn setup(&self) -> protocol::Setup {
-        self.center.setup()
+        self.center.setup(self.center.first().plan.clone())
     }
 
     /// A silo's participant, while its process lives.
@@ -229,14 +261,19 @@ impl Federation {
         self.silos.get(&ClientId(id)).map(|silo| silo.acknowledged.as_slice()).unwrap_or_default()
     }
 
-    /// The coordinator's journal.
+    /// The journal of the first run.
     pub fn journal(&self) -> &[Record] {
-        &self.center.acknowledged
+        &self.center.first().acknowledged
     }
 
-    /// Every sum that was opened.
+    /// The journal of any run that there is.
+    pub fn journal_of(&self, run: RunNumber) -> Option<&[Record]> {
+        self.center.runs.get(&run).map(|run| run.acknowledged.as_slice())
+    }
+
+    /// Every sum of the first run that was opened.
     pub fn opened(&self) -> &[OpenedSum] {
-        &self.center.opened
+        &self.center.first().opened
     }
 
     /// Every message that the coordinator refused.
@@ -244,9 +281,9 @@ impl Federation {
         &self.rejections
     }
 
-    /// Rounds published, with their model's digest.
+    /// Rounds of the first run that were published, with their model's digest.
     pub fn published(&self) -> &BTreeMap<u64, Digest> {
-        &self.center.published
+        &self.center.first().published
     }
 
     fn agenda_is_empty(&self) -> bool {
@@ -254,7 +291,15 @@ impl Federation {
     }
 
     pub(crate) fn has_ended(&self) -> bool {
-        self.center.process.as_ref().is_some_and(|process| process.core.status().ended.is_some())
+        let Some(process) = &self.center.process else { return false };
+        let mut runs = process.core.numbers().filter_map(|number| process.core.run(number)).peekable();
+        self.submissions == 0 && runs.peek().is_some() && runs.all(|run| run.ended().is_some())
+    }
+
+    /// The run of this name; the first where there is none.
+    pub(crate) fn number_of(&self, run: Option<&Digest>) -> RunNumber {
+        let core = self.center.process.as_ref().map(|process| &process.core);
+        core.zip(run).and_then(|(core, run)| core.by_id(run)).unwrap_or(RunNumber::FIRST)
     }
 
     fn next_deadline_ms(&self) -> Option<u64> {
@@ -290,7 +335,8 @@ impl Federation {
             }
             Event::UploadAgain { life, job, header } => self.upload_again(life, job, *header),
             Event::StartSilo(id) => self.start_silo(id),
-            Event::Operator(deed) => self.operate(deed),
+            Event::Operator { run, deed } => self.operate(run, deed),
+            Event::Submit(plan) => self.submitted(*plan),
             Event::StartCoordinator => self.start_center(),
             for_the_coordinator => {
                 self.for_center(for_the_coordinator);
@@ -313,8 +359,8 @@ impl Federation {
         match event {
             Event::ToCoordinator { from, session, bytes } => self.deliver_to_center(from, session, &bytes),
             Event::Upload { life, job, header } => self.upload_arrives(life, job, *header),
-            Event::Opened { life, at, result } if life == self.center.life => {
-                self.feed(Input::Summed { at, result: *result });
+            Event::Opened { life, run, at, result } if life == self.center.life => {
+                self.feed(Input::Summed { run, at, result: *result });
             }
             _ => {}
         }
@@ -349,7 +395,7 @@ impl Federation {
             let session = self.center.process.as_ref().and_then(|process| process.sessions.get(&to)).copied();
             let Some(session) = session else { continue };
             self.note(Place::Coordinator, || {
-                format!("says {} to silo {to}, of its other mind", short(&format!("{message:?}")))
+                format!("says {} to silo {to}, of its other mind", short(&format!("{:?}", message.message)))
             });
             self.transmit(to, session, false, Fate::Pass, wire::to_client_bytes(message));
         }

@@ -31,11 +31,13 @@ pub enum Invariant {
     Stopped,
     /// S14: no complaint keeps an honest silo out for good.
     Turns,
+    /// S15: a silo is in one attempt at a time, over all runs.
+    OneAttempt,
 }
 
 impl Invariant {
     /// All of them, in the order of their ids.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::OneSecret,
         Self::SaidOnce,
         Self::HonestInputs,
@@ -50,6 +52,7 @@ impl Invariant {
         Self::NoPanic,
         Self::Stopped,
         Self::Turns,
+        Self::OneAttempt,
     ];
 
     /// The row of the table in ARCHITECTURE.md.
@@ -69,6 +72,7 @@ impl Invariant {
             Self::NoPanic => "S12",
             Self::Stopped => "S13",
             Self::Turns => "S14",
+            Self::OneAttempt => "S15",
         }
     }
 }

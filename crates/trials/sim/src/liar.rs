@@ -1,12 +1,12 @@
 //! A silo whose program was changed: it speaks the protocol with its own real keys, and lies at one point.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use checkpoint::Manifest;
 use identity::{IdentityKey, Roster};
 use params::Digest;
 use plan::Plan;
-use protocol::{Attempt, Decline, ToClient, ToCoordinator, UploadHeader, round_start};
+use protocol::{Attempt, Decline, OfRun, ToClient, ToCoordinator, UploadHeader, round_start};
 use rand_core::CryptoRng;
 use secagg::{
     Advert, Advertised, ClientId, Delivery, HeldShares, MaskedUpdate, Members, RoundBinding, SharesSent,
@@ -83,16 +83,59 @@ pub(crate) enum Act {
     },
 }
 
-pub(crate) struct Liar {
-    pub(crate) lie: Lie,
+/// It lies in the same way in each run.
+pub(crate) struct Liars {
+    id: ClientId,
+    lie: Lie,
+    runs: BTreeMap<Option<Digest>, Liar>,
+    /// Floods that it can still afford: a network carries only so much.
+    floods: u32,
+}
+
+impl Liars {
+    pub(crate) fn new(id: ClientId, lie: Lie) -> Self {
+        Self { id, lie, runs: BTreeMap::new(), floods: FLOODS }
+    }
+
+    /// Its process died.
+    pub(crate) fn forget(&mut self) {
+        self.runs.clear();
+    }
+
+    /// What it does about a message, all of it in the message's run.
+    pub(crate) fn hear(
+        &mut self,
+        heard: OfRun<ToClient>,
+        roster: &Roster,
+        identity: &IdentityKey,
+        rng: &mut dyn CryptoRng,
+    ) -> Vec<Act> {
+        let liar = self.runs.entry(heard.run).or_insert_with(|| Liar::new(self.id, self.lie));
+        let said = liar.answer(heard.message, roster, identity, rng).unwrap_or_default();
+        if self.lie != Lie::Flood || self.floods == 0 {
+            return said;
+        }
+        self.floods -= 1;
+        let mut flood = Vec::new();
+        for act in said {
+            if let Act::Say(message) = &act {
+                flood.extend((0..FLOOD).map(|_| Act::Say(message.clone())));
+            }
+            flood.push(act);
+        }
+        flood.extend(liar.out_of_place(roster));
+        flood
+    }
+}
+
+struct Liar {
+    lie: Lie,
     id: ClientId,
     run: Option<(Digest, Plan)>,
     /// The newest record that was published to it.
     head: Option<Manifest>,
     at: Option<Attempt>,
     step: Option<Step>,
-    /// Floods that it can still afford: a network carries only so much.
-    floods: u32,
 }
 
 enum Step {
@@ -105,36 +148,8 @@ const FLOOD: usize = 8;
 const FLOODS: u32 = 60;
 
 impl Liar {
-    pub(crate) fn new(id: ClientId, lie: Lie) -> Self {
-        Self { lie, id, run: None, head: None, at: None, step: None, floods: FLOODS }
-    }
-
-    /// Its process died.
-    pub(crate) fn forget(&mut self) {
-        *self = Self { floods: self.floods, ..Self::new(self.id, self.lie) };
-    }
-
-    pub(crate) fn hear(
-        &mut self,
-        message: ToClient,
-        roster: &Roster,
-        identity: &IdentityKey,
-        rng: &mut dyn CryptoRng,
-    ) -> Vec<Act> {
-        let said = self.answer(message, roster, identity, rng).unwrap_or_default();
-        if self.lie != Lie::Flood || self.floods == 0 {
-            return said;
-        }
-        self.floods -= 1;
-        let mut flood = Vec::new();
-        for act in said {
-            if let Act::Say(message) = &act {
-                flood.extend((0..FLOOD).map(|_| Act::Say(message.clone())));
-            }
-            flood.push(act);
-        }
-        flood.extend(self.out_of_place(roster));
-        flood
+    fn new(id: ClientId, lie: Lie) -> Self {
+        Self { lie, id, run: None, head: None, at: None, step: None }
     }
 
     fn answer(

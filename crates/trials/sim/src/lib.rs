@@ -10,7 +10,8 @@
 //!
 //! ```text
 //! Scenario (seed) --> Federation --> agenda: events by time
-//!                       |  center: Coordinator + Journal over Disk      Faults: what becomes of each moment
+//!                       |  center: federation::Federation of all runs   Faults: what becomes of each moment
+//!                       |          + a Journal over a Disk for each
 //!                       |  silos:  Participant + Journal over Disk      Oracle: what must hold, after each
 //!                       |          or a Liar; a Deceiver at the center  Trace:  what happened, for people
 //! ```
@@ -25,6 +26,7 @@ mod agenda;
 mod campaign;
 mod center;
 mod center_process;
+mod claims;
 mod contribution;
 mod deceiver;
 mod disk;
@@ -37,23 +39,26 @@ mod membership;
 mod network;
 mod operators;
 mod oracle;
+mod oracles;
+mod run_files;
 mod samples;
 mod scenario;
 mod silo;
 mod silo_process;
+mod submissions;
 mod swarm;
 mod trace;
 mod turns;
 mod twin;
 mod uploads;
 
+pub use crate::federation::Federation;
 pub use campaign::{Campaign, FailedFederations, FailedSeed, ScenarioPart, Tally, UnknownScenarioPart};
-pub use center::OpenedSum;
 pub use contribution::contribute;
 pub use faults::{Fate, Moment};
-pub use federation::Federation;
 pub use invariant::{Invariant, Violation};
 pub use liar::Lie;
+pub use run_files::OpenedSum;
 pub use samples::{
     adaptive, author, author_text, authored, authorised, authority, of_first_format, plan, private_plan,
     removing_excess, welcome,

@@ -1,7 +1,8 @@
 //! Silos join and leave while a run goes on: the authority signs a later roster, and the coordinator is given it.
 
+use federation::Input;
 use identity::{IdentityKey, Member, Roster};
-use protocol::{Input, Rejection};
+use protocol::Rejection;
 use secagg::ClientId;
 
 use crate::agenda::Event;

@@ -1,6 +1,7 @@
 //! The network between the silos and the coordinator: sessions, and messages on their way in each.
 
-use protocol::{ClientInput, Input, OfRun, SessionVersion, ToClient};
+use federation::Input;
+use protocol::{ClientInput, SessionVersion, ToClient};
 use secagg::ClientId;
 
 use crate::agenda::Event;
@@ -107,7 +108,7 @@ impl Federation {
             return;
         }
         match wire::read_to_client(bytes) {
-            Ok(OfRun { message, .. }) => self.silo_hears(to, message),
+            Ok(message) => self.silo_hears(to, message),
             Err(why) => {
                 // As the daemon: a session that carries what cannot be read is ended.
                 self.note(Place::Silo(to), || format!("hears what is no message: {why}"));
@@ -122,13 +123,13 @@ impl Federation {
             return;
         }
         match wire::read_to_coordinator(bytes) {
-            Ok(OfRun { message, .. }) => {
+            Ok(message) => {
                 self.note(Place::Coordinator, || {
-                    format!("hears {} from silo {from}", short(&format!("{message:?}")))
+                    format!("hears {} from silo {from}", short(&format!("{:?}", message.message)))
                 });
-                let heard = message.clone();
+                let (heard, of) = (message.clone(), self.number_of(message.run.as_ref()));
                 if let Err(rejection) = self.coordinate(Input::Message { from, message }) {
-                    self.center_says(from, ToClient::Rejected { rejection }, Fate::Pass);
+                    self.center_says(from, of, ToClient::Rejected { rejection }, Fate::Pass);
                 }
                 self.twin(|twin, now, rng| twin.hears(now, rng, from, heard));
             }

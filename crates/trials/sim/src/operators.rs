@@ -1,14 +1,15 @@
 //! Operators of the run: what they do, by a script or by the seed, and how they put it right in the end.
 
 use chacha20::ChaCha20Rng;
-use protocol::{Act, Artifacts, Input, Rejection};
+use federation::{Input, RunNumber};
+use protocol::{Act, Artifacts, Rejection};
 use rand_core::Rng;
 use run_status::Standing;
 use secagg::ClientId;
 
 use crate::agenda::Event;
 use crate::federation::Federation;
-use crate::trace::Place;
+use crate::trace::{Place, of_run};
 
 /// How long an operator waits before it tries a coordinator again that is away.
 const RETRY_MS: u64 = 700;
@@ -54,43 +55,53 @@ pub(crate) fn deeds(rng: &mut ChaCha20Rng, silos: u32, removes: bool, heals_ms: 
 }
 
 impl Federation {
-    /// An operator's action, with the files that it names.
+    /// An operator's action on the first run, with the files that it names.
     ///
     /// # Errors
     /// What the coordinator says against it.
     pub fn act(&mut self, act: Act) -> Result<(), Rejection> {
+        self.act_in(RunNumber::FIRST, act)
+    }
+
+    /// The same on any run.
+    ///
+    /// # Errors
+    /// What the coordinator says against it.
+    pub fn act_in(&mut self, run: RunNumber, act: Act) -> Result<(), Rejection> {
         let staged = match &act {
-            Act::Rollback { to_round, .. } => self.center.artifacts_of(*to_round),
+            Act::Rollback { to_round, .. } => {
+                self.center.runs.get(&run).and_then(|run| run.artifacts_of(*to_round))
+            }
             _ => None,
         };
         if let Act::Remove { client, .. } = &act {
             self.oracle.removes(*client);
         }
-        self.note(Place::Coordinator, || format!("is asked by an operator: {act:?}"));
-        let result = self.coordinate(Input::Act { act, staged });
+        self.note(Place::Coordinator, || format!("is asked by an operator{}: {act:?}", of_run(run)));
+        let result = self.coordinate(Input::Act { run, act, staged });
         self.center_performs();
         result
     }
 
-    pub(crate) fn plan_deeds(&mut self, deeds: Vec<(u64, Deed)>) {
+    pub(crate) fn plan_deeds(&mut self, run: RunNumber, deeds: Vec<(u64, Deed)>) {
         for (at_ms, deed) in deeds {
-            self.agenda.add(at_ms, Event::Operator(deed));
+            self.agenda.add(at_ms, Event::Operator { run, deed });
         }
     }
 
-    pub(crate) fn operate(&mut self, deed: Deed) {
+    pub(crate) fn operate(&mut self, run: RunNumber, deed: Deed) {
         if !self.coordinator_is_up() {
-            return self.agenda.add(self.now_ms + RETRY_MS, Event::Operator(deed));
+            return self.agenda.add(self.now_ms + RETRY_MS, Event::Operator { run, deed });
         }
-        if let Some(act) = self.act_of(deed) {
+        if let Some(act) = self.act_of(run, deed) {
             // What makes no sense now is refused: that is what is tried.
-            let _ = self.act(act);
+            let _ = self.act_in(run, act);
         }
     }
 
-    fn act_of(&self, deed: Deed) -> Option<Act> {
+    fn act_of(&self, run: RunNumber, deed: Deed) -> Option<Act> {
         let (by, reason) = ("ops".to_owned(), "drill".to_owned());
-        let holds = &self.oracle.holds;
+        let holds = self.oracle.holds(run)?;
         Some(match deed {
             Deed::Pause => Act::Pause { by, reason },
             Deed::Resume => Act::Resume { by },
@@ -104,32 +115,37 @@ impl Federation {
                 Act::Rollback { to_round, by, reason }
             }
             Deed::Remove(client) => {
-                let refusing = self.center.process.as_ref()?.core.status();
+                let refusing = self.center.process.as_ref()?.core.status(run)?;
                 let left = refusing
                     .clients
                     .iter()
                     .filter(|c| !matches!(c.state, Standing::Refuses | Standing::Barred) && c.id != client)
                     .count();
-                (left >= self.center.plan.cohort.minimum).then_some(Act::Remove { client, reason })?
+                (left >= self.center.runs.get(&run)?.plan.cohort.minimum)
+                    .then_some(Act::Remove { client, reason })?
             }
         })
     }
 
-    /// Ends what holds the run back, as an operator would.
+    /// Ends what holds the runs back, as an operator would.
     pub(crate) fn release(&mut self) {
         if !self.coordinator_is_up() {
             return;
         }
-        if self.oracle.holds.is_paused() {
-            self.operate(Deed::Resume);
-        }
-        if self.oracle.holds.needs_rollback() {
-            self.operate(Deed::Rollback { behind: 0 });
+        for run in self.center.runs.keys().copied().collect::<Vec<_>>() {
+            let Some(holds) = self.oracle.holds(run) else { continue };
+            let (paused, needs_rollback) = (holds.is_paused(), holds.needs_rollback());
+            if paused {
+                self.operate(run, Deed::Resume);
+            }
+            if needs_rollback {
+                self.operate(run, Deed::Rollback { behind: 0 });
+            }
         }
     }
 }
 
-impl crate::center::Center {
+impl crate::run_files::RunFiles {
     /// Of a published round.
     fn artifacts_of(&self, round: u64) -> Option<Artifacts> {
         let signed = self.records.get(&round)?;

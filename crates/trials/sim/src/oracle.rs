@@ -1,11 +1,10 @@
-//! What must hold, checked after every event.
+//! What must hold of one run, checked after every event.
 //!
-//! The oracle sees every message, record and sum of the federation, and knows who lies. It shares no code with
+//! The oracle sees every message, record and sum of the run, and knows who lies. It shares no code with
 //! what it checks but for plain data: thresholds are computed here from their formula.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use accounting::{DpEvent, RdpCurve};
 use checkpoint::Manifest;
 use params::Digest;
 use protocol::{
@@ -14,9 +13,9 @@ use protocol::{
 };
 use secagg::{ClientId, OpenedShare, UnmaskShares};
 
-use crate::center::OpenedSum;
 use crate::holds::Holds;
 use crate::invariant::{Invariant, Violation};
+use crate::run_files::OpenedSum;
 use crate::turns::Turns;
 
 #[derive(Default)]
@@ -43,17 +42,9 @@ pub(crate) struct Oracle {
     /// Digests of the opened sums, and whose vectors are in them.
     sums: BTreeMap<Attempt, (Digest, BTreeSet<ClientId>)>,
     attempts_aborted: u64,
-    committed: usize,
     /// What operators did.
     pub(crate) holds: Holds,
     turns: Turns,
-}
-
-/// Epsilon at `delta` of this many equal uploads.
-pub(crate) fn epsilon(event: &DpEvent, uploads: u64, delta: f64) -> f64 {
-    let mut curve = RdpCurve::zero();
-    let composed = curve.compose(event, uploads).and_then(|()| curve.epsilon(delta));
-    composed.map_or(f64::INFINITY, |guarantee| guarantee.epsilon)
 }
 
 /// What a silo's journal says.
@@ -61,8 +52,6 @@ pub(crate) fn epsilon(event: &DpEvent, uploads: u64, delta: f64) -> f64 {
 struct SiloFacts {
     advertised: BTreeSet<Attempt>,
     uploads: BTreeMap<Attempt, Digest>,
-    /// What one upload costs; every one of a run costs the same.
-    event: Option<DpEvent>,
     signed: BTreeSet<Attempt>,
     answered: BTreeSet<Attempt>,
 }
@@ -82,16 +71,9 @@ struct CenterFacts {
 }
 
 impl Oracle {
-    pub(crate) fn new(corrupt: usize) -> Self {
-        Self { corrupt, ..Self::default() }
-    }
-
-    pub(crate) fn lies(&mut self, liar: ClientId) {
-        self.liars.insert(liar);
-    }
-
-    pub(crate) fn coordinator_lies(&mut self) {
-        self.deceived = true;
+    /// Of a run that reckons with so many corrupt members, where these silos lie, and perhaps the coordinator.
+    pub(crate) fn new(corrupt: usize, liars: BTreeSet<ClientId>, deceived: bool) -> Self {
+        Self { corrupt, liars, deceived, ..Self::default() }
     }
 
     pub(crate) fn violation(&self) -> Option<&Violation> {
@@ -106,11 +88,6 @@ impl Oracle {
     /// Attempts aborted so far.
     pub(crate) fn attempts_aborted(&self) -> u64 {
         self.attempts_aborted
-    }
-
-    /// Rounds committed so far.
-    pub(crate) fn committed(&self) -> usize {
-        self.committed
     }
 
     pub(crate) fn broken(&mut self, invariant: Invariant, what: String) {
@@ -151,9 +128,8 @@ impl Oracle {
                     format!("silo {id} advertised in {at:?} after {newest:?}")
                 });
             }
-            ClientRecord::Debited { at, upload, event, .. } => {
+            ClientRecord::Debited { at, upload, .. } => {
                 facts.uploads.insert(*at, *upload);
-                facts.event = *event;
             }
             ClientRecord::SignedIncluded { at, .. } => {
                 facts.signed.insert(*at);
@@ -189,22 +165,6 @@ impl Oracle {
             format!(
                 "silo {id} takes the record of round {round} for a lie by its `{what}`; it knows: {known}"
             )
-        });
-    }
-
-    /// How much of a silo's budget it says is gone, and what it may spend at this delta.
-    pub(crate) fn silo_spent(&mut self, id: ClientId, uploads: u64, reported: f64, limit: f64, delta: f64) {
-        let facts = self.silos.entry(id).or_default();
-        let debits = facts.uploads.len() as u64;
-        let spent = facts.event.map_or(0.0, |event| epsilon(&event, debits, delta));
-        self.check(reported >= spent, Invariant::Budget, || {
-            format!("silo {id} says that it spent epsilon {reported}, its debits come to {spent}")
-        });
-        self.check(uploads >= debits, Invariant::Budget, || {
-            format!("silo {id} counts {uploads} debits of {debits} that it made: a refund")
-        });
-        self.check(spent <= limit * (1.0 + 1e-12), Invariant::Budget, || {
-            format!("silo {id} spent epsilon {spent} of {limit}")
         });
     }
 
@@ -365,7 +325,6 @@ impl Oracle {
     fn committed_record(&mut self, signed: &checkpoint::SignedManifest) {
         let Some(manifest) = self.chain_record(signed) else { return };
         let round = manifest.round;
-        self.committed += 1;
         let included: BTreeSet<u32> = manifest.included.iter().copied().collect();
         let left: Vec<ClientId> = self
             .accepted
@@ -447,18 +406,6 @@ impl Oracle {
         self.sums.insert(at, (opened.aggregate, opened.included.clone()));
         self.check(self.deceived || opened.sum == opened.plaintext, Invariant::ExactSum, || {
             format!("the opened sum of {at:?} is not the sum of its included set {:?}", opened.included)
-        });
-    }
-
-    /// An append whose fsync failed was refused, or not.
-    pub(crate) fn failed_append(&mut self, refused: bool) {
-        self.check(refused, Invariant::Durable, || "a failed fsync was taken for a success".into());
-    }
-
-    /// A process found fewer or other records than were acknowledged to it.
-    pub(crate) fn recovered(&mut self, who: &str, acknowledged: usize, same: bool) {
-        self.check(same, Invariant::Durable, || {
-            format!("{who} does not find the {acknowledged} records again that were acknowledged")
         });
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::OnceLock;
 
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
+use federation::RunNumber;
 use plan::Plan;
 use rand_core::Rng;
 
@@ -12,7 +13,7 @@ use crate::federation::{Federation, policy};
 use crate::invariant::{Invariant, Violation};
 use crate::liar::Lie;
 use crate::operators::deeds;
-use crate::oracle::epsilon;
+use crate::oracles::epsilon;
 use crate::samples::{
     adaptive, noised_at_the_coordinator, noised_in_each_silo, plan, private_plan, removing_excess,
 };
@@ -146,7 +147,8 @@ impl Scenario {
             let mut rng = ChaCha20Rng::seed_from_u64(self.seed);
             rng.set_stream(0x0b5);
             // Whom a liar gets barred or kept apart, and who is removed, may together be too many.
-            federation.plan_deeds(deeds(&mut rng, self.silos, self.liar.is_none(), HEALS_MS));
+            federation
+                .plan_deeds(RunNumber::FIRST, deeds(&mut rng, self.silos, self.liar.is_none(), HEALS_MS));
         }
         if let Some((id, lie)) = self.liar {
             federation = federation.with_liar(id, lie);
@@ -180,7 +182,7 @@ impl Scenario {
     /// What a silo may spend: all that a run can, or a few rounds' worth.
     fn budget(&self, plan: &Plan) -> f64 {
         match plan.event() {
-            Some(event) if self.tight => epsilon(&event, TIGHT_ROUNDS, policy().delta_max),
+            Some(event) if self.tight => epsilon(&[(event, TIGHT_ROUNDS)], policy().delta_max),
             _ => policy().epsilon_max,
         }
     }
@@ -302,7 +304,11 @@ impl Federation {
             self.now_ms = self.now_ms.max(step);
         }
         if self.violation().is_none() && self.oracle.committed() == before {
-            let status = self.center.process.as_ref().map(|process| process.core.status());
+            let status = self
+                .center
+                .process
+                .as_ref()
+                .and_then(|process| process.core.default_run().and_then(|run| process.core.status(run)));
             // Nothing that these faults do may end a run, so one that has ended is as bad as one that hangs.
             let why = status.map(|status| status.ended.map_or(status.waiting_why, |ended| ended.why));
             let what =

@@ -6,16 +6,15 @@ use std::path::Path;
 use identity::{AuthorisedRoster, IdentityKey};
 use params::Digest;
 use plan::{Contribution, Policy};
-use protocol::{
-    Attempt, ClientEffect, ClientRecord, JobId, MaskJob, Participant, Profile, Timestamp, Vector,
-};
+use protocol::{ClientEffect, ClientRecord, JobId, MaskJob, Participant, Profile, Timestamp, Vector};
 use rand_core::CryptoRng;
 use secagg::adversary::mask_any;
 use secagg::{ClientId, MaskedUpdate};
 use store::{Journal, JournalKind};
 
+use crate::claims::Claims;
 use crate::disk::Disk;
-use crate::liar::Liar;
+use crate::liar::Liars;
 use crate::samples::authority;
 
 /// What a silo's machine holds.
@@ -26,7 +25,7 @@ pub(crate) struct Silo {
     pub(crate) policy: Policy,
     pub(crate) disk: Disk,
     /// Set where this silo's program is not the real one.
-    pub(crate) liar: Option<Liar>,
+    pub(crate) liar: Option<Liars>,
     /// The process; `None` while it is dead.
     pub(crate) process: Option<Process>,
     /// Counts processes: what an older one began does not reach a newer one.
@@ -37,8 +36,10 @@ pub(crate) struct Silo {
     pub(crate) clock_error_ms: i64,
     /// Records whose write was acknowledged.
     pub(crate) acknowledged: Vec<ClientRecord>,
-    /// What went into the mask, kept by the simulation only, to check sums with.
-    pub(crate) plaintext: BTreeMap<Attempt, Vec<u32>>,
+    /// What runs have claimed of its balance.
+    pub(crate) claims: Claims,
+    /// What went into each mask, by the digest that the vector was announced under, kept by the simulation only, to check sums with.
+    pub(crate) plaintext: BTreeMap<Digest, Vec<u32>>,
 }
 
 pub(crate) struct Process {
@@ -65,6 +66,7 @@ impl Silo {
             session: None,
             clock_error_ms: 0,
             acknowledged: Vec::new(),
+            claims: Claims::default(),
             plaintext: BTreeMap::new(),
         }
     }
@@ -144,9 +146,9 @@ impl Silo {
             .expect("a contribution within bounds");
         let origin = protected.origin();
         let lanes = protected.into_plain_lanes();
-        self.plaintext.insert(job.at, lanes.clone());
-        let masked = mask_any(job.masking, lanes);
+        let masked = mask_any(job.masking, lanes.clone());
         let digest = Digest::from_bytes(masked.digest());
+        self.plaintext.insert(digest, lanes);
         self.process.as_mut()?.masked.insert(digest, (Some(job.trained), masked));
         Some(Vector { origin, digest, failed: false })
     }

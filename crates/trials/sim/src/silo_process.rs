@@ -1,7 +1,7 @@
 //! A silo's process: started, fed, its effects performed in order, and killed at any moment between.
 
 use params::Digest;
-use plan::Contribution;
+use plan::{AuthoredPlan, Contribution};
 use protocol::{
     ClaimAnswer, ClientEffect, ClientInput, ClientRecord, OfRun, StepOutcome, ToClient, ToCoordinator,
     TrainOutcome, UploadHeader,
@@ -15,7 +15,7 @@ use crate::federation::{Federation, START_MS};
 use crate::invariant::Invariant;
 use crate::liar::Act;
 use crate::silo::Silo;
-use crate::trace::{Place, short};
+use crate::trace::{Place, of_run, short};
 
 impl Federation {
     pub(crate) fn start_silo(&mut self, id: ClientId) {
@@ -61,27 +61,30 @@ impl Federation {
         }
     }
 
-    pub(crate) fn silo_hears(&mut self, id: ClientId, message: ToClient) {
+    pub(crate) fn silo_hears(&mut self, id: ClientId, heard: OfRun<ToClient>) {
+        let of = self.number_of(heard.run.as_ref());
         let Some(silo) = self.silos.get_mut(&id) else { return };
-        self.trace.note(self.now_ms, Place::Silo(id), || format!("hears {}", short(&format!("{message:?}"))));
+        self.trace.note(self.now_ms, Place::Silo(id), || {
+            format!("hears {}{}", short(&format!("{:?}", heard.message)), of_run(of))
+        });
         if let Some(mut liar) = silo.liar.take() {
-            let identity = silo.identity();
-            let acts = liar.hear(message, &self.center.roster, &identity, &mut self.rng);
+            let (identity, run) = (silo.identity(), heard.run);
+            let acts = liar.hear(heard, &self.center.roster, &identity, &mut self.rng);
             silo.liar = Some(liar);
             for act in acts {
                 match act {
-                    Act::Say(message) => self.silo_says(id, message),
-                    Act::Upload { header, masked, plaintext } => {
-                        self.liar_uploads(id, header, masked, plaintext)
+                    Act::Say(message) => self.silo_says(id, OfRun { run, message }),
+                    Act::Upload { header: message, masked, plaintext } => {
+                        self.liar_uploads(id, OfRun { run, message }, masked, plaintext)
                     }
                 }
             }
             return;
         }
-        let over = matches!(message, ToClient::Finished { .. });
-        self.silo_input(id, ClientInput::Message(OfRun::from(message)));
+        let over = self.one_run && matches!(heard.message, ToClient::Finished { .. });
+        self.silo_input(id, ClientInput::Message(heard));
         if over {
-            // As the daemon: the run is over, and so is the process.
+            // As the daemon of one run: the run is over, and so is the process.
             self.kill_silo(id, Fate::Kill);
         }
     }
@@ -89,14 +92,14 @@ impl Federation {
     fn liar_uploads(
         &mut self,
         id: ClientId,
-        header: UploadHeader,
+        header: OfRun<UploadHeader>,
         masked: MaskedUpdate,
         plaintext: Vec<u32>,
     ) {
         let Some(silo) = self.silos.get_mut(&id) else { return };
-        silo.plaintext.insert(header.at, plaintext);
+        silo.plaintext.insert(header.message.digest, plaintext);
         let Some(process) = &mut silo.process else { return };
-        process.masked.insert(header.digest, (None, masked));
+        process.masked.insert(header.message.digest, (None, masked));
         self.silo_uploads(id, header);
     }
 
@@ -174,12 +177,16 @@ impl Federation {
     fn silo_does(&mut self, id: ClientId, effect: ClientEffect) {
         match effect {
             ClientEffect::Persist(_) => {}
-            ClientEffect::Send(said) => self.silo_says(id, said.message),
-            // A simulated silo has its data for itself, and what it claims is there at once.
-            ClientEffect::Claim { run, .. } => {
-                self.silo_input(id, ClientInput::Claimed { run, answer: ClaimAnswer::Held });
+            ClientEffect::Send(said) => self.silo_says(id, *said),
+            ClientEffect::Claim { run, plan, may_look } => {
+                let answer = self.claims(id, run, &plan, may_look);
+                self.silo_input(id, ClientInput::Claimed { run, answer });
             }
-            ClientEffect::ReturnClaim { .. } => {}
+            ClientEffect::ReturnClaim { run } => {
+                if let Some(silo) = self.silos.get_mut(&id) {
+                    silo.claims.give_back(&run);
+                }
+            }
             ClientEffect::ReadData { job, .. } => {
                 // Other data in every life; what is declared stays what it was in the run's first.
                 let Some(silo) = self.silos.get(&id) else { return };
@@ -210,12 +217,23 @@ impl Federation {
                 let vector = silo.mask(*job, contribution, &mut self.rng);
                 self.done_later(id, ClientInput::Masked { job: name, vector });
             }
-            ClientEffect::Upload(said) => self.silo_uploads(id, said.message),
+            ClientEffect::Upload(said) => self.silo_uploads(id, said),
             ClientEffect::Forget(work) => {
                 if let Some(process) = self.silos.get_mut(&id).and_then(|silo| silo.process.as_mut()) {
                     process.masked.retain(|_, (of, _)| *of != Some(work));
                 }
             }
+        }
+    }
+
+    /// What the ledger of the silo's data answers.
+    fn claims(&mut self, id: ClientId, run: Digest, plan: &AuthoredPlan, may_look: bool) -> ClaimAnswer {
+        match self.silos.get_mut(&id) {
+            Some(silo) if !self.one_run => {
+                silo.claims.answer(run, plan, may_look, &silo.policy, &silo.acknowledged)
+            }
+            // A silo of one run has its balance for that, and what it claims is there at once.
+            _ => ClaimAnswer::Held,
         }
     }
 
@@ -228,26 +246,27 @@ impl Federation {
         self.agenda.add(self.now_ms + delay, Event::Done { id, life, input: Box::new(input) });
     }
 
-    fn silo_says(&mut self, id: ClientId, message: ToCoordinator) {
-        let fate = self.faults.fate(self.now_ms, &Moment::SiloSays(id, &message));
+    fn silo_says(&mut self, id: ClientId, said: OfRun<ToCoordinator>) {
+        let fate = self.faults.fate(self.now_ms, &Moment::SiloSays(id, &said.message));
         if fate.kills() {
             return self.kill_silo(id, fate);
         }
-        self.oracle.silo_says(id, &message);
-        let refuses_the_run = matches!(message, ToCoordinator::Declined { round: None, .. });
+        self.oracle.silo_says(id, &said);
+        let of = self.number_of(said.run.as_ref());
+        let refuses_the_run = matches!(said.message, ToCoordinator::Declined { round: None, .. });
         let session = self.silos.get(&id).and_then(|silo| silo.session);
         if let Some(session) = session {
             self.note(Place::Silo(id), || {
                 let passes = if fate == Fate::Pass { String::new() } else { format!(" ({})", fate.words()) };
-                format!("says {}{passes}", short(&format!("{message:?}")))
+                format!("says {}{}{passes}", short(&format!("{:?}", said.message)), of_run(of))
             });
             if fate == Fate::Lose {
                 return self.broken(id, session);
             }
-            self.transmit(id, session, true, fate, wire::to_coordinator_bytes(message));
+            self.transmit(id, session, true, fate, wire::to_coordinator_bytes(said));
         }
-        if refuses_the_run && self.silos.get(&id).is_some_and(|silo| silo.liar.is_none()) {
-            // As the daemon, after its last words are read: whoever refuses the run has nothing left to do.
+        if refuses_the_run && self.one_run && self.silos.get(&id).is_some_and(|silo| silo.liar.is_none()) {
+            // As the daemon of one run, after its last words are read: whoever refuses the run has nothing left to do.
             self.retire(id);
         }
     }

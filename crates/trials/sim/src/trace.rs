@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use federation::RunNumber;
 use secagg::ClientId;
 
 /// Where something happened.
@@ -67,4 +68,9 @@ pub(crate) fn short(debug: &str) -> String {
         }
         None => name,
     }
+}
+
+/// Which run something is about, where it is not the first.
+pub(crate) fn of_run(number: RunNumber) -> String {
+    if number == RunNumber::FIRST { String::new() } else { format!(" of {number}") }
 }

@@ -1,4 +1,4 @@
-//! A coordinator of two minds: a second core from the same journal and key, that hears what the first hears and
+//! A coordinator of two minds: a second core from the same journals and key, that hears what the first hears and
 //! decides for itself who is in the cohort, in the included set, in the sum.
 //!
 //! Each of the two is sound; a silo that answered both would sign two sets, open both of a peer's secrets, or help
@@ -6,33 +6,32 @@
 
 use std::collections::BTreeSet;
 
-use protocol::{
-    Coordinator, Effect, Effects, Input, SessionVersion, Timestamp, ToClient, ToCoordinator, UploadHeader,
-};
+use federation::{Effect, Effects, Input};
+use protocol::{OfRun, SessionVersion, Timestamp, ToClient, ToCoordinator, UploadHeader};
 use rand_core::CryptoRng;
 use secagg::ClientId;
 
 use crate::center::Center;
 
 pub(crate) struct Twin {
-    core: Coordinator,
+    core: federation::Federation,
     /// Whom it hears and speaks to; the chain is the same for both minds, and the first says it.
     audience: BTreeSet<ClientId>,
 }
 
 /// What it says.
-pub(crate) type Said = Vec<(ClientId, ToClient)>;
+pub(crate) type Said = Vec<(ClientId, OfRun<ToClient>)>;
 
 impl Twin {
-    /// The second mind of this center, as its journal stands.
+    /// The second mind of this center, as its journals stand.
     pub(crate) fn of(
         center: &Center,
         audience: BTreeSet<ClientId>,
         now: Timestamp,
         rng: &mut dyn CryptoRng,
     ) -> Option<(Self, Said)> {
-        let core =
-            Coordinator::recover(center.setup(), &center.acknowledged, now, &mut Effects::new()).ok()?;
+        let journals = center.runs.iter().map(|(number, run)| (*number, run.acknowledged.clone())).collect();
+        let core = center.recovered(&journals, now, &mut Effects::new()).ok()?;
         let mut twin = Self { core, audience };
         let mut said = Said::new();
         for client in twin.audience.clone() {
@@ -46,7 +45,7 @@ impl Twin {
         now: Timestamp,
         rng: &mut dyn CryptoRng,
         from: ClientId,
-        message: ToCoordinator,
+        message: OfRun<ToCoordinator>,
     ) -> Said {
         match self.audience.contains(&from) {
             true => self.take(now, rng, Input::Message { from, message }),
@@ -55,9 +54,14 @@ impl Twin {
     }
 
     /// A vector reached the staging that both share.
-    pub(crate) fn staged(&mut self, now: Timestamp, rng: &mut dyn CryptoRng, header: UploadHeader) -> Said {
+    pub(crate) fn staged(
+        &mut self,
+        now: Timestamp,
+        rng: &mut dyn CryptoRng,
+        header: OfRun<UploadHeader>,
+    ) -> Said {
         match self.core.admit_upload(&header) {
-            Ok(()) => self.take(now, rng, Input::Staged(header)),
+            Ok(run) => self.take(now, rng, Input::Staged { run, header: header.message }),
             Err(_) => Said::new(),
         }
     }
@@ -70,8 +74,11 @@ impl Twin {
         let mut effects = Effects::new();
         // It takes refusals as they come; whom it may not ask, it does not.
         let _ = self.core.handle(now, rng, input, &mut effects);
-        let says = |effect| match effect {
-            Effect::Send { to, message } => Some((to, *message)),
+        let core = &self.core;
+        let says = |Effect { run, effect }| match effect {
+            protocol::Effect::Send { to, message } => {
+                Some((to, OfRun { run: core.run(run)?.run_id(), message: *message }))
+            }
             _ => None,
         };
         effects.into_iter().filter_map(says).filter(|(to, _)| self.audience.contains(to)).collect()
