@@ -9,4 +9,5 @@ mod operators;
 mod participant;
 mod rosters;
 mod rounds;
+mod runs;
 mod swarm;

@@ -1,0 +1,126 @@
+//! Several runs in one federation, which share its silos.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use chacha20::{ChaCha20Rng, rand_core::Rng, rand_core::SeedableRng};
+use checkpoint::ChainVerifier;
+use federation::RunNumber;
+use plan::{OffersPerAuthor, Plan};
+use protocol::Record;
+use run_status::{RunEntry, RunState};
+use sim::{Fate, Federation, Moment};
+
+/// The plan of the run of this number: another one for each.
+fn plan_of(run: u32, members: usize, rounds: u64) -> Plan {
+    Plan { name: format!("the {run}. plan"), ..sim::plan(members, rounds) }
+}
+
+/// A federation to which a plan comes each second.
+fn of_runs(runs: u32, active_max: usize, members: u32, rounds: u64, seed: u64) -> Federation {
+    let plan = |run| plan_of(run, members as usize, rounds);
+    let first = Federation::with_policies(plan(1), members, seed, |_, policy| {
+        // Aborted rounds do not end a run; what the rule itself does is tested elsewhere.
+        policy.repeats_without_dp = 1000;
+        policy.repeats_per_plan = Some(1000);
+        // All plans are of one author.
+        policy.offers_per_author = OffersPerAuthor { plans: 100, days: 1 };
+    });
+    let begin = first.with_runs(active_max);
+    (2..=runs).fold(begin, |all, run| all.submitting(1_000 * u64::from(run), plan(run)))
+}
+
+/// All runs have what their plans ask for, each with a chain of its own that verifies.
+fn assert_complete(federation: &Federation, runs: u32, rounds: u64) {
+    let entries = federation.runs();
+    assert_eq!(entries.len(), runs as usize, "{entries:?}");
+    // Whose author has to try again comes later.
+    let names: BTreeSet<String> = entries.iter().map(|entry| entry.name.clone()).collect();
+    assert_eq!(names, (1..=runs).map(|run| plan_of(run, 4, rounds).name).collect());
+    for RunEntry { number, state, reason, rounds_committed, .. } in &entries {
+        assert_eq!((*state, *rounds_committed), (RunState::Finished, rounds), "run {number}: {reason}");
+        let mut chain = ChainVerifier::new(None);
+        let journal = federation.journal_of(RunNumber(*number)).unwrap();
+        let records = journal.iter().filter_map(|record| match record {
+            Record::RunStarted { genesis: signed, .. } | Record::Committed { manifest: signed, .. } => {
+                Some(signed)
+            }
+            _ => None,
+        });
+        let verified = records.map(|signed| chain.push(signed).unwrap()).count() as u64;
+        assert_eq!(verified, 1 + rounds, "run {number}");
+    }
+}
+
+#[test]
+fn each_active_run_has_its_round_in_turn_and_those_behind_wait_in_the_queue() {
+    let (runs, active, rounds) = (5, 3, 6);
+    let mut federation = of_runs(runs, active, 4, rounds, 1);
+    federation.run();
+    assert_complete(&federation, runs, rounds);
+    let commits = federation.commits();
+    for run in (1..=runs).map(RunNumber) {
+        let places: Vec<usize> = (0..commits.len()).filter(|place| commits[*place] == run).collect();
+        let longest = places.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+        assert!(longest <= active, "{run} waited for {longest} rounds: {commits:?}");
+        // It begins once one of those before it is over.
+        let before = commits[..places[0]].iter().filter(|other| **other < run);
+        let over = run.0.saturating_sub(active as u32) as usize;
+        assert!(before.count() >= over * rounds as usize, "{run} began too early: {commits:?}");
+    }
+}
+
+/// Kills of whichever process, at any moment, one in so many.
+fn kills(seed: u64, one_in: u32) -> impl FnMut(&Moment<'_>) -> Fate {
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    move |moment| {
+        let mortal =
+            !matches!(moment, Moment::SiloConnects(_) | Moment::SiloWorks(_) | Moment::SiloUploads(..));
+        match rng.next_u32() % one_in {
+            0 if mortal => Fate::Down(u64::from(rng.next_u32() % 4_000)),
+            1 if mortal => Fate::PowerCut(u64::from(rng.next_u32() % 4_000)),
+            _ => Fate::Late(u64::from(rng.next_u32() % 8)),
+        }
+    }
+}
+
+#[test]
+fn ten_runs_three_of_them_active_are_completed_under_kills_at_random() {
+    let simulate = |seed: u64| {
+        let died = Rc::new(Cell::new(0));
+        let (counter, mut kills) = (Rc::clone(&died), kills(seed, 150));
+        let mut federation = of_runs(10, 3, 4, 2, seed).with_faults(move |moment| {
+            let fate = kills(moment);
+            counter.set(counter.get() + u32::from(!matches!(fate, Fate::Late(_))));
+            fate
+        });
+        federation.run();
+        assert_complete(&federation, 10, 2);
+        assert!(died.get() > 20, "seed {seed}: {} kills", died.get());
+    };
+    std::thread::scope(|threads| (0..3).for_each(|seed| drop(threads.spawn(move || simulate(seed)))));
+}
+
+#[test]
+fn a_submission_is_taken_once_or_not_at_all_whenever_the_coordinator_dies() {
+    let effects = Rc::new(Cell::new(0u32));
+    let counter = Rc::clone(&effects);
+    let run = |dies_at: Option<u32>| {
+        let (seen, counter) = (Cell::new(0u32), Rc::clone(&counter));
+        let mut federation = of_runs(2, 2, 3, 1, 7).with_faults(move |moment| {
+            if !matches!(moment, Moment::CoordinatorDoes(_)) {
+                return Fate::Pass;
+            }
+            seen.set(seen.get() + 1);
+            counter.set(seen.get());
+            if Some(seen.get()) == dies_at { Fate::Restart } else { Fate::Pass }
+        });
+        federation.run();
+        assert_complete(&federation, 2, 1);
+    };
+    run(None);
+    let all = effects.get();
+    assert!(all > 50, "{all} effects");
+    (1..=all).for_each(|dies_at| run(Some(dies_at)));
+}
