@@ -190,6 +190,9 @@ mod tests {
             (Plan { federation: Some("a\nb".into()), ..numbered() }, "federation: must be"),
             (Plan { parent: Some(parent(1)), ..sample() }, "parent: means nothing"),
             (Plan { parent: Some(parent(0)), ..numbered() }, "parent.round: must be at least 1"),
+            (patient(sample(), 3), "timing.patience_days: means nothing"),
+            (patient(numbered(), 0), "timing.patience_days: must be between 1 and 365, or left out for 7"),
+            (patient(numbered(), 366), "timing.patience_days: must be between 1 and 365, or left out for 7"),
             (Plan { format: Some(1), ..sample() }, "format: must be 2, or left out"),
         ] {
             let why = refusal(plan);
@@ -197,6 +200,22 @@ mod tests {
         }
         let wide = Plan { id: Some("0a".repeat(32)), federation: Some("clinics".into()), ..numbered() };
         wide.sign(&key(1)).signed().clone().open().unwrap();
+    }
+
+    fn patient(mut plan: Plan, days: u32) -> Plan {
+        plan.timing.patience_days = Some(days);
+        plan
+    }
+
+    #[test]
+    fn a_plan_says_how_many_days_its_run_waits_for_willing_silos_and_seven_where_it_does_not() {
+        let plan = patient(sample().numbered([1; Plan::ID_BYTES]), 30);
+        let opened = plan.sign(&key(1)).signed().clone().open().unwrap();
+        assert_eq!(opened.timing.patience_ms(), 30 * 24 * 3_600_000);
+        assert_eq!(Plan::from_toml(&opened.to_toml()).unwrap().digest(), opened.digest());
+        // Without one nothing changes, the digest of plans that were signed before neither.
+        assert_eq!(sample().timing.patience_ms(), 7 * 24 * 3_600_000);
+        assert!(!sample().to_toml().contains("patience"));
     }
 
     fn parent(round: u64) -> ParentModel {

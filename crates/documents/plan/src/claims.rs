@@ -8,8 +8,6 @@ use crate::refusal::Refusal;
 
 /// A claim is a multiple of this part of the silo's `epsilon_max`.
 const STEPS: f64 = 8.0;
-/// How long nothing may be heard of a run before its claim lapses, beside the time that its rounds may take.
-const PATIENCE_MS: u64 = 7 * 24 * 3_600_000;
 
 /// The most that a run of a plan may use of a silo's data.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,7 +36,9 @@ impl Policy {
         }
         let events = plan.event().map(|event| (event, self.rounded_up(event, uploads)));
         let rounds_ms = uploads.checked_mul(plan.timing.round_deadline_ms);
-        let lease_ms = rounds_ms.and_then(|ms| ms.checked_add(PATIENCE_MS)).map_or(u64::MAX, |lease| lease);
+        let lease_ms = rounds_ms
+            .and_then(|ms| ms.checked_add(plan.timing.patience_ms()))
+            .map_or(u64::MAX, |lease| lease);
         Ok(RunCost { uploads, events, lease_ms })
     }
 

@@ -168,6 +168,9 @@ pub struct Timing {
     pub ready_after_ms: u64,
     /// Attempts at a round before anything was uploaded.
     pub attempts_max: u32,
+    /// Days that the run waits where too few silos are willing; [`Timing::PATIENCE_DAYS`] where it says nothing. Format 2 only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience_days: Option<u32>,
 }
 
 /// Why a text is no plan.
@@ -195,6 +198,14 @@ pub enum PlanError {
 }
 
 impl Timing {
+    /// How long a run waits for willing silos whose plan does not say.
+    pub const PATIENCE_DAYS: u32 = 7;
+
+    /// How long the run waits where too few silos are willing, before it is over for that.
+    pub fn patience_ms(&self) -> u64 {
+        u64::from(self.patience_days.unwrap_or(Self::PATIENCE_DAYS)) * 24 * 3_600_000
+    }
+
     /// How long a silo may take from the model it has to what it contributes: where the plan says when "ready" is shown, not
     /// longer than that, since what shows later would tell of the data; else what leaves room in the step that waits for it.
     pub fn training_limit_ms(&self) -> u64 {
@@ -224,7 +235,11 @@ impl Plan {
         bounded(text.len())?;
         known(toml::from_str(text).ok())?;
         let mut plan: Self = toml::from_str(text).map_err(|e| PlanError::Syntax(e.to_string()))?;
-        if plan.format.is_none() && (plan.federation.is_some() || plan.parent.is_some() || plan.id.is_some())
+        if plan.format.is_none()
+            && (plan.federation.is_some()
+                || plan.parent.is_some()
+                || plan.id.is_some()
+                || plan.timing.patience_days.is_some())
         {
             plan = plan.of_newest_format();
         }

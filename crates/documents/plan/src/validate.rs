@@ -21,6 +21,8 @@ const BATCH_ROWS_MAX: u64 = 1 << 20;
 pub const VALUES_AT_ONCE_MAX: usize = 1 << 26;
 const DEADLINE_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
 const ATTEMPTS_MAX: u32 = 100;
+/// A run that waits longer is better submitted again.
+const PATIENCE_DAYS_MAX: u32 = 365;
 const NAME_CHARS_MAX: usize = 128;
 
 /// Everything wrong with the plan.
@@ -58,6 +60,7 @@ fn format(plan: &Plan, problems: &mut Problems) {
         (plan.id.is_some(), "id"),
         (plan.federation.is_some(), "federation"),
         (plan.parent.is_some(), "parent"),
+        (plan.timing.patience_days.is_some(), "timing.patience_days"),
     ];
     for (said, field) in fields {
         problems.require(!said || plan.format.is_some(), field, || {
@@ -205,6 +208,10 @@ fn timing(plan: &Plan, problems: &mut Problems) {
     );
     problems.require((1..=ATTEMPTS_MAX).contains(&timing.attempts_max), "timing.attempts_max", || {
         format!("must be between 1 and {ATTEMPTS_MAX}")
+    });
+    let patience = timing.patience_days.is_none_or(|days| (1..=PATIENCE_DAYS_MAX).contains(&days));
+    problems.require(patience, "timing.patience_days", || {
+        format!("must be between 1 and {PATIENCE_DAYS_MAX}, or left out for {}", crate::Timing::PATIENCE_DAYS)
     });
 }
 

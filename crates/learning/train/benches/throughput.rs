@@ -141,6 +141,12 @@ fn plan(network: &Architecture, private: bool) -> Plan {
         server: optim::ServerOptimizer::FedAvg { learning_rate: 1.0, momentum: 0.0 },
         privacy,
         cohort: Cohort { minimum: 3, maximum: 5, corrupt: 1, honest_min: 2 },
-        timing: Timing { round_deadline_ms: 10_000, minimum_wait_ms: 1, ready_after_ms: 0, attempts_max: 1 },
+        timing: Timing {
+            round_deadline_ms: 10_000,
+            minimum_wait_ms: 1,
+            ready_after_ms: 0,
+            attempts_max: 1,
+            patience_days: None,
+        },
     }
 }

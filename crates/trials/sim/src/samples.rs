@@ -80,6 +80,7 @@ pub fn plan(members: usize, rounds: u64) -> Plan {
             minimum_wait_ms: 1_000,
             ready_after_ms: 100,
             attempts_max: 2,
+            patience_days: None,
         },
     }
 }

@@ -44,6 +44,7 @@ impl Setup {
                 minimum_wait_ms: 500,
                 ready_after_ms: 0,
                 attempts_max: 3,
+                patience_days: None,
             },
         }
     }
