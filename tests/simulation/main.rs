@@ -11,3 +11,4 @@ mod rosters;
 mod rounds;
 mod runs;
 mod swarm;
+mod waiting;

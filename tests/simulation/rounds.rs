@@ -215,7 +215,7 @@ fn a_silo_that_was_away_while_the_included_set_was_said_still_helps_to_open_the_
 }
 
 #[test]
-fn too_few_willing_silos_end_the_run_by_name_after_a_rounds_time() {
+fn too_few_willing_silos_end_the_run_by_name_when_its_patience_is_over() {
     // A plan that silos 1 to 3 of five refuse: two are left, three are needed.
     let mut a_plan = plan(5, 1);
     a_plan.cohort.minimum = 3;
@@ -228,5 +228,6 @@ fn too_few_willing_silos_end_the_run_by_name_after_a_rounds_time() {
     let status = federation.coordinator().status();
     let ended = status.ended.unwrap().why;
     assert!(ended.contains("2 of 3 silos needed are willing: POLICY_COHORT_MIN"), "{ended}");
+    assert!(federation.now_ms() > federation.setup().plan.timing.patience_ms());
     assert_eq!(status.clients[0].state, run_status::Standing::Refuses);
 }

@@ -17,6 +17,7 @@ impl Federation {
                 queued += 1;
                 queued
             });
+            let waits = run.coordinator.waits().filter(|_| state == RunState::Waiting);
             RunEntry {
                 run: status.run_id,
                 number: number.0,
@@ -29,9 +30,8 @@ impl Federation {
                 rounds_planned: status.rounds_planned,
                 submitted_ms: run.submitted_ms,
                 submitted_by: run.submitted_by.clone(),
-                // A run that waits for willing silos does so for a round's time, of which no record tells.
-                since_ms: None,
-                until_ms: None,
+                since_ms: waits.map(|(since, _)| since.0),
+                until_ms: waits.map(|(_, until)| until.0),
             }
         };
         self.runs.iter().map(entry).collect()

@@ -114,6 +114,14 @@ pub enum Record {
         /// Who submitted it.
         by: String,
     },
+    /// Too few silos are willing for any cohort, and were for a round's time: the run waits, as long as its plan's patience. Or,
+    /// after that, enough are again, and the next wait is a new one.
+    Waits {
+        /// When that was noticed.
+        now: Timestamp,
+        /// Whether enough are willing again.
+        over: bool,
+    },
 }
 
 impl Record {
@@ -134,6 +142,7 @@ impl Record {
             | Self::Restored { now, .. }
             | Self::Reconciled { now, .. }
             | Self::Submitted { now, .. }
+            | Self::Waits { now, .. }
             | Self::Acted { now, .. } => Some(*now),
             _ => None,
         }

@@ -53,7 +53,7 @@ pub struct Status {
     /// The attempt in it.
     pub attempt: u32,
     pub phase: RunPhase,
-    /// When the step must be over, in milliseconds since the Unix epoch.
+    /// When the step must be over, or a wait for willing silos is, in milliseconds since the Unix epoch.
     pub deadline_ms: Option<u64>,
     /// Who is waited for, and for what.
     pub waiting_for: Vec<Waiting>,

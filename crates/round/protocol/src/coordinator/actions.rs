@@ -7,13 +7,12 @@ use std::collections::BTreeMap;
 use checkpoint::{Action, Manifest, OPERATOR_BYTES_MAX, REASON_BYTES_MAX, SignedManifest};
 use secagg::ClientId;
 
-use super::phase::Phase;
 use super::state::{Absence, State};
 use super::{Artifacts, Coordinator};
 use crate::Timestamp;
 use crate::invariant::invariant;
 use crate::record::Record;
-use messages::{Attempt, DropReason, Rejection, RoundOutcome};
+use messages::{Attempt, DropReason, Rejection, RoundOutcome, RunEnd};
 
 /// What an operator wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +21,8 @@ pub enum Act {
     Pause { by: String, reason: String },
     /// Rounds open again.
     Resume { by: String },
+    /// The run is over, for good. The attempt in progress ends at once.
+    Stop { by: String, reason: String },
     /// Nobody trains any more on the model that was this round's result. The attempt in progress ends at once, since
     /// the signed record takes the next place in the chain. Where it is the newest model, no round opens until a
     /// [`Act::Rollback`].
@@ -148,11 +149,18 @@ impl Coordinator {
     /// to ask twice costs nothing.
     ///
     /// # Errors
-    /// [`Rejection::AlreadySo`].
+    /// [`Rejection::AlreadySo`]; [`Rejection::NotPossible`] of a run that is over and is to be paused or resumed.
     pub fn changes_something(&self, act: &Act) -> Result<(), Rejection> {
         let acted = &self.state.acted;
         let so = match act {
             _ if self.is_new() => None,
+            Act::Pause { .. } | Act::Resume { .. } | Act::Stop { .. } if self.ended().is_some() => {
+                let why = self.ended().map(|end| format!("the run is over: {end}")).unwrap_or_default();
+                match act {
+                    Act::Stop { .. } => Some(why),
+                    _ => return impossible(why),
+                }
+            }
             Act::Pause { .. } => {
                 acted.paused.as_ref().map(|(by, why)| format!("the run is paused already, by {by}: {why}"))
             }
@@ -163,7 +171,7 @@ impl Coordinator {
             // One that is quarantined holds the run, and going back to it is no way out.
             Act::Rollback { to_round, .. } => (acted.base == *to_round && !self.state.head_is_quarantined())
                 .then(|| format!("the newest model is round {to_round}'s already")),
-            Act::Restore { .. } | Act::Reconcile { .. } | Act::Remove { .. } => None,
+            Act::Stop { .. } | Act::Restore { .. } | Act::Reconcile { .. } | Act::Remove { .. } => None,
         };
         so.map_or(Ok(()), |so| Err(Rejection::AlreadySo(so)))
     }
@@ -183,9 +191,6 @@ impl Coordinator {
         // An action on the chain returns at once: it ends the attempt in progress before its own record is written.
         let record = match act {
             Act::Pause { by, reason } => {
-                if matches!(self.state.phase, Phase::Ended(_)) {
-                    return impossible("the run is over");
-                }
                 check_said(&by, &reason)?;
                 Record::Paused { now, by, reason }
             }
@@ -193,6 +198,11 @@ impl Coordinator {
                 check_words(&by, OPERATOR_BYTES_MAX, "the operator's name")?;
                 self.idle_since = now;
                 Record::Resumed { now, by }
+            }
+            Act::Stop { by, reason } => {
+                check_said(&by, &reason)?;
+                self.finish(RunEnd::Stopped { by, reason });
+                return Ok(());
             }
             Act::Restore { client, by, reason } => {
                 if self.state.absent.get(&client).is_none_or(Absence::is_declined) {

@@ -90,6 +90,8 @@ impl Coordinator {
             Act::Resume { by } => (Deed::Resumed, by),
             Act::Quarantine { by, .. } => (Deed::Quarantined, by),
             Act::Rollback { by, .. } => (Deed::RolledBack, by),
+            // Its author or an administrator stops a run: the shell knows who is.
+            Act::Stop { .. } => return Ok(()),
             // Bars are counted where they are kept, a pair is together again once for each complaint, and only
             // administrators restore.
             Act::Restore { .. } | Act::Reconcile { .. } | Act::Remove { .. } => return Ok(()),

@@ -7,10 +7,11 @@ use rand_core::CryptoRng;
 use secagg::ClientId;
 use suspicion::By;
 
-use super::Coordinator;
 use super::state::Absence;
+use super::{Coordinator, Effect, send};
 use crate::Timestamp;
-use messages::RunEnd;
+use crate::record::Record;
+use messages::{RunEnd, ToClient};
 
 /// Silos of one reason to decline that are named.
 const NAMED: usize = 8;
@@ -28,30 +29,69 @@ impl Coordinator {
         {
             return Some(RunEnd::BudgetSpent);
         }
-        let members = self.state.roster.keys();
-        // Who was put out makes room for another silo: the run waits for one, and says so.
-        let willing = self.willing();
-        let needed = plan.cohort.minimum;
-        // For a round's time an operator may still fix what makes a silo decline.
+        self.waits().filter(|(_, until)| now >= *until)?;
+        self.lack(now)
+    }
+
+    /// What the run is over for when its patience is: that too few are willing, and were for a round's time, in which an operator
+    /// may still fix what makes a silo decline. `None` where enough are willing.
+    pub(super) fn lack(&self, now: Timestamp) -> Option<RunEnd> {
+        let plan = &self.setup.plan;
         let waited = now >= self.idle_since.plus_ms(plan.timing.round_deadline_ms);
-        // A roster that is too small yet is no reason: silos are still being enrolled.
-        (members.len() >= needed && willing < needed && waited).then(|| RunEnd::TooFewWilling {
-            willing,
-            needed,
+        (waited && self.lacks_willing()).then(|| RunEnd::TooFewWilling {
+            willing: self.willing(),
+            needed: plan.cohort.minimum,
             first_reason: self.declines(),
         })
     }
 
+    /// Whether too few members are willing. A roster that is too small yet is no reason: silos are still being enrolled. Who was
+    /// put out makes room for another silo: the run waits for one, and says so.
+    pub(super) fn lacks_willing(&self) -> bool {
+        let needed = self.setup.plan.cohort.minimum;
+        self.state.roster.keys().len() >= needed && self.willing() < needed
+    }
+
     /// Members that do not decline the run by their own word.
-    pub(super) fn willing(&self) -> usize {
+    fn willing(&self) -> usize {
         self.state.roster.keys().keys().filter(|client| self.why_declined(client).is_none()).count()
     }
 
+    /// Writes down that the run begins to wait for willing silos, or waits no longer. After that it is a round's time before it
+    /// waits again: a silo that wavers fills no journal.
+    pub(super) fn notes_waiting(&mut self, now: Timestamp) {
+        match (self.state.waits_since, self.lacks_willing()) {
+            (None, true) if self.lack(now).is_some() => self.commit(Record::Waits { now, over: false }),
+            (Some(_), false) => {
+                self.idle_since = now;
+                self.commit(Record::Waits { now, over: true });
+            }
+            _ => {}
+        }
+    }
+
     /// The same in the words of one that declined: silos hear neither who they were nor what an operator can do.
-    pub(super) fn as_silos_hear(&self, end: &RunEnd) -> RunEnd {
+    fn as_silos_hear(&self, end: &RunEnd) -> RunEnd {
         let RunEnd::TooFewWilling { willing, needed, .. } = *end else { return end.clone() };
         let first = self.state.roster.keys().keys().find_map(|client| self.why_declined(client));
         RunEnd::TooFewWilling { willing, needed, first_reason: first.unwrap_or(BY_POLICY).to_owned() }
+    }
+
+    /// The run is over, and everybody hears why.
+    pub(super) fn finish(&mut self, reason: RunEnd) {
+        self.commit(Record::Ended { reason });
+        for client in self.links.keys().copied().collect::<Vec<_>>() {
+            self.say_end(client);
+        }
+        self.effects.push(Effect::DiscardStaged { before: u64::MAX });
+    }
+
+    /// Says to a silo that the run is over, if it is.
+    pub(super) fn say_end(&mut self, client: ClientId) {
+        if let Some(reason) = self.ended() {
+            let reason = self.as_silos_hear(reason);
+            send(&mut self.effects, client, ToClient::Finished { reason });
+        }
     }
 
     /// Who declines the run, by which rule, and what the remedy is, in words.

@@ -151,10 +151,8 @@ impl Coordinator {
         // Nothing is said where no session stands.
         let link = self.links.entry(from).or_insert(Link::new(SessionVersion::NEWEST));
         link.checked_in = true;
-        if let Phase::Ended(reason) = &self.state.phase {
-            let reason = self.as_silos_hear(reason);
-            send(&mut self.effects, from, ToClient::Finished { reason });
-        } else if let Some(message) = self.state.phase.message_for(from) {
+        self.say_end(from);
+        if let Some(message) = self.state.phase.message_for(from) {
             send(&mut self.effects, from, message);
         }
         Ok(())

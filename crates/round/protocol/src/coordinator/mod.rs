@@ -185,12 +185,16 @@ impl Coordinator {
     /// deadline that passed since then is due at once.
     pub fn deadline(&self, now: Timestamp) -> Option<Timestamp> {
         let plan = &self.setup.plan;
-        let [patience, end] = match &self.state.phase {
-            Phase::Idle => [plan.timing.minimum_wait_ms, plan.timing.round_deadline_ms]
-                .map(|ms| Some(self.gathers_since().plus_ms(ms))),
-            phase => [phase.patience(plan), phase.deadline(plan)],
+        let due = match &self.state.phase {
+            Phase::Idle => {
+                let of_round = |since: Timestamp| Some(since.plus_ms(plan.timing.round_deadline_ms));
+                let gathers = self.gathers_since();
+                let minimum = Some(gathers.plus_ms(plan.timing.minimum_wait_ms));
+                [minimum, of_round(gathers), of_round(self.idle_since), self.waits().map(|(_, until)| until)]
+            }
+            phase => [phase.patience(plan), phase.deadline(plan), None, None],
         };
-        [patience, end].into_iter().flatten().filter(|at| *at > now).min()
+        due.into_iter().flatten().filter(|at| *at > now).min()
     }
 
     /// The newest record of the chain, once the run has begun.
@@ -253,13 +257,9 @@ impl Coordinator {
                 Phase::Idle if self.state.is_held() => return,
                 Phase::Idle => {
                     if let Some(reason) = self.end_reason(now) {
-                        self.commit(Record::Ended { reason: reason.clone() });
-                        let reason = self.as_silos_hear(&reason);
-                        for client in self.links.keys() {
-                            send(&mut self.effects, *client, ToClient::Finished { reason: reason.clone() });
-                        }
-                        return;
+                        return self.finish(reason);
                     }
+                    self.notes_waiting(now);
                     let Some(cohort) = self.next_cohort(now, rng) else { return };
                     let at = self.state.next;
                     self.tried = None;

@@ -1,5 +1,6 @@
 //! The status: read only.
 
+use identity::utc;
 use run_status::{ClientStatus, Ended, Ending, Standing, Status, Waiting};
 use secagg::ClientId;
 
@@ -13,6 +14,7 @@ use messages::SessionVersion;
 use messages::{RoundOutcome, RunEnd};
 use params::Digest;
 
+const DAY_MS: u64 = 24 * 3_600_000;
 const SUSPECT: &str = "was in a sum whose weights could not be right; nothing is proven";
 
 impl Coordinator {
@@ -35,7 +37,7 @@ impl Coordinator {
             round: at.round,
             attempt: at.attempt,
             phase: state.phase.name(),
-            deadline_ms: state.phase.deadline(plan).map(|at| at.0),
+            deadline_ms: state.phase.deadline(plan).or(self.waits().map(|(_, until)| until)).map(|at| at.0),
             waiting_for: self.waiting_for(),
             waiting_why: [vec![self.waiting_why()], notices.clone()].concat().join("; "),
             notices,
@@ -77,23 +79,21 @@ impl Coordinator {
         self.state.spoiled.notice(&self.state.roster, spare).into_iter().collect()
     }
 
-    /// Too few are willing, and the run ends for it: a round's time from now, or from when nothing holds it any more.
+    /// Too few are willing: the run waits for more, since when, and until when.
     fn hopeless(&self) -> Vec<String> {
-        let end = match &self.state.phase {
-            Phase::Idle => self.end_reason(Timestamp(u64::MAX)),
-            _ => None,
+        let Phase::Idle = self.state.phase else { return vec![] };
+        let Some(lack) = self.lack(Timestamp(u64::MAX)) else { return vec![] };
+        let days = self.setup.plan.timing.patience_ms() / DAY_MS;
+        let long = match (self.state.is_held(), self.waits()) {
+            (false, Some((since, until))) => format!("since {}, until {}", utc(since.0), utc(until.0)),
+            (false, None) => format!("for {days} days at most, which begin a round's deadline from now"),
+            (true, _) => {
+                format!(
+                    "for {days} days at most, which begin when no pause and no quarantine holds it any more"
+                )
+            }
         };
-        let hopeless = end.filter(|end| matches!(end, RunEnd::TooFewWilling { .. }));
-        let from = match self.state.is_held() {
-            true => " from when no pause and no quarantine holds it any more",
-            false => "",
-        };
-        let line = |end: RunEnd| {
-            format!(
-                "the run cannot go on, and ends if nobody fixes that within a round's deadline{from}: {end}"
-            )
-        };
-        hopeless.map(line).into_iter().collect()
+        vec![format!("the run waits {long}, and goes on as soon as enough silos are willing: {lack}")]
     }
 
     /// Silos that are served in an earlier version than this release's.

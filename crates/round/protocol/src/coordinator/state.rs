@@ -46,6 +46,8 @@ pub(super) struct State {
     pub(super) begun_ms: u64,
     /// When the newest attempt opened.
     pub(super) last_opened: Option<Timestamp>,
+    /// Since when too few silos are willing; an operator's word to go on lets it wait anew.
+    pub(super) waits_since: Option<Timestamp>,
     /// The attempt that opens next.
     pub(super) next: Attempt,
     pub(super) committed: u64,
@@ -116,6 +118,7 @@ impl State {
             deeds: Deeds::default(),
             begun_ms: 0,
             last_opened: None,
+            waits_since: None,
             next: Attempt { round: 1, attempt: 1 },
             committed: 0,
             aborted: 0,
@@ -237,7 +240,11 @@ impl State {
                 self.next_roster = Some(roster);
             }
             Record::Paused { by, reason, .. } => self.acted.pause(by, reason),
-            Record::Resumed { .. } => self.acted.resume(),
+            Record::Resumed { .. } => {
+                self.acted.resume();
+                self.waits_since = None;
+            }
+            Record::Waits { now, over } => self.waits_since = (!over).then_some(*now),
             Record::Acted { manifest, .. } => self.operator_acted(manifest)?,
             Record::Ended { reason } => self.ended(reason)?,
             // Of the federation's list, which reads it itself.
@@ -267,6 +274,7 @@ impl State {
         let Phase::Idle = self.phase else { return None };
         self.backing_off = false;
         self.last_opened = Some(now);
+        self.waits_since = None;
         self.data.attempt_begun();
         let round = Round {
             at,
@@ -376,12 +384,18 @@ impl State {
         let (Phase::Idle | Phase::Ended(_)) = self.phase else { return None };
         self.push_head(manifest);
         self.aborted_since.clear();
+        self.waits_since = None;
         self.next = Attempt { round: self.head_round() + 1, attempt: 1 };
         Some(())
     }
 
     fn ended(&mut self, reason: &RunEnd) -> Option<()> {
-        let Phase::Idle = self.phase else { return None };
+        match (&self.phase, reason) {
+            (Phase::Idle, _) => {}
+            // It ends the attempt in progress too.
+            (Phase::InRound(..), RunEnd::Stopped { .. }) => self.attempts_aborted += 1,
+            _ => return None,
+        }
         self.phase = Phase::Ended(reason.clone());
         Some(())
     }

@@ -112,11 +112,13 @@ impl Coordinator {
     }
 
     /// Whether too few silos are willing for any cohort, between two attempts, and nobody holds it: a run with this waits, and takes
-    /// no place of another. It is asked for each run at each input, and what a round costs is composed for few of them.
+    /// no place of another.
     pub fn too_few_willing(&self) -> bool {
-        matches!(self.state.phase, Phase::Idle)
-            && !self.state.is_held()
-            && self.willing() < self.setup.plan.cohort.minimum
-            && matches!(self.end_reason(Timestamp(u64::MAX)), Some(RunEnd::TooFewWilling { .. }))
+        matches!(self.state.phase, Phase::Idle) && !self.state.is_held() && self.lacks_willing()
+    }
+
+    /// Since when it waits for willing silos, and when its patience is over; `None` before it has for a round's time.
+    pub fn waits(&self) -> Option<(Timestamp, Timestamp)> {
+        self.state.waits_since.map(|since| (since, since.plus_ms(self.setup.plan.timing.patience_ms())))
     }
 }
