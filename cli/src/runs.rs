@@ -102,8 +102,6 @@ pub(crate) enum Runs {
     },
     /// End a run for good, also one that waits or has not begun. What it has published stays.
     #[command(
-        // Declared, and refused by a coordinator of this release.
-        hide = true,
         after_help = "An author stops runs that it has submitted itself, an administrator any. A run that was stopped does not go \
                       on: to hold one for a while, `folkmoot runs pause`.\n\n\
                       Example:\n  folkmoot runs stop wards --reason 'another plan follows' --as author"

@@ -3,6 +3,7 @@
 use access::{Caller, OperationError, Queue};
 use params::Digest;
 use plan::{AuthoredPlan, SignedPlan};
+use protocol::Act;
 use run_status::RunEntry;
 use wire::ServiceError;
 
@@ -26,8 +27,10 @@ impl Queue for Run {
         self.ask(|reply| Event::Submit { plan: Box::new(plan), by, reply }).await
     }
 
-    async fn stop(&self, _: Digest, _: &str, _: &Caller) -> Result<RunEntry, OperationError> {
-        let why = "this release ends no run before its plan does; pause it: it opens no round then, and leaves its place to the next one";
-        Err(protocol::Rejection::NotPossible(why.into()).into())
+    /// Who may stop it was asked before: the desk knows who submitted it.
+    async fn stop(&self, run: Digest, reason: &str, by: &Caller) -> Result<RunEntry, OperationError> {
+        let act = Act::Stop { by: by.name.clone(), reason: reason.to_owned() };
+        self.ask(|reply| Event::Act { run: Some(run), act, emergency: false, reply }).await?;
+        Ok(self.run(Some(run)).await?.0)
     }
 }
