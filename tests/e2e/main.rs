@@ -9,6 +9,7 @@ mod proxied;
 mod releases;
 mod siege;
 mod trust;
+mod years;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

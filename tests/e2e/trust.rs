@@ -105,7 +105,7 @@ impl Trust {
         folkmoot(&[args, &["--as", text(&admin)], through.as_ref().map_or(&[][..], |two| &two[..])].concat())
     }
 
-    fn ask(&self, args: &[&str]) -> String {
+    pub(super) fn ask(&self, args: &[&str]) -> String {
         let output = self.admin(args);
         assert!(output.status.success(), "{args:?}: {}", stderr(&output));
         String::from_utf8(output.stdout).unwrap()
@@ -277,7 +277,7 @@ fn client(status: &Value, id: u64) -> &Value {
 }
 
 /// The proof of the newest receipt in a silo's folder.
-fn newest_receipt(folder: &Path) -> Option<PathBuf> {
+pub(super) fn newest_receipt(folder: &Path) -> Option<PathBuf> {
     let files = fs::read_dir(folder).ok()?.map(|entry| entry.unwrap().path());
     files.filter(|path| path.extension().is_some_and(|extension| extension == "tlog-proof")).max()
 }
@@ -349,7 +349,7 @@ fn a_federation_is_enrolled_grows_loses_a_silo_and_comes_through_an_incident_wit
 }
 
 /// A receipt is in the coordinator's; a flipped byte is found.
-fn both_logs_hold(trust: &Trust, receipts: &Path) {
+pub(super) fn both_logs_hold(trust: &Trust, receipts: &Path) {
     let pinned = |file: &Path| fs::read_to_string(file).unwrap().trim().to_owned();
     let log_key = pinned(&trust.path("fed/data/audit.pub"));
     let audit = trust.path("fed/data/audit");
@@ -444,7 +444,7 @@ fn card_args<'a>(published: &'a Path, evaluation: &'a Path) -> [&'a str; 5] {
 }
 
 /// Asks the daemons to end, as systemd does, and waits.
-fn stop(running: Vec<Running>) {
+pub(super) fn stop(running: Vec<Running>) {
     for daemon in &running {
         let pid = daemon.0.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
