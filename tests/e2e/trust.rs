@@ -112,7 +112,7 @@ impl Trust {
     }
 
     /// And again: what is so already is said so, and is no failure of a script that asks twice.
-    fn ask_twice(&self, args: &[&str], again: &str) {
+    pub(super) fn ask_twice(&self, args: &[&str], again: &str) {
         self.ask(args);
         let said = self.ask(args);
         assert!(said.contains(again), "{args:?}: {said}");
@@ -271,7 +271,7 @@ pub(super) fn number(value: &Value, key: &str) -> u64 {
     value[key].as_u64().unwrap_or_else(|| panic!("no {key} in {value:#}"))
 }
 
-fn client(status: &Value, id: u64) -> &Value {
+pub(super) fn client(status: &Value, id: u64) -> &Value {
     let clients = status["clients"].as_array().unwrap();
     clients.iter().find(|client| number(client, "id") == id).unwrap_or_else(|| panic!("no {id}: {status:#}"))
 }

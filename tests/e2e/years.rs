@@ -1,4 +1,5 @@
-//! One federation over many runs: plans come and go, and nobody starts anything again.
+//! One federation over many runs: plans come and go, a silo joins, another is put out, daemons are killed, and nobody starts
+//! anything again but what was killed.
 
 use std::fs;
 use std::net::TcpListener;
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::trust::{Trust, both_logs_hold, newest_receipt, number, stop};
+use crate::trust::{Trust, both_logs_hold, client, newest_receipt, number, stop};
 use crate::{Running, demo, folkmoot, stderr, text};
 
 /// Exact sums, from the coordinator's configuration: the name that the demonstration gives its plan.
@@ -22,7 +23,7 @@ const HANG: Duration = Duration::from_secs(600);
 struct Years {
     trust: Trust,
     coordinator: Option<Running>,
-    /// The daemon of silo `i + 1`.
+    /// The daemon of silo `i + 1`, as it was started first, or after it was killed.
     silos: Vec<Running>,
 }
 
@@ -115,6 +116,19 @@ impl Years {
         });
     }
 
+    /// The status of one run, once it is so.
+    fn status_until(&self, name: &str, what: &str, done: impl Fn(&Value) -> bool) -> Value {
+        let until = Instant::now() + HANG;
+        loop {
+            assert!(Instant::now() < until, "not {what}:\n{}", self.trust.log("silo-1"));
+            let Some(status) = self.poll(&["status", "--json", "--run", name]) else { continue };
+            let status: Value = serde_json::from_str(&status).unwrap();
+            if done(&status) {
+                return status;
+            }
+        }
+    }
+
     /// Barred by an administrator: neither looks nor acts.
     fn olga_is_refused(&self, run: &str) {
         let acts: [&[&str]; 3] = [
@@ -153,11 +167,22 @@ fn a_federation_outlives_its_runs_and_keeps_who_is_barred_what_was_said_and_ever
     let mut years = Years::begin();
     exact_sums(&mut years);
     policies_change_while_silos_run(&years);
+    grows_and_is_killed(&mut years);
 
     // The long run and a short one at once; the short one is over first.
     years.submit("third", SHORT);
     years.until_state("third", "finished", "");
     years.until_more_rounds("second", 2);
+
+    comes_through_an_incident(&years);
+
+    // The long run gives its place to the next.
+    years.submit("fifth", SHORT);
+    years.trust.ask(&["runs", "pause", "second", "--reason", "the fifth follows"]);
+    years.until_state("second", "paused", "the fifth follows");
+    years.olga_is_refused("fifth");
+    years.until_state("fifth", "finished", "");
+    years.olga_is_refused("fifth");
 
     all_is_as_it_should_be(years);
 }
@@ -205,11 +230,68 @@ fn policies_change_while_silos_run(years: &Years) {
     years.until_more_rounds("second", 2);
 }
 
-/// Every silo's daemon is the process that was started first, every run's chain holds, and no log accuses anybody.
+/// A fifth silo takes part; coordinator and a silo are killed and come back by a supervisor's hand.
+fn grows_and_is_killed(years: &mut Years) {
+    years.trust.enrol(&[5]);
+    years.silos.push(years.trust.silo(5));
+    years.status_until("second", "a round with the fifth silo", |status| {
+        let clients = status["clients"].as_array().unwrap();
+        clients.len() == 5 && number(client(status, 5), "rounds_included") > 0
+    });
+    let before = number(run(&years.runs_until("listed", |_| true), "second"), "rounds_committed");
+    // Dropping is SIGKILL.
+    drop(years.coordinator.take());
+    drop(years.silos.remove(1));
+    years.coordinator = Some(years.trust.coordinator());
+    years.silos.insert(1, years.trust.silo(2));
+    years.status_until("second", "rounds after the kills", |status| {
+        number(status, "rounds_committed") >= before + 3
+            && status["clients"].as_array().unwrap().iter().all(|client| client["connected"] == true)
+    });
+    years.olga_is_refused("second");
+}
+
+/// The playbook, while another run goes on.
+fn comes_through_an_incident(years: &Years) {
+    let trust = &years.trust;
+    let incident = trust.ask(&["incident", "open", "--title", "loss jumped, silo-3 suspected"]);
+    let incident = incident.trim();
+    trust.ask(&["incident", "note", incident, "the second run's loss jumped"]);
+    trust.ask_twice(&["run", "pause", "--run", "second", "--reason", incident], "nothing was changed");
+    let paused = years.status_until("second", "paused", |status| {
+        status["waiting_why"].as_str().unwrap().contains("paused")
+    });
+    years.until_state("second", "paused", incident);
+    let authority = trust.path("fed/authority");
+    trust.ask(&["clients", "revoke", "silo-3", "--reason", incident, "--authority", text(&authority)]);
+
+    // What is paused holds up nobody, and the other runs' silos learn of the revocation all the same.
+    years.submit("fourth", SHORT);
+    years.until_state("fourth", "finished", "");
+    let fourth = years.status_until("fourth", "over", |_| true);
+    assert!(fourth["clients"].as_array().unwrap().iter().all(|client| number(client, "id") != 3), "{fourth}");
+
+    let head = &number(&paused, "head_round").to_string();
+    let why = ["--run", "second", "--reason", incident];
+    trust.ask_twice(&[&["model", "quarantine", head], &why[..]].concat(), "nothing was changed");
+    trust.ask(&[&["model", "rollback", "1"], &why[..]].concat());
+    trust.ask(&["keys", "rotate"]);
+    let report = trust.path("report.tar");
+    trust.ask(&["incident", "report", incident, "--run", "second", "--out", text(&report)]);
+    let verified = folkmoot(&["incident", "verify", text(&report)]);
+    assert!(verified.status.success(), "{}", stderr(&verified));
+    trust.ask_twice(&["run", "resume", "--run", "second"], "nothing was changed");
+    years.until_more_rounds("second", 2);
+    let close = ["incident", "close", incident, "--resolution", "silo-3 revoked, going on from round 1"];
+    trust.ask_twice(&close, "is closed already");
+}
+
+/// Whoever was not killed is the process that was started first, every run's chain holds, and no log accuses anybody.
 fn all_is_as_it_should_be(mut years: Years) {
     let runs = years.runs_until("listed", |_| true);
-    assert_eq!(runs.len(), 3, "{runs:#?}");
-    for id in 1..=4 {
+    assert_eq!(runs.len(), 5, "{runs:#?}");
+    // The third was put out.
+    for id in [1, 2, 4, 5] {
         let ended = years.silos[id - 1].0.try_wait().unwrap();
         assert_eq!(ended, None, "silo {id} ended:\n{}", years.trust.log(&format!("silo-{id}")));
     }
@@ -242,7 +324,7 @@ fn all_is_as_it_should_be(mut years: Years) {
     let between = |time: &u64| (third[1]..=third[third.len() - 1]).contains(time);
     assert!(second.iter().any(between), "{second:?}\n{third:?}");
     both_logs_hold(&trust, &receipts);
-    for id in 1..=4 {
+    for id in 1..=5 {
         for entry in fs::read_dir(trust.path(&format!("silo-{id}/state"))).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             let accuses = ["equivocation", "contradiction"].iter().any(|begin| name.starts_with(begin));
