@@ -46,7 +46,7 @@ fn first_format() -> Plan {
     Plan { format: None, id: None, ..Plan::clone(&setup().plan) }
 }
 
-fn setup_of(plan: Plan) -> Setup {
+pub(crate) fn setup_of(plan: Plan) -> Setup {
     let member = |id: u32| Member { name: format!("silo {id}"), identity_key: public(id), admitted: 1 };
     Setup {
         plan: sim::authored(plan),

@@ -5,12 +5,14 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use chacha20::{ChaCha20Rng, rand_core::Rng, rand_core::SeedableRng};
-use checkpoint::ChainVerifier;
-use federation::RunNumber;
+use checkpoint::{ChainVerifier, ModelArtifact};
+use federation::{Input, RunNumber};
 use plan::{OffersPerAuthor, Plan};
-use protocol::Record;
+use protocol::{Act, Artifacts, Record, Rejection, Timestamp};
 use run_status::{RunEntry, RunState};
 use sim::{Fate, Federation, Moment};
+
+use crate::coordinator::setup_of;
 
 /// The plan of the run of this number: another one for each.
 fn plan_of(run: u32, members: usize, rounds: u64) -> Plan {
@@ -123,4 +125,50 @@ fn a_submission_is_taken_once_or_not_at_all_whenever_the_coordinator_dies() {
     let all = effects.get();
     assert!(all > 50, "{all} effects");
     (1..=all).for_each(|dies_at| run(Some(dies_at)));
+}
+
+/// A federation without silos, and plans that are submitted to it.
+struct Desk(federation::Federation);
+
+impl Desk {
+    fn submit(&mut self, plan: Plan, by: &str) -> Result<RunNumber, Rejection> {
+        let number = self.0.next_number();
+        let model = plan.initial_model();
+        let input = Input::Submit {
+            number,
+            setup: Box::new(setup_of(plan)),
+            genesis: Artifacts { model: ModelArtifact::of(b"model", model.digest()), optimizer: None },
+            by: by.into(),
+        };
+        let rng = &mut ChaCha20Rng::seed_from_u64(1);
+        self.0.handle(Timestamp(9), rng, input, &mut vec![]).map(|()| number)
+    }
+
+    fn stop(&mut self, run: RunNumber) {
+        let act = Act::Stop { by: "anna".into(), reason: "room".into() };
+        let rng = &mut ChaCha20Rng::seed_from_u64(1);
+        self.0.handle(Timestamp(9), rng, Input::Act { run, act, staged: None }, &mut vec![]).unwrap();
+    }
+}
+
+#[test]
+fn nobody_fills_the_queue_and_who_stops_a_run_has_room_again() {
+    let federation = federation::Federation::recover(vec![], 3, Timestamp(0), &mut vec![]).unwrap();
+    let mut desk = Desk(federation);
+    let mut plans = (1..).map(|run| plan_of(run, 4, 2));
+    let mut next = || plans.next().unwrap();
+    desk.submit(next(), "").unwrap();
+    let mine: Vec<RunNumber> = (0..15).map(|_| desk.submit(next(), "anna").unwrap()).collect();
+    // All plans are of one author.
+    let refused = desk.submit(next(), "bert").unwrap_err().to_string();
+    assert!(refused.contains("16 runs of this plan's author are not over"), "{refused}");
+    desk.stop(mine[3]);
+    let plan = next();
+    assert_eq!(desk.submit(plan.clone(), "bert"), Ok(RunNumber(17)));
+    let refused = desk.submit(plan, "bert").unwrap_err();
+    assert!(
+        matches!(&refused, Rejection::AlreadySo(why) if why.contains("this plan is run 17 already")),
+        "{refused}"
+    );
+    assert_eq!(desk.0.runs().iter().filter(|run| run.state == RunState::Queued).count(), 13);
 }

@@ -157,7 +157,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ),
     ("dp", &[]),
     ("empirical", &[]),
-    ("federation", &["identity", "params", "protocol", "run_status", "secagg"]),
+    ("federation", &["identity", "params", "plan", "protocol", "run_status", "secagg"]),
     ("founding", &["attest", "identity", "pki", "vault"]),
     ("identity", &["params", "secagg"]),
     ("ledger", &["accounting", "identity", "params", "vault"]),

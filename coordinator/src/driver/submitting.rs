@@ -10,11 +10,6 @@ use runs::RunFolder;
 
 use super::Driver;
 
-/// Runs of one federation, those that are over among them: each has a folder.
-const RUNS_MAX: u32 = 1000;
-/// Runs of one author that are not over.
-const OPEN_OF_AN_AUTHOR_MAX: usize = 20;
-
 impl Driver {
     /// Begins a run of a plan, and says which it is; of one that was submitted already, which that was.
     pub(super) fn submit(
@@ -27,7 +22,7 @@ impl Driver {
         if let Some(known) = self.run_of_plan(&plan.digest()) {
             return Ok(self.entry(known));
         }
-        if let Err(why) = self.has_room(&plan) {
+        if let Err(why) = self.federation.may_submit(&plan, &by) {
             return Ok(Err(why));
         }
         let number = self.federation.next_number();
@@ -125,23 +120,5 @@ impl Driver {
     fn entry(&self, number: RunNumber) -> Result<RunEntry, Rejection> {
         let entry = self.federation.runs().into_iter().find(|entry| entry.number == number.0);
         entry.ok_or_else(|| Rejection::NotPossible(format!("there is no {number}")))
-    }
-
-    fn has_room(&self, plan: &AuthoredPlan) -> Result<(), Rejection> {
-        let number = self.federation.next_number().0;
-        if number > RUNS_MAX {
-            return Err(Rejection::NotPossible(format!(
-                "a federation has at most {RUNS_MAX} runs; found another one"
-            )));
-        }
-        let is_open = |number| self.federation.run(number).is_some_and(|run| run.ended().is_none());
-        let own = self.runs.iter().filter(|(_, run)| run.folder.plan().author() == plan.author());
-        let open = own.filter(|(number, _)| is_open(**number)).count();
-        if open >= OPEN_OF_AN_AUTHOR_MAX {
-            return Err(Rejection::NotPossible(format!(
-                "{open} runs of this plan's author are not over, the most that one author has; stop one that is not needed"
-            )));
-        }
-        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! What goes into a federation and what comes out: each input to the run, or the runs, that it belongs to.
 
 use identity::AuthorisedRoster;
+use plan::AuthoredPlan;
 use protocol::{
     Act, Artifacts, Attempt, Coordinator, OfRun, Record, Rejection, SessionVersion, Setup, SumResult,
     Timestamp, ToCoordinator, UploadHeader,
@@ -10,8 +11,12 @@ use secagg::ClientId;
 
 use crate::{Federation, Run, RunNumber, unknown};
 
-/// Runs that are not over at one time: each has a folder with a model, and anybody who may submit can fill a disk.
-const RUNS_OPEN_MAX: usize = 64;
+/// Runs of one federation, those that are over among them: each has a folder with a model, and anybody who may submit can fill a disk.
+const RUNS_MAX: u32 = 1000;
+/// Runs that are not over.
+const OPEN_MAX: usize = 64;
+/// Of one author's plans, and of one operator's submissions, so that nobody has all places.
+const OPEN_OF_ONE_MAX: usize = 16;
 
 /// What happened to a federation, or to one of its runs.
 pub enum Input {
@@ -175,7 +180,10 @@ impl Federation {
         (number, mut setup, genesis, by): (RunNumber, Setup, Artifacts, String),
         out: &mut Effects,
     ) -> Result<(), Rejection> {
-        self.may_submit(number, &setup)?;
+        self.may_submit(&setup.plan, &by)?;
+        if number != self.next_number() {
+            return Err(Rejection::NotPossible(format!("{number} is not the next one")));
+        }
         if let Some(newest) = self.newest_roster() {
             setup.roster = newest.clone();
         }
@@ -194,21 +202,38 @@ impl Federation {
         Ok(())
     }
 
-    fn may_submit(&self, number: RunNumber, setup: &Setup) -> Result<(), Rejection> {
-        let digest = setup.plan.digest();
+    /// Whether a plan may be submitted by somebody, as far as the runs that there are decide it; whoever asks makes a folder for the
+    /// run afterwards.
+    ///
+    /// # Errors
+    /// [`Rejection`], in words for whoever submits it.
+    pub fn may_submit(&self, plan: &AuthoredPlan, by: &str) -> Result<(), Rejection> {
+        let digest = plan.digest();
         if let Some((same, _)) = self.runs.iter().find(|(_, run)| run.coordinator.plan().digest() == digest) {
             return Err(Rejection::AlreadySo(format!(
                 "this plan is {same} already; to run it once more, have it signed again"
             )));
         }
-        if number != self.next_number() {
-            return Err(Rejection::NotPossible(format!("{number} is not the next one")));
+        let full = |what: String| Err(Rejection::NotPossible(what));
+        if self.next_number().0 > RUNS_MAX {
+            return full(format!("a federation has at most {RUNS_MAX} runs; found another one"));
         }
-        let open = self.runs.values().filter(|run| run.coordinator.ended().is_none()).count();
-        if open >= RUNS_OPEN_MAX {
-            return Err(Rejection::NotPossible(format!(
-                "{open} runs are not over, the most that one federation keeps: stop one that is not needed"
-            )));
+        let open = || self.runs.values().filter(|run| run.coordinator.ended().is_none());
+        if open().count() >= OPEN_MAX {
+            return full(format!(
+                "{OPEN_MAX} runs are not over, the most that one federation keeps: wait until one is, or stop one"
+            ));
+        }
+        if open().filter(|run| run.coordinator.plan().author() == plan.author()).count() >= OPEN_OF_ONE_MAX {
+            return full(format!(
+                "{OPEN_OF_ONE_MAX} runs of this plan's author are not over, the most of one: wait until one is, or stop one"
+            ));
+        }
+        // What comes with the configuration is nobody's.
+        if !by.is_empty() && open().filter(|run| run.submitted_by == by).count() >= OPEN_OF_ONE_MAX {
+            return full(format!(
+                "{OPEN_OF_ONE_MAX} runs that {by} submitted are not over, the most of one: wait until one is, or stop one"
+            ));
         }
         Ok(())
     }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use identity::Role;
 use params::Digest;
 use plan::{AuthoredPlan, SignedPlan};
-use run_status::{RunEntry, RunState};
+use run_status::RunEntry;
 use tonic::{Request, Response, async_trait};
 use wire::v1::runs_server::{Runs, RunsServer};
 use wire::{ServiceError, ToStatus, limits, v1};
 
 use super::{Answer, Caller, caller, invalid, named, reason};
-use crate::error::{AccessError, OperationError, RegistryError};
+use crate::error::{AccessError, OperationError};
 
 /// The federation's runs, that the desk's callers see and move.
 #[async_trait]
@@ -30,45 +30,18 @@ pub trait Queue: Send + Sync + 'static {
 #[derive(Clone)]
 pub struct RunDesk {
     queue: Arc<dyn Queue>,
-    /// Held from the count of runs until one more is there.
-    submitting: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl RunDesk {
-    /// Runs that one caller has in the queue or in progress at most: each has a folder, and a place in what all others read.
-    pub const OF_ONE_MAX: usize = 16;
-    /// Of all callers together.
-    pub const OF_ALL_MAX: usize = 128;
-
     /// The desk before this queue.
     pub fn new(queue: Arc<dyn Queue>) -> Self {
-        Self { queue, submitting: Arc::default() }
+        Self { queue }
     }
 
     /// The service, as a server takes it in.
     pub fn service(&self) -> RunsServer<Self> {
         RunsServer::new(self.clone()).max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
     }
-
-    async fn has_room(&self, by: &Caller) -> Result<(), OperationError> {
-        let runs = self.queue.runs().await?;
-        let open = || runs.iter().filter(|run| is_open(run.state));
-        let own = open().filter(|run| run.submitted_by == by.name).count();
-        let full = |most, what| {
-            Err(RegistryError::Full { what, most, remedy: "wait until one is over, or stop one" }.into())
-        };
-        if open().count() >= Self::OF_ALL_MAX {
-            return full(Self::OF_ALL_MAX, "runs that are not over");
-        }
-        if own >= Self::OF_ONE_MAX && by.role != Some(Role::Admin) {
-            return full(Self::OF_ONE_MAX, "runs of yours that are not over");
-        }
-        Ok(())
-    }
-}
-
-fn is_open(state: RunState) -> bool {
-    !matches!(state, RunState::Finished | RunState::Stopped)
 }
 
 #[async_trait]
@@ -78,8 +51,6 @@ impl Runs for RunDesk {
         let plan = request.into_inner().plan.ok_or_else(|| invalid("a run needs a signed plan"))?;
         let signed = SignedPlan::try_from(plan).map_err(|why| why.to_status())?;
         let plan = signed.open().map_err(|why| invalid(&identity::with_causes(&why)))?;
-        let _held = self.submitting.lock().await;
-        self.has_room(&by).await?;
         Ok(Response::new(self.queue.submit(plan, &by).await?.into()))
     }
 

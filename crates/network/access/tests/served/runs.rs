@@ -1,6 +1,5 @@
 //! Who has runs begun, sees them and ends them.
 
-use access::RunDesk;
 use identity::{IdentityKey, Role};
 use plan::{Plan, SignedPlan};
 use tonic::transport::Channel;
@@ -93,27 +92,4 @@ async fn an_author_stops_its_own_runs_and_an_administrator_any_by_name_and_with_
     let refused = anna.stop(&second, "mine").await.unwrap_err();
     assert!(refused.message().contains("submitted by the coordinator's configuration"), "{refused}");
     assert_eq!(ada.stop(&second, "at night").await.unwrap().state(), v1::RunState::Stopped);
-}
-
-#[tokio::test]
-async fn nobody_fills_the_queue_and_who_stops_a_run_has_room_again() {
-    let served = Served::new(&rates(10_000));
-    let mut anna = Person::new(&served, "anna", Role::Author).await;
-    let mut bert = Person::new(&served, "bert", Role::Author).await;
-    let mut ada = Person::new(&served, "ada", Role::Admin).await;
-    for _ in 0..RunDesk::OF_ONE_MAX {
-        anna.submit(signed()).await.unwrap();
-    }
-    assert_eq!(reason(anna.submit(signed()).await), "REGISTRY_FULL");
-    bert.submit(signed()).await.unwrap();
-    let one = anna.list().await.remove(3);
-    anna.stop(&one.run, "room").await.unwrap();
-    anna.submit(signed()).await.unwrap();
-    // An administrator submits for others, as far as there is room for all.
-    let open = RunDesk::OF_ONE_MAX + 1;
-    for _ in open..RunDesk::OF_ALL_MAX {
-        ada.submit(signed()).await.unwrap();
-    }
-    let refused = ada.submit(signed()).await.unwrap_err();
-    assert!(refused.message().contains("stop one"), "{refused}");
 }
