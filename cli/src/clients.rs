@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use identity::{AuthorisedRoster, LAST_ROSTER_FILE, Roster, printable, with_causes};
-use operate::{AuthorityFolder, Doubt, Newcomer, Notice, SigningError};
+use operate::{Admin, AuthorityFolder, Doubt, Newcomer, Notice, SigningError};
 use secagg::ClientId;
 
 use crate::Failure;
@@ -26,7 +26,8 @@ pub(crate) enum Clients {
     /// Admit silos that ask: sign the roster that names them, and put it in force.
     #[command(
         after_help = "Compare the fingerprint with what the silo's own machine shows, by telephone for example: it is \
-                      what keeps another in the middle out. Several names make one roster.\n\n\
+                      what keeps another in the middle out. Several names make one roster. Which runs wait for how many silos to \
+                      accept it is said first.\n\n\
                       Examples:\n  \
                       folkmoot clients approve north --as admin --authority authority\n  \
                       folkmoot clients approve north --as admin --authority authority --fingerprint 3f9a-22c1-…"
@@ -46,7 +47,8 @@ pub(crate) enum Clients {
     /// Bar a member at once, on live connections too, and leave it out of the roster.
     #[command(
         after_help = "Without --authority the member is barred just as well, but the roster still names it: other \
-                      silos learn of it from the next roster.\n\n\
+                      silos learn of it from the next roster. With it, which runs wait for how many silos to accept that roster is \
+                      said before it is signed.\n\n\
                       Example:\n  folkmoot clients revoke north --reason 'poisoned updates' --as admin --authority authority"
     )]
     Revoke(RevokeArgs),
@@ -151,7 +153,8 @@ pub(crate) async fn run(clients: Clients) -> Result<(), Failure> {
 
 async fn approve(args: ApproveArgs, answers: &mut impl BufRead) -> Result<(), Failure> {
     let mut authority = AuthorityFolder::open(&args.authority)?;
-    let mut admin = args.remote.administer().await?;
+    let link = args.remote.connect().await?;
+    let mut admin = Admin::over(link.clone());
     let seen = admin.clients().await?;
     let trusted = args.trust.trust_current.as_deref();
     let current = authority.current(&mut admin, &seen, trusted, &mut tell).await?;
@@ -168,10 +171,11 @@ async fn approve(args: ApproveArgs, answers: &mut impl BufRead) -> Result<(), Fa
         return Ok(());
     }
     let asking = operate::asking(&clients, &names)?;
+    let next = current.admit(&asking, args.number)?;
+    print!("{}", operate::what_will_wait(link, &current.before, &next).await);
     for newcomer in &asking {
         confirm(newcomer, &args, answers)?;
     }
-    let next = current.admit(&asking, args.number)?;
     let highest = next.members.keys().map(|id| id.0).fold(current.highest_number, u32::max);
     let number = highest.checked_add(1).map(|number| {
         format!("run this again, with --number {number} or higher if a number is what it refuses,")
@@ -187,7 +191,8 @@ async fn approve(args: ApproveArgs, answers: &mut impl BufRead) -> Result<(), Fa
 async fn revoke(args: RevokeArgs) -> Result<(), Failure> {
     // A wrong folder is found before anybody is barred.
     let authority = args.authority.as_deref().map(AuthorityFolder::open).transpose()?;
-    let mut admin = args.remote.administer().await?;
+    let link = args.remote.connect().await?;
+    let mut admin = Admin::over(link.clone());
     let id = operate::member(&admin.clients().await?.clients, &args.whom)?;
     let done = admin.revoke_client(id, args.reason).await?;
     println!("{}", printable(&done.text));
@@ -202,6 +207,7 @@ async fn revoke(args: RevokeArgs) -> Result<(), Failure> {
     let trusted = args.trust.trust_current.as_deref();
     let current = authority.current(&mut admin, &seen, trusted, &mut tell).await?;
     if let Some(next) = current.leave_out(id, &args.whom)? {
+        print!("{}", operate::what_will_wait(link, &current.before, &next).await);
         authority.extend(&mut admin, &current.before, &next, "run this again", &mut tell).await?;
     }
     Ok(())

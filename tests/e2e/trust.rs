@@ -309,7 +309,12 @@ fn a_federation_is_enrolled_grows_loses_a_silo_and_comes_through_an_incident_wit
     let incident = trust.ask(&["incident", "open", "--title", "silo-2 sends odd updates"]);
     let incident = incident.trim();
     let authority = trust.path("fed/authority");
-    trust.ask(&["clients", "revoke", "silo-2", "--reason", "suspected", "--authority", text(&authority)]);
+    let said =
+        trust.ask(&["clients", "revoke", "silo-2", "--reason", "suspected", "--authority", text(&authority)]);
+    assert!(
+        said.contains("begins no round until ") && said.contains(", which is in force: accepted by "),
+        "{said}"
+    );
     let before = trust.status_until("without silo 2", |status| {
         status["clients"].as_array().unwrap().iter().all(|client| number(client, "id") != 2)
     });

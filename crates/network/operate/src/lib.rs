@@ -2,7 +2,7 @@
 //!
 //! Owns: whom a coordinator is trusted as and whom it is called as ([`Target`]), what its refusals mean
 //! ([`ConnectError`]), the administrative calls ([`Admin`]), the runs and which is meant ([`Runs`]), the published models ([`Models`]), the run as it stands ([`status`],
-//! [`watch`]), an incident's evidence ([`evidence`]), and the next roster: who is admitted to it, what it may follow, and that
+//! [`watch`]), an incident's evidence ([`evidence`]), and the next roster: who is admitted to it, what it may follow, what waits for it ([`what_will_wait`]), and that
 //! whatever was signed is remembered before it is out ([`AuthorityFolder`]). Does not: print, ask a person, read who calls from the
 //! environment, or know an exit code.
 //!
@@ -16,6 +16,7 @@ mod admin;
 mod admission;
 mod authority;
 mod connect;
+mod consent;
 mod evidence;
 mod extending;
 mod files;
@@ -33,6 +34,7 @@ pub use authority::{AuthorityFolder, MemoryError, RosterContents, SigningError};
 pub use connect::{
     Bearer, ConnectError, Credentials, Link, Target, connect, now_s, read_authority, refused, roster_key,
 };
+pub use consent::what_will_wait;
 pub use evidence::{Gathered, IncidentEvidenceError, evidence};
 pub use extending::{ExtendError, extension};
 pub use files::{Unusable, read_secret_text, read_text};
