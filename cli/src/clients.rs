@@ -55,7 +55,7 @@ pub(crate) enum Clients {
     /// Let a member in again that was barred.
     #[command(
         after_help = "Only an administrator may. Of a silo that the roster does not name any more, only the bar is \
-                      lifted, by its number as `folkmoot access list` shows it: it enrols again.\n\n\
+                      lifted: it enrols again. Where several had its name, give its number, as `folkmoot access list` shows it.\n\n\
                       Example:\n  folkmoot clients restore north --reason 'it was the disk after all' --as admin"
     )]
     Restore {
@@ -135,15 +135,10 @@ pub(crate) async fn run(clients: Clients) -> Result<(), Failure> {
         Clients::Revoke(args) => revoke(args).await,
         Clients::Restore { whom, reason, remote } => {
             let mut admin = remote.administer().await?;
-            // A number may be of one that is no member any more.
-            let id = match whom.parse() {
-                Ok(id) => ClientId(id),
-                Err(_) => operate::member(&admin.clients().await?.clients, &whom).map_err(|why| {
-                    Failure::from(why).and(
-                        "the number of one that the roster does not name stands in `folkmoot access list`",
-                    )
-                })?,
-            };
+            let (clients, bars) = (admin.clients().await?.clients, admin.bars().await?);
+            let id = operate::barred(&clients, &bars, &whom).map_err(|why| {
+                Failure::from(why).and("whoever no roster names any more stands in `folkmoot access list`")
+            })?;
             let done = admin.restore_client(id, reason).await?;
             println!("{}", printable(&done.text));
             Ok(())

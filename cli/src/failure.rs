@@ -210,7 +210,8 @@ impl From<AdmissionError> for Failure {
             AdmissionError::NobodyAsks { .. }
             | AdmissionError::TwoAsk { .. }
             | AdmissionError::NameTaken { .. }
-            | AdmissionError::NoMember { .. } => Self::usage(why),
+            | AdmissionError::NoMember { .. }
+            | AdmissionError::SeveralFormer { .. } => Self::usage(why),
             AdmissionError::NumberTaken { .. } => Self::usage(format!("--number: {why}")),
             AdmissionError::NoNumberLeft => Self::failed(why),
             AdmissionError::Key { .. } | AdmissionError::AnotherMember { .. } => Self::verification(why),

@@ -674,6 +674,9 @@ pub struct Bar {
     /// barred; suspended, where an operator did it; or left, for a silo that a roster left out.
     #[prost(string, tag = "5")]
     pub kind: ::prost::alloc::string::String,
+    /// A silo's, on the roster in force or on the one that it enrolled for; else empty. Absent from earlier releases.
+    #[prost(string, tag = "6")]
+    pub name: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RestoreClientRequest {

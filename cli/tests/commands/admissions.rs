@@ -1,7 +1,7 @@
 //! Who is let in: a fingerprint that was given, or a person's word.
 
 use super::*;
-use crate::program::{FAILED, VERIFICATION};
+use crate::program::{FAILED, USAGE, VERIFICATION};
 
 const APPROVE: &str = "clients approve south --as admin --authority authority";
 
@@ -13,6 +13,21 @@ fn a_fingerprint_that_was_given_is_compared_and_nothing_is_asked() {
     assert!(why.code == VERIFICATION && why.err.contains("refuse south"), "{}", why.err);
     let admitted = federation.answer(&format!("{APPROVE} --fingerprint {south}"), "");
     assert!(admitted.code == 0 && !admitted.out.contains("[y/N]"), "{}{}", admitted.out, admitted.err);
+}
+
+#[test]
+fn a_silo_that_no_roster_names_any_more_is_let_in_again_by_its_name() {
+    let federation = Federation::new();
+    federation.ask("south");
+    assert_eq!(federation.answer(&format!("{APPROVE} --yes"), "").code, 0);
+    federation.run("clients revoke south --reason odd --as @admin --authority @authority").unwrap();
+    assert!(federation.roster().members.is_empty());
+    let listed = federation.answer("access list --as admin", "");
+    assert!(listed.out.contains("barred     silo 1 south"), "{}", listed.out);
+    let restored = federation.answer("clients restore south --reason fine --as admin", "");
+    assert!(restored.out.contains("silo 1 is barred no longer"), "{}{}", restored.out, restored.err);
+    let nobody = federation.answer("clients restore nobody --reason fine --as admin", "");
+    assert!(nobody.code == USAGE && nobody.err.contains("access list"), "{}", nobody.err);
 }
 
 #[test]

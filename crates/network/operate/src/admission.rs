@@ -8,8 +8,9 @@ use identity::{
     printable, spoken,
 };
 use secagg::ClientId;
-use wire::v1::{ClientEntry, Clients, Membership};
+use wire::v1::{Bar, ClientEntry, Clients, Membership};
 
+use crate::shown::barred_silo;
 use crate::succession::NextRoster;
 
 /// Why nobody is admitted, or left out.
@@ -43,6 +44,14 @@ pub enum AdmissionError {
     NoMember {
         /// What was given.
         whom: String,
+    },
+    /// No member has this name, and several that are none any more had it.
+    #[error("`{whom}` was the name of silos {}: give the number of the one that is meant", numbers(ids))]
+    SeveralFormer {
+        /// What was given.
+        whom: String,
+        /// Theirs.
+        ids: Vec<ClientId>,
     },
     /// Whose number it is was the coordinator's word, and the roster, the authority's word, says otherwise.
     #[error(
@@ -144,6 +153,28 @@ pub fn member(clients: &[ClientEntry], whom: &str) -> Result<ClientId, Admission
     let by_name = members().find(|client| client.name == whom);
     let found = by_name.or_else(|| members().find(|client| whom.parse() == Ok(client.id)));
     found.map(|client| ClientId(client.id)).ok_or_else(|| AdmissionError::NoMember { whom: whom.to_owned() })
+}
+
+/// The number of one that is barred, from it or from its name; of one that is no member any more, from the name that it had.
+///
+/// # Errors
+/// [`AdmissionError::NoMember`], [`AdmissionError::SeveralFormer`].
+pub fn barred(clients: &[ClientEntry], bars: &[Bar], whom: &str) -> Result<ClientId, AdmissionError> {
+    if let Ok(id) = whom.parse() {
+        return Ok(ClientId(id));
+    }
+    member(clients, whom).or_else(|none| {
+        let of_name = bars.iter().filter(|bar| bar.name == whom).filter_map(barred_silo).map(ClientId);
+        match of_name.collect::<Vec<_>>()[..] {
+            [] => Err(none),
+            [id] => Ok(id),
+            ref ids => Err(AdmissionError::SeveralFormer { whom: whom.to_owned(), ids: ids.to_vec() }),
+        }
+    })
+}
+
+fn numbers(ids: &[ClientId]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 impl NextRoster {
@@ -287,5 +318,21 @@ mod tests {
         for whom in ["south", "0", "9"] {
             assert!(member(&clients, whom).unwrap_err().to_string().contains(whom));
         }
+    }
+
+    #[test]
+    fn whoever_is_barred_is_found_by_the_name_that_it_has_or_had_where_that_is_one_silos() {
+        let bar =
+            |id: u32, name: &str| Bar { whom: format!("silo {id}"), name: name.into(), ..Bar::default() };
+        let operator = Bar { whom: "operator east".into(), ..Bar::default() };
+        let clients = [ClientEntry { id: 1, name: "north".into(), ..ClientEntry::default() }];
+        let bars =
+            [bar(1, "north"), bar(2, "south"), bar(3, "west"), bar(5, "west"), bar(4, "north"), operator];
+        let found = |whom: &str| barred(&clients, &bars, whom);
+        assert_eq!(found("north").unwrap(), ClientId(1), "a member goes before one that had its name");
+        assert_eq!(found("south").unwrap(), ClientId(2));
+        assert_eq!(found("7").unwrap(), ClientId(7), "the coordinator knows whether that is one");
+        assert!(found("west").unwrap_err().to_string().contains("silos 3, 5: give the number"));
+        assert!(matches!(found("east"), Err(AdmissionError::NoMember { .. })));
     }
 }

@@ -29,7 +29,9 @@ mod succession;
 mod tokens;
 
 pub use admin::{Admin, Outcome, Submitted};
-pub use admission::{AdmissionError, Newcomer, Unbelieved, admitted, asking, member, roster_in_force};
+pub use admission::{
+    AdmissionError, Newcomer, Unbelieved, admitted, asking, barred, member, roster_in_force,
+};
 pub use authority::{AuthorityFolder, MemoryError, RosterContents, SigningError};
 pub use connect::{
     Bearer, ConnectError, Credentials, Link, Target, connect, now_s, read_authority, refused, roster_key,

@@ -71,19 +71,19 @@ pub fn bars_text(bars: &[Bar], clients: &[ClientEntry]) -> String {
     }
     let line = |bar: &Bar| {
         let (kind, by, reason) = (printable(&bar.kind), printable(&bar.by), printable(&bar.reason));
-        let name = named(bar, clients).map_or_else(String::new, |client| format!(" {}", client.name));
+        let name = named(bar, clients).map_or_else(String::new, |name| format!(" {name}"));
         let whom = printable(&format!("{}{name}", bar.whom));
         format!("{}  {kind:<9}  {whom}  by {by}: {reason}\n", utc(ms(bar.time_s)))
     };
     bars.iter().map(line).collect()
 }
 
-/// The same for programs; `name` is a silo's that the roster names, else null.
+/// The same for programs; `name` is a silo's, null where it is not known.
 pub fn bars_json(bars: &[Bar], clients: &[ClientEntry]) -> Value {
     let one = |bar: &Bar| {
         json!({
             "whom": bar.whom,
-            "name": named(bar, clients).map(|client| &client.name),
+            "name": named(bar, clients),
             "kind": bar.kind,
             "by": bar.by,
             "reason": bar.reason,
@@ -93,10 +93,18 @@ pub fn bars_json(bars: &[Bar], clients: &[ClientEntry]) -> Value {
     bars.iter().map(one).collect()
 }
 
-/// The silo that a bar is about.
-fn named<'a>(bar: &Bar, clients: &'a [ClientEntry]) -> Option<&'a ClientEntry> {
-    let id: u32 = bar.whom.strip_prefix("silo ")?.parse().ok()?;
-    clients.iter().find(|client| client.id == id && id != 0)
+/// The name of the silo that a bar is about; a coordinator of an earlier release does not say it.
+fn named<'a>(bar: &'a Bar, clients: &'a [ClientEntry]) -> Option<&'a str> {
+    if !bar.name.is_empty() {
+        return Some(&bar.name);
+    }
+    let id = barred_silo(bar)?;
+    clients.iter().find(|client| client.id == id && id != 0).map(|client| client.name.as_str())
+}
+
+/// The number of the silo that a bar is about.
+pub(crate) fn barred_silo(bar: &Bar) -> Option<u32> {
+    bar.whom.strip_prefix("silo ")?.parse().ok()
 }
 
 /// An incident with its notes, oldest first.
@@ -211,18 +219,19 @@ mod tests {
     }
 
     #[test]
-    fn a_barred_silo_is_shown_by_number_and_name_where_the_roster_has_it() {
-        let bar = |whom: &str| Bar {
+    fn a_barred_silo_is_shown_by_number_and_name_where_that_is_known() {
+        let bar = |whom: &str, name: &str| Bar {
             whom: whom.into(),
             reason: "odd".into(),
             by: "olga".into(),
             time_s: 17,
             kind: "barred".into(),
+            name: name.into(),
         };
-        let bars = [bar("silo 3"), bar("silo 4"), bar("operator 3")];
+        let bars = [bar("silo 3", ""), bar("silo 4", ""), bar("operator 3", ""), bar("silo 5", "west")];
         let north = ClientEntry { id: 3, name: "north".into(), ..ClientEntry::default() };
         let lines = bars_text(&bars, &[north]);
-        let expected = ["silo 3 north", "silo 4", "operator 3"]
+        let expected = ["silo 3 north", "silo 4", "operator 3", "silo 5 west"]
             .map(|whom| format!("1970-01-01T00:00:17Z  barred     {whom}  by olga: odd\n"));
         assert_eq!(lines, expected.concat());
     }

@@ -185,12 +185,21 @@ impl Admin for Desk {
     }
 
     async fn list_bars(&self, _: Request<v1::ListBarsRequest>) -> Answer<v1::Bars> {
+        let (_, roster) = self.roster().await?;
+        let name = |whom: &Whom| match whom {
+            Whom::Client(id) => match roster.members.get(id) {
+                Some(member) => Some(member.name.clone()),
+                None => self.0.registry.enrolled_name(*id),
+            },
+            Whom::Certificate(_) | Whom::Operator(_) => None,
+        };
         let shown = |denial: &Denial| v1::Bar {
             whom: denial.whom.to_string(),
             reason: denial.reason.clone(),
             by: denial.by.clone(),
             time_s: denial.time_s,
             kind: denial.kind().to_owned(),
+            name: name(&denial.whom).unwrap_or_else(String::new),
         };
         let bars = self.0.registry.denials().iter().map(shown).collect();
         Ok(Response::new(v1::Bars { bars }))

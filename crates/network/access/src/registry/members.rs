@@ -42,6 +42,14 @@ impl Registry {
             .collect()
     }
 
+    /// The name under which whoever has this number asked to join, also where no roster names it any more; nothing of a silo that
+    /// never asked, as one that the first roster named.
+    pub fn enrolled_name(&self, id: ClientId) -> Option<String> {
+        let state = self.now();
+        let key = state.members.get(&id)?;
+        state.requests.iter().find(|request| request.identity_key == *key).map(|request| request.name.clone())
+    }
+
     /// Whether a roster can follow on what this federation had: a number that was ever a silo's stays that silo's.
     ///
     /// # Errors
