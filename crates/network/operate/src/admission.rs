@@ -50,7 +50,6 @@ pub enum AdmissionError {
     SeveralFormer {
         /// What was given.
         whom: String,
-        /// Theirs.
         ids: Vec<ClientId>,
     },
     /// Whose number it is was the coordinator's word, and the roster, the authority's word, says otherwise.
