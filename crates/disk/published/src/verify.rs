@@ -157,7 +157,7 @@ pub fn verify_version<F: Folder + ?Sized>(
 }
 
 /// Rounds that have a folder, ascending.
-fn rounds<F: Folder + ?Sized>(folder: &F) -> Result<Vec<u64>, CheckpointFault> {
+pub(crate) fn rounds<F: Folder + ?Sized>(folder: &F) -> Result<Vec<u64>, CheckpointFault> {
     let mut rounds: Vec<u64> = folder.names()?.iter().filter_map(|name| round_of_folder(name)).collect();
     rounds.sort_unstable();
     Ok(rounds)
