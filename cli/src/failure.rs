@@ -188,6 +188,7 @@ impl From<Unverified> for Failure {
         match why {
             Unverified::Key(_) | Unverified::Against(_) => Self::usage(why),
             Unverified::Chain(why) => why.into(),
+            Unverified::Runs { .. } => Self::verification(why),
         }
     }
 }

@@ -1,15 +1,17 @@
-//! `folkmoot verify`: a chain of checkpoints, checked offline from its files alone.
+//! `folkmoot verify`: a chain of checkpoints, or those of all runs of a federation, checked offline from their files alone.
 
 use std::path::{Path, PathBuf};
 
 use attest::ModelPublicKey;
-use checkpoint::{MANIFEST_FILE, Manifest, public_key_text};
+use checkpoint::{MANIFEST_FILE, public_key_text};
 use identity::KeyError;
 use plan::AuthoredPlan;
 use published::{
-    CheckpointFault, Plain, Verified, cards_line, check_evidence, check_spent, check_steps, checkpoints_in,
-    evidence_line, is_signed, record_line, verified_json, verify_chain, verify_version, version_json,
+    Against, Checked, CheckpointFault, Plain, check, check_runs, checkpoints_in, plan_among, record_line,
+    verify_version, version_json,
 };
+use runs::{RUNS_FOLDER, run_folders_in};
+use serde_json::json;
 
 use crate::files::{Unusable, read_text};
 
@@ -17,9 +19,12 @@ use crate::files::{Unusable, read_text};
 #[command(
     after_help = "A chain that is cut off at its end cannot be distinguished from a shorter run: compare the head with what \
                   `folkmoot status` shows.\n\n\
+                  Of a federation with several runs each is verified, with a line for each, and what is wrong with one keeps no other \
+                  from being looked at. Name `runs/0002` in the folder, or `checkpoints` for the first, to see one run's records.\n\n\
                   Examples:\n  \
                   folkmoot verify /var/lib/folkmoot/coordinator/data --key HEX\n  \
                   folkmoot verify out --key HEX --model-key model.pub.pem --plan plan.json\n  \
+                  folkmoot verify data --key HEX --plan first.json --plan second.json\n  \
                   folkmoot verify backup/checkpoints --quiet\n  \
                   folkmoot verify round-12 --key HEX --json"
 )]
@@ -32,13 +37,14 @@ pub(crate) struct Args {
     /// The coordinator's model.pub.pem: checks model.sig and the evidence of every checkpoint, and prints the lineage.
     #[arg(long, value_name = "FILE")]
     model_key: Option<PathBuf>,
-    /// The signed plan: does the server's step of each round again, from the sums that lie there.
+    /// The signed plan: does the server's step of each round again, from the sums that lie there. Once for each run where there are
+    /// several.
     #[arg(long, value_name = "FILE")]
-    plan: Option<PathBuf>,
+    plan: Vec<PathBuf>,
     /// Print nothing but errors and warnings.
     #[arg(long, conflicts_with = "json")]
     quiet: bool,
-    /// One JSON object instead of text, with every record in it.
+    /// One JSON object instead of text, with every record in it; of several runs `runs`, an object for each.
     #[arg(long)]
     json: bool,
 }
@@ -53,39 +59,79 @@ pub(crate) enum Unverified {
     Against(#[from] Unusable),
     #[error(transparent)]
     Chain(#[from] CheckpointFault),
+    /// Some of a federation's runs; each was named when it was looked at.
+    #[error("{bad} of {runs} runs do not hold, as said above")]
+    Runs { bad: usize, runs: usize },
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Unverified> {
     let key = args.key.as_deref().map(identity::parse_verifying_key).transpose();
     let key = key.map_err(Unverified::Key)?;
     let model_key = args.model_key.as_deref().map(read_model_key).transpose()?;
-    let plan = args.plan.as_deref().map(crate::plan::read_signed).transpose()?;
+    let plans = args.plan.iter().map(|file| crate::plan::read_signed(file));
+    let plans = plans.collect::<Result<Vec<_>, _>>()?;
     if args.folder.join(MANIFEST_FILE).is_file() {
         return alone(args, key.as_ref().map(public_key_text));
     }
-    let verified = verify_chain(&Plain::new(&checkpoints_in(&args.folder)), key, plan.as_deref())?;
-    for manifest in &verified.manifests {
-        args.say(|| record_line(manifest));
+    let unreadable = |why| CheckpointFault::Unreadable { file: args.folder.join(RUNS_FOLDER), why };
+    let runs = run_folders_in(&args.folder).map_err(unreadable)?;
+    let against = Against { key, model_key: model_key.as_ref(), plan: None };
+    if runs.len() > 1 {
+        return each_run(args, &check_runs(&runs, &against, &plans), &plans);
     }
-    if verified.cards > 0 {
-        args.say(|| cards_line(verified.cards, plan.is_some()));
-    }
-    let (evidence, steps) = further(args, &verified, model_key.as_ref(), plan.as_ref())?;
-    args.say(|| {
-        let (rounds, head, model) = (verified.rounds, verified.head, verified.model_sha256);
-        format!("verified: {rounds} rounds, head {head}, model sha256 {model}")
-    });
+    let folder = checkpoints_in(&args.folder);
+    let folder = Plain::new(&folder);
+    let plan = plan_among(&folder, &plans)?.or(plans.first()).map(|plan| &**plan);
+    let checked = check(&folder, &Against { plan, ..against })?;
+    checked.lines().into_iter().for_each(|line| args.say(|| line));
     if args.json {
-        println!("{}", verified_json(&verified, key.is_some(), evidence, steps));
+        println!("{}", checked.to_json());
     }
+    checked.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
     if key.is_none() {
-        unpinned(verified.manifests.last());
+        unpinned(checked.signer());
     }
     Ok(())
 }
 
-fn unpinned(newest: Option<&Manifest>) {
-    let signer = newest.map_or("", |manifest| manifest.public_key.as_str());
+/// A line for each of a federation's runs, whether it holds or not.
+fn each_run(
+    args: &Args,
+    runs: &[(u32, Result<Checked, CheckpointFault>)],
+    plans: &[AuthoredPlan],
+) -> Result<(), Unverified> {
+    let mut objects = Vec::new();
+    for (number, checked) in runs {
+        match checked {
+            Ok(checked) => {
+                args.say(|| format!("run {number:>4} {}", checked.one_line()));
+                checked.warnings().iter().for_each(|warning| eprintln!("warning: run {number}: {warning}"));
+                objects.push(json!({ "number": number, "fault": null, "chain": checked.to_json() }));
+            }
+            Err(why) => {
+                eprintln!("run {number:>4} does not hold: {why}");
+                objects.push(json!({ "number": number, "fault": why.to_string(), "chain": null }));
+            }
+        }
+    }
+    if args.json {
+        println!("{}", json!({ "runs": objects }));
+    }
+    let held: Vec<&Checked> = runs.iter().filter_map(|(_, checked)| checked.as_ref().ok()).collect();
+    if let (None, Some(first)) = (&args.key, held.first()) {
+        unpinned(first.signer());
+    }
+    if held.len() < runs.len() {
+        return Err(Unverified::Runs { bad: runs.len() - held.len(), runs: runs.len() });
+    }
+    let unheard = |plan: &AuthoredPlan| !held.iter().any(|run| run.plan() == Some(plan.digest()));
+    match args.plan.iter().zip(plans).find(|(_, plan)| unheard(plan)) {
+        Some((file, _)) => Err(Unusable::new(file, "is the plan of none of these runs").into()),
+        None => Ok(()),
+    }
+}
+
+fn unpinned(signer: &str) {
     eprintln!(
         "warning: no key is pinned, so this shows that one key wrote all of it, not whose it is; the roster names the \
          coordinator's key: add --key {signer} if that is the one"
@@ -111,7 +157,7 @@ fn alone(args: &Args, key: Option<String>) -> Result<(), Unverified> {
          model.sig is checked by `model_signing verify key`"
     );
     if key.is_none() {
-        unpinned(Some(&manifest));
+        unpinned(&manifest.public_key);
     }
     Ok(())
 }
@@ -123,42 +169,6 @@ impl Args {
             println!("{}", line());
         }
     }
-}
-
-/// What goes beyond the chain itself, where keys and plans are given for it: how many checkpoints have evidence that holds, and how
-/// many rounds' steps were done again.
-fn further(
-    args: &Args,
-    verified: &Verified,
-    model_key: Option<&ModelPublicKey>,
-    plan: Option<&AuthoredPlan>,
-) -> Result<(Option<usize>, Option<usize>), CheckpointFault> {
-    let folder = checkpoints_in(&args.folder);
-    let folder = Plain::new(&folder);
-    let (mut evidence, mut steps) = (None, None);
-    if let Some(key) = model_key {
-        let lineage = check_evidence(&folder, &verified.manifests, key)?;
-        args.say(|| "lineage:".into());
-        lineage.iter().for_each(|evidence| args.say(|| evidence_line(evidence)));
-        evidence = Some(lineage.len());
-    } else if is_signed(&folder, &verified.manifests) {
-        eprintln!("warning: model.sig and the evidence were not checked: add --model-key model.pub.pem");
-    }
-    if let Some(plan) = plan {
-        check_spent(&folder, &verified.manifests, plan)?;
-        let checked = check_steps(&folder, verified, plan)?.len();
-        let rounds = verified.rounds;
-        args.say(|| {
-            format!("steps: {checked} of {rounds} rounds done again, each gives the published model")
-        });
-        if let Some(left) = rounds.checked_sub(checked as u64).filter(|left| *left > 0) {
-            eprintln!(
-                "warning: the sums of {left} rounds are not there, so that their steps were not done again"
-            );
-        }
-        steps = Some(checked);
-    }
-    Ok((evidence, steps))
 }
 
 pub(crate) fn read_model_key(file: &Path) -> Result<ModelPublicKey, Unusable> {

@@ -33,6 +33,7 @@ mod admissions;
 mod arguments;
 mod audits;
 mod canaries;
+mod chains;
 mod demonstrations;
 mod exports;
 mod keys;
