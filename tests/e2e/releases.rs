@@ -124,3 +124,51 @@ fn a_journal_that_a_later_release_began_is_refused_by_its_format_and_left_as_it_
         assert_eq!(fs::read(&journal).unwrap(), bytes, "{party}");
     }
 }
+
+#[test]
+fn a_folder_of_release_1_opens_as_a_federation_of_one_run_with_its_name_and_where_it_stands() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    copy_of("release-1", folder);
+    let version = fs::read(folder.join("coordinator/checkpoints/000003/manifest.json")).unwrap();
+    let version = checkpoint::Manifest::from_bytes(&version).unwrap();
+    let plan = fs::read_to_string(folder.join("plan.toml")).unwrap();
+    let planned = plan.lines().find_map(|line| line.strip_prefix("rounds = ")).unwrap();
+    let only_run = |coordinator: &Coordinator| {
+        let listed = succeeds(&["runs", "list", "--json", "--coordinator", &coordinator.url]);
+        let mut listed: Vec<Value> = serde_json::from_str(&listed).unwrap();
+        assert_eq!(listed.len(), 1, "{listed:#?}");
+        let run = listed.remove(0);
+        assert_eq!((&run["number"], &run["name"]), (&1.into(), &"of release 1".into()), "{run:#}");
+        assert_eq!(run["run"], version.run_id.to_string(), "{run:#}");
+        assert_eq!((&run["position"], &run["submitted_by"]), (&Value::Null, &"".into()), "{run:#}");
+        assert_eq!(run["rounds_planned"].to_string(), planned, "{run:#}");
+        run
+    };
+    let start = || Coordinator::start(&folder.join("coordinator.toml"));
+    // Opened once, and once more: the second time it finds what the first one wrote.
+    for _ in 0..2 {
+        let run = only_run(&start());
+        assert_eq!(
+            (&run["state"], &run["rounds_committed"]),
+            (&"waiting".into(), &COMMITTED.into()),
+            "{run:#}"
+        );
+        assert!(run["reason"].as_str().unwrap().contains("0 silos"), "{run:#}");
+    }
+    let coordinator = start();
+    let silos = SILOS.map(|silo| {
+        let config = moved(folder, silo, &coordinator.url);
+        Running(role("client", &config).spawn().unwrap())
+    });
+    let status = status_until(&coordinator.url, |status| !status["ended"].is_null());
+    drop(silos);
+    let over = only_run(&coordinator);
+    assert_eq!(
+        (&over["state"], &over["rounds_committed"]),
+        (&"finished".into(), &status["rounds_committed"])
+    );
+    drop(coordinator);
+    assert_eq!(only_run(&start()), over);
+    assert!(!folder.join("coordinator/runs").exists(), "the one run lies where it lay");
+}
