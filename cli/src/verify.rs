@@ -7,7 +7,7 @@ use checkpoint::{MANIFEST_FILE, public_key_text};
 use identity::KeyError;
 use plan::AuthoredPlan;
 use published::{
-    Against, Checked, CheckpointFault, Plain, check, check_runs, checkpoints_in, plan_among, record_line,
+    Against, Checked, CheckpointFault, Plain, check_run, check_runs, checkpoints_in, plan_among, record_line,
     verify_version, version_json,
 };
 use runs::{RUNS_FOLDER, run_folders_in};
@@ -82,7 +82,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Unverified> {
     let folder = checkpoints_in(&args.folder);
     let folder = Plain::new(&folder);
     let plan = plan_among(&folder, &plans)?.or(plans.first()).map(|plan| &**plan);
-    let checked = check(&folder, &Against { plan, ..against })?;
+    let checked = check_run(&folder, &Against { plan, ..against })?;
     checked.lines().into_iter().for_each(|line| args.say(|| line));
     if args.json {
         println!("{}", checked.to_json());

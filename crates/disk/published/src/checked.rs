@@ -45,7 +45,7 @@ pub struct Checked {
 ///
 /// # Errors
 /// The first file that does not hold.
-pub fn check<F: Folder + ?Sized>(folder: &F, against: &Against) -> Result<Checked, CheckpointFault> {
+pub fn check_run<F: Folder + ?Sized>(folder: &F, against: &Against) -> Result<Checked, CheckpointFault> {
     let verified = verify_chain(folder, against.key, against.plan)?;
     let manifests = &verified.manifests;
     let lineage = against.model_key.map(|key| check_evidence(folder, manifests, key)).transpose()?;
@@ -68,12 +68,12 @@ pub fn check_runs(
     plans: &[AuthoredPlan],
 ) -> Vec<(u32, Result<Checked, CheckpointFault>)> {
     let mut one_key = against.key;
-    let check_run = |(number, folder): &(u32, PathBuf)| {
+    let of_run = |(number, folder): &(u32, PathBuf)| {
         let folder = checkpoints_in(folder);
         let folder = Plain::new(&folder);
         let checked = plan_among(&folder, plans).and_then(|plan| {
             let plan = plan.map(|plan| &**plan);
-            check(&folder, &Against { key: one_key, plan, ..*against })
+            check_run(&folder, &Against { key: one_key, plan, ..*against })
         });
         let checked = checked.map(|checked| Checked { key_pinned: against.key.is_some(), ..checked });
         if let (None, Ok(checked)) = (one_key, &checked) {
@@ -81,7 +81,7 @@ pub fn check_runs(
         }
         (*number, checked)
     };
-    runs.iter().map(check_run).collect()
+    runs.iter().map(of_run).collect()
 }
 
 /// The one of these plans that the oldest record of a folder names, whoever wrote it.
@@ -201,7 +201,7 @@ mod tests {
         fs::write(chains[1].path().join("checkpoints/000001/model.safetensors"), b"x").unwrap();
         signed_by_another(chains[2].path());
         // By itself it holds.
-        check(&Plain::new(&checkpoints_in(chains[2].path())), &Against::default()).unwrap();
+        check_run(&Plain::new(&checkpoints_in(chains[2].path())), &Against::default()).unwrap();
         let runs: Vec<(u32, PathBuf)> =
             (1..).zip(chains.iter().map(|chain| chain.path().to_owned())).collect();
         let checked = check_runs(&runs, &Against::default(), &[]);

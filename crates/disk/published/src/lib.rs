@@ -2,7 +2,7 @@
 //!
 //! Owns: the check of a chain of checkpoints in a folder ([`verify_folder`]), of one version by itself ([`verify_version`]), of
 //! the signatures and the evidence for outsiders ([`check_evidence`]), and of the server's steps and spending, done again from a
-//! signed plan ([`check_steps`], [`check_spent`]), or all of these at once, of one run ([`check`]) or of all runs of a federation ([`check_runs`]); a copy of a version with measurements in its card ([`Measured`]); and an incident's evidence as a document ([`report`]). Does not: fetch anything, write anything, or decide what is used.
+//! signed plan ([`check_steps`], [`check_spent`]), or all of these at once, of one run ([`check_run`]) or of all runs of a federation ([`check_runs`]); a copy of a version with measurements in its card ([`Measured`]); and an incident's evidence as a document ([`report`]). Does not: fetch anything, write anything, or decide what is used.
 //!
 //! ```text
 //! checkpoints/000012/  manifest.json manifest.sig       the chain: every record signed, every file named by a record
@@ -36,7 +36,7 @@ mod text;
 mod verify;
 mod version;
 
-pub use checked::{Against, Checked, check, check_runs, plan_among};
+pub use checked::{Against, Checked, check_run, check_runs, plan_among};
 pub use evidence::{check_evidence, check_spent, check_steps, is_signed};
 pub use folder::{Folder, Plain, checkpoints_in, read_bounded};
 pub use listing::{ListingError, list_files};
