@@ -39,7 +39,8 @@ pub(crate) struct Remote {
 pub(crate) struct RemoteRun {
     #[command(flatten)]
     pub(crate) remote: Remote,
-    /// Which run, where there are several: the name of its plan, or the first digits of its own. Else the one in progress.
+    /// Which run, where there are several: the name of its plan, or the first digits of its own. Else what only reads means the one in
+    /// progress, and what changes something the only one that is not over.
     #[arg(long, value_name = "RUN")]
     run: Option<String>,
 }
@@ -55,9 +56,13 @@ impl RemoteRun {
         Ok((link, run))
     }
 
-    /// Likewise, to administer.
+    /// Likewise, to change something: where nobody says which run, the only one that is not over.
     pub(crate) async fn administer(&self) -> Result<(Admin, Option<Digest>), WhichRun> {
         let (link, run) = self.connect().await?;
+        let run = match run {
+            Some(run) => Some(run),
+            None => Runs::over(link.clone()).only_open().await?,
+        };
         Ok((Admin::over(link), run))
     }
 }

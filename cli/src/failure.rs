@@ -252,7 +252,7 @@ impl From<WhichRun> for Failure {
     fn from(why: WhichRun) -> Self {
         match why {
             WhichRun::Call(why) => why.into(),
-            WhichRun::None { .. } | WhichRun::Several { .. } => Self::usage(why),
+            WhichRun::None { .. } | WhichRun::Several { .. } | WhichRun::NotSaid { .. } => Self::usage(why),
         }
     }
 }

@@ -97,7 +97,6 @@ fn a_run_is_held_and_ended_by_its_name_and_an_author_ends_its_own() {
         "runs resume wards",
         "run pause --run digits --reason odd",
         "model quarantine 12 --run wards --reason poisoned",
-        "run resume",
     ] {
         federation.run(&format!("{line} --as @admin")).unwrap();
     }
@@ -106,9 +105,18 @@ fn a_run_is_held_and_ended_by_its_name_and_an_author_ends_its_own() {
         format!("resumed in {wards} by ada"),
         format!("paused in {digits} by ada: odd"),
         format!("round 12 quarantined in {wards} by ada: poisoned"),
-        "resumed by ada".to_owned(),
     ];
     assert_eq!(federation.asked(), asked);
+    for line in [
+        "run pause --reason odd",
+        "run resume",
+        "model quarantine 1 --reason odd",
+        "model rollback 1 --reason odd",
+    ] {
+        let which = text(federation.run(&format!("{line} --as @admin")));
+        assert!(which.contains("2 runs are not over; say which with --run"), "{line}: {which}");
+    }
+    assert_eq!(federation.asked(), Vec::<String>::new(), "nothing is changed by a guess");
 
     assert!(text(federation.run("runs stop wards --reason mine --as @anna")).contains("submitted by ada"));
     federation.run("runs stop digits --reason another --as @anna").unwrap();
@@ -116,6 +124,8 @@ fn a_run_is_held_and_ended_by_its_name_and_an_author_ends_its_own() {
     federation.run("runs stop digits --reason another --as @anna").unwrap();
     let states: Vec<RunState> = federation.runs().iter().map(|run| run.state).collect();
     assert_eq!(states, [RunState::Stopped, RunState::Queued]);
+    federation.run("run resume --as @admin").unwrap();
+    assert_eq!(federation.asked().last(), Some(&format!("resumed in {wards} by ada")), "the only one left");
     assert!(text(federation.run("runs pause wards --reason why --as @anna")).contains("needs"));
 }
 

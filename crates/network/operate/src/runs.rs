@@ -3,7 +3,7 @@
 use identity::printable;
 use params::Digest;
 use plan::SignedPlan;
-use run_status::RunEntry;
+use run_status::{RunEntry, RunState};
 use wire::limits::LISTING_BYTES_MAX;
 use wire::v1::runs_client::RunsClient;
 use wire::v1::{ListRunsRequest, ShowRunRequest, StopRunRequest, SubmitRunRequest};
@@ -67,6 +67,21 @@ impl Runs {
         }
         find(&self.list().await?, wanted)
     }
+
+    /// The run that somebody means who changes one and does not say which: the only one that is not over. None where all are, and of
+    /// a coordinator of a release that had one run.
+    ///
+    /// # Errors
+    /// [`WhichRun::NotSaid`] where several are not over: nothing is changed by a guess.
+    pub async fn only_open(&mut self) -> Result<Option<Digest>, WhichRun> {
+        match self.0.list(ListRunsRequest {}).await {
+            Err(status) if status.code() == tonic::Code::Unimplemented => Ok(None),
+            listed => {
+                let runs = taken(listed)?.runs.into_iter().map(RunEntry::try_from);
+                only(runs.collect::<Result<_, _>>().map_err(ConnectError::from)?)
+            }
+        }
+    }
 }
 
 /// What names no run, or several.
@@ -88,6 +103,12 @@ pub enum WhichRun {
     Several {
         /// What was given.
         wanted: String,
+        /// Those that it may be.
+        runs: Vec<RunEntry>,
+    },
+    /// More than one is not over, and nobody said which.
+    #[error("{} runs are not over; say which with --run: {}", .runs.len(), among("it may be", .runs))]
+    NotSaid {
         /// Those that it may be.
         runs: Vec<RunEntry>,
     },
@@ -118,9 +139,18 @@ fn find(runs: &[RunEntry], wanted: &str) -> Result<Digest, WhichRun> {
     }
 }
 
+fn only(mut runs: Vec<RunEntry>) -> Result<Option<Digest>, WhichRun> {
+    runs.retain(|run| !matches!(run.state, RunState::Finished | RunState::Stopped));
+    match runs.as_slice() {
+        [] => Ok(None),
+        [one] => Ok(Some(one.run)),
+        _ => Err(WhichRun::NotSaid { runs }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use run_status::{RunState, samples};
+    use run_status::samples;
 
     use super::*;
 
@@ -160,5 +190,18 @@ mod tests {
         // Too few digits to be sure of.
         assert!(find(&runs, &first[..3]).is_err());
         assert!(find(&[], "digits").unwrap_err().to_string().contains("there is none"));
+    }
+
+    #[test]
+    fn what_changes_a_run_means_the_only_one_that_is_not_over_and_does_not_guess_among_several() {
+        let (over, stopped) =
+            (run("digits", b"1", RunState::Finished), run("wards", b"2", RunState::Stopped));
+        let (paused, waits) = (run("wards", b"3", RunState::Paused), run("beds", b"4", RunState::Waiting));
+        assert_eq!(only(vec![over.clone(), stopped.clone()]).unwrap(), None);
+        assert_eq!(only(vec![over.clone(), paused.clone(), stopped]).unwrap(), Some(paused.run));
+        let asked = only(vec![over, paused.clone(), waits]).unwrap_err().to_string();
+        assert!(asked.starts_with("2 runs are not over; say which with --run: it may be "), "{asked}");
+        let one = format!("{} (wards, paused)", paused.run.short());
+        assert!(asked.contains(&one) && asked.contains("(beds, waiting)"), "{asked}");
     }
 }
