@@ -11,4 +11,5 @@ mod rosters;
 mod rounds;
 mod runs;
 mod swarm;
+mod turns;
 mod waiting;
