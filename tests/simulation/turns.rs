@@ -170,11 +170,11 @@ impl Desk {
     /// The process dies, and goes on from the journals; nobody is here.
     fn restarts(&mut self) {
         let journals = self.journals.iter();
-        let of = |(number, journal): (&RunNumber, &Vec<Record>)| (*number, self.setup(*number), journal.clone());
+        let of =
+            |(number, journal): (&RunNumber, &Vec<Record>)| (*number, self.setup(*number), journal.clone());
         let journals = journals.map(of).collect();
         let mut effects = Effects::new();
-        self.federation =
-            Federation::recover(journals, self.active_max, self.now, &mut effects).unwrap();
+        self.federation = Federation::recover(journals, self.active_max, self.now, &mut effects).unwrap();
         self.here.clear();
         self.perform(effects);
         self.assert_one_attempt_a_silo();

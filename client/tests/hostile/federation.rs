@@ -487,6 +487,7 @@ pub(crate) fn kind(record: &ClientRecord) -> &'static str {
         ClientRecord::DataNotDeclared { .. } => "undeclared",
         ClientRecord::TrainingFailed { .. } => "failed",
         ClientRecord::OfferAnswered(_) => "offer",
+        ClientRecord::RunOver => "over",
         ClientRecord::UploadReceipted { .. } => "receipted",
         ClientRecord::WitnessBegun => "witness",
         ClientRecord::WitnessForgotten { .. } => "forgotten",

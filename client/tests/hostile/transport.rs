@@ -57,7 +57,7 @@ async fn garbage_on_the_port_is_survived_until_a_coordinator_is_there() {
     assert_eq!(daemon.task.await.unwrap().unwrap(), Ended::Finished(RunEnd::Complete));
     assert_eq!(
         records(&folder).iter().map(kind).collect::<Vec<_>>(),
-        ["offer", "joined"],
+        ["offer", "joined", "over"],
         "nothing of the garbage"
     );
     drop(daemon.stop);

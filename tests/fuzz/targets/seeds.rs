@@ -384,6 +384,7 @@ fn client_records(session: &Session) -> Vec<(&'static str, ClientRecord)> {
                 admitted: true,
             }),
         ),
+        ("over", ClientRecord::RunOver),
     ]
 }
 

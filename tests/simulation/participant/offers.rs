@@ -11,9 +11,11 @@ use chacha20::{
 };
 use params::Digest;
 use plan::{OffersPerAuthor, Plan, Refusal, RefusalCode};
-use protocol::{ClaimAnswer, ClientRecord, Decline, Timestamp, ToCoordinator};
+use protocol::{
+    ClaimAnswer, ClientEffect, ClientRecord, Decline, RunEnd, Timestamp, ToClient, ToCoordinator,
+};
 
-use super::world::{World, messages, policy};
+use super::world::{AT, World, messages, policy};
 
 const DAY_MS: u64 = 24 * 3_600_000;
 const LIMIT: OffersPerAuthor = OffersPerAuthor { plans: 4, days: 30 };
@@ -181,10 +183,7 @@ fn a_refusal_is_durable_before_it_is_said_and_survives_a_restart() {
         world.plan = plan.clone().numbered([1; Plan::ID_BYTES]);
         world.say(world.welcome())
     };
-    let [
-        protocol::ClientEffect::Persist(ClientRecord::OfferAnswered(answered)),
-        protocol::ClientEffect::Send(_),
-    ] = &effects[..]
+    let [ClientEffect::Persist(ClientRecord::OfferAnswered(answered)), ClientEffect::Send(_)] = &effects[..]
     else {
         panic!("{effects:?}")
     };
@@ -197,4 +196,35 @@ fn a_refusal_is_durable_before_it_is_said_and_survives_a_restart() {
         assert!(matches!(offered(&mut world, &plan, run, 1)[..], [ToCoordinator::Declined { .. }]));
         assert_eq!(balance.borrow().looks, 1);
     }
+}
+
+#[test]
+fn a_run_that_is_over_is_shown_again_without_end_and_takes_no_look_from_those_that_come() {
+    let (mut world, balance) = silo(|_| true);
+    let plan = sim::plan(4, 9);
+    assert!(matches!(offered(&mut world, &plan, 1, 1)[..], [ToCoordinator::CheckIn { .. }]));
+    world.say(ToClient::Published(world.signed(&world.genesis())));
+    for again in 0..50 {
+        let heard = world.say(ToClient::Finished { reason: RunEnd::BudgetSpent });
+        assert!(heard.iter().any(|effect| matches!(effect, ClientEffect::ReturnClaim { .. })), "{heard:?}");
+        balance.borrow_mut().held.clear();
+        if again % 2 == 0 {
+            world.restart();
+        }
+        // It hears what it missed.
+        assert!(matches!(
+            messages(&world.say(world.welcome()))[..],
+            [ToCoordinator::CheckIn { head: Some(0), .. }]
+        ));
+        // Without a claim nothing is trained.
+        let opened = world.say(world.open(AT));
+        let sits_out = ToCoordinator::Declined { round: Some(AT.round), reason: Decline::SitsOut };
+        assert_eq!(messages(&opened), [&sits_out]);
+    }
+    assert_eq!(balance.borrow().looks, 1);
+    for version in 2..=4 {
+        assert!(matches!(offered(&mut world, &plan, 1, version)[..], [ToCoordinator::CheckIn { .. }]));
+    }
+    let ends = world.journal.iter().filter(|record| matches!(record, ClientRecord::RunOver)).count();
+    assert_eq!(ends, 1, "it is written down once");
 }

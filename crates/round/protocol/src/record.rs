@@ -238,6 +238,9 @@ pub enum ClientRecord {
     /// The data's balance was looked at for a run that the silo was offered: written before it is answered, so that no restart
     /// forgets how often that was.
     OfferAnswered(plan::Answered),
+    /// The coordinator has said that the current run is over: what it claimed of the data's balance is given back, and is not asked
+    /// for again where the run is shown once more, so that this silo hears what it missed of it.
+    RunOver,
 }
 
 impl ClientRecord {
@@ -260,6 +263,7 @@ impl ClientRecord {
             | Self::SetsFixed { .. }
             | Self::StepVerified { .. }
             | Self::DataNotDeclared { .. }
+            | Self::RunOver
             | Self::TrainingFailed { .. } => true,
         }
     }

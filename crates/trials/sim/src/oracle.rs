@@ -150,6 +150,7 @@ impl Oracle {
             | ClientRecord::DataNotDeclared { .. }
             | ClientRecord::TrainingFailed { .. }
             | ClientRecord::OfferAnswered(_)
+            | ClientRecord::RunOver
             | ClientRecord::UploadReceipted { .. }
             | ClientRecord::WitnessBegun
             | ClientRecord::WitnessForgotten { .. }

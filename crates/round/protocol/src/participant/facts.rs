@@ -70,6 +70,8 @@ pub(super) struct RunFacts {
     answer: Option<(Attempt, Digest, UnmaskShares)>,
     /// What is declared of the data's version, once that is fixed.
     pub(super) declared: Option<Option<Digest>>,
+    /// The coordinator has said so.
+    pub(super) is_over: bool,
 }
 
 /// A record that contradicts those before it.
@@ -191,6 +193,7 @@ impl Facts {
             ClientRecord::DataCommitted { commitment } => self.current()?.declare(*commitment)?,
             ClientRecord::DataNotDeclared { word } => self.current()?.declare(Some(*word))?,
             ClientRecord::OfferAnswered(answered) => self.offers.note(answered),
+            ClientRecord::RunOver => self.current()?.is_over = true,
             // Its debit says the rest.
             ClientRecord::TrainingFailed { .. } => {}
         }
@@ -294,6 +297,7 @@ impl RunFacts {
             results: 0,
             answer: None,
             declared: None,
+            is_over: false,
         }
     }
 

@@ -30,6 +30,10 @@ impl Participant {
                 return self.decline(None, reason);
             }
         };
+        if self.facts.run(&run_id).is_some_and(|facts| facts.is_over) {
+            // It hears what it missed, and how the run ended: nothing that a claim would be for.
+            return self.joined(now, run_id, Arc::new(plan), before);
+        }
         self.ask_for_claim(now, run_id, plan, before);
     }
 
@@ -47,12 +51,14 @@ impl Participant {
             self.join(run_id, plan.digest());
         }
         let not_before = now.plus_ms(plan.timing.ready_after_ms);
+        let is_over = self.facts.joined_run(&run_id).is_over;
         let fixed = self.facts.joined_run(&run_id).declared.is_some();
         let check_in = match before {
             // What was begun for an earlier welcome serves this one.
             Some(waits @ (CheckIn::Reading { .. } | CheckIn::Held { .. })) => waits,
-            // What was declared once is declared again whatever the data is by now, nor is it read for an attempt in progress.
-            _ if fixed || self.is_in_a_round_of(&run_id) || !self.profile.declares_data => {
+            // What was declared once is declared again whatever the data is by now, nor is it read for an attempt in progress or for a
+            // run that is over.
+            _ if fixed || is_over || self.is_in_a_round_of(&run_id) || !self.profile.declares_data => {
                 self.check_in(&run_id);
                 CheckIn::Said
             }
@@ -247,7 +253,8 @@ impl Participant {
         let ledger_knows = self.ledger(&run).is_some_and(|view| {
             view.round.is_some_and(|round| at.round <= round) || view.rounds_of_others.contains(&at.round)
         });
-        if !facts.is_new(at) || facts.is_past(at.round) || ledger_knows || self.is_closed(run, at) {
+        let is_past = facts.is_past(at.round) || facts.is_over;
+        if !facts.is_new(at) || is_past || ledger_knows || self.is_closed(run, at) {
             // Its secrets are gone, as this process began after the attempt did, or it was declined before; or its record is
             // there already, and nothing that is seen and signed in it now could be held against that.
             return self.decline(Some(at.round), Decline::SitsOut);

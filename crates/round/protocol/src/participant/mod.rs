@@ -203,6 +203,7 @@ impl Participant {
         self.round.as_ref().is_none_or(|round| !round.is(Some(*run), at))
             && facts.is_new(at)
             && !facts.is_past(at.round)
+            && !facts.is_over
             && !self.is_closed(*run, at)
             && facts.head.as_ref().is_some_and(|head| head.model.params_digest == model)
     }
@@ -337,6 +338,9 @@ impl Participant {
             ToClient::Finished { reason } => {
                 self.ended = Some(reason);
                 if let Some(run) = self.hand {
+                    if self.facts.run(&run).is_some_and(|facts| !facts.is_over) {
+                        self.commit(ClientRecord::RunOver);
+                    }
                     self.welcomes.remove(&run);
                     self.leave(&run);
                     self.claiming.remove(&run);
