@@ -42,11 +42,13 @@ impl Queue {
         self.effects.is_empty()
     }
 
-    /// The first effects, as far as their records fit into one append.
+    /// The first effects, as far as their records fit into one append and may become durable in any order among the runs.
     fn take_an_append(&mut self) -> Vec<(Effect, Vec<u8>)> {
-        let (mut taken, mut total) = (Vec::new(), 0);
-        while let Some((_, bytes)) = self.effects.front() {
-            if !taken.is_empty() && total + bytes.len() > APPEND_BYTES {
+        let (mut taken, mut total) = (Vec::<(Effect, Vec<u8>)>::new(), 0);
+        while let Some((effect, bytes)) = self.effects.front() {
+            let of_another = |(one, bytes): &(Effect, Vec<u8>)| one.run != effect.run && !bytes.is_empty();
+            let waits = effect.rests_on_other_runs() && taken.iter().any(of_another);
+            if !taken.is_empty() && (waits || total + bytes.len() > APPEND_BYTES) {
                 break;
             }
             total += bytes.len();
@@ -90,5 +92,54 @@ impl Driver {
             self.audit.journalled(self.later_run(run), first, self.clock.now(), &records)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::{Attempt, RoundOutcome, Timestamp};
+    use secagg::ClientId;
+
+    use super::*;
+
+    fn record(run: u32, record: Record) -> Effect {
+        Effect { run: RunNumber(run), effect: protocol::Effect::Persist(record) }
+    }
+
+    fn aborted(run: u32) -> Effect {
+        record(run, Record::Aborted { now: Timestamp(1), outcome: RoundOutcome::BadAggregate("none".into()) })
+    }
+
+    fn begun(run: u32) -> Effect {
+        let at = Attempt { round: 1, attempt: 1 };
+        record(run, Record::AttemptBegun { now: Timestamp(1), at, cohort: vec![ClientId(1)] })
+    }
+
+    fn restored(run: u32) -> Effect {
+        let (by, reason) = ("ops".into(), "mistaken".into());
+        record(run, Record::Restored { now: Timestamp(1), client: ClientId(1), by, reason })
+    }
+
+    /// The runs of the records of each append.
+    fn appends(effects: impl IntoIterator<Item = Effect>) -> Vec<Vec<u32>> {
+        let mut queue = Queue::default();
+        queue.extend(effects);
+        let mut appends = Vec::new();
+        while !queue.is_empty() {
+            appends.push(queue.take_an_append().into_iter().map(|(effect, _)| effect.run.0).collect());
+        }
+        appends
+    }
+
+    #[test]
+    fn an_attempt_is_written_down_after_what_freed_its_silos_in_other_runs() {
+        assert_eq!(appends([aborted(2), begun(1), aborted(1), begun(2)]), [vec![2], vec![1, 1], vec![2]]);
+        assert_eq!(appends([aborted(1), begun(1)]), [vec![1, 1]], "a run alone writes all at once");
+    }
+
+    #[test]
+    fn who_is_let_in_again_is_so_in_the_first_run_last_whatever_dies_between() {
+        assert_eq!(appends([restored(3), restored(2), restored(1)]), [[3], [2], [1]]);
+        assert_eq!(appends([aborted(1), aborted(2), aborted(1)]), [[1, 2, 1]], "others share an append");
     }
 }

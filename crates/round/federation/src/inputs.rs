@@ -70,6 +70,16 @@ pub struct Effect {
     pub effect: protocol::Effect,
 }
 
+impl Effect {
+    /// Whether it is a record that rests on those of other runs before it, which must be durable first: that an attempt's silos are in
+    /// no other one any more, that a member is let in everywhere else. Other records of different runs may be made durable in any
+    /// order.
+    pub fn rests_on_other_runs(&self) -> bool {
+        let protocol::Effect::Persist(record) = &self.effect else { return false };
+        matches!(record, Record::AttemptBegun { .. } | Record::Restored { .. })
+    }
+}
+
 /// Effects in their order.
 pub type Effects = Vec<Effect>;
 

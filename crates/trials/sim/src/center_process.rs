@@ -114,8 +114,7 @@ impl Federation {
                 return;
             }
             if self.faults.writes_first() {
-                // One append to each run's journal, in the order of their numbers.
-                effects.sort_by_key(|effect| (!is_record(effect), is_record(effect).then_some(effect.run)));
+                effects = records_first(effects);
             }
             let together =
                 |one: &Effect, next: &Effect| is_record(one) && is_record(next) && one.run == next.run;
@@ -239,6 +238,24 @@ impl Federation {
             self.transmit(to, session, false, fate, wire::to_client_bytes(message));
         }
     }
+}
+
+/// As the shell: one append to each run's journal, in the order of their numbers, as far as that order does not matter.
+fn records_first(effects: Vec<Effect>) -> Vec<Effect> {
+    let (mut all, mut together) = (Vec::new(), Vec::<Effect>::new());
+    let sort = |together: &mut Vec<Effect>| {
+        together.sort_by_key(|effect| (!is_record(effect), is_record(effect).then_some(effect.run)));
+        std::mem::take(together)
+    };
+    for effect in effects {
+        let of_another = |one: &Effect| is_record(one) && one.run != effect.run;
+        if effect.rests_on_other_runs() && together.iter().any(of_another) {
+            all.extend(sort(&mut together));
+        }
+        together.push(effect);
+    }
+    all.extend(sort(&mut together));
+    all
 }
 
 fn is_record(effect: &Effect) -> bool {
