@@ -26,11 +26,13 @@ pub enum ScenarioPart {
     Deceiver,
     /// The plan's noise.
     Noise,
+    /// Other runs than the first.
+    Runs,
 }
 
 /// A text that names no [`ScenarioPart`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no such kind; there are liar, deceiver, noise, {}", FaultKind::ALL.map(FaultKind::name).join(", "))]
+#[error("no such kind; there are liar, deceiver, noise, runs, {}", FaultKind::ALL.map(FaultKind::name).join(", "))]
 pub struct UnknownScenarioPart;
 
 impl ScenarioPart {
@@ -41,6 +43,7 @@ impl ScenarioPart {
             Self::Liar => "liar",
             Self::Deceiver => "deceiver",
             Self::Noise => "noise",
+            Self::Runs => "runs",
         }
     }
 
@@ -50,6 +53,7 @@ impl ScenarioPart {
             (scenario.liar.is_some(), Self::Liar),
             (scenario.deceived, Self::Deceiver),
             (scenario.noise != NoiseBy::None, Self::Noise),
+            (scenario.runs > 1, Self::Runs),
         ];
         let others = others.into_iter().filter(|(is, _)| *is).map(|(_, part)| part);
         scenario.faults.iter().copied().map(Self::Fault).chain(others)
@@ -61,7 +65,7 @@ impl FromStr for ScenarioPart {
 
     fn from_str(text: &str) -> Result<Self, UnknownScenarioPart> {
         let faults = FaultKind::ALL.into_iter().map(Self::Fault);
-        let mut all = faults.chain([Self::Liar, Self::Deceiver, Self::Noise]);
+        let mut all = faults.chain([Self::Liar, Self::Deceiver, Self::Noise, Self::Runs]);
         all.find(|part| part.name() == text).ok_or(UnknownScenarioPart)
     }
 }
@@ -141,6 +145,7 @@ impl Campaign {
                 ScenarioPart::Liar => scenario.liar = None,
                 ScenarioPart::Deceiver => scenario.deceived = false,
                 ScenarioPart::Noise => scenario = scenario.without_noise(),
+                ScenarioPart::Runs => scenario = scenario.of_one_run(),
             }
         }
         scenario
@@ -272,7 +277,10 @@ mod tests {
     #[test]
     fn a_text_that_names_no_part_is_answered_with_all_names() {
         let why = "weather".parse::<ScenarioPart>().unwrap_err().to_string();
-        assert!(why.contains("liar, deceiver, noise") && why.contains(FaultKind::ALL[0].name()), "{why}");
+        assert!(
+            why.contains("liar, deceiver, noise, runs") && why.contains(FaultKind::ALL[0].name()),
+            "{why}"
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use federation::RunNumber;
 use plan::Plan;
 use rand_core::Rng;
+use run_status::{RunEntry, RunState};
 
 use crate::federation::{Federation, policy};
 use crate::invariant::{Invariant, Violation};
@@ -29,6 +30,11 @@ const HEALS_MS: u64 = 240_000;
 const PATIENCE_ROUNDS: u64 = 6;
 /// Uploads that a tight budget is for.
 const TIGHT_ROUNDS: u64 = 4;
+
+/// Rounds of all runs but the last, where there are several.
+const SHORT_ROUNDS: u64 = 3;
+/// When the last plan is submitted.
+const SUBMITTED_MS: u64 = 20_000;
 
 /// Who adds the noise of a scenario's plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +69,10 @@ pub struct Scenario {
     pub deceived: bool,
     /// Kinds of faults.
     pub faults: BTreeSet<FaultKind>,
+    /// Runs: plans that are submitted one after the other.
+    pub runs: u32,
+    /// How many of them may be active at one time.
+    pub active: u32,
 }
 
 /// What came of it.
@@ -110,12 +120,19 @@ impl Scenario {
             Lie::Share if noise == NoiseBy::ExcessRemoved => Lie::NoiseShare,
             lie => lie,
         };
+        // Of seeds whose balances have room for them.
+        let (runs, active) = match draw(4) {
+            0 if !tight => (2 + draw(3), 1 + draw(3)),
+            _ => (1, 1),
+        };
         Self {
             seed,
             silos,
             noise,
             adaptive,
             tight,
+            runs,
+            active,
             // Three silos tolerate no loss at all, so no lie either.
             liar: match kind {
                 0..=2 if silos > 3 => Some((who, lie)),
@@ -132,23 +149,9 @@ impl Scenario {
     pub fn run(&self, traced: bool) -> ScenarioReport {
         let plan = self.plan();
         let deadline_ms = plan.timing.round_deadline_ms;
-        let swarm = Swarm::new(self.seed, &self.faults, self.silos, deadline_ms, HEALS_MS);
-        let budget = self.budget(&plan);
-        let mut federation = Federation::with_policies(plan, self.silos, self.seed, |_, policy| {
-            // So that aborted rounds do not end the run; what the rule itself does is tested elsewhere.
-            policy.repeats_without_dp = 1000;
-            policy.epsilon_max = budget;
-        })
-        .under(swarm);
+        let mut federation = self.federation(plan);
         if traced {
             federation = federation.with_trace();
-        }
-        if self.faults.contains(&FaultKind::Operators) {
-            let mut rng = ChaCha20Rng::seed_from_u64(self.seed);
-            rng.set_stream(0x0b5);
-            // Whom a liar gets barred or kept apart, and who is removed, may together be too many.
-            federation
-                .plan_deeds(RunNumber::FIRST, deeds(&mut rng, self.silos, self.liar.is_none(), HEALS_MS));
         }
         if let Some((id, lie)) = self.liar {
             federation = federation.with_liar(id, lie);
@@ -158,9 +161,53 @@ impl Scenario {
         }
         federation.run_rounds(ROUNDS, HEALS_MS);
         if !self.deceived && !self.tight {
-            federation.heal(PATIENCE_ROUNDS * deadline_ms);
+            federation.heal(PATIENCE_ROUNDS * deadline_ms * u64::from(self.active));
         }
         federation.report(self)
+    }
+
+    /// Its silos, runs, faults and operators.
+    fn federation(&self, plan: Plan) -> Federation {
+        let swarm = Swarm::new(self.seed, &self.faults, self.silos, plan.timing.round_deadline_ms, HEALS_MS);
+        let budget = self.budget(&plan);
+        let mut federation =
+            Federation::with_policies(self.plan_of(1, &plan), self.silos, self.seed, |_, policy| {
+                // So that aborted rounds do not end the run; what the rule itself does is tested elsewhere.
+                policy.repeats_without_dp = 1000;
+                policy.epsilon_max = budget;
+                if self.runs > 1 {
+                    policy.repeats_per_plan = Some(1000);
+                }
+            })
+            .under(swarm);
+        let mut rng = ChaCha20Rng::seed_from_u64(self.seed);
+        if self.runs > 1 {
+            rng.set_stream(0x0b6);
+            federation = federation.with_runs(self.active as usize);
+            for run in 2..=self.runs {
+                let at_ms = rng.next_u64() % SUBMITTED_MS;
+                federation = federation.submitting(at_ms, self.plan_of(run, &plan));
+            }
+        }
+        if self.faults.contains(&FaultKind::Operators) {
+            rng = ChaCha20Rng::seed_from_u64(self.seed);
+            rng.set_stream(0x0b5);
+            for run in 1..=self.runs {
+                // Whom a liar gets barred or kept apart, and who is removed, may together be too many.
+                let deeds = deeds(&mut rng, self.silos, self.liar.is_none(), HEALS_MS);
+                federation.plan_deeds(RunNumber(run), deeds);
+            }
+        }
+        federation
+    }
+
+    /// The plan of one of several runs: all but the last are over after a few rounds, so that others have their turn.
+    fn plan_of(&self, run: u32, plan: &Plan) -> Plan {
+        if self.runs == 1 {
+            return plan.clone();
+        }
+        let rounds = if run < self.runs { SHORT_ROUNDS } else { plan.rounds };
+        Plan { name: format!("{} {run}", plan.name), rounds, ..plan.clone() }
     }
 
     /// What is reported where the simulation itself panicked: the core does, with an id, where its journal is
@@ -183,7 +230,8 @@ impl Scenario {
     fn budget(&self, plan: &Plan) -> f64 {
         match plan.event() {
             Some(event) if self.tight => epsilon(&[(event, TIGHT_ROUNDS)], policy().delta_max),
-            _ => policy().epsilon_max,
+            // A run claims as much as all that a silo of one run has, at most.
+            _ => f64::from(self.runs) * policy().epsilon_max,
         }
     }
 
@@ -218,6 +266,11 @@ impl Scenario {
         Self { noise: NoiseBy::None, adaptive: false, tight: false, ..self.clone() }
     }
 
+    /// The same with one run.
+    pub fn of_one_run(&self) -> Self {
+        Self { runs: 1, active: 1, ..self.clone() }
+    }
+
     /// The smallest scenario, by leaving out one kind of fault or lie after the other, of which `breaks` says that
     /// it fails in the same way.
     pub fn shrunk(&self, breaks: impl Fn(&Self) -> bool) -> Self {
@@ -232,6 +285,7 @@ impl Scenario {
             Self { liar: None, ..smallest.clone() },
             Self { deceived: false, ..smallest.clone() },
             Self { adaptive: false, ..smallest.clone() },
+            smallest.of_one_run(),
             smallest.without_noise(),
         ] {
             if smaller != smallest && breaks(&smaller) {
@@ -267,6 +321,9 @@ impl fmt::Display for Scenario {
         if self.deceived {
             write!(f, ", the coordinator lies")?;
         }
+        if self.runs > 1 {
+            write!(f, ", {} runs, up to {} of them active", self.runs, self.active)?;
+        }
         let faults: Vec<&str> = self.faults.iter().map(|kind| kind.name()).collect();
         write!(f, ", faults: {}", if faults.is_empty() { "none".into() } else { faults.join(", ") })
     }
@@ -287,7 +344,7 @@ impl Federation {
         }
     }
 
-    /// Ends all faults, and expects a round to be committed within this time.
+    /// Ends all faults, and expects of each active run that it commits a round within this time.
     fn heal(&mut self, patience_ms: u64) {
         if self.violation().is_some() {
             return;
@@ -295,26 +352,44 @@ impl Federation {
         self.faults = Box::new(Healed);
         self.start_the_dead();
         self.reset_connections();
-        let before = self.oracle.committed();
-        let end = self.now_ms() + patience_ms;
-        while self.violation().is_none() && self.now_ms() < end && self.oracle.committed() == before {
+        let (before, end) = (self.oracle.committed(), self.now_ms() + patience_ms);
+        let mut awaited = None;
+        while self.violation().is_none() && self.now_ms() < end {
             self.release();
             let step = (self.now_ms() + 100).min(end);
             self.run_until(step);
             self.now_ms = self.now_ms.max(step);
+            if self.coordinator_is_up() {
+                let active = self.active_runs();
+                let awaited = awaited.get_or_insert_with(|| active.clone());
+                // One that was held may find its place taken.
+                awaited.retain(|run| active.contains(run) && !self.commits()[before..].contains(run));
+                if awaited.is_empty() && self.oracle.committed() > before {
+                    return;
+                }
+            }
         }
-        if self.violation().is_none() && self.oracle.committed() == before {
-            let status = self
-                .center
-                .process
-                .as_ref()
-                .and_then(|process| process.core.default_run().and_then(|run| process.core.status(run)));
+        if self.violation().is_none() {
+            let hangs = |entry: &RunEntry| match &awaited {
+                Some(awaited) => awaited.contains(&RunNumber(entry.number)),
+                None => true,
+            };
             // Nothing that these faults do may end a run, so one that has ended is as bad as one that hangs.
-            let why = status.map(|status| status.ended.map_or(status.waiting_why, |ended| ended.why));
+            let why: Vec<String> = match self.coordinator_is_up() {
+                true => self.runs().into_iter().filter(hangs).map(|run| run.reason).collect(),
+                false => Vec::new(),
+            };
             let what =
                 format!("no round was committed within {patience_ms} ms after all faults healed: {why:?}");
             self.oracle.broken(Invariant::Liveness, what);
         }
+    }
+
+    /// Runs that have a place and are not over.
+    fn active_runs(&self) -> BTreeSet<RunNumber> {
+        let has_place =
+            |run: &RunEntry| !matches!(run.state, RunState::Queued | RunState::Finished | RunState::Stopped);
+        self.runs().into_iter().filter(has_place).map(|run| RunNumber(run.number)).collect()
     }
 
     fn report(self, scenario: &Scenario) -> ScenarioReport {
