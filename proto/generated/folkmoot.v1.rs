@@ -4988,7 +4988,7 @@ pub struct ClientStatus {
     pub connected: bool,
     #[prost(string, tag = "4")]
     pub state: ::prost::alloc::string::String,
-    /// The last thing that went wrong with it.
+    /// The last thing that went wrong with it and is not over.
     #[prost(string, tag = "5")]
     pub last_reason: ::prost::alloc::string::String,
     #[prost(uint64, tag = "6")]
@@ -4998,6 +4998,14 @@ pub struct ClientStatus {
     /// What `state` says in words.
     #[prost(enumeration = "Standing", tag = "8")]
     pub state_code: i32,
+    /// When `last_reason` was, in milliseconds since the Unix epoch. Absent from earlier releases.
+    #[prost(uint64, optional, tag = "9")]
+    pub reason_ms: ::core::option::Option<u64>,
+    /// The round and the attempt that it fell out of; absent of what keeps it out of the whole run.
+    #[prost(uint64, optional, tag = "10")]
+    pub reason_round: ::core::option::Option<u64>,
+    #[prost(uint32, optional, tag = "11")]
+    pub reason_attempt: ::core::option::Option<u32>,
 }
 /// What the accountant says has been spent, and under which assumptions.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -47,6 +47,9 @@ fn cohorts(federation: &Federation) -> Vec<Vec<u32>> {
 fn all_committed(federation: &Federation) {
     let status = federation.coordinator().status();
     assert_eq!(status.rounds_committed, ROUNDS, "{}, {}", status.last_outcome, status.waiting_why);
+    // What silos fell out for in earlier rounds is over.
+    let rounds = status.clients.iter().filter_map(|silo| silo.reason_moment?.round);
+    assert!(rounds.clone().all(|round| round >= status.head_round), "{:?}", status.clients);
 }
 
 fn until(federation: &mut Federation, holds: impl Fn(&Federation) -> bool) {

@@ -10,7 +10,7 @@ use protocol::{
     Artifacts, Attempt, Coordinator, Decline, DropReason, Effect, Effects, Input, Record, Rejection,
     SessionVersion, Setup, Timestamp, ToClient, ToCoordinator,
 };
-use run_status::Standing;
+use run_status::{ReasonMoment, Standing};
 use secagg::{Advert, ClientId};
 use sha2::{Digest as _, Sha256};
 use sim::plan;
@@ -357,7 +357,10 @@ fn where_a_round_is_hopeless_because_others_declined_nobody_else_is_called_silen
     assert_eq!(left_out(&bench), [(2, &declined), (3, &declined)]);
     let status = bench.coordinator.status();
     assert!(status.last_outcome.starts_with("too few silos advertised keys: 0 of 3; "), "{status:?}");
-    assert!(status.last_outcome.contains(&format!("; silo 2 {declined}; silo 3 {declined}")), "{status:?}");
+    assert!(
+        status.last_outcome.contains(&format!("; 2 silo 2 {declined}; 3 silo 3 {declined}")),
+        "{status:?}"
+    );
     for id in [1, 4] {
         assert!(!status.last_outcome.contains(&format!("silo {id} ")), "{status:?}");
         let of = status.clients.iter().find(|client| client.id == ClientId(id)).unwrap();
@@ -366,6 +369,29 @@ fn where_a_round_is_hopeless_because_others_declined_nobody_else_is_called_silen
     // The same after a restart.
     let again = Coordinator::recover(setup(), &bench.journal, bench.now, &mut Effects::new()).unwrap();
     assert_eq!(again.last_outcome(), status.last_outcome);
+}
+
+#[test]
+fn what_keeps_a_silo_out_is_said_with_its_moment_and_ends_when_it_takes_part_again() {
+    let mut bench = Bench::opened();
+    let opened_ms = bench.now.0;
+    bench.says(2, ToCoordinator::Declined { round: Some(1), reason: Decline::Unavailable }).unwrap();
+    bench.says(3, ToCoordinator::Declined { round: None, reason: Decline::awaits_operator() }).unwrap();
+    let said = |bench: &Bench, id: usize| {
+        let silo = bench.coordinator.status().clients[id - 1].clone();
+        (silo.last_reason, silo.reason_moment)
+    };
+    let in_round = ReasonMoment { round: Some(1), attempt: Some(1), time_ms: opened_ms };
+    assert_eq!(said(&bench, 2).1, Some(in_round));
+    let (why, moment) = said(&bench, 3);
+    assert_eq!(why, "its operator has not accepted a later roster");
+    assert_eq!(moment, Some(ReasonMoment { round: None, attempt: None, time_ms: opened_ms }));
+    bench.now = bench.now.plus_ms(1);
+    for id in [2, 3] {
+        bench.says(id, ToCoordinator::CheckIn { head: None, data: None }).unwrap();
+    }
+    assert_eq!(said(&bench, 2).1, Some(in_round), "until a round is committed");
+    assert_eq!(said(&bench, 3), (String::new(), None));
 }
 
 #[test]

@@ -403,6 +403,7 @@ fn durable(mut status: Status) -> Status {
     for client in &mut status.clients {
         client.connected = false;
         client.last_reason.clear();
+        client.reason_moment = None;
         if [Standing::CheckedIn, Standing::Connected, Standing::NotConnected].contains(&client.state) {
             client.state = Standing::Unknown;
         }

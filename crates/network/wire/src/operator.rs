@@ -1,7 +1,9 @@
 //! What an operator is shown of a run and of the members, to the wire and back.
 
 use params::Digest;
-use run_status::{ClientStatus, Ended, Ending, Owed, RunPhase, Server, Shown, Standing, Status, Waiting};
+use run_status::{
+    ClientStatus, Ended, Ending, Owed, ReasonMoment, RunPhase, Server, Shown, Standing, Status, Waiting,
+};
 use secagg::ClientId;
 
 use crate::convert::{ConversionError, Fault, cut};
@@ -113,6 +115,9 @@ impl From<ClientStatus> for v1::ClientStatus {
             last_reason: cut(client.last_reason),
             rounds_included: client.rounds_included,
             rounds_left_out: client.rounds_left_out,
+            reason_ms: client.reason_moment.map(|moment| moment.time_ms),
+            reason_round: client.reason_moment.and_then(|moment| moment.round),
+            reason_attempt: client.reason_moment.and_then(|moment| moment.attempt),
         }
     }
 }
@@ -125,6 +130,11 @@ impl From<v1::ClientStatus> for ClientStatus {
             connected: sent.connected,
             state: known(sent.state_code, Standing::numbered, &sent.state, Standing::of),
             last_reason: sent.last_reason,
+            reason_moment: sent.reason_ms.map(|time_ms| ReasonMoment {
+                round: sent.reason_round,
+                attempt: sent.reason_attempt,
+                time_ms,
+            }),
             rounds_included: sent.rounds_included,
             rounds_left_out: sent.rounds_left_out,
         }

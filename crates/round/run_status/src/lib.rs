@@ -14,6 +14,7 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 mod entry;
+mod reasons;
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;
 mod text;
@@ -30,6 +31,7 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 pub use entry::RunEntry;
+pub use reasons::{ReasonMoment, Reasons, with_names};
 pub use text::{render, render_run, render_runs};
 pub use watching::{Happening, Named, News, NotIncluded, Owing, Watching};
 pub use words::{Ending, Owed, RunPhase, RunState, Standing};
@@ -113,8 +115,11 @@ pub struct ClientStatus {
     pub connected: bool,
     /// What it is doing.
     pub state: Standing,
-    /// The last thing that went wrong with it.
+    /// The last thing that went wrong with it and is not over.
     pub last_reason: String,
+    /// When that was; a coordinator of an earlier release does not say it.
+    #[serde(flatten)]
+    pub reason_moment: Option<ReasonMoment>,
     /// Rounds whose sum holds its update.
     pub rounds_included: u64,
     /// Rounds it was left out of.
@@ -188,7 +193,7 @@ mod tests {
         let printed = concat!(
             r#"{"attempt":2,"attempts_aborted":11,"bytes_received":59,"bytes_sent":61,"#,
             r#""clients":[{"connected":true,"id":7,"last_reason":"was too late","name":"north","#,
-            r#""rounds_included":17,"rounds_left_out":5,"state":"awaited"}],"deadline_ms":4500,"dropouts":47,"#,
+            r#""reason_attempt":6,"reason_ms":1300,"reason_round":31,"rounds_included":17,"rounds_left_out":5,"state":"awaited"}],"deadline_ms":4500,"dropouts":47,"#,
             r#""ended":"all rounds","ending":"complete","epsilon_left":3.4,"#,
             r#""head":"9f2e6d33a3717ee826353a404ba4618d1aeeb6879ad7936bce8ed5f46814924d","head_round":36,"#,
             r#""last_outcome":"committed","metrics":{"loss":0.25},"#,

@@ -5,7 +5,8 @@ use params::Digest;
 use secagg::ClientId;
 
 use crate::{
-    ClientStatus, Ended, Ending, Owed, RunEntry, RunPhase, RunState, Server, Shown, Standing, Status, Waiting,
+    ClientStatus, Ended, Ending, Owed, ReasonMoment, RunEntry, RunPhase, RunState, Server, Shown, Standing,
+    Status, Waiting,
 };
 
 /// A run with a value in every field, in the middle of a round. No two of its numbers are alike.
@@ -32,6 +33,7 @@ pub fn shown() -> Shown {
             connected: true,
             state: Standing::Awaited,
             last_reason: "was too late".into(),
+            reason_moment: Some(ReasonMoment { round: Some(31), attempt: Some(6), time_ms: 1_300 }),
             rounds_included: 17,
             rounds_left_out: 5,
         }],

@@ -3,7 +3,7 @@
 use accounting::{rounded_down, rounded_up};
 use identity::{printable, utc};
 
-use crate::{RunEntry, Shown, Status};
+use crate::{ClientStatus, ReasonMoment, RunEntry, Shown, Status};
 
 /// A run and its server at one moment: a line for each thing, then a table of the members. Nothing in it drives a terminal.
 pub fn render(Shown { run: status, server }: &Shown) -> String {
@@ -93,7 +93,7 @@ fn clients(status: &Status, text: &mut String) {
             client.state.to_string(),
             client.rounds_included.to_string(),
             client.rounds_left_out.to_string(),
-            printable(&client.last_reason),
+            reason(client),
         ]
     });
     for [id, name, link, state, included, left_out, reason] in std::iter::once(header).chain(rows) {
@@ -102,6 +102,18 @@ fn clients(status: &Status, text: &mut String) {
         );
         text.push_str(line.trim_end());
         text.push('\n');
+    }
+}
+
+/// What went wrong last, in which attempt of which round, and when.
+fn reason(client: &ClientStatus) -> String {
+    let why = printable(&client.last_reason);
+    match client.reason_moment.filter(|_| !why.is_empty()) {
+        None => why,
+        Some(ReasonMoment { round: Some(round), attempt: Some(attempt), time_ms }) => {
+            format!("{why} (round {round}, attempt {attempt}, {})", utc(time_ms))
+        }
+        Some(ReasonMoment { time_ms, .. }) => format!("{why} (since {})", utc(time_ms)),
     }
 }
 
@@ -193,7 +205,7 @@ mod tests {
             "bytes       59 received, 61 sent\n",
             "server      0.1.0, up 1 s\n",
             "  id  name   link  state              in     out  last reason\n",
-            "   7  north  up    awaited            17       5  was too late\n",
+            "   7  north  up    awaited            17       5  was too late (round 31, attempt 6, 1970-01-01T00:00:01Z)\n",
         );
         assert_eq!(render(&samples::shown()), text);
     }

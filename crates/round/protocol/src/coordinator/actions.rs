@@ -209,7 +209,7 @@ impl Coordinator {
                     return impossible(format!("silo {client} is not barred"));
                 }
                 check_said(&by, &reason)?;
-                self.reasons.remove(&client);
+                self.reasons.over(client);
                 Record::Restored { now, client, by, reason }
             }
             Act::Reconcile { one, other, by, reason } => {
@@ -295,6 +295,7 @@ impl Coordinator {
         }
         check_words(&reason, REASON_BYTES_MAX, "the reason")?;
         self.drop_client(client, DropReason::Removed(reason.clone()));
+        self.reasons.keeps_out(client, reason.clone());
         if self.state.absent.get(&client).is_none_or(Absence::is_declined) {
             self.commit(Record::Barred { client, reason });
         }

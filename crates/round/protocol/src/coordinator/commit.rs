@@ -46,12 +46,14 @@ impl Coordinator {
                 let manifest = self.next_manifest(now, round, sum, summed);
                 let signed = self.sign(&manifest);
                 self.commit(Record::Committed { now, manifest: signed.clone() });
+                self.reasons.committed((at.round, at.attempt));
                 self.idle_since = now;
                 self.publish(signed, at.round + 1);
             }
             Err(SumFailure::WrongSecret(client)) => {
                 let outcome = RoundOutcome::WrongSecret { client };
                 self.commit(Record::Barred { client, reason: outcome.to_string() });
+                self.reasons.keeps_out(client, outcome.to_string());
                 self.abort(now, outcome);
             }
             Err(SumFailure::Weights(why)) => self.abort(now, RoundOutcome::Weights(why)),

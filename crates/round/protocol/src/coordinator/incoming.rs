@@ -132,9 +132,8 @@ impl Coordinator {
         // It declined by its own word, and takes it back by checking in.
         let written = self.state.absent.get(&from).is_some_and(Absence::is_declined);
         self.commit_if(written, Record::Willing { client: from });
-        if self.declining.remove(&from).is_some() || written {
-            self.reasons.remove(&from);
-        }
+        self.declining.remove(&from);
+        self.reasons.over(from);
         let newest = self.state.head_round();
         if let Some(seen) = head.filter(|seen| *seen > newest) {
             return Err(Rejection::Invalid(format!(
@@ -160,10 +159,10 @@ impl Coordinator {
 
     fn declined(&mut self, from: ClientId, round: Option<u64>, reason: Decline) -> Result<(), Rejection> {
         let reason = reason.in_own_words();
-        self.reasons.insert(from, reason.to_string());
         match round {
             None => {
                 self.drop_client(from, DropReason::Declined(reason.clone()));
+                self.reasons.keeps_out(from, reason.to_string());
                 // Who waits for its operator comes back by itself: it has declined nothing for good.
                 let waits = reason.waits();
                 let known = self.state.absent.contains_key(&from);

@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use checkpoint::SignedManifest;
 use params::Digest;
 use rand_core::CryptoRng;
+use run_status::Reasons;
 use secagg::ClientId;
 
 use crate::Timestamp;
@@ -46,7 +47,7 @@ pub struct Coordinator {
     /// The roster that those with sessions were welcomed under.
     welcomed: Digest,
     /// The last thing that went wrong with a client, for the status only.
-    reasons: BTreeMap<ClientId, String>,
+    reasons: Reasons,
     /// Who declines the run now, and why, whether or not its session stands and whether or not it was written down again.
     declining: BTreeMap<ClientId, String>,
     /// Since when this process waits in the idle phase, at the earliest its own start.
@@ -101,7 +102,7 @@ impl Coordinator {
             price: Price::of(&setup.plan).map_err(|why| StartError::Plan(why.to_string()))?,
             links: BTreeMap::new(),
             welcomed: setup.roster.digest(),
-            reasons: BTreeMap::new(),
+            reasons: Reasons::default(),
             declining: BTreeMap::new(),
             idle_since: now,
             started: now,
@@ -145,6 +146,7 @@ impl Coordinator {
         input: Input,
         out: &mut Effects,
     ) -> Result<(), Rejection> {
+        self.reasons.now(now.0);
         let result = match input {
             Input::Start { genesis } => {
                 self.start(now, rng, genesis);
@@ -230,10 +232,9 @@ impl Coordinator {
     }
 
     fn drop_client(&mut self, client: ClientId, reason: DropReason) {
-        self.reasons.insert(client, reason.to_string());
-        if self.state.phase.round().is_some_and(|round| round.takes_part(client)) {
-            self.commit(Record::Dropped { client, reason });
-        }
+        let Some(round) = self.state.phase.round().filter(|round| round.takes_part(client)) else { return };
+        self.reasons.fell_out(client, reason.to_string(), (round.at.round, round.at.attempt));
+        self.commit(Record::Dropped { client, reason });
     }
 
     fn abort(&mut self, now: Timestamp, outcome: RoundOutcome) {

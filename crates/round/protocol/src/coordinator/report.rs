@@ -1,7 +1,7 @@
 //! The status: read only.
 
 use identity::utc;
-use run_status::{ClientStatus, Ended, Ending, Standing, Status, Waiting};
+use run_status::{ClientStatus, Ended, Ending, Standing, Status, Waiting, with_names};
 use secagg::ClientId;
 
 use super::Coordinator;
@@ -65,13 +65,19 @@ impl Coordinator {
     pub fn last_outcome(&self) -> String {
         let state = &self.state;
         let Some(outcome) = &state.last_outcome else { return String::new() };
-        let mut said = outcome.to_string();
+        let mut said = self.in_names(&outcome.to_string());
         if *outcome != RoundOutcome::Committed {
             for (client, reason) in &state.last_dropped {
-                said += &format!("; {} {reason}", state.roster.name(*client));
+                let reason = self.in_names(&reason.to_string());
+                said += &format!("; {client} {} {reason}", state.roster.name(*client));
             }
         }
         said
+    }
+
+    /// With the names of silos that it has the numbers of alone.
+    fn in_names(&self, text: &str) -> String {
+        with_names(text, |id| self.state.roster.members.get(&id).map(|member| member.name.clone()))
     }
 
     fn spoiled(&self) -> Vec<String> {
@@ -117,20 +123,17 @@ impl Coordinator {
     fn client_status(&self, id: ClientId) -> ClientStatus {
         let tally = self.state.tallies.get(&id).copied().unwrap_or_default();
         let connected = self.links.contains_key(&id);
+        let noted = self.reasons.of(id);
+        let absent = self.state.absent.get(&id).map(Absence::reason);
+        let suspect = self.state.spoiled.suspects(&id).then_some(SUSPECT);
+        let why = absent.or(noted.map(|(why, _)| why)).or(suspect);
         ClientStatus {
             id,
             name: self.state.roster.name(id),
             connected,
             state: self.client_state(id, connected),
-            last_reason: self
-                .state
-                .absent
-                .get(&id)
-                .map(Absence::reason)
-                .or_else(|| self.reasons.get(&id).map(String::as_str))
-                .or_else(|| self.state.spoiled.suspects(&id).then_some(SUSPECT))
-                .map(str::to_owned)
-                .unwrap_or_default(),
+            last_reason: why.map_or_else(String::new, |why| self.in_names(why)),
+            reason_moment: noted.map(|(_, moment)| moment),
             rounds_included: tally.included,
             rounds_left_out: tally.left_out,
         }
