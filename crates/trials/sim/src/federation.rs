@@ -193,6 +193,25 @@ impl Federation {
         }
     }
 
+    /// The same, and then it is that late, whatever happens next.
+    ///
+    /// # Panics
+    /// When the federation goes round in circles.
+    pub fn pass_until(&mut self, end_ms: u64) {
+        self.run_until(end_ms);
+        self.now_ms = self.now_ms.max(end_ms);
+    }
+
+    /// A silo's operator changes what it allows; its daemon takes that up while it runs.
+    pub fn change_policy(&mut self, id: u32, edit: impl FnOnce(&mut Policy)) {
+        let id = ClientId(id);
+        let Some(silo) = self.silos.get_mut(&id) else { return };
+        edit(&mut silo.policy);
+        let policy = Box::new(silo.policy.clone());
+        self.note(Place::Silo(id), || "has another policy".into());
+        self.silo_input(id, ClientInput::Policy(policy));
+    }
+
     /// The invariant that was broken, if one was.
     pub fn violation(&self) -> Option<&Violation> {
         self.oracle.violation()
