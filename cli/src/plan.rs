@@ -14,6 +14,8 @@ use crate::Failure;
 use crate::files::{Unusable, read_text, write_document};
 use crate::keys;
 
+const DAY_MS: u64 = 24 * 3_600_000;
+
 #[derive(clap::Args, Debug)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -81,13 +83,17 @@ fn foresee(file: &Path, json: bool) -> Result<(), Failure> {
         Found::Written(plan) => plan.of_newest_format(),
         Found::Signed(plan) => plan::Plan::clone(&plan),
     };
-    let forecast = Forecast::of(&plan)?;
     if json {
-        println!("{}", serde_json::to_string(&forecast).map_err(Failure::failed)?);
+        println!("{}", serde_json::to_string(&Forecast::of(&plan)?).map_err(Failure::failed)?);
     } else {
-        print!("{}{}", report(&plan), render(&forecast));
+        print!("{}", foreseen(&plan)?);
     }
     Ok(())
+}
+
+/// What a plan promises, what it costs, and what it will do.
+pub(crate) fn foreseen(plan: &plan::Plan) -> Result<String, Failure> {
+    Ok(report(plan) + &render(&Forecast::of(plan)?))
 }
 
 /// A plan as a person wrote it, or as its author signed it.
@@ -245,6 +251,10 @@ fn report(plan: &plan::Plan) -> String {
         ),
     );
     row("dropouts", format!("a round of {} survives {}", cohort.maximum, cohort.dropouts_survived()));
+    row(
+        "patience",
+        format!("{} days for willing silos, where too few are", plan.timing.patience_ms() / DAY_MS),
+    );
     row("parameters", plan.architecture().parameter_count().to_string());
     row("lanes", lanes.to_string());
     row("upload", format!("{} bytes a silo and round", lanes as u64 * plan::Plan::LANE_BYTES));

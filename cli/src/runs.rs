@@ -6,6 +6,7 @@ use clap::Subcommand;
 use identity::printable;
 use operate::{Outcome, Runs as Calls};
 use plan::SignedPlan;
+use plan::forecast::Forecast;
 use run_status::{RunEntry, render_run, render_runs};
 use vault::files::{self, WORLD_READABLE};
 
@@ -45,7 +46,7 @@ pub(crate) enum Runs {
         #[arg(long)]
         json: bool,
     },
-    /// Show one run, and write its plan where a file is named for it.
+    /// Show one run with what its plan promises and costs, and write the plan where a file is named for it.
     #[command(after_help = "Examples:\n  \
                             folkmoot runs show wards --as admin\n  \
                             folkmoot runs show 3f2a --plan-out plan.json --as admin")]
@@ -172,16 +173,22 @@ async fn show(
         let text = serde_json::to_string_pretty(&plan).map_err(Failure::failed)? + "\n";
         files::put(out, text.as_bytes(), WORLD_READABLE).map_err(|why| cannot_write(out, why))?;
     }
+    // The author's signature says what was asked, and not the coordinator.
+    let opened = plan.clone().open().map_err(Failure::failed)?;
     if !json {
-        return print(&entry, false);
+        print(&entry, false)?;
+        print!("{}", crate::plan::foreseen(&opened)?);
+        return Ok(());
     }
     #[derive(serde::Serialize)]
     struct Detail<'a> {
         #[serde(flatten)]
         entry: &'a RunEntry,
         plan: &'a SignedPlan,
+        forecast: Forecast,
     }
-    println!("{}", serde_json::to_string(&Detail { entry: &entry, plan: &plan }).map_err(Failure::failed)?);
+    let detail = Detail { entry: &entry, plan: &plan, forecast: Forecast::of(&opened)? };
+    println!("{}", serde_json::to_string(&detail).map_err(Failure::failed)?);
     Ok(())
 }
 

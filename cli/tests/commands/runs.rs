@@ -59,7 +59,13 @@ fn an_author_submits_a_signed_plan_and_everybody_lists_it_as_text_and_as_json() 
     assert_eq!(again, signed);
     let shown =
         federation.answer(&format!("runs show {} --json --as anna", &second.run.to_string()[..6]), "");
-    assert_eq!(serde_json::from_str::<serde_json::Value>(&shown.out).unwrap()["plan"], signed);
+    let shown: serde_json::Value = serde_json::from_str(&shown.out).unwrap();
+    assert_eq!(shown["plan"], signed);
+    assert!(shown["forecast"].is_object(), "{shown}");
+    let text = federation.answer("runs show wards --as anna", "").out;
+    for line in ["state       queued", "mode          ", "patience      7 days", "epsilon       "] {
+        assert!(text.contains(line), "{line} is not in {text}");
+    }
 }
 
 #[test]
