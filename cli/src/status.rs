@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use run_status::{Shown, Watching, render};
+use operate::Models;
+use run_status::{Shown, Watching, past, render};
 
 use crate::Failure;
 use crate::connect::RemoteRun;
+use crate::tokens::parse_time;
 
 #[derive(clap::Args, Debug)]
 #[command(
@@ -29,11 +31,14 @@ const QUIET: Duration = Duration::from_secs(10);
                   has happened for ten seconds: who is waited for. Ends when the coordinator does, or at Ctrl-C.\n\n\
                   With --json each line is an object with `time_ms` and `event`: watching, round, aborted, waiting, silo, notice or \
                   ended.\n\n\
-                  Examples:\n  folkmoot watch --as admin\n  folkmoot watch --as admin --json"
+                  Examples:\n  folkmoot watch --as admin\n  folkmoot watch --as admin --json\n  folkmoot watch --as admin --since 24h"
 )]
 pub(crate) struct WatchArgs {
     #[command(flatten)]
     run: RemoteRun,
+    /// Begin with the rounds that were committed within this time, such as 24h, and what operators did of models.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    since: Option<u64>,
     /// One JSON object a line instead of text.
     #[arg(long)]
     json: bool,
@@ -49,15 +54,21 @@ pub(crate) async fn status(args: StatusArgs) -> Result<(), Failure> {
 
 pub(crate) async fn watch(args: WatchArgs) -> Result<(), Failure> {
     let (link, run) = args.run.connect().await?;
-    let mut changes = operate::watch(link, run).await?;
-    let (mut watching, mut quiet_ms) = (Watching::default(), 0);
+    let mut changes = operate::watch(link.clone(), run).await?;
+    let (mut watching, mut quiet_ms, mut since_s) = (Watching::default(), 0, args.since);
     loop {
         // A wait that is cut off loses no status: the stream keeps it.
         let news = match tokio::time::timeout(QUIET, changes.next()).await {
             Ok(next) => match next? {
                 Some(shown) => {
                     quiet_ms = 0;
-                    watching.changed(shown)
+                    let mut news = Vec::new();
+                    if let Some(since_s) = since_s.take() {
+                        let mut models = Models::over(link.clone(), None).of_run(Some(shown.run.run_id));
+                        news = past(&models.new_records().await?, &shown, since_s);
+                    }
+                    news.extend(watching.changed(shown));
+                    news
                 }
                 None => return Ok(()),
             },

@@ -40,6 +40,16 @@ fn folkmoot(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_folkmoot")).args(args).output().unwrap()
 }
 
+/// A watch that is asked for the past begins with the first round, in the words that it would have had.
+fn past_rounds_are_watched(admin: &Path) {
+    let args = ["watch", "--since", "1h", "--as", text(admin)];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_folkmoot"));
+    let mut running = Running(command.args(args).stdout(Stdio::piped()).spawn().unwrap());
+    let mut first = String::new();
+    BufReader::new(running.0.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    assert!(first.contains("round     1  committed, 1 of "), "{first}");
+}
+
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }

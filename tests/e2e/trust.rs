@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use params::Digest;
 use serde_json::Value;
 
-use crate::{Running, assert_refused, demo, folkmoot, stderr, text};
+use crate::{Running, assert_refused, demo, folkmoot, past_rounds_are_watched, stderr, text};
 
 const SILOS: usize = 4;
 
@@ -320,6 +320,7 @@ fn a_federation_is_enrolled_grows_loses_a_silo_and_comes_through_an_incident_wit
     });
     let committed = number(&before, "rounds_committed");
     trust.status_until("two more rounds", |status| number(status, "rounds_committed") >= committed + 2);
+    past_rounds_are_watched(&trust.path("fed/admin"));
     let bundle = trust.go_back();
     let report = trust.path("report.tar");
     trust.ask(&["incident", "report", incident, "--out", text(&report)]);

@@ -14,6 +14,7 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 mod entry;
+mod past;
 mod reasons;
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;
@@ -31,6 +32,7 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 pub use entry::RunEntry;
+pub use past::past;
 pub use reasons::{ReasonMoment, Reasons, with_names};
 pub use text::{render, render_run, render_runs};
 pub use watching::{Happening, Named, News, NotIncluded, Owing, Watching};
