@@ -314,6 +314,32 @@ fn what_is_paused_over_or_queued_takes_no_place_and_positions_count_those_that_w
 }
 
 #[test]
+fn a_silo_of_an_older_release_is_offered_the_oldest_run_that_is_not_over_and_no_other() {
+    let mut desk = Desk::new(&plans(3, 4), 4, 3);
+    let older = ClientId(4);
+    for run in 1..=3 {
+        for client in silos(3) {
+            desk.comes(client);
+        }
+        desk.here.insert(older);
+        desk.input(Input::Connected { client: older, version: SessionVersion::Three }).unwrap();
+        let before = desk.opened.len();
+        for _ in 0..60 {
+            desk.waits();
+        }
+        let with: BTreeSet<RunNumber> = desk.opened[before..]
+            .iter()
+            .filter(|(_, cohort)| cohort.contains(&older))
+            .map(|of| of.0)
+            .collect();
+        assert_eq!(with, [RunNumber(run)].into());
+        let all: BTreeSet<RunNumber> = desk.opened[before..].iter().map(|(run, _)| *run).collect();
+        assert_eq!(all, (run..=3).map(RunNumber).collect(), "the others go on with those that are in all");
+        desk.ends(RunNumber(run));
+    }
+}
+
+#[test]
 fn a_word_of_no_run_or_of_one_that_is_over_is_refused_and_moves_nothing() {
     let mut desk = Desk::new(&plans(3, 4), 4, 3);
     desk.ends(FIRST);

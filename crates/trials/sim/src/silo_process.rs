@@ -104,13 +104,18 @@ impl Federation {
     }
 
     pub(crate) fn silo_input(&mut self, id: ClientId, input: ClientInput) {
+        self.silo_takes(id, input);
+        self.silo_performs(id);
+    }
+
+    /// Feeds the core; what is to be done comes after what is to be done already.
+    fn silo_takes(&mut self, id: ClientId, input: ClientInput) {
         let Some(silo) = self.silos.get_mut(&id) else { return };
         let clock = silo.clock(START_MS, self.now_ms);
         let Some(process) = &mut silo.process else { return };
         let mut effects = protocol::ClientEffects::new();
         process.participant.handle(clock, &mut self.rng, input, &mut effects);
         process.effects.extend(effects);
-        self.silo_performs(id);
     }
 
     fn silo_performs(&mut self, id: ClientId) {
@@ -180,7 +185,7 @@ impl Federation {
             ClientEffect::Send(said) => self.silo_says(id, *said),
             ClientEffect::Claim { run, plan, may_look } => {
                 let answer = self.claims(id, run, &plan, may_look);
-                self.silo_input(id, ClientInput::Claimed { run, answer });
+                self.silo_takes(id, ClientInput::Claimed { run, answer });
             }
             ClientEffect::ReturnClaim { run } => {
                 if let Some(silo) = self.silos.get_mut(&id) {
