@@ -26,8 +26,8 @@ fn of_runs(runs: u32, active_max: usize, members: u32, rounds: u64, seed: u64) -
         // Aborted rounds do not end a run; what the rule itself does is tested elsewhere.
         policy.repeats_without_dp = 1000;
         policy.repeats_per_plan = Some(1000);
-        // All plans are of one author.
-        policy.offers_per_author = OffersPerAuthor { plans: 100, days: 1 };
+        // All plans are of one author; as it comes, it is for four.
+        policy.offers_per_author = OffersPerAuthor { plans: runs.max(4), days: 30 };
     });
     let begin = first.with_runs(active_max);
     (2..=runs).fold(begin, |all, run| all.submitting(1_000 * u64::from(run), plan(run)))
@@ -180,7 +180,7 @@ fn two_policies_with_a_typo_for_an_hour_cost_an_hour_and_the_run_goes_on_once_th
     // From the beginning, in the middle of the run, and each with a coordinator that dies meanwhile.
     for (from_ms, dies) in [(0, false), (0, true), (600, false), (600, true)] {
         let rounds = 12;
-        let mut federation = of_runs(2, 2, 4, rounds, 5);
+        let mut federation = of_runs(3, 3, 4, rounds, 5);
         federation.pass_until(from_ms);
         for id in [1, 2] {
             federation.change_policy(id, allow(40));
@@ -202,7 +202,35 @@ fn two_policies_with_a_typo_for_an_hour_cost_an_hour_and_the_run_goes_on_once_th
         let deadline_ms = plan_of(1, 4, rounds).timing.round_deadline_ms;
         federation.pass_until(HOUR_MS + 2 * deadline_ms);
         let committed: BTreeSet<RunNumber> = federation.commits()[before..].iter().copied().collect();
-        assert_eq!(committed.len(), 2, "each of both runs: {:?}", federation.runs());
+        assert_eq!(committed.len(), 3, "each of the runs: {:?}", federation.runs());
         assert!(federation.violation().is_none(), "{:?}", federation.violation());
+    }
+}
+
+#[test]
+fn a_run_that_the_silos_balances_have_no_room_for_beside_others_waits_and_those_are_completed() {
+    let rounds = 3;
+    let private = sim::private_plan(4, rounds, 2.0);
+    let event = private.event().unwrap();
+    for active in [1, 3] {
+        let plan = |run: u32| Plan { name: format!("the {run}. plan"), ..private.clone() };
+        let mut all = Federation::with_policies(plan(1), 4, 8, |_, policy| {
+            // Room for two runs with what a claim is rounded up by, and not for three.
+            let three = accounting::epsilon_or_infinity([(event, 3 * rounds)], policy.delta_max);
+            policy.epsilon_max = 0.999 * three;
+        })
+        .with_runs(active);
+        all = (2..=3).fold(all, |all, run| all.submitting(100 * u64::from(run), plan(run)));
+        all.run();
+        let runs = all.runs();
+        let came_to: Vec<(RunState, u64)> =
+            runs.iter().map(|run| (run.state, run.rounds_committed)).collect();
+        let finished = (RunState::Finished, rounds);
+        assert_eq!(came_to, [finished, finished, (RunState::Stopped, 0)], "{active} active: {runs:#?}");
+        assert!(runs[2].reason.contains("0 of 3 silos needed are willing: BALANCE"), "{}", runs[2].reason);
+        for silo in 1..=4 {
+            let status = all.participant(silo).unwrap().status();
+            assert_eq!(status.uploads, 2 * rounds, "silo {silo}");
+        }
     }
 }

@@ -80,8 +80,10 @@ impl PlanOffer {
 pub struct Offers {
     /// Plan and policy of each offer that the balance had no room for.
     refused: BTreeSet<(Digest, Digest)>,
-    /// When the balance was looked at, for each author.
+    /// When the balance was looked at, for each author; for a run that was admitted, the first time.
     looks: BTreeMap<[u8; 32], Vec<u64>>,
+    /// Runs that the balance had room for.
+    admitted: BTreeSet<Digest>,
 }
 
 impl Offers {
@@ -89,13 +91,18 @@ impl Offers {
     ///
     /// # Privacy
     /// What is refused here depends on earlier answers and on the time alone. So all that whoever asks learns of a balance are the
-    /// answers of the looks: one bit each, and at most `limit.plans` in any `limit.days` for an author, whatever is offered.
+    /// answers of the looks: one bit each, and at most `limit.plans` in any `limit.days` for an author, whatever is offered. A run that
+    /// was admitted has its claim, unless this silo's own operator has taken it back, by a policy that refused the run for a while: it is
+    /// looked at again without being counted again, and how often that is nobody else decides.
     ///
     /// # Errors
     /// The refusal that is said again, or said without a look; its code is that of a balance without room.
     pub fn may_look(&self, offer: &PlanOffer, limit: OffersPerAuthor, now_ms: u64) -> Result<(), Refusal> {
         if self.refused.contains(&(offer.plan, offer.policy)) {
             return Err(Refusal::AnsweredBefore);
+        }
+        if self.admitted.contains(&offer.run) {
+            return Ok(());
         }
         let looks = || self.looks.get(&offer.author).into_iter().flatten().copied();
         // A clock that was set back does not bring a look back.
@@ -110,8 +117,12 @@ impl Offers {
 
     /// Takes an answer into account, when it is given and when the journal is read again.
     pub fn note(&mut self, answered: &Answered) {
-        self.looks.entry(answered.author).or_default().push(answered.time_ms);
-        if !answered.admitted {
+        if !self.admitted.contains(&answered.run) {
+            self.looks.entry(answered.author).or_default().push(answered.time_ms);
+        }
+        if answered.admitted {
+            self.admitted.insert(answered.run);
+        } else {
             self.refused.insert((answered.plan, answered.policy));
         }
     }
@@ -126,7 +137,8 @@ mod tests {
 
     fn offer(plan: &str) -> PlanOffer {
         let digest = |text: &str| Digest::sha256(text.as_bytes());
-        PlanOffer { run: digest("run"), plan: digest(plan), author: [1; 32], policy: digest("policy") }
+        let run = digest(&format!("a run of {plan}"));
+        PlanOffer { run, plan: digest(plan), author: [1; 32], policy: digest("policy") }
     }
 
     fn code(asked: Result<(), Refusal>) -> Result<(), &'static str> {
@@ -149,15 +161,35 @@ mod tests {
     #[test]
     fn looks_count_over_plans_policies_and_answers_and_come_back_when_the_days_are_over() {
         let mut offers = Offers::default();
-        offers.note(&offer("a").answered(DAY_MS, true));
+        offers.note(&offer("a").answered(DAY_MS, false));
         let changed = PlanOffer { policy: Digest::sha256(b"another policy"), ..offer("a") };
-        offers.note(&changed.answered(2 * DAY_MS, false));
+        offers.note(&changed.answered(2 * DAY_MS, true));
         assert_eq!(code(offers.may_look(&offer("b"), LIMIT, 3 * DAY_MS)), Err("BALANCE"));
         let other_author = PlanOffer { author: [2; 32], ..offer("b") };
         assert_eq!(offers.may_look(&other_author, LIMIT, 3 * DAY_MS), Ok(()));
         assert_eq!(code(offers.may_look(&offer("b"), LIMIT, 31 * DAY_MS - 1)), Err("BALANCE"));
         assert_eq!(offers.may_look(&offer("b"), LIMIT, 31 * DAY_MS), Ok(()));
         assert_eq!(code(offers.may_look(&offer("b"), LIMIT, 0)), Err("BALANCE"), "a clock that was set back");
+    }
+
+    #[test]
+    fn a_run_that_its_silo_gave_up_for_a_policy_is_looked_at_again_and_counts_once() {
+        let mut offers = Offers::default();
+        for day in 0..20 {
+            assert_eq!(offers.may_look(&offer("a"), LIMIT, day * DAY_MS), Ok(()), "day {day}");
+            offers.note(&offer("a").answered(day * DAY_MS, true));
+        }
+        assert_eq!(
+            offers.may_look(&offer("b"), LIMIT, 20 * DAY_MS),
+            Ok(()),
+            "there is a look left for another plan"
+        );
+        // Its plan as another run is another offer, and where there is no room any more it stays so.
+        let other_run = PlanOffer { run: Digest::sha256(b"another run"), ..offer("a") };
+        offers.note(&offer("b").answered(20 * DAY_MS, true));
+        assert_eq!(code(offers.may_look(&other_run, LIMIT, 21 * DAY_MS)), Err("BALANCE"));
+        offers.note(&offer("a").answered(21 * DAY_MS, false));
+        assert_eq!(offers.may_look(&offer("a"), LIMIT, 22 * DAY_MS), Err(Refusal::AnsweredBefore));
     }
 
     #[test]
