@@ -29,6 +29,8 @@ pub(crate) enum Event {
     Opened { life: u64, run: RunNumber, at: Attempt, result: Box<SumResult> },
     /// An operator sets out to do something to a run.
     Operator { run: RunNumber, deed: Deed },
+    /// A silo's policy is written.
+    Policy { id: ClientId, refuses: bool },
     /// A plan is submitted.
     Submit(Box<AuthoredPlan>),
     /// A silo's process is started.

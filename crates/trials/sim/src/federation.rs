@@ -355,6 +355,7 @@ impl Federation {
             Event::UploadAgain { life, job, header } => self.upload_again(life, job, *header),
             Event::StartSilo(id) => self.start_silo(id),
             Event::Operator { run, deed } => self.operate(run, deed),
+            Event::Policy { id, refuses } => self.write_policy(id, refuses),
             Event::Submit(plan) => self.submitted(*plan),
             Event::StartCoordinator => self.start_center(),
             for_the_coordinator => {

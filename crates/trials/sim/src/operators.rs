@@ -8,11 +8,14 @@ use run_status::Standing;
 use secagg::ClientId;
 
 use crate::agenda::Event;
-use crate::federation::Federation;
+use crate::federation::{Federation, policy};
 use crate::trace::{Place, of_run};
 
 /// How long an operator waits before it tries a coordinator again that is away.
 const RETRY_MS: u64 = 700;
+
+/// The `cohort_min` of a policy that was meant otherwise.
+const REFUSES: usize = 9_999;
 
 /// What an operator sets out to do; which round it concerns is decided when it comes to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +57,31 @@ pub(crate) fn deeds(rng: &mut ChaCha20Rng, silos: u32, removes: bool, heals_ms: 
     deeds
 }
 
+/// When silos' policies refuse every plan: from when and until when.
+pub(crate) fn wrong_policies(rng: &mut ChaCha20Rng, silos: u32, heals_ms: u64) -> Vec<(u64, u64, ClientId)> {
+    let mut draw = |below: u64| rng.next_u64() % below.max(1);
+    let mut wrong = || {
+        let span_ms = [3_000, 20_000, heals_ms][draw(3) as usize];
+        let from_ms = draw(span_ms);
+        (from_ms, from_ms + draw(30_000), ClientId(1 + draw(u64::from(silos)) as u32))
+    };
+    (0..4).map(|_| wrong()).collect()
+}
+
 impl Federation {
+    pub(crate) fn plan_policies(&mut self, wrong: Vec<(u64, u64, ClientId)>) {
+        for (from_ms, to_ms, id) in wrong {
+            self.agenda.add(from_ms, Event::Policy { id, refuses: true });
+            self.agenda.add(to_ms, Event::Policy { id, refuses: false });
+        }
+    }
+
+    /// A silo's operator writes a policy that refuses every plan, or corrects it.
+    pub(crate) fn write_policy(&mut self, id: ClientId, refuses: bool) {
+        let allowed = policy().cohort_min;
+        self.change_policy(id.0, |policy| policy.cohort_min = if refuses { REFUSES } else { allowed });
+    }
+
     /// An operator's action on the first run, with the files that it names.
     ///
     /// # Errors
@@ -129,6 +156,10 @@ impl Federation {
 
     /// Ends what holds the runs back, as an operator would.
     pub(crate) fn release(&mut self) {
+        let refusing = self.silos.values().filter(|silo| silo.policy.cohort_min == REFUSES);
+        for id in refusing.map(|silo| silo.id).collect::<Vec<_>>() {
+            self.write_policy(id, false);
+        }
         if !self.coordinator_is_up() {
             return;
         }

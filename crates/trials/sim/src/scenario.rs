@@ -13,7 +13,7 @@ use run_status::{RunEntry, RunState};
 use crate::federation::{Federation, policy};
 use crate::invariant::{Invariant, Violation};
 use crate::liar::Lie;
-use crate::operators::deeds;
+use crate::operators::{deeds, wrong_policies};
 use crate::oracles::epsilon;
 use crate::samples::{
     adaptive, noised_at_the_coordinator, noised_in_each_silo, plan, private_plan, removing_excess,
@@ -101,9 +101,9 @@ impl Scenario {
         let silos = [3, 4, 4, 5, 5, 6, 7][draw(7) as usize];
         let private = draw(4) == 0;
         let tight = private && draw(3) == 0;
-        let of_operators = |kind: &FaultKind| *kind == FaultKind::Operators;
+        let by_people = |kind: &FaultKind| matches!(kind, FaultKind::Operators | FaultKind::Policies);
         let mut faults: BTreeSet<FaultKind> =
-            FaultKind::ALL.into_iter().filter(|kind| !of_operators(kind) && draw(3) == 0).collect();
+            FaultKind::ALL.into_iter().filter(|kind| !by_people(kind) && draw(3) == 0).collect();
         let (kind, who, lie) = (draw(10), 1 + draw(silos), Lie::ALL[draw(Lie::ALL.len() as u32) as usize]);
         // Drawn last: the rest of a seed's scenario is older.
         if draw(3) == 0 {
@@ -125,6 +125,9 @@ impl Scenario {
             0 if !tight => (2 + draw(3), 1 + draw(3)),
             _ => (1, 1),
         };
+        if runs > 1 && draw(3) == 0 {
+            faults.insert(FaultKind::Policies);
+        }
         Self {
             seed,
             silos,
@@ -197,6 +200,11 @@ impl Scenario {
                 let deeds = deeds(&mut rng, self.silos, self.liar.is_none(), HEALS_MS);
                 federation.plan_deeds(RunNumber(run), deeds);
             }
+        }
+        if self.faults.contains(&FaultKind::Policies) && self.runs > 1 {
+            rng = ChaCha20Rng::seed_from_u64(self.seed);
+            rng.set_stream(0x0b7);
+            federation.plan_policies(wrong_policies(&mut rng, self.silos, HEALS_MS));
         }
         federation
     }

@@ -42,11 +42,14 @@ pub enum FaultKind {
     Batching,
     /// Operators pause the run, quarantine models, go back to earlier ones and remove silos.
     Operators,
+    /// Silos' operators write a policy that refuses every plan, and correct it later. Where there are several runs: a daemon of one
+    /// ends when it refuses that.
+    Policies,
 }
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Loss,
         Self::HalfOpen,
         Self::Delay,
@@ -61,6 +64,7 @@ impl FaultKind {
         Self::ClockJump,
         Self::Batching,
         Self::Operators,
+        Self::Policies,
     ];
 
     /// On a command line.
@@ -80,6 +84,7 @@ impl FaultKind {
             Self::ClockJump => "clock-jump",
             Self::Batching => "batching",
             Self::Operators => "operators",
+            Self::Policies => "policies",
         }
     }
 }
