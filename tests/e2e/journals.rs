@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use protocol::{Attempt, Record};
@@ -119,9 +119,10 @@ fn freeze(pid: Pid) {
     }
 }
 
-/// Lets a frozen process go on until its journal has grown, or for a moment where nothing is due.
-fn step(pid: Pid, data: &Path) {
-    let length = || fs::metadata(data.join("journal")).unwrap().len();
+/// Lets a frozen process go on until one of its journals has grown, or for a moment where nothing is due.
+fn step(pid: Pid, folders: &[PathBuf]) {
+    let length =
+        || -> u64 { folders.iter().map(|folder| fs::metadata(folder.join("journal")).unwrap().len()).sum() };
     let before = length();
     kill_process(pid, Signal::CONT).unwrap();
     let began = Instant::now();
@@ -139,15 +140,29 @@ pub(super) fn catch(
     phase: Phase,
     round: u64,
 ) -> Standing {
+    catch_in(coordinator, &[data.to_owned()], silos, phase, |_, at| at.round > round).1
+}
+
+/// The same of a coordinator of several runs, in the first of these folders with such a round that is wanted; and which that is.
+pub(super) fn catch_in(
+    coordinator: &Coordinator,
+    folders: &[PathBuf],
+    silos: u32,
+    phase: Phase,
+    wanted: impl Fn(usize, Attempt) -> bool,
+) -> (usize, Standing) {
     let pid = Pid::from_child(&coordinator.running.0);
     let began = Instant::now();
     loop {
         freeze(pid);
-        let standing = standing(data, silos);
-        if standing.phase == phase && standing.complete && standing.at.round > round {
-            return standing;
+        let standings: Vec<Standing> = folders.iter().map(|folder| standing(folder, silos)).collect();
+        let stands = |(place, standing): &(usize, &Standing)| {
+            standing.phase == phase && standing.complete && wanted(*place, standing.at)
+        };
+        if let Some((place, standing)) = standings.iter().enumerate().find(stands) {
+            return (place, standing.clone());
         }
-        assert!(began.elapsed() < Duration::from_secs(600), "no round comes to {phase:?}: {standing:?}");
-        step(pid, data);
+        assert!(began.elapsed() < Duration::from_secs(600), "no round comes to {phase:?}: {standings:?}");
+        step(pid, folders);
     }
 }

@@ -29,7 +29,7 @@ const KILLED_AT: [Phase; 6] = [
 ];
 
 /// A demonstration's coordinator, without what it has done: its configuration, the folder that it will make, its address.
-fn to_be_run_anew(folder: &Path, silos: u32, rounds: u64) -> (PathBuf, PathBuf, String) {
+pub(super) fn to_be_run_anew(folder: &Path, silos: u32, rounds: u64) -> (PathBuf, PathBuf, String) {
     demo(folder, &["--clients", &silos.to_string(), "--rounds", &rounds.to_string(), "--keep"]);
     let data = folder.join("coordinator");
     fs::remove_dir_all(&data).unwrap();
@@ -42,7 +42,7 @@ fn to_be_run_anew(folder: &Path, silos: u32, rounds: u64) -> (PathBuf, PathBuf, 
 
 /// Gives a demonstration's plan such waits that nobody who lives is too late on a busy machine, and the change in `edits`; and
 /// signs it.
-fn plan_anew(folder: &Path, edits: &[(&str, &str)]) {
+pub(super) fn plan_anew(folder: &Path, edits: &[(&str, &str)]) {
     let (plan, signed) = (folder.join("plan.toml"), folder.join("plan.json"));
     let waits = [
         ("round_deadline_ms = 20000\n", "round_deadline_ms = 100000\n"),
@@ -56,7 +56,7 @@ fn plan_anew(folder: &Path, edits: &[(&str, &str)]) {
 }
 
 /// Replaces the one place of `from` in a file.
-fn edit(file: &Path, from: &str, to: &str) {
+pub(super) fn edit(file: &Path, from: &str, to: &str) {
     let text = fs::read_to_string(file).unwrap();
     assert_eq!(text.matches(from).count(), 1, "{from:?} in {}", file.display());
     fs::write(file, text.replace(from, to)).unwrap();
@@ -154,7 +154,7 @@ fn rounds_debited(state: &Path) -> Vec<u64> {
 }
 
 /// The records of all versions in the coordinator's journal, by round.
-fn manifests_committed(data: &Path) -> BTreeMap<u64, checkpoint::Manifest> {
+pub(super) fn manifests_committed(data: &Path) -> BTreeMap<u64, checkpoint::Manifest> {
     let records = journal(data, JournalKind::Coordinator, |bytes| Record::decode(bytes).unwrap());
     let manifests = records.iter().filter_map(|record| match record {
         Record::Committed { manifest, .. } => {
@@ -194,7 +194,7 @@ impl Four {
     }
 }
 
-fn signal(running: &Running, signal: Signal) {
+pub(super) fn signal(running: &Running, signal: Signal) {
     kill_process(Pid::from_child(&running.0), signal).unwrap();
 }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{Coordinator, Running, demo, folkmoot, kept, rejoin, role, status_until, stderr, text};
 
 /// What the program prints with `--json`.
-fn json(args: &[&str]) -> Value {
+pub(super) fn json(args: &[&str]) -> Value {
     let output = folkmoot(&[args, &["--json"]].concat());
     assert!(output.status.success(), "{args:?}: {}", stderr(&output));
     serde_json::from_slice(&output.stdout).unwrap()
