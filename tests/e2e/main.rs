@@ -3,6 +3,7 @@
 mod examples;
 mod journals;
 mod kills;
+mod many;
 mod pipes;
 mod privacy;
 mod proxied;
