@@ -11,7 +11,7 @@ use checkpoint::Manifest;
 use daemon::Clock;
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use federation::{Effect, Effects, Federation, Input, RunNumber};
-use identity::AuthorisedRoster;
+use identity::{AuthorisedRoster, printable};
 use plan::{AuthoredPlan, Plan};
 use protocol::{OfRun, Record, Rejection, Timestamp, ToClient, UploadHeader};
 use rand::rngs::SysRng;
@@ -197,13 +197,13 @@ impl Driver {
     fn take(&mut self, event: Event) -> anyhow::Result<()> {
         match event {
             Event::Attached { client, session, version, outbox } => {
-                tracing::info!(%client, "connected");
+                tracing::info!(%client, name = self.name(client), "connected");
                 self.sessions.attach(client, session, version, outbox);
                 self.feed(Input::Connected { client, version });
             }
             Event::Detached { client, session } => {
                 if self.sessions.detach(client, session) {
-                    tracing::info!(%client, "disconnected");
+                    tracing::info!(%client, name = self.name(client), "disconnected");
                     self.feed(Input::Disconnected { client });
                 }
             }
@@ -291,7 +291,8 @@ impl Driver {
 
     fn send(&mut self, to: ClientId, said: OfRun<ToClient>) {
         if let Some(client) = self.sessions.say(to, said) {
-            tracing::warn!(%client, "does not read its messages; its session is closed");
+            let name = self.name(client);
+            tracing::warn!(%client, name, "does not read its messages; its session is closed");
             self.feed(Input::Disconnected { client });
         }
     }
@@ -302,11 +303,18 @@ impl Driver {
         self.feed(Input::Disconnected { client });
     }
 
+    /// A silo's on the newest roster, for the log; empty of one that it does not name.
+    fn name(&self, client: ClientId) -> String {
+        let member = self.federation.newest_roster().and_then(|roster| roster.members.get(&client));
+        member.map_or_else(String::new, |member| printable(&member.name))
+    }
+
     /// Logs and counts what the journal now says.
     fn note(&mut self, number: RunNumber, record: &Record) -> anyhow::Result<()> {
         // Composed of all rounds: for those records alone that say it.
         let tells = matches!(record, Record::Committed { .. } | Record::Aborted { .. });
         let status = tells.then(|| self.federation.status(number)).flatten();
+        self.note_of_silos(record);
         let run = self.at_work(number)?;
         run.folder.note(record)?;
         match record {
@@ -329,19 +337,7 @@ impl Driver {
                 run.metrics.rounds_aborted.inc();
                 tracing::warn!(outcome = status.map(|status| status.last_outcome), "round aborted");
             }
-            Record::Dropped { client, reason } => tracing::warn!(%client, %reason, "left out"),
-            Record::Declined { client, reason } => tracing::warn!(%client, %reason, "refuses the run"),
-            Record::KeptApart { accuser, accused } => {
-                tracing::warn!(%accuser, %accused, "kept apart for some rounds after a complaint");
-            }
-            Record::Reconciled { one, other, by, reason, .. } => {
-                tracing::info!(%one, %other, %by, %reason, "together again");
-            }
-            Record::Restored { client, by, reason, .. } => {
-                tracing::info!(%client, %by, %reason, "let in again");
-            }
             Record::Ended { reason } => tracing::info!(%reason, "the run is over"),
-            Record::Barred { client, reason } => tracing::warn!(%client, %reason, "in no cohort any more"),
             Record::Paused { by, reason, .. } => tracing::warn!(%by, %reason, "paused"),
             Record::Resumed { by, .. } => tracing::info!(%by, "resumed"),
             Record::Acted { manifest, .. } => {
@@ -351,6 +347,33 @@ impl Driver {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Logs what the journal now says of silos, each with its name.
+    fn note_of_silos(&self, record: &Record) {
+        match record {
+            Record::Dropped { client, reason } => {
+                tracing::warn!(%client, name = self.name(*client), %reason, "left out");
+            }
+            Record::Declined { client, reason } => {
+                tracing::warn!(%client, name = self.name(*client), %reason, "refuses the run");
+            }
+            Record::Barred { client, reason } => {
+                tracing::warn!(%client, name = self.name(*client), %reason, "in no cohort any more");
+            }
+            Record::Restored { client, by, reason, .. } => {
+                tracing::info!(%client, name = self.name(*client), %by, %reason, "let in again");
+            }
+            Record::KeptApart { accuser, accused } => {
+                let names = [self.name(*accuser), self.name(*accused)].join(", ");
+                tracing::warn!(%accuser, %accused, names, "kept apart for some rounds after a complaint");
+            }
+            Record::Reconciled { one, other, by, reason, .. } => {
+                let names = [self.name(*one), self.name(*other)].join(", ");
+                tracing::info!(%one, %other, names, %by, %reason, "together again");
+            }
+            _ => {}
+        }
     }
 
     fn begin_upload(&mut self, header: &OfRun<UploadHeader>) -> Result<Staging, tonic::Status> {
