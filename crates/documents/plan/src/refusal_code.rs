@@ -91,8 +91,9 @@ impl RefusalCode {
                 "of silos that share a ledger have one in the federation: leave the others out of the next roster"
             }
             Self::Balance => {
-                "their operators' own logs hold the numbers and the rule; wait until other runs of the same data are over, have a plan \
-                 signed that spends less, or have their policies changed"
+                "their operators' own logs hold the numbers and the rule; a silo answers a plan once, so stop this run and submit a plan \
+                 that is signed anew, one that spends less or once other runs of the same data are over; or have their policies \
+                 changed, which they answer again"
             }
             _ => {
                 "their operators' own logs hold the numbers; change the plan, or have their policies changed"
