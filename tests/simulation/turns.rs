@@ -29,6 +29,8 @@ struct Desk {
     rng: ChaCha20Rng,
     now: Timestamp,
     here: BTreeSet<ClientId>,
+    /// Never done with reading its data.
+    slow: Option<ClientId>,
     /// Each attempt that was opened, with its cohort.
     opened: Vec<(RunNumber, Vec<ClientId>)>,
 }
@@ -69,6 +71,7 @@ impl Desk {
             rng,
             now,
             here: BTreeSet::new(),
+            slow: None,
             opened: Vec::new(),
         };
         for number in desk.plans.keys().copied().collect::<Vec<_>>() {
@@ -109,7 +112,9 @@ impl Desk {
                     }
                     self.journals.entry(run).or_default().push(record);
                 }
-                protocol::Effect::Send { to, message } if matches!(*message, ToClient::Welcome { .. }) => {
+                protocol::Effect::Send { to, message }
+                    if matches!(*message, ToClient::Welcome { .. }) && self.slow != Some(to) =>
+                {
                     let message = OfRun {
                         run: self.federation.run(run).unwrap().run_id(),
                         message: ToCoordinator::CheckIn { head: Some(0), data: None },
@@ -246,10 +251,18 @@ fn a_run_that_waits_only_for_silos_in_other_runs_keeps_them_from_those_behind_it
     let plans = [of_cohort(3, 3), of_cohort(3, 3), of_cohort(6, 6)];
     let mut desk = Desk::new(&plans, 6, 3);
     desk.pauses(RunNumber(3)).unwrap();
-    desk.all_come();
-    desk.waits();
-    let cohort = |run| desk.federation.run(RunNumber(run)).unwrap().cohort().cloned();
-    assert_eq!(cohort(1).into_iter().chain(cohort(2)).map(|cohort| cohort.len()).sum::<usize>(), 6);
+    // They are never done at one time.
+    for some in [1..=3, 4..=6] {
+        let before = desk.opened.len();
+        some.map(ClientId).for_each(|client| desk.comes(client));
+        while desk.opened.len() == before {
+            desk.waits();
+        }
+        desk.now = desk.now.plus_ms(700);
+        desk.input(Input::Tick).unwrap();
+    }
+    let cohort = |run| desk.federation.run(RunNumber(run)).unwrap().cohort().map(BTreeSet::len);
+    assert_eq!([cohort(1), cohort(2)], [Some(3), Some(3)]);
     desk.resumes(RunNumber(3)).unwrap();
     let before = desk.opened.len();
     for _ in 0..40 {
@@ -311,6 +324,38 @@ fn what_is_paused_over_or_queued_takes_no_place_and_positions_count_those_that_w
     assert_eq!(desk.states()[0].0, RunState::Finished);
     assert_eq!(desk.states()[3..], [queued(1), queued(2)]);
     assert_eq!(desk.federation.default_run(), Some(RunNumber(2)));
+}
+
+#[test]
+fn a_moment_that_is_two_runs_deadline_gives_no_silo_to_both() {
+    // The first run cannot open without two that are kept apart, until a round's time is over: it keeps nobody till then.
+    let mut desk = Desk::new(&[of_cohort(4, 4), of_cohort(3, 4)], 5, 2);
+    silos(4).for_each(|client| desk.comes(client));
+    while desk.opened.len() < 2 {
+        desk.waits();
+    }
+    assert_eq!(desk.opened.iter().map(|(run, _)| run.0).collect::<Vec<_>>(), [1, 2]);
+    let complaint = Record::KeptApart { accuser: ClientId(1), accused: ClientId(2) };
+    desk.journals.get_mut(&FIRST).unwrap().push(complaint);
+    desk.restarts();
+    desk.slow = Some(ClientId(5));
+    desk.all_come();
+    desk.pauses(RunNumber(2)).unwrap();
+    while desk.federation.run(RunNumber(2)).unwrap().cohort().is_some() {
+        desk.waits();
+    }
+    let timing = plans(1, 4)[0].timing.clone();
+    let before = desk.opened.len();
+    desk.now = desk.now.plus_ms(timing.minimum_wait_ms);
+    desk.input(Input::Tick).unwrap();
+    assert_eq!(desk.opened.len(), before, "{:?}", desk.opened);
+    desk.now = desk.now.plus_ms(timing.round_deadline_ms - timing.minimum_wait_ms - 500);
+    // The other waits for a fifth silo no longer than its minimum wait, which is over a little later.
+    desk.resumes(RunNumber(2)).unwrap();
+    assert_eq!(desk.opened.len(), before, "{:?}", desk.opened);
+    desk.now = desk.now.plus_ms(timing.minimum_wait_ms);
+    desk.input(Input::Tick).unwrap();
+    assert_eq!(desk.opened.len(), before + 1, "{:?}", desk.opened);
 }
 
 #[test]

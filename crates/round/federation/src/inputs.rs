@@ -102,7 +102,8 @@ impl Federation {
             Input::Connected { client, version } => return self.connected(client, version),
             Input::Disconnected { client } => {
                 self.sessions.remove(&client);
-                for number in self.numbers().collect::<Vec<_>>() {
+                self.give_in_turn(now, rng, &|| protocol::Input::Disconnected { client }, out);
+                for number in self.over() {
                     self.give(number, now, rng, protocol::Input::Disconnected { client }, out)?;
                 }
             }
@@ -134,9 +135,7 @@ impl Federation {
                 self.give(run, now, rng, protocol::Input::Act { act, staged }, out)?;
             }
             Input::Tick => {
-                for number in self.order() {
-                    self.give(number, now, rng, protocol::Input::Tick, out)?;
-                }
+                self.give_in_turn(now, rng, &|| protocol::Input::Tick, out);
             }
         }
         Ok(())
@@ -156,6 +155,26 @@ impl Federation {
         let result = run.coordinator.handle(now, rng, input, &mut effects);
         of_run(number, effects, out);
         result
+    }
+
+    /// Gives one input to all runs that are not over. Time alone changes which silos they keep, so each takes its turn as those
+    /// before it have left it, and no two open an attempt on what was so at the input before.
+    fn give_in_turn(
+        &mut self,
+        now: Timestamp,
+        rng: &mut dyn CryptoRng,
+        input: &dyn Fn() -> protocol::Input,
+        out: &mut Effects,
+    ) {
+        self.each_turn(now, |federation, number, _| {
+            // Neither of what is given so is ever refused.
+            let _ = federation.give(number, now, rng, input(), out);
+        });
+    }
+
+    fn over(&self) -> Vec<RunNumber> {
+        let over = self.runs.iter().filter(|(_, run)| run.coordinator.ended().is_some());
+        over.map(|(number, _)| *number).collect()
     }
 
     /// Gives one input to several runs: it is refused where each of them refuses it.

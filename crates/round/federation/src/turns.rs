@@ -47,12 +47,13 @@ impl Federation {
         moved
     }
 
-    /// The same without letting anybody act.
+    /// Takes all turns without letting anybody act.
     pub(crate) fn take_turns(&mut self, now: Timestamp) {
         self.each_turn(now, |_, _, _| {});
     }
 
-    fn each_turn(&mut self, now: Timestamp, mut acts: impl FnMut(&mut Self, RunNumber, bool)) {
+    /// Gives each run its turn, in order, and then lets it act; it hears whether its turn is another than before.
+    pub(crate) fn each_turn(&mut self, now: Timestamp, mut acts: impl FnMut(&mut Self, RunNumber, bool)) {
         let active = self.active();
         let mut kept: BTreeSet<ClientId> = BTreeSet::new();
         for number in self.order() {
