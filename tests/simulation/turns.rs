@@ -258,7 +258,7 @@ fn a_run_that_waits_only_for_silos_in_other_runs_keeps_them_from_those_behind_it
         while desk.opened.len() == before {
             desk.waits();
         }
-        desk.now = desk.now.plus_ms(700);
+        desk.now = desk.now.plus_ms(1_200);
         desk.input(Input::Tick).unwrap();
     }
     let cohort = |run| desk.federation.run(RunNumber(run)).unwrap().cohort().map(BTreeSet::len);
