@@ -171,6 +171,9 @@ fn nobody_fills_the_queue_and_who_stops_a_run_has_room_again() {
         "{refused}"
     );
     assert_eq!(desk.0.runs().iter().filter(|run| run.state == RunState::Queued).count(), 13);
+    let elsewhere = Plan { federation: Some("banks".into()), ..next() };
+    let refused = desk.submit(elsewhere, "bert").unwrap_err().to_string();
+    assert!(refused.contains("no silo takes part in it") && refused.contains("banks"), "{refused}");
 }
 
 #[test]

@@ -182,3 +182,18 @@ fn a_run_that_is_stopped_at_any_moment_leaves_a_federation_that_holds_what_it_pr
     }
     assert!(stopped > 15, "{stopped}");
 }
+
+#[test]
+fn whose_operators_have_not_accepted_a_roster_is_said_by_name_while_the_run_waits_for_them() {
+    let mut bench = Bench::opened();
+    for id in [1, 2] {
+        let reason = Decline::AwaitsOperator("a later roster".into());
+        bench.says(id, ToCoordinator::Declined { round: None, reason }).unwrap();
+    }
+    let said = bench.coordinator.status().waiting_why;
+    let waits = "not accepted yet by their operators is roster epoch 1: silo 1, silo 2";
+    assert!(said.contains(waits), "{said}");
+    bench.says(1, ToCoordinator::CheckIn { head: Some(0), data: None }).unwrap();
+    let said = bench.coordinator.status().waiting_why;
+    assert!(!said.contains("silo 1"), "{said}");
+}

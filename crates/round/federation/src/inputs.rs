@@ -244,6 +244,13 @@ impl Federation {
             )));
         }
         let full = |what: String| Err(Rejection::NotPossible(what));
+        if let Some(roster) = self.newest_roster()
+            && let Err(why) = plan.check_federation(&roster.federation)
+        {
+            return full(format!(
+                "no silo takes part in it: {why}; have the plan signed for this federation"
+            ));
+        }
         if self.next_number().0 > RUNS_MAX {
             return full(format!("a federation has at most {RUNS_MAX} runs; found another one"));
         }

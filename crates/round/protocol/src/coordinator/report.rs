@@ -10,7 +10,7 @@ use super::state::Absence;
 use crate::Timestamp;
 use crate::spend::spent;
 use checkpoint::SignedManifest;
-use messages::SessionVersion;
+use messages::{Decline, SessionVersion};
 use messages::{RoundOutcome, RunEnd};
 use params::Digest;
 
@@ -209,6 +209,14 @@ impl Coordinator {
         let declines = self.declines();
         if !declines.is_empty() && self.hopeless().is_empty() {
             why.push_str(&format!("; refused: {declines}"));
+        }
+        let awaits = Decline::awaits_operator().to_string();
+        let members = self.state.roster.keys().keys().copied();
+        let waiting = members.filter(|id| self.reasons.of(*id).is_some_and(|(why, _)| *why == awaits));
+        let waiting: Vec<String> = waiting.map(name).collect();
+        if !waiting.is_empty() {
+            let (epoch, silos) = (self.newest_roster().epoch, waiting.join(", "));
+            why.push_str(&format!("; not accepted yet by their operators is roster epoch {epoch}: {silos}"));
         }
         let barred = self.state.absent.iter().filter(|(_, absence)| !absence.is_declined());
         let barred = barred.map(|(client, absence)| (name(*client), absence.reason()));
