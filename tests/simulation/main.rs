@@ -10,6 +10,7 @@ mod participant;
 mod rosters;
 mod rounds;
 mod runs;
+mod shares;
 mod swarm;
 mod turns;
 mod waiting;

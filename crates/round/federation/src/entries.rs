@@ -49,7 +49,7 @@ fn state_of(number: RunNumber, run: &Run, status: &Status, active: &[RunNumber])
     if core.is_held() {
         return (RunState::Paused, status.notices.join("; "));
     }
-    if idle && core.too_few_willing() {
+    if idle && (core.too_few_willing() || core.too_few_here()) {
         return (RunState::Waiting, status.waiting_why.clone());
     }
     if idle && !active.contains(&number) {

@@ -53,6 +53,7 @@ impl Federation {
             let run = &run.coordinator;
             let begun = run.cohort().is_some()
                 || run.too_few_willing()
+                || run.too_few_here()
                 || run.is_held() && run.last_opened().is_some();
             run.ended().is_none() && (begun || active.contains(number))
         };

@@ -74,7 +74,7 @@ impl Federation {
     }
 }
 
-/// Whether a run would take a place: it is not over, no operator holds it, and it has no lack of willing silos.
+/// Whether a run would take a place: it is not over, no operator holds it, and it has no lack of silos that are willing or here.
 fn is_able(run: &Coordinator) -> bool {
-    run.ended().is_none() && !run.is_held() && !run.too_few_willing()
+    run.ended().is_none() && !run.is_held() && !run.too_few_willing() && !run.too_few_here()
 }

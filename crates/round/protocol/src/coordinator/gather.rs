@@ -70,6 +70,12 @@ impl Coordinator {
         }
     }
 
+    /// Notes whether too few are here for any cohort, and were for a round's time in which silos were asked.
+    pub(super) fn notes_shortage(&mut self, now: Timestamp) {
+        let waited = now >= self.idle_since.plus_ms(self.setup.plan.timing.round_deadline_ms);
+        self.short = !self.has_enough_here() && (self.short || waited && !self.turn.queued);
+    }
+
     /// The same in the words of one that declined: silos hear neither who they were nor what an operator can do.
     fn as_silos_hear(&self, end: &RunEnd) -> RunEnd {
         let RunEnd::TooFewWilling { willing, needed, .. } = *end else { return end.clone() };

@@ -59,6 +59,8 @@ pub struct Coordinator {
     busy_until: Timestamp,
     /// Who was here when no cohort could be made of them after the whole wait, until an attempt opens.
     tried: Option<BTreeSet<ClientId>>,
+    /// For a round's time too few were here for a cohort, and are still.
+    short: bool,
     /// What the input in hand comes to, in its order; empty between two inputs.
     effects: Effects,
 }
@@ -109,6 +111,7 @@ impl Coordinator {
             turn: Turn::default(),
             busy_until: Timestamp(0),
             tried: None,
+            short: false,
             effects: Effects::new(),
             setup,
         };
@@ -261,6 +264,7 @@ impl Coordinator {
                         return self.finish(reason);
                     }
                     self.notes_waiting(now);
+                    self.notes_shortage(now);
                     let Some(cohort) = self.next_cohort(now, rng) else { return };
                     let at = self.state.next;
                     self.tried = None;

@@ -117,6 +117,15 @@ impl Coordinator {
         matches!(self.state.phase, Phase::Idle) && !self.state.is_held() && self.lacks_willing()
     }
 
+    /// Whether too few silos are here for any cohort, between two attempts, and were for a round's time, though enough may be willing;
+    /// a run with this takes no place of another either, and goes on once they are here.
+    pub fn too_few_here(&self) -> bool {
+        self.short
+            && matches!(self.state.phase, Phase::Idle)
+            && !self.state.is_held()
+            && !self.has_enough_here()
+    }
+
     /// Since when it waits for willing silos, and when its patience is over; `None` before it has for a round's time.
     pub fn waits(&self) -> Option<(Timestamp, Timestamp)> {
         self.state.waits_since.map(|since| (since, since.plus_ms(self.setup.plan.timing.patience_ms())))

@@ -1,0 +1,59 @@
+//! What one run, one author or one silo can take from all others of a federation.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use plan::{OffersPerAuthor, Plan};
+use run_status::RunState;
+use secagg::ClientId;
+use sim::{Fate, Federation, Moment};
+
+/// A plan that needs so many silos.
+fn needing(minimum: usize, name: &str) -> Plan {
+    let mut plan = Plan { name: name.into(), ..sim::plan(4, 2) };
+    (plan.cohort.minimum, plan.cohort.maximum) = (minimum, minimum.max(4));
+    plan
+}
+
+/// Four silos, one run active at a time.
+fn two(first: Plan, second: Plan) -> Federation {
+    let federation = Federation::with_policies(first, 4, 5, |_, policy| {
+        policy.offers_per_author = OffersPerAuthor { plans: 100, days: 1 };
+    });
+    federation.with_runs(1).submitting(1_000, second)
+}
+
+/// The same; the fourth silo's machine fails until it is said to be sound.
+fn federation(first: Plan, second: Plan) -> (Federation, Rc<Cell<bool>>) {
+    let here = Rc::new(Cell::new(false));
+    let comes = Rc::clone(&here);
+    let federation = two(first, second).with_faults(move |moment| {
+        let dies = matches!(moment, Moment::SiloSays(ClientId(4), _)) && !comes.get();
+        if dies { Fate::Kill } else { Fate::Late(2) }
+    });
+    (federation, here)
+}
+
+#[test]
+fn a_run_that_waits_for_silos_that_are_away_leaves_its_place_to_one_that_has_enough_and_takes_it_back() {
+    let (mut federation, here) = federation(needing(4, "all four"), needing(3, "three"));
+    federation.run_until(120_000);
+    let state = |federation: &Federation| federation.runs().iter().map(|run| run.state).collect::<Vec<_>>();
+    assert_eq!(state(&federation), [RunState::Waiting, RunState::Finished], "{:?}", federation.runs());
+    let why = federation.runs()[0].reason.clone();
+    assert!(why.contains("3 silos are here, a cohort needs 4"), "{why}");
+    here.set(true);
+    federation.start_the_dead();
+    federation.run();
+    assert_eq!(state(&federation), [RunState::Finished; 2], "{:?}", federation.runs());
+}
+
+#[test]
+fn a_run_that_needs_more_silos_than_the_roster_has_keeps_no_other_from_its_place() {
+    let (mut federation, here) = federation(needing(9, "nine"), needing(3, "three"));
+    here.set(true);
+    federation.run_until(120_000);
+    let runs = federation.runs();
+    assert_eq!((runs[0].state, runs[1].state), (RunState::Waiting, RunState::Finished), "{runs:?}");
+    assert!(runs[0].reason.contains("enrol more silos"), "{}", runs[0].reason);
+}
