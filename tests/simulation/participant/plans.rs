@@ -94,6 +94,16 @@ fn no_round_is_opened_once_the_chain_holds_the_results_that_the_plan_asks_for() 
 }
 
 #[test]
+fn a_run_that_is_declined_in_its_middle_is_answered_again_when_the_policy_changes() {
+    let mut world = uploaded(sim::plan(4, 10), policy(), 13);
+    assert_eq!(opens(&mut world, 14), Err("PLAN_UPLOADS".into()));
+    let raised = Policy { repeats_per_plan: Some(10), ..policy() };
+    let said = world.input(ClientInput::Policy(Box::new(raised)));
+    assert!(matches!(messages(&said)[..], [ToCoordinator::CheckIn { .. }]), "{said:?}");
+    assert_eq!(opens(&mut world, 14), Ok(()));
+}
+
+#[test]
 fn a_coordinator_that_runs_a_plan_without_noise_for_ever_is_stopped() {
     let limit = 10 + 3;
     let mut world = uploaded(sim::plan(4, 10), policy(), limit - 1);

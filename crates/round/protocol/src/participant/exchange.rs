@@ -105,7 +105,7 @@ impl Participant {
         };
         if let Err(refusal) = self.check_plan(&run, &plan) {
             self.effects.push(ClientEffect::Forget(work));
-            return self.refuse(None, &refusal);
+            return self.refuse_from_now(&run, &refusal);
         }
         let signature =
             secagg::sign_input(held.r2(), *digest.as_bytes(), self.profile.identity.signing_key());

@@ -68,7 +68,7 @@ impl Participant {
                 CheckIn::Reading { job, not_before, until: now.plus_ms(plan.timing.training_limit_ms()) }
             }
         };
-        self.runs.insert(run_id, CurrentRun { plan, check_in, asked_again: false });
+        self.runs.insert(run_id, CurrentRun { plan, check_in, asked_again: false, refused: false });
         self.catch_up();
     }
 
@@ -82,8 +82,8 @@ impl Participant {
         let refused: Vec<(Digest, Refusal)> = self.runs.iter().filter_map(refused).collect();
         let waits =
             |run: &Digest| self.offered.as_ref().is_some_and(|offered| offered.waiting.contains_key(run));
-        let declined =
-            |(run, _): &(&Digest, &(Box<SignedPlan>, Shown))| !self.runs.contains_key(run) && !waits(run);
+        let is_refused = |run: &Digest| self.runs.get(run).is_none_or(|run| run.refused);
+        let declined = |(run, _): &(&Digest, &(Box<SignedPlan>, Shown))| is_refused(run) && !waits(run);
         let declined: Vec<_> =
             self.welcomes.iter().filter(declined).map(|(run, shown)| (*run, shown.clone())).collect();
         for (run, refusal) in refused {
@@ -272,9 +272,17 @@ impl Participant {
         }
         let allowed = self.check_budget(&run, &plan, model).and_then(|()| self.check_plan(&run, &plan));
         if let Err(refusal) = allowed {
-            return self.refuse(None, &refusal);
+            return self.refuse_from_now(&run, &refusal);
         }
         self.prepare(now, at, head);
+    }
+
+    /// Declines the run as a whole, though it was joined: like one that never was, it is answered again under another policy.
+    pub(super) fn refuse_from_now(&mut self, run: &Digest, refusal: &Refusal) {
+        if let Some(taken) = self.runs.get_mut(run) {
+            taken.refused = true;
+        }
+        self.refuse(None, refusal);
     }
 
     pub(super) fn ledger_read(&mut self, view: LedgerView) {

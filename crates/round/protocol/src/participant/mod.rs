@@ -90,6 +90,8 @@ struct CurrentRun {
     check_in: CheckIn,
     /// A record did not follow from the chain, and those before it were asked for.
     asked_again: bool,
+    /// It was declined as a whole after it was joined, for what was spent since.
+    refused: bool,
 }
 
 /// Whether the silo has checked in to the run.
