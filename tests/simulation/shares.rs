@@ -3,10 +3,12 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use federation::RunNumber;
 use plan::{OffersPerAuthor, Plan};
+use protocol::{Record, RoundOutcome};
 use run_status::RunState;
 use secagg::ClientId;
-use sim::{Fate, Federation, Moment};
+use sim::{Fate, Federation, Lie, Moment};
 
 /// A plan that needs so many silos.
 fn needing(minimum: usize, name: &str) -> Plan {
@@ -15,19 +17,19 @@ fn needing(minimum: usize, name: &str) -> Plan {
     plan
 }
 
-/// Four silos, one run active at a time.
-fn two(first: Plan, second: Plan) -> Federation {
+/// Four silos, one run active at a time; the second plan comes after so many milliseconds.
+fn two(first: Plan, second: Plan, after_ms: u64) -> Federation {
     let federation = Federation::with_policies(first, 4, 5, |_, policy| {
         policy.offers_per_author = OffersPerAuthor { plans: 100, days: 1 };
     });
-    federation.with_runs(1).submitting(1_000, second)
+    federation.with_runs(1).submitting(after_ms, second)
 }
 
 /// The same; the fourth silo's machine fails until it is said to be sound.
 fn federation(first: Plan, second: Plan) -> (Federation, Rc<Cell<bool>>) {
     let here = Rc::new(Cell::new(false));
     let comes = Rc::clone(&here);
-    let federation = two(first, second).with_faults(move |moment| {
+    let federation = two(first, second, 1_000).with_faults(move |moment| {
         let dies = matches!(moment, Moment::SiloSays(ClientId(4), _)) && !comes.get();
         if dies { Fate::Kill } else { Fate::Late(2) }
     });
@@ -56,4 +58,22 @@ fn a_run_that_needs_more_silos_than_the_roster_has_keeps_no_other_from_its_place
     let runs = federation.runs();
     assert_eq!((runs[0].state, runs[1].state), (RunState::Waiting, RunState::Finished), "{runs:?}");
     assert!(runs[0].reason.contains("enrol more silos"), "{}", runs[0].reason);
+}
+
+#[test]
+fn who_is_caught_at_a_lie_in_one_run_spoils_no_other() {
+    let mut federation = two(needing(3, "one"), needing(3, "two"), 1).with_liar(3, Lie::Commitment);
+    federation.run();
+    let written = |run| federation.journal_of(run).unwrap();
+    let caught = |run| {
+        let aborted = |record: &&Record| {
+            matches!(record, Record::Aborted { outcome: RoundOutcome::WrongSecret { .. }, .. })
+        };
+        written(run).iter().filter(aborted).count()
+    };
+    assert_eq!(caught(RunNumber(1)) + caught(RunNumber(2)), 1);
+    for run in [1, 2].map(RunNumber) {
+        let barred = |record: &&Record| matches!(record, Record::Barred { client: ClientId(3), .. });
+        assert_eq!(written(run).iter().filter(barred).count(), 1, "{run}");
+    }
 }

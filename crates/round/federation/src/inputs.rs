@@ -3,8 +3,8 @@
 use identity::AuthorisedRoster;
 use plan::AuthoredPlan;
 use protocol::{
-    Act, Artifacts, Attempt, Coordinator, OfRun, Record, Rejection, SessionVersion, Setup, SumResult,
-    Timestamp, ToCoordinator, UploadHeader,
+    Act, Artifacts, Attempt, Coordinator, OfRun, Record, Rejection, RoundOutcome, SessionVersion, Setup,
+    SumFailure, SumResult, Timestamp, ToCoordinator, UploadHeader,
 };
 use rand_core::CryptoRng;
 use secagg::ClientId;
@@ -116,6 +116,9 @@ impl Federation {
                 self.give(run, now, rng, protocol::Input::Staged(header), out)?
             }
             Input::Summed { run, at, result } => {
+                if let Err(SumFailure::WrongSecret(client)) = &result {
+                    self.bar_elsewhere(run, at, *client, out);
+                }
                 self.give(run, now, rng, protocol::Input::Summed { at, result }, out)?;
             }
             Input::Roster(roster) => {
@@ -139,6 +142,22 @@ impl Federation {
             }
         }
         Ok(())
+    }
+
+    /// A member that is caught at a lie in one run is in no cohort of the others either. It is written down there first: should a
+    /// crash fall between, it is caught again.
+    fn bar_elsewhere(&mut self, number: RunNumber, at: Attempt, client: ClientId, out: &mut Effects) {
+        if !self.run(number).is_some_and(|run| run.opens_sum_of(at)) {
+            return;
+        }
+        let reason = RoundOutcome::WrongSecret { client }.to_string();
+        for other in self.keeping_members().into_iter().filter(|other| *other != number) {
+            let mut effects = protocol::Effects::new();
+            if let Some(run) = self.runs.get_mut(&other) {
+                run.coordinator.bar(client, &format!("{reason}, in {number}"), &mut effects);
+            }
+            of_run(other, effects, out);
+        }
     }
 
     /// Gives an input to one run.

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use plan::AuthoredPlan;
 use secagg::ClientId;
 
-use super::phase::Phase;
+use super::phase::{Phase, Step};
 use super::state::Absence;
 use super::{Coordinator, Effects};
 use crate::Timestamp;
 use crate::record::Record;
-use messages::RunEnd;
+use messages::{Attempt, RunEnd};
 
 /// What a federation leaves to one of its runs at one moment. It is no part of the journalled state, as sessions are none; a
 /// coordinator that stands alone has everything.
@@ -98,12 +98,22 @@ impl Coordinator {
         self.state.lineage.preceded_by(&first.state.lineage);
         if self.ended().is_none() {
             for (client, absence) in first.state.absent.iter().filter(|(_, absence)| !absence.is_declined()) {
-                if self.state.absent.get(client).is_none_or(Absence::is_declined) {
-                    self.commit(Record::Barred { client: *client, reason: absence.reason().to_owned() });
-                }
+                self.bar(*client, absence.reason(), out);
             }
         }
+    }
+
+    /// A member is in no later cohort, unless that is so already.
+    pub fn bar(&mut self, client: ClientId, reason: &str, out: &mut Effects) {
+        if self.state.absent.get(&client).is_none_or(Absence::is_declined) {
+            self.commit(Record::Barred { client, reason: reason.to_owned() });
+        }
         out.append(&mut self.effects);
+    }
+
+    /// Whether the sum of this attempt is being opened.
+    pub fn opens_sum_of(&self, at: Attempt) -> bool {
+        matches!(self.state.phase.step(at), Ok((_, Step::Summing(_))))
     }
 
     /// Whether the silos that are here, in other runs or not, make a cohort.
