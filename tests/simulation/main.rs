@@ -10,6 +10,7 @@ mod participant;
 mod rosters;
 mod rounds;
 mod runs;
+mod sessions;
 mod shares;
 mod swarm;
 mod turns;

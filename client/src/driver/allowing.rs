@@ -16,11 +16,12 @@ impl Driver {
         self.answer_claims()
     }
 
-    /// A run is over. The daemon stays for others; what has ended it meanwhile is no less so.
+    /// A run is over. The daemon stays for others; what has ended it meanwhile is no less so. A daemon of one run ends with the one that
+    /// it takes part in, and with none that ended before it came.
     pub(super) fn finished(&mut self, run: Option<Digest>, reason: &RunEnd) {
         tracing::info!(run = run.map(|run| run.short()), "the run is over: {reason}");
         self.alarms.later(Alarm::repeat);
-        if self.one_run {
+        if self.one_run && run.is_none_or(|run| self.participant.plan(&run).is_some()) {
             self.ended = Some(Ok(Ended::Finished(reason.clone())));
         }
     }

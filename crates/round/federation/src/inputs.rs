@@ -99,7 +99,9 @@ impl Federation {
             Input::Submit { number, setup, genesis, by } => {
                 return self.submit(now, rng, (number, *setup, genesis, by), out);
             }
-            Input::Connected { client, version } => return self.connected(client, version),
+            Input::Connected { client, version } => {
+                return self.connected(now, rng, (client, version), out);
+            }
             Input::Disconnected { client } => {
                 self.sessions.remove(&client);
                 self.give_in_turn(now, rng, &|| protocol::Input::Disconnected { client }, out);
@@ -109,6 +111,7 @@ impl Federation {
             }
             Input::Message { from, message } => {
                 let number = self.run_of(from, message.run.as_ref())?;
+                self.answered(from, number);
                 let input = protocol::Input::Message { from, message: message.message };
                 self.give(number, now, rng, input, out)?;
             }

@@ -83,6 +83,15 @@ struct Session {
     only: Option<RunNumber>,
     /// What it was offered.
     offered: BTreeSet<RunNumber>,
+    /// Of that, what it has not answered yet.
+    unanswered: BTreeMap<RunNumber, Welcomed>,
+}
+
+/// A silo was welcomed to a run.
+struct Welcomed {
+    bytes: usize,
+    /// Whether the run was over then: of one that ends later no answer may come.
+    was_over: bool,
 }
 
 impl Federation {

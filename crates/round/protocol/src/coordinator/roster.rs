@@ -24,6 +24,12 @@ impl Lineage {
         }
     }
 
+    /// At least as many bytes as [`Lineage::leading_to`] gives.
+    pub(super) fn bytes_shown(&self) -> usize {
+        let bytes = self.0.iter().map(|(_, signed)| signed.roster.len()).sum::<usize>();
+        bytes.min(ROSTERS_BETWEEN_BYTES_MAX)
+    }
+
     /// The newest of those before `roster` that one message may hold, without those up to `held`. Where rosters do not name
     /// one another, nobody needs them.
     pub(super) fn leading_to(&self, roster: &AuthorisedRoster, held: Option<Digest>) -> Vec<SignedRoster> {

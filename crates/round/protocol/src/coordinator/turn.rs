@@ -116,6 +116,26 @@ impl Coordinator {
         matches!(self.state.phase.step(at), Ok((_, Step::Summing(_))))
     }
 
+    /// A silo's session is over, and it is in another one already: nothing follows from that it is not in this one any more.
+    pub fn forget_session(&mut self, client: ClientId) {
+        self.links.remove(&client);
+    }
+
+    /// Says to a silo how the run ended, if it has and the silo is of it, and asks nothing: for one that may have joined it, and was
+    /// away since.
+    pub fn tell_end(&mut self, client: ClientId, out: &mut Effects) {
+        if self.newest_roster().keys().contains_key(&client) {
+            self.say_end(client);
+        }
+        out.append(&mut self.effects);
+    }
+
+    /// About how many bytes a welcome to this run has, to a silo that knows none of its rosters.
+    pub fn welcome_bytes(&self) -> usize {
+        let roster = self.state.roster.signed().roster.len();
+        self.setup.plan.signed().plan.len() + roster + self.state.lineage.bytes_shown()
+    }
+
     /// Whether the silos that are here, in other runs or not, make a cohort.
     pub fn has_enough_here(&self) -> bool {
         self.here().len() >= self.setup.plan.cohort.minimum
