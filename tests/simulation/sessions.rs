@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
 use checkpoint::ModelArtifact;
 use federation::{Effects, Federation, Input, RunNumber};
+use identity::Roster;
 use plan::{Feature, Plan};
 use protocol::{
     Act, Artifacts, Effect, OfRun, Record, RunEnd, SessionVersion, Timestamp, ToClient, ToCoordinator,
@@ -158,4 +159,32 @@ fn a_silo_is_not_welcomed_to_more_at_once_than_its_session_holds_however_long_pl
         assert!(new.len() < 14);
         new.into_iter().for_each(|run| hub.checks_in(1, run));
     }
+}
+
+#[test]
+fn a_run_that_ended_under_an_earlier_roster_is_heard_of_and_no_roster_is_shown_that_would_be_taken_for_a_lie()
+{
+    let mut hub = Hub::new(2, [plan(1), plan(2)]);
+    for run in [1, 2] {
+        let act = Act::Stop { by: "anna".into(), reason: "over".into() };
+        hub.feed(Input::Act { run: RunNumber(run), act, staged: None });
+    }
+    let said_of_second = |hub: &mut Hub| {
+        hub.said.clear();
+        hub.connects(1, SessionVersion::NEWEST);
+        let of_second = hub.said.iter().filter(|(run, ..)| *run == RunNumber(2));
+        let is_welcome = |message: &ToClient| matches!(message, ToClient::Welcome { .. });
+        let messages: Vec<&ToClient> = of_second.map(|(.., message)| message).collect();
+        let ends = messages.iter().filter(|message| matches!(message, ToClient::Finished { .. })).count();
+        (messages.iter().filter(|message| is_welcome(message)).count(), ends)
+    };
+    assert_eq!(
+        said_of_second(&mut hub),
+        (1, 0),
+        "it may check in for what it missed, and hears the end then"
+    );
+    let roster = hub.federation.newest_roster().unwrap();
+    let later = Roster { epoch: roster.epoch + 1, ..Roster::clone(roster) };
+    hub.feed(Input::Roster(Box::new(sim::authorised(&later))));
+    assert_eq!(said_of_second(&mut hub), (0, 1), "once");
 }

@@ -70,12 +70,18 @@ impl Federation {
         (client, number, to_all): (ClientId, RunNumber, bool),
         out: &mut Effects,
     ) -> bool {
+        let newest = self.newest_roster().map(|roster| roster.digest());
         let Some(run) = self.runs.get_mut(&number) else { return false };
         let Some(session) = self.sessions.get_mut(&client) else { return false };
         let (bytes, was_over) = (run.coordinator.welcome_bytes(), run.coordinator.ended().is_some());
-        if was_over && !to_all && session.only.is_none() && !run.coordinator.took_part(client) {
+        // A run that is over keeps its last roster, which a silo that has a later one takes for a lie.
+        let is_of_the_past = Some(run.coordinator.roster_in_force().digest()) != newest;
+        let hears_the_end = is_of_the_past || !to_all && !run.coordinator.took_part(client);
+        if was_over && session.only.is_none() && hears_the_end {
             // It may have claimed what the run might cost.
-            session.offered.insert(number);
+            if !session.offered.insert(number) {
+                return false;
+            }
             let mut effects = protocol::Effects::new();
             run.coordinator.tell_end(client, &mut effects);
             of_run(number, effects, out);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use identity::AuthorisedRoster;
 use plan::AuthoredPlan;
 use secagg::ClientId;
 
@@ -26,6 +27,11 @@ impl Coordinator {
     /// What is asked, as its author signed it.
     pub fn plan(&self) -> &AuthoredPlan {
         &self.setup.plan
+    }
+
+    /// The roster that silos are welcomed under; of a run that is over, its last.
+    pub fn roster_in_force(&self) -> &AuthorisedRoster {
+        &self.state.roster
     }
 
     /// Why the run is over, once it is.
