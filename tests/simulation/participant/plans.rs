@@ -3,7 +3,8 @@
 use params::Digest;
 use plan::{Plan, Policy, Refusal};
 use protocol::{
-    Attempt, ClientEffect, ClientInput, ClientRecord, LedgerView, Timestamp, ToClient, ToCoordinator,
+    Attempt, ClientEffect, ClientInput, ClientRecord, LedgerView, OfRun, SessionVersion, Timestamp, ToClient,
+    ToCoordinator,
 };
 
 use super::refusal_code;
@@ -181,4 +182,18 @@ fn refusals_by_a_plans_limits_say_what_would_help() {
         complete.contains("signed anew") && uploads.contains("raise repeats_per_plan"),
         "{complete}; {uploads}"
     );
+}
+
+#[test]
+fn a_coordinator_that_shows_runs_without_end_is_not_answered_and_fills_no_memory() {
+    let mut world = World::new(meant_for("another"), policy());
+    world.input(ClientInput::Connected { version: SessionVersion::NEWEST });
+    let answers = |world: &mut World, run: u32| {
+        world.run = Digest::sha256(&run.to_le_bytes());
+        let shown = OfRun::named(world.run, world.welcome());
+        messages(&world.input(ClientInput::Message(shown))).len()
+    };
+    let answered: usize = (0..400).map(|run| answers(&mut world, run)).sum();
+    assert_eq!(answered, 128);
+    assert_eq!(answers(&mut world, 1), 1, "one that it knows is answered again");
 }

@@ -8,6 +8,8 @@ use crate::refusal::Refusal;
 
 /// A claim is a multiple of this part of the silo's `epsilon_max`.
 const STEPS: f64 = 8.0;
+/// A daemon that runs renews its claims each hour; however long an author's rounds may take, one that is gone holds nothing after this.
+const LEASE_MS_MAX: u64 = 30 * 24 * 3_600_000;
 
 /// The most that a run of a plan may use of a silo's data.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -16,7 +18,7 @@ pub struct RunCost {
     pub uploads: u64,
     /// What they cost, and how often, rounded up; `None` in the mode without noise.
     pub events: Option<(DpEvent, u64)>,
-    /// How long they may take, with what a run may wait for silos. A claim of which nothing was heard for so long counts no more.
+    /// How long they may take, with what a run may wait for silos, at most 30 days. A claim of which nothing was heard for so long counts no more.
     ///
     /// # Units
     /// Milliseconds.
@@ -38,7 +40,7 @@ impl Policy {
         let rounds_ms = uploads.checked_mul(plan.timing.round_deadline_ms);
         let lease_ms = rounds_ms
             .and_then(|ms| ms.checked_add(plan.timing.patience_ms()))
-            .map_or(u64::MAX, |lease| lease);
+            .map_or(LEASE_MS_MAX, |lease| lease.min(LEASE_MS_MAX));
         Ok(RunCost { uploads, events, lease_ms })
     }
 

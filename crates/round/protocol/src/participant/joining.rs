@@ -17,7 +17,21 @@ use crate::record::ClientRecord;
 use crate::server_step::names_state;
 use messages::{Attempt, CoordinatorFault, Decline, ToCoordinator};
 
+/// Runs that one session shows a silo, of which it keeps the welcomes: more than a coordinator has open, and fewer than fill a memory.
+const RUNS_SHOWN_MAX: usize = 128;
+
 impl Participant {
+    /// Keeps a welcome, to answer it again under another policy. Whether there is room: nothing of it is verified yet.
+    pub(super) fn keeps(&mut self, run: Digest, plan: &SignedPlan, shown: &Shown) -> bool {
+        let has_room = self.welcomes.len() < RUNS_SHOWN_MAX || self.welcomes.contains_key(&run);
+        if has_room {
+            self.welcomes.insert(run, (Box::new(plan.clone()), shown.clone()));
+        } else {
+            self.last_reason = format!("more than {RUNS_SHOWN_MAX} runs are shown in one session");
+        }
+        has_room
+    }
+
     pub(super) fn welcome(&mut self, now: Timestamp, run_id: Digest, plan: Box<SignedPlan>, roster: Shown) {
         let before = self.runs.remove(&run_id).map(|run| run.check_in);
         self.ended = None;

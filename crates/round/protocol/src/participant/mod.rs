@@ -308,10 +308,11 @@ impl Participant {
                 } else if said.run != Some(run_id) {
                     return self.decline(None, fault(CoordinatorFault::Plan));
                 }
-                self.welcomed = Some(run_id);
                 let shown = Shown { roster, between };
-                self.welcomes.insert(run_id, (plan.clone(), shown.clone()));
-                self.welcome(now, run_id, plan, shown);
+                if self.keeps(run_id, &plan, &shown) {
+                    self.welcomed = Some(run_id);
+                    self.welcome(now, run_id, plan, shown);
+                }
             }
             ToClient::Published(signed) => self.published(signed),
             ToClient::Open { at, model } => self.open(now, at, model),
