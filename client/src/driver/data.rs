@@ -62,6 +62,7 @@ impl Driver {
         if let Some((_, earlier)) = self.reading.insert(run, (job, reading)) {
             earlier.abort();
         }
+        self.feed(ClientInput::ReadingBegun { job });
     }
 
     pub(super) fn data_read(&mut self, job: JobId, run: Digest, result: Result<Arc<Dataset>, TrainFailure>) {

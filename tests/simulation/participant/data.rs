@@ -1,7 +1,9 @@
 //! What a silo tells of its data, and when.
 
 use params::Digest;
-use protocol::{ClientEffect, ClientInput, ClientRecord, ToClient, ToCoordinator};
+use protocol::{
+    ClientEffect, ClientInput, ClientRecord, JobId, SessionVersion, Timestamp, ToClient, ToCoordinator,
+};
 
 use super::world::{AT, World, messages};
 
@@ -182,4 +184,68 @@ fn a_silo_that_is_switched_off_reads_and_tells_nothing() {
     let again = world.say(world.welcome());
     assert!(!reads(&again));
     assert!(matches!(messages(&again)[..], [ToCoordinator::CheckIn { data: None, .. }]), "{again:?}");
+}
+
+/// In two runs at once, whose tables are to be read: the runs, and the readings in their order.
+fn joined_two(world: &mut World) -> ([Digest; 2], [JobId; 2]) {
+    world.plan = sim::private_plan(4, 9, 4.0);
+    world.plan.timing.ready_after_ms = 2000;
+    let runs = [world.run, Digest::sha256(b"other")];
+    world.input(ClientInput::Connected { version: SessionVersion::NEWEST });
+    for run in runs {
+        assert!(reads(&world.say_of(run, sim::welcome(run, &world.plan, &world.roster))));
+    }
+    (runs, world.readings[..].try_into().unwrap())
+}
+
+/// What a run is checked in with at the next deadline, and when that is.
+fn next_check_in(world: &mut World, run: Digest) -> (Timestamp, Option<Digest>) {
+    world.now = world.participant.deadline().unwrap();
+    let effects = world.input(ClientInput::Tick);
+    let said = effects.iter().find_map(|effect| match effect {
+        ClientEffect::Send(said) if said.run == Some(run) => Some(&said.message),
+        _ => None,
+    });
+    let Some(ToCoordinator::CheckIn { data, .. }) = said else { panic!("{effects:?}") };
+    (world.now, *data)
+}
+
+#[test]
+fn of_runs_joined_at_once_each_has_the_plans_time_for_its_reading_however_long_the_one_before_it_takes() {
+    for first_takes_ms in [1, 1999] {
+        let mut world = World::telling();
+        let ([first, second], jobs) = joined_two(&mut world);
+        let begun = world.now;
+        let data = [b"a", b"b"].map(|data| Some(Digest::sha256(data)));
+        world.now = begun.plus_ms(first_takes_ms);
+        world.input(ClientInput::DataRead { job: jobs[0], commitment: data[0] });
+        assert_eq!(next_check_in(&mut world, first), (begun.plus_ms(2000), data[0]));
+        // It could not begin before the first was done, and takes as long as it may.
+        world.now = begun.plus_ms(3990);
+        world.input(ClientInput::DataRead { job: jobs[1], commitment: data[1] });
+        assert_eq!(next_check_in(&mut world, second), (begun.plus_ms(4000), data[1]), "{first_takes_ms}");
+    }
+}
+
+#[test]
+fn the_time_for_a_reading_counts_from_its_begin_and_not_from_what_was_written_down_before() {
+    let mut world = World::telling();
+    let ([first, second], jobs) = joined_two(&mut world);
+    // The disk took that long.
+    world.now = world.now.plus_ms(1250);
+    let begun = world.now;
+    for job in jobs {
+        assert!(world.input(ClientInput::ReadingBegun { job }).is_empty());
+    }
+    let data = Some(Digest::sha256(b"data"));
+    world.now = begun.plus_ms(1900);
+    world.input(ClientInput::DataRead { job: jobs[0], commitment: data });
+    assert!(
+        world.input(ClientInput::ReadingBegun { job: jobs[0] }).is_empty(),
+        "said again it puts off nothing"
+    );
+    assert_eq!(next_check_in(&mut world, first), (begun.plus_ms(2000), data));
+    let (at, word) = next_check_in(&mut world, second);
+    assert_eq!(at, begun.plus_ms(4000), "and is no longer for a table that is never read");
+    assert!(word.is_some());
 }

@@ -213,6 +213,11 @@ impl World {
         ClientInput::Masked { job, vector: Some(Vector { origin, digest, failed: false }) }
     }
 
+    /// [`World::say`], by a coordinator of several runs.
+    pub(crate) fn say_of(&mut self, run: Digest, message: ToClient) -> ClientEffects {
+        self.input(ClientInput::Message(OfRun { run: Some(run), message }))
+    }
+
     /// The newest table is read.
     pub(crate) fn read(&self, commitment: Option<Digest>) -> ClientInput {
         ClientInput::DataRead { job: *self.readings.last().unwrap(), commitment }

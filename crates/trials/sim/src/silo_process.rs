@@ -197,6 +197,7 @@ impl Federation {
                 let Some(silo) = self.silos.get(&id) else { return };
                 let version = [u64::from(id.0), silo.life].map(u64::to_le_bytes).concat();
                 let commitment = Some(Digest::sha256(&version));
+                self.silo_takes(id, ClientInput::ReadingBegun { job });
                 self.done_later(id, ClientInput::DataRead { job, commitment });
             }
             ClientEffect::VerifyStep(job) => {

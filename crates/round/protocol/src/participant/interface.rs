@@ -69,6 +69,9 @@ pub enum ClientInput {
     },
     /// The shell has looked at the coordinator's audit log, which continues what it remembers, and remembers this state now.
     Witnessed(Witnessed),
+    /// What [`ClientEffect::ReadData`] asks for has begun, or waits for the readings before it alone. The plan's time for it counts
+    /// from here on; where nothing is said of it, from when it was asked for.
+    ReadingBegun { job: JobId },
     /// The silo's table is read, or could not be.
     DataRead {
         job: JobId,
@@ -192,7 +195,7 @@ pub enum ClientEffect {
     /// Give back what is left of the run's claim, if there is one: the run is over, or not joined.
     ReturnClaim { run: Digest },
     /// Read the silo's table anew, as the run's plan says, before it is checked in with; answer with
-    /// [`ClientInput::DataRead`].
+    /// [`ClientInput::ReadingBegun`] and [`ClientInput::DataRead`]. Tables are read in the order in which they are asked for.
     ReadData { job: JobId, run: Digest, plan: Arc<AuthoredPlan> },
     /// Fetch the published sum, do the server's step again and hold it against the record; answer with
     /// [`ClientInput::StepVerified`]. At most one is wanted at a time: a later one takes the place of an earlier one.

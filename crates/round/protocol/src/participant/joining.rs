@@ -64,7 +64,6 @@ impl Participant {
         if is_new || !self.version.names_runs() && self.facts.current_run() != Some(run_id) {
             self.join(run_id, plan.digest());
         }
-        let not_before = now.plus_ms(plan.timing.ready_after_ms);
         let is_over = self.facts.joined_run(&run_id).is_over;
         let fixed = self.facts.joined_run(&run_id).declared.is_some();
         let check_in = match before {
@@ -78,8 +77,9 @@ impl Participant {
             }
             _ => {
                 let job = self.jobs.draw();
+                let (not_before, until) = self.reading_times(now, job, &plan);
                 self.effects.push(ClientEffect::ReadData { job, run: run_id, plan: Arc::clone(&plan) });
-                CheckIn::Reading { job, not_before, until: now.plus_ms(plan.timing.training_limit_ms()) }
+                CheckIn::Reading { job, not_before, until }
             }
         };
         self.runs.insert(run_id, CurrentRun { plan, check_in, asked_again: false, refused: false });
@@ -118,17 +118,47 @@ impl Participant {
 
     pub(super) fn data_read(&mut self, id: JobId, commitment: Option<Digest>) {
         for run in self.runs.values_mut() {
-            if let CheckIn::Reading { job, not_before, .. } = run.check_in
+            if let CheckIn::Reading { job, not_before, until } = run.check_in
                 && job == id
             {
-                run.check_in = CheckIn::Held { commitment, not_before };
+                run.check_in = CheckIn::Held { job, commitment, not_before, until };
             }
         }
     }
 
+    /// The time that the plan gives counts from here on: what this silo wrote down on joining, and what its ledger took, is not
+    /// of the reading.
+    pub(super) fn reading_begun(&mut self, now: Timestamp, id: JobId) {
+        let begun = |run: &&CurrentRun| matches!(run.check_in, CheckIn::Reading { job, .. } if job == id);
+        let Some(plan) = self.runs.values().find(begun).map(|run| Arc::clone(&run.plan)) else { return };
+        let (not_before, until) = self.reading_times(now, id, &plan);
+        for run in self.runs.values_mut() {
+            if matches!(run.check_in, CheckIn::Reading { job, .. } if job == id) {
+                run.check_in = CheckIn::Reading { job: id, not_before, until };
+            }
+        }
+    }
+
+    /// When a reading that is asked for now may be spoken of, and until when it is waited for.
+    ///
+    /// # Privacy
+    /// A silo's tables are read one after another, so a reading has its time from when the ones before it have had theirs. It is
+    /// not counted from when they ended: that would tell of the data.
+    fn reading_times(&self, now: Timestamp, id: JobId, plan: &Plan) -> (Timestamp, Timestamp) {
+        let earlier = self.runs.values().filter_map(|run| match run.check_in {
+            CheckIn::Reading { job, until, .. } | CheckIn::Held { job, until, .. } if job < id => Some(until),
+            _ => None,
+        });
+        let from = earlier.max().map_or(now, |until| until.max(now));
+        let not_before = if plan.timing.ready_after_ms == 0 { now } else { from };
+        (not_before.plus_ms(plan.timing.ready_after_ms), from.plus_ms(plan.timing.training_limit_ms()))
+    }
+
     pub(super) fn check_in_when_due(&mut self, now: Timestamp, rng: &mut dyn CryptoRng) {
         let due = |(id, run): (&Digest, &CurrentRun)| match run.check_in {
-            CheckIn::Held { commitment, not_before } if now >= not_before => Some((*id, commitment, false)),
+            CheckIn::Held { commitment, not_before, .. } if now >= not_before => {
+                Some((*id, commitment, false))
+            }
             // Said later, it would show how long the data took to read.
             CheckIn::Reading { until, .. } if now >= until => Some((*id, None, true)),
             _ => None,

@@ -111,8 +111,10 @@ enum CheckIn {
     },
     /// It was, and the time has not come.
     Held {
+        job: JobId,
         commitment: Option<Digest>,
         not_before: Timestamp,
+        until: Timestamp,
     },
     Said,
 }
@@ -231,6 +233,7 @@ impl Participant {
             ClientInput::Masked { job, vector } => self.masked(now, job, vector),
             ClientInput::AcceptRoster { roster } => self.accept_roster(now, roster),
             ClientInput::Witnessed(seen) => self.witnessed(seen),
+            ClientInput::ReadingBegun { job } => self.reading_begun(now, job),
             ClientInput::DataRead { job, commitment } => self.data_read(job, commitment),
             ClientInput::Claimed { run, answer } => self.claimed(now, run, answer),
             ClientInput::Ledger(view) => self.ledger_read(view),
