@@ -161,7 +161,10 @@ fn nobody_fills_the_queue_and_who_stops_a_run_has_room_again() {
     let mine: Vec<RunNumber> = (0..15).map(|_| desk.submit(next(), "anna").unwrap()).collect();
     // All plans are of one author.
     let refused = desk.submit(next(), "bert").unwrap_err().to_string();
-    assert!(refused.contains("16 runs of this plan's author are not over"), "{refused}");
+    assert!(
+        refused.contains("16 runs of this plan's author, or of who submits it, are not over"),
+        "{refused}"
+    );
     desk.stop(mine[3]);
     let plan = next();
     assert_eq!(desk.submit(plan.clone(), "bert"), Ok(RunNumber(17)));
@@ -171,6 +174,17 @@ fn nobody_fills_the_queue_and_who_stops_a_run_has_room_again() {
         "{refused}"
     );
     assert_eq!(desk.0.runs().iter().filter(|run| run.state == RunState::Queued).count(), 13);
+    // Who stops them all does not begin them without end.
+    let more = (0..40).take_while(|_| desk.submit(next(), "anna").map(|run| desk.stop(run)).is_ok()).count();
+    assert_eq!(more, 0, "all places are taken");
+    desk.stop(mine[4]);
+    let more = (0..40).take_while(|_| desk.submit(next(), "anna").map(|run| desk.stop(run)).is_ok()).count();
+    assert_eq!(more, 32 - 17);
+    let refused = desk.submit(next(), "anna").unwrap_err().to_string();
+    assert!(
+        refused.contains("32 runs of this plan's author") && refused.contains("within a day"),
+        "{refused}"
+    );
     let elsewhere = Plan { federation: Some("banks".into()), ..next() };
     let refused = desk.submit(elsewhere, "bert").unwrap_err().to_string();
     assert!(refused.contains("no silo takes part in it") && refused.contains("banks"), "{refused}");

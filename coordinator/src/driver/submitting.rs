@@ -22,7 +22,7 @@ impl Driver {
         if let Some(known) = self.run_of_plan(&plan.digest()) {
             return Ok(self.entry(known));
         }
-        if let Err(why) = self.federation.may_submit(&plan, &by) {
+        if let Err(why) = self.federation.may_submit(&plan, &by, self.clock.now()) {
             return Ok(Err(why));
         }
         let number = self.federation.next_number();

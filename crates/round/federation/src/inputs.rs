@@ -17,6 +17,9 @@ const RUNS_MAX: u32 = 1000;
 const OPEN_MAX: usize = 64;
 /// Of one author's plans, and of one operator's submissions, so that nobody has all places.
 const OPEN_OF_ONE_MAX: usize = 16;
+/// Those of one that begin within a day: who stops what it has submitted does not use up the numbers that there are.
+const OF_ONE_A_DAY_MAX: usize = 32;
+const DAY_MS: u64 = 24 * 3_600_000;
 
 /// What happened to a federation, or to one of its runs.
 pub enum Input {
@@ -231,7 +234,7 @@ impl Federation {
         (number, mut setup, genesis, by): (RunNumber, Setup, Artifacts, String),
         out: &mut Effects,
     ) -> Result<(), Rejection> {
-        self.may_submit(&setup.plan, &by)?;
+        self.may_submit(&setup.plan, &by, now)?;
         if number != self.next_number() {
             return Err(Rejection::NotPossible(format!("{number} is not the next one")));
         }
@@ -258,7 +261,7 @@ impl Federation {
     ///
     /// # Errors
     /// [`Rejection`], in words for whoever submits it.
-    pub fn may_submit(&self, plan: &AuthoredPlan, by: &str) -> Result<(), Rejection> {
+    pub fn may_submit(&self, plan: &AuthoredPlan, by: &str, now: Timestamp) -> Result<(), Rejection> {
         let digest = plan.digest();
         if let Some((same, _)) = self.runs.iter().find(|(_, run)| run.coordinator.plan().digest() == digest) {
             return Err(Rejection::AlreadySo(format!(
@@ -282,15 +285,20 @@ impl Federation {
                 "{OPEN_MAX} runs are not over, the most that one federation keeps: wait until one is, or stop one"
             ));
         }
-        if open().filter(|run| run.coordinator.plan().author() == plan.author()).count() >= OPEN_OF_ONE_MAX {
+        // What comes with the configuration is nobody's.
+        let is_whose = |run: &&Run| {
+            run.coordinator.plan().author() == plan.author() || !by.is_empty() && run.submitted_by == by
+        };
+        if open().filter(is_whose).count() >= OPEN_OF_ONE_MAX {
             return full(format!(
-                "{OPEN_OF_ONE_MAX} runs of this plan's author are not over, the most of one: wait until one is, or stop one"
+                "{OPEN_OF_ONE_MAX} runs of this plan's author, or of who submits it, are not over, the most of one: wait until one is, \
+                 or stop one"
             ));
         }
-        // What comes with the configuration is nobody's.
-        if !by.is_empty() && open().filter(|run| run.submitted_by == by).count() >= OPEN_OF_ONE_MAX {
+        let today = |run: &&Run| Timestamp(run.submitted_ms).plus_ms(DAY_MS) > now;
+        if self.runs.values().filter(is_whose).filter(today).count() >= OF_ONE_A_DAY_MAX {
             return full(format!(
-                "{OPEN_OF_ONE_MAX} runs that {by} submitted are not over, the most of one: wait until one is, or stop one"
+                "{OF_ONE_A_DAY_MAX} runs of this plan's author, or of who submits it, began within a day, the most of one: wait"
             ));
         }
         Ok(())
