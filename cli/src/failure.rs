@@ -164,7 +164,10 @@ impl From<ListingError> for Failure {
 
 impl From<CheckpointFault> for Failure {
     fn from(why: CheckpointFault) -> Self {
-        Self::verification(why)
+        match why {
+            CheckpointFault::Sealed { .. } => Self::usage(why),
+            why => Self::verification(why),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use identity::KeyError;
 use plan::AuthoredPlan;
 use published::{
     Against, Checked, CheckpointFault, Plain, check_run, check_runs, checkpoints_in, plan_among, record_line,
-    verify_version, version_json,
+    refuse_sealed, verify_version, version_json,
 };
 use runs::{RUNS_FOLDER, run_folders_in};
 use serde_json::json;
@@ -21,15 +21,17 @@ use crate::files::{Unusable, read_text};
                   `folkmoot status` shows.\n\n\
                   Of a federation with several runs each is verified, with a line for each, and what is wrong with one keeps no other \
                   from being looked at. Name `runs/0002` in the folder, or `checkpoints` for the first, to see one run's records.\n\n\
+                  What a coordinator keeps is sealed, as `folkmoot init` makes it: `folkmoot model export` writes all runs in the clear.\n\n\
                   Examples:\n  \
-                  folkmoot verify /var/lib/folkmoot/coordinator/data --key HEX\n  \
+                  folkmoot model export --data /var/lib/folkmoot/coordinator/data --master master.key out\n  \
                   folkmoot verify out --key HEX --model-key model.pub.pem --plan plan.json\n  \
                   folkmoot verify data --key HEX --plan first.json --plan second.json\n  \
                   folkmoot verify backup/checkpoints --quiet\n  \
                   folkmoot verify round-12 --key HEX --json"
 )]
 pub(crate) struct Args {
-    /// The coordinator's data folder, or its folder `checkpoints`; or one version, as `model fetch --bundle` writes it.
+    /// What `model export` wrote, or a coordinator's data folder that is not sealed, or the folder `checkpoints` in either; or one
+    /// version, as `model fetch --bundle` writes it.
     folder: PathBuf,
     /// The coordinator's public key, as the roster names it.
     #[arg(long, value_name = "HEX")]
@@ -70,11 +72,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Unverified> {
     let model_key = args.model_key.as_deref().map(read_model_key).transpose()?;
     let plans = args.plan.iter().map(|file| crate::plan::read_signed(file));
     let plans = plans.collect::<Result<Vec<_>, _>>()?;
+    let unreadable = |why| CheckpointFault::Unreadable { file: args.folder.join(RUNS_FOLDER), why };
+    let runs = run_folders_in(&args.folder).map_err(unreadable)?;
+    refuse_sealed(&args.folder, &runs)?;
     if args.folder.join(MANIFEST_FILE).is_file() {
         return alone(args, key.as_ref().map(public_key_text));
     }
-    let unreadable = |why| CheckpointFault::Unreadable { file: args.folder.join(RUNS_FOLDER), why };
-    let runs = run_folders_in(&args.folder).map_err(unreadable)?;
     let against = Against { key, model_key: model_key.as_ref(), plan: None };
     if runs.len() > 1 {
         return each_run(args, &check_runs(&runs, &against, &plans), &plans);

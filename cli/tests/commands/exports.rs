@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 
-use checkpoint::{CHECKPOINTS_FOLDER, MANIFEST_FILE, MODEL_FILE};
+use checkpoint::{CHECKPOINTS_FOLDER, MANIFEST_FILE, MODEL_FILE, SIGNATURE_FILE};
 use store::{FileStore, JournalKind, Store};
 use vault::{KEYRING_FILE, MasterSource, Vault};
 
@@ -21,7 +21,9 @@ fn sealed_folder() -> (Here, FileStore) {
     let opened = FileStore::open_sealed(&data, JournalKind::Coordinator, vault, |_, _, _| Ok(()));
     let mut store = opened.unwrap().store;
     for name in ["000000", "000001"] {
-        store.publish(name, &[(MODEL_FILE, name.as_bytes()), (MANIFEST_FILE, b"{}")]).unwrap();
+        store
+            .publish(name, &[(MODEL_FILE, name.as_bytes()), (MANIFEST_FILE, b"{}"), (SIGNATURE_FILE, b"s")])
+            .unwrap();
     }
     (here, store)
 }
@@ -61,12 +63,17 @@ fn a_changed_file_is_named_and_a_wrong_master_key_too() {
 }
 
 #[test]
-fn a_sealed_folder_is_not_verified_but_told_from_a_damaged_one() {
-    let (here, mut daemon) = sealed_folder();
-    daemon.publish("000002", &[("manifest.sig", &[0; 10])]).unwrap();
-    for name in ["000000", "000001"] {
-        fs::remove_dir_all(here.path("data").join(CHECKPOINTS_FOLDER).join(name)).unwrap();
+fn a_sealed_folder_is_said_to_be_sealed_once_with_what_to_do_and_not_to_be_damaged() {
+    let (here, _daemon) = sealed_folder();
+    for named in ["data", "data/checkpoints", "data/checkpoints/000001"] {
+        let why = here.refused(&format!("verify {named}"), USAGE);
+        assert_eq!(why.lines().count(), 1, "{why}");
+        for part in [
+            &format!("`{named}` is sealed"),
+            "`folkmoot model export --data data --master ",
+            "`folkmoot verify OUT`",
+        ] {
+            assert!(why.contains(part), "{why}");
+        }
     }
-    let why = here.refused("verify data", VERIFICATION);
-    assert!(why.contains("folkmoot model export"), "{why}");
 }

@@ -1,7 +1,7 @@
 //! Where published files lie: in a plain folder, or in a store, sealed or not.
 
 use std::fs;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use attest::{BUNDLE_FILE, EVIDENCE_FILE};
@@ -12,6 +12,7 @@ use store::{Published, Store, StoreError};
 
 use crate::CheckpointFault;
 use crate::listing::list_files;
+use crate::sealed::is_sealed;
 
 /// Published versions: for each a name, and files under theirs.
 pub trait Folder {
@@ -166,10 +167,7 @@ pub fn checkpoints_in(folder: &Path) -> PathBuf {
 /// One that cannot be read, is longer, or is sealed.
 pub fn read_bounded(file: &Path, bytes_max: u64) -> Result<Vec<u8>, CheckpointFault> {
     let unreadable = |why: io::Error| CheckpointFault::Unreadable { file: file.to_owned(), why };
-    let mut start = Vec::new();
-    let opened = fs::File::open(file).map_err(unreadable)?;
-    opened.take(vault::MAGIC_BYTES).read_to_end(&mut start).map_err(unreadable)?;
-    if vault::is_sealed(&start) {
+    if is_sealed(file).map_err(unreadable)? {
         let why = "is sealed: write the models in the clear with `folkmoot model export`, and verify those";
         return Err(CheckpointFault::File { file: file.to_owned(), why: why.into() });
     }

@@ -30,6 +30,7 @@ mod records;
 pub mod report;
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;
+mod sealed;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -42,6 +43,7 @@ pub use folder::{Folder, Plain, checkpoints_in, read_bounded};
 pub use listing::{ListingError, list_files};
 pub use measured::{CopiedFiles, Measured, MeasuredError};
 pub use records::{Records, read_record};
+pub use sealed::refuse_sealed;
 pub use text::{cards_line, evidence_line, record_line, verified_json, version_json};
 pub use verify::{CheckpointFault, Verified, verify_chain, verify_folder, verify_records, verify_version};
 pub use version::{Version, VersionFiles, read_version, read_version_files};

@@ -56,6 +56,16 @@ pub enum CheckpointFault {
     /// A file that a record names, or its signature.
     #[error("`{}`: is missing; restore it from a copy", file.display())]
     Missing { file: PathBuf },
+    /// A vault sealed it, as it seals a daemon's folder.
+    #[error(
+        "`{}` is sealed, so nothing in it can be verified as it lies: write its models in the clear with `folkmoot model export \
+         --data {} --master SOURCE OUT`, then run `folkmoot verify OUT`", folder.display(), data_folder.display()
+    )]
+    Sealed {
+        folder: PathBuf,
+        /// What is exported instead: the folder, or the one above it that holds a run.
+        data_folder: PathBuf,
+    },
     /// There is no chain.
     #[error("`{}`: holds no checkpoints; name a coordinator's data folder, or its folder `checkpoints`", folder.display())]
     Empty { folder: PathBuf },
