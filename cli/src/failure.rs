@@ -11,6 +11,8 @@ use operate::{
 };
 use published::report::{MakingError, ReportFault};
 use published::{CheckpointFault, ListingError, MeasuredError};
+use runs::ExportError;
+use store::StoreError;
 use vault::NewFolderError;
 
 use crate::clients;
@@ -167,6 +169,16 @@ impl From<CheckpointFault> for Failure {
         match why {
             CheckpointFault::Sealed { .. } => Self::usage(why),
             why => Self::verification(why),
+        }
+    }
+}
+
+impl From<ExportError> for Failure {
+    fn from(why: ExportError) -> Self {
+        match why {
+            ExportError::Store(StoreError::Vault { .. }) => Self::verification(with_causes(&why)),
+            ExportError::Store(_) | ExportError::Folders(_) => Self::failed(with_causes(&why)),
+            ExportError::New(why) => why.into(),
         }
     }
 }

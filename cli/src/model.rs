@@ -34,7 +34,7 @@ pub(crate) enum Model {
         after_help = "Example:\n  folkmoot model rollback 11 --reason 'rounds 12 and 13 are poisoned' --as admin"
     )]
     Rollback(RoundArgs),
-    /// Write the models of a sealed data folder in the clear, for whoever checks them offline.
+    /// Write the models of every run of a sealed data folder in the clear, for whoever checks them offline.
     Export(export::Args),
     /// Copy a published version with measurements in its model card, signed anew.
     Card(model_card::Args),

@@ -4,7 +4,8 @@ use std::fs;
 use std::sync::Arc;
 
 use checkpoint::{CHECKPOINTS_FOLDER, MANIFEST_FILE, MODEL_FILE, SIGNATURE_FILE};
-use store::{FileStore, JournalKind, Store};
+use published::samples::chain;
+use store::{FileStore, JournalKind, Published, Store};
 use vault::{KEYRING_FILE, MasterSource, Vault};
 
 use crate::program::{Here, USAGE, VERIFICATION};
@@ -38,6 +39,46 @@ fn every_file_is_written_as_it_was_published_while_the_daemon_runs() {
     }
     let again = here.refused(EXPORT, USAGE);
     assert!(again.contains("not overwritten"), "{again}");
+}
+
+#[test]
+fn every_run_of_a_sealed_folder_is_exported_and_verified_and_one_alone_where_it_is_named() {
+    let (here, daemon) = sealed_folder();
+    drop(daemon);
+    fs::remove_dir_all(here.path("data").join(CHECKPOINTS_FOLDER)).unwrap();
+    let master = MasterSource::File(here.path("master.key"));
+    let vault = Arc::new(Vault::open_folder(&here.path("data"), master).unwrap());
+    for folder in ["data", "data/runs/0002"] {
+        fs::create_dir_all(here.path(folder)).unwrap();
+        let (kind, vault) = (JournalKind::Coordinator, vault.clone());
+        let opened = FileStore::open_sealed(&here.path(folder), kind, vault, |_, _, _| Ok(()));
+        let mut store = opened.unwrap().store;
+        let clear = chain(|_| {});
+        let clear = Published::new(clear.path().join(CHECKPOINTS_FOLDER), None);
+        for name in clear.names().unwrap() {
+            let files = clear.files(&name).unwrap();
+            let files: Vec<(&str, Vec<u8>)> =
+                files.iter().map(|file| (file.as_str(), clear.read(&name, file).unwrap())).collect();
+            let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (*name, &bytes[..])).collect();
+            store.publish(&name, &files).unwrap();
+        }
+    }
+    // What a crash left of a submission is no run.
+    fs::create_dir(here.path("data/runs/0003")).unwrap();
+    let why = here.refused("verify data", USAGE);
+    assert!(why.lines().count() == 1 && why.contains("`data` is sealed"), "{why}");
+
+    let said = here.done(EXPORT);
+    let (first, later) = said.split_once('\n').unwrap();
+    assert_eq!(first, "out: 3 checkpoints in the clear");
+    assert_eq!(later, "out/runs/0002: 3 checkpoints in the clear\n");
+    let verified = here.done("verify out");
+    let held: Vec<&str> = verified.lines().map(|line| &line[..17]).collect();
+    assert_eq!(held, ["run    1 verified", "run    2 verified"]);
+
+    here.done("model export --data data/runs/0002 --master master.key second");
+    let verified = here.done("verify second");
+    assert!(verified.contains("round      3: 3 silos") && !verified.contains("run "), "{verified}");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The folders of a federation's runs at its coordinator, and how a version of the model comes to lie in one.
 //!
 //! Owns: where each run's folder is and what makes one ([`RunFolders`]), what is in it ([`RunFolder`]), opening a sum from the staged vectors ([`SumOpening`]), the files of the next version, staged
-//! before the record that names them and published after it, and the card of each ([`CardWriter`]). Does not: decide when anything
+//! before the record that names them and published after it, the card of each ([`CardWriter`]), and all that was
+//! published in the clear ([`RunFolders::export`]). Does not: decide when anything
 //! of that happens, which the core does; or speak with anybody.
 //!
 //! ```text
@@ -20,6 +21,7 @@
 
 mod artifacts;
 mod error;
+mod export;
 mod folder;
 mod folders;
 mod model_card;
@@ -28,6 +30,7 @@ mod parent;
 
 pub use artifacts::next_record;
 pub use error::RunFolderError;
+pub use export::ExportError;
 pub use folder::{NextVersion, RunFolder};
 pub use folders::{FIRST, PLAN_FILE, PlanOf, RUNS_FOLDER, RunFolders, RunFoldersError, run_folders_in};
 pub use model_card::{CardWriter, EVALUATIONS_FOLDER};
