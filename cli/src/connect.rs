@@ -39,7 +39,7 @@ pub(crate) struct Remote {
 pub(crate) struct RemoteRun {
     #[command(flatten)]
     pub(crate) remote: Remote,
-    /// Which run, where there are several: the name of its plan, or the first digits of its own. Else what only reads means the one in
+    /// Which run, where there are several: the name of its plan, or its own first digits, 4 at least. Else what only reads means the one in
     /// progress, and what changes something the only one that is not over.
     #[arg(long, value_name = "RUN")]
     run: Option<String>,

@@ -21,7 +21,8 @@ use crate::run::{self, Run};
 pub(crate) enum Runs {
     /// Have a run of a signed plan begun, behind those that there are.
     #[command(
-        after_help = "Authors and administrators may. Silos are asked once the run's turn comes; each decides by its own policy.\n\n\
+        after_help = "Authors and administrators may. Silos are asked once the run's turn comes; each decides by its own policy. A plan \
+                      is run once; given again, the run that has it is named, and with --json printed.\n\n\
                       Examples:\n  \
                       folkmoot plan sign plan.toml --key author.key --out plan.json\n  \
                       folkmoot runs submit plan.json --as author"
@@ -51,7 +52,7 @@ pub(crate) enum Runs {
                             folkmoot runs show wards --as admin\n  \
                             folkmoot runs show 3f2a --plan-out plan.json --as admin")]
     Show {
-        /// The name of its plan, or the first digits of its own. Else the run in progress.
+        /// The name of its plan, or its own first digits, 4 at least. Else the run in progress.
         run: Option<String>,
         #[command(flatten)]
         remote: Remote,
@@ -68,7 +69,7 @@ pub(crate) enum Runs {
                       Example:\n  folkmoot runs extend wards --rounds 20 --key author.key --as author"
     )]
     Extend {
-        /// The name of its plan, or the first digits of its own.
+        /// The name of its plan, or its own first digits, 4 at least.
         run: String,
         /// Rounds beyond those that it has.
         #[arg(long, value_name = "N")]
@@ -85,7 +86,7 @@ pub(crate) enum Runs {
     /// Begin no further round of a run; the one in progress ends as it would, and another run takes its place.
     #[command(after_help = "Example:\n  folkmoot runs pause wards --reason 'odd losses at north' --as admin")]
     Pause {
-        /// The name of its plan, or the first digits of its own.
+        /// The name of its plan, or its own first digits, 4 at least.
         run: String,
         /// Why; silos read it, and it goes into the audit log.
         #[arg(long)]
@@ -96,7 +97,7 @@ pub(crate) enum Runs {
     /// Let a run go on that was paused.
     #[command(after_help = "Example:\n  folkmoot runs resume wards --as admin")]
     Resume {
-        /// The name of its plan, or the first digits of its own.
+        /// The name of its plan, or its own first digits, 4 at least.
         run: String,
         #[command(flatten)]
         remote: Remote,
@@ -108,7 +109,7 @@ pub(crate) enum Runs {
                       Example:\n  folkmoot runs stop wards --reason 'another plan follows' --as author"
     )]
     Stop {
-        /// The name of its plan, or the first digits of its own.
+        /// The name of its plan, or its own first digits, 4 at least.
         run: String,
         /// Why; silos read it, and it goes into the audit log.
         #[arg(long)]
@@ -122,8 +123,7 @@ pub(crate) async fn run(runs: Runs) -> Result<(), Failure> {
     match runs {
         Runs::Submit { plan, remote, json } => {
             let plan = crate::plan::read_signed(&plan)?;
-            let entry = Calls::over(remote.connect().await?).submit(plan.signed().clone()).await?;
-            print(&entry, json)
+            submit(&mut Calls::over(remote.connect().await?), plan.signed(), json).await
         }
         Runs::List { remote, json } => {
             let runs = Calls::over(remote.connect().await?).list().await?;
@@ -141,7 +141,7 @@ pub(crate) async fn run(runs: Runs) -> Result<(), Failure> {
             let run = calls.named(&run).await?;
             let plan = operate::extension(link, run, rounds, name).await?;
             let signed = newly_numbered(plan).sign(&author);
-            print(&calls.submit(signed.signed().clone()).await?, false)
+            submit(&mut calls, signed.signed(), false).await
         }
         Runs::Pause { run, reason, remote } => run::run(Run::Pause { reason, run: remote.run(run) }).await,
         Runs::Resume { run, remote } => run::run(Run::Resume { run: remote.run(run) }).await,
@@ -155,6 +155,16 @@ pub(crate) async fn run(runs: Runs) -> Result<(), Failure> {
             Ok(())
         }
     }
+}
+
+async fn submit(calls: &mut Calls, plan: &SignedPlan, json: bool) -> Result<(), Failure> {
+    match calls.submit(plan.clone()).await? {
+        Outcome::Done(entry) => print(&entry, json)?,
+        // A program that asks again has the same answer.
+        Outcome::AlreadySo(_) if json => print(&calls.of_plan(plan).await?, true)?,
+        Outcome::AlreadySo(why) => println!("{}", printable(&why)),
+    }
+    Ok(())
 }
 
 async fn show(

@@ -69,11 +69,28 @@ fn an_author_submits_a_signed_plan_and_everybody_lists_it_as_text_and_as_json() 
 }
 
 #[test]
+fn a_plan_that_was_submitted_already_is_said_to_be_and_a_program_has_the_run_that_it_is() {
+    let federation = federation(&["digits", "wards"]);
+    let submit = "runs submit digits.json --as anna --json";
+    let first = federation.answer(submit, "").out;
+    federation.run("runs submit @wards.json --as @admin").unwrap();
+    let again = federation.answer("runs submit digits.json --as anna", "");
+    assert_eq!(again.code, 0, "{}", again.err);
+    assert_eq!(
+        again.out,
+        "this plan is run 1 already; to run it once more, have it signed again; nothing was changed\n"
+    );
+    let again = federation.answer(submit, "");
+    assert_eq!((again.code, again.out), (0, first), "{}", again.err);
+    assert_eq!(federation.runs().len(), 2);
+}
+
+#[test]
 fn what_names_no_run_or_several_lists_those_that_it_may_be_and_does_nothing() {
     let federation = federation(&["digits"]);
-    for _ in 0..2 {
-        federation.run("runs submit @digits.json --as @anna").unwrap();
-    }
+    federation.run("runs submit @digits.json --as @anna").unwrap();
+    federation.run("plan sign @digits.toml --key @author.key --out @again.json").unwrap();
+    federation.run("runs submit @again.json --as @anna").unwrap();
     let [first, second] = federation.runs().try_into().unwrap();
     for (named, because) in [("wards", "no run is"), ("digits", "more than one run")] {
         for command in [

@@ -11,7 +11,7 @@ use runs::RunFolder;
 use super::Driver;
 
 impl Driver {
-    /// Begins a run of a plan, and says which it is; of one that was submitted already, which that was.
+    /// Begins a run of a plan, and says which it is; of one that was submitted already, that it was and as which.
     pub(super) fn submit(
         &mut self,
         plan: AuthoredPlan,
@@ -19,9 +19,6 @@ impl Driver {
     ) -> anyhow::Result<Result<RunEntry, Rejection>> {
         // What was decided so far is done: a run takes the next number.
         self.perform()?;
-        if let Some(known) = self.run_of_plan(&plan.digest()) {
-            return Ok(self.entry(known));
-        }
         if let Err(why) = self.federation.may_submit(&plan, &by, self.clock.now()) {
             return Ok(Err(why));
         }

@@ -160,6 +160,13 @@ impl Queue for FakeRun {
     /// Named by how many there were before.
     async fn submit(&self, plan: AuthoredPlan, by: &Caller) -> Result<RunEntry, OperationError> {
         let mut runs = of(&self.runs);
+        if let Some((same, _)) = runs.iter().find(|(_, known)| known == plan.signed()) {
+            let text = format!(
+                "this plan is run {} already; to run it once more, have it signed again",
+                same.number
+            );
+            return Err(Rejection::AlreadySo(text).into());
+        }
         let number = runs.last().map_or(1, |(last, _)| last.number + 1);
         let entry = RunEntry {
             run: Digest::sha256(&number.to_le_bytes()),

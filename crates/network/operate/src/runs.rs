@@ -25,10 +25,26 @@ impl Runs {
         Self(RunsClient::new(link).max_decoding_message_size(LISTING_BYTES_MAX))
     }
 
-    /// Has a run of this plan begun, behind those that there are.
-    pub async fn submit(&mut self, plan: SignedPlan) -> Result<RunEntry, ConnectError> {
+    /// Has a run of this plan begun, behind those that there are. A plan is run once: of one that was submitted already the
+    /// coordinator says which run it is, and [`Runs::of_plan`] finds that.
+    pub async fn submit(&mut self, plan: SignedPlan) -> Result<Outcome<RunEntry>, ConnectError> {
         let request = SubmitRunRequest { plan: Some(plan.into()) };
-        Ok(taken(self.0.submit(request).await)?.try_into()?)
+        entry(ordered(self.0.submit(request).await)?)
+    }
+
+    /// The run that has this plan, which the coordinator has said was submitted already.
+    ///
+    /// # Errors
+    /// As every call, and where no run has it: an answer that lacks what it must hold.
+    pub async fn of_plan(&mut self, plan: &SignedPlan) -> Result<RunEntry, ConnectError> {
+        // The newest first: it is asked for after a submission. The list names no plan's digest.
+        for entry in self.list().await?.into_iter().rev().filter(|entry| entry.author == plan.author) {
+            let (entry, its) = self.show(Some(entry.run)).await?;
+            if its.plan == plan.plan {
+                return Ok(entry);
+            }
+        }
+        Err(missing("runs").into())
     }
 
     /// Every run, the first that was submitted first.
@@ -40,7 +56,6 @@ impl Runs {
     /// A run with its plan; without a name the one that is shown then.
     pub async fn show(&mut self, run: Option<Digest>) -> Result<(RunEntry, SignedPlan), ConnectError> {
         let shown = taken(self.0.show(ShowRunRequest { run: wire::run_bytes(run) }).await)?;
-        let missing = |field: &str| ConversionError { field: field.to_owned(), fault: Fault::Missing };
         let entry = shown.entry.ok_or_else(|| missing("entry"))?;
         let plan = shown.plan.ok_or_else(|| missing("plan"))?;
         Ok((entry.try_into()?, plan.try_into()?))
@@ -49,10 +64,7 @@ impl Runs {
     /// Ends a run for good.
     pub async fn stop(&mut self, run: Digest, reason: String) -> Result<Outcome<RunEntry>, ConnectError> {
         let request = StopRunRequest { run: run.as_bytes().to_vec(), reason };
-        Ok(match ordered(self.0.stop(request).await)? {
-            Outcome::Done(entry) => Outcome::Done(entry.try_into()?),
-            Outcome::AlreadySo(why) => Outcome::AlreadySo(why),
-        })
+        entry(ordered(self.0.stop(request).await)?)
     }
 
     /// The run that somebody means by this: its name in hexadecimal, the beginning of it where no other begins so, or the name of
@@ -84,6 +96,17 @@ impl Runs {
     }
 }
 
+fn missing(field: &str) -> ConversionError {
+    ConversionError { field: field.to_owned(), fault: Fault::Missing }
+}
+
+fn entry(outcome: Outcome<wire::v1::RunEntry>) -> Result<Outcome<RunEntry>, ConnectError> {
+    Ok(match outcome {
+        Outcome::Done(entry) => Outcome::Done(entry.try_into()?),
+        Outcome::AlreadySo(why) => Outcome::AlreadySo(why),
+    })
+}
+
 /// What names no run, or several.
 #[derive(Debug, thiserror::Error)]
 pub enum WhichRun {
@@ -91,7 +114,7 @@ pub enum WhichRun {
     #[error(transparent)]
     Call(#[from] ConnectError),
     /// Nothing has that name, nor begins so.
-    #[error("no run is `{wanted}`; {}", among("there are", .runs))]
+    #[error("no run is `{wanted}`{}; {}", too_short(.wanted, .runs), among("there are", .runs))]
     None {
         /// What was given.
         wanted: String,
@@ -120,6 +143,15 @@ fn among(they_are: &str, runs: &[RunEntry]) -> String {
     }
     let one = |run: &RunEntry| format!("{} ({}, {})", run.run.short(), printable(&run.name), run.state);
     format!("{they_are} {}", runs.iter().map(one).collect::<Vec<_>>().join(", "))
+}
+
+/// Said of a name that would be the beginning of a run's if it were longer.
+fn too_short(wanted: &str, runs: &[RunEntry]) -> String {
+    let digits = wanted.to_ascii_lowercase();
+    if digits.len() < PREFIX_MIN && runs.iter().any(|run| run.run.to_string().starts_with(&digits)) {
+        return format!(": a run is named by at least {PREFIX_MIN} of its digits");
+    }
+    String::new()
 }
 
 /// Fewer digits are more likely a name, or a slip.
@@ -188,7 +220,8 @@ mod tests {
         assert!(several.contains("more than one run") && !several.contains("wards"), "{several}");
         assert!(several.contains(&first) && several.contains(&third), "{several}");
         // Too few digits to be sure of.
-        assert!(find(&runs, &first[..3]).is_err());
+        let short = find(&runs, &first[..3]).unwrap_err().to_string();
+        assert!(short.contains("at least 4 of its digits") && short.contains(&first), "{short}");
         assert!(find(&[], "digits").unwrap_err().to_string().contains("there is none"));
     }
 

@@ -21,6 +21,7 @@ pub trait Queue: Send + Sync + 'static {
     /// A run with its plan; without a name the one that is meant then.
     async fn run(&self, run: Option<Digest>) -> Result<(RunEntry, SignedPlan), OperationError>;
     /// Begins a run of this plan behind those that there are. What it is recorded to be submitted by is the caller's name.
+    /// A plan that a run has is as it is asked to be: [`protocol::Rejection::AlreadySo`], which says what that run is.
     async fn submit(&self, plan: AuthoredPlan, by: &Caller) -> Result<RunEntry, OperationError>;
     /// Ends a run for good, also one that has not begun. One that is over is as it is asked to be: [`protocol::Rejection::AlreadySo`].
     async fn stop(&self, run: Digest, reason: &str, by: &Caller) -> Result<RunEntry, OperationError>;

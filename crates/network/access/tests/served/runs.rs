@@ -36,9 +36,14 @@ impl Person {
 }
 
 fn signed() -> SignedPlan {
+    signed_once_more(0)
+}
+
+/// The same plan, numbered anew, as an author does who wants it run again.
+fn signed_once_more(time: u8) -> SignedPlan {
     let author = IdentityKey::from_secret_hex(&hex::encode([5; 32])).unwrap();
     let plan = Plan::from_toml(include_str!("../../../../../deploy/config/plan.toml")).unwrap();
-    plan.sign(&author).signed().clone()
+    plan.numbered([time; Plan::ID_BYTES]).sign(&author).signed().clone()
 }
 
 #[tokio::test]
@@ -47,6 +52,10 @@ async fn an_author_submits_what_an_author_signed_and_everybody_who_sees_the_stat
     let mut anna = Person::new(&served, "anna", Role::Author).await;
     let entry = anna.submit(signed()).await.unwrap();
     assert_eq!((entry.submitted_by.as_str(), entry.number, entry.position), ("anna", 1, Some(1)));
+
+    let again = anna.submit(signed()).await.unwrap_err();
+    assert!(again.message().contains("this plan is run 1 already"), "{again}");
+    assert_eq!(reason::<()>(Err(again)), "SETTLED");
 
     let mut altered = signed();
     altered.plan = altered.plan.replacen("example", "exemple", 1);
@@ -74,7 +83,7 @@ async fn an_author_stops_its_own_runs_and_an_administrator_any_by_name_and_with_
     let mut bert = Person::new(&served, "bert", Role::Author).await;
     let mut ada = Person::new(&served, "ada", Role::Admin).await;
     let first = anna.submit(signed()).await.unwrap().run;
-    let second = anna.submit(signed()).await.unwrap().run;
+    let second = anna.submit(signed_once_more(1)).await.unwrap().run;
 
     let refused = bert.stop(&first, "in my way").await.unwrap_err();
     assert!(refused.message().contains("submitted by anna"), "{refused}");
