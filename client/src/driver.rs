@@ -270,6 +270,7 @@ impl Driver {
                 self.outbox = Some(outbox);
                 self.give_up = give_up;
                 self.prompt.send_modify(|_| ());
+                self.asked_anew();
                 self.feed(ClientInput::Connected { version });
             }
             Event::News(News::Detached) => {
@@ -433,7 +434,7 @@ impl Driver {
         if let ToCoordinator::Declined { round, reason } = &said.message {
             tracing::warn!(round, code = decline_code(reason), "declined: {}", self.reason(reason));
             if round.is_none() && !reason.waits() {
-                self.refused(said.run, self.reason(reason));
+                self.refused(self.participant.run_of(&said), self.reason(reason));
             }
         }
         // Without a session nothing is owed: the coordinator asks again in the next one.

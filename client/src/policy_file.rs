@@ -26,6 +26,8 @@ pub(crate) struct PolicyFile {
 #[derive(Debug, PartialEq)]
 enum Look {
     Unchanged,
+    /// Another text, and the same policy.
+    Usable,
     Changed(Box<Policy>),
     /// The policy before it stays in force.
     Unusable(String),
@@ -39,6 +41,7 @@ impl PolicyFile {
 
     /// Looks for as long as the daemon runs. Of a file that cannot be used the operator hears once, until it is another.
     pub(crate) async fn keep(mut self, changed: mpsc::Sender<Policy>, alarm: Alarm) {
+        let cause = self.path.display().to_string();
         loop {
             tokio::time::sleep(LOOK).await;
             let looked = spawn_blocking(move || {
@@ -49,7 +52,9 @@ impl PolicyFile {
             self = file;
             match look {
                 Look::Unchanged => {}
+                Look::Usable => usable(&alarm, &cause).await,
                 Look::Changed(policy) => {
+                    usable(&alarm, &cause).await;
                     tracing::warn!(
                         "the policy in {} has changed and is in force from now on",
                         self.path.display()
@@ -59,12 +64,12 @@ impl PolicyFile {
                     }
                 }
                 Look::Unusable(why) => {
-                    let path = self.path.display();
                     let text = format!(
-                        "{path} was changed and cannot be used; the policy before it stays in force: {why}"
+                        "{cause} was changed and cannot be used; the policy before it stays in force: {why}"
                     );
-                    let alarm = alarm.clone();
-                    let _: Result<(), _> = spawn_blocking(move || alarm.raise(Kind::Policy, &text, "")).await;
+                    let (alarm, cause) = (alarm.clone(), cause.clone());
+                    let raise = move || alarm.raise_for(Kind::Policy, &cause, &text);
+                    let _: Result<(), _> = spawn_blocking(raise).await;
                 }
             }
         }
@@ -86,7 +91,7 @@ impl PolicyFile {
             return Look::Unusable(problems.to_string());
         }
         if config.policy == self.policy {
-            return Look::Unchanged;
+            return Look::Usable;
         }
         self.policy = config.policy;
         Look::Changed(Box::new(self.policy.clone()))
@@ -95,4 +100,10 @@ impl PolicyFile {
         let before = self.seen.replace(seen.clone());
         before.as_ref() != Some(&seen)
     }
+}
+
+/// What was raised over the file is over.
+async fn usable(alarm: &Alarm, cause: &str) {
+    let (alarm, cause) = (alarm.clone(), cause.to_owned());
+    let _: Result<(), _> = spawn_blocking(move || alarm.over(Kind::Policy, &cause)).await;
 }

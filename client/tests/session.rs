@@ -421,7 +421,10 @@ async fn a_silo_stays_when_a_run_is_over_or_refused_and_takes_part_once_its_poli
     while !kept().contains("the policy before it stays in force") {
         tokio::task::yield_now().await;
     }
-    assert!(kept().contains("this silo refuses the run"), "{}", kept());
+    let lines = || alarms::Alarm::new(&folder.path().join("state"), || 0).lines().join("\n");
+    let refused =
+        format!("this silo refuses the run {} of the plan `{}`", Digest::sha256(b"long").short(), large.name);
+    assert!(lines().contains(&refused), "{}", lines());
     std::fs::write(&file, text.replace("rounds_max = 2", "rounds_max = 3")).unwrap();
     assert_eq!(
         session.heard().await,
@@ -430,4 +433,5 @@ async fn a_silo_stays_when_a_run_is_over_or_refused_and_takes_part_once_its_poli
     );
     stop.send(()).unwrap();
     assert_eq!(daemon.await.unwrap().unwrap(), Ended::ShutDown);
+    assert_eq!(lines(), "", "the file can be used, and the run is joined");
 }

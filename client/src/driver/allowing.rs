@@ -20,6 +20,9 @@ impl Driver {
     /// it takes part in, and with none that ended before it came.
     pub(super) fn finished(&mut self, run: Option<Digest>, reason: &RunEnd) {
         tracing::info!(run = run.map(|run| run.short()), "the run is over: {reason}");
+        if let Some(run) = run {
+            self.refused_no_more(&run);
+        }
         self.alarms.later(Alarm::repeat);
         if self.one_run && run.is_none_or(|run| self.participant.plan(&run).is_some()) {
             self.ended = Some(Ok(Ended::Finished(reason.clone())));
@@ -32,11 +35,25 @@ impl Driver {
             self.ended.get_or_insert(Err(RunError::RefusedRun(why)));
             return;
         }
-        let run = run.map_or_else(String::new, |run| format!(" {}", run.short()));
+        let name = run.and_then(|run| self.participant.offered_name(&run));
+        let name = name.map_or_else(String::new, |name| format!(" of the plan `{name}`"));
+        let digits = run.map_or_else(String::new, |run| format!(" {}", run.short()));
         let text = format!(
-            "this silo refuses the run{run}: {why}. Where it should take part, change the policy in its configuration, which is taken up \
+            "this silo refuses the run{digits}{name}: {why}. Where it should take part, change the policy in its configuration, which is taken up \
              within seconds; nothing is to be restarted"
         );
-        self.alarms.later(move |alarm| alarm.raise(Kind::Refused, &text, ""));
+        let cause = run.map_or_else(String::new, |run| run.to_string());
+        self.alarms.later(move |alarm| alarm.raise_for(Kind::Refused, &cause, &text));
+    }
+
+    /// The run is joined or over: what its operator was to look at is not any more.
+    pub(super) fn refused_no_more(&mut self, run: &Digest) {
+        let cause = run.to_string();
+        self.alarms.later(move |alarm| alarm.over(Kind::Refused, &cause));
+    }
+
+    /// A session begins. It offers each run that is not over, and what this silo refuses of them it refuses again.
+    pub(super) fn asked_anew(&mut self) {
+        self.alarms.later(|alarm| alarm.all_over(Kind::Refused));
     }
 }

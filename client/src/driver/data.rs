@@ -44,7 +44,10 @@ impl Driver {
         let answer = block_in_place(|| self.spending.claim(run, plan, may_look))?;
         self.feed(ClientInput::Claimed { run, answer });
         match self.participant.plan(&run) {
-            Some(_) => self.look_at_ledger(run, None),
+            Some(_) => {
+                self.refused_no_more(&run);
+                self.look_at_ledger(run, None)
+            }
             None => Ok(()),
         }
     }

@@ -1,6 +1,7 @@
 //! What a silo's operator has to look at: loud in the log, and kept where `alarms`, `--check` and `doctor` show it.
 //!
-//! Owns: the file of alarms in a silo's state folder, the newest of each [`Kind`] and how often there was one.
+//! Owns: the file of alarms in a silo's state folder, the newest of each [`Kind`], of some kinds the newest of each cause until that is
+//! over, and how often there was one.
 //!
 //! Does not: decide what is worth an alarm, know the time, or end anything. What cannot be written is in the log alone.
 //!
@@ -30,10 +31,12 @@ use serde::{Deserialize, Serialize};
 
 /// In the state folder.
 const FILE: &str = "alarms.json";
+/// Most causes of a kind that are kept: runs are a coordinator's to invent. Beyond it the oldest goes.
+const CAUSES_MAX: usize = 64;
 /// Of so many trainings in a row that failed, the next will too.
 const IN_A_ROW: u64 = 3;
 
-/// What is wrong; of each kind the newest is kept.
+/// What is wrong; of each kind the newest is kept, and of some the newest of each cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -49,9 +52,9 @@ pub enum Kind {
     Damaged,
     /// What opens what is declared of the data could not be kept.
     Opening,
-    /// A run is refused by this silo's policy, or over what the coordinator said of it.
+    /// A run is refused by this silo's policy, or over what the coordinator said of it: over with the refusal.
     Refused,
-    /// A changed configuration cannot be used.
+    /// A changed configuration cannot be used: over once it can.
     Policy,
 }
 
@@ -65,6 +68,17 @@ struct Raised {
     /// Of these, since the last training that did not fail.
     #[serde(default)]
     in_a_row: u64,
+    /// What it is raised for and is not over yet; `None` of kinds that only their operator takes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    causes: Option<BTreeMap<String, Standing>>,
+}
+
+/// The newest alarm of one cause.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Standing {
+    times: u64,
+    last_unix_ms: u64,
+    text: String,
 }
 
 /// How often there was an alarm of a kind.
@@ -108,6 +122,30 @@ impl Kind {
 }
 
 impl Raised {
+    fn lines(&self) -> Vec<String> {
+        if let Some(causes) = &self.causes {
+            return causes.values().map(Standing::line).collect();
+        }
+        let Self { text, times, last_unix_ms, .. } = self;
+        let in_a_row = self.in_a_row();
+        vec![format!("{text}{in_a_row} ({times} times, last at Unix time {})", last_unix_ms / 1000)]
+    }
+
+    fn add_cause(&mut self, cause: &str, text: &str, now_ms: u64) {
+        let causes = self.causes.get_or_insert_default();
+        let none = || Standing { times: 0, last_unix_ms: now_ms, text: String::new() };
+        let standing = causes.entry(cause.to_owned()).or_insert_with(none);
+        standing.times += 1;
+        standing.last_unix_ms = now_ms;
+        standing.text = text.to_owned();
+        if causes.len() > CAUSES_MAX {
+            let oldest = causes.iter().filter(|(of, _)| *of != cause).min_by_key(|(_, of)| of.last_unix_ms);
+            if let Some(oldest) = oldest.map(|(of, _)| of.clone()) {
+                causes.remove(&oldest);
+            }
+        }
+    }
+
     /// What is said of trainings that keep failing.
     fn in_a_row(&self) -> String {
         match self.in_a_row {
@@ -119,6 +157,13 @@ impl Raised {
                 )
             }
         }
+    }
+}
+
+impl Standing {
+    fn line(&self) -> String {
+        let Self { times, last_unix_ms, text } = self;
+        format!("{text} ({times} times, last at Unix time {})", last_unix_ms / 1000)
     }
 }
 
@@ -155,6 +200,38 @@ impl Alarm {
             let words = add(alarms, kind, text, (self.wall_ms)());
             tracing::error!("ALARM: {text}{words}{}{detail}", if detail.is_empty() { "" } else { ": " });
             true
+        });
+    }
+
+    /// Raises one that is over with its cause, which [`Alarm::over`] names alike: a run's digits, a file's path.
+    pub fn raise_for(&self, kind: Kind, cause: &str, text: &str) {
+        self.change(|alarms| {
+            let now_ms = (self.wall_ms)();
+            add(alarms, kind, text, now_ms);
+            if let Some(raised) = alarms.get_mut(&kind) {
+                raised.add_cause(cause, text, now_ms);
+            }
+            tracing::error!("ALARM: {text}");
+            true
+        });
+    }
+
+    /// What was raised for this cause is over. How often there was one stays.
+    pub fn over(&self, kind: Kind, cause: &str) {
+        self.end(kind, |causes| causes.remove(cause).is_some());
+    }
+
+    /// All that was raised of this kind is over, or will be raised again.
+    pub fn all_over(&self, kind: Kind) {
+        self.end(kind, |causes| !std::mem::take(causes).is_empty());
+    }
+
+    fn end(&self, kind: Kind, end: impl FnOnce(&mut BTreeMap<String, Standing>) -> bool) {
+        self.change(|alarms| {
+            let Some(raised) = alarms.get_mut(&kind) else { return false };
+            // A release before named no cause.
+            let is_of_before = raised.causes.is_none();
+            end(raised.causes.get_or_insert_default()) || is_of_before
         });
     }
 
@@ -235,19 +312,17 @@ impl Alarm {
         Kind::ALL.map(count).to_vec()
     }
 
-    /// A line for each alarm that is kept, and how they are taken back.
+    /// A line for each alarm that is kept and not over, and how they are taken back.
     pub fn lines(&self) -> Vec<String> {
         let alarms = self.look();
-        let mut lines: Vec<String> = alarms
-            .values()
-            .map(|raised| {
-                let at_s = raised.last_unix_ms / 1000;
-                let Raised { text, times, .. } = raised;
-                format!("{text}{} ({times} times, last at Unix time {at_s})", raised.in_a_row())
-            })
-            .collect();
-        if !lines.is_empty() {
+        let mut lines: Vec<String> = alarms.values().flat_map(Raised::lines).collect();
+        if alarms.values().any(|raised| raised.causes.is_none()) {
             lines.push(format!("once that is fixed, remove `{}`", self.path.display()));
+        } else if !lines.is_empty() {
+            lines.push(
+                "that goes away by itself once the run is joined or over, or the configuration can be used"
+                    .to_owned(),
+            );
         }
         lines
     }
@@ -264,7 +339,7 @@ fn read(path: &Path) -> Result<Alarms, String> {
 
 /// Adds one, and gives what is said of it beside its text.
 fn add(alarms: &mut Alarms, kind: Kind, text: &str, now_ms: u64) -> String {
-    let none = || Raised { times: 0, last_unix_ms: now_ms, text: String::new(), in_a_row: 0 };
+    let none = || Raised { times: 0, last_unix_ms: now_ms, text: String::new(), in_a_row: 0, causes: None };
     let raised = alarms.entry(kind).or_insert_with(none);
     raised.times = raised.times.saturating_add(1);
     raised.last_unix_ms = now_ms;
@@ -294,6 +369,50 @@ mod tests {
         assert_eq!(lines[0], "3 rows: no label (2 times, last at Unix time 1700000000)");
         assert!(lines[1].starts_with("training failed in round 3 (1 times"), "{lines:?}");
         assert!(!fs::read_to_string(folder.path().join(FILE)).unwrap().contains("secret"));
+    }
+
+    #[test]
+    fn a_refused_run_is_a_line_of_its_own_until_it_is_over_and_how_often_there_was_one_is_not_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let alarm = Alarm::new(folder.path(), || 1_000);
+        for run in ["df71", "ab12", "df71"] {
+            alarm.raise_for(Kind::Refused, run, &format!("this silo refuses the run {run}"));
+        }
+        let lines = alarm.lines();
+        assert_eq!(
+            lines[..2],
+            [
+                "this silo refuses the run ab12 (1 times, last at Unix time 1)",
+                "this silo refuses the run df71 (2 times, last at Unix time 1)",
+            ]
+        );
+        assert!(lines[2].contains("by itself") && lines.len() == 3, "{lines:?}");
+        alarm.over(Kind::Refused, "df71");
+        alarm.over(Kind::Refused, "no such run");
+        assert!(alarm.lines()[0].contains("ab12") && alarm.lines().len() == 2, "{:?}", alarm.lines());
+        alarm.raise(Kind::Data, "2 rows: no label", "");
+        let remove = alarm.lines().remove(2);
+        assert!(remove.contains("alarms.json"), "no other kind is over by itself: {remove}");
+        std::fs::remove_file(folder.path().join(FILE)).unwrap();
+        for run in 0..=CAUSES_MAX {
+            alarm.raise_for(Kind::Refused, &run.to_string(), "refused");
+        }
+        assert_eq!(alarm.lines().len(), CAUSES_MAX + 1, "runs are a coordinator's to invent");
+        alarm.all_over(Kind::Refused);
+        assert!(alarm.lines().is_empty(), "{:?}", alarm.lines());
+        assert_eq!(count(&alarm, "refused").times, CAUSES_MAX as u64 + 1);
+    }
+
+    #[test]
+    fn an_alarm_of_a_release_that_named_no_cause_is_over_with_the_next_that_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let before =
+            r#"{"refused": {"times": 2, "last_unix_ms": 3999, "text": "this silo refuses the run df71"}}"#;
+        fs::write(folder.path().join(FILE), before).unwrap();
+        let alarm = Alarm::new(folder.path(), || 0);
+        assert!(alarm.lines()[0].contains("df71 (2 times") && alarm.lines().len() == 2);
+        alarm.all_over(Kind::Refused);
+        assert!(alarm.lines().is_empty());
     }
 
     #[test]

@@ -75,6 +75,12 @@ impl Participant {
         room
     }
 
+    /// What the plan of a run is called that this session offers, whether this silo takes part in it or not.
+    pub fn offered_name(&self, run: &Digest) -> Option<String> {
+        let plan = self.welcomes.get(run)?.0.clone().open().ok()?;
+        Some(plan.name.clone())
+    }
+
     /// Whether other runs have left uploads without noise on the model that this one begins with. Later ones are its own.
     fn first_model_may_be_uploaded_on(&self, run: &Digest, plan: &AuthoredPlan) -> Result<(), Refusal> {
         if plan.event().is_some() {
