@@ -386,31 +386,7 @@ fn check(
 }
 
 /// What a silo allows that has not said otherwise.
-const STRICT: &str = "\
-# What this silo allows, whoever asks. A plan that violates one line is refused, and both sides see why.
-[policy]
-cohort_min = 3
-honest_min = 2
-corrupt_min = 1
-# Most epsilon that this silo's data may spend, over all runs together, at a delta of at most delta_max.
-epsilon_max = 5.0
-delta_max = 1e-5
-privacy_modes = [\"distributed_dp_sgd\"]
-# Whose plans this silo runs: the authors' public keys. Until one stands here, none is.
-authors = AUTHORS
-# A later roster waits until you have looked at it: folkmoot-client roster show, roster accept DIGEST.
-roster_changes = \"by_hand\"
-# So many other silos must have cosigned the coordinator's audit log within three minutes, as this silo sees it, before it
-# goes on. More than corrupt_min, since those cosign whatever the coordinator shows; and no cohort has fewer than two others.
-# Raise it with corrupt_min, up to the silos that are always there. 0 asks for none.
-witnesses_min = 2
-# The least ready_after_ms of a plan: several times what reading this silo's data and training on it take here. Sooner, the plan's
-# author would learn of the rows from how long training takes, or whether it fails. 0 asks for nothing.
-ready_after_ms_min = 1000
-# A journal restored from a snapshot cannot be told from the newest one: by this line you accept that.
-accepts_undetected_rollback = true
-# The columns that plans may ask for: `folkmoot-client schema --config FILE --label COLUMN=CLASSES >> FILE` writes them below.
-";
+const STRICT: &str = include_str!("enroll/policy.toml");
 
 #[cfg(test)]
 mod tests;

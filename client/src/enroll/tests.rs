@@ -188,3 +188,15 @@ async fn a_call_whose_connection_fails_says_why_as_enrolment_and_the_doctor_do()
         assert!(said.contains(why), "{said}");
     }
 }
+
+#[test]
+fn what_is_written_names_how_many_plans_of_an_author_are_looked_at_as_the_default_is_and_as_it_is_read() {
+    let written = STRICT.replace("AUTHORS", &format!("{:?}", [hex::encode(key(1).public().as_bytes())]));
+    let policy = |text: &str| {
+        let (_, table) = text.split_once("[policy]\n").unwrap();
+        plan::Policy::from_toml(table).unwrap().offers_per_author
+    };
+    assert!(written.contains("\n# offers_per_author = {"), "an operator finds it where it is changed");
+    let taken = written.replace("# offers_per_author", "offers_per_author");
+    assert_eq!([policy(&written), policy(&taken)], [plan::OffersPerAuthor::default(); 2]);
+}

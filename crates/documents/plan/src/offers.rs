@@ -204,5 +204,10 @@ mod tests {
             assert_eq!(refused, Err(Refusal::OffersPerAuthor { plans: 2, days: 30 }));
         }
         assert_eq!(offers, before);
+        let said = Refusal::OffersPerAuthor { plans: 4, days: 30 }.to_string();
+        assert!(
+            said.contains("`offers_per_author = { plans = 4, days = 30 }`"),
+            "what to raise, as it is written: {said}"
+        );
     }
 }

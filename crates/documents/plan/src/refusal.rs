@@ -200,8 +200,9 @@ pub enum Refusal {
     AnsweredBefore,
     /// As many plans of the author as are looked at.
     #[error(
-        "this silo looks at its balance for {plans} plans of an author in {days} days, and has done so: raise offers_per_author, or \
-         wait; nothing was looked at"
+        "this silo looks at its balance for {plans} plans of an author in {days} days, and has done so; nothing was looked at. Where \
+         more plans are meant to run, raise the number in [policy], which has `offers_per_author = {{ plans = {plans}, days = {days} }}` \
+         now, or wait"
     )]
     OffersPerAuthor { plans: u32, days: u32 },
 }
