@@ -14,8 +14,6 @@ use crate::Failure;
 use crate::files::{Unusable, read_text, write_document};
 use crate::keys;
 
-const DAY_MS: u64 = 24 * 3_600_000;
-
 #[derive(clap::Args, Debug)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -251,10 +249,7 @@ fn report(plan: &plan::Plan) -> String {
         ),
     );
     row("dropouts", format!("a round of {} survives {}", cohort.maximum, cohort.dropouts_survived()));
-    row(
-        "patience",
-        format!("{} days for willing silos, where too few are", plan.timing.patience_ms() / DAY_MS),
-    );
+    row("patience", format!("{} days for willing silos, where too few are", plan.timing.days_of_patience()));
     row("parameters", plan.architecture().parameter_count().to_string());
     row("lanes", lanes.to_string());
     row("upload", format!("{} bytes a silo and round", lanes as u64 * plan::Plan::LANE_BYTES));

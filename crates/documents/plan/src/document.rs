@@ -203,7 +203,12 @@ impl Timing {
 
     /// How long the run waits where too few silos are willing, before it is over for that.
     pub fn patience_ms(&self) -> u64 {
-        u64::from(self.patience_days.unwrap_or(Self::PATIENCE_DAYS)) * 24 * 3_600_000
+        u64::from(self.days_of_patience()) * 24 * 3_600_000
+    }
+
+    /// The same in days.
+    pub fn days_of_patience(&self) -> u32 {
+        self.patience_days.unwrap_or(Self::PATIENCE_DAYS)
     }
 
     /// How long a silo may take from the model it has to what it contributes: where the plan says when "ready" is shown, not

@@ -32,7 +32,7 @@ async fn asked(link: Link) -> Result<(Status, Vec<Need>), String> {
     let mut runs = Runs::over(link);
     let mut needs = Vec::new();
     for run in runs.list().await.map_err(|why| why.to_string())? {
-        if matches!(run.state, RunState::Finished | RunState::Stopped) {
+        if run.state.is_over() {
             continue;
         }
         let (_, signed) = runs.show(Some(run.run)).await.map_err(|why| why.to_string())?;

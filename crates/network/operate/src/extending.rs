@@ -52,7 +52,7 @@ pub async fn extension(
     name: Option<String>,
 ) -> Result<Plan, ExtendError> {
     let (entry, signed) = Runs::over(link.clone()).show(Some(run)).await?;
-    if !matches!(entry.state, RunState::Finished | RunState::Stopped) {
+    if !entry.state.is_over() {
         return Err(ExtendError::NotOver { name: entry.name, state: entry.state });
     }
     let plan = signed.open()?;

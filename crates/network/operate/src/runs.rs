@@ -3,7 +3,7 @@
 use identity::printable;
 use params::Digest;
 use plan::SignedPlan;
-use run_status::{RunEntry, RunState};
+use run_status::RunEntry;
 use wire::limits::LISTING_BYTES_MAX;
 use wire::v1::runs_client::RunsClient;
 use wire::v1::{ListRunsRequest, ShowRunRequest, StopRunRequest, SubmitRunRequest};
@@ -172,7 +172,7 @@ fn find(runs: &[RunEntry], wanted: &str) -> Result<Digest, WhichRun> {
 }
 
 fn only(mut runs: Vec<RunEntry>) -> Result<Option<Digest>, WhichRun> {
-    runs.retain(|run| !matches!(run.state, RunState::Finished | RunState::Stopped));
+    runs.retain(|run| !run.state.is_over());
     match runs.as_slice() {
         [] => Ok(None),
         [one] => Ok(Some(one.run)),
@@ -182,7 +182,7 @@ fn only(mut runs: Vec<RunEntry>) -> Result<Option<Digest>, WhichRun> {
 
 #[cfg(test)]
 mod tests {
-    use run_status::samples;
+    use run_status::{RunState, samples};
 
     use super::*;
 

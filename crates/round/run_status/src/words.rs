@@ -121,6 +121,13 @@ words! {
     }
 }
 
+impl RunState {
+    /// Whether the run goes on no more, however it ended.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Finished | Self::Stopped)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

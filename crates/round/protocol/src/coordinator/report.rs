@@ -14,7 +14,6 @@ use messages::{Decline, SessionVersion};
 use messages::{RoundOutcome, RunEnd};
 use params::Digest;
 
-const DAY_MS: u64 = 24 * 3_600_000;
 const SUSPECT: &str = "was in a sum whose weights could not be right; nothing is proven";
 
 impl Coordinator {
@@ -89,7 +88,7 @@ impl Coordinator {
     fn hopeless(&self) -> Vec<String> {
         let Phase::Idle = self.state.phase else { return vec![] };
         let Some(lack) = self.lack(Timestamp(u64::MAX)) else { return vec![] };
-        let days = self.setup.plan.timing.patience_ms() / DAY_MS;
+        let days = self.setup.plan.timing.days_of_patience();
         let long = match (self.state.is_held(), self.waits()) {
             (false, Some((since, until))) => format!("since {}, until {}", utc(since.0), utc(until.0)),
             (false, None) => format!("for {days} days at most, which begin a round's deadline from now"),
