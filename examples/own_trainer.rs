@@ -9,7 +9,7 @@ use datasets::Dataset;
 use dp::LocalUpdate;
 use params::Params;
 use plan::Plan;
-use train::{TrainError, Trained, Trainer, TrainingMetrics};
+use trainer::{TrainError, Trained, Trainer, TrainingMetrics};
 
 struct ByHand;
 impl Trainer for ByHand {

@@ -17,7 +17,8 @@ use published::Version;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout_at};
-use train::{Stop, StoppableTrainer, Trainer, without_data};
+use train::{StoppableTrainer, without_data};
+use trainer::{Stop, Trainer};
 
 use crate::jobs::TrainFailure;
 use crate::tables::{Tables, promises};

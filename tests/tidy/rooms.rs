@@ -25,7 +25,7 @@ pub(crate) const ROOMS: &[Room] = &[
     room(0, "privacy", true, &["dp", "secagg"]),
     room(1, "documents", true, &["attest", "card", "checkpoint", "identity", "plan", "tlog"]),
     room(2, "round", true, &["federation", "messages", "protocol", "run_status", "suspicion"]),
-    room(2, "learning", false, &["datasets", "train"]),
+    room(2, "learning", false, &["datasets", "train", "trainer", "trainer_protocol"]),
     room(
         3,
         "disk",
@@ -65,6 +65,8 @@ const INSIDE: &[(&str, &str, &str)] = &[
         "who is in the next cohort depends on what was complained of and spoiled before",
     ),
     ("train", "datasets", "training reads the tables that datasets parsed"),
+    ("train", "trainer", "burn is one way to train of several"),
+    ("trainer", "datasets", "whatever trains is given the tables that datasets parsed"),
     ("audit_log", "access", "who called what is written down as the guard names it"),
     ("audit_log", "daemon", "an entry that has no time of its own gets the daemon's"),
     ("audit_log", "wire", "an upload's size is counted in the bytes that travel"),

@@ -13,7 +13,8 @@ use protocol::{Attempt, Decline, ToClient, ToCoordinator};
 use secagg::adversary::mask_any;
 use secagg::{Advert, Advertised, ClientId, NoiseSeeds, RoundBinding, SharedCohort, SharesSent, sum_into};
 use tonic::Status;
-use train::{BurnTrainer, Trainer};
+use train::BurnTrainer;
+use trainer::Trainer;
 
 use crate::federation::{Federation, plan};
 use crate::ledger::of_another_daemon;

@@ -13,7 +13,8 @@ use params::{Digest, Params};
 use plan::{Column, Plan, Privacy, PrivacyMode, Promise, Sampling, Schema, Scheme};
 use protocol::{Attempt, ClientRecord, Decline, ToClient, ToCoordinator};
 use tempfile::TempDir;
-use train::{Stop, StoppableTrainer, TrainError, Trained, Trainer};
+use train::StoppableTrainer;
+use trainer::{Stop, TrainError, Trained, Trainer};
 
 use crate::crossed::{binding, opened, read};
 use crate::federation::{Federation, UNMASKED, kind, ledger_in, plan, records};

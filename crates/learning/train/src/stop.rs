@@ -1,30 +1,11 @@
 //! Training that is given up, and what stands for one that failed.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use datasets::Dataset;
 use params::Params;
 use plan::Plan;
+use trainer::{Stop, TrainError, Trained, Trainer};
 
-use crate::{BurnTrainer, TrainError, Trained, Trainer, train};
-
-/// Asks a training to end early; its clones are one.
-#[derive(Debug, Clone, Default)]
-pub struct Stop(Arc<AtomicBool>);
-
-impl Stop {
-    /// Asks for it, for good.
-    pub fn ask(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// # Errors
-    /// [`TrainError::Stopped`] where it was asked for.
-    pub fn check(&self) -> Result<(), TrainError> {
-        if self.0.load(Ordering::Relaxed) { Err(TrainError::Stopped) } else { Ok(()) }
-    }
-}
+use crate::{BurnTrainer, train};
 
 /// [`BurnTrainer`], which looks before each batch whether it is to go on.
 #[derive(Debug, Clone, Default)]

@@ -1,6 +1,6 @@
 //! Claims about training, on small models and on the digits.
 
-use dp::Scale;
+use dp::{ClippedSum, Scale};
 use params::{Activation, Architecture, Layer, Shape};
 use plan::{Cohort, Exact, Feature, LocalOptimizer, Model, Promise, Sampling, Timing, Training, Weights};
 

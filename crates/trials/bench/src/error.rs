@@ -8,7 +8,7 @@ use datasets::idx::IdxError;
 use demo::{DemoFolderError, DemoPlanError, DemoRunError, StoppedError};
 use published::CheckpointFault;
 use rehearsal::RehearsalError;
-use train::TrainError;
+use trainer::TrainError;
 
 /// Why nothing was measured, or what was measured is too much.
 #[derive(Debug, thiserror::Error)]

@@ -11,7 +11,7 @@ use plan::Plan;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinError;
 use tonic::transport::Channel;
-use train::TrainError;
+use trainer::TrainError;
 
 /// Checkpoints that wait to be shown; evaluation pauses when nobody takes them.
 const WAITING_MAX: usize = 64;

@@ -4,7 +4,7 @@ use dp::UpdateError;
 use plan::{ProtectError, SumError};
 use published::CheckpointFault;
 use rehearsal::RehearsalError;
-use train::TrainError;
+use trainer::TrainError;
 
 /// Why an audit found nothing out.
 #[derive(Debug, thiserror::Error)]

@@ -18,7 +18,8 @@ use plan::{Contribution, Mechanism, Plan};
 use protocol::{next_model, origin_of};
 use rand_core::{Rng, SeedableRng};
 use secagg::NoiseSeeds;
-use train::{BurnTrainer, Trainer};
+use train::BurnTrainer;
+use trainer::Trainer;
 
 /// How much noise a rehearsal adds.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -50,7 +51,7 @@ pub enum RehearsalError {
         silo: usize,
         /// What is wrong.
         #[source]
-        why: train::TrainError,
+        why: trainer::TrainError,
     },
     /// A silo's update cannot be sent.
     #[error("silo {silo} has no update to send: {why}")]

@@ -1,0 +1,171 @@
+//! The messages of both sides, as the heads of frames hold them.
+
+use params::Digest;
+use serde::{Deserialize, Serialize};
+
+/// Of this protocol. A trainer says which it speaks, and the daemon ends one that speaks another.
+pub const VERSION: u32 = 1;
+/// Of a text in an [`Answer`], in bytes: what is longer is cut where it is made.
+pub const TEXT_BYTES_MAX: usize = 4096;
+
+/// What a daemon asks of a trainer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Ask {
+    /// Read the table for this plan, unless that was done before: [`Answer::Table`].
+    Read {
+        job: u64,
+        /// The plan's canonical text.
+        plan: String,
+    },
+    /// Train on the table, for the plan of the last [`Ask::Read`]: [`Answer::Trained`]. With a body: a seed and a model.
+    Train {
+        job: u64,
+        /// What is clipped to, in modes that clip: the plan's, or what it has become since.
+        clip_norm: Option<f64>,
+    },
+    /// The job's result is of no more use.
+    Stop { job: u64 },
+    /// Whether the files can be opened and have the registered columns, which are given as a policy has them, in JSON: [`Answer::Checked`].
+    Check { job: u64, schema: Option<String> },
+    /// A schema of the files' headers, with these labels, each as `COLUMN=CLASSES`: [`Answer::Described`].
+    Describe { job: u64, labels: Vec<String> },
+}
+
+/// What a trainer says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Answer {
+    /// First of all, before anything of the data is opened.
+    Ready {
+        /// [`VERSION`], or what else it speaks.
+        protocol: u32,
+        /// What its seal came to, one line.
+        sandbox: String,
+    },
+    /// The table is read.
+    Table {
+        job: u64,
+        /// A digest of its rows as they were read.
+        version: Digest,
+        /// What contributes nothing, where anything does not fit the plan: counts, without a cell's text.
+        misfits: Option<String>,
+        /// Whether the files are others than those that were read.
+        changed: bool,
+    },
+    /// The training's result, in the body.
+    Trained {
+        job: u64,
+        kind: LearnedKind,
+        /// Rows that it is made of.
+        rows: u64,
+        /// Of a clipped update 1 where it was within the clip norm and -1 where it was beyond; of a clipped sum, gradients that were
+        /// within less those beyond; else 0.
+        within_less_beyond: i64,
+        /// As the plan's mode names them.
+        metrics: [f64; 2],
+    },
+    /// There is no result. Whether it is the data that cannot be used, and why, for the silo's operator.
+    Failed { job: u64, data: bool, why: String },
+    /// Of [`Ask::Check`]: what is wrong, where anything is.
+    Checked { job: u64, problem: Option<String> },
+    /// Of [`Ask::Describe`]: the schema in JSON.
+    Described { job: u64, schema: String },
+}
+
+/// What a training's values are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LearnedKind {
+    /// New parameters less old, f32: modes that train locally.
+    Update,
+    /// The same, clipped as a whole, f32: modes that hide whole silos.
+    Clipped,
+    /// A sum of clipped descent directions, f64: `distributed_dp_sgd`.
+    Sum,
+}
+
+impl Answer {
+    /// The job that it answers; none of [`Answer::Ready`].
+    pub fn job(&self) -> Option<u64> {
+        match self {
+            Self::Ready { .. } => None,
+            Self::Table { job, .. }
+            | Self::Trained { job, .. }
+            | Self::Failed { job, .. }
+            | Self::Checked { job, .. }
+            | Self::Described { job, .. } => Some(*job),
+        }
+    }
+
+    /// A text as it may stand in an answer: at most [`TEXT_BYTES_MAX`], without control characters, which a terminal would obey.
+    pub fn text(text: &str) -> String {
+        let mut kept = String::new();
+        for character in text.chars() {
+            let shown = if character.is_control() { ' ' } else { character };
+            if kept.len() + shown.len_utf8() > TEXT_BYTES_MAX {
+                break;
+            }
+            kept.push(shown);
+        }
+        kept
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_these_texts_for_ever() {
+        let asks = [
+            (Ask::Read { job: 1, plan: "{}".into() }, r#"{"ask":"read","job":1,"plan":"{}"}"#),
+            (Ask::Train { job: 2, clip_norm: Some(0.5) }, r#"{"ask":"train","job":2,"clip_norm":0.5}"#),
+            (Ask::Stop { job: 2 }, r#"{"ask":"stop","job":2}"#),
+            (Ask::Check { job: 3, schema: None }, r#"{"ask":"check","job":3,"schema":null}"#),
+            (
+                Ask::Describe { job: 4, labels: vec!["ill=2".into()] },
+                r#"{"ask":"describe","job":4,"labels":["ill=2"]}"#,
+            ),
+        ];
+        for (ask, text) in asks {
+            assert_eq!(serde_json::to_string(&ask).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Ask>(text).unwrap(), ask);
+        }
+        let answers = [
+            (
+                Answer::Ready { protocol: 1, sandbox: "off".into() },
+                r#"{"answer":"ready","protocol":1,"sandbox":"off"}"#,
+            ),
+            (
+                Answer::Trained {
+                    job: 2,
+                    kind: LearnedKind::Sum,
+                    rows: 5,
+                    within_less_beyond: -1,
+                    metrics: [0.5, 1.0],
+                },
+                r#"{"answer":"trained","job":2,"kind":"sum","rows":5,"within_less_beyond":-1,"metrics":[0.5,1.0]}"#,
+            ),
+            (
+                Answer::Failed { job: 2, data: true, why: "no file".into() },
+                r#"{"answer":"failed","job":2,"data":true,"why":"no file"}"#,
+            ),
+            (Answer::Checked { job: 3, problem: None }, r#"{"answer":"checked","job":3,"problem":null}"#),
+        ];
+        for (answer, text) in answers {
+            assert_eq!(serde_json::to_string(&answer).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Answer>(text).unwrap(), answer);
+        }
+        let table = Answer::Table { job: 1, version: Digest::sha256(b""), misfits: None, changed: false };
+        let text = serde_json::to_string(&table).unwrap();
+        assert!(text.starts_with(r#"{"answer":"table","job":1,"version":""#), "{text}");
+        assert_eq!(serde_json::from_str::<Answer>(&text).unwrap(), table);
+    }
+
+    #[test]
+    fn a_text_is_bounded_and_obeyed_by_no_terminal() {
+        assert_eq!(Answer::text("a\u{1b}[31mb\n"), "a [31mb ");
+        assert_eq!(Answer::text(&"ä".repeat(TEXT_BYTES_MAX)).len(), TEXT_BYTES_MAX);
+    }
+}
