@@ -255,6 +255,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "vault",
         ],
     ),
+    ("sandbox", &[]),
     ("secagg", &["dp"]),
     (
         "sim",

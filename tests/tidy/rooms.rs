@@ -23,6 +23,7 @@ const fn room(floor: usize, name: &'static str, pure: bool, crates: &'static [&'
 pub(crate) const ROOMS: &[Room] = &[
     room(0, "maths", true, &["accounting", "empirical", "optim", "params"]),
     room(0, "privacy", true, &["dp", "secagg"]),
+    room(0, "isolation", false, &["sandbox"]),
     room(1, "documents", true, &["attest", "card", "checkpoint", "identity", "plan", "tlog"]),
     room(2, "round", true, &["federation", "messages", "protocol", "run_status", "suspicion"]),
     room(2, "learning", false, &["datasets", "train", "trainer", "trainer_protocol"]),

@@ -1,0 +1,52 @@
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+
+/// What a fault of the kernel's or a library's is kept as.
+type Cause = Box<dyn Error + Send + Sync>;
+
+/// Why a process was not sealed as it was asked to be. It is to end: part of the seal may be in place.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SealError {
+    /// Another system than Linux, or a processor that no filter was written for.
+    #[error(
+        "a sandbox is required, and there is one on Linux for x86_64 and aarch64 alone: run this there, or ask for best_effort or off"
+    )]
+    NotHere,
+    /// The kernel has no Landlock.
+    #[error(
+        "a sandbox is required, and this kernel offers no Landlock (5.13 and newer do, where `landlock` is in `lsm=`): boot one that does, \
+         or ask for best_effort"
+    )]
+    NoLandlock(#[source] Option<Cause>),
+    /// The kernel takes no filter of system calls.
+    #[error(
+        "a sandbox is required, and this kernel takes no filter of system calls (CONFIG_SECCOMP_FILTER): boot one that does, or ask \
+         for best_effort"
+    )]
+    NoFilter(#[source] Cause),
+    /// Only the calling thread would be sealed.
+    #[error(
+        "a process is sealed before it has a second thread, and this one has {0}: seal it in the first lines of its main"
+    )]
+    Threads(usize),
+    /// What the process is to be left with is not there.
+    #[error("{} is to stay open to the sealed process and cannot be opened: create it, or correct the configuration", path.display())]
+    Path {
+        /// As it was given.
+        path: PathBuf,
+        /// What the kernel, or Landlock, answered.
+        source: Cause,
+    },
+    /// A step that no kernel of today refuses was refused.
+    #[error(
+        "cannot {step}, without which no process is sealed: see what else confines this one, or turn the sandbox off"
+    )]
+    Step {
+        /// What was tried.
+        step: &'static str,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+}
