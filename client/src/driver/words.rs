@@ -48,7 +48,7 @@ pub(super) fn note(record: &ClientRecord) {
                 "this silo looked at its balance for a plan that it was offered"
             );
         }
-        ClientRecord::RunOver => tracing::debug!("the run is over"),
+        ClientRecord::RunOver | ClientRecord::RoundsBefore { .. } => tracing::debug!(?record, "noted"),
         ClientRecord::SetsFixed { .. } | ClientRecord::WitnessForgotten { .. } => {}
     }
 }

@@ -486,6 +486,7 @@ pub(crate) fn kind(record: &ClientRecord) -> &'static str {
         ClientRecord::DataCommitted { .. } => "declared",
         ClientRecord::DataNotDeclared { .. } => "undeclared",
         ClientRecord::TrainingFailed { .. } => "failed",
+        ClientRecord::RoundsBefore { .. } => "rounds before",
         ClientRecord::OfferAnswered(_) => "offer",
         ClientRecord::RunOver => "over",
         ClientRecord::UploadReceipted { .. } => "receipted",

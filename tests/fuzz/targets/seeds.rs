@@ -372,6 +372,7 @@ fn client_records(session: &Session) -> Vec<(&'static str, ClientRecord)> {
         ("unmasked", ClientRecord::Unmasked { at: AT, request: named, shares: session.answers[0].clone() }),
         ("data-committed", ClientRecord::DataCommitted { commitment: Some(named) }),
         ("data-not-declared", ClientRecord::DataNotDeclared { word: named }),
+        ("rounds-before", ClientRecord::RoundsBefore { rounds: 40 }),
         ("training-failed", ClientRecord::TrainingFailed { at: AT }),
         (
             "offer-answered",

@@ -3,7 +3,7 @@
 use checkpoint::OptimizerArtifact;
 use ed25519_dalek::SigningKey;
 use params::Digest;
-use protocol::{ClientEffect, ClientRecord, CoordinatorFault, ToClient, ToCoordinator, round_start};
+use protocol::{ClientEffect, ClientRecord, CoordinatorFault, Decline, ToClient, ToCoordinator, round_start};
 
 use super::fault;
 use super::world::{World, assert_refuses, messages};
@@ -89,7 +89,7 @@ fn records_that_come_late_twice_or_in_another_order_cost_a_silo_nothing() {
 fn a_run_that_goes_on_from_another_ones_model_begins_with_the_one_that_its_author_signed_and_no_other() {
     let [run, model] = [b"parent", b"signed"].map(|text| Digest::sha256(text));
     let seed = sim::plan(4, 9);
-    let parent = Some(plan::ParentModel { run, round: 7, model });
+    let parent = Some(plan::ParentModel { run, round: 7, model, rounds_before: 0 });
     let plan = plan::Plan { parent, ..seed.clone() }.numbered([1; plan::Plan::ID_BYTES]);
     for start in [seed.starts_from(), Digest::sha256(b"made up")] {
         let mut world = World::new(plan.clone(), super::world::policy());
@@ -104,6 +104,31 @@ fn a_run_that_goes_on_from_another_ones_model_begins_with_the_one_that_its_autho
     world.join();
     world.advertise();
     assert_eq!(world.trainings.last().unwrap().1.start, model);
+}
+
+#[test]
+fn a_plan_that_counts_fewer_rounds_than_its_parents_plan_is_declined_by_a_silo_that_took_part_in_that_also_after_a_restart()
+ {
+    let [run, older, model] = [b"middle", b"oldest", b"signed"].map(|text| Digest::sha256(text));
+    let after = |run, rounds_before, id| {
+        let parent = Some(plan::ParentModel { run, round: 7, model, rounds_before });
+        plan::Plan { parent, ..sim::plan(4, 9) }.numbered([id; plan::Plan::ID_BYTES])
+    };
+    for (restarts, stated, code) in
+        [(false, 46, Some("PLAN_ROUNDS_BEFORE")), (true, 46, Some("PLAN_ROUNDS_BEFORE")), (true, 47, None)]
+    {
+        let mut world = World::new(after(run, stated, 2), super::world::policy());
+        world.say(sim::welcome(run, &after(older, 40, 1), &world.roster));
+        if restarts {
+            world.restart();
+        }
+        let said = world.say(world.welcome());
+        let declined = messages(&said).into_iter().find_map(|message| match message {
+            ToCoordinator::Declined { reason: Decline::Policy { code, .. }, .. } => Some(code.as_str()),
+            _ => None,
+        });
+        assert_eq!(declined, code, "{stated}");
+    }
 }
 
 #[test]

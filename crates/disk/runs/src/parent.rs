@@ -3,11 +3,11 @@
 use checkpoint::{Action, MODEL_FILE, ModelError, folder_name};
 use identity::with_causes;
 use params::{Digest, Params};
-use plan::{ParentModel, Plan};
+use plan::{ParentModel, Plan, Refusal};
 use published::{CheckpointFault, Records, read_record};
 use store::Published;
 
-use crate::folders::{FIRST, RunFolders, RunFoldersError};
+use crate::folders::{FIRST, PLAN_FILE, RunFolders, RunFoldersError};
 
 /// Why a plan cannot go on from the model that it names.
 #[derive(Debug, thiserror::Error)]
@@ -43,13 +43,17 @@ pub enum ParentError {
     /// The run's records are damaged.
     #[error("the run that the plan goes on from cannot be read: {}", with_causes(.0))]
     Unreadable(#[from] CheckpointFault),
+    /// It counts fewer rounds before it than there were.
+    #[error(transparent)]
+    RoundsBefore(#[from] Refusal),
     /// The folders of runs cannot be read.
     #[error(transparent)]
     Folders(#[from] RunFoldersError),
 }
 
 impl RunFolders {
-    /// The model that a plan goes on from, of the plan's shape; none where it names no parent.
+    /// The model that a plan goes on from, of the plan's shape; none where it names no parent. What the plan states of the rounds
+    /// before is held against the parent's plan.
     ///
     /// # Errors
     /// [`ParentError`].
@@ -58,6 +62,9 @@ impl RunFolders {
         for number in std::iter::once(FIRST).chain(self.later()?) {
             let published = self.published(number);
             if is_run(&published, &parent.run)? {
+                let path = self.folder(number).join(PLAN_FILE);
+                let its_plan = self.plan(number)?.ok_or(RunFoldersError::NoPlan { path })?;
+                plan.check_rounds_before(its_plan.rounds_before())?;
                 return model_of(&published, plan, &parent).map(Some);
             }
         }
@@ -103,6 +110,9 @@ fn model_of(published: &Published, plan: &Plan, parent: &ParentModel) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use identity::IdentityKey;
     use published::samples;
 
     use super::*;
@@ -114,16 +124,54 @@ mod tests {
         (plan.data.classes, plan.model.hidden) = (3, vec![]);
         let signed = read_record(published, &folder_name(3)).unwrap().unwrap();
         let manifest = signed.verify_strict().unwrap();
-        let mut parent = ParentModel { run: manifest.run_id, round: 3, model: manifest.model.params_digest };
+        let mut parent = ParentModel {
+            run: manifest.run_id,
+            round: 3,
+            model: manifest.model.params_digest,
+            rounds_before: 0,
+        };
         edit(&mut parent);
         plan.parent = Some(parent);
         plan
     }
 
+    /// The first run's folder, whose own plan had so many rounds before it.
+    fn folders(folder: &Path, rounds_before: u64) -> RunFolders {
+        let folders = RunFolders::new(folder, None);
+        let text = include_str!("../../../../deploy/config/plan.toml");
+        let [run, model] = [b"run", b"old"].map(|text| Digest::sha256(text));
+        let parent = rounds_before.checked_sub(1).map(|before| ParentModel {
+            run,
+            round: 1,
+            model,
+            rounds_before: before,
+        });
+        let plan = Plan { parent, ..Plan::from_toml(text).unwrap() }.numbered([1; Plan::ID_BYTES]);
+        let author = IdentityKey::from_secret_hex(&hex::encode([1; 32])).unwrap();
+        folders.keep_plan(FIRST, plan.sign(&author).signed()).unwrap();
+        folders
+    }
+
+    #[test]
+    fn a_plan_that_counts_fewer_rounds_before_it_than_its_parents_plan_is_refused_with_the_number() {
+        let folder = samples::chain(|_| {});
+        let folders = folders(folder.path(), 40);
+        let published = folders.published(FIRST);
+        let counting =
+            |before| folders.parent_model(&plan(&published, |parent| parent.rounds_before = before));
+        assert!(counting(40).unwrap().is_some() && counting(41).unwrap().is_some());
+        for stated in [0, 39] {
+            let refused = counting(stated).unwrap_err();
+            let least = Refusal::RoundsBefore { stated, least: 40 };
+            assert!(matches!(&refused, ParentError::RoundsBefore(refusal) if *refusal == least), "{refused}");
+            assert!(refused.to_string().contains("rounds_before = 40"), "{refused}");
+        }
+    }
+
     #[test]
     fn a_run_begins_with_what_another_run_published_and_with_nothing_else() {
         let folder = samples::chain(|_| {});
-        let folders = RunFolders::new(folder.path(), None);
+        let folders = folders(folder.path(), 0);
         let published = folders.published(FIRST);
         let asked = plan(&published, |_| {});
         assert_eq!(folders.parent_model(&asked).unwrap().unwrap().digest(), asked.starts_from());
@@ -155,7 +203,7 @@ mod tests {
                 manifest.action = Some(Action::Quarantine { round: 1, model, reason, by });
             }
         });
-        let folders = RunFolders::new(folder.path(), None);
+        let folders = folders(folder.path(), 0);
         let asked = plan(&folders.published(FIRST), |parent| (parent.round, parent.model) = (1, model));
         let refused = folders.parent_model(&asked).unwrap_err().to_string();
         assert!(refused.contains("out of use") && refused.contains("poisoned"), "{refused}");

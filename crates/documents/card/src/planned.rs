@@ -43,8 +43,12 @@ impl Card {
         model.inputs = architecture.input.values() as u64;
         model.outputs = architecture.outputs() as u64;
         self.lineage.begun_with = plan.parent.map(|parent| {
+            let before = match parent.rounds_before {
+                0 => String::new(),
+                rounds => format!(", which had gone on from runs of {rounds} rounds before it"),
+            };
             format!(
-                "model {} of round {} of run {}; what that run learned of its silos and spent is in this model too, and is not counted \
+                "model {} of round {} of run {}{before}; what that run learned of its silos and spent is in this model too, and is not counted \
                  here",
                 parent.model, parent.round, parent.run
             )

@@ -116,6 +116,7 @@ mod tests {
 
     use super::*;
     use crate::document::ParentModel;
+    use crate::refusal::Refusal;
 
     fn key(byte: u8) -> IdentityKey {
         IdentityKey::from_secret_hex(&hex::encode([byte; 32])).unwrap()
@@ -220,7 +221,7 @@ mod tests {
 
     fn parent(round: u64) -> ParentModel {
         let [run, model] = [b"run", b"old"].map(|text| Digest::sha256(text));
-        ParentModel { run, round, model }
+        ParentModel { run, round, model, rounds_before: 0 }
     }
 
     #[test]
@@ -237,6 +238,36 @@ mod tests {
             (sample().initial_model().digest(), 30)
         );
         assert!(!sample().to_toml().contains("parent"));
+    }
+
+    #[test]
+    fn a_plan_counts_the_rounds_of_all_runs_before_it_and_one_that_says_nothing_of_them_keeps_its_bytes() {
+        let child = |parent| Plan { parent: Some(parent), ..sample().numbered([1; Plan::ID_BYTES]) };
+        let first = child(parent(12));
+        assert!(!first.sign(&key(1)).signed().plan.contains("rounds_before"));
+        let later = child(ParentModel { rounds_before: 40, ..parent(12) });
+        let opened = later.sign(&key(1)).signed().clone().open().unwrap();
+        assert_eq!((opened.rounds_before(), opened.rounds_in_all()), (52, opened.rounds + 52));
+        assert_eq!(Plan::from_toml(&opened.to_toml()).unwrap().digest(), opened.digest());
+        let endless = child(ParentModel { rounds_before: u64::MAX, ..parent(12) });
+        assert_eq!(endless.rounds_in_all(), u64::MAX);
+    }
+
+    #[test]
+    fn a_plan_that_counts_fewer_rounds_than_its_parents_plan_is_found_out() {
+        let child = |rounds_before| Plan {
+            parent: Some(ParentModel { rounds_before, ..parent(5) }),
+            ..sample().numbered([1; Plan::ID_BYTES])
+        };
+        let middle = child(40);
+        assert_eq!(child(45).check_rounds_before(middle.rounds_before()), Ok(()));
+        assert_eq!(child(46).check_rounds_before(middle.rounds_before()), Ok(()));
+        let refused = child(44).check_rounds_before(middle.rounds_before()).unwrap_err();
+        assert_eq!(
+            (refused.code(), refused),
+            ("PLAN_ROUNDS_BEFORE", Refusal::RoundsBefore { stated: 44, least: 45 })
+        );
+        assert_eq!(child(0).check_rounds_before(sample().rounds_before()), Ok(()));
     }
 
     #[test]

@@ -59,6 +59,14 @@ pub struct ParentModel {
     pub round: u64,
     /// The parameters' digest, as that record names it. It decides: silos start from no other parameters.
     pub model: Digest,
+    /// Rounds that had gone before version 0 of that run, as its own plan says ([`Plan::rounds_before`]); left out for none. Releases
+    /// that did not know it refuse a plan that says it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rounds_before: u64,
+}
+
+pub(crate) fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A multilayer perceptron, softmax regression where `hidden` is empty, or any network of the layers there are.
@@ -340,10 +348,29 @@ impl Plan {
         self.parent.map_or_else(|| self.initial_model().digest(), |parent| parent.model)
     }
 
-    /// Rounds that the model has been trained for once the run is complete, as far as the plan tells: its own, and those of the
-    /// run that it goes on from.
+    /// Rounds that version 0 has been trained for, as the plan states: those of the run that it goes on from, and of the runs before
+    /// that one.
+    pub fn rounds_before(&self) -> u64 {
+        let rounds = |parent: ParentModel| parent.round.checked_add(parent.rounds_before);
+        self.parent.map_or(0, |parent| rounds(parent).unwrap_or(u64::MAX))
+    }
+
+    /// Rounds that the model has been trained for once the run is complete, as the plan states: its own and those before.
     pub fn rounds_in_all(&self) -> u64 {
-        self.rounds.saturating_add(self.parent.map_or(0, |parent| parent.round))
+        self.rounds.saturating_add(self.rounds_before())
+    }
+
+    /// Holds what the plan states of the rounds before the run that it goes on from against `least`, what that run's own plan comes to
+    /// ([`Plan::rounds_before`]).
+    ///
+    /// # Errors
+    /// It counts fewer.
+    pub fn check_rounds_before(&self, least: u64) -> Result<(), Refusal> {
+        let stated = self.parent.map_or(0, |parent| parent.rounds_before);
+        if stated < least {
+            return Err(Refusal::RoundsBefore { stated, least });
+        }
+        Ok(())
     }
 
     /// The model that follows from the plan's seed: version 0, where the plan names no parent. Public: anyone can recompute it.

@@ -81,9 +81,10 @@ impl Policy {
     }
 }
 
-/// What so many uploads under a plan take, rounded up.
+/// What so many uploads under a plan take with those of the rounds before it, rounded up.
 pub(crate) fn mebibytes(plan: &Plan, uploads: u64) -> u64 {
-    let bytes = u128::from(uploads) * plan.lanes() as u128 * u128::from(Plan::LANE_BYTES);
+    let uploads = u128::from(uploads) + u128::from(plan.rounds_before());
+    let bytes = uploads * plan.lanes() as u128 * u128::from(Plan::LANE_BYTES);
     u64::try_from(bytes.div_ceil(1 << 20)).unwrap_or(u64::MAX)
 }
 
@@ -148,6 +149,16 @@ mod tests {
         assert_eq!(code(&policy, &plan, 39), Ok(()));
         assert_eq!(code(&policy, &plan, 40), Err("PLAN_UPLOAD_BYTES"));
         assert_eq!(policy.uploads_max(&plan), 40);
+    }
+
+    #[test]
+    fn bytes_of_the_rounds_before_count_as_the_plans_own() {
+        let policy = Policy { upload_mib_max: Some(100), ..policy() };
+        let [run, model] = [b"run", b"old"].map(|text| params::Digest::sha256(text));
+        let parent = Some(crate::ParentModel { run, round: 30, model, rounds_before: 40 });
+        let plan = Plan { parent, ..exact(30) };
+        assert_eq!((mebibytes(&plan, 30), policy.uploads_max(&plan)), (100, 30));
+        assert_eq!(code(&policy, &plan, 30), Err("PLAN_UPLOAD_BYTES"));
     }
 
     #[test]

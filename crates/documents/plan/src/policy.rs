@@ -7,7 +7,7 @@ use params::{Digest, Layer, Shape};
 use serde::{Deserialize, Serialize};
 
 use crate::authored::AuthoredPlan;
-use crate::document::Plan;
+use crate::document::{Plan, is_zero};
 use crate::limits::mebibytes;
 use crate::offers::OffersPerAuthor;
 use crate::privacy::PrivacyMode;
@@ -43,14 +43,15 @@ pub struct Policy {
     /// Most epsilon that this silo's data may spend in any period of so many days, all runs together.
     #[serde(default)]
     pub period: Option<Period>,
-    /// Most rounds that a plan may have, together with those of the run whose model it goes on from.
+    /// Most rounds that a plan may have, together with those of the runs before it whose models it goes on from, one from another.
     #[serde(default)]
     pub rounds_max: Option<u64>,
     /// Uploads under one plan beyond its rounds, in all runs together: a round that is aborted after the upload costs one. Left
     /// out, a quarter of the plan's rounds, and at least three. In modes with a promise the plan's own epsilon ends it earlier.
     #[serde(default)]
     pub repeats_per_plan: Option<u64>,
-    /// Most bytes that this silo's updates may take under one plan, in all runs together, in MiB.
+    /// Most bytes that this silo's updates may take under one plan, in all runs together, in MiB. The rounds before it, of the runs
+    /// whose models it goes on from, count as if this silo had been in each.
     #[serde(default)]
     pub upload_mib_max: Option<u64>,
     /// Most parameters that a model may have: this silo's memory holds several times as many numbers of 4 bytes.
@@ -100,10 +101,6 @@ pub struct Policy {
     /// with the table is found when a run reads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<Schema>,
-}
-
-fn is_zero(number: &u64) -> bool {
-    *number == 0
 }
 
 fn default_repeats() -> u32 {

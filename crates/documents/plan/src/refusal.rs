@@ -57,7 +57,9 @@ pub enum Refusal {
     #[error("the plan may spend epsilon {plan}, this silo's epsilon_per_run_max is {policy}")]
     EpsilonPerRun { plan: f64, policy: f64 },
     /// The run is longer than one may be here.
-    #[error("the plan has {plan} rounds, this silo's rounds_max is {policy}")]
+    #[error(
+        "the plan has {plan} rounds, with those before it where it goes on from another run's model; this silo's rounds_max is {policy}"
+    )]
     Rounds { plan: u64, policy: u64 },
     /// The run's updates are larger than they may be here.
     #[error("the plan's updates take up to {plan} MiB, this silo's upload_mib_max is {policy}")]
@@ -205,6 +207,16 @@ pub enum Refusal {
          now, or wait"
     )]
     OffersPerAuthor { plans: u32, days: u32 },
+    /// The plan counts fewer rounds before it than there were.
+    #[error(
+        "the plan says that {stated} rounds went before the run whose model it goes on from, and that run's own plan counts {least}: \
+         `folkmoot runs extend` states the number, or have it signed anew with rounds_before = {least} in `parent`"
+    )]
+    RoundsBefore {
+        stated: u64,
+        /// By the parent's plan.
+        least: u64,
+    },
 }
 
 impl Refusal {
@@ -269,6 +281,7 @@ impl Refusal {
                 RefusalCode::Schema
             }
             Self::SharedData => RefusalCode::SharedData,
+            Self::RoundsBefore { .. } => RefusalCode::RoundsBefore,
         }
     }
 }

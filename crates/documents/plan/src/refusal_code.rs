@@ -58,6 +58,7 @@ codes! {
     Schema = "POLICY_SCHEMA": "the plan asks for columns or classes that its registered table does not have",
     SharedData = "LEDGER_SHARED": "another silo with the same data was in this run before it, and in one sum the data would count twice",
     Balance = "BALANCE": "its data's balance has no room for this, or was looked at often enough for this author's plans",
+    RoundsBefore = "PLAN_ROUNDS_BEFORE": "the plan counts fewer rounds before it than the plan of the run that it goes on from",
 }
 
 impl RefusalCode {
@@ -94,6 +95,9 @@ impl RefusalCode {
                 "their operators' own logs hold the numbers and the rule; a silo answers a plan once, so stop this run and submit a plan \
                  that is signed anew, one that spends less or once other runs of the same data are over; or have their policies \
                  changed, which they answer again"
+            }
+            Self::RoundsBefore => {
+                "stop this run and have the plan made anew with `folkmoot runs extend`, which counts the rounds of all runs before it"
             }
             _ => {
                 "their operators' own logs hold the numbers; change the plan, or have their policies changed"

@@ -40,8 +40,8 @@ pub enum ExtendError {
     Meaning(Problems),
 }
 
-/// The plan of a run that is over, for so many more rounds from its newest model on, under a name of its own. It is to be numbered
-/// and signed.
+/// The plan of a run that is over, for so many more rounds from its newest model on, under the name that is given or one that no
+/// run has yet. It is to be numbered and signed.
 ///
 /// # Errors
 /// [`ExtendError`].
@@ -51,7 +51,8 @@ pub async fn extension(
     rounds: u64,
     name: Option<String>,
 ) -> Result<Plan, ExtendError> {
-    let (entry, signed) = Runs::over(link.clone()).show(Some(run)).await?;
+    let mut runs = Runs::over(link.clone());
+    let (entry, signed) = runs.show(Some(run)).await?;
     if !entry.state.is_over() {
         return Err(ExtendError::NotOver { name: entry.name, state: entry.state });
     }
@@ -64,13 +65,26 @@ pub async fn extension(
         return Err(ExtendError::AnotherPlan);
     }
     models.check_use(newest)?;
+    let name = match name {
+        Some(name) => name,
+        None => {
+            let taken: Vec<String> = runs.list().await?.into_iter().map(|run| run.name).collect();
+            new_name(&format!("{}-from-{}", plan.name, newest.round), &taken)
+        }
+    };
     going_on(&plan, newest, rounds, name)
 }
 
-fn going_on(plan: &Plan, newest: &Manifest, rounds: u64, name: Option<String>) -> Result<Plan, ExtendError> {
+/// The name, with a number behind it where a run has it already: what is named by a name is to be one run.
+fn new_name(name: &str, taken: &[String]) -> String {
+    let numbered = (2..).map(|number| format!("{name}-{number}"));
+    let mut names = std::iter::once(name.to_owned()).chain(numbered);
+    names.find(|name| !taken.contains(name)).unwrap_or_else(|| name.to_owned())
+}
+
+fn going_on(plan: &Plan, newest: &Manifest, rounds: u64, name: String) -> Result<Plan, ExtendError> {
     let (round, model) = (newest.round, newest.model.params_digest);
-    let name = name.unwrap_or_else(|| format!("{}-from-{round}", plan.name));
-    let parent = Some(ParentModel { run: newest.run_id, round, model });
+    let parent = Some(ParentModel { run: newest.run_id, round, model, rounds_before: plan.rounds_before() });
     let plan = Plan { name, rounds, parent, ..plan.clone() }.of_newest_format();
     plan.validate().map_err(ExtendError::Meaning)?;
     Ok(plan)
@@ -78,22 +92,46 @@ fn going_on(plan: &Plan, newest: &Manifest, rounds: u64, name: Option<String>) -
 
 #[cfg(test)]
 mod tests {
+    use plan::{Policy, Refusal};
+
     use super::*;
 
     #[test]
     fn a_plan_goes_on_from_the_newest_model_and_changes_nothing_else() {
         let plan = Plan::from_toml(include_str!("../../../../deploy/config/plan.toml")).unwrap();
         let newest = checkpoint::samples::bare(12);
-        let next = going_on(&plan, &newest, 5, None).unwrap();
+        let next = going_on(&plan, &newest, 5, "example-from-12".into()).unwrap();
         assert_eq!((next.name.as_str(), next.rounds, next.rounds_in_all()), ("example-from-12", 5, 17));
         assert_eq!(next.starts_from(), newest.model.params_digest);
         assert_eq!(next.parent.unwrap().run, newest.run_id);
         let (name, rounds) = (plan.name.clone(), plan.rounds);
         assert_eq!(Plan { name, rounds, parent: None, format: None, ..next }, plan);
 
-        let named = going_on(&plan, &newest, 5, Some("again".into())).unwrap();
-        assert_eq!(named.name, "again");
-        let none = going_on(&plan, &newest, 0, None).unwrap_err().to_string();
+        let none = going_on(&plan, &newest, 0, "none".into()).unwrap_err().to_string();
         assert!(none.contains("rounds"), "{none}");
+    }
+
+    #[test]
+    fn a_chain_of_extensions_reaches_the_most_rounds_that_a_policy_allows() {
+        let policy =
+            Policy { rounds_max: Some(40), epsilon_max: 100.0, delta_max: 1e-5, ..Policy::for_authors([]) };
+        let mut plan = Plan::from_toml(include_str!("../../../../deploy/config/plan.toml")).unwrap();
+        plan.rounds = 10;
+        let mut checked = vec![policy.check_unsigned(&plan)];
+        for number in 1..=4 {
+            // Each runs to its end.
+            plan = going_on(&plan, &checkpoint::samples::bare(10), 10, format!("again-{number}")).unwrap();
+            checked.push(policy.check_unsigned(&plan));
+        }
+        assert_eq!(checked[..4], [const { Ok(()) }; 4]);
+        assert_eq!(checked[4], Err(Refusal::Rounds { plan: 50, policy: 40 }));
+    }
+
+    #[test]
+    fn two_runs_that_go_on_from_one_have_two_names() {
+        let taken = ["wards", "wards-from-12", "wards-from-12-2"].map(str::to_owned);
+        assert_eq!(new_name("wards-from-12", &taken[..1]), "wards-from-12");
+        assert_eq!(new_name("wards-from-12", &taken[..2]), "wards-from-12-2");
+        assert_eq!(new_name("wards-from-12", &taken), "wards-from-12-3");
     }
 }

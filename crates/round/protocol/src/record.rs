@@ -241,6 +241,9 @@ pub enum ClientRecord {
     /// The coordinator has said that the current run is over: what it claimed of the data's balance is given back, and is not asked
     /// for again where the run is shown once more, so that this silo hears what it missed of it.
     RunOver,
+    /// How many rounds had gone before the current run's version 0, as its plan says ([`plan::Plan::rounds_before`]); written on joining
+    /// where there were any. A plan that goes on from this run states no fewer.
+    RoundsBefore { rounds: u64 },
 }
 
 impl ClientRecord {
@@ -264,6 +267,7 @@ impl ClientRecord {
             | Self::StepVerified { .. }
             | Self::DataNotDeclared { .. }
             | Self::RunOver
+            | Self::RoundsBefore { .. }
             | Self::TrainingFailed { .. } => true,
         }
     }

@@ -71,6 +71,12 @@ pub enum RehearsalError {
     /// There is nothing to train on.
     #[error("there is no silo to rehearse with")]
     NoSilos,
+    /// What it goes on from is not here.
+    #[error(
+        "the plan goes on from another run's model, and a rehearsal has only version 0 of a plan's own seed: leave `parent` out of the \
+         plan to rehearse its rounds from there"
+    )]
+    Parent,
 }
 
 /// A run in progress.
@@ -101,6 +107,9 @@ impl<'a> Rehearsal<'a> {
     ) -> Result<Self, RehearsalError> {
         if silos.is_empty() {
             return Err(RehearsalError::NoSilos);
+        }
+        if plan.parent.is_some() {
+            return Err(RehearsalError::Parent);
         }
         let plan = with_noise(plan, noise);
         let mechanism = plan.mechanism()?;
@@ -394,6 +403,15 @@ mod tests {
         let plan = plan(1);
         assert!(matches!(Rehearsal::new(&plan, &[], NoiseLevel::Off, [0; 32]), Err(RehearsalError::NoSilos)));
         let silos = silos(&plan);
+        let parent = plan::ParentModel {
+            run: params::Digest::sha256(b"run"),
+            round: 3,
+            model: params::Digest::sha256(b"model"),
+            rounds_before: 0,
+        };
+        let later = Plan { parent: Some(parent), ..plan.clone() };
+        let refused = Rehearsal::new(&later, &silos, NoiseLevel::Off, [0; 32]).err().unwrap();
+        assert!(refused.to_string().contains("leave `parent` out"), "{refused}");
         let refused = Rehearsal::new(&plan, &silos, NoiseLevel::Times(1e-9), [0; 32]).err().unwrap();
         assert!(refused.to_string().contains("privacy.scale_bits"), "{refused}");
     }

@@ -151,6 +151,7 @@ impl Oracle {
             | ClientRecord::TrainingFailed { .. }
             | ClientRecord::OfferAnswered(_)
             | ClientRecord::RunOver
+            | ClientRecord::RoundsBefore { .. }
             | ClientRecord::UploadReceipted { .. }
             | ClientRecord::WitnessBegun
             | ClientRecord::WitnessForgotten { .. }

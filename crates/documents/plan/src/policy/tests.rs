@@ -58,13 +58,18 @@ fn each_rule_refuses_a_plan_that_violates_it_by_its_code() {
 }
 
 #[test]
-fn the_rounds_of_the_run_that_a_plan_goes_on_from_count_as_its_own() {
+fn the_rounds_of_all_runs_before_count_as_the_plans_own() {
     let [run, model] = [b"run", b"old"].map(|text| Digest::sha256(text));
-    let parent = Some(crate::ParentModel { run, round: 12, model });
-    let plan = Plan { parent, ..(*plan()).clone() }.numbered([1; Plan::ID_BYTES]);
+    let after = |rounds_before| {
+        let parent = Some(crate::ParentModel { run, round: 12, model, rounds_before });
+        Plan { parent, ..(*plan()).clone() }.numbered([1; Plan::ID_BYTES])
+    };
     let allowing = |rounds| Policy { rounds_max: Some(rounds), ..policy() };
-    assert_eq!(allowing(42).check_unsigned(&plan), Ok(()));
-    assert_eq!(allowing(41).check_unsigned(&plan), Err(Refusal::Rounds { plan: 42, policy: 41 }));
+    for (before, in_all) in [(0, 42), (30, 72)] {
+        assert_eq!(allowing(in_all).check_unsigned(&after(before)), Ok(()));
+        let refused = Err(Refusal::Rounds { plan: in_all, policy: in_all - 1 });
+        assert_eq!(allowing(in_all - 1).check_unsigned(&after(before)), refused);
+    }
 }
 
 #[test]

@@ -72,6 +72,8 @@ pub(super) struct RunFacts {
     pub(super) declared: Option<Option<Digest>>,
     /// The coordinator has said so.
     pub(super) is_over: bool,
+    /// Before version 0, as the plan says.
+    pub(super) rounds_before: u64,
 }
 
 /// A record that contradicts those before it.
@@ -194,6 +196,7 @@ impl Facts {
             ClientRecord::DataNotDeclared { word } => self.current()?.declare(Some(*word))?,
             ClientRecord::OfferAnswered(answered) => self.offers.note(answered),
             ClientRecord::RunOver => self.current()?.is_over = true,
+            ClientRecord::RoundsBefore { rounds } => self.current()?.rounds_before = *rounds,
             // Its debit says the rest.
             ClientRecord::TrainingFailed { .. } => {}
         }
@@ -298,6 +301,7 @@ impl RunFacts {
             answer: None,
             declared: None,
             is_over: false,
+            rounds_before: 0,
         }
     }
 

@@ -64,6 +64,10 @@ impl Participant {
         if is_new || !self.version.names_runs() && self.facts.current_run() != Some(run_id) {
             self.join(run_id, plan.digest());
         }
+        let rounds = plan.rounds_before();
+        if is_new && rounds > 0 {
+            self.commit(ClientRecord::RoundsBefore { rounds });
+        }
         let is_over = self.facts.joined_run(&run_id).is_over;
         let fixed = self.facts.joined_run(&run_id).declared.is_some();
         let check_in = match before {
@@ -214,8 +218,15 @@ impl Participant {
         }
         let federation = &self.roster.federation;
         let allowed = plan.check_federation(federation).and_then(|()| self.profile.policy.check(&plan));
-        allowed.map_err(|refusal| self.policy(&refusal))?;
+        allowed.and_then(|()| self.check_rounds_before(&plan)).map_err(|refusal| self.policy(&refusal))?;
         Ok(plan)
+    }
+
+    /// Holds what a plan states of the rounds before it against the run that it goes on from, where this silo took part in that.
+    /// Elsewhere the number is its author's word, and the coordinator's to check.
+    fn check_rounds_before(&self, plan: &Plan) -> Result<(), Refusal> {
+        let seen = plan.parent.and_then(|parent| self.facts.run(&parent.run));
+        seen.map_or(Ok(()), |run| plan.check_rounds_before(run.rounds_before))
     }
 
     pub(super) fn published(&mut self, signed: SignedManifest) {
