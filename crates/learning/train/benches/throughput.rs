@@ -8,7 +8,8 @@ use plan::{
     Cohort, Data, Exact, Feature, LocalOptimizer, Model, Plan, Privacy, Promise, Sampling, Scheme, Timing,
     Training, Weights,
 };
-use train::{BurnTrainer, Trainer};
+use train::BurnTrainer;
+use trainer::Trainer;
 
 const SIDE: usize = 28;
 const BATCH: usize = 64;
