@@ -40,6 +40,7 @@ mod refusal;
 mod refusal_code;
 mod schema;
 mod shared_noise;
+mod silo_noise;
 mod suggestions;
 mod validate;
 
@@ -49,9 +50,7 @@ pub use clipping::Clipping;
 pub use document::{
     Cohort, Data, Feature, LocalOptimizer, Model, ParentModel, Plan, PlanError, Timing, Training,
 };
-pub use mechanism::{
-    Aggregate, Contribution, Learned, Mechanism, Origin, ProtectError, Protected, SiloNoise, SumError,
-};
+pub use mechanism::{Aggregate, Contribution, Learned, Mechanism, Origin, ProtectError, Protected, SumError};
 pub use offers::{Answered, Offers, OffersPerAuthor, PlanOffer};
 pub use policy::{Hours, ModelKind, Period, Policy, PolicyError, RosterChanges};
 pub use privacy::{AdaptiveClipping, Exact, Privacy, PrivacyMode, Promise, Sampling, Scheme, Weights};
@@ -60,4 +59,5 @@ pub use refusal::Refusal;
 pub use refusal_code::RefusalCode;
 pub use schema::{Column, Schema};
 pub use shared_noise::SharedNoise;
+pub use silo_noise::SiloNoise;
 pub use validate::VALUES_AT_ONCE_MAX;

@@ -19,9 +19,9 @@ use crate::shared_noise::SharedNoise;
 use optim::State;
 
 /// Bits of a lane.
-const RING_BITS: u32 = 32;
+pub(crate) const RING_BITS: u32 = 32;
 
-const SCALE_BITS: &str = "privacy.scale_bits";
+pub(crate) const SCALE_BITS: &str = "privacy.scale_bits";
 
 /// The constants that both sides compute from the plan, and neither from data.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,36 +63,6 @@ pub enum Mechanism {
         /// The silos' noise, in lanes.
         noise: SharedNoise,
     },
-}
-
-/// The noise of a silo's own steps: `silo_dp_sgd`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SiloNoise {
-    scale: Scale,
-    clip_norm: f64,
-    rows_max: u64,
-    noise: DiscreteGaussian,
-    divisor: f64,
-}
-
-impl SiloNoise {
-    /// A step's noised mean of clipped descent directions, one value per parameter.
-    ///
-    /// # Errors
-    /// [`ProtectError`]: nothing may be stepped by then.
-    ///
-    /// # Privacy
-    /// The integers get all their noise here, before anything of them is used. `rng`: seeded afresh by the operating system
-    /// for each round.
-    pub fn step(&self, sum: ClippedSum, rng: &mut dyn CryptoRng) -> Result<Vec<f32>, ProtectError> {
-        let rows_max = sum.rows().max(self.rows_max);
-        if sum.clip_norm() != self.clip_norm {
-            return Err(ProtectError::Clip);
-        }
-        let noised = sum.quantize_nearest(self.scale, rows_max)?.add_noise(&self.noise, rng);
-        let mean = |value: f32| (f64::from(value) / self.divisor) as f32;
-        Ok(dequantize(&noised.into_lanes(), self.scale).into_iter().map(mean).collect())
-    }
 }
 
 /// What a contribution is made from. Masks are bound to the same, and so is what is debited.
@@ -270,24 +240,6 @@ impl Plan {
             corrupt: self.cohort.corrupt,
             excess_noise: self.excess_noise(),
         }
-    }
-
-    /// The noise of each local step; `None` but in `silo_dp_sgd`.
-    ///
-    /// # Errors
-    /// As [`Plan::mechanism`].
-    pub fn silo_noise(&self) -> Result<Option<SiloNoise>, Problem> {
-        let Some(promise) = self.privacy.promise() else { return Ok(None) };
-        let Scheme::SiloDpSgd { sampling, .. } = promise.scheme else { return Ok(None) };
-        let dimension = self.architecture().parameter_count();
-        let Promise { noise_multiplier, clip_norm, scale_bits, .. } = *promise;
-        let Sampling { divisor, rows_max, .. } = sampling;
-        let scale = scale(SCALE_BITS, scale_bits)?;
-        // All of it, by one silo alone.
-        let sigma = share(noise_multiplier * delta_l2_sum(scale, clip_norm, dimension), 1)?;
-        require_room_for_sums(RING_BITS, 1, scale, clip_norm, rows_max, dimension, sigma)
-            .map_err(wrap(SCALE_BITS))?;
-        Ok(Some(SiloNoise { scale, clip_norm, rows_max, noise: DiscreteGaussian::new(sigma), divisor }))
     }
 
     /// The plan's arithmetic.
@@ -491,7 +443,7 @@ impl Mechanism {
     }
 }
 
-fn scale(field: &'static str, bits: u32) -> Result<Scale, Problem> {
+pub(crate) fn scale(field: &'static str, bits: u32) -> Result<Scale, Problem> {
     Scale::from_bits(bits).map_err(Problem::of(field))
 }
 
@@ -500,6 +452,6 @@ pub(crate) fn share(sigma_total: f64, honest_min: usize) -> Result<Sigma, Proble
         .map_err(|e| Problem::new(SCALE_BITS, format!("{e}; choose another scale_bits")))
 }
 
-fn wrap<E: std::fmt::Display>(field: &'static str) -> impl FnOnce(E) -> Problem {
+pub(crate) fn wrap<E: std::fmt::Display>(field: &'static str) -> impl FnOnce(E) -> Problem {
     move |e| Problem::new(field, format!("{e}; lower it, or lower the clip, the batch or cohort.maximum"))
 }
