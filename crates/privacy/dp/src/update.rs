@@ -71,6 +71,12 @@ pub enum UpdateError {
         "the sum is no sum of clipped gradients: its norm is above the number of examples times the clip norm"
     )]
     NotClipped,
+    /// An update that was said to be clipped is longer than that.
+    #[error("the update is longer than the clip norm that it was to be clipped to")]
+    NotWithin,
+    /// More gradients were within the clip norm, or beyond it, than there are.
+    #[error("the sum counts more gradients within its clip norm, or beyond it, than it has")]
+    Count,
 }
 
 impl LocalUpdate {
@@ -108,12 +114,37 @@ impl LocalUpdate {
         }
     }
 
+    /// The coordinates as they are, to be handed to another process of the silo.
+    ///
+    /// # Privacy
+    /// Stays in the silo, and whoever has them wipes them.
+    pub fn into_answer(mut self) -> Vec<f32> {
+        std::mem::take(&mut self.values)
+    }
+
     pub(crate) fn values(&self) -> &[f32] {
         &self.values
     }
 }
 
 impl ClippedUpdate {
+    /// One that was clipped by somebody else, and is not clipped again: what is longer was not. `was_within`: whether it was no
+    /// longer before either, which nothing shows.
+    ///
+    /// # Errors
+    /// No coordinates, one that is not finite, a clip norm that is not positive and finite, a norm above it; what was given is
+    /// zeroised.
+    pub fn believed(values: Vec<f32>, clip_norm: f64, was_within: bool) -> Result<Self, UpdateError> {
+        let update = Self { values, clip_norm, was_within };
+        require_finite(&update.values, |value| value.is_finite())?;
+        require_clip_norm(clip_norm)?;
+        // The sum that clipping takes, so that what it left is never too long.
+        match l2_norm(&update.values, |value| f64::from(*value)) <= clip_norm {
+            true => Ok(update),
+            false => Err(UpdateError::NotWithin),
+        }
+    }
+
     /// Clips an update; one with a coordinate that is not finite becomes nothing, and counts as beyond the clip norm.
     ///
     /// # Privacy
@@ -137,6 +168,14 @@ impl ClippedUpdate {
     /// What it was clipped to.
     pub fn clip_norm(&self) -> f64 {
         self.clip_norm
+    }
+
+    /// The coordinates, and whether it was within its clip norm, to be handed to another process of the silo.
+    ///
+    /// # Privacy
+    /// As [`LocalUpdate::into_answer`].
+    pub fn into_answer(mut self) -> (Vec<f32>, bool) {
+        (std::mem::take(&mut self.values), self.was_within)
     }
 
     /// The update over its clip norm, and behind it the coordinate that tells whether it was within.
@@ -173,6 +212,29 @@ impl ClippedSum {
             return Err(UpdateError::NotClipped);
         }
         Ok(sum)
+    }
+
+    /// One that was summed by somebody else, with its count as [`ClippedSum::with_count`] takes it.
+    ///
+    /// # Errors
+    /// As [`ClippedSum::new`], and a count of more gradients than there are.
+    pub fn believed(
+        values: Vec<f64>,
+        clip_norm: f64,
+        rows: u64,
+        within_less_beyond: i64,
+    ) -> Result<Self, UpdateError> {
+        let sum = Self::new(values, clip_norm, rows)?.with_count(within_less_beyond);
+        // One that is not finite counts nowhere, so of its parity nothing is known.
+        if within_less_beyond.unsigned_abs() > rows { Err(UpdateError::Count) } else { Ok(sum) }
+    }
+
+    /// The coordinates, how many gradients they sum, and the count, to be handed to another process of the silo.
+    ///
+    /// # Privacy
+    /// As [`LocalUpdate::into_answer`].
+    pub fn into_answer(mut self) -> (Vec<f64>, u64, i64) {
+        (std::mem::take(&mut self.values), self.rows, self.within_less_beyond)
     }
 
     /// With the number of gradients that were within the clip norm, less those beyond it; secret, like the sum.
@@ -354,6 +416,31 @@ mod tests {
     }
 
     #[test]
+    fn an_update_of_somebody_else_is_believed_up_to_its_clip_norm_and_not_clipped() {
+        let believe = |values: Vec<f32>| ClippedUpdate::believed(values, 5.0, false);
+        assert_eq!(believe(vec![3.0, -4.0]).unwrap().into_answer(), (vec![3.0, -4.0], false));
+        assert_eq!(believe(vec![3.0, 4.0_f32.next_up()]).unwrap_err(), UpdateError::NotWithin);
+        assert_eq!(believe(vec![f32::MAX; 9]).unwrap_err(), UpdateError::NotWithin);
+        assert_eq!(believe(vec![0.0, f32::NAN]).unwrap_err(), UpdateError::NonFinite { index: 1 });
+        assert_eq!(believe(vec![]).unwrap_err(), UpdateError::Empty);
+        assert!(ClippedUpdate::believed(vec![0.0], f64::INFINITY, true).is_err());
+    }
+
+    #[test]
+    fn a_sum_of_somebody_else_is_believed_up_to_what_its_gradients_can_make() {
+        let believe = |values: Vec<f64>, count| ClippedSum::believed(values, 2.0, 3, count);
+        for count in -3..=3 {
+            assert_eq!(believe(vec![6.0, 0.0], count).unwrap().into_answer(), (vec![6.0, 0.0], 3, count));
+        }
+        for count in [4, -4, i64::MAX, i64::MIN] {
+            assert_eq!(believe(vec![6.0, 0.0], count).unwrap_err(), UpdateError::Count);
+        }
+        assert_eq!(believe(vec![6.01, 0.0], 0).unwrap_err(), UpdateError::NotClipped);
+        assert_eq!(believe(vec![f64::MAX; 2], 0).unwrap_err(), UpdateError::NotClipped);
+        assert_eq!(believe(vec![f64::INFINITY], 0).unwrap_err(), UpdateError::NonFinite { index: 0 });
+    }
+
+    #[test]
     fn debug_shows_a_length_and_no_value() {
         let update = LocalUpdate::new(vec![31337.0; 4]).unwrap();
         assert_eq!(format!("{update:?}"), "LocalUpdate { length: 4, .. }");
@@ -379,6 +466,9 @@ mod tests {
             let clipped = LocalUpdate::new(values).unwrap().clip(clip_norm).unwrap();
             let norm: f64 = clipped.values().iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
             prop_assert!(norm <= clip_norm * (1.0 + 1e-14));
+            let (values, was_within) = clipped.into_answer();
+            let again = ClippedUpdate::believed(values.clone(), clip_norm, was_within).unwrap();
+            prop_assert_eq!(again.into_answer(), (values, was_within));
         }
     }
 }
