@@ -43,6 +43,7 @@ mod shared_noise;
 mod silo_noise;
 mod suggestions;
 mod validate;
+mod without_data;
 
 pub use authored::{AuthorError, AuthoredPlan, SignedPlan};
 pub use claims::RunCost;
@@ -61,3 +62,4 @@ pub use schema::{Column, Schema};
 pub use shared_noise::SharedNoise;
 pub use silo_noise::SiloNoise;
 pub use validate::VALUES_AT_ONCE_MAX;
+pub use without_data::WithoutDataError;

@@ -174,6 +174,9 @@ pub enum ProtectError {
     /// The trainer returned the other kind.
     #[error("the trainer returned another kind of update than the plan's mode sends")]
     OtherKind,
+    /// A local step has another number of coordinates than the model it starts from.
+    #[error("a local step has another number of coordinates than the model has parameters")]
+    Length,
     /// The update is not clippable.
     #[error(transparent)]
     Update(#[from] dp::UpdateError),
