@@ -38,6 +38,26 @@ fn nothing_is_left_unfinished_or_switched_off() {
     });
 }
 
+/// What takes an update apart, to hand it from a trainer to the rest of its silo.
+const INTO_ANSWER: &str = "into_answer";
+/// Where alone it is named outside of tests.
+const ANSWERS: [&str; 2] = ["crates/privacy/dp/src/update.rs", "crates/documents/plan/src/answer.rs"];
+
+#[test]
+fn an_update_is_taken_apart_for_an_answer_alone() {
+    let test_modules = test_modules();
+    gather(|faults| {
+        for file in sources() {
+            if is_test(&file.path, &test_modules) || ANSWERS.contains(&&*file.path) {
+                continue;
+            }
+            for (number, _) in production_code(&file.text).filter(|(_, line)| line.contains(INTO_ANSWER)) {
+                faults.add(format!("{}:{number} takes an update apart: plan::Answer does that", file.path));
+            }
+        }
+    });
+}
+
 /// What lets an update go without noise.
 const WITHOUT_NOISE: [&str; 2] = ["plan_has_no_privacy", "the_coordinator_adds_it"];
 /// Where alone it is named outside of tests.

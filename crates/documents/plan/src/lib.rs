@@ -10,6 +10,7 @@
 //! author    --signs--> Plan   (model, data, privacy, cohort)  content-addressed: Plan::digest
 //! silo      --writes-> Policy (floors, budget, modes)         local; Policy::check(&Plan)
 //! Plan      --makes--> Mechanism (clip, noise, lanes)         what a contribution passes through
+//! trainer   --answers> Answer; Plan::believe(answer)          what becomes one, and without_data what becomes one instead
 //! ```
 //!
 //! ```
@@ -25,6 +26,7 @@
 //! ```
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod answer;
 mod authored;
 mod claims;
 mod clipping;
@@ -45,6 +47,7 @@ mod suggestions;
 mod validate;
 mod without_data;
 
+pub use answer::{Answer, AnswerError, AnswerValues, TABLE_ROWS_MAX};
 pub use authored::{AuthorError, AuthoredPlan, SignedPlan};
 pub use claims::RunCost;
 pub use clipping::Clipping;

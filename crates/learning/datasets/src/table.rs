@@ -16,7 +16,7 @@ use crate::lines::{LineError, Lines};
 use crate::misfits::Misfits;
 
 /// Most rows of a table.
-pub const ROWS_MAX: usize = 1 << 29;
+pub const ROWS_MAX: usize = plan::TABLE_ROWS_MAX as usize;
 
 const QUOTED_CHARS_MAX: usize = 32;
 

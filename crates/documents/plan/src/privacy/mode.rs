@@ -58,6 +58,22 @@ impl PrivacyMode {
             Self::DistributedDpSgd | Self::DistributedDpFedavg => "every silo, a share each",
         }
     }
+
+    /// What a silo's trainer could do against the promise and not be found out: what of it the rest of the silo cannot check.
+    pub fn trusts_the_trainer_with(self) -> &'static str {
+        match self {
+            Self::Fedavg => "all that leaves: within its bounds an update may say anything",
+            Self::DistributedDpSgd => {
+                "clipping each record's gradient, and drawing the batch; the sum's norm is checked, the noise is not the trainer's"
+            }
+            Self::SiloDpSgd => {
+                "clipping, drawing the batches, and all of the noise: nothing of it can be checked"
+            }
+            Self::DistributedDpFedavg | Self::CentralDpFedavg => {
+                "nothing: whatever it answers is within the clip norm that the noise is calibrated for"
+            }
+        }
+    }
 }
 
 impl std::fmt::Display for PrivacyMode {
