@@ -17,7 +17,7 @@ use published::Version;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout_at};
-use train::{StoppableTrainer, without_data};
+use train::StoppableTrainer;
 use trainer::{Stop, Trainer};
 
 use crate::jobs::TrainFailure;
@@ -105,7 +105,7 @@ impl Workshop {
         // Beside the training, so that it is there at the plan's time.
         let stand_in = promises(&plan).then(|| {
             let (plan, model, seed) = (Arc::clone(&plan), version.params.clone(), job.seed.clone());
-            spawn_blocking(move || without_data(&plan, &model, clip_norm, *seed))
+            spawn_blocking(move || plan.without_data(&model, clip_norm, *seed))
         });
         let training = self.train_on_data(job, version, clip_norm, stop.0.clone());
         let trained = timeout_at(until, training).await.unwrap_or_else(|_| {
@@ -122,7 +122,7 @@ impl Workshop {
             return Ok(Made { contribution: made(learned), stand_in: None, data_version, failed: None });
         };
         let stand_in = stand_in.await.map_err(|panic| TrainFailure::Training(panic.to_string()))?;
-        let stand_in = made(stand_in.map_err(|why| TrainFailure::Training(why.to_string()))?.into());
+        let stand_in = made(stand_in.map_err(|why| TrainFailure::Training(why.to_string()))?);
         if plan.timing.ready_after_ms > 0 {
             // How long it took, and whether it failed, would tell of the data.
             sleep_until(until).await;

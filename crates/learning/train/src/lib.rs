@@ -33,7 +33,7 @@ use trainer::{Stop, TrainError, Trained, Trainer, TrainingMetrics};
 
 use batch::Batch;
 use network::Network;
-pub use stop::{StoppableTrainer, without_data};
+pub use stop::StoppableTrainer;
 
 /// The trainer of the models that plans declare.
 #[derive(Debug, Default, Clone, Copy)]
@@ -78,7 +78,7 @@ fn train(
             Ok(Trained::ClippedSum(sum))
         }
         Scheme::SiloDpSgd { .. } => {
-            let update = LocalUpdate::new(noised::train(plan, model, data, seed, stop)?)?;
+            let update = noised::train(plan, model, data, seed, stop)?;
             // Nothing of the rows but the noised update: neither how many they are nor how the model does on them.
             Ok(Trained::Local { update, rows: 0, metrics: TrainingMetrics { loss: 0.0, accuracy: 0.0 } })
         }

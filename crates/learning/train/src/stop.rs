@@ -1,11 +1,11 @@
-//! Training that is given up, and what stands for one that failed.
+//! Training that is given up.
 
 use datasets::Dataset;
 use params::Params;
 use plan::Plan;
 use trainer::{Stop, TrainError, Trained, Trainer};
 
-use crate::{BurnTrainer, train};
+use crate::train;
 
 /// [`BurnTrainer`], which looks before each batch whether it is to go on.
 #[derive(Debug, Clone, Default)]
@@ -24,32 +24,17 @@ impl Trainer for StoppableTrainer {
     }
 }
 
-/// What a silo without a row contributes: zero, and in `silo_dp_sgd` the noise of every step.
-///
-/// # Privacy
-/// A function of the plan, the model and the seed. In a mode that promises something about records it stands for a training
-/// that failed, so that who takes part does not give a failure away; what it leaves out is all of the silo's rows, so the round
-/// counts as an exact release.
-///
-/// # Errors
-/// [`TrainError`], of the plan or the model.
-pub fn without_data(
-    plan: &Plan,
-    model: &Params,
-    clip_norm: Option<f64>,
-    seed: [u8; 32],
-) -> Result<Trained, TrainError> {
-    BurnTrainer.train(plan, model, &Dataset::empty(&plan.data), clip_norm, seed)
-}
-
 #[cfg(test)]
 mod tests {
     use chacha20::ChaCha20Rng;
     use chacha20::rand_core::SeedableRng;
     use params::Activation;
-    use plan::{Privacy, PrivacyMode, Promise, Sampling, Scheme};
+    use plan::{
+        Answer, AnswerValues, Exact, Learned, Privacy, PrivacyMode, Promise, Sampling, Scheme, Weights,
+    };
 
     use super::*;
+    use crate::BurnTrainer;
     use crate::tests::{lanes, plan, sample_at, table};
 
     const CLIP: f64 = 0.7;
@@ -88,6 +73,18 @@ mod tests {
             scheme: Scheme::DistributedDpFedavg { remove_excess_noise: false, adaptive_clip: None },
         }));
         [silo, sum, fedavg, central]
+    }
+
+    /// The same plan in the mode that promises nothing.
+    fn exact_plan() -> Plan {
+        let privacy = Privacy::Exact(Exact {
+            coordinate_max: 4.0,
+            fraction_bits: 20,
+            weights: Weights::Uniform,
+            evaluate: true,
+            loss_max: 10.0,
+        });
+        Plan { privacy, ..plan(vec![3], Activation::Relu, 3, 2) }
     }
 
     fn trained(plan: &Plan, data: &Dataset, seed: u8) -> Vec<f64> {
@@ -134,8 +131,6 @@ mod tests {
             assert_eq!(empty.len(), plan.initial_model().values().len(), "{}", plan.mode());
             let noised = plan.mode() == PrivacyMode::SiloDpSgd;
             assert_eq!(empty.iter().any(|value| *value != 0.0), noised, "{}", plan.mode());
-            let stands_in = without_data(&plan, &plan.initial_model(), Some(CLIP), [1; 32]).unwrap();
-            assert_eq!(values(stands_in), empty, "{}", plan.mode());
             // Nothing but rows that do not fit is no row at all.
             let misfits = Dataset::from_csv_leniently(
                 "silo.csv",
@@ -145,6 +140,48 @@ mod tests {
             .unwrap();
             if !noised {
                 assert_eq!(trained(&plan, &misfits.0, 1), empty, "{}", plan.mode());
+            }
+        }
+    }
+
+    /// To the bit.
+    fn bits(learned: Learned) -> (Vec<u64>, u64, i64, [u64; 2]) {
+        let answer = Answer::from(learned);
+        let values = match &answer.values {
+            AnswerValues::F32(values) => values.iter().map(|value| u64::from(value.to_bits())).collect(),
+            AnswerValues::F64(values) => values.iter().map(|value| value.to_bits()).collect(),
+        };
+        (values, answer.rows, answer.within_less_beyond, answer.metrics.map(f64::to_bits))
+    }
+
+    #[test]
+    fn what_stands_for_a_failed_training_is_what_training_on_a_table_without_rows_brings_bit_for_bit() {
+        let [silo, ..] = modes();
+        let mut overflowing = silo.clone();
+        overflowing.training.learning_rate = 1e38;
+        for plan in modes().into_iter().chain([overflowing, exact_plan()]) {
+            let model = plan.initial_model();
+            for seed in 1..4 {
+                let empty = Dataset::empty(&plan.data);
+                let trained = BurnTrainer.train(&plan, &model, &empty, Some(CLIP), [seed; 32]).unwrap();
+                let stands_in = plan.without_data(&model, Some(CLIP), [seed; 32]).unwrap();
+                assert_eq!(bits(stands_in), bits(trained.into()), "{}", plan.mode());
+            }
+        }
+    }
+
+    #[test]
+    fn an_honest_answer_is_believed_bit_for_bit() {
+        for plan in modes().into_iter().chain([exact_plan()]) {
+            let model = plan.initial_model();
+            let train = |seed| {
+                let data = table(&plan, 40);
+                let trained = BurnTrainer.train(&plan, &model, &data, Some(CLIP), [seed; 32]).unwrap();
+                Learned::from(trained)
+            };
+            for seed in 0..4 {
+                let believed = plan.believe(train(seed).into(), Some(CLIP)).unwrap();
+                assert_eq!(bits(believed), bits(train(seed)), "{}", plan.mode());
             }
         }
     }
