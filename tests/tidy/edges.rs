@@ -275,6 +275,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "wire",
         ],
     ),
+    ("spawner", &["sandbox"]),
     ("spending", &["accounting", "identity", "ledger", "params", "plan", "protocol"]),
     ("store", &["params", "vault"]),
     ("suspicion", &["identity", "secagg"]),

@@ -23,7 +23,7 @@ const fn room(floor: usize, name: &'static str, pure: bool, crates: &'static [&'
 pub(crate) const ROOMS: &[Room] = &[
     room(0, "maths", true, &["accounting", "empirical", "optim", "params"]),
     room(0, "privacy", true, &["dp", "secagg"]),
-    room(0, "isolation", false, &["sandbox"]),
+    room(0, "isolation", false, &["sandbox", "spawner"]),
     room(1, "documents", true, &["attest", "card", "checkpoint", "identity", "plan", "tlog"]),
     room(2, "round", true, &["federation", "messages", "protocol", "run_status", "suspicion"]),
     room(2, "learning", false, &["datasets", "train", "trainer", "trainer_protocol"]),
@@ -46,6 +46,7 @@ pub(crate) const ROOMS: &[Room] = &[
 /// Edges inside one room, each with its reason.
 const INSIDE: &[(&str, &str, &str)] = &[
     ("optim", "params", "an optimiser moves the parameters"),
+    ("spawner", "sandbox", "whether it restricts itself is what the operator asks of the sandbox"),
     ("secagg", "dp", "nothing is masked but what has its noise, and the type says so"),
     ("attest", "checkpoint", "evidence restates a signed record, and is checked against it"),
     ("card", "checkpoint", "a card is made from a signed record"),
