@@ -52,7 +52,10 @@ fn an_update_is_taken_apart_for_an_answer_alone() {
                 continue;
             }
             for (number, _) in production_code(&file.text).filter(|(_, line)| line.contains(INTO_ANSWER)) {
-                faults.add(format!("{}:{number} takes an update apart: plan::Answer does that", file.path));
+                faults.add(format!(
+                    "{}:{number} takes an update apart: plan::TrainerAnswer does that",
+                    file.path
+                ));
             }
         }
     });

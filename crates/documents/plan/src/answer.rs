@@ -40,7 +40,7 @@ pub const TABLE_ROWS_MAX: u64 = 1 << 29;
 /// # Security
 /// Zeroised on drop, never printed.
 #[derive(Zeroize, ZeroizeOnDrop)]
-pub struct Answer {
+pub struct TrainerAnswer {
     /// The update or the sum, one value per parameter, in the layout's order.
     pub values: AnswerValues,
     /// Rows that it is of: those trained on in `fedavg`, those of the batch in `distributed_dp_sgd`; zero in the others.
@@ -104,9 +104,9 @@ impl AnswerValues {
     }
 }
 
-impl fmt::Debug for Answer {
+impl fmt::Debug for TrainerAnswer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Answer").field("values", &self.values).finish_non_exhaustive()
+        formatter.debug_struct("TrainerAnswer").field("values", &self.values).finish_non_exhaustive()
     }
 }
 
@@ -116,7 +116,7 @@ impl fmt::Debug for AnswerValues {
     }
 }
 
-impl From<Learned> for Answer {
+impl From<Learned> for TrainerAnswer {
     fn from(learned: Learned) -> Self {
         match learned {
             Learned::Update { update, rows, metrics } => {
@@ -146,7 +146,7 @@ impl Plan {
     /// # Privacy
     /// What the bounds leave to the trainer stands at the module. Who sees that an answer is not believed is the silo's own operator:
     /// in a mode that promises something, [`Plan::without_data`] takes its place.
-    pub fn believe(&self, answer: Answer, clip_norm: Option<f64>) -> Result<Learned, AnswerError> {
+    pub fn believe(&self, answer: TrainerAnswer, clip_norm: Option<f64>) -> Result<Learned, AnswerError> {
         let mut answer = answer;
         let (got, wanted) = (answer.values.len(), self.architecture().parameter_count());
         if got != wanted {
@@ -157,7 +157,7 @@ impl Plan {
         }
         let kind = AnswerError::Kind(self.privacy.mode());
         let clip_norm = || clip_norm.ok_or(AnswerError::NoClipNorm);
-        let Answer { rows, within_less_beyond, metrics, .. } = answer;
+        let TrainerAnswer { rows, within_less_beyond, metrics, .. } = answer;
         // Beside its numbers an answer says nothing that its mode does not have.
         let bare = |rows: u64, count: i64| rows == 0 && count == 0 && metrics == [0.0; 2];
         let promise = match &self.privacy {

@@ -10,7 +10,7 @@
 //! author    --signs--> Plan   (model, data, privacy, cohort)  content-addressed: Plan::digest
 //! silo      --writes-> Policy (floors, budget, modes)         local; Policy::check(&Plan)
 //! Plan      --makes--> Mechanism (clip, noise, lanes)         what a contribution passes through
-//! trainer   --answers> Answer; Plan::believe(answer)          what becomes one, and without_data what becomes one instead
+//! trainer   --answers> TrainerAnswer, Plan::believe        what becomes one, and without_data what becomes one instead
 //! ```
 //!
 //! ```
@@ -47,7 +47,7 @@ mod suggestions;
 mod validate;
 mod without_data;
 
-pub use answer::{Answer, AnswerError, AnswerValues, TABLE_ROWS_MAX};
+pub use answer::{AnswerError, AnswerValues, TABLE_ROWS_MAX, TrainerAnswer};
 pub use authored::{AuthorError, AuthoredPlan, SignedPlan};
 pub use claims::RunCost;
 pub use clipping::Clipping;

@@ -1,8 +1,8 @@
 //! What is believed of a trainer's answer, in every mode.
 
 use plan::{
-    AdaptiveClipping, Answer, AnswerError, AnswerValues, Exact, Learned, Plan, Privacy, PrivacyMode, Promise,
-    Sampling, Scheme, TABLE_ROWS_MAX, Weights,
+    AdaptiveClipping, AnswerError, AnswerValues, Exact, Learned, Plan, Privacy, PrivacyMode, Promise,
+    Sampling, Scheme, TABLE_ROWS_MAX, TrainerAnswer, Weights,
 };
 use proptest::prelude::*;
 
@@ -59,8 +59,9 @@ fn sums(plan: &Plan) -> bool {
 }
 
 /// What a trainer without rows answers, with one coordinate that is not zero.
-fn honest(plan: &Plan, value: f64) -> Answer {
-    let mut answer = Answer::from(plan.without_data(&plan.initial_model(), Some(CLIP), [1; 32]).unwrap());
+fn honest(plan: &Plan, value: f64) -> TrainerAnswer {
+    let mut answer =
+        TrainerAnswer::from(plan.without_data(&plan.initial_model(), Some(CLIP), [1; 32]).unwrap());
     match &mut answer.values {
         AnswerValues::F32(values) => values[3] = value as f32,
         AnswerValues::F64(values) => values[3] = value,
@@ -73,13 +74,13 @@ fn honest(plan: &Plan, value: f64) -> Answer {
     answer
 }
 
-fn believe(plan: &Plan, lie: impl FnOnce(&mut Answer)) -> Result<Learned, AnswerError> {
+fn believe(plan: &Plan, lie: impl FnOnce(&mut TrainerAnswer)) -> Result<Learned, AnswerError> {
     let mut answer = honest(plan, 0.5);
     lie(&mut answer);
     plan.believe(answer, Some(CLIP))
 }
 
-fn why(plan: &Plan, lie: impl FnOnce(&mut Answer)) -> AnswerError {
+fn why(plan: &Plan, lie: impl FnOnce(&mut TrainerAnswer)) -> AnswerError {
     let Err(why) = believe(plan, lie) else { panic!("a lie is believed in {}", plan.mode()) };
     why
 }
@@ -94,7 +95,7 @@ fn other(values: &AnswerValues) -> AnswerValues {
 
 type Bits = (Vec<u64>, u64, i64, [u64; 2]);
 
-fn bits(answer: &Answer) -> Bits {
+fn bits(answer: &TrainerAnswer) -> Bits {
     let values = match &answer.values {
         AnswerValues::F32(values) => values.iter().map(|value| u64::from(value.to_bits())).collect(),
         AnswerValues::F64(values) => values.iter().map(|value| value.to_bits()).collect(),
@@ -172,7 +173,7 @@ fn a_sum_is_held_to_what_its_rows_can_make_and_a_batch_that_chance_made_large_is
         let refused = why(&plan, |answer| *answer = honest(&plan, long));
         assert_eq!(refused, AnswerError::Values(dp::UpdateError::NotClipped));
     }
-    let counted = |count| move |answer: &mut Answer| answer.within_less_beyond = count;
+    let counted = |count| move |answer: &mut TrainerAnswer| answer.within_less_beyond = count;
     for count in -4..=4 {
         assert!(believe(&plan, counted(count)).is_ok());
     }
@@ -180,7 +181,7 @@ fn a_sum_is_held_to_what_its_rows_can_make_and_a_batch_that_chance_made_large_is
         let refused = why(&plan, counted(count));
         assert_eq!(refused, AnswerError::Values(dp::UpdateError::Count));
     }
-    let of_rows = |rows| move |answer: &mut Answer| answer.rows = rows;
+    let of_rows = |rows| move |answer: &mut TrainerAnswer| answer.rows = rows;
     for rows in [65, TABLE_ROWS_MAX] {
         assert!(believe(&plan, of_rows(rows)).is_ok(), "{rows} rows");
     }
@@ -192,7 +193,7 @@ fn a_sum_is_held_to_what_its_rows_can_make_and_a_batch_that_chance_made_large_is
 
 #[test]
 fn metrics_are_held_to_what_a_model_can_have_where_they_leave() {
-    let with = |metrics| move |answer: &mut Answer| answer.metrics = metrics;
+    let with = |metrics| move |answer: &mut TrainerAnswer| answer.metrics = metrics;
     let of = |index: usize| AnswerError::Metric(Plan::METRICS[index]);
     for loss in [f64::NAN, f64::INFINITY, -0.1] {
         assert_eq!(why(&fedavg(true), with([loss, 0.5])), of(0));
@@ -212,7 +213,7 @@ fn an_answer_is_not_printed() {
     for plan in every() {
         let (answer, length) = (honest(&plan, 0.31337), plan.architecture().parameter_count());
         let values = format!("AnswerValues {{ length: {length}, .. }}");
-        assert_eq!(format!("{answer:?}"), format!("Answer {{ values: {values}, .. }}"));
+        assert_eq!(format!("{answer:?}"), format!("TrainerAnswer {{ values: {values}, .. }}"));
     }
 }
 
@@ -223,7 +224,7 @@ proptest! {
         mode in 0..5_usize, value in -8.0..8.0_f64, rows in 0..6_u64, within in -6..6_i64,
     ) {
         let plan = &every()[mode];
-        let lie = |answer: &mut Answer| {
+        let lie = |answer: &mut TrainerAnswer| {
             *answer = honest(plan, value);
             match plan.mode() {
                 PrivacyMode::SiloDpSgd => {}
@@ -248,7 +249,7 @@ proptest! {
         let believed = believe(plan, lie).ok();
         prop_assert_eq!(believed.is_some(), counts && norm <= bound);
         if let Some(learned) = believed {
-            prop_assert_eq!(bits(&Answer::from(learned)), bits(&given));
+            prop_assert_eq!(bits(&TrainerAnswer::from(learned)), bits(&given));
         }
     }
 }

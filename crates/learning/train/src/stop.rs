@@ -30,7 +30,7 @@ mod tests {
     use chacha20::rand_core::SeedableRng;
     use params::Activation;
     use plan::{
-        Answer, AnswerValues, Exact, Learned, Privacy, PrivacyMode, Promise, Sampling, Scheme, Weights,
+        AnswerValues, Exact, Learned, Privacy, PrivacyMode, Promise, Sampling, Scheme, TrainerAnswer, Weights,
     };
 
     use super::*;
@@ -146,7 +146,7 @@ mod tests {
 
     /// To the bit.
     fn bits(learned: Learned) -> (Vec<u64>, u64, i64, [u64; 2]) {
-        let answer = Answer::from(learned);
+        let answer = TrainerAnswer::from(learned);
         let values = match &answer.values {
             AnswerValues::F32(values) => values.iter().map(|value| u64::from(value.to_bits())).collect(),
             AnswerValues::F64(values) => values.iter().map(|value| value.to_bits()).collect(),
