@@ -39,6 +39,31 @@ pub enum SealError {
         /// What the kernel, or Landlock, answered.
         source: Cause,
     },
+    /// What a process uses lies in the data that it shuts itself out of.
+    #[error("{}, which this process uses, lies in the data {}: move one of them elsewhere", path.display(), data.display())]
+    InsideData {
+        /// What it uses, without links.
+        path: PathBuf,
+        /// The data that this is about.
+        data: PathBuf,
+    },
+    /// Where a process writes, all must be left to it.
+    #[error(
+        "the data {} lies in {}, in which this process writes, so that it cannot be shut out of it: move the data to a folder \
+         in which nothing else lies", data.display(), folder.display()
+    )]
+    DataInside {
+        /// Where it writes, without links.
+        folder: PathBuf,
+        /// The data that this is about.
+        data: PathBuf,
+    },
+    /// It was tried, and is not held by any rule.
+    #[error(
+        "this process can open the data by {} all the same: remove that name if it is a second one of the file (a hard link), or \
+         take it out of the folders that this process uses", .0.display()
+    )]
+    StillOpen(PathBuf),
     /// A step that no kernel of today refuses was refused.
     #[error(
         "cannot {step}, without which no process is sealed: see what else confines this one, or turn the sandbox off"

@@ -5,12 +5,16 @@
 //!
 //! Does not: start processes, or know what the data is. Whoever is to be sealed calls it, in the first lines of its own main: a
 //! process can only be shut in by itself, and only before it has a second thread.
+//!
+//! A process that has the network instead is kept from the data alone: [`shut_out`].
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 mod demand;
 mod error;
 mod level;
+mod shut_out;
 
 pub use demand::{Demand, SealProfile, UnknownDemand};
 pub use error::SealError;
 pub use level::{FilterDigest, Level, Namespace};
+pub use shut_out::{SYSTEM_PATHS, ShutOut, ShutOutLevel, shut_out};

@@ -1,0 +1,314 @@
+//! A process that has the network shuts itself out of the data that lies on its machine.
+//!
+//! What is left to it is a list: what any program reads that resolves names and connects ([`SYSTEM_PATHS`]), and the paths that
+//! [`ShutOut`] names. A folder of the list in which the data lies too is not left to it as a whole, but entry by entry, down to the data:
+//! what is made in such a folder later stays closed. A folder in which the process writes must be left to it as a whole, so
+//! data in one of those is refused.
+//!
+//! By the data's path, by links and mounts that lead to it, through `/proc` and through folders that were open before, the file is the
+//! same, and is not opened. Not covered is another name of the same file, a hard link, in a folder of the list: those in folders of
+//! [`ShutOut`] are looked for and named, those in [`SYSTEM_PATHS`] are not; nor is a mount of the data's folder inside one of them.
+//! That a file is there, its size and its times can be seen still.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Demand, SealError};
+
+#[cfg(target_os = "linux")]
+mod held;
+
+/// What any program reads that resolves names, connects, and asks how large its machine is; of these, what is there.
+///
+/// Of `/proc`, the process itself and no other. No folder of temporary files, no device of a disk, nothing to execute.
+pub const SYSTEM_PATHS: [&str; 27] = [
+    "/etc",
+    "/usr/lib",
+    "/usr/lib32",
+    "/usr/lib64",
+    "/usr/local/lib",
+    "/usr/local/share",
+    "/usr/share",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/nix/store",
+    "/proc/self",
+    "/proc/cpuinfo",
+    "/proc/filesystems",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/sys",
+    "/proc/uptime",
+    "/sys/devices/system",
+    "/sys/fs/cgroup",
+    "/sys/kernel/mm",
+    "/run/resolvconf",
+    "/run/NetworkManager",
+    "/dev/urandom",
+    "/dev/random",
+    "/dev/zero",
+];
+
+/// Where services listen that resolve names.
+#[cfg(target_os = "linux")]
+const RESOLVERS: [&str; 3] = ["/run/systemd/resolve", "/run/nscd", "/var/run/nscd"];
+
+/// Where names are resolved, which often is a link to a file that a service replaces beside itself.
+#[cfg(target_os = "linux")]
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// What a process has to do with the disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ShutOut {
+    /// Files and folders that it must not open; they need not be there yet.
+    pub data: Vec<PathBuf>,
+    /// Files and folders that it reads.
+    pub read: Vec<PathBuf>,
+    /// Folders in which it reads, makes, changes and removes files and folders, and files that it changes.
+    pub write: Vec<PathBuf>,
+}
+
+/// What shutting a process out of the data has reached. A statement of the process about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShutOutLevel {
+    /// What was asked for.
+    pub demand: Demand,
+    /// The version of Landlock's interface that holds it; 0 where nothing does.
+    pub landlock: u8,
+    /// Data that it could open all the same when it tried.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub open: Vec<PathBuf>,
+}
+
+impl ShutOutLevel {
+    /// Whether it is what [`Demand::Required`] asks for.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.landlock > 0 && self.open.is_empty()
+    }
+}
+
+impl fmt::Display for ShutOutLevel {
+    /// One line, for logs and people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { demand, landlock, open } = self;
+        match (demand, landlock) {
+            (Demand::Off, _) => return write!(f, "off: this process can open the data"),
+            (_, 0) => write!(f, "{demand}: no Landlock")?,
+            (_, version) => write!(f, "{demand}: Landlock ABI {version}")?,
+        }
+        match open.as_slice() {
+            [] => write!(f, ", none of the data can be opened"),
+            [one] => write!(f, ", `{}` can be opened", one.display()),
+            [first, rest @ ..] => {
+                write!(f, ", `{}` and {} more can be opened", first.display(), rest.len())
+            }
+        }
+    }
+}
+
+/// Shuts the calling process, for good, out of the data and of all else that `what` does not name; also out of signals and
+/// abstract sockets of others. Then it tries to open each file of the data. Called before there is a second thread, and after the
+/// processes were started that are to read the data.
+///
+/// # Errors
+/// With [`Demand::Required`]: a machine that cannot do it, data in a folder that the process writes in, and data that can be
+/// opened all the same. Always, but for [`Demand::Off`]: a second thread, and a path of `what` that is not there (but of the
+/// data). The process is to end then.
+pub fn shut_out(what: &ShutOut, demand: Demand) -> Result<ShutOutLevel, SealError> {
+    if demand == Demand::Off {
+        return Ok(ShutOutLevel { demand, landlock: 0, open: Vec::new() });
+    }
+    let data = Data::of(what)?;
+    let landlock = held(what, &data, demand)?;
+    let open = data.opened();
+    match open.first() {
+        Some(path) if demand == Demand::Required => Err(SealError::StillOpen(path.clone())),
+        _ => Ok(ShutOutLevel { demand, landlock, open }),
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn held(what: &ShutOut, data: &Data, demand: Demand) -> Result<u8, SealError> {
+    let mut rules = Rules { data, demand, laid: Vec::new() };
+    for path in SYSTEM_PATHS.iter().map(Path::new) {
+        rules.allow_if_there(path, Access::Read)?;
+    }
+    for path in RESOLVERS.iter().map(Path::new) {
+        rules.allow_if_there(path, Access::Connect)?;
+    }
+    if let Some(folder) = fs::canonicalize(RESOLV_CONF).ok().as_deref().and_then(Path::parent) {
+        rules.allow_if_there(folder, Access::Read)?;
+    }
+    rules.allow_if_there(Path::new("/dev/null"), Access::Write)?;
+    what.read.iter().try_for_each(|path| rules.allow(path, Access::Read))?;
+    what.write.iter().try_for_each(|path| rules.allow(path, Access::Write))?;
+    held::hold(rules.laid, demand)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn held(_: &ShutOut, _: &Data, demand: Demand) -> Result<u8, SealError> {
+    match demand {
+        Demand::Required => Err(SealError::NotHere),
+        Demand::BestEffort | Demand::Off => Ok(0),
+    }
+}
+
+fn unreachable(path: &Path) -> impl FnOnce(io::Error) -> SealError {
+    move |source| SealError::Path { path: path.to_owned(), source: Box::new(source) }
+}
+
+/// The data as it lies on the disk.
+struct Data {
+    /// The files and folders that stand for it, without links: what is named, and what links in it lead to.
+    places: Vec<PathBuf>,
+    /// Its files, and other names of them that were found.
+    files: BTreeSet<PathBuf>,
+}
+
+impl Data {
+    fn of(what: &ShutOut) -> Result<Self, SealError> {
+        let mut found = Self { places: Vec::new(), files: BTreeSet::new() };
+        let mut linked = BTreeSet::new();
+        for path in &what.data {
+            // Also as it is written: a link may lead elsewhere later.
+            found.files.insert(path.clone());
+            let place = without_links(path).map_err(unreachable(path))?;
+            found.walk(place, &mut linked)?;
+        }
+        if !linked.is_empty() {
+            for path in what.write.iter().chain(&what.read) {
+                found.look_for(path, &linked)?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Takes in a place and all below it.
+    fn walk(&mut self, place: PathBuf, linked: &mut BTreeSet<(u64, u64)>) -> Result<(), SealError> {
+        if self.places.iter().any(|known| place.starts_with(known)) {
+            return Ok(());
+        }
+        self.places.push(place.clone());
+        let mut open = vec![place];
+        while let Some(path) = open.pop() {
+            let found = match path.symlink_metadata() {
+                Ok(found) => found,
+                Err(why) if why.kind() == io::ErrorKind::NotFound => continue,
+                Err(why) => return Err(unreachable(&path)(why)),
+            };
+            if found.is_dir() {
+                open.extend(entries(&path)?);
+                continue;
+            }
+            if found.is_symlink() {
+                let target = without_links(&path).map_err(unreachable(&path))?;
+                self.walk(target, linked)?;
+            } else if found.nlink() > 1 {
+                linked.insert((found.dev(), found.ino()));
+            }
+            self.files.insert(path);
+        }
+        Ok(())
+    }
+
+    /// Takes in names of the same files below a folder that is left to the process.
+    fn look_for(&mut self, path: &Path, linked: &BTreeSet<(u64, u64)>) -> Result<(), SealError> {
+        let mut open = vec![path.to_owned()];
+        while let Some(path) = open.pop() {
+            let Ok(found) = path.symlink_metadata() else { continue };
+            if found.is_dir() && !self.places.contains(&path) {
+                open.extend(entries(&path)?);
+            } else if linked.contains(&(found.dev(), found.ino())) {
+                self.files.insert(path);
+            }
+        }
+        Ok(())
+    }
+
+    /// The files that this process can open.
+    fn opened(&self) -> Vec<PathBuf> {
+        self.files.iter().filter(|path| File::open(path).is_ok()).cloned().collect()
+    }
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, SealError> {
+    let listed = fs::read_dir(folder).and_then(|all| all.map(|entry| Ok(entry?.path())).collect());
+    listed.map_err(unreachable(folder))
+}
+
+/// The path without links, as far as it is there.
+fn without_links(path: &Path) -> io::Result<PathBuf> {
+    match fs::canonicalize(path) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => {
+            let path = std::path::absolute(path)?;
+            let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Err(why) };
+            Ok(without_links(folder)?.join(name))
+        }
+        found => found,
+    }
+}
+
+/// What a rule leaves to the process.
+#[cfg(target_os = "linux")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Read,
+    /// Reads, and connects to sockets that have a name there.
+    Connect,
+    Write,
+}
+
+#[cfg(target_os = "linux")]
+struct Rules<'a> {
+    data: &'a Data,
+    demand: Demand,
+    laid: Vec<(PathBuf, Access)>,
+}
+
+#[cfg(target_os = "linux")]
+impl Rules<'_> {
+    fn allow_if_there(&mut self, path: &Path, access: Access) -> Result<(), SealError> {
+        if path.exists() { self.allow(path, access) } else { Ok(()) }
+    }
+
+    fn allow(&mut self, path: &Path, access: Access) -> Result<(), SealError> {
+        let at = fs::canonicalize(path).map_err(unreachable(path))?;
+        if let Some(data) = self.data.places.iter().find(|data| at.starts_with(data)) {
+            self.conflict(SealError::InsideData { path: at.clone(), data: data.clone() })?;
+        }
+        self.lay(at, access)
+    }
+
+    /// Leaves all below a path to the process, but for the data.
+    fn lay(&mut self, at: PathBuf, access: Access) -> Result<(), SealError> {
+        let Some(data) = self.data.places.iter().find(|data| data.starts_with(&at) && **data != at) else {
+            self.laid.push((at, access));
+            return Ok(());
+        };
+        if access == Access::Write {
+            self.conflict(SealError::DataInside { folder: at.clone(), data: data.clone() })?;
+            self.laid.push((at, access));
+            return Ok(());
+        }
+        for entry in entries(&at)? {
+            if !entry.is_symlink() && !self.data.places.contains(&entry) {
+                self.lay(entry, access)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where as much is asked for as there can be, the process goes on, and finds the data open when it tries.
+    fn conflict(&self, why: SealError) -> Result<(), SealError> {
+        if self.demand == Demand::Required { Err(why) } else { Ok(()) }
+    }
+}

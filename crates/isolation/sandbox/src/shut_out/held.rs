@@ -1,0 +1,66 @@
+//! The kernel's side: one ruleset of Landlock's.
+
+use std::path::{Path, PathBuf};
+
+use landlock::{
+    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible, LandlockStatus, PathBeneath, PathFd,
+    Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, make_bitflags,
+};
+
+use super::{Access, unreachable};
+use crate::{Demand, SealError};
+
+/// The newest version of the interface that these rules were read against. An older kernel holds what it knows of them.
+const KNOWN: ABI = ABI::V10;
+
+/// Leaves these paths to the process. Returns the version of the interface; 0 where there is none and it is not required.
+pub(super) fn hold(paths: Vec<(PathBuf, Access)>, demand: Demand) -> Result<u8, SealError> {
+    let tasks = Path::new("/proc/self/task");
+    let threads = std::fs::read_dir(tasks).map_err(unreachable(tasks))?.count();
+    if threads != 1 {
+        return Err(SealError::Threads(threads));
+    }
+    match restrict(&paths) {
+        Ok(Some(version)) => Ok(version),
+        Ok(None) if demand == Demand::Required => Err(SealError::NoLandlock(None)),
+        Err(fault) if demand == Demand::Required => Err(SealError::NoLandlock(Some(Box::new(fault)))),
+        Ok(None) | Err(_) => Ok(0),
+    }
+}
+
+/// The version of the interface in force; none where the kernel has no Landlock. The network stays: that is what the process is for.
+fn restrict(paths: &[(PathBuf, Access)]) -> Result<Option<u8>, RulesetError> {
+    let mut rules = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(KNOWN))?
+        .scope(Scope::from_all(KNOWN))?
+        .create()?;
+    for (path, access) in paths {
+        // What has gone since it was listed is nobody's to read.
+        let Ok(opened) = PathFd::new(path) else { continue };
+        rules = rules.add_rule(PathBeneath::new(opened, rights(path, *access)))?;
+    }
+    let reached = rules.restrict_self()?;
+    Ok(match reached.landlock {
+        LandlockStatus::Available { effective_abi, .. } if reached.ruleset != RulesetStatus::NotEnforced => {
+            Some(effective_abi as u8)
+        }
+        _ => None,
+    })
+}
+
+/// Nothing is executed. In a folder to write in there are files and folders, which move between the folders of it; no links, by
+/// which other files would get names there, no sockets, pipes or devices.
+fn rights(path: &Path, access: Access) -> BitFlags<AccessFs> {
+    let read = make_bitflags!(AccessFs::{ReadFile | ReadDir});
+    let rights = match access {
+        Access::Read => read,
+        Access::Connect => read | AccessFs::ResolveUnix,
+        Access::Write => {
+            read | make_bitflags!(
+                AccessFs::{WriteFile | Truncate | MakeReg | MakeDir | RemoveFile | RemoveDir | Refer}
+            )
+        }
+    };
+    if path.is_dir() { rights } else { rights & AccessFs::from_file(KNOWN) }
+}
