@@ -1,7 +1,7 @@
 //! The default store: a folder on a local disk.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -107,8 +107,13 @@ impl FileStore {
         seal: Option<Seal>,
         mut rebuild: impl FnMut(&Index, u64, &[u8]) -> Result<(), StoreError>,
     ) -> Result<OpenedStore, StoreError> {
+        let was_there = folder.is_dir();
         files::make_folders(folder).map_err(failed("create", folder))?;
-        disk::sync_parent(folder).map_err(failed("fsync the parent of", folder))?;
+        match disk::sync_parent(folder) {
+            // Whoever may not open the folder above did not make this one, or did so before it gave that up.
+            Err(why) if was_there && why.kind() == io::ErrorKind::PermissionDenied => {}
+            synced => synced.map_err(failed("fsync the parent of", folder))?,
+        }
         let lock = lock(folder)?;
         let (journal, torn_tail) =
             Journal::open_as(&folder.join("journal"), Form::new(kind, seal.is_some()))?;

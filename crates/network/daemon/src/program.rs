@@ -34,6 +34,15 @@ pub trait Daemon: Sized {
         Vec::new()
     }
 
+    /// Shuts the process out of what it must not reach, for good, before it has a second thread: what is to start without that is
+    /// started here first. A `--check` does not come here.
+    ///
+    /// # Errors
+    /// What it must not be without.
+    fn isolate(&mut self) -> Result<(), Stopped> {
+        Ok(())
+    }
+
     /// Runs until it is over or until `shutdown`.
     ///
     /// # Errors
@@ -83,6 +92,13 @@ fn checked<D: Daemon>(config: &Path, daemon: &D) -> Result<(), Stopped> {
 fn run<D: Daemon>(daemon: D) -> Result<(), Stopped> {
     let (filter, json) = daemon.log();
     telemetry::init(filter, json).map_err(|why| unusable(why.to_string()))?;
+    alone(daemon)
+}
+
+/// The same, with a log, on the process's only thread.
+fn alone<D: Daemon>(mut daemon: D) -> Result<(), Stopped> {
+    // The runtime has threads from its first moment.
+    daemon.isolate()?;
     let runtime = process::runtime().map_err(|why| Stopped { why, exit_code: EXIT_FAILURE })?;
     let ended = runtime.block_on(async { daemon.run(process::terminated()).await });
     // What is still calculated on its threads, a training or the opening of a sum, is of no more use, and not waited for.
@@ -98,7 +114,8 @@ fn unusable(why: String) -> Stopped {
 mod tests {
     use super::*;
 
-    /// A configuration that loads where its name is not `later`, and whose data can be used where it is `right`.
+    /// A configuration that loads where its name is not `later`, whose data can be used where it is `right`, and whose process
+    /// is not shut out of it where it is `open`.
     struct Named(String);
 
     impl Daemon for Named {
@@ -117,6 +134,15 @@ mod tests {
             if self.0 == "right" { Ok(String::new()) } else { Err("data: none".into()) }
         }
 
+        fn isolate(&mut self) -> Result<(), Stopped> {
+            assert!(tokio::runtime::Handle::try_current().is_err(), "a runtime is there already");
+            if self.0 == "open" {
+                Err(Stopped { why: "cannot be shut out".into(), exit_code: 4 })
+            } else {
+                Ok(())
+            }
+        }
+
         async fn run(self, _: impl Future<Output = ()> + Send + 'static) -> Result<(), Stopped> {
             Err(Stopped { why: "refused".into(), exit_code: 3 })
         }
@@ -128,6 +154,11 @@ mod tests {
         let exit = |code: u8| format!("{:?}", ExitCode::from(code));
         assert_eq!(code("right", true), exit(0));
         assert_eq!(code("right", false), exit(3), "as it says itself");
+        assert_eq!(
+            alone(Named("open".into())).unwrap_err().exit_code,
+            4,
+            "nothing runs that is not isolated"
+        );
         assert_eq!(code("later", false), exit(EXIT_CONFIGURATION));
         assert_eq!(code("wrong", true), exit(EXIT_CONFIGURATION));
         let why = |name: &str| checked(Path::new("its.toml"), &Named(name.into())).unwrap_err().why;
