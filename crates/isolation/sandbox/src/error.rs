@@ -31,6 +31,19 @@ pub enum SealError {
         "a process is sealed before it has a second thread, and this one has {0}: seal it in the first lines of its main"
     )]
     Threads(usize),
+    /// No filter stands between a process and a connection that it has already.
+    #[error(
+        "descriptor {0} is a network connection: give the process to be sealed a pipe, a file or a socket pair"
+    )]
+    NetworkStream(usize),
+    /// [`SealProfile::Native`](crate::SealProfile::Native) executes nothing.
+    #[error(
+        "a runtime is listed for a native program, which executes nothing: list none, or take the profile interpreter"
+    )]
+    RuntimeOfANativeProgram,
+    /// Nobody is left who waits for it.
+    #[error("the process that started this one has died")]
+    ParentDied,
     /// What the process is to be left with is not there.
     #[error("{} is to stay open to the sealed process and cannot be opened: create it, or correct the configuration", path.display())]
     Path {

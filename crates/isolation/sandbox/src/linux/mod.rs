@@ -1,0 +1,30 @@
+//! The seal on Linux, step by step, in the one order in which no step is in the way of a later one.
+
+mod descriptors;
+mod limits;
+mod namespaces;
+mod process;
+
+use crate::{Demand, Level, Seal, SealError};
+
+/// The steps of [`Seal::apply`].
+pub(crate) fn close(seal: &Seal, demand: Demand) -> Result<Level, SealError> {
+    process::has_one_thread()?;
+    descriptors::close_others()?;
+    process::hide()?;
+    limits::lower(seal.memory_bytes)?;
+    process::gain_nothing()?;
+    let namespaces = namespaces::leave()?;
+    // What changes a process's credentials may clear what follows from them.
+    process::hide()?;
+    process::die_with_parent()?;
+    match demand {
+        Demand::Required => Err(SealError::NoLandlock(None)),
+        Demand::BestEffort | Demand::Off => Ok(Level { namespaces, ..Level::none(demand, seal.profile) }),
+    }
+}
+
+/// A step that works on every kernel that the project runs on.
+fn step<T, E: Into<std::io::Error>>(step: &'static str, done: Result<T, E>) -> Result<T, SealError> {
+    done.map_err(|source| SealError::Step { step, source: source.into() })
+}
