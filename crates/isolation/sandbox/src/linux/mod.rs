@@ -3,6 +3,7 @@
 mod descriptors;
 mod limits;
 mod namespaces;
+mod paths;
 mod process;
 
 use crate::{Demand, Level, Seal, SealError};
@@ -18,9 +19,12 @@ pub(crate) fn close(seal: &Seal, demand: Demand) -> Result<Level, SealError> {
     // What changes a process's credentials may clear what follows from them.
     process::hide()?;
     process::die_with_parent()?;
+    let landlock = paths::hold(seal, demand)?;
     match demand {
-        Demand::Required => Err(SealError::NoLandlock(None)),
-        Demand::BestEffort | Demand::Off => Ok(Level { namespaces, ..Level::none(demand, seal.profile) }),
+        Demand::Required => Err(SealError::NoFilter("this program has none".into())),
+        Demand::BestEffort | Demand::Off => {
+            Ok(Level { landlock, namespaces, ..Level::none(demand, seal.profile) })
+        }
     }
 }
 
