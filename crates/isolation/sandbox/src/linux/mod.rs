@@ -1,6 +1,7 @@
 //! The seal on Linux, step by step, in the one order in which no step is in the way of a later one.
 
 mod descriptors;
+mod filter;
 mod limits;
 mod namespaces;
 mod paths;
@@ -20,12 +21,8 @@ pub(crate) fn close(seal: &Seal, demand: Demand) -> Result<Level, SealError> {
     process::hide()?;
     process::die_with_parent()?;
     let landlock = paths::hold(seal, demand)?;
-    match demand {
-        Demand::Required => Err(SealError::NoFilter("this program has none".into())),
-        Demand::BestEffort | Demand::Off => {
-            Ok(Level { landlock, namespaces, ..Level::none(demand, seal.profile) })
-        }
-    }
+    let filter = filter::install(seal.profile, demand)?;
+    Ok(Level { demand, profile: seal.profile, landlock, filter, namespaces })
 }
 
 /// A step that works on every kernel that the project runs on.
