@@ -15,6 +15,8 @@ mod error;
 mod level;
 #[cfg(target_os = "linux")]
 mod linux;
+#[doc = include_str!("manual.md")]
+pub mod manual {}
 mod seal;
 mod shut_out;
 
