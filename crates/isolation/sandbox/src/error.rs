@@ -60,13 +60,13 @@ pub enum SealError {
         /// The data that this is about.
         data: PathBuf,
     },
-    /// Where a process writes, all must be left to it.
+    /// Where a process writes, or follows what others put there, all must be left to it.
     #[error(
-        "the data {} lies in {}, in which this process writes, so that it cannot be shut out of it: move the data to a folder \
-         in which nothing else lies", data.display(), folder.display()
+        "the data {} lies in {}, which this process needs as a whole (it writes there, or reads what is put there later), so that \
+         it cannot be shut out of the data: move that to a folder in which nothing else lies", data.display(), folder.display()
     )]
     DataInside {
-        /// Where it writes, without links.
+        /// What it needs as a whole, without links.
         folder: PathBuf,
         /// The data that this is about.
         data: PathBuf,

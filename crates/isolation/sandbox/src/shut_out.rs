@@ -2,8 +2,8 @@
 //!
 //! What is left to it is a list: what any program reads that resolves names and connects ([`SYSTEM_PATHS`]), and the paths that
 //! [`ShutOut`] names. A folder of the list in which the data lies too is not left to it as a whole, but entry by entry, down to the data:
-//! what is made in such a folder later stays closed. A folder in which the process writes must be left to it as a whole, so
-//! data in one of those is refused.
+//! what is made in such a folder later stays closed. A folder in which the process writes, or follows what others put there, must be
+//! left to it as a whole, so data in one of those is refused.
 //!
 //! By the data's path, by links and mounts that lead to it, through `/proc` and through folders that were open before, the file is the
 //! same, and is not opened. Not covered is another name of the same file, a hard link, in a folder of the list: those in folders of
@@ -58,11 +58,9 @@ pub const SYSTEM_PATHS: [&str; 27] = [
 ];
 
 /// Where services listen that resolve names.
-#[cfg(target_os = "linux")]
 const RESOLVERS: [&str; 3] = ["/run/systemd/resolve", "/run/nscd", "/var/run/nscd"];
 
 /// Where names are resolved, which often is a link to a file that a service replaces beside itself.
-#[cfg(target_os = "linux")]
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// What a process has to do with the disk.
@@ -72,8 +70,20 @@ pub struct ShutOut {
     pub data: Vec<PathBuf>,
     /// Files and folders that it reads.
     pub read: Vec<PathBuf>,
+    /// Folders that it reads, with what others put there later.
+    pub follow: Vec<PathBuf>,
     /// Folders in which it reads, makes, changes and removes files and folders, and files that it changes.
     pub write: Vec<PathBuf>,
+}
+
+impl ShutOut {
+    /// Whether the paths are such that [`Demand::Required`] can hold them. Restricts nothing.
+    ///
+    /// # Errors
+    /// As [`shut_out`], for paths.
+    pub fn check(&self) -> Result<(), SealError> {
+        rules(self, &Data::of(self)?, Demand::Required).map(drop)
+    }
 }
 
 /// What shutting a process out of the data has reached. A statement of the process about itself.
@@ -128,7 +138,7 @@ pub fn shut_out(what: &ShutOut, demand: Demand) -> Result<ShutOutLevel, SealErro
         return Ok(ShutOutLevel { demand, landlock: 0, open: Vec::new() });
     }
     let data = Data::of(what)?;
-    let landlock = held(what, &data, demand)?;
+    let landlock = hold(rules(what, &data, demand)?, demand)?;
     let open = data.opened();
     match open.first() {
         Some(path) if demand == Demand::Required => Err(SealError::StillOpen(path.clone())),
@@ -137,7 +147,18 @@ pub fn shut_out(what: &ShutOut, demand: Demand) -> Result<ShutOutLevel, SealErro
 }
 
 #[cfg(target_os = "linux")]
-fn held(what: &ShutOut, data: &Data, demand: Demand) -> Result<u8, SealError> {
+use held::hold;
+
+#[cfg(not(target_os = "linux"))]
+fn hold(_: Vec<Rule>, demand: Demand) -> Result<u8, SealError> {
+    match demand {
+        Demand::Required => Err(SealError::NotHere),
+        Demand::BestEffort | Demand::Off => Ok(0),
+    }
+}
+
+/// What is left to the process.
+fn rules(what: &ShutOut, data: &Data, demand: Demand) -> Result<Vec<Rule>, SealError> {
     let mut rules = Rules { data, demand, laid: Vec::new() };
     for path in SYSTEM_PATHS.iter().map(Path::new) {
         rules.allow_if_there(path, Access::Read)?;
@@ -150,16 +171,9 @@ fn held(what: &ShutOut, data: &Data, demand: Demand) -> Result<u8, SealError> {
     }
     rules.allow_if_there(Path::new("/dev/null"), Access::Write)?;
     what.read.iter().try_for_each(|path| rules.allow(path, Access::Read))?;
+    what.follow.iter().try_for_each(|path| rules.allow(path, Access::Follow))?;
     what.write.iter().try_for_each(|path| rules.allow(path, Access::Write))?;
-    held::hold(rules.laid, demand)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn held(_: &ShutOut, _: &Data, demand: Demand) -> Result<u8, SealError> {
-    match demand {
-        Demand::Required => Err(SealError::NotHere),
-        Demand::BestEffort | Demand::Off => Ok(0),
-    }
+    Ok(rules.laid)
 }
 
 fn unreachable(path: &Path) -> impl FnOnce(io::Error) -> SealError {
@@ -185,7 +199,7 @@ impl Data {
             found.walk(place, &mut linked)?;
         }
         if !linked.is_empty() {
-            for path in what.write.iter().chain(&what.read) {
+            for path in what.write.iter().chain(&what.follow).chain(&what.read) {
                 found.look_for(path, &linked)?;
             }
         }
@@ -258,23 +272,25 @@ fn without_links(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// What a rule leaves to the process.
-#[cfg(target_os = "linux")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Access {
     Read,
+    /// Reads, and what comes later too.
+    Follow,
     /// Reads, and connects to sockets that have a name there.
     Connect,
     Write,
 }
 
-#[cfg(target_os = "linux")]
+/// All below a path, and what is left of it.
+type Rule = (PathBuf, Access);
+
 struct Rules<'a> {
     data: &'a Data,
     demand: Demand,
-    laid: Vec<(PathBuf, Access)>,
+    laid: Vec<Rule>,
 }
 
-#[cfg(target_os = "linux")]
 impl Rules<'_> {
     fn allow_if_there(&mut self, path: &Path, access: Access) -> Result<(), SealError> {
         if path.exists() { self.allow(path, access) } else { Ok(()) }
@@ -294,7 +310,7 @@ impl Rules<'_> {
             self.laid.push((at, access));
             return Ok(());
         };
-        if access == Access::Write {
+        if matches!(access, Access::Write | Access::Follow) {
             self.conflict(SealError::DataInside { folder: at.clone(), data: data.clone() })?;
             self.laid.push((at, access));
             return Ok(());

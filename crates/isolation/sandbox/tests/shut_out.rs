@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::{getppid, test_kill_process};
@@ -26,6 +26,7 @@ tests![
     names_are_resolved_and_connections_made,
     a_folder_is_left_to_it_but_for_the_data_however_deep_that_lies,
     links_in_the_data_are_followed_and_what_comes_later_is_shut_too,
+    what_others_replace_in_a_folder_that_is_followed_is_read,
     data_in_a_folder_that_is_written_in_is_refused_or_said_to_be_open,
     what_is_used_inside_the_data_is_refused,
     a_second_name_of_the_data_in_a_folder_that_is_used_is_found,
@@ -62,11 +63,8 @@ fn main() -> ExitCode {
 fn silo(at: &Path) -> ShutOut {
     fs::write(at.join("client.toml"), "[policy]").unwrap();
     fs::create_dir(at.join("state")).unwrap();
-    ShutOut {
-        data: vec![at.join("silo.csv")],
-        read: vec![at.join("client.toml")],
-        write: vec![at.join("state")],
-    }
+    let [data, read, write] = ["silo.csv", "client.toml", "state"].map(|name| vec![at.join(name)]);
+    ShutOut { data, read, write, ..ShutOut::default() }
 }
 
 fn required(what: &ShutOut) -> ShutOutLevel {
@@ -189,7 +187,11 @@ fn a_folder_is_left_to_it_but_for_the_data_however_deep_that_lies(at: &Path) {
         fs::write(at.join(file), "x").unwrap();
     }
     symlink(at.join("share/site/rows"), at.join("share/link")).unwrap();
-    required(&ShutOut { data: vec![at.join("share/link")], read: vec![at.join("share")], write: Vec::new() });
+    required(&ShutOut {
+        data: vec![at.join("share/link")],
+        read: vec![at.join("share")],
+        ..ShutOut::default()
+    });
     for file in ["share/notes", "share/site/notes"] {
         assert_eq!(fs::read_to_string(at.join(file)).unwrap(), "x");
     }
@@ -207,7 +209,7 @@ fn links_in_the_data_are_followed_and_what_comes_later_is_shut_too(at: &Path) {
     symlink(at.join("used/pool/real.csv"), at.join("rows/one.csv")).unwrap();
     let data = vec![at.join("rows"), at.join("used/to_come")];
     let into = File::open(at.join("rows")).unwrap();
-    required(&ShutOut { data, read: vec![at.join("used")], write: Vec::new() });
+    required(&ShutOut { data, read: vec![at.join("used")], ..ShutOut::default() });
     assert!(denied(File::open(at.join("rows/one.csv"))));
     assert!(denied(File::open(at.join("used/pool/real.csv"))));
     assert!(File::open(at.join("used/pool/other")).is_ok());
@@ -217,13 +219,35 @@ fn links_in_the_data_are_followed_and_what_comes_later_is_shut_too(at: &Path) {
     assert!(denied(File::create(at.join("used/to_come"))));
 }
 
+fn what_others_replace_in_a_folder_that_is_followed_is_read(at: &Path) {
+    fs::create_dir(at.join("keys")).unwrap();
+    fs::write(at.join("keys/keyring"), "one").unwrap();
+    let moves = "read now; echo two > keys/next; mv keys/next keys/keyring";
+    let mut other =
+        Command::new("sh").args(["-c", moves]).current_dir(at).stdin(Stdio::piped()).spawn().unwrap();
+    let what =
+        ShutOut { data: vec![at.join("silo.csv")], follow: vec![at.join("keys")], ..ShutOut::default() };
+    what.check().unwrap();
+    required(&what);
+    assert_eq!(fs::read_to_string(at.join("keys/keyring")).unwrap(), "one");
+    assert!(denied(fs::write(at.join("keys/keyring"), "three")));
+    other.stdin.take().unwrap().write_all(b"now\n").unwrap();
+    assert!(other.wait().unwrap().success());
+    assert_eq!(fs::read_to_string(at.join("keys/keyring")).unwrap(), "two\n");
+}
+
 fn data_in_a_folder_that_is_written_in_is_refused_or_said_to_be_open(at: &Path) {
     let data = at.join("silo.csv");
-    let what = ShutOut { data: vec![data.clone()], read: Vec::new(), write: vec![at.to_owned()] };
+    let what = ShutOut { data: vec![data.clone()], write: vec![at.to_owned()], ..ShutOut::default() };
     let why = shut_out(&what, Demand::Required).unwrap_err();
     assert!(matches!(why, SealError::DataInside { .. }), "{why}");
     let why = why.to_string();
-    assert!(why.contains(data.to_str().unwrap()) && why.contains("move the data"), "{why}");
+    assert!(why.contains(data.to_str().unwrap()) && why.contains("move that to a folder"), "{why}");
+    let follows = ShutOut { write: Vec::new(), follow: vec![at.to_owned()], ..what.clone() };
+    for what in [&what, &follows] {
+        assert!(matches!(what.check(), Err(SealError::DataInside { .. })));
+    }
+    assert!(File::open(&data).is_ok(), "looking restricts nothing");
     let level = shut_out(&what, Demand::BestEffort).unwrap();
     assert!(!level.is_full() && level.open == [data], "{level}");
     assert!(level.to_string().contains("can be opened"), "{level}");

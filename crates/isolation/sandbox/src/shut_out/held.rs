@@ -1,20 +1,20 @@
 //! The kernel's side: one ruleset of Landlock's.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use landlock::{
     ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible, LandlockStatus, PathBeneath, PathFd,
     Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, make_bitflags,
 };
 
-use super::{Access, unreachable};
+use super::{Access, Rule, unreachable};
 use crate::{Demand, SealError};
 
 /// The newest version of the interface that these rules were read against. An older kernel holds what it knows of them.
 const KNOWN: ABI = ABI::V10;
 
 /// Leaves these paths to the process. Returns the version of the interface; 0 where there is none and it is not required.
-pub(super) fn hold(paths: Vec<(PathBuf, Access)>, demand: Demand) -> Result<u8, SealError> {
+pub(super) fn hold(paths: Vec<Rule>, demand: Demand) -> Result<u8, SealError> {
     let tasks = Path::new("/proc/self/task");
     let threads = std::fs::read_dir(tasks).map_err(unreachable(tasks))?.count();
     if threads != 1 {
@@ -29,7 +29,7 @@ pub(super) fn hold(paths: Vec<(PathBuf, Access)>, demand: Demand) -> Result<u8, 
 }
 
 /// The version of the interface in force; none where the kernel has no Landlock. The network stays: that is what the process is for.
-fn restrict(paths: &[(PathBuf, Access)]) -> Result<Option<u8>, RulesetError> {
+fn restrict(paths: &[Rule]) -> Result<Option<u8>, RulesetError> {
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(KNOWN))?
@@ -54,7 +54,7 @@ fn restrict(paths: &[(PathBuf, Access)]) -> Result<Option<u8>, RulesetError> {
 fn rights(path: &Path, access: Access) -> BitFlags<AccessFs> {
     let read = make_bitflags!(AccessFs::{ReadFile | ReadDir});
     let rights = match access {
-        Access::Read => read,
+        Access::Read | Access::Follow => read,
         Access::Connect => read | AccessFs::ResolveUnix,
         Access::Write => {
             read | make_bitflags!(
