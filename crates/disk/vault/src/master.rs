@@ -63,6 +63,17 @@ impl MasterSource {
         }
     }
 
+    /// The file that it is read from, if any: a credential's where the environment says in which folder those lie.
+    pub fn file(&self) -> Option<PathBuf> {
+        match self {
+            MasterSource::File(path) | MasterSource::PassphraseFile(path) => Some(path.clone()),
+            MasterSource::Credential(name) | MasterSource::PassphraseCredential(name) => {
+                self.credential(name, &|name| std::env::var_os(name)).ok()
+            }
+            MasterSource::Environment(_) => None,
+        }
+    }
+
     /// Reads it, to derive wrapping keys.
     pub(crate) fn read(&self) -> Result<Master, VaultError> {
         self.read_within(&|name| std::env::var_os(name))

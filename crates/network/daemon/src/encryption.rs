@@ -32,6 +32,17 @@ impl Encryption {
         }
     }
 
+    /// Where the keyring lies, which is followed: whoever changes a key replaces it while the daemon runs.
+    pub fn keyring_folder(&self) -> &Path {
+        // A path without a folder is one in the working directory.
+        if self.folder.as_os_str().is_empty() { Path::new(".") } else { &self.folder }
+    }
+
+    /// The file of the master key, if any, which is read again whenever the keyring has changed.
+    pub fn master_file(&self) -> Option<PathBuf> {
+        self.master_key.file()
+    }
+
     /// Opens the keyring, which `init` or `enroll` has made.
     pub fn open(&self, problems: &mut Problems) -> Option<Arc<Vault>> {
         match Vault::open_folder(&self.folder, self.master_key.clone()) {
