@@ -23,5 +23,5 @@ mod shut_out;
 pub use demand::{Demand, SealProfile, UnknownDemand};
 pub use error::SealError;
 pub use level::{FilterDigest, Level, Namespace};
-pub use seal::Seal;
+pub use seal::{Seal, close_descriptors};
 pub use shut_out::{SYSTEM_PATHS, ShutOut, ShutOutLevel, shut_out};

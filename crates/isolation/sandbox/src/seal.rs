@@ -50,6 +50,17 @@ impl Seal {
     }
 }
 
+/// Closes every descriptor but 0, 1 and 2, so that nothing passes to a program that this process starts. Called in the first lines
+/// of a main: whatever was open is closed, whoever holds it. Elsewhere than on Linux it does nothing.
+///
+/// # Errors
+/// A standard stream that is a network connection; a system without `/proc`.
+pub fn close_descriptors() -> Result<(), SealError> {
+    #[cfg(target_os = "linux")]
+    crate::linux::close_others()?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,7 +14,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use rustix::process::{Pid, Signal, kill_process_group};
-use sandbox::Demand;
+use sandbox::{Demand, SealError};
 
 use crate::control::{Received, Reply, Request, receive};
 use crate::{CONFIGURATION_BYTES, ENVIRONMENT, Exit, PARENT, Settings};
@@ -62,6 +62,9 @@ pub enum Broken {
     /// It was not started as one.
     #[error("its standard input is no socket of a daemon's: {0}; a daemon starts this by itself")]
     NoControl(#[source] io::Error),
+    /// What was open when it was started would be open in trainers too.
+    #[error("it cannot close what it has inherited: {0}")]
+    Inherited(#[source] SealError),
     /// It cannot give up what it must not have.
     #[error("it cannot {what}: {source}")]
     Unrestricted { what: &'static str, source: io::Error },
@@ -74,11 +77,12 @@ pub enum Broken {
 }
 
 /// Runs a spawner in this process, whose standard input is its control socket: restricts the process, says so, and does what
-/// it is asked for until the socket is closed; then ends all trainers. Called with one thread.
+/// it is asked for until the socket is closed; then ends all trainers. Called with one thread, and before anything was opened.
 ///
 /// # Errors
 /// [`Broken`]; all trainers have ended then too.
 pub fn serve_daemon(args: &SpawnerArgs) -> Result<(), Broken> {
+    sandbox::close_descriptors().map_err(Broken::Inherited)?;
     let control = io::stdin().as_fd().try_clone_to_owned().map_err(Broken::NoControl)?;
     unix_stream(&control).map_err(Broken::NoControl)?;
     let control = UnixStream::from(control);

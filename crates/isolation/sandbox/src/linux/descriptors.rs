@@ -11,7 +11,7 @@ use crate::SealError;
 
 /// Closes what was inherited or opened, but the three standard streams, none of which may lead out of the machine: no filter
 /// stands between a process and a connection that it has already.
-pub(super) fn close_others() -> Result<(), SealError> {
+pub(crate) fn close_others() -> Result<(), SealError> {
     for (number, stream) in [stdin().as_fd(), stdout().as_fd(), stderr().as_fd()].into_iter().enumerate() {
         if is_network(stream) {
             return Err(SealError::NetworkStream(number));

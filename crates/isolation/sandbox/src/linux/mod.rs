@@ -7,6 +7,8 @@ mod namespaces;
 mod paths;
 mod process;
 
+pub(crate) use descriptors::close_others;
+
 use crate::{Demand, Level, Seal, SealError};
 
 /// The steps of [`Seal::apply`].
