@@ -10,7 +10,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::process::{Pid, getpid, kill_process};
+use rustix::process::{Pid, Signal, getpid, kill_process, parent_process_death_signal};
 use rustix::thread::{membarrier_query, sched_getaffinity};
 
 use crate::attempts::allowed;
@@ -30,7 +30,8 @@ pub(crate) fn work(place: &Place) {
     assert!(HashSet::from([1, 2]).contains(&2));
     assert!(!stderr().is_terminal());
     assert!(Backtrace::force_capture().to_string().contains(':'));
-    assert!(kill_process(getpid(), rustix::process::Signal::CONT).is_ok());
+    assert!(kill_process(getpid(), Signal::CONT).is_ok());
+    assert_eq!(parent_process_death_signal().unwrap(), Some(Signal::KILL));
     for file in ["/proc/self/status", "/proc/self/cgroup", "/sys/devices/system/cpu/online"] {
         assert_eq!(fs::read(file).unwrap_err().kind(), ErrorKind::PermissionDenied, "{file}");
     }

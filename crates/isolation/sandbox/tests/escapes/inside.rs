@@ -1,6 +1,6 @@
 //! What this executable does when it is started by itself: seal itself, become an interpreter where it is one, and try to get out.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -9,7 +9,7 @@ use sandbox::{Demand, Level, Seal, SealError, SealProfile};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 
 use crate::place::Place;
-use crate::{attempts, harmless};
+use crate::{attempts, harmless, python};
 
 /// An attempt that was refused; what the kernel answered is on its standard output.
 pub(crate) const REFUSED: u8 = 7;
@@ -20,6 +20,8 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
     let place = Place::read(rest);
     match seal.as_str() {
         "unsealed" | "sealed" => {}
+        "unsealed Python" => python::execute(false, what, &place),
+        "sealed Python" => python::execute(true, what, &place),
         "native" => {
             sealed(SealProfile::Native, Demand::Required, &place).unwrap();
         }
@@ -72,6 +74,11 @@ fn act(what: &str, place: &Place) -> ExitCode {
     }
     match what {
         "work" => harmless::work(place),
+        "wait" => {
+            print!("sealed");
+            io::stdout().flush().unwrap();
+            assert_eq!(io::stdin().read(&mut [0]).unwrap(), 0);
+        }
         "level" => print!("{}", serde_json::to_string(&native(Demand::Required, place).unwrap()).unwrap()),
         "required" => said(native(Demand::Required, place)),
         "required without Landlock" => without(libc::SYS_landlock_create_ruleset, Demand::Required, place),

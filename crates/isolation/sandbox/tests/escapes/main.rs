@@ -14,6 +14,8 @@ mod inside;
 mod outside;
 #[cfg(target_os = "linux")]
 mod place;
+#[cfg(target_os = "linux")]
+mod python;
 
 use std::process::ExitCode;
 

@@ -1,13 +1,15 @@
 //! Where an attempt is made: the files, sockets and processes that a sealed process is to be kept from, and works on unsealed.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
 
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::Pid;
@@ -133,18 +135,57 @@ impl House {
 
     /// Runs this test's own executable in one of its roles inside, with a socket pair as its standard input, as a trainer has it.
     pub(crate) fn run(&self, seal: &str, what: &str) -> End {
-        let (mut ours, theirs) = UnixStream::pair().unwrap();
-        ours.write_all(b"!").unwrap();
-        self.run_beside(OwnedFd::from(theirs), seal, what)
+        joined(&mut self.command(seal, what))
+    }
+
+    /// The same with an interpreter's runtime, one path a line.
+    pub(crate) fn run_in(&self, runtime: &str, seal: &str, what: &str) -> End {
+        joined(self.command(seal, what).env("RUNTIME", runtime))
     }
 
     /// The same with another standard input.
     pub(crate) fn run_beside(&self, stdin: OwnedFd, seal: &str, what: &str) -> End {
+        finished(self.command(seal, what).stdin(Stdio::from(stdin)))
+    }
+
+    /// Lets one wait, sealed, while the status that the kernel shows of it is looked at.
+    pub(crate) fn status_of_one(&self, seal: &str) -> BTreeMap<String, String> {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut command = self.command(seal, "wait");
+        let mut child =
+            command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::piped()).spawn().unwrap();
+        let mut word = [0; 6];
+        child.stdout.as_mut().unwrap().read_exact(&mut word).unwrap();
+        assert_eq!(&word, b"sealed");
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        drop(ours);
+        assert!(child.wait().unwrap().success());
+        let lines = status.lines().filter_map(|line| line.split_once(":\t"));
+        lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
+    fn command(&self, seal: &str, what: &str) -> Command {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.arg("inside").args([seal, what]).args(self.arguments());
         command.env_clear().current_dir(self.folder.path().join("cwd"));
-        let output = command.stdin(Stdio::from(stdin)).output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        End { status: output.status, said: text(output.stdout), complained: text(output.stderr) }
+        command
     }
+}
+
+/// With a byte in the stream, and somebody who reads it.
+fn joined(command: &mut Command) -> End {
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    ours.write_all(b"!").unwrap();
+    let reader = thread::spawn(move || io::copy(&mut ours, &mut io::sink()));
+    let end = finished(command.stdin(Stdio::from(OwnedFd::from(theirs))));
+    // The command holds the other end until it is dropped, or takes another.
+    command.stdin(Stdio::null());
+    drop(reader.join());
+    end
+}
+
+fn finished(command: &mut Command) -> End {
+    let output = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    End { status: output.status, said: text(output.stdout), complained: text(output.stderr) }
 }

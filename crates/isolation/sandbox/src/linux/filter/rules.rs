@@ -102,7 +102,7 @@ fn let_through(profile: SealProfile, process: u32) -> Result<Rules, BackendError
 
 /// Emptying a file asks for it to be opened for writing: an old Landlock looks at nothing else.
 fn opening(flags: u8) -> Result<Vec<SeccompRule>, BackendError> {
-    let mode = libc::O_ACCMODE as u64;
+    let mode = (libc::O_WRONLY | libc::O_RDWR) as u64;
     Ok(vec![
         rule([masked(flags, libc::O_TRUNC as u64, 0)?])?,
         rule([masked(flags, mode, libc::O_WRONLY as u64)?])?,
