@@ -240,6 +240,7 @@ fn report(plan: &plan::Plan) -> String {
         );
     }
     row("trust", plan.trust());
+    row("own trainer", format!("trusted with {}", mode.trusts_the_trainer_with()));
     let cohort = &plan.cohort;
     row(
         "cohort",

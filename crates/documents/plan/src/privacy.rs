@@ -74,8 +74,9 @@ pub enum Scheme {
     /// DP-SGD in each silo: several noised steps on its own rows, then a plain secure sum of what came out.
     ///
     /// # Privacy
-    /// Unit: one record; relation: add or remove one. Each silo adds all its noise itself, so that nobody has to be trusted,
-    /// and every silo's update is private by itself.
+    /// Unit: one record; relation: add or remove one. Each silo adds all its noise itself, so that nobody outside has to be
+    /// trusted, and every silo's update is private by itself. Inside the silo its trainer is: it takes the noised steps, and nobody can
+    /// check the noise.
     SiloDpSgd {
         /// A step's batch.
         sampling: Sampling,
