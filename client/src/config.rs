@@ -98,10 +98,8 @@ impl Config {
         let Some(Opened { vault, roster, key }) = self.shared().open(&mut problems) else {
             return Err(problems);
         };
-        let transport = self
-            .tls
-            .as_ref()
-            .and_then(|tls| Transport::open(tls, &self.authority_key, vault.clone(), &mut problems));
+        let open = |tls| Transport::open(tls, &self.authority_key, vault.clone(), &mut problems);
+        let transport = self.tls.as_ref().and_then(open);
         let ledger = self.ledger.open(&self, vault.clone(), &mut problems);
         let proxy = self.proxy(&mut problems);
         match (roster, key, ledger, proxy) {
@@ -115,6 +113,7 @@ impl Config {
                     roster,
                     policy: self.policy.clone(),
                     declares_data: self.tells_data_version,
+                    sandbox: None,
                 };
                 check_membership(&profile)?;
                 let (file, one_run) = (None, false);

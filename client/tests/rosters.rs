@@ -75,7 +75,7 @@ async fn a_later_roster_waits_for_the_operator_and_is_in_force_once_accepted_wit
     assert!(accepted.status.success(), "{}", text(&accepted));
     assert_eq!(
         session.heard().await,
-        ToCoordinator::CheckIn { head: None, data: None },
+        ToCoordinator::CheckIn { head: None, data: None, sandbox: None },
         "in the same session"
     );
     assert!(state.join("roster-in-force.json").exists());
@@ -88,7 +88,7 @@ async fn a_later_roster_waits_for_the_operator_and_is_in_force_once_accepted_wit
     session.say(welcome).await;
     assert_eq!(
         session.heard().await,
-        ToCoordinator::CheckIn { head: None, data: None },
+        ToCoordinator::CheckIn { head: None, data: None, sandbox: None },
         "and nobody is asked again"
     );
     session.say(ToClient::Finished { reason: protocol::RunEnd::Complete }).await;

@@ -94,7 +94,10 @@ async fn a_coordinator_that_goes_away_and_comes_back_finds_the_silo_again() {
     let address = process.address;
     let daemon = start(silo(folder.path(), address, 3));
     let mut session = process.session().await;
-    assert_eq!(session.welcome(&plan).await, ToCoordinator::CheckIn { head: None, data: None });
+    assert_eq!(
+        session.welcome(&plan).await,
+        ToCoordinator::CheckIn { head: None, data: None, sandbox: None }
+    );
     session.say(ToClient::Published(genesis(&plan).0)).await;
     drop((session, process));
 
@@ -218,7 +221,7 @@ async fn a_refused_hello_ends_the_daemon_with_3_instead_of_a_loop() {
 /// Joined in a run and shown its genesis; the session of a script that now lies.
 async fn joined(process: &mut Process, plan: &Plan) -> Session {
     let mut session = process.session().await;
-    assert_eq!(session.welcome(plan).await, ToCoordinator::CheckIn { head: None, data: None });
+    assert_eq!(session.welcome(plan).await, ToCoordinator::CheckIn { head: None, data: None, sandbox: None });
     session.say(ToClient::Published(genesis(plan).0)).await;
     session
 }
@@ -332,7 +335,7 @@ async fn declared(
     session.greet().await;
     session.say(mock::welcome(Digest::sha256(run.as_bytes()), plan, &mock::roster())).await;
     let said = match session.heard().await {
-        ToCoordinator::CheckIn { head: None, data } => Ok(data),
+        ToCoordinator::CheckIn { head: None, data, sandbox: None } => Ok(data),
         ToCoordinator::Declined { reason, .. } => Err(reason),
         said => panic!("{said:?}"),
     };
@@ -404,7 +407,10 @@ async fn a_silo_stays_when_a_run_is_over_or_refused_and_takes_part_once_its_poli
     let loaded = client::Config::load(&file).unwrap();
     let daemon = tokio::spawn(client::run(loaded, async { drop(stopped.await) }));
     let mut session = process.session().await;
-    assert_eq!(session.welcome(&plan).await, ToCoordinator::CheckIn { head: None, data: None });
+    assert_eq!(
+        session.welcome(&plan).await,
+        ToCoordinator::CheckIn { head: None, data: None, sandbox: None }
+    );
     session.say(ToClient::Finished { reason: RunEnd::Complete }).await;
 
     // The next run in the same session: too long for this silo.
@@ -428,7 +434,7 @@ async fn a_silo_stays_when_a_run_is_over_or_refused_and_takes_part_once_its_poli
     std::fs::write(&file, text.replace("rounds_max = 2", "rounds_max = 3")).unwrap();
     assert_eq!(
         session.heard().await,
-        ToCoordinator::CheckIn { head: None, data: None },
+        ToCoordinator::CheckIn { head: None, data: None, sandbox: None },
         "nothing was restarted"
     );
     stop.send(()).unwrap();

@@ -4099,6 +4099,11 @@ pub struct CheckIn {
     /// A salted commitment to the version of the client's data, 32 bytes; absent where it tells none.
     #[prost(bytes = "vec", optional, tag = "2")]
     pub data: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
+    /// What holds the client's trainers, as its configuration asks and its machine reached when it was started: `off`, or `required` or
+    /// `best_effort`, then a colon and the names of what was reached, such as `required: landlock 7, seccomp 3f2a90c1d4e5, namespaces`. The
+    /// same in each check-in; absent where the client does not say.
+    #[prost(string, optional, tag = "3")]
+    pub sandbox: ::core::option::Option<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Declined {

@@ -80,7 +80,7 @@ impl Bench {
         bench.feed(Input::Start { genesis }).unwrap();
         for id in 1..=SILOS {
             bench.feed(Input::Connected { client: ClientId(id), version: SessionVersion::NEWEST }).unwrap();
-            bench.says(id, ToCoordinator::CheckIn { head: None, data: None }).unwrap();
+            bench.says(id, ToCoordinator::CheckIn { head: None, data: None, sandbox: None }).unwrap();
         }
         assert!(bench.said.iter().any(|(_, message)| matches!(message, ToClient::Open { .. })));
         bench
@@ -183,7 +183,7 @@ fn a_silo_that_refused_by_its_own_word_takes_it_back_by_checking_in() {
     bench.says(1, ToCoordinator::Declined { round: None, reason }).unwrap();
     assert_eq!(bench.coordinator.status().clients[0].state, Standing::Refuses);
     bench.feed(Input::Connected { client: ClientId(1), version: SessionVersion::NEWEST }).unwrap();
-    bench.says(1, ToCoordinator::CheckIn { head: Some(0), data: None }).unwrap();
+    bench.says(1, ToCoordinator::CheckIn { head: Some(0), data: None, sandbox: None }).unwrap();
     assert_ne!(bench.coordinator.status().clients[0].state, Standing::Refuses);
     let mut recovered = Effects::new();
     let again = Coordinator::recover(setup(), &bench.journal, bench.now, &mut recovered).unwrap();
@@ -196,7 +196,7 @@ fn who_refuses_again_for_a_reason_that_it_gave_before_is_not_waited_for_once_its
     let reason = || protocol::Decline::Policy { code: "POLICY_EPSILON".into(), text: "too much".into() };
     for id in [1, 2] {
         bench.says(id, ToCoordinator::Declined { round: None, reason: reason() }).unwrap();
-        bench.says(id, ToCoordinator::CheckIn { head: Some(0), data: None }).unwrap();
+        bench.says(id, ToCoordinator::CheckIn { head: Some(0), data: None, sandbox: None }).unwrap();
         bench.says(id, ToCoordinator::Declined { round: None, reason: reason() }).unwrap();
         bench.feed(Input::Disconnected { client: ClientId(id) }).unwrap();
         let status = bench.coordinator.status();
@@ -236,7 +236,8 @@ fn a_silo_that_says_one_thing_and_another_without_end_fills_no_journal() {
         let before = bench.journal.len();
         for turn in 0..500u32 {
             let data = Some(Digest::sha256(&turn.to_le_bytes()));
-            bench.says(1, ToCoordinator::CheckIn { head: Some(0), data }).unwrap();
+            let sandbox = Some(format!("best_effort: landlock {turn}").parse().unwrap());
+            bench.says(1, ToCoordinator::CheckIn { head: Some(0), data, sandbox }).unwrap();
             let text = format!("{turn} is too much");
             let reason = protocol::Decline::Policy { code: "POLICY_EPSILON".into(), text };
             bench.says(1, ToCoordinator::Declined { round: None, reason }).unwrap();
@@ -244,7 +245,7 @@ fn a_silo_that_says_one_thing_and_another_without_end_fills_no_journal() {
         }
         let written = bench.journal.len() - before;
         assert!(written < 24, "{written} records of one silo in one attempt, version {version}");
-        bench.says(1, ToCoordinator::CheckIn { head: Some(0), data: None }).unwrap();
+        bench.says(1, ToCoordinator::CheckIn { head: Some(0), data: None, sandbox: None }).unwrap();
         assert_ne!(bench.coordinator.status().clients[0].state, Standing::Refuses, "it may still come back");
     }
 }
@@ -388,7 +389,7 @@ fn what_keeps_a_silo_out_is_said_with_its_moment_and_ends_when_it_takes_part_aga
     assert_eq!(moment, Some(ReasonMoment { round: None, attempt: None, time_ms: opened_ms }));
     bench.now = bench.now.plus_ms(1);
     for id in [2, 3] {
-        bench.says(id, ToCoordinator::CheckIn { head: None, data: None }).unwrap();
+        bench.says(id, ToCoordinator::CheckIn { head: None, data: None, sandbox: None }).unwrap();
     }
     assert_eq!(said(&bench, 2).1, Some(in_round), "until a round is committed");
     assert_eq!(said(&bench, 3), (String::new(), None));

@@ -123,7 +123,7 @@ fn a_changed_policy_answers_again_what_was_declined_and_leaves_what_it_does_not_
     let same = world.input(ClientInput::Policy(Box::new(strict())));
     assert_eq!(refusal_code(&same), "POLICY_ROUNDS", "the answer of the policy in force");
     let allowed = world.input(ClientInput::Policy(Box::new(policy())));
-    assert_eq!(messages(&allowed), [&ToCoordinator::CheckIn { head: None, data: None }]);
+    assert_eq!(messages(&allowed), [&ToCoordinator::CheckIn { head: None, data: None, sandbox: None }]);
     let again = world.input(ClientInput::Policy(Box::new(policy())));
     assert!(messages(&again).is_empty(), "it takes part already");
 

@@ -58,7 +58,8 @@ impl Hub {
 
     fn checks_in(&mut self, client: u32, run: RunNumber) {
         let run = self.federation.run(run).and_then(|run| run.run_id());
-        let message = OfRun { run, message: ToCoordinator::CheckIn { head: Some(0), data: None } };
+        let message =
+            OfRun { run, message: ToCoordinator::CheckIn { head: Some(0), data: None, sandbox: None } };
         self.feed(Input::Message { from: ClientId(client), message });
     }
 

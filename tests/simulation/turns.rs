@@ -117,7 +117,7 @@ impl Desk {
                 {
                     let message = OfRun {
                         run: self.federation.run(run).unwrap().run_id(),
-                        message: ToCoordinator::CheckIn { head: Some(0), data: None },
+                        message: ToCoordinator::CheckIn { head: Some(0), data: None, sandbox: None },
                     };
                     self.input(Input::Message { from: to, message }).unwrap();
                 }

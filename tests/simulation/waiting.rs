@@ -67,7 +67,7 @@ fn a_run_that_too_few_are_willing_for_waits_named_and_dated_and_is_written_down_
 fn it_goes_on_when_one_is_willing_again_and_has_its_whole_patience_the_next_time() {
     let mut bench = waiting();
     later(&mut bench, 6 * DAY_MS);
-    bench.says(1, ToCoordinator::CheckIn { head: Some(0), data: None }).unwrap();
+    bench.says(1, ToCoordinator::CheckIn { head: Some(0), data: None, sandbox: None }).unwrap();
     assert_eq!(bench.coordinator.waits(), None);
     assert!(
         matches!(bench.journal.last(), Some(Record::Waits { over: true, .. })),
@@ -91,7 +91,7 @@ fn a_silo_that_wavers_writes_no_more_than_two_records_in_a_rounds_time() {
     let before = bench.journal.iter().filter(|record| matches!(record, Record::Waits { .. })).count();
     for _ in 0..50 {
         let reason = Decline::Policy { code: "POLICY_EPSILON".into(), text: "too much".into() };
-        bench.says(1, ToCoordinator::CheckIn { head: Some(0), data: None }).unwrap();
+        bench.says(1, ToCoordinator::CheckIn { head: Some(0), data: None, sandbox: None }).unwrap();
         bench.says(1, ToCoordinator::Declined { round: None, reason }).unwrap();
         later(&mut bench, 1);
     }
@@ -137,7 +137,7 @@ fn a_run_can_be_stopped_while_it_waits_while_it_is_paused_and_in_a_round_and_say
             result: Err(SumFailure::BadAggregate("late".into())),
         };
         bench.feed(summed).unwrap();
-        bench.says(4, ToCoordinator::CheckIn { head: Some(0), data: None }).unwrap();
+        bench.says(4, ToCoordinator::CheckIn { head: Some(0), data: None, sandbox: None }).unwrap();
         assert!(matches!(bench.said.last(), Some((ClientId(4), ToClient::Finished { .. }))));
         assert_eq!(bench.journal.len(), records);
     }
@@ -193,7 +193,7 @@ fn whose_operators_have_not_accepted_a_roster_is_said_by_name_while_the_run_wait
     let said = bench.coordinator.status().waiting_why;
     let waits = "not accepted yet by their operators is roster epoch 1: silo 1, silo 2";
     assert!(said.contains(waits), "{said}");
-    bench.says(1, ToCoordinator::CheckIn { head: Some(0), data: None }).unwrap();
+    bench.says(1, ToCoordinator::CheckIn { head: Some(0), data: None, sandbox: None }).unwrap();
     let said = bench.coordinator.status().waiting_why;
     assert!(!said.contains("silo 1"), "{said}");
 }

@@ -94,20 +94,20 @@ fn run_id(run: usize) -> Digest {
 }
 
 fn driver(folder: &Path, given: &Arc<Mutex<Vec<Assignment>>>) -> Driver {
-    let policy = Policy {
-        delta_max: 1e-5,
-        privacy_modes: [PrivacyMode::Fedavg].into(),
-        repeats_without_dp: u32::MAX,
-        repeats_per_plan: Some(1 << 30),
-        ..Policy::for_authors([sim::author_text()])
-    };
     let profile = Profile {
         id: OWN,
         identity: key(1),
         authority: sim::authority().public(),
         roster: sim::authorised(&roster()),
-        policy,
+        policy: Policy {
+            delta_max: 1e-5,
+            privacy_modes: [PrivacyMode::Fedavg].into(),
+            repeats_without_dp: u32::MAX,
+            repeats_per_plan: Some(1 << 30),
+            ..Policy::for_authors([sim::author_text()])
+        },
         declares_data: false,
+        sandbox: None,
     };
     let ledger = Ledger::new(&folder.join("ledger"), "silo", None, None).unwrap();
     Driver::open(Parts {

@@ -207,7 +207,7 @@ async fn two_models_in_one_attempt() -> bool {
     flood(&mut all, &first, last).await;
     all.session = all.process.session().await;
     match all.session.welcome(&plan).await {
-        ToCoordinator::CheckIn { head: Some(1), data: None } => {}
+        ToCoordinator::CheckIn { head: Some(1), data: None, sandbox: None } => {}
         ToCoordinator::CheckIn { head: Some(0), .. } => return false,
         said => panic!("{said:?}"),
     }
@@ -275,7 +275,7 @@ async fn two_plans_in_one_attempt() -> bool {
     all.session = all.process.session().await;
     all.session.greet().await;
     match all.say(welcome(other_run, &sparse, &roster())).await {
-        ToCoordinator::CheckIn { head: Some(0), data: None } => {}
+        ToCoordinator::CheckIn { head: Some(0), data: None, sandbox: None } => {}
         ToCoordinator::CheckIn { head: None, .. } => return false,
         said => panic!("{said:?}"),
     }

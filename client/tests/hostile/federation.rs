@@ -176,7 +176,7 @@ impl Federation {
         let daemon = Daemon::training(config, trainers);
         let mut session = process.session().await;
         let said = session.welcome(&plan).await;
-        let ToCoordinator::CheckIn { head: None, data } = said else { panic!("{said:?}") };
+        let ToCoordinator::CheckIn { head: None, data, sandbox: None } = said else { panic!("{said:?}") };
         // Where nothing is promised, a silo that a busy machine keeps from reading in time tells nothing.
         assert!(data.is_some() == tells || plan.event().is_none(), "{data:?}");
         session.say(ToClient::Published(genesis(&plan).0)).await;
@@ -221,7 +221,7 @@ impl Federation {
         change(&mut config);
         let daemon = Daemon::start(config);
         let mut session = process.session().await;
-        assert_eq!(session.welcome(&plan).await, ToCoordinator::CheckIn { head, data: None });
+        assert_eq!(session.welcome(&plan).await, ToCoordinator::CheckIn { head, data: None, sandbox: None });
         Self { plan, process, session, folder, daemon, rng, arrived }
     }
 
@@ -239,7 +239,7 @@ impl Federation {
     pub(crate) async fn come_back(&mut self) {
         self.session = self.process.session().await;
         let said = self.session.welcome(&self.plan).await;
-        assert_eq!(said, ToCoordinator::CheckIn { head: Some(0), data: None });
+        assert_eq!(said, ToCoordinator::CheckIn { head: Some(0), data: None, sandbox: None });
     }
 
     pub(crate) async fn say(&mut self, message: ToClient) -> ToCoordinator {

@@ -404,7 +404,10 @@ async fn a_later_run_does_not_show_whether_a_row_made_training_hang_in_the_one_b
         let welcomed = Instant::now();
         let said = all.say(welcome(Digest::sha256(b"another run"), &plan, &roster())).await;
         let after = welcomed.elapsed();
-        assert!(matches!(said, ToCoordinator::CheckIn { head: None, data: Some(_) }), "{row}: {said:?}");
+        assert!(
+            matches!(said, ToCoordinator::CheckIn { head: None, data: Some(_), sandbox: None }),
+            "{row}: {said:?}"
+        );
         let (soonest, latest) =
             (Duration::from_millis(READY_AFTER_MS), Duration::from_millis(3 * READY_AFTER_MS));
         assert!((soonest..latest).contains(&after), "{row}: {after:?}");

@@ -50,7 +50,10 @@ async fn garbage_on_the_port_is_survived_until_a_coordinator_is_there() {
     tokio::task::spawn_blocking(|| liar.join().unwrap()).await.unwrap();
     let mut process = Process::start(&address.to_string(), vec![]);
     let mut session = process.session().await;
-    assert_eq!(session.welcome(&plan()).await, ToCoordinator::CheckIn { head: None, data: None });
+    assert_eq!(
+        session.welcome(&plan()).await,
+        ToCoordinator::CheckIn { head: None, data: None, sandbox: None }
+    );
     session.say(ToClient::Finished { reason: RunEnd::Complete }).await;
     assert!(session.heard.message().await.unwrap().is_none(), "it closes the session");
     drop(session);
@@ -86,7 +89,7 @@ async fn a_coordinator_that_asks_and_never_reads_is_left_for_a_new_session() {
     let unread = all.process.session().await;
     let before = std::mem::replace(&mut all.session, unread);
     let said = all.session.welcome(&all.plan).await;
-    assert_eq!(said, ToCoordinator::CheckIn { head: Some(0), data: None });
+    assert_eq!(said, ToCoordinator::CheckIn { head: Some(0), data: None, sandbox: None });
     drop(before);
     // Whether the old stream's end also reaches whoever never read it is no part of the claim.
     asking.abort();

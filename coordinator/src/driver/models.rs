@@ -1,11 +1,11 @@
 //! What the driver itself reads of the published chains, and writes to them.
 
 use anyhow::Context;
+use card::Declarations;
 use checkpoint::SignedManifest;
 use federation::RunNumber;
 use params::Digest;
-use protocol::OfRun;
-use protocol::ToClient;
+use protocol::{OfRun, SandboxLevel, ToClient};
 use runs::RunFolderError;
 use secagg::ClientId;
 
@@ -18,9 +18,12 @@ impl Driver {
         let run = self.federation.run(number).with_context(|| format!("{number} has not begun"))?;
         let roster = self.outward.roster.borrow().clone();
         // Those of the newest result: a later version is an operator's, and no silo is in it.
-        let versions = run.data_declared().iter().map(|(client, data)| (client.0, *data)).collect();
+        let data = run.data_declared().iter().map(|(client, data)| (client.0, *data)).collect();
+        let level = |(client, level): (&ClientId, &SandboxLevel)| (client.0, level.to_string());
+        let sandboxes = run.sandboxes_declared().iter().map(level).collect();
+        let declared = Declarations { data, sandboxes };
         let Some(at_work) = self.runs.get_mut(&number) else { return Ok(()) };
-        at_work.folder.publish(signed, &roster, &versions, self.own.model_key.as_ref())?;
+        at_work.folder.publish(signed, &roster, &declared, self.own.model_key.as_ref())?;
         Ok(())
     }
 

@@ -137,7 +137,7 @@ fn first_round(
         // Whose messages name no run.
         let version = SessionVersion::Three;
         driver.take(Event::Attached { client, session, version, outbox }).unwrap();
-        let message = Box::new(OfRun::from(ToCoordinator::CheckIn { head: None, data: None }));
+        let message = Box::new(OfRun::from(ToCoordinator::CheckIn { head: None, data: None, sandbox: None }));
         driver.take(Event::Said { client, session, message }).unwrap();
     }
     let failed = driver.perform().err();

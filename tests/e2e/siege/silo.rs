@@ -97,7 +97,11 @@ fn message(turn: u64, round: u64) -> v1::ClientEnvelope {
     let policy =
         || Decline::Policy { code: "POLICY_EPSILON".into(), text: format!("{turn}{}", "x".repeat(900)) };
     let said = match turn % 8 {
-        0 | 4 => ToCoordinator::CheckIn { head: None, data: Some(Digest::sha256(&turn.to_le_bytes())) },
+        0 | 4 => ToCoordinator::CheckIn {
+            head: None,
+            data: Some(Digest::sha256(&turn.to_le_bytes())),
+            sandbox: None,
+        },
         1 | 5 => ToCoordinator::Declined { round: None, reason: policy() },
         2 => ToCoordinator::Declined { round: Some(round), reason: policy() },
         3 => {

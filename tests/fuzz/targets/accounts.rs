@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use accounting::DpEvent;
-use card::{Card, Controls, DataVersions, Evaluation};
+use card::{Card, Controls, Declarations, Evaluation};
 use checkpoint::SignedManifest;
 use ledger::{Chain, Cost, Entry, What, check_anchor, open_entries, samples};
 use params::Digest;
@@ -157,7 +157,8 @@ pub(crate) fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         loss: 0.5,
         loss_deviation: 0.1,
     };
-    let versions = DataVersions::from([(1, Digest::sha256(b"commitment"))]);
+    let versions =
+        Declarations { data: [(1, Digest::sha256(b"commitment"))].into(), ..Declarations::default() };
     let [_, plan] = plans();
     let card = Card::of(&manifest, &plan, &roster(), &[], &versions, &controls, &[evaluation]);
     vec![

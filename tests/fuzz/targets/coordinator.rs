@@ -56,7 +56,7 @@ pub(crate) fn drive(bytes: &[u8]) {
 pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let here: Vec<u8> = (0..4).flat_map(|silo| [CONNECT, silo, LISTEN, silo, SPEAK, 0]).collect();
     let keyed = [&here[..], &[SETTLE, 1]].concat();
-    let raw = wire::to_coordinator_bytes(ToCoordinator::CheckIn { head: Some(9), data: None });
+    let raw = wire::to_coordinator_bytes(ToCoordinator::CheckIn { head: Some(9), data: None, sandbox: None });
     vec![
         ("here", here.clone()),
         ("round", [&here[..], &[SETTLE, 40, COMPUTED, 0, SETTLE, 40, COMPUTED, 0]].concat()),
@@ -431,6 +431,7 @@ fn participant(id: u32, journal: &[protocol::ClientRecord]) -> Participant {
         roster: sim::authorised(&roster()),
         policy: policy(),
         declares_data: true,
+        sandbox: None,
     };
     Participant::recover(profile, journal).expect("its own journal")
 }

@@ -404,6 +404,7 @@ fn recovered(journal: &[ClientRecord]) -> Participant {
         roster: sim::authorised(&roster()),
         policy: policy(),
         declares_data: true,
+        sandbox: None,
     };
     Participant::recover(profile, journal).expect("its own journal")
 }

@@ -285,7 +285,14 @@ fn to_coordinator(session: &Session) -> Vec<(&'static str, ToCoordinator)> {
     let policy = Decline::Policy { code: "POLICY_EPSILON".into(), text: "too much".into() };
     let fault = Decline::CoordinatorFault(CoordinatorFault::Cohort);
     vec![
-        ("check-in", ToCoordinator::CheckIn { head: Some(3), data: Some(Digest::sha256(b"data")) }),
+        (
+            "check-in",
+            ToCoordinator::CheckIn {
+                head: Some(3),
+                data: Some(Digest::sha256(b"data")),
+                sandbox: Some("required: landlock 7, seccomp 3f2a90c1d4e5".parse().unwrap()),
+            },
+        ),
         ("policy", ToCoordinator::Declined { round: None, reason: policy }),
         ("fault", ToCoordinator::Declined { round: Some(4), reason: fault }),
         ("advertise", ToCoordinator::Advertise { at: AT, advert: session.adverts[0].clone() }),
@@ -341,6 +348,13 @@ fn records(session: &Session) -> Vec<(&'static str, Record)> {
         ("unmasked", Record::Unmasked(session.answers[0].clone())),
         ("dropped", Record::Dropped { client: ClientId(4), reason }),
         ("data-declared", Record::DataDeclared { client: ClientId(2), data: Some(Digest::sha256(b"data")) }),
+        (
+            "sandbox-declared",
+            Record::SandboxDeclared {
+                client: ClientId(2),
+                level: Some("best_effort: landlock 3".parse().unwrap()),
+            },
+        ),
         ("committed", Record::Committed { now: NOW, manifest: signed(4) }),
         ("aborted", Record::Aborted { now: NOW, outcome: RoundOutcome::WrongSecret { client: ClientId(2) } }),
         ("ended", Record::Ended { reason: RunEnd::BudgetSpent }),

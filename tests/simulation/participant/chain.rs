@@ -47,7 +47,10 @@ fn a_record_that_breaks_the_chain_is_refused_and_the_head_stays() {
         if case == "no such parent" {
             // One before it may be lost: it is asked for, once.
             assert!(
-                matches!(messages(&effects)[..], [ToCoordinator::CheckIn { head: Some(0), data: None }]),
+                matches!(
+                    messages(&effects)[..],
+                    [ToCoordinator::CheckIn { head: Some(0), data: None, sandbox: None }]
+                ),
                 "{effects:?}"
             );
             effects = world.say(ToClient::Published(record));
@@ -73,7 +76,10 @@ fn records_that_come_late_twice_or_in_another_order_cost_a_silo_nothing() {
     // The second overtakes the first: the silo says what it holds and hears both.
     let effects = world.say(ToClient::Published(two.clone()));
     assert!(
-        matches!(messages(&effects)[..], [ToCoordinator::CheckIn { head: Some(0), data: None }]),
+        matches!(
+            messages(&effects)[..],
+            [ToCoordinator::CheckIn { head: Some(0), data: None, sandbox: None }]
+        ),
         "{effects:?}"
     );
     for record in [&one, &two] {

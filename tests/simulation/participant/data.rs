@@ -5,7 +5,7 @@ use protocol::{
     ClientEffect, ClientInput, ClientRecord, JobId, SessionVersion, Timestamp, ToClient, ToCoordinator,
 };
 
-use super::world::{AT, World, messages};
+use super::world::{AT, SEALED, World, messages};
 
 fn reads(effects: &[ClientEffect]) -> bool {
     effects.iter().any(|effect| matches!(effect, ClientEffect::ReadData { .. }))
@@ -79,6 +79,23 @@ fn data_that_takes_longer_to_read_than_the_plan_gives_is_never_declared_in_the_r
         assert_eq!(declared_again(&mut world), None);
         world.restart_telling();
         assert_eq!(declared_again(&mut world), None);
+    }
+}
+
+#[test]
+fn what_holds_a_silos_trainers_is_said_alike_in_each_check_in_whatever_comes_of_reading_the_data() {
+    for commitment in [Some(Digest::sha256(b"data")), None] {
+        let mut world = World::telling();
+        world.say(world.welcome());
+        world.input(world.read(commitment));
+        world.now = world.participant.deadline().unwrap();
+        let mut words = vec![world.input(ClientInput::Tick)];
+        // What is not declared yet is read again for another welcome.
+        words.extend(commitment.map(|_| world.say(world.welcome())));
+        for said in words {
+            let [ToCoordinator::CheckIn { sandbox, .. }] = messages(&said)[..] else { panic!("{said:?}") };
+            assert_eq!(sandbox.as_ref().map(ToString::to_string).as_deref(), Some(SEALED));
+        }
     }
 }
 

@@ -22,6 +22,8 @@ use secagg::{
 pub(crate) const OWN: ClientId = ClientId(1);
 pub(crate) const AT: Attempt = Attempt { round: 1, attempt: 1 };
 const MEMBERS: u32 = 4;
+/// What a silo that declares its data says of its trainers.
+pub(crate) const SEALED: &str = "required: landlock 7, seccomp 3f2a90c1d4e5, namespaces";
 
 pub(crate) struct World {
     pub(crate) plan: Plan,
@@ -131,7 +133,9 @@ impl World {
     pub(crate) fn telling() -> Self {
         let mut world = Self::new(sim::plan(MEMBERS as usize, 9), policy());
         let profile = profile(&world.roster, &world.policy, &world.keys[&OWN]);
-        world.participant = Participant::recover(Profile { declares_data: true, ..profile }, &[]).unwrap();
+        let sandbox = Some(SEALED.parse().unwrap());
+        let profile = Profile { declares_data: true, sandbox, ..profile };
+        world.participant = Participant::recover(profile, &[]).unwrap();
         world
     }
 
@@ -448,5 +452,13 @@ fn profile(roster: &Roster, policy: &Policy, key: &SigningKey) -> Profile {
     let identity = IdentityKey::from_secret_hex(&hex::encode(key.to_bytes())).unwrap();
     let authority = sim::authority().public();
     let roster = sim::authorised(roster);
-    Profile { id: OWN, identity, authority, roster, policy: policy.clone(), declares_data: false }
+    Profile {
+        id: OWN,
+        identity,
+        authority,
+        roster,
+        policy: policy.clone(),
+        declares_data: false,
+        sandbox: None,
+    }
 }

@@ -33,6 +33,8 @@ fn policy() -> Policy {
 
 /// The silo that tells nothing of its data.
 const SILENT: ClientId = ClientId(2);
+/// What the others say of their trainers.
+const SEALED: &str = "required: landlock 7, seccomp 3f2a90c1d4e5, namespaces";
 
 fn data_of(id: ClientId) -> Digest {
     Digest::sha256(&id.0.to_le_bytes())
@@ -53,6 +55,7 @@ impl Silo {
             roster,
             policy: policy(),
             declares_data: client != SILENT,
+            sandbox: (client != SILENT).then(|| SEALED.parse().unwrap()),
         };
         let participant = Participant::recover(profile, &[]).unwrap();
         let (outbox, unread, _alive) = Outbox::open();
@@ -117,7 +120,11 @@ impl Silo {
                     let (reply, _) = oneshot::channel();
                     driver.take(Event::Uploaded { run, header: Box::new(header.message), reply }).unwrap();
                     if let Some(data) = self.new_data.take() {
-                        let said = ToCoordinator::CheckIn { head: Some(0), data: Some(data) };
+                        let said = ToCoordinator::CheckIn {
+                            head: Some(0),
+                            data: Some(data),
+                            sandbox: Some(SEALED.parse().unwrap()),
+                        };
                         let message = Box::new(OfRun::from(said));
                         let (client, session) = (self.id, session(self.id));
                         driver.take(Event::Said { client, session, message }).unwrap();
@@ -213,12 +220,16 @@ async fn in_the_middle_of_a_round_a_run_goes_back_to_the_files_of_an_earlier_one
 
 /// What the card of a round says of each silo's data.
 fn versions(driver: &Driver, round: u64) -> Vec<(u32, Vec<Digest>)> {
+    let card = card_of(driver, round);
+    card.training_data.silos.into_iter().map(|silo| (silo.id, silo.data_versions)).collect()
+}
+
+fn card_of(driver: &Driver, round: u64) -> card::Card {
     let file = first_folder(driver)
         .store()
         .read_published(&checkpoint::folder_name(round), card::CARD_FILE)
         .unwrap();
-    let card = card::Card::from_yaml(std::str::from_utf8(&file).unwrap()).unwrap();
-    card.training_data.silos.into_iter().map(|silo| (silo.id, silo.data_versions)).collect()
+    card::Card::from_yaml(std::str::from_utf8(&file).unwrap()).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -238,13 +249,28 @@ async fn a_card_says_what_its_silos_had_declared_of_their_data_when_they_uploade
         "not what it declared after it uploaded"
     );
     assert_eq!(versions(&driver, 2), [(1, vec![first, other]), (2, vec![]), (3, vec![third])]);
+    for round in [1, 2] {
+        assert_eq!(card_of(&driver, round).sandboxes, [(SEALED.to_owned(), 2)].into(), "round {round}");
+    }
     let declared = core(&driver).data_declared().clone();
-    assert_eq!(declared.len(), 2);
+    let sandboxes = core(&driver).sandboxes_declared().clone();
+    assert_eq!((declared.len(), sandboxes.len()), (2, 2));
     drop(driver);
     let again = open_with(RunFolders::new(folder.path(), None), plain, setup(), mpsc::channel(16).0).unwrap();
     assert_eq!(*core(&again).data_declared(), declared);
-    let changes = journal_of(again).into_iter().filter(|kept| matches!(kept, Record::DataDeclared { .. }));
-    assert_eq!(changes.count(), 3, "only what differs is written down");
+    assert_eq!(*core(&again).sandboxes_declared(), sandboxes);
+    let written = journal_of(again);
+    let changes = |of: fn(&Record) -> bool| written.iter().filter(|kept| of(kept)).count();
+    assert_eq!(
+        changes(|kept| matches!(kept, Record::DataDeclared { .. })),
+        3,
+        "only what differs is written down"
+    );
+    assert_eq!(
+        changes(|kept| matches!(kept, Record::SandboxDeclared { .. })),
+        2,
+        "once for each silo that says it"
+    );
 }
 
 fn journal_of(mut driver: Driver) -> Vec<Record> {

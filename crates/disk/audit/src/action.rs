@@ -43,11 +43,13 @@ pub enum Action {
     MessageSent,
     /// A silo's masked vector is about to leave it.
     UploadSent,
+    /// A silo said what holds its trainers, or that it does not say.
+    SandboxDeclared,
 }
 
 impl Action {
     /// Every action that is not a call.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::RunStarted,
         Self::RunPaused,
         Self::RunResumed,
@@ -68,6 +70,7 @@ impl Action {
         Self::CallsLeftOut,
         Self::MessageSent,
         Self::UploadSent,
+        Self::SandboxDeclared,
     ];
 
     /// As entries have it, for ever: logs that are years old are read by these names.
@@ -93,6 +96,7 @@ impl Action {
             Self::CallsLeftOut => "calls.left_out",
             Self::MessageSent => "message.sent",
             Self::UploadSent => "upload.sent",
+            Self::SandboxDeclared => "sandbox.declared",
         }
     }
 }

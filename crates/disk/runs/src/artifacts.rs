@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 use attest::ModelKey;
+use card::Declarations;
 use checkpoint::{Manifest, ModelArtifact, OptimizerArtifact, SignedManifest};
 use optim::State;
 use params::{Digest, Params};
@@ -87,6 +88,7 @@ impl Files {
 pub(crate) fn publish(
     store: &mut dyn Store,
     signed: &SignedManifest,
+    declared: &Declarations,
     key: Option<&ModelKey>,
     card: impl FnOnce(&dyn Store, &Manifest) -> Result<[(&'static str, Vec<u8>); 2], RunFolderError>,
 ) -> Result<(), RunFolderError> {
@@ -114,7 +116,8 @@ pub(crate) fn publish(
     files.extend(aggregate.as_deref().map(|bytes| (checkpoint::AGGREGATE_FILE, bytes)));
     let card = card(store, &manifest)?;
     files.extend(card.iter().map(|(name, bytes)| (*name, bytes.as_slice())));
-    let attested = key.map(|key| attest_files(&folder, &files, signed, key)).transpose()?;
+    let sandboxes = declared.sandboxes_of(&manifest.included);
+    let attested = key.map(|key| attest_files(&folder, &files, signed, sandboxes, key)).transpose()?;
     if let Some((bundle, evidence)) = &attested {
         files.push((attest::BUNDLE_FILE, bundle));
         files.push((attest::EVIDENCE_FILE, evidence));
@@ -129,12 +132,13 @@ fn attest_files(
     folder: &str,
     files: &[(&str, &[u8])],
     signed: &SignedManifest,
+    sandboxes: BTreeMap<String, u64>,
     key: &ModelKey,
 ) -> Result<(Vec<u8>, Vec<u8>), RunFolderError> {
     let digests: Vec<(String, Digest)> =
         files.iter().map(|(name, bytes)| ((*name).to_owned(), Digest::sha256(bytes))).collect();
     let model = attest::sign_model(folder, &digests, &attest::IGNORED_PATHS, key)?;
-    let evidence = attest::RoundEvidence::of(signed, env!("CARGO_PKG_VERSION"))?;
+    let evidence = attest::RoundEvidence::of(signed, env!("CARGO_PKG_VERSION"))?.with_sandboxes(sandboxes);
     let evidence = attest::sign_round(folder, &model.root, &evidence, key)?;
     Ok((model.bundle, evidence))
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use attest::ModelKey;
-use card::DataVersions;
+use card::Declarations;
 use checkpoint::{Manifest, SignedManifest};
 use identity::Roster;
 use params::{Digest, Params};
@@ -115,7 +115,7 @@ impl RunFolder {
         Ok(self.version.insert(version))
     }
 
-    /// Publishes a version with its model card, from what was staged for it; `versions` is what is declared of the silos' data.
+    /// Publishes a version with its model card, from what was staged for it; `declared` is what the silos in its sum say.
     ///
     /// # Errors
     /// Files that are gone or damaged; a disk that fails.
@@ -123,14 +123,14 @@ impl RunFolder {
         &mut self,
         signed: &SignedManifest,
         roster: &Roster,
-        versions: &DataVersions,
+        declared: &Declarations,
         key: Option<&ModelKey>,
     ) -> Result<(), RunFolderError> {
         let card = |store: &dyn Store, manifest: &Manifest| {
             let before = silos_before(store, manifest)?;
-            self.card.files(manifest, &self.plan, roster, &before, versions)
+            self.card.files(manifest, &self.plan, roster, &before, declared)
         };
-        artifacts::publish(self.store.as_mut(), signed, key, card)?;
+        artifacts::publish(self.store.as_mut(), signed, declared, key, card)?;
         self.version = None;
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use card::{Card, Controls, DataVersions, Evaluation, Silo};
+use card::{Card, Controls, Declarations, Evaluation, Silo};
 use checkpoint::{Action, Manifest, folder_name};
 use identity::Roster;
 use plan::Plan;
@@ -60,10 +60,10 @@ impl CardWriter {
         plan: &Plan,
         roster: &Roster,
         before: &[Silo],
-        versions: &DataVersions,
+        declared: &Declarations,
     ) -> Result<[(&'static str, Vec<u8>); 2], RunFolderError> {
         let card =
-            Card::of(manifest, plan, roster, before, versions, &self.controls, &self.read_evaluations());
+            Card::of(manifest, plan, roster, before, declared, &self.controls, &self.read_evaluations());
         Ok([
             (card::CARD_FILE, card.to_yaml()?.into_bytes()),
             (card::README_FILE, card.readme()?.into_bytes()),

@@ -97,6 +97,7 @@ pub fn profile() -> Profile {
         roster: roster(),
         policy: Policy::for_authors([]),
         declares_data: false,
+        sandbox: None,
     }
 }
 

@@ -66,6 +66,11 @@ pub struct RoundEvidence {
     pub metrics: BTreeMap<String, f64>,
     /// The coordinator's version.
     pub code_version: String,
+    /// How many of the silos in the sum say that their trainers are held like this, by level: what their configuration asks for and
+    /// what their machine reached when their daemon was started. Their own word, which no record repeats; no event of a sandbox is
+    /// ever in it. Left out where no silo says.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sandboxes: BTreeMap<String, u64>,
 }
 
 /// How a model came to be.
@@ -164,7 +169,13 @@ impl RoundEvidence {
             privacy: manifest.privacy,
             metrics: manifest.metrics,
             code_version: code_version.to_owned(),
+            sandboxes: BTreeMap::new(),
         })
+    }
+
+    /// With what the silos in the sum say of what holds their trainers.
+    pub fn with_sandboxes(self, sandboxes: BTreeMap<String, u64>) -> Self {
+        Self { sandboxes, ..self }
     }
 
     /// Checks this evidence against the round's record and the bundle of the folder that holds it.
@@ -173,7 +184,8 @@ impl RoundEvidence {
     ///
     /// A record that is not the folder's, or the first fact that it states otherwise.
     pub fn check(&self, signed: &SignedManifest, bundle: &ModelStatement) -> Result<(), EvidenceError> {
-        let expected = RoundEvidence::of(signed, &self.code_version)?;
+        // What no record says is believed.
+        let expected = RoundEvidence::of(signed, &self.code_version)?.with_sandboxes(self.sandboxes.clone());
         let model = signed.verify_strict()?.model.sha256;
         for (file, digest) in [
             (MANIFEST_FILE, Digest::sha256(&signed.manifest_bytes)),
@@ -199,6 +211,10 @@ impl RoundEvidence {
             ("aggregate", self.aggregate == expected.aggregate),
             ("privacy", self.privacy == expected.privacy),
             ("metrics", self.metrics == expected.metrics),
+            (
+                "sandboxes",
+                u128::from(self.included) >= self.sandboxes.values().copied().map(u128::from).sum(),
+            ),
             ("run_name, attempt or kind", *self == expected),
         ];
         match facts.into_iter().find(|(_, holds)| !holds) {

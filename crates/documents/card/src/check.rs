@@ -12,11 +12,13 @@ use crate::{Card, CardError, Silo};
 /// What neither records nor plan say: there the coordinator is believed, and the owner.
 const BELIEVED: [&str; 5] =
     ["training_data.silos.name", "training_data.silos.data_versions", "security", "metrics", "compliance"];
+/// Believed too, as long as there are no more of them than silos in the sum.
+const SANDBOXES: &str = "sandboxes";
 
 impl Card {
     /// Whether the card says what its record, the silos that its model learned from and, where there is one, its plan
-    /// say. Not compared is what none of them says: the silos' names and data versions, the controls, the metrics and the
-    /// owner's part.
+    /// say. Not compared is what none of them says: the silos' names, data versions and sandboxes, the controls, the metrics
+    /// and the owner's part.
     ///
     /// # Errors
     /// The first field that differs.
@@ -29,6 +31,11 @@ impl Card {
         let silo = |id: &u32| Silo { id: *id, name: String::new(), data_versions: Vec::new() };
         let silos = learned.iter().map(silo).collect();
         let mut expected = Self::of_record(manifest, silos, &self.security, self.metrics.clone());
+        let said = self.sandboxes.values().copied().map(u128::from).sum::<u128>();
+        if said > manifest.included.len() as u128 {
+            return Err(CardError::Differs { field: SANDBOXES.into() });
+        }
+        expected.sandboxes.clone_from(&self.sandboxes);
         let mut skipped = BELIEVED.to_vec();
         match plan {
             Some(plan) => expected.add_plan(plan),

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use checkpoint::{Action, Manifest};
 use identity::Roster;
+use params::Digest;
 
-use crate::{DATA_VERSIONS_MAX, DataVersions, Silo};
+use crate::{DATA_VERSIONS_MAX, Silo};
 
 /// Whose data each version learned from, as the records of a chain tell it.
 #[derive(Debug, Default)]
@@ -33,7 +34,7 @@ pub(crate) fn silos(
     manifest: &Manifest,
     roster: &Roster,
     before: &[Silo],
-    versions: &DataVersions,
+    versions: &BTreeMap<u32, Digest>,
 ) -> Vec<Silo> {
     let mut silos: BTreeMap<u32, Silo> = before.iter().map(|silo| (silo.id, silo.clone())).collect();
     for id in &manifest.included {

@@ -57,6 +57,10 @@ pub struct Card {
     pub secure_aggregation: SecureAggregation,
     /// What protected the run.
     pub security: Controls,
+    /// How many of the silos in this round's sum say that their trainers are held like this, by level: what their configuration asks
+    /// for and what their machine reached when their daemon was started. Their own word; no event of a sandbox is ever in it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sandboxes: BTreeMap<String, u64>,
     /// How the model does.
     pub metrics: Vec<Metric>,
     /// What to watch.
@@ -267,23 +271,41 @@ pub enum CardError {
     Differs { field: String },
 }
 
-/// A silo's number and the commitment that it declared.
-pub type DataVersions = BTreeMap<u32, Digest>;
+/// What silos declared, by their number on the roster, of which no record says anything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Declarations {
+    /// The commitment to the version of its data.
+    pub data: BTreeMap<u32, Digest>,
+    /// What holds its trainers.
+    pub sandboxes: BTreeMap<u32, String>,
+}
+
+impl Declarations {
+    /// How many of these silos declared each level of a sandbox.
+    pub fn sandboxes_of(&self, silos: &[u32]) -> BTreeMap<String, u64> {
+        let mut counts = BTreeMap::new();
+        for level in silos.iter().filter_map(|silo| self.sandboxes.get(silo)) {
+            *counts.entry(level.clone()).or_insert(0) += 1;
+        }
+        counts
+    }
+}
 
 impl Card {
-    /// The card of a version. `before` are the silos in the card of the version that its model goes on from, `versions` what
+    /// The card of a version. `before` are the silos in the card of the version that its model goes on from, `declared` what
     /// those in its own sum declared.
     pub fn of(
         manifest: &Manifest,
         plan: &Plan,
         roster: &Roster,
         before: &[Silo],
-        versions: &DataVersions,
+        declared: &Declarations,
         controls: &Controls,
         evaluations: &[Evaluation],
     ) -> Self {
-        let silos = learned::silos(manifest, roster, before, versions);
+        let silos = learned::silos(manifest, roster, before, &declared.data);
         let mut card = Self::of_record(manifest, silos, controls, summed_metrics(manifest).collect());
+        card.sandboxes = declared.sandboxes_of(&manifest.included);
         card.add_plan(plan);
         for evaluation in evaluations {
             card.take_up(evaluation);
@@ -342,6 +364,7 @@ impl Card {
                 excess_noise_removed: false,
             },
             security: controls.clone(),
+            sandboxes: BTreeMap::new(),
             metrics,
             monitoring: monitoring(controls),
             limits: LIMITS.iter().map(|limit| (*limit).to_owned()).collect(),

@@ -65,8 +65,12 @@ pub(crate) fn render(card: &Card) -> Result<String, CardError> {
         ("signed for public tools", yes(card.security.model_signature)),
         ("audit log", plain(&card.security.audit_log)),
     ];
+    let sandboxes = card.sandboxes.iter().map(|(level, silos)| format!("{silos} {}", plain(level)));
+    let sandboxes: Vec<String> = sandboxes.collect();
+    let sandboxes =
+        (!sandboxes.is_empty()).then(|| ("trainers held, by the silos' own word", sandboxes.join("; ")));
     text.push_str("| | |\n| --- | --- |\n");
-    for (name, value) in rows {
+    for (name, value) in rows.into_iter().chain(sandboxes) {
         let _ = writeln!(text, "| {name} | {value} |");
     }
     text.push_str("\n## Metrics\n\n");

@@ -57,8 +57,8 @@ fn controls() -> Controls {
 }
 
 fn card(manifest: &Manifest, first: &str, evaluations: &[Evaluation]) -> Card {
-    let versions = DataVersions::from([(3, Digest::sha256(b"version"))]);
-    Card::of(manifest, &plan(), &roster(first), &[], &versions, &controls(), evaluations)
+    let declared = Declarations { data: [(3, Digest::sha256(b"version"))].into(), ..Declarations::default() };
+    Card::of(manifest, &plan(), &roster(first), &[], &declared, &controls(), evaluations)
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn a_card_says_which_model_of_another_run_its_run_began_with_and_that_its_figure
     let going_on = Plan { parent, ..plan() }.of_newest_format();
     let manifest = manifest(&going_on);
     let card =
-        Card::of(&manifest, &going_on, &roster("St Mary"), &[], &DataVersions::new(), &controls(), &[]);
+        Card::of(&manifest, &going_on, &roster("St Mary"), &[], &Declarations::default(), &controls(), &[]);
     let yaml = card.to_yaml().unwrap();
     let read = Card::from_yaml(&yaml).unwrap();
     for plan in [Some(&going_on), None] {
@@ -96,6 +96,27 @@ fn a_card_says_which_model_of_another_run_its_run_began_with_and_that_its_figure
     let readme = read.readme().unwrap();
     assert!(readme.contains(&format!("began with model {model} of round 12")), "{readme}");
     assert!(!card_of_the_plan_alone().contains("begun_with"));
+}
+
+#[test]
+fn a_card_counts_how_the_trainers_of_the_silos_in_its_sum_are_held_and_says_nothing_where_no_silo_does() {
+    let manifest = manifest(&plan());
+    let sealed = "required: landlock 7, seccomp 3f2a90c1d4e5, namespaces";
+    // Silo 2 is in no sum.
+    let levels = [(1, sealed), (2, "best_effort"), (3, sealed)].map(|(silo, level)| (silo, level.to_owned()));
+    let declared = Declarations { sandboxes: levels.into(), ..Declarations::default() };
+    let card = Card::of(&manifest, &plan(), &roster("St Mary"), &[], &declared, &controls(), &[]);
+    assert_eq!(card.sandboxes, BTreeMap::from([(sealed.to_owned(), 2)]));
+    let read = Card::from_yaml(&card.to_yaml().unwrap()).unwrap();
+    for plan in [Some(plan()), None] {
+        read.check(&manifest, &[1, 3].into(), plan.as_ref()).unwrap();
+    }
+    let row = format!("| trainers held, by the silos' own word | 2 {sealed} |\n");
+    assert!(read.readme().unwrap().contains(&row), "{}", read.readme().unwrap());
+    let more = Card { sandboxes: BTreeMap::from([("off".to_owned(), 3)]), ..read };
+    let refused = more.check(&manifest, &[1, 3].into(), None).unwrap_err();
+    assert!(matches!(&refused, CardError::Differs { field } if field == "sandboxes"), "{refused}");
+    assert!(!card_of_the_plan_alone().contains("sandbox"));
 }
 
 fn card_of_the_plan_alone() -> String {
@@ -209,7 +230,7 @@ fn hubs_learn_the_task_that_the_plans_inputs_make() {
         let layers = plan.architecture().layers;
         plan.model.network = Some(params::Architecture { input, layers });
         let manifest = manifest(&plan);
-        let card = Card::of(&manifest, &plan, &roster("x"), &[], &DataVersions::new(), &controls(), &[]);
+        let card = Card::of(&manifest, &plan, &roster("x"), &[], &Declarations::default(), &controls(), &[]);
         let readme = card.readme().unwrap();
         assert!(readme.contains(&format!("pipeline_tag: {task}\n")), "{readme}");
         assert!(readme.contains(&format!("type: {task}\n")), "of the metrics too: {readme}");
@@ -220,7 +241,7 @@ fn hubs_learn_the_task_that_the_plans_inputs_make() {
 fn a_clip_norm_that_moves_is_not_shown_as_a_constant() {
     let mut plan = plan();
     let of = |plan: &Plan| {
-        Card::of(&manifest(plan), plan, &roster("x"), &[], &DataVersions::new(), &controls(), &[])
+        Card::of(&manifest(plan), plan, &roster("x"), &[], &Declarations::default(), &controls(), &[])
     };
     assert!(of(&plan).readme().unwrap().contains("| clip norm | 0.5 |"));
     let following = plan::AdaptiveClipping { target_quantile: 0.7, learning_rate: 0.2, share: 0.05 };
@@ -242,7 +263,7 @@ fn a_card_names_every_silo_on_its_models_line_with_what_each_declared_on_the_way
         (manifest, silos)
     };
     let card = |manifest: &Manifest, before: &[Silo], declared: &[(u32, Digest)]| {
-        let declared = declared.iter().copied().collect();
+        let declared = Declarations { data: declared.iter().copied().collect(), ..Declarations::default() };
         Card::of(manifest, &plan, &roster("x"), before, &declared, &controls(), &[]).training_data.silos
     };
     let declared = |silos: &[Silo]| -> Vec<(u32, Vec<Digest>)> {

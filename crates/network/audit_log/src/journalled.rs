@@ -2,7 +2,7 @@
 
 use audit::{Action, Event, JOURNAL, Status, silo};
 use params::Digest;
-use protocol::{Record, RoundOutcome, Timestamp, UploadHeader};
+use protocol::{Record, RoundOutcome, SandboxLevel, Timestamp, UploadHeader};
 
 use super::LaterRun;
 
@@ -68,6 +68,10 @@ fn of_silo(time_ms: u64, record: &Record) -> Option<Event> {
             digest: data.map(|data| data.to_string()),
             ..Event::of_silo(time_ms, client.0, Action::DataDeclared)
         },
+        Record::SandboxDeclared { client, level } => {
+            let event = Event::of_silo(time_ms, client.0, Action::SandboxDeclared);
+            event.with("level", level.as_ref().map_or("not said", SandboxLevel::as_str))
+        }
         Record::KeptApart { accuser, accused } => {
             Event::of_silo(time_ms, accuser.0, Action::SiloComplained).about(silo(accused.0))
         }

@@ -49,6 +49,8 @@ pub enum Fault {
     /// It is no digest in text.
     #[error("no digest of 64 hexadecimal digits")]
     NoDigest,
+    #[error("no level of a sandbox")]
+    NoSandboxLevel,
     /// The message is one that belongs elsewhere in a session.
     #[error("not expected at this point of a session")]
     Unexpected,

@@ -12,10 +12,12 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 mod message;
+mod sandbox;
 mod version;
 
 pub use message::{
     Attempt, CoordinatorFault, Decline, DropReason, OfRun, Rejection, RoundOutcome, RunEnd, ToClient,
     ToCoordinator, UploadHeader,
 };
+pub use sandbox::{SandboxLevel, SandboxLevelError};
 pub use version::SessionVersion;

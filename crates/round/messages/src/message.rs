@@ -7,6 +7,8 @@ use plan::SignedPlan;
 use secagg::{Advert, ClientId, Complaint, Delivery, IncludedSignature, ShareBundle, UnmaskShares};
 use serde::{Deserialize, Serialize};
 
+use crate::sandbox::SandboxLevel;
+
 /// One try at one round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Attempt {
@@ -100,6 +102,8 @@ pub enum ToCoordinator {
         head: Option<u64>,
         /// A salted commitment to the version of its data; `None` where it declares none. Only the silo can open it.
         data: Option<Digest>,
+        /// What holds its trainers; `None` where it does not say, as releases before this one do not.
+        sandbox: Option<SandboxLevel>,
     },
     /// The client will not take part: in this run, or in this round.
     Declined {

@@ -37,8 +37,8 @@ pub use coordinator::{
     SumResult, Summed, Turn, aggregate_digest, next_model,
 };
 pub use messages::{
-    Attempt, CoordinatorFault, Decline, DropReason, OfRun, Rejection, RoundOutcome, RunEnd, SessionVersion,
-    ToClient, ToCoordinator, UploadHeader,
+    Attempt, CoordinatorFault, Decline, DropReason, OfRun, Rejection, RoundOutcome, RunEnd, SandboxLevel,
+    SessionVersion, ToClient, ToCoordinator, UploadHeader,
 };
 pub use participant::{
     ClaimAnswer, ClientEffect, ClientEffects, ClientInput, Contradiction, Debit, JobId, LedgerView, MaskJob,

@@ -7,7 +7,7 @@ use secagg::{Advert, ClientId, IncludedSignature, ShareBundle, UnmaskShares};
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
-use messages::{Attempt, DropReason, RoundOutcome, RunEnd, UploadHeader};
+use messages::{Attempt, DropReason, RoundOutcome, RunEnd, SandboxLevel, UploadHeader};
 
 /// The coordinator's journal. Applying the records in order is the only way its state changes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -121,6 +121,12 @@ pub enum Record {
         now: Timestamp,
         /// Whether enough are willing again.
         over: bool,
+    },
+    /// A client has checked in with another word of what holds its trainers than before.
+    SandboxDeclared {
+        client: ClientId,
+        /// `None` where it does not say any more.
+        level: Option<SandboxLevel>,
     },
 }
 

@@ -163,7 +163,7 @@ impl Liar {
         match message {
             ToClient::Welcome { run_id, plan, .. } => {
                 self.run = Some((run_id, Plan::from_canonical(plan.plan.as_bytes()).ok()?));
-                say(ToCoordinator::CheckIn { head: None, data: None })
+                say(ToCoordinator::CheckIn { head: None, data: None, sandbox: None })
             }
             ToClient::Published(signed) => {
                 self.head = Manifest::from_bytes(&signed.manifest_bytes).ok();
@@ -345,7 +345,7 @@ impl Liar {
         let other = roster.members.keys().copied().find(|id| *id != self.id).unwrap_or(self.id);
         let stolen = secagg::IncludedSignature { id: other, signature: [1; 64] };
         [
-            ToCoordinator::CheckIn { head: Some(u64::MAX), data: None },
+            ToCoordinator::CheckIn { head: Some(u64::MAX), data: None, sandbox: None },
             ToCoordinator::Unmask { at, shares: shares.clone() },
             ToCoordinator::Unmask { at: later, shares },
             ToCoordinator::SignIncluded { at, signature },

@@ -95,6 +95,7 @@ impl Silo {
             roster: self.roster.clone(),
             policy: self.policy.clone(),
             declares_data: true,
+            sandbox: None,
         };
         let participant = Participant::recover(profile, &records).map_err(|why| why.to_string())?;
         self.life += 1;

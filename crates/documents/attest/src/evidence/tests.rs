@@ -152,6 +152,24 @@ fn evidence_that_says_otherwise_than_the_record_is_refused_by_field() {
 }
 
 #[test]
+fn what_silos_say_of_their_sandboxes_is_counted_and_left_out_where_none_says() {
+    let (record, bundle) = (samples::record(1), bundle(1));
+    let of = |counts: &[(&str, u64)]| {
+        let counts = counts.iter().map(|(level, silos)| ((*level).to_owned(), *silos)).collect();
+        samples::evidence(1).with_sandboxes(counts)
+    };
+    let said = of(&[("off", 1), ("required: landlock 7, seccomp 3f2a90c1d4e5, namespaces", 2)]);
+    said.check(&record, &bundle).unwrap();
+    let signed = sign_round("000001", &bundle.root, &said, &samples::key(1)).unwrap();
+    assert_eq!(verify(&signed, 1).unwrap(), said);
+    for too_many in [of(&[("off", 4)]), of(&[("off", u64::MAX), ("required: landlock 7", 1)])] {
+        let why = too_many.check(&record, &bundle);
+        assert!(matches!(why, Err(EvidenceError::Differs { field: "sandboxes" })), "{why:?}");
+    }
+    assert!(!serde_json::to_string(&of(&[])).unwrap().contains("sandbox"));
+}
+
+#[test]
 fn a_record_that_the_bundle_does_not_sign_is_refused_by_file() {
     let evidence = samples::evidence(1);
     for file in [MANIFEST_FILE, SIGNATURE_FILE, MODEL_FILE] {

@@ -136,9 +136,11 @@ impl From<ToCoordinator> for v1::ClientEnvelope {
     fn from(message: ToCoordinator) -> Self {
         use v1::client_envelope::Message;
         let message = match message {
-            ToCoordinator::CheckIn { head, data } => {
-                Message::CheckIn(v1::CheckIn { head, data: data.map(|data| data.as_bytes().to_vec()) })
-            }
+            ToCoordinator::CheckIn { head, data, sandbox } => Message::CheckIn(v1::CheckIn {
+                head,
+                data: data.map(|data| data.as_bytes().to_vec()),
+                sandbox: sandbox.map(String::from),
+            }),
             ToCoordinator::Declined { round, reason } => {
                 Message::Declined(v1::Declined { round, reason: Some(reason.into()) })
             }
@@ -173,7 +175,9 @@ impl TryFrom<v1::ClientEnvelope> for ToCoordinator {
             Message::Hello(_) => Err(ConversionError::new("hello", Fault::Unexpected)),
             Message::CheckIn(m) => within("check_in", || {
                 let data = m.data.map(|data| digest("data", &data)).transpose()?;
-                Ok(Self::CheckIn { head: m.head, data })
+                let level = |_| ConversionError::new("sandbox", Fault::NoSandboxLevel);
+                let sandbox = m.sandbox.map(|text| text.parse().map_err(level)).transpose()?;
+                Ok(Self::CheckIn { head: m.head, data, sandbox })
             }),
             Message::Declined(m) => within("declined", || {
                 Ok(Self::Declined { round: m.round, reason: required("reason", m.reason)? })

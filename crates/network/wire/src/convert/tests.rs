@@ -79,7 +79,7 @@ proptest! {
 #[test]
 fn the_bytes_of_three_messages_never_change() {
     // Golden values: another encoding of the same version would not be understood by deployed peers.
-    let check_in = ToCoordinator::CheckIn { head: Some(5), data: None };
+    let check_in = ToCoordinator::CheckIn { head: Some(5), data: None, sandbox: None };
     assert_eq!(v1::ClientEnvelope::from(check_in).encode_to_vec(), [0x12, 2, 0x08, 5]);
 
     let open = ToClient::Open { at: AT, model: Digest::from_bytes([7; 32]) };
@@ -98,8 +98,10 @@ fn the_bytes_of_three_messages_never_change() {
     expected.extend([6; 64]);
     assert_eq!(v1::ServerEnvelope::from(request).encode_to_vec(), expected);
 
-    let named =
-        OfRun::named(Digest::from_bytes([7; 32]), ToCoordinator::CheckIn { head: Some(5), data: None });
+    let named = OfRun::named(
+        Digest::from_bytes([7; 32]),
+        ToCoordinator::CheckIn { head: Some(5), data: None, sandbox: None },
+    );
     let mut expected = vec![0x12, 2, 0x08, 5, 0x7a, 32];
     expected.extend([7; 32]);
     assert_eq!(v1::ClientEnvelope::from(named).encode_to_vec(), expected);
@@ -112,7 +114,7 @@ fn a_run_of_any_other_length_is_refused_by_its_name() {
         let run = vec![7; length];
         let sent = v1::ServerEnvelope { run: run.clone(), ..ToClient::UploadDurable { at: AT }.into() };
         assert_eq!(OfRun::<ToClient>::try_from(sent).unwrap_err().to_string(), refused);
-        let said = ToCoordinator::CheckIn { head: None, data: None };
+        let said = ToCoordinator::CheckIn { head: None, data: None, sandbox: None };
         let sent = v1::ClientEnvelope { run: run.clone(), ..said.into() };
         assert_eq!(OfRun::<ToCoordinator>::try_from(sent).unwrap_err().to_string(), refused);
         let sent = v1::UploadHeader { run, lanes: 1, ..v1::UploadHeader::default() };
@@ -122,7 +124,7 @@ fn a_run_of_any_other_length_is_refused_by_its_name() {
 
 #[test]
 fn a_session_before_version_4_names_no_run_and_one_of_version_4_names_it_in_each_message() {
-    let check_in = || ToCoordinator::CheckIn { head: None, data: None };
+    let check_in = || ToCoordinator::CheckIn { head: None, data: None, sandbox: None };
     let (named, plain) = (OfRun::named(Digest::sha256(b"run"), check_in()), OfRun::from(check_in()));
     for version in [SessionVersion::Two, SessionVersion::Three] {
         assert_eq!(said_in(version, plain.clone()), Ok(plain.clone()));
@@ -270,10 +272,12 @@ fn every_malformed_field_of_the_coordinator_is_refused_by_its_name() {
 #[test]
 fn every_malformed_field_of_a_client_is_refused_by_its_name() {
     let declined = || ToCoordinator::Declined { round: None, reason: messages::Decline::SitsOut };
-    let check_in = ToCoordinator::CheckIn { head: None, data: Some(Digest::sha256(b"")) };
+    let check_in = ToCoordinator::CheckIn { head: None, data: Some(Digest::sha256(b"")), sandbox: None };
     refused!(client_with, client_envelope, check_in.clone(), CheckIn as CheckIn, [
         |m| m.data = Some(vec![0; 31]) => "check_in.data: 31 bytes instead of 32",
         |m| m.data = Some(Vec::new()) => "check_in.data: 0 bytes instead of 32",
+        |m| m.sandbox = Some(String::new()) => "check_in.sandbox: no level of a sandbox",
+        |m| m.sandbox = Some("required: all is well".into()) => "check_in.sandbox: no level of a sandbox",
     ]);
     refused!(client_with, client_envelope, declined(), Declined as Declined, [
         |m| m.reason = None => "declined.reason: missing",

@@ -8,10 +8,10 @@ use super::state::Absence;
 use super::{Coordinator, Effect, Link, send};
 use crate::Timestamp;
 use crate::record::Record;
-use messages::SessionVersion;
 use messages::{
     Attempt, Decline, DropReason, Rejection, RoundOutcome, ToClient, ToCoordinator, UploadHeader,
 };
+use messages::{SandboxLevel, SessionVersion};
 
 impl Coordinator {
     pub(super) fn connected(&mut self, client: ClientId, version: SessionVersion) -> Result<(), Rejection> {
@@ -73,7 +73,7 @@ impl Coordinator {
             return Err(Rejection::UnknownClient(from));
         }
         match message {
-            ToCoordinator::CheckIn { head, data } => self.check_in(from, head, data),
+            ToCoordinator::CheckIn { head, data, sandbox } => self.check_in(from, head, data, sandbox),
             ToCoordinator::Declined { round, reason } => self.declined(from, round, reason),
             ToCoordinator::Advertise { at, advert } => {
                 let (round, Step::Advertising(step)) = self.state.phase.step(at)? else {
@@ -128,7 +128,13 @@ impl Coordinator {
         Ok(())
     }
 
-    fn check_in(&mut self, from: ClientId, head: Option<u64>, data: Option<Digest>) -> Result<(), Rejection> {
+    fn check_in(
+        &mut self,
+        from: ClientId,
+        head: Option<u64>,
+        data: Option<Digest>,
+        sandbox: Option<SandboxLevel>,
+    ) -> Result<(), Rejection> {
         // It declined by its own word, and takes it back by checking in.
         let written = self.state.absent.get(&from).is_some_and(Absence::is_declined);
         self.commit_if(written, Record::Willing { client: from });
@@ -142,8 +148,10 @@ impl Coordinator {
             )));
         }
         let version = self.links.get(&from).map_or(SessionVersion::OLDEST, |link| link.version);
-        let is_news = self.state.data.is_news(from, version, data);
+        let is_news = self.state.declared.is_data_news(from, version, data);
         self.commit_if(is_news, Record::DataDeclared { client: from, data });
+        let is_news = self.state.declared.is_sandbox_news(from, sandbox.as_ref());
+        self.commit_if(is_news, Record::SandboxDeclared { client: from, level: sandbox });
         if head.is_none_or(|seen| seen < newest) {
             self.effects.push(Effect::SendChain { to: from, after: head });
         }

@@ -10,7 +10,7 @@ use suspicion::{Apart, Spoiled};
 
 use super::Setup;
 use super::actions::Acted;
-use super::declared::DataDeclared;
+use super::declared::Declared;
 use super::emergency::Deeds;
 use super::phase::{Advertising, Phase, Round, Step, Summing};
 use super::roster::Lineage;
@@ -73,7 +73,7 @@ pub(super) struct State {
     /// Rounds that included and that left out each client.
     pub(super) tallies: BTreeMap<ClientId, Tally>,
     /// What silos declared of their data.
-    pub(super) data: DataDeclared,
+    pub(super) declared: Declared,
     /// Who may spoil sums.
     pub(super) spoiled: Spoiled,
 }
@@ -132,7 +132,7 @@ impl State {
             declines: BTreeMap::new(),
             apart: Apart::new(corrupt),
             tallies: BTreeMap::new(),
-            data: DataDeclared::default(),
+            declared: Declared::default(),
             spoiled: Spoiled::new(corrupt),
         }
     }
@@ -205,7 +205,7 @@ impl State {
             Record::RunStarted { roster, genesis, .. } => self.started(roster, genesis, setup)?,
             Record::AttemptBegun { now, at, cohort } => self.attempt_begun(*now, *at, cohort, setup)?,
             Record::Staged(header) => {
-                self.data.staged(header.client);
+                self.declared.staged(header.client);
                 self.answered(record)?;
             }
             Record::Advertised(_) | Record::Shared(_) | Record::IncludedSigned(_) | Record::Unmasked(_) => {
@@ -228,7 +228,10 @@ impl State {
             Record::Barred { client, reason } => {
                 self.absent.insert(*client, Absence::Barred(reason.clone()));
             }
-            Record::DataDeclared { client, data } => self.data.declare(*client, *data),
+            Record::DataDeclared { client, data } => self.declared.declare_data(*client, *data),
+            Record::SandboxDeclared { client, level } => {
+                self.declared.declare_sandbox(*client, level.clone());
+            }
             Record::KeptApart { accuser, accused } => {
                 let round = self.phase.round().map_or(self.next.round, |round| round.at.round);
                 self.apart.complained(*accuser, *accused, round);
@@ -275,7 +278,7 @@ impl State {
         self.backing_off = false;
         self.last_opened = Some(now);
         self.waits_since = None;
-        self.data.attempt_begun();
+        self.declared.attempt_begun();
         let round = Round {
             at,
             model: self.begun().model.params_digest,
@@ -320,7 +323,7 @@ impl State {
             *counted += 1;
         }
         self.apart.committed(&sum.included);
-        self.data.committed();
+        self.declared.committed();
         self.spoiled.commit(&sum.included);
         self.push_head(manifest);
         self.committed += 1;

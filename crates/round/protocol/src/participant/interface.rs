@@ -17,8 +17,8 @@ use super::witnesses::Witnessed;
 use crate::Timestamp;
 use crate::record::ClientRecord;
 use crate::server_step::round_start;
-use messages::SessionVersion;
 use messages::{Attempt, OfRun, RunEnd, ToClient, ToCoordinator, UploadHeader};
+use messages::{SandboxLevel, SessionVersion};
 
 /// Who this silo is and what it pins and allows; all of it from the silo's own disk.
 pub struct Profile {
@@ -32,6 +32,9 @@ pub struct Profile {
     pub policy: Policy,
     /// Whether it commits to its data's version when it checks in.
     pub declares_data: bool,
+    /// What holds its trainers, where that is known: as its configuration asks for it, and as was reached when it was started. The
+    /// same in each check-in.
+    pub sandbox: Option<SandboxLevel>,
 }
 
 /// What happened.

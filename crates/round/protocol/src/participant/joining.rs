@@ -204,7 +204,8 @@ impl Participant {
     fn check_in(&mut self, run: &Digest) {
         let facts = self.facts.joined_run(run);
         let data = facts.declared.flatten().filter(|_| self.profile.declares_data);
-        self.say(ToCoordinator::CheckIn { head: facts.head_round(), data });
+        let sandbox = self.profile.sandbox.clone();
+        self.say(ToCoordinator::CheckIn { head: facts.head_round(), data, sandbox });
     }
 
     /// The plan, if this silo takes part in the run.

@@ -3,8 +3,8 @@
 use checkpoint::SignedManifest;
 use identity::SignedRoster;
 use messages::{
-    Attempt, CoordinatorFault, Decline, Rejection, RoundOutcome, RunEnd, ToClient, ToCoordinator,
-    UploadHeader,
+    Attempt, CoordinatorFault, Decline, Rejection, RoundOutcome, RunEnd, SandboxLevel, ToClient,
+    ToCoordinator, UploadHeader,
 };
 use params::Digest;
 use plan::SignedPlan;
@@ -48,10 +48,15 @@ pub(super) fn to_client() -> impl Strategy<Value = ToClient> {
     ]
 }
 
+fn sandbox() -> impl Strategy<Value = SandboxLevel> {
+    "off|(required|best_effort)(: [a-z]{1,12}( [0-9a-f]{1,12})?(, [a-z]{1,12}( [0-9a-f]{1,12})?){0,5})?"
+        .prop_map(|text| text.parse().unwrap())
+}
+
 pub(super) fn to_coordinator() -> impl Strategy<Value = ToCoordinator> {
     prop_oneof![
-        (any::<Option<u64>>(), option::of(digest()))
-            .prop_map(|(head, data)| ToCoordinator::CheckIn { head, data }),
+        (any::<Option<u64>>(), option::of(digest()), option::of(sandbox()))
+            .prop_map(|(head, data, sandbox)| ToCoordinator::CheckIn { head, data, sandbox }),
         (any::<Option<u64>>(), decline())
             .prop_map(|(round, reason)| ToCoordinator::Declined { round, reason }),
         (at(), advert()).prop_map(|(at, advert)| ToCoordinator::Advertise { at, advert }),
