@@ -2,7 +2,8 @@ use std::path::PathBuf;
 
 use crate::{Demand, Level, SealError, SealProfile};
 
-/// What is left to a process when it has sealed itself. Everything else is gone: paths, sockets, other processes, descriptors.
+/// What is left to a process when it has sealed itself, beside the description of the processors (`/sys/devices/system/cpu`), by
+/// which numerical libraries choose how they compute. Everything else is gone: paths, sockets, other processes, descriptors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seal {
     /// What kind of program it is.

@@ -12,6 +12,11 @@ use crate::{Demand, Seal, SealError};
 /// The newest version of the interface that these rules were read against. An older kernel holds what it knows of them.
 const KNOWN: ABI = ABI::V10;
 
+/// What any numerical library asks before it computes: how many processors there are, and how large their caches. Two that were
+/// answered differently need not add in the same order; one that is not answered at all may start a program to find out, which is
+/// the end of a sealed process.
+const PROCESSORS: &str = "/sys/devices/system/cpu";
+
 /// Holds the process to its paths, to no TCP and to its own kin (signals, abstract sockets), as far as the kernel can. Returns the
 /// version of the interface; 0 where there is none and it is not required.
 pub(super) fn hold(seal: &Seal, demand: Demand) -> Result<u8, SealError> {
@@ -35,6 +40,8 @@ fn opened(seal: &Seal) -> Result<Vec<Allowed>, SealError> {
         read | make_bitflags!(AccessFs::{WriteFile | Truncate | MakeReg | MakeDir | RemoveFile | RemoveDir});
     let lists: [(&[PathBuf], _); 3] = [(&seal.read, read), (&seal.runtime, execute), (&seal.write, write)];
     let mut allowed = Vec::new();
+    // Not there where a container shows no /sys.
+    allowed.extend(open(Path::new(PROCESSORS), read).ok());
     for (paths, access) in lists {
         for path in paths {
             allowed.push(open(path, access)?);
