@@ -46,7 +46,7 @@ pub(super) const ALL: &[Attempt] = &[
     attempt("execute a file of its own making", |place| {
         let path = place.task().join("program");
         let mut program = OpenOptions::new().write(true).create_new(true).mode(0o755).open(&path)?;
-        program.write_all(b"#!/bin/sh\nexit 0\n")?;
+        program.write_all(&smallest_program())?;
         drop(program);
         Err(Command::new(path).exec())
     }),
@@ -111,6 +111,34 @@ pub(super) const ALL: &[Attempt] = &[
         Ok(rustix::system::sethostname(rustix::system::uname().nodename().to_bytes())?)
     }),
 ];
+
+/// An executable that needs no loader, no library and no interpreter, and ends with 0.
+fn smallest_program() -> Vec<u8> {
+    let (machine, code): (u16, &[u8]) = if cfg!(target_arch = "x86_64") {
+        // xor edi, edi; mov eax, 60; syscall
+        (62, b"\x31\xff\xb8\x3c\x00\x00\x00\x0f\x05")
+    } else {
+        // mov x0, 0; mov x8, 93; svc 0
+        (183, b"\x00\x00\x80\xd2\xa8\x0b\x80\xd2\x01\x00\x00\xd4")
+    };
+    let (base, headers) = (0x40_0000_u64, 64 + 56_u64);
+    let mut bytes = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    let halves = |bytes: &mut Vec<u8>, all: &[u16]| all.iter().for_each(|n| bytes.extend(n.to_le_bytes()));
+    let words = |bytes: &mut Vec<u8>, all: &[u32]| all.iter().for_each(|n| bytes.extend(n.to_le_bytes()));
+    let longs = |bytes: &mut Vec<u8>, all: &[u64]| all.iter().for_each(|n| bytes.extend(n.to_le_bytes()));
+    // The file's header: executable, its entry, one program header after it.
+    halves(&mut bytes, &[2, machine]);
+    words(&mut bytes, &[1]);
+    longs(&mut bytes, &[base + headers, 64, 0]);
+    words(&mut bytes, &[0]);
+    halves(&mut bytes, &[64, 56, 1, 0, 0, 0]);
+    // The program's: all of the file, to read and to execute.
+    let size = headers + code.len() as u64;
+    words(&mut bytes, &[1, 5]);
+    longs(&mut bytes, &[0, base, base, size, size, 0x1000]);
+    bytes.extend_from_slice(code);
+    bytes
+}
 
 fn raw(place: &Place) -> nix::unistd::Pid {
     nix::unistd::Pid::from_raw(place.parent.as_raw_nonzero().get())
