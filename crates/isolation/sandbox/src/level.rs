@@ -42,6 +42,32 @@ impl Level {
     pub fn has_no_network(&self) -> bool {
         self.filter.is_some() || self.namespaces.contains(&Namespace::Net)
     }
+
+    /// In few words, for whoever is not at this machine: what was asked for, and the name of each thing that was reached with its
+    /// version or the first digits of its digest, as `required: landlock 7, seccomp 3f2a90c1d4e5, namespaces`. It says nothing of the machine
+    /// beyond that, and is the same as long as configuration, program and machine are.
+    #[must_use]
+    pub fn word(&self) -> String {
+        let Self { demand, profile, landlock, filter, namespaces } = self;
+        if *demand == Demand::Off {
+            return demand.to_string();
+        }
+        let mut reached = Vec::new();
+        if *profile == SealProfile::Interpreter {
+            reached.push(profile.to_string());
+        }
+        if *landlock > 0 {
+            reached.push(format!("landlock {landlock}"));
+        }
+        reached.extend(filter.map(|digest| format!("seccomp {digest:.12}")));
+        if !namespaces.is_empty() {
+            reached.push("namespaces".to_owned());
+        }
+        match reached.as_slice() {
+            [] => demand.to_string(),
+            reached => format!("{demand}: {}", reached.join(", ")),
+        }
+    }
 }
 
 impl fmt::Display for Level {
@@ -101,7 +127,8 @@ pub struct FilterDigest(pub [u8; 32]);
 
 impl fmt::Display for FilterDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
+        // With a precision, its first digits.
+        f.pad(&hex::encode(self.0))
     }
 }
 
@@ -149,6 +176,16 @@ mod tests {
         );
         let off = Level::none(Demand::Off, SealProfile::Native).to_string();
         assert_eq!(off, "off (native profile): nothing holds this process");
+    }
+
+    #[test]
+    fn a_level_has_a_word_for_others_that_names_what_was_reached() {
+        assert_eq!(full().word(), "required: landlock 7, seccomp abababababab, namespaces");
+        let bare = |demand, profile| Level::none(demand, profile).word();
+        assert_eq!(bare(Demand::Off, SealProfile::Interpreter), "off");
+        assert_eq!(bare(Demand::BestEffort, SealProfile::Native), "best_effort");
+        let older = Level { filter: None, profile: SealProfile::Interpreter, ..full() };
+        assert_eq!(older.word(), "required: interpreter, landlock 7, namespaces");
     }
 
     #[test]
