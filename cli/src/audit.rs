@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use audit::{Event, FolderError, Status, VerifyError};
-use identity::{printable, utc, with_causes};
+use audit::{FolderError, VerifyError, Wanted};
+use identity::{printable, with_causes};
 use tlog::{Checkpoint, Receipt, VerifierKey};
 
 use crate::Failure;
@@ -48,8 +48,8 @@ pub(crate) struct VerifyArgs {
 pub(crate) struct ShowArgs {
     /// The log's folder, or an export of it.
     folder: PathBuf,
-    /// Only this action, such as `upload.received`.
-    #[arg(long)]
+    /// Only this action, such as `upload.received`, or all of a thing, such as `upload`.
+    #[arg(long, value_parser = Wanted::action)]
     action: Option<String>,
     /// Only this round.
     #[arg(long)]
@@ -132,22 +132,12 @@ fn verify(args: &VerifyArgs) -> Result<(), Failure> {
 
 fn show(args: &ShowArgs) -> Result<(), Failure> {
     check_is_log(&args.folder)?;
-    let entries = audit::read_entries(&args.folder, 0..u64::MAX).map_err(|why| failure(&why))?;
-    for (index, entry) in (0u64..).zip(entries) {
-        let unreadable = |source| failure(&VerifyError::NotAnEvent { index, source });
-        let event = Event::decode(&entry).map_err(unreadable)?;
-        let wanted = args.action.as_ref().is_none_or(|action| *action == event.action)
-            && args.round.is_none_or(|round| event.round == Some(round));
-        match (wanted, args.json) {
-            (false, _) => {}
-            (true, true) => println!("{{\"index\":{index},\"event\":{}}}", text(&entry)),
-            (true, false) => println!("{}", line(index, &event)),
-        }
-        if daemon::out::is_closed() {
-            break;
-        }
-    }
-    Ok(())
+    let wanted = Wanted { action: args.action.clone(), round: args.round, since_ms: None };
+    let shown = audit::read_events(&args.folder, &wanted, |event| {
+        println!("{}", if args.json { event.json() } else { event.line() });
+        !daemon::out::is_closed()
+    });
+    shown.map_err(|why| failure(&why))
 }
 
 fn export(args: &ExportArgs) -> Result<(), Failure> {
@@ -157,41 +147,13 @@ fn export(args: &ExportArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One event as people read it.
-fn line(index: u64, event: &Event) -> String {
-    let mut line = format!("{index:>8}  {}  {}", utc(event.time_ms), printable(&event.action));
-    if event.status == Status::Refused {
-        line.push_str(" REFUSED");
-    }
-    line.push_str(&format!("  {} ({})", printable(&event.actor.id), printable(&event.actor.role)));
-    let round = event.round.map(|round| round.to_string());
-    let bytes = event.bytes.map(|bytes| bytes.to_string());
-    let attempt = event.attempt.map(|attempt| attempt.to_string());
-    let fields = [
-        ("address", event.actor.address.as_deref()),
-        ("run", event.run.as_deref()),
-        ("round", round.as_deref()),
-        ("attempt", attempt.as_deref()),
-        ("digest", event.digest.as_deref()),
-        ("bytes", bytes.as_deref()),
-        ("peer", event.peer.as_deref()),
-    ];
-    let details = event.details.iter().map(|(name, value)| (name.as_str(), Some(value.as_str())));
-    for (name, value) in fields.into_iter().chain(details) {
-        if let Some(value) = value {
-            line.push_str(&format!("  {}={}", printable(name), printable(value)));
-        }
-    }
-    line
-}
-
 fn text(entry: &[u8]) -> String {
     String::from_utf8_lossy(entry).into_owned()
 }
 
 /// A wrong path is a mistake in the call; a log that has lost its checkpoint is not.
 fn check_is_log(folder: &Path) -> Result<(), Failure> {
-    match folder.join("checkpoint").exists() || folder.join("tile").exists() {
+    match audit::is_published(folder) {
         true => Ok(()),
         false => Err(Failure::usage(format!(
             "`{}`: holds no published audit log; name its folder",

@@ -7,7 +7,6 @@ use run_status::{Shown, Watching, past, render};
 
 use crate::Failure;
 use crate::connect::RemoteRun;
-use crate::tokens::parse_time;
 
 #[derive(clap::Args, Debug)]
 #[command(
@@ -37,7 +36,7 @@ pub(crate) struct WatchArgs {
     #[command(flatten)]
     run: RemoteRun,
     /// Begin with the rounds that were committed within this time, such as 24h, and what operators did of models.
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", value_parser = identity::parse_time)]
     since: Option<u64>,
     /// One JSON object a line instead of text.
     #[arg(long)]

@@ -53,7 +53,7 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "ROLE", requires = "operator")]
     role: Option<Role>,
     /// How long it is good: a number with s, m, h or d.
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", value_parser = identity::parse_time)]
     expires: u64,
 }
 
@@ -112,37 +112,6 @@ impl CreateArgs {
             _ => Err(Failure::usage(
                 "a token is for a silo, or for an operator with a role; give --silo or --operator",
             )),
-        }
-    }
-}
-
-/// A time such as `24h`, in seconds.
-pub(crate) fn parse_time(text: &str) -> Result<u64, String> {
-    let wrong = || format!("`{text}` is no time; write a number with s, m, h or d, such as 24h");
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3_600,
-        'd' => 86_400,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = text.strip_suffix(unit).and_then(|number| number.parse().ok()).ok_or_else(wrong)?;
-    number.checked_mul(seconds).filter(|time| *time > 0).ok_or_else(wrong)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_numbers_with_a_unit_and_nothing_else_is() {
-        assert_eq!(
-            [parse_time("24h"), parse_time("30d"), parse_time("5m"), parse_time("9s")],
-            [Ok(86_400), Ok(2_592_000), Ok(300), Ok(9)]
-        );
-        for text in ["", "h", "24", "0h", "-1h", "1.5h", "24H", "1é", "999999999999999999d"] {
-            assert!(parse_time(text).is_err_and(|why| why.contains("such as 24h")), "{text}");
         }
     }
 }

@@ -9,9 +9,9 @@ use crate::{rooms, tree};
 pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ("access", &["identity", "params", "pki", "plan", "protocol", "run_status", "secagg", "vault", "wire"]),
     ("accounting", &[]),
-    ("alarms", &["store"]),
+    ("alarms", &["identity", "store"]),
     ("attest", &["checkpoint", "params"]),
-    ("audit", &["params", "store", "tlog"]),
+    ("audit", &["identity", "params", "store", "tlog"]),
     (
         "audit_log",
         &[

@@ -82,4 +82,7 @@ fn an_event_is_one_line_without_control_characters() {
         "{line}"
     );
     assert!(!line.contains(char::is_control), "{line:?}");
+    assert_eq!(here.done("audit show log --action upload"), shown);
+    assert_eq!(here.done("audit show log --action call"), "");
+    here.refused("audit show log --action uploaded", USAGE);
 }

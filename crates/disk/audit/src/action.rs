@@ -45,11 +45,31 @@ pub enum Action {
     UploadSent,
     /// A silo said what holds its trainers, or that it does not say.
     SandboxDeclared,
+    /// A silo's table was read for a run. It stays in the silo's own log, as do all below.
+    DataOpened,
+    /// The files of the table have changed since they were read for a run.
+    DataChanged,
+    /// Rows or files do not fit a run's plan, and contribute nothing.
+    DataMisfit,
+    /// The table cannot be used at all.
+    DataUnusable,
+    /// A process that reads and trains began, behind this much of a sandbox.
+    TrainerStarted,
+    /// It is gone: by itself, or ended.
+    TrainerEnded,
+    /// What it was asked for came to nothing.
+    TrainerFailed,
+    /// It answered what no trainer of the plan can.
+    TrainerDisbelieved,
+    /// What a silo without data would send takes the place of what was trained.
+    ContributionReplaced,
+    /// What starts trainers is gone.
+    SpawnerLost,
 }
 
 impl Action {
     /// Every action that is not a call.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 31] = [
         Self::RunStarted,
         Self::RunPaused,
         Self::RunResumed,
@@ -71,6 +91,16 @@ impl Action {
         Self::MessageSent,
         Self::UploadSent,
         Self::SandboxDeclared,
+        Self::DataOpened,
+        Self::DataChanged,
+        Self::DataMisfit,
+        Self::DataUnusable,
+        Self::TrainerStarted,
+        Self::TrainerEnded,
+        Self::TrainerFailed,
+        Self::TrainerDisbelieved,
+        Self::ContributionReplaced,
+        Self::SpawnerLost,
     ];
 
     /// As entries have it, for ever: logs that are years old are read by these names.
@@ -97,6 +127,16 @@ impl Action {
             Self::MessageSent => "message.sent",
             Self::UploadSent => "upload.sent",
             Self::SandboxDeclared => "sandbox.declared",
+            Self::DataOpened => "data.opened",
+            Self::DataChanged => "data.changed",
+            Self::DataMisfit => "data.misfit",
+            Self::DataUnusable => "data.unusable",
+            Self::TrainerStarted => "trainer.started",
+            Self::TrainerEnded => "trainer.ended",
+            Self::TrainerFailed => "trainer.failed",
+            Self::TrainerDisbelieved => "trainer.disbelieved",
+            Self::ContributionReplaced => "contribution.replaced",
+            Self::SpawnerLost => "spawner.lost",
         }
     }
 }

@@ -1,7 +1,7 @@
-//! A tamper-evident audit log: what happened at a coordinator or left a silo, and whoever remembers it.
+//! A tamper-evident audit log: what happened at a coordinator or in a silo and left it, and whoever remembers it.
 //!
-//! Owns: the [`Event`], its canonical bytes and the list of [`Action`]s, the [`Log`] in a folder, its offline check ([`verify_log`]), and the
-//! memory that a silo keeps of another's log ([`Witness`]).
+//! Owns: the [`Event`], its canonical bytes and the list of [`Action`]s, the [`Log`] in a folder, its offline check ([`verify_log`]), how it is
+//! read and shown ([`read_events`]), and the memory that a silo keeps of another's log ([`Witness`]).
 //!
 //! Does not: decide what is worth an event, send anything, or know the time. The formats are those of `tlog`.
 //!
@@ -54,6 +54,7 @@ mod event;
 mod folder;
 mod log;
 mod names;
+mod reading;
 mod stand_in;
 mod verify;
 mod witness;
@@ -66,6 +67,7 @@ pub use event::{Actor, Event, EventError, Status};
 pub use folder::FolderError;
 pub use log::{Log, LogError};
 pub use names::{log_name, silo, silo_name};
+pub use reading::{ShownEvent, UnknownAction, Wanted, is_published, read_events};
 pub use stand_in::{JOURNAL, cut, writable};
 pub use verify::{Report, VerifyError, export, read_entries, verify_log};
 pub use witness::{Witness, WitnessError, cosignatures_by, keep_evidence};

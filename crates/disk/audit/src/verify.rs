@@ -131,15 +131,22 @@ pub fn verify_log(folder: &Path, log: &VerifierKey, others: &[Checkpoint]) -> Re
     Ok(Report { checkpoint, note, tiles: check.tiles, times_ms })
 }
 
-/// Entries of a log's folder, unverified. The range is cut to what the checkpoint has.
+/// Entries of a log's folder, unverified. The range is cut to what the checkpoint has. The log may be written meanwhile.
 ///
 /// # Errors
 ///
 /// A checkpoint that is no checkpoint; a tile that is missing or holds something else.
 pub fn read_entries(folder: &Path, range: Range<u64>) -> Result<Vec<Vec<u8>>, VerifyError> {
-    let (checkpoint, _) = read_checkpoint(folder, None)?;
-    let end = range.end.min(checkpoint.size);
-    Ok(read_entries_of(folder, range.start.min(end)..end, checkpoint.size)?)
+    let mut read_by = None;
+    loop {
+        let (checkpoint, _) = read_checkpoint(folder, None)?;
+        let end = range.end.min(checkpoint.size);
+        match read_entries_of(folder, range.start.min(end)..end, checkpoint.size) {
+            // With a newer checkpoint the partial tiles of this one were taken away.
+            Err(_) if read_by != Some(checkpoint.size) => read_by = Some(checkpoint.size),
+            read => return Ok(read?),
+        }
+    }
 }
 
 /// Copies what an auditor needs into a new folder below an existing one: the tiles and the checkpoint, no journal;

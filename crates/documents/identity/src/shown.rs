@@ -71,9 +71,38 @@ pub fn utc(ms: u64) -> String {
     format!("{year:04}-{month:02}-{of_month:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// A stretch of time as people write it, such as `24h`, in seconds.
+///
+/// # Errors
+/// What else it is, with the form.
+pub fn parse_time(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is no time; write a number with s, m, h or d, such as 24h");
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text.strip_suffix(unit).and_then(|number| number.parse().ok()).ok_or_else(wrong)?;
+    number.checked_mul(seconds).filter(|time| *time > 0).ok_or_else(wrong)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_numbers_with_a_unit_and_nothing_else_is() {
+        assert_eq!(
+            [parse_time("24h"), parse_time("30d"), parse_time("5m"), parse_time("9s")],
+            [Ok(86_400), Ok(2_592_000), Ok(300), Ok(9)]
+        );
+        for text in ["", "h", "24", "0h", "-1h", "1.5h", "24H", "1é", "999999999999999999d"] {
+            assert!(parse_time(text).is_err_and(|why| why.contains("such as 24h")), "{text}");
+        }
+    }
 
     #[derive(Debug, thiserror::Error)]
     #[error("the plan cannot be read")]
