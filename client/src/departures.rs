@@ -1,24 +1,19 @@
-//! What left this building: the silo's own tamper-evident log.
+//! What left this building, in the silo's own tamper-evident log beside what happened in it.
 //!
-//! An entry is durable before the bytes that it tells of are handed to the network. It names the message's type, its
-//! size and digest, never what is in it.
+//! An entry is durable before the bytes that it tells of are handed to the network, and so is what was recorded of the job
+//! that made them. It names the message's type, its size and digest, never what is in it.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use audit::{Action, Event, Log, LogError, Status};
+use audit::{Action, Event, LogError, Status, Writer};
 use params::Digest;
 use protocol::{Attempt, Decline, OfRun, Profile, Timestamp, ToCoordinator, UploadHeader};
 use secagg::ClientId;
 
-/// Tiles and checkpoint are made at most this often, and when the daemon ends: they can be made again from the log.
-const PUBLISH_EVERY: Duration = Duration::from_secs(5);
-
 /// See the module.
 pub(crate) struct Departures {
-    log: Log,
+    log: Writer,
     silo: ClientId,
-    published: Instant,
     waiting: Vec<Event>,
 }
 
@@ -27,7 +22,8 @@ impl Departures {
     pub(crate) fn open(state: &Path, profile: &Profile) -> Result<Self, LogError> {
         let (folder, silo) = (state.join("audit"), profile.id);
         let name = audit::silo_name(&profile.roster.federation, silo.0);
-        let log = Log::open(&folder, &name, profile.identity.signing_key().clone())?;
+        let key = profile.identity.signing_key().clone();
+        let log = Writer::open(&folder, &name, key, silo.0, daemon::wall_ms)?;
         // What `folkmoot audit verify --key` is given. It follows from the roster: not having it loses nothing.
         if let Err(why) = store::write_replacing(
             &folder.with_extension("pub"),
@@ -35,7 +31,7 @@ impl Departures {
         ) {
             tracing::warn!("the audit log's public key is not written: {why}");
         }
-        Ok(Self { log, silo, published: Instant::now(), waiting: Vec::new() })
+        Ok(Self { log, silo, waiting: Vec::new() })
     }
 
     /// A message is about to be said.
@@ -68,20 +64,15 @@ impl Departures {
 
     /// Makes everything durable that was announced.
     pub(crate) fn settle(&mut self) -> Result<(), LogError> {
-        if !self.waiting.is_empty() {
-            self.log.append(&self.waiting)?;
-            self.waiting.clear();
+        match std::mem::take(&mut self.waiting) {
+            nothing if nothing.is_empty() => Ok(()),
+            events => self.log.settle(events),
         }
-        if self.published.elapsed() >= PUBLISH_EVERY {
-            self.publish()?;
-        }
-        Ok(())
     }
 
     /// Signs a checkpoint over all entries.
-    pub(crate) fn publish(&mut self) -> Result<(), LogError> {
-        self.published = Instant::now();
-        self.log.publish().map(drop)
+    pub(crate) fn publish(&self) -> Result<(), LogError> {
+        self.log.publish()
     }
 
     fn event(&self, now: Timestamp, action: Action, refused: bool) -> Event {

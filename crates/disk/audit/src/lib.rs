@@ -1,7 +1,8 @@
 //! A tamper-evident audit log: what happened at a coordinator or in a silo and left it, and whoever remembers it.
 //!
-//! Owns: the [`Event`], its canonical bytes and the list of [`Action`]s, the [`Log`] in a folder, its offline check ([`verify_log`]), how it is
-//! read and shown ([`read_events`]), and the memory that a silo keeps of another's log ([`Witness`]).
+//! Owns: the [`Event`], its canonical bytes and the list of [`Action`]s, the [`Log`] in a folder, the thread that a silo's is written by
+//! ([`Writer`]), its offline check ([`verify_log`]), how it is read and shown ([`read_events`]), and the memory that a silo keeps of
+//! another's log ([`Witness`]).
 //!
 //! Does not: decide what is worth an event, send anything, or know the time. The formats are those of `tlog`.
 //!
@@ -58,6 +59,7 @@ mod reading;
 mod stand_in;
 mod verify;
 mod witness;
+mod writer;
 
 #[cfg(test)]
 mod samples;
@@ -71,3 +73,4 @@ pub use reading::{ShownEvent, UnknownAction, Wanted, is_published, read_events};
 pub use stand_in::{JOURNAL, cut, writable};
 pub use verify::{Report, VerifyError, export, read_entries, verify_log};
 pub use witness::{Witness, WitnessError, cosignatures_by, keep_evidence};
+pub use writer::{Recorder, Writer};

@@ -106,6 +106,8 @@ pub struct Log {
     key: SigningKey,
     journal: Journal,
     grown: Grown,
+    /// Tiles that are full and not written yet.
+    full: Vec<(Tile, Vec<u8>)>,
     published: Option<(Checkpoint, Note)>,
     failed: bool,
     _lock: File,
@@ -172,6 +174,7 @@ impl Log {
             key,
             journal,
             grown,
+            full: Vec::new(),
             published,
             failed: false,
             _lock: lock,
@@ -205,19 +208,37 @@ impl Log {
     ///
     /// An event that cannot be an entry, or more than 64 MiB: nothing was written. A disk that fails.
     pub fn append(&mut self, events: &[Event]) -> Result<Range<u64>, LogError> {
+        let range = self.append_to_journal(events)?;
+        self.write_full_tiles()?;
+        Ok(range)
+    }
+
+    /// [`Log::append`] without the tiles that it made full: durable all the same, by one fsync however many entries there were before.
+    pub(crate) fn append_to_journal(&mut self, events: &[Event]) -> Result<Range<u64>, LogError> {
         self.check_usable()?;
         let entries = events.iter().map(Event::encode).collect::<Result<Vec<_>, _>>()?;
         let first = self.size();
         self.failing(|log| {
             log.journal.append(&entries)?;
             for entry in &entries {
-                for (tile, bytes) in log.grown.push(entry)? {
-                    folder::write(&log.folder, &tile.to_string(), &bytes)?;
-                }
+                let full = log.grown.push(entry)?;
+                log.full.extend(full);
             }
             Ok(())
         })?;
         Ok(first..self.size())
+    }
+
+    /// The tiles that [`Log::append_to_journal`] made full. Until then no older entries than the last bundle's can be read.
+    pub(crate) fn write_full_tiles(&mut self) -> Result<(), LogError> {
+        self.check_usable()?;
+        let full = std::mem::take(&mut self.full);
+        self.failing(|log| {
+            for (tile, bytes) in full {
+                folder::write(&log.folder, &tile.to_string(), &bytes)?;
+            }
+            Ok(())
+        })
     }
 
     /// Writes the tiles and the signed checkpoint over everything appended; gives the checkpoint.
@@ -228,7 +249,7 @@ impl Log {
     ///
     /// A disk that fails.
     pub fn publish(&mut self) -> Result<String, LogError> {
-        self.check_usable()?;
+        self.write_full_tiles()?;
         let size = self.size();
         if let Some((checkpoint, note)) = &self.published
             && checkpoint.size == size
@@ -354,7 +375,7 @@ impl Log {
         }
     }
 
-    fn check_usable(&self) -> Result<(), LogError> {
+    pub(crate) fn check_usable(&self) -> Result<(), LogError> {
         match self.failed {
             true => Err(LogError::Failed { folder: self.folder.clone() }),
             false => Ok(()),
