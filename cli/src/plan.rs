@@ -188,7 +188,15 @@ fn read_policy(text: &str) -> Result<Policy, PolicyError> {
     struct Configuration {
         policy: Policy,
     }
-    if !text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("policy")) {
+    let parsed = text.parse::<toml::Table>();
+    if let Err(why) = &parsed {
+        let word = match text.contains("[policy]") {
+            true => daemon::misplaced_word::<Configuration>(text, why),
+            false => daemon::misplaced_word::<Policy>(text, why),
+        };
+        return Err(PolicyError::Syntax(word.unwrap_or_else(|| why.to_string())));
+    }
+    if !parsed.is_ok_and(|table| table.contains_key("policy")) {
         return Policy::from_toml(text);
     }
     let Configuration { policy } =

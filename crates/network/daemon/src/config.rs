@@ -8,7 +8,7 @@ use plan::Problems;
 use serde::de::DeserializeOwned;
 use vault::files::{self, TEXT_BYTES_MAX};
 
-use crate::Configuration;
+use crate::{Configuration, misplaced_word};
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +22,9 @@ pub enum ConfigError {
     /// The file is not the format, or has an unknown key.
     #[error("it does not parse: {0}")]
     Syntax(#[from] toml::de::Error),
+    /// A word where a value has to stand.
+    #[error("it does not parse: {0}")]
+    Word(String),
     /// What it says cannot be used.
     #[error("it cannot be used:\n{0}")]
     Meaning(Problems),
@@ -48,7 +51,7 @@ pub fn load<C: Configuration>(path: &Path) -> Result<(C, String), ConfigError> {
 
 fn as_written<C: DeserializeOwned>(path: &Path) -> Result<(C, String), ConfigError> {
     let text = files::read_text(path, TEXT_BYTES_MAX).map_err(ConfigError::Read)?;
-    let mut table: toml::Table = toml::from_str(&text)?;
+    let mut table: toml::Table = toml::from_str(&text).map_err(|why| syntax::<C>(&text, why))?;
     match table.remove("format") {
         // The parser of the text says where it is wrong.
         None => return Ok((toml::from_str(&text)?, text)),
@@ -57,6 +60,16 @@ fn as_written<C: DeserializeOwned>(path: &Path) -> Result<(C, String), ConfigErr
         Some(_) => return Err(ConfigError::Format { format: 0 }),
     }
     Ok((toml::Value::Table(table).try_into()?, text))
+}
+
+fn syntax<C: DeserializeOwned>(text: &str, why: toml::de::Error) -> ConfigError {
+    // A configuration does not know its own format; the line is left blank, so that all others keep their place.
+    let blank = |line: &str| if line.starts_with("format") { "\n".to_owned() } else { line.to_owned() };
+    let kept: String = text.split_inclusive('\n').map(blank).collect();
+    match toml::from_str::<toml::Table>(&kept) {
+        Err(of_kept) => misplaced_word::<C>(&kept, &of_kept).map_or(why.into(), ConfigError::Word),
+        Ok(_) => why.into(),
+    }
 }
 
 /// A configuration of its text alone.

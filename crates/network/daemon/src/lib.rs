@@ -20,6 +20,7 @@ mod clock;
 mod config;
 mod descriptors;
 mod encryption;
+mod misplaced;
 pub mod out;
 mod owner;
 mod process;
@@ -35,6 +36,7 @@ pub use config::{
 };
 pub use descriptors::raise_descriptors;
 pub use encryption::{Encryption, read_identity, read_secret_text};
+pub use misplaced::misplaced_word;
 pub use owner::{check_owner, still_roots};
 pub use process::{GOODBYE, runtime, terminated};
 pub use program::{Daemon, EXIT_CONFIGURATION, EXIT_FAILURE, Stopped, main};
