@@ -11,7 +11,7 @@
 //! # let folder = tempfile::tempdir()?;
 //! let alarm = Alarm::new(folder.path(), || 1_760_000_000_000);
 //! alarm.raise(Kind::Training, "training failed in round 3", "for the log alone");
-//! let line = "training failed in round 3 (1 times, last at Unix time 1760000000)";
+//! let line = "training failed in round 3 (1 times, last 2025-10-09T08:53:20Z)";
 //! assert_eq!(alarm.lines()[0], line);
 //! # Ok::<(), std::io::Error>(())
 //! ```
@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{fs, io};
 
+use identity::utc;
 use serde::{Deserialize, Serialize};
 
 /// In the state folder.
@@ -128,7 +129,7 @@ impl Raised {
         }
         let Self { text, times, last_unix_ms, .. } = self;
         let in_a_row = self.in_a_row();
-        vec![format!("{text}{in_a_row} ({times} times, last at Unix time {})", last_unix_ms / 1000)]
+        vec![format!("{text}{in_a_row} ({times} times, last {})", utc(*last_unix_ms))]
     }
 
     fn add_cause(&mut self, cause: &str, text: &str, now_ms: u64) {
@@ -163,7 +164,7 @@ impl Raised {
 impl Standing {
     fn line(&self) -> String {
         let Self { times, last_unix_ms, text } = self;
-        format!("{text} ({times} times, last at Unix time {})", last_unix_ms / 1000)
+        format!("{text} ({times} times, last {})", utc(*last_unix_ms))
     }
 }
 
@@ -366,7 +367,7 @@ mod tests {
         alarm.raise(Kind::Data, "3 rows: no label", "");
         let lines = Alarm::new(folder.path(), || 0).lines();
         assert_eq!(lines.len(), 3, "{lines:?}");
-        assert_eq!(lines[0], "3 rows: no label (2 times, last at Unix time 1700000000)");
+        assert_eq!(lines[0], "3 rows: no label (2 times, last 2023-11-14T22:13:20Z)");
         assert!(lines[1].starts_with("training failed in round 3 (1 times"), "{lines:?}");
         assert!(!fs::read_to_string(folder.path().join(FILE)).unwrap().contains("secret"));
     }
@@ -382,8 +383,8 @@ mod tests {
         assert_eq!(
             lines[..2],
             [
-                "this silo refuses the run ab12 (1 times, last at Unix time 1)",
-                "this silo refuses the run df71 (2 times, last at Unix time 1)",
+                "this silo refuses the run ab12 (1 times, last 1970-01-01T00:00:01Z)",
+                "this silo refuses the run df71 (2 times, last 1970-01-01T00:00:01Z)",
             ]
         );
         assert!(lines[2].contains("by itself") && lines.len() == 3, "{lines:?}");
@@ -451,7 +452,7 @@ mod tests {
             assert!(lines[0].starts_with("changed (1 times") && lines.len() == 3, "{lines:?}");
             assert!(
                 lines[1].contains("alarms.damaged-7000")
-                    && lines[1].contains("(1 times, last at Unix time 7)")
+                    && lines[1].contains("(1 times, last 1970-01-01T00:00:07Z)")
             );
             assert_eq!(count(&alarm, "damaged").times, 1);
         }

@@ -23,8 +23,7 @@ pub fn render(Shown { run: status, server }: &Shown) -> String {
     );
     row("now", format!("round {}, attempt {}, {}", status.round, status.attempt, status.phase));
     if let Some(deadline) = status.deadline_ms {
-        let left = deadline as f64 - server.now_ms as f64;
-        row("deadline", format!("in {:.1} s", left / 1000.0));
+        row("deadline", until(deadline, server.now_ms));
     }
     if !status.waiting_why.is_empty() {
         row("waiting", printable(&status.waiting_why));
@@ -54,6 +53,18 @@ pub fn render(Shown { run: status, server }: &Shown) -> String {
     row("server", format!("{}, up {up:.0} s", printable(&server.server_version)));
     clients(status, &mut text);
     text
+}
+
+/// How long it is to a moment: to the tenth of a second in the last minute, in the two largest units before.
+fn until(at_ms: u64, now_ms: u64) -> String {
+    let Some(left_ms) = at_ms.checked_sub(now_ms) else { return "is over".to_owned() };
+    let (minutes, hours, days) = (left_ms / 60_000, left_ms / 3_600_000, left_ms / 86_400_000);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("in {:.1} s", left_ms as f64 / 1000.0),
+        (0, 0, _) => format!("in {minutes} min {} s", left_ms / 1000 % 60),
+        (0, ..) => format!("in {hours} h {} min", minutes % 60),
+        _ => format!("in {days} d {} h", hours % 24),
+    }
 }
 
 fn privacy(status: &Status, row: &mut impl FnMut(&str, String)) {
@@ -181,6 +192,17 @@ pub fn render_run(run: &RunEntry) -> String {
 mod tests {
     use super::*;
     use crate::samples;
+
+    #[test]
+    fn a_deadline_is_said_in_the_units_that_people_count_in() {
+        let after = |ms: u64| until(1_000 + ms, 1_000);
+        let said = [2_500, 59_999, 60_000, 725_000, 5_400_000, 604_789_800].map(after);
+        assert_eq!(
+            said,
+            ["in 2.5 s", "in 60.0 s", "in 1 min 0 s", "in 12 min 5 s", "in 1 h 30 min", "in 6 d 23 h"]
+        );
+        assert_eq!(until(999, 1_000), "is over");
+    }
 
     #[test]
     fn everything_that_a_status_holds_is_shown() {
