@@ -167,6 +167,15 @@ async fn approve(args: ApproveArgs, answers: &mut impl BufRead) -> Result<(), Fa
     }
     let asking = operate::asking(&clients, &names)?;
     let next = current.admit(&asking, args.number)?;
+    let former = current.former_numbers();
+    if args.number.is_none() && !former.is_empty() {
+        eprintln!(
+            "warning: {} former members had the numbers {}: one of those that enrols again in its old folder has to keep its own, by \
+             --number; under another one that folder is of no use (`folkmoot access list` names those that were barred)",
+            former.len(),
+            former.iter().take(20).map(u32::to_string).collect::<Vec<_>>().join(", ")
+        );
+    }
     print!("{}", operate::what_will_wait(link, &current.before, &next).await);
     for newcomer in &asking {
         confirm(newcomer, &args, answers)?;

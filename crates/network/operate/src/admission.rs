@@ -200,6 +200,12 @@ impl NextRoster {
         Ok(next)
     }
 
+    /// Numbers that were given and are no member's any more: who had one of them and enrols again keeps it, as its own folder is of
+    /// that number.
+    pub fn former_numbers(&self) -> Vec<u32> {
+        (1..=self.highest_number).filter(|id| !self.roster.members.contains_key(&ClientId(*id))).collect()
+    }
+
     /// The roster without a member that the coordinator has barred for `whom`, its name or its number; none where the roster in
     /// force does not name it.
     ///
@@ -258,6 +264,15 @@ mod tests {
             next.members.iter().map(|(id, member)| (id.0, member.name.as_str(), member.admitted)).collect();
         assert_eq!(members, [(1, "north", 1), (2, "south", 5), (3, "west", 5)]);
         assert!(next.sign(&key(100)).open(&key(100).public()).is_ok());
+    }
+
+    #[test]
+    fn numbers_that_were_given_and_are_no_members_any_more_are_known() {
+        let mut next = next_roster();
+        assert_eq!(next.former_numbers(), [0; 0]);
+        next.highest_number = 4;
+        next.roster.members.insert(ClientId(3), next.roster.members[&ClientId(1)].clone());
+        assert_eq!(next.former_numbers(), [2, 4]);
     }
 
     #[test]

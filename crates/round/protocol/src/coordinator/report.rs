@@ -24,7 +24,8 @@ impl Coordinator {
         let privacy = spent(&self.setup.plan, self.price.as_ref(), self.state.charged_rounds);
         let at = state.phase.round().map_or(state.next, |round| round.at);
         let left_out: u64 = state.tallies.values().map(|tally| tally.left_out).sum();
-        let notices = [state.notices(), self.hopeless(), self.spoiled(), self.older_peers()].concat();
+        let notices =
+            [state.notices(), self.waiting_for_willing(), self.spoiled(), self.older_peers()].concat();
         Status {
             run_id: self.run_id().unwrap_or(Digest::from_bytes([0; 32])),
             run_name: plan.name.clone(),
@@ -85,7 +86,7 @@ impl Coordinator {
     }
 
     /// Too few are willing: the run waits for more, since when, and until when.
-    fn hopeless(&self) -> Vec<String> {
+    fn waiting_for_willing(&self) -> Vec<String> {
         let Phase::Idle = self.state.phase else { return vec![] };
         let Some(lack) = self.lack(Timestamp(u64::MAX)) else { return vec![] };
         let days = self.setup.plan.timing.days_of_patience();
@@ -206,7 +207,7 @@ impl Coordinator {
             ));
         }
         let declines = self.declines();
-        if !declines.is_empty() && self.hopeless().is_empty() {
+        if !declines.is_empty() && self.waiting_for_willing().is_empty() {
             why.push_str(&format!("; refused: {declines}"));
         }
         let awaits = Decline::awaits_operator().to_string();
