@@ -27,14 +27,35 @@ const TESTS: &[(&str, fn())] = &[
     ("a_path_that_is_not_there_is_refused_and_named", a_missing_path_is_refused),
 ];
 
-/// The names of tests may be filtered as by any test's executable; `--list` lists them, other options are nothing to it.
+/// Options of the library's harness that are followed by a value.
+const WITH_A_VALUE: [&str; 6] =
+    ["--test-threads", "--format", "--color", "--logfile", "--shuffle-seed", "-Z"];
+
+/// Which names of tests are asked for, as of any test's executable: those that contain, or with `--exact` are, one of the words.
+fn chosen(arguments: &[String]) -> impl Iterator<Item = &'static (&'static str, fn())> {
+    let (mut wanted, mut skipped) = (Vec::new(), Vec::new());
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--skip" => skipped.extend(words.next()),
+            option if WITH_A_VALUE.contains(&option) => drop(words.next()),
+            option if option.starts_with('-') => {}
+            _ => wanted.push(word),
+        }
+    }
+    let exact = arguments.iter().any(|argument| argument == "--exact");
+    let matches = move |name: &str, words: &[&String]| {
+        words.iter().any(|word| if exact { name == word.as_str() } else { name.contains(word.as_str()) })
+    };
+    TESTS
+        .iter()
+        .filter(move |(name, _)| (wanted.is_empty() || matches(name, &wanted)) && !matches(name, &skipped))
+}
+
+/// Runs the tests that are asked for, or lists them with `--list`.
 pub(crate) fn main(arguments: &[String]) -> ExitCode {
-    let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let chosen = TESTS.iter().filter(|(name, _)| {
-        filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()))
-    });
     let mut failed = Vec::new();
-    for (name, test) in chosen {
+    for (name, test) in chosen(arguments) {
         if arguments.iter().any(|argument| argument == "--list") {
             println!("{name}: test");
             continue;
@@ -151,7 +172,7 @@ fn best_effort_goes_on() {
 
 fn a_network_stream_is_refused() {
     let house = House::new();
-    let said = house.run_beside(house.connection(), "unsealed", "required").said;
+    let said = house.run_beside(house.network(), "unsealed", "required").said;
     assert!(said.contains("descriptor 0 is a network connection"), "{said}");
 }
 

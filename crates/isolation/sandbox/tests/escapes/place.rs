@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
@@ -117,9 +117,9 @@ impl House {
         }
     }
 
-    /// A connection over the network.
-    pub(crate) fn connection(&self) -> OwnedFd {
-        TcpStream::connect(self.tcp.local_addr().unwrap()).unwrap().into()
+    /// A socket by which others can be reached over the network.
+    pub(crate) fn network(&self) -> OwnedFd {
+        self.tcp.try_clone().unwrap().into()
     }
 
     fn arguments(&self) -> [String; 6] {
