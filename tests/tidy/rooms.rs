@@ -68,6 +68,7 @@ const INSIDE: &[(&str, &str, &str)] = &[
     ),
     ("train", "datasets", "training reads the tables that datasets parsed"),
     ("train", "trainer", "burn is one way to train of several"),
+    ("trainer", "trainer_protocol", "it does what the daemon asks over their stream"),
     ("trainer", "datasets", "whatever trains is given the tables that datasets parsed"),
     ("audit_log", "access", "who called what is written down as the guard names it"),
     ("audit_log", "daemon", "an entry that has no time of its own gets the daemon's"),

@@ -25,11 +25,13 @@ mod noised;
 mod poisson;
 mod stop;
 
+use std::sync::Arc;
+
 use datasets::Dataset;
 use dp::{ClippedUpdate, LocalUpdate};
 use params::Params;
 use plan::{Plan, Privacy, Scheme, VALUES_AT_ONCE_MAX};
-use trainer::{Stop, TrainError, Trained, Trainer, TrainingMetrics};
+use trainer::{Stop, TrainError, Trained, Trainer, Trainers, TrainingMetrics};
 
 use batch::Batch;
 use network::Network;
@@ -50,6 +52,11 @@ impl Trainer for BurnTrainer {
     ) -> Result<Trained, TrainError> {
         train(plan, model, data, clip_norm, seed, &Stop::default())
     }
+}
+
+/// [`BurnTrainer`]'s, each of which looks before each batch whether it is to go on.
+pub fn trainers() -> Trainers {
+    Arc::new(|stop| Box::new(StoppableTrainer(stop)))
 }
 
 /// [`BurnTrainer`]'s, which ends early where it is asked to.

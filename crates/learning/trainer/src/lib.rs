@@ -1,15 +1,22 @@
 //! What trains a silo's model, whatever library it uses: the trait, what it brings, and why it brings nothing.
 //!
-//! Owns: [`Trainer`], [`Trained`], [`TrainError`], [`Stop`]. Does not: hold a tensor library, clip, add noise, or open a socket.
+//! Owns: [`Trainer`], [`Trained`], [`TrainError`], [`Stop`]; the silo's table, read once for a run; and [`serve`], which does a daemon's jobs over
+//! a stream that is open. Does not: hold a tensor library, seal its process, or open a socket.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+pub mod program;
+#[cfg(feature = "samples")]
+pub mod samples;
+mod serve;
 mod stop;
+mod tables;
 
 use datasets::Dataset;
 use dp::{ClippedSum, ClippedUpdate, LocalUpdate};
 use params::Params;
 use plan::{Learned, Plan};
 
+pub use serve::{Trainers, serve};
 pub use stop::Stop;
 
 /// What training brings.

@@ -57,7 +57,7 @@ impl Frame {
     }
 
     /// As it travels.
-    pub fn into_bytes(self) -> Zeroizing<Vec<u8>> {
+    pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         let mut bytes = Zeroizing::new(Vec::with_capacity(PREFIX_BYTES + self.head.len() + self.body.len()));
         // `of` and `lengths` hold both to what fits.
         bytes.extend_from_slice(&(self.head.len() as u32).to_le_bytes());
@@ -126,7 +126,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Answer;
+    use crate::Reply;
 
     const LIMITS: FrameLimits = FrameLimits { head: 100, body: 100 };
 
@@ -154,7 +154,7 @@ mod tests {
         assert!(matches!(&why, FrameFault::Io(why) if why.kind() == io::ErrorKind::UnexpectedEof), "{why}");
         let garbage = [prefix(3, 0), b"[1]".to_vec()].concat();
         let frame = Frame::read(&mut garbage.as_slice(), LIMITS).unwrap();
-        assert!(matches!(frame.message::<Answer>(), Err(FrameFault::Message(_))));
+        assert!(matches!(frame.message::<Reply>(), Err(FrameFault::Message(_))));
     }
 
     proptest! {
@@ -162,14 +162,14 @@ mod tests {
         fn frames_follow_each_other_in_a_stream(bodies in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..100), 1..4)) {
             let mut stream = Vec::new();
             for (job, body) in (0..).zip(&bodies) {
-                let said = Answer::Failed { job, data: false, why: "no".into() };
-                stream.extend_from_slice(&Frame::of(&said, body).unwrap().into_bytes());
+                let said = Reply::Failed { job, data: false, why: "no".into() };
+                stream.extend_from_slice(&Frame::of(&said, body).unwrap().to_bytes());
             }
             let mut stream = stream.as_slice();
             for (job, body) in (0..).zip(&bodies) {
                 let heard = Frame::read(&mut stream, LIMITS).unwrap();
-                let said = Answer::Failed { job, data: false, why: "no".into() };
-                prop_assert_eq!(heard.message::<Answer>().unwrap(), said);
+                let said = Reply::Failed { job, data: false, why: "no".into() };
+                prop_assert_eq!(heard.message::<Reply>().unwrap(), said);
                 prop_assert_eq!(heard.body(), &body[..]);
             }
             prop_assert!(stream.is_empty());

@@ -1,12 +1,12 @@
 //! What a silo's daemon and the process that trains for it say to each other, over one stream between the two.
 //!
-//! Owns: frames ([`Frame`]) with their bounds, and the messages in them: [`Ask`], of the daemon; [`Answer`], of the trainer. Does not: open a
+//! Owns: frames ([`Frame`]) with their bounds, and the messages in them: [`Ask`], of the daemon; [`Reply`], of the trainer. Does not: open a
 //! socket, read data, train, or believe an answer, which is `plan`'s.
 //!
 //! # Format
 //! Version 1. A frame is the length of its head (4 bytes) and of its body (8 bytes), both little-endian, then both. The head
 //! is a JSON object of one message. The body is numbers, little-endian: of [`Ask::Train`] a seed of 32 bytes, then the model's parameters as
-//! f32 in the order of its layout; of [`Answer::Trained`] the values in the same order, f32 or f64 as its `kind` says. All others have none.
+//! f32 in the order of its layout; of [`Reply::Trained`] the values in the same order, f32 or f64 as its `precision` says. All others have none.
 //! A trainer in another language needs no more than sockets, JSON and this page.
 //!
 //! ```text
@@ -23,20 +23,21 @@
 //! the trainer: the daemon ends it.
 //!
 //! ```
-//! use trainer_protocol::{Answer, Frame, FrameLimits};
+//! use trainer_protocol::{Reply, Frame, FrameLimits};
 //!
-//! let said = Answer::Failed { job: 7, data: false, why: "out of memory".into() };
-//! let bytes = Frame::of(&said, &[])?.into_bytes();
+//! let said = Reply::Failed { job: 7, data: false, why: "out of memory".into() };
+//! let bytes = Frame::of(&said, &[])?.to_bytes();
 //! let heard = Frame::read(&mut bytes.as_slice(), FrameLimits { head: 1024, body: 0 })?;
-//! assert_eq!(heard.message::<Answer>()?, said);
+//! assert_eq!(heard.message::<Reply>()?, said);
 //! # Ok::<(), trainer_protocol::FrameFault>(())
 //! ```
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 mod frame;
+pub mod limits;
 mod messages;
 mod values;
 
 pub use frame::{Frame, FrameFault, FrameLimits, PREFIX_BYTES};
-pub use messages::{Answer, Ask, LearnedKind, TEXT_BYTES_MAX, VERSION};
-pub use values::{SEED_BYTES, body_of_job, f32_body, f32_values, f64_body, f64_values, job_of_body};
+pub use messages::{Ask, Precision, Reply, TEXT_BYTES_MAX, VERSION};
+pub use values::{SEED_BYTES, body_of_job, job_of_body};

@@ -1,24 +1,25 @@
 //! The messages of both sides, as the heads of frames hold them.
 
 use params::Digest;
+use sandbox::Level;
 use serde::{Deserialize, Serialize};
 
 /// Of this protocol. A trainer says which it speaks, and the daemon ends one that speaks another.
 pub const VERSION: u32 = 1;
-/// Of a text in an [`Answer`], in bytes: what is longer is cut where it is made.
+/// Of a text in an [`Reply`], in bytes: what is longer is cut where it is made.
 pub const TEXT_BYTES_MAX: usize = 4096;
 
 /// What a daemon asks of a trainer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Ask {
-    /// Read the table for this plan, unless that was done before: [`Answer::Table`].
+    /// Read the table for this plan, unless that was done before: [`Reply::Table`].
     Read {
         job: u64,
         /// The plan's canonical text.
         plan: String,
     },
-    /// Train on the table, for the plan of the last [`Ask::Read`]: [`Answer::Trained`]. With a body: a seed and a model.
+    /// Train on the table, for the plan of the last [`Ask::Read`]: [`Reply::Trained`]. With a body: a seed and a model.
     Train {
         job: u64,
         /// What is clipped to, in modes that clip: the plan's, or what it has become since.
@@ -26,22 +27,22 @@ pub enum Ask {
     },
     /// The job's result is of no more use.
     Stop { job: u64 },
-    /// Whether the files can be opened and have the registered columns, which are given as a policy has them, in JSON: [`Answer::Checked`].
+    /// Whether the files can be opened and have the registered columns, which are given as a policy has them, in JSON: [`Reply::Checked`].
     Check { job: u64, schema: Option<String> },
-    /// A schema of the files' headers, with these labels, each as `COLUMN=CLASSES`: [`Answer::Described`].
+    /// A schema of the files' headers, with these labels, each as `COLUMN=CLASSES`: [`Reply::Described`].
     Describe { job: u64, labels: Vec<String> },
 }
 
-/// What a trainer says.
+/// What a trainer replies.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "answer", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Answer {
+#[serde(tag = "reply", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Reply {
     /// First of all, before anything of the data is opened.
     Ready {
         /// [`VERSION`], or what else it speaks.
         protocol: u32,
-        /// What its seal came to, one line.
-        sandbox: String,
+        /// What its seal came to.
+        sandbox: Level,
     },
     /// The table is read.
     Table {
@@ -56,7 +57,8 @@ pub enum Answer {
     /// The training's result, in the body.
     Trained {
         job: u64,
-        kind: LearnedKind,
+        /// Of the values in the body.
+        precision: Precision,
         /// Rows that it is made of.
         rows: u64,
         /// Of a clipped update 1 where it was within the clip norm and -1 where it was beyond; of a clipped sum, gradients that were
@@ -73,20 +75,31 @@ pub enum Answer {
     Described { job: u64, schema: String },
 }
 
-/// What a training's values are.
+/// What each value of a body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum LearnedKind {
-    /// New parameters less old, f32: modes that train locally.
-    Update,
-    /// The same, clipped as a whole, f32: modes that hide whole silos.
-    Clipped,
-    /// A sum of clipped descent directions, f64: `distributed_dp_sgd`.
-    Sum,
+pub enum Precision {
+    /// Of updates, which are new parameters less old; clipped in modes that hide whole silos.
+    F32,
+    /// Of sums of clipped descent directions: `distributed_dp_sgd`.
+    F64,
 }
 
-impl Answer {
-    /// The job that it answers; none of [`Answer::Ready`].
+impl Ask {
+    /// The job's number: of [`Ask::Stop`] that of the job it is about.
+    pub fn job(&self) -> u64 {
+        match self {
+            Self::Read { job, .. }
+            | Self::Train { job, .. }
+            | Self::Stop { job }
+            | Self::Check { job, .. }
+            | Self::Describe { job, .. } => *job,
+        }
+    }
+}
+
+impl Reply {
+    /// The job that it answers; none of [`Reply::Ready`].
     pub fn job(&self) -> Option<u64> {
         match self {
             Self::Ready { .. } => None,
@@ -114,6 +127,8 @@ impl Answer {
 
 #[cfg(test)]
 mod tests {
+    use sandbox::{Demand, SealProfile};
+
     use super::*;
 
     #[test]
@@ -134,38 +149,38 @@ mod tests {
         }
         let answers = [
             (
-                Answer::Ready { protocol: 1, sandbox: "off".into() },
-                r#"{"answer":"ready","protocol":1,"sandbox":"off"}"#,
+                Reply::Ready { protocol: 1, sandbox: Level::none(Demand::Off, SealProfile::Native) },
+                r#"{"reply":"ready","protocol":1,"sandbox":{"demand":"off","profile":"native","landlock":0,"namespaces":[]}}"#,
             ),
             (
-                Answer::Trained {
+                Reply::Trained {
                     job: 2,
-                    kind: LearnedKind::Sum,
+                    precision: Precision::F64,
                     rows: 5,
                     within_less_beyond: -1,
                     metrics: [0.5, 1.0],
                 },
-                r#"{"answer":"trained","job":2,"kind":"sum","rows":5,"within_less_beyond":-1,"metrics":[0.5,1.0]}"#,
+                r#"{"reply":"trained","job":2,"precision":"f64","rows":5,"within_less_beyond":-1,"metrics":[0.5,1.0]}"#,
             ),
             (
-                Answer::Failed { job: 2, data: true, why: "no file".into() },
-                r#"{"answer":"failed","job":2,"data":true,"why":"no file"}"#,
+                Reply::Failed { job: 2, data: true, why: "no file".into() },
+                r#"{"reply":"failed","job":2,"data":true,"why":"no file"}"#,
             ),
-            (Answer::Checked { job: 3, problem: None }, r#"{"answer":"checked","job":3,"problem":null}"#),
+            (Reply::Checked { job: 3, problem: None }, r#"{"reply":"checked","job":3,"problem":null}"#),
         ];
         for (answer, text) in answers {
             assert_eq!(serde_json::to_string(&answer).unwrap(), text);
-            assert_eq!(serde_json::from_str::<Answer>(text).unwrap(), answer);
+            assert_eq!(serde_json::from_str::<Reply>(text).unwrap(), answer);
         }
-        let table = Answer::Table { job: 1, version: Digest::sha256(b""), misfits: None, changed: false };
+        let table = Reply::Table { job: 1, version: Digest::sha256(b""), misfits: None, changed: false };
         let text = serde_json::to_string(&table).unwrap();
-        assert!(text.starts_with(r#"{"answer":"table","job":1,"version":""#), "{text}");
-        assert_eq!(serde_json::from_str::<Answer>(&text).unwrap(), table);
+        assert!(text.starts_with(r#"{"reply":"table","job":1,"version":""#), "{text}");
+        assert_eq!(serde_json::from_str::<Reply>(&text).unwrap(), table);
     }
 
     #[test]
     fn a_text_is_bounded_and_obeyed_by_no_terminal() {
-        assert_eq!(Answer::text("a\u{1b}[31mb\n"), "a [31mb ");
-        assert_eq!(Answer::text(&"ä".repeat(TEXT_BYTES_MAX)).len(), TEXT_BYTES_MAX);
+        assert_eq!(Reply::text("a\u{1b}[31mb\n"), "a [31mb ");
+        assert_eq!(Reply::text(&"ä".repeat(TEXT_BYTES_MAX)).len(), TEXT_BYTES_MAX);
     }
 }

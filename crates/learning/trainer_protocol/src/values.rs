@@ -1,6 +1,9 @@
 //! Numbers as bodies hold them.
 
+use plan::{AnswerValues, TrainerAnswer};
 use zeroize::Zeroizing;
+
+use crate::{Frame, FrameFault, Precision, Reply};
 
 /// Before the model in the body of [`crate::Ask::Train`].
 pub const SEED_BYTES: usize = 32;
@@ -16,35 +19,58 @@ pub fn body_of_job(seed: &[u8; SEED_BYTES], model: &[f32]) -> Zeroizing<Vec<u8>>
 /// The seed and the model of a body; `None` of one that is too short or holds no whole number of values.
 pub fn job_of_body(body: &[u8]) -> Option<(Zeroizing<[u8; SEED_BYTES]>, Vec<f32>)> {
     let (seed, model) = body.split_first_chunk()?;
-    Some((Zeroizing::new(*seed), f32_values(model)?.to_vec()))
+    Some((Zeroizing::new(*seed), f32_values(model)?))
+}
+
+impl Reply {
+    /// The frame of a training's answer.
+    ///
+    /// # Errors
+    /// [`FrameFault::TooLong`].
+    pub fn trained(job: u64, answer: &TrainerAnswer) -> Result<Frame, FrameFault> {
+        let (precision, body) = match &answer.values {
+            AnswerValues::F32(values) => (Precision::F32, f32_body(values)),
+            AnswerValues::F64(values) => (Precision::F64, f64_body(values)),
+        };
+        let TrainerAnswer { rows, within_less_beyond, metrics, .. } = *answer;
+        Frame::of(&Self::Trained { job, precision, rows, within_less_beyond, metrics }, &body)
+    }
+
+    /// The answer of a training's frame; `None` of another message, and of a body that holds no whole number of values.
+    pub fn answer(&self, body: &[u8]) -> Option<TrainerAnswer> {
+        let Self::Trained { precision, rows, within_less_beyond, metrics, .. } = *self else { return None };
+        let values = match precision {
+            Precision::F32 => AnswerValues::F32(f32_values(body)?),
+            Precision::F64 => AnswerValues::F64(f64_values(body)?),
+        };
+        Some(TrainerAnswer { values, rows, within_less_beyond, metrics })
+    }
 }
 
 /// These values as the body of an answer.
-pub fn f32_body(values: &[f32]) -> Zeroizing<Vec<u8>> {
+fn f32_body(values: &[f32]) -> Zeroizing<Vec<u8>> {
     let mut body = Zeroizing::new(Vec::with_capacity(size_of_val(values)));
     values.iter().for_each(|value| body.extend_from_slice(&value.to_le_bytes()));
     body
 }
 
 /// These values as the body of an answer.
-pub fn f64_body(values: &[f64]) -> Zeroizing<Vec<u8>> {
+fn f64_body(values: &[f64]) -> Zeroizing<Vec<u8>> {
     let mut body = Zeroizing::new(Vec::with_capacity(size_of_val(values)));
     values.iter().for_each(|value| body.extend_from_slice(&value.to_le_bytes()));
     body
 }
 
 /// Of f32, to the last bit; `None` of what is no whole number of them.
-pub fn f32_values(body: &[u8]) -> Option<Zeroizing<Vec<f32>>> {
+fn f32_values(body: &[u8]) -> Option<Vec<f32>> {
     let (values, rest) = body.as_chunks();
-    let values = values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-    rest.is_empty().then(|| Zeroizing::new(values))
+    rest.is_empty().then(|| values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
 }
 
 /// Of f64, to the last bit; `None` of what is no whole number of them.
-pub fn f64_values(body: &[u8]) -> Option<Zeroizing<Vec<f64>>> {
+fn f64_values(body: &[u8]) -> Option<Vec<f64>> {
     let (values, rest) = body.as_chunks();
-    let values = values.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect();
-    rest.is_empty().then(|| Zeroizing::new(values))
+    rest.is_empty().then(|| values.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect())
 }
 
 #[cfg(test)]

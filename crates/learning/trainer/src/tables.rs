@@ -1,0 +1,133 @@
+//! The silo's table: read once for a plan, and held until another plan wants its own.
+//!
+//! # Privacy
+//! In a mode that promises something about records nothing is an error that a row could cause: what does not fit the plan
+//! contributes nothing, and the operator hears of it. What the file becomes during a run is seen by nobody but the operator.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use datasets::{Dataset, DatasetError};
+use params::Digest;
+use plan::Plan;
+
+/// See the module.
+pub(crate) struct Tables {
+    path: PathBuf,
+    held: Option<Held>,
+}
+
+struct Held {
+    plan: Digest,
+    data: Arc<Dataset>,
+    misfits: Option<String>,
+    files: Files,
+    change_reported: bool,
+}
+
+/// A table, and what its operator should hear of it.
+pub(crate) struct Table {
+    pub(crate) data: Arc<Dataset>,
+    /// What contributes nothing.
+    pub(crate) misfits: Option<String>,
+    /// The files are others than those that were read: said once.
+    pub(crate) changed: bool,
+}
+
+/// By what a change of files is noticed without reading them: names, lengths, and when they were written.
+type Files = Vec<(PathBuf, u64, Option<SystemTime>)>;
+
+impl Tables {
+    pub(crate) fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), held: None }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The plan's table, as it was read first in this process.
+    ///
+    /// # Errors
+    /// [`DatasetError`]; it is then read anew the next time. In a mode that promises something, that of too many rows alone: of such
+    /// a table nothing may be used.
+    pub(crate) fn read(&mut self, plan: &Plan) -> Result<Table, DatasetError> {
+        let (digest, files) = (plan.digest(), files(&self.path));
+        if let Some(held) = self.held.as_mut().filter(|held| held.plan == digest) {
+            let changed = held.files != files && !std::mem::replace(&mut held.change_reported, true);
+            return Ok(Table { data: Arc::clone(&held.data), misfits: held.misfits.clone(), changed });
+        }
+        // One table at a time is in memory.
+        self.held = None;
+        let (data, misfits) = if plan.privacy.promise().is_some() {
+            let (data, misfits) = Dataset::load_leniently(&self.path, &plan.data)?;
+            (data, (!misfits.is_empty()).then(|| misfits.to_string()))
+        } else {
+            (Dataset::load(&self.path, &plan.data)?, None)
+        };
+        let data = Arc::new(data);
+        let table = Table { data: Arc::clone(&data), misfits: misfits.clone(), changed: false };
+        self.held = Some(Held { plan: digest, data, misfits, files, change_reported: false });
+        Ok(table)
+    }
+}
+
+/// What cannot be looked at is not there.
+fn files(path: &Path) -> Files {
+    let look = |path: PathBuf| {
+        let found = std::fs::metadata(&path).ok()?;
+        Some((path, found.len(), found.modified().ok()))
+    };
+    let mut files: Files = match std::fs::read_dir(path) {
+        Ok(entries) => entries.filter_map(|entry| look(entry.ok()?.path())).collect(),
+        Err(_) => look(path.to_owned()).into_iter().collect(),
+    };
+    files.sort();
+    files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_read_once_for_a_plan_and_what_the_file_becomes_is_said_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("silo.csv");
+        std::fs::write(&path, "label,a,b,c\n0,0.1,0.2,0.3\n").unwrap();
+        let mut tables = Tables::new(&path);
+        let plan = sim::plan(3, 2);
+        let first = tables.read(&plan).unwrap();
+        assert!(!first.changed && first.misfits.is_none());
+        std::fs::write(&path, "label,a,b,c\n1,0.1,0.2,0.3\n0,0.2,0.2,0.2\n").unwrap();
+        for said in [true, false] {
+            let again = tables.read(&plan).unwrap();
+            assert_eq!((again.data.version(), again.changed), (first.data.version(), said));
+        }
+        let other = tables.read(&sim::plan(3, 3)).unwrap();
+        assert_ne!(other.data.version(), first.data.version());
+        assert!(!other.changed);
+        let fresh = Tables::new(&path).read(&plan).unwrap();
+        assert_eq!(fresh.data.version(), other.data.version(), "after a restart");
+    }
+
+    #[test]
+    fn what_is_wrong_with_data_is_an_error_only_where_nothing_is_promised_about_records() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("silo.csv");
+        std::fs::write(&path, "label,a,b,c\n9,0.1,0.2,0.3\n0,0.1,0.2,0.3\n").unwrap();
+        let mut tables = Tables::new(&path);
+        assert!(tables.read(&sim::plan(3, 2)).is_err());
+        let private = sim::private_plan(3, 2, 5.0);
+        let read = tables.read(&private).unwrap();
+        assert_eq!((read.data.rows(), read.data.fits(0), read.data.fits(1)), (2, false, true));
+        let misfits = read.misfits.unwrap();
+        assert!(
+            misfits.contains("1 rows: no class of the plan in column label") && !misfits.contains('9'),
+            "{misfits}"
+        );
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(Tables::new(&path).read(&private).unwrap().data.rows(), 0);
+    }
+}
