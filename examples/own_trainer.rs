@@ -1,10 +1,17 @@
-//! A silo's daemon that trains with code of its own: full-batch descent for softmax regression in plans of mode `fedavg`. Masks and
-//! the ledger stay the daemon's; so does the noise, in modes that have it.
+//! A silo's trainer with code of its own: full-batch descent for softmax regression in plans of mode `fedavg`. It has the data and no
+//! network; masks and the ledger are the daemon's, and so is the noise, in modes that have it.
 //!
-//!     cargo run --example own_trainer -- client.toml
-#![allow(clippy::print_stdout)]
+//!     cargo build --example own_trainer
+//!
+//! and in client.toml:
+//!
+//!     [trainer]
+//!     program = "target/debug/examples/own_trainer"
 
-use anyhow::Context;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
 use datasets::Dataset;
 use dp::LocalUpdate;
 use params::Params;
@@ -48,12 +55,14 @@ impl Trainer for ByHand {
     }
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let file = std::env::args().nth(1).context("which configuration? own_trainer client.toml")?;
-    let loaded = client::Config::load(file.as_ref())?;
-    let stopped = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
-    let trainers = std::sync::Arc::new(|_| Box::new(ByHand) as Box<dyn Trainer>);
-    println!("{:?}", client::run_with(loaded, |store| Box::new(store), trainers, stopped).await?);
-    Ok(())
+/// Started by a silo's daemon, with the command line of `folkmoot-trainer`.
+#[derive(Parser)]
+struct Command {
+    #[command(flatten)]
+    args: trainer::program::Args,
+}
+
+fn main() -> ExitCode {
+    let trainers: trainer::Trainers = Arc::new(|_| Box::new(ByHand));
+    trainer::program::main_with(&Command::parse().args, &trainers)
 }

@@ -88,6 +88,9 @@ enum What {
     /// Run a silo's client daemon.
     #[command(version)]
     Client(client::Args),
+    /// What a silo's daemon starts to read its data and to train on it; not to be started by hand.
+    #[command(hide = true)]
+    Trainer(trainer::program::Args),
     /// Show a run at this moment.
     Status(status::StatusArgs),
     /// Show a run whenever it changes.
@@ -160,7 +163,8 @@ pub fn main() -> ExitCode {
 pub fn perform(command: Command) -> Result<ExitCode, Failure> {
     match command.what {
         What::Coordinator(args) => return Ok(coordinator::main_with(args)),
-        What::Client(args) => return Ok(client::main_with(args)),
+        What::Client(args) => return Ok(client::main_with(args, Some("trainer"))),
+        What::Trainer(args) => return Ok(trainer::program::main_with(&args, &train::trainers())),
         What::Demo(args) => on_runtime(demo::run(args)),
         What::Status(args) => on_runtime(status::status(args)),
         What::Watch(args) => on_runtime(status::watch(args)),

@@ -11,6 +11,7 @@ use daemon::{EXIT_CONFIGURATION, EXIT_FAILURE};
 use identity::AuthorisedRoster;
 use pki::{Finding, Outgoing, TransportKey};
 use plan::Problems;
+use spawner::Program;
 use spending::AcceptedLoss;
 
 use crate::enroll::Enroll;
@@ -128,7 +129,7 @@ pub(crate) enum WitnessCommand {
     },
 }
 
-pub(crate) fn run(command: Command) -> ExitCode {
+pub(crate) fn run(command: Command, program: &Program) -> ExitCode {
     let done = match command {
         Command::Enroll(enroll) => return exit(run_enroll(enroll)),
         Command::Roster(RosterCommand::Show { config }) => show(&config).map(|_| ()).map_err(failed),
@@ -138,9 +139,9 @@ pub(crate) fn run(command: Command) -> ExitCode {
         Command::Ledger(LedgerCommand::Accept { config, reason }) => accept_loss(&config, &reason),
         Command::Ledger(LedgerCommand::Unclaim { config, run, reason }) => unclaim(&config, &run, &reason),
         Command::Witness(WitnessCommand::Forget { config, reason }) => forget_witness(&config, &reason),
-        Command::Schema { config, label } => print_schema(&config, &label),
+        Command::Schema { config, label } => print_schema(&config, &label, program),
         Command::Alarms { config, metrics } => alarms(&config, metrics),
-        Command::Doctor { config, json } => doctor(&config, json),
+        Command::Doctor { config, json } => doctor(&config, json, program),
     };
     exit(done.map(|()| ExitCode::SUCCESS))
 }
@@ -285,11 +286,11 @@ fn read(path: &std::path::Path) -> Result<Config, (u8, String)> {
     read.map(|(config, _)| config)
 }
 
-fn print_schema(path: &std::path::Path, labels: &[String]) -> Result<(), (u8, String)> {
+fn print_schema(path: &std::path::Path, labels: &[String], program: &Program) -> Result<(), (u8, String)> {
     let unusable = |why: String| (EXIT_CONFIGURATION, why);
     let config = read(path)?;
-    let found = datasets::columns(&config.data).map_err(|why| unusable(why.to_string()))?;
-    let schema = datasets::schema_of(&found, labels).map_err(|why| unusable(why.to_string()))?;
+    let spawner = config.spawner(program, None).map_err(|why| unusable(why.to_string()))?;
+    let schema = workshop::describe_files(&spawner, labels).map_err(|why| unusable(why.to_string()))?;
     print!("\n[policy.schema]\n{}", schema.to_toml());
     Ok(())
 }
@@ -306,7 +307,7 @@ fn alarms(path: &std::path::Path, metrics: bool) -> Result<(), (u8, String)> {
     lines.is_empty().then_some(()).ok_or_else(|| failed("this silo's operator has to look at that".into()))
 }
 
-fn doctor(path: &std::path::Path, json: bool) -> Result<(), (u8, String)> {
+fn doctor(path: &std::path::Path, json: bool, program: &Program) -> Result<(), (u8, String)> {
     let config = read(path)?;
     let fine = |what, detail: &str| Finding { what, ok: true, detail: detail.to_owned(), remedy: None };
     let bad = |what, detail| Finding { what, ok: false, detail, remedy: None };
@@ -314,9 +315,9 @@ fn doctor(path: &std::path::Path, json: bool) -> Result<(), (u8, String)> {
         Ok(_) => fine("configuration", "it, the roster and the keys can be used"),
         Err(why) => bad("configuration", why.to_string()),
     }];
-    findings.push(match config.check_data() {
+    findings.push(match config.check_data(program) {
         Ok(()) => fine("data", "the path can be read"),
-        Err(why) => bad("data", why.to_string()),
+        Err(why) => bad("data", why),
     });
     let alarms = Alarm::new(&config.state_dir, daemon::wall_ms).lines();
     findings.extend(alarms.into_iter().map(|line| bad("alarm", line)));

@@ -4,16 +4,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use daemon::{ConfigError, Configuration, Opened};
-use datasets::DataProblem;
 use ledger::Ledger;
 use pki::Proxy;
 use plan::{Policy, Problems};
 use protocol::{ParticipantError, Profile};
+use sandbox::Demand;
 use secagg::ClientId;
+use spawner::{Program, Spawner};
 use tonic::codegen::http::Uri;
 use vault::Vault;
 
 use crate::proxy::Secret;
+use crate::trainer_program::TrainerConfig;
 use crate::transport::{Tls, Transport};
 
 mod ledger_table;
@@ -44,6 +46,12 @@ daemon::configuration! {
         /// Whether a salted commitment to the data's version is declared at check-in and stands in model cards.
         #[serde(default = "yes")]
         pub tells_data_version: bool,
+        /// How what reads the data is sealed off; without it, as far as this machine allows.
+        #[serde(default)]
+        pub sandbox: Option<Demand>,
+        /// What reads the data and trains.
+        #[serde(default)]
+        pub trainer: TrainerConfig,
         /// The ledger of what the data has spent.
         #[serde(default)]
         pub ledger: LedgerConfig,
@@ -64,6 +72,10 @@ pub struct Loaded {
     pub(crate) file: Option<PathBuf>,
     /// Whether the daemon ends with the first run that is over, or that it refuses.
     pub one_run: bool,
+    /// What starts trainers, where it is not the program beside this process's own.
+    pub(crate) program: Option<Program>,
+    /// Starts trainers, once this process is [isolated](daemon::Daemon::isolate).
+    pub(crate) spawner: Option<Arc<Spawner>>,
 }
 
 impl Config {
@@ -81,7 +93,12 @@ impl Config {
     pub(crate) fn read(path: &Path) -> Result<(Self, String), ConfigError> {
         let (mut config, text) = daemon::load::<Self>(path)?;
         daemon::resolve(path, [&mut config.data, &mut config.state_dir]);
-        let optional = [&mut config.ledger.dir, &mut config.ledger.anchor, &mut config.proxy_auth_file];
+        let optional = [
+            &mut config.ledger.dir,
+            &mut config.ledger.anchor,
+            &mut config.proxy_auth_file,
+            &mut config.trainer.program,
+        ];
         daemon::resolve(path, optional.into_iter().flatten());
         Ok((config, text))
     }
@@ -116,16 +133,23 @@ impl Config {
                     sandbox: None,
                 };
                 check_membership(&profile)?;
-                let (file, one_run) = (None, false);
-                Ok(Loaded { config: self, profile, vault, ledger, transport, proxy, file, one_run })
+                let (file, one_run, program, spawner) = (None, false, None, None);
+                let config = self;
+                Ok(Loaded {
+                    config,
+                    profile,
+                    vault,
+                    ledger,
+                    transport,
+                    proxy,
+                    file,
+                    one_run,
+                    program,
+                    spawner,
+                })
             }
             _ => Err(problems),
         }
-    }
-
-    /// What its operator has to look at in the data, before any plan is seen.
-    pub(crate) fn check_data(&self) -> Result<(), DataProblem> {
-        datasets::check(&self.data, self.policy.schema.as_ref())
     }
 
     pub(crate) fn open_vault(&self, problems: &mut Problems) -> Option<Arc<Vault>> {

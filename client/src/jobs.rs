@@ -7,7 +7,6 @@ use std::time::Duration;
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::SeedableRng;
 use daemon::Backoff;
-use datasets::{Dataset, DatasetError};
 use params::Digest;
 use plan::{AuthoredPlan, Origin};
 use protocol::{Attempt, JobId, MaskJob, OfRun, StepJob, TrainJob, UploadHeader};
@@ -20,6 +19,7 @@ use tonic::Status;
 use tonic::transport::Channel;
 use wire::v1;
 use wire::v1::federation_client::FederationClient;
+use workshop::TrainFault;
 
 use crate::link::said;
 use crate::models::{self, FetchError, may_pass};
@@ -50,7 +50,7 @@ pub(crate) enum Done {
     Read {
         job: JobId,
         run: Digest,
-        result: Result<Arc<Dataset>, TrainFailure>,
+        result: Result<Digest, TrainFailure>,
     },
     Masked {
         job: JobId,
@@ -76,11 +76,9 @@ pub(crate) struct Masked {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TrainFailure {
     #[error("{0}")]
-    Data(#[from] DatasetError),
+    Fault(#[from] TrainFault),
     #[error("the model {0} is not trained on: {1}")]
     Model(String, FetchError),
-    #[error("{0}")]
-    Training(String),
 }
 
 /// The version of the model that a silo has computed or fetched last, under the plan of this digest: another one's server

@@ -34,7 +34,7 @@ mod patience;
 mod policy_file;
 mod proxy;
 mod renewal;
-mod tables;
+mod trainer_program;
 mod training;
 mod transport;
 mod watchman;
@@ -46,6 +46,7 @@ use std::sync::Arc;
 use alarms::Alarm;
 use identity::with_causes;
 use protocol::{ClientRecord, Participant, ParticipantError, RecordError, RunEnd};
+use spawner::Program;
 use spending::{LostJournal, RolledBack, SpendingError, UncheckedSpending};
 use store::{FileStore, JournalKind, OpenedStore, Store, StoreError};
 use tokio::sync::mpsc;
@@ -64,11 +65,11 @@ use offers::Offers;
 use patience::Patience;
 use policy_file::PolicyFile;
 pub use proxy::Secret;
-use tables::Tables;
-pub use training::Trainers;
+pub use trainer_program::TrainerConfig;
 use training::Workshop;
 pub use transport::Tls;
 use watchman::Watchman;
+use workshop::{TrainerPool, TrainerSource};
 
 /// News that may wait for the driver; beyond it the link stops reading, and the coordinator waits.
 const NEWS_WAITING: usize = 256;
@@ -217,13 +218,26 @@ impl RunError {
 }
 
 /// The whole program behind `folkmoot-client` and `folkmoot client`.
-pub fn main_with(args: Args) -> ExitCode {
+///
+/// `trainer` is the subcommand by which this very program plays the roles of the spawner and the trainer, where it does; else
+/// `folkmoot-trainer` beside it does. A configuration may name another.
+#[allow(clippy::print_stderr, reason = "there is no log yet")]
+pub fn main_with(args: Args, trainer: Option<&str>) -> ExitCode {
+    let program = match trainer_program::program(trainer) {
+        Ok(program) => program,
+        Err(why) => {
+            eprintln!("error: where this program lies is not known, and so not what trains: {why}");
+            return ExitCode::from(EXIT_FAILURE);
+        }
+    };
     if let Some(command) = args.command {
-        return daemon::out::finish(commands::run(command));
+        return daemon::out::finish(commands::run(command, &program));
     }
     // Without a subcommand there is one.
     let Args { config, check, one_run, .. } = args;
-    daemon::main::<Loaded>(&config.unwrap_or_default(), check, |loaded| loaded.one_run = one_run)
+    daemon::main::<Loaded>(&config.unwrap_or_default(), check, |loaded| {
+        (loaded.one_run, loaded.program) = (one_run, Some(program));
+    })
 }
 
 impl Daemon for Loaded {
@@ -240,11 +254,12 @@ impl Daemon for Loaded {
         for line in Alarm::new(&self.config.state_dir, daemon::wall_ms).lines() {
             println!("alarm: {line}");
         }
-        self.config.check_data().map_err(|why| format!("data: {why}"))?;
-        match self.unaccepted() {
-            Some(why) => Err(format!("policy: {why}")),
-            None => Ok(String::new()),
+        if let Some(why) = self.unaccepted() {
+            return Err(format!("policy: {why}"));
         }
+        let program = self.program().map_err(|why| format!("trainer: {why}"))?;
+        self.config.check_data(&program).map_err(|why| format!("data: {why}"))?;
+        Ok(String::new())
     }
 
     fn notes(&self) -> Vec<String> {
@@ -252,17 +267,33 @@ impl Daemon for Loaded {
         of_ledger.chain(self.config.policy.notes()).collect()
     }
 
+    fn isolate(&mut self) -> Result<(), Stopped> {
+        let unusable = |why: String| Stopped { why, exit_code: EXIT_CONFIGURATION };
+        let program = self.program().map_err(|why| unusable(format!("trainer: {why}")))?;
+        let spawner = self.config.spawner(&program, self.file.clone());
+        self.spawner = Some(Arc::new(spawner.map_err(|why| unusable(format!("trainer: {why}")))?));
+        Ok(())
+    }
+
     async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), Stopped> {
         self.notes().iter().for_each(|note| tracing::warn!("{note}"));
         if let Some(why) = self.unaccepted() {
             tracing::error!("policy: no plan with a promise is taken part in: {why}");
         }
-        let ended = run(self, shutdown).await;
+        let Some(spawner) = self.spawner.clone() else {
+            let why = "nothing was started that starts trainers".to_owned();
+            return Err(Stopped { why, exit_code: EXIT_FAILURE });
+        };
+        let ended = run(self, workshop::of_spawner(spawner), shutdown).await;
         ended.map(drop).map_err(|why| Stopped { why: with_causes(&why), exit_code: why.exit_code() })
     }
 }
 
 impl Loaded {
+    fn program(&self) -> std::io::Result<Program> {
+        self.program.clone().map_or_else(|| trainer_program::program(None), Ok)
+    }
+
     /// What the ledger has of sums without noise that the policy does not accept. A ledger that cannot be read stops the daemon when it
     /// is opened, and is no answer here.
     fn unaccepted(&self) -> Option<String> {
@@ -271,15 +302,20 @@ impl Loaded {
     }
 }
 
-/// Takes part in the coordinator's runs until `shutdown`, or until it cannot; with [`Loaded::one_run`] until one is over.
+/// Takes part in the coordinator's runs until `shutdown`, or until it cannot; with [`Loaded::one_run`] until one is over. These trainers
+/// read its data and train.
 ///
 /// # Errors
 /// [`RunError`]. A coordinator that cannot be reached is none: it is tried again for as long as it takes.
 ///
 /// # Panics
 /// Outside a multi-threaded runtime of tokio.
-pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<Ended, RunError> {
-    run_on(loaded, |store| Box::new(store), shutdown).await
+pub async fn run(
+    loaded: Loaded,
+    trainers: TrainerSource,
+    shutdown: impl Future<Output = ()>,
+) -> Result<Ended, RunError> {
+    run_on(loaded, |store| Box::new(store), trainers, shutdown).await
 }
 
 /// [`run`] on a store that `wrap` makes of the folder's: one that fails where a test wants it to.
@@ -292,25 +328,10 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<E
 pub async fn run_on(
     loaded: Loaded,
     wrap: impl FnOnce(FileStore) -> Box<dyn Store>,
+    trainers: TrainerSource,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Ended, RunError> {
-    run_with(loaded, wrap, training::trainers(), shutdown).await
-}
-
-/// [`run_on`], with trainers of the caller's own.
-///
-/// # Errors
-/// As [`run`].
-///
-/// # Panics
-/// As [`run`].
-pub async fn run_with(
-    loaded: Loaded,
-    wrap: impl FnOnce(FileStore) -> Box<dyn Store>,
-    trainers: Trainers,
-    shutdown: impl Future<Output = ()>,
-) -> Result<Ended, RunError> {
-    let Loaded { config, profile, vault, ledger, transport, proxy, file, one_run } = loaded;
+    let Loaded { config, profile, vault, ledger, transport, proxy, file, one_run, .. } = loaded;
     let tls = transport.as_ref().map(|transport| &transport.tls);
     let channel = link::channel(&config.coordinator, tls, proxy).map_err(RunError::Address)?;
     let (news, heard) = mpsc::channel(NEWS_WAITING);
@@ -336,7 +357,7 @@ pub async fn run_with(
         patience,
         work: Box::new(jobs::Remote {
             channel: channel.clone(),
-            workshop: Workshop::new(Tables::new(config.data, alarm.clone()), trainers),
+            workshop: Workshop::new(TrainerPool::new(trainers, alarm.clone())),
         }),
         alarm,
         news: heard,

@@ -13,5 +13,5 @@ struct Command {
 }
 
 fn main() -> ExitCode {
-    client::main_with(Command::parse().args)
+    client::main_with(Command::parse().args, None)
 }

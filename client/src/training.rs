@@ -9,38 +9,25 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use datasets::Dataset;
 use params::Digest;
-use plan::{AuthoredPlan, Contribution, Learned};
+use plan::{AuthoredPlan, Contribution, Learned, Plan};
 use protocol::{TrainJob, origin_of};
 use published::Version;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout_at};
-use train::StoppableTrainer;
-use trainer::{Stop, Trainer};
+use workshop::{TrainFault, TrainerPool};
 
 use crate::jobs::TrainFailure;
-use crate::tables::{Tables, promises};
 
-/// Makes what trains; it may look at the stop between batches, and is given up where it does not.
-pub type Trainers = Arc<dyn Fn(Stop) -> Box<dyn Trainer> + Send + Sync>;
-
-/// The trainer of the models that plans declare.
-pub(crate) fn trainers() -> Trainers {
-    Arc::new(|stop| Box::new(StoppableTrainer(stop)))
+/// Whether the plan's mode promises something about records or silos: then who takes part, and when, follows from no row.
+pub(crate) fn promises(plan: &Plan) -> bool {
+    plan.event().is_some()
 }
 
-/// Where the silo's data is read and trained on: one thread each at a time, whatever becomes of the one before.
-///
-/// # Privacy
-/// A training that hangs must not keep a later run's data from being read: what is said of that would show this.
+/// Where the silo's data is read and trained on, by trainers; here it is seen that they do it in time.
 #[derive(Clone)]
 pub(crate) struct Workshop {
-    tables: Tables,
-    trainers: Trainers,
-    reading: Arc<Semaphore>,
-    training: Arc<Semaphore>,
+    pool: TrainerPool,
     /// The plan that its operator was last warned of.
     warned: Arc<Mutex<Option<Digest>>>,
 }
@@ -56,37 +43,17 @@ pub(crate) struct Made {
     pub(crate) failed: Option<String>,
 }
 
-/// Asks a training to stop once its attempt is of no more use.
-#[derive(Default)]
-struct StopWhenDropped(Stop);
-
-impl Drop for StopWhenDropped {
-    fn drop(&mut self) {
-        self.0.ask();
-    }
-}
-
 impl Workshop {
-    pub(crate) fn new(tables: Tables, trainers: Trainers) -> Self {
-        let place = || Arc::new(Semaphore::new(1));
-        Self { tables, trainers, reading: place(), training: place(), warned: Arc::default() }
+    pub(crate) fn new(pool: TrainerPool) -> Self {
+        Self { pool, warned: Arc::default() }
     }
 
-    /// The run's table.
+    /// The version of the run's table.
     ///
     /// # Errors
     /// [`TrainFailure`]: where something is promised, nobody outside may see that there was one, nor when.
-    pub(crate) async fn read(
-        &self,
-        run: Digest,
-        plan: Arc<AuthoredPlan>,
-    ) -> Result<Arc<Dataset>, TrainFailure> {
-        let (place, tables) = (place(&self.reading).await?, self.tables.clone());
-        let read = spawn_blocking(move || {
-            let _place = place;
-            tables.read(run, &plan)
-        });
-        Ok(read.await.map_err(|panic| TrainFailure::Training(panic.to_string()))??)
+    pub(crate) async fn read(&self, run: Digest, plan: Arc<AuthoredPlan>) -> Result<Digest, TrainFailure> {
+        Ok(self.pool.read(run, plan).await?)
     }
 
     /// Trains on this version of the model.
@@ -95,24 +62,23 @@ impl Workshop {
     /// [`TrainFailure`]: where something is promised, only what follows from the plan and the model.
     pub(crate) async fn train(&self, job: TrainJob, version: &Version) -> Result<Made, TrainFailure> {
         let plan = Arc::clone(&job.plan);
-        let clip_norm = plan.clip_norm_after(&version.state).map_err(TrainFailure::Training)?;
+        let clip_norm = plan.clip_norm_after(&version.state).map_err(TrainFault::Training)?;
         // Of what is trained on, not of what was asked for.
         let origin = origin_of(&plan, &version.params, &version.state);
         let made = |learned: Learned| Contribution::new(origin, learned);
         let begun = Instant::now();
         let until = begun + limit(&plan);
-        let stop = StopWhenDropped::default();
         // Beside the training, so that it is there at the plan's time.
         let stand_in = promises(&plan).then(|| {
             let (plan, model, seed) = (Arc::clone(&plan), version.params.clone(), job.seed.clone());
             spawn_blocking(move || plan.without_data(&model, clip_norm, *seed))
         });
-        let training = self.train_on_data(job, version, clip_norm, stop.0.clone());
+        // Given up as it is dropped.
+        let training = self.pool.train(job, version.params.clone(), clip_norm, until);
         let trained = timeout_at(until, training).await.unwrap_or_else(|_| {
             let limit_ms = limit(&plan).as_millis();
-            Err(TrainFailure::Training(format!("it took longer than the {limit_ms} ms that the plan gives")))
+            Err(TrainFault::Training(format!("it took longer than the {limit_ms} ms that the plan gives")))
         });
-        drop(stop);
         if promises(&plan) && trained.is_ok() {
             self.compare_with_the_plan(&plan, begun.elapsed());
         }
@@ -121,8 +87,8 @@ impl Workshop {
             let data_version = Some(version);
             return Ok(Made { contribution: made(learned), stand_in: None, data_version, failed: None });
         };
-        let stand_in = stand_in.await.map_err(|panic| TrainFailure::Training(panic.to_string()))?;
-        let stand_in = made(stand_in.map_err(|why| TrainFailure::Training(why.to_string()))?);
+        let stand_in = stand_in.await.map_err(TrainFault::training)?;
+        let stand_in = made(stand_in.map_err(TrainFault::training)?);
         if plan.timing.ready_after_ms > 0 {
             // How long it took, and whether it failed, would tell of the data.
             sleep_until(until).await;
@@ -151,31 +117,6 @@ impl Workshop {
             tracing::warn!("{text}");
         }
     }
-
-    async fn train_on_data(
-        &self,
-        job: TrainJob,
-        version: &Version,
-        clip_norm: Option<f64>,
-        stop: Stop,
-    ) -> Result<(Learned, Digest), TrainFailure> {
-        let data = self.read(job.head.run_id, Arc::clone(&job.plan)).await?;
-        let place = place(&self.training).await?;
-        let (trainers, model) = (Arc::clone(&self.trainers), version.params.clone());
-        let train = move || {
-            let _place = place;
-            stop.check().map_err(|why| TrainFailure::Training(why.to_string()))?;
-            let trained = trainers(stop).train(&job.plan, &model, &data, clip_norm, *job.seed);
-            let trained = trained.map_err(|why| TrainFailure::Training(why.to_string()))?;
-            Ok((trained.into(), data.version()))
-        };
-        spawn_blocking(train).await.map_err(|panic| TrainFailure::Training(panic.to_string()))?
-    }
-}
-
-/// Waits until no other thread does the same: of one that hangs, there is never a second.
-async fn place(of: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, TrainFailure> {
-    Arc::clone(of).acquire_owned().await.map_err(|why| TrainFailure::Training(why.to_string()))
 }
 
 /// How often what reading and training took has to fit into what the plan gives them.

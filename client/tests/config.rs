@@ -203,32 +203,27 @@ fn a_name_that_is_none_of_a_data_set_is_refused_with_its_line() {
 }
 
 #[test]
-fn data_that_cannot_be_read_is_reported_to_its_operator_and_keeps_no_daemon_from_starting() {
-    let folder = folder();
-    let check = |text: &str| load(folder.path(), text).unwrap().open().unwrap().check();
-    assert_eq!(check(&text()), Ok(String::new()));
-    let why = check(&text().replace("silo.csv", "none.csv")).unwrap_err();
-    assert!(why.contains("none.csv`: cannot be read: No such file"), "{why}");
-}
-
-#[test]
 fn a_promise_on_data_that_exact_sums_hold_is_accepted_in_numbers() {
     let folder = folder();
-    let check = |text: &str| load(folder.path(), text).unwrap().open().unwrap().check();
+    // What it says of the data is no claim of this: no trainer's program is beside this test.
+    let check = |text: &str| {
+        let checked = load(folder.path(), text).unwrap().open().unwrap().check();
+        checked.err().filter(|why| why.starts_with("policy: "))
+    };
     let ledger = Ledger::new(&folder.path().join("s/ledger"), "silo", None, None).unwrap();
     for round in 1..=2 {
         let release = Release { unit: None, ..samples::release("first model", round) };
         ledger.reserve(release, None, &samples::LIMITS, round).unwrap();
     }
-    assert_eq!(check(&text()), Ok(String::new()), "it promises nothing");
+    assert_eq!(check(&text()), None, "it promises nothing");
     let promises = text().replace("\"fedavg\"", "\"distributed_dp_sgd\"");
-    let why = check(&promises).unwrap_err();
+    let why = check(&promises).unwrap();
     assert!(
         why.contains("2 sums without noise hold this silo's data") && why.contains("set it to 2"),
         "{why}"
     );
     assert!(why.contains("they are 2 in \"first model\""), "{why}");
-    assert_eq!(check(&format!("{promises}accepts_exact_releases = 2\n")), Ok(String::new()));
+    assert_eq!(check(&format!("{promises}accepts_exact_releases = 2\n")), None);
 }
 
 #[test]

@@ -390,7 +390,8 @@ async fn the_vault_the_keys_and_the_roster_are_opened_once_and_the_daemon_runs_w
     for name in ["master.key", "silo.key", "roster.json", "client.toml"] {
         std::fs::remove_file(path(name)).unwrap();
     }
-    let ended = client::run(loaded, std::future::ready(())).await.unwrap();
+    let trainers = mock::trainers(&loaded.config);
+    let ended = client::run(loaded, trainers, std::future::ready(())).await.unwrap();
     assert_eq!(ended, Ended::ShutDown);
     assert!(path("state").exists(), "it ran");
 }
@@ -405,7 +406,8 @@ async fn a_silo_stays_when_a_run_is_over_or_refused_and_takes_part_once_its_poli
     std::fs::write(&file, &text).unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let loaded = client::Config::load(&file).unwrap();
-    let daemon = tokio::spawn(client::run(loaded, async { drop(stopped.await) }));
+    let trainers = mock::trainers(&loaded.config);
+    let daemon = tokio::spawn(client::run(loaded, trainers, async { drop(stopped.await) }));
     let mut session = process.session().await;
     assert_eq!(
         session.welcome(&plan).await,

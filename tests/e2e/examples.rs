@@ -1,22 +1,23 @@
 //! The programs in `examples/`, as they stand there: one run that they take part in, follow and verify.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use demo::{DemoFolder, demo_plan};
 use plan::PrivacyMode;
 
-use super::{Coordinator, Running, status_until, stderr, text};
+use super::{Coordinator, Running, role, status_until, stderr, text};
 
 /// An example, which cargo puts beside the program.
-fn example(name: &str) -> Command {
+fn example(name: &str) -> PathBuf {
     let program = PathBuf::from(env!("CARGO_BIN_EXE_folkmoot")).with_file_name("examples").join(name);
     assert!(program.exists(), "{}: build it with `cargo build --workspace --examples`", program.display());
-    Command::new(program)
+    program
 }
 
 fn output(name: &str, args: &[&str]) -> Output {
-    let output = example(name).args(args).output().unwrap();
+    let output = Command::new(example(name)).args(args).output().unwrap();
     assert!(output.status.success(), "{name}: {}", stderr(&output));
     output
 }
@@ -30,12 +31,14 @@ fn a_run_whose_silos_all_train_with_code_of_their_own_is_followed_to_its_end_and
     folder.configure_silos(&coordinator.url).unwrap();
     let silos: Vec<Running> = (0..3)
         .map(|silo| {
-            let mut trainer = example("own_trainer");
-            trainer.arg(folder.client_config(silo)).stdout(Stdio::null()).stderr(Stdio::null());
-            Running(trainer.spawn().unwrap())
+            let config = folder.client_config(silo);
+            let trainer = format!("\n[trainer]\nprogram = {:?}\n", example("own_trainer"));
+            fs::write(&config, fs::read_to_string(&config).unwrap() + &trainer).unwrap();
+            Running(role("client", &config).spawn().unwrap())
         })
         .collect();
-    let follower = example("follow_status").arg(&coordinator.url).stdout(Stdio::piped()).spawn().unwrap();
+    let follower =
+        Command::new(example("follow_status")).arg(&coordinator.url).stdout(Stdio::piped()).spawn().unwrap();
     status_until(&coordinator.url, |status| status["rounds_committed"] == 3);
     let followed = String::from_utf8(follower.wait_with_output().unwrap().stdout).unwrap();
     drop(silos);

@@ -5,6 +5,7 @@ use std::fs::{self, Permissions};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use checkpoint::Manifest;
 use client::{Ended, RunError};
@@ -16,6 +17,9 @@ use store::{FileStore, JournalKind, Store};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use train::StoppableTrainer;
+use trainer::Trainer;
+use trainer::samples::in_threads;
 use wire::v1::operator_client::OperatorClient;
 
 pub(crate) const SILOS: u32 = 4;
@@ -143,6 +147,8 @@ impl Federation {
             proxy: None,
             proxy_auth_file: None,
             tells_data_version: true,
+            sandbox: None,
+            trainer: client::TrainerConfig::default(),
             ledger: client::LedgerConfig::default(),
             log: "info".into(),
             log_json: false,
@@ -154,7 +160,9 @@ impl Federation {
         };
         let mut loaded = config.open().unwrap();
         loaded.one_run = true;
-        tokio::spawn(client::run_on(loaded, wrap, std::future::pending()))
+        let trainers = Arc::new(|stop| Box::new(StoppableTrainer(stop)) as Box<dyn Trainer>);
+        let trainers = in_threads(loaded.config.data.clone(), trainers);
+        tokio::spawn(client::run_on(loaded, wrap, trainers, std::future::pending()))
     }
 
     /// How much of a silo's upload lies in staging.

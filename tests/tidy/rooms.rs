@@ -37,7 +37,7 @@ pub(crate) const ROOMS: &[Room] = &[
         4,
         "network",
         false,
-        &["access", "audit_log", "daemon", "founding", "operate", "pki", "telemetry", "wire"],
+        &["access", "audit_log", "daemon", "founding", "operate", "pki", "telemetry", "wire", "workshop"],
     ),
     room(5, "trials", false, &["bench", "demo", "privacy_audit", "rehearsal", "sim"]),
     room(6, "programs", false, &["cli", "client", "coordinator"]),

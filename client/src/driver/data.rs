@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use datasets::Dataset;
 use params::Digest;
 use plan::AuthoredPlan;
 use protocol::{ClientEffect, ClientInput, JobId};
@@ -68,14 +67,14 @@ impl Driver {
         self.feed(ClientInput::ReadingBegun { job });
     }
 
-    pub(super) fn data_read(&mut self, job: JobId, run: Digest, result: Result<Arc<Dataset>, TrainFailure>) {
+    pub(super) fn data_read(&mut self, job: JobId, run: Digest, result: Result<Digest, TrainFailure>) {
         if self.reading.get(&run).is_none_or(|(reading, _)| *reading != job) {
             // Another reading has taken its place.
             return;
         }
         self.reading.remove(&run);
         let commitment = match result {
-            Ok(data) => self.commitment(run, data.version()),
+            Ok(version) => self.commitment(run, version),
             Err(why) => {
                 // Where nothing is promised, the next round is sat out over it too, unless it is put right.
                 tracing::error!("no version of the data can be declared: {why}");

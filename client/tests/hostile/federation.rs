@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
-use client::{Config, Ended, RunError, Trainers};
+use client::{Config, Ended, RunError};
 use ledger::Ledger;
 use params::Digest;
 use plan::Plan;
@@ -19,8 +19,10 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use train::StoppableTrainer;
+use trainer::Trainers;
+use trainer::samples::in_threads;
 
-use crate::mock::{FIRST, ME, Process, Session, genesis, key, roster, silo};
+use crate::mock::{self, FIRST, ME, Process, Session, genesis, key, roster, silo};
 
 /// The journal of a silo that has joined and knows the genesis record.
 pub(crate) const JOINED: [&str; 3] = ["offer", "joined", "chain"];
@@ -96,7 +98,8 @@ impl Daemon {
         };
         let mut loaded = config.open().unwrap();
         loaded.one_run = true;
-        let task = tokio::spawn(client::run_with(loaded, |store| Box::new(store), trainers, shutdown));
+        let trainers = in_threads(loaded.config.data.clone(), trainers);
+        let task = tokio::spawn(client::run(loaded, trainers, shutdown));
         Self { task, stop }
     }
 }
@@ -230,9 +233,9 @@ impl Federation {
         let Self { process, session, folder, daemon, .. } = self;
         stopped(session, daemon).await;
         happen(folder.path());
-        client::run(configured_again(&folder, &process).open().unwrap(), std::future::pending())
-            .await
-            .unwrap_err()
+        let loaded = configured_again(&folder, &process).open().unwrap();
+        let trainers = mock::trainers(&loaded.config);
+        client::run(loaded, trainers, std::future::pending()).await.unwrap_err()
     }
 
     /// Greeted in a further session: the daemon is alive and comes back by itself.

@@ -24,6 +24,8 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
+use train::StoppableTrainer;
+use trainer::samples::in_threads;
 use wire::v1::ModelPart;
 use wire::v1::audit_server::{Audit, AuditServer};
 use wire::v1::federation_server::{Federation, FederationServer};
@@ -394,6 +396,8 @@ pub fn silo(folder: &Path, coordinator: SocketAddr, cohort_min: usize) -> Config
         proxy: None,
         proxy_auth_file: None,
         tells_data_version: false,
+        sandbox: None,
+        trainer: client::TrainerConfig::default(),
         ledger: LedgerConfig::default(),
         log: "info".into(),
         log_json: false,
@@ -428,11 +432,17 @@ pub fn welcome(run_id: Digest, plan: &Plan, roster: &Roster) -> ToClient {
     ToClient::Welcome { run_id, plan, roster: Box::new(roster.sign(&key(100))), between: vec![] }
 }
 
+/// Burn's, in threads of the test.
+pub fn trainers(config: &Config) -> workshop::TrainerSource {
+    in_threads(config.data.clone(), Arc::new(|stop| Box::new(StoppableTrainer(stop))))
+}
+
 /// A silo that ends with its first run.
 pub fn start(config: Config) -> JoinHandle<Result<Ended, RunError>> {
     let mut loaded = config.open().unwrap();
     loaded.one_run = true;
-    tokio::spawn(client::run(loaded, std::future::pending()))
+    let trainers = trainers(&loaded.config);
+    tokio::spawn(client::run(loaded, trainers, std::future::pending()))
 }
 
 /// The record of version 0, as this plan's coordinator signs it.

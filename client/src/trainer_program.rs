@@ -1,0 +1,73 @@
+//! The program that a silo's trainers are, and how it is started beside the daemon.
+
+use std::io;
+use std::path::PathBuf;
+
+use sandbox::Demand;
+use serde::Deserialize;
+use spawner::{Program, Settings, SpawnError, Spawner};
+
+use crate::Config;
+
+/// Trainers that were not ended yet: one that trains, one that reads, and those that are just being ended.
+const TRAINERS_MAX: usize = 8;
+/// The program that plays both roles, beside the daemon's own.
+const PROGRAM: &str = "folkmoot-trainer";
+
+/// The table `[trainer]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainerConfig {
+    /// The program, where it is not `folkmoot-trainer` beside the daemon's.
+    #[serde(default)]
+    pub program: Option<PathBuf>,
+    /// The most memory that it may use, in mebibytes.
+    #[serde(default)]
+    pub memory_mb: Option<u64>,
+}
+
+/// This process's program where it plays the trainer too, by this subcommand; else the one beside it.
+pub(crate) fn program(subcommand: Option<&str>) -> io::Result<Program> {
+    let path = std::env::current_exe()?;
+    Ok(match subcommand {
+        Some(subcommand) => Program { path, first: vec![subcommand.into()] },
+        None => Program { path: path.with_file_name(PROGRAM), first: Vec::new() },
+    })
+}
+
+impl Config {
+    /// What is asked of the seal: of a configuration from before there was one, what the machine offers.
+    pub(crate) fn demand(&self) -> Demand {
+        self.sandbox.unwrap_or(Demand::BestEffort)
+    }
+
+    /// Has a trainer look at what its operator has to look at in the data, before any plan is seen.
+    pub(crate) fn check_data(&self, program: &Program) -> Result<(), String> {
+        let spawner = self.spawner(program, None).map_err(|why| why.to_string())?;
+        match workshop::check_files(&spawner, self.policy.schema.as_ref()) {
+            Ok(None) => Ok(()),
+            Ok(Some(why)) => Err(why),
+            Err(why) => Err(why.to_string()),
+        }
+    }
+
+    /// Starts what starts trainers; `configuration` is the file that it may read for this process.
+    pub(crate) fn spawner(
+        &self,
+        program: &Program,
+        configuration: Option<PathBuf>,
+    ) -> Result<Spawner, SpawnError> {
+        let program = match &self.trainer.program {
+            Some(path) => Program { path: path.clone(), first: Vec::new() },
+            None => program.clone(),
+        };
+        let mut words = vec!["--data".into(), self.data.clone().into_os_string()];
+        words.extend(["--sandbox".into(), self.demand().name().into()]);
+        if let Some(mebibytes) = self.trainer.memory_mb {
+            words.extend(["--memory-mb".into(), mebibytes.to_string().into()]);
+        }
+        let trainer = program.command("train", words);
+        let (trainers_max, demand) = (TRAINERS_MAX, self.demand());
+        Spawner::start(&program, &Settings { trainer, configuration, trainers_max, demand })
+    }
+}

@@ -1,0 +1,39 @@
+//! A silo's trainers as its daemon has them: other processes, with the silo's data and without the network, started when there is
+//! something to do, asked over streams, believed within bounds, and ended.
+//!
+//! Owns: [`TrainerPool`], which has a trainer for each run that has anything to do; the daemon's side of the stream to one; and asks that are over
+//! at once ([`check_files`], [`describe_files`]). Does not: read data, train, know a round's time, or decide what a training that failed means for the
+//! round, which is the daemon's.
+//!
+//! # Security
+//! What a trainer says is bounded before it is read and believed by `plan` alone; whatever does not fit ends it.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+mod once;
+mod pool;
+mod trainer;
+
+pub use once::{AskFault, check_files, describe_files};
+pub use pool::TrainerPool;
+pub use trainer::{EndTrainer, TrainerSource, of_spawner};
+
+/// Why a training has no result. For the silo's own log: it may say something of the data.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainFault {
+    /// The data cannot be used.
+    #[error("{0}")]
+    Data(String),
+    /// It was tried, and came to nothing.
+    #[error("{0}")]
+    Training(String),
+    /// The trainer failed as a process, or said what cannot be: it was ended.
+    #[error("{0}")]
+    Trainer(String),
+}
+
+impl TrainFault {
+    /// Of a training that came to nothing.
+    pub fn training(why: impl ToString) -> Self {
+        Self::Training(why.to_string())
+    }
+}

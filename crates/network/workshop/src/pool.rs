@@ -1,0 +1,260 @@
+//! The trainers at work: one for each run that has anything to do, one that reads at a time, and one that trains.
+//!
+//! # Privacy
+//! A training that hangs must not keep a later run's data from being read: what is said of that would show this. So each run has a
+//! trainer of its own, and what is given up does not stay in the way.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use alarms::{Alarm, Kind};
+use params::{Digest, Params};
+use plan::{AuthoredPlan, Learned};
+use protocol::TrainJob;
+use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, timeout};
+
+use crate::TrainFault;
+use crate::trainer::{Table, Trainer, TrainerSource};
+
+/// How long a table may take to be read.
+const READING_MAX: Duration = Duration::from_secs(3_600);
+
+/// A run's trainer, while nobody has anything for it to do.
+type Slot = Arc<AsyncMutex<Option<Trainer>>>;
+
+/// See the module. Its clones are one.
+#[derive(Clone)]
+pub struct TrainerPool(Arc<Shared>);
+
+struct Shared {
+    source: TrainerSource,
+    alarm: Alarm,
+    slots: Mutex<BTreeMap<Digest, Slot>>,
+    /// What a run's trainer has read, while it lives.
+    versions: Mutex<BTreeMap<Digest, Digest>>,
+    reading: Arc<Semaphore>,
+    training: Arc<Semaphore>,
+}
+
+/// A run's trainer at work. What is not put back is ended.
+struct AtWork {
+    pool: TrainerPool,
+    run: Digest,
+    slot: tokio::sync::OwnedMutexGuard<Option<Trainer>>,
+}
+
+impl TrainerPool {
+    /// Of trainers from this source; its operator hears of the data by this alarm.
+    pub fn new(source: TrainerSource, alarm: Alarm) -> Self {
+        let place = || Arc::new(Semaphore::new(1));
+        let (slots, versions) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Shared { source, alarm, slots, versions, reading: place(), training: place() }))
+    }
+
+    /// The version of the run's table, as its trainer has read it or reads it now.
+    ///
+    /// # Errors
+    /// [`TrainFault`]
+    pub async fn read(&self, run: Digest, plan: Arc<AuthoredPlan>) -> Result<Digest, TrainFault> {
+        let read = self.versions().get(&run).copied();
+        if let Some(version) = read {
+            return Ok(version);
+        }
+        let pool = self.clone();
+        // To the end, whoever waits for it: what was read is there for the next who asks.
+        let reading = tokio::spawn(async move { pool.at_work(run).await.read(&plan).await });
+        reading.await.map_err(|why| TrainFault::Trainer(why.to_string()))?
+    }
+
+    /// What was learned on the run's table, and the table's version. Given up where nobody waits for it any more, as nobody does after
+    /// `until`.
+    ///
+    /// # Errors
+    /// [`TrainFault`]
+    pub async fn train(
+        &self,
+        job: TrainJob,
+        model: Params,
+        clip_norm: Option<f64>,
+        until: Instant,
+    ) -> Result<(Learned, Digest), TrainFault> {
+        let (result, done) = oneshot::channel();
+        tokio::spawn(self.clone().train_for(job, model, clip_norm, until, result));
+        done.await.unwrap_or_else(|_| Err(TrainFault::Training("it was given up".into())))
+    }
+
+    async fn train_for(
+        self,
+        job: TrainJob,
+        model: Params,
+        clip_norm: Option<f64>,
+        until: Instant,
+        mut result: oneshot::Sender<Result<(Learned, Digest), TrainFault>>,
+    ) {
+        let training = Arc::clone(&self.0.training);
+        let begun = async { (place(training).await, self.at_work(job.head.run_id).await) };
+        let (_place, mut work) = tokio::select! {
+            begun = begun => begun,
+            () = result.closed() => return,
+        };
+        let plan = Arc::clone(&job.plan);
+        // It goes on reading where it is given up meanwhile, so that the next training has a table; nobody else waits for that.
+        let mut reading = tokio::spawn(async move { (work.read(&plan).await, work) });
+        let read = tokio::select! {
+            read = &mut reading => read,
+            () = result.closed() => return,
+        };
+        let learned = match read {
+            Ok((Ok(version), mut work)) => {
+                let learned = work.train(&job, &model, clip_norm, until, result.closed()).await;
+                learned.map(|learned| (learned, version))
+            }
+            Ok((Err(why), _)) => Err(why),
+            Err(panic) => Err(TrainFault::Trainer(panic.to_string())),
+        };
+        // Nobody waits where it was given up.
+        let _ = result.send(learned);
+    }
+
+    async fn at_work(&self, run: Digest) -> AtWork {
+        let slot = {
+            let mut slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(slots.entry(run).or_default())
+        };
+        AtWork { pool: self.clone(), run, slot: slot.lock_owned().await }
+    }
+
+    /// A new one, which takes the place of those that have nothing to do: each holds a table in memory.
+    async fn start(&self, run: Digest) -> Result<Trainer, TrainFault> {
+        let idle: Vec<(Digest, Trainer)> = {
+            let slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            let others = slots.iter().filter(|(other, _)| **other != run);
+            others.filter_map(|(other, slot)| Some((*other, slot.try_lock().ok()?.take()?))).collect()
+        };
+        for (other, trainer) in idle {
+            self.versions().remove(&other);
+            trainer.end().await;
+        }
+        Trainer::start(Arc::clone(&self.0.source)).await
+    }
+
+    fn versions(&self) -> MutexGuard<'_, BTreeMap<Digest, Digest>> {
+        self.0.versions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn raise(&self, kind: Kind, text: String, why: String) {
+        let alarm = self.0.alarm.clone();
+        let raised = spawn_blocking(move || alarm.raise(kind, &text, &why)).await;
+        if let Err(panic) = raised {
+            tracing::error!("an alarm could not be raised: {panic}");
+        }
+    }
+}
+
+/// Waits until no other does the same.
+async fn place(of: Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    // None where the semaphore is closed, which it never is.
+    of.acquire_owned().await.ok()
+}
+
+impl AtWork {
+    async fn read(&mut self, plan: &AuthoredPlan) -> Result<Digest, TrainFault> {
+        let _place = place(Arc::clone(&self.pool.0.reading)).await;
+        let mut fresh = self.slot.is_none();
+        let read = loop {
+            let mut trainer = match self.slot.take() {
+                Some(trainer) => trainer,
+                None => self.pool.start(self.run).await?,
+            };
+            self.pool.versions().remove(&self.run);
+            let late = || Err(TrainFault::Trainer(format!("it read for longer than {READING_MAX:?}")));
+            match timeout(READING_MAX, trainer.read(plan)).await.unwrap_or_else(|_| late()) {
+                Err(TrainFault::Trainer(why)) => {
+                    let why = trainer.failed(why).await;
+                    // It may have ended while it had nothing to do, which is nobody's failure.
+                    if fresh {
+                        return Err(why);
+                    }
+                    fresh = true;
+                }
+                Ok(table) => {
+                    *self.slot = Some(trainer);
+                    break Ok(table);
+                }
+                // It is sealed off from what its data is put right with.
+                Err(why) => break Err(why),
+            }
+        };
+        match read {
+            Ok(table) => {
+                self.note(&table, fresh).await;
+                self.pool.versions().insert(self.run, table.version);
+                Ok(table.version)
+            }
+            Err(why) => {
+                self.unusable(plan, &why).await;
+                Err(why)
+            }
+        }
+    }
+
+    /// What the operator hears of a table: of one that was read before, only that it is another by now.
+    async fn note(&self, table: &Table, fresh: bool) {
+        let run = self.run.short();
+        if table.changed {
+            let text = format!(
+                "the data changed since it was read for run {run}: the run goes on with what was read then, until its trainer \
+                 starts anew; another run reads it anew"
+            );
+            self.pool.raise(Kind::Changed, text, String::new()).await;
+        }
+        if !fresh {
+            return;
+        }
+        tracing::info!(version = table.version.short(), "data loaded");
+        if let Some(misfits) = &table.misfits {
+            let text = format!("data that does not fit the plan of run {run} contributes nothing: {misfits}");
+            self.pool.raise(Kind::Data, text, String::new()).await;
+        }
+    }
+
+    async fn unusable(&self, plan: &AuthoredPlan, why: &TrainFault) {
+        let (text, log) = if plan.event().is_some() {
+            (
+                format!("the data cannot be used: nothing of it is contributed, in any round: {why}"),
+                String::new(),
+            )
+        } else {
+            // The text of an error may quote a cell, and is for the log alone.
+            ("the data cannot be used, and this silo sits out; the log says why".to_owned(), why.to_string())
+        };
+        self.pool.raise(Kind::Data, text, log).await;
+    }
+
+    async fn train(
+        &mut self,
+        job: &TrainJob,
+        model: &Params,
+        clip_norm: Option<f64>,
+        until: Instant,
+        given_up: impl Future<Output = ()>,
+    ) -> Result<Learned, TrainFault> {
+        let Some(mut trainer) = self.slot.take() else {
+            return Err(TrainFault::Trainer("the trainer ended".into()));
+        };
+        let answer = trainer.train(clip_norm, &job.seed, model, until, given_up).await;
+        let believed = answer.and_then(|answer| {
+            let lie = |why: plan::AnswerError| TrainFault::Trainer(why.to_string());
+            job.plan.believe(answer, clip_norm).map_err(lie)
+        });
+        if let Err(TrainFault::Trainer(why)) = believed {
+            self.pool.versions().remove(&self.run);
+            return Err(trainer.failed(why).await);
+        }
+        *self.slot = Some(trainer);
+        believed
+    }
+}
