@@ -2,10 +2,11 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use alarms::Alarm;
+use audit::Wanted;
 use clap::Subcommand;
 use daemon::{EXIT_CONFIGURATION, EXIT_FAILURE};
 use identity::AuthorisedRoster;
@@ -50,6 +51,25 @@ pub(crate) enum Command {
         /// Print the same as metrics for a collector that reads files, and exit with 0.
         #[arg(long)]
         metrics: bool,
+    },
+    /// Show this silo's own log: what left it, and what happened to its data and its trainer, a line each. The daemon may run; what
+    /// has just happened is there within seconds. Nothing of it leaves this silo by itself.
+    Log {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE", required_unless_present = "state", conflicts_with = "state")]
+        config: Option<PathBuf>,
+        /// The daemon's `state_dir`, where its configuration is not at hand.
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+        /// Only what happened within this time, such as 24h.
+        #[arg(long, value_name = "TIME", value_parser = identity::parse_time)]
+        since: Option<u64>,
+        /// Only this action, such as `upload.sent`, or all of a thing, such as `trainer`.
+        #[arg(long, value_parser = Wanted::action)]
+        action: Option<String>,
+        /// One JSON object a line, with each entry's index.
+        #[arg(long)]
+        json: bool,
     },
     /// Say step by step what keeps this silo from its coordinator.
     Doctor {
@@ -141,6 +161,10 @@ pub(crate) fn run(command: Command, program: &Program) -> ExitCode {
         Command::Witness(WitnessCommand::Forget { config, reason }) => forget_witness(&config, &reason),
         Command::Schema { config, label } => print_schema(&config, &label, program),
         Command::Alarms { config, metrics } => alarms(&config, metrics),
+        Command::Log { config, state, since, action, json } => {
+            let state = state.map_or_else(|| Ok(read(&config.unwrap_or_default())?.state_dir), Ok);
+            state.and_then(|state| log(&state.join("audit"), since, action, json))
+        }
         Command::Doctor { config, json } => doctor(&config, json, program),
     };
     exit(done.map(|()| ExitCode::SUCCESS))
@@ -180,7 +204,7 @@ fn run_enroll(enroll: Enroll) -> Result<ExitCode, (u8, String)> {
 }
 
 /// Prints the change; gives the roster on offer and the state folder.
-fn show(path: &std::path::Path) -> Result<Option<(AuthorisedRoster, Config)>, String> {
+fn show(path: &Path) -> Result<Option<(AuthorisedRoster, Config)>, String> {
     let (config, _) = Config::read(path).map_err(|why| why.to_string())?;
     let mut problems = Problems::default();
     let pinned = daemon::read_roster(&config.roster, &config.authority_key, &mut problems);
@@ -200,7 +224,7 @@ fn show(path: &std::path::Path) -> Result<Option<(AuthorisedRoster, Config)>, St
     Ok(Some((offered, config)))
 }
 
-fn accept(path: &std::path::Path, digest: &str, yes: bool) -> Result<(), String> {
+fn accept(path: &Path, digest: &str, yes: bool) -> Result<(), String> {
     let Some((offered, config)) = show(path)? else { return Err("there is nothing to accept".into()) };
     if offered.digest().to_string() != digest.trim() {
         return Err(
@@ -221,7 +245,7 @@ fn accept(path: &std::path::Path, digest: &str, yes: bool) -> Result<(), String>
     Ok(())
 }
 
-fn accept_loss(path: &std::path::Path, reason: &str) -> Result<(), (u8, String)> {
+fn accept_loss(path: &Path, reason: &str) -> Result<(), (u8, String)> {
     if reason.trim().is_empty() {
         return Err((EXIT_CONFIGURATION, "--reason is empty: say what happened".into()));
     }
@@ -239,7 +263,7 @@ fn accept_loss(path: &std::path::Path, reason: &str) -> Result<(), (u8, String)>
     Ok(())
 }
 
-fn unclaim(path: &std::path::Path, run: &str, reason: &str) -> Result<(), (u8, String)> {
+fn unclaim(path: &Path, run: &str, reason: &str) -> Result<(), (u8, String)> {
     let unusable = |why: String| (EXIT_CONFIGURATION, why);
     if reason.trim().is_empty() {
         return Err(unusable("--reason is empty: say what happened".into()));
@@ -265,7 +289,7 @@ fn unclaim(path: &std::path::Path, run: &str, reason: &str) -> Result<(), (u8, S
     Ok(())
 }
 
-fn forget_witness(path: &std::path::Path, reason: &str) -> Result<(), (u8, String)> {
+fn forget_witness(path: &Path, reason: &str) -> Result<(), (u8, String)> {
     if reason.trim().is_empty() {
         return Err((EXIT_CONFIGURATION, "--reason is empty: say what happened".into()));
     }
@@ -281,12 +305,12 @@ fn forget_witness(path: &std::path::Path, reason: &str) -> Result<(), (u8, Strin
 }
 
 /// The configuration alone: neither keys nor roster are opened.
-fn read(path: &std::path::Path) -> Result<Config, (u8, String)> {
+fn read(path: &Path) -> Result<Config, (u8, String)> {
     let read = Config::read(path).map_err(|why| (EXIT_CONFIGURATION, format!("{}: {why}", path.display())));
     read.map(|(config, _)| config)
 }
 
-fn print_schema(path: &std::path::Path, labels: &[String], program: &Program) -> Result<(), (u8, String)> {
+fn print_schema(path: &Path, labels: &[String], program: &Program) -> Result<(), (u8, String)> {
     let unusable = |why: String| (EXIT_CONFIGURATION, why);
     let config = read(path)?;
     let spawner = config.spawner(program, None).map_err(|why| unusable(why.to_string()))?;
@@ -295,7 +319,7 @@ fn print_schema(path: &std::path::Path, labels: &[String], program: &Program) ->
     Ok(())
 }
 
-fn alarms(path: &std::path::Path, metrics: bool) -> Result<(), (u8, String)> {
+fn alarms(path: &Path, metrics: bool) -> Result<(), (u8, String)> {
     let config = read(path)?;
     let alarm = Alarm::new(&config.state_dir, daemon::wall_ms);
     if metrics {
@@ -307,7 +331,19 @@ fn alarms(path: &std::path::Path, metrics: bool) -> Result<(), (u8, String)> {
     lines.is_empty().then_some(()).ok_or_else(|| failed("this silo's operator has to look at that".into()))
 }
 
-fn doctor(path: &std::path::Path, json: bool, program: &Program) -> Result<(), (u8, String)> {
+fn log(folder: &Path, since: Option<u64>, action: Option<String>, json: bool) -> Result<(), (u8, String)> {
+    if !audit::is_published(folder) {
+        return Err((EXIT_CONFIGURATION, format!("`{}` holds no log of a daemon's", folder.display())));
+    }
+    let since_ms = since.map(|since_s| daemon::now_s().checked_sub(since_s).unwrap_or(0) * 1000);
+    let shown = audit::read_events(folder, &Wanted { action, round: None, since_ms }, |event| {
+        println!("{}", if json { event.json() } else { event.line_at_its_silo() });
+        !daemon::out::is_closed()
+    });
+    shown.map_err(|why| failed(crate::with_causes(&why)))
+}
+
+fn doctor(path: &Path, json: bool, program: &Program) -> Result<(), (u8, String)> {
     let config = read(path)?;
     let fine = |what, detail: &str| Finding { what, ok: true, detail: detail.to_owned(), remedy: None };
     let bad = |what, detail| Finding { what, ok: false, detail, remedy: None };

@@ -407,14 +407,13 @@ impl Driver {
 
     /// Writes down what is about to leave, before any of it does.
     fn log_departures(&mut self, effects: &VecDeque<ClientEffect>) -> Result<(), RunError> {
-        let now = self.clock.now();
         for effect in effects {
             match effect {
                 // Without a session it does not leave.
-                ClientEffect::Send(said) if self.outbox.is_some() => self.departures.message(now, said),
+                ClientEffect::Send(said) if self.outbox.is_some() => self.departures.message(said),
                 ClientEffect::Upload(said) => {
                     let epsilon = self.participant.status().epsilon_spent;
-                    self.departures.upload(now, said, epsilon);
+                    self.departures.upload(said, epsilon);
                 }
                 _ => {}
             }

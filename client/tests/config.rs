@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use audit::Action;
 use client::Config;
 use daemon::Daemon;
 use identity::{IdentityKey, Member, Roster};
@@ -320,4 +321,43 @@ fn what_the_operator_has_to_look_at_is_a_line_each_and_exits_with_1_and_as_metri
     ] {
         assert!(metrics.lines().any(|line| line == sample), "{sample} is not in\n{metrics}");
     }
+}
+
+#[test]
+fn a_silos_operator_reads_its_own_log_from_the_state_folder_or_the_configuration_while_it_is_written() {
+    let folder = folder();
+    write(folder.path(), "client.toml", &text(), 0o644);
+    let log = |words: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_folkmoot-client"));
+        let ended = command.current_dir(folder.path()).arg("log").args(words.split(' ')).output().unwrap();
+        (ended.status.code(), String::from_utf8([ended.stdout, ended.stderr].concat()).unwrap())
+    };
+    let (code, said) = log("--state s");
+    assert!(code == Some(2) && said.contains("holds no log"), "{said}");
+    let key = key(1).signing_key().clone();
+    std::fs::create_dir(folder.path().join("s")).unwrap();
+    let writer =
+        audit::Writer::open(&folder.path().join("s/audit"), "folkmoot/test/silo-1", key, 1, daemon::wall_ms);
+    let writer = writer.unwrap();
+    let recorder = writer.recorder();
+    let run = params::Digest::sha256(b"run");
+    recorder.record(recorder.of_run(Action::DataOpened, &run, "wards").with("rows", "650"));
+    let died = recorder.of_run(Action::TrainerFailed, &run, "wards").in_attempt(3, 1);
+    recorder.record_failure(died, "it was ended by SIGSYS");
+    writer.publish().unwrap();
+    for by in ["--state s", "--config client.toml"] {
+        let (code, said) = log(by);
+        let lines: Vec<&str> = said.lines().collect();
+        assert!(code == Some(0) && lines.len() == 2, "{said}");
+        assert!(lines[0].ends_with("  data.opened            wards  rows=650"), "{said}");
+        assert!(
+            lines[1].ends_with("  trainer.failed         FAILED  wards  round 3  why=it was ended by SIGSYS"),
+            "{said}"
+        );
+    }
+    assert_eq!(log("--state s --action data --since 1h").1.lines().count(), 1);
+    let (_, json) = log("--state s --action trainer --json");
+    assert!(json.starts_with("{\"index\":1,\"event\":{\"action\":\"trainer.failed\""), "{json}");
+    let (code, said) = log("--state s --action trained");
+    assert!(code == Some(2) && said.contains("trainer.failed"), "{said}");
 }

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use ed25519_dalek::SigningKey;
 use params::Digest;
-use tlog::VerifierKey;
 
 use crate::event::Event;
 use crate::folder::failed;
@@ -40,7 +39,6 @@ pub struct Writer {
     thread: Option<JoinHandle<()>>,
     silo: u32,
     now_ms: fn() -> u64,
-    key: VerifierKey,
     /// Where the log lies, for what is said where its thread is gone.
     folder: PathBuf,
 }
@@ -54,7 +52,7 @@ pub struct Recorder {
 }
 
 impl Writer {
-    /// Opens a silo's log as [`Log::open`] does, and begins to write it; `now_ms` is the clock of recorded events, in milliseconds since
+    /// Opens a silo's log as [`Log::open`] does, writes its public key beside it, and begins to write it; `now_ms` is the clock of recorded events, in milliseconds since
     /// 1970.
     ///
     /// # Errors
@@ -70,16 +68,16 @@ impl Writer {
         // What a crash kept from being published.
         log.publish()?;
         let key = log.verifier_key().clone();
+        // What `folkmoot audit verify --key` is given. It follows from the roster: not having it loses nothing.
+        if let Err(why) = store::write_replacing(&folder.with_extension("pub"), format!("{key}\n").as_bytes())
+        {
+            tracing::warn!("the audit log's public key is not written: {why}");
+        }
         let (orders, taken) = mpsc::channel();
         let thread = std::thread::Builder::new().name("audit".into());
         let thread =
             thread.spawn(move || write(log, &taken)).map_err(failed("start the writer of", folder))?;
-        Ok(Self { orders, thread: Some(thread), silo, now_ms, key, folder: folder.to_owned() })
-    }
-
-    /// Name and public key that the log's checkpoints verify under.
-    pub fn verifier_key(&self) -> &VerifierKey {
-        &self.key
+        Ok(Self { orders, thread: Some(thread), silo, now_ms, folder: folder.to_owned() })
     }
 
     /// For whoever has something to record.

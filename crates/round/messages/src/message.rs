@@ -123,6 +123,33 @@ pub enum ToCoordinator {
     Unmask { at: Attempt, shares: UnmaskShares },
 }
 
+impl ToCoordinator {
+    /// What it is, for people who read that it was said.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::CheckIn { .. } => "check-in",
+            Self::Declined { .. } => "declined",
+            Self::Advertise { .. } => "advert",
+            Self::ShareKeys { .. } => "key shares",
+            Self::Complain { .. } => "complaint",
+            Self::SignIncluded { .. } => "signature on the included set",
+            Self::Unmask { .. } => "unmask shares",
+        }
+    }
+
+    /// The attempt that it is about, where it is about one.
+    pub fn attempt(&self) -> Option<Attempt> {
+        match self {
+            Self::CheckIn { .. } | Self::Declined { .. } => None,
+            Self::Advertise { at, .. }
+            | Self::ShareKeys { at, .. }
+            | Self::Complain { at, .. }
+            | Self::SignIncluded { at, .. }
+            | Self::Unmask { at, .. } => Some(*at),
+        }
+    }
+}
+
 /// What precedes a masked vector's bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UploadHeader {
