@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use train::StoppableTrainer;
 use trainer::Trainers;
 use trainer::samples::in_threads;
+use workshop::TrainerSource;
 
 use crate::mock::{self, FIRST, ME, Process, Session, genesis, key, roster, silo};
 
@@ -76,6 +77,19 @@ pub(crate) struct Agreed {
     pub(crate) signatures: Vec<IncludedSignature>,
 }
 
+/// Starts trainers on the data of a path.
+pub(crate) type Sources = Box<dyn FnOnce(PathBuf) -> TrainerSource + Send>;
+
+/// In threads of the test.
+pub(crate) fn threads(trainers: Trainers) -> Sources {
+    Box::new(|data| in_threads(data, trainers))
+}
+
+/// Burn's.
+pub(crate) fn burn() -> Sources {
+    threads(Arc::new(|stop| Box::new(StoppableTrainer(stop))))
+}
+
 /// The daemon's task; dropping the sender would not stop it.
 pub(crate) struct Daemon {
     pub(crate) task: JoinHandle<Result<Ended, RunError>>,
@@ -84,11 +98,11 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     pub(crate) fn start(config: Config) -> Self {
-        Self::training(config, Arc::new(|stop| Box::new(StoppableTrainer(stop))))
+        Self::training(config, burn())
     }
 
     /// With other trainers than burn's.
-    pub(crate) fn training(config: Config, trainers: Trainers) -> Self {
+    pub(crate) fn training(config: Config, trainers: Sources) -> Self {
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async {
             // Only a word stops it; a test that fails takes its runtime with it.
@@ -98,7 +112,7 @@ impl Daemon {
         };
         let mut loaded = config.open().unwrap();
         loaded.one_run = true;
-        let trainers = in_threads(loaded.config.data.clone(), trainers);
+        let trainers = trainers(loaded.config.data.clone());
         let task = tokio::spawn(client::run(loaded, trainers, shutdown));
         Self { task, stop }
     }
@@ -120,6 +134,11 @@ pub(crate) fn plan() -> Plan {
     plan
 }
 
+/// A silo's, with this row in the middle.
+pub(crate) fn table(middle: &str) -> Option<String> {
+    Some(format!("label,a,b,c\n0,0.1,0.2,0.3\n{middle}\n1,0.2,0.4,0.6\n"))
+}
+
 impl Federation {
     pub(crate) async fn of(plan: Plan) -> Self {
         let (_, file) = genesis(&plan);
@@ -138,8 +157,7 @@ impl Federation {
         chunks: Vec<wire::v1::ModelChunk>,
         change: impl FnOnce(&mut Config),
     ) -> Self {
-        let trainers: Trainers = Arc::new(|stop| Box::new(StoppableTrainer(stop)));
-        Self::training(plan, chunks, change, trainers).await
+        Self::training(plan, chunks, change, burn()).await
     }
 
     /// [`Federation::configured`], with other trainers than burn's.
@@ -147,7 +165,7 @@ impl Federation {
         plan: Plan,
         chunks: Vec<wire::v1::ModelChunk>,
         change: impl FnOnce(&mut Config),
-        trainers: Trainers,
+        trainers: Sources,
     ) -> Self {
         Self::begun(plan, Process::start("127.0.0.1:0", chunks), change, trainers).await
     }
@@ -162,15 +180,14 @@ impl Federation {
         let chunks = wire::model_chunks(0, plan.initial_model().digest(), file.into()).collect();
         let process = Process::start("127.0.0.1:0", chunks);
         *process.checkpoints.lock().unwrap() = checkpoints;
-        let trainers: Trainers = Arc::new(|stop| Box::new(StoppableTrainer(stop)));
-        Self::begun(plan, process, change, trainers).await
+        Self::begun(plan, process, change, burn()).await
     }
 
     async fn begun(
         plan: Plan,
         mut process: Process,
         change: impl FnOnce(&mut Config),
-        trainers: Trainers,
+        trainers: Sources,
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut config = anchored(silo(folder.path(), process.address, 3), &folder);

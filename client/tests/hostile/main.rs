@@ -4,6 +4,7 @@
 mod crossed;
 mod federation;
 mod ledger;
+mod lies;
 #[path = "../mock/mod.rs"]
 mod mock;
 mod participation;

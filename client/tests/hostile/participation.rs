@@ -16,16 +16,16 @@ use train::StoppableTrainer;
 use trainer::{Stop, TrainError, Trained, Trainer, Trainers};
 
 use crate::crossed::{binding, opened, read};
-use crate::federation::{Federation, UNMASKED, kind, ledger_in, plan, records};
+use crate::federation::{Federation, Sources, UNMASKED, kind, ledger_in, plan, records, table, threads};
 use crate::mock::{FIRST, genesis, roster, welcome};
 
 const CLIP: f64 = 0.5;
 /// What noise and rounding add to a vector of this few coordinates, with room.
-const TOLERANCE: f64 = 0.02;
+pub(crate) const TOLERANCE: f64 = 0.02;
 /// Long enough for a training on three rows, on a machine that does much else.
-const READY_AFTER_MS: u64 = 4_000;
+pub(crate) const READY_AFTER_MS: u64 = 4_000;
 /// A row that each of these tables has in its middle, and what may stand in its place.
-const FITS: &str = "1,0.9,0.8,0.7";
+pub(crate) const FITS: &str = "1,0.9,0.8,0.7";
 /// A row that trainers which fail fail over.
 const FATAL: &str = "1,0.5,0.5,0.5";
 const MISFITS: [&str; 6] =
@@ -75,7 +75,7 @@ impl Trainer for Failing {
     }
 }
 
-fn failing(failure: Failure) -> (Trainers, Sender<()>, Arc<AtomicUsize>) {
+fn failing(failure: Failure) -> (Sources, Sender<()>, Arc<AtomicUsize>) {
     let (let_go, hold) = channel();
     let (hold, hung) = (Arc::new(Mutex::new(hold)), Arc::new(AtomicUsize::new(0)));
     let hanging = Arc::clone(&hung);
@@ -83,7 +83,7 @@ fn failing(failure: Failure) -> (Trainers, Sender<()>, Arc<AtomicUsize>) {
         let (hold, hung) = (Arc::clone(&hold), Arc::clone(&hanging));
         Box::new(Failing { stop, failure, hold, hung })
     });
-    (trainers, let_go, hung)
+    (threads(trainers), let_go, hung)
 }
 
 /// With all rows in each batch and the noise that a plan cannot have less of, which is next to none.
@@ -99,7 +99,7 @@ fn nearly_exact(privacy: impl Fn(f64, f64, f64) -> Privacy) -> Plan {
     exact
 }
 
-fn in_each_silo() -> Plan {
+pub(crate) fn in_each_silo() -> Plan {
     nearly_exact(|epsilon, delta, noise_multiplier| {
         Privacy::Private(Promise {
             epsilon,
@@ -117,7 +117,7 @@ fn in_each_silo() -> Plan {
     })
 }
 
-fn of_sums() -> Plan {
+pub(crate) fn of_sums() -> Plan {
     nearly_exact(|epsilon, delta, noise_multiplier| {
         Privacy::Private(Promise {
             epsilon,
@@ -134,7 +134,7 @@ fn of_sums() -> Plan {
     })
 }
 
-fn of_updates() -> Plan {
+pub(crate) fn of_updates() -> Plan {
     nearly_exact(|epsilon, delta, noise_multiplier| {
         Privacy::Private(Promise {
             epsilon,
@@ -147,7 +147,7 @@ fn of_updates() -> Plan {
     })
 }
 
-fn at_the_coordinator() -> Plan {
+pub(crate) fn at_the_coordinator() -> Plan {
     nearly_exact(|epsilon, delta, noise_multiplier| {
         Privacy::Private(Promise {
             epsilon,
@@ -161,17 +161,17 @@ fn at_the_coordinator() -> Plan {
 }
 
 /// What others see of a round, what is in it, and what stays in the silo.
-struct Seen {
+pub(crate) struct Seen {
     /// Kinds and sizes of all messages, in their order, and the size of the vector.
-    messages: Vec<(String, usize)>,
-    ready_after: Duration,
+    pub(crate) messages: Vec<(String, usize)>,
+    pub(crate) ready_after: Duration,
     /// In units of the clip norm's.
-    vector: Vec<f64>,
-    ledger: Vec<&'static str>,
-    alarms: String,
+    pub(crate) vector: Vec<f64>,
+    pub(crate) ledger: Vec<&'static str>,
+    pub(crate) alarms: String,
 }
 
-async fn federation(plan: &Plan, table: Option<&str>, trainers: Trainers) -> Federation {
+pub(crate) async fn federation(plan: &Plan, table: Option<&str>, trainers: Sources) -> Federation {
     let put = |data: &Path| match table {
         Some(table) => std::fs::write(data, table).unwrap(),
         None => std::fs::remove_file(data).unwrap(),
@@ -179,7 +179,7 @@ async fn federation(plan: &Plan, table: Option<&str>, trainers: Trainers) -> Fed
     federation_whose(put, plan, trainers).await
 }
 
-async fn federation_whose(data: impl FnOnce(&Path), plan: &Plan, trainers: Trainers) -> Federation {
+async fn federation_whose(data: impl FnOnce(&Path), plan: &Plan, trainers: Sources) -> Federation {
     let (_, file) = genesis(plan);
     let chunks = wire::model_chunks(0, plan.initial_model().digest(), file.into()).collect();
     let change = |config: &mut client::Config| {
@@ -197,7 +197,12 @@ async fn federation_whose(data: impl FnOnce(&Path), plan: &Plan, trainers: Train
 
 /// A whole round of the daemon with this table.
 async fn round(plan: &Plan, table: Option<String>, failure: Failure) -> Seen {
-    let (trainers, let_go, _) = failing(failure);
+    let (trainers, _hold, _) = failing(failure);
+    seen(plan, table, trainers).await
+}
+
+/// A whole round of the daemon with this table and these trainers.
+pub(crate) async fn seen(plan: &Plan, table: Option<String>, trainers: Sources) -> Seen {
     let mut all = federation(plan, table.as_deref(), trainers).await;
     let opens = Instant::now();
     let said = all.say(all.open(FIRST)).await;
@@ -205,13 +210,16 @@ async fn round(plan: &Plan, table: Option<String>, failure: Failure) -> Seen {
     let ToCoordinator::Advertise { advert, .. } = said else { panic!("{said:?}") };
     let binding = binding(Digest::sha256(b"run"), plan, FIRST, plan.initial_model().digest());
     let sum = opened(&mut all, &binding, advert, plan).await;
-    drop(let_go);
     let mut messages = std::mem::take(&mut all.session.sizes);
     messages.push(("vector".into(), sum.len()));
     let folder = all.left().await;
     let kinds: Vec<_> = records(&folder).iter().map(kind).collect();
     assert_eq!(
-        kinds.iter().copied().filter(|kind| !["declared", "failed"].contains(kind)).collect::<Vec<_>>(),
+        kinds
+            .iter()
+            .copied()
+            .filter(|kind| !["declared", "undeclared", "failed"].contains(kind))
+            .collect::<Vec<_>>(),
         UNMASKED
     );
     let account = ledger_in(&folder).inspect().unwrap().account;
@@ -245,11 +253,7 @@ async fn round(plan: &Plan, table: Option<String>, failure: Failure) -> Seen {
     Seen { messages, ready_after, vector, ledger, alarms }
 }
 
-fn table(middle: &str) -> Option<String> {
-    Some(format!("label,a,b,c\n0,0.1,0.2,0.3\n{middle}\n1,0.2,0.4,0.6\n"))
-}
-
-fn norm(vector: &[f64]) -> f64 {
+pub(crate) fn norm(vector: &[f64]) -> f64 {
     vector.iter().map(|value| value.powi(2)).sum::<f64>().sqrt()
 }
 
