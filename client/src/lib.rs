@@ -271,12 +271,19 @@ impl Daemon for Loaded {
         let unusable = |why: String| Stopped { why, exit_code: EXIT_CONFIGURATION };
         let program = self.program().map_err(|why| unusable(format!("trainer: {why}")))?;
         let spawner = self.config.spawner(&program, self.file.clone());
-        self.spawner = Some(Arc::new(spawner.map_err(|why| unusable(format!("trainer: {why}")))?));
+        let spawner = spawner.map_err(|why| unusable(format!("trainer: {why}")))?;
+        // As it is now, for each check-in: it follows from no data, and is the same in each run.
+        let sandbox = workshop::sandbox_level(&spawner).map_err(|why| unusable(format!("trainer: {why}")))?;
+        self.profile.sandbox = Some(sandbox);
+        self.spawner = Some(Arc::new(spawner));
         Ok(())
     }
 
     async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), Stopped> {
         self.notes().iter().for_each(|note| tracing::warn!("{note}"));
+        if let Some(sandbox) = &self.profile.sandbox {
+            tracing::info!("trainers are held like this: {sandbox}");
+        }
         if let Some(why) = self.unaccepted() {
             tracing::error!("policy: no plan with a promise is taken part in: {why}");
         }

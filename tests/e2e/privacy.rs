@@ -58,6 +58,8 @@ fn a_runs_card_carries_commitments_that_open_in_each_silos_folder_and_null_for_t
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     kept(folder);
+    let held = card(folder, 2).sandboxes;
+    assert_eq!(held.values().sum::<u64>(), 3, "each says how its trainers are held: {held:?}");
     let silos = card(folder, 2).training_data.silos;
     let mut declared: Vec<Digest> = silos.iter().flat_map(|silo| silo.data_versions.clone()).collect();
     assert_eq!(declared.len(), 3);

@@ -45,6 +45,7 @@ const SHARED: &[Shared] = &[
     ("RoundOutcome", &["messages", "protocol"], PASSED_ON),
     ("RunEnd", &["messages", "protocol"], PASSED_ON),
     ("SandboxLevel", &["messages", "protocol"], PASSED_ON),
+    ("SandboxLevelError", &["messages", "protocol"], PASSED_ON),
     ("SessionVersion", &["messages", "protocol"], PASSED_ON),
     ("Status", &["audit", "run_status"], "of an event, as the log's format names it, and of a run"),
     ("Tls", &["client", "coordinator"], "the section of each daemon's configuration"),

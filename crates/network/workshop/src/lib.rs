@@ -2,7 +2,7 @@
 //! something to do, asked over streams, believed within bounds, and ended.
 //!
 //! Owns: [`TrainerPool`], which has a trainer for each run that has anything to do; the daemon's side of the stream to one; and asks that are over
-//! at once ([`check_files`], [`describe_files`]). Does not: read data, train, know a round's time, or decide what a training that failed means for the
+//! at once ([`sandbox_level`], [`check_files`], [`describe_files`]). Does not: read data, train, know a round's time, or decide what a training that failed means for the
 //! round, which is the daemon's.
 //!
 //! # Security
@@ -13,7 +13,7 @@ mod once;
 mod pool;
 mod trainer;
 
-pub use once::{AskFault, check_files, describe_files};
+pub use once::{AskFault, check_files, describe_files, sandbox_level};
 pub use pool::TrainerPool;
 pub use trainer::{EndTrainer, TrainerSource, of_spawner};
 

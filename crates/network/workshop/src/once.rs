@@ -1,10 +1,15 @@
 //! Asks that are over at once, each of a trainer of its own.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use plan::Schema;
+use protocol::{SandboxLevel, SandboxLevelError};
 use spawner::{SpawnError, Spawner, Started};
 use trainer_protocol::{Ask, Frame, FrameFault, Reply, limits};
+
+/// How long a trainer may take until it has sealed itself.
+const STARTING: Duration = Duration::from_secs(30);
 
 /// Why no trainer answered.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +26,23 @@ pub enum AskFault {
     /// What it said itself.
     #[error("{0}")]
     Failed(String),
+}
+
+/// What holds the trainers that this spawner starts, as the first of them says, which is ended. So whoever asks knows that they start.
+///
+/// # Errors
+/// [`AskFault`]
+pub fn sandbox_level(spawner: &Spawner) -> Result<SandboxLevel, AskFault> {
+    let Started { socket, id } = spawner.trainer()?;
+    socket.set_read_timeout(Some(STARTING))?;
+    let said = Frame::read(&mut &socket, limits::REPLY).and_then(|frame| frame.message());
+    let ended = spawner.end(id)?;
+    match said.map_err(|why| AskFault::Frame(why, ended.to_string()))? {
+        Reply::Ready { sandbox, .. } => {
+            sandbox.word().parse().map_err(|why: SandboxLevelError| AskFault::Failed(why.to_string()))
+        }
+        reply => Err(other(reply)),
+    }
 }
 
 /// What keeps the files from being used, before any plan is seen; `None` where nothing does.

@@ -38,7 +38,7 @@ pub use coordinator::{
 };
 pub use messages::{
     Attempt, CoordinatorFault, Decline, DropReason, OfRun, Rejection, RoundOutcome, RunEnd, SandboxLevel,
-    SessionVersion, ToClient, ToCoordinator, UploadHeader,
+    SandboxLevelError, SessionVersion, ToClient, ToCoordinator, UploadHeader,
 };
 pub use participant::{
     ClaimAnswer, ClientEffect, ClientEffects, ClientInput, Contradiction, Debit, JobId, LedgerView, MaskJob,
