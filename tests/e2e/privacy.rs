@@ -154,6 +154,8 @@ fn whatever_is_changed_in_a_published_card_that_record_or_plan_tell_is_refused_b
             "training_data.silos.name" | "training_data.silos.data_versions" => None,
             "security.audit_log" | "security.metrics_endpoint" => Some("monitoring".to_owned()),
             _ if ["security", "metrics", "compliance"].contains(&path[0]) => None,
+            // Of silos that say how their trainers are held there are no more than silos in the sum.
+            _ if path[0] == "sandboxes" => Some("sandboxes".to_owned()),
             path => Some(path.to_owned()),
         };
         let output = verify();

@@ -41,8 +41,8 @@ pub fn cards_line(cards: u64, planned: bool) -> String {
         ("the records", ", and without --plan what the plan tells")
     };
     format!(
-        "cards: {cards} say what {against} say; the coordinator's word alone are the silos' names and data versions, the \
-         security controls, the metrics and the owner's part{left}"
+        "cards: {cards} say what {against} say; the coordinator's word alone are the silos' names, data versions and \
+         sandboxes, the security controls, the metrics and the owner's part{left}"
     )
 }
 
@@ -53,8 +53,14 @@ pub fn evidence_line(evidence: &RoundEvidence) -> String {
         || "no differential privacy".to_owned(),
         |epsilon| format!("epsilon {} spent", rounded_up(epsilon, 4)),
     );
+    let held: Vec<String> = evidence
+        .sandboxes
+        .iter()
+        .map(|(level, silos)| format!("; {silos} say that their trainers are held: {}", printable(level)))
+        .collect();
+    let held = held.concat();
     format!(
-        "round {:>6}: from {}, plan {}, roster {}, silos in the sum {} ({} of {}), {spent}, by {}",
+        "round {:>6}: from {}, plan {}, roster {}, silos in the sum {} ({} of {}), {spent}, by {}{held}",
         evidence.round,
         short(evidence.parent.as_ref().map(|parent| parent.record)),
         evidence.plan.short(),
