@@ -335,7 +335,8 @@ fn log(folder: &Path, since: Option<u64>, action: Option<String>, json: bool) ->
     if !audit::is_published(folder) {
         return Err((EXIT_CONFIGURATION, format!("`{}` holds no log of a daemon's", folder.display())));
     }
-    let since_ms = since.map(|since_s| daemon::now_s().checked_sub(since_s).unwrap_or(0) * 1000);
+    let since_ms =
+        since.map(|since_s| daemon::now_s().checked_sub(since_s).map_or(0, |from_s| from_s * 1000));
     let shown = audit::read_events(folder, &Wanted { action, round: None, since_ms }, |event| {
         println!("{}", if json { event.json() } else { event.line_at_its_silo() });
         !daemon::out::is_closed()

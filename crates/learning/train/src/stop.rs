@@ -7,7 +7,7 @@ use trainer::{Stop, TrainError, Trained, Trainer};
 
 use crate::train;
 
-/// [`BurnTrainer`], which looks before each batch whether it is to go on.
+/// [`crate::BurnTrainer`], which looks before each batch whether it is to go on.
 #[derive(Debug, Clone, Default)]
 pub struct StoppableTrainer(pub Stop);
 
