@@ -2,7 +2,8 @@
 //!
 //! # Privacy
 //! What happens to a silo's data and trainer follows from its rows, and writing it takes a disk's time. So whoever records an event waits
-//! for nothing, and whoever waits ([`Writer::settle`]) waits for one fsync, however many entries there were before.
+//! for nothing; what was recorded is written together with the next departure, or alone a second later; and a departure
+//! ([`Writer::settle`]) waits for one fsync, whatever happened before it.
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -19,6 +20,8 @@ use crate::{Action, Status};
 
 /// Tiles and checkpoint are made at most this often, and when the writer is dropped: they can be made again from the journal.
 const PUBLISH_EVERY: Duration = Duration::from_secs(5);
+/// How long a recorded event may wait for something that leaves, to be written with it.
+const KEPT_FOR: Duration = Duration::from_secs(1);
 /// Orders that share an fsync.
 const AT_ONCE: usize = 256;
 /// The longest detail of a recorded event: an error's text may be as long as what somebody's program said.
@@ -158,51 +161,74 @@ impl Recorder {
     }
 }
 
+/// What is to be written, and who waits for it.
+#[derive(Default)]
+struct Due {
+    events: Vec<Event>,
+    /// Since when the first of them waits that was recorded.
+    oldest: Option<Instant>,
+    settles: Vec<Sender<Result<(), LogError>>>,
+    publishes: Vec<Sender<Result<(), LogError>>>,
+    ends: bool,
+}
+
+impl Due {
+    fn take(&mut self, order: Order) {
+        match order {
+            Order::Keep(event) => {
+                self.oldest.get_or_insert_with(Instant::now);
+                self.events.push(event);
+            }
+            Order::Settle(events, done) => {
+                self.events.extend(events);
+                self.settles.push(done);
+            }
+            Order::Publish(done) => self.publishes.push(done),
+            Order::End => self.ends = true,
+        }
+    }
+
+    fn is_asked_for(&self) -> bool {
+        self.ends || !self.settles.is_empty() || !self.publishes.is_empty()
+    }
+}
+
 /// Carries out orders until the last one.
 fn write(mut log: Log, orders: &Receiver<Order>) {
     let mut published = Instant::now();
-    let mut wrong: Option<LogError> = None;
-    loop {
-        let first = match orders
-            .recv_timeout(PUBLISH_EVERY.checked_sub(published.elapsed()).unwrap_or(Duration::ZERO))
-        {
-            Ok(order) => Some(order),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => return,
-        };
-        let (mut events, mut waiting, mut publishes, mut ends) = (Vec::new(), Vec::new(), Vec::new(), false);
-        for order in first.into_iter().chain(orders.try_iter().take(AT_ONCE)) {
-            match order {
-                Order::Keep(event) => events.push(event),
-                Order::Settle(more, done) => {
-                    events.extend(more);
-                    waiting.push(done);
-                }
-                Order::Publish(done) => publishes.push(done),
-                Order::End => ends = true,
-            }
+    let (mut due, mut wrong) = (Due::default(), None);
+    while !due.ends {
+        let until = due.oldest.map_or(published + PUBLISH_EVERY, |oldest| oldest + KEPT_FOR);
+        let wait = until.checked_duration_since(Instant::now()).unwrap_or(Duration::ZERO);
+        match orders.recv_timeout(wait) {
+            Ok(order) => due.take(order),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => due.ends = true,
         }
-        if !events.is_empty() {
-            first_of(&mut wrong, log.append_to_journal(&events).map(drop));
-        }
-        for done in waiting {
-            answer(&log, &mut wrong, &done);
-        }
-        first_of(&mut wrong, log.write_full_tiles());
-        if ends || !publishes.is_empty() || published.elapsed() >= PUBLISH_EVERY {
-            published = Instant::now();
-            first_of(&mut wrong, log.publish().map(drop));
-        }
-        for done in publishes {
-            answer(&log, &mut wrong, &done);
-        }
-        if ends {
-            if let Some(why) = wrong {
-                tracing::error!(%why, "the silo's own log is not whole, or its last checkpoint is not; that one is at the next start");
-            }
-            return;
+        orders.try_iter().take(AT_ONCE).for_each(|order| due.take(order));
+        if due.is_asked_for() || due.events.len() >= AT_ONCE || until <= Instant::now() {
+            carry_out(&mut log, &mut due, &mut published, &mut wrong);
         }
     }
+    if let Some(why) = wrong {
+        tracing::error!(%why, "the silo's own log is not whole, or its last checkpoint is not; that one is at the next start");
+    }
+}
+
+/// Writes what is due. Whoever waits for an fsync does not wait for tiles.
+fn carry_out(log: &mut Log, due: &mut Due, published: &mut Instant, wrong: &mut Option<LogError>) {
+    due.oldest = None;
+    let events = std::mem::take(&mut due.events);
+    if !events.is_empty() {
+        first_of(wrong, log.append_to_journal(&events).map(drop));
+    }
+    due.settles.drain(..).for_each(|done| answer(log, wrong, &done));
+    first_of(wrong, log.write_full_tiles());
+    if due.ends || !due.publishes.is_empty() || published.elapsed() >= PUBLISH_EVERY {
+        *published = Instant::now();
+        first_of(wrong, log.publish().map(drop));
+    }
+    due.publishes.drain(..).for_each(|done| answer(log, wrong, &done));
 }
 
 /// What comes later only says that something came before.
@@ -261,6 +287,24 @@ mod tests {
         let entries = log.entries(0..301).unwrap();
         let last = Event::decode(entries.last().unwrap()).unwrap();
         assert_eq!((log.size(), last.action.as_str()), (301, "upload.sent"));
+    }
+
+    #[test]
+    fn what_is_recorded_is_written_within_seconds_though_nothing_leaves() {
+        let scratch = tempdir().unwrap();
+        let writer = writer(scratch.path());
+        let recorder = writer.recorder();
+        recorder.record(recorder.event(Action::SpawnerLost));
+        let journal = scratch.path().join("log/journal");
+        let empty = std::fs::metadata(&journal).unwrap().len();
+        let written = || std::fs::metadata(&journal).unwrap().len() > empty;
+        let until = Instant::now() + Duration::from_secs(60);
+        while !written() && Instant::now() < until {
+            std::thread::yield_now();
+        }
+        assert!(written());
+        drop(writer);
+        assert_eq!(actions(scratch.path()), ["spawner.lost"]);
     }
 
     #[test]
