@@ -25,6 +25,17 @@ impl Departures {
         Ok(Self { recorder: log.recorder(), log, waiting: Vec::new() })
     }
 
+    /// For what happens to the data and the trainers.
+    pub(crate) fn recorder(&self) -> Recorder {
+        self.recorder.clone()
+    }
+
+    /// Nothing of the data is in what is about to leave, since it could not be protected: written with that.
+    pub(crate) fn replaced(&mut self, run: &Digest, plan: &str, at: Attempt) {
+        let event = self.recorder.of_run(Action::ContributionReplaced, run, plan);
+        self.keep(event.with("why", "it could not be protected; the daemon's log says why"), Some(at));
+    }
+
     /// A message is about to be said.
     pub(crate) fn message(&mut self, said: &OfRun<ToCoordinator>) {
         let message = &said.message;

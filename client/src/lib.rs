@@ -364,7 +364,7 @@ pub async fn run_on(
         patience,
         work: Box::new(jobs::Remote {
             channel: channel.clone(),
-            workshop: Workshop::new(TrainerPool::new(trainers, alarm.clone())),
+            workshop: Workshop::new(TrainerPool::new(trainers, alarm.clone(), departures.recorder())),
         }),
         alarm,
         news: heard,

@@ -9,6 +9,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use audit::Action;
 use params::Digest;
 use plan::{AuthoredPlan, Contribution, Learned, Plan};
 use protocol::{TrainJob, origin_of};
@@ -73,12 +74,12 @@ impl Workshop {
             let (plan, model, seed) = (Arc::clone(&plan), version.params.clone(), job.seed.clone());
             spawn_blocking(move || plan.without_data(&model, clip_norm, *seed))
         });
+        let (run, at) = (job.head.run_id, job.at);
         // Given up as it is dropped.
         let training = self.pool.train(job, version.params.clone(), clip_norm, until);
-        let trained = timeout_at(until, training).await.unwrap_or_else(|_| {
-            let limit_ms = limit(&plan).as_millis();
-            Err(TrainFault::Training(format!("it took longer than the {limit_ms} ms that the plan gives")))
-        });
+        let trained = timeout_at(until, training)
+            .await
+            .unwrap_or_else(|_| Err(TrainFault::Late(limit(&plan).as_millis())));
         if promises(&plan) && trained.is_ok() {
             self.compare_with_the_plan(&plan, begun.elapsed());
         }
@@ -87,6 +88,11 @@ impl Workshop {
             let data_version = Some(version);
             return Ok(Made { contribution: made(learned), stand_in: None, data_version, failed: None });
         };
+        if let Err(why) = &trained {
+            let recorder = self.pool.recorder();
+            let event = recorder.of_run(Action::ContributionReplaced, &run, &plan.name);
+            recorder.record(event.in_attempt(at.round, at.attempt).with("why", why.without_its_words()));
+        }
         let stand_in = stand_in.await.map_err(TrainFault::training)?;
         let stand_in = made(stand_in.map_err(TrainFault::training)?);
         if plan.timing.ready_after_ms > 0 {

@@ -69,7 +69,12 @@ impl Driver {
                 }
                 let any = held.failed;
                 match (failed, any) {
-                    (Some(why), _) => self.training_failed(at, why),
+                    (Some(why), _) => {
+                        if let Some(Debit { run, plan, .. }) = self.participant.debit_for(job, origin) {
+                            self.departures.replaced(&run, &plan.name, at);
+                        }
+                        self.training_failed(at, why);
+                    }
                     // The operator has heard of it when training ended.
                     (None, true) => {}
                     (None, false) => self.alarms.later(|alarm| alarm.trained()),

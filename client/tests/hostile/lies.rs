@@ -244,7 +244,7 @@ async fn nobody_sees_a_lie(plan: Plan, lies: &[Lie]) {
     assert!(norm(&other.vector) > 0.1 && other.alarms.is_empty(), "{:?} {}", other.vector, other.alarms);
     assert_eq!(other.ledger, ["debit"]);
     for round in rounds {
-        let (lie, Seen { messages, ready_after, vector, ledger, alarms }) = round.await.unwrap();
+        let (lie, Seen { messages, ready_after, vector, ledger, alarms, log }) = round.await.unwrap();
         assert_eq!(messages, other.messages, "{lie:?}");
         let (soonest, latest) =
             (Duration::from_millis(READY_AFTER_MS), Duration::from_millis(3 * READY_AFTER_MS));
@@ -252,6 +252,7 @@ async fn nobody_sees_a_lie(plan: Plan, lies: &[Lie]) {
         assert!(norm(&vector) < TOLERANCE, "{lie:?} is in the sum: {vector:?}");
         assert_eq!(ledger, ["debit", "exact"], "{lie:?}");
         assert!(alarms.contains("training failed in round 1"), "{lie:?}: {alarms}");
+        log.check_lie(&format!("{lie:?}"), OF_NUMBERS.contains(&lie));
     }
 }
 

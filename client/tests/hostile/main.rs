@@ -7,6 +7,7 @@ mod ledger;
 mod lies;
 #[path = "../mock/mod.rs"]
 mod mock;
+mod own_log;
 mod participation;
 mod rounds;
 mod step;

@@ -18,6 +18,7 @@ use trainer::{Stop, TrainError, Trained, Trainer, Trainers};
 use crate::crossed::{binding, opened, read};
 use crate::federation::{Federation, Sources, UNMASKED, kind, ledger_in, plan, records, table, threads};
 use crate::mock::{FIRST, genesis, roster, welcome};
+use crate::own_log::OwnLog;
 
 const CLIP: f64 = 0.5;
 /// What noise and rounding add to a vector of this few coordinates, with room.
@@ -169,6 +170,7 @@ pub(crate) struct Seen {
     pub(crate) vector: Vec<f64>,
     pub(crate) ledger: Vec<&'static str>,
     pub(crate) alarms: String,
+    pub(crate) log: OwnLog,
 }
 
 pub(crate) async fn federation(plan: &Plan, table: Option<&str>, trainers: Sources) -> Federation {
@@ -250,7 +252,7 @@ pub(crate) async fn seen(plan: &Plan, table: Option<String>, trainers: Sources) 
         }
         _ => sum.iter().map(|lane| f64::from(lane.cast_signed()) / f64::from(1 << 16)).collect(),
     };
-    Seen { messages, ready_after, vector, ledger, alarms }
+    Seen { messages, ready_after, vector, ledger, alarms, log: OwnLog::of(folder.path()) }
 }
 
 pub(crate) fn norm(vector: &[f64]) -> f64 {
@@ -290,6 +292,7 @@ async fn nobody_sees_what_a_row_says(plan: Plan, one_record_is_the_unit: bool) {
             (Duration::from_millis(READY_AFTER_MS), Duration::from_millis(3 * READY_AFTER_MS));
         assert!((soonest..latest).contains(&seen.ready_after), "{case}: {:?}", seen.ready_after);
         assert_eq!(case == "fits", seen.alarms.is_empty(), "{case}: {}", seen.alarms);
+        seen.log.check(case, MISFITS.contains(&&**case));
         let moved = distance(&seen.vector, &fits.vector);
         match &**case {
             "fits" => assert_eq!(seen.ledger, ["debit"]),

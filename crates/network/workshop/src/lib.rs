@@ -29,9 +29,24 @@ pub enum TrainFault {
     /// The trainer failed as a process, or said what cannot be: it was ended.
     #[error("{0}")]
     Trainer(String),
+    /// What starts trainers is gone.
+    #[error("{0}")]
+    Spawner(String),
+    /// Nobody waits for it any more.
+    #[error("it took longer than the {0} ms that the plan gives")]
+    Late(u128),
 }
 
 impl TrainFault {
+    /// Why, for what lies on the disk in the clear: a trainer's own words may quote a cell, and are for the daemon's log alone.
+    pub fn without_its_words(&self) -> String {
+        match self {
+            Self::Data(_) => "the data cannot be used; the daemon's log says why".to_owned(),
+            Self::Training(_) => "it came to nothing; the daemon's log says why".to_owned(),
+            Self::Trainer(_) | Self::Spawner(_) | Self::Late(_) => self.to_string(),
+        }
+    }
+
     /// Of a training that came to nothing.
     pub fn training(why: impl ToString) -> Self {
         Self::Training(why.to_string())

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use alarms::{Alarm, Kind};
+use audit::{Action, Recorder};
 use params::{Digest, Params};
 use plan::{AuthoredPlan, Learned};
 use protocol::TrainJob;
@@ -32,6 +33,7 @@ pub struct TrainerPool(Arc<Shared>);
 struct Shared {
     source: TrainerSource,
     alarm: Alarm,
+    recorder: Recorder,
     slots: Mutex<BTreeMap<Digest, Slot>>,
     /// What a run's trainer has read, while it lives.
     versions: Mutex<BTreeMap<Digest, Digest>>,
@@ -47,11 +49,19 @@ struct AtWork {
 }
 
 impl TrainerPool {
-    /// Of trainers from this source; its operator hears of the data by this alarm.
-    pub fn new(source: TrainerSource, alarm: Alarm) -> Self {
+    /// Of trainers from this source; its operator hears of the data by this alarm, and what happens to data and trainers is recorded.
+    pub fn new(source: TrainerSource, alarm: Alarm, recorder: Recorder) -> Self {
         let place = || Arc::new(Semaphore::new(1));
         let (slots, versions) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Shared { source, alarm, slots, versions, reading: place(), training: place() }))
+        Self(Arc::new(Shared {
+            source,
+            alarm,
+            recorder,
+            slots,
+            versions,
+            reading: place(),
+            training: place(),
+        }))
     }
 
     /// The version of the run's table, as its trainer has read it or reads it now.
@@ -115,8 +125,22 @@ impl TrainerPool {
             Ok((Err(why), _)) => Err(why),
             Err(panic) => Err(TrainFault::Trainer(panic.to_string())),
         };
+        if let Err(why) = &learned {
+            self.failed(&job, why);
+        }
         // Nobody waits where it was given up.
         let _ = result.send(learned);
+    }
+
+    /// For whoever decides what a training that failed means.
+    pub fn recorder(&self) -> &Recorder {
+        &self.0.recorder
+    }
+
+    fn failed(&self, job: &TrainJob, why: &TrainFault) {
+        let recorder = self.recorder();
+        let event = recorder.of_run(Action::TrainerFailed, &job.head.run_id, &job.plan.name);
+        recorder.record_failure(event.in_attempt(job.at.round, job.at.attempt), why.without_its_words());
     }
 
     async fn at_work(&self, run: Digest) -> AtWork {
@@ -128,7 +152,7 @@ impl TrainerPool {
     }
 
     /// A new one, which takes the place of those that have nothing to do: each holds a table in memory.
-    async fn start(&self, run: Digest) -> Result<Trainer, TrainFault> {
+    async fn start(&self, run: Digest, plan: &str) -> Result<Trainer, TrainFault> {
         let idle: Vec<(Digest, Trainer)> = {
             let slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
             let others = slots.iter().filter(|(other, _)| **other != run);
@@ -138,7 +162,22 @@ impl TrainerPool {
             self.versions().remove(&other);
             trainer.end().await;
         }
-        Trainer::start(Arc::clone(&self.0.source)).await
+        let recorder = self.recorder().clone();
+        let started = Trainer::start(Arc::clone(&self.0.source)).await.inspect_err(|why| {
+            let action = match why {
+                TrainFault::Spawner(_) => Action::SpawnerLost,
+                _ => Action::TrainerFailed,
+            };
+            recorder.record_failure(recorder.of_run(action, &run, plan), why.without_its_words());
+        });
+        let mut trainer = started?;
+        let event = recorder.of_run(Action::TrainerStarted, &run, plan);
+        recorder.record(event.with("sandbox", trainer.sandbox.as_str()));
+        let plan = plan.to_owned();
+        trainer.when_ended(move |how| {
+            recorder.record(recorder.of_run(Action::TrainerEnded, &run, &plan).with("how", how));
+        });
+        Ok(trainer)
     }
 
     fn versions(&self) -> MutexGuard<'_, BTreeMap<Digest, Digest>> {
@@ -167,7 +206,7 @@ impl AtWork {
         let read = loop {
             let mut trainer = match self.slot.take() {
                 Some(trainer) => trainer,
-                None => self.pool.start(self.run).await?,
+                None => self.pool.start(self.run, &plan.name).await?,
             };
             self.pool.versions().remove(&self.run);
             let late = || Err(TrainFault::Trainer(format!("it read for longer than {READING_MAX:?}")));
@@ -190,7 +229,7 @@ impl AtWork {
         };
         match read {
             Ok(table) => {
-                self.note(&table, fresh).await;
+                self.note(plan, &table, fresh).await;
                 self.pool.versions().insert(self.run, table.version);
                 Ok(table.version)
             }
@@ -202,9 +241,12 @@ impl AtWork {
     }
 
     /// What the operator hears of a table: of one that was read before, only that it is another by now.
-    async fn note(&self, table: &Table, fresh: bool) {
+    async fn note(&self, plan: &AuthoredPlan, table: &Table, fresh: bool) {
         let run = self.run.short();
+        let recorder = self.pool.recorder();
+        let event = |action| recorder.of_run(action, &self.run, &plan.name);
         if table.changed {
+            recorder.record(event(Action::DataChanged));
             let text = format!(
                 "the data changed since it was read for run {run}: the run goes on with what was read then, until its trainer \
                  starts anew; another run reads it anew"
@@ -215,13 +257,18 @@ impl AtWork {
             return;
         }
         tracing::info!(version = table.version.short(), "data loaded");
+        recorder.record(event(Action::DataOpened).with_digest(table.version));
         if let Some(misfits) = &table.misfits {
+            recorder.record(event(Action::DataMisfit).with("what", misfits.as_str()));
             let text = format!("data that does not fit the plan of run {run} contributes nothing: {misfits}");
             self.pool.raise(Kind::Data, text, String::new()).await;
         }
     }
 
     async fn unusable(&self, plan: &AuthoredPlan, why: &TrainFault) {
+        let recorder = self.pool.recorder();
+        let event = recorder.of_run(Action::DataUnusable, &self.run, &plan.name);
+        recorder.record_failure(event, why.without_its_words());
         let (text, log) = if plan.event().is_some() {
             (
                 format!("the data cannot be used: nothing of it is contributed, in any round: {why}"),
@@ -247,7 +294,13 @@ impl AtWork {
         };
         let answer = trainer.train(clip_norm, &job.seed, model, until, given_up).await;
         let believed = answer.and_then(|answer| {
-            let lie = |why: plan::AnswerError| TrainFault::Trainer(why.to_string());
+            let lie = |why: plan::AnswerError| {
+                let recorder = self.pool.recorder();
+                let event = recorder.of_run(Action::TrainerDisbelieved, &job.head.run_id, &job.plan.name);
+                let event = event.in_attempt(job.at.round, job.at.attempt);
+                recorder.record_failure(event, why.to_string());
+                TrainFault::Trainer(why.to_string())
+            };
             job.plan.believe(answer, clip_norm).map_err(lie)
         });
         if let Err(TrainFault::Trainer(why)) = believed {

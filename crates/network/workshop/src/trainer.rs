@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use params::{Digest, Params};
 use plan::{AuthoredPlan, TrainerAnswer};
-use spawner::{Spawner, Started};
+use spawner::{SpawnError, Spawner, Started};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -52,6 +52,8 @@ pub(crate) struct Trainer {
     heard: OwnedReadHalf,
     said: OwnedWriteHalf,
     end: Option<EndTrainer>,
+    /// What its seal came to, in one line.
+    pub(crate) sandbox: String,
     job: u64,
     /// Of the table that it has read, where it has.
     pub(crate) version: Option<Digest>,
@@ -69,7 +71,10 @@ impl Trainer {
     pub(crate) async fn start(source: TrainerSource) -> Result<Self, TrainFault> {
         let unstarted = |why: String| TrainFault::Trainer(format!("no trainer could be started: {why}"));
         let started = spawn_blocking(move || source()).await.map_err(|panic| unstarted(panic.to_string()))?;
-        let (stream, end) = started.map_err(|why| unstarted(why.to_string()))?;
+        let (stream, end) = started.map_err(|why| match is_gone(&why) {
+            true => TrainFault::Spawner(why.to_string()),
+            false => unstarted(why.to_string()),
+        })?;
         let ended = |end: EndTrainer, why: io::Error| {
             spawn_blocking(end);
             unstarted(why.to_string())
@@ -79,11 +84,12 @@ impl Trainer {
             Err(why) => return Err(ended(end, why)),
         };
         let (heard, said) = stream.into_split();
-        let mut trainer = Self { heard, said, end: Some(end), job: 0, version: None };
+        let mut trainer = Self { heard, said, end: Some(end), sandbox: String::new(), job: 0, version: None };
         let ready = timeout(STARTING, hear(&mut trainer.heard, limits::REPLY)).await;
         match ready {
             Ok(Ok((Reply::Ready { protocol: VERSION, sandbox }, _))) => {
                 tracing::info!("a trainer was started; sandbox {sandbox}");
+                trainer.sandbox = sandbox.to_string();
                 Ok(trainer)
             }
             Ok(Ok((Reply::Ready { protocol, .. }, _))) => Err(trainer
@@ -158,6 +164,17 @@ impl Trainer {
         }
     }
 
+    /// Has it said how it ended, whoever ends it.
+    pub(crate) fn when_ended(&mut self, hear: impl FnOnce(&str) + Send + Sync + 'static) {
+        if let Some(end) = self.end.take() {
+            self.end = Some(Box::new(move || {
+                let how = end();
+                hear(&how);
+                how
+            }));
+        }
+    }
+
     /// Ends it, and says how it ended.
     pub(crate) async fn end(mut self) -> String {
         let Some(end) = self.end.take() else { return String::new() };
@@ -185,6 +202,12 @@ impl Drop for Trainer {
             }
         }
     }
+}
+
+/// Whether it is what starts trainers that failed, for good.
+fn is_gone(why: &io::Error) -> bool {
+    let why = why.get_ref().and_then(|why| why.downcast_ref::<SpawnError>());
+    matches!(why, Some(SpawnError::Gone { .. }))
 }
 
 async fn say(stream: &mut OwnedWriteHalf, ask: &Ask, body: &[u8]) -> Result<(), FrameFault> {
