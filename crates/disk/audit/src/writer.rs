@@ -29,7 +29,7 @@ const DETAIL_CHARS_MAX: usize = 1_000;
 
 /// What the thread is asked for.
 enum Order {
-    Keep(Event),
+    Keep(Box<Event>),
     Settle(Vec<Event>, Sender<Result<(), LogError>>),
     Publish(Sender<Result<(), LogError>>),
     End,
@@ -154,7 +154,7 @@ impl Recorder {
                 text.push('…');
             }
         }
-        if self.orders.send(Order::Keep(event)).is_err() {
+        if self.orders.send(Order::Keep(Box::new(event))).is_err() {
             // The daemon ends, or its next departure stops it.
             tracing::debug!("the silo's own log is closed: an event is not in it");
         }
@@ -177,7 +177,7 @@ impl Due {
         match order {
             Order::Keep(event) => {
                 self.oldest.get_or_insert_with(Instant::now);
-                self.events.push(event);
+                self.events.push(*event);
             }
             Order::Settle(events, done) => {
                 self.events.extend(events);
