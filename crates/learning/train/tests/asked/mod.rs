@@ -1,0 +1,115 @@
+//! A trainer as its daemon has it: a process that a spawner started, asked over its socket.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use params::Activation;
+use plan::{Cohort, Data, Feature, LocalOptimizer, Model, Plan, Privacy, Timing, Training};
+use sandbox::{Demand, Level};
+use spawner::{Program, Settings, Spawner, TrainerId};
+use trainer_protocol::{Ask, Frame, Reply, body_of_job, limits};
+
+/// What starts trainers on this table, sealed as demanded.
+pub(crate) fn spawner(data: &Path, demand: Demand) -> Spawner {
+    let program = Program { path: env!("CARGO_BIN_EXE_folkmoot-trainer").into(), first: Vec::new() };
+    let level = demand.to_string();
+    let arguments = ["--data".as_ref(), data.as_os_str(), "--sandbox".as_ref(), level.as_ref()];
+    let trainer = program.command("train", arguments);
+    let settings = Settings { trainer, configuration: None, trainers_max: 1, demand };
+    Spawner::start(&program, &settings).unwrap()
+}
+
+/// One process, which has said that it is ready.
+pub(crate) struct Asked {
+    socket: UnixStream,
+    pub(crate) id: TrainerId,
+    /// What its seal came to, as it says.
+    pub(crate) level: Level,
+}
+
+impl Asked {
+    pub(crate) fn start(spawner: &Spawner) -> Self {
+        let started = spawner.trainer().unwrap();
+        let said = Frame::read(&mut &started.socket, limits::REPLY).unwrap().message().unwrap();
+        let Reply::Ready { sandbox: level, .. } = said else { panic!("{said:?}") };
+        Self { socket: started.socket, id: started.id, level }
+    }
+
+    /// Has it read its table for this plan.
+    pub(crate) fn read(&mut self, plan: &Plan) -> Reply {
+        let text = String::from_utf8(plan.to_canonical()).unwrap();
+        let said = self.answer(&Ask::Read { job: 1, plan: text }, &[], 0).message().unwrap();
+        assert!(matches!(said, Reply::Table { misfits: None, .. }), "{said:?}");
+        said
+    }
+
+    /// Has it train from the plan's initial model on the table that was read.
+    pub(crate) fn train(&mut self, plan: &Plan, seed: u8) -> Frame {
+        let model = plan.initial_model();
+        let ask = Ask::Train { job: 2, clip_norm: plan.clip_norm() };
+        let answer = self.answer(&ask, &body_of_job(&[seed; 32], model.values()), model.values().len());
+        let said: Reply = answer.message().unwrap();
+        assert!(matches!(said, Reply::Trained { .. }), "{said:?}");
+        answer
+    }
+
+    fn answer(&mut self, ask: &Ask, body: &[u8], parameters: usize) -> Frame {
+        self.socket.write_all(&Frame::of(ask, body).unwrap().to_bytes()).unwrap();
+        Frame::read(&mut self.socket, limits::trained(parameters)).unwrap()
+    }
+}
+
+/// Of a network with one hidden layer.
+pub(crate) fn plan(features: usize, hidden: usize, privacy: Privacy) -> Plan {
+    let feature = |index: usize| Feature { column: format!("x{index}"), minimum: 0.0, maximum: 255.0 };
+    let plan = Plan {
+        format: None,
+        id: None,
+        federation: None,
+        parent: None,
+        name: "sealed".into(),
+        rounds: 1,
+        model: Model { hidden: vec![hidden], activation: Activation::Relu, initial_seed: 1, network: None },
+        data: Data {
+            label: "label".into(),
+            classes: 10,
+            scaled_to: [0.0, 1.0],
+            features: (0..features).map(feature).collect(),
+        },
+        training: Training {
+            local_epochs: 1,
+            batch_size: 32,
+            optimizer: LocalOptimizer::Sgd,
+            learning_rate: 0.1,
+            micro_batch: 32,
+        },
+        server: optim::ServerOptimizer::FedAvg { learning_rate: 1.0, momentum: 0.0 },
+        privacy,
+        cohort: Cohort { minimum: 3, maximum: 5, corrupt: 1, honest_min: 2 },
+        timing: Timing {
+            round_deadline_ms: 10_000,
+            minimum_wait_ms: 1,
+            ready_after_ms: 0,
+            attempts_max: 1,
+            patience_days: None,
+        },
+    };
+    plan.validate().unwrap();
+    plan
+}
+
+/// As CSV, of so many rows that fit the plan.
+pub(crate) fn table(plan: &Plan, rows: usize) -> String {
+    let features = &plan.data.features;
+    let mut csv: String = features.iter().map(|feature| format!("{},", feature.column)).collect();
+    csv.push_str("label\n");
+    for row in 0..rows {
+        for column in 0..features.len() {
+            write!(csv, "{},", (row * 31 + column * 7 + row * column) % 256).unwrap();
+        }
+        writeln!(csv, "{}", row % plan.data.classes).unwrap();
+    }
+    csv
+}
