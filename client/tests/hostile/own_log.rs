@@ -31,9 +31,13 @@ impl OwnLog {
         assert!(self.has("contribution.replaced"), "{lie}: {:?}", self.actions);
         // One that is never ready did not start.
         assert_eq!(lie != "NeverReady", self.has("trainer.started"), "{lie}: {:?}", self.actions);
+        if lie == "Late" {
+            // Whether its answer is heard before it is ended is chance: heard, it is honest, and no failure of the trainer's.
+            return;
+        }
         assert_eq!(lie != "NeverReady", self.has("trainer.ended"), "{lie}: {:?}", self.actions);
-        // An honest answer that comes too late is no failure of the trainer's, and a frame that is too long is not looked into.
-        assert_eq!(lie != "Late", self.has("trainer.failed"), "{lie}: {:?}", self.actions);
+        assert!(self.has("trainer.failed"), "{lie}: {:?}", self.actions);
+        // A frame that is too long is not looked into.
         let is_read = of_numbers && lie != "OneTooMany";
         assert!(!is_read || self.has("trainer.disbelieved"), "{lie}: {:?}", self.actions);
     }
