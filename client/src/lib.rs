@@ -26,6 +26,7 @@ mod config;
 mod departures;
 mod driver;
 mod enroll;
+mod isolation;
 mod jobs;
 mod link;
 mod models;

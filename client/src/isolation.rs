@@ -1,0 +1,47 @@
+//! What the daemon keeps of the disk when it shuts itself out of the data.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sandbox::ShutOut;
+use vault::files::{make_folders, sync_folder};
+
+use crate::Config;
+
+impl Config {
+    /// The paths that a running daemon uses, once all that the configuration names has been opened; and the data, which it does
+    /// not. Of keys, rosters and credentials nothing is read twice. `file` is the configuration's own.
+    ///
+    /// Makes the folders that the daemon writes in, and their names durable: later it cannot open those above them.
+    ///
+    /// # Errors
+    /// A disk that fails.
+    pub fn shut_out(&self, file: Option<&Path>) -> io::Result<ShutOut> {
+        let own = [Some(&self.state_dir), self.ledger.dir.as_ref()].into_iter().flatten();
+        let mut write = Vec::new();
+        for folder in own {
+            make_folders(folder)?;
+            sync_folder(&above(folder))?;
+            write.push(folder.clone());
+        }
+        // The anchor is made where it is not there; a certificate and its key are replaced by files beside them.
+        let beside = [self.ledger.anchor.as_ref()]
+            .into_iter()
+            .chain(self.tls.iter().flat_map(|tls| [Some(&tls.certificate), Some(&tls.key_file)]));
+        write.extend(beside.flatten().map(|file| above(file)));
+        let (mut follow, mut read) = (Vec::new(), Vec::from_iter(file.map(Path::to_owned)));
+        if let Some(encryption) = &self.encryption {
+            follow.push(encryption.keyring_folder().to_owned());
+            // A master key that is replaced is another file in the same place.
+            read.extend(encryption.master_file().map(|file| above(&file)));
+        }
+        Ok(ShutOut { data: vec![self.data.clone()], read, follow, write })
+    }
+}
+
+fn above(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
