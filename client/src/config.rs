@@ -91,7 +91,17 @@ impl Config {
 
     /// Reads the file alone, and gives its text too.
     pub(crate) fn read(path: &Path) -> Result<(Self, String), ConfigError> {
-        let (mut config, text) = daemon::load::<Self>(path)?;
+        let (config, text) = daemon::load::<Self>(path)?;
+        Ok((config.resolved(path), text))
+    }
+
+    /// Of the file's text alone.
+    pub(crate) fn of_text(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        daemon::parse_at::<Self>(path, text).map(|config| config.resolved(path))
+    }
+
+    fn resolved(self, path: &Path) -> Self {
+        let mut config = self;
         daemon::resolve(path, [&mut config.data, &mut config.state_dir]);
         let optional = [
             &mut config.ledger.dir,
@@ -100,7 +110,7 @@ impl Config {
             &mut config.trainer.program,
         ];
         daemon::resolve(path, optional.into_iter().flatten());
-        Ok((config, text))
+        config
     }
 
     /// Opens the vault, the ledger and the keys; reads what the participant pins and allows, and checks the rest.

@@ -17,6 +17,7 @@ use pki::{ClientTls, Outgoing, Proxy, TransportKey, UnpinnedConnection};
 use plan::Problems;
 use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
+use sandbox::Demand;
 use secagg::ClientId;
 use tonic::transport::Channel;
 use vault::files::{self, TEXT_BYTES_MAX};
@@ -293,6 +294,14 @@ impl Enroll {
 
     fn configuration(&self, authority: &Authority, number: ClientId) -> Result<String, EnrollError> {
         let data = std::path::absolute(&self.data).map_err(other)?;
+        let dir = std::path::absolute(&self.dir).map_err(other)?;
+        if data.starts_with(&dir) {
+            let (data, dir) = (data.display(), dir.display());
+            return Err(other(format!(
+                "`{data}` lies in this silo's folder `{dir}`, in which its daemon writes, and the daemon is to be kept out of the data: put \
+                 the data elsewhere, and name it with --data"
+            )));
+        }
         let policy = match &self.policy {
             Some(path) => {
                 let text = std::fs::read_to_string(path)
@@ -309,6 +318,8 @@ impl Enroll {
              client_id = {number}\n\
              # The data: a CSV file, or a folder of them. It is read, never written, never sent.\n\
              data = {:?}\n\
+             # What reads it has no network and no keys, and this daemon shuts itself out of it. It lies outside of this folder.\n\
+             sandbox = \"{}\"\n\
              # What this silo has seen, said and spent. Back it up, and never restore an old copy.\n\
              state_dir = \"state\"\n\
              roster = {:?}\n\
@@ -321,6 +332,8 @@ impl Enroll {
             self.coordinator,
             self.proxy_lines()?,
             data.display().to_string(),
+            // Where no machine can hold it, none would start.
+            if cfg!(target_os = "linux") { Demand::Required } else { Demand::Off },
             Silo::ROSTER,
             authority.key,
             Silo::IDENTITY,

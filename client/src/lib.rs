@@ -46,8 +46,10 @@ use std::sync::Arc;
 
 use alarms::Alarm;
 use identity::with_causes;
+use plan::Policy;
 use protocol::{ClientRecord, Participant, ParticipantError, RecordError, RunEnd};
-use spawner::Program;
+use sandbox::Demand;
+use spawner::{Program, Spawner};
 use spending::{LostJournal, RolledBack, SpendingError, UncheckedSpending};
 use store::{FileStore, JournalKind, OpenedStore, Store, StoreError};
 use tokio::sync::mpsc;
@@ -258,6 +260,10 @@ impl Daemon for Loaded {
         if let Some(why) = self.unaccepted() {
             return Err(format!("policy: {why}"));
         }
+        if self.config.demand() == Demand::Required {
+            let keeps = self.config.shut_out(self.file.as_deref()).map_err(|why| why.to_string())?;
+            keeps.check().map_err(|why| format!("sandbox: {why}"))?;
+        }
         let program = self.program().map_err(|why| format!("trainer: {why}"))?;
         self.config.check_data(&program).map_err(|why| format!("data: {why}"))?;
         Ok(String::new())
@@ -265,7 +271,8 @@ impl Daemon for Loaded {
 
     fn notes(&self) -> Vec<String> {
         let of_ledger = self.config.ledger.notes().map(str::to_owned);
-        of_ledger.chain(self.config.policy.notes()).collect()
+        let of_sandbox = self.config.sandbox_note().map(str::to_owned);
+        of_ledger.chain(of_sandbox).chain(self.config.policy.notes()).collect()
     }
 
     fn isolate(&mut self) -> Result<(), Stopped> {
@@ -277,6 +284,13 @@ impl Daemon for Loaded {
         let sandbox = workshop::sandbox_level(&spawner).map_err(|why| unusable(format!("trainer: {why}")))?;
         self.profile.sandbox = Some(sandbox);
         self.spawner = Some(Arc::new(spawner));
+        let keeps = self.config.shut_out(self.file.as_deref()).map_err(|why| unusable(why.to_string()))?;
+        let shut_out = sandbox::shut_out(&keeps, self.config.demand());
+        let shut_out = shut_out.map_err(|why| unusable(format!("sandbox: {why}")))?;
+        match shut_out.is_full() {
+            true => tracing::info!("this process has shut itself out of the data; {shut_out}"),
+            false => tracing::warn!("this process is not shut out of the data; {shut_out}"),
+        }
         Ok(())
     }
 
@@ -339,7 +353,7 @@ pub async fn run_on(
     trainers: TrainerSource,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Ended, RunError> {
-    let Loaded { config, profile, vault, ledger, transport, proxy, file, one_run, .. } = loaded;
+    let Loaded { config, profile, vault, ledger, transport, proxy, file, one_run, spawner, .. } = loaded;
     let tls = transport.as_ref().map(|transport| &transport.tls);
     let channel = link::channel(&config.coordinator, tls, proxy).map_err(RunError::Address)?;
     let (news, heard) = mpsc::channel(NEWS_WAITING);
@@ -356,7 +370,7 @@ pub async fn run_on(
     let alarm = Alarm::begin(&state, daemon::wall_ms);
     let (changed, policies) = mpsc::channel(1);
     let policy_file =
-        file.map(|file| PolicyFile::new(file, profile.policy.clone()).keep(changed, alarm.clone()));
+        file.map(|file| PolicyFile::new(file, profile.policy.clone(), spawner).keep(changed, alarm.clone()));
     let driver = Driver::open(Parts {
         spending: UncheckedSpending::new(ledger, &profile.identity, &profile.policy, daemon::wall_ms),
         profile,

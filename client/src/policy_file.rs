@@ -1,10 +1,12 @@
 //! The silo's policy as its configuration file says it now: a change is taken without a restart.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use alarms::{Alarm, Kind};
 use plan::{Policy, Problems};
+use spawner::Spawner;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
@@ -20,6 +22,8 @@ pub(crate) struct PolicyFile {
     seen: Option<Result<String, String>>,
     /// The policy in force.
     policy: Policy,
+    /// Reads the file, where there is one: this process may not open what took its name.
+    spawner: Option<Arc<Spawner>>,
 }
 
 /// What a look at the file came to.
@@ -35,8 +39,8 @@ enum Look {
 
 impl PolicyFile {
     /// The configuration file that the policy in force was read from.
-    pub(crate) fn new(path: PathBuf, policy: Policy) -> Self {
-        Self { path, seen: None, policy }
+    pub(crate) fn new(path: PathBuf, policy: Policy, spawner: Option<Arc<Spawner>>) -> Self {
+        Self { path, seen: None, policy, spawner }
     }
 
     /// Looks for as long as the daemon runs. Of a file that cannot be used the operator hears once, until it is another.
@@ -77,14 +81,19 @@ impl PolicyFile {
 
     /// By what the file holds: its time may be set, or stay what it was.
     fn look(&mut self) -> Look {
-        let (config, text) = match Config::read(&self.path) {
-            Ok((config, text)) => (config, text),
-            Err(why) if self.is_new(Err(why.to_string())) => return Look::Unusable(why.to_string()),
-            Err(_) => return Look::Unchanged,
+        let read = match &self.spawner {
+            Some(spawner) => spawner.configuration().map_err(|why| why.to_string()),
+            None => std::fs::read_to_string(&self.path).map_err(|why| why.to_string()),
         };
-        if !self.is_new(Ok(text)) {
+        if !self.is_new(read.clone()) {
             return Look::Unchanged;
         }
+        let text = read.map_err(|why| format!("cannot read it: {why}"));
+        let of_text = |text: String| Config::of_text(&self.path, &text).map_err(|why| why.to_string());
+        let config = match text.and_then(of_text) {
+            Ok(config) => config,
+            Err(why) => return Look::Unusable(why),
+        };
         let mut problems = Problems::default();
         config.check_policy(&mut problems);
         if !problems.0.is_empty() {

@@ -41,6 +41,21 @@ impl Config {
         self.sandbox.unwrap_or(Demand::BestEffort)
     }
 
+    /// What its operator should know of the seal.
+    pub(crate) fn sandbox_note(&self) -> Option<&'static str> {
+        match self.sandbox {
+            None | Some(Demand::BestEffort) => Some(
+                "sandbox: what reads the data is sealed off as far as this machine allows, as the log says at each start; set sandbox = \
+                 \"required\", and this daemon starts on no machine that does not",
+            ),
+            Some(Demand::Off) => Some(
+                "sandbox: nothing seals off what reads the data, and a fault in its parsers or in training has this user's rights; set \
+                 sandbox = \"required\"",
+            ),
+            Some(Demand::Required) => None,
+        }
+    }
+
     /// Has a trainer look at what its operator has to look at in the data, before any plan is seen.
     pub(crate) fn check_data(&self, program: &Program) -> Result<(), String> {
         let spawner = self.spawner(program, None).map_err(|why| why.to_string())?;

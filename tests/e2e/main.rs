@@ -1,6 +1,7 @@
 //! The program as its users run it: real processes, real sockets, real files.
 
 mod examples;
+mod isolation;
 mod journals;
 mod kills;
 mod many;

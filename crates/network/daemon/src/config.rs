@@ -44,22 +44,30 @@ pub fn default_log() -> String {
 /// # Errors
 /// A file that cannot be read, or is not the format.
 pub fn load<C: Configuration>(path: &Path) -> Result<(C, String), ConfigError> {
-    let (mut config, text) = as_written::<C>(path)?;
-    config.resolve_shared(path);
-    Ok((config, text))
+    let text = files::read_text(path, TEXT_BYTES_MAX).map_err(ConfigError::Read)?;
+    Ok((parse_at(path, &text)?, text))
 }
 
-fn as_written<C: DeserializeOwned>(path: &Path) -> Result<(C, String), ConfigError> {
-    let text = files::read_text(path, TEXT_BYTES_MAX).map_err(ConfigError::Read)?;
-    let mut table: toml::Table = toml::from_str(&text).map_err(|why| syntax::<C>(&text, why))?;
+/// [`load`], of the text of the file at `path`.
+///
+/// # Errors
+/// A text that is not the format.
+pub fn parse_at<C: Configuration>(path: &Path, text: &str) -> Result<C, ConfigError> {
+    let mut config = of_text::<C>(text)?;
+    config.resolve_shared(path);
+    Ok(config)
+}
+
+fn of_text<C: DeserializeOwned>(text: &str) -> Result<C, ConfigError> {
+    let mut table: toml::Table = toml::from_str(text).map_err(|why| syntax::<C>(text, why))?;
     match table.remove("format") {
         // The parser of the text says where it is wrong.
-        None => return Ok((toml::from_str(&text)?, text)),
+        None => return Ok(toml::from_str(text)?),
         Some(toml::Value::Integer(FORMAT)) => {}
         Some(toml::Value::Integer(format)) => return Err(ConfigError::Format { format }),
         Some(_) => return Err(ConfigError::Format { format: 0 }),
     }
-    Ok((toml::Value::Table(table).try_into()?, text))
+    Ok(toml::Value::Table(table).try_into()?)
 }
 
 fn syntax<C: DeserializeOwned>(text: &str, why: toml::de::Error) -> ConfigError {
@@ -195,10 +203,10 @@ mod tests {
         let path = folder.path().join("x.toml");
         let read = |text: &str| {
             std::fs::write(&path, text).unwrap();
-            as_written::<Known>(&path)
+            of_text::<Known>(&std::fs::read_to_string(&path).unwrap())
         };
-        assert_eq!(read("a = 1").unwrap().0.a, 1);
-        assert_eq!(read("format = 1\na = 1").unwrap().0.a, 1);
+        assert_eq!(read("a = 1").unwrap().a, 1);
+        assert_eq!(read("format = 1\na = 1").unwrap().a, 1);
         let why = read("format = 2\nunheard = 7").unwrap_err().to_string();
         assert!(why.contains("format 2, this release reads up to 1: install a newer release"), "{why}");
         assert!(matches!(read("a = 1\nb = 2"), Err(ConfigError::Syntax(_))));

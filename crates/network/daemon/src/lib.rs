@@ -31,8 +31,8 @@ pub use address::{PLAINTEXT, check_listen, check_metrics_listen};
 pub use backoff::{Backoff, RETRY_FIRST};
 pub use clock::{Clock, heartbeat, now_s, patience, wall_ms};
 pub use config::{
-    ConfigError, default_log, load, parse, parsed, read, read_authority, read_roster, read_tls_authority,
-    resolve,
+    ConfigError, default_log, load, parse, parse_at, parsed, read, read_authority, read_roster,
+    read_tls_authority, resolve,
 };
 pub use descriptors::raise_descriptors;
 pub use encryption::{Encryption, read_identity, read_secret_text};

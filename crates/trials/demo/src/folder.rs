@@ -286,6 +286,8 @@ fn client_config(id: u32, coordinator: &str, authority: &str, policy: &str) -> S
          plaintext = true\n\
          client_id = {id}\n\
          data = \"silo.csv\"\n\
+         # A demonstration runs on any machine. Silos have \"required\", and start on none that cannot hold it.\n\
+         sandbox = \"best_effort\"\n\
          state_dir = \"state\"\n\
          roster = \"../{ROSTER}\"\n\
          authority_key = \"{authority}\"\n\
