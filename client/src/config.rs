@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use daemon::{ConfigError, Configuration, Opened};
+use daemon::{ConfigError, Configuration, Opened, Secret};
 use ledger::Ledger;
 use pki::Proxy;
 use plan::{Policy, Problems};
@@ -14,7 +14,6 @@ use spawner::{Program, Spawner};
 use tonic::codegen::http::Uri;
 use vault::Vault;
 
-use crate::proxy::Secret;
 use crate::trainer_program::TrainerConfig;
 use crate::transport::{Tls, Transport};
 
@@ -122,6 +121,11 @@ impl Config {
         self.check_coordinator(&mut problems);
         self.check_policy(&mut problems);
         self.ledger.check(&self, &mut problems);
+        problems.require(
+            self.trainer.memory_mb.is_none_or(|most| (1..1 << 40).contains(&most)),
+            "trainer.memory_mb",
+            || "is none that a process can have; leave it out where there is no bound".into(),
+        );
         let Some(Opened { vault, roster, key }) = self.shared().open(&mut problems) else {
             return Err(problems);
         };

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use daemon::Secret;
 use ed25519_dalek::Signer;
 use identity::{
     AuthorisedRoster, Authority, IdentityKey, JoinToken, SignedRoster, Subject, identity_fingerprint,
@@ -28,7 +29,7 @@ use wire::v1::enrolment_client::EnrolmentClient;
 use wire::v1::join_reply::State;
 use zeroize::Zeroizing;
 
-use crate::proxy::{self, Secret};
+use crate::proxy;
 use crate::transport::Files;
 use crate::{Config, link};
 

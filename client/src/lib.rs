@@ -46,10 +46,9 @@ use std::sync::Arc;
 
 use alarms::Alarm;
 use identity::with_causes;
-use plan::Policy;
 use protocol::{ClientRecord, Participant, ParticipantError, RecordError, RunEnd};
 use sandbox::Demand;
-use spawner::{Program, Spawner};
+use spawner::Program;
 use spending::{LostJournal, RolledBack, SpendingError, UncheckedSpending};
 use store::{FileStore, JournalKind, OpenedStore, Store, StoreError};
 use tokio::sync::mpsc;
@@ -67,7 +66,6 @@ use link::Link;
 use offers::Offers;
 use patience::Patience;
 use policy_file::PolicyFile;
-pub use proxy::Secret;
 pub use trainer_program::TrainerConfig;
 use training::Workshop;
 pub use transport::Tls;
@@ -226,10 +224,13 @@ impl RunError {
 /// `folkmoot-trainer` beside it does. A configuration may name another.
 #[allow(clippy::print_stderr, reason = "there is no log yet")]
 pub fn main_with(args: Args, trainer: Option<&str>) -> ExitCode {
-    let program = match trainer_program::program(trainer) {
+    // Whatever was open as this process began leads past what it gives up later.
+    let closed = sandbox::close_descriptors().map_err(|why| why.to_string());
+    let program = match closed.and_then(|()| trainer_program::program(trainer).map_err(|why| why.to_string()))
+    {
         Ok(program) => program,
         Err(why) => {
-            eprintln!("error: where this program lies is not known, and so not what trains: {why}");
+            eprintln!("error: {why}");
             return ExitCode::from(EXIT_FAILURE);
         }
     };
@@ -278,8 +279,8 @@ impl Daemon for Loaded {
     fn isolate(&mut self) -> Result<(), Stopped> {
         let unusable = |why: String| Stopped { why, exit_code: EXIT_CONFIGURATION };
         let program = self.program().map_err(|why| unusable(format!("trainer: {why}")))?;
-        let spawner = self.config.spawner(&program, self.file.clone());
-        let spawner = spawner.map_err(|why| unusable(format!("trainer: {why}")))?;
+        let spawner =
+            self.config.spawner(&program, self.file.clone()).map_err(|why| unusable(why.to_string()))?;
         // As it is now, for each check-in: it follows from no data, and is the same in each run.
         let sandbox = workshop::sandbox_level(&spawner).map_err(|why| unusable(format!("trainer: {why}")))?;
         self.profile.sandbox = Some(sandbox);

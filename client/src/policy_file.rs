@@ -82,7 +82,10 @@ impl PolicyFile {
     /// By what the file holds: its time may be set, or stay what it was.
     fn look(&mut self) -> Look {
         let read = match &self.spawner {
-            Some(spawner) => spawner.configuration().map_err(|why| why.to_string()),
+            Some(spawner) => spawner
+                .configuration()
+                .or_else(|why| std::fs::read_to_string(&self.path).map_err(|_| why))
+                .map_err(|why| why.to_string()),
             None => std::fs::read_to_string(&self.path).map_err(|why| why.to_string()),
         };
         if !self.is_new(read.clone()) {

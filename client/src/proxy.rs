@@ -2,37 +2,11 @@
 
 use std::path::Path;
 
+use daemon::Secret;
 use pki::Proxy;
 use plan::Problems;
-use serde::Deserialize;
-use zeroize::Zeroizing;
 
 use crate::Config;
-
-/// A text that no log shows.
-#[derive(Clone, Deserialize)]
-#[serde(from = "String")]
-pub struct Secret(pub(crate) Zeroizing<String>);
-
-impl From<String> for Secret {
-    fn from(text: String) -> Self {
-        Self(Zeroizing::new(text))
-    }
-}
-
-impl std::str::FromStr for Secret {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self::from(text.to_owned()))
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(hidden)")
-    }
-}
 
 impl Config {
     /// The proxy on the way to the coordinator: the configured one, or the environment's.

@@ -43,27 +43,24 @@ impl Config {
 
     /// What its operator should know of the seal.
     pub(crate) fn sandbox_note(&self) -> Option<&'static str> {
-        match self.sandbox {
-            None | Some(Demand::BestEffort) => Some(
+        match self.demand() {
+            Demand::BestEffort => Some(
                 "sandbox: what reads the data is sealed off as far as this machine allows, as the log says at each start; set sandbox = \
                  \"required\", and this daemon starts on no machine that does not",
             ),
-            Some(Demand::Off) => Some(
+            Demand::Off => Some(
                 "sandbox: nothing seals off what reads the data, and a fault in its parsers or in training has this user's rights; set \
                  sandbox = \"required\"",
             ),
-            Some(Demand::Required) => None,
+            Demand::Required => None,
         }
     }
 
     /// Has a trainer look at what its operator has to look at in the data, before any plan is seen.
     pub(crate) fn check_data(&self, program: &Program) -> Result<(), String> {
         let spawner = self.spawner(program, None).map_err(|why| why.to_string())?;
-        match workshop::check_files(&spawner, self.policy.schema.as_ref()) {
-            Ok(None) => Ok(()),
-            Ok(Some(why)) => Err(why),
-            Err(why) => Err(why.to_string()),
-        }
+        let problem = workshop::check_files(&spawner, self.policy.schema.as_ref());
+        problem.map_err(|why| why.to_string())?.map_or(Ok(()), Err)
     }
 
     /// Starts what starts trainers; `configuration` is the file that it may read for this process.

@@ -143,6 +143,8 @@ impl Trainers<'_> {
             .env(PARENT, std::process::id().to_string())
             .stdin(socket)
             .stdout(Stdio::null())
+            // Not the daemon's: what a trainer wrote there would stand in the log as the daemon's own word.
+            .stderr(Stdio::null())
             .process_group(0)
             .spawn()
             .map_err(|why| format!("{} cannot be started: {why}", Path::new(program).display()))?;

@@ -1,11 +1,12 @@
 //! The program that a daemon starts beside itself: it starts trainers, and each of these is it again.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 use sandbox::{Demand, Seal, SealProfile};
-use trainer_protocol::FrameFault;
+use trainer_protocol::{Frame, FrameFault, Reply};
 
 use crate::{Trainers, serve};
 
@@ -33,7 +34,7 @@ struct Training {
     #[arg(long, value_name = "DEMAND")]
     sandbox: Demand,
     /// The most memory that it may use.
-    #[arg(long, value_name = "MEBIBYTES")]
+    #[arg(long, value_name = "MEBIBYTES", value_parser = clap::value_parser!(u64).range(1..1 << 40))]
     memory_mb: Option<u64>,
 }
 
@@ -77,7 +78,22 @@ fn train(args: &Training, trainers: &Trainers) -> Result<(), Broken> {
         write: Vec::new(),
         memory_bytes: args.memory_mb.map(|mebibytes| mebibytes << 20),
     };
-    let level = seal.apply(args.sandbox)?;
-    let stream = spawner::standard_input().map_err(Broken::NoStream)?;
+    // Where memory is short, it ends before its daemon does. What cannot be written here changes nothing else.
+    let _: std::io::Result<()> = std::fs::write("/proc/self/oom_score_adj", "1000");
+    let sealed = seal.apply(args.sandbox);
+    let mut stream = spawner::standard_input().map_err(Broken::NoStream)?;
+    let level = match sealed {
+        Ok(level) => level,
+        Err(why) => {
+            // Its standard error is nobody's.
+            let failed = Reply::Failed {
+                job: 0,
+                data: false,
+                why: Reply::text(&format!("it cannot be sealed: {why}")),
+            };
+            stream.write_all(&Frame::of(&failed, &[])?.to_bytes()).map_err(FrameFault::from)?;
+            return Err(why.into());
+        }
+    };
     Ok(serve(stream, &args.data, level, trainers)?)
 }

@@ -111,11 +111,12 @@ impl Reply {
         }
     }
 
-    /// A text as it may stand in an answer: at most [`TEXT_BYTES_MAX`], without control characters, which a terminal would obey.
+    /// A text as it may stand in an answer: at most [`TEXT_BYTES_MAX`], without what a terminal would obey or that turns its lines.
     pub fn text(text: &str) -> String {
         let mut kept = String::new();
         for character in text.chars() {
-            let shown = if character.is_control() { ' ' } else { character };
+            let turns = matches!(character, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+            let shown = if character.is_control() || turns { ' ' } else { character };
             if kept.len() + shown.len_utf8() > TEXT_BYTES_MAX {
                 break;
             }
@@ -180,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_text_is_bounded_and_obeyed_by_no_terminal() {
-        assert_eq!(Reply::text("a\u{1b}[31mb\n"), "a [31mb ");
+        assert_eq!(Reply::text("a\u{1b}[31mb\n\u{202e}c"), "a [31mb  c");
         assert_eq!(Reply::text(&"ä".repeat(TEXT_BYTES_MAX)).len(), TEXT_BYTES_MAX);
     }
 }

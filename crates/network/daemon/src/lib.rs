@@ -25,6 +25,7 @@ pub mod out;
 mod owner;
 mod process;
 mod program;
+mod secret;
 mod shared;
 
 pub use address::{PLAINTEXT, check_listen, check_metrics_listen};
@@ -40,4 +41,5 @@ pub use misplaced::misplaced_word;
 pub use owner::{check_owner, still_roots};
 pub use process::{GOODBYE, runtime, terminated};
 pub use program::{Daemon, EXIT_CONFIGURATION, EXIT_FAILURE, Stopped, main};
+pub use secret::Secret;
 pub use shared::{Configuration, Opened, Shared};

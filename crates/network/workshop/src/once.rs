@@ -52,7 +52,7 @@ pub fn sandbox_level(spawner: &Spawner) -> Result<SandboxLevel, AskFault> {
 pub fn check_files(spawner: &Spawner, schema: Option<&Schema>) -> Result<Option<String>, AskFault> {
     let schema = schema.map(serde_json::to_string).transpose().map_err(io::Error::from)?;
     match ask(spawner, &Ask::Check { job: 0, schema })? {
-        Reply::Checked { problem, .. } => Ok(problem),
+        Reply::Checked { problem, .. } => Ok(problem.as_deref().map(Reply::text)),
         reply => Err(other(reply)),
     }
 }

@@ -1,8 +1,8 @@
 //! The trainers at work: one for each run that has anything to do, one that reads at a time, and one that trains.
 //!
 //! # Privacy
-//! A training that hangs must not keep a later run's data from being read: what is said of that would show this. So each run has a
-//! trainer of its own, and what is given up does not stay in the way.
+//! A training or a reading that hangs must not keep a later run's data from being read: what is said of that would show this. So each run
+//! has a trainer of its own, several may read, and what is given up does not stay in the way.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +23,9 @@ use crate::trainer::{Table, Trainer, TrainerSource};
 /// How long a table may take to be read.
 const READING_MAX: Duration = Duration::from_secs(3_600);
 
+/// Tables that are read at the same time: more than one, so that a reading that hangs does not show in another run.
+const READING_AT_ONCE: usize = 4;
+
 /// A run's trainer, while nobody has anything for it to do.
 type Slot = Arc<AsyncMutex<Option<Trainer>>>;
 
@@ -37,6 +40,8 @@ struct Shared {
     slots: Mutex<BTreeMap<Digest, Slot>>,
     /// What a run's trainer has read, while it lives.
     versions: Mutex<BTreeMap<Digest, Digest>>,
+    /// What a run's trainer has read first in this process: no other table is trained on in it.
+    first: Mutex<BTreeMap<Digest, Digest>>,
     reading: Arc<Semaphore>,
     training: Arc<Semaphore>,
 }
@@ -51,16 +56,17 @@ struct AtWork {
 impl TrainerPool {
     /// Of trainers from this source; its operator hears of the data by this alarm, and what happens to data and trainers is recorded.
     pub fn new(source: TrainerSource, alarm: Alarm, recorder: Recorder) -> Self {
-        let place = || Arc::new(Semaphore::new(1));
-        let (slots, versions) = (Mutex::default(), Mutex::default());
+        let places = |many| Arc::new(Semaphore::new(many));
+        let (slots, versions, first) = (Mutex::default(), Mutex::default(), Mutex::default());
         Self(Arc::new(Shared {
             source,
             alarm,
             recorder,
             slots,
             versions,
-            reading: place(),
-            training: place(),
+            first,
+            reading: places(READING_AT_ONCE),
+            training: places(1),
         }))
     }
 
@@ -230,6 +236,10 @@ impl AtWork {
         match read {
             Ok(table) => {
                 self.note(plan, &table, fresh).await;
+                if self.is_another(table.version) {
+                    *self.slot = None;
+                    return Err(self.replaced().await);
+                }
                 self.pool.versions().insert(self.run, table.version);
                 Ok(table.version)
             }
@@ -240,6 +250,23 @@ impl AtWork {
         }
     }
 
+    /// Whether the run was joined with another table.
+    fn is_another(&self, version: Digest) -> bool {
+        let mut first = self.pool.0.first.lock().unwrap_or_else(PoisonError::into_inner);
+        *first.entry(self.run).or_insert(version) != version
+    }
+
+    /// A commitment to the data is fixed as a run is joined, and a file that changes during a run sends nothing.
+    async fn replaced(&self) -> TrainFault {
+        let text = format!(
+            "the data changed since it was read for run {}, and its trainer had to read it anew: nothing of it is contributed in that run \
+             until the files are what they were",
+            self.run.short()
+        );
+        self.pool.raise(Kind::Changed, text.clone(), String::new()).await;
+        TrainFault::Data(text)
+    }
+
     /// What the operator hears of a table: of one that was read before, only that it is another by now.
     async fn note(&self, plan: &AuthoredPlan, table: &Table, fresh: bool) {
         let run = self.run.short();
@@ -248,8 +275,8 @@ impl AtWork {
         if table.changed {
             recorder.record(event(Action::DataChanged));
             let text = format!(
-                "the data changed since it was read for run {run}: the run goes on with what was read then, until its trainer \
-                 starts anew; another run reads it anew"
+                "the data changed since it was read for run {run}: the run goes on with what was read then, as long as its trainer \
+                 lives; another run reads it anew"
             );
             self.pool.raise(Kind::Changed, text, String::new()).await;
         }

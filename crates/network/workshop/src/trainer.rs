@@ -95,8 +95,9 @@ impl Trainer {
             Ok(Ok((Reply::Ready { protocol, .. }, _))) => Err(trainer
                 .failed(format!("it speaks version {protocol} of the protocol, not {VERSION}"))
                 .await),
+            Ok(Ok((Reply::Failed { why, .. }, _))) => Err(trainer.failed(Reply::text(&why)).await),
             Ok(Ok(_)) => Err(trainer.failed("it spoke before it was asked".into()).await),
-            Ok(Err(why)) => Err(trainer.failed(why.to_string()).await),
+            Ok(Err(why)) => Err(trainer.failed(fault(why).to_string()).await),
             Err(_) => Err(trainer.failed(format!("it was not ready after {STARTING:?}")).await),
         }
     }
@@ -113,7 +114,7 @@ impl Trainer {
         match hear(&mut self.heard, limits::REPLY).await.map_err(fault)? {
             (Reply::Table { job: of, version, misfits, changed }, _) if of == job => {
                 self.version = Some(version);
-                Ok(Table { version, misfits, changed })
+                Ok(Table { version, misfits: misfits.as_deref().map(Reply::text), changed })
             }
             (Reply::Failed { job: of, data, why }, _) if of == job => Err(failed(data, &why)),
             _ => Err(unasked()),
@@ -238,6 +239,8 @@ fn failed(data: bool, why: &str) -> TrainFault {
 fn fault(why: FrameFault) -> TrainFault {
     let why = match why {
         FrameFault::Io(why) if why.kind() == io::ErrorKind::UnexpectedEof => "the trainer ended".to_owned(),
+        // What it said instead stays its own.
+        FrameFault::Message(_) => "the trainer said what is no message".to_owned(),
         why => format!("the trainer failed: {why}"),
     };
     TrainFault::Trainer(why)
