@@ -10,11 +10,10 @@ use plan::{Policy, Problems};
 use protocol::{ParticipantError, Profile};
 use sandbox::Demand;
 use secagg::ClientId;
-use spawner::{Program, Spawner};
 use tonic::codegen::http::Uri;
 use vault::Vault;
 
-use crate::trainer_program::TrainerConfig;
+use crate::trainer_program::{TrainerConfig, Trains};
 use crate::transport::{Tls, Transport};
 
 mod ledger_table;
@@ -71,10 +70,7 @@ pub struct Loaded {
     pub(crate) file: Option<PathBuf>,
     /// Whether the daemon ends with the first run that is over, or that it refuses.
     pub one_run: bool,
-    /// What starts trainers, where it is not the program beside this process's own.
-    pub(crate) program: Option<Program>,
-    /// Starts trainers, once this process is [isolated](daemon::Daemon::isolate).
-    pub(crate) spawner: Option<Arc<Spawner>>,
+    pub(crate) trains: Trains,
 }
 
 impl Config {
@@ -147,20 +143,8 @@ impl Config {
                     sandbox: None,
                 };
                 check_membership(&profile)?;
-                let (file, one_run, program, spawner) = (None, false, None, None);
-                let config = self;
-                Ok(Loaded {
-                    config,
-                    profile,
-                    vault,
-                    ledger,
-                    transport,
-                    proxy,
-                    file,
-                    one_run,
-                    program,
-                    spawner,
-                })
+                let (config, file, one_run, trains) = (self, None, false, Trains::default());
+                Ok(Loaded { config, profile, vault, ledger, transport, proxy, file, one_run, trains })
             }
             _ => Err(problems),
         }

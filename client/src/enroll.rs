@@ -119,36 +119,36 @@ struct Keys {
 
 impl Keys {
     fn open_or_make(dir: &Path) -> Result<Self, EnrollError> {
-        files::make_folders(dir).map_err(|why| other(format!("`{}`: {why}", dir.display())))?;
-        let Silo { master, identity, .. } = Silo::of(dir);
+        let renewed = dir.join(Silo::RENEWED);
+        files::make_folders(&renewed).map_err(|why| other(format!("`{}`: {why}", renewed.display())))?;
+        let Silo { master, identity, key, .. } = Silo::of(dir);
         if !master.exists() {
             vault::make_master(&master).map_err(other)?;
         }
         let has_sealed = identity.exists();
         let vault = Vault::open_or_create(dir, MasterSource::File(master), has_sealed).map_err(other)?;
-        let identity = secret(dir, Silo::IDENTITY, &vault, || {
+        let identity = secret(&identity, Silo::IDENTITY, &vault, || {
             Ok(IdentityKey::generate(&mut UnwrapErr(SysRng)).secret_hex())
         })?;
         let identity = IdentityKey::from_secret_hex(&identity).map_err(other)?;
         let transport =
-            secret(dir, Silo::KEY, &vault, || Ok(TransportKey::generate().map_err(other)?.to_pem()))?;
+            secret(&key, Silo::KEY_NAME, &vault, || Ok(TransportKey::generate().map_err(other)?.to_pem()))?;
         let transport = TransportKey::from_pem(&transport).map_err(other)?;
         Ok(Self { vault: Arc::new(vault), identity, transport })
     }
 }
 
-/// A sealed secret of the folder, made where there is none.
+/// A sealed secret, made where there is none.
 fn secret(
-    dir: &Path,
+    path: &Path,
     name: &str,
     vault: &Vault,
     make: impl FnOnce() -> Result<Zeroizing<String>, EnrollError>,
 ) -> Result<Zeroizing<String>, EnrollError> {
-    let path = dir.join(name);
     if !path.exists() {
-        vault::write_secret(&path, vault, name, make()?.as_bytes()).map_err(other)?;
+        vault::write_secret(path, vault, name, make()?.as_bytes()).map_err(other)?;
     }
-    vault::read_sealed_text(&path, vault, name).map_err(|why| match why {
+    vault::read_sealed_text(path, vault, name).map_err(|why| match why {
         VaultError::NoText => other(format!("`{}` holds no text", path.display())),
         why => other(why),
     })
@@ -196,6 +196,14 @@ impl Enroll {
     /// the authors of plans.
     fn checked(&self) -> Result<Proxy, EnrollError> {
         let mut problems = Problems::default();
+        let [data, dir] =
+            [&self.data, &self.dir].map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
+        problems.require(!data.starts_with(&dir), "data", || {
+            format!(
+                "lies in `{}`, which the daemon follows and is to be kept out of: put it elsewhere",
+                dir.display()
+            )
+        });
         if self.proxy.as_ref().is_some_and(|address| address.0.contains('@')) {
             problems.add(
                 "--proxy",
@@ -295,14 +303,6 @@ impl Enroll {
 
     fn configuration(&self, authority: &Authority, number: ClientId) -> Result<String, EnrollError> {
         let data = std::path::absolute(&self.data).map_err(other)?;
-        let dir = std::path::absolute(&self.dir).map_err(other)?;
-        if data.starts_with(&dir) {
-            let (data, dir) = (data.display(), dir.display());
-            return Err(other(format!(
-                "`{data}` lies in this silo's folder `{dir}`, in which its daemon writes, and the daemon is to be kept out of the data: put \
-                 the data elsewhere, and name it with --data"
-            )));
-        }
         let policy = match &self.policy {
             Some(path) => {
                 let text = std::fs::read_to_string(path)

@@ -16,7 +16,7 @@ impl Config {
     ///
     /// # Errors
     /// A disk that fails.
-    pub fn shut_out(&self, file: Option<&Path>) -> io::Result<ShutOut> {
+    pub fn shut_out(&self, file: Option<&Path>, program: &Path) -> io::Result<ShutOut> {
         let own = [Some(&self.state_dir), self.ledger.dir.as_ref()].into_iter().flatten();
         let mut write = Vec::new();
         for folder in own {
@@ -35,7 +35,9 @@ impl Config {
             // A master key that is replaced is another file in the same place.
             read.extend(encryption.master_file().map(|file| above(&file)));
         }
-        Ok(ShutOut { data: vec![self.data.clone()], read, follow, write })
+        let program = self.trainer.program.as_deref().unwrap_or(program);
+        let fixed = file.into_iter().chain([program]).map(Path::to_owned).collect();
+        Ok(ShutOut { data: vec![self.data.clone()], read, follow, write, fixed })
     }
 }
 

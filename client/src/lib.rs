@@ -240,7 +240,7 @@ pub fn main_with(args: Args, trainer: Option<&str>) -> ExitCode {
     // Without a subcommand there is one.
     let Args { config, check, one_run, .. } = args;
     daemon::main::<Loaded>(&config.unwrap_or_default(), check, |loaded| {
-        (loaded.one_run, loaded.program) = (one_run, Some(program));
+        (loaded.one_run, loaded.trains.program) = (one_run, Some(program));
     })
 }
 
@@ -261,11 +261,12 @@ impl Daemon for Loaded {
         if let Some(why) = self.unaccepted() {
             return Err(format!("policy: {why}"));
         }
+        let program = self.program().map_err(|why| format!("trainer: {why}"))?;
         if self.config.demand() == Demand::Required {
-            let keeps = self.config.shut_out(self.file.as_deref()).map_err(|why| why.to_string())?;
+            let keeps =
+                self.config.shut_out(self.file.as_deref(), &program.path).map_err(|why| why.to_string())?;
             keeps.check().map_err(|why| format!("sandbox: {why}"))?;
         }
-        let program = self.program().map_err(|why| format!("trainer: {why}"))?;
         self.config.check_data(&program).map_err(|why| format!("data: {why}"))?;
         Ok(String::new())
     }
@@ -284,8 +285,11 @@ impl Daemon for Loaded {
         // As it is now, for each check-in: it follows from no data, and is the same in each run.
         let sandbox = workshop::sandbox_level(&spawner).map_err(|why| unusable(format!("trainer: {why}")))?;
         self.profile.sandbox = Some(sandbox);
-        self.spawner = Some(Arc::new(spawner));
-        let keeps = self.config.shut_out(self.file.as_deref()).map_err(|why| unusable(why.to_string()))?;
+        self.trains.spawner = Some(Arc::new(spawner));
+        let keeps = self
+            .config
+            .shut_out(self.file.as_deref(), &program.path)
+            .map_err(|why| unusable(why.to_string()))?;
         let shut_out = sandbox::shut_out(&keeps, self.config.demand());
         let shut_out = shut_out.map_err(|why| unusable(format!("sandbox: {why}")))?;
         match shut_out.is_full() {
@@ -303,7 +307,7 @@ impl Daemon for Loaded {
         if let Some(why) = self.unaccepted() {
             tracing::error!("policy: no plan with a promise is taken part in: {why}");
         }
-        let Some(spawner) = self.spawner.clone() else {
+        let Some(spawner) = self.trains.spawner.clone() else {
             let why = "nothing was started that starts trainers".to_owned();
             return Err(Stopped { why, exit_code: EXIT_FAILURE });
         };
@@ -314,7 +318,7 @@ impl Daemon for Loaded {
 
 impl Loaded {
     fn program(&self) -> std::io::Result<Program> {
-        self.program.clone().map_or_else(|| trainer_program::program(None), Ok)
+        self.trains.program.clone().map_or_else(|| trainer_program::program(None), Ok)
     }
 
     /// What the ledger has of sums without noise that the policy does not accept. A ledger that cannot be read stops the daemon when it
@@ -354,7 +358,7 @@ pub async fn run_on(
     trainers: TrainerSource,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Ended, RunError> {
-    let Loaded { config, profile, vault, ledger, transport, proxy, file, one_run, spawner, .. } = loaded;
+    let Loaded { config, profile, vault, ledger, transport, proxy, file, one_run, trains } = loaded;
     let tls = transport.as_ref().map(|transport| &transport.tls);
     let channel = link::channel(&config.coordinator, tls, proxy).map_err(RunError::Address)?;
     let (news, heard) = mpsc::channel(NEWS_WAITING);
@@ -370,8 +374,9 @@ pub async fn run_on(
     let (watchman, lookout) = Watchman::open(&state, &profile, channel.clone(), patience.clone())?;
     let alarm = Alarm::begin(&state, daemon::wall_ms);
     let (changed, policies) = mpsc::channel(1);
-    let policy_file =
-        file.map(|file| PolicyFile::new(file, profile.policy.clone(), spawner).keep(changed, alarm.clone()));
+    let policy_file = file.map(|file| {
+        PolicyFile::new(file, profile.policy.clone(), trains.spawner).keep(changed, alarm.clone())
+    });
     let driver = Driver::open(Parts {
         spending: UncheckedSpending::new(ledger, &profile.identity, &profile.policy, daemon::wall_ms),
         profile,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use sandbox::Demand;
 use serde::Deserialize;
@@ -26,6 +27,15 @@ pub struct TrainerConfig {
     pub memory_mb: Option<u64>,
 }
 
+/// What trains for a daemon.
+#[derive(Default)]
+pub(crate) struct Trains {
+    /// Where it is not the program beside this process's own.
+    pub(crate) program: Option<Program>,
+    /// Starts it, once this process is [isolated](daemon::Daemon::isolate).
+    pub(crate) spawner: Option<Arc<Spawner>>,
+}
+
 /// This process's program where it plays the trainer too, by this subcommand; else the one beside it.
 pub(crate) fn program(subcommand: Option<&str>) -> io::Result<Program> {
     let path = std::env::current_exe()?;
@@ -45,12 +55,10 @@ impl Config {
     pub(crate) fn sandbox_note(&self) -> Option<&'static str> {
         match self.demand() {
             Demand::BestEffort => Some(
-                "sandbox: what reads the data is sealed off as far as this machine allows, as the log says at each start; set sandbox = \
-                 \"required\", and this daemon starts on no machine that does not",
+                "sandbox: what reads the data is held as far as this machine allows, see the log; \"required\" starts nowhere else",
             ),
             Demand::Off => Some(
-                "sandbox: nothing seals off what reads the data, and a fault in its parsers or in training has this user's rights; set \
-                 sandbox = \"required\"",
+                "sandbox: a fault in reading the data, or in training, has this user's rights; set sandbox = \"required\"",
             ),
             Demand::Required => None,
         }

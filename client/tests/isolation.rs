@@ -21,7 +21,7 @@ fn kept(folder: &Path, text: &str) -> ShutOut {
     }
     std::fs::write(folder.join("silo.csv"), "a\n1\n").unwrap();
     let (config, _) = daemon::load::<Config>(&file).unwrap();
-    config.shut_out(Some(&file)).unwrap()
+    config.shut_out(Some(&file), Path::new("/usr/bin/folkmoot-trainer")).unwrap()
 }
 
 #[test]
@@ -58,4 +58,20 @@ fn data_lies_beside_no_keyring_that_is_followed_and_no_certificate_that_is_renew
     assert!(matches!(beside.check(), Err(SealError::DataInside { .. })));
     let elsewhere = PLAIN.replace("'AT/silo.csv'", "'/nowhere/silo.csv'");
     kept(folder.path(), &format!("{elsewhere}{tls}{encryption}")).check().unwrap();
+}
+
+#[test]
+fn what_says_how_a_daemon_is_held_and_what_trains_for_it_lie_nowhere_that_it_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let elsewhere = PLAIN.replace("'AT/silo.csv'", "'/nowhere/silo.csv'");
+    let refused = |more: &str| {
+        let why = kept(folder.path(), &format!("{elsewhere}{more}")).check().unwrap_err();
+        assert!(matches!(why, SealError::FixedInside { .. }), "{why}");
+        why.to_string()
+    };
+    let why = refused("[tls]\nauthority = 'a'\ncertificate = 'c'\nkey_file = 'k'\n");
+    assert!(why.contains("client.toml`") && why.contains("to a folder of its own"), "{why}");
+    let why = refused("[trainer]\nprogram = 'AT/state/own'\n");
+    assert!(why.contains("state/own`"), "{why}");
+    kept(folder.path(), &format!("{elsewhere}[trainer]\nprogram = 'AT/own'\n")).check().unwrap();
 }

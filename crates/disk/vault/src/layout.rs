@@ -71,7 +71,7 @@ pub struct Silo {
     pub identity: PathBuf,
     /// The certificate that it shows the coordinator, PEM.
     pub certificate: PathBuf,
-    /// The certificate's key, PEM, sealed under [`Silo::KEY`].
+    /// The certificate's key, PEM, sealed under [`Silo::KEY_NAME`].
     pub key: PathBuf,
     /// What opens the keyring.
     pub master: PathBuf,
@@ -84,10 +84,14 @@ impl Silo {
     pub const ROSTER: &str = "roster.json";
     /// The file of [`Silo::identity`].
     pub const IDENTITY: &str = "identity.key";
+    /// The folder of what is renewed, in which the daemon writes; and in no other of these.
+    pub const RENEWED: &str = "tls";
     /// The file of [`Silo::certificate`].
-    pub const CERTIFICATE: &str = "silo.crt";
+    pub const CERTIFICATE: &str = "tls/silo.crt";
     /// The file of [`Silo::key`].
-    pub const KEY: &str = "transport.key";
+    pub const KEY: &str = "tls/transport.key";
+    /// The name that [`Silo::key`] is sealed under.
+    pub const KEY_NAME: &str = "transport.key";
     /// The file of [`Silo::master`].
     pub const MASTER: &str = "master.key";
 

@@ -71,6 +71,17 @@ pub enum SealError {
         /// The data that this is about.
         data: PathBuf,
     },
+    /// It could change by what it is held the next time.
+    #[error(
+        "`{}`, which says how this process is held or is started for it, lies in `{}`, in which it writes: move what is written there (a \
+         certificate and its key, an anchor) to a folder of its own", file.display(), folder.display()
+    )]
+    FixedInside {
+        /// What it writes in, without links.
+        folder: PathBuf,
+        /// The file that this is about, without links.
+        file: PathBuf,
+    },
     /// It was tried, and is not held by any rule.
     #[error(
         "this process can open the data by {} all the same: remove that name if it is a second one of the file (a hard link), or \

@@ -74,6 +74,9 @@ pub struct ShutOut {
     pub follow: Vec<PathBuf>,
     /// Folders in which it reads, makes, changes and removes files and folders, and files that it changes.
     pub write: Vec<PathBuf>,
+    /// Files that say how it is held, or that are started for it: none of them may lie where it writes, or it would be held otherwise
+    /// the next time.
+    pub fixed: Vec<PathBuf>,
 }
 
 impl ShutOut {
@@ -173,6 +176,13 @@ fn rules(what: &ShutOut, data: &Data, demand: Demand) -> Result<Vec<Rule>, SealE
     what.read.iter().try_for_each(|path| rules.allow(path, Access::Read))?;
     what.follow.iter().try_for_each(|path| rules.allow(path, Access::Follow))?;
     what.write.iter().try_for_each(|path| rules.allow(path, Access::Write))?;
+    for file in &what.fixed {
+        let file = without_links(file).map_err(unreachable(file))?;
+        let writes = |(folder, access): &&Rule| *access == Access::Write && file.starts_with(folder);
+        if let Some((folder, _)) = rules.laid.iter().find(writes) {
+            rules.conflict(SealError::FixedInside { folder: folder.clone(), file })?;
+        }
+    }
     Ok(rules.laid)
 }
 
