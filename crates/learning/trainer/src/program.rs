@@ -61,8 +61,8 @@ pub fn main_with(args: &Args, trainers: &Trainers) -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            // Standard error is the daemon's. Where nobody reads it, nothing is lost that the exit code does not say.
-            let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("trainer: {why}\n"));
+            // A spawner's standard error is its daemon's, a trainer's nobody's: nothing is lost that the exit code does not say.
+            let _ = writeln!(std::io::stderr(), "trainer: {why}");
             ExitCode::FAILURE
         }
     }

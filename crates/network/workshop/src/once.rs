@@ -1,15 +1,13 @@
 //! Asks that are over at once, each of a trainer of its own.
 
 use std::io::{self, Write};
-use std::time::Duration;
 
 use plan::Schema;
 use protocol::{SandboxLevel, SandboxLevelError};
 use spawner::{SpawnError, Spawner, Started};
 use trainer_protocol::{Ask, Frame, FrameFault, Reply, limits};
 
-/// How long a trainer may take until it has sealed itself.
-const STARTING: Duration = Duration::from_secs(30);
+use crate::trainer::STARTING;
 
 /// Why no trainer answered.
 #[derive(Debug, thiserror::Error)]

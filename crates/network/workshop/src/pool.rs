@@ -1,4 +1,4 @@
-//! The trainers at work: one for each run that has anything to do, one that reads at a time, and one that trains.
+//! The trainers at work: one for each run that has anything to do, a few that read at a time, and one that trains.
 //!
 //! # Privacy
 //! A training or a reading that hangs must not keep a later run's data from being read: what is said of that would show this. So each run

@@ -43,7 +43,7 @@ pub fn of_spawner(spawner: Arc<Spawner>) -> TrainerSource {
 }
 
 /// How long a trainer may take until it has sealed itself.
-const STARTING: Duration = Duration::from_secs(30);
+pub(crate) const STARTING: Duration = Duration::from_secs(30);
 /// How long one that was asked to stop may take to do so.
 const STOPPING: Duration = Duration::from_secs(1);
 
@@ -55,8 +55,6 @@ pub(crate) struct Trainer {
     /// What its seal came to, in one line.
     pub(crate) sandbox: String,
     job: u64,
-    /// Of the table that it has read, where it has.
-    pub(crate) version: Option<Digest>,
 }
 
 /// A table was read.
@@ -84,7 +82,7 @@ impl Trainer {
             Err(why) => return Err(ended(end, why)),
         };
         let (heard, said) = stream.into_split();
-        let mut trainer = Self { heard, said, end: Some(end), sandbox: String::new(), job: 0, version: None };
+        let mut trainer = Self { heard, said, end: Some(end), sandbox: String::new(), job: 0 };
         let ready = timeout(STARTING, hear(&mut trainer.heard, limits::REPLY)).await;
         match ready {
             Ok(Ok((Reply::Ready { protocol: VERSION, sandbox }, _))) => {
@@ -113,7 +111,6 @@ impl Trainer {
             .map_err(fault)?;
         match hear(&mut self.heard, limits::REPLY).await.map_err(fault)? {
             (Reply::Table { job: of, version, misfits, changed }, _) if of == job => {
-                self.version = Some(version);
                 Ok(Table { version, misfits: misfits.as_deref().map(Reply::text), changed })
             }
             (Reply::Failed { job: of, data, why }, _) if of == job => Err(failed(data, &why)),
