@@ -1,6 +1,7 @@
 //! Asks that are over at once, each of a trainer of its own.
 
 use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
 
 use plan::Schema;
 use protocol::{SandboxLevel, SandboxLevelError};
@@ -31,11 +32,7 @@ pub enum AskFault {
 /// # Errors
 /// [`AskFault`]
 pub fn sandbox_level(spawner: &Spawner) -> Result<SandboxLevel, AskFault> {
-    let Started { socket, id } = spawner.trainer()?;
-    socket.set_read_timeout(Some(STARTING))?;
-    let said = Frame::read(&mut &socket, limits::REPLY).and_then(|frame| frame.message());
-    let ended = spawner.end(id)?;
-    match said.map_err(|why| AskFault::Frame(why, ended.to_string()))? {
+    match with_trainer(spawner, ready)? {
         Reply::Ready { sandbox, .. } => {
             sandbox.word().parse().map_err(|why: SandboxLevelError| AskFault::Failed(why.to_string()))
         }
@@ -73,16 +70,32 @@ fn other(reply: Reply) -> AskFault {
     }
 }
 
-/// Asks a trainer of its own, and ends it.
+/// Asks a trainer of its own once it is ready. One that is not says why instead.
 fn ask(spawner: &Spawner, ask: &Ask) -> Result<Reply, AskFault> {
+    with_trainer(spawner, |mut socket| match ready(socket)? {
+        Reply::Ready { .. } => {
+            socket.write_all(&Frame::of(ask, &[])?.to_bytes())?;
+            Frame::read(&mut socket, limits::REPLY)?.message()
+        }
+        instead => Ok(instead),
+    })
+}
+
+/// What a trainer says first.
+fn ready(mut socket: &UnixStream) -> Result<Reply, FrameFault> {
+    socket.set_read_timeout(Some(STARTING))?;
+    let said = Frame::read(&mut socket, limits::REPLY)?;
+    socket.set_read_timeout(None)?;
+    said.message()
+}
+
+/// Starts a trainer, and ends it whatever came of asking it.
+fn with_trainer(
+    spawner: &Spawner,
+    asked: impl FnOnce(&UnixStream) -> Result<Reply, FrameFault>,
+) -> Result<Reply, AskFault> {
     let Started { socket, id } = spawner.trainer()?;
-    let asked = (|| {
-        let mut stream = &socket;
-        // That it is ready.
-        Frame::read(&mut stream, limits::REPLY)?.message::<Reply>()?;
-        stream.write_all(&Frame::of(ask, &[])?.to_bytes())?;
-        Frame::read(&mut stream, limits::REPLY)?.message()
-    })();
+    let said = asked(&socket);
     let ended = spawner.end(id)?;
-    asked.map_err(|why| AskFault::Frame(why, ended.to_string()))
+    said.map_err(|why| AskFault::Frame(why, ended.to_string()))
 }
