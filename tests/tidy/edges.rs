@@ -238,6 +238,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "vault",
         ],
     ),
+    ("registration", &["plan"]),
     ("rehearsal", &["datasets", "optim", "params", "plan", "protocol", "secagg", "train", "trainer"]),
     ("run_status", &["accounting", "checkpoint", "identity", "params", "secagg"]),
     (

@@ -24,7 +24,7 @@ pub(crate) const ROOMS: &[Room] = &[
     room(0, "maths", true, &["accounting", "empirical", "optim", "params"]),
     room(0, "privacy", true, &["dp", "secagg"]),
     room(0, "isolation", false, &["sandbox", "spawner"]),
-    room(1, "documents", true, &["attest", "card", "checkpoint", "identity", "plan", "tlog"]),
+    room(1, "documents", true, &["attest", "card", "checkpoint", "identity", "plan", "registration", "tlog"]),
     room(2, "round", true, &["federation", "messages", "protocol", "run_status", "suspicion"]),
     room(2, "learning", false, &["datasets", "train", "trainer", "trainer_protocol"]),
     room(
@@ -57,6 +57,7 @@ const INSIDE: &[(&str, &str, &str)] = &[
         "identity",
         "an author signs with an identity's key, and a policy names whose plans a silo runs",
     ),
+    ("registration", "plan", "all that is wrong in a registration is said as of a plan"),
     ("federation", "protocol", "a federation is several coordinators"),
     ("federation", "run_status", "the list of runs is filled where their order is decided"),
     ("protocol", "messages", "the core decides what is said, and when"),

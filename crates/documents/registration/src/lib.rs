@@ -1,0 +1,23 @@
+//! What a silo's operator has registered of its files: how they are written.
+//!
+//! Owns: [`Dialect`], in which a silo's text files are written, with all that is wrong in one at once, and [`Marks`], what a reader
+//! takes from it.
+//!
+//! Does not: read a file, or find out how one is written. Nothing is inferred where a table is read: a dialect is a person's
+//! word, and the same bytes are the same records for ever.
+//!
+//! ```
+//! use registration::Dialect;
+//!
+//! let dialect: Dialect = toml::from_str("separator = ';'\ndecimal = ','\n")?;
+//! let marks = dialect.marks().expect("no two of its marks are one");
+//! assert_eq!((marks.separator, marks.decimal), (b';', ','));
+//! let twice = Dialect { quote: ";".into(), ..dialect };
+//! assert!(twice.marks().unwrap_err().to_string().starts_with("dialect.quote: is the separator"));
+//! # Ok::<(), toml::de::Error>(())
+//! ```
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+mod dialect;
+
+pub use dialect::{Compression, Dialect, Marks};
