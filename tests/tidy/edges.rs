@@ -238,6 +238,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
             "vault",
         ],
     ),
+    ("readers", &["plan", "registration"]),
     ("registration", &["plan"]),
     ("rehearsal", &["datasets", "optim", "params", "plan", "protocol", "secagg", "train", "trainer"]),
     ("run_status", &["accounting", "checkpoint", "identity", "params", "secagg"]),
@@ -385,7 +386,7 @@ fn no_daemon_links_burn_and_none_what_reads_data() {
     for daemon in ["coordinator", "client"] {
         let reached = reachable(daemon);
         assert!(reached.contains("protocol"), "the walk itself is broken");
-        for apart in [BURN, "train", "trainer", "datasets"] {
+        for apart in [BURN, "train", "trainer", "datasets", "readers"] {
             assert!(!reached.contains(apart), "{daemon} reaches {apart} through {reached:?}");
         }
     }

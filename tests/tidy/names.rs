@@ -41,6 +41,8 @@ const SHARED: &[Shared] = &[
     ("Loaded", &["client", "coordinator"], "the configuration of each daemon, read and checked"),
     ("NoiseLevel", &["privacy_audit", "rehearsal"], "passed on: an audit rehearses"),
     ("OfRun", &["messages", "protocol"], PASSED_ON),
+    ("Record", &["protocol", "readers"], "of a journal, and of a silo's file"),
+    ("Records", &["published", "readers"], "the same: a chain's, and those of a file"),
     ("Rejection", &["messages", "protocol"], PASSED_ON),
     ("RoundOutcome", &["messages", "protocol"], PASSED_ON),
     ("RunEnd", &["messages", "protocol"], PASSED_ON),

@@ -26,7 +26,7 @@ pub(crate) const ROOMS: &[Room] = &[
     room(0, "isolation", false, &["sandbox", "spawner"]),
     room(1, "documents", true, &["attest", "card", "checkpoint", "identity", "plan", "registration", "tlog"]),
     room(2, "round", true, &["federation", "messages", "protocol", "run_status", "suspicion"]),
-    room(2, "learning", false, &["datasets", "train", "trainer", "trainer_protocol"]),
+    room(2, "learning", false, &["datasets", "readers", "train", "trainer", "trainer_protocol"]),
     room(
         3,
         "disk",

@@ -1,0 +1,98 @@
+//! Why a record is broken, and why a file gives none.
+
+use std::io;
+
+use plan::Problems;
+
+use crate::records::{COLUMNS_MAX, RECORD_BYTES_MAX};
+use crate::resemblance::Resemblance;
+
+/// What is wrong with one record. It keeps its place among the others, which are read as if it were whole.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecordFault {
+    /// Bytes that are no characters in the dialect's encoding.
+    #[error("the record is not {0}; save the file as {0}, or register the `encoding` that it has")]
+    NotText(&'static str),
+    /// More bytes than a record may have.
+    #[error("the record is longer than {RECORD_BYTES_MAX} bytes; end each record with a line break")]
+    TooLong,
+    /// A quoted cell that does not end as one.
+    #[error(
+        "a quoted cell does not end before a separator or the end of the line; close its quote, or register \
+         `line_breaks = true` where cells hold line breaks"
+    )]
+    Quote,
+    /// Nothing but separators and spaces, or the mark with which old systems end a file.
+    #[error("nothing stands in the record; remove it")]
+    Empty,
+    /// More or fewer cells than there are names.
+    #[error("the record has {actual} cells, and there are {expected} columns; correct the record")]
+    Ragged {
+        /// Cells that there should be.
+        expected: usize,
+        /// Cells that there are.
+        actual: usize,
+    },
+    /// A header with more cells than a file may have columns.
+    #[error("there are more than {COLUMNS_MAX} columns; leave out those that nobody asks for")]
+    TooWide,
+}
+
+/// Why a file, as a whole or from some place on, gives no records.
+#[derive(Debug, thiserror::Error)]
+pub enum FileFault {
+    /// It cannot be opened or read.
+    #[error("cannot be read ({0}); check the path and its permissions")]
+    Unreadable(io::Error),
+    /// The dialect contradicts itself.
+    #[error("the registered dialect cannot be used: {0}")]
+    Dialect(Problems),
+    /// A label that no encoding has.
+    #[error(
+        "{0:?} is the label of no encoding; register one such as \"utf-8\", \"utf-16le\" or \"windows-1252\""
+    )]
+    UnknownEncoding(String),
+    /// An encoding in which the bytes of one record say how the next is read.
+    #[error(
+        "in {0} one record changes how the next is read; save the file as UTF-8, and register `encoding = \"utf-8\"`"
+    )]
+    Stateful(&'static str),
+    /// The file says itself that it has another encoding.
+    #[error("the file begins with the byte-order mark of {found}, and {registered} is registered; register `encoding = \"{}\"`, or save it as {registered}", found.to_lowercase())]
+    ByteOrderMark {
+        /// Whose mark it has.
+        found: &'static str,
+        /// What the dialect says.
+        registered: &'static str,
+    },
+    /// It is not packed, and should be.
+    #[error(
+        "the file is not packed by gzip, as is registered; pack it, or register `compression = \"none\"`"
+    )]
+    NotGzip,
+    /// What gzip made is damaged, ends too early, or has something behind it.
+    #[error(
+        "what gzip packed is damaged, ends too early or is followed by something else ({0}); make the file anew"
+    )]
+    Gzip(io::Error),
+    /// There is nothing where the header should be.
+    #[error("the file is empty; its first line must name the columns")]
+    NoHeader,
+    /// The first record, which should name the columns, is broken.
+    #[error("line {line}, taken for the header: {fault}{}", and_resemblance(*.resembles))]
+    Header {
+        /// Counted from 1.
+        line: u64,
+        /// What is wrong with it.
+        fault: RecordFault,
+        /// What the file looks like instead.
+        resembles: Option<Resemblance>,
+    },
+}
+
+fn and_resemblance(resembles: Option<Resemblance>) -> String {
+    match resembles {
+        Some(resembles) => format!(" (the file looks like {resembles})"),
+        None => String::new(),
+    }
+}

@@ -1,0 +1,251 @@
+//! One record after another.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use encoding_rs::{Encoding, ISO_2022_JP, REPLACEMENT};
+use registration::Dialect;
+
+use crate::cells::{Cells, Found, Quoted, Split, Splitter};
+use crate::fault::{FileFault, RecordFault};
+use crate::resemblance::{self, Resemblance};
+use crate::source::Source;
+use crate::window::{Line, Window};
+
+/// Longest record, the end of its line included.
+pub const RECORD_BYTES_MAX: usize = 4 << 20;
+
+/// Most columns of a file.
+pub const COLUMNS_MAX: usize = 1 << 18;
+
+/// Ends a text file of old systems.
+const END_OF_TEXT: u8 = 0x1a;
+
+/// A file's records in their order.
+pub struct Records<R> {
+    window: Window<R>,
+    splitter: Splitter,
+    encoding: &'static str,
+    comment: Vec<u8>,
+    trim: bool,
+    line_breaks: bool,
+    names: Vec<String>,
+    header_line: Option<u64>,
+    /// The cells of the record that was read last, and where it ends.
+    found: Found,
+    end: usize,
+    /// Where the next record begins, from the window's start; and the number of its line, from 1.
+    next: usize,
+    line: u64,
+}
+
+/// A record, which has its place even where it is broken.
+#[derive(Debug)]
+pub struct Record<'a> {
+    /// The line on which it begins, counted from 1.
+    pub line: u64,
+    /// Its cells, as many as there are columns.
+    pub cells: Result<Cells<'a>, RecordFault>,
+}
+
+impl Records<File> {
+    /// Opens a file and reads its header.
+    ///
+    /// # Errors
+    /// As [`Records::new`], and where it cannot be opened.
+    pub fn open(path: &Path, dialect: &Dialect) -> Result<Self, FileFault> {
+        Self::new(File::open(path).map_err(FileFault::Unreadable)?, dialect)
+    }
+}
+
+impl<R: Read> Records<R> {
+    /// Reads the header of a file that is open, where the dialect says that it has one.
+    ///
+    /// # Errors
+    /// A dialect that cannot be used, a file that is not packed or encoded as it says, a header that is broken or is not there.
+    pub fn new(file: R, dialect: &Dialect) -> Result<Self, FileFault> {
+        let marks = dialect.marks().map_err(FileFault::Dialect)?;
+        let encoding = encoding(&dialect.encoding)?;
+        let mut records = Self {
+            window: Window::new(Source::new(file, dialect.compression)?, encoding)?,
+            splitter: Splitter { separator: marks.separator, quote: marks.quote, kept: COLUMNS_MAX },
+            encoding: encoding.name(),
+            comment: dialect.comment.clone().into_bytes(),
+            trim: dialect.trim,
+            line_breaks: dialect.line_breaks,
+            names: dialect.columns.clone(),
+            header_line: None,
+            found: Found::default(),
+            end: 0,
+            next: 0,
+            line: 1,
+        };
+        for _ in 0..dialect.skip_lines {
+            records.window.skip_line()?;
+            records.line += 1;
+        }
+        if dialect.header {
+            records.read_header()?;
+        }
+        records.splitter.kept = records.names.len();
+        Ok(records)
+    }
+
+    /// The columns' names in their order.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The line that was taken for the header, where there is one.
+    pub fn header_line(&self) -> Option<u64> {
+        self.header_line
+    }
+
+    /// What the file looks like that the dialect does not say.
+    pub fn resembles(&self) -> Option<Resemblance> {
+        Resemblance::of(self.window.head(), self.splitter.separator)
+    }
+
+    /// The first line in which all of these names stand, where that is near the file's beginning.
+    pub fn line_with<'a>(&self, names: impl Iterator<Item = &'a str> + Clone) -> Option<u64> {
+        resemblance::line_with(self.window.head(), names)
+    }
+
+    /// The next record; `None` at the end of the file. Blank lines and comments are none.
+    ///
+    /// # Errors
+    /// What ends the reading of the file. What is wrong with one record is in that record.
+    pub fn next_record(&mut self) -> Result<Option<Record<'_>>, FileFault> {
+        let Some((line, read)) = self.advance(Some(self.names.len()))? else { return Ok(None) };
+        let cells = read.and_then(|()| self.cells());
+        Ok(Some(Record { line, cells }))
+    }
+
+    fn read_header(&mut self) -> Result<(), FileFault> {
+        let (line, read) = self.advance(None)?.ok_or(FileFault::NoHeader)?;
+        let names = read.and_then(|()| self.cells()).map(|cells| {
+            (0..cells.len()).filter_map(|index| cells.get(index)).map(String::from).collect::<Vec<_>>()
+        });
+        match names {
+            Ok(_) if self.found.count > COLUMNS_MAX => Err(RecordFault::TooWide),
+            names => names,
+        }
+        .map(|names| {
+            self.names = names;
+            self.header_line = Some(line);
+        })
+        .map_err(|fault| FileFault::Header { line, fault, resembles: self.resembles() })
+    }
+
+    /// The cells of the record that was read last, if it is text.
+    fn cells(&self) -> Result<Cells<'_>, RecordFault> {
+        let (bytes, _) = self.window.rest().split_at(self.end);
+        let text = std::str::from_utf8(bytes).map_err(|_| RecordFault::NotText(self.encoding))?;
+        Ok(Cells { text, spans: &self.found.spans, quote: self.splitter.quote, trim: self.trim })
+    }
+
+    /// Finds the next record's cells, of which there should be `width`; the number of its line and whether it is whole.
+    #[allow(clippy::type_complexity)]
+    fn advance(&mut self, width: Option<usize>) -> Result<Option<(u64, Result<(), RecordFault>)>, FileFault> {
+        loop {
+            self.window.consume(std::mem::take(&mut self.next));
+            let line = self.line;
+            let (end, next) = match self.window.line(0, RECORD_BYTES_MAX)? {
+                Line::None => return Ok(None),
+                Line::TooLong => {
+                    self.end = 0;
+                    self.window.skip_line()?;
+                    self.line += 1;
+                    return Ok(Some((line, Err(RecordFault::TooLong))));
+                }
+                Line::Ends { end, next } => (end, next),
+            };
+            let (text, _) = self.window.rest().split_at(end);
+            let is_comment = !self.comment.is_empty() && text.starts_with(&self.comment);
+            if text.is_empty() || is_comment {
+                (self.next, self.line) = (next, line + 1);
+                continue;
+            }
+            let nothing =
+                |byte: &u8| *byte == self.splitter.separator || matches!(*byte, b' ' | b'\t' | END_OF_TEXT);
+            let read =
+                if text.iter().all(nothing) { Err(RecordFault::Empty) } else { self.split(end, next)? };
+            // The text of a broken one is not needed any more, so that reading can go on at the line after its first.
+            let fault = match (&read, width) {
+                (Err(fault), _) => Some(fault.clone()),
+                (Ok(_), Some(expected)) if self.found.count != expected => {
+                    Some(RecordFault::Ragged { expected, actual: self.found.count })
+                }
+                (Ok(_), _) => None,
+            };
+            let (end, after, lines) = match (read, &fault) {
+                (Ok(whole), None) => (whole.end, whole.next, whole.lines),
+                _ => (end, next, 1),
+            };
+            (self.end, self.next, self.line) = (end, after, line + lines);
+            return Ok(Some((line, self.text_fault(fault))));
+        }
+    }
+
+    /// What is no text is said before anything else.
+    fn text_fault(&self, fault: Option<RecordFault>) -> Result<(), RecordFault> {
+        match fault {
+            None => Ok(()),
+            Some(fault) => self.cells().and(Err(fault)),
+        }
+    }
+
+    /// Splits the record whose first line ends at `end`, over further lines where the dialect allows it.
+    fn split(&mut self, mut end: usize, mut next: usize) -> Result<Result<Whole, RecordFault>, FileFault> {
+        let (mut start, mut lines) = (0, 1);
+        self.found.clear();
+        loop {
+            let (text, _) = self.window.rest().split_at(end);
+            let (open, quote) = match (self.splitter.split(text, start, &mut self.found), self.splitter.quote)
+            {
+                (Split::Whole, _) => return Ok(Ok(Whole { end, next, lines })),
+                (Split::Open { start }, Some(quote)) if self.line_breaks => (start, quote),
+                _ => return Ok(Err(RecordFault::Quote)),
+            };
+            let Some((close, doubled)) = self.window.closing_quote(open, quote, RECORD_BYTES_MAX)? else {
+                return Ok(Err(RecordFault::Quote));
+            };
+            let quoted = if doubled { Quoted::Doubled } else { Quoted::Plain };
+            self.found.push(self.splitter.kept, open, close, quoted);
+            lines += line_ends(self.window.rest().split_at(close).0.split_at(open).1);
+            (end, next) = match self.window.line(close + 1, RECORD_BYTES_MAX)? {
+                Line::Ends { end, next } => (end, next),
+                Line::None => (close + 1, close + 1),
+                Line::TooLong => return Ok(Err(RecordFault::TooLong)),
+            };
+            match self.window.rest().get(close + 1..end).and_then(|after| after.first()) {
+                None => return Ok(Ok(Whole { end, next, lines })),
+                Some(after) if *after == self.splitter.separator => start = close + 2,
+                Some(_) => return Ok(Err(RecordFault::Quote)),
+            }
+        }
+    }
+}
+
+/// A record that ends as one.
+struct Whole {
+    end: usize,
+    next: usize,
+    lines: u64,
+}
+
+/// How many lines end in a text.
+fn line_ends(text: &[u8]) -> u64 {
+    let ends = memchr::memchr2_iter(b'\n', b'\r', text);
+    let of_a_pair = |at: &usize| text.get(*at..at + 2) == Some(b"\r\n");
+    ends.filter(|at| !of_a_pair(at)).count() as u64
+}
+
+fn encoding(label: &str) -> Result<&'static Encoding, FileFault> {
+    match Encoding::for_label(label.as_bytes()) {
+        Some(encoding) if encoding == ISO_2022_JP => Err(FileFault::Stateful(encoding.name())),
+        Some(encoding) if encoding != REPLACEMENT => Ok(encoding),
+        _ => Err(FileFault::UnknownEncoding(label.to_owned())),
+    }
+}
