@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use alarms::Alarm;
+use alarms::{Alarm, rosters};
 use audit::Wanted;
 use clap::Subcommand;
 use daemon::{EXIT_CONFIGURATION, EXIT_FAILURE};
@@ -16,7 +16,7 @@ use spawner::Program;
 use spending::AcceptedLoss;
 
 use crate::enroll::Enroll;
-use crate::{Config, EXIT_REFUSED, EnrollError, offers};
+use crate::{Config, EXIT_REFUSED, EnrollError};
 
 /// See the module.
 #[derive(Subcommand, Debug)]
@@ -209,12 +209,12 @@ fn show(path: &Path) -> Result<Option<(AuthorisedRoster, Config)>, String> {
     let mut problems = Problems::default();
     let pinned = daemon::read_roster(&config.roster, &config.authority_key, &mut problems);
     let (pinned, authority) = pinned.ok_or_else(|| problems.to_string())?;
-    let Some(offered) = offers::offered(&config.state_dir)? else {
+    let Some(offered) = rosters::offered(&config.state_dir)? else {
         println!("no later roster waits for this silo");
         return Ok(None);
     };
     let offered = offered.authorise(&authority).map_err(|why| why.to_string())?;
-    let accepted = offers::in_force(&config.state_dir)?
+    let accepted = rosters::in_force(&config.state_dir)?
         .map(|roster| roster.authorise(&authority))
         .transpose()
         .map_err(|why| why.to_string())?;
@@ -240,7 +240,7 @@ fn accept(path: &Path, digest: &str, yes: bool) -> Result<(), String> {
             return Err("not accepted".into());
         }
     }
-    offers::accept(&config.state_dir, &offered.digest())?;
+    rosters::accept(&config.state_dir, &offered.digest())?;
     println!("accepted; a daemon that runs takes it up within seconds");
     Ok(())
 }

@@ -9,7 +9,7 @@ use crate::{rooms, tree};
 pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ("access", &["identity", "params", "pki", "plan", "protocol", "run_status", "secagg", "vault", "wire"]),
     ("accounting", &[]),
-    ("alarms", &["identity", "store"]),
+    ("alarms", &["identity", "params", "store", "vault"]),
     ("attest", &["checkpoint", "params"]),
     ("audit", &["identity", "params", "store", "tlog"]),
     (

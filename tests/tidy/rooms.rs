@@ -75,6 +75,7 @@ const INSIDE: &[(&str, &str, &str)] = &[
     ("audit_log", "daemon", "an entry that has no time of its own gets the daemon's"),
     ("audit_log", "wire", "an upload's size is counted in the bytes that travel"),
     ("alarms", "store", "an alarm that is kept replaces the file as a whole"),
+    ("alarms", "vault", "what an operator has answered is read up to a limit"),
     ("audit", "store", "an audit log's truth is a journal"),
     ("ledger", "vault", "what lies on a disk is sealed where it is written"),
     ("published", "store", "a version is read from a store as from a plain folder"),

@@ -1,7 +1,7 @@
 //! What a silo's operator has to look at: loud in the log, and kept where `alarms`, `--check` and `doctor` show it.
 //!
 //! Owns: the file of alarms in a silo's state folder, the newest of each [`Kind`], of some kinds the newest of each cause until that is
-//! over, and how often there was one.
+//! over, and how often there was one; and the files by which a later roster waits there for its operator ([`rosters`]).
 //!
 //! Does not: decide what is worth an alarm, know the time, or end anything. What cannot be written is in the log alone.
 //!
@@ -21,6 +21,8 @@
 //! silo says, nor when. So it does not change how the daemon exits either: what restarts a daemon that failed would have it speak
 //! again.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+pub mod rosters;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
