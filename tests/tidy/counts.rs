@@ -1,4 +1,6 @@
-//! Numbers that prose repeats.
+//! Numbers that prose repeats, and names that it gives.
+
+use std::collections::BTreeSet;
 
 use sim::Invariant;
 
@@ -28,4 +30,20 @@ fn the_ways_in_which_a_simulated_silo_lies_are_counted() {
     assert_eq!(count, 17, "the word below is the number's");
     let architecture = tree::read("ARCHITECTURE.md").unwrap().replace('\n', " ");
     assert!(architecture.contains("a silo that lies in one of seventeen ways"));
+}
+
+#[test]
+fn each_invariant_has_an_id_of_its_own() {
+    let architecture = tree::read("ARCHITECTURE.md").unwrap();
+    // A capital and a number: the tables' heads and rules have none.
+    let is_id = |word: &&str| {
+        let number = word.strip_prefix(|first: char| first.is_ascii_uppercase());
+        number.is_some_and(|number| number.parse::<u8>().is_ok())
+    };
+    let rows = architecture.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next());
+    let mut ids = BTreeSet::new();
+    for id in rows.filter(is_id) {
+        assert!(ids.insert(id), "{id} stands for two invariants in ARCHITECTURE.md");
+    }
+    assert!(ids.len() > 50, "only {} invariants were found", ids.len());
 }
