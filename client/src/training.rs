@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use audit::Action;
 use params::Digest;
-use plan::{AuthoredPlan, Contribution, Learned, Plan};
+use plan::{AuthoredPlan, Contribution, Learned};
 use protocol::{TrainJob, origin_of};
 use published::Version;
 use tokio::task::spawn_blocking;
@@ -19,11 +19,6 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use workshop::{TrainFault, TrainerPool};
 
 use crate::jobs::TrainFailure;
-
-/// Whether the plan's mode promises something about records or silos: then who takes part, and when, follows from no row.
-pub(crate) fn promises(plan: &Plan) -> bool {
-    plan.event().is_some()
-}
 
 /// Where the silo's data is read and trained on, by trainers; here it is seen that they do it in time.
 #[derive(Clone)]
@@ -70,7 +65,7 @@ impl Workshop {
         let begun = Instant::now();
         let until = begun + limit(&plan);
         // Beside the training, so that it is there at the plan's time.
-        let stand_in = promises(&plan).then(|| {
+        let stand_in = plan.promises().then(|| {
             let (plan, model, seed) = (Arc::clone(&plan), version.params.clone(), job.seed.clone());
             spawn_blocking(move || plan.without_data(&model, clip_norm, *seed))
         });
@@ -80,7 +75,7 @@ impl Workshop {
         let trained = timeout_at(until, training)
             .await
             .unwrap_or_else(|_| Err(TrainFault::Late(limit(&plan).as_millis())));
-        if promises(&plan) && trained.is_ok() {
+        if plan.promises() && trained.is_ok() {
             self.compare_with_the_plan(&plan, begun.elapsed());
         }
         let Some(stand_in) = stand_in else {
@@ -144,7 +139,7 @@ fn too_near(plan: &AuthoredPlan, took: Duration) -> Option<String> {
 
 /// How long a training may take once it has its model. Where nothing is promised it is of use until its step is over.
 fn limit(plan: &AuthoredPlan) -> Duration {
-    match promises(plan) {
+    match plan.promises() {
         true => Duration::from_millis(plan.timing.training_limit_ms()),
         false => Duration::from_millis(plan.timing.round_deadline_ms / 2),
     }

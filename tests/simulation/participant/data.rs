@@ -55,7 +55,7 @@ fn what_a_silo_tells_of_its_data_is_fixed_at_joining_across_sessions_and_restart
 #[test]
 fn data_that_cannot_be_read_is_not_declared_and_may_be_later() {
     let mut world = World::telling();
-    assert!(world.plan.event().is_none());
+    assert!(!world.plan.promises());
     assert_eq!(checked_in(&mut world, None), None);
     let declared = Some(Digest::sha256(b"repaired"));
     assert_eq!(checked_in(&mut world, declared), declared);

@@ -30,7 +30,7 @@ pub fn room_for(
 pub fn unaccepted_exact_releases(account: &Account, policy: &Policy) -> Option<String> {
     let made = account.without_noise().count() as u64;
     let (accepted, promises) =
-        (policy.accepts_exact_releases, policy.privacy_modes.iter().any(|mode| mode.unit().is_some()));
+        (policy.accepts_exact_releases, policy.privacy_modes.iter().any(|mode| mode.promises()));
     if !promises || made <= accepted {
         return None;
     }

@@ -384,6 +384,11 @@ impl Plan {
         self.privacy.mode()
     }
 
+    /// Whether its mode promises something about records or silos.
+    pub fn promises(&self) -> bool {
+        self.mode().promises()
+    }
+
     /// What one upload costs, as an event for the accountant; `None` in the mode without noise.
     pub fn event(&self) -> Option<accounting::DpEvent> {
         self.privacy.promise().map(Promise::event)

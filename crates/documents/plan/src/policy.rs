@@ -360,7 +360,7 @@ impl Policy {
                 corrupt + 1
             )
         });
-        let promises = self.privacy_modes.iter().any(|mode| *mode != PrivacyMode::Fedavg);
+        let promises = self.privacy_modes.iter().any(|mode| mode.promises());
         let timing = (promises && self.ready_after_ms_min.is_none()).then(|| {
             "policy: ready_after_ms_min is not set: a plan's author can ask that this silo be ready at once, or sooner than it can \
              train, and learn of its rows from how long training takes or whether it fails; set it to several times what \
@@ -421,7 +421,7 @@ impl Policy {
             }
         }
         let ready_after_ms = plan.timing.ready_after_ms;
-        if plan.event().is_some()
+        if plan.promises()
             && let Some(policy) = self.ready_after_ms_min.filter(|policy| ready_after_ms < *policy)
         {
             return Err(Refusal::ReadyAfter { plan: ready_after_ms, policy });

@@ -60,7 +60,7 @@ impl Tables {
         }
         // One table at a time is in memory.
         self.held = None;
-        let (data, misfits) = if plan.privacy.promise().is_some() {
+        let (data, misfits) = if plan.promises() {
             let (data, misfits) = Dataset::load_leniently(&self.path, &plan.data)?;
             (data, (!misfits.is_empty()).then(|| misfits.to_string()))
         } else {

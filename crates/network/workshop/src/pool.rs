@@ -296,7 +296,7 @@ impl AtWork {
         let recorder = self.pool.recorder();
         let event = recorder.of_run(Action::DataUnusable, &self.run, &plan.name);
         recorder.record_failure(event, why.without_its_words());
-        let (text, log) = if plan.event().is_some() {
+        let (text, log) = if plan.promises() {
             (
                 format!("the data cannot be used: nothing of it is contributed, in any round: {why}"),
                 String::new(),

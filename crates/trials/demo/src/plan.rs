@@ -305,7 +305,7 @@ mod tests {
                 PrivacyMode::Fedavg => assert_eq!((plan.budget(), beside), (None, 3)),
                 _ => assert_eq!((plan.metric_lanes(), beside), (0, 0)),
             }
-            assert_eq!(plan.event().is_some(), plan.budget().is_some());
+            assert_eq!([plan.event().is_some(), plan.budget().is_some()], [plan.promises(); 2]);
         }
     }
 

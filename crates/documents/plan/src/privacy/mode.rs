@@ -31,6 +31,11 @@ impl PrivacyMode {
         }
     }
 
+    /// Whether it promises something about records or silos: then who takes part, and when, follows from no row.
+    pub fn promises(self) -> bool {
+        self.unit().is_some()
+    }
+
     /// What one unit of the promise is, if there is one.
     pub fn unit(self) -> Option<Unit> {
         match self {

@@ -83,7 +83,7 @@ impl Participant {
 
     /// Whether other runs have left uploads without noise on the model that this one begins with. Later ones are its own.
     fn first_model_may_be_uploaded_on(&self, run: &Digest, plan: &AuthoredPlan) -> Result<(), Refusal> {
-        if plan.event().is_some() {
+        if plan.promises() {
             return Ok(());
         }
         let model = plan.starts_from();

@@ -182,7 +182,7 @@ impl Participant {
     ) {
         self.hand = Some(id);
         let Some(run) = self.runs.get_mut(&id) else { return };
-        let promises = run.plan.event().is_some();
+        let promises = run.plan.promises();
         run.check_in = CheckIn::Said;
         // Here and not when the data was read, so that each case writes at the same moment.
         let fixed = match commitment {
