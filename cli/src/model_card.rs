@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use attest::{BUNDLE_FILE, EVIDENCE_FILE, ModelKey};
 use identity::with_causes;
 use published::Measured;
-use vault::files::WORLD_READABLE;
+use vault::files::{WORLD_READABLE, parent};
 use vault::{MasterSource, Vault};
 
 use crate::Failure;
@@ -71,10 +71,8 @@ fn model_key(file: &Path, master: Option<&MasterSource>) -> Result<ModelKey, Fai
     let pem = match master {
         None => read_secret_text(file)?,
         Some(master) => {
-            let folder =
-                file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
             let name = file.file_name().unwrap_or_default().to_string_lossy();
-            Vault::open_folder(folder, master.clone())
+            Vault::open_folder(parent(file), master.clone())
                 .and_then(|vault| vault::read_sealed_text(file, &vault, &name))
                 .map_err(|why| Failure::usage(format!("--model-key: {}", with_causes(&why))))?
         }

@@ -122,8 +122,7 @@ fn sign(args: &SignArgs) -> Result<(), Failure> {
 /// With a key that lies in the clear in this file: what it signs is remembered beside it.
 fn authority_beside(file: &Path) -> Result<AuthorityFolder, Failure> {
     let key = keys::read(file)?;
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Ok(AuthorityFolder::with_key(folder, key)?)
+    Ok(AuthorityFolder::with_key(vault::files::parent(file), key)?)
 }
 
 fn signed_before(file: &Path, authority: &IdentityKey) -> Result<AuthorisedRoster, Failure> {

@@ -1,10 +1,10 @@
 //! What the daemon keeps of the disk when it shuts itself out of the data.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sandbox::ShutOut;
-use vault::files::{make_folders, sync_folder};
+use vault::files::{make_folders, parent, sync_parent};
 
 use crate::Config;
 
@@ -21,29 +21,22 @@ impl Config {
         let mut write = Vec::new();
         for folder in own {
             make_folders(folder)?;
-            sync_folder(&above(folder))?;
+            sync_parent(folder)?;
             write.push(folder.clone());
         }
         // The anchor is made where it is not there; a certificate and its key are replaced by files beside them.
         let beside = [self.ledger.anchor.as_ref()]
             .into_iter()
             .chain(self.tls.iter().flat_map(|tls| [Some(&tls.certificate), Some(&tls.key_file)]));
-        write.extend(beside.flatten().map(|file| above(file)));
+        write.extend(beside.flatten().map(|file| parent(file).to_owned()));
         let (mut follow, mut read) = (Vec::new(), Vec::from_iter(file.map(Path::to_owned)));
         if let Some(encryption) = &self.encryption {
             follow.push(encryption.keyring_folder().to_owned());
             // A master key that is replaced is another file in the same place.
-            read.extend(encryption.master_file().map(|file| above(&file)));
+            read.extend(encryption.master_file().map(|file| parent(&file).to_owned()));
         }
         let program = self.trainer.program.as_deref().unwrap_or(program);
         let fixed = file.into_iter().chain([program]).map(Path::to_owned).collect();
         Ok(ShutOut { data: vec![self.data.clone()], read, follow, write, fixed })
-    }
-}
-
-fn above(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-        _ => PathBuf::from("."),
     }
 }

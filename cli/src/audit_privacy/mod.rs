@@ -196,7 +196,7 @@ fn insert(plan: &Plan, table: &Path, secret: &Path, count: usize) -> Result<(), 
     };
     write_new(secret, &canaries.to_json()?, OWNER_ONLY)?;
     write_new(table, &planted, AS_UMASK)?;
-    let folder = table.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = files::parent(table);
     println!(
         "wrote {} and {}\nStart the silo's daemon after this, with the folder {} as its data: one that is given a single file \
          does not read the canaries. Keep the second file secret.",

@@ -1,6 +1,6 @@
 //! The table `[ledger]`: where the ledger of the silo's data lies, and what tells that it was rolled back.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ledger::Ledger;
@@ -50,7 +50,7 @@ impl LedgerConfig {
             });
             return;
         };
-        let folder = anchor.parent().unwrap_or(Path::new("."));
+        let folder = vault::files::parent(anchor);
         problems.require(folder.is_dir(), "ledger.anchor", || {
             format!("`{}`: is no folder; mount it, or name an anchor elsewhere", folder.display())
         });
@@ -90,16 +90,23 @@ mod tests {
                 "coordinator = \"\"\nclient_id = 1\ndata = \"silo.csv\"\nstate_dir = {:?}\nroster = \"\"\n\
                  authority_key = \"\"\nidentity_key_file = \"\"\n{dataset}\n{table}\n[policy]\ncohort_min = 3\n\
                  honest_min = 2\ncorrupt_min = 1\nepsilon_max = 5.0\ndelta_max = 1e-5\nprivacy_modes = [\"fedavg\"]\n\
-                 authors = []\n",
+                 authors = []\naccepts_undetected_rollback = true\n",
                 folder.path().join("s")
             );
             let config: Config = daemon::parse(&text).unwrap();
             let mut problems = Problems::default();
+            config.ledger.check(&config, &mut problems);
             let opened = config.ledger.open(&config, None, &mut problems);
-            opened.map(|ledger| ledger.path().to_owned()).ok_or(problems.to_string())
+            opened
+                .filter(|_| problems.0.is_empty())
+                .map(|ledger| ledger.path().to_owned())
+                .ok_or(problems.to_string())
         };
         assert_eq!(named("", ""), Ok(folder.path().join("s/ledger/silo.ledger")));
         let shared = format!("[ledger]\ndir = {:?}", folder.path().join("shared"));
+        // As a file in the working directory names one beside itself.
+        let anchored = format!("{shared}\nanchor = \"anchor\"");
+        assert_eq!(named("", &anchored), Ok(folder.path().join("shared/silo.ledger")));
         let dataset = "dataset = \"admissions-2025\"";
         assert_eq!(named(dataset, &shared), Ok(folder.path().join("shared/admissions-2025.ledger")));
         let why = named("dataset = \"../other\"", "").unwrap_err();

@@ -152,7 +152,8 @@ pub fn sync_parent(path: &Path) -> io::Result<()> {
     sync_folder(parent(path))
 }
 
-fn parent(path: &Path) -> &Path {
+/// The folder that a path's last name is in, which need not be there: the current one of a bare name.
+pub fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

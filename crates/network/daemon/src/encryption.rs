@@ -6,7 +6,7 @@ use std::sync::Arc;
 use identity::IdentityKey;
 use plan::Problems;
 use serde::Deserialize;
-use vault::{MasterSource, Vault};
+use vault::{MasterSource, Vault, files};
 use zeroize::Zeroizing;
 
 use crate::config::{check_secret, parsed, read};
@@ -26,7 +26,7 @@ pub struct Encryption {
 impl Encryption {
     /// Makes the master key's path relative to the configuration that names it, and looks for the keyring beside that.
     pub(crate) fn resolve(&mut self, file: &Path) {
-        self.folder = file.parent().unwrap_or(Path::new(".")).to_owned();
+        self.folder = files::parent(file).to_owned();
         if let Some(path) = self.master_key.path_mut() {
             crate::config::resolve(file, [path]);
         }
@@ -34,8 +34,7 @@ impl Encryption {
 
     /// Where the keyring lies, which is followed: whoever changes a key replaces it while the daemon runs.
     pub fn keyring_folder(&self) -> &Path {
-        // A path without a folder is one in the working directory.
-        if self.folder.as_os_str().is_empty() { Path::new(".") } else { &self.folder }
+        &self.folder
     }
 
     /// The file of the master key, if any, which is read again whenever the keyring has changed.
