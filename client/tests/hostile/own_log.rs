@@ -1,6 +1,20 @@
 //! What a silo's own log tells of its data and its trainers, where others see no difference.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+use datasets::Dataset;
+use params::Params;
+use plan::Plan;
+use protocol::{Attempt, RoundOutcome, ToClient, ToCoordinator};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use train::StoppableTrainer;
+use trainer::{Stop, TrainError, Trained, Trainer, Trainers};
+
+use crate::federation::{plan, table, threads};
+use crate::mock::FIRST;
+use crate::participation::{FITS, federation};
 
 /// Of a silo that has ended.
 pub(crate) struct OwnLog {
@@ -58,4 +72,55 @@ impl OwnLog {
             assert!(!self.journal.windows(case.len()).any(cell), "{case} is in the log");
         }
     }
+}
+
+/// Trains until it is asked to stop, the first time, and says when it begins.
+struct Slow {
+    stop: Stop,
+    begins: UnboundedSender<()>,
+    is_first: bool,
+}
+
+impl Trainer for Slow {
+    fn train(
+        &mut self,
+        plan: &Plan,
+        model: &Params,
+        data: &Dataset,
+        clip_norm: Option<f64>,
+        seed: [u8; 32],
+    ) -> Result<Trained, TrainError> {
+        if self.is_first {
+            self.begins.send(()).unwrap();
+            loop {
+                self.stop.check()?;
+                std::thread::yield_now();
+            }
+        }
+        StoppableTrainer(self.stop.clone()).train(plan, model, data, clip_norm, seed)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_training_whose_attempt_is_over_is_given_up_and_no_trainer_failed() {
+    let (begins, mut begun) = unbounded_channel();
+    let first = AtomicBool::new(true);
+    let trainers: Trainers = Arc::new(move |stop| {
+        Box::new(Slow { stop, begins: begins.clone(), is_first: first.swap(false, SeqCst) })
+    });
+    let mut plan = plan();
+    // However slow this machine is, its time is not over.
+    plan.timing.round_deadline_ms = 600_000;
+    let mut all = federation(&plan, table(FITS).as_deref(), threads(trainers)).await;
+    all.session.say(all.open(FIRST)).await;
+    begun.recv().await.unwrap();
+    let outcome = RoundOutcome::TooFewAdverts { got: 1, need: 3 };
+    all.session.say(ToClient::Aborted { at: FIRST, outcome }).await;
+    // One trains at a time: the second is through once the first is over.
+    let second = Attempt { attempt: 2, ..FIRST };
+    let said = all.say(all.open(second)).await;
+    assert!(matches!(said, ToCoordinator::Advertise { at, .. } if at == second), "{said:?}");
+    let log = OwnLog::of(all.left().await.path());
+    assert!(log.has("training.given_up") && !log.has("trainer.failed"), "{:?}", log.actions);
+    assert_eq!(log.actions.iter().filter(|action| *action == "trainer.started").count(), 1, "it is kept");
 }

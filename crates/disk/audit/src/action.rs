@@ -59,6 +59,8 @@ pub enum Action {
     TrainerEnded,
     /// What it was asked for came to nothing.
     TrainerFailed,
+    /// The attempt that it trained for was over, and it stopped when it was asked to: nobody's failure.
+    TrainingGivenUp,
     /// It answered what no trainer of the plan can.
     TrainerDisbelieved,
     /// What a silo without data would send takes the place of what was trained.
@@ -69,7 +71,7 @@ pub enum Action {
 
 impl Action {
     /// Every action that is not a call.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::RunStarted,
         Self::RunPaused,
         Self::RunResumed,
@@ -98,6 +100,7 @@ impl Action {
         Self::TrainerStarted,
         Self::TrainerEnded,
         Self::TrainerFailed,
+        Self::TrainingGivenUp,
         Self::TrainerDisbelieved,
         Self::ContributionReplaced,
         Self::SpawnerLost,
@@ -134,6 +137,7 @@ impl Action {
             Self::TrainerStarted => "trainer.started",
             Self::TrainerEnded => "trainer.ended",
             Self::TrainerFailed => "trainer.failed",
+            Self::TrainingGivenUp => "training.given_up",
             Self::TrainerDisbelieved => "trainer.disbelieved",
             Self::ContributionReplaced => "contribution.replaced",
             Self::SpawnerLost => "spawner.lost",

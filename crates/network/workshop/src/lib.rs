@@ -35,6 +35,9 @@ pub enum TrainFault {
     /// Nobody waits for it any more.
     #[error("it took longer than the {0} ms that the plan gives")]
     Late(u128),
+    /// Its attempt was over before its time was: it stopped when it was asked to.
+    #[error("it was given up, since its attempt was over")]
+    GivenUp,
 }
 
 impl TrainFault {
@@ -43,7 +46,7 @@ impl TrainFault {
         match self {
             Self::Data(_) => "the data cannot be used; the daemon's log says why".to_owned(),
             Self::Training(_) => "it came to nothing; the daemon's log says why".to_owned(),
-            Self::Trainer(_) | Self::Spawner(_) | Self::Late(_) => self.to_string(),
+            Self::Trainer(_) | Self::Spawner(_) | Self::Late(_) | Self::GivenUp => self.to_string(),
         }
     }
 

@@ -99,7 +99,7 @@ impl TrainerPool {
     ) -> Result<(Learned, Digest), TrainFault> {
         let (result, done) = oneshot::channel();
         tokio::spawn(self.clone().train_for(job, model, clip_norm, until, result));
-        done.await.unwrap_or_else(|_| Err(TrainFault::Training("it was given up".into())))
+        done.await.unwrap_or(Err(TrainFault::GivenUp))
     }
 
     async fn train_for(
@@ -132,7 +132,7 @@ impl TrainerPool {
             Err(panic) => Err(TrainFault::Trainer(panic.to_string())),
         };
         if let Err(why) = &learned {
-            self.failed(&job, why);
+            self.came_to_nothing(&job, why);
         }
         // Nobody waits where it was given up.
         let _ = result.send(learned);
@@ -143,10 +143,16 @@ impl TrainerPool {
         &self.0.recorder
     }
 
-    fn failed(&self, job: &TrainJob, why: &TrainFault) {
+    fn came_to_nothing(&self, job: &TrainJob, why: &TrainFault) {
         let recorder = self.recorder();
-        let event = recorder.of_run(Action::TrainerFailed, &job.head.run_id, &job.plan.name);
-        recorder.record_failure(event.in_attempt(job.at.round, job.at.attempt), why.without_its_words());
+        let event = |action| {
+            let event = recorder.of_run(action, &job.head.run_id, &job.plan.name);
+            event.in_attempt(job.at.round, job.at.attempt)
+        };
+        match why {
+            TrainFault::GivenUp => recorder.record(event(Action::TrainingGivenUp)),
+            _ => recorder.record_failure(event(Action::TrainerFailed), why.without_its_words()),
+        }
     }
 
     async fn at_work(&self, run: Digest) -> AtWork {

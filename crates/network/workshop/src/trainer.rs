@@ -122,7 +122,8 @@ impl Trainer {
     /// was given up for the time that it took.
     ///
     /// # Errors
-    /// [`TrainFault::Training`] and [`TrainFault::Data`] leave it what it was; after any other it is to be ended.
+    /// [`TrainFault::Training`], [`TrainFault::Data`] and [`TrainFault::GivenUp`] leave it what it was; after any other it is to be
+    /// ended.
     pub(crate) async fn train(
         &mut self,
         clip_norm: Option<f64>,
@@ -143,9 +144,11 @@ impl Trainer {
         }
         let reply = hear(heard, limits::trained(model.values().len()));
         tokio::pin!(reply);
+        let mut is_given_up = false;
         let reply = tokio::select! {
             reply = &mut reply => reply,
             () = &mut given_up => {
+                is_given_up = true;
                 let stopped = async {
                     say(said, &Ask::Stop { job }, &[]).await?;
                     reply.await
@@ -157,6 +160,8 @@ impl Trainer {
         let (reply, body) = reply.map_err(fault)?;
         match &reply {
             _ if reply.job() != Some(job) => Err(unasked()),
+            // That it stopped is what it was asked to do.
+            Reply::Failed { .. } if is_given_up => Err(TrainFault::GivenUp),
             Reply::Failed { data, why, .. } => Err(failed(*data, why)),
             _ => reply.answer(&body).ok_or_else(unasked),
         }
