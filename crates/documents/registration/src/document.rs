@@ -1,0 +1,286 @@
+//! The file in which an operator has confirmed how the silo's files are written and what their columns mean.
+
+use std::collections::BTreeMap;
+
+use plan::{Problem, Problems};
+use serde::Deserialize;
+use toml::de::{DeTable, ValueDeserializer};
+use toml::{Spanned, de};
+
+use crate::column::{RegisteredColumn, Written};
+use crate::dialect::Dialect;
+
+/// Longest text of a registration, in bytes.
+pub const REGISTRATION_BYTES_MAX: usize = 1 << 20;
+
+const FORMAT: &str = "1";
+
+/// How the silo's files are written, and what stands in their columns in the federation's words.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Registration {
+    dialect: Dialect,
+    columns: BTreeMap<String, RegisteredColumn>,
+}
+
+impl Registration {
+    /// Reads a registration's TOML.
+    ///
+    /// # Errors
+    /// All problems at once, each with its line.
+    pub fn from_toml(text: &str) -> Result<Self, Problems> {
+        let mut reading = Reading { text, problems: Vec::new() };
+        if text.len() > REGISTRATION_BYTES_MAX {
+            reading.say(
+                "",
+                None,
+                format!(
+                    "is longer than {REGISTRATION_BYTES_MAX} bytes; leave out columns that no plan asks for"
+                ),
+            );
+            return Err(Problems(reading.problems));
+        }
+        let (document, faults) = DeTable::parse_recoverable(text);
+        for fault in &faults {
+            let start = fault.span().map(|span| span.start);
+            reading.say("", start, syntax(fault, text));
+        }
+        let found = if faults.is_empty() { reading.document(document.into_inner()) } else { None };
+        reading.problems.sort_by_key(|problem| problem.line);
+        found.filter(|_| reading.problems.is_empty()).ok_or(Problems(reading.problems))
+    }
+
+    /// How the files are written.
+    pub fn dialect(&self) -> &Dialect {
+        &self.dialect
+    }
+
+    /// The columns, under the federation's words.
+    pub fn columns(&self) -> &BTreeMap<String, RegisteredColumn> {
+        &self.columns
+    }
+}
+
+/// What the parser says, where a reader of the file would ask what to do.
+fn syntax(fault: &de::Error, text: &str) -> String {
+    match (fault.message(), fault.span().and_then(|span| text.get(span))) {
+        ("duplicate key", Some(key)) => format!(
+            "{} stands there twice: a column or cell of the silo has one word of the federation, and no two columns have the same; \
+             take one of them out, or rename it",
+            key.trim()
+        ),
+        (message, _) => message.to_owned(),
+    }
+}
+
+struct Reading<'a> {
+    text: &'a str,
+    problems: Vec<Problem>,
+}
+
+impl Reading<'_> {
+    fn say(&mut self, field: &str, start: Option<usize>, what: String) {
+        let line =
+            start.and_then(|start| self.text.get(..start)).map(|before| 1 + before.matches('\n').count());
+        self.problems.push(Problem { line, ..Problem::new(field, what) });
+    }
+
+    fn document(&mut self, mut document: DeTable<'_>) -> Option<Registration> {
+        let [format, dialect, columns] = ["format", "dialect", "columns"].map(|key| document.remove(key));
+        for key in document.keys() {
+            let what = format!(
+                "{}: a registration has `format`, `dialect` and `columns`; take it out",
+                key.get_ref()
+            );
+            self.say("", Some(key.span().start), what);
+        }
+        match format.as_ref().map(|format| format.get_ref().as_integer().map(|number| number.as_str())) {
+            Some(Some(FORMAT)) => {}
+            None => self.say("format", Some(0), format!("is not there; write format = {FORMAT}")),
+            Some(_) => {
+                let what =
+                    format!("this release reads format = {FORMAT}; write that, or install a later release");
+                self.say("format", format.map(|format| format.span().start), what);
+            }
+        }
+        let dialect = match dialect {
+            Some(table) => self.dialect(table)?,
+            None => Dialect::default(),
+        };
+        let Some(columns) = columns else {
+            self.say("columns", None, "is not there; register at least the label and one feature".into());
+            return None;
+        };
+        let columns = self.columns(columns, &dialect)?;
+        Some(Registration { dialect, columns })
+    }
+
+    fn dialect(&mut self, table: Spanned<de::DeValue<'_>>) -> Option<Dialect> {
+        let start = table.span().start;
+        match Dialect::deserialize(ValueDeserializer::from(table)) {
+            Ok(dialect) => {
+                if let Err(problems) = dialect.marks() {
+                    self.problems.extend(problems.with_lines_of(self.text).0);
+                }
+                Some(dialect)
+            }
+            Err(why) => {
+                let start = why.span().map_or(start, |span| span.start);
+                self.say("dialect", Some(start), why.message().to_owned());
+                None
+            }
+        }
+    }
+
+    fn columns(
+        &mut self,
+        table: Spanned<de::DeValue<'_>>,
+        dialect: &Dialect,
+    ) -> Option<BTreeMap<String, RegisteredColumn>> {
+        let start = table.span().start;
+        let de::DeValue::Table(table) = table.into_inner() else {
+            self.say(
+                "columns",
+                Some(start),
+                "is no table; write [columns] and a line for each column below".into(),
+            );
+            return None;
+        };
+        if table.is_empty() {
+            self.say("columns", Some(start), "is empty; register at least the label and one feature".into());
+        }
+        let mut columns = BTreeMap::new();
+        for (word, value) in table {
+            let (key, word) = (word.span().start, word.into_inner().into_owned());
+            let field = format!("columns.{word}");
+            match Written::deserialize(ValueDeserializer::from(value)) {
+                Ok(written) => {
+                    let mut said = Vec::new();
+                    let column = written.column(&dialect.missing, &mut said);
+                    let from = column.as_ref().map(|column| column.from.as_deref().unwrap_or(&word));
+                    if let Some(from) = from
+                        .filter(|from| !dialect.header && !dialect.columns.iter().any(|name| name == from))
+                    {
+                        said.push(format!(
+                            "{from:?} is none of the names in `dialect.columns`; correct one of them"
+                        ));
+                    }
+                    for what in said {
+                        self.say(&field, Some(key), what);
+                    }
+                    columns.extend(column.map(|column| (word, column)));
+                }
+                Err(why) => {
+                    let start = why.span().map_or(key, |span| span.start);
+                    self.say(&field, Some(start), why.message().to_owned());
+                }
+            }
+        }
+        Some(columns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::column::Meaning;
+
+    fn problems(text: &str) -> Vec<String> {
+        let Problems(problems) = Registration::from_toml(text).unwrap_err();
+        problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_registration_is_read_with_the_defaults_of_a_plain_file() {
+        let text = "format = 1\n[columns]\nage = { type = \"number\" }\n\
+                    chol = { from = \"Cholesterol (mmol/l)\", type = \"number\", times = 38.67, missing = [\"0\"] }\n\
+                    sex = { from = \"Sex\", type = \"category\", values = { M = \"male\", F = \"female\" } }\n";
+        let registration = Registration::from_toml(text).unwrap();
+        assert_eq!(registration.dialect(), &Dialect::default());
+        let chol = &registration.columns()["chol"];
+        assert_eq!(chol.from.as_deref(), Some("Cholesterol (mmol/l)"));
+        assert!(
+            matches!(chol.meaning, Meaning::Number(number) if number.times == 38.67 && number.plus == 0.0)
+        );
+        assert_eq!(chol.missing, ["0"]);
+        let Meaning::Category(values) = &registration.columns()["sex"].meaning else { panic!("a category") };
+        assert_eq!((values["M"].as_str(), values.len()), ("male", 2));
+    }
+
+    #[test]
+    fn every_problem_is_said_at_once_with_its_line() {
+        let said = problems(
+            "format = 2\ncolour = 1\n[dialect]\nseparator = \";;\"\nmissing = [\"?\"]\n[columns]\n\
+             a = { type = \"number\", times = 0 }\n\
+             \"b.c\" = { type = \"number\", plus = inf, minimum = 5, maximum = 5 }\n\
+             c = { type = \"colour\" }\nd = { type = \"category\" }\n\
+             e = { type = \"category\", values = [\"x\", \"x\", \"?\"] }\n\
+             f = { type = \"flag\", yes = [\"1\"], no = [\"1\"] }\n\
+             g = { type = \"date\", written = \"YY\", times = 2 }\n\
+             h = { type = \"label\", classes = 2, values = { x = 2 } }\n\
+             i = { type = \"number\", colour = 1 }\nj = { type = \"number\", from = \"\" }\nk = 1\n\
+             l = { type = \"label\" }\n",
+        );
+        let begins = [
+            "line 1: format: this release reads format = 1",
+            "line 2: colour: a registration has",
+            "line 4: dialect.separator: \";;\"",
+            "line 7: columns.a: `times` is 0",
+            "line 8: columns.b.c: `plus` is not finite",
+            "line 8: columns.b.c: `minimum` is not below",
+            "line 9: columns.c: the type \"colour\" is none of number",
+            "line 10: columns.d: has no `values`",
+            "line 11: columns.e: the value \"x\" stands there twice",
+            "line 11: columns.e: \"?\" means \"not known\"",
+            "line 12: columns.f: \"1\" stands in `yes` and `no`",
+            "line 13: columns.g: `times` is of the type number",
+            "line 13: columns.g: `written` is \"YY\"",
+            "line 14: columns.h: \"x\" is class 2, and the classes are 0 to 1",
+            "line 15: columns.i: unknown field `colour`",
+            "line 16: columns.j: `from` is empty",
+            "line 17: columns.k: ",
+            "line 18: columns.l: write `classes`",
+        ];
+        assert_eq!(said.len(), begins.len(), "{said:#?}");
+        for (problem, begin) in said.iter().zip(begins) {
+            assert!(problem.starts_with(begin), "{problem:?} for {begin:?}");
+        }
+    }
+
+    #[test]
+    fn two_columns_of_one_word_and_a_cell_of_two_words_are_refused_in_our_words() {
+        let said = problems(
+            "format = 1\n[columns]\nage = { type = \"number\" }\nage = { type = \"number\", from = \"b\" }\n",
+        );
+        assert!(said.len() == 1 && said[0].starts_with("line 4: age stands there twice: "), "{said:?}");
+        let said = problems(
+            "format = 1\n[columns]\ns = { type = \"category\", values = { M = \"m\", M = \"f\" } }\n",
+        );
+        assert!(said.len() == 1 && said[0].starts_with("line 3: M stands there twice: "), "{said:?}");
+    }
+
+    #[test]
+    fn without_a_header_a_column_is_one_of_the_names_by_position() {
+        let text = "format = 1\n[dialect]\nheader = false\ncolumns = [\"a\", \"b\"]\n[columns]\n\
+                    a = { type = \"number\" }\nc = { from = \"d\", type = \"number\" }\n";
+        assert_eq!(
+            problems(text),
+            ["line 7: columns.c: \"d\" is none of the names in `dialect.columns`; correct one of them"]
+        );
+    }
+
+    #[test]
+    fn what_lacks_a_format_or_columns_or_is_too_long_is_refused() {
+        assert_eq!(
+            problems(""),
+            [
+                "columns: is not there; register at least the label and one feature",
+                "line 1: format: is not there; write format = 1"
+            ]
+        );
+        assert!(problems("format = 1\n[columns]\n")[0].contains("is empty"));
+        assert!(problems("format = 1\ncolumns = 3\n")[0].starts_with("line 2: columns: is no table"));
+        assert!(
+            problems(&" ".repeat(REGISTRATION_BYTES_MAX + 1))[0].starts_with("is longer than 1048576 bytes")
+        );
+    }
+}
