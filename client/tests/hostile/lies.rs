@@ -62,6 +62,8 @@ enum Lie {
     BeforeItIsAsked,
     /// It ends before it is asked for anything.
     NeverReady,
+    /// It never says that it has read its table.
+    NeverRead,
 }
 
 /// Those that their numbers give away.
@@ -114,6 +116,7 @@ impl Lie {
                     self.in_place_of(&reply, job, clip_norm, &mut daemon)?;
                     continue;
                 }
+                Ask::Read { .. } if self == Self::NeverRead => continue,
                 _ => Frame::read(&mut honest, HONEST)?,
             };
             daemon.write_all(&reply.to_bytes())?;
@@ -212,6 +215,11 @@ fn each(values: &mut AnswerValues, becomes: impl Fn(f64) -> f64) {
         }
         AnswerValues::F64(values) => values.iter_mut().for_each(|value| *value = becomes(*value)),
     }
+}
+
+/// Trainers that read their table for ever.
+pub(crate) fn reading_for_ever() -> Sources {
+    lying(Lie::NeverRead)
 }
 
 /// Honest trainers, each behind a liar.

@@ -16,7 +16,10 @@ use train::StoppableTrainer;
 use trainer::{Stop, TrainError, Trained, Trainer, Trainers};
 
 use crate::crossed::{binding, opened, read};
-use crate::federation::{Federation, Sources, UNMASKED, kind, ledger_in, plan, records, table, threads};
+use crate::federation::{
+    Federation, Sources, UNMASKED, burn, kind, ledger_in, plan, records, table, threads,
+};
+use crate::lies::reading_for_ever;
 use crate::mock::{FIRST, genesis, roster, welcome};
 use crate::own_log::OwnLog;
 
@@ -432,26 +435,11 @@ async fn a_later_run_does_not_show_whether_a_row_made_training_hang_in_the_one_b
 async fn a_silo_whose_data_is_not_read_in_time_tells_a_word_like_any_other_and_its_operator_which_it_is() {
     let mut sizes = Vec::new();
     for hangs in [false, true] {
-        let (trainers, ..) = failing(Failure::Error);
-        let plan = of_sums();
-        let put = |data: &Path| {
-            std::fs::write(data, table(FITS).unwrap()).unwrap();
-            if hangs {
-                // Nobody writes to it: whoever opens it to read waits.
-                std::fs::remove_file(data).unwrap();
-                assert!(std::process::Command::new("mkfifo").arg(data).status().unwrap().success());
-            }
-        };
-        let mut all = federation_whose(put, &plan, trainers).await;
+        let (plan, trainers) = (of_sums(), if hangs { reading_for_ever() } else { burn() });
+        let mut all = federation(&plan, table(FITS).as_deref(), trainers).await;
         let said = all.say(all.open(FIRST)).await;
         assert!(matches!(said, ToCoordinator::Advertise { .. }), "{said:?}");
         sizes.push(std::mem::take(&mut all.session.sizes));
-        if hangs {
-            let data = all.data();
-            let writer = std::fs::File::options().write(true).open(&data).unwrap();
-            std::fs::remove_file(data).unwrap();
-            drop(writer);
-        }
         let folder = all.left().await;
         let stands_in = |record: &ClientRecord| matches!(record, ClientRecord::DataNotDeclared { .. });
         assert_eq!(records(&folder).iter().any(stands_in), hangs);

@@ -1,8 +1,9 @@
 //! A silo's table in memory, and where it comes from.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, File, FileType};
 use std::io::{BufReader, Read};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use params::Digest;
@@ -35,7 +36,7 @@ impl Dataset {
     pub fn load(path: &Path, data: &Data) -> Result<Self, DatasetError> {
         let mut table = Table::new(data);
         for file in files(path)? {
-            let reader = File::open(&file).map_err(unreadable(&file))?;
+            let reader = open(&file)?;
             let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
             table.append(&name, &file, BufReader::new(reader))?;
         }
@@ -58,9 +59,7 @@ impl Dataset {
         let mut table = Table::lenient(data);
         let files = files(path);
         for file in table.counted(files)? {
-            let Some(reader) = table.counted(File::open(&file).map(Some).map_err(unreadable(&file)))? else {
-                continue;
-            };
+            let Some(reader) = table.counted(open(&file).map(Some))? else { continue };
             let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
             table.append(&name, &file, BufReader::new(reader))?;
         }
@@ -206,6 +205,25 @@ pub(crate) fn files(path: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     }
     files.sort();
     Ok(files)
+}
+
+/// Opens a regular file and nothing else: the end of a pipe or a device is waited for in vain.
+pub(crate) fn open(path: &Path) -> Result<File, DatasetError> {
+    let found = fs::metadata(path).map_err(unreadable(path))?;
+    if let Some(kind) = special(found.file_type()) {
+        return Err(DatasetError::Special { path: path.to_owned(), kind });
+    }
+    File::open(path).map_err(unreadable(path))
+}
+
+/// What it is where it is no file and no folder.
+fn special(found: FileType) -> Option<&'static str> {
+    match found {
+        kind if kind.is_fifo() => Some("a named pipe"),
+        kind if kind.is_socket() => Some("a socket"),
+        kind if kind.is_char_device() || kind.is_block_device() => Some("a device"),
+        _ => None,
+    }
 }
 
 pub(crate) fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> DatasetError {

@@ -20,6 +20,14 @@ pub enum DatasetError {
         /// What the system said.
         why: io::Error,
     },
+    /// Something that has no end, or that waits for another process: nothing of it is opened.
+    #[error("{}: this is {kind}, and not opened; put a regular file in its place", path.display())]
+    Special {
+        /// What is no file.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
     /// A folder without tables.
     #[error("{}: the folder holds no file that ends in .csv; put the silo's files there", path.display())]
     NoFiles { path: PathBuf },

@@ -107,6 +107,7 @@ fn named(why: &DatasetError) -> (&'static str, &str, Option<(&str, u64)>) {
         DatasetError::NotUtf8 { file, line } => ("not UTF-8", "", Some((file, *line))),
         DatasetError::LineTooLong { file, line } => ("a line that is too long", "", Some((file, *line))),
         DatasetError::Unreadable { .. }
+        | DatasetError::Special { .. }
         | DatasetError::NoFiles { .. }
         | DatasetError::NoHeader { .. }
         | DatasetError::NoRows { .. }

@@ -4,12 +4,13 @@
 //! Others learn of a schema by which plans are refused. So nothing of it follows from a row.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use plan::{Column, Schema};
 
+use crate::dataset::open;
 use crate::error::DatasetError;
 use crate::survey::{Columns, check_rows, columns};
 
@@ -61,12 +62,15 @@ pub enum SchemaError {
 /// # Errors
 /// The first [`DataProblem`].
 pub fn check(path: &Path, schema: Option<&Schema>) -> Result<(), DataProblem> {
-    let opened = match fs::metadata(path) {
-        Ok(found) if found.is_dir() => fs::read_dir(path).map(drop),
-        Ok(_) => File::open(path).map(drop),
-        Err(why) => Err(why),
-    };
-    opened.map_err(|why| DataProblem::Unreadable { path: path.to_owned(), why })?;
+    let unreadable = |why| DataProblem::Unreadable { path: path.to_owned(), why };
+    if fs::metadata(path).map_err(unreadable)?.is_dir() {
+        fs::read_dir(path).map_err(unreadable)?;
+    } else {
+        open(path).map_err(|why| match why {
+            DatasetError::Unreadable { why, .. } => unreadable(why),
+            special => special.into(),
+        })?;
+    }
     check_rows(path)?;
     let Some(schema) = schema else { return Ok(()) };
     for Columns { file, names } in columns(path)? {

@@ -3,11 +3,11 @@
 //! # Privacy
 //! For the silo's own operator, before any plan is seen.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::BufReader;
 use std::path::Path;
 
-use crate::dataset::{files, unreadable};
+use crate::dataset::{files, open, unreadable};
 use crate::error::DatasetError;
 use crate::fields::fields;
 use crate::lines::{LineError, Lines};
@@ -32,7 +32,7 @@ pub struct Columns {
 pub fn columns(path: &Path) -> Result<Vec<Columns>, DatasetError> {
     let header = |path: &Path| {
         let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        let mut lines = Lines::new(BufReader::new(File::open(path).map_err(unreadable(path))?));
+        let mut lines = Lines::new(BufReader::new(open(path)?));
         let line = lines.next_line().map_err(|(line, why)| match why {
             LineError::Io(why) => unreadable(path)(why),
             LineError::NotUtf8 => DatasetError::NotUtf8 { file: file.clone(), line },
@@ -62,7 +62,7 @@ fn check_rows_within(path: &Path, rows_max: u64) -> Result<(), DatasetError> {
     }
     let mut rows = 0;
     for path in &files {
-        let mut lines = Lines::new(BufReader::new(File::open(path).map_err(unreadable(path))?));
+        let mut lines = Lines::new(BufReader::new(open(path)?));
         let mut header = true;
         loop {
             let line = match lines.next_line() {

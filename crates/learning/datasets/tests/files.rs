@@ -1,10 +1,12 @@
 //! What the silo's operator reads about real files on disk.
 
 use std::fs;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
 use datasets::{Dataset, DatasetError};
 use plan::{Data, Feature};
+use rustix::fs::{FileType, Mode};
 use tempfile::TempDir;
 
 fn data() -> Data {
@@ -139,6 +141,27 @@ fn an_entry_of_a_folder_that_cannot_be_read_as_a_file_is_named() {
     let error = Dataset::load(silo.folder.path(), &data()).unwrap_err().to_string();
     let path = silo.path("folder.csv");
     assert!(error.starts_with(&format!("{}: cannot be read (", path.display())), "{error}");
+}
+
+#[test]
+fn what_is_no_file_is_named_and_not_opened() {
+    let silo = Silo::new();
+    let pipe = silo.path("pipe.csv");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let _socket = UnixListener::bind(silo.path("socket.csv")).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", silo.path("zero.csv")).unwrap();
+    for (name, kind) in [("pipe.csv", "a named pipe"), ("socket.csv", "a socket"), ("zero.csv", "a device")] {
+        let path = silo.path(name);
+        let why =
+            format!("{}: this is {kind}, and not opened; put a regular file in its place", path.display());
+        assert_eq!(silo.load(name).unwrap_err().to_string(), why);
+        assert_eq!(datasets::columns(&path).unwrap_err().to_string(), why);
+        assert_eq!(datasets::check(&path, None).unwrap_err().to_string(), why);
+    }
+    let silo = silo.with("silo.csv", "height,width,class\n1,2,0\n");
+    let (read, misfits) = Dataset::load_leniently(silo.folder.path(), &data()).unwrap();
+    assert_eq!(read.rows(), 1);
+    assert_eq!(misfits.to_string().matches("put a regular file in its place").count(), 3, "{misfits}");
 }
 
 #[test]
