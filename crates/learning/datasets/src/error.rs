@@ -9,7 +9,7 @@ use crate::table::ROWS_MAX;
 /// Why files are not the table that the plan asks for.
 ///
 /// # Privacy
-/// For the silo's own operator. A message quotes one cell at most, never a row.
+/// For the silo's own operator. A message quotes one cell at most, never a row; [`DatasetError::without_cells`] quotes none.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
     /// A path that cannot be opened or read.
@@ -149,4 +149,30 @@ pub enum DatasetError {
         /// Counted from 1.
         line: u64,
     },
+}
+
+impl DatasetError {
+    /// Place, kind and remedy, without a character of a cell: for whoever may not see the data. Where a header line is missing, the
+    /// names in it are cells of the first row.
+    pub fn without_cells(&self) -> String {
+        let place = |file: &str, line: u64, column: &str| format!("{file}, line {line}, column {column}");
+        match self {
+            Self::NotANumber { file, line, column, .. } => format!(
+                "{}: the cell is not a number; every feature must be a number, correct the file",
+                place(file, *line, column)
+            ),
+            Self::NotFinite { file, line, column, .. } => format!(
+                "{}: the number is not finite; every feature must be a finite number, correct the file",
+                place(file, *line, column)
+            ),
+            Self::Label { file, line, column, largest, .. } => format!(
+                "{}: the cell is no class; every label must be a whole number from 0 to {largest}, correct the file",
+                place(file, *line, column)
+            ),
+            Self::RepeatedColumn { file, .. } => {
+                format!("{file}: the header names a column twice; remove or rename one of them")
+            }
+            other => other.to_string(),
+        }
+    }
 }

@@ -74,13 +74,7 @@ impl fmt::Display for Misfits {
             between = "; ";
         }
         for why in &self.files {
-            match why {
-                // Where the header line is missing, a name is a cell of the first row.
-                DatasetError::RepeatedColumn { file, .. } => {
-                    write!(f, "{between}{file}: the header names a column twice")?;
-                }
-                why => write!(f, "{between}{why}")?,
-            }
+            write!(f, "{between}{}", why.without_cells())?;
             between = "; ";
         }
         if self.more_files > 0 {

@@ -165,6 +165,31 @@ fn what_is_no_file_is_named_and_not_opened() {
 }
 
 #[test]
+fn whoever_may_not_see_the_data_hears_of_place_kind_and_remedy_and_not_a_cells_text() {
+    let said = |content: &str| {
+        let why = Silo::new().with("silo.csv", content).load("silo.csv").unwrap_err();
+        assert!(why.to_string().contains("SECRET") || why.to_string().contains("inf"), "{why}");
+        why.without_cells()
+    };
+    assert_eq!(
+        said("height,width,class\n1,SECRET,0\n"),
+        "silo.csv, line 2, column width: the cell is not a number; every feature must be a number, correct the file"
+    );
+    assert_eq!(
+        said("height,width,class\n1,inf,0\n"),
+        "silo.csv, line 2, column width: the number is not finite; every feature must be a finite number, correct the file"
+    );
+    assert_eq!(
+        said("height,width,class\n1,2,SECRET\n"),
+        "silo.csv, line 2, column class: the cell is no class; every label must be a whole number from 0 to 2, correct the file"
+    );
+    assert_eq!(
+        said("SECRET,SECRET\n1,2\n"),
+        "silo.csv: the header names a column twice; remove or rename one of them"
+    );
+}
+
+#[test]
 fn a_folder_without_tables_is_named() {
     let silo = Silo::new().with("data.parquet", "PAR1");
     assert_eq!(

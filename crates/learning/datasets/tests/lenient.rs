@@ -86,7 +86,10 @@ fn what_is_wrong_with_a_table_as_a_whole_makes_it_empty_and_is_reported() {
             b"class,height\n1,2\n",
             "silo.csv: the header has no column width, which the plan asks for; add or rename it",
         ),
-        (b"class,height,width,class\n1,2,3,1\n", "silo.csv: the header names a column twice"),
+        (
+            b"class,height,width,class\n1,2,3,1\n",
+            "silo.csv: the header names a column twice; remove or rename one of them",
+        ),
         (
             b"cl\xffss,height,width\n1,2,3\n",
             "silo.csv, line 1: the line is not UTF-8; save the file as UTF-8",

@@ -36,7 +36,8 @@ struct Failed {
 
 impl From<DatasetError> for Failed {
     fn from(why: DatasetError) -> Self {
-        Self { data: true, why: why.to_string() }
+        // The daemon, which writes it down, may not see the data.
+        Self { data: true, why: why.without_cells() }
     }
 }
 
@@ -225,7 +226,7 @@ mod tests {
     /// A daemon's end of a stream to a trainer that is ready.
     struct Daemon {
         stream: UnixStream,
-        _folder: tempfile::TempDir,
+        folder: tempfile::TempDir,
     }
 
     impl Daemon {
@@ -238,7 +239,7 @@ mod tests {
             thread::spawn(move || {
                 serve(its, &data, Level::none(Demand::Off, SealProfile::Native), &trainers)
             });
-            let mut daemon = Self { stream, _folder: folder };
+            let mut daemon = Self { stream, folder };
             assert!(matches!(daemon.hear().0, Reply::Ready { protocol: VERSION, .. }));
             daemon
         }
@@ -299,6 +300,16 @@ mod tests {
             let (reply, _) = daemon.hear();
             assert!(matches!(reply, Reply::Failed { job, data: false, .. } if job == number), "{reply:?}");
         }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_cell_is_said_by_its_place_and_without_its_text() {
+        let mut daemon = Daemon::new(None);
+        std::fs::write(daemon.folder.path().join("silo.csv"), "label,a,b,c\n0,0.1,SECRET,0.3\n").unwrap();
+        let text = String::from_utf8(sim::plan(3, 2).to_canonical()).unwrap();
+        daemon.say(&Ask::Read { job: 1, plan: text }, &[]);
+        let (Reply::Failed { job: 1, data: true, why }, _) = daemon.hear() else { panic!("it fits") };
+        assert!(why.starts_with("silo.csv, line 2, column b: the cell is not a number; "), "{why}");
     }
 
     #[test]
