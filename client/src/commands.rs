@@ -4,6 +4,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use alarms::{Alarm, rosters};
 use audit::Wanted;
@@ -314,7 +315,8 @@ fn print_schema(path: &Path, labels: &[String], program: &Program) -> Result<(),
     let unusable = |why: String| (EXIT_CONFIGURATION, why);
     let config = read(path)?;
     let spawner = config.spawner(program, None).map_err(|why| unusable(why.to_string()))?;
-    let schema = workshop::describe_files(&spawner, labels).map_err(|why| unusable(why.to_string()))?;
+    let trainers = workshop::of_spawner(Arc::new(spawner));
+    let schema = workshop::describe_files(&trainers, labels).map_err(|why| unusable(why.to_string()))?;
     print!("\n[policy.schema]\n{}", schema.to_toml());
     Ok(())
 }

@@ -46,7 +46,7 @@ use std::sync::Arc;
 
 use alarms::Alarm;
 use identity::with_causes;
-use protocol::{ClientRecord, Participant, ParticipantError, RecordError, RunEnd};
+use protocol::{ClientRecord, Participant, ParticipantError, RecordError, RunEnd, SandboxLevelError};
 use sandbox::Demand;
 use spawner::Program;
 use spending::{LostJournal, RolledBack, SpendingError, UncheckedSpending};
@@ -282,10 +282,13 @@ impl Daemon for Loaded {
         let program = self.program().map_err(|why| unusable(format!("trainer: {why}")))?;
         let spawner =
             self.config.spawner(&program, self.file.clone()).map_err(|why| unusable(why.to_string()))?;
+        let spawner = Arc::new(spawner);
+        let level = workshop::sandbox_level(&workshop::of_spawner(Arc::clone(&spawner)))
+            .map_err(|why| unusable(format!("trainer: {why}")))?;
         // As it is now, for each check-in: it follows from no data, and is the same in each run.
-        let sandbox = workshop::sandbox_level(&spawner).map_err(|why| unusable(format!("trainer: {why}")))?;
+        let sandbox = level.word().parse().map_err(|why: SandboxLevelError| unusable(why.to_string()))?;
         self.profile.sandbox = Some(sandbox);
-        self.trains.spawner = Some(Arc::new(spawner));
+        self.trains.spawner = Some(spawner);
         let keeps = self
             .config
             .shut_out(self.file.as_deref(), &program.path)

@@ -67,7 +67,8 @@ impl Config {
     /// Has a trainer look at what its operator has to look at in the data, before any plan is seen.
     pub(crate) fn check_data(&self, program: &Program) -> Result<(), String> {
         let spawner = self.spawner(program, None).map_err(|why| why.to_string())?;
-        let problem = workshop::check_files(&spawner, self.policy.schema.as_ref());
+        let trainers = workshop::of_spawner(Arc::new(spawner));
+        let problem = workshop::check_files(&trainers, self.policy.schema.as_ref());
         problem.map_err(|why| why.to_string())?.map_or(Ok(()), Err)
     }
 

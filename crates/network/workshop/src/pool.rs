@@ -21,7 +21,7 @@ use crate::TrainFault;
 use crate::trainer::{Table, Trainer, TrainerSource};
 
 /// How long a table may take to be read.
-const READING_MAX: Duration = Duration::from_secs(3_600);
+pub(crate) const READING_MAX: Duration = Duration::from_secs(3_600);
 
 /// Tables that are read at the same time: more than one, so that a reading that hangs does not show in another run.
 const READING_AT_ONCE: usize = 4;

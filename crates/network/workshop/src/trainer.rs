@@ -90,9 +90,7 @@ impl Trainer {
                 trainer.sandbox = sandbox.to_string();
                 Ok(trainer)
             }
-            Ok(Ok((Reply::Ready { protocol, .. }, _))) => Err(trainer
-                .failed(format!("it speaks version {protocol} of the protocol, not {VERSION}"))
-                .await),
+            Ok(Ok((Reply::Ready { protocol, .. }, _))) => Err(trainer.failed(other_version(protocol)).await),
             Ok(Ok((Reply::Failed { why, .. }, _))) => Err(trainer.failed(Reply::text(&why)).await),
             Ok(Ok(_)) => Err(trainer.failed("it spoke before it was asked".into()).await),
             Ok(Err(why)) => Err(trainer.failed(fault(why).to_string()).await),
@@ -211,6 +209,13 @@ impl Drop for Trainer {
 fn is_gone(why: &io::Error) -> bool {
     let why = why.get_ref().and_then(|why| why.downcast_ref::<SpawnError>());
     matches!(why, Some(SpawnError::Gone { .. }))
+}
+
+/// Of a trainer that speaks another version of the protocol.
+pub(crate) fn other_version(protocol: u32) -> String {
+    format!(
+        "it speaks version {protocol} of the protocol, and this daemon version {VERSION}: install both of one release"
+    )
 }
 
 async fn say(stream: &mut OwnedWriteHalf, ask: &Ask, body: &[u8]) -> Result<(), FrameFault> {
