@@ -280,8 +280,8 @@ impl Daemon for Loaded {
     fn isolate(&mut self) -> Result<(), Stopped> {
         let unusable = |why: String| Stopped { why, exit_code: EXIT_CONFIGURATION };
         let program = self.program().map_err(|why| unusable(format!("trainer: {why}")))?;
-        let spawner =
-            self.config.spawner(&program, self.file.clone()).map_err(|why| unusable(why.to_string()))?;
+        let file = self.file.as_deref().ok_or_else(|| unusable("the configuration is in no file".into()))?;
+        let spawner = self.config.spawner(&program, Some(file)).map_err(|why| unusable(why.to_string()))?;
         let spawner = Arc::new(spawner);
         let level = workshop::sandbox_level(&workshop::of_spawner(Arc::clone(&spawner)))
             .map_err(|why| unusable(format!("trainer: {why}")))?;

@@ -1,7 +1,7 @@
 //! The program that a silo's trainers are, and how it is started beside the daemon.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sandbox::Demand;
@@ -72,11 +72,12 @@ impl Config {
         problem.map_err(|why| why.to_string())?.map_or(Ok(()), Err)
     }
 
-    /// Starts what starts trainers; `configuration` is the file that it may read for this process.
+    /// Starts what starts trainers. With a configuration they train for plans that the policy in it allows, and it is read for this process
+    /// too; without one they describe the files to the operator.
     pub(crate) fn spawner(
         &self,
         program: &Program,
-        configuration: Option<PathBuf>,
+        configuration: Option<&Path>,
     ) -> Result<Spawner, SpawnError> {
         let program = match &self.trainer.program {
             Some(path) => Program { path: path.clone(), first: Vec::new() },
@@ -87,7 +88,14 @@ impl Config {
         if let Some(mebibytes) = self.trainer.memory_mb {
             words.extend(["--memory-mb".into(), mebibytes.to_string().into()]);
         }
-        let trainer = program.command("train", words);
+        let role = match configuration {
+            Some(file) => {
+                words.extend(["--configuration".into(), file.into()]);
+                "train"
+            }
+            None => "describe",
+        };
+        let (trainer, configuration) = (program.command(role, words), configuration.map(Path::to_owned));
         let (trainers_max, demand) = (TRAINERS_MAX, self.demand());
         Spawner::start(&program, &Settings { trainer, configuration, trainers_max, demand })
     }

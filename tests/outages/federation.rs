@@ -161,7 +161,7 @@ impl Federation {
         let mut loaded = config.open().unwrap();
         loaded.one_run = true;
         let trainers = Arc::new(|stop| Box::new(StoppableTrainer(stop)) as Box<dyn Trainer>);
-        let trainers = in_threads(loaded.config.data.clone(), trainers);
+        let trainers = in_threads(loaded.config.data.clone(), loaded.config.policy.clone(), trainers);
         tokio::spawn(client::run_on(loaded, wrap, trainers, std::future::pending()))
     }
 

@@ -290,7 +290,10 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ("vault", &[]),
     ("wire", &["checkpoint", "identity", "messages", "params", "plan", "run_status", "secagg"]),
     ("witness", &["audit", "identity", "params", "plan", "protocol", "secagg", "store", "tlog"]),
-    ("workshop", &["alarms", "audit", "params", "plan", "protocol", "sandbox", "spawner", "trainer_protocol"]),
+    (
+        "workshop",
+        &["alarms", "audit", "params", "plan", "protocol", "sandbox", "spawner", "trainer_protocol"],
+    ),
 ];
 
 /// All that pure rooms may use from outside: arithmetic, cryptography, text. Whatever reaches a clock, a

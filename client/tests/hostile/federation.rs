@@ -77,12 +77,12 @@ pub(crate) struct Agreed {
     pub(crate) signatures: Vec<IncludedSignature>,
 }
 
-/// Starts trainers on the data of a path.
-pub(crate) type Sources = Box<dyn FnOnce(PathBuf) -> TrainerSource + Send>;
+/// Starts trainers on a silo's data, within its policy.
+pub(crate) type Sources = Box<dyn FnOnce(&Config) -> TrainerSource + Send>;
 
 /// In threads of the test.
 pub(crate) fn threads(trainers: Trainers) -> Sources {
-    Box::new(|data| in_threads(data, trainers))
+    Box::new(|config| in_threads(config.data.clone(), config.policy.clone(), trainers))
 }
 
 /// Burn's.
@@ -112,7 +112,7 @@ impl Daemon {
         };
         let mut loaded = config.open().unwrap();
         loaded.one_run = true;
-        let trainers = trainers(loaded.config.data.clone());
+        let trainers = trainers(&loaded.config);
         let task = tokio::spawn(client::run(loaded, trainers, shutdown));
         Self { task, stop }
     }

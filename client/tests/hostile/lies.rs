@@ -10,6 +10,7 @@ use std::time::Duration;
 use plan::{AnswerValues, Plan, TrainerAnswer};
 use protocol::{Attempt, Decline, RoundOutcome, ToClient, ToCoordinator};
 use train::StoppableTrainer;
+use trainer::Trainer;
 use trainer::samples::in_threads;
 use trainer_protocol::{Ask, Frame, FrameFault, FrameLimits, PREFIX_BYTES, Reply, limits};
 use workshop::EndTrainer;
@@ -224,8 +225,9 @@ pub(crate) fn reading_for_ever() -> Sources {
 
 /// Honest trainers, each behind a liar.
 fn lying(lie: Lie) -> Sources {
-    Box::new(move |data| {
-        let honest = in_threads(data, Arc::new(|stop| Box::new(StoppableTrainer(stop))));
+    Box::new(move |config| {
+        let trainers = Arc::new(|stop| Box::new(StoppableTrainer(stop)) as Box<dyn Trainer>);
+        let honest = in_threads(config.data.clone(), config.policy.clone(), trainers);
         Arc::new(move || {
             let (its, end) = honest()?;
             let (ours, liar) = UnixStream::pair()?;

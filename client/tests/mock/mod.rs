@@ -434,7 +434,7 @@ pub fn welcome(run_id: Digest, plan: &Plan, roster: &Roster) -> ToClient {
 
 /// Burn's, in threads of the test.
 pub fn trainers(config: &Config) -> workshop::TrainerSource {
-    in_threads(config.data.clone(), Arc::new(|stop| Box::new(StoppableTrainer(stop))))
+    in_threads(config.data.clone(), config.policy.clone(), Arc::new(|stop| Box::new(StoppableTrainer(stop))))
 }
 
 /// A silo that ends with its first run.

@@ -4,7 +4,8 @@
 //! a *spawner* first: a process without network and without keys, which starts trainers for as long as the daemon lives.
 //! What a trainer is, where it reads and what it may use is fixed on the spawner's command line; over the socket a daemon can
 //! only ask for one more of them, for the end of one, and for the text of the one configuration file that was named at the
-//! start. So whoever has taken over a daemon can start trainers, and nothing else.
+//! start. So whoever has taken over a daemon can have a trainer started or ended, no more of them at a time than were fixed, and that
+//! file read; what else they can do to a trainer is what they say to it over its socket, which is `trainer_protocol`'s to bound.
 //!
 //! The daemon has a [`Spawner`]; the process itself runs [`serve_daemon`]; a trainer begins with [`tether`] and then speaks over
 //! [`standard_input`]. None of them outlives the one before it: the spawner ends with the daemon's end of the socket, and

@@ -21,6 +21,7 @@ fn main() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("silo.csv");
     std::fs::write(&data, asked::table(&plans[0], ROWS)).unwrap();
+    asked::allow(&data, &plans[0]);
     if Asked::start(&spawner(&data, Demand::BestEffort)).level.landlock == 0 {
         println!("no Landlock on this machine: what a seal costs was not measured");
         return;
@@ -32,9 +33,10 @@ fn main() {
         [0, 1].map(|which| 1e3 * quartiles(starts.iter().map(|pair| pair[which]).collect())[1]);
     println!("start until ready, median of {ALTERNATIONS}: sealed {sealed:.1} ms, unsealed {unsealed:.1} ms");
 
-    let mut trainers = spawners.each_ref().map(Asked::start);
-    println!("sealed: {}", trainers[0].level);
     for plan in &plans {
+        asked::allow(&data, plan);
+        let mut trainers = spawners.each_ref().map(Asked::start);
+        println!("sealed: {}", trainers[0].level);
         for trainer in &mut trainers {
             trainer.read(plan);
             // Warm.
@@ -54,6 +56,9 @@ fn main() {
             rates[0],
             rates[1],
         );
+        for (spawner, trainer) in spawners.iter().zip(trainers) {
+            spawner.end(trainer.id).unwrap();
+        }
     }
 }
 

@@ -53,6 +53,7 @@ fn a_sealed_trainer_brings_to_the_bit_what_an_unsealed_one_brings() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("silo.csv");
     std::fs::write(&data, asked::table(&plans[0], ROWS)).unwrap();
+    asked::allow(&data, &plans[0]);
     if Asked::start(&spawner(&data, Demand::BestEffort)).level.landlock == 0 {
         println!("no Landlock on this machine: what a sealed trainer brings was not tried");
         return;
@@ -60,6 +61,7 @@ fn a_sealed_trainer_brings_to_the_bit_what_an_unsealed_one_brings() {
     let spawners = [Demand::Required, Demand::Off].map(|demand| spawner(&data, demand));
     for plan in plans {
         let mode = plan.mode();
+        asked::allow(&data, &plan);
         // As a daemon has them: a process for each run.
         let [mut sealed, mut unsealed] = spawners.each_ref().map(Asked::start);
         assert!(sealed.level.is_full(), "{}", sealed.level);

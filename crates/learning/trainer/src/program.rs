@@ -1,14 +1,15 @@
 //! The program that a daemon starts beside itself: it starts trainers, and each of these is it again.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
 use sandbox::{Demand, Seal, SealProfile};
 use trainer_protocol::{Frame, FrameFault, Reply};
+use zeroize::Zeroizing;
 
-use crate::{Trainers, serve};
+use crate::{TrainerRole, Trainers, serve};
 
 /// The command line, which a daemon writes.
 #[derive(clap::Args, Debug)]
@@ -21,12 +22,20 @@ pub struct Args {
 enum Role {
     /// Start and end trainers, as the daemon asks over standard input.
     Spawner(spawner::SpawnerArgs),
-    /// Seal this process, then train as the daemon asks over standard input.
-    Train(Training),
+    /// Read the silo's policy, seal this process, then train as the daemon asks over standard input.
+    Train {
+        /// The silo's configuration, of which the policy is read: no plan is trained for that it refuses.
+        #[arg(long, value_name = "FILE")]
+        configuration: PathBuf,
+        #[command(flatten)]
+        held: Held,
+    },
+    /// Seal this process, then describe the files to the operator who asks over standard input.
+    Describe(Held),
 }
 
 #[derive(clap::Args, Debug)]
-struct Training {
+struct Held {
     /// The silo's table: a CSV file, or a folder of them.
     #[arg(long, value_name = "PATH")]
     data: PathBuf,
@@ -45,6 +54,8 @@ enum Broken {
     NoParent(#[from] spawner::NoParent),
     #[error("it cannot be sealed: {0}")]
     Seal(#[from] sandbox::SealError),
+    #[error("{}: the policy that it trains by cannot be read: {why}; correct the file", file.display())]
+    Policy { file: PathBuf, why: String },
     #[error("its standard input is no stream of a daemon's: {0}")]
     NoStream(#[source] std::io::Error),
     #[error(transparent)]
@@ -56,7 +67,10 @@ enum Broken {
 pub fn main_with(args: &Args, trainers: &Trainers) -> ExitCode {
     let ended = match &args.role {
         Role::Spawner(args) => spawner::serve_daemon(args).map_err(|why| why.to_string()),
-        Role::Train(args) => train(args, trainers).map_err(|why| why.to_string()),
+        Role::Train { configuration, held } => {
+            work(held, Some(configuration), trainers).map_err(|why| why.to_string())
+        }
+        Role::Describe(held) => work(held, None, trainers).map_err(|why| why.to_string()),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -68,8 +82,17 @@ pub fn main_with(args: &Args, trainers: &Trainers) -> ExitCode {
     }
 }
 
-fn train(args: &Training, trainers: &Trainers) -> Result<(), Broken> {
+/// The policy, before the seal leaves no way to it, and anew by each trainer: what an operator allows holds from the next one on.
+fn by_configuration(file: &Path) -> Result<TrainerRole, Broken> {
+    let unusable = |why: String| Broken::Policy { file: file.to_owned(), why };
+    // Beside the policy there may be a password.
+    let text = std::fs::read_to_string(file).map(Zeroizing::new).map_err(|why| unusable(why.to_string()))?;
+    TrainerRole::by_configuration(&text).map_err(|why| unusable(why.to_string()))
+}
+
+fn work(args: &Held, configuration: Option<&Path>, trainers: &Trainers) -> Result<(), Broken> {
     spawner::tether()?;
+    let role = configuration.map_or(Ok(TrainerRole::Describe), by_configuration);
     let seal = Seal {
         profile: SealProfile::Native,
         // Where it is not there it cannot be read: the daemon hears so when it asks.
@@ -80,20 +103,15 @@ fn train(args: &Training, trainers: &Trainers) -> Result<(), Broken> {
     };
     // Where memory is short, it ends before its daemon does. What cannot be written here changes nothing else.
     let _: std::io::Result<()> = std::fs::write("/proc/self/oom_score_adj", "1000");
-    let sealed = seal.apply(args.sandbox);
+    let sealed = seal.apply(args.sandbox).map_err(Broken::from);
     let mut stream = spawner::standard_input().map_err(Broken::NoStream)?;
-    let level = match sealed {
-        Ok(level) => level,
+    match sealed.and_then(|level| Ok((level, role?))) {
+        Ok((level, role)) => Ok(serve(stream, &args.data, &role, level, trainers)?),
         Err(why) => {
             // Its standard error is nobody's.
-            let failed = Reply::Failed {
-                job: 0,
-                data: false,
-                why: Reply::text(&format!("it cannot be sealed: {why}")),
-            };
+            let failed = Reply::Failed { job: 0, data: false, why: Reply::text(&why.to_string()) };
             stream.write_all(&Frame::of(&failed, &[])?.to_bytes()).map_err(FrameFault::from)?;
-            return Err(why.into());
+            Err(why)
         }
-    };
-    Ok(serve(stream, &args.data, level, trainers)?)
+    }
 }

@@ -7,24 +7,28 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
+use plan::Policy;
 use sandbox::{Demand, Level, SealProfile};
 
-use crate::{Trainers, serve};
+use crate::{TrainerRole, Trainers, serve};
 
 /// Ends a thread's stream, and says so.
 pub type End = Box<dyn FnOnce() -> String + Send + Sync>;
 
-/// Starts threads that serve on this data with these trainers. One that hangs is left behind, as no process would be.
+/// Starts threads that serve on this data, for plans that this policy allows, with these trainers. One that hangs is left behind, as no
+/// process would be.
 pub fn in_threads(
     data: PathBuf,
+    policy: Policy,
     trainers: Trainers,
 ) -> Arc<dyn Fn() -> io::Result<(UnixStream, End)> + Send + Sync> {
+    let role = Arc::new(TrainerRole::Train(Box::new(policy)));
     Arc::new(move || {
         let (ours, its) = UnixStream::pair()?;
-        let (data, trainers) = (data.clone(), Arc::clone(&trainers));
+        let (data, role, trainers) = (data.clone(), Arc::clone(&role), Arc::clone(&trainers));
         thread::Builder::new().name("trainer".into()).spawn(move || {
             // What it fails with the daemon notices.
-            drop(serve(its, &data, Level::none(Demand::Off, SealProfile::Native), &trainers));
+            drop(serve(its, &data, &role, Level::none(Demand::Off, SealProfile::Native), &trainers));
         })?;
         let stream = ours.try_clone()?;
         let end = move || {

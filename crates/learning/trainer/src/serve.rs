@@ -10,12 +10,13 @@ use std::thread;
 
 use datasets::DatasetError;
 use params::Params;
-use plan::{Learned, Plan, Schema, TrainerAnswer};
+use plan::{AuthoredPlan, Learned, Schema, TrainerAnswer};
 use sandbox::Level;
 use trainer_protocol::{Ask, Frame, FrameFault, Reply, VERSION, job_of_body, limits};
 
+use crate::role;
 use crate::tables::Tables;
-use crate::{Stop, Trainer};
+use crate::{Stop, Trainer, TrainerRole};
 
 /// Makes what trains; it may look at the stop between batches.
 pub type Trainers = Arc<dyn Fn(Stop) -> Box<dyn Trainer> + Send + Sync>;
@@ -46,12 +47,18 @@ impl From<DatasetError> for Failed {
 ///
 /// # Errors
 /// The stream's, and frames that no daemon sends.
-pub fn serve(stream: UnixStream, data: &Path, sandbox: Level, trainers: &Trainers) -> Result<(), FrameFault> {
+pub fn serve(
+    stream: UnixStream,
+    data: &Path,
+    role: &TrainerRole,
+    sandbox: Level,
+    trainers: &Trainers,
+) -> Result<(), FrameFault> {
     let (jobs, waiting) = sync_channel(1);
     let heard = stream.try_clone()?;
     // A thread of its own, so that a training in progress can be asked to stop.
     let listener = thread::Builder::new().name("listener".into()).spawn(move || listen(heard, &jobs))?;
-    let mut bench = Bench { tables: Tables::new(data), plan: None, trainers, stream };
+    let mut bench = Bench { tables: Tables::new(data), plan: None, role, trainers, stream };
     let worked = bench.work(sandbox, &waiting);
     // Where it is the writing that failed, the listener still reads.
     let _: io::Result<()> = bench.stream.shutdown(Shutdown::Both);
@@ -92,7 +99,8 @@ fn listen(mut stream: UnixStream, jobs: &SyncSender<Job>) -> Result<(), FrameFau
 struct Bench<'a> {
     tables: Tables,
     /// Of the last table that was read.
-    plan: Option<Plan>,
+    plan: Option<AuthoredPlan>,
+    role: &'a TrainerRole,
     trainers: &'a Trainers,
     stream: UnixStream,
 }
@@ -122,7 +130,7 @@ impl Bench<'_> {
     fn done(&mut self, Job { ask, frame, stop }: Job) -> Result<Frame, FailedJob> {
         let reply = match ask {
             Ask::Read { job, plan } => {
-                let plan = Plan::from_canonical(plan.as_bytes()).map_err(Failed::of_job)?;
+                let plan = self.role.verify(plan).map_err(Failed::of_job)?;
                 let read = self.tables.read(&plan).map_err(Failed::from)?;
                 self.plan = Some(plan);
                 let misfits = read.misfits.as_deref().map(Reply::text);
@@ -133,13 +141,15 @@ impl Bench<'_> {
                 return Ok(Reply::trained(job, &answer)?);
             }
             Ask::Check { job, schema } => {
+                self.role.describes().map_err(Failed::of_job)?;
                 let schema: Option<Schema> =
                     schema.map(|text| serde_json::from_str(&text)).transpose().map_err(Failed::of_job)?;
                 let problem = datasets::check(self.tables.path(), schema.as_ref()).err();
                 Reply::Checked { job, problem: problem.map(|why| Reply::text(&why.to_string())) }
             }
             Ask::Describe { job, labels } => {
-                let found = datasets::columns(self.tables.path()).map_err(Failed::from)?;
+                self.role.describes().map_err(Failed::of_job)?;
+                let found = datasets::columns(self.tables.path()).map_err(Failed::of_job)?;
                 let schema = datasets::schema_of(&found, &labels).map_err(Failed::of_job)?;
                 Reply::Described { job, schema: serde_json::to_string(&schema).map_err(Failed::of_job)? }
             }
@@ -151,6 +161,7 @@ impl Bench<'_> {
 
     fn train(&mut self, clip_norm: Option<f64>, frame: &Frame, stop: Stop) -> Result<TrainerAnswer, Failed> {
         let plan = self.plan.as_ref().ok_or_else(|| Failed::of_job("no table was read"))?;
+        role::check_clip_norm(plan, clip_norm).map_err(Failed::of_job)?;
         let (seed, model) =
             job_of_body(frame.body()).ok_or_else(|| Failed::of_job("the body holds no seed and model"))?;
         let model = Params::new(plan.architecture().layout(), model).map_err(Failed::of_job)?;
@@ -191,7 +202,8 @@ mod tests {
     use std::sync::mpsc::{Sender, channel};
 
     use datasets::Dataset;
-    use plan::AnswerValues;
+    use identity::IdentityKey;
+    use plan::{AnswerValues, Plan, Policy, PrivacyMode, SignedPlan};
     use sandbox::{Demand, SealProfile};
     use trainer_protocol::{SEED_BYTES, body_of_job};
 
@@ -230,14 +242,23 @@ mod tests {
     }
 
     impl Daemon {
+        /// Of a silo whose policy allows both kinds of plan that these tests have, by one author.
         fn new(waits: Option<Sender<()>>) -> Self {
+            Self::of(TrainerRole::Train(Box::new(policy())), waits)
+        }
+
+        fn describing() -> Self {
+            Self::of(TrainerRole::Describe, None)
+        }
+
+        fn of(role: TrainerRole, waits: Option<Sender<()>>) -> Self {
             let folder = tempfile::tempdir().unwrap();
             let data: PathBuf = folder.path().join("silo.csv");
             std::fs::write(&data, "label,a,b,c\n0,0.1,0.2,0.3\n1,0.1,0.2,0.3\n").unwrap();
             let (stream, its) = UnixStream::pair().unwrap();
             let trainers: Trainers = Arc::new(move |stop| Box::new(Counting(stop, waits.clone())));
             thread::spawn(move || {
-                serve(its, &data, Level::none(Demand::Off, SealProfile::Native), &trainers)
+                serve(its, &data, &role, Level::none(Demand::Off, SealProfile::Native), &trainers)
             });
             let mut daemon = Self { stream, folder };
             assert!(matches!(daemon.hear().0, Reply::Ready { protocol: VERSION, .. }));
@@ -254,11 +275,24 @@ mod tests {
         }
 
         fn reads(&mut self, plan: &Plan) {
-            let text = String::from_utf8(plan.to_canonical()).unwrap();
-            self.say(&Ask::Read { job: 1, plan: text }, &[]);
+            self.say(&Ask::Read { job: 1, plan: signed(plan) }, &[]);
             let (reply, _) = self.hear();
             assert!(matches!(reply, Reply::Table { job: 1, misfits: None, changed: false, .. }), "{reply:?}");
         }
+    }
+
+    fn key(byte: u8) -> IdentityKey {
+        IdentityKey::from_secret_hex(&format!("{byte:02x}").repeat(32)).unwrap()
+    }
+
+    /// By the author of the policy.
+    fn signed(plan: &Plan) -> SignedPlan {
+        plan.clone().sign(&key(1)).signed().clone()
+    }
+
+    fn policy() -> Policy {
+        let author = key(1).public().as_bytes().map(|byte| format!("{byte:02x}")).concat();
+        Policy { privacy_modes: [PrivacyMode::Fedavg].into(), ..Policy::for_authors([author]) }
     }
 
     fn job(plan: &Plan) -> Vec<u8> {
@@ -302,19 +336,81 @@ mod tests {
         }
     }
 
+    /// What it says of why it does not do this.
+    fn refused(daemon: &mut Daemon, ask: &Ask, body: &[u8]) -> String {
+        daemon.say(ask, body);
+        match daemon.hear().0 {
+            Reply::Failed { job, data: false, why } if job == ask.job() => why,
+            reply => panic!("{reply:?}"),
+        }
+    }
+
+    #[test]
+    fn a_plan_that_no_author_of_the_policy_signed_or_that_the_policy_refuses_reads_no_table() {
+        let mut daemon = Daemon::new(None);
+        let plan = sim::plan(3, 2);
+        let altered = SignedPlan { plan: signed(&sim::plan(3, 3)).plan, ..signed(&plan) };
+        let strangers = plan.clone().sign(&key(2)).signed().clone();
+        let private = signed(&sim::private_plan(3, 2, 5.0));
+        for (plan, why) in
+            [(altered, "not what its author signed"), (strangers, "author"), (private, "distributed_dp_sgd")]
+        {
+            let said = refused(&mut daemon, &Ask::Read { job: 7, plan }, &[]);
+            assert!(said.starts_with("it trains for no ") && said.contains(why), "{said}");
+        }
+        let train = Ask::Train { job: 8, clip_norm: None };
+        assert_eq!(refused(&mut daemon, &train, &job(&plan)), "no table was read");
+        daemon.reads(&plan);
+    }
+
+    #[test]
+    fn nothing_is_clipped_to_a_norm_that_no_round_of_the_plan_has() {
+        let mut daemon = Daemon::of(
+            TrainerRole::Train(Box::new(Policy {
+                privacy_modes: [PrivacyMode::DistributedDpSgd].into(),
+                epsilon_max: 100.0,
+                delta_max: 1e-5,
+                ..policy()
+            })),
+            None,
+        );
+        let plan = sim::private_plan(3, 2, 5.0);
+        daemon.reads(&plan);
+        let own = plan.clip_norm().unwrap();
+        for clip_norm in [Some(1e6 * own), Some(own.next_up()), None] {
+            let said = refused(&mut daemon, &Ask::Train { job: 9, clip_norm }, &job(&plan));
+            assert!(said.contains(&format!("begins with {own}")), "{said}");
+        }
+        daemon.say(&Ask::Train { job: 10, clip_norm: Some(own) }, &job(&plan));
+        assert!(matches!(daemon.hear().0, Reply::Trained { job: 10, .. }));
+    }
+
+    #[test]
+    fn one_that_trains_describes_nothing_and_one_that_describes_trains_nothing() {
+        let (mut trains, mut describes) = (Daemon::new(None), Daemon::describing());
+        for ask in [Ask::Describe { job: 1, labels: vec![] }, Ask::Check { job: 2, schema: None }] {
+            let said = refused(&mut trains, &ask, &[]);
+            assert!(said.contains("describes no files"), "{said}");
+        }
+        let plan = sim::plan(3, 2);
+        let said = refused(&mut describes, &Ask::Read { job: 3, plan: signed(&plan) }, &[]);
+        assert!(said.contains("trains nothing"), "{said}");
+        let said = refused(&mut describes, &Ask::Train { job: 4, clip_norm: None }, &job(&plan));
+        assert_eq!(said, "no table was read");
+    }
+
     #[test]
     fn what_is_wrong_with_a_cell_is_said_by_its_place_and_without_its_text() {
         let mut daemon = Daemon::new(None);
         std::fs::write(daemon.folder.path().join("silo.csv"), "label,a,b,c\n0,0.1,SECRET,0.3\n").unwrap();
-        let text = String::from_utf8(sim::plan(3, 2).to_canonical()).unwrap();
-        daemon.say(&Ask::Read { job: 1, plan: text }, &[]);
+        daemon.say(&Ask::Read { job: 1, plan: signed(&sim::plan(3, 2)) }, &[]);
         let (Reply::Failed { job: 1, data: true, why }, _) = daemon.hear() else { panic!("it fits") };
         assert!(why.starts_with("silo.csv, line 2, column b: the cell is not a number; "), "{why}");
     }
 
     #[test]
     fn files_are_checked_and_described_without_a_plan() {
-        let mut daemon = Daemon::new(None);
+        let mut daemon = Daemon::describing();
         daemon.say(&Ask::Describe { job: 1, labels: vec!["label=2".into()] }, &[]);
         let (Reply::Described { job: 1, schema }, _) = daemon.hear() else { panic!("not described") };
         daemon.say(&Ask::Check { job: 2, schema: Some(schema.clone()) }, &[]);

@@ -4,7 +4,7 @@
 //! socket, read data, train, or believe an answer, which is `plan`'s.
 //!
 //! # Format
-//! Version 1. A frame is the length of its head (4 bytes) and of its body (8 bytes), both little-endian, then both. The head
+//! Version 2. A frame is the length of its head (4 bytes) and of its body (8 bytes), both little-endian, then both. The head
 //! is a JSON object of one message. The body is numbers, little-endian: of [`Ask::Train`] a seed of 32 bytes, then the model's parameters as
 //! f32 in the order of its layout; of [`Reply::Trained`] the values in the same order, f32 or f64 as its `precision` says. All others have none.
 //! A trainer in another language needs no more than sockets, JSON and this page.
@@ -12,7 +12,7 @@
 //! ```text
 //! daemon                                            trainer
 //!                              <-- ready ---------  once, when it is sealed
-//!   read    job, plan          ---------------->    reads its table for the plan
+//!   read    job, signed plan   ---------------->    verifies it, and reads its table for it
 //!                              <-- table ---------  or failed
 //!   train   job, clip norm     ---------------->    on that table, for the plan of the last `read`
 //!                              <-- trained -------  or failed
@@ -20,7 +20,15 @@
 //! ```
 //!
 //! One job at a time; its answer has its number. The stream's end is the end of the trainer. Anything else that a trainer says is a fault of
-//! the trainer: the daemon ends it.
+//! the trainer: the daemon ends it. One that speaks another version is not begun with.
+//!
+//! # What a daemon is believed
+//! Nothing of the plan: a trainer reads the silo's policy when it starts, from the file that its command line names, and takes a plan that
+//! an author of that policy signed and the policy allows; it clips to no norm that no round of the plan has. What is left to whoever has
+//! taken a daemon over: the model, the seed and, where the clip norm moves, a norm within its reach, for such a plan, as often as they
+//! like. They see what comes of it before the mask and, where the daemon adds the noise, before that: clipped in modes that clip, as it is in `fedavg`. In
+//! `silo_dp_sgd` the trainer adds the noise, drawn from the daemon's seed, so that whoever chose that can take it off again. A cell's text
+//! is in no reply to a training daemon: a trainer that describes files does so for their operator, and trains nothing.
 //!
 //! ```
 //! use trainer_protocol::{Reply, Frame, FrameLimits};

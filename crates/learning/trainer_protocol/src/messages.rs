@@ -1,11 +1,12 @@
 //! The messages of both sides, as the heads of frames hold them.
 
 use params::Digest;
+use plan::SignedPlan;
 use sandbox::Level;
 use serde::{Deserialize, Serialize};
 
 /// Of this protocol. A trainer says which it speaks, and the daemon ends one that speaks another.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Of a text in an [`Reply`], in bytes: what is longer is cut where it is made.
 pub const TEXT_BYTES_MAX: usize = 4096;
 
@@ -13,23 +14,22 @@ pub const TEXT_BYTES_MAX: usize = 4096;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Ask {
-    /// Read the table for this plan, unless that was done before: [`Reply::Table`].
-    Read {
-        job: u64,
-        /// The plan's canonical text.
-        plan: String,
-    },
+    /// Read the table for this plan, unless that was done before: [`Reply::Table`]. [`Reply::Failed`] where its author did not sign it,
+    /// or the silo's policy does not allow it.
+    Read { job: u64, plan: SignedPlan },
     /// Train on the table, for the plan of the last [`Ask::Read`]: [`Reply::Trained`]. With a body: a seed and a model.
     Train {
         job: u64,
-        /// What is clipped to, in modes that clip: the plan's, or what it has become since.
+        /// What is clipped to, in modes that clip: the plan's, or what it has become since. [`Reply::Failed`] where no round of the plan
+        /// clips to it.
         clip_norm: Option<f64>,
     },
     /// The job's result is of no more use.
     Stop { job: u64 },
-    /// Whether the files can be opened and have the registered columns, which are given as a policy has them, in JSON: [`Reply::Checked`].
+    /// Of one that only describes: whether the files can be opened and have the registered columns, which are given as a policy has them,
+    /// in JSON: [`Reply::Checked`].
     Check { job: u64, schema: Option<String> },
-    /// A schema of the files' headers, with these labels, each as `COLUMN=CLASSES`: [`Reply::Described`].
+    /// Of one that only describes: a schema of the files' headers, with these labels, each as `COLUMN=CLASSES`: [`Reply::Described`].
     Describe { job: u64, labels: Vec<String> },
 }
 
@@ -134,8 +134,12 @@ mod tests {
 
     #[test]
     fn messages_are_these_texts_for_ever() {
+        let plan = SignedPlan { plan: "{}".into(), author: "a0".into(), signature: "51".into() };
         let asks = [
-            (Ask::Read { job: 1, plan: "{}".into() }, r#"{"ask":"read","job":1,"plan":"{}"}"#),
+            (
+                Ask::Read { job: 1, plan },
+                r#"{"ask":"read","job":1,"plan":{"plan":"{}","author":"a0","signature":"51"}}"#,
+            ),
             (Ask::Train { job: 2, clip_norm: Some(0.5) }, r#"{"ask":"train","job":2,"clip_norm":0.5}"#),
             (Ask::Stop { job: 2 }, r#"{"ask":"stop","job":2}"#),
             (Ask::Check { job: 3, schema: None }, r#"{"ask":"check","job":3,"schema":null}"#),
@@ -150,8 +154,8 @@ mod tests {
         }
         let answers = [
             (
-                Reply::Ready { protocol: 1, sandbox: Level::none(Demand::Off, SealProfile::Native) },
-                r#"{"reply":"ready","protocol":1,"sandbox":{"demand":"off","profile":"native","landlock":0,"namespaces":[]}}"#,
+                Reply::Ready { protocol: 2, sandbox: Level::none(Demand::Off, SealProfile::Native) },
+                r#"{"reply":"ready","protocol":2,"sandbox":{"demand":"off","profile":"native","landlock":0,"namespaces":[]}}"#,
             ),
             (
                 Reply::Trained {

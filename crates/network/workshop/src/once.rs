@@ -191,9 +191,9 @@ mod tests {
             ),
             (bytes(&[failed]), true, "it cannot  be sealed"),
             (
-                bytes(&[READY(7)]),
+                bytes(&[READY(1)]),
                 true,
-                "it speaks version 7 of the protocol, and this daemon version 1: install both of one release",
+                "it speaks version 1 of the protocol, and this daemon version 2: install both of one release",
             ),
             (bytes(&[Reply::Checked { job: 0, problem: None }]), true, "a trainer spoke before it was asked"),
         ] {

@@ -104,9 +104,7 @@ impl Trainer {
     /// [`TrainFault`]; it is to be ended then.
     pub(crate) async fn read(&mut self, plan: &AuthoredPlan) -> Result<Table, TrainFault> {
         let job = self.next();
-        say(&mut self.said, &Ask::Read { job, plan: plan.signed().plan.clone() }, &[])
-            .await
-            .map_err(fault)?;
+        say(&mut self.said, &Ask::Read { job, plan: plan.signed().clone() }, &[]).await.map_err(fault)?;
         match hear(&mut self.heard, limits::REPLY).await.map_err(fault)? {
             (Reply::Table { job: of, version, misfits, changed }, _) if of == job => {
                 Ok(Table { version, misfits: misfits.as_deref().map(Reply::text), changed })

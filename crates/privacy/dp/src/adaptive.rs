@@ -24,8 +24,10 @@ pub struct AdaptiveClip {
     joint_norm: f64,
 }
 
+/// Steps by the largest factor, which is 2, that lead as far as the clip norm ever goes.
+const STEPS_TO_REACH: u64 = 10;
 /// The clip norm stays within this factor of its start, either way.
-const REACH: f64 = 1024.0;
+const REACH: f64 = (1 << STEPS_TO_REACH) as f64;
 
 /// Why clipping cannot follow a quantile.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
@@ -70,7 +72,13 @@ impl AdaptiveClip {
     /// # Privacy
     /// Far beyond, dividing by it would round by more than the clipping's margin.
     pub fn reaches(&self, clip_norm: f64) -> bool {
-        (self.initial / REACH..=self.initial * REACH).contains(&clip_norm)
+        self.reaches_within(clip_norm, STEPS_TO_REACH)
+    }
+
+    /// Whether a clip norm is one that so many steps from the first one, or fewer, can lead to, whatever sums they were made by.
+    pub fn reaches_within(&self, clip_norm: f64, steps: u64) -> bool {
+        let factor = (1_u64 << steps.min(STEPS_TO_REACH)) as f64;
+        (self.initial / factor..=self.initial * factor).contains(&clip_norm)
     }
 
     /// The clip norm of the first round.
@@ -168,6 +176,11 @@ mod tests {
         assert!(clip.reaches(low) && clip.reaches(high) && clip.reaches(2.0));
         for beyond in [low.next_down(), high.next_up(), 5e-324, f64::INFINITY, f64::NAN] {
             assert!(!clip.reaches(beyond), "{beyond}");
+        }
+        for (steps, low, high) in [(0, 2.0, 2.0), (1, 1.0, 4.0), (u64::MAX, low, high)] {
+            assert!(clip.reaches_within(low, steps) && clip.reaches_within(high, steps), "{steps}");
+            assert!(!clip.reaches_within(low.next_down(), steps), "{steps}");
+            assert!(!clip.reaches_within(high.next_up(), steps), "{steps}");
         }
     }
 }

@@ -3,19 +3,40 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use identity::IdentityKey;
 use params::Activation;
-use plan::{Cohort, Data, Feature, LocalOptimizer, Model, Plan, Privacy, Timing, Training};
+use plan::{Cohort, Data, Feature, LocalOptimizer, Model, Plan, Privacy, SignedPlan, Timing, Training};
 use sandbox::{Demand, Level};
 use spawner::{Program, Settings, Spawner, TrainerId};
 use trainer_protocol::{Ask, Frame, Reply, body_of_job, limits};
+
+/// Allows plans of this one's mode to trainers that start on this table from now on.
+pub(crate) fn allow(data: &Path, plan: &Plan) {
+    let (mode, author) = (plan.mode(), signed(plan).author);
+    let policy = format!(
+        "[policy]\ncohort_min = 3\nhonest_min = 2\ncorrupt_min = 1\nepsilon_max = 1e16\ndelta_max = 1e-5\n\
+         accepts_undetected_rollback = true\nprivacy_modes = [\"{mode}\"]\nauthors = [\"{author}\"]\n"
+    );
+    std::fs::write(configuration(data), policy).unwrap();
+}
+
+fn configuration(data: &Path) -> PathBuf {
+    data.with_file_name("client.toml")
+}
+
+fn signed(plan: &Plan) -> SignedPlan {
+    plan.clone().sign(&IdentityKey::from_secret_hex(&"01".repeat(32)).unwrap()).signed().clone()
+}
 
 /// What starts trainers on this table, sealed as demanded.
 pub(crate) fn spawner(data: &Path, demand: Demand) -> Spawner {
     let program = Program { path: env!("CARGO_BIN_EXE_folkmoot-trainer").into(), first: Vec::new() };
     let level = demand.to_string();
-    let arguments = ["--data".as_ref(), data.as_os_str(), "--sandbox".as_ref(), level.as_ref()];
+    let file = configuration(data);
+    let words = ["--sandbox", level.as_str(), "--data"].map(AsRef::as_ref);
+    let arguments = words.into_iter().chain([data.as_os_str(), "--configuration".as_ref(), file.as_os_str()]);
     let trainer = program.command("train", arguments);
     let settings = Settings { trainer, configuration: None, trainers_max: 1, demand };
     Spawner::start(&program, &settings).unwrap()
@@ -39,8 +60,7 @@ impl Asked {
 
     /// Has it read its table for this plan.
     pub(crate) fn read(&mut self, plan: &Plan) -> Reply {
-        let text = String::from_utf8(plan.to_canonical()).unwrap();
-        let said = self.answer(&Ask::Read { job: 1, plan: text }, &[], 0).message().unwrap();
+        let said = self.answer(&Ask::Read { job: 1, plan: signed(plan) }, &[], 0).message().unwrap();
         assert!(matches!(said, Reply::Table { misfits: None, .. }), "{said:?}");
         said
     }
