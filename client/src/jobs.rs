@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::SeedableRng;
-use daemon::Backoff;
 use params::Digest;
 use plan::{AuthoredPlan, Origin};
 use protocol::{Attempt, JobId, MaskJob, OfRun, StepJob, TrainJob, UploadHeader};
@@ -17,8 +16,8 @@ use tokio::task::spawn_blocking;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::transport::Channel;
-use wire::v1;
 use wire::v1::federation_client::FederationClient;
+use wire::{Backoff, v1};
 use workshop::TrainFault;
 
 use crate::link::said;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use daemon::Backoff;
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use pki::{ClientTls, Outgoing, PlainConnector, Proxy};
 use protocol::{OfRun, Profile, SessionVersion, ToClient};
@@ -13,7 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 use wire::v1::federation_client::FederationClient;
-use wire::{Challenge, ToStatus, describe, limits, v1};
+use wire::{Backoff, Challenge, ToStatus, describe, limits, v1};
 
 use crate::patience::{CONNECT, OPENING, PROBE, Patience, RETRY_LONGEST};
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use checkpoint::Manifest;
-use daemon::Backoff;
 use optim::State;
 use params::Digest;
 use plan::Plan;
@@ -17,7 +16,7 @@ use published::Version;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use wire::v1::models_client::ModelsClient;
-use wire::{Assembly, FileError, file_request, limits, v1};
+use wire::{Assembly, Backoff, FileError, file_request, limits, v1};
 
 use crate::link::said;
 use crate::patience::{retry_longest, within};

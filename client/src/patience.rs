@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use daemon::RETRY_FIRST;
 use tonic::Status;
+use wire::RETRY_FIRST;
 
 /// A connection that takes longer is tried again rather than waited for.
 pub(crate) const CONNECT: Duration = Duration::from_secs(5);

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use daemon::{Backoff, now_s};
+use daemon::now_s;
 use pki::{ClientTls, Leaf, TransportKey};
 use rand::rngs::SysRng;
 use rand_core::{Rng, UnwrapErr};
 use tonic::transport::Channel;
-use wire::v1;
 use wire::v1::enrolment_client::EnrolmentClient;
+use wire::{Backoff, v1};
 
 use crate::link::said;
 use crate::patience::within;

@@ -2,7 +2,7 @@
 //!
 //! Owns: a daemon from its command line to its exit code ([`main`]), what both configurations declare
 //! ([`configuration!`], [`tls_table!`]) and how they are read, the time that deadlines are judged by ([`Clock`]), how long a silent peer
-//! is waited for ([`patience`]) and how soon something is tried again ([`Backoff`]), whose a folder is that root gives a command about ([`check_owner`]), the termination signals ([`terminated`]), how many files may be open
+//! is waited for ([`patience`]), whose a folder is that root gives a command about ([`check_owner`]), the termination signals ([`terminated`]), how many files may be open
 //! ([`raise_descriptors`]), and what programs print ([`out`]). Does not: know a socket, a journal or a round.
 //!
 //! ```
@@ -15,7 +15,6 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 mod address;
-mod backoff;
 mod clock;
 mod config;
 mod descriptors;
@@ -29,7 +28,6 @@ mod secret;
 mod shared;
 
 pub use address::{PLAINTEXT, check_listen, check_metrics_listen};
-pub use backoff::{Backoff, RETRY_FIRST};
 pub use clock::{Clock, heartbeat, now_s, patience, wall_ms};
 pub use config::{
     ConfigError, default_log, load, parse, parse_at, parsed, read, read_authority, read_roster,

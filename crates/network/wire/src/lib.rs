@@ -4,7 +4,7 @@
 //! conversions to and from the plain types of `protocol` and `secagg`, the session's first two messages
 //! ([`Challenge`], [`Hello`]), how models and masked vectors travel in chunks, what an operator is shown
 //! (a `run_status::Shown` as [`v1::RunStatus`], and back), how errors become gRPC statuses and sentences ([`ToStatus`],
-//! [`describe`]), and the sizes that a peer may send ([`limits`]).
+//! [`describe`]), how soon a call is made again ([`Backoff`]), and the sizes that a peer may send ([`limits`]).
 //!
 //! Does not: open sockets, hold TLS keys, or judge a message beyond its shape.
 //!
@@ -31,6 +31,7 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 mod assembly;
+mod backoff;
 mod chunks;
 mod convert;
 mod frames;
@@ -41,6 +42,7 @@ mod runs;
 mod status;
 
 pub use assembly::{Assembly, FileError, file_request};
+pub use backoff::{Backoff, RETRY_FIRST};
 pub use chunks::{
     ChunkError, ChunkPlace, ChunkVerifier, UploadVerifier, model_chunks, model_data, model_header,
     upload_chunks,

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use rand::rand_core::{Rng, UnwrapErr};
 use rand::rngs::SysRng;
-use rand_core::{Rng, UnwrapErr};
 
 /// Before the first repetition, at most: a coordinator that restarts is back within about this.
 pub const RETRY_FIRST: Duration = Duration::from_millis(200);
