@@ -312,36 +312,21 @@ impl Enroll {
             None => STRICT.replace("AUTHORS", &format!("{:?}", self.author)),
         };
         Ok(format!(
-            "# Folkmoot client daemon: one silo. Relative paths are relative to this file.\n\
-             coordinator = {:?}\n\
-             {}\
-             # This silo's number on the roster.\n\
-             client_id = {number}\n\
-             # The data: a CSV file, or a folder of them. It is read, never written, never sent.\n\
-             data = {:?}\n\
-             # What reads it has no network and no keys, and this daemon shuts itself out of it. It lies outside of this folder.\n\
-             sandbox = \"{}\"\n\
-             # What this silo has seen, said and spent. Back it up, and never restore an old copy.\n\
-             state_dir = \"state\"\n\
-             roster = {:?}\n\
-             # Signs rosters; it came with the join token's authority.\n\
-             authority_key = {:?}\n\
-             identity_key_file = {:?}\n\n\
-             [tls]\nauthority = {:?}\ncertificate = {:?}\nkey_file = {:?}\n\n\
-             # Keep the master key apart from backups of this folder.\n\
-             [encryption]\nmaster_key = {{ file = {:?} }}\n\n{policy}",
-            self.coordinator,
-            self.proxy_lines()?,
-            data.display().to_string(),
+            include_str!("enroll/client.toml"),
+            coordinator = self.coordinator,
+            proxy = self.proxy_lines()?,
+            number = number,
+            data = data.display().to_string(),
             // Where no machine can hold it, none would start.
-            if cfg!(target_os = "linux") { Demand::Required } else { Demand::Off },
-            Silo::ROSTER,
-            authority.key,
-            Silo::IDENTITY,
-            Silo::AUTHORITY,
-            Silo::CERTIFICATE,
-            Silo::KEY,
-            Silo::MASTER,
+            sandbox = if cfg!(target_os = "linux") { Demand::Required } else { Demand::Off },
+            roster = Silo::ROSTER,
+            authority_key = authority.key,
+            identity = Silo::IDENTITY,
+            authority = Silo::AUTHORITY,
+            certificate = Silo::CERTIFICATE,
+            key = Silo::KEY,
+            master = Silo::MASTER,
+            policy = policy,
         ))
     }
 }
