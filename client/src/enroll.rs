@@ -20,20 +20,23 @@ use rand::rngs::SysRng;
 use rand_core::UnwrapErr;
 use sandbox::Demand;
 use secagg::ClientId;
+use tonic::Status;
 use tonic::transport::Channel;
 use vault::files::{self, TEXT_BYTES_MAX};
 use vault::layout::Silo;
 use vault::{MasterSource, Vault, VaultError};
-use wire::v1;
 use wire::v1::enrolment_client::EnrolmentClient;
 use wire::v1::join_reply::State;
+use wire::{Backoff, v1};
 use zeroize::Zeroizing;
 
 use crate::proxy;
 use crate::transport::Files;
 use crate::{Config, link};
 
-const POLL: Duration = Duration::from_secs(2);
+/// Between two questions whether an administrator has decided, at most: a person waits for the answer, and many silos may ask from
+/// one address.
+const POLL_LONGEST: Duration = Duration::from_secs(10);
 
 /// Asks a coordinator for admission, and writes the silo's folder.
 #[derive(Args, Debug)]
@@ -255,9 +258,9 @@ impl Enroll {
             signature,
         };
         let mut enrolment = EnrolmentClient::new(channel);
-        let mut shown = false;
+        let (mut shown, mut backoff) = (false, Backoff::new(POLL_LONGEST));
         loop {
-            match enrolment.join(request.clone()).await.map(|reply| reply.into_inner().state) {
+            let wait = match enrolment.join(request.clone()).await.map(|reply| reply.into_inner().state) {
                 Ok(Some(State::Admitted(admission))) => return Ok(Some(admission)),
                 Ok(Some(State::Refused(why))) => return Err(EnrollError::Refused(why)),
                 Ok(Some(State::Awaiting(_))) if self.no_wait => {
@@ -269,12 +272,13 @@ impl Enroll {
                         println!("waiting for an administrator; this can be stopped, and run again");
                     }
                     shown = true;
+                    backoff.wait()
                 }
                 Ok(None) => return Err(EnrollError::Admission("it says nothing".into())),
-                Err(why) if shown && why.code() == tonic::Code::Unavailable => {}
-                Err(why) => return Err(other(link::said(&why))),
-            }
-            tokio::time::sleep(POLL).await;
+                Err(why) if shown && why.code() == tonic::Code::Unavailable => backoff.after(&why),
+                Err(why) => again(&mut backoff, why)?,
+            };
+            tokio::time::sleep(wait).await;
         }
     }
 
@@ -331,6 +335,11 @@ impl Enroll {
     }
 }
 
+/// How long to wait where silos ask too often, which all behind one address do together.
+fn again(backoff: &mut Backoff, why: Status) -> Result<Duration, EnrollError> {
+    backoff.again(why).map_err(|why| other(link::said(&why)))
+}
+
 /// Asks who the authority is, and believes it only where the token pins it.
 async fn first_contact(
     coordinator: &str,
@@ -338,11 +347,14 @@ async fn first_contact(
     outgoing: &Outgoing,
 ) -> Result<(Authority, ClientTls), EnrollError> {
     let contact = UnpinnedConnection::open(coordinator, outgoing).await.map_err(other)?;
-    let document = EnrolmentClient::new(contact.public_questions_only())
-        .describe_authority(v1::DescribeAuthorityRequest {})
-        .await
-        .map_err(|why| other(link::said(&why)))?
-        .into_inner();
+    let mut enrolment = EnrolmentClient::new(contact.public_questions_only());
+    let mut backoff = Backoff::new(POLL_LONGEST);
+    let document = loop {
+        match enrolment.describe_authority(v1::DescribeAuthorityRequest {}).await {
+            Ok(document) => break document.into_inner(),
+            Err(why) => tokio::time::sleep(again(&mut backoff, why)?).await,
+        }
+    };
     let authority = Authority::from_canonical(&document.authority).map_err(other)?;
     if authority.fingerprint() != token.authority {
         return Err(EnrollError::OtherAuthority {

@@ -196,7 +196,7 @@ async fn upload(
         match upload_once(channel.clone(), &header, &masked, patience).await {
             Ok(()) => break Ok(()),
             Err(why) if may_pass(&why) => {
-                let wait = backoff.wait();
+                let wait = backoff.after(&why);
                 tracing::warn!(
                     round = at.round,
                     retry_in_ms = wait.as_millis() as u64,

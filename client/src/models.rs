@@ -126,7 +126,7 @@ impl Source<'_> {
         loop {
             match self.file_once(round, part, most).await {
                 Err(FetchError::Status(why)) if may_pass(&why) => {
-                    let wait = backoff.wait();
+                    let wait = backoff.after(&why);
                     tracing::warn!(
                         retry_in_ms = wait.as_millis() as u64,
                         "fetching the model broke off: {}",
