@@ -35,6 +35,6 @@ pub use keys::{IdentityKey, KeyError, parse_verifying_key};
 pub use last_signed::{LAST_ROSTER_FILE, LastSigned, LastSignedError};
 pub use role::{Role, Subject, SubjectError, is_name};
 pub use roster::{AuthorisedRoster, Member, Roster, RosterChange, RosterError, SignedRoster};
-pub use shown::{is_printable, parse_time, printable, utc, with_causes};
+pub use shown::{is_printable, parse_time, printable, span, utc, with_causes};
 pub use succession::{ROSTERS_BETWEEN_BYTES_MAX, ROSTERS_BETWEEN_MAX};
 pub use token::{AccessToken, JoinToken, TokenError, join_signed_bytes, secret_hash, secret_matches};

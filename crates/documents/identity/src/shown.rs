@@ -71,6 +71,27 @@ pub fn utc(ms: u64) -> String {
     format!("{year:04}-{month:02}-{of_month:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// A stretch of time as people say it: to the tenth of a second below a minute, and beyond in its two largest units.
+///
+/// ```
+/// let said = [2_500, 60_000, 725_000, 5_400_000, 604_789_800].map(identity::span);
+/// assert_eq!(said, ["2.5 s", "1 min", "12 min 5 s", "1 h 30 min", "6 d 23 h"]);
+/// ```
+pub fn span(ms: u64) -> String {
+    let (seconds, minutes, hours, days) = (ms / 1000, ms / 60_000, ms / 3_600_000, ms / 86_400_000);
+    let two = |large: u64, unit: &str, small: u64, smaller: &str| match small {
+        0 => format!("{large} {unit}"),
+        small => format!("{large} {unit} {small} {smaller}"),
+    };
+    match (days, hours, minutes, ms / 100 % 10) {
+        (0, 0, 0, 0) => format!("{seconds} s"),
+        (0, 0, 0, tenths) => format!("{seconds}.{tenths} s"),
+        (0, 0, ..) => two(minutes, "min", seconds % 60, "s"),
+        (0, ..) => two(hours, "h", minutes % 60, "min"),
+        _ => two(days, "d", hours % 24, "h"),
+    }
+}
+
 /// A stretch of time as people write it, such as `24h`, in seconds.
 ///
 /// # Errors
@@ -102,6 +123,14 @@ mod tests {
         for text in ["", "h", "24", "0h", "-1h", "1.5h", "24H", "1é", "999999999999999999d"] {
             assert!(parse_time(text).is_err_and(|why| why.contains("such as 24h")), "{text}");
         }
+    }
+
+    #[test]
+    fn a_stretch_of_time_never_rounds_up_to_a_unit_that_it_does_not_reach() {
+        let said = [0, 99, 59_999, 3_599_999, 3_600_000, 86_399_999, 86_400_000, u64::MAX].map(span);
+        let expected =
+            ["0 s", "0 s", "59.9 s", "59 min 59 s", "1 h", "23 h 59 min", "1 d", "213503982334 d 14 h"];
+        assert_eq!(said, expected);
     }
 
     #[derive(Debug, thiserror::Error)]

@@ -232,7 +232,8 @@ pub fn describe(status: &Status) -> String {
         (None, code) => format!("{}: {message}", printable(code.description())),
     };
     if let Some(delay) = retry_after(status) {
-        sentence += &format!("; try again in {} s", delay.as_secs_f64().ceil());
+        let whole_ms = delay.as_secs_f64().ceil() * 1000.0;
+        sentence += &format!("; try again in {}", identity::span(whole_ms as u64));
     }
     sentence
 }
@@ -322,6 +323,8 @@ mod tests {
         let status = ServiceError::Busy { retry_after: Duration::from_millis(1500) }.to_status();
         assert_eq!(retry_after(&status), Some(Duration::from_millis(1500)));
         assert!(describe(&status).ends_with("; try again in 2 s"));
+        let status = ServiceError::Busy { retry_after: Duration::from_secs(5400) }.to_status();
+        assert!(describe(&status).ends_with("; try again in 1 h 30 min"));
     }
 
     #[test]

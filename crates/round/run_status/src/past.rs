@@ -90,9 +90,9 @@ mod tests {
         assert_eq!(
             said,
             [
-                "1970-01-01T00:02:01Z  round     2  committed, 2 of 23, 1 silos, epsilon 0.5000 of 4.9000, loss 0.5000, 60.0 s; left out: 9 (silent)",
+                "1970-01-01T00:02:01Z  round     2  committed, 2 of 23, 1 silos, epsilon 0.5000 of 4.9000, loss 0.5000, 1 min; left out: 9 (silent)",
                 "1970-01-01T00:03:01Z  rolled back to the model of round 2 by ada: odd",
-                "1970-01-01T00:04:01Z  round     4  committed, 3 of 23, 1 silos, epsilon 1.0000 of 4.9000, loss 0.5000, 60.0 s; left out: 9 (silent)",
+                "1970-01-01T00:04:01Z  round     4  committed, 3 of 23, 1 silos, epsilon 1.0000 of 4.9000, loss 0.5000, 1 min; left out: 9 (silent)",
             ]
         );
         assert_eq!(past(&chain, &shown, u64::MAX).len(), 4);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use accounting::rounded_up;
-use identity::{printable, utc};
+use identity::{printable, span, utc};
 use params::Digest;
 use secagg::ClientId;
 use serde::Serialize;
@@ -327,7 +327,7 @@ impl Happening {
         for (name, value) in metrics {
             text.push_str(&format!(", {} {value:.4}", printable(name)));
         }
-        text.push_str(&format!(", {:.1} s", *took_ms as f64 / 1000.0));
+        text.push_str(&format!(", {}", span(*took_ms)));
         let left_out =
             left_out.iter().map(|one| format!("{} ({})", one.silo.label(), printable(&one.reason)));
         let left_out = left_out.collect::<Vec<_>>().join(", ");
@@ -377,7 +377,7 @@ mod tests {
             run.clients[0].rounds_included += 1;
             run.clients[1].rounds_left_out += 1;
         });
-        let expected = "round     8  committed, 8 of 30, 1 silos, epsilon 1.5000 of 4.9000, loss 0.2500, 3.0 s; left out: 9 south (was too late)";
+        let expected = "round     8  committed, 8 of 30, 1 silos, epsilon 1.5000 of 4.9000, loss 0.2500, 3 s; left out: 9 south (was too late)";
         assert_eq!(said, [expected]);
     }
 
