@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::admin::Admin;
 use crate::files::{Unusable, read_secret_argument, read_secret_text, read_text};
+use crate::patient::Patient;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -111,8 +112,8 @@ pub enum ConnectError {
     Refused(String),
 }
 
-/// A connection whose calls carry the caller's token, if there is one.
-pub type Link = InterceptedService<Channel, Bearer>;
+/// A connection whose calls carry the caller's token, if there is one, and wait where the coordinator says that they come too often.
+pub type Link = InterceptedService<Patient, Bearer>;
 
 /// Which coordinator, and as whom it is called.
 #[derive(Clone, Default)]
@@ -219,7 +220,7 @@ impl Target {
             if self.folder.is_some() {
                 return Err(ConnectError::ShowsNobody { url });
             }
-            return Ok(InterceptedService::new(connect(&url).await?, bearer));
+            return Ok(InterceptedService::new(Patient::over(connect(&url).await?), bearer));
         }
         let endpoint = endpoint(&url)?;
         let authority = self.authority()?;
@@ -229,7 +230,7 @@ impl Target {
         let reached = endpoint.connect_with_connector(tls.connector(&self.outgoing()?)).await;
         let remedy = "`folkmoot doctor` looks closer";
         let channel = reached.map_err(|why| ConnectError::Unreachable { url, why, remedy })?;
-        Ok(InterceptedService::new(channel, bearer))
+        Ok(InterceptedService::new(Patient::over(channel), bearer))
     }
 
     /// Connects, to administer.

@@ -2,7 +2,7 @@
 //!
 //! Owns: whom a coordinator is trusted as and whom it is called as ([`Target`]), what its refusals mean
 //! ([`ConnectError`]), the administrative calls ([`Admin`]), the runs and which is meant ([`Runs`]), the published models ([`Models`]), the run as it stands ([`status`],
-//! [`watch`]), an incident's evidence ([`evidence`]), and the next roster: who is admitted to it, what it may follow, what waits for it ([`what_will_wait`]), and that
+//! [`watch`]), an incident's evidence ([`evidence`]), how long a call waits for a coordinator that is busy ([`Patient`]), and the next roster: who is admitted to it, what it may follow, what waits for it ([`what_will_wait`]), and that
 //! whatever was signed is remembered before it is out ([`AuthorityFolder`]). Does not: print, ask a person, read who calls from the
 //! environment, or know an exit code.
 //!
@@ -23,7 +23,10 @@ mod files;
 mod models;
 mod operator;
 mod operators;
+mod patient;
 mod runs;
+#[cfg(test)]
+mod script;
 mod shown;
 mod succession;
 mod tokens;
@@ -43,6 +46,7 @@ pub use files::{Unusable, read_secret_text, read_text};
 pub use models::{Models, ModelsError, PublishedRecord};
 pub use operator::{AuditEntries, Changes, EntriesError, audit_entries, status, watch};
 pub use operators::{NewOperator, NewOperatorError};
+pub use patient::Patient;
 pub use runs::{Runs, WhichRun};
 pub use shown::{
     bars_json, bars_text, clients_json, clients_text, incident_json, incident_text, roster_json, roster_text,

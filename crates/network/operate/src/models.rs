@@ -1,24 +1,19 @@
 //! A coordinator's published models: fetched in chunks, and believed only as far as the signed chain goes.
 
-use std::time::Duration;
-
 use checkpoint::{Action, ChainError, ChainVerifier, Manifest, SignedManifest};
 use ed25519_dalek::VerifyingKey;
 use identity::{printable, with_causes};
 use params::Digest;
+use tonic::Code;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
 use wire::v1::evidence_part::Part;
 use wire::v1::models_client::ModelsClient;
 use wire::v1::{CheckpointRecord, ListCheckpointsRequest, ListEvidenceRequest, ModelPart, PublishedFile};
 use wire::{Assembly, ConversionError, FileError, file_request, limits, run_bytes};
 
 use crate::connect::{Bearer, ConnectError, Link, refused};
-
-/// How often the same is asked for where the coordinator is busy, and how long is waited at most before the next time.
-const TRIES_MAX: u32 = 30;
-const RETRY_LONGEST: Duration = Duration::from_secs(10);
+use crate::patient::Patient;
 
 /// Why a coordinator's models are not there, or not believed.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +102,7 @@ pub struct Models {
 impl Models {
     /// Over a connection in the clear, whose caller is nobody. `key` is the coordinator's where it is known.
     pub fn new(channel: Channel, key: Option<VerifyingKey>) -> Self {
-        Self::over(InterceptedService::new(channel, Bearer::NONE), key)
+        Self::over(InterceptedService::new(Patient::over(channel), Bearer::NONE), key)
     }
 
     /// Over a connection with the caller's token. `key` is the coordinator's where it is known.
@@ -136,14 +131,8 @@ impl Models {
     /// As of [`Models::new_records`].
     pub async fn new_signed(&mut self) -> Result<Vec<(SignedManifest, Manifest)>, ModelsError> {
         let request = ListCheckpointsRequest { from_round: self.next_round(), run: run_bytes(self.run) };
-        let mut patience = Patience::default();
-        let answer = loop {
-            match self.client.list_checkpoints(request.clone()).await {
-                Ok(answer) => break answer,
-                Err(why) => patience.again(why).await.map_err(|why| refused(&why))?,
-            }
-        };
-        let mut records = answer.into_inner();
+        let records = self.client.list_checkpoints(request).await;
+        let mut records = records.map_err(|why| refused(&why))?.into_inner();
         let mut manifests = Vec::new();
         while let Some(record) = records.message().await.map_err(|why| refused(&why))? {
             manifests.push(self.believe(record)?);
@@ -161,19 +150,16 @@ impl Models {
         mut each: impl FnMut(PublishedRecord) -> Result<(), E>,
     ) -> Result<(), E> {
         let request = ListEvidenceRequest { from_round: self.next_round(), run: run_bytes(self.run) };
-        let mut patience = Patience::default();
-        let mut parts = loop {
-            match self.client.list_evidence(request.clone()).await {
-                Ok(parts) => break parts.into_inner(),
-                Err(why) if why.code() == Code::Unimplemented => {
-                    for (signed, manifest) in self.new_signed().await? {
-                        let files = self.attestation(manifest.round).await?;
-                        each(PublishedRecord { signed, manifest, files })?;
-                    }
-                    return Ok(());
+        let mut parts = match self.client.list_evidence(request).await {
+            Ok(parts) => parts.into_inner(),
+            Err(why) if why.code() == Code::Unimplemented => {
+                for (signed, manifest) in self.new_signed().await? {
+                    let files = self.attestation(manifest.round).await?;
+                    each(PublishedRecord { signed, manifest, files })?;
                 }
-                Err(why) => patience.again(why).await.map_err(|why| ModelsError::from(refused(&why)))?,
+                return Ok(());
             }
+            Err(why) => return Err(ModelsError::from(refused(&why)).into()),
         };
         let mut current: Option<PublishedRecord> = None;
         while let Some(part) = parts.message().await.map_err(|why| ModelsError::from(refused(&why)))? {
@@ -281,14 +267,8 @@ impl Models {
 
     /// One file of a checkpoint.
     async fn file(&mut self, round: u64, part: ModelPart) -> Result<Vec<u8>, FileError> {
-        let mut patience = Patience::default();
-        let answer = loop {
-            match self.client.fetch_model(file_request(self.run, round, part)).await {
-                Ok(answer) => break answer,
-                Err(why) => patience.again(why).await?,
-            }
-        };
-        let mut chunks = answer.into_inner();
+        let request = file_request(self.run, round, part);
+        let mut chunks = self.client.fetch_model(request).await?.into_inner();
         let mut file = Assembly::new(limits::MODEL_BYTES_MAX);
         while let Some(chunk) = chunks.message().await? {
             file.take(chunk)?;
@@ -310,25 +290,6 @@ impl PublishedRecord {
             Some((last, bytes)) if last == name => bytes.extend_from_slice(&file.data),
             _ => self.files.push((name, file.data.to_vec())),
         }
-        Ok(())
-    }
-}
-
-/// A call that is made again where the coordinator says when: a program that asks much is not to fail for it.
-#[derive(Default)]
-struct Patience {
-    tries: u32,
-}
-
-impl Patience {
-    /// Waits until the call may be made again.
-    ///
-    /// # Errors
-    /// The answer itself, where it names no time, or came too often.
-    async fn again(&mut self, why: Status) -> Result<(), Status> {
-        self.tries += 1;
-        let delay = wire::retry_after(&why).filter(|_| self.tries < TRIES_MAX).ok_or(why)?;
-        tokio::time::sleep(delay.min(RETRY_LONGEST)).await;
         Ok(())
     }
 }
