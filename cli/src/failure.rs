@@ -37,7 +37,7 @@ pub enum Failure {
     /// What was checked is not what was signed.
     #[error("{0}")]
     Verification(String),
-    /// Nobody answers at the coordinator's address.
+    /// No answer came from the coordinator.
     #[error("{0}")]
     Unreachable(String),
 }

@@ -66,8 +66,8 @@ use left_out as trials;
 #[command(
     name = "folkmoot",
     version,
-    after_help = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 verification failed, \
-                  4 the coordinator cannot be reached.\n\n\
+    after_help = "Exit codes: 0 it is as was asked for, also where it was so already; 1 failed, or the coordinator said no; \
+                  2 usage or configuration; 3 verification failed; 4 no answer came from the coordinator.\n\n\
                   Examples:\n  \
                   folkmoot demo\n  \
                   folkmoot status --coordinator http://127.0.0.1:7440\n  \

@@ -106,7 +106,8 @@ pub(crate) enum Runs {
     /// End a run for good, also one that waits or has not begun. What it has published stays.
     #[command(
         after_help = "An author stops runs that it has submitted itself, an administrator any. A run that was stopped does not go \
-                      on: to hold one for a while, `folkmoot runs pause`.\n\n\
+                      on: to hold one for a while, `folkmoot runs pause`. One that is over already is left as it is, which is said, and the exit \
+                      code is 0.\n\n\
                       Example:\n  folkmoot runs stop wards --reason 'another plan follows' --as author"
     )]
     Stop {

@@ -143,6 +143,7 @@ impl Years {
                 let why = stderr(&refused);
                 assert!(!refused.status.success(), "{act:?} was done");
                 if why.contains("revoked") {
+                    assert_eq!(refused.status.code(), Some(1), "she has the coordinator's answer: {why}");
                     break;
                 }
                 // The handshake's end can reach her before the reason does.

@@ -329,12 +329,18 @@ pub fn refused(status: &Status) -> ConnectError {
     if wire::reason(status).is_some() {
         return ConnectError::Refused(wire::describe(status));
     }
-    // TLS 1.3 lets a client speak before its certificate is judged: a refusal shows at the first call.
-    match (std::error::Error::source(status), status.code()) {
-        (Some(source), _) => ConnectError::Lost(format!(
+    let is_of_the_connection = std::error::Error::source(status).is_some();
+    match (pki::explain_call(status), status.code()) {
+        // TLS 1.3 lets a client speak before its certificate is judged: a refusal shows at the first call.
+        (Some(why), _) if pki::refuses_certificate(status) => ConnectError::Refused(printable(&why)),
+        (Some(why), _) => ConnectError::Lost(format!(
             "the connection to the coordinator failed: {}; `folkmoot doctor` looks closer",
-            printable(&pki::explain(source))
+            printable(&why)
         )),
+        (None, _) if is_of_the_connection => ConnectError::Lost(
+            "the connection to the coordinator was lost: it may have stopped, or the way to it was cut; `folkmoot doctor` looks closer"
+                .into(),
+        ),
         (None, Code::Unavailable) => ConnectError::Lost(wire::describe(status)),
         (None, _) => ConnectError::Refused(wire::describe(status)),
     }
@@ -370,7 +376,10 @@ mod tests {
         assert!(matches!(refused(&Status::unavailable("tcp")), ConnectError::Lost(_)));
         assert!(matches!(refused(&Status::not_found("m")), ConnectError::Refused(_)));
         let broken = Status::from_error(Box::new(std::io::Error::other("reset")));
-        assert!(matches!(refused(&broken), ConnectError::Lost(text) if text.contains("doctor")));
+        assert!(matches!(refused(&broken), ConnectError::Lost(text) if text.contains("was lost: it may")));
+        let barred = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRevoked);
+        let barred = Status::from_error(Box::new(std::io::Error::other(barred)));
+        assert!(matches!(refused(&barred), ConnectError::Refused(text) if text.contains("was revoked")));
     }
 
     #[test]

@@ -44,7 +44,13 @@ pub fn explain_call(status: &tonic::Status) -> Option<String> {
 
 /// Whether the other end refused the call's connection because this end was barred, or its certificate was.
 pub fn is_barred(status: &tonic::Status) -> bool {
-    explain_call(status).is_some_and(|why| why == REVOKED)
+    status.source().and_then(alert) == Some(AlertDescription::CertificateRevoked)
+}
+
+/// Whether the other end is there, and refused the call's connection for what is wrong with this end's certificate.
+pub fn refuses_certificate(status: &tonic::Status) -> bool {
+    let others = [AlertDescription::ProtocolVersion, AlertDescription::NoApplicationProtocol];
+    status.source().and_then(alert).is_some_and(|alert| ALERTS.contains(&alert) && !others.contains(&alert))
 }
 
 /// An error and what caused it. What an input or output error wraps is not among its sources.
@@ -68,18 +74,27 @@ fn explained(error: &(dyn Error + 'static)) -> Option<String> {
             return Some(cause.to_string());
         }
     }
-    // HTTP/2 passes on what the TLS library said, but only as text.
-    let text = chain(error).last()?.to_string();
-    let alert =
-        ALERTS.into_iter().find(|alert| text.contains(&rustls::Error::AlertReceived(*alert).to_string()));
-    if let Some(alert) = alert {
+    if let Some(alert) = alert(error) {
         return Some(explain_alert(alert));
     }
+    let text = chain(error).last()?.to_string();
     // So does a TLS alert look to a client that expects HTTP/2.
     text.contains("frame with invalid size").then(|| {
         "the other end does not speak HTTP/2 in plain text: it may expect TLS, which an address with https:// asks for"
             .to_owned()
     })
+}
+
+/// What the other end's TLS refused this one for.
+fn alert(error: &(dyn Error + 'static)) -> Option<AlertDescription> {
+    for cause in chain(error) {
+        if let Some(rustls::Error::AlertReceived(alert)) = cause.downcast_ref() {
+            return Some(*alert);
+        }
+    }
+    // HTTP/2 passes on what the TLS library said, but only as text.
+    let text = chain(error).last()?.to_string();
+    ALERTS.into_iter().find(|alert| text.contains(&rustls::Error::AlertReceived(*alert).to_string()))
 }
 
 fn explain_io(error: &io::Error) -> String {
@@ -91,8 +106,10 @@ fn explain_io(error: &io::Error) -> String {
             "no answer in time: the host is down, a firewall drops the packets, or the other end does not speak TLS"
         }
         ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
-            "the other end closed the connection in the middle: it may not speak TLS, or a proxy or firewall between \
-             cut it off"
+            // The libraries' own words name what a user cannot act on.
+            return "the other end closed the connection in the middle: it may have stopped, or not speak TLS, or a proxy or firewall \
+                    between cut it off"
+                .to_owned();
         }
         ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable => {
             "there is no way to that host from here: check the network and its routes"
@@ -252,6 +269,8 @@ mod tests {
         let alert = |alert| status(rustls::Error::AlertReceived(alert));
         assert!(is_barred(&alert(AlertDescription::CertificateRevoked)));
         assert!(!is_barred(&alert(AlertDescription::CertificateExpired)));
+        assert!(refuses_certificate(&alert(AlertDescription::CertificateExpired)));
+        assert!(!refuses_certificate(&alert(AlertDescription::ProtocolVersion)));
         assert!(!is_barred(&tonic::Status::unavailable("it was revoked")));
     }
 

@@ -32,7 +32,7 @@ pub use authority::{CertificateAuthority, IssueError, Issued};
 pub use client::{ClientTls, Connector, PlainConnector, TlsIo};
 pub use contact::{ContactError, UnpinnedConnection};
 pub use doctor::{Finding, doctor};
-pub use explain::{explain, explain_call, is_barred};
+pub use explain::{explain, explain_call, is_barred, refuses_certificate};
 pub use incoming::{Connection, ConnectionBudget, Incoming, Turned, Watcher, networks};
 pub use key::{TransportKey, TransportKeyError};
 pub use leaf::{Leaf, LeafError, inspect, now_s, renew_at};
