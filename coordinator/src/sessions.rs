@@ -88,11 +88,6 @@ impl Sessions {
         }
     }
 
-    /// Whose sessions stand.
-    pub(crate) fn clients(&self) -> impl Iterator<Item = ClientId> {
-        self.current.keys().copied()
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.current.len()
     }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use federation::RunNumber;
 use plan::{OffersPerAuthor, Plan};
 use protocol::{Record, RoundOutcome};
-use run_status::RunState;
+use run_status::{RunState, Standing};
 use secagg::ClientId;
 use sim::{Fate, Federation, Lie, Moment};
 
@@ -48,6 +48,30 @@ fn a_run_that_waits_for_silos_that_are_away_leaves_its_place_to_one_that_has_eno
     federation.start_the_dead();
     federation.run();
     assert_eq!(state(&federation), [RunState::Finished; 2], "{:?}", federation.runs());
+}
+
+#[test]
+fn silos_are_connected_to_the_federation_whichever_of_its_runs_is_looked_at() {
+    let (mut federation, _) = federation(needing(3, "first"), needing(3, "second"));
+    federation.run_until(1_100);
+    let links = |federation: &Federation, run: u32| -> Vec<bool> {
+        federation.status(RunNumber(run)).clients.iter().map(|silo| silo.connected).collect()
+    };
+    let queued = federation.status(RunNumber(2));
+    assert_eq!(federation.runs()[1].state, RunState::Queued, "{}", queued.waiting_why);
+    assert_eq!(queued.waiting_why, "run 1 goes before it");
+    assert!(queued.waiting_for.is_empty(), "nobody owes it anything: {:?}", queued.waiting_for);
+    let standing: Vec<Standing> = queued.clients.iter().map(|silo| silo.state).collect();
+    let here = Standing::Connected;
+    assert_eq!(standing, [here, here, here, Standing::NotConnected]);
+    for run in [1, 2] {
+        assert_eq!(links(&federation, run), [true, true, true, false], "run {run}");
+    }
+    federation.run();
+    assert!(federation.status(RunNumber(1)).ended.is_some());
+    for run in [1, 2] {
+        assert_eq!(links(&federation, run), [true, true, true, false], "run {run}, which is over");
+    }
 }
 
 #[test]

@@ -84,15 +84,16 @@ fn beginning(before: &Roster, next: &Roster) -> String {
     )
 }
 
-/// Whether a silo has accepted the roster in force, by what it does; nothing of one that is not here, or is barred.
-fn accepted(silo: &ClientStatus) -> Option<bool> {
+/// Whether a silo has accepted the roster in force, by what it does; nothing of one that is not here, or is barred, or is asked nothing,
+/// as the run is over.
+fn accepted(silo: &ClientStatus, is_over: bool) -> Option<bool> {
     match silo.state {
         Standing::CheckedIn
         | Standing::Awaited
         | Standing::Answered
         | Standing::LeftOut
         | Standing::Refuses => Some(true),
-        Standing::Connected => Some(false),
+        Standing::Connected => (!is_over).then_some(false),
         Standing::NotConnected | Standing::Barred | Standing::Unknown => None,
     }
 }
@@ -119,6 +120,7 @@ mod tests {
 
     fn status_of(silos: &[(&str, Standing, &str)]) -> Status {
         let mut status = run_status::samples::shown().run;
+        status.ended = None;
         let one = status.clients[0].clone();
         let silo = |(id, (name, state, why)): (usize, &(&str, Standing, &str))| ClientStatus {
             id: ClientId(id as u32 + 1),
@@ -176,5 +178,27 @@ mod tests {
     fn where_no_run_goes_on_nothing_stops() {
         let text = described(&samples::roster(1, &[]), &samples::roster(2, &["north"]), &status_of(&[]), &[]);
         assert!(text.ends_with("nothing stops for it\n") && text.lines().count() == 2, "{text}");
+    }
+
+    #[test]
+    fn nobody_has_to_accept_the_first_roster_with_members() {
+        let next = samples::roster(2, &["north", "south", "west"]);
+        let needs = [need("digits", RunState::Waiting, 3)];
+        let text = described(&samples::roster(1, &[]), &next, &status_of(&[]), &needs);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(
+            lines[0].contains("epoch 2 is the first with members") && !text.contains("by_hand"),
+            "{text}"
+        );
+        assert_eq!(lines[1..], ["  `digits` begins a round once 3 of the 3 are connected"]);
+    }
+
+    #[test]
+    fn who_is_connected_while_no_run_goes_on_is_not_said_to_have_accepted_nothing() {
+        let mut shown = status_of(&[("north", Standing::Connected, "")]);
+        shown.ended = run_status::samples::shown().run.ended;
+        let roster = samples::roster(4, &["north"]);
+        let text = described(&roster, &samples::roster(5, &["north"]), &shown, &[]);
+        assert!(!text.contains("epoch 4, which is in force"), "{text}");
     }
 }

@@ -38,6 +38,17 @@ impl Federation {
     }
 }
 
+impl Federation {
+    /// Says in the status of a run that waits for its turn which runs go before it. Nobody owes it anything.
+    pub(crate) fn show_queue(&self, number: RunNumber, active: &[RunNumber], status: &mut Status) {
+        let Some(run) = self.runs.get(&number) else { return };
+        if let (RunState::Queued, reason) = state_of(number, run, status, active) {
+            status.waiting_why = [vec![reason], status.notices.clone()].concat().join("; ");
+            status.waiting_for.clear();
+        }
+    }
+}
+
 fn state_of(number: RunNumber, run: &Run, status: &Status, active: &[RunNumber]) -> (RunState, String) {
     let core = &run.coordinator;
     if let Some(end) = core.ended() {
@@ -54,7 +65,8 @@ fn state_of(number: RunNumber, run: &Run, status: &Status, active: &[RunNumber])
     }
     if idle && !active.contains(&number) {
         let before: Vec<String> = active.iter().map(ToString::to_string).collect();
-        return (RunState::Queued, format!("{} go before it", before.join(", ")));
+        let go = if before.len() == 1 { "goes" } else { "go" };
+        return (RunState::Queued, format!("{} {go} before it", before.join(", ")));
     }
     let state = if idle && !core.has_enough_here() { RunState::Waiting } else { RunState::Running };
     (state, status.waiting_why.clone())

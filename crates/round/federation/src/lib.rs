@@ -31,7 +31,7 @@ use identity::AuthorisedRoster;
 use params::Digest;
 use protocol::{Coordinator, OfRun, Record, Rejection, SessionVersion, Setup, Timestamp, UploadHeader};
 use rand_core::CryptoRng;
-use run_status::Status;
+use run_status::{Standing, Status};
 use secagg::ClientId;
 
 pub use inputs::{Effect, Effects, Input};
@@ -215,7 +215,33 @@ impl Federation {
 
     /// What an operator sees of one run.
     pub fn status(&self, number: RunNumber) -> Option<Status> {
-        self.run(number).map(Coordinator::status)
+        self.status_among(number, &self.active())
+    }
+
+    /// [`Federation::status`], for whoever asks for those of several runs: `active` are those of [`Federation::active`].
+    pub fn status_among(&self, number: RunNumber, active: &[RunNumber]) -> Option<Status> {
+        let mut status = self.run(number)?.status();
+        self.show_links(&mut status);
+        self.show_queue(number, active, &mut status);
+        Some(status)
+    }
+
+    /// The silos whose sessions stand.
+    pub fn connected_silos(&self) -> impl Iterator<Item = ClientId> {
+        self.sessions.keys().copied()
+    }
+
+    /// Says in a run's status which silos are connected: to the federation, whichever runs they are offered, and also when the run is
+    /// over.
+    pub fn show_links(&self, status: &mut Status) {
+        for silo in &mut status.clients {
+            silo.connected = self.sessions.contains_key(&silo.id);
+            silo.state = match (silo.state, silo.connected) {
+                (Standing::NotConnected, true) => Standing::Connected,
+                (Standing::Connected | Standing::CheckedIn, false) => Standing::NotConnected,
+                (state, _) => state,
+            };
+        }
     }
 
     /// The latest roster that the authority has signed; none before the first run.

@@ -21,7 +21,7 @@ impl Federation {
     }
 
     /// The runs that may open attempts: the first of the queue that nothing keeps from it.
-    pub(crate) fn active(&self) -> Vec<RunNumber> {
+    pub fn active(&self) -> Vec<RunNumber> {
         let able = self.runs.iter().filter(|(_, run)| is_able(&run.coordinator));
         able.map(|(number, _)| *number).take(self.active_max).collect()
     }

@@ -6,7 +6,8 @@ use identity::{printable, span, utc};
 use crate::{ClientStatus, ReasonMoment, RunEntry, Shown, Status};
 
 /// A run and its server at one moment: a line for each thing, then a table of the members. Nothing in it drives a terminal.
-pub fn render(Shown { run: status, server }: &Shown) -> String {
+pub fn render(shown: &Shown) -> String {
+    let Shown { run: status, server } = shown;
     let mut text = String::new();
     let mut row = |name: &str, value: String| text.push_str(&format!("{name:<11} {value}\n"));
     row("run", format!("{} ({})", printable(&status.run_name), status.run_id));
@@ -21,15 +22,8 @@ pub fn render(Shown { run: status, server }: &Shown) -> String {
             status.rounds_committed, status.rounds_planned, status.rounds_aborted
         ),
     );
-    row("now", format!("round {}, attempt {}, {}", status.round, status.attempt, status.phase));
-    if let Some(deadline) = status.deadline_ms {
-        row("deadline", until(deadline, server.now_ms));
-    }
-    if !status.waiting_why.is_empty() {
-        row("waiting", printable(&status.waiting_why));
-    }
-    for waiting in &status.waiting_for {
-        row("", format!("{}: {}", status.label(waiting.client), waiting.what));
+    if status.ended.is_none() {
+        at_work(shown, &mut row);
     }
     if !status.last_outcome.is_empty() {
         row("last round", printable(&status.last_outcome));
@@ -53,6 +47,20 @@ pub fn render(Shown { run: status, server }: &Shown) -> String {
     row("server", format!("{}, up {up}", printable(&server.server_version)));
     clients(status, &mut text);
     text
+}
+
+/// What a run that is not over does, and what it waits for.
+fn at_work(Shown { run: status, server }: &Shown, row: &mut impl FnMut(&str, String)) {
+    row("now", format!("round {}, attempt {}, {}", status.round, status.attempt, status.phase));
+    if let Some(deadline) = status.deadline_ms {
+        row("deadline", until(deadline, server.now_ms));
+    }
+    if !status.waiting_why.is_empty() {
+        row("waiting", printable(&status.waiting_why));
+    }
+    for waiting in &status.waiting_for {
+        row("", format!("{}: {}", status.label(waiting.client), waiting.what));
+    }
 }
 
 /// How long it is to a moment.
@@ -206,7 +214,6 @@ mod tests {
             "waiting     1 silos owe a masked vector\n",
             "            9: a masked vector\n",
             "last round  committed\n",
-            "ended       all rounds\n",
             "dropouts    47\n",
             "epsilon     1.5000 spent at delta 0.000001, 3.4000 left\n",
             "promise     distributed_dp_sgd; unit: record; relation: add or remove one record; accountant: rdp; 13 steps\n",
@@ -220,7 +227,14 @@ mod tests {
             "  id  name   link  state              in     out  last reason\n",
             "   7  north  up    awaited            17       5  was too late (round 31, attempt 6, 1970-01-01T00:00:01Z)\n",
         );
-        assert_eq!(render(&samples::shown()), text);
+        let Shown { run, server } = samples::shown();
+        let (mut goes_on, over) = (Shown { run: run.clone(), server: server.clone() }, Shown { run, server });
+        goes_on.run.ended = None;
+        assert_eq!(render(&goes_on), text);
+        // What the last step waited for is no news of a run that is over.
+        let (before, after) = text.split_once("now ").unwrap();
+        let (_, after) = after.split_once("last round  committed\n").unwrap();
+        assert_eq!(render(&over), format!("{before}last round  committed\nended       all rounds\n{after}"));
     }
 
     #[test]

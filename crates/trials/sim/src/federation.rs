@@ -8,7 +8,7 @@ use identity::IdentityKey;
 use params::Digest;
 use plan::{Plan, Policy, PrivacyMode};
 use protocol::{ClientInput, ClientRecord, Coordinator, Participant, Record, Rejection, Timestamp};
-use run_status::RunEntry;
+use run_status::{RunEntry, Status};
 use secagg::ClientId;
 
 use crate::agenda::{Agenda, Event};
@@ -246,6 +246,14 @@ impl Federation {
     /// While the coordinator's process is dead.
     pub fn runs(&self) -> Vec<RunEntry> {
         self.core().runs()
+    }
+
+    /// What an operator sees of a run.
+    ///
+    /// # Panics
+    /// While the coordinator's process is dead, and where there is no such run.
+    pub fn status(&self, run: RunNumber) -> Status {
+        self.core().status(run).expect("the run has begun")
     }
 
     fn core(&self) -> &federation::Federation {
