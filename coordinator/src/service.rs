@@ -17,14 +17,14 @@ use store::StageWriter;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::block_in_place;
 use tokio_stream::StreamExt;
-use tokio_stream::wrappers::WatchStream;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use wire::v1::federation_server::{Federation, FederationServer};
 use wire::v1::models_server::{Models, ModelsServer};
 use wire::v1::operator_server::{Operator, OperatorServer};
 use wire::{Challenge, Hello, ServiceError, ToStatus, UploadVerifier, limits, v1};
 
-use crate::board::{Board, OnBoard};
+use crate::board::{Board, OnBoard, Watched};
 use crate::events::{Event, Staging};
 use crate::library::Library;
 use crate::outbox::Outbox;
@@ -372,21 +372,30 @@ impl Operator for Services {
         Ok(Response::new(board.shown(&run).into()))
     }
 
-    /// One run, from the moment on at which it is asked for: where none is named, the one that is meant then.
+    /// One run, from the moment on at which it is asked for. Where none is named, the one that is meant then, and once that is over
+    /// the one that is meant then.
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let (name, _) = self.asked(&request.into_inner().run)?;
-        let mut shown: Option<Arc<run_status::Status>> = None;
-        let changes = WatchStream::new(self.board.clone()).filter_map(move |board| {
-            let board = board?;
-            let run = board.runs.get(&name)?;
-            // What happens in other runs is no news of this one.
-            if shown.as_ref().is_some_and(|shown| Arc::ptr_eq(shown, &run.status)) {
-                return None;
+        let request = request.into_inner();
+        let (run, _) = self.asked(&request.run)?;
+        let mut watched = Watched::begin(run, request.run.is_empty());
+        let mut boards = self.board.clone();
+        // One beside the one that is being written.
+        let (send, shown) = mpsc::channel(1);
+        tokio::spawn(async move {
+            loop {
+                let board = boards.borrow_and_update().clone();
+                for news in board.map(|board| watched.news(&board)).into_iter().flatten() {
+                    if send.send(Ok(news.into())).await.is_err() {
+                        return;
+                    }
+                }
+                tokio::select! {
+                    changed = boards.changed() => if changed.is_err() { return },
+                    () = send.closed() => return,
+                }
             }
-            shown = Some(Arc::clone(&run.status));
-            Some(Ok(board.shown(run).into()))
         });
-        Ok(Response::new(Box::pin(changes)))
+        Ok(Response::new(Box::pin(ReceiverStream::new(shown))))
     }
 }
 

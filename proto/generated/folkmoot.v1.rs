@@ -5330,7 +5330,8 @@ pub mod operator_client {
                 .insert(GrpcMethod::new("folkmoot.v1.Operator", "Status"));
             self.inner.unary(req, path, codec).await
         }
-        /// The run at this moment, and again after each change.
+        /// The run at this moment, and again after each change. Where the request names none, the one that is meant then
+        /// follows once it is over.
         pub async fn watch(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchRequest>,
@@ -5381,7 +5382,8 @@ pub mod operator_server {
             >
             + std::marker::Send
             + 'static;
-        /// The run at this moment, and again after each change.
+        /// The run at this moment, and again after each change. Where the request names none, the one that is meant then
+        /// follows once it is over.
         async fn watch(
             &self,
             request: tonic::Request<super::WatchRequest>,
