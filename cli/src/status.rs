@@ -1,8 +1,8 @@
 //! `folkmoot status` and `folkmoot watch`: what a coordinator says about its run, at once and as it goes on.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use operate::Models;
+use operate::{Models, Sight, Watch};
 use run_status::{Shown, Watching, past, render};
 
 use crate::Failure;
@@ -27,9 +27,10 @@ const QUIET: Duration = Duration::from_secs(10);
 #[command(
     after_help = "A line a round: its time, how many silos are in the sum, what is spent, how long it took, who was left out and \
                   why. Between rounds a line where a silo goes or refuses, an attempt is aborted, somebody pauses the run, or nothing \
-                  has happened for ten seconds: who is waited for. Ends when the coordinator does, or at Ctrl-C.\n\n\
-                  With --json each line is an object with `time_ms` and `event`: watching, round, aborted, waiting, silo, notice or \
-                  ended.\n\n\
+                  has happened for ten seconds: who is waited for. A connection that is lost is tried for again, until Ctrl-C or an answer \
+                  that refuses it. With --run it ends with that run; without, it goes on with the next one.\n\n\
+                  With --json each line is an object with `time_ms` and `event`: watching, round, aborted, waiting, silo, notice, \
+                  connection or ended.\n\n\
                   Examples:\n  folkmoot watch --as admin\n  folkmoot watch --as admin --json\n  folkmoot watch --as admin --since 24h"
 )]
 pub(crate) struct WatchArgs {
@@ -53,35 +54,34 @@ pub(crate) async fn status(args: StatusArgs) -> Result<(), Failure> {
 
 pub(crate) async fn watch(args: WatchArgs) -> Result<(), Failure> {
     let (link, run) = args.run.connect().await?;
-    let mut changes = operate::watch(link.clone(), run).await?;
-    let (mut watching, mut quiet_ms, mut since_s) = (Watching::default(), 0, args.since);
+    let mut watch = Watch::begin(link.clone(), run).await?;
+    let (mut watching, mut seen_at, mut since_s) = (Watching::default(), Instant::now(), args.since);
     loop {
         // A wait that is cut off loses no status: the stream keeps it.
-        let news = match tokio::time::timeout(QUIET, changes.next()).await {
-            Ok(next) => match next? {
-                Some(shown) => {
-                    quiet_ms = 0;
+        let next = tokio::time::timeout(QUIET, watch.next()).await;
+        let quiet_ms = seen_at.elapsed().as_millis() as u64;
+        let news = match next {
+            Ok(sight) => match sight? {
+                Sight::Shown(shown) => {
+                    seen_at = Instant::now();
                     let mut news = Vec::new();
                     if let Some(since_s) = since_s.take() {
                         let mut models = Models::over(link.clone(), None).of_run(Some(shown.run.run_id));
                         news = past(&models.new_records().await?, &shown, since_s);
                     }
-                    news.extend(watching.changed(shown));
+                    news.extend(watching.changed(*shown));
                     news
                 }
-                None => return Ok(()),
+                Sight::Lost(why) => watching.lost(quiet_ms, why).into_iter().collect(),
             },
-            Err(_) => {
-                quiet_ms += QUIET.as_millis() as u64;
-                watching.quiet(quiet_ms).into_iter().collect()
-            }
+            Err(_) => watching.quiet(quiet_ms).into_iter().collect(),
         };
         for news in news {
             let json =
                 args.json.then(|| serde_json::to_string(&news)).transpose().map_err(Failure::failed)?;
             println!("{}", json.unwrap_or_else(|| news.line()));
         }
-        if daemon::out::is_closed() {
+        if daemon::out::is_closed() || run.is_some() && watching.is_over() {
             return Ok(());
         }
     }

@@ -1,8 +1,8 @@
 //! The client side of a coordinator's services: what a tool, a dashboard or a gateway asks of it, and believes of its answers.
 //!
 //! Owns: whom a coordinator is trusted as and whom it is called as ([`Target`]), what its refusals mean
-//! ([`ConnectError`]), the administrative calls ([`Admin`]), the runs and which is meant ([`Runs`]), the published models ([`Models`]), the run as it stands ([`status`],
-//! [`watch`]), an incident's evidence ([`evidence`]), how long a call waits for a coordinator that is busy ([`Patient`]), and the next roster: who is admitted to it, what it may follow, what waits for it ([`what_will_wait`]), and that
+//! ([`ConnectError`]), the administrative calls ([`Admin`]), the runs and which is meant ([`Runs`]), the published models ([`Models`]), the run as it stands ([`status`]) and as
+//! it changes ([`Watch`]), an incident's evidence ([`evidence`]), how long a call waits for a coordinator that is busy ([`Patient`]), and the next roster: who is admitted to it, what it may follow, what waits for it ([`what_will_wait`]), and that
 //! whatever was signed is remembered before it is out ([`AuthorityFolder`]). Does not: print, ask a person, read who calls from the
 //! environment, or know an exit code.
 //!
@@ -30,6 +30,7 @@ mod script;
 mod shown;
 mod succession;
 mod tokens;
+mod watch;
 
 pub use admin::{Admin, Outcome, Submitted};
 pub use admission::{
@@ -44,7 +45,7 @@ pub use evidence::{Gathered, IncidentEvidenceError, evidence};
 pub use extending::{ExtendError, extension};
 pub use files::{Unusable, read_secret_text, read_text};
 pub use models::{Models, ModelsError, PublishedRecord};
-pub use operator::{AuditEntries, Changes, EntriesError, audit_entries, status, watch};
+pub use operator::{AuditEntries, EntriesError, audit_entries, status};
 pub use operators::{NewOperator, NewOperatorError};
 pub use patient::Patient;
 pub use runs::{Runs, WhichRun};
@@ -54,3 +55,4 @@ pub use shown::{
 };
 pub use succession::{Doubt, NextRoster, Notes, Notice};
 pub use tokens::NewToken;
+pub use watch::{Sight, Watch};

@@ -7,7 +7,7 @@ use wire::limits::MESSAGE_BYTES_MAX;
 use wire::run_bytes;
 use wire::v1::audit_client::AuditClient;
 use wire::v1::operator_client::OperatorClient;
-use wire::v1::{AuditEntry, EntriesRequest, RunStatus, StatusRequest, WatchRequest};
+use wire::v1::{AuditEntry, EntriesRequest, StatusRequest};
 
 use crate::connect::{ConnectError, Link, refused};
 
@@ -19,30 +19,6 @@ pub async fn status(link: Link, run: Option<Digest>) -> Result<Shown, ConnectErr
     let request = StatusRequest { run: run_bytes(run) };
     let status = OperatorClient::new(link).status(request).await.map_err(|why| refused(&why))?;
     Ok(Shown::try_from(status.into_inner())?)
-}
-
-/// A run as it changes.
-pub struct Changes(Streaming<RunStatus>);
-
-/// A run at this moment, and again after each change; without a name the one that is shown then.
-///
-/// # Errors
-/// [`ConnectError`].
-pub async fn watch(link: Link, run: Option<Digest>) -> Result<Changes, ConnectError> {
-    let request = WatchRequest { run: run_bytes(run) };
-    let changes = OperatorClient::new(link).watch(request).await.map_err(|why| refused(&why))?;
-    Ok(Changes(changes.into_inner()))
-}
-
-impl Changes {
-    /// The next one; none once the coordinator has ended.
-    ///
-    /// # Errors
-    /// [`ConnectError`]; [`ConnectError::Answer`] for a status that cannot be one.
-    pub async fn next(&mut self) -> Result<Option<Shown>, ConnectError> {
-        let next = self.0.message().await.map_err(|why| refused(&why))?;
-        Ok(next.map(Shown::try_from).transpose()?)
-    }
 }
 
 /// Why the entries of an audit log did not come.

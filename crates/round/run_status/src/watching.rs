@@ -72,6 +72,8 @@ pub enum Happening {
     },
     /// Something that operators did, or have to look at; `over` once it is so no more.
     Notice { text: String, over: bool },
+    /// The connection to the coordinator is lost, and tried for again; or it stands again.
+    Connection { lost: bool, reason: String },
     /// The run is over.
     Ended { ending: Ending, ended: String },
 }
@@ -108,6 +110,8 @@ pub struct Watching {
     since_ms: u64,
     /// Happening was waited for when that was said last.
     waited: Option<(u64, u32, RunPhase, Vec<ClientId>)>,
+    /// Whether the connection is lost, so that nothing is known of what the run waits for.
+    lost: bool,
 }
 
 impl Watching {
@@ -116,11 +120,16 @@ impl Watching {
         let now_ms = shown.server.now_ms;
         let run = &shown.run;
         let mut news = Vec::new();
+        if std::mem::take(&mut self.lost) {
+            news.push(Happening::Connection { lost: false, reason: String::new() });
+        }
         match self.last.take().filter(|last| last.run.run_id == run.run_id) {
             None => {
                 news.push(begun(run));
                 news.extend(run.notices.iter().map(|text| notice(text, false)));
-                news.extend(run.clients.iter().filter_map(|client| stands(None, client)));
+                // Who comes and goes is no news of a run that is over.
+                let clients = run.clients.iter().filter(|_| run.ended.is_none());
+                news.extend(clients.filter_map(|client| stands(None, client)));
                 news.extend(ended(run));
                 self.since_ms = now_ms;
             }
@@ -134,7 +143,7 @@ impl Watching {
                 news.extend(new.map(|text| notice(text, false)));
                 let over = last.notices.iter().filter(|text| !run.notices.contains(text));
                 news.extend(over.map(|text| notice(text, true)));
-                for client in &run.clients {
+                for client in run.clients.iter().filter(|_| run.ended.is_none()) {
                     let before = last.clients.iter().find(|before| before.id == client.id);
                     news.extend(stands(before, client));
                 }
@@ -152,7 +161,7 @@ impl Watching {
         let Shown { run, server } = self.last.as_ref()?;
         let whom: Vec<ClientId> = run.waiting_for.iter().map(|waiting| waiting.client).collect();
         let waited = (run.round, run.attempt, run.phase, whom);
-        if run.ended.is_some() || self.waited.as_ref() == Some(&waited) {
+        if run.ended.is_some() || self.lost || self.waited.as_ref() == Some(&waited) {
             return None;
         }
         let owing = |waiting: &crate::Waiting| Owing { silo: named(run, waiting.client), what: waiting.what };
@@ -166,6 +175,18 @@ impl Watching {
         let time_ms = server.now_ms.checked_add(quiet_ms)?;
         self.waited = Some(waited);
         Some(News { time_ms, what })
+    }
+
+    /// What is to be said where the connection is lost, once, `quiet_ms` after the last status.
+    pub fn lost(&mut self, quiet_ms: u64, reason: String) -> Option<News> {
+        let time_ms = self.last.as_ref()?.server.now_ms.checked_add(quiet_ms)?;
+        let what = Happening::Connection { lost: true, reason };
+        (!std::mem::replace(&mut self.lost, true)).then_some(News { time_ms, what })
+    }
+
+    /// Whether the run that was seen last is over.
+    pub fn is_over(&self) -> bool {
+        self.last.as_ref().is_some_and(|last| last.run.ended.is_some())
     }
 }
 
@@ -291,6 +312,10 @@ impl Happening {
             }
             Self::Notice { text, over: false } => printable(text),
             Self::Notice { text, over: true } => format!("no more: {}", printable(text)),
+            Self::Connection { lost: true, reason } => {
+                format!("{}; it is tried again", printable(reason))
+            }
+            Self::Connection { lost: false, .. } => "the coordinator answers again".to_owned(),
             Self::Ended { ended, .. } => format!("the run is over: {}", printable(ended)),
         }
     }
@@ -408,8 +433,32 @@ mod tests {
         let said = after(&mut watching, |shown| shown.run.ended = Some(over.clone()));
         assert_eq!(said, ["the run is over: all rounds"]);
         assert!(after(&mut watching, |_| {}).is_empty());
-        let said = after(&mut watching, |shown| shown.run.run_id = Digest::sha256(b"next"));
-        assert_eq!(said.len(), 4, "another run is watched from its beginning: {said:?}");
+        let said = after(&mut watching, |shown| shown.run.clients[0].connected = true);
+        assert!(
+            said.is_empty() && watching.is_over(),
+            "who comes is no news of a run that is over: {said:?}"
+        );
+        let said = after(&mut watching, |shown| {
+            (shown.run.run_id, shown.run.ended) = (Digest::sha256(b"next"), None);
+        });
+        assert_eq!(said.len(), 2, "another run is watched from its beginning: {said:?}");
+        assert!(said[0].starts_with("run digits (") && said[1].starts_with("silo 9 south"), "{said:?}");
+    }
+
+    #[test]
+    fn a_connection_that_is_lost_is_said_once_and_so_is_that_it_stands_again() {
+        let mut watching = Watching::default();
+        assert_eq!(watching.lost(0, "lost".into()), None, "nothing was watched yet");
+        watching.changed(shown());
+        let lost = watching.lost(500, "the connection is \u{1b}lost".into()).unwrap();
+        assert_eq!(lost.line(), "1970-01-01T00:00:02Z  the connection is \u{fffd}lost; it is tried again");
+        let json =
+            r#"{"time_ms":2500,"event":"connection","lost":true,"reason":"the connection is \u001blost"}"#;
+        assert_eq!(serde_json::to_string(&lost).unwrap(), json);
+        assert_eq!(watching.lost(900, "nothing listens there".into()), None);
+        assert_eq!(watching.quiet(10_000), None, "who is waited for is not known");
+        assert_eq!(after(&mut watching, |_| {}), ["the coordinator answers again"]);
+        assert!(watching.quiet(10_000).is_some());
     }
 
     #[test]
