@@ -41,7 +41,7 @@ fn a_run_that_has_used_up_its_uploads_under_a_plan_names_the_rule_the_silos_and_
     assert_eq!(status.rounds_committed, 0);
     let shown = shown(&status);
     for expected in [
-        "1 of 5 silos needed are willing: PLAN_UPLOADS",
+        "at most 1 of the 5 silos needed can take part: PLAN_UPLOADS",
         "(said by silo 1, silo 3, silo 4, silo 5)",
         "to go on, have the plan signed anew and begin another run with it, or have repeats_per_plan raised",
     ] {
@@ -64,7 +64,7 @@ fn a_search_that_policies_end_leaves_a_status_that_says_who_it_may_be_and_what_t
         ended += 1;
         let shown = shown(&status);
         for expected in [
-            "of 4 silos needed are willing: REPEATS_WITHOUT_DP",
+            "of the 4 silos needed can take part: REPEATS_WITHOUT_DP",
             "have repeats_without_dp raised at these silos",
             "if one silo does that, it is one of",
             "silo 2",

@@ -227,7 +227,7 @@ fn too_few_willing_silos_end_the_run_by_name_when_its_patience_is_over() {
     federation.run();
     let status = federation.coordinator().status();
     let ended = status.ended.unwrap().why;
-    assert!(ended.contains("2 of 3 silos needed are willing: POLICY_COHORT_MIN"), "{ended}");
+    assert!(ended.contains("at most 2 of the 3 silos needed can take part: POLICY_COHORT_MIN"), "{ended}");
     assert!(federation.now_ms() > federation.setup().plan.timing.patience_ms());
     assert_eq!(status.clients[0].state, run_status::Standing::Refuses);
 }

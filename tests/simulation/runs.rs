@@ -210,7 +210,10 @@ fn two_policies_with_a_typo_for_an_hour_cost_an_hour_and_the_run_goes_on_once_th
         let before = federation.commits().len();
         for RunEntry { state, reason, since_ms, .. } in federation.runs() {
             assert_eq!(state, RunState::Waiting, "{reason}");
-            assert!(reason.contains("2 of 3 silos needed are willing: POLICY_COHORT_MIN"), "{reason}");
+            assert!(
+                reason.contains("at most 2 of the 3 silos needed can take part: POLICY_COHORT_MIN"),
+                "{reason}"
+            );
             assert!(since_ms.is_some());
         }
         for id in [1, 2] {
@@ -244,7 +247,11 @@ fn a_run_that_the_silos_balances_have_no_room_for_beside_others_waits_and_those_
             runs.iter().map(|run| (run.state, run.rounds_committed)).collect();
         let finished = (RunState::Finished, rounds);
         assert_eq!(came_to, [finished, finished, (RunState::Stopped, 0)], "{active} active: {runs:#?}");
-        assert!(runs[2].reason.contains("0 of 3 silos needed are willing: BALANCE"), "{}", runs[2].reason);
+        assert!(
+            runs[2].reason.contains("at most 0 of the 3 silos needed can take part: BALANCE"),
+            "{}",
+            runs[2].reason
+        );
         for silo in 1..=4 {
             let status = all.participant(silo).unwrap().status();
             assert_eq!(status.uploads, 2 * rounds, "silo {silo}");

@@ -43,7 +43,7 @@ fn a_run_that_waits_for_silos_that_are_away_leaves_its_place_to_one_that_has_eno
     let state = |federation: &Federation| federation.runs().iter().map(|run| run.state).collect::<Vec<_>>();
     assert_eq!(state(&federation), [RunState::Waiting, RunState::Finished], "{:?}", federation.runs());
     let why = federation.runs()[0].reason.clone();
-    assert!(why.contains("3 silos are here, a cohort needs 4"), "{why}");
+    assert!(why.contains("3 of the 4 silos that a round needs have checked in"), "{why}");
     here.set(true);
     federation.start_the_dead();
     federation.run();

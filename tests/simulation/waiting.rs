@@ -55,7 +55,7 @@ fn a_run_that_too_few_are_willing_for_waits_named_and_dated_and_is_written_down_
     for expected in [
         "the run waits since 1970-01-01T00:",
         ", until 1970-01-08T00:",
-        "as soon as enough silos are willing: 2 of 3 silos needed are willing: POLICY_EPSILON",
+        "as soon as enough silos are willing: at most 2 of the 3 silos needed can take part: POLICY_EPSILON",
         "(said by silo 1, silo 2)",
     ] {
         assert!(said.contains(expected), "{expected} is not in {said}");
@@ -111,7 +111,12 @@ fn a_restart_does_not_lengthen_the_wait_and_lets_silos_answer_before_it_ends_one
     later(&mut bench, setup().plan.timing.round_deadline_ms);
     let ended = bench.coordinator.status().ended.expect("nobody came back");
     assert_eq!(ended.how, Ending::Refused);
-    assert!(ended.why.contains("2 of 3 silos needed are willing: POLICY_EPSILON"), "{}", ended.why);
+    assert!(
+        ended.why.contains("at most 2 of the 3 silos needed can take part: POLICY_EPSILON"),
+        "{}",
+        ended.why
+    );
+    assert!(ended.why.contains("; not heard yet: silo 3"), "who may be willing is named: {}", ended.why);
     assert!(matches!(bench.journal.last(), Some(Record::Ended { reason: RunEnd::TooFewWilling { .. } })));
 }
 

@@ -387,7 +387,7 @@ pub enum RunEnd {
     #[error("one more round would spend more than the plan's epsilon")]
     BudgetSpent,
     /// Too many members decline to take part for any cohort to be met.
-    #[error("{willing} of {needed} silos needed are willing: {first_reason}")]
+    #[error("at most {willing} of the {needed} silos needed can take part: {first_reason}")]
     TooFewWilling {
         /// Members that have not declined.
         willing: usize,

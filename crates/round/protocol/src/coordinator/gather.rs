@@ -41,8 +41,23 @@ impl Coordinator {
         (waited && self.lacks_willing()).then(|| RunEnd::TooFewWilling {
             willing: self.willing(),
             needed: plan.cohort.minimum,
-            first_reason: self.declines(),
+            first_reason: [self.declines(), self.unheard()].concat(),
         })
+    }
+
+    /// Members that have said nothing of this run to this process: willing, as far as anybody knows.
+    fn unheard(&self) -> String {
+        let heard = |client: &ClientId| {
+            self.links.get(client).is_some_and(|link| link.checked_in)
+                || self.state.tallies.contains_key(client)
+                || self.state.absent.contains_key(client)
+                || self.why_declined(client).is_some()
+        };
+        let unheard = self.state.roster.keys().keys().filter(|client| !heard(client));
+        let names: Vec<String> = unheard.map(|client| self.state.roster.name(*client)).collect();
+        let more = if names.len() > NAMED { " and others" } else { "" };
+        let named: Vec<&str> = names.iter().take(NAMED).map(String::as_str).collect();
+        if named.is_empty() { String::new() } else { format!("; not heard yet: {}{more}", named.join(", ")) }
     }
 
     /// Whether too few members are willing. A roster that is too small yet is no reason: silos are still being enrolled. Who was

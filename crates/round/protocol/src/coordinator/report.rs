@@ -180,7 +180,14 @@ impl Coordinator {
             Phase::Idle => {
                 let here = self.here().len();
                 let (members, needed) = (self.state.roster.keys().len(), plan.cohort.minimum);
-                let mut why = format!("{here} silos are here, a cohort needs {needed}");
+                let begins = self.state.last_opened.is_none() && !self.state.is_held();
+                let asked = if begins { "silos are being asked to take part: " } else { "" };
+                let mut why = match here < needed {
+                    true => {
+                        format!("{asked}{here} of the {needed} silos that a round needs have checked in")
+                    }
+                    false => format!("{here} silos have checked in, and a round needs {needed}"),
+                };
                 if members < needed {
                     why.push_str(&format!("; the roster has {members} members: enrol more silos"));
                 }
