@@ -17,7 +17,7 @@ pub(crate) use coordinators::keyring_of;
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Ledgers {
-    /// Show what was spent: by run, and all together. Of a coordinator's data folder: what its run has spent.
+    /// Show what was spent: by run, and all together. Of a coordinator's data folder: what each of its runs has.
     #[command(after_help = "Examples:\n  folkmoot ledger show north/state/ledger/data.ledger\n  \
                       folkmoot ledger show north/state/ledger/data.ledger --master north/master.key --json\n  \
                       folkmoot ledger show /var/lib/folkmoot/coordinator/data --master /var/lib/folkmoot/coordinator/master.key\n\n\

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use checkpoint::{CHECKPOINTS_FOLDER, MANIFEST_FILE, MODEL_FILE, SIGNATURE_FILE};
 use published::samples::chain;
+use serde_json::Value;
 use store::{FileStore, JournalKind, Published, Store};
 use vault::{KEYRING_FILE, MasterSource, Vault};
 
@@ -75,6 +76,15 @@ fn every_run_of_a_sealed_folder_is_exported_and_verified_and_one_alone_where_it_
     let verified = here.done("verify out");
     let held: Vec<&str> = verified.lines().map(|line| &line[..17]).collect();
     assert_eq!(held, ["run    1 verified", "run    2 verified"]);
+
+    let spent = here.done("ledger show data --master master.key");
+    let of_runs: Vec<&str> = spent.lines().map(|line| &line[..14]).collect();
+    assert_eq!(of_runs, ["run 1         ", "rounds        ", "run 2         ", "rounds        "], "{spent}");
+    let spent: Value =
+        serde_json::from_str(&here.done("ledger show data --master master.key --json")).unwrap();
+    assert_eq!(spent["runs"][1]["number"], 2);
+    let second = here.done("ledger show data/runs/0002 --master master.key --json");
+    assert_eq!(serde_json::from_str::<Value>(&second).unwrap(), spent["runs"][1]["privacy"]);
 
     here.done("model export --data data/runs/0002 --master master.key second");
     let verified = here.done("verify second");
