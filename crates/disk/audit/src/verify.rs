@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::ops::Range;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use tlog::{Checkpoint, Note, NoteError, TILE_WIDTH, Tile, TileRow, VerifierKey, leaf_hash};
@@ -157,7 +158,8 @@ pub fn read_entries(folder: &Path, range: Range<u64>) -> Result<Vec<Vec<u8>>, Ve
 /// A folder that is there already; a file that cannot be read or written.
 pub fn export(folder: &Path, out: &Path) -> Result<Checkpoint, VerifyError> {
     let (checkpoint, note) = read_checkpoint(folder, None)?;
-    fs::create_dir(out).map_err(failed("create", out))?;
+    // Whoever looks into the folder reads what the log holds.
+    fs::DirBuilder::new().mode(0o700).create(out).map_err(failed("create", out))?;
     for tile in Tile::of_tree(checkpoint.size) {
         folder::write(out, &tile.to_string(), &read_tile(folder, &tile)?)?;
     }

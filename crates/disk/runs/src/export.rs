@@ -31,7 +31,7 @@ impl RunFolders {
     /// [`ExportError`].
     pub fn export(&self, out: &Path) -> Result<Vec<(PathBuf, usize)>, ExportError> {
         let [below, new] = [Path::new(""), out].map(|folder| RunFolders::new(folder, None));
-        let made = NewFolder::beside(out)?;
+        let made = NewFolder::world_readable(out)?;
         let mut exported = Vec::new();
         for number in std::iter::once(FIRST).chain(self.later()?) {
             // A later run that is being submitted, or whose submission a crash cut short.

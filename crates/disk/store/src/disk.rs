@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use vault::files::{self, AS_UMASK};
+use vault::files::{self, AS_UMASK, FOLDER_OWNER_ONLY};
 pub(crate) use vault::files::{sync_folder, sync_parent};
 
 use crate::StoreError;
@@ -32,13 +32,13 @@ pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     files::write_synced(path, bytes, AS_UMASK)
 }
 
-/// Creates a folder below an existing one, unless it is there.
+/// Creates a folder below an existing one, for its owner alone, unless it is there.
 ///
 /// # Errors
 ///
 /// A disk that fails; a file of that name.
 pub fn create_folder(path: &Path) -> io::Result<()> {
-    match files::make_folder(path, 0o777) {
+    match files::make_folder(path, FOLDER_OWNER_ONLY) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(error) => Err(error),
         Ok(()) => sync_parent(path),

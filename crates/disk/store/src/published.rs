@@ -5,6 +5,7 @@ use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use vault::files::{FOLDER_OWNER_ONLY, make_folder};
 use vault::{Vault, VaultError};
 
 use crate::disk::{self, failed};
@@ -122,7 +123,7 @@ impl Published {
                 }
                 _ => {}
             }
-            fs::create_dir(&temporary).map_err(failed("create", &temporary))?;
+            make_folder(&temporary, FOLDER_OWNER_ONLY).map_err(failed("create", &temporary))?;
             for (file, bytes) in files {
                 self.write(&temporary, name, file, bytes)?;
             }

@@ -36,6 +36,7 @@ mod owner;
 mod reading;
 
 pub use new_file::NewFile;
+pub(crate) use owner::make_folders_as;
 pub use owner::{make_folder, make_folders, open_or_make};
 pub use reading::{read_secret_argument, read_secret_text, read_text};
 
@@ -43,6 +44,10 @@ pub use reading::{read_secret_argument, read_secret_text, read_text};
 pub const OWNER_ONLY: u32 = 0o600;
 /// The mode of what everybody on the machine may read.
 pub const WORLD_READABLE: u32 = 0o644;
+/// The mode of a folder that only its owner looks into.
+pub const FOLDER_OWNER_ONLY: u32 = 0o700;
+/// The mode of a folder that everybody on the machine may look into.
+pub const FOLDER_WORLD_READABLE: u32 = 0o755;
 /// The mode of what whoever the process's umask allows may read and write, as with any file.
 pub const AS_UMASK: u32 = 0o666;
 

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use crate::files;
+use crate::files::{self, FOLDER_OWNER_ONLY, FOLDER_WORLD_READABLE, OWNER_ONLY};
 
 /// Why a new folder is not there.
 #[derive(Debug, thiserror::Error)]
@@ -50,26 +50,40 @@ pub enum NewFolderError {
 pub struct NewFolder {
     made: PathBuf,
     place: PathBuf,
+    /// Of it and of the folders in it.
+    mode: u32,
 }
 
 impl NewFolder {
-    /// Where nothing is yet. That a folder can be made there at all is known once this returns.
+    /// Where nothing is yet, for its owner alone. That a folder can be made there at all is known once this returns.
     ///
     /// # Errors
     /// A place that is taken, or cannot be written.
     pub fn beside(place: &Path) -> Result<Self, NewFolderError> {
+        Self::of_mode(place, FOLDER_OWNER_ONLY)
+    }
+
+    /// As [`NewFolder::beside`], for everybody on the machine, as far as the umask allows: for published models.
+    ///
+    /// # Errors
+    /// As [`NewFolder::beside`].
+    pub fn world_readable(place: &Path) -> Result<Self, NewFolderError> {
+        Self::of_mode(place, FOLDER_WORLD_READABLE)
+    }
+
+    fn of_mode(place: &Path, mode: u32) -> Result<Self, NewFolderError> {
         if place.exists() {
             return Err(NewFolderError::Taken { place: place.to_owned() });
         }
         let made = files::fresh_beside(place).and_then(|made| {
-            files::make_folder(&made, 0o755)?;
+            files::make_folder(&made, mode)?;
             Ok(made)
         });
         let made = made.map_err(|why| NewFolderError::Io { place: place.to_owned(), why })?;
-        Ok(Self { made, place: place.to_owned() })
+        Ok(Self { made, place: place.to_owned(), mode })
     }
 
-    /// Makes a folder of these files, each by its path in it.
+    /// Makes a folder of these files, each by its path in it; whoever may read them may look into it.
     ///
     /// # Errors
     /// As the three steps.
@@ -78,7 +92,7 @@ impl NewFolder {
         files: &[(N, Vec<u8>)],
         mode: u32,
     ) -> Result<(), NewFolderError> {
-        let made = Self::beside(place)?;
+        let made = if mode == OWNER_ONLY { Self::beside(place)? } else { Self::world_readable(place)? };
         files.iter().try_for_each(|(name, bytes)| made.add(name, bytes, mode))?;
         made.put()
     }
@@ -89,7 +103,7 @@ impl NewFolder {
     /// A file that is there already, a name that leads out of the folder, and a disk that fails.
     pub fn add(&self, name: impl AsRef<Path>, bytes: &[u8], mode: u32) -> Result<(), NewFolderError> {
         let file = self.inside(name.as_ref())?;
-        let written = file.parent().map_or(Ok(()), files::make_folders);
+        let written = file.parent().map_or(Ok(()), |above| files::make_folders_as(above, self.mode));
         written
             .and_then(|()| files::write_synced(&file, bytes, mode))
             .and_then(|()| files::sync_parent(&file))
@@ -102,7 +116,7 @@ impl NewFolder {
     /// As [`NewFolder::add`].
     pub fn create(&self, name: impl AsRef<Path>, mode: u32) -> Result<File, NewFolderError> {
         let file = self.inside(name.as_ref())?;
-        let above = file.parent().map_or(Ok(()), files::make_folders);
+        let above = file.parent().map_or(Ok(()), |above| files::make_folders_as(above, self.mode));
         above.and_then(|()| files::create(&file, mode)).map_err(|why| self.refused(why))
     }
 
@@ -111,7 +125,7 @@ impl NewFolder {
     /// # Errors
     /// A name that leads out of this one, and a disk that fails.
     pub fn add_folder(&self, name: impl AsRef<Path>) -> Result<(), NewFolderError> {
-        files::make_folders(&self.inside(name.as_ref())?).map_err(|why| self.refused(why))
+        files::make_folders_as(&self.inside(name.as_ref())?, self.mode).map_err(|why| self.refused(why))
     }
 
     /// The path of what is called so, which has a name at every step: no `..`, and no root.
@@ -173,7 +187,14 @@ mod tests {
         folder.put().unwrap();
         assert_eq!(fs::read(place.join("a/b")).unwrap(), b"ab");
         assert_eq!(fs::metadata(place.join("key")).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::metadata(&place).unwrap().permissions().mode() & 0o777, 0o755);
+        let modes = |place: &Path| {
+            [place.to_owned(), place.join("a")]
+                .map(|of| fs::metadata(of).unwrap().permissions().mode() & 0o777)
+        };
+        assert_eq!(modes(&place), [FOLDER_OWNER_ONLY; 2]);
+        let others = here.path().join("others");
+        NewFolder::whole(&others, &[("a/b", b"ab".to_vec())], 0o644).unwrap();
+        assert_eq!(modes(&others), [FOLDER_WORLD_READABLE; 2], "what others may read they find");
         assert!(matches!(NewFolder::beside(&place), Err(NewFolderError::Taken { .. })));
         assert!(matches!(NewFolder::beside(&here.path().join("no/where")), Err(NewFolderError::Io { .. })));
     }

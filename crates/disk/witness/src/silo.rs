@@ -253,7 +253,7 @@ impl SiloWitness {
             .and_then(|upload| Some((upload, self.uploads.get(&upload)?)));
         let Some((upload, (run, at))) = upload else { return Ok(None) };
         let name = format!("{:06}-{}-{run}.tlog-proof", at.round, at.attempt);
-        std::fs::create_dir_all(&self.receipts)?;
+        store::create_folder(&self.receipts)?;
         let path = self.receipts.join(name);
         // The entry beside it: whoever verifies needs the bytes.
         store::write_replacing(&path.with_extension("json"), &receipt.entry)?;

@@ -28,7 +28,7 @@ use identity::{
 };
 use pki::{CertificateAuthority, TransportKey};
 use rand::rand_core::UnwrapErr;
-use vault::files::{self, WORLD_READABLE};
+use vault::files::{self, FOLDER_OWNER_ONLY, WORLD_READABLE};
 use vault::{MasterSource, Vault, layout};
 
 pub use error::{CertificateError, FoundingError};
@@ -132,7 +132,7 @@ impl NewFederation {
                 .map_err(|why| FoundingError::NotSealed { name, why })
         };
         let own_authority = folder.join("authority");
-        files::make_folder(&own_authority, 0o777)?;
+        files::make_folder(&own_authority, FOLDER_OWNER_ONLY)?;
         let own = layout::Authority::of(&own_authority);
         let secret = made.authority_key.secret_hex();
         let authority_vault = sealed(&own_authority)?;

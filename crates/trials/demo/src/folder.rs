@@ -11,7 +11,7 @@ use ed25519_dalek::VerifyingKey;
 use identity::{IdentityKey, Member, Roster};
 use rand::rand_core::{Rng, UnwrapErr};
 use secagg::ClientId;
-use vault::files::{self, OWNER_ONLY};
+use vault::files::{self, FOLDER_OWNER_ONLY, OWNER_ONLY};
 use zeroize::Zeroizing;
 
 use crate::plan::{DELTA, FEDERATION, HONEST_MIN};
@@ -192,7 +192,7 @@ fn new_silos(path: &Path, silos: usize) -> Result<BTreeMap<ClientId, Member>, De
     for (index, id) in (0..silos).zip(FIRST_ID..) {
         let name = silo_name(index);
         let silo = path.join(&name);
-        fs::create_dir(&silo).map_err(|why| cannot_write(&silo, why))?;
+        files::make_folder(&silo, FOLDER_OWNER_ONLY).map_err(|why| cannot_write(&silo, why))?;
         let key = new_key(&silo.join("identity.key"))?;
         let table = silo.join("silo.csv");
         datasets::digits::write_silo(&table, index, silos).map_err(|why| cannot_write(&table, why))?;
@@ -225,7 +225,7 @@ fn cannot_write(place: &Path, why: io::Error) -> DemoFolderError {
 }
 
 fn empty(path: &Path) -> Result<PathBuf, DemoFolderError> {
-    fs::create_dir_all(path)
+    files::make_folders(path)
         .and_then(|()| path.canonicalize())
         .and_then(|path| Ok((fs::read_dir(&path)?.next().is_none(), path)))
         .map_err(|why| DemoFolderError::Unusable { path: path.to_owned(), why })

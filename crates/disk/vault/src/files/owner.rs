@@ -12,7 +12,7 @@ use std::path::Path;
 use rustix::fs::OFlags;
 use rustix::process::geteuid;
 
-use super::parent;
+use super::{FOLDER_OWNER_ONLY, parent};
 
 const ROOT: u32 = 0;
 
@@ -32,19 +32,25 @@ pub fn open_or_make(path: &Path, options: &OpenOptions, mode: u32) -> io::Result
     }
 }
 
-/// Makes a folder and those above it that are missing, each as its parent's owner's.
+/// Makes a folder and those above it that are missing, each as its parent's owner's, who alone looks into it: they are for keys, for
+/// what a daemon remembers, and for what it has published to those whom it knows.
 ///
 /// # Errors
 /// What stands in the way: a file, or a disk that fails.
 pub fn make_folders(path: &Path) -> io::Result<()> {
+    make_folders_as(path, FOLDER_OWNER_ONLY)
+}
+
+/// As [`make_folders`], with this mode less what the umask takes.
+pub(crate) fn make_folders_as(path: &Path, mode: u32) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
     let above = parent(path);
     if above != path {
-        make_folders(above)?;
+        make_folders_as(above, mode)?;
     }
-    match make_folder(path, 0o777) {
+    match make_folder(path, mode) {
         // Another process was faster.
         Err(why) if why.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         made => made,
@@ -136,7 +142,11 @@ mod tests {
             let found = fs::metadata(place(name)).unwrap();
             assert_eq!((found.uid(), found.gid()), owner, "{name}");
         }
-        assert_eq!(fs::metadata(place("e")).unwrap().permissions().mode() & 0o777, 0o646);
+        let mode = |name: &str| fs::metadata(place(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode("e"), 0o646);
+        for name in ["h", "h/i", "k", "k/l", "k/l/m"] {
+            assert_eq!(mode(name), FOLDER_OWNER_ONLY, "{name}");
+        }
     }
 
     #[test]
