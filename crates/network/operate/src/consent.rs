@@ -53,6 +53,9 @@ fn described(before: &Roster, next: &Roster, shown: &Status, needs: &[Need]) -> 
             _ => format!("`{name}`"),
         };
         text += &match minimum.checked_sub(silos) {
+            None | Some(0) if before.members.is_empty() => {
+                format!("  {then} begins a round once {minimum} of the {silos} are connected\n")
+            }
             None | Some(0) => format!(
                 "  {then} begins no round until {minimum} of the {silos} have accepted it, and goes on with those that have\n"
             ),
@@ -64,6 +67,7 @@ fn described(before: &Roster, next: &Roster, shown: &Status, needs: &[Need]) -> 
     if needs.is_empty() {
         text += "  no run is in progress or waits: nothing stops for it\n";
     }
+    let accepted = |silo: &ClientStatus| accepted(silo, shown.ended.is_some());
     let have = listed(shown, |silo| accepted(silo) == Some(true), |_| None);
     let lack = listed(shown, |silo| accepted(silo) == Some(false), |silo| Some(silo.last_reason.clone()));
     let away = listed(shown, |silo| silo.state == Standing::NotConnected, |_| None);
@@ -76,6 +80,12 @@ fn described(before: &Roster, next: &Roster, shown: &Status, needs: &[Need]) -> 
 }
 
 fn beginning(before: &Roster, next: &Roster) -> String {
+    if before.members.is_empty() {
+        return format!(
+            "Roster epoch {} is the first with members. They get it as they enrol: none of them has to accept it.\n",
+            next.epoch
+        );
+    }
     format!(
         "Roster epoch {} follows {}. A silo is in rounds again once it has accepted it: by itself where its policy says \
          roster_changes = \"auto\"; where it says \"by_hand\", as enrolment writes it, once its operator has (`folkmoot-client roster \
