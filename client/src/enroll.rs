@@ -41,7 +41,7 @@ const POLL_LONGEST: Duration = Duration::from_secs(10);
 /// Asks a coordinator for admission, and writes the silo's folder.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Exit codes: 0 admitted, 1 failed, 2 usage, 3 refused by an administrator or by what this silo checks, 5 not decided \
+    after_help = "Exit codes: 0 admitted; what is still to be edited before the daemon can start is said. 1 failed, 2 usage, 3 refused by an administrator or by what this silo checks, 5 not decided \
                   yet (--no-wait), or stopped before it was: run it again.\n\n\
                   Examples:\n  \
                   folkmoot-client enroll --coordinator https://fl.example.org:7440 --token-file north.token --dir silo --author HEX\n  \
@@ -71,7 +71,7 @@ pub(crate) struct Enroll {
     #[arg(long, value_name = "PATH", default_value = "data.csv")]
     data: PathBuf,
     /// The public key of an author whose plans this silo runs; may be repeated.
-    #[arg(long, value_name = "HEX", conflicts_with = "policy")]
+    #[arg(long, value_name = "HEX", conflicts_with = "policy", required_unless_present = "policy")]
     author: Vec<String>,
     /// A file with the table [policy] to use instead of the strict one.
     #[arg(long, value_name = "FILE")]
