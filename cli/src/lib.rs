@@ -71,7 +71,8 @@ use left_out as trials;
                   Examples:\n  \
                   folkmoot demo\n  \
                   folkmoot status --coordinator http://127.0.0.1:7440\n  \
-                  folkmoot verify /var/lib/folkmoot/coordinator/data --key HEX"
+                  folkmoot model export --data fed/data --master fed/master.key chain\n  \
+                  folkmoot verify chain --key HEX"
 )]
 pub struct Command {
     #[command(subcommand)]

@@ -65,7 +65,8 @@ pub(crate) enum Runs {
     },
     /// Sign and submit a plan that goes on from the newest model of a run that is over.
     #[command(
-        after_help = "All but the rounds and the name is as in that run's plan. What the run spent stays spent, and its rounds, with those \
+        after_help = "All but the rounds and the name is as in that run's plan. It counts as one more plan of its author's in \
+                      each silo's offers_per_author. What the run spent stays spent, and its rounds, with those \
                       of the runs that it went on from itself, count against a policy's rounds_max.\n\n\
                       Example:\n  folkmoot runs extend wards --rounds 20 --key author.key --as author"
     )]

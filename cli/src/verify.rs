@@ -21,11 +21,11 @@ use crate::files::{Unusable, read_text};
                   `folkmoot status` shows.\n\n\
                   Of a federation with several runs each is verified, with a line for each, and what is wrong with one keeps no other \
                   from being looked at. Name `runs/0002` in the folder, or `checkpoints` for the first, to see one run's records.\n\n\
-                  What a coordinator keeps is sealed, as `folkmoot init` makes it: `folkmoot model export` writes all runs in the clear.\n\n\
+                  What a coordinator keeps is sealed, as `folkmoot-coordinator init` makes it: `folkmoot model export` writes all runs in the clear.\n\n\
                   Examples:\n  \
                   folkmoot model export --data /var/lib/folkmoot/coordinator/data --master master.key out\n  \
                   folkmoot verify out --key HEX --model-key model.pub.pem --plan plan.json\n  \
-                  folkmoot verify data --key HEX --plan first.json --plan second.json\n  \
+                  folkmoot verify out --key HEX --plan first.json --plan second.json\n  \
                   folkmoot verify backup/checkpoints --quiet\n  \
                   folkmoot verify round-12 --key HEX --json"
 )]
