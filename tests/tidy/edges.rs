@@ -139,7 +139,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
         ],
     ),
     ("daemon", &["identity", "plan", "protocol", "telemetry", "vault"]),
-    ("datasets", &["params", "plan"]),
+    ("datasets", &["identity", "params", "plan", "readers", "registration"]),
     (
         "demo",
         &[

@@ -1,16 +1,17 @@
 //! A silo's table in memory, and where it comes from.
 
 use std::fmt;
-use std::fs::{self, File, FileType};
-use std::io::{BufReader, Read};
-use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::io::Read;
+use std::path::Path;
 
 use params::Digest;
 use plan::Data;
+use readers::Records;
+use registration::Dialect;
 
 use crate::error::DatasetError;
 use crate::misfits::Misfits;
+use crate::remarks::Remarks;
 use crate::table::{NO_LABEL, Table};
 
 /// A silo's table, scaled as the plan asks.
@@ -21,7 +22,8 @@ pub struct Dataset {
     pub(crate) features: Vec<f32>,
     pub(crate) labels: Vec<u16>,
     pub(crate) columns: usize,
-    pub(crate) clipped_values: u64,
+    pub(crate) clipped: Vec<u64>,
+    pub(crate) remarks: Remarks,
     pub(crate) version: Digest,
 }
 
@@ -29,17 +31,21 @@ impl Dataset {
     /// Reads a CSV file, or every file of a folder that ends in `.csv`, in the order of their names.
     ///
     /// Each file has a header line with the label's column and all feature columns, in any order; further columns
-    /// are ignored. A byte-order mark, CRLF, blank lines and quoted fields are fine; a quoted line break is not.
+    /// are ignored. A byte-order mark, line ends of any kind, blank lines and quoted cells are fine; a quoted line break is not.
     ///
     /// # Errors
-    /// [`DatasetError`], the first that is met.
+    /// [`DatasetError`]: the first file that cannot be read, or the first row that does not fit, with how many there are of each kind.
     pub fn load(path: &Path, data: &Data) -> Result<Self, DatasetError> {
+        Self::load_as(path, &Dialect::default(), data)
+    }
+
+    /// Reads files that are written in a registered dialect.
+    ///
+    /// # Errors
+    /// As [`Dataset::load`].
+    pub fn load_as(path: &Path, dialect: &Dialect, data: &Data) -> Result<Self, DatasetError> {
         let mut table = Table::new(data);
-        for file in files(path)? {
-            let reader = open(&file)?;
-            let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
-            table.append(&name, &file, BufReader::new(reader))?;
-        }
+        table.append_all(path, dialect)?;
         table.finish()
     }
 
@@ -56,13 +62,20 @@ impl Dataset {
     /// [`DatasetError::TooManyRows`] alone: nothing of such a table may be used, since no part of it is a table of its own in which
     /// a row that comes changes nothing of the others.
     pub fn load_leniently(path: &Path, data: &Data) -> Result<(Self, Misfits), DatasetError> {
+        Self::load_leniently_as(path, &Dialect::default(), data)
+    }
+
+    /// Reads leniently what is written in a registered dialect.
+    ///
+    /// # Errors
+    /// As [`Dataset::load_leniently`].
+    pub fn load_leniently_as(
+        path: &Path,
+        dialect: &Dialect,
+        data: &Data,
+    ) -> Result<(Self, Misfits), DatasetError> {
         let mut table = Table::lenient(data);
-        let files = files(path);
-        for file in table.counted(files)? {
-            let Some(reader) = table.counted(open(&file).map(Some))? else { continue };
-            let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
-            table.append(&name, &file, BufReader::new(reader))?;
-        }
+        table.append_all(path, dialect)?;
         Ok(table.finish_lenient())
     }
 
@@ -76,7 +89,7 @@ impl Dataset {
         data: &Data,
     ) -> Result<(Self, Misfits), DatasetError> {
         let mut table = Table::lenient(data);
-        table.append(name, Path::new(name), BufReader::new(reader))?;
+        table.append(name, Path::new(name), records_of(name, reader))?;
         Ok(table.finish_lenient())
     }
 
@@ -103,7 +116,7 @@ impl Dataset {
     ) -> Result<Self, DatasetError> {
         let mut table = Table::new(data);
         for (name, reader) in tables {
-            table.append(name, Path::new(name), BufReader::new(reader))?;
+            table.append(name, Path::new(name), records_of(name, reader))?;
         }
         table.finish()
     }
@@ -116,7 +129,8 @@ impl Dataset {
             features: features.concat(),
             labels: rows.iter().map(|row| self.labels.get(*row).copied()).collect::<Option<_>>()?,
             columns: self.columns,
-            clipped_values: 0,
+            clipped: vec![0; self.columns],
+            remarks: Remarks::default(),
             version: Digest::of("folkmoot/v1/dataset-rows", &[self.version.as_bytes(), &numbers]),
         })
     }
@@ -165,7 +179,12 @@ impl Dataset {
     /// How many cells lay outside their column's public range and were clipped to it. For the silo's operator:
     /// many of them mean a wrong unit or a wrong range in the plan.
     pub fn clipped_values(&self) -> u64 {
-        self.clipped_values
+        self.clipped.iter().sum()
+    }
+
+    /// What of the table its operator should look at: clipped cells by column, files that were left out or are there twice.
+    pub fn remarks(&self) -> &Remarks {
+        &self.remarks
     }
 
     /// Names the content: the plan's columns and every number as it was read.
@@ -189,43 +208,8 @@ impl fmt::Debug for Dataset {
     }
 }
 
-pub(crate) fn files(path: &Path) -> Result<Vec<PathBuf>, DatasetError> {
-    if !fs::metadata(path).map_err(unreadable(path))?.is_dir() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let mut files = Vec::new();
-    for entry in fs::read_dir(path).map_err(unreadable(path))? {
-        let file = entry.map_err(unreadable(path))?.path();
-        if file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) {
-            files.push(file);
-        }
-    }
-    if files.is_empty() {
-        return Err(DatasetError::NoFiles { path: path.to_owned() });
-    }
-    files.sort();
-    Ok(files)
-}
-
-/// Opens a regular file and nothing else: the end of a pipe or a device is waited for in vain.
-pub(crate) fn open(path: &Path) -> Result<File, DatasetError> {
-    let found = fs::metadata(path).map_err(unreadable(path))?;
-    if let Some(kind) = special(found.file_type()) {
-        return Err(DatasetError::Special { path: path.to_owned(), kind });
-    }
-    File::open(path).map_err(unreadable(path))
-}
-
-/// What it is where it is no file and no folder.
-fn special(found: FileType) -> Option<&'static str> {
-    match found {
-        kind if kind.is_fifo() => Some("a named pipe"),
-        kind if kind.is_socket() => Some("a socket"),
-        kind if kind.is_char_device() || kind.is_block_device() => Some("a device"),
-        _ => None,
-    }
-}
-
-pub(crate) fn unreadable(path: &Path) -> impl Fn(std::io::Error) -> DatasetError {
-    move |why| DatasetError::Unreadable { path: path.to_owned(), why }
+/// The records of a file that is open, in the dialect of a plain CSV file.
+fn records_of<R: Read>(name: &str, reader: R) -> Result<Records<R>, DatasetError> {
+    Records::new(reader, &Dialect::default())
+        .map_err(|fault| DatasetError::of_file(name, Path::new(name), fault))
 }

@@ -1,10 +1,15 @@
 //! What can be wrong with a silo's files, each with its place and its remedy.
 
+use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::lines::LINE_BYTES_MAX;
+use readers::{FileFault, RecordFault};
+
+use crate::misfits::Misfits;
 use crate::table::ROWS_MAX;
+
+const SHOWN_CHARS_MAX: usize = 32;
 
 /// Why files are not the table that the plan asks for.
 ///
@@ -31,11 +36,12 @@ pub enum DatasetError {
     /// A folder without tables.
     #[error("{}: the folder holds no file that ends in .csv; put the silo's files there", path.display())]
     NoFiles { path: PathBuf },
-    /// A file without a header line.
-    #[error("{file}: the file is empty; its first line must name the columns")]
-    NoHeader {
+    /// A file that gives no records.
+    #[error("{file}: {fault}")]
+    File {
         /// The file's name.
         file: String,
+        fault: FileFault,
     },
     /// Headers and no row under any of them.
     #[error("{file}: there is a header and no row under it; a silo needs at least one row")]
@@ -44,58 +50,43 @@ pub enum DatasetError {
         file: String,
     },
     /// A header that lacks a column.
-    #[error("{file}: the header has no column {column}, which the plan asks for; add or rename it")]
+    #[error("{file}: {header} has no column {column}{}, which the plan asks for; {}", and_others(*.others), near_or(.near.as_deref(), .remedy))]
     MissingColumn {
         /// The file's name.
         file: String,
         column: String,
+        /// How many more are missing.
+        others: usize,
+        /// What was taken for the header, and how many names it has.
+        header: String,
+        /// Of the file's names, shortened, the one that differs in how it is written alone.
+        near: Option<String>,
+        /// What would most likely help where there is none.
+        remedy: String,
     },
-    /// A header that names one column twice.
+    /// A header that names a column of the plan twice.
     #[error("{file}: the header names column {column} twice; remove or rename one of them")]
     RepeatedColumn {
         /// The file's name.
         file: String,
         column: String,
     },
-    /// A line that is not UTF-8.
-    #[error("{file}, line {line}: the line is not UTF-8; save the file as UTF-8")]
-    NotUtf8 {
+    /// A record that is broken.
+    #[error("{file}, line {line}: {fault}")]
+    Record {
         /// The file's name.
         file: String,
         /// Counted from 1.
         line: u64,
+        fault: RecordFault,
     },
-    /// A line too long to be a row.
-    #[error(
-        "{file}, line {line}: the line is longer than {LINE_BYTES_MAX} bytes; end each row with a line break"
-    )]
-    LineTooLong {
-        /// The file's name.
-        file: String,
-        /// Counted from 1.
-        line: u64,
-    },
-    /// A quoted field that does not end as one.
-    #[error(
-        "{file}, line {line}: a quoted field does not end before a comma or the end of the line; close its quote"
-    )]
-    Quote {
-        /// The file's name.
-        file: String,
-        /// Counted from 1.
-        line: u64,
-    },
-    /// A row with more or fewer fields than the header.
-    #[error("{file}, line {line}: the row has {actual} fields and the header {expected}; correct the row")]
-    Ragged {
-        /// The file's name.
-        file: String,
-        /// Counted from 1.
-        line: u64,
-        /// Fields of the header.
-        expected: usize,
-        /// Fields of the row.
-        actual: usize,
+    /// Several cells or rows that do not fit.
+    #[error("{}", in_all(first, misfits))]
+    Misfits {
+        /// The first of all.
+        first: Box<DatasetError>,
+        /// All of them, counted.
+        misfits: Misfits,
     },
     /// A feature that is not a number.
     #[error(
@@ -169,10 +160,59 @@ impl DatasetError {
                 "{}: the cell is no class; every label must be a whole number from 0 to {largest}, correct the file",
                 place(file, *line, column)
             ),
-            Self::RepeatedColumn { file, .. } => {
-                format!("{file}: the header names a column twice; remove or rename one of them")
-            }
+            // Without a header line, what stands in brackets may be a cell's.
+            Self::MissingColumn { file, column, others, header, near: Some(_), .. } => format!(
+                "{file}: {header} has no column {column}{}, which the plan asks for; a name there differs in case, spaces or \
+                 brackets alone: rename it",
+                and_others(*others)
+            ),
+            Self::Misfits { first, misfits } => in_all(&first.without_cells(), misfits),
             other => other.to_string(),
         }
+    }
+
+    /// What keeps a file from being read, as an error that names it.
+    pub(crate) fn of_file(name: &str, path: &Path, fault: FileFault) -> Self {
+        match fault {
+            FileFault::Unreadable(why) => Self::Unreadable { path: path.to_owned(), why },
+            fault => Self::File { file: name.to_owned(), fault },
+        }
+    }
+}
+
+/// A cell as an error shows it.
+pub(crate) fn shortened(cell: &str) -> String {
+    match cell.char_indices().nth(SHOWN_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", cell.split_at(end).0),
+        None => cell.to_owned(),
+    }
+}
+
+fn and_others(others: usize) -> String {
+    match others {
+        0 => String::new(),
+        others => format!(" (nor {others} more)"),
+    }
+}
+
+fn near_or(near: Option<&str>, otherwise: &str) -> String {
+    match near {
+        Some(near) => format!("the nearest is {near:?}: rename it"),
+        None => otherwise.to_owned(),
+    }
+}
+
+fn in_all(first: &impl fmt::Display, misfits: &Misfits) -> String {
+    format!("{first}; in all {} rows do not fit: {misfits}", misfits.rows())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_cell_is_quoted_in_part() {
+        assert_eq!(shortened("short"), "short");
+        assert_eq!(shortened(&"é".repeat(33)), format!("{}…", "é".repeat(32)));
     }
 }

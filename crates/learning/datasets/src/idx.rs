@@ -121,13 +121,12 @@ pub fn read(images: impl Read, labels: impl Read, data: &Data) -> Result<Dataset
         return Err(IdxError::Pixels { rows, columns, features: width });
     }
     let mut table = Table::new(data);
-    let mut pixels = vec![0_u8; width];
+    let (mut pixels, mut values) = (vec![0_u8; width], Vec::with_capacity(width));
     for label in labels {
         file.reader.read_exact(&mut pixels).map_err(|why| file.failed(why, count))?;
-        table.push_label(u16::from(label));
-        for (pixel, feature) in pixels.iter().zip(&data.features) {
-            table.push_value(f64::from(*pixel), feature);
-        }
+        values.clear();
+        values.extend(pixels.iter().map(|pixel| f64::from(*pixel)));
+        table.push_row(u16::from(label), &values);
     }
     file.end(count)?;
     Ok(table.named())

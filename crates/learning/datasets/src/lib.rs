@@ -1,7 +1,8 @@
 //! A silo's own table: loaded, validated against the plan, named by its content.
 //!
 //! Owns: [`Dataset`], read from a CSV file or a folder of them; [`DatasetError`], which names the file, the line,
-//! the column and the remedy for the silo's operator; [`Misfits`], which counts the same where none of it is an error;
+//! the column and the remedy for the silo's operator; [`Misfits`], which counts the same where none of it is an error; [`Remarks`],
+//! which say what of a table that was read may not be what was meant;
 //! [`columns`] and [`schema_of`], which describe files without a plan; [`check`], which finds what keeps files from being used,
 //! without reading their rows; [`idx`], the reader of pairs of IDX files; and [`digits`], the small public table of the examples.
 //!
@@ -29,10 +30,11 @@
 mod dataset;
 pub mod digits;
 mod error;
-mod fields;
+mod files;
+mod header;
 pub mod idx;
-mod lines;
 mod misfits;
+mod remarks;
 mod schema;
 mod survey;
 mod table;
@@ -40,6 +42,7 @@ mod table;
 pub use dataset::Dataset;
 pub use error::DatasetError;
 pub use misfits::Misfits;
+pub use remarks::Remarks;
 pub use schema::{DataProblem, SchemaError, check, schema_of};
 pub use survey::{Columns, columns};
 pub use table::ROWS_MAX;

@@ -3,10 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use readers::RecordFault;
+
 use crate::error::DatasetError;
 
 /// Files that are named one by one; of more, only the number is given.
 const FILES_NAMED_MAX: usize = 8;
+
+/// The same of kinds of faults.
+const KINDS_NAMED_MAX: usize = 32;
 
 /// How many rows did not fit, by kind and column, and which files had none to offer.
 ///
@@ -15,7 +20,8 @@ const FILES_NAMED_MAX: usize = 8;
 /// it may be written down where the table may not.
 #[derive(Debug, Default)]
 pub struct Misfits {
-    rows: BTreeMap<(&'static str, String), Counted>,
+    rows: u64,
+    kinds: BTreeMap<(&'static str, String), Counted>,
     files: Vec<DatasetError>,
     more_files: u64,
 }
@@ -32,12 +38,12 @@ struct Counted {
 impl Misfits {
     /// Whether everything fitted.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.files.is_empty()
+        self.rows == 0 && self.files.is_empty()
     }
 
     /// How many rows contribute nothing.
     pub fn rows(&self) -> u64 {
-        self.rows.values().map(|counted| counted.count).sum()
+        self.rows
     }
 
     /// Whether a whole file contributes nothing.
@@ -45,11 +51,20 @@ impl Misfits {
         !self.files.is_empty()
     }
 
-    pub(crate) fn row(&mut self, why: &DatasetError) {
-        let (kind, column, place) = named(why);
-        let counted = self.rows.entry((kind, column.to_owned()));
-        let (file, line) = place.unwrap_or(("", 0));
-        counted.or_insert_with(|| Counted { count: 0, file: file.to_owned(), line }).count += 1;
+    /// How much is wrong in all: of a row, each of its cells that does not fit.
+    pub(crate) fn faults(&self) -> u64 {
+        self.kinds.values().map(|counted| counted.count).sum()
+    }
+
+    /// A row, with all that is wrong with it.
+    pub(crate) fn row(&mut self, faults: &[DatasetError]) {
+        self.rows += 1;
+        for why in faults {
+            let (kind, column, place) = named(why);
+            let (file, line) = place.unwrap_or(("", 0));
+            let counted = self.kinds.entry((kind, column.to_owned()));
+            counted.or_insert_with(|| Counted { count: 0, file: file.to_owned(), line }).count += 1;
+        }
     }
 
     pub(crate) fn file(&mut self, why: DatasetError) {
@@ -65,13 +80,16 @@ impl Misfits {
 impl fmt::Display for Misfits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut between = "";
-        for ((kind, column), Counted { count, file, line }) in &self.rows {
+        for ((kind, column), Counted { count, file, line }) in self.kinds.iter().take(KINDS_NAMED_MAX) {
             write!(f, "{between}{count} rows: {kind}")?;
             if !column.is_empty() {
                 write!(f, " in column {column}")?;
             }
             write!(f, ", the first in {file}, line {line}")?;
             between = "; ";
+        }
+        if self.kinds.len() > KINDS_NAMED_MAX {
+            write!(f, "{between}and more in {} columns or ways", self.kinds.len() - KINDS_NAMED_MAX)?;
         }
         for why in &self.files {
             write!(f, "{between}{}", why.without_cells())?;
@@ -94,19 +112,26 @@ fn named(why: &DatasetError) -> (&'static str, &str, Option<(&str, u64)>) {
             (if cell.is_empty() { "no value" } else { "not a number" }, column, Some((file, *line)))
         }
         DatasetError::NotFinite { file, line, column, .. } => ("not finite", column, Some((file, *line))),
-        DatasetError::Ragged { file, line, .. } => {
-            ("more or fewer fields than the header", "", Some((file, *line)))
-        }
-        DatasetError::Quote { file, line } => ("a quote that does not end", "", Some((file, *line))),
-        DatasetError::NotUtf8 { file, line } => ("not UTF-8", "", Some((file, *line))),
-        DatasetError::LineTooLong { file, line } => ("a line that is too long", "", Some((file, *line))),
+        DatasetError::Record { file, line, fault } => (of_record(fault), "", Some((file, *line))),
         DatasetError::Unreadable { .. }
         | DatasetError::Special { .. }
         | DatasetError::NoFiles { .. }
-        | DatasetError::NoHeader { .. }
+        | DatasetError::File { .. }
         | DatasetError::NoRows { .. }
         | DatasetError::TooManyRows { .. }
         | DatasetError::MissingColumn { .. }
+        | DatasetError::Misfits { .. }
         | DatasetError::RepeatedColumn { .. } => ("not a row", "", None),
+    }
+}
+
+fn of_record(fault: &RecordFault) -> &'static str {
+    match fault {
+        RecordFault::NotText(_) => "not text in the file's encoding",
+        RecordFault::TooLong => "a record that is too long",
+        RecordFault::Quote => "a quote that does not end",
+        RecordFault::Empty => "nothing in the record",
+        RecordFault::Ragged { .. } => "more or fewer cells than columns",
+        RecordFault::TooWide => "more cells than a file may have columns",
     }
 }

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use plan::{Column, Schema};
 
-use crate::dataset::open;
 use crate::error::DatasetError;
+use crate::files::open;
 use crate::survey::{Columns, check_rows, columns};
 
 /// What an operator has to look at in a silo's files, before any plan is seen.
@@ -88,7 +88,7 @@ pub fn check(path: &Path, schema: Option<&Schema>) -> Result<(), DataProblem> {
 pub fn schema_of(found: &[Columns], labels: &[String]) -> Result<Schema, SchemaError> {
     let mut columns: BTreeMap<&str, Column> = BTreeMap::new();
     let (first, others) = found.split_first().ok_or(SchemaError::NoFile)?;
-    for name in &first.names {
+    for name in first.names.iter().filter(|name| !name.is_empty()) {
         if others.iter().all(|file| file.names.contains(name)) {
             columns.insert(name, Column::Number {});
         }

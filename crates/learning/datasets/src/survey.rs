@@ -4,13 +4,12 @@
 //! For the silo's own operator, before any plan is seen.
 
 use std::fs;
-use std::io::BufReader;
 use std::path::Path;
 
-use crate::dataset::{files, open, unreadable};
+use registration::Dialect;
+
 use crate::error::DatasetError;
-use crate::fields::fields;
-use crate::lines::{LineError, Lines};
+use crate::files::{files, name, records};
 use crate::table::ROWS_MAX;
 
 /// What the shortest row takes, with its end.
@@ -30,20 +29,12 @@ pub struct Columns {
 /// # Errors
 /// [`DatasetError`]: what cannot be read, or has no header.
 pub fn columns(path: &Path) -> Result<Vec<Columns>, DatasetError> {
+    let dialect = Dialect::default();
     let header = |path: &Path| {
-        let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        let mut lines = Lines::new(BufReader::new(open(path)?));
-        let line = lines.next_line().map_err(|(line, why)| match why {
-            LineError::Io(why) => unreadable(path)(why),
-            LineError::NotUtf8 => DatasetError::NotUtf8 { file: file.clone(), line },
-            LineError::TooLong => DatasetError::LineTooLong { file: file.clone(), line },
-        })?;
-        let (line, text) = line.ok_or_else(|| DatasetError::NoHeader { file: file.clone() })?;
-        let names: Result<Vec<String>, _> = fields(text).map(|name| name.map(Into::into)).collect();
-        let names = names.map_err(|_| DatasetError::Quote { file: file.clone(), line })?;
-        Ok(Columns { file, names })
+        let names = records(path, &dialect)?.names().to_vec();
+        Ok(Columns { file: name(path), names })
     };
-    files(path)?.iter().map(|file| header(file)).collect()
+    files(path, &dialect)?.iter().map(|file| header(file)).collect()
 }
 
 /// Whether the files hold more rows than a table may have. They are read only where they are long enough for that.
@@ -55,27 +46,22 @@ pub(crate) fn check_rows(path: &Path) -> Result<(), DatasetError> {
 }
 
 fn check_rows_within(path: &Path, rows_max: u64) -> Result<(), DatasetError> {
-    let files = files(path)?;
+    let dialect = Dialect::default();
+    let files = files(path, &dialect)?;
     let lengths = files.iter().map(|file| fs::metadata(file).map(|found| found.len()));
     if lengths.flatten().sum::<u64>() <= rows_max.saturating_mul(ROW_BYTES_MIN) {
         return Ok(());
     }
     let mut rows = 0;
     for path in &files {
-        let mut lines = Lines::new(BufReader::new(open(path)?));
-        let mut header = true;
-        loop {
-            let line = match lines.next_line() {
-                Ok(None) => break,
-                Ok(Some((line, _))) => line,
-                Err((_, LineError::Io(why))) => return Err(unreadable(path)(why)),
-                // It takes a place like every other.
-                Err((line, LineError::NotUtf8 | LineError::TooLong)) => line,
-            };
-            rows += u64::from(!std::mem::take(&mut header));
+        let file = name(path);
+        let failed = |fault| DatasetError::of_file(&file, path, fault);
+        let mut records = records(path, &dialect)?;
+        // One that is broken takes a place like every other.
+        while let Some(record) = records.next_record().map_err(failed)? {
+            rows += 1;
             if rows > rows_max {
-                let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-                return Err(DatasetError::TooManyRows { file, line });
+                return Err(DatasetError::TooManyRows { line: record.line, file });
             }
         }
     }
@@ -108,6 +94,6 @@ mod tests {
         assert_eq!(found[1], Columns { file: "b.csv".into(), names: vec!["a".into()] });
         assert_eq!(found[0].names.len(), 3, "a quote begins a field: {found:?}");
         fs::write(folder.path().join("b.csv"), "").unwrap();
-        assert!(matches!(columns(folder.path()), Err(DatasetError::NoHeader { file }) if file == "b.csv"));
+        assert!(matches!(columns(folder.path()), Err(DatasetError::File { file, .. }) if file == "b.csv"));
     }
 }

@@ -1,24 +1,23 @@
 //! Rows gathered from files: columns found by name, cells checked, scaled and hashed.
 
-use std::borrow::Cow;
-use std::collections::BTreeSet;
-use std::io::BufRead;
+use std::io::Read;
 use std::path::Path;
 
 use params::Digest;
 use plan::{Data, Feature};
+use readers::{Cells, RecordFault, Records};
+use registration::Dialect;
 use sha2::{Digest as _, Sha256};
 
 use crate::dataset::Dataset;
-use crate::error::DatasetError;
-use crate::fields::fields;
-use crate::lines::{LineError, Lines};
+use crate::error::{DatasetError, shortened};
+use crate::files::{files_with_remarks, name, records};
+use crate::header::Header;
 use crate::misfits::Misfits;
+use crate::remarks::Remarks;
 
 /// Most rows of a table.
 pub const ROWS_MAX: usize = plan::TABLE_ROWS_MAX as usize;
-
-const QUOTED_CHARS_MAX: usize = 32;
 
 /// The label of a row that does not fit: no plan has so many classes.
 pub(crate) const NO_LABEL: u16 = u16::MAX;
@@ -33,24 +32,22 @@ pub(crate) struct Table<'a> {
     hasher: Sha256,
     last_file: String,
     rows_max: usize,
-    /// What did not fit; none where the first that does not is an error.
-    misfits: Option<Misfits>,
-    /// The values of the row that is being read.
+    /// Whether what does not fit keeps its place and contributes nothing. Otherwise it is an error, when all of it is known.
+    lenient: bool,
+    misfits: Misfits,
+    first_misfit: Option<DatasetError>,
+    /// Of the row that is being read: its values, and what is wrong with it.
     values: Vec<f64>,
+    faults: Vec<DatasetError>,
+    /// Of the row that is being kept: what is hashed of it.
+    hashed: Vec<u8>,
 }
 
 /// Where a row is, for errors.
 #[derive(Clone, Copy)]
-struct Place<'a> {
+pub(crate) struct Place<'a> {
     file: &'a str,
     line: u64,
-}
-
-/// Which fields of a row the plan asks for.
-struct Header {
-    width: usize,
-    label: usize,
-    features: Vec<usize>,
 }
 
 impl<'a> Table<'a> {
@@ -65,66 +62,85 @@ impl<'a> Table<'a> {
             features: Vec::new(),
             labels: Vec::new(),
             columns: data.features.len(),
-            clipped_values: 0,
+            clipped: vec![0; data.features.len()],
+            remarks: Remarks::default(),
             version: Digest::from_bytes([0; 32]),
         };
-        let last_file = String::new();
-        Self { data, dataset, hasher, last_file, rows_max: ROWS_MAX, misfits: None, values: Vec::new() }
+        Self {
+            data,
+            dataset,
+            hasher,
+            last_file: String::new(),
+            rows_max: ROWS_MAX,
+            lenient: false,
+            misfits: Misfits::default(),
+            first_misfit: None,
+            values: Vec::new(),
+            faults: Vec::new(),
+            hashed: Vec::new(),
+        }
     }
 
     /// A table in which what does not fit is counted.
     pub(crate) fn lenient(data: &'a Data) -> Self {
-        Self { misfits: Some(Misfits::default()), ..Self::new(data) }
+        Self { lenient: true, ..Self::new(data) }
+    }
+
+    /// Adds the rows of a file, or of every file of a folder.
+    pub(crate) fn append_all(&mut self, path: &Path, dialect: &Dialect) -> Result<(), DatasetError> {
+        let listed = files_with_remarks(path, dialect);
+        let (files, remarks) = self.counted(listed)?;
+        self.dataset.remarks = remarks;
+        for file in files {
+            self.append(&name(&file), &file, records(&file, dialect))?;
+        }
+        Ok(())
     }
 
     /// Adds a file's rows.
-    pub(crate) fn append(
+    pub(crate) fn append<R: Read>(
         &mut self,
         name: &str,
         path: &Path,
-        reader: impl BufRead,
+        opened: Result<Records<R>, DatasetError>,
     ) -> Result<(), DatasetError> {
-        let appended = self.append_file(name, path, reader);
+        let appended = self.append_file(name, path, opened);
         self.counted(appended)
     }
 
     /// Counts what keeps a whole file out, where that is no error. A table with too many rows is one, in whichever file.
     pub(crate) fn counted<T: Default>(&mut self, read: Result<T, DatasetError>) -> Result<T, DatasetError> {
-        match (read, &mut self.misfits) {
-            (Err(why @ DatasetError::TooManyRows { .. }), _) => Err(why),
-            (Err(why), Some(misfits)) => {
-                misfits.file(why);
+        match read {
+            Err(why @ DatasetError::TooManyRows { .. }) => Err(why),
+            Err(why) if self.lenient => {
+                self.misfits.file(why);
                 Ok(T::default())
             }
-            (read, _) => read,
+            read => read,
         }
     }
 
-    fn append_file(&mut self, name: &str, path: &Path, reader: impl BufRead) -> Result<(), DatasetError> {
+    fn append_file<R: Read>(
+        &mut self,
+        name: &str,
+        path: &Path,
+        opened: Result<Records<R>, DatasetError>,
+    ) -> Result<(), DatasetError> {
         name.clone_into(&mut self.last_file);
-        let mut lines = Lines::new(reader);
-        let failed = |(line, why)| line_error(why, Place { file: name, line }, path);
-        let (line, names) = lines
-            .next_line()
-            .map_err(failed)?
-            .ok_or_else(|| DatasetError::NoHeader { file: name.to_owned() })?;
-        let header = self.header(&split(names, Place { file: name, line })?, name)?;
-        loop {
-            let read = match lines.next_line() {
-                Ok(None) => return Ok(()),
-                Ok(Some((line, row))) => {
-                    let place = Place { file: name, line };
+        let failed = |fault| DatasetError::of_file(name, path, fault);
+        let mut records = opened?;
+        let header = Header::find(&records, self.data, name)?;
+        while let Some(record) = records.next_record().map_err(failed)? {
+            let place = Place { file: name, line: record.line };
+            match record.cells {
+                Err(RecordFault::Empty) if !self.lenient => self.dataset.remarks.empty_row(),
+                cells => {
                     self.check_room(place)?;
-                    split(row, place).and_then(|cells| self.push(&header, &cells, place))
+                    self.judge(&header, cells, place);
                 }
-                Err(why @ (_, LineError::Io(_))) => return Err(failed(why)),
-                Err(why) => {
-                    self.check_room(Place { file: name, line: why.0 })?;
-                    Err(failed(why))
-                }
-            };
-            self.fitted(read)?;
+            }
         }
+        Ok(())
     }
 
     /// Before anything is judged of a row: whether there is one too many follows from how many there are. The last is never cut
@@ -136,18 +152,66 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// A row that does not fit keeps its place where that is no error, so that the others keep theirs.
-    fn fitted(&mut self, read: Result<(), DatasetError>) -> Result<(), DatasetError> {
-        let (Err(why), Some(misfits)) = (&read, &mut self.misfits) else { return read };
-        misfits.row(why);
-        self.hasher.update(NO_ROW.to_le_bytes());
-        self.dataset.labels.push(NO_LABEL);
-        self.dataset.features.resize(self.dataset.labels.len() * self.dataset.columns, 0.0);
-        Ok(())
+    /// Keeps a row that fits; all of it is read before any of it is kept.
+    fn judge(&mut self, header: &Header, cells: Result<Cells<'_>, RecordFault>, place: Place<'_>) {
+        self.faults.clear();
+        let label = match cells {
+            Ok(cells) => self.read(header, &cells, place),
+            Err(fault) => {
+                self.faults.push(DatasetError::Record {
+                    file: place.file.to_owned(),
+                    line: place.line,
+                    fault,
+                });
+                None
+            }
+        };
+        match label.filter(|_| self.faults.is_empty()) {
+            Some(label) => {
+                let values = std::mem::take(&mut self.values);
+                self.push_row(label, &values);
+                self.values = values;
+            }
+            None => self.unfit(),
+        }
     }
 
-    /// The table, if it has rows.
-    pub(crate) fn finish(self) -> Result<Dataset, DatasetError> {
+    /// Reads a row's label and values; what is wrong with its cells is gathered.
+    fn read(&mut self, header: &Header, cells: &Cells<'_>, place: Place<'_>) -> Option<u16> {
+        let data = self.data;
+        // The header's positions lie within its width, which the row has: `get` never fails.
+        let cell = |position: usize| cells.get(position).unwrap_or_default();
+        let label = self.label(&cell(header.label), place).map_err(|why| self.faults.push(why)).ok();
+        self.values.clear();
+        for (feature, &position) in data.features.iter().zip(&header.features) {
+            match number(&cell(position), &feature.column, place) {
+                Ok(value) => self.values.push(value),
+                Err(why) => self.faults.push(why),
+            }
+        }
+        label
+    }
+
+    /// A row that does not fit keeps its place where that is no error, so that the others keep theirs.
+    fn unfit(&mut self) {
+        self.misfits.row(&self.faults);
+        if self.lenient {
+            self.hasher.update(NO_ROW.to_le_bytes());
+            self.dataset.labels.push(NO_LABEL);
+            self.dataset.features.resize(self.dataset.labels.len() * self.dataset.columns, 0.0);
+        } else if self.first_misfit.is_none() {
+            self.first_misfit = self.faults.drain(..).next();
+        }
+    }
+
+    /// The table, if it has rows and all of them fit.
+    pub(crate) fn finish(mut self) -> Result<Dataset, DatasetError> {
+        if let Some(first) = self.first_misfit.take() {
+            return Err(match self.misfits.faults() {
+                1 => first,
+                _ => DatasetError::Misfits { first: Box::new(first), misfits: self.misfits },
+            });
+        }
         if self.dataset.labels.is_empty() {
             return Err(DatasetError::NoRows { file: self.last_file });
         }
@@ -156,7 +220,7 @@ impl<'a> Table<'a> {
 
     /// The table, and what did not fit in it.
     pub(crate) fn finish_lenient(mut self) -> (Dataset, Misfits) {
-        let mut misfits = self.misfits.take().unwrap_or_default();
+        let mut misfits = std::mem::take(&mut self.misfits);
         if self.dataset.labels.is_empty() && !misfits.any_file() {
             misfits.file(DatasetError::NoRows { file: std::mem::take(&mut self.last_file) });
         }
@@ -166,73 +230,31 @@ impl<'a> Table<'a> {
     /// The table under the digest of what was pushed.
     pub(crate) fn named(mut self) -> Dataset {
         self.dataset.version = Digest::from_bytes(self.hasher.finalize().into());
+        let fitting = self.dataset.labels.iter().filter(|label| **label != NO_LABEL).count();
+        self.dataset.remarks.clipped(self.data, &self.dataset.clipped, fitting as u64);
         self.dataset
     }
 
-    fn header(&self, names: &[Cow<'_, str>], file: &str) -> Result<Header, DatasetError> {
-        let mut seen = BTreeSet::new();
-        for name in names {
-            if !seen.insert(name.as_ref()) {
-                return Err(DatasetError::RepeatedColumn { file: file.to_owned(), column: shortened(name) });
-            }
-        }
-        let find = |column: &str| {
-            names.iter().position(|name| name == column).ok_or_else(|| DatasetError::MissingColumn {
-                file: file.to_owned(),
-                column: column.to_owned(),
-            })
-        };
-        let features =
-            self.data.features.iter().map(|feature| find(&feature.column)).collect::<Result<_, _>>()?;
-        Ok(Header { width: names.len(), label: find(&self.data.label)?, features })
-    }
-
-    fn push(
-        &mut self,
-        header: &Header,
-        cells: &[Cow<'_, str>],
-        place: Place<'_>,
-    ) -> Result<(), DatasetError> {
-        let Place { file, line } = place;
-        if cells.len() != header.width {
-            let (expected, actual) = (header.width, cells.len());
-            return Err(DatasetError::Ragged { file: file.to_owned(), line, expected, actual });
-        }
-        // The header's positions lie within its width, which the row has: `get` never fails.
-        let cell = |position: usize| cells.get(position).map_or("", |cell| cell.as_ref());
-        let label = self.label(cell(header.label), place)?;
-        let data = self.data;
-        // All of a row is read before any of it is kept.
-        let mut values = std::mem::take(&mut self.values);
-        values.clear();
-        for (feature, &position) in data.features.iter().zip(&header.features) {
-            values.push(number(cell(position), &feature.column, place)?);
-        }
-        self.push_label(label);
-        for (value, feature) in values.iter().zip(&data.features) {
-            self.push_value(*value, feature);
-        }
-        self.values = values;
-        Ok(())
-    }
-
-    /// Begins a row; a value for each of the plan's features, in their order, must follow.
-    pub(crate) fn push_label(&mut self, label: u16) {
-        self.hasher.update(u64::from(label).to_le_bytes());
+    /// Adds a row: a value for each of the plan's features, in their order, which is finite and not minus zero.
+    pub(crate) fn push_row(&mut self, label: u16, values: &[f64]) {
+        self.hashed.clear();
+        self.hashed.extend(u64::from(label).to_le_bytes());
         self.dataset.labels.push(label);
+        for ((value, feature), count) in values.iter().zip(&self.data.features).zip(&mut self.dataset.clipped)
+        {
+            self.hashed.extend(value.to_le_bytes());
+            let (scaled, clipped) = scale(*value, feature, self.data.scaled_to);
+            self.dataset.features.push(scaled);
+            *count += u64::from(clipped);
+        }
+        self.hasher.update(&self.hashed);
     }
 
-    /// The row's next value, which is finite and not minus zero.
-    pub(crate) fn push_value(&mut self, value: f64, feature: &Feature) {
-        self.hasher.update(value.to_le_bytes());
-        let (scaled, clipped) = scale(value, feature, self.data.scaled_to);
-        self.dataset.features.push(scaled);
-        self.dataset.clipped_values += u64::from(clipped);
-    }
-
+    /// A class in any spelling of its number that a feature may have.
     fn label(&self, cell: &str, place: Place<'_>) -> Result<u16, DatasetError> {
-        match cell.parse::<u16>() {
-            Ok(label) if usize::from(label) < self.data.classes => Ok(label),
+        let whole = |value: &f64| value.fract() == 0.0 && (0.0..self.data.classes as f64).contains(value);
+        match cell.parse::<f64>().ok().filter(whole) {
+            Some(label) if label < f64::from(NO_LABEL) => Ok(label as u16),
             _ => Err(DatasetError::Label {
                 file: place.file.to_owned(),
                 line: place.line,
@@ -245,12 +267,16 @@ impl<'a> Table<'a> {
 }
 
 fn number(cell: &str, column: &str, Place { file, line }: Place<'_>) -> Result<f64, DatasetError> {
-    let (file, column) = (file.to_owned(), column.to_owned());
     match cell.parse::<f64>() {
         // Adding zero turns minus zero into zero: one number, one digest.
         Ok(value) if value.is_finite() => Ok(value + 0.0),
-        Ok(_) => Err(DatasetError::NotFinite { file, line, column, cell: shortened(cell) }),
-        Err(_) => Err(DatasetError::NotANumber { file, line, column, cell: shortened(cell) }),
+        parsed => {
+            let (file, column, cell) = (file.to_owned(), column.to_owned(), shortened(cell));
+            Err(match parsed {
+                Ok(_) => DatasetError::NotFinite { file, line, column, cell },
+                Err(_) => DatasetError::NotANumber { file, line, column, cell },
+            })
+        }
     }
 }
 
@@ -259,28 +285,6 @@ fn scale(value: f64, feature: &Feature, [low, high]: [f64; 2]) -> (f32, bool) {
     let inside = value.max(feature.minimum).min(feature.maximum);
     let share = (inside - feature.minimum) / (feature.maximum - feature.minimum);
     ((low + share * (high - low)) as f32, inside != value)
-}
-
-fn split<'a>(line: &'a str, place: Place<'_>) -> Result<Vec<Cow<'a, str>>, DatasetError> {
-    fields(line)
-        .collect::<Result<_, _>>()
-        .map_err(|_| DatasetError::Quote { file: place.file.to_owned(), line: place.line })
-}
-
-fn line_error(why: LineError, Place { file, line }: Place<'_>, path: &Path) -> DatasetError {
-    let file = file.to_owned();
-    match why {
-        LineError::Io(why) => DatasetError::Unreadable { path: path.to_owned(), why },
-        LineError::NotUtf8 => DatasetError::NotUtf8 { file, line },
-        LineError::TooLong => DatasetError::LineTooLong { file, line },
-    }
-}
-
-fn shortened(cell: &str) -> String {
-    match cell.char_indices().nth(QUOTED_CHARS_MAX) {
-        Some((end, _)) => format!("{}…", cell.split_at(end).0),
-        None => cell.to_owned(),
-    }
 }
 
 fn hash_text(hasher: &mut Sha256, text: &str) {
@@ -301,12 +305,17 @@ mod tests {
         }
     }
 
+    fn append(table: &mut Table<'_>, text: &str) -> Result<(), DatasetError> {
+        let records = Records::new(text.as_bytes(), &Dialect::default()).unwrap();
+        table.append("t.csv", Path::new("t.csv"), Ok(records))
+    }
+
     #[test]
     fn one_row_above_the_limit_is_refused() {
         let data = data();
         let read = |text: &str| {
             let mut table = Table { rows_max: 2, ..Table::new(&data) };
-            table.append("t.csv", Path::new("t.csv"), text.as_bytes())?;
+            append(&mut table, text)?;
             table.finish()
         };
         assert_eq!(read("a,y\n1,0\n2,1\n").unwrap().rows(), 2);
@@ -323,7 +332,7 @@ mod tests {
         let read = |texts: &[&str]| {
             let mut table = Table { rows_max: 2, ..Table::lenient(&data) };
             for text in texts {
-                table.append("t.csv", Path::new("t.csv"), text.as_bytes())?;
+                append(&mut table, text)?;
             }
             Ok::<_, DatasetError>(table.finish_lenient().0.rows())
         };
@@ -345,11 +354,5 @@ mod tests {
         let feature = &data().features[0];
         let scaled = [-3.0, 0.0, 2.0, 8.0, 8.5].map(|value| scale(value, feature, [-1.0, 1.0]));
         assert_eq!(scaled, [(-1.0, true), (-1.0, false), (-0.5, false), (1.0, false), (1.0, true)]);
-    }
-
-    #[test]
-    fn a_long_cell_is_quoted_in_part() {
-        assert_eq!(shortened("short"), "short");
-        assert_eq!(shortened(&"é".repeat(33)), format!("{}…", "é".repeat(32)));
     }
 }

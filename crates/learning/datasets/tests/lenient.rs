@@ -28,10 +28,10 @@ fn around(row: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_row_that_does_not_fit_contributes_nothing_and_leaves_every_other_in_its_place() {
-    let long = vec![b'1'; (1 << 20) + 1];
+    let long = vec![b'1'; (4 << 20) + 1];
     let (fitting, none) = load(around(b"1,5,6"));
     assert!(none.is_empty() && (0..3).all(|row| fitting.fits(row)) && !fitting.fits(3));
-    let rows: [(&[u8], &str); 13] = [
+    let rows: [(&[u8], &str); 15] = [
         (b"3,5,6", "no class of the plan in column class"),
         (b"-1,5,6", "no class of the plan in column class"),
         (b"ill,5,6", "no class of the plan in column class"),
@@ -41,10 +41,12 @@ fn a_row_that_does_not_fit_contributes_nothing_and_leaves_every_other_in_its_pla
         (b"1,5,tall", "not a number in column width"),
         (b"1,inf,6", "not finite in column height"),
         (b"1,5,1e999", "not finite in column width"),
-        (b"1,5", "more or fewer fields than the header"),
+        (b"1,5", "more or fewer cells than columns"),
         (b"1,\"5,6", "a quote that does not end"),
-        (b"1,\xff,6", "not UTF-8"),
-        (&long, "a line that is too long"),
+        (b"1,\xff,6", "not text in the file's encoding"),
+        (b",,", "nothing in the record"),
+        (b" \t", "nothing in the record"),
+        (&long, "a record that is too long"),
     ];
     for (row, kind) in rows {
         let case = String::from_utf8_lossy(&row[..row.len().min(20)]).into_owned();
@@ -84,19 +86,22 @@ fn what_is_wrong_with_a_table_as_a_whole_makes_it_empty_and_is_reported() {
         ),
         (
             b"class,height\n1,2\n",
-            "silo.csv: the header has no column width, which the plan asks for; add or rename it",
+            "silo.csv: the header (line 1, 2 names) has no column width, which the plan asks for; add or rename it",
         ),
         (
             b"class,height,width,class\n1,2,3,1\n",
-            "silo.csv: the header names a column twice; remove or rename one of them",
+            "silo.csv: the header names column class twice; remove or rename one of them",
         ),
         (
             b"cl\xffss,height,width\n1,2,3\n",
-            "silo.csv, line 1: the line is not UTF-8; save the file as UTF-8",
+            "silo.csv: line 1, taken for the header: the record is not UTF-8; save the file as UTF-8, or register the `encoding` that it has \
+             (the file looks like text in an encoding of one byte for each character: save it as UTF-8, or register the `encoding` that \
+             it has, such as \"windows-1252\")",
         ),
         (
             b"class,\"height,width\n1,2,3\n",
-            "silo.csv, line 1: a quoted field does not end before a comma or the end of the line; close its quote",
+            "silo.csv: line 1, taken for the header: a quoted cell does not end before a separator or the end of the line; close its quote, \
+             or register `line_breaks = true` where cells hold line breaks",
         ),
     ];
     for (content, reported) in cases {
@@ -131,7 +136,8 @@ fn a_file_of_a_folder_that_cannot_be_used_takes_no_row_of_the_others_with_it() {
     assert_eq!((table.fits(0), table.fits(1), table.fits(2)), (true, false, true));
     let reported = misfits.to_string();
     assert!(
-        reported.contains("c.csv, line 2") && reported.contains("b.csv: the header has no column width"),
+        reported.contains("c.csv, line 2")
+            && reported.contains("b.csv: the header (line 1, 2 names) has no column width"),
         "{reported}"
     );
     assert!(reported.contains("d.csv: cannot be read"), "{reported}");

@@ -1,8 +1,6 @@
 //! One record after another.
 
-use std::fs::File;
 use std::io::Read;
-use std::path::Path;
 
 use encoding_rs::{Encoding, ISO_2022_JP, REPLACEMENT};
 use registration::Dialect;
@@ -47,16 +45,6 @@ pub struct Record<'a> {
     pub line: u64,
     /// Its cells, as many as there are columns.
     pub cells: Result<Cells<'a>, RecordFault>,
-}
-
-impl Records<File> {
-    /// Opens a file and reads its header.
-    ///
-    /// # Errors
-    /// As [`Records::new`], and where it cannot be opened.
-    pub fn open(path: &Path, dialect: &Dialect) -> Result<Self, FileFault> {
-        Self::new(File::open(path).map_err(FileFault::Unreadable)?, dialect)
-    }
 }
 
 impl<R: Read> Records<R> {

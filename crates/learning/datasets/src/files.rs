@@ -1,0 +1,130 @@
+//! Which files of a folder are read, and how they are opened.
+
+use std::fs::{self, File, FileType};
+use std::io::{self, Read};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+use readers::Records;
+use registration::{Compression, Dialect};
+
+use crate::error::DatasetError;
+use crate::remarks::Remarks;
+
+/// What an operating system or an office program puts beside a file, under the same ending.
+const BESIDE: [&str; 2] = ["._", "~$"];
+
+/// Compared at once.
+const COMPARED_BYTES: u64 = 64 << 10;
+
+/// The files that are read, in the order of their names.
+pub(crate) fn files(path: &Path, dialect: &Dialect) -> Result<Vec<PathBuf>, DatasetError> {
+    listed(path, dialect).map(|(files, _)| files)
+}
+
+/// The files that are read, and what the operator should look at among them.
+pub(crate) fn files_with_remarks(
+    path: &Path,
+    dialect: &Dialect,
+) -> Result<(Vec<PathBuf>, Remarks), DatasetError> {
+    let (files, left_out) = listed(path, dialect)?;
+    let twice = twice(&files);
+    Ok((files, Remarks::of_files(left_out, twice)))
+}
+
+/// A file's records.
+pub(crate) fn records(path: &Path, dialect: &Dialect) -> Result<Records<File>, DatasetError> {
+    Records::new(open(path)?, dialect).map_err(|fault| DatasetError::of_file(&name(path), path, fault))
+}
+
+/// Opens a regular file and nothing else: the end of a pipe or a device is waited for in vain.
+pub(crate) fn open(path: &Path) -> Result<File, DatasetError> {
+    let found = fs::metadata(path).map_err(unreadable(path))?;
+    if let Some(kind) = special(found.file_type()) {
+        return Err(DatasetError::Special { path: path.to_owned(), kind });
+    }
+    File::open(path).map_err(unreadable(path))
+}
+
+/// How messages name a file.
+pub(crate) fn name(path: &Path) -> String {
+    identity::printable(&path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
+}
+
+fn listed(path: &Path, dialect: &Dialect) -> Result<(Vec<PathBuf>, Vec<String>), DatasetError> {
+    if !fs::metadata(path).map_err(unreadable(path))?.is_dir() {
+        return Ok((vec![path.to_owned()], Vec::new()));
+    }
+    let (mut files, mut left_out) = (Vec::new(), Vec::new());
+    for entry in fs::read_dir(path).map_err(unreadable(path))? {
+        let file = entry.map_err(unreadable(path))?.path();
+        if !is_table(&file, dialect.compression) {
+            continue;
+        }
+        match BESIDE.iter().any(|beside| name(&file).starts_with(beside)) {
+            true => left_out.push(name(&file)),
+            false => files.push(file),
+        }
+    }
+    if files.is_empty() {
+        return Err(DatasetError::NoFiles { path: path.to_owned() });
+    }
+    files.sort();
+    left_out.sort();
+    Ok((files, left_out))
+}
+
+/// What it is where it is no file and no folder.
+fn special(found: FileType) -> Option<&'static str> {
+    match found {
+        kind if kind.is_fifo() => Some("a named pipe"),
+        kind if kind.is_socket() => Some("a socket"),
+        kind if kind.is_char_device() || kind.is_block_device() => Some("a device"),
+        _ => None,
+    }
+}
+
+fn unreadable(path: &Path) -> impl Fn(io::Error) -> DatasetError {
+    move |why| DatasetError::Unreadable { path: path.to_owned(), why }
+}
+
+/// Whether its name ends as a table's, which in a packed one stands before `.gz`.
+fn is_table(file: &Path, compression: Compression) -> bool {
+    let ends =
+        |file: &Path, with| file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(with));
+    let unpacked = file.file_stem().filter(|_| compression == Compression::Gzip && ends(file, "gz"));
+    ends(file, "csv") || unpacked.is_some_and(|unpacked| ends(Path::new(unpacked), "csv"))
+}
+
+/// Files with the same bytes. What cannot be looked at is said where it is read.
+fn twice(files: &[PathBuf]) -> Vec<(String, String)> {
+    let length =
+        |file: &PathBuf| fs::metadata(file).ok().filter(fs::Metadata::is_file).map(|found| found.len());
+    let lengths: Vec<Option<u64>> = files.iter().map(length).collect();
+    let mut found = Vec::new();
+    for (index, (copy, own)) in files.iter().zip(&lengths).enumerate() {
+        let before = files.iter().zip(&lengths).take(index);
+        for (first, _) in before.filter(|(_, length)| own.is_some_and(|own| own > 0) && *length == own) {
+            if same_bytes(first, copy).unwrap_or(false) {
+                found.push((name(first), name(copy)));
+                break;
+            }
+        }
+    }
+    found
+}
+
+fn same_bytes(first: &Path, second: &Path) -> io::Result<bool> {
+    let (mut first, mut second) = (File::open(first)?, File::open(second)?);
+    loop {
+        let (mut here, mut there) = (Vec::new(), Vec::new());
+        first.by_ref().take(COMPARED_BYTES).read_to_end(&mut here)?;
+        second.by_ref().take(COMPARED_BYTES).read_to_end(&mut there)?;
+        if here != there {
+            return Ok(false);
+        }
+        if here.is_empty() {
+            return Ok(true);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! What of a table that was read its operator should look at.
+
+use std::fmt;
+
+use plan::Data;
+
+/// Columns or files that are named one by one; of more, only the number is given.
+const NAMED_MAX: usize = 8;
+
+/// What was read, and may not be what was meant: cells outside their range, records in which nothing stands, files that were left
+/// out or are there twice.
+///
+/// # Privacy
+/// For the silo's own operator, and never sent: it follows from rows. No cell is quoted.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Remarks {
+    clipped: Vec<Clipped>,
+    rows: u64,
+    empty: u64,
+    left_out: Vec<String>,
+    twice: Vec<(String, String)>,
+}
+
+/// A column of which cells lay outside their range.
+#[derive(Debug, Clone, PartialEq)]
+struct Clipped {
+    column: String,
+    count: u64,
+    range: [f64; 2],
+}
+
+impl Remarks {
+    /// Whether there is nothing to look at.
+    pub fn is_empty(&self) -> bool {
+        self.clipped.is_empty() && self.empty == 0 && self.left_out.is_empty() && self.twice.is_empty()
+    }
+
+    /// Files that were left out, and pairs of which one is the other's copy.
+    pub(crate) fn of_files(left_out: Vec<String>, twice: Vec<(String, String)>) -> Self {
+        Self { left_out, twice, ..Self::default() }
+    }
+
+    /// One more record in which nothing stands.
+    pub(crate) fn empty_row(&mut self) {
+        self.empty += 1;
+    }
+
+    /// How many cells of each feature were clipped, in the plan's order, in a table of so many rows that fit.
+    pub(crate) fn clipped(&mut self, data: &Data, counts: &[u64], rows: u64) {
+        self.rows = rows;
+        let clipped = data.features.iter().zip(counts).filter(|(_, count)| **count > 0);
+        self.clipped = clipped
+            .map(|(feature, count)| Clipped {
+                column: feature.column.clone(),
+                count: *count,
+                range: [feature.minimum, feature.maximum],
+            })
+            .collect();
+    }
+}
+
+/// One line for all of it.
+impl fmt::Display for Remarks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = Vec::new();
+        for Clipped { column, count, range: [minimum, maximum] } in self.clipped.iter().take(NAMED_MAX) {
+            said.push(format!(
+                "{count} of {} cells in column {column} lie outside {minimum} to {maximum} and are read as its ends",
+                self.rows
+            ));
+        }
+        if self.clipped.len() > NAMED_MAX {
+            said.push(format!(
+                "cells outside their range in {} more columns",
+                self.clipped.len() - NAMED_MAX
+            ));
+        }
+        if self.empty > 0 {
+            said.push(format!("{} records in which nothing stands were passed over", self.empty));
+        }
+        for name in self.left_out.iter().take(NAMED_MAX) {
+            said.push(format!(
+                "{name} was left out: an operating system or a program made it, and it is no table"
+            ));
+        }
+        if self.left_out.len() > NAMED_MAX {
+            said.push(format!("{} more files were left out", self.left_out.len() - NAMED_MAX));
+        }
+        for (first, copy) in self.twice.iter().take(NAMED_MAX) {
+            said.push(format!(
+                "{copy} is the same as {first}, and each of its records counts twice: remove one of them"
+            ));
+        }
+        if self.twice.len() > NAMED_MAX {
+            said.push(format!("{} more files are there twice", self.twice.len() - NAMED_MAX));
+        }
+        f.write_str(&said.join("; "))
+    }
+}
