@@ -9,6 +9,10 @@
 //! same, and is not opened. Not covered is another name of the same file, a hard link, in a folder of the list: those in folders of
 //! [`ShutOut`] are looked for and named, those in [`SYSTEM_PATHS`] are not; nor is a mount of the data's folder inside one of them.
 //! That a file is there, its size and its times can be seen still.
+//!
+//! What would open files for it is out of reach: of sockets it makes those of the network alone, so that no bus and no container engine
+//! of its machine is asked, and a filter refuses what its own work never needs (other programs, other processes' memory, mounts, and
+//! the calls that no filter sees).
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Demand, SealError};
+use crate::{Demand, FilterDigest, SealError};
 
 #[cfg(target_os = "linux")]
 mod held;
@@ -57,9 +61,6 @@ pub const SYSTEM_PATHS: [&str; 27] = [
     "/dev/zero",
 ];
 
-/// Where services listen that resolve names.
-const RESOLVERS: [&str; 3] = ["/run/systemd/resolve", "/run/nscd", "/var/run/nscd"];
-
 /// Where names are resolved, which often is a link to a file that a service replaces beside itself.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
@@ -96,6 +97,9 @@ pub struct ShutOutLevel {
     pub demand: Demand,
     /// The version of Landlock's interface that holds it; 0 where nothing does.
     pub landlock: u8,
+    /// The filter of system calls, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<FilterDigest>,
     /// Data that it could open all the same when it tried.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub open: Vec<PathBuf>,
@@ -105,18 +109,22 @@ impl ShutOutLevel {
     /// Whether it is what [`Demand::Required`] asks for.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.landlock > 0 && self.open.is_empty()
+        self.landlock > 0 && self.filter.is_some() && self.open.is_empty()
     }
 }
 
 impl fmt::Display for ShutOutLevel {
     /// One line, for logs and people.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { demand, landlock, open } = self;
+        let Self { demand, landlock, filter, open } = self;
         match (demand, landlock) {
             (Demand::Off, _) => return write!(f, "off: this process can open the data"),
             (_, 0) => write!(f, "{demand}: no Landlock")?,
             (_, version) => write!(f, "{demand}: Landlock ABI {version}")?,
+        }
+        match filter {
+            None => write!(f, ", no filter of system calls")?,
+            Some(digest) => write!(f, ", filter {digest:.12}")?,
         }
         match open.as_slice() {
             [] => write!(f, ", none of the data can be opened"),
@@ -129,7 +137,7 @@ impl fmt::Display for ShutOutLevel {
 }
 
 /// Shuts the calling process, for good, out of the data and of all else that `what` does not name; also out of signals and
-/// abstract sockets of others. Then it tries to open each file of the data. Called before there is a second thread, and after the
+/// sockets of others on its machine, and of the calls that its work does not need. Then it tries to open each file of the data. Called before there is a second thread, and after the
 /// processes were started that are to read the data.
 ///
 /// # Errors
@@ -138,14 +146,14 @@ impl fmt::Display for ShutOutLevel {
 /// data). The process is to end then.
 pub fn shut_out(what: &ShutOut, demand: Demand) -> Result<ShutOutLevel, SealError> {
     if demand == Demand::Off {
-        return Ok(ShutOutLevel { demand, landlock: 0, open: Vec::new() });
+        return Ok(ShutOutLevel { demand, landlock: 0, filter: None, open: Vec::new() });
     }
     let data = Data::of(what)?;
-    let landlock = hold(rules(what, &data, demand)?, demand)?;
+    let (landlock, filter) = hold(&rules(what, &data, demand)?, demand)?;
     let open = data.opened();
     match open.first() {
         Some(path) if demand == Demand::Required => Err(SealError::StillOpen(path.clone())),
-        _ => Ok(ShutOutLevel { demand, landlock, open }),
+        _ => Ok(ShutOutLevel { demand, landlock, filter, open }),
     }
 }
 
@@ -153,10 +161,10 @@ pub fn shut_out(what: &ShutOut, demand: Demand) -> Result<ShutOutLevel, SealErro
 use held::hold;
 
 #[cfg(not(target_os = "linux"))]
-fn hold(_: Vec<Rule>, demand: Demand) -> Result<u8, SealError> {
+fn hold(_: &[Rule], demand: Demand) -> Result<(u8, Option<FilterDigest>), SealError> {
     match demand {
         Demand::Required => Err(SealError::NotHere),
-        Demand::BestEffort | Demand::Off => Ok(0),
+        Demand::BestEffort | Demand::Off => Ok((0, None)),
     }
 }
 
@@ -165,9 +173,6 @@ fn rules(what: &ShutOut, data: &Data, demand: Demand) -> Result<Vec<Rule>, SealE
     let mut rules = Rules { data, demand, laid: Vec::new() };
     for path in SYSTEM_PATHS.iter().map(Path::new) {
         rules.allow_if_there(path, Access::Read)?;
-    }
-    for path in RESOLVERS.iter().map(Path::new) {
-        rules.allow_if_there(path, Access::Connect)?;
     }
     if let Some(folder) = fs::canonicalize(RESOLV_CONF).ok().as_deref().and_then(Path::parent) {
         rules.allow_if_there(folder, Access::Read)?;
@@ -287,8 +292,6 @@ enum Access {
     Read,
     /// Reads, and what comes later too.
     Follow,
-    /// Reads, and connects to sockets that have a name there.
-    Connect,
     Write,
 }
 

@@ -3,16 +3,22 @@
 #![allow(clippy::print_stdout)]
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{self, IoSliceMut, Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::process::{getppid, test_kill_process};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::uio::{RemoteIoVec, process_vm_readv};
+use rustix::fs::{CWD, Mode, OFlags, inotify, openat};
+use rustix::net::{AddressFamily, SocketType, socket};
+use rustix::process::{Resource, Rlimit, getppid, prlimit, test_kill_process};
 use sandbox::{Demand, SealError, ShutOut, ShutOutLevel, shut_out};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 
 macro_rules! tests {
     ($($test:ident,)*) => {
@@ -24,6 +30,9 @@ tests![
     data_beside_the_configuration_and_the_state_is_opened_by_no_way,
     what_the_process_uses_stays_as_usable_as_it_was,
     names_are_resolved_and_connections_made,
+    no_service_of_its_machine_is_asked_over_a_socket,
+    what_its_own_work_never_needs_is_refused,
+    required_refuses_a_machine_without_filters_and_best_effort_says_so,
     a_folder_is_left_to_it_but_for_the_data_however_deep_that_lies,
     links_in_the_data_are_followed_and_what_comes_later_is_shut_too,
     what_others_replace_in_a_folder_that_is_followed_is_read,
@@ -130,15 +139,6 @@ fn data_beside_the_configuration_and_the_state_is_opened_by_no_way(at: &Path) {
     assert!(denied(fs::copy(&data, &later)));
     assert!(denied(Command::new("/bin/cat").arg(&data).status()), "another program");
     assert!(!Path::new("/dev/mem").exists() || denied(File::open("/dev/mem")));
-    let signal = test_kill_process(getppid().unwrap());
-    // Kernels before 6.12 know no such scope.
-    assert!(signal.is_err() || scopes_nothing());
-}
-
-fn scopes_nothing() -> bool {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-    let numbers: Vec<u32> = release.split(['.', '-']).take(2).map(|number| number.parse().unwrap()).collect();
-    numbers < vec![6, 12]
 }
 
 fn what_the_process_uses_stays_as_usable_as_it_was(at: &Path) {
@@ -179,6 +179,73 @@ fn names_are_resolved_and_connections_made(at: &Path) {
     there.accept().unwrap().0.read_exact(&mut heard).unwrap();
     assert_eq!(&heard, b"hello");
     assert!(Path::new("/etc/hosts").exists() && File::open("/etc/hosts").is_ok());
+}
+
+fn no_service_of_its_machine_is_asked_over_a_socket(at: &Path) {
+    let what = silo(at);
+    let bus = at.join("state/bus");
+    let _listens = UnixListener::bind(&bus).unwrap();
+    let hidden = SocketAddr::from_abstract_name(at.as_os_str().as_encoded_bytes()).unwrap();
+    let _listens_too = UnixListener::bind_addr(&hidden).unwrap();
+    drop((UnixStream::connect(&bus).unwrap(), UnixStream::connect_addr(&hidden).unwrap()));
+    required(&what);
+    assert!(denied(UnixStream::connect(&bus)));
+    assert!(denied(UnixStream::connect_addr(&hidden)));
+    assert!(denied(UnixDatagram::unbound()));
+    assert!(denied(UnixDatagram::pair()), "one end of it can be sent from to any name");
+    for family in [AddressFamily::NETLINK, AddressFamily::PACKET, AddressFamily::VSOCK] {
+        assert!(denied(socket(family, SocketType::RAW, None).map_err(io::Error::from)));
+    }
+    // What the processes that it started are spoken with over, and the network.
+    let (mut one, mut other) = UnixStream::pair().unwrap();
+    one.write_all(b"x").unwrap();
+    other.read_exact(&mut [0]).unwrap();
+    UdpSocket::bind("127.0.0.1:0").unwrap();
+}
+
+fn what_its_own_work_never_needs_is_refused(at: &Path) {
+    let what = silo(at);
+    let parent = getppid().unwrap();
+    let number = nix::unistd::Pid::from_raw(parent.as_raw_pid());
+    let watch = inotify::init(inotify::CreateFlags::empty()).unwrap();
+    required(&what);
+    let mut byte = [0];
+    let here = RemoteIoVec { base: 1 << 20, len: 1 };
+    let read = process_vm_readv(number, &mut [IoSliceMut::new(&mut byte)], &[here]);
+    let few = Rlimit { current: Some(0), maximum: Some(0) };
+    let seen = inotify::WatchFlags::ACCESS;
+    let tried: [(&str, io::Result<()>); 8] = [
+        ("read another's memory", read.map(drop).map_err(Into::into)),
+        ("trace it", nix::sys::ptrace::attach(number).map_err(Into::into)),
+        ("signal it", test_kill_process(parent).map_err(Into::into)),
+        ("change its limits", prlimit(Some(parent), Resource::Core, few).map(drop).map_err(Into::into)),
+        ("make a user namespace", unshare(CloneFlags::CLONE_NEWUSER).map_err(Into::into)),
+        ("enter a root", rustix::process::chroot(at).map_err(Into::into)),
+        (
+            "see who reads",
+            inotify::add_watch(&watch, at.join("silo.csv"), seen).map(drop).map_err(Into::into),
+        ),
+        ("start a process", Command::new("/proc/self/exe").spawn().map(drop)),
+    ];
+    for (what, tried) in tried {
+        let why = tried.expect_err(what);
+        assert_eq!(why.raw_os_error(), Some(nix::errno::Errno::EPERM as i32), "{what}: {why}");
+    }
+    assert!(std::thread::spawn(|| true).join().unwrap(), "it has threads all the same");
+}
+
+fn required_refuses_a_machine_without_filters_and_best_effort_says_so(at: &Path) {
+    let what = silo(at);
+    let rules = [(libc::SYS_seccomp, Vec::new())].into_iter().collect();
+    let absent = SeccompAction::Errno(libc::ENOSYS as u32);
+    let target = std::env::consts::ARCH.try_into().unwrap();
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, absent, target).unwrap();
+    apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+    let why = shut_out(&what, Demand::Required).unwrap_err();
+    assert!(matches!(why, SealError::NoFilter(_)) && why.to_string().contains("best_effort"), "{why}");
+    let level = shut_out(&what, Demand::BestEffort).unwrap();
+    assert!(!level.is_full() && level.landlock > 0 && level.open.is_empty(), "{level}");
+    assert!(level.to_string().contains("no filter of system calls"), "{level}");
 }
 
 fn a_folder_is_left_to_it_but_for_the_data_however_deep_that_lies(at: &Path) {

@@ -8,6 +8,7 @@ mod paths;
 mod process;
 
 pub(crate) use descriptors::close_others;
+pub(crate) use filter::install_shut_out;
 
 use crate::{Demand, Level, Seal, SealError};
 

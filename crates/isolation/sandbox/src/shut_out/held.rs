@@ -1,4 +1,4 @@
-//! The kernel's side: one ruleset of Landlock's.
+//! The kernel's side: one ruleset of Landlock's, and a filter of system calls.
 
 use std::path::Path;
 
@@ -8,24 +8,26 @@ use landlock::{
 };
 
 use super::{Access, Rule, unreachable};
-use crate::{Demand, SealError};
+use crate::{Demand, FilterDigest, SealError, linux};
 
 /// The newest version of the interface that these rules were read against. An older kernel holds what it knows of them.
 const KNOWN: ABI = ABI::V10;
 
-/// Leaves these paths to the process. Returns the version of the interface; 0 where there is none and it is not required.
-pub(super) fn hold(paths: Vec<Rule>, demand: Demand) -> Result<u8, SealError> {
+/// Leaves these paths to the process, and what its own work needs of the kernel. Returns the version of Landlock's interface, 0 where
+/// there is none, and the filter, each only where it can be had or is required.
+pub(super) fn hold(paths: &[Rule], demand: Demand) -> Result<(u8, Option<FilterDigest>), SealError> {
     let tasks = Path::new("/proc/self/task");
     let threads = std::fs::read_dir(tasks).map_err(unreachable(tasks))?.count();
     if threads != 1 {
         return Err(SealError::Threads(threads));
     }
-    match restrict(&paths) {
-        Ok(Some(version)) => Ok(version),
-        Ok(None) if demand == Demand::Required => Err(SealError::NoLandlock(None)),
-        Err(fault) if demand == Demand::Required => Err(SealError::NoLandlock(Some(Box::new(fault)))),
-        Ok(None) | Err(_) => Ok(0),
-    }
+    let landlock = match restrict(paths) {
+        Ok(Some(version)) => version,
+        Ok(None) if demand == Demand::Required => return Err(SealError::NoLandlock(None)),
+        Err(fault) if demand == Demand::Required => return Err(SealError::NoLandlock(Some(Box::new(fault)))),
+        Ok(None) | Err(_) => 0,
+    };
+    Ok((landlock, linux::install_shut_out(demand)?))
 }
 
 /// The version of the interface in force; none where the kernel has no Landlock. The network stays: that is what the process is for.
@@ -55,7 +57,6 @@ fn rights(path: &Path, access: Access) -> BitFlags<AccessFs> {
     let read = make_bitflags!(AccessFs::{ReadFile | ReadDir});
     let rights = match access {
         Access::Read | Access::Follow => read,
-        Access::Connect => read | AccessFs::ResolveUnix,
         Access::Write => {
             read | make_bitflags!(
                 AccessFs::{WriteFile | Truncate | MakeReg | MakeDir | RemoveFile | RemoveDir | Refer}
