@@ -36,7 +36,11 @@ impl Config {
             read.extend(encryption.master_file().map(|file| parent(&file).to_owned()));
         }
         let program = self.trainer.program.as_deref().unwrap_or(program);
+        let tls_key = self.tls.as_ref().map(|tls| &tls.key_file);
+        let files = [Some(&self.identity_key_file), tls_key, self.proxy_auth_file.as_ref()];
+        let mut secrets: Vec<_> = files.into_iter().flatten().cloned().collect();
+        secrets.extend(self.encryption.as_ref().and_then(|sealed| sealed.master_file()));
         let fixed = file.into_iter().chain([program]).map(Path::to_owned).collect();
-        Ok(ShutOut { data: vec![self.data.clone()], read, follow, write, fixed })
+        Ok(ShutOut { data: vec![self.data.clone()], read, follow, write, fixed, secrets })
     }
 }

@@ -262,10 +262,11 @@ impl Daemon for Loaded {
             return Err(format!("policy: {why}"));
         }
         let program = self.program().map_err(|why| format!("trainer: {why}"))?;
-        if self.config.demand() == Demand::Required {
+        let demand = self.config.demand();
+        if demand != Demand::Off {
             let keeps =
                 self.config.shut_out(self.file.as_deref(), &program.path).map_err(|why| why.to_string())?;
-            keeps.check().map_err(|why| format!("sandbox: {why}"))?;
+            keeps.check(demand).map_err(|why| format!("sandbox: {why}"))?;
         }
         self.config.check_data(&program).map_err(|why| format!("data: {why}"))?;
         Ok(String::new())

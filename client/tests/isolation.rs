@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use client::Config;
-use sandbox::{SealError, ShutOut};
+use sandbox::{Demand, SealError, ShutOut};
 
 /// A configuration whose folder is `AT`.
 const PLAIN: &str = "coordinator = 'http://localhost:1'\nclient_id = 1\ndata = 'AT/silo.csv'\nstate_dir = 'AT/state'\n\
@@ -33,7 +33,7 @@ fn a_daemon_keeps_its_configuration_its_state_its_ledger_and_the_folder_of_its_a
     assert_eq!((&*what.data, &*what.read), (&[at("silo.csv")][..], &[at("client.toml")][..]));
     assert_eq!(what.write, [at("state"), at("shared/ledger"), at("far")]);
     assert!(at("state").is_dir() && at("shared/ledger").is_dir(), "made while that can still be done");
-    what.check().unwrap();
+    what.check(Demand::Required).unwrap();
 }
 
 #[test]
@@ -49,15 +49,15 @@ fn data_lies_beside_no_keyring_that_is_followed_and_no_certificate_that_is_renew
         (&[at("state"), at("tls"), at("tls")][..], &[folder.path().to_owned()][..])
     );
     assert_eq!(what.read, [at("client.toml"), at("secrets")]);
-    let why = what.check().unwrap_err();
+    let why = what.check(Demand::Required).unwrap_err();
     assert!(matches!(why, SealError::DataInside { .. }), "{why}");
     assert!(why.to_string().contains("move that to a folder"), "{why}");
 
-    kept(folder.path(), &format!("{PLAIN}{tls}")).check().unwrap();
+    kept(folder.path(), &format!("{PLAIN}{tls}")).check(Demand::Required).unwrap();
     let beside = kept(folder.path(), &format!("{PLAIN}{}", tls.replace("tls/", "")));
-    assert!(matches!(beside.check(), Err(SealError::DataInside { .. })));
+    assert!(matches!(beside.check(Demand::Required), Err(SealError::DataInside { .. })));
     let elsewhere = PLAIN.replace("'AT/silo.csv'", "'/nowhere/silo.csv'");
-    kept(folder.path(), &format!("{elsewhere}{tls}{encryption}")).check().unwrap();
+    kept(folder.path(), &format!("{elsewhere}{tls}{encryption}")).check(Demand::Required).unwrap();
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn what_says_how_a_daemon_is_held_and_what_trains_for_it_lie_nowhere_that_it_wri
     let folder = tempfile::tempdir().unwrap();
     let elsewhere = PLAIN.replace("'AT/silo.csv'", "'/nowhere/silo.csv'");
     let refused = |more: &str| {
-        let why = kept(folder.path(), &format!("{elsewhere}{more}")).check().unwrap_err();
+        let why = kept(folder.path(), &format!("{elsewhere}{more}")).check(Demand::Required).unwrap_err();
         assert!(matches!(why, SealError::FixedInside { .. }), "{why}");
         why.to_string()
     };
@@ -73,5 +73,32 @@ fn what_says_how_a_daemon_is_held_and_what_trains_for_it_lie_nowhere_that_it_wri
     assert!(why.contains("client.toml`") && why.contains("to a folder of its own"), "{why}");
     let why = refused("[trainer]\nprogram = 'AT/state/own'\n");
     assert!(why.contains("state/own`"), "{why}");
-    kept(folder.path(), &format!("{elsewhere}[trainer]\nprogram = 'AT/own'\n")).check().unwrap();
+    kept(folder.path(), &format!("{elsewhere}[trainer]\nprogram = 'AT/own'\n"))
+        .check(Demand::Required)
+        .unwrap();
+}
+
+#[test]
+fn no_key_of_a_silo_lies_in_its_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let tls = "[tls]\nauthority = 'a'\ncertificate = 'tls/c'\nkey_file = 'AT/rows/t'\n";
+    let encryption = "[encryption]\nmaster_key = { file = 'AT/rows/m' }\n";
+    let proxy = "proxy = 'http://p:1'\nproxy_auth_file = 'AT/rows/p'\n";
+    let elsewhere = PLAIN.replace("silo.csv", "rows");
+    kept(folder.path(), &elsewhere).check(Demand::Required).unwrap();
+    let identity = elsewhere.replace("'k'", "'AT/rows/k'");
+    for (text, secret) in [
+        (identity, "rows/k"),
+        (format!("{elsewhere}{proxy}"), "rows/p"),
+        (format!("{elsewhere}{tls}"), "rows/t"),
+        (format!("{elsewhere}{encryption}"), "rows/m"),
+    ] {
+        for demand in [Demand::Required, Demand::BestEffort] {
+            let why = kept(folder.path(), &text).check(demand).unwrap_err();
+            assert!(
+                matches!(&why, SealError::SecretInData { secret: at, .. } if at.ends_with(secret)),
+                "{why}"
+            );
+        }
+    }
 }

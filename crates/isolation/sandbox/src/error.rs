@@ -60,6 +60,26 @@ pub enum SealError {
         /// The data that this is about.
         data: PathBuf,
     },
+    /// Whoever reads the data would read it too.
+    #[error(
+        "{}, which nobody who reads the data may have, lies in the data {}: move the data to a folder in which nothing else lies", secret.display(), data.display()
+    )]
+    SecretInData {
+        /// The file, without links.
+        secret: PathBuf,
+        /// The data that this is about.
+        data: PathBuf,
+    },
+    /// No rule on paths holds for what is open already.
+    #[error(
+        "{} is data and is open as descriptor {descriptor} of this process: start it with another input or output", data.display()
+    )]
+    OpenAlready {
+        /// Its number, decimal.
+        descriptor: String,
+        /// The file that it is open on.
+        data: PathBuf,
+    },
     /// Where a process writes, or follows what others put there, all must be left to it.
     #[error(
         "the data {} lies in {}, which this process needs as a whole (it writes there, or reads what is put there later), so that \

@@ -78,15 +78,20 @@ pub struct ShutOut {
     /// Files that say how it is held, or that are started for it: none of them may lie where it writes, or it would be held otherwise
     /// the next time.
     pub fixed: Vec<PathBuf>,
+    /// Files that whoever reads the data may not have: none of them may lie in it.
+    pub secrets: Vec<PathBuf>,
 }
 
 impl ShutOut {
-    /// Whether the paths are such that [`Demand::Required`] can hold them. Restricts nothing.
+    /// Whether the paths are such that what is demanded can hold them. Restricts nothing.
     ///
     /// # Errors
     /// As [`shut_out`], for paths.
-    pub fn check(&self) -> Result<(), SealError> {
-        rules(self, &Data::of(self)?, Demand::Required).map(drop)
+    pub fn check(&self, demand: Demand) -> Result<(), SealError> {
+        match demand {
+            Demand::Off => Ok(()),
+            demand => rules(self, &Data::of(self)?, demand).map(drop),
+        }
     }
 }
 
@@ -136,25 +141,33 @@ impl fmt::Display for ShutOutLevel {
     }
 }
 
-/// Shuts the calling process, for good, out of the data and of all else that `what` does not name; also out of signals and
-/// sockets of others on its machine, and of the calls that its work does not need. Then it tries to open each file of the data. Called before there is a second thread, and after the
+/// Shuts the calling process, for good, out of the data and of all else that `what` does not name; also out of its standard input, of
+/// signals and sockets of others on its machine, and of the calls that its work does not need. Then it tries to open each file of the data. Called before there is a second thread, and after the
 /// processes were started that are to read the data.
 ///
 /// # Errors
 /// With [`Demand::Required`]: a machine that cannot do it, data in a folder that the process writes in, and data that can be
-/// opened all the same. Always, but for [`Demand::Off`]: a second thread, and a path of `what` that is not there (but of the
-/// data). The process is to end then.
+/// opened all the same, or is open. Always, but for [`Demand::Off`]: a second thread, a secret in the data, and a path of `what` that is
+/// not there (but of the data). The process is to end then.
 pub fn shut_out(what: &ShutOut, demand: Demand) -> Result<ShutOutLevel, SealError> {
     if demand == Demand::Off {
         return Ok(ShutOutLevel { demand, landlock: 0, filter: None, open: Vec::new() });
     }
     let data = Data::of(what)?;
     let (landlock, filter) = hold(&rules(what, &data, demand)?, demand)?;
-    let open = data.opened();
-    match open.first() {
-        Some(path) if demand == Demand::Required => Err(SealError::StillOpen(path.clone())),
-        _ => Ok(ShutOutLevel { demand, landlock, filter, open }),
+    let already = data.open_already()?;
+    let named = data.opened();
+    if demand == Demand::Required {
+        if let Some((descriptor, data)) = already.into_iter().next() {
+            return Err(SealError::OpenAlready { descriptor, data });
+        }
+        if let Some(path) = named.into_iter().next() {
+            return Err(SealError::StillOpen(path));
+        }
+        return Ok(ShutOutLevel { demand, landlock, filter, open: Vec::new() });
     }
+    let open = already.into_iter().map(|(_, data)| data).chain(named).collect();
+    Ok(ShutOutLevel { demand, landlock, filter, open })
 }
 
 #[cfg(target_os = "linux")]
@@ -171,6 +184,7 @@ fn hold(_: &[Rule], demand: Demand) -> Result<(u8, Option<FilterDigest>), SealEr
 /// What is left to the process.
 fn rules(what: &ShutOut, data: &Data, demand: Demand) -> Result<Vec<Rule>, SealError> {
     let mut rules = Rules { data, demand, laid: Vec::new() };
+    what.secrets.iter().try_for_each(|secret| data.has_not(secret))?;
     for path in SYSTEM_PATHS.iter().map(Path::new) {
         rules.allow_if_there(path, Access::Read)?;
     }
@@ -201,11 +215,13 @@ struct Data {
     places: Vec<PathBuf>,
     /// Its files, and other names of them that were found.
     files: BTreeSet<PathBuf>,
+    /// The same files by their device and number, whatever their names are.
+    numbers: BTreeSet<(u64, u64)>,
 }
 
 impl Data {
     fn of(what: &ShutOut) -> Result<Self, SealError> {
-        let mut found = Self { places: Vec::new(), files: BTreeSet::new() };
+        let mut found = Self { places: Vec::new(), files: BTreeSet::new(), numbers: BTreeSet::new() };
         let mut linked = BTreeSet::new();
         for path in &what.data {
             // Also as it is written: a link may lead elsewhere later.
@@ -241,8 +257,11 @@ impl Data {
             if found.is_symlink() {
                 let target = without_links(&path).map_err(unreachable(&path))?;
                 self.walk(target, linked)?;
-            } else if found.nlink() > 1 {
-                linked.insert((found.dev(), found.ino()));
+            } else {
+                self.numbers.insert((found.dev(), found.ino()));
+                if found.nlink() > 1 {
+                    linked.insert((found.dev(), found.ino()));
+                }
             }
             self.files.insert(path);
         }
@@ -261,6 +280,30 @@ impl Data {
             }
         }
         Ok(())
+    }
+
+    fn has_not(&self, secret: &Path) -> Result<(), SealError> {
+        let secret = without_links(secret).map_err(unreachable(secret))?;
+        match self.places.iter().find(|data| secret.starts_with(data)) {
+            Some(data) => Err(SealError::SecretInData { secret, data: data.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// The files that this process has open, each with its descriptor.
+    fn open_already(&self) -> Result<Vec<(String, PathBuf)>, SealError> {
+        let mut open = Vec::new();
+        let listed =
+            if cfg!(target_os = "linux") { entries(Path::new("/proc/self/fd"))? } else { Vec::new() };
+        for entry in listed {
+            // The listing's own has gone.
+            let Ok(found) = fs::metadata(&entry) else { continue };
+            if self.numbers.contains(&(found.dev(), found.ino())) {
+                let number = entry.file_name().map(|name| name.to_string_lossy().into_owned());
+                open.extend(number.zip(fs::read_link(&entry).ok()));
+            }
+        }
+        Ok(open)
     }
 
     /// The files that this process can open.

@@ -36,6 +36,9 @@ tests![
     a_folder_is_left_to_it_but_for_the_data_however_deep_that_lies,
     links_in_the_data_are_followed_and_what_comes_later_is_shut_too,
     what_others_replace_in_a_folder_that_is_followed_is_read,
+    data_at_the_standard_input_is_not_read,
+    data_that_stays_open_is_named_with_its_descriptor,
+    a_key_in_the_data_is_refused_unless_nothing_is_asked_of_the_sandbox,
     data_in_a_folder_that_is_written_in_is_refused_or_said_to_be_open,
     what_is_used_inside_the_data_is_refused,
     a_second_name_of_the_data_in_a_folder_that_is_used_is_found,
@@ -294,13 +297,55 @@ fn what_others_replace_in_a_folder_that_is_followed_is_read(at: &Path) {
         Command::new("sh").args(["-c", moves]).current_dir(at).stdin(Stdio::piped()).spawn().unwrap();
     let what =
         ShutOut { data: vec![at.join("silo.csv")], follow: vec![at.join("keys")], ..ShutOut::default() };
-    what.check().unwrap();
+    what.check(Demand::Required).unwrap();
     required(&what);
     assert_eq!(fs::read_to_string(at.join("keys/keyring")).unwrap(), "one");
     assert!(denied(fs::write(at.join("keys/keyring"), "three")));
     other.stdin.take().unwrap().write_all(b"now\n").unwrap();
     assert!(other.wait().unwrap().success());
     assert_eq!(fs::read_to_string(at.join("keys/keyring")).unwrap(), "two\n");
+}
+
+fn data_at_the_standard_input_is_not_read(at: &Path) {
+    let what = silo(at);
+    nix::unistd::dup2_stdin(File::open(at.join("silo.csv")).unwrap()).unwrap();
+    required(&what);
+    assert_eq!(io::stdin().read_to_string(&mut String::new()).unwrap(), 0);
+}
+
+fn data_that_stays_open_is_named_with_its_descriptor(at: &Path) {
+    let what = silo(at);
+    let data = at.join("silo.csv").canonicalize().unwrap();
+    let open = File::open(&data).unwrap();
+    let level = shut_out(&what, Demand::BestEffort).unwrap();
+    assert!(!level.is_full() && level.open == [data], "{level}");
+    let why = shut_out(&what, Demand::Required).unwrap_err();
+    assert!(matches!(why, SealError::OpenAlready { .. }), "{why}");
+    assert!(why.to_string().contains(&format!("descriptor {} ", open.as_raw_fd())), "{why}");
+}
+
+fn a_key_in_the_data_is_refused_unless_nothing_is_asked_of_the_sandbox(at: &Path) {
+    for folder in ["rows", "rows/tls", "tls"] {
+        fs::create_dir(at.join(folder)).unwrap();
+    }
+    fs::write(at.join("rows/tls/transport.key"), "x").unwrap();
+    symlink(at.join("rows/tls/transport.key"), at.join("tls/key")).unwrap();
+    let of = |secret: &str| ShutOut {
+        data: vec![at.join("rows")],
+        secrets: vec![at.join(secret)],
+        ..ShutOut::default()
+    };
+    for secret in ["rows/tls/transport.key", "tls/key", "rows/to_come"] {
+        for demand in [Demand::Required, Demand::BestEffort] {
+            let why = of(secret).check(demand).unwrap_err();
+            assert!(matches!(why, SealError::SecretInData { .. }), "{why}");
+            assert!(shut_out(&of(secret), demand).is_err());
+        }
+        of(secret).check(Demand::Off).unwrap();
+    }
+    let why = of("tls/key").check(Demand::Required).unwrap_err().to_string();
+    assert!(why.contains("rows/tls/transport.key") && why.contains("move the data"), "{why}");
+    required(&of("tls/other"));
 }
 
 fn data_in_a_folder_that_is_written_in_is_refused_or_said_to_be_open(at: &Path) {
@@ -312,7 +357,7 @@ fn data_in_a_folder_that_is_written_in_is_refused_or_said_to_be_open(at: &Path) 
     assert!(why.contains(data.to_str().unwrap()) && why.contains("move that to a folder"), "{why}");
     let follows = ShutOut { write: Vec::new(), follow: vec![at.to_owned()], ..what.clone() };
     for what in [&what, &follows] {
-        assert!(matches!(what.check(), Err(SealError::DataInside { .. })));
+        assert!(matches!(what.check(Demand::Required), Err(SealError::DataInside { .. })));
     }
     assert!(File::open(&data).is_ok(), "looking restricts nothing");
     let level = shut_out(&what, Demand::BestEffort).unwrap();

@@ -1,4 +1,4 @@
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, stderr, stdin, stdout};
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 
@@ -25,6 +25,12 @@ pub(crate) fn close_others() -> Result<(), SealError> {
         }
     }
     Ok(())
+}
+
+/// Has nothing as its standard input any more, whatever it was started with.
+pub(crate) fn give_up_input() -> Result<(), SealError> {
+    let nothing = step("open /dev/null", File::open("/dev/null"))?;
+    step("give up the standard input", nix::unistd::dup2_stdin(&nothing))
 }
 
 fn is_network(stream: BorrowedFd<'_>) -> bool {

@@ -7,7 +7,7 @@ mod namespaces;
 mod paths;
 mod process;
 
-pub(crate) use descriptors::close_others;
+pub(crate) use descriptors::{close_others, give_up_input};
 pub(crate) use filter::install_shut_out;
 
 use crate::{Demand, Level, Seal, SealError};

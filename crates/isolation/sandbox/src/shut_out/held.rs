@@ -15,12 +15,15 @@ const KNOWN: ABI = ABI::V10;
 
 /// Leaves these paths to the process, and what its own work needs of the kernel. Returns the version of Landlock's interface, 0 where
 /// there is none, and the filter, each only where it can be had or is required.
+///
+/// The standard input is given up first: a file of the data would stay open by it.
 pub(super) fn hold(paths: &[Rule], demand: Demand) -> Result<(u8, Option<FilterDigest>), SealError> {
     let tasks = Path::new("/proc/self/task");
     let threads = std::fs::read_dir(tasks).map_err(unreachable(tasks))?.count();
     if threads != 1 {
         return Err(SealError::Threads(threads));
     }
+    linux::give_up_input()?;
     let landlock = match restrict(paths) {
         Ok(Some(version)) => version,
         Ok(None) if demand == Demand::Required => return Err(SealError::NoLandlock(None)),
