@@ -16,7 +16,7 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 use rustix::process::{Pid, Signal, kill_process_group};
 use sandbox::{Demand, SealError};
 
-use crate::control::{Received, Reply, Request, receive};
+use crate::control::{Received, Reply, Request};
 use crate::{CONFIGURATION_BYTES, ENVIRONMENT, Exit, PARENT, Settings};
 
 mod restricted;
@@ -89,11 +89,14 @@ pub fn serve_daemon(args: &SpawnerArgs) -> Result<(), Broken> {
     let no_network = args.sandbox != Demand::Off && restricted::restrict()?;
     let reads = args.configuration.as_deref().map(Configuration::at);
     let mut trainers = Trainers { alive: BTreeMap::new(), next: 0, args };
-    let say = |reply: &Reply| reply.write(&control).map_err(Broken::Unanswered);
-    say(&Reply::Ready { no_network })?;
+    Reply::Ready { no_network }.send(&control, None).map_err(Broken::Unanswered)?;
     loop {
-        let reply = match receive(&control) {
-            Ok(Request::Trainer(socket)) => trainers.start(socket).map(Reply::Started),
+        let mut socket = None;
+        let reply = match Request::receive(&control) {
+            Ok(Request::Trainer) => trainers.start().map(|(id, theirs)| {
+                socket = Some(theirs);
+                Reply::Started(id)
+            }),
             Ok(Request::End(id)) => trainers.end(id).map(Reply::Ended),
             Ok(Request::Configuration) => match &reads {
                 Some(file) => file.read().map(Reply::Text),
@@ -102,11 +105,12 @@ pub fn serve_daemon(args: &SpawnerArgs) -> Result<(), Broken> {
             Err(Received::Closed) => return Ok(()),
             Err(Received::Garbage(why)) => return Err(Broken::Garbage(why)),
         };
-        say(&reply.unwrap_or_else(Reply::Refused))?;
+        let reply = reply.unwrap_or_else(Reply::Refused);
+        reply.send(&control, socket.as_ref().map(AsFd::as_fd)).map_err(Broken::Unanswered)?;
     }
 }
 
-/// Whether it is a stream of this machine alone: a trainer is given no other.
+/// Whether it is a stream of this machine alone.
 fn unix_stream(socket: &OwnedFd) -> io::Result<()> {
     if sockopt::socket_domain(socket)? == AddressFamily::UNIX
         && sockopt::socket_type(socket)? == SocketType::STREAM
@@ -124,24 +128,25 @@ struct Trainers<'a> {
 }
 
 impl Trainers<'_> {
-    fn start(&mut self, socket: OwnedFd) -> Result<u64, String> {
+    /// Starts one; gives its number and the other end of its standard input.
+    fn start(&mut self) -> Result<(u64, UnixStream), String> {
         let most = self.args.trainers_max;
         if self.alive.len() >= most {
             return Err(format!(
                 "no further trainer: {most} were started and not ended, and more are not allowed"
             ));
         }
-        unix_stream(&socket).map_err(|why| format!("no trainer is given this descriptor: {why}"))?;
         let Some((program, arguments)) = self.args.trainer.split_first() else {
             return Err("no program of a trainer was named at the start".into());
         };
+        let (socket, its) = UnixStream::pair().map_err(|why| format!("no socket for a trainer: {why}"))?;
         let inherited = ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
         let started = Command::new(program)
             .args(arguments)
             .env_clear()
             .envs(inherited)
             .env(PARENT, std::process::id().to_string())
-            .stdin(socket)
+            .stdin(OwnedFd::from(its))
             .stdout(Stdio::null())
             // Not the daemon's: what a trainer wrote there would stand in the log as the daemon's own word.
             .stderr(Stdio::null())
@@ -151,7 +156,7 @@ impl Trainers<'_> {
         let id = self.next;
         self.next += 1;
         self.alive.insert(id, started);
-        Ok(id)
+        Ok((id, socket))
     }
 
     fn end(&mut self, id: u64) -> Result<Exit, String> {

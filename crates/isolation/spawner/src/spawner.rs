@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 use std::net::Shutdown;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::control::{self, Reply, Request};
+use crate::control::{Reply, Request};
 use crate::serve::SpawnerArgs;
 use crate::{ENVIRONMENT, Exit, Program, Settings};
 
@@ -65,9 +65,6 @@ pub enum SpawnError {
     /// It goes on, and did not do this.
     #[error("{0}")]
     Refused(String),
-    /// No socket pair could be made for a trainer.
-    #[error("no socket for a trainer: {0}")]
-    Socket(#[source] io::Error),
 }
 
 impl Spawner {
@@ -89,10 +86,10 @@ impl Spawner {
         // It holds the other end of the socket.
         drop(command);
         let mut control = Control { socket, process, gone: None };
-        match Reply::read(&control.socket) {
-            Ok(Reply::Ready { no_network }) => Ok(Self { control: Mutex::new(control), no_network }),
+        match Reply::receive(&control.socket) {
+            Ok((Reply::Ready { no_network }, _)) => Ok(Self { control: Mutex::new(control), no_network }),
             answer => {
-                let how = control.ended(&said(answer));
+                let how = control.ended(&said(answer.map(|(reply, _)| reply)));
                 Err(SpawnError::NotReady { program: program.path.clone(), how })
             }
         }
@@ -109,14 +106,12 @@ impl Spawner {
     ///
     /// # Errors
     /// [`SpawnError::Refused`] where as many were not ended as there may be, or where its program cannot be started;
-    /// [`SpawnError::Gone`]; [`SpawnError::Socket`].
+    /// [`SpawnError::Gone`].
     pub fn trainer(&self) -> Result<Started, SpawnError> {
-        let (socket, theirs) = UnixStream::pair().map_err(SpawnError::Socket)?;
-        self.ask(&Request::Trainer(theirs.as_fd()), |reply| match reply {
-            Reply::Started(id) => Ok(TrainerId(id)),
-            other => Err(other),
+        self.ask(&Request::Trainer, |reply, socket| match (reply, socket) {
+            (Reply::Started(id), Some(socket)) => Ok(Started { socket: socket.into(), id: TrainerId(id) }),
+            (other, _) => Err(other),
         })
-        .map(|id| Started { socket, id })
     }
 
     /// Ends a trainer with everything that it started in its process group: kills it if it lives, waits, and says how it
@@ -125,7 +120,7 @@ impl Spawner {
     /// # Errors
     /// [`SpawnError::Refused`] where it was ended before; [`SpawnError::Gone`].
     pub fn end(&self, id: TrainerId) -> Result<Exit, SpawnError> {
-        self.ask(&Request::End(id.0), |reply| match reply {
+        self.ask(&Request::End(id.0), |reply, _| match reply {
             Reply::Ended(exit) => Ok(exit),
             other => Err(other),
         })
@@ -137,7 +132,7 @@ impl Spawner {
     /// [`SpawnError::Refused`] where it cannot be read, is no text, or is larger than
     /// [`CONFIGURATION_BYTES`](crate::CONFIGURATION_BYTES); [`SpawnError::Gone`].
     pub fn configuration(&self) -> Result<String, SpawnError> {
-        self.ask(&Request::Configuration, |reply| match reply {
+        self.ask(&Request::Configuration, |reply, _| match reply {
             Reply::Text(text) => Ok(text),
             other => Err(other),
         })
@@ -145,16 +140,16 @@ impl Spawner {
 
     fn ask<T>(
         &self,
-        request: &Request<std::os::fd::BorrowedFd<'_>>,
-        wanted: impl FnOnce(Reply) -> Result<T, Reply>,
+        request: &Request,
+        wanted: impl FnOnce(Reply, Option<OwnedFd>) -> Result<T, Reply>,
     ) -> Result<T, SpawnError> {
         let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(how) = &control.gone {
             return Err(SpawnError::Gone { how: how.clone() });
         }
         // Under the lock, so that each answer belongs to the question before it.
-        let answer = control::send(&control.socket, request).and_then(|()| Reply::read(&control.socket));
-        match answer.map(wanted) {
+        let answer = request.send(&control.socket).and_then(|()| Reply::receive(&control.socket));
+        match answer.map(|(reply, socket)| wanted(reply, socket)) {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(Reply::Refused(why))) => Err(SpawnError::Refused(why)),
             Ok(Err(other)) => Err(SpawnError::Gone { how: control.ended(&said(Ok(other))) }),

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, IoSlice, Read, Write};
+use std::io::{BufRead, BufReader, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -13,7 +13,10 @@ use std::process::{Command, ExitCode, Stdio};
 
 use clap::Parser;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
+};
 use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal, getpid, kill_process, pidfd_open, prlimit};
 use sandbox::Demand;
 use spawner::{Exit, Program, Settings, SpawnError, Spawner, SpawnerArgs};
@@ -49,6 +52,7 @@ fn tests(named: &str) -> ExitCode {
         a_spawner_that_is_dropped_ends_its_trainers,
         a_configuration_that_was_replaced_is_read_anew_and_nothing_else_in_its_place,
         whatever_is_no_request_ends_the_spawner_and_its_trainers,
+        nothing_that_a_daemon_holds_passes_to_its_spawner,
         requests_without_end_that_nobody_reads_the_answers_of_end_with_the_daemon,
         a_hundred_trainers_one_after_another_leave_nothing_behind,
         a_program_that_is_none_or_no_spawner_is_named,
@@ -341,28 +345,39 @@ fn spoken_to_by_hand() -> (std::process::Child, UnixStream, UnixStream) {
     drop(command);
     let mut ready = [0; 6];
     (&control).read_exact(&mut ready).unwrap();
-    let (socket, theirs) = UnixStream::pair().unwrap();
+    (&control).write_all(&request(1)).unwrap();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut attached = SendAncillaryBuffer::new(&mut space);
-    let one = [theirs.as_fd()];
-    assert!(attached.push(SendAncillaryMessage::ScmRights(&one)));
-    sendmsg(&control, &[IoSlice::new(&request(1))], &mut attached, SendFlags::NOSIGNAL).unwrap();
-    drop(theirs);
-    (&control).read_exact(&mut [0; 13]).unwrap();
+    let mut attached = RecvAncillaryBuffer::new(&mut space);
+    let mut started = [0; 13];
+    recvmsg(&control, &mut [IoSliceMut::new(&mut started)], &mut attached, RecvFlags::CMSG_CLOEXEC).unwrap();
+    let Some(RecvAncillaryMessage::ScmRights(mut sockets)) = attached.drain().next() else {
+        panic!("no socket")
+    };
+    let socket = UnixStream::from(sockets.next().unwrap());
     assert!(!line(&socket).is_empty());
     (process, control, socket)
 }
 
 fn whatever_is_no_request_ends_the_spawner_and_its_trainers() {
-    for garbage in
-        [b"quit\n".to_vec(), vec![255; 1 << 20], request(0), request(1), request(77), vec![9, 0, 0, 1]]
-    {
+    for garbage in [b"quit\n".to_vec(), vec![255; 1 << 20], request(0), request(77), vec![9, 0, 0, 1]] {
         let (mut process, control, trainer) = spoken_to_by_hand();
         // It may be gone before the last byte.
         let _ = (&control).write_all(&garbage);
         closed(&trainer);
         assert_eq!(process.wait().unwrap().code(), Some(9), "{:?}", &garbage[..4]);
     }
+}
+
+/// Not even its end of the control socket, by which a spawner would outlive it.
+fn nothing_that_a_daemon_holds_passes_to_its_spawner() {
+    let (mut process, control, trainer) = spoken_to_by_hand();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut attached = SendAncillaryBuffer::new(&mut space);
+    let own = [control.as_fd()];
+    assert!(attached.push(SendAncillaryMessage::ScmRights(&own)));
+    sendmsg(&control, &[IoSlice::new(&request(1))], &mut attached, SendFlags::NOSIGNAL).unwrap();
+    closed(&trainer);
+    assert_eq!(process.wait().unwrap().code(), Some(9));
 }
 
 fn requests_without_end_that_nobody_reads_the_answers_of_end_with_the_daemon() {
