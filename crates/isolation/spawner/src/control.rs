@@ -107,6 +107,7 @@ impl Reply {
             Self::Ended(Exit::Signal(signal)) => (4, &signal.to_le_bytes()),
             Self::Text(text) => (5, text.as_bytes()),
             Self::Refused(why) => (6, why.as_bytes()),
+            Self::Ended(Exit::Lingering) => (7, &[]),
         };
         let length = u32::try_from(1 + body.len()).map_err(io::Error::other)?;
         send(to, &[&length.to_le_bytes(), [kind].as_slice(), body].concat(), socket)
@@ -137,6 +138,7 @@ impl Reply {
             (4, signal) => Self::Ended(Exit::Signal(i32::from_le_bytes(signal.try_into().ok()?))),
             (5, _) => Self::Text(text()?),
             (6, _) => Self::Refused(text()?),
+            (7, []) => Self::Ended(Exit::Lingering),
             _ => return None,
         })
     }
@@ -251,6 +253,7 @@ mod tests {
             Reply::Ready { no_network: true },
             Reply::Ended(Exit::Code(-1)),
             Reply::Ended(Exit::Signal(31)),
+            Reply::Ended(Exit::Lingering),
             Reply::Text(text()),
             Reply::Refused("no".into()),
         ] {

@@ -9,17 +9,23 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, sockopt};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use sandbox::{Demand, SealError};
 
 use crate::control::{Received, Reply, Request};
 use crate::{CONFIGURATION_BYTES, ENVIRONMENT, Exit, PARENT, Settings};
 
 mod restricted;
+
+/// How long a trainer that was killed is waited for. Others wait meanwhile, so it is short; one that takes longer is left to the
+/// kernel.
+const GOING: Duration = Duration::from_secs(2);
 
 /// The command line of the role `spawner`: all that a daemon can make it do.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
@@ -88,7 +94,7 @@ pub fn serve_daemon(args: &SpawnerArgs) -> Result<(), Broken> {
     let control = UnixStream::from(control);
     let no_network = args.sandbox != Demand::Off && restricted::restrict()?;
     let reads = args.configuration.as_deref().map(Configuration::at);
-    let mut trainers = Trainers { alive: BTreeMap::new(), next: 0, args };
+    let mut trainers = Trainers { alive: BTreeMap::new(), lingering: Vec::new(), next: 0, args };
     Reply::Ready { no_network }.send(&control, None).map_err(Broken::Unanswered)?;
     loop {
         let mut socket = None;
@@ -123,6 +129,8 @@ fn unix_stream(socket: &OwnedFd) -> io::Result<()> {
 /// Trainers that were not ended yet. Dropping them ends them.
 struct Trainers<'a> {
     alive: BTreeMap<u64, Child>,
+    /// Killed, and not gone when they were last looked at.
+    lingering: Vec<Child>,
     next: u64,
     args: &'a SpawnerArgs,
 }
@@ -130,10 +138,12 @@ struct Trainers<'a> {
 impl Trainers<'_> {
     /// Starts one; gives its number and the other end of its standard input.
     fn start(&mut self) -> Result<(u64, UnixStream), String> {
+        self.lingering.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
         let most = self.args.trainers_max;
-        if self.alive.len() >= most {
+        if self.alive.len() + self.lingering.len() >= most {
             return Err(format!(
-                "no further trainer: {most} were started and not ended, and more are not allowed"
+                "no further trainer: {most} were started and not ended, {} of them killed and not gone yet, and more are not allowed",
+                self.lingering.len()
             ));
         }
         let Some((program, arguments)) = self.args.trainer.split_first() else {
@@ -160,26 +170,61 @@ impl Trainers<'_> {
     }
 
     fn end(&mut self, id: u64) -> Result<Exit, String> {
-        let child = self.alive.remove(&id).ok_or("that trainer was ended before, or never started")?;
-        ended(child).map_err(|why| format!("nobody knows how that trainer ended: {why}"))
+        let mut child = self.alive.remove(&id).ok_or("that trainer was ended before, or never started")?;
+        if let Err(why) = kill(&child) {
+            self.lingering.push(child);
+            return Err(format!("that trainer cannot be killed: {why}"));
+        }
+        match gone(&mut child, Instant::now() + GOING) {
+            Ok(Some(exit)) => Ok(exit),
+            Ok(None) => {
+                self.lingering.push(child);
+                Ok(Exit::Lingering)
+            }
+            Err(why) => Err(format!("nobody knows how that trainer ended: {why}")),
+        }
     }
 }
 
-/// Kills what is left of a trainer's group, and says how the trainer ended. It was not waited for before, so that its
-/// number is still its own; one that had ended keeps its code.
-fn ended(mut child: Child) -> io::Result<Exit> {
-    match kill_process_group(Pid::from_child(&child), Signal::KILL) {
-        Ok(()) | Err(Errno::SRCH) => {}
-        Err(why) => return Err(why.into()),
+/// Kills what is left of a trainer's group. It was not waited for before, so that its number is still its own; one that had ended
+/// keeps its code.
+fn kill(child: &Child) -> io::Result<()> {
+    let trainer = Pid::from_child(child);
+    // The first signal that ends a process is what its end is called by. So a trainer that is ended here is not taken for one that the
+    // kernel kills for want of memory, and one that heeds no SIGTERM is killed all the same.
+    for sent in [kill_process(trainer, Signal::TERM), kill_process_group(trainer, Signal::KILL)] {
+        match sent {
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(why) => return Err(why.into()),
+        }
     }
-    Ok(child.wait()?.into())
+    Ok(())
+}
+
+/// How a process that was killed ended; none where it has not until then.
+fn gone(child: &mut Child, until: Instant) -> io::Result<Option<Exit>> {
+    let mut pause = Duration::from_millis(1);
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status.into()));
+        }
+        if Instant::now() >= until {
+            return Ok(None);
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
 }
 
 impl Drop for Trainers<'_> {
     fn drop(&mut self) {
-        for child in std::mem::take(&mut self.alive).into_values() {
-            // Nobody is left to hear of one that cannot be killed.
-            let _ = ended(child);
+        let mut all: Vec<Child> = std::mem::take(&mut self.alive).into_values().collect();
+        // Nobody is left to hear of one that cannot be killed, or does not go.
+        let _: Vec<io::Result<()>> = all.iter().map(kill).collect();
+        all.append(&mut self.lingering);
+        let until = Instant::now() + GOING;
+        for child in &mut all {
+            let _ = gone(child, until);
         }
     }
 }

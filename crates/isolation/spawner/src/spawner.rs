@@ -14,8 +14,8 @@ use crate::control::{Reply, Request};
 use crate::serve::SpawnerArgs;
 use crate::{ENVIRONMENT, Exit, Program, Settings};
 
-/// How long a spawner may take for an answer. It starts, kills and waits for processes, and reads a small file: what takes
-/// longer than this has stopped, and everybody who waits for it with it.
+/// How long a spawner may take for an answer. It starts and kills processes, waits a moment for those, and reads a small file: what
+/// takes longer than this has stopped, and everybody who waits for it with it.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
 
 /// A running spawner. All its calls block, for as long as it takes to start or to kill a process. When it is dropped, or
@@ -114,8 +114,9 @@ impl Spawner {
         })
     }
 
-    /// Ends a trainer with everything that it started in its process group: kills it if it lives, waits, and says how it
-    /// ended. One that had ended by itself keeps its own end.
+    /// Ends a trainer with everything that it started in its process group: kills it if it lives, and says how it ended. One
+    /// that had ended by itself keeps its own end; one of which the kernel does not let go is [`Exit::Lingering`], and takes its
+    /// place until it does.
     ///
     /// # Errors
     /// [`SpawnError::Refused`] where it was ended before; [`SpawnError::Gone`].

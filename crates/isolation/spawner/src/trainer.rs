@@ -22,7 +22,8 @@ pub enum NoParent {
     Signal(#[source] io::Error),
 }
 
-/// Makes the calling trainer die with the spawner that started it, in whatever way that one ends. Called first of all.
+/// Makes the calling trainer die with the spawner that started it, in whatever way that one ends, and die first where the machine is
+/// short of memory. Called first of all.
 ///
 /// # Errors
 /// [`NoParent`]: it should end at once, and nobody waits for it.
@@ -32,6 +33,10 @@ pub fn tether() -> Result<(), NoParent> {
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .map_err(|why| NoParent::Signal(why.into()))?;
+    // A spawner that is killed for its trainer's memory is not started again. Where this is refused the kernel chooses by size, which is a
+    // trainer too.
+    #[cfg(target_os = "linux")]
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     // It may have ended before the signal was asked for.
     match rustix::process::getppid() {
         Some(parent) if parent.as_raw_pid() == said => Ok(()),

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
 use clap::Parser;
+use nix::sys::{ptrace, wait};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -46,6 +47,8 @@ fn tests(named: &str) -> ExitCode {
         a_trainer_has_the_socket_as_its_standard_input_and_talks_both_ways,
         a_trainer_has_no_other_environment_descriptors_or_network_than_it_is_given,
         a_trainer_that_hangs_is_killed_and_one_that_ended_keeps_its_own_end,
+        a_trainer_that_its_daemon_ends_is_told_from_one_that_is_killed_by_another,
+        a_trainer_that_is_killed_and_does_not_go_stops_nothing_and_keeps_its_place_until_it_is_gone,
         no_more_trainers_than_allowed_are_there_and_none_is_ended_twice,
         a_daemon_that_is_killed_takes_its_spawner_and_their_trainers_with_it,
         a_spawner_that_is_killed_takes_its_trainers_with_it_and_every_later_call_says_what_to_do,
@@ -112,7 +115,9 @@ fn as_trainer(behaviour: &str) -> ExitCode {
                 .collect();
             let dumps = rustix::process::getrlimit(Resource::Core).current;
             let privileges = rustix::thread::no_new_privs().unwrap();
-            write!(socket, "{names:?}\n{descriptors:?}\n{interfaces:?}\n{dumps:?} {privileges}\n").unwrap();
+            let first = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap();
+            write!(socket, "{names:?}\n{descriptors:?}\n{interfaces:?}\n{dumps:?} {privileges} {first}")
+                .unwrap();
             ExitCode::SUCCESS
         }
         other => panic!("{other} is no behaviour"),
@@ -219,7 +224,10 @@ fn a_trainer_has_no_other_environment_descriptors_or_network_than_it_is_given() 
     if no_network == "true" {
         assert_eq!(interfaces, r#"["lo"]"#);
     }
-    assert_eq!(rest, "Some(0) true", "core dumps and new privileges");
+    assert_eq!(
+        rest, "Some(0) true 1000",
+        "core dumps, new privileges, and whom a lack of memory takes first"
+    );
 }
 
 fn a_trainer_that_hangs_is_killed_and_one_that_ended_keeps_its_own_end() {
@@ -235,11 +243,48 @@ fn a_trainer_that_hangs_is_killed_and_one_that_ended_keeps_its_own_end() {
         }
         spawner.end(trainer.id).unwrap()
     };
-    assert_eq!(end("hang"), Exit::Signal(9));
+    assert_eq!(end("hang"), Exit::Signal(15));
     assert_eq!(end("echo"), Exit::Code(7));
     assert_eq!(end("abort"), Exit::Signal(6));
     let forbidden = end("forbidden").to_string();
     assert_eq!(forbidden, "killed by signal 31 (SIGSYS: it tried what the seal forbids)");
+}
+
+fn a_trainer_that_its_daemon_ends_is_told_from_one_that_is_killed_by_another() {
+    let spawner = started("hang", None);
+    let trainer = spawner.trainer().unwrap();
+    let [_, process] = numbers(&line(&trainer.socket));
+    kill_process(process, Signal::KILL).unwrap();
+    let how = spawner.end(trainer.id).unwrap().to_string();
+    assert!(how.contains("SIGKILL") && how.contains("not by its daemon"), "{how}");
+
+    let deaf = "trap '' TERM; exec \"$0\" train hang".to_owned();
+    let trainer = vec!["sh".into(), "-c".into(), deaf.into(), program().path.into()];
+    let spawner = Spawner::start(&program(), &settings(trainer)).unwrap();
+    let trainer = spawner.trainer().unwrap();
+    line(&trainer.socket);
+    assert_eq!(spawner.end(trainer.id).unwrap(), Exit::Signal(9), "it heeds no SIGTERM");
+}
+
+fn a_trainer_that_is_killed_and_does_not_go_stops_nothing_and_keeps_its_place_until_it_is_gone() {
+    let spawner = started("hang", None);
+    let [stuck, other] = [spawner.trainer().unwrap(), spawner.trainer().unwrap()];
+    let process = nix::unistd::Pid::from_raw(numbers(&line(&stuck.socket))[1].as_raw_pid());
+    if let Err(why) = ptrace::seize(process, ptrace::Options::empty()) {
+        println!("not shown on this machine, which lets no process trace another: {why}");
+        return;
+    }
+    assert_eq!(spawner.end(stuck.id).unwrap(), Exit::Lingering);
+    assert!(matches!(spawner.end(stuck.id), Err(SpawnError::Refused(_))), "it is not ended twice");
+    let why = spawner.trainer().unwrap_err().to_string();
+    assert!(why.contains("1 of them killed and not gone yet"), "{why}");
+    line(&other.socket);
+    assert_eq!(spawner.end(other.id).unwrap(), Exit::Signal(15));
+    let last = spawner.trainer().unwrap();
+    spawner.trainer().unwrap_err();
+    wait::waitpid(process, None).unwrap();
+    spawner.trainer().unwrap();
+    drop(last);
 }
 
 fn no_more_trainers_than_allowed_are_there_and_none_is_ended_twice() {
