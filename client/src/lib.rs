@@ -378,6 +378,10 @@ pub async fn run_on(
     let (watchman, lookout) = Watchman::open(&state, &profile, channel.clone(), patience.clone())?;
     let alarm = Alarm::begin(&state, daemon::wall_ms);
     let (changed, policies) = mpsc::channel(1);
+    let mut tasks = JoinSet::new();
+    if let Some(spawner) = &trains.spawner {
+        tasks.spawn(workshop::watch_spawner(Arc::clone(spawner), alarm.clone(), departures.recorder()));
+    }
     let policy_file = file.map(|file| {
         PolicyFile::new(file, profile.policy.clone(), trains.spawner).keep(changed, alarm.clone())
     });
@@ -400,7 +404,6 @@ pub async fn run_on(
         one_run,
     })?;
     let watchman = watchman.with_journal(driver.witness_state(), driver.uploads())?;
-    let mut tasks = JoinSet::new();
     if let Some(transport) = transport {
         tasks.spawn(renewal::keep(transport, channel));
     }

@@ -59,6 +59,8 @@ pub enum Kind {
     Refused,
     /// A changed configuration cannot be used: over once it can.
     Policy,
+    /// Nothing starts trainers any more: over as the daemon is started again.
+    Spawner,
 }
 
 /// The newest alarm of a kind.
@@ -87,7 +89,8 @@ struct Standing {
 /// How often there was an alarm of a kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlarmCount {
-    /// As metrics call it: `data`, `changed`, `training`, `undeclared`, `damaged`, `opening`, `refused` or `policy`.
+    /// As metrics call it: `data`, `changed`, `training`, `undeclared`, `damaged`, `opening`, `refused`, `policy` or
+    /// `spawner`.
     pub kind: &'static str,
     /// Since the file was removed.
     pub times: u64,
@@ -98,7 +101,7 @@ pub struct AlarmCount {
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Data,
         Self::Changed,
         Self::Training,
@@ -107,6 +110,7 @@ impl Kind {
         Self::Opening,
         Self::Refused,
         Self::Policy,
+        Self::Spawner,
     ];
 
     /// As the metrics call it.
@@ -120,6 +124,7 @@ impl Kind {
             Self::Opening => "opening",
             Self::Refused => "refused",
             Self::Policy => "policy",
+            Self::Spawner => "spawner",
         }
     }
 }
@@ -189,10 +194,11 @@ impl Alarm {
         Self { path: state_dir.join(FILE), wall_ms, writing: Arc::default() }
     }
 
-    /// [`Alarm::new`], for the daemon: what nobody has taken back is said again.
+    /// [`Alarm::new`], for a daemon that begins, which has a spawner again: what nobody has taken back is said again.
     pub fn begin(state_dir: &Path, wall_ms: fn() -> u64) -> Self {
         let alarm = Self::new(state_dir, wall_ms);
         alarm.change(|_| false);
+        alarm.all_over(Kind::Spawner);
         alarm.repeat();
         alarm
     }
@@ -323,7 +329,8 @@ impl Alarm {
             lines.push(format!("once that is fixed, remove `{}`", self.path.display()));
         } else if !lines.is_empty() {
             lines.push(
-                "that goes away by itself once the run is joined or over, or the configuration can be used"
+                "that goes away by itself once the run is joined or over, the configuration can be used, or the daemon is started \
+                 again for want of trainers"
                     .to_owned(),
             );
         }
@@ -404,6 +411,16 @@ mod tests {
         alarm.all_over(Kind::Refused);
         assert!(alarm.lines().is_empty(), "{:?}", alarm.lines());
         assert_eq!(count(&alarm, "refused").times, CAUSES_MAX as u64 + 1);
+    }
+
+    #[test]
+    fn a_daemon_that_begins_has_a_spawner_again() {
+        let folder = tempfile::tempdir().unwrap();
+        Alarm::new(folder.path(), || 1).raise_for(Kind::Spawner, "spawner", "nothing starts trainers");
+        assert!(Alarm::new(folder.path(), || 2).lines()[0].starts_with("nothing starts trainers (1 times"));
+        let begun = Alarm::begin(folder.path(), || 3);
+        assert!(begun.lines().is_empty(), "{:?}", begun.lines());
+        assert_eq!(count(&begun, "spawner").times, 1);
     }
 
     #[test]

@@ -7,8 +7,10 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::control::{Reply, Request};
 use crate::serve::SpawnerArgs;
@@ -139,12 +141,29 @@ impl Spawner {
         })
     }
 
+    /// Whether it has ended, or has left a call without an answer. Waits for nothing, also not for another's call.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.control.try_lock().is_ok_and(|control| control.gone.is_some() || control.is_closed())
+    }
+
+    /// Ends what is left of one that [is gone](Spawner::is_gone), and says how it ended.
+    pub fn lost(&self) -> SpawnError {
+        let mut control = self.control();
+        let how = control.gone.clone().unwrap_or_else(|| control.ended(""));
+        SpawnError::Gone { how }
+    }
+
+    fn control(&self) -> MutexGuard<'_, Control> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn ask<T>(
         &self,
         request: &Request,
         wanted: impl FnOnce(Reply, Option<OwnedFd>) -> Result<T, Reply>,
     ) -> Result<T, SpawnError> {
-        let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut control = self.control();
         if let Some(how) = &control.gone {
             return Err(SpawnError::Gone { how: how.clone() });
         }
@@ -172,6 +191,13 @@ fn said(answer: io::Result<Reply>) -> String {
 }
 
 impl Control {
+    /// Whether nobody has the other end any more.
+    fn is_closed(&self) -> bool {
+        // Asked for nothing, the kernel tells of this alone.
+        let mut socket = [PollFd::new(&self.socket, PollFlags::empty())];
+        poll(&mut socket, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
+
     /// Ends the spawner, for this reason or, where it has none, because it has ended: gives how.
     fn ended(&mut self, why: &str) -> String {
         let exit = self.close();

@@ -315,8 +315,12 @@ fn a_spawner_that_is_killed_takes_its_trainers_with_it_and_every_later_call_says
     let spawner = started("hang", None);
     let trainer = spawner.trainer().unwrap();
     let [process, _] = numbers(&line(&trainer.socket));
+    assert!(!spawner.is_gone());
     kill_process(process, Signal::KILL).unwrap();
     closed(&trainer.socket);
+    // Its trainers died with it, and it a moment before them.
+    assert!(spawner.is_gone(), "before anybody asks it");
+    assert!(spawner.lost().to_string().contains("killed by signal 9"), "{}", spawner.lost());
     for _ in 0..2 {
         let started = spawner.trainer().map(|_| ()).unwrap_err();
         let end = spawner.end(trainer.id).map(|_| ()).unwrap_err();

@@ -12,10 +12,12 @@
 mod once;
 mod pool;
 mod trainer;
+mod watch;
 
 pub use once::{AskFault, check_files, describe_files, sandbox_level};
 pub use pool::TrainerPool;
 pub use trainer::{EndTrainer, TrainerSource, of_spawner};
+pub use watch::watch_spawner;
 
 /// Why a training has no result. For the silo's own log: it may say something of the data.
 #[derive(Debug, thiserror::Error)]
