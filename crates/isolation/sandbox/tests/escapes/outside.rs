@@ -20,6 +20,7 @@ const TESTS: &[(&str, fn())] = &[
     ("a_sealed_process_does_its_work_all_the_same", a_sealed_process_does_its_work),
     ("a_sealed_python_does_its_work_all_the_same", python::sealed_python_works),
     ("a_sealed_process_holds_no_capability_and_gains_none", a_sealed_process_holds_no_capability),
+    ("a_file_is_bounded_also_where_the_signal_for_that_is_ignored", a_file_is_bounded),
     ("the_level_says_what_this_machine_holds_a_process_by", the_level_says_what_was_reached),
     ("required_refuses_a_kernel_without_landlock_and_one_without_filters", required_refuses),
     ("best_effort_goes_on_with_what_there_is_and_says_what", best_effort_goes_on),
@@ -138,6 +139,13 @@ fn a_sealed_process_holds_no_capability() {
         assert_eq!(status["NoNewPrivs"], "1", "{seal}");
         assert_eq!(status["Seccomp"], "2", "{seal}: a filter");
         assert_eq!(status["Threads"], "1", "{seal}");
+    }
+}
+
+fn a_file_is_bounded() {
+    for seal in ["native", "interpreter"] {
+        let end = House::new().run_deaf("XFSZ", seal, "fill the disk with one file");
+        assert_eq!(outcome(&end), "EFBIG", "{seal}");
     }
 }
 

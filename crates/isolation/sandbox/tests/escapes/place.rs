@@ -148,6 +148,15 @@ impl House {
         finished(self.command(seal, what).stdin(Stdio::from(stdin)))
     }
 
+    /// The same where whoever starts it ignores this signal, as is inherited.
+    pub(crate) fn run_deaf(&self, signal: &str, seal: &str, what: &str) -> End {
+        let own = self.command(seal, what);
+        let mut deaf = Command::new("sh");
+        deaf.arg("-c").arg(format!("trap '' {signal}; exec \"$0\" \"$@\""));
+        deaf.arg(own.get_program()).args(own.get_args());
+        joined(deaf.env_clear().current_dir(self.folder.path().join("cwd")))
+    }
+
     /// Lets one wait, sealed, while the status that the kernel shows of it is looked at.
     pub(crate) fn status_of_one(&self, seal: &str) -> BTreeMap<String, String> {
         let (ours, theirs) = UnixStream::pair().unwrap();

@@ -78,7 +78,6 @@ pub(super) const PLAIN: &[i64] = &[
     libc::SYS_fadvise64,
     libc::SYS_fallocate,
     libc::SYS_fdatasync,
-    libc::SYS_flock,
     libc::SYS_fstat,
     libc::SYS_fsync,
     libc::SYS_ftruncate,
@@ -172,13 +171,17 @@ pub(super) const PROCESS: &[i64] = &[libc::SYS_fork, libc::SYS_vfork];
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) const PROCESS: &[i64] = &[];
 
+/// What a sealed process is answered that there is not, so that a library does without: threads are made by `clone`, and a file is
+/// read without a lock. A lock would keep the writer of the data waiting, and is seen by a trainer of another run.
+pub(super) const ABSENT: &[i64] = &[libc::SYS_clone3, libc::SYS_flock];
+
 /// What opens a file, and the place of its flags.
 #[cfg(target_arch = "x86_64")]
 pub(super) const OPENING: &[(i64, u8)] = &[(libc::SYS_open, 1), (libc::SYS_openat, 2)];
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) const OPENING: &[(i64, u8)] = &[(libc::SYS_openat, 2)];
 
-/// Copies, flags and locks; neither who is signalled when input comes, nor a watch on a folder.
+/// Copies and flags; neither locks, nor who is signalled when input comes, nor a watch on a folder.
 pub(super) const DESCRIPTOR_COMMANDS: &[u64] = &[
     libc::F_DUPFD as u64,
     libc::F_DUPFD_CLOEXEC as u64,
@@ -186,12 +189,6 @@ pub(super) const DESCRIPTOR_COMMANDS: &[u64] = &[
     libc::F_SETFD as u64,
     libc::F_GETFL as u64,
     libc::F_SETFL as u64,
-    libc::F_GETLK as u64,
-    libc::F_SETLK as u64,
-    libc::F_SETLKW as u64,
-    libc::F_OFD_GETLK as u64,
-    libc::F_OFD_SETLK as u64,
-    libc::F_OFD_SETLKW as u64,
 ];
 
 /// Whether a stream is a terminal, how much waits in it, whether to wait for more; nothing that puts input into it.

@@ -29,7 +29,7 @@ pub(super) fn programs(profile: SealProfile, process: u32) -> Result<Vec<BpfProg
     let mut programs = no_other_numbers();
     // Each checks that a call is the processor's own, and kills where it is not.
     programs.push(compile(killed()?, ALLOWED, SeccompAction::KillProcess)?);
-    programs.push(compile(absent(), ALLOWED, ABSENT)?);
+    programs.push(compile(absent(calls::ABSENT), ALLOWED, ABSENT)?);
     programs.push(compile(let_through(profile, process)?, REFUSED, ALLOWED)?);
     Ok(programs)
 }
@@ -42,7 +42,7 @@ pub(super) fn programs(profile: SealProfile, process: u32) -> Result<Vec<BpfProg
 pub(super) fn of_shut_out(process: u32) -> Result<Vec<BpfProgram>, BackendError> {
     let mut programs = no_other_numbers();
     programs.push(from_number(denied::NEWEST as u32 + 1, libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32));
-    programs.push(compile(absent(), ALLOWED, ABSENT)?);
+    programs.push(compile(absent(&[libc::SYS_clone3]), ALLOWED, ABSENT)?);
     programs.push(compile(refused(process)?, ALLOWED, REFUSED)?);
     Ok(programs)
 }
@@ -90,8 +90,8 @@ fn killed() -> Result<Rules, BackendError> {
 
 /// What a C library tries first, and does otherwise where the kernel is older: here, because no filter can look behind the pointer
 /// to its flags.
-fn absent() -> Rules {
-    Rules::from([(libc::SYS_clone3, Vec::new())])
+fn absent(calls: &[i64]) -> Rules {
+    calls.iter().map(|call| (*call, Vec::new())).collect()
 }
 
 fn let_through(profile: SealProfile, process: u32) -> Result<Rules, BackendError> {
@@ -100,7 +100,7 @@ fn let_through(profile: SealProfile, process: u32) -> Result<Rules, BackendError
         rules.extend(calls::INTERPRETER.iter().map(|call| (*call, Vec::new())));
     }
     // Decided by the programs before this one.
-    rules.extend(calls::PROCESS.iter().chain(&[libc::SYS_clone3]).map(|call| (*call, Vec::new())));
+    rules.extend(calls::PROCESS.iter().chain(calls::ABSENT).map(|call| (*call, Vec::new())));
     rules.insert(libc::SYS_clone, vec![rule([masked(0, THREAD | NAMESPACES, THREAD)?])?]);
     // Of all processes, it may signal itself.
     for call in [libc::SYS_kill, libc::SYS_tgkill] {

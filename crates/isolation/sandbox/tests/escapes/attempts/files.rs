@@ -2,10 +2,12 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown, symlink};
 
+use libc::{F_WRLCK, SEEK_SET, flock};
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::unistd::truncate;
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, Timespec, Timestamps, UTIME_NOW, XattrFlags, inotify, mknodat, setxattr,
-    utimensat,
+    AtFlags, CWD, FileType, FlockOperation, Mode, Timespec, Timestamps, UTIME_NOW, XattrFlags, inotify,
+    mknodat, setxattr, utimensat,
 };
 
 use super::{Attempt, attempt};
@@ -45,6 +47,17 @@ pub(super) const ALL: &[Attempt] = &[
     attempt("make a symbolic link", |place| symlink(place.key(), place.task().join("second"))),
     attempt("make a named pipe", |place| {
         Ok(mknodat(CWD, place.task().join("pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?)
+    }),
+    attempt("lock the data", |place| File::open(place.data().join("table.csv"))?.lock_shared()),
+    attempt("lock a part of the data", |place| {
+        let data = File::open(place.data().join("table.csv"))?;
+        Ok(rustix::fs::fcntl_lock(data, FlockOperation::NonBlockingLockShared)?)
+    }),
+    attempt("see whether another has locked the data", |place| {
+        let data = File::open(place.data().join("table.csv"))?;
+        let mut lock =
+            flock { l_type: F_WRLCK as i16, l_whence: SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 };
+        Ok(fcntl(data, FcntlArg::F_OFD_GETLK(&mut lock)).map(drop)?)
     }),
     attempt("change a key's permissions", |place| {
         fs::set_permissions(place.key(), Permissions::from_mode(0o666))
