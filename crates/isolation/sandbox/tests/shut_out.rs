@@ -65,6 +65,8 @@ fn main() -> ExitCode {
         let said = if status.success() { "ok" } else { "FAILED" };
         println!("test {name} ... {said}");
         if !status.success() {
+            // As the library's harness names it, for whoever looks for the name.
+            println!("---- {name} stdout ----");
             code = ExitCode::FAILURE;
         }
     }
