@@ -55,6 +55,10 @@ fn chosen(arguments: &[String]) -> impl Iterator<Item = &'static (&'static str, 
 
 /// Runs the tests that are asked for, or lists them with `--list`.
 pub(crate) fn main(arguments: &[String]) -> ExitCode {
+    if House::new().run("unsealed", "required").said.contains("this kernel offers no Landlock") {
+        println!("not shown on this machine, whose kernel has no Landlock");
+        return ExitCode::SUCCESS;
+    }
     let mut failed = Vec::new();
     for (name, test) in chosen(arguments) {
         if arguments.iter().any(|argument| argument == "--list") {
