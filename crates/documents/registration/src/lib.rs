@@ -1,8 +1,8 @@
 //! What a silo's operator has registered of its files: how they are written, and what their columns mean.
 //!
 //! Owns: [`Dialect`], in which a silo's text files are written, with all that is wrong in one at once, and [`Marks`], what a reader
-//! takes from it; and [`Registration`], the document that has a dialect and says of each column what its cells are in the
-//! federation's words.
+//! takes from it; [`Registration`], the document that has a dialect and says of each column what its cells are in the
+//! federation's words; and [`CellReader`], which reads a cell by it.
 //!
 //! Does not: read a file, or find out how one is written. Nothing is inferred where a table is read: a dialect is a person's
 //! word, and the same bytes are the same records for ever.
@@ -19,10 +19,12 @@
 //! ```
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod cell;
 mod column;
 mod dialect;
 mod document;
 
+pub use cell::{CellReader, Misread, RegisteredCell};
 pub use column::{DateForm, Label, Meaning, Number, RegisteredColumn};
 pub use dialect::{Compression, Dialect, Marks};
 pub use document::{REGISTRATION_BYTES_MAX, Registration};
