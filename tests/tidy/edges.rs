@@ -164,6 +164,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ("federation", &["identity", "params", "plan", "protocol", "run_status", "secagg"]),
     ("founding", &["attest", "identity", "pki", "vault"]),
     ("identity", &["params", "secagg"]),
+    ("inspect", &["readers", "registration"]),
     ("ledger", &["accounting", "identity", "params", "vault"]),
     ("messages", &["checkpoint", "identity", "params", "plan", "secagg"]),
     (

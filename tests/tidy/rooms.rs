@@ -26,7 +26,7 @@ pub(crate) const ROOMS: &[Room] = &[
     room(0, "isolation", false, &["sandbox", "spawner"]),
     room(1, "documents", true, &["attest", "card", "checkpoint", "identity", "plan", "registration", "tlog"]),
     room(2, "round", true, &["federation", "messages", "protocol", "run_status", "suspicion"]),
-    room(2, "learning", false, &["datasets", "readers", "train", "trainer", "trainer_protocol"]),
+    room(2, "learning", false, &["datasets", "inspect", "readers", "train", "trainer", "trainer_protocol"]),
     room(
         3,
         "disk",
@@ -68,6 +68,7 @@ const INSIDE: &[(&str, &str, &str)] = &[
         "who is in the next cohort depends on what was complained of and spoiled before",
     ),
     ("datasets", "readers", "a table is made of the records of files"),
+    ("inspect", "readers", "a proposal is tried on the whole file by what will read it"),
     ("train", "datasets", "training reads the tables that datasets parsed"),
     ("train", "trainer", "burn is one way to train of several"),
     ("trainer", "trainer_protocol", "it does what the daemon asks over their stream"),

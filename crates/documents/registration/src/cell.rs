@@ -13,7 +13,6 @@ use crate::document::Registration;
 /// Stays in the silo.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RegisteredCell<'a> {
-    /// Not known.
     Missing,
     Number(f64),
     /// A category's word, or a day like `2020-01-31`.
@@ -146,7 +145,7 @@ impl From<String> for RegisteredCell<'_> {
 
 /// A number by the dialect's marks. Marks between thousands stand between groups of three digits or nowhere: what is written otherwise is
 /// no number, and never another one.
-pub(crate) fn number(text: &str, marks: Marks) -> Option<f64> {
+pub fn number(text: &str, marks: Marks) -> Option<f64> {
     let (whole, decimals) = match text.split_once(marks.decimal) {
         Some((whole, decimals)) => (whole, Some(decimals)),
         None => (text, None),
@@ -176,7 +175,7 @@ fn grouped(whole: &str, mark: char) -> Option<String> {
 
 impl DateForm {
     /// The same day like `2020-01-31`; whether the calendar has it is for whoever reads that.
-    fn iso(self, text: &str) -> Option<String> {
+    pub fn iso(self, text: &str) -> Option<String> {
         let parts = |mark: char| {
             let mut parts = text.split(mark);
             let [first, second, third] = [parts.next()?, parts.next()?, parts.next()?];

@@ -24,7 +24,7 @@ mod column;
 mod dialect;
 mod document;
 
-pub use cell::{CellReader, Misread, RegisteredCell};
+pub use cell::{CellReader, Misread, RegisteredCell, number};
 pub use column::{DateForm, Label, Meaning, Number, RegisteredColumn};
 pub use dialect::{Compression, Dialect, Marks};
 pub use document::{REGISTRATION_BYTES_MAX, Registration};

@@ -1,0 +1,166 @@
+//! What seems to stand in a column, of all its cells.
+
+use std::collections::BTreeMap;
+
+use registration::{DateForm, Marks, number};
+
+/// What usually means "not known", in any column.
+const MISSING: [&str; 11] = ["?", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "NN", "k.A."];
+/// What does among numbers: in texts it may be a value.
+const MISSING_AMONG_NUMBERS: [&str; 8] = ["-", "--", ".", "none", "None", "unknown", "missing", "n.d."];
+/// A column with more different cells holds no categories.
+pub(crate) const VALUES_MAX: usize = 100;
+
+/// The cells of one column, counted.
+pub(crate) struct Counted {
+    marks: Marks,
+    values_max: usize,
+    rows: u64,
+    numbers: u64,
+    whole: bool,
+    /// Each different cell and how often it stands there; of too many, the first.
+    values: BTreeMap<String, u64>,
+    too_many: bool,
+    dates: [u64; DateForm::ALL.len()],
+}
+
+/// What a column seems to hold.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Holds {
+    Numbers,
+    /// Whole numbers of classes, from this one.
+    Classes {
+        first: i64,
+        count: usize,
+    },
+    Categories(Vec<String>),
+    Dates(&'static str),
+    /// So many different texts that they are no categories.
+    Texts,
+    Nothing,
+}
+
+impl Counted {
+    pub(crate) fn new(marks: Marks, values_max: usize) -> Self {
+        let (values, dates) = (BTreeMap::new(), [0; DateForm::ALL.len()]);
+        Self { marks, values_max, rows: 0, numbers: 0, whole: true, values, too_many: false, dates }
+    }
+
+    pub(crate) fn add(&mut self, cell: &str) {
+        if cell.is_empty() {
+            return;
+        }
+        self.rows += 1;
+        match number(cell, self.marks).filter(|number| number.is_finite()) {
+            Some(number) => {
+                self.numbers += 1;
+                self.whole &= number.fract() == 0.0;
+            }
+            None => {
+                for ((_, form), count) in DateForm::ALL.iter().zip(&mut self.dates) {
+                    *count += u64::from(form.iso(cell).is_some_and(|day| is_possible(&day)));
+                }
+            }
+        }
+        if let Some(count) = self.values.get_mut(cell) {
+            *count += 1;
+        } else if self.values.len() < self.values_max {
+            self.values.insert(cell.to_owned(), 1);
+        } else {
+            self.too_many = true;
+        }
+    }
+
+    /// The cells that mean "not known".
+    pub(crate) fn missing(&self) -> Vec<&'static str> {
+        let often =
+            MISSING.iter().chain(&MISSING_AMONG_NUMBERS).filter(|mark| self.values.contains_key(**mark));
+        let marked: u64 = often.clone().filter_map(|mark| self.values.get(*mark)).sum();
+        let are_numbers = self.numbers * 2 > self.rows - marked;
+        often.filter(|mark| are_numbers || MISSING.contains(mark)).copied().collect()
+    }
+
+    /// What the other cells are. A label's numbers are classes.
+    pub(crate) fn holds(&self, is_label: bool) -> Holds {
+        let missing = self.missing();
+        let unknown: u64 = missing.iter().filter_map(|mark| self.values.get(*mark)).sum();
+        let known = self.rows - unknown;
+        let values = || self.values.keys().filter(|value| !missing.contains(&value.as_str()));
+        if known == 0 {
+            return Holds::Nothing;
+        }
+        let date = DateForm::ALL.iter().zip(self.dates).find(|(_, count)| *count == known);
+        if let Some(((name, _), _)) = date {
+            return Holds::Dates(name);
+        }
+        if self.numbers == known {
+            let classes = (is_label && self.whole && !self.too_many).then(|| self.classes()).flatten();
+            return match classes {
+                Some((first, count)) => Holds::Classes { first, count },
+                None if is_label && !self.too_many => Holds::Categories(values().cloned().collect()),
+                None => Holds::Numbers,
+            };
+        }
+        if self.too_many || (known > 20 && values().count() as u64 * 2 > known) {
+            return Holds::Texts;
+        }
+        Holds::Categories(values().cloned().collect())
+    }
+
+    /// The first class and how many there are, where no whole number between is left out, and there are at least two.
+    fn classes(&self) -> Option<(i64, usize)> {
+        let mut numbers: Vec<i64> = self
+            .values
+            .keys()
+            .filter_map(|value| number(value, self.marks))
+            .map(|number| number as i64)
+            .collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let (first, last) = (*numbers.first()?, *numbers.last()?);
+        // Classes begin at 0 or at 1, as people count.
+        let count = usize::try_from(last - first).ok()? + 1;
+        ((0..=1).contains(&first) && count >= 2 && count == numbers.len()).then_some((first, count))
+    }
+}
+
+/// Whether a day like `2020-01-31` has a month and a day that are some.
+fn is_possible(day: &str) -> bool {
+    let part = |range| day.get(range).and_then(|part: &str| part.parse::<u8>().ok());
+    part(5..7).is_some_and(|month| (1..=12).contains(&month))
+        && part(8..10).is_some_and(|day| (1..=31).contains(&day))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(cells: &[&str]) -> Counted {
+        let marks = Marks { separator: b',', quote: None, decimal: '.', thousands: None };
+        let mut counted = Counted::new(marks, VALUES_MAX);
+        cells.iter().for_each(|cell| counted.add(cell));
+        counted
+    }
+
+    #[test]
+    fn a_column_holds_what_all_its_known_cells_are() {
+        let numbers = counted(&["1", "2.5", "?", "", "-"]);
+        assert_eq!((numbers.holds(false), numbers.missing()), (Holds::Numbers, vec!["?", "-"]));
+        let texts = counted(&["x", "-", "?", "y"]);
+        assert_eq!(texts.holds(false), Holds::Categories(vec!["-".into(), "x".into(), "y".into()]));
+        assert_eq!(counted(&["31.1.2020", "02.02.2021"]).holds(false), Holds::Dates("DD.MM.YYYY"));
+        assert_eq!(counted(&["01/31/2020"]).holds(false), Holds::Dates("MM/DD/YYYY"));
+        assert_eq!(counted(&["", "?"]).holds(false), Holds::Nothing);
+        let names: Vec<String> = (0..40).map(|index| format!("patient {index}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        assert_eq!(counted(&names).holds(false), Holds::Texts);
+    }
+
+    #[test]
+    fn a_label_of_numbers_has_classes_from_its_first() {
+        assert_eq!(counted(&["0.0", "1.0", "0"]).holds(true), Holds::Classes { first: 0, count: 2 });
+        assert_eq!(counted(&["1", "2", "2"]).holds(true), Holds::Classes { first: 1, count: 2 });
+        assert_eq!(counted(&["2", "4"]).holds(true), Holds::Categories(vec!["2".into(), "4".into()]));
+        assert_eq!(counted(&["0", "1"]).holds(false), Holds::Numbers);
+    }
+}
