@@ -134,7 +134,8 @@ impl Bench<'_> {
                 let read = self.tables.read(&plan).map_err(Failed::from)?;
                 self.plan = Some(plan);
                 let misfits = read.misfits.as_deref().map(Reply::text);
-                Reply::Table { job, version: read.data.version(), misfits, changed: read.changed }
+                let remarks = read.remarks.as_deref().map(Reply::text);
+                Reply::Table { job, version: read.data.version(), misfits, remarks, changed: read.changed }
             }
             Ask::Train { job, clip_norm } => {
                 let answer = self.train(clip_norm, &frame, stop)?;

@@ -12,6 +12,9 @@ use datasets::{Dataset, DatasetError};
 use params::Digest;
 use plan::Plan;
 
+/// So many standard deviations above its mean a batch is as good as never.
+const LIKELY_DEVIATIONS: f64 = 6.0;
+
 /// See the module.
 pub(crate) struct Tables {
     path: PathBuf,
@@ -20,17 +23,19 @@ pub(crate) struct Tables {
 
 struct Held {
     plan: Digest,
-    data: Arc<Dataset>,
-    misfits: Option<String>,
+    table: Table,
     files: Files,
     change_reported: bool,
 }
 
 /// A table, and what its operator should hear of it.
+#[derive(Clone)]
 pub(crate) struct Table {
     pub(crate) data: Arc<Dataset>,
     /// What contributes nothing.
     pub(crate) misfits: Option<String>,
+    /// What may not be what was meant.
+    pub(crate) remarks: Option<String>,
     /// The files are others than those that were read: said once.
     pub(crate) changed: bool,
 }
@@ -56,7 +61,7 @@ impl Tables {
         let (digest, files) = (plan.digest(), files(&self.path));
         if let Some(held) = self.held.as_mut().filter(|held| held.plan == digest) {
             let changed = held.files != files && !std::mem::replace(&mut held.change_reported, true);
-            return Ok(Table { data: Arc::clone(&held.data), misfits: held.misfits.clone(), changed });
+            return Ok(Table { changed, ..held.table.clone() });
         }
         // One table at a time is in memory.
         self.held = None;
@@ -66,11 +71,34 @@ impl Tables {
         } else {
             (Dataset::load(&self.path, &plan.data)?, None)
         };
-        let data = Arc::new(data);
-        let table = Table { data: Arc::clone(&data), misfits: misfits.clone(), changed: false };
-        self.held = Some(Held { plan: digest, data, misfits, files, change_reported: false });
+        let remarks = remarks(plan, &data);
+        let table = Table { data: Arc::new(data), misfits, remarks, changed: false };
+        self.held = Some(Held { plan: digest, table: table.clone(), files, change_reported: false });
         Ok(table)
     }
+}
+
+/// What may not be what was meant, of the table and of the plan's room for it.
+fn remarks(plan: &Plan, data: &Dataset) -> Option<String> {
+    let of_table = Some(data.remarks()).filter(|remarks| !remarks.is_empty()).map(ToString::to_string);
+    let said: Vec<String> = of_table.into_iter().chain(beyond_room(plan, data)).collect();
+    (!said.is_empty()).then(|| said.join("; "))
+}
+
+/// Whether batches may have more rows than the integers of their sums have room for.
+fn beyond_room(plan: &Plan, data: &Dataset) -> Option<String> {
+    let sampling = plan.privacy.promise()?.sampling()?;
+    let rows = data.rows() as f64;
+    let mean = rows * sampling.rate;
+    // A batch is larger once in a thousand million.
+    let likely = mean + LIKELY_DEVIATIONS * (mean * (1.0 - sampling.rate)).sqrt();
+    (likely > sampling.rows_max as f64).then(|| {
+        format!(
+            "of {rows} rows about {mean:.0} are in a batch, and up to {likely:.0} by chance, where the plan has room for {}: sums of \
+             more wrap, and the model is wrong; ask its author for a larger batch_rows_max or a smaller sampling_rate",
+            sampling.rows_max
+        )
+    })
 }
 
 /// What cannot be looked at is not there.
@@ -110,6 +138,41 @@ mod tests {
         assert!(!other.changed);
         let fresh = Tables::new(&path).read(&plan).unwrap();
         assert_eq!(fresh.data.version(), other.data.version(), "after a restart");
+    }
+
+    #[test]
+    fn what_may_not_be_meant_is_said_in_every_mode_and_is_no_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("silo.csv");
+        std::fs::write(&path, "label,a,b,c\n0,0.1,9e9,0.3\n,,,\n1,0.1,0.2,0.3\n").unwrap();
+        let said = |plan: &Plan| Tables::new(&path).read(plan).unwrap().remarks.unwrap();
+        let (exact, private) = (said(&sim::plan(3, 2)), said(&sim::private_plan(3, 2, 5.0)));
+        assert!(exact.contains("1 of 2 cells in column b lie outside"), "{exact}");
+        assert!(exact.contains("1 records in which nothing stands were passed over"), "{exact}");
+        assert!(private.contains("1 of 2 cells in column b lie outside"), "{private}");
+        assert!(!private.contains("nothing stands"), "it has its place: {private}");
+    }
+
+    #[test]
+    fn a_table_whose_batches_outgrow_the_plans_integers_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("silo.csv");
+        let mut plan = sim::private_plan(3, 2, 5.0);
+        let sampling = plan.privacy.promise_mut().unwrap().sampling_mut().unwrap();
+        (sampling.rate, sampling.rows_max) = (0.5, 64);
+        let said = |rows: usize| {
+            let rows = "0,0.1,0.2,0.3\n".repeat(rows);
+            std::fs::write(&path, format!("label,a,b,c\n{rows}")).unwrap();
+            Tables::new(&path).read(&plan).unwrap().remarks
+        };
+        assert_eq!(said(70), None);
+        let beyond = said(128).unwrap();
+        assert!(
+            beyond.starts_with(
+                "of 128 rows about 64 are in a batch, and up to 98 by chance, where the plan has room for 64"
+            ),
+            "{beyond}"
+        );
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub enum Reply {
         version: Digest,
         /// What contributes nothing, where anything does not fit the plan: counts, without a cell's text.
         misfits: Option<String>,
+        /// What of it may not be what was meant, where anything is: cells outside their range by column, and the like. No cell's text.
+        remarks: Option<String>,
         /// Whether the files are others than those that were read.
         changed: bool,
     },
@@ -177,7 +179,13 @@ mod tests {
             assert_eq!(serde_json::to_string(&answer).unwrap(), text);
             assert_eq!(serde_json::from_str::<Reply>(text).unwrap(), answer);
         }
-        let table = Reply::Table { job: 1, version: Digest::sha256(b""), misfits: None, changed: false };
+        let table = Reply::Table {
+            job: 1,
+            version: Digest::sha256(b""),
+            misfits: None,
+            remarks: None,
+            changed: false,
+        };
         let text = serde_json::to_string(&table).unwrap();
         assert!(text.starts_with(r#"{"reply":"table","job":1,"version":""#), "{text}");
         assert_eq!(serde_json::from_str::<Reply>(&text).unwrap(), table);

@@ -296,6 +296,9 @@ impl AtWork {
             let text = format!("data that does not fit the plan of run {run} contributes nothing: {misfits}");
             self.pool.raise(Kind::Data, text, String::new()).await;
         }
+        if let Some(remarks) = &table.remarks {
+            tracing::warn!(run = %run, remarks = remarks.as_str(), "the data may not be what was meant: look at it");
+        }
     }
 
     async fn unusable(&self, plan: &AuthoredPlan, why: &TrainFault) {

@@ -61,6 +61,7 @@ pub(crate) struct Trainer {
 pub(crate) struct Table {
     pub(crate) version: Digest,
     pub(crate) misfits: Option<String>,
+    pub(crate) remarks: Option<String>,
     pub(crate) changed: bool,
 }
 
@@ -106,8 +107,9 @@ impl Trainer {
         let job = self.next();
         say(&mut self.said, &Ask::Read { job, plan: plan.signed().clone() }, &[]).await.map_err(fault)?;
         match hear(&mut self.heard, limits::REPLY).await.map_err(fault)? {
-            (Reply::Table { job: of, version, misfits, changed }, _) if of == job => {
-                Ok(Table { version, misfits: misfits.as_deref().map(Reply::text), changed })
+            (Reply::Table { job: of, version, misfits, remarks, changed }, _) if of == job => {
+                let text = |text: Option<String>| text.as_deref().map(Reply::text);
+                Ok(Table { version, misfits: text(misfits), remarks: text(remarks), changed })
             }
             (Reply::Failed { job: of, data, why }, _) if of == job => Err(failed(data, &why)),
             _ => Err(unasked()),
