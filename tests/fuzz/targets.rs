@@ -50,6 +50,7 @@ pub(crate) const DECODERS: &[Target] = &[
     ("roster", files::roster),
     ("keys", files::keys),
     ("csv", files::csv),
+    ("records", files::records),
     ("idx", files::idx),
     ("ledger", accounts::ledger),
     ("log_texts", logs::texts),

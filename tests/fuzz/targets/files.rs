@@ -10,6 +10,8 @@ use identity::{IdentityKey, SignedRoster, parse_verifying_key};
 use optim::State;
 use params::Digest;
 use plan::{Plan, Policy};
+use readers::Records;
+use registration::Dialect;
 
 use super::script::Script;
 use super::seeds::signing_key;
@@ -196,6 +198,43 @@ pub(crate) fn csv(bytes: &[u8]) {
             assert!(shown.len() <= 2 << 10, "a refusal of {} bytes", shown.len());
         }
     }
+}
+
+/// The first byte chooses how the rest is written.
+pub(crate) fn records(bytes: &[u8]) {
+    let Some((flags, file)) = bytes.split_first() else { return };
+    let is = |bit: u8| flags >> bit & 1 == 1;
+    let encoding = ["utf-8", "windows-1252", "utf-16le", "shift_jis"][usize::from(flags >> 6)];
+    let dialect = Dialect {
+        separator: if is(0) { ";" } else { "," }.into(),
+        quote: if is(1) { "" } else { "\"" }.into(),
+        line_breaks: is(2),
+        trim: is(3),
+        header: !is(4),
+        columns: if is(4) { vec!["a".into(), "b".into()] } else { Vec::new() },
+        comment: if is(5) { "#" } else { "" }.into(),
+        encoding: encoding.into(),
+        ..Dialect::default()
+    };
+    let mut records = match Records::new(file, &dialect) {
+        Ok(records) => records,
+        Err(why) => {
+            let shown = why.to_string();
+            assert!(shown.len() <= 2 << 10, "a refusal of {} bytes", shown.len());
+            return;
+        }
+    };
+    let width = records.names().len();
+    let mut line = records.header_line().unwrap_or(0);
+    while let Some(record) = records.next_record().expect("it is in memory") {
+        assert!(record.line > line, "each on a line of its own, in their order");
+        line = record.line;
+        if let Ok(cells) = record.cells {
+            assert_eq!(cells.len(), width);
+            assert!((0..width).all(|index| cells.get(index).is_some()));
+        }
+    }
+    assert!(line <= file.len() as u64 + 1, "no more lines than bytes");
 }
 
 /// Labels, a piece, and images. Of labels that are plain, the pixels that gzip may unpack are a small multiple.

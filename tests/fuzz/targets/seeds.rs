@@ -165,6 +165,11 @@ impl Seeds {
         self.add("keys", "key", public_key_text(&signing_key(1).verifying_key()).into_bytes());
         self.add("keys", "folder", b"000012".to_vec());
         self.add("keys", "digest", Digest::sha256(b"").to_string().into_bytes());
+        let quoted = b"id;note\n1;\"a\nb\"\n2;\"say \"\"no\"\"\"\r\n#;\n3;\"\n".to_vec();
+        self.add("records", "plain", b"\x08a,b\n1, x \n,\n1,2,3\n".to_vec());
+        self.add("records", "line-breaks", [b"\x25".to_vec(), quoted].concat());
+        let utf16 = "1,\u{e4}\r\n2,b\r\n".encode_utf16().flat_map(u16::to_le_bytes);
+        self.add("records", "utf-16", [vec![0x90], utf16.collect()].concat());
         self.add("csv", "plain", b"a,b,c,label\n0.5,1,0,1\n0,0,1e-3,0\n".to_vec());
         self.add(
             "csv",
