@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use plan::{AnswerValues, Plan, TrainerAnswer};
 use protocol::{Attempt, Decline, RoundOutcome, ToClient, ToCoordinator};
+use spawner::SpawnError;
 use train::StoppableTrainer;
 use trainer::Trainer;
 use trainer::samples::in_threads;
@@ -65,6 +66,8 @@ enum Lie {
     NeverReady,
     /// It never says that it has read its table.
     NeverRead,
+    /// There is none, since what starts trainers is gone.
+    SpawnerGone,
 }
 
 /// Those that their numbers give away.
@@ -80,7 +83,7 @@ const OF_NUMBERS: [Lie; 9] = [
     Lie::MoreWithinThanRows,
 ];
 
-const OF_FRAMES: [Lie; 14] = [
+const OF_FRAMES: [Lie; 15] = [
     Lie::MetricsUnasked,
     Lie::AnotherJob,
     Lie::AnotherMessage,
@@ -95,6 +98,7 @@ const OF_FRAMES: [Lie; 14] = [
     Lie::Closes,
     Lie::BeforeItIsAsked,
     Lie::NeverReady,
+    Lie::SpawnerGone,
 ];
 
 /// Of what an honest trainer replies in these tests.
@@ -229,6 +233,9 @@ fn lying(lie: Lie) -> Sources {
         let trainers = Arc::new(|stop| Box::new(StoppableTrainer(stop)) as Box<dyn Trainer>);
         let honest = in_threads(config.data.clone(), config.policy.clone(), trainers);
         Arc::new(move || {
+            if lie == Lie::SpawnerGone {
+                return Err(io::Error::other(SpawnError::Gone { how: "killed".into() }));
+            }
             let (its, end) = honest()?;
             let (ours, liar) = UnixStream::pair()?;
             let ended = ours.try_clone()?;

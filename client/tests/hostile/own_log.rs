@@ -44,12 +44,14 @@ impl OwnLog {
     pub(crate) fn check_lie(&self, lie: &str, of_numbers: bool) {
         assert!(self.has("contribution.replaced"), "{lie}: {:?}", self.actions);
         // One that is never ready did not start.
-        assert_eq!(lie != "NeverReady", self.has("trainer.started"), "{lie}: {:?}", self.actions);
+        let starts = !["NeverReady", "SpawnerGone"].contains(&lie);
+        assert_eq!(starts, self.has("trainer.started"), "{lie}: {:?}", self.actions);
+        assert_eq!(lie == "SpawnerGone", self.has("spawner.lost"), "{lie}: {:?}", self.actions);
         if lie == "Late" {
             // Whether its answer is heard before it is ended is chance: heard, it is honest, and no failure of the trainer's.
             return;
         }
-        assert_eq!(lie != "NeverReady", self.has("trainer.ended"), "{lie}: {:?}", self.actions);
+        assert_eq!(starts, self.has("trainer.ended"), "{lie}: {:?}", self.actions);
         assert!(self.has("trainer.failed"), "{lie}: {:?}", self.actions);
         // A frame that is too long is not looked into.
         let is_read = of_numbers && lie != "OneTooMany";
