@@ -451,38 +451,3 @@ fn accept_loss(loaded: Loaded, reason: &str) -> Result<spending::AcceptedLoss, R
     let spending = UncheckedSpending::new(ledger, &profile.identity, &profile.policy, daemon::wall_ms);
     Ok(spending.accept_loss(&records.map_err(RunError::Record)?, reason)?)
 }
-
-#[cfg(test)]
-mod tests {
-    use identity::IdentityKey;
-    use ledger::Ledger;
-    use params::Digest;
-    use plan::Policy;
-    use protocol::{Attempt, Timestamp};
-
-    use super::*;
-
-    #[test]
-    fn a_ledger_or_a_journal_that_lacks_what_the_other_has_ends_the_daemon_with_1() {
-        let folder = tempfile::tempdir().unwrap();
-        let key = IdentityKey::from_secret_hex(&"01".repeat(32)).unwrap();
-        let policy = Policy::for_authors([]);
-        let spending = || {
-            let ledger = Ledger::new(folder.path(), "d", None, None).unwrap();
-            UncheckedSpending::new(ledger, &key, &policy, || 1)
-        };
-        let [run_id, plan, model, r2, upload] = [Digest::sha256(b"one"); 5];
-        let at = Attempt { round: 1, attempt: 1 };
-        let journal = [
-            ClientRecord::Joined { run_id, plan, roster_epoch: 1 },
-            ClientRecord::Advertised { at },
-            ClientRecord::Debited { now: Timestamp(1), at, model, r2, upload, event: None },
-        ];
-        let ended = |journal: &[ClientRecord]| RunError::from(spending().check(journal).err().unwrap());
-        let why = ended(&journal);
-        assert!(matches!(why, RunError::RolledBack(_)) && why.exit_code() == 1, "{why}");
-        spending().accept_loss(&journal, "the disk broke").unwrap();
-        let why = ended(&[]);
-        assert!(matches!(why, RunError::LostJournal(_)) && why.exit_code() == 1, "{why}");
-    }
-}

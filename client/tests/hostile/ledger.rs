@@ -4,10 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use client::RunError;
-use ledger::{Cost, Entry, Limits, Release, What, samples};
+use identity::IdentityKey;
+use ledger::{Cost, Entry, Ledger, Limits, Release, What, samples};
 use params::Digest;
 use plan::{Policy, PrivacyMode};
-use protocol::{Attempt, Decline, ToCoordinator};
+use protocol::{Attempt, ClientRecord, Decline, Timestamp, ToCoordinator};
+use spending::UncheckedSpending;
 
 use crate::crossed::{binding, delivered};
 use crate::federation::{DEBITED, Federation, JOINED, plan};
@@ -227,4 +229,28 @@ async fn a_sum_without_noise_is_in_the_ledger_as_what_it_is() {
 
 pub(crate) fn of_another_daemon(plan: Digest) -> Release {
     Release { daemon: "another".into(), plan, ..samples::release("another run", 1) }
+}
+
+#[test]
+fn a_ledger_or_a_journal_that_lacks_what_the_other_has_ends_the_daemon_with_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = IdentityKey::from_secret_hex(&"01".repeat(32)).unwrap();
+    let policy = Policy::for_authors([]);
+    let spending = || {
+        let ledger = Ledger::new(folder.path(), "d", None, None).unwrap();
+        UncheckedSpending::new(ledger, &key, &policy, || 1)
+    };
+    let [run_id, plan, model, r2, upload] = [Digest::sha256(b"one"); 5];
+    let at = Attempt { round: 1, attempt: 1 };
+    let journal = [
+        ClientRecord::Joined { run_id, plan, roster_epoch: 1 },
+        ClientRecord::Advertised { at },
+        ClientRecord::Debited { now: Timestamp(1), at, model, r2, upload, event: None },
+    ];
+    let ended = |journal: &[ClientRecord]| RunError::from(spending().check(journal).err().unwrap());
+    let why = ended(&journal);
+    assert!(matches!(why, RunError::RolledBack(_)) && why.exit_code() == 1, "{why}");
+    spending().accept_loss(&journal, "the disk broke").unwrap();
+    let why = ended(&[]);
+    assert!(matches!(why, RunError::LostJournal(_)) && why.exit_code() == 1, "{why}");
 }
