@@ -167,8 +167,15 @@ async fn approve(args: ApproveArgs, answers: &mut impl BufRead) -> Result<(), Fa
     }
     let asking = operate::asking(&clients, &names)?;
     let next = current.admit(&asking, args.number)?;
-    let former = current.former_numbers();
-    if args.number.is_none() && !former.is_empty() {
+    let (renumbered, former) = (current.renumbered(&asking, &next), current.former_numbers());
+    for (Newcomer { name, .. }, number) in &renumbered {
+        eprintln!(
+            "warning: {0} was silo {number} and asks with the keys of its old folder, which is of that number: admitted under another, it \
+             does not start. Answer no, and give: folkmoot clients approve {0} --number {number} with the arguments of this command",
+            printable(name)
+        );
+    }
+    if args.number.is_none() && renumbered.is_empty() && !former.is_empty() {
         eprintln!(
             "warning: {} former members had the numbers {}: one of those that enrols again in its old folder has to keep its own, by \
              --number; under another one that folder is of no use (`folkmoot access list` names those that were barred)",

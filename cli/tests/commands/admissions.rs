@@ -31,6 +31,28 @@ fn a_silo_that_no_roster_names_any_more_is_let_in_again_by_its_name() {
 }
 
 #[test]
+fn a_former_member_that_asks_with_its_old_keys_is_admitted_under_another_number_with_a_warning_that_names_its_own()
+ {
+    let federation = Federation::new();
+    let key = IdentityKey::generate(&mut UnwrapErr(rand::rngs::SysRng));
+    federation.ask_with("south", &key);
+    assert_eq!(federation.answer(&format!("{APPROVE} --yes"), "").code, 0);
+    federation.run("clients revoke south --reason odd --as @admin --authority @authority").unwrap();
+    federation.run("clients restore south --reason fine --as @admin").unwrap();
+    federation.ask_with("south", &key);
+    let warned = federation.answer(APPROVE, "n\n");
+    assert!(
+        warned.err.contains("south was silo 1 and asks with the keys of its old folder"),
+        "{}",
+        warned.err
+    );
+    assert!(warned.err.contains("clients approve south --number 1 "), "{}", warned.err);
+    let admitted = federation.answer(&format!("{APPROVE} --number 1 --yes"), "");
+    assert!(admitted.code == 0 && !admitted.err.contains("warning"), "{}", admitted.err);
+    assert_eq!(federation.roster().members.keys().copied().collect::<Vec<_>>(), [ClientId(1)]);
+}
+
+#[test]
 fn silence_and_anything_but_yes_admit_nobody() {
     for (answer, admitted) in [("y\n", true), ("yes\n", true), ("n\n", false), ("\n", false), ("", false)] {
         let federation = Federation::new();

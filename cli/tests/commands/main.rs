@@ -171,13 +171,17 @@ impl Federation {
         self.run.roster.lock().unwrap().open(&self.authority_key.public()).unwrap()
     }
 
-    /// A silo asks to join with a token that an administrator made; gives its fingerprint.
+    /// A silo with new keys asks to join; gives its fingerprint.
     fn ask(&self, name: &str) -> String {
+        self.ask_with(name, &IdentityKey::generate(&mut UnwrapErr(rand::rngs::SysRng)))
+    }
+
+    /// A silo with this key asks to join with a token that an administrator made; gives its fingerprint.
+    fn ask_with(&self, name: &str, key: &IdentityKey) -> String {
         let rng = &mut UnwrapErr(rand::rngs::SysRng);
         let token = JoinToken::generate(name, self.authority.fingerprint(), rng).unwrap();
         let (now, purpose) = (now_s().unwrap(), Purpose::Silo { name: name.into() });
         self.registry.register_token(token.secret_hash(), purpose, now + 60, now).unwrap();
-        let key = IdentityKey::generate(rng);
         let certificate_request = TransportKey::generate().unwrap().request_der().unwrap();
         let signed = join_signed_bytes(token.secret(), name, &certificate_request);
         let join = v1::JoinRequest {

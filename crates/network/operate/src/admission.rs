@@ -206,6 +206,20 @@ impl NextRoster {
         (1..=self.highest_number).filter(|id| !self.roster.members.contains_key(&ClientId(*id))).collect()
     }
 
+    /// Of these, as `next` admits them, those that were members under another number, with that number, by the key that they ask with:
+    /// it is in the folder of a silo, which is of the number that it was admitted under.
+    pub fn renumbered<'a>(&self, asking: &'a [Newcomer], next: &Roster) -> Vec<(&'a Newcomer, ClientId)> {
+        let number_in = |roster: &Roster, key: &str| {
+            roster.members.iter().find(|(_, member)| member.identity_key == key).map(|(id, _)| *id)
+        };
+        let was = |newcomer: &'a Newcomer| {
+            let key = &newcomer.identity_key;
+            let former = self.earlier.iter().rev().find_map(|roster| number_in(roster, key))?;
+            (number_in(next, key) != Some(former)).then_some((newcomer, former))
+        };
+        asking.iter().filter_map(was).collect()
+    }
+
     /// The roster without a member that the coordinator has barred for `whom`, its name or its number; none where the roster in
     /// force does not name it.
     ///
@@ -273,6 +287,27 @@ mod tests {
         next.highest_number = 4;
         next.roster.members.insert(ClientId(3), next.roster.members[&ClientId(1)].clone());
         assert_eq!(next.former_numbers(), [2, 4]);
+    }
+
+    #[test]
+    fn who_asks_with_the_key_of_a_former_member_is_known_to_get_another_number_than_its_own() {
+        let north = samples::roster(4, &["north"]);
+        let signed = authorised(&north);
+        let without = Roster { members: [].into(), ..signed.successor().unwrap() };
+        let last = LastSigned::new(signed.clone()).followed_by(&signed, authorised(&without));
+        let next = NextRoster::on(last).unwrap();
+        let again = ClientEntry {
+            identity_key: north.members[&ClientId(1)].identity_key.clone(),
+            ..entry("north", 2)
+        };
+        let asking = found(&[again, entry("south", 3)], &["north", "south"]).unwrap();
+        let renumbered = |number| {
+            let admitted = next.admit(&asking, number).unwrap();
+            let found = next.renumbered(&asking, &admitted).into_iter();
+            found.map(|(newcomer, was)| (newcomer.name.clone(), was.0)).collect::<Vec<_>>()
+        };
+        assert_eq!(renumbered(None), [("north".to_owned(), 1)]);
+        assert!(renumbered(Some(1)).is_empty());
     }
 
     #[test]

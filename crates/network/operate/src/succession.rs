@@ -17,6 +17,8 @@ pub struct NextRoster {
     pub roster: Roster,
     /// The highest number that anybody had, as far as is remembered.
     pub highest_number: u32,
+    /// Those that were signed before, oldest first, as far as they are remembered.
+    pub(crate) earlier: Vec<AuthorisedRoster>,
 }
 
 /// What a person learns on the way.
@@ -81,7 +83,8 @@ impl NextRoster {
     /// # Errors
     /// [`RosterError::Meaning`] where there is no later epoch.
     pub(crate) fn on(last: LastSigned) -> Result<Self, RosterError> {
-        Ok(Self { roster: last.next()?, highest_number: last.highest_number, before: last.roster })
+        let (roster, highest_number) = (last.next()?, last.highest_number);
+        Ok(Self { roster, highest_number, before: last.roster, earlier: last.before })
     }
 
     /// On another roster than the last one signed here, without whom that one left out.
@@ -91,7 +94,8 @@ impl NextRoster {
             notes(Notice::StaysOut { id: *id, name: member.name.clone() });
         }
         let highest_number = LastSigned::new(before.clone()).highest_number.max(last.highest_number);
-        Ok(Self { before, roster, highest_number })
+        let earlier = last.before.iter().chain([&last.roster]).cloned().collect();
+        Ok(Self { before, roster, highest_number, earlier })
     }
 }
 
