@@ -83,14 +83,23 @@ pub struct ShutOut {
 }
 
 impl ShutOut {
-    /// Whether the paths are such that what is demanded can hold them. Restricts nothing.
+    /// Whether the paths are such that what is demanded can hold them, and, where it is required, none that is left to the process
+    /// opens the data. Restricts nothing.
     ///
     /// # Errors
     /// As [`shut_out`], for paths.
     pub fn check(&self, demand: Demand) -> Result<(), SealError> {
-        match demand {
-            Demand::Off => Ok(()),
-            demand => rules(self, &Data::of(self)?, demand).map(drop),
+        if demand == Demand::Off {
+            return Ok(());
+        }
+        let data = Data::of(self)?;
+        let laid = rules(self, &data, demand)?;
+        let is_left = |path: &PathBuf| {
+            fs::canonicalize(path).is_ok_and(|at| laid.iter().any(|(left, _)| at.starts_with(left)))
+        };
+        match data.opened().into_iter().find(is_left) {
+            Some(path) if demand == Demand::Required => Err(SealError::StillOpen(path)),
+            _ => Ok(()),
         }
     }
 }

@@ -391,7 +391,10 @@ fn a_second_name_of_the_data_in_a_folder_that_is_used_is_found(at: &Path) {
     let what = silo(at);
     fs::create_dir(at.join("state/kept")).unwrap();
     let second = at.join("state/kept/rows");
+    what.check(Demand::Required).unwrap();
     fs::hard_link(at.join("silo.csv"), &second).unwrap();
+    // Before anything is held, as what holds it finds it.
+    assert!(matches!(what.check(Demand::Required), Err(SealError::StillOpen(found)) if found == second));
     let level = shut_out(&what, Demand::BestEffort).unwrap();
     assert_eq!(level.open, [second], "{level}");
     let why = shut_out(&what, Demand::Required).unwrap_err();
