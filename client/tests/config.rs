@@ -308,7 +308,7 @@ fn what_the_operator_has_to_look_at_is_a_line_each_and_exits_with_1_and_as_metri
     write(folder.path(), "s/alarms.json", kept, 0o600);
     let (code, lines) = alarms(&[]);
     assert_eq!(code, Some(1));
-    assert!(lines.contains("ALARM a word (2 times, last 1970-01-01T00:00:03Z)\n"), "{lines}");
+    assert!(lines.contains("ALARM a word (the newest of 2, at 1970-01-01T00:00:03Z)\n"), "{lines}");
     let (code, metrics) = alarms(&["--metrics"]);
     assert_eq!(code, Some(0));
     for sample in [

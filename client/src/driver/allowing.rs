@@ -54,6 +54,6 @@ impl Driver {
 
     /// A session begins. It offers each run that is not over, and what this silo refuses of them it refuses again.
     pub(super) fn asked_anew(&mut self) {
-        self.alarms.later(|alarm| alarm.all_over(Kind::Refused));
+        self.alarms.later(|alarm| alarm.ask_anew(Kind::Refused));
     }
 }

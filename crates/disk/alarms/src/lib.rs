@@ -11,7 +11,7 @@
 //! # let folder = tempfile::tempdir()?;
 //! let alarm = Alarm::new(folder.path(), || 1_760_000_000_000);
 //! alarm.raise(Kind::Training, "training failed in round 3", "for the log alone");
-//! let line = "training failed in round 3 (1 times, last 2025-10-09T08:53:20Z)";
+//! let line = "training failed in round 3 (at 2025-10-09T08:53:20Z)";
 //! assert_eq!(alarm.lines()[0], line);
 //! # Ok::<(), std::io::Error>(())
 //! ```
@@ -66,7 +66,7 @@ pub enum Kind {
 /// The newest alarm of a kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Raised {
-    /// How often, since the file was removed.
+    /// How many there were, since the file was removed. What is said again of a cause that stands, or of the same data, is none more.
     times: u64,
     last_unix_ms: u64,
     text: String,
@@ -78,12 +78,16 @@ struct Raised {
     causes: Option<BTreeMap<String, Standing>>,
 }
 
-/// The newest alarm of one cause.
+/// The alarm of one cause.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Standing {
-    times: u64,
+    /// When it was first raised.
+    since_unix_ms: u64,
     last_unix_ms: u64,
     text: String,
+    /// It was out of date when it was last asked after, and nobody has raised it since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    doubted: bool,
 }
 
 /// How often there was an alarm of a kind.
@@ -132,22 +136,31 @@ impl Kind {
 impl Raised {
     fn lines(&self) -> Vec<String> {
         if let Some(causes) = &self.causes {
-            return causes.values().map(Standing::line).collect();
+            return causes.values().filter(|standing| !standing.doubted).map(Standing::line).collect();
         }
-        let Self { text, times, last_unix_ms, .. } = self;
-        let in_a_row = self.in_a_row();
-        vec![format!("{text}{in_a_row} ({times} times, last {})", utc(*last_unix_ms))]
+        let (text, in_a_row, at) = (&self.text, self.in_a_row(), utc(self.last_unix_ms));
+        vec![match self.times {
+            0 | 1 => format!("{text}{in_a_row} (at {at})"),
+            so_many => format!("{text}{in_a_row} (the newest of {so_many}, at {at})"),
+        }]
+    }
+
+    /// Whether the cause has an alarm already, which is then the same one.
+    fn stands(&self, cause: &str) -> bool {
+        self.causes.as_ref().is_some_and(|causes| causes.contains_key(cause))
     }
 
     fn add_cause(&mut self, cause: &str, text: &str, now_ms: u64) {
         let causes = self.causes.get_or_insert_default();
-        let none = || Standing { times: 0, last_unix_ms: now_ms, text: String::new() };
-        let standing = causes.entry(cause.to_owned()).or_insert_with(none);
-        standing.times += 1;
-        standing.last_unix_ms = now_ms;
-        standing.text = text.to_owned();
+        let since_unix_ms = causes.get(cause).map_or(now_ms, |standing| standing.since_unix_ms);
+        let (text, doubted) = (text.to_owned(), false);
+        let standing = Standing { since_unix_ms, last_unix_ms: now_ms, text, doubted };
+        causes.insert(cause.to_owned(), standing);
         if causes.len() > CAUSES_MAX {
-            let oldest = causes.iter().filter(|(of, _)| *of != cause).min_by_key(|(_, of)| of.last_unix_ms);
+            let oldest = causes
+                .iter()
+                .filter(|(of, _)| *of != cause)
+                .min_by_key(|(_, of)| (!of.doubted, of.last_unix_ms));
             if let Some(oldest) = oldest.map(|(of, _)| of.clone()) {
                 causes.remove(&oldest);
             }
@@ -170,8 +183,11 @@ impl Raised {
 
 impl Standing {
     fn line(&self) -> String {
-        let Self { times, last_unix_ms, text } = self;
-        format!("{text} ({times} times, last {})", utc(*last_unix_ms))
+        let (text, last) = (&self.text, utc(self.last_unix_ms));
+        match self.since_unix_ms {
+            since if since == self.last_unix_ms => format!("{text} (at {last})"),
+            since => format!("{text} (since {}, said again at {last})", utc(since)),
+        }
     }
 }
 
@@ -205,18 +221,25 @@ impl Alarm {
 
     /// Raises one. `text` is kept; `detail` is for the log alone: it may quote a cell, which is not to lie beside a sealed journal in the clear.
     pub fn raise(&self, kind: Kind, text: &str, detail: &str) {
+        let (text, detail) = (&*in_one_line(text), in_one_line(detail));
         self.change(|alarms| {
-            let words = add(alarms, kind, text, (self.wall_ms)());
+            // The same of the same data is found again by each trainer that reads it.
+            let again = |raised: &Raised| kind == Kind::Data && raised.text == text;
+            let is_again = alarms.get(&kind).is_some_and(again);
+            let words = add(alarms, kind, text, (self.wall_ms)(), is_again);
             tracing::error!("ALARM: {text}{words}{}{detail}", if detail.is_empty() { "" } else { ": " });
             true
         });
     }
 
-    /// Raises one that is over with its cause, which [`Alarm::over`] names alike: a run's digits, a file's path.
+    /// Raises one that is over with its cause, which [`Alarm::over`] names alike: a run's digits, a file's path. As long as it is not
+    /// over it is one, however often it is raised.
     pub fn raise_for(&self, kind: Kind, cause: &str, text: &str) {
+        let text = &*in_one_line(text);
         self.change(|alarms| {
             let now_ms = (self.wall_ms)();
-            add(alarms, kind, text, now_ms);
+            let is_again = alarms.get(&kind).is_some_and(|raised| raised.stands(cause));
+            add(alarms, kind, text, now_ms, is_again);
             if let Some(raised) = alarms.get_mut(&kind) {
                 raised.add_cause(cause, text, now_ms);
             }
@@ -230,9 +253,17 @@ impl Alarm {
         self.end(kind, |causes| causes.remove(cause).is_some());
     }
 
-    /// All that was raised of this kind is over, or will be raised again.
+    /// All that was raised of this kind is over.
     pub fn all_over(&self, kind: Kind) {
         self.end(kind, |causes| !std::mem::take(causes).is_empty());
+    }
+
+    /// All that was raised of this kind is over, or will be raised again: then it is the same alarm still.
+    pub fn ask_anew(&self, kind: Kind) {
+        self.end(kind, |causes| {
+            let standing = causes.values_mut().filter(|standing| !standing.doubted);
+            standing.map(|standing| standing.doubted = true).count() > 0
+        });
     }
 
     fn end(&self, kind: Kind, end: impl FnOnce(&mut BTreeMap<String, Standing>) -> bool) {
@@ -268,7 +299,7 @@ impl Alarm {
                 aside.display()
             );
             tracing::error!("ALARM: {text}");
-            add(&mut alarms, Kind::Damaged, &text, (self.wall_ms)());
+            add(&mut alarms, Kind::Damaged, &text, (self.wall_ms)(), false);
         }
         if !change(&mut alarms) && !is_damaged {
             return;
@@ -301,7 +332,7 @@ impl Alarm {
                 "`{}` cannot be read, and what alarms are in it is not known: {why}",
                 self.path.display()
             );
-            add(&mut alarms, Kind::Damaged, &text, (self.wall_ms)());
+            add(&mut alarms, Kind::Damaged, &text, (self.wall_ms)(), false);
             alarms
         })
     }
@@ -347,11 +378,27 @@ fn read(path: &Path) -> Result<Alarms, String> {
     }
 }
 
-/// Adds one, and gives what is said of it beside its text.
-fn add(alarms: &mut Alarms, kind: Kind, text: &str, now_ms: u64) -> String {
+/// A log and a listing have a line for each: a list of problems, or what a parser drew below a line, becomes one.
+fn in_one_line(text: &str) -> String {
+    let mut line = String::new();
+    for part in text.lines().map(str::trim).filter(|part| !part.is_empty()) {
+        let between = if line.is_empty() {
+            ""
+        } else if line.ends_with([':', ';', ',']) {
+            " "
+        } else {
+            "; "
+        };
+        line.extend([between, part]);
+    }
+    line
+}
+
+/// Adds one, or what was one already, and gives what is said of it beside its text.
+fn add(alarms: &mut Alarms, kind: Kind, text: &str, now_ms: u64, is_again: bool) -> String {
     let none = || Raised { times: 0, last_unix_ms: now_ms, text: String::new(), in_a_row: 0, causes: None };
     let raised = alarms.entry(kind).or_insert_with(none);
-    raised.times = raised.times.saturating_add(1);
+    raised.times = raised.times.saturating_add(u64::from(!is_again));
     raised.last_unix_ms = now_ms;
     raised.text = text.to_owned();
     raised.in_a_row = if kind == Kind::Training { raised.in_a_row.saturating_add(1) } else { 0 };
@@ -360,6 +407,8 @@ fn add(alarms: &mut Alarms, kind: Kind, text: &str, now_ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
     use super::*;
 
     fn count(alarm: &Alarm, kind: &str) -> AlarmCount {
@@ -376,8 +425,8 @@ mod tests {
         alarm.raise(Kind::Data, "3 rows: no label", "");
         let lines = Alarm::new(folder.path(), || 0).lines();
         assert_eq!(lines.len(), 3, "{lines:?}");
-        assert_eq!(lines[0], "3 rows: no label (2 times, last 2023-11-14T22:13:20Z)");
-        assert!(lines[1].starts_with("training failed in round 3 (1 times"), "{lines:?}");
+        assert_eq!(lines[0], "3 rows: no label (the newest of 2, at 2023-11-14T22:13:20Z)");
+        assert!(lines[1].starts_with("training failed in round 3 (at 2023"), "{lines:?}");
         assert!(!fs::read_to_string(folder.path().join(FILE)).unwrap().contains("secret"));
     }
 
@@ -392,8 +441,8 @@ mod tests {
         assert_eq!(
             lines[..2],
             [
-                "this silo refuses the run ab12 (1 times, last 1970-01-01T00:00:01Z)",
-                "this silo refuses the run df71 (2 times, last 1970-01-01T00:00:01Z)",
+                "this silo refuses the run ab12 (at 1970-01-01T00:00:01Z)",
+                "this silo refuses the run df71 (at 1970-01-01T00:00:01Z)",
             ]
         );
         assert!(lines[2].contains("by itself") && lines.len() == 3, "{lines:?}");
@@ -417,10 +466,57 @@ mod tests {
     fn a_daemon_that_begins_has_a_spawner_again() {
         let folder = tempfile::tempdir().unwrap();
         Alarm::new(folder.path(), || 1).raise_for(Kind::Spawner, "spawner", "nothing starts trainers");
-        assert!(Alarm::new(folder.path(), || 2).lines()[0].starts_with("nothing starts trainers (1 times"));
+        assert!(Alarm::new(folder.path(), || 2).lines()[0].starts_with("nothing starts trainers (at "));
         let begun = Alarm::begin(folder.path(), || 3);
         assert!(begun.lines().is_empty(), "{:?}", begun.lines());
         assert_eq!(count(&begun, "spawner").times, 1);
+    }
+
+    #[test]
+    fn what_is_said_again_of_what_stands_is_the_same_alarm_and_what_comes_back_is_another() {
+        static NOW_MS: AtomicU64 = AtomicU64::new(0);
+        let folder = tempfile::tempdir().unwrap();
+        // Each time by a daemon that was started again, a second later.
+        let raise = || {
+            let alarm = Alarm::begin(folder.path(), || NOW_MS.load(SeqCst));
+            alarm.raise_for(Kind::Refused, "df71", "refused");
+            NOW_MS.fetch_add(1_000, SeqCst);
+            alarm
+        };
+        raise();
+        let alarm = raise();
+        assert_eq!(
+            alarm.lines()[0],
+            "refused (since 1970-01-01T00:00:00Z, said again at 1970-01-01T00:00:01Z)"
+        );
+        // A session begins, and what is refused in it is refused again.
+        alarm.ask_anew(Kind::Refused);
+        assert!(alarm.lines().is_empty(), "{:?}", alarm.lines());
+        let alarm = raise();
+        assert!(alarm.lines()[0].starts_with("refused (since 1970-01-01T00:00:00Z, "), "{:?}", alarm.lines());
+        assert_eq!(count(&alarm, "refused").times, 1);
+        alarm.over(Kind::Refused, "df71");
+        let alarm = raise();
+        assert_eq!(alarm.lines()[0], "refused (at 1970-01-01T00:00:03Z)");
+        assert_eq!(count(&alarm, "refused").times, 2);
+        // A table is read by each trainer.
+        for text in ["run a: 2 rows", "run a: 2 rows", "run b: 2 rows"] {
+            alarm.raise(Kind::Data, text, "");
+        }
+        assert_eq!(count(&alarm, "data").times, 2);
+    }
+
+    #[test]
+    fn each_alarm_is_one_line_whatever_its_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let alarm = Alarm::new(folder.path(), || 1_000);
+        alarm.raise_for(
+            Kind::Policy,
+            "client.toml",
+            "it cannot be used:\nline 3: a: wrong\n  line 4: b: wrong\n",
+        );
+        let said = "it cannot be used: line 3: a: wrong; line 4: b: wrong (at 1970-01-01T00:00:01Z)";
+        assert_eq!(alarm.lines()[0], said);
     }
 
     #[test]
@@ -430,7 +526,7 @@ mod tests {
             r#"{"refused": {"times": 2, "last_unix_ms": 3999, "text": "this silo refuses the run df71"}}"#;
         fs::write(folder.path().join(FILE), before).unwrap();
         let alarm = Alarm::new(folder.path(), || 0);
-        assert!(alarm.lines()[0].contains("df71 (2 times") && alarm.lines().len() == 2);
+        assert!(alarm.lines()[0].contains("df71 (the newest of 2") && alarm.lines().len() == 2);
         alarm.all_over(Kind::Refused);
         assert!(alarm.lines().is_empty());
     }
@@ -442,7 +538,7 @@ mod tests {
         std::thread::scope(|scope| {
             for kind in [Kind::Data, Kind::Changed, Kind::Training, Kind::Training] {
                 let alarm = alarm.clone();
-                scope.spawn(move || (0..25).for_each(|_| alarm.raise(kind, "wrong", "")));
+                scope.spawn(move || (0..25).for_each(|of| alarm.raise(kind, &format!("wrong: {of}"), "")));
             }
         });
         for (kind, times) in [("data", 25), ("changed", 25), ("training", 50), ("damaged", 0)] {
@@ -468,10 +564,9 @@ mod tests {
             assert!(aside.exists());
             alarm.raise(Kind::Changed, "changed", "");
             let lines = alarm.lines();
-            assert!(lines[0].starts_with("changed (1 times") && lines.len() == 3, "{lines:?}");
+            assert!(lines[0].starts_with("changed (at ") && lines.len() == 3, "{lines:?}");
             assert!(
-                lines[1].contains("alarms.damaged-7000")
-                    && lines[1].contains("(1 times, last 1970-01-01T00:00:07Z)")
+                lines[1].contains("alarms.damaged-7000") && lines[1].contains("(at 1970-01-01T00:00:07Z)")
             );
             assert_eq!(count(&alarm, "damaged").times, 1);
         }
@@ -492,8 +587,8 @@ mod tests {
         assert_eq!(count(&alarm(), "data").times, 0);
         alarm().trained();
         assert_eq!(count(&alarm(), "training").in_a_row, 0);
-        assert!(!line().contains("in a row") && line().contains("(4 times"), "{}", line());
+        assert!(!line().contains("in a row") && line().contains("(the newest of 4,"), "{}", line());
         alarm().raise(Kind::Training, "training failed in round 6", "");
-        assert!(line().contains("(5 times") && !line().contains("in a row"), "{}", line());
+        assert!(line().contains("(the newest of 5,") && !line().contains("in a row"), "{}", line());
     }
 }
