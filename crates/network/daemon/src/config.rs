@@ -8,6 +8,7 @@ use plan::Problems;
 use serde::de::DeserializeOwned;
 use vault::files::{self, TEXT_BYTES_MAX};
 
+use crate::misplaced::placed;
 use crate::{Configuration, misplaced_word};
 
 /// Why a configuration cannot be used.
@@ -20,7 +21,7 @@ pub enum ConfigError {
     #[error("it has format {format}, this release reads up to {FORMAT}: install a newer release")]
     Format { format: i64 },
     /// The file is not the format, or has an unknown key.
-    #[error("it does not parse: {0}")]
+    #[error("it does not parse: {}", placed(.0))]
     Syntax(#[from] toml::de::Error),
     /// A word where a value has to stand.
     #[error("it does not parse: {0}")]
@@ -210,6 +211,13 @@ mod tests {
         let why = read("format = 2\nunheard = 7").unwrap_err().to_string();
         assert!(why.contains("format 2, this release reads up to 1: install a newer release"), "{why}");
         assert!(matches!(read("a = 1\nb = 2"), Err(ConfigError::Syntax(_))));
+        // A log has a line for each message, and a parser draws below the line that it means.
+        for text in ["a = 1\nb = 2", "a = = 1", "a = \"1\na = 2", "format = 1\na = []"] {
+            let why = read(text).unwrap_err().to_string();
+            assert!(why.starts_with("it does not parse: ") && !why.contains('\n'), "{why}");
+        }
+        let why = read("a = 1\nb = 2").unwrap_err().to_string();
+        assert!(why.starts_with("it does not parse: line 2, column 1: unknown field `b`"), "{why}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What people write into a configuration in place of a value.
+//! What is wrong in a text of a configuration, in words for whoever wrote it.
 
 use serde::de::DeserializeOwned;
 
@@ -28,6 +28,17 @@ pub fn misplaced_word<T: DeserializeOwned>(text: &str, why: &toml::de::Error) ->
         Err(_) => "a number in digits, a text in quotes, or true or false".to_owned(),
     };
     Some(format!("line {}: {field}: `{word}` is no value; it takes {takes}", 1 + above.matches('\n').count()))
+}
+
+/// What a parser says of a text, with its place, in one line.
+pub(crate) fn placed(why: &toml::de::Error) -> String {
+    let shown = why.to_string();
+    let in_one_line = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>().join(", ");
+    // Its first line says where; what it draws below repeats the text.
+    match shown.lines().next().and_then(|first| first.strip_prefix("TOML parse error at ")) {
+        Some(place) => format!("{place}: {}", in_one_line(why.message())),
+        None => in_one_line(&shown),
+    }
 }
 
 /// The type that a parser names, for people.
