@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use alarms::Alarm;
+use alarms::{Alarm, Kind};
 use daemon::Clock;
 use identity::AuthorisedRoster;
 use params::Digest;
@@ -396,7 +396,7 @@ impl Driver {
                 ClientEffect::Train(job) => self.train(job),
                 ClientEffect::Mask(job) => self.mask(job),
                 ClientEffect::Upload(header) => self.upload(header),
-                ClientEffect::Offer(offer) => self.offers.offer(&offer),
+                ClientEffect::Offer(offer) => self.show_roster(&offer),
                 ClientEffect::Forget(work) => {
                     self.held.take_if(|held| held.work == work);
                 }
@@ -426,6 +426,7 @@ impl Driver {
         self.uploads.follow(record);
         if let ClientRecord::RosterAdopted { .. } = record {
             self.roster.send_replace(Arc::new(self.participant.current_roster().clone()));
+            self.alarms.later(|alarm| alarm.all_over(Kind::Roster));
         }
     }
 

@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use client::Config;
 use identity::{Member, Roster};
@@ -18,6 +19,21 @@ use secagg::ClientId;
 fn folkmoot_client(args: &[&str], config: &Path) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_folkmoot-client"));
     command.args(["roster", args[0], "--config"]).arg(config).args(&args[1..]).output().unwrap()
+}
+
+/// What the daemon has for its operator to look at, once it is written, which is behind what others see.
+async fn alarms(config: &Path, expected: i32) -> String {
+    let looked = async {
+        loop {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_folkmoot-client"));
+            let ended = command.args(["alarms", "--config"]).arg(config).output().unwrap();
+            if ended.status.code() == Some(expected) {
+                return text(&ended);
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), looked).await.expect("the alarms stay what they were")
 }
 
 fn text(output: &Output) -> String {
@@ -66,6 +82,8 @@ async fn a_later_roster_waits_for_the_operator_and_is_in_force_once_accepted_wit
     let other = folkmoot_client(&["accept", &roster().digest().to_string(), "--yes"], &path);
     assert!(!other.status.success(), "{}", text(&other));
     assert!(!state.join("roster-accepted").exists(), "another roster than the one on offer");
+    let waits = alarms(&path, 1).await;
+    assert!(waits.contains("ALARM a later roster waits for you") && waits.contains(&digest), "{waits}");
     // It goes on waiting, however often it is asked.
     session.say(welcome.clone()).await;
     let again = Decline::AwaitsOperator(change);
@@ -81,6 +99,7 @@ async fn a_later_roster_waits_for_the_operator_and_is_in_force_once_accepted_wit
     assert!(state.join("roster-in-force.json").exists());
     assert!(!state.join("roster-offered.json").exists(), "nothing is on offer any more");
     assert!(!state.join("roster-accepted").exists(), "an answer is used once");
+    assert_eq!(alarms(&path, 0).await, "", "nothing is left to look at");
 
     drop(session);
     let mut session = process.session().await;

@@ -3,7 +3,7 @@
 use alarms::{Alarm, Kind};
 use params::Digest;
 use plan::Policy;
-use protocol::{ClientInput, RunEnd};
+use protocol::{ClientInput, RosterOffer, RunEnd};
 
 use super::Driver;
 use crate::{Ended, RunError};
@@ -55,5 +55,20 @@ impl Driver {
     /// A session begins. It offers each run that is not over, and what this silo refuses of them it refuses again.
     pub(super) fn asked_anew(&mut self) {
         self.alarms.later(|alarm| alarm.ask_anew(Kind::Refused));
+    }
+
+    /// A later roster waits for the operator, in the place of any that waited before.
+    pub(super) fn show_roster(&mut self, offer: &RosterOffer) {
+        self.offers.offer(offer);
+        let digest = offer.roster.digest().to_string();
+        let text = format!(
+            "a later roster waits for you, and this silo takes part in nothing until you have accepted it: {}. Look at it with \
+             `folkmoot-client roster show --config FILE`, then `roster accept --config FILE {digest}`",
+            offer.change
+        );
+        self.alarms.later(move |alarm| {
+            alarm.ask_anew(Kind::Roster);
+            alarm.raise_for(Kind::Roster, &digest, &text);
+        });
     }
 }

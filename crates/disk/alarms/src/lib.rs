@@ -61,6 +61,8 @@ pub enum Kind {
     Policy,
     /// Nothing starts trainers any more: over as the daemon is started again.
     Spawner,
+    /// A later roster waits for the operator: over once one is in force.
+    Roster,
 }
 
 /// The newest alarm of a kind.
@@ -93,8 +95,8 @@ struct Standing {
 /// How often there was an alarm of a kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlarmCount {
-    /// As metrics call it: `data`, `changed`, `training`, `undeclared`, `damaged`, `opening`, `refused`, `policy` or
-    /// `spawner`.
+    /// As metrics call it: `data`, `changed`, `training`, `undeclared`, `damaged`, `opening`, `refused`, `policy`, `spawner` or
+    /// `roster`.
     pub kind: &'static str,
     /// Since the file was removed.
     pub times: u64,
@@ -105,7 +107,7 @@ pub struct AlarmCount {
 }
 
 impl Kind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Data,
         Self::Changed,
         Self::Training,
@@ -115,6 +117,7 @@ impl Kind {
         Self::Refused,
         Self::Policy,
         Self::Spawner,
+        Self::Roster,
     ];
 
     /// As the metrics call it.
@@ -129,6 +132,7 @@ impl Kind {
             Self::Refused => "refused",
             Self::Policy => "policy",
             Self::Spawner => "spawner",
+            Self::Roster => "roster",
         }
     }
 }
@@ -360,8 +364,8 @@ impl Alarm {
             lines.push(format!("once that is fixed, remove `{}`", self.path.display()));
         } else if !lines.is_empty() {
             lines.push(
-                "that goes away by itself once the run is joined or over, the configuration can be used, or the daemon is started \
-                 again for want of trainers"
+                "that goes away by itself once the run is joined or over, the roster is accepted, the configuration can be used, or the \
+                 daemon is started again for want of trainers"
                     .to_owned(),
             );
         }
