@@ -9,7 +9,7 @@ use std::sync::Arc;
 use alarms::{Alarm, rosters};
 use audit::Wanted;
 use clap::Subcommand;
-use daemon::{EXIT_CONFIGURATION, EXIT_FAILURE};
+use daemon::{ConfigError, EXIT_CONFIGURATION, EXIT_FAILURE};
 use identity::AuthorisedRoster;
 use pki::{Finding, Outgoing, TransportKey};
 use plan::Problems;
@@ -17,7 +17,7 @@ use spawner::Program;
 use spending::AcceptedLoss;
 
 use crate::enroll::Enroll;
-use crate::{Config, EXIT_REFUSED, EnrollError};
+use crate::{Config, EXIT_REFUSED, EnrollError, Loaded};
 
 /// See the module.
 #[derive(Subcommand, Debug)]
@@ -43,12 +43,15 @@ pub(crate) enum Command {
         #[arg(long, value_name = "COLUMN=CLASSES", required = true)]
         label: Vec<String>,
     },
-    /// Show what is wrong with this silo's data or its training, which nothing else tells of. Exits with 1 where there is
-    /// something, with 0 where there is not.
+    /// Show what is wrong with this silo's data or its training, which nothing else tells of, and what waits for its operator. Exits
+    /// with 1 where there is something, with 0 where there is not.
     Alarms {
-        /// The configuration file.
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
+        /// The configuration file. Where it does not parse, that is an alarm.
+        #[arg(long, value_name = "FILE", required_unless_present = "state", conflicts_with = "state")]
+        config: Option<PathBuf>,
+        /// The daemon's `state_dir`, where its configuration is not at hand.
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
         /// Print the same as metrics for a collector that reads files, and exit with 0.
         #[arg(long)]
         metrics: bool,
@@ -161,9 +164,13 @@ pub(crate) fn run(command: Command, program: &Program) -> ExitCode {
         Command::Ledger(LedgerCommand::Unclaim { config, run, reason }) => unclaim(&config, &run, &reason),
         Command::Witness(WitnessCommand::Forget { config, reason }) => forget_witness(&config, &reason),
         Command::Schema { config, label } => print_schema(&config, &label, program),
-        Command::Alarms { config, metrics } => alarms(&config, metrics),
+        Command::Alarms { config, state, metrics } => {
+            state_folder(state, config).and_then(|found| alarms(found, metrics))
+        }
         Command::Log { config, state, since, action, json } => {
-            let state = state.map_or_else(|| Ok(read(&config.unwrap_or_default())?.state_dir), Ok);
+            let state = state_folder(state, config).and_then(|found| {
+                found.or_else(|Unparsed { why, state }| state.ok_or((EXIT_CONFIGURATION, why)))
+            });
             state.and_then(|state| log(&state.join("audit"), since, action, json))
         }
         Command::Doctor { config, json } => doctor(&config, json, program),
@@ -246,12 +253,16 @@ fn accept(path: &Path, digest: &str, yes: bool) -> Result<(), String> {
     Ok(())
 }
 
-fn accept_loss(path: &Path, reason: &str) -> Result<(), (u8, String)> {
+/// For what an operator does by a reason that is kept.
+fn open(path: &Path, reason: &str) -> Result<Loaded, (u8, String)> {
     if reason.trim().is_empty() {
         return Err((EXIT_CONFIGURATION, "--reason is empty: say what happened".into()));
     }
-    let loaded =
-        Config::load(path).map_err(|why| (EXIT_CONFIGURATION, format!("{}: {why}", path.display())))?;
+    Config::load(path).map_err(|why| (EXIT_CONFIGURATION, format!("{}: {why}", path.display())))
+}
+
+fn accept_loss(path: &Path, reason: &str) -> Result<(), (u8, String)> {
+    let loaded = open(path, reason)?;
     daemon::check_owner(&loaded.config.state_dir).map_err(failed)?;
     let file = loaded.ledger.path().display().to_string();
     let accepted = crate::accept_loss(loaded, reason);
@@ -266,10 +277,7 @@ fn accept_loss(path: &Path, reason: &str) -> Result<(), (u8, String)> {
 
 fn unclaim(path: &Path, run: &str, reason: &str) -> Result<(), (u8, String)> {
     let unusable = |why: String| (EXIT_CONFIGURATION, why);
-    if reason.trim().is_empty() {
-        return Err(unusable("--reason is empty: say what happened".into()));
-    }
-    let loaded = Config::load(path).map_err(|why| unusable(format!("{}: {why}", path.display())))?;
+    let loaded = open(path, reason)?;
     let (ledger, now_ms) = (loaded.ledger, daemon::wall_ms());
     let account = ledger.inspect().map_err(|why| failed(crate::with_causes(&why)))?.account;
     let run = run.trim().to_ascii_lowercase();
@@ -291,11 +299,7 @@ fn unclaim(path: &Path, run: &str, reason: &str) -> Result<(), (u8, String)> {
 }
 
 fn forget_witness(path: &Path, reason: &str) -> Result<(), (u8, String)> {
-    if reason.trim().is_empty() {
-        return Err((EXIT_CONFIGURATION, "--reason is empty: say what happened".into()));
-    }
-    let loaded =
-        Config::load(path).map_err(|why| (EXIT_CONFIGURATION, format!("{}: {why}", path.display())))?;
+    let loaded = open(path, reason)?;
     daemon::check_owner(&loaded.config.state_dir).map_err(failed)?;
     let forgot = crate::forget_witness(loaded, reason);
     match forgot.map_err(|why| failed(crate::with_causes(&why)))? {
@@ -311,6 +315,32 @@ fn read(path: &Path) -> Result<Config, (u8, String)> {
     read.map(|(config, _)| config)
 }
 
+/// A configuration that does not parse, and the state folder that it names all the same.
+struct Unparsed {
+    why: String,
+    state: Option<PathBuf>,
+}
+
+/// Where a daemon's state lies: what lies there is wanted most where its configuration does not parse.
+fn state_folder(
+    state: Option<PathBuf>,
+    config: Option<PathBuf>,
+) -> Result<Result<PathBuf, Unparsed>, (u8, String)> {
+    if let Some(state) = state {
+        return Ok(Ok(state));
+    }
+    // The one of the two that is not optional without the other.
+    let file = config.ok_or_else(|| failed("name --config or --state".into()))?;
+    match Config::read(&file) {
+        Ok((config, _)) => Ok(Ok(config.state_dir)),
+        Err(why @ ConfigError::Read(_)) => Err((EXIT_CONFIGURATION, format!("{}: {why}", file.display()))),
+        Err(why) => {
+            let why = format!("`{}` cannot be used, and no daemon starts by it: {why}", file.display());
+            Ok(Err(Unparsed { why, state: daemon::path_of("state_dir", &file) }))
+        }
+    }
+}
+
 fn print_schema(path: &Path, labels: &[String], program: &Program) -> Result<(), (u8, String)> {
     let unusable = |why: String| (EXIT_CONFIGURATION, why);
     let config = read(path)?;
@@ -321,14 +351,19 @@ fn print_schema(path: &Path, labels: &[String], program: &Program) -> Result<(),
     Ok(())
 }
 
-fn alarms(path: &Path, metrics: bool) -> Result<(), (u8, String)> {
-    let config = read(path)?;
-    let alarm = Alarm::new(&config.state_dir, daemon::wall_ms);
+fn alarms(found: Result<PathBuf, Unparsed>, metrics: bool) -> Result<(), (u8, String)> {
+    let (state, mut lines) = match found {
+        Ok(state) => (Some(state), Vec::new()),
+        Err(Unparsed { why, state }) => (state, vec![why]),
+    };
+    let (alarm, parses) = (state.map(|state| Alarm::new(&state, daemon::wall_ms)), lines.is_empty());
     if metrics {
-        print!("{}", telemetry::alarms(&alarm.counts()));
+        let counts = alarm.map_or_else(Vec::new, |alarm| alarm.counts());
+        print!("{}", telemetry::alarms(&counts, parses));
         return Ok(());
     }
-    let lines = alarm.lines();
+    let unknown = "what else there is is not known: name the daemon's state_dir with --state";
+    lines.extend(alarm.map_or_else(|| vec![unknown.to_owned()], |alarm| alarm.lines()));
     lines.iter().for_each(|line| println!("ALARM {line}"));
     lines.is_empty().then_some(()).ok_or_else(|| failed("this silo's operator has to look at that".into()))
 }

@@ -318,9 +318,42 @@ fn what_the_operator_has_to_look_at_is_a_line_each_and_exits_with_1_and_as_metri
         "folkmoot_silo_alarm_last_seconds{kind=\"training\"} 5",
         "folkmoot_silo_alarms_total{kind=\"data\"} 0",
         "folkmoot_silo_trainings_failed_in_a_row 6",
+        "folkmoot_silo_configuration_parses 1",
     ] {
         assert!(metrics.lines().any(|line| line == sample), "{sample} is not in\n{metrics}");
     }
+}
+
+#[test]
+fn a_configuration_that_does_not_parse_is_an_alarm_beside_those_that_lie_in_the_state_that_it_names() {
+    let folder = folder();
+    let kept = r#"{"training": {"times": 1, "last_unix_ms": 5000, "text": "it failed"}}"#;
+    std::fs::create_dir(folder.path().join("s")).unwrap();
+    write(folder.path(), "s/alarms.json", kept, 0o600);
+    let alarms = |arguments: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_folkmoot-client"));
+        let ended = command.current_dir(folder.path()).arg("alarms").args(arguments.split(' '));
+        let ended = ended.output().unwrap();
+        (ended.status.code(), String::from_utf8([ended.stdout, ended.stderr].concat()).unwrap())
+    };
+    let broken = text().replace("client_id = 1", "client_id = one two");
+    for (text, state_is_found) in [(broken.clone(), true), (broken.replace("state_dir", "state_dri"), false)]
+    {
+        write(folder.path(), "client.toml", &text, 0o644);
+        let (code, said) = alarms("--config client.toml");
+        let lines: Vec<&str> = said.lines().filter(|line| line.starts_with("ALARM ")).collect();
+        assert_eq!(code, Some(1), "{said}");
+        assert!(lines[0].contains("`client.toml` cannot be used") && lines[0].contains("line 2"), "{said}");
+        assert_eq!(said.contains("ALARM it failed"), state_is_found, "{said}");
+        assert_eq!(said.contains("--state"), !state_is_found, "{said}");
+        let (code, metrics) = alarms("--config client.toml --metrics");
+        assert!(code == Some(0) && metrics.contains("folkmoot_silo_configuration_parses 0\n"), "{metrics}");
+        let counted = metrics.contains("folkmoot_silo_alarms_total{kind=\"training\"} 1\n");
+        assert_eq!(counted, state_is_found, "{metrics}");
+    }
+    let (code, said) = alarms("--state s");
+    assert!(code == Some(1) && said.contains("ALARM it failed") && !said.contains("client.toml"), "{said}");
+    assert_eq!(alarms("--config nowhere.toml").0, Some(2), "a name that was mistyped is no alarm");
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod clock;
 mod config;
 mod descriptors;
 mod encryption;
+mod lenient;
 mod misplaced;
 pub mod out;
 mod owner;
@@ -35,6 +36,7 @@ pub use config::{
 };
 pub use descriptors::raise_descriptors;
 pub use encryption::{Encryption, read_identity, read_secret_text};
+pub use lenient::path_of;
 pub use misplaced::misplaced_word;
 pub use owner::{check_owner, still_roots};
 pub use process::{GOODBYE, runtime, terminated};

@@ -166,11 +166,12 @@ impl Default for Metrics {
     }
 }
 
-/// The OpenMetrics text of a silo's alarms, for a collector that reads files: a silo listens nowhere.
+/// The OpenMetrics text of a silo's alarms, and of whether its configuration parses, for a collector that reads files: a silo listens
+/// nowhere.
 ///
 /// # Privacy
 /// For the silo's own operator alone: that something is wrong with the data is a fact about the data.
-pub fn alarms(kinds: &[AlarmCount]) -> String {
+pub fn alarms(kinds: &[AlarmCount], parses: bool) -> String {
     let mut registry = Registry::with_prefix("folkmoot_silo");
     let r = &mut registry;
     let times: Family<KindLabel, Counter> =
@@ -183,6 +184,9 @@ pub fn alarms(kinds: &[AlarmCount]) -> String {
         "Trainings that failed, since the last that did not",
         Gauge::default(),
     );
+    let configuration: Gauge =
+        add(r, "configuration_parses", "Whether the silo's configuration parses", Gauge::default());
+    configuration.set(i64::from(parses));
     for AlarmCount { kind, times: so_many, last_unix_s, in_a_row: row } in kinds {
         times.get_or_create(&KindLabel { kind }).inc_by(*so_many);
         last.get_or_create(&KindLabel { kind }).set(i64::try_from(*last_unix_s).unwrap_or(i64::MAX));
@@ -325,12 +329,13 @@ mod tests {
     #[test]
     fn the_alarms_of_every_kind_are_counted_and_failures_in_a_row_are_one_number() {
         let metric = |kind, times, in_a_row| AlarmCount { kind, times, last_unix_s: times + 1, in_a_row };
-        let text = alarms(&[metric("training", 4, 3), metric("data", 0, 0)]);
+        let text = alarms(&[metric("training", 4, 3), metric("data", 0, 0)], true);
         for sample in [
             "folkmoot_silo_alarms_total{kind=\"training\"} 4",
             "folkmoot_silo_alarms_total{kind=\"data\"} 0",
             "folkmoot_silo_alarm_last_seconds{kind=\"training\"} 5",
             "folkmoot_silo_trainings_failed_in_a_row 3",
+            "folkmoot_silo_configuration_parses 1",
         ] {
             assert!(text.lines().any(|line| line == sample), "{sample} is not in\n{text}");
         }
