@@ -68,6 +68,8 @@ pub struct Loaded {
     pub(crate) proxy: Proxy,
     /// The file that it was read from, where it was: a later policy in it is taken up.
     pub(crate) file: Option<PathBuf>,
+    /// What the file said.
+    pub(crate) text: String,
     /// Whether the daemon ends with the first run that is over, or that it refuses.
     pub one_run: bool,
     pub(crate) trains: Trains,
@@ -81,7 +83,7 @@ impl Config {
     pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
         let (config, text) = Self::read(path)?;
         let opened = config.open().map_err(|problems| ConfigError::Meaning(problems.with_lines_of(&text)))?;
-        Ok(Loaded { file: Some(path.to_owned()), ..opened })
+        Ok(Loaded { file: Some(path.to_owned()), text, ..opened })
     }
 
     /// Reads the file alone, and gives its text too.
@@ -143,8 +145,9 @@ impl Config {
                     sandbox: None,
                 };
                 check_membership(&profile)?;
-                let (config, file, one_run, trains) = (self, None, false, Trains::default());
-                Ok(Loaded { config, profile, vault, ledger, transport, proxy, file, one_run, trains })
+                let (config, file, text) = (self, None, String::new());
+                let (one_run, trains) = (false, Trains::default());
+                Ok(Loaded { config, profile, vault, ledger, transport, proxy, file, text, one_run, trains })
             }
             _ => Err(problems),
         }

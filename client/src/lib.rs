@@ -362,7 +362,7 @@ pub async fn run_on(
     trainers: TrainerSource,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Ended, RunError> {
-    let Loaded { config, profile, vault, ledger, transport, proxy, file, one_run, trains } = loaded;
+    let Loaded { config, profile, vault, ledger, transport, proxy, file, text, one_run, trains } = loaded;
     let tls = transport.as_ref().map(|transport| &transport.tls);
     let channel = link::channel(&config.coordinator, tls, proxy).map_err(RunError::Address)?;
     let (news, heard) = mpsc::channel(NEWS_WAITING);
@@ -383,7 +383,7 @@ pub async fn run_on(
         tasks.spawn(workshop::watch_spawner(Arc::clone(spawner), alarm.clone(), departures.recorder()));
     }
     let policy_file = file.map(|file| {
-        PolicyFile::new(file, profile.policy.clone(), trains.spawner).keep(changed, alarm.clone())
+        PolicyFile::new(file, text, profile.policy.clone(), trains.spawner).keep(changed, alarm.clone())
     });
     let driver = Driver::open(Parts {
         spending: UncheckedSpending::new(ledger, &profile.identity, &profile.policy, daemon::wall_ms),

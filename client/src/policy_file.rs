@@ -1,4 +1,5 @@
-//! The silo's policy as its configuration file says it now: a change is taken without a restart.
+//! The silo's policy as its configuration file says it now: a change is taken without a restart. Of what else changes in the file its
+//! operator hears.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +19,8 @@ const LOOK: Duration = Duration::from_secs(3);
 /// See the module.
 pub(crate) struct PolicyFile {
     path: PathBuf,
+    /// What the file said as the daemon started by it.
+    begun: String,
     /// What the file said last, or why it could not be used.
     seen: Option<Result<String, String>>,
     /// The policy in force.
@@ -30,17 +33,19 @@ pub(crate) struct PolicyFile {
 #[derive(Debug, PartialEq)]
 enum Look {
     Unchanged,
-    /// Another text, and the same policy.
-    Usable,
-    Changed(Box<Policy>),
+    /// Another text. Without a policy, the same one; what else is another than at the start.
+    Usable {
+        policy: Option<Box<Policy>>,
+        at_the_start: Vec<String>,
+    },
     /// The policy before it stays in force.
     Unusable(String),
 }
 
 impl PolicyFile {
     /// The configuration file that the policy in force was read from.
-    pub(crate) fn new(path: PathBuf, policy: Policy, spawner: Option<Arc<Spawner>>) -> Self {
-        Self { path, seen: None, policy, spawner }
+    pub(crate) fn new(path: PathBuf, begun: String, policy: Policy, spawner: Option<Arc<Spawner>>) -> Self {
+        Self { path, begun, seen: None, policy, spawner }
     }
 
     /// Looks for as long as the daemon runs. Of a file that cannot be used the operator hears once, until it is another.
@@ -56,9 +61,9 @@ impl PolicyFile {
             self = file;
             match look {
                 Look::Unchanged => {}
-                Look::Usable => usable(&alarm, &cause).await,
-                Look::Changed(policy) => {
-                    usable(&alarm, &cause).await;
+                Look::Usable { policy, at_the_start } => {
+                    usable(&alarm, &cause, at_the_start).await;
+                    let Some(policy) = policy else { continue };
                     tracing::warn!(
                         "the policy in {} has changed and is in force from now on",
                         self.path.display()
@@ -91,31 +96,47 @@ impl PolicyFile {
         if !self.is_new(read.clone()) {
             return Look::Unchanged;
         }
-        let text = read.map_err(|why| format!("cannot read it: {why}"));
-        let of_text = |text: String| Config::of_text(&self.path, &text).map_err(|why| why.to_string());
-        let config = match text.and_then(of_text) {
+        let text = match read {
+            Ok(text) => text,
+            Err(why) => return Look::Unusable(format!("cannot read it: {why}")),
+        };
+        let config = match Config::of_text(&self.path, &text) {
             Ok(config) => config,
-            Err(why) => return Look::Unusable(why),
+            Err(why) => return Look::Unusable(why.to_string()),
         };
         let mut problems = Problems::default();
         config.check_policy(&mut problems);
         if !problems.0.is_empty() {
             return Look::Unusable(problems.to_string());
         }
-        if config.policy == self.policy {
-            return Look::Usable;
-        }
+        let mut at_the_start = daemon::changed_keys(&self.begun, &text);
+        at_the_start.retain(|key| key.split('.').next() != Some("policy"));
+        let is_another = config.policy != self.policy;
         self.policy = config.policy;
-        Look::Changed(Box::new(self.policy.clone()))
+        let policy = is_another.then(|| Box::new(self.policy.clone()));
+        Look::Usable { policy, at_the_start }
     }
+
     fn is_new(&mut self, seen: Result<String, String>) -> bool {
         let before = self.seen.replace(seen.clone());
         before.as_ref() != Some(&seen)
     }
 }
 
-/// What was raised over the file is over.
-async fn usable(alarm: &Alarm, cause: &str) {
+/// That the file could not be used is over; what of it this daemon has not read is not.
+async fn usable(alarm: &Alarm, cause: &str, at_the_start: Vec<String>) {
     let (alarm, cause) = (alarm.clone(), cause.to_owned());
-    let _: Result<(), _> = spawn_blocking(move || alarm.over(Kind::Policy, &cause)).await;
+    let write = move || {
+        alarm.over(Kind::Policy, &cause);
+        if at_the_start.is_empty() {
+            return alarm.over(Kind::Restart, &cause);
+        }
+        let text = format!(
+            "`{}` in {cause} is not what this daemon was started with, and takes effect at its next start; only [policy] is taken up \
+             while it runs",
+            at_the_start.join("`, `")
+        );
+        alarm.raise_for(Kind::Restart, &cause, &text);
+    };
+    let _: Result<(), _> = spawn_blocking(write).await;
 }

@@ -439,6 +439,16 @@ async fn a_silo_stays_when_a_run_is_over_or_refused_and_takes_part_once_its_poli
         ToCoordinator::CheckIn { head: None, data: None, sandbox: None },
         "nothing was restarted"
     );
+    // All else is read at the start alone, and what differs from then is named until it does not.
+    let other = text.replace("rounds_max = 2", "rounds_max = 3");
+    std::fs::write(&file, other.replace("tells_data_version = false", "tells_data_version = true")).unwrap();
+    while !lines().contains("`tells_data_version` in ") {
+        tokio::task::yield_now().await;
+    }
+    std::fs::write(&file, &other).unwrap();
+    while !lines().is_empty() {
+        tokio::task::yield_now().await;
+    }
     stop.send(()).unwrap();
     assert_eq!(daemon.await.unwrap().unwrap(), Ended::ShutDown);
     assert_eq!(lines(), "", "the file can be used, and the run is joined");

@@ -63,6 +63,8 @@ pub enum Kind {
     Spawner,
     /// A later roster waits for the operator: over once one is in force.
     Roster,
+    /// The configuration says something else than what the daemon was started with: over once it does not.
+    Restart,
 }
 
 /// The newest alarm of a kind.
@@ -95,8 +97,8 @@ struct Standing {
 /// How often there was an alarm of a kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlarmCount {
-    /// As metrics call it: `data`, `changed`, `training`, `undeclared`, `damaged`, `opening`, `refused`, `policy`, `spawner` or
-    /// `roster`.
+    /// As metrics call it: `data`, `changed`, `training`, `undeclared`, `damaged`, `opening`, `refused`, `policy`, `spawner`, `roster`
+    /// or `restart`.
     pub kind: &'static str,
     /// Since the file was removed.
     pub times: u64,
@@ -107,7 +109,7 @@ pub struct AlarmCount {
 }
 
 impl Kind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Data,
         Self::Changed,
         Self::Training,
@@ -118,6 +120,7 @@ impl Kind {
         Self::Policy,
         Self::Spawner,
         Self::Roster,
+        Self::Restart,
     ];
 
     /// As the metrics call it.
@@ -133,6 +136,7 @@ impl Kind {
             Self::Policy => "policy",
             Self::Spawner => "spawner",
             Self::Roster => "roster",
+            Self::Restart => "restart",
         }
     }
 }
@@ -365,7 +369,7 @@ impl Alarm {
         } else if !lines.is_empty() {
             lines.push(
                 "that goes away by itself once the run is joined or over, the roster is accepted, the configuration can be used, or the \
-                 daemon is started again for want of trainers"
+                 daemon was started again by it"
                     .to_owned(),
             );
         }

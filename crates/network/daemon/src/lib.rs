@@ -36,7 +36,7 @@ pub use config::{
 };
 pub use descriptors::raise_descriptors;
 pub use encryption::{Encryption, read_identity, read_secret_text};
-pub use lenient::path_of;
+pub use lenient::{changed_keys, path_of};
 pub use misplaced::misplaced_word;
 pub use owner::{check_owner, still_roots};
 pub use process::{GOODBYE, runtime, terminated};
