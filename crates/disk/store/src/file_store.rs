@@ -92,6 +92,33 @@ impl FileStore {
         FileStore::open_with(folder, kind, Some(Seal::new(vault, kind, place)), rebuild)
     }
 
+    /// The records in `folder` that are whole at this moment, first to last, and none where there is no journal. Takes no lock and
+    /// changes nothing: a daemon may be at work in it. `vault` is the one that they were sealed with, if they were.
+    ///
+    /// # Errors
+    ///
+    /// A journal of another kind or version, or damaged before its last append; a record that the vault does not open; a disk that
+    /// fails.
+    pub fn look(
+        folder: &Path,
+        kind: JournalKind,
+        vault: Option<Arc<Vault>>,
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
+        let path = folder.join("journal");
+        if !path.try_exists().map_err(failed("look for", &path))? {
+            return Ok(Vec::new());
+        }
+        let seal = vault.map(|vault| Seal::new(vault, kind, ""));
+        let mut records = Vec::new();
+        Journal::look(&path, Form::new(kind, seal.is_some()), &mut |sequence, record| {
+            records.push(match &seal {
+                Some(seal) => seal.open_record(sequence, record),
+                None => Ok(record.to_vec()),
+            });
+        })?;
+        records.into_iter().collect()
+    }
+
     /// Whether `folder` holds a sealed store, whose keyring is never to be made anew.
     ///
     /// # Errors
@@ -292,6 +319,21 @@ mod tests {
         assert!(error.to_string().contains(&folder.path().display().to_string()));
         drop(first);
         open_counting(folder.path());
+    }
+
+    #[test]
+    fn what_is_held_is_looked_at_as_far_as_it_is_whole_and_is_not_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let look = |kind| FileStore::look(folder.path(), kind, None);
+        assert!(look(JournalKind::Client).unwrap().is_empty(), "there is nothing yet");
+        let opened = FileStore::open(folder.path(), JournalKind::Client, |_, _, _| Ok(())).unwrap();
+        let mut held = opened.store;
+        held.append_all(&[b"one".to_vec(), b"two".to_vec()]).unwrap();
+        held.append_torn(&[b"three".to_vec()], 20).unwrap();
+        let before = fs::read(folder.path().join("journal")).unwrap();
+        assert_eq!(look(JournalKind::Client).unwrap(), [b"one", b"two"]);
+        assert_eq!(fs::read(folder.path().join("journal")).unwrap(), before);
+        assert!(look(JournalKind::Coordinator).is_err(), "it is another's");
     }
 
     #[test]

@@ -173,6 +173,16 @@ impl Journal {
         Ok(frame::is_sealed(&header))
     }
 
+    /// Visits every record of the journal at `path` that is whole at this moment, and changes nothing: its process may be at work.
+    pub(crate) fn look(
+        path: &Path,
+        form: Form,
+        visit: &mut dyn FnMut(u64, &[u8]),
+    ) -> Result<(), JournalError> {
+        let fails = |source| JournalError::Io { action: "open", path: path.to_owned(), source };
+        scan(&File::open(path).map_err(fails)?, path, form, visit).map(drop)
+    }
+
     /// The bytes of a journal without records.
     pub fn empty(kind: JournalKind) -> Vec<u8> {
         frame::header(kind).to_vec()
