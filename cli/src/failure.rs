@@ -208,8 +208,8 @@ impl From<Unverified> for Failure {
     }
 }
 
-impl From<plan::forecast::ForecastError> for Failure {
-    fn from(why: plan::forecast::ForecastError) -> Self {
+impl From<forecast::ForecastError> for Failure {
+    fn from(why: forecast::ForecastError) -> Self {
         Self::usage(why)
     }
 }

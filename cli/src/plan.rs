@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use forecast::{Forecast, report};
 use ledger::Account;
-use plan::forecast::{Forecast, render};
+
 use plan::{AuthoredPlan, Policy, PolicyError, Problems, SignedPlan};
 use rand::rand_core::{Rng, UnwrapErr};
 use serde::Deserialize;
@@ -91,7 +92,7 @@ fn foresee(file: &Path, json: bool) -> Result<(), Failure> {
 
 /// What a plan promises, what it costs, and what it will do.
 pub(crate) fn foreseen(plan: &plan::Plan) -> Result<String, Failure> {
-    Ok(report(plan) + &render(&Forecast::of(plan)?))
+    Ok(report(plan) + &Forecast::of(plan)?.to_text())
 }
 
 /// A plan as a person wrote it, or as its author signed it.
@@ -207,60 +208,4 @@ fn read_policy(text: &str) -> Result<Policy, PolicyError> {
         placed.add(&format!("policy.{}", problem.field), problem.text);
     }
     Err(PolicyError::Meaning(placed.with_lines_of(text)))
-}
-
-fn report(plan: &plan::Plan) -> String {
-    let mode = plan.mode();
-    let lanes = plan.lanes();
-    let mut text = String::new();
-    let mut row = |name: &str, value: String| text.push_str(&format!("{name:<13} {value}\n"));
-    // Without its id a plan has another digest than the one that will be signed.
-    match &plan.id {
-        None if plan.format.is_some() => row("plan", "not signed yet: signing draws its id".into()),
-        _ => row("plan", plan.digest().to_string()),
-    }
-    row("format", plan.format().to_string());
-    row("federation", plan.federation.clone().unwrap_or_else(|| "any whose silos do not forbid that".into()));
-    row("rounds", plan.rounds.to_string());
-    row("mode", mode.to_string());
-    row(
-        "promise",
-        plan.budget().map_or_else(
-            || "none: exact sums, no differential privacy".into(),
-            |(epsilon, delta)| format!("(epsilon {epsilon}, delta {delta})"),
-        ),
-    );
-    row("unit", accounting::Unit::or_none(mode.unit()).into());
-    row("relation", accounting::Relation::or_none(mode.relation()).into());
-    row("noise by", mode.noise_by().into());
-    if plan.excess_noise().is_removed() {
-        row("excess noise", "removed: of u silos in a sum, any u - corrupt keep the calibrated noise".into());
-    }
-    if let (Some(adaptive), Some(clip_norm)) = (plan.adaptive_clipping(), plan.clip_norm()) {
-        row(
-            "clip norm",
-            format!(
-                "from {clip_norm} on it follows the quantile {} of the norms; counting who is within is {} % of the \
-                 squared sensitivity, and in the epsilon",
-                adaptive.target_quantile,
-                100.0 * adaptive.share
-            ),
-        );
-    }
-    row("trust", plan.trust());
-    row("own trainer", format!("trusted with {}", mode.trusts_the_trainer_with()));
-    let cohort = &plan.cohort;
-    row(
-        "cohort",
-        format!(
-            "{} to {} silos, {} corrupt, at least {} honest in any sum",
-            cohort.minimum, cohort.maximum, cohort.corrupt, cohort.honest_min
-        ),
-    );
-    row("dropouts", format!("a round of {} survives {}", cohort.maximum, cohort.dropouts_survived()));
-    row("patience", format!("{} days for willing silos, where too few are", plan.timing.days_of_patience()));
-    row("parameters", plan.architecture().parameter_count().to_string());
-    row("lanes", lanes.to_string());
-    row("upload", format!("{} bytes a silo and round", lanes as u64 * plan::Plan::LANE_BYTES));
-    text
 }

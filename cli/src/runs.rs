@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use forecast::Forecast;
 use identity::printable;
 use operate::{Outcome, Runs as Calls};
 use plan::SignedPlan;
-use plan::forecast::Forecast;
 use run_status::{RunEntry, render_run, render_runs};
 use vault::files::{self, WORLD_READABLE};
 

@@ -24,7 +24,12 @@ pub(crate) const ROOMS: &[Room] = &[
     room(0, "maths", true, &["accounting", "empirical", "optim", "params"]),
     room(0, "privacy", true, &["dp", "secagg"]),
     room(0, "isolation", false, &["sandbox", "spawner"]),
-    room(1, "documents", true, &["attest", "card", "checkpoint", "identity", "plan", "registration", "tlog"]),
+    room(
+        1,
+        "documents",
+        true,
+        &["attest", "card", "checkpoint", "forecast", "identity", "plan", "registration", "tlog"],
+    ),
     room(2, "round", true, &["federation", "messages", "protocol", "run_status", "suspicion"]),
     room(2, "learning", false, &["datasets", "inspect", "readers", "train", "trainer", "trainer_protocol"]),
     room(
@@ -52,6 +57,7 @@ const INSIDE: &[(&str, &str, &str)] = &[
     ("card", "checkpoint", "a card is made from a signed record"),
     ("card", "identity", "a card restates the roster"),
     ("card", "plan", "a card restates the plan"),
+    ("forecast", "plan", "what is foreseen follows from a plan"),
     (
         "plan",
         "identity",

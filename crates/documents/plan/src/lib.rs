@@ -31,7 +31,6 @@ mod authored;
 mod claims;
 mod clipping;
 mod document;
-pub mod forecast;
 mod limits;
 mod mechanism;
 mod offers;
@@ -43,7 +42,6 @@ mod refusal_code;
 mod schema;
 mod shared_noise;
 mod silo_noise;
-mod suggestions;
 mod validate;
 mod without_data;
 

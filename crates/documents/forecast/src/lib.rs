@@ -1,20 +1,28 @@
-//! What a plan will cost and whether it can work, before anything runs.
+//! What a plan asks, what it will cost and whether it can work, before anything runs.
+//!
+//! Owns: [`Forecast`], every figure that follows from a plan alone; its lines for people ([`Forecast::to_text`]), and those of what the plan asks
+//! ([`report`]). Does not: know a silo's data, measure anything, or decide whether a plan may run.
+//!
+//! ```
+//! let plan = plan::Plan::from_toml(include_str!("../../../../deploy/config/plan.toml"))?;
+//! let forecast = forecast::Forecast::of(&plan)?;
+//! assert!(forecast.epsilon.is_some_and(|epsilon| epsilon.at_the_end <= epsilon.budget));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod report;
+mod suggestions;
 mod text;
 
 use accounting::{AccountingError, Relation, Unit, epsilon_of, fractional_epsilon, pld_epsilon};
+use plan::{Clipping, Mechanism, Plan, PrivacyMode, Problem, Promise, Scheme, SharedNoise};
 use secagg::ThresholdError;
 use serde::Serialize;
 
-use crate::clipping::Clipping;
-use crate::document::Plan;
-use crate::mechanism::Mechanism;
-use crate::privacy::{PrivacyMode, Promise, Scheme};
-use crate::problems::Problem;
-use crate::shared_noise::SharedNoise;
-use crate::suggestions::suggestions;
+use suggestions::suggestions;
 
-pub use text::render;
+pub use report::report;
 
 /// Speeds that times are estimated with; measured on one core of a server of 2024, to be replaced by one's own.
 const MASK_BYTES_PER_SECOND: f64 = 1.5e9;
@@ -324,7 +332,7 @@ fn seconds(plan: &Plan, noised: bool) -> Seconds {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::document::Cohort;
+    use plan::Cohort;
 
     #[test]
     fn the_dropouts_that_a_round_survives_are_capped_by_the_smallest_cohort() {

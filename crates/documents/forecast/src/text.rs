@@ -1,35 +1,37 @@
 //! A forecast, for people.
 
-use super::{Epsilons, Forecast};
+use crate::{Epsilons, Forecast};
 use accounting::rounded_up;
 
 /// A name, and what is said of it.
 type Row = (&'static str, String);
 
-/// A line for each figure, then the warnings and the suggestions.
-pub fn render(forecast: &Forecast) -> String {
-    let mut rows = match &forecast.epsilon {
-        None => vec![("epsilon", "none: exact sums".into())],
-        Some(epsilon) => spent(epsilon),
-    };
-    rows.extend(forecast.noise.as_ref().map(|noise| {
-        let said = format!(
-            "norm {:.4} a round against a largest signal of {:.4}: {:.1} %",
-            noise.noise_norm,
-            noise.signal_norm_max,
-            100.0 * noise.ratio
-        );
-        ("noise", said)
-    }));
-    rows.extend(needed(forecast));
-    rows.push((
-        "dropouts",
-        format!("{} of the largest cohort may be lost after sharing keys", forecast.dropouts_tolerated),
-    ));
-    rows.push(("honest floor", format!("{} honest silos in any sum that opens", forecast.honest_floor)));
-    rows.extend(forecast.warnings.iter().map(|warning| ("WARNING", warning.clone())));
-    rows.extend(forecast.suggestions.iter().map(|suggestion| ("suggestion", suggestion.clone())));
-    rows.into_iter().map(|(name, value)| format!("{name:<13} {value}\n")).collect()
+impl Forecast {
+    /// A line for each figure, then the warnings and the suggestions.
+    pub fn to_text(&self) -> String {
+        let mut rows = match &self.epsilon {
+            None => vec![("epsilon", "none: exact sums".into())],
+            Some(epsilon) => spent(epsilon),
+        };
+        rows.extend(self.noise.as_ref().map(|noise| {
+            let said = format!(
+                "norm {:.4} a round against a largest signal of {:.4}: {:.1} %",
+                noise.noise_norm,
+                noise.signal_norm_max,
+                100.0 * noise.ratio
+            );
+            ("noise", said)
+        }));
+        rows.extend(needed(self));
+        rows.push((
+            "dropouts",
+            format!("{} of the largest cohort may be lost after sharing keys", self.dropouts_tolerated),
+        ));
+        rows.push(("honest floor", format!("{} honest silos in any sum that opens", self.honest_floor)));
+        rows.extend(self.warnings.iter().map(|warning| ("WARNING", warning.clone())));
+        rows.extend(self.suggestions.iter().map(|suggestion| ("suggestion", suggestion.clone())));
+        rows.into_iter().map(|(name, value)| format!("{name:<13} {value}\n")).collect()
+    }
 }
 
 fn spent(epsilon: &Epsilons) -> Vec<Row> {

@@ -2,9 +2,9 @@
 
 use accounting::{Budget, NoiseMultiplier, calibrate, steps_allowed};
 
-use crate::document::Plan;
-use crate::forecast::ForecastError;
-use crate::mechanism::Mechanism;
+use plan::{Mechanism, Plan};
+
+use crate::ForecastError;
 
 /// What would fit the budget exactly.
 pub(crate) fn suggestions(plan: &Plan) -> Result<Vec<String>, ForecastError> {
