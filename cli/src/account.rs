@@ -31,9 +31,10 @@ pub(crate) struct AccountArgs {
 #[derive(clap::Args, Debug)]
 #[command(
     allow_negative_numbers = true,
-    after_help = "The noise is rounded up to 1/10000, and the epsilon is what it then spends. With --json one object: \
-                  {\"noise_multiplier\":…,\"epsilon\":…,\"accountant\":…}. A plan is held to RDP at integer orders: what it \
-                  needs is said by --orders integer.\n\n\
+    after_help = "The noise is rounded up to 1/10000, and the epsilon is what it then spends. It is what a plan needs: by RDP at \
+                  integer orders, proven for the discrete noise that is really added. Beside it stands what the sharper accountants \
+                  say of the continuous Gaussian; --orders fractional or --accountant pld asks for one of them. With --json one \
+                  object: {\"noise_multiplier\":…,\"epsilon\":…,\"accountant\":…}.\n\n\
                   Example:\n  folkmoot calibrate --epsilon 4 --delta 1e-5 --q 0.01 --steps 10000"
 )]
 pub(crate) struct CalibrateArgs {
@@ -64,9 +65,10 @@ struct By {
     /// Which accountant.
     #[arg(long, value_enum, default_value = "rdp")]
     accountant: Accountant,
-    /// Of rdp: which orders. At integer ones the bound is proven for the discrete noise that is really added.
-    #[arg(long, value_enum, default_value = "fractional")]
-    orders: Orders,
+    /// Of rdp: which orders. At integer ones the bound is proven for the discrete noise that is really added. Where nothing is said:
+    /// fractional for `account`, which prints the other beside it, integer for `calibrate`.
+    #[arg(long, value_enum)]
+    orders: Option<Orders>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -104,8 +106,8 @@ struct Calibrated {
 }
 
 impl By {
-    fn accountant(&self) -> accounting::Accountant {
-        match (self.accountant, self.orders) {
+    fn accountant(&self, orders: Orders) -> accounting::Accountant {
+        match (self.accountant, self.orders.unwrap_or(orders)) {
             (Accountant::Pld, _) => accounting::Accountant::Pld,
             (Accountant::Rdp, Orders::Integer) => accounting::Accountant::IntegerRdp,
             (Accountant::Rdp, Orders::Fractional) => accounting::Accountant::FractionalRdp,
@@ -120,7 +122,7 @@ pub(crate) fn account(args: &AccountArgs) -> Result<(), Failure> {
         Sampling::Poisson => DpEvent::PoissonGaussian { sampling_rate, noise_multiplier },
         Sampling::FixedSize => DpEvent::FixedSizeGaussian { sampling_rate, noise_multiplier },
     };
-    let spent = args.by.accountant().spent(event, steps, delta).map_err(Failure::usage)?;
+    let spent = args.by.accountant(Orders::Fractional).spent(event, steps, delta).map_err(Failure::usage)?;
     if !spent.epsilon.is_finite() {
         return Err(Failure::usage(
             "no finite epsilon can be stated for these numbers: there is too little noise for so many steps",
@@ -162,25 +164,49 @@ pub(crate) fn account(args: &AccountArgs) -> Result<(), Failure> {
 
 pub(crate) fn calibrate(args: &CalibrateArgs) -> Result<(), Failure> {
     let Run { q, steps, delta } = args.run;
-    let (noise, by) =
-        args.by.accountant().calibrate(args.epsilon, delta, q, steps).map_err(Failure::usage)?;
-    let calibrated =
-        Calibrated { noise_multiplier: noise.value(), epsilon: by.epsilon, accountant: by.accountant };
+    let by = args.by.accountant(Orders::Integer);
+    let calibrated = |by: accounting::Accountant| by.calibrate(args.epsilon, delta, q, steps);
+    let (noise, spent) = calibrated(by).map_err(|why| {
+        let others = beside(by).into_iter().filter_map(|by| Some((by, calibrated(by).ok()?.0)));
+        let others =
+            others.map(|(by, noise)| format!("; a noise multiplier of {noise} is enough by {}", said_of(by)));
+        Failure::usage(others.fold(why.to_string(), |text, other| text + &other))
+    })?;
     if args.by.json {
-        return print(&calibrated);
+        return print(&Calibrated {
+            noise_multiplier: noise.value(),
+            epsilon: spent.epsilon,
+            accountant: spent.accountant,
+        });
     }
-    println!("noise         {noise} (standard deviation over sensitivity)");
-    println!(
-        "spends        epsilon {} of {} at delta {delta}, by {}: a continuous approximation",
-        rounded_up(by.epsilon, 6),
-        args.epsilon,
-        by.accountant
-    );
-    match accounting::calibrate(args.epsilon, delta, q, steps) {
-        Ok(plan) => println!("a plan needs  {plan}: plans are held to RDP at integer orders"),
-        Err(why) => println!("no plan can promise this: {why}"),
+    println!("noise         {noise} (standard deviation over sensitivity), by {}", said_of(by));
+    println!("spends        epsilon {} of {} at delta {delta}", rounded_up(spent.epsilon, 6), args.epsilon);
+    for by in beside(by) {
+        let noise = calibrated(by).map_or_else(|why| format!("none: {why}"), |(noise, _)| noise.to_string());
+        println!("else          {noise}, by {}", said_of(by));
     }
     Ok(())
+}
+
+/// The accountants that are not this one.
+fn beside(by: accounting::Accountant) -> Vec<accounting::Accountant> {
+    use accounting::Accountant::{FractionalRdp, IntegerRdp, Pld};
+    [IntegerRdp, FractionalRdp, Pld].into_iter().filter(|other| *other != by).collect()
+}
+
+/// What an accountant's figure is worth.
+fn said_of(by: accounting::Accountant) -> &'static str {
+    match by {
+        accounting::Accountant::IntegerRdp => {
+            "RDP at integer orders: proven for the discrete noise, and what plans are held to"
+        }
+        accounting::Accountant::FractionalRdp => {
+            "RDP at fractional orders: an approximation, the continuous Gaussian's, which gates nothing"
+        }
+        accounting::Accountant::Pld => {
+            "privacy loss distributions: an approximation, the continuous Gaussian's, which gates nothing"
+        }
+    }
 }
 
 fn print(object: &impl Serialize) -> Result<(), Failure> {

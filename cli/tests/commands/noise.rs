@@ -56,3 +56,47 @@ fn the_calibrated_noise_keeps_the_promise_under_every_accountant() {
         assert!(spent(noise) <= 3.0 && spent(noise - 1e-3) > 3.0, "{by} {noise}");
     }
 }
+
+#[test]
+fn what_is_asked_for_is_what_plans_need_and_no_sharper_accountant_takes_part_in_it() {
+    let here = Here::new();
+    let run = "--q 0.05 --steps 100 --delta 1e-5";
+    let noise = |by: &str| {
+        number(&here.done(&format!("calibrate --epsilon 3 {run} --json {by}")), "noise_multiplier")
+    };
+    let [fractional, integer, pld] = ACCOUNTANTS.map(noise);
+    assert!(noise("") == integer && pld < fractional && fractional < integer);
+    let text = here.done(&format!("calibrate --epsilon 3 {run}"));
+    for said in [
+        format!(
+            "noise         {integer:.4} (standard deviation over sensitivity), by RDP at integer orders: proven"
+        ),
+        format!("else          {fractional:.4}, by RDP at fractional orders: an approximation"),
+        format!("else          {pld:.4}, by privacy loss distributions: an approximation"),
+    ] {
+        assert!(text.contains(&said), "{said}\n{text}");
+    }
+}
+
+#[test]
+fn a_target_out_of_reach_of_some_orders_is_called_that_beside_the_noise_that_another_accountant_takes() {
+    let here = Here::new();
+    let out_of_reach = "calibrate --epsilon 0.001 --delta 1e-5 --q 0.01 --steps 1000";
+    let why = here.refused(out_of_reach, USAGE);
+    let floor =
+        "out of reach of RDP at integer orders up to 256: even infinite noise is accounted as epsilon 0.0195";
+    assert!(why.contains(floor), "{why}");
+    let pld = "545.3";
+    assert!(
+        why.contains(&format!("; a noise multiplier of {pld}"))
+            && why.contains("is enough by privacy loss distributions"),
+        "{why}"
+    );
+    assert!(!why.contains("1000000") && !why.contains("fractional"), "{why}");
+    let text = here.done(&format!("{out_of_reach} --accountant pld"));
+    assert!(
+        text.starts_with(&format!("noise         {pld}"))
+            && text.contains("else          none: epsilon 0.001"),
+        "{text}"
+    );
+}

@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use crate::calibrate::{CalibrationError, NoiseMultiplier, calibrate_by};
 use crate::event::{AccountingError, DpEvent};
-use crate::fractional::fractional_epsilon;
+use crate::fractional::{default_orders, fractional_epsilon};
 use crate::pld::pld_epsilon;
-use crate::rdp::RdpCurve;
+use crate::rdp::{ORDER_MAX, ORDER_MIN, RdpCurve, conversion};
 
 /// Who states an epsilon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,8 +73,26 @@ impl Accountant {
         let spent = |noise_multiplier| {
             self.spent(DpEvent::PoissonGaussian { sampling_rate, noise_multiplier }, steps, delta)
         };
-        let noise = calibrate_by(epsilon, sampling_rate, steps, |noise| Ok(spent(noise)?.epsilon))?;
+        let noise = calibrate_by(epsilon, sampling_rate, steps, |noise| Ok(spent(noise)?.epsilon));
+        let noise = noise.map_err(|why| why.below_floor_of(self, delta))?;
         Ok((noise, spent(noise.value())?))
+    }
+
+    /// The least epsilon that it can state at this delta, whatever the noise, and by which orders; none of
+    /// [`Accountant::Pld`], which converts nothing.
+    pub(crate) fn floor(self, delta: f64) -> Option<(f64, &'static str)> {
+        let least = |orders: &mut dyn Iterator<Item = f64>| {
+            orders.map(|order| conversion(order, delta)).fold(f64::INFINITY, f64::min)
+        };
+        match self {
+            Self::IntegerRdp => {
+                Some((least(&mut (ORDER_MIN..=ORDER_MAX).map(f64::from)), "RDP at integer orders up to 256"))
+            }
+            Self::FractionalRdp => {
+                Some((least(&mut default_orders().into_iter()), "RDP at fractional orders up to 1024"))
+            }
+            Self::Pld => None,
+        }
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use crate::accountant::Accountant;
 use crate::budget::Budget;
 use crate::event::{AccountingError, DpEvent, valid_epsilon};
-use crate::rdp::{ORDER_MAX, ORDER_MIN, RdpCurve, conversion};
+use crate::rdp::RdpCurve;
 
 const GRID_PER_UNIT: u64 = 10_000;
 const NOISE_MULTIPLIER_MAX: u64 = 1_000_000;
@@ -44,8 +45,8 @@ pub enum CalibrationError {
     NothingReleased,
     /// The conversion from RDP alone costs more than the target, whatever the noise.
     #[error(
-        "epsilon {epsilon} at delta {delta} is out of reach: at integer orders up to 256 even infinite noise \
-         is accounted as epsilon {}; raise epsilon or delta",
+        "epsilon {epsilon} at delta {delta} is out of reach of {orders}: even infinite noise is accounted as epsilon {} \
+         there; raise epsilon or delta",
         crate::rounded_up(*floor, 4)
     )]
     BelowConversionFloor {
@@ -53,9 +54,14 @@ pub enum CalibrationError {
         delta: f64,
         /// Least epsilon that these orders can state at this delta.
         floor: f64,
+        /// Whose, as people read it.
+        orders: &'static str,
     },
-    /// The noise it takes is above the largest multiplier that is tried.
-    #[error("epsilon {epsilon} over {steps} steps takes a noise multiplier above {NOISE_MULTIPLIER_MAX}")]
+    /// No multiplier that is tried is enough by this accountant.
+    #[error(
+        "no noise multiplier up to {NOISE_MULTIPLIER_MAX} is accounted as epsilon {epsilon} or less over {steps} steps; raise \
+         epsilon or delta, or take fewer steps"
+    )]
     TooMuchNoise {
         epsilon: f64,
         /// The length of the run.
@@ -79,12 +85,18 @@ pub fn calibrate(
         curve.compose(&DpEvent::PoissonGaussian { sampling_rate, noise_multiplier }, steps)?;
         Ok(if budget.admits(&curve) { 0.0 } else { f64::INFINITY })
     });
-    let floor = (ORDER_MIN..=ORDER_MAX).map(|order| conversion(order, delta)).fold(f64::INFINITY, f64::min);
-    match found {
-        Err(CalibrationError::TooMuchNoise { .. }) if floor >= epsilon => {
-            Err(CalibrationError::BelowConversionFloor { epsilon, delta, floor })
+    found.map_err(|why| why.below_floor_of(Accountant::IntegerRdp, delta))
+}
+
+impl CalibrationError {
+    /// The same, where the accountant's conversion alone costs more than the target: then it is not the noise that is too large.
+    pub(crate) fn below_floor_of(self, accountant: Accountant, delta: f64) -> Self {
+        match (self, accountant.floor(delta)) {
+            (Self::TooMuchNoise { epsilon, .. }, Some((floor, orders))) if floor >= epsilon => {
+                Self::BelowConversionFloor { epsilon, delta, floor, orders }
+            }
+            (why, _) => why,
         }
-        found => found,
     }
 }
 
@@ -153,7 +165,24 @@ mod tests {
             panic!("{refused:?}");
         };
         assert!((0.01..0.03).contains(&floor));
-        assert!(refused.to_string().contains("even infinite noise"));
+        assert!(refused.to_string().contains("integer orders up to 256: even infinite noise"));
+    }
+
+    #[test]
+    fn every_accountant_says_what_keeps_a_target_out_of_its_reach_and_one_that_reaches_it_gives_its_noise() {
+        let calibrated = |by: Accountant, epsilon| by.calibrate(epsilon, 1e-5, 0.01, 1000);
+        for (by, floor, orders) in [
+            (Accountant::IntegerRdp, 0.0195, "integer orders up to 256"),
+            (Accountant::FractionalRdp, 0.0036, "fractional orders up to 1024"),
+        ] {
+            let refused = calibrated(by, 0.001).unwrap_err().to_string();
+            let said = format!("{orders}: even infinite noise is accounted as epsilon {floor}");
+            assert!(refused.contains(&said), "{refused}");
+            // What it says of the noise is so: above the floor there is one.
+            assert!(calibrated(by, 1.01 * floor).is_ok(), "{by:?}");
+        }
+        let (noise, spent) = calibrated(Accountant::Pld, 0.001).unwrap();
+        assert!((noise.value() - 545.4).abs() < 0.5 && spent.epsilon <= 0.001, "{noise} {spent:?}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! RDP of the continuous Gaussian at any order above 1, by quadrature.
 
 use crate::event::{AccountingError, DpEvent, valid_delta};
-use crate::rdp::log1p_exp;
+use crate::rdp::{conversion, log1p_exp};
 
 /// The orders that are tried: those of Google's dp-accounting.
 pub fn default_orders() -> Vec<f64> {
@@ -44,8 +44,7 @@ pub fn fractional_epsilon(
         for (event, count) in events.iter().filter(|(_, count)| *count > 0) {
             spent += *count as f64 * rdp_at(event, order)?;
         }
-        let conversion = (-1.0 / order).ln_1p() - (delta.ln() + order.ln()) / (order - 1.0);
-        let epsilon = (spent + conversion).max(0.0);
+        let epsilon = (spent + conversion(order, delta)).max(0.0);
         if epsilon < best.epsilon {
             best = FractionalGuarantee { epsilon, order };
         }

@@ -87,7 +87,7 @@ impl RdpCurve {
             return best;
         }
         for (spent, order) in self.divergences.iter().zip(ORDER_MIN..=ORDER_MAX) {
-            let epsilon = (spent + conversion(order, delta)).max(0.0);
+            let epsilon = (spent + conversion(f64::from(order), delta)).max(0.0);
             if epsilon < best.epsilon {
                 best.epsilon = epsilon;
                 best.order = order;
@@ -118,8 +118,7 @@ pub fn epsilon_or_infinity(events: impl IntoIterator<Item = (DpEvent, u64)>, del
 }
 
 /// What the conversion to epsilon adds to a divergence at `order`; what is left when the noise is infinite.
-pub(crate) fn conversion(order: u32, delta: f64) -> f64 {
-    let order = f64::from(order);
+pub(crate) fn conversion(order: f64, delta: f64) -> f64 {
     (-1.0 / order).ln_1p() - (delta.ln() + order.ln()) / (order - 1.0)
 }
 
