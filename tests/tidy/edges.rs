@@ -163,7 +163,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ("dp", &[]),
     ("empirical", &[]),
     ("federation", &["identity", "params", "plan", "protocol", "run_status", "secagg"]),
-    ("forecast", &["accounting", "plan", "secagg"]),
+    ("forecast", &["accounting", "optim", "params", "plan", "secagg"]),
     ("founding", &["attest", "identity", "pki", "vault"]),
     ("identity", &["params", "secagg"]),
     ("inspect", &["readers", "registration"]),

@@ -162,13 +162,22 @@ fn the_shipped_plan_stays_in_its_budget_by_every_accountant_and_can_work() {
 }
 
 #[test]
-fn a_mode_that_cannot_work_at_this_size_is_called_so() {
+fn a_mode_that_cannot_work_at_this_size_is_called_so_and_one_that_learns_under_loud_noise_is_not() {
     let shown = |mode| Foreseen::of(&demo_plan(mode, 5, None, None).unwrap()).text;
     let whole_silos = shown(PrivacyMode::DistributedDpFedavg);
-    assert!(
-        whole_silos.contains("WARNING       this mode hides a whole silo") && whole_silos.contains("USELESS"),
-        "{whole_silos}"
-    );
+    assert!(whole_silos.contains("WARNING       this mode hides a whole silo"), "{whole_silos}");
+    // A softmax regression learns under noise like this: a round's is louder than its largest step, and rounds add up.
+    let mut loud = demonstration();
+    let divided_by = |loud: &mut Plan, divisor| {
+        loud.privacy.promise_mut().unwrap().sampling_mut().unwrap().divisor = divisor;
+        Foreseen::of(loud)
+    };
+    let louder = divided_by(&mut loud, 14.0);
+    assert!(louder.text.contains("WARNING       the noise that adds up over the run has"), "{}", louder.text);
+    let loud = divided_by(&mut loud, 140.0);
+    let [round, run] = ["/noise/ratio", "/noise/ratio_of_run"].map(|ratio| loud.figure(ratio));
+    assert!(round > 1.0 && run < 0.3, "{round} {run}");
+    assert!(loud.texts("warnings").is_empty() && !loud.text.contains("USELESS"), "{}", loud.text);
     let exact = shown(PrivacyMode::Fedavg);
     assert!(exact.contains("none: exact sums") && exact.contains("no differential privacy"), "{exact}");
 }

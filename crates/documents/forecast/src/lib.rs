@@ -11,6 +11,7 @@
 //! ```
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod learning;
 mod report;
 mod suggestions;
 mod text;
@@ -22,6 +23,7 @@ use serde::Serialize;
 
 use suggestions::suggestions;
 
+pub use learning::{ServerStep, TrainingTime};
 pub use report::report;
 
 /// Speeds that times are estimated with; measured on one core of a server of 2024, to be replaced by one's own.
@@ -68,6 +70,9 @@ pub struct Forecast {
     pub epsilon: Option<Epsilons>,
     /// `None` in the mode without noise.
     pub noise: Option<NoiseToSignal>,
+    /// `None` in the mode without a clip norm, and where the server's optimiser divides by what it remembers.
+    pub server_step: Option<ServerStep>,
+    pub training: TrainingTime,
     /// On the network.
     pub bytes: Bytes,
     /// At its peak.
@@ -110,8 +115,12 @@ pub struct NoiseToSignal {
     pub noise_norm: f64,
     /// The largest step.
     pub signal_norm_max: f64,
-    /// One over the other: at 1 nothing is learned.
+    /// One over the other, of a single round and over all coordinates together. It decides nothing by itself: rounds add up, and
+    /// what is learned is in few of the directions that the noise is spread over.
     pub ratio: f64,
+    /// The same of the whole run: the norm of all noise that has added up, over the longest way in one direction. `None` where the
+    /// server's optimiser divides by what it remembers.
+    pub ratio_of_run: Option<f64>,
 }
 
 /// What crosses the network.
@@ -165,6 +174,8 @@ impl Forecast {
             memory: memory(plan),
             seconds: seconds(plan, noise.is_some()),
             noise,
+            server_step: learning::server_step(plan),
+            training: learning::training_time(plan),
             dropouts_tolerated: cohort.dropouts_survived(),
             honest_floor: threshold.honest_in_any_sum(),
             warnings: Vec::new(),
@@ -191,21 +202,16 @@ impl Forecast {
                  nothing at an epsilon that means anything: use distributed_dp_sgd, which hides records"
             ));
         }
-        if let Some(noise) = &self.noise {
-            if noise.ratio >= 1.0 {
-                self.warnings.push(format!(
-                    "USELESS: a round's noise is {:.1} times the largest step that clipping allows; take more silos or \
-                     larger batches, fewer parameters, or a larger epsilon",
-                    noise.ratio
-                ));
-            } else if noise.ratio >= 0.3 {
-                self.warnings.push(format!(
-                    "a round's noise is {:.0} % of the largest step that clipping allows, and real steps are smaller: \
-                     expect slow or no progress",
-                    100.0 * noise.ratio
-                ));
-            }
+        if let Some(ratio) =
+            self.noise.as_ref().and_then(|noise| noise.ratio_of_run).filter(|ratio| *ratio >= 1.0)
+        {
+            self.warnings.push(format!(
+                "the noise that adds up over the run has {ratio:.1} times the norm of {} largest steps in one direction: take more \
+                 silos or larger batches, fewer parameters, or a larger epsilon",
+                self.rounds
+            ));
         }
+        self.warnings.extend(self.training.warning(plan));
         if self.dropouts_tolerated == 0 {
             self.warnings
                 .push("a single silo that is lost in a round ends its attempt: raise cohort.maximum".into());
@@ -243,7 +249,7 @@ fn noise_to_signal(plan: &Plan) -> Result<Option<NoiseToSignal>, ForecastError> 
         let noise_norm = promise.noise_multiplier * promise.clip_norm * (dimension * steps / silos).sqrt()
             / sampling.divisor;
         let signal_norm_max = promise.clip_norm * steps;
-        return Ok(Some(NoiseToSignal { noise_norm, signal_norm_max, ratio: noise_norm / signal_norm_max }));
+        return Ok(Some(NoiseToSignal::of(plan, noise_norm, signal_norm_max)));
     }
     let signal_norm_max = promise.clip_norm;
     // A clip norm that moves scales the noise with the signal: both are given for its start.
@@ -264,7 +270,7 @@ fn noise_to_signal(plan: &Plan) -> Result<Option<NoiseToSignal>, ForecastError> 
             unit(clipping) * norm(&noise, scale.factor()) / silos
         }
     };
-    Ok(Some(NoiseToSignal { noise_norm, signal_norm_max, ratio: noise_norm / signal_norm_max }))
+    Ok(Some(NoiseToSignal::of(plan, noise_norm, signal_norm_max)))
 }
 
 fn bytes(plan: &Plan) -> Bytes {

@@ -27,12 +27,16 @@ pub(crate) fn suggestions(plan: &Plan) -> Result<Vec<String>, ForecastError> {
     Ok(suggestions)
 }
 
-/// How much less noise a step's mean would have with batches twice as large: noise grows by less than the batch does.
+/// How much less noise a step's mean would have with batches twice as large: noise grows by less than the batch does. Nothing where
+/// every record is in every batch already.
 fn larger_batches(
     rate: f64,
     noise: f64,
     calibrated: impl Fn(f64) -> Option<NoiseMultiplier>,
 ) -> Option<String> {
+    if rate >= 1.0 {
+        return None;
+    }
     let larger = (2.0 * rate).min(1.0);
     let least = calibrated(larger)?;
     let ratio = (least.value() / larger) / (noise / rate);
@@ -63,4 +67,18 @@ fn less_excess(plan: &Plan) -> Option<String> {
             100.0 * ratio
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_larger_batch_is_suggested_than_the_whole_table_however_much_noise_there_is_too_much() {
+        let suggested = |rate| larger_batches(rate, 50.0, |rate| calibrate(4.0, 1e-5, rate, 10).ok());
+        assert_eq!(suggested(1.0), None);
+        let half = suggested(0.75).unwrap();
+        assert!(half.starts_with("sampling_rate = 1 with noise_multiplier = "), "{half}");
+        assert!(!half.contains("divisor 1 times"), "{half}");
+    }
 }

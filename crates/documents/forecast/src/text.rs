@@ -1,6 +1,6 @@
 //! A forecast, for people.
 
-use crate::{Epsilons, Forecast};
+use crate::{Epsilons, Forecast, ServerStep};
 use accounting::rounded_up;
 
 /// A name, and what is said of it.
@@ -14,14 +14,18 @@ impl Forecast {
             Some(epsilon) => spent(epsilon),
         };
         rows.extend(self.noise.as_ref().map(|noise| {
+            let run = noise.ratio_of_run.map_or_else(String::new, |ratio| {
+                format!("; over {} rounds, which add up, {:.1} %", self.rounds, 100.0 * ratio)
+            });
             let said = format!(
-                "norm {:.4} a round against a largest signal of {:.4}: {:.1} %",
+                "norm {:.4} a round, {:.1} % of a largest step's {:.4}{run}",
                 noise.noise_norm,
+                100.0 * noise.ratio,
                 noise.signal_norm_max,
-                100.0 * noise.ratio
             );
             ("noise", said)
         }));
+        rows.extend(self.server_step.map(|step| ("server step", largest_step(step))));
         rows.extend(needed(self));
         rows.push((
             "dropouts",
@@ -32,6 +36,14 @@ impl Forecast {
         rows.extend(self.suggestions.iter().map(|suggestion| ("suggestion", suggestion.clone())));
         rows.into_iter().map(|(name, value)| format!("{name:<13} {value}\n")).collect()
     }
+}
+
+fn largest_step(step: ServerStep) -> String {
+    let moves = if step.follows_the_clip_norm { "; it shrinks and grows with the clip norm" } else { "" };
+    format!(
+        "norm {:.4} at most, noise aside: learning_rate {} x {} / (1 - momentum {}){moves}",
+        step.norm, step.learning_rate, step.step, step.momentum
+    )
 }
 
 fn spent(epsilon: &Epsilons) -> Vec<Row> {
@@ -55,7 +67,7 @@ fn spent(epsilon: &Epsilons) -> Vec<Row> {
 }
 
 /// What machines and the network have to bear.
-fn needed(forecast: &Forecast) -> [Row; 3] {
+fn needed(forecast: &Forecast) -> [Row; 4] {
     let bytes = format!(
         "{} up and {} down a silo and round, {} a silo and run",
         sized(forecast.bytes.up_per_silo_and_round),
@@ -71,7 +83,12 @@ fn needed(forecast: &Forecast) -> [Row; 3] {
         "about {:.2} s a round beside training (masks at 1.5 GB/s, noise at 4 M/s, network at 100 Mbit/s), {} s at most",
         forecast.seconds.per_round_beside_training, forecast.seconds.per_round_at_most
     );
-    [("bytes", bytes), ("memory", memory), ("time", time)]
+    let training = format!(
+        "about {:.2} s a silo and round, {} at 1 G multiplications a second",
+        forecast.training.seconds,
+        forecast.training.rows_said()
+    );
+    [("bytes", bytes), ("memory", memory), ("time", time), ("training", training)]
 }
 
 fn sized(bytes: u64) -> String {

@@ -74,6 +74,13 @@ pub struct Stage<'a> {
     pub output: Shape,
 }
 
+impl Stage<'_> {
+    /// Its lanes of parameters.
+    pub fn parameters(&self) -> usize {
+        self.layer.parameters(&self.input).iter().map(|parameter| layer::lanes(&parameter.shape)).sum()
+    }
+}
+
 impl Architecture {
     /// Softmax regression where `hidden` is empty, a multilayer perceptron else.
     pub fn perceptron(inputs: usize, hidden: &[usize], activation: Activation, outputs: usize) -> Self {
