@@ -47,7 +47,8 @@ pub(crate) struct FetchArgs {
     /// Where the model goes.
     #[arg(long, value_name = "FILE", required_unless_present = "bundle", conflicts_with = "bundle")]
     out: Option<PathBuf>,
-    /// A folder to make instead, with everything that was published with the model: records, signatures, evidence.
+    /// A folder to make instead, with everything that was published with the model: the signed plan, card, record, signatures,
+    /// evidence. Nothing else is needed to use it.
     #[arg(long, value_name = "DIR")]
     bundle: Option<PathBuf>,
     /// The model of this round instead of the newest.
@@ -100,6 +101,12 @@ pub(crate) async fn run(model: Model) -> Result<(), Failure> {
         let files = models.bundle(&signed, &manifest, bytes).await?;
         NewFolder::whole(folder, &files, WORLD_READABLE)?;
         println!("{}: round {}, {} files", folder.display(), manifest.round, files.len());
+        if !files.iter().any(|(name, _)| *name == plan::PLAN_FILE) {
+            eprintln!(
+                "warning: no plan was published with this version, as earlier releases did not: keep the signed plan with it, to \
+                 check and to use it"
+            );
+        }
         if files.iter().any(|(name, _)| *name == attest::BUNDLE_FILE) {
             println!(
                 "model_signing verify key {0} --signature {0}/{1} --public_key model.pub.pem",

@@ -143,8 +143,7 @@ fn sign(file: &Path, key: &Path, out: &Path) -> Result<(), Failure> {
     let plan = plan::Plan::from_toml(&read_text(file)?).map_err(|why| Unusable::new(file, why))?;
     let author = keys::read(key)?;
     let signed = newly_numbered(plan).sign(&author);
-    let json = serde_json::to_string(signed.signed()).map_err(Failure::failed)?;
-    write_document(out, &json)?;
+    write_document(out, &signed.signed().to_json())?;
     println!("plan {}", signed.digest());
     println!("authors = [\"{}\"]", signed.signed().author);
     Ok(())

@@ -436,6 +436,7 @@ fn wanted(request: &v1::FetchModelRequest) -> Result<Wanted, Status> {
         Ok(ModelPart::Evidence) => attest::EVIDENCE_FILE,
         Ok(ModelPart::Card) => card::CARD_FILE,
         Ok(ModelPart::Readme) => card::README_FILE,
+        Ok(ModelPart::Plan) => plan::PLAN_FILE,
         Err(_) => {
             return Err(Status::invalid_argument(format!("part: there is no part {}", request.part)));
         }

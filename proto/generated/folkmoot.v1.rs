@@ -3384,6 +3384,8 @@ pub enum ModelPart {
     Card = 6,
     /// The model card for model hubs, Markdown with YAML front matter.
     Readme = 7,
+    /// The plan that it was trained under, with its author's signature, JSON.
+    Plan = 8,
 }
 impl ModelPart {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -3400,6 +3402,7 @@ impl ModelPart {
             Self::Evidence => "MODEL_PART_EVIDENCE",
             Self::Card => "MODEL_PART_CARD",
             Self::Readme => "MODEL_PART_README",
+            Self::Plan => "MODEL_PART_PLAN",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -3413,6 +3416,7 @@ impl ModelPart {
             "MODEL_PART_EVIDENCE" => Some(Self::Evidence),
             "MODEL_PART_CARD" => Some(Self::Card),
             "MODEL_PART_README" => Some(Self::Readme),
+            "MODEL_PART_PLAN" => Some(Self::Plan),
             _ => None,
         }
     }

@@ -66,7 +66,7 @@ async fn a_published_file_is_sent_as_it_is_sealed_or_not_and_a_damaged_model_is_
         std::fs::create_dir(&data).unwrap();
         let (library, published) = library(&data, vault.clone());
         let name = checkpoint::folder_name(0);
-        for file in [checkpoint::MODEL_FILE, checkpoint::OPTIMIZER_FILE, card::CARD_FILE] {
+        for file in [checkpoint::MODEL_FILE, checkpoint::OPTIMIZER_FILE, card::CARD_FILE, plan::PLAN_FILE] {
             for _ in 0..2 {
                 let bytes = fetched(&library, file).await.unwrap().unwrap();
                 assert_eq!(bytes, published.read(&name, file).unwrap(), "{file}, sealed: {sealed}");

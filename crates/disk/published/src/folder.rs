@@ -8,6 +8,7 @@ use attest::{BUNDLE_FILE, EVIDENCE_FILE};
 use card::{CARD_BYTES_MAX, CARD_FILE, README_FILE};
 use checkpoint::{CHECKPOINTS_FOLDER, MANIFEST_BYTES_MAX, MANIFEST_FILE, MODEL_BYTES_MAX, SIGNATURE_FILE};
 use params::Digest;
+use plan::{PLAN_FILE, SignedPlan};
 use store::{Published, Store, StoreError};
 
 use crate::CheckpointFault;
@@ -76,6 +77,7 @@ impl Folder for Plain<'_> {
             CARD_FILE | README_FILE => CARD_BYTES_MAX as u64,
             BUNDLE_FILE => attest::BUNDLE_BYTES_MAX as u64,
             EVIDENCE_FILE => attest::EVIDENCE_BYTES_MAX as u64,
+            PLAN_FILE => SignedPlan::BYTES_MAX as u64,
             _ => MODEL_BYTES_MAX,
         };
         match read_bounded(&self.place(name, file), bytes_max) {

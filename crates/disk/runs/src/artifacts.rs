@@ -84,13 +84,14 @@ impl Files {
     }
 }
 
-/// Puts a record, its staged files and its model card into the chain's folder. Does nothing where they are there already.
+/// Puts a record, its staged files and what is published beside them into the chain's folder. Does nothing where they are there
+/// already.
 pub(crate) fn publish(
     store: &mut dyn Store,
     signed: &SignedManifest,
     declared: &Declarations,
     key: Option<&ModelKey>,
-    card: impl FnOnce(&dyn Store, &Manifest) -> Result<[(&'static str, Vec<u8>); 2], RunFolderError>,
+    beside: impl FnOnce(&dyn Store, &Manifest) -> Result<Vec<(&'static str, Vec<u8>)>, RunFolderError>,
 ) -> Result<(), RunFolderError> {
     let manifest = Manifest::from_bytes(&signed.manifest_bytes)?;
     let folder = checkpoint::folder_name(manifest.round);
@@ -114,8 +115,8 @@ pub(crate) fn publish(
     ];
     files.extend(optimizer.as_deref().map(|bytes| (checkpoint::OPTIMIZER_FILE, bytes)));
     files.extend(aggregate.as_deref().map(|bytes| (checkpoint::AGGREGATE_FILE, bytes)));
-    let card = card(store, &manifest)?;
-    files.extend(card.iter().map(|(name, bytes)| (*name, bytes.as_slice())));
+    let beside = beside(store, &manifest)?;
+    files.extend(beside.iter().map(|(name, bytes)| (*name, bytes.as_slice())));
     let sandboxes = declared.sandboxes_of(&manifest.included);
     let attested = key.map(|key| attest_files(&folder, &files, signed, sandboxes, key)).transpose()?;
     if let Some((bundle, evidence)) = &attested {

@@ -115,7 +115,7 @@ impl RunFolder {
         Ok(self.version.insert(version))
     }
 
-    /// Publishes a version with its model card, from what was staged for it; `declared` is what the silos in its sum say.
+    /// Publishes a version with its model card and the signed plan, from what was staged for it; `declared` is what the silos in its sum say.
     ///
     /// # Errors
     /// Files that are gone or damaged; a disk that fails.
@@ -126,11 +126,14 @@ impl RunFolder {
         declared: &Declarations,
         key: Option<&ModelKey>,
     ) -> Result<(), RunFolderError> {
-        let card = |store: &dyn Store, manifest: &Manifest| {
+        let beside = |store: &dyn Store, manifest: &Manifest| {
             let before = silos_before(store, manifest)?;
-            self.card.files(manifest, &self.plan, roster, &before, declared)
+            let card = self.card.files(manifest, &self.plan, roster, &before, declared)?;
+            // With it whoever has the version needs nothing else to use it.
+            let plan = (plan::PLAN_FILE, (self.plan.signed().to_json() + "\n").into_bytes());
+            Ok(card.into_iter().chain([plan]).collect())
         };
-        artifacts::publish(self.store.as_mut(), signed, declared, key, card)?;
+        artifacts::publish(self.store.as_mut(), signed, declared, key, beside)?;
         self.version = None;
         Ok(())
     }

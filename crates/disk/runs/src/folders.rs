@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use params::Digest;
-use plan::{AuthorError, AuthoredPlan, Plan, SignedPlan};
+use plan::{AuthorError, AuthoredPlan, PLAN_FILE, SignedPlan};
 use protocol::{Record, RecordError};
 use store::{FileStore, Published, Store, StoreError};
 use vault::Vault;
@@ -15,12 +15,8 @@ use crate::folder::open_store;
 
 /// The folder of the data folder that holds every run but the first.
 pub const RUNS_FOLDER: &str = "runs";
-/// A run's plan, in its folder.
-pub const PLAN_FILE: &str = "plan.json";
 /// The first run's number: its folder is the data folder itself.
 pub const FIRST: u32 = 1;
-/// A signed plan around its canonical bytes: every character of it may be escaped.
-const PLAN_FILE_BYTES_MAX: u64 = 2 * Plan::BYTES_MAX as u64 + 1024;
 
 /// Why a run's folder cannot be made or opened.
 #[derive(Debug, thiserror::Error)]
@@ -158,7 +154,7 @@ impl RunFolders {
     /// One that cannot be read, or is no signed plan.
     pub fn plan(&self, number: u32) -> Result<Option<AuthoredPlan>, RunFoldersError> {
         let path = self.folder(number).join(PLAN_FILE);
-        let text = match vault::files::read_text(&path, PLAN_FILE_BYTES_MAX) {
+        let text = match vault::files::read_text(&path, SignedPlan::BYTES_MAX as u64) {
             Ok(text) => text,
             Err(why) if why.kind() == ErrorKind::NotFound => return Ok(None),
             Err(why) => return Err(failed("read", &path)(why)),

@@ -32,7 +32,7 @@ pub use artifacts::next_record;
 pub use error::RunFolderError;
 pub use export::ExportError;
 pub use folder::{NextVersion, RunFolder};
-pub use folders::{FIRST, PLAN_FILE, PlanOf, RUNS_FOLDER, RunFolders, RunFoldersError, run_folders_in};
+pub use folders::{FIRST, PlanOf, RUNS_FOLDER, RunFolders, RunFoldersError, run_folders_in};
 pub use model_card::{CardWriter, EVALUATIONS_FOLDER};
 pub use opening::{OpeningError, SumOpening, is_disk};
 pub use parent::ParentError;

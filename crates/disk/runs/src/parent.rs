@@ -3,11 +3,11 @@
 use checkpoint::{Action, MODEL_FILE, ModelError, folder_name};
 use identity::with_causes;
 use params::{Digest, Params};
-use plan::{ParentModel, Plan, Refusal};
+use plan::{PLAN_FILE, ParentModel, Plan, Refusal};
 use published::{CheckpointFault, Records, read_record};
 use store::Published;
 
-use crate::folders::{FIRST, PLAN_FILE, RunFolders, RunFoldersError};
+use crate::folders::{FIRST, RunFolders, RunFoldersError};
 
 /// Why a plan cannot go on from the model that it names.
 #[derive(Debug, thiserror::Error)]

@@ -10,6 +10,9 @@ use crate::document::{Plan, PlanError};
 
 const SIGNATURE_LABEL: &[u8] = b"folkmoot/v1/sig/plan\0";
 
+/// The signed plan's file, in a run's folder and beside each model that was trained under it.
+pub const PLAN_FILE: &str = "plan.json";
+
 /// A plan's canonical bytes with its author's signature over them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,6 +65,18 @@ impl Plan {
 }
 
 impl SignedPlan {
+    /// Most bytes of the file, around the canonical bytes: every character of them may be escaped.
+    pub const BYTES_MAX: usize = 2 * Plan::BYTES_MAX + 1024;
+
+    /// The line of the file that `folkmoot plan sign` writes.
+    ///
+    /// # Panics
+    /// Never: every field is a text.
+    #[allow(clippy::expect_used)]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("a signed plan holds nothing that JSON cannot")
+    }
+
     /// Reads the file that `folkmoot plan sign` wrote.
     ///
     /// # Errors
@@ -132,7 +147,9 @@ mod tests {
         let opened = signed().open().unwrap();
         assert_eq!(*opened.author(), key(1).public());
         assert_eq!(opened.name, "example");
-        let again = SignedPlan::from_json(&serde_json::to_string(opened.signed()).unwrap()).unwrap();
+        let file = opened.signed().to_json();
+        assert!(file.len() < SignedPlan::BYTES_MAX);
+        let again = SignedPlan::from_json(&file).unwrap();
         assert_eq!(again.open().unwrap(), opened);
     }
 

@@ -46,7 +46,7 @@ mod validate;
 mod without_data;
 
 pub use answer::{AnswerError, AnswerValues, TABLE_ROWS_MAX, TrainerAnswer};
-pub use authored::{AuthorError, AuthoredPlan, SignedPlan};
+pub use authored::{AuthorError, AuthoredPlan, PLAN_FILE, SignedPlan};
 pub use claims::RunCost;
 pub use clipping::Clipping;
 pub use document::{

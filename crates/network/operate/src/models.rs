@@ -4,6 +4,7 @@ use checkpoint::{Action, ChainError, ChainVerifier, Manifest, SignedManifest};
 use ed25519_dalek::VerifyingKey;
 use identity::{printable, with_causes};
 use params::Digest;
+use plan::{AuthorError, PLAN_FILE, SignedPlan};
 use tonic::Code;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
@@ -48,6 +49,20 @@ pub enum ModelsError {
         actual: Digest,
         /// What the record names.
         signed: Digest,
+    },
+    /// What should be the author's signed plan is none.
+    #[error("the plan that arrived with round {round} is not one: {}", with_causes(.why))]
+    Plan {
+        /// The round whose version it belongs to.
+        round: u64,
+        #[source]
+        why: AuthorError,
+    },
+    /// The plan is another than the record names.
+    #[error("the plan that arrived is not the one that the record of round {round} names")]
+    AnotherPlan {
+        /// The round whose version it belongs to.
+        round: u64,
     },
     /// The chain takes it out of use.
     #[error("the model of round {round} is not for use: {}", printable(.why))]
@@ -217,10 +232,11 @@ impl Models {
         signed_as(file, manifest.model.sha256)
     }
 
-    /// All files of a checkpoint by name, each held against the signed record, or against what of them was signed.
+    /// All files of a checkpoint by name, each held against the signed record, or against what of them was signed. The signed plan is
+    /// among them where the coordinator has published it with the model.
     ///
     /// # Errors
-    /// As of [`Models::fetch`], and [`ModelsError::AnotherSum`].
+    /// As of [`Models::fetch`], [`ModelsError::AnotherSum`], [`ModelsError::Plan`] and [`ModelsError::AnotherPlan`].
     pub async fn bundle(
         &mut self,
         signed: &SignedManifest,
@@ -245,7 +261,26 @@ impl Models {
             files.push((checkpoint::AGGREGATE_FILE, sum));
         }
         files.extend(self.attestation(round).await?);
+        files.extend(self.plan(manifest).await?.map(|plan| (PLAN_FILE, plan)));
         Ok(files)
+    }
+
+    /// The signed plan that was published with a record, held against what the record names; none of a version that an earlier
+    /// release has published, or where one answers.
+    async fn plan(&mut self, manifest: &Manifest) -> Result<Option<Vec<u8>>, ModelsError> {
+        let round = manifest.round;
+        let file = match self.file(round, ModelPart::Plan).await {
+            Err(FileError::Status(why)) if matches!(why.code(), Code::NotFound | Code::InvalidArgument) => {
+                return Ok(None);
+            }
+            file => file?,
+        };
+        let opened = SignedPlan::from_json(&String::from_utf8_lossy(&file)).and_then(SignedPlan::open);
+        let plan = opened.map_err(|why| ModelsError::Plan { round, why })?;
+        if plan.digest() != manifest.plan_digest {
+            return Err(ModelsError::AnotherPlan { round });
+        }
+        Ok(Some(file))
     }
 
     /// A checkpoint's model card, and its signatures for outsiders where the coordinator has a model key.

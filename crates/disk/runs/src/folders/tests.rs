@@ -1,6 +1,7 @@
 use checkpoint::SignedManifest;
 use identity::{IdentityKey, SignedRoster};
 use params::Digest;
+use plan::Plan;
 use vault::MasterSource;
 
 use super::*;
