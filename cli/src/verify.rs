@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use attest::ModelPublicKey;
-use checkpoint::{MANIFEST_FILE, public_key_text};
+use checkpoint::MANIFEST_FILE;
 use identity::KeyError;
 use plan::AuthoredPlan;
 use published::{
-    Against, Checked, CheckpointFault, Plain, check_run, check_runs, checkpoints_in, plan_among, record_line,
-    refuse_sealed, verify_version, version_json,
+    Against, Checked, CheckpointFault, Plain, check_run, check_runs, check_version, checkpoints_in,
+    plan_among, refuse_sealed,
 };
 use runs::{RUNS_FOLDER, run_folders_in};
 use serde_json::json;
@@ -75,10 +75,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Unverified> {
     let unreadable = |why| CheckpointFault::Unreadable { file: args.folder.join(RUNS_FOLDER), why };
     let runs = run_folders_in(&args.folder).map_err(unreadable)?;
     refuse_sealed(&args.folder, &runs)?;
-    if args.folder.join(MANIFEST_FILE).is_file() {
-        return alone(args, key.as_ref().map(public_key_text));
-    }
     let against = Against { key, model_key: model_key.as_ref(), plan: None };
+    if args.folder.join(MANIFEST_FILE).is_file() {
+        return alone(args, &Against { plan: plans.first().map(|plan| &**plan), ..against });
+    }
     if runs.len() > 1 {
         return each_run(args, &check_runs(&runs, &against, &plans), &plans);
     }
@@ -142,25 +142,15 @@ fn unpinned(signer: &str) {
 }
 
 /// A version by itself, as `model fetch --bundle` writes it.
-fn alone(args: &Args, key: Option<String>) -> Result<(), Unverified> {
-    let (signed, manifest) = verify_version(&Plain::new(&args.folder), "")?;
-    if key.as_ref().is_some_and(|key| *key != manifest.public_key) {
-        let why = "is signed by another key than --key names".to_owned();
-        return Err(CheckpointFault::File { file: args.folder.join(MANIFEST_FILE), why }.into());
-    }
-    args.say(|| {
-        format!("{}\nverified: this version alone, record {}", record_line(&manifest), signed.digest())
-    });
+fn alone(args: &Args, against: &Against) -> Result<(), Unverified> {
+    let checked = check_version(&args.folder, against)?;
+    checked.lines().into_iter().for_each(|line| args.say(|| line));
     if args.json {
-        let record = (signed.digest(), &manifest);
-        println!("{}", version_json(record, key.is_some()));
+        println!("{}", checked.to_json(against.key.is_some()));
     }
-    eprintln!(
-        "warning: this is one version, and the chain before it was not checked: `folkmoot model export` writes a chain; \
-         model.sig is checked by `model_signing verify key`"
-    );
-    if key.is_none() {
-        unpinned(&manifest.public_key);
+    checked.unchecked().iter().for_each(|what| eprintln!("not checked: {what}"));
+    if against.key.is_none() {
+        unpinned(&checked.manifest.public_key);
     }
     Ok(())
 }

@@ -133,27 +133,34 @@ pub fn check_spent<F: Folder + ?Sized>(
     manifests: &[Manifest],
     plan: &Plan,
 ) -> Result<(), CheckpointFault> {
-    /// Logarithms differ in their last digits between machines.
-    const TOLERANCE: f64 = 1e-9;
     let mut opened = 0;
     for manifest in manifests {
-        let file = folder.place(&folder_name(manifest.round), MANIFEST_FILE);
-        if manifest.plan_digest != plan.digest() {
-            return Err(bad(&file, OTHER_PLAN));
-        }
         opened += u64::from(manifest.aggregate_digest.is_some());
-        let said = &manifest.privacy;
-        let spent = protocol::privacy_spent(plan, said.steps).map_err(|why| bad(&file, with_causes(&why)))?;
-        let near = match (said.epsilon, spent.epsilon) {
-            (Some(said), Some(spent)) => (said - spent).abs() <= TOLERANCE * spent,
-            (said, spent) => said == spent,
-        };
-        if said.steps < opened || !near || *said != (PrivacySpent { epsilon: said.epsilon, ..spent }) {
-            return Err(bad(
-                &file,
-                "says another spending of privacy than the plan's numbers make of its sums",
-            ));
-        }
+        check_spending(&folder.place(&folder_name(manifest.round), MANIFEST_FILE), manifest, plan, opened)?;
+    }
+    Ok(())
+}
+
+/// The same of one record, in this file, up to which so many sums were opened at least.
+pub(crate) fn check_spending(
+    file: &Path,
+    manifest: &Manifest,
+    plan: &Plan,
+    opened: u64,
+) -> Result<(), CheckpointFault> {
+    /// Logarithms differ in their last digits between machines.
+    const TOLERANCE: f64 = 1e-9;
+    if manifest.plan_digest != plan.digest() {
+        return Err(bad(file, OTHER_PLAN));
+    }
+    let said = &manifest.privacy;
+    let spent = protocol::privacy_spent(plan, said.steps).map_err(|why| bad(file, with_causes(&why)))?;
+    let near = match (said.epsilon, spent.epsilon) {
+        (Some(said), Some(spent)) => (said - spent).abs() <= TOLERANCE * spent,
+        (said, spent) => said == spent,
+    };
+    if said.steps < opened || !near || *said != (PrivacySpent { epsilon: said.epsilon, ..spent }) {
+        return Err(bad(file, "says another spending of privacy than the plan's numbers make of its sums"));
     }
     Ok(())
 }

@@ -92,11 +92,6 @@ pub fn verified_json(
     })
 }
 
-/// A version that holds by itself, for programs, with the digest of its record.
-pub fn version_json((digest, record): (Digest, &Manifest), key_pinned: bool) -> Value {
-    json!({ "digest": digest, "key_pinned": key_pinned, "record": record })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,7 +11,7 @@ use checkpoint::{
 use ed25519_dalek::VerifyingKey;
 use identity::with_causes;
 use params::Digest;
-use plan::Plan;
+use plan::{AuthoredPlan, PLAN_FILE, Plan, SignedPlan};
 use store::StoreError;
 
 use crate::folder::{Folder, Plain, checkpoints_in};
@@ -116,7 +116,8 @@ pub fn verify_chain<F: Folder + ?Sized>(
         let name = folder_name(round);
         let manifest = verify_record(folder, round, manifests.last(), &mut chain)?;
         read_files(folder, &name, &manifest, None)?;
-        cards += u64::from(verify_card(folder, &name, &manifest, &learned.push(&manifest), plan)?);
+        read_plan(folder, &name, &manifest)?;
+        cards += u64::from(verify_card(folder, &name, &manifest, Some(&learned.push(&manifest)), plan)?);
         manifests.push(manifest);
     }
     match (manifests.last(), chain.head_digest()) {
@@ -212,13 +213,32 @@ fn verify_record<F: Folder + ?Sized>(
     }
 }
 
-/// A model card, where there is one, says what its record, the chain before it and the plan say, and its README says the same.
-/// Gives whether there is one.
-fn verify_card<F: Folder + ?Sized>(
+/// The signed plan that was published with a version, where one was: its author's signature holds, and the version's record names it.
+///
+/// # Errors
+/// A file that is another's, or that nobody signed.
+pub fn read_plan<F: Folder + ?Sized>(
     folder: &F,
     name: &str,
     manifest: &Manifest,
-    learned: &BTreeSet<u32>,
+) -> Result<Option<AuthoredPlan>, CheckpointFault> {
+    let Some(bytes) = folder.read(name, PLAN_FILE)? else { return Ok(None) };
+    let bad = |why| CheckpointFault::File { file: folder.place(name, PLAN_FILE), why };
+    let plan = SignedPlan::from_json(&String::from_utf8_lossy(&bytes)).and_then(SignedPlan::open);
+    let plan = plan.map_err(|why| bad(with_causes(&why)))?;
+    match plan.digest() == manifest.plan_digest {
+        true => Ok(Some(plan)),
+        false => Err(bad("is another plan than the record names".into())),
+    }
+}
+
+/// A model card, where there is one, says what its record, the chain before it and the plan say, and its README says the same.
+/// Gives whether there is one. Without the chain, `learned` of none, whom those before learned from is the card's own word.
+pub(crate) fn verify_card<F: Folder + ?Sized>(
+    folder: &F,
+    name: &str,
+    manifest: &Manifest,
+    learned: Option<&BTreeSet<u32>>,
     plan: Option<&Plan>,
 ) -> Result<bool, CheckpointFault> {
     let [text, readme] = [folder.read(name, CARD_FILE)?, folder.read(name, README_FILE)?];
@@ -233,7 +253,8 @@ fn verify_card<F: Folder + ?Sized>(
     let text = text.ok_or_else(|| missing(CARD_FILE))?;
     let readme = readme.ok_or_else(|| missing(README_FILE))?;
     let rendered = Card::from_yaml(&String::from_utf8_lossy(&text)).and_then(|card| {
-        card.check(manifest, learned, plan)?;
+        let own = || card.training_data.silos.iter().map(|silo| silo.id).chain(manifest.included.clone());
+        card.check(manifest, &learned.cloned().unwrap_or_else(|| own().collect()), plan)?;
         card.readme()
     });
     let rendered = rendered.map_err(|why| bad(CARD_FILE, with_causes(&why)))?;
