@@ -36,14 +36,19 @@ impl Card {
             return Err(CardError::Differs { field: SANDBOXES.into() });
         }
         expected.sandboxes.clone_from(&self.sandboxes);
+        expected.format.clone_from(&self.format);
         let mut skipped = BELIEVED.to_vec();
         match plan {
             Some(plan) => expected.add_plan(plan),
             None => {
                 // It is left out where there is none, and what is left out cannot be skipped.
                 expected.lineage.begun_with.clone_from(&self.lineage.begun_with);
+                expected.usage.clone_from(&self.usage);
                 skipped.extend(PLANNED);
             }
+        }
+        if self.is_of_first_format() {
+            expected.usage = None;
         }
         let (card, expected) = (serde_norway::to_value(self)?, serde_norway::to_value(expected)?);
         match first_difference("", &card, &expected, &skipped) {
@@ -59,11 +64,13 @@ fn first_difference(path: &str, card: &Value, expected: &Value, skipped: &[&str]
         return None;
     }
     match (card, expected) {
-        (Value::Mapping(card), Value::Mapping(expected)) if card.len() == expected.len() => {
-            expected.iter().find_map(|(name, expected)| {
-                let name = name.as_str().unwrap_or_default();
-                let inner = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-                first_difference(&inner, card.get(name).unwrap_or(&Value::Null), expected, skipped)
+        (Value::Mapping(card), Value::Mapping(expected)) => {
+            let only_there = card.keys().filter(|name| !expected.contains_key(*name));
+            expected.keys().chain(only_there).find_map(|name| {
+                let inner = name.as_str().unwrap_or_default();
+                let inner = if path.is_empty() { inner.to_owned() } else { format!("{path}.{inner}") };
+                let [card, expected] = [card, expected].map(|side| side.get(name).unwrap_or(&Value::Null));
+                first_difference(&inner, card, expected, skipped)
             })
         }
         (Value::Sequence(card), Value::Sequence(expected)) if card.len() == expected.len() => card

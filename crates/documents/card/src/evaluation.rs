@@ -1,6 +1,8 @@
-//! A measurement of a model, made by whoever holds data that no silo trained on.
+//! The figures of a card: measurements made by whoever holds data that no silo trained on, and what was summed in the round.
 
+use checkpoint::Manifest;
 use params::Digest;
+use plan::Plan;
 use serde::{Deserialize, Serialize};
 
 use crate::{CardError, Metric};
@@ -73,6 +75,30 @@ impl Evaluation {
             },
         ]
     }
+}
+
+/// What was summed under the masks.
+pub(crate) fn summed(manifest: &Manifest) -> impl Iterator<Item = Metric> + '_ {
+    manifest.metrics.iter().map(|(name, value)| {
+        let (method, over) = if Plan::METRICS.contains(&name.as_str()) {
+            (
+                "none: how many rows it is the mean of leaves no silo",
+                "the silos' own training rows, before the round's training",
+            )
+        } else {
+            (
+                "none: it is noised, in one release with the update and within its epsilon",
+                "the units whose contributions were clipped in the round",
+            )
+        };
+        Metric {
+            name: name.clone(),
+            value: *value,
+            interval_95: None,
+            method: method.into(),
+            over: over.into(),
+        }
+    })
 }
 
 /// Wilson's score interval for a proportion.

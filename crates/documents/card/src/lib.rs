@@ -14,6 +14,8 @@ mod evaluation;
 mod learned;
 mod planned;
 mod readme;
+mod usage;
+mod yaml;
 
 use std::collections::BTreeMap;
 
@@ -26,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 pub use evaluation::Evaluation;
 pub use learned::LearnedFrom;
+pub use usage::{LayerUse, TensorUse, Usage};
 
 /// The card's file beside a model.
 pub const CARD_FILE: &str = "model_card.yaml";
@@ -33,13 +36,16 @@ pub const CARD_FILE: &str = "model_card.yaml";
 pub const README_FILE: &str = "README.md";
 /// The value of [`Card::format`]. Cards are checked by making them again, their words and their rendering included: who changes
 /// either changes this too.
-pub const CARD_FORMAT: &str = "folkmoot-model-card/1";
+pub const CARD_FORMAT: &str = "folkmoot-model-card/2";
+/// That of cards without a section `use`, whose texts are quoted as YAML 1.2 alone asks for: they are read and checked like any other.
+pub const FIRST_CARD_FORMAT: &str = "folkmoot-model-card/1";
 /// What stands where only the owner knows.
 pub const OWNER: &str = "TO BE FILLED BY THE OWNER";
 /// How many versions of one silo's data a card names.
 pub const DATA_VERSIONS_MAX: usize = 8;
-/// The longest card: with as many silos as anyone has, each with all the data versions that are named.
-pub const CARD_BYTES_MAX: usize = 1 << 20;
+/// The longest card: with as many silos as anyone has, each with all the data versions that are named, and with the columns of the
+/// longest plan.
+pub const CARD_BYTES_MAX: usize = 4 << 20;
 
 /// Everything about one published version, in the order in which it is written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,6 +53,9 @@ pub const CARD_BYTES_MAX: usize = 1 << 20;
 pub struct Card {
     pub format: String,
     pub model: ModelDetails,
+    /// How it is used; none in a card of [`FIRST_CARD_FORMAT`], and where only the plan would know.
+    #[serde(default, rename = "use", skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
     /// Where it comes from.
     pub lineage: Lineage,
     /// What it was trained on.
@@ -255,7 +264,9 @@ pub enum CardError {
     #[error("the card does not parse: {0}")]
     Syntax(#[from] serde_norway::Error),
     /// Written by a later release.
-    #[error("the card has format {0:?}, this release reads {CARD_FORMAT:?}: install a newer release")]
+    #[error(
+        "the card has format {0:?}, this release reads {FIRST_CARD_FORMAT:?} and {CARD_FORMAT:?}: install a newer release"
+    )]
     Format(String),
     /// Longer than any card is.
     #[error("the card has {0} bytes, more than the {CARD_BYTES_MAX} that a card may have")]
@@ -304,7 +315,7 @@ impl Card {
         evaluations: &[Evaluation],
     ) -> Self {
         let silos = learned::silos(manifest, roster, before, &declared.data);
-        let mut card = Self::of_record(manifest, silos, controls, summed_metrics(manifest).collect());
+        let mut card = Self::of_record(manifest, silos, controls, evaluation::summed(manifest).collect());
         card.sandboxes = declared.sandboxes_of(&manifest.included);
         card.add_plan(plan);
         for evaluation in evaluations {
@@ -333,6 +344,7 @@ impl Card {
                 inputs: 0,
                 outputs: 0,
             },
+            usage: None,
             lineage: Lineage {
                 parent_record: manifest.parent,
                 parent_model: manifest.parent_model,
@@ -386,7 +398,12 @@ impl Card {
     /// # Errors
     /// Numbers that YAML cannot hold.
     pub fn to_yaml(&self) -> Result<String, CardError> {
-        Ok(serde_norway::to_string(self)?)
+        Ok(yaml::write(&serde_norway::to_value(self)?))
+    }
+
+    /// Whether an earlier release has written it: what follows from that is kept, as a card is checked by making it again.
+    pub(crate) fn is_of_first_format(&self) -> bool {
+        self.format == FIRST_CARD_FORMAT
     }
 
     /// The card for model hubs: YAML front matter, then Markdown.
@@ -411,7 +428,9 @@ impl Card {
             format: String,
         }
         match serde_norway::from_str(text) {
-            Ok(Numbered { format }) if format != CARD_FORMAT => Err(CardError::Format(format)),
+            Ok(Numbered { format }) if ![FIRST_CARD_FORMAT, CARD_FORMAT].contains(&format.as_str()) => {
+                Err(CardError::Format(format))
+            }
             _ => Ok(serde_norway::from_str(text)?),
         }
     }
@@ -470,30 +489,6 @@ fn privacy(spent: &PrivacySpent) -> PrivacyFacts {
         noise_multiplier: None,
         sampling_rate: None,
     }
-}
-
-/// What was summed under the masks.
-fn summed_metrics(manifest: &Manifest) -> impl Iterator<Item = Metric> + '_ {
-    manifest.metrics.iter().map(|(name, value)| {
-        let (method, over) = if Plan::METRICS.contains(&name.as_str()) {
-            (
-                "none: how many rows it is the mean of leaves no silo",
-                "the silos' own training rows, before the round's training",
-            )
-        } else {
-            (
-                "none: it is noised, in one release with the update and within its epsilon",
-                "the units whose contributions were clipped in the round",
-            )
-        };
-        Metric {
-            name: name.clone(),
-            value: *value,
-            interval_95: None,
-            method: method.into(),
-            over: over.into(),
-        }
-    })
 }
 
 fn monitoring(controls: &Controls) -> Vec<String> {

@@ -3,9 +3,9 @@
 use params::Shape;
 use plan::{ModelKind, Plan, Promise};
 
-use crate::Card;
+use crate::{Card, Usage};
 
-/// The fields that [`Card::add_plan`] fills.
+/// The fields that [`Card::add_plan`] fills, but for [`Card::usage`].
 pub(crate) const PLANNED: [&str; 18] = [
     "lineage.begun_with",
     "model.parameters",
@@ -53,6 +53,7 @@ impl Card {
                 parent.model, parent.round, parent.run
             )
         });
+        self.usage = Some(Usage::of(plan));
         self.training_data.label = plan.data.label.clone();
         self.training_data.features = plan.data.features.len() as u64;
         let privacy = &mut self.privacy;

@@ -5,7 +5,10 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::{Card, CardError, OWNER, PrivacyFacts};
+use crate::{Card, CardError, OWNER, PrivacyFacts, Usage, yaml};
+
+/// Columns and classes that are named.
+const COLUMNS_MAX: usize = 64;
 
 /// The keys that hubs know; they ignore others.
 #[derive(Serialize)]
@@ -40,7 +43,12 @@ struct Figure<'a> {
 
 pub(crate) fn render(card: &Card) -> Result<String, CardError> {
     // Hubs render this as HTML, so that whatever somebody else wrote goes through `plain`.
-    let mut text = format!("---\n{}---\n\n", serde_norway::to_string(&front_matter(card))?);
+    let front_matter = front_matter(card);
+    let front_matter = match card.is_of_first_format() {
+        true => serde_norway::to_string(&front_matter)?,
+        false => yaml::write(&serde_norway::to_value(&front_matter)?),
+    };
+    let mut text = format!("---\n{front_matter}---\n\n");
     let _ = write!(
         text,
         "# {}, version {}\n\n{}\n\n",
@@ -73,6 +81,9 @@ pub(crate) fn render(card: &Card) -> Result<String, CardError> {
     for (name, value) in rows.into_iter().chain(sandboxes) {
         let _ = writeln!(text, "| {name} | {value} |");
     }
+    if let Some(usage) = &card.usage {
+        use_section(&mut text, usage);
+    }
     text.push_str("\n## Metrics\n\n");
     if card.metrics.is_empty() {
         text.push_str("None was recorded for this version.\n");
@@ -96,6 +107,22 @@ pub(crate) fn render(card: &Card) -> Result<String, CardError> {
          written from the run's records; `model_card.yaml` holds all of it.\n"
     );
     Ok(text)
+}
+
+fn use_section(text: &mut String, usage: &Usage) {
+    let columns = usage.features.iter().take(COLUMNS_MAX).map(|feature| plain(&feature.column));
+    let columns: Vec<String> = columns.collect();
+    let more = usage.features.iter().skip(COLUMNS_MAX).count();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let classes: Vec<String> = usage.classes.iter().take(COLUMNS_MAX).map(|class| plain(class)).collect();
+    let _ = write!(
+        text,
+        "\n## Use\n\n`folkmoot predict` reads this folder and a table. For code of one's own, `model_card.yaml` says in its section `use` how \
+         a row's\ncolumns are scaled and what each layer does.\n\n* columns, in this order: {}{more}\n* classes of {}: {}\n",
+        columns.join(", "),
+        plain(&usage.label),
+        classes.join(", ")
+    );
 }
 
 fn front_matter(card: &Card) -> FrontMatter<'_> {

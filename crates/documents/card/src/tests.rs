@@ -128,7 +128,9 @@ fn a_card_with_another_figure_than_its_record_is_refused_by_the_figures_name() {
     let manifest = manifest(&plan());
     let original = card(&manifest, "St Mary", &[]);
     type Edit = fn(&mut Card);
-    let edits: [(&str, Edit); 8] = [
+    let edits: [(&str, Edit); 10] = [
+        ("use.scaled_to", |card| card.usage.as_mut().unwrap().scaled_to = [0.0, 1.0]),
+        ("use.layers.rule", |card| card.usage.as_mut().unwrap().layers[0].rule = "y = x".into()),
         ("privacy.epsilon_spent", |card| card.privacy.epsilon_spent = Some(0.1)),
         ("privacy.delta", |card| card.privacy.delta = None),
         ("model.params_digest", |card| card.model.params_digest = Digest::sha256(b"y")),
@@ -144,8 +146,8 @@ fn a_card_with_another_figure_than_its_record_is_refused_by_the_figures_name() {
         let refused = card.check(&manifest, &[1, 3].into(), Some(&plan())).unwrap_err();
         assert!(matches!(&refused, CardError::Differs { field: named } if named == field), "{refused}");
     }
-    let later = Card::from_yaml("format: folkmoot-model-card/2\ncolour: red").unwrap_err().to_string();
-    assert!(later.contains("\"folkmoot-model-card/2\", this release reads"), "{later}");
+    let later = Card::from_yaml("format: folkmoot-model-card/3\ncolour: red").unwrap_err().to_string();
+    assert!(later.contains("\"folkmoot-model-card/3\", this release reads"), "{later}");
     assert!(Card::from_yaml(&format!("format: {CARD_FORMAT}\ncolour: red")).is_err());
     assert!(matches!(Card::from_yaml(&" ".repeat(CARD_BYTES_MAX + 1)), Err(CardError::TooLong(_))));
 }
@@ -288,4 +290,76 @@ fn a_card_names_every_silo_on_its_models_line_with_what_each_declared_on_the_way
     let manifest = record(6, &[1], None).0;
     let silos = many.iter().fold(Vec::new(), |before, version| card(&manifest, &before, &[(1, *version)]));
     assert_eq!(silos[0].data_versions, many[many.len() - DATA_VERSIONS_MAX..], "the newest of too many");
+}
+
+#[test]
+fn a_card_says_how_its_model_is_used_in_the_plans_words_and_with_every_tensor_of_its_file() {
+    let plan = plan();
+    let card = card(&manifest(&plan), "St Mary", &[]);
+    let usage = Card::from_yaml(&card.to_yaml().unwrap()).unwrap().usage.unwrap();
+    assert_eq!((&usage.features, usage.scaled_to), (&plan.data.features, [-0.5, 0.5]));
+    assert_eq!(
+        (usage.label.as_str(), usage.classes.as_slice()),
+        ("diagnosis", &["0".to_owned(), "1".to_owned()][..])
+    );
+    let tensors: Vec<(&str, &[usize])> = usage.layers[0]
+        .tensors
+        .iter()
+        .map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice()))
+        .collect();
+    assert_eq!(tensors, [("layers.0.weight", &[3, 2][..]), ("layers.0.bias", &[2])]);
+    assert!(
+        card.readme()
+            .unwrap()
+            .contains("* columns, in this order: age, systolic, cholesterol\n* classes of diagnosis: 0, 1\n")
+    );
+}
+
+#[test]
+fn every_tensor_of_a_gated_network_stands_with_its_layer_and_the_order_of_its_gates() {
+    let mut plan = plan();
+    let linear = |width| params::Layer::Linear { width, tied_to: None };
+    plan.model.network = Some(params::Architecture {
+        input: params::Shape::Tokens { length: 3, vocabulary: 9 },
+        layers: vec![
+            params::Layer::Embedding { width: 4 },
+            params::Layer::Gru { width: 5 },
+            params::Layer::Tanh {},
+            linear(2),
+        ],
+    });
+    let usage =
+        Card::of(&manifest(&plan), &plan, &roster("x"), &[], &Declarations::default(), &controls(), &[])
+            .usage
+            .unwrap();
+    let named: Vec<&str> =
+        usage.layers.iter().flat_map(|layer| &layer.tensors).map(|tensor| tensor.name.as_str()).collect();
+    let layout = plan.architecture().layout();
+    assert_eq!(named, layout.entries().iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>());
+    assert_eq!(usage.layers.iter().map(|layer| layer.tensors.len()).collect::<Vec<_>>(), [1, 4, 0, 2]);
+    assert!(usage.layers[1].rule.contains("the update gate z first, then the reset gate r"));
+}
+
+#[test]
+fn a_card_of_the_first_format_is_held_against_its_record_and_reads_as_it_did() {
+    let mut manifest = manifest(&plan());
+    manifest.run_name = "2026-01-02".into();
+    let new = card(&manifest, "no", &[]);
+    let first = Card { format: FIRST_CARD_FORMAT.into(), usage: None, ..new.clone() };
+    let written = serde_norway::to_string(&first).unwrap();
+    assert!(written.contains("name: 2026-01-02\n"), "as its release wrote it: {written}");
+    let read = Card::from_yaml(&written).unwrap();
+    assert_eq!(read, first);
+    for plan in [Some(plan()), None] {
+        read.check(&manifest, &[1, 3].into(), plan.as_ref()).unwrap();
+        new.check(&manifest, &[1, 3].into(), plan.as_ref()).unwrap();
+    }
+    assert!(read.readme().unwrap().contains("\n- name: 2026-01-02\n"), "{}", read.readme().unwrap());
+    assert!(new.readme().unwrap().contains("\n- name: \"2026-01-02\"\n"), "{}", new.readme().unwrap());
+    let without = Card { usage: None, ..new };
+    let refused = without.check(&manifest, &[1, 3].into(), Some(&plan())).unwrap_err();
+    assert!(matches!(&refused, CardError::Differs { field } if field == "use"), "{refused}");
+    let with = Card { usage: card(&manifest, "no", &[]).usage, ..first };
+    let refused = with.check(&manifest, &[1, 3].into(), Some(&plan())).unwrap_err();
+    assert!(matches!(&refused, CardError::Differs { field } if field == "use"), "{refused}");
 }
