@@ -23,6 +23,7 @@ mod local;
 mod network;
 mod noised;
 mod poisson;
+mod predict;
 mod stop;
 
 use std::sync::Arc;
@@ -30,11 +31,10 @@ use std::sync::Arc;
 use datasets::Dataset;
 use dp::{ClippedUpdate, LocalUpdate};
 use params::Params;
-use plan::{Plan, Privacy, Scheme, VALUES_AT_ONCE_MAX};
+use plan::{Plan, Privacy, Scheme};
 use trainer::{Stop, TrainError, Trained, Trainer, Trainers, TrainingMetrics};
 
-use batch::Batch;
-use network::Network;
+pub use predict::{Prediction, Predictor};
 pub use stop::StoppableTrainer;
 
 /// The trainer of the models that plans declare.
@@ -118,21 +118,17 @@ fn scores(
     data: &Dataset,
     mut visit: impl FnMut(f64, bool),
 ) -> Result<(), TrainError> {
-    /// Rows in memory as tensors at once, of a model that is small enough.
-    const ROWS_MAX: usize = 1024;
     check(plan, model, data)?;
-    let architecture = plan.architecture();
-    let device = network::inference_device();
-    let network = Network::load(&architecture, model, &device);
-    let rows: Vec<usize> = (0..data.rows()).collect();
-    for rows in rows.chunks((VALUES_AT_ONCE_MAX / architecture.values_at_once().max(1)).clamp(1, ROWS_MAX)) {
-        let batch = Batch::gather(data, rows, rows.len(), architecture.outputs())?;
-        let logits = network::values(network.forward(batch.inputs(&device))?)?;
-        for (row, logits) in rows.iter().zip(logits.chunks_exact(architecture.outputs())) {
-            let label = data.labels().get(*row).ok_or(TrainError::Row { row: *row, rows: data.rows() })?;
+    let predictor = Predictor::new(plan, model)?;
+    let outputs = plan.architecture().outputs();
+    let at_once = predictor.rows_at_once();
+    for (features, labels) in
+        data.features().chunks(at_once * data.columns()).zip(data.labels().chunks(at_once))
+    {
+        let logits = predictor.logits(features)?;
+        for (label, logits) in labels.iter().zip(logits.chunks_exact(outputs)) {
             // A row that does not fit has no label, and so no loss.
-            let scored = score(logits, usize::from(*label));
-            let (loss, hit) = scored.ok_or(TrainError::Classes { outputs: architecture.outputs() })?;
+            let (loss, hit) = score(logits, usize::from(*label)).ok_or(TrainError::Classes { outputs })?;
             visit(loss, hit);
         }
     }

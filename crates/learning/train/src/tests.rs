@@ -5,7 +5,8 @@ use params::{Activation, Architecture, Layer, Shape};
 use plan::{Cohort, Exact, Feature, LocalOptimizer, Model, Promise, Sampling, Timing, Training, Weights};
 
 use super::*;
-use crate::network::{cross_entropy, training_device};
+use crate::batch::Batch;
+use crate::network::{Network, cross_entropy, training_device};
 
 mod digits;
 
