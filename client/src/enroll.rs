@@ -313,7 +313,7 @@ impl Enroll {
                     .map_err(|why| other(format!("`{}`: {why}", path.display())))?;
                 if text.contains("[policy]") { text } else { format!("[policy]\n{text}") }
             }
-            None => STRICT.replace("AUTHORS", &format!("{:?}", self.author)),
+            None => strict(&self.author),
         };
         Ok(format!(
             include_str!("enroll/client.toml"),
@@ -396,8 +396,15 @@ fn check(
     Ok((chain, roster))
 }
 
-/// What a silo allows that has not said otherwise.
-const STRICT: &str = include_str!("enroll/policy.toml");
+/// The most that all runs may spend at a silo that has not said otherwise, as the table says it.
+const EPSILON_MAX: f64 = 5.0;
+
+/// What a silo allows that has not said otherwise: of what all runs may spend, an equal share may be claimed for each author, rounded down.
+fn strict(authors: &[String]) -> String {
+    let share = (1000.0 * EPSILON_MAX / authors.len().max(1) as f64).floor() / 1000.0;
+    let table = include_str!("enroll/policy.toml").replace("AUTHORS", &format!("{authors:?}"));
+    table.replace("SHARE", &format!("{share:?}"))
+}
 
 #[cfg(test)]
 mod tests;

@@ -189,13 +189,19 @@ async fn a_call_whose_connection_fails_says_why_as_enrolment_and_the_doctor_do()
 }
 
 #[test]
-fn what_is_written_names_how_many_plans_of_an_author_are_looked_at_as_the_default_is_and_as_it_is_read() {
-    let written = STRICT.replace("AUTHORS", &format!("{:?}", [hex::encode(key(1).public().as_bytes())]));
+fn what_is_written_says_how_many_plans_of_an_author_are_looked_at_and_how_much_they_may_claim() {
+    let authors: Vec<String> = (1..=3).map(|byte| hex::encode(key(byte).public().as_bytes())).collect();
     let policy = |text: &str| {
         let (_, table) = text.split_once("[policy]\n").unwrap();
-        plan::Policy::from_toml(table).unwrap().offers_per_author
+        plan::Policy::from_toml(table).unwrap()
     };
+    let written = strict(&authors[..1]);
     assert!(written.contains("\n# offers_per_author = {"), "an operator finds it where it is changed");
     let taken = written.replace("# offers_per_author", "offers_per_author");
-    assert_eq!([policy(&written), policy(&taken)], [plan::OffersPerAuthor::default(); 2]);
+    let looked_at = [&written, &taken].map(|text| policy(text).offers_per_author);
+    assert_eq!(looked_at, [plan::OffersPerAuthor::default(); 2], "the default, as it is read");
+    for (many, share) in [(1, 5.0), (2, 2.5), (3, 1.666)] {
+        let policy = policy(&strict(&authors[..many]));
+        assert_eq!((policy.epsilon_max, policy.claims_per_author_max), (EPSILON_MAX, Some(share)));
+    }
 }
