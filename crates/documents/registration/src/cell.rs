@@ -21,19 +21,28 @@ pub enum RegisteredCell<'a> {
 
 /// Why a cell says nothing that the registration knows: its row contributes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.as_str())]
 pub enum Misread {
-    #[error("is no number in the registered spelling")]
     NoNumber,
-    #[error("is not finite")]
     NotFinite,
-    #[error("lies outside the registered minimum and maximum")]
     Outside,
-    #[error("is none of the registered classes")]
     NoClass,
-    #[error("is none of the registered values")]
     NoValue,
-    #[error("is no date in the registered form")]
     NoDate,
+}
+
+impl Misread {
+    /// What is said of such a cell.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoNumber => "is no number in the registered spelling",
+            Self::NotFinite => "is not finite",
+            Self::Outside => "lies outside the registered minimum and maximum",
+            Self::NoClass => "is none of the registered classes",
+            Self::NoValue => "is none of the registered values",
+            Self::NoDate => "is no date in the registered form",
+        }
+    }
 }
 
 /// Reads the cells of one column.

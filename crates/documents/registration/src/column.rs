@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use plan::Column;
 use serde::Deserialize;
 
 /// A column as the federation knows it.
@@ -13,6 +14,18 @@ pub struct RegisteredColumn {
     pub meaning: Meaning,
     /// Cells that mean "not known" in this column, beside those of the dialect.
     pub missing: Vec<String>,
+}
+
+impl RegisteredColumn {
+    /// What a plan may take it for; none of one that no plan can use.
+    pub(crate) fn schema(&self) -> Option<Column> {
+        match &self.meaning {
+            Meaning::Number(_) => Some(Column::Number {}),
+            Meaning::Label(label) => Some(Column::Label { classes: label.classes }),
+            Meaning::Flag { .. } => Some(Column::Label { classes: 2 }),
+            Meaning::Category(_) | Meaning::Date(_) | Meaning::Ignore => None,
+        }
+    }
 }
 
 /// What the cells of a column say.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use plan::{Problem, Problems};
+use plan::{Problem, Problems, Schema};
 use serde::Deserialize;
 use toml::de::{DeTable, ValueDeserializer};
 use toml::{Spanned, de};
@@ -52,6 +52,12 @@ impl Registration {
     /// How the files are written.
     pub fn dialect(&self) -> &Dialect {
         &self.dialect
+    }
+
+    /// What plans are held against: the columns under the federation's words.
+    pub fn schema(&self) -> Schema {
+        let column = |(word, column): (&String, &RegisteredColumn)| Some((word.clone(), column.schema()?));
+        Schema(self.columns.iter().filter_map(column).collect())
     }
 
     /// The columns, under the federation's words.

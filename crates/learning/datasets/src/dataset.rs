@@ -7,7 +7,7 @@ use std::path::Path;
 use params::Digest;
 use plan::Data;
 use readers::Records;
-use registration::Dialect;
+use registration::{Dialect, Registration};
 
 use crate::error::DatasetError;
 use crate::misfits::Misfits;
@@ -76,6 +76,34 @@ impl Dataset {
     ) -> Result<(Self, Misfits), DatasetError> {
         let mut table = Table::lenient(data);
         table.append_all(path, dialect)?;
+        Ok(table.finish_lenient())
+    }
+
+    /// Reads files of which their operator has said how they are written and what their columns mean.
+    ///
+    /// # Errors
+    /// As [`Dataset::load`].
+    pub fn load_registered(
+        path: &Path,
+        registration: &Registration,
+        data: &Data,
+    ) -> Result<Self, DatasetError> {
+        let mut table = Table::new(data).registered(registration);
+        table.append_all(path, registration.dialect())?;
+        table.finish()
+    }
+
+    /// Reads registered files leniently.
+    ///
+    /// # Errors
+    /// As [`Dataset::load_leniently`].
+    pub fn load_registered_leniently(
+        path: &Path,
+        registration: &Registration,
+        data: &Data,
+    ) -> Result<(Self, Misfits), DatasetError> {
+        let mut table = Table::lenient(data).registered(registration);
+        table.append_all(path, registration.dialect())?;
         Ok(table.finish_lenient())
     }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use readers::{FileFault, RecordFault};
+use registration::Misread;
 
 use crate::misfits::Misfits;
 use crate::table::ROWS_MAX;
@@ -132,6 +133,27 @@ pub enum DatasetError {
         /// The last class.
         largest: usize,
     },
+    /// A cell of which the registration does not know what it says.
+    #[error("{file}, line {line}, column {column}: {cell:?} {why}; correct the file or the registration")]
+    Unregistered {
+        /// The file's name.
+        file: String,
+        /// Counted from 1.
+        line: u64,
+        /// In the federation's words.
+        column: String,
+        /// The cell, shortened.
+        cell: String,
+        why: Misread,
+    },
+    /// A column of the plan that the registration has not, or ignores.
+    #[error(
+        "the registration has no column {column}, which the plan asks for; add it, or take part in no such plan"
+    )]
+    NotRegistered {
+        /// In the federation's words.
+        column: String,
+    },
     /// More rows than a table may have.
     #[error("{file}, line {line}: the table has more than {ROWS_MAX} rows; split it over several silos")]
     TooManyRows {
@@ -156,6 +178,12 @@ impl DatasetError {
                 "{}: the number is not finite; every feature must be a finite number, correct the file",
                 place(file, *line, column)
             ),
+            Self::Unregistered { file, line, column, why, .. } => {
+                format!(
+                    "{}: the cell {why}; correct the file or the registration",
+                    place(file, *line, column)
+                )
+            }
             Self::Label { file, line, column, largest, .. } => format!(
                 "{}: the cell is no class; every label must be a whole number from 0 to {largest}, correct the file",
                 place(file, *line, column)

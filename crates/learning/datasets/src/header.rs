@@ -1,55 +1,94 @@
 //! Which cells of a record the plan asks for, and what to do where a column is missing.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Read;
 
 use plan::Data;
-use readers::Records;
+use readers::{Cells, Records};
+use registration::{CellReader, Misread, RegisteredCell, Registration};
 
 use crate::error::{DatasetError, shortened};
 
-/// The positions of the plan's columns.
-#[derive(Debug)]
-pub(crate) struct Header {
-    pub(crate) label: usize,
-    pub(crate) features: Vec<usize>,
+/// The positions of the plan's columns, its label first, and what reads their cells where they are registered.
+pub(crate) struct Header<'a> {
+    positions: Vec<usize>,
+    readers: Vec<CellReader<'a>>,
 }
 
-impl Header {
-    /// Finds the plan's columns by their names. Others may stand there under any name, in any number.
-    pub(crate) fn find<R: Read>(records: &Records<R>, data: &Data, file: &str) -> Result<Self, DatasetError> {
-        let mut positions: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-        for (position, name) in records.names().iter().enumerate() {
-            positions.entry(name).or_default().push(position);
-        }
-        let wanted = || [&data.label].into_iter().chain(data.features.iter().map(|feature| &feature.column));
-        let missing: Vec<&String> =
-            wanted().filter(|column| !positions.contains_key(column.as_str())).collect();
-        if let Some((first, others)) = missing.split_first() {
-            return Err(DatasetError::MissingColumn {
-                file: file.to_owned(),
-                column: (*first).clone(),
-                others: others.len(),
-                header: header(records),
-                near: near(records, first),
-                remedy: remedy(records, wanted().map(String::as_str)),
-            });
-        }
-        let mut found = Vec::with_capacity(data.features.len() + 1);
-        for column in wanted() {
-            match positions.get(column.as_str()).map(Vec::as_slice) {
-                Some([position]) => found.push(*position),
-                _ => {
-                    return Err(DatasetError::RepeatedColumn {
-                        file: file.to_owned(),
-                        column: column.clone(),
-                    });
-                }
-            }
-        }
-        let features = found.split_off(1);
-        Ok(Self { label: found.into_iter().sum(), features })
+impl<'a> Header<'a> {
+    /// Finds the plan's columns by their names, which are the registration's where there is one. Others may stand there under any name,
+    /// in any number.
+    pub(crate) fn find<R: Read>(
+        records: &Records<R>,
+        data: &Data,
+        registration: Option<&'a Registration>,
+        file: &str,
+    ) -> Result<Self, DatasetError> {
+        let Some(registration) = registration else {
+            let wanted: Vec<&str> = words(data).collect();
+            return Ok(Self { positions: positions(records, &wanted, file)?, readers: Vec::new() });
+        };
+        let reader = |word: &str| {
+            let unregistered = || DatasetError::NotRegistered { column: word.to_owned() };
+            registration.reader(word).ok_or_else(unregistered)
+        };
+        let registered = words(data).map(reader).collect::<Result<Vec<_>, _>>()?;
+        let (wanted, readers): (Vec<&str>, Vec<CellReader<'a>>) = registered.into_iter().unzip();
+        Ok(Self { positions: positions(records, &wanted, file)?, readers })
     }
+
+    /// What the record says in the plan's column of this number, of which the label is the first: as the file has it, or in the
+    /// federation's words. Empty where it is missing.
+    pub(crate) fn cell<'c>(
+        &self,
+        number: usize,
+        cells: &Cells<'c>,
+    ) -> Result<Cow<'c, str>, (Misread, String)> {
+        // A position lies within the header's width, which the record has: nothing is made up.
+        let position = self.positions.get(number).copied();
+        let cell = position.and_then(|position| cells.get(position)).unwrap_or_default();
+        let Some(reader) = self.readers.get(number) else { return Ok(cell) };
+        let read = reader.read(&cell).map(|said| match said {
+            RegisteredCell::Missing => String::new(),
+            // Its shortest spelling is read as the same number again.
+            RegisteredCell::Number(number) => number.to_string(),
+            RegisteredCell::Text(text) => text.into_owned(),
+        });
+        match read {
+            Ok(text) => Ok(Cow::Owned(text)),
+            Err(why) => Err((why, cell.into_owned())),
+        }
+    }
+}
+
+/// The plan's columns, the label first.
+fn words(data: &Data) -> impl Iterator<Item = &str> {
+    std::iter::once(data.label.as_str()).chain(data.features.iter().map(|feature| feature.column.as_str()))
+}
+
+/// Where these columns stand.
+fn positions<R: Read>(records: &Records<R>, wanted: &[&str], file: &str) -> Result<Vec<usize>, DatasetError> {
+    let mut positions: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (position, name) in records.names().iter().enumerate() {
+        positions.entry(name).or_default().push(position);
+    }
+    let missing: Vec<&&str> = wanted.iter().filter(|column| !positions.contains_key(**column)).collect();
+    if let Some((first, others)) = missing.split_first() {
+        return Err(DatasetError::MissingColumn {
+            file: file.to_owned(),
+            column: (**first).to_owned(),
+            others: others.len(),
+            header: header(records),
+            near: near(records, first),
+            remedy: remedy(records, wanted.iter().copied()),
+        });
+    }
+    let position = |column: &&str| match positions.get(column).map(Vec::as_slice) {
+        Some([position]) => Ok(*position),
+        _ => Err(DatasetError::RepeatedColumn { file: file.to_owned(), column: (*column).to_owned() }),
+    };
+    wanted.iter().map(position).collect()
 }
 
 /// What was taken for the header.

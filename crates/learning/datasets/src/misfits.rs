@@ -112,6 +112,9 @@ fn named(why: &DatasetError) -> (&'static str, &str, Option<(&str, u64)>) {
             (if cell.is_empty() { "no value" } else { "not a number" }, column, Some((file, *line)))
         }
         DatasetError::NotFinite { file, line, column, .. } => ("not finite", column, Some((file, *line))),
+        DatasetError::Unregistered { file, line, column, why, .. } => {
+            (why.as_str(), column, Some((file, *line)))
+        }
         DatasetError::Record { file, line, fault } => (of_record(fault), "", Some((file, *line))),
         DatasetError::Unreadable { .. }
         | DatasetError::Special { .. }
@@ -120,6 +123,7 @@ fn named(why: &DatasetError) -> (&'static str, &str, Option<(&str, u64)>) {
         | DatasetError::NoRows { .. }
         | DatasetError::TooManyRows { .. }
         | DatasetError::MissingColumn { .. }
+        | DatasetError::NotRegistered { .. }
         | DatasetError::Misfits { .. }
         | DatasetError::RepeatedColumn { .. } => ("not a row", "", None),
     }

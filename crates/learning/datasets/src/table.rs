@@ -6,7 +6,7 @@ use std::path::Path;
 use params::Digest;
 use plan::{Data, Feature};
 use readers::{Cells, RecordFault, Records};
-use registration::Dialect;
+use registration::{Dialect, Misread, Registration};
 use sha2::{Digest as _, Sha256};
 
 use crate::dataset::Dataset;
@@ -28,6 +28,7 @@ const NO_ROW: u64 = u64::MAX;
 /// A table while its files are read.
 pub(crate) struct Table<'a> {
     data: &'a Data,
+    registration: Option<&'a Registration>,
     dataset: Dataset,
     hasher: Sha256,
     last_file: String,
@@ -68,6 +69,7 @@ impl<'a> Table<'a> {
         };
         Self {
             data,
+            registration: None,
             dataset,
             hasher,
             last_file: String::new(),
@@ -84,6 +86,11 @@ impl<'a> Table<'a> {
     /// A table in which what does not fit is counted.
     pub(crate) fn lenient(data: &'a Data) -> Self {
         Self { lenient: true, ..Self::new(data) }
+    }
+
+    /// A table whose files are registered.
+    pub(crate) fn registered(self, registration: &'a Registration) -> Self {
+        Self { registration: Some(registration), ..self }
     }
 
     /// Adds the rows of a file, or of every file of a folder.
@@ -129,7 +136,7 @@ impl<'a> Table<'a> {
         name.clone_into(&mut self.last_file);
         let failed = |fault| DatasetError::of_file(name, path, fault);
         let mut records = opened?;
-        let header = Header::find(&records, self.data, name)?;
+        let header = Header::find(&records, self.data, self.registration, name)?;
         while let Some(record) = records.next_record().map_err(failed)? {
             let place = Place { file: name, line: record.line };
             match record.cells {
@@ -153,7 +160,7 @@ impl<'a> Table<'a> {
     }
 
     /// Keeps a row that fits; all of it is read before any of it is kept.
-    fn judge(&mut self, header: &Header, cells: Result<Cells<'_>, RecordFault>, place: Place<'_>) {
+    fn judge(&mut self, header: &Header<'_>, cells: Result<Cells<'_>, RecordFault>, place: Place<'_>) {
         self.faults.clear();
         let label = match cells {
             Ok(cells) => self.read(header, &cells, place),
@@ -177,14 +184,16 @@ impl<'a> Table<'a> {
     }
 
     /// Reads a row's label and values; what is wrong with its cells is gathered.
-    fn read(&mut self, header: &Header, cells: &Cells<'_>, place: Place<'_>) -> Option<u16> {
+    fn read(&mut self, header: &Header<'_>, cells: &Cells<'_>, place: Place<'_>) -> Option<u16> {
         let data = self.data;
-        // The header's positions lie within its width, which the row has: `get` never fails.
-        let cell = |position: usize| cells.get(position).unwrap_or_default();
-        let label = self.label(&cell(header.label), place).map_err(|why| self.faults.push(why)).ok();
+        let cell =
+            |index, column| header.cell(index, cells).map_err(|misread| unregistered(misread, column, place));
+        let label = cell(0, &data.label).and_then(|cell| self.label(&cell, place));
+        let label = label.map_err(|why| self.faults.push(why)).ok();
         self.values.clear();
-        for (feature, &position) in data.features.iter().zip(&header.features) {
-            match number(&cell(position), &feature.column, place) {
+        for (feature, index) in data.features.iter().zip(1..) {
+            let column = &feature.column;
+            match cell(index, column).and_then(|cell| number(&cell, column, place)) {
                 Ok(value) => self.values.push(value),
                 Err(why) => self.faults.push(why),
             }
@@ -264,6 +273,15 @@ impl<'a> Table<'a> {
             }),
         }
     }
+}
+
+fn unregistered(
+    (why, cell): (Misread, String),
+    column: &str,
+    Place { file, line }: Place<'_>,
+) -> DatasetError {
+    let (file, column, cell) = (file.to_owned(), column.to_owned(), shortened(&cell));
+    DatasetError::Unregistered { file, line, column, cell, why }
 }
 
 fn number(cell: &str, column: &str, Place { file, line }: Place<'_>) -> Result<f64, DatasetError> {
