@@ -54,11 +54,15 @@ impl Departures {
         self.keep(event, message.attempt());
     }
 
-    /// A masked vector is about to be uploaded; `epsilon` is what this silo's data has spent with it, over all runs.
-    pub(crate) fn upload(&mut self, said: &OfRun<UploadHeader>, epsilon: f64) {
+    /// A masked vector is about to be uploaded; `epsilon` is what this silo's data has spent with it, over all runs. Whether anything of
+    /// the data is in it stays in this log.
+    pub(crate) fn upload(&mut self, said: &OfRun<UploadHeader>, epsilon: f64, of_data: bool) {
         let header = &said.message;
         let event = self.recorder.event(Action::UploadSent).with_digest(header.digest);
         let mut event = event.with("transcript", header.r2.to_string()).with("epsilon", epsilon.to_string());
+        if !of_data {
+            event = event.with("data", "nothing of it is in this upload");
+        }
         event.run = said.run.map(|run| run.to_string());
         event.bytes = Some(header.lanes * wire::limits::LANE_BYTES);
         self.keep(event, Some(header.at));

@@ -124,6 +124,8 @@ struct Held {
     data_version: Option<Digest>,
     /// Whether nothing of the data is contributed, since training failed.
     failed: bool,
+    /// Whether it was trained on a table that has nothing to contribute.
+    empty: bool,
     /// The masking, once it has begun.
     masking: Option<JobId>,
     /// The vector, by the digest of its bytes.
@@ -413,7 +415,8 @@ impl Driver {
                 ClientEffect::Send(said) if self.outbox.is_some() => self.departures.message(said),
                 ClientEffect::Upload(said) => {
                     let epsilon = self.participant.status().epsilon_spent;
-                    self.departures.upload(said, epsilon);
+                    let of_data = self.held.as_ref().is_none_or(|held| !held.failed && !held.empty);
+                    self.departures.upload(said, epsilon, of_data);
                 }
                 _ => {}
             }
@@ -463,6 +466,7 @@ impl Driver {
             made: None,
             data_version: None,
             failed: false,
+            empty: false,
             masking: None,
             masked: None,
             job: Some(job),

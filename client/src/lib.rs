@@ -289,7 +289,7 @@ impl Daemon for Loaded {
         // As it is now, for each check-in: it follows from no data, and is the same in each run.
         let sandbox = level.word().parse().map_err(|why: SandboxLevelError| unusable(why.to_string()))?;
         self.profile.sandbox = Some(sandbox);
-        self.trains.spawner = Some(spawner);
+        (self.trains.spawner, self.trains.level) = (Some(spawner), Some(level));
         let keeps = self
             .config
             .shut_out(self.file.as_deref(), &program.path)
@@ -377,6 +377,7 @@ pub async fn run_on(
     let departures = Departures::open(&state, &profile).map_err(RunError::Departures)?;
     let (watchman, lookout) = Watchman::open(&state, &profile, channel.clone(), patience.clone())?;
     let alarm = Alarm::begin(&state, daemon::wall_ms);
+    let pool = TrainerPool::new(trainers, trains.level, alarm.clone(), departures.recorder());
     let (changed, policies) = mpsc::channel(1);
     let mut tasks = JoinSet::new();
     if let Some(spawner) = &trains.spawner {
@@ -391,10 +392,7 @@ pub async fn run_on(
         store: wrap(store),
         state: state.clone(),
         patience,
-        work: Box::new(jobs::Remote {
-            channel: channel.clone(),
-            workshop: Workshop::new(TrainerPool::new(trainers, alarm.clone(), departures.recorder())),
-        }),
+        work: Box::new(jobs::Remote { channel: channel.clone(), workshop: Workshop::new(pool) }),
         alarm,
         news: heard,
         offers: Offers::new(&state),

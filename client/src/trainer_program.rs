@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sandbox::Demand;
+use sandbox::{Demand, Level};
 use serde::Deserialize;
 use spawner::{Program, Settings, SpawnError, Spawner};
 
@@ -34,6 +34,8 @@ pub(crate) struct Trains {
     pub(crate) program: Option<Program>,
     /// Starts it, once this process is [isolated](daemon::Daemon::isolate).
     pub(crate) spawner: Option<Arc<Spawner>>,
+    /// What held the first one.
+    pub(crate) level: Option<Level>,
 }
 
 /// This process's program where it plays the trainer too, by this subcommand; else the one beside it.

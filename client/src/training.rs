@@ -16,7 +16,7 @@ use protocol::{TrainJob, origin_of};
 use published::Version;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout_at};
-use workshop::{TrainFault, TrainerPool};
+use workshop::{TableRead, TrainFault, TrainerPool};
 
 use crate::jobs::TrainFailure;
 
@@ -35,6 +35,8 @@ pub(crate) struct Made {
     pub(crate) stand_in: Option<Contribution>,
     /// Of the table that was trained on.
     pub(crate) data_version: Option<Digest>,
+    /// Whether the table that was trained on has nothing to contribute.
+    pub(crate) empty: bool,
     /// Why the contribution is made without the data, where it is.
     pub(crate) failed: Option<String>,
 }
@@ -49,7 +51,7 @@ impl Workshop {
     /// # Errors
     /// [`TrainFailure`]: where something is promised, nobody outside may see that there was one, nor when.
     pub(crate) async fn read(&self, run: Digest, plan: Arc<AuthoredPlan>) -> Result<Digest, TrainFailure> {
-        Ok(self.pool.read(run, plan).await?)
+        Ok(self.pool.read(run, plan).await?.version)
     }
 
     /// Trains on this version of the model.
@@ -79,9 +81,9 @@ impl Workshop {
             self.compare_with_the_plan(&plan, begun.elapsed());
         }
         let Some(stand_in) = stand_in else {
-            let (learned, version) = trained?;
-            let data_version = Some(version);
-            return Ok(Made { contribution: made(learned), stand_in: None, data_version, failed: None });
+            let (learned, TableRead { version, empty }) = trained?;
+            let (contribution, data_version) = (made(learned), Some(version));
+            return Ok(Made { contribution, stand_in: None, data_version, empty, failed: None });
         };
         if let Err(why) = &trained {
             let recorder = self.pool.recorder();
@@ -95,16 +97,18 @@ impl Workshop {
             sleep_until(until).await;
         }
         Ok(match trained {
-            Ok((learned, version)) => Made {
+            Ok((learned, TableRead { version, empty })) => Made {
                 contribution: made(learned),
                 stand_in: Some(stand_in),
                 data_version: Some(version),
+                empty,
                 failed: None,
             },
             Err(why) => Made {
                 contribution: stand_in,
                 stand_in: None,
                 data_version: None,
+                empty: false,
                 failed: Some(why.to_string()),
             },
         })

@@ -304,7 +304,9 @@ impl World {
                 let made = self.made(job.plan.digest(), job.head.model.params_digest);
                 self.looks.insert(plain(&self.plans[made.0], made, job.origin()), made);
                 let contribution = trained(&self.plans[made.0], made, job.origin());
-                let result = Ok(Trained { contribution, stand_in: None, data_version: None, failed: None });
+                let made =
+                    Trained { contribution, stand_in: None, data_version: None, empty: false, failed: None };
+                let result = Ok(made);
                 Done::Trained { job: job.id, at: job.at, version: None, result }
             }
             Assignment::Mask { made, job } => {

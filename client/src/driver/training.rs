@@ -30,6 +30,13 @@ impl Driver {
             Ok(made) => {
                 let (origin, failed) = (made.contribution.origin(), made.failed.clone());
                 (held.data_version, held.failed) = (made.data_version, failed.is_some());
+                held.empty = made.empty;
+                if made.empty {
+                    tracing::warn!(
+                        round = at.round,
+                        "nothing of this silo's data is in this round: no row of the table contributes; `folkmoot-client alarms` says why"
+                    );
+                }
                 held.made = Some(made);
                 if let Some(why) = failed {
                     self.training_failed(at, why);

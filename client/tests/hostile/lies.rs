@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use trainer_protocol::{Ask, Frame, FrameFault, FrameLimits, PREFIX_BYTES, Reply,
 use workshop::EndTrainer;
 
 use crate::federation::{Sources, plan, table};
+use crate::own_log::OwnLog;
 use crate::participation::{
     FITS, READY_AFTER_MS, Seen, TOLERANCE, at_the_coordinator, federation, in_each_silo, norm, of_sums,
     of_updates, seen,
@@ -335,4 +337,30 @@ async fn a_trainer_that_answers_twice_is_believed_once_and_the_next_attempt_has_
     }
     let folder = all.left().await;
     assert!(!folder.path().join("state/alarms.json").exists(), "no training failed");
+    assert!(OwnLog::of(folder.path()).has("trainer.failed"), "that it spoke unasked is written down");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trainer_that_was_ended_for_its_time_is_replaced_at_once_and_not_in_the_next_rounds_time() {
+    let mut plan = of_sums();
+    plan.timing.ready_after_ms = 1_000;
+    let started = Arc::new(AtomicUsize::new(0));
+    let starts = Arc::clone(&started);
+    let sources: Sources = Box::new(move |config| {
+        let source = lying(Lie::Silence)(config);
+        Arc::new(move || {
+            starts.fetch_add(1, SeqCst);
+            source()
+        })
+    });
+    let mut all = federation(&plan, table(FITS).as_deref(), sources).await;
+    let said = all.say(all.open(Attempt { round: 1, attempt: 1 })).await;
+    assert!(matches!(said, ToCoordinator::Advertise { .. }), "{said:?}");
+    let replaced = async {
+        while started.load(SeqCst) < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), replaced).await.unwrap();
+    all.left().await;
 }

@@ -19,6 +19,8 @@ use crate::participation::{FITS, federation};
 /// Of a silo that has ended.
 pub(crate) struct OwnLog {
     actions: Vec<String>,
+    /// Of each upload, whether it says that nothing of the data is in it.
+    without_data: Vec<bool>,
     /// All of it, as it lies on the disk.
     journal: Vec<u8>,
 }
@@ -26,17 +28,21 @@ pub(crate) struct OwnLog {
 impl OwnLog {
     pub(crate) fn of(folder: &Path) -> Self {
         let audit = folder.join("state/audit");
-        let mut actions = Vec::new();
+        let (mut actions, mut without_data) = (Vec::new(), Vec::new());
         let event = |shown: &audit::ShownEvent<'_>| {
             let shown: serde_json::Value = serde_json::from_str(&shown.json()).unwrap();
-            actions.push(shown["event"]["action"].as_str().unwrap().to_owned());
+            let action = shown["event"]["action"].as_str().unwrap();
+            if action == "upload.sent" {
+                without_data.push(shown["event"]["details"]["data"] == "nothing of it is in this upload");
+            }
+            actions.push(action.to_owned());
             true
         };
         audit::read_events(&audit, &audit::Wanted::default(), event).unwrap();
-        Self { actions, journal: std::fs::read(audit.join("journal")).unwrap() }
+        Self { actions, without_data, journal: std::fs::read(audit.join("journal")).unwrap() }
     }
 
-    fn has(&self, action: &str) -> bool {
+    pub(crate) fn has(&self, action: &str) -> bool {
         self.actions.iter().any(|had| had == action)
     }
 
@@ -64,6 +70,14 @@ impl OwnLog {
         assert!(self.has("trainer.started"), "{case}: {actions:?}");
         let happened = ["trainer.failed", "contribution.replaced"].map(|action| self.has(action));
         assert_eq!(happened, [fails; 2], "{case}: {actions:?}");
+        // A table without a row that fits is not recorded as if it had been opened.
+        let is_empty = !fails && case != "fits" && !is_misfit;
+        assert_eq!(self.without_data, [fails || is_empty], "{case}: {actions:?}");
+        assert_eq!(
+            ["data.opened", "data.unusable"].map(|action| self.has(action)),
+            [!is_empty, is_empty],
+            "{case}: {actions:?}"
+        );
         if fails || case == "fits" {
             assert!(self.has("data.opened") && !self.has("data.misfit"), "{case}: {actions:?}");
         } else {

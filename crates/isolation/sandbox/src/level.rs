@@ -43,6 +43,18 @@ impl Level {
         self.filter.is_some() || self.namespaces.contains(&Namespace::Net)
     }
 
+    /// Whether something holds a process of the other level that does not hold one of this: an older Landlock, another filter of system
+    /// calls, a namespace that is shared. Nothing does where the other was asked for no seal.
+    #[must_use]
+    pub fn is_below(&self, other: &Self) -> bool {
+        other.demand != Demand::Off
+            && (self.demand != other.demand
+                || self.profile != other.profile
+                || self.landlock < other.landlock
+                || other.filter.is_some() && self.filter != other.filter
+                || !self.namespaces.is_superset(&other.namespaces))
+    }
+
     /// In few words, for whoever is not at this machine: what was asked for, and the name of each thing that was reached with its
     /// version or the first digits of its digest, as `required: landlock 7, seccomp 3f2a90c1d4e5, namespaces`. It says nothing of the machine
     /// beyond that, and is the same as long as configuration, program and machine are.
@@ -176,6 +188,25 @@ mod tests {
         );
         let off = Level::none(Demand::Off, SealProfile::Native).to_string();
         assert_eq!(off, "off (native profile): nothing holds this process");
+    }
+
+    #[test]
+    fn a_level_is_below_another_where_anything_that_holds_the_other_is_missing() {
+        let none = |demand| Level::none(demand, SealProfile::Native);
+        for below in [
+            none(Demand::Required),
+            none(Demand::Off),
+            Level { landlock: 6, ..full() },
+            Level { filter: None, ..full() },
+            Level { filter: Some(FilterDigest([0; 32])), ..full() },
+            Level { namespaces: BTreeSet::from([Namespace::User]), ..full() },
+            Level { profile: SealProfile::Interpreter, ..full() },
+            Level { demand: Demand::BestEffort, ..full() },
+        ] {
+            assert!(below.is_below(&full()), "{below}");
+            assert!(!below.is_below(&below) && !below.is_below(&none(Demand::Off)), "{below}");
+        }
+        assert!(!Level { landlock: 8, ..full() }.is_below(&full()));
     }
 
     #[test]

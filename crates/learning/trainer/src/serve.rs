@@ -60,8 +60,10 @@ pub fn serve(
     let listener = thread::Builder::new().name("listener".into()).spawn(move || listen(heard, &jobs))?;
     let mut bench = Bench { tables: Tables::new(data), plan: None, role, trainers, stream };
     let worked = bench.work(sandbox, &waiting);
-    // Where it is the writing that failed, the listener still reads.
-    let _: io::Result<()> = bench.stream.shutdown(Shutdown::Both);
+    if worked.is_err() {
+        // The listener still reads. Else the daemon ended the stream, and hears with this process's end that it has ended in peace.
+        let _: io::Result<()> = bench.stream.shutdown(Shutdown::Both);
+    }
     let listened = listener.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     worked.and(listened)
 }
@@ -135,7 +137,14 @@ impl Bench<'_> {
                 self.plan = Some(plan);
                 let misfits = read.misfits.as_deref().map(Reply::text);
                 let remarks = read.remarks.as_deref().map(Reply::text);
-                Reply::Table { job, version: read.data.version(), misfits, remarks, changed: read.changed }
+                Reply::Table {
+                    job,
+                    version: read.data.version(),
+                    misfits,
+                    remarks,
+                    empty: read.empty,
+                    changed: read.changed,
+                }
             }
             Ask::Train { job, clip_norm } => {
                 let answer = self.train(clip_norm, &frame, stop)?;

@@ -36,6 +36,8 @@ pub(crate) struct Table {
     pub(crate) misfits: Option<String>,
     /// What may not be what was meant.
     pub(crate) remarks: Option<String>,
+    /// Whether no row of it contributes.
+    pub(crate) empty: bool,
     /// The files are others than those that were read: said once.
     pub(crate) changed: bool,
 }
@@ -72,7 +74,8 @@ impl Tables {
             (Dataset::load(&self.path, &plan.data)?, None)
         };
         let remarks = remarks(plan, &data);
-        let table = Table { data: Arc::new(data), misfits, remarks, changed: false };
+        let empty = !(0..data.rows()).any(|row| data.fits(row));
+        let table = Table { data: Arc::new(data), misfits, remarks, empty, changed: false };
         self.held = Some(Held { plan: digest, table: table.clone(), files, change_reported: false });
         Ok(table)
     }
@@ -190,7 +193,11 @@ mod tests {
             misfits.contains("1 rows: no class of the plan in column label") && !misfits.contains('9'),
             "{misfits}"
         );
+        assert!(!read.empty);
+        std::fs::write(&path, "label,a,b,c\n9,0.1,0.2,0.3\n").unwrap();
+        assert!(Tables::new(&path).read(&private).unwrap().empty, "no row of it fits");
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(Tables::new(&path).read(&private).unwrap().data.rows(), 0);
+        let read = Tables::new(&path).read(&private).unwrap();
+        assert!(read.empty && read.data.rows() == 0 && read.misfits.is_some());
     }
 }

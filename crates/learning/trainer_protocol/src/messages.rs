@@ -53,6 +53,8 @@ pub enum Reply {
         misfits: Option<String>,
         /// What of it may not be what was meant, where anything is: cells outside their range by column, and the like. No cell's text.
         remarks: Option<String>,
+        /// Whether nothing of it contributes: there is no row, or none that fits the plan.
+        empty: bool,
         /// Whether the files are others than those that were read.
         changed: bool,
     },
@@ -184,6 +186,7 @@ mod tests {
             version: Digest::sha256(b""),
             misfits: None,
             remarks: None,
+            empty: false,
             changed: false,
         };
         let text = serde_json::to_string(&table).unwrap();

@@ -15,7 +15,7 @@ mod trainer;
 mod watch;
 
 pub use once::{AskFault, check_files, describe_files, sandbox_level};
-pub use pool::TrainerPool;
+pub use pool::{TableRead, TrainerPool};
 pub use trainer::{EndTrainer, TrainerSource, of_spawner};
 pub use watch::watch_spawner;
 

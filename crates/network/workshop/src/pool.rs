@@ -13,6 +13,7 @@ use audit::{Action, Recorder};
 use params::{Digest, Params};
 use plan::{AuthoredPlan, Learned};
 use protocol::TrainJob;
+use sandbox::{Demand, Level};
 use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
@@ -26,8 +27,21 @@ pub(crate) const READING_MAX: Duration = Duration::from_secs(3_600);
 /// Tables that are read at the same time: more than one, so that a reading that hangs does not show in another run.
 const READING_AT_ONCE: usize = 4;
 
+/// Trainers of other runs that stay while one is started, of those that have nothing to do: two runs that take turns read each table
+/// once. Each holds a table in memory.
+const KEPT: usize = 1;
+
 /// A run's trainer, while nobody has anything for it to do.
 type Slot = Arc<AsyncMutex<Option<Trainer>>>;
+
+/// What a run's trainer has read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TableRead {
+    /// A digest of its rows.
+    pub version: Digest,
+    /// Whether no row of it contributes.
+    pub empty: bool,
+}
 
 /// See the module. Its clones are one.
 #[derive(Clone)]
@@ -37,9 +51,12 @@ struct Shared {
     source: TrainerSource,
     alarm: Alarm,
     recorder: Recorder,
-    slots: Mutex<BTreeMap<Digest, Slot>>,
+    /// What holds a trainer at the least: as the daemon's first one was held.
+    held: Mutex<Option<Level>>,
+    /// By run; whose trainer had something to do last stands last.
+    slots: Mutex<Vec<(Digest, Slot)>>,
     /// What a run's trainer has read, while it lives.
-    versions: Mutex<BTreeMap<Digest, Digest>>,
+    tables: Mutex<BTreeMap<Digest, TableRead>>,
     /// What a run's trainer has read first in this process: no other table is trained on in it.
     first: Mutex<BTreeMap<Digest, Digest>>,
     reading: Arc<Semaphore>,
@@ -54,30 +71,32 @@ struct AtWork {
 }
 
 impl TrainerPool {
-    /// Of trainers from this source; its operator hears of the data by this alarm, and what happens to data and trainers is recorded.
-    pub fn new(source: TrainerSource, alarm: Alarm, recorder: Recorder) -> Self {
+    /// Of trainers from this source, each held by no less than this, or than the first of them where nothing is known of one before; its
+    /// operator hears of the data by this alarm, and what happens to data and trainers is recorded.
+    pub fn new(source: TrainerSource, held: Option<Level>, alarm: Alarm, recorder: Recorder) -> Self {
         let places = |many| Arc::new(Semaphore::new(many));
-        let (slots, versions, first) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let (slots, tables, first) = (Mutex::default(), Mutex::default(), Mutex::default());
         Self(Arc::new(Shared {
             source,
             alarm,
             recorder,
+            held: Mutex::new(held),
             slots,
-            versions,
+            tables,
             first,
             reading: places(READING_AT_ONCE),
             training: places(1),
         }))
     }
 
-    /// The version of the run's table, as its trainer has read it or reads it now.
+    /// The run's table, as its trainer has read it or reads it now.
     ///
     /// # Errors
     /// [`TrainFault`]
-    pub async fn read(&self, run: Digest, plan: Arc<AuthoredPlan>) -> Result<Digest, TrainFault> {
-        let read = self.versions().get(&run).copied();
-        if let Some(version) = read {
-            return Ok(version);
+    pub async fn read(&self, run: Digest, plan: Arc<AuthoredPlan>) -> Result<TableRead, TrainFault> {
+        let read = self.tables().get(&run).copied();
+        if let Some(table) = read {
+            return Ok(table);
         }
         let pool = self.clone();
         // To the end, whoever waits for it: what was read is there for the next who asks.
@@ -85,7 +104,7 @@ impl TrainerPool {
         reading.await.map_err(|why| TrainFault::Trainer(why.to_string()))?
     }
 
-    /// What was learned on the run's table, and the table's version. Given up where nobody waits for it any more, as nobody does after
+    /// What was learned on the run's table, and which that is. Given up where nobody waits for it any more, as nobody does after
     /// `until`.
     ///
     /// # Errors
@@ -96,7 +115,7 @@ impl TrainerPool {
         model: Params,
         clip_norm: Option<f64>,
         until: Instant,
-    ) -> Result<(Learned, Digest), TrainFault> {
+    ) -> Result<(Learned, TableRead), TrainFault> {
         let (result, done) = oneshot::channel();
         tokio::spawn(self.clone().train_for(job, model, clip_norm, until, result));
         done.await.unwrap_or(Err(TrainFault::GivenUp))
@@ -108,11 +127,11 @@ impl TrainerPool {
         model: Params,
         clip_norm: Option<f64>,
         until: Instant,
-        mut result: oneshot::Sender<Result<(Learned, Digest), TrainFault>>,
+        mut result: oneshot::Sender<Result<(Learned, TableRead), TrainFault>>,
     ) {
         let training = Arc::clone(&self.0.training);
         let begun = async { (place(training).await, self.at_work(job.head.run_id).await) };
-        let (_place, mut work) = tokio::select! {
+        let (place, mut work) = tokio::select! {
             begun = begun => begun,
             () = result.closed() => return,
         };
@@ -123,10 +142,12 @@ impl TrainerPool {
             read = &mut reading => read,
             () = result.closed() => return,
         };
+        let mut lost = None;
         let learned = match read {
-            Ok((Ok(version), mut work)) => {
+            Ok((Ok(table), mut work)) => {
                 let learned = work.train(&job, &model, clip_norm, until, result.closed()).await;
-                learned.map(|learned| (learned, version))
+                lost = work.slot.is_none().then_some(work);
+                learned.map(|learned| (learned, table))
             }
             Ok((Err(why), _)) => Err(why),
             Err(panic) => Err(TrainFault::Trainer(panic.to_string())),
@@ -136,6 +157,29 @@ impl TrainerPool {
         }
         // Nobody waits where it was given up.
         let _ = result.send(learned);
+        drop(place);
+        if let Some(mut work) = lost {
+            // At once: the next round's time is for training. The run's end waits for it.
+            let read = work.read(&job.plan).await;
+            if let Err(why @ TrainFault::Trainer(_)) = &read {
+                self.came_to_nothing(&job, why);
+            }
+        }
+    }
+
+    /// Nothing more is asked for this run: its trainer ends in peace, once it has done what it was asked for.
+    pub fn dismiss(&self, run: Digest) {
+        let mut slots = self.slots();
+        let Some(at) = slots.iter().position(|(of, _)| *of == run) else { return };
+        let (_, slot) = slots.remove(at);
+        let pool = self.clone();
+        tokio::spawn(async move {
+            let trainer = slot.lock().await.take();
+            pool.tables().remove(&run);
+            if let Some(trainer) = trainer {
+                trainer.dismiss().await;
+            }
+        });
     }
 
     /// For whoever decides what a training that failed means.
@@ -157,22 +201,20 @@ impl TrainerPool {
 
     async fn at_work(&self, run: Digest) -> AtWork {
         let slot = {
-            let mut slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(slots.entry(run).or_default())
+            let mut slots = self.slots();
+            let known = slots.iter().position(|(of, _)| *of == run);
+            let slot = known.map_or_else(Slot::default, |at| slots.remove(at).1);
+            slots.push((run, Arc::clone(&slot)));
+            slot
         };
         AtWork { pool: self.clone(), run, slot: slot.lock_owned().await }
     }
 
-    /// A new one, which takes the place of those that have nothing to do: each holds a table in memory.
+    /// A new one, which takes the place of those that have had nothing to do for longest.
     async fn start(&self, run: Digest, plan: &str) -> Result<Trainer, TrainFault> {
-        let idle: Vec<(Digest, Trainer)> = {
-            let slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            let others = slots.iter().filter(|(other, _)| **other != run);
-            others.filter_map(|(other, slot)| Some((*other, slot.try_lock().ok()?.take()?))).collect()
-        };
-        for (other, trainer) in idle {
-            self.versions().remove(&other);
-            trainer.end().await;
+        for (other, trainer) in self.idle_but(run) {
+            self.tables().remove(&other);
+            trainer.dismiss().await;
         }
         let recorder = self.recorder().clone();
         let started = Trainer::start(Arc::clone(&self.0.source)).await.inspect_err(|why| {
@@ -183,8 +225,22 @@ impl TrainerPool {
             recorder.record_failure(recorder.of_run(action, &run, plan), why.without_its_words());
         });
         let mut trainer = started?;
-        let event = recorder.of_run(Action::TrainerStarted, &run, plan);
-        recorder.record(event.with("sandbox", trainer.sandbox.as_str()));
+        let mut event = recorder.of_run(Action::TrainerStarted, &run, plan);
+        event = event.with("sandbox", trainer.level.to_string());
+        if let Some(least) = self.held_below(&trainer.level) {
+            let text = format!(
+                "a trainer is held by less than this daemon's first one was: {} instead of {least}",
+                trainer.level
+            );
+            if least.demand == Demand::Required {
+                let why = trainer.failed(text).await;
+                recorder.record_failure(recorder.of_run(Action::TrainerFailed, &run, plan), why.to_string());
+                return Err(why);
+            }
+            tracing::warn!("{text}");
+            event = event.with("first", least.to_string());
+        }
+        recorder.record(event);
         let plan = plan.to_owned();
         trainer.when_ended(move |how| {
             recorder.record(recorder.of_run(Action::TrainerEnded, &run, &plan).with("how", how));
@@ -192,8 +248,31 @@ impl TrainerPool {
         Ok(trainer)
     }
 
-    fn versions(&self) -> MutexGuard<'_, BTreeMap<Digest, Digest>> {
-        self.0.versions.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Of the trainers of other runs that have nothing to do, all but those that stay, taken out of their places.
+    fn idle_but(&self, run: Digest) -> Vec<(Digest, Trainer)> {
+        let slots = self.slots();
+        let others = slots.iter().filter(|(other, _)| *other != run);
+        let mut idle: Vec<_> = others
+            .filter_map(|(other, slot)| Some((*other, slot.try_lock().ok()?)))
+            .filter(|(_, slot)| slot.is_some())
+            .collect();
+        let surplus = idle.len().max(KEPT) - KEPT;
+        idle.drain(..surplus).filter_map(|(other, mut slot)| Some((other, slot.take()?))).collect()
+    }
+
+    /// What the first trainer was held by, where this one is held by less.
+    fn held_below(&self, level: &Level) -> Option<Level> {
+        let mut held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let least = held.get_or_insert_with(|| level.clone());
+        level.is_below(least).then(|| least.clone())
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Vec<(Digest, Slot)>> {
+        self.0.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tables(&self) -> MutexGuard<'_, BTreeMap<Digest, TableRead>> {
+        self.0.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn raise(&self, kind: Kind, text: String, why: String) {
@@ -212,7 +291,7 @@ async fn place(of: Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
 }
 
 impl AtWork {
-    async fn read(&mut self, plan: &AuthoredPlan) -> Result<Digest, TrainFault> {
+    async fn read(&mut self, plan: &AuthoredPlan) -> Result<TableRead, TrainFault> {
         let _place = place(Arc::clone(&self.pool.0.reading)).await;
         let mut fresh = self.slot.is_none();
         let read = loop {
@@ -220,15 +299,19 @@ impl AtWork {
                 Some(trainer) => trainer,
                 None => self.pool.start(self.run, &plan.name).await?,
             };
-            self.pool.versions().remove(&self.run);
+            self.pool.tables().remove(&self.run);
             let late = || Err(TrainFault::Trainer(format!("it read for longer than {READING_MAX:?}")));
             match timeout(READING_MAX, trainer.read(plan)).await.unwrap_or_else(|_| late()) {
                 Err(TrainFault::Trainer(why)) => {
                     let why = trainer.failed(why).await;
-                    // It may have ended while it had nothing to do, which is nobody's failure.
                     if fresh {
                         return Err(why);
                     }
+                    // It may have ended while it had nothing to do, which is nobody's failure; or it said what nobody asked for.
+                    let recorder = self.pool.recorder();
+                    let event = recorder.of_run(Action::TrainerFailed, &self.run, &plan.name);
+                    recorder.record_failure(event, why.to_string());
+                    tracing::warn!("a trainer is replaced, and its table read anew: {why}");
                     fresh = true;
                 }
                 Ok(table) => {
@@ -236,18 +319,24 @@ impl AtWork {
                     break Ok(table);
                 }
                 // It is sealed off from what its data is put right with.
-                Err(why) => break Err(why),
+                Err(why) => {
+                    trainer.dismiss().await;
+                    break Err(why);
+                }
             }
         };
         match read {
             Ok(table) => {
                 self.note(plan, &table, fresh).await;
                 if self.is_another(table.version) {
-                    *self.slot = None;
+                    if let Some(trainer) = self.slot.take() {
+                        trainer.dismiss().await;
+                    }
                     return Err(self.replaced().await);
                 }
-                self.pool.versions().insert(self.run, table.version);
-                Ok(table.version)
+                let read = TableRead { version: table.version, empty: table.empty };
+                self.pool.tables().insert(self.run, read);
+                Ok(read)
             }
             Err(why) => {
                 self.unusable(plan, &why).await;
@@ -288,6 +377,12 @@ impl AtWork {
         }
         if !fresh {
             return;
+        }
+        if table.empty {
+            let why = table.misfits.as_deref().unwrap_or("there is no row");
+            recorder.record_failure(event(Action::DataUnusable), why.to_owned());
+            let text = format!("nothing of the data is in any round of run {run}: {why}");
+            return self.pool.raise(Kind::Data, text, String::new()).await;
         }
         tracing::info!(version = table.version.short(), "data loaded");
         recorder.record(event(Action::DataOpened).with_digest(table.version));
@@ -340,7 +435,7 @@ impl AtWork {
             job.plan.believe(answer, clip_norm).map_err(lie)
         });
         if let Err(TrainFault::Trainer(why)) = believed {
-            self.pool.versions().remove(&self.run);
+            self.pool.tables().remove(&self.run);
             return Err(trainer.failed(why).await);
         }
         *self.slot = Some(trainer);

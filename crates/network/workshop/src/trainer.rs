@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use params::{Digest, Params};
 use plan::{AuthoredPlan, TrainerAnswer};
+use sandbox::{Demand, Level, SealProfile};
 use spawner::{SpawnError, Spawner, Started};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -44,6 +45,8 @@ pub fn of_spawner(spawner: Arc<Spawner>) -> TrainerSource {
 
 /// How long a trainer may take until it has sealed itself.
 pub(crate) const STARTING: Duration = Duration::from_secs(30);
+/// How long one whose stream is over may take to end.
+const ENDING: Duration = Duration::from_secs(5);
 /// How long one that was asked to stop may take to do so.
 const STOPPING: Duration = Duration::from_secs(1);
 
@@ -52,8 +55,8 @@ pub(crate) struct Trainer {
     heard: OwnedReadHalf,
     said: OwnedWriteHalf,
     end: Option<EndTrainer>,
-    /// What its seal came to, in one line.
-    pub(crate) sandbox: String,
+    /// What its seal came to, once it is ready.
+    pub(crate) level: Level,
     job: u64,
 }
 
@@ -62,6 +65,7 @@ pub(crate) struct Table {
     pub(crate) version: Digest,
     pub(crate) misfits: Option<String>,
     pub(crate) remarks: Option<String>,
+    pub(crate) empty: bool,
     pub(crate) changed: bool,
 }
 
@@ -83,12 +87,13 @@ impl Trainer {
             Err(why) => return Err(ended(end, why)),
         };
         let (heard, said) = stream.into_split();
-        let mut trainer = Self { heard, said, end: Some(end), sandbox: String::new(), job: 0 };
+        let level = Level::none(Demand::Off, SealProfile::Native);
+        let mut trainer = Self { heard, said, end: Some(end), level, job: 0 };
         let ready = timeout(STARTING, hear(&mut trainer.heard, limits::REPLY)).await;
         match ready {
             Ok(Ok((Reply::Ready { protocol: VERSION, sandbox }, _))) => {
                 tracing::info!("a trainer was started; sandbox {sandbox}");
-                trainer.sandbox = sandbox.to_string();
+                trainer.level = sandbox;
                 Ok(trainer)
             }
             Ok(Ok((Reply::Ready { protocol, .. }, _))) => Err(trainer.failed(other_version(protocol)).await),
@@ -107,9 +112,9 @@ impl Trainer {
         let job = self.next();
         say(&mut self.said, &Ask::Read { job, plan: plan.signed().clone() }, &[]).await.map_err(fault)?;
         match hear(&mut self.heard, limits::REPLY).await.map_err(fault)? {
-            (Reply::Table { job: of, version, misfits, remarks, changed }, _) if of == job => {
+            (Reply::Table { job: of, version, misfits, remarks, empty, changed }, _) if of == job => {
                 let text = |text: Option<String>| text.as_deref().map(Reply::text);
-                Ok(Table { version, misfits: text(misfits), remarks: text(remarks), changed })
+                Ok(Table { version, misfits: text(misfits), remarks: text(remarks), empty, changed })
             }
             (Reply::Failed { job: of, data, why }, _) if of == job => Err(failed(data, &why)),
             _ => Err(unasked()),
@@ -174,6 +179,19 @@ impl Trainer {
                 how
             }));
         }
+    }
+
+    /// Has it end by itself, as each does when its stream is at its end, and says how it ended. What does not is killed.
+    pub(crate) async fn dismiss(mut self) -> String {
+        let in_peace = async {
+            self.said.shutdown().await?;
+            let mut rest = [0; 4096];
+            while self.heard.read(&mut rest).await? > 0 {}
+            Ok::<(), io::Error>(())
+        };
+        // However that went, it is ended.
+        let _ = timeout(ENDING, in_peace).await;
+        self.end().await
     }
 
     /// Ends it, and says how it ended.
