@@ -13,7 +13,7 @@ use secagg::ClientId;
 use tonic::codegen::http::Uri;
 use vault::Vault;
 
-use crate::trainer_program::{TrainerConfig, Trains};
+use crate::trainer_program::{MEMORY_MB_MIN, TrainerConfig, Trains};
 use crate::transport::{Tls, Transport};
 
 mod ledger_table;
@@ -120,9 +120,9 @@ impl Config {
         self.check_policy(&mut problems);
         self.ledger.check(&self, &mut problems);
         problems.require(
-            self.trainer.memory_mb.is_none_or(|most| (1..1 << 40).contains(&most)),
+            self.trainer.memory_mb.is_none_or(|most| (MEMORY_MB_MIN..1 << 40).contains(&most)),
             "trainer.memory_mb",
-            || "is none that a process can have; leave it out where there is no bound".into(),
+            || format!("must be {MEMORY_MB_MIN} or more, which a trainer takes to begin: the table and the model need theirs beside; leave it out where there is no bound"),
         );
         let Some(Opened { vault, roster, key }) = self.shared().open(&mut problems) else {
             return Err(problems);

@@ -12,6 +12,8 @@ use crate::Config;
 
 /// Trainers that were not ended yet: one that trains, one that reads, and those that are just being ended.
 const TRAINERS_MAX: usize = 8;
+/// What a trainer needs to begin, in mebibytes.
+pub(crate) const MEMORY_MB_MIN: u64 = 64;
 /// The program that plays both roles, beside the daemon's own.
 const PROGRAM: &str = "folkmoot-trainer";
 

@@ -260,6 +260,12 @@ fn all_problems_are_reported_at_once() {
 }
 
 #[test]
+fn a_trainer_is_given_no_less_memory_than_it_takes_to_begin() {
+    let why = refused(&[("[policy]", "[trainer]\nmemory_mb = 63\n[policy]")]);
+    assert!(why.contains("line 10: trainer.memory_mb: must be 64 or more"), "{why}");
+}
+
+#[test]
 fn the_address_and_the_tables_must_agree() {
     let tls = "[tls]\nauthority = \"a\"\ncertificate = \"c\"\nkey_file = \"k\"\n[policy]";
     let why = refused(&[("plaintext = true\n", "")]);

@@ -26,9 +26,10 @@ impl Seal {
     /// # Errors
     /// What was asked for cannot be had ([`Demand::Required`]), or the process is not one that can be sealed: it has threads, a
     /// network connection as a standard stream, or a path that is not there. The process is to end then: half of the seal may
-    /// be in place. With [`Demand::Off`] nothing is done, and nothing fails.
+    /// be in place. With [`Demand::Off`] the memory alone is bounded.
     pub fn apply(&self, demand: Demand) -> Result<Level, SealError> {
         if demand == Demand::Off {
+            self.bound_memory()?;
             return Ok(Level::none(demand, self.profile));
         }
         if self.profile == SealProfile::Native && !self.runtime.is_empty() {
@@ -40,6 +41,16 @@ impl Seal {
     #[cfg(target_os = "linux")]
     fn close(&self, demand: Demand) -> Result<Level, SealError> {
         crate::linux::close(self, demand)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn bound_memory(&self) -> Result<(), SealError> {
+        crate::linux::bound_memory(self.memory_bytes)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn bound_memory(&self) -> Result<(), SealError> {
+        Ok(())
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -75,6 +86,16 @@ mod tests {
     fn off_does_nothing_and_says_so() {
         let level = seal(SealProfile::Interpreter).apply(Demand::Off).unwrap();
         assert_eq!(level, Level::none(Demand::Off, SealProfile::Interpreter));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn off_bounds_the_memory_that_was_asked_for() {
+        // Far more than this process needs, and less than it may map without a limit.
+        let most = 1 << 46;
+        Seal { memory_bytes: Some(most), ..seal(SealProfile::Native) }.apply(Demand::Off).unwrap();
+        let limit = rustix::process::getrlimit(rustix::process::Resource::As);
+        assert!([limit.current, limit.maximum].iter().all(|limit| limit.is_some_and(|bytes| bytes <= most)));
     }
 
     #[test]

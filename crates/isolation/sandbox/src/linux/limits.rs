@@ -11,11 +11,14 @@ const FILE_BYTES: u64 = 4 << 30;
 /// is what bounds threads.
 const THREADS: u64 = 512;
 
+/// Lowers how much memory the process may map, soft and hard, where that is bounded.
+pub(crate) fn bound_memory(memory_bytes: Option<u64>) -> Result<(), SealError> {
+    memory_bytes.map_or(Ok(()), |bytes| cap("bound the memory", Resource::As, bytes))
+}
+
 /// Lowers what the process may use, soft and hard. No limit is raised.
 pub(super) fn lower(memory_bytes: Option<u64>) -> Result<(), SealError> {
-    if let Some(bytes) = memory_bytes {
-        cap("bound the memory", Resource::As, bytes)?;
-    }
+    bound_memory(memory_bytes)?;
     cap("forbid core dumps", Resource::Core, 0)?;
     cap("bound the descriptors", Resource::Nofile, DESCRIPTORS)?;
     cap("bound the size of a file", Resource::Fsize, FILE_BYTES)?;

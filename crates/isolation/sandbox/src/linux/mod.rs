@@ -9,6 +9,7 @@ mod process;
 
 pub(crate) use descriptors::{close_others, give_up_input};
 pub(crate) use filter::install_shut_out;
+pub(crate) use limits::bound_memory;
 
 use crate::{Demand, Level, Seal, SealError};
 
