@@ -2,12 +2,13 @@
 
 use std::fmt;
 
+use toml::Spanned;
 use toml::de::DeTable;
 
 /// One thing wrong in a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Which field, dotted: `privacy.epsilon`.
+    /// Which field, dotted: `privacy.epsilon`; an item of a list by its place from 0: `data.features[3]`.
     pub field: String,
     /// The line of the text that sets it, counted from 1, where the text is known.
     pub line: Option<usize>,
@@ -70,10 +71,15 @@ impl Problems {
 
 fn line_of(document: &DeTable<'_>, text: &str, field: &str) -> Option<usize> {
     let (mut table, mut start) = (Some(document), None);
-    for name in field.split('.') {
+    for part in field.split('.') {
+        let (name, index) = match part.strip_suffix(']').and_then(|part| part.split_once('[')) {
+            Some((name, index)) => (name, index.parse::<usize>().ok()),
+            None => (part, None),
+        };
         let Some((key, value)) = table.and_then(|table| table.get_key_value(name)) else { break };
-        start = Some(key.span().start);
-        table = value.get_ref().as_table();
+        let item = index.and_then(|index| value.get_ref().as_array()?.get(index));
+        start = Some(item.map_or(key.span(), Spanned::span).start);
+        table = item.unwrap_or(value).get_ref().as_table();
     }
     let before = text.get(..start?)?;
     Some(1 + before.matches('\n').count())
@@ -141,6 +147,12 @@ mod tests {
         ] {
             assert_eq!(line_in(text, field), Some(line), "{field}");
         }
+        let list =
+            "[data]\nfeatures = [ # several\n  { column = 1 },\n  { column = 2 }, { column = 3 },\n]\n";
+        for (field, line) in [("data.features[0]", 3), ("data.features[2]", 4), ("data.features[3]", 2)] {
+            assert_eq!(line_in(list, field), Some(line), "{field}");
+        }
+        assert_eq!(line_in(text, "silos[0]"), Some(9), "an item of an array of tables");
         let problems = Problems(vec![Problem::new("clip.rate", "too much"), Problem::new("", "whole")]);
         let said = problems.with_lines_of(text).to_string();
         assert_eq!(said, "line 8: clip.rate: too much\nwhole");
