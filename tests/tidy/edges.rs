@@ -162,6 +162,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ),
     ("dp", &[]),
     ("empirical", &[]),
+    ("features", &[]),
     ("federation", &["identity", "params", "plan", "protocol", "run_status", "secagg"]),
     ("forecast", &["accounting", "optim", "params", "plan", "secagg"]),
     ("founding", &["attest", "identity", "pki", "vault"]),
@@ -191,7 +192,7 @@ pub(crate) const CRATES: &[(&str, &[&str])] = &[
     ("optim", &["params"]),
     ("params", &[]),
     ("pki", &["identity", "params"]),
-    ("plan", &["accounting", "dp", "identity", "optim", "params", "secagg"]),
+    ("plan", &["accounting", "dp", "features", "identity", "optim", "params", "secagg"]),
     (
         "privacy_audit",
         &[

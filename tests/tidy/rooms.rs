@@ -28,7 +28,7 @@ pub(crate) const ROOMS: &[Room] = &[
         1,
         "documents",
         true,
-        &["attest", "card", "checkpoint", "forecast", "identity", "plan", "registration", "tlog"],
+        &["attest", "card", "checkpoint", "features", "forecast", "identity", "plan", "registration", "tlog"],
     ),
     room(2, "round", true, &["federation", "messages", "protocol", "run_status", "suspicion"]),
     room(2, "learning", false, &["datasets", "inspect", "readers", "train", "trainer", "trainer_protocol"]),
@@ -58,6 +58,7 @@ const INSIDE: &[(&str, &str, &str)] = &[
     ("card", "identity", "a card restates the roster"),
     ("card", "plan", "a card restates the plan"),
     ("forecast", "plan", "what is foreseen follows from a plan"),
+    ("plan", "features", "a plan says what it asks of tables"),
     (
         "plan",
         "identity",

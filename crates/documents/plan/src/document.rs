@@ -3,6 +3,7 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
+use features::Data;
 use optim::State;
 use params::{Architecture, Digest, Params};
 use serde::{Deserialize, Serialize};
@@ -84,33 +85,6 @@ pub struct Model {
     /// The layers one by one, in place of `hidden` and `activation`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Architecture>,
-}
-
-/// The table every silo must hold, and its public scaling.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Data {
-    /// Column of the class, an integer in `0..classes`.
-    pub label: String,
-    /// How many classes.
-    pub classes: usize,
-    /// Every feature's public range is mapped to this interval, values outside it are clipped to it: no
-    /// statistic of any silo's data is needed, so none leaks.
-    pub scaled_to: [f64; 2],
-    /// The feature columns, in the model's order.
-    pub features: Vec<Feature>,
-}
-
-/// One feature column.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Feature {
-    /// Its name in the file's header.
-    pub column: String,
-    /// Public lower end of its range.
-    pub minimum: f64,
-    /// Public upper end of its range.
-    pub maximum: f64,
 }
 
 /// What a silo does in a round of a mode that trains locally. `distributed_dp_sgd` takes one step a round and

@@ -49,9 +49,9 @@ pub use answer::{AnswerError, AnswerValues, TABLE_ROWS_MAX, TrainerAnswer};
 pub use authored::{AuthorError, AuthoredPlan, PLAN_FILE, SignedPlan};
 pub use claims::RunCost;
 pub use clipping::Clipping;
-pub use document::{
-    Cohort, Data, Feature, LocalOptimizer, Model, ParentModel, Plan, PlanError, Timing, Training,
-};
+pub use document::{Cohort, LocalOptimizer, Model, ParentModel, Plan, PlanError, Timing, Training};
+/// What a plan says of tables, for whoever reads the plan.
+pub use features::*;
 pub use mechanism::{Aggregate, Contribution, Learned, Mechanism, Origin, ProtectError, Protected, SumError};
 pub use offers::{Answered, Offers, OffersPerAuthor, PlanOffer};
 pub use policy::{Hours, ModelKind, Period, Policy, PolicyError, RosterChanges};

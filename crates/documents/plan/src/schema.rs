@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
+use features::Data;
 use serde::{Deserialize, Serialize};
 
-use crate::document::Data;
 use crate::problems::Problems;
 use crate::refusal::Refusal;
 

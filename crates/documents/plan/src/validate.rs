@@ -415,11 +415,7 @@ mod tests {
         plan.model = toml::from_str::<Shown>(toml).unwrap().model;
         plan.data.classes = 10;
         plan.data.features = (0..784)
-            .map(|pixel| crate::document::Feature {
-                column: format!("p{pixel}"),
-                minimum: 0.0,
-                maximum: 255.0,
-            })
+            .map(|pixel| features::Feature { column: format!("p{pixel}"), minimum: 0.0, maximum: 255.0 })
             .collect();
         edit(&mut plan);
         plan.validate()
