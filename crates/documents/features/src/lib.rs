@@ -3,7 +3,16 @@
 //! Owns: the plan's section `[data]`. Does not: read a file, or learn anything from rows: all constants are public and the plan's.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod day;
+mod pattern;
+
 use serde::{Deserialize, Serialize};
+
+pub use day::{Day, NoDay};
+pub use pattern::{Pattern, PatternError};
+
+/// Most columns that a plan asks for, and most numbers that its model gets of a row.
+pub const PLAN_COLUMNS_MAX: usize = 1 << 16;
 
 /// The table every silo must hold, and its public scaling.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
